@@ -1,0 +1,2 @@
+//! The command `sm`.
+fn main() {}

@@ -1,0 +1,7 @@
+//! The plan vocabulary of SmallMind, and the backends that run plans.
+//!
+//! A model becomes a [`Plan`](plan::Plan): a flat list of fused operations over declared buffers.
+//! A [`Backend`](plan::Backend) prepares it once, with weights, into an
+//! [`Executor`](plan::Executor) that runs one [`StepBatch`](plan::StepBatch) after the other.
+
+pub mod plan;

@@ -1,0 +1,154 @@
+//! The contract between models, backends and the runtime.
+
+mod batch;
+mod builder;
+mod executor;
+mod op;
+
+pub use batch::{PAGE_LEN, Span, StepBatch};
+pub use builder::PlanBuilder;
+pub use executor::{
+    Backend, ExecError, Executor, ExecutorInfo, KvDType, Limits, Logits, PrepareError, Progress, WeightError,
+    WeightSource,
+};
+pub use op::{
+    Activation, AttentionParams, BufferId, Epilogue, Experts, MatrixId, NormKind, Op, RopeId, RopePairs, RopeTable,
+    Store, VectorId,
+};
+
+use sm_tensor::DType;
+
+/// The only two extents that change from step to step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rows {
+    /// One row per token of the step.
+    Tokens,
+    /// One row per token whose logits are wanted.
+    Outputs,
+}
+
+/// Which forms of a buffer's rows its producer writes.
+///
+/// The int8 form is what a [`Op::Linear`] with quantized weights reads: signed codes, and per block of 32 a scale
+/// and the sum of the codes. It is made once, by the op that produces the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// `f32` values only.
+    F32,
+    /// Int8 blocks only.
+    Int8,
+    /// Both forms.
+    F32AndInt8,
+}
+
+/// An activation buffer: `[rows, width]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BufferDecl {
+    /// The name in the plan's text form.
+    pub name: String,
+    /// Which extent gives the number of rows.
+    pub rows: Rows,
+    /// Values per row; a multiple of 32 where the encoding has an int8 form.
+    pub width: usize,
+    /// The forms that are kept.
+    pub encoding: Encoding,
+}
+
+/// Rows of a tensor of the weight source, part of a matrix of the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatrixPart {
+    /// The tensor's name in the [`WeightSource`].
+    pub tensor: String,
+    /// How its values are stored there.
+    pub dtype: DType,
+    /// Rows of the tensor, from the first.
+    pub rows: usize,
+}
+
+/// A weight matrix `[rows, cols]`, `[out_features, in_features]`: its parts stacked, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatrixDecl {
+    /// The name in the plan's text form.
+    pub name: String,
+    /// Values per row, in every part.
+    pub cols: usize,
+    /// The stacked parts: one, or q, k and v, or one per expert.
+    pub parts: Vec<MatrixPart>,
+}
+
+impl MatrixDecl {
+    /// Rows of all parts together.
+    pub fn rows(&self) -> usize {
+        self.parts.iter().map(|part| part.rows).sum()
+    }
+}
+
+/// A weight vector, kept as `f32`: a norm's weight, a bias. Its parts are joined in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VectorDecl {
+    /// The name in the plan's text form.
+    pub name: String,
+    /// Number of values of all parts together.
+    pub len: usize,
+    /// Names of the joined tensors in the [`WeightSource`].
+    pub parts: Vec<String>,
+}
+
+/// The shape of the KV pages: what one token leaves behind in each layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvLayout {
+    /// Transformer layers.
+    pub n_layers: usize,
+    /// Key and value heads per layer.
+    pub n_kv_heads: usize,
+    /// Values per head.
+    pub head_dim: usize,
+}
+
+/// A model, as the flat list of operations that one step runs.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Activation buffers, named by [`BufferId`].
+    pub buffers: Vec<BufferDecl>,
+    /// Weight matrices, named by [`MatrixId`].
+    pub matrices: Vec<MatrixDecl>,
+    /// Weight vectors, named by [`VectorId`].
+    pub vectors: Vec<VectorDecl>,
+    /// Rotary embeddings, named by [`RopeId`].
+    pub ropes: Vec<RopeTable>,
+    /// The operations, in order.
+    pub ops: Vec<Op>,
+    /// The shape of the KV pages.
+    pub kv: KvLayout,
+    /// The buffer that holds the logits after the last op: rows are outputs, width is `vocab_size`.
+    pub logits: BufferId,
+    /// Positions that the plan was built for; a step must not go beyond.
+    pub context_len: usize,
+}
+
+impl Plan {
+    /// Number of tokens in the vocabulary.
+    pub fn vocab_size(&self) -> usize {
+        self.buffer(self.logits).width
+    }
+
+    /// The declaration of a buffer.
+    pub fn buffer(&self, id: BufferId) -> &BufferDecl {
+        &self.buffers[id.index()]
+    }
+
+    /// The declaration of a matrix.
+    pub fn matrix(&self, id: MatrixId) -> &MatrixDecl {
+        &self.matrices[id.index()]
+    }
+
+    /// The declaration of a vector.
+    pub fn vector(&self, id: VectorId) -> &VectorDecl {
+        &self.vectors[id.index()]
+    }
+
+    /// A rotary embedding.
+    pub fn rope(&self, id: RopeId) -> &RopeTable {
+        &self.ropes[id.index()]
+    }
+}

@@ -1,0 +1,77 @@
+//! Builds a plan, one verb per operation.
+
+use super::{
+    BufferDecl, BufferId, Encoding, KvLayout, MatrixDecl, MatrixId, MatrixPart, Op, Plan, RopeId, RopeTable, Rows,
+    VectorDecl, VectorId,
+};
+
+/// Collects the declarations and operations of a [`Plan`].
+///
+/// Ids are valid only for the builder that gave them.
+#[derive(Debug)]
+pub struct PlanBuilder {
+    plan: Plan,
+}
+
+fn next_id<T>(list: &[T]) -> u32 {
+    u32::try_from(list.len()).expect("a plan has fewer than 2^32 declarations")
+}
+
+impl PlanBuilder {
+    /// An empty plan for pages of shape `kv` and up to `context_len` positions.
+    pub fn new(kv: KvLayout, context_len: usize) -> Self {
+        let plan = Plan {
+            buffers: Vec::new(),
+            matrices: Vec::new(),
+            vectors: Vec::new(),
+            ropes: Vec::new(),
+            ops: Vec::new(),
+            kv,
+            logits: BufferId(0),
+            context_len,
+        };
+        Self { plan }
+    }
+
+    /// Declares a buffer.
+    pub fn buffer(&mut self, name: impl Into<String>, rows: Rows, width: usize, encoding: Encoding) -> BufferId {
+        let id = BufferId(next_id(&self.plan.buffers));
+        self.plan.buffers.push(BufferDecl { name: name.into(), rows, width, encoding });
+        id
+    }
+
+    /// Declares a matrix of stacked parts.
+    pub fn matrix(&mut self, name: impl Into<String>, cols: usize, parts: Vec<MatrixPart>) -> MatrixId {
+        let id = MatrixId(next_id(&self.plan.matrices));
+        self.plan.matrices.push(MatrixDecl { name: name.into(), cols, parts });
+        id
+    }
+
+    /// Declares a vector of joined parts.
+    pub fn vector(&mut self, name: impl Into<String>, len: usize, parts: Vec<String>) -> VectorId {
+        let id = VectorId(next_id(&self.plan.vectors));
+        self.plan.vectors.push(VectorDecl { name: name.into(), len, parts });
+        id
+    }
+
+    /// Declares a rotary embedding; an equal one is shared.
+    pub fn rope(&mut self, table: RopeTable) -> RopeId {
+        if let Some(index) = self.plan.ropes.iter().position(|known| *known == table) {
+            return RopeId(index as u32);
+        }
+        let id = RopeId(next_id(&self.plan.ropes));
+        self.plan.ropes.push(table);
+        id
+    }
+
+    /// Appends an operation.
+    pub fn push(&mut self, op: Op) {
+        self.plan.ops.push(op);
+    }
+
+    /// The plan, whose last result is `logits`.
+    pub fn finish(mut self, logits: BufferId) -> Plan {
+        self.plan.logits = logits;
+        self.plan
+    }
+}

@@ -1,0 +1,163 @@
+//! How the numbers of a matrix are stored.
+
+use std::fmt;
+
+/// How the numbers of a matrix are stored. Names and layouts follow GGUF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DType {
+    /// IEEE 754 single precision.
+    F32,
+    /// IEEE 754 half precision.
+    F16,
+    /// The upper half of an [`DType::F32`].
+    Bf16,
+    /// 8-bit codes, one scale per 32.
+    Q8_0,
+    /// 4-bit codes, one scale per 32.
+    Q4_0,
+    /// 4-bit codes, one scale and one minimum per 32.
+    Q4_1,
+    /// 5-bit codes, one scale per 32.
+    Q5_0,
+    /// 5-bit codes, one scale and one minimum per 32.
+    Q5_1,
+    /// 2-bit codes in super-blocks of 256, a 4-bit scale and minimum per 16.
+    Q2K,
+    /// 3-bit codes in super-blocks of 256, a 6-bit scale per 16.
+    Q3K,
+    /// 4-bit codes in super-blocks of 256, a 6-bit scale and minimum per 32.
+    Q4K,
+    /// 5-bit codes in super-blocks of 256, a 6-bit scale and minimum per 32.
+    Q5K,
+    /// 6-bit codes in super-blocks of 256, an 8-bit scale per 16.
+    Q6K,
+    /// 4-bit indices into a fixed table of 16 values, one scale per 32.
+    Iq4Nl,
+}
+
+/// One row of the table of data types.
+struct Info {
+    dtype: DType,
+    name: &'static str,
+    ggml_id: u32,
+    block_len: usize,
+    block_bytes: usize,
+}
+
+const fn info(dtype: DType, name: &'static str, ggml_id: u32, block_len: usize, block_bytes: usize) -> Info {
+    Info { dtype, name, ggml_id, block_len, block_bytes }
+}
+
+/// Every data type, in the order of the enum.
+const TABLE: [Info; 14] = [
+    info(DType::F32, "f32", 0, 1, 4),
+    info(DType::F16, "f16", 1, 1, 2),
+    info(DType::Bf16, "bf16", 30, 1, 2),
+    info(DType::Q8_0, "q8_0", 8, 32, 34),
+    info(DType::Q4_0, "q4_0", 2, 32, 18),
+    info(DType::Q4_1, "q4_1", 3, 32, 20),
+    info(DType::Q5_0, "q5_0", 6, 32, 22),
+    info(DType::Q5_1, "q5_1", 7, 32, 24),
+    info(DType::Q2K, "q2_k", 10, 256, 84),
+    info(DType::Q3K, "q3_k", 11, 256, 110),
+    info(DType::Q4K, "q4_k", 12, 256, 144),
+    info(DType::Q5K, "q5_k", 13, 256, 176),
+    info(DType::Q6K, "q6_k", 14, 256, 210),
+    info(DType::Iq4Nl, "iq4_nl", 20, 32, 18),
+];
+
+/// A data type that this build does not know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown data type {found}; supported: {}", DType::names().join(", "))]
+pub struct UnknownDType {
+    /// The name or the ggml id that was met.
+    pub found: String,
+}
+
+impl DType {
+    /// Every data type.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|info| info.dtype)
+    }
+
+    /// The names of all data types, as [`DType::name`] gives them.
+    pub fn names() -> Vec<&'static str> {
+        TABLE.iter().map(|info| info.name).collect()
+    }
+
+    /// The lower-case name: `f32`, `q8_0`, `q4_k`, ….
+    pub const fn name(self) -> &'static str {
+        TABLE[self as usize].name
+    }
+
+    /// The number that names this type in a GGUF file.
+    pub const fn ggml_id(self) -> u32 {
+        TABLE[self as usize].ggml_id
+    }
+
+    /// The type with this number in a GGUF file.
+    ///
+    /// # Errors
+    /// If no supported type has it.
+    pub fn from_ggml_id(id: u32) -> Result<Self, UnknownDType> {
+        let found = TABLE.iter().find(|info| info.ggml_id == id);
+        found.map(|info| info.dtype).ok_or_else(|| UnknownDType { found: format!("ggml type {id}") })
+    }
+
+    /// How many values one block holds; 1 for the float types.
+    pub const fn block_len(self) -> usize {
+        TABLE[self as usize].block_len
+    }
+
+    /// How many bytes one block takes.
+    pub const fn block_bytes(self) -> usize {
+        TABLE[self as usize].block_bytes
+    }
+
+    /// Whether values share a scale per block.
+    pub const fn is_quantized(self) -> bool {
+        self.block_len() != 1
+    }
+
+    /// Bytes of a row of `cols` values, or `None` if `cols` is no multiple of the block length or
+    /// the size overflows.
+    pub const fn row_bytes(self, cols: usize) -> Option<usize> {
+        if cols.is_multiple_of(self.block_len()) { (cols / self.block_len()).checked_mul(self.block_bytes()) } else { None }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for DType {
+    type Err = UnknownDType;
+
+    /// Reads a name in any case.
+    fn from_str(name: &str) -> Result<Self, UnknownDType> {
+        let found = TABLE.iter().find(|info| info.name.eq_ignore_ascii_case(name));
+        found.map(|info| info.dtype).ok_or_else(|| UnknownDType { found: format!("{name:?}") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_follows_the_enum() {
+        for (index, info) in TABLE.iter().enumerate() {
+            assert_eq!(info.dtype as usize, index);
+            assert_eq!(DType::from_ggml_id(info.ggml_id), Ok(info.dtype));
+            assert_eq!(info.name.to_uppercase().parse(), Ok(info.dtype));
+        }
+    }
+
+    #[test]
+    fn unknown_types_are_named_with_the_supported_ones() {
+        let message = DType::from_ggml_id(99).unwrap_err().to_string();
+        assert!(message.contains("ggml type 99") && message.contains("q6_k"), "{message}");
+    }
+}
