@@ -5,3 +5,6 @@
 //! [`Executor`](plan::Executor) that runs one [`StepBatch`](plan::StepBatch) after the other.
 
 pub mod plan;
+
+#[cfg(feature = "cpu")]
+mod cpu;

@@ -12,8 +12,8 @@ pub use executor::{
     WeightSource,
 };
 pub use op::{
-    Activation, AttentionParams, BufferId, Epilogue, Experts, MatrixId, NormKind, Op, RopeId, RopePairs, RopeTable,
-    Store, VectorId,
+    Activation, AttentionParams, BufferId, Epilogue, Experts, MatrixId, NormKind, Op, RopeId, RopePairs,
+    RopeTable, Store, VectorId,
 };
 
 use sm_tensor::DType;

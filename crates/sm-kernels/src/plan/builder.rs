@@ -1,8 +1,8 @@
 //! Builds a plan, one verb per operation.
 
 use super::{
-    BufferDecl, BufferId, Encoding, KvLayout, MatrixDecl, MatrixId, MatrixPart, Op, Plan, RopeId, RopeTable, Rows,
-    VectorDecl, VectorId,
+    BufferDecl, BufferId, Encoding, KvLayout, MatrixDecl, MatrixId, MatrixPart, Op, Plan, RopeId, RopeTable,
+    Rows, VectorDecl, VectorId,
 };
 
 /// Collects the declarations and operations of a [`Plan`].
@@ -34,7 +34,13 @@ impl PlanBuilder {
     }
 
     /// Declares a buffer.
-    pub fn buffer(&mut self, name: impl Into<String>, rows: Rows, width: usize, encoding: Encoding) -> BufferId {
+    pub fn buffer(
+        &mut self,
+        name: impl Into<String>,
+        rows: Rows,
+        width: usize,
+        encoding: Encoding,
+    ) -> BufferId {
         let id = BufferId(next_id(&self.plan.buffers));
         self.plan.buffers.push(BufferDecl { name: name.into(), rows, width, encoding });
         id

@@ -111,7 +111,9 @@ pub enum PrepareError {
         reason: &'static str,
     },
     /// The memory cannot be had.
-    #[error("{what} needs {needed_bytes} bytes, which the system refuses; reduce the context or the number of sequences")]
+    #[error(
+        "{what} needs {needed_bytes} bytes, which the system refuses; reduce the context or the number of sequences"
+    )]
     OutOfMemory {
         /// What it was for.
         what: &'static str,
@@ -172,7 +174,10 @@ impl<'a> Logits<'a> {
     /// # Panics
     /// If a row is longer than the stride or the values are no whole number of rows.
     pub fn new(values: &'a mut [f32], stride: usize, vocab_size: usize) -> Self {
-        assert!(0 < vocab_size && vocab_size <= stride, "rows of {vocab_size} values overlap at stride {stride}");
+        assert!(
+            0 < vocab_size && vocab_size <= stride,
+            "rows of {vocab_size} values overlap at stride {stride}"
+        );
         assert!(values.len().is_multiple_of(stride), "{} values are no whole rows of {stride}", values.len());
         Self { values, stride, vocab_size }
     }
@@ -248,5 +253,6 @@ pub trait Executor: Send + fmt::Debug {
     ///
     /// # Errors
     /// As [`Executor::submit`] and [`Executor::wait`].
-    fn trace(&mut self, batch: &StepBatch<'_>, visit: &mut dyn FnMut(usize, &[f32])) -> Result<(), ExecError>;
+    fn trace(&mut self, batch: &StepBatch<'_>, visit: &mut dyn FnMut(usize, &[f32]))
+    -> Result<(), ExecError>;
 }
