@@ -1,0 +1,51 @@
+//! Readers of model files.
+
+mod cursor;
+mod file;
+pub(crate) mod gguf;
+
+use std::ops::Range;
+
+use sm_tensor::DType;
+
+use crate::LoadError;
+
+/// A tensor as it lies in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// The name in the file.
+    pub name: String,
+    /// Extents, slowest dimension first: `[out_features, in_features]` for a matrix.
+    pub shape: Vec<usize>,
+    /// How the values are stored.
+    pub dtype: DType,
+    /// Where the bytes lie in the file.
+    pub bytes: Range<usize>,
+}
+
+impl TensorInfo {
+    /// Number of values.
+    pub fn n_values(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Bytes of a tensor whose `shape` comes from a file, slowest dimension first.
+fn checked_size(tensor: &str, shape: &[u64], dtype: DType) -> Result<u64, LoadError> {
+    let layout = |reason: String| LoadError::TensorLayout {
+        tensor: tensor.into(),
+        shape: shape.into(),
+        dtype,
+        reason,
+    };
+    let n_values = shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent));
+    let n_values = n_values
+        .filter(|&n| i64::try_from(n).is_ok())
+        .ok_or_else(|| layout("it has too many values".into()))?;
+    let (block_len, block_bytes) = (dtype.block_len() as u64, dtype.block_bytes() as u64);
+    let cols = shape.last().copied().unwrap_or(1);
+    if !cols.is_multiple_of(block_len) {
+        return Err(layout(format!("rows are not a multiple of the block length {block_len}")));
+    }
+    (n_values / block_len).checked_mul(block_bytes).ok_or_else(|| layout("it has too many bytes".into()))
+}
