@@ -1,0 +1,161 @@
+"""Writes a model of architectures.py as GGUF, with the names, metadata and weight layouts of llama.cpp's converter."""
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+import torch
+
+ARCH = {
+    "llama": gguf.MODEL_ARCH.LLAMA,
+    "mixtral": gguf.MODEL_ARCH.LLAMA,
+    "qwen2": gguf.MODEL_ARCH.QWEN2,
+    "qwen3": gguf.MODEL_ARCH.QWEN3,
+    "qwen3_moe": gguf.MODEL_ARCH.QWEN3MOE,
+    "gemma2": gguf.MODEL_ARCH.GEMMA2,
+    "gemma3_text": gguf.MODEL_ARCH.GEMMA3,
+    "phi3": gguf.MODEL_ARCH.PHI3,
+    "gpt2": gguf.MODEL_ARCH.GPT2,
+}
+TYPES = {
+    "F32": gguf.GGMLQuantizationType.F32,
+    "F16": gguf.GGMLQuantizationType.F16,
+    "BF16": gguf.GGMLQuantizationType.BF16,
+}
+ROTATED_IN_PAIRS = ("llama", "mixtral")
+# The names of one expert's matrices in Mixtral and in Qwen3-MoE.
+EXPERT_PARTS = {"w1": "gate", "w3": "up", "w2": "down", "gate_proj": "gate", "up_proj": "up", "down_proj": "down"}
+
+
+def interleave_halves(weight: np.ndarray, n_heads: int) -> np.ndarray:
+    """From rotation of halves to rotation of neighbouring pairs, as files of the llama architecture have it."""
+    rows, cols = weight.shape
+    return weight.reshape(n_heads, 2, rows // n_heads // 2, cols).swapaxes(1, 2).reshape(rows, cols)
+
+
+def common_metadata(writer: gguf.GGUFWriter, case, c) -> None:
+    writer.add_name(case.name)
+    writer.add_vocab_size(c.vocab_size)
+    writer.add_context_length(c.max_position_embeddings)
+    writer.add_embedding_length(c.hidden_size)
+    writer.add_block_count(c.num_hidden_layers)
+    writer.add_head_count(c.num_attention_heads)
+    if c.model_type == "gpt2":
+        writer.add_feed_forward_length(4 * c.hidden_size)
+        writer.add_layer_norm_eps(c.layer_norm_epsilon)
+        return
+    head_dim = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+    writer.add_head_count_kv(c.num_key_value_heads)
+    writer.add_feed_forward_length(c.intermediate_size)
+    writer.add_layer_norm_rms_eps(c.rms_norm_eps)
+    writer.add_rope_freq_base(c.rope_theta)
+    if c.model_type == "phi3":
+        writer.add_rope_dimension_count(int(c.partial_rotary_factor * head_dim))
+        writer.add_sliding_window(c.sliding_window or 0)
+    elif c.model_type in ROTATED_IN_PAIRS:
+        writer.add_rope_dimension_count(head_dim)
+    if c.model_type.startswith("gemma"):
+        writer.add_sliding_window(c.sliding_window)
+    if c.model_type != "phi3" and head_dim * c.num_attention_heads != c.hidden_size:
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
+    if c.model_type == "gemma2":
+        writer.add_attn_logit_softcapping(c.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(c.final_logit_softcapping)
+
+
+def expert_metadata(writer: gguf.GGUFWriter, c) -> None:
+    if c.model_type == "mixtral":
+        writer.add_expert_count(c.num_local_experts)
+        writer.add_expert_used_count(c.num_experts_per_tok)
+    if c.model_type == "qwen3_moe":
+        writer.add_expert_count(c.num_experts)
+        writer.add_expert_used_count(c.num_experts_per_tok)
+        writer.add_expert_feed_forward_length(c.moe_intermediate_size)
+
+
+def rope_scaling(writer: gguf.GGUFWriter, model) -> None:
+    c = model.config
+    scaling = getattr(c, "rope_scaling", None)
+    if not scaling:
+        return
+    kind = scaling.get("rope_type", scaling.get("type"))
+    if kind == "linear":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(scaling["factor"])
+    elif kind == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(scaling["factor"])
+        writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+    elif kind == "llama3":
+        head_dim = c.hidden_size // c.num_attention_heads
+        plain = 1.0 / c.rope_theta ** (np.arange(0, head_dim, 2, dtype=np.float32) / head_dim)
+        scaled = model.model.rotary_emb.inv_freq.numpy()
+        writer.add_tensor("rope_freqs.weight", (plain / scaled).astype(np.float32))
+    elif kind == "longrope":
+        # llama.cpp's converter gives this scaling no type, only the tensors and the attention factor.
+        original = c.original_max_position_embeddings
+        scale = c.max_position_embeddings / original
+        writer.add_rope_scaling_orig_ctx_len(original)
+        writer.add_rope_scaling_attn_factors(float(np.sqrt(1 + np.log(scale) / np.log(original))))
+        writer.add_tensor("rope_factors_long.weight", np.array(scaling["long_factor"], dtype=np.float32))
+        writer.add_tensor("rope_factors_short.weight", np.array(scaling["short_factor"], dtype=np.float32))
+
+
+def stack_experts(state: dict) -> dict:
+    """Joins the matrices of a layer's experts into one tensor [experts, out, in] named as llama.cpp names it."""
+    joined, experts = {}, {}
+    for name, array in state.items():
+        if ".experts." not in name:
+            joined[name] = array
+            continue
+        layer, part = int(name.split(".")[2]), EXPERT_PARTS[name.split(".")[-2]]
+        index = int(name.split(".experts.")[1].split(".")[0])
+        experts.setdefault(f"blk.{layer}.ffn_{part}_exps.weight", {})[index] = array
+    for name, parts in experts.items():
+        joined[name] = np.stack([parts[i] for i in sorted(parts)])
+    return joined
+
+
+def converted(name: str, array: np.ndarray, c) -> np.ndarray:
+    if c.model_type in ROTATED_IN_PAIRS and name.endswith("q_proj.weight"):
+        return interleave_halves(array, c.num_attention_heads)
+    if c.model_type in ROTATED_IN_PAIRS and name.endswith("k_proj.weight"):
+        return interleave_halves(array, c.num_key_value_heads)
+    if c.model_type.startswith("gemma") and name.endswith("norm.weight"):
+        return array + np.float32(1.0)
+    if c.model_type == "gpt2" and name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
+        return np.ascontiguousarray(array.T)
+    return array
+
+
+def add_tensors(writer: gguf.GGUFWriter, case, model) -> None:
+    c = model.config
+    names = gguf.get_tensor_name_map(ARCH[case.model_type], c.num_hidden_layers)
+    state = {n: t.detach().to(torch.float32).numpy() for n, t in model.state_dict().items()}
+    if c.tie_word_embeddings:
+        state.pop("lm_head.weight", None)
+    dtype = TYPES[case.gguf_dtype]
+    for name, array in stack_experts(state).items():
+        array = converted(name, array, c)
+        is_gguf_name = name.startswith("blk.")
+        new_name = name if is_gguf_name else names.get_name(name, try_suffixes=(".weight", ".bias"))
+        if new_name is None:
+            raise SystemExit(f"{case.name}: GGUF has no name for {name}")
+        # As in llama.cpp's files, vectors, learned positions and routers stay F32.
+        keep = array.ndim == 1 or new_name.startswith("position_embd") or "ffn_gate_inp" in new_name
+        kind = TYPES["F32"] if keep else dtype
+        writer.add_tensor(new_name, gguf.quants.quantize(np.ascontiguousarray(array), kind), raw_dtype=kind)
+
+
+def write(case, model, path: Path) -> None:
+    c = model.config
+    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[ARCH[case.model_type]])
+    common_metadata(writer, case, c)
+    expert_metadata(writer, c)
+    rope_scaling(writer, model)
+    add_tensors(writer, case, model)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
