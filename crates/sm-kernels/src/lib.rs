@@ -8,3 +8,10 @@ pub mod plan;
 
 #[cfg(feature = "cpu")]
 mod cpu;
+#[cfg(feature = "cpu")]
+mod isa;
+#[cfg(feature = "cpu")]
+mod ops;
+
+#[cfg(feature = "cpu")]
+pub use isa::{IsaKind, UnknownIsa};

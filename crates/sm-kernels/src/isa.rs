@@ -1,0 +1,234 @@
+//! Instruction sets: the vector operations that kernels may use, and the choice of a set at run time.
+//!
+//! A kernel is a function generic over [`Isa`]. A value of an `Isa` type proves that the processor has its
+//! instructions: [`Isa::detect`] is the only way to get one, so the operations are safe to call. A logical vector has
+//! [`LANES`] lanes on every set, every operation gives the same bits on every set, and sums over lanes follow one
+//! fixed tree: whatever is written over this trait gives the same result everywhere.
+//!
+//! Everything between [`Isa::enter`] and an operation must be `#[inline(always)]`, closures too: that is how the code
+//! comes to be compiled for the instruction set.
+
+mod scalar;
+#[cfg(test)]
+mod tests;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_vnni;
+
+use std::fmt::{self, Debug};
+use std::str::FromStr;
+
+/// Lanes of a logical vector, on every instruction set.
+pub(crate) const LANES: usize = 16;
+
+/// Vector operations of an instruction set; a value is the proof that the processor has it.
+pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
+    /// The name of the set.
+    const KIND: IsaKind;
+    /// Whether there are registers for 24 accumulators and their operands; else for about 10.
+    const MANY_REGISTERS: bool;
+    /// [`LANES`] `f32` values.
+    type F32: Copy + Debug;
+    /// [`LANES`] `i32` values.
+    type I32: Copy + Debug;
+    /// 64 bytes: four for each lane.
+    type Bytes: Copy + Debug;
+
+    /// The proof, if the processor has every instruction used here.
+    fn detect() -> Option<Self>;
+    /// Runs `f` compiled for this instruction set.
+    fn enter<R>(self, f: impl FnOnce() -> R) -> R;
+    /// Asks for the cache line at `address`, which need not be valid.
+    fn prefetch<T>(self, address: *const T);
+
+    /// Reads 16 values.
+    fn load(self, xs: &[f32; LANES]) -> Self::F32;
+    /// Writes 16 values.
+    fn store(self, xs: &mut [f32; LANES], v: Self::F32);
+    /// Reads 16 half-precision values.
+    fn load_f16(self, xs: &[u16; LANES]) -> Self::F32;
+    /// Writes 16 half-precision values, rounded to nearest even.
+    fn store_f16(self, xs: &mut [u16; LANES], v: Self::F32);
+    /// Reads 16 bfloat16 values.
+    fn load_bf16(self, xs: &[u16; LANES]) -> Self::F32;
+    /// Reads 16 signed bytes.
+    fn load_i8(self, xs: &[i8; LANES]) -> Self::I32;
+    /// Reads 16 unsigned bytes.
+    fn load_u8(self, xs: &[u8; LANES]) -> Self::I32;
+    /// Writes 16 values that fit a signed byte.
+    fn store_i8(self, xs: &mut [i8; LANES], v: Self::I32);
+    /// The same value in all lanes.
+    fn splat(self, x: f32) -> Self::F32;
+
+    /// `a + b`
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a - b`
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b`
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a / b`
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b + c`, rounded once
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// `c - a * b`, rounded once
+    fn neg_mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// `if a > b { a } else { b }`
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `if a < b { a } else { b }`
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// Without the sign.
+    fn abs(self, a: Self::F32) -> Self::F32;
+    /// Square root, correctly rounded.
+    fn sqrt(self, a: Self::F32) -> Self::F32;
+    /// To the nearest integer, ties to even.
+    fn round(self, a: Self::F32) -> Self::F32;
+    /// `if a < b { yes } else { no }`
+    fn select_lt(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
+    /// To integers, ties to even; `i32::MIN` where the result does not fit.
+    fn to_i32(self, a: Self::F32) -> Self::I32;
+    /// `2^n`, for `-126 <= n <= 127`.
+    fn pow2(self, n: Self::I32) -> Self::F32;
+    /// The sum of the lanes: halves are added until one lane is left.
+    fn sum(self, v: Self::F32) -> f32;
+    /// The largest lane, halves compared as [`Isa::max`] does.
+    fn max_lane(self, v: Self::F32) -> f32;
+
+    /// The same value in all lanes.
+    fn splat_i32(self, x: i32) -> Self::I32;
+    /// `a + b`, wrapping
+    fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// `a & mask`
+    fn and_i32(self, a: Self::I32, mask: i32) -> Self::I32;
+    /// `a >> n`, zeros shifted in
+    fn shr_i32(self, a: Self::I32, n: u32) -> Self::I32;
+    /// To `f32`, rounded to nearest even.
+    fn to_f32(self, a: Self::I32) -> Self::F32;
+    /// The sum of the lanes, wrapping.
+    fn sum_i32(self, v: Self::I32) -> i32;
+
+    /// Reads 64 bytes.
+    fn load_bytes(self, xs: &[u8; 64]) -> Self::Bytes;
+    /// Writes 64 bytes.
+    fn store_bytes(self, xs: &mut [u8; 64], v: Self::Bytes);
+    /// Four bytes, repeated for each lane.
+    fn splat_quad(self, x: [i8; 4]) -> Self::Bytes;
+    /// Each byte shifted left by `left` bits (right if negative), then `& mask`.
+    fn shift_bytes(self, v: Self::Bytes, left: i32, mask: u8) -> Self::Bytes;
+    /// `a | b`
+    fn or_bytes(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// `table[byte]` for bytes below 16.
+    fn lookup(self, table: &[u8; 16], v: Self::Bytes) -> Self::Bytes;
+    /// In each lane `acc + w0 x0 + w1 x1 + w2 x2 + w3 x3`, exactly, with unsigned `w` and signed `x`.
+    fn dot(self, acc: Self::I32, w: Self::Bytes, x: Self::Bytes) -> Self::I32;
+    /// The same for `w` below 128, which some sets do faster.
+    fn dot_7bit(self, acc: Self::I32, w: Self::Bytes, x: Self::Bytes) -> Self::I32;
+}
+
+/// An instruction set that kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IsaKind {
+    /// Plain Rust, on any processor.
+    Scalar,
+    /// x86-64 with AVX2, FMA and F16C.
+    Avx2,
+    /// x86-64 with AVX-512 F, BW, DQ and VL.
+    Avx512,
+    /// The same with VNNI.
+    Avx512Vnni,
+}
+
+/// A computation that is generic over the instruction set.
+pub(crate) trait IsaVisitor {
+    /// What it gives.
+    type Output;
+    /// Runs it with `isa`.
+    fn visit<I: Isa>(self, isa: I) -> Self::Output;
+}
+
+/// An instruction set that is unknown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown instruction set {found:?}; known: {}", IsaKind::ALL.map(IsaKind::name).join(", "))]
+pub struct UnknownIsa {
+    /// The name that was met.
+    pub found: String,
+}
+
+impl IsaKind {
+    /// Every instruction set, the fastest last.
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Avx512Vnni];
+
+    /// The name in configurations and fingerprints.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Vnni => "avx512-vnni",
+        }
+    }
+
+    /// Whether this processor has it.
+    pub fn is_available(self) -> bool {
+        struct Nothing;
+        impl IsaVisitor for Nothing {
+            type Output = ();
+            fn visit<I: Isa>(self, _isa: I) {}
+        }
+        self.try_dispatch(Nothing).is_some()
+    }
+
+    /// Those that this processor has, the fastest last.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|kind| kind.is_available())
+    }
+
+    /// The fastest that this processor has.
+    pub fn best() -> Self {
+        Self::available().last().unwrap_or(Self::Scalar)
+    }
+
+    /// Runs `visitor` with the proof of this instruction set.
+    ///
+    /// # Panics
+    /// If the processor lacks it: whoever lets a user choose checks [`IsaKind::is_available`].
+    pub(crate) fn dispatch<V: IsaVisitor>(self, visitor: V) -> V::Output {
+        self.try_dispatch(visitor).unwrap_or_else(|| panic!("this processor has no {self}"))
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn try_dispatch<V: IsaVisitor>(self, visitor: V) -> Option<V::Output> {
+        match self {
+            Self::Scalar => scalar::Scalar::detect().map(|isa| visitor.visit(isa)),
+            Self::Avx2 => avx2::Avx2::detect().map(|isa| visitor.visit(isa)),
+            Self::Avx512 => avx512::Avx512::detect().map(|isa| visitor.visit(isa)),
+            Self::Avx512Vnni => avx512_vnni::Avx512Vnni::detect().map(|isa| visitor.visit(isa)),
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn try_dispatch<V: IsaVisitor>(self, visitor: V) -> Option<V::Output> {
+        match self {
+            Self::Scalar => scalar::Scalar::detect().map(|isa| visitor.visit(isa)),
+            Self::Avx2 | Self::Avx512 | Self::Avx512Vnni => None,
+        }
+    }
+}
+
+impl fmt::Display for IsaKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for IsaKind {
+    type Err = UnknownIsa;
+
+    fn from_str(name: &str) -> Result<Self, UnknownIsa> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| UnknownIsa { found: name.to_owned() })
+    }
+}

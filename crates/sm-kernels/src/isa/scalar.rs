@@ -1,0 +1,211 @@
+//! Plain Rust: the reference for the other instruction sets, and the fallback.
+
+use std::array;
+
+use half::{bf16, f16};
+
+use super::{Isa, IsaKind, LANES};
+
+/// No optional instructions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scalar {
+    _detected: (),
+}
+
+#[inline(always)]
+fn lanes<T>(f: impl FnMut(usize) -> T) -> [T; LANES] {
+    array::from_fn(f)
+}
+
+#[inline(always)]
+fn fold<T: Copy>(v: [T; LANES], f: impl Fn(T, T) -> T) -> T {
+    let eight: [T; 8] = array::from_fn(|i| f(v[i], v[i + 8]));
+    let four: [T; 4] = array::from_fn(|i| f(eight[i], eight[i + 4]));
+    f(f(four[0], four[2]), f(four[1], four[3]))
+}
+
+#[inline(always)]
+fn round_to_i32(x: f32) -> i32 {
+    let x = x.round_ties_even();
+    // What the conversion instructions give for values out of range, where `as` would saturate.
+    if (-2_147_483_648.0..2_147_483_648.0).contains(&x) { x as i32 } else { i32::MIN }
+}
+
+impl Isa for Scalar {
+    const KIND: IsaKind = IsaKind::Scalar;
+    const MANY_REGISTERS: bool = false;
+    type F32 = [f32; LANES];
+    type I32 = [i32; LANES];
+    type Bytes = [u8; 64];
+
+    fn detect() -> Option<Self> {
+        Some(Self { _detected: () })
+    }
+    #[inline(always)]
+    fn enter<R>(self, f: impl FnOnce() -> R) -> R {
+        f()
+    }
+    #[inline(always)]
+    fn prefetch<T>(self, _address: *const T) {}
+
+    #[inline(always)]
+    fn load(self, xs: &[f32; LANES]) -> Self::F32 {
+        *xs
+    }
+    #[inline(always)]
+    fn store(self, xs: &mut [f32; LANES], v: Self::F32) {
+        *xs = v;
+    }
+    #[inline(always)]
+    fn load_f16(self, xs: &[u16; LANES]) -> Self::F32 {
+        lanes(|i| f16::from_bits(xs[i]).to_f32())
+    }
+    #[inline(always)]
+    fn store_f16(self, xs: &mut [u16; LANES], v: Self::F32) {
+        *xs = lanes(|i| f16::from_f32(v[i]).to_bits());
+    }
+    #[inline(always)]
+    fn load_bf16(self, xs: &[u16; LANES]) -> Self::F32 {
+        lanes(|i| bf16::from_bits(xs[i]).to_f32())
+    }
+    #[inline(always)]
+    fn load_i8(self, xs: &[i8; LANES]) -> Self::I32 {
+        xs.map(i32::from)
+    }
+    #[inline(always)]
+    fn load_u8(self, xs: &[u8; LANES]) -> Self::I32 {
+        xs.map(i32::from)
+    }
+    #[inline(always)]
+    fn store_i8(self, xs: &mut [i8; LANES], v: Self::I32) {
+        *xs = v.map(|x| x.clamp(-128, 127) as i8);
+    }
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F32 {
+        [x; LANES]
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        lanes(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        lanes(|i| a[i] - b[i])
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        lanes(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        lanes(|i| a[i] / b[i])
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        lanes(|i| a[i].mul_add(b[i], c[i]))
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        lanes(|i| (-a[i]).mul_add(b[i], c[i]))
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        lanes(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        lanes(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn abs(self, a: Self::F32) -> Self::F32 {
+        a.map(f32::abs)
+    }
+    #[inline(always)]
+    fn sqrt(self, a: Self::F32) -> Self::F32 {
+        a.map(f32::sqrt)
+    }
+    #[inline(always)]
+    fn round(self, a: Self::F32) -> Self::F32 {
+        a.map(f32::round_ties_even)
+    }
+    #[inline(always)]
+    fn select_lt(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32 {
+        lanes(|i| if a[i] < b[i] { yes[i] } else { no[i] })
+    }
+    #[inline(always)]
+    fn to_i32(self, a: Self::F32) -> Self::I32 {
+        a.map(round_to_i32)
+    }
+    #[inline(always)]
+    fn pow2(self, n: Self::I32) -> Self::F32 {
+        n.map(|n| f32::from_bits((n.wrapping_add(127) as u32) << 23))
+    }
+    #[inline(always)]
+    fn sum(self, v: Self::F32) -> f32 {
+        fold(v, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn max_lane(self, v: Self::F32) -> f32 {
+        fold(v, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> Self::I32 {
+        [x; LANES]
+    }
+    #[inline(always)]
+    fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32 {
+        lanes(|i| a[i].wrapping_add(b[i]))
+    }
+    #[inline(always)]
+    fn and_i32(self, a: Self::I32, mask: i32) -> Self::I32 {
+        a.map(|a| a & mask)
+    }
+    #[inline(always)]
+    fn shr_i32(self, a: Self::I32, n: u32) -> Self::I32 {
+        a.map(|a| (a as u32 >> n) as i32)
+    }
+    #[inline(always)]
+    fn to_f32(self, a: Self::I32) -> Self::F32 {
+        a.map(|a| a as f32)
+    }
+    #[inline(always)]
+    fn sum_i32(self, v: Self::I32) -> i32 {
+        fold(v, i32::wrapping_add)
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, xs: &[u8; 64]) -> Self::Bytes {
+        *xs
+    }
+    #[inline(always)]
+    fn store_bytes(self, xs: &mut [u8; 64], v: Self::Bytes) {
+        *xs = v;
+    }
+    #[inline(always)]
+    fn splat_quad(self, x: [i8; 4]) -> Self::Bytes {
+        array::from_fn(|i| x[i % 4] as u8)
+    }
+    #[inline(always)]
+    fn shift_bytes(self, v: Self::Bytes, left: i32, mask: u8) -> Self::Bytes {
+        if left < 0 { v.map(|b| (b >> -left) & mask) } else { v.map(|b| (b << left) & mask) }
+    }
+    #[inline(always)]
+    fn or_bytes(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
+        array::from_fn(|i| a[i] | b[i])
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[u8; 16], v: Self::Bytes) -> Self::Bytes {
+        v.map(|b| table[usize::from(b & 15)])
+    }
+    #[inline(always)]
+    fn dot(self, acc: Self::I32, w: Self::Bytes, x: Self::Bytes) -> Self::I32 {
+        let product = |i: usize| i32::from(w[i]) * i32::from(x[i] as i8);
+        lanes(|i| acc[i] + product(4 * i) + product(4 * i + 1) + product(4 * i + 2) + product(4 * i + 3))
+    }
+    #[inline(always)]
+    fn dot_7bit(self, acc: Self::I32, w: Self::Bytes, x: Self::Bytes) -> Self::I32 {
+        self.dot(acc, w, x)
+    }
+}

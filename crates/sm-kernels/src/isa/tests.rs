@@ -1,0 +1,142 @@
+//! Every instruction set of the machine against the scalar one, bit for bit.
+
+use super::scalar::Scalar;
+use super::{Isa, IsaKind, IsaVisitor, LANES};
+
+/// Values with signs, ties, denormals, infinities and NaN among them.
+fn floats(seed: u32) -> [f32; LANES] {
+    let special =
+        [0.0, -0.0, 0.5, 1.5, -2.5, 1e-40, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 3e9, -1e-3];
+    std::array::from_fn(|i| {
+        let hash = (seed.wrapping_mul(31).wrapping_add(i as u32)).wrapping_mul(0x9e37_79b9);
+        if hash.is_multiple_of(5) {
+            special[(hash >> 8) as usize % special.len()]
+        } else {
+            (hash as i32) as f32 / 3e7
+        }
+    })
+}
+
+fn bytes(seed: u32) -> [u8; 64] {
+    std::array::from_fn(|i| {
+        ((seed.wrapping_mul(97).wrapping_add(i as u32)).wrapping_mul(0x9e37_79b9) >> 24) as u8
+    })
+}
+
+fn out<I: Isa>(isa: I, v: I::F32) -> Vec<u32> {
+    let mut xs = [0.0; LANES];
+    isa.store(&mut xs, v);
+    // The sign and payload of a NaN are not promised.
+    xs.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
+}
+
+fn out_bytes<I: Isa>(isa: I, v: I::Bytes) -> Vec<u32> {
+    let mut xs = [0; 64];
+    isa.store_bytes(&mut xs, v);
+    xs.map(u32::from).to_vec()
+}
+
+/// The results of every operation, named.
+struct EveryOperation {
+    seed: u32,
+}
+
+impl IsaVisitor for EveryOperation {
+    type Output = Vec<(&'static str, Vec<u32>)>;
+
+    fn visit<I: Isa>(self, isa: I) -> Self::Output {
+        let [a, b, c] = [0, 1, 2].map(|i| isa.load(&floats(3 * self.seed + i)));
+        let (w, x) = (bytes(self.seed), bytes(self.seed + 1000));
+        let (words, quad) = (w.as_chunks::<LANES>().0[0], [x[0], x[1], x[2], x[3]].map(|b| b as i8));
+        let f16s = floats(self.seed).map(|v| half::f16::from_f32(v).to_bits());
+        let bf16s = floats(self.seed).map(|v| half::bf16::from_f32(v).to_bits());
+        let ints = isa.load_i8(&words.map(|b| b as i8));
+        let (wb, xb) = (isa.load_bytes(&w), isa.load_bytes(&x));
+        let acc = isa.splat_i32(-8 * self.seed as i32);
+        let low = isa.shift_bytes(wb, 0, 0x7f);
+        let mut results = vec![
+            ("mul_add", out(isa, isa.mul_add(a, b, c))),
+            ("neg_mul_add", out(isa, isa.neg_mul_add(a, b, c))),
+            ("add", out(isa, isa.add(a, b))),
+            ("sub", out(isa, isa.sub(a, b))),
+            ("mul", out(isa, isa.mul(a, b))),
+            ("div", out(isa, isa.div(a, b))),
+            ("max", out(isa, isa.max(a, b))),
+            ("min", out(isa, isa.min(a, b))),
+            ("abs", out(isa, isa.abs(a))),
+            ("sqrt", out(isa, isa.sqrt(a))),
+            ("round", out(isa, isa.round(a))),
+            ("select_lt", out(isa, isa.select_lt(a, b, c, isa.splat(1.0)))),
+            ("to_i32", out(isa, isa.to_f32(isa.to_i32(a)))),
+            ("pow2", out(isa, isa.pow2(isa.add_i32(ints, isa.splat_i32(1))))),
+            ("load_f16", out(isa, isa.load_f16(&f16s))),
+            ("load_bf16", out(isa, isa.load_bf16(&bf16s))),
+            ("load_u8", out(isa, isa.to_f32(isa.load_u8(&words)))),
+            ("shr_i32", out(isa, isa.to_f32(isa.shr_i32(isa.load_u8(&words), 4)))),
+            ("and_i32", out(isa, isa.to_f32(isa.and_i32(ints, 15)))),
+            ("sum_i32", vec![isa.sum_i32(ints) as u32]),
+            ("dot", out(isa, isa.to_f32(isa.dot(acc, wb, xb)))),
+            ("dot of a quad", out(isa, isa.to_f32(isa.dot(acc, wb, isa.splat_quad(quad))))),
+            ("dot_7bit", out(isa, isa.to_f32(isa.dot_7bit(acc, low, xb)))),
+            ("or_bytes", out_bytes(isa, isa.or_bytes(wb, xb))),
+            ("lookup", out_bytes(isa, isa.lookup(&words, isa.shift_bytes(wb, 0, 15)))),
+        ];
+        for left in -7..=7 {
+            results.push(("shift_bytes", out_bytes(isa, isa.shift_bytes(wb, left, 0x5f))));
+        }
+        let finite =
+            isa.load(&floats(self.seed).map(|v| if v.is_finite() && v.abs() < 1e9 { v } else { 0.25 }));
+        results.push(("sum", vec![isa.sum(finite).to_bits()]));
+        results.push(("max_lane", vec![isa.max_lane(finite).to_bits()]));
+        let (mut halves, mut small) = ([0; LANES], [0; LANES]);
+        isa.store_f16(&mut halves, finite);
+        isa.store_i8(&mut small, ints);
+        results.push(("store_f16", halves.map(u32::from).to_vec()));
+        results.push(("store_i8", small.map(|v| v as u32).to_vec()));
+        results
+    }
+}
+
+#[test]
+fn every_set_gives_the_bits_of_the_scalar_one() {
+    let scalar = Scalar::detect().unwrap();
+    for kind in IsaKind::available() {
+        for seed in 0..200 {
+            let want = EveryOperation { seed }.visit(scalar);
+            let got = kind.dispatch(EveryOperation { seed });
+            for (want, got) in want.iter().zip(&got) {
+                assert_eq!(want, got, "{kind}, seed {seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn dot_is_exact_at_the_extremes() {
+    struct Extremes;
+    impl IsaVisitor for Extremes {
+        type Output = [Vec<u32>; 2];
+        fn visit<I: Isa>(self, isa: I) -> Self::Output {
+            let (w, x) = (isa.load_bytes(&[255; 64]), isa.splat_quad([-128; 4]));
+            let zero = isa.splat_i32(0);
+            let full = isa.dot(zero, w, x);
+            let narrow = isa.dot_7bit(zero, isa.shift_bytes(w, 0, 0x7f), x);
+            [out(isa, isa.to_f32(full)), out(isa, isa.to_f32(narrow))]
+        }
+    }
+    for kind in IsaKind::available() {
+        let [full, narrow] = kind.dispatch(Extremes);
+        assert_eq!(full, vec![(-4.0f32 * 255.0 * 128.0).to_bits(); LANES], "{kind}");
+        assert_eq!(narrow, vec![(-4.0f32 * 127.0 * 128.0).to_bits(); LANES], "{kind}");
+    }
+}
+
+#[test]
+fn names_are_read_back() {
+    for kind in IsaKind::ALL {
+        assert_eq!(kind.name().parse(), Ok(kind));
+    }
+    let message = "sse9".parse::<IsaKind>().unwrap_err().to_string();
+    assert!(message.contains("sse9") && message.contains("avx512-vnni"), "{message}");
+    assert!(IsaKind::Scalar.is_available());
+}

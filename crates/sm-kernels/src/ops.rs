@@ -1,0 +1,3 @@
+//! The kernels behind the operations of a plan.
+
+pub(crate) mod math;
