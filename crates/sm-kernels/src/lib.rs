@@ -15,3 +15,6 @@ mod ops;
 
 #[cfg(feature = "cpu")]
 pub use isa::{IsaKind, UnknownIsa};
+
+#[cfg(test)]
+mod testing;

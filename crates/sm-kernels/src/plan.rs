@@ -2,8 +2,11 @@
 
 mod batch;
 mod builder;
+mod display;
 mod executor;
+pub(crate) mod lifetime;
 mod op;
+mod validate;
 
 pub use batch::{PAGE_LEN, Span, StepBatch};
 pub use builder::PlanBuilder;
@@ -39,6 +42,18 @@ pub enum Encoding {
     Int8,
     /// Both forms.
     F32AndInt8,
+}
+
+impl Encoding {
+    /// Whether the `f32` form is kept.
+    pub const fn has_f32(self) -> bool {
+        matches!(self, Self::F32 | Self::F32AndInt8)
+    }
+
+    /// Whether the int8 form is kept.
+    pub const fn has_int8(self) -> bool {
+        matches!(self, Self::Int8 | Self::F32AndInt8)
+    }
 }
 
 /// An activation buffer: `[rows, width]`.
@@ -80,6 +95,16 @@ impl MatrixDecl {
     /// Rows of all parts together.
     pub fn rows(&self) -> usize {
         self.parts.iter().map(|part| part.rows).sum()
+    }
+
+    /// Whether a part is quantized, so that the matrix is multiplied with int8 activations there.
+    pub fn has_quantized(&self) -> bool {
+        self.parts.iter().any(|part| part.dtype.is_quantized())
+    }
+
+    /// Whether a part is stored as floats, so that the matrix is multiplied with `f32` activations there.
+    pub fn has_floats(&self) -> bool {
+        self.parts.iter().any(|part| !part.dtype.is_quantized())
     }
 }
 

@@ -222,3 +222,59 @@ pub enum Op {
         out: BufferId,
     },
 }
+
+impl Op {
+    /// The name in the plan's text form.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Embed { .. } => "embed",
+            Self::Norm { .. } => "norm",
+            Self::Linear { .. } => "linear",
+            Self::GatedLinear { .. } => "gated_linear",
+            Self::RopeStore { .. } => "rope_store",
+            Self::Attention { .. } => "attention",
+            Self::MoeFfn { .. } => "moe_ffn",
+            Self::TakeOutputs { .. } => "take_outputs",
+        }
+    }
+
+    /// The buffer that is read, besides the old values of the output.
+    pub const fn input(&self) -> Option<BufferId> {
+        match self {
+            Self::Embed { .. } => None,
+            Self::Norm { x, .. }
+            | Self::Linear { x, .. }
+            | Self::GatedLinear { x, .. }
+            | Self::MoeFfn { x, .. }
+            | Self::TakeOutputs { x, .. } => Some(*x),
+            Self::RopeStore { qkv, .. } => Some(*qkv),
+            Self::Attention { q, .. } => Some(*q),
+        }
+    }
+
+    /// The buffer that is written.
+    pub const fn output(&self) -> BufferId {
+        match self {
+            Self::Embed { out, .. }
+            | Self::Norm { out, .. }
+            | Self::Linear { out, .. }
+            | Self::GatedLinear { out, .. }
+            | Self::Attention { out, .. }
+            | Self::MoeFfn { out, .. }
+            | Self::TakeOutputs { out, .. } => *out,
+            Self::RopeStore { q, .. } => *q,
+        }
+    }
+
+    /// What happens to the old values of the output.
+    pub const fn store(&self) -> Store {
+        match self {
+            Self::Norm { store, .. } | Self::Linear { store, .. } | Self::MoeFfn { store, .. } => *store,
+            Self::Embed { .. }
+            | Self::GatedLinear { .. }
+            | Self::RopeStore { .. }
+            | Self::Attention { .. }
+            | Self::TakeOutputs { .. } => Store::Write,
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The text form of a plan: stable, one line per declaration and operation.
+//!
+//! ```text
+//! plan: 2 layers, 1 kv heads of 64, context 128, vocabulary 512
+//! buffer x: tokens x 64 f32
+//! matrix qkv: 192 x 64 = 64 q8_0 + 64 q8_0 + 64 q8_0
+//!    0 x = embed(table)
+//!    1 h = norm rms(x, attn_norm) eps 1e-5
+//!    2 qkv = linear(h, qkv)
+//! ```
+
+use std::fmt::{self, Display, Formatter};
+
+use super::{
+    Activation, AttentionParams, Encoding, Epilogue, Experts, MatrixDecl, NormKind, Op, Plan, RopePairs,
+    Rows, Store,
+};
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let kv = self.kv;
+        write!(f, "plan: {} layers, {} kv heads of {}, ", kv.n_layers, kv.n_kv_heads, kv.head_dim)?;
+        writeln!(f, "context {}, vocabulary {}", self.context_len, self.vocab_size())?;
+        for buffer in &self.buffers {
+            writeln!(f, "buffer {}: {} x {} {}", buffer.name, buffer.rows, buffer.width, buffer.encoding)?;
+        }
+        for matrix in &self.matrices {
+            writeln!(f, "matrix {matrix}")?;
+        }
+        for vector in &self.vectors {
+            writeln!(f, "vector {}: {}", vector.name, vector.len)?;
+        }
+        for (index, rope) in self.ropes.iter().enumerate() {
+            let pairs = match rope.pairs {
+                RopePairs::Halves => "halves",
+                RopePairs::Adjacent => "adjacent",
+            };
+            let (first, last) = (rope.inv_freq.first(), rope.inv_freq.last());
+            write!(f, "rope {index}: {} pairs, {pairs}", rope.inv_freq.len())?;
+            writeln!(
+                f,
+                ", frequencies {:?}..{:?}, scale {}",
+                first.unwrap_or(&0.0),
+                last.unwrap_or(&0.0),
+                rope.scale
+            )?;
+        }
+        for (index, op) in self.ops.iter().enumerate() {
+            writeln!(f, "{index:4} {}", Line { plan: self, op })?;
+        }
+        write!(f, "logits {}", self.buffer(self.logits).name)
+    }
+}
+
+/// One operation with the names that its plan gives.
+struct Line<'p> {
+    plan: &'p Plan,
+    op: &'p Op,
+}
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { plan, op } = self;
+        let sign = match op.store() {
+            Store::Write => "=",
+            Store::Add => "+=",
+        };
+        write!(f, "{} {sign} {}", plan.buffer(op.output()).name, op.name())?;
+        let x = op.input().map_or("", |x| &plan.buffer(x).name);
+        match op {
+            Op::Embed { table, positions, scale, .. } => {
+                write!(f, "({}", plan.matrix(*table).name)?;
+                optional(f, positions.map(|id| &plan.matrix(id).name))?;
+                write!(f, ")")?;
+                if *scale == 1.0 { Ok(()) } else { write!(f, " scale {scale}") }
+            }
+            Op::Norm { kind, weight, bias, eps, .. } => {
+                write!(f, " {kind}({x}, {}", plan.vector(*weight).name)?;
+                optional(f, bias.map(|id| &plan.vector(id).name))?;
+                write!(f, ") eps {eps:?}")
+            }
+            Op::Linear { weight, bias, epilogue, .. } => {
+                write!(f, "({x}, {}", plan.matrix(*weight).name)?;
+                optional(f, bias.map(|id| &plan.vector(id).name))?;
+                write!(f, "){epilogue}")
+            }
+            Op::GatedLinear { gate, up, activation, .. } => {
+                write!(f, "({x}, {}, {}) {activation}", plan.matrix(*gate).name, plan.matrix(*up).name)
+            }
+            Op::RopeStore { .. } => self.rope_store(f, x),
+            Op::Attention { layer, params, .. } => write!(f, "({x}) layer {layer}, {params}"),
+            Op::MoeFfn { experts, .. } => self.moe_ffn(f, x, experts),
+            Op::TakeOutputs { .. } => write!(f, "({x})"),
+        }
+    }
+}
+
+impl Line<'_> {
+    fn rope_store(&self, f: &mut Formatter<'_>, x: &str) -> fmt::Result {
+        let Op::RopeStore { layer, rope, q_norm, k_norm, norm_eps, .. } = self.op else { return Ok(()) };
+        write!(f, "({x}) layer {layer}")?;
+        if let Some(rope) = rope {
+            write!(f, ", rope {}", rope.index())?;
+        }
+        for (name, norm) in [("q", q_norm), ("k", k_norm)] {
+            if let Some(norm) = norm {
+                write!(f, ", {name} norm {} eps {norm_eps:?}", self.plan.vector(*norm).name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn moe_ffn(&self, f: &mut Formatter<'_>, x: &str, experts: &Experts) -> fmt::Result {
+        let [router, gate, up, down] =
+            [experts.router, experts.gate, experts.up, experts.down].map(|id| &self.plan.matrix(id).name);
+        write!(f, "({x}, {router}, {gate}, {up}, {down}) {}", experts.activation)?;
+        write!(f, ", {} of {} experts", experts.top_k, experts.n_experts)?;
+        if experts.renormalize { write!(f, ", renormalized") } else { Ok(()) }
+    }
+}
+
+fn optional(f: &mut Formatter<'_>, name: Option<&String>) -> fmt::Result {
+    name.map_or(Ok(()), |name| write!(f, ", {name}"))
+}
+
+impl Display for MatrixDecl {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} x {}", self.name, self.rows(), self.cols)?;
+        if let [part] = &self.parts[..] {
+            return write!(f, " {}", part.dtype);
+        }
+        for (index, part) in self.parts.iter().enumerate() {
+            write!(f, " {} {} {}", if index == 0 { "=" } else { "+" }, part.rows, part.dtype)?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Rows {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tokens => "tokens",
+            Self::Outputs => "outputs",
+        })
+    }
+}
+
+impl Display for Encoding {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Int8 => "int8",
+            Self::F32AndInt8 => "f32+int8",
+        })
+    }
+}
+
+impl Display for NormKind {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rms => "rms",
+            Self::Layer => "layer",
+        })
+    }
+}
+
+impl Display for Activation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Silu => "silu",
+            Self::GeluTanh => "gelu_tanh",
+            Self::GeluErf => "gelu_erf",
+        })
+    }
+}
+
+impl Display for Epilogue {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::Activation(activation) => write!(f, " {activation}"),
+            Self::SoftCap(cap) => write!(f, " soft cap {cap}"),
+        }
+    }
+}
+
+impl Display for AttentionParams {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} heads, scale {}", self.n_heads, self.scale)?;
+        if let Some(window) = self.window {
+            write!(f, ", window {window}")?;
+        }
+        self.soft_cap.map_or(Ok(()), |cap| write!(f, ", soft cap {cap}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::plans;
+
+    #[test]
+    fn the_text_form_is_stable() {
+        let expected = "\
+plan: 2 layers, 2 kv heads of 16, context 64, vocabulary 40
+buffer x: tokens x 64 f32
+buffer h: tokens x 64 f32+int8
+buffer qkv: tokens x 128 f32
+buffer q: tokens x 64 f32
+buffer attn: tokens x 64 f32+int8
+buffer ffn: tokens x 96 f32+int8
+buffer out: outputs x 64 f32
+buffer out_norm: outputs x 64 f32+int8
+buffer logits: outputs x 40 f32
+matrix table: 40 x 64 f32
+matrix qkv.0: 128 x 64 = 64 q8_0 + 32 q8_0 + 32 q8_0
+matrix o.0: 64 x 64 q8_0
+matrix gate.0: 96 x 64 q8_0
+matrix up.0: 96 x 64 q8_0
+matrix down.0: 64 x 96 q8_0
+matrix qkv.1: 128 x 64 = 64 q8_0 + 32 q8_0 + 32 q8_0
+matrix o.1: 64 x 64 q8_0
+matrix gate.1: 96 x 64 q8_0
+matrix up.1: 96 x 64 q8_0
+matrix down.1: 64 x 96 q8_0
+vector norm: 64
+rope 0: 8 pairs, halves, frequencies 1.0..0.00031622776, scale 1
+   0 x = embed(table)
+   1 h = norm rms(x, norm) eps 1e-5
+   2 qkv = linear(h, qkv.0)
+   3 q = rope_store(qkv) layer 0, rope 0
+   4 attn = attention(q) layer 0, 4 heads, scale 0.25
+   5 x += linear(attn, o.0)
+   6 h = norm rms(x, norm) eps 1e-5
+   7 ffn = gated_linear(h, gate.0, up.0) silu
+   8 x += linear(ffn, down.0)
+   9 h = norm rms(x, norm) eps 1e-5
+  10 qkv = linear(h, qkv.1)
+  11 q = rope_store(qkv) layer 1, rope 0
+  12 attn = attention(q) layer 1, 4 heads, scale 0.25, window 20
+  13 x += linear(attn, o.1)
+  14 h = norm rms(x, norm) eps 1e-5
+  15 ffn = gated_linear(h, gate.1, up.1) silu
+  16 x += linear(ffn, down.1)
+  17 out = take_outputs(x)
+  18 out_norm = norm rms(out, norm) eps 1e-5
+  19 logits = linear(out_norm, table)
+logits logits";
+        assert_eq!(plans::decoder(sm_tensor::DType::Q8_0).to_string(), expected);
+    }
+}

@@ -1,0 +1,204 @@
+//! One broken plan per rule.
+
+use sm_tensor::DType;
+
+use super::*;
+use crate::testing::plans;
+
+fn buffer<'p>(plan: &'p mut Plan, name: &str) -> &'p mut BufferDecl {
+    plan.buffers.iter_mut().find(|buffer| buffer.name == name).unwrap()
+}
+
+fn matrix<'p>(plan: &'p mut Plan, name: &str) -> &'p mut MatrixDecl {
+    plan.matrices.iter_mut().find(|matrix| matrix.name == name).unwrap()
+}
+
+/// The first op of a kind.
+fn op<'p>(plan: &'p mut Plan, name: &str) -> &'p mut Op {
+    plan.ops.iter_mut().find(|op| op.name() == name).unwrap()
+}
+
+/// Changes fields of the first op of a kind.
+macro_rules! set {
+    ($plan:expr, $kind:ident $name:literal, $($field:ident = $value:expr),+) => {
+        if let Op::$kind { $($field,)+ .. } = op($plan, $name) {
+            $(*$field = $value;)+
+        }
+    };
+}
+
+fn attention(plan: &mut Plan, change: impl Fn(&mut AttentionParams)) {
+    if let Op::Attention { params, .. } = op(plan, "attention") {
+        change(params);
+    }
+}
+
+fn experts(plan: &mut Plan, change: impl Fn(&mut Experts)) {
+    if let Op::MoeFfn { experts, .. } = op(plan, "moe_ffn") {
+        change(experts);
+    }
+}
+
+/// Where the rule breaks, what the error says, and the change that breaks it.
+type Case = (usize, &'static str, fn(&mut Plan));
+
+fn check(good: &Plan, cases: &[Case]) {
+    good.validate().unwrap();
+    for &(at, expected, change) in cases {
+        let mut plan = good.clone();
+        change(&mut plan);
+        match plan.validate() {
+            Err(PrepareError::InvalidPlan { op, reason }) => {
+                assert!(
+                    op == at && reason.contains(expected),
+                    "{expected:?} at {at}: got {reason:?} at {op}"
+                );
+            }
+            other => panic!("{expected:?}: got {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn declarations_keep_their_rules() {
+    let cases: &[Case] = &[
+        (0, "there is no buffer 99", |p| set!(p, Embed "embed", out = BufferId(99))),
+        (0, "there is no matrix 99", |p| set!(p, Embed "embed", table = MatrixId(99))),
+        (1, "there is no vector 99", |p| set!(p, Norm "norm", weight = VectorId(99))),
+        (3, "there is no rope 99", |p| set!(p, RopeStore "rope_store", rope = Some(RopeId(99)))),
+        (3, "there is no layer 9", |p| set!(p, RopeStore "rope_store", layer = 9)),
+        (0, "has width 0", |p| buffer(p, "x").width = 0),
+        (1, "width 65, no multiple of 32", |p| buffer(p, "h").width = 65),
+        (2, "is empty", |p| matrix(p, "qkv.0").parts.clear()),
+        (2, "is empty", |p| matrix(p, "qkv.0").cols = 0),
+        (2, "has no rows", |p| matrix(p, "qkv.0").parts[1].rows = 0),
+        (2, "cannot have 65 q8_0 columns", |p| matrix(p, "qkv.0").cols = 65),
+        (2, "cannot have 64 q8_0 columns", |p| matrix(p, "qkv.0").parts[0].rows = usize::MAX),
+        (1, "vector \"norm\" is empty", |p| p.vectors[0].parts.clear()),
+        (3, "the rope turns 18 values of heads of 16", |p| p.ropes[0].inv_freq.push(0.5)),
+        (3, "the rope turns 0 values", |p| p.ropes[0].inv_freq.clear()),
+        (3, "frequency of the rope is not finite", |p| p.ropes[0].inv_freq[1] = f32::NAN),
+        (3, "scale of the rope is 0", |p| p.ropes[0].scale = 0.0),
+        (3, "the pages have 0 heads", |p| p.kv.n_kv_heads = 0),
+        (20, "the context length is 0", |p| p.context_len = 0),
+        (20, "there is no buffer 99", |p| p.logits = BufferId(99)),
+        (20, "must be Outputs", |p| p.logits = BufferId(0)),
+        (19, "\"logits\" is read before it is written", |p| drop(p.ops.pop())),
+    ];
+    check(&plans::decoder(DType::Q8_0), cases);
+}
+
+#[test]
+fn buffers_are_written_first_and_in_the_form_that_is_read() {
+    let cases: &[Case] = &[
+        (0, "\"x\" is read before it is written", |p| drop(p.ops.remove(0))),
+        (1, "reads the buffer that it writes", |p| {
+            let x = p.ops[1].input().unwrap();
+            set!(p, Norm "norm", out = x);
+        }),
+        (1, "adds to buffer \"h\" before it is written", |p| set!(p, Norm "norm", store = Store::Add)),
+        (6, "\"h\" must be f32 only", |p| {
+            if let Op::Norm { store, .. } = &mut p.ops[6] {
+                *store = Store::Add;
+            }
+        }),
+        (2, "\"h\" has no int8 form", |p| buffer(p, "h").encoding = Encoding::F32),
+        (19, "\"out_norm\" has no f32 form", |p| buffer(p, "out_norm").encoding = Encoding::Int8),
+        (
+            4,
+            "pages of layer 1 are read before they are written",
+            |p| set!(p, Attention "attention", layer = 1),
+        ),
+        (0, "\"x\" must be f32 only", |p| buffer(p, "x").encoding = Encoding::F32AndInt8),
+        (3, "\"q\" must be f32 only", |p| buffer(p, "q").encoding = Encoding::F32AndInt8),
+        (17, "\"out\" must be f32 only", |p| buffer(p, "out").encoding = Encoding::F32AndInt8),
+        (20, "\"logits\" must be f32 only", |p| {
+            let logits = buffer(p, "logits");
+            (logits.encoding, logits.width) = (Encoding::F32AndInt8, 64);
+            matrix(p, "table").parts[0].rows = 64;
+        }),
+    ];
+    check(&plans::decoder(DType::Q8_0), cases);
+}
+
+#[test]
+fn rows_agree() {
+    let cases: &[Case] = &[
+        (0, "\"x\" must be Tokens", |p| buffer(p, "x").rows = Rows::Outputs),
+        (1, "\"h\" must be Tokens", |p| buffer(p, "h").rows = Rows::Outputs),
+        (2, "\"qkv\" must be Tokens", |p| buffer(p, "qkv").rows = Rows::Outputs),
+        (3, "\"q\" must be Tokens", |p| buffer(p, "q").rows = Rows::Outputs),
+        (4, "\"attn\" must be Tokens", |p| buffer(p, "attn").rows = Rows::Outputs),
+        (7, "\"ffn\" must be Tokens", |p| buffer(p, "ffn").rows = Rows::Outputs),
+        (17, "\"out\" must be Outputs", |p| buffer(p, "out").rows = Rows::Tokens),
+        (19, "\"logits\" must be Outputs", |p| buffer(p, "logits").rows = Rows::Tokens),
+    ];
+    check(&plans::decoder(DType::Q8_0), cases);
+}
+
+#[test]
+fn widths_agree() {
+    let cases: &[Case] = &[
+        (0, "the width of the output is 64 but must be 60", |p| matrix(p, "table").cols = 60),
+        (1, "the length of weight \"norm\" is 63 but must be 64", |p| p.vectors[0].len = 63),
+        (1, "the width of the output is 96 but must be 64", |p| buffer(p, "h").width = 96),
+        (2, "the width of buffer \"h\" is 64 but must be 96", |p| matrix(p, "qkv.0").cols = 96),
+        (2, "the width of buffer \"qkv\" is 128 but must be 129", |p| matrix(p, "qkv.0").parts[0].rows = 65),
+        (3, "q is 60 wide, no multiple of the head dimension 16", |p| buffer(p, "q").width = 60),
+        (3, "is 128 wide, not q's 48 and 64", |p| buffer(p, "q").width = 48),
+        (4, "the width of the output is 96 but must be 64", |p| buffer(p, "attn").width = 96),
+        (7, "the rows of up is 97 but must be 96", |p| matrix(p, "up.0").parts[0].rows = 97),
+        (17, "the width of the output is 65 but must be 64", |p| buffer(p, "out").width = 65),
+        (19, "the width of buffer \"logits\" is 41 but must be 40", |p| buffer(p, "logits").width = 41),
+    ];
+    check(&plans::decoder(DType::Q8_0), cases);
+}
+
+#[test]
+fn parameters_are_in_range() {
+    let cases: &[Case] = &[
+        (0, "the scale is inf", |p| set!(p, Embed "embed", scale = f32::INFINITY)),
+        (0, "32 learned positions for a context of 64", |p| {
+            matrix(p, "down.0").cols = 64;
+            matrix(p, "down.0").parts[0].dtype = DType::F32;
+            matrix(p, "down.0").parts[0].rows = 32;
+            let down = p.matrices.iter().position(|matrix| matrix.name == "down.0").unwrap();
+            set!(p, Embed "embed", positions = Some(MatrixId(down as u32)));
+        }),
+        (1, "an RMS norm has no bias", |p| set!(p, Norm "norm", bias = Some(VectorId(0)))),
+        (1, "eps is NaN", |p| set!(p, Norm "norm", eps = f32::NAN)),
+        (2, "the soft cap is 0", |p| set!(p, Linear "linear", epilogue = Epilogue::SoftCap(0.0))),
+        (
+            2,
+            "the length of bias \"norm\" is 64 but must be 128",
+            |p| set!(p, Linear "linear", bias = Some(VectorId(0))),
+        ),
+        (
+            3,
+            "the length of head norm \"norm\" is 64",
+            |p| set!(p, RopeStore "rope_store", k_norm = Some(VectorId(0))),
+        ),
+        (4, "3 query heads are no multiple of 2", |p| attention(p, |params| params.n_heads = 3)),
+        (4, "the width of q is 64 but must be 32", |p| attention(p, |params| params.n_heads = 2)),
+        (4, "overflows", |p| attention(p, |params| params.n_heads = usize::MAX - 1)),
+        (4, "the scale is NaN", |p| attention(p, |params| params.scale = f32::NAN)),
+        (4, "the window is 0", |p| attention(p, |params| params.window = Some(0))),
+        (4, "the soft cap is -1", |p| attention(p, |params| params.soft_cap = Some(-1.0))),
+    ];
+    check(&plans::decoder(DType::Q8_0), cases);
+}
+
+#[test]
+fn experts_fit() {
+    let cases: &[Case] = &[
+        (2, "chooses 0 of 4 experts", |p| experts(p, |experts| experts.top_k = 0)),
+        (2, "chooses 5 of 4 experts", |p| experts(p, |experts| experts.top_k = 5)),
+        (2, "the rows of the router is 4 but must be 5", |p| experts(p, |experts| experts.n_experts = 5)),
+        (2, "the rows of gate is 160 but must be 128", |p| matrix(p, "gate").parts[0].rows = 64),
+        (2, "the rows of up is 160 but must be 128", |p| matrix(p, "up").parts[0].rows = 64),
+        (2, "the rows of down is 257 but must be 256", |p| matrix(p, "down").parts[0].rows = 65),
+        (2, "has no f32 form", |p| buffer(p, "h").encoding = Encoding::Int8),
+        (2, "\"y\" must be Tokens", |p| buffer(p, "y").rows = Rows::Outputs),
+    ];
+    check(&plans::experts(DType::Q8_0), cases);
+}

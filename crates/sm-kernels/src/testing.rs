@@ -1,0 +1,3 @@
+//! Small plans and weights for the tests of this crate.
+
+pub(crate) mod plans;

@@ -1,0 +1,150 @@
+//! A small decoder with random weights.
+
+use sm_tensor::DType;
+
+use crate::plan::{
+    Activation, AttentionParams, BufferId, Encoding, Epilogue, Experts, KvLayout, MatrixId, MatrixPart,
+    NormKind, Op, Plan, PlanBuilder, RopeId, RopePairs, RopeTable, Rows, Store, VectorId,
+};
+
+pub(crate) const VOCAB_SIZE: usize = 40;
+const HIDDEN: usize = 64;
+const FFN: usize = 96;
+const N_HEADS: usize = 4;
+const KV: KvLayout = KvLayout { n_layers: 2, n_kv_heads: 2, head_dim: 16 };
+pub(crate) const CONTEXT_LEN: usize = 64;
+const EPS: f32 = 1e-5;
+
+/// A decoder of two layers, grouped queries, a window in the second layer; matrices but the table of `dtype`.
+pub(crate) fn decoder(dtype: DType) -> Plan {
+    let mut builder = PlanBuilder::new(KV, CONTEXT_LEN);
+    let buffers = Buffers::declare(&mut builder);
+    let table = matrix(&mut builder, "table", HIDDEN, &[(VOCAB_SIZE, DType::F32)]);
+    let norm = builder.vector("norm", HIDDEN, vec!["norm".to_owned()]);
+    let inv_freq =
+        (0..KV.head_dim / 2).map(|i| 10000_f32.powf(-2.0 * i as f32 / KV.head_dim as f32)).collect();
+    let rope = builder.rope(RopeTable { inv_freq, scale: 1.0, pairs: RopePairs::Halves });
+    builder.push(Op::Embed { table, positions: None, scale: 1.0, out: buffers.x });
+    for layer in 0..KV.n_layers {
+        push_layer(&mut builder, &Layer { layer, dtype, norm, rope }, &buffers);
+    }
+    builder.push(Op::TakeOutputs { x: buffers.x, out: buffers.out });
+    builder.push(norm_op(buffers.out, norm, buffers.out_norm));
+    builder.push(linear_op(buffers.out_norm, table, Store::Write, buffers.logits));
+    builder.finish(buffers.logits)
+}
+
+/// One feed-forward of four experts, two chosen; experts' matrices of `dtype`, the router `f32`.
+pub(crate) fn experts(dtype: DType) -> Plan {
+    const N_EXPERTS: usize = 4;
+    const EXPERT_FFN: usize = 32;
+    let mut builder = PlanBuilder::new(KV, CONTEXT_LEN);
+    let x = builder.buffer("x", Rows::Tokens, HIDDEN, Encoding::F32);
+    let h = builder.buffer("h", Rows::Tokens, HIDDEN, Encoding::F32AndInt8);
+    let y = builder.buffer("y", Rows::Tokens, HIDDEN, Encoding::F32);
+    let logits = builder.buffer("logits", Rows::Outputs, HIDDEN, Encoding::F32);
+    let norm = builder.vector("norm", HIDDEN, vec!["norm".to_owned()]);
+    let table = matrix(&mut builder, "table", HIDDEN, &[(VOCAB_SIZE, DType::F32)]);
+    let experts = Experts {
+        router: matrix(&mut builder, "router", HIDDEN, &[(N_EXPERTS, DType::F32)]),
+        gate: matrix(&mut builder, "gate", HIDDEN, &[(EXPERT_FFN, dtype); N_EXPERTS]),
+        up: matrix(&mut builder, "up", HIDDEN, &[(EXPERT_FFN, dtype); N_EXPERTS]),
+        down: matrix(&mut builder, "down", EXPERT_FFN, &[(HIDDEN, dtype); N_EXPERTS]),
+        n_experts: N_EXPERTS,
+        top_k: 2,
+        renormalize: true,
+        activation: Activation::Silu,
+    };
+    builder.push(Op::Embed { table, positions: None, scale: 1.0, out: x });
+    builder.push(norm_op(x, norm, h));
+    builder.push(Op::MoeFfn { x: h, experts, store: Store::Write, out: y });
+    builder.push(Op::TakeOutputs { x: y, out: logits });
+    builder.finish(logits)
+}
+
+struct Buffers {
+    x: BufferId,
+    h: BufferId,
+    qkv: BufferId,
+    q: BufferId,
+    attn: BufferId,
+    ffn: BufferId,
+    out: BufferId,
+    out_norm: BufferId,
+    logits: BufferId,
+}
+
+impl Buffers {
+    fn declare(builder: &mut PlanBuilder) -> Self {
+        let (tokens, outputs, both) = (Rows::Tokens, Rows::Outputs, Encoding::F32AndInt8);
+        let qkv_width = (N_HEADS + 2 * KV.n_kv_heads) * KV.head_dim;
+        Self {
+            x: builder.buffer("x", tokens, HIDDEN, Encoding::F32),
+            h: builder.buffer("h", tokens, HIDDEN, both),
+            qkv: builder.buffer("qkv", tokens, qkv_width, Encoding::F32),
+            q: builder.buffer("q", tokens, N_HEADS * KV.head_dim, Encoding::F32),
+            attn: builder.buffer("attn", tokens, N_HEADS * KV.head_dim, both),
+            ffn: builder.buffer("ffn", tokens, FFN, both),
+            out: builder.buffer("out", outputs, HIDDEN, Encoding::F32),
+            out_norm: builder.buffer("out_norm", outputs, HIDDEN, both),
+            logits: builder.buffer("logits", outputs, VOCAB_SIZE, Encoding::F32),
+        }
+    }
+}
+
+struct Layer {
+    layer: usize,
+    dtype: DType,
+    norm: VectorId,
+    rope: RopeId,
+}
+
+fn push_layer(builder: &mut PlanBuilder, layer: &Layer, buffers: &Buffers) {
+    let &Layer { layer: index, dtype, norm, rope } = layer;
+    let &Buffers { x, h, qkv, q, attn, ffn, .. } = buffers;
+    let (q_rows, kv_rows) = (N_HEADS * KV.head_dim, KV.n_kv_heads * KV.head_dim);
+    let mut named = |name: &str, cols, rows: &[usize]| {
+        let parts: Vec<_> = rows.iter().map(|&rows| (rows, dtype)).collect();
+        matrix(builder, &format!("{name}.{index}"), cols, &parts)
+    };
+    let qkv_weight = named("qkv", HIDDEN, &[q_rows, kv_rows, kv_rows]);
+    let o_weight = named("o", q_rows, &[HIDDEN]);
+    let gate = named("gate", HIDDEN, &[FFN]);
+    let up = named("up", HIDDEN, &[FFN]);
+    let down = named("down", FFN, &[HIDDEN]);
+    let window = (index == 1).then_some(20);
+    let params = AttentionParams { n_heads: N_HEADS, scale: 0.25, window, soft_cap: None };
+    builder.push(norm_op(x, norm, h));
+    builder.push(linear_op(h, qkv_weight, Store::Write, qkv));
+    builder.push(Op::RopeStore {
+        qkv,
+        layer: index,
+        rope: Some(rope),
+        q_norm: None,
+        k_norm: None,
+        norm_eps: EPS,
+        q,
+    });
+    builder.push(Op::Attention { q, layer: index, params, out: attn });
+    builder.push(linear_op(attn, o_weight, Store::Add, x));
+    builder.push(norm_op(x, norm, h));
+    builder.push(Op::GatedLinear { x: h, gate, up, activation: Activation::Silu, out: ffn });
+    builder.push(linear_op(ffn, down, Store::Add, x));
+}
+
+fn norm_op(x: BufferId, weight: VectorId, out: BufferId) -> Op {
+    Op::Norm { x, kind: NormKind::Rms, weight, bias: None, eps: EPS, store: Store::Write, out }
+}
+
+fn linear_op(x: BufferId, weight: MatrixId, store: Store, out: BufferId) -> Op {
+    Op::Linear { x, weight, bias: None, epilogue: Epilogue::None, store, out }
+}
+
+fn matrix(builder: &mut PlanBuilder, name: &str, cols: usize, parts: &[(usize, DType)]) -> MatrixId {
+    let part = |(index, &(rows, dtype)): (usize, &(usize, DType))| MatrixPart {
+        tensor: format!("{name}.{index}"),
+        dtype,
+        rows,
+    };
+    builder.matrix(name, cols, parts.iter().enumerate().map(part).collect())
+}
