@@ -1,3 +1,4 @@
 //! The kernels behind the operations of a plan.
 
+pub(crate) mod encode;
 pub(crate) mod math;
