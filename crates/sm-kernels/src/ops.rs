@@ -1,4 +1,3 @@
 //! The kernels behind the operations of a plan.
 
-pub(crate) mod encode;
 pub(crate) mod math;

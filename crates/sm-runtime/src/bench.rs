@@ -1,0 +1,131 @@
+//! Timed steps on a model, for `sm bench`: random tokens, no sampling.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use sm_kernels::plan::{PAGE_LEN, Span, StepBatch};
+use sm_tensor::{PageId, TokenId};
+
+use crate::sampling::random_token;
+use crate::{Error, LoadedModel};
+
+/// Runs and times steps of random tokens. Sequences keep to pages of their own.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    model: &'a mut LoadedModel,
+    page_table: Vec<PageId>,
+    spans: Vec<Span>,
+    tokens: Vec<TokenId>,
+    output_rows: Vec<u32>,
+    drawn: u64,
+}
+
+impl<'a> Bench<'a> {
+    /// A bench on a model that was loaded with as many sequences, outputs and positions as will be asked for.
+    pub fn new(model: &'a mut LoadedModel) -> Self {
+        let pages_per_sequence = model.context_len.div_ceil(PAGE_LEN) as u32;
+        let n_sequences = model.executor.limits().max_sequences as u32;
+        let page_table = (0..n_sequences * pages_per_sequence).map(PageId).collect();
+        Self { model, page_table, spans: Vec::new(), tokens: Vec::new(), output_rows: Vec::new(), drawn: 0 }
+    }
+
+    /// Time to compute prompts of `n_tokens` tokens, in chunks, one sequence after the other, logits of the last token
+    /// included. The sequences hold `depth` tokens each before (computed untimed).
+    ///
+    /// # Errors
+    /// If `depth + n_tokens` exceeds the context, `n_sequences` what the model was loaded for, or a step fails.
+    pub fn prefill(&mut self, n_tokens: usize, depth: usize, n_sequences: usize) -> Result<Duration, Error> {
+        self.check(n_sequences, depth + n_tokens)?;
+        self.fill(0..n_sequences, 0..depth)?;
+        let start = Instant::now();
+        self.fill(0..n_sequences, depth..depth + n_tokens)?;
+        Ok(start.elapsed())
+    }
+
+    /// Time for `n_steps` steps of one token in each of `n_sequences` sequences, which hold `depth` tokens each
+    /// before (computed untimed).
+    ///
+    /// # Errors
+    /// If `depth + n_steps` exceeds the context, `n_sequences` what the model was loaded for, or a step fails.
+    pub fn decode(&mut self, n_steps: usize, depth: usize, n_sequences: usize) -> Result<Duration, Error> {
+        self.check(n_sequences, depth + n_steps)?;
+        self.fill(0..n_sequences, 0..depth)?;
+        let start = Instant::now();
+        for step in 0..n_steps {
+            self.clear();
+            for sequence in 0..n_sequences {
+                self.add_span(sequence, depth + step, 1);
+                self.output_rows.push(sequence as u32);
+            }
+            self.run()?;
+        }
+        Ok(start.elapsed())
+    }
+
+    fn check(&self, n_sequences: usize, n_positions: usize) -> Result<(), Error> {
+        let limits = self.model.executor.limits();
+        let n_sequences_max = limits.max_sequences.min(limits.max_outputs).min(limits.max_tokens);
+        let context_len = self.model.context_len;
+        let exceeded = |resource, limit, actual| {
+            let remedy = "load the model with more, or measure less";
+            Err(Error::ResourceLimit { resource, limit, actual, remedy })
+        };
+        if n_sequences > n_sequences_max {
+            return exceeded("sequences", n_sequences_max, n_sequences);
+        }
+        if n_positions > context_len {
+            return exceeded("context", context_len, n_positions);
+        }
+        Ok(())
+    }
+
+    /// Computes positions of some sequences.
+    fn fill(&mut self, sequences: Range<usize>, positions: Range<usize>) -> Result<(), Error> {
+        let chunk_len = self.model.executor.limits().max_tokens;
+        for sequence in sequences {
+            for start in positions.clone().step_by(chunk_len) {
+                let n_rows = chunk_len.min(positions.end - start);
+                self.clear();
+                self.add_span(sequence, start, n_rows);
+                if start + n_rows == positions.end {
+                    self.output_rows.push(n_rows as u32 - 1);
+                }
+                self.run()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.spans.clear();
+        self.tokens.clear();
+        self.output_rows.clear();
+    }
+
+    fn add_span(&mut self, sequence: usize, start: usize, n_rows: usize) {
+        let pages_per_sequence = self.model.context_len.div_ceil(PAGE_LEN);
+        self.spans.push(Span {
+            first_row: self.tokens.len() as u32,
+            n_rows: n_rows as u32,
+            start: start as u32,
+            first_page: (sequence * pages_per_sequence) as u32,
+            n_pages: (start + n_rows).div_ceil(PAGE_LEN) as u32,
+        });
+        for _ in 0..n_rows {
+            self.tokens.push(random_token(self.drawn, self.model.vocab_size));
+            self.drawn += 1;
+        }
+    }
+
+    fn run(&mut self) -> Result<(), Error> {
+        let batch = StepBatch {
+            tokens: &self.tokens,
+            spans: &self.spans,
+            page_table: &self.page_table,
+            output_rows: &self.output_rows,
+        };
+        self.model.executor.submit(&batch)?;
+        self.model.executor.wait()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! Everything that can go wrong between a path and a generated token.
+
+use sm_kernels::plan::{ExecError, PrepareError};
+
+use crate::Completion;
+
+/// Everything that can go wrong between a path and a generated token.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An option has a value that cannot be.
+    #[error("invalid {field}: {message}")]
+    Validation {
+        /// The option.
+        field: &'static str,
+        /// The value and the rule.
+        message: String,
+    },
+    /// A limit was exceeded before any work was done.
+    #[error("{resource} is {limit} but {actual} are needed; {remedy}")]
+    ResourceLimit {
+        /// What is limited: `max_input_tokens`, `context`, …
+        resource: &'static str,
+        /// The limit.
+        limit: usize,
+        /// What is needed at least.
+        actual: usize,
+        /// What the caller can do.
+        remedy: &'static str,
+    },
+    /// A prompt without a token, for a model without a beginning-of-sequence token.
+    #[error("the prompt is empty and the model has no beginning-of-sequence token; give a prompt")]
+    EmptyPrompt,
+    /// A blocking generation ran out of time.
+    #[error("the time limit of {limit_ms} ms was reached after {} tokens; raise max_time_ms", partial.tokens.len())]
+    Timeout {
+        /// The limit.
+        limit_ms: u64,
+        /// What was generated until then.
+        partial: Box<Completion>,
+    },
+    /// The logits of a step hold NaN or an infinity, so no token can be trusted.
+    #[error(
+        "the model computed {value} for token {token} at position {position}; the weights may be damaged"
+    )]
+    InvalidLogits {
+        /// The value found.
+        value: f32,
+        /// The token whose logit it is.
+        token: usize,
+        /// The position of the token that was to be sampled.
+        position: usize,
+    },
+    /// Options forbid every token.
+    #[error("no token may follow at position {position}: logit_bias and the stop rules forbid all of them")]
+    NoCandidates {
+        /// The position of the token that was to be sampled.
+        position: usize,
+    },
+    /// The request was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+    /// The backend could not make the model ready.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// A step failed.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+}
+
+impl Error {
+    pub(crate) fn validation(field: &'static str, message: impl Into<String>) -> Self {
+        Self::Validation { field, message: message.into() }
+    }
+}

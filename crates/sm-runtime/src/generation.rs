@@ -1,0 +1,225 @@
+//! One generation while it runs.
+
+use std::time::{Duration, Instant};
+
+use sm_kernels::plan::Executor;
+use sm_tensor::TokenId;
+
+use crate::generator::{Generator, Input};
+use crate::output::Output;
+use crate::sampling::{Candidates, Draw, History, RawLogits, SamplerChain, random_seed};
+use crate::sequence::{Outputs, Sequence};
+use crate::{
+    CancelToken, Completion, Error, FinishReason, GenerationOptions, Timings, TokenEvent, TokenLogprob, Usage,
+};
+
+/// One generation while it runs: tokens are computed when they are asked for.
+///
+/// Dropping it ends the generation; the tokens that were delivered stay in the generator's log.
+pub struct Generation<'g> {
+    executor: &'g mut dyn Executor,
+    sequence: &'g mut Sequence,
+    /// The prompt, then the output.
+    log: &'g mut Vec<TokenId>,
+    candidates: &'g mut Candidates,
+    counts: &'g mut Vec<u32>,
+    raw: &'g mut RawLogits,
+    options: &'g GenerationOptions,
+    chain: SamplerChain,
+    output: Output<'g>,
+    cancel: CancelToken,
+    seed: u64,
+    n_prompt: usize,
+    usage: Usage,
+    bound: Bound,
+    event: TokenEvent,
+    logprobs: Vec<TokenLogprob>,
+    started: Instant,
+    timings: Timings,
+    finish_reason: Option<FinishReason>,
+}
+
+/// How many tokens may be generated, and what it means to reach that.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    n_tokens: usize,
+    reason: FinishReason,
+}
+
+impl Bound {
+    fn new(n_prompt: usize, context_len: usize, options: &GenerationOptions) -> Self {
+        let by_total = options.limits.max_length.unwrap_or(usize::MAX) - n_prompt;
+        let by_length = options.limits.max_new_tokens.min(by_total);
+        let by_context = context_len - n_prompt;
+        if by_length <= by_context {
+            Self { n_tokens: by_length, reason: FinishReason::Length }
+        } else {
+            Self { n_tokens: by_context, reason: FinishReason::ContextLimit }
+        }
+    }
+}
+
+impl<'g> Generation<'g> {
+    /// `input` was checked against the limits.
+    pub(crate) fn new(
+        generator: &'g mut Generator,
+        input: Input,
+        options: &'g GenerationOptions,
+        cancel: CancelToken,
+    ) -> Self {
+        let started = Instant::now();
+        let Generator { model, sequence, log, candidates, counts, raw } = generator;
+        let n_prompt = input.tokens.len();
+        let bound = Bound::new(n_prompt, input.context_len, options);
+        let cached_tokens = sequence.keep_common_prefix(&input.tokens);
+        *log = input.tokens;
+        log.reserve(bound.n_tokens);
+        Self {
+            executor: model.executor.as_mut(),
+            sequence,
+            log,
+            candidates,
+            counts,
+            raw,
+            options,
+            chain: SamplerChain::new(&options.sampling),
+            output: Output::new(model.codec.as_ref(), &options.stop),
+            cancel,
+            seed: options.sampling.seed.unwrap_or_else(random_seed),
+            n_prompt,
+            usage: Usage {
+                prompt_tokens: n_prompt,
+                cached_tokens,
+                truncated_tokens: input.n_truncated,
+                generated_tokens: 0,
+            },
+            bound,
+            event: TokenEvent::default(),
+            logprobs: Vec::new(),
+            started,
+            timings: Timings::default(),
+            finish_reason: None,
+        }
+    }
+
+    /// The seed that repeats this generation, given or drawn.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Computes the next token and what its text is; `None` after the event with a finish reason.
+    ///
+    /// # Errors
+    /// If a step fails, or no token can be chosen from its logits. The generation is over then.
+    pub fn next_event(&mut self) -> Result<Option<&TokenEvent>, Error> {
+        if self.finish_reason.is_some() {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        let is_first = self.event.token.is_none();
+        let result = self.advance();
+        let reason = match &result {
+            Ok(reason) => *reason,
+            Err(_) => Some(FinishReason::Cancelled),
+        };
+        if reason.is_some_and(|reason| reason != FinishReason::StopSequence) {
+            self.output.flush(&mut self.event);
+        }
+        self.event.finish_reason = reason;
+        self.finish_reason = reason;
+        self.timings.total = self.started.elapsed();
+        let time = if is_first { &mut self.timings.prefill } else { &mut self.timings.decode };
+        *time += began.elapsed();
+        if is_first {
+            self.timings.first_token = self.timings.total;
+        }
+        result.map(|_| Some(&self.event))
+    }
+
+    /// Everything at once that the events told piece by piece. If they were not taken to the end, the generation is
+    /// cancelled.
+    pub fn finish(mut self) -> Completion {
+        let finish_reason = self.finish_reason.unwrap_or(FinishReason::Cancelled);
+        if self.finish_reason.is_none() {
+            self.output.flush(&mut self.event);
+        }
+        let finished = self.output.finish(finish_reason);
+        self.log.truncate(self.n_prompt + finished.n_tokens);
+        self.logprobs.truncate(finished.n_tokens);
+        self.usage.generated_tokens = finished.n_generated;
+        let (prompt_tokens, tokens) = self.log.split_at(self.n_prompt);
+        Completion {
+            text: finished.text,
+            tokens: tokens.to_vec(),
+            prompt_tokens: prompt_tokens.to_vec(),
+            finish_reason,
+            seed: self.seed,
+            usage: self.usage,
+            timings: self.timings,
+            logprobs: self.logprobs,
+        }
+    }
+
+    /// Computes what is not computed yet, samples, and sets the event.
+    fn advance(&mut self) -> Result<Option<FinishReason>, Error> {
+        let index = self.output.n_tokens();
+        let Some(token) = self.next_token()? else {
+            self.event = TokenEvent { index, ..TokenEvent::default() };
+            let is_cancelled = self.cancel.is_cancelled();
+            return Ok(Some(if is_cancelled { FinishReason::Cancelled } else { FinishReason::Timeout }));
+        };
+        let reason = self.output.push(token, &mut self.event)?;
+        if !matches!(reason, Some(FinishReason::Stop | FinishReason::Eos)) {
+            self.log.push(token);
+        }
+        let is_bound_reached = self.output.n_tokens() >= self.bound.n_tokens;
+        Ok(reason.or(is_bound_reached.then_some(self.bound.reason)))
+    }
+
+    /// The next token, or `None` if the time is over or the caller cancelled.
+    fn next_token(&mut self) -> Result<Option<TokenId>, Error> {
+        let chunk_len = self.executor.limits().max_tokens;
+        loop {
+            if self.cancel.is_cancelled() || self.is_late() {
+                return Ok(None);
+            }
+            let missing = &self.log[self.sequence.computed().len()..];
+            if missing.len() <= chunk_len {
+                break;
+            }
+            self.sequence.step(self.executor, &missing[..chunk_len], Outputs::None)?;
+        }
+        let missing = &self.log[self.sequence.computed().len()..];
+        let mut logits = self.sequence.step(self.executor, missing, Outputs::Last)?;
+        let logits = logits.row_mut(0);
+        let draw = Draw { seed: self.seed, candidate: 0, position: self.log.len() as u32 };
+        if self.options.logprobs.is_some() {
+            self.raw.keep(logits);
+        }
+        self.output.forbid_early_end(logits);
+        let mut history = History::new(self.log, self.n_prompt, self.counts);
+        let token = self.chain.sample(logits, &mut history, draw, self.candidates)?;
+        if let Some(n_top) = self.options.logprobs {
+            let logprob = self.raw.logprob(token, n_top, self.candidates);
+            self.event.logprob = Some(logprob.logprob);
+            self.logprobs.push(logprob);
+        }
+        Ok(Some(token))
+    }
+
+    fn is_late(&self) -> bool {
+        let limit = self.options.limits.max_time_ms.map(Duration::from_millis);
+        limit.is_some_and(|limit| self.started.elapsed() >= limit)
+    }
+}
+
+impl std::fmt::Debug for Generation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Generation")
+            .field("options", &self.options)
+            .field("seed", &self.seed)
+            .field("usage", &self.usage)
+            .field("finish_reason", &self.finish_reason)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,202 @@
+//! A model and the sequence that it has computed.
+
+use sm_tensor::TokenId;
+
+use crate::generation::Generation;
+use crate::sampling::{Candidates, RawLogits, check_finite, log_sum_exp};
+use crate::sequence::{Outputs, Sequence};
+use crate::{
+    CancelToken, Completion, Error, FinishReason, GenerationOptions, LoadedModel, LongInput, Prompt,
+};
+
+/// Continues one sequence at a time on a model of its own. What it computed stays: of a prompt that begins with it,
+/// only the rest is computed.
+#[derive(Debug)]
+pub struct Generator {
+    pub(crate) model: LoadedModel,
+    pub(crate) sequence: Sequence,
+    /// Prompts and outputs so far: what [`Prompt::Append`] appends to.
+    pub(crate) log: Vec<TokenId>,
+    pub(crate) candidates: Candidates,
+    /// Scratch of [`History`](crate::sampling::History).
+    pub(crate) counts: Vec<u32>,
+    pub(crate) raw: RawLogits,
+}
+
+/// A prompt that passed all checks.
+pub(crate) struct Input {
+    pub(crate) tokens: Vec<TokenId>,
+    /// Tokens that were cut off.
+    pub(crate) n_truncated: usize,
+    /// The context of this request.
+    pub(crate) context_len: usize,
+}
+
+impl Generator {
+    /// A generator that has seen nothing.
+    pub fn new(model: LoadedModel) -> Self {
+        let sequence = Sequence::new(model.context_len);
+        Self {
+            model,
+            sequence,
+            log: Vec::new(),
+            candidates: Candidates::new(),
+            counts: Vec::new(),
+            raw: RawLogits::default(),
+        }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &LoadedModel {
+        &self.model
+    }
+
+    /// The model back, for instance to measure it.
+    pub fn into_model(self) -> LoadedModel {
+        self.model
+    }
+
+    /// The tokens of prompts and outputs so far: what [`Prompt::Append`] appends to.
+    pub fn log(&self) -> &[TokenId] {
+        &self.log
+    }
+
+    /// Forgets everything; a next prompt is computed from its beginning.
+    pub fn reset(&mut self) {
+        self.sequence = Sequence::new(self.model.context_len);
+        self.log.clear();
+    }
+
+    /// Continues the prompt to its end.
+    ///
+    /// # Errors
+    /// Options or a prompt that cannot be, before any work; a failed step; [`Error::Timeout`] with what was generated.
+    pub fn generate(&mut self, prompt: &Prompt, options: &GenerationOptions) -> Result<Completion, Error> {
+        let mut generation = self.stream(prompt, options, &CancelToken::new())?;
+        while generation.next_event()?.is_some() {}
+        let completion = generation.finish();
+        match (completion.finish_reason, options.limits.max_time_ms) {
+            (FinishReason::Timeout, Some(limit_ms)) => {
+                Err(Error::Timeout { limit_ms, partial: Box::new(completion) })
+            }
+            _ => Ok(completion),
+        }
+    }
+
+    /// Begins to continue the prompt; [`Generation::next_event`] computes token by token.
+    ///
+    /// # Errors
+    /// Options or a prompt that cannot be; nothing was computed then.
+    pub fn stream<'g>(
+        &'g mut self,
+        prompt: &Prompt,
+        options: &'g GenerationOptions,
+        cancel: &CancelToken,
+    ) -> Result<Generation<'g>, Error> {
+        options.validate()?;
+        let input = self.input(prompt, options)?;
+        Ok(Generation::new(self, input, options, cancel.clone()))
+    }
+
+    /// Computes `tokens` from the beginning, in chunks, and shows `visit` the logits `[vocab_size]` behind each position.
+    /// Ends whatever sequence there was.
+    ///
+    /// # Errors
+    /// If the tokens exceed the context, or a step fails.
+    pub fn forward(&mut self, tokens: &[TokenId], visit: &mut dyn FnMut(usize, &[f32])) -> Result<(), Error> {
+        if tokens.len() > self.model.context_len {
+            let remedy = "shorten the text or load the model with a longer context";
+            let (limit, actual) = (self.model.context_len, tokens.len());
+            return Err(Error::ResourceLimit { resource: "context", limit, actual, remedy });
+        }
+        self.reset();
+        let limits = self.model.executor.limits();
+        let chunk_len = limits.max_tokens.min(limits.max_outputs);
+        for chunk in tokens.chunks(chunk_len) {
+            let first = self.sequence.computed().len();
+            let logits = self.sequence.step(self.model.executor.as_mut(), chunk, Outputs::All)?;
+            for row in 0..chunk.len() {
+                visit(first + row, logits.row(row));
+            }
+        }
+        Ok(())
+    }
+
+    /// The log-probabilities (natural) of `tokens[1..]`, each behind those before it. Ends whatever sequence there was.
+    ///
+    /// # Errors
+    /// As [`Generator::forward`], and [`Error::InvalidLogits`].
+    pub fn score(&mut self, tokens: &[TokenId]) -> Result<Vec<f64>, Error> {
+        let Some((_, predicted)) = tokens.split_first() else { return Ok(Vec::new()) };
+        let mut logprobs = Vec::with_capacity(predicted.len());
+        let mut invalid = None;
+        self.forward(&tokens[..predicted.len()], &mut |position, logits| match check_finite(
+            logits,
+            position as u32 + 1,
+        ) {
+            Ok(()) => {
+                let logit = logits[predicted[position].0 as usize];
+                logprobs.push(f64::from(logit) - log_sum_exp(logits));
+            }
+            Err(error) => _ = invalid.get_or_insert(error),
+        })?;
+        invalid.map_or(Ok(logprobs), Err)
+    }
+
+    /// The tokens of a prompt, checked against the limits.
+    fn input(&self, prompt: &Prompt, options: &GenerationOptions) -> Result<Input, Error> {
+        let codec = self.model.codec.as_ref();
+        let mut tokens = match prompt {
+            Prompt::Text(text) => codec.encode_prompt(text)?,
+            Prompt::Chat(text) => codec.encode_chat(text)?,
+            Prompt::Tokens(tokens) => tokens.clone(),
+            Prompt::Append(text) if self.log.is_empty() => codec.encode_prompt(text)?,
+            Prompt::Append(text) => [self.log.clone(), codec.encode_plain(text)?].concat(),
+        };
+        if tokens.is_empty() {
+            tokens.push(codec.bos().ok_or(Error::EmptyPrompt)?);
+        }
+        if let Some(token) = tokens.iter().find(|token| token.0 as usize >= self.model.vocab_size) {
+            let message =
+                format!("token {} is outside of the vocabulary of {}", token.0, self.model.vocab_size);
+            return Err(Error::validation("prompt", message));
+        }
+        let n_truncated = truncate(&mut tokens, codec.bos(), options)?;
+        let context_len = options.limits.max_context_tokens.unwrap_or(usize::MAX).min(self.model.context_len);
+        let bounds = [
+            ("context", context_len, "shorten the prompt or load the model with a longer context"),
+            (
+                "max_length",
+                options.limits.max_length.unwrap_or(usize::MAX),
+                "shorten the prompt or raise max_length",
+            ),
+        ];
+        for (resource, limit, remedy) in bounds {
+            if tokens.len() >= limit {
+                return Err(Error::ResourceLimit { resource, limit, actual: tokens.len() + 1, remedy });
+            }
+        }
+        Ok(Input { tokens, n_truncated, context_len })
+    }
+}
+
+/// Applies [`Limits::max_input_tokens`](crate::Limits::max_input_tokens), and returns how many tokens were cut off.
+fn truncate(
+    tokens: &mut Vec<TokenId>,
+    bos: Option<TokenId>,
+    options: &GenerationOptions,
+) -> Result<usize, Error> {
+    let limit = options.limits.max_input_tokens.unwrap_or(usize::MAX);
+    let actual = tokens.len();
+    if actual <= limit {
+        return Ok(0);
+    }
+    if options.limits.long_input == LongInput::Reject {
+        let remedy = "shorten the prompt, raise max_input_tokens, or let its head be cut off";
+        return Err(Error::ResourceLimit { resource: "max_input_tokens", limit, actual, remedy });
+    }
+    let n_head = usize::from(bos.is_some() && tokens.first() == bos.as_ref());
+    let n_head = n_head.min(limit.saturating_sub(1));
+    tokens.drain(n_head..actual - (limit - n_head));
+    Ok(actual - limit)
+}

@@ -1,0 +1,88 @@
+//! How well a model predicts a text.
+
+use sm_tensor::TokenId;
+
+use crate::{Error, Generator};
+
+/// How a text is cut into documents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PerplexityOptions {
+    /// Separates documents, each of which is cut at the context; what follows the last separator is dropped, as it may
+    /// be cut off. Without one, the text is cut into pieces as long as the context.
+    pub split: Option<String>,
+    /// Stops after so many predicted tokens.
+    pub max_tokens: Option<usize>,
+}
+
+/// How well a model predicts a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Perplexity {
+    /// `exp(nll)`.
+    pub perplexity: f64,
+    /// Mean negative log-likelihood per predicted token, natural logarithm.
+    pub nll: f64,
+    /// Predicted tokens.
+    pub tokens: usize,
+    /// Documents with at least one predicted token.
+    pub documents: usize,
+}
+
+impl Perplexity {
+    /// Measures a text: each document without newlines at its ends, behind the beginning-of-sequence token. `progress` is
+    /// told after each document how many tokens were predicted.
+    ///
+    /// # Errors
+    /// If nothing can be predicted, or a step fails.
+    pub fn measure(
+        generator: &mut Generator,
+        text: &str,
+        options: &PerplexityOptions,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Self, Error> {
+        let max_tokens = options.max_tokens.unwrap_or(usize::MAX);
+        let (mut sum, mut n_tokens, mut n_documents) = (0.0, 0, 0);
+        for mut tokens in generator.documents(text, options.split.as_deref())? {
+            if n_tokens >= max_tokens {
+                break;
+            }
+            tokens.truncate(max_tokens.saturating_sub(n_tokens).saturating_add(1));
+            let logprobs = generator.score(&tokens)?;
+            sum -= logprobs.iter().sum::<f64>();
+            n_tokens += logprobs.len();
+            n_documents += usize::from(!logprobs.is_empty());
+            progress(n_tokens);
+        }
+        if n_tokens == 0 {
+            return Err(Error::validation("text", "it holds no token to predict; give a longer text"));
+        }
+        let nll = sum / n_tokens as f64;
+        Ok(Self { perplexity: nll.exp(), nll, tokens: n_tokens, documents: n_documents })
+    }
+}
+
+impl Generator {
+    /// The tokens of each document, as many as fit into the context.
+    fn documents(&self, text: &str, split: Option<&str>) -> Result<Vec<Vec<TokenId>>, Error> {
+        let context_len = self.model.context_len;
+        let codec = self.model.codec.as_ref();
+        let Some(split) = split else {
+            let bos = codec.bos();
+            let tokens = codec.encode_plain(text)?;
+            let window_len = context_len - bos.iter().len();
+            return Ok(tokens
+                .chunks(window_len)
+                .map(|window| bos.iter().chain(window).copied().collect())
+                .collect());
+        };
+        let mut documents: Vec<&str> =
+            text.split(split).map(|document| document.trim_matches('\n')).collect();
+        documents.pop();
+        documents.retain(|document| !document.is_empty());
+        let cut = |document: &&str| {
+            let mut tokens = codec.encode_prompt(document)?;
+            tokens.truncate(context_len);
+            Ok(tokens)
+        };
+        documents.iter().map(cut).collect()
+    }
+}

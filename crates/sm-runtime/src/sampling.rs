@@ -1,0 +1,160 @@
+//! The choice of the next token: a pure function of options, history, logits and (seed, candidate, position).
+//!
+//! The order is fixed:
+//!
+//! ```text
+//! bias → repetition, presence, frequency penalties → temperature → top-k → top-p → min-p → draw
+//! ```
+//!
+//! The first three change logits in place ([`LogitsFilter`]). Then the likeliest are gathered as [`Candidate`]s, cut
+//! further, and a [`Sampler`] draws one. The temperature keeps the order of the logits, so it is applied in double
+//! precision where probabilities are needed, and top-k compares the undivided logits. Nothing sorts the vocabulary,
+//! and after the first call nothing allocates.
+
+mod bias;
+mod candidates;
+mod greedy;
+mod gumbel;
+mod history;
+mod logprob;
+mod min_p;
+mod penalties;
+mod philox;
+mod seed;
+mod top_k;
+mod top_p;
+
+use sm_tensor::TokenId;
+
+use crate::{Error, SamplingOptions};
+
+pub use bias::LogitBias;
+pub use candidates::{Candidate, Candidates};
+pub use greedy::Greedy;
+pub use gumbel::{Gumbel, noise};
+pub use history::History;
+pub use penalties::{OccurrencePenalty, RepetitionPenalty};
+pub use philox::philox4x32_10;
+pub use seed::random_seed;
+
+pub(crate) use logprob::{RawLogits, log_sum_exp};
+pub(crate) use seed::random_token;
+
+/// Changes logits before the likeliest are gathered.
+pub trait LogitsFilter: std::fmt::Debug + Send {
+    /// Changes `logits`, `[vocab_size]`; `-inf` forbids a token.
+    fn apply(&self, logits: &mut [f32], history: &mut History<'_>);
+}
+
+/// Draws one of the candidates.
+pub trait Sampler: std::fmt::Debug + Send {
+    /// The token drawn from `candidates`, in any order, never empty.
+    fn sample(&self, candidates: &[Candidate], draw: Draw) -> TokenId;
+}
+
+/// Which random numbers belong to a draw. The same values give the same numbers, whatever was drawn before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// The request's seed.
+    pub seed: u64,
+    /// Which of the request's parallel outputs it is, from 0.
+    pub candidate: u32,
+    /// Position in the sequence of the token to be drawn, the prompt counted.
+    pub position: u32,
+}
+
+/// The whole chain of one request.
+#[derive(Debug)]
+pub struct SamplerChain {
+    filters: Vec<Box<dyn LogitsFilter>>,
+    top_k: usize,
+    top_p: f32,
+    min_p: f32,
+    temperature: f64,
+    sampler: Box<dyn Sampler>,
+}
+
+impl SamplerChain {
+    /// The chain for options that were validated.
+    pub fn new(options: &SamplingOptions) -> Self {
+        let mut filters: Vec<Box<dyn LogitsFilter>> = Vec::new();
+        if !options.logit_bias.is_empty() {
+            filters.push(Box::new(LogitBias::new(&options.logit_bias)));
+        }
+        if options.repetition_penalty != 1.0 {
+            filters.push(Box::new(RepetitionPenalty {
+                penalty: options.repetition_penalty,
+                window: options.repetition_window,
+            }));
+        }
+        if options.presence_penalty != 0.0 || options.frequency_penalty != 0.0 {
+            filters.push(Box::new(OccurrencePenalty {
+                presence: options.presence_penalty,
+                frequency: options.frequency_penalty,
+            }));
+        }
+        let temperature = f64::from(options.temperature);
+        let is_greedy = options.temperature == 0.0;
+        // The likeliest token survives every cut, so a greedy choice needs no other candidate.
+        let (top_k, top_p, min_p) =
+            if is_greedy { (1, 1.0, 0.0) } else { (options.top_k, options.top_p, options.min_p) };
+        let sampler: Box<dyn Sampler> =
+            if is_greedy { Box::new(Greedy) } else { Box::new(Gumbel { temperature }) };
+        Self { filters, top_k, top_p, min_p, temperature, sampler }
+    }
+
+    /// Draws with something else than the options say, after the same filters and cuts.
+    #[must_use]
+    pub fn with_sampler(mut self, sampler: Box<dyn Sampler>) -> Self {
+        self.sampler = sampler;
+        self
+    }
+
+    /// Adds a filter behind the others.
+    #[must_use]
+    pub fn with_filter(mut self, filter: Box<dyn LogitsFilter>) -> Self {
+        self.filters.push(filter);
+        self
+    }
+
+    /// Chooses a token; `logits`, `[vocab_size]`, are changed by the filters.
+    ///
+    /// # Errors
+    /// [`Error::InvalidLogits`] if a logit is not finite, [`Error::NoCandidates`] if the filters forbid every token.
+    pub fn sample(
+        &self,
+        logits: &mut [f32],
+        history: &mut History<'_>,
+        draw: Draw,
+        candidates: &mut Candidates,
+    ) -> Result<TokenId, Error> {
+        check_finite(logits, draw.position)?;
+        for filter in &self.filters {
+            filter.apply(logits, history);
+        }
+        candidates.gather(logits, self.top_k);
+        if self.top_p < 1.0 {
+            candidates.keep_top_p(self.top_p, self.temperature);
+        }
+        if self.min_p > 0.0 {
+            candidates.keep_min_p(self.min_p, self.temperature);
+        }
+        match candidates.as_slice() {
+            [] => Err(Error::NoCandidates { position: draw.position as usize }),
+            [only] => Ok(only.token),
+            several => Ok(self.sampler.sample(several, draw)),
+        }
+    }
+}
+
+/// Refuses NaN and infinities: an argmax over them would be an arbitrary token that looks like an answer.
+pub(crate) fn check_finite(logits: &[f32], position: u32) -> Result<(), Error> {
+    const EXPONENT: u32 = 0x7f80_0000;
+    // Without a branch per value, so that the loop becomes vector code.
+    let n_bad: u32 = logits.iter().map(|x| u32::from(x.to_bits() & EXPONENT == EXPONENT)).sum();
+    if n_bad == 0 {
+        return Ok(());
+    }
+    let token = logits.iter().position(|x| !x.is_finite()).unwrap_or_default();
+    Err(Error::InvalidLogits { value: logits[token], token, position: position as usize })
+}

@@ -1,0 +1,165 @@
+//! Finding stop strings in text that arrives in pieces.
+
+use crate::{MatchedStop, StopRules};
+
+/// Passes text on, except what may be the beginning of a stop string; ends it at the first that is complete.
+///
+/// The text is looked at character by character, so the result does not depend on how it is cut into pieces: the stop
+/// string that is complete first ends the text, the longest among several that end together.
+#[derive(Debug)]
+pub(crate) struct StopMatcher {
+    sequences: Vec<String>,
+    matched: MatchedStop,
+    /// The end of the text so far that is a proper prefix of a stop string.
+    held: String,
+}
+
+/// Whether a stop string was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StopSearch {
+    Nothing,
+    Found,
+}
+
+impl StopMatcher {
+    pub(crate) fn new(rules: &StopRules) -> Self {
+        Self { sequences: rules.sequences.clone(), matched: rules.matched, held: String::new() }
+    }
+
+    /// Appends to `out` what of the text so far is certainly no part of a removed stop string.
+    pub(crate) fn push(&mut self, piece: &str, out: &mut String) -> StopSearch {
+        let n_held = self.held.len();
+        self.held.push_str(piece);
+        for (offset, character) in piece.char_indices() {
+            let end = n_held + offset + character.len_utf8();
+            if let Some(stop_len) = self.longest_stop_at(end) {
+                let text_len = match self.matched {
+                    MatchedStop::Remove => end - stop_len,
+                    MatchedStop::Keep => end,
+                };
+                out.push_str(&self.held[..text_len]);
+                self.held.clear();
+                return StopSearch::Found;
+            }
+        }
+        let n_certain = self.held.len() - self.longest_open_prefix();
+        out.push_str(&self.held[..n_certain]);
+        self.held.drain(..n_certain);
+        StopSearch::Nothing
+    }
+
+    /// Appends what was held back: no more text comes.
+    pub(crate) fn finish(&mut self, out: &mut String) {
+        out.push_str(&self.held);
+        self.held.clear();
+    }
+
+    /// Length of the longest stop string that ends at byte `end` of the held text.
+    fn longest_stop_at(&self, end: usize) -> Option<usize> {
+        let text = &self.held[..end];
+        self.sequences.iter().filter(|stop| text.ends_with(stop.as_str())).map(String::len).max()
+    }
+
+    /// Length of the longest end of the held text with which a stop string begins.
+    fn longest_open_prefix(&self) -> usize {
+        let longest_stop = self.sequences.iter().map(String::len).max().unwrap_or(0);
+        let shortest_start = self.held.len().saturating_sub(longest_stop.saturating_sub(1));
+        (shortest_start..self.held.len())
+            .filter(|&start| self.held.is_char_boundary(start))
+            .find(|&start| self.sequences.iter().any(|stop| stop.starts_with(&self.held[start..])))
+            .map_or(0, |start| self.held.len() - start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matcher(sequences: &[&str], matched: MatchedStop) -> StopMatcher {
+        let sequences = sequences.iter().map(|&s| s.to_owned()).collect();
+        StopMatcher::new(&StopRules { sequences, matched, ..Default::default() })
+    }
+
+    /// The text after each piece; a `|` where the search ended with a match.
+    fn run(stop: &mut StopMatcher, pieces: &[&str]) -> Vec<String> {
+        let mut out = String::new();
+        let mut seen = Vec::new();
+        for piece in pieces {
+            let search = stop.push(piece, &mut out);
+            seen.push(out.clone());
+            if search == StopSearch::Found {
+                seen.push("|".into());
+                return seen;
+            }
+        }
+        stop.finish(&mut out);
+        seen.push(out);
+        seen
+    }
+
+    #[test]
+    fn text_is_held_back_only_as_far_as_a_match_is_possible() {
+        let cases: [(&[&str], &[&str], &[&str]); 7] = [
+            (&["stop"], &["a st", "ar"], &["a ", "a star", "a star"]),
+            (&["stop"], &["x s", "t", "o", "p y"], &["x ", "x ", "x ", "x ", "|"]),
+            (&["aab"], &["a", "a", "a", "b"], &["", "", "a", "a", "|"]),
+            (&["é!"], &["caf", "é", "?"], &["caf", "caf", "café?", "café?"]),
+            (&["\n\n"], &["end.\n", "\nmore"], &["end.", "end.", "|"]),
+            (&["abc"], &["ab"], &["", "ab"]),
+            (&[], &["any", "thing"], &["any", "anything", "anything"]),
+        ];
+        for (stops, pieces, expected) in cases {
+            assert_eq!(
+                run(&mut matcher(stops, MatchedStop::Remove), pieces),
+                expected,
+                "{stops:?} {pieces:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_stop_string_that_is_complete_first_wins() {
+        let cases: [(&[&str], &str, &str); 4] = [
+            (&["bcd", "c"], "abcd", "ab"),
+            (&["abc", "ab"], "xabc", "x"),
+            (&["bc", "abc"], "abc", ""),
+            (&["z", "y"], "xyz", "x"),
+        ];
+        for (stops, text, expected) in cases {
+            assert_eq!(
+                run(&mut matcher(stops, MatchedStop::Remove), &[text])[0],
+                expected,
+                "{stops:?} {text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_matched_stop_string_can_be_kept() {
+        assert_eq!(run(&mut matcher(&["b\n"], MatchedStop::Keep), &["ab", "\nc"]), ["a", "ab\n", "|"]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_result_does_not_depend_on_the_pieces(
+            text in "[ab]{0,24}", stops in prop::collection::vec("[ab]{1,4}", 1..4), cuts in prop::collection::vec(0usize..24, 0..6),
+        ) {
+            let stops: Vec<&str> = stops.iter().map(String::as_str).collect();
+            let mut cuts: Vec<usize> = cuts.into_iter().filter(|&cut| cut <= text.len()).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&str> = cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
+            let in_pieces = run(&mut matcher(&stops, MatchedStop::Remove), &pieces);
+            let first_end = (1..=text.len()).find(|&end| stops.iter().any(|stop| text[..end].ends_with(stop)));
+            let expected = match first_end {
+                Some(end) => &text[..end - stops.iter().filter(|s| text[..end].ends_with(**s)).map(|s| s.len()).max().unwrap()],
+                None => &text,
+            };
+            let found = in_pieces.last().is_some_and(|last| last == "|");
+            prop_assert_eq!(found, first_end.is_some());
+            prop_assert_eq!(&in_pieces[in_pieces.len() - 1 - usize::from(found)], expected);
+        }
+    }
+}
