@@ -1,2 +1,66 @@
-//! Repository tasks.
-fn main() {}
+//! `cargo xtask`: the repository's tasks. It spawns cargo and Python and uses no crate of the project.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool reports on its terminal")]
+
+mod bench;
+mod ci;
+mod deny;
+mod fuzz;
+mod golden;
+mod setup;
+mod spawn;
+mod tests_command;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  ci                     everything that has to hold before a change lands: check, then test
+  check                  fmt, tidy, clippy for each feature set, docs, duplicate dependencies, deny
+  test [ARGS]            all tests; ARGS go to cargo test
+  tidy                   the rules of the repository that clippy does not know
+  deny                   licences, advisories and duplicate versions of the dependencies
+  setup                  what the other commands use: rustfmt, clippy, and .venv/ for the golden values
+  golden [--check]       make the committed reference values again, or compare them with what is committed
+  synth ARGS             write a GGUF file with random weights (cargo xtask synth --help)
+  bench [MODEL]          criterion benches, then `sm bench` on MODEL if one is given
+  fuzz [TARGET [SECONDS]]  run one fuzz target, or name them";
+
+/// Why a task stopped; the message is for a person at a terminal.
+type Outcome = Result<(), String>;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match args.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    match dispatch(command, rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask {command}: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: &str, args: &[String]) -> Outcome {
+    match command {
+        "ci" => ci::run(),
+        "check" => ci::check(),
+        "test" => tests_command::run(args),
+        "tidy" => tidy::run(),
+        "deny" => deny::run(),
+        "setup" => setup::run(),
+        "golden" => golden::run(args),
+        "synth" => bench::synth(args),
+        "bench" => bench::run(args),
+        "fuzz" => fuzz::run(args),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        other => Err(format!("there is no command {other:?}\n{USAGE}")),
+    }
+}

@@ -1,0 +1,21 @@
+//! Speed: the criterion benches, `sm bench`, and the random models that both may use.
+
+use crate::Outcome;
+use crate::spawn::{self, cargo};
+
+/// Writes a GGUF file with random weights; `args` are those of the `synth` program.
+pub(crate) fn synth(args: &[String]) -> Outcome {
+    let mut command = cargo(&["run", "--release", "--quiet", "-p", "sm-benches", "--bin", "synth", "--"]);
+    spawn::run("synth", command.args(args))
+}
+
+/// The criterion benches; with a model also `sm bench` on it.
+pub(crate) fn run(args: &[String]) -> Outcome {
+    spawn::run("criterion", &mut cargo(&["bench", "-p", "sm-benches"]))?;
+    let Some((model, rest)) = args.split_first() else {
+        println!("left out: sm bench (give a model: cargo xtask bench MODEL)");
+        return Ok(());
+    };
+    let mut command = cargo(&["run", "--release", "--quiet", "-p", "sm-cli", "--", "bench", "-m", model]);
+    spawn::run("sm bench", command.args(rest))
+}

@@ -1,0 +1,37 @@
+//! The checks that a change has to pass.
+
+use crate::spawn::{self, cargo};
+use crate::{Outcome, deny, tests_command, tidy};
+
+/// Feature sets beside the default: the vocabulary alone, without any backend.
+const WITHOUT_BACKEND: [&str; 2] = ["sm-kernels", "sm-runtime"];
+
+/// Checks, then tests. The tests run even where a check fails, so that one run shows everything.
+pub(crate) fn run() -> Outcome {
+    let checks = check();
+    let tests = tests_command::run(&[]);
+    match (checks, tests) {
+        (Ok(()), Ok(())) => Ok(()),
+        (Err(a), Err(b)) => Err(format!("{a}; {b}")),
+        (Err(e), Ok(())) | (Ok(()), Err(e)) => Err(e),
+    }
+}
+
+/// Everything but the tests. All checks run; the failures are named together.
+pub(crate) fn check() -> Outcome {
+    let mut results = vec![spawn::run("fmt", &mut cargo(&["fmt", "--all", "--check"])), tidy::run()];
+    results.push(spawn::run(
+        "clippy",
+        &mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+    ));
+    for package in WITHOUT_BACKEND {
+        let args =
+            ["clippy", "-p", package, "--no-default-features", "--lib", "--locked", "--", "-D", "warnings"];
+        results.push(spawn::run(&format!("clippy {package} without a backend"), &mut cargo(&args)));
+    }
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
+    results.push(spawn::run("doc", doc.env("RUSTDOCFLAGS", "-D warnings")));
+    results.push(deny::run());
+    let failures: Vec<String> = results.into_iter().filter_map(Result::err).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
+}

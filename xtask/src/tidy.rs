@@ -1,0 +1,109 @@
+//! `cargo xtask tidy`: the rules of the repository that clippy does not know.
+
+mod dependencies;
+mod places;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use crate::Outcome;
+use crate::spawn::{command, output, root};
+
+/// One broken rule.
+#[derive(Debug, PartialEq)]
+struct Finding {
+    path: String,
+    /// Counted from 1; 0 for the file as a whole.
+    line: usize,
+    what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path, self.line, self.what)
+    }
+}
+
+/// A text file of the repository.
+struct SourceFile {
+    /// Relative to the root, with forward slashes.
+    path: String,
+    text: String,
+}
+
+impl SourceFile {
+    fn finding(&self, line: usize, what: impl Into<String>) -> Finding {
+        Finding { path: self.path.clone(), line, what: what.into() }
+    }
+
+    fn is_rust(&self) -> bool {
+        self.path.ends_with(".rs")
+    }
+
+    fn is_test(&self) -> bool {
+        self.path.contains("/tests/") || self.path.ends_with("/tests.rs")
+    }
+
+    /// Lines with their numbers, counted from 1.
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text.lines().enumerate().map(|(i, line)| (i + 1, line))
+    }
+}
+
+/// Files that people write; data files are held to their size only.
+const WRITTEN: [&str; 11] = ["rs", "wgsl", "py", "md", "toml", "sh", "yml", "yaml", "html", "js", "txt"];
+
+/// The largest file that the repository may hold.
+const MAX_FILE_BYTES: u64 = 10 << 20;
+
+/// Checks the files that git tracks, or would track.
+pub(crate) fn run() -> Outcome {
+    let findings = findings()?;
+    for finding in &findings {
+        println!("{finding}");
+    }
+    if findings.is_empty() {
+        println!("== tidy: nothing to say");
+        return Ok(());
+    }
+    Err(format!("tidy has {} findings", findings.len()))
+}
+
+fn findings() -> Result<Vec<Finding>, String> {
+    let list = output(&mut command("git", &["ls-files", "--cached", "--others", "--exclude-standard"]))?;
+    let mut findings = Vec::new();
+    let mut files = Vec::new();
+    for path in list.lines() {
+        let full = root().join(path);
+        // A file that git still lists may be gone from the working tree.
+        let Ok(metadata) = std::fs::metadata(&full) else { continue };
+        if metadata.len() > MAX_FILE_BYTES {
+            let what = format!("{} bytes; the limit is {MAX_FILE_BYTES}", metadata.len());
+            findings.push(Finding { path: path.to_owned(), line: 0, what });
+        }
+        if is_written(path) {
+            let text = std::fs::read_to_string(&full).map_err(|e| format!("{path}: {e}"))?;
+            files.push(SourceFile { path: path.to_owned(), text });
+        }
+    }
+    check_all(&files, &mut findings);
+    Ok(findings)
+}
+
+fn is_written(path: &str) -> bool {
+    let is_test_data = path.contains("/tests/data/");
+    let extension = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map(|(_, e)| e);
+    !is_test_data && (extension.is_some_and(|e| WRITTEN.contains(&e)) || path.starts_with(".ci/"))
+}
+
+fn check_all(files: &[SourceFile], findings: &mut Vec<Finding>) {
+    for file in files {
+        text::check(file, findings);
+        places::check(file, findings);
+        dependencies::check(file, findings);
+    }
+    places::check_modules(files, findings);
+}

@@ -1,0 +1,96 @@
+//! Rules about where things may stand: unsafe code, threads, async, the GPU, and files that no module declares.
+
+use super::{Finding, SourceFile};
+
+/// A word of code and the only places where it may stand.
+struct Place {
+    word: &'static str,
+    /// Path prefixes.
+    allowed: &'static [&'static str],
+}
+
+const PLACES: [Place; 4] = [
+    Place {
+        word: "unsafe",
+        allowed: &[
+            "crates/sm-kernels/src/isa/",
+            "crates/sm-kernels/src/cpu/arena.rs",
+            "crates/sm-kernels/src/cpu/kv_pool.rs",
+            "crates/sm-kernels/src/cpu/split.rs",
+            "crates/sm-kernels/src/cpu/team.rs",
+            "crates/sm-model/src/load/file.rs",
+        ],
+    },
+    Place { word: "rayon", allowed: &["crates/sm-kernels/src/cpu/team.rs"] },
+    Place {
+        word: "tokio",
+        allowed: &["crates/sm-runtime/src/engine.rs", "crates/sm-server/", "crates/sm-cli/"],
+    },
+    Place { word: "wgpu", allowed: &["crates/sm-kernels/src/gpu/"] },
+];
+
+/// Checks one file's code for words out of place.
+pub(super) fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
+    // A test may count allocations or call a peer; the rules are about what ships.
+    if !file.is_rust() || !file.path.starts_with("crates/") || file.path.contains("/tests/") {
+        return;
+    }
+    for (number, line) in file.lines() {
+        let code = code_of(line);
+        for place in &PLACES {
+            let is_allowed = place.allowed.iter().any(|prefix| file.path.starts_with(prefix));
+            if !is_allowed && has_word(&code, place.word) {
+                let what = format!("`{}` may stand only in {}", place.word, place.allowed.join(", "));
+                findings.push(file.finding(number, what));
+            }
+        }
+    }
+}
+
+/// Checks that every source file is a module that its parent declares; others are dead.
+pub(super) fn check_modules(files: &[SourceFile], findings: &mut Vec<Finding>) {
+    for file in files.iter().filter(|f| f.is_rust()) {
+        let Some((source_root, module)) = file.path.split_once("/src/") else { continue };
+        if matches!(module, "lib.rs" | "main.rs") || module.starts_with("bin/") {
+            continue;
+        }
+        let name = module.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
+        let parents = match module.rsplit_once('/') {
+            Some((folder, _)) => vec![format!("{source_root}/src/{folder}.rs")],
+            None => vec![format!("{source_root}/src/lib.rs"), format!("{source_root}/src/main.rs")],
+        };
+        let is_declared = files
+            .iter()
+            .filter(|f| parents.contains(&f.path))
+            .any(|f| f.lines().any(|(_, line)| code_of(line).trim_end().ends_with(&format!("mod {name};"))));
+        if !is_declared {
+            findings.push(
+                file.finding(0, format!("no `mod {name};` in {}: the file is dead", parents.join(" or "))),
+            );
+        }
+    }
+}
+
+/// A line without its comment and without what stands in string literals.
+fn code_of(line: &str) -> String {
+    let mut code = String::new();
+    let mut chars = line.chars().peekable();
+    let mut is_in_string = false;
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' if is_in_string => {
+                chars.next();
+            }
+            '"' => is_in_string = !is_in_string,
+            '/' if !is_in_string && chars.peek() == Some(&'/') => break,
+            c if !is_in_string => code.push(c),
+            _ => {}
+        }
+    }
+    code
+}
+
+/// Whether `word` stands in `code` as a word of its own.
+fn has_word(code: &str, word: &str) -> bool {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == word)
+}

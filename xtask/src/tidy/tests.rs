@@ -1,0 +1,129 @@
+//! Each rule against a sample that breaks it, and all rules against the repository itself.
+
+use super::*;
+
+/// The findings for one file at `path`.
+fn check(path: &str, text: &str) -> Vec<String> {
+    let mut findings = Vec::new();
+    check_all(&[SourceFile { path: path.to_owned(), text: text.to_owned() }], &mut findings);
+    findings.iter().map(|f| f.what.clone()).collect()
+}
+
+/// Asserts that `text` at `path` breaks exactly the rule whose message contains `message`.
+#[track_caller]
+fn breaks(path: &str, text: &str, message: &str) {
+    let found = check(path, text);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains(message), "{found:?} has no {message:?}");
+}
+
+const ENTRY: &str = "crates/sm-x/src/lib.rs";
+
+#[test]
+fn the_repository_is_tidy() {
+    let findings: Vec<String> = findings().unwrap().iter().map(ToString::to_string).collect();
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
+
+#[test]
+fn a_clean_file_passes() {
+    assert_eq!(check(ENTRY, "//! Reads files.\n\nfn f() {}\n"), Vec::<String>::new());
+}
+
+#[test]
+fn the_first_line_says_what_the_file_does() {
+    breaks(ENTRY, "fn f() {}\n", "first line");
+    breaks("xtask/golden/x.py", "import os\n", "first line");
+    breaks("crates/sm-x/src/x.wgsl", "fn f() {}\n", "first line");
+}
+
+#[test]
+fn long_files_are_split_except_tests() {
+    let text = format!("//! Long.\n{}", "\n".repeat(500));
+    breaks(ENTRY, &text, "501 lines");
+    assert!(check("crates/sm-x/tests/logits.rs", &text).is_empty());
+}
+
+#[test]
+fn modules_have_telling_names() {
+    let text = "//! Something.\n";
+    assert!(check("crates/sm-x/src/plan/mod.rs", text).iter().any(|f| f.contains("without mod.rs")));
+    assert!(check("crates/sm-x/src/utils.rs", text).iter().any(|f| f.contains("says nothing")));
+}
+
+#[test]
+fn nothing_unfinished_is_kept() {
+    for mark in [
+        concat!("// TO", "DO: later"),
+        concat!("todo", "!()"),
+        concat!("dbg", "!(x);"),
+        concat!("#[ig", "nore]"),
+    ] {
+        breaks(ENTRY, &format!("//! Reads.\n{mark}\n"), "unfinished");
+    }
+}
+
+#[test]
+fn no_paths_of_one_machine() {
+    let path = concat!("/wo", "rk/main");
+    breaks("README.md", &format!("see {path}\n"), "path of one machine");
+    breaks(ENTRY, &format!("//! Reads.\nconst P: &str = \"{path}\";\n"), "path of one machine");
+    assert!(check("README.md", &format!("https://example.org{path}\n")).is_empty());
+}
+
+#[test]
+fn unsafe_stands_only_in_listed_files() {
+    breaks(ENTRY, "//! Reads.\nlet x = unsafe { f() };\n", "`unsafe` may stand only in");
+    assert!(
+        check(ENTRY, "//! Reads.\n// unsafe would do\n#![deny(unsafe_code)]\nlet x = \"unsafe\";\n")
+            .is_empty()
+    );
+    let file = "crates/sm-model/src/load/file.rs";
+    let parent =
+        SourceFile { path: "crates/sm-model/src/load.rs".into(), text: "//! Load.\nmod file;\n".into() };
+    let lib = SourceFile { path: "crates/sm-model/src/lib.rs".into(), text: "//! Lib.\nmod load;\n".into() };
+    let text = "//! Maps.\nunsafe { map() }\n".to_owned();
+    let mut findings = Vec::new();
+    check_all(&[SourceFile { path: file.into(), text }, parent, lib], &mut findings);
+    assert_eq!(findings, Vec::new());
+}
+
+#[test]
+fn threads_async_and_gpu_have_their_places() {
+    for word in ["rayon", "tokio", "wgpu"] {
+        breaks(ENTRY, &format!("//! Reads.\nuse {word}::x;\n"), &format!("`{word}` may stand only in"));
+    }
+    assert!(check("crates/sm-server/src/lib.rs", "//! Serves.\nuse tokio::x;\n").is_empty());
+}
+
+#[test]
+fn every_file_is_declared_by_its_parent() {
+    breaks("crates/sm-x/src/plan/op.rs", "//! Ops.\n", "the file is dead");
+    let files = [
+        SourceFile { path: "crates/sm-x/src/plan.rs".into(), text: "//! Plan.\npub(crate) mod op;\n".into() },
+        SourceFile { path: "crates/sm-x/src/plan/op.rs".into(), text: "//! Ops.\n".into() },
+        SourceFile { path: "crates/sm-x/src/lib.rs".into(), text: "//! X.\n#[cfg(test)] mod plan;\n".into() },
+    ];
+    let mut findings = Vec::new();
+    check_all(&files, &mut findings);
+    assert_eq!(findings, Vec::new());
+}
+
+#[test]
+fn crates_use_only_what_the_table_allows() {
+    let manifest = "crates/sm-model/Cargo.toml";
+    breaks(manifest, "[dependencies]\nsm-runtime.workspace = true\n", "sm-model may not use sm-runtime");
+    breaks(manifest, "[dependencies]\nrayon = \"1\"\n", "sm-model may not use rayon");
+    breaks(manifest, "[target.'cfg(unix)'.dependencies]\ntokio = \"1\"\n", "sm-model may not use tokio");
+    breaks(
+        manifest,
+        "[dependencies]\nsm-kernels = { workspace = true, features = [\"cpu\"] }\n",
+        "without a backend feature",
+    );
+    assert!(check(manifest, "[dev-dependencies]\nsm-runtime.workspace = true\n").is_empty());
+    assert!(
+        check(manifest, "[dependencies]\nsm-tensor.workspace = true\nserde.workspace = true\n").is_empty()
+    );
+    breaks("crates/sm-new/Cargo.toml", "[package]\n", "no row in the dependency table");
+    breaks("xtask/Cargo.toml", "[dependencies]\nsm-tensor.workspace = true\n", "xtask may not use sm-tensor");
+}

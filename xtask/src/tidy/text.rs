@@ -1,0 +1,88 @@
+//! Rules about the text of a file: its first line, its length, its name, and words that must not be in it.
+
+use super::{Finding, SourceFile};
+
+const MAX_LINES: usize = 500;
+
+/// Files that are one long table.
+const TABLES: [&str; 0] = [];
+
+/// Names that say nothing about what a module does.
+const EMPTY_NAMES: [&str; 5] = ["utils", "util", "common", "helpers", "manager"];
+
+/// Marks of unfinished work. Split, so that this file does not find itself.
+const UNFINISHED: [&str; 7] = [
+    concat!("TO", "DO"),
+    concat!("FIX", "ME"),
+    concat!("XX", "X"),
+    concat!("todo", "!("),
+    concat!("unimplemented", "!("),
+    concat!("dbg", "!("),
+    concat!("#[ig", "nore"),
+];
+
+/// Beginnings of paths that exist on one machine only.
+const MACHINE_PATHS: [&str; 4] =
+    [concat!("/wo", "rk/"), concat!("/tm", "p/"), concat!("/ho", "me/"), concat!("/ro", "ot/")];
+
+/// Checks one file.
+pub(super) fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
+    check_words(file, findings);
+    check_first_line(file, findings);
+    if !file.is_rust() {
+        return;
+    }
+    check_name(file, findings);
+    let n_lines = file.text.lines().count();
+    if n_lines > MAX_LINES && !file.is_test() && !TABLES.contains(&file.path.as_str()) {
+        findings.push(
+            file.finding(0, format!("{n_lines} lines; the limit is {MAX_LINES}: split it by what it does")),
+        );
+    }
+}
+
+fn check_first_line(file: &SourceFile, findings: &mut Vec<Finding>) {
+    let first = file.text.lines().next().unwrap_or_default();
+    let wanted = match file.path.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("rs") => "//! ",
+        Some("wgsl") => "// ",
+        Some("py") => "\"\"\"",
+        _ => return,
+    };
+    if !first.starts_with(wanted) {
+        findings.push(file.finding(1, format!("the first line says what the file does: `{wanted}…`")));
+    }
+}
+
+fn check_name(file: &SourceFile, findings: &mut Vec<Finding>) {
+    let name = file.path.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
+    if name == "mod" {
+        findings.push(file.finding(0, "a module `foo` is `foo.rs` and `foo/`, without mod.rs"));
+    }
+    if EMPTY_NAMES.contains(&name) {
+        findings.push(file.finding(0, format!("{name:?} says nothing; name the module for what it does")));
+    }
+}
+
+fn check_words(file: &SourceFile, findings: &mut Vec<Finding>) {
+    for (number, line) in file.lines() {
+        for mark in UNFINISHED {
+            if line.contains(mark) {
+                findings.push(file.finding(number, format!("unfinished: {mark}")));
+            }
+        }
+        for path in MACHINE_PATHS {
+            if starts_a_path(line, path) {
+                findings.push(file.finding(number, format!("a path of one machine: {path}")));
+            }
+        }
+    }
+}
+
+/// Whether `path` occurs as the beginning of a path, not within a longer one or a URL.
+fn starts_a_path(line: &str, path: &str) -> bool {
+    line.match_indices(path).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '~' | '}'))
+    })
+}
