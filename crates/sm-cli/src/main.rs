@@ -1,2 +1,28 @@
-//! The command `sm`.
-fn main() {}
+//! The command `sm`: local generation, measurement and tools.
+
+mod args;
+mod commands;
+mod console;
+mod failure;
+mod interrupt;
+mod progress;
+mod prompt;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::console::Console;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let console = Console::new(&cli.global);
+    match cli.command.run(&console) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            console.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The command line: what all commands share.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use sm_runtime::{DType, KvDType, LoadOptions, LoadedModel, SamplingOptions};
+
+use crate::commands::Command;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::progress::{Progress, Unit};
+
+/// The name of the model that will come with the program.
+const DEMO: &str = "demo";
+
+/// Runs language models on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "sm", version, propagate_version = true, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+MODEL is a Hugging Face directory, a GGUF, safetensors or .smnd file.
+
+Examples:
+  sm generate -m model.gguf \"Once upon a time\"
+  sm chat -m ./Qwen3-0.6B
+  sm quantize ./Qwen3-0.6B qwen3.gguf --type q4_k
+  sm bench -m qwen3.gguf -p 512 -n 128
+
+Exit codes: 0 done, 1 failed, 2 wrong command line, 130 interrupted.
+Results go to standard output, everything else to standard error.";
+
+/// Options of every command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GlobalArgs {
+    /// No progress and no timings on standard error; errors still show
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// Which model, and in which form.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    /// A Hugging Face directory, a GGUF, safetensors or .smnd file, or `demo`
+    #[arg(short, long, default_value = DEMO, value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// Quantize the weight matrices to TYPE while loading
+    #[arg(long, value_name = "TYPE", value_parser = dtype())]
+    quant: Option<DType>,
+    /// How keys and values are kept
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t = KvType::F16)]
+    kv_type: KvType,
+    /// The kernel set, for comparisons [default: the best of this machine]
+    #[arg(long, value_name = "NAME")]
+    isa: Option<String>,
+}
+
+/// Which model, and how it runs.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct EngineArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Worker threads [default: one per core]
+    #[arg(short, long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Positions to keep, prompt and answer together [default: the model's, at most 4096]
+    #[arg(short, long, value_name = "N")]
+    context: Option<NonZeroUsize>,
+}
+
+/// How the next token is chosen.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct SamplingArgs {
+    /// Temperature; 0 always takes the likeliest token
+    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
+    temp: f32,
+    /// Keep the K likeliest tokens; 0 keeps all
+    #[arg(long, value_name = "K", default_value_t = 40)]
+    top_k: usize,
+    /// Keep the likeliest tokens that together reach probability P; 1 keeps all
+    #[arg(long, value_name = "P", default_value_t = 0.95, allow_negative_numbers = true)]
+    top_p: f32,
+    /// Drop tokens less likely than P times the likeliest; 0 drops none
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
+    min_p: f32,
+    /// Divide the logits of tokens that occurred by R; 1 changes nothing
+    #[arg(long, value_name = "R", default_value_t = 1.0, allow_negative_numbers = true)]
+    repeat_penalty: f32,
+    /// Subtract P from the logits of tokens that were generated before
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
+    presence_penalty: f32,
+    /// Subtract P from a token's logit for each time it was generated before
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
+    frequency_penalty: f32,
+    /// The seed of the random draws [default: a new one each time, shown at the end]
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+}
+
+impl SamplingArgs {
+    /// The options of the runtime, which checks their values.
+    pub(crate) fn options(&self) -> SamplingOptions {
+        SamplingOptions {
+            repetition_penalty: self.repeat_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            temperature: self.temp,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            seed: self.seed,
+            ..SamplingOptions::default()
+        }
+    }
+}
+
+/// Reads the name of a data type.
+pub(crate) fn dtype() -> impl TypedValueParser<Value = DType> {
+    PossibleValuesParser::new(DType::names()).try_map(|name| name.parse::<DType>())
+}
+
+impl EngineArgs {
+    /// The options of the loader.
+    pub(crate) fn options(&self) -> LoadOptions {
+        LoadOptions {
+            context_len: self.context.map(NonZeroUsize::get),
+            n_threads: self.threads.map(NonZeroUsize::get),
+            ..self.model.options()
+        }
+    }
+}
+
+impl ModelArgs {
+    /// The options of the loader.
+    pub(crate) fn options(&self) -> LoadOptions {
+        LoadOptions {
+            quant: self.quant,
+            kv_dtype: self.kv_type.into(),
+            isa: self.isa.clone(),
+            ..LoadOptions::default()
+        }
+    }
+
+    /// The last part of its path.
+    pub(crate) fn name(&self) -> String {
+        self.model.file_name().unwrap_or(self.model.as_os_str()).to_string_lossy().into_owned()
+    }
+
+    /// Makes the model ready, with a progress bar.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not supported, or does not fit.
+    pub(crate) fn load(&self, options: &LoadOptions, console: &Console) -> Result<LoadedModel, Failure> {
+        let path = model_path(&self.model)?;
+        let bar = Progress::new(console, "loading", Unit::Bytes);
+        Ok(LoadedModel::load(path, options, &|progress| bar.set(progress.done_bytes, progress.total_bytes))?)
+    }
+}
+
+/// The path of a model.
+///
+/// # Errors
+/// If it is `demo`, and nothing of this name lies here.
+pub(crate) fn model_path(model: &Path) -> Result<&Path, Failure> {
+    if model == Path::new(DEMO) && !model.exists() {
+        return Err(Failure::NoDemo);
+    }
+    Ok(model)
+}
+
+/// How keys and values are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KvType {
+    /// Half precision
+    F16,
+    /// Single precision, twice the memory
+    F32,
+}
+
+impl From<KvType> for KvDType {
+    fn from(kv_type: KvType) -> Self {
+        match kv_type {
+            KvType::F16 => Self::F16,
+            KvType::F32 => Self::F32,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The commands: one file and one line of the table for each.
+
+mod bench;
+mod completions;
+mod doctor;
+mod generate;
+mod perplexity;
+
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Makes the enum of commands and its dispatch out of the table. A module of the table has `Args`, whose documentation
+/// is the command's help, and `run`.
+macro_rules! commands {
+    ($($name:ident => $module:ident,)*) => {
+        /// A command with its arguments.
+        #[derive(Debug, clap::Subcommand)]
+        pub(crate) enum Command {
+            $(#[allow(missing_docs, reason = "the help is that of the module's Args")] $name($module::Args),)*
+        }
+
+        impl Command {
+            /// Runs the command.
+            ///
+            /// # Errors
+            /// As the command's own `run`.
+            pub(crate) fn run(&self, console: &Console) -> Result<(), Failure> {
+                match self {
+                    $(Self::$name(args) => $module::run(args, console),)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    Generate => generate,
+    Perplexity => perplexity,
+    Bench => bench,
+    Completions => completions,
+    Doctor => doctor,
+}

@@ -1,0 +1,101 @@
+//! What is measured: the tests that the options span, under the names that llama-bench gave them.
+
+use std::fmt;
+
+/// What a test times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Reading a prompt, many tokens in a step.
+    Prompt,
+    /// Generating, one token of each sequence in a step.
+    Generate,
+}
+
+/// One test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Case {
+    pub(super) phase: Phase,
+    /// Tokens of each sequence that are timed.
+    pub(super) n_tokens: usize,
+    /// Positions of each sequence that are filled before the clock starts.
+    pub(super) depth: usize,
+    /// Sequences in a step.
+    pub(super) sequences: usize,
+}
+
+/// The values of the options, to be combined.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grid<'a> {
+    pub(super) prompt: &'a [usize],
+    pub(super) generate: &'a [usize],
+    pub(super) depths: &'a [usize],
+    pub(super) sequences: &'a [usize],
+}
+
+impl Grid<'_> {
+    /// Every combination; a length of 0 leaves its tests out.
+    pub(super) fn cases(&self) -> Vec<Case> {
+        let mut cases = Vec::new();
+        for &sequences in self.sequences {
+            for &depth in self.depths {
+                for (phase, lengths) in [(Phase::Prompt, self.prompt), (Phase::Generate, self.generate)] {
+                    let lengths = lengths.iter().filter(|&&n_tokens| n_tokens > 0);
+                    cases.extend(lengths.map(|&n_tokens| Case { phase, n_tokens, depth, sequences }));
+                }
+            }
+        }
+        cases
+    }
+}
+
+impl Case {
+    /// Positions that each sequence takes at the end.
+    pub(super) fn context_len(&self) -> usize {
+        self.depth.saturating_add(self.n_tokens)
+    }
+
+    /// Tokens of one repetition, all sequences together.
+    pub(super) fn total_tokens(&self) -> usize {
+        self.n_tokens * self.sequences
+    }
+}
+
+impl fmt::Display for Case {
+    /// `pp512`, `tg128`, `tg64@d1024`, `tg64@b8`, `tg64@d1024@b8`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = match self.phase {
+            Phase::Prompt => "pp",
+            Phase::Generate => "tg",
+        };
+        write!(f, "{prefix}{}", self.n_tokens)?;
+        if self.depth > 0 {
+            write!(f, "@d{}", self.depth)?;
+        }
+        if self.sequences > 1 {
+            write!(f, "@b{}", self.sequences)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_combine_and_zero_leaves_out() {
+        let grid = Grid { prompt: &[512, 0], generate: &[64], depths: &[0, 1024], sequences: &[1, 8] };
+        let names: Vec<String> = grid.cases().iter().map(Case::to_string).collect();
+        let expected = [
+            "pp512",
+            "tg64",
+            "pp512@d1024",
+            "tg64@d1024",
+            "pp512@b8",
+            "tg64@b8",
+            "pp512@d1024@b8",
+            "tg64@d1024@b8",
+        ];
+        assert_eq!(names, expected);
+    }
+}

@@ -1,0 +1,179 @@
+//! How measurements are written: a Markdown table, CSV, JSON, or one JSON object per line.
+
+use serde::Serialize;
+
+use crate::console::{Bytes, Console, to_json};
+use crate::failure::Failure;
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Form {
+    /// A Markdown table
+    Md,
+    /// Comma-separated values with a header
+    Csv,
+    /// An array of objects
+    Json,
+    /// One object per line
+    Jsonl,
+}
+
+/// The outcome of one test.
+#[derive(Debug, Serialize)]
+pub(super) struct Measurement {
+    /// `pp512`, `tg128`, `tg64@d1024`, ….
+    pub(super) test: String,
+    pub(super) threads: usize,
+    pub(super) sequences: usize,
+    /// Mean over the repetitions, all sequences together.
+    pub(super) tokens_per_second: f64,
+    /// Sample standard deviation over the repetitions; 0 for one.
+    pub(super) stddev: f64,
+    pub(super) reps: usize,
+    pub(super) model: String,
+    /// Bytes of the weights as they lie in memory.
+    pub(super) weight_bytes: usize,
+    /// The backend and its kernel set.
+    pub(super) kernels: String,
+    pub(super) tokens: usize,
+    pub(super) depth: usize,
+    /// Tokens per second of each repetition.
+    pub(super) samples: Vec<f64>,
+}
+
+/// Writes measurements as they come.
+#[derive(Debug)]
+pub(super) struct Reporter<'a> {
+    console: &'a Console,
+    form: Form,
+    n_written: usize,
+}
+
+impl<'a> Reporter<'a> {
+    /// Nothing is written yet.
+    pub(super) fn new(console: &'a Console, form: Form) -> Self {
+        Self { console, form, n_written: 0 }
+    }
+
+    /// Writes one measurement, after what must precede it.
+    ///
+    /// # Errors
+    /// If standard output is closed or fails.
+    pub(super) fn write(&mut self, measured: &Measurement) -> Result<(), Failure> {
+        let first = self.n_written == 0;
+        self.n_written += 1;
+        match self.form {
+            Form::Jsonl => self.console.json(measured),
+            Form::Json => {
+                self.console.piece(if first { "[\n" } else { ",\n" })?;
+                self.console.piece(&to_json(measured)?)
+            }
+            Form::Csv => {
+                if first {
+                    self.console.piece("model,weight_bytes,kernels,threads,sequences,tokens,depth,test,reps,tokens_per_second,stddev\n")?;
+                }
+                self.console.line(format_args!("{}", csv_row(measured)))
+            }
+            Form::Md => {
+                if first {
+                    self.console.piece(&md_head())?;
+                }
+                self.console.line(format_args!("{}", md_row(measured)))
+            }
+        }
+    }
+
+    /// Writes what must follow the last measurement.
+    ///
+    /// # Errors
+    /// If standard output is closed or fails.
+    pub(super) fn finish(&self) -> Result<(), Failure> {
+        match (self.form, self.n_written) {
+            (Form::Json, 0) => self.console.piece("[]\n"),
+            (Form::Json, _) => self.console.piece("\n]\n"),
+            (Form::Md | Form::Csv | Form::Jsonl, _) => Ok(()),
+        }
+    }
+}
+
+/// Columns of the table: title, width, and whether numbers stand to the right.
+const COLUMNS: [(&str, usize, bool); 6] = [
+    ("model", 28, false),
+    ("size", 10, true),
+    ("kernels", 16, false),
+    ("threads", 7, true),
+    ("test", 14, true),
+    ("t/s", 20, true),
+];
+
+fn md_head() -> String {
+    let titles = COLUMNS.map(|(title, ..)| title.to_owned());
+    let rules =
+        COLUMNS.map(|(_, width, right)| if right { "-".repeat(width - 1) + ":" } else { "-".repeat(width) });
+    format!("{}\n{}\n", md_line(&titles), md_line(&rules))
+}
+
+fn md_row(measured: &Measurement) -> String {
+    md_line(&[
+        measured.model.clone(),
+        Bytes(measured.weight_bytes as u64).to_string(),
+        measured.kernels.clone(),
+        measured.threads.to_string(),
+        measured.test.clone(),
+        format!("{:.2} ± {:.2}", measured.tokens_per_second, measured.stddev),
+    ])
+}
+
+fn md_line(cells: &[String; COLUMNS.len()]) -> String {
+    let padded = cells.iter().zip(COLUMNS).map(|(cell, (_, width, right))| {
+        if right { format!(" {cell:>width$} |") } else { format!(" {cell:<width$} |") }
+    });
+    "|".to_owned() + &padded.collect::<String>()
+}
+
+fn csv_row(m: &Measurement) -> String {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+    let (model, kernels, test) = (quoted(&m.model), quoted(&m.kernels), quoted(&m.test));
+    let Measurement { weight_bytes, threads, sequences, tokens, depth, reps, .. } = m;
+    let Measurement { tokens_per_second, stddev, .. } = m;
+    format!(
+        "{model},{weight_bytes},{kernels},{threads},{sequences},{tokens},{depth},{test},{reps},{tokens_per_second:.4},{stddev:.4}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measurement() -> Measurement {
+        Measurement {
+            test: "tg128".to_owned(),
+            threads: 2,
+            sequences: 1,
+            tokens_per_second: 12.25,
+            stddev: 0.5,
+            reps: 2,
+            model: "a \"b\"".to_owned(),
+            weight_bytes: 2048,
+            kernels: "cpu scalar".to_owned(),
+            tokens: 128,
+            depth: 0,
+            samples: vec![12.0, 12.69],
+        }
+    }
+
+    #[test]
+    fn table_rows_line_up_with_the_head() {
+        let head = md_head();
+        let lengths: Vec<usize> = head.lines().map(|line| line.chars().count()).collect();
+        assert_eq!(lengths, [md_row(&measurement()).chars().count(); 2]);
+        assert!(
+            md_row(&measurement()).contains("12.25 ± 0.50") && md_row(&measurement()).contains("2.00 KiB")
+        );
+    }
+
+    #[test]
+    fn csv_quotes_names() {
+        assert!(csv_row(&measurement()).starts_with("\"a \"\"b\"\"\",2048,"));
+    }
+}

@@ -1,0 +1,69 @@
+//! `sm doctor`: what this machine has and what would run on it.
+
+mod machine;
+
+use serde::Serialize;
+
+use crate::commands::doctor::machine::{Cpu, Memory};
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Show CPU features, memory, GPU state, and what would run
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sm doctor
+  sm doctor --json")]
+pub(crate) struct Args {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// All that is told.
+#[derive(Debug, Serialize)]
+struct Report {
+    version: &'static str,
+    platform: String,
+    cpu: Cpu,
+    memory: Memory,
+    gpu: &'static str,
+    would_run: String,
+}
+
+/// Prints the report.
+///
+/// # Errors
+/// If standard output is closed or fails.
+pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
+    let report = Report::collect();
+    if args.json { console.json(&report) } else { console.piece(&report.text()) }
+}
+
+impl Report {
+    fn collect() -> Self {
+        let cpu = Cpu::detect();
+        let would_run = format!("models run on the CPU with {} workers (-t changes it)", cpu.cores);
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            cpu,
+            memory: Memory::detect(),
+            gpu: "built without GPU support",
+            would_run,
+        }
+    }
+
+    fn text(&self) -> String {
+        let rows = [
+            ("version", format!("{} on {}", self.version, self.platform)),
+            ("cpu", self.cpu.to_string()),
+            ("features", self.cpu.features.join(" ")),
+            ("memory", self.memory.to_string()),
+            ("huge pages", self.memory.huge_pages.clone().unwrap_or_else(|| "unknown".to_owned())),
+            ("gpu", self.gpu.to_owned()),
+            ("would run", self.would_run.clone()),
+        ];
+        rows.iter().map(|(name, value)| format!("{name:<11} {value}\n")).collect()
+    }
+}

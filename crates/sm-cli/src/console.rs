@@ -1,0 +1,130 @@
+//! The two streams of a command: results on standard output, everything else on standard error.
+
+use std::fmt::{self, Arguments};
+use std::io::{self, IsTerminal, Stderr, Stdout, Write};
+
+use serde::Serialize;
+
+use crate::args::GlobalArgs;
+use crate::failure::Failure;
+
+/// Where a command writes.
+#[derive(Debug)]
+pub(crate) struct Console {
+    stdout: Stdout,
+    stderr: Stderr,
+    quiet: bool,
+}
+
+impl Console {
+    /// As the global options say.
+    pub(crate) fn new(args: &GlobalArgs) -> Self {
+        Self { stdout: io::stdout(), stderr: io::stderr(), quiet: args.quiet }
+    }
+
+    /// Whether bars may be drawn: on a terminal, unless `--quiet`.
+    pub(crate) fn shows_progress(&self) -> bool {
+        !self.quiet && self.stderr.is_terminal()
+    }
+
+    /// Whether a person reads the result.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.stdout.is_terminal()
+    }
+
+    /// Writes a piece of the result at once, so that a stream of pieces appears as it grows.
+    ///
+    /// # Errors
+    /// If standard output is closed or fails.
+    pub(crate) fn piece(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = self.stdout.lock();
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        written.map_err(|source| match source.kind() {
+            io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+            _ => Failure::Stream { action: "write to standard output", source },
+        })
+    }
+
+    /// Writes one line of the result.
+    ///
+    /// # Errors
+    /// If standard output is closed or fails.
+    pub(crate) fn line(&self, text: Arguments<'_>) -> Result<(), Failure> {
+        self.piece(&format!("{text}\n"))
+    }
+
+    /// Writes a result as one line of JSON.
+    ///
+    /// # Errors
+    /// If standard output is closed or fails.
+    pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
+        self.line(format_args!("{}", to_json(value)?))
+    }
+
+    /// Tells something beside the result, unless `--quiet`.
+    pub(crate) fn note(&self, text: Arguments<'_>) {
+        if !self.quiet {
+            self.tell(text);
+        }
+    }
+
+    /// Tells why the command failed.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        if !failure.is_silent() {
+            self.tell(format_args!("error: {}", failure.chain()));
+        }
+    }
+
+    /// Tells something beside the result in any case.
+    pub(crate) fn tell(&self, text: Arguments<'_>) {
+        // Nobody is left to hear that standard error is closed.
+        let _ = writeln!(self.stderr.lock(), "{text}");
+    }
+}
+
+/// A value as JSON, in one line.
+///
+/// # Errors
+/// If the value has no JSON form.
+pub(crate) fn to_json(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value)
+        .map_err(|error| Failure::Stream { action: "write JSON", source: error.into() })
+}
+
+/// A number of bytes, shown with a binary prefix.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bytes(pub(crate) u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+        if self.0 < 1024 {
+            return write!(f, "{} B", self.0);
+        }
+        let mut value = self.0 as f64 / 1024.0;
+        let mut unit = 0;
+        while value >= 1024.0 && unit + 1 < UNITS.len() {
+            value /= 1024.0;
+            unit += 1;
+        }
+        write!(f, "{value:.2} {}", UNITS[unit])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_have_prefixes() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.50 KiB"),
+            (1 << 30, "1.00 GiB"),
+            (1 << 53, "8192.00 TiB"),
+        ] {
+            assert_eq!(Bytes(bytes).to_string(), text);
+        }
+    }
+}

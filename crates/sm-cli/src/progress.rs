@@ -1,0 +1,61 @@
+//! Progress bars: on a terminal only, gone when the work is done.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::console::Console;
+
+/// What a bar counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unit {
+    /// Bytes, shown with binary prefixes.
+    Bytes,
+    /// Anything else, by its name.
+    Count(&'static str),
+}
+
+/// A bar that is drawn if the console allows it, and silent otherwise.
+#[derive(Debug)]
+pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    /// An empty bar; [`Progress::set`] gives it its length.
+    pub(crate) fn new(console: &Console, what: &'static str, unit: Unit) -> Self {
+        let target = if console.shows_progress() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let counted = match unit {
+            Unit::Bytes => "{binary_bytes}/{binary_total_bytes}".to_owned(),
+            Unit::Count(name) => format!("{{human_pos}}/{{human_len}} {name}"),
+        };
+        let template = format!("{{msg}} [{{bar:30}}] {counted} {{eta}}");
+        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(None, target)
+            .with_style(style.progress_chars("=> "))
+            .with_message(what);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+
+    /// Shows `done` of `total`.
+    pub(crate) fn set(&self, done: u64, total: u64) {
+        self.0.set_length(total);
+        self.0.set_position(done);
+    }
+}
+
+impl Progress {
+    /// Shows `done` of an unknown total.
+    pub(crate) fn set_open(&self, done: u64) {
+        self.0.set_position(done);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
