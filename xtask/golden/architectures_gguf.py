@@ -35,6 +35,7 @@ def interleave_halves(weight: np.ndarray, n_heads: int) -> np.ndarray:
 
 def common_metadata(writer: gguf.GGUFWriter, case, c) -> None:
     writer.add_name(case.name)
+    writer.add_tokenizer_model("none")
     writer.add_vocab_size(c.vocab_size)
     writer.add_context_length(c.max_position_embeddings)
     writer.add_embedding_length(c.hidden_size)
