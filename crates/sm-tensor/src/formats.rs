@@ -1,0 +1,196 @@
+//! The table of formats: how blocks of each [`DType`] become numbers and numbers become blocks.
+//!
+//! Every format is a [`BlockFormat`] in a file of its own and one row of [`TABLE`]. This is the plain,
+//! exact reading and writing of the ggml layouts; fast kernels that multiply blocks live elsewhere and
+//! are tested against it.
+
+use crate::{DType, ShapeError};
+use half::f16;
+
+mod affine;
+mod float;
+mod iq4_nl;
+mod packed_scales;
+mod q2_k;
+mod q3_k;
+mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
+mod q8_0;
+mod rounding;
+mod symmetric;
+
+/// A format that stores `LEN` values in blocks of `BYTES` bytes.
+trait BlockFormat<const LEN: usize, const BYTES: usize> {
+    /// The data type that this format implements.
+    const DTYPE: DType;
+
+    /// The largest magnitude that can be stored. Block scales are f16; a value within f16's range
+    /// keeps every scale within it too.
+    const MAX_ABS: f32 = 65504.0;
+
+    /// Expands one block.
+    fn dequantize(block: &[u8; BYTES], values: &mut [f32; LEN]);
+
+    /// Stores the block that is nearest to `values`, which are finite and at most [`Self::MAX_ABS`].
+    fn quantize(values: &[f32; LEN], block: &mut [u8; BYTES]);
+}
+
+/// One row of the table of formats.
+struct Format {
+    dtype: DType,
+    max_abs: f32,
+    dequantize: fn(&[u8], &mut [f32]),
+    quantize: fn(&[f32], &mut [u8]),
+}
+
+const fn format<F: BlockFormat<LEN, BYTES>, const LEN: usize, const BYTES: usize>() -> Format {
+    assert!(
+        LEN == F::DTYPE.block_len() && BYTES == F::DTYPE.block_bytes(),
+        "a format and its data type differ in size"
+    );
+    Format {
+        dtype: F::DTYPE,
+        max_abs: F::MAX_ABS,
+        dequantize: dequantize_blocks::<F, LEN, BYTES>,
+        quantize: quantize_blocks::<F, LEN, BYTES>,
+    }
+}
+
+/// Every format, in the order of [`DType`].
+const TABLE: [Format; 14] = [
+    format::<float::F32, 1, 4>(),
+    float::F16,
+    format::<float::Bf16, 1, 2>(),
+    format::<q8_0::Q8_0, 32, 34>(),
+    format::<q4_0::Q4_0, 32, 18>(),
+    format::<q4_1::Q4_1, 32, 20>(),
+    format::<q5_0::Q5_0, 32, 22>(),
+    format::<q5_1::Q5_1, 32, 24>(),
+    format::<q2_k::Q2K, 256, 84>(),
+    format::<q3_k::Q3K, 256, 110>(),
+    format::<q4_k::Q4K, 256, 144>(),
+    format::<q5_k::Q5K, 256, 176>(),
+    format::<q6_k::Q6K, 256, 210>(),
+    format::<iq4_nl::Iq4Nl, 32, 18>(),
+];
+
+const _: () = {
+    let mut index = 0;
+    while index < TABLE.len() {
+        assert!(TABLE[index].dtype as usize == index, "the table of formats does not follow the enum");
+        index += 1;
+    }
+};
+
+/// Why values could not be quantized.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum QuantizeError {
+    /// The values do not fill whole blocks, or the output has another size than they take.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// A value that the format cannot hold.
+    #[error(
+        "value {value} at index {index} cannot be stored as {dtype}, which takes finite values up to ±{max_abs}"
+    )]
+    OutOfRange {
+        /// The data type asked for.
+        dtype: DType,
+        /// Where the first such value is.
+        index: usize,
+        /// The value: NaN, infinite or too large.
+        value: f32,
+        /// The largest magnitude that the data type takes.
+        max_abs: f32,
+    },
+}
+
+/// Expands blocks of `dtype` to numbers, to the bit as ggml does.
+///
+/// `bytes` are whole blocks (a row, or rows back to back) and `values` the numbers they hold.
+/// Any bytes are valid; scales that are infinite or NaN give values that are.
+///
+/// # Errors
+/// If `values` is no whole number of blocks or `bytes` has another size than they take.
+pub fn dequantize(dtype: DType, bytes: &[u8], values: &mut [f32]) -> Result<(), ShapeError> {
+    check_sizes(dtype, bytes.len(), values.len())?;
+    (TABLE[dtype as usize].dequantize)(bytes, values);
+    Ok(())
+}
+
+/// Stores `values` as blocks of `dtype` in `bytes`, whole blocks only (a row, or rows back to back).
+///
+/// The floats and the formats with 32 values per block except IQ4_NL give the same bytes as the
+/// Python package `gguf`. The others minimise the weighted square error that ggml minimises
+/// where no importance is known.
+///
+/// # Errors
+/// If `values` is no whole number of blocks, `bytes` has another size than they take, or a value is
+/// NaN, infinite or too large for the format. `bytes` is then left as it was.
+pub fn quantize(dtype: DType, values: &[f32], bytes: &mut [u8]) -> Result<(), QuantizeError> {
+    check_sizes(dtype, bytes.len(), values.len())?;
+    let format = &TABLE[dtype as usize];
+    check_range(format, values)?;
+    (format.quantize)(values, bytes);
+    Ok(())
+}
+
+fn check_sizes(dtype: DType, n_bytes: usize, n_values: usize) -> Result<(), ShapeError> {
+    let expected = dtype.row_bytes(n_values).ok_or(ShapeError::PartialBlock { dtype, cols: n_values })?;
+    if expected == n_bytes {
+        Ok(())
+    } else {
+        Err(ShapeError::ByteCount { dtype, rows: 1, cols: n_values, expected, actual: n_bytes })
+    }
+}
+
+fn check_range(format: &Format, values: &[f32]) -> Result<(), QuantizeError> {
+    let max_abs = format.max_abs;
+    let fits = |value: &f32| value.abs() <= max_abs;
+    for (chunk_idx, chunk) in values.chunks(1024).enumerate() {
+        // Without an early exit the compiler can test several values at once.
+        if chunk.iter().fold(true, |all, value| all & fits(value)) {
+            continue;
+        }
+        if let Some(offset) = chunk.iter().position(|value| !fits(value)) {
+            let (index, value) = (chunk_idx * 1024 + offset, chunk[offset]);
+            return Err(QuantizeError::OutOfRange { dtype: format.dtype, index, value, max_abs });
+        }
+    }
+    Ok(())
+}
+
+fn dequantize_blocks<F: BlockFormat<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
+    bytes: &[u8],
+    values: &mut [f32],
+) {
+    for (block, values) in bytes.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<LEN>().0) {
+        F::dequantize(block, values);
+    }
+}
+
+fn quantize_blocks<F: BlockFormat<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
+    values: &[f32],
+    bytes: &mut [u8],
+) {
+    for (values, block) in values.as_chunks::<LEN>().0.iter().zip(bytes.as_chunks_mut::<BYTES>().0) {
+        F::quantize(values, block);
+    }
+}
+
+/// The half-precision number at byte `offset` of a block.
+fn read_f16(block: &[u8], offset: usize) -> f32 {
+    f16::from_le_bytes([block[offset], block[offset + 1]]).to_f32()
+}
+
+/// Stores `value` at byte `offset` of a block, rounded to the nearest half-precision number, ties to
+/// even. Returns the number stored.
+fn write_f16(block: &mut [u8], offset: usize, value: f32) -> f32 {
+    let rounded = f16::from_f32(value);
+    block[offset..offset + 2].copy_from_slice(&rounded.to_le_bytes());
+    rounded.to_f32()
+}

@@ -1,0 +1,196 @@
+//! Quantizing super-blocks of 256 with a scale and a minimum per sub-block: Q2_K, Q4_K and Q5_K.
+//!
+//! ```text
+//! x ≈ scale * code - min,    scale = d * scale_code,    min = d_min * min_code
+//! ```
+//!
+//! Per sub-block, rounding to a grid gives codes, and for given codes the best scale and minimum solve
+//! a linear least-squares problem. Several grids are tried, some coarser and some finer than the one
+//! that just spans the values, because clipping an outlier often pays. The idea is ggml's
+//! (`make_qkx2_quants`), and so is the weight, |x| plus a constant. Codes of scales are then settled by
+//! the error that their rounding causes, which ggml leaves as it falls.
+
+use super::rounding::{LANES, improves, limit, min_max, nearest, reciprocal, total};
+use half::f16;
+
+/// What a format asks of the search.
+pub(super) struct AffineSpec {
+    /// The largest code of a value.
+    pub(super) max_code: f32,
+    /// The largest code of a scale or a minimum.
+    pub(super) max_scale_code: f32,
+    /// How much the root mean square of the sub-block adds to the weight |x| of a value.
+    pub(super) weight_floor: f32,
+    /// The grids tried have `max_code + first_step + 0.1 * n` steps over the range of the values.
+    pub(super) first_step: f32,
+    /// How many grids are tried.
+    pub(super) n_grids: u8,
+}
+
+/// A quantized super-block, not yet packed.
+pub(super) struct AffineBlock {
+    /// Unit of the scale codes.
+    pub(super) d: f16,
+    /// Unit of the minimum codes.
+    pub(super) d_min: f16,
+    /// Scale codes; formats with 8 sub-blocks use the first 8.
+    pub(super) scales: [u8; 16],
+    /// Minimum codes, likewise.
+    pub(super) mins: [u8; 16],
+    /// Codes of the values.
+    pub(super) codes: [u8; 256],
+}
+
+/// Quantizes a super-block with sub-blocks of `N` values.
+pub(super) fn quantize<const N: usize>(values: &[f32; 256], spec: &AffineSpec) -> AffineBlock {
+    let subs = values.as_chunks::<N>().0;
+    let (mut scales, mut mins) = ([0.0_f32; 16], [0.0_f32; 16]);
+    for (idx, sub) in subs.iter().enumerate() {
+        let fit = search(sub, spec);
+        (scales[idx], mins[idx]) = (fit.scale.max(0.0), -fit.offset);
+    }
+    let (d, mut scales) = quantize_scales(&scales, spec.max_scale_code);
+    let (d_min, mut mins) = quantize_scales(&mins, spec.max_scale_code);
+    let units = Units { d: d.to_f32(), d_min: d_min.to_f32() };
+
+    let mut codes = [0; 256];
+    for (idx, (sub, codes)) in subs.iter().zip(codes.as_chunks_mut::<N>().0).enumerate() {
+        (scales[idx], mins[idx]) = settle(sub, spec, &units, (scales[idx], mins[idx]));
+        let inverse = reciprocal(units.d * f32::from(scales[idx]));
+        let min = units.d_min * f32::from(mins[idx]);
+        for (code, x) in codes.iter_mut().zip(sub) {
+            *code = nearest(limit((x + min) * inverse, 0.0, spec.max_code)) as i32 as u8;
+        }
+    }
+    AffineBlock { d, d_min, scales, mins, codes }
+}
+
+/// What the scale and minimum codes of a super-block count.
+struct Units {
+    d: f32,
+    d_min: f32,
+}
+
+/// The best scale and minimum code near those that rounding gave. Rounding moves a small scale by
+/// much; the neighbour, with a minimum that suits it, may be closer.
+fn settle<const N: usize>(sub: &[f32; N], spec: &AffineSpec, units: &Units, rounded: (u8, u8)) -> (u8, u8) {
+    let weighted = weigh(sub, 0.0, spec.weight_floor);
+    let min_unit = reciprocal(units.d_min);
+    let (mut best, mut best_error) = (rounded, f32::INFINITY);
+    for scale_code in rounded.0.saturating_sub(1)..=(rounded.0 + 1).min(spec.max_scale_code as u8) {
+        let scale = units.d * f32::from(scale_code);
+        let (wr, _) = residues(&weighted, scale, units.d_min * f32::from(rounded.1), spec.max_code);
+        let shift = -wr * reciprocal(weighted.w) * min_unit;
+        let min_code = nearest(limit(f32::from(rounded.1) + shift, 0.0, spec.max_scale_code));
+        let (_, error) = residues(&weighted, scale, units.d_min * min_code, spec.max_code);
+        if error < best_error {
+            (best, best_error) = ((scale_code, min_code as i32 as u8), error);
+        }
+    }
+    best
+}
+
+/// The weighted sums of what rounding leaves of each value, and of its square.
+#[inline(always)]
+fn residues<const N: usize>(sub: &Weighted<N>, scale: f32, min: f32, max_code: f32) -> (f32, f32) {
+    let inverse = reciprocal(scale);
+    let (mut wr, mut wrr) = ([0.0; LANES], [0.0; LANES]);
+    for (w, x) in sub.weights.as_chunks::<LANES>().0.iter().zip(sub.shifted.as_chunks::<LANES>().0) {
+        for lane in 0..LANES {
+            let code = nearest(limit((x[lane] + min) * inverse, 0.0, max_code));
+            let residue = x[lane] + min - scale * code;
+            wr[lane] += w[lane] * residue;
+            wrr[lane] += w[lane] * residue * residue;
+        }
+    }
+    (total(wr), total(wrr))
+}
+
+/// Stores non-negative numbers as codes with a common unit.
+fn quantize_scales(scales: &[f32; 16], max_code: f32) -> (f16, [u8; 16]) {
+    let largest = scales.iter().copied().fold(0.0, f32::max);
+    let unit = f16::from_f32(largest / max_code);
+    let inverse = reciprocal(unit.to_f32());
+    let codes = scales.map(|scale| nearest(limit(scale * inverse, 0.0, max_code)) as i32 as u8);
+    (unit, codes)
+}
+
+/// `x ≈ scale * code + offset`, where `offset <= 0`.
+#[derive(Clone, Copy)]
+struct Fit {
+    scale: f32,
+    offset: f32,
+}
+
+/// A sub-block as the search reads it. `u = x - low` keeps the digits where values are far from zero.
+struct Weighted<const N: usize> {
+    low: f32,
+    weights: [f32; N],
+    shifted: [f32; N],
+    /// Sum of the weights.
+    w: f32,
+    /// Sum of weight times `u`.
+    wu: f32,
+}
+
+fn search<const N: usize>(values: &[f32; N], spec: &AffineSpec) -> Fit {
+    let (low, high) = min_max(values);
+    let low = low.min(0.0);
+    if high <= low {
+        return Fit { scale: 0.0, offset: low };
+    }
+    let sub = weigh(values, low, spec.weight_floor);
+    let spanning = Fit { scale: (high - low) / spec.max_code, offset: low };
+    let (mut best, mut best_gain) = refit(&sub, spanning, spec.max_code);
+    for grid in 0..spec.n_grids {
+        // Each grid begins at the best offset so far, which makes this a descent and a scan in one.
+        let steps = spec.max_code + spec.first_step + 0.1 * f32::from(grid);
+        let grid = Fit { scale: (high - best.offset) / steps, offset: best.offset };
+        let (fit, gain) = refit(&sub, grid, spec.max_code);
+        if improves(gain, best_gain) {
+            (best, best_gain) = (fit, gain);
+        }
+    }
+    best
+}
+
+#[inline(always)]
+fn weigh<const N: usize>(values: &[f32; N], low: f32, floor: f32) -> Weighted<N> {
+    let square = values.iter().map(|x| x * x).sum::<f32>();
+    let floor = floor * (square / N as f32).sqrt();
+    let weights = values.map(|x| floor + x.abs());
+    let shifted = values.map(|x| x - low);
+    let w = weights.iter().sum();
+    let wu = weights.iter().zip(&shifted).map(|(w, u)| w * u).sum();
+    Weighted { low, weights, shifted, w, wu }
+}
+
+/// Best scale and offset for the codes that `grid` gives, and how much of the weighted square sum of
+/// the shifted values they explain.
+#[inline(always)]
+fn refit<const N: usize>(sub: &Weighted<N>, grid: Fit, max_code: f32) -> (Fit, f32) {
+    let (inverse, origin) = (1.0 / grid.scale, grid.offset - sub.low);
+    let (mut wl, mut wll, mut wul) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    for (w, u) in sub.weights.as_chunks::<LANES>().0.iter().zip(sub.shifted.as_chunks::<LANES>().0) {
+        for lane in 0..LANES {
+            let code = nearest(limit((u[lane] - origin) * inverse, 0.0, max_code));
+            let weighted = w[lane] * code;
+            wl[lane] += weighted;
+            wll[lane] += weighted * code;
+            wul[lane] += weighted * u[lane];
+        }
+    }
+    let (wl, wll, wul) = (total(wl), total(wll), total(wul));
+    let (w, wu) = (sub.w, sub.wu);
+    let determinant = w * wll - wl * wl;
+    let offset = (wll * wu - wl * wul) / determinant;
+    // Codes that are all alike leave the offset open, and minima are stored as numbers >= 0.
+    let (scale, offset) = if determinant > 1e-6 * w * wll && offset + sub.low <= 0.0 {
+        ((w * wul - wu * wl) / determinant, offset)
+    } else {
+        ((wul + sub.low * wl) * reciprocal(wll), -sub.low)
+    };
+    let gain =
+        2.0 * (scale * wul + offset * wu) - scale * (scale * wll + 2.0 * offset * wl) - offset * offset * w;
+    (Fit { scale, offset: offset + sub.low }, gain)
+}

@@ -1,0 +1,33 @@
+//! Q4_0: an f16 scale, then 32 codes of 4 bits; byte `j` holds code `j` below code `j + 16`.
+//!
+//! ```text
+//! value[i] = scale * (code[i] - 8)        scale = x / -8 for the x of the largest magnitude
+//! ```
+
+use super::rounding::{reciprocal, signed_max};
+use super::{BlockFormat, read_f16, write_f16};
+use crate::DType;
+
+pub(super) struct Q4_0;
+
+impl BlockFormat<32, 18> for Q4_0 {
+    const DTYPE: DType = DType::Q4_0;
+
+    fn dequantize(block: &[u8; 18], values: &mut [f32; 32]) {
+        let scale = read_f16(block, 0);
+        for (j, &pair) in block[2..].iter().enumerate() {
+            values[j] = scale * (f32::from(pair & 15) - 8.0);
+            values[j + 16] = scale * (f32::from(pair >> 4) - 8.0);
+        }
+    }
+
+    fn quantize(values: &[f32; 32], block: &mut [u8; 18]) {
+        let scale = signed_max(values) / -8.0;
+        let inverse = reciprocal(scale);
+        write_f16(block, 0, scale);
+        let code = |value: f32| ((value * inverse + 8.5) as i32).min(15) as u8;
+        for (j, pair) in block[2..].iter_mut().enumerate() {
+            *pair = code(values[j]) | code(values[j + 16]) << 4;
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Q5_0: an f16 scale, 32 fifth bits, then 32 low parts of 4 bits; bit `i` of the 32-bit word belongs
+//! to code `i`, byte `j` of the rest holds code `j` below code `j + 16`.
+//!
+//! ```text
+//! value[i] = scale * (code[i] - 16)        scale = x / -16 for the x of the largest magnitude
+//! ```
+
+use super::rounding::{reciprocal, signed_max};
+use super::{BlockFormat, read_f16, write_f16};
+use crate::DType;
+
+pub(super) struct Q5_0;
+
+impl BlockFormat<32, 22> for Q5_0 {
+    const DTYPE: DType = DType::Q5_0;
+
+    fn dequantize(block: &[u8; 22], values: &mut [f32; 32]) {
+        let scale = read_f16(block, 0);
+        let codes = read_codes(block, 2);
+        for (value, code) in values.iter_mut().zip(codes) {
+            *value = scale * (f32::from(code) - 16.0);
+        }
+    }
+
+    fn quantize(values: &[f32; 32], block: &mut [u8; 22]) {
+        let scale = signed_max(values) / -16.0;
+        let inverse = reciprocal(scale);
+        write_f16(block, 0, scale);
+        write_codes(block, 2, values.map(|value| ((value * inverse + 16.5) as i32).min(31) as u8));
+    }
+}
+
+/// The 5-bit codes whose fifth bits begin at byte `offset`, as Q5_1 has them too.
+#[inline(always)]
+pub(super) fn read_codes(block: &[u8], offset: usize) -> [u8; 32] {
+    let (high, low) = block[offset..].split_at(4);
+    std::array::from_fn(|i| (low[i % 16] >> (i / 16 * 4) & 15) | (high[i / 8] >> (i % 8) & 1) << 4)
+}
+
+/// Stores 5-bit codes from byte `offset` on, as [`read_codes`] reads them.
+#[inline(always)]
+pub(super) fn write_codes(block: &mut [u8], offset: usize, codes: [u8; 32]) {
+    let (high, low) = block[offset..].split_at_mut(4);
+    for (byte, codes) in high.iter_mut().zip(codes.as_chunks::<8>().0) {
+        *byte = (0..8).fold(0, |bits, i| bits | (codes[i] >> 4) << i);
+    }
+    for (j, pair) in low.iter_mut().enumerate() {
+        *pair = codes[j] & 15 | codes[j + 16] << 4;
+    }
+}

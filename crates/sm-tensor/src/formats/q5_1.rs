@@ -1,0 +1,32 @@
+//! Q5_1: an f16 scale and an f16 minimum, then 32 codes of 5 bits as in Q5_0.
+//!
+//! ```text
+//! value[i] = scale * code[i] + min        scale = (max - min) / 31
+//! ```
+
+use super::q5_0::{read_codes, write_codes};
+use super::rounding::{min_max, reciprocal};
+use super::{BlockFormat, read_f16, write_f16};
+use crate::DType;
+
+pub(super) struct Q5_1;
+
+impl BlockFormat<32, 24> for Q5_1 {
+    const DTYPE: DType = DType::Q5_1;
+
+    fn dequantize(block: &[u8; 24], values: &mut [f32; 32]) {
+        let (scale, min) = (read_f16(block, 0), read_f16(block, 2));
+        for (value, code) in values.iter_mut().zip(read_codes(block, 4)) {
+            *value = scale * f32::from(code) + min;
+        }
+    }
+
+    fn quantize(values: &[f32; 32], block: &mut [u8; 24]) {
+        let (min, max) = min_max(values);
+        let scale = (max - min) / 31.0;
+        let inverse = reciprocal(scale);
+        write_f16(block, 0, scale);
+        write_f16(block, 2, min);
+        write_codes(block, 4, values.map(|value| (((value - min) * inverse + 0.5) as i32).min(31) as u8));
+    }
+}

@@ -1,0 +1,216 @@
+//! The block formats against the Python package `gguf` and ggml's quantizers.
+//!
+//! `xtask/golden/formats.py` writes the files under `data/` and describes them.
+
+#![allow(clippy::unwrap_used, reason = "a fixture that cannot be read fails the test")]
+
+use proptest::prelude::*;
+use sm_tensor::{DType, QuantizeError, ShapeError, dequantize, quantize};
+use std::fs;
+use std::path::PathBuf;
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+fn read_bytes(name: &str) -> Vec<u8> {
+    fs::read(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn read_f32(name: &str) -> Vec<f32> {
+    read_bytes(name).as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+/// The words of each line of a text file.
+fn read_lines(name: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    text.lines().map(|line| line.split_whitespace().map(String::from).collect()).collect()
+}
+
+/// The name and the values of each distribution.
+fn distributions() -> Vec<(String, Vec<f32>)> {
+    let values = read_f32("values.bin");
+    let number = |word: &String| word.parse::<usize>().unwrap();
+    let cut = |line: &Vec<String>| values[number(&line[1])..][..number(&line[2])].to_vec();
+    read_lines("distributions.txt").iter().map(|line| (line[0].clone(), cut(line))).collect()
+}
+
+fn quantized(dtype: DType, values: &[f32]) -> Vec<u8> {
+    let mut bytes = vec![0; dtype.row_bytes(values.len()).unwrap()];
+    quantize(dtype, values, &mut bytes).unwrap();
+    bytes
+}
+
+fn dequantized(dtype: DType, bytes: &[u8]) -> Vec<f32> {
+    let mut values = vec![0.0; bytes.len() / dtype.block_bytes() * dtype.block_len()];
+    dequantize(dtype, bytes, &mut values).unwrap();
+    values
+}
+
+fn root_mean_square_error(values: &[f32], others: &[f32]) -> f64 {
+    let square = |(x, y): (&f32, &f32)| (f64::from(*x) - f64::from(*y)).powi(2);
+    (values.iter().zip(others).map(square).sum::<f64>() / values.len() as f64).sqrt()
+}
+
+#[test]
+fn dequantizes_to_the_same_bits_as_gguf() {
+    for dtype in DType::all().filter(|dtype| *dtype != DType::F32) {
+        let values = dequantized(dtype, &read_bytes(&format!("{dtype}.blocks.bin")));
+        let expected = read_f32(&format!("{dtype}.expanded.bin"));
+        assert_eq!(values.len(), expected.len(), "{dtype}");
+        for (index, (value, expected)) in values.iter().zip(&expected).enumerate() {
+            let same = value.to_bits() == expected.to_bits() || value.is_nan() && expected.is_nan();
+            assert!(same, "{dtype} value {index}: {value:e} instead of {expected:e}");
+        }
+    }
+}
+
+#[test]
+fn quantizes_to_the_same_bytes_as_gguf() {
+    let dtypes = [DType::F16, DType::Bf16, DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1];
+    for dtype in dtypes {
+        let expected = read_bytes(&format!("{dtype}.quantized.bin"));
+        let mut expected = expected.as_slice();
+        for (name, values) in distributions() {
+            let bytes = quantized(dtype, &values);
+            let (wanted, rest) = expected.split_at(bytes.len());
+            expected = rest;
+            let blocks = bytes.chunks(dtype.block_bytes()).zip(wanted.chunks(dtype.block_bytes()));
+            for (index, (block, wanted)) in blocks.enumerate() {
+                assert_eq!(block, wanted, "{dtype}, block {index} of {name}");
+            }
+        }
+        assert!(expected.is_empty());
+    }
+}
+
+#[test]
+fn quantizes_with_at_most_1_02_times_the_error_of_ggml() {
+    let distributions = distributions();
+    let mut failures = Vec::new();
+    for line in read_lines("rmse.txt") {
+        let dtype = line[0].parse::<DType>().unwrap();
+        let (name, values) = distributions.iter().find(|(name, _)| *name == line[1]).unwrap();
+        let reference = line[2].parse::<f64>().unwrap();
+        let error = root_mean_square_error(values, &dequantized(dtype, &quantized(dtype, values)));
+        println!("{dtype} {name}: {:.4} of ggml's {reference:e}", error / reference);
+        // In a block of one repeated value the only error is that of rounding the scale to f16, which
+        // two equally good searches hit or miss by luck.
+        let luck = if name == "constants" {
+            root_mean_square_error(values, &vec![0.0; values.len()]) / 2048.0
+        } else {
+            0.0
+        };
+        if error > 1.02 * reference + luck {
+            failures.push(format!("{dtype} {name}: {error:e} against {reference:e}"));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn rows_may_lie_back_to_back() {
+    let (_, values) = distributions().swap_remove(0);
+    for dtype in DType::all() {
+        let rows: Vec<u8> = values.chunks(256).flat_map(|row| quantized(dtype, row)).collect();
+        assert_eq!(rows, quantized(dtype, &values), "{dtype}");
+    }
+}
+
+#[test]
+fn refuses_values_that_a_format_cannot_hold() {
+    for dtype in DType::all() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values = vec![1.0; 2048];
+            values[1500] = bad;
+            let mut bytes = vec![7; dtype.row_bytes(2048).unwrap()];
+            let error = quantize(dtype, &values, &mut bytes).unwrap_err();
+            assert!(matches!(error, QuantizeError::OutOfRange { index: 1500, .. }), "{dtype}: {error}");
+            assert!(bytes.iter().all(|byte| *byte == 7), "{dtype} wrote a part");
+        }
+    }
+    let error = quantize(DType::F16, &[0.0, 65505.0], &mut [0; 4]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "value 65505 at index 1 cannot be stored as f16, which takes finite values up to ±65504"
+    );
+}
+
+#[test]
+fn refuses_sizes_that_do_not_match() {
+    for dtype in DType::all() {
+        let (len, size) = (2 * dtype.block_len(), 2 * dtype.block_bytes());
+        for wrong in [0, size - 1, size + 1, size + dtype.block_bytes()] {
+            let error = dequantize(dtype, &vec![0; wrong], &mut vec![0.0; len]).unwrap_err();
+            let expected = ShapeError::ByteCount { dtype, rows: 1, cols: len, expected: size, actual: wrong };
+            assert_eq!(error, expected);
+            let error = quantize(dtype, &vec![0.0; len], &mut vec![0; wrong]).unwrap_err();
+            assert_eq!(error, QuantizeError::Shape(expected));
+        }
+        if dtype.is_quantized() {
+            let error = dequantize(dtype, &vec![0; size], &mut vec![0.0; len - 1]).unwrap_err();
+            assert_eq!(error, ShapeError::PartialBlock { dtype, cols: len - 1 });
+        }
+    }
+}
+
+/// A data type and how far a round trip may move a value, as a fraction of the range: half a step
+/// between neighbouring codes and the rounding of scales to f16, where the format
+/// spans the values exactly.
+const BOUNDS: [(DType, f32); 14] = [
+    (DType::F32, 0.0),
+    (DType::F16, 1.0 / 2048.0),
+    (DType::Bf16, 1.0 / 256.0),
+    (DType::Q8_0, 0.57 / 127.0),
+    (DType::Q4_0, 1.01 / 8.0),
+    (DType::Q4_1, 1.03 / 15.0),
+    (DType::Q5_0, 1.01 / 16.0),
+    (DType::Q5_1, 1.03 / 31.0),
+    (DType::Q2K, 0.7),
+    (DType::Q3K, 0.4),
+    (DType::Q4K, 0.2),
+    (DType::Q5K, 0.1),
+    (DType::Q6K, 0.06),
+    (DType::Iq4Nl, 0.2),
+];
+
+proptest! {
+    #[test]
+    fn a_round_trip_stays_within_the_bound_of_the_format(
+        values in prop::collection::vec(-1.0_f32..1.0, 256),
+        exponent in 0_i32..4,
+    ) {
+        let range = 10_f32.powi(exponent);
+        let values: Vec<f32> = values.iter().map(|value| value * range).collect();
+        for (dtype, bound) in BOUNDS {
+            let back = dequantized(dtype, &quantized(dtype, &values));
+            let limit = bound * range;
+            for (value, back) in values.iter().zip(&back) {
+                prop_assert!((value - back).abs() <= limit, "{dtype}: {value} became {back}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_dequantize(bytes in prop::collection::vec(any::<u8>(), 210 * 2)) {
+        for dtype in DType::all() {
+            let n_blocks = bytes.len() / dtype.block_bytes();
+            let values = dequantized(dtype, &bytes[..n_blocks * dtype.block_bytes()]);
+            prop_assert_eq!(values.len(), n_blocks * dtype.block_len());
+        }
+    }
+
+    #[test]
+    fn any_finite_values_quantize_to_finite_values(bits in prop::collection::vec(any::<u32>(), 256)) {
+        let values: Vec<f32> = bits.iter().map(|bits| f32::from_bits(*bits)).map(clip).collect();
+        for dtype in DType::all() {
+            let back = dequantized(dtype, &quantized(dtype, &values));
+            prop_assert!(back.iter().all(|value| value.is_finite()), "{dtype}: {values:?} became {back:?}");
+        }
+    }
+}
+
+/// Any number within the range that every format takes.
+fn clip(value: f32) -> f32 {
+    if value.is_nan() { 0.0 } else { value.clamp(-65504.0, 65504.0) }
+}

@@ -1,0 +1,144 @@
+"""Writes the fixtures of crates/sm-tensor/tests/formats.rs.
+
+    pip install numpy==2.4.6 gguf==0.19.0 && pip install --no-deps pywhispercpp==1.5.1
+    python xtask/golden/formats.py
+
+Bit patterns come from the Python package `gguf`. It has no quantizer for the K formats and IQ4_NL;
+for these ggml's own quantizers (without importance matrix) give the error to compare with. They are
+called in the ggml 0.13.1 library that the wheel of pywhispercpp carries.
+
+Written to crates/sm-tensor/tests/data, all numbers little endian:
+
+    values.bin            f32: the values to quantize, the distributions back to back
+    distributions.txt     lines `name first count`: where each distribution lies in values.bin
+    FORMAT.quantized.bin  the bytes of values.bin in FORMAT, where gguf can quantize to it
+    FORMAT.blocks.bin     blocks of random bytes in FORMAT, with scales of all kinds
+    FORMAT.expanded.bin   f32: what gguf dequantizes these blocks to
+    rmse.txt              lines `FORMAT distribution error`: ggml's root mean square error
+"""
+
+import ctypes
+import pathlib
+import sysconfig
+
+import numpy as np
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType as Type
+from gguf import quants
+
+DATA = pathlib.Path(__file__).resolve().parents[2] / "crates/sm-tensor/tests/data"
+RNG = np.random.default_rng(20240607)
+
+WITH_QUANTIZER = [Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1]
+WITHOUT_QUANTIZER = [Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_NL]
+
+# Byte offsets of the f16 scales within a block.
+F16_FIELDS = {
+    Type.Q8_0: [0],
+    Type.Q4_0: [0],
+    Type.Q4_1: [0, 2],
+    Type.Q5_0: [0],
+    Type.Q5_1: [0, 2],
+    Type.Q2_K: [80, 82],
+    Type.Q3_K: [108],
+    Type.Q4_K: [0, 2],
+    Type.Q5_K: [0, 2],
+    Type.Q6_K: [208],
+    Type.IQ4_NL: [0],
+}
+
+
+def distributions():
+    """The values to quantize; each length is a multiple of 256."""
+    gaussian = RNG.normal(size=4096)
+    spiky = RNG.normal(size=1024) * np.where(RNG.random(1024) < 0.01, 30, 1)
+    sparse = np.where(RNG.random(512) < 0.1, RNG.normal(size=512), 0.0)
+    constants = np.repeat([1.0, -1.0, 0.37, -0.37, 1e-3, -1e-3, 65504.0, -65504.0], 32)
+    ties = np.tile(np.arange(-127, 129) / 8, 1)
+    tiny = RNG.choice([-1, 1], 2048) * 10.0 ** RNG.uniform(-6, -2, 2048)
+    # One larger value a block keeps the reciprocal of the scale finite; gguf's codes are undefined without.
+    denormal = RNG.choice([-1, 1], 256) * np.where(np.arange(256) % 32 == 7, 5e-37, RNG.uniform(0, 1.1e-38, 256))
+    negative_zeros = np.where(np.arange(256) % 32 < 8, -0.0, np.abs(RNG.normal(size=256)))
+    return {
+        "gaussian": gaussian,
+        "weights": 0.02 * RNG.normal(size=2048),
+        "uniform": RNG.uniform(-1, 1, size=1024),
+        "positive": RNG.uniform(0.5, 1, size=512),
+        "shifted": 5 + RNG.normal(size=512),
+        "laplace": RNG.laplace(size=1024),
+        "spiky": spiky,
+        "sparse": sparse,
+        "ties": ties,
+        "constants": constants,
+        "zeros": np.zeros(256),
+        "negative_zeros": negative_zeros,
+        "minus_zeros": np.full(256, -0.0),
+        "tiny": tiny,
+        "denormal": denormal,
+    }
+
+
+def random_blocks(kind, count):
+    """Blocks of random bytes whose scales are finite f16 of any size, the last one infinite."""
+    block = np.dtype((np.uint8, GGML_QUANT_SIZES[kind][1]))
+    blocks = RNG.integers(0, 256, size=(count,) + block.shape, dtype=np.uint8)
+    for offset in F16_FIELDS[kind]:
+        bits = RNG.integers(0, 0x7C00, size=count, dtype=np.uint16) | (
+            RNG.integers(0, 2, size=count, dtype=np.uint16) << 15
+        )
+        bits[0], bits[1], bits[-1] = 0x0000, 0x8001, 0x7C00
+        blocks[:, offset : offset + 2] = bits.astype("<u2").view(np.uint8).reshape(count, 2)
+    return blocks.reshape(-1)
+
+
+def load_ggml():
+    """ggml's core library out of the installed wheel of pywhispercpp."""
+    libraries = pathlib.Path(sysconfig.get_path("platlib")) / "pywhispercpp.libs"
+    (path,) = libraries.glob("libggml-base-*.so*")
+    ggml = ctypes.CDLL(str(path))
+    ggml.ggml_quantize_chunk.restype = ctypes.c_size_t
+    ggml.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p] + [ctypes.c_int64] * 3 + [ctypes.c_void_p]
+    return ggml
+
+
+def ggml_error(ggml, kind, values):
+    """Root mean square error of `values` after a round trip through ggml's quantizer."""
+    block_len, block_bytes = GGML_QUANT_SIZES[kind]
+    packed = np.zeros(values.size // block_len * block_bytes, dtype=np.uint8)
+    ggml.ggml_quantize_chunk(kind.value, values.ctypes.data, packed.ctypes.data, 0, 1, values.size, None)
+    difference = quants.dequantize(packed, kind).astype(np.float64) - values.astype(np.float64)
+    return float(np.sqrt(np.mean(difference**2)))
+
+
+def main():
+    DATA.mkdir(parents=True, exist_ok=True)
+    parts = {name: values.astype("<f4") for name, values in distributions().items()}
+    values = np.concatenate(list(parts.values()))
+    values.tofile(DATA / "values.bin")
+    with open(DATA / "distributions.txt", "w") as lines:
+        first = 0
+        for name, part in parts.items():
+            lines.write(f"{name} {first} {part.size}\n")
+            first += part.size
+
+    for kind in WITH_QUANTIZER:
+        packed = quants.quantize(values.reshape(-1, 256), kind)
+        packed.tofile(DATA / f"{kind.name.lower()}.quantized.bin")
+    for kind in F16_FIELDS:
+        blocks = random_blocks(kind, 8 if GGML_QUANT_SIZES[kind][0] == 256 else 32)
+        blocks.tofile(DATA / f"{kind.name.lower()}.blocks.bin")
+        with np.errstate(invalid="ignore"):
+            quants.dequantize(blocks, kind).astype("<f4").tofile(DATA / f"{kind.name.lower()}.expanded.bin")
+    for kind in [Type.F16, Type.BF16]:
+        halves = np.arange(0, 0x10000, 61, dtype="<u2").view(np.uint8)
+        halves.tofile(DATA / f"{kind.name.lower()}.blocks.bin")
+        quants.dequantize(halves, kind).astype("<f4").tofile(DATA / f"{kind.name.lower()}.expanded.bin")
+
+    ggml = load_ggml()
+    with open(DATA / "rmse.txt", "w") as lines:
+        for kind in WITHOUT_QUANTIZER:
+            for name, part in parts.items():
+                lines.write(f"{kind.name.lower()} {name} {ggml_error(ggml, kind, part)!r}\n")
+
+
+if __name__ == "__main__":
+    main()
