@@ -1,8 +1,5 @@
 """Writes the fixtures of crates/sm-tensor/tests/formats.rs.
 
-    pip install numpy==2.4.6 gguf==0.19.0 && pip install --no-deps pywhispercpp==1.5.1
-    python xtask/golden/formats.py
-
 Bit patterns come from the Python package `gguf`. It has no quantizer for the K formats and IQ4_NL;
 for these ggml's own quantizers (without importance matrix) give the error to compare with. They are
 called in the ggml 0.13.1 library that the wheel of pywhispercpp carries.
@@ -19,13 +16,14 @@ Written to crates/sm-tensor/tests/data, all numbers little endian:
 
 import ctypes
 import pathlib
+import sys
 import sysconfig
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType as Type
 from gguf import quants
 
-DATA = pathlib.Path(__file__).resolve().parents[2] / "crates/sm-tensor/tests/data"
+DATA = pathlib.Path(sys.argv[1]) / "crates/sm-tensor/tests/data"
 RNG = np.random.default_rng(20240607)
 
 WITH_QUANTIZER = [Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1]
