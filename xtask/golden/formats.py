@@ -1,29 +1,29 @@
-"""Writes the fixtures of crates/sm-tensor/tests/formats.rs.
+"""Writes the fixtures of crates/sm-tensor/tests/formats.rs: bit patterns and errors of every block format.
 
 Bit patterns come from the Python package `gguf`. It has no quantizer for the K formats and IQ4_NL;
 for these ggml's own quantizers (without importance matrix) give the error to compare with. They are
-called in the ggml 0.13.1 library that the wheel of pywhispercpp carries.
+called in the ggml library that the wheel of `pywhispercpp` carries.
 
-Written to crates/sm-tensor/tests/data, all numbers little endian:
+All numbers are little-endian:
 
-    values.bin            f32: the values to quantize, the distributions back to back
-    distributions.txt     lines `name first count`: where each distribution lies in values.bin
-    FORMAT.quantized.bin  the bytes of values.bin in FORMAT, where gguf can quantize to it
+    values.f32            the values to quantize, the distributions back to back
+    distributions.txt     lines `name first count`: where each distribution lies in values.f32
+    FORMAT.quantized.bin  the bytes of values.f32 in FORMAT, where gguf can quantize to it
     FORMAT.blocks.bin     blocks of random bytes in FORMAT, with scales of all kinds
-    FORMAT.expanded.bin   f32: what gguf dequantizes these blocks to
+    FORMAT.expanded.f32   what gguf dequantizes these blocks to
     rmse.txt              lines `FORMAT distribution error`: ggml's root mean square error
 """
 
 import ctypes
-import pathlib
 import sys
 import sysconfig
+from pathlib import Path
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType as Type
 from gguf import quants
 
-DATA = pathlib.Path(sys.argv[1]) / "crates/sm-tensor/tests/data"
+OUT = Path("crates/sm-tensor/tests/data")
 RNG = np.random.default_rng(20240607)
 
 WITH_QUANTIZER = [Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1]
@@ -90,7 +90,7 @@ def random_blocks(kind, count):
 
 def load_ggml():
     """ggml's core library out of the installed wheel of pywhispercpp."""
-    libraries = pathlib.Path(sysconfig.get_path("platlib")) / "pywhispercpp.libs"
+    libraries = Path(sysconfig.get_path("platlib")) / "pywhispercpp.libs"
     (path,) = libraries.glob("libggml-base-*.so*")
     ggml = ctypes.CDLL(str(path))
     ggml.ggml_quantize_chunk.restype = ctypes.c_size_t
@@ -107,12 +107,12 @@ def ggml_error(ggml, kind, values):
     return float(np.sqrt(np.mean(difference**2)))
 
 
-def main():
-    DATA.mkdir(parents=True, exist_ok=True)
+def main(out):
+    out.mkdir(parents=True, exist_ok=True)
     parts = {name: values.astype("<f4") for name, values in distributions().items()}
     values = np.concatenate(list(parts.values()))
-    values.tofile(DATA / "values.bin")
-    with open(DATA / "distributions.txt", "w") as lines:
+    values.tofile(out / "values.f32")
+    with open(out / "distributions.txt", "w") as lines:
         first = 0
         for name, part in parts.items():
             lines.write(f"{name} {first} {part.size}\n")
@@ -120,23 +120,23 @@ def main():
 
     for kind in WITH_QUANTIZER:
         packed = quants.quantize(values.reshape(-1, 256), kind)
-        packed.tofile(DATA / f"{kind.name.lower()}.quantized.bin")
+        packed.tofile(out / f"{kind.name.lower()}.quantized.bin")
     for kind in F16_FIELDS:
         blocks = random_blocks(kind, 8 if GGML_QUANT_SIZES[kind][0] == 256 else 32)
-        blocks.tofile(DATA / f"{kind.name.lower()}.blocks.bin")
+        blocks.tofile(out / f"{kind.name.lower()}.blocks.bin")
         with np.errstate(invalid="ignore"):
-            quants.dequantize(blocks, kind).astype("<f4").tofile(DATA / f"{kind.name.lower()}.expanded.bin")
+            quants.dequantize(blocks, kind).astype("<f4").tofile(out / f"{kind.name.lower()}.expanded.f32")
     for kind in [Type.F16, Type.BF16]:
         halves = np.arange(0, 0x10000, 61, dtype="<u2").view(np.uint8)
-        halves.tofile(DATA / f"{kind.name.lower()}.blocks.bin")
-        quants.dequantize(halves, kind).astype("<f4").tofile(DATA / f"{kind.name.lower()}.expanded.bin")
+        halves.tofile(out / f"{kind.name.lower()}.blocks.bin")
+        quants.dequantize(halves, kind).astype("<f4").tofile(out / f"{kind.name.lower()}.expanded.f32")
 
     ggml = load_ggml()
-    with open(DATA / "rmse.txt", "w") as lines:
+    with open(out / "rmse.txt", "w") as lines:
         for kind in WITHOUT_QUANTIZER:
             for name, part in parts.items():
                 lines.write(f"{kind.name.lower()} {name} {ggml_error(ggml, kind, part)!r}\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) / OUT)

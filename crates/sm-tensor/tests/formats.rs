@@ -29,7 +29,7 @@ fn read_lines(name: &str) -> Vec<Vec<String>> {
 
 /// The name and the values of each distribution.
 fn distributions() -> Vec<(String, Vec<f32>)> {
-    let values = read_f32("values.bin");
+    let values = read_f32("values.f32");
     let number = |word: &String| word.parse::<usize>().unwrap();
     let cut = |line: &Vec<String>| values[number(&line[1])..][..number(&line[2])].to_vec();
     read_lines("distributions.txt").iter().map(|line| (line[0].clone(), cut(line))).collect()
@@ -56,7 +56,7 @@ fn root_mean_square_error(values: &[f32], others: &[f32]) -> f64 {
 fn dequantizes_to_the_same_bits_as_gguf() {
     for dtype in DType::all().filter(|dtype| *dtype != DType::F32) {
         let values = dequantized(dtype, &read_bytes(&format!("{dtype}.blocks.bin")));
-        let expected = read_f32(&format!("{dtype}.expanded.bin"));
+        let expected = read_f32(&format!("{dtype}.expanded.f32"));
         assert_eq!(values.len(), expected.len(), "{dtype}");
         for (index, (value, expected)) in values.iter().zip(&expected).enumerate() {
             let same = value.to_bits() == expected.to_bits() || value.is_nan() && expected.is_nan();
