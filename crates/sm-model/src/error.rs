@@ -147,6 +147,12 @@ pub enum LoadError {
         /// The tensor.
         tensor: String,
     },
+    /// The model has a tensor that its configuration gives no place.
+    #[error("tensor {tensor:?} has no place in the model that the configuration describes")]
+    UnusedTensor {
+        /// The tensor.
+        tensor: String,
+    },
     /// A tensor has another shape than the configuration says.
     #[error("tensor {tensor:?} has shape {found:?} but the configuration needs {expected:?}")]
     Shape {

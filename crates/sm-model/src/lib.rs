@@ -1,14 +1,25 @@
 //! Models: from files to plans.
 //!
 //! A model file or directory becomes a list of typed tensors and a configuration; the configuration becomes a
-//! description of the decoder as data, and that a [`Plan`](sm_kernels::plan::Plan).
+//! description of the decoder as data, and that a [`Plan`](sm_kernels::plan::Plan). [`load_model`] does it all.
 
+mod arch;
+mod config;
+mod decoder;
 mod error;
 mod load;
 pub mod metadata;
+mod model;
+mod names;
+pub mod spec;
 #[cfg(test)]
 mod testing;
+mod weights;
 
+pub use arch::architectures;
 pub use error::LoadError;
 pub use load::TensorInfo;
 pub use load::gguf::Gguf;
+pub use model::{DEFAULT_CONTEXT_LEN, LoadOptions, Model, ModelSource, load_model};
+pub use names::{LinearLayout, Naming};
+pub use weights::{Fallback, Weights};

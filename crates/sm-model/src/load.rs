@@ -1,8 +1,11 @@
 //! Readers of model files.
 
 mod cursor;
-mod file;
+pub(crate) mod file;
 pub(crate) mod gguf;
+pub(crate) mod safetensors;
+pub(crate) mod smnd;
+pub(crate) mod tensors;
 
 use std::ops::Range;
 

@@ -59,7 +59,7 @@ impl<'a> Cursor<'a> {
 
     /// Checks that `count` items of at least `item_bytes` can follow, so that memory may be reserved for them.
     pub(crate) fn count(&self, count: u64, item_bytes: usize, what: &str) -> Result<usize, LoadError> {
-        let needed = count.checked_mul(item_bytes as u64).unwrap_or(u64::MAX);
+        let needed = count.saturating_mul(item_bytes as u64);
         if self.remaining() as u64 >= needed { Ok(count as usize) } else { Err(self.truncated(what, needed)) }
     }
 

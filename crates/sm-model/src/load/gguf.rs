@@ -73,6 +73,11 @@ impl Gguf {
     pub fn tensor_bytes(&self, tensor: &TensorInfo) -> &[u8] {
         &self.bytes[tensor.bytes.clone()]
     }
+
+    /// Metadata, tensors, and the bytes that hold them.
+    pub(crate) fn into_parts(self) -> (Metadata, Vec<TensorInfo>, FileBytes) {
+        (self.metadata, self.tensors, self.bytes)
+    }
 }
 
 struct Header {

@@ -1,0 +1,156 @@
+//! The architectures: which names they go by, and how their configurations become a [`DecoderSpec`].
+
+mod gemma;
+mod gguf;
+mod gpt2;
+mod hf;
+mod llama;
+mod mistral;
+mod mixtral;
+mod phi3;
+mod qwen2;
+mod qwen3;
+
+use self::gguf::GgufConfig;
+use crate::LoadError;
+use crate::config::Config;
+use crate::load::smnd::SmndConfig;
+use crate::load::tensors::Tensors;
+use crate::metadata::Metadata;
+use crate::spec::DecoderSpec;
+
+/// One row of the table of architectures.
+struct Architecture {
+    name: &'static str,
+    /// `architectures` and `model_type` of `config.json`.
+    hf_names: &'static [&'static str],
+    /// `general.architecture` of a GGUF file.
+    gguf_name: Option<&'static str>,
+    from_hf: fn(&Config) -> Result<DecoderSpec, LoadError>,
+    from_gguf: fn(&GgufConfig<'_>) -> Result<DecoderSpec, LoadError>,
+}
+
+const TABLE: &[Architecture] = &[
+    Architecture {
+        name: "llama",
+        hf_names: &["LlamaForCausalLM", "llama"],
+        gguf_name: Some("llama"),
+        from_hf: llama::from_hf,
+        from_gguf: llama::from_gguf,
+    },
+    Architecture {
+        name: "mistral",
+        hf_names: &["MistralForCausalLM", "mistral"],
+        gguf_name: None,
+        from_hf: mistral::from_hf,
+        from_gguf: llama::from_gguf,
+    },
+    Architecture {
+        name: "mixtral",
+        hf_names: &["MixtralForCausalLM", "mixtral"],
+        gguf_name: None,
+        from_hf: mixtral::from_hf,
+        from_gguf: llama::from_gguf,
+    },
+    Architecture {
+        name: "qwen2",
+        hf_names: &["Qwen2ForCausalLM", "qwen2"],
+        gguf_name: Some("qwen2"),
+        from_hf: qwen2::from_hf,
+        from_gguf: qwen2::from_gguf,
+    },
+    Architecture {
+        name: "qwen3",
+        hf_names: &["Qwen3ForCausalLM", "qwen3"],
+        gguf_name: Some("qwen3"),
+        from_hf: qwen3::from_hf,
+        from_gguf: qwen3::from_gguf,
+    },
+    Architecture {
+        name: "qwen3_moe",
+        hf_names: &["Qwen3MoeForCausalLM", "qwen3_moe"],
+        gguf_name: Some("qwen3moe"),
+        from_hf: qwen3::moe_from_hf,
+        from_gguf: qwen3::moe_from_gguf,
+    },
+    Architecture {
+        name: "gemma",
+        hf_names: &["GemmaForCausalLM", "gemma"],
+        gguf_name: Some("gemma"),
+        from_hf: gemma::from_hf,
+        from_gguf: gemma::from_gguf,
+    },
+    Architecture {
+        name: "gemma2",
+        hf_names: &["Gemma2ForCausalLM", "gemma2"],
+        gguf_name: Some("gemma2"),
+        from_hf: gemma::gemma2_from_hf,
+        from_gguf: gemma::gemma2_from_gguf,
+    },
+    Architecture {
+        name: "gemma3",
+        hf_names: &["Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "gemma3_text", "gemma3"],
+        gguf_name: Some("gemma3"),
+        from_hf: gemma::gemma3_from_hf,
+        from_gguf: gemma::gemma3_from_gguf,
+    },
+    Architecture {
+        name: "phi3",
+        hf_names: &["Phi3ForCausalLM", "phi3"],
+        gguf_name: Some("phi3"),
+        from_hf: phi3::from_hf,
+        from_gguf: phi3::from_gguf,
+    },
+    Architecture {
+        name: "gpt2",
+        hf_names: &["GPT2LMHeadModel", "gpt2"],
+        gguf_name: Some("gpt2"),
+        from_hf: gpt2::from_hf,
+        from_gguf: gpt2::from_gguf,
+    },
+];
+
+/// The names of the supported architectures.
+pub fn architectures() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|row| row.name)
+}
+
+fn unknown(found: &str) -> LoadError {
+    let supported = architectures().collect::<Vec<_>>().join(", ");
+    LoadError::UnknownArchitecture { found: found.to_owned(), supported }
+}
+
+fn finish(row: &Architecture, mut spec: DecoderSpec, tensors: &Tensors) -> Result<DecoderSpec, LoadError> {
+    spec.architecture = row.name;
+    spec.naming = spec.naming.resolve_prefix(tensors)?;
+    spec.check()?;
+    Ok(spec)
+}
+
+/// The decoder that a `config.json` describes.
+pub(crate) fn from_hf(config: &Config, tensors: &Tensors) -> Result<DecoderSpec, LoadError> {
+    let names = config.texts("architectures")?.unwrap_or_default();
+    let name = match names.first() {
+        Some(name) => name,
+        None => {
+            config.text("model_type")?.ok_or_else(|| LoadError::MissingKey { key: "architectures".into() })?
+        }
+    };
+    let row = TABLE.iter().find(|row| row.hf_names.contains(&name)).ok_or_else(|| unknown(name))?;
+    finish(row, (row.from_hf)(config)?, tensors)
+}
+
+/// The decoder that the metadata of a GGUF file describes.
+pub(crate) fn from_gguf(metadata: &Metadata, tensors: &Tensors) -> Result<DecoderSpec, LoadError> {
+    let name: &str = metadata.require("general.architecture")?;
+    let row = TABLE.iter().find(|row| row.gguf_name == Some(name)).ok_or_else(|| unknown(name))?;
+    let config = GgufConfig { metadata, tensors, architecture: name };
+    finish(row, (row.from_gguf)(&config)?, tensors)
+}
+
+/// The decoder that a `.smnd` checkpoint describes.
+pub(crate) fn from_smnd(config: &SmndConfig) -> Result<DecoderSpec, LoadError> {
+    let spec = gpt2::from_smnd(config)?;
+    spec.check()?;
+    Ok(spec)
+}

@@ -1,0 +1,290 @@
+//! What most GGUF files have in common.
+
+use sm_kernels::plan::{Activation, NormKind, RopePairs};
+use sm_tensor::DType;
+
+use crate::LoadError;
+use crate::config::{MAX_CONTEXT, MAX_EXTENT, MAX_REPEATS, unsupported};
+use crate::load::tensors::Tensors;
+use crate::metadata::{FromValue, Metadata, Value};
+use crate::names::Naming;
+use crate::spec::{
+    AttentionSpec, Biases, DecoderSpec, EmbeddingSpec, FfnKind, FfnSpec, HeadSpec, LayerSpec, NormPlacement,
+    NormSpec, RopeScaling, RopeSpec, yarn_attention_factor,
+};
+
+/// The metadata of an architecture, without the architecture's prefix, and the tensors.
+pub(super) struct GgufConfig<'a> {
+    pub(super) metadata: &'a Metadata,
+    pub(super) tensors: &'a Tensors,
+    pub(super) architecture: &'a str,
+}
+
+impl<'a> GgufConfig<'a> {
+    fn key(&self, key: &str) -> String {
+        format!("{}.{key}", self.architecture)
+    }
+
+    pub(super) fn get<T: FromValue<'a>>(&self, key: &str) -> Result<Option<T>, LoadError> {
+        self.metadata.get(&self.key(key))
+    }
+
+    /// A number from 0 to `max`, if there is one.
+    fn number_up_to(&self, key: &str, max: usize) -> Result<Option<usize>, LoadError> {
+        match self.get::<usize>(key)? {
+            Some(found) if found > max => {
+                Err(unsupported(&self.key(key), found, format!("it must be at most {max}")))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// A number from 1 to `max`, if there is one.
+    pub(super) fn count(&self, key: &str, max: usize) -> Result<Option<usize>, LoadError> {
+        match self.number_up_to(key, max)? {
+            Some(0) => Err(unsupported(&self.key(key), 0, format!("it must lie in 1..={max}"))),
+            found => Ok(found),
+        }
+    }
+
+    /// A number from 1 to `max`.
+    pub(super) fn require_count(&self, key: &str, max: usize) -> Result<usize, LoadError> {
+        self.count(key, max)?.ok_or_else(|| LoadError::MissingKey { key: self.key(key) })
+    }
+
+    /// A number above zero, if there is one.
+    pub(super) fn positive(&self, key: &str) -> Result<Option<f32>, LoadError> {
+        match self.get::<f32>(key)? {
+            Some(found) if !(found.is_finite() && found > 0.0) => {
+                Err(unsupported(&self.key(key), found, "it must be positive".into()))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// A count for which zero means that there is none.
+    pub(super) fn count_or_zero(&self, key: &str, max: usize) -> Result<Option<usize>, LoadError> {
+        Ok(self.number_up_to(key, max)?.filter(|&count| count > 0))
+    }
+
+    /// Refuses a feature whose key is set to anything but zero or `false`.
+    fn refuse(&self, key: &str, reason: &str) -> Result<(), LoadError> {
+        let key = self.key(key);
+        match self.metadata.value(&key) {
+            None | Some(Value::Bool(false) | Value::U32(0)) => Ok(()),
+            Some(Value::F32(value)) if *value == 0.0 => Ok(()),
+            Some(value) => Err(unsupported(&key, format!("{value:?}"), reason.to_owned())),
+        }
+    }
+
+    /// The values of a vector of `f32`, if there is one.
+    pub(super) fn vector(&self, name: &str) -> Result<Option<Vec<f32>>, LoadError> {
+        let Some((info, bytes)) = self.tensors.get(name) else { return Ok(None) };
+        if info.dtype != DType::F32 {
+            let (tensor, found) = (name.to_owned(), info.dtype.to_string());
+            return Err(LoadError::UnsupportedDType { tensor, found, supported: "f32" });
+        }
+        let (values, _) = bytes.as_chunks::<4>();
+        Ok(Some(values.iter().map(|&value| f32::from_le_bytes(value)).collect()))
+    }
+
+    fn has_bias(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.tensors.contains(&format!("blk.0.{name}.bias")))
+    }
+}
+
+/// A decoder like Llama; architectures change what they have of their own.
+pub(super) fn decoder(config: &GgufConfig<'_>, pairs: RopePairs) -> Result<DecoderSpec, LoadError> {
+    let hidden_size = config.require_count("embedding_length", MAX_EXTENT)?;
+    let n_layers = config.require_count("block_count", MAX_REPEATS)?;
+    let context_len = config.require_count("context_length", MAX_CONTEXT)?;
+    let attention = attention(config, hidden_size)?;
+    let rope = rope(config, attention.head_dim, pairs)?;
+    let window = config.count_or_zero("attention.sliding_window", MAX_CONTEXT)?;
+    let layer = LayerSpec { window, rope: Some(0), ffn: ffn(config)? };
+    let rms_eps = config.get("attention.layer_norm_rms_epsilon")?;
+    Ok(DecoderSpec {
+        architecture: "llama",
+        vocab_size: vocab_size(config)?,
+        hidden_size,
+        max_context_len: rope.stretched_context_len(context_len),
+        embedding: EmbeddingSpec { scale: 1.0, learned_positions: false },
+        attention,
+        norm: NormSpec {
+            kind: NormKind::Rms,
+            eps: rms_eps.unwrap_or(1e-5),
+            weight_offset: 0.0,
+            placement: NormPlacement::Before,
+        },
+        ropes: vec![rope],
+        layers: vec![layer; n_layers],
+        biases: Biases {
+            qkv: config.has_bias(&["attn_q", "attn_qkv"]),
+            attention_out: config.has_bias(&["attn_output"]),
+            ffn: config.has_bias(&["ffn_up"]),
+        },
+        head: HeadSpec { tied: !config.tensors.contains("output.weight"), soft_cap: None },
+        naming: Naming::gguf(),
+    })
+}
+
+/// Rows of the embedding.
+pub(super) fn vocab_size(config: &GgufConfig<'_>) -> Result<usize, LoadError> {
+    let name = "token_embd.weight";
+    let (table, _) =
+        config.tensors.get(name).ok_or_else(|| LoadError::MissingTensor { tensor: name.into() })?;
+    match table.shape[..] {
+        [rows, _] if (1..=MAX_EXTENT).contains(&rows) => Ok(rows),
+        _ => Err(unsupported(
+            name,
+            format!("{:?}", table.shape),
+            "it must be a matrix of a row per token".into(),
+        )),
+    }
+}
+
+fn attention(config: &GgufConfig<'_>, hidden_size: usize) -> Result<AttentionSpec, LoadError> {
+    let n_heads = config.require_count("attention.head_count", MAX_EXTENT)?;
+    let head_dim = match config.count("attention.key_length", MAX_EXTENT)? {
+        Some(head_dim) => head_dim,
+        None if hidden_size.is_multiple_of(n_heads) => hidden_size / n_heads,
+        None => {
+            let key = config.key("attention.head_count");
+            return Err(unsupported(&key, n_heads, format!("it must divide {hidden_size}")));
+        }
+    };
+    let value_length = config.count("attention.value_length", MAX_EXTENT)?.unwrap_or(head_dim);
+    if value_length != head_dim {
+        let key = config.key("attention.value_length");
+        return Err(unsupported(&key, value_length, format!("it must equal the key length {head_dim}")));
+    }
+    Ok(AttentionSpec {
+        n_heads,
+        n_kv_heads: config.count("attention.head_count_kv", MAX_EXTENT)?.unwrap_or(n_heads),
+        head_dim,
+        scale: (1.0 / (head_dim as f64).sqrt()) as f32,
+        soft_cap: None,
+        qk_norm: false,
+    })
+}
+
+fn ffn(config: &GgufConfig<'_>) -> Result<FfnSpec, LoadError> {
+    let activation = Activation::Silu;
+    let Some(n_experts) = config.count_or_zero("expert_count", MAX_REPEATS)? else {
+        let ffn_size = config.require_count("feed_forward_length", MAX_EXTENT)?;
+        return Ok(FfnSpec { kind: FfnKind::Gated, ffn_size, activation });
+    };
+    for key in
+        ["expert_shared_count", "leading_dense_block_count", "expert_weights_scale", "expert_group_count"]
+    {
+        config.refuse(key, "only plain mixtures of experts are supported")?;
+    }
+    if let Some(gating @ 2..) = config.get::<u32>("expert_gating_func")? {
+        return Err(unsupported(&config.key("expert_gating_func"), gating, "supported: 1 (softmax)".into()));
+    }
+    let ffn_size = match config.count("expert_feed_forward_length", MAX_EXTENT)? {
+        Some(ffn_size) => ffn_size,
+        None => config.require_count("feed_forward_length", MAX_EXTENT)?,
+    };
+    let top_k = config.require_count("expert_used_count", MAX_REPEATS)?;
+    let renormalize = config.get("expert_weights_norm")?.unwrap_or(true);
+    Ok(FfnSpec { kind: FfnKind::Experts { n_experts, top_k, renormalize }, ffn_size, activation })
+}
+
+fn rope(config: &GgufConfig<'_>, head_dim: usize, pairs: RopePairs) -> Result<RopeSpec, LoadError> {
+    let rotary_dim = config.count("rope.dimension_count", MAX_EXTENT)?.unwrap_or(head_dim);
+    if !rotary_dim.is_multiple_of(2) {
+        let key = config.key("rope.dimension_count");
+        return Err(unsupported(&key, rotary_dim, "rotations need an even number".into()));
+    }
+    let theta = config.positive("rope.freq_base")?.unwrap_or(10_000.0).into();
+    let mut rope = RopeSpec { theta, rotary_dim, pairs, scaling: scaling(config)? };
+    if let Some(divisors) = config.vector("rope_freqs.weight")? {
+        if rope.scaling != RopeScaling::None {
+            let reason = "rope_freqs.weight cannot be combined with a scaling type".into();
+            return Err(unsupported(&config.key("rope.scaling.type"), format!("{:?}", rope.scaling), reason));
+        }
+        rope.scaling = RopeScaling::Divisors(check_divisors("rope_freqs.weight", divisors, rotary_dim)?);
+    }
+    Ok(rope)
+}
+
+/// Checks that there is a positive divisor for each rotated pair.
+pub(super) fn check_divisors(
+    name: &str,
+    divisors: Vec<f32>,
+    rotary_dim: usize,
+) -> Result<Vec<f32>, LoadError> {
+    if divisors.len() == rotary_dim / 2
+        && divisors.iter().all(|&divisor| divisor.is_finite() && divisor > 0.0)
+    {
+        return Ok(divisors);
+    }
+    let reason = format!("a rotation of {rotary_dim} values needs {} positive divisors", rotary_dim / 2);
+    Err(unsupported(name, format!("a list of {}", divisors.len()), reason))
+}
+
+fn scaling(config: &GgufConfig<'_>) -> Result<RopeScaling, LoadError> {
+    // The key of files from before scalings had types.
+    let factor = match config.positive("rope.scaling.factor")? {
+        None => config.positive("rope.scale_linear")?,
+        found => found,
+    };
+    let kind: Option<&str> = config.get("rope.scaling.type")?;
+    match kind.unwrap_or(if factor.is_some() { "linear" } else { "none" }) {
+        // The divisors of longrope are tensors, which the architecture reads.
+        "none" | "longrope" => Ok(RopeScaling::None),
+        "linear" => Ok(RopeScaling::Linear { factor: factor.unwrap_or(1.0) }),
+        "yarn" => yarn(config, factor.unwrap_or(1.0)),
+        other => {
+            let reason = "supported: none, linear, yarn, longrope".into();
+            Err(unsupported(&config.key("rope.scaling.type"), format!("{other:?}"), reason))
+        }
+    }
+}
+
+fn yarn(config: &GgufConfig<'_>, factor: f32) -> Result<RopeScaling, LoadError> {
+    config
+        .refuse("rope.scaling.yarn_log_multiplier", "only the recommended attention factor is supported")?;
+    let own_factor = match config.positive("rope.scaling.attn_factor")? {
+        None => config.positive("rope.scaling.yarn_attn_factor")?,
+        found => found,
+    };
+    let recommended = yarn_attention_factor(factor.into(), 1.0) as f32;
+    Ok(RopeScaling::Yarn {
+        factor,
+        beta_fast: config.positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
+        beta_slow: config.positive("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
+        original_context_len: match config.count("rope.scaling.original_context_length", MAX_CONTEXT)? {
+            Some(original) => original,
+            None => config.require_count("context_length", MAX_CONTEXT)?,
+        },
+        attention_factor: own_factor.unwrap_or(1.0) * recommended,
+        truncate: true,
+    })
+}
+
+/// Keeps the window only for the layers that the file's pattern names: one full layer after `period - 1` with a window
+/// where the file names none.
+pub(super) fn set_window_pattern(
+    spec: &mut DecoderSpec,
+    config: &GgufConfig<'_>,
+    period: usize,
+) -> Result<(), LoadError> {
+    const KEY: &str = "attention.sliding_window_pattern";
+    let is_list = matches!(config.metadata.value(&config.key(KEY)), Some(Value::Array(_)));
+    if is_list {
+        let flags: &[bool] = config.get(KEY)?.unwrap_or_default();
+        if flags.len() != spec.layers.len() {
+            let reason = format!("the model has {} layers", spec.layers.len());
+            return Err(unsupported(&config.key(KEY), format!("a list of {}", flags.len()), reason));
+        }
+        let full = spec.layers.iter_mut().zip(flags).filter(|(_, sliding)| !**sliding);
+        full.for_each(|(layer, _)| layer.window = None);
+        return Ok(());
+    }
+    let period = config.count(KEY, MAX_REPEATS)?.unwrap_or(period);
+    let full = spec.layers.iter_mut().enumerate().filter(|(index, _)| index % period == period - 1);
+    full.for_each(|(_, layer)| layer.window = None);
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! Qwen2 and Qwen2.5: Llama with biases on q, k and v, and windows in the upper layers if switched on.
+
+use sm_kernels::plan::RopePairs;
+
+use super::{gguf, hf};
+use crate::LoadError;
+use crate::config::Config;
+use crate::spec::{Biases, DecoderSpec};
+
+/// `modeling_qwen2.py` of transformers.
+pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
+    let mut spec = hf::decoder(config)?;
+    set_upper_windows(&mut spec, config)?;
+    spec.biases = Biases { qkv: true, ..Biases::default() };
+    Ok(spec)
+}
+
+/// Gives the layers from `max_window_layers` on a window, but only if `use_sliding_window` is set.
+pub(super) fn set_upper_windows(spec: &mut DecoderSpec, config: &Config) -> Result<(), LoadError> {
+    if !config.bool("use_sliding_window")?.unwrap_or(false) {
+        return Ok(());
+    }
+    let first = config.integers("max_window_layers")?.and_then(|list| list.first().copied()).unwrap_or(28);
+    hf::set_windows(spec, config, |layer| layer as u64 >= first)
+}
+
+/// Files of llama.cpp's converter.
+pub(super) fn from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, LoadError> {
+    gguf::decoder(config, RopePairs::Halves)
+}

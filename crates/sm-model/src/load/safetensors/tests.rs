@@ -1,0 +1,82 @@
+//! Tests of the safetensors reader.
+
+use super::*;
+
+fn file(header: &str, data_bytes: usize) -> Vec<u8> {
+    let mut out = (header.len() as u64).to_le_bytes().to_vec();
+    out.extend(header.as_bytes());
+    out.resize(out.len() + data_bytes, 0);
+    out
+}
+
+#[track_caller]
+fn fails_with(header: &str, data_bytes: usize, expected: &str) {
+    let message = read_header(&file(header, data_bytes)).unwrap_err().to_string();
+    assert!(message.contains(expected), "{message}");
+}
+
+#[test]
+fn reads_tensors_and_skips_metadata() {
+    let header =
+        r#"{"__metadata__":{"format":"pt"},"w":{"dtype":"BF16","shape":[2,3],"data_offsets":[4,16]}}"#;
+    let tensors = read_header(&file(header, 16)).unwrap();
+    assert_eq!(tensors.len(), 1);
+    assert_eq!((&tensors[0].shape[..], tensors[0].dtype), (&[2, 3][..], DType::Bf16));
+    assert_eq!(tensors[0].bytes, 8 + header.len() + 4..8 + header.len() + 16);
+}
+
+#[test]
+fn hostile_headers_are_refused() {
+    let one = |fields: &str| format!(r#"{{"w":{{{fields}}}}}"#);
+    fails_with(
+        &one(r#""dtype":"I64","shape":[1],"data_offsets":[0,8]"#),
+        8,
+        "tensor \"w\" is stored as I64, which cannot be read; supported: F32, F16, BF16",
+    );
+    fails_with(
+        &one(r#""dtype":"F32","shape":[2],"data_offsets":[0,8]"#),
+        7,
+        "takes bytes 0..8 of the data, which has only 7",
+    );
+    fails_with(&one(r#""dtype":"F32","shape":[2],"data_offsets":[8,0]"#), 8, "takes bytes 8..0");
+    fails_with(
+        &one(r#""dtype":"F32","shape":[3],"data_offsets":[0,8]"#),
+        8,
+        "takes 12 bytes but the file gives it 8",
+    );
+    fails_with(
+        &one(r#""dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]"#),
+        8,
+        "too many values",
+    );
+    fails_with(&one(r#""dtype":"F32","shape":[-1],"data_offsets":[0,8]"#), 8, "malformed safetensors header");
+    let entry = r#""w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+    fails_with(&format!("{{{entry},{entry}}}"), 4, "\"w\" occurs twice");
+    fails_with("[]", 0, "expected an object of tensors");
+}
+
+#[test]
+fn hostile_lengths_are_refused() {
+    let message = |bytes: &[u8]| read_header(bytes).unwrap_err().to_string();
+    assert!(message(&[]).contains("header length at byte 0 needs 8 bytes but 0 are left"));
+    assert!(message(&u64::MAX.to_le_bytes()).contains("the header length is 18446744073709551615"));
+    assert!(message(&99u64.to_le_bytes()).contains("header at byte 8 needs 99 bytes but 0 are left"));
+}
+
+#[test]
+fn missing_shards_are_named() {
+    let dir = std::env::temp_dir().join(format!("sm-model-missing-shard-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let index = dir.join("model.safetensors.index.json");
+    std::fs::write(&index, r#"{"weight_map":{"a":"model-1.safetensors","b":"model-1.safetensors"}}"#)
+        .unwrap();
+    let message = files(&dir).unwrap_err().to_string();
+    assert!(
+        message.contains("model-1.safetensors is missing: the index places 2 tensors in it"),
+        "{message}"
+    );
+    std::fs::write(&index, r#"{"weight_map":{"a":"../model.safetensors"}}"#).unwrap();
+    let message = files(&dir).unwrap_err().to_string();
+    assert!(message.contains("a shard must be a file beside the index"), "{message}");
+    std::fs::remove_dir_all(&dir).unwrap();
+}

@@ -1,0 +1,77 @@
+//! The tensors of a model, whichever files they lie in.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::file::FileBytes;
+use super::gguf::Gguf;
+use super::{TensorInfo, safetensors};
+use crate::LoadError;
+use crate::metadata::Metadata;
+
+/// The tensors of a model with the bytes of their files.
+#[derive(Debug, Default)]
+pub(crate) struct Tensors {
+    infos: Vec<TensorInfo>,
+    /// Which of `files` holds the tensor of the same index.
+    file_of: Vec<usize>,
+    by_name: HashMap<String, usize>,
+    files: Vec<FileBytes>,
+}
+
+impl Tensors {
+    /// Adds the tensors of one file.
+    pub(crate) fn add(&mut self, infos: Vec<TensorInfo>, bytes: FileBytes) -> Result<(), LoadError> {
+        for info in infos {
+            let index = self.infos.len();
+            if self.by_name.insert(info.name.clone(), index).is_some() {
+                return Err(LoadError::Duplicate { format: "model", what: "tensor", name: info.name });
+            }
+            self.infos.push(info);
+            self.file_of.push(self.files.len());
+        }
+        self.files.push(bytes);
+        Ok(())
+    }
+
+    /// Opens a GGUF file.
+    pub(crate) fn open_gguf(path: &Path) -> Result<(Metadata, Self), LoadError> {
+        let (metadata, infos, bytes) = Gguf::open(path)?.into_parts();
+        let mut tensors = Self::default();
+        tensors.add(infos, bytes)?;
+        Ok((metadata, tensors))
+    }
+
+    /// Opens the safetensors files of a directory: `model.safetensors`, or the shards that its index names.
+    pub(crate) fn open_safetensors(dir: &Path) -> Result<Self, LoadError> {
+        let mut tensors = Self::default();
+        for path in safetensors::files(dir)? {
+            let bytes = FileBytes::open(&path)?;
+            let infos = safetensors::read_header(&bytes).map_err(|error| error.in_file(&path))?;
+            tensors.add(infos, bytes).map_err(|error| error.in_file(&path))?;
+        }
+        Ok(tensors)
+    }
+
+    pub(crate) fn infos(&self) -> &[TensorInfo] {
+        &self.infos
+    }
+
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// The description and the bytes of the tensor at `index` of [`Tensors::infos`].
+    pub(crate) fn at(&self, index: usize) -> (&TensorInfo, &[u8]) {
+        let info = &self.infos[index];
+        (info, &self.files[self.file_of[index]][info.bytes.clone()])
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<(&TensorInfo, &[u8])> {
+        self.position(name).map(|index| self.at(index))
+    }
+}

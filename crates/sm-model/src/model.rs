@@ -1,0 +1,193 @@
+//! From a path to a model: what it is, its plan and its weights.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sm_kernels::plan::Plan;
+use sm_tensor::DType;
+
+use crate::config::Config;
+use crate::load::file::FileBytes;
+use crate::load::smnd;
+use crate::load::tensors::Tensors;
+use crate::metadata::Metadata;
+use crate::spec::DecoderSpec;
+use crate::weights::{Registry, Weights};
+use crate::{LoadError, arch, decoder};
+
+/// Positions that a plan is built for where nothing else is asked for and the model allows them.
+pub const DEFAULT_CONTEXT_LEN: usize = 4096;
+
+/// How a model is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Positions that the plan is built for; [`DEFAULT_CONTEXT_LEN`] or the model's limit if none.
+    pub context_len: Option<usize>,
+    /// The data type that matrices are converted to; as the files have them if none.
+    pub quant: Option<DType>,
+}
+
+/// Where a model comes from, and what of it is for others to read: tokenizer, chat template, stop tokens.
+#[derive(Clone, Debug)]
+pub enum ModelSource {
+    /// A Hugging Face directory.
+    Directory(PathBuf),
+    /// A GGUF file with its metadata.
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// Its metadata.
+        metadata: Box<Metadata>,
+    },
+    /// A `.smnd` checkpoint.
+    Smnd {
+        /// The file.
+        path: PathBuf,
+        /// What the training program wrote beside the shape of the model.
+        extra: serde_json::Map<String, serde_json::Value>,
+    },
+}
+
+/// A model, ready for a backend: immutable, and shared between threads as it is.
+#[derive(Debug)]
+pub struct Model {
+    /// What it is.
+    pub spec: DecoderSpec,
+    /// The operations of a step.
+    pub plan: Plan,
+    /// Its tensors, by their names in the plan.
+    pub weights: Weights,
+    /// Where it comes from.
+    pub source: ModelSource,
+}
+
+impl Model {
+    /// The architecture's name.
+    pub fn architecture(&self) -> &'static str {
+        self.spec.architecture
+    }
+
+    /// Number of values in all tensors of the files.
+    pub fn n_parameters(&self) -> u64 {
+        self.weights.tensors().iter().map(|tensor| tensor.n_values() as u64).sum()
+    }
+
+    /// How many tensors the files hold of each data type.
+    pub fn dtypes(&self) -> BTreeMap<DType, usize> {
+        let mut counts = BTreeMap::new();
+        for tensor in self.weights.tensors() {
+            *counts.entry(tensor.dtype).or_default() += 1;
+        }
+        counts
+    }
+}
+
+/// Loads a model from a Hugging Face directory (`config.json` and safetensors, in shards or not), a directory with one
+/// GGUF file, a `.gguf`, `.safetensors` or `.smnd` file.
+///
+/// Weights are mapped and stay where they are; nothing is converted yet.
+///
+/// ```no_run
+/// use sm_model::{LoadOptions, load_model};
+///
+/// let model = load_model("models/llama".as_ref(), &LoadOptions::default())?;
+/// println!("{} with {} parameters", model.architecture(), model.n_parameters());
+/// # Ok::<(), sm_model::LoadError>(())
+/// ```
+///
+/// # Errors
+/// If a file is missing, damaged or of an unknown kind, if the architecture or one of its features is not supported, or
+/// if the tensors do not fit the configuration.
+pub fn load_model(path: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
+    match detect(path)? {
+        Kind::Directory(dir) => load_directory(&dir, options),
+        Kind::Gguf(path) => load_gguf(&path, options).map_err(|error| error.in_file(&path)),
+        Kind::Smnd(path) => load_smnd(&path, options).map_err(|error| error.in_file(&path)),
+    }
+}
+
+enum Kind {
+    Directory(PathBuf),
+    Gguf(PathBuf),
+    Smnd(PathBuf),
+}
+
+fn detect(path: &Path) -> Result<Kind, LoadError> {
+    let not_a_model = |reason| Err(LoadError::NotAModel { path: path.to_owned(), reason });
+    let io_error = |source| LoadError::Io { path: path.to_owned(), source };
+    if path.is_dir() {
+        if path.join("config.json").is_file() {
+            return Ok(Kind::Directory(path.to_owned()));
+        }
+        return match &gguf_files(path)?[..] {
+            [file] => Ok(Kind::Gguf(file.clone())),
+            [] => not_a_model("the directory has neither a config.json nor a .gguf file"),
+            _ => not_a_model("the directory has several .gguf files; name one"),
+        };
+    }
+    let mut magic = Vec::new();
+    File::open(path).and_then(|file| file.take(4).read_to_end(&mut magic)).map_err(io_error)?;
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    match (&magic[..], extension) {
+        (b"GGUF", _) | (_, "gguf") => Ok(Kind::Gguf(path.to_owned())),
+        (b"SMND", _) | (_, "smnd") => Ok(Kind::Smnd(path.to_owned())),
+        (_, "safetensors") => Ok(Kind::Directory(path.parent().map_or_else(PathBuf::new, Path::to_owned))),
+        _ => not_a_model("expected a directory with config.json, or a .gguf, .safetensors or .smnd file"),
+    }
+}
+
+fn gguf_files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    let io_error = |source| LoadError::Io { path: dir.to_owned(), source };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(io_error)? {
+        let path = entry.map_err(io_error)?.path();
+        if path.extension().is_some_and(|extension| extension == "gguf") {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+fn load_directory(dir: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
+    let config_path = dir.join("config.json");
+    let config = Config::open(&config_path)?.text_model().map_err(|error| error.in_file(&config_path))?;
+    let tensors = Tensors::open_safetensors(dir)?;
+    let spec = arch::from_hf(&config, &tensors).map_err(|error| error.in_file(&config_path))?;
+    build(spec, tensors, ModelSource::Directory(dir.to_owned()), options).map_err(|error| error.in_file(dir))
+}
+
+fn load_gguf(path: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
+    let (metadata, tensors) = Tensors::open_gguf(path)?;
+    let spec = arch::from_gguf(&metadata, &tensors)?;
+    let source = ModelSource::Gguf { path: path.to_owned(), metadata: Box::new(metadata) };
+    build(spec, tensors, source, options)
+}
+
+fn load_smnd(path: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
+    let bytes = FileBytes::open(path)?;
+    let (config, infos) = smnd::read(&bytes)?;
+    let spec = arch::from_smnd(&config)?;
+    let mut tensors = Tensors::default();
+    tensors.add(infos, bytes)?;
+    let source = ModelSource::Smnd { path: path.to_owned(), extra: config.extra };
+    build(spec, tensors, source, options)
+}
+
+fn build(
+    spec: DecoderSpec,
+    tensors: Tensors,
+    source: ModelSource,
+    options: &LoadOptions,
+) -> Result<Model, LoadError> {
+    let max = spec.max_context_len;
+    let context_len = options.context_len.unwrap_or(max.min(DEFAULT_CONTEXT_LEN));
+    if !(1..=max).contains(&context_len) {
+        return Err(LoadError::ContextLen { requested: context_len, max });
+    }
+    let mut registry = Registry::new(tensors, spec.naming.clone(), spec.norm.weight_offset, options.quant);
+    let plan = decoder::build(&spec, &mut registry, context_len)?;
+    let weights = registry.finish(&spec)?;
+    Ok(Model { spec, plan, weights, source })
+}

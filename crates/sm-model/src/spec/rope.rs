@@ -1,0 +1,173 @@
+//! Rotary embeddings: from base and scaling to one frequency per pair.
+//!
+//! The arithmetic is in `f32` where the reference (`modeling_rope_utils.py` of transformers) has it so.
+
+use std::f64::consts::PI;
+
+use sm_kernels::plan::{RopePairs, RopeTable};
+
+use crate::config::MAX_CONTEXT;
+
+/// A rotary embedding before the context length is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RopeSpec {
+    /// The base of the frequencies.
+    pub theta: f64,
+    /// Values of a head that are rotated, from its first.
+    pub rotary_dim: usize,
+    /// How pairs are formed.
+    pub pairs: RopePairs,
+    /// How the frequencies are stretched for long contexts.
+    pub scaling: RopeScaling,
+}
+
+/// How the frequencies are stretched for long contexts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RopeScaling {
+    /// Not at all.
+    None,
+    /// All alike.
+    Linear {
+        /// Divisor of the frequencies.
+        factor: f32,
+    },
+    /// Low frequencies only, as Llama 3.1 does.
+    Llama3 {
+        /// Divisor of the low frequencies.
+        factor: f32,
+        /// Wavelengths above `original_context_len / low_freq_factor` are stretched fully.
+        low_freq_factor: f32,
+        /// Wavelengths below `original_context_len / high_freq_factor` are left.
+        high_freq_factor: f32,
+        /// The context length of the training.
+        original_context_len: usize,
+    },
+    /// A ramp between stretched and plain frequencies, <https://arxiv.org/abs/2309.00071>.
+    Yarn {
+        /// Divisor of the low frequencies.
+        factor: f32,
+        /// Rotations within the original context above which a frequency is left.
+        beta_fast: f32,
+        /// Rotations below which it is stretched fully.
+        beta_slow: f32,
+        /// The context length of the training.
+        original_context_len: usize,
+        /// Factor on sine and cosine.
+        attention_factor: f32,
+        /// Whether the ends of the ramp are rounded to whole pairs.
+        truncate: bool,
+    },
+    /// A divisor per pair, one set for short and one for long contexts, <https://arxiv.org/abs/2402.13753>.
+    LongRope {
+        /// Divisors up to the original context length, one per pair.
+        short: Vec<f32>,
+        /// Divisors beyond it, one per pair.
+        long: Vec<f32>,
+        /// The context length of the training.
+        original_context_len: usize,
+        /// Factor on sine and cosine.
+        attention_factor: f32,
+    },
+    /// A divisor per pair.
+    Divisors(Vec<f32>),
+}
+
+/// The attention factor that YaRN recommends.
+pub(crate) fn yarn_attention_factor(factor: f64, scale: f64) -> f64 {
+    if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 }
+}
+
+/// The attention factor that longrope recommends for a context stretched by `factor`.
+pub(crate) fn longrope_attention_factor(factor: f64, original_context_len: usize) -> f64 {
+    if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original_context_len as f64).ln()).sqrt() }
+}
+
+impl RopeSpec {
+    /// The rotation for a context of up to `context_len` positions.
+    pub fn table(&self, context_len: usize) -> RopeTable {
+        let mut inv_freq: Vec<f32> =
+            (0..self.rotary_dim / 2).map(|pair| self.plain_frequency(pair)).collect();
+        let mut scale = 1.0;
+        match &self.scaling {
+            RopeScaling::None => {}
+            RopeScaling::Linear { factor } => inv_freq.iter_mut().for_each(|freq| *freq /= factor),
+            RopeScaling::Llama3 { .. } => inv_freq.iter_mut().for_each(|freq| *freq = self.llama3(*freq)),
+            RopeScaling::Yarn { attention_factor, .. } => {
+                inv_freq = self.yarn(&inv_freq);
+                scale = *attention_factor;
+            }
+            RopeScaling::LongRope { short, long, original_context_len, attention_factor } => {
+                let divisors = if context_len > *original_context_len { long } else { short };
+                divide(&mut inv_freq, divisors);
+                scale = *attention_factor;
+            }
+            RopeScaling::Divisors(divisors) => divide(&mut inv_freq, divisors),
+        }
+        RopeTable { inv_freq, scale, pairs: self.pairs }
+    }
+
+    /// The longest context of a model whose configuration says `context_len`: configurations that switch YaRN on often
+    /// keep the length of the training.
+    pub(crate) fn stretched_context_len(&self, context_len: usize) -> usize {
+        match self.scaling {
+            RopeScaling::Yarn { factor, original_context_len, .. } => {
+                context_len.max((original_context_len as f64 * f64::from(factor)) as usize).min(MAX_CONTEXT)
+            }
+            _ => context_len,
+        }
+    }
+
+    fn plain_frequency(&self, pair: usize) -> f32 {
+        let exponent = 2.0 * pair as f64 / self.rotary_dim as f64;
+        1.0 / self.theta.powf(exponent) as f32
+    }
+
+    fn llama3(&self, freq: f32) -> f32 {
+        let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context_len } =
+            self.scaling
+        else {
+            return freq;
+        };
+        let context = original_context_len as f32;
+        let wavelength = 2.0 * PI as f32 / freq;
+        if wavelength > context / low_freq_factor {
+            return freq / factor;
+        }
+        if wavelength < context / high_freq_factor {
+            return freq;
+        }
+        let smooth = (context / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+        (1.0 - smooth) * freq / factor + smooth * freq
+    }
+
+    fn yarn(&self, plain: &[f32]) -> Vec<f32> {
+        let RopeScaling::Yarn { factor, beta_fast, beta_slow, original_context_len, truncate, .. } =
+            self.scaling
+        else {
+            return plain.to_vec();
+        };
+        // The pair that turns `rotations` times within the original context.
+        let pair_of = |rotations: f32| {
+            let turns = original_context_len as f64 / (f64::from(rotations) * 2.0 * PI);
+            self.rotary_dim as f64 * turns.ln() / (2.0 * self.theta.ln())
+        };
+        let (mut low, mut high) = (pair_of(beta_fast), pair_of(beta_slow));
+        if truncate {
+            (low, high) = (low.floor(), high.ceil());
+        }
+        let low = low.max(0.0);
+        let mut high = high.min(self.rotary_dim as f64 - 1.0);
+        if low == high {
+            high += 0.001;
+        }
+        let blend = |(pair, &freq): (usize, &f32)| {
+            let ramp = ((pair as f64 - low) / (high - low)).clamp(0.0, 1.0) as f32;
+            freq / factor * ramp + freq * (1.0 - ramp)
+        };
+        plain.iter().enumerate().map(blend).collect()
+    }
+}
+
+fn divide(inv_freq: &mut [f32], divisors: &[f32]) {
+    inv_freq.iter_mut().zip(divisors).for_each(|(freq, divisor)| *freq /= divisor);
+}

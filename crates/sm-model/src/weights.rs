@@ -1,0 +1,117 @@
+//! Delivers a model's tensors to a backend, in the form that its plan declares.
+
+mod convert;
+mod registry;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+
+pub(crate) use registry::{Registry, RowRange};
+use sm_kernels::plan::{WeightError, WeightSource};
+use sm_tensor::DType;
+
+use crate::load::TensorInfo;
+use crate::load::tensors::Tensors;
+use crate::names::LinearLayout;
+
+/// A matrix of the plan that is (part of) a tensor of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct MatrixView {
+    /// Index of the tensor.
+    tensor: usize,
+    layout: LinearLayout,
+    /// Rows of the whole tensor, once it lies as `[out_features, in_features]`.
+    tensor_rows: usize,
+    /// Row of the tensor that is the view's first.
+    first_row: usize,
+    rows: usize,
+    cols: usize,
+    /// How the plan gets the values.
+    dtype: DType,
+}
+
+/// A vector of the plan.
+#[derive(Clone, Debug, PartialEq)]
+struct VectorView {
+    /// Index of the tensor.
+    tensor: usize,
+    /// Added to every value.
+    offset: f32,
+}
+
+/// A matrix that is kept in another format than the one asked for, which its rows do not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// The tensor.
+    pub tensor: String,
+    /// Values per row.
+    pub cols: usize,
+    /// What was asked for.
+    pub wanted: DType,
+    /// What is used.
+    pub used: DType,
+}
+
+/// The tensors of a model: as their files hold them, and by the names that the plan gives them.
+///
+/// Nothing is read or converted before a backend asks for rows.
+#[derive(Debug)]
+pub struct Weights {
+    tensors: Tensors,
+    matrices: HashMap<String, MatrixView>,
+    vectors: HashMap<String, VectorView>,
+    fallbacks: Vec<Fallback>,
+}
+
+impl Weights {
+    /// The tensors of the files.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        self.tensors.infos()
+    }
+
+    /// The bytes of a tensor as its file holds them.
+    pub fn tensor_bytes(&self, name: &str) -> Option<&[u8]> {
+        self.tensors.get(name).map(|(_, bytes)| bytes)
+    }
+
+    /// Matrices that could not be quantized as asked for.
+    pub fn fallbacks(&self) -> &[Fallback] {
+        &self.fallbacks
+    }
+}
+
+impl WeightSource for Weights {
+    fn matrix_rows(&self, tensor: &str, rows: Range<usize>) -> Result<Cow<'_, [u8]>, WeightError> {
+        let view = self.matrices.get(tensor).ok_or_else(|| WeightError::Missing { tensor: tensor.into() })?;
+        if rows.start > rows.end || rows.end > view.rows {
+            let (expected, actual) = (rows.end.saturating_mul(view.cols), view.rows * view.cols);
+            return Err(WeightError::Size { tensor: tensor.into(), expected, actual });
+        }
+        let (info, bytes) = self.tensors.at(view.tensor);
+        let rows = view.first_row + rows.start..view.first_row + rows.end;
+        if view.layout == LinearLayout::OutIn && info.dtype == view.dtype {
+            let row_bytes = bytes.len() / view.tensor_rows;
+            return Ok(Cow::Borrowed(&bytes[rows.start * row_bytes..rows.end * row_bytes]));
+        }
+        let values = match view.layout {
+            LinearLayout::OutIn => convert::rows(info.dtype, bytes, view.cols, rows),
+            LinearLayout::InOut => convert::transposed_rows(info.dtype, bytes, view.tensor_rows, rows),
+        };
+        let unreadable = |reason: String| WeightError::Unreadable { tensor: tensor.into(), reason };
+        let values = values.map_err(|error| unreadable(error.to_string()))?;
+        let stored =
+            convert::store(view.dtype, &values, view.cols).map_err(|error| unreadable(error.to_string()))?;
+        Ok(Cow::Owned(stored))
+    }
+
+    fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {
+        let view = self.vectors.get(tensor).ok_or_else(|| WeightError::Missing { tensor: tensor.into() })?;
+        let (info, bytes) = self.tensors.at(view.tensor);
+        let values = convert::rows(info.dtype, bytes, info.n_values(), 0..1);
+        let unreadable = |reason: String| WeightError::Unreadable { tensor: tensor.into(), reason };
+        let mut values = values.map_err(|error| unreadable(error.to_string()))?;
+        values.iter_mut().for_each(|value| *value += view.offset);
+        Ok(values)
+    }
+}

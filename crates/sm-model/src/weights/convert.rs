@@ -1,0 +1,46 @@
+//! Rows of matrices from one data type to another.
+
+use std::ops::Range;
+
+use sm_tensor::{DType, QuantizeError, ShapeError, dequantize, quantize};
+
+/// Rows of a matrix that lies row by row, as numbers.
+pub(super) fn rows(
+    dtype: DType,
+    bytes: &[u8],
+    cols: usize,
+    rows: Range<usize>,
+) -> Result<Vec<f32>, ShapeError> {
+    let row_bytes = dtype.row_bytes(cols).ok_or(ShapeError::PartialBlock { dtype, cols })?;
+    let mut values = vec![0.0; rows.len() * cols];
+    dequantize(dtype, &bytes[rows.start * row_bytes..rows.end * row_bytes], &mut values)?;
+    Ok(values)
+}
+
+/// Rows of a matrix of `n_rows` that lies column by column, as numbers.
+pub(super) fn transposed_rows(
+    dtype: DType,
+    bytes: &[u8],
+    n_rows: usize,
+    rows: Range<usize>,
+) -> Result<Vec<f32>, ShapeError> {
+    let value_bytes = dtype.row_bytes(1).ok_or(ShapeError::PartialBlock { dtype, cols: 1 })?;
+    let cols = bytes.len() / (n_rows * value_bytes);
+    let mut values = vec![0.0; rows.len() * cols];
+    let mut column = vec![0.0; rows.len()];
+    for col in 0..cols {
+        let start = (col * n_rows + rows.start) * value_bytes;
+        dequantize(dtype, &bytes[start..][..rows.len() * value_bytes], &mut column)?;
+        let of_column = values.iter_mut().skip(col).step_by(cols);
+        of_column.zip(&column).for_each(|(value, &read)| *value = read);
+    }
+    Ok(values)
+}
+
+/// Rows of numbers, stored as `dtype`.
+pub(super) fn store(dtype: DType, values: &[f32], cols: usize) -> Result<Vec<u8>, QuantizeError> {
+    let row_bytes = dtype.row_bytes(cols).ok_or(ShapeError::PartialBlock { dtype, cols })?;
+    let mut bytes = vec![0; values.len() / cols * row_bytes];
+    quantize(dtype, values, &mut bytes)?;
+    Ok(bytes)
+}
