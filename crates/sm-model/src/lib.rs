@@ -19,7 +19,7 @@ mod weights;
 pub use arch::architectures;
 pub use error::LoadError;
 pub use load::TensorInfo;
-pub use load::gguf::Gguf;
+pub use load::gguf::{Gguf, GgufWriter, TensorSpec, WriteError};
 pub use model::{DEFAULT_CONTEXT_LEN, LoadOptions, Model, ModelSource, load_model};
 pub use names::{LinearLayout, Naming};
 pub use weights::{Fallback, Weights};

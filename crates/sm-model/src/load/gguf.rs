@@ -2,6 +2,10 @@
 //!
 //! Layout: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
+mod write;
+
+pub use write::{GgufWriter, TensorSpec, WriteError};
+
 use std::collections::HashSet;
 use std::path::Path;
 
