@@ -1,14 +1,14 @@
 //! Every golden model loads into a valid plan, from every file it comes in.
-#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::path::PathBuf;
 
 use sm_model::{LoadOptions, load_model};
 
+use crate::golden_dir;
+
 fn models() -> Vec<PathBuf> {
-    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/arch"));
     let mut models = Vec::new();
-    for entry in root.read_dir().unwrap() {
+    for entry in golden_dir().read_dir().unwrap() {
         let dir = entry.unwrap().path();
         let gguf = dir.join("model.gguf");
         if gguf.is_file() {

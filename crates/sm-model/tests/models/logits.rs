@@ -1,0 +1,75 @@
+//! Every golden model computes the logits that transformers computed.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use sm_model::{LoadOptions, load_model};
+
+use crate::{golden_dir, interpreter};
+
+#[derive(Deserialize)]
+struct Expected {
+    prompts: Vec<Prompt>,
+}
+
+#[derive(Deserialize)]
+struct Prompt {
+    input_ids: Vec<u32>,
+    /// A file of `[n_tokens, vocab_size]` little-endian `f32`.
+    logits: String,
+    vocab_size: usize,
+}
+
+pub(crate) fn read_f32(path: &Path) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap();
+    let (values, rest) = bytes.as_chunks::<4>();
+    assert!(rest.is_empty());
+    values.iter().map(|value| f32::from_le_bytes(*value)).collect()
+}
+
+/// The largest difference, relative to the largest logit.
+fn relative_error(actual: &[Vec<f32>], expected: &[f32], vocab_size: usize) -> f32 {
+    let largest = expected.iter().fold(0.0f32, |largest, logit| largest.max(logit.abs()));
+    let rows = expected.chunks_exact(vocab_size);
+    assert_eq!(rows.len(), actual.len());
+    let differences = actual.iter().zip(rows).flat_map(|(actual, expected)| {
+        assert_eq!(actual.len(), expected.len());
+        actual.iter().zip(expected).map(|(a, e)| (a - e).abs())
+    });
+    differences.fold(0.0, f32::max) / largest
+}
+
+fn check(path: &Path, dir: &Path) -> Vec<String> {
+    let expected: Expected =
+        serde_json::from_slice(&std::fs::read(dir.join("expected.json")).unwrap()).unwrap();
+    let mut failures = Vec::new();
+    for prompt in &expected.prompts {
+        // The reference changes its rotation where a prompt is longer than the original context; so does the plan.
+        let options = LoadOptions { context_len: Some(prompt.input_ids.len()), quant: None };
+        let model = load_model(path, &options).unwrap();
+        let actual = interpreter::run(&model, &prompt.input_ids, &mut |_, _| ());
+        let error = relative_error(&actual, &read_f32(&dir.join(&prompt.logits)), prompt.vocab_size);
+        println!("{} {}: {error:.2e}", path.display(), prompt.logits);
+        // NaN must fail too.
+        if !matches!(error.partial_cmp(&1e-5), Some(std::cmp::Ordering::Less)) {
+            failures.push(format!("{} {}: {error:.2e}", path.display(), prompt.logits));
+        }
+    }
+    failures
+}
+
+#[test]
+fn golden_models_compute_the_reference_logits() {
+    let mut dirs: Vec<PathBuf> =
+        golden_dir().read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    dirs.sort();
+    let mut failures = Vec::new();
+    for dir in &dirs {
+        failures.extend(check(dir, dir));
+        let gguf = dir.join("model.gguf");
+        if gguf.is_file() {
+            failures.extend(check(&gguf, dir));
+        }
+    }
+    assert!(failures.is_empty(), "{} wrong:\n{}", failures.len(), failures.join("\n"));
+}

@@ -1,0 +1,27 @@
+//! The promises of this crate: files become plans that compute what the reference computes, and damaged files become
+//! errors.
+
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+mod interpreter;
+mod loading;
+mod logits;
+mod published;
+
+use std::path::PathBuf;
+
+/// The golden models of `cargo xtask golden`.
+fn golden_dir() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/arch"))
+}
+
+/// The directory of the shared test data; says so and returns `None` if there is none.
+fn data_dir() -> Option<PathBuf> {
+    let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data"));
+    let dir = std::env::var_os("SM_TEST_DATA").map_or_else(default, PathBuf::from);
+    if dir.is_dir() {
+        return Some(dir);
+    }
+    println!("skipped: no test data at {}; set SM_TEST_DATA", dir.display());
+    None
+}
