@@ -9,6 +9,8 @@ pub mod plan;
 #[cfg(feature = "cpu")]
 mod cpu;
 #[cfg(feature = "cpu")]
+mod formats;
+#[cfg(feature = "cpu")]
 mod isa;
 #[cfg(feature = "cpu")]
 mod ops;

@@ -1,0 +1,373 @@
+//! Weight matrices as the kernels read them: panels of 16 rows in one allocation, written by the workers that will
+//! read them.
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytemuck::{Pod, Zeroable};
+use sm_tensor::DType;
+
+use crate::formats::{self, FloatFormat, FormatVisitor, QuantFormat, UNIT_LEN};
+use crate::isa::{Isa, LANES};
+use crate::plan::{MatrixDecl, PrepareError, WeightSource};
+
+/// A cache line: the unit of size and alignment of panels.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub(crate) struct Line([u8; 64]);
+
+/// Panels read from the source at a time.
+const PANELS_PER_READ: usize = 8;
+
+/// Rows of one tensor, as panels: the last is padded with rows of zeros.
+#[derive(Clone, Debug)]
+struct Part {
+    tensor: String,
+    dtype: DType,
+    /// In the matrix.
+    rows: Range<usize>,
+    first_line: usize,
+    panel_lines: usize,
+}
+
+impl Part {
+    fn n_panels(&self) -> usize {
+        self.rows.len().div_ceil(LANES)
+    }
+
+    fn first_row(&self, panel: usize) -> usize {
+        self.rows.start + panel * LANES
+    }
+}
+
+/// A weight matrix `[rows, cols]` in panels.
+#[derive(Debug)]
+pub(crate) struct PackedMatrix {
+    cols: usize,
+    parts: Vec<Part>,
+    lines: Vec<Line>,
+}
+
+/// Neighbouring panels of one format, and the rows of the matrix that are wanted of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Panels<'a> {
+    /// The format of all of them.
+    pub(crate) dtype: DType,
+    /// Columns of the matrix.
+    pub(crate) cols: usize,
+    /// The row of the matrix in lane 0 of the first panel.
+    pub(crate) first_row: usize,
+    lines: &'a [Line],
+    panel_lines: usize,
+}
+
+impl<'a> Panels<'a> {
+    /// Number of panels.
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len() / self.panel_lines
+    }
+
+    /// The blocks of a panel of a quantized format.
+    #[inline(always)]
+    pub(crate) fn blocks<F: QuantFormat>(&self, panel: usize) -> &'a [F::Block] {
+        bytemuck::cast_slice(&self.lines[panel * self.panel_lines..][..self.panel_lines])
+    }
+
+    /// The values of a panel of a float format, `[cols]` (and padding).
+    #[inline(always)]
+    pub(crate) fn values<F: FloatFormat>(&self, panel: usize) -> &'a [[F::Value; LANES]] {
+        let lines: &[F::Value] =
+            bytemuck::cast_slice(&self.lines[panel * self.panel_lines..][..self.panel_lines]);
+        lines.as_chunks::<LANES>().0
+    }
+
+    /// Some of these panels.
+    #[inline(always)]
+    pub(crate) fn slice(&self, panels: Range<usize>) -> Self {
+        let lines = &self.lines[panels.start * self.panel_lines..panels.end * self.panel_lines];
+        Self { lines, first_row: self.first_row + panels.start * LANES, ..*self }
+    }
+}
+
+/// The panels that one worker writes.
+#[derive(Debug)]
+pub(crate) struct PackShare<'a> {
+    cols: usize,
+    /// Part, its panels, their lines.
+    pieces: Vec<(&'a Part, Range<usize>, &'a mut [Line])>,
+}
+
+impl PackedMatrix {
+    /// Memory for the panels of `decl`, untouched so far.
+    ///
+    /// # Errors
+    /// If a row is no whole number of blocks, or memory is short.
+    pub(crate) fn allocate(decl: &MatrixDecl) -> Result<Self, PrepareError> {
+        let (mut first_row, mut first_line) = (0, 0_usize);
+        let mut parts = Vec::with_capacity(decl.parts.len());
+        let too_large = || PrepareError::OutOfMemory { what: "a weight matrix", needed_bytes: usize::MAX };
+        for part in &decl.parts {
+            if decl.cols == 0 || part.dtype.row_bytes(decl.cols).is_none() {
+                let (tensor, cols, dtype) = (&part.tensor, decl.cols, part.dtype);
+                let reason = format!("tensor {tensor:?} has rows of {cols} values, no whole {dtype} blocks");
+                return Err(PrepareError::Unsupported(reason));
+            }
+            let panel_lines = formats::dispatch(part.dtype, PanelLines { cols: decl.cols });
+            let rows = first_row..first_row + part.rows;
+            let (tensor, dtype) = (part.tensor.clone(), part.dtype);
+            let packed = Part { tensor, dtype, rows, first_line, panel_lines };
+            let n_lines = packed.n_panels().checked_mul(panel_lines).ok_or_else(too_large)?;
+            first_line = first_line.checked_add(n_lines).ok_or_else(too_large)?;
+            first_row += part.rows;
+            parts.push(packed);
+        }
+        let needed_bytes = first_line.saturating_mul(size_of::<Line>());
+        let lines = bytemuck::allocation::try_zeroed_slice_box(first_line)
+            .map_err(|()| PrepareError::OutOfMemory { what: "a weight matrix", needed_bytes })?;
+        Ok(Self { cols: decl.cols, parts, lines: lines.into_vec() })
+    }
+
+    /// Output features.
+    pub(crate) fn rows(&self) -> usize {
+        self.parts.last().map_or(0, |part| part.rows.end)
+    }
+
+    /// Input features.
+    pub(crate) fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes of the panels.
+    pub(crate) fn n_bytes(&self) -> usize {
+        size_of_val(self.lines.as_slice())
+    }
+
+    /// Whether a part is quantized, so that the kernel reads int8 activations.
+    pub(crate) fn reads_int8(&self) -> bool {
+        self.parts.iter().any(|part| part.dtype.is_quantized())
+    }
+
+    /// Whether a part is of a float format, so that the kernel reads `f32` activations.
+    pub(crate) fn reads_f32(&self) -> bool {
+        self.parts.iter().any(|part| !part.dtype.is_quantized())
+    }
+
+    /// Takes the memory apart: worker `i` packs the panels that begin in `shares[i]`, rows of the matrix. The shares
+    /// cover all rows, in order.
+    pub(crate) fn shares(&mut self, shares: &[Range<usize>]) -> Vec<PackShare<'_>> {
+        let mut result: Vec<_> =
+            shares.iter().map(|_| PackShare { cols: self.cols, pieces: Vec::new() }).collect();
+        let mut rest = self.lines.as_mut_slice();
+        for part in &self.parts {
+            let mut next = 0;
+            for (share, rows) in result.iter_mut().zip(shares) {
+                let end = rows.end.clamp(part.rows.start, part.rows.end) - part.rows.start;
+                let panels = next..end.div_ceil(LANES).max(next);
+                let lines;
+                (lines, rest) = rest.split_at_mut(panels.len() * part.panel_lines);
+                next = panels.end;
+                share.pieces.push((part, panels, lines));
+            }
+            assert!(next == part.n_panels(), "the shares {shares:?} leave out rows {:?}", part.rows);
+        }
+        result
+    }
+
+    /// The panels that hold the rows `rows` of the matrix, in order: their first and last lanes may be outside.
+    #[inline]
+    pub(crate) fn panels(&self, rows: Range<usize>) -> impl Iterator<Item = Panels<'_>> {
+        self.parts.iter().filter_map(move |part| {
+            let (start, end) = (rows.start.max(part.rows.start), rows.end.min(part.rows.end));
+            if end <= start {
+                return None;
+            }
+            let panels = (start - part.rows.start) / LANES..(end - part.rows.start).div_ceil(LANES);
+            let lines = &self.lines[part.first_line + panels.start * part.panel_lines..];
+            Some(Panels {
+                dtype: part.dtype,
+                cols: self.cols,
+                first_row: part.first_row(panels.start),
+                lines: &lines[..panels.len() * part.panel_lines],
+                panel_lines: part.panel_lines,
+            })
+        })
+    }
+
+    /// The values of one row, to the bit as the file's format gives them.
+    ///
+    /// # Panics
+    /// If there is no such row, or `out` is not `[cols]`.
+    #[inline(always)]
+    pub(crate) fn dequantize_row<I: Isa>(&self, isa: I, row: usize, out: &mut [f32]) {
+        assert!(out.len() == self.cols, "{} values for a row of {}", out.len(), self.cols);
+        let panels = self.panels(row..row + 1).next().expect("the row is one of the matrix");
+        formats::dispatch(panels.dtype, DequantizeRow { isa, lane: row - panels.first_row, panels, out });
+    }
+}
+
+impl PackShare<'_> {
+    /// Reads the tensors and writes the panels; `packed_bytes` counts the bytes read.
+    ///
+    /// # Errors
+    /// If a tensor is missing or too small.
+    pub(crate) fn pack(
+        &mut self,
+        weights: &dyn WeightSource,
+        packed_bytes: &AtomicU64,
+    ) -> Result<(), PrepareError> {
+        for (part, panels, lines) in &mut self.pieces {
+            let mut lines = lines.chunks_mut(part.panel_lines * PANELS_PER_READ);
+            for first in panels.clone().step_by(PANELS_PER_READ) {
+                let first_row = first * LANES;
+                let last_row = ((first + PANELS_PER_READ).min(panels.end) * LANES).min(part.rows.len());
+                let bytes = weights.matrix_rows(&part.tensor, first_row..last_row)?;
+                let lines = lines.next().unwrap_or_default();
+                let rows = FileRows { bytes: &bytes, n_rows: last_row - first_row, cols: self.cols };
+                rows.check(part)?;
+                formats::dispatch(part.dtype, Pack { rows, lines, panel_lines: part.panel_lines });
+                packed_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rows as they lie in the file.
+#[derive(Clone, Copy)]
+struct FileRows<'a> {
+    bytes: &'a [u8],
+    n_rows: usize,
+    cols: usize,
+}
+
+impl FileRows<'_> {
+    fn check(&self, part: &Part) -> Result<(), crate::plan::WeightError> {
+        let row_bytes = part.dtype.row_bytes(self.cols).unwrap_or(0);
+        if self.bytes.len() == self.n_rows * row_bytes {
+            return Ok(());
+        }
+        let actual = self.bytes.len() / part.dtype.block_bytes() * part.dtype.block_len();
+        Err(crate::plan::WeightError::Size {
+            tensor: part.tensor.clone(),
+            expected: self.n_rows * self.cols,
+            actual,
+        })
+    }
+}
+
+/// Lines of a panel.
+struct PanelLines {
+    cols: usize,
+}
+
+impl FormatVisitor for PanelLines {
+    type Output = usize;
+
+    fn float<F: FloatFormat>(self) -> usize {
+        (self.cols * size_of::<[F::Value; LANES]>()).div_ceil(size_of::<Line>())
+    }
+
+    fn quantized<F: QuantFormat>(self) -> usize {
+        const { assert!(size_of::<F::Block>().is_multiple_of(size_of::<Line>()), "blocks are whole lines") }
+        self.cols.div_ceil(F::UNITS * UNIT_LEN) * (size_of::<F::Block>() / size_of::<Line>())
+    }
+}
+
+/// Writes rows into panels, which hold zeros.
+struct Pack<'a> {
+    rows: FileRows<'a>,
+    lines: &'a mut [Line],
+    panel_lines: usize,
+}
+
+impl FormatVisitor for Pack<'_> {
+    type Output = ();
+
+    fn float<F: FloatFormat>(self) {
+        let row_bytes = self.rows.cols * size_of::<F::Value>();
+        let panels = self.lines.chunks_mut(self.panel_lines);
+        for (panel, rows) in panels.zip(self.rows.bytes.chunks(LANES * row_bytes)) {
+            let values: &mut [F::Value] = bytemuck::cast_slice_mut(panel);
+            let columns = values.as_chunks_mut::<LANES>().0;
+            // A few columns of all rows at a time stay in the first-level cache.
+            for (group, columns) in columns[..self.rows.cols].chunks_mut(LANES).enumerate() {
+                for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
+                    let first = group * LANES * size_of::<F::Value>();
+                    let row = row[first..].chunks_exact(size_of::<F::Value>());
+                    for (column, value) in columns.iter_mut().zip(row) {
+                        column[lane] = bytemuck::pod_read_unaligned(value);
+                    }
+                }
+            }
+        }
+    }
+
+    fn quantized<F: QuantFormat>(self) {
+        let file_block_bytes = F::DTYPE.block_bytes();
+        let row_bytes = self.rows.cols / F::DTYPE.block_len() * file_block_bytes;
+        let file_blocks_per_block = F::UNITS * UNIT_LEN / F::DTYPE.block_len();
+        let units_per_file_block = F::UNITS / file_blocks_per_block;
+        let panels = self.lines.chunks_mut(self.panel_lines);
+        for (panel, rows) in panels.zip(self.rows.bytes.chunks(LANES * row_bytes)) {
+            let blocks: &mut [F::Block] = bytemuck::cast_slice_mut(panel);
+            for (index, block) in blocks.iter_mut().enumerate() {
+                for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
+                    let file_blocks = row.chunks_exact(file_block_bytes).skip(index * file_blocks_per_block);
+                    for (i, file_block) in file_blocks.take(file_blocks_per_block).enumerate() {
+                        F::pack(file_block, lane, i * units_per_file_block, block);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Reads one lane of a panel.
+struct DequantizeRow<'a, I> {
+    isa: I,
+    panels: Panels<'a>,
+    lane: usize,
+    out: &'a mut [f32],
+}
+
+impl<I: Isa> FormatVisitor for DequantizeRow<'_, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn float<F: FloatFormat>(self) {
+        let mut lanes = [0.0; LANES];
+        for (out, values) in self.out.iter_mut().zip(self.panels.values::<F>(0)) {
+            self.isa.store(&mut lanes, F::load(self.isa, values));
+            *out = lanes[self.lane];
+        }
+    }
+
+    #[inline(always)]
+    fn quantized<F: QuantFormat>(self) {
+        let (isa, lane) = (self.isa, self.lane);
+        let blocks = self.panels.blocks::<F>(0);
+        for (index, out) in self.out.as_chunks_mut::<UNIT_LEN>().0.iter_mut().enumerate() {
+            let (block, unit) = (&blocks[index / F::UNITS], index % F::UNITS);
+            let lane_of = |vector: I::F32| {
+                let mut lanes = [0.0; LANES];
+                isa.store(&mut lanes, vector);
+                lanes[lane]
+            };
+            let n_groups = <F::Kind as formats::CodeKind>::GROUPS;
+            let mut bytes = [0; 64];
+            for (quad, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                let group = quad * n_groups / formats::UNIT_QUADS;
+                let scale = lane_of(F::scales(isa, block, unit, group));
+                let min = lane_of(F::mins(isa, block, unit, group));
+                isa.store_bytes(&mut bytes, F::codes(isa, block, unit, quad));
+                for (out, code) in out.iter_mut().zip(&bytes[4 * lane..]) {
+                    // Without minima, subtracting zero changes nothing.
+                    *out = scale * (i32::from(*code) - F::OFFSET) as f32 - min;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Packed rows against the formats of `sm-tensor`, and how workers share the packing.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::atomic::AtomicU64;
+
+use sm_tensor::DType;
+
+use super::PackedMatrix;
+use crate::isa::{Isa, IsaKind, IsaVisitor};
+use crate::plan::{MatrixDecl, MatrixPart, WeightError, WeightSource};
+
+/// One tensor's rows of random bytes.
+pub(crate) struct RandomTensor {
+    pub(crate) bytes: Vec<u8>,
+    row_bytes: usize,
+}
+
+impl RandomTensor {
+    fn new(dtype: DType, rows: usize, cols: usize) -> Self {
+        let row_bytes = dtype.row_bytes(cols).unwrap();
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ (dtype as u64);
+        let bytes = (0..rows * row_bytes).map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        });
+        Self { bytes: bytes.collect(), row_bytes }
+    }
+}
+
+impl WeightSource for RandomTensor {
+    fn matrix_rows(&self, tensor: &str, rows: Range<usize>) -> Result<Cow<'_, [u8]>, WeightError> {
+        let missing = || WeightError::Missing { tensor: tensor.to_owned() };
+        let range = rows.start * self.row_bytes..rows.end * self.row_bytes;
+        self.bytes.get(range).map(Cow::Borrowed).ok_or_else(missing)
+    }
+
+    fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {
+        Err(WeightError::Missing { tensor: tensor.to_owned() })
+    }
+}
+
+fn decl(cols: usize, parts: &[(DType, usize)]) -> MatrixDecl {
+    let part = |&(dtype, rows): &(DType, usize)| MatrixPart { tensor: dtype.to_string(), dtype, rows };
+    MatrixDecl { name: "w".to_owned(), cols, parts: parts.iter().map(part).collect() }
+}
+
+struct Row<'a> {
+    matrix: &'a PackedMatrix,
+    row: usize,
+}
+
+impl IsaVisitor for Row<'_> {
+    type Output = Vec<f32>;
+    fn visit<I: Isa>(self, isa: I) -> Vec<f32> {
+        let mut out = vec![0.0; self.matrix.cols()];
+        self.matrix.dequantize_row(isa, self.row, &mut out);
+        out
+    }
+}
+
+#[test]
+fn packed_rows_have_the_values_of_the_file_to_the_bit() {
+    for dtype in DType::all() {
+        let cols = if dtype.is_quantized() { dtype.block_len() * 3 } else { 37 };
+        for (n_rows, n_workers) in [(1, 1), (16, 2), (47, 1), (47, 3), (200, 2)] {
+            let source = RandomTensor::new(dtype, n_rows, cols);
+            let mut matrix = PackedMatrix::allocate(&decl(cols, &[(dtype, n_rows)])).unwrap();
+            let shares: Vec<_> =
+                (0..n_workers).map(|i| n_rows * i / n_workers..n_rows * (i + 1) / n_workers).collect();
+            let n_bytes = AtomicU64::new(0);
+            for mut share in matrix.shares(&shares) {
+                share.pack(&source, &n_bytes).unwrap();
+            }
+            assert_eq!(n_bytes.into_inner(), source.bytes.len() as u64);
+            let mut want = vec![0.0; cols];
+            for row in 0..n_rows {
+                let bytes = source.matrix_rows("", row..row + 1).unwrap();
+                sm_tensor::dequantize(dtype, &bytes, &mut want).unwrap();
+                for kind in IsaKind::available() {
+                    let got = kind.dispatch(Row { matrix: &matrix, row });
+                    let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+                    assert!(want.iter().zip(&got).all(same), "{dtype} row {row} of {n_rows} on {kind}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn packed_bytes_stay_near_those_of_the_file() {
+    for dtype in DType::all() {
+        let matrix = PackedMatrix::allocate(&decl(2048, &[(dtype, 64)])).unwrap();
+        let file_bytes = 64 * dtype.row_bytes(2048).unwrap();
+        assert!(
+            matrix.n_bytes() * 100 <= file_bytes * 106,
+            "{dtype}: {} for {file_bytes} bytes",
+            matrix.n_bytes()
+        );
+    }
+}
+
+#[test]
+fn partial_blocks_and_missing_tensors_are_errors() {
+    let error = PackedMatrix::allocate(&decl(48, &[(DType::Q4_0, 4)])).unwrap_err().to_string();
+    assert!(error.contains("48") && error.contains("q4_0"), "{error}");
+    let source = RandomTensor::new(DType::Q4_0, 16, 32);
+    let mut matrix = PackedMatrix::allocate(&decl(32, &[(DType::Q4_0, 40)])).unwrap();
+    let error = matrix.shares(&[0..40])[0].pack(&source, &AtomicU64::new(0)).unwrap_err();
+    assert!(error.to_string().contains("q4_0"), "{error}");
+}
+
+#[test]
+fn panels_cover_the_rows_of_every_part() {
+    let parts = [(DType::Q8_0, 8), (DType::F32, 24), (DType::Q4_0, 40), (DType::F16, 16)];
+    let matrix = PackedMatrix::allocate(&decl(64, &parts)).unwrap();
+    assert_eq!((matrix.rows(), matrix.cols()), (88, 64));
+    let runs =
+        |rows| matrix.panels(rows).map(|run| (run.dtype, run.first_row, run.len())).collect::<Vec<_>>();
+    assert_eq!(runs(0..32), [(DType::Q8_0, 0, 1), (DType::F32, 8, 2)]);
+    assert_eq!(runs(32..64), [(DType::Q4_0, 32, 2)]);
+    assert_eq!(runs(60..88), [(DType::Q4_0, 48, 2), (DType::F16, 72, 1)]);
+    assert_eq!(runs(31..31), []);
+}

@@ -1,0 +1,262 @@
+//! Matrix products: activation rows times packed weights.
+//!
+//! A lane of a vector is an output, and the products of an output are added in one chain, in the order of the
+//! columns:
+//!
+//! ```text
+//! float:      acc = fma(w[k], x[k], acc)                                 for each column k
+//! quantized:  acc = fma(f32(dot), scale_w * scale_x, acc)                for each group of columns, dot exact
+//!             acc = fma(min_w, -(scale_x * sum_x), acc)                  where the format has minima
+//! ```
+//!
+//! So the number of rows, of workers and the instruction set change nothing but the speed. Few rows read the panels as
+//! they are; for many rows a pair of panels is unpacked once, to bytes and `f32` scales, and swept over all rows.
+
+mod float;
+mod quantized;
+#[cfg(test)]
+mod tests;
+mod unpacked;
+
+use std::ops::Range;
+
+use crate::cpu::pack::{PackedMatrix, Panels};
+use crate::formats::{self, FloatFormat, FormatVisitor, QuantFormat, UNIT_LEN};
+use crate::isa::{Isa, LANES};
+use crate::ops::encode::Int8Block;
+use unpacked::{PanelPair, Unit};
+
+/// Columns of a strip where panels are unpacked: the pair of panels.
+const PAIR_LEN: usize = 2 * LANES;
+/// Up to this many rows, panels are read as they are.
+const FEW_ROWS: usize = 4;
+/// Rows of a strip: several tiles of rows, whose results stay in the first-level cache.
+const STRIP_ROWS: usize = 48;
+/// Outputs of a strip.
+const STRIP_LEN: usize = STRIP_ROWS * PAIR_LEN;
+/// What a strip has left of its first output: a panel may begin before it.
+const STRIP_LEAD: usize = LANES;
+/// What a strip has beside its outputs: panels may also end after them.
+const STRIP_SLACK: usize = STRIP_LEAD + PAIR_LEN;
+
+/// The rows that a product reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Input<'a> {
+    /// `[.., f32_stride]`, for weights of float formats; may be empty if there are none.
+    pub(crate) f32: &'a [f32],
+    /// Values from row to row.
+    pub(crate) f32_stride: usize,
+    /// `[.., int8_stride]`, for quantized weights; may be empty if there are none.
+    pub(crate) int8: &'a [Int8Block],
+    /// Blocks from row to row.
+    pub(crate) int8_stride: usize,
+    /// Number of rows.
+    pub(crate) n_rows: usize,
+    /// `[n_rows]`: which rows, if not the first.
+    pub(crate) picked: Option<&'a [u32]>,
+}
+
+impl<'a> Input<'a> {
+    #[inline(always)]
+    fn index(&self, row: usize) -> usize {
+        self.picked.map_or(row, |picked| picked[row] as usize)
+    }
+
+    #[inline(always)]
+    fn f32_row(&self, row: usize, cols: usize) -> &'a [f32] {
+        &self.f32[self.index(row) * self.f32_stride..][..cols]
+    }
+
+    #[inline(always)]
+    fn int8_row(&self, row: usize, cols: usize) -> &'a [Int8Block] {
+        &self.int8[self.index(row) * self.int8_stride..][..cols / UNIT_LEN]
+    }
+}
+
+/// The results of a product, on their way to memory.
+pub(crate) trait Sink<const M: usize> {
+    /// Takes the values of `columns` of a row, one slice per matrix. The slices are padded to whole vectors.
+    fn put<I: Isa>(&mut self, isa: I, row: usize, columns: Range<usize>, values: [&mut [f32]; M]);
+}
+
+/// The memory that a worker needs for products.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    strips: [Vec<f32>; 2],
+    units: [Vec<Unit>; 2],
+}
+
+impl Scratch {
+    /// Memory for matrices of up to `max_cols` columns.
+    pub(crate) fn new(max_cols: usize) -> Self {
+        let strip = || vec![0.0; STRIP_LEN + STRIP_ROWS * STRIP_SLACK];
+        let units = || bytemuck::zeroed_vec(max_cols.div_ceil(UNIT_LEN));
+        Self { strips: [strip(), strip()], units: [units(), units()] }
+    }
+
+    /// Bytes of a scratch for `max_cols` columns.
+    pub(crate) fn n_bytes(max_cols: usize) -> usize {
+        2 * ((STRIP_LEN + STRIP_ROWS * STRIP_SLACK) * size_of::<f32>()
+            + max_cols.div_ceil(UNIT_LEN) * size_of::<Unit>())
+    }
+}
+
+/// Multiplies the rows of `input` with rows `columns` of the matrices (columns of the result) and gives the results
+/// to `sink`, strip by strip.
+///
+/// # Panics
+/// If a matrix is wider than `scratch` was made for, or the input lacks a form that a matrix reads.
+pub(crate) fn product<I: Isa, S: Sink<M>, const M: usize>(
+    isa: I,
+    (input, matrices): (&Input<'_>, [&PackedMatrix; M]),
+    columns: Range<usize>,
+    sink: &mut S,
+    scratch: &mut Scratch,
+) {
+    const { assert!(0 < M && M <= 2, "the scratch is for one or two matrices") }
+    if input.n_rows == 0 {
+        return;
+    }
+    let few = input.n_rows <= FEW_ROWS;
+    let width = if few { STRIP_LEN / input.n_rows / PAIR_LEN * PAIR_LEN } else { PAIR_LEN };
+    let Scratch { strips, units } = scratch;
+    for start in columns.clone().step_by(width) {
+        let columns = start..(start + width).min(columns.end);
+        let mut sources = [const { None }; M];
+        for ((source, matrix), units) in sources.iter_mut().zip(matrices).zip(units.iter_mut()) {
+            *source = Some(if few {
+                Source::Packed(matrix)
+            } else {
+                Source::unpack(isa, matrix, columns.clone(), units)
+            });
+        }
+        for first in (0..input.n_rows).step_by(STRIP_ROWS) {
+            let rows = first..(first + STRIP_ROWS).min(input.n_rows);
+            for (source, strip) in sources.iter().flatten().zip(strips.iter_mut()) {
+                source.multiply(isa, input, rows.clone(), Strip { columns: columns.clone(), values: strip });
+            }
+            drain(isa, rows, columns.clone(), strips, sink);
+        }
+    }
+}
+
+/// Gives the rows of the strips to the sink.
+fn drain<I: Isa, S: Sink<M>, const M: usize>(
+    isa: I,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    strips: &mut [Vec<f32>; 2],
+    sink: &mut S,
+) {
+    let stride = columns.len() + STRIP_SLACK;
+    isa.enter(
+        #[inline(always)]
+        || {
+            for (index, row) in rows.enumerate() {
+                let mut values = strips.iter_mut().map(
+                    #[inline(always)]
+                    |strip| {
+                        &mut strip[index * stride + STRIP_LEAD..][..columns.len().next_multiple_of(LANES)]
+                    },
+                );
+                let values = [(); M].map(
+                    #[inline(always)]
+                    |()| values.next().unwrap_or_default(),
+                );
+                sink.put(isa, row, columns.clone(), values);
+            }
+        },
+    );
+}
+
+/// Results of a product: `values` is `[rows, columns.len() + STRIP_SLACK]`.
+struct Strip<'a> {
+    columns: Range<usize>,
+    values: &'a mut [f32],
+}
+
+impl Strip<'_> {
+    fn stride(&self) -> usize {
+        self.columns.len() + STRIP_SLACK
+    }
+
+    /// Where the rows' lanes of the panel begin whose lane 0 is row `first_row` of the matrix.
+    fn lanes_of(&mut self, first_row: usize) -> Lanes<'_> {
+        let stride = self.stride();
+        Lanes { values: &mut self.values[first_row + STRIP_LEAD - self.columns.start..], stride }
+    }
+}
+
+/// Where a tile writes: vectors of lanes, rows `stride` apart.
+struct Lanes<'a> {
+    values: &'a mut [f32],
+    stride: usize,
+}
+
+impl Lanes<'_> {
+    #[inline(always)]
+    fn store<I: Isa>(&mut self, isa: I, row: usize, panel: usize, v: I::F32) {
+        let values = &mut self.values[row * self.stride + panel * LANES..];
+        isa.store(values.first_chunk_mut().expect("the strip has slack"), v);
+    }
+}
+
+/// The weights of a strip.
+enum Source<'a> {
+    Packed(&'a PackedMatrix),
+    Unpacked(PanelPair<'a>),
+}
+
+impl<'a> Source<'a> {
+    /// Unpacks the panels of a strip, where that pays and they are a pair.
+    fn unpack<I: Isa>(
+        isa: I,
+        matrix: &'a PackedMatrix,
+        columns: Range<usize>,
+        units: &'a mut [Unit],
+    ) -> Self {
+        let mut runs = matrix.panels(columns);
+        match (runs.next(), runs.next()) {
+            (Some(panels), None) if panels.dtype.is_quantized() && panels.len() <= 2 => {
+                Self::Unpacked(PanelPair::unpack(isa, panels, units))
+            }
+            _ => Self::Packed(matrix),
+        }
+    }
+
+    fn multiply<I: Isa>(&self, isa: I, input: &Input<'_>, rows: Range<usize>, mut strip: Strip<'_>) {
+        match self {
+            Self::Unpacked(pair) => pair.multiply(isa, input, rows, strip.lanes_of(pair.first_row)),
+            Self::Packed(matrix) => {
+                // Lanes after the end of a part are overwritten by the next part.
+                for panels in matrix.panels(strip.columns.clone()) {
+                    let (rows, lanes) = (rows.clone(), strip.lanes_of(panels.first_row));
+                    formats::dispatch(panels.dtype, Multiply { isa, input, rows, panels, lanes });
+                }
+            }
+        }
+    }
+}
+
+/// Multiplies rows with panels as they are.
+struct Multiply<'a, I> {
+    isa: I,
+    input: &'a Input<'a>,
+    rows: Range<usize>,
+    panels: Panels<'a>,
+    lanes: Lanes<'a>,
+}
+
+impl<I: Isa> FormatVisitor for Multiply<'_, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn float<F: FloatFormat>(self) {
+        float::multiply::<I, F>(self);
+    }
+
+    #[inline(always)]
+    fn quantized<F: QuantFormat>(self) {
+        quantized::multiply::<I, F>(self);
+    }
+}

@@ -1,0 +1,82 @@
+//! Products with float weights, widened in registers.
+
+use super::Multiply;
+use crate::formats::FloatFormat;
+use crate::isa::{Isa, LANES};
+
+/// How far ahead panels are asked for, in bytes.
+const PREFETCH_BYTES: usize = 2048;
+
+/// Multiplies all rows with all panels, two panels at a time.
+pub(super) fn multiply<I: Isa, F: FloatFormat>(mut args: Multiply<'_, I>) {
+    args.isa.enter(
+        #[inline(always)]
+        || {
+            for panel in (0..args.panels.len()).step_by(2) {
+                let mut row = 0;
+                if I::MANY_REGISTERS {
+                    sweep::<I, F, 8>(&mut args, panel, &mut row);
+                }
+                sweep::<I, F, 4>(&mut args, panel, &mut row);
+                sweep::<I, F, 1>(&mut args, panel, &mut row);
+            }
+        },
+    );
+}
+
+/// Multiplies rows from `row` on, `R` at a time, as far as that goes.
+#[inline(always)]
+fn sweep<I: Isa, F: FloatFormat, const R: usize>(args: &mut Multiply<'_, I>, panel: usize, row: &mut usize) {
+    let is_pair = panel + 1 < args.panels.len();
+    while *row + R <= args.rows.len() {
+        if is_pair && (I::MANY_REGISTERS || R == 1) {
+            tile::<I, F, R, 2>(args, panel, *row);
+        } else {
+            tile::<I, F, R, 1>(args, panel, *row);
+            if is_pair {
+                tile::<I, F, R, 1>(args, panel + 1, *row);
+            }
+        }
+        *row += R;
+    }
+}
+
+/// Multiplies `R` rows with `P` panels.
+#[inline(always)]
+fn tile<I: Isa, F: FloatFormat, const R: usize, const P: usize>(
+    args: &mut Multiply<'_, I>,
+    panel: usize,
+    row: usize,
+) {
+    let isa = args.isa;
+    let cols = args.panels.cols;
+    let mut x: [&[f32]; R] = [&[]; R];
+    for (r, x) in x.iter_mut().enumerate() {
+        *x = args.input.f32_row(args.rows.start + row + r, cols);
+    }
+    let mut w: [&[[F::Value; LANES]]; P] = [&[]; P];
+    for (p, w) in w.iter_mut().enumerate() {
+        *w = &args.panels.values::<F>(panel + p)[..cols];
+    }
+    let mut acc = [[isa.splat(0.0); P]; R];
+    for k in 0..cols {
+        let mut weights = [isa.splat(0.0); P];
+        for p in 0..P {
+            if R == 1 {
+                isa.prefetch((&raw const w[p][k]).wrapping_byte_add(PREFETCH_BYTES));
+            }
+            weights[p] = F::load(isa, &w[p][k]);
+        }
+        for r in 0..R {
+            let x = isa.splat(x[r][k]);
+            for p in 0..P {
+                acc[r][p] = isa.mul_add(weights[p], x, acc[r][p]);
+            }
+        }
+    }
+    for r in 0..R {
+        for p in 0..P {
+            args.lanes.store(isa, row + r, panel + p, acc[r][p]);
+        }
+    }
+}

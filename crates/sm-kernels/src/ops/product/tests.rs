@@ -1,0 +1,238 @@
+//! Products of every format, on every instruction set, at sizes around every tile edge.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::atomic::AtomicU64;
+
+use sm_tensor::DType;
+
+use super::{Input, Scratch, Sink, product};
+use crate::cpu::pack::PackedMatrix;
+use crate::isa::{Isa, IsaKind, IsaVisitor};
+use crate::ops::encode::{BLOCK_LEN, Int8Block, encode_row};
+use crate::plan::{MatrixDecl, MatrixPart, WeightError, WeightSource};
+
+const ROWS: usize = 50;
+const OUTPUTS: usize = 100;
+
+fn random(n: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / 8_388_608.0 - 1.0
+    };
+    std::iter::repeat_with(next).take(n).collect()
+}
+
+/// Tensors of normal-sized weights, named by their data type.
+struct Tensors {
+    cols: usize,
+}
+
+impl Tensors {
+    fn bytes(&self, dtype: DType, rows: Range<usize>) -> Vec<u8> {
+        let values = random(rows.end * self.cols, dtype as u64 + 7);
+        let values = &values[rows.start * self.cols..];
+        let mut bytes = vec![0; rows.len() * dtype.row_bytes(self.cols).unwrap()];
+        sm_tensor::quantize(dtype, values, &mut bytes).unwrap();
+        bytes
+    }
+}
+
+impl WeightSource for Tensors {
+    fn matrix_rows(&self, tensor: &str, rows: Range<usize>) -> Result<Cow<'_, [u8]>, WeightError> {
+        Ok(Cow::Owned(self.bytes(tensor.parse().unwrap(), rows)))
+    }
+
+    fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {
+        Err(WeightError::Missing { tensor: tensor.to_owned() })
+    }
+}
+
+pub(crate) fn matrix(cols: usize, parts: &[(DType, usize)]) -> PackedMatrix {
+    let part = |&(dtype, rows): &(DType, usize)| MatrixPart { tensor: dtype.to_string(), dtype, rows };
+    let decl = MatrixDecl { name: "w".to_owned(), cols, parts: parts.iter().map(part).collect() };
+    let mut matrix = PackedMatrix::allocate(&decl).unwrap();
+    let rows = matrix.rows();
+    matrix.shares(&[0..rows])[0].pack(&Tensors { cols }, &AtomicU64::new(0)).unwrap();
+    matrix
+}
+
+/// Activations in both forms.
+pub(crate) struct Activations {
+    cols: usize,
+    f32: Vec<f32>,
+    int8: Vec<Int8Block>,
+}
+
+impl Activations {
+    pub(crate) fn new(cols: usize) -> Self {
+        struct Encode<'a>(&'a [f32]);
+        impl IsaVisitor for Encode<'_> {
+            type Output = Vec<Int8Block>;
+            fn visit<I: Isa>(self, isa: I) -> Vec<Int8Block> {
+                let mut blocks = vec![Int8Block::ZERO; self.0.len() / BLOCK_LEN];
+                encode_row(isa, self.0, &mut blocks);
+                blocks
+            }
+        }
+        let f32 = random(ROWS * cols, 3);
+        let int8 = if cols % BLOCK_LEN == 0 { IsaKind::Scalar.dispatch(Encode(&f32)) } else { Vec::new() };
+        Self { cols, f32, int8 }
+    }
+
+    pub(crate) fn input(&self, n_rows: usize) -> Input<'_> {
+        let (f32_stride, int8_stride) = (self.cols, self.cols / BLOCK_LEN);
+        Input { f32: &self.f32, f32_stride, int8: &self.int8, int8_stride, n_rows, picked: None }
+    }
+}
+
+/// Keeps the results, `[n_rows, columns]`.
+struct Keep {
+    columns: Range<usize>,
+    values: Vec<f32>,
+}
+
+impl Sink<1> for Keep {
+    #[inline(always)]
+    fn put<I: Isa>(&mut self, _isa: I, row: usize, columns: Range<usize>, [values]: [&mut [f32]; 1]) {
+        let first = row * self.columns.len() + columns.start - self.columns.start;
+        self.values[first..first + columns.len()].copy_from_slice(&values[..columns.len()]);
+    }
+}
+
+struct Product<'a> {
+    input: Input<'a>,
+    matrix: &'a PackedMatrix,
+    columns: Range<usize>,
+}
+
+impl IsaVisitor for Product<'_> {
+    type Output = Vec<f32>;
+    fn visit<I: Isa>(self, isa: I) -> Vec<f32> {
+        let values = vec![f32::NAN; self.input.n_rows * self.columns.len()];
+        let mut keep = Keep { columns: self.columns.clone(), values };
+        let mut scratch = Scratch::new(self.matrix.cols());
+        product(isa, (&self.input, [self.matrix]), self.columns, &mut keep, &mut scratch);
+        keep.values
+    }
+}
+
+/// All rows times all outputs, row by row, on the scalar set.
+fn master(matrix: &PackedMatrix, x: &Activations) -> Vec<f32> {
+    let one = |row: u32| {
+        let input = Input { picked: Some(&[row]), ..x.input(1) };
+        IsaKind::Scalar.dispatch(Product { input, matrix, columns: 0..matrix.rows() })
+    };
+    (0..ROWS as u32).flat_map(one).collect()
+}
+
+fn columns_of(dtype: DType) -> Vec<usize> {
+    match dtype.block_len() {
+        1 => vec![1, 7, 32, 130],
+        32 => vec![32, 64, 96, 160],
+        block_len => vec![block_len, 2 * block_len],
+    }
+}
+
+#[test]
+fn products_agree_with_double_precision() {
+    for dtype in DType::all() {
+        for cols in columns_of(dtype) {
+            let (matrix, x) = (matrix(cols, &[(dtype, OUTPUTS)]), Activations::new(cols));
+            let got = master(&matrix, &x);
+            let mut w = vec![0.0; OUTPUTS * cols];
+            sm_tensor::dequantize(dtype, &Tensors { cols }.bytes(dtype, 0..OUTPUTS), &mut w).unwrap();
+            let decoded = || x.int8.iter().flat_map(Int8Block::decode).collect();
+            let x: Vec<f32> = if dtype.is_quantized() { decoded() } else { x.f32.clone() };
+            for (index, got) in got.iter().enumerate() {
+                let (x, w) = (&x[index / OUTPUTS * cols..][..cols], &w[index % OUTPUTS * cols..][..cols]);
+                let want: f64 = w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+                // A weight may be the difference of two numbers of up to twice the largest weight, which is below 1.1.
+                let size: f64 =
+                    w.iter().zip(x).map(|(w, x)| (w.abs() + 2.2).min(3.0) as f64 * f64::from(x.abs())).sum();
+                let size = if dtype.is_quantized() { size } else { size.min(2.0 * cols as f64) };
+                let n_roundings = (cols / 8 + 8) as f64;
+                let bound = f64::from(f32::EPSILON) * n_roundings * size;
+                assert!(
+                    (f64::from(*got) - want).abs() <= bound,
+                    "{dtype} cols {cols} at {index}: {got}, not {want}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_set_and_every_size_give_the_same_bits() {
+    for dtype in DType::all() {
+        for cols in columns_of(dtype) {
+            let x = Activations::new(cols);
+            let want = master(&matrix(cols, &[(dtype, OUTPUTS)]), &x);
+            for outputs in [1, 15, 16, 17, 31, 32, 33, 64, 100] {
+                let matrix = matrix(cols, &[(dtype, outputs)]);
+                for n_rows in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 33, ROWS] {
+                    for kind in IsaKind::available() {
+                        let got = kind.dispatch(Product {
+                            input: x.input(n_rows),
+                            matrix: &matrix,
+                            columns: 0..outputs,
+                        });
+                        for (row, got) in got.chunks(outputs).enumerate() {
+                            let want = &want[row * OUTPUTS..][..outputs];
+                            assert_eq!(
+                                want, got,
+                                "{dtype} cols {cols}, row {row} of {n_rows}, {outputs} outputs, {kind}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn picked_rows_and_some_columns_give_the_same_bits() {
+    for dtype in [DType::Q4_0, DType::Q6K, DType::Bf16] {
+        let cols = 256;
+        let (matrix, x) = (matrix(cols, &[(dtype, OUTPUTS)]), Activations::new(cols));
+        let want = master(&matrix, &x);
+        for columns in [0..32, 32..64, 16..48, 5..40, 47..48, 64..100] {
+            for picked in [&[7_u32][..], &[3, 1, 49], &[0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24]] {
+                for kind in IsaKind::available() {
+                    let input = Input { picked: Some(picked), ..x.input(picked.len()) };
+                    let got = kind.dispatch(Product { input, matrix: &matrix, columns: columns.clone() });
+                    for (got, row) in got.chunks(columns.len()).zip(picked) {
+                        let want = &want[*row as usize * OUTPUTS..][columns.clone()];
+                        assert_eq!(want, got, "{dtype}, row {row}, columns {columns:?}, {kind}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn stacked_parts_of_any_size_and_format_are_one_matrix() {
+    let cols = 64;
+    let parts = [(DType::Q8_0, 8), (DType::F32, 24), (DType::Q4_0, 3), (DType::Q4_0, 2), (DType::Q5_1, 40)];
+    let (stacked, x) = (matrix(cols, &parts), Activations::new(cols));
+    let wants = parts.map(|part| (part.1, master(&matrix(cols, &[part]), &x)));
+    for n_rows in [1, 4, 5, 13] {
+        for columns in [0..77, 0..32, 32..64, 30..38] {
+            for kind in IsaKind::available() {
+                let got = kind.dispatch(Product {
+                    input: x.input(n_rows),
+                    matrix: &stacked,
+                    columns: columns.clone(),
+                });
+                for (row, got) in got.chunks(columns.len()).enumerate() {
+                    let parts = wants.iter().flat_map(|(rows, want)| &want[row * rows..][..*rows]);
+                    let want: Vec<f32> = parts.copied().collect();
+                    assert_eq!(want[columns.clone()], *got, "{n_rows} rows, columns {columns:?}, {kind}");
+                }
+            }
+        }
+    }
+}
