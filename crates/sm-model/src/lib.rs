@@ -7,6 +7,7 @@ mod arch;
 mod config;
 mod decoder;
 mod error;
+mod export;
 mod load;
 pub mod metadata;
 mod model;
@@ -18,6 +19,7 @@ mod weights;
 
 pub use arch::architectures;
 pub use error::LoadError;
+pub use export::{ExportError, Exported, export_gguf};
 pub use load::TensorInfo;
 pub use load::gguf::{Gguf, GgufWriter, TensorSpec, WriteError};
 pub use model::{DEFAULT_CONTEXT_LEN, LoadOptions, Model, ModelSource, load_model};

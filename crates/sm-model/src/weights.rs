@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-pub(crate) use registry::{Registry, RowRange};
+pub(crate) use registry::{Registry, RowRange, fitting_dtype};
 use sm_kernels::plan::{WeightError, WeightSource};
 use sm_tensor::DType;
 
@@ -68,6 +68,11 @@ impl Weights {
     /// The tensors of the files.
     pub fn tensors(&self) -> &[TensorInfo] {
         self.tensors.infos()
+    }
+
+    /// The tensors with their files.
+    pub(crate) fn files(&self) -> &Tensors {
+        &self.tensors
     }
 
     /// The bytes of a tensor as its file holds them.

@@ -132,15 +132,19 @@ impl Registry {
     /// The format for a matrix whose rows have `cols` values.
     fn dtype_for(&mut self, tensor: &str, cols: usize, stored: DType) -> DType {
         let Some(wanted) = self.quant else { return stored };
-        let fits = |dtype: &DType| cols.is_multiple_of(dtype.block_len());
-        let candidates = [wanted, small_block(wanted), DType::F16];
-        let used = candidates.into_iter().find(fits).unwrap_or(DType::F16);
+        let used = fitting_dtype(wanted, cols);
         let fallbacks = &mut self.weights.fallbacks;
         if used != wanted && fallbacks.iter().all(|known| known.tensor != tensor) {
             fallbacks.push(Fallback { tensor: tensor.to_owned(), cols, wanted, used });
         }
         used
     }
+}
+
+/// The format nearest to `wanted` whose blocks fit into rows of `cols` values.
+pub(crate) fn fitting_dtype(wanted: DType, cols: usize) -> DType {
+    let fits = |dtype: &DType| cols.is_multiple_of(dtype.block_len());
+    [wanted, small_block(wanted), DType::F16].into_iter().find(fits).unwrap_or(DType::F16)
 }
 
 /// The format with blocks of 32 that keeps at least as much as one with blocks of 256.

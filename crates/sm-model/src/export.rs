@@ -1,0 +1,204 @@
+//! Writing models as GGUF files, quantized on the way.
+
+mod check;
+mod metadata;
+mod plan;
+mod pre_tokenizer;
+mod storage;
+mod tokenizer;
+mod values;
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use sm_tensor::{DType, QuantizeError};
+
+use crate::LoadError;
+use crate::export::plan::Target;
+use crate::load::gguf::{GgufWriter, TensorSpec, WriteError};
+use crate::load::tensors::Tensors;
+use crate::metadata::{Metadata, Value};
+use crate::model::{Model, ModelSource};
+
+/// Why a model could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The model cannot be read, or has no form as a GGUF file.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A source of a kind that has no tokenizer or names to write.
+    #[error("{} cannot be written as GGUF; give a Hugging Face directory or a GGUF file", path.display())]
+    Source {
+        /// The path given.
+        path: PathBuf,
+    },
+    /// The file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The head of the file cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A tensor has values that the data type cannot hold.
+    #[error("tensor {tensor:?}: {source}")]
+    Quantize {
+        /// The tensor.
+        tensor: String,
+        /// The value.
+        source: QuantizeError,
+    },
+    /// The decoder that the written file describes is another one.
+    #[error("GGUF cannot express this {architecture} model: its {field} would change")]
+    NotExpressible {
+        /// The model's architecture.
+        architecture: &'static str,
+        /// What would change.
+        field: &'static str,
+    },
+}
+
+/// What was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exported {
+    /// Number of tensors.
+    pub n_tensors: usize,
+    /// Bytes of all tensors before.
+    pub source_bytes: u64,
+    /// Bytes of all tensors in the file.
+    pub written_bytes: u64,
+    /// Matrices that are stored otherwise than asked for, because their rows are not whole blocks.
+    pub n_fallbacks: usize,
+    /// Matrices that were quantized before and lost accuracy twice.
+    pub n_requantized: usize,
+}
+
+/// A model as it will be written.
+struct Export<'m> {
+    tensors: &'m Tensors,
+    metadata: Metadata,
+    targets: Vec<Target>,
+    /// Vectors that the source has elsewhere than in tensors.
+    vectors: Vec<(&'static str, Vec<f32>)>,
+}
+
+/// Writes a model that came from a Hugging Face directory or a GGUF file to the GGUF file `target`, its matrices stored as
+/// `dtype`. Metadata and tokenizer are kept. A file at `target` is replaced, but only once the new one is complete and
+/// was read back; `progress` is told how many of how many bytes of the source were written.
+///
+/// # Errors
+/// If the model has no form as a GGUF file, or the file cannot be written.
+pub fn export_gguf(
+    model: &Model,
+    target: &Path,
+    dtype: DType,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Exported, ExportError> {
+    let mut export = Export::new(model)?;
+    export.metadata.insert("general.file_type", Value::U32(storage::file_type(dtype)));
+    export.metadata.insert("general.quantization_version", Value::U32(2));
+    let partial = target.with_added_extension("part");
+    let written = export.write(&partial, dtype, progress).and_then(|written| {
+        check::same_decoder(&model.spec, &partial)?;
+        let renamed = std::fs::rename(&partial, target);
+        renamed.map(|()| written).map_err(|source| ExportError::Io { path: target.to_owned(), source })
+    });
+    if written.is_err() {
+        // The error that led here is the one to tell.
+        let _ = std::fs::remove_file(&partial);
+    }
+    written
+}
+
+impl<'m> Export<'m> {
+    fn new(model: &'m Model) -> Result<Self, ExportError> {
+        let (spec, tensors) = (&model.spec, model.weights.files());
+        match &model.source {
+            ModelSource::Gguf { metadata, .. } => {
+                let targets = (0..tensors.infos().len()).map(|index| Target::same(tensors, index)).collect();
+                Ok(Self { tensors, metadata: metadata.as_ref().clone(), targets, vectors: Vec::new() })
+            }
+            ModelSource::Directory(dir) => {
+                let architecture = metadata::architecture(spec)?;
+                let mut metadata = tokenizer::metadata(dir, spec.vocab_size)?;
+                metadata::write(spec, &architecture, &mut metadata);
+                if let Some(name) = dir.file_name().and_then(|name| name.to_str()) {
+                    metadata.insert("general.name", Value::String(name.to_owned()));
+                }
+                let targets = plan::targets(spec, tensors, architecture.naming(), architecture.pairs)?;
+                Ok(Self { tensors, metadata, targets, vectors: metadata::divisors(spec) })
+            }
+            ModelSource::Smnd { path, .. } => Err(ExportError::Source { path: path.clone() }),
+        }
+    }
+
+    /// Writes the file.
+    fn write(
+        &self,
+        path: &Path,
+        dtype: DType,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Exported, ExportError> {
+        let io_error = |source| ExportError::Io { path: path.to_owned(), source };
+        let out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(io_error)?);
+        let vectors = self.vectors.iter().map(|(name, values)| TensorSpec {
+            name: (*name).to_owned(),
+            shape: vec![values.len()],
+            dtype: DType::F32,
+        });
+        let stored = self.targets.iter().map(|target| {
+            let dtype = storage::dtype(target, target.dtype(self.tensors), dtype);
+            TensorSpec { name: target.name.clone(), shape: target.shape.clone(), dtype }
+        });
+        let specs: Vec<TensorSpec> = vectors.chain(stored).collect();
+        let mut writer = GgufWriter::new(out, &self.metadata, &specs)?;
+        for (_, values) in &self.vectors {
+            writer.write(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())?;
+        }
+        let total = self.tensors.infos().iter().map(|info| info.bytes.len() as u64).sum();
+        let mut exported = Exported { n_tensors: specs.len(), ..Exported::default() };
+        for (target, spec) in self.targets.iter().zip(&specs[self.vectors.len()..]) {
+            self.write_tensor(target, (spec, dtype), &mut writer, &mut exported)?;
+            progress(exported.source_bytes.min(total), total);
+        }
+        let written = writer.finish()?.into_inner().map_err(|error| io_error(error.into_error()))?;
+        written.sync_all().map_err(io_error)?;
+        Ok(exported)
+    }
+
+    /// Writes one tensor, stored as its specification says; the data type is the one that was asked for.
+    fn write_tensor<W: Write>(
+        &self,
+        target: &Target,
+        (spec, wanted): (&TensorSpec, DType),
+        writer: &mut GgufWriter<W>,
+        exported: &mut Exported,
+    ) -> Result<(), ExportError> {
+        let from = target.dtype(self.tensors);
+        let bytes: Cow<'_, [u8]> = target.bytes(self.tensors)?;
+        exported.source_bytes += bytes.len() as u64;
+        if from == spec.dtype {
+            exported.written_bytes += bytes.len() as u64;
+            return Ok(writer.write(&bytes)?);
+        }
+        let is_matrix = storage::is_matrix(&spec.name, &spec.shape);
+        exported.n_fallbacks += usize::from(is_matrix && spec.dtype != wanted);
+        exported.n_requantized += usize::from(from.is_quantized());
+        let cols = spec.shape.last().copied().unwrap_or(1);
+        storage::convert(&bytes, from, spec.dtype, cols, &mut |stored| {
+            exported.written_bytes += stored.len() as u64;
+            Ok(writer.write(stored)?)
+        })
+        .map_err(|error| match error {
+            ExportError::Quantize { source, .. } => {
+                ExportError::Quantize { tensor: spec.name.clone(), source }
+            }
+            other => other,
+        })
+    }
+}

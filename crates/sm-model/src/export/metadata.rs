@@ -1,0 +1,181 @@
+//! A decoder as the metadata of a GGUF file.
+
+use sm_kernels::plan::{NormKind, RopePairs};
+
+use crate::LoadError;
+use crate::metadata::{Array, Metadata, Value};
+use crate::names::{Names, Naming, Role};
+use crate::spec::{DecoderSpec, FfnKind, RopeScaling, RopeSpec};
+
+/// How a GGUF architecture differs from the others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GgufArchitecture {
+    /// `general.architecture`.
+    pub(super) name: &'static str,
+    /// How heads are rotated.
+    pub(super) pairs: RopePairs,
+    /// Names of tensors that only it has.
+    names: Names,
+}
+
+impl GgufArchitecture {
+    /// The names of its tensors.
+    pub(super) fn naming(&self) -> Naming {
+        Naming::gguf().with(self.names)
+    }
+}
+
+/// The GGUF architecture for each of ours.
+const TABLE: [(&str, GgufArchitecture); 11] = [
+    ("llama", plain("llama", RopePairs::Adjacent)),
+    ("mistral", plain("llama", RopePairs::Adjacent)),
+    ("mixtral", plain("llama", RopePairs::Adjacent)),
+    ("qwen2", plain("qwen2", RopePairs::Halves)),
+    ("qwen3", plain("qwen3", RopePairs::Halves)),
+    ("qwen3_moe", plain("qwen3moe", RopePairs::Halves)),
+    ("gemma", plain("gemma", RopePairs::Halves)),
+    ("gemma2", plain("gemma2", RopePairs::Halves)),
+    ("gemma3", plain("gemma3", RopePairs::Halves)),
+    (
+        "phi3",
+        GgufArchitecture { names: &[(Role::GateUp, "blk.{l}.ffn_up")], ..plain("phi3", RopePairs::Halves) },
+    ),
+    ("gpt2", plain("gpt2", RopePairs::Halves)),
+];
+
+const fn plain(name: &'static str, pairs: RopePairs) -> GgufArchitecture {
+    GgufArchitecture { name, pairs, names: &[] }
+}
+
+/// The GGUF architecture of a decoder.
+///
+/// # Errors
+/// If it has none.
+pub(super) fn architecture(spec: &DecoderSpec) -> Result<GgufArchitecture, LoadError> {
+    let found = TABLE.iter().find(|(ours, _)| *ours == spec.architecture);
+    found.map(|(_, architecture)| *architecture).ok_or_else(|| LoadError::UnknownArchitecture {
+        found: spec.architecture.into(),
+        supported: TABLE.map(|(ours, _)| ours).join(", "),
+    })
+}
+
+/// Entries under the prefix of an architecture.
+struct Entries<'m> {
+    metadata: &'m mut Metadata,
+    prefix: &'static str,
+}
+
+impl Entries<'_> {
+    fn set(&mut self, key: &str, value: Value) {
+        self.metadata.insert(format!("{}.{key}", self.prefix), value);
+    }
+
+    fn count(&mut self, key: &str, count: usize) {
+        self.set(key, Value::U32(u32::try_from(count).unwrap_or(u32::MAX)));
+    }
+}
+
+/// Writes the shape of a decoder.
+pub(super) fn write(spec: &DecoderSpec, architecture: &GgufArchitecture, metadata: &mut Metadata) {
+    metadata.insert("general.architecture", Value::String(architecture.name.into()));
+    let mut entries = Entries { metadata, prefix: architecture.name };
+    entries.count("vocab_size", spec.vocab_size);
+    entries.count("context_length", spec.max_context_len);
+    entries.count("embedding_length", spec.hidden_size);
+    entries.count("block_count", spec.layers.len());
+    let attention = &spec.attention;
+    entries.count("attention.head_count", attention.n_heads);
+    entries.count("attention.head_count_kv", attention.n_kv_heads);
+    entries.count("attention.key_length", attention.head_dim);
+    entries.count("attention.value_length", attention.head_dim);
+    let epsilon = match spec.norm.kind {
+        NormKind::Rms => "attention.layer_norm_rms_epsilon",
+        NormKind::Layer => "attention.layer_norm_epsilon",
+    };
+    entries.set(epsilon, Value::F32(spec.norm.eps));
+    let caps =
+        [("attn_logit_softcapping", attention.soft_cap), ("final_logit_softcapping", spec.head.soft_cap)];
+    for (key, cap) in caps {
+        if let Some(cap) = cap {
+            entries.set(key, Value::F32(cap));
+        }
+    }
+    ffn(spec, &mut entries);
+    windows(spec, &mut entries);
+    if let Some(rope) = spec.ropes.first() {
+        rotation(rope, &mut entries);
+    }
+    if let Some(local) = spec.ropes.get(1) {
+        entries.set("rope.freq_base_swa", Value::F32(local.theta as f32));
+    }
+}
+
+fn ffn(spec: &DecoderSpec, entries: &mut Entries<'_>) {
+    let Some(ffn) = spec.layers.first().map(|layer| layer.ffn) else { return };
+    entries.count("feed_forward_length", ffn.ffn_size);
+    if let FfnKind::Experts { n_experts, top_k, renormalize } = ffn.kind {
+        entries.count("expert_count", n_experts);
+        entries.count("expert_used_count", top_k);
+        entries.count("expert_feed_forward_length", ffn.ffn_size);
+        entries.set("expert_weights_norm", Value::Bool(renormalize));
+    }
+}
+
+fn windows(spec: &DecoderSpec, entries: &mut Entries<'_>) {
+    let Some(window) = spec.layers.iter().find_map(|layer| layer.window) else {
+        // Without the key, llama.cpp takes a file of Phi-3 for an old one that lacks its window.
+        if entries.prefix == "phi3" {
+            entries.count("attention.sliding_window", 0);
+        }
+        return;
+    };
+    entries.count("attention.sliding_window", window);
+    if spec.layers.iter().any(|layer| layer.window.is_none()) {
+        let flags = spec.layers.iter().map(|layer| layer.window.is_some()).collect();
+        entries.set("attention.sliding_window_pattern", Value::Array(Array::Bool(flags)));
+    }
+}
+
+fn rotation(rope: &RopeSpec, entries: &mut Entries<'_>) {
+    entries.count("rope.dimension_count", rope.rotary_dim);
+    entries.set("rope.freq_base", Value::F32(rope.theta as f32));
+    match &rope.scaling {
+        // Divisors of pairs are tensors.
+        RopeScaling::None | RopeScaling::Llama3 { .. } | RopeScaling::Divisors(_) => {}
+        RopeScaling::Linear { factor } => {
+            entries.set("rope.scaling.type", Value::String("linear".into()));
+            entries.set("rope.scaling.factor", Value::F32(*factor));
+        }
+        RopeScaling::Yarn { factor, original_context_len, beta_fast, beta_slow, .. } => {
+            entries.set("rope.scaling.type", Value::String("yarn".into()));
+            entries.set("rope.scaling.factor", Value::F32(*factor));
+            entries.set("rope.scaling.yarn_beta_fast", Value::F32(*beta_fast));
+            entries.set("rope.scaling.yarn_beta_slow", Value::F32(*beta_slow));
+            entries.count("rope.scaling.original_context_length", *original_context_len);
+        }
+        RopeScaling::LongRope { original_context_len, attention_factor, .. } => {
+            entries.set("rope.scaling.type", Value::String("longrope".into()));
+            entries.set("rope.scaling.attn_factor", Value::F32(*attention_factor));
+            entries.count("rope.scaling.original_context_length", *original_context_len);
+        }
+    }
+}
+
+/// Vectors of divisors that a GGUF file holds as tensors of `f32`.
+pub(super) fn divisors(spec: &DecoderSpec) -> Vec<(&'static str, Vec<f32>)> {
+    let Some(rope) = spec.ropes.first() else { return Vec::new() };
+    match &rope.scaling {
+        RopeScaling::Llama3 { .. } => {
+            let plain =
+                RopeSpec { scaling: RopeScaling::None, ..rope.clone() }.table(spec.max_context_len).inv_freq;
+            let scaled = rope.table(spec.max_context_len).inv_freq;
+            let divisors = plain.iter().zip(&scaled).map(|(plain, scaled)| plain / scaled).collect();
+            vec![("rope_freqs.weight", divisors)]
+        }
+        RopeScaling::Divisors(divisors) => vec![("rope_freqs.weight", divisors.clone())],
+        RopeScaling::LongRope { short, long, .. } => {
+            vec![("rope_factors_long.weight", long.clone()), ("rope_factors_short.weight", short.clone())]
+        }
+        RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Yarn { .. } => Vec::new(),
+    }
+}

@@ -1,0 +1,90 @@
+//! How each tensor of a GGUF file is stored, and the conversion to that.
+
+use std::thread;
+
+use sm_tensor::{DType, QuantizeError, ShapeError, dequantize, quantize};
+
+use crate::export::ExportError;
+use crate::export::plan::Target;
+use crate::weights::fitting_dtype;
+
+/// Values that a thread converts before its result is written.
+const CHUNK_VALUES: usize = 1 << 20;
+
+/// The data type for a tensor whose values are stored as `from`, where matrices are to be stored as `wanted`.
+pub(super) fn dtype(target: &Target, from: DType, wanted: DType) -> DType {
+    let Some(&cols) = target.shape.last() else { return from };
+    if is_matrix(&target.name, &target.shape) {
+        return fitting_dtype(wanted, cols);
+    }
+    // Vectors are small and sensitive; every reader expects them as they were trained or wider.
+    if from.is_quantized() { from } else { DType::F32 }
+}
+
+/// Whether a tensor is a matrix of weights. Routers and positions are small and sensitive.
+pub(super) fn is_matrix(name: &str, shape: &[usize]) -> bool {
+    let is_small = ["ffn_gate_inp.", "position_embd.", "_norm."].iter().any(|part| name.contains(part));
+    shape.len() >= 2 && !is_small
+}
+
+/// `general.file_type`: the number that llama.cpp has for files that are mostly of this type.
+pub(super) fn file_type(dtype: DType) -> u32 {
+    match dtype {
+        DType::F32 => 0,
+        DType::F16 => 1,
+        DType::Q4_0 => 2,
+        DType::Q4_1 => 3,
+        DType::Q8_0 => 7,
+        DType::Q5_0 => 8,
+        DType::Q5_1 => 9,
+        DType::Q2K => 10,
+        DType::Q3K => 11,
+        DType::Q4K => 14,
+        DType::Q5K => 16,
+        DType::Q6K => 18,
+        DType::Iq4Nl => 25,
+        DType::Bf16 => 32,
+    }
+}
+
+/// Hands rows of `cols` values, stored as `to`, to `write`, in order. Several threads convert.
+pub(super) fn convert(
+    bytes: &[u8],
+    from: DType,
+    to: DType,
+    cols: usize,
+    write: &mut dyn FnMut(&[u8]) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    let quantize_error = |source| ExportError::Quantize { tensor: String::new(), source };
+    let row_bytes =
+        from.row_bytes(cols).ok_or(QuantizeError::Shape(ShapeError::PartialBlock { dtype: from, cols }));
+    let chunk_bytes = row_bytes.map_err(quantize_error)? * (CHUNK_VALUES / cols.max(1)).max(1);
+    let chunks: Vec<&[u8]> = bytes.chunks(chunk_bytes.max(1)).collect();
+    let n_threads = thread::available_parallelism().map_or(1, usize::from);
+    for group in chunks.chunks(n_threads) {
+        let converted: Vec<Result<Vec<u8>, QuantizeError>> = thread::scope(|scope| {
+            let workers: Vec<_> =
+                group.iter().map(|chunk| scope.spawn(|| convert_chunk(chunk, from, to))).collect();
+            let joined = workers.into_iter().map(|worker| match worker.join() {
+                Ok(converted) => converted,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            joined.collect()
+        });
+        for chunk in converted {
+            write(&chunk.map_err(quantize_error)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whole rows from one data type to another.
+fn convert_chunk(bytes: &[u8], from: DType, to: DType) -> Result<Vec<u8>, QuantizeError> {
+    let mut values = vec![0.0; bytes.len() / from.block_bytes() * from.block_len()];
+    dequantize(from, bytes, &mut values)?;
+    let row_bytes =
+        to.row_bytes(values.len()).ok_or(ShapeError::PartialBlock { dtype: to, cols: values.len() })?;
+    let mut stored = vec![0; row_bytes];
+    quantize(to, &values, &mut stored)?;
+    Ok(stored)
+}

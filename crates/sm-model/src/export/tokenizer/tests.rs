@@ -1,0 +1,73 @@
+//! Vocabularies of Hugging Face directories, written as metadata.
+
+use super::metadata;
+use crate::Gguf;
+use crate::metadata::Value;
+use crate::testing::data_dir;
+
+#[test]
+fn tokens_kinds_and_roles_are_those_of_another_converter() {
+    let Some(data) = data_dir() else { return };
+    let dir = data.join("models/stories260K/hf");
+    let file = Gguf::open(&dir.join("stories260K-f32.gguf")).unwrap();
+    let written = metadata(&dir, 512).unwrap();
+    for key in [
+        "model",
+        "tokens",
+        "token_type",
+        "bos_token_id",
+        "eos_token_id",
+        "unknown_token_id",
+        "add_bos_token",
+        "add_space_prefix",
+    ] {
+        let key = format!("tokenizer.ggml.{key}");
+        assert_eq!(written.value(&key), file.metadata().value(&key), "{key}");
+    }
+}
+
+#[test]
+fn byte_level_vocabularies_have_merges_and_the_name_of_their_pattern() {
+    let Some(data) = data_dir() else { return };
+    for (name, vocab_size, pre) in
+        [("gpt2", 50_257, "gpt-2"), ("qwen2", 151_936, "qwen2"), ("qwen3", 151_936, "qwen2")]
+    {
+        let written = metadata(&data.join("tokenizers").join(name), vocab_size).unwrap();
+        assert_eq!(written.value("tokenizer.ggml.model"), Some(&Value::String("gpt2".into())), "{name}");
+        assert_eq!(written.value("tokenizer.ggml.pre"), Some(&Value::String(pre.into())), "{name}");
+        let merges: &[String] = written.require("tokenizer.ggml.merges").unwrap();
+        assert!(merges.len() > 49_000 && merges.contains(&"Ġ t".to_owned()), "{name}");
+        let tokens: &[String] = written.require("tokenizer.ggml.tokens").unwrap();
+        assert_eq!((tokens.len(), tokens[0].as_str()), (vocab_size, "!"), "{name}");
+    }
+}
+
+#[test]
+fn scores_order_tokens_as_the_trained_ones_do() {
+    let Some(data) = data_dir() else { return };
+    let dir = data.join("models/stories260K/hf");
+    let file = Gguf::open(&dir.join("stories260K-f32.gguf")).unwrap();
+    let key = "tokenizer.ggml.scores";
+    let trained: &[f32] = file.metadata().require(key).unwrap();
+    let written = metadata(&dir, trained.len()).unwrap();
+    let written: &[f32] = written.require(key).unwrap();
+    // Bytes and single characters are never merged; their scores mean nothing.
+    let first = (0..trained.len()).find(|&id| trained[id] < 0.0).unwrap();
+    let merged: Vec<usize> = (first..trained.len()).filter(|&id| written[id] < 0.0).collect();
+    assert!(merged.len() > 100, "{}", merged.len());
+    for pair in merged.windows(2) {
+        assert_eq!(trained[pair[0]] > trained[pair[1]], written[pair[0]] > written[pair[1]], "{pair:?}");
+    }
+}
+
+#[test]
+fn a_directory_without_a_readable_tokenizer_is_an_error_only_if_it_has_another() {
+    let dir = std::env::temp_dir().join(format!("sm-export-tokenizer-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let none = metadata(&dir, 8).unwrap();
+    assert_eq!(none.value("tokenizer.ggml.model"), Some(&Value::String("none".into())));
+    std::fs::write(dir.join("tokenizer.model"), b"").unwrap();
+    let message = metadata(&dir, 8).unwrap_err().to_string();
+    assert!(message.contains("tokenizer.json"), "{message}");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
