@@ -2,9 +2,13 @@
 
 use crate::Outcome;
 use crate::spawn::{self, answers, command, root};
+use crate::tests_command::data_folder;
 
 /// How long a target runs where no time is given.
 const DEFAULT_SECONDS: u32 = 60;
+
+/// The largest file that is worth starting from, in bytes.
+const MAX_SEED_BYTES: u64 = 256 << 10;
 
 /// Runs a target for some seconds; without arguments, names the targets.
 pub(crate) fn run(args: &[String]) -> Outcome {
@@ -26,9 +30,43 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     if !answers(&mut command("cargo", &["+nightly", "fuzz", "--version"])) {
         return Err("fuzzing needs cargo-fuzz: cargo install cargo-fuzz".to_owned());
     }
+    seed_corpus(target).map_err(|e| format!("cannot fill the corpus of {target}: {e}"))?;
     let limit = format!("-max_total_time={seconds}");
     let args = ["+nightly", "fuzz", "run", target, "--", &limit, "-rss_limit_mb=2048"];
     spawn::run(&format!("fuzz {target}"), &mut command("cargo", &args))
+}
+
+/// The files that a target starts from: the end of their names.
+fn seed_suffix(target: &str) -> &'static str {
+    match target {
+        "gguf" => ".gguf",
+        "safetensors" => ".safetensors",
+        "smnd" => ".smnd",
+        "config" => "config.json",
+        "tokenizer" => "tokenizer.json",
+        _ => ".jinja",
+    }
+}
+
+/// Copies real files of the target's kind into its corpus.
+fn seed_corpus(target: &str) -> std::io::Result<()> {
+    let corpus = root().join("fuzz/corpus").join(target);
+    std::fs::create_dir_all(&corpus)?;
+    let mut folders = vec![root().join("crates/sm-model/tests/data"), data_folder()];
+    while let Some(folder) = folders.pop() {
+        // The shared data may be missing; then the committed files have to do.
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let path = entry?.path();
+            let name = path.to_string_lossy().replace('/', "_");
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with(seed_suffix(target)) && path.metadata()?.len() <= MAX_SEED_BYTES {
+                std::fs::copy(&path, corpus.join(name))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn targets() -> Result<Vec<String>, String> {

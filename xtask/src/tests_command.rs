@@ -29,7 +29,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
 }
 
 /// Where the tests look for data: `SM_TEST_DATA`, else beside the repository.
-fn data_folder() -> PathBuf {
+pub(crate) fn data_folder() -> PathBuf {
     std::env::var_os("SM_TEST_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from)
 }
 
