@@ -1,1 +1,3 @@
-//! Criterion benches.
+//! Criterion benches, and the random models that they and other engines run.
+
+pub mod synth;

@@ -1,0 +1,49 @@
+//! Writes a GGUF file of a real shape with random weights.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
+use sm_benches::synth::{self, SHAPES, Shape};
+use sm_model::Mixture;
+
+/// Writes a GGUF file of a real shape with random weights, for measuring speed.
+#[derive(Debug, Parser)]
+#[command(name = "synth")]
+struct Args {
+    /// The model whose extents to use.
+    #[arg(long, default_value = "llama-1.1b", value_parser = PossibleValuesParser::new(SHAPES.map(|s| s.name)))]
+    shape: String,
+    /// f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q2_k to q6_k or iq4_nl, or a mixture: q4_k_m, q5_k_m.
+    /// As llama-quantize does it, the output matrix is q6_k where most others have fewer bits.
+    #[arg(long = "type", default_value = "q4_0")]
+    dtype: String,
+    /// Store every matrix in the type given, the output matrix too.
+    #[arg(long)]
+    pure: bool,
+    /// The same seed gives the same file.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The file to write.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+    let shape = Shape::named(&args.shape).ok_or("no such shape")?;
+    let named = Mixture::named(&args.dtype)?;
+    let mixture = if args.pure { Mixture::uniform(named.base()) } else { named };
+    synth::write(&args.out, shape, mixture, args.seed)?;
+    Ok(())
+}

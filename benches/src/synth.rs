@@ -1,0 +1,69 @@
+//! Models of real shapes with random weights, as GGUF files that this engine and llama.cpp load.
+//!
+//! Speed depends on shapes and data types, not on what the weights say, so such a file stands for a
+//! download of gigabytes. Weights are gaussian with the deviation that keeps activations in range.
+//! They are drawn as pieces of one quantization block (or 32 floats) from a pool of 2²⁰ values per data
+//! type and width: rows differ, but the file takes seconds to write, not minutes of quantizing.
+
+mod model;
+mod noise;
+mod shape;
+mod vocabulary;
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::Path;
+
+use sm_model::{GgufWriter, Mixture, WriteError};
+use sm_tensor::QuantizeError;
+
+pub use shape::{SHAPES, Shape};
+
+/// Why a random model could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum SynthError {
+    /// The file cannot be made.
+    #[error("cannot create {path}: {source}")]
+    Create {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Writing failed.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A data type does not fit.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
+}
+
+/// Writes a model with random weights to `path`; the same arguments give the same bytes.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write(path: &Path, shape: &Shape, mixture: Mixture, seed: u64) -> Result<(), SynthError> {
+    let file = File::create(path)
+        .map_err(|source| SynthError::Create { path: path.display().to_string(), source })?;
+    let tensors = model::tensors(shape, mixture);
+    let specs: Vec<_> = tensors.iter().map(|tensor| tensor.spec.clone()).collect();
+    let metadata = model::metadata(shape, mixture);
+    let mut writer = GgufWriter::new(BufWriter::with_capacity(1 << 20, file), &metadata, &specs)?;
+    let mut noise = noise::Noise::new(seed);
+    for tensor in &tensors {
+        match &tensor.content {
+            model::Content::Values(values) => {
+                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                writer.write(&bytes)?;
+            }
+            model::Content::Random { deviation } => {
+                noise.fill(&mut writer, &tensor.spec, *deviation)?;
+            }
+        }
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
