@@ -4,7 +4,9 @@ mod bench;
 mod completions;
 mod doctor;
 mod generate;
+mod inspect;
 mod perplexity;
+mod quantize;
 
 use crate::console::Console;
 use crate::failure::Failure;
@@ -36,6 +38,8 @@ macro_rules! commands {
 commands! {
     Generate => generate,
     Perplexity => perplexity,
+    Inspect => inspect,
+    Quantize => quantize,
     Bench => bench,
     Completions => completions,
     Doctor => doctor,

@@ -32,6 +32,18 @@ pub(crate) enum Failure {
         "the demo model does not come with this version; give a model with -m, a directory or a .gguf, .safetensors or .smnd file"
     )]
     NoDemo,
+    /// The model cannot be read.
+    #[error(transparent)]
+    Load(#[from] sm_runtime::model::LoadError),
+    /// The model cannot be written.
+    #[error(transparent)]
+    Export(#[from] sm_runtime::model::ExportError),
+    /// A file is in the way.
+    #[error("{} exists; choose another name or replace it with --force", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// The engine failed.
     #[error(transparent)]
     Engine(sm_runtime::Error),
@@ -87,7 +99,13 @@ impl Failure {
             Self::OutputClosed => ExitCode::SUCCESS,
             Self::Interrupted => INTERRUPTED.into(),
             Self::Usage(_) | Self::Option { .. } | Self::NoDemo => USAGE.into(),
-            Self::Engine(_) | Self::File { .. } | Self::NotUtf8 { .. } | Self::Stream { .. } => FAILED.into(),
+            Self::Load(_)
+            | Self::Export(_)
+            | Self::Exists { .. }
+            | Self::Engine(_)
+            | Self::File { .. }
+            | Self::NotUtf8 { .. }
+            | Self::Stream { .. } => FAILED.into(),
         }
     }
 

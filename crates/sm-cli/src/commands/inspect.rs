@@ -1,0 +1,119 @@
+//! `sm inspect`: what a model file holds.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use sm_runtime::model::{LoadOptions, Model, load_model};
+
+use crate::args::model_path;
+use crate::console::{Bytes, Console};
+use crate::failure::Failure;
+
+/// Show what a model file holds
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sm inspect model.gguf
+  sm inspect ./Qwen3-0.6B --json
+  sm inspect model.gguf --plan")]
+pub(crate) struct Args {
+    /// A Hugging Face directory, a GGUF, safetensors or .smnd file
+    model: PathBuf,
+    /// Print the operations of a step instead
+    #[arg(long, conflicts_with = "json")]
+    plan: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is told, in machine-readable form.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    architecture: &'static str,
+    parameters: u64,
+    context_length: usize,
+    layers: usize,
+    hidden_size: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    vocab_size: usize,
+    /// Number of tensors by data type.
+    dtypes: BTreeMap<&'static str, usize>,
+    tensors: Vec<Tensor<'a>>,
+}
+
+/// A tensor of the file.
+#[derive(Debug, Serialize)]
+struct Tensor<'a> {
+    name: &'a str,
+    dtype: &'static str,
+    /// Extents, slowest dimension first.
+    shape: &'a [usize],
+    bytes: usize,
+}
+
+/// Prints what the model is.
+///
+/// # Errors
+/// If the model cannot be read or is not supported.
+pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
+    let model = load_model(model_path(&args.model)?, &LoadOptions::default())?;
+    if args.plan {
+        return console.piece(&model.plan.to_string());
+    }
+    let report = Report::new(&model);
+    if args.json { console.json(&report) } else { console.piece(&report.text()) }
+}
+
+impl<'a> Report<'a> {
+    fn new(model: &'a Model) -> Self {
+        let spec = &model.spec;
+        let tensors = model.weights.tensors().iter().map(|tensor| Tensor {
+            name: &tensor.name,
+            dtype: tensor.dtype.name(),
+            shape: &tensor.shape,
+            bytes: tensor.bytes.len(),
+        });
+        Self {
+            architecture: model.architecture(),
+            parameters: model.n_parameters(),
+            context_length: spec.max_context_len,
+            layers: spec.layers.len(),
+            hidden_size: spec.hidden_size,
+            heads: spec.attention.n_heads,
+            kv_heads: spec.attention.n_kv_heads,
+            head_dim: spec.attention.head_dim,
+            vocab_size: spec.vocab_size,
+            dtypes: model.dtypes().into_iter().map(|(dtype, count)| (dtype.name(), count)).collect(),
+            tensors: tensors.collect(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let size: usize = self.tensors.iter().map(|tensor| tensor.bytes).sum();
+        let dtypes: Vec<String> =
+            self.dtypes.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
+        let kv_values = 2 * self.layers * self.kv_heads * self.head_dim;
+        let rows = [
+            ("architecture", self.architecture.to_owned()),
+            ("parameters", self.parameters.to_string()),
+            ("context length", self.context_length.to_string()),
+            ("layers", self.layers.to_string()),
+            ("hidden size", self.hidden_size.to_string()),
+            (
+                "heads",
+                format!(
+                    "{} for queries, {} for keys and values, {} values each",
+                    self.heads, self.kv_heads, self.head_dim
+                ),
+            ),
+            ("vocabulary", self.vocab_size.to_string()),
+            ("tensors", format!("{} ({}), {}", self.tensors.len(), dtypes.join(", "), Bytes(size as u64))),
+            ("KV cache", format!("{} per token in f16", Bytes(2 * kv_values as u64))),
+        ];
+        rows.iter().map(|(name, value)| format!("{name:<15} {value}\n")).collect()
+    }
+}
