@@ -16,6 +16,13 @@ pub(crate) enum By {
     Columns(usize),
     /// Each worker gets some whole rows, in multiples of this unit.
     Rows(usize),
+    /// Each worker gets some rectangles of the step's table with this index.
+    Tiles {
+        /// Which table.
+        table: usize,
+        /// Columns of a unit.
+        unit: usize,
+    },
 }
 
 /// A row-major matrix `[rows, stride]`, shared out to the workers of a team.
@@ -89,6 +96,7 @@ impl<T> Share<'_, T> {
         let (rows, columns) = match by {
             By::Columns(unit) => (0..n_rows, worker.share(stride, unit)),
             By::Rows(unit) => (worker.share(n_rows, unit), 0..stride),
+            By::Tiles { .. } => panic!("tiles are no share of rows or columns"),
         };
         Self { data, stride, rows, columns, _data: PhantomData }
     }
@@ -101,6 +109,14 @@ impl<T> Share<'_, T> {
     /// The columns of this share.
     pub(crate) fn columns(&self) -> Range<usize> {
         self.columns.clone()
+    }
+
+    /// This share's columns of a row, to read.
+    ///
+    /// # Panics
+    /// If `row` belongs to another share.
+    pub(crate) fn row(&mut self, row: usize) -> &[T] {
+        self.row_mut(row)
     }
 
     /// This share's columns of a row.
@@ -133,6 +149,137 @@ impl<T> Share<'_, T> {
         let start = unsafe { self.data.add(self.rows.start * self.stride + self.columns.start) };
         // SAFETY: the rows are whole, or there is only one, so the values are contiguous; else as in `row_mut`.
         unsafe { std::slice::from_raw_parts_mut(start, self.rows.len() * self.columns.len()) }
+    }
+}
+
+/// Rectangles of a matrix: its rows are cut into tiles and its columns into units. Tile `t * n_units + u` is unit `u`
+/// of row tile `t`; each worker has a contiguous range of tiles.
+#[derive(Debug, Default)]
+pub(crate) struct TileTable {
+    n_units: usize,
+    row_ends: Vec<usize>,
+    worker_ends: Vec<usize>,
+}
+
+impl TileTable {
+    /// An empty table, with room for `n_row_tiles` and `n_workers`.
+    pub(crate) fn with_capacity(n_row_tiles: usize, n_workers: usize) -> Self {
+        let (row_ends, worker_ends) = (Vec::with_capacity(n_row_tiles), Vec::with_capacity(n_workers));
+        Self { n_units: 1, row_ends, worker_ends }
+    }
+
+    /// Forgets all tiles; the new ones have `n_units` per row tile.
+    pub(crate) fn reset(&mut self, n_units: usize) {
+        self.n_units = n_units;
+        self.row_ends.clear();
+        self.worker_ends.clear();
+    }
+
+    /// Appends a tile of the next `n_rows` rows.
+    pub(crate) fn push_rows(&mut self, n_rows: usize) {
+        self.row_ends.push(self.n_rows() + n_rows);
+    }
+
+    /// Gives the next worker the tiles up to `end`.
+    ///
+    /// # Panics
+    /// If they belong to an earlier worker, or are not there.
+    pub(crate) fn push_worker(&mut self, end: usize) {
+        let start = self.worker_ends.last().copied().unwrap_or(0);
+        assert!(start <= end && end <= self.n_tiles(), "tiles {start}..{end} of {}", self.n_tiles());
+        self.worker_ends.push(end);
+    }
+
+    /// Gives each of `n_workers` as many tiles as the others.
+    pub(crate) fn share_evenly(&mut self, n_workers: usize) {
+        for worker in 1..=n_workers {
+            self.push_worker(self.n_tiles() * worker / n_workers);
+        }
+    }
+
+    /// Units of columns.
+    pub(crate) fn n_units(&self) -> usize {
+        self.n_units
+    }
+
+    /// Number of row tiles.
+    pub(crate) fn n_row_tiles(&self) -> usize {
+        self.row_ends.len()
+    }
+
+    /// Number of rectangles.
+    pub(crate) fn n_tiles(&self) -> usize {
+        self.row_ends.len() * self.n_units
+    }
+
+    fn n_rows(&self) -> usize {
+        self.row_ends.last().copied().unwrap_or(0)
+    }
+
+    /// The rows of a row tile.
+    pub(crate) fn rows(&self, row_tile: usize) -> Range<usize> {
+        let start = if row_tile == 0 { 0 } else { self.row_ends[row_tile - 1] };
+        start..self.row_ends[row_tile]
+    }
+
+    /// The tiles of a worker.
+    ///
+    /// # Panics
+    /// If the table was shared out to another number of workers.
+    pub(crate) fn of_worker(&self, worker: &Worker<'_>) -> Range<usize> {
+        assert_eq!(worker.count(), self.worker_ends.len(), "tiles for another team");
+        let index = worker.index();
+        let start = if index == 0 { 0 } else { self.worker_ends[index - 1] };
+        start..self.worker_ends[index]
+    }
+}
+
+/// The rectangles of a matrix that one worker writes.
+#[derive(Debug)]
+pub(crate) struct TileShare<'a, T> {
+    data: *mut T,
+    stride: usize,
+    unit: usize,
+    table: &'a TileTable,
+    tiles: Range<usize>,
+    _data: PhantomData<&'a mut [T]>,
+}
+
+impl<'a, T> TileShare<'a, T> {
+    /// The tiles of `worker` in the `extents = (n_rows, stride)` matrix at `data`, in units of `unit` columns; the
+    /// last unit goes on to the end of the row.
+    ///
+    /// # Panics
+    /// If the table has other extents.
+    ///
+    /// # Safety
+    /// As for [`Share::of`], with the same `table` and `unit` for all workers.
+    pub(super) unsafe fn of(
+        data: *mut T,
+        extents: (usize, usize),
+        (table, unit): (&'a TileTable, usize),
+        worker: &Worker<'_>,
+    ) -> Self {
+        let (n_rows, stride) = extents;
+        assert_eq!(table.n_rows(), n_rows, "tiles of other rows");
+        assert!(unit * table.n_units <= stride, "{} units of {unit} in rows of {stride}", table.n_units);
+        Self { data, stride, unit, table, tiles: table.of_worker(worker), _data: PhantomData }
+    }
+
+    /// The columns of a tile in a row of the matrix.
+    ///
+    /// # Panics
+    /// If the tile belongs to another worker, or the row to another tile.
+    pub(crate) fn row_mut(&mut self, tile: usize, row: usize) -> &mut [T] {
+        assert!(self.tiles.contains(&tile), "tile {tile} is not in the share {:?}", self.tiles);
+        let (row_tile, unit) = (tile / self.table.n_units, tile % self.table.n_units);
+        assert!(self.table.rows(row_tile).contains(&row), "row {row} is not in tile {tile}");
+        let start = unit * self.unit;
+        let end = if unit + 1 == self.table.n_units { self.stride } else { start + self.unit };
+        // SAFETY: row and columns lie within the matrix, by the checks above and in `of`.
+        let data = unsafe { self.data.add(row * self.stride + start) };
+        // SAFETY: as above; tiles are disjoint, each belongs to one worker, and `&mut self` makes this the only slice.
+        unsafe { std::slice::from_raw_parts_mut(data, end - start) }
     }
 }
 

@@ -1,0 +1,196 @@
+//! One aligned allocation that holds every activation, and the typed regions in it.
+#![allow(unsafe_code, reason = "regions of one allocation become typed slices")]
+
+mod access;
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::ptr::NonNull;
+
+use bytemuck::Pod;
+
+pub(crate) use access::{Access, Footprint, KvUse, Memory, Shares};
+
+use crate::plan::{PrepareError, Rows};
+
+/// Alignment of allocations and regions: a cache line, and the widest vector.
+const ALIGN: usize = 64;
+
+/// Zeroed memory, aligned to cache lines; the system provides it when it is first touched.
+#[derive(Debug)]
+pub(crate) struct Allocation {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: the memory belongs to this value alone; whoever makes references out of it answers for them.
+unsafe impl Send for Allocation {}
+// SAFETY: as above.
+unsafe impl Sync for Allocation {}
+
+impl Allocation {
+    /// At least `n_bytes` zeros, for `what`.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub(crate) fn zeroed(n_bytes: usize, what: &'static str) -> Result<Self, PrepareError> {
+        let refused = || PrepareError::OutOfMemory { what, needed_bytes: n_bytes };
+        let layout = Layout::from_size_align(n_bytes.max(ALIGN), ALIGN).map_err(|_| refused())?;
+        // SAFETY: the layout has a size, for `max` above.
+        let start = unsafe { alloc_zeroed(layout) };
+        let start = NonNull::new(start).ok_or_else(refused)?;
+        Ok(Self { start, layout })
+    }
+
+    /// Size in bytes.
+    pub(crate) fn n_bytes(&self) -> usize {
+        self.layout.size()
+    }
+
+    /// The place of `len` values, `offset` bytes from the start.
+    ///
+    /// # Panics
+    /// If they are not inside or not aligned.
+    pub(crate) fn values<T: Pod>(&self, offset: usize, len: usize) -> *mut T {
+        let end = size_of::<T>().checked_mul(len).and_then(|n_bytes| n_bytes.checked_add(offset));
+        assert!(end.is_some_and(|end| end <= self.n_bytes()), "{len} values at byte {offset} are outside");
+        assert!(offset.is_multiple_of(align_of::<T>()), "byte {offset} is not aligned");
+        // SAFETY: the offset is inside the allocation.
+        unsafe { self.start.as_ptr().add(offset) }.cast()
+    }
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout, and freed once.
+        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+    }
+}
+
+/// How many rows a step has, or may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extents {
+    /// Rows of the step.
+    pub(crate) n_tokens: usize,
+    /// Rows whose logits are wanted.
+    pub(crate) n_outputs: usize,
+}
+
+/// How many rows a region has in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowCount {
+    /// This many for each token or output.
+    Per(Rows, usize),
+    /// Always this many.
+    Fixed(usize),
+}
+
+impl RowCount {
+    pub(crate) fn in_step(self, extents: Extents) -> usize {
+        match self {
+            Self::Per(Rows::Tokens, times) => extents.n_tokens * times,
+            Self::Per(Rows::Outputs, times) => extents.n_outputs * times,
+            Self::Fixed(n_rows) => n_rows,
+        }
+    }
+}
+
+/// A matrix `[rows, stride]` in the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Region<T> {
+    pub(super) offset: usize,
+    pub(super) rows: RowCount,
+    stride: usize,
+    _values: PhantomData<fn() -> T>,
+}
+
+impl<T: Pod> Region<T> {
+    /// Values from one row to the next.
+    pub(crate) fn stride(self) -> usize {
+        self.stride
+    }
+
+    /// Number of values in a step.
+    pub(super) fn len(self, extents: Extents) -> usize {
+        self.rows.in_step(extents) * self.stride
+    }
+}
+
+/// Places regions one after the other, for steps up to `limits`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ArenaLayout {
+    limits: Extents,
+    end: usize,
+}
+
+impl ArenaLayout {
+    /// An empty layout that begins `start` bytes into the arena.
+    pub(crate) fn new(limits: Extents, start: usize) -> Self {
+        Self { limits, end: start }
+    }
+
+    /// A region behind the others.
+    ///
+    /// # Errors
+    /// If its size overflows.
+    pub(crate) fn region<T: Pod>(&mut self, rows: RowCount, stride: usize) -> Result<Region<T>, PrepareError> {
+        let offset = self.end;
+        let n_rows = rows.in_step(self.limits);
+        let end = n_rows.checked_mul(stride).and_then(|len| len.checked_mul(size_of::<T>()));
+        let end = end.and_then(|n_bytes| n_bytes.checked_add(offset)?.checked_next_multiple_of(ALIGN));
+        self.end = end.ok_or(PrepareError::OutOfMemory { what: "an activation", needed_bytes: usize::MAX })?;
+        Ok(Region { offset, rows, stride, _values: PhantomData })
+    }
+
+    /// Bytes from the start of the arena to the end of the last region.
+    pub(crate) fn end(&self) -> usize {
+        self.end
+    }
+}
+
+/// The allocation behind the regions of a layout.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    memory: Allocation,
+    limits: Extents,
+}
+
+impl Arena {
+    /// Memory for regions that end at `n_bytes`, in steps up to `limits`.
+    ///
+    /// # Errors
+    /// If the system refuses the memory.
+    pub(crate) fn new(limits: Extents, n_bytes: usize) -> Result<Self, PrepareError> {
+        Ok(Self { memory: Allocation::zeroed(n_bytes, "activations")?, limits })
+    }
+
+    /// Size in bytes.
+    pub(crate) fn n_bytes(&self) -> usize {
+        self.memory.n_bytes()
+    }
+
+    /// The largest steps.
+    pub(crate) fn limits(&self) -> Extents {
+        self.limits
+    }
+
+    /// The bytes of a region in the largest step.
+    pub(super) fn bytes_of<T: Pod>(&self, region: Region<T>) -> Range<usize> {
+        region.offset..region.offset + region.len(self.limits) * size_of::<T>()
+    }
+
+    /// The place of a region.
+    pub(super) fn start_of<T: Pod>(&self, region: Region<T>) -> *mut T {
+        self.memory.values(region.offset, region.len(self.limits))
+    }
+
+    /// The values of a region in a step.
+    pub(crate) fn region_mut<T: Pod>(&mut self, region: Region<T>, extents: Extents) -> &mut [T] {
+        let len = region.len(extents);
+        assert!(len <= region.len(self.limits), "the step is larger than the arena's limits");
+        let start = self.start_of(region);
+        // SAFETY: the values are inside the allocation, initialised, and `&mut self` is the only way to them.
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
+    }
+}

@@ -1,0 +1,226 @@
+//! Who may touch what, phase by phase.
+//!
+//! A step is a list of phases with a barrier after each. Every phase has a [`Footprint`], made once: what it reads and
+//! what it writes do not overlap, and what it writes is shared out to the workers by a rule that is part of the
+//! footprint. So the slices that [`Access`] gives for the length of a phase never alias.
+#![allow(unsafe_code, reason = "regions of one allocation become slices of several threads")]
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use bytemuck::Pod;
+
+use super::{Arena, Extents, Region};
+use crate::cpu::kv_pool::{KvElement, KvPages, KvPool, KvShare, WrittenPages};
+use crate::cpu::split::{By, Share, TileShare, TileTable};
+use crate::cpu::team::{Team, Worker, WorkerPanic};
+
+/// What a phase does with the KV pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum KvUse {
+    /// Nothing.
+    #[default]
+    None,
+    /// Reads the pages of a layer.
+    Read(usize),
+    /// Writes the step's pages of a layer, shared out like the tiles of [`Shares::PAGE_RUNS`].
+    Write(usize),
+}
+
+/// What a phase reads and writes.
+#[derive(Debug, Default)]
+pub(crate) struct Footprint {
+    reads: Vec<Range<usize>>,
+    writes: Vec<(Range<usize>, By)>,
+    kv: KvUse,
+}
+
+fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+impl Footprint {
+    /// Adds a region that all workers read.
+    ///
+    /// # Panics
+    /// If the phase writes it.
+    pub(crate) fn read<T: Pod>(mut self, arena: &Arena, region: Region<T>) -> Self {
+        let bytes = arena.bytes_of(region);
+        assert!(!self.writes.iter().any(|(other, _)| overlap(other, &bytes)), "{region:?} is written");
+        self.reads.push(bytes);
+        self
+    }
+
+    /// Adds a region that is shared out to the workers.
+    ///
+    /// # Panics
+    /// If the phase reads or writes it otherwise.
+    pub(crate) fn write<T: Pod>(mut self, arena: &Arena, region: Region<T>, by: By) -> Self {
+        let bytes = arena.bytes_of(region);
+        assert!(!self.reads.iter().any(|other| overlap(other, &bytes)), "{region:?} is read");
+        assert!(!self.writes.iter().any(|(other, _)| overlap(other, &bytes)), "{region:?} is written twice");
+        assert!(self.writes.len() < u64::BITS as usize, "too many regions are written");
+        self.writes.push((bytes, by));
+        self
+    }
+
+    /// Sets the use of the KV pages.
+    pub(crate) fn kv(mut self, kv: KvUse) -> Self {
+        self.kv = kv;
+        self
+    }
+}
+
+/// How the rows and pages of one step are shared out.
+#[derive(Debug)]
+pub(crate) struct Shares<'a> {
+    /// The rows of the step.
+    pub(crate) extents: Extents,
+    /// The tables that [`By::Tiles`] names.
+    pub(crate) tiles: &'a [TileTable],
+    /// The pages that the step writes, one for each row tile of [`Shares::PAGE_RUNS`].
+    pub(crate) written: &'a WrittenPages,
+}
+
+impl Shares<'_> {
+    /// The table whose row tiles are the rows that go to one page, and whose units are the key heads.
+    pub(crate) const PAGE_RUNS: usize = 0;
+}
+
+/// Activations and KV pages.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// The activations.
+    pub(crate) arena: Arena,
+    /// The pages.
+    pub(crate) kv: KvPool,
+}
+
+impl Memory {
+    /// Runs `task` for each phase on every worker of `team`, with a barrier after each.
+    ///
+    /// # Errors
+    /// If a worker panics.
+    ///
+    /// # Panics
+    /// If the step is larger than the arena's limits.
+    pub(crate) fn run<P, F>(
+        &mut self,
+        team: &mut Team,
+        shares: &Shares<'_>,
+        phases: &[P],
+        task: F,
+    ) -> Result<(), WorkerPanic>
+    where
+        P: AsRef<Footprint> + Sync,
+        F: Fn(&P, &Access<'_>) + Sync,
+    {
+        let (step, limits) = (shares.extents, self.arena.limits());
+        assert!(step.n_tokens <= limits.n_tokens && step.n_outputs <= limits.n_outputs, "{step:?} exceeds {limits:?}");
+        let memory: &Self = self;
+        team.run(|worker| {
+            for phase in phases {
+                task(phase, &Access { memory, shares, footprint: phase.as_ref(), worker, taken: Cell::new(0) });
+                worker.barrier()?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// What one worker may touch in one phase.
+///
+/// Why the slices do not alias: a value exists only inside [`Memory::run`], which holds the memory exclusively, has all
+/// workers of one team walk the same phases, and separates them by barriers. Within a phase all workers use the same
+/// footprint and shares: regions read are not written, regions written are disjoint, and each worker takes its share of
+/// one at most once.
+#[derive(Debug)]
+pub(crate) struct Access<'a> {
+    memory: &'a Memory,
+    shares: &'a Shares<'a>,
+    footprint: &'a Footprint,
+    worker: &'a Worker<'a>,
+    taken: Cell<u64>,
+}
+
+impl Access<'_> {
+    /// The worker.
+    pub(crate) fn worker(&self) -> &Worker<'_> {
+        self.worker
+    }
+
+    /// Rows of a region in this step.
+    pub(crate) fn n_rows<T: Pod>(&self, region: Region<T>) -> usize {
+        region.rows.in_step(self.shares.extents)
+    }
+
+    /// The values of a region that the phase reads.
+    ///
+    /// # Panics
+    /// If it is not in the footprint.
+    pub(crate) fn read<T: Pod + Sync>(&self, region: Region<T>) -> &[T] {
+        let arena = &self.memory.arena;
+        let bytes = arena.bytes_of(region);
+        assert!(self.footprint.reads.contains(&bytes), "{region:?} is not read in this phase");
+        let start = arena.start_of(region).cast_const();
+        // SAFETY: the values are inside the arena, initialised, and written by nobody in this phase.
+        unsafe { std::slice::from_raw_parts(start, region.len(self.shares.extents)) }
+    }
+
+    /// This worker's rows or columns of a region that the phase writes.
+    ///
+    /// # Panics
+    /// If it is not in the footprint, or was taken.
+    pub(crate) fn share<T: Pod + Send>(&self, region: Region<T>) -> Share<'_, T> {
+        let by = self.take(region);
+        let extents = (self.n_rows(region), region.stride());
+        // SAFETY: the region is inside the arena; all workers of the team use the same extents and rule in this phase,
+        // and this worker takes the share for the first time.
+        unsafe { Share::of(self.memory.arena.start_of(region), extents, by, self.worker) }
+    }
+
+    /// This worker's tiles of a region that the phase writes by tiles, and the table.
+    ///
+    /// # Panics
+    /// If it is not in the footprint, is shared otherwise, or was taken.
+    pub(crate) fn tiles<T: Pod + Send>(&self, region: Region<T>) -> TileShare<'_, T> {
+        let By::Tiles { table, unit } = self.take(region) else { panic!("{region:?} is not written by tiles") };
+        let extents = (self.n_rows(region), region.stride());
+        let tiles = (&self.shares.tiles[table], unit);
+        // SAFETY: as in `share`; the table is the same for all workers.
+        unsafe { TileShare::of(self.memory.arena.start_of(region), extents, tiles, self.worker) }
+    }
+
+    fn take<T: Pod>(&self, region: Region<T>) -> By {
+        let bytes = self.memory.arena.bytes_of(region);
+        let found = self.footprint.writes.iter().position(|(other, _)| *other == bytes);
+        let index = found.unwrap_or_else(|| panic!("{region:?} is not written in this phase"));
+        let bit = 1 << index;
+        assert!(self.taken.replace(self.taken.get() | bit) & bit == 0, "{region:?} was taken");
+        self.footprint.writes[index].1
+    }
+
+    /// The pages of the layer that the phase reads.
+    ///
+    /// # Panics
+    /// If it reads none.
+    pub(crate) fn kv_pages<E: KvElement>(&self) -> KvPages<'_, E> {
+        let KvUse::Read(layer) = self.footprint.kv else { panic!("no pages are read in this phase") };
+        // SAFETY: nobody writes pages in this phase.
+        unsafe { self.memory.kv.pages(layer) }
+    }
+
+    /// This worker's share of the pages that the step writes.
+    ///
+    /// # Panics
+    /// If the phase writes none, or the share was taken.
+    pub(crate) fn kv_share<E: KvElement>(&self) -> KvShare<'_, E> {
+        let KvUse::Write(layer) = self.footprint.kv else { panic!("no pages are written in this phase") };
+        let bit = 1 << (u64::BITS - 1);
+        assert!(self.taken.replace(self.taken.get() | bit) & bit == 0, "the pages were taken");
+        let table = &self.shares.tiles[Shares::PAGE_RUNS];
+        // SAFETY: nobody reads pages in this phase; the table is the same for all workers, and this worker takes its
+        // share for the first time.
+        unsafe { self.memory.kv.share(layer, self.shares.written, table, self.worker) }
+    }
+}

@@ -1,0 +1,328 @@
+//! The pages that hold keys and values.
+//!
+//! A page holds [`PAGE_LEN`] positions of all layers. In each layer and key head, its keys are `[head_dim][PAGE_LEN]`, so
+//! that one vector holds the same value of 16 positions, and its values are `[PAGE_LEN][head_dim]`, the rows padded to
+//! whole vectors.
+#![allow(unsafe_code, reason = "pages of one allocation become slices of several threads")]
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use bytemuck::Pod;
+use sm_tensor::PageId;
+
+use super::arena::Allocation;
+use super::split::TileTable;
+use super::team::Worker;
+use crate::isa::{Isa, LANES};
+use crate::plan::{KvDType, KvLayout, PAGE_LEN, PrepareError};
+
+/// How a key or value is stored.
+pub(crate) trait KvElement: Pod + Send + Sync {
+    /// The name of the storage.
+    const DTYPE: KvDType;
+    /// Zero.
+    const ZERO: Self;
+    /// Reads a vector.
+    fn load<I: Isa>(isa: I, values: &[Self; LANES]) -> I::F32;
+    /// Writes a vector, rounded to nearest even.
+    fn store<I: Isa>(isa: I, values: &mut [Self; LANES], v: I::F32);
+}
+
+impl KvElement for f32 {
+    const DTYPE: KvDType = KvDType::F32;
+    const ZERO: Self = 0.0;
+    #[inline(always)]
+    fn load<I: Isa>(isa: I, values: &[Self; LANES]) -> I::F32 {
+        isa.load(values)
+    }
+    #[inline(always)]
+    fn store<I: Isa>(isa: I, values: &mut [Self; LANES], v: I::F32) {
+        isa.store(values, v);
+    }
+}
+
+/// Half precision, as bits.
+impl KvElement for u16 {
+    const DTYPE: KvDType = KvDType::F16;
+    const ZERO: Self = 0;
+    #[inline(always)]
+    fn load<I: Isa>(isa: I, values: &[Self; LANES]) -> I::F32 {
+        isa.load_f16(values)
+    }
+    #[inline(always)]
+    fn store<I: Isa>(isa: I, values: &mut [Self; LANES], v: I::F32) {
+        isa.store_f16(values, v);
+    }
+}
+
+/// Sizes, in values.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    n_kv_heads: usize,
+    /// Keys of a page and head.
+    keys: usize,
+    /// Keys and values of a page and head.
+    head: usize,
+    /// One layer of all pages.
+    layer: usize,
+}
+
+/// All pages.
+#[derive(Debug)]
+pub(crate) struct KvPool {
+    memory: Allocation,
+    n_layers: usize,
+    n_pages: usize,
+    dtype: KvDType,
+    sizes: Sizes,
+}
+
+impl KvPool {
+    /// `n_pages` pages of zeros, which take memory when they are first written.
+    ///
+    /// # Errors
+    /// If the system refuses the memory.
+    pub(crate) fn new(layout: KvLayout, n_pages: usize, dtype: KvDType) -> Result<Self, PrepareError> {
+        let what = "the KV pool";
+        let sizes = || {
+            let keys = layout.head_dim.checked_mul(PAGE_LEN)?;
+            let head = layout.head_dim.checked_next_multiple_of(LANES)?.checked_mul(PAGE_LEN)?.checked_add(keys)?;
+            let layer = head.checked_mul(layout.n_kv_heads)?.checked_mul(n_pages)?;
+            let n_bytes = layer.checked_mul(layout.n_layers)?.checked_mul(element_bytes(dtype))?;
+            Some((Sizes { n_kv_heads: layout.n_kv_heads, keys, head, layer }, n_bytes))
+        };
+        let too_large = PrepareError::OutOfMemory { what, needed_bytes: usize::MAX };
+        let (sizes, n_bytes) = sizes().ok_or(too_large)?;
+        let memory = Allocation::zeroed(n_bytes, what)?;
+        Ok(Self { memory, n_layers: layout.n_layers, n_pages, dtype, sizes })
+    }
+
+    /// Number of pages.
+    pub(crate) fn n_pages(&self) -> usize {
+        self.n_pages
+    }
+
+    /// Size in bytes.
+    pub(crate) fn n_bytes(&self) -> usize {
+        self.memory.n_bytes()
+    }
+
+    /// Copies a page in all layers.
+    ///
+    /// # Panics
+    /// If a page is out of range.
+    pub(crate) fn copy_page(&mut self, from: PageId, to: PageId) {
+        let page = self.sizes.head * self.sizes.n_kv_heads * element_bytes(self.dtype);
+        let (from, to) = (from.0 as usize, to.0 as usize);
+        assert!(from < self.n_pages && to < self.n_pages, "pages {from} and {to} of {}", self.n_pages);
+        let n_bytes = page * self.n_pages * self.n_layers;
+        let start = self.memory.values::<u8>(0, n_bytes);
+        // SAFETY: the bytes are inside the allocation and initialised; `&mut self` is the only way to them.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(start, n_bytes) };
+        for layer in bytes.chunks_exact_mut(page * self.n_pages) {
+            layer.copy_within(from * page..(from + 1) * page, to * page);
+        }
+    }
+
+    fn layer_start<E: KvElement>(&self, layer: usize) -> *mut E {
+        assert!(layer < self.n_layers && E::DTYPE == self.dtype, "layer {layer} as {:?}", E::DTYPE);
+        self.memory.values(layer * self.sizes.layer * size_of::<E>(), self.sizes.layer)
+    }
+
+    /// The pages of a layer, to read.
+    ///
+    /// # Panics
+    /// If there is no such layer, or it is stored otherwise.
+    ///
+    /// # Safety
+    /// Nobody writes pages of this layer for the lifetime of the result.
+    pub(super) unsafe fn pages<E: KvElement>(&self, layer: usize) -> KvPages<'_, E> {
+        let start = self.layer_start::<E>(layer).cast_const();
+        // SAFETY: the values are inside the allocation and initialised; the caller answers for the rest.
+        let values = unsafe { std::slice::from_raw_parts(start, self.sizes.layer) };
+        KvPages { values, sizes: self.sizes }
+    }
+
+    /// The pages of a layer that `worker` writes: those of its tiles of `table`, whose row tiles are the pages of
+    /// `written` and whose units are the heads.
+    ///
+    /// # Panics
+    /// If there is no such layer, it is stored otherwise, or the table has other extents.
+    ///
+    /// # Safety
+    /// For the lifetime of the result nobody reads pages of this layer, and each worker of one team takes at most one
+    /// share, all with the same arguments.
+    pub(super) unsafe fn share<'a, E: KvElement>(
+        &'a self,
+        layer: usize,
+        written: &'a WrittenPages,
+        table: &'a TileTable,
+        worker: &Worker<'_>,
+    ) -> KvShare<'a, E> {
+        assert_eq!(written.pages.len(), table.n_row_tiles(), "one row tile for each page");
+        assert_eq!(self.sizes.n_kv_heads, table.n_units(), "one unit for each head");
+        assert!(written.stamps.len() == self.n_pages, "pages of another pool");
+        let (start, tiles) = (self.layer_start(layer), table.of_worker(worker));
+        KvShare { start, sizes: self.sizes, written, tiles, _values: PhantomData }
+    }
+}
+
+fn element_bytes(dtype: KvDType) -> usize {
+    match dtype {
+        KvDType::F16 => size_of::<u16>(),
+        KvDType::F32 => size_of::<f32>(),
+    }
+}
+
+/// The pages of one layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KvPages<'a, E> {
+    values: &'a [E],
+    sizes: Sizes,
+}
+
+impl<'a, E> KvPages<'a, E> {
+    /// A page's keys `[head_dim][PAGE_LEN]` and values `[PAGE_LEN][padded head_dim]` of one head.
+    pub(crate) fn page(&self, page: PageId, head: usize) -> (&'a [E], &'a [E]) {
+        let Sizes { n_kv_heads, keys, head: len, .. } = self.sizes;
+        let start = (page.0 as usize * n_kv_heads + head) * len;
+        self.values[start..start + len].split_at(keys)
+    }
+}
+
+/// The pages that a step writes, without repetition.
+#[derive(Debug)]
+pub(crate) struct WrittenPages {
+    pages: Vec<PageId>,
+    /// For each page of the pool, the last step that writes it.
+    stamps: Vec<u64>,
+    step: u64,
+}
+
+impl WrittenPages {
+    /// None, of a pool of `n_pages`; with room for `max_pages`.
+    pub(crate) fn new(n_pages: usize, max_pages: usize) -> Self {
+        Self { pages: Vec::with_capacity(max_pages), stamps: vec![0; n_pages], step: 0 }
+    }
+
+    /// Forgets all pages.
+    pub(crate) fn clear(&mut self) {
+        self.pages.clear();
+        self.step += 1;
+    }
+
+    /// Appends a page of the pool; says whether it is new.
+    ///
+    /// # Panics
+    /// If the page is out of range.
+    pub(crate) fn insert(&mut self, page: PageId) -> bool {
+        let stamp = &mut self.stamps[page.0 as usize];
+        let new = *stamp != self.step;
+        if new {
+            *stamp = self.step;
+            self.pages.push(page);
+        }
+        new
+    }
+}
+
+/// The keys and values that one worker writes.
+#[derive(Debug)]
+pub(crate) struct KvShare<'a, E> {
+    start: *mut E,
+    sizes: Sizes,
+    written: &'a WrittenPages,
+    tiles: Range<usize>,
+    _values: PhantomData<&'a mut [E]>,
+}
+
+impl<E: KvElement> KvShare<'_, E> {
+    /// The tiles of this share: page index × number of heads + head.
+    pub(crate) fn tiles(&self) -> Range<usize> {
+        self.tiles.clone()
+    }
+
+    /// A page's keys `[head_dim][PAGE_LEN]` and values `[PAGE_LEN][padded head_dim]` of one head.
+    ///
+    /// # Panics
+    /// If the tile belongs to another worker.
+    pub(crate) fn page_mut(&mut self, tile: usize) -> (&mut [E], &mut [E]) {
+        assert!(self.tiles.contains(&tile), "tile {tile} is not in the share {:?}", self.tiles);
+        let Sizes { n_kv_heads, keys, head: len, .. } = self.sizes;
+        let page = self.written.pages[tile / n_kv_heads].0 as usize;
+        let offset = (page * n_kv_heads + tile % n_kv_heads) * len;
+        // SAFETY: the page is in the pool, for `WrittenPages::insert` checks it, so the head lies inside the layer.
+        let start = unsafe { self.start.add(offset) };
+        // SAFETY: as above; the written pages are distinct, so each tile is another head of another page, each tile
+        // belongs to one worker, and `&mut self` makes this the only slice.
+        let values = unsafe { std::slice::from_raw_parts_mut(start, len) };
+        values.split_at_mut(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::team::Team;
+
+    const LAYOUT: KvLayout = KvLayout { n_layers: 3, n_kv_heads: 2, head_dim: 5 };
+
+    fn write_all(pool: &KvPool, layer: usize, n_workers: usize, pages: &[u32]) {
+        let mut written = WrittenPages::new(pool.n_pages(), 8);
+        let mut table = TileTable::with_capacity(8, n_workers);
+        written.clear();
+        table.reset(LAYOUT.n_kv_heads);
+        for &page in pages {
+            assert!(written.insert(PageId(page)) && !written.insert(PageId(page)));
+            table.push_rows(1);
+        }
+        table.share_evenly(n_workers);
+        let write = |worker: &Worker<'_>| {
+            // SAFETY: nobody else uses the pool, and each worker takes one share.
+            let mut share = unsafe { pool.share::<f32>(layer, &written, &table, worker) };
+            for tile in share.tiles() {
+                let name = (layer * 1000 + pages[tile / 2] as usize * 10 + tile % 2) as f32;
+                let (keys, values) = share.page_mut(tile);
+                assert_eq!((keys.len(), values.len()), (5 * 16, 16 * 16));
+                keys.fill(name);
+                values.fill(-name);
+            }
+            worker.barrier()
+        };
+        Team::new(n_workers).unwrap().run(write).unwrap();
+    }
+
+    fn first_key(pool: &KvPool, layer: usize, page: u32, head: usize) -> f32 {
+        // SAFETY: nobody writes.
+        let pages = unsafe { pool.pages::<f32>(layer) };
+        let (keys, values) = pages.page(PageId(page), head);
+        assert!(keys.iter().all(|key| *key == keys[0]) && values.iter().all(|value| *value == -keys[0]));
+        keys[0]
+    }
+
+    #[test]
+    fn pages_are_zero_written_apart_and_copied_in_all_layers() {
+        for n_workers in 1..5 {
+            let mut pool = KvPool::new(LAYOUT, 6, KvDType::F32).unwrap();
+            (0..3).for_each(|layer| write_all(&pool, layer, n_workers, &[4, 1, 5]));
+            pool.copy_page(PageId(4), PageId(2));
+            for layer in 0..3 {
+                for (page, origin) in [(0, None), (1, Some(1)), (2, Some(4)), (3, None), (4, Some(4)), (5, Some(5))] {
+                    for head in 0..2 {
+                        let expected = origin.map_or(0, |origin| layer * 1000 + origin * 10 + head);
+                        assert_eq!(first_key(&pool, layer, page, head), expected as f32);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pool_too_large_is_refused() {
+        for n_pages in [usize::MAX, usize::MAX / 10_000] {
+            let error = KvPool::new(LAYOUT, n_pages, KvDType::F16).unwrap_err();
+            assert!(matches!(error, PrepareError::OutOfMemory { what: "the KV pool", .. }), "{error}");
+        }
+    }
+}
