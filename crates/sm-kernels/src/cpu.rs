@@ -2,6 +2,14 @@
 
 pub(crate) mod arena;
 pub(crate) mod barrier;
+pub(crate) mod buffers;
+mod executor;
 pub(crate) mod kv_pool;
+pub(crate) mod program;
 pub(crate) mod split;
+pub(crate) mod step;
 pub(crate) mod team;
+mod topology;
+pub(crate) mod weights;
+
+pub use executor::CpuBackend;

@@ -4,6 +4,7 @@
 mod access;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -97,7 +98,7 @@ impl RowCount {
 }
 
 /// A matrix `[rows, stride]` in the arena.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Region<T> {
     pub(super) offset: usize,
     pub(super) rows: RowCount,
@@ -105,10 +106,21 @@ pub(crate) struct Region<T> {
     _values: PhantomData<fn() -> T>,
 }
 
+impl<T> fmt::Debug for Region<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "region at byte {}, {:?} x {}", self.offset, self.rows, self.stride)
+    }
+}
+
 impl<T: Pod> Region<T> {
     /// Values from one row to the next.
     pub(crate) fn stride(self) -> usize {
         self.stride
+    }
+
+    /// The bytes that the region has in the largest step.
+    pub(super) fn bytes(self, limits: Extents) -> Range<usize> {
+        self.offset..self.offset + self.len(limits) * size_of::<T>()
     }
 
     /// Number of values in a step.
@@ -143,6 +155,16 @@ impl ArenaLayout {
         Ok(Region { offset, rows, stride, _values: PhantomData })
     }
 
+    /// A layout for the same steps that begins elsewhere.
+    pub(crate) fn at(&self, start: usize) -> Self {
+        Self { end: start, ..*self }
+    }
+
+    /// The largest steps.
+    pub(crate) fn limits(&self) -> Extents {
+        self.limits
+    }
+
     /// Bytes from the start of the arena to the end of the last region.
     pub(crate) fn end(&self) -> usize {
         self.end
@@ -173,11 +195,6 @@ impl Arena {
     /// The largest steps.
     pub(crate) fn limits(&self) -> Extents {
         self.limits
-    }
-
-    /// The bytes of a region in the largest step.
-    pub(super) fn bytes_of<T: Pod>(&self, region: Region<T>) -> Range<usize> {
-        region.offset..region.offset + region.len(self.limits) * size_of::<T>()
     }
 
     /// The place of a region.

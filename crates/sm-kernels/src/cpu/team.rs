@@ -50,7 +50,7 @@ impl Worker<'_> {
 }
 
 /// The share of worker `index` of `count` in `0..n`, in multiples of `unit`: the shares cover all of it once.
-fn share_of(index: usize, count: usize, n: usize, unit: usize) -> Range<usize> {
+pub(crate) fn share_of(index: usize, count: usize, n: usize, unit: usize) -> Range<usize> {
     let n_units = n.div_ceil(unit);
     let at = |i: usize| (n_units * i / count * unit).min(n);
     at(index)..at(index + 1)

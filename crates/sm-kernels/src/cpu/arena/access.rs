@@ -12,7 +12,7 @@ use bytemuck::Pod;
 
 use super::{Arena, Extents, Region};
 use crate::cpu::kv_pool::{KvElement, KvPages, KvPool, KvShare, WrittenPages};
-use crate::cpu::split::{By, Share, TileShare, TileTable};
+use crate::cpu::split::{By, Share, Split, TileShare, TileTable};
 use crate::cpu::team::{Team, Worker, WorkerPanic};
 
 /// What a phase does with the KV pages.
@@ -40,23 +40,23 @@ fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
 }
 
 impl Footprint {
-    /// Adds a region that all workers read.
+    /// Adds a region that all workers read, in steps up to `limits`.
     ///
     /// # Panics
     /// If the phase writes it.
-    pub(crate) fn read<T: Pod>(mut self, arena: &Arena, region: Region<T>) -> Self {
-        let bytes = arena.bytes_of(region);
+    pub(crate) fn read<T: Pod>(mut self, limits: Extents, region: Region<T>) -> Self {
+        let bytes = region.bytes(limits);
         assert!(!self.writes.iter().any(|(other, _)| overlap(other, &bytes)), "{region:?} is written");
         self.reads.push(bytes);
         self
     }
 
-    /// Adds a region that is shared out to the workers.
+    /// Adds a region that is shared out to the workers, in steps up to `limits`.
     ///
     /// # Panics
     /// If the phase reads or writes it otherwise.
-    pub(crate) fn write<T: Pod>(mut self, arena: &Arena, region: Region<T>, by: By) -> Self {
-        let bytes = arena.bytes_of(region);
+    pub(crate) fn write<T: Pod>(mut self, limits: Extents, region: Region<T>, by: By) -> Self {
+        let bytes = region.bytes(limits);
         assert!(!self.reads.iter().any(|other| overlap(other, &bytes)), "{region:?} is read");
         assert!(!self.writes.iter().any(|(other, _)| overlap(other, &bytes)), "{region:?} is written twice");
         assert!(self.writes.len() < u64::BITS as usize, "too many regions are written");
@@ -97,30 +97,36 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Runs `task` for each phase on every worker of `team`, with a barrier after each.
+    /// Runs `task` for each phase on every worker of `team`, with a barrier after each; worker `w` has `locals[w]`.
     ///
     /// # Errors
     /// If a worker panics.
     ///
     /// # Panics
-    /// If the step is larger than the arena's limits.
-    pub(crate) fn run<P, F>(
+    /// If the step is larger than the arena's limits, or the number of locals is not that of the workers.
+    pub(crate) fn run<P, L, F>(
         &mut self,
-        team: &mut Team,
+        (team, locals): (&mut Team, &mut [L]),
         shares: &Shares<'_>,
         phases: &[P],
         task: F,
     ) -> Result<(), WorkerPanic>
     where
         P: AsRef<Footprint> + Sync,
-        F: Fn(&P, &Access<'_>) + Sync,
+        L: Send,
+        F: Fn(&P, &Access<'_>, &mut L) + Sync,
     {
+        assert_eq!(locals.len(), team.n_workers(), "one local for each worker");
+        let locals = Split::new(locals, 1, By::Rows(1), team.n_workers());
         let (step, limits) = (shares.extents, self.arena.limits());
         assert!(step.n_tokens <= limits.n_tokens && step.n_outputs <= limits.n_outputs, "{step:?} exceeds {limits:?}");
         let memory: &Self = self;
         team.run(|worker| {
+            let mut local = locals.share(worker);
+            let local = &mut local.all_mut()[0];
             for phase in phases {
-                task(phase, &Access { memory, shares, footprint: phase.as_ref(), worker, taken: Cell::new(0) });
+                let footprint = phase.as_ref();
+                task(phase, &Access { memory, shares, footprint, worker, taken: Cell::new(0) }, local);
                 worker.barrier()?;
             }
             Ok(())
@@ -160,7 +166,7 @@ impl Access<'_> {
     /// If it is not in the footprint.
     pub(crate) fn read<T: Pod + Sync>(&self, region: Region<T>) -> &[T] {
         let arena = &self.memory.arena;
-        let bytes = arena.bytes_of(region);
+        let bytes = region.bytes(arena.limits());
         assert!(self.footprint.reads.contains(&bytes), "{region:?} is not read in this phase");
         let start = arena.start_of(region).cast_const();
         // SAFETY: the values are inside the arena, initialised, and written by nobody in this phase.
@@ -192,7 +198,7 @@ impl Access<'_> {
     }
 
     fn take<T: Pod>(&self, region: Region<T>) -> By {
-        let bytes = self.memory.arena.bytes_of(region);
+        let bytes = region.bytes(self.memory.arena.limits());
         let found = self.footprint.writes.iter().position(|(other, _)| *other == bytes);
         let index = found.unwrap_or_else(|| panic!("{region:?} is not written in this phase"));
         let bit = 1 << index;

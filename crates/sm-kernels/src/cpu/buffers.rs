@@ -1,0 +1,115 @@
+//! The regions of a plan's buffers.
+
+use super::arena::{Access, ArenaLayout, Extents, Footprint, Region, RowCount};
+use super::split::By;
+use crate::isa::LANES;
+use crate::ops::encode::{BLOCK_LEN, Int8Block};
+use crate::ops::linear::Output;
+use crate::ops::product::Input;
+use crate::plan::{Encoding, Plan, PrepareError, lifetime};
+
+/// Columns of the smallest share of a row: an int8 block.
+const COLUMN_UNIT: usize = BLOCK_LEN;
+
+/// The forms of a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BufferRegions {
+    /// `[rows, width]`, the rows padded to whole vectors; nothing reads the padding.
+    pub(crate) f32: Option<Region<f32>>,
+    /// `[rows, width / 32]`
+    pub(crate) int8: Option<Region<Int8Block>>,
+}
+
+impl BufferRegions {
+    /// Places the forms that `encoding` names.
+    ///
+    /// # Errors
+    /// If the size overflows.
+    pub(crate) fn place(
+        layout: &mut ArenaLayout,
+        rows: RowCount,
+        width: usize,
+        encoding: Encoding,
+    ) -> Result<Self, PrepareError> {
+        let f32 = if encoding.has_f32() { Some(layout.region(rows, width.next_multiple_of(LANES))?) } else { None };
+        let int8 = if encoding.has_int8() { Some(layout.region(rows, width / BLOCK_LEN)?) } else { None };
+        Ok(Self { f32, int8 })
+    }
+
+    /// Only the `f32` form.
+    pub(crate) fn only_f32(region: Region<f32>) -> Self {
+        Self { f32: Some(region), int8: None }
+    }
+
+    /// `footprint`, which also reads this.
+    pub(crate) fn read(&self, mut footprint: Footprint, limits: Extents) -> Footprint {
+        if let Some(region) = self.f32 {
+            footprint = footprint.read(limits, region);
+        }
+        if let Some(region) = self.int8 {
+            footprint = footprint.read(limits, region);
+        }
+        footprint
+    }
+
+    /// `footprint`, which also writes this, shared by rows.
+    pub(crate) fn write_rows(&self, footprint: Footprint, limits: Extents) -> Footprint {
+        self.write(footprint, limits, (By::Rows(1), By::Rows(1)))
+    }
+
+    /// `footprint`, which also writes this, shared by columns.
+    pub(crate) fn write_columns(&self, footprint: Footprint, limits: Extents) -> Footprint {
+        self.write(footprint, limits, (By::Columns(COLUMN_UNIT), By::Columns(COLUMN_UNIT / BLOCK_LEN)))
+    }
+
+    fn write(&self, mut footprint: Footprint, limits: Extents, (f32, int8): (By, By)) -> Footprint {
+        if let Some(region) = self.f32 {
+            footprint = footprint.write(limits, region, f32);
+        }
+        if let Some(region) = self.int8 {
+            footprint = footprint.write(limits, region, int8);
+        }
+        footprint
+    }
+
+    /// The rows that a product reads.
+    pub(crate) fn input<'a>(&self, access: &'a Access<'_>) -> Input<'a> {
+        let from_int8 = || self.int8.map_or(0, |region| access.n_rows(region));
+        Input {
+            f32: self.f32.map_or(&[], |region| access.read(region)),
+            f32_stride: self.f32.map_or(0, Region::stride),
+            int8: self.int8.map_or(&[], |region| access.read(region)),
+            int8_stride: self.int8.map_or(0, Region::stride),
+            n_rows: self.f32.map_or_else(from_int8, |region| access.n_rows(region)),
+            picked: None,
+        }
+    }
+
+    /// This worker's columns of all rows.
+    pub(crate) fn output<'a>(&self, access: &'a Access<'_>) -> Output<'a> {
+        Output { f32: self.f32.map(|region| access.share(region)), int8: self.int8.map(|region| access.share(region)) }
+    }
+}
+
+/// The regions of all buffers of a plan, those that are not in use at the same time in the same place.
+///
+/// # Errors
+/// If the size overflows.
+pub(crate) fn place_buffers(plan: &Plan, layout: &mut ArenaLayout) -> Result<Vec<BufferRegions>, PrepareError> {
+    let at = |layout: &mut ArenaLayout, index: usize| {
+        let buffer = &plan.buffers[index];
+        BufferRegions::place(layout, RowCount::Per(buffer.rows, 1), buffer.width, buffer.encoding)
+    };
+    let mut sizes = Vec::with_capacity(plan.buffers.len());
+    for index in 0..plan.buffers.len() {
+        let mut alone = layout.at(0);
+        at(&mut alone, index)?;
+        sizes.push(alone.end());
+    }
+    let placement = lifetime::place(&lifetime::lifetimes(plan), &sizes);
+    let start = layout.end();
+    let placed = placement.offsets.iter().enumerate();
+    let regions = placed.map(|(index, offset)| at(&mut layout.at(start + offset), index)).collect();
+    *layout = layout.at(start + placement.len);
+    regions
+}

@@ -1,0 +1,112 @@
+//! The weights of a plan, packed by the workers that will read them.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::pack::PackedMatrix;
+use super::split::{By, Split};
+use super::team::{Team, share_of};
+use crate::isa::LANES;
+use crate::plan::{MatrixDecl, MatrixId, Plan, PrepareError, Progress, VectorDecl, VectorId, WeightError, WeightSource};
+
+/// Matrices and vectors by their ids.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    matrices: Vec<PackedMatrix>,
+    vectors: Vec<Vec<f32>>,
+}
+
+impl Weights {
+    /// Reads and packs the weights of `plan`.
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape, or memory is short.
+    pub(crate) fn load(
+        plan: &Plan,
+        source: &dyn WeightSource,
+        team: &mut Team,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Self, PrepareError> {
+        let total_bytes = plan.matrices.iter().map(file_bytes).sum();
+        let done_bytes = AtomicU64::new(0);
+        let report = || progress(Progress { done_bytes: done_bytes.load(Ordering::Relaxed), total_bytes });
+        report();
+        let mut matrices = Vec::with_capacity(plan.matrices.len());
+        for decl in &plan.matrices {
+            matrices.push(pack(decl, source, team, &done_bytes)?);
+            report();
+        }
+        let vectors = plan.vectors.iter().map(|decl| load_vector(decl, source));
+        Ok(Self { matrices, vectors: vectors.collect::<Result<_, WeightError>>()? })
+    }
+
+    /// A matrix of the plan.
+    pub(crate) fn matrix(&self, id: MatrixId) -> &PackedMatrix {
+        &self.matrices[id.index()]
+    }
+
+    /// A vector of the plan, padded with zeros to whole vectors.
+    pub(crate) fn vector(&self, id: VectorId) -> &[f32] {
+        &self.vectors[id.index()]
+    }
+
+    /// The widest matrix.
+    pub(crate) fn max_cols(&self) -> usize {
+        self.matrices.iter().map(PackedMatrix::cols).max().unwrap_or(0)
+    }
+
+    /// Bytes of all weights.
+    pub(crate) fn n_bytes(&self) -> usize {
+        let vectors = self.vectors.iter().map(|vector| size_of_val(vector.as_slice()));
+        self.matrices.iter().map(PackedMatrix::n_bytes).chain(vectors).sum()
+    }
+}
+
+fn file_bytes(decl: &MatrixDecl) -> u64 {
+    let part_bytes = decl.parts.iter().map(|part| part.dtype.row_bytes(decl.cols).unwrap_or(0) * part.rows);
+    part_bytes.map(|n_bytes| n_bytes as u64).sum()
+}
+
+fn pack(
+    decl: &MatrixDecl,
+    source: &dyn WeightSource,
+    team: &mut Team,
+    done_bytes: &AtomicU64,
+) -> Result<PackedMatrix, PrepareError> {
+    let n_workers = team.n_workers();
+    let mut matrix = PackedMatrix::allocate(decl)?;
+    let rows: Vec<_> = (0..n_workers).map(|worker| share_of(worker, n_workers, decl.rows(), LANES)).collect();
+    let first_error = Mutex::new(None);
+    let mut shares = matrix.shares(&rows);
+    let split = Split::new(&mut shares, 1, By::Rows(1), n_workers);
+    let packed = team.run(|worker| {
+        for share in split.share(worker).all_mut() {
+            if let Err(error) = share.pack(source, done_bytes) {
+                first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        }
+        Ok(())
+    });
+    drop(shares);
+    if let Err(panic) = packed {
+        let reason = format!("packing it failed: {}", panic.message);
+        return Err(WeightError::Unreadable { tensor: decl.name.clone(), reason }.into());
+    }
+    match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(matrix),
+    }
+}
+
+fn load_vector(decl: &VectorDecl, source: &dyn WeightSource) -> Result<Vec<f32>, WeightError> {
+    let mut values = Vec::with_capacity(decl.len.next_multiple_of(LANES));
+    for part in &decl.parts {
+        values.extend(source.vector(part)?);
+    }
+    if values.len() != decl.len {
+        return Err(WeightError::Size { tensor: decl.parts.join(", "), expected: decl.len, actual: values.len() });
+    }
+    values.resize(decl.len.next_multiple_of(LANES), 0.0);
+    Ok(values)
+}
