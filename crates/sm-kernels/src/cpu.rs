@@ -5,6 +5,7 @@ pub(crate) mod barrier;
 pub(crate) mod buffers;
 mod executor;
 pub(crate) mod kv_pool;
+pub(crate) mod pack;
 pub(crate) mod program;
 pub(crate) mod split;
 pub(crate) mod step;

@@ -5,6 +5,7 @@
 //! [`Executor`](plan::Executor) that runs one [`StepBatch`](plan::StepBatch) after the other.
 
 pub mod plan;
+pub mod testing;
 
 #[cfg(feature = "cpu")]
 mod cpu;
@@ -16,7 +17,6 @@ mod isa;
 mod ops;
 
 #[cfg(feature = "cpu")]
+pub use cpu::CpuBackend;
+#[cfg(feature = "cpu")]
 pub use isa::{IsaKind, UnknownIsa};
-
-#[cfg(test)]
-mod testing;

@@ -1,6 +1,13 @@
 //! The kernels behind the operations of a plan.
 
+pub(crate) mod attention;
+pub(crate) mod embed;
 pub(crate) mod encode;
 pub(crate) mod linear;
 pub(crate) mod math;
+pub(crate) mod moe_ffn;
+pub(crate) mod norm;
 pub(crate) mod product;
+pub(crate) mod rope_store;
+pub(crate) mod row_out;
+pub(crate) mod take_outputs;

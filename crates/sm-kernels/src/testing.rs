@@ -1,3 +1,7 @@
-//! Small plans and weights for the tests of this crate.
+//! Small plans with random weights, to test whatever runs plans.
 
-pub(crate) mod plans;
+mod plans;
+mod weights;
+
+pub use plans::{CONTEXT_LEN, VOCAB_SIZE, decoder, experts};
+pub use weights::{RandomWeights, random_values};

@@ -146,12 +146,17 @@ impl ArenaLayout {
     ///
     /// # Errors
     /// If its size overflows.
-    pub(crate) fn region<T: Pod>(&mut self, rows: RowCount, stride: usize) -> Result<Region<T>, PrepareError> {
+    pub(crate) fn region<T: Pod>(
+        &mut self,
+        rows: RowCount,
+        stride: usize,
+    ) -> Result<Region<T>, PrepareError> {
         let offset = self.end;
         let n_rows = rows.in_step(self.limits);
         let end = n_rows.checked_mul(stride).and_then(|len| len.checked_mul(size_of::<T>()));
         let end = end.and_then(|n_bytes| n_bytes.checked_add(offset)?.checked_next_multiple_of(ALIGN));
-        self.end = end.ok_or(PrepareError::OutOfMemory { what: "an activation", needed_bytes: usize::MAX })?;
+        self.end =
+            end.ok_or(PrepareError::OutOfMemory { what: "an activation", needed_bytes: usize::MAX })?;
         Ok(Region { offset, rows, stride, _values: PhantomData })
     }
 

@@ -31,7 +31,8 @@ impl BufferRegions {
         width: usize,
         encoding: Encoding,
     ) -> Result<Self, PrepareError> {
-        let f32 = if encoding.has_f32() { Some(layout.region(rows, width.next_multiple_of(LANES))?) } else { None };
+        let f32 =
+            if encoding.has_f32() { Some(layout.region(rows, width.next_multiple_of(LANES))?) } else { None };
         let int8 = if encoding.has_int8() { Some(layout.region(rows, width / BLOCK_LEN)?) } else { None };
         Ok(Self { f32, int8 })
     }
@@ -87,7 +88,10 @@ impl BufferRegions {
 
     /// This worker's columns of all rows.
     pub(crate) fn output<'a>(&self, access: &'a Access<'_>) -> Output<'a> {
-        Output { f32: self.f32.map(|region| access.share(region)), int8: self.int8.map(|region| access.share(region)) }
+        Output {
+            f32: self.f32.map(|region| access.share(region)),
+            int8: self.int8.map(|region| access.share(region)),
+        }
     }
 }
 
@@ -95,7 +99,10 @@ impl BufferRegions {
 ///
 /// # Errors
 /// If the size overflows.
-pub(crate) fn place_buffers(plan: &Plan, layout: &mut ArenaLayout) -> Result<Vec<BufferRegions>, PrepareError> {
+pub(crate) fn place_buffers(
+    plan: &Plan,
+    layout: &mut ArenaLayout,
+) -> Result<Vec<BufferRegions>, PrepareError> {
     let at = |layout: &mut ArenaLayout, index: usize| {
         let buffer = &plan.buffers[index];
         BufferRegions::place(layout, RowCount::Per(buffer.rows, 1), buffer.width, buffer.encoding)

@@ -1,8 +1,5 @@
 //! The backend and its executor.
 
-#[cfg(test)]
-mod tests;
-
 use sm_tensor::PageId;
 
 use super::arena::{Arena, Memory};
@@ -76,7 +73,8 @@ impl Backend for CpuBackend {
             return Err(PrepareError::Unsupported(reason));
         }
         check_limits(&limits, n_threads)?;
-        let no_threads = |error| PrepareError::Unsupported(format!("cannot start {n_threads} threads: {error}"));
+        let no_threads =
+            |error| PrepareError::Unsupported(format!("cannot start {n_threads} threads: {error}"));
         let mut team = Team::new(n_threads).map_err(no_threads)?;
         let weights = Weights::load(plan, weights, &mut team, progress)?;
         Ok(Box::new(CpuExecutor::new(plan, weights, (team, isa), limits)?))
@@ -90,7 +88,12 @@ fn check_limits(limits: &Limits, n_threads: usize) -> Result<(), PrepareError> {
         ("n_threads", n_threads, MAX_THREADS, "must be from 1 to 64"),
         ("max_tokens", limits.max_tokens, most, "must be at least 1 and fit 31 bits"),
         ("max_outputs", limits.max_outputs, limits.max_tokens, "must be at least 1 and at most max_tokens"),
-        ("max_sequences", limits.max_sequences, limits.max_tokens, "must be at least 1 and at most max_tokens"),
+        (
+            "max_sequences",
+            limits.max_sequences,
+            limits.max_tokens,
+            "must be at least 1 and at most max_tokens",
+        ),
         ("n_pages", limits.n_pages, most, "must be at least 1 and fit 31 bits"),
     ];
     let broken = bounds.into_iter().find(|&(_, value, most, _)| value == 0 || most < value);
@@ -124,7 +127,12 @@ fn n_token_ids(plan: &Plan) -> usize {
 }
 
 impl CpuExecutor {
-    fn new(plan: &Plan, weights: Weights, (team, isa): (Team, IsaKind), limits: Limits) -> Result<Self, PrepareError> {
+    fn new(
+        plan: &Plan,
+        weights: Weights,
+        (team, isa): (Team, IsaKind),
+        limits: Limits,
+    ) -> Result<Self, PrepareError> {
         let n_workers = team.n_workers();
         let program = Program::bind(plan, &limits, n_workers)?;
         let kv = KvPool::new(plan.kv, limits.n_pages, limits.kv_dtype)?;
@@ -247,7 +255,11 @@ impl Executor for CpuExecutor {
         Ok(())
     }
 
-    fn trace(&mut self, batch: &StepBatch<'_>, visit: &mut dyn FnMut(usize, &[f32])) -> Result<(), ExecError> {
+    fn trace(
+        &mut self,
+        batch: &StepBatch<'_>,
+        visit: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), ExecError> {
         if self.submitted.is_some() {
             return Err(ExecError::NotSubmitted);
         }

@@ -87,7 +87,8 @@ impl KvPool {
         let what = "the KV pool";
         let sizes = || {
             let keys = layout.head_dim.checked_mul(PAGE_LEN)?;
-            let head = layout.head_dim.checked_next_multiple_of(LANES)?.checked_mul(PAGE_LEN)?.checked_add(keys)?;
+            let head =
+                layout.head_dim.checked_next_multiple_of(LANES)?.checked_mul(PAGE_LEN)?.checked_add(keys)?;
             let layer = head.checked_mul(layout.n_kv_heads)?.checked_mul(n_pages)?;
             let n_bytes = layer.checked_mul(layout.n_layers)?.checked_mul(element_bytes(dtype))?;
             Some((Sizes { n_kv_heads: layout.n_kv_heads, keys, head, layer }, n_bytes))
@@ -308,7 +309,9 @@ mod tests {
             (0..3).for_each(|layer| write_all(&pool, layer, n_workers, &[4, 1, 5]));
             pool.copy_page(PageId(4), PageId(2));
             for layer in 0..3 {
-                for (page, origin) in [(0, None), (1, Some(1)), (2, Some(4)), (3, None), (4, Some(4)), (5, Some(5))] {
+                for (page, origin) in
+                    [(0, None), (1, Some(1)), (2, Some(4)), (3, None), (4, Some(4)), (5, Some(5))]
+                {
                     for head in 0..2 {
                         let expected = origin.map_or(0, |origin| layer * 1000 + origin * 10 + head);
                         assert_eq!(first_key(&pool, layer, page, head), expected as f32);

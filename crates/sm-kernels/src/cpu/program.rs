@@ -95,7 +95,13 @@ struct Encode {
 
 impl Phase {
     /// This worker's part.
-    pub(crate) fn run<I: Isa>(&self, isa: I, step: &StepContext<'_>, access: &Access<'_>, scratch: &mut Scratch) {
+    pub(crate) fn run<I: Isa>(
+        &self,
+        isa: I,
+        step: &StepContext<'_>,
+        access: &Access<'_>,
+        scratch: &mut Scratch,
+    ) {
         match &self.task {
             Task::RopeAngles(task) => task.run(step, access),
             Task::Embed(task) => task.run(isa, step, access),

@@ -1,8 +1,5 @@
 //! A step, checked, and shared out to the workers.
 
-#[cfg(test)]
-mod tests;
-
 use std::ops::Range;
 
 use sm_tensor::TokenId;
@@ -60,14 +57,19 @@ fn invalid<T>(reason: String) -> Result<T, ExecError> {
 }
 
 fn at_most(what: &str, n: usize, limit: usize) -> Result<(), ExecError> {
-    if n <= limit { Ok(()) } else { invalid(format!("{n} {what}, but the executor was prepared for {limit}")) }
+    if n <= limit {
+        Ok(())
+    } else {
+        invalid(format!("{n} {what}, but the executor was prepared for {limit}"))
+    }
 }
 
 impl StepTables {
     /// Tables for steps within `rules`, with attentions of these shapes.
     pub(crate) fn new(rules: StepRules, shapes: &[Shape]) -> Self {
         let (max_tokens, n_workers) = (rules.limits.max_tokens, rules.n_workers);
-        let schedules: Vec<_> = shapes.iter().map(|&shape| Schedule::new(shape, max_tokens, n_workers)).collect();
+        let schedules: Vec<_> =
+            shapes.iter().map(|&shape| Schedule::new(shape, max_tokens, n_workers)).collect();
         let tiles = (0..=shapes.len()).map(|_| TileTable::with_capacity(max_tokens, n_workers)).collect();
         Self {
             positions: Vec::with_capacity(max_tokens),
@@ -141,12 +143,16 @@ impl StepTables {
         for (index, span) in batch.spans.iter().enumerate() {
             if span.first_row as usize != n_rows || span.n_rows == 0 {
                 let (first, count) = (span.first_row, span.n_rows);
-                return invalid(format!("span {index} has {count} rows from row {first}, after {n_rows} rows"));
+                return invalid(format!(
+                    "span {index} has {count} rows from row {first}, after {n_rows} rows"
+                ));
             }
             n_rows += span.n_rows as usize;
             let end = span.start as usize + span.n_rows as usize;
             if context_len < end {
-                return invalid(format!("span {index} ends at position {end}, but the context is {context_len}"));
+                return invalid(format!(
+                    "span {index} ends at position {end}, but the context is {context_len}"
+                ));
             }
             if (span.n_pages as usize) < end.div_ceil(PAGE_LEN) {
                 return invalid(format!("span {index} has {} pages for {end} positions", span.n_pages));
@@ -154,7 +160,9 @@ impl StepTables {
             let first = span.first_page as usize;
             let Some(pages) = batch.page_table.get(first..first + span.n_pages as usize) else {
                 let (count, len) = (span.n_pages, batch.page_table.len());
-                return invalid(format!("span {index} has {count} pages from {first}, but the page table has {len}"));
+                return invalid(format!(
+                    "span {index} has {count} pages from {first}, but the page table has {len}"
+                ));
             };
             if let Some(page) = pages.iter().find(|page| n_pages <= page.0 as usize) {
                 return invalid(format!("span {index} names page {}, but the pool has {n_pages}", page.0));
@@ -179,7 +187,10 @@ impl StepTables {
                 let next = end.min((position / PAGE_LEN as u32 + 1) * PAGE_LEN as u32);
                 let page = batch.page_table[span.first_page as usize + position as usize / PAGE_LEN];
                 if !self.written.insert(page) {
-                    return invalid(format!("span {index} writes page {}, which the step writes already", page.0));
+                    return invalid(format!(
+                        "span {index} writes page {}, which the step writes already",
+                        page.0
+                    ));
                 }
                 self.first_slots.push(position as usize % PAGE_LEN);
                 self.tiles[Shares::PAGE_RUNS].push_rows((next - position) as usize);

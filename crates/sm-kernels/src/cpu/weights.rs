@@ -8,7 +8,9 @@ use super::pack::PackedMatrix;
 use super::split::{By, Split};
 use super::team::{Team, share_of};
 use crate::isa::LANES;
-use crate::plan::{MatrixDecl, MatrixId, Plan, PrepareError, Progress, VectorDecl, VectorId, WeightError, WeightSource};
+use crate::plan::{
+    MatrixDecl, MatrixId, Plan, PrepareError, Progress, VectorDecl, VectorId, WeightError, WeightSource,
+};
 
 /// Matrices and vectors by their ids.
 #[derive(Debug)]
@@ -105,7 +107,11 @@ fn load_vector(decl: &VectorDecl, source: &dyn WeightSource) -> Result<Vec<f32>,
         values.extend(source.vector(part)?);
     }
     if values.len() != decl.len {
-        return Err(WeightError::Size { tensor: decl.parts.join(", "), expected: decl.len, actual: values.len() });
+        return Err(WeightError::Size {
+            tensor: decl.parts.join(", "),
+            expected: decl.len,
+            actual: values.len(),
+        });
     }
     values.resize(decl.len.next_multiple_of(LANES), 0.0);
     Ok(values)

@@ -6,8 +6,6 @@
 
 mod group;
 mod schedule;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use schedule::{GROUP_LEN, Schedule, Shape};
 
@@ -18,8 +16,8 @@ use super::encode::{Int8Block, encode_row};
 use crate::cpu::arena::{Access, ArenaLayout, Region, RowCount};
 use crate::cpu::kv_pool::{KvElement, KvPages};
 use crate::cpu::split::TileShare;
-use crate::isa::Isa;
 use crate::cpu::step::StepContext;
+use crate::isa::Isa;
 use crate::plan::PrepareError;
 
 /// An attention with its regions.
@@ -160,7 +158,8 @@ impl Attention {
         let mut work = access.share(self.scratch.work);
         let partial_len = self.fixed.partial_len();
         let (state, part) = work.all_mut()[..2 * partial_len].split_at_mut(partial_len);
-        let records = |worker: usize| shared[worker * self.scratch.shared.stride()..].chunks_exact(partial_len);
+        let records =
+            |worker: usize| shared[worker * self.scratch.shared.stride()..].chunks_exact(partial_len);
         state.copy_from_slice(&shared[worker.index() * self.scratch.shared.stride()..][..partial_len]);
         let mut state = Partial::new(state, &self.fixed);
         let mut out = self.output(access);

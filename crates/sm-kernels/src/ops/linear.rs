@@ -21,7 +21,7 @@ pub(crate) struct Output<'a> {
 
 impl Output<'_> {
     /// The columns of this share of a result of `width` columns.
-    fn columns(&self, width: usize) -> Range<usize> {
+    pub(crate) fn columns(&self, width: usize) -> Range<usize> {
         let columns = match (&self.f32, &self.int8) {
             (Some(values), _) => values.columns(),
             (None, Some(blocks)) => blocks.columns().start * BLOCK_LEN..blocks.columns().end * BLOCK_LEN,
@@ -40,7 +40,14 @@ impl Output<'_> {
 
     /// Stores columns of a row; `values` is padded to whole vectors.
     #[inline(always)]
-    fn put<I: Isa>(&mut self, isa: I, row: usize, columns: &Range<usize>, values: &[f32], store: Store) {
+    pub(crate) fn put<I: Isa>(
+        &mut self,
+        isa: I,
+        row: usize,
+        columns: &Range<usize>,
+        values: &[f32],
+        store: Store,
+    ) {
         if let Some(share) = &mut self.f32 {
             let first = share.columns().start;
             let out = &mut share.row_mut(row)[columns.start - first..columns.end - first];

@@ -75,26 +75,22 @@ impl MoeFfn {
     #[inline(always)]
     fn choose_row<I: Isa>(&self, isa: I, logits: &[f32], chosen: &mut [u32], weights: &mut [f32]) {
         let n_experts = self.experts.n_experts;
-        let vectors = logits.as_chunks::<LANES>().0;
+        let n_vectors = logits.len() / LANES;
         let max = logits[..n_experts].iter().fold(f32::NEG_INFINITY, |max, logit| max.max(*logit));
-        let exp = #[inline(always)]
-        |index: usize| {
-            let exp = math::exp(isa, isa.sub(isa.load(&vectors[index]), isa.splat(max)));
-            hide_padding(isa, n_experts - index * LANES, exp)
-        };
         let sum = chains(
             isa,
-            vectors.len(),
+            n_vectors,
             #[inline(always)]
-            |index, sum| isa.add(exp(index), sum),
+            |index, sum| isa.add(exp_vector(isa, logits, (max, n_experts), index), sum),
         );
         for rank in 0..chosen.len() {
             let mut best: Option<(usize, f32)> = None;
-            for (index, _) in vectors.iter().enumerate() {
+            for index in 0..n_vectors {
                 let mut exps = [0.0; LANES];
-                isa.store(&mut exps, exp(index));
+                isa.store(&mut exps, exp_vector(isa, logits, (max, n_experts), index));
                 let experts = (index * LANES..n_experts).zip(exps);
-                for (expert, exp) in experts.filter(|(expert, _)| !chosen[..rank].contains(&(*expert as u32))) {
+                for (expert, exp) in experts.filter(|(expert, _)| !chosen[..rank].contains(&(*expert as u32)))
+                {
                     if best.is_none_or(|(_, most)| most < exp) {
                         best = Some((expert, exp));
                     }
@@ -110,7 +106,13 @@ impl MoeFfn {
     }
 
     /// Computes this worker's columns of the gated products.
-    pub(crate) fn gated<I: Isa>(&self, isa: I, step: &StepContext<'_>, access: &Access<'_>, scratch: &mut Scratch) {
+    pub(crate) fn gated<I: Isa>(
+        &self,
+        isa: I,
+        step: &StepContext<'_>,
+        access: &Access<'_>,
+        scratch: &mut Scratch,
+    ) {
         let mut order = access.share(self.order);
         let order = self.sort(access.read(self.chosen), order.all_mut());
         let [gate, up] = [self.experts.gate, self.experts.up].map(|id| step.weights.matrix(id));
@@ -135,7 +137,13 @@ impl MoeFfn {
     }
 
     /// Computes this worker's columns of the experts' results, and their weighted sums.
-    pub(crate) fn down<I: Isa>(&self, isa: I, step: &StepContext<'_>, access: &Access<'_>, scratch: &mut Scratch) {
+    pub(crate) fn down<I: Isa>(
+        &self,
+        isa: I,
+        step: &StepContext<'_>,
+        access: &Access<'_>,
+        scratch: &mut Scratch,
+    ) {
         let order = access.read(self.order);
         let order = &order[access.worker().index() * self.order.stride()..][..self.order.stride()];
         let order = self.order(order, access.n_rows(self.chosen) * self.experts.top_k);
@@ -209,6 +217,14 @@ impl MoeFfn {
         let (pairs, starts) = memory.split_at(memory.len() - self.experts.n_experts - 1);
         Order { pairs: &pairs[..n_pairs], starts }
     }
+}
+
+/// `exp(logit - max)` of vector `index`, with zeros after the experts.
+#[inline(always)]
+fn exp_vector<I: Isa>(isa: I, logits: &[f32], (max, n_experts): (f32, usize), index: usize) -> I::F32 {
+    let logits = isa.load(&logits.as_chunks::<LANES>().0[index]);
+    let exp = math::exp(isa, isa.sub(logits, isa.splat(max)));
+    hide_padding(isa, n_experts - index * LANES, exp)
 }
 
 /// Rows whose indices are made at a time.

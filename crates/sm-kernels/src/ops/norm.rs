@@ -65,8 +65,6 @@ impl Norm {
     fn row<I: Isa>(&self, isa: I, x: &[f32], (weight, bias): (&[f32], Option<&[f32]>), out: &mut RowOut<'_>) {
         let vectors = x.as_chunks::<LANES>().0;
         let weight = weight.as_chunks::<LANES>().0;
-        let value = #[inline(always)]
-        |index: usize| hide_padding(isa, self.width - index * LANES, isa.load(&vectors[index]));
         let mean = match self.kind {
             NormKind::Rms => isa.splat(0.0),
             NormKind::Layer => isa.splat(
@@ -74,7 +72,7 @@ impl Norm {
                     isa,
                     vectors.len(),
                     #[inline(always)]
-                    |index, sum| isa.add(value(index), sum),
+                    |index, sum| isa.add(self.vector(isa, vectors, index), sum),
                 ) / self.width as f32,
             ),
         };
@@ -83,7 +81,11 @@ impl Norm {
             vectors.len(),
             #[inline(always)]
             |index, sum| {
-                let v = hide_padding(isa, self.width - index * LANES, isa.sub(value(index), mean));
+                let v = hide_padding(
+                    isa,
+                    self.width - index * LANES,
+                    isa.sub(self.vector(isa, vectors, index), mean),
+                );
                 isa.mul_add(v, v, sum)
             },
         );
@@ -92,13 +94,23 @@ impl Norm {
             isa,
             #[inline(always)]
             |index| {
-                let v = isa.mul(isa.sub(value(index), mean), inverse);
+                let v = isa.mul(isa.sub(self.vector(isa, vectors, index), mean), inverse);
                 match bias {
                     None => isa.mul(v, isa.load(&weight[index])),
-                    Some(bias) => isa.mul_add(v, isa.load(&weight[index]), isa.load(&bias.as_chunks().0[index])),
+                    Some(bias) => {
+                        isa.mul_add(v, isa.load(&weight[index]), isa.load(&bias.as_chunks().0[index]))
+                    }
                 }
             },
         );
+    }
+}
+
+impl Norm {
+    /// A vector of a row, with zeros for padding.
+    #[inline(always)]
+    fn vector<I: Isa>(&self, isa: I, vectors: &[[f32; LANES]], index: usize) -> I::F32 {
+        hide_padding(isa, self.width - index * LANES, isa.load(&vectors[index]))
     }
 }
 
@@ -116,5 +128,9 @@ pub(crate) fn chains<I: Isa>(isa: I, n: usize, add: impl Fn(usize, I::F32) -> I:
 #[inline(always)]
 pub(crate) fn hide_padding<I: Isa>(isa: I, n_values: usize, v: I::F32) -> I::F32 {
     const LANE: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
-    if LANES <= n_values { v } else { isa.select_lt(isa.load(&LANE), isa.splat(n_values as f32), v, isa.splat(0.0)) }
+    if LANES <= n_values {
+        v
+    } else {
+        isa.select_lt(isa.load(&LANE), isa.splat(n_values as f32), v, isa.splat(0.0))
+    }
 }

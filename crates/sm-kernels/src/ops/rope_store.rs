@@ -2,8 +2,8 @@
 
 use super::norm::chains;
 use crate::cpu::arena::{Access, Region};
-use crate::cpu::step::StepContext;
 use crate::cpu::kv_pool::{KvElement, KvShare};
+use crate::cpu::step::StepContext;
 use crate::isa::{Isa, LANES};
 use crate::plan::{KvLayout, PAGE_LEN, RopePairs, RopeTable, VectorId};
 
@@ -87,7 +87,8 @@ impl RopeStore {
         let qkv = access.read(self.qkv);
         let angles = self.rotation.map(|rotation| (access.read(rotation.angles), rotation.angles.stride()));
         let [q_norm, k_norm] = [self.q_norm, self.k_norm].map(|norm| norm.map(|id| step.weights.vector(id)));
-        let (mut q, mut work, mut pages) = (access.tiles(self.q), access.share(self.work), access.kv_share::<E>());
+        let (mut q, mut work, mut pages) =
+            (access.tiles(self.q), access.share(self.work), access.kv_share::<E>());
         let head = work.all_mut();
         let (head_dim, q_len) = (self.kv.head_dim, self.heads_per_kv * self.kv.head_dim);
         isa.enter(
@@ -110,7 +111,8 @@ impl RopeStore {
                         let k = &qkv[self.kv.n_kv_heads * q_len + kv_head * head_dim..][..head_dim];
                         self.transform(isa, k, &Transform { norm: k_norm, angles }, head);
                         store_key(isa, (&mut pages, tile), slot, &head[..]);
-                        let v = &qkv[self.kv.n_kv_heads * (q_len + head_dim) + kv_head * head_dim..][..head_dim];
+                        let v =
+                            &qkv[self.kv.n_kv_heads * (q_len + head_dim) + kv_head * head_dim..][..head_dim];
                         self.transform(isa, v, &Transform { norm: None, angles: &[] }, head);
                         store_value(isa, (&mut pages, tile), slot, &head[..]);
                     }

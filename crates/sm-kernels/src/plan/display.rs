@@ -196,12 +196,12 @@ impl Display for AttentionParams {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::plans;
+    use crate::testing;
 
     #[test]
     fn the_text_form_is_stable() {
         let expected = "\
-plan: 2 layers, 2 kv heads of 16, context 64, vocabulary 40
+plan: 2 layers, 2 kv heads of 16, context 600, vocabulary 40
 buffer x: tokens x 64 f32
 buffer h: tokens x 64 f32+int8
 buffer qkv: tokens x 128 f32
@@ -245,6 +245,6 @@ rope 0: 8 pairs, halves, frequencies 1.0..0.00031622776, scale 1
   18 out_norm = norm rms(out, norm) eps 1e-5
   19 logits = linear(out_norm, table)
 logits logits";
-        assert_eq!(plans::decoder(sm_tensor::DType::Q8_0).to_string(), expected);
+        assert_eq!(testing::decoder(sm_tensor::DType::Q8_0).to_string(), expected);
     }
 }

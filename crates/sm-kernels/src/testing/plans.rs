@@ -7,16 +7,18 @@ use crate::plan::{
     NormKind, Op, Plan, PlanBuilder, RopeId, RopePairs, RopeTable, Rows, Store, VectorId,
 };
 
-pub(crate) const VOCAB_SIZE: usize = 40;
+/// Tokens of [`decoder`].
+pub const VOCAB_SIZE: usize = 40;
 const HIDDEN: usize = 64;
 const FFN: usize = 96;
 const N_HEADS: usize = 4;
 const KV: KvLayout = KvLayout { n_layers: 2, n_kv_heads: 2, head_dim: 16 };
-pub(crate) const CONTEXT_LEN: usize = 64;
+/// Positions of [`decoder`]: more than two groups of an attention.
+pub const CONTEXT_LEN: usize = 600;
 const EPS: f32 = 1e-5;
 
 /// A decoder of two layers, grouped queries, a window in the second layer; matrices but the table of `dtype`.
-pub(crate) fn decoder(dtype: DType) -> Plan {
+pub fn decoder(dtype: DType) -> Plan {
     let mut builder = PlanBuilder::new(KV, CONTEXT_LEN);
     let buffers = Buffers::declare(&mut builder);
     let table = matrix(&mut builder, "table", HIDDEN, &[(VOCAB_SIZE, DType::F32)]);
@@ -35,7 +37,7 @@ pub(crate) fn decoder(dtype: DType) -> Plan {
 }
 
 /// One feed-forward of four experts, two chosen; experts' matrices of `dtype`, the router `f32`.
-pub(crate) fn experts(dtype: DType) -> Plan {
+pub fn experts(dtype: DType) -> Plan {
     const N_EXPERTS: usize = 4;
     const EXPERT_FFN: usize = 32;
     let mut builder = PlanBuilder::new(KV, CONTEXT_LEN);

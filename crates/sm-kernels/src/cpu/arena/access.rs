@@ -119,7 +119,10 @@ impl Memory {
         assert_eq!(locals.len(), team.n_workers(), "one local for each worker");
         let locals = Split::new(locals, 1, By::Rows(1), team.n_workers());
         let (step, limits) = (shares.extents, self.arena.limits());
-        assert!(step.n_tokens <= limits.n_tokens && step.n_outputs <= limits.n_outputs, "{step:?} exceeds {limits:?}");
+        assert!(
+            step.n_tokens <= limits.n_tokens && step.n_outputs <= limits.n_outputs,
+            "{step:?} exceeds {limits:?}"
+        );
         let memory: &Self = self;
         team.run(|worker| {
             let mut local = locals.share(worker);
@@ -190,7 +193,9 @@ impl Access<'_> {
     /// # Panics
     /// If it is not in the footprint, is shared otherwise, or was taken.
     pub(crate) fn tiles<T: Pod + Send>(&self, region: Region<T>) -> TileShare<'_, T> {
-        let By::Tiles { table, unit } = self.take(region) else { panic!("{region:?} is not written by tiles") };
+        let By::Tiles { table, unit } = self.take(region) else {
+            panic!("{region:?} is not written by tiles")
+        };
         let extents = (self.n_rows(region), region.stride());
         let tiles = (&self.shares.tiles[table], unit);
         // SAFETY: as in `share`; the table is the same for all workers.

@@ -13,8 +13,8 @@ use crate::ops::norm::Norm;
 use crate::ops::rope_store::{RopeAngles, RopeStore, Rotation};
 use crate::ops::take_outputs::TakeOutputs;
 use crate::plan::{
-    AttentionParams, BufferId, Encoding, Epilogue, Experts, KvDType, Limits, Op, Plan, PrepareError, RopeId, Rows,
-    Store,
+    AttentionParams, BufferId, Encoding, Epilogue, Experts, KvDType, Limits, Op, Plan, PrepareError, RopeId,
+    Rows, Store,
 };
 
 impl Program {
@@ -136,7 +136,8 @@ impl Binder<'_> {
             Op::MoeFfn { x, experts, store, out } => self.moe_ffn(x, experts, store, out)?,
             Op::TakeOutputs { x, out } => {
                 let (x, out) = (self.f32(x), self.f32(out));
-                let footprint = Footprint::default().read(self.limits, x).write(self.limits, out, By::Rows(1));
+                let footprint =
+                    Footprint::default().read(self.limits, x).write(self.limits, out, By::Rows(1));
                 self.push(Task::TakeOutputs(TakeOutputs { x, out }), footprint);
             }
         }
@@ -208,13 +209,20 @@ impl Binder<'_> {
         let footprint = write(Footprint::default().read(self.limits, scratch.shared), self.limits);
         self.push(Task::MergeAttention(task), footprint);
         if let Some(encoded) = out.int8.filter(|_| !whole_blocks) {
-            let footprint = Footprint::default().read(self.limits, values).write(self.limits, encoded, By::Rows(1));
+            let footprint =
+                Footprint::default().read(self.limits, values).write(self.limits, encoded, By::Rows(1));
             self.push(Task::Encode(Encode { x: values, out: encoded }), footprint);
         }
         Ok(())
     }
 
-    fn moe_ffn(&mut self, x: BufferId, experts: Experts, store: Store, out: BufferId) -> Result<(), PrepareError> {
+    fn moe_ffn(
+        &mut self,
+        x: BufferId,
+        experts: Experts,
+        store: Store,
+        out: BufferId,
+    ) -> Result<(), PrepareError> {
         let (rows, hidden) = (self.plan.buffer(x).rows, self.plan.buffer(x).width);
         let down = self.plan.matrix(experts.down);
         let (x, out, scratch) = (self.buffer(x), self.buffer(out), &mut self.scratch);
@@ -255,7 +263,8 @@ impl Binder<'_> {
         let footprint = logits.write_columns(task.x.read(Footprint::default(), limits), limits);
         self.push(Task::Linear(router), footprint);
         let footprint = Footprint::default().read(limits, task.logits);
-        let footprint = footprint.write(limits, task.chosen, By::Rows(1)).write(limits, task.weights, By::Rows(1));
+        let footprint =
+            footprint.write(limits, task.chosen, By::Rows(1)).write(limits, task.weights, By::Rows(1));
         self.push(Task::ChooseExperts(task), footprint);
         let footprint = task.x.read(Footprint::default(), limits).read(limits, task.chosen);
         let footprint = task.inner.write_columns(footprint, limits).write(limits, task.order, By::Rows(1));

@@ -171,7 +171,9 @@ fn products<I: Isa, E: KvElement, const Q: usize>(
         // Enough chains of additions at a time to hide their latency, and no more than there are registers.
         page += match pages.end - page {
             8.. if Q == 1 => block::<I, E, Q, 8>(isa, tile, (query, group), page, scores),
-            4.. if I::MANY_REGISTERS || Q == 1 => block::<I, E, Q, 4>(isa, tile, (query, group), page, scores),
+            4.. if I::MANY_REGISTERS || Q == 1 => {
+                block::<I, E, Q, 4>(isa, tile, (query, group), page, scores)
+            }
             2.. => block::<I, E, Q, 2>(isa, tile, (query, group), page, scores),
             _ => block::<I, E, Q, 1>(isa, tile, (query, group), page, scores),
         };
@@ -276,8 +278,12 @@ fn mix_all<I: Isa, E: KvElement, const Q: usize>(
     let mut vector = 0;
     while vector < n_vectors {
         vector += match n_vectors - vector {
-            8.. if Q == 1 && I::MANY_REGISTERS => mix::<I, E, Q, 8>(isa, tile, at, vector, (weights, &mut *out)),
-            4.. if I::MANY_REGISTERS || Q == 1 => mix::<I, E, Q, 4>(isa, tile, at, vector, (weights, &mut *out)),
+            8.. if Q == 1 && I::MANY_REGISTERS => {
+                mix::<I, E, Q, 8>(isa, tile, at, vector, (weights, &mut *out))
+            }
+            4.. if I::MANY_REGISTERS || Q == 1 => {
+                mix::<I, E, Q, 4>(isa, tile, at, vector, (weights, &mut *out))
+            }
             2.. => mix::<I, E, Q, 2>(isa, tile, at, vector, (weights, &mut *out)),
             _ => mix::<I, E, Q, 1>(isa, tile, at, vector, (weights, &mut *out)),
         };

@@ -154,8 +154,20 @@ impl Schedule {
     pub(crate) fn groups(&self, worker: usize, item: usize) -> std::ops::Range<usize> {
         let (from, to) = self.units(worker);
         let (tile, _) = self.item(item);
-        let start = if item < from.item { tile.n_groups } else if item == from.item { from.group } else { 0 };
-        let end = if item < to.item { tile.n_groups } else if item == to.item { to.group } else { 0 };
+        let start = if item < from.item {
+            tile.n_groups
+        } else if item == from.item {
+            from.group
+        } else {
+            0
+        };
+        let end = if item < to.item {
+            tile.n_groups
+        } else if item == to.item {
+            to.group
+        } else {
+            0
+        };
         start..end.max(start)
     }
 }

@@ -3,7 +3,7 @@
 use sm_tensor::DType;
 
 use super::*;
-use crate::testing::plans;
+use crate::testing;
 
 fn buffer<'p>(plan: &'p mut Plan, name: &str) -> &'p mut BufferDecl {
     plan.buffers.iter_mut().find(|buffer| buffer.name == name).unwrap()
@@ -85,7 +85,7 @@ fn declarations_keep_their_rules() {
         (20, "must be Outputs", |p| p.logits = BufferId(0)),
         (19, "\"logits\" is read before it is written", |p| drop(p.ops.pop())),
     ];
-    check(&plans::decoder(DType::Q8_0), cases);
+    check(&testing::decoder(DType::Q8_0), cases);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn buffers_are_written_first_and_in_the_form_that_is_read() {
             matrix(p, "table").parts[0].rows = 64;
         }),
     ];
-    check(&plans::decoder(DType::Q8_0), cases);
+    check(&testing::decoder(DType::Q8_0), cases);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn rows_agree() {
         (17, "\"out\" must be Outputs", |p| buffer(p, "out").rows = Rows::Tokens),
         (19, "\"logits\" must be Outputs", |p| buffer(p, "logits").rows = Rows::Tokens),
     ];
-    check(&plans::decoder(DType::Q8_0), cases);
+    check(&testing::decoder(DType::Q8_0), cases);
 }
 
 #[test]
@@ -151,14 +151,14 @@ fn widths_agree() {
         (17, "the width of the output is 65 but must be 64", |p| buffer(p, "out").width = 65),
         (19, "the width of buffer \"logits\" is 41 but must be 40", |p| buffer(p, "logits").width = 41),
     ];
-    check(&plans::decoder(DType::Q8_0), cases);
+    check(&testing::decoder(DType::Q8_0), cases);
 }
 
 #[test]
 fn parameters_are_in_range() {
     let cases: &[Case] = &[
         (0, "the scale is inf", |p| set!(p, Embed "embed", scale = f32::INFINITY)),
-        (0, "32 learned positions for a context of 64", |p| {
+        (0, "32 learned positions for a context of 600", |p| {
             matrix(p, "down.0").cols = 64;
             matrix(p, "down.0").parts[0].dtype = DType::F32;
             matrix(p, "down.0").parts[0].rows = 32;
@@ -185,7 +185,7 @@ fn parameters_are_in_range() {
         (4, "the window is 0", |p| attention(p, |params| params.window = Some(0))),
         (4, "the soft cap is -1", |p| attention(p, |params| params.soft_cap = Some(-1.0))),
     ];
-    check(&plans::decoder(DType::Q8_0), cases);
+    check(&testing::decoder(DType::Q8_0), cases);
 }
 
 #[test]
@@ -200,5 +200,5 @@ fn experts_fit() {
         (2, "has no f32 form", |p| buffer(p, "h").encoding = Encoding::Int8),
         (2, "\"y\" must be Tokens", |p| buffer(p, "y").rows = Rows::Outputs),
     ];
-    check(&plans::experts(DType::Q8_0), cases);
+    check(&testing::experts(DType::Q8_0), cases);
 }

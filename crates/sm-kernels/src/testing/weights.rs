@@ -1,0 +1,95 @@
+//! Random weights for a plan.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use sm_tensor::DType;
+
+use crate::plan::{Plan, WeightError, WeightSource};
+
+/// `n` values between -1 and 1, the same for the same name.
+pub fn random_values(name: &str, n: usize) -> Vec<f32> {
+    let mut state = name.bytes().fold(0x9e37_79b9_7f4a_7c15_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(23)
+    });
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / 8_388_608.0 - 1.0
+    };
+    std::iter::repeat_with(next).take(n).collect()
+}
+
+struct Tensor {
+    dtype: DType,
+    rows: usize,
+    cols: usize,
+    bytes: Vec<u8>,
+}
+
+/// The tensors that a plan names: matrices of random values, scaled so that activations keep their size; vectors
+/// between 0.5 and 1.5.
+pub struct RandomWeights {
+    matrices: HashMap<String, Tensor>,
+    vectors: HashMap<String, Vec<f32>>,
+}
+
+impl std::fmt::Debug for RandomWeights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} random matrices, {} random vectors", self.matrices.len(), self.vectors.len())
+    }
+}
+
+impl RandomWeights {
+    /// Makes the weights of `plan`.
+    ///
+    /// # Panics
+    /// If a matrix cannot have its data type.
+    pub fn new(plan: &Plan) -> Self {
+        let mut weights = Self { matrices: HashMap::new(), vectors: HashMap::new() };
+        for matrix in &plan.matrices {
+            for part in &matrix.parts {
+                let scale = (3.0 / matrix.cols as f32).sqrt();
+                let mut values = random_values(&part.tensor, part.rows * matrix.cols);
+                values.iter_mut().for_each(|value| *value *= scale);
+                let row_bytes = part.dtype.row_bytes(matrix.cols).expect("whole blocks");
+                let mut bytes = vec![0; part.rows * row_bytes];
+                sm_tensor::quantize(part.dtype, &values, &mut bytes).expect("whole rows");
+                let tensor = Tensor { dtype: part.dtype, rows: part.rows, cols: matrix.cols, bytes };
+                weights.matrices.insert(part.tensor.clone(), tensor);
+            }
+        }
+        for vector in &plan.vectors {
+            for part in &vector.parts {
+                let values = random_values(part, vector.len / vector.parts.len());
+                weights.vectors.insert(part.clone(), values.iter().map(|value| 1.0 + 0.5 * value).collect());
+            }
+        }
+        weights
+    }
+
+    /// The values of a matrix part, row-major, as the kernels see them.
+    ///
+    /// # Panics
+    /// If there is no such tensor.
+    pub fn values(&self, tensor: &str) -> Vec<f32> {
+        let tensor = &self.matrices[tensor];
+        let mut values = vec![0.0; tensor.rows * tensor.cols];
+        sm_tensor::dequantize(tensor.dtype, &tensor.bytes, &mut values).expect("whole rows");
+        values
+    }
+}
+
+impl WeightSource for RandomWeights {
+    fn matrix_rows(&self, tensor: &str, rows: Range<usize>) -> Result<Cow<'_, [u8]>, WeightError> {
+        let missing = || WeightError::Missing { tensor: tensor.to_owned() };
+        let found = self.matrices.get(tensor).ok_or_else(missing)?;
+        let row_bytes = found.bytes.len() / found.rows;
+        Ok(Cow::Borrowed(&found.bytes[rows.start * row_bytes..rows.end * row_bytes]))
+    }
+
+    fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {
+        let missing = || WeightError::Missing { tensor: tensor.to_owned() };
+        self.vectors.get(tensor).cloned().ok_or_else(missing)
+    }
+}
