@@ -122,7 +122,11 @@ impl DType {
     /// Bytes of a row of `cols` values, or `None` if `cols` is no multiple of the block length or
     /// the size overflows.
     pub const fn row_bytes(self, cols: usize) -> Option<usize> {
-        if cols.is_multiple_of(self.block_len()) { (cols / self.block_len()).checked_mul(self.block_bytes()) } else { None }
+        if cols.is_multiple_of(self.block_len()) {
+            (cols / self.block_len()).checked_mul(self.block_bytes())
+        } else {
+            None
+        }
     }
 }
 
