@@ -8,6 +8,8 @@ use crate::LoadError;
 
 /// The largest extent of any dimension; a larger one is damage, and would ask for more memory than there is.
 pub(crate) const MAX_EXTENT: usize = 1 << 24;
+/// The largest head.
+pub(crate) const MAX_HEAD_DIM: usize = 1 << 14;
 /// The largest number of layers or experts.
 pub(crate) const MAX_REPEATS: usize = 4096;
 /// The longest context.

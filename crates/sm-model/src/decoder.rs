@@ -10,6 +10,7 @@ use sm_kernels::plan::{
 };
 
 use crate::LoadError;
+use crate::config::unsupported;
 use crate::names::{Place, Role};
 use crate::spec::DecoderSpec;
 use crate::weights::{Registry, RowRange};
@@ -23,7 +24,18 @@ pub(crate) fn build(
     let attention = &spec.attention;
     let (n_layers, n_kv_heads, head_dim) = (spec.layers.len(), attention.n_kv_heads, attention.head_dim);
     let mut plan = PlanBuilder::new(KvLayout { n_layers, n_kv_heads, head_dim }, context_len);
-    let ropes = spec.ropes.iter().map(|rope| plan.rope(rope.table(context_len))).collect();
+    let mut ropes = Vec::with_capacity(spec.ropes.len());
+    for rope in &spec.ropes {
+        let table = rope.table(context_len);
+        if !(table.scale.is_finite()
+            && table.scale > 0.0
+            && table.inv_freq.iter().all(|freq| freq.is_finite()))
+        {
+            let value = format!("base {}, {:?}", rope.theta, rope.scaling);
+            return Err(unsupported("rotation", value, "its frequencies are not finite".into()));
+        }
+        ropes.push(plan.rope(table));
+    }
     let x = plan.buffer("x", Rows::Tokens, spec.hidden_size, Encoding::F32);
     let buffers = HashMap::new();
     let mut decoder = Decoder { spec, weights, plan, ropes, buffers, rows: Rows::Tokens, x };

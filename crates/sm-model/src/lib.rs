@@ -24,6 +24,6 @@ pub use export::{ExportError, Exported, export_gguf};
 pub use load::TensorInfo;
 pub use load::gguf::{Gguf, GgufWriter, TensorSpec, WriteError};
 pub use mixture::{Mixture, MixtureModel};
-pub use model::{DEFAULT_CONTEXT_LEN, LoadOptions, Model, ModelSource, load_model};
+pub use model::{DEFAULT_CONTEXT_LEN, LoadOptions, Model, ModelBytes, ModelSource, load_model, parse_model};
 pub use names::{LinearLayout, Naming};
 pub use weights::{Fallback, Weights};

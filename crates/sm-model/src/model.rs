@@ -10,8 +10,9 @@ use sm_tensor::DType;
 
 use crate::config::Config;
 use crate::load::file::FileBytes;
-use crate::load::smnd;
+use crate::load::gguf::Gguf;
 use crate::load::tensors::Tensors;
+use crate::load::{safetensors, smnd};
 use crate::metadata::Metadata;
 use crate::spec::DecoderSpec;
 use crate::weights::{Registry, Weights};
@@ -48,6 +49,24 @@ pub enum ModelSource {
         /// What the training program wrote beside the shape of the model.
         extra: serde_json::Map<String, serde_json::Value>,
     },
+    /// Bytes in memory.
+    Bytes,
+}
+
+/// A model's files in memory.
+#[derive(Clone, Debug)]
+pub enum ModelBytes {
+    /// A Hugging Face directory.
+    Directory {
+        /// `config.json`.
+        config: Vec<u8>,
+        /// `model.safetensors`.
+        tensors: Vec<u8>,
+    },
+    /// A GGUF file.
+    Gguf(Vec<u8>),
+    /// A `.smnd` file.
+    Smnd(Vec<u8>),
 }
 
 /// A model, ready for a backend: immutable, and shared between threads as it is.
@@ -106,6 +125,31 @@ pub fn load_model(path: &Path, options: &LoadOptions) -> Result<Model, LoadError
         Kind::Gguf(path) => load_gguf(&path, options).map_err(|error| error.in_file(&path)),
         Kind::Smnd(path) => load_smnd(&path, options).map_err(|error| error.in_file(&path)),
     }
+}
+
+/// Loads a model from memory.
+///
+/// # Errors
+/// As [`load_model`].
+pub fn parse_model(bytes: ModelBytes, options: &LoadOptions) -> Result<Model, LoadError> {
+    let mut all = Tensors::default();
+    let spec = match bytes {
+        ModelBytes::Directory { config, tensors } => {
+            all.add(safetensors::read_header(&tensors)?, tensors.into())?;
+            arch::from_hf(&Config::parse(&config)?.text_model()?, &all)?
+        }
+        ModelBytes::Gguf(bytes) => {
+            let (metadata, infos, bytes) = Gguf::parse(bytes)?.into_parts();
+            all.add(infos, bytes)?;
+            arch::from_gguf(&metadata, &all)?
+        }
+        ModelBytes::Smnd(bytes) => {
+            let (config, infos) = smnd::read(&bytes)?;
+            all.add(infos, bytes.into())?;
+            arch::from_smnd(&config)?
+        }
+    };
+    build(spec, all, ModelSource::Bytes, options)
 }
 
 enum Kind {

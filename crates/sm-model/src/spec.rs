@@ -10,7 +10,7 @@ pub(crate) use rope::{longrope_attention_factor, yarn_attention_factor};
 use sm_kernels::plan::{Activation, NormKind};
 
 use crate::LoadError;
-use crate::config::unsupported;
+use crate::config::{MAX_HEAD_DIM, unsupported};
 use crate::names::Naming;
 
 /// A decoder model without its weights.
@@ -161,6 +161,9 @@ impl DecoderSpec {
             let reason = format!("{n_heads} query heads cannot share them evenly");
             return Err(unsupported("number of key and value heads", n_kv_heads, reason));
         }
+        if head_dim > MAX_HEAD_DIM {
+            return Err(unsupported("values per head", head_dim, format!("at most {MAX_HEAD_DIM}")));
+        }
         if let Some(rope) = self.ropes.iter().find(|rope| rope.rotary_dim > head_dim) {
             return Err(unsupported(
                 "rotated dimensions",
@@ -174,6 +177,17 @@ impl DecoderSpec {
                 self.norm.eps,
                 "it must be finite and not negative".into(),
             ));
+        }
+        let factors = [
+            ("factor on attention scores", Some(self.attention.scale)),
+            ("soft cap of attention scores", self.attention.soft_cap),
+            ("factor on embeddings", Some(self.embedding.scale)),
+            ("soft cap of logits", self.head.soft_cap),
+        ];
+        for (name, value) in factors {
+            if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
+                return Err(unsupported(name, value, "it must be finite and positive".into()));
+            }
         }
         for layer in &self.layers {
             if self.biases.ffn && layer.ffn.kind != FfnKind::Plain {

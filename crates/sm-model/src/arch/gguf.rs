@@ -4,7 +4,7 @@ use sm_kernels::plan::{Activation, NormKind, RopePairs};
 use sm_tensor::DType;
 
 use crate::LoadError;
-use crate::config::{MAX_CONTEXT, MAX_EXTENT, MAX_REPEATS, unsupported};
+use crate::config::{MAX_CONTEXT, MAX_EXTENT, MAX_HEAD_DIM, MAX_REPEATS, unsupported};
 use crate::load::tensors::Tensors;
 use crate::metadata::{FromValue, Metadata, Value};
 use crate::names::Naming;
@@ -145,7 +145,7 @@ pub(super) fn vocab_size(config: &GgufConfig<'_>) -> Result<usize, LoadError> {
 
 fn attention(config: &GgufConfig<'_>, hidden_size: usize) -> Result<AttentionSpec, LoadError> {
     let n_heads = config.require_count("attention.head_count", MAX_EXTENT)?;
-    let head_dim = match config.count("attention.key_length", MAX_EXTENT)? {
+    let head_dim = match config.count("attention.key_length", MAX_HEAD_DIM)? {
         Some(head_dim) => head_dim,
         None if hidden_size.is_multiple_of(n_heads) => hidden_size / n_heads,
         None => {
@@ -192,7 +192,7 @@ fn ffn(config: &GgufConfig<'_>) -> Result<FfnSpec, LoadError> {
 }
 
 fn rope(config: &GgufConfig<'_>, head_dim: usize, pairs: RopePairs) -> Result<RopeSpec, LoadError> {
-    let rotary_dim = config.count("rope.dimension_count", MAX_EXTENT)?.unwrap_or(head_dim);
+    let rotary_dim = config.count("rope.dimension_count", MAX_HEAD_DIM)?.unwrap_or(head_dim);
     if !rotary_dim.is_multiple_of(2) {
         let key = config.key("rope.dimension_count");
         return Err(unsupported(&key, rotary_dim, "rotations need an even number".into()));

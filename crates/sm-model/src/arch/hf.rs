@@ -3,7 +3,7 @@
 use sm_kernels::plan::{Activation, NormKind, RopePairs};
 
 use crate::LoadError;
-use crate::config::{Config, MAX_CONTEXT, MAX_EXTENT, MAX_REPEATS, unsupported};
+use crate::config::{Config, MAX_CONTEXT, MAX_EXTENT, MAX_HEAD_DIM, MAX_REPEATS, unsupported};
 use crate::names::Naming;
 use crate::spec::{
     AttentionSpec, Biases, DecoderSpec, EmbeddingSpec, FfnKind, FfnSpec, HeadSpec, LayerSpec, NormPlacement,
@@ -52,7 +52,7 @@ pub(super) fn decoder(config: &Config) -> Result<DecoderSpec, LoadError> {
 
 fn attention(config: &Config, hidden_size: usize) -> Result<AttentionSpec, LoadError> {
     let n_heads = config.require_count("num_attention_heads", MAX_EXTENT)?;
-    let head_dim = match config.count("head_dim", MAX_EXTENT)? {
+    let head_dim = match config.count("head_dim", MAX_HEAD_DIM)? {
         Some(head_dim) => head_dim,
         None if hidden_size.is_multiple_of(n_heads) => hidden_size / n_heads,
         None => {

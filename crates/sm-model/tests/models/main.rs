@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+mod allocation;
 mod export;
 mod interpreter;
 mod loading;
 mod logits;
+mod mutations;
 mod published;
 
 use std::path::PathBuf;
