@@ -10,6 +10,8 @@ mod loading;
 mod logits;
 mod mutations;
 mod published;
+mod quantized;
+mod refusals;
 
 use std::path::PathBuf;
 

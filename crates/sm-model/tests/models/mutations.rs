@@ -85,7 +85,8 @@ fn read_some(plan: &Plan, weights: &Weights) {
 }
 
 fn check(n_cases: u32, interesting: usize, original: &[u8], to_model: impl Fn(Vec<u8>) -> ModelBytes) {
-    let mut runner = TestRunner::new(Config { cases: n_cases, failure_persistence: None, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases: n_cases, failure_persistence: None, ..Config::default() });
     let result = runner.run(&prop::collection::vec(mutation(), 1..4), |mutations| {
         let mut bytes = original.to_vec();
         mutations.iter().for_each(|mutation| mutate(&mut bytes, interesting, mutation));

@@ -1,0 +1,105 @@
+//! Quantization on load.
+
+use sm_kernels::plan::{Encoding, WeightSource};
+use sm_model::{Fallback, LoadOptions, Model, load_model};
+use sm_tensor::{DType, dequantize, quantize};
+
+use crate::{golden_dir, interpreter};
+
+fn load(name: &str, quant: Option<DType>) -> Model {
+    load_model(&golden_dir().join(name), &LoadOptions { context_len: None, quant }).unwrap()
+}
+
+/// All rows of a matrix of the plan, as numbers.
+fn values(model: &Model, name: &str) -> Vec<f32> {
+    let matrix = model.plan.matrices.iter().find(|matrix| matrix.name == name).unwrap();
+    let mut all = Vec::new();
+    for part in &matrix.parts {
+        let bytes = model.weights.matrix_rows(&part.tensor, 0..part.rows).unwrap();
+        let mut values = vec![0.0; part.rows * matrix.cols];
+        dequantize(part.dtype, &bytes, &mut values).unwrap();
+        all.extend(values);
+    }
+    all
+}
+
+/// What quantizing and dequantizing makes of rows of `cols` values.
+fn round_trip(values: &[f32], dtype: DType) -> Vec<f32> {
+    let mut bytes = vec![0; dtype.row_bytes(values.len()).unwrap()];
+    quantize(dtype, values, &mut bytes).unwrap();
+    let mut back = vec![0.0; values.len()];
+    dequantize(dtype, &bytes, &mut back).unwrap();
+    back
+}
+
+#[test]
+fn matrices_are_quantized_row_by_row_whatever_their_layout() {
+    // GPT-2's matrices lie transposed, Phi-3's gate and up in one tensor, Mixtral's experts in many.
+    for (name, matrix) in [
+        ("gpt2", "layer0.up"),
+        ("gpt2", "embedding"),
+        ("phi3", "layer1.up"),
+        ("mixtral", "layer1.experts.up"),
+    ] {
+        let expected = round_trip(&values(&load(name, None), matrix), DType::Q8_0);
+        assert_eq!(values(&load(name, Some(DType::Q8_0)), matrix), expected, "{name} {matrix}");
+    }
+}
+
+#[test]
+fn rows_can_be_read_in_any_pieces() {
+    for (name, quant) in
+        [("gpt2", None), ("gpt2", Some(DType::Q4_0)), ("phi3", None), ("qwen3", Some(DType::Q8_0))]
+    {
+        let model = load(name, quant);
+        for part in model.plan.matrices.iter().flat_map(|matrix| &matrix.parts) {
+            let whole = model.weights.matrix_rows(&part.tensor, 0..part.rows).unwrap();
+            let (first, second) = (0..part.rows / 3, part.rows / 3..part.rows);
+            let pieces = [first, second].map(|rows| model.weights.matrix_rows(&part.tensor, rows).unwrap());
+            assert_eq!(pieces.concat(), *whole, "{name} {}", part.tensor);
+        }
+    }
+}
+
+#[test]
+fn rows_that_do_not_fit_the_blocks_fall_back_and_are_reported() {
+    // Hidden size 32, feed-forward size 40.
+    let model = load("qwen2", Some(DType::Q4K));
+    let fallback =
+        |tensor: &str, cols, used| Fallback { tensor: tensor.into(), cols, wanted: DType::Q4K, used };
+    let reported = model.weights.fallbacks();
+    assert!(
+        reported.contains(&fallback("model.layers.0.mlp.down_proj.weight", 40, DType::F16)),
+        "{reported:?}"
+    );
+    assert!(reported.contains(&fallback("model.embed_tokens.weight", 32, DType::Q5_0)), "{reported:?}");
+    model.plan.validate().unwrap();
+}
+
+#[test]
+fn quantized_readers_get_the_int8_form_and_others_do_not() {
+    let encodings = |model: &Model, name: &str| {
+        let of_name = model.plan.buffers.iter().filter(|buffer| buffer.name.starts_with(name));
+        of_name.map(|buffer| buffer.encoding).collect::<Vec<_>>()
+    };
+    let model = load("qwen2", Some(DType::Q8_0));
+    assert_eq!(encodings(&model, "normed"), [Encoding::Int8, Encoding::Int8]);
+    assert_eq!(encodings(&model, "ffn"), [Encoding::F32, Encoding::F32]);
+    // The router stays as it is and reads floats.
+    let model = load("mixtral", Some(DType::Q8_0));
+    assert!(encodings(&model, "normed").contains(&Encoding::F32AndInt8));
+    assert_eq!(encodings(&load("mixtral", None), "normed"), [Encoding::F32, Encoding::F32]);
+}
+
+#[test]
+fn logits_of_a_quantized_model_stay_close() {
+    let tokens = [3, 14, 15, 9, 26, 5];
+    let exact = interpreter::run(&load("llama-gqa", None), &tokens, &mut |_, _| ()).concat();
+    let largest = exact.iter().fold(0.0f32, |largest, logit| largest.max(logit.abs()));
+    for (dtype, tolerance) in [(DType::F16, 1e-5), (DType::Q8_0, 0.02), (DType::Q5_1, 0.15)] {
+        let actual = interpreter::run(&load("llama-gqa", Some(dtype)), &tokens, &mut |_, _| ()).concat();
+        let error = actual.iter().zip(&exact).map(|(a, e)| (a - e).abs()).fold(0.0, f32::max) / largest;
+        println!("{dtype}: {error:.2e}");
+        assert!(error <= tolerance, "{dtype}: {error}");
+    }
+}

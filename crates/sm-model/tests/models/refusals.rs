@@ -1,0 +1,231 @@
+//! What cannot be loaded is refused with a message that names the cause and the remedy.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+use sm_model::metadata::{self, Metadata};
+use sm_model::{Gguf, LoadError, LoadOptions, Model, ModelBytes, load_model, parse_model};
+
+use crate::golden_dir;
+
+/// A Hugging Face model whose files a test changes.
+struct HfModel {
+    config: Map<String, Value>,
+    header: BTreeMap<String, Value>,
+    data: Vec<u8>,
+}
+
+impl HfModel {
+    fn golden(name: &str) -> Self {
+        let dir = golden_dir().join(name);
+        let config = serde_json::from_slice(&std::fs::read(dir.join("config.json")).unwrap()).unwrap();
+        let bytes = std::fs::read(dir.join("model.safetensors")).unwrap();
+        let header_len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let header = serde_json::from_slice(&bytes[8..8 + header_len]).unwrap();
+        Self { config, header, data: bytes[8 + header_len..].to_vec() }
+    }
+
+    fn set(mut self, key: &str, value: Value) -> Self {
+        self.config.insert(key.to_owned(), value);
+        self
+    }
+
+    fn unset(mut self, key: &str) -> Self {
+        self.config.remove(key);
+        self
+    }
+
+    fn rename(mut self, from: &str, to: &str) -> Self {
+        let tensor = self.header.remove(from).unwrap();
+        self.header.insert(to.to_owned(), tensor);
+        self
+    }
+
+    fn load(&self) -> Result<Model, LoadError> {
+        let header = serde_json::to_vec(&self.header).unwrap();
+        let tensors = [&(header.len() as u64).to_le_bytes()[..], &header, &self.data].concat();
+        let config = serde_json::to_vec(&self.config).unwrap();
+        parse_model(ModelBytes::Directory { config, tensors }, &LoadOptions::default())
+    }
+
+    #[track_caller]
+    fn fails_with(&self, expected: &str) {
+        let message = self.load().unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn unknown_architectures_are_named_with_the_supported_ones() {
+    let llama = || HfModel::golden("llama-gqa");
+    let supported =
+        "supported: llama, mistral, mixtral, qwen2, qwen3, qwen3_moe, gemma, gemma2, gemma3, phi3, gpt2";
+    llama().set("architectures", json!(["BertModel"])).fails_with("unknown architecture \"BertModel\"");
+    llama().set("architectures", json!(["BertModel"])).fails_with(supported);
+    llama().unset("architectures").load().unwrap();
+    llama()
+        .unset("architectures")
+        .set("model_type", json!("bert"))
+        .fails_with("unknown architecture \"bert\"");
+}
+
+#[test]
+fn tensors_that_do_not_fit_the_configuration_are_named() {
+    let llama = || HfModel::golden("llama-gqa");
+    let q = "model.layers.0.self_attn.q_proj.weight";
+    llama().rename(q, "elsewhere").fails_with(&format!("the model has no tensor \"{q}\""));
+    llama().rename("model.embed_tokens.weight", "wte").fails_with("no tensor \"model.embed_tokens.weight\"");
+    llama().set("vocab_size", json!(57)).fails_with("\"model.embed_tokens.weight\" has shape [56, 32] but");
+    llama()
+        .set("intermediate_size", json!(41))
+        .fails_with("has shape [40, 32] but the configuration needs [41, 32]");
+    llama().set("num_key_value_heads", json!(3)).fails_with("4 query heads cannot share them evenly");
+    llama().set("num_hidden_layers", json!(1)).fails_with("has no place in the model");
+    llama()
+        .set("attention_bias", json!(true))
+        .fails_with("no tensor \"model.layers.0.self_attn.q_proj.bias\"");
+    let qwen = HfModel::golden("qwen2").set("architectures", json!(["LlamaForCausalLM"]));
+    qwen.fails_with("\"model.layers.0.self_attn.k_proj.bias\" has no place");
+}
+
+#[test]
+fn features_that_nothing_implements_are_refused() {
+    let llama = || HfModel::golden("llama-gqa");
+    llama().set("rope_scaling", json!({"rope_type": "dynamic", "factor": 2.0})).fails_with("\"dynamic\"");
+    llama()
+        .set("rope_scaling", json!({"rope_type": "linear"}))
+        .fails_with("\"rope_scaling.factor\" is missing");
+    llama().set("partial_rotary_factor", json!(0.5)).fails_with("rotates whole heads");
+    llama().set("mlp_bias", json!(true)).fails_with("\"mlp_bias\" = true is not supported");
+    llama().set("hidden_act", json!("relu")).fails_with("\"relu\" is not supported: supported: silu, gelu");
+    llama().set("quantization_config", json!({"bits": 4})).fails_with("use a GGUF file");
+    llama()
+        .set("hidden_size", json!("32"))
+        .fails_with("\"hidden_size\" is \"32\", expected a non-negative integer");
+    llama().set("num_hidden_layers", json!(1_000_000)).fails_with("it must lie in 1..=4096");
+    llama().unset("num_attention_heads").fails_with("\"num_attention_heads\" is missing");
+    let gemma = || HfModel::golden("gemma3-linear-rope");
+    gemma().set("layer_types", json!(["full_attention"])).fails_with("the model has 3 layers");
+    gemma().set("layer_types", json!(vec!["chunked_attention"; 3])).fails_with("supported: full_attention");
+    gemma().set("use_bidirectional_attention", json!(true)).fails_with("only causal attention");
+    let phi = HfModel::golden("phi3-longrope").set("partial_rotary_factor", json!(1.0));
+    phi.fails_with("a rotation of 16 values needs 8 positive divisors");
+    let mixtral = HfModel::golden("mixtral").set("num_experts_per_tok", json!(5));
+    mixtral.fails_with("there are only 4 experts");
+}
+
+#[test]
+fn newer_configurations_say_the_same_in_other_words() {
+    let old = HfModel::golden("llama3-rope");
+    let mut parameters = old.config["rope_scaling"].clone();
+    parameters["rope_theta"] = old.config["rope_theta"].clone();
+    let new = HfModel::golden("llama3-rope").unset("rope_scaling").unset("rope_theta");
+    let new = new.set("rope_parameters", parameters);
+    assert_eq!(new.load().unwrap().spec, old.load().unwrap().spec);
+
+    let old = HfModel::golden("gemma3-linear-rope");
+    let new = HfModel::golden("gemma3-linear-rope")
+        .unset("rope_scaling")
+        .unset("rope_theta")
+        .unset("rope_local_base_freq");
+    let new = new.set(
+        "rope_parameters",
+        json!({
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        }),
+    );
+    assert_eq!(new.load().unwrap().spec, old.load().unwrap().spec);
+}
+
+#[test]
+fn the_text_model_of_a_model_of_several_modalities_is_found() {
+    let plain = HfModel::golden("gemma3");
+    let mut nested = HfModel::golden("gemma3");
+    let text = std::mem::take(&mut nested.config);
+    let nested = HfModel {
+        config: Map::from_iter([
+            ("architectures".to_owned(), json!(["Gemma3ForConditionalGeneration"])),
+            ("text_config".to_owned(), Value::Object(text)),
+        ]),
+        header: nested
+            .header
+            .into_iter()
+            .map(|(name, tensor)| (format!("language_model.{name}"), tensor))
+            .collect(),
+        data: nested.data,
+    };
+    let (plain, nested) = (plain.load().unwrap(), nested.load().unwrap());
+    assert_eq!(plain.spec.layers, nested.spec.layers);
+    assert_eq!(plain.spec.ropes, nested.spec.ropes);
+    assert_eq!(plain.plan.ops, nested.plan.ops);
+}
+
+/// A GGUF file of `metadata` and the tensors of the golden model `name`.
+fn gguf_with(name: &str, change: impl Fn(&mut Metadata)) -> Result<Model, LoadError> {
+    let bytes = std::fs::read(golden_dir().join(name).join("model.gguf")).unwrap();
+    let file = Gguf::parse(bytes).unwrap();
+    let mut metadata = file.metadata().clone();
+    change(&mut metadata);
+    let specs: Vec<_> = file
+        .tensors()
+        .iter()
+        .map(|info| sm_model::TensorSpec {
+            name: info.name.clone(),
+            shape: info.shape.clone(),
+            dtype: info.dtype,
+        })
+        .collect();
+    let mut writer = sm_model::GgufWriter::new(Vec::new(), &metadata, &specs).unwrap();
+    file.tensors().iter().for_each(|info| writer.write(file.tensor_bytes(info)).unwrap());
+    parse_model(ModelBytes::Gguf(writer.finish().unwrap()), &LoadOptions::default())
+}
+
+#[test]
+fn gguf_metadata_are_checked() {
+    let fails_with = |name: &str, key: &str, value: metadata::Value, expected: &str| {
+        let result = gguf_with(name, |metadata| drop(metadata.insert(key, value.clone())));
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    };
+    let text = |text: &str| metadata::Value::String(text.to_owned());
+    gguf_with("llama-gqa", |_| ()).unwrap();
+    fails_with(
+        "llama-gqa",
+        "general.architecture",
+        text("bert"),
+        "unknown architecture \"bert\"; supported: llama",
+    );
+    fails_with("llama-gqa", "llama.block_count", text("two"), "\"llama.block_count\" is a string, expected");
+    fails_with("llama-gqa", "llama.block_count", metadata::Value::U32(0), "\"llama.block_count\" = 0");
+    fails_with(
+        "llama-gqa",
+        "llama.block_count",
+        metadata::Value::U32(9),
+        "no tensor \"blk.2.attn_q.weight\"",
+    );
+    fails_with("llama-gqa", "llama.rope.freq_base", metadata::Value::F32(-1.0), "it must be positive");
+    fails_with(
+        "llama-gqa",
+        "llama.rope.scaling.type",
+        text("ntk"),
+        "supported: none, linear, yarn, longrope",
+    );
+    fails_with("qwen3-moe", "qwen3moe.expert_shared_count", metadata::Value::U32(1), "only plain mixtures");
+    fails_with("qwen3-moe", "qwen3moe.expert_gating_func", metadata::Value::U32(2), "supported: 1 (softmax)");
+}
+
+#[test]
+fn paths_that_lead_to_no_model_are_refused() {
+    let fails_with = |path: &Path, expected: &str| {
+        let message = load_model(path, &LoadOptions::default()).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    };
+    fails_with(Path::new("/does/not/exist"), "cannot read /does/not/exist: No such file");
+    fails_with(&golden_dir(), "has neither a config.json nor a .gguf file");
+    fails_with(&golden_dir().join("gpt2/logits-0.f32"), "expected a directory with config.json");
+    let options = LoadOptions { context_len: Some(1000), quant: None };
+    let message = load_model(&golden_dir().join("gpt2"), &options).unwrap_err().to_string();
+    assert!(message.contains("context length 1000 is not within 1..=64"), "{message}");
+}
