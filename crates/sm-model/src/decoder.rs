@@ -150,7 +150,7 @@ impl Decoder<'_> {
         let (x, out) = (self.x, normed);
         self.norm(&Norm { role: Role::OutputNorm, layer: 0, x, out, store: Store::Write })?;
         let weight = if self.spec.head.tied { table.id } else { self.matrix("head".into(), hidden, part) };
-        let logits = self.buffer("logits", vocab_size, Encoding::F32);
+        let logits = self.plan.buffer("logits", self.rows, vocab_size, Encoding::F32);
         let epilogue = self.spec.head.soft_cap.map_or(Epilogue::None, Epilogue::SoftCap);
         self.plan.push(Op::Linear {
             x: normed,

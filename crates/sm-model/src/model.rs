@@ -31,6 +31,8 @@ pub struct LoadOptions {
 }
 
 /// Where a model comes from, and what of it is for others to read: tokenizer, chat template, stop tokens.
+///
+/// The paths of a model from memory are empty.
 #[derive(Clone, Debug)]
 pub enum ModelSource {
     /// A Hugging Face directory.
@@ -49,8 +51,6 @@ pub enum ModelSource {
         /// What the training program wrote beside the shape of the model.
         extra: serde_json::Map<String, serde_json::Value>,
     },
-    /// Bytes in memory.
-    Bytes,
 }
 
 /// A model's files in memory.
@@ -133,23 +133,24 @@ pub fn load_model(path: &Path, options: &LoadOptions) -> Result<Model, LoadError
 /// As [`load_model`].
 pub fn parse_model(bytes: ModelBytes, options: &LoadOptions) -> Result<Model, LoadError> {
     let mut all = Tensors::default();
-    let spec = match bytes {
+    let path = PathBuf::new();
+    let (spec, source) = match bytes {
         ModelBytes::Directory { config, tensors } => {
             all.add(safetensors::read_header(&tensors)?, tensors.into())?;
-            arch::from_hf(&Config::parse(&config)?.text_model()?, &all)?
+            (arch::from_hf(&Config::parse(&config)?.text_model()?, &all)?, ModelSource::Directory(path))
         }
         ModelBytes::Gguf(bytes) => {
             let (metadata, infos, bytes) = Gguf::parse(bytes)?.into_parts();
             all.add(infos, bytes)?;
-            arch::from_gguf(&metadata, &all)?
+            (arch::from_gguf(&metadata, &all)?, ModelSource::Gguf { path, metadata: Box::new(metadata) })
         }
         ModelBytes::Smnd(bytes) => {
             let (config, infos) = smnd::read(&bytes)?;
             all.add(infos, bytes.into())?;
-            arch::from_smnd(&config)?
+            (arch::from_smnd(&config)?, ModelSource::Smnd { path, extra: config.extra })
         }
     };
-    build(spec, all, ModelSource::Bytes, options)
+    build(spec, all, source, options)
 }
 
 enum Kind {

@@ -2,6 +2,7 @@
 //! errors.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![allow(clippy::print_stdout, reason = "tests say what they skip and how close they come")]
 
 mod allocation;
 mod export;
@@ -12,6 +13,7 @@ mod mutations;
 mod published;
 mod quantized;
 mod refusals;
+mod snapshots;
 
 use std::path::PathBuf;
 

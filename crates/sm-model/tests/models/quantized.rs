@@ -85,7 +85,7 @@ fn quantized_readers_get_the_int8_form_and_others_do_not() {
     let model = load("qwen2", Some(DType::Q8_0));
     assert_eq!(encodings(&model, "normed"), [Encoding::Int8, Encoding::Int8]);
     assert_eq!(encodings(&model, "ffn"), [Encoding::F32, Encoding::F32]);
-    // The router stays as it is and reads floats.
+    // A router stays as it is and reads floats.
     let model = load("mixtral", Some(DType::Q8_0));
     assert!(encodings(&model, "normed").contains(&Encoding::F32AndInt8));
     assert_eq!(encodings(&load("mixtral", None), "normed"), [Encoding::F32, Encoding::F32]);
@@ -96,7 +96,7 @@ fn logits_of_a_quantized_model_stay_close() {
     let tokens = [3, 14, 15, 9, 26, 5];
     let exact = interpreter::run(&load("llama-gqa", None), &tokens, &mut |_, _| ()).concat();
     let largest = exact.iter().fold(0.0f32, |largest, logit| largest.max(logit.abs()));
-    for (dtype, tolerance) in [(DType::F16, 1e-5), (DType::Q8_0, 0.02), (DType::Q5_1, 0.15)] {
+    for (dtype, tolerance) in [(DType::F16, 1e-6), (DType::Q8_0, 0.02)] {
         let actual = interpreter::run(&load("llama-gqa", Some(dtype)), &tokens, &mut |_, _| ()).concat();
         let error = actual.iter().zip(&exact).map(|(a, e)| (a - e).abs()).fold(0.0, f32::max) / largest;
         println!("{dtype}: {error:.2e}");

@@ -144,16 +144,16 @@ fn the_text_model_of_a_model_of_several_modalities_is_found() {
     let plain = HfModel::golden("gemma3");
     let mut nested = HfModel::golden("gemma3");
     let text = std::mem::take(&mut nested.config);
+    let renamed = |(name, tensor): (String, Value)| match name.as_str() {
+        "__metadata__" => (name, tensor),
+        _ => (format!("language_model.{name}"), tensor),
+    };
     let nested = HfModel {
         config: Map::from_iter([
             ("architectures".to_owned(), json!(["Gemma3ForConditionalGeneration"])),
             ("text_config".to_owned(), Value::Object(text)),
         ]),
-        header: nested
-            .header
-            .into_iter()
-            .map(|(name, tensor)| (format!("language_model.{name}"), tensor))
-            .collect(),
+        header: nested.header.into_iter().map(renamed).collect(),
         data: nested.data,
     };
     let (plain, nested) = (plain.load().unwrap(), nested.load().unwrap());
