@@ -17,6 +17,7 @@ pub mod spec;
 #[cfg(test)]
 mod testing;
 mod weights;
+pub mod tokenizer;
 
 pub use arch::architectures;
 pub use error::LoadError;

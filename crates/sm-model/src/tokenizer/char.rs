@@ -1,0 +1,89 @@
+//! One token for each character of a text: the vocabulary of the small character models.
+
+use std::collections::BTreeSet;
+
+use sm_tensor::TokenId;
+
+use super::special::SpecialIds;
+use super::vocabulary::{Lead, TokenKind, Vocabulary, VocabularyBuilder};
+use super::{EncodeOptions, Tokenizer, TokenizerError};
+
+/// What to do with a character that the vocabulary lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownCharacter {
+    /// Refuse the text.
+    #[default]
+    Error,
+    /// Leave the character out.
+    Skip,
+}
+
+/// The sorted, unique Unicode scalars of a text; the id of a character is its place among them.
+#[derive(Clone, Debug)]
+pub struct CharTokenizer {
+    characters: Vec<char>, // ascending
+    unknown: UnknownCharacter,
+    vocabulary: Vocabulary,
+}
+
+impl CharTokenizer {
+    /// The vocabulary of the characters in `text`.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Invalid`] for an empty text.
+    pub fn new(text: &str, unknown: UnknownCharacter) -> Result<Self, TokenizerError> {
+        let characters: Vec<char> = text.chars().collect::<BTreeSet<_>>().into_iter().collect();
+        let mut builder = VocabularyBuilder::new(Lead::Keep);
+        for (id, character) in (0..).zip(&characters) {
+            builder.push(id, character.to_string().into_bytes(), TokenKind::Normal);
+        }
+        let vocabulary = builder.build("the text of the character vocabulary", SpecialIds::default())?;
+        Ok(Self { characters, unknown, vocabulary })
+    }
+}
+
+impl Tokenizer for CharTokenizer {
+    fn encode(&self, text: &str, _options: EncodeOptions) -> Result<Vec<TokenId>, TokenizerError> {
+        let mut ids = Vec::with_capacity(text.len());
+        for (offset, character) in text.char_indices() {
+            match (self.characters.binary_search(&character), self.unknown) {
+                (Ok(idx), _) => ids.push(TokenId(idx as u32)),
+                (Err(_), UnknownCharacter::Skip) => {}
+                (Err(_), UnknownCharacter::Error) => {
+                    let vocab_size = self.characters.len();
+                    return Err(TokenizerError::UnknownCharacter { character, offset, vocab_size });
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::SpecialTokens;
+
+    #[test]
+    fn ids_are_places_among_the_sorted_scalars() {
+        let tokenizer = CharTokenizer::new("hello 😁 é", UnknownCharacter::Error).unwrap();
+        assert_eq!(tokenizer.vocabulary().vocab_size(), 7); // space, e, h, l, o, é, 😁
+        let ids = tokenizer.encode("ho é😁", EncodeOptions::PROMPT).unwrap();
+        assert_eq!(ids, [2, 4, 0, 5, 6].map(TokenId));
+        assert_eq!(tokenizer.decode(&ids, SpecialTokens::Skip), "ho é😁");
+    }
+
+    #[test]
+    fn unknown_characters_are_errors_or_skipped() {
+        let error = CharTokenizer::new("ab", UnknownCharacter::Error).unwrap();
+        let message = error.encode("aéx", EncodeOptions::PLAIN).unwrap_err().to_string();
+        assert!(message.contains("'é' at byte 1") && message.contains("2 characters"), "{message}");
+        let skip = CharTokenizer::new("ab", UnknownCharacter::Skip).unwrap();
+        assert_eq!(skip.encode("axéb", EncodeOptions::PLAIN).unwrap(), [TokenId(0), TokenId(1)]);
+        assert!(CharTokenizer::new("", UnknownCharacter::Skip).is_err());
+    }
+}

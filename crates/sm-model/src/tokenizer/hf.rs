@@ -1,0 +1,212 @@
+//! `tokenizer.json` of Hugging Face, run by the crate `tokenizers`.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+use sm_tensor::TokenId;
+use tokenizers::{
+    AddedVocabulary, Encoding, Model, OffsetType, PostProcessor, PreTokenizer, Token, Tokenizer as Library,
+};
+
+use self::decoder::PieceDecoder;
+use self::roles::Roles;
+use super::special::SpecialIds;
+use super::vocabulary::{TokenKind, Vocabulary, VocabularyBuilder};
+use super::{EncodeOptions, SequenceMarks, SpecialText, Tokenizer, TokenizerError};
+
+mod decoder;
+mod roles;
+#[cfg(test)]
+mod tests;
+
+/// A tokenizer read from `tokenizer.json` and the configuration files beside it.
+#[derive(Debug)]
+pub struct HfTokenizer {
+    library: Library,
+    plain: AddedVocabulary, // as in `library`, except that control tokens are not recognized in text
+    marks: Marks,
+    vocabulary: Vocabulary,
+}
+
+/// What the model wants before and after every sequence.
+#[derive(Debug, Default, PartialEq)]
+struct Marks {
+    before: Vec<TokenId>,
+    after: Vec<TokenId>,
+}
+
+/// The parts of the file that are read here and not by the library.
+#[derive(Deserialize)]
+struct TokenizerFile {
+    #[serde(default)]
+    decoder: Value,
+    #[serde(default)]
+    added_tokens: Vec<AddedTokenEntry>,
+}
+
+#[derive(Deserialize)]
+struct AddedTokenEntry {
+    id: u32,
+    content: String,
+}
+
+impl HfTokenizer {
+    /// Loads `path`, a directory that holds `tokenizer.json` or the file itself.
+    ///
+    /// # Errors
+    /// [`TokenizerError`] for files that are missing, malformed or of an unsupported kind.
+    pub fn load(path: &Path) -> Result<Self, TokenizerError> {
+        let (dir, file) = if path.is_dir() {
+            (path, path.join("tokenizer.json"))
+        } else {
+            (path.parent().unwrap_or(Path::new(".")), path.to_owned())
+        };
+        if path.is_dir() && !file.exists() {
+            return Err(no_tokenizer(dir));
+        }
+        let json = fs::read(&file).map_err(|source| TokenizerError::Read { path: file.clone(), source })?;
+        Self::from_json(&json, &file.display().to_string(), &Roles::load(dir)?)
+    }
+
+    fn from_json(json: &[u8], file: &str, roles: &Roles) -> Result<Self, TokenizerError> {
+        let invalid =
+            |reason: String| TokenizerError::Invalid { file: file.to_owned(), what: "tokenizer", reason };
+        // The library panics on some files that are not JSON, so they are sorted out first.
+        let parts: TokenizerFile =
+            serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
+        let library = guarded(|| Library::from_bytes(json)).map_err(invalid)?;
+        for token in parts.added_tokens.iter().filter(|token| !token.content.is_empty()) {
+            let found = library.token_to_id(&token.content);
+            if found != Some(token.id) {
+                let (content, id) = (&token.content, token.id);
+                return Err(invalid(format!(
+                    "added token {content:?} has id {id}, but its place is {found:?}"
+                )));
+            }
+        }
+        let special = special_ids(&library, roles);
+        let vocabulary = vocabulary(&library, &parts.decoder, file, special)?;
+        let marks = marks(&library, roles, &vocabulary).map_err(invalid)?;
+        let mut plain = library.get_added_vocabulary().clone();
+        plain.set_encode_special_tokens(true);
+        Ok(Self { library, plain, marks, vocabulary })
+    }
+
+    fn text_ids(&self, text: &str, special_text: SpecialText) -> tokenizers::Result<Vec<TokenId>> {
+        let added = match special_text {
+            SpecialText::Parse => self.library.get_added_vocabulary(),
+            SpecialText::Plain => &self.plain,
+        };
+        let mut pieces = added.extract_and_normalize(self.library.get_normalizer(), text);
+        if let Some(splitter) = self.library.get_pre_tokenizer() {
+            splitter.pre_tokenize(&mut pieces)?;
+        }
+        pieces.tokenize(|piece| self.library.get_model().tokenize(piece.get()))?;
+        let encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
+        Ok(encoding.get_ids().iter().copied().map(TokenId).collect())
+    }
+}
+
+impl Tokenizer for HfTokenizer {
+    fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<TokenId>, TokenizerError> {
+        let ids = guarded(|| self.text_ids(text, options.special_text))
+            .map_err(|reason| TokenizerError::Encode { n_bytes: text.len(), reason })?;
+        Ok(match options.marks {
+            SequenceMarks::Omit => ids,
+            SequenceMarks::Add => [&self.marks.before[..], &ids, &self.marks.after].concat(),
+        })
+    }
+
+    fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+}
+
+/// Runs a part of the library; its panics on malformed files become errors.
+fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(payload) => {
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            Err(format!("the tokenizer library failed: {text}"))
+        }
+    }
+}
+
+fn no_tokenizer(dir: &Path) -> TokenizerError {
+    let remedy = if dir.join("tokenizer.model").exists() {
+        "its tokenizer.model is a SentencePiece file: convert it with transformers \
+         (AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)), or use a GGUF file"
+    } else {
+        "download it from where the model came from, or use a GGUF file, which holds its tokenizer"
+    };
+    TokenizerError::NoTokenizer { dir: dir.to_owned(), remedy }
+}
+
+fn special_ids(library: &Library, roles: &Roles) -> SpecialIds {
+    let id_of =
+        |text: &Option<String>| text.as_deref().and_then(|text| library.token_to_id(text)).map(TokenId);
+    let mut special = SpecialIds {
+        bos: id_of(&roles.bos).or(roles.bos_id),
+        eos: id_of(&roles.eos).or(roles.end_ids.first().copied()),
+        unknown: id_of(&roles.unknown),
+        padding: id_of(&roles.padding),
+        end_of_generation: Vec::new(),
+    };
+    let added = library.get_added_tokens_decoder();
+    let controls = added.iter().map(|(&id, token)| (TokenId(id), token.content.as_str()));
+    special.set_end_of_generation(roles.end_ids.iter().copied(), controls);
+    special
+}
+
+fn vocabulary(
+    library: &Library,
+    decoder: &Value,
+    file: &str,
+    special: SpecialIds,
+) -> Result<Vocabulary, TokenizerError> {
+    let decoder = PieceDecoder::from_json(decoder)?;
+    let mut builder = VocabularyBuilder::new(decoder.lead());
+    for (piece, id) in library.get_vocab(false) {
+        builder.push(id, decoder.bytes(&piece), TokenKind::Normal);
+    }
+    for (id, token) in library.get_added_tokens_decoder() {
+        let kind = if token.special { TokenKind::Control } else { TokenKind::Added };
+        builder.push(id, decoder.bytes(&token.content), kind);
+    }
+    builder.build(file, special)
+}
+
+/// Finds out what the post-processor puts around a sequence by showing it one. The flags of the configuration win, as they
+/// do in transformers.
+fn marks(library: &Library, roles: &Roles, vocabulary: &Vocabulary) -> Result<Marks, String> {
+    const PROBE: u32 = u32::MAX;
+    let mut marks = Marks::default();
+    if let Some(processor) = library.get_post_processor() {
+        let probe = Encoding::from_tokens(vec![Token::new(PROBE, String::new(), (0, 0))], 0);
+        let around = guarded(|| processor.process(probe, None, true))?;
+        let mut sides = around.get_ids().split(|&id| id == PROBE);
+        let mut side = || sides.next().unwrap_or_default().iter().copied().map(TokenId).collect();
+        marks = Marks { before: side(), after: side() };
+    }
+    let place = |side: &mut Vec<TokenId>, id: Option<TokenId>, wanted: Option<bool>| match (id, wanted) {
+        (Some(id), Some(true)) if !side.contains(&id) => side.push(id),
+        (Some(id), Some(false)) => side.retain(|&other| other != id),
+        _ => {}
+    };
+    place(&mut marks.before, vocabulary.bos(), roles.add_bos);
+    place(&mut marks.after, vocabulary.eos(), roles.add_eos);
+    let beyond = |id: &&TokenId| id.0 as usize >= vocabulary.vocab_size();
+    if let Some(id) = marks.before.iter().chain(&marks.after).find(beyond) {
+        return Err(format!(
+            "the post-processor adds id {}, but there are {} tokens",
+            id.0,
+            vocabulary.vocab_size()
+        ));
+    }
+    Ok(marks)
+}

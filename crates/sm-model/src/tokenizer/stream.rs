@@ -1,0 +1,162 @@
+//! Ids to text, one at a time: text leaves as soon as its last byte is known, never a broken character.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use sm_tensor::TokenId;
+
+use super::vocabulary::{Lead, TokenKind, Vocabulary};
+use super::{SpecialTokens, Tokenizer};
+
+/// The text of a growing sequence of ids. All pieces returned by [`TextStream::push`], then [`TextStream::finish`], are together
+/// what [`Tokenizer::decode`] returns for all ids at once.
+///
+/// Byte tokens are held back until their character is complete; bytes that cannot become one turn into U+FFFD at once.
+#[derive(Clone, Debug)]
+pub struct TextStream {
+    tokenizer: Arc<dyn Tokenizer>,
+    specials: SpecialTokens,
+    assembler: Assembler,
+    piece: String,
+}
+
+impl TextStream {
+    /// A stream that starts a text: the space that some encoders put before the first word is dropped.
+    pub fn new(tokenizer: Arc<dyn Tokenizer>, specials: SpecialTokens) -> Self {
+        let lead = tokenizer.vocabulary().lead();
+        Self { tokenizer, specials, assembler: Assembler::new(lead), piece: String::new() }
+    }
+
+    /// A stream that goes on after other text, such as a completion printed after its prompt: a leading space stays.
+    pub fn after_text(tokenizer: Arc<dyn Tokenizer>, specials: SpecialTokens) -> Self {
+        Self { tokenizer, specials, assembler: Assembler::new(Lead::Keep), piece: String::new() }
+    }
+
+    /// Takes the next id; returns the text that it completes, often a word, sometimes nothing.
+    pub fn push(&mut self, id: TokenId) -> &str {
+        self.piece.clear();
+        self.assembler.push(shown(self.tokenizer.vocabulary(), id, self.specials), &mut self.piece);
+        &self.piece
+    }
+
+    /// Ends the text: what is left of an incomplete character, as U+FFFD. The stream can then start a new text.
+    pub fn finish(&mut self) -> &str {
+        self.piece.clear();
+        self.assembler.finish(&mut self.piece);
+        &self.piece
+    }
+}
+
+/// The text of `ids` as a whole.
+pub(super) fn decode(vocabulary: &Vocabulary, ids: &[TokenId], specials: SpecialTokens) -> String {
+    let mut assembler = Assembler::new(vocabulary.lead());
+    let mut text = String::new();
+    for &id in ids {
+        assembler.push(shown(vocabulary, id, specials), &mut text);
+    }
+    assembler.finish(&mut text);
+    text
+}
+
+fn shown(vocabulary: &Vocabulary, id: TokenId, specials: SpecialTokens) -> &[u8] {
+    match (specials, vocabulary.kind(id)) {
+        (SpecialTokens::Skip, TokenKind::Control) => &[],
+        _ => vocabulary.token_bytes(id),
+    }
+}
+
+/// Turns bytes into text in the way of `String::from_utf8_lossy`, without waiting for the end.
+#[derive(Clone, Debug)]
+struct Assembler {
+    lead: Lead,
+    at_start: bool,
+    pending: Vec<u8>, // an incomplete character, at most 3 bytes between calls
+}
+
+impl Assembler {
+    fn new(lead: Lead) -> Self {
+        Self { lead, at_start: true, pending: Vec::with_capacity(64) }
+    }
+
+    fn push(&mut self, mut bytes: &[u8], out: &mut String) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.at_start && self.lead == Lead::DropOneSpace {
+            bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
+        }
+        self.at_start = false;
+        self.pending.extend_from_slice(bytes);
+        let mut done = 0;
+        loop {
+            let rest = &self.pending[done..];
+            match std::str::from_utf8(rest) {
+                Ok(text) => {
+                    out.push_str(text);
+                    done = self.pending.len();
+                    break;
+                }
+                Err(error) => {
+                    let (valid, broken) = rest.split_at(error.valid_up_to());
+                    out.push_str(&String::from_utf8_lossy(valid));
+                    done += valid.len();
+                    let Some(n_bad) = error.error_len() else { break };
+                    debug_assert!(n_bad <= broken.len(), "an error lies within its text");
+                    out.push(char::REPLACEMENT_CHARACTER);
+                    done += n_bad;
+                }
+            }
+        }
+        self.pending.drain(..done);
+    }
+
+    fn finish(&mut self, out: &mut String) {
+        if !self.pending.is_empty() {
+            out.push(char::REPLACEMENT_CHARACTER);
+            self.pending.clear();
+        }
+        self.at_start = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn bytes_in_any_cuts_are_the_lossy_text_of_the_whole(
+            chunks in proptest::collection::vec(
+                prop_oneof![
+                    proptest::collection::vec(any::<u8>(), 0..4),
+                    proptest::collection::vec(prop_oneof![Just(0xF0), Just(0x9F), Just(0x98), Just(0x81), Just(0xE2), Just(0x82)], 0..6),
+                    "[aé日😁 ]{0,3}".prop_map(String::into_bytes),
+                ],
+                0..20,
+            )
+        ) {
+            let mut assembler = Assembler::new(Lead::Keep);
+            let mut text = String::new();
+            for chunk in &chunks {
+                assembler.push(chunk, &mut text);
+                prop_assert!(assembler.pending.len() < 4);
+            }
+            assembler.finish(&mut text);
+            prop_assert_eq!(text, String::from_utf8_lossy(&chunks.concat()).into_owned());
+        }
+    }
+
+    #[test]
+    fn only_the_first_space_of_a_text_is_dropped() {
+        let mut assembler = Assembler::new(Lead::DropOneSpace);
+        let mut text = String::new();
+        for bytes in [b"".as_slice(), b"  a", b" b"] {
+            assembler.push(bytes, &mut text);
+        }
+        assembler.finish(&mut text);
+        assembler.push(b" c", &mut text);
+        assert_eq!(text, " a bc");
+    }
+}
