@@ -4,6 +4,7 @@
 //! description of the decoder as data, and that a [`Plan`](sm_kernels::plan::Plan). [`load_model`] does it all.
 
 mod arch;
+pub mod chat;
 mod config;
 mod decoder;
 mod error;
@@ -16,8 +17,8 @@ mod names;
 pub mod spec;
 #[cfg(test)]
 mod testing;
-mod weights;
 pub mod tokenizer;
+mod weights;
 
 pub use arch::architectures;
 pub use error::LoadError;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use sm_tensor::TokenId;
 use thiserror::Error;
 
+use crate::LoadError;
+
 mod byte_level;
 mod char;
 mod hf;
@@ -16,6 +18,7 @@ mod vocabulary;
 
 pub use char::{CharTokenizer, UnknownCharacter};
 pub use hf::HfTokenizer;
+pub(crate) use hf::{read_json, token_text};
 pub use stream::TextStream;
 pub use vocabulary::{TokenKind, Vocabulary};
 
@@ -145,6 +148,9 @@ pub enum TokenizerError {
         /// The number of characters known.
         vocab_size: usize,
     },
+    /// Metadata of a GGUF file that is missing or has the wrong type.
+    #[error(transparent)]
+    Metadata(Box<LoadError>),
     /// A text that could not be encoded.
     #[error("cannot encode a text of {n_bytes} bytes: {reason}")]
     Encode {
@@ -153,6 +159,12 @@ pub enum TokenizerError {
         /// What went wrong.
         reason: String,
     },
+}
+
+impl From<LoadError> for TokenizerError {
+    fn from(error: LoadError) -> Self {
+        Self::Metadata(Box::new(error))
+    }
 }
 
 /// Loads the tokenizer of a model in the Hugging Face layout: `tokenizer.json`, with the roles of its tokens from

@@ -13,6 +13,7 @@ use tokenizers::{
 
 use self::decoder::PieceDecoder;
 use self::roles::Roles;
+pub(crate) use self::roles::{read_json, token_text};
 use super::special::SpecialIds;
 use super::vocabulary::{TokenKind, Vocabulary, VocabularyBuilder};
 use super::{EncodeOptions, SequenceMarks, SpecialText, Tokenizer, TokenizerError};

@@ -1,0 +1,83 @@
+//! What a chat template is given: messages, tools, and the wishes of the caller.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::ChatError;
+
+/// One message of a conversation: `role`, `content` (text or a list of parts), and whatever else the template
+/// knows, such as `tool_calls`. Fields keep the order in which they came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Message(Map<String, Value>);
+
+impl Message {
+    /// A message of `role` (`system`, `user`, `assistant`, `tool`) with text.
+    pub fn new(role: &str, content: &str) -> Self {
+        Self(Map::from_iter([("role".to_owned(), role.into()), ("content".to_owned(), content.into())]))
+    }
+
+    /// A message as JSON clients send it.
+    ///
+    /// # Errors
+    /// [`ChatError::BadMessage`], with `idx` 0, unless it is an object with a text `role`.
+    pub fn from_json(json: Value) -> Result<Self, ChatError> {
+        match json {
+            Value::Object(fields) if fields.get("role").is_some_and(Value::is_string) => Ok(Self(fields)),
+            _ => Err(ChatError::BadMessage { idx: 0 }),
+        }
+    }
+
+    /// Messages from a JSON list.
+    ///
+    /// # Errors
+    /// [`ChatError::BadMessage`] with the place of the first that is none.
+    pub fn list_from_json(list: Vec<Value>) -> Result<Vec<Self>, ChatError> {
+        let message = |(idx, json)| Self::from_json(json).map_err(|_| ChatError::BadMessage { idx });
+        list.into_iter().enumerate().map(message).collect()
+    }
+
+    /// Who speaks; empty if the message has none.
+    pub fn role(&self) -> &str {
+        self.0.get("role").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// All fields.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.0
+    }
+}
+
+/// A conversation to render.
+#[derive(Clone, Debug)]
+pub struct ChatRequest<'a> {
+    /// The conversation so far.
+    pub messages: &'a [Message],
+    /// Functions that the model may call, as JSON schemas.
+    pub tools: &'a [Value],
+    /// Texts to answer from, for templates that support it.
+    pub documents: &'a [Value],
+    /// Whether the prompt ends with the opening of an answer.
+    pub add_generation_prompt: bool,
+    /// Further variables of the template, such as `enable_thinking`; they win over all others.
+    pub variables: Map<String, Value>,
+    /// The time that the template may print, in seconds since 1970-01-01 UTC.
+    pub now_unix_seconds: i64,
+}
+
+impl<'a> ChatRequest<'a> {
+    /// The conversation, with an answer to come, no tools, now.
+    pub fn new(messages: &'a [Message]) -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            messages,
+            tools: &[],
+            documents: &[],
+            add_generation_prompt: true,
+            variables: Map::new(),
+            now_unix_seconds: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX),
+        }
+    }
+}

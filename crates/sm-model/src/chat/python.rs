@@ -1,0 +1,110 @@
+//! What templates expect of Python: functions, filters and methods, as `transformers` provides them.
+
+use std::fmt;
+
+use minijinja::value::from_args;
+use minijinja::{Environment, Error, ErrorKind, State, Value};
+use minijinja_contrib::pycompat;
+use serde_json::{Map, Value as Json};
+
+use super::strftime::strftime;
+use super::{ChatRequest, Message};
+
+mod bounded;
+mod json;
+
+/// Name of the filter around the values of assignments to namespaces.
+pub(super) const BOUNDED: &str = "__bounded";
+
+/// The exception of a template, as the cause of a render error.
+#[derive(Debug)]
+struct Raised(String);
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Raised {}
+
+pub(super) fn install(environment: &mut Environment<'static>) {
+    environment.add_filter("tojson", json::tojson);
+    environment.add_filter(BOUNDED, bounded::bounded);
+    environment.add_function("raise_exception", raise_exception);
+    environment.set_unknown_method_callback(method);
+}
+
+/// The message of `raise_exception`, if that is why the template failed.
+pub(super) fn raised(error: &Error) -> Option<String> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(Raised(message)) = error.downcast_ref() {
+            return Some(message.clone());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// The variables of a template.
+pub(super) fn context(request: &ChatRequest<'_>, special_texts: &Map<String, Json>) -> Value {
+    let messages: Value = request.messages.iter().map(Message::fields).map(dict).collect();
+    let list = |values: &[Json]| {
+        if values.is_empty() { Value::from(()) } else { values.iter().map(value).collect() }
+    };
+    let now = request.now_unix_seconds;
+    let strftime_now = Value::from_function(move |format: &str| strftime(format, now));
+    let own = [
+        ("messages", messages),
+        ("tools", list(request.tools)),
+        ("documents", list(request.documents)),
+        ("add_generation_prompt", Value::from(request.add_generation_prompt)),
+        ("strftime_now", strftime_now),
+    ];
+    let own = own.map(|(name, value)| (Value::from(name), value));
+    Value::from_pairs(pairs(special_texts).chain(own).chain(pairs(&request.variables)))
+}
+
+fn pairs(fields: &Map<String, Json>) -> impl Iterator<Item = (Value, Value)> {
+    fields.iter().map(|(name, field)| (Value::from(name.as_str()), value(field)))
+}
+
+fn dict(fields: &Map<String, Json>) -> Value {
+    Value::from_pairs(pairs(fields))
+}
+
+fn value(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::from(()),
+        Json::Bool(flag) => Value::from(*flag),
+        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(integer), _) => Value::from(integer),
+            (None, Some(integer)) => Value::from(integer),
+            (None, None) => Value::from(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Array(items) => items.iter().map(value).collect(),
+        Json::Object(fields) => dict(fields),
+    }
+}
+
+fn raise_exception(message: &Value) -> Result<Value, Error> {
+    let cause = Raised(message.to_string());
+    Err(Error::new(ErrorKind::InvalidOperation, "exception raised").with_source(cause))
+}
+
+/// Methods of Python's strings, lists and dicts.
+fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    match (value.as_str(), name) {
+        (Some(text), "removeprefix") => {
+            let (prefix,): (&str,) = from_args(args)?;
+            Ok(Value::from(text.strip_prefix(prefix).unwrap_or(text)))
+        }
+        (Some(text), "removesuffix") => {
+            let (suffix,): (&str,) = from_args(args)?;
+            Ok(Value::from(text.strip_suffix(suffix).unwrap_or(text)))
+        }
+        _ => pycompat::unknown_method_callback(state, value, name, args),
+    }
+}

@@ -1,0 +1,184 @@
+//! The filter `tojson` as `transformers` defines it: Python's `json.dumps` with `ensure_ascii=False`.
+
+use std::fmt::Write;
+
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::{Error, ErrorKind, Value};
+
+/// Deepest nesting written; deeper values can only come from a template that builds them on purpose.
+const MAX_DEPTH: usize = 100;
+
+/// `value | tojson(indent=…, ensure_ascii=…, separators=…, sort_keys=…)`
+#[expect(clippy::needless_pass_by_value, reason = "the engine passes keyword arguments by value")]
+pub(super) fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
+    let indent = match kwargs.get::<Option<Value>>("indent")? {
+        Some(indent) if !indent.is_none() => Some(match indent.as_str() {
+            Some(text) => text.to_owned(),
+            None => " ".repeat(indent.as_usize().unwrap_or(0).min(64)),
+        }),
+        _ => None,
+    };
+    let separators = match kwargs.get::<Option<Vec<String>>>("separators")?.as_deref() {
+        Some([item, key]) => (item.clone(), key.clone()),
+        Some(_) => return Err(Error::new(ErrorKind::InvalidOperation, "tojson: separators must be a pair")),
+        None if indent.is_some() => (",".to_owned(), ": ".to_owned()),
+        None => (", ".to_owned(), ": ".to_owned()),
+    };
+    let mut writer = Writer {
+        out: String::new(),
+        indent,
+        separators,
+        ascii: kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+        sorted: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+    };
+    kwargs.assert_all_used()?;
+    writer.value(value, 0)?;
+    Ok(Value::from(writer.out))
+}
+
+struct Writer {
+    out: String,
+    indent: Option<String>,
+    separators: (String, String), // between items, between key and value
+    ascii: bool,
+    sorted: bool,
+}
+
+impl Writer {
+    fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        if depth > MAX_DEPTH {
+            return Err(Error::new(
+                ErrorKind::BadSerialization,
+                format!("tojson: deeper than {MAX_DEPTH} levels"),
+            ));
+        }
+        match value.kind() {
+            ValueKind::None => self.out.push_str("null"),
+            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number => self.out.push_str(&number(value)),
+            ValueKind::String => self.string(value.as_str().unwrap_or_default()),
+            ValueKind::Seq | ValueKind::Iterable => {
+                let items = value.try_iter()?.collect::<Vec<_>>();
+                self.container(['[', ']'], items.len(), depth, |writer, idx| {
+                    writer.value(&items[idx], depth + 1)
+                })?;
+            }
+            ValueKind::Map => {
+                let mut keys = value.try_iter()?.collect::<Vec<_>>();
+                if self.sorted {
+                    keys.sort();
+                }
+                self.container(['{', '}'], keys.len(), depth, |writer, idx| {
+                    writer.key(&keys[idx])?;
+                    let item = value.get_item(&keys[idx])?;
+                    writer.value(&item, depth + 1)
+                })?;
+            }
+            other => {
+                return Err(Error::new(ErrorKind::BadSerialization, format!("tojson: {other} is not JSON")));
+            }
+        }
+        Ok(())
+    }
+
+    fn container(
+        &mut self,
+        brackets: [char; 2],
+        len: usize,
+        depth: usize,
+        mut item: impl FnMut(&mut Self, usize) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.out.push(brackets[0]);
+        for idx in 0..len {
+            if idx > 0 {
+                self.out.push_str(&self.separators.0);
+            }
+            self.line_break(depth + 1);
+            item(self, idx)?;
+        }
+        if len > 0 {
+            self.line_break(depth);
+        }
+        self.out.push(brackets[1]);
+        Ok(())
+    }
+
+    fn line_break(&mut self, depth: usize) {
+        if let Some(indent) = &self.indent {
+            self.out.push('\n');
+            for _ in 0..depth {
+                self.out.push_str(indent);
+            }
+        }
+    }
+
+    fn key(&mut self, key: &Value) -> Result<(), Error> {
+        match key.kind() {
+            ValueKind::String => self.string(key.as_str().unwrap_or_default()),
+            ValueKind::None => self.string("null"),
+            ValueKind::Bool => self.string(if key.is_true() { "true" } else { "false" }),
+            ValueKind::Number => self.string(&number(key)),
+            other => {
+                return Err(Error::new(
+                    ErrorKind::BadSerialization,
+                    format!("tojson: a key cannot be a {other}"),
+                ));
+            }
+        }
+        self.out.push_str(&self.separators.1);
+        Ok(())
+    }
+
+    fn string(&mut self, text: &str) {
+        self.out.push('"');
+        for letter in text.chars() {
+            match letter {
+                '"' => self.out.push_str("\\\""),
+                '\\' => self.out.push_str("\\\\"),
+                '\n' => self.out.push_str("\\n"),
+                '\r' => self.out.push_str("\\r"),
+                '\t' => self.out.push_str("\\t"),
+                '\u{8}' => self.out.push_str("\\b"),
+                '\u{c}' => self.out.push_str("\\f"),
+                ' '..='~' => self.out.push(letter),
+                '\0'..='\u{1f}' => self.escape(letter),
+                _ if self.ascii => self.escape(letter),
+                _ => self.out.push(letter),
+            }
+        }
+        self.out.push('"');
+    }
+
+    fn escape(&mut self, letter: char) {
+        for unit in letter.encode_utf16(&mut [0; 2]) {
+            // Writing to a string cannot fail.
+            let _ = write!(self.out, "\\u{unit:04x}");
+        }
+    }
+}
+
+/// As Python's `repr`: the shortest digits that read back, an exponent with sign and two digits.
+fn number(value: &Value) -> String {
+    if value.is_integer() {
+        return value.to_string();
+    }
+    let Ok(float) = f64::try_from(value.clone()) else { return value.to_string() };
+    if !float.is_finite() {
+        let text = if float.is_nan() {
+            "NaN"
+        } else if float > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        };
+        return text.to_owned();
+    }
+    let digits = format!("{float:?}");
+    match digits.split_once('e') {
+        Some((mantissa, exponent)) => {
+            let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
+            format!("{mantissa}e{sign}{exponent:0>2}")
+        }
+        None => digits,
+    }
+}

@@ -1,0 +1,158 @@
+//! Golden renders of published templates, and hostile templates.
+
+use std::fs;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::*;
+use crate::testing::data_dir;
+
+#[derive(Deserialize)]
+struct Golden {
+    case: String,
+    messages: Vec<Value>,
+    tools: Option<Vec<Value>>,
+    add_generation_prompt: bool,
+    extra: Map<String, Value>,
+    rendered: Option<String>,
+    error: Option<String>,
+}
+
+#[test]
+fn golden_renders_are_equal() {
+    let Some(data) = data_dir() else { return };
+    for name in ["qwen2", "qwen3", "mistral-7b-v0.1-instruct", "phi-3-mini"] {
+        let dir = data.join("tokenizers").join(name);
+        let template = ChatTemplate::load(&dir).unwrap();
+        let golden = fs::read_to_string(dir.join("golden_chat.jsonl")).unwrap();
+        assert!(golden.lines().count() >= 16, "{name}");
+        for line in golden.lines() {
+            let golden: Golden = serde_json::from_str(line).unwrap();
+            let messages = Message::list_from_json(golden.messages).unwrap();
+            let tools = golden.tools.unwrap_or_default();
+            let request = ChatRequest {
+                tools: &tools,
+                add_generation_prompt: golden.add_generation_prompt,
+                variables: golden.extra,
+                ..ChatRequest::new(&messages)
+            };
+            match (template.render(&request), golden.rendered, golden.error) {
+                (Ok(text), Some(rendered), None) => assert_eq!(text, rendered, "{name} {}", golden.case),
+                (Err(ChatError::Refused { message }), None, Some(error)) => assert_eq!(message, error),
+                (result, ..) => panic!("{name} {}: {result:?}", golden.case),
+            }
+        }
+    }
+}
+
+fn render(template: &str) -> Result<String, ChatError> {
+    let messages = [Message::new("user", "Hi")];
+    let variables = Map::from_iter([("x".to_owned(), json!({"b": [1, 2.5, null, true], "a": "é\"<\n"}))]);
+    let request = ChatRequest { variables, now_unix_seconds: 0, ..ChatRequest::new(&messages) };
+    ChatTemplate::new(template, Map::new())?.render(&request)
+}
+
+#[test]
+fn the_engine_behaves_as_in_transformers() {
+    let cases = [
+        // tojson is json.dumps(…, ensure_ascii=False)
+        ("{{ x | tojson }}", "{\"b\": [1, 2.5, null, true], \"a\": \"é\\\"<\\n\"}"),
+        ("{{ [1, {}] | tojson(indent=2) }}", "[\n  1,\n  {}\n]"),
+        (
+            "{{ x | tojson(sort_keys=true, ensure_ascii=true, separators=(',', ':')) }}",
+            "{\"a\":\"\\u00e9\\\"<\\n\",\"b\":[1,2.5,null,true]}",
+        ),
+        (
+            "{{ [1e16, 1e-7, 1.0, 12345678901234567890] | tojson }}",
+            "[1e+16, 1e-07, 1.0, 12345678901234567890]",
+        ),
+        // trim_blocks and lstrip_blocks
+        ("a\n  {% if true %}\nb\n  {% endif %}\nc\n", "a\nb\nc"),
+        ("{% generation %}\n{% set y = 1 %}{{ y }}{% endgeneration %}", "1"),
+        // Python's names and methods
+        ("{{ messages[0]['role'] ~ messages[0].content }}", "userHi"),
+        ("{{ 'abc'[::-1] }} {{ [1, 2, 3][::-1] | join }} {{ 'a-b'.split('-')[-1] }}", "cba 321 b"),
+        (
+            "{{ '  x '.strip() }}{{ 'xy'.removeprefix('x') }}{{ 'xy'.startswith('x') }}{{ none }}",
+            "xyTrueNone",
+        ),
+        ("{% for k, v in x.items() %}{{ k }}={{ v }};{% endfor %}", "b=[1, 2.5, None, True];a=é\"<\n;"),
+        ("{{ x.missing }}|{{ x.missing is defined }}|{{ 'a' in x }}|{{ missing or 'd' }}", "|False|True|d"),
+        // statements
+        (
+            "{% for i in [1, 2, 3, 4] %}{% if i == 2 %}{% continue %}{% elif i == 4 %}{% break %}{% endif %}{{ i }}{% endfor %}",
+            "13",
+        ),
+        (
+            "{% set ns = namespace(n=1) %}{% for i in [1, 2] %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
+            "4",
+        ),
+        ("{{ strftime_now('%d %b %Y') }}", "01 Jan 1970"),
+        ("{{ add_generation_prompt }}{{ tools is none }}{{ tools }}", "TrueTrueNone"),
+    ];
+    for (template, expected) in cases {
+        assert_eq!(render(template).unwrap(), expected, "{template}");
+    }
+}
+
+#[test]
+fn errors_name_the_line_and_the_reason() {
+    let cases = [
+        ("a\n{% if %}", "chat template \"default\" is malformed at line 2: syntax error: "),
+        ("a\n\n{{ missing.field }}", "chat template \"default\" failed at line 3: undefined value"),
+        ("{{ 1 | nonsense }}", "chat template \"default\" failed at line 1: unknown filter"),
+        (
+            "{{ missing | tojson }}",
+            "chat template \"default\" failed at line 1: could not serialize to value: tojson: undefined",
+        ),
+        (
+            "\n{{ raise_exception('no ' ~ messages[0].role) }}",
+            "the model's chat template refuses this conversation: no user",
+        ),
+        ("{% include 'x' %}", "chat template \"default\" failed at line 1: template not found"),
+    ];
+    for (template, expected) in cases {
+        let message = render(template).unwrap_err().to_string();
+        assert!(message.starts_with(expected), "{template}: {message}");
+    }
+}
+
+#[test]
+fn hostile_templates_are_stopped() {
+    let loops = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}x{% endfor %}{% endfor %}{% endfor %}";
+    let error = render(loops).unwrap_err();
+    assert!(matches!(error, ChatError::TooMuchWork { line: 1, limit: FUEL, .. }), "{error}");
+    for template in [
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}".to_owned(),
+        "{{ 'x' * 1000000000000 }}".to_owned(),
+        "{{ range(1000000000000) | list }}".to_owned(),
+        format!("{}1{}", "{{ (".repeat(3), ") }}".repeat(2)),
+        format!("{{{{ {}1{} }}}}", "(".repeat(30_000), ")".repeat(30_000)),
+        "{% if true %}".repeat(5_000),
+        "{{ x".to_owned() + &"+1".repeat(1000) + " }}",
+        "{{ x".to_owned() + &"+1".repeat(9000) + " }}",
+        format!("{{{{ {}x }}}}", "-".repeat(2000)),
+        format!("{{{{ x{}.b }}}}", "|abs".repeat(500)),
+        "{% set ns = namespace(x=1) %}{% set ns.x = ns %}{{ ns }}".to_owned(),
+        "{% set ns = namespace(x='xx') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}"
+            .to_owned(),
+        "{% set ns = namespace(x=1) %}{% for i in range(99) %}{% set ns.x = [ns.x] %}{% endfor %}".to_owned(),
+        "{% set ns = namespace(x=[1]) %}{% for i in range(9999) %}{% set ns.x = ns.x + ns.x %}{% endfor %}"
+            .to_owned(),
+        format!("{{% if missing %}}{}{{% endif %}}{{{{ x + 1 }}}}", "{% elif 0 %}".repeat(5_000)),
+        format!("{}{{{{ y + 1 }}}}", "{% set y = [[[y]]] %}".repeat(3_000)),
+        "x".repeat(MAX_TEMPLATE_BYTES + 1),
+        "{% extends 'default' %}".to_owned(),
+        "{% include 'default' %}".to_owned(),
+    ] {
+        let error = render(&template).unwrap_err();
+        assert!(error.to_string().len() < 1000, "{error}");
+    }
+}
+
+#[test]
+fn a_model_without_template_says_how_to_go_on() {
+    let error = ChatTemplate::load(Path::new("no such directory")).unwrap_err();
+    assert!(error.to_string().contains("chat_template.jinja"), "{error}");
+}
