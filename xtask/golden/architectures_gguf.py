@@ -12,6 +12,7 @@ ARCH = {
     "qwen2": gguf.MODEL_ARCH.QWEN2,
     "qwen3": gguf.MODEL_ARCH.QWEN3,
     "qwen3_moe": gguf.MODEL_ARCH.QWEN3MOE,
+    "gemma": gguf.MODEL_ARCH.GEMMA,
     "gemma2": gguf.MODEL_ARCH.GEMMA2,
     "gemma3_text": gguf.MODEL_ARCH.GEMMA3,
     "phi3": gguf.MODEL_ARCH.PHI3,
@@ -55,7 +56,7 @@ def common_metadata(writer: gguf.GGUFWriter, case, c) -> None:
         writer.add_sliding_window(c.sliding_window or 0)
     elif c.model_type in ROTATED_IN_PAIRS:
         writer.add_rope_dimension_count(head_dim)
-    if c.model_type.startswith("gemma"):
+    if c.model_type in ("gemma2", "gemma3_text"):
         writer.add_sliding_window(c.sliding_window)
     if c.model_type != "phi3" and head_dim * c.num_attention_heads != c.hidden_size:
         writer.add_key_length(head_dim)

@@ -113,6 +113,14 @@ CASES = [
         [43], 11, gguf_dtype="F16",
     ),
     Case(
+        "gemma", "gemma",
+        BASE | dict(head_dim=16, num_key_value_heads=1, intermediate_size=24, rms_norm_eps=1e-6,
+                    tie_word_embeddings=True, hidden_act="gelu_pytorch_tanh",
+                    hidden_activation="gelu_pytorch_tanh"),
+        ["mqa", "scaled embeddings", "norm weights that hold the difference from one"], [27], 24,
+        gguf_dtype="F16", std=0.25, embedding_std=0.3, norm_adds_one=True,
+    ),
+    Case(
         "gemma2", "gemma2",
         GEMMA | dict(query_pre_attn_scalar=16, attn_logit_softcapping=3.0, final_logit_softcapping=8.0),
         ["post-norms", "soft caps", "alternating windows", "scaled embeddings"], [6, 37], 12, gguf_dtype="F16",
