@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use sm_model::{LoadOptions, load_model};
+use sm_model::{LoadOptions, Model, load_model};
 
-use crate::{golden_dir, interpreter};
+use crate::{executed, golden_dir, interpreter};
 
 #[derive(Deserialize)]
 struct Expected {
@@ -39,7 +39,10 @@ fn relative_error(actual: &[Vec<f32>], expected: &[f32], vocab_size: usize) -> f
     differences.fold(0.0, f32::max) / largest
 }
 
-fn check(path: &Path, dir: &Path) -> Vec<String> {
+/// Computes the logits of every token.
+type Run = fn(&Model, &[u32]) -> Vec<Vec<f32>>;
+
+fn check(path: &Path, dir: &Path, run: Run, tolerance: f32) -> Vec<String> {
     let expected: Expected =
         serde_json::from_slice(&std::fs::read(dir.join("expected.json")).unwrap()).unwrap();
     let mut failures = Vec::new();
@@ -47,29 +50,39 @@ fn check(path: &Path, dir: &Path) -> Vec<String> {
         // The reference changes its rotation where a prompt is longer than the original context; so does the plan.
         let options = LoadOptions { context_len: Some(prompt.input_ids.len()), quant: None };
         let model = load_model(path, &options).unwrap();
-        let actual = interpreter::run(&model, &prompt.input_ids, &mut |_, _| ());
+        let actual = run(&model, &prompt.input_ids);
         let error = relative_error(&actual, &read_f32(&dir.join(&prompt.logits)), prompt.vocab_size);
         println!("{} {}: {error:.2e}", path.display(), prompt.logits);
         // NaN must fail too.
-        if !matches!(error.partial_cmp(&1e-5), Some(std::cmp::Ordering::Less)) {
+        if !matches!(error.partial_cmp(&tolerance), Some(std::cmp::Ordering::Less)) {
             failures.push(format!("{} {}: {error:.2e}", path.display(), prompt.logits));
         }
     }
     failures
 }
 
-#[test]
-fn golden_models_compute_the_reference_logits() {
+/// Checks every golden model from every file it comes in.
+fn check_all(run: Run, tolerance: f32) {
     let mut dirs: Vec<PathBuf> =
         golden_dir().read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     dirs.sort();
     let mut failures = Vec::new();
     for dir in &dirs {
-        failures.extend(check(dir, dir));
+        failures.extend(check(dir, dir, run, tolerance));
         let gguf = dir.join("model.gguf");
         if gguf.is_file() {
-            failures.extend(check(&gguf, dir));
+            failures.extend(check(&gguf, dir, run, tolerance));
         }
     }
     assert!(failures.is_empty(), "{} wrong:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn golden_models_compute_the_reference_logits_in_plain_arithmetic() {
+    check_all(|model, tokens| interpreter::run(model, tokens, &mut |_, _| ()), 1e-5);
+}
+
+#[test]
+fn golden_models_compute_the_reference_logits_on_the_cpu() {
+    check_all(executed::logits, 1e-3);
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "tests say what they skip and how close they come")]
 
 mod allocation;
+mod executed;
 mod export;
 mod interpreter;
 mod loading;

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use sm_model::{LoadOptions, Model, load_model};
 
+use crate::executed::{self, Sequence};
 use crate::logits::read_f32;
 use crate::{data_dir, interpreter};
 
@@ -28,8 +29,7 @@ fn floats(list: &Value) -> Vec<f32> {
 }
 
 #[track_caller]
-fn assert_close(what: &str, actual: &[Vec<f32>], expected: &[f32], tolerance: f32) {
-    let actual = actual.concat();
+fn assert_close(what: &str, actual: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(actual.len(), expected.len(), "{what}");
     let largest = actual.iter().zip(expected).map(|(a, e)| (a - e).abs()).fold(0.0, f32::max);
     println!("{what}: {largest:.2e}");
@@ -48,8 +48,8 @@ fn stories260k_computes_the_published_logits_from_both_formats() {
         tokens.pop();
         let logits = read_f32(&root.join(format!("ref/{reference}.logits.f32")));
         for file in ["hf", "hf/stories260K-f32.gguf"] {
-            let actual = interpreter::run(&load(&root.join(file)), &tokens, &mut |_, _| ());
-            assert_close(&format!("{file} {reference}"), &actual, &logits, 2e-4);
+            let actual = executed::logits(&load(&root.join(file)), &tokens);
+            assert_close(&format!("{file} {reference}"), &actual.concat(), &logits, 2e-4);
         }
     }
 }
@@ -60,8 +60,8 @@ fn smnd_checkpoints_compute_the_published_logits() {
     for name in ["demo-model", "classification-general"] {
         let expected = json(&root.join(format!("{name}.ref.json")));
         let model = load(&root.join(format!("{name}.smnd")));
-        let actual = interpreter::run(&model, &ids(&expected["tokens"]), &mut |_, _| ());
-        assert_close(name, &actual, &floats(&expected["logits"]), 1e-3);
+        let actual = executed::logits(&model, &ids(&expected["tokens"]));
+        assert_close(name, &actual.concat(), &floats(&expected["logits"]), 1e-3);
     }
 }
 
@@ -107,20 +107,22 @@ fn gpt_nano_sort_computes_the_published_activations() {
     for (sequence, tokens) in stage("idx").chunks(11).enumerate() {
         let tokens: Vec<u32> = tokens.iter().map(|&id| id as u32).collect();
         let mut n_seen = 0;
-        interpreter::run(&model, &tokens, &mut |op, rows| {
+        let mut visit = |op: usize, rows: &[f32]| {
             let Some((_, name)) = STAGES.iter().find(|(of, _)| *of == op) else { return };
             let expected = stage(name);
             let of_sequence = &expected[sequence * expected.len() / 3..][..expected.len() / 3];
             assert_close(&format!("sequence {sequence} {name}"), rows, of_sequence, 1e-4);
             n_seen += 1;
-        });
-        assert_eq!(n_seen, STAGES.len(), "\n{}", model.plan);
+        };
+        interpreter::run(&model, &tokens, &mut |op, rows| visit(op, &rows.concat()));
+        Sequence::new(&model, tokens.len()).trace(&tokens, &mut visit);
+        assert_eq!(n_seen, 2 * STAGES.len(), "\n{}", model.plan);
     }
     let expected = json(&root.join("ref_logits.json"));
     for (tokens, logits) in
         std::iter::zip(expected["idx"].as_array().unwrap(), expected["logits"].as_array().unwrap())
     {
-        let actual = interpreter::run(&model, &ids(tokens), &mut |_, _| ());
-        assert_close("logits", &actual, &floats(logits), 1e-4);
+        let actual = executed::logits(&model, &ids(tokens));
+        assert_close("logits", &actual.concat(), &floats(logits), 1e-4);
     }
 }
