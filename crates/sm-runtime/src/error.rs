@@ -1,6 +1,8 @@
 //! Everything that can go wrong between a path and a generated token.
 
 use sm_kernels::plan::{ExecError, PrepareError};
+use sm_model::LoadError;
+use sm_model::tokenizer::TokenizerError;
 
 use crate::Completion;
 
@@ -30,6 +32,12 @@ pub enum Error {
     /// A prompt without a token, for a model without a beginning-of-sequence token.
     #[error("the prompt is empty and the model has no beginning-of-sequence token; give a prompt")]
     EmptyPrompt,
+    /// Text for a model without a tokenizer.
+    #[error("the model has no tokenizer; give token ids, or put its tokenizer.json beside it")]
+    NoTokenizer,
+    /// The text could not be turned into tokens, or the tokenizer could not be read.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
     /// A blocking generation ran out of time.
     #[error("the time limit of {limit_ms} ms was reached after {} tokens; raise max_time_ms", partial.tokens.len())]
     Timeout {
@@ -59,6 +67,12 @@ pub enum Error {
     /// The request was cancelled.
     #[error("cancelled")]
     Cancelled,
+    /// The model could not be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// This build contains no backend that could run the model.
+    #[error("this build cannot run models on the CPU; build it with the feature `cpu`")]
+    NoBackend,
     /// The backend could not make the model ready.
     #[error(transparent)]
     Prepare(#[from] PrepareError),

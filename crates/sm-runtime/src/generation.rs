@@ -7,7 +7,7 @@ use sm_tensor::TokenId;
 
 use crate::generator::{Generator, Input};
 use crate::output::Output;
-use crate::sampling::{Candidates, Draw, History, RawLogits, SamplerChain, random_seed};
+use crate::sampling::{Candidates, Draw, EarlyEnd, History, RawLogits, SamplerChain, random_seed};
 use crate::sequence::{Outputs, Sequence};
 use crate::{
     CancelToken, Completion, Error, FinishReason, GenerationOptions, Timings, TokenEvent, TokenLogprob, Usage,
@@ -34,7 +34,7 @@ pub struct Generation<'g> {
     bound: Bound,
     event: TokenEvent,
     logprobs: Vec<TokenLogprob>,
-    started: Instant,
+    submitted: Instant,
     timings: Timings,
     finish_reason: Option<FinishReason>,
 }
@@ -44,6 +44,12 @@ pub struct Generation<'g> {
 struct Bound {
     n_tokens: usize,
     reason: FinishReason,
+}
+
+/// When a generation was asked for, and how it can be ended.
+pub(crate) struct Start {
+    pub(crate) submitted: Instant,
+    pub(crate) cancel: CancelToken,
 }
 
 impl Bound {
@@ -59,18 +65,29 @@ impl Bound {
     }
 }
 
+/// The chain of the options, with a guard of the minimum length if one was asked for.
+fn chain(options: &GenerationOptions, output: &Output<'_>) -> SamplerChain {
+    let chain = SamplerChain::new(&options.sampling);
+    match options.stop.min_new_tokens {
+        0 => chain,
+        min_new_tokens => {
+            chain.with_filter(Box::new(EarlyEnd { tokens: output.end_tokens(), min_new_tokens }))
+        }
+    }
+}
+
 impl<'g> Generation<'g> {
     /// `input` was checked against the limits.
     pub(crate) fn new(
         generator: &'g mut Generator,
         input: Input,
         options: &'g GenerationOptions,
-        cancel: CancelToken,
+        start: Start,
     ) -> Self {
-        let started = Instant::now();
         let Generator { model, sequence, log, candidates, counts, raw } = generator;
         let n_prompt = input.tokens.len();
         let bound = Bound::new(n_prompt, input.context_len, options);
+        let output = Output::new(&model.text, input.text_start, &options.stop);
         let cached_tokens = sequence.keep_common_prefix(&input.tokens);
         *log = input.tokens;
         log.reserve(bound.n_tokens);
@@ -82,9 +99,9 @@ impl<'g> Generation<'g> {
             counts,
             raw,
             options,
-            chain: SamplerChain::new(&options.sampling),
-            output: Output::new(model.codec.as_ref(), &options.stop),
-            cancel,
+            chain: chain(options, &output),
+            output,
+            cancel: start.cancel,
             seed: options.sampling.seed.unwrap_or_else(random_seed),
             n_prompt,
             usage: Usage {
@@ -96,7 +113,7 @@ impl<'g> Generation<'g> {
             bound,
             event: TokenEvent::default(),
             logprobs: Vec::new(),
-            started,
+            submitted: start.submitted,
             timings: Timings::default(),
             finish_reason: None,
         }
@@ -127,7 +144,7 @@ impl<'g> Generation<'g> {
         }
         self.event.finish_reason = reason;
         self.finish_reason = reason;
-        self.timings.total = self.started.elapsed();
+        self.timings.total = self.submitted.elapsed();
         let time = if is_first { &mut self.timings.prefill } else { &mut self.timings.decode };
         *time += began.elapsed();
         if is_first {
@@ -168,7 +185,7 @@ impl<'g> Generation<'g> {
             let is_cancelled = self.cancel.is_cancelled();
             return Ok(Some(if is_cancelled { FinishReason::Cancelled } else { FinishReason::Timeout }));
         };
-        let reason = self.output.push(token, &mut self.event)?;
+        let reason = self.output.push(token, &mut self.event);
         if !matches!(reason, Some(FinishReason::Stop | FinishReason::Eos)) {
             self.log.push(token);
         }
@@ -196,7 +213,6 @@ impl<'g> Generation<'g> {
         if self.options.logprobs.is_some() {
             self.raw.keep(logits);
         }
-        self.output.forbid_early_end(logits);
         let mut history = History::new(self.log, self.n_prompt, self.counts);
         let token = self.chain.sample(logits, &mut history, draw, self.candidates)?;
         if let Some(n_top) = self.options.logprobs {
@@ -209,7 +225,7 @@ impl<'g> Generation<'g> {
 
     fn is_late(&self) -> bool {
         let limit = self.options.limits.max_time_ms.map(Duration::from_millis);
-        limit.is_some_and(|limit| self.started.elapsed() >= limit)
+        limit.is_some_and(|limit| self.submitted.elapsed() >= limit)
     }
 }
 

@@ -1,10 +1,14 @@
 //! A model and the sequence that it has computed.
 
+use std::time::Instant;
+
+use sm_model::tokenizer::EncodeOptions;
 use sm_tensor::TokenId;
 
-use crate::generation::Generation;
+use crate::generation::{Generation, Start};
 use crate::sampling::{Candidates, RawLogits, check_finite, log_sum_exp};
 use crate::sequence::{Outputs, Sequence};
+use crate::text::TextStart;
 use crate::{
     CancelToken, Completion, Error, FinishReason, GenerationOptions, LoadedModel, LongInput, Prompt,
 };
@@ -26,6 +30,7 @@ pub struct Generator {
 /// A prompt that passed all checks.
 pub(crate) struct Input {
     pub(crate) tokens: Vec<TokenId>,
+    pub(crate) text_start: TextStart,
     /// Tokens that were cut off.
     pub(crate) n_truncated: usize,
     /// The context of this request.
@@ -93,9 +98,10 @@ impl Generator {
         options: &'g GenerationOptions,
         cancel: &CancelToken,
     ) -> Result<Generation<'g>, Error> {
+        let submitted = Instant::now();
         options.validate()?;
         let input = self.input(prompt, options)?;
-        Ok(Generation::new(self, input, options, cancel.clone()))
+        Ok(Generation::new(self, input, options, Start { submitted, cancel: cancel.clone() }))
     }
 
     /// Computes `tokens` from the beginning, in chunks, and shows `visit` the logits `[vocab_size]` behind each position.
@@ -145,23 +151,29 @@ impl Generator {
 
     /// The tokens of a prompt, checked against the limits.
     fn input(&self, prompt: &Prompt, options: &GenerationOptions) -> Result<Input, Error> {
-        let codec = self.model.codec.as_ref();
+        let text = &self.model.text;
         let mut tokens = match prompt {
-            Prompt::Text(text) => codec.encode_prompt(text)?,
-            Prompt::Chat(text) => codec.encode_chat(text)?,
+            Prompt::Text(prompt) => text.encode(prompt, EncodeOptions::PROMPT)?,
+            Prompt::Chat(prompt) => text.encode(prompt, EncodeOptions::RENDERED_CHAT)?,
             Prompt::Tokens(tokens) => tokens.clone(),
-            Prompt::Append(text) if self.log.is_empty() => codec.encode_prompt(text)?,
-            Prompt::Append(text) => [self.log.clone(), codec.encode_plain(text)?].concat(),
+            Prompt::Append(prompt) if self.log.is_empty() => text.encode(prompt, EncodeOptions::PROMPT)?,
+            Prompt::Append(prompt) => [self.log.clone(), text.encode(prompt, EncodeOptions::PLAIN)?].concat(),
         };
         if tokens.is_empty() {
-            tokens.push(codec.bos().ok_or(Error::EmptyPrompt)?);
+            tokens.push(text.bos().ok_or(Error::EmptyPrompt)?);
         }
+        let is_bos_only = tokens.len() == 1 && tokens.first().copied() == text.bos();
+        let text_start = if is_bos_only || matches!(prompt, Prompt::Chat(_)) {
+            TextStart::New
+        } else {
+            TextStart::Continued
+        };
         if let Some(token) = tokens.iter().find(|token| token.0 as usize >= self.model.vocab_size) {
             let message =
                 format!("token {} is outside of the vocabulary of {}", token.0, self.model.vocab_size);
             return Err(Error::validation("prompt", message));
         }
-        let n_truncated = truncate(&mut tokens, codec.bos(), options)?;
+        let n_truncated = truncate(&mut tokens, text.bos(), options)?;
         let context_len = options.limits.max_context_tokens.unwrap_or(usize::MAX).min(self.model.context_len);
         let bounds = [
             ("context", context_len, "shorten the prompt or load the model with a longer context"),
@@ -176,7 +188,7 @@ impl Generator {
                 return Err(Error::ResourceLimit { resource, limit, actual: tokens.len() + 1, remedy });
             }
         }
-        Ok(Input { tokens, n_truncated, context_len })
+        Ok(Input { tokens, text_start, n_truncated, context_len })
     }
 }
 
@@ -200,3 +212,6 @@ fn truncate(
     tokens.drain(n_head..actual - (limit - n_head));
     Ok(actual - limit)
 }
+
+#[cfg(test)]
+mod tests;

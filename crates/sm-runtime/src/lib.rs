@@ -4,7 +4,27 @@
 //! it, blocking ([`Generator::generate`]) or token by token ([`Generator::stream`]); it keeps the keys and values of
 //! what it has seen, so a next turn computes only what is new. The choice of tokens is a pure function of options,
 //! seed, position and logits ([`sampling`]), so a seed repeats a text wherever the same logits come from.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use sm_runtime::{CancelToken, GenerationOptions, Generator, LoadOptions, LoadedModel, Prompt};
+//!
+//! # fn main() -> Result<(), sm_runtime::Error> {
+//! let model = LoadedModel::load(Path::new("model.gguf"), &LoadOptions::default(), &|_| ())?;
+//! let mut generator = Generator::new(model);
+//! let (prompt, options) = (Prompt::Text("Once upon a time".into()), GenerationOptions::default());
+//!
+//! let mut generation = generator.stream(&prompt, &options, &CancelToken::new())?;
+//! while let Some(event) = generation.next_event()? {
+//!     print!("{}", event.text);
+//! }
+//! println!("\nseed {}", generation.finish().seed);
+//! # Ok(())
+//! # }
+//! ```
 
+mod backend;
 mod bench;
 mod cancel;
 mod completion;
@@ -19,6 +39,8 @@ mod prompt;
 pub mod sampling;
 mod sequence;
 mod stop;
+#[cfg(test)]
+mod testing;
 mod text;
 
 pub use bench::Bench;
@@ -27,7 +49,7 @@ pub use completion::{Completion, FinishReason, Timings, TokenEvent, TokenLogprob
 pub use error::Error;
 pub use generation::Generation;
 pub use generator::Generator;
-pub use load::{LoadOptions, LoadedModel};
+pub use load::{LoadOptions, LoadedModel, load_tokenizer};
 pub use options::{EosRule, GenerationOptions, Limits, LongInput, MatchedStop, SamplingOptions, StopRules};
 pub use perplexity::{Perplexity, PerplexityOptions};
 pub use prompt::Prompt;

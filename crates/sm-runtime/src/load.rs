@@ -1,13 +1,16 @@
 //! From a path to a model that is ready to run.
 
-use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
-use sm_kernels::plan::{Executor, ExecutorInfo, KvDType, Progress};
+use sm_kernels::plan::{Executor, ExecutorInfo, KvDType, Limits, PAGE_LEN, Progress};
+use sm_model::chat::{ChatError, ChatTemplate};
+use sm_model::tokenizer::{self, Tokenizer, TokenizerError};
+use sm_model::{Fallback, Model, ModelSource, load_model};
 use sm_tensor::DType;
 
-use crate::Error;
-use crate::text::TextCodec;
+use crate::text::Text;
+use crate::{Error, backend};
 
 /// How a model is made ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +48,44 @@ impl Default for LoadOptions {
     }
 }
 
+impl LoadOptions {
+    fn validate(&self) -> Result<(), Error> {
+        let counts = [
+            ("context_len", self.context_len),
+            ("n_threads", self.n_threads),
+            ("max_step_tokens", Some(self.max_step_tokens)),
+            ("max_outputs", Some(self.max_outputs)),
+            ("n_sequences", Some(self.n_sequences)),
+        ];
+        match counts.into_iter().find(|(_, count)| *count == Some(0)) {
+            Some((field, _)) => Err(Error::validation(field, "0 is not possible; it must be at least 1")),
+            None => Ok(()),
+        }
+    }
+
+    /// The limits of the executor for sequences of `context_len` positions.
+    fn limits(&self, context_len: usize) -> Limits {
+        let max_tokens = self.max_step_tokens.max(self.n_sequences);
+        Limits {
+            max_tokens,
+            max_outputs: self.max_outputs.min(max_tokens),
+            max_sequences: self.n_sequences,
+            n_pages: self.n_sequences * context_len.div_ceil(PAGE_LEN),
+            kv_dtype: self.kv_dtype,
+        }
+    }
+}
+
 /// A model whose weights lie packed on a backend, with its tokenizer.
+#[derive(Debug)]
 pub struct LoadedModel {
     pub(crate) executor: Box<dyn Executor>,
-    pub(crate) codec: Box<dyn TextCodec>,
+    pub(crate) text: Text,
     pub(crate) vocab_size: usize,
     pub(crate) context_len: usize,
+    pub(crate) fallbacks: Vec<Fallback>,
+    /// A template that cannot be used is an error of those who use it, not of the model.
+    pub(crate) chat: Result<ChatTemplate, ChatError>,
 }
 
 impl LoadedModel {
@@ -63,13 +98,39 @@ impl LoadedModel {
         options: &LoadOptions,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Self, Error> {
-        let _ = (options, progress);
-        Err(Error::validation("model", format!("{}: no reader is built in yet", path.display())))
+        options.validate()?;
+        let backend = backend::cpu(options)?;
+        let LoadOptions { context_len, quant, .. } = *options;
+        let model = load_model(path, &sm_model::LoadOptions { context_len, quant })?;
+        let plan = &model.plan;
+        let executor = backend.prepare(plan, &model.weights, options.limits(plan.context_len), progress)?;
+        let text = Text(tokenizer(&model)?);
+        Ok(Self {
+            executor,
+            chat: chat_template(&model, &text),
+            text,
+            vocab_size: plan.vocab_size(),
+            context_len: plan.context_len,
+            fallbacks: model.weights.fallbacks().to_vec(),
+        })
     }
 
     /// The backend, its kernels, workers and memory.
     pub fn info(&self) -> &ExecutorInfo {
         self.executor.info()
+    }
+
+    /// The tokenizer, if the model has one.
+    pub fn tokenizer(&self) -> Option<&Arc<dyn Tokenizer>> {
+        self.text.0.as_ref()
+    }
+
+    /// The chat templates that come with the model.
+    ///
+    /// # Errors
+    /// If there are none, or they cannot be used.
+    pub fn chat_template(&self) -> Result<&ChatTemplate, &ChatError> {
+        self.chat.as_ref()
     }
 
     /// Number of tokens in the vocabulary.
@@ -81,14 +142,44 @@ impl LoadedModel {
     pub fn context_len(&self) -> usize {
         self.context_len
     }
+
+    /// Matrices that could not be quantized as [`LoadOptions::quant`] asks.
+    pub fn fallbacks(&self) -> &[Fallback] {
+        &self.fallbacks
+    }
 }
 
-impl fmt::Debug for LoadedModel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoadedModel")
-            .field("executor", &self.executor)
-            .field("vocab_size", &self.vocab_size)
-            .field("context_len", &self.context_len)
-            .finish()
+/// The tokenizer of a model that need not run.
+///
+/// # Errors
+/// If the model cannot be read, is not supported, or has no tokenizer.
+pub fn load_tokenizer(path: &Path) -> Result<Arc<dyn Tokenizer>, Error> {
+    let model = load_model(path, &sm_model::LoadOptions::default())?;
+    tokenizer(&model)?.ok_or(Error::NoTokenizer)
+}
+
+/// The chat templates that come with a model.
+fn chat_template(model: &Model, text: &Text) -> Result<ChatTemplate, ChatError> {
+    match (&model.source, &text.0) {
+        (ModelSource::Directory(dir), _) => ChatTemplate::load(dir),
+        (ModelSource::Gguf { metadata, .. }, Some(tokenizer)) => {
+            ChatTemplate::from_metadata(metadata, tokenizer.vocabulary())
+        }
+        (ModelSource::Gguf { path, .. } | ModelSource::Smnd { path, .. }, _) => {
+            Err(ChatError::NoTemplate { model: path.display().to_string() })
+        }
+    }
+}
+
+/// The tokenizer that comes with a model, if any: a model without one can still continue token ids.
+fn tokenizer(model: &Model) -> Result<Option<Arc<dyn Tokenizer>>, Error> {
+    let loaded = match &model.source {
+        ModelSource::Directory(dir) => tokenizer::load_tokenizer(dir),
+        ModelSource::Gguf { .. } | ModelSource::Smnd { .. } => return Ok(None),
+    };
+    match loaded {
+        Ok(tokenizer) => Ok(Some(tokenizer)),
+        Err(TokenizerError::NoTokenizer { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

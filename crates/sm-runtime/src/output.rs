@@ -1,19 +1,18 @@
 //! The output of one generation while it grows: tokens become text, text is searched for stop strings.
 
+use sm_model::tokenizer::TextStream;
 use sm_tensor::TokenId;
 
 use crate::stop::{StopMatcher, StopSearch};
-use crate::text::{TextCodec, TextStream};
-use crate::{EosRule, Error, FinishReason, StopRules, TokenEvent};
+use crate::text::{Text, TextStart};
+use crate::{EosRule, FinishReason, StopRules, TokenEvent};
 
 /// The output so far.
 pub(crate) struct Output<'a> {
     rules: &'a StopRules,
     eos: &'a [TokenId],
-    decoder: Box<dyn TextStream + 'a>,
+    decoder: Option<TextStream>,
     matcher: StopMatcher,
-    /// What the last token completed.
-    piece: String,
     n_decoded_bytes: usize,
     /// All text that may be shown.
     text: String,
@@ -31,17 +30,16 @@ pub(crate) struct Finished {
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(codec: &'a dyn TextCodec, rules: &'a StopRules) -> Self {
+    pub(crate) fn new(text: &'a Text, start: TextStart, rules: &'a StopRules) -> Self {
         let eos = match rules.eos {
-            EosRule::Stop => codec.eos(),
+            EosRule::Stop => text.eos(),
             EosRule::Ignore => &[],
         };
         Self {
             rules,
             eos,
-            decoder: codec.stream(),
+            decoder: text.stream(start),
             matcher: StopMatcher::new(rules),
-            piece: String::new(),
             n_decoded_bytes: 0,
             text: String::new(),
             ends: Vec::new(),
@@ -53,59 +51,44 @@ impl<'a> Output<'a> {
         self.ends.len()
     }
 
-    /// Forbids the tokens that would end the output before its minimum length.
-    pub(crate) fn forbid_early_end(&self, logits: &mut [f32]) {
-        if self.ends.len() >= self.rules.min_new_tokens {
-            return;
-        }
-        for token in self.eos.iter().chain(&self.rules.token_ids) {
-            if let Some(logit) = logits.get_mut(token.0 as usize) {
-                *logit = f32::NEG_INFINITY;
-            }
-        }
+    /// The tokens that end the output.
+    pub(crate) fn end_tokens(&self) -> Vec<TokenId> {
+        [self.eos, &self.rules.token_ids].concat()
     }
 
     /// Takes the next token: sets the event's token, index and text, and says whether the output ends with it.
-    pub(crate) fn push(
-        &mut self,
-        token: TokenId,
-        event: &mut TokenEvent,
-    ) -> Result<Option<FinishReason>, Error> {
+    pub(crate) fn push(&mut self, token: TokenId, event: &mut TokenEvent) -> Option<FinishReason> {
         event.token = Some(token);
         event.index = self.ends.len();
         event.text.clear();
         if self.rules.token_ids.contains(&token) {
-            return Ok(Some(FinishReason::Stop));
+            return Some(FinishReason::Stop);
         }
         if self.eos.contains(&token) {
-            return Ok(Some(FinishReason::Eos));
+            return Some(FinishReason::Eos);
         }
-        self.piece.clear();
-        self.decoder.push(token, &mut self.piece)?;
-        self.n_decoded_bytes += self.piece.len();
+        let piece = self.decoder.as_mut().map_or("", |decoder| decoder.push(token));
+        self.n_decoded_bytes += piece.len();
         self.ends.push(self.n_decoded_bytes);
-        let search = self.search(event);
+        // Before the minimum length, stop strings do not match.
+        let search = if self.ends.len() < self.rules.min_new_tokens {
+            event.text.push_str(piece);
+            StopSearch::Nothing
+        } else {
+            self.matcher.push(piece, &mut event.text)
+        };
         self.text.push_str(&event.text);
         match search {
-            StopSearch::Found => Ok(Some(FinishReason::StopSequence)),
-            StopSearch::Nothing => Ok(None),
+            StopSearch::Found => Some(FinishReason::StopSequence),
+            StopSearch::Nothing => None,
         }
-    }
-
-    /// Passes the last piece on; stop strings do not match before the minimum length.
-    fn search(&mut self, event: &mut TokenEvent) -> StopSearch {
-        if self.ends.len() < self.rules.min_new_tokens {
-            event.text.push_str(&self.piece);
-            return StopSearch::Nothing;
-        }
-        self.matcher.push(&self.piece, &mut event.text)
     }
 
     /// Appends to the last event what was held back.
     pub(crate) fn flush(&mut self, event: &mut TokenEvent) {
         let n_shown = event.text.len();
         self.matcher.finish(&mut event.text);
-        self.decoder.finish(&mut event.text);
+        event.text.push_str(self.decoder.as_mut().map_or("", TextStream::finish));
         self.text.push_str(&event.text[n_shown..]);
     }
 
@@ -131,5 +114,40 @@ impl<'a> Output<'a> {
             n_tokens -= 1;
         }
         n_tokens
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sm_model::tokenizer::{CharTokenizer, UnknownCharacter};
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn tokens_reaching_into_a_removed_stop_string_are_not_counted() {
+        let tokenizer = CharTokenizer::new("abcdé", UnknownCharacter::Error).unwrap();
+        let text = Text(Some(Arc::new(tokenizer)));
+        let rules = StopRules { sequences: vec!["cé".into()], ..StopRules::default() };
+        let mut output = Output::new(&text, TextStart::Continued, &rules);
+        let mut event = TokenEvent::default();
+        let reasons = [0, 1, 2, 4].map(|id| output.push(TokenId(id), &mut event));
+        assert_eq!(reasons, [None, None, None, Some(FinishReason::StopSequence)]);
+        let finished = output.finish(FinishReason::StopSequence);
+        assert_eq!((finished.text.as_str(), finished.n_tokens, finished.n_generated), ("ab", 2, 4));
+    }
+
+    #[test]
+    fn the_beginning_of_a_cut_character_is_not_counted() {
+        let rules = StopRules::default();
+        let text = Text(None);
+        let mut output = Output::new(&text, TextStart::Continued, &rules);
+        // Five tokens: two letters, two that begin a character, and one that completes it and goes on.
+        output.ends = vec![1, 2, 2, 2, 7];
+        assert_eq!(output.n_tokens_within(2), 2);
+        assert_eq!(output.n_tokens_within(1), 1);
+        assert_eq!(output.n_tokens_within(6), 2);
+        assert_eq!(output.n_tokens_within(7), 5);
+        assert_eq!(output.n_tokens_within(0), 0);
     }
 }

@@ -1,5 +1,6 @@
 //! How well a model predicts a text.
 
+use sm_model::tokenizer::EncodeOptions;
 use sm_tensor::TokenId;
 
 use crate::{Error, Generator};
@@ -64,22 +65,20 @@ impl Generator {
     /// The tokens of each document, as many as fit into the context.
     fn documents(&self, text: &str, split: Option<&str>) -> Result<Vec<Vec<TokenId>>, Error> {
         let context_len = self.model.context_len;
-        let codec = self.model.codec.as_ref();
+        let tokenizer = &self.model.text;
         let Some(split) = split else {
-            let bos = codec.bos();
-            let tokens = codec.encode_plain(text)?;
-            let window_len = context_len - bos.iter().len();
-            return Ok(tokens
-                .chunks(window_len)
-                .map(|window| bos.iter().chain(window).copied().collect())
-                .collect());
+            // What the tokenizer puts before a text, usually the beginning-of-sequence token, goes before each piece.
+            let head = tokenizer.encode("", EncodeOptions::PROMPT)?;
+            let tokens = tokenizer.encode(text, EncodeOptions::PLAIN)?;
+            let pieces = tokens.chunks(context_len.saturating_sub(head.len()).max(1));
+            return Ok(pieces.map(|piece| [&head, piece].concat()).collect());
         };
         let mut documents: Vec<&str> =
             text.split(split).map(|document| document.trim_matches('\n')).collect();
         documents.pop();
         documents.retain(|document| !document.is_empty());
         let cut = |document: &&str| {
-            let mut tokens = codec.encode_prompt(document)?;
+            let mut tokens = tokenizer.encode(document, EncodeOptions::PROMPT)?;
             tokens.truncate(context_len);
             Ok(tokens)
         };

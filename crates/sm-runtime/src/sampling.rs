@@ -10,9 +10,27 @@
 //! further, and a [`Sampler`] draws one. The temperature keeps the order of the logits, so it is applied in double
 //! precision where probabilities are needed, and top-k compares the undivided logits. Nothing sorts the vocabulary,
 //! and after the first call nothing allocates.
+//!
+//! ```
+//! use sm_runtime::SamplingOptions;
+//! use sm_runtime::sampling::{Candidates, Draw, History, SamplerChain};
+//!
+//! let chain = SamplerChain::new(&SamplingOptions { top_k: 2, ..SamplingOptions::default() });
+//! let (mut candidates, mut counts) = (Candidates::new(), Vec::new());
+//! let mut draw = |position| {
+//!     let mut logits = [0.1, 2.0, -1.0, 1.5];
+//!     let draw = Draw { seed: 42, candidate: 0, position };
+//!     chain.sample(&mut logits, &mut History::new(&[], 0, &mut counts), draw, &mut candidates)
+//! };
+//! let token = draw(7)?;
+//! assert!(token.0 == 1 || token.0 == 3);
+//! assert_eq!(draw(7)?, token);
+//! # Ok::<(), sm_runtime::Error>(())
+//! ```
 
 mod bias;
 mod candidates;
+mod early_end;
 mod greedy;
 mod gumbel;
 mod history;
@@ -24,12 +42,16 @@ mod seed;
 mod top_k;
 mod top_p;
 
+#[cfg(test)]
+mod tests;
+
 use sm_tensor::TokenId;
 
 use crate::{Error, SamplingOptions};
 
 pub use bias::LogitBias;
 pub use candidates::{Candidate, Candidates};
+pub use early_end::EarlyEnd;
 pub use greedy::Greedy;
 pub use gumbel::{Gumbel, noise};
 pub use history::History;

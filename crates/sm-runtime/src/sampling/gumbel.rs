@@ -89,17 +89,22 @@ mod tests {
         (0..).zip(logits).map(|(token, &logit)| Candidate { token: TokenId(token), logit, mass: 0 }).collect()
     }
 
-    /// Computed with Python integers and `math.log`, then rounded to 12 digits.
+    /// Computed with Python's integers and `math.log`.
+    const GOLDEN: [(u64, u32, u32, u32, f64); 5] = [
+        (0, 0, 0, 0, 0.084_820_251_111),
+        (42, 0, 7, 511, 0.355_115_803_782),
+        (42, 1, 7, 511, -0.165_513_030_630),
+        (u64::MAX, 3, 4095, 151_935, 0.987_471_396_903),
+        (123_456_789_012_345, 0, 1, 2, -2.136_825_618_591),
+    ];
+
     #[test]
-    fn equals_golden_values() {
-        let cases = GOLDEN;
-        for (seed, candidate, position, token, expected) in cases {
+    fn noise_equals_golden_values() {
+        for (seed, candidate, position, token, expected) in GOLDEN {
             let actual = noise(Draw { seed, candidate, position }, TokenId(token));
             assert!((actual - expected).abs() < 1e-11, "{seed} {candidate} {position} {token}: {actual:.12}");
         }
     }
-
-    const GOLDEN: [(u64, u32, u32, u32, f64); 0] = [];
 
     #[test]
     fn the_bounds_hold() {

@@ -17,5 +17,5 @@ pub fn random_seed() -> u64 {
 /// The `index`-th token of a fixed random text.
 pub(crate) fn random_token(index: u64, vocab_size: usize) -> TokenId {
     let word = philox4x32_10([index as u32, (index >> 32) as u32, 0, 0], [0, 0])[0];
-    TokenId((u64::from(word) * vocab_size as u64 >> 32) as u32)
+    TokenId(((u64::from(word) * vocab_size as u64) >> 32) as u32)
 }

@@ -1,0 +1,165 @@
+//! An executor whose pages hold the tokens themselves, for tests of what drives executors.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use sm_kernels::plan::{ExecError, Executor, ExecutorInfo, KvDType, Limits, Logits, PAGE_LEN, StepBatch};
+use sm_model::chat::ChatError;
+use sm_model::tokenizer::{CharTokenizer, UnknownCharacter};
+use sm_tensor::{PageId, TokenId};
+
+use crate::LoadedModel;
+use crate::text::Text;
+
+/// The characters of the fake model's vocabulary.
+pub(crate) const CHARACTERS: &str = "\n !.abcdefghijklmnopqrstuvwxyzé";
+
+type Predict = Box<dyn Fn(&[TokenId]) -> Vec<f32> + Send>;
+
+/// The rows of each step that was submitted: position of the first, how many, how many with logits.
+pub(crate) type Steps = Arc<Mutex<Vec<(u32, usize, usize)>>>;
+
+/// Gives as logits a function of the tokens that its pages hold up to the row.
+pub(crate) struct FakeExecutor {
+    info: ExecutorInfo,
+    limits: Limits,
+    pages: Vec<[Option<TokenId>; PAGE_LEN]>,
+    predict: Predict,
+    vocab_size: usize,
+    logits: Vec<f32>,
+    steps: Steps,
+}
+
+impl fmt::Debug for FakeExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeExecutor").finish_non_exhaustive()
+    }
+}
+
+/// The size of a fake model.
+#[derive(Clone, Copy)]
+pub(crate) struct FakeSize {
+    pub(crate) context_len: usize,
+    pub(crate) max_tokens: usize,
+}
+
+/// A model of the characters of [`CHARACTERS`] with the logits that `predict` gives behind a history.
+pub(crate) fn fake_model(
+    size: FakeSize,
+    predict: impl Fn(&[TokenId]) -> Vec<f32> + Send + 'static,
+) -> (LoadedModel, Steps) {
+    let tokenizer = CharTokenizer::new(CHARACTERS, UnknownCharacter::Error).unwrap();
+    let vocab_size = CHARACTERS.chars().count();
+    let n_pages = size.context_len.div_ceil(PAGE_LEN);
+    let max_tokens = size.max_tokens;
+    let steps = Steps::default();
+    let executor = FakeExecutor {
+        info: ExecutorInfo {
+            kernels: "fake".into(),
+            n_workers: 1,
+            weight_bytes: 0,
+            kv_bytes: 0,
+            activation_bytes: 0,
+        },
+        limits: Limits {
+            max_tokens,
+            max_outputs: max_tokens,
+            max_sequences: 1,
+            n_pages,
+            kv_dtype: KvDType::F32,
+        },
+        pages: vec![[None; PAGE_LEN]; n_pages],
+        predict: Box::new(predict),
+        vocab_size,
+        logits: Vec::new(),
+        steps: Arc::clone(&steps),
+    };
+    let text = Text(Some(Arc::new(tokenizer)));
+    (
+        LoadedModel {
+            executor: Box::new(executor),
+            text,
+            vocab_size,
+            context_len: size.context_len,
+            fallbacks: Vec::new(),
+            chat: Err(ChatError::NoTemplate { model: "the fake model".into() }),
+        },
+        steps,
+    )
+}
+
+/// The token of a character.
+pub(crate) fn token_of(character: char) -> TokenId {
+    let mut characters: Vec<char> = CHARACTERS.chars().collect();
+    characters.sort_unstable();
+    TokenId(characters.binary_search(&character).unwrap() as u32)
+}
+
+/// Logits that make the model write `script` position by position, wherever it starts.
+pub(crate) fn scripted(script: &'static str) -> impl Fn(&[TokenId]) -> Vec<f32> {
+    let script: Vec<char> = script.chars().collect();
+    move |history| {
+        let mut logits = vec![0.0; CHARACTERS.chars().count()];
+        logits[token_of(script[history.len() % script.len()]).0 as usize] = 10.0;
+        logits
+    }
+}
+
+/// Logits that look random and depend on the whole history.
+pub(crate) fn hashed(history: &[TokenId]) -> Vec<f32> {
+    let hash =
+        |seed: u64, word: u32| (seed ^ u64::from(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    let state = history.iter().fold(1, |state, token| hash(state, token.0));
+    (0..CHARACTERS.chars().count() as u32).map(|token| (hash(state, token) % 1000) as f32 / 200.0).collect()
+}
+
+impl Executor for FakeExecutor {
+    fn info(&self) -> &ExecutorInfo {
+        &self.info
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
+        assert!(batch.tokens.len() <= self.limits.max_tokens, "{} rows", batch.tokens.len());
+        self.logits.clear();
+        for span in batch.spans {
+            self.steps.lock().unwrap().push((span.start, span.n_rows as usize, batch.output_rows.len()));
+            let table = &batch.page_table[span.first_page as usize..][..span.n_pages as usize];
+            for row in 0..span.n_rows {
+                let position = (span.start + row) as usize;
+                let page = table[position / PAGE_LEN].0 as usize;
+                self.pages[page][position % PAGE_LEN] = Some(batch.tokens[(span.first_row + row) as usize]);
+                if !batch.output_rows.contains(&(span.first_row + row)) {
+                    continue;
+                }
+                let slot = |at: usize| self.pages[table[at / PAGE_LEN].0 as usize][at % PAGE_LEN];
+                let history: Vec<TokenId> =
+                    (0..=position).map(|at| slot(at).expect("written before")).collect();
+                self.logits.extend((self.predict)(&history));
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<Logits<'_>, ExecError> {
+        Ok(Logits::new(&mut self.logits, self.vocab_size, self.vocab_size))
+    }
+
+    fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {
+        for (from, to) in from_to {
+            self.pages[to.0 as usize] = self.pages[from.0 as usize];
+        }
+        Ok(())
+    }
+
+    fn trace(
+        &mut self,
+        batch: &StepBatch<'_>,
+        _visit: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), ExecError> {
+        self.submit(batch)
+    }
+}
