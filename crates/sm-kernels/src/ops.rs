@@ -11,3 +11,6 @@ pub(crate) mod product;
 pub(crate) mod rope_store;
 pub(crate) mod row_out;
 pub(crate) mod take_outputs;
+
+#[cfg(test)]
+mod tests;

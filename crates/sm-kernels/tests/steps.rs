@@ -1,7 +1,7 @@
 //! What the CPU executor promises for whole steps.
 
 use proptest::prelude::*;
-use sm_kernels::plan::{Backend, Executor, KvDType, Limits, PAGE_LEN, Span, StepBatch};
+use sm_kernels::plan::{Backend, ExecError, Executor, KvDType, Limits, PAGE_LEN, Progress, Span, StepBatch};
 use sm_kernels::testing::{self, RandomWeights};
 use sm_kernels::{CpuBackend, IsaKind};
 use sm_tensor::{DType, PageId, TokenId};
@@ -123,4 +123,136 @@ proptest! {
             prop_assert!(sequence.logits[..] == expected[..sequence.logits.len()], "sequence {seed}");
         }
     }
+}
+
+/// Changes a good batch of two spans, of 20 rows from position 5 and of 1 row from position 30.
+type Change = fn(&mut Parts);
+
+struct Parts {
+    tokens: Vec<TokenId>,
+    spans: Vec<Span>,
+    page_table: Vec<PageId>,
+    output_rows: Vec<u32>,
+}
+
+fn good_parts() -> Parts {
+    let span =
+        |first_row, n_rows, start, first_page| Span { first_row, n_rows, start, first_page, n_pages: 2 };
+    Parts {
+        tokens: vec![TokenId(1); 21],
+        spans: vec![span(0, 20, 5, 0), span(20, 1, 30, 2)],
+        page_table: [7, 3, 9, 5].map(PageId).to_vec(),
+        output_rows: vec![19, 20],
+    }
+}
+
+#[test]
+fn invalid_batches_are_refused_with_the_numbers() {
+    let cases: &[(&str, Change)] = &[
+        ("it has no tokens", |parts| parts.tokens.clear()),
+        ("97 tokens, but the executor was prepared for 96", |parts| parts.tokens = vec![TokenId(0); 97]),
+        ("9 spans, but the executor was prepared for 8", |parts| parts.spans = vec![parts.spans[0]; 9]),
+        ("97 output rows, but the executor was prepared for 96", |parts| parts.output_rows = vec![0; 97]),
+        ("token id 40 but the vocabulary has 40", |parts| parts.tokens[20] = TokenId(40)),
+        ("output row 19 follows 19: they must ascend", |parts| parts.output_rows = vec![19, 19]),
+        ("output row 21 of 21 rows", |parts| parts.output_rows = vec![21]),
+        ("span 1 has 1 rows from row 19, after 20 rows", |parts| parts.spans[1].first_row = 19),
+        ("span 1 has 0 rows from row 20, after 20 rows", |parts| parts.spans[1].n_rows = 0),
+        ("span 1 ends at position 601, but the context is 600", |parts| parts.spans[1].start = 600),
+        ("span 1 ends at position 4294967296, but", |parts| parts.spans[1].start = u32::MAX),
+        ("span 0 has 1 pages for 25 positions", |parts| parts.spans[0].n_pages = 1),
+        ("span 1 has 2 pages from 3, but the page table has 4", |parts| parts.spans[1].first_page = 3),
+        ("span 1 names page 120, but the pool has 120", |parts| parts.page_table[2] = PageId(120)),
+        ("span 1 writes page 3, which the step writes already", |parts| parts.page_table[3] = PageId(3)),
+        ("the spans have 20 rows for 21 tokens", |parts| drop(parts.spans.pop())),
+    ];
+    let mut executor = executor(DType::F32, 2, IsaKind::best());
+    for (expected, change) in cases {
+        let mut parts = good_parts();
+        change(&mut parts);
+        let Parts { tokens, spans, page_table, output_rows } = &parts;
+        let error = executor.submit(&StepBatch { tokens, spans, page_table, output_rows }).unwrap_err();
+        let message = error.to_string();
+        assert!(matches!(error, ExecError::InvalidBatch { .. }) && message.contains(expected), "{message}");
+        assert_eq!(executor.wait().unwrap_err(), ExecError::NotSubmitted);
+    }
+    let Parts { tokens, spans, page_table, output_rows } = &good_parts();
+    let batch = StepBatch { tokens, spans, page_table, output_rows };
+    executor.submit(&batch).unwrap();
+    assert_eq!(executor.submit(&batch).unwrap_err(), ExecError::NotSubmitted);
+    assert_eq!(executor.wait().unwrap().n_rows(), 2);
+}
+
+#[test]
+fn copied_pages_hold_the_same_context() {
+    let mut executor = executor(DType::Q8_0, 2, IsaKind::best());
+    let expected = alone(&mut *executor, 3, 40, 96);
+    let mut forked = [Sequence::new(3, 40, (0, 1))];
+    step(&mut *executor, &mut forked, &[33]);
+    let copies: Vec<_> = forked[0].pages.iter().map(|page| (*page, PageId(page.0 - 50))).collect();
+    executor.copy_pages(&copies).unwrap();
+    forked[0].pages = copies.iter().map(|copy| copy.1).collect();
+    step(&mut *executor, &mut forked, &[7]);
+    assert!(forked[0].logits == expected);
+    let error = executor.copy_pages(&[(PageId(0), PageId(120))]).unwrap_err();
+    assert!(error.to_string().contains("page 120 is copied, but the pool has 120"));
+}
+
+#[test]
+fn what_pages_held_before_never_shows() {
+    let mut executor = executor(DType::F32, 2, IsaKind::best());
+    let expected = alone(&mut *executor, 3, 40, 7);
+    // A token that the sequence lacks leaves NaN in the pages, and in its own logit.
+    let tokens = Sequence::new(3, 40, (0, 1)).tokens;
+    let unused = (0..testing::VOCAB_SIZE).find(|id| !tokens.contains(&TokenId(*id as u32))).unwrap();
+    let plan = testing::decoder(DType::F32);
+    let mut weights = RandomWeights::new(&plan);
+    weights.fill_row("table.0", unused, f32::NAN);
+    let mut poisoned = CpuBackend::new().threads(2).prepare(&plan, &weights, limits(), &|_| ()).unwrap();
+    let mut nan = [Sequence::new(0, 48, (0, 1))];
+    nan[0].tokens.fill(TokenId(unused as u32));
+    step(&mut *poisoned, &mut nan, &[48]);
+    assert!(nan[0].logits.iter().flatten().all(|bits| f32::from_bits(*bits).is_nan()));
+    for (actual, expected) in alone(&mut *poisoned, 3, 40, 7).iter().zip(&expected) {
+        assert!(actual[..unused] == expected[..unused] && actual[unused + 1..] == expected[unused + 1..]);
+    }
+}
+
+#[test]
+fn what_cannot_be_prepared_is_refused() {
+    let plan = testing::decoder(DType::F32);
+    let weights = RandomWeights::new(&plan);
+    let refuse = |backend: CpuBackend, limits: Limits, expected: &str| {
+        let error = backend.prepare(&plan, &weights, limits, &|_| ()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    let backend = CpuBackend::new();
+    refuse(backend.threads(0), limits(), "invalid limit n_threads = 0: must be from 1 to 64");
+    refuse(backend.threads(65), limits(), "invalid limit n_threads = 65");
+    refuse(backend, Limits { max_tokens: 0, ..limits() }, "invalid limit max_tokens = 0");
+    refuse(backend, Limits { max_outputs: 97, ..limits() }, "invalid limit max_outputs = 97");
+    refuse(backend, Limits { max_sequences: 0, ..limits() }, "invalid limit max_sequences = 0");
+    refuse(
+        backend,
+        Limits { n_pages: usize::MAX, ..limits() },
+        "invalid limit n_pages = 18446744073709551615",
+    );
+    refuse(backend, Limits { n_pages: u32::MAX as usize / 2, ..limits() }, "the KV pool needs");
+    let other = testing::experts(DType::F32);
+    let error = backend.prepare(&other, &weights, limits(), &|_| ()).unwrap_err().to_string();
+    assert!(error.contains("no tensor \"router.0\""), "{error}");
+}
+
+#[test]
+fn progress_ends_at_the_total() {
+    let plan = testing::decoder(DType::Q4_0);
+    let seen = std::sync::Mutex::new(Vec::new());
+    let note = |progress: Progress| seen.lock().unwrap().push((progress.done_bytes, progress.total_bytes));
+    let executor =
+        CpuBackend::new().threads(2).prepare(&plan, &RandomWeights::new(&plan), limits(), &note).unwrap();
+    let seen = seen.into_inner().unwrap();
+    assert!(seen.is_sorted() && seen[0].0 == 0 && seen.last().unwrap().0 == seen[0].1, "{seen:?}");
+    let info = executor.info();
+    assert_eq!((info.n_workers, info.kernels.as_str()), (2, &*format!("cpu {}", IsaKind::best())));
+    assert!(info.weight_bytes != 0 && info.kv_bytes != 0 && info.activation_bytes != 0);
 }

@@ -1,5 +1,8 @@
 //! The backend and its executor.
 
+#[cfg(test)]
+mod tests;
+
 use sm_tensor::PageId;
 
 use super::arena::{Arena, Memory};

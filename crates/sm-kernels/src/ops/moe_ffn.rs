@@ -31,6 +31,8 @@ pub(crate) struct MoeFfn {
     pub(crate) out: BufferRegions,
     /// `[rows, n_experts]`: the router's logits.
     pub(crate) logits: Region<f32>,
+    /// A row of logits for each worker.
+    pub(crate) exps: Region<f32>,
     /// `[rows, top_k]`: the chosen experts, in order of their probability.
     pub(crate) chosen: Region<u32>,
     /// `[rows, top_k]`: their weights.
@@ -61,19 +63,27 @@ impl MoeFfn {
     pub(crate) fn choose<I: Isa>(&self, isa: I, access: &Access<'_>) {
         let logits = access.read(self.logits);
         let (mut chosen, mut weights) = (access.share(self.chosen), access.share(self.weights));
+        let mut exps = access.share(self.exps);
+        let exps = exps.all_mut();
         isa.enter(
             #[inline(always)]
             || {
                 for row in chosen.rows() {
                     let logits = &logits[row * self.logits.stride()..][..self.logits.stride()];
-                    self.choose_row(isa, logits, chosen.row_mut(row), weights.row_mut(row));
+                    self.choose_row(isa, (logits, &mut *exps), chosen.row_mut(row), weights.row_mut(row));
                 }
             },
         );
     }
 
     #[inline(always)]
-    fn choose_row<I: Isa>(&self, isa: I, logits: &[f32], chosen: &mut [u32], weights: &mut [f32]) {
+    fn choose_row<I: Isa>(
+        &self,
+        isa: I,
+        (logits, exps): (&[f32], &mut [f32]),
+        chosen: &mut [u32],
+        weights: &mut [f32],
+    ) {
         let n_experts = self.experts.n_experts;
         let n_vectors = logits.len() / LANES;
         let max = logits[..n_experts].iter().fold(f32::NEG_INFINITY, |max, logit| max.max(*logit));
@@ -83,21 +93,13 @@ impl MoeFfn {
             #[inline(always)]
             |index, sum| isa.add(exp_vector(isa, logits, (max, n_experts), index), sum),
         );
+        for index in 0..n_vectors {
+            let values = exps.as_chunks_mut::<LANES>().0;
+            isa.store(&mut values[index], exp_vector(isa, logits, (max, n_experts), index));
+        }
         for rank in 0..chosen.len() {
-            let mut best: Option<(usize, f32)> = None;
-            for index in 0..n_vectors {
-                let mut exps = [0.0; LANES];
-                isa.store(&mut exps, exp_vector(isa, logits, (max, n_experts), index));
-                let experts = (index * LANES..n_experts).zip(exps);
-                for (expert, exp) in experts.filter(|(expert, _)| !chosen[..rank].contains(&(*expert as u32)))
-                {
-                    if best.is_none_or(|(_, most)| most < exp) {
-                        best = Some((expert, exp));
-                    }
-                }
-            }
-            let (expert, exp) = best.unwrap_or_default();
-            (chosen[rank], weights[rank]) = (expert as u32, exp / sum);
+            let expert = most_probable(&exps[..n_experts], &chosen[..rank]);
+            (chosen[rank], weights[rank]) = (expert, exps[expert as usize] / sum);
         }
         if self.experts.renormalize {
             let sum: f32 = weights.iter().sum();
@@ -217,6 +219,17 @@ impl MoeFfn {
         let (pairs, starts) = memory.split_at(memory.len() - self.experts.n_experts - 1);
         Order { pairs: &pairs[..n_pairs], starts }
     }
+}
+
+/// The expert of the highest value that is not chosen yet; the lowest index where there are several.
+pub(super) fn most_probable(values: &[f32], chosen: &[u32]) -> u32 {
+    let mut best = None;
+    for (expert, &value) in (0_u32..).zip(values) {
+        if !chosen.contains(&expert) && best.is_none_or(|(_, most)| most < value) {
+            best = Some((expert, value));
+        }
+    }
+    best.map_or(0, |(expert, _)| expert)
 }
 
 /// `exp(logit - max)` of vector `index`, with zeros after the experts.

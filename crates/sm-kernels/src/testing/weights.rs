@@ -68,6 +68,18 @@ impl RandomWeights {
         weights
     }
 
+    /// Replaces a row of an `f32` matrix part.
+    ///
+    /// # Panics
+    /// If there is no such tensor or row, or it is stored otherwise.
+    pub fn fill_row(&mut self, tensor: &str, row: usize, value: f32) {
+        let tensor = self.matrices.get_mut(tensor).expect("a tensor of the plan");
+        assert!(tensor.dtype == DType::F32 && row < tensor.rows, "row {row} of a {} tensor", tensor.dtype);
+        for bytes in tensor.bytes[row * tensor.cols * 4..][..tensor.cols * 4].as_chunks_mut().0 {
+            *bytes = value.to_le_bytes();
+        }
+    }
+
     /// The values of a matrix part, row-major, as the kernels see them.
     ///
     /// # Panics

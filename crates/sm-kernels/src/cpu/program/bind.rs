@@ -239,6 +239,8 @@ impl Binder<'_> {
             store,
             out,
             logits: scratch.region(row, experts.n_experts.next_multiple_of(LANES))?,
+            exps: scratch
+                .region(RowCount::Fixed(self.n_workers), experts.n_experts.next_multiple_of(LANES))?,
             chosen: scratch.region(row, experts.top_k)?,
             weights: scratch.region(row, experts.top_k)?,
             order: scratch.region(RowCount::Fixed(self.n_workers), max_pairs + experts.n_experts + 1)?,
@@ -262,7 +264,7 @@ impl Binder<'_> {
         };
         let footprint = logits.write_columns(task.x.read(Footprint::default(), limits), limits);
         self.push(Task::Linear(router), footprint);
-        let footprint = Footprint::default().read(limits, task.logits);
+        let footprint = Footprint::default().read(limits, task.logits).write(limits, task.exps, By::Rows(1));
         let footprint =
             footprint.write(limits, task.chosen, By::Rows(1)).write(limits, task.weights, By::Rows(1));
         self.push(Task::ChooseExperts(task), footprint);

@@ -1,0 +1,174 @@
+//! RopeStore and Attention.
+
+use half::f16;
+
+use super::*;
+use crate::plan::{AttentionParams, RopePairs, RopeTable};
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    n_heads: usize,
+    n_kv_heads: usize,
+    head_dim: usize,
+    /// Rotated pairs, 0 for no rotation.
+    n_pairs: usize,
+    pairs: RopePairs,
+    norms: bool,
+    window: Option<usize>,
+    soft_cap: Option<f32>,
+    kv_dtype: KvDType,
+    encoding: Encoding,
+}
+
+const CASE: Case = Case {
+    n_heads: 4,
+    n_kv_heads: 2,
+    head_dim: 16,
+    n_pairs: 8,
+    pairs: RopePairs::Halves,
+    norms: false,
+    window: None,
+    soft_cap: None,
+    kv_dtype: KvDType::F32,
+    encoding: Encoding::F32,
+};
+
+impl Case {
+    fn run(&self, lengths: &[usize]) {
+        let &Self { n_heads, n_kv_heads, head_dim, .. } = self;
+        let (q_width, scale) = (n_heads * head_dim, 3.0 / (head_dim as f32).sqrt());
+        let kv = KvLayout { n_layers: 2, n_kv_heads, head_dim };
+        let mut test = OpTest::new((n_heads + 2 * n_kv_heads) * head_dim, kv);
+        test.kv_dtype = self.kv_dtype;
+        let q = test.buffer(q_width, Encoding::F32);
+        let out = test.buffer(q_width, self.encoding);
+        let rope = (self.n_pairs != 0).then(|| test.builder.rope(self.rope()));
+        let mut norm =
+            |name: &str| self.norms.then(|| test.builder.vector(name, head_dim, vec![name.to_owned()]));
+        let (q_norm, k_norm) = (norm("q_norm"), norm("k_norm"));
+        test.builder.push(Op::RopeStore { qkv: test.x, layer: 1, rope, q_norm, k_norm, norm_eps: 1e-6, q });
+        let params = AttentionParams { n_heads, scale, window: self.window, soft_cap: self.soft_cap };
+        test.builder.push(Op::Attention { q, layer: 1, params, out });
+        let trace = test.run(lengths);
+        let (q, out) = self.reference(&trace, scale);
+        assert_close(&format!("rope store {self:?}"), &trace.outputs[1], &q, 1e-6);
+        let tolerance = match (self.encoding, self.kv_dtype) {
+            (Encoding::Int8, _) => 0.5 / 127.0 + 1e-4,
+            (_, KvDType::F16) => 1e-4,
+            (_, KvDType::F32) => 5e-6,
+        };
+        assert_close(&format!("attention {self:?}"), &trace.outputs[2], &out, tolerance);
+    }
+
+    fn rope(&self) -> RopeTable {
+        let inv_freq = (0..self.n_pairs).map(|i| 100_f32.powf(-(i as f32) / self.n_pairs as f32)).collect();
+        RopeTable { inv_freq, scale: 1.25, pairs: self.pairs }
+    }
+
+    fn head(&self, x: &[f32], norm: &str, position: usize) -> Vec<f64> {
+        let mut x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+        if self.norms {
+            let mean_square = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
+            let weight = random_vector(norm, x.len());
+            x.iter_mut().zip(weight).for_each(|(x, w)| *x *= f64::from(w) / (mean_square + 1e-6).sqrt());
+        }
+        for (i, frequency) in self.rope().inv_freq.iter().enumerate() {
+            let (a, b) = match self.pairs {
+                RopePairs::Halves => (i, i + self.n_pairs),
+                RopePairs::Adjacent => (2 * i, 2 * i + 1),
+            };
+            let (sin, cos) = (position as f64 * f64::from(*frequency)).sin_cos();
+            (x[a], x[b]) = (1.25 * (x[a] * cos - x[b] * sin), 1.25 * (x[b] * cos + x[a] * sin));
+        }
+        x
+    }
+
+    /// As the pages keep it.
+    fn stored(&self, x: f64) -> f64 {
+        match self.kv_dtype {
+            KvDType::F32 => x,
+            KvDType::F16 => f16::from_f64(x).to_f64(),
+        }
+    }
+
+    /// The rotated queries and the results.
+    fn reference(&self, trace: &Trace, scale: f32) -> (Vec<f64>, Vec<f64>) {
+        let &Self { n_heads, n_kv_heads, head_dim, .. } = self;
+        let width = (n_heads + 2 * n_kv_heads) * head_dim;
+        let rows: Vec<_> = trace.outputs[0].chunks_exact(width).collect();
+        let (mut all_q, mut all_out) = (Vec::new(), Vec::new());
+        for context in trace.batch.contexts() {
+            let (first, row) = (*context.start(), *context.end());
+            for head in 0..n_heads {
+                let q = self.head(&rows[row][head * head_dim..][..head_dim], "q_norm", row - first);
+                let kv_head = head / (n_heads / n_kv_heads);
+                let mut out = vec![0.0; head_dim];
+                let (mut max, mut sum) = (f64::NEG_INFINITY, 0.0);
+                let visible =
+                    self.window.map_or(first, |window| first.max((row + 1).saturating_sub(window)))..=row;
+                for seen in visible {
+                    let k = self.head(
+                        &rows[seen][(n_heads + kv_head) * head_dim..][..head_dim],
+                        "k_norm",
+                        seen - first,
+                    );
+                    let v = &rows[seen][(n_heads + n_kv_heads + kv_head) * head_dim..][..head_dim];
+                    let mut score: f64 = q.iter().zip(&k).map(|(q, k)| q * self.stored(*k)).sum();
+                    score *= f64::from(scale);
+                    if let Some(cap) = self.soft_cap {
+                        score = f64::from(cap) * (score / f64::from(cap)).tanh();
+                    }
+                    let new_max = score.max(max);
+                    let (keep, weight) = ((max - new_max).exp(), (score - new_max).exp());
+                    (max, sum) = (new_max, sum * keep + weight);
+                    for (out, v) in out.iter_mut().zip(v) {
+                        *out = *out * keep + weight * self.stored(f64::from(*v));
+                    }
+                }
+                all_q.extend(q);
+                all_out.extend(out.iter().map(|out| out / sum));
+            }
+        }
+        (all_q, all_out)
+    }
+}
+
+#[test]
+fn heads_of_any_size_are_rotated_and_attended() {
+    for (head_dim, n_pairs) in
+        [(1, 0), (2, 1), (8, 4), (10, 3), (16, 8), (33, 16), (80, 40), (96, 20), (128, 64), (256, 128)]
+    {
+        for pairs in [RopePairs::Halves, RopePairs::Adjacent] {
+            for norms in [false, true] {
+                Case { head_dim, n_pairs, pairs, norms, ..CASE }.run(&[19, 3]);
+            }
+        }
+    }
+}
+
+#[test]
+fn queries_share_key_heads_in_groups_of_any_size() {
+    for (n_heads, n_kv_heads) in [(1, 1), (3, 3), (4, 1), (9, 3), (10, 2), (40, 1), (12, 4)] {
+        for kv_dtype in [KvDType::F32, KvDType::F16] {
+            Case { n_heads, n_kv_heads, kv_dtype, ..CASE }.run(&[35, 1, 16]);
+        }
+    }
+}
+
+#[test]
+fn windows_and_soft_caps_apply_across_pages_and_groups() {
+    for window in [None, Some(1), Some(5), Some(16), Some(255), Some(257), Some(1000)] {
+        for soft_cap in [None, Some(2.0)] {
+            Case { window, soft_cap, n_heads: 2, n_kv_heads: 1, ..CASE }.run(&[530]);
+        }
+    }
+}
+
+#[test]
+fn outputs_are_encoded_where_the_buffer_wants_it() {
+    for encoding in [Encoding::Int8, Encoding::F32AndInt8] {
+        for (n_heads, n_kv_heads, head_dim) in [(4, 2, 16), (4, 4, 8), (4, 4, 80), (2, 1, 16), (3, 3, 32)] {
+            Case { encoding, n_heads, n_kv_heads, head_dim, n_pairs: 4, ..CASE }.run(&[40, 7]);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! MoeFfn.
+
+use super::*;
+use crate::plan::{Activation, Experts, Store};
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    n_experts: usize,
+    top_k: usize,
+    renormalize: bool,
+    ffn: usize,
+    hidden: usize,
+    dtype: DType,
+    store: Store,
+    encoding: Encoding,
+}
+
+const CASE: Case = Case {
+    n_experts: 4,
+    top_k: 2,
+    renormalize: true,
+    ffn: 32,
+    hidden: 64,
+    dtype: DType::F32,
+    store: Store::Write,
+    encoding: Encoding::F32,
+};
+
+impl Case {
+    fn run(&self, lengths: &[usize]) {
+        let &Self { n_experts, top_k, renormalize, ffn, hidden, dtype, store, encoding } = self;
+        let mut test = OpTest::rows(hidden);
+        let weight = test.builder.vector("w", hidden, vec!["w".to_owned()]);
+        let both = if hidden % 32 == 0 { Encoding::F32AndInt8 } else { Encoding::F32 };
+        let (h, out) = (test.buffer(hidden, both), test.buffer(hidden, encoding));
+        let x = test.x;
+        let norm = |eps, out| Op::Norm {
+            x,
+            kind: crate::plan::NormKind::Rms,
+            weight,
+            bias: None,
+            eps,
+            store: Store::Write,
+            out,
+        };
+        test.builder.push(norm(1e-6, h));
+        if store == Store::Add {
+            test.builder.push(norm(1.0, out));
+        }
+        let experts = Experts {
+            router: test.matrix("router", hidden, &[(n_experts, DType::F32)]),
+            gate: test.matrix("gate", hidden, &vec![(ffn, dtype); n_experts]),
+            up: test.matrix("up", hidden, &[(n_experts * ffn, dtype)]),
+            down: test.matrix("down", ffn, &vec![(hidden, dtype); n_experts]),
+            n_experts,
+            top_k,
+            renormalize,
+            activation: Activation::Silu,
+        };
+        test.builder.push(Op::MoeFfn { x: h, experts, store, out });
+        let trace = test.run(lengths);
+        let expected = self.reference(&trace);
+        let quantized = dtype.is_quantized() || encoding == Encoding::Int8;
+        let tolerance = if quantized { 0.02 } else { 5e-6 };
+        assert_close(&format!("{self:?}"), &trace.outputs[trace.outputs.len() - 2], &expected, tolerance);
+    }
+
+    fn reference(&self, trace: &Trace) -> Vec<f64> {
+        let &Self { n_experts, top_k, ffn, hidden, .. } = self;
+        let stacked = |name: &str, n: usize| -> Vec<f32> {
+            (0..n).flat_map(|part| trace.weights.values(&format!("{name}.{part}"))).collect()
+        };
+        let (router, up) = (stacked("router", 1), stacked("up", 1));
+        let (gate, down) = (stacked("gate", n_experts), stacked("down", n_experts));
+        let mut all = Vec::new();
+        for (row, x) in trace.outputs[1].chunks_exact(hidden).enumerate() {
+            let exps: Vec<f64> = router.chunks_exact(hidden).map(|w| dot(w, x).exp()).collect();
+            let sum: f64 = exps.iter().sum();
+            let mut order: Vec<usize> = (0..n_experts).collect();
+            order.sort_by(|a, b| exps[*b].total_cmp(&exps[*a]));
+            let chosen = &order[..top_k];
+            let chosen_sum: f64 = chosen.iter().map(|expert| exps[*expert] / sum).sum();
+            let mut out = vec![0.0; hidden];
+            for &expert in chosen {
+                let weight = exps[expert] / sum / if self.renormalize { chosen_sum } else { 1.0 };
+                let inner = |i: usize| {
+                    let row = (expert * ffn + i) * hidden;
+                    let gate = dot(&gate[row..row + hidden], x);
+                    gate / (1.0 + (-gate).exp()) * dot(&up[row..row + hidden], x)
+                };
+                let inner: Vec<f32> = (0..ffn).map(|i| inner(i) as f32).collect();
+                for (column, out) in out.iter_mut().enumerate() {
+                    *out += weight * dot(&down[(expert * hidden + column) * ffn..][..ffn], &inner);
+                }
+            }
+            if self.store == Store::Add {
+                let before = &trace.outputs[2][row * hidden..];
+                out.iter_mut().zip(before).for_each(|(out, before)| *out += f64::from(*before));
+            }
+            all.extend(out);
+        }
+        all
+    }
+}
+
+#[test]
+fn routes_to_the_most_probable_experts() {
+    for (n_experts, top_k) in [(1, 1), (4, 1), (4, 4), (17, 3), (40, 8)] {
+        for renormalize in [false, true] {
+            Case { n_experts, top_k, renormalize, ..CASE }.run(&[1]);
+            Case { n_experts, top_k, renormalize, ..CASE }.run(&[20, 3]);
+        }
+    }
+}
+
+#[test]
+fn experts_of_any_size_format_and_destination() {
+    for (ffn, hidden) in [(1, 5), (24, 20), (40, 48), (96, 33)] {
+        for store in [Store::Write, Store::Add] {
+            Case { ffn, hidden, store, ..CASE }.run(&[9]);
+        }
+    }
+    for dtype in [DType::F32, DType::F16, DType::Q8_0] {
+        for encoding in [Encoding::F32, Encoding::Int8, Encoding::F32AndInt8] {
+            Case { dtype, encoding, ..CASE }.run(&[30]);
+        }
+    }
+}
+
+#[test]
+fn equal_probabilities_go_to_the_lower_index() {
+    let mut chosen = Vec::new();
+    let logits = [1.0, 3.0, 2.0, 3.0, 3.0];
+    for rank in 0..3 {
+        chosen.push(super::super::moe_ffn::most_probable(&logits, &chosen[..rank]));
+    }
+    assert_eq!(chosen, [1, 3, 4]);
+}

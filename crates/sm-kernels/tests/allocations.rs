@@ -1,0 +1,67 @@
+//! A step after the first allocates nothing, on any thread.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sm_kernels::CpuBackend;
+use sm_kernels::plan::{Backend, KvDType, Limits, PAGE_LEN, Plan, Span, StepBatch};
+use sm_kernels::testing::{self, RandomWeights};
+use sm_tensor::{DType, PageId, TokenId};
+
+struct Counting;
+
+static N_ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+#[allow(unsafe_code, reason = "a global allocator is unsafe to implement")]
+// SAFETY: the system's allocator does the work.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        N_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Counts the allocations of steps of these lengths after one of the first length.
+fn check(plan: &Plan, n_threads: usize, lengths: &[u32]) {
+    let limits =
+        Limits { max_tokens: 64, max_outputs: 64, max_sequences: 2, n_pages: 50, kv_dtype: KvDType::F16 };
+    let backend = CpuBackend::new().threads(n_threads);
+    let mut executor = backend.prepare(plan, &RandomWeights::new(plan), limits, &|_| ()).unwrap();
+    let tokens = vec![TokenId(3); 64];
+    let pages: Vec<_> = (0..50).map(PageId).collect();
+    let (mut start, mut n_after_first) = (0, 0);
+    for (index, &n_rows) in lengths.iter().enumerate() {
+        let n_pages = (start + n_rows).div_ceil(PAGE_LEN as u32);
+        let spans = [Span { first_row: 0, n_rows, start, first_page: 0, n_pages }];
+        let (tokens, output_rows) = (&tokens[..n_rows as usize], &[n_rows - 1]);
+        let batch = StepBatch { tokens, spans: &spans, page_table: &pages, output_rows };
+        let before = N_ALLOCATIONS.load(Ordering::SeqCst);
+        executor.submit(&batch).unwrap();
+        assert!(executor.wait().unwrap().row(0)[0].is_finite());
+        if 0 < index {
+            n_after_first += N_ALLOCATIONS.load(Ordering::SeqCst) - before;
+        }
+        start += n_rows;
+    }
+    assert_eq!(n_after_first, 0, "{n_threads} threads, {} ops", plan.ops.len());
+}
+
+#[test]
+fn a_step_after_the_first_allocates_nothing() {
+    for n_threads in [1, 2, 4] {
+        for plan in
+            [testing::decoder(DType::Q8_0), testing::decoder(DType::F32), testing::experts(DType::Q4_0)]
+        {
+            check(&plan, n_threads, &[1, 1, 64, 17, 64, 64, 64, 1, 1, 5]);
+        }
+    }
+}
