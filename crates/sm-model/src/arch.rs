@@ -13,7 +13,7 @@ mod qwen3;
 
 use self::gguf::GgufConfig;
 use crate::LoadError;
-use crate::config::Config;
+use crate::config::{Config, unsupported};
 use crate::load::smnd::SmndConfig;
 use crate::load::tensors::Tensors;
 use crate::metadata::Metadata;
@@ -143,6 +143,13 @@ pub(crate) fn from_hf(config: &Config, tensors: &Tensors) -> Result<DecoderSpec,
 /// The decoder that the metadata of a GGUF file describes.
 pub(crate) fn from_gguf(metadata: &Metadata, tensors: &Tensors) -> Result<DecoderSpec, LoadError> {
     let name: &str = metadata.require("general.architecture")?;
+    if let Some(parts @ 2..) = metadata.get::<u32>("split.count")? {
+        return Err(unsupported(
+            "split.count",
+            parts,
+            "join the parts with llama-gguf-split --merge first".into(),
+        ));
+    }
     let row = TABLE.iter().find(|row| row.gguf_name == Some(name)).ok_or_else(|| unknown(name))?;
     let config = GgufConfig { metadata, tensors, architecture: name };
     finish(row, (row.from_gguf)(&config)?, tensors)

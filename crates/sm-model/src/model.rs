@@ -163,11 +163,12 @@ fn detect(path: &Path) -> Result<Kind, LoadError> {
     let not_a_model = |reason| Err(LoadError::NotAModel { path: path.to_owned(), reason });
     let io_error = |source| LoadError::Io { path: path.to_owned(), source };
     if path.is_dir() {
-        if path.join("config.json").is_file() {
-            return Ok(Kind::Directory(path.to_owned()));
-        }
+        let has_config = path.join("config.json").is_file();
         return match &gguf_files(path)?[..] {
+            _ if has_config && safetensors::is_there(path) => Ok(Kind::Directory(path.to_owned())),
             [file] => Ok(Kind::Gguf(file.clone())),
+            // Its reader says what is missing.
+            [] if has_config => Ok(Kind::Directory(path.to_owned())),
             [] => not_a_model("the directory has neither a config.json nor a .gguf file"),
             _ => not_a_model("the directory has several .gguf files; name one"),
         };

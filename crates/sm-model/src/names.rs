@@ -159,20 +159,26 @@ impl Naming {
 
     /// The name of a tensor, or `None` if the architecture has none of this role.
     pub(crate) fn tensor(&self, role: Role, place: Place, suffix: &str) -> Option<String> {
-        let own = self.own.iter().find(|(of, _)| *of == role);
-        let base = || {
-            self.base.iter().find(|(of, name)| *of == role && self.own.iter().all(|(_, taken)| taken != name))
-        };
-        let (_, name) = own.or_else(base)?;
+        self.candidates(role, place, suffix).next()
+    }
+
+    /// The names that a tensor may have, the architecture's own before the usual one.
+    pub(crate) fn candidates(&self, role: Role, place: Place, suffix: &str) -> impl Iterator<Item = String> {
+        let is_given_up = |name: &str| self.own.iter().any(|(_, taken)| *taken == name);
+        let usual = self.base.iter().filter(move |(_, name)| !is_given_up(name));
+        let of_role = self.own.iter().chain(usual).filter(move |(of, _)| *of == role);
         let prefix = match role {
             Role::Head if self.prefix == "language_model.model." => "language_model.",
             Role::Head => "",
             _ => self.prefix,
         };
-        let name = name.replace("{l}", &place.layer.to_string()).replace("{e}", &place.expert.to_string());
         // The stacked experts of Hugging Face models are bare parameters.
         let is_bare = self.base == HF && matches!(role, Role::ExpertsGateUp | Role::ExpertsDown);
-        Some(if is_bare { format!("{prefix}{name}") } else { format!("{prefix}{name}.{suffix}") })
+        of_role.map(move |(_, name)| {
+            let name =
+                name.replace("{l}", &place.layer.to_string()).replace("{e}", &place.expert.to_string());
+            if is_bare { format!("{prefix}{name}") } else { format!("{prefix}{name}.{suffix}") }
+        })
     }
 
     /// Whether a tensor that the plan does not use may be left out without changing the results.
@@ -180,14 +186,18 @@ impl Naming {
         // The architectures read these while they fill the description of the rotation.
         const OF_ROPE: [&str; 3] =
             ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
-        // Constants that transformers once saved: frequencies and causal masks.
-        const CONSTANTS: [&str; 3] = [".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"];
         if self.base == GGUF {
             return OF_ROPE.contains(&name);
         }
         let of_other_modality = self.prefix.contains("language_model") && !name.contains("language_model");
-        of_other_modality || CONSTANTS.iter().any(|suffix| name.ends_with(suffix))
+        of_other_modality || is_constant(name)
     }
+}
+
+/// Whether a tensor of a Hugging Face model is one of the constants that transformers once saved: frequencies and
+/// causal masks.
+pub(crate) fn is_constant(name: &str) -> bool {
+    [".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"].iter().any(|suffix| name.ends_with(suffix))
 }
 
 /// Where in a decoder a tensor belongs.

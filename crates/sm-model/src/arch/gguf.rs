@@ -102,7 +102,8 @@ pub(super) fn decoder(config: &GgufConfig<'_>, pairs: RopePairs) -> Result<Decod
     let rope = rope(config, attention.head_dim, pairs)?;
     let window = config.count_or_zero("attention.sliding_window", MAX_CONTEXT)?;
     let layer = LayerSpec { window, rope: Some(0), ffn: ffn(config)? };
-    let rms_eps = config.get("attention.layer_norm_rms_epsilon")?;
+    let eps_key = "attention.layer_norm_rms_epsilon";
+    let eps = config.get(eps_key)?.ok_or_else(|| LoadError::MissingKey { key: config.key(eps_key) })?;
     Ok(DecoderSpec {
         architecture: "llama",
         vocab_size: vocab_size(config)?,
@@ -110,12 +111,7 @@ pub(super) fn decoder(config: &GgufConfig<'_>, pairs: RopePairs) -> Result<Decod
         max_context_len: rope.stretched_context_len(context_len),
         embedding: EmbeddingSpec { scale: 1.0, learned_positions: false },
         attention,
-        norm: NormSpec {
-            kind: NormKind::Rms,
-            eps: rms_eps.unwrap_or(1e-5),
-            weight_offset: 0.0,
-            placement: NormPlacement::Before,
-        },
+        norm: NormSpec { kind: NormKind::Rms, eps, weight_offset: 0.0, placement: NormPlacement::Before },
         ropes: vec![rope],
         layers: vec![layer; n_layers],
         biases: Biases {

@@ -13,22 +13,34 @@ use sm_tensor::DType;
 use super::cursor::Cursor;
 use super::{TensorInfo, checked_size};
 use crate::LoadError;
+use crate::names::is_constant;
 
 const FORMAT: &str = "safetensors";
 /// The limit of the reference implementation.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
+/// The file that names the shards.
+const INDEX: &str = "model.safetensors.index.json";
+/// The file of a model without shards.
+const SINGLE: &str = "model.safetensors";
+
+/// Whether a directory has safetensors.
+pub(crate) fn is_there(dir: &Path) -> bool {
+    dir.join(INDEX).is_file() || dir.join(SINGLE).is_file()
+}
+
 /// The safetensors files of a directory, in order.
 pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    let index = dir.join("model.safetensors.index.json");
+    let index = dir.join(INDEX);
     if index.is_file() {
         return shards(dir, &index);
     }
-    let single = dir.join("model.safetensors");
+    let single = dir.join(SINGLE);
     if single.is_file() {
         return Ok(vec![single]);
     }
-    let reason = "it has neither model.safetensors nor model.safetensors.index.json";
+    let reason =
+        "it has neither model.safetensors nor model.safetensors.index.json; convert other formats first";
     Err(LoadError::NotAModel { path: dir.to_owned(), reason })
 }
 
@@ -116,18 +128,25 @@ pub(crate) fn read_header(bytes: &[u8]) -> Result<Vec<TensorInfo>, LoadError> {
     let Entries(entries) = serde_json::from_str(header)
         .map_err(|source| LoadError::SafetensorsHeader { reason: source.to_string() })?;
     let data_start = cursor.offset();
-    entries.into_iter().map(|(name, entry)| place(name, &entry, data_start, cursor.remaining())).collect()
+    // Masks of booleans, which nothing reads, are no reason to refuse a model.
+    let is_read = |(name, entry): &(String, Entry)| dtype_of(&entry.dtype).is_some() || !is_constant(name);
+    let read = entries.into_iter().filter(is_read);
+    read.map(|(name, entry)| place(name, &entry, data_start, cursor.remaining())).collect()
+}
+
+fn dtype_of(name: &str) -> Option<DType> {
+    match name {
+        "F32" => Some(DType::F32),
+        "F16" => Some(DType::F16),
+        "BF16" => Some(DType::Bf16),
+        _ => None,
+    }
 }
 
 fn place(name: String, entry: &Entry, data_start: usize, available: usize) -> Result<TensorInfo, LoadError> {
-    let dtype = match entry.dtype.as_str() {
-        "F32" => DType::F32,
-        "F16" => DType::F16,
-        "BF16" => DType::Bf16,
-        other => {
-            let found = other.to_owned();
-            return Err(LoadError::UnsupportedDType { tensor: name, found, supported: "F32, F16, BF16" });
-        }
+    let Some(dtype) = dtype_of(&entry.dtype) else {
+        let found = entry.dtype.clone();
+        return Err(LoadError::UnsupportedDType { tensor: name, found, supported: "F32, F16, BF16" });
     };
     let size = checked_size(&name, &entry.shape, dtype)?;
     let (start, end) = entry.data_offsets;

@@ -49,7 +49,7 @@ impl Registry {
 
     /// Whether the file has a tensor for this part.
     pub(crate) fn has(&self, role: Role, place: Place) -> bool {
-        self.naming.tensor(role, place, "weight").is_some_and(|name| self.weights.tensors.contains(&name))
+        self.naming.candidates(role, place, "weight").any(|name| self.weights.tensors.contains(&name))
     }
 
     /// Registers a matrix, or some rows of one.
@@ -117,16 +117,16 @@ impl Registry {
     }
 
     fn find(&mut self, role: Role, place: Place, suffix: &str) -> Result<(String, usize), LoadError> {
-        let Some(name) = self.naming.tensor(role, place, suffix) else {
-            return Err(LoadError::MissingTensor { tensor: format!("{role:?} of layer {}", place.layer) });
-        };
-        match self.weights.tensors.position(&name) {
-            Some(index) => {
-                self.used.insert(index);
-                Ok((name, index))
-            }
-            None => Err(LoadError::MissingTensor { tensor: name }),
+        let candidates: Vec<String> = self.naming.candidates(role, place, suffix).collect();
+        let found =
+            candidates.iter().find_map(|name| Some((name.clone(), self.weights.tensors.position(name)?)));
+        if let Some((_, index)) = found {
+            self.used.insert(index);
         }
+        let role_of_layer = || format!("{role:?} of layer {}", place.layer);
+        found.ok_or_else(|| LoadError::MissingTensor {
+            tensor: candidates.into_iter().next().unwrap_or_else(role_of_layer),
+        })
     }
 
     /// The format for a matrix whose rows have `cols` values.

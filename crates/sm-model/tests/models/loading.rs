@@ -30,3 +30,19 @@ fn every_golden_model_becomes_a_valid_plan() {
         model.plan.validate().unwrap_or_else(|error| panic!("{}: {error}\n{}", path.display(), model.plan));
     }
 }
+
+#[test]
+fn models_are_shared_between_threads() {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<sm_model::Model>();
+}
+
+#[test]
+fn what_is_told_about_a_model_follows_from_its_files() {
+    let model = load_model(&golden_dir().join("qwen3-moe/model.gguf"), &LoadOptions::default()).unwrap();
+    assert_eq!(model.architecture(), "qwen3_moe");
+    let n_parameters: usize = model.weights.tensors().iter().map(|tensor| tensor.n_values()).sum();
+    assert_eq!(model.n_parameters(), n_parameters as u64);
+    assert_eq!(model.dtypes().values().sum::<usize>(), model.weights.tensors().len());
+    assert_eq!((model.spec.max_context_len, model.plan.context_len), (256, 256));
+}

@@ -6,6 +6,7 @@
 
 mod allocation;
 mod executed;
+mod experts;
 mod export;
 mod interpreter;
 mod loading;

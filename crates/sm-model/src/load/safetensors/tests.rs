@@ -26,6 +26,12 @@ fn reads_tensors_and_skips_metadata() {
 }
 
 #[test]
+fn masks_of_unknown_types_are_left_out() {
+    let header = r#"{"h.0.attn.bias":{"dtype":"BOOL","shape":[4],"data_offsets":[0,4]}}"#;
+    assert_eq!(read_header(&file(header, 4)).unwrap(), []);
+}
+
+#[test]
 fn hostile_headers_are_refused() {
     let one = |fields: &str| format!(r#"{{"w":{{{fields}}}}}"#);
     fails_with(

@@ -1,0 +1,79 @@
+//! The forms in which files hold experts: stacked in one tensor, gate and up together, or each in its own.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use sm_model::{Gguf, GgufWriter, LoadOptions, Model, ModelBytes, TensorSpec, load_model, parse_model};
+
+use crate::{golden_dir, interpreter};
+
+fn logits(model: &Model) -> Vec<Vec<f32>> {
+    interpreter::run(model, &[5, 40, 17, 3, 29], &mut |_, _| ())
+}
+
+fn parse(bytes: ModelBytes) -> Model {
+    parse_model(bytes, &LoadOptions::default()).unwrap()
+}
+
+/// Writes safetensors of BF16 tensors.
+fn write_safetensors(tensors: &BTreeMap<String, (Vec<usize>, Vec<u8>)>) -> Vec<u8> {
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, (shape, bytes)) in tensors {
+        let offsets = [data.len(), data.len() + bytes.len()];
+        header.insert(name.clone(), json!({"dtype": "BF16", "shape": shape, "data_offsets": offsets}));
+        data.extend(bytes);
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()
+}
+
+#[test]
+fn experts_stacked_with_gate_and_up_together() {
+    let dir = golden_dir().join("mixtral");
+    let apart = load_model(&dir, &LoadOptions::default()).unwrap();
+    let n_experts = 4;
+    let mut tensors = BTreeMap::new();
+    for info in apart.weights.tensors().iter().filter(|info| !info.name.contains(".experts.")) {
+        let bytes = apart.weights.tensor_bytes(&info.name).unwrap().to_vec();
+        tensors.insert(info.name.replace("block_sparse_moe", "mlp"), (info.shape.clone(), bytes));
+    }
+    for layer in 0..2 {
+        let of = |expert: usize, part: &str| {
+            let name = format!("model.layers.{layer}.block_sparse_moe.experts.{expert}.{part}.weight");
+            apart.weights.tensor_bytes(&name).unwrap().to_vec()
+        };
+        let stack = |parts: &[&str]| -> Vec<u8> {
+            (0..n_experts).flat_map(|expert| parts.iter().flat_map(move |part| of(expert, part))).collect()
+        };
+        let name = |part: &str| format!("model.layers.{layer}.mlp.experts.{part}");
+        tensors.insert(name("gate_up_proj"), (vec![n_experts, 80, 32], stack(&["w1", "w3"])));
+        tensors.insert(name("down_proj"), (vec![n_experts, 32, 40], stack(&["w2"])));
+    }
+    let config = std::fs::read(dir.join("config.json")).unwrap();
+    let stacked = parse(ModelBytes::Directory { config, tensors: write_safetensors(&tensors) });
+    assert_eq!(logits(&stacked), logits(&apart));
+}
+
+#[test]
+fn gguf_files_with_a_tensor_per_expert() {
+    let bytes = std::fs::read(golden_dir().join("mixtral/model.gguf")).unwrap();
+    let file = Gguf::parse(bytes.clone()).unwrap();
+    let (mut specs, mut pieces) = (Vec::new(), Vec::new());
+    for info in file.tensors() {
+        let bytes = file.tensor_bytes(info);
+        let Some(name) = info.name.strip_suffix("_exps.weight") else {
+            specs.push(TensorSpec { name: info.name.clone(), shape: info.shape.clone(), dtype: info.dtype });
+            pieces.push(bytes);
+            continue;
+        };
+        for (expert, piece) in bytes.chunks(bytes.len() / info.shape[0]).enumerate() {
+            let name = format!("{name}.{expert}.weight");
+            specs.push(TensorSpec { name, shape: info.shape[1..].to_vec(), dtype: info.dtype });
+            pieces.push(piece);
+        }
+    }
+    let mut writer = GgufWriter::new(Vec::new(), file.metadata(), &specs).unwrap();
+    pieces.iter().for_each(|piece| writer.write(piece).unwrap());
+    let apart = parse(ModelBytes::Gguf(writer.finish().unwrap()));
+    assert_eq!(logits(&apart), logits(&parse(ModelBytes::Gguf(bytes))));
+}
