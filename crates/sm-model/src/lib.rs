@@ -2,6 +2,16 @@
 //!
 //! A model file or directory becomes a list of typed tensors and a configuration; the configuration becomes a
 //! description of the decoder as data, and that a [`Plan`](sm_kernels::plan::Plan). [`load_model`] does it all.
+//!
+//! ```
+//! use sm_model::{LoadOptions, load_model};
+//!
+//! // A tiny random model of the tests; any Hugging Face directory, GGUF or `.smnd` file will do.
+//! let model = load_model("tests/data/arch/qwen2".as_ref(), &LoadOptions::default())?;
+//! assert_eq!(model.architecture(), "qwen2");
+//! assert_eq!(model.plan.vocab_size(), 56);
+//! # Ok::<(), sm_model::LoadError>(())
+//! ```
 
 mod arch;
 pub mod chat;
