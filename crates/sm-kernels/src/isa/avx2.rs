@@ -68,8 +68,7 @@ impl Isa for Avx2 {
     compiled! {
         fn load(xs: &[f32; LANES]) -> F32 {
             let halves = xs.as_chunks::<8>().0;
-            // SAFETY: each chunk has 32 bytes.
-            [0, 1].map(|i| unsafe { _mm256_loadu_ps(halves[i].as_ptr()) })
+            [load_floats(&halves[0]), load_floats(&halves[1])]
         }
         fn store(xs: &mut [f32; LANES], v: F32) {
             for (half, v) in xs.as_chunks_mut::<8>().0.iter_mut().zip(v) {
@@ -79,8 +78,7 @@ impl Isa for Avx2 {
         }
         fn load_f16(xs: &[u16; LANES]) -> F32 {
             let halves = xs.as_chunks::<8>().0;
-            // SAFETY: each chunk has 16 bytes.
-            let [a, b] = [0, 1].map(|i| unsafe { _mm_loadu_si128(halves[i].as_ptr().cast()) });
+            let (a, b) = (load_words(&halves[0]), load_words(&halves[1]));
             [_mm256_cvtph_ps(a), _mm256_cvtph_ps(b)]
         }
         fn store_f16(xs: &mut [u16; LANES], v: F32) {
@@ -95,8 +93,7 @@ impl Isa for Avx2 {
         }
         fn load_bf16(xs: &[u16; LANES]) -> F32 {
             let halves = xs.as_chunks::<8>().0;
-            // SAFETY: each chunk has 16 bytes.
-            let [a, b] = [0, 1].map(|i| unsafe { _mm_loadu_si128(halves[i].as_ptr().cast()) });
+            let (a, b) = (load_words(&halves[0]), load_words(&halves[1]));
             [
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(a))),
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(b))),
@@ -120,8 +117,7 @@ impl Isa for Avx2 {
         }
         fn load_bytes(xs: &[u8; 64]) -> I32 {
             let halves = xs.as_chunks::<32>().0;
-            // SAFETY: each chunk has 32 bytes.
-            [0, 1].map(|i| unsafe { _mm256_loadu_si256(halves[i].as_ptr().cast()) })
+            [load_32_bytes(&halves[0]), load_32_bytes(&halves[1])]
         }
         fn store_bytes(xs: &mut [u8; 64], v: I32) {
             for (half, v) in xs.as_chunks_mut::<32>().0.iter_mut().zip(v) {
@@ -197,7 +193,7 @@ impl Isa for Avx2 {
             _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)))
         }
         fn splat_quad(x: [i8; 4]) -> I32 {
-            [_mm256_set1_epi32(i32::from_le_bytes(x.map(|byte| byte as u8))); 2]
+            [_mm256_set1_epi32(i32::from_le_bytes([x[0] as u8, x[1] as u8, x[2] as u8, x[3] as u8])); 2]
         }
         fn shift_bytes(v: I32, left: i32, mask: u8) -> I32 {
             // Shifts of 16 bits bring in bits of the neighbour, which the valid part of the mask drops.
@@ -222,6 +218,27 @@ impl Isa for Avx2 {
             [narrow_dot(acc[0], w[0], x[0]), narrow_dot(acc[1], w[1], x[1])]
         }
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_floats(xs: &[f32; 8]) -> __m256 {
+    // SAFETY: the array has 32 bytes.
+    unsafe { _mm256_loadu_ps(xs.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_words(xs: &[u16; 8]) -> __m128i {
+    // SAFETY: the array has 16 bytes.
+    unsafe { _mm_loadu_si128(xs.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_32_bytes(xs: &[u8; 32]) -> __m256i {
+    // SAFETY: the array has 32 bytes.
+    unsafe { _mm256_loadu_si256(xs.as_ptr().cast()) }
 }
 
 /// Products by way of 16 bits, even and odd bytes apart.

@@ -208,7 +208,7 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
         fn to_f32(a: __m512i) -> __m512 { _mm512_cvtepi32_ps(a) }
         fn sum_i32(v: __m512i) -> i32 { _mm512_reduce_add_epi32(v) }
         fn splat_quad(x: [i8; 4]) -> __m512i {
-            _mm512_set1_epi32(i32::from_le_bytes(x.map(|byte| byte as u8)))
+            _mm512_set1_epi32(i32::from_le_bytes([x[0] as u8, x[1] as u8, x[2] as u8, x[3] as u8]))
         }
         fn shift_bytes(v: __m512i, left: i32, mask: u8) -> __m512i {
             // Shifts of 16 bits bring in bits of the neighbour, which the valid part of the mask drops.

@@ -11,8 +11,8 @@ pub(crate) const BLOCK_LEN: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Int8Block {
-    /// From -127 to 127.
-    pub(crate) codes: [i8; BLOCK_LEN],
+    /// From -127 to 127, by fours, as a byte product takes them.
+    pub(crate) quads: [[i8; 4]; BLOCK_LEN / 4],
     /// The largest magnitude of the block / 127.
     pub(crate) scale: f32,
     /// The sums of the first and of the second 16 codes.
@@ -21,17 +21,12 @@ pub(crate) struct Int8Block {
 
 impl Int8Block {
     /// A block of zeros.
-    pub(crate) const ZERO: Self = Self { codes: [0; BLOCK_LEN], scale: 0.0, sums: [0; 2] };
-
-    /// The codes, four columns each.
-    #[inline(always)]
-    pub(crate) fn quads(&self) -> &[[i8; 4]; BLOCK_LEN / 4] {
-        bytemuck::cast_ref(&self.codes)
-    }
+    pub(crate) const ZERO: Self = Self { quads: [[0; 4]; BLOCK_LEN / 4], scale: 0.0, sums: [0; 2] };
 
     /// The values.
     pub(crate) fn decode(&self) -> [f32; BLOCK_LEN] {
-        self.codes.map(|code| f32::from(code) * self.scale)
+        let codes = self.quads.as_flattened();
+        std::array::from_fn(|i| f32::from(codes[i]) * self.scale)
     }
 }
 
@@ -58,7 +53,7 @@ pub(crate) fn encode_block<I: Isa>(isa: I, x: &[f32; BLOCK_LEN], out: &mut Int8B
     let inverse = if largest < f32::MIN_POSITIVE { 0.0 } else { 127.0 / largest };
     let inverse = isa.splat(inverse);
     let (a, b) = (isa.to_i32(isa.mul(a, inverse)), isa.to_i32(isa.mul(b, inverse)));
-    let codes = out.codes.as_chunks_mut::<LANES>().0;
+    let codes = out.quads.as_flattened_mut().as_chunks_mut::<LANES>().0;
     isa.store_i8(&mut codes[0], a);
     isa.store_i8(&mut codes[1], b);
     out.scale = largest / 127.0;
@@ -102,8 +97,9 @@ mod tests {
                     "{value} became {decoded}"
                 );
             }
+            let codes = block.quads.as_flattened();
             let sum = |codes: &[i8]| codes.iter().map(|&code| i16::from(code)).sum::<i16>();
-            assert_eq!(block.sums, [sum(&block.codes[..16]), sum(&block.codes[16..])]);
+            assert_eq!(block.sums, [sum(&codes[..16]), sum(&codes[16..])]);
         }
         for kind in IsaKind::available() {
             assert_eq!(kind.dispatch(Encode(&x)), want, "{kind}");

@@ -1,7 +1,7 @@
 //! Products with quantized weights: exact integer dots of groups, scaled and added in order.
 
 use super::{Lanes, Multiply};
-use crate::formats::{CodeKind, QuantFormat, UNIT_LEN, UNIT_QUADS};
+use crate::formats::{CodeKind, QuantFormat, UNIT_LEN};
 use crate::isa::Isa;
 use crate::ops::encode::Int8Block;
 
@@ -178,8 +178,7 @@ impl<I: Isa, W, const R: usize> Group<'_, I, W, R> {
             codes[p] = self.weights.codes(self.isa, p, self.unit, quad);
         }
         for r in 0..R {
-            let quads: &[[i8; 4]; UNIT_QUADS] = self.x[r].quads();
-            let x = self.isa.splat_quad(quads[quad]);
+            let x = self.isa.splat_quad(self.x[r].quads[quad]);
             for p in 0..P {
                 dots[r][p] = if W::Kind::WIDE {
                     self.isa.dot(dots[r][p], codes[p], x)
