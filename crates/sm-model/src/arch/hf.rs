@@ -14,6 +14,7 @@ use crate::spec::{
 pub(super) fn decoder(config: &Config) -> Result<DecoderSpec, LoadError> {
     config
         .refuse("quantization_config", "only unquantized safetensors are read; use a GGUF file or --quant")?;
+    config.refuse("rope_interleaved", "only rotations of halves are supported in Hugging Face models")?;
     config.refuse("mlp_bias", "gated feed-forward networks with biases are not supported")?;
     if let Some(factor) = config.number("partial_rotary_factor")?.filter(|&factor| factor != 1.0) {
         let reason = "this architecture rotates whole heads".into();
