@@ -11,12 +11,14 @@ use crate::LoadError;
 
 mod byte_level;
 mod char;
+mod gguf;
 mod hf;
 mod special;
 mod stream;
 mod vocabulary;
 
 pub use char::{CharTokenizer, UnknownCharacter};
+pub use gguf::GgufTokenizer;
 pub use hf::HfTokenizer;
 pub(crate) use hf::{read_json, token_text};
 pub use stream::TextStream;

@@ -12,6 +12,7 @@ use tokenizers::{
 };
 
 use self::decoder::PieceDecoder;
+pub(super) use self::decoder::fallback_byte;
 use self::roles::Roles;
 pub(crate) use self::roles::{read_json, token_text};
 use super::special::SpecialIds;
@@ -127,7 +128,7 @@ impl Tokenizer for HfTokenizer {
 }
 
 /// Runs a part of the library; its panics on malformed files become errors.
-fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+pub(super) fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(payload) => {

@@ -1,0 +1,186 @@
+//! The vocabulary in the metadata of a GGUF file, encoded as llama.cpp encodes it.
+
+use sm_tensor::TokenId;
+
+use self::bpe::Bpe;
+use self::fragments::{Fragment, SpecialTexts};
+use self::pre::PreTokenizer;
+use self::spm::Spm;
+use self::tokens::{TokenType, Tokens};
+use super::byte_level::ByteLevelDecoder;
+use super::hf::fallback_byte;
+use super::special::SpecialIds;
+use super::vocabulary::{Lead, TokenKind, Vocabulary, VocabularyBuilder};
+use super::{EncodeOptions, SequenceMarks, Tokenizer, TokenizerError};
+use crate::metadata::Metadata;
+
+mod bpe;
+mod fragments;
+mod pre;
+mod spm;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+/// A tokenizer read from GGUF metadata (`tokenizer.ggml.*`): SentencePiece-style (`llama`) or byte-level BPE (`gpt2`).
+#[derive(Debug)]
+pub struct GgufTokenizer {
+    algorithm: Algorithm,
+    specials: SpecialTexts,
+    before: Option<TokenId>, // BOS, if the model wants it
+    after: Option<TokenId>,  // EOS, if the model wants it
+    vocabulary: Vocabulary,
+}
+
+#[derive(Debug)]
+enum Algorithm {
+    Spm { model: Spm, add_space_prefix: bool },
+    Bpe(Box<Bpe>),
+}
+
+impl GgufTokenizer {
+    /// Builds the tokenizer of a GGUF file from its metadata.
+    ///
+    /// # Errors
+    /// [`TokenizerError`] for metadata that is missing, malformed or of an unsupported kind.
+    pub fn from_metadata(metadata: &Metadata) -> Result<Self, TokenizerError> {
+        let tokens = Tokens::read(metadata)?;
+        let model: &str = metadata.require("tokenizer.ggml.model")?;
+        let (algorithm, lead, default_ids, adds_bos) = match model {
+            "llama" => {
+                let add_space_prefix = metadata.get("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
+                let lead = if add_space_prefix { Lead::DropOneSpace } else { Lead::Keep };
+                (
+                    Algorithm::Spm { model: Spm::new(&tokens), add_space_prefix },
+                    lead,
+                    [Some(1), Some(2)],
+                    true,
+                )
+            }
+            "gpt2" => {
+                let pre = PreTokenizer::named(metadata.get("tokenizer.ggml.pre")?.unwrap_or("default"))?;
+                let bpe = Bpe::new(metadata.require("tokenizer.ggml.merges")?, &tokens, pre)?;
+                (Algorithm::Bpe(Box::new(bpe)), Lead::Keep, [None, None], pre.adds_bos)
+            }
+            other => {
+                return Err(TokenizerError::Unsupported {
+                    part: "tokenizer.ggml.model",
+                    found: other.to_owned(),
+                    supported: "llama and gpt2".to_owned(),
+                });
+            }
+        };
+        let special = special_ids(metadata, &tokens, default_ids)?;
+        let wanted = |key: &str, default: bool, id: Option<TokenId>| -> Result<_, TokenizerError> {
+            Ok(if metadata.get(key)?.unwrap_or(default) { id } else { None })
+        };
+        let before = wanted("tokenizer.ggml.add_bos_token", adds_bos, special.bos)?;
+        let after = wanted("tokenizer.ggml.add_eos_token", false, special.eos)?;
+        let phi3 = metadata.get::<&str>("general.name")?.is_some_and(is_phi3);
+        let specials = SpecialTexts::new(&tokens, phi3.then_some(fragments::PHI3_KEEPS_SPACES))?;
+        let vocabulary = vocabulary(&tokens, &algorithm, lead, special)?;
+        Ok(Self { algorithm, specials, before, after, vocabulary })
+    }
+}
+
+impl Tokenizer for GgufTokenizer {
+    fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<TokenId>, TokenizerError> {
+        let adds = options.marks == SequenceMarks::Add;
+        let mut ids: Vec<TokenId> = self.before.filter(|_| adds).into_iter().collect();
+        let mut after_special = true;
+        for fragment in self.specials.split(text, options.special_text) {
+            match fragment {
+                Fragment::Special(id) => ids.push(id),
+                Fragment::Text(part) => match &self.algorithm {
+                    Algorithm::Spm { model, add_space_prefix } => {
+                        let prefix = if *add_space_prefix && after_special { "▁" } else { "" };
+                        model.encode(&format!("{prefix}{}", part.replace(' ', "▁")), &mut ids)?;
+                    }
+                    Algorithm::Bpe(model) => model.encode(part, &mut ids)?,
+                },
+            }
+            after_special = matches!(fragment, Fragment::Special(_));
+        }
+        ids.extend(self.after.filter(|_| adds));
+        Ok(ids)
+    }
+
+    fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+}
+
+/// The files do not say which tokens swallow the spaces after them; llama.cpp, too, goes by the name of the model.
+fn is_phi3(name: &str) -> bool {
+    let name = name.to_lowercase();
+    name.contains("phi-3") || name.contains("phi3")
+}
+
+fn special_ids(
+    metadata: &Metadata,
+    tokens: &Tokens<'_>,
+    [default_bos, default_eos]: [Option<u32>; 2],
+) -> Result<SpecialIds, TokenizerError> {
+    let id = |key: &str, default: Option<u32>| -> Result<_, TokenizerError> {
+        let given: Option<i64> = metadata.get(&format!("tokenizer.ggml.{key}_token_id"))?;
+        let vocab_size = tokens.texts.len();
+        match given {
+            None => Ok(default.filter(|&id| (id as usize) < vocab_size).map(TokenId)),
+            // Some writers say -1, in either width, for a token that the model does not have.
+            Some(-1 | 0xFFFF_FFFF) => Ok(None),
+            Some(id) => match u32::try_from(id) {
+                Ok(id) if (id as usize) < vocab_size => Ok(Some(TokenId(id))),
+                _ => Err(TokenizerError::IdOutOfRange {
+                    role: key.to_owned(),
+                    id: id.unsigned_abs(),
+                    vocab_size,
+                }),
+            },
+        }
+    };
+    let mut special = SpecialIds {
+        bos: id("bos", default_bos)?,
+        eos: id("eos", default_eos)?,
+        unknown: id("unknown", None)?,
+        padding: id("padding", None)?,
+        end_of_generation: Vec::new(),
+    };
+    let named = id("eot", None)?.into_iter().chain(id("eom", None)?);
+    let marked =
+        |&(id, _): &(u32, &str)| matches!(tokens.kind(id), TokenType::Control | TokenType::UserDefined);
+    let controls = (0..).zip(tokens.texts.iter().map(String::as_str)).filter(marked);
+    special.set_end_of_generation(named, controls.map(|(id, text)| (TokenId(id), text)));
+    Ok(special)
+}
+
+fn vocabulary(
+    tokens: &Tokens<'_>,
+    algorithm: &Algorithm,
+    lead: Lead,
+    special: SpecialIds,
+) -> Result<Vocabulary, TokenizerError> {
+    let byte_level = ByteLevelDecoder::new();
+    let mut builder = VocabularyBuilder::new(lead);
+    for (id, text) in (0..).zip(tokens.texts) {
+        let mut bytes = Vec::new();
+        let kind = match (tokens.kind(id), algorithm) {
+            (TokenType::Control | TokenType::Unknown, _) => TokenKind::Control,
+            (TokenType::UserDefined, _) => TokenKind::Added,
+            (TokenType::Unused, _) => TokenKind::Unused,
+            (TokenType::Byte | TokenType::Normal, _) => TokenKind::Normal,
+        };
+        match (tokens.kind(id), algorithm) {
+            (TokenType::Control | TokenType::Unknown | TokenType::UserDefined, _) => {
+                bytes.extend_from_slice(text.as_bytes());
+            }
+            (TokenType::Unused, _) => {}
+            (TokenType::Byte, _) => bytes.extend(fallback_byte(text)),
+            (TokenType::Normal, Algorithm::Spm { .. }) => {
+                bytes.extend_from_slice(text.replace('▁', " ").as_bytes())
+            }
+            (TokenType::Normal, Algorithm::Bpe(_)) => byte_level.append(text, &mut bytes),
+        }
+        builder.push(id, bytes, kind);
+    }
+    builder.build("the GGUF metadata", special)
+}

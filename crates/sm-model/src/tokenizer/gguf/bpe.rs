@@ -1,0 +1,85 @@
+//! Byte-level BPE: the text is split by the model's rules, and the bytes of each part are joined in the order of the merges.
+
+use std::fmt;
+
+use sm_tensor::TokenId;
+use tokenizers::models::bpe::BPE;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{Model, OffsetType, PreTokenizedString, PreTokenizer as _, SplitDelimiterBehavior};
+
+use super::pre::PreTokenizer;
+use super::tokens::{Tokens, invalid};
+use crate::tokenizer::TokenizerError;
+use crate::tokenizer::hf::guarded;
+
+/// A `gpt2` vocabulary.
+pub(super) struct Bpe {
+    splits: Vec<Split>,
+    bytes: ByteLevel,
+    model: BPE,
+}
+
+impl fmt::Debug for Bpe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bpe").field("splits", &self.splits.len()).field("model", &self.model).finish()
+    }
+}
+
+impl Bpe {
+    pub(super) fn new(
+        merges: &[String],
+        tokens: &Tokens<'_>,
+        pre: &PreTokenizer,
+    ) -> Result<Self, TokenizerError> {
+        let merges = merges.iter().map(|merge| merge_pair(merge)).collect::<Result<Vec<_>, _>>()?;
+        let vocab = tokens.ids.iter().map(|(&text, &id)| (text.to_owned(), id)).collect();
+        let builder = BPE::builder().vocab_and_merges::<tokenizers::models::bpe::Vocab>(vocab, merges);
+        let model = guarded(|| builder.ignore_merges(pre.ignores_merges).build()).map_err(invalid)?;
+        let splits = pre.patterns.iter().copied().map(split).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { splits, bytes: ByteLevel::new(false, false, false), model })
+    }
+
+    pub(super) fn encode(&self, text: &str, ids: &mut Vec<TokenId>) -> Result<(), TokenizerError> {
+        let encoding = guarded(|| {
+            let mut parts = PreTokenizedString::from(text);
+            for split in &self.splits {
+                split.pre_tokenize(&mut parts)?;
+            }
+            self.bytes.pre_tokenize(&mut parts)?;
+            parts.tokenize(|part| self.model.tokenize(part.get()))?;
+            parts.into_encoding(None, 0, OffsetType::None)
+        });
+        let encoding = encoding.map_err(|reason| TokenizerError::Encode { n_bytes: text.len(), reason })?;
+        ids.extend(encoding.get_ids().iter().copied().map(TokenId));
+        Ok(())
+    }
+}
+
+fn split(pattern: &str) -> Result<Split, TokenizerError> {
+    let regex = SplitPattern::Regex(pattern.to_owned());
+    guarded(|| Split::new(regex, SplitDelimiterBehavior::Isolated, false))
+        .map_err(|reason| invalid(format!("pattern {pattern}: {reason}")))
+}
+
+/// `"a b"` merges `a` and `b`; a first space belongs to `a`.
+fn merge_pair(merge: &str) -> Result<(String, String), TokenizerError> {
+    let first = merge.chars().next().map_or(0, char::len_utf8);
+    let space = merge[first..].find(' ').map(|at| first + at);
+    match space.map(|at| (&merge[..at], &merge[at + 1..])) {
+        Some((left, right)) if !right.is_empty() => Ok((left.to_owned(), right.to_owned())),
+        _ => Err(invalid(format!("merge {merge:?} is not two tokens with a space between"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_patterns_are_valid() {
+        for pattern in PreTokenizer::all().flat_map(|pre| pre.patterns) {
+            assert!(split(pattern).is_ok(), "{pattern}: {:?}", split(pattern).err());
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Finds the written forms of special tokens in a text before anything else looks at it.
+
+use aho_corasick::AhoCorasick;
+use sm_tensor::TokenId;
+
+use super::tokens::{TokenType, Tokens, invalid};
+use crate::tokenizer::{SpecialText, TokenizerError};
+
+/// The special tokens of Phi-3 after which spaces stay; after all its others they are dropped.
+pub(super) const PHI3_KEEPS_SPACES: &[&str] = &["<unk>", "<s>", "<|endoftext|>"];
+
+/// A part of a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Fragment<'a> {
+    Text(&'a str),
+    Special(TokenId),
+}
+
+/// All special tokens, longest first: where two overlap the longer one is meant.
+#[derive(Debug)]
+pub(super) struct SpecialTexts {
+    specials: Vec<SpecialToken>,
+    finder: AhoCorasick,
+}
+
+#[derive(Debug)]
+struct SpecialToken {
+    text: String,
+    id: TokenId,
+    /// Recognized even where special tokens are plain text.
+    user_defined: bool,
+    drops_spaces_after: bool,
+}
+
+impl SpecialTexts {
+    /// `keep_spaces`: where given, all special tokens but these swallow the white space after them.
+    pub(super) fn new(tokens: &Tokens<'_>, keep_spaces: Option<&[&str]>) -> Result<Self, TokenizerError> {
+        let mut specials = Vec::new();
+        for (id, text) in (0..).zip(tokens.texts) {
+            let kind = tokens.kind(id);
+            if text.is_empty()
+                || !matches!(kind, TokenType::Control | TokenType::UserDefined | TokenType::Unknown)
+            {
+                continue;
+            }
+            specials.push(SpecialToken {
+                text: text.clone(),
+                id: TokenId(id),
+                user_defined: kind == TokenType::UserDefined,
+                drops_spaces_after: keep_spaces.is_some_and(|kept| !kept.contains(&text.as_str())),
+            });
+        }
+        specials.sort_by_key(|special| std::cmp::Reverse(special.text.len()));
+        let finder = AhoCorasick::new(specials.iter().map(|special| &special.text));
+        Ok(Self { specials, finder: finder.map_err(|error| invalid(error.to_string()))? })
+    }
+
+    /// Cuts `text` at its special tokens.
+    pub(super) fn split<'a>(&self, text: &'a str, special_text: SpecialText) -> Vec<Fragment<'a>> {
+        // Vocabularies have thousands of special tokens and texts hold few of them: one pass finds which.
+        let mut present: Vec<usize> =
+            self.finder.find_overlapping_iter(text).map(|found| found.pattern().as_usize()).collect();
+        present.sort_unstable();
+        present.dedup();
+        let mut fragments = if text.is_empty() { Vec::new() } else { vec![Fragment::Text(text)] };
+        for special in present.into_iter().map(|idx| &self.specials[idx]) {
+            if special_text == SpecialText::Parse || special.user_defined {
+                fragments = fragments.into_iter().flat_map(|fragment| special.cut(fragment)).collect();
+            }
+        }
+        fragments
+    }
+}
+
+impl SpecialToken {
+    fn cut<'a>(&self, fragment: Fragment<'a>) -> Vec<Fragment<'a>> {
+        let Fragment::Text(mut rest) = fragment else { return vec![fragment] };
+        let mut parts = Vec::new();
+        while let Some(at) = rest.find(&self.text) {
+            if at > 0 {
+                parts.push(Fragment::Text(&rest[..at]));
+            }
+            parts.push(Fragment::Special(self.id));
+            rest = &rest[at + self.text.len()..];
+            if self.drops_spaces_after {
+                rest = rest.trim_start_matches([' ', '\t', '\n', '\r', '\u{b}', '\u{c}']);
+            }
+        }
+        if !rest.is_empty() {
+            parts.push(Fragment::Text(rest));
+        }
+        parts
+    }
+}

@@ -1,0 +1,158 @@
+//! How `tokenizer.ggml.pre` splits a text before the merges: regular expressions, one after the other on what the one before
+//! left, where what lies between two matches is a part as well.
+//!
+//! The expressions are those of the published `tokenizer.json` files, or of llama.cpp where it names a family of them.
+
+use crate::tokenizer::TokenizerError;
+
+/// The rules of one family of byte-level vocabularies.
+#[derive(Debug, PartialEq)]
+pub(super) struct PreTokenizer {
+    names: &'static [&'static str],
+    pub(super) patterns: &'static [&'static str],
+    /// A part that is a token as a whole is that token, whatever the merges would make of it.
+    pub(super) ignores_merges: bool,
+    /// Whether BOS is added where the file does not say.
+    pub(super) adds_bos: bool,
+}
+
+impl PreTokenizer {
+    /// The rules called `name`.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Unsupported`], with the names that are known.
+    pub(super) fn named(name: &str) -> Result<&'static Self, TokenizerError> {
+        TABLE.iter().find(|pre| pre.names.contains(&name)).ok_or_else(|| {
+            let known: Vec<_> = TABLE.iter().flat_map(|pre| pre.names).copied().collect();
+            TokenizerError::Unsupported {
+                part: "tokenizer.ggml.pre",
+                found: name.to_owned(),
+                supported: known.join(", "),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+impl PreTokenizer {
+    pub(super) fn all() -> impl Iterator<Item = &'static Self> {
+        TABLE.iter()
+    }
+}
+
+const fn plain(names: &'static [&'static str], patterns: &'static [&'static str]) -> PreTokenizer {
+    PreTokenizer { names, patterns, ignores_merges: false, adds_bos: false }
+}
+
+const fn whole_words(names: &'static [&'static str], patterns: &'static [&'static str]) -> PreTokenizer {
+    PreTokenizer { names, patterns, ignores_merges: true, adds_bos: true }
+}
+
+/// Words with the space before them, as GPT-2 has them.
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+/// Llama 3: numbers of up to three digits.
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Qwen 2: one digit at a time.
+const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// GPT-4o: words split where lower case turns to upper.
+const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// DeepSeek LLM: letters with case. Those that Unicode normalization would change are given by number.
+const DEEPSEEK_LETTERS: &str = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\x{1F7D}ᾀ-ᾴᾶ-ᾼ\x{1FBE}ῂ-ῄῆ-ῌῐ-\x{1FD3}ῖ-\x{1FDB}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\x{2126}ℨ\x{212A}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
+const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
+const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
+
+const TABLE: [PreTokenizer; 17] = [
+    plain(&["default"], &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"]),
+    plain(
+        &[
+            "gpt-2",
+            "phi-2",
+            "mpt",
+            "olmo",
+            "jais",
+            "trillion",
+            "granite-docling",
+            "gigachat",
+            "mellum",
+            "exaone4",
+        ],
+        &[GPT2],
+    ),
+    whole_words(
+        &["llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
+        &[LLAMA3],
+    ),
+    plain(&["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], &[LLAMA3]),
+    plain(
+        &["qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez", "grok-2", "solar-open", "kormo"],
+        &[QWEN2],
+    ),
+    plain(
+        &["qwen35"],
+        &[
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ],
+    ),
+    plain(
+        &["deepseek-llm"],
+        &[
+            "[\r\n]",
+            DEEPSEEK_LETTERS,
+            r"\s?[!-/:-~！-／：-～‘-‟\x{3000}-。]+",
+            r"\s+$",
+            r"[一-龥\x{800}-一가-\x{D7FF}]+",
+            r"\p{N}+",
+        ],
+    ),
+    plain(
+        &["deepseek-coder"],
+        &["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥\x{800}-一가-\x{D7FF}]+", r"\p{N}"],
+    ),
+    plain(
+        &["deepseek-v3", "hunyuan-dense", "joyai-llm"],
+        &[r"\p{N}{1,3}", r"[一-龥\x{3040}-\x{30FF}]+", DEEPSEEK3],
+    ),
+    plain(&["falcon"], &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"]),
+    plain(
+        &["starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b", "mellum2"],
+        &[r"\p{N}", GPT2],
+    ),
+    whole_words(&["tekken"], &[TEKKEN]),
+    plain(&["gpt-4o", "llama4", "kanana2", "minimax-m2"], &[GPT4O]),
+    plain(&["poro-chat", "bloom", "gpt3-finnish"], &[BLOOM]),
+    plain(&["viking"], &[BLOOM, r"\p{N}"]),
+    plain(
+        &["bailingmoe", "bailingmoe2", "llada-moe"],
+        &[
+            r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
+        ],
+    ),
+    plain(
+        &["seed-coder"],
+        &[
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ],
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_in_the_table_once() {
+        let names: Vec<_> = TABLE.iter().flat_map(|pre| pre.names).collect();
+        for name in &names {
+            assert_eq!(names.iter().filter(|other| *other == name).count(), 1, "{name}");
+            assert!(PreTokenizer::named(name).is_ok());
+        }
+    }
+
+    #[test]
+    fn unknown_names_are_errors_that_name_the_known() {
+        let message = PreTokenizer::named("no-such").unwrap_err().to_string();
+        assert!(message.starts_with("tokenizer.ggml.pre \"no-such\" is not supported"), "{message}");
+        assert!(message.contains("llama-bpe") && message.contains("qwen2"), "{message}");
+    }
+}

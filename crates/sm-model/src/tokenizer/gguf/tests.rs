@@ -1,0 +1,118 @@
+//! Golden encodes of llama.cpp's vocabularies, and agreement with `tokenizer.json` of the same model.
+
+use std::fs;
+
+use super::*;
+use crate::load::gguf::Gguf;
+use crate::metadata::{Array, Value};
+use crate::testing::data_dir;
+use crate::tokenizer::{HfTokenizer, SpecialText, SpecialTokens};
+
+mod damaged;
+
+/// Texts and ids of a vocabulary: texts between lines of a mark, ids one line per text.
+fn golden(path: &std::path::Path) -> Vec<(String, Vec<TokenId>)> {
+    let texts = fs::read_to_string(path.with_extension("gguf.inp")).unwrap();
+    let ids = fs::read_to_string(path.with_extension("gguf.out")).unwrap();
+    let texts: Vec<_> = texts.split("\n__ggml_vocab_test__\n").map(str::to_owned).collect();
+    let ids =
+        ids.lines().map(|line| line.split_whitespace().map(|id| TokenId(id.parse().unwrap())).collect());
+    texts.into_iter().zip(ids).collect()
+}
+
+#[test]
+fn golden_encodes_of_llama_cpp_are_equal() {
+    let Some(data) = data_dir() else { return };
+    let names =
+        ["deepseek-coder", "deepseek-llm", "falcon", "gpt-2", "llama-spm", "mpt", "phi-3", "starcoder"];
+    for name in names {
+        let path = data.join(format!("tokenizers/llama.cpp-vocab/ggml-vocab-{name}.gguf"));
+        let metadata = damaged::read(&fs::read(&path).unwrap());
+        let tokenizer = GgufTokenizer::from_metadata(&metadata).unwrap();
+        let golden = golden(&path);
+        assert!(golden.len() > 40, "{name}: {}", golden.len());
+        for (text, ids) in golden {
+            let options = EncodeOptions { marks: SequenceMarks::Omit, special_text: SpecialText::Plain };
+            let found = tokenizer.encode(&text, options).unwrap();
+            assert_eq!(found, ids, "{name}: {text:?}");
+        }
+    }
+}
+
+/// Metadata as a converter writes it for a byte-level `tokenizer.json`.
+fn converted(json: &serde_json::Value, pre: &str) -> Metadata {
+    let added = json["added_tokens"].as_array().unwrap();
+    let vocab = json["model"]["vocab"].as_object().unwrap();
+    let mut tokens: Vec<_> = vocab.iter().map(|(text, id)| (id.as_u64().unwrap(), text.clone(), 1)).collect();
+    tokens.extend(
+        added
+            .iter()
+            .map(|token| (token["id"].as_u64().unwrap(), token["content"].as_str().unwrap().into(), 3)),
+    );
+    tokens.sort();
+    let merges = json["model"]["merges"].as_array().unwrap().iter().map(|merge| match merge.as_array() {
+        Some(pair) => format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()),
+        None => merge.as_str().unwrap().to_owned(),
+    });
+    let mut metadata = Metadata::default();
+    let text = |text: &str| Value::String(text.to_owned());
+    metadata.insert("tokenizer.ggml.model", text("gpt2"));
+    metadata.insert("tokenizer.ggml.pre", text(pre));
+    metadata.insert("tokenizer.ggml.merges", Value::Array(Array::String(merges.collect())));
+    let kinds = tokens.iter().map(|token| token.2).collect();
+    metadata.insert("tokenizer.ggml.token_type", Value::Array(Array::I32(kinds)));
+    let texts = tokens.into_iter().map(|token| token.1).collect();
+    metadata.insert("tokenizer.ggml.tokens", Value::Array(Array::String(texts)));
+    metadata
+}
+
+#[test]
+fn golden_encodes_hold_for_the_published_tokenizer_and_its_conversion() {
+    let Some(data) = data_dir() else { return };
+    for (dir, vocab, pre) in [("qwen2", "qwen2", Some("qwen2")), ("phi-3-mini", "phi-3", None)] {
+        let dir = data.join("tokenizers").join(dir);
+        let hf = HfTokenizer::load(&dir).unwrap();
+        let json = serde_json::from_slice(&fs::read(dir.join("tokenizer.json")).unwrap()).unwrap();
+        let gguf = pre.map(|pre| GgufTokenizer::from_metadata(&converted(&json, pre)).unwrap());
+        let path = data.join(format!("tokenizers/llama.cpp-vocab/ggml-vocab-{vocab}.gguf"));
+        for (text, ids) in golden(&path) {
+            assert_eq!(hf.encode(&text, EncodeOptions::PLAIN).unwrap(), ids, "{vocab}: {text:?}");
+            if let Some(gguf) = &gguf {
+                assert_eq!(gguf.encode(&text, EncodeOptions::PLAIN).unwrap(), ids, "{vocab}: {text:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn both_forms_of_one_tokenizer_agree() {
+    let Some(data) = data_dir() else { return };
+    let dir = data.join("models/stories260K/hf");
+    let gguf = Gguf::open(&dir.join("stories260K-f32.gguf")).unwrap();
+    let (gguf, hf) =
+        (GgufTokenizer::from_metadata(gguf.metadata()).unwrap(), HfTokenizer::load(&dir).unwrap());
+    let (ours, theirs) = (gguf.vocabulary(), hf.vocabulary());
+    assert_eq!(ours.vocab_size(), theirs.vocab_size());
+    assert_eq!((ours.bos(), ours.eos()), (theirs.bos(), theirs.eos()));
+    assert_eq!(ours.end_of_generation(), theirs.end_of_generation());
+    for id in (0..ours.vocab_size() as u32).map(TokenId) {
+        assert_eq!(ours.token_bytes(id), theirs.token_bytes(id), "{id:?}");
+        assert_eq!(ours.kind(id), theirs.kind(id), "{id:?}");
+    }
+    let stories = fs::read_to_string(data.join("text/tinystories_sample_2MiB.txt")).unwrap();
+    let golden = fs::read_to_string(data.join("tokenizers/gpt2/golden_encode.jsonl")).unwrap();
+    let golden = golden.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["text"].as_str().unwrap().to_owned()
+    });
+    let texts = stories.split("<|endoftext|>").take(50).map(str::to_owned).chain(golden);
+    for text in texts.chain(["</s> a<s>b <unk>".to_owned(), String::new(), " ".to_owned()]) {
+        for special_text in [SpecialText::Parse, SpecialText::Plain] {
+            let options = EncodeOptions { marks: SequenceMarks::Add, special_text };
+            let ids = gguf.encode(&text, options).unwrap();
+            assert_eq!(ids, hf.encode(&text, options).unwrap(), "{special_text:?} {text:?}");
+            let decoded = gguf.decode(&ids, SpecialTokens::Keep);
+            assert_eq!(decoded, hf.decode(&ids, SpecialTokens::Keep), "{text:?}");
+        }
+    }
+}
