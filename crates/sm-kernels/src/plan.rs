@@ -4,6 +4,7 @@ mod batch;
 mod builder;
 mod display;
 mod executor;
+#[cfg(feature = "cpu")]
 pub(crate) mod lifetime;
 mod op;
 mod validate;

@@ -15,6 +15,7 @@ const PLACES: [Place; 4] = [
         allowed: &[
             "crates/sm-kernels/src/isa/",
             "crates/sm-kernels/src/cpu/arena.rs",
+            "crates/sm-kernels/src/cpu/arena/",
             "crates/sm-kernels/src/cpu/kv_pool.rs",
             "crates/sm-kernels/src/cpu/split.rs",
             "crates/sm-kernels/src/cpu/team.rs",
@@ -62,13 +63,19 @@ pub(super) fn check_modules(files: &[SourceFile], findings: &mut Vec<Finding>) {
         let is_declared = files
             .iter()
             .filter(|f| parents.contains(&f.path))
-            .any(|f| f.lines().any(|(_, line)| code_of(line).trim_end().ends_with(&format!("mod {name};"))));
+            .any(|f| f.lines().any(|(_, line)| declares(line, name)));
         if !is_declared {
             findings.push(
                 file.finding(0, format!("no `mod {name};` in {}: the file is dead", parents.join(" or "))),
             );
         }
     }
+}
+
+/// Whether a line declares the module `name`, or gives another module its file.
+fn declares(line: &str, name: &str) -> bool {
+    let names_file = line.trim().starts_with("#[path = ") && line.trim().ends_with(&format!("/{name}.rs\"]"));
+    names_file || code_of(line).trim_end().ends_with(&format!("mod {name};"))
 }
 
 /// A line without its comment and without what stands in string literals.

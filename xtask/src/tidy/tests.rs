@@ -99,9 +99,11 @@ fn threads_async_and_gpu_have_their_places() {
 #[test]
 fn every_file_is_declared_by_its_parent() {
     breaks("crates/sm-x/src/plan/op.rs", "//! Ops.\n", "the file is dead");
+    let parent = "//! Plan.\npub(crate) mod op;\n#[path = \"plan/off.rs\"]\nmod implementation;\n";
     let files = [
-        SourceFile { path: "crates/sm-x/src/plan.rs".into(), text: "//! Plan.\npub(crate) mod op;\n".into() },
+        SourceFile { path: "crates/sm-x/src/plan.rs".into(), text: parent.into() },
         SourceFile { path: "crates/sm-x/src/plan/op.rs".into(), text: "//! Ops.\n".into() },
+        SourceFile { path: "crates/sm-x/src/plan/off.rs".into(), text: "//! No ops.\n".into() },
         SourceFile { path: "crates/sm-x/src/lib.rs".into(), text: "//! X.\n#[cfg(test)] mod plan;\n".into() },
     ];
     let mut findings = Vec::new();
