@@ -165,11 +165,6 @@ impl ArenaLayout {
         Self { end: start, ..*self }
     }
 
-    /// The largest steps.
-    pub(crate) fn limits(&self) -> Extents {
-        self.limits
-    }
-
     /// Bytes from the start of the arena to the end of the last region.
     pub(crate) fn end(&self) -> usize {
         self.end

@@ -138,7 +138,7 @@ impl Attention {
                 merge_group(isa, tile.n_queries(), &mut state, &part);
             }
             if groups.end == row_tile.n_groups {
-                self.finish(isa, item, step, &mut state, &mut out);
+                self.finish(isa, (item, step), &mut state, &mut out);
             } else {
                 Partial::new(&mut shared[..partial_len], &self.fixed).copy_from(&state);
             }
@@ -170,7 +170,7 @@ impl Attention {
                 merge_group(isa, n_queries, &mut state, &Partial::new(part, &self.fixed));
             }
         }
-        self.finish(isa, to.item, step, &mut state, &mut out);
+        self.finish(isa, (to.item, step), &mut state, &mut out);
     }
 
     fn output<'a>(&self, access: &'a Access<'_>) -> Output<'a> {
@@ -207,8 +207,7 @@ impl Attention {
     fn finish<I: Isa>(
         &self,
         isa: I,
-        item: usize,
-        step: &StepContext<'_>,
+        (item, step): (usize, &StepContext<'_>),
         state: &mut Partial<'_>,
         out: &mut Output<'_>,
     ) {

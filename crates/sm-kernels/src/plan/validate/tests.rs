@@ -83,7 +83,7 @@ fn declarations_keep_their_rules() {
         (20, "the context length is 0", |p| p.context_len = 0),
         (20, "there is no buffer 99", |p| p.logits = BufferId(99)),
         (20, "must be Outputs", |p| p.logits = BufferId(0)),
-        (19, "\"logits\" is read before it is written", |p| drop(p.ops.pop())),
+        (19, "\"logits\" is read before it is written", |p| p.ops.truncate(19)),
     ];
     check(&testing::decoder(DType::Q8_0), cases);
 }
@@ -91,7 +91,9 @@ fn declarations_keep_their_rules() {
 #[test]
 fn buffers_are_written_first_and_in_the_form_that_is_read() {
     let cases: &[Case] = &[
-        (0, "\"x\" is read before it is written", |p| drop(p.ops.remove(0))),
+        (0, "\"x\" is read before it is written", |p| {
+            p.ops.remove(0);
+        }),
         (1, "reads the buffer that it writes", |p| {
             let x = p.ops[1].input().unwrap();
             set!(p, Norm "norm", out = x);
