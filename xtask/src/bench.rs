@@ -1,4 +1,4 @@
-//! Speed: the criterion benches, `sm bench`, and the random models that both may use.
+//! Speed: `sm bench`, and the random models that it may run.
 
 use crate::Outcome;
 use crate::spawn::{self, cargo};
@@ -9,12 +9,11 @@ pub(crate) fn synth(args: &[String]) -> Outcome {
     spawn::run("synth", command.args(args))
 }
 
-/// The criterion benches; with a model also `sm bench` on it.
+/// `sm bench` on a model, built as it ships; further arguments are those of `sm bench`.
 pub(crate) fn run(args: &[String]) -> Outcome {
-    spawn::run("criterion", &mut cargo(&["bench", "-p", "sm-benches"]))?;
     let Some((model, rest)) = args.split_first() else {
-        println!("left out: sm bench (give a model: cargo xtask bench MODEL)");
-        return Ok(());
+        return Err("which model? cargo xtask bench MODEL; cargo xtask synth writes one with random weights"
+            .to_owned());
     };
     let mut command = cargo(&["run", "--release", "--quiet", "-p", "sm-cli", "--", "bench", "-m", model]);
     spawn::run("sm bench", command.args(rest))

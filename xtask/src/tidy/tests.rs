@@ -90,7 +90,7 @@ fn unsafe_stands_only_in_listed_files() {
 
 #[test]
 fn threads_async_and_gpu_have_their_places() {
-    for word in ["rayon", "tokio", "wgpu"] {
+    for word in ["thread", "rayon", "tokio", "wgpu"] {
         breaks(ENTRY, &format!("//! Reads.\nuse {word}::x;\n"), &format!("`{word}` may stand only in"));
     }
     assert!(check("crates/sm-server/src/lib.rs", "//! Serves.\nuse tokio::x;\n").is_empty());
