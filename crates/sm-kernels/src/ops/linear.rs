@@ -1,5 +1,8 @@
 //! `Linear` and `GatedLinear`: matrix products with what follows them.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use crate::cpu::pack::PackedMatrix;

@@ -15,7 +15,7 @@
 mod float;
 mod quantized;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod unpacked;
 
 use std::ops::Range;
@@ -28,8 +28,11 @@ use unpacked::{PanelPair, Unit};
 
 /// Columns of a strip where panels are unpacked: the pair of panels.
 const PAIR_LEN: usize = 2 * LANES;
-/// Up to this many rows, panels are read as they are.
-const FEW_ROWS: usize = 4;
+/// Up to this many rows, panels are read as they are; fewer where a tile has fewer rows.
+const fn few_rows<I: Isa>() -> usize {
+    if I::MANY_REGISTERS { 16 } else { 4 }
+}
+
 /// Rows of a strip: several tiles of rows, whose results stay in the first-level cache.
 const STRIP_ROWS: usize = 48;
 /// Outputs of a strip.
@@ -117,7 +120,7 @@ pub(crate) fn product<I: Isa, S: Sink<M>, const M: usize>(
     if input.n_rows == 0 {
         return;
     }
-    let few = input.n_rows <= FEW_ROWS;
+    let few = input.n_rows <= few_rows::<I>();
     let width = if few { STRIP_LEN / input.n_rows / PAIR_LEN * PAIR_LEN } else { PAIR_LEN };
     let Scratch { strips, units } = scratch;
     for start in columns.clone().step_by(width) {

@@ -68,6 +68,7 @@ pub(super) fn multiply<I: Isa, F: QuantFormat>(mut args: Multiply<'_, I>) {
             for panel in 0..args.panels.len() {
                 let mut row = 0;
                 if I::MANY_REGISTERS {
+                    sweep::<I, F, 8>(&mut args, panel, &mut row);
                     sweep::<I, F, 4>(&mut args, panel, &mut row);
                 }
                 sweep::<I, F, 2>(&mut args, panel, &mut row);
