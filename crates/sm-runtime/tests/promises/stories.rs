@@ -141,6 +141,28 @@ fn perplexity_equals_the_reference() {
     assert!(q8_0.perplexity <= f32.perplexity * 1.005, "Q8_0: {q8_0:?}");
 }
 
+/// The rows `| q8_0 | 4.5123 | … |` of the table in docs/numerics.md.
+fn documented_perplexities() -> Vec<(DType, f64)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/numerics.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        Some((cells.get(1)?.parse().ok()?, cells.get(2)?.parse().ok()?))
+    };
+    text.lines().filter_map(row).collect()
+}
+
+#[test]
+fn quantized_perplexities_are_as_documented() {
+    let Some(path) = data(DIRECTORY) else { return };
+    let documented = documented_perplexities();
+    for dtype in [DType::Q4_0, DType::Q4K] {
+        let measured = perplexity(&path, &LoadOptions { quant: Some(dtype), ..exact(WHOLE) }, None).perplexity;
+        let expected = documented.iter().find(|row| row.0 == dtype).map(|row| row.1);
+        assert!(expected.is_some_and(|expected| (measured - expected).abs() < 0.002), "{dtype}: {measured}");
+    }
+}
+
 #[test]
 fn documents_score_as_the_reference() {
     let Some(path) = data(DIRECTORY) else { return };
