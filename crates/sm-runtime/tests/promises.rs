@@ -39,6 +39,8 @@ fn exact(max_step_tokens: usize) -> LoadOptions {
         max_step_tokens,
         max_outputs: max_step_tokens,
         kv_dtype: KvDType::F32,
+        // Tests run beside each other already; `reproducible` shows that threads change nothing.
+        n_threads: Some(1),
         ..LoadOptions::default()
     }
 }

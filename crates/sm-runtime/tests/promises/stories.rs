@@ -157,7 +157,8 @@ fn quantized_perplexities_are_as_documented() {
     let Some(path) = data(DIRECTORY) else { return };
     let documented = documented_perplexities();
     for dtype in [DType::Q4_0, DType::Q4K] {
-        let measured = perplexity(&path, &LoadOptions { quant: Some(dtype), ..exact(WHOLE) }, None).perplexity;
+        let measured =
+            perplexity(&path, &LoadOptions { quant: Some(dtype), ..exact(WHOLE) }, None).perplexity;
         let expected = documented.iter().find(|row| row.0 == dtype).map(|row| row.1);
         assert!(expected.is_some_and(|expected| (measured - expected).abs() < 0.002), "{dtype}: {measured}");
     }
