@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sm_kernels::plan::{Executor, ExecutorInfo, KvDType, Limits, PAGE_LEN, Progress};
 use sm_model::chat::{ChatError, ChatTemplate};
-use sm_model::tokenizer::{self, Tokenizer, TokenizerError};
+use sm_model::tokenizer::{self, GgufTokenizer, Tokenizer, TokenizerError};
 use sm_model::{Fallback, Model, ModelSource, load_model};
 use sm_tensor::DType;
 
@@ -175,6 +175,9 @@ fn chat_template(model: &Model, text: &Text) -> Result<ChatTemplate, ChatError> 
 fn tokenizer(model: &Model) -> Result<Option<Arc<dyn Tokenizer>>, Error> {
     let loaded = match &model.source {
         ModelSource::Directory(dir) => tokenizer::load_tokenizer(dir),
+        ModelSource::Gguf { metadata, .. } if metadata.value("tokenizer.ggml.model").is_some() => {
+            GgufTokenizer::from_metadata(metadata).map(|tokenizer| Arc::new(tokenizer) as Arc<dyn Tokenizer>)
+        }
         ModelSource::Gguf { .. } | ModelSource::Smnd { .. } => return Ok(None),
     };
     match loaded {

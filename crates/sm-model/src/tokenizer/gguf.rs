@@ -34,7 +34,7 @@ pub struct GgufTokenizer {
 
 #[derive(Debug)]
 enum Algorithm {
-    Spm { model: Spm, add_space_prefix: bool },
+    Spm { model: Box<Spm>, add_space_prefix: bool },
     Bpe(Box<Bpe>),
 }
 
@@ -51,7 +51,7 @@ impl GgufTokenizer {
                 let add_space_prefix = metadata.get("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
                 let lead = if add_space_prefix { Lead::DropOneSpace } else { Lead::Keep };
                 (
-                    Algorithm::Spm { model: Spm::new(&tokens), add_space_prefix },
+                    Algorithm::Spm { model: Box::new(Spm::new(&tokens)), add_space_prefix },
                     lead,
                     [Some(1), Some(2)],
                     true,
@@ -176,7 +176,7 @@ fn vocabulary(
             (TokenType::Unused, _) => {}
             (TokenType::Byte, _) => bytes.extend(fallback_byte(text)),
             (TokenType::Normal, Algorithm::Spm { .. }) => {
-                bytes.extend_from_slice(text.replace('▁', " ").as_bytes())
+                bytes.extend_from_slice(text.replace('▁', " ").as_bytes());
             }
             (TokenType::Normal, Algorithm::Bpe(_)) => byte_level.append(text, &mut bytes),
         }

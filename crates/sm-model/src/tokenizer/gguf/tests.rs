@@ -116,3 +116,54 @@ fn both_forms_of_one_tokenizer_agree() {
         }
     }
 }
+
+#[test]
+fn malformed_metadata_is_an_error_with_a_reason() {
+    let texts =
+        |texts: &[&str]| Value::Array(Array::String(texts.iter().map(|&text| text.to_owned()).collect()));
+    let model = |name: &str| ("tokenizer.ggml.model", Value::String(name.to_owned()));
+    let merges = |merges: &[&str]| ("tokenizer.ggml.merges", texts(merges));
+    let cases: [(Vec<(&str, Value)>, &str); 12] = [
+        (vec![("tokenizer.ggml.tokens", Value::U32(3)), model("llama")], "tokenizer.ggml.tokens"),
+        (vec![("tokenizer.ggml.tokens", texts(&[])), model("llama")], "the vocabulary is empty"),
+        (vec![("tokenizer.ggml.tokens", texts(&["a", "a"])), model("llama")], "token \"a\" has ids 0 and 1"),
+        (
+            vec![("tokenizer.ggml.scores", Value::Array(Array::F32(vec![0.0]))), model("llama")],
+            "3 tokens, but",
+        ),
+        (
+            vec![("tokenizer.ggml.token_type", Value::Array(Array::I32(vec![1]))), model("llama")],
+            "has 1 entries",
+        ),
+        (vec![("tokenizer.ggml.eos_token_id", Value::U32(3)), model("llama")], "eos has id 3, but"),
+        (vec![("tokenizer.ggml.bos_token_id", Value::String("a".into())), model("llama")], "bos_token_id"),
+        (vec![model("bert")], "tokenizer.ggml.model \"bert\" is not supported; supported are llama and gpt2"),
+        (vec![model("gpt2")], "tokenizer.ggml.merges"),
+        (vec![model("gpt2"), merges(&["a x"])], "`x` out of vocabulary"),
+        (vec![model("gpt2"), merges(&["ab"])], "merge \"ab\" is not two tokens"),
+        (
+            vec![model("gpt2"), ("tokenizer.ggml.pre", Value::String("new".into()))],
+            "tokenizer.ggml.pre \"new\"",
+        ),
+    ];
+    for (entries, expected) in cases {
+        let mut metadata = Metadata::default();
+        metadata.insert("tokenizer.ggml.tokens", texts(&["a", "b", "ab"]));
+        for (key, value) in entries {
+            metadata.insert(key, value);
+        }
+        let message = GgufTokenizer::from_metadata(&metadata).unwrap_err().to_string();
+        assert!(message.contains(expected), "{expected:?} is not in: {message}");
+    }
+}
+
+#[test]
+fn text_without_a_token_is_an_error() {
+    let mut metadata = Metadata::default();
+    metadata.insert("tokenizer.ggml.tokens", Value::Array(Array::String(vec!["▁a".into(), "a".into()])));
+    metadata.insert("tokenizer.ggml.model", Value::String("llama".to_owned()));
+    metadata.insert("tokenizer.ggml.add_bos_token", Value::Bool(false));
+    let tokenizer = GgufTokenizer::from_metadata(&metadata).unwrap();
+    let message = tokenizer.encode("ab", EncodeOptions::PROMPT).unwrap_err().to_string();
+    assert!(message.contains("no token for \"b\""), "{message}");
+}

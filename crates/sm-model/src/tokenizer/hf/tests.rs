@@ -1,8 +1,13 @@
 //! Golden encodes and decodes of published tokenizers, and hostile files.
 
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::json;
+
 use super::*;
 use crate::testing::data_dir;
-use crate::tokenizer::SpecialTokens;
+use crate::tokenizer::{CharTokenizer, GgufTokenizer, SpecialTokens, TextStream, UnknownCharacter};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -43,4 +48,145 @@ fn golden_encodes_and_decodes_are_equal() {
 
 fn to_ids(ids: &[u32]) -> Vec<TokenId> {
     ids.iter().copied().map(TokenId).collect()
+}
+
+/// Every kind of tokenizer.
+fn tokenizers() -> Vec<Arc<dyn Tokenizer>> {
+    let Some(data) = data_dir() else { return Vec::new() };
+    let gguf = crate::Gguf::open(&data.join("models/stories260K/hf/stories260K-f32.gguf")).unwrap();
+    vec![
+        Arc::new(HfTokenizer::load(&data.join("models/stories260K/hf")).unwrap()),
+        Arc::new(HfTokenizer::load(&data.join("tokenizers/gpt2")).unwrap()),
+        Arc::new(GgufTokenizer::from_metadata(gguf.metadata()).unwrap()),
+        Arc::new(CharTokenizer::new("abc é日😁", UnknownCharacter::Skip).unwrap()),
+    ]
+}
+
+fn streamed(tokenizer: &Arc<dyn Tokenizer>, ids: &[TokenId], specials: SpecialTokens) -> String {
+    let mut stream = TextStream::new(tokenizer.clone(), specials);
+    let mut text: String = ids.iter().map(|&id| stream.push(id).to_owned()).collect();
+    text.push_str(stream.finish());
+    text
+}
+
+#[test]
+fn a_stream_of_pieces_is_the_text_decoded_at_once() {
+    let tokenizers = tokenizers();
+    let texts = ["Hello world", "  two  spaces", "naïve café 日本語 😁👩\u{200d}👩", "", " ", "\n\t<s>x</s>"];
+    for tokenizer in &tokenizers {
+        for text in texts {
+            let ids = tokenizer.encode(text, EncodeOptions::PROMPT).unwrap();
+            for specials in [SpecialTokens::Keep, SpecialTokens::Skip] {
+                assert_eq!(streamed(tokenizer, &ids, specials), tokenizer.decode(&ids, specials), "{text:?}");
+            }
+        }
+    }
+    let any_ids = proptest::collection::vec(any::<u32>(), 0..60);
+    proptest!(ProptestConfig::with_cases(300), |(ids in any_ids)| {
+        for tokenizer in &tokenizers {
+            let vocab_size = tokenizer.vocabulary().vocab_size() as u32;
+            // One id in eight is beyond the vocabulary or anywhere in it, the others are among the byte tokens.
+            let ids: Vec<_> = ids
+                .iter()
+                .map(|&id| TokenId(if id % 8 == 0 { id / 8 % (vocab_size + 9) } else { id / 8 % 256.min(vocab_size) }))
+                .collect();
+            for specials in [SpecialTokens::Keep, SpecialTokens::Skip] {
+                let whole = tokenizer.decode(&ids, specials);
+                prop_assert_eq!(streamed(tokenizer, &ids, specials), whole);
+            }
+        }
+    });
+}
+
+#[test]
+fn text_after_a_prompt_keeps_its_leading_space() {
+    let Some(tokenizer) = tokenizers().into_iter().next() else { return };
+    let prompt = tokenizer.encode("Once upon", EncodeOptions::PROMPT).unwrap();
+    let whole = tokenizer.encode("Once upon a time", EncodeOptions::PROMPT).unwrap();
+    let (start, rest) = whole.split_at(prompt.len());
+    assert_eq!(start, prompt);
+    let mut stream = TextStream::after_text(tokenizer.clone(), SpecialTokens::Skip);
+    let text: String = rest.iter().map(|&id| stream.push(id).to_owned()).collect();
+    assert_eq!(text, " a time");
+    assert_eq!(tokenizer.decode(rest, SpecialTokens::Skip), "a time");
+}
+
+#[test]
+fn roles_come_from_the_configuration() {
+    let Some(data) = data_dir() else { return };
+    let qwen3 = HfTokenizer::load(&data.join("tokenizers/qwen3")).unwrap();
+    let vocabulary = qwen3.vocabulary();
+    assert_eq!((vocabulary.bos(), vocabulary.eos()), (Some(TokenId(151_643)), Some(TokenId(151_645))));
+    assert_eq!(vocabulary.end_of_generation(), [TokenId(151_643), TokenId(151_645)]);
+    let plain = qwen3.encode("<|im_end|>", EncodeOptions::PLAIN).unwrap();
+    assert!(plain.len() > 1 && !plain.iter().any(|&id| vocabulary.ends_generation(id)), "{plain:?}");
+    assert_eq!(qwen3.encode("<|im_end|>", EncodeOptions::RENDERED_CHAT).unwrap(), [TokenId(151_645)]);
+    let phi3 = HfTokenizer::load(&data.join("tokenizers/phi-3-mini")).unwrap();
+    assert!(phi3.vocabulary().ends_generation(TokenId(32_007)), "<|end|>");
+}
+
+/// A valid file with one part replaced.
+fn file_with(edit: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut file = json!({
+        "version": "1.0", "added_tokens": [{"id": 3, "content": "<s>", "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true}],
+        "normalizer": null, "pre_tokenizer": null, "post_processor": null,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false},
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]},
+    });
+    edit(&mut file);
+    serde_json::to_vec(&file).unwrap()
+}
+
+#[test]
+fn malformed_files_are_errors_with_a_reason() {
+    let load = |json: &[u8]| HfTokenizer::from_json(json, "tokenizer.json", &Roles::default());
+    let whole = load(&file_with(|_| ())).unwrap();
+    assert_eq!(whole.encode("ab<s>", EncodeOptions::PROMPT).unwrap(), to_ids(&[2, 3]));
+    let cases = [
+        (file_with(|file| file["model"]["merges"] = json!([["a", "x"]])), "`x` out of vocabulary"),
+        (
+            file_with(|file| file["model"]["vocab"] = json!({"a": 4_294_967_295_u32, "b": 1, "ab": 2})),
+            "4294967295",
+        ),
+        (file_with(|file| file["model"]["vocab"]["a"] = json!(-1)), "expected u32"),
+        (file_with(|file| file["model"] = json!({"type": "BPE", "vocab": {}, "merges": []})), "added token"),
+        (file_with(|file| file["added_tokens"][0]["id"] = json!(77)), "has id 77, but its place is Some(3)"),
+        (
+            file_with(|file| file["decoder"] = json!({"type": "WordPiece", "prefix": "", "cleanup": true})),
+            "WordPiece",
+        ),
+        (file_with(|file| file["version"] = json!("9")), "version"),
+        (b"{\"decoder\": {".to_vec(), "EOF"),
+        (Vec::new(), "EOF"),
+        (b"[1, 2]".to_vec(), "tokenizer.json is not a valid tokenizer"),
+    ];
+    for (json, expected) in cases {
+        let message = load(&json).unwrap_err().to_string();
+        assert!(message.contains(expected), "{expected:?} is not in: {message}");
+    }
+}
+
+#[test]
+fn damaged_files_give_errors_or_tokenizers_but_no_panic() {
+    let Some(data) = data_dir() else { return };
+    let json = fs::read(data.join("models/stories260K/hf/tokenizer.json")).unwrap();
+    let flips = proptest::collection::vec((0..json.len(), any::<u8>()), 0..4);
+    proptest!(ProptestConfig::with_cases(150), |(flips in flips, len in 0..2 * json.len())| {
+        let mut damaged = json.clone();
+        damaged.truncate(len.max(1));
+        for (at, byte) in flips {
+            if let Some(place) = damaged.get_mut(at) {
+                *place = byte;
+            }
+        }
+        match HfTokenizer::from_json(&damaged, "damaged", &Roles::default()) {
+            Err(error) => prop_assert!(error.to_string().len() < 2000),
+            Ok(tokenizer) => {
+                if let Ok(ids) = tokenizer.encode("Once upon a time é😁 </s>", EncodeOptions::PROMPT) {
+                    tokenizer.decode(&ids, SpecialTokens::Keep);
+                }
+            }
+        }
+    });
 }
