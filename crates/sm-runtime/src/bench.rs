@@ -129,3 +129,39 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FakeSize, fake_model, hashed};
+
+    const SIZE: FakeSize = FakeSize { context_len: 40, max_tokens: 8, n_sequences: 3 };
+
+    #[test]
+    fn prompts_are_computed_in_chunks_behind_what_is_there() {
+        let (mut model, steps) = fake_model(SIZE, hashed);
+        Bench::new(&mut model).prefill(10, 3, 2).unwrap();
+        let [fill, chunk, rest] = [(0, 3, 1), (3, 8, 0), (11, 2, 1)];
+        assert_eq!(*steps.lock().unwrap(), [fill, fill, chunk, rest, chunk, rest]);
+    }
+
+    #[test]
+    fn a_step_decodes_one_token_of_each_sequence() {
+        let (mut model, steps) = fake_model(SIZE, hashed);
+        Bench::new(&mut model).decode(2, 5, 3).unwrap();
+        let fill = [(0, 5, 1); 3];
+        let spans = [[(5, 1, 3); 3], [(6, 1, 3); 3]].concat();
+        assert_eq!(*steps.lock().unwrap(), [&fill[..], &spans].concat());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let (mut model, steps) = fake_model(SIZE, hashed);
+        let mut bench = Bench::new(&mut model);
+        let too_long = bench.decode(10, 31, 1).unwrap_err();
+        assert!(matches!(too_long, Error::ResourceLimit { resource: "context", limit: 40, actual: 41, .. }));
+        let too_many = bench.prefill(1, 0, 4).unwrap_err();
+        assert!(matches!(too_many, Error::ResourceLimit { resource: "sequences", limit: 3, actual: 4, .. }));
+        assert!(steps.lock().unwrap().is_empty());
+    }
+}

@@ -72,11 +72,20 @@ impl Generator {
         self.log.clear();
     }
 
-    /// Continues the prompt to its end.
+    /// Continues the prompt to its end. After an error, the log is what it was before.
     ///
     /// # Errors
     /// Options or a prompt that cannot be, before any work; a failed step; [`Error::Timeout`] with what was generated.
     pub fn generate(&mut self, prompt: &Prompt, options: &GenerationOptions) -> Result<Completion, Error> {
+        let log = self.log.clone();
+        let completion = self.complete(prompt, options);
+        if completion.is_err() {
+            self.log = log;
+        }
+        completion
+    }
+
+    fn complete(&mut self, prompt: &Prompt, options: &GenerationOptions) -> Result<Completion, Error> {
         let mut generation = self.stream(prompt, options, &CancelToken::new())?;
         while generation.next_event()?.is_some() {}
         let completion = generation.finish();

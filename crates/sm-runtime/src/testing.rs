@@ -41,6 +41,7 @@ impl fmt::Debug for FakeExecutor {
 pub(crate) struct FakeSize {
     pub(crate) context_len: usize,
     pub(crate) max_tokens: usize,
+    pub(crate) n_sequences: usize,
 }
 
 /// A model of the characters of [`CHARACTERS`] with the logits that `predict` gives behind a history.
@@ -50,8 +51,8 @@ pub(crate) fn fake_model(
 ) -> (LoadedModel, Steps) {
     let tokenizer = CharTokenizer::new(CHARACTERS, UnknownCharacter::Error).unwrap();
     let vocab_size = CHARACTERS.chars().count();
-    let n_pages = size.context_len.div_ceil(PAGE_LEN);
-    let max_tokens = size.max_tokens;
+    let FakeSize { context_len, max_tokens, n_sequences } = size;
+    let n_pages = n_sequences * context_len.div_ceil(PAGE_LEN);
     let steps = Steps::default();
     let executor = FakeExecutor {
         info: ExecutorInfo {
@@ -64,7 +65,7 @@ pub(crate) fn fake_model(
         limits: Limits {
             max_tokens,
             max_outputs: max_tokens,
-            max_sequences: 1,
+            max_sequences: n_sequences,
             n_pages,
             kv_dtype: KvDType::F32,
         },
@@ -80,7 +81,7 @@ pub(crate) fn fake_model(
             executor: Box::new(executor),
             text,
             vocab_size,
-            context_len: size.context_len,
+            context_len,
             fallbacks: Vec::new(),
             chat: Err(ChatError::NoTemplate { model: "the fake model".into() }),
         },

@@ -8,7 +8,7 @@ use crate::{
     MatchedStop, Prompt, SamplingOptions, StopRules,
 };
 
-const SIZE: FakeSize = FakeSize { context_len: 64, max_tokens: 7 };
+const SIZE: FakeSize = FakeSize { context_len: 64, max_tokens: 7, n_sequences: 1 };
 
 fn text(prompt: &str) -> Prompt {
     Prompt::Text(prompt.into())
@@ -273,8 +273,11 @@ fn broken_logits_end_the_generation_with_an_error() {
         logits
     };
     let mut generator = Generator::new(fake_model(SIZE, broken).0);
+    generator.generate(&text("a"), &greedy(1)).unwrap();
+    let log = generator.log().to_vec();
     let error = generator.generate(&text("ab"), &greedy(10)).unwrap_err();
     assert!(matches!(error, Error::InvalidLogits { token: 5, position: 4, .. }), "{error}");
+    assert_eq!(generator.log(), log, "a failed call leaves the log alone");
     let error = generator.score(&[TokenId(1); 6]).unwrap_err();
     assert!(matches!(error, Error::InvalidLogits { token: 5, position: 4, .. }), "{error}");
 }
