@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use sm_runtime::{DType, KvDType, LoadOptions, LoadedModel, SamplingOptions};
+use sm_runtime::model::chat::ChatTemplate;
+use sm_runtime::{DType, Generator, KvDType, LoadOptions, LoadedModel, SamplingOptions};
 
 use crate::commands::Command;
 use crate::console::Console;
@@ -70,11 +71,29 @@ pub(crate) struct EngineArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     /// Worker threads [default: one per core]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<NonZeroUsize>,
     /// Positions to keep, prompt and answer together [default: the model's, at most 4096]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
     context: Option<NonZeroUsize>,
+}
+
+/// Which vocabulary.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TokenizerArgs {
+    /// A Hugging Face directory or a GGUF file; its weights are not needed
+    #[arg(short, long, default_value = DEMO, value_name = "MODEL")]
+    model: PathBuf,
+}
+
+impl TokenizerArgs {
+    /// The path of the model.
+    ///
+    /// # Errors
+    /// If it is `demo`, and nothing of this name lies here.
+    pub(crate) fn path(&self) -> Result<&Path, Failure> {
+        model_path(&self.model)
+    }
 }
 
 /// How the next token is chosen.
@@ -85,7 +104,7 @@ pub(crate) struct SamplingArgs {
     #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
     temp: f32,
     /// Keep the K likeliest tokens; 0 keeps all
-    #[arg(long, value_name = "K", default_value_t = 40)]
+    #[arg(long, value_name = "K", default_value_t = 40, allow_negative_numbers = true)]
     top_k: usize,
     /// Keep the likeliest tokens that together reach probability P; 1 keeps all
     #[arg(long, value_name = "P", default_value_t = 0.95, allow_negative_numbers = true)]
@@ -103,7 +122,7 @@ pub(crate) struct SamplingArgs {
     #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     frequency_penalty: f32,
     /// The seed of the random draws [default: a new one each time, shown at the end]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     seed: Option<u64>,
 }
 
@@ -163,8 +182,26 @@ impl ModelArgs {
     pub(crate) fn load(&self, options: &LoadOptions, console: &Console) -> Result<LoadedModel, Failure> {
         let path = model_path(&self.model)?;
         let bar = Progress::new(console, "loading", Unit::Bytes);
-        Ok(LoadedModel::load(path, options, &|progress| bar.set(progress.done_bytes, progress.total_bytes))?)
+        let show = |progress: sm_runtime::Progress| bar.set(progress.done_bytes, progress.total_bytes);
+        let model = LoadedModel::load(path, options, &show)?;
+        drop(bar);
+        if let [first, ..] = model.fallbacks() {
+            let (n_matrices, wanted, used) = (model.fallbacks().len(), first.wanted, first.used);
+            console.note(format_args!(
+                "{n_matrices} matrices do not fit {wanted} blocks, as {} with rows of {}; that one is kept as {used}",
+                first.tensor, first.cols
+            ));
+        }
+        Ok(model)
     }
+}
+
+/// The chat template of a model.
+///
+/// # Errors
+/// If it has none, or one that cannot be used.
+pub(crate) fn chat_template(generator: &Generator) -> Result<&ChatTemplate, Failure> {
+    generator.model().chat_template().map_err(|error| Failure::NoChatTemplate { reason: error.to_string() })
 }
 
 /// The path of a model.

@@ -1,12 +1,15 @@
 //! The commands: one file and one line of the table for each.
 
 mod bench;
+mod chat;
 mod completions;
+mod detokenize;
 mod doctor;
 mod generate;
 mod inspect;
 mod perplexity;
 mod quantize;
+mod tokenize;
 
 use crate::console::Console;
 use crate::failure::Failure;
@@ -37,9 +40,12 @@ macro_rules! commands {
 
 commands! {
     Generate => generate,
+    Chat => chat,
     Perplexity => perplexity,
     Inspect => inspect,
     Quantize => quantize,
+    Tokenize => tokenize,
+    Detokenize => detokenize,
     Bench => bench,
     Completions => completions,
     Doctor => doctor,

@@ -44,6 +44,26 @@ pub(crate) enum Failure {
         /// The file.
         path: PathBuf,
     },
+    /// A text cannot be encoded.
+    #[error(transparent)]
+    Tokenizer(#[from] sm_runtime::model::tokenizer::TokenizerError),
+    /// An id lies beyond the vocabulary.
+    #[error("there is no token {id}; the last one of this vocabulary is {last}")]
+    NoSuchToken {
+        /// The id.
+        id: u32,
+        /// The last one.
+        last: usize,
+    },
+    /// There is no prompt for a conversation.
+    #[error(transparent)]
+    Chat(#[from] sm_runtime::model::chat::ChatError),
+    /// A chat needs a template that the model does not bring.
+    #[error("{reason}; sm chat --raw continues your lines as plain text")]
+    NoChatTemplate {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The engine failed.
     #[error(transparent)]
     Engine(sm_runtime::Error),
@@ -99,13 +119,7 @@ impl Failure {
             Self::OutputClosed => ExitCode::SUCCESS,
             Self::Interrupted => INTERRUPTED.into(),
             Self::Usage(_) | Self::Option { .. } | Self::NoDemo => USAGE.into(),
-            Self::Load(_)
-            | Self::Export(_)
-            | Self::Exists { .. }
-            | Self::Engine(_)
-            | Self::File { .. }
-            | Self::NotUtf8 { .. }
-            | Self::Stream { .. } => FAILED.into(),
+            _ => FAILED.into(),
         }
     }
 
@@ -126,7 +140,7 @@ impl Failure {
 }
 
 /// The options that have another name on the command line than in the engine.
-const FLAGS: [(&str, &str); 8] = [
+const FLAGS: [(&str, &str); 10] = [
     ("temperature", "--temp"),
     ("top_k", "--top-k"),
     ("top_p", "--top-p"),
@@ -135,6 +149,8 @@ const FLAGS: [(&str, &str); 8] = [
     ("presence_penalty", "--presence-penalty"),
     ("frequency_penalty", "--frequency-penalty"),
     ("max_new_tokens", "-n"),
+    ("stop", "--stop"),
+    ("isa", "--isa"),
 ];
 
 impl From<sm_runtime::Error> for Failure {

@@ -52,3 +52,20 @@ impl Interrupt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_press_cancels_only_the_work_under_way() {
+        let interrupt = Interrupt(Arc::default());
+        let first = interrupt.begin();
+        interrupt.press();
+        assert!(first.is_cancelled());
+        let second = interrupt.begin();
+        assert!(!second.is_cancelled());
+        interrupt.press();
+        assert!(second.is_cancelled());
+    }
+}

@@ -8,3 +8,4 @@ mod implementation;
 mod implementation;
 
 pub(crate) use implementation::cpu;
+pub use implementation::kernel_sets;

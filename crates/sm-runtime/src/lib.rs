@@ -43,6 +43,7 @@ mod stop;
 mod testing;
 mod text;
 
+pub use backend::kernel_sets;
 pub use bench::Bench;
 pub use cancel::CancelToken;
 pub use completion::{Completion, FinishReason, Timings, TokenEvent, TokenLogprob, Usage};

@@ -26,6 +26,8 @@ struct Report {
     version: &'static str,
     platform: String,
     cpu: Cpu,
+    /// The kernel sets that this machine can run, the fastest last.
+    kernels: Vec<&'static str>,
     memory: Memory,
     gpu: &'static str,
     would_run: String,
@@ -43,11 +45,19 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
 impl Report {
     fn collect() -> Self {
         let cpu = Cpu::detect();
-        let would_run = format!("models run on the CPU with {} workers (-t changes it)", cpu.cores);
+        let kernels = sm_runtime::kernel_sets();
+        let would_run = match kernels.last() {
+            Some(best) => format!(
+                "models run on the CPU, {} workers with {best} kernels (-t and --isa change it)",
+                cpu.cores
+            ),
+            None => "models cannot run: this build has no backend; build it with the feature cpu".to_owned(),
+        };
         Self {
             version: env!("CARGO_PKG_VERSION"),
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             cpu,
+            kernels,
             memory: Memory::detect(),
             gpu: "built without GPU support",
             would_run,
@@ -59,6 +69,7 @@ impl Report {
             ("version", format!("{} on {}", self.version, self.platform)),
             ("cpu", self.cpu.to_string()),
             ("features", self.cpu.features.join(" ")),
+            ("kernels", self.kernels.join(" ")),
             ("memory", self.memory.to_string()),
             ("huge pages", self.memory.huge_pages.clone().unwrap_or_else(|| "unknown".to_owned())),
             ("gpu", self.gpu.to_owned()),

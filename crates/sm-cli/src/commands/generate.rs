@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use sm_runtime::model::chat::{ChatRequest, Message};
 use sm_runtime::{
     Completion, EosRule, FinishReason, Generation, GenerationOptions, Generator, Limits, Prompt, StopRules,
 };
 
-use crate::args::{EngineArgs, SamplingArgs};
+use crate::args::{EngineArgs, SamplingArgs, chat_template};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -18,6 +19,7 @@ use crate::prompt::PromptArgs;
 #[command(after_help = "\
 Examples:
   sm generate -m model.gguf \"Once upon a time\"
+  sm generate -m ./Qwen3-0.6B --chat \"Why is the sky blue?\" -n 200
   sm generate -m model.gguf -f prompt.txt --temp 0 --json
   echo \"def fib(n):\" | sm generate -m model.gguf --stop \"def \"
 
@@ -27,7 +29,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
     /// Generate at most N tokens
-    #[arg(short, long, value_name = "N", default_value_t = 100)]
+    #[arg(short, long, value_name = "N", default_value_t = 100, allow_negative_numbers = true)]
     n_tokens: usize,
     /// End where the text S appears, without it; may be repeated
     #[arg(long, value_name = "S")]
@@ -35,6 +37,12 @@ pub(crate) struct Args {
     /// Go on beyond the model's end-of-sequence token
     #[arg(long)]
     ignore_eos: bool,
+    /// Put the prompt into the model's chat template
+    #[arg(long)]
+    chat: bool,
+    /// The system message of the chat template
+    #[arg(long, value_name = "S", requires = "chat")]
+    system: Option<String>,
     /// Print the prompt before its continuation
     #[arg(long, conflicts_with = "json")]
     echo: bool,
@@ -62,10 +70,10 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let started = Instant::now();
     let mut generator = Generator::new(args.engine.model.load(&args.engine.options(), console)?);
     let load_time = started.elapsed();
-    if args.echo {
-        console.piece(&text)?;
+    let prompt = args.prompt(&generator, text)?;
+    if let (true, Prompt::Text(text) | Prompt::Chat(text)) = (args.echo, &prompt) {
+        console.piece(text)?;
     }
-    let prompt = Prompt::Text(text);
     let stream = generator.stream(&prompt, &options, &interrupt.begin())?;
     let completion = args.print(stream, console)?;
     interrupt.end();
@@ -87,6 +95,16 @@ impl Args {
             stop: StopRules { sequences: self.stop.clone(), eos, ..StopRules::default() },
             ..GenerationOptions::default()
         }
+    }
+
+    /// The text as it is, or as the question of a conversation.
+    fn prompt(&self, generator: &Generator, text: String) -> Result<Prompt, Failure> {
+        if !self.chat {
+            return Ok(Prompt::Text(text));
+        }
+        let system = self.system.iter().map(|text| Message::new("system", text));
+        let messages: Vec<Message> = system.chain([Message::new("user", &text)]).collect();
+        Ok(Prompt::Chat(chat_template(generator)?.render(&ChatRequest::new(&messages))?))
     }
 
     /// Prints the text as it grows, or at the end.

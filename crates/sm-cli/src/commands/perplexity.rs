@@ -18,12 +18,12 @@ Examples:
   sm perplexity -m model.gguf wiki.test.txt
   sm perplexity -m model.gguf stories.txt --split '<|endoftext|>' --max-tokens 100000 --json
 
-Each document is read from the beginning of the context and cut where the context ends.
-With --split, what follows the last separator is dropped, as it may be cut off.")]
+Without --split the text is read in pieces as long as the context; with it, each document is read from the
+beginning of the context and cut at its end, and what follows the last separator is dropped.")]
 pub(crate) struct Args {
     /// The text, UTF-8
     file: PathBuf,
-    /// Separates documents; without it, the file is one document
+    /// Separates documents
     #[arg(long, value_name = "STR")]
     split: Option<String>,
     /// Stop after N predicted tokens

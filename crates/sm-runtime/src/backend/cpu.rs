@@ -25,3 +25,9 @@ pub(crate) fn cpu(options: &LoadOptions) -> Result<Box<dyn Backend>, Error> {
     }
     Ok(Box::new(backend))
 }
+
+/// The kernel sets that this machine can run, the fastest last; the names are those of
+/// [`LoadOptions::isa`](crate::LoadOptions::isa).
+pub fn kernel_sets() -> Vec<&'static str> {
+    IsaKind::available().map(IsaKind::name).collect()
+}

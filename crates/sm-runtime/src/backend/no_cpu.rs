@@ -8,3 +8,8 @@ use crate::{Error, LoadOptions};
 pub(crate) fn cpu(_options: &LoadOptions) -> Result<Box<dyn Backend>, Error> {
     Err(Error::NoBackend)
 }
+
+/// The kernel sets that this machine can run: none without a backend.
+pub fn kernel_sets() -> Vec<&'static str> {
+    Vec::new()
+}

@@ -1,0 +1,109 @@
+//! The messages of a chat, and the answers to them.
+
+use sm_runtime::model::chat::{ChatRequest, ChatTemplate, Message};
+use sm_runtime::{CancelToken, Completion, FinishReason, GenerationOptions, Generator, Prompt};
+
+use crate::console::{Console, to_json};
+use crate::failure::Failure;
+
+/// A conversation with a model, which keeps the keys and values of what was said.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    generator: Generator,
+    options: GenerationOptions,
+    /// How messages become text; one after the other as they are if none.
+    template: Option<ChatTemplate>,
+    /// The system message if there is one, then questions and answers in turn.
+    messages: Vec<Message>,
+}
+
+impl Conversation {
+    /// A conversation in which nothing was said.
+    pub(super) fn new(
+        generator: Generator,
+        options: GenerationOptions,
+        template: Option<ChatTemplate>,
+    ) -> Self {
+        Self { generator, options, template, messages: Vec::new() }
+    }
+
+    /// Forgets what was said, but not the system message.
+    pub(super) fn reset(&mut self) {
+        self.messages.retain(|message| message.role() == "system");
+        self.generator.reset();
+    }
+
+    /// Starts anew with another system message; an empty one is none.
+    pub(super) fn set_system(&mut self, text: &str) {
+        self.messages.clear();
+        self.generator.reset();
+        if !text.is_empty() {
+            self.messages.push(Message::new("system", text));
+        }
+    }
+
+    /// Prints the answer as it grows. Where there is none, the question is forgotten.
+    ///
+    /// # Errors
+    /// If the context is full, a step fails, or standard output is closed.
+    pub(super) fn answer(
+        &mut self,
+        question: &str,
+        cancel: &CancelToken,
+        console: &Console,
+    ) -> Result<(), Failure> {
+        self.messages.push(Message::new("user", question));
+        let answered = self.prompt(question).and_then(|prompt| self.generate(&prompt, cancel, console));
+        let completion = answered.inspect_err(|_| _ = self.messages.pop())?;
+        console.piece("\n")?;
+        console.note(format_args!("{}", summary(&completion)));
+        self.messages.push(Message::new("assistant", &completion.text));
+        Ok(())
+    }
+
+    /// What the generator is to continue; it computes only what it has not seen.
+    fn prompt(&self, question: &str) -> Result<Prompt, Failure> {
+        match &self.template {
+            Some(template) => Ok(Prompt::Chat(template.render(&ChatRequest::new(&self.messages))?)),
+            None => Ok(Prompt::Append(question.to_owned())),
+        }
+    }
+
+    fn generate(
+        &mut self,
+        prompt: &Prompt,
+        cancel: &CancelToken,
+        console: &Console,
+    ) -> Result<Completion, Failure> {
+        let mut stream = self.generator.stream(prompt, &self.options, cancel)?;
+        while let Some(event) = stream.next_event()? {
+            console.piece(&event.text)?;
+        }
+        Ok(stream.finish())
+    }
+
+    /// All messages, as an array of objects with `role` and `content`.
+    ///
+    /// # Errors
+    /// If they have no JSON form.
+    pub(super) fn to_json(&self) -> Result<String, Failure> {
+        to_json(&self.messages)
+    }
+}
+
+fn summary(completion: &Completion) -> String {
+    let Completion { finish_reason, usage, timings, .. } = completion;
+    let rate = timings.decode_tokens_per_second(usage);
+    let ended = match finish_reason {
+        FinishReason::Cancelled => ", stopped",
+        FinishReason::Length => ", cut at -n",
+        FinishReason::ContextLimit => ", the context is full: /reset starts anew",
+        FinishReason::Stop | FinishReason::Eos | FinishReason::StopSequence | FinishReason::Timeout => "",
+    };
+    format!(
+        "[{} of {} tokens new, {} at {rate:.1} tok/s{ended}]",
+        usage.prompt_tokens - usage.cached_tokens,
+        usage.prompt_tokens,
+        usage.generated_tokens
+    )
+}

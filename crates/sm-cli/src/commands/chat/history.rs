@@ -1,0 +1,21 @@
+//! Where the lines typed into a chat are remembered.
+
+use std::env;
+use std::path::PathBuf;
+
+/// The file of remembered lines in the user's state directory, or `None` where the system has no such place.
+pub(super) fn path() -> Option<PathBuf> {
+    let state = if cfg!(windows) {
+        variable("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        variable("HOME").map(|home| home.join("Library/Application Support"))
+    } else {
+        variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")))
+    };
+    state.map(|state| state.join("smallmind/chat_history"))
+}
+
+/// The absolute path that an environment variable holds.
+fn variable(name: &str) -> Option<PathBuf> {
+    env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}

@@ -1,0 +1,118 @@
+//! `sm generate`: the right text, on the right stream, in the right form.
+
+use crate::run::{Scratch, reference, sm, sm_with_input, stories};
+
+/// Always the likeliest token, as the references were made.
+const GREEDY: [&str; 6] = ["--temp", "0", "--kv-type", "f32", "-t", "1"];
+
+fn greedy<'a>(model: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
+    [&["generate", "-m", model], GREEDY.as_slice(), rest].concat()
+}
+
+/// The reference's continuation, without what the prompt says.
+fn continuation(name: &str) -> String {
+    let reference = reference(name);
+    let (text, prompt) = (reference["text"].as_str().unwrap(), reference["prompt"].as_str().unwrap());
+    text.strip_prefix(prompt).unwrap().to_owned()
+}
+
+#[test]
+fn greedy_text_is_the_reference_from_directory_and_gguf() {
+    let Some(models) = stories() else { return };
+    let prompt = reference("tim.json")["prompt"].as_str().unwrap().to_owned();
+    for model in &models {
+        let text = sm(&greedy(model, &[&prompt, "-n", "175"])).success();
+        assert_eq!(text, continuation("tim.json"), "{model}");
+    }
+}
+
+#[test]
+fn an_empty_prompt_continues_from_the_beginning() {
+    let Some([model, _]) = stories() else { return };
+    let text = sm(&greedy(&model, &["", "-n", "200"])).success();
+    assert_eq!(text.trim_start(), continuation("empty_prompt.json"));
+}
+
+#[test]
+fn the_prompt_comes_from_argument_file_or_input() {
+    let Some([_, model]) = stories() else { return };
+    let scratch = Scratch::new("prompt-sources");
+    let file = scratch.file("prompt.txt", "One day, Tim\n");
+    let expected = sm(&greedy(&model, &["One day, Tim", "-n", "20"])).success();
+    assert!(!expected.is_empty());
+    for (args, input) in [
+        (vec!["-n", "20", "-f", &file], "not this"),
+        (vec!["-n", "20"], "One day, Tim\n"),
+        (vec!["-n", "20", "-"], "One day, Tim\r\n"),
+        (vec!["-n", "20", "--no-stream"], "One day, Tim"),
+    ] {
+        assert_eq!(sm_with_input(&greedy(&model, &args), input).success(), expected, "{args:?}");
+    }
+}
+
+#[test]
+fn only_text_is_on_standard_output_and_timings_are_beside_it() {
+    let Some([_, model]) = stories() else { return };
+    let outcome = sm(&greedy(&model, &["One day", "-n", "8"]));
+    assert!(outcome.stderr.contains("tok/s") && outcome.stderr.contains("length"), "{}", outcome.stderr);
+    let quiet = sm(&greedy(&model, &["One day", "-n", "8", "-q"]));
+    assert_eq!((quiet.stderr.as_str(), quiet.stdout), ("", outcome.stdout.clone()));
+    let echoed = sm(&greedy(&model, &["One day", "-n", "8", "--echo"])).success();
+    assert_eq!(echoed, format!("One day{}", outcome.success()));
+}
+
+#[test]
+fn json_has_the_documented_fields() {
+    let Some([model, _]) = stories() else { return };
+    let reference = reference("tim.json");
+    let report = sm(&greedy(&model, &[reference["prompt"].as_str().unwrap(), "-n", "30", "--json"])).json();
+    let expected: Vec<_> = reference["greedy_ids"].as_array().unwrap()[..30].to_vec();
+    assert_eq!(report["tokens"].as_array().unwrap(), &expected);
+    assert_eq!(report["prompt_tokens"], reference["prompt_ids"].as_array().unwrap().len());
+    assert_eq!(report["finish_reason"], "length");
+    assert!(report["seed"].is_u64());
+    assert!(continuation("tim.json").starts_with(report["text"].as_str().unwrap()));
+    for name in ["load_ms", "prompt_ms", "generation_ms", "generation_tokens_per_second"] {
+        assert!(report["timings"][name].as_f64().unwrap() > 0.0, "{name}: {report}");
+    }
+}
+
+#[test]
+fn a_seed_repeats_a_text_and_the_seed_drawn_is_told() {
+    let Some([model, _]) = stories() else { return };
+    let sampled = |seed: Option<&str>| {
+        let mut args =
+            vec!["generate", "-m", &model, "-t", "1", "--temp", "1.5", "-n", "40", "--json", "Once"];
+        args.extend(seed.iter().flat_map(|seed| ["--seed", seed]));
+        sm(&args).json()
+    };
+    let drawn = sampled(None);
+    let seed = drawn["seed"].to_string();
+    assert_eq!(sampled(Some(&seed))["text"], drawn["text"]);
+    assert_ne!(sampled(Some("1"))["text"], sampled(Some("2"))["text"]);
+}
+
+#[test]
+fn stop_strings_and_quantized_loading_work() {
+    let Some([model, gguf]) = stories() else { return };
+    let stopped =
+        sm(&greedy(&model, &["One day, Tim", "-n", "100", "--stop", "dog", "--stop", ".", "--json"])).json();
+    assert_eq!(stopped["finish_reason"], "stop_sequence");
+    assert!(!stopped["text"].as_str().unwrap().contains('.'));
+    let quantized = sm(&greedy(&gguf, &["One day, Tim", "-n", "10", "--quant", "q8_0"])).success();
+    assert!(!quantized.is_empty());
+}
+
+#[test]
+fn a_closed_standard_output_is_no_error() {
+    let Some([_, model]) = stories() else { return };
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_sm"))
+        .args(greedy(&model, &["Once", "-n", "50", "-q"]))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), [].as_slice()));
+}

@@ -1,0 +1,11 @@
+//! Runs the real program on real models, and looks at its output, its messages and its exit codes.
+
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+
+mod bad_input;
+mod bench;
+mod chat;
+mod generate;
+mod run;
+mod tools;

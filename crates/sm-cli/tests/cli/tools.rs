@@ -1,0 +1,108 @@
+//! The tools around a model: inspect, quantize, tokenize, perplexity, doctor, completions.
+
+use serde_json::{Value, json};
+
+use crate::run::{Scratch, data, reference, sm, sm_with_input, stories};
+
+#[test]
+fn tokenize_and_detokenize_are_inverse() {
+    let Some(models) = stories() else { return };
+    let reference = reference("tim.json");
+    let prompt = reference["prompt"].as_str().unwrap();
+    for model in &models {
+        let ids = sm(&["tokenize", "-m", model, prompt, "--json"]).json();
+        assert_eq!(ids, reference["prompt_ids"], "{model}");
+        let ids: Vec<String> = ids.as_array().unwrap().iter().map(Value::to_string).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let text = sm(&[&["detokenize", "-m", model], ids.as_slice()].concat()).success();
+        assert_eq!(text.trim_end_matches('\n'), prompt, "{model}");
+        let list = sm_with_input(&["tokenize", "-m", model], prompt).success();
+        assert_eq!(list.lines().count(), ids.len(), "{list}");
+        assert!(list.contains("385"), "{list}");
+    }
+}
+
+#[test]
+fn detokenize_refuses_ids_beyond_the_vocabulary() {
+    let Some([model, _]) = stories() else { return };
+    let message = sm(&["detokenize", "-m", &model, "5", "512"]).error(1);
+    assert!(message.contains("512") && message.contains("511"), "{message}");
+}
+
+#[test]
+fn inspect_tells_the_shape_of_a_model() {
+    let Some(models) = stories() else { return };
+    // The GGUF file holds the shared embedding a second time, as the head.
+    for (model, parameters) in models.iter().zip([260_032, 260_032 + 512 * 64]) {
+        let report = sm(&["inspect", model, "--json"]).json();
+        assert_eq!(report["architecture"], "llama", "{report}");
+        assert_eq!(report["parameters"], parameters, "{report}");
+        assert_eq!(report["context_length"], 512);
+        assert_eq!(report["dtypes"], json!({"f32": report["tensors"].as_array().unwrap().len()}));
+        let text = sm(&["inspect", model]).success();
+        assert!(text.contains("llama") && text.contains("512"), "{text}");
+        let plan = sm(&["inspect", model, "--plan"]).success();
+        assert!(plan.to_lowercase().contains("attention"), "{plan}");
+    }
+}
+
+#[test]
+fn a_quantized_file_predicts_as_quantizing_on_load_does() {
+    let Some([directory, gguf]) = stories() else { return };
+    let scratch = Scratch::new("quantize");
+    let stories = std::fs::read(data().unwrap().join("text/tinystories_sample_2MiB.txt")).unwrap();
+    let text = scratch.file("stories.txt", &stories[..20_000]);
+    let measure = |model: &str, options: &[&str]| {
+        let command = ["perplexity", "-m", model, &text, "--split", "<|endoftext|>", "--json", "-t", "1"];
+        let report = sm(&[&command, options].concat()).json();
+        assert!(
+            report["tokens"].as_u64().unwrap() > 1000 && report["documents"].as_u64().unwrap() > 5,
+            "{report}"
+        );
+        let (perplexity, nll) = (report["perplexity"].as_f64().unwrap(), report["nll"].as_f64().unwrap());
+        assert!((nll.exp() - perplexity).abs() < 1e-9);
+        perplexity
+    };
+    let original = measure(&gguf, &[]);
+    assert!((3.0..6.0).contains(&original), "{original}");
+    let on_load = measure(&gguf, &["--quant", "q4_0"]);
+    for (i, source) in [directory, gguf].iter().enumerate() {
+        let out = scratch.path(&format!("q8-{i}.gguf"));
+        sm(&["quantize", source, &out, "--type", "q8_0"]).success();
+        assert!((measure(&out, &[]) / original - 1.0).abs() < 0.005);
+        let refused = sm(&["quantize", source, &out, "--type", "q8_0"]).error(1);
+        assert!(refused.contains("--force"), "{refused}");
+        sm(&["quantize", source, &out, "--type", "q4_0", "--force"]).success();
+        assert_eq!(measure(&out, &[]), on_load, "{source}");
+    }
+}
+
+#[test]
+fn perplexity_of_nothing_is_an_error() {
+    let Some([model, _]) = stories() else { return };
+    let scratch = Scratch::new("perplexity-of-nothing");
+    let empty = scratch.file("empty.txt", "");
+    sm(&["perplexity", "-m", &model, &empty]).error(1);
+}
+
+#[test]
+fn doctor_tells_what_would_run() {
+    let report = sm(&["doctor", "--json"]).json();
+    for name in ["version", "cpu", "memory", "gpu", "would_run"] {
+        assert!(!report[name].is_null(), "{name}: {report}");
+    }
+    let text = sm(&["doctor"]).success();
+    assert!(text.contains("would run") && text.contains("gpu"), "{text}");
+}
+
+#[test]
+fn completions_know_every_command() {
+    let script = sm(&["completions", "bash"]).success();
+    for command in
+        ["generate", "chat", "perplexity", "inspect", "quantize", "tokenize", "detokenize", "bench", "doctor"]
+    {
+        assert!(script.contains(command), "{command}");
+        let help = sm(&[command, "--help"]).success();
+        assert!(help.contains("Examples:"), "{help}");
+    }
+}
