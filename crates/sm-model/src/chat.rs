@@ -2,6 +2,16 @@
 //!
 //! Templates are Jinja programs that come with the model. They run in `minijinja`, set up as the Python package
 //! `transformers` sets up Jinja, with a bound on the work they may do.
+//!
+//! ```
+//! use sm_model::chat::{ChatRequest, ChatTemplate, Message};
+//!
+//! let source = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}";
+//! let template = ChatTemplate::new(source, serde_json::Map::new())?;
+//! let messages = [Message::new("system", "Be brief."), Message::new("user", "Hi")];
+//! assert_eq!(template.render(&ChatRequest::new(&messages))?, "<system>Be brief.\n<user>Hi\n");
+//! # Ok::<(), sm_model::chat::ChatError>(())
+//! ```
 
 use std::panic::resume_unwind;
 use std::path::Path;

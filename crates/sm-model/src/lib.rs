@@ -2,6 +2,7 @@
 //!
 //! A model file or directory becomes a list of typed tensors and a configuration; the configuration becomes a
 //! description of the decoder as data, and that a [`Plan`](sm_kernels::plan::Plan). [`load_model`] does it all.
+//! Beside the model lie its [`tokenizer`] and its [`chat`] template.
 //!
 //! ```
 //! use sm_model::{LoadOptions, load_model};

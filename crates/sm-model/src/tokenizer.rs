@@ -1,4 +1,13 @@
 //! Text to token ids and back: one trait, whatever file the vocabulary came from.
+//!
+//! ```
+//! use sm_model::tokenizer::{CharTokenizer, EncodeOptions, SpecialTokens, Tokenizer, UnknownCharacter};
+//!
+//! let tokenizer = CharTokenizer::new("hello world", UnknownCharacter::Error)?;
+//! let ids = tokenizer.encode("low", EncodeOptions::PROMPT)?;
+//! assert_eq!(tokenizer.decode(&ids, SpecialTokens::Skip), "low");
+//! # Ok::<(), sm_model::tokenizer::TokenizerError>(())
+//! ```
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};

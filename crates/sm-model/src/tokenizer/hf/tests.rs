@@ -139,6 +139,32 @@ fn file_with(edit: impl FnOnce(&mut Value)) -> Vec<u8> {
 }
 
 #[test]
+fn flags_of_the_configuration_win_over_the_post_processor() {
+    let byte_level =
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
+    let template = json!({
+        "type": "TemplateProcessing", "pair": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [3], "tokens": ["<s>"]}},
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    });
+    let json = file_with(|file| {
+        file["post_processor"] = json!({"type": "Sequence", "processors": [byte_level, template]});
+    });
+    let cases: [(Option<bool>, Option<bool>, &[u32]); 4] = [
+        (None, None, &[3, 2]),
+        (Some(true), Some(false), &[3, 2]),
+        (Some(false), None, &[2]),
+        (Some(false), Some(true), &[2, 3]),
+    ];
+    for (add_bos, add_eos, expected) in cases {
+        let text = || Some("<s>".to_owned());
+        let roles = Roles { bos: text(), eos: text(), add_bos, add_eos, ..Roles::default() };
+        let tokenizer = HfTokenizer::from_json(&json, "tokenizer.json", &roles).unwrap();
+        assert_eq!(tokenizer.encode("ab", EncodeOptions::PROMPT).unwrap(), to_ids(expected));
+        assert_eq!(tokenizer.encode("ab", EncodeOptions::RENDERED_CHAT).unwrap(), to_ids(&[2]));
+    }
+}
+
+#[test]
 fn malformed_files_are_errors_with_a_reason() {
     let load = |json: &[u8]| HfTokenizer::from_json(json, "tokenizer.json", &Roles::default());
     let whole = load(&file_with(|_| ())).unwrap();
