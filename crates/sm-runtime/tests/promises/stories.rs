@@ -82,7 +82,7 @@ fn logits_equal_the_reference_from_gguf() {
 
 #[test]
 fn greedy_text_equals_the_reference() {
-    for path in [DIRECTORY] {
+    for path in [DIRECTORY, GGUF] {
         let Some(path) = data(path) else { return };
         let mut generator = generator(&path, &LoadOptions::default());
         for reference in references() {
