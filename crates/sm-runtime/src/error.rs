@@ -33,7 +33,9 @@ pub enum Error {
     #[error("the prompt is empty and the model has no beginning-of-sequence token; give a prompt")]
     EmptyPrompt,
     /// Text for a model without a tokenizer.
-    #[error("the model has no tokenizer; give token ids, or put its tokenizer.json beside it")]
+    #[error(
+        "the model has no tokenizer; give token ids, or load it from files that hold one (tokenizer.json, or a GGUF with vocabulary)"
+    )]
     NoTokenizer,
     /// The text could not be turned into tokens, or the tokenizer could not be read.
     #[error(transparent)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sm_kernels::plan::{Executor, ExecutorInfo, KvDType, Limits, PAGE_LEN, Progress};
 use sm_model::chat::{ChatError, ChatTemplate};
+use sm_model::metadata::Metadata;
 use sm_model::tokenizer::{self, GgufTokenizer, Tokenizer, TokenizerError};
 use sm_model::{Fallback, Model, ModelSource, load_model};
 use sm_tensor::DType;
@@ -175,7 +176,7 @@ fn chat_template(model: &Model, text: &Text) -> Result<ChatTemplate, ChatError> 
 fn tokenizer(model: &Model) -> Result<Option<Arc<dyn Tokenizer>>, Error> {
     let loaded = match &model.source {
         ModelSource::Directory(dir) => tokenizer::load_tokenizer(dir),
-        ModelSource::Gguf { metadata, .. } if metadata.value("tokenizer.ggml.model").is_some() => {
+        ModelSource::Gguf { metadata, .. } if has_vocabulary(metadata)? => {
             GgufTokenizer::from_metadata(metadata).map(|tokenizer| Arc::new(tokenizer) as Arc<dyn Tokenizer>)
         }
         ModelSource::Gguf { .. } | ModelSource::Smnd { .. } => return Ok(None),
@@ -185,4 +186,10 @@ fn tokenizer(model: &Model) -> Result<Option<Arc<dyn Tokenizer>>, Error> {
         Err(TokenizerError::NoTokenizer { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether a GGUF file holds a vocabulary; files without one leave the key out or say `none`.
+fn has_vocabulary(metadata: &Metadata) -> Result<bool, Error> {
+    let kind: Option<&str> = metadata.get("tokenizer.ggml.model")?;
+    Ok(!matches!(kind, None | Some("none" | "no_vocab")))
 }

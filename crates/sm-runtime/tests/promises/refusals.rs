@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sm_runtime::{CancelToken, Error, FinishReason, LoadOptions, LoadedModel, Prompt};
+use sm_runtime::{CancelToken, Error, FinishReason, LoadOptions, LoadedModel, Prompt, TokenId};
 
 use crate::{data, generator, greedy};
 
@@ -18,6 +18,18 @@ fn a_path_without_a_model_is_named() {
     let missing = Path::new("no/such/model.gguf");
     let message = load_error(missing, &LoadOptions::default()).to_string();
     assert!(message.contains("no/such/model.gguf"), "{message}");
+}
+
+#[test]
+fn a_model_without_a_tokenizer_continues_tokens_but_no_text() {
+    let fixture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../sm-model/tests/data/arch/llama-gqa/model.gguf");
+    let mut generator = generator(&fixture, &LoadOptions::default());
+    let completion = generator.generate(&Prompt::Tokens(vec![TokenId(1), TokenId(2)]), &greedy(3)).unwrap();
+    assert_eq!((completion.tokens.len(), completion.text.as_str()), (3, ""));
+    let error = generator.generate(&Prompt::Text("some text".into()), &greedy(3)).unwrap_err();
+    assert!(matches!(error, Error::NoTokenizer), "{error}");
+    assert!(error.to_string().contains("tokenizer.json"), "{error}");
 }
 
 #[test]
