@@ -12,11 +12,14 @@ const SORT_LEN: usize = 64;
 impl Candidates {
     /// Keeps the smallest set of likeliest candidates whose probabilities reach `top_p`, at least one.
     ///
-    /// A weighted selection: halve the range that holds the cut, look at the mass of the better half, go on in the
+    /// Most candidates are dropped by their mass alone. Among the others, a weighted selection: halve the range that holds the cut, look at the mass of the better half, go on in the
     /// half with the cut. Linear in the number of candidates.
     pub(crate) fn keep_top_p(&mut self, top_p: f32, temperature: f64) {
         let total = self.weigh(temperature);
         let target = (f64::from(top_p) * total as f64).ceil() as u64;
+        // Whatever is below its share of the mass outside of the cut lies outside, all such candidates together.
+        let share = (total - target) / self.list.len().max(1) as u64;
+        self.list.retain(|candidate| candidate.mass >= share);
         let (mut first, mut end, mut before) = (0, self.list.len(), 0);
         while end - first > SORT_LEN {
             let n_better = (end - first) / 2;
