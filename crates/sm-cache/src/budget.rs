@@ -1,0 +1,166 @@
+//! The limits of memory, in pages and bytes.
+
+use crate::config::{KvCacheConfig, PagePool};
+use crate::error::{CacheError, Resource};
+
+/// Limits of one cache, and what its pages weigh.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    page_len: usize,
+    page_bytes: u64,
+    n_pages: usize,
+    max_tokens_per_session: u64,
+    max_bytes_per_session: Option<u64>,
+    max_bytes_total: u64,
+}
+
+impl Budget {
+    /// The limits of `config` for the pages of `pool`.
+    ///
+    /// # Errors
+    /// If a number is zero or too large to be used.
+    pub(crate) fn new(config: &KvCacheConfig, pool: &PagePool) -> Result<Self, CacheError> {
+        let invalid = |field, value: u64, reason| Err(CacheError::InvalidConfig { field, value, reason });
+        if pool.page_len == 0 {
+            return invalid("page_len", 0, "must be at least 1");
+        }
+        if !(1..=u32::MAX as usize / 2).contains(&pool.n_pages) {
+            return invalid("n_pages", pool.n_pages as u64, "must be at least 1 and below 2^31");
+        }
+        let Some(page_bytes) = pool.page_bytes().filter(|bytes| *bytes > 0) else {
+            return invalid("shape", 0, "must have positive factors whose product fits 64 bits");
+        };
+        if !(1..=100).contains(&config.high_watermark_percent) {
+            let percent = config.high_watermark_percent.into();
+            return invalid("high_watermark_percent", percent, "must be between 1 and 100");
+        }
+        if config.max_bytes_total < page_bytes {
+            return invalid("max_bytes_total", config.max_bytes_total, "must hold at least one page");
+        }
+        Ok(Self {
+            page_len: pool.page_len,
+            page_bytes,
+            n_pages: pool.n_pages,
+            max_tokens_per_session: match config.max_tokens_per_session {
+                0 => u64::MAX,
+                limit => limit as u64,
+            },
+            max_bytes_per_session: config.max_bytes_per_session,
+            max_bytes_total: config.max_bytes_total,
+        })
+    }
+
+    /// Positions in a page.
+    pub(crate) fn page_len(&self) -> usize {
+        self.page_len
+    }
+
+    /// Pages that `n_tokens` positions need.
+    pub(crate) fn pages_for(&self, n_tokens: usize) -> usize {
+        n_tokens.div_ceil(self.page_len)
+    }
+
+    /// Bytes of `n_pages` pages.
+    pub(crate) fn bytes_of(&self, n_pages: usize) -> u64 {
+        (n_pages as u64).saturating_mul(self.page_bytes)
+    }
+
+    /// Bytes that the pages in use may have.
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.max_bytes_total.min(self.bytes_of(self.n_pages))
+    }
+
+    /// Changes the limit of bytes in total.
+    pub(crate) fn set_max_bytes(&mut self, max_bytes_total: u64) {
+        self.max_bytes_total = max_bytes_total;
+    }
+
+    /// Pages that may hold something at a time.
+    pub(crate) fn max_resident(&self) -> usize {
+        let n_pages = self.max_bytes_total / self.page_bytes;
+        usize::try_from(n_pages).map_or(self.n_pages, |n_pages| n_pages.min(self.n_pages))
+    }
+
+    /// Whether a session may hold `n_tokens` positions.
+    ///
+    /// # Errors
+    /// The first limit that they exceed.
+    pub(crate) fn check_session(&self, n_tokens: usize) -> Result<(), CacheError> {
+        let within = |resource, actual: u64, limit: u64| match actual <= limit {
+            true => Ok(()),
+            false => Err(CacheError::ResourceLimit { resource, limit, actual }),
+        };
+        within(Resource::SessionTokens, n_tokens as u64, self.max_tokens_per_session)?;
+        let max_bytes = self.max_bytes_per_session.unwrap_or(u64::MAX);
+        within(Resource::SessionBytes, self.bytes_of(self.pages_for(n_tokens)), max_bytes)
+    }
+
+    /// Whether one sequence may have `n_pages` pages if it is alone.
+    ///
+    /// # Errors
+    /// If the whole cache is too small.
+    pub(crate) fn check_total(&self, n_pages: usize) -> Result<(), CacheError> {
+        if n_pages <= self.max_resident() {
+            return Ok(());
+        }
+        let (limit, actual) = (self.max_bytes(), self.bytes_of(n_pages));
+        Err(CacheError::ResourceLimit { resource: Resource::TotalBytes, limit, actual })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KvShape;
+
+    const POOL: PagePool = PagePool {
+        n_pages: 100,
+        page_len: 16,
+        shape: KvShape { n_layers: 2, n_kv_heads: 2, head_dim: 4, element_bytes: 2 },
+    };
+
+    #[test]
+    fn bytes_count_whole_pages_and_true_heads() {
+        let budget = Budget::new(&KvCacheConfig::default(), &POOL).unwrap();
+        assert_eq!(budget.bytes_of(budget.pages_for(17)), 2 * 2 * 2 * 2 * 4 * 2 * 16);
+        assert_eq!(budget.max_resident(), 100);
+        let config = KvCacheConfig { max_bytes_total: 10 * 1024 + 1, ..KvCacheConfig::default() };
+        assert_eq!(Budget::new(&config, &POOL).unwrap().max_resident(), 10);
+    }
+
+    #[test]
+    fn limits_are_checked_in_order() {
+        let config = KvCacheConfig {
+            max_tokens_per_session: 64,
+            max_bytes_per_session: Some(2 * 1024),
+            max_bytes_total: 8 * 1024,
+            ..KvCacheConfig::default()
+        };
+        let budget = Budget::new(&config, &POOL).unwrap();
+        let over = |n_tokens| match budget.check_session(n_tokens) {
+            Err(CacheError::ResourceLimit { resource, limit, actual }) => Some((resource, limit, actual)),
+            _ => None,
+        };
+        assert_eq!(over(65), Some((Resource::SessionTokens, 64, 65)));
+        assert_eq!(over(33), Some((Resource::SessionBytes, 2048, 3072)));
+        assert_eq!(over(32), None);
+        assert!(budget.check_total(8).is_ok());
+        assert_eq!(
+            budget.check_total(9).unwrap_err().to_string(),
+            "the request needs 9216 but max_bytes_total is 8192; shorten it or raise max_bytes_total"
+        );
+    }
+
+    #[test]
+    fn unusable_numbers_are_refused() {
+        let config = KvCacheConfig::default();
+        let refused = |config: &KvCacheConfig, pool: PagePool| Budget::new(config, &pool).is_err();
+        assert!(refused(&config, PagePool { page_len: 0, ..POOL }));
+        assert!(refused(&config, PagePool { n_pages: 0, ..POOL }));
+        assert!(refused(&config, PagePool { n_pages: usize::MAX, ..POOL }));
+        assert!(refused(&config, PagePool { shape: KvShape { head_dim: 0, ..POOL.shape }, ..POOL }));
+        assert!(refused(&config, PagePool { shape: KvShape { head_dim: usize::MAX, ..POOL.shape }, ..POOL }));
+        assert!(refused(&KvCacheConfig { max_bytes_total: 1023, ..config.clone() }, POOL));
+        assert!(refused(&KvCacheConfig { high_watermark_percent: 0, ..config }, POOL));
+    }
+}

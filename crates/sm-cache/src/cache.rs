@@ -1,0 +1,150 @@
+//! The cache as a scheduler sees it.
+
+use sm_tensor::{PageId, TokenId};
+
+use crate::allocator::PageAllocator;
+use crate::budget::Budget;
+use crate::config::{KvCacheConfig, PagePool};
+use crate::error::CacheError;
+use crate::event::{CacheObserver, NoObserver};
+use crate::namespace::Namespace;
+use crate::prefix::{CachedPage, PageKey, PrefixIndex};
+use crate::session::SessionStore;
+use crate::stats::KvCacheStats;
+use lease::Leases;
+
+mod evict;
+mod lease;
+mod turn;
+
+pub use lease::{Arrival, KvHandle, LeaseOwner, LeaseRequest};
+pub use turn::{Turn, TurnEnd, TurnRequest};
+
+/// Knows what is in every page of an executor's pool, and for whom.
+///
+/// One thread owns it and the executor; it holds integers only, and what it does depends on its calls alone.
+#[derive(Debug)]
+pub struct KvCache {
+    pub(crate) config: KvCacheConfig,
+    pub(crate) budget: Budget,
+    pub(crate) allocator: PageAllocator,
+    pub(crate) index: PrefixIndex,
+    pub(crate) sessions: SessionStore,
+    pub(crate) leases: Leases,
+    stats: KvCacheStats,
+    observer: Box<dyn CacheObserver>,
+    /// Counts operations: the time of "least recently used".
+    clock: u64,
+    /// The pages of the last search, kept to allocate nothing.
+    found: Vec<PageId>,
+}
+
+impl KvCache {
+    /// An empty cache of the pages of `pool`.
+    ///
+    /// # Errors
+    /// If a number in `config` or `pool` cannot be used.
+    pub fn new(config: KvCacheConfig, pool: PagePool) -> Result<Self, CacheError> {
+        let budget = Budget::new(&config, &pool)?;
+        let index = PrefixIndex::new(pool.n_pages, pool.page_len, config.hash_key);
+        Ok(Self {
+            allocator: PageAllocator::new(pool.n_pages as u32, budget.max_resident()),
+            found: Vec::with_capacity(pool.n_pages),
+            sessions: SessionStore::new(),
+            leases: Leases::default(),
+            stats: KvCacheStats::default(),
+            observer: Box::new(NoObserver),
+            clock: 0,
+            config,
+            budget,
+            index,
+        })
+    }
+
+    /// Tells `observer` what happens from now on.
+    pub fn set_observer(&mut self, observer: Box<dyn CacheObserver>) {
+        self.observer = observer;
+    }
+
+    /// What the cache was made with.
+    pub fn config(&self) -> &KvCacheConfig {
+        &self.config
+    }
+
+    /// Positions in a page.
+    pub fn page_len(&self) -> usize {
+        self.budget.page_len()
+    }
+
+    /// Pages that `n_tokens` positions need.
+    pub fn pages_for(&self, n_tokens: usize) -> usize {
+        self.budget.pages_for(n_tokens)
+    }
+
+    /// The most pages that leases can hold together.
+    pub fn max_pages(&self) -> usize {
+        self.allocator.max_resident()
+    }
+
+    /// Pages that leases can still take: all that are blank, cached, or held by sessions without a lease.
+    pub fn n_available(&self) -> usize {
+        self.allocator.n_available()
+    }
+
+    /// Whether a sequence that will take `n_pages` more pages may begin: leases stay below the high watermark, or there is
+    /// no other.
+    pub fn admits(&self, n_pages: usize) -> bool {
+        let n_pinned = self.allocator.n_pinned();
+        let mark = self.max_pages() * usize::from(self.config.high_watermark_percent) / 100;
+        n_pages <= self.n_available() && (n_pinned == 0 || n_pinned + n_pages <= mark)
+    }
+
+    /// Positions of `tokens` that a lease would find computed. Touches nothing.
+    pub fn shared_len(&self, namespace: &Namespace, tokens: &[TokenId]) -> usize {
+        match self.index.namespaces().find(namespace) {
+            Some(slot) if self.config.shares() => {
+                self.index.longest_prefix(slot, tokens).count() * self.page_len()
+            }
+            _ => 0,
+        }
+    }
+
+    /// The keys of the full pages of `tokens`, in order: equal keys tell that two requests share work.
+    pub fn page_keys(&self, namespace: &Namespace, tokens: &[TokenId]) -> impl Iterator<Item = PageKey> {
+        let hasher = self.index.hasher();
+        let mut key = hasher.root(namespace);
+        tokens.chunks_exact(self.page_len()).map(move |tokens| {
+            key = hasher.child(key, tokens);
+            key
+        })
+    }
+
+    /// The pages that nobody holds but whose content can be found: the next to be overwritten first.
+    pub fn evictable(&self) -> impl Iterator<Item = CachedPage<'_>> {
+        self.allocator.cached().filter_map(|page| self.index.get(page))
+    }
+
+    /// What has happened so far, and what is held now.
+    pub fn stats(&self) -> KvCacheStats {
+        KvCacheStats {
+            current_sessions: self.sessions.len(),
+            busy_sessions: self.sessions.len() - self.sessions.n_idle(),
+            current_leases: self.leases.len(),
+            n_pages: self.allocator.n_pages(),
+            pinned_pages: self.allocator.n_pinned(),
+            cached_pages: self.allocator.n_cached(),
+            current_bytes: self.current_bytes(),
+            max_bytes: self.budget.max_bytes(),
+            ..self.stats
+        }
+    }
+
+    fn current_bytes(&self) -> u64 {
+        self.budget.bytes_of(self.allocator.n_resident())
+    }
+
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+}

@@ -1,0 +1,168 @@
+//! Taking pages, giving them back, and who gives way.
+//!
+//! Pages that leases hold never give way. Of the others, blank pages are used first; then the least recently used goes,
+//! be it an idle session's hold or a page that nobody holds. What an evicted session held stays findable until it is
+//! overwritten, which happens next, the end of the conversation first.
+
+use sm_tensor::PageId;
+
+use super::KvCache;
+use crate::allocator::Recency;
+use crate::error::CacheError;
+use crate::event::{CacheEvent, EvictionReason, Victim};
+use crate::session::SessionId;
+
+impl KvCache {
+    /// Gives up idle sessions' pages and unreferenced pages, the least recently used first, until the pages that hold
+    /// something have at most `max_bytes`, or the rest is in use. Gives the bytes that they have then.
+    pub fn trim(&mut self, max_bytes: u64) -> u64 {
+        while self.current_bytes() > max_bytes && self.evict_oldest(EvictionReason::Trim) {}
+        self.current_bytes()
+    }
+
+    /// Changes the limit of bytes in total. What is in use stays, and the limit holds when it ends.
+    ///
+    /// # Errors
+    /// If not even one page fits.
+    pub fn set_max_bytes_total(&mut self, max_bytes: u64) -> Result<(), CacheError> {
+        if max_bytes < self.budget.bytes_of(1) {
+            let (field, reason) = ("max_bytes_total", "must hold at least one page");
+            return Err(CacheError::InvalidConfig { field, value: max_bytes, reason });
+        }
+        self.config.max_bytes_total = max_bytes;
+        self.budget.set_max_bytes(max_bytes);
+        self.allocator.set_max_resident(self.budget.max_resident());
+        self.keep_within_limit();
+        Ok(())
+    }
+
+    /// Forgets all idle sessions and all pages that nobody holds. These do not count as evictions.
+    pub fn clear(&mut self) {
+        while let Some(session) = self.sessions.oldest_idle() {
+            self.remove_session(session);
+        }
+        while let Some((page, _)) = self.allocator.oldest_cached() {
+            self.index.remove(page);
+            self.allocator.retire_blank(page);
+        }
+    }
+
+    /// Pins a page for a lease; another may have to give way.
+    pub(super) fn take_page(&mut self) -> Option<PageId> {
+        let page = loop {
+            if let Some(page) = self.allocator.take_blank() {
+                break page;
+            }
+            if !self.evict_oldest(EvictionReason::Memory) {
+                return None;
+            }
+        };
+        self.stats.peak_bytes = self.stats.peak_bytes.max(self.current_bytes());
+        Some(page)
+    }
+
+    /// Makes the least recently used idle session let go, or the least recently used page blank; `false` if there is none.
+    fn evict_oldest(&mut self, reason: EvictionReason) -> bool {
+        match (self.sessions.oldest_holding(), self.allocator.oldest_cached()) {
+            (None, None) => return false,
+            (Some((session, used)), page) if page.is_none_or(|(_, page_used)| used <= page_used) => {
+                self.evict_session_pages(session, reason);
+            }
+            (_, Some((page, _))) => self.evict_page(page, reason),
+            (Some((session, _)), None) => self.evict_session_pages(session, reason),
+        }
+        true
+    }
+
+    fn evict_page(&mut self, page: PageId, reason: EvictionReason) {
+        if let Some(content) = self.index.get(page) {
+            let freed_bytes = self.budget.bytes_of(1);
+            self.observer.on_event(&CacheEvent::Evicted {
+                victim: Victim::Page(content),
+                reason,
+                freed_bytes,
+            });
+        }
+        self.index.remove(page);
+        self.allocator.retire_blank(page);
+        self.stats.evictions += 1;
+        self.stats.evicted_pages += 1;
+    }
+
+    fn evict_session_pages(&mut self, session: u32, reason: EvictionReason) {
+        let freed_bytes = self.drop_session_pages(session);
+        let victim = Victim::SessionPages(&self.sessions.get(session).id);
+        self.observer.on_event(&CacheEvent::Evicted { victim, reason, freed_bytes });
+        self.stats.evictions += 1;
+    }
+
+    /// Makes the least recently used session that no call uses give way to a new one; `false` if there is none.
+    pub(super) fn evict_session(&mut self) -> bool {
+        let Some(session) = self.sessions.oldest_idle() else {
+            return false;
+        };
+        let (id, freed_bytes) = self.remove_session(session);
+        let (victim, reason) = (Victim::Session(&id), EvictionReason::SessionCount);
+        self.observer.on_event(&CacheEvent::Evicted { victim, reason, freed_bytes });
+        self.stats.evictions += 1;
+        true
+    }
+
+    /// Removes a session; gives its id and the bytes that nobody refers to any more.
+    pub(super) fn remove_session(&mut self, session: u32) -> (SessionId, u64) {
+        let freed_bytes = self.drop_session_pages(session);
+        let removed = self.sessions.remove(session);
+        self.index.leave(removed.namespace);
+        (removed.id, freed_bytes)
+    }
+
+    /// Takes a session's pages from it; gives the bytes that nobody refers to any more.
+    pub(super) fn drop_session_pages(&mut self, session: u32) -> u64 {
+        let used = self.sessions.get(session).used;
+        let table = self.sessions.take_table(session);
+        let mut n_freed = 0;
+        for page in table.pages() {
+            self.allocator.unhold(*page);
+            // Others may have used the page since then.
+            let recency = if self.allocator.used(*page) > used { Recency::Newest } else { Recency::Oldest };
+            n_freed += usize::from(self.allocator.is_free(*page));
+            self.retire(*page, recency);
+        }
+        self.budget.bytes_of(n_freed)
+    }
+
+    /// Gives back a lease's pin.
+    pub(super) fn unpin(&mut self, page: PageId) {
+        self.allocator.unpin(page, self.clock);
+        self.retire(page, Recency::Newest);
+    }
+
+    /// Files a page that may have become free.
+    fn retire(&mut self, page: PageId, recency: Recency) {
+        if !self.allocator.is_free(page) {
+            return;
+        }
+        if !self.config.retains() {
+            self.index.remove(page);
+        }
+        let twin = self.index.twin(page);
+        if let Some(twin) = twin {
+            // One copy of a content is enough.
+            self.index.remove(page);
+            if recency == Recency::Newest {
+                self.allocator.touch(twin, self.clock);
+            }
+        }
+        match self.index.contains(page) {
+            true => self.allocator.retire_cached(page, recency),
+            false => self.allocator.retire_blank(page),
+        }
+    }
+
+    /// After a lowered limit: evicts until the limit holds, as far as pages are not in use.
+    pub(super) fn keep_within_limit(&mut self) {
+        while self.allocator.n_resident() > self.allocator.max_resident()
+            && self.evict_oldest(EvictionReason::Trim)
+        {}
+    }
+}

@@ -1,0 +1,106 @@
+//! What can go wrong with a cache.
+
+use std::fmt;
+
+use crate::session::SessionId;
+
+/// A limit of [`KvCacheConfig`](crate::KvCacheConfig), in the order in which they are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Resource {
+    /// `max_tokens_per_session`
+    SessionTokens,
+    /// `max_bytes_per_session`
+    SessionBytes,
+    /// `max_sessions`
+    Sessions,
+    /// `max_bytes_total`, or the size of the pool where that is less.
+    TotalBytes,
+}
+
+impl Resource {
+    /// The name of the option.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SessionTokens => "max_tokens_per_session",
+            Self::SessionBytes => "max_bytes_per_session",
+            Self::Sessions => "max_sessions",
+            Self::TotalBytes => "max_bytes_total",
+        }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why the cache refuses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CacheError {
+    /// The request can never be served within a limit or, for [`Resource::Sessions`], not while all sessions are in use.
+    #[error("the request needs {actual} but {resource} is {limit}; shorten it or raise {resource}")]
+    ResourceLimit {
+        /// The limit.
+        resource: Resource,
+        /// Its value.
+        limit: u64,
+        /// What the request needs, in the same unit.
+        actual: u64,
+    },
+    /// Leases hold the pages; nothing was changed.
+    #[error("{needed} more KV pages are needed but {missing} of them are in use; wait or preempt a sequence")]
+    OutOfPages {
+        /// Pages asked for.
+        needed: usize,
+        /// How many more must become free.
+        missing: usize,
+    },
+    /// Another call uses the session.
+    #[error("session {session} is in use; wait for its call to end")]
+    SessionBusy {
+        /// The session.
+        session: SessionId,
+    },
+    /// The session was begun with another model, KV dtype, adapter or salt.
+    #[error("session {session} belongs to another {field}; use another session id")]
+    SessionMismatch {
+        /// The session.
+        session: SessionId,
+        /// What differs: a field of [`Namespace`](crate::Namespace).
+        field: &'static str,
+    },
+    /// No session has the id.
+    #[error("there is no session {session}; it was never begun, or it was evicted or dropped")]
+    UnknownSession {
+        /// The id.
+        session: SessionId,
+    },
+    /// A session id without visible characters.
+    #[error("a session id must not be blank")]
+    BlankSessionId,
+    /// A value of the configuration or the pool is unusable.
+    #[error("invalid {field} = {value}: {reason}")]
+    InvalidConfig {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// What it must be.
+        reason: &'static str,
+    },
+}
+
+impl CacheError {
+    /// Whether the same call can succeed when other requests have ended.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::ResourceLimit { resource, .. } => *resource == Resource::Sessions,
+            Self::OutOfPages { .. } | Self::SessionBusy { .. } => true,
+            Self::SessionMismatch { .. }
+            | Self::UnknownSession { .. }
+            | Self::BlankSessionId
+            | Self::InvalidConfig { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What a cache tells those who watch it.
+
+use std::fmt;
+
+use crate::error::Resource;
+use crate::prefix::CachedPage;
+use crate::session::SessionId;
+
+/// Why something was evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EvictionReason {
+    /// There were too many sessions.
+    SessionCount,
+    /// Another request needed the memory.
+    Memory,
+    /// Memory was asked back.
+    Trim,
+}
+
+/// What was evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim<'a> {
+    /// An idle session's pages and its log: the session is gone.
+    Session(&'a SessionId),
+    /// An idle session's pages. Its log stays, so its next call gives the same output and costs more.
+    SessionPages(&'a SessionId),
+    /// An unreferenced page, about to be overwritten: what wants to keep its content must copy it before the next step.
+    Page(CachedPage<'a>),
+}
+
+/// Something that happened in the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheEvent<'a> {
+    /// A session asked for more than it may have; the request fails.
+    BudgetExceeded {
+        /// The session.
+        session: &'a SessionId,
+        /// The limit that it met.
+        resource: Resource,
+        /// What it asked for, in the unit of the limit.
+        current: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// Something idle gave way.
+    Evicted {
+        /// What it was.
+        victim: Victim<'a>,
+        /// Why.
+        reason: EvictionReason,
+        /// Bytes of the pages that nobody refers to any more because of this.
+        freed_bytes: u64,
+    },
+}
+
+/// Watches a cache. Called in the thread that changes the cache, while it does so: be quick.
+pub trait CacheObserver: fmt::Debug + Send {
+    /// Takes note of an event.
+    fn on_event(&mut self, event: &CacheEvent<'_>);
+}
+
+/// Watches nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NoObserver;
+
+impl CacheObserver for NoObserver {
+    fn on_event(&mut self, _event: &CacheEvent<'_>) {}
+}

@@ -1,0 +1,129 @@
+//! A doubly linked list over indices: order without pointers and without allocation.
+
+/// Stands for no index.
+const NONE: u32 = u32::MAX;
+/// The `previous` of an index that is not in the list.
+const ABSENT: u32 = u32::MAX - 1;
+
+#[derive(Clone, Copy, Debug)]
+struct Links {
+    previous: u32,
+    next: u32,
+}
+
+/// Some of the indices below a capacity, in an order. Every operation but iteration is O(1).
+#[derive(Clone, Debug)]
+pub(crate) struct IndexList {
+    links: Vec<Links>,
+    front: u32,
+    back: u32,
+    len: usize,
+}
+
+impl IndexList {
+    /// None of the indices below `capacity`.
+    pub(crate) fn new(capacity: usize) -> Self {
+        let links = vec![Links { previous: ABSENT, next: NONE }; capacity];
+        Self { links, front: NONE, back: NONE, len: 0 }
+    }
+
+    /// Allows one more index.
+    pub(crate) fn grow(&mut self) {
+        self.links.push(Links { previous: ABSENT, next: NONE });
+    }
+
+    /// Number of indices in the list.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether `index` is in the list.
+    pub(crate) fn contains(&self, index: u32) -> bool {
+        self.links[index as usize].previous != ABSENT
+    }
+
+    /// The first index.
+    pub(crate) fn front(&self) -> Option<u32> {
+        (self.front != NONE).then_some(self.front)
+    }
+
+    /// Puts an index that is not in the list at its end.
+    pub(crate) fn push_back(&mut self, index: u32) {
+        debug_assert!(!self.contains(index), "{index} is in the list");
+        self.links[index as usize] = Links { previous: self.back, next: NONE };
+        match self.back {
+            NONE => self.front = index,
+            back => self.links[back as usize].next = index,
+        }
+        self.back = index;
+        self.len += 1;
+    }
+
+    /// Puts an index that is not in the list at its start.
+    pub(crate) fn push_front(&mut self, index: u32) {
+        debug_assert!(!self.contains(index), "{index} is in the list");
+        self.links[index as usize] = Links { previous: NONE, next: self.front };
+        match self.front {
+            NONE => self.back = index,
+            front => self.links[front as usize].previous = index,
+        }
+        self.front = index;
+        self.len += 1;
+    }
+
+    /// Takes an index out of the list, from wherever it is.
+    pub(crate) fn remove(&mut self, index: u32) {
+        debug_assert!(self.contains(index), "{index} is not in the list");
+        let Links { previous, next } = self.links[index as usize];
+        match previous {
+            NONE => self.front = next,
+            previous => self.links[previous as usize].next = next,
+        }
+        match next {
+            NONE => self.back = previous,
+            next => self.links[next as usize].previous = previous,
+        }
+        self.links[index as usize] = Links { previous: ABSENT, next: NONE };
+        self.len -= 1;
+    }
+
+    /// The indices in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        std::iter::successors(self.front(), |index| {
+            let next = self.links[*index as usize].next;
+            (next != NONE).then_some(next)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_plain_queue(ops in proptest::collection::vec((any::<bool>(), 0u32..8), 0..200)) {
+            let mut list = IndexList::new(7);
+            list.grow();
+            let mut queue = VecDeque::new();
+            for (back, index) in ops {
+                if list.contains(index) {
+                    list.remove(index);
+                    queue.retain(|other| *other != index);
+                } else if back {
+                    list.push_back(index);
+                    queue.push_back(index);
+                } else {
+                    list.push_front(index);
+                    queue.push_front(index);
+                }
+                prop_assert_eq!(list.iter().collect::<VecDeque<_>>(), queue.clone());
+                prop_assert_eq!((list.len(), list.front()), (queue.len(), queue.front().copied()));
+            }
+        }
+    }
+}

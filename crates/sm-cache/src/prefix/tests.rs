@@ -1,0 +1,116 @@
+//! Tests of the prefix index.
+
+use super::*;
+
+const LEN: usize = 4;
+
+fn tokens(ids: impl IntoIterator<Item = u32>) -> Vec<TokenId> {
+    ids.into_iter().map(TokenId).collect()
+}
+
+fn namespace(salt: &str) -> Namespace {
+    Namespace { model: "m".into(), kv_dtype: "f16".into(), adapter: String::new(), salt: salt.into() }
+}
+
+fn publish(index: &mut PrefixIndex, namespace: u32, tokens: &[TokenId], pages: &[u32]) {
+    let mut end = index.root(namespace);
+    for (page, tokens) in pages.iter().zip(tokens.chunks_exact(LEN)) {
+        end = index.insert(PageId(*page), namespace, end, tokens);
+    }
+}
+
+fn found(index: &PrefixIndex, namespace: u32, tokens: &[TokenId]) -> Vec<u32> {
+    index.longest_prefix(namespace, tokens).map(|page| page.0).collect()
+}
+
+#[test]
+fn finds_the_longest_prefix_and_leaves_one_token() {
+    let mut index = PrefixIndex::new(8, LEN, [0; 16]);
+    let ns = index.enter(&namespace(""));
+    let text = tokens(0..12);
+    publish(&mut index, ns, &text, &[5, 3, 1]);
+    for (n_tokens, n_pages) in [(0, 0), (1, 0), (4, 0), (5, 1), (8, 1), (9, 2), (12, 2)] {
+        assert_eq!(found(&index, ns, &text[..n_tokens]).len(), n_pages, "{n_tokens} tokens");
+    }
+    assert_eq!(found(&index, ns, &tokens(0..20)), [5, 3, 1]);
+    let mut other = tokens(0..20);
+    other[6] = TokenId(99);
+    assert_eq!(found(&index, ns, &other), [5]);
+    other[0] = TokenId(99);
+    assert_eq!(found(&index, ns, &other), []);
+}
+
+#[test]
+fn namespaces_share_nothing() {
+    let mut index = PrefixIndex::new(8, LEN, [0; 16]);
+    let (a, b) = (index.enter(&namespace("a")), index.enter(&namespace("b")));
+    publish(&mut index, a, &tokens(0..8), &[0, 1]);
+    assert_eq!(found(&index, b, &tokens(0..9)), []);
+    assert_eq!(found(&index, a, &tokens(0..9)), [0, 1]);
+    let fields = |model: &str, adapter: &str| Namespace {
+        model: model.into(),
+        adapter: adapter.into(),
+        ..Namespace::default()
+    };
+    let root = |namespace: &Namespace| index.hasher().root(namespace);
+    assert_ne!(root(&fields("ab", "c")), root(&fields("a", "bc")), "the borders of fields count");
+}
+
+#[test]
+fn duplicates_stand_in_for_each_other() {
+    let mut index = PrefixIndex::new(8, LEN, [0; 16]);
+    let ns = index.enter(&namespace(""));
+    let text = tokens(0..12);
+    publish(&mut index, ns, &text, &[0, 1, 2]);
+    publish(&mut index, ns, &text, &[3, 4]);
+    publish(&mut index, ns, &text, &[6, 7]);
+    assert_eq!(found(&index, ns, &tokens(0..13)), [0, 1, 2]);
+    assert!(index.twin(PageId(0)).is_some());
+    assert_eq!(index.twin(PageId(2)), None);
+    for page in [0, 1, 6, 4] {
+        index.remove(PageId(page));
+    }
+    assert_eq!(found(&index, ns, &tokens(0..13)), [3, 7, 2], "a child belongs to every twin of its parent");
+    assert_eq!(index.twin(PageId(3)), None);
+    assert_eq!((0..8).filter(|page| index.contains(PageId(*page))).count(), 3);
+}
+
+#[test]
+fn a_collision_is_a_miss() {
+    // Two pages under one key, as if the hash had collided: tokens decide, also about what follows.
+    let mut index = PrefixIndex::new(8, LEN, [0; 16]);
+    let ns = index.enter(&namespace(""));
+    publish(&mut index, ns, &tokens(0..8), &[0, 1]);
+    let wrong = tokens(100..104);
+    let key = index.hasher().child(index.root(ns).key, &tokens(0..4));
+    let end = ChainEnd { key, content: index.new_content() };
+    index.tokens[2 * LEN..3 * LEN].copy_from_slice(&wrong);
+    let parent = index.root(ns);
+    index.entries[2] = Some(Entry { parent, end, namespace: ns, previous: 0, next: NONE });
+    index.link(0, |entry| entry.next = 2);
+    assert_eq!(found(&index, ns, &tokens(0..9)), [0, 1]);
+    assert_eq!(index.child(end, &tokens(4..8)), None, "the page after the other one's prefix");
+    assert_eq!(index.twin(PageId(2)), None);
+}
+
+#[test]
+fn keys_are_stable() {
+    let hasher = KeyHasher::new([7; 16]);
+    let root = hasher.root(&namespace("salt"));
+    let page = hasher.child(root, &tokens(1..5));
+    // Computed by another implementation, in Python, that reproduces the vectors of the hash's authors.
+    assert_eq!(root.to_string(), "20d98d9541e09a6b8650b98b42be8d9c");
+    assert_eq!(page.to_string(), "119f5b04364a165e26c8474c8ed0d32a");
+    assert_ne!(KeyHasher::new([8; 16]).root(&namespace("salt")), root);
+}
+
+#[test]
+fn a_namespace_lives_as_long_as_its_pages() {
+    let mut index = PrefixIndex::new(8, LEN, [0; 16]);
+    let ns = index.enter(&namespace("a"));
+    publish(&mut index, ns, &tokens(0..4), &[0]);
+    index.leave(ns);
+    assert_eq!(index.namespaces().find(&namespace("a")), Some(ns));
+    index.remove(PageId(0));
+    assert_eq!(index.namespaces().find(&namespace("a")), None);
+}

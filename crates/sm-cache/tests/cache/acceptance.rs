@@ -1,0 +1,315 @@
+//! The documented behaviour of the store: hits, sessions, reuse, eviction order, statistics.
+
+use sm_cache::{
+    CacheError, CacheFault, KvCache, KvCacheConfig, Namespace, SessionId, SessionMode, Turn, TurnEnd,
+    TurnRequest,
+};
+use sm_tensor::{PageId, TokenId};
+
+use crate::world::{PAGE_BYTES, PAGE_LEN, cache, compute, lease, lease_turn, namespace, pool, serve, tokens};
+
+fn id(name: &str) -> SessionId {
+    SessionId::new(name).unwrap()
+}
+
+fn begin(
+    cache: &mut KvCache,
+    name: &str,
+    mode: SessionMode,
+    tokens: &[TokenId],
+) -> Result<(Turn, Vec<TokenId>), CacheError> {
+    cache.begin_turn(&TurnRequest { session: &id(name), mode, namespace: &namespace(""), tokens })
+}
+
+/// A call that succeeds: computes all but the last token of its log, as a sampler leaves it. Gives the positions computed.
+fn turn(cache: &mut KvCache, name: &str, mode: SessionMode, new: &[TokenId], sampled: &[u32]) -> usize {
+    let (turn, mut log) = begin(cache, name, mode, new).unwrap();
+    let handle = lease_turn(cache, &turn, &log);
+    let mut n_computed = compute(cache, &handle, &log);
+    for (index, token) in sampled.iter().enumerate() {
+        log.push(TokenId(*token));
+        if index + 1 < sampled.len() {
+            n_computed += compute(cache, &handle, &log);
+        }
+    }
+    cache.end_turn(turn, Some(handle), TurnEnd::Commit(&log));
+    cache.check().unwrap();
+    n_computed
+}
+
+#[test]
+fn prompt_and_new_tokens_cost_their_number_minus_one() {
+    let mut cache = cache(16);
+    assert_eq!(turn(&mut cache, "a", SessionMode::Append, &tokens(0..10), &[50, 51, 52, 53, 54]), 10 + 5 - 1);
+    assert_eq!(cache.stats().computed_tokens, 14);
+}
+
+#[test]
+fn the_second_turn_computes_only_what_is_new() {
+    let mut cache = cache(16);
+    turn(&mut cache, "a", SessionMode::Append, &tokens(0..10), &[50, 51, 52]);
+    // The last sampled token was not computed yet.
+    assert_eq!(turn(&mut cache, "a", SessionMode::Append, &tokens(20..26), &[60]), 1 + 6);
+    let stats = cache.stats();
+    assert_eq!((stats.hits, stats.misses, stats.reused_tokens), (1, 1, 12));
+    assert_eq!(stats.hit_rate(), 0.5);
+    let log = tokens((0..10).chain([50, 51, 52]).chain(20..26).chain([60]));
+    assert_eq!(cache.session_log(&id("a")), Ok(&log[..]));
+}
+
+#[test]
+fn a_resent_transcript_is_computed_from_the_first_difference() {
+    let mut cache = cache(16);
+    turn(&mut cache, "a", SessionMode::Prefix, &tokens(0..10), &[50, 51, 52]);
+    let same: Vec<_> = tokens((0..10).chain([50, 51, 52]).chain(20..23));
+    assert_eq!(
+        turn(&mut cache, "a", SessionMode::Prefix, &same, &[60]),
+        4,
+        "generated text is reused as well"
+    );
+    let mut changed = same;
+    changed[9] = TokenId(99);
+    assert_eq!(turn(&mut cache, "a", SessionMode::Prefix, &changed, &[61]), 16 - 9);
+    let again = changed.clone();
+    assert_eq!(turn(&mut cache, "a", SessionMode::Prefix, &again, &[62]), 1, "one token is always computed");
+}
+
+#[test]
+fn sessions_share_the_beginnings_of_their_prompts() {
+    let mut cache = cache(300);
+    let system = tokens((0..1000).map(|token| token % 7));
+    let with = |token: u32| [&system[..], &tokens([token; 6])].concat();
+    assert_eq!(turn(&mut cache, "a", SessionMode::Append, &with(100), &[]), 1006);
+    assert_eq!(
+        turn(&mut cache, "b", SessionMode::Append, &with(101), &[]),
+        1006 - 1000 / PAGE_LEN * PAGE_LEN
+    );
+}
+
+#[test]
+fn requests_without_a_session_share_too() {
+    let mut cache = cache(16);
+    let log = tokens(0..16);
+    assert_eq!(serve(&mut cache, &namespace(""), &log), 16);
+    assert_eq!(serve(&mut cache, &namespace(""), &log), 4, "all but the page of the last token");
+    assert_eq!(serve(&mut cache, &namespace("secret"), &log), 16, "another salt shares nothing");
+    assert_eq!(cache.shared_len(&namespace(""), &log), 12);
+    assert_eq!(cache.shared_len(&namespace("unknown"), &log), 0);
+}
+
+#[test]
+fn a_failed_call_leaves_the_session_as_it_was() {
+    let mut cache = cache(16);
+    turn(&mut cache, "a", SessionMode::Append, &tokens(0..10), &[50]);
+    let log = cache.session_log(&id("a")).unwrap().to_vec();
+    let (failed, context) = begin(&mut cache, "a", SessionMode::Append, &tokens(30..40)).unwrap();
+    let handle = lease_turn(&mut cache, &failed, &context);
+    compute(&mut cache, &handle, &context);
+    cache.end_turn(failed, Some(handle), TurnEnd::Rollback);
+    cache.check().unwrap();
+    assert_eq!(cache.session_log(&id("a")), Ok(&log[..]));
+    assert_eq!(turn(&mut cache, "a", SessionMode::Append, &tokens(60..62), &[]), 2, "its pages stayed");
+
+    let (failed, _) = begin(&mut cache, "new", SessionMode::Append, &tokens(0..4)).unwrap();
+    cache.end_turn(failed, None, TurnEnd::Rollback);
+    assert!(matches!(cache.session_log(&id("new")), Err(CacheError::UnknownSession { .. })));
+}
+
+#[test]
+fn trimmed_text_is_not_in_the_session() {
+    let mut cache = cache(16);
+    let (turn_a, mut log) = begin(&mut cache, "a", SessionMode::Append, &tokens(0..6)).unwrap();
+    let handle = lease_turn(&mut cache, &turn_a, &log);
+    log.extend(tokens([50, 51, 52]));
+    compute(&mut cache, &handle, &log);
+    cache.end_turn(turn_a, Some(handle), TurnEnd::Commit(&log[..7]));
+    cache.check().unwrap();
+    assert_eq!(cache.session_log(&id("a")).unwrap().len(), 7);
+    assert_eq!(turn(&mut cache, "a", SessionMode::Append, &tokens([70]), &[]), 1);
+}
+
+#[test]
+fn a_busy_session_refuses_a_second_call() {
+    let mut cache = cache(16);
+    let (first, _) = begin(&mut cache, "a", SessionMode::Append, &tokens(0..4)).unwrap();
+    let error = begin(&mut cache, "a", SessionMode::Append, &tokens(0..4)).unwrap_err();
+    assert_eq!(error, CacheError::SessionBusy { session: id("a") });
+    assert!(error.is_transient());
+    assert!(matches!(cache.drop_session(&id("a")), Err(CacheError::SessionBusy { .. })));
+    cache.end_turn(first, None, TurnEnd::Rollback);
+    assert!(begin(&mut cache, "a", SessionMode::Append, &tokens(0..4)).is_ok());
+}
+
+#[test]
+fn a_session_of_another_model_is_never_reused() {
+    let mut cache = cache(16);
+    turn(&mut cache, "a", SessionMode::Append, &tokens(0..4), &[]);
+    let others = [
+        ("model", Namespace { model: "other".into(), ..namespace("") }),
+        ("kv_dtype", Namespace { kv_dtype: "f16".into(), ..namespace("") }),
+        ("adapter", Namespace { adapter: "x".into(), ..namespace("") }),
+        ("salt", namespace("y")),
+    ];
+    for (field, namespace) in others {
+        let (session, mode, tokens) = (&id("a"), SessionMode::Append, &tokens(0..4)[..]);
+        let error =
+            cache.begin_turn(&TurnRequest { session, mode, namespace: &namespace, tokens }).unwrap_err();
+        assert_eq!(error, CacheError::SessionMismatch { session: id("a"), field });
+    }
+}
+
+#[test]
+fn a_preempted_sequence_finds_its_pages_again_and_counts_once() {
+    let mut cache = cache(16);
+    let log = tokens(0..10);
+    let handle = lease(&mut cache, &namespace(""), &log);
+    compute(&mut cache, &handle, &log);
+    cache.release(handle);
+    let owner = sm_cache::LeaseOwner::Request(&namespace(""));
+    let arrival = sm_cache::Arrival::Resumed;
+    let handle = cache.lease(&sm_cache::LeaseRequest { owner, tokens: &log, max_len: 10, arrival });
+    assert_eq!(cache.computed(&handle), 8);
+    compute(&mut cache, &handle, &log);
+    cache.release(handle);
+    let stats = cache.stats();
+    assert_eq!((stats.hits, stats.misses, stats.reused_tokens, stats.computed_tokens), (0, 1, 0, 12));
+}
+
+#[test]
+fn only_skipped_work_counts_as_reused() {
+    let mut cache = cache(16);
+    let log = tokens(0..10);
+    serve(&mut cache, &namespace(""), &log);
+    let cancelled = lease(&mut cache, &namespace(""), &log);
+    assert_eq!(cache.computed(&cancelled), 8);
+    cache.release(cancelled);
+    assert_eq!((cache.stats().hits, cache.stats().reused_tokens), (0, 0));
+}
+
+#[test]
+fn forks_share_pages_until_they_write() {
+    let mut cache = cache(16);
+    let log = tokens(0..10);
+    let first = lease(&mut cache, &namespace(""), &log);
+    compute(&mut cache, &first, &log);
+    let second = cache.fork(&first);
+    assert_eq!(cache.pages(&first), cache.pages(&second));
+    assert_eq!(cache.stats().pinned_pages, 3);
+    let (mut copies, shared) = (Vec::new(), cache.pages(&first)[2]);
+    cache.reserve(&second, 11, &mut copies).unwrap();
+    assert_eq!(copies, [(shared, cache.pages(&second)[2])]);
+    cache.reserve(&first, 11, &mut copies).unwrap();
+    assert_eq!(copies.len(), 1, "who writes last keeps the page");
+    assert_eq!(cache.pages(&first)[2], shared);
+    cache.release(first);
+    cache.release(second);
+    cache.check().unwrap();
+}
+
+#[test]
+fn any_candidate_can_continue_the_session() {
+    let mut cache = cache(16);
+    let (turn_a, mut log) = begin(&mut cache, "a", SessionMode::Append, &tokens(0..10)).unwrap();
+    let first = lease_turn(&mut cache, &turn_a, &log);
+    compute(&mut cache, &first, &log);
+    let second = cache.fork(&first);
+    log.push(TokenId(77));
+    compute(&mut cache, &second, &log);
+    cache.end_turn(turn_a, Some(second), TurnEnd::Commit(&log));
+    cache.release(first);
+    cache.check().unwrap();
+    assert_eq!(turn(&mut cache, "a", SessionMode::Append, &tokens([5]), &[]), 1);
+}
+
+#[test]
+fn the_end_of_a_conversation_is_evicted_before_its_beginning() {
+    let mut cache = cache(4);
+    let log = tokens(0..16);
+    serve(&mut cache, &namespace(""), &log);
+    assert_eq!(cache.evictable().map(|page| page.tokens[0].0).collect::<Vec<_>>(), [12, 8, 4, 0]);
+    serve(&mut cache, &namespace(""), &tokens(100..106));
+    assert_eq!(cache.shared_len(&namespace(""), &tokens(0..20)), 8);
+    assert_eq!((cache.stats().evictions, cache.stats().evicted_pages), (2, 2));
+}
+
+#[test]
+fn pages_read_back_from_elsewhere_count_as_reused() {
+    let mut cache = cache(8);
+    let log = tokens(0..10);
+    let handle = lease(&mut cache, &namespace(""), &log);
+    let keys: Vec<_> = cache.page_keys(&namespace(""), &log).collect();
+    for key in &keys {
+        assert_eq!(cache.next_key(&handle, &log), Some(*key));
+        let computed = cache.computed(&handle) + PAGE_LEN;
+        cache.reserve(&handle, computed, &mut Vec::new()).unwrap();
+        cache.commit_restored(&handle, &log, computed);
+    }
+    assert_eq!((cache.next_key(&handle, &log), keys.len()), (None, 2));
+    compute(&mut cache, &handle, &log);
+    cache.release(handle);
+    let stats = cache.stats();
+    assert_eq!((stats.hits, stats.reused_tokens, stats.computed_tokens), (1, 8, 2));
+}
+
+#[test]
+fn a_disabled_cache_keeps_nothing_but_the_conversation() {
+    let config = KvCacheConfig { enabled: false, ..KvCacheConfig::default() };
+    let mut cache = KvCache::new(config, pool(16)).unwrap();
+    assert_eq!(turn(&mut cache, "a", SessionMode::Append, &tokens(0..10), &[50]), 10);
+    assert_eq!(cache.stats().current_bytes, 0);
+    assert_eq!(
+        turn(&mut cache, "a", SessionMode::Append, &tokens(20..22), &[]),
+        10 + 1 + 2,
+        "the same context"
+    );
+    assert_eq!(serve(&mut cache, &namespace(""), &tokens(0..10)), 10);
+    assert_eq!(serve(&mut cache, &namespace(""), &tokens(0..10)), 10);
+    assert_eq!((cache.stats().hits, cache.stats().current_bytes), (0, 0));
+}
+
+#[test]
+fn without_persistence_nothing_outlives_its_request() {
+    let config = KvCacheConfig { persist_across_requests: false, ..KvCacheConfig::default() };
+    let mut cache = KvCache::new(config, pool(16)).unwrap();
+    turn(&mut cache, "a", SessionMode::Append, &tokens(0..10), &[50]);
+    serve(&mut cache, &namespace(""), &tokens(0..10));
+    let stats = cache.stats();
+    assert_eq!((stats.current_sessions, stats.current_bytes, stats.peak_bytes), (0, 0, 3 * PAGE_BYTES));
+    assert_eq!(stats.evictions, 0);
+}
+
+#[test]
+fn clearing_is_no_eviction() {
+    let mut cache = cache(16);
+    turn(&mut cache, "a", SessionMode::Append, &tokens(0..10), &[50]);
+    let running = lease(&mut cache, &namespace(""), &tokens(40..50));
+    compute(&mut cache, &running, &tokens(40..50));
+    cache.clear();
+    cache.check().unwrap();
+    let stats = cache.stats();
+    assert_eq!((stats.current_sessions, stats.evictions, stats.current_bytes), (0, 0, 3 * PAGE_BYTES));
+    cache.release(running);
+}
+
+#[test]
+fn lost_leases_are_found() {
+    let mut cache = cache(16);
+    let kept = lease(&mut cache, &namespace(""), &tokens(0..10));
+    cache.check_leases([&kept]).unwrap();
+    let lost = lease(&mut cache, &namespace(""), &tokens(0..10));
+    drop(lost);
+    assert!(matches!(cache.check_leases([&kept]), Err(CacheFault::Lease { lease: 1, .. })));
+}
+
+#[test]
+fn evicted_pages_are_reused() {
+    let mut cache = cache(2);
+    for start in 0..50 {
+        let log = tokens(start * 10..start * 10 + 8);
+        let handle = lease(&mut cache, &namespace(""), &log);
+        compute(&mut cache, &handle, &log);
+        assert!(cache.pages(&handle).iter().all(|page| *page < PageId(2)));
+        cache.release(handle);
+    }
+    assert_eq!(cache.stats().peak_bytes, 2 * PAGE_BYTES);
+}

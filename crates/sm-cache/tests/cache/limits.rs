@@ -1,0 +1,218 @@
+//! Limits: which, in which order, who gives way, and who is told.
+
+use std::sync::{Arc, Mutex};
+
+use sm_cache::{
+    CacheError, CacheEvent, CacheObserver, EvictionReason, KvCache, KvCacheConfig, Resource, SessionId,
+    SessionMode, Turn, TurnEnd, TurnRequest, Victim,
+};
+use sm_tensor::TokenId;
+
+use crate::world::{PAGE_BYTES, cache, compute, lease, lease_turn, namespace, pool, serve, tokens};
+
+/// Writes down what it is told.
+#[derive(Debug, Default, Clone)]
+struct Diary(Arc<Mutex<Vec<String>>>);
+
+impl Diary {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+impl CacheObserver for Diary {
+    fn on_event(&mut self, event: &CacheEvent<'_>) {
+        let line = match event {
+            CacheEvent::BudgetExceeded { session, resource, current, max } => {
+                format!("{session} exceeds {resource}: {current} of {max}")
+            }
+            CacheEvent::Evicted { victim, reason, freed_bytes } => {
+                let victim = match victim {
+                    Victim::Session(session) => format!("session {session}"),
+                    Victim::SessionPages(session) => format!("pages of {session}"),
+                    Victim::Page(page) => format!("page of {}", page.tokens[0].0),
+                };
+                let reason = match reason {
+                    EvictionReason::SessionCount => "count",
+                    EvictionReason::Memory => "memory",
+                    EvictionReason::Trim => "trim",
+                };
+                format!("{victim} for {reason}: {} pages", freed_bytes / PAGE_BYTES)
+            }
+        };
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+fn watched(config: KvCacheConfig, n_pages: usize) -> (KvCache, Diary) {
+    let mut cache = KvCache::new(config, pool(n_pages)).unwrap();
+    let diary = Diary::default();
+    cache.set_observer(Box::new(diary.clone()));
+    (cache, diary)
+}
+
+fn begin(cache: &mut KvCache, name: &str, tokens: &[TokenId]) -> Result<(Turn, Vec<TokenId>), CacheError> {
+    let (session, mode) = (&SessionId::new(name).unwrap(), SessionMode::Append);
+    cache.begin_turn(&TurnRequest { session, mode, namespace: &namespace(""), tokens })
+}
+
+fn turn(cache: &mut KvCache, name: &str, new: &[TokenId]) {
+    let (turn, log) = begin(cache, name, new).unwrap();
+    let handle = lease_turn(cache, &turn, &log);
+    compute(cache, &handle, &log);
+    cache.end_turn(turn, Some(handle), TurnEnd::Commit(&log));
+    cache.check().unwrap();
+}
+
+#[test]
+fn a_session_over_its_tokens_fails_and_says_so() {
+    let config = KvCacheConfig { max_tokens_per_session: 10, ..KvCacheConfig::default() };
+    let (mut cache, diary) = watched(config, 16);
+    let limit = |actual| CacheError::ResourceLimit { resource: Resource::SessionTokens, limit: 10, actual };
+    assert_eq!(begin(&mut cache, "a", &tokens(0..11)).unwrap_err(), limit(11));
+    assert_eq!(diary.take(), ["a exceeds max_tokens_per_session: 11 of 10"]);
+    let (turn, log) = begin(&mut cache, "a", &tokens(0..10)).unwrap();
+    let handle = lease_turn(&mut cache, &turn, &log);
+    compute(&mut cache, &handle, &log);
+    assert_eq!(cache.reserve(&handle, 11, &mut Vec::new()), Err(limit(11)), "while it runs as well");
+    cache.end_turn(turn, Some(handle), TurnEnd::Commit(&log));
+    assert_eq!(diary.take().len(), 1);
+    let alone = lease(&mut cache, &namespace(""), &tokens(0..20));
+    compute(&mut cache, &alone, &tokens(0..20));
+    cache.release(alone);
+}
+
+#[test]
+fn a_session_over_its_bytes_fails() {
+    let config = KvCacheConfig { max_bytes_per_session: Some(2 * PAGE_BYTES), ..KvCacheConfig::default() };
+    let (mut cache, diary) = watched(config, 16);
+    turn(&mut cache, "a", &tokens(0..8));
+    let error = begin(&mut cache, "a", &tokens([9])).unwrap_err();
+    let (limit, actual) = (2 * PAGE_BYTES, 3 * PAGE_BYTES);
+    assert_eq!(error, CacheError::ResourceLimit { resource: Resource::SessionBytes, limit, actual });
+    assert_eq!(diary.take().len(), 1);
+}
+
+#[test]
+fn one_session_too_many_evicts_the_least_recently_used() {
+    let config = KvCacheConfig { max_sessions: 1000, ..KvCacheConfig::default() };
+    let (mut cache, diary) = watched(config, 4000);
+    for index in 0..1000 {
+        turn(&mut cache, &format!("s{index}"), &tokens(index * 5..index * 5 + 5));
+    }
+    turn(&mut cache, "s0", &tokens([1]));
+    assert_eq!(cache.stats().evictions, 0);
+    turn(&mut cache, "new", &tokens(0..3));
+    assert_eq!(diary.take(), ["session s1 for count: 2 pages"]);
+    assert_eq!((cache.stats().current_sessions, cache.stats().evictions), (1000, 1));
+    assert!(cache.session_log(&SessionId::new("s1").unwrap()).is_err());
+}
+
+#[test]
+fn sessions_in_use_are_never_evicted() {
+    let config = KvCacheConfig { max_sessions: 1, ..KvCacheConfig::default() };
+    let (mut cache, _) = watched(config, 16);
+    let (busy, _) = begin(&mut cache, "a", &tokens(0..4)).unwrap();
+    let error = begin(&mut cache, "b", &tokens(0..4)).unwrap_err();
+    assert_eq!(error, CacheError::ResourceLimit { resource: Resource::Sessions, limit: 1, actual: 2 });
+    assert!(error.is_transient());
+    cache.end_turn(busy, None, TurnEnd::Commit(&tokens(0..4)));
+    assert!(begin(&mut cache, "b", &tokens(0..4)).is_ok());
+}
+
+#[test]
+fn idle_sessions_and_unreferenced_pages_give_way_in_the_order_of_their_use() {
+    let (mut cache, diary) = watched(KvCacheConfig::default(), 6);
+    serve(&mut cache, &namespace(""), &tokens(100..104));
+    turn(&mut cache, "a", &tokens(0..6));
+    turn(&mut cache, "b", &tokens(10..16));
+    serve(&mut cache, &namespace(""), &tokens(200..204));
+    let handle = lease(&mut cache, &namespace(""), &tokens(300..308));
+    compute(&mut cache, &handle, &tokens(300..308));
+    assert_eq!(diary.take(), ["page of 100 for memory: 1 pages", "pages of a for memory: 2 pages"]);
+    cache.release(handle);
+    // The log of the session stays, so the conversation goes on; its first page was still there.
+    let (turn, log) = begin(&mut cache, "a", &tokens([6])).unwrap();
+    assert_eq!(log, tokens(0..7));
+    let handle = lease_turn(&mut cache, &turn, &log);
+    assert_eq!(cache.computed(&handle), 4);
+    cache.end_turn(turn, Some(handle), TurnEnd::Rollback);
+    cache.check().unwrap();
+}
+
+#[test]
+fn bytes_never_exceed_the_limit() {
+    let config = KvCacheConfig { max_bytes_total: 5 * PAGE_BYTES + 1, ..KvCacheConfig::default() };
+    let (mut cache, _) = watched(config, 100);
+    for index in 0..20 {
+        turn(&mut cache, &format!("s{}", index % 4), &tokens(index..index + 3));
+        assert!(cache.stats().current_bytes <= 5 * PAGE_BYTES);
+    }
+    assert_eq!(cache.stats().peak_bytes, 5 * PAGE_BYTES);
+    let error = begin(&mut cache, "long", &tokens(0..21)).unwrap_err();
+    let (limit, actual) = (5 * PAGE_BYTES + 1, 6 * PAGE_BYTES);
+    assert_eq!(error, CacheError::ResourceLimit { resource: Resource::TotalBytes, limit, actual });
+}
+
+#[test]
+fn a_refused_reservation_changes_nothing() {
+    let (mut cache, diary) = watched(KvCacheConfig::default(), 4);
+    turn(&mut cache, "idle", &tokens(0..4));
+    let first = lease(&mut cache, &namespace(""), &tokens(10..18));
+    compute(&mut cache, &first, &tokens(10..18));
+    let second = lease(&mut cache, &namespace(""), &tokens(20..32));
+    let before = cache.stats();
+    let error = cache.reserve(&second, 12, &mut Vec::new()).unwrap_err();
+    assert_eq!(error, CacheError::OutOfPages { needed: 3, missing: 1 });
+    assert_eq!((cache.stats(), diary.take().len(), cache.pages(&second).len()), (before, 0, 0));
+    cache.release(first);
+    cache.reserve(&second, 12, &mut Vec::new()).unwrap();
+    let error = cache.reserve(&second, 17, &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, CacheError::ResourceLimit { resource: Resource::TotalBytes, .. }), "{error}");
+    cache.release(second);
+}
+
+#[test]
+fn admission_respects_the_watermark() {
+    let config = KvCacheConfig { high_watermark_percent: 75, ..KvCacheConfig::default() };
+    let (mut cache, _) = watched(config, 8);
+    assert!(cache.admits(8), "who is alone may have everything");
+    let handle = lease(&mut cache, &namespace(""), &tokens(0..16));
+    compute(&mut cache, &handle, &tokens(0..16));
+    assert!(cache.admits(2) && !cache.admits(3));
+    cache.reserve(&handle, 32, &mut Vec::new()).unwrap();
+    assert!(!cache.admits(1));
+    cache.release(handle);
+}
+
+#[test]
+fn trimming_and_lower_limits_take_what_is_idle() {
+    let (mut cache, diary) = watched(KvCacheConfig::default(), 8);
+    turn(&mut cache, "a", &tokens(0..6));
+    let running = lease(&mut cache, &namespace(""), &tokens(10..18));
+    compute(&mut cache, &running, &tokens(10..18));
+    assert_eq!(cache.trim(3 * PAGE_BYTES), 3 * PAGE_BYTES);
+    assert_eq!(diary.take(), ["pages of a for trim: 2 pages"], "the full page stays findable");
+    assert_eq!(cache.trim(0), 2 * PAGE_BYTES, "what runs stays");
+    cache.set_max_bytes_total(PAGE_BYTES).unwrap();
+    cache.check().unwrap();
+    assert_eq!(cache.stats().current_bytes, 2 * PAGE_BYTES);
+    cache.release(running);
+    cache.check().unwrap();
+    assert_eq!(cache.stats().current_bytes, PAGE_BYTES);
+    assert!(cache.set_max_bytes_total(PAGE_BYTES - 1).is_err());
+}
+
+#[test]
+fn equal_pages_are_kept_once() {
+    let mut cache = cache(8);
+    let log = tokens(0..8);
+    let (first, second) = (lease(&mut cache, &namespace(""), &log), lease(&mut cache, &namespace(""), &log));
+    compute(&mut cache, &first, &log);
+    compute(&mut cache, &second, &log);
+    assert_eq!(cache.stats().pinned_pages, 4);
+    cache.release(first);
+    cache.release(second);
+    assert_eq!((cache.stats().cached_pages, cache.shared_len(&namespace(""), &tokens(0..9))), (2, 8));
+    cache.check().unwrap();
+}

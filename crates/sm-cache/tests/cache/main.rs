@@ -1,0 +1,8 @@
+//! What the crate promises: the documented behaviour, and agreement with a slow reference under random use.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
+
+mod acceptance;
+mod limits;
+mod reference;
+mod simulation;
+mod world;

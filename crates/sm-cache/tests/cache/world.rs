@@ -1,0 +1,116 @@
+//! A small cache with a fake executor: memory that remembers for which tokens each position was computed.
+
+use sm_cache::{
+    Arrival, KvCache, KvCacheConfig, KvHandle, KvShape, LeaseOwner, LeaseRequest, Namespace, PagePool, Turn,
+};
+use sm_tensor::{PageId, TokenId};
+
+/// Positions in a page.
+pub(crate) const PAGE_LEN: usize = 4;
+/// Bytes of a page.
+pub(crate) const PAGE_BYTES: u64 = 2 * 4 * PAGE_LEN as u64;
+
+/// A namespace, told apart by its salt.
+pub(crate) fn namespace(salt: &str) -> Namespace {
+    Namespace { model: "demo".into(), kv_dtype: "f32".into(), salt: salt.into(), ..Namespace::default() }
+}
+
+pub(crate) fn tokens(ids: impl IntoIterator<Item = u32>) -> Vec<TokenId> {
+    ids.into_iter().map(TokenId).collect()
+}
+
+pub(crate) fn pool(n_pages: usize) -> PagePool {
+    let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_dim: 1, element_bytes: 4 };
+    PagePool { n_pages, page_len: PAGE_LEN, shape }
+}
+
+pub(crate) fn cache(n_pages: usize) -> KvCache {
+    KvCache::new(KvCacheConfig::default(), pool(n_pages)).unwrap()
+}
+
+/// What a position's keys and values depend on: the namespace and all tokens up to it.
+type Content = (String, Vec<TokenId>);
+
+/// The memory of an executor.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    positions: Vec<Option<Content>>,
+}
+
+impl Memory {
+    pub(crate) fn new(n_pages: usize) -> Self {
+        Self { positions: vec![None; n_pages * PAGE_LEN] }
+    }
+
+    pub(crate) fn copy(&mut self, copies: &[(PageId, PageId)]) {
+        for (from, to) in copies {
+            for offset in 0..PAGE_LEN {
+                self.positions[to.0 as usize * PAGE_LEN + offset] =
+                    self.positions[from.0 as usize * PAGE_LEN + offset].clone();
+            }
+        }
+    }
+
+    /// Computes positions of a sequence.
+    pub(crate) fn write(
+        &mut self,
+        pages: &[PageId],
+        range: std::ops::Range<usize>,
+        salt: &str,
+        log: &[TokenId],
+    ) {
+        for position in range {
+            self.positions[pages[position / PAGE_LEN].0 as usize * PAGE_LEN + position % PAGE_LEN] =
+                Some((salt.into(), log[..=position].to_vec()));
+        }
+    }
+
+    /// Whether what a sequence believes computed is what it would compute.
+    pub(crate) fn verify(&self, pages: &[PageId], computed: usize, salt: &str, log: &[TokenId]) {
+        for position in 0..computed {
+            self.verify_position(pages[position / PAGE_LEN], position, salt, log);
+        }
+    }
+
+    /// Whether a page holds the last positions of `log`.
+    pub(crate) fn verify_page(&self, page: PageId, salt: &str, log: &[TokenId]) {
+        for position in log.len() - PAGE_LEN..log.len() {
+            self.verify_position(page, position, salt, log);
+        }
+    }
+
+    fn verify_position(&self, page: PageId, position: usize, salt: &str, log: &[TokenId]) {
+        let content = self.positions[page.0 as usize * PAGE_LEN + position % PAGE_LEN].as_ref();
+        let right = content.is_some_and(|(s, prefix)| s == salt && prefix == &log[..=position]);
+        assert!(right, "position {position} in {page:?} holds {content:?} and not {:?}", &log[..=position]);
+    }
+}
+
+/// Leases for a request without a session.
+pub(crate) fn lease(cache: &mut KvCache, namespace: &Namespace, tokens: &[TokenId]) -> KvHandle {
+    let owner = LeaseOwner::Request(namespace);
+    cache.lease(&LeaseRequest { owner, tokens, max_len: tokens.len(), arrival: Arrival::New })
+}
+
+/// Leases for a call on a session.
+pub(crate) fn lease_turn(cache: &mut KvCache, turn: &Turn, tokens: &[TokenId]) -> KvHandle {
+    let owner = LeaseOwner::Turn(turn);
+    cache.lease(&LeaseRequest { owner, tokens, max_len: tokens.len(), arrival: Arrival::New })
+}
+
+/// Computes all of `log` at once; gives how many positions that took.
+pub(crate) fn compute(cache: &mut KvCache, handle: &KvHandle, log: &[TokenId]) -> usize {
+    let before = cache.computed(handle);
+    cache.reserve(handle, log.len(), &mut Vec::new()).unwrap();
+    cache.commit(handle, log, log.len());
+    log.len() - before
+}
+
+/// Serves a request from begin to end; gives how many positions it computed.
+pub(crate) fn serve(cache: &mut KvCache, namespace: &Namespace, log: &[TokenId]) -> usize {
+    let handle = lease(cache, namespace, log);
+    let n_computed = compute(cache, &handle, log);
+    cache.release(handle);
+    cache.check().unwrap();
+    n_computed
+}
