@@ -179,9 +179,15 @@ fn detect(path: &Path) -> Result<Kind, LoadError> {
     match (&magic[..], extension) {
         (b"GGUF", _) | (_, "gguf") => Ok(Kind::Gguf(path.to_owned())),
         (b"SMND", _) | (_, "smnd") => Ok(Kind::Smnd(path.to_owned())),
-        (_, "safetensors") => Ok(Kind::Directory(path.parent().map_or_else(PathBuf::new, Path::to_owned))),
+        (_, "safetensors") => Ok(Kind::Directory(directory_of(path).to_owned())),
         _ => not_a_model("expected a directory with config.json, or a .gguf, .safetensors or .smnd file"),
     }
+}
+
+/// The directory that a file lies in.
+fn directory_of(file: &Path) -> &Path {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 fn gguf_files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {

@@ -172,14 +172,18 @@ fn chat_template(model: &Model, text: &Text) -> Result<ChatTemplate, ChatError> 
     }
 }
 
-/// The tokenizer that comes with a model, if any: a model without one can still continue token ids.
+/// The tokenizer that comes with a model or lies beside its file, if any: a model without one can still continue token
+/// ids.
 fn tokenizer(model: &Model) -> Result<Option<Arc<dyn Tokenizer>>, Error> {
     let loaded = match &model.source {
         ModelSource::Directory(dir) => tokenizer::load_tokenizer(dir),
         ModelSource::Gguf { metadata, .. } if has_vocabulary(metadata)? => {
             GgufTokenizer::from_metadata(metadata).map(|tokenizer| Arc::new(tokenizer) as Arc<dyn Tokenizer>)
         }
-        ModelSource::Gguf { .. } | ModelSource::Smnd { .. } => return Ok(None),
+        ModelSource::Gguf { path, .. } | ModelSource::Smnd { path, .. } => {
+            let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+            tokenizer::load_tokenizer(directory.unwrap_or(Path::new(".")))
+        }
     };
     match loaded {
         Ok(tokenizer) => Ok(Some(tokenizer)),

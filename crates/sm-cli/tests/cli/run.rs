@@ -21,8 +21,16 @@ pub(crate) fn sm(args: &[&str]) -> Outcome {
 
 /// Runs `sm` with `input` on standard input.
 pub(crate) fn sm_with_input(args: &[&str], input: &str) -> Outcome {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_sm"))
-        .args(args)
+    finish(Command::new(env!("CARGO_BIN_EXE_sm")).args(args), input)
+}
+
+/// Runs `sm` in another directory, with nothing on standard input.
+pub(crate) fn sm_in(directory: &str, args: &[&str]) -> Outcome {
+    finish(Command::new(env!("CARGO_BIN_EXE_sm")).args(args).current_dir(directory), "")
+}
+
+fn finish(command: &mut Command, input: &str) -> Outcome {
+    let mut child = command
         .env_remove("RUST_BACKTRACE")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -38,7 +46,7 @@ pub(crate) fn sm_with_input(args: &[&str], input: &str) -> Outcome {
         stdout: text(output.stdout),
         stderr: text(output.stderr),
     };
-    assert!(!outcome.stderr.contains("panicked"), "{args:?}: {}", outcome.stderr);
+    assert!(!outcome.stderr.contains("panicked"), "{command:?}: {}", outcome.stderr);
     outcome
 }
 

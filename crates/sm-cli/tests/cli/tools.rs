@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::run::{Scratch, data, reference, sm, sm_with_input, stories};
+use crate::run::{Scratch, data, reference, sm, sm_in, sm_with_input, stories};
 
 #[test]
 fn tokenize_and_detokenize_are_inverse() {
@@ -20,6 +20,26 @@ fn tokenize_and_detokenize_are_inverse() {
         assert_eq!(list.lines().count(), ids.len(), "{list}");
         assert!(list.contains("385"), "{list}");
     }
+}
+
+#[test]
+fn a_file_in_the_current_directory_is_found_with_what_lies_beside_it() {
+    let Some([directory, _]) = stories() else { return };
+    for file in ["model.safetensors", "stories260K-f32.gguf", "."] {
+        let ids = sm_in(&directory, &["tokenize", "-m", file, "One day", "--json"]).json();
+        assert_eq!(ids, json!([1, 385, 328]), "{file}");
+    }
+}
+
+#[test]
+fn a_model_without_tokenizer_says_so() {
+    let Some(data) = data() else { return };
+    let model = data.join("models/smnd/demo-model.smnd");
+    let message = sm(&["generate", "-m", model.to_str().unwrap(), "hello"]).error(1);
+    assert!(message.contains("tokenizer"), "{message}");
+    let rows = sm(&["bench", "-m", model.to_str().unwrap(), "-p", "8", "-n", "0", "-r", "1", "-o", "jsonl"])
+        .success();
+    assert_eq!(rows.lines().count(), 1);
 }
 
 #[test]
