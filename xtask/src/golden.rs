@@ -19,6 +19,9 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         Some("--check") => root().join("target/golden"),
         Some(other) => return Err(format!("there is no option {other:?}, only --check")),
     };
+    if out != root() && out.exists() {
+        std::fs::remove_dir_all(&out).map_err(|e| format!("{}: {e}", out.display()))?;
+    }
     python_environment()?;
     let python = venv_python();
     for script in SCRIPTS {
