@@ -165,11 +165,14 @@ impl PageAllocator {
         self.blank.push(page.0);
     }
 
-    /// Makes a free page cached.
-    pub(crate) fn retire_cached(&mut self, page: PageId, recency: Recency) {
+    /// Makes a free page cached, at time `now`.
+    pub(crate) fn retire_cached(&mut self, page: PageId, recency: Recency, now: u64) {
         debug_assert!(self.is_free(page), "page {} is in use", page.0);
         match recency {
-            Recency::Newest => self.cached.push_back(page.0),
+            Recency::Newest => {
+                self.cached.push_back(page.0);
+                self.pages[page.0 as usize].used = now;
+            }
             Recency::Oldest => self.cached.push_front(page.0),
         }
     }
@@ -200,9 +203,9 @@ mod tests {
         assert!(!allocator.is_free(a));
         assert_eq!(allocator.n_available(), 1, "what an idle session holds can be had");
         allocator.unhold(a);
-        allocator.retire_cached(a, Recency::Newest);
+        allocator.retire_cached(a, Recency::Newest, 1);
         allocator.unpin(b, 2);
-        allocator.retire_cached(b, Recency::Newest);
+        allocator.retire_cached(b, Recency::Newest, 2);
         assert_eq!(allocator.oldest_cached(), Some((a, 1)));
         allocator.touch(a, 3);
         assert_eq!(allocator.oldest_cached(), Some((b, 2)));
@@ -220,9 +223,9 @@ mod tests {
         for page in &pages {
             allocator.unpin(*page, 1);
         }
-        allocator.retire_cached(pages[3], Recency::Newest);
+        allocator.retire_cached(pages[3], Recency::Newest, 2);
         for page in &pages[..3] {
-            allocator.retire_cached(*page, Recency::Oldest);
+            allocator.retire_cached(*page, Recency::Oldest, 3);
         }
         let order: Vec<_> = allocator.cached().collect();
         assert_eq!(order, [pages[2], pages[1], pages[0], pages[3]]);

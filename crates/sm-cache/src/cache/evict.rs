@@ -90,7 +90,15 @@ impl KvCache {
     }
 
     fn evict_session_pages(&mut self, session: u32, reason: EvictionReason) {
-        let freed_bytes = self.drop_session_pages(session);
+        let used = self.sessions.get(session).used;
+        let table = self.sessions.take_table(session);
+        // The session is older than every cached page, but others may have used its first pages since then. Either way the
+        // last page is reused first, for pages can only be found through those before them.
+        let n_newer = table.pages().iter().take_while(|page| self.allocator.used(**page) > used).count();
+        let (newer, older) = table.pages().split_at(n_newer);
+        let n_freed =
+            self.unhold(newer.iter().rev(), Recency::Newest) + self.unhold(older.iter(), Recency::Oldest);
+        let freed_bytes = self.budget.bytes_of(n_freed);
         let victim = Victim::SessionPages(&self.sessions.get(session).id);
         self.observer.on_event(&CacheEvent::Evicted { victim, reason, freed_bytes });
         self.stats.evictions += 1;
@@ -116,19 +124,22 @@ impl KvCache {
         (removed.id, freed_bytes)
     }
 
-    /// Takes a session's pages from it; gives the bytes that nobody refers to any more.
+    /// Takes a session's pages from it, as if they had just been used; gives the bytes that nobody refers to any more.
     pub(super) fn drop_session_pages(&mut self, session: u32) -> u64 {
-        let used = self.sessions.get(session).used;
         let table = self.sessions.take_table(session);
+        let n_freed = self.unhold(table.pages().iter().rev(), Recency::Newest);
+        self.budget.bytes_of(n_freed)
+    }
+
+    /// Gives back holds; gives the number of pages that nobody holds any more.
+    fn unhold<'a>(&mut self, pages: impl Iterator<Item = &'a PageId>, recency: Recency) -> usize {
         let mut n_freed = 0;
-        for page in table.pages() {
+        for page in pages {
             self.allocator.unhold(*page);
-            // Others may have used the page since then.
-            let recency = if self.allocator.used(*page) > used { Recency::Newest } else { Recency::Oldest };
             n_freed += usize::from(self.allocator.is_free(*page));
             self.retire(*page, recency);
         }
-        self.budget.bytes_of(n_freed)
+        n_freed
     }
 
     /// Gives back a lease's pin.
@@ -154,7 +165,7 @@ impl KvCache {
             }
         }
         match self.index.contains(page) {
-            true => self.allocator.retire_cached(page, recency),
+            true => self.allocator.retire_cached(page, recency, self.clock),
             false => self.allocator.retire_blank(page),
         }
     }

@@ -125,18 +125,27 @@ impl Reference {
         }
         match (self.content_of(page).is_some(), newest) {
             (false, _) => self.blank.push(page),
-            (true, true) => self.cached.push(page),
+            (true, true) => {
+                self.cached.push(page);
+                self.used.insert(page, self.now);
+            }
             (true, false) => self.cached.insert(0, page),
         }
     }
 
     fn drop_pages(&mut self, session: &str) {
         let entry = self.sessions.get_mut(session).unwrap();
-        let (pages, used) = (std::mem::take(&mut entry.pages), entry.used);
         entry.computed = 0;
-        pages
-            .into_iter()
-            .for_each(|page| self.retire(page, self.used.get(&page).is_some_and(|at| *at > used)));
+        std::mem::take(&mut entry.pages).into_iter().rev().for_each(|page| self.retire(page, true));
+    }
+
+    fn evict_pages(&mut self, session: &str) {
+        let entry = self.sessions.get_mut(session).unwrap();
+        entry.computed = 0;
+        let (pages, used) = (std::mem::take(&mut entry.pages), entry.used);
+        let newer = pages.iter().take_while(|page| self.used.get(page).is_some_and(|at| *at > used)).count();
+        pages[..newer].iter().rev().for_each(|page| self.retire(*page, true));
+        pages[newer..].iter().for_each(|page| self.retire(*page, false));
     }
 
     fn evict_oldest(&mut self) -> bool {
@@ -146,7 +155,7 @@ impl Reference {
         let page = self.cached.first().map(|page| (*page, self.used[page]));
         match (session, page) {
             (None, None) => return false,
-            (Some((id, used)), page) if page.is_none_or(|(_, at)| used <= at) => self.drop_pages(&id),
+            (Some((id, used)), page) if page.is_none_or(|(_, at)| used <= at) => self.evict_pages(&id),
             (_, page) => {
                 let page = page.unwrap().0;
                 self.unindex(page);
