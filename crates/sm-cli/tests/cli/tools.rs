@@ -98,6 +98,17 @@ fn a_quantized_file_predicts_as_quantizing_on_load_does() {
 }
 
 #[test]
+fn perplexity_of_the_published_slice_is_that_of_the_reference() {
+    let Some([directory, _]) = stories() else { return };
+    let scratch = Scratch::new("perplexity-slice");
+    let sample = std::fs::read(data().unwrap().join("text/tinystories_sample_2MiB.txt")).unwrap();
+    let slice = scratch.file("slice.txt", &sample[..262_144]);
+    let report = sm(&["perplexity", "-m", &directory, &slice, "--split", "<|endoftext|>", "--json"]).json();
+    assert_eq!((&report["documents"], &report["tokens"]), (&json!(316), &json!(127_918)), "{report}");
+    assert!((report["perplexity"].as_f64().unwrap() - 4.51223).abs() <= 0.0005, "{report}");
+}
+
+#[test]
 fn perplexity_of_nothing_is_an_error() {
     let Some([model, _]) = stories() else { return };
     let scratch = Scratch::new("perplexity-of-nothing");
