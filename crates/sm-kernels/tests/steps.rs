@@ -216,6 +216,14 @@ fn what_pages_held_before_never_shows() {
     for (actual, expected) in alone(&mut *poisoned, 3, 40, 7).iter().zip(&expected) {
         assert!(actual[..unused] == expected[..unused] && actual[unused + 1..] == expected[unused + 1..]);
     }
+    // Nor does what follows in the same tile of rows.
+    let mut followed = [Sequence::new(3, 40, (0, 1))];
+    followed[0].tokens.truncate(29);
+    followed[0].tokens.extend([TokenId(unused as u32); 11]);
+    step(&mut *poisoned, &mut followed, &[40]);
+    for (actual, expected) in followed[0].logits[..29].iter().zip(&expected) {
+        assert!(actual[..unused] == expected[..unused] && actual[unused + 1..] == expected[unused + 1..]);
+    }
 }
 
 #[test]

@@ -22,6 +22,9 @@ use crate::plan::{
 /// Threads of a team at most: more than one word of bits cannot be told apart.
 pub(crate) const MAX_THREADS: usize = 64;
 
+/// Rows of a step at most: tables of this length are allocated at once.
+const MAX_TOKENS: usize = 1 << 20;
+
 /// Runs plans on the processor.
 ///
 /// ```
@@ -85,19 +88,13 @@ impl Backend for CpuBackend {
 }
 
 fn check_limits(limits: &Limits, n_threads: usize) -> Result<(), PrepareError> {
-    // Rows, positions and pages are counted in 32 bits.
-    let most = u32::MAX as usize / 2;
+    let at_most_tokens = "must be at least 1 and at most max_tokens";
     let bounds = [
         ("n_threads", n_threads, MAX_THREADS, "must be from 1 to 64"),
-        ("max_tokens", limits.max_tokens, most, "must be at least 1 and fit 31 bits"),
-        ("max_outputs", limits.max_outputs, limits.max_tokens, "must be at least 1 and at most max_tokens"),
-        (
-            "max_sequences",
-            limits.max_sequences,
-            limits.max_tokens,
-            "must be at least 1 and at most max_tokens",
-        ),
-        ("n_pages", limits.n_pages, most, "must be at least 1 and fit 31 bits"),
+        ("max_tokens", limits.max_tokens, MAX_TOKENS, "must be from 1 to 1048576"),
+        ("max_outputs", limits.max_outputs, limits.max_tokens, at_most_tokens),
+        ("max_sequences", limits.max_sequences, limits.max_tokens, at_most_tokens),
+        ("n_pages", limits.n_pages, u32::MAX as usize, "must be at least 1 and fit 32 bits"),
     ];
     let broken = bounds.into_iter().find(|&(_, value, most, _)| value == 0 || most < value);
     broken.map_or(Ok(()), |(name, value, _, reason)| Err(PrepareError::InvalidLimit { name, value, reason }))
