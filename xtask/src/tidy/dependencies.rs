@@ -16,7 +16,7 @@ const fn rule(name: &'static str, may_use: &'static [&'static str]) -> Rule {
 
 const RULES: [Rule; 8] = [
     rule("sm-tensor", &[]),
-    rule("sm-kernels", &["sm-tensor", "wgpu"]),
+    rule("sm-kernels", &["sm-tensor", "rayon", "wgpu"]),
     rule("sm-model", &["sm-tensor", "sm-kernels"]),
     rule("sm-cache", &["sm-tensor"]),
     rule("sm-batching", &["sm-tensor", "sm-kernels", "sm-cache"]),

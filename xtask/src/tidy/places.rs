@@ -34,7 +34,7 @@ const PLACES: [Place; 5] = [
         ],
     },
     // The kernels' team is the only pool of threads.
-    Place { word: "rayon", allowed: &[] },
+    Place { word: "rayon", allowed: &["crates/sm-kernels/src/cpu/team.rs"] },
     Place {
         word: "tokio",
         allowed: &["crates/sm-runtime/src/engine.rs", "crates/sm-server/", "crates/sm-cli/"],

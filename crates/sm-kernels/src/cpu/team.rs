@@ -1,7 +1,7 @@
 //! The threads that execute one program together.
 //!
-//! The threads are resident: between two calls they spin a bounded time, then sleep. A pool's `broadcast` would
-//! allocate in every call, and a step must not.
+//! They belong to a private pool and are resident: one broadcast starts them, and between two calls they spin a bounded
+//! time, then sleep. A broadcast for each call would allocate, and a step must not.
 #![allow(unsafe_code, reason = "a borrowed closure is lent to resident threads for the length of one call")]
 
 use std::any::Any;
@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use super::barrier::{Barrier, Poisoned, wait_until};
 
@@ -66,7 +67,8 @@ pub(crate) struct WorkerPanic {
 /// Resident threads; the calling thread is worker 0.
 pub(crate) struct Team {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    /// None for a team of one. Dropping it does not wait for the threads: they leave by themselves.
+    _pool: Option<ThreadPool>,
 }
 
 impl fmt::Debug for Team {
@@ -83,15 +85,17 @@ impl Team {
     ///
     /// # Panics
     /// If `n_workers` is zero.
-    pub(crate) fn new(n_workers: usize) -> std::io::Result<Self> {
+    pub(crate) fn new(n_workers: usize) -> Result<Self, ThreadPoolBuildError> {
         assert!(0 < n_workers, "a team needs a worker");
-        let mut team = Self { shared: Arc::new(Shared::new(n_workers)), threads: Vec::new() };
-        for index in 1..n_workers {
-            let shared = Arc::clone(&team.shared);
-            let thread = std::thread::Builder::new().name(format!("sm-worker-{index}"));
-            team.threads.push(thread.spawn(move || shared.serve(index))?);
+        let shared = Arc::new(Shared::new(n_workers));
+        if n_workers == 1 {
+            return Ok(Self { shared, _pool: None });
         }
-        Ok(team)
+        let named = ThreadPoolBuilder::new().thread_name(|index| format!("sm-worker-{}", index + 1));
+        let pool = named.num_threads(n_workers - 1).build()?;
+        let resident = Arc::clone(&shared);
+        pool.spawn_broadcast(move |thread| resident.serve(thread.index() + 1));
+        Ok(Self { shared, _pool: Some(pool) })
     }
 
     /// Number of workers, the calling thread included.
@@ -120,10 +124,6 @@ impl Team {
 impl Drop for Team {
     fn drop(&mut self) {
         self.shared.close();
-        for thread in self.threads.drain(..) {
-            // A resident thread catches the panics of bodies, so there is nothing to report.
-            let _ = thread.join();
-        }
     }
 }
 

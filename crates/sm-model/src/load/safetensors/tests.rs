@@ -86,3 +86,25 @@ fn missing_shards_are_named() {
     assert!(message.contains("a shard must be a file beside the index"), "{message}");
     std::fs::remove_dir_all(&dir).unwrap();
 }
+
+#[test]
+fn agrees_with_the_reference_implementation_on_every_golden_file() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/arch");
+    let mut n_tensors = 0;
+    for model in std::fs::read_dir(folder).unwrap() {
+        let dir = model.unwrap().path();
+        for path in if is_there(&dir) { files(&dir).unwrap() } else { Vec::new() } {
+            let bytes = std::fs::read(&path).unwrap();
+            let theirs = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            let ours = read_header(&bytes).unwrap();
+            assert_eq!(ours.len(), theirs.len(), "{}", path.display());
+            for tensor in ours {
+                let view = theirs.tensor(&tensor.name).unwrap();
+                assert_eq!(view.shape(), tensor.shape, "{}", tensor.name);
+                assert_eq!(view.data(), &bytes[tensor.bytes], "{}", tensor.name);
+                n_tensors += 1;
+            }
+        }
+    }
+    assert!(n_tensors > 300, "only {n_tensors} tensors were compared");
+}
