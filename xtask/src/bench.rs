@@ -1,4 +1,4 @@
-//! Speed: `sm bench`, and the random models that it may run.
+//! Speed: the criterion benches, `sm bench`, and the random models that it may run.
 
 use crate::Outcome;
 use crate::spawn::{self, cargo};
@@ -9,11 +9,14 @@ pub(crate) fn synth(args: &[String]) -> Outcome {
     spawn::run("synth", command.args(args))
 }
 
-/// `sm bench` on a model, built as it ships; further arguments are those of `sm bench`.
+/// The criterion benches; with a model also `sm bench` on it, built as it ships. Further arguments go to `sm bench`.
 pub(crate) fn run(args: &[String]) -> Outcome {
+    spawn::run("criterion", &mut cargo(&["bench", "-p", "sm-benches", "--benches"]))?;
     let Some((model, rest)) = args.split_first() else {
-        return Err("which model? cargo xtask bench MODEL; cargo xtask synth writes one with random weights"
-            .to_owned());
+        println!(
+            "left out: sm bench (give a model: cargo xtask bench MODEL; cargo xtask synth writes random ones)"
+        );
+        return Ok(());
     };
     let mut command = cargo(&["run", "--release", "--quiet", "-p", "sm-cli", "--", "bench", "-m", model]);
     spawn::run("sm bench", command.args(rest))

@@ -24,7 +24,7 @@ usage: cargo xtask COMMAND
   setup                  what the other commands use: rustfmt, clippy, and .venv/ for the golden values
   golden [--check]       make the committed reference values again, or compare them with what is committed
   synth ARGS             write a GGUF file with random weights (cargo xtask synth --help)
-  bench MODEL [ARGS]     sm bench, built as it ships
+  bench [MODEL [ARGS]]   the criterion benches, then sm bench on MODEL if one is given
   fuzz [TARGET [SECONDS]]  run one fuzz target, or name them";
 
 /// Why a task stopped; the message is for a person at a terminal.
