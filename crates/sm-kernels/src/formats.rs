@@ -38,8 +38,6 @@ pub(crate) const UNIT_QUADS: usize = 8;
 
 /// A float format: `[cols][16]`.
 pub(crate) trait FloatFormat: 'static {
-    /// The format in the file.
-    const DTYPE: DType;
     /// One value as it is stored, little-endian in the file.
     type Value: Pod;
     /// Widens 16 values.

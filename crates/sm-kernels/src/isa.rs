@@ -27,8 +27,6 @@ pub(crate) const LANES: usize = 16;
 
 /// Vector operations of an instruction set; a value is the proof that the processor has it.
 pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
-    /// The name of the set.
-    const KIND: IsaKind;
     /// Whether there are registers for 24 accumulators and their operands; else for about 10.
     const MANY_REGISTERS: bool;
     /// [`LANES`] `f32` values.
@@ -82,8 +80,6 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// Without the sign.
     fn abs(self, a: Self::F32) -> Self::F32;
-    /// Square root, correctly rounded.
-    fn sqrt(self, a: Self::F32) -> Self::F32;
     /// To the nearest integer, ties to even.
     fn round(self, a: Self::F32) -> Self::F32;
     /// `if a < b { yes } else { no }`
@@ -99,8 +95,6 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
 
     /// The same value in all lanes.
     fn splat_i32(self, x: i32) -> Self::I32;
-    /// `a + b`, wrapping
-    fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
     /// `a & mask`
     fn and_i32(self, a: Self::I32, mask: i32) -> Self::I32;
     /// `a >> n`, zeros shifted in

@@ -83,13 +83,6 @@ impl<'a> Panels<'a> {
             bytemuck::cast_slice(&self.lines[panel * self.panel_lines..][..self.panel_lines]);
         lines.as_chunks::<LANES>().0
     }
-
-    /// Some of these panels.
-    #[inline(always)]
-    pub(crate) fn slice(&self, panels: Range<usize>) -> Self {
-        let lines = &self.lines[panels.start * self.panel_lines..panels.end * self.panel_lines];
-        Self { lines, first_row: self.first_row + panels.start * LANES, ..*self }
-    }
 }
 
 /// The panels that one worker writes.
@@ -143,16 +136,6 @@ impl PackedMatrix {
     /// Bytes of the panels.
     pub(crate) fn n_bytes(&self) -> usize {
         size_of_val(self.lines.as_slice())
-    }
-
-    /// Whether a part is quantized, so that the kernel reads int8 activations.
-    pub(crate) fn reads_int8(&self) -> bool {
-        self.parts.iter().any(|part| part.dtype.is_quantized())
-    }
-
-    /// Whether a part is of a float format, so that the kernel reads `f32` activations.
-    pub(crate) fn reads_f32(&self) -> bool {
-        self.parts.iter().any(|part| !part.dtype.is_quantized())
     }
 
     /// Takes the memory apart: worker `i` packs the panels that begin in `shares[i]`, rows of the matrix. The shares

@@ -1,7 +1,5 @@
 //! F32, F16, BF16: values as they are in the file.
 
-use sm_tensor::DType;
-
 use super::FloatFormat;
 use crate::isa::{Isa, LANES};
 
@@ -10,7 +8,6 @@ pub(super) struct F16;
 pub(super) struct Bf16;
 
 impl FloatFormat for F32 {
-    const DTYPE: DType = DType::F32;
     type Value = f32;
 
     #[inline(always)]
@@ -20,7 +17,6 @@ impl FloatFormat for F32 {
 }
 
 impl FloatFormat for F16 {
-    const DTYPE: DType = DType::F16;
     type Value = u16;
 
     #[inline(always)]
@@ -30,7 +26,6 @@ impl FloatFormat for F16 {
 }
 
 impl FloatFormat for Bf16 {
-    const DTYPE: DType = DType::Bf16;
     type Value = u16;
 
     #[inline(always)]

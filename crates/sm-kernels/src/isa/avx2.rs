@@ -10,7 +10,7 @@
 )]
 use std::arch::x86_64::*;
 
-use super::{Isa, IsaKind, LANES};
+use super::{Isa, LANES};
 
 /// AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,6 @@ macro_rules! compiled {
 }
 
 impl Isa for Avx2 {
-    const KIND: IsaKind = IsaKind::Avx2;
     const MANY_REGISTERS: bool = false;
     type F32 = F32;
     type I32 = I32;
@@ -142,7 +141,6 @@ impl Isa for Avx2 {
             let sign = _mm256_set1_ps(-0.0);
             [_mm256_andnot_ps(sign, a[0]), _mm256_andnot_ps(sign, a[1])]
         }
-        fn sqrt(a: F32) -> F32 { [_mm256_sqrt_ps(a[0]), _mm256_sqrt_ps(a[1])] }
         fn round(a: F32) -> F32 {
             [
                 _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a[0]),
@@ -176,7 +174,6 @@ impl Isa for Avx2 {
             _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
         }
         fn splat_i32(x: i32) -> I32 { [_mm256_set1_epi32(x); 2] }
-        fn add_i32(a: I32, b: I32) -> I32 { [_mm256_add_epi32(a[0], b[0]), _mm256_add_epi32(a[1], b[1])] }
         fn and_i32(a: I32, mask: i32) -> I32 {
             let mask = _mm256_set1_epi32(mask);
             [_mm256_and_si256(a[0], mask), _mm256_and_si256(a[1], mask)]

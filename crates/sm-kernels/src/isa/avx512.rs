@@ -11,12 +11,10 @@
 use std::arch::x86_64::*;
 use std::fmt::Debug;
 
-use super::{Isa, IsaKind, LANES};
+use super::{Isa, LANES};
 
 /// How a set multiplies bytes, and what else it has.
 pub(super) trait ByteProducts: Copy + Send + Sync + Debug + 'static {
-    /// The name of the whole set.
-    const KIND: IsaKind;
     /// The proof, if the processor has AVX-512 F, BW, DQ and VL, AVX2, FMA, F16C, and what the products need.
     fn detect() -> Option<Self>;
     /// As [`Isa::enter`].
@@ -57,8 +55,6 @@ macro_rules! compiled {
 }
 
 impl ByteProducts for MultiplyAdd {
-    const KIND: IsaKind = IsaKind::Avx512;
-
     fn detect() -> Option<Self> {
         let found = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
@@ -96,7 +92,6 @@ impl ByteProducts for MultiplyAdd {
 }
 
 impl<P: ByteProducts> Isa for Avx512With<P> {
-    const KIND: IsaKind = P::KIND;
     const MANY_REGISTERS: bool = true;
     type F32 = __m512;
     type I32 = __m512i;
@@ -180,7 +175,6 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
         fn max(a: __m512, b: __m512) -> __m512 { _mm512_max_ps(a, b) }
         fn min(a: __m512, b: __m512) -> __m512 { _mm512_min_ps(a, b) }
         fn abs(a: __m512) -> __m512 { _mm512_abs_ps(a) }
-        fn sqrt(a: __m512) -> __m512 { _mm512_sqrt_ps(a) }
         fn round(a: __m512) -> __m512 { _mm512_roundscale_ps::<_MM_FROUND_TO_NEAREST_INT>(a) }
         fn select_lt(a: __m512, b: __m512, yes: __m512, no: __m512) -> __m512 {
             _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), no, yes)
@@ -202,7 +196,6 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
             _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
         }
         fn splat_i32(x: i32) -> __m512i { _mm512_set1_epi32(x) }
-        fn add_i32(a: __m512i, b: __m512i) -> __m512i { _mm512_add_epi32(a, b) }
         fn and_i32(a: __m512i, mask: i32) -> __m512i { _mm512_and_si512(a, _mm512_set1_epi32(mask)) }
         fn shr_i32(a: __m512i, n: u32) -> __m512i { _mm512_srl_epi32(a, _mm_cvtsi32_si128(n as i32)) }
         fn to_f32(a: __m512i) -> __m512 { _mm512_cvtepi32_ps(a) }

@@ -3,7 +3,6 @@
 
 use std::arch::x86_64::{__m512i, _mm512_dpbusd_epi32};
 
-use super::IsaKind;
 use super::avx512::{Avx512With, ByteProducts, MultiplyAdd};
 
 /// AVX-512 with VNNI.
@@ -16,8 +15,6 @@ pub(super) struct Vnni {
 }
 
 impl ByteProducts for Vnni {
-    const KIND: IsaKind = IsaKind::Avx512Vnni;
-
     fn detect() -> Option<Self> {
         let found = MultiplyAdd::detect().is_some() && is_x86_feature_detected!("avx512vnni");
         found.then_some(Self { _detected: () })

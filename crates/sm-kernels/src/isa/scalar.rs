@@ -4,7 +4,7 @@ use std::array;
 
 use half::{bf16, f16};
 
-use super::{Isa, IsaKind, LANES};
+use super::{Isa, LANES};
 
 /// No optional instructions.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,6 @@ fn round_to_i32(x: f32) -> i32 {
 }
 
 impl Isa for Scalar {
-    const KIND: IsaKind = IsaKind::Scalar;
     const MANY_REGISTERS: bool = false;
     type F32 = [f32; LANES];
     type I32 = [i32; LANES];
@@ -122,10 +121,6 @@ impl Isa for Scalar {
         a.map(f32::abs)
     }
     #[inline(always)]
-    fn sqrt(self, a: Self::F32) -> Self::F32 {
-        a.map(f32::sqrt)
-    }
-    #[inline(always)]
     fn round(self, a: Self::F32) -> Self::F32 {
         a.map(f32::round_ties_even)
     }
@@ -153,10 +148,6 @@ impl Isa for Scalar {
     #[inline(always)]
     fn splat_i32(self, x: i32) -> Self::I32 {
         [x; LANES]
-    }
-    #[inline(always)]
-    fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32 {
-        lanes(|i| a[i].wrapping_add(b[i]))
     }
     #[inline(always)]
     fn and_i32(self, a: Self::I32, mask: i32) -> Self::I32 {

@@ -21,6 +21,7 @@ pub(crate) struct Int8Block {
 
 impl Int8Block {
     /// A block of zeros.
+    #[cfg(test)]
     pub(crate) const ZERO: Self = Self { quads: [[0; 4]; BLOCK_LEN / 4], scale: 0.0, sums: [0; 2] };
 
     /// The values.

@@ -46,8 +46,7 @@ impl Output<'_> {
     pub(crate) fn put<I: Isa>(
         &mut self,
         isa: I,
-        row: usize,
-        columns: &Range<usize>,
+        (row, columns): (usize, &Range<usize>),
         values: &[f32],
         store: Store,
     ) {
@@ -121,7 +120,7 @@ impl Sink<1> for LinearSink<'_, '_, '_> {
                 Epilogue::SoftCap(cap) => isa.store(v, soft_cap(isa, cap, isa.load(v))),
             }
         }
-        self.out.put(isa, row, &columns, values, self.op.store);
+        self.out.put(isa, (row, &columns), values, self.op.store);
     }
 }
 
@@ -156,7 +155,7 @@ impl Sink<2> for GatedSink<'_, '_> {
     #[inline(always)]
     fn put<I: Isa>(&mut self, isa: I, row: usize, columns: Range<usize>, [gate, up]: [&mut [f32]; 2]) {
         gate_values(isa, self.activation, gate, up);
-        self.out.put(isa, row, &columns, gate, Store::Write);
+        self.out.put(isa, (row, &columns), gate, Store::Write);
     }
 }
 

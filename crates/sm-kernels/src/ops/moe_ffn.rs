@@ -260,7 +260,7 @@ impl Sink<2> for GatedSink<'_, '_, '_> {
     fn put<I: Isa>(&mut self, isa: I, row: usize, columns: Range<usize>, [gate, up]: [&mut [f32]; 2]) {
         gate_values(isa, self.op.experts.activation, gate, up);
         let columns = columns.start - self.first_column..columns.end - self.first_column;
-        self.out.put(isa, self.first_row + row, &columns, gate, Store::Write);
+        self.out.put(isa, (self.first_row + row, &columns), gate, Store::Write);
     }
 }
 

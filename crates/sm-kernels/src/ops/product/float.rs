@@ -1,4 +1,5 @@
 //! Products with float weights, widened in registers.
+#![allow(clippy::needless_range_loop, reason = "a tile indexes several arrays of registers alike")]
 
 use super::Multiply;
 use crate::formats::FloatFormat;

@@ -1,4 +1,5 @@
 //! Products with quantized weights: exact integer dots of groups, scaled and added in order.
+#![allow(clippy::needless_range_loop, reason = "a tile indexes several arrays of registers alike")]
 
 use super::{Lanes, Multiply};
 use crate::formats::{CodeKind, QuantFormat, UNIT_LEN};

@@ -53,8 +53,8 @@ pub(crate) fn matrix(cols: usize, parts: &[(DType, usize)]) -> PackedMatrix {
     let part = |&(dtype, rows): &(DType, usize)| MatrixPart { tensor: dtype.to_string(), dtype, rows };
     let decl = MatrixDecl { name: "w".to_owned(), cols, parts: parts.iter().map(part).collect() };
     let mut matrix = PackedMatrix::allocate(&decl).unwrap();
-    let rows = matrix.rows();
-    matrix.shares(&[0..rows])[0].pack(&Tensors { cols }, &AtomicU64::new(0)).unwrap();
+    let all = 0..matrix.rows();
+    matrix.shares(std::slice::from_ref(&all))[0].pack(&Tensors { cols }, &AtomicU64::new(0)).unwrap();
     matrix
 }
 
@@ -77,7 +77,8 @@ impl Activations {
             }
         }
         let f32 = random(ROWS * cols, 3);
-        let int8 = if cols % BLOCK_LEN == 0 { IsaKind::Scalar.dispatch(Encode(&f32)) } else { Vec::new() };
+        let int8 =
+            if cols.is_multiple_of(BLOCK_LEN) { IsaKind::Scalar.dispatch(Encode(&f32)) } else { Vec::new() };
         Self { cols, f32, int8 }
     }
 
