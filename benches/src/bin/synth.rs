@@ -1,4 +1,5 @@
 //! Writes a GGUF file of a real shape with random weights.
+#![allow(clippy::print_stderr, reason = "a command line program says there why it failed")]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
