@@ -9,8 +9,8 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sm_kernels::CpuBackend;
 use sm_kernels::plan::{
-    Backend, Encoding, Epilogue, Executor, KvDType, KvLayout, Limits, MatrixPart, Op, Plan, PlanBuilder,
-    Rows, Span, StepBatch, Store, WeightError, WeightSource,
+    Backend, Encoding, Epilogue, Executor, KvDType, KvLayout, Limits, MatrixPart, NormKind, Op, Plan,
+    PlanBuilder, Rows, Span, StepBatch, Store, WeightError, WeightSource,
 };
 use sm_tensor::{DType, PageId, TokenId};
 
@@ -39,8 +39,8 @@ impl WeightSource for RandomBytes {
         Ok(Cow::Owned(bytes.collect()))
     }
 
-    fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {
-        Err(WeightError::Missing { tensor: tensor.to_owned() })
+    fn vector(&self, _tensor: &str) -> Result<Vec<f32>, WeightError> {
+        Ok(vec![1.0; COLS])
     }
 }
 
@@ -51,11 +51,15 @@ fn plan(dtype: DType, copies: usize) -> Plan {
     let table = plan.matrix("table", COLS, vec![part(DType::F16, 64)]);
     let weight = plan.matrix("weight", COLS, vec![part(dtype, ROWS); copies]);
     let encoding = if dtype.is_quantized() { Encoding::Int8 } else { Encoding::F32 };
+    let norm = plan.vector("norm", COLS, vec!["norm".to_owned()]);
+    let h = plan.buffer("h", Rows::Tokens, COLS, Encoding::F32);
     let x = plan.buffer("x", Rows::Tokens, COLS, encoding);
     let y = plan.buffer("y", Rows::Tokens, ROWS * copies, Encoding::F32);
     let logits = plan.buffer("logits", Rows::Outputs, ROWS * copies, Encoding::F32);
-    plan.push(Op::Embed { table, positions: None, scale: 1.0, out: x });
-    let (bias, epilogue, store) = (None, Epilogue::None, Store::Write);
+    plan.push(Op::Embed { table, positions: None, scale: 1.0, out: h });
+    let (kind, store) = (NormKind::Rms, Store::Write);
+    plan.push(Op::Norm { x: h, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });
+    let (bias, epilogue) = (None, Epilogue::None);
     plan.push(Op::Linear { x, weight, bias, epilogue, store, out: y });
     plan.push(Op::TakeOutputs { x: y, out: logits });
     plan.finish(logits)

@@ -40,7 +40,8 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     fn detect() -> Option<Self>;
     /// Runs `f` compiled for this instruction set.
     fn enter<R>(self, f: impl FnOnce() -> R) -> R;
-    /// Asks for the cache line at `address`, which need not be valid.
+    /// Asks for the cache line at `address`, which need not be valid, in the second-level cache. Requests to the first
+    /// level are too few at a time to fill the memory's latency.
     fn prefetch<T>(self, address: *const T);
 
     /// Reads 16 values.

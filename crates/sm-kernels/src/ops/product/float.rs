@@ -6,7 +6,7 @@ use crate::formats::FloatFormat;
 use crate::isa::{Isa, LANES};
 
 /// How far ahead panels are asked for, in bytes.
-const PREFETCH_BYTES: usize = 2048;
+const PREFETCH_BYTES: usize = 4096;
 
 /// Multiplies all rows with all panels, two panels at a time.
 pub(super) fn multiply<I: Isa, F: FloatFormat>(mut args: Multiply<'_, I>) {

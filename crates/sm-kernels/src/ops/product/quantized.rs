@@ -7,7 +7,7 @@ use crate::isa::Isa;
 use crate::ops::encode::Int8Block;
 
 /// How far ahead panels are asked for, in bytes.
-const PREFETCH_BYTES: usize = 2048;
+const PREFETCH_BYTES: usize = 4096;
 
 /// Where a tile finds its weights: `P` panels.
 pub(super) trait Weights<I: Isa, const P: usize> {
