@@ -1,0 +1,78 @@
+//! Why a request or a configuration is refused.
+
+use std::fmt;
+
+use sm_cache::CacheError;
+
+/// A limit that a request can meet before any work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum QueueLimit {
+    /// `max_queued_requests`; passes when others have been served.
+    Requests,
+    /// `max_queued_tokens`; passes when others have been served.
+    Tokens,
+    /// `max_total_tokens` of a batch.
+    BatchTokens,
+    /// `memory_limit_bytes` of a batch.
+    BatchBytes,
+    /// `max_batch_size`, for the candidates of one request.
+    Candidates,
+}
+
+impl QueueLimit {
+    /// The name of the option.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "max_queued_requests",
+            Self::Tokens => "max_queued_tokens",
+            Self::BatchTokens => "max_total_tokens",
+            Self::BatchBytes => "memory_limit_bytes",
+            Self::Candidates => "max_batch_size",
+        }
+    }
+
+    /// Whether the same request can be accepted later.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Requests | Self::Tokens)
+    }
+}
+
+impl fmt::Display for QueueLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why the scheduler refuses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchingError {
+    /// The queue is full, or the request is too large for any batch.
+    #[error("the request would make it {actual} but {resource} is {limit}; {}", if resource.is_transient() { "retry later or raise the limit" } else { "shorten the request or raise the limit" })]
+    ResourceLimit {
+        /// The limit.
+        resource: QueueLimit,
+        /// Its value.
+        limit: u64,
+        /// What it would be with the request.
+        actual: u64,
+    },
+    /// The request cannot run even if it is alone in the cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// A request without tokens.
+    #[error("the prompt has no tokens; begin it with the tokenizer's BOS token")]
+    EmptyPrompt,
+    /// A request that asks for nothing.
+    #[error("max_new_tokens is 0 and no prompt log-probabilities are wanted; ask for at least 1 token")]
+    NothingToDo,
+    /// A value of the configuration cannot be used.
+    #[error("invalid {field} = {value}: {reason}")]
+    InvalidConfig {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// What it must be.
+        reason: &'static str,
+    },
+}

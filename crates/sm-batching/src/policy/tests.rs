@@ -1,0 +1,70 @@
+//! What each policy chooses.
+
+use super::*;
+use crate::config::{BatchMemory, BatchingConfig, BatchingStrategy};
+
+fn requests(lens: &[usize]) -> Vec<Waiting> {
+    lens.iter().map(|&len| Waiting { len, n_candidates: 1 }).collect()
+}
+
+fn chosen(policy: &dyn BatchPolicy, lens: &[usize], n_slots: usize) -> Vec<usize> {
+    let mut chosen = Vec::new();
+    policy.select(&requests(lens), n_slots, &mut chosen);
+    chosen
+}
+
+#[test]
+fn each_policy_takes_what_it_says() {
+    let naive = Naive { max_total_tokens: 300 };
+    let bucketed = Bucketed::new(128, 300);
+    let memory = BatchMemory { fixed_bytes: 100, bytes_per_token: 2 };
+    let aware = MemoryAware { max_total_tokens: 1000, memory_limit_bytes: 500, memory };
+    /// Policy, lengths, slots, and what is chosen.
+    type Case<'a> = (&'a dyn BatchPolicy, &'a [usize], usize, &'a [usize]);
+    let cases: [Case<'_>; 9] = [
+        (&naive, &[10, 20, 30], 2, &[0, 1]),
+        (&naive, &[10, 100, 100, 1], 8, &[0, 1, 2]),
+        (&naive, &[], 8, &[]),
+        (&bucketed, &[130, 1, 140, 128], 8, &[0, 2]),
+        (&bucketed, &[1, 140, 128, 3], 3, &[0, 2, 3]),
+        (&bucketed, &[5, 140, 6], 3, &[0, 2]),
+        (&aware, &[60, 100, 70, 1], 8, &[0, 1]),
+        (&aware, &[200, 1], 8, &[0]),
+        (&Continuous, &[9000, 9000, 1], 2, &[0, 1]),
+    ];
+    for (policy, lens, n_slots, expected) in cases {
+        assert_eq!(chosen(policy, lens, n_slots), expected, "{policy:?} of {lens:?}");
+    }
+}
+
+#[test]
+fn bucket_borders_are_those_of_the_documents() {
+    let bucketer = Bucketer::new(128);
+    let buckets = [1, 128, 129, 256, 257].map(|len| bucketer.bucket(len));
+    assert_eq!(buckets, [1, 1, 2, 2, 3]);
+    assert_eq!(bucketer.bucket_len(2), 256);
+}
+
+#[test]
+fn a_request_too_large_for_any_batch_is_refused_with_numbers() {
+    let config = BatchingConfig {
+        strategy: BatchingStrategy::MemoryAware,
+        memory_limit_bytes: 1000,
+        memory: BatchMemory { fixed_bytes: 100, bytes_per_token: 10 },
+        ..BatchingConfig::default()
+    };
+    let policy = config.policy();
+    assert!(policy.check(&requests(&[90])[0]).is_ok());
+    assert_eq!(
+        policy.check(&requests(&[91])[0]).unwrap_err().to_string(),
+        "the request would make it 1010 but memory_limit_bytes is 1000; shorten the request or raise the limit"
+    );
+}
+
+#[test]
+fn padding_is_reported_though_nothing_is_padded() {
+    let info = BatchInfo::of(requests(&[3, 70, 500]));
+    assert_eq!((info.max_len, info.n_tokens, info.padded_tokens()), (500, 573, 1500));
+    assert_eq!(info.padding_efficiency_percent(), 38);
+    assert_eq!(BatchInfo::default().padding_efficiency_percent(), 100);
+}

@@ -1,0 +1,51 @@
+//! What the scheduler has done.
+
+use crate::sequence::EndReason;
+
+/// Counters since the scheduler was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchingStats {
+    /// Steps handed out.
+    pub steps: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Spans in them: divided by `steps`, the average batch size.
+    pub spans: u64,
+    /// Rows of drafts in them.
+    pub draft_rows: u64,
+    /// Drafts that were accepted.
+    pub accepted_drafts: u64,
+    /// Tokens generated.
+    pub generated_tokens: u64,
+    /// Requests that were admitted for the first time.
+    pub admitted: u64,
+    /// What they waited, in µs, summed.
+    pub waited_us: u64,
+    /// Times that a request waited a step for another that computes its prefix.
+    pub prefix_waits: u64,
+    /// Sequences that gave way to others.
+    pub preempted: u64,
+    /// Positions that had to be computed again for that.
+    pub recomputed_tokens: u64,
+    /// Sequences that ended by themselves.
+    pub finished: u64,
+    /// Sequences that were cancelled.
+    pub cancelled: u64,
+    /// Sequences whose deadline passed.
+    pub timed_out: u64,
+    /// Sequences that the cache could not hold.
+    pub failed: u64,
+    /// Steps that failed and were given up.
+    pub abandoned_steps: u64,
+}
+
+impl BatchingStats {
+    pub(crate) fn count_end(&mut self, reason: &EndReason) {
+        match reason {
+            EndReason::Stopped | EndReason::Length => self.finished += 1,
+            EndReason::Cancelled => self.cancelled += 1,
+            EndReason::TimedOut => self.timed_out += 1,
+            EndReason::Cache(_) => self.failed += 1,
+        }
+    }
+}

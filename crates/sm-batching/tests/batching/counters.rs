@@ -1,0 +1,204 @@
+//! Counters that prove what the documents promise.
+
+use sm_batching::{BatchingConfig, BatchingStrategy, Priority};
+
+use crate::world::{World, limits, tokens};
+
+fn config() -> BatchingConfig {
+    BatchingConfig { max_batch_wait_us: 0, max_step_tokens: 2048, ..BatchingConfig::default() }
+}
+
+/// A request that runs for long: its first tokens are chosen so that its end does not come early.
+fn long_prompt(world: &World, which: u32, n_new: usize) -> Vec<sm_tensor::TokenId> {
+    assert!(world.scheduler.n_waiting() < 100);
+    (0..)
+        .map(|salt| tokens([which, salt % 97, salt]))
+        .find(|prompt| {
+            let mut probe = World::new(config(), limits(), 4);
+            let id = probe.add(prompt.clone(), n_new);
+            probe.known[&id].lone_run(0).len() == prompt.len() + n_new
+        })
+        .unwrap()
+}
+
+fn rows(world: &World) -> Vec<usize> {
+    world.parts.iter().map(|part| part.n_rows).collect()
+}
+
+#[test]
+fn decoding_b_sequences_is_one_step_of_b_rows_and_newcomers_join_the_next() {
+    let mut world = World::new(config(), limits(), 100);
+    for which in 0..3 {
+        let prompt = long_prompt(&world, which, 8);
+        world.add(prompt, 8);
+    }
+    world.step();
+    assert_eq!(rows(&world), [3, 3, 3]);
+    world.step();
+    assert_eq!(rows(&world), [1, 1, 1]);
+    let prompt = long_prompt(&world, 9, 8);
+    world.add(prompt, 8);
+    world.step();
+    assert_eq!(rows(&world), [1, 1, 1, 3], "it joins in mid-decode");
+    world.step();
+    assert_eq!(rows(&world), [1, 1, 1, 1]);
+    assert_eq!(world.scheduler.stats().steps, 4);
+    world.finish();
+}
+
+#[test]
+fn finished_and_cancelled_ones_leave_and_their_slots_are_refilled() {
+    let mut world = World::new(BatchingConfig { max_batch_size: 2, ..config() }, limits(), 100);
+    let lens = [2, 8, 8, 8];
+    let ids: Vec<_> = lens
+        .into_iter()
+        .enumerate()
+        .map(|(which, n_new)| {
+            let prompt = long_prompt(&world, which as u32, n_new);
+            world.add(prompt, n_new)
+        })
+        .collect();
+    let running = |world: &World| -> Vec<_> { world.parts.iter().map(|part| part.id.request).collect() };
+    world.step();
+    world.step();
+    assert_eq!(running(&world), ids[..2]);
+    world.step();
+    assert_eq!(running(&world), ids[1..3], "the first has its 2 tokens, the third has its slot");
+    assert!(world.cancel(ids[1]));
+    assert!(!world.cancel(ids[1]));
+    world.step();
+    assert_eq!(running(&world), ids[2..]);
+    world.finish();
+    assert_eq!(world.scheduler.stats().cancelled, 1);
+    assert_eq!(world.scheduler.stats().finished, 3);
+}
+
+#[test]
+fn a_common_prefix_of_1000_tokens_is_computed_once() {
+    for max_step_tokens in [2048, 300] {
+        let mut world = World::new(BatchingConfig { max_step_tokens, ..config() }, limits(), 600);
+        let common = (0..1000).map(|position| position % 50);
+        for last in 60..62 {
+            world.add(tokens(common.clone().chain([last, last])), 1);
+        }
+        world.finish();
+        assert_eq!(world.scheduler.stats().rows, 1002 + 2, "at {max_step_tokens} rows in a step");
+        assert!(world.scheduler.stats().prefix_waits >= 1);
+        assert_eq!(world.cache.stats().reused_tokens, 1000);
+    }
+}
+
+#[test]
+fn preempted_ones_resume_with_the_same_tokens() {
+    let mut world = World::new(config(), limits(), 12);
+    for which in 0..4 {
+        let prompt = long_prompt(&world, which, 12);
+        world.add(prompt, 12);
+    }
+    world.finish();
+    let stats = world.scheduler.stats();
+    assert!(stats.preempted > 0 && world.n_complete == 4, "{stats:?}");
+}
+
+#[test]
+fn candidates_share_one_prompt() {
+    let mut world = World::new(config(), limits(), 100);
+    let mut request = World::request(tokens(0..50), 5);
+    request.n_candidates = 4;
+    world.submit(request, 3).unwrap();
+    world.step();
+    assert_eq!(rows(&world), [50]);
+    world.finish();
+    assert_eq!(world.n_complete, 4);
+}
+
+#[test]
+fn a_low_request_gets_through_an_endless_stream_of_high_ones() {
+    let config = BatchingConfig { max_batch_size: 1, ..config() };
+    let mut world = World::new(config, limits(), 100);
+    let mut low = World::request(tokens([5, 6]), 1);
+    low.priority = Priority::Low;
+    let low = world.submit(low, 1).unwrap();
+    let mut n_steps = 0;
+    while world.known.contains_key(&low) {
+        let mut high = World::request(tokens([1, 2, 3]), 1);
+        high.priority = Priority::High;
+        world.submit(high, 1).unwrap();
+        world.now_us += 1_000_000;
+        world.step();
+        n_steps += 1;
+        assert!(n_steps <= 11, "after 10 s it is as high as they are, and older");
+    }
+    assert!(n_steps >= 10);
+}
+
+#[test]
+fn keys_are_served_alike() {
+    let config = BatchingConfig { max_batch_size: 2, ..config() };
+    let mut world = World::new(config, limits(), 200);
+    for (key, n_requests) in [(1, 12), (2, 4)] {
+        for which in 0..n_requests {
+            let mut request = World::request(tokens([which, key as u32]), 1);
+            request.key = key;
+            world.submit(request, 1).unwrap();
+        }
+    }
+    // The second key has asked for less and later; it is not behind the first one's queue.
+    for _ in 0..4 {
+        world.step();
+    }
+    assert!(world.known.keys().all(|id| id.0 < 12), "{:?}", world.known.keys());
+}
+
+#[test]
+fn a_lone_request_waits_for_company_and_no_longer() {
+    let config = BatchingConfig { max_batch_wait_us: 10_000, max_batch_size: 2, ..config() };
+    let mut world = World::new(config, limits(), 100);
+    world.now_us = 500;
+    world.add(tokens([1, 2]), 1);
+    assert_eq!(world.scheduler.wake_at_us(), Some(10_500));
+    world.now_us = 10_499;
+    assert!(!world.step());
+    world.now_us = 10_500;
+    assert!(world.step());
+    assert_eq!(world.scheduler.stats().waited_us, 10_000);
+    world.finish();
+    world.add(tokens([1, 2]), 1);
+    world.add(tokens([1, 3]), 1);
+    assert!(world.step(), "a full batch does not wait");
+}
+
+#[test]
+fn static_batches_end_before_the_next_begins() {
+    for strategy in [BatchingStrategy::Naive, BatchingStrategy::Bucketed, BatchingStrategy::MemoryAware] {
+        let config = BatchingConfig { strategy, max_batch_size: 2, ..config() };
+        let mut world = World::new(config, limits(), 100);
+        for (which, n_new) in [(0, 2), (1, 4), (2, 2)] {
+            let prompt = long_prompt(&world, which, n_new);
+            world.add(prompt, n_new);
+        }
+        let n_rows: Vec<usize> = (0..5)
+            .map(|_| {
+                world.step();
+                world.parts.len()
+            })
+            .collect();
+        assert_eq!(n_rows, [2, 2, 1, 1, 1], "{strategy:?}");
+        world.finish();
+    }
+}
+
+#[test]
+fn prefill_only_decodes_one_sequence_per_step() {
+    let mut world = World::new(BatchingConfig { prefill_only: true, ..config() }, limits(), 100);
+    for which in 0..3 {
+        let prompt = long_prompt(&world, which, 3);
+        world.add(prompt, 3);
+    }
+    let mut n_parts = Vec::new();
+    while !world.known.is_empty() {
+        world.step();
+        n_parts.push(world.parts.len());
+    }
+    assert_eq!(n_parts, [3, 1, 1, 1, 1, 1, 1]);
+}

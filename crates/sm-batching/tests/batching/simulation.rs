@@ -1,0 +1,170 @@
+//! Random requests, arrivals, cancellations, drafts, failures and settings: everybody gets what they would get alone.
+
+use std::sync::Arc;
+
+use sm_batching::{
+    BatchingConfig, BatchingStrategy, Priority, PromptLogits, QueueOrder, Request, SequenceId, StepLimits,
+};
+use sm_cache::{Namespace, SessionId, SessionMode, TurnRequest};
+use sm_tensor::TokenId;
+
+use crate::memory::mix;
+use crate::world::{World, tokens};
+
+/// Steps in a simulation, if no variable asks for more.
+const N_STEPS: u64 = 20_000;
+const N_PAGES: usize = 40;
+
+/// Random numbers from a counter.
+#[derive(Debug)]
+struct Random {
+    state: u64,
+}
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.state += 1;
+        mix(self.state) % n
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize]
+    }
+}
+
+fn config(random: &mut Random) -> BatchingConfig {
+    let strategies = [
+        BatchingStrategy::Continuous,
+        BatchingStrategy::Naive,
+        BatchingStrategy::Bucketed,
+        BatchingStrategy::MemoryAware,
+    ];
+    let strategy = if random.one_in(3) { random.pick(&strategies) } else { BatchingStrategy::Continuous };
+    BatchingConfig {
+        enabled: !random.one_in(10),
+        strategy,
+        prefill_only: random.one_in(5),
+        max_batch_size: 4 + random.below(5) as usize,
+        max_batch_wait_us: random.pick(&[0, 0, 3000]),
+        max_queued_requests: 20,
+        max_queued_tokens: random.pick(&[0, 300]),
+        max_step_tokens: random.pick(&[1, 5, 17, 64, 512]),
+        max_chunk_tokens: random.pick(&[0, 0, 3, 16]),
+        target_itl_us: random.pick(&[None, Some(50), Some(5000)]),
+        max_total_tokens: random.pick(&[1000, 8000]),
+        bucket_size: 16,
+        order: random.pick(&[QueueOrder::Priority, QueueOrder::RoundRobin, QueueOrder::Fifo]),
+        priority_boost_after_us: 20_000,
+        ..BatchingConfig::default()
+    }
+}
+
+/// A prompt that begins like others do.
+fn prompt(random: &mut Random) -> Vec<TokenId> {
+    let n_common = random.pick(&[0, 0, 10, 36, 50]);
+    let kind = random.below(3) as u32;
+    let n_rest = 1 + random.below(20);
+    let rest: Vec<u32> = (0..n_rest).map(|_| random.below(3) as u32).collect();
+    tokens((0..n_common).map(|position| position % 7 + kind).chain(rest))
+}
+
+fn submit(world: &mut World, random: &mut Random) {
+    let mut request = Request::new(prompt(random), Arc::new(Namespace::default()), random.below(30) as usize);
+    request.priority = random.pick(&[Priority::Low, Priority::Normal, Priority::High, Priority::Critical]);
+    request.key = random.below(3);
+    request.n_candidates = random.pick(&[1, 1, 1, 2, 4]);
+    request.deadline_us = random.one_in(8).then(|| world.now_us + random.below(60_000));
+    if random.one_in(5) {
+        request.prompt_logits = PromptLogits::All;
+    }
+    if random.one_in(4) {
+        let session = SessionId::new(random.pick(&["a", "b", "c"])).unwrap();
+        if random.one_in(3) {
+            // Only idle ones can be dropped.
+            let _ = world.cache.drop_session(&session);
+        }
+        let (mode, namespace) =
+            (random.pick(&[SessionMode::Append, SessionMode::Prefix]), &Namespace::default());
+        let turn = TurnRequest { session: &session, mode, namespace, tokens: &request.prompt };
+        let Ok((turn, context)) = world.cache.begin_turn(&turn) else {
+            return;
+        };
+        (request.turn, request.prompt) = (Some(turn), context);
+    }
+    // A refusal is an answer.
+    let _ = world.submit(request, random.below(1000));
+}
+
+/// Proposes what will come, or partly something else.
+fn propose(world: &mut World, random: &mut Random) {
+    let mut ids: Vec<SequenceId> = world.parts.iter().map(|part| part.id).collect();
+    ids.sort_unstable();
+    for id in ids {
+        if let (Some(known), Some(log)) = (world.known.get(&id.request), world.scheduler.log(id)) {
+            let n_drafts = random.below(5) as usize;
+            let mut drafts: Vec<TokenId> =
+                known.lone_run(id.candidate).into_iter().skip(log.len()).take(n_drafts).collect();
+            if random.one_in(2) && !drafts.is_empty() {
+                let index = random.below(drafts.len() as u64) as usize;
+                drafts[index] = TokenId(random.below(12) as u32);
+            }
+            world.scheduler.propose(id, &drafts);
+        }
+    }
+}
+
+fn simulate(seed: u64, n_steps: u64) {
+    let mut random = Random { state: seed << 32 };
+    let limits = StepLimits {
+        max_tokens: random.pick(&[16, 256]),
+        max_outputs: random.pick(&[8, 32]),
+        max_sequences: random.pick(&[8, 16]),
+    };
+    let mut world = World::new(config(&mut random), limits, N_PAGES);
+    while world.scheduler.stats().steps < n_steps {
+        world.now_us += random.below(1000);
+        if random.one_in(4) {
+            submit(&mut world, &mut random);
+        }
+        if random.one_in(60) {
+            let mut ids: Vec<_> = world.known.keys().copied().collect();
+            ids.sort_unstable();
+            if !ids.is_empty() {
+                let id = random.pick(&ids);
+                assert!(world.cancel(id), "{id:?} waits or runs");
+            }
+        }
+        if random.one_in(300) {
+            world.scheduler.reconfigure(config(&mut random)).unwrap();
+        }
+        if random.one_in(3) {
+            propose(&mut world, &mut random);
+        }
+        if random.one_in(50) {
+            world.fail_step();
+        } else {
+            world.step();
+        }
+        let n_spans = world.parts.len();
+        assert!(n_spans <= limits.max_sequences, "{n_spans} spans");
+    }
+    world.finish();
+    let stats = world.scheduler.stats();
+    let rare =
+        [stats.preempted, stats.recomputed_tokens, stats.accepted_drafts, stats.cancelled, stats.timed_out];
+    assert!(rare.iter().all(|count| *count > 0), "the simulation is too tame: {stats:?}");
+    assert!(world.n_complete > n_steps / 20, "{} complete", world.n_complete);
+}
+
+#[test]
+fn everybody_gets_what_they_would_get_alone() {
+    let asked = std::env::var("SM_SIMULATION_STEPS").ok().and_then(|steps| steps.parse().ok());
+    let n_steps: u64 = asked.unwrap_or(N_STEPS);
+    for seed in 0..8 {
+        simulate(seed, n_steps / 8);
+    }
+}

@@ -1,0 +1,248 @@
+//! A scheduler, a cache and a fake executor, and what each request must get.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sm_batching::{
+    BatchingConfig, BatchingError, EndReason, Ended, PromptLogits, Request, RequestId, Results, Scheduler,
+    SequenceId, StepLimits, StepPart, Verdict,
+};
+use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool, TurnEnd};
+use sm_tensor::TokenId;
+
+use crate::memory::{EOS, Memory, PAGE_LEN, sample, values};
+
+/// What is known of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    prompt: Vec<TokenId>,
+    max_new_tokens: usize,
+    pub(crate) seed: u64,
+    /// Per prompt position whose logits are wanted: whether they came.
+    scored: Vec<bool>,
+    pub(crate) n_open: u32,
+}
+
+impl Known {
+    /// The log that a candidate has at its end if it is served alone.
+    pub(crate) fn lone_run(&self, candidate: u32) -> Vec<TokenId> {
+        let mut log = self.prompt.clone();
+        while log.len() < self.prompt.len() + self.max_new_tokens {
+            let token = sample(*values(&log).last().unwrap(), self.seed + u64::from(candidate));
+            if token == EOS {
+                break;
+            }
+            log.push(token);
+        }
+        log
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) cache: KvCache,
+    memory: Memory,
+    pub(crate) known: HashMap<RequestId, Known>,
+    results: Results,
+    pub(crate) now_us: u64,
+    pub(crate) n_complete: u64,
+    /// The parts of the last step.
+    pub(crate) parts: Vec<StepPart>,
+}
+
+pub(crate) fn limits() -> StepLimits {
+    StepLimits { max_tokens: 4096, max_outputs: 4096, max_sequences: 64 }
+}
+
+/// Tokens of numbers, none of them the end.
+pub(crate) fn tokens(ids: impl IntoIterator<Item = u32>) -> Vec<TokenId> {
+    ids.into_iter().map(|id| TokenId(id + 1)).collect()
+}
+
+impl World {
+    pub(crate) fn new(config: BatchingConfig, limits: StepLimits, n_pages: usize) -> Self {
+        let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_dim: 1, element_bytes: 4 };
+        let pool = PagePool { n_pages, page_len: PAGE_LEN, shape };
+        Self {
+            scheduler: Scheduler::new(config, limits).unwrap(),
+            cache: KvCache::new(KvCacheConfig::default(), pool).unwrap(),
+            memory: Memory::new(n_pages),
+            known: HashMap::new(),
+            results: Results::new(),
+            now_us: 0,
+            n_complete: 0,
+            parts: Vec::new(),
+        }
+    }
+
+    pub(crate) fn request(prompt: Vec<TokenId>, max_new_tokens: usize) -> Request {
+        Request::new(prompt, Arc::new(Namespace::default()), max_new_tokens)
+    }
+
+    pub(crate) fn submit(&mut self, request: Request, seed: u64) -> Result<RequestId, BatchingError> {
+        let n_scored = match request.prompt_logits {
+            PromptLogits::All => request.prompt.len().saturating_sub(1),
+            PromptLogits::Last => 0,
+        };
+        let known = Known {
+            prompt: request.prompt.clone(),
+            max_new_tokens: request.max_new_tokens,
+            seed,
+            scored: vec![false; n_scored],
+            n_open: request.n_candidates,
+        };
+        match self.scheduler.submit(request, self.now_us, &self.cache) {
+            Ok(id) => {
+                self.known.insert(id, known);
+                Ok(id)
+            }
+            Err((error, request)) => {
+                if let Some(turn) = request.turn {
+                    self.cache.end_turn(turn, None, TurnEnd::Rollback);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Submits a plain request that must be accepted.
+    pub(crate) fn add(&mut self, prompt: Vec<TokenId>, max_new_tokens: usize) -> RequestId {
+        self.submit(Self::request(prompt, max_new_tokens), 1).unwrap()
+    }
+
+    /// Computes a step; gives whether there was one.
+    pub(crate) fn step(&mut self) -> bool {
+        let is_step = self.scheduler.next_step(self.now_us, &mut self.cache).is_some();
+        self.parts.clear();
+        if is_step {
+            self.compute();
+        }
+        self.settle();
+        is_step
+    }
+
+    fn compute(&mut self) {
+        let step = self.scheduler.step();
+        self.memory.copy_pages(step.copies());
+        let outputs = self.memory.run(&step.batch());
+        self.parts.extend_from_slice(step.parts());
+        self.results.clear();
+        for part in &self.parts {
+            let known = self.known.get_mut(&part.id.request).unwrap();
+            for (index, output) in part.scored_outputs().enumerate() {
+                let position = part.scored_start + index;
+                assert_eq!(outputs[output], values(&known.prompt)[position], "logits of position {position}");
+                known.scored[position] = true;
+            }
+            for candidate in 0..part.n_results() as u32 {
+                let rows = &outputs[part.sampled_outputs()];
+                let drafts =
+                    &step.batch().tokens[part_rows(step.parts(), part)][part.n_rows + 1 - part.n_sampled..];
+                let (tokens, verdict) =
+                    verify(rows, drafts, known.seed + u64::from(part.id.candidate + candidate));
+                self.results.push(&tokens, verdict);
+            }
+        }
+        self.scheduler.commit(&self.results, 100, &mut self.cache);
+    }
+
+    /// A step that fails half way.
+    pub(crate) fn fail_step(&mut self) {
+        if let Some(step) = self.scheduler.next_step(self.now_us, &mut self.cache) {
+            self.memory.copy_pages(step.copies());
+            self.memory.fail(&step.batch());
+            let culprits: Vec<SequenceId> = step.parts().iter().map(|part| part.id).collect();
+            self.scheduler.abandon(&mut self.cache);
+            self.settle();
+            for id in culprits {
+                self.parts.clear();
+                if self.scheduler.next_step_of(id, &mut self.cache).is_some() {
+                    self.compute();
+                    assert!(self.parts.iter().all(|part| part.id == id), "it runs alone");
+                }
+                self.settle();
+            }
+        }
+    }
+
+    pub(crate) fn cancel(&mut self, id: RequestId) -> bool {
+        let was_there = self.scheduler.cancel(id, &mut self.cache);
+        self.settle();
+        was_there
+    }
+
+    /// Takes in what ended and checks all invariants.
+    fn settle(&mut self) {
+        self.cache.check().unwrap();
+        self.cache.check_leases(self.scheduler.leases()).unwrap();
+        let ended: Vec<Ended> = self.scheduler.drain_ended().collect();
+        for ended in ended {
+            self.end(ended);
+        }
+    }
+
+    fn end(&mut self, ended: Ended) {
+        let known = self.known.get_mut(&ended.id.request).unwrap();
+        let alone = known.lone_run(ended.id.candidate);
+        match ended.reason {
+            EndReason::Stopped | EndReason::Length => {
+                assert_eq!(ended.log, alone, "{:?} differs from its lone run", ended.id);
+                assert!(known.scored.iter().all(|scored| *scored), "all logits of the prompt came");
+                self.n_complete += 1;
+            }
+            EndReason::Cancelled | EndReason::TimedOut => {
+                assert!(alone.starts_with(&ended.log), "{:?} differs from its lone run", ended.id);
+            }
+            EndReason::Cache(error) => panic!("{:?}: {error}", ended.id),
+        }
+        known.n_open -= ended.n_candidates;
+        if known.n_open == 0 {
+            self.known.remove(&ended.id.request);
+        }
+        if let Some((turn, lease)) = ended.turn {
+            let end = match ended.reason {
+                EndReason::Stopped | EndReason::Length => TurnEnd::Commit(&ended.log),
+                _ => TurnEnd::Rollback,
+            };
+            self.cache.end_turn(turn, lease, end);
+        }
+    }
+
+    /// Serves all that waits and runs.
+    pub(crate) fn finish(&mut self) {
+        for _ in 0..100_000 {
+            if self.known.is_empty() {
+                assert_eq!(self.cache.stats().pinned_pages, 0);
+                assert_eq!((self.scheduler.n_running(), self.scheduler.n_waiting()), (0, 0));
+                assert_eq!(self.scheduler.n_waiting_tokens(), 0);
+                return;
+            }
+            self.now_us += 1000;
+            self.step();
+        }
+        panic!("{} requests starve", self.known.len());
+    }
+}
+
+/// The rows of a part in its step.
+fn part_rows(parts: &[StepPart], part: &StepPart) -> std::ops::Range<usize> {
+    let first: usize = parts.iter().take_while(|other| other.id != part.id).map(|other| other.n_rows).sum();
+    first..first + part.n_rows
+}
+
+/// Samples until a sample is no draft, or the end.
+fn verify(rows: &[u64], drafts: &[TokenId], seed: u64) -> (Vec<TokenId>, Verdict) {
+    let mut tokens = Vec::new();
+    for (index, row) in rows.iter().enumerate() {
+        let token = sample(*row, seed);
+        if token == EOS {
+            return (tokens, Verdict::Stop);
+        }
+        tokens.push(token);
+        if drafts.get(index) != Some(&token) {
+            break;
+        }
+    }
+    (tokens, Verdict::Continue)
+}
