@@ -184,7 +184,6 @@ impl Scheduler {
         }
         self.choose(now_us, n_slots, joins, cache);
         let mut batch = BatchInfo::default();
-        // Indices stay valid because sequences leave the queue only after all have been looked at.
         let chosen = std::mem::take(&mut self.chosen);
         let mut order = std::mem::take(&mut self.order);
         let mut free = n_slots;

@@ -8,7 +8,7 @@ use sm_tensor::{PageId, TokenId};
 pub(crate) const PAGE_LEN: usize = 4;
 /// The token that ends a sequence.
 pub(crate) const EOS: TokenId = TokenId(0);
-const VOCAB_SIZE: u64 = 12;
+const VOCAB_SIZE: u64 = 40;
 
 /// Mixes bits well enough for no two texts to meet (SplitMix64).
 pub(crate) fn mix(value: u64) -> u64 {
