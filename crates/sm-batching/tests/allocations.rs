@@ -1,0 +1,76 @@
+//! Steps that decode allocate nothing, in the scheduler as in the cache.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sm_batching::{BatchingConfig, Request, Results, Scheduler, SequenceId, StepLimits, Verdict};
+use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool};
+use sm_tensor::TokenId;
+
+struct Counting;
+
+static N_ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+#[allow(unsafe_code, reason = "a global allocator is unsafe to implement")]
+// SAFETY: the system's allocator does the work.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        N_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What an engine does, without the executor: every sample is the step's number, and half of the sequences draft.
+fn step(scheduler: &mut Scheduler, cache: &mut KvCache, results: &mut Results, ids: &mut Vec<SequenceId>) {
+    let number = scheduler.stats().steps as u32;
+    ids.clear();
+    results.clear();
+    for part in scheduler.next_step(u64::from(number), cache).unwrap().parts() {
+        ids.push(part.id);
+        results.push(&[TokenId(number)], Verdict::Continue);
+    }
+    scheduler.commit(results, 1000, cache);
+    for id in ids.iter().step_by(2) {
+        scheduler.propose(*id, &[TokenId(number + 1), TokenId(number), TokenId(number)]);
+    }
+}
+
+#[test]
+fn decoding_allocates_nothing() {
+    const fn is_send<T: Send>() {}
+    is_send::<Scheduler>();
+
+    let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_dim: 1, element_bytes: 4 };
+    let pool = PagePool { n_pages: 400, page_len: 16, shape };
+    let mut cache = KvCache::new(KvCacheConfig::default(), pool).unwrap();
+    let limits = StepLimits { max_tokens: 512, max_outputs: 64, max_sequences: 8 };
+    let mut scheduler = Scheduler::new(BatchingConfig::default(), limits).unwrap();
+    let namespace = Arc::new(Namespace::default());
+    for first in 0..8 {
+        let prompt = (first..first + 40).map(TokenId).collect();
+        scheduler.submit(Request::new(prompt, Arc::clone(&namespace), 600), 0, &cache).unwrap();
+    }
+    let (mut results, mut ids) = (Results::new(), Vec::new());
+    // The lists of a step grow with the pages of its sequences, so they are given time to reach half of their final
+    // lengths: doubling, they do not grow again.
+    for _ in 0..300 {
+        step(&mut scheduler, &mut cache, &mut results, &mut ids);
+    }
+    let before = N_ALLOCATIONS.load(Ordering::SeqCst);
+    for _ in 0..50 {
+        step(&mut scheduler, &mut cache, &mut results, &mut ids);
+    }
+    assert_eq!(N_ALLOCATIONS.load(Ordering::SeqCst) - before, 0);
+    assert!(scheduler.stats().accepted_drafts > 0 && scheduler.n_running() == 8);
+}
