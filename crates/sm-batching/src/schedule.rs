@@ -296,6 +296,8 @@ impl Scheduler {
         let rank = |sequence: &Sequence| (Reverse(sequence.level), sequence.arrival_us, sequence.id);
         let index = self.running.partition_point(|other| rank(other) < rank(&sequence));
         self.running.insert(index, sequence);
+        let n_pages = |s: &Sequence| cache.pages_for(s.max_len) * s.n_candidates as usize;
+        self.step.reserve_pages(self.running.iter().map(n_pages).sum());
     }
 }
 

@@ -59,7 +59,7 @@ impl Scheduler {
             running: Vec::new(),
             fairness: Fairness::default(),
             cost: CostModel::default(),
-            step: Step::default(),
+            step: Step::new(&limits),
             ended: Vec::new(),
             stats: BatchingStats::default(),
             last_batch: BatchInfo::default(),

@@ -6,6 +6,7 @@ use sm_cache::KvCache;
 use sm_kernels::plan::{Span, StepBatch};
 use sm_tensor::{PageId, TokenId};
 
+use crate::config::StepLimits;
 use crate::sequence::{Sequence, SequenceId};
 
 /// The rows of one sequence in a step.
@@ -64,6 +65,23 @@ pub struct Step {
 }
 
 impl Step {
+    /// An empty step, with room for all that the limits allow but the pages.
+    pub(crate) fn new(limits: &StepLimits) -> Self {
+        Self {
+            tokens: Vec::with_capacity(limits.max_tokens),
+            spans: Vec::with_capacity(limits.max_sequences),
+            output_rows: Vec::with_capacity(limits.max_outputs),
+            copies: Vec::with_capacity(limits.max_sequences),
+            parts: Vec::with_capacity(limits.max_sequences),
+            ..Self::default()
+        }
+    }
+
+    /// Makes room for `n_pages` pages, so that sequences can grow without an allocation.
+    pub(crate) fn reserve_pages(&mut self, n_pages: usize) {
+        self.page_table.reserve(n_pages.saturating_sub(self.page_table.len()));
+    }
+
     /// What to submit.
     pub fn batch(&self) -> StepBatch<'_> {
         StepBatch {
