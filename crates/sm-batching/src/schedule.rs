@@ -106,6 +106,10 @@ impl Scheduler {
             self.assign_longest_waiting(max_decoding, &mut room, cache);
         } else {
             assign_decoding(&mut self.running, &mut room, cache);
+            // Drafts are a guess: they leave half of the step to prompts, where there are any.
+            let has_prompts = has_prefill || self.queue.len() > 0;
+            let max_drafts = if has_prompts { room.tokens / 2 } else { room.tokens };
+            assign_drafts(&mut self.running, &mut room, max_drafts);
         }
         room.prefill = self.prefill_rows(&room, cache);
         for sequence in &mut self.running {
@@ -301,7 +305,7 @@ impl Scheduler {
     }
 }
 
-/// One row for each sequence that lacks one, then rows for drafts, as far as there is room.
+/// One row for each sequence that lacks one, as far as there is room.
 fn assign_decoding(running: &mut [Sequence], room: &mut Room, cache: &KvCache) {
     for sequence in running.iter_mut() {
         if sequence.remaining(cache) == 1 && room.tokens > 0 && room.outputs > 0 {
@@ -309,10 +313,15 @@ fn assign_decoding(running: &mut [Sequence], room: &mut Room, cache: &KvCache) {
             room.take(1, 1);
         }
     }
+}
+
+/// Rows for the drafts of decoding sequences, `max_drafts` together.
+fn assign_drafts(running: &mut [Sequence], room: &mut Room, mut max_drafts: usize) {
     for sequence in running.iter_mut().filter(|sequence| sequence.n_rows > 0 && sequence.n_candidates == 1) {
-        let n_drafts = sequence.drafts.len().min(room.tokens).min(room.outputs);
+        let n_drafts = sequence.drafts.len().min(max_drafts).min(room.outputs);
         sequence.n_rows += n_drafts;
         room.take(n_drafts, n_drafts);
+        max_drafts -= n_drafts;
     }
 }
 

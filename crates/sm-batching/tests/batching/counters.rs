@@ -202,3 +202,20 @@ fn prefill_only_decodes_one_sequence_per_step() {
     }
     assert_eq!(n_parts, [3, 1, 1, 1, 1, 1, 1]);
 }
+
+#[test]
+fn drafts_leave_room_for_prompts() {
+    let mut world = World::new(BatchingConfig { max_step_tokens: 8, ..config() }, limits(), 100);
+    let prompt = long_prompt(&world, 1, 12);
+    let drafting = world.add(prompt, 12);
+    world.step();
+    let id = world.parts[0].id;
+    world.add(tokens(0..20), 1);
+    for expected in [[4, 4], [4, 4]] {
+        world.scheduler.propose(id, &tokens([39; 20]));
+        world.step();
+        assert_eq!(rows(&world), expected, "half of the 7 rows that decoding leaves");
+    }
+    assert!(world.known.contains_key(&drafting));
+    world.finish();
+}
