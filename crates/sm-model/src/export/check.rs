@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::LoadError;
 use crate::export::ExportError;
 use crate::model::{LoadOptions, load_model};
 use crate::spec::{DecoderSpec, RopeSpec};
@@ -11,10 +12,22 @@ use crate::spec::{DecoderSpec, RopeSpec};
 /// # Errors
 /// If the file cannot be read, or describes another decoder than `spec`.
 pub(super) fn same_decoder(spec: &DecoderSpec, path: &Path) -> Result<(), ExportError> {
-    let written = load_model(path, &LoadOptions::default())?;
-    match difference(spec, &written.spec) {
+    let different = match load_model(path, &LoadOptions::default()) {
+        Ok(written) => difference(spec, &written.spec),
+        Err(error) if asks_for_other_tensors(&error) => Some("list of tensors"),
+        Err(error) => return Err(error.into()),
+    };
+    match different {
         None => Ok(()),
         Some(field) => Err(ExportError::NotExpressible { architecture: spec.architecture, field }),
+    }
+}
+
+/// Whether the decoder that a file describes needs other tensors than the file has, which are those of the source.
+fn asks_for_other_tensors(error: &LoadError) -> bool {
+    match error {
+        LoadError::InFile { source, .. } => asks_for_other_tensors(source),
+        error => matches!(error, LoadError::MissingTensor { .. } | LoadError::UnusedTensor { .. }),
     }
 }
 

@@ -85,11 +85,22 @@ fn quantized_files_say_so_and_keep_vectors() {
 
 #[test]
 fn what_gguf_cannot_express_is_refused_and_leaves_no_file() {
-    let error = export("gemma2-attention-scale", DType::F32).unwrap_err().to_string();
-    assert!(error.contains("gemma2") && error.contains("attention"), "{error}");
+    for (model, architecture, field) in [
+        ("gemma2-attention-scale", "gemma2", "attention"),
+        ("qwen3-moe-dense-layer", "qwen3", "list of tensors"),
+    ] {
+        let error = export(model, DType::F32).unwrap_err().to_string();
+        assert!(error.contains("GGUF cannot express"), "{error}");
+        assert!(error.contains(architecture) && error.contains(field), "{error}");
+    }
     let entries =
         Path::new(env!("CARGO_TARGET_TMPDIR")).read_dir().unwrap().map(|entry| entry.unwrap().file_name());
-    let left: Vec<_> =
-        entries.filter(|name| name.to_string_lossy().contains("gemma2-attention-scale")).collect();
+    let left: Vec<_> = entries
+        .filter(|name| {
+            ["gemma2-attention-scale", "dense-layer"]
+                .iter()
+                .any(|model| name.to_string_lossy().contains(model))
+        })
+        .collect();
     assert!(left.is_empty(), "{left:?}");
 }
