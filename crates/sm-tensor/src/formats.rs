@@ -24,6 +24,8 @@ mod q8_0;
 mod rounding;
 mod symmetric;
 
+pub use packed_scales::unpack_k_scales;
+
 /// A format that stores `LEN` values in blocks of `BYTES` bytes.
 trait BlockFormat<const LEN: usize, const BYTES: usize> {
     /// The data type that this format implements.

@@ -24,6 +24,6 @@ mod ids;
 mod matrix;
 
 pub use dtype::{DType, UnknownDType};
-pub use formats::{QuantizeError, dequantize, quantize};
+pub use formats::{QuantizeError, dequantize, quantize, unpack_k_scales};
 pub use ids::{PageId, TokenId};
 pub use matrix::{MatRef, ShapeError};

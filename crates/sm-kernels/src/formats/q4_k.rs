@@ -1,7 +1,7 @@
 //! Q4_K: `d * scale * code - d_min * min`, codes of 4 bits, a scale and a minimum of 6 bits per 32.
 
 use bytemuck::{Pod, Zeroable};
-use sm_tensor::DType;
+use sm_tensor::{DType, unpack_k_scales};
 
 use super::{Codes, QuantFormat, UNIT_LEN, k_scales, planes, read_u16};
 use crate::isa::{Isa, LANES};
@@ -37,7 +37,7 @@ impl QuantFormat for Q4K {
     fn pack(file_block: &[u8], lane: usize, _unit: usize, block: &mut Block) {
         block.d[lane] = read_u16(file_block, 0);
         block.d_min[lane] = read_u16(file_block, 2);
-        let (scales, mins) = k_scales::six_bit(&file_block[4..16]);
+        let (scales, mins) = unpack_k_scales(&file_block[4..16]);
         for unit in 0..8 {
             block.scales[unit][lane] = scales[unit];
             block.mins[unit][lane] = mins[unit];

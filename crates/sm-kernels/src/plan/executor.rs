@@ -141,7 +141,7 @@ pub enum ExecError {
         message: String,
     },
     /// `wait` without `submit`, or `submit` twice.
-    #[error("no step is waiting")]
+    #[error("steps are not taken in turn: each is submitted once, then waited for")]
     NotSubmitted,
 }
 

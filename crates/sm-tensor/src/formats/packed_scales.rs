@@ -6,9 +6,12 @@
 //! byte j + 8  low 4 bits of scale[j + 4] | low 4 bits of min[j + 4] << 4
 //! ```
 
-/// The scales and the minima.
+/// The eight scales and the eight minima of a Q4_K or Q5_K block, from its 12 bytes after the two half-precision factors.
+///
+/// # Panics
+/// If there are fewer than 12 bytes.
 #[inline(always)]
-pub(super) fn unpack(packed: &[u8]) -> ([u8; 8], [u8; 8]) {
+pub fn unpack_k_scales(packed: &[u8]) -> ([u8; 8], [u8; 8]) {
     let (mut scales, mut mins) = ([0; 8], [0; 8]);
     for j in 0..4 {
         scales[j] = packed[j] & 63;

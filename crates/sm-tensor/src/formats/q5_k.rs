@@ -22,7 +22,7 @@ impl BlockFormat<256, 176> for Q5K {
 
     fn dequantize(block: &[u8; 176], values: &mut [f32; 256]) {
         let (d, d_min) = (read_f16(block, 0), read_f16(block, 2));
-        let (scales, mins) = packed_scales::unpack(&block[4..16]);
+        let (scales, mins) = packed_scales::unpack_k_scales(&block[4..16]);
         for (sub_idx, sub) in values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             let scale = d * f32::from(scales[sub_idx]);
             let min = d_min * f32::from(mins[sub_idx]);
