@@ -1,5 +1,6 @@
 //! From a path to a model: what it is, its plan and its weights.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -63,8 +64,8 @@ pub enum ModelBytes {
         /// `model.safetensors`.
         tensors: Vec<u8>,
     },
-    /// A GGUF file.
-    Gguf(Vec<u8>),
+    /// A GGUF file, owned or part of the program.
+    Gguf(Cow<'static, [u8]>),
     /// A `.smnd` file.
     Smnd(Vec<u8>),
 }

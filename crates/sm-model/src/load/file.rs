@@ -1,6 +1,7 @@
 //! The bytes of a file, mapped into memory or owned.
 #![allow(unsafe_code, reason = "mapping a file is unsafe by nature; it happens only here")]
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
@@ -14,8 +15,8 @@ use crate::LoadError;
 pub(crate) enum FileBytes {
     /// Read by the system when touched.
     Mapped(Mmap),
-    /// In memory.
-    Owned(Vec<u8>),
+    /// In memory, or part of the program.
+    Loaded(Cow<'static, [u8]>),
 }
 
 impl FileBytes {
@@ -28,7 +29,7 @@ impl FileBytes {
             return Err(io_error(std::io::ErrorKind::IsADirectory.into()));
         }
         if metadata.len() == 0 {
-            return Ok(Self::Owned(Vec::new()));
+            return Ok(Self::Loaded(Cow::default()));
         }
         // SAFETY: the mapping is private to this process and read only. Should another process shrink the file
         // meanwhile, the system ends this one with a signal; every reader of mapped model files accepts that.
@@ -39,7 +40,13 @@ impl FileBytes {
 
 impl From<Vec<u8>> for FileBytes {
     fn from(bytes: Vec<u8>) -> Self {
-        Self::Owned(bytes)
+        Self::Loaded(bytes.into())
+    }
+}
+
+impl From<Cow<'static, [u8]>> for FileBytes {
+    fn from(bytes: Cow<'static, [u8]>) -> Self {
+        Self::Loaded(bytes)
     }
 }
 
@@ -49,7 +56,7 @@ impl Deref for FileBytes {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Mapped(map) => map,
-            Self::Owned(bytes) => bytes,
+            Self::Loaded(bytes) => bytes,
         }
     }
 }

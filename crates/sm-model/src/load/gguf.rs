@@ -6,6 +6,7 @@ mod write;
 
 pub use write::{GgufWriter, TensorSpec, WriteError};
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -44,12 +45,12 @@ impl Gguf {
         FileBytes::open(path).and_then(Self::read).map_err(|error| error.in_file(path))
     }
 
-    /// Checks the bytes of a file.
+    /// Checks the bytes of a file, owned or part of the program.
     ///
     /// # Errors
     /// As [`Gguf::open`].
-    pub fn parse(bytes: Vec<u8>) -> Result<Self, LoadError> {
-        Self::read(bytes.into())
+    pub fn parse(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, LoadError> {
+        Self::read(bytes.into().into())
     }
 
     fn read(bytes: FileBytes) -> Result<Self, LoadError> {

@@ -74,6 +74,6 @@ fn gguf_files_with_a_tensor_per_expert() {
     }
     let mut writer = GgufWriter::new(Vec::new(), file.metadata(), &specs).unwrap();
     pieces.iter().for_each(|piece| writer.write(piece).unwrap());
-    let apart = parse(ModelBytes::Gguf(writer.finish().unwrap()));
-    assert_eq!(logits(&apart), logits(&parse(ModelBytes::Gguf(bytes))));
+    let apart = parse(ModelBytes::Gguf(writer.finish().unwrap().into()));
+    assert_eq!(logits(&apart), logits(&parse(ModelBytes::Gguf(bytes.into()))));
 }
