@@ -49,6 +49,8 @@ impl fmt::Display for FinishReason {
 /// One step of a streamed generation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenEvent {
+    /// Which of the request's continuations it belongs to, from 0.
+    pub candidate: usize,
     /// The sampled token; `None` where the generation ended without one (cancelled, timed out).
     pub token: Option<TokenId>,
     /// What the text grew by: whole characters, often empty while a character or a stop string is incomplete.

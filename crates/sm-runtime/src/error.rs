@@ -1,5 +1,7 @@
 //! Everything that can go wrong between a path and a generated token.
 
+use sm_batching::BatchingError;
+use sm_cache::{ByteSize, CacheError};
 use sm_kernels::plan::{ExecError, PrepareError};
 use sm_model::LoadError;
 use sm_model::tokenizer::TokenizerError;
@@ -37,6 +39,11 @@ pub enum Error {
         "the model has no tokenizer; give token ids, or load it from files that hold one (tokenizer.json, or a GGUF with vocabulary)"
     )]
     NoTokenizer,
+    /// The demo model was asked for in a build without it.
+    #[error(
+        "this build comes without the demo model; build it with the feature demo-model, or give the path of a model"
+    )]
+    NoDemoModel,
     /// The text could not be turned into tokens, or the tokenizer could not be read.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -66,6 +73,33 @@ pub enum Error {
         /// The position of the token that was to be sampled.
         position: usize,
     },
+    /// The memory that the configuration allows does not do.
+    #[error(
+        "{what} need {needed} but the configuration allows {limit}; raise the limit or shorten the context"
+    )]
+    InsufficientMemory {
+        /// What it is for.
+        what: &'static str,
+        /// How much it needs.
+        needed: ByteSize,
+        /// How much there may be.
+        limit: ByteSize,
+    },
+    /// The engine was shut down before the request ended.
+    #[error("the engine has shut down")]
+    ShutDown,
+    /// The engine's thread could not be started.
+    #[error("cannot start a thread")]
+    Thread {
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The KV cache refuses.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The queue or the scheduler refuses.
+    #[error(transparent)]
+    Batching(#[from] BatchingError),
     /// The request was cancelled.
     #[error("cancelled")]
     Cancelled,

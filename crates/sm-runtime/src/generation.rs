@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use sm_kernels::plan::Executor;
 use sm_tensor::TokenId;
 
-use crate::generator::{Generator, Input};
+use crate::generator::Generator;
+use crate::input::{Bound, Input};
 use crate::output::Output;
 use crate::sampling::{Candidates, Draw, EarlyEnd, History, RawLogits, SamplerChain, random_seed};
 use crate::sequence::{Outputs, Sequence};
@@ -26,7 +27,7 @@ pub struct Generation<'g> {
     raw: &'g mut RawLogits,
     options: &'g GenerationOptions,
     chain: SamplerChain,
-    output: Output<'g>,
+    output: Output,
     cancel: CancelToken,
     seed: u64,
     n_prompt: usize,
@@ -39,34 +40,14 @@ pub struct Generation<'g> {
     finish_reason: Option<FinishReason>,
 }
 
-/// How many tokens may be generated, and what it means to reach that.
-#[derive(Clone, Copy, Debug)]
-struct Bound {
-    n_tokens: usize,
-    reason: FinishReason,
-}
-
 /// When a generation was asked for, and how it can be ended.
 pub(crate) struct Start {
     pub(crate) submitted: Instant,
     pub(crate) cancel: CancelToken,
 }
 
-impl Bound {
-    fn new(n_prompt: usize, context_len: usize, options: &GenerationOptions) -> Self {
-        let by_total = options.limits.max_length.unwrap_or(usize::MAX) - n_prompt;
-        let by_length = options.limits.max_new_tokens.min(by_total);
-        let by_context = context_len - n_prompt;
-        if by_length <= by_context {
-            Self { n_tokens: by_length, reason: FinishReason::Length }
-        } else {
-            Self { n_tokens: by_context, reason: FinishReason::ContextLimit }
-        }
-    }
-}
-
 /// The chain of the options, with a guard of the minimum length if one was asked for.
-fn chain(options: &GenerationOptions, output: &Output<'_>) -> SamplerChain {
+pub(crate) fn chain(options: &GenerationOptions, output: &Output) -> SamplerChain {
     let chain = SamplerChain::new(&options.sampling);
     match options.stop.min_new_tokens {
         0 => chain,
@@ -86,7 +67,7 @@ impl<'g> Generation<'g> {
     ) -> Self {
         let Generator { model, sequence, log, candidates, counts, raw } = generator;
         let n_prompt = input.tokens.len();
-        let bound = Bound::new(n_prompt, input.context_len, options);
+        let bound = input.bound(options);
         let output = Output::new(&model.text, input.text_start, &options.stop);
         let cached_tokens = sequence.keep_common_prefix(&input.tokens);
         *log = input.tokens;

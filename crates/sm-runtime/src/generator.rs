@@ -6,12 +6,11 @@ use sm_model::tokenizer::EncodeOptions;
 use sm_tensor::TokenId;
 
 use crate::generation::{Generation, Start};
+use crate::input::{Input, encode};
 use crate::sampling::{Candidates, RawLogits, check_finite, log_sum_exp};
 use crate::sequence::{Outputs, Sequence};
 use crate::text::TextStart;
-use crate::{
-    CancelToken, Completion, Error, FinishReason, GenerationOptions, LoadedModel, LongInput, Prompt,
-};
+use crate::{CancelToken, Completion, Error, FinishReason, GenerationOptions, LoadedModel, Prompt};
 
 /// Continues one sequence at a time on a model of its own. What it computed stays: of a prompt that begins with it,
 /// only the rest is computed.
@@ -25,16 +24,6 @@ pub struct Generator {
     /// Scratch of [`History`](crate::sampling::History).
     pub(crate) counts: Vec<u32>,
     pub(crate) raw: RawLogits,
-}
-
-/// A prompt that passed all checks.
-pub(crate) struct Input {
-    pub(crate) tokens: Vec<TokenId>,
-    pub(crate) text_start: TextStart,
-    /// Tokens that were cut off.
-    pub(crate) n_truncated: usize,
-    /// The context of this request.
-    pub(crate) context_len: usize,
 }
 
 impl Generator {
@@ -161,65 +150,15 @@ impl Generator {
     /// The tokens of a prompt, checked against the limits.
     fn input(&self, prompt: &Prompt, options: &GenerationOptions) -> Result<Input, Error> {
         let text = &self.model.text;
-        let mut tokens = match prompt {
-            Prompt::Text(prompt) => text.encode(prompt, EncodeOptions::PROMPT)?,
-            Prompt::Chat(prompt) => text.encode(prompt, EncodeOptions::RENDERED_CHAT)?,
-            Prompt::Tokens(tokens) => tokens.clone(),
-            Prompt::Append(prompt) if self.log.is_empty() => text.encode(prompt, EncodeOptions::PROMPT)?,
-            Prompt::Append(prompt) => [self.log.clone(), text.encode(prompt, EncodeOptions::PLAIN)?].concat(),
-        };
-        if tokens.is_empty() {
-            tokens.push(text.bos().ok_or(Error::EmptyPrompt)?);
-        }
-        let is_bos_only = tokens.len() == 1 && tokens.first().copied() == text.bos();
-        let text_start = if is_bos_only || matches!(prompt, Prompt::Chat(_)) {
-            TextStart::New
-        } else {
-            TextStart::Continued
-        };
-        if let Some(token) = tokens.iter().find(|token| token.0 as usize >= self.model.vocab_size) {
-            let message =
-                format!("token {} is outside of the vocabulary of {}", token.0, self.model.vocab_size);
-            return Err(Error::validation("prompt", message));
-        }
-        let n_truncated = truncate(&mut tokens, text.bos(), options)?;
-        let context_len = options.limits.max_context_tokens.unwrap_or(usize::MAX).min(self.model.context_len);
-        let bounds = [
-            ("context", context_len, "shorten the prompt or load the model with a longer context"),
-            (
-                "max_length",
-                options.limits.max_length.unwrap_or(usize::MAX),
-                "shorten the prompt or raise max_length",
+        let (tokens, start) = match prompt {
+            Prompt::Append(prompt) if !self.log.is_empty() => (
+                [self.log.clone(), text.encode(prompt, EncodeOptions::PLAIN)?].concat(),
+                TextStart::Continued,
             ),
-        ];
-        for (resource, limit, remedy) in bounds {
-            if tokens.len() >= limit {
-                return Err(Error::ResourceLimit { resource, limit, actual: tokens.len() + 1, remedy });
-            }
-        }
-        Ok(Input { tokens, text_start, n_truncated, context_len })
+            prompt => encode(text, prompt)?,
+        };
+        Input::new(tokens, start, options, &self.model.bounds())
     }
-}
-
-/// Applies [`Limits::max_input_tokens`](crate::Limits::max_input_tokens), and returns how many tokens were cut off.
-fn truncate(
-    tokens: &mut Vec<TokenId>,
-    bos: Option<TokenId>,
-    options: &GenerationOptions,
-) -> Result<usize, Error> {
-    let limit = options.limits.max_input_tokens.unwrap_or(usize::MAX);
-    let actual = tokens.len();
-    if actual <= limit {
-        return Ok(0);
-    }
-    if options.limits.long_input == LongInput::Reject {
-        let remedy = "shorten the prompt, raise max_input_tokens, or let its head be cut off";
-        return Err(Error::ResourceLimit { resource: "max_input_tokens", limit, actual, remedy });
-    }
-    let n_head = usize::from(bos.is_some() && tokens.first() == bos.as_ref());
-    let n_head = n_head.min(limit.saturating_sub(1));
-    tokens.drain(n_head..actual - (limit - n_head));
-    Ok(actual - limit)
 }
 
 #[cfg(test)]

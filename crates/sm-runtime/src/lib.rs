@@ -1,6 +1,6 @@
 //! The runtime of `SmallMind`: load a model, continue a prompt, measure.
 //!
-//! [`LoadedModel::load`] turns a path into a plan made ready on a backend. A [`Generator`] continues one sequence with
+//! [`LoadedModel::load`] turns a path, or the demo model, into a plan made ready on a backend. A [`Generator`] continues one sequence with
 //! it, blocking ([`Generator::generate`]) or token by token ([`Generator::stream`]); it keeps the keys and values of
 //! what it has seen, so a next turn computes only what is new. The choice of tokens is a pure function of options,
 //! seed, position and logits ([`sampling`]), so a seed repeats a text wherever the same logits come from.
@@ -28,16 +28,21 @@ mod backend;
 mod bench;
 mod cancel;
 mod completion;
+mod config;
+mod engine;
 mod error;
 mod generation;
 mod generator;
+mod input;
 mod load;
 mod options;
 mod output;
 mod perplexity;
 mod prompt;
+mod request;
 pub mod sampling;
 mod sequence;
+mod source;
 mod stop;
 #[cfg(test)]
 mod testing;
@@ -47,6 +52,10 @@ pub use backend::kernel_sets;
 pub use bench::Bench;
 pub use cancel::CancelToken;
 pub use completion::{Completion, FinishReason, Timings, TokenEvent, TokenLogprob, Usage};
+pub use config::{EngineConfig, Preset};
+pub use engine::{
+    BatchRun, Engine, EngineBuilder, EngineStats, RequestHandle, RequestStatus, Session, TokenStream,
+};
 pub use error::Error;
 pub use generation::Generation;
 pub use generator::Generator;
@@ -54,7 +63,11 @@ pub use load::{LoadOptions, LoadedModel, load_tokenizer};
 pub use options::{EosRule, GenerationOptions, Limits, LongInput, MatchedStop, SamplingOptions, StopRules};
 pub use perplexity::{Perplexity, PerplexityOptions};
 pub use prompt::Prompt;
+pub use request::{Request, Select};
+pub use source::ModelRef;
 
+pub use sm_batching::{BatchingConfig, BatchingStats, BatchingStrategy, Priority, QueueOrder};
+pub use sm_cache::{ByteSize, KvCacheConfig, KvCacheStats, SessionId, SessionMode};
 pub use sm_kernels::plan::{ExecutorInfo, KvDType, Plan, Progress};
 pub use sm_model as model;
 pub use sm_tensor::{DType, TokenId};

@@ -3,15 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use sm_cache::{ByteSize, KvShape, PagePool};
 use sm_kernels::plan::{Executor, ExecutorInfo, KvDType, Limits, PAGE_LEN, Progress};
 use sm_model::chat::{ChatError, ChatTemplate};
 use sm_model::metadata::Metadata;
 use sm_model::tokenizer::{self, GgufTokenizer, Tokenizer, TokenizerError};
-use sm_model::{Fallback, Model, ModelSource, load_model};
+use sm_model::{Fallback, Model, ModelSource};
 use sm_tensor::DType;
 
+use crate::input::ModelBounds;
 use crate::text::Text;
-use crate::{Error, backend};
+use crate::{Error, ModelRef, backend};
 
 /// How a model is made ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub struct LoadOptions {
     pub max_outputs: usize,
     /// Sequences that can be in one step. 1 by default; [`Bench`](crate::Bench) uses more.
     pub n_sequences: usize,
+    /// Bytes of the pool of keys and values. By default just what `n_sequences` full contexts need.
+    pub kv_bytes: Option<u64>,
 }
 
 impl Default for LoadOptions {
@@ -45,6 +49,7 @@ impl Default for LoadOptions {
             max_step_tokens: 512,
             max_outputs: 1,
             n_sequences: 1,
+            kv_bytes: None,
         }
     }
 }
@@ -65,15 +70,31 @@ impl LoadOptions {
     }
 
     /// The limits of the executor for sequences of `context_len` positions.
-    fn limits(&self, context_len: usize) -> Limits {
+    fn limits(&self, context_len: usize, shape: KvShape) -> Result<Limits, Error> {
         let max_tokens = self.max_step_tokens.max(self.n_sequences);
-        Limits {
+        Ok(Limits {
             max_tokens,
             max_outputs: self.max_outputs.min(max_tokens),
             max_sequences: self.n_sequences,
-            n_pages: self.n_sequences * context_len.div_ceil(PAGE_LEN),
+            n_pages: self.n_pages(context_len, shape)?,
             kv_dtype: self.kv_dtype,
+        })
+    }
+
+    /// Pages of the pool; at least one whole context.
+    fn n_pages(&self, context_len: usize, shape: KvShape) -> Result<usize, Error> {
+        let needed = context_len.div_ceil(PAGE_LEN);
+        let Some(limit_bytes) = self.kv_bytes else {
+            return Ok(self.n_sequences * needed);
+        };
+        let page = PagePool { n_pages: 1, page_len: PAGE_LEN, shape };
+        let page_bytes = page.page_bytes().unwrap_or(u64::MAX).max(1);
+        let needed_bytes = page_bytes.saturating_mul(needed as u64);
+        if needed_bytes > limit_bytes {
+            let (needed, limit) = (ByteSize(needed_bytes), ByteSize(limit_bytes));
+            return Err(Error::InsufficientMemory { what: "keys and values of one context", needed, limit });
         }
+        Ok((limit_bytes / page_bytes).min(u64::from(u32::MAX)) as usize)
     }
 }
 
@@ -85,26 +106,30 @@ pub struct LoadedModel {
     pub(crate) vocab_size: usize,
     pub(crate) context_len: usize,
     pub(crate) fallbacks: Vec<Fallback>,
+    /// What a position needs in the pages.
+    pub(crate) kv_shape: KvShape,
     /// A template that cannot be used is an error of those who use it, not of the model.
     pub(crate) chat: Result<ChatTemplate, ChatError>,
 }
 
 impl LoadedModel {
-    /// Reads a model directory or file and makes it ready on the CPU; `progress` tells how far packing has come.
+    /// Reads a model and makes it ready on the CPU; `progress` tells how far packing has come.
     ///
     /// # Errors
     /// If the model cannot be read, is not supported, or does not fit into memory; if an option is impossible.
-    pub fn load(
-        path: &Path,
+    pub fn load<'a>(
+        model: impl Into<ModelRef<'a>>,
         options: &LoadOptions,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Self, Error> {
         options.validate()?;
         let backend = backend::cpu(options)?;
         let LoadOptions { context_len, quant, .. } = *options;
-        let model = load_model(path, &sm_model::LoadOptions { context_len, quant })?;
+        let model = model.into().open(&sm_model::LoadOptions { context_len, quant })?;
         let plan = &model.plan;
-        let executor = backend.prepare(plan, &model.weights, options.limits(plan.context_len), progress)?;
+        let kv_shape = kv_shape(&model, options.kv_dtype);
+        let limits = options.limits(plan.context_len, kv_shape)?;
+        let executor = backend.prepare(plan, &model.weights, limits, progress)?;
         let text = Text(tokenizer(&model)?);
         Ok(Self {
             executor,
@@ -113,7 +138,14 @@ impl LoadedModel {
             vocab_size: plan.vocab_size(),
             context_len: plan.context_len,
             fallbacks: model.weights.fallbacks().to_vec(),
+            kv_shape,
         })
+    }
+
+    /// What prompts are checked against.
+    pub(crate) fn bounds(&self) -> ModelBounds {
+        let (vocab_size, context_len) = (self.vocab_size, self.context_len);
+        ModelBounds { vocab_size, context_len, bos: self.text.bos() }
     }
 
     /// The backend, its kernels, workers and memory.
@@ -150,12 +182,23 @@ impl LoadedModel {
     }
 }
 
+/// What a position of a sequence needs in the pages.
+fn kv_shape(model: &Model, kv_dtype: KvDType) -> KvShape {
+    let element_bytes = match kv_dtype {
+        KvDType::F16 => 2,
+        KvDType::F32 => 4,
+    };
+    let attention = &model.spec.attention;
+    let (n_kv_heads, head_dim) = (attention.n_kv_heads, attention.head_dim);
+    KvShape { n_layers: model.spec.layers.len(), n_kv_heads, head_dim, element_bytes }
+}
+
 /// The tokenizer of a model that need not run.
 ///
 /// # Errors
 /// If the model cannot be read, is not supported, or has no tokenizer.
-pub fn load_tokenizer(path: &Path) -> Result<Arc<dyn Tokenizer>, Error> {
-    let model = load_model(path, &sm_model::LoadOptions::default())?;
+pub fn load_tokenizer<'a>(model: impl Into<ModelRef<'a>>) -> Result<Arc<dyn Tokenizer>, Error> {
+    let model = model.into().open(&sm_model::LoadOptions::default())?;
     tokenizer(&model)?.ok_or(Error::NoTokenizer)
 }
 

@@ -8,9 +8,10 @@ use crate::text::{Text, TextStart};
 use crate::{EosRule, FinishReason, StopRules, TokenEvent};
 
 /// The output so far.
-pub(crate) struct Output<'a> {
-    rules: &'a StopRules,
-    eos: &'a [TokenId],
+#[derive(Debug)]
+pub(crate) struct Output {
+    rules: StopRules,
+    eos: Vec<TokenId>,
     decoder: Option<TextStream>,
     matcher: StopMatcher,
     n_decoded_bytes: usize,
@@ -29,14 +30,14 @@ pub(crate) struct Finished {
     pub(crate) n_generated: usize,
 }
 
-impl<'a> Output<'a> {
-    pub(crate) fn new(text: &'a Text, start: TextStart, rules: &'a StopRules) -> Self {
+impl Output {
+    pub(crate) fn new(text: &Text, start: TextStart, rules: &StopRules) -> Self {
         let eos = match rules.eos {
-            EosRule::Stop => text.eos(),
-            EosRule::Ignore => &[],
+            EosRule::Stop => text.eos().to_vec(),
+            EosRule::Ignore => Vec::new(),
         };
         Self {
-            rules,
+            rules: rules.clone(),
             eos,
             decoder: text.stream(start),
             matcher: StopMatcher::new(rules),
@@ -53,7 +54,7 @@ impl<'a> Output<'a> {
 
     /// The tokens that end the output.
     pub(crate) fn end_tokens(&self) -> Vec<TokenId> {
-        [self.eos, &self.rules.token_ids].concat()
+        [self.eos.as_slice(), &self.rules.token_ids].concat()
     }
 
     /// Takes the next token: sets the event's token, index and text, and says whether the output ends with it.

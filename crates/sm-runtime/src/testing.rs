@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use sm_cache::KvShape;
 use sm_kernels::plan::{ExecError, Executor, ExecutorInfo, KvDType, Limits, Logits, PAGE_LEN, StepBatch};
 use sm_model::chat::ChatError;
 use sm_model::tokenizer::{CharTokenizer, UnknownCharacter};
@@ -37,7 +38,7 @@ impl fmt::Debug for FakeExecutor {
 }
 
 /// The size of a fake model.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct FakeSize {
     pub(crate) context_len: usize,
     pub(crate) max_tokens: usize,
@@ -83,6 +84,7 @@ pub(crate) fn fake_model(
             vocab_size,
             context_len,
             fallbacks: Vec::new(),
+            kv_shape: KvShape { n_layers: 1, n_kv_heads: 1, head_dim: 1, element_bytes: 4 },
             chat: Err(ChatError::NoTemplate { model: "the fake model".into() }),
         },
         steps,
@@ -162,5 +164,53 @@ impl Executor for FakeExecutor {
         _visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), ExecError> {
         self.submit(batch)
+    }
+}
+
+/// Fails every step that has a row of one token, as a panic in a kernel would; what else was in the step is undefined.
+#[derive(Debug)]
+pub(crate) struct Failing {
+    inner: Box<dyn Executor>,
+    token: TokenId,
+    fails: bool,
+}
+
+impl Failing {
+    pub(crate) fn new(inner: Box<dyn Executor>, token: TokenId) -> Self {
+        Self { inner, token, fails: false }
+    }
+}
+
+impl Executor for Failing {
+    fn info(&self) -> &ExecutorInfo {
+        self.inner.info()
+    }
+
+    fn limits(&self) -> &Limits {
+        self.inner.limits()
+    }
+
+    fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
+        self.fails = batch.tokens.contains(&self.token);
+        if self.fails { Ok(()) } else { self.inner.submit(batch) }
+    }
+
+    fn wait(&mut self) -> Result<Logits<'_>, ExecError> {
+        if self.fails {
+            return Err(ExecError::WorkerPanicked { message: "a row of the token".into() });
+        }
+        self.inner.wait()
+    }
+
+    fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {
+        self.inner.copy_pages(from_to)
+    }
+
+    fn trace(
+        &mut self,
+        batch: &StepBatch<'_>,
+        visit: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), ExecError> {
+        self.inner.trace(batch, visit)
     }
 }

@@ -6,6 +6,9 @@
     reason = "a test fails by a panic and may report figures"
 )]
 
+#[cfg(feature = "demo-model")]
+#[path = "promises/engine.rs"]
+mod engine;
 #[path = "promises/nano_sort.rs"]
 mod nano_sort;
 #[path = "promises/refusals.rs"]

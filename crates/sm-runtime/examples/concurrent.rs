@@ -1,0 +1,32 @@
+//! Many requests at once, with priorities: they share steps, and each gets what it would get alone.
+#![expect(clippy::print_stdout, reason = "an example shows what it got")]
+
+use sm_runtime::{
+    Engine, GenerationOptions, Limits, ModelRef, Preset, Priority, Prompt, Request, SamplingOptions,
+};
+
+fn main() -> Result<(), sm_runtime::Error> {
+    let engine = Engine::builder().preset(Preset::Throughput).load(ModelRef::Demo)?;
+    let prompts =
+        ["Once upon a time", "The quick brown fox", "In a distant galaxy", "The secret to happiness"];
+    let request = |(seed, prompt): (usize, &&str)| {
+        let options = GenerationOptions {
+            sampling: SamplingOptions { seed: Some(seed as u64), ..SamplingOptions::default() },
+            limits: Limits { max_new_tokens: 60, ..Limits::default() },
+            ..GenerationOptions::default()
+        };
+        let priority = if seed == 0 { Priority::High } else { Priority::Normal };
+        Request { priority, ..Request::new(Prompt::Text((*prompt).to_owned()), options) }
+    };
+    let together = prompts.iter().enumerate().map(|each| engine.submit(request(each)));
+    let together: Vec<_> = together.collect::<Result<_, _>>()?;
+    for (each, handle) in prompts.iter().enumerate().zip(together) {
+        let completion = handle.wait()?.swap_remove(0);
+        let alone = engine.submit(request(each))?.wait()?.swap_remove(0);
+        assert_eq!(completion.tokens, alone.tokens, "the same request gives the same tokens");
+        println!("{}{}\n", each.1, completion.text);
+    }
+    let stats = engine.stats()?;
+    println!("[{:.1} sequences per step]", stats.average_batch_size());
+    Ok(())
+}

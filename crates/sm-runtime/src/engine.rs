@@ -1,0 +1,394 @@
+//! Many requests on one model: the engine as callers see it.
+
+mod batch;
+mod engine_loop;
+mod gate;
+mod handle;
+mod live;
+mod session;
+#[cfg(test)]
+mod tests;
+mod ticket;
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use sm_batching::{BatchingConfig, BatchingStats, Scheduler, StepLimits};
+use sm_cache::{KvCache, KvCacheStats, Namespace, PagePool, SessionMode};
+use sm_kernels::plan::{ExecutorInfo, PAGE_LEN, Progress};
+use sm_model::chat::{ChatError, ChatTemplate};
+use sm_model::tokenizer::{EncodeOptions, Tokenizer};
+
+pub use batch::BatchRun;
+pub use handle::{RequestHandle, TokenStream};
+pub use session::Session;
+pub use ticket::RequestStatus;
+
+use crate::input::encode;
+use crate::sampling::random_seed;
+use crate::text::Text;
+use crate::{
+    Completion, EngineConfig, Error, GenerationOptions, LoadedModel, ModelRef, Preset, Prompt, Request,
+};
+use engine_loop::{Core, Message, Parts, PromptTokens, Submission};
+use gate::Gate;
+use live::{Delivery, Terms};
+use ticket::{Answer, Ticket};
+
+/// Serves many requests on one model: each gets exactly the tokens that it would get alone.
+///
+/// A clone is another way to the same engine. When the last one is dropped, what still runs is ended.
+///
+/// ```no_run
+/// use sm_runtime::{Engine, GenerationOptions, ModelRef, Prompt, Request};
+///
+/// # fn main() -> Result<(), sm_runtime::Error> {
+/// let engine = Engine::builder().load(ModelRef::Demo)?;
+/// let request = |text: &str| Request::new(Prompt::Text(text.into()), GenerationOptions::default());
+/// let first = engine.submit(request("Once upon a time"))?;
+/// let second = engine.submit(request("In a distant galaxy"))?;
+/// println!("{}\n{}", first.wait()?[0].text, second.wait()?[0].text);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Engine(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    messages: Sender<Message>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    gate: Arc<Gate>,
+    text: Text,
+    context_len: usize,
+    chat: Result<ChatTemplate, ChatError>,
+    info: ExecutorInfo,
+    namespace: Namespace,
+    max_batch_size: usize,
+}
+
+/// What an engine does and has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Requests that run or wait.
+    pub live_requests: usize,
+    /// Sequences that have slots.
+    pub running: usize,
+    /// Requests in the queue.
+    pub waiting: usize,
+    /// Sequences that can have slots.
+    pub max_running: usize,
+    /// Counters of the scheduler.
+    pub batching: BatchingStats,
+    /// Counters of the KV cache.
+    pub cache: KvCacheStats,
+}
+
+impl EngineStats {
+    /// Slots that are free.
+    pub fn available_slots(&self) -> usize {
+        self.max_running.saturating_sub(self.running)
+    }
+
+    /// Sequences per step, on average; 0 before the first.
+    pub fn average_batch_size(&self) -> f64 {
+        ratio(self.batching.spans, self.batching.steps)
+    }
+
+    /// Milliseconds that a request waited for its first step, on average; 0 before the first.
+    pub fn average_wait_ms(&self) -> f64 {
+        ratio(self.batching.waited_us, self.batching.admitted) / 1e3
+    }
+}
+
+fn ratio(sum: u64, count: u64) -> f64 {
+    if count == 0 { 0.0 } else { sum as f64 / count as f64 }
+}
+
+/// Sets an engine up.
+#[derive(Clone, Debug, Default)]
+pub struct EngineBuilder {
+    config: EngineConfig,
+}
+
+impl EngineBuilder {
+    /// Starts from a preset.
+    #[must_use]
+    pub fn preset(self, preset: Preset) -> Self {
+        Self { config: preset.config() }
+    }
+
+    /// Sets everything.
+    #[must_use]
+    pub fn config(self, config: EngineConfig) -> Self {
+        Self { config }
+    }
+
+    /// Sets how requests are batched.
+    #[must_use]
+    pub fn batching(self, batching: BatchingConfig) -> Self {
+        Self { config: EngineConfig { batching, ..self.config } }
+    }
+
+    /// Loads a model and starts.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::load`]; if a value of the configuration cannot be used.
+    pub fn load<'a>(self, model: impl Into<ModelRef<'a>>) -> Result<Engine, Error> {
+        self.load_with(model, &|_| ())
+    }
+
+    /// As [`EngineBuilder::load`]; `progress` tells how far packing has come.
+    ///
+    /// # Errors
+    /// As [`EngineBuilder::load`].
+    pub fn load_with<'a>(
+        self,
+        model: impl Into<ModelRef<'a>>,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Engine, Error> {
+        self.config.batching.validate()?;
+        let model = LoadedModel::load(model, &self.config.load_options(), progress)?;
+        Engine::start(model, self.config)
+    }
+}
+
+impl Engine {
+    /// An engine to be set up.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    /// Starts on a model that is loaded: with as many sequences at a time as its executor and the configuration allow.
+    ///
+    /// # Errors
+    /// If a value of the configuration cannot be used.
+    pub fn start(model: LoadedModel, config: EngineConfig) -> Result<Self, Error> {
+        let bounds = model.bounds();
+        let limits = *model.executor.limits();
+        let pool = PagePool { n_pages: limits.n_pages, page_len: PAGE_LEN, shape: model.kv_shape };
+        let steps = StepLimits {
+            max_tokens: limits.max_tokens,
+            max_outputs: limits.max_outputs,
+            max_sequences: limits.max_sequences,
+        };
+        let gate = Arc::new(Gate::new(config.batching.max_queued_requests));
+        let namespace = namespace(&model);
+        let LoadedModel { executor, text, context_len, chat, .. } = model;
+        let info = executor.info().clone();
+        let scheduler = Scheduler::new(config.batching, steps)?;
+        let max_batch_size = scheduler.batch_size();
+        let cache = KvCache::new(config.cache, pool)?;
+        let parts = Parts { executor, scheduler, cache, text: text.clone(), bounds, gate: Arc::clone(&gate) };
+        let (messages, received) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("sm-engine".to_owned())
+            .spawn(move || Core::new(parts).run(&received))
+            .map_err(|source| Error::Thread { source })?;
+        Ok(Self(Arc::new(Inner {
+            messages,
+            thread: Mutex::new(Some(thread)),
+            gate,
+            text,
+            context_len,
+            chat,
+            info,
+            namespace,
+            max_batch_size,
+        })))
+    }
+
+    /// Puts a request into the queue; the handle is a future of its completions.
+    ///
+    /// # Errors
+    /// If the request cannot be or the queue is full, before any work; [`Error::ShutDown`].
+    pub fn submit(&self, request: Request) -> Result<RequestHandle, Error> {
+        self.send(request, Delivery::Whole)
+    }
+
+    /// Puts a request into the queue; the stream gives its tokens as they come.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub fn stream(&self, request: Request) -> Result<TokenStream, Error> {
+        self.send(request, Delivery::Stream).map(TokenStream::new)
+    }
+
+    /// Continues a prompt to its end. Blocks; to wait without blocking, await [`Engine::submit`].
+    ///
+    /// # Errors
+    /// As [`Engine::submit`] and [`RequestHandle::wait`].
+    pub fn generate(&self, prompt: Prompt, options: &GenerationOptions) -> Result<Completion, Error> {
+        let mut completions = self.submit(Request::new(prompt, options.clone()))?.wait()?;
+        Ok(completions.swap_remove(0))
+    }
+
+    /// Continues many prompts, as many at a time as the engine takes, and gives the results in the prompts' order: an
+    /// iterator that blocks. Prompt `i` has the seed of the options plus `i`; without one, each has a random seed.
+    pub fn generate_batch<I>(&self, prompts: I, options: &GenerationOptions) -> BatchRun<I::IntoIter>
+    where
+        I: IntoIterator<Item = Prompt>,
+    {
+        BatchRun::new(self.clone(), prompts.into_iter(), options.clone())
+    }
+
+    /// A conversation of which each call gives only what is new.
+    ///
+    /// # Errors
+    /// If the name is blank.
+    pub fn session(&self, name: &str) -> Result<Session, Error> {
+        Session::new(self.clone(), name, SessionMode::Append)
+    }
+
+    /// A conversation of which each call gives everything said so far; what it has in common with the last is not computed
+    /// again.
+    ///
+    /// # Errors
+    /// If the name is blank.
+    pub fn session_prefix(&self, name: &str) -> Result<Session, Error> {
+        Session::new(self.clone(), name, SessionMode::Prefix)
+    }
+
+    /// What it does and has done; waits for the step that runs.
+    ///
+    /// # Errors
+    /// [`Error::ShutDown`].
+    pub fn stats(&self) -> Result<EngineStats, Error> {
+        let max_running = self.0.max_batch_size;
+        self.call(move |core| EngineStats {
+            live_requests: core.n_live(),
+            running: core.scheduler.n_running(),
+            waiting: core.scheduler.n_waiting(),
+            max_running,
+            batching: core.scheduler.stats(),
+            cache: core.cache.stats(),
+        })
+    }
+
+    /// Changes how requests are batched, from the next step on. Those that run stay.
+    ///
+    /// # Errors
+    /// If a value cannot be used; [`Error::ShutDown`].
+    pub fn reconfigure(&self, batching: BatchingConfig) -> Result<(), Error> {
+        let limit = batching.max_queued_requests;
+        self.call(move |core| core.scheduler.reconfigure(batching))??;
+        self.0.gate.limit.store(limit, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Lets go of cached pages until at most `max_bytes` are held; what runs keeps its own. Gives the bytes freed.
+    ///
+    /// # Errors
+    /// [`Error::ShutDown`].
+    pub fn trim_memory(&self, max_bytes: u64) -> Result<u64, Error> {
+        self.call(move |core| core.cache.trim(max_bytes))
+    }
+
+    /// Takes no more requests, gives those that run `grace` to end, ends the rest, and waits for that. Everybody is
+    /// answered. A second call finds nothing to do.
+    pub fn shut_down(&self, grace: Duration) {
+        let until = Instant::now() + grace;
+        // A thread that is gone already has answered everybody.
+        let _ = self.0.messages.send(Message::Call(Box::new(move |core| core.drain(until))));
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic of the thread has answered everybody too, by the drop of their answers.
+            let _ = thread.join();
+        }
+    }
+
+    /// The backend, its kernels, workers and memory.
+    pub fn info(&self) -> &ExecutorInfo {
+        &self.0.info
+    }
+
+    /// The tokenizer, if the model has one.
+    pub fn tokenizer(&self) -> Option<&Arc<dyn Tokenizer>> {
+        self.0.text.0.as_ref()
+    }
+
+    /// The chat templates that come with the model.
+    ///
+    /// # Errors
+    /// If there are none, or they cannot be used.
+    pub fn chat_template(&self) -> Result<&ChatTemplate, &ChatError> {
+        self.0.chat.as_ref()
+    }
+
+    /// Positions per sequence.
+    pub fn context_len(&self) -> usize {
+        self.0.context_len
+    }
+
+    /// Does something on the engine's thread between two steps, and waits for it.
+    fn call<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&mut Core) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (reply, replied) = mpsc::sync_channel(1);
+        let call = move |core: &mut Core| {
+            // Nobody waits for the reply of a caller that is gone.
+            let _ = reply.send(what(core));
+        };
+        self.0.messages.send(Message::Call(Box::new(call))).map_err(|_| Error::ShutDown)?;
+        replied.recv().map_err(|_| Error::ShutDown)
+    }
+
+    fn send(&self, request: Request, delivery: Delivery) -> Result<RequestHandle, Error> {
+        let submitted = Instant::now();
+        request.validate()?;
+        let (limit, actual) = (self.0.max_batch_size, request.n);
+        if actual > limit {
+            let remedy = "ask for fewer continuations or raise max_batch_size";
+            return Err(Error::ResourceLimit { resource: "n", limit, actual, remedy });
+        }
+        let prompt = self.tokens(&request.prompt)?;
+        let Request { options, n, select, priority, key, session, salt, .. } = request;
+        let ticket = Arc::new(Ticket::new(n, options.limits.max_new_tokens));
+        self.0.gate.enter()?;
+        let terms = Terms {
+            answer: Answer::new(Arc::clone(&ticket)),
+            delivery,
+            seed: options.sampling.seed.unwrap_or_else(random_seed),
+            options,
+            select,
+            n,
+            submitted,
+        };
+        let namespace = Arc::new(Namespace { salt, ..self.0.namespace.clone() });
+        let submission = Submission { terms, prompt, priority, key, session, namespace };
+        self.0.messages.send(Message::Submit(Box::new(submission))).map_err(|_| Error::ShutDown)?;
+        Ok(RequestHandle::new(ticket, self.0.messages.clone()))
+    }
+
+    fn tokens(&self, prompt: &Prompt) -> Result<PromptTokens, Error> {
+        let text = &self.0.text;
+        let (first, first_start) = encode(text, prompt)?;
+        let appended = match prompt {
+            Prompt::Append(prompt) => Some(text.encode(prompt, EncodeOptions::PLAIN)?),
+            Prompt::Text(_) | Prompt::Chat(_) | Prompt::Tokens(_) => None,
+        };
+        Ok(PromptTokens { first, first_start, appended })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.messages.send(Message::Call(Box::new(|core| core.drain(Instant::now()))));
+        if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What decides, beside tokens, what is in a page.
+fn namespace(model: &LoadedModel) -> Namespace {
+    Namespace {
+        model: model.info().kernels.clone(),
+        kv_dtype: format!("{:?}", model.executor.limits().kv_dtype),
+        ..Namespace::default()
+    }
+}

@@ -1,0 +1,127 @@
+//! A caller's hold on a request.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::task::{Context, Poll};
+
+use super::engine_loop::Message;
+use super::ticket::{Cursor, RequestStatus, Ticket};
+use crate::{Completion, Error, TokenEvent};
+
+/// A request that was submitted: a future of its completions. Dropping it cancels the request.
+#[must_use = "dropping a handle cancels its request"]
+pub struct RequestHandle {
+    ticket: Arc<Ticket>,
+    engine: Sender<Message>,
+    is_taken: bool,
+}
+
+impl RequestHandle {
+    pub(crate) fn new(ticket: Arc<Ticket>, engine: Sender<Message>) -> Self {
+        Self { ticket, engine, is_taken: false }
+    }
+
+    /// Where it stands.
+    pub fn status(&self) -> RequestStatus {
+        self.ticket.status()
+    }
+
+    /// Ends it at the next step boundary. Safe at any time, any number of times.
+    pub fn cancel(&self) {
+        self.ticket.cancel.cancel();
+        // An engine that is gone has cancelled it already.
+        let _ = self.engine.send(Message::Wake);
+    }
+
+    /// Blocks until it has ended; one completion per candidate.
+    ///
+    /// # Errors
+    /// What made it fail; [`Error::Timeout`], [`Error::Cancelled`].
+    pub fn wait(mut self) -> Result<Vec<Completion>, Error> {
+        self.is_taken = true;
+        self.ticket.wait_outcome()
+    }
+}
+
+impl Future for RequestHandle {
+    type Output = Result<Vec<Completion>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.ticket.poll_outcome(context);
+        self.is_taken |= polled.is_ready();
+        polled
+    }
+}
+
+impl Drop for RequestHandle {
+    fn drop(&mut self) {
+        if !self.is_taken {
+            self.cancel();
+        }
+    }
+}
+
+impl fmt::Debug for RequestHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestHandle").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+/// The events of a request while it runs. Dropping it cancels the request.
+#[derive(Debug)]
+#[must_use = "dropping a stream cancels its request"]
+pub struct TokenStream {
+    handle: RequestHandle,
+    cursor: Cursor,
+    is_over: bool,
+}
+
+impl TokenStream {
+    pub(crate) fn new(handle: RequestHandle) -> Self {
+        Self { handle, cursor: Cursor::default(), is_over: false }
+    }
+
+    /// The next event, `None` after the last.
+    pub async fn next(&mut self) -> Option<Result<TokenEvent, Error>> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// As [`TokenStream::next`], for those who write futures themselves.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<TokenEvent, Error>>> {
+        let polled = self.handle.ticket.poll_event(&mut self.cursor, context);
+        self.is_over |= matches!(polled, Poll::Ready(None | Some(Err(_))));
+        polled
+    }
+
+    /// The next event, `None` after the last; blocks until it is there.
+    pub fn next_blocking(&mut self) -> Option<Result<TokenEvent, Error>> {
+        let event = self.handle.ticket.wait_event(&mut self.cursor);
+        self.is_over |= matches!(event, None | Some(Err(_)));
+        event
+    }
+
+    /// Everything at once that the events told piece by piece; ends the request if it runs.
+    ///
+    /// # Errors
+    /// What made it fail, if no event told it.
+    pub fn finish(mut self) -> Result<Vec<Completion>, Error> {
+        if !self.is_over {
+            self.handle.cancel();
+        }
+        self.handle.is_taken = true;
+        self.handle.ticket.wait_outcome()
+    }
+
+    /// Where it stands.
+    pub fn status(&self) -> RequestStatus {
+        self.handle.status()
+    }
+
+    /// Ends it at the next step boundary; its last event says so.
+    pub fn cancel(&self) {
+        self.handle.cancel();
+    }
+}

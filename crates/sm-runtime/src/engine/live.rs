@@ -1,0 +1,324 @@
+//! A request on the engine's thread, from its submission to its answer.
+
+use std::time::{Duration, Instant};
+
+use sm_tensor::TokenId;
+
+use super::ticket::Answer;
+use crate::generation::chain;
+use crate::input::{Bound, Input};
+use crate::output::Output;
+use crate::sampling::{Candidates, Draw, History, RawLogits, SamplerChain};
+use crate::text::Text;
+use crate::{
+    Completion, Error, FinishReason, GenerationOptions, Select, Timings, TokenEvent, TokenLogprob, Usage,
+};
+
+/// Whether a caller takes the text as it grows, or waits for all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// What was delivered counts, however the request ends.
+    Stream,
+    /// A request that does not end by itself has failed.
+    Whole,
+}
+
+/// A request that waits or runs.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) answer: Answer,
+    pub(crate) delivery: Delivery,
+    options: GenerationOptions,
+    select: Select,
+    chain: SamplerChain,
+    seed: u64,
+    bound: Bound,
+    usage: Usage,
+    candidates: Vec<Candidate>,
+    /// What made it fail.
+    pub(crate) error: Option<Error>,
+    times: Times,
+}
+
+/// When what happened.
+#[derive(Debug)]
+struct Times {
+    submitted: Instant,
+    started: Option<Instant>,
+    first_token: Option<Instant>,
+}
+
+/// One continuation.
+#[derive(Debug)]
+struct Candidate {
+    output: Option<Output>,
+    logprobs: Vec<TokenLogprob>,
+    /// Set by the token that ends it.
+    finish_reason: Option<FinishReason>,
+    completion: Option<Completion>,
+}
+
+/// Memory that sampling needs, kept from step to step.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    candidates: Candidates,
+    counts: Vec<u32>,
+    raw: RawLogits,
+    event: TokenEvent,
+    /// Logits that several candidates draw from.
+    shared: Vec<f32>,
+}
+
+impl Scratch {
+    /// Keeps logits that several candidates will draw from.
+    pub(crate) fn keep_shared(&mut self, logits: &[f32]) {
+        self.shared.clear();
+        self.shared.extend_from_slice(logits);
+    }
+
+    /// Puts them back, for a sampler changes them.
+    pub(crate) fn restore_shared(&self, logits: &mut [f32]) {
+        logits.copy_from_slice(&self.shared);
+    }
+}
+
+/// What a caller hands over, beside its prompt.
+pub(crate) struct Terms {
+    pub(crate) answer: Answer,
+    pub(crate) delivery: Delivery,
+    pub(crate) options: GenerationOptions,
+    pub(crate) select: Select,
+    pub(crate) n: usize,
+    pub(crate) seed: u64,
+    pub(crate) submitted: Instant,
+}
+
+/// Where a token is to be drawn.
+pub(crate) struct Place<'a> {
+    pub(crate) candidate: usize,
+    /// Prompt and output so far.
+    pub(crate) log: &'a [TokenId],
+}
+
+impl Live {
+    pub(crate) fn new(terms: Terms, input: &Input, text: &Text) -> Self {
+        let Terms { answer, delivery, options, select, n, seed, submitted } = terms;
+        let output = || Output::new(text, input.text_start, &options.stop);
+        let bound = input.bound(&options);
+        let candidates = (0..n).map(|_| Candidate {
+            output: Some(output()),
+            logprobs: match wants_logprobs(&options, select) {
+                true => Vec::with_capacity(bound.n_tokens),
+                false => Vec::new(),
+            },
+            finish_reason: None,
+            completion: None,
+        });
+        Self {
+            candidates: candidates.collect(),
+            chain: chain(&options, &output()),
+            answer,
+            delivery,
+            select,
+            seed,
+            bound,
+            usage: Usage {
+                prompt_tokens: input.tokens.len(),
+                cached_tokens: 0,
+                truncated_tokens: input.n_truncated,
+                generated_tokens: 0,
+            },
+            options,
+            error: None,
+            times: Times { submitted, started: None, first_token: None },
+        }
+    }
+
+    /// Tokens that each candidate may have.
+    pub(crate) fn max_new_tokens(&self) -> usize {
+        self.bound.n_tokens
+    }
+
+    /// Why a candidate that was ended has ended.
+    pub(crate) fn finish_reason(&self, index: usize) -> FinishReason {
+        let completion = self.candidates[index].completion.as_ref();
+        completion.map_or(FinishReason::Cancelled, |completion| completion.finish_reason)
+    }
+
+    /// Notes that its first step begins at prompt position `n_cached`.
+    pub(crate) fn start(&mut self, n_cached: usize) {
+        if self.times.started.is_none() {
+            self.times.started = Some(Instant::now());
+            self.usage.cached_tokens = n_cached;
+            self.answer.ticket().run();
+        }
+    }
+
+    /// Draws the next token of a candidate from `logits`, `[vocab_size]`, which are changed, and tells the caller. Says
+    /// whether the token belongs to the log, and whether the candidate ends by a stop rule.
+    ///
+    /// # Errors
+    /// If no token can be drawn.
+    pub(crate) fn sample(
+        &mut self,
+        place: &Place<'_>,
+        logits: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<Sampled, Error> {
+        let Scratch { candidates, counts, raw, event, shared: _ } = scratch;
+        let wants_logprobs = wants_logprobs(&self.options, self.select);
+        if wants_logprobs {
+            raw.keep(logits);
+        }
+        let draw =
+            Draw { seed: self.seed, candidate: place.candidate as u32, position: place.log.len() as u32 };
+        let mut history = History::new(place.log, self.usage.prompt_tokens, counts);
+        let token = self.chain.sample(logits, &mut history, draw, candidates)?;
+        let candidate = &mut self.candidates[place.candidate];
+        let Some(output) = &mut candidate.output else {
+            return Ok(Sampled { token, is_kept: false, stops: true });
+        };
+        event.logprob = None;
+        if wants_logprobs {
+            let logprob = raw.logprob(token, self.options.logprobs.unwrap_or(0), candidates);
+            event.logprob = self.options.logprobs.is_some().then_some(logprob.logprob);
+            candidate.logprobs.push(logprob);
+        }
+        event.candidate = place.candidate;
+        let stop = output.push(token, event);
+        let is_kept = !matches!(stop, Some(FinishReason::Stop | FinishReason::Eos));
+        let is_full = output.n_tokens() >= self.bound.n_tokens;
+        event.finish_reason = stop.or(is_full.then_some(self.bound.reason));
+        candidate.finish_reason = event.finish_reason;
+        if event.finish_reason.is_some_and(|reason| reason != FinishReason::StopSequence) {
+            output.flush(event);
+        }
+        self.times.first_token.get_or_insert_with(Instant::now);
+        self.answer.ticket().push(event);
+        Ok(Sampled { token, is_kept, stops: stop.is_some() })
+    }
+
+    /// Ends a candidate that the scheduler has ended: `log` is prompt and output, `reason` why if no token ended it. Gives
+    /// how many tokens of the log are kept.
+    pub(crate) fn end(&mut self, index: usize, log: &[TokenId], reason: FinishReason) -> usize {
+        let n_prompt = self.usage.prompt_tokens;
+        let candidate = &mut self.candidates[index];
+        let Some(mut output) = candidate.output.take() else {
+            return log.len();
+        };
+        let finish_reason = match candidate.finish_reason {
+            Some(reason) => reason,
+            None => {
+                let mut event = TokenEvent {
+                    candidate: index,
+                    index: output.n_tokens(),
+                    finish_reason: Some(reason),
+                    ..TokenEvent::default()
+                };
+                output.flush(&mut event);
+                self.answer.ticket().push(&event);
+                reason
+            }
+        };
+        let finished = output.finish(finish_reason);
+        let n_kept = (n_prompt + finished.n_tokens).min(log.len());
+        let (prompt_tokens, tokens) = log[..n_kept].split_at(n_prompt);
+        candidate.logprobs.truncate(finished.n_tokens);
+        candidate.completion = Some(Completion {
+            text: finished.text,
+            tokens: tokens.to_vec(),
+            prompt_tokens: prompt_tokens.to_vec(),
+            finish_reason,
+            seed: self.seed,
+            usage: Usage { generated_tokens: finished.n_generated, ..self.usage },
+            timings: self.times.timings(),
+            logprobs: std::mem::take(&mut candidate.logprobs),
+        });
+        n_kept
+    }
+
+    /// Whether all its candidates have ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.candidates.iter().all(|candidate| candidate.completion.is_some())
+    }
+
+    /// Whether a candidate that is over leaves its session as it was before: the caller gets nothing of it.
+    pub(crate) fn is_rolled_back(&self, reason: FinishReason) -> bool {
+        let is_cut_short = matches!(reason, FinishReason::Cancelled | FinishReason::Timeout);
+        self.error.is_some() || (self.delivery == Delivery::Whole && is_cut_short)
+    }
+
+    /// Answers the caller.
+    pub(crate) fn give_answer(mut self) {
+        let outcome = self.outcome();
+        self.answer.give(outcome);
+    }
+
+    fn outcome(&mut self) -> Result<Vec<Completion>, Error> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        let mut completions: Vec<Completion> =
+            self.candidates.iter_mut().filter_map(|candidate| candidate.completion.take()).collect();
+        if self.select == Select::Best {
+            completions = best(completions).into_iter().collect();
+        }
+        if self.options.logprobs.is_none() {
+            completions.iter_mut().for_each(|completion| completion.logprobs.clear());
+        }
+        if self.delivery == Delivery::Stream {
+            return Ok(completions);
+        }
+        let has = |reason| completions.iter().position(|completion| completion.finish_reason == reason);
+        match (has(FinishReason::Cancelled), has(FinishReason::Timeout)) {
+            (Some(_), _) => Err(Error::Cancelled),
+            (None, Some(index)) => {
+                let limit_ms = self.options.limits.max_time_ms.unwrap_or_default();
+                Err(Error::Timeout { limit_ms, partial: Box::new(completions.swap_remove(index)) })
+            }
+            (None, None) => Ok(completions),
+        }
+    }
+}
+
+/// A token that was drawn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sampled {
+    pub(crate) token: TokenId,
+    /// Whether it belongs to the log: an end or stop token does not.
+    pub(crate) is_kept: bool,
+    /// Whether a stop rule matched.
+    pub(crate) stops: bool,
+}
+
+impl Times {
+    fn timings(&self) -> Timings {
+        let now = Instant::now();
+        let first_token = self.first_token.unwrap_or(now);
+        let started = self.started.unwrap_or(first_token);
+        Timings {
+            prefill: first_token.saturating_duration_since(started),
+            decode: self.first_token.map_or(Duration::ZERO, |first| now - first),
+            first_token: first_token.saturating_duration_since(self.submitted),
+            total: now - self.submitted,
+        }
+    }
+}
+
+/// Whether raw log-probabilities are computed: for the caller, or to choose among candidates.
+fn wants_logprobs(options: &GenerationOptions, select: Select) -> bool {
+    options.logprobs.is_some() || select == Select::Best
+}
+
+/// The completion with the highest mean log-probability, the first of several.
+fn best(completions: Vec<Completion>) -> Option<Completion> {
+    let mean = |completion: &Completion| {
+        let sum: f64 = completion.logprobs.iter().map(|token| f64::from(token.logprob)).sum();
+        if completion.logprobs.is_empty() {
+            f64::NEG_INFINITY
+        } else {
+            sum / completion.logprobs.len() as f64
+        }
+    };
+    completions.into_iter().reduce(|best, next| if mean(&next) > mean(&best) { next } else { best })
+}

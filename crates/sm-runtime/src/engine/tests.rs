@@ -1,0 +1,139 @@
+//! The engine on a fake model: everybody gets what they would get alone, and everybody gets an answer.
+
+mod answers;
+mod schedules;
+mod sessions;
+
+use sm_batching::BatchingConfig;
+use sm_cache::KvCacheConfig;
+use sm_tensor::TokenId;
+
+use crate::testing::{FakeSize, fake_model, hashed, token_of};
+use crate::{Engine, EngineConfig, GenerationOptions, Generator, Limits, Prompt, Request, SamplingOptions};
+
+const SIZE: FakeSize = FakeSize { context_len: 64, max_tokens: 24, n_sequences: 4 };
+
+fn config() -> EngineConfig {
+    EngineConfig {
+        batching: BatchingConfig {
+            max_batch_wait_us: 0,
+            max_step_tokens: SIZE.max_tokens,
+            ..BatchingConfig::default()
+        },
+        cache: KvCacheConfig { max_bytes_total: 1 << 20, ..KvCacheConfig::default() },
+        ..EngineConfig::default()
+    }
+}
+
+fn engine_of(predict: impl Fn(&[TokenId]) -> Vec<f32> + Send + 'static) -> Engine {
+    Engine::start(fake_model(SIZE, predict).0, config()).unwrap()
+}
+
+fn seeded(seed: u64, max_new_tokens: usize) -> GenerationOptions {
+    GenerationOptions {
+        sampling: SamplingOptions { seed: Some(seed), ..SamplingOptions::default() },
+        limits: Limits { max_new_tokens, ..Limits::default() },
+        ..GenerationOptions::default()
+    }
+}
+
+fn text(text: &str) -> Prompt {
+    Prompt::Text(text.into())
+}
+
+fn request(prompt: &str, seed: u64, max_new_tokens: usize) -> Request {
+    Request::new(text(prompt), seeded(seed, max_new_tokens))
+}
+
+/// What a request gets that is alone.
+fn alone(request: &Request) -> crate::Completion {
+    let mut generator = Generator::new(fake_model(FakeSize { n_sequences: 1, ..SIZE }, hashed).0);
+    generator.generate(&request.prompt, &request.options).unwrap()
+}
+
+#[test]
+fn a_request_gets_what_it_would_get_alone() {
+    let engine = engine_of(hashed);
+    for seed in 0..20 {
+        let request = request("once upon a time there was", seed, 30);
+        let completion = engine.generate(request.prompt.clone(), &request.options).unwrap();
+        let expected = alone(&request);
+        assert_eq!((completion.text, completion.tokens), (expected.text, expected.tokens));
+        assert_eq!(completion.finish_reason, expected.finish_reason);
+        assert_eq!(completion.usage.generated_tokens, expected.usage.generated_tokens);
+    }
+    let stats = engine.stats().unwrap();
+    assert_eq!((stats.live_requests, stats.available_slots()), (0, 4));
+    assert!(stats.cache.reused_tokens > 0);
+}
+
+#[test]
+fn a_stream_tells_token_by_token_what_the_completion_says() {
+    let engine = engine_of(hashed);
+    let mut stream = engine.stream(request("abc", 3, 20)).unwrap();
+    let (mut told, mut tokens) = (String::new(), Vec::new());
+    while let Some(event) = stream.next_blocking() {
+        let event = event.unwrap();
+        assert_eq!((event.index, event.candidate), (tokens.len(), 0));
+        told.push_str(&event.text);
+        tokens.extend(event.token);
+    }
+    let [completion] = &stream.finish().unwrap()[..] else { panic!("one completion") };
+    assert_eq!((&told, &tokens), (&completion.text, &completion.tokens));
+    assert_eq!(tokens.len(), 20);
+}
+
+#[test]
+fn candidates_share_the_prompt_and_draw_for_themselves() {
+    let engine = engine_of(hashed);
+    let request = Request { n: 3, ..request("the same prompt for all", 5, 12) };
+    let completions = engine.submit(request.clone()).unwrap().wait().unwrap();
+    assert_eq!(completions.len(), 3);
+    assert_eq!(completions[0].tokens, alone(&request).tokens);
+    assert_ne!(completions[0].tokens, completions[1].tokens);
+    let again = engine.submit(request.clone()).unwrap().wait().unwrap();
+    assert!(again.iter().zip(&completions).all(|(a, b)| a.tokens == b.tokens));
+    let stats = engine.stats().unwrap().batching;
+    let n_prompt = "the same prompt for all".len() as u64;
+    assert!(stats.rows < 2 * (n_prompt + 3 * 12), "{stats:?}");
+
+    let best = Request { select: crate::Select::Best, ..request };
+    let [best] = &engine.submit(best).unwrap().wait().unwrap()[..] else { panic!("one completion") };
+    assert!(completions.iter().any(|completion| completion.tokens == best.tokens));
+    assert!(best.logprobs.is_empty());
+}
+
+#[test]
+fn a_batch_comes_back_in_order_with_seeds_that_count_up() {
+    let engine = engine_of(hashed);
+    let prompts: Vec<Prompt> = ["a", "bb", "ccc", "dddd", "e", "f", "g", "h", "i", "j"].map(text).to_vec();
+    let options = seeded(100, 9);
+    let results: Vec<_> = engine.generate_batch(prompts.clone(), &options).collect();
+    assert_eq!(results.len(), prompts.len());
+    for (index, (prompt, result)) in prompts.into_iter().zip(results).enumerate() {
+        let expected = alone(&Request::new(prompt, seeded(100 + index as u64, 9)));
+        let completion = result.unwrap();
+        assert_eq!((completion.seed, completion.tokens), (100 + index as u64, expected.tokens));
+    }
+    assert!(engine.stats().unwrap().average_batch_size() > 1.0);
+}
+
+#[test]
+fn logprobs_are_those_of_a_lone_request() {
+    let engine = engine_of(hashed);
+    let mut request = request("hello", 8, 10);
+    request.options.logprobs = Some(2);
+    let completion = engine.generate(request.prompt.clone(), &request.options).unwrap();
+    assert_eq!(completion.logprobs, alone(&request).logprobs);
+    assert_eq!(completion.logprobs.len(), 10);
+}
+
+/// A model that always writes `letter`.
+fn always(letter: char) -> impl Fn(&[TokenId]) -> Vec<f32> + Send + 'static {
+    let token = token_of(letter);
+    move |_| {
+        let mut logits = vec![0.0; crate::testing::CHARACTERS.chars().count()];
+        logits[token.0 as usize] = 50.0;
+        logits
+    }
+}

@@ -1,0 +1,218 @@
+//! Failing, late, cancelled and dropped requests: each is answered, and none leaves anything behind.
+
+use std::time::Duration;
+
+use super::{SIZE, always, config, engine_of, request, text};
+use crate::testing::{FakeSize, fake_model, hashed, token_of};
+use crate::{Engine, Error, FinishReason, Request, RequestStatus, StopRules};
+
+/// Writes forever: no end token, and a context that is long enough for the test.
+const LONG: FakeSize = FakeSize { context_len: 1 << 16, max_tokens: 24, n_sequences: 4 };
+
+fn endless() -> Engine {
+    Engine::start(fake_model(LONG, always('a')).0, config()).unwrap()
+}
+
+fn assert_clean(engine: &Engine) {
+    let stats = engine.stats().unwrap();
+    assert_eq!((stats.live_requests, stats.running, stats.waiting), (0, 0, 0));
+    assert_eq!((stats.cache.current_leases, stats.cache.pinned_pages, stats.cache.busy_sessions), (0, 0, 0));
+}
+
+#[test]
+fn a_cancelled_request_ends_and_its_neighbour_goes_on() {
+    let engine = endless();
+    let neighbour = engine.submit(request("bc", 1, 2000)).unwrap();
+    let victim = engine.submit(request("de", 2, 60_000)).unwrap();
+    victim.cancel();
+    assert!(matches!(victim.wait(), Err(Error::Cancelled)));
+    assert_eq!(neighbour.wait().unwrap()[0].tokens.len(), 2000);
+    assert_clean(&engine);
+}
+
+#[test]
+fn a_dropped_stream_ends_its_request() {
+    let engine = endless();
+    let mut stream = engine.stream(request("bc", 1, 60_000)).unwrap();
+    assert!(stream.next_blocking().unwrap().unwrap().token.is_some());
+    assert_eq!(stream.status(), RequestStatus::Running);
+    drop(stream);
+    drop(engine.submit(request("bc", 1, 60_000)).unwrap());
+    // The next request is served when both have left.
+    engine.generate(text("x"), &super::seeded(1, 3)).unwrap();
+    while engine.stats().unwrap().live_requests > 0 {
+        std::thread::yield_now();
+    }
+    assert_clean(&engine);
+}
+
+#[test]
+fn a_cancelled_stream_keeps_what_it_told() {
+    let engine = endless();
+    let mut stream = engine.stream(request("bc", 1, 60_000)).unwrap();
+    for _ in 0..5 {
+        stream.next_blocking().unwrap().unwrap();
+    }
+    stream.cancel();
+    let mut last = None;
+    while let Some(event) = stream.next_blocking() {
+        last = Some(event.unwrap());
+    }
+    assert_eq!(last.unwrap().finish_reason, Some(FinishReason::Cancelled));
+    let completions = stream.finish().unwrap();
+    assert!(completions[0].tokens.len() >= 5);
+    assert_eq!(completions[0].finish_reason, FinishReason::Cancelled);
+}
+
+#[test]
+fn a_late_request_has_what_it_got_until_then() {
+    let engine = endless();
+    let mut late = request("bc", 1, 60_000);
+    late.options.limits.max_time_ms = Some(20);
+    match engine.submit(late.clone()).unwrap().wait() {
+        Err(Error::Timeout { limit_ms: 20, partial }) => assert!(!partial.tokens.is_empty()),
+        other => panic!("{other:?}"),
+    }
+    let mut stream = engine.stream(late).unwrap();
+    let mut last = None;
+    while let Some(event) = stream.next_blocking() {
+        last = Some(event.unwrap());
+    }
+    assert_eq!(last.unwrap().finish_reason, Some(FinishReason::Timeout));
+    assert_clean(&engine);
+}
+
+#[test]
+fn logits_that_are_no_numbers_fail_one_request() {
+    let bad = token_of('z');
+    let engine = engine_of(move |history| {
+        let mut logits = hashed(history);
+        if history.contains(&bad) && history[0] == bad {
+            logits[3] = f32::NAN;
+        }
+        logits
+    });
+    let good = engine.submit(request("abc", 1, 20)).unwrap();
+    let culprit = engine.submit(request("zabc", 2, 20)).unwrap();
+    assert!(matches!(culprit.wait(), Err(Error::InvalidLogits { .. })));
+    assert_eq!(good.wait().unwrap()[0].tokens, super::alone(&request("abc", 1, 20)).tokens);
+    assert_clean(&engine);
+}
+
+#[test]
+fn a_step_that_fails_fails_its_culprit_alone() {
+    let (mut model, _) = fake_model(SIZE, hashed);
+    model.executor = Box::new(crate::testing::Failing::new(model.executor, token_of('z')));
+    let engine = Engine::start(model, config()).unwrap();
+    let requests = ["abc", "zbc", "bcd", "azb"].map(|prompt| request(prompt, 7, 15));
+    let handles: Vec<_> = requests.iter().map(|r| engine.submit(r.clone()).unwrap()).collect();
+    for (request, handle) in requests.iter().zip(handles) {
+        let crate::Prompt::Text(prompt) = &request.prompt else { panic!("text") };
+        let expected = super::alone(request);
+        // Whoever writes a z by itself is a culprit too, one step later.
+        let is_culprit = prompt.contains('z') || expected.tokens[..14].contains(&token_of('z'));
+        match handle.wait() {
+            Err(Error::Exec(_)) => assert!(is_culprit, "{prompt}"),
+            Ok(completions) => {
+                assert!(!is_culprit, "{prompt}");
+                assert_eq!(completions[0].tokens, expected.tokens);
+            }
+            Err(error) => panic!("{prompt}: {error}"),
+        }
+    }
+    assert_clean(&engine);
+}
+
+#[test]
+fn a_full_queue_refuses_at_once() {
+    let mut config = config();
+    config.batching.max_queued_requests = 2;
+    config.batching.max_batch_size = 1;
+    let engine = Engine::start(fake_model(LONG, always('a')).0, config).unwrap();
+    let mut accepted = Vec::new();
+    let refused = loop {
+        match engine.submit(request("b", 1, 60_000)) {
+            Ok(handle) => accepted.push(handle),
+            Err(error) => break error,
+        }
+        assert!(accepted.len() <= 4, "nothing was refused");
+    };
+    assert!(
+        matches!(refused, Error::ResourceLimit { resource: "max_queued_requests", limit: 2, .. }),
+        "{refused}"
+    );
+    drop(accepted);
+}
+
+#[test]
+fn shutting_down_answers_everybody() {
+    let engine = endless();
+    let short = engine.submit(request("b", 1, 50)).unwrap();
+    let long = engine.submit(request("c", 2, 60_000)).unwrap();
+    engine.shut_down(Duration::from_millis(200));
+    assert_eq!(short.wait().unwrap()[0].tokens.len(), 50);
+    assert!(matches!(long.wait(), Err(Error::ShutDown)));
+    assert!(matches!(engine.submit(request("d", 3, 5)), Err(Error::ShutDown)));
+    assert!(matches!(engine.stats(), Err(Error::ShutDown)));
+    engine.shut_down(Duration::ZERO);
+}
+
+#[test]
+fn handles_outlive_the_engine() {
+    let engine = endless();
+    let handle = engine.submit(request("b", 1, 60_000)).unwrap();
+    drop(engine);
+    assert!(matches!(handle.wait(), Err(Error::ShutDown)));
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_any_work() {
+    let engine = engine_of(hashed);
+    let long = "a".repeat(64);
+    let handle = engine.submit(request(&long, 1, 5)).unwrap();
+    assert!(matches!(
+        handle.wait(),
+        Err(Error::ResourceLimit { resource: "context", limit: 64, actual: 65, .. })
+    ));
+    let refused = engine.submit(Request { n: usize::MAX, ..request("a", 1, 5) });
+    assert!(matches!(refused, Err(Error::ResourceLimit { resource: "n", limit: 4, .. })));
+    assert_eq!(engine.stats().unwrap().batching.steps, 0);
+}
+
+#[test]
+fn futures_are_woken() {
+    let engine = engine_of(hashed);
+    let mut request = request("abc", 1, 30);
+    request.options.stop = StopRules::default();
+    let expected = super::alone(&request);
+    let completions = block_on(engine.submit(request.clone()).unwrap()).unwrap();
+    assert_eq!(completions[0].tokens, expected.tokens);
+    let mut stream = engine.stream(request).unwrap();
+    let told = block_on(async {
+        let mut told = String::new();
+        while let Some(event) = stream.next().await {
+            told.push_str(&event.unwrap().text);
+        }
+        told
+    });
+    assert_eq!(told, expected.text);
+}
+
+/// Runs a future by parking this thread until it is woken.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(output) => return output,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Random requests at random times in small caches: everybody gets, bit for bit, what they would get alone.
+
+use proptest::prelude::*;
+use sm_batching::{BatchingConfig, BatchingStrategy, Priority};
+use sm_cache::KvCacheConfig;
+
+use super::{alone, request, seeded};
+use crate::testing::{FakeSize, fake_model, hashed};
+use crate::{Completion, Engine, EngineConfig, Error, Generator, Prompt, Request, StopRules};
+
+/// One request of a schedule, and what happens to it.
+#[derive(Clone, Debug)]
+struct Arrival {
+    prompt: String,
+    seed: u64,
+    n_tokens: usize,
+    temperature: f32,
+    repetition_penalty: f32,
+    frequency_penalty: f32,
+    stop: Option<String>,
+    logprobs: Option<usize>,
+    n: usize,
+    priority: Priority,
+    key: u64,
+    is_cancelled: bool,
+    streams: bool,
+}
+
+fn priority() -> impl Strategy<Value = Priority> {
+    prop_oneof![Just(Priority::Low), Just(Priority::Normal), Just(Priority::High), Just(Priority::Critical)]
+}
+
+fn arrival() -> impl Strategy<Value = Arrival> {
+    // Few beginnings, so that prefixes are shared.
+    let prompt = ("(once upon a time there |hello |)", "[a-d]{1,12}").prop_map(|(a, b)| format!("{a}{b}"));
+    let sampling =
+        (any::<u64>(), prop_oneof![Just(0.0f32), 0.5f32..2.0], prop_oneof![Just(1.0f32), 0.8f32..1.5]);
+    let shape = (1usize..40, 1usize..4, prop::option::of(0usize..3), prop::option::of("[a-z]{1,2}"));
+    let service = (
+        priority(),
+        0u64..3,
+        prop::bool::weighted(0.15),
+        any::<bool>(),
+        prop_oneof![Just(0.0f32), 0.0f32..1.0],
+    );
+    (prompt, sampling, shape, service).prop_map(|(prompt, sampling, shape, service)| {
+        let (seed, temperature, repetition_penalty) = sampling;
+        let (n_tokens, n, logprobs, stop) = shape;
+        let (priority, key, is_cancelled, streams, frequency_penalty) = service;
+        Arrival {
+            prompt,
+            seed,
+            n_tokens,
+            temperature,
+            repetition_penalty,
+            frequency_penalty,
+            stop,
+            logprobs,
+            n,
+            priority,
+            key,
+            is_cancelled,
+            streams,
+        }
+    })
+}
+
+fn strategy() -> impl Strategy<Value = BatchingStrategy> {
+    prop_oneof![
+        4 => Just(BatchingStrategy::Continuous),
+        1 => Just(BatchingStrategy::Naive),
+        1 => Just(BatchingStrategy::Bucketed),
+        1 => Just(BatchingStrategy::MemoryAware),
+    ]
+}
+
+/// An engine's settings: all of them may change when something is computed, none what comes out.
+fn settings() -> impl Strategy<Value = (FakeSize, EngineConfig)> {
+    let size = (3usize..30, 3usize..6, 6u64..24);
+    let batching = (strategy(), any::<bool>(), 1usize..12, 0usize..9);
+    let cache = (any::<bool>(), any::<bool>());
+    (size, batching, cache).prop_map(
+        |((max_tokens, n_sequences, n_pages), batching, (enabled, prefix_sharing))| {
+            let (strategy, prefill_only, max_batch_size, max_chunk_tokens) = batching;
+            let batching = BatchingConfig {
+                strategy,
+                prefill_only,
+                // The candidates of one request have to fit.
+                max_batch_size: max_batch_size.max(3),
+                max_chunk_tokens,
+                max_batch_wait_us: 0,
+                max_step_tokens: max_tokens.max(3),
+                ..BatchingConfig::default()
+            };
+            // A page of the fake model: 16 positions of one key and one value in single precision.
+            let cache = KvCacheConfig {
+                enabled,
+                prefix_sharing,
+                max_bytes_total: n_pages * 16 * 8,
+                ..KvCacheConfig::default()
+            };
+            let size = FakeSize { context_len: 80, max_tokens, n_sequences };
+            (size, EngineConfig { batching, cache, ..EngineConfig::default() })
+        },
+    )
+}
+
+fn to_request(arrival: &Arrival) -> Request {
+    let mut request = request(&arrival.prompt, arrival.seed, arrival.n_tokens);
+    request.options.sampling.temperature = arrival.temperature;
+    request.options.sampling.repetition_penalty = arrival.repetition_penalty;
+    request.options.sampling.frequency_penalty = arrival.frequency_penalty;
+    request.options.stop =
+        StopRules { sequences: arrival.stop.iter().cloned().collect(), ..StopRules::default() };
+    request.options.logprobs = arrival.logprobs;
+    Request { n: arrival.n, priority: arrival.priority, key: arrival.key, ..request }
+}
+
+/// The text, tokens and log-probabilities, which must be the same bits.
+fn bits(completion: &Completion) -> (String, Vec<u32>, Vec<u32>, &'static str) {
+    let tokens = completion.tokens.iter().map(|token| token.0).collect();
+    let logprobs = completion.logprobs.iter().map(|token| token.logprob.to_bits()).collect();
+    (completion.text.clone(), tokens, logprobs, completion.finish_reason.name())
+}
+
+/// What candidates get on an engine of their own, one request at a time; the first must be what a generator gives.
+fn lone_candidates(request: &Request) -> Vec<Completion> {
+    let size = FakeSize { context_len: 80, max_tokens: 512, n_sequences: 4 };
+    let engine = Engine::start(fake_model(size, hashed).0, super::config()).unwrap();
+    engine.submit(request.clone()).unwrap().wait().unwrap()
+}
+
+/// What a generator gives, which knows nothing of schedulers and caches.
+fn generated(request: &Request) -> Completion {
+    let size = FakeSize { context_len: 80, max_tokens: 512, n_sequences: 1 };
+    let mut generator = Generator::new(fake_model(size, hashed).0);
+    generator.generate(&request.prompt, &request.options).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn everybody_gets_what_they_would_get_alone(
+        arrivals in prop::collection::vec(arrival(), 1..9), (size, config) in settings(),
+    ) {
+        let engine = Engine::start(fake_model(size, hashed).0, config).unwrap();
+        let sent: Vec<_> = arrivals
+            .iter()
+            .map(|arrival| {
+                let request = to_request(arrival);
+                let sent = if arrival.streams {
+                    engine.stream(request).map(Sent::Stream)
+                } else {
+                    engine.submit(request).map(Sent::Handle)
+                };
+                if arrival.is_cancelled && let Ok(sent) = &sent {
+                    sent.cancel();
+                }
+                sent
+            })
+            .collect();
+        for (arrival, sent) in arrivals.iter().zip(sent) {
+            let request = to_request(arrival);
+            let completions = match sent.and_then(Sent::completions) {
+                Err(Error::Cancelled) if arrival.is_cancelled => continue,
+                // Some settings have no room for a request, alone or not.
+                Err(Error::Cache(_) | Error::Batching(_)) => continue,
+                completions => completions.unwrap(),
+            };
+            let expected = lone_candidates(&request);
+            prop_assert_eq!(completions.len(), expected.len());
+            prop_assert_eq!(bits(&expected[0]), bits(&generated(&request)));
+            for (completion, expected) in completions.iter().zip(&expected) {
+                if arrival.is_cancelled {
+                    prop_assert!(expected.tokens.starts_with(&completion.tokens) || completion.tokens.is_empty());
+                } else {
+                    prop_assert_eq!(bits(completion), bits(expected));
+                }
+            }
+        }
+        let stats = engine.stats().unwrap();
+        prop_assert_eq!((stats.live_requests, stats.cache.current_leases, stats.cache.pinned_pages), (0, 0, 0));
+    }
+}
+
+enum Sent {
+    Handle(crate::RequestHandle),
+    Stream(crate::TokenStream),
+}
+
+impl Sent {
+    fn cancel(&self) {
+        match self {
+            Self::Handle(handle) => handle.cancel(),
+            Self::Stream(stream) => stream.cancel(),
+        }
+    }
+
+    fn completions(self) -> Result<Vec<Completion>, Error> {
+        match self {
+            Self::Handle(handle) => handle.wait(),
+            Self::Stream(mut stream) => {
+                while let Some(event) = stream.next_blocking() {
+                    event?;
+                }
+                stream.finish()
+            }
+        }
+    }
+}
+
+#[test]
+fn a_schedule_by_hand() {
+    let engine = Engine::start(fake_model(super::SIZE, hashed).0, super::config()).unwrap();
+    let requests: Vec<Request> =
+        (0..12).map(|i| Request::new(Prompt::Text("abc".repeat(i % 5 + 1)), seeded(i as u64, 20))).collect();
+    let handles: Vec<_> = requests.iter().map(|request| engine.submit(request.clone()).unwrap()).collect();
+    for (request, handle) in requests.iter().zip(handles) {
+        assert_eq!(handle.wait().unwrap()[0].tokens, alone(request).tokens);
+    }
+}

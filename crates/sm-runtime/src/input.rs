@@ -1,0 +1,114 @@
+//! Prompts as tokens, checked against the limits of a request and of the model.
+
+use sm_model::tokenizer::EncodeOptions;
+use sm_tensor::TokenId;
+
+use crate::text::{Text, TextStart};
+use crate::{Error, FinishReason, GenerationOptions, LongInput, Prompt};
+
+/// What a model allows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ModelBounds {
+    pub(crate) vocab_size: usize,
+    pub(crate) context_len: usize,
+    pub(crate) bos: Option<TokenId>,
+}
+
+/// A prompt that passed all checks.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub(crate) tokens: Vec<TokenId>,
+    pub(crate) text_start: TextStart,
+    /// Tokens that were cut off.
+    pub(crate) n_truncated: usize,
+    /// The context of this request.
+    pub(crate) context_len: usize,
+}
+
+/// How many tokens may be generated, and what it means to reach that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    pub(crate) n_tokens: usize,
+    pub(crate) reason: FinishReason,
+}
+
+/// The tokens of a prompt that follows nothing.
+pub(crate) fn encode(text: &Text, prompt: &Prompt) -> Result<(Vec<TokenId>, TextStart), Error> {
+    Ok(match prompt {
+        Prompt::Text(prompt) | Prompt::Append(prompt) => {
+            (text.encode(prompt, EncodeOptions::PROMPT)?, TextStart::Continued)
+        }
+        Prompt::Chat(prompt) => (text.encode(prompt, EncodeOptions::RENDERED_CHAT)?, TextStart::New),
+        Prompt::Tokens(tokens) => (tokens.clone(), TextStart::Continued),
+    })
+}
+
+impl Input {
+    /// Checks tokens, and cuts them where the options say so.
+    pub(crate) fn new(
+        mut tokens: Vec<TokenId>,
+        start: TextStart,
+        options: &GenerationOptions,
+        model: &ModelBounds,
+    ) -> Result<Self, Error> {
+        if tokens.is_empty() {
+            tokens.push(model.bos.ok_or(Error::EmptyPrompt)?);
+        }
+        let is_bos_only = tokens.len() == 1 && tokens.first().copied() == model.bos;
+        let text_start = if is_bos_only { TextStart::New } else { start };
+        if let Some(token) = tokens.iter().find(|token| token.0 as usize >= model.vocab_size) {
+            let message = format!("token {} is outside of the vocabulary of {}", token.0, model.vocab_size);
+            return Err(Error::validation("prompt", message));
+        }
+        let n_truncated = truncate(&mut tokens, model.bos, options)?;
+        let context_len = options.limits.max_context_tokens.unwrap_or(usize::MAX).min(model.context_len);
+        let bounds = [
+            ("context", context_len, "shorten the prompt or load the model with a longer context"),
+            (
+                "max_length",
+                options.limits.max_length.unwrap_or(usize::MAX),
+                "shorten the prompt or raise max_length",
+            ),
+        ];
+        for (resource, limit, remedy) in bounds {
+            if tokens.len() >= limit {
+                return Err(Error::ResourceLimit { resource, limit, actual: tokens.len() + 1, remedy });
+            }
+        }
+        Ok(Self { tokens, text_start, n_truncated, context_len })
+    }
+
+    /// How many tokens may follow.
+    pub(crate) fn bound(&self, options: &GenerationOptions) -> Bound {
+        let n_prompt = self.tokens.len();
+        let by_total = options.limits.max_length.unwrap_or(usize::MAX) - n_prompt;
+        let by_length = options.limits.max_new_tokens.min(by_total);
+        let by_context = self.context_len - n_prompt;
+        if by_length <= by_context {
+            Bound { n_tokens: by_length, reason: FinishReason::Length }
+        } else {
+            Bound { n_tokens: by_context, reason: FinishReason::ContextLimit }
+        }
+    }
+}
+
+/// Applies [`Limits::max_input_tokens`](crate::Limits::max_input_tokens), and returns how many tokens were cut off.
+fn truncate(
+    tokens: &mut Vec<TokenId>,
+    bos: Option<TokenId>,
+    options: &GenerationOptions,
+) -> Result<usize, Error> {
+    let limit = options.limits.max_input_tokens.unwrap_or(usize::MAX);
+    let actual = tokens.len();
+    if actual <= limit {
+        return Ok(0);
+    }
+    if options.limits.long_input == LongInput::Reject {
+        let remedy = "shorten the prompt, raise max_input_tokens, or let its head be cut off";
+        return Err(Error::ResourceLimit { resource: "max_input_tokens", limit, actual, remedy });
+    }
+    let n_head = usize::from(bos.is_some() && tokens.first() == bos.as_ref());
+    let n_head = n_head.min(limit.saturating_sub(1));
+    tokens.drain(n_head..actual - (limit - n_head));
+    Ok(actual - limit)
+}

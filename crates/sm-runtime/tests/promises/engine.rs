@@ -1,0 +1,78 @@
+//! Many requests on the demo model: each gets what it gets alone, whatever threads, chunks, batches and memory there are.
+
+use sm_runtime::{
+    BatchingConfig, Completion, Engine, EngineConfig, GenerationOptions, Generator, KvCacheConfig, Limits,
+    LoadOptions, LoadedModel, ModelRef, Prompt, Request, SamplingOptions,
+};
+
+const PROMPTS: [&str; 6] = [
+    "Once upon a time",
+    "Once upon a time, there was a little girl named Lily. Lily lived in a small village.",
+    "The quick brown fox",
+    "Solve for x: 2x + 3 = 9",
+    "What is 123 + 456?",
+    "In a distant galaxy",
+];
+
+fn requests() -> Vec<Request> {
+    let request = |(index, prompt): (usize, &str)| {
+        let sampling = SamplingOptions {
+            seed: Some(index as u64),
+            temperature: index as f32 / 6.0,
+            repetition_penalty: 1.0 + index as f32 / 50.0,
+            ..SamplingOptions::default()
+        };
+        let limits = Limits { max_new_tokens: 20 + 7 * index, ..Limits::default() };
+        let options =
+            GenerationOptions { sampling, limits, logprobs: Some(2), ..GenerationOptions::default() };
+        Request::new(Prompt::Text(prompt.to_owned()), options)
+    };
+    (0..12).map(|index| request((index, PROMPTS[index % PROMPTS.len()]))).collect()
+}
+
+fn alone(requests: &[Request]) -> Vec<Completion> {
+    let model = LoadedModel::load(
+        ModelRef::Demo,
+        &LoadOptions { n_threads: Some(1), ..LoadOptions::default() },
+        &|_| (),
+    )
+    .unwrap();
+    let mut generator = Generator::new(model);
+    let complete = |request: &Request| {
+        generator.reset();
+        generator.generate(&request.prompt, &request.options).unwrap()
+    };
+    requests.iter().map(complete).collect()
+}
+
+#[test]
+fn everybody_gets_what_they_would_get_alone() {
+    let requests = requests();
+    let expected = alone(&requests);
+    for (n_threads, max_step_tokens, max_batch_size, n_pages) in
+        [(1, 512, 8, 4096), (2, 17, 12, 4096), (4, 64, 3, 64), (2, 40, 12, 64), (3, 512, 1, 4096)]
+    {
+        // 5 layers of 4 heads, keys and values of 32 halves, 16 positions.
+        let page_bytes = 2 * 5 * 4 * 32 * 2 * 16;
+        let config = EngineConfig {
+            load: LoadOptions { n_threads: Some(n_threads), ..LoadOptions::default() },
+            batching: BatchingConfig {
+                max_step_tokens,
+                max_batch_size,
+                max_batch_wait_us: 0,
+                ..BatchingConfig::default()
+            },
+            cache: KvCacheConfig { max_bytes_total: n_pages * page_bytes, ..KvCacheConfig::default() },
+        };
+        let engine = Engine::builder().config(config).load(ModelRef::Demo).unwrap();
+        let handles: Vec<_> =
+            requests.iter().map(|request| engine.submit(request.clone()).unwrap()).collect();
+        for (handle, expected) in handles.into_iter().zip(&expected) {
+            let completions = handle.wait().unwrap();
+            let settings = (n_threads, max_step_tokens, max_batch_size, n_pages);
+            assert_eq!(completions[0].tokens, expected.tokens, "{settings:?}");
+            assert_eq!(completions[0].logprobs, expected.logprobs, "{settings:?}");
+            assert_eq!(completions[0].text, expected.text, "{settings:?}");
+        }
+    }
+}
