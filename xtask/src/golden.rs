@@ -7,7 +7,7 @@ use crate::setup::{python_environment, venv_python};
 use crate::spawn::{self, command, root};
 
 /// The scripts of `xtask/golden/`; each takes the folder that stands for the root of the repository.
-const SCRIPTS: [&str; 3] = ["formats.py", "architectures.py", "chat.py"];
+const SCRIPTS: [&str; 4] = ["formats.py", "architectures.py", "chat.py", "demo.py"];
 
 /// How far float values may lie apart on another CPU, relative to the largest value of the file.
 const FLOAT_TOLERANCE: f32 = 1e-5;

@@ -3,6 +3,7 @@
 
 mod bench;
 mod ci;
+mod demo_model;
 mod deny;
 mod fuzz;
 mod golden;
@@ -23,6 +24,7 @@ usage: cargo xtask COMMAND
   deny                   licences, advisories and duplicate versions of the dependencies
   setup                  what the other commands use: rustfmt, clippy, and .venv/ for the golden values
   golden [--check]       make the committed reference values again, or compare them with what is committed
+  demo-model [--eval]    train, quantize and evaluate the models that come with the program, or evaluate them only
   synth ARGS             write a GGUF file with random weights (cargo xtask synth --help)
   bench [MODEL [ARGS]]   the criterion benches, then sm bench on MODEL if one is given
   fuzz [TARGET [SECONDS]]  run one fuzz target, or name them";
@@ -54,6 +56,7 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "deny" => deny::run(),
         "setup" => setup::run(),
         "golden" => golden::run(args),
+        "demo-model" => demo_model::run(args),
         "synth" => bench::synth(args),
         "bench" => bench::run(args),
         "fuzz" => fuzz::run(args),

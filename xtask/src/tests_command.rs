@@ -21,11 +21,39 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     for line in &left_out {
         println!("left out: {line}");
     }
-    let result = spawn::run("test", &mut command);
+    let result =
+        spawn::run("test", &mut command).and_then(|()| if args.is_empty() { run_examples() } else { Ok(()) });
     for line in &left_out {
         println!("left out: {line}");
     }
     result
+}
+
+/// Runs the examples of the runtime: each ends well, with something to say.
+fn run_examples() -> Outcome {
+    let folder = root().join("crates/sm-runtime/examples");
+    let entries = std::fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_str()?.to_owned())).collect();
+    names.sort();
+    for name in names {
+        let args = [
+            "run",
+            "--quiet",
+            "--locked",
+            "-p",
+            "sm-runtime",
+            "--features",
+            "demo-model",
+            "--example",
+            &name,
+        ];
+        if spawn::output(&mut cargo(&args))?.trim().is_empty() {
+            return Err(format!("the example {name} says nothing"));
+        }
+        println!("example {name}: ok");
+    }
+    Ok(())
 }
 
 /// Where the tests look for data: `SM_TEST_DATA`, else beside the repository.

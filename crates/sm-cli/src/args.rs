@@ -1,19 +1,19 @@
 //! The command line: what all commands share.
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sm_runtime::model::chat::ChatTemplate;
-use sm_runtime::{DType, Generator, KvDType, LoadOptions, LoadedModel, SamplingOptions};
+use sm_runtime::{DType, Generator, KvDType, LoadOptions, LoadedModel, ModelRef, SamplingOptions};
 
 use crate::commands::Command;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::progress::{Progress, Unit};
 
-/// The name of the model that will come with the program.
+/// The name of the model that comes with the program.
 const DEMO: &str = "demo";
 
 /// Runs language models on this machine.
@@ -27,10 +27,12 @@ pub(crate) struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-MODEL is a Hugging Face directory, a GGUF, safetensors or .smnd file.
+MODEL is a Hugging Face directory, a GGUF, safetensors or .smnd file. Without -m it is `demo`, a small model
+that comes with the program: short stories, school mathematics, small Python functions, simple facts.
 
 Examples:
-  sm generate -m model.gguf \"Once upon a time\"
+  sm generate \"Once upon a time\"
+  sm chat
   sm chat -m ./Qwen3-0.6B
   sm quantize ./Qwen3-0.6B qwen3.gguf --type q4_k
   sm bench -m qwen3.gguf -p 512 -n 128
@@ -81,18 +83,15 @@ pub(crate) struct EngineArgs {
 /// Which vocabulary.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TokenizerArgs {
-    /// A Hugging Face directory or a GGUF file; its weights are not needed
+    /// A Hugging Face directory or a GGUF file, or `demo`; weights are not needed
     #[arg(short, long, default_value = DEMO, value_name = "MODEL")]
     model: PathBuf,
 }
 
 impl TokenizerArgs {
-    /// The path of the model.
-    ///
-    /// # Errors
-    /// If it is `demo`, and nothing of this name lies here.
-    pub(crate) fn path(&self) -> Result<&Path, Failure> {
-        model_path(&self.model)
+    /// The model of the vocabulary.
+    pub(crate) fn model(&self) -> ModelRef<'_> {
+        ModelRef::named(&self.model)
     }
 }
 
@@ -180,10 +179,9 @@ impl ModelArgs {
     /// # Errors
     /// If it cannot be read, is not supported, or does not fit.
     pub(crate) fn load(&self, options: &LoadOptions, console: &Console) -> Result<LoadedModel, Failure> {
-        let path = model_path(&self.model)?;
         let bar = Progress::new(console, "loading", Unit::Bytes);
         let show = |progress: sm_runtime::Progress| bar.set(progress.done_bytes, progress.total_bytes);
-        let model = LoadedModel::load(path, options, &show)?;
+        let model = LoadedModel::load(ModelRef::named(&self.model), options, &show)?;
         drop(bar);
         if let [first, ..] = model.fallbacks() {
             let (n_matrices, wanted, used) = (model.fallbacks().len(), first.wanted, first.used);
@@ -202,17 +200,6 @@ impl ModelArgs {
 /// If it has none, or one that cannot be used.
 pub(crate) fn chat_template(generator: &Generator) -> Result<&ChatTemplate, Failure> {
     generator.model().chat_template().map_err(|error| Failure::NoChatTemplate { reason: error.to_string() })
-}
-
-/// The path of a model.
-///
-/// # Errors
-/// If it is `demo`, and nothing of this name lies here.
-pub(crate) fn model_path(model: &Path) -> Result<&Path, Failure> {
-    if model == Path::new(DEMO) && !model.exists() {
-        return Err(Failure::NoDemo);
-    }
-    Ok(model)
 }
 
 /// How keys and values are kept.

@@ -27,14 +27,6 @@ pub(crate) enum Failure {
         /// What is wrong with its value.
         message: String,
     },
-    /// The demo model was asked for.
-    #[error(
-        "the demo model does not come with this version; give a model with -m, a directory or a .gguf, .safetensors or .smnd file"
-    )]
-    NoDemo,
-    /// The model cannot be read.
-    #[error(transparent)]
-    Load(#[from] sm_runtime::model::LoadError),
     /// The model cannot be written.
     #[error(transparent)]
     Export(#[from] sm_runtime::model::ExportError),
@@ -118,7 +110,9 @@ impl Failure {
         match self {
             Self::OutputClosed => ExitCode::SUCCESS,
             Self::Interrupted => INTERRUPTED.into(),
-            Self::Usage(_) | Self::Option { .. } | Self::NoDemo => USAGE.into(),
+            Self::Usage(_) | Self::Option { .. } | Self::Engine(sm_runtime::Error::NoDemoModel) => {
+                USAGE.into()
+            }
             _ => FAILED.into(),
         }
     }

@@ -11,6 +11,9 @@ BOYS = ("Tom", "Ben", "Max", "Sam", "Leo", "Jack", "Tim", "Finn", "Oscar", "Hugo
 NAMES = GIRLS + BOYS
 ANIMALS = ("fox", "rabbit", "bear", "mouse", "owl", "squirrel", "turtle", "hedgehog", "duck", "cat", "dog", "frog", "deer", "wolf", "badger",
            "dragon", "pony", "lion", "elephant", "penguin")
+HEROES = ("princess", "prince", "king", "queen", "knight", "wizard", "witch", "pirate", "farmer", "baker", "teacher", "robot", "giant", "elf", "fairy",
+          "monkey", "tiger", "horse", "cow", "goat", "sheep", "pig", "bird", "bee", "snail", "whale", "crab", "unicorn", "dinosaur", "kitten", "puppy", "child",
+          "doctor", "sailor", "painter", "gardener", "snowman", "star", "cloud", "train")
 ADJECTIVES = ("small", "kind", "brave", "curious", "clever", "shy", "cheerful", "gentle", "lonely", "young", "little", "quiet", "happy", "friendly")
 PLACES = ("a small village", "a green valley", "a deep forest", "a little house by the sea", "a town on a hill", "a quiet farm",
           "a cottage near the river", "a house at the edge of the woods", "a village in the mountains", "an old mill by the lake")
@@ -254,7 +257,7 @@ def story(rng: Random) -> Item:
             text, cast = tale(rng)
             question = rng.choice(ASK_ANY)
         else:
-            hero = rng.choice((*ANIMALS, "girl", "boy"))
+            hero = rng.choice((*ANIMALS, *HEROES, "girl", "boy"))
             text, cast = tale(rng, hero)
             about = article(hero) if rng.random() < 0.6 else article(f"{cast.adjective} {hero}")
             question = rng.choice(ASK).format(h=about)

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use sm_runtime::model::{LoadOptions, Model, load_model};
+use sm_runtime::ModelRef;
+use sm_runtime::model::{LoadOptions, Model};
 
-use crate::args::model_path;
 use crate::console::{Bytes, Console};
 use crate::failure::Failure;
 
@@ -18,7 +18,7 @@ Examples:
   sm inspect ./Qwen3-0.6B --json
   sm inspect model.gguf --plan")]
 pub(crate) struct Args {
-    /// A Hugging Face directory, a GGUF, safetensors or .smnd file
+    /// A Hugging Face directory, a GGUF, safetensors or .smnd file, or `demo`
     model: PathBuf,
     /// Print the operations of a step instead
     #[arg(long, conflicts_with = "json")]
@@ -60,7 +60,7 @@ struct Tensor<'a> {
 /// # Errors
 /// If the model cannot be read or is not supported.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let model = load_model(model_path(&args.model)?, &LoadOptions::default())?;
+    let model = ModelRef::named(&args.model).open(&LoadOptions::default())?;
     if args.plan {
         return console.piece(&model.plan.to_string());
     }

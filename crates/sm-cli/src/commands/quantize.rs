@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use sm_runtime::DType;
-use sm_runtime::model::{Exported, LoadOptions, export_gguf, load_model};
+use sm_runtime::model::{Exported, LoadOptions, export_gguf};
+use sm_runtime::{DType, ModelRef};
 
-use crate::args::{dtype, model_path};
+use crate::args::dtype;
 use crate::console::{Bytes, Console};
 use crate::failure::Failure;
 use crate::progress::{Progress, Unit};
@@ -20,7 +20,7 @@ Examples:
 Metadata and tokenizer are kept. Vectors, routers and positions stay f32; a matrix whose rows are
 no whole blocks falls back to a type with smaller blocks. The file is read back before it appears.")]
 pub(crate) struct Args {
-    /// A Hugging Face directory or a GGUF file
+    /// A Hugging Face directory or a GGUF file, or `demo`
     input: PathBuf,
     /// The GGUF file to write
     output: PathBuf,
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     if args.output.exists() && !args.force {
         return Err(Failure::Exists { path: args.output.clone() });
     }
-    let model = load_model(model_path(&args.input)?, &LoadOptions::default())?;
+    let model = ModelRef::named(&args.input).open(&LoadOptions::default())?;
     let bar = Progress::new(console, "writing", Unit::Bytes);
     let exported = export_gguf(&model, &args.output, args.dtype, &mut |done, total| bar.set(done, total))?;
     drop(bar);

@@ -33,7 +33,7 @@ pub(crate) struct Args {
 /// # Errors
 /// If the tokenizer cannot be read, or has no tokens for a part of the text.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let tokenizer = load_tokenizer(args.tokenizer.path()?)?;
+    let tokenizer = load_tokenizer(args.tokenizer.model())?;
     let text = args.text.read()?;
     let options = if args.plain { EncodeOptions::PLAIN } else { EncodeOptions::PROMPT };
     let ids = tokenizer.encode(&text, options)?;

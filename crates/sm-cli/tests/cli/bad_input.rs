@@ -150,13 +150,6 @@ fn impossible_values_name_the_option() {
 }
 
 #[test]
-fn the_demo_model_says_that_it_is_not_there() {
-    for args in [vec!["generate", "hello"], vec!["chat"], vec!["bench"], vec!["inspect", "demo"]] {
-        check(&[(args, 2, &["demo", ".gguf"])]);
-    }
-}
-
-#[test]
 fn an_unknown_command_is_a_usage_error() {
     assert_eq!(sm(&["genrate"]).code, 2);
     assert_eq!(sm(&[]).code, 2);

@@ -6,6 +6,7 @@
 mod bad_input;
 mod bench;
 mod chat;
+mod demo;
 mod generate;
 mod run;
 mod tools;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use sm_model::{LoadOptions, Model, load_model};
+use sm_tensor::DType;
 
 use crate::{executed, golden_dir, interpreter};
 
@@ -42,13 +43,21 @@ fn relative_error(actual: &[Vec<f32>], expected: &[f32], vocab_size: usize) -> f
 /// Computes the logits of every token.
 type Run = fn(&Model, &[u32]) -> Vec<Vec<f32>>;
 
-fn check(path: &Path, dir: &Path, run: Run, tolerance: f32) -> Vec<String> {
+/// A file, the data type that its matrices are converted to, and the folder of the logits.
+struct Case<'a> {
+    path: &'a Path,
+    quant: Option<DType>,
+    expected: &'a Path,
+}
+
+fn check(case: &Case<'_>, run: Run, tolerance: f32) -> Vec<String> {
+    let Case { path, quant, expected: dir } = *case;
     let expected: Expected =
         serde_json::from_slice(&std::fs::read(dir.join("expected.json")).unwrap()).unwrap();
     let mut failures = Vec::new();
     for prompt in &expected.prompts {
         // The reference changes its rotation where a prompt is longer than the original context; so does the plan.
-        let options = LoadOptions { context_len: Some(prompt.input_ids.len()), quant: None };
+        let options = LoadOptions { context_len: Some(prompt.input_ids.len()), quant };
         let model = load_model(path, &options).unwrap();
         let actual = run(&model, &prompt.input_ids);
         let error = relative_error(&actual, &read_f32(&dir.join(&prompt.logits)), prompt.vocab_size);
@@ -68,10 +77,10 @@ fn check_all(run: Run, tolerance: f32) {
     dirs.sort();
     let mut failures = Vec::new();
     for dir in &dirs {
-        failures.extend(check(dir, dir, run, tolerance));
+        failures.extend(check(&Case { path: dir, quant: None, expected: dir }, run, tolerance));
         let gguf = dir.join("model.gguf");
         if gguf.is_file() {
-            failures.extend(check(&gguf, dir, run, tolerance));
+            failures.extend(check(&Case { path: &gguf, quant: None, expected: dir }, run, tolerance));
         }
     }
     assert!(failures.is_empty(), "{} wrong:\n{}", failures.len(), failures.join("\n"));
@@ -85,4 +94,17 @@ fn golden_models_compute_the_reference_logits_in_plain_arithmetic() {
 #[test]
 fn golden_models_compute_the_reference_logits_on_the_cpu() {
     check_all(executed::logits, 1e-3);
+}
+
+/// The reference computes in single precision with the weights that the blocks of the file stand for.
+#[test]
+fn the_shipped_models_compute_the_reference_logits() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["demo", "draft"] {
+        let path = root.join("../../models/demo").join(name).with_extension("gguf");
+        let expected = root.join("tests/data/demo").join(name);
+        let case = Case { path: &path, quant: Some(DType::F32), expected: &expected };
+        let failures = check(&case, executed::logits, 1e-3);
+        assert!(failures.is_empty(), "{}", failures.join("\n"));
+    }
 }

@@ -1,0 +1,35 @@
+"""Writes the logits of the shipped models, as `transformers` computes them from the very files.
+
+The package `gguf` reads `models/demo/*.gguf` and turns the blocks into single precision.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+FOLDER, OUT = Path("models/demo"), Path("crates/sm-model/tests/data/demo")
+sys.path.insert(0, str(FOLDER))
+from model import from_gguf  # noqa: E402 (the recipe is no package)
+TEXT = "<|begin|><|user|>\nSolve for x: 2x + 3 = 9<|end|>\n<|assistant|>\nSubtract 3 from both sides: 2x = 9 - 3."
+
+
+def main(root: Path) -> None:
+    torch.set_num_threads(1)
+    ids = Tokenizer.from_file(str(FOLDER / "tokenizer.json")).encode(TEXT, add_special_tokens=False).ids
+    for name in ("demo", "draft"):
+        model = from_gguf(FOLDER / f"{name}.gguf")
+        with torch.no_grad():
+            logits = model(torch.tensor([ids]), use_cache=False).logits[0].float()
+        folder = root / OUT / name
+        folder.mkdir(parents=True, exist_ok=True)
+        logits.numpy().astype("<f4").tofile(folder / "logits.f32")
+        expected = {"prompts": [{"input_ids": ids, "logits": "logits.f32", "vocab_size": logits.shape[1]}]}
+        (folder / "expected.json").write_text(json.dumps(expected) + "\n")
+        print(f"{name}: {len(ids)} tokens, logits' deviation {logits.std().item():.2f}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
