@@ -366,12 +366,12 @@ impl Engine {
 
     fn tokens(&self, prompt: &Prompt) -> Result<PromptTokens, Error> {
         let text = &self.0.text;
-        let (first, first_start) = encode(text, prompt)?;
+        let (first, start) = encode(text, prompt)?;
         let appended = match prompt {
             Prompt::Append(prompt) => Some(text.encode(prompt, EncodeOptions::PLAIN)?),
             Prompt::Text(_) | Prompt::Chat(_) | Prompt::Tokens(_) => None,
         };
-        Ok(PromptTokens { first, first_start, appended })
+        Ok(PromptTokens { first, start, appended })
     }
 }
 

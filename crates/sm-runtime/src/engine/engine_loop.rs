@@ -45,7 +45,7 @@ pub(crate) struct Submission {
 pub(crate) struct PromptTokens {
     /// Where it follows nothing.
     pub(crate) first: Vec<TokenId>,
-    pub(crate) first_start: TextStart,
+    pub(crate) start: TextStart,
     /// Where it follows what a session has said, if that is different.
     pub(crate) appended: Option<Vec<TokenId>>,
 }
@@ -225,16 +225,16 @@ impl Core {
         terms: &Terms,
     ) -> Result<(Input, Option<Turn>), Error> {
         let Some((session, mode)) = session else {
-            return Ok((Input::new(prompt.first, prompt.first_start, &terms.options, &self.bounds)?, None));
+            return Ok((Input::new(prompt.first, prompt.start, &terms.options, &self.bounds)?, None));
         };
         let is_first = self.cache.session_log(session).map_or(true, <[TokenId]>::is_empty);
-        let (tokens, start) = match prompt.appended {
-            Some(appended) if !is_first => (appended, prompt.first_start),
-            _ => (prompt.first, prompt.first_start),
+        let tokens = match prompt.appended {
+            Some(appended) if !is_first => appended,
+            _ => prompt.first,
         };
         let (turn, context) =
             self.cache.begin_turn(&TurnRequest { session, mode: *mode, namespace, tokens: &tokens })?;
-        let checked = Input::new(context, start, &terms.options, &self.bounds).and_then(|input| {
+        let checked = Input::new(context, prompt.start, &terms.options, &self.bounds).and_then(|input| {
             if input.n_truncated > 0 && *mode == SessionMode::Append {
                 let message = "cutting the head off would change what the session has said; raise it, or send the whole \
                                conversation in prefix mode";
