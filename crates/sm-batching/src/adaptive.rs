@@ -1,4 +1,4 @@
-//! Adapts batch size and draft length to what is measured; never what a user asked for.
+//! Adapts the batch size to what is measured; never what a user asked for.
 
 /// Share of memory in use, in percent, below which batches grow.
 const GROW_BELOW_PERCENT: u64 = 70;
@@ -14,38 +14,25 @@ pub enum MemoryAction {
     CleanUp,
 }
 
-/// Finds a batch size between 1 and a maximum, and a draft length between 0 and a maximum.
+/// Finds a batch size between 1 and a maximum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdaptiveController {
     batch_size: usize,
     max_batch_size: usize,
-    draft_len: usize,
-    max_draft_len: usize,
     target_step_us: Option<u64>,
 }
 
 impl AdaptiveController {
-    /// Begins with `batch_size`, and with the longest drafts. Where steps take longer than `target_step_us`, batches
-    /// shrink.
-    pub fn new(
-        batch_size: usize,
-        max_batch_size: usize,
-        max_draft_len: usize,
-        target_step_us: Option<u64>,
-    ) -> Self {
+    /// Begins with `batch_size`. Where steps take longer than `target_step_us`, batches shrink.
+    pub fn new(batch_size: usize, max_batch_size: usize, target_step_us: Option<u64>) -> Self {
         let max_batch_size = max_batch_size.max(1);
         let batch_size = batch_size.clamp(1, max_batch_size);
-        Self { batch_size, max_batch_size, draft_len: max_draft_len, max_draft_len, target_step_us }
+        Self { batch_size, max_batch_size, target_step_us }
     }
 
     /// The batch size to use.
     pub fn batch_size(&self) -> usize {
         self.batch_size
-    }
-
-    /// The draft length to use.
-    pub fn draft_len(&self) -> usize {
-        self.draft_len
     }
 
     /// After a while at the present batch size: memory in use, and the average time of a step. The batch size doubles
@@ -62,20 +49,6 @@ impl AdaptiveController {
         }
         if percent > SHRINK_ABOVE_PERCENT { MemoryAction::CleanUp } else { MemoryAction::Keep }
     }
-
-    /// After some drafts: how many tokens were drafted and accepted. Drafts become longer where nearly all are accepted,
-    /// and shorter, down to none, where most are not.
-    pub fn observe_drafts(&mut self, drafted: u64, accepted: u64) {
-        if drafted == 0 {
-            return;
-        }
-        let percent = accepted.min(drafted) * 100 / drafted;
-        self.draft_len = match percent {
-            80.. => (self.draft_len + 1).min(self.max_draft_len),
-            40..80 => self.draft_len,
-            _ => self.draft_len / 2,
-        };
-    }
 }
 
 #[cfg(test)]
@@ -84,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_batch_size_follows_memory() {
-        let mut controller = AdaptiveController::new(2, 16, 4, None);
+        let mut controller = AdaptiveController::new(2, 16, None);
         let sizes = [(69, 4), (69, 8), (70, 8), (90, 8), (91, 4), (0, 8), (0, 16), (0, 16)];
         for (percent, expected) in sizes {
             let action = controller.observe_memory(percent, 100, 1000);
@@ -95,20 +68,11 @@ mod tests {
 
     #[test]
     fn the_batch_size_follows_the_time_of_a_step() {
-        let mut controller = AdaptiveController::new(8, 16, 4, Some(1000));
+        let mut controller = AdaptiveController::new(8, 16, Some(1000));
         for (step_us, expected) in [(1001, 4), (600, 4), (500, 8), (5000, 4), (5000, 2), (5000, 1), (5000, 1)]
         {
             controller.observe_memory(0, 100, step_us);
             assert_eq!(controller.batch_size(), expected, "at {step_us} µs");
-        }
-    }
-
-    #[test]
-    fn the_draft_length_follows_acceptance() {
-        let mut controller = AdaptiveController::new(8, 16, 4, None);
-        for (accepted, expected) in [(10, 2), (50, 2), (80, 3), (100, 4), (100, 4), (0, 2), (0, 1), (0, 0)] {
-            controller.observe_drafts(100, accepted);
-            assert_eq!(controller.draft_len(), expected, "at {accepted} %");
         }
     }
 }

@@ -11,6 +11,7 @@
 //! * Where pages run out, the worst ranked sequence gives way and computes again later. Nobody's tokens change.
 //! * [`CostModel`] learns what steps cost, so that chunks of prompts keep a target for the time between tokens.
 //! * A [`BatchPolicy`] says which requests form a batch; nothing is ever padded.
+//! * [`DraftLength`] finds how many drafts pay for a sequence.
 //! * [`BatchAdvisor`] and [`AdaptiveController`] help to find settings.
 //!
 //! # Example
@@ -61,6 +62,7 @@ mod adaptive;
 mod advisor;
 mod config;
 mod cost;
+mod draft_len;
 mod error;
 mod fairness;
 mod finish;
@@ -77,12 +79,13 @@ pub use adaptive::{AdaptiveController, MemoryAction};
 pub use advisor::{BatchAdvisor, BatchRecord, Recommendations, Suggestion};
 pub use config::{BatchMemory, BatchingConfig, BatchingStrategy, QueueOrder, StepLimits};
 pub use cost::CostModel;
+pub use draft_len::{DecodingStep, DraftLength};
 pub use error::{BatchingError, QueueLimit};
 pub use finish::{Results, Verdict};
 pub use policy::{
     BatchInfo, BatchPolicy, Bucketed, Bucketer, Continuous, Joining, MemoryAware, Naive, PrefillOnly, Waiting,
 };
-pub use scheduler::Scheduler;
+pub use scheduler::{Decoding, Scheduler};
 pub use sequence::{EndReason, Ended, Priority, PromptLogits, Request, RequestId, SequenceId};
 pub use stats::BatchingStats;
 pub use step::{Step, StepPart};

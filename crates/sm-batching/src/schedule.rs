@@ -159,6 +159,12 @@ impl Scheduler {
             let len = cache.computed(lease) + sequence.n_rows;
             match cache.reserve(lease, len, &mut self.step.copies) {
                 Ok(()) => index += 1,
+                Err(CacheError::OutOfPages { .. }) if !sequence.drafts.is_empty() => {
+                    // Nobody gives way to a guess.
+                    let sequence = &mut self.running[index];
+                    sequence.n_rows = sequence.n_rows.min(sequence.remaining(cache));
+                    sequence.drafts.clear();
+                }
                 Err(CacheError::OutOfPages { .. }) if self.running.len() == 1 => {
                     // Somebody else holds the pages; the last runner waits for them rather than give up its own.
                     self.running[index].n_rows = 0;

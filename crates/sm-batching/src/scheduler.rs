@@ -13,6 +13,17 @@ use crate::stats::BatchingStats;
 use crate::step::Step;
 use sm_tensor::TokenId;
 
+/// A sequence that has one token to compute: drafts may follow it.
+#[derive(Clone, Copy, Debug)]
+pub struct Decoding<'a> {
+    /// The sequence.
+    pub id: SequenceId,
+    /// The prompt and what was generated.
+    pub log: &'a [TokenId],
+    /// Drafts that it may have beside the token that its step gives in any case.
+    pub max_drafts: usize,
+}
+
 /// Decides what each step computes. One thread owns it, the cache and the executor; all times are passed in, in µs.
 #[derive(Debug)]
 pub struct Scheduler {
@@ -193,13 +204,19 @@ impl Scheduler {
         self.ended.push(sequence.end(reason, cache));
     }
 
+    /// The sequences that have one token to compute, for which drafts may be proposed.
+    pub fn decoding<'a>(&'a self, cache: &'a KvCache) -> impl Iterator<Item = Decoding<'a>> {
+        let decoding = self.running.iter().filter(|s| s.n_candidates == 1 && s.remaining(cache) == 1);
+        decoding.map(|s| Decoding { id: s.id, log: &s.log, max_drafts: s.max_drafts() })
+    }
+
     /// Proposes what may follow a sequence's log, to be checked in its next step; forgotten after it. Kept are as many as
     /// the sequence may still generate. Does nothing if it does not run.
     pub fn propose(&mut self, id: SequenceId, drafts: &[TokenId]) {
         if let Some(sequence) = self.running.iter_mut().find(|sequence| sequence.id == id) {
-            let room = sequence.max_len.saturating_sub(sequence.log.len() + 1);
+            let n_drafts = drafts.len().min(sequence.max_drafts());
             sequence.drafts.clear();
-            sequence.drafts.extend_from_slice(&drafts[..drafts.len().min(room)]);
+            sequence.drafts.extend_from_slice(&drafts[..n_drafts]);
         }
     }
 

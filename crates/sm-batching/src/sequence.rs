@@ -167,6 +167,11 @@ impl Sequence {
         self.log.len() < self.max_len
     }
 
+    /// Drafts that it can use: a token follows them in any case.
+    pub(crate) fn max_drafts(&self) -> usize {
+        self.max_len.saturating_sub(self.log.len() + 1)
+    }
+
     /// Whether the logits at `position` are wanted.
     pub(crate) fn is_output(&self, position: usize) -> bool {
         let scored =

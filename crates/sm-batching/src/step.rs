@@ -102,6 +102,14 @@ impl Step {
         &self.parts
     }
 
+    /// The drafts of [`Step::parts`]`[index]`: its further sampled outputs count only if the sample before equals them.
+    pub fn drafts(&self, index: usize) -> &[TokenId] {
+        let span = &self.spans[index];
+        let end = (span.first_row + span.n_rows) as usize;
+        let n_drafts = self.parts[index].n_sampled.saturating_sub(1);
+        &self.tokens[end - n_drafts..end]
+    }
+
     /// Rows.
     pub fn n_rows(&self) -> usize {
         self.tokens.len()

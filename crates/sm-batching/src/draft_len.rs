@@ -1,0 +1,169 @@
+//! How many tokens to draft for a sequence: what its drafts were worth, and what rows cost, decide.
+
+use crate::cost::CostModel;
+
+/// Thousandths in one.
+const ONE: u64 = 1000;
+/// What is assumed of a drafter: so many of so many drafts are accepted.
+const PRIOR: (u64, u64) = (3, 4);
+/// Drafts after which what was seen before counts half.
+const MEMORY: u64 = 64;
+/// Steps without drafts after a first failure; they double with each further one.
+const FIRST_PAUSE: u32 = 16;
+/// Steps without drafts at most.
+const LONGEST_PAUSE: u32 = 256;
+
+/// The step that drafts would be added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodingStep {
+    /// Sequences that decode in it: a row and a token for each.
+    pub n_rows: usize,
+    /// Positions that they attend to, summed.
+    pub context: u64,
+}
+
+/// Finds how many drafts pay for one sequence and one drafter. Where none do, it asks for none, and for one again after a
+/// pause: what does not help costs next to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DraftLength {
+    /// Drafts that were accepted, in thousandths: old ones fade.
+    accepted: u64,
+    /// Drafts that were accepted or rejected, in thousandths. Those behind a rejected one say nothing.
+    judged: u64,
+    /// Steps to go without drafts.
+    pause: u32,
+    next_pause: u32,
+}
+
+impl Default for DraftLength {
+    fn default() -> Self {
+        Self { accepted: PRIOR.0 * ONE, judged: PRIOR.1 * ONE, pause: 0, next_pause: FIRST_PAUSE }
+    }
+}
+
+impl DraftLength {
+    /// Of `n_drafts`, the first `n_accepted` were accepted.
+    pub fn observe(&mut self, n_drafts: usize, n_accepted: usize) {
+        let n_judged = n_drafts.min(n_accepted + 1) as u64;
+        self.accepted += n_accepted as u64 * ONE;
+        self.judged += n_judged * ONE;
+        if self.judged > MEMORY * ONE {
+            self.accepted /= 2;
+            self.judged /= 2;
+        }
+        if n_accepted > 0 {
+            self.next_pause = FIRST_PAUSE;
+        }
+    }
+
+    /// How likely a draft is accepted, in thousandths.
+    pub fn acceptance(&self) -> u64 {
+        self.accepted * ONE / self.judged
+    }
+
+    /// Drafts for the next step, at most `max`: as many as raise the tokens per second of the whole `step`. `len` are the
+    /// positions of the sequence, `draft_us` is what it costs to draft one token.
+    pub fn choose(
+        &mut self,
+        cost: &CostModel,
+        step: DecodingStep,
+        len: usize,
+        draft_us: u64,
+        max: usize,
+    ) -> usize {
+        if self.pause > 0 {
+            self.pause -= 1;
+            return 0;
+        }
+        let chosen = cost.drafts_worth(step, len, (self.acceptance(), draft_us), max);
+        if chosen > 0 || max == 0 {
+            return chosen;
+        }
+        self.pause = self.next_pause;
+        self.next_pause = (2 * self.next_pause).min(LONGEST_PAUSE);
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Steps that take `fixed_us`, and `row_us` for each row.
+    fn cost(fixed_us: u64, row_us: u64) -> CostModel {
+        let mut cost = CostModel::default();
+        for n_rows in (1..=16).cycle().take(200) {
+            cost.observe(fixed_us + row_us * n_rows as u64, n_rows, 100 * n_rows as u64);
+        }
+        cost
+    }
+
+    const ALONE: DecodingStep = DecodingStep { n_rows: 1, context: 100 };
+
+    fn trained(n_drafts: usize, n_accepted: usize) -> DraftLength {
+        let mut length = DraftLength::default();
+        (0..50).for_each(|_| length.observe(n_drafts, n_accepted));
+        length
+    }
+
+    #[test]
+    fn drafts_that_are_accepted_and_cheap_are_long() {
+        let mut length = trained(8, 8);
+        assert!(length.acceptance() > 970);
+        assert_eq!(length.choose(&cost(1000, 10), ALONE, 100, 0, 8), 8);
+    }
+
+    #[test]
+    fn the_less_is_accepted_or_the_more_rows_cost_the_fewer_are_drafted() {
+        let lengths = |row_us: u64| -> Vec<usize> {
+            [8, 3, 1, 0].map(|n| trained(8, n).choose(&cost(1000, row_us), ALONE, 100, 0, 8)).to_vec()
+        };
+        for row_us in [5, 50, 300, 1000] {
+            assert!(lengths(row_us).is_sorted_by(|a, b| a >= b), "{:?}", lengths(row_us));
+        }
+        assert!(lengths(5)[1] > lengths(300)[1], "{:?} {:?}", lengths(5), lengths(300));
+    }
+
+    #[test]
+    fn a_drafter_that_costs_more_than_it_saves_is_not_asked() {
+        let mut length = trained(8, 8);
+        assert_eq!(length.choose(&cost(1000, 10), ALONE, 100, 5000, 8), 1, "a last try");
+        assert_eq!(length.choose(&cost(1000, 10), ALONE, 100, 5000, 8), 0);
+    }
+
+    #[test]
+    fn what_is_never_accepted_is_tried_ever_more_rarely() {
+        let (cost, mut length) = (cost(1000, 800), trained(8, 0));
+        let mut n_drafts = 0;
+        for _ in 0..2000 {
+            let n = length.choose(&cost, ALONE, 100, 0, 8);
+            if n > 0 {
+                length.observe(n, 0);
+            }
+            n_drafts += n;
+        }
+        assert!((4..20).contains(&n_drafts), "{n_drafts} drafts in 2,000 steps");
+    }
+
+    #[test]
+    fn it_comes_back_when_drafts_fit_again() {
+        let (cost, mut length) = (cost(1000, 100), trained(8, 0));
+        let mut last = 0;
+        for _ in 0..3000 {
+            last = length.choose(&cost, ALONE, 100, 0, 8);
+            if last > 0 {
+                length.observe(last, last);
+            }
+        }
+        assert_eq!(last, 8);
+    }
+
+    #[test]
+    fn full_steps_have_no_room_for_guesses() {
+        let busy = DecodingStep { n_rows: 200, context: 20_000 };
+        let mut length = trained(8, 1);
+        assert!(length.choose(&cost(1000, 100), ALONE, 100, 0, 8) > 0);
+        assert_eq!(length.choose(&cost(1000, 100), busy, 100, 0, 8), 1, "a last try");
+        assert_eq!(length.choose(&cost(1000, 100), busy, 100, 0, 8), 0);
+    }
+}
