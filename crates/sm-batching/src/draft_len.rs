@@ -7,7 +7,9 @@ const ONE: u64 = 1000;
 /// What is assumed of a drafter: so many of so many drafts are accepted.
 const PRIOR: (u64, u64) = (3, 4);
 /// Drafts after which what was seen before counts half.
-const MEMORY: u64 = 64;
+const MEMORY: u64 = 32;
+/// What is assumed of a drafter that was right after a pause.
+const SECOND_CHANCE: (u64, u64) = (1, 2);
 /// Steps without drafts after a first failure; they double with each further one.
 const FIRST_PAUSE: u32 = 16;
 /// Steps without drafts at most.
@@ -33,11 +35,14 @@ pub struct DraftLength {
     /// Steps to go without drafts.
     pause: u32,
     next_pause: u32,
+    /// Whether the last drafts were a try that did not promise to pay.
+    is_try: bool,
 }
 
 impl Default for DraftLength {
     fn default() -> Self {
-        Self { accepted: PRIOR.0 * ONE, judged: PRIOR.1 * ONE, pause: 0, next_pause: FIRST_PAUSE }
+        let (accepted, judged) = (PRIOR.0 * ONE, PRIOR.1 * ONE);
+        Self { accepted, judged, pause: 0, next_pause: FIRST_PAUSE, is_try: false }
     }
 }
 
@@ -51,8 +56,11 @@ impl DraftLength {
             self.accepted /= 2;
             self.judged /= 2;
         }
-        if n_accepted > 0 {
-            self.next_pause = FIRST_PAUSE;
+        if self.is_try
+            && n_accepted == n_drafts
+            && self.acceptance() < SECOND_CHANCE.0 * ONE / SECOND_CHANCE.1
+        {
+            (self.accepted, self.judged) = (SECOND_CHANCE.0 * ONE, SECOND_CHANCE.1 * ONE);
         }
     }
 
@@ -76,7 +84,9 @@ impl DraftLength {
             return 0;
         }
         let chosen = cost.drafts_worth(step, len, (self.acceptance(), draft_us), max);
+        self.is_try = chosen == 0;
         if chosen > 0 || max == 0 {
+            self.next_pause = FIRST_PAUSE;
             return chosen;
         }
         self.pause = self.next_pause;

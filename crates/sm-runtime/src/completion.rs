@@ -14,6 +14,8 @@ pub enum FinishReason {
     Eos,
     /// A stop string appeared in the text.
     StopSequence,
+    /// What the grammar describes is complete: nothing could follow.
+    Complete,
     /// The number of new tokens, or the total length, was reached.
     Length,
     /// The context is full.
@@ -25,13 +27,14 @@ pub enum FinishReason {
 }
 
 impl FinishReason {
-    /// The name in machine-readable output: `stop`, `eos`, `stop_sequence`, `length`, `context_limit`, `timeout` or
+    /// The name in machine-readable output: `stop`, `eos`, `stop_sequence`, `complete`, `length`, `context_limit`, `timeout` or
     /// `cancelled`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Stop => "stop",
             Self::Eos => "eos",
             Self::StopSequence => "stop_sequence",
+            Self::Complete => "complete",
             Self::Length => "length",
             Self::ContextLimit => "context_limit",
             Self::Timeout => "timeout",
@@ -104,6 +107,18 @@ pub struct Usage {
     pub truncated_tokens: usize,
     /// Sampled tokens, end and stop tokens not counted.
     pub generated_tokens: usize,
+    /// Guesses that steps have checked.
+    pub drafted_tokens: usize,
+    /// Generated tokens that were guessed: each saved a step.
+    pub accepted_tokens: usize,
+}
+
+impl Usage {
+    /// Generated tokens per step of the model, 1 without speculation; 0 without any.
+    pub fn tokens_per_step(&self) -> f64 {
+        let n_steps = self.generated_tokens.saturating_sub(self.accepted_tokens);
+        if n_steps == 0 { 0.0 } else { self.generated_tokens as f64 / n_steps as f64 }
+    }
 }
 
 /// How long a generation took.

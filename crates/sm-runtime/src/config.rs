@@ -3,7 +3,7 @@
 use sm_batching::BatchingConfig;
 use sm_cache::KvCacheConfig;
 
-use crate::LoadOptions;
+use crate::{LoadOptions, SpeculationConfig};
 
 /// How an engine is set up.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,6 +14,8 @@ pub struct EngineConfig {
     pub batching: BatchingConfig,
     /// What stays in memory between requests.
     pub cache: KvCacheConfig,
+    /// Whether next tokens are guessed. With a draft model or lookup, a step needs memory for the logits of all guesses.
+    pub speculation: SpeculationConfig,
 }
 
 /// Starting points for [`EngineConfig`].
@@ -63,16 +65,35 @@ impl Preset {
 }
 
 impl EngineConfig {
-    /// The options of the loader for this configuration.
-    pub(crate) fn load_options(&self) -> LoadOptions {
-        let n_sequences = if self.batching.enabled { self.batching.max_batch_size } else { 1 };
+    /// The options of the loader for the model.
+    pub(crate) fn load_options(&self, has_draft: bool) -> LoadOptions {
+        let n_sequences = self.n_sequences();
+        let speculates = has_draft || self.speculation.lookup;
+        let n_drafts = if speculates { self.speculation.max_draft_len } else { 0 };
         LoadOptions {
             max_step_tokens: self.batching.max_step_tokens,
-            max_outputs: n_sequences,
+            max_outputs: n_sequences * (1 + n_drafts),
             n_sequences,
             kv_bytes: Some(self.cache.max_bytes_total),
             ..self.load.clone()
         }
+    }
+
+    /// The options of the loader for the draft model: a whole context for each sequence.
+    pub(crate) fn draft_load_options(&self) -> LoadOptions {
+        let n_sequences = self.n_sequences();
+        LoadOptions {
+            max_step_tokens: self.batching.max_step_tokens,
+            max_outputs: n_sequences,
+            n_sequences,
+            kv_bytes: None,
+            quant: None,
+            ..self.load.clone()
+        }
+    }
+
+    fn n_sequences(&self) -> usize {
+        if self.batching.enabled { self.batching.max_batch_size } else { 1 }
     }
 }
 

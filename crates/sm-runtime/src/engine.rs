@@ -6,6 +6,7 @@ mod gate;
 mod handle;
 mod live;
 mod session;
+mod speculation;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -27,8 +28,11 @@ pub use handle::{RequestHandle, TokenStream};
 pub use session::Session;
 pub use ticket::RequestStatus;
 
+use crate::grammar::Grammars;
 use crate::input::encode;
+use crate::rules::Rules;
 use crate::sampling::random_seed;
+use crate::speculate::{DraftModel, SpeculationStats};
 use crate::text::Text;
 use crate::{
     Completion, EngineConfig, Error, GenerationOptions, LoadedModel, ModelRef, Preset, Prompt, Request,
@@ -36,6 +40,7 @@ use crate::{
 use engine_loop::{Core, Message, Parts, PromptTokens, Submission};
 use gate::Gate;
 use live::{Delivery, Terms};
+use speculation::Speculator;
 use ticket::{Answer, Ticket};
 
 /// Serves many requests on one model: each gets exactly the tokens that it would get alone.
@@ -63,6 +68,7 @@ struct Inner {
     thread: Mutex<Option<JoinHandle<()>>>,
     gate: Arc<Gate>,
     text: Text,
+    grammars: Grammars,
     context_len: usize,
     chat: Result<ChatTemplate, ChatError>,
     info: ExecutorInfo,
@@ -85,6 +91,8 @@ pub struct EngineStats {
     pub batching: BatchingStats,
     /// Counters of the KV cache.
     pub cache: KvCacheStats,
+    /// What guesses of next tokens were worth.
+    pub speculation: SpeculationStats,
 }
 
 impl EngineStats {
@@ -110,33 +118,40 @@ fn ratio(sum: u64, count: u64) -> f64 {
 
 /// Sets an engine up.
 #[derive(Clone, Debug, Default)]
-pub struct EngineBuilder {
+pub struct EngineBuilder<'d> {
     config: EngineConfig,
+    draft: Option<ModelRef<'d>>,
 }
 
-impl EngineBuilder {
+impl<'d> EngineBuilder<'d> {
     /// Starts from a preset.
     #[must_use]
     pub fn preset(self, preset: Preset) -> Self {
-        Self { config: preset.config() }
+        Self { config: preset.config(), ..self }
     }
 
     /// Sets everything.
     #[must_use]
     pub fn config(self, config: EngineConfig) -> Self {
-        Self { config }
+        Self { config, ..self }
     }
 
     /// Sets how requests are batched.
     #[must_use]
     pub fn batching(self, batching: BatchingConfig) -> Self {
-        Self { config: EngineConfig { batching, ..self.config } }
+        Self { config: EngineConfig { batching, ..self.config }, ..self }
+    }
+
+    /// Lets a smaller model with the same vocabulary guess next tokens. What comes out stays the same.
+    #[must_use]
+    pub fn draft(self, draft: impl Into<ModelRef<'d>>) -> Self {
+        Self { draft: Some(draft.into()), ..self }
     }
 
     /// Loads a model and starts.
     ///
     /// # Errors
-    /// As [`LoadedModel::load`]; if a value of the configuration cannot be used.
+    /// As [`LoadedModel::load`]; if a value of the configuration cannot be used, or the draft model has other tokens.
     pub fn load<'a>(self, model: impl Into<ModelRef<'a>>) -> Result<Engine, Error> {
         self.load_with(model, &|_| ())
     }
@@ -150,15 +165,22 @@ impl EngineBuilder {
         model: impl Into<ModelRef<'a>>,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Engine, Error> {
-        self.config.batching.validate()?;
-        let model = LoadedModel::load(model, &self.config.load_options(), progress)?;
-        Engine::start(model, self.config)
+        let Self { config, draft } = self;
+        config.batching.validate()?;
+        let model = LoadedModel::load(model, &config.load_options(draft.is_some()), progress)?;
+        match draft {
+            None => Engine::start(model, config),
+            Some(draft) => {
+                let draft = LoadedModel::load(draft, &config.draft_load_options(), progress)?;
+                Engine::start_with_draft(model, draft, config)
+            }
+        }
     }
 }
 
 impl Engine {
     /// An engine to be set up.
-    pub fn builder() -> EngineBuilder {
+    pub fn builder<'d>() -> EngineBuilder<'d> {
         EngineBuilder::default()
     }
 
@@ -167,6 +189,30 @@ impl Engine {
     /// # Errors
     /// If a value of the configuration cannot be used.
     pub fn start(model: LoadedModel, config: EngineConfig) -> Result<Self, Error> {
+        Self::start_drafted(model, None, config)
+    }
+
+    /// As [`Engine::start`]; `draft`, a smaller model with the same vocabulary, guesses next tokens. Steps can check as many
+    /// guesses as the model was loaded with outputs ([`LoadOptions::max_outputs`](crate::LoadOptions::max_outputs)).
+    ///
+    /// # Errors
+    /// As [`Engine::start`]; [`Error::DraftVocabulary`].
+    pub fn start_with_draft(
+        model: LoadedModel,
+        draft: LoadedModel,
+        config: EngineConfig,
+    ) -> Result<Self, Error> {
+        let draft = DraftModel::new(draft, &model)?;
+        Self::start_drafted(model, Some(draft), config)
+    }
+
+    fn start_drafted(
+        model: LoadedModel,
+        draft: Option<DraftModel>,
+        config: EngineConfig,
+    ) -> Result<Self, Error> {
+        config.speculation.validate()?;
+        let speculator = Speculator::new(config.speculation, draft, model.vocab_size);
         let bounds = model.bounds();
         let limits = *model.executor.limits();
         let pool = PagePool { n_pages: limits.n_pages, page_len: PAGE_LEN, shape: model.kv_shape };
@@ -177,12 +223,14 @@ impl Engine {
         };
         let gate = Arc::new(Gate::new(config.batching.max_queued_requests));
         let namespace = namespace(&model);
-        let LoadedModel { executor, text, context_len, chat, .. } = model;
+        let LoadedModel { executor, text, grammars, context_len, chat, .. } = model;
         let info = executor.info().clone();
         let scheduler = Scheduler::new(config.batching, steps)?;
         let max_batch_size = scheduler.batch_size();
         let cache = KvCache::new(config.cache, pool)?;
-        let parts = Parts { executor, scheduler, cache, text: text.clone(), bounds, gate: Arc::clone(&gate) };
+        let (text_of_core, gate_of_core) = (text.clone(), Arc::clone(&gate));
+        let parts =
+            Parts { executor, scheduler, cache, text: text_of_core, bounds, gate: gate_of_core, speculator };
         let (messages, received) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("sm-engine".to_owned())
@@ -193,6 +241,7 @@ impl Engine {
             thread: Mutex::new(Some(thread)),
             gate,
             text,
+            grammars,
             context_len,
             chat,
             info,
@@ -265,6 +314,7 @@ impl Engine {
             max_running,
             batching: core.scheduler.stats(),
             cache: core.cache.stats(),
+            speculation: core.speculator.stats,
         })
     }
 
@@ -346,7 +396,8 @@ impl Engine {
             return Err(Error::ResourceLimit { resource: "n", limit, actual, remedy });
         }
         let prompt = self.tokens(&request.prompt)?;
-        let Request { options, n, select, priority, key, session, salt, .. } = request;
+        let Request { options, n, select, priority, key, session, salt, speculate, .. } = request;
+        let rules = Rules::new(&options, &self.0.text, &self.0.grammars)?;
         let ticket = Arc::new(Ticket::new(n, options.limits.max_new_tokens));
         self.0.gate.enter()?;
         let terms = Terms {
@@ -354,9 +405,11 @@ impl Engine {
             delivery,
             seed: options.sampling.seed.unwrap_or_else(random_seed),
             options,
+            rules,
             select,
             n,
             submitted,
+            speculate,
         };
         let namespace = Arc::new(Namespace { salt, ..self.0.namespace.clone() });
         let submission = Submission { terms, prompt, priority, key, session, namespace };

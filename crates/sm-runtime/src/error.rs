@@ -67,8 +67,17 @@ pub enum Error {
         /// The position of the token that was to be sampled.
         position: usize,
     },
+    /// A grammar cannot be used, or cannot go on.
+    #[error("the grammar cannot be used: {message}")]
+    Grammar {
+        /// What is wrong.
+        message: String,
+    },
     /// Options forbid every token.
-    #[error("no token may follow at position {position}: logit_bias and the stop rules forbid all of them")]
+    #[error(
+        "no token may follow at position {position}: logit_bias, allowed_tokens, bad_words, the grammar and the stop rules forbid \
+         all of them"
+    )]
     NoCandidates {
         /// The position of the token that was to be sampled.
         position: usize,
@@ -84,6 +93,19 @@ pub enum Error {
         needed: ByteSize,
         /// How much there may be.
         limit: ByteSize,
+    },
+    /// The draft model has other tokens than the model that it is to draft for.
+    #[error(
+        "the draft model has {draft} tokens and the model {target}{}; both must have the same vocabulary",
+        token.map_or(String::new(), |token| format!(", and token {token} differs"))
+    )]
+    DraftVocabulary {
+        /// Tokens of the draft model.
+        draft: usize,
+        /// Tokens of the model.
+        target: usize,
+        /// The first token that differs.
+        token: Option<u32>,
     },
     /// The engine was shut down before the request ended.
     #[error("the engine has shut down")]

@@ -8,7 +8,8 @@ use sm_tensor::TokenId;
 use crate::generator::Generator;
 use crate::input::{Bound, Input};
 use crate::output::Output;
-use crate::sampling::{Candidates, Draw, EarlyEnd, History, RawLogits, SamplerChain, random_seed};
+use crate::rules::Rules;
+use crate::sampling::{Candidates, Draw, History, RawLogits, random_seed};
 use crate::sequence::{Outputs, Sequence};
 use crate::{
     CancelToken, Completion, Error, FinishReason, GenerationOptions, Timings, TokenEvent, TokenLogprob, Usage,
@@ -26,7 +27,7 @@ pub struct Generation<'g> {
     counts: &'g mut Vec<u32>,
     raw: &'g mut RawLogits,
     options: &'g GenerationOptions,
-    chain: SamplerChain,
+    rules: Rules,
     output: Output,
     cancel: CancelToken,
     seed: u64,
@@ -46,24 +47,13 @@ pub(crate) struct Start {
     pub(crate) cancel: CancelToken,
 }
 
-/// The chain of the options, with a guard of the minimum length if one was asked for.
-pub(crate) fn chain(options: &GenerationOptions, output: &Output) -> SamplerChain {
-    let chain = SamplerChain::new(&options.sampling);
-    match options.stop.min_new_tokens {
-        0 => chain,
-        min_new_tokens => {
-            chain.with_filter(Box::new(EarlyEnd { tokens: output.end_tokens(), min_new_tokens }))
-        }
-    }
-}
-
 impl<'g> Generation<'g> {
     /// `input` was checked against the limits.
     pub(crate) fn new(
         generator: &'g mut Generator,
         input: Input,
         options: &'g GenerationOptions,
-        start: Start,
+        (rules, start): (Rules, Start),
     ) -> Self {
         let Generator { model, sequence, log, candidates, counts, raw } = generator;
         let n_prompt = input.tokens.len();
@@ -80,7 +70,7 @@ impl<'g> Generation<'g> {
             counts,
             raw,
             options,
-            chain: chain(options, &output),
+            rules,
             output,
             cancel: start.cancel,
             seed: options.sampling.seed.unwrap_or_else(random_seed),
@@ -89,7 +79,7 @@ impl<'g> Generation<'g> {
                 prompt_tokens: n_prompt,
                 cached_tokens,
                 truncated_tokens: input.n_truncated,
-                generated_tokens: 0,
+                ..Usage::default()
             },
             bound,
             event: TokenEvent::default(),
@@ -166,7 +156,7 @@ impl<'g> Generation<'g> {
             let is_cancelled = self.cancel.is_cancelled();
             return Ok(Some(if is_cancelled { FinishReason::Cancelled } else { FinishReason::Timeout }));
         };
-        let reason = self.output.push(token, &mut self.event);
+        let reason = self.output.push_within(token, self.rules.constraint.as_mut(), &mut self.event)?;
         if !matches!(reason, Some(FinishReason::Stop | FinishReason::Eos)) {
             self.log.push(token);
         }
@@ -195,7 +185,8 @@ impl<'g> Generation<'g> {
             self.raw.keep(logits);
         }
         let mut history = History::new(self.log, self.n_prompt, self.counts);
-        let token = self.chain.sample(logits, &mut history, draw, self.candidates)?;
+        let Rules { chain, constraint } = &mut self.rules;
+        let token = chain.sample_within(constraint.as_mut(), logits, &mut history, draw, self.candidates)?;
         if let Some(n_top) = self.options.logprobs {
             let logprob = self.raw.logprob(token, n_top, self.candidates);
             self.event.logprob = Some(logprob.logprob);

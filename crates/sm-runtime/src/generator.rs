@@ -7,6 +7,7 @@ use sm_tensor::TokenId;
 
 use crate::generation::{Generation, Start};
 use crate::input::{Input, encode};
+use crate::rules::Rules;
 use crate::sampling::{Candidates, RawLogits, check_finite, log_sum_exp};
 use crate::sequence::{Outputs, Sequence};
 use crate::text::TextStart;
@@ -99,7 +100,9 @@ impl Generator {
         let submitted = Instant::now();
         options.validate()?;
         let input = self.input(prompt, options)?;
-        Ok(Generation::new(self, input, options, Start { submitted, cancel: cancel.clone() }))
+        let rules = Rules::new(options, &self.model.text, &self.model.grammars)?;
+        let start = Start { submitted, cancel: cancel.clone() };
+        Ok(Generation::new(self, input, options, (rules, start)))
     }
 
     /// Computes `tokens` from the beginning, in chunks, and shows `visit` the logits `[vocab_size]` behind each position.

@@ -51,6 +51,7 @@ impl Input {
         options: &GenerationOptions,
         model: &ModelBounds,
     ) -> Result<Self, Error> {
+        options.check_vocabulary(model.vocab_size)?;
         if tokens.is_empty() {
             tokens.push(model.bos.ok_or(Error::EmptyPrompt)?);
         }

@@ -33,6 +33,7 @@ mod engine;
 mod error;
 mod generation;
 mod generator;
+mod grammar;
 mod input;
 mod load;
 mod options;
@@ -40,9 +41,11 @@ mod output;
 mod perplexity;
 mod prompt;
 mod request;
+mod rules;
 pub mod sampling;
 mod sequence;
 mod source;
+mod speculate;
 mod stop;
 #[cfg(test)]
 mod testing;
@@ -59,12 +62,14 @@ pub use engine::{
 pub use error::Error;
 pub use generation::Generation;
 pub use generator::Generator;
+pub use grammar::Grammar;
 pub use load::{LoadOptions, LoadedModel, load_tokenizer};
 pub use options::{EosRule, GenerationOptions, Limits, LongInput, MatchedStop, SamplingOptions, StopRules};
 pub use perplexity::{Perplexity, PerplexityOptions};
 pub use prompt::Prompt;
 pub use request::{Request, Select};
 pub use source::ModelRef;
+pub use speculate::{MAX_DRAFT_LEN, SpeculationConfig, SpeculationStats};
 
 pub use sm_batching::{BatchingConfig, BatchingStats, BatchingStrategy, Priority, QueueOrder};
 pub use sm_cache::{ByteSize, KvCacheConfig, KvCacheStats, SessionId, SessionMode};

@@ -11,6 +11,7 @@ use sm_model::tokenizer::{self, GgufTokenizer, Tokenizer, TokenizerError};
 use sm_model::{Fallback, Model, ModelSource};
 use sm_tensor::DType;
 
+use crate::grammar::Grammars;
 use crate::input::ModelBounds;
 use crate::text::Text;
 use crate::{Error, ModelRef, backend};
@@ -103,6 +104,7 @@ impl LoadOptions {
 pub struct LoadedModel {
     pub(crate) executor: Box<dyn Executor>,
     pub(crate) text: Text,
+    pub(crate) grammars: Grammars,
     pub(crate) vocab_size: usize,
     pub(crate) context_len: usize,
     pub(crate) fallbacks: Vec<Fallback>,
@@ -135,6 +137,7 @@ impl LoadedModel {
             executor,
             chat: chat_template(&model, &text),
             text,
+            grammars: Grammars::default(),
             vocab_size: plan.vocab_size(),
             context_len: plan.context_len,
             fallbacks: model.weights.fallbacks().to_vec(),

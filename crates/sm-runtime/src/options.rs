@@ -2,7 +2,7 @@
 
 use sm_tensor::TokenId;
 
-use crate::Error;
+use crate::{Error, Grammar};
 
 /// Everything that shapes one generation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,6 +13,8 @@ pub struct GenerationOptions {
     pub limits: Limits,
     /// What ends the output early.
     pub stop: StopRules,
+    /// What the text has to be; its end is the end of the output. Anything by default.
+    pub grammar: Option<Grammar>,
     /// `Some(n)` returns the raw log-probability of each generated token and of the `n` likeliest alternatives.
     pub logprobs: Option<usize>,
 }
@@ -20,6 +22,11 @@ pub struct GenerationOptions {
 /// How the next token is chosen; applied in the order of the fields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplingOptions {
+    /// The only tokens that may be sampled. All by default.
+    pub allowed_tokens: Option<Vec<TokenId>>,
+    /// Words that the output may not hold, at the beginning of a word or within one, in the spelling of their tokens. None by
+    /// default.
+    pub bad_words: Vec<String>,
     /// Added to the logits of single tokens; `-inf` forbids one. Empty by default.
     pub logit_bias: Vec<(TokenId, f32)>,
     /// Divides positive and multiplies negative logits of tokens that occurred. 1 (the default) is off.
@@ -45,6 +52,8 @@ pub struct SamplingOptions {
 impl Default for SamplingOptions {
     fn default() -> Self {
         Self {
+            allowed_tokens: None,
+            bad_words: Vec::new(),
             logit_bias: Vec::new(),
             repetition_penalty: 1.0,
             repetition_window: 0,
@@ -159,7 +168,29 @@ impl GenerationOptions {
             );
             return Err(Error::validation("min_new_tokens", message));
         }
+        if self.grammar.is_some() && self.stop.eos == EosRule::Ignore {
+            let message =
+                "the end of what a grammar describes is the end of the output; leave ignore_eos out";
+            return Err(Error::validation("ignore_eos", message));
+        }
         Ok(())
+    }
+
+    /// Checks that every token it names is one of `vocab_size`.
+    pub(crate) fn check_vocabulary(&self, vocab_size: usize) -> Result<(), Error> {
+        let bias = self.sampling.logit_bias.iter().map(|(token, _)| *token);
+        let check = |field, mut tokens: Box<dyn Iterator<Item = TokenId> + '_>| match tokens
+            .find(|token| token.0 as usize >= vocab_size)
+        {
+            None => Ok(()),
+            Some(TokenId(token)) => {
+                let message = format!("token {token} is outside of the vocabulary of {vocab_size}");
+                Err(Error::validation(field, message))
+            }
+        };
+        check("logit_bias", Box::new(bias))?;
+        check("allowed_tokens", Box::new(self.sampling.allowed_tokens.iter().flatten().copied()))?;
+        check("stop_token_ids", Box::new(self.stop.token_ids.iter().copied()))
     }
 }
 
@@ -193,6 +224,15 @@ impl SamplingOptions {
             if !valid {
                 return Err(Error::validation(field, format!("{value} is not possible; it must be {rule}")));
             }
+        }
+        if self.allowed_tokens.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::validation(
+                "allowed_tokens",
+                "no token is allowed; leave it out to allow all",
+            ));
+        }
+        if self.bad_words.iter().any(String::is_empty) {
+            return Err(Error::validation("bad_words", "a word is empty; leave it out"));
         }
         match self.logit_bias.iter().find(|(_, bias)| bias.is_nan() || *bias == f32::INFINITY) {
             Some((token, bias)) => {
@@ -262,6 +302,8 @@ mod tests {
         assert_eq!(rejected_field(|o| o.sampling.presence_penalty = f32::NAN), "presence_penalty");
         assert_eq!(rejected_field(|o| o.sampling.frequency_penalty = f32::INFINITY), "frequency_penalty");
         assert_eq!(rejected_field(|o| o.sampling.logit_bias.push((TokenId(3), f32::INFINITY))), "logit_bias");
+        assert_eq!(rejected_field(|o| o.sampling.allowed_tokens = Some(Vec::new())), "allowed_tokens");
+        assert_eq!(rejected_field(|o| o.sampling.bad_words.push(String::new())), "bad_words");
         assert_eq!(rejected_field(|o| o.limits.max_new_tokens = 0), "max_new_tokens");
         assert_eq!(rejected_field(|o| o.limits.max_length = Some(0)), "max_length");
         assert_eq!(rejected_field(|o| o.limits.max_time_ms = Some(0)), "max_time_ms");

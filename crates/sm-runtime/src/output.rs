@@ -3,9 +3,10 @@
 use sm_model::tokenizer::TextStream;
 use sm_tensor::TokenId;
 
+use crate::grammar::Constraint;
 use crate::stop::{StopMatcher, StopSearch};
 use crate::text::{Text, TextStart};
-use crate::{EosRule, FinishReason, StopRules, TokenEvent};
+use crate::{EosRule, Error, FinishReason, StopRules, TokenEvent};
 
 /// The output so far.
 #[derive(Debug)]
@@ -21,6 +22,18 @@ pub(crate) struct Output {
     ends: Vec<usize>,
 }
 
+/// The tokens that end an output.
+pub(crate) fn end_tokens(text: &Text, rules: &StopRules) -> Vec<TokenId> {
+    [eos_tokens(text, rules), &rules.token_ids].concat()
+}
+
+fn eos_tokens<'t>(text: &'t Text, rules: &StopRules) -> &'t [TokenId] {
+    match rules.eos {
+        EosRule::Stop => text.eos(),
+        EosRule::Ignore => &[],
+    }
+}
+
 /// A finished output.
 pub(crate) struct Finished {
     pub(crate) text: String,
@@ -32,10 +45,7 @@ pub(crate) struct Finished {
 
 impl Output {
     pub(crate) fn new(text: &Text, start: TextStart, rules: &StopRules) -> Self {
-        let eos = match rules.eos {
-            EosRule::Stop => text.eos().to_vec(),
-            EosRule::Ignore => Vec::new(),
-        };
+        let eos = eos_tokens(text, rules).to_vec();
         Self {
             rules: rules.clone(),
             eos,
@@ -52,13 +62,28 @@ impl Output {
         self.ends.len()
     }
 
-    /// The tokens that end the output.
-    pub(crate) fn end_tokens(&self) -> Vec<TokenId> {
-        [self.eos.as_slice(), &self.rules.token_ids].concat()
+    /// Takes the next token: sets the event's token, index and text, and says whether the output ends with it. Where there
+    /// is a grammar, it goes on too.
+    ///
+    /// # Errors
+    /// If the token is none that the grammar allows.
+    pub(crate) fn push_within(
+        &mut self,
+        token: TokenId,
+        constraint: Option<&mut Constraint>,
+        event: &mut TokenEvent,
+    ) -> Result<Option<FinishReason>, Error> {
+        let reason = self.push(token, event);
+        match constraint {
+            Some(constraint) if reason.is_none() => {
+                Ok(constraint.push(token)?.then_some(FinishReason::Complete))
+            }
+            _ => Ok(reason),
+        }
     }
 
-    /// Takes the next token: sets the event's token, index and text, and says whether the output ends with it.
-    pub(crate) fn push(&mut self, token: TokenId, event: &mut TokenEvent) -> Option<FinishReason> {
+    /// As [`Output::push_within`], without a grammar.
+    fn push(&mut self, token: TokenId, event: &mut TokenEvent) -> Option<FinishReason> {
         event.token = Some(token);
         event.index = self.ends.len();
         event.text.clear();

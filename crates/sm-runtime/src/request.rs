@@ -24,6 +24,8 @@ pub struct Request {
     pub session: Option<(SessionId, SessionMode)>,
     /// Computed prefixes are shared only among requests of the same salt; empty for all that need no secrecy.
     pub salt: String,
+    /// Whether its tokens may be guessed where the engine speculates. The output is the same.
+    pub speculate: bool,
 }
 
 /// Which of a request's candidates are given back.
@@ -48,6 +50,7 @@ impl Request {
             key: 0,
             session: None,
             salt: String::new(),
+            speculate: true,
         }
     }
 

@@ -3,10 +3,11 @@
 //! The order is fixed:
 //!
 //! ```text
-//! bias → repetition, presence, frequency penalties → temperature → top-k → top-p → min-p → draw
+//! grammar, allowed tokens, bad words → bias → repetition, presence, frequency penalties
+//!     → temperature → top-k → top-p → min-p → draw
 //! ```
 //!
-//! The first three change logits in place ([`LogitsFilter`]). Then the likeliest are gathered as [`Candidate`]s, cut
+//! What comes before the temperature changes logits in place ([`LogitsFilter`]). Then the likeliest are gathered as [`Candidate`]s, cut
 //! further, and a [`Sampler`] draws one. The temperature keeps the order of the logits, so it is applied in double
 //! precision where probabilities are needed, and top-k compares the undivided logits. Nothing sorts the vocabulary,
 //! and after the first call nothing allocates.
@@ -28,6 +29,8 @@
 //! # Ok::<(), sm_runtime::Error>(())
 //! ```
 
+mod allowed;
+mod bad_words;
 mod bias;
 mod candidates;
 mod early_end;
@@ -47,8 +50,11 @@ mod tests;
 
 use sm_tensor::TokenId;
 
+use crate::grammar::Constraint;
 use crate::{Error, SamplingOptions};
 
+pub use allowed::AllowedTokens;
+pub use bad_words::BadWords;
 pub use bias::LogitBias;
 pub use candidates::{Candidate, Candidates};
 pub use early_end::EarlyEnd;
@@ -100,6 +106,9 @@ impl SamplerChain {
     /// The chain for options that were validated.
     pub fn new(options: &SamplingOptions) -> Self {
         let mut filters: Vec<Box<dyn LogitsFilter>> = Vec::new();
+        if let Some(tokens) = &options.allowed_tokens {
+            filters.push(Box::new(AllowedTokens::new(tokens)));
+        }
         if !options.logit_bias.is_empty() {
             filters.push(Box::new(LogitBias::new(&options.logit_bias)));
         }
@@ -150,7 +159,22 @@ impl SamplerChain {
         draw: Draw,
         candidates: &mut Candidates,
     ) -> Result<TokenId, Error> {
+        self.sample_within(None, logits, history, draw, candidates)
+    }
+
+    /// As [`SamplerChain::sample`], among the tokens that a grammar allows.
+    pub(crate) fn sample_within(
+        &self,
+        constraint: Option<&mut Constraint>,
+        logits: &mut [f32],
+        history: &mut History<'_>,
+        draw: Draw,
+        candidates: &mut Candidates,
+    ) -> Result<TokenId, Error> {
         check_finite(logits, draw.position)?;
+        if let Some(constraint) = constraint {
+            constraint.mask(logits)?;
+        }
         for filter in &self.filters {
             filter.apply(logits, history);
         }

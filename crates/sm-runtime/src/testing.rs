@@ -1,7 +1,7 @@
 //! An executor whose pages hold the tokens themselves, for tests of what drives executors.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use sm_cache::KvShape;
 use sm_kernels::plan::{ExecError, Executor, ExecutorInfo, KvDType, Limits, Logits, PAGE_LEN, StepBatch};
@@ -10,10 +10,17 @@ use sm_model::tokenizer::{CharTokenizer, UnknownCharacter};
 use sm_tensor::{PageId, TokenId};
 
 use crate::LoadedModel;
+use crate::grammar::Grammars;
 use crate::text::Text;
 
 /// The characters of the fake model's vocabulary.
 pub(crate) const CHARACTERS: &str = "\n !.abcdefghijklmnopqrstuvwxyzé";
+
+/// Tokens of the fake model.
+pub(crate) const SIZE_OF_VOCABULARY: usize = 31;
+
+/// Of all fake models, whose vocabulary is one: it is prepared once.
+static GRAMMARS: OnceLock<Grammars> = OnceLock::new();
 
 type Predict = Box<dyn Fn(&[TokenId]) -> Vec<f32> + Send>;
 
@@ -81,6 +88,7 @@ pub(crate) fn fake_model(
         LoadedModel {
             executor: Box::new(executor),
             text,
+            grammars: GRAMMARS.get_or_init(Grammars::default).clone(),
             vocab_size,
             context_len,
             fallbacks: Vec::new(),
@@ -114,6 +122,17 @@ pub(crate) fn hashed(history: &[TokenId]) -> Vec<f32> {
         |seed: u64, word: u32| (seed ^ u64::from(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     let state = history.iter().fold(1, |state, token| hash(state, token.0));
     (0..CHARACTERS.chars().count() as u32).map(|token| (hash(state, token) % 1000) as f32 / 200.0).collect()
+}
+
+/// As [`hashed`] of the last three tokens: what repeats goes on repeating, as far as draws let it.
+pub(crate) fn recent(history: &[TokenId]) -> Vec<f32> {
+    hashed(&history[history.len().saturating_sub(3)..])
+}
+
+/// As [`recent`], but at every fourth place or so [`hashed`]: it repeats itself, and yet all of the history counts.
+pub(crate) fn mostly_recent(history: &[TokenId]) -> Vec<f32> {
+    let whole = hashed(history);
+    if whole[0] < 1.25 { whole } else { recent(history) }
 }
 
 impl Executor for FakeExecutor {

@@ -14,6 +14,7 @@ use sm_tensor::TokenId;
 
 use super::gate::Gate;
 use super::live::{Live, Place, Scratch, Terms};
+use super::speculation::Speculator;
 use crate::input::{Input, ModelBounds};
 use crate::text::{Text, TextStart};
 use crate::{Error, FinishReason};
@@ -59,6 +60,7 @@ pub(crate) struct Core {
     text: Text,
     bounds: ModelBounds,
     gate: Arc<Gate>,
+    pub(crate) speculator: Speculator,
     results: Results,
     scratch: Scratch,
     ended: Vec<Ended>,
@@ -76,11 +78,12 @@ pub(crate) struct Parts {
     pub(crate) text: Text,
     pub(crate) bounds: ModelBounds,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) speculator: Speculator,
 }
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { executor, scheduler, cache, text, bounds, gate } = parts;
+        let Parts { executor, scheduler, cache, text, bounds, gate, speculator } = parts;
         Self {
             executor,
             scheduler,
@@ -89,6 +92,7 @@ impl Core {
             text,
             bounds,
             gate,
+            speculator,
             results: Results::new(),
             scratch: Scratch::default(),
             ended: Vec::new(),
@@ -261,6 +265,8 @@ impl Core {
 
     /// Makes one step; `false` if there is none to be made.
     fn step(&mut self) -> bool {
+        let Self { scheduler, cache, live, scratch, .. } = self;
+        self.speculator.propose(scheduler, cache, live, scratch);
         let began = Instant::now();
         if self.scheduler.next_step(self.now_us(), &mut self.cache).is_none() {
             return false;
@@ -283,11 +289,18 @@ impl Core {
         self.executor.submit(&step.batch())?;
         let mut logits = self.executor.wait()?;
         self.results.clear();
-        for part in step.parts() {
+        for (index, part) in step.parts().iter().enumerate() {
             if let Some(live) = self.live.get_mut(&part.id.request) {
                 live.start(part.start);
                 let log = self.scheduler.log(part.id).unwrap_or_default();
-                sample_part(part, live, log, &mut logits, (&mut self.scratch, &mut self.results));
+                let to = (&mut self.scratch, &mut self.results);
+                match step.drafts(index) {
+                    [] => sample_part(part, live, log, &mut logits, to),
+                    drafts => {
+                        let n_accepted = sample_drafted(part, (log, drafts), live, &mut logits, to);
+                        self.speculator.stats.count(drafts.len(), n_accepted);
+                    }
+                }
             }
         }
         Ok(())
@@ -352,6 +365,7 @@ impl Core {
             let mut n_kept = ended.log.len();
             for candidate in first..first + ended.n_candidates as usize {
                 n_kept = live.end(candidate, &ended.log, reason);
+                self.speculator.release(SequenceId { request: id, candidate: candidate as u32 });
             }
             if let Some((turn, lease)) = ended.turn {
                 let end = match live.is_rolled_back(live.finish_reason(first)) {
@@ -410,4 +424,46 @@ fn sample_part(
             }
         }
     }
+}
+
+/// Draws for a sequence whose next tokens were guessed, until a guess was wrong or the sequence ends. Gives how many were
+/// right.
+fn sample_drafted(
+    part: &StepPart,
+    (log, drafts): (&[TokenId], &[TokenId]),
+    live: &mut Live,
+    logits: &mut Logits<'_>,
+    (scratch, results): (&mut Scratch, &mut Results),
+) -> usize {
+    let candidate = part.id.candidate as usize;
+    let mut tokens = std::mem::take(&mut scratch.tokens);
+    tokens.clear();
+    tokens.extend_from_slice(log);
+    let (mut n_accepted, mut verdict) = (0, Verdict::Continue);
+    for row in part.sampled_outputs() {
+        let place = Place { candidate, log: &tokens };
+        let sampled = match live.sample(&place, logits.row_mut(row), scratch) {
+            Ok(sampled) => sampled,
+            Err(error) => {
+                live.error = Some(error);
+                verdict = Verdict::Stop;
+                break;
+            }
+        };
+        if sampled.is_kept {
+            tokens.push(sampled.token);
+        }
+        if sampled.stops {
+            verdict = Verdict::Stop;
+            break;
+        }
+        if drafts.get(n_accepted) != Some(&sampled.token) {
+            break;
+        }
+        n_accepted += 1;
+    }
+    results.push(&tokens[log.len()..], verdict);
+    scratch.tokens = tokens;
+    live.count_drafts(candidate, drafts.len(), n_accepted);
+    n_accepted
 }

@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use sm_tensor::TokenId;
 
+use super::speculation::CandidateDrafts;
 use super::ticket::Answer;
-use crate::generation::chain;
+use crate::grammar::Constraint;
 use crate::input::{Bound, Input};
 use crate::output::Output;
+use crate::rules::Rules;
 use crate::sampling::{Candidates, Draw, History, RawLogits, SamplerChain};
 use crate::text::Text;
 use crate::{
@@ -33,6 +35,8 @@ pub(crate) struct Live {
     chain: SamplerChain,
     seed: u64,
     bound: Bound,
+    /// Whether its tokens may be guessed.
+    speculate: bool,
     usage: Usage,
     candidates: Vec<Candidate>,
     /// What made it fail.
@@ -52,7 +56,9 @@ struct Times {
 #[derive(Debug)]
 struct Candidate {
     output: Option<Output>,
+    constraint: Option<Constraint>,
     logprobs: Vec<TokenLogprob>,
+    drafts: CandidateDrafts,
     /// Set by the token that ends it.
     finish_reason: Option<FinishReason>,
     completion: Option<Completion>,
@@ -67,6 +73,8 @@ pub(crate) struct Scratch {
     event: TokenEvent,
     /// Logits that several candidates draw from.
     shared: Vec<f32>,
+    /// A log and the right guesses behind it.
+    pub(crate) tokens: Vec<TokenId>,
 }
 
 impl Scratch {
@@ -87,10 +95,12 @@ pub(crate) struct Terms {
     pub(crate) answer: Answer,
     pub(crate) delivery: Delivery,
     pub(crate) options: GenerationOptions,
+    pub(crate) rules: Rules,
     pub(crate) select: Select,
     pub(crate) n: usize,
     pub(crate) seed: u64,
     pub(crate) submitted: Instant,
+    pub(crate) speculate: bool,
 }
 
 /// Where a token is to be drawn.
@@ -102,31 +112,32 @@ pub(crate) struct Place<'a> {
 
 impl Live {
     pub(crate) fn new(terms: Terms, input: &Input, text: &Text) -> Self {
-        let Terms { answer, delivery, options, select, n, seed, submitted } = terms;
-        let output = || Output::new(text, input.text_start, &options.stop);
+        let Terms { answer, delivery, options, rules, select, n, seed, submitted, speculate } = terms;
         let bound = input.bound(&options);
         let candidates = (0..n).map(|_| Candidate {
-            output: Some(output()),
+            output: Some(Output::new(text, input.text_start, &options.stop)),
+            constraint: rules.constraint.clone(),
             logprobs: match wants_logprobs(&options, select) {
                 true => Vec::with_capacity(bound.n_tokens),
                 false => Vec::new(),
             },
+            drafts: CandidateDrafts::default(),
             finish_reason: None,
             completion: None,
         });
         Self {
             candidates: candidates.collect(),
-            chain: chain(&options, &output()),
+            chain: rules.chain,
             answer,
             delivery,
             select,
             seed,
             bound,
+            speculate,
             usage: Usage {
                 prompt_tokens: input.tokens.len(),
-                cached_tokens: 0,
                 truncated_tokens: input.n_truncated,
-                generated_tokens: 0,
+                ..Usage::default()
             },
             options,
             error: None,
@@ -165,7 +176,7 @@ impl Live {
         logits: &mut [f32],
         scratch: &mut Scratch,
     ) -> Result<Sampled, Error> {
-        let Scratch { candidates, counts, raw, event, shared: _ } = scratch;
+        let Scratch { candidates, counts, raw, event, .. } = scratch;
         let wants_logprobs = wants_logprobs(&self.options, self.select);
         if wants_logprobs {
             raw.keep(logits);
@@ -173,8 +184,9 @@ impl Live {
         let draw =
             Draw { seed: self.seed, candidate: place.candidate as u32, position: place.log.len() as u32 };
         let mut history = History::new(place.log, self.usage.prompt_tokens, counts);
-        let token = self.chain.sample(logits, &mut history, draw, candidates)?;
         let candidate = &mut self.candidates[place.candidate];
+        let constraint = candidate.constraint.as_mut();
+        let token = self.chain.sample_within(constraint, logits, &mut history, draw, candidates)?;
         let Some(output) = &mut candidate.output else {
             return Ok(Sampled { token, is_kept: false, stops: true });
         };
@@ -185,7 +197,7 @@ impl Live {
             candidate.logprobs.push(logprob);
         }
         event.candidate = place.candidate;
-        let stop = output.push(token, event);
+        let stop = output.push_within(token, candidate.constraint.as_mut(), event)?;
         let is_kept = !matches!(stop, Some(FinishReason::Stop | FinishReason::Eos));
         let is_full = output.n_tokens() >= self.bound.n_tokens;
         event.finish_reason = stop.or(is_full.then_some(self.bound.reason));
@@ -196,6 +208,29 @@ impl Live {
         self.times.first_token.get_or_insert_with(Instant::now);
         self.answer.ticket().push(event);
         Ok(Sampled { token, is_kept, stops: stop.is_some() })
+    }
+
+    /// What guesses of a candidate were worth; `None` if it wants none.
+    pub(crate) fn drafts(&mut self, candidate: usize) -> Option<&mut CandidateDrafts> {
+        self.speculate.then(|| &mut self.candidates[candidate].drafts)
+    }
+
+    /// Of `n_drafts` guesses of a candidate, the first `n_accepted` were right.
+    pub(crate) fn count_drafts(&mut self, candidate: usize, n_drafts: usize, n_accepted: usize) {
+        self.candidates[candidate].drafts.observe(n_drafts, n_accepted);
+    }
+
+    /// The token that a candidate draws behind `tokens` by the logits of a draft model, with the same options and random
+    /// numbers as by those of the model; `None` if none can be drawn.
+    pub(crate) fn guess(
+        &self,
+        (candidate, tokens): (usize, &[TokenId]),
+        logits: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Option<TokenId> {
+        let draw = Draw { seed: self.seed, candidate: candidate as u32, position: tokens.len() as u32 };
+        let mut history = History::new(tokens, self.usage.prompt_tokens, &mut scratch.counts);
+        self.chain.sample(logits, &mut history, draw, &mut scratch.candidates).ok()
     }
 
     /// Ends a candidate that the scheduler has ended: `log` is prompt and output, `reason` why if no token ended it. Gives
@@ -230,7 +265,12 @@ impl Live {
             prompt_tokens: prompt_tokens.to_vec(),
             finish_reason,
             seed: self.seed,
-            usage: Usage { generated_tokens: finished.n_generated, ..self.usage },
+            usage: Usage {
+                generated_tokens: finished.n_generated,
+                drafted_tokens: candidate.drafts.n_drafted,
+                accepted_tokens: candidate.drafts.n_accepted,
+                ..self.usage
+            },
             timings: self.times.timings(),
             logprobs: std::mem::take(&mut candidate.logprobs),
         });

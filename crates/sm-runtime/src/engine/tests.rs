@@ -1,8 +1,11 @@
 //! The engine on a fake model: everybody gets what they would get alone, and everybody gets an answer.
 
 mod answers;
+#[cfg(feature = "grammar")]
+mod grammars;
 mod schedules;
 mod sessions;
+mod speculation;
 
 use sm_batching::BatchingConfig;
 use sm_cache::KvCacheConfig;

@@ -90,6 +90,8 @@ fn case() -> impl Strategy<Value = (Vec<f32>, Vec<TokenId>, usize, SamplingOptio
             let n_vocab = logits.len() as u32;
             let tokens: Vec<TokenId> = tokens.into_iter().map(|t| TokenId(t % n_vocab)).collect();
             let options = SamplingOptions {
+                allowed_tokens: None,
+                bad_words: Vec::new(),
                 repetition_penalty: penalties.0,
                 repetition_window: penalties.1,
                 presence_penalty: penalties.2,

@@ -2,7 +2,7 @@
 
 use sm_runtime::{
     BatchingConfig, Completion, Engine, EngineConfig, GenerationOptions, Generator, KvCacheConfig, Limits,
-    LoadOptions, LoadedModel, ModelRef, Prompt, Request, SamplingOptions,
+    LoadOptions, LoadedModel, ModelRef, Prompt, Request, SamplingOptions, SpeculationConfig,
 };
 
 const PROMPTS: [&str; 6] = [
@@ -49,9 +49,13 @@ fn alone(requests: &[Request]) -> Vec<Completion> {
 fn everybody_gets_what_they_would_get_alone() {
     let requests = requests();
     let expected = alone(&requests);
-    for (n_threads, max_step_tokens, max_batch_size, n_pages) in
-        [(1, 512, 8, 4096), (2, 17, 12, 4096), (4, 64, 3, 64), (2, 40, 12, 64), (3, 512, 1, 4096)]
-    {
+    for (n_threads, max_step_tokens, max_batch_size, n_pages, lookup, drafts) in [
+        (1, 512, 8, 4096, false, false),
+        (2, 17, 12, 4096, false, true),
+        (4, 64, 3, 64, true, false),
+        (2, 40, 12, 64, true, true),
+        (3, 512, 1, 4096, false, true),
+    ] {
         // 5 layers of 4 heads, keys and values of 32 halves, 16 positions.
         let page_bytes = 2 * 5 * 4 * 32 * 2 * 16;
         let config = EngineConfig {
@@ -63,16 +67,22 @@ fn everybody_gets_what_they_would_get_alone() {
                 ..BatchingConfig::default()
             },
             cache: KvCacheConfig { max_bytes_total: n_pages * page_bytes, ..KvCacheConfig::default() },
+            speculation: SpeculationConfig { lookup, ..SpeculationConfig::default() },
         };
-        let engine = Engine::builder().config(config).load(ModelRef::Demo).unwrap();
+        let builder = Engine::builder().config(config);
+        let builder = if drafts { builder.draft(ModelRef::DemoDraft) } else { builder };
+        let engine = builder.load(ModelRef::Demo).unwrap();
         let handles: Vec<_> =
             requests.iter().map(|request| engine.submit(request.clone()).unwrap()).collect();
         for (handle, expected) in handles.into_iter().zip(&expected) {
             let completions = handle.wait().unwrap();
-            let settings = (n_threads, max_step_tokens, max_batch_size, n_pages);
+            let settings = (n_threads, max_step_tokens, max_batch_size, n_pages, lookup, drafts);
             assert_eq!(completions[0].tokens, expected.tokens, "{settings:?}");
             assert_eq!(completions[0].logprobs, expected.logprobs, "{settings:?}");
             assert_eq!(completions[0].text, expected.text, "{settings:?}");
         }
+        let stats = engine.stats().unwrap().speculation;
+        assert!(!drafts || stats.acceptance() > 0.3, "{stats:?}");
+        assert_eq!(stats.failed, 0);
     }
 }

@@ -5,8 +5,11 @@ use sm_batching::{BatchingConfig, BatchingStrategy, Priority};
 use sm_cache::KvCacheConfig;
 
 use super::{alone, request, seeded};
-use crate::testing::{FakeSize, fake_model, hashed};
-use crate::{Completion, Engine, EngineConfig, Error, Generator, Prompt, Request, StopRules};
+use crate::testing::{FakeSize, fake_model, hashed, mostly_recent, recent};
+use crate::{
+    Completion, Engine, EngineConfig, Error, Generator, Grammar, Prompt, Request, SpeculationConfig,
+    StopRules,
+};
 
 /// One request of a schedule, and what happens to it.
 #[derive(Clone, Debug)]
@@ -24,10 +27,18 @@ struct Arrival {
     key: u64,
     is_cancelled: bool,
     streams: bool,
+    speculates: bool,
+    grammar: Option<Grammar>,
 }
 
 fn priority() -> impl Strategy<Value = Priority> {
     prop_oneof![Just(Priority::Low), Just(Priority::Normal), Just(Priority::High), Just(Priority::Critical)]
+}
+
+/// Mostly none: what a grammar allows is little beside what is free.
+fn grammar() -> impl Strategy<Value = Option<Grammar>> {
+    let some = |expression: &str| Just(cfg!(feature = "grammar").then(|| Grammar::Regex(expression.into())));
+    prop_oneof![6 => Just(None), 1 => some("([a-e]{2,4} )+"), 1 => some("(yes|no|abc+)[.!]")]
 }
 
 fn arrival() -> impl Strategy<Value = Arrival> {
@@ -35,18 +46,20 @@ fn arrival() -> impl Strategy<Value = Arrival> {
     let prompt = ("(once upon a time there |hello |)", "[a-d]{1,12}").prop_map(|(a, b)| format!("{a}{b}"));
     let sampling =
         (any::<u64>(), prop_oneof![Just(0.0f32), 0.5f32..2.0], prop_oneof![Just(1.0f32), 0.8f32..1.5]);
-    let shape = (1usize..40, 1usize..4, prop::option::of(0usize..3), prop::option::of("[a-z]{1,2}"));
+    let stop = (prop::option::of("[a-z]{1,2}"), grammar());
+    let shape = (1usize..40, 1usize..4, prop::option::of(0usize..3), stop);
     let service = (
         priority(),
         0u64..3,
         prop::bool::weighted(0.15),
         any::<bool>(),
+        prop::bool::weighted(0.8),
         prop_oneof![Just(0.0f32), 0.0f32..1.0],
     );
     (prompt, sampling, shape, service).prop_map(|(prompt, sampling, shape, service)| {
         let (seed, temperature, repetition_penalty) = sampling;
-        let (n_tokens, n, logprobs, stop) = shape;
-        let (priority, key, is_cancelled, streams, frequency_penalty) = service;
+        let (n_tokens, n, logprobs, (stop, grammar)) = shape;
+        let (priority, key, is_cancelled, streams, speculates, frequency_penalty) = service;
         Arrival {
             prompt,
             seed,
@@ -61,6 +74,8 @@ fn arrival() -> impl Strategy<Value = Arrival> {
             key,
             is_cancelled,
             streams,
+            speculates,
+            grammar,
         }
     })
 }
@@ -72,6 +87,15 @@ fn strategy() -> impl Strategy<Value = BatchingStrategy> {
         1 => Just(BatchingStrategy::Bucketed),
         1 => Just(BatchingStrategy::MemoryAware),
     ]
+}
+
+/// Lookup or not, and a draft model of some size or none.
+fn speculation() -> impl Strategy<Value = (SpeculationConfig, Option<FakeSize>)> {
+    let draft = (30usize..90, 1usize..20, 1usize..5).prop_map(|(context_len, max_tokens, n_sequences)| {
+        FakeSize { context_len, max_tokens: max_tokens.max(n_sequences), n_sequences }
+    });
+    (any::<bool>(), 1usize..17, prop::option::of(draft))
+        .prop_map(|(lookup, max_draft_len, draft)| (SpeculationConfig { lookup, max_draft_len }, draft))
 }
 
 /// An engine's settings: all of them may change when something is computed, none what comes out.
@@ -112,8 +136,10 @@ fn to_request(arrival: &Arrival) -> Request {
     request.options.sampling.frequency_penalty = arrival.frequency_penalty;
     request.options.stop =
         StopRules { sequences: arrival.stop.iter().cloned().collect(), ..StopRules::default() };
+    request.options.grammar = arrival.grammar.clone();
     request.options.logprobs = arrival.logprobs;
-    Request { n: arrival.n, priority: arrival.priority, key: arrival.key, ..request }
+    let Arrival { n, priority, key, speculates: speculate, .. } = *arrival;
+    Request { n, priority, key, speculate, ..request }
 }
 
 /// The text, tokens and log-probabilities, which must be the same bits.
@@ -126,14 +152,14 @@ fn bits(completion: &Completion) -> (String, Vec<u32>, Vec<u32>, &'static str) {
 /// What candidates get on an engine of their own, one request at a time; the first must be what a generator gives.
 fn lone_candidates(request: &Request) -> Vec<Completion> {
     let size = FakeSize { context_len: 80, max_tokens: 512, n_sequences: 4 };
-    let engine = Engine::start(fake_model(size, hashed).0, super::config()).unwrap();
+    let engine = Engine::start(fake_model(size, mostly_recent).0, super::config()).unwrap();
     engine.submit(request.clone()).unwrap().wait().unwrap()
 }
 
 /// What a generator gives, which knows nothing of schedulers and caches.
 fn generated(request: &Request) -> Completion {
     let size = FakeSize { context_len: 80, max_tokens: 512, n_sequences: 1 };
-    let mut generator = Generator::new(fake_model(size, hashed).0);
+    let mut generator = Generator::new(fake_model(size, mostly_recent).0);
     generator.generate(&request.prompt, &request.options).unwrap()
 }
 
@@ -143,8 +169,14 @@ proptest! {
     #[test]
     fn everybody_gets_what_they_would_get_alone(
         arrivals in prop::collection::vec(arrival(), 1..9), (size, config) in settings(),
+        (speculation, draft) in speculation(),
     ) {
-        let engine = Engine::start(fake_model(size, hashed).0, config).unwrap();
+        let (config, model) = (EngineConfig { speculation, ..config }, fake_model(size, mostly_recent).0);
+        let engine = match draft {
+            None => Engine::start(model, config),
+            Some(size) => Engine::start_with_draft(model, fake_model(size, recent).0, config),
+        };
+        let engine = engine.unwrap();
         let sent: Vec<_> = arrivals
             .iter()
             .map(|arrival| {

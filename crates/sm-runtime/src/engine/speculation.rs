@@ -1,0 +1,147 @@
+//! Proposes guesses for the sequences of the next step.
+
+use std::collections::HashMap;
+
+use sm_batching::{DecodingStep, DraftLength, RequestId, Scheduler, SequenceId};
+use sm_cache::KvCache;
+
+use super::live::{Live, Scratch};
+use crate::speculate::{DraftModel, Guess, SpeculationConfig, SpeculationStats, lookup};
+
+/// What guesses were worth to one candidate, and how many it should have.
+#[derive(Debug, Default)]
+pub(crate) struct CandidateDrafts {
+    lookup: DraftLength,
+    model: DraftLength,
+    source: Source,
+    pub(crate) n_drafted: usize,
+    pub(crate) n_accepted: usize,
+}
+
+/// Where the last guesses of a candidate came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Source {
+    #[default]
+    Lookup,
+    Model,
+}
+
+impl CandidateDrafts {
+    /// Of `n_drafts`, the first `n_accepted` were right.
+    pub(crate) fn observe(&mut self, n_drafts: usize, n_accepted: usize) {
+        self.n_drafted += n_drafts;
+        self.n_accepted += n_accepted;
+        let length = match self.source {
+            Source::Lookup => &mut self.lookup,
+            Source::Model => &mut self.model,
+        };
+        length.observe(n_drafts, n_accepted);
+    }
+}
+
+/// Finds guesses.
+#[derive(Debug)]
+pub(crate) struct Speculator {
+    config: SpeculationConfig,
+    model: Option<DraftModel>,
+    /// Of the target: what a drafter knows beyond it is no guess.
+    vocab_size: usize,
+    /// The first `n_guesses` are of the present step.
+    guesses: Vec<Guess>,
+    n_guesses: usize,
+    pub(crate) stats: SpeculationStats,
+}
+
+impl Speculator {
+    pub(crate) fn new(config: SpeculationConfig, model: Option<DraftModel>, vocab_size: usize) -> Self {
+        let stats = SpeculationStats::default();
+        Self { config, model, vocab_size, guesses: Vec::new(), n_guesses: 0, stats }
+    }
+
+    /// Proposes guesses for all that decode and want some.
+    pub(crate) fn propose(
+        &mut self,
+        scheduler: &mut Scheduler,
+        cache: &KvCache,
+        live: &mut HashMap<RequestId, Live>,
+        scratch: &mut Scratch,
+    ) {
+        if !self.config.lookup && self.model.is_none() {
+            return;
+        }
+        self.choose(scheduler, cache, live);
+        let Self { model, guesses, n_guesses, vocab_size, stats, .. } = self;
+        let guesses = &mut guesses[..*n_guesses];
+        if let Some(model) = model
+            && guesses.iter().any(|guess| guess.max > 0)
+        {
+            let log = |id| scheduler.log(id).unwrap_or_default();
+            let guessed = model.guess(guesses, log, |id, tokens, logits| {
+                let n_known = logits.len().min(*vocab_size);
+                live.get_mut(&id.request)?.guess(
+                    (id.candidate as usize, tokens),
+                    &mut logits[..n_known],
+                    scratch,
+                )
+            });
+            // Guesses are worth no failure: those that there are may be right.
+            stats.failed += u64::from(guessed.is_err());
+        }
+        for guess in guesses.iter().filter(|guess| !guess.drafts.is_empty()) {
+            scheduler.propose(guess.id, &guess.drafts);
+        }
+    }
+
+    /// Forgets a candidate that ended.
+    pub(crate) fn release(&mut self, id: SequenceId) {
+        if let Some(model) = &mut self.model {
+            model.release(id);
+        }
+    }
+
+    /// Sets the guesses: those found in the text, and how many the draft model is asked for.
+    fn choose(&mut self, scheduler: &Scheduler, cache: &KvCache, live: &mut HashMap<RequestId, Live>) {
+        self.n_guesses = 0;
+        let mut step = DecodingStep { n_rows: 0, context: 0 };
+        for decoding in scheduler.decoding(cache) {
+            step.n_rows += 1;
+            step.context += decoding.log.len() as u64;
+        }
+        for decoding in scheduler.decoding(cache) {
+            let (id, len) = (decoding.id, decoding.log.len());
+            let max = decoding.max_drafts.min(self.config.max_draft_len);
+            let drafts = live.get_mut(&id.request).and_then(|live| live.drafts(id.candidate as usize));
+            let Some(candidate) = drafts.filter(|_| max > 0) else {
+                continue;
+            };
+            let guess = next_guess(&mut self.guesses, &mut self.n_guesses, id);
+            candidate.source = Source::Lookup;
+            if self.config.lookup {
+                lookup(decoding.log, max, &mut guess.drafts);
+            }
+            if !guess.drafts.is_empty() {
+                let n_drafts = candidate.lookup.choose(scheduler.cost(), step, len, 0, max);
+                guess.drafts.truncate(n_drafts);
+            }
+            if let Some(model) = &self.model
+                && guess.drafts.is_empty()
+            {
+                candidate.source = Source::Model;
+                guess.max = candidate.model.choose(scheduler.cost(), step, len, model.token_us(), max);
+            }
+        }
+    }
+}
+
+/// An empty guess, whose memory is used again from step to step.
+fn next_guess<'g>(guesses: &'g mut Vec<Guess>, n_guesses: &mut usize, id: SequenceId) -> &'g mut Guess {
+    if *n_guesses == guesses.len() {
+        guesses.push(Guess { id, max: 0, drafts: Vec::new() });
+    }
+    let guess = &mut guesses[*n_guesses];
+    *n_guesses += 1;
+    guess.id = id;
+    guess.max = 0;
+    guess.drafts.clear();
+    guess
+}

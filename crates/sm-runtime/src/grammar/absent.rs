@@ -1,0 +1,32 @@
+//! Stands in for grammars in a build without them.
+
+use sm_tensor::TokenId;
+
+use super::Grammar;
+use crate::Error;
+use crate::text::Text;
+
+/// Compiles nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Grammars;
+
+/// Never exists.
+#[derive(Clone, Debug)]
+pub(crate) enum Constraint {}
+
+impl Grammars {
+    pub(crate) fn compile(&self, _grammar: &Grammar, _text: &Text) -> Result<Constraint, Error> {
+        let message = "this build has no grammars; build it with the feature grammar";
+        Err(Error::Grammar { message: message.to_owned() })
+    }
+}
+
+impl Constraint {
+    pub(crate) fn mask(&mut self, _logits: &mut [f32]) -> Result<(), Error> {
+        match *self {}
+    }
+
+    pub(crate) fn push(&mut self, _token: TokenId) -> Result<bool, Error> {
+        match *self {}
+    }
+}

@@ -1,0 +1,143 @@
+//! Compiles grammars for the vocabulary of a model.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use llguidance::api::TopLevelGrammar;
+use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
+use llguidance::{Matcher, ParserFactory};
+use sm_model::tokenizer::{TokenKind, Vocabulary};
+use sm_tensor::TokenId;
+
+use super::Grammar;
+use crate::Error;
+use crate::text::Text;
+
+/// Compiles grammars for one vocabulary, which is prepared with the first. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Grammars(Arc<OnceLock<Result<Arc<ParserFactory>, String>>>);
+
+impl fmt::Debug for Grammars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Grammars").field(&self.0.get().is_some()).finish()
+    }
+}
+
+/// Where one output stands in its grammar.
+pub(crate) struct Constraint {
+    matcher: Matcher,
+    /// Tokens that end an output: any of them may come where the grammar may end.
+    ends: Arc<[TokenId]>,
+    /// The end as the grammar knows it.
+    end: u32,
+}
+
+impl fmt::Debug for Constraint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Constraint").finish_non_exhaustive()
+    }
+}
+
+impl Clone for Constraint {
+    fn clone(&self) -> Self {
+        Self { matcher: self.matcher.deep_clone(), ends: Arc::clone(&self.ends), end: self.end }
+    }
+}
+
+impl Grammars {
+    /// Compiles a grammar.
+    ///
+    /// # Errors
+    /// [`Error::Grammar`] if it cannot be used, [`Error::NoTokenizer`].
+    pub(crate) fn compile(&self, grammar: &Grammar, text: &Text) -> Result<Constraint, Error> {
+        let tokenizer = text.0.as_ref().ok_or(Error::NoTokenizer)?;
+        let vocabulary = tokenizer.vocabulary();
+        let factory = self.0.get_or_init(|| factory(vocabulary)).as_ref().map_err(grammar_error)?;
+        let top = top_level(grammar)?;
+        let matcher = Matcher::new(factory.create_parser(top));
+        match matcher.get_error() {
+            Some(message) => Err(Error::Grammar { message }),
+            None => Ok(Constraint { matcher, ends: text.eos().into(), end: end_of(vocabulary) }),
+        }
+    }
+}
+
+impl Constraint {
+    /// Forbids what cannot follow.
+    ///
+    /// # Errors
+    /// [`Error::Grammar`] if nothing can, or the grammar has become too large.
+    pub(crate) fn mask(&mut self, logits: &mut [f32]) -> Result<(), Error> {
+        let mut mask = self.matcher.compute_mask_or_eos().map_err(grammar_error)?;
+        if mask.is_allowed(self.end) {
+            self.ends.iter().for_each(|end| mask.allow_token(end.0));
+        }
+        let words = mask.as_slice().iter().chain(std::iter::repeat(&0));
+        for (word, logits) in words.zip(logits.chunks_mut(32)) {
+            if *word == u32::MAX {
+                continue;
+            }
+            for (bit, logit) in logits.iter_mut().enumerate() {
+                if word >> bit & 1 == 0 {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on by a token, and says whether the text is complete: nothing can follow.
+    ///
+    /// # Errors
+    /// [`Error::Grammar`] if the token cannot follow.
+    pub(crate) fn push(&mut self, token: TokenId) -> Result<bool, Error> {
+        self.matcher.consume_token(token.0).map_err(grammar_error)?;
+        Ok(self.matcher.is_stopped())
+    }
+}
+
+fn grammar_error(error: impl fmt::Display) -> Error {
+    Error::Grammar { message: error.to_string() }
+}
+
+fn top_level(grammar: &Grammar) -> Result<TopLevelGrammar, Error> {
+    Ok(match grammar {
+        Grammar::JsonSchema(schema) => {
+            let schema = serde_json::from_str(schema)
+                .map_err(|error| Error::Grammar { message: format!("the schema is not JSON: {error}") })?;
+            TopLevelGrammar::from_json_schema(schema)
+        }
+        Grammar::JsonObject => TopLevelGrammar::from_json_schema(serde_json::json!({ "type": "object" })),
+        Grammar::Regex(expression) => TopLevelGrammar::from_regex(expression),
+        Grammar::Lark(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
+    })
+}
+
+/// The token that ends an output, or an id behind all others where the vocabulary has none.
+fn end_of(vocabulary: &Vocabulary) -> u32 {
+    vocabulary.eos().map_or(vocabulary.vocab_size() as u32, |end| end.0)
+}
+
+/// What is the same for all grammars of a vocabulary.
+fn factory(vocabulary: &Vocabulary) -> Result<Arc<ParserFactory>, String> {
+    let word = |id: u32| {
+        let bytes = vocabulary.token_bytes(TokenId(id));
+        match vocabulary.kind(TokenId(id)) {
+            TokenKind::Normal | TokenKind::Added => bytes.to_vec(),
+            TokenKind::Control => [&[TokTrie::SPECIAL_TOKEN_MARKER], bytes].concat(),
+            TokenKind::Unused => Vec::new(),
+        }
+    };
+    let n_tokens = vocabulary.vocab_size() as u32;
+    let end = end_of(vocabulary);
+    let mut words: Vec<Vec<u8>> = (0..n_tokens).map(word).collect();
+    if end == n_tokens {
+        words.push([&[TokTrie::SPECIAL_TOKEN_MARKER], &b"<end>"[..]].concat());
+    }
+    let trie = TokTrie::from(&TokRxInfo::new(words.len() as u32, end), &words);
+    let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+    let mut factory = ParserFactory::new_simple(&environment).map_err(|error| error.to_string())?;
+    factory.quiet();
+    factory.limits_mut().verbose_errors = false;
+    Ok(Arc::new(factory))
+}
