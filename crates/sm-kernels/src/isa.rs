@@ -29,6 +29,8 @@ pub(crate) const LANES: usize = 16;
 pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     /// Whether there are registers for 24 accumulators and their operands; else for about 10.
     const MANY_REGISTERS: bool;
+    /// What [`Isa::dot`] takes off each `w`: 0, or 128 where products of signed bytes are quicker.
+    const DOT_OFFSET: i32;
     /// [`LANES`] `f32` values.
     type F32: Copy + Debug;
     /// [`LANES`] `i32` values.
@@ -117,9 +119,9 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     fn or_bytes(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     /// `table[byte]` for bytes below 16.
     fn lookup(self, table: &[u8; 16], v: Self::Bytes) -> Self::Bytes;
-    /// In each lane `acc + w0 x0 + w1 x1 + w2 x2 + w3 x3`, exactly, with unsigned `w` and signed `x`.
+    /// In each lane `acc` plus four products `(w - DOT_OFFSET) x`, exactly, with unsigned `w`, and `x` from -127 to 127.
     fn dot(self, acc: Self::I32, w: Self::Bytes, x: Self::Bytes) -> Self::I32;
-    /// The same for `w` below 128, which some sets do faster.
+    /// In each lane `acc + w0 x0 + w1 x1 + w2 x2 + w3 x3`, exactly, with `w` from 0 to 127 and signed `x`.
     fn dot_7bit(self, acc: Self::I32, w: Self::Bytes, x: Self::Bytes) -> Self::I32;
 }
 

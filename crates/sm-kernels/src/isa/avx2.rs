@@ -38,6 +38,7 @@ macro_rules! compiled {
 }
 
 impl Isa for Avx2 {
+    const DOT_OFFSET: i32 = 128;
     const MANY_REGISTERS: bool = false;
     type F32 = F32;
     type I32 = I32;
@@ -238,14 +239,12 @@ fn load_32_bytes(xs: &[u8; 32]) -> __m256i {
     unsafe { _mm256_loadu_si256(xs.as_ptr().cast()) }
 }
 
-/// Products by way of 16 bits, even and odd bytes apart.
+/// The sign of `w - 128` goes over to `x`: two products of 128 * 127 fit 16 bits, so nothing saturates.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn wide_dot(acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
-    let (w_even, w_odd) = (_mm256_and_si256(w, _mm256_set1_epi16(0xff)), _mm256_srli_epi16::<8>(w));
-    let (x_even, x_odd) = (_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x)), _mm256_srai_epi16::<8>(x));
-    let sum = _mm256_add_epi32(_mm256_madd_epi16(w_even, x_even), _mm256_madd_epi16(w_odd, x_odd));
-    _mm256_add_epi32(acc, sum)
+    let centred = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
+    narrow_dot(acc, _mm256_abs_epi8(centred), _mm256_sign_epi8(x, centred))
 }
 
 /// Two products of 127 * 128 fit 16 bits, so nothing saturates.

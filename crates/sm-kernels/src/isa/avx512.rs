@@ -92,6 +92,7 @@ impl ByteProducts for MultiplyAdd {
 }
 
 impl<P: ByteProducts> Isa for Avx512With<P> {
+    const DOT_OFFSET: i32 = 0;
     const MANY_REGISTERS: bool = true;
     type F32 = __m512;
     type I32 = __m512i;

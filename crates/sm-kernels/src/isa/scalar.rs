@@ -32,6 +32,7 @@ fn round_to_i32(x: f32) -> i32 {
 }
 
 impl Isa for Scalar {
+    const DOT_OFFSET: i32 = 0;
     const MANY_REGISTERS: bool = false;
     type F32 = [f32; LANES];
     type I32 = [i32; LANES];

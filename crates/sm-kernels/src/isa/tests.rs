@@ -52,6 +52,7 @@ impl IsaVisitor for EveryOperation {
         let bf16s = floats(self.seed).map(|v| half::bf16::from_f32(v).to_bits());
         let ints = isa.load_i8(&words.map(|b| b as i8));
         let (wb, xb) = (isa.load_bytes(&w), isa.load_bytes(&x));
+        let moderate = x.map(|b| if b == 0x80 { 0x81 } else { b });
         let acc = isa.splat_i32(-8 * self.seed as i32);
         let low = isa.shift_bytes(wb, 0, 0x7f);
         let mut results = vec![
@@ -74,8 +75,8 @@ impl IsaVisitor for EveryOperation {
             ("shr_i32", out(isa, isa.to_f32(isa.shr_i32(isa.load_u8(&words), 4)))),
             ("and_i32", out(isa, isa.to_f32(isa.and_i32(ints, 15)))),
             ("sum_i32", vec![isa.sum_i32(ints) as u32]),
-            ("dot", out(isa, isa.to_f32(isa.dot(acc, wb, xb)))),
-            ("dot of a quad", out(isa, isa.to_f32(isa.dot(acc, wb, isa.splat_quad(quad))))),
+            ("dot", out(isa, full_dot(isa, acc, wb, isa.load_bytes(&moderate)))),
+            ("dot of a quad", out(isa, full_dot(isa, acc, wb, isa.splat_quad(quad.map(|x| x.max(-127)))))),
             ("dot_7bit", out(isa, isa.to_f32(isa.dot_7bit(acc, low, xb)))),
             ("or_bytes", out_bytes(isa, isa.or_bytes(wb, xb))),
             ("lookup", out_bytes(isa, isa.lookup(&words, isa.shift_bytes(wb, 0, 15)))),
@@ -110,22 +111,30 @@ fn every_set_gives_the_bits_of_the_scalar_one() {
     }
 }
 
+/// `dot` with what it takes off put on again: all these integers fit `f32`.
+fn full_dot<I: Isa>(isa: I, acc: I::I32, w: I::Bytes, x: I::Bytes) -> I::F32 {
+    let one = isa.load_bytes(&[(I::DOT_OFFSET + 1) as u8; 64]);
+    let sum = isa.to_f32(isa.dot(isa.splat_i32(0), one, x));
+    isa.mul_add(sum, isa.splat(I::DOT_OFFSET as f32), isa.to_f32(isa.dot(acc, w, x)))
+}
+
 #[test]
 fn dot_is_exact_at_the_extremes() {
     struct Extremes;
     impl IsaVisitor for Extremes {
-        type Output = [Vec<u32>; 2];
+        type Output = [Vec<u32>; 3];
         fn visit<I: Isa>(self, isa: I) -> Self::Output {
-            let (w, x) = (isa.load_bytes(&[255; 64]), isa.splat_quad([-128; 4]));
-            let zero = isa.splat_i32(0);
-            let full = isa.dot(zero, w, x);
-            let narrow = isa.dot_7bit(zero, isa.shift_bytes(w, 0, 0x7f), x);
-            [out(isa, isa.to_f32(full)), out(isa, isa.to_f32(narrow))]
+            let (w, zero) = (isa.load_bytes(&[255; 64]), isa.splat_i32(0));
+            let full = full_dot(isa, zero, w, isa.splat_quad([-127; 4]));
+            let least = full_dot(isa, zero, isa.load_bytes(&[0; 64]), isa.splat_quad([-127; 4]));
+            let narrow = isa.dot_7bit(zero, isa.shift_bytes(w, 0, 0x7f), isa.splat_quad([-128; 4]));
+            [out(isa, full), out(isa, least), out(isa, isa.to_f32(narrow))]
         }
     }
     for kind in IsaKind::available() {
-        let [full, narrow] = kind.dispatch(Extremes);
-        assert_eq!(full, vec![(-4.0f32 * 255.0 * 128.0).to_bits(); LANES], "{kind}");
+        let [full, least, narrow] = kind.dispatch(Extremes);
+        assert_eq!(full, vec![(-4.0f32 * 255.0 * 127.0).to_bits(); LANES], "{kind}");
+        assert_eq!(least, vec![0.0f32.to_bits(); LANES], "{kind}");
         assert_eq!(narrow, vec![(-4.0f32 * 127.0 * 128.0).to_bits(); LANES], "{kind}");
     }
 }

@@ -155,16 +155,18 @@ impl<I: Isa, W, const R: usize> Group<'_, I, W, R> {
         if W::Kind::GROUPS == 1 { i32::from(sums[0]) + i32::from(sums[1]) } else { i32::from(sums[group]) }
     }
 
-    /// The dots before the first quad of a group: the offset times the sum of the row's codes is taken out here.
+    /// The dots before the first quad of a group: of the offset times the sum of the row's codes, what products leave is
+    /// taken out here.
     #[inline(always)]
     fn start<const P: usize>(&self, group: usize) -> [[I::I32; P]; R]
     where
         W: Weights<I, P>,
     {
         let mut dots = [[self.isa.splat_i32(0); P]; R];
-        if self.weights.offset() != 0 {
+        let offset = self.weights.offset() - if W::Kind::WIDE { I::DOT_OFFSET } else { 0 };
+        if offset != 0 {
             for r in 0..R {
-                dots[r] = [self.isa.splat_i32(-self.weights.offset() * self.sum(group, r)); P];
+                dots[r] = [self.isa.splat_i32(-offset * self.sum(group, r)); P];
             }
         }
         dots
