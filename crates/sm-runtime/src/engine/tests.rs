@@ -6,6 +6,7 @@ mod grammars;
 mod schedules;
 mod sessions;
 mod speculation;
+mod storm;
 
 use sm_batching::BatchingConfig;
 use sm_cache::KvCacheConfig;
