@@ -1,3 +1,4 @@
-//! Criterion benches, and the random models that they and other engines run.
+//! Criterion benches, and the random models and the executor that they run.
 
+pub mod free;
 pub mod synth;

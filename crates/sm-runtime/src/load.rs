@@ -145,6 +145,21 @@ impl LoadedModel {
         })
     }
 
+    /// A model on an executor of one's own, say to measure or to test what surrounds it; without chat templates.
+    ///
+    /// `kv_shape` is what a position needs in the executor's pages.
+    pub fn from_executor(
+        executor: Box<dyn Executor>,
+        tokenizer: Option<Arc<dyn Tokenizer>>,
+        vocab_size: usize,
+        context_len: usize,
+        kv_shape: KvShape,
+    ) -> Self {
+        let chat = Err(ChatError::NoTemplate { model: "a model on an executor of one's own".to_owned() });
+        let (text, grammars, fallbacks) = (Text(tokenizer), Grammars::default(), Vec::new());
+        Self { executor, text, grammars, vocab_size, context_len, fallbacks, kv_shape, chat }
+    }
+
     /// What prompts are checked against.
     pub(crate) fn bounds(&self) -> ModelBounds {
         let (vocab_size, context_len) = (self.vocab_size, self.context_len);

@@ -8,6 +8,11 @@ use crate::stop::{StopMatcher, StopSearch};
 use crate::text::{Text, TextStart};
 use crate::{EosRule, Error, FinishReason, StopRules, TokenEvent};
 
+/// Bytes of text that room is made for per token.
+pub(crate) const TEXT_BYTES_PER_TOKEN: usize = 6;
+/// Tokens that room is made for at most; longer outputs make their lists grow.
+pub(crate) const MAX_RESERVED: usize = 4096;
+
 /// The output so far.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -55,6 +60,14 @@ impl Output {
             text: String::new(),
             ends: Vec::new(),
         }
+    }
+
+    /// The same with room for `n_tokens` tokens, so that they are taken without an allocation.
+    pub(crate) fn with_room(mut self, n_tokens: usize) -> Self {
+        let n_tokens = n_tokens.min(MAX_RESERVED);
+        self.ends.reserve(n_tokens);
+        self.text.reserve(n_tokens * TEXT_BYTES_PER_TOKEN);
+        self
     }
 
     /// Number of tokens in the output.

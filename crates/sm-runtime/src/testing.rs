@@ -5,13 +5,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use sm_cache::KvShape;
 use sm_kernels::plan::{ExecError, Executor, ExecutorInfo, KvDType, Limits, Logits, PAGE_LEN, StepBatch};
-use sm_model::chat::ChatError;
-use sm_model::tokenizer::{CharTokenizer, UnknownCharacter};
+use sm_model::tokenizer::{CharTokenizer, Tokenizer, UnknownCharacter};
 use sm_tensor::{PageId, TokenId};
 
 use crate::LoadedModel;
 use crate::grammar::Grammars;
-use crate::text::Text;
 
 /// The characters of the fake model's vocabulary.
 pub(crate) const CHARACTERS: &str = "\n !.abcdefghijklmnopqrstuvwxyzé";
@@ -83,20 +81,12 @@ pub(crate) fn fake_model(
         logits: Vec::new(),
         steps: Arc::clone(&steps),
     };
-    let text = Text(Some(Arc::new(tokenizer)));
-    (
-        LoadedModel {
-            executor: Box::new(executor),
-            text,
-            grammars: GRAMMARS.get_or_init(Grammars::default).clone(),
-            vocab_size,
-            context_len,
-            fallbacks: Vec::new(),
-            kv_shape: KvShape { n_layers: 1, n_kv_heads: 1, head_dim: 1, element_bytes: 4 },
-            chat: Err(ChatError::NoTemplate { model: "the fake model".into() }),
-        },
-        steps,
-    )
+    let kv_shape = KvShape { n_layers: 1, n_kv_heads: 1, head_dim: 1, element_bytes: 4 };
+    let tokenizer = Some(Arc::new(tokenizer) as Arc<dyn Tokenizer>);
+    let mut model =
+        LoadedModel::from_executor(Box::new(executor), tokenizer, vocab_size, context_len, kv_shape);
+    model.grammars = GRAMMARS.get_or_init(Grammars::default).clone();
+    (model, steps)
 }
 
 /// The token of a character.

@@ -115,7 +115,7 @@ impl Live {
         let Terms { answer, delivery, options, rules, select, n, seed, submitted, speculate } = terms;
         let bound = input.bound(&options);
         let candidates = (0..n).map(|_| Candidate {
-            output: Some(Output::new(text, input.text_start, &options.stop)),
+            output: Some(Output::new(text, input.text_start, &options.stop).with_room(bound.n_tokens)),
             constraint: rules.constraint.clone(),
             logprobs: match wants_logprobs(&options, select) {
                 true => Vec::with_capacity(bound.n_tokens),

@@ -7,12 +7,8 @@ use std::task::{Context, Poll, Waker};
 
 use sm_tensor::TokenId;
 
+use crate::output::{MAX_RESERVED, TEXT_BYTES_PER_TOKEN};
 use crate::{CancelToken, Completion, Error, FinishReason, TokenEvent};
-
-/// Bytes of text that are reserved per token.
-const TEXT_BYTES_PER_TOKEN: usize = 6;
-/// Tokens that room is reserved for at most; longer outputs make the record grow.
-const MAX_RESERVED: usize = 4096;
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

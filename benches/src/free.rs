@@ -1,0 +1,110 @@
+//! An executor that computes nothing, so that what is left is the engine.
+
+use std::fmt;
+use std::sync::Arc;
+
+use sm_cache::KvShape;
+use sm_kernels::plan::{ExecError, Executor, ExecutorInfo, KvDType, Limits, Logits, PAGE_LEN, StepBatch};
+use sm_model::tokenizer::{CharTokenizer, TokenizerError, UnknownCharacter};
+use sm_runtime::LoadedModel;
+use sm_tensor::PageId;
+
+/// Has the same logits at hand for every step.
+pub struct FreeExecutor {
+    info: ExecutorInfo,
+    limits: Limits,
+    /// `[max_outputs, vocab_size]`, row-major.
+    logits: Vec<f32>,
+    vocab_size: usize,
+    n_outputs: usize,
+    n_steps: usize,
+    on_step: Box<dyn FnMut(usize) + Send>,
+}
+
+impl fmt::Debug for FreeExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FreeExecutor").field("n_steps", &self.n_steps).finish_non_exhaustive()
+    }
+}
+
+/// A model of `vocab_size` characters on a [`FreeExecutor`] with room for `n_sequences` sequences of `context_len`
+/// positions. `on_step` is called on the engine's thread, before each step, with the number of steps before it.
+///
+/// # Errors
+/// If there are not so many characters.
+pub fn free_model(
+    vocab_size: usize,
+    n_sequences: usize,
+    context_len: usize,
+    on_step: impl FnMut(usize) + Send + 'static,
+) -> Result<LoadedModel, TokenizerError> {
+    // Ideographs first: there are many in a row.
+    let characters: String = (0x4e00..).filter_map(char::from_u32).take(vocab_size).collect();
+    let tokenizer = Arc::new(CharTokenizer::new(&characters, UnknownCharacter::Error)?);
+    let limits = Limits {
+        max_tokens: 512.max(n_sequences),
+        max_outputs: n_sequences,
+        max_sequences: n_sequences,
+        n_pages: n_sequences * context_len.div_ceil(PAGE_LEN),
+        kv_dtype: KvDType::F16,
+    };
+    let executor = FreeExecutor {
+        info: ExecutorInfo {
+            kernels: "none".to_owned(),
+            n_workers: 0,
+            weight_bytes: 0,
+            kv_bytes: 0,
+            activation_bytes: 0,
+        },
+        limits,
+        logits: (0..n_sequences * vocab_size).map(logit).collect(),
+        vocab_size,
+        n_outputs: 0,
+        n_steps: 0,
+        on_step: Box::new(on_step),
+    };
+    let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_dim: 1, element_bytes: 2 };
+    Ok(LoadedModel::from_executor(Box::new(executor), Some(tokenizer), vocab_size, context_len, shape))
+}
+
+/// Something like the logits of a model: bell-shaped, from -8 to 8.
+fn logit(index: usize) -> f32 {
+    let bits = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let bits = (bits ^ (bits >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let sum: u64 = (0..4).map(|part| (bits >> (16 * part)) & 0xffff).sum();
+    (sum as f32 / 65_535.0 - 2.0) * 4.0
+}
+
+impl Executor for FreeExecutor {
+    fn info(&self) -> &ExecutorInfo {
+        &self.info
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
+        (self.on_step)(self.n_steps);
+        self.n_steps += 1;
+        self.n_outputs = batch.output_rows.len();
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<Logits<'_>, ExecError> {
+        let values = &mut self.logits[..self.n_outputs * self.vocab_size];
+        Ok(Logits::new(values, self.vocab_size, self.vocab_size))
+    }
+
+    fn copy_pages(&mut self, _from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {
+        Ok(())
+    }
+
+    fn trace(
+        &mut self,
+        batch: &StepBatch<'_>,
+        _visit: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), ExecError> {
+        self.submit(batch)
+    }
+}

@@ -1,0 +1,95 @@
+//! An engine whose requests decode allocates nothing on its thread: not to schedule, not to sample, not to answer.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sm_benches::free::free_model;
+use sm_runtime::{
+    BatchingConfig, Engine, EngineConfig, GenerationOptions, Limits, Prompt, Request, SamplingOptions,
+    StopRules, TokenId,
+};
+
+struct Counting;
+
+thread_local! {
+    /// Of this thread alone: callers and the test harness may allocate in theirs at any time.
+    static N_ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+#[allow(unsafe_code, reason = "a global allocator is unsafe to implement")]
+// SAFETY: the system's allocator does the work.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        N_ALLOCATIONS.set(N_ALLOCATIONS.get() + 1);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Steps until all requests decode and every list has its size; later steps are counted.
+const WARM_UP: usize = 40;
+const COUNTED: usize = 300;
+const VOCAB_SIZE: usize = 512;
+
+/// Allocations of the engine's thread before the first and before the last of the counted steps.
+static BEFORE: AtomicUsize = AtomicUsize::new(0);
+static AFTER: AtomicUsize = AtomicUsize::new(0);
+
+/// Requests that use what sampling and stopping have to offer, but for log-probabilities, whose lists are new each time.
+fn request(index: usize) -> Request {
+    let base = || SamplingOptions { seed: Some(index as u64), ..SamplingOptions::default() };
+    let sampling = match index {
+        0 => SamplingOptions::greedy(),
+        1 => SamplingOptions { repetition_penalty: 1.1, repetition_window: 64, ..base() },
+        2 => SamplingOptions { presence_penalty: 0.5, frequency_penalty: 0.5, ..base() },
+        3 => SamplingOptions { top_k: 0, min_p: 0.05, ..base() },
+        4 => SamplingOptions { logit_bias: vec![(TokenId(7), -3.0)], top_k: 0, ..base() },
+        _ => base(),
+    };
+    let stop = StopRules {
+        sequences: if index == 5 { vec!["no such text".to_owned()] } else { Vec::new() },
+        ..StopRules::default()
+    };
+    let limits = Limits { max_new_tokens: WARM_UP + COUNTED + 100, ..Limits::default() };
+    let prompt = (0..30).map(|token| TokenId(token * 8 + index as u32)).collect();
+    let options = GenerationOptions { sampling, limits, stop, ..GenerationOptions::default() };
+    Request { key: index as u64 % 3, ..Request::new(Prompt::Tokens(prompt), options) }
+}
+
+#[test]
+fn decoding_allocates_nothing() {
+    let count = |n_steps| match n_steps {
+        WARM_UP => BEFORE.store(N_ALLOCATIONS.get(), Ordering::SeqCst),
+        n if n == WARM_UP + COUNTED => AFTER.store(N_ALLOCATIONS.get(), Ordering::SeqCst),
+        _ => {}
+    };
+    let model = free_model(VOCAB_SIZE, 8, 1024, count).unwrap();
+    // All begin in one step: the engine waits for a full batch.
+    let batching = BatchingConfig { max_batch_wait_us: 10_000_000, ..BatchingConfig::default() };
+    let engine = Engine::start(model, EngineConfig { batching, ..EngineConfig::default() }).unwrap();
+    let streams: Vec<_> = (0..4).map(|index| engine.stream(request(index)).unwrap()).collect();
+    let handles: Vec<_> = (4..8).map(|index| engine.submit(request(index)).unwrap()).collect();
+    for mut stream in streams {
+        while let Some(event) = stream.next_blocking() {
+            event.unwrap();
+        }
+    }
+    for handle in handles {
+        handle.wait().unwrap();
+    }
+    let stats = engine.stats().unwrap();
+    assert_eq!(stats.batching.steps as usize, WARM_UP + COUNTED + 100, "all decode in the same steps");
+    let (before, after) = (BEFORE.load(Ordering::SeqCst), AFTER.load(Ordering::SeqCst));
+    assert!(0 < before, "the allocations of the engine's thread are counted");
+    assert_eq!(after - before, 0);
+}
