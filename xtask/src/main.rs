@@ -27,6 +27,8 @@ usage: cargo xtask COMMAND
   demo-model [--eval]    train, quantize and evaluate the models that come with the program, or evaluate them only
   synth ARGS             write a GGUF file with random weights (cargo xtask synth --help)
   bench [MODEL [ARGS]]   the criterion benches, then sm bench on MODEL if one is given
+  bench --experiments [ARGS]  the experiments of the documents beside what they claim
+  replay TRACE [ARGS]    replay recorded traffic on the engine (cargo xtask replay --help)
   fuzz [TARGET [SECONDS]]  run one fuzz target, or name them";
 
 /// Why a task stopped; the message is for a person at a terminal.
@@ -59,6 +61,7 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "demo-model" => demo_model::run(args),
         "synth" => bench::synth(args),
         "bench" => bench::run(args),
+        "replay" => bench::replay(args),
         "fuzz" => fuzz::run(args),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

@@ -1,0 +1,130 @@
+//! Replays recorded traffic on the engine with the demo model.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line program reports on its terminal"
+)]
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use sm_benches::replay::drive::drive;
+use sm_benches::replay::report::Report;
+use sm_benches::replay::scale::Scale;
+use sm_benches::replay::trace::{self, BLOCK_LEN};
+use sm_benches::replay::verify::verify;
+use sm_runtime::{BatchingConfig, Engine, EngineConfig, KvCacheConfig, LoadOptions, ModelRef};
+
+/// Replays a trace of recorded traffic on the engine with the demo model: Mooncake's (JSON lines) or Azure's of 2023 (CSV).
+///
+/// Every request gets tokens that are equal where the trace says that prompts are, writes as many tokens as it did, scaled,
+/// and is compared with a lone run of the same request. Fails if one is lost, fails, or has other tokens.
+#[derive(Debug, Parser)]
+#[command(name = "replay")]
+struct Args {
+    /// The trace.
+    trace: PathBuf,
+    /// Divides lengths; a divisor of 512. By default 32 for a trace that names blocks, which makes a block of 512 tokens
+    /// a page of 16, and 8 for others.
+    #[arg(long, value_name = "N")]
+    scale: Option<NonZeroUsize>,
+    /// How many times faster requests come than they did.
+    #[arg(long, value_name = "FACTOR", default_value_t = 10.0)]
+    speed: f64,
+    /// How many requests of the trace; 0 for all.
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    requests: usize,
+    /// Requests to leave out before them.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    skip: usize,
+    /// Callers: half of the requests are the first's, a quarter the second's, and so on.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    keys: u64,
+    /// Sequences that run at a time.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    batch: usize,
+    /// Memory of the cache, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    cache_mib: u64,
+    /// Worker threads [default: one per core].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Compare every request with a lone run, not one in twenty.
+    #[arg(long)]
+    verify: bool,
+    /// Write the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Without `--verify`, one in so many requests is compared with a lone run.
+const STRIDE: usize = 20;
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("error: a request was lost, failed, or got other tokens than it gets alone");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
+    let recorded = trace::read(&args.trace)?;
+    let n_requests = if args.requests == 0 { usize::MAX } else { args.requests };
+    let recorded: Vec<_> = recorded.into_iter().skip(args.skip).take(n_requests).collect();
+    let lengths = args.scale.map_or_else(|| Scale::usual_divisor(&recorded), NonZeroUsize::get);
+    if !BLOCK_LEN.is_multiple_of(lengths) || !(args.speed.is_finite() && args.speed > 0.0) {
+        return Err(format!("--scale must divide {BLOCK_LEN} and --speed be more than 0").into());
+    }
+    let engine = Engine::builder().config(config(args)).load(ModelRef::Demo)?;
+    let vocab_size = engine.tokenizer().map_or(1, |tokenizer| tokenizer.vocabulary().vocab_size());
+    let (speed, context_len, n_keys) = (args.speed, engine.context_len(), args.keys);
+    let requests = Scale { lengths, speed, context_len, vocab_size, n_keys }.apply(&recorded);
+    // The first request has come when the replay begins, whatever was left out.
+    let begin = requests.first().map(|first| first.at).unwrap_or_default();
+    let requests: Vec<_> = requests
+        .into_iter()
+        .map(|mut scaled| {
+            scaled.at -= begin;
+            scaled
+        })
+        .collect();
+    let outcomes = drive(&engine, &requests);
+    let stats = engine.stats()?;
+    let verified = verify(&requests, &outcomes, if args.verify { 1 } else { STRIDE }, args.threads)?;
+    let report = Report::new(&recorded, &requests, &outcomes, verified, &stats);
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        let info = engine.info();
+        let name = args.trace.file_name().unwrap_or_default().to_string_lossy();
+        println!("trace         {name}: lengths / {lengths}, {speed} times as fast");
+        println!(
+            "engine        {}, {} workers, {} sequences at a time",
+            info.kernels, info.n_workers, args.batch
+        );
+        println!("{report}");
+    }
+    Ok(report.is_sound())
+}
+
+fn config(args: &Args) -> EngineConfig {
+    EngineConfig {
+        load: LoadOptions { n_threads: args.threads, ..LoadOptions::default() },
+        batching: BatchingConfig {
+            max_batch_size: args.batch,
+            // A replay refuses nobody.
+            max_queued_requests: usize::MAX,
+            ..BatchingConfig::default()
+        },
+        cache: KvCacheConfig { max_bytes_total: args.cache_mib << 20, ..KvCacheConfig::default() },
+    }
+}

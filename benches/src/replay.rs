@@ -1,0 +1,21 @@
+//! Replays of recorded traffic on a real engine.
+//!
+//! A trace says when requests came, how long their prompts and outputs were, and which blocks prompts have in common. It
+//! is scaled to what the model can do, its prompts are made of tokens that are equal where the trace's blocks are, and
+//! the engine is asked as the trace's callers asked theirs.
+
+pub mod drive;
+pub mod fairness;
+pub mod lru;
+pub mod report;
+pub mod scale;
+pub mod trace;
+pub mod verify;
+
+/// A thorough mixer of 64 bits: the finisher of `SplitMix64`.
+pub(crate) fn mix(bits: u64) -> u64 {
+    let bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}

@@ -1,0 +1,237 @@
+//! What a replay has shown.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+use sm_runtime::EngineStats;
+
+use super::drive::Outcome;
+use super::fairness::{Fairness, Service, Wait};
+use super::lru::{Access, found_by_lru, found_without_limit};
+use super::scale::Scaled;
+use super::trace::Recorded;
+use super::verify::Verified;
+use crate::summary::Summary;
+
+/// Positions in a page of the cache.
+const PAGE_LEN: usize = 16;
+/// The length of a window in which keys are compared.
+const WINDOW: Duration = Duration::from_secs(1);
+/// What a generated token counts when keys are compared, as in the engine's default; a prompt token counts 1.
+const OUTPUT_WEIGHT: f64 = 2.0;
+
+/// What a replay has shown. Lengths are in tokens of the scaled requests.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Requests sent.
+    pub requests: usize,
+    /// Requests that ended well.
+    pub completed: usize,
+    /// Requests that ended with an error.
+    pub failed: usize,
+    /// Requests that were never answered.
+    pub lost: usize,
+    /// Requests whose prompt or output was cut to fit the context.
+    pub cut: usize,
+    /// Requests that were run again alone.
+    pub verified: usize,
+    /// Of these, the ones that had other tokens.
+    pub wrong: Vec<usize>,
+    /// Seconds from the first request to the last token.
+    pub seconds: f64,
+    /// Prompt tokens, those found in the cache included.
+    pub input_tokens: usize,
+    /// Generated tokens.
+    pub output_tokens: usize,
+    /// Milliseconds from the submission of a request to its first token.
+    pub first_token_ms: Summary,
+    /// Milliseconds between two tokens of a request.
+    pub inter_token_ms: Summary,
+    /// Milliseconds from the submission of a request to its first step.
+    pub queue_ms: Summary,
+    /// Requests in the queue, on average.
+    pub mean_queue_len: f64,
+    /// Milliseconds by which requests were sent too late.
+    pub late_ms: Summary,
+    /// Steps, and sequences in a step on average.
+    pub steps: u64,
+    /// Sequences in a step, on average.
+    pub mean_batch: f64,
+    /// Sequences that gave way to others.
+    pub preempted: u64,
+    /// What the prefix cache found.
+    pub prefix: Prefix,
+    /// How alike keys were served.
+    pub fairness: Fairness,
+}
+
+/// Shares of the prompts' tokens that a prefix cache finds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Prefix {
+    /// Share of the trace's blocks, unscaled, that came before; 0 where it names none.
+    pub trace_blocks: f64,
+    /// A cache of full pages that forgets nothing.
+    pub without_limit: f64,
+    /// A cache of as many pages as the engine's, least recently used first, one request after the other.
+    pub lru: f64,
+    /// The engine's.
+    pub measured: f64,
+    /// Pages of the engine's cache.
+    pub pages: usize,
+}
+
+impl Prefix {
+    /// What was found of what the same number of pages allows; 1 where that is nothing.
+    pub fn measured_over_lru(&self) -> f64 {
+        if self.lru == 0.0 { 1.0 } else { self.measured / self.lru }
+    }
+}
+
+impl Report {
+    /// Sums up a replay of `trace`, scaled to `requests`.
+    pub fn new(
+        trace: &[Recorded],
+        requests: &[Scaled],
+        outcomes: &[Outcome],
+        verified: Verified,
+        stats: &EngineStats,
+    ) -> Self {
+        let completions = || outcomes.iter().filter_map(Outcome::completion);
+        let last = outcomes.iter().filter_map(|outcome| outcome.tokens_at.last()).max();
+        let seconds = last.copied().unwrap_or_default().as_secs_f64();
+        let gaps =
+            outcomes.iter().flat_map(|outcome| outcome.tokens_at.windows(2).map(|pair| pair[1] - pair[0]));
+        let queued: Vec<Duration> = outcomes.iter().filter_map(Outcome::queued).collect();
+        let (waits, services) = contention(requests, outcomes);
+        let lateness =
+            requests.iter().zip(outcomes).map(|(scaled, outcome)| outcome.sent.saturating_sub(scaled.at));
+        let first_token =
+            outcomes.iter().filter_map(|outcome| Some(*outcome.tokens_at.first()? - outcome.sent));
+        Self {
+            requests: requests.len(),
+            completed: completions().count(),
+            failed: outcomes.iter().filter(|outcome| matches!(outcome.ended, Some(Err(_)))).count(),
+            lost: requests.len() - outcomes.iter().filter(|outcome| outcome.ended.is_some()).count(),
+            cut: requests.iter().filter(|scaled| scaled.is_cut).count(),
+            verified: verified.n,
+            wrong: verified.wrong,
+            seconds,
+            input_tokens: completions().map(|completion| completion.usage.prompt_tokens).sum(),
+            output_tokens: completions().map(|completion| completion.usage.generated_tokens).sum(),
+            first_token_ms: Summary::of_ms(first_token),
+            inter_token_ms: Summary::of_ms(gaps),
+            mean_queue_len: queued.iter().sum::<Duration>().as_secs_f64() / seconds.max(f64::MIN_POSITIVE),
+            queue_ms: Summary::of_ms(queued),
+            late_ms: Summary::of_ms(lateness),
+            steps: stats.batching.steps,
+            mean_batch: stats.average_batch_size(),
+            preempted: stats.batching.preempted,
+            prefix: prefix(trace, requests, outcomes, stats.cache.n_pages),
+            fairness: Fairness::of(&waits, &services, WINDOW),
+        }
+    }
+
+    /// Whether every request was answered, and with the right tokens as far as that was verified.
+    pub fn is_sound(&self) -> bool {
+        self.lost == 0 && self.failed == 0 && self.wrong.is_empty()
+    }
+}
+
+fn prefix(trace: &[Recorded], requests: &[Scaled], outcomes: &[Outcome], pages: usize) -> Prefix {
+    let share = |n: usize, of: usize| if of == 0 { 0.0 } else { n as f64 / of as f64 };
+    let accesses: Vec<Access> = requests
+        .iter()
+        .enumerate()
+        .map(|(index, scaled)| Access::new(index, &scaled.prompt, scaled.n_output, PAGE_LEN))
+        .collect();
+    let blocks: Vec<Access> = trace
+        .iter()
+        .filter_map(|request| request.blocks.clone())
+        .map(|pages| Access { n_findable: pages.len(), pages })
+        .collect();
+    let n_input = requests.iter().map(|scaled| scaled.prompt.len()).sum();
+    let n_cached =
+        outcomes.iter().filter_map(Outcome::completion).map(|completion| completion.usage.cached_tokens);
+    Prefix {
+        trace_blocks: share(
+            found_without_limit(&blocks),
+            blocks.iter().map(|access| access.pages.len()).sum(),
+        ),
+        without_limit: share(found_without_limit(&accesses) * PAGE_LEN, n_input),
+        lru: share(found_by_lru(&accesses, pages) * PAGE_LEN, n_input),
+        measured: share(n_cached.sum(), n_input),
+        pages,
+    }
+}
+
+/// When requests waited, and when their keys were served.
+fn contention(requests: &[Scaled], outcomes: &[Outcome]) -> (Vec<Wait>, Vec<Service>) {
+    let (mut waits, mut services) = (Vec::new(), Vec::new());
+    for (scaled, outcome) in requests.iter().zip(outcomes) {
+        let (key, Some(queued)) = (scaled.key, outcome.queued()) else {
+            continue;
+        };
+        let until = outcome.sent + queued;
+        waits.push(Wait { key, from: outcome.sent, until });
+        services.push(Service { key, at: until, amount: scaled.prompt.len() as f64 });
+        services.extend(outcome.tokens_at.iter().map(|at| Service { key, at: *at, amount: OUTPUT_WEIGHT }));
+    }
+    (waits, services)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per_second = |n: usize| n as f64 / self.seconds.max(f64::MIN_POSITIVE);
+        let Self { requests, completed, failed, lost, cut, verified, seconds, .. } = self;
+        let Self { input_tokens, output_tokens, .. } = self;
+        writeln!(
+            f,
+            "requests      {requests}: {completed} completed, {failed} failed, {lost} lost; {cut} cut to the context"
+        )?;
+        writeln!(f, "verified      {verified} alone: {} wrong {:?}", self.wrong.len(), self.wrong)?;
+        writeln!(
+            f,
+            "throughput    {seconds:.1} s: {:.1} requests/s, {:.0} tokens/s in ({input_tokens}), {:.0} tokens/s out ({output_tokens})",
+            per_second(*completed),
+            per_second(*input_tokens),
+            per_second(*output_tokens),
+        )?;
+        writeln!(f, "first token   ms: {}", self.first_token_ms)?;
+        writeln!(f, "inter-token   ms: {}", self.inter_token_ms)?;
+        writeln!(f, "in the queue  ms: {}", self.queue_ms)?;
+        writeln!(
+            f,
+            "queue         {:.2} requests on average; sent late by ms: {}",
+            self.mean_queue_len, self.late_ms
+        )?;
+        let Self { steps, mean_batch, preempted, .. } = self;
+        writeln!(f, "steps         {steps} of {mean_batch:.2} sequences on average; {preempted} preempted")?;
+        writeln!(f, "{}", self.prefix)?;
+        match self.fairness {
+            Fairness { n_windows: 0, .. } => {
+                write!(f, "fairness      no second in which several keys waited throughout")
+            }
+            Fairness { n_windows, jain, min_over_max } => write!(
+                f,
+                "fairness      Jain's index {jain:.3}, least/most served {min_over_max:.2}, over {n_windows} s in which several keys waited"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |share: f64| share * 100.0;
+        let ratio = self.measured_over_lru();
+        write!(
+            f,
+            "prefix cache  {:.1} % of the prompts' tokens found; an LRU of {} pages alone {:.1} % (ratio {ratio:.3}), without limit {:.1} %; the trace's blocks {:.1} %",
+            percent(self.measured),
+            self.pages,
+            percent(self.lru),
+            percent(self.without_limit),
+            percent(self.trace_blocks),
+        )
+    }
+}

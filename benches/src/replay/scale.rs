@@ -1,0 +1,124 @@
+//! A trace scaled to a small model: shorter, faster, and with tokens for its blocks.
+
+use std::time::Duration;
+
+use sm_tensor::TokenId;
+
+use super::mix;
+use super::trace::{BLOCK_LEN, Recorded};
+
+/// How a trace is scaled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// Lengths are divided by this and rounded up; it divides [`BLOCK_LEN`].
+    pub lengths: usize,
+    /// How many times faster requests come than they did.
+    pub speed: f64,
+    /// Positions of a sequence of the model; what is longer after the division is cut.
+    pub context_len: usize,
+    /// Tokens of the model.
+    pub vocab_size: usize,
+    /// Callers among whom the requests are spread: half of them are the first's, a quarter the second's, and so on, and the
+    /// last gets what is left.
+    pub n_keys: u64,
+}
+
+/// A request to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scaled {
+    /// When, from the start on.
+    pub at: Duration,
+    /// What to continue.
+    pub prompt: Vec<TokenId>,
+    /// Tokens to generate, at least 1.
+    pub n_output: usize,
+    /// Who asks.
+    pub key: u64,
+    /// Whether the prompt or the output had to be cut.
+    pub is_cut: bool,
+}
+
+impl Scale {
+    /// The divisor of the lengths of a trace that its kind suggests: a block of Mooncake's becomes a page of 16 positions.
+    pub fn usual_divisor(trace: &[Recorded]) -> usize {
+        if trace.iter().any(|request| request.blocks.is_some()) { 32 } else { 8 }
+    }
+
+    /// Scales a trace.
+    pub fn apply(&self, trace: &[Recorded]) -> Vec<Scaled> {
+        trace.iter().zip(0..).map(|(request, index)| self.scaled(request, index)).collect()
+    }
+
+    fn scaled(&self, request: &Recorded, index: u64) -> Scaled {
+        let length = |n: usize| n.div_ceil(self.lengths).max(1);
+        let (n_input, n_output) = (length(request.n_input), length(request.n_output));
+        // An output may have half of the context, and a prompt what that leaves.
+        let n_output_kept = n_output.min(self.context_len / 2);
+        let n_input_kept = n_input.min(self.context_len - n_output_kept);
+        let block_len = BLOCK_LEN / self.lengths;
+        let token = |position: usize| {
+            let (block, offset) = (position / block_len, position % block_len);
+            let name = match request.blocks.as_ref().and_then(|blocks| blocks.get(block)) {
+                Some(name) => *name,
+                // Unlike any other.
+                None => mix(mix(index) ^ block as u64) | 1 << 63,
+            };
+            TokenId((mix(mix(name) ^ offset as u64) % self.vocab_size as u64) as u32)
+        };
+        Scaled {
+            at: request.at.div_f64(self.speed),
+            prompt: (0..n_input_kept).map(token).collect(),
+            n_output: n_output_kept,
+            key: u64::from(mix(index).trailing_zeros()).min(self.n_keys.saturating_sub(1)),
+            is_cut: n_input_kept < n_input || n_output_kept < n_output,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCALE: Scale = Scale { lengths: 32, speed: 4.0, context_len: 100, vocab_size: 1000, n_keys: 3 };
+
+    fn recorded(n_input: usize, n_output: usize, blocks: Option<Vec<u64>>) -> Recorded {
+        Recorded { at: Duration::from_secs(8), n_input, n_output, blocks }
+    }
+
+    #[test]
+    fn lengths_and_times_shrink() {
+        let [scaled] = &SCALE.apply(&[recorded(1000, 33, None)])[..] else { panic!("one request") };
+        assert_eq!((scaled.prompt.len(), scaled.n_output), (32, 2));
+        assert_eq!((scaled.at, scaled.is_cut), (Duration::from_secs(2), false));
+        let [cut] = &SCALE.apply(&[recorded(32 * 90, 32 * 90, None)])[..] else { panic!("one request") };
+        assert_eq!((cut.prompt.len(), cut.n_output, cut.is_cut), (50, 50, true));
+        let [least] = &SCALE.apply(&[recorded(0, 0, None)])[..] else { panic!("one request") };
+        assert_eq!((least.prompt.len(), least.n_output), (1, 1));
+    }
+
+    #[test]
+    fn equal_blocks_give_equal_tokens_and_others_do_not() {
+        let trace = [
+            recorded(1300, 1, Some(vec![5, 6, 7])),
+            recorded(1536, 1, Some(vec![5, 6, 8])),
+            recorded(1300, 1, None),
+            recorded(1300, 1, None),
+        ];
+        let prompts: Vec<Vec<TokenId>> =
+            SCALE.apply(&trace).into_iter().map(|scaled| scaled.prompt).collect();
+        assert_eq!(prompts[0].len(), 41, "the last block has 9 tokens of 16");
+        assert_eq!(prompts[0][..32], prompts[1][..32]);
+        assert_ne!(prompts[0][32..], prompts[1][32..41]);
+        assert_ne!(prompts[0][..16], prompts[2][..16]);
+        assert_ne!(prompts[2][..16], prompts[3][..16]);
+        assert_eq!(SCALE.apply(&trace)[2].prompt, prompts[2], "the same every time");
+    }
+
+    #[test]
+    fn the_first_key_asks_for_half() {
+        let keys: Vec<u64> =
+            SCALE.apply(&vec![recorded(1, 1, None); 1000]).into_iter().map(|scaled| scaled.key).collect();
+        let count = |key| keys.iter().filter(|other| **other == key).count();
+        assert!((400..600).contains(&count(0)) && count(2) > 150 && count(0) + count(1) + count(2) == 1000);
+    }
+}

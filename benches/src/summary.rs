@@ -1,0 +1,97 @@
+//! Many measurements in a few numbers.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Mean, percentiles and extreme of measurements; all 0 where there are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// How many there are.
+    pub n: usize,
+    /// The mean.
+    pub mean: f64,
+    /// The median.
+    pub p50: f64,
+    /// 90 % are at most this.
+    pub p90: f64,
+    /// 95 % are at most this.
+    pub p95: f64,
+    /// 99 % are at most this.
+    pub p99: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+impl Summary {
+    /// Of values in any order.
+    pub fn of(mut values: Vec<f64>) -> Self {
+        if values.is_empty() {
+            return Self::default();
+        }
+        values.sort_by(f64::total_cmp);
+        Self {
+            n: values.len(),
+            mean: values.iter().sum::<f64>() / values.len() as f64,
+            p50: percentile(&values, 50),
+            p90: percentile(&values, 90),
+            p95: percentile(&values, 95),
+            p99: percentile(&values, 99),
+            max: percentile(&values, 100),
+        }
+    }
+
+    /// Of durations, in milliseconds.
+    pub fn of_ms(durations: impl IntoIterator<Item = Duration>) -> Self {
+        Self::of(durations.into_iter().map(|duration| duration.as_secs_f64() * 1e3).collect())
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mean, p50, p90, p95, p99, max, .. } = self;
+        write!(f, "mean {mean:.2}  p50 {p50:.2}  p90 {p90:.2}  p95 {p95:.2}  p99 {p99:.2}  max {max:.2}")
+    }
+}
+
+/// The nearest rank: the smallest of the sorted values that at least `percent` of them do not exceed; 0 of nothing.
+pub fn percentile(sorted: &[f64], percent: usize) -> f64 {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or(0.0)
+}
+
+/// The median of values in any order; of an even number, the lower one.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    percentile(&values, 50)
+}
+
+/// Jain's index of fairness: 1 where all shares are equal, `1/n` where one of `n` has everything; 1 of nothing.
+pub fn jain(shares: &[f64]) -> f64 {
+    let sum: f64 = shares.iter().sum();
+    let squares: f64 = shares.iter().map(|share| share * share).sum();
+    if squares == 0.0 { 1.0 } else { sum * sum / (shares.len() as f64 * squares) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_nearest_ranks() {
+        let summary = Summary::of((1..=200).rev().map(f64::from).collect());
+        let Summary { n, mean, p50, p90, p95, p99, max } = summary;
+        assert_eq!((n, mean, p50, p90, p95, p99, max), (200, 100.5, 100.0, 180.0, 190.0, 198.0, 200.0));
+        assert_eq!(Summary::of(vec![7.0]).p99, 7.0);
+        assert_eq!(Summary::of(Vec::new()), Summary::default());
+        assert_eq!((median(vec![3.0, 1.0, 2.0]), median(vec![])), (2.0, 0.0));
+    }
+
+    #[test]
+    fn jain_knows_equal_shares_from_one_winner() {
+        assert_eq!(jain(&[3.0, 3.0, 3.0]), 1.0);
+        assert_eq!(jain(&[5.0, 0.0, 0.0, 0.0]), 0.25);
+        assert_eq!(jain(&[]), 1.0);
+    }
+}
