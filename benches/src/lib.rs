@@ -1,5 +1,6 @@
-//! Criterion benches and replays of traces, and the random models and the executor that they run.
+//! Criterion benches, experiments and replays of traces, and the random models that they and other engines run.
 
+pub mod experiments;
 pub mod free;
 pub mod replay;
 pub mod summary;

@@ -1,0 +1,70 @@
+//! Runs the experiments of the documents and prints them beside their claims.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line program reports on its terminal"
+)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use sm_benches::experiments::{ExperimentError, Finding, batching, concurrency, kv_cache, overhead};
+use sm_runtime::ModelRef;
+
+/// Runs the experiments of the documents that SmallMind began with, and prints them beside what they claim.
+#[derive(Debug, Parser)]
+#[command(name = "experiments")]
+struct Args {
+    /// Which ones; all by default.
+    #[arg(value_enum)]
+    experiments: Vec<Experiment>,
+    /// Counted repetitions; the medians are printed.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    reps: usize,
+    /// The model of `batching-large`. By default one of 1.1 billion random weights in Q4_0 is written, and removed after.
+    #[arg(long, value_name = "MODEL")]
+    large: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Experiment {
+    /// Generation with and without the KV cache
+    KvCache,
+    /// Eight requests together and one after the other, on small models
+    Batching,
+    /// The same on a model larger than the processor's caches
+    BatchingLarge,
+    /// A hundred requests from 1, 4 and 8 callers
+    Concurrency,
+    /// What the engine costs per step
+    Overhead,
+}
+
+impl Experiment {
+    fn run(self, args: &Args) -> Result<Vec<Finding>, ExperimentError> {
+        match self {
+            Self::KvCache => kv_cache::run(args.reps),
+            Self::Batching => batching::run_small(args.reps),
+            Self::BatchingLarge => batching::run_large(args.large.as_deref().map(ModelRef::named), args.reps),
+            Self::Concurrency => concurrency::run(args.reps),
+            Self::Overhead => overhead::run(args.reps),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let chosen =
+        if args.experiments.is_empty() { Experiment::value_variants() } else { &args.experiments[..] };
+    for experiment in chosen {
+        match experiment.run(&args) {
+            Ok(findings) => findings.iter().for_each(|finding| println!("{finding}\n")),
+            Err(error) => {
+                eprintln!("error: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,167 @@
+//! The experiments of the documents that `SmallMind` began with, beside what they claimed.
+//!
+//! What is compared runs in one process, in turns, after a warm-up; figures are medians. An experiment is one file here and
+//! one line of the table in `bin/experiments.rs`.
+
+pub mod batching;
+pub mod concurrency;
+pub mod kv_cache;
+pub mod overhead;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use sm_model::Mixture;
+use sm_model::tokenizer::TokenizerError;
+use sm_runtime::{EosRule, GenerationOptions, Limits, Prompt, SamplingOptions, StopRules, TokenId};
+use sm_tensor::DType;
+
+use crate::replay::mix;
+use crate::summary::median;
+use crate::synth::{self, Shape, SynthError};
+
+/// Why an experiment has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ExperimentError {
+    /// The engine failed.
+    #[error(transparent)]
+    Runtime(#[from] sm_runtime::Error),
+    /// A model could not be written.
+    #[error(transparent)]
+    Synth(#[from] SynthError),
+    /// A vocabulary could not be made.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// Two ways that must give the same tokens did not.
+    #[error("{what}: the tokens differ, so the times mean nothing")]
+    Different {
+        /// What was compared.
+        what: String,
+    },
+}
+
+/// A result, beside what was promised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was measured.
+    pub what: String,
+    /// The figures.
+    pub measured: String,
+    /// What the documents claim, or the goal.
+    pub claim: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, measured, claim } = self;
+        write!(f, "{what}\n  measured  {measured}\n  claimed   {claim}")
+    }
+}
+
+/// The model of the documents' KV cache experiment: 4 layers, 128 wide. They do not give the rest.
+pub const DOCUMENTS: Shape = Shape {
+    name: "documents",
+    architecture: "llama",
+    hidden_size: 128,
+    n_layers: 4,
+    n_heads: 4,
+    n_kv_heads: 4,
+    ffn_size: 512,
+    vocab_size: 512,
+    is_tied: false,
+    context_len: 2048,
+    rope_base: 10_000.0,
+    has_llama3_scaling: false,
+};
+
+/// A file of random weights in the system's folder for temporary files; gone when this is dropped.
+#[derive(Debug)]
+pub struct RandomModel(PathBuf);
+
+impl RandomModel {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn write(shape: &Shape, dtype: DType) -> Result<Self, SynthError> {
+        let name = format!("sm-{}-{}-{}.gguf", shape.name, dtype.name(), std::process::id());
+        let model = Self(std::env::temp_dir().join(name));
+        synth::write(&model.0, shape, Mixture::uniform(dtype), 1)?;
+        Ok(model)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for RandomModel {
+    fn drop(&mut self) {
+        // Left behind, it costs only disk.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Runs each case once to warm up, then all of them `reps` times in turns; gives the median of each in seconds.
+///
+/// # Errors
+/// The first of a case.
+pub fn in_turns<const N: usize>(
+    reps: usize,
+    mut cases: [&mut dyn FnMut() -> Result<(), ExperimentError>; N],
+) -> Result<[f64; N], ExperimentError> {
+    for case in &mut cases {
+        case()?;
+    }
+    let mut seconds: [Vec<f64>; N] = std::array::from_fn(|_| Vec::with_capacity(reps));
+    for _ in 0..reps {
+        for (case, seconds) in cases.iter_mut().zip(&mut seconds) {
+            let start = Instant::now();
+            case()?;
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+    }
+    Ok(seconds.map(median))
+}
+
+/// A prompt of `n_tokens` tokens, another for each number.
+pub(crate) fn prompt(number: usize, n_tokens: usize, vocab_size: usize) -> Vec<TokenId> {
+    let token = |index: usize| TokenId((mix(mix(number as u64) ^ index as u64) % vocab_size as u64) as u32);
+    (0..n_tokens).map(token).collect()
+}
+
+/// Exactly `n_tokens` tokens, the likeliest each time.
+pub(crate) fn greedy(n_tokens: usize) -> GenerationOptions {
+    GenerationOptions {
+        sampling: SamplingOptions::greedy(),
+        limits: Limits { max_new_tokens: n_tokens, ..Limits::default() },
+        stop: StopRules { eos: EosRule::Ignore, ..StopRules::default() },
+        ..GenerationOptions::default()
+    }
+}
+
+/// A prompt of tokens.
+pub(crate) fn tokens(tokens: &[TokenId]) -> Prompt {
+    Prompt::Tokens(tokens.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_take_turns_after_a_warm_up() {
+        let log = std::cell::RefCell::new(String::new());
+        let case = |name: char| {
+            let log = &log;
+            move || {
+                log.borrow_mut().push(name);
+                Ok(())
+            }
+        };
+        in_turns(3, [&mut case('a'), &mut case('b')]).unwrap();
+        assert_eq!(log.into_inner(), "abababab");
+    }
+}

@@ -1,0 +1,87 @@
+//! Eight requests together, and one after the other, on one and the same engine.
+
+use sm_runtime::{
+    BatchingConfig, Engine, EngineConfig, Error, KvCacheConfig, ModelRef, Request, RequestHandle, TokenId,
+};
+use sm_tensor::DType;
+
+use super::{DOCUMENTS, ExperimentError, Finding, RandomModel, greedy, in_turns, prompt, tokens};
+use crate::synth::Shape;
+
+const N_REQUESTS: usize = 8;
+const N_TOKENS: usize = 100;
+const N_PROMPT: usize = 19;
+
+/// Runs the experiment on the documents' model and on the demo model.
+///
+/// # Errors
+/// If a model cannot be written or run.
+pub fn run_small(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
+    let claim = "~40 → ~200 tok/s: 5 × (the documents do not say on which model)";
+    let model = RandomModel::write(&DOCUMENTS, DType::F32)?;
+    Ok(vec![
+        compare("4 layers, 128 wide, f32", ModelRef::Path(model.path()), claim, reps)?,
+        compare("demo model", ModelRef::Demo, claim, reps)?,
+    ])
+}
+
+/// Runs it on a model that is larger than any cache of the processor: `model`, or 1.1 billion random weights in Q4_0.
+///
+/// # Errors
+/// As [`run_small`].
+pub fn run_large(model: Option<ModelRef<'_>>, reps: usize) -> Result<Vec<Finding>, ExperimentError> {
+    let claim = "~40 → ~200 tok/s: 5 ×; the goal here is ≥ 2.5 ×";
+    if let Some(model) = model {
+        return Ok(vec![compare("the model given", model, claim, reps)?]);
+    }
+    let shape = Shape::named("llama-1.1b").unwrap_or(&DOCUMENTS);
+    let model = RandomModel::write(shape, DType::Q4_0)?;
+    Ok(vec![compare("22 layers, 2048 wide, q4_0", ModelRef::Path(model.path()), claim, reps)?])
+}
+
+fn compare(name: &str, model: ModelRef<'_>, claim: &str, reps: usize) -> Result<Finding, ExperimentError> {
+    let engine = engine(model)?;
+    let what = format!("Batching: {N_REQUESTS} requests of {N_PROMPT} + {N_TOKENS} tokens, {name}");
+    if together(&engine)? != one_by_one(&engine)? {
+        return Err(ExperimentError::Different { what });
+    }
+    let [sequential, batched] = in_turns(
+        reps,
+        [&mut || Ok(one_by_one(&engine).map(drop)?), &mut || Ok(together(&engine).map(drop)?)],
+    )?;
+    let rate = |seconds: f64| (N_REQUESTS * N_TOKENS) as f64 / seconds;
+    let measured =
+        format!("{:.1} → {:.1} tok/s: {:.2} ×", rate(sequential), rate(batched), sequential / batched);
+    Ok(Finding { what, measured, claim: claim.to_owned() })
+}
+
+/// An engine that waits for nobody and remembers nothing, so that neither way has an advantage but the batch.
+pub(crate) fn engine(model: ModelRef<'_>) -> Result<Engine, Error> {
+    let config = EngineConfig {
+        batching: BatchingConfig {
+            max_batch_size: N_REQUESTS,
+            max_batch_wait_us: 0,
+            ..BatchingConfig::default()
+        },
+        cache: KvCacheConfig { enabled: false, ..KvCacheConfig::default() },
+        ..EngineConfig::default()
+    };
+    Engine::builder().config(config).load(model)
+}
+
+fn submit(engine: &Engine, number: usize) -> Result<RequestHandle, Error> {
+    engine.submit(Request::new(tokens(&prompt(number, N_PROMPT, DOCUMENTS.vocab_size)), greedy(N_TOKENS)))
+}
+
+fn output(handle: RequestHandle) -> Result<Vec<TokenId>, Error> {
+    Ok(handle.wait()?.swap_remove(0).tokens)
+}
+
+fn one_by_one(engine: &Engine) -> Result<Vec<Vec<TokenId>>, Error> {
+    (0..N_REQUESTS).map(|number| output(submit(engine, number)?)).collect()
+}
+
+fn together(engine: &Engine) -> Result<Vec<Vec<TokenId>>, Error> {
+    let handles: Vec<_> = (0..N_REQUESTS).map(|number| submit(engine, number)).collect::<Result<_, _>>()?;
+    handles.into_iter().map(output).collect()
+}

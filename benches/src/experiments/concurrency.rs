@@ -1,0 +1,92 @@
+//! A hundred requests from one, four and eight callers at a time.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sm_runtime::{Engine, Error, GenerationOptions, ModelRef, Prompt, SamplingOptions};
+
+use super::{ExperimentError, Finding, batching, greedy};
+use crate::summary::Summary;
+
+const N_REQUESTS: usize = 100;
+const N_TOKENS: usize = 50;
+const CONCURRENCY: [usize; 3] = [1, 4, 8];
+/// What users of the tutorial ask.
+const PROMPTS: [&str; 5] =
+    ["The quick brown fox", "Once upon a time", "In a distant galaxy", "The secret to happiness", "Hello"];
+
+/// One run of all requests.
+#[derive(Clone, Debug)]
+struct Run {
+    total: Duration,
+    latency_ms: Summary,
+}
+
+/// Runs the experiment on the demo model.
+///
+/// # Errors
+/// If it cannot be run.
+pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
+    let engine = batching::engine(ModelRef::Demo)?;
+    let mut runs = CONCURRENCY.map(|_| Vec::new());
+    serve(&engine, CONCURRENCY[2])?;
+    for _ in 0..reps {
+        for (runs, n_callers) in runs.iter_mut().zip(CONCURRENCY) {
+            runs.push(serve(&engine, n_callers)?);
+        }
+    }
+    Ok(runs.into_iter().zip(CONCURRENCY).filter_map(|(runs, n_callers)| finding(runs, n_callers)).collect())
+}
+
+/// The run whose duration is the median.
+fn finding(mut runs: Vec<Run>, n_callers: usize) -> Option<Finding> {
+    runs.sort_by_key(|run| run.total);
+    let Run { total, latency_ms } = runs.get((runs.len().max(1) - 1) / 2)?;
+    let seconds = total.as_secs_f64();
+    Some(Finding {
+        what: format!("Concurrency {n_callers}: {N_TOKENS} tokens each, demo model"),
+        measured: format!(
+            "Total Requests: {N_REQUESTS}, Duration: {seconds:.2} s, Throughput: {:.2} req/s, Tokens/sec: {:.1}, \
+             P95 Latency: {:.1} ms",
+            N_REQUESTS as f64 / seconds,
+            (N_REQUESTS * N_TOKENS) as f64 / seconds,
+            latency_ms.p95,
+        ),
+        claim: "these five figures are printed; the documents give no values".to_owned(),
+    })
+}
+
+fn options(number: usize) -> GenerationOptions {
+    let sampling = SamplingOptions { seed: Some(number as u64), ..SamplingOptions::default() };
+    GenerationOptions { sampling, ..greedy(N_TOKENS) }
+}
+
+/// Serves all requests to callers who each ask for the next when they have the last.
+fn serve(engine: &Engine, n_callers: usize) -> Result<Run, Error> {
+    let (next, latencies, failure) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(None));
+    let call = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= N_REQUESTS {
+                break;
+            }
+            let prompt = Prompt::Text(format!("{} {number}", PROMPTS[number % PROMPTS.len()]));
+            let start = Instant::now();
+            match engine.generate(prompt, &options(number)) {
+                Ok(_) => latencies.lock().unwrap_or_else(PoisonError::into_inner).push(start.elapsed()),
+                Err(error) => *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
+            }
+        }
+    };
+    let start = Instant::now();
+    std::thread::scope(|scope| (0..n_callers).for_each(|_| _ = scope.spawn(call)));
+    let total = start.elapsed();
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => {
+            let latencies = latencies.into_inner().unwrap_or_else(PoisonError::into_inner);
+            Ok(Run { total, latency_ms: Summary::of_ms(latencies) })
+        }
+    }
+}

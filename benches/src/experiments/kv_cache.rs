@@ -1,0 +1,67 @@
+//! Generation with a KV cache, and without one: the whole context computed again for every token.
+
+use std::path::Path;
+
+use sm_runtime::{Error, Generator, LoadOptions, LoadedModel, TokenId};
+use sm_tensor::DType;
+
+use super::{DOCUMENTS, ExperimentError, Finding, RandomModel, greedy, in_turns, prompt, tokens};
+
+/// Tokens that are generated.
+const N_TOKENS: usize = 50;
+/// Lengths of the prompts: that of the documents, and what fills a context of 512 and of 2048 tokens.
+const PROMPTS: [usize; 3] = [19, 512 - N_TOKENS, 2048 - N_TOKENS];
+
+/// Runs the experiment.
+///
+/// # Errors
+/// If the model cannot be written or run.
+pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
+    let model = RandomModel::write(&DOCUMENTS, DType::F32)?;
+    PROMPTS.iter().map(|n_prompt| compare(model.path(), *n_prompt, reps)).collect()
+}
+
+fn compare(model: &Path, n_prompt: usize, reps: usize) -> Result<Finding, ExperimentError> {
+    let load = || LoadedModel::load(model, &LoadOptions::default(), &|_| ()).map(Generator::new);
+    let (mut cached, mut uncached) = (load()?, load()?);
+    let prompt = prompt(1, n_prompt, DOCUMENTS.vocab_size);
+    let what =
+        format!("KV cache: 4 layers, 128 wide, f32; {n_prompt} tokens of prompt, {N_TOKENS} generated");
+    if with_cache(&mut cached, &prompt)? != without_cache(&mut uncached, &prompt)? {
+        return Err(ExperimentError::Different { what });
+    }
+    let [on, off] = in_turns(
+        reps,
+        [&mut || Ok(with_cache(&mut cached, &prompt).map(drop)?), &mut || {
+            Ok(without_cache(&mut uncached, &prompt).map(drop)?)
+        }],
+    )?;
+    let rate = |seconds: f64| N_TOKENS as f64 / seconds;
+    let measured = format!(
+        "{:.1} → {:.1} tok/s, {:.1} → {:.1} ms: {:.1} ×",
+        rate(off),
+        rate(on),
+        off * 1e3,
+        on * 1e3,
+        off / on
+    );
+    let claim = match n_prompt {
+        19 => "5.29 → 69.73 tok/s, 9457 → 717 ms: 13.2 ×",
+        _ => "13.2 ×, at the documents' 19 tokens; the longer the context, the more there is to save",
+    };
+    Ok(Finding { what, measured, claim: claim.to_owned() })
+}
+
+fn with_cache(generator: &mut Generator, prompt: &[TokenId]) -> Result<Vec<TokenId>, Error> {
+    generator.reset();
+    Ok(generator.generate(&tokens(prompt), &greedy(N_TOKENS))?.tokens)
+}
+
+fn without_cache(generator: &mut Generator, prompt: &[TokenId]) -> Result<Vec<TokenId>, Error> {
+    let mut context = prompt.to_vec();
+    for _ in 0..N_TOKENS {
+        generator.reset();
+        context.extend(generator.generate(&tokens(&context), &greedy(1))?.tokens);
+    }
+    Ok(context.split_off(prompt.len()))
+}

@@ -1,0 +1,57 @@
+//! What the engine itself costs per step, where the model costs nothing: schedule, sample, send.
+
+use std::time::Instant;
+
+use sm_runtime::{Engine, EngineConfig, Error, GenerationOptions, Request, SamplingOptions, TokenStream};
+
+use super::{ExperimentError, Finding, greedy, prompt, tokens};
+use crate::free::free_model;
+use crate::summary::median;
+
+const N_REQUESTS: usize = 8;
+const N_TOKENS: usize = 900;
+const VOCAB_SIZE: usize = 32_000;
+const CONTEXT_LEN: usize = 1024;
+
+/// Runs the experiment.
+///
+/// # Errors
+/// If it cannot be run.
+pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
+    let sampled = SamplingOptions { seed: Some(1), ..SamplingOptions::default() };
+    let cases = [("default sampling", sampled), ("greedy", SamplingOptions::greedy())];
+    let mut findings = Vec::new();
+    for (name, sampling) in cases {
+        let options = GenerationOptions { sampling, ..greedy(N_TOKENS) };
+        step_us(&options)?;
+        let times = (0..reps).map(|_| step_us(&options)).collect::<Result<_, _>>()?;
+        findings.push(Finding {
+            what: format!("Overhead: {N_REQUESTS} streams, vocabulary of {VOCAB_SIZE}, {name}, a model that costs nothing"),
+            measured: format!("{:.1} µs per step", median(times)),
+            claim: "the goal is < 150 µs".to_owned(),
+        });
+    }
+    Ok(findings)
+}
+
+/// Microseconds per step of requests that decode together and are read as they go.
+fn step_us(options: &GenerationOptions) -> Result<f64, ExperimentError> {
+    let model = free_model(VOCAB_SIZE, N_REQUESTS, CONTEXT_LEN, |_| ())?;
+    let engine = Engine::start(model, EngineConfig::default())?;
+    let stream =
+        |number| engine.stream(Request::new(tokens(&prompt(number, 19, VOCAB_SIZE)), options.clone()));
+    let mut streams: Vec<TokenStream> = (0..N_REQUESTS).map(stream).collect::<Result<_, Error>>()?;
+    // The first token is behind the prompts and whatever the engine waited for.
+    read(&mut streams)?;
+    let (start, n_before) = (Instant::now(), engine.stats()?.batching.steps);
+    for _ in 1..N_TOKENS {
+        read(&mut streams)?;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(seconds * 1e6 / (engine.stats()?.batching.steps - n_before) as f64)
+}
+
+/// The next event of each.
+fn read(streams: &mut [TokenStream]) -> Result<(), Error> {
+    streams.iter_mut().filter_map(TokenStream::next_blocking).try_for_each(|event| event.map(drop))
+}
