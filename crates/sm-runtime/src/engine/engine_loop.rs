@@ -284,6 +284,7 @@ impl Core {
 
     /// Computes the scheduler's step and samples from it.
     fn execute(&mut self) -> Result<(), ExecError> {
+        let began = Instant::now();
         let step = self.scheduler.step();
         self.executor.copy_pages(step.copies())?;
         self.executor.submit(&step.batch())?;
@@ -291,7 +292,7 @@ impl Core {
         self.results.clear();
         for (index, part) in step.parts().iter().enumerate() {
             if let Some(live) = self.live.get_mut(&part.id.request) {
-                live.start(part.start);
+                live.start(part.start, began);
                 let log = self.scheduler.log(part.id).unwrap_or_default();
                 let to = (&mut self.scratch, &mut self.results);
                 match step.drafts(index) {

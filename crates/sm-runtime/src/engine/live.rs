@@ -156,10 +156,10 @@ impl Live {
         completion.map_or(FinishReason::Cancelled, |completion| completion.finish_reason)
     }
 
-    /// Notes that its first step begins at prompt position `n_cached`.
-    pub(crate) fn start(&mut self, n_cached: usize) {
+    /// Notes that its first step began at `began`, at prompt position `n_cached`.
+    pub(crate) fn start(&mut self, n_cached: usize, began: Instant) {
         if self.times.started.is_none() {
-            self.times.started = Some(Instant::now());
+            self.times.started = Some(began);
             self.usage.cached_tokens = n_cached;
             self.answer.ticket().run();
         }

@@ -1,6 +1,7 @@
 //! Failing, late, cancelled and dropped requests: each is answered, and none leaves anything behind.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::{SIZE, always, config, engine_of, request, text};
 use crate::testing::{FakeSize, fake_model, hashed, token_of};
@@ -62,6 +63,21 @@ fn a_cancelled_stream_keeps_what_it_told() {
     let completions = stream.finish().unwrap();
     assert!(completions[0].tokens.len() >= 5);
     assert_eq!(completions[0].finish_reason, FinishReason::Cancelled);
+}
+
+#[test]
+fn the_time_of_the_prompt_is_that_of_its_steps() {
+    let spent = Arc::new(Mutex::new(Duration::ZERO));
+    let spends = Arc::clone(&spent);
+    let engine = engine_of(move |history| {
+        let began = Instant::now();
+        let logits = (0..2000).map(|_| hashed(history)).reduce(|_, last| last).unwrap();
+        *spends.lock().unwrap() += began.elapsed();
+        logits
+    });
+    let timings = engine.submit(request("abc", 1, 1)).unwrap().wait().unwrap()[0].timings;
+    assert!(timings.prefill >= *spent.lock().unwrap(), "{timings:?}, {spent:?}");
+    assert!(timings.first_token >= timings.prefill && timings.total >= timings.first_token, "{timings:?}");
 }
 
 #[test]
