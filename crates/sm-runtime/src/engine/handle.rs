@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use super::engine_loop::Message;
 use super::ticket::{Cursor, RequestStatus, Ticket};
-use crate::{Completion, Error, TokenEvent};
+use crate::{CancelToken, Completion, Error, TokenEvent};
 
 /// A request that was submitted: a future of its completions. Dropping it cancels the request.
 #[must_use = "dropping a handle cancels its request"]
@@ -123,5 +123,10 @@ impl TokenStream {
     /// Ends it at the next step boundary; its last event says so.
     pub fn cancel(&self) {
         self.handle.cancel();
+    }
+
+    /// What ends it from another thread, as [`TokenStream::cancel`] does, while this one waits for an event.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.handle.ticket.cancel.clone()
     }
 }

@@ -66,6 +66,22 @@ fn a_cancelled_stream_keeps_what_it_told() {
 }
 
 #[test]
+fn a_stream_can_be_ended_by_another_thread_than_the_one_that_reads_it() {
+    let engine = endless();
+    let mut stream = engine.stream(request("bc", 1, 60_000)).unwrap();
+    stream.next_blocking().unwrap().unwrap();
+    let cancel = stream.cancel_token();
+    let elsewhere = std::thread::spawn(move || cancel.cancel());
+    let mut last = None;
+    while let Some(event) = stream.next_blocking() {
+        last = Some(event.unwrap());
+    }
+    elsewhere.join().unwrap();
+    assert_eq!(last.unwrap().finish_reason, Some(FinishReason::Cancelled));
+    assert_clean(&engine);
+}
+
+#[test]
 fn the_time_of_the_prompt_is_that_of_its_steps() {
     let spent = Arc::new(Mutex::new(Duration::ZERO));
     let spends = Arc::clone(&spent);
