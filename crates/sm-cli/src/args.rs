@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sm_runtime::model::chat::ChatTemplate;
-use sm_runtime::{DType, Generator, KvDType, LoadOptions, LoadedModel, ModelRef, SamplingOptions};
+use sm_runtime::{
+    BatchingConfig, DType, Engine, EngineConfig, EosRule, GenerationOptions, KvCacheConfig, KvDType, Limits,
+    LoadOptions, LoadedModel, ModelRef, SamplingOptions, StopRules,
+};
 
 use crate::commands::Command;
 use crate::console::Console;
@@ -34,6 +37,7 @@ Examples:
   sm generate \"Once upon a time\"
   sm chat
   sm chat -m ./Qwen3-0.6B
+  sm batch questions.jsonl answers.jsonl
   sm quantize ./Qwen3-0.6B qwen3.gguf --type q4_k
   sm bench -m qwen3.gguf -p 512 -n 128
 
@@ -142,6 +146,33 @@ impl SamplingArgs {
     }
 }
 
+/// Where an output ends.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EndArgs {
+    /// Generate at most N tokens
+    #[arg(short, long, value_name = "N", default_value_t = 100, allow_negative_numbers = true)]
+    n_tokens: usize,
+    /// End where the text S appears, without it; may be repeated
+    #[arg(long, value_name = "S")]
+    stop: Vec<String>,
+    /// Go on beyond the model's end-of-sequence token
+    #[arg(long)]
+    ignore_eos: bool,
+}
+
+impl EndArgs {
+    /// The options of the runtime, which checks their values.
+    pub(crate) fn options(&self, sampling: &SamplingArgs) -> GenerationOptions {
+        let eos = if self.ignore_eos { EosRule::Ignore } else { EosRule::Stop };
+        GenerationOptions {
+            sampling: sampling.options(),
+            limits: Limits { max_new_tokens: self.n_tokens, ..Limits::default() },
+            stop: StopRules { sequences: self.stop.clone(), eos, ..StopRules::default() },
+            ..GenerationOptions::default()
+        }
+    }
+}
+
 /// Reads the name of a data type.
 pub(crate) fn dtype() -> impl TypedValueParser<Value = DType> {
     PossibleValuesParser::new(DType::names()).try_map(|name| name.parse::<DType>())
@@ -155,6 +186,31 @@ impl EngineArgs {
             n_threads: self.threads.map(NonZeroUsize::get),
             ..self.model.options()
         }
+    }
+
+    /// An engine for `n_sequences` at a time, each of which may fill its context.
+    ///
+    /// # Errors
+    /// If the model cannot be read, is not supported, or does not fit.
+    pub(crate) fn start(&self, n_sequences: usize, console: &Console) -> Result<Engine, Failure> {
+        let load = LoadOptions { n_sequences, max_outputs: n_sequences, ..self.options() };
+        let defaults = BatchingConfig::default();
+        let batching = BatchingConfig {
+            max_batch_size: n_sequences,
+            // Nobody else is coming.
+            max_batch_wait_us: 0,
+            max_queued_requests: defaults.max_queued_requests.max(2 * n_sequences),
+            max_step_tokens: load.max_step_tokens.max(n_sequences),
+            ..defaults
+        };
+        // The pool of pages, made for the contexts, is limit enough.
+        let cache = KvCacheConfig {
+            max_tokens_per_session: 0,
+            max_bytes_total: u64::MAX,
+            ..KvCacheConfig::default()
+        };
+        let model = self.model.load(&load, console)?;
+        Ok(Engine::start(model, EngineConfig { load, batching, cache })?)
     }
 }
 
@@ -198,8 +254,8 @@ impl ModelArgs {
 ///
 /// # Errors
 /// If it has none, or one that cannot be used.
-pub(crate) fn chat_template(generator: &Generator) -> Result<&ChatTemplate, Failure> {
-    generator.model().chat_template().map_err(|error| Failure::NoChatTemplate { reason: error.to_string() })
+pub(crate) fn chat_template(engine: &Engine) -> Result<&ChatTemplate, Failure> {
+    engine.chat_template().map_err(|error| Failure::NoChatTemplate { reason: error.to_string() })
 }
 
 /// How keys and values are kept.

@@ -1,15 +1,16 @@
-//! Ctrl-C: cancels the work under way, or ends the process where there is none.
+//! Ctrl-C: ends the work under way, or the process where there is none.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sm_runtime::CancelToken;
-
 use crate::failure::{Failure, INTERRUPTED};
 
+/// Ends the work under way.
+type End = Box<dyn FnOnce() + Send>;
+
 /// What Ctrl-C does.
-#[derive(Clone, Debug)]
-pub(crate) struct Interrupt(Arc<Mutex<Option<CancelToken>>>);
+#[derive(Clone)]
+pub(crate) struct Interrupt(Arc<Mutex<Option<End>>>);
 
 impl Interrupt {
     /// Takes over Ctrl-C. Until [`Interrupt::begin`], after [`Interrupt::end`], and when it is pressed a second time,
@@ -27,11 +28,9 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// From now on, Ctrl-C cancels the returned token.
-    pub(crate) fn begin(&self) -> CancelToken {
-        let token = CancelToken::new();
-        self.set(Some(token.clone()));
-        token
+    /// From now on, Ctrl-C calls `end_work`, which must not wait for anything.
+    pub(crate) fn begin(&self, end_work: impl FnOnce() + Send + 'static) {
+        self.set(Some(Box::new(end_work)));
     }
 
     /// From now on, Ctrl-C ends the process.
@@ -39,33 +38,36 @@ impl Interrupt {
         self.set(None);
     }
 
-    fn set(&self, token: Option<CancelToken>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    fn set(&self, end_work: Option<End>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = end_work;
     }
 
     /// Runs on a thread of its own, not in the signal handler, and so may take the lock.
     fn press(&self) {
-        let current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*current {
-            Some(token) if !token.is_cancelled() => token.cancel(),
-            _ => std::process::exit(INTERRUPTED.into()),
+        let end_work = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match end_work {
+            Some(end_work) => end_work(),
+            None => std::process::exit(INTERRUPTED.into()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sm_runtime::CancelToken;
+
     use super::*;
 
     #[test]
-    fn a_press_cancels_only_the_work_under_way() {
+    fn a_press_ends_only_the_work_under_way() {
         let interrupt = Interrupt(Arc::default());
-        let first = interrupt.begin();
+        let [first, second] = [(); 2].map(|()| {
+            let token = CancelToken::new();
+            let cancelled = token.clone();
+            interrupt.begin(move || cancelled.cancel());
+            token
+        });
         interrupt.press();
-        assert!(first.is_cancelled());
-        let second = interrupt.begin();
-        assert!(!second.is_cancelled());
-        interrupt.press();
-        assert!(second.is_cancelled());
+        assert!(!first.is_cancelled() && second.is_cancelled());
     }
 }

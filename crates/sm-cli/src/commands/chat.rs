@@ -7,7 +7,7 @@ mod line;
 
 use std::path::Path;
 
-use sm_runtime::{GenerationOptions, Generator, Limits, StopRules};
+use sm_runtime::{GenerationOptions, Limits, StopRules};
 
 use crate::args::{EngineArgs, SamplingArgs, chat_template};
 use crate::commands::chat::conversation::Conversation;
@@ -55,11 +55,11 @@ pub(crate) struct Args {
 /// If the model cannot be loaded or has no chat template, an option is impossible, or a stream fails.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let interrupt = Interrupt::install()?;
-    let generator = Generator::new(args.engine.model.load(&args.engine.options(), console)?);
-    let options = args.options(generator.model().context_len());
+    let engine = args.engine.start(1, console)?;
+    let options = args.options(engine.context_len());
     options.validate()?;
-    let template = if args.raw { None } else { Some(chat_template(&generator)?.clone()) };
-    let mut conversation = Conversation::new(generator, options, template);
+    let template = if args.raw { None } else { Some(chat_template(&engine)?.clone()) };
+    let mut conversation = Conversation::new(&engine, options, template)?;
     conversation.set_system(args.system.as_deref().unwrap_or_default());
     let mut input = Input::open(if args.no_history { None } else { history::path() })?;
     console.note(format_args!("{}; /help shows the commands", args.engine.model.name()));
@@ -96,7 +96,7 @@ fn talk(
             Line::System(text) => conversation.set_system(&text),
             Line::Save(path) => save(conversation, &path, console),
             Line::Say(text) => {
-                let answered = conversation.answer(&text, &interrupt.begin(), console);
+                let answered = conversation.answer(&text, interrupt, console);
                 interrupt.end();
                 match answered {
                     // A question that cannot be answered does not end the conversation.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::run::{Scratch, sm_with_input, stories};
+use crate::run::{Outcome, Scratch, sm_with_input, stories};
 
 fn chat<'a>(model: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
     [&["chat", "-m", model, "--temp", "0", "-t", "1", "-n", "12", "--no-history"], rest].concat()
@@ -29,12 +29,42 @@ fn a_second_turn_computes_only_what_is_new() {
     let Some([model, _]) = stories() else { return };
     let outcome =
         sm_with_input(&chat(&model, &["--raw"]), "Once upon a time, there was a little girl\nand\n");
-    let second =
-        outcome.stderr.lines().filter(|line| line.starts_with('[')).nth(1).unwrap_or_default().to_owned();
-    let numbers: Vec<usize> =
-        second.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
-    let [n_new, n_all, ..] = numbers.as_slice() else { panic!("{}", outcome.stderr) };
-    assert!(n_new < &6 && n_all > &20, "{second}");
+    let [_, [n_new, n_all]] = turns(&outcome)[..] else { panic!("{}", outcome.stderr) };
+    assert!(n_new < 6 && n_all > 20, "{}", outcome.stderr);
+}
+
+#[test]
+fn a_template_computes_only_what_is_new_too() {
+    let questions = "What is 17 + 25?\nWhat is 3 + 4?\n/reset\nWhat is 17 + 25?\n";
+    let outcome = sm_with_input(&["chat", "--temp", "0", "-t", "1", "-n", "60", "--no-history"], questions);
+    let [[first_new, first], [second_new, second], again] = turns(&outcome)[..] else {
+        panic!("{}", outcome.stderr)
+    };
+    assert_eq!(first_new, first);
+    // The second prompt repeats the first one, its answer, and the frames of both.
+    assert!(second > 2 * first && second_new <= first + 2, "{}", outcome.stderr);
+    assert_eq!(again[1], first);
+    assert!(outcome.stdout.contains("42") && outcome.stdout.contains('7'), "{}", outcome.stdout);
+}
+
+#[test]
+fn a_full_context_is_told_and_a_reset_helps() {
+    let input = "Tell me a story.\nGo on.\n/reset\nWhat is 17 + 25?\n";
+    let args = ["chat", "--temp", "0", "-t", "1", "-c", "64", "--no-history"];
+    let outcome = sm_with_input(&args, input);
+    assert!(outcome.stderr.contains("the context is full"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("error: context is 64"), "{}", outcome.stderr);
+    assert!(outcome.success().contains("42"));
+}
+
+/// Of each turn, the tokens of its prompt that were computed, and all of them.
+fn turns(outcome: &Outcome) -> Vec<[usize; 2]> {
+    let notes = outcome.stderr.lines().filter(|line| line.starts_with('['));
+    let numbers = notes.map(|line| {
+        let mut numbers = line.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
+        [numbers.next().unwrap(), numbers.next().unwrap()]
+    });
+    numbers.collect()
 }
 
 #[test]

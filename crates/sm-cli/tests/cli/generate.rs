@@ -116,3 +116,64 @@ fn a_closed_standard_output_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), [].as_slice()));
 }
+
+#[test]
+fn candidates_stand_under_their_numbers_and_in_an_array() {
+    let args = |rest: &[&'static str]| {
+        [&["generate", "One day", "-n", "12", "--seed", "3", "-t", "1"], rest].concat()
+    };
+    let array = sm(&args(&["--candidates", "3", "--json"])).json();
+    let texts: Vec<&str> =
+        array.as_array().unwrap().iter().map(|each| each["text"].as_str().unwrap()).collect();
+    let [first, second, third] = texts[..] else { panic!("{array}") };
+    assert!(first != second && second != third && first != third, "{array}");
+    let expected = format!("--- 1 of 3 ---\n{first}\n--- 2 of 3 ---\n{second}\n--- 3 of 3 ---\n{third}\n");
+    for rest in [["--candidates", "3", "-q"], ["--candidates", "3", "--no-stream"]] {
+        assert_eq!(sm(&args(&rest)).success(), expected);
+    }
+    let echoed = sm(&args(&["--candidates", "2", "--echo"])).success();
+    assert_eq!(echoed, format!("--- 1 of 2 ---\nOne day{first}\n--- 2 of 2 ---\nOne day{second}\n"));
+    // The first candidate is what there is without others, and the best is one of them.
+    assert_eq!(sm(&args(&[])).success(), first);
+    let best = sm(&args(&["--best-of", "3"])).success();
+    assert!(texts.contains(&best.as_str()), "{best}");
+    let report = sm(&args(&["--best-of", "3", "--json"])).json();
+    assert_eq!(report["text"], best);
+    assert!(sm(&args(&["--best-of", "0"])).error(2).contains("--best-of"));
+}
+
+#[test]
+fn a_whole_context_can_be_filled() {
+    let long = "word ".repeat(40);
+    for rest in [["--candidates", "1"], ["--candidates", "3"], ["--best-of", "2"]] {
+        let base = ["generate", &long, "-c", "100", "-n", "500", "--ignore-eos", "--json", "-t", "1"];
+        let report = sm(&[&base, rest.as_slice()].concat()).json();
+        let reports = report.as_array().cloned().unwrap_or_else(|| vec![report]);
+        for report in reports {
+            assert_eq!(report["finish_reason"], "context_limit", "{report}");
+            let n_tokens = report["tokens"].as_array().unwrap().len() as u64;
+            assert_eq!(report["prompt_tokens"].as_u64().unwrap() + n_tokens, 100, "{report}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_text_with_what_is_there() {
+    use std::io::Read;
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_sm"))
+        .args(["generate", "Once upon a time", "--ignore-eos", "-n", "1000000", "-t", "1"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 20]).unwrap();
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    std::io::copy(&mut stdout, &mut std::io::sink()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("cancelled") && stderr.contains("tok/s"), "{stderr}");
+}

@@ -1,15 +1,19 @@
 //! The messages of a chat, and the answers to them.
 
 use sm_runtime::model::chat::{ChatRequest, ChatTemplate, Message};
-use sm_runtime::{CancelToken, Completion, FinishReason, GenerationOptions, Generator, Prompt};
+use sm_runtime::{Completion, Engine, FinishReason, GenerationOptions, Prompt, Session};
 
 use crate::console::{Console, to_json};
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+
+/// What the engine calls the only conversation that it has.
+const NAME: &str = "chat";
 
 /// A conversation with a model, which keeps the keys and values of what was said.
 #[derive(Debug)]
 pub(super) struct Conversation {
-    generator: Generator,
+    session: Session,
     options: GenerationOptions,
     /// How messages become text; one after the other as they are if none.
     template: Option<ChatTemplate>,
@@ -19,27 +23,40 @@ pub(super) struct Conversation {
 
 impl Conversation {
     /// A conversation in which nothing was said.
+    ///
+    /// # Errors
+    /// If the engine refuses the session.
     pub(super) fn new(
-        generator: Generator,
+        engine: &Engine,
         options: GenerationOptions,
         template: Option<ChatTemplate>,
-    ) -> Self {
-        Self { generator, options, template, messages: Vec::new() }
+    ) -> Result<Self, Failure> {
+        // A template renders everything anew, and may render earlier messages differently than before.
+        let session = match &template {
+            Some(_) => engine.session_prefix(NAME)?,
+            None => engine.session(NAME)?,
+        };
+        Ok(Self { session, options, template, messages: Vec::new() })
     }
 
     /// Forgets what was said, but not the system message.
     pub(super) fn reset(&mut self) {
         self.messages.retain(|message| message.role() == "system");
-        self.generator.reset();
+        self.forget();
     }
 
     /// Starts anew with another system message; an empty one is none.
     pub(super) fn set_system(&mut self, text: &str) {
         self.messages.clear();
-        self.generator.reset();
+        self.forget();
         if !text.is_empty() {
             self.messages.push(Message::new("system", text));
         }
+    }
+
+    fn forget(&self) {
+        // Before the first answer there is nothing to forget.
+        let _ = self.session.forget();
     }
 
     /// Prints the answer as it grows. Where there is none, the question is forgotten.
@@ -49,11 +66,11 @@ impl Conversation {
     pub(super) fn answer(
         &mut self,
         question: &str,
-        cancel: &CancelToken,
+        interrupt: &Interrupt,
         console: &Console,
     ) -> Result<(), Failure> {
         self.messages.push(Message::new("user", question));
-        let answered = self.prompt(question).and_then(|prompt| self.generate(&prompt, cancel, console));
+        let answered = self.prompt(question).and_then(|prompt| self.generate(prompt, interrupt, console));
         let completion = answered.inspect_err(|_| _ = self.messages.pop())?;
         console.piece("\n")?;
         console.note(format_args!("{}", summary(&completion)));
@@ -61,7 +78,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// What the generator is to continue; it computes only what it has not seen.
+    /// What the session is to continue; only what it has not seen is computed.
     fn prompt(&self, question: &str) -> Result<Prompt, Failure> {
         match &self.template {
             Some(template) => Ok(Prompt::Chat(template.render(&ChatRequest::new(&self.messages))?)),
@@ -70,16 +87,18 @@ impl Conversation {
     }
 
     fn generate(
-        &mut self,
-        prompt: &Prompt,
-        cancel: &CancelToken,
+        &self,
+        prompt: Prompt,
+        interrupt: &Interrupt,
         console: &Console,
     ) -> Result<Completion, Failure> {
-        let mut stream = self.generator.stream(prompt, &self.options, cancel)?;
-        while let Some(event) = stream.next_event()? {
-            console.piece(&event.text)?;
+        let mut stream = self.session.stream(prompt, self.options.clone())?;
+        let cancel = stream.cancel_token();
+        interrupt.begin(move || cancel.cancel());
+        while let Some(event) = stream.next_blocking() {
+            console.piece(&event?.text)?;
         }
-        Ok(stream.finish())
+        Ok(stream.finish()?.swap_remove(0))
     }
 
     /// All messages, as an array of objects with `role` and `content`.

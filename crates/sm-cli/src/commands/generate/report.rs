@@ -1,0 +1,75 @@
+//! What `sm generate` tells about a text: as JSON, and in one line on standard error.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use sm_runtime::Completion;
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+pub(super) struct Report<'a> {
+    text: &'a str,
+    tokens: Vec<u32>,
+    prompt_tokens: usize,
+    finish_reason: &'static str,
+    seed: u64,
+    timings: Timings,
+}
+
+/// Times and rates of [`Report`].
+#[derive(Debug, Serialize)]
+struct Timings {
+    load_ms: f64,
+    prompt_ms: f64,
+    prompt_tokens_per_second: f64,
+    generation_ms: f64,
+    generation_tokens_per_second: f64,
+    first_token_ms: f64,
+    total_ms: f64,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(completion: &'a Completion, load_time: Duration) -> Self {
+        let Completion { text, tokens, finish_reason, seed, usage, timings, .. } = completion;
+        Self {
+            text,
+            tokens: tokens.iter().map(|token| token.0).collect(),
+            prompt_tokens: usage.prompt_tokens,
+            finish_reason: finish_reason.name(),
+            seed: *seed,
+            timings: Timings {
+                load_ms: milliseconds(load_time),
+                prompt_ms: milliseconds(timings.prefill),
+                prompt_tokens_per_second: timings.prefill_tokens_per_second(usage),
+                generation_ms: milliseconds(timings.decode),
+                generation_tokens_per_second: timings.decode_tokens_per_second(usage),
+                first_token_ms: milliseconds(timings.first_token),
+                total_ms: milliseconds(timings.total),
+            },
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// The line on standard error.
+pub(super) fn summary(completions: &[Completion], load_time: Duration) -> String {
+    let Some(first) = completions.first() else { return String::new() };
+    let n_generated: usize = completions.iter().map(|each| each.usage.generated_tokens).sum();
+    // Rates leave out the first token of each, which belongs to the prompt's time.
+    let n_timed: usize = completions.iter().map(|each| each.usage.generated_tokens.saturating_sub(1)).sum();
+    let seconds = completions.iter().map(|each| each.timings.decode.as_secs_f64()).fold(0.0, f64::max);
+    let mut reasons: Vec<&str> = completions.iter().map(|each| each.finish_reason.name()).collect();
+    reasons.dedup();
+    format!(
+        "load {:.2} s | prompt {} tokens, {:.1} tok/s | generated {n_generated} tokens, {:.1} tok/s | seed {} | {}",
+        load_time.as_secs_f64(),
+        first.usage.prompt_tokens,
+        first.timings.prefill_tokens_per_second(&first.usage),
+        if seconds > 0.0 { n_timed as f64 / seconds } else { 0.0 },
+        first.seed,
+        reasons.join(", "),
+    )
+}
