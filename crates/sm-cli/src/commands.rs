@@ -1,5 +1,6 @@
 //! The commands: one file and one line of the table for each.
 
+mod batch;
 mod bench;
 mod chat;
 mod completions;
@@ -41,6 +42,7 @@ macro_rules! commands {
 commands! {
     Generate => generate,
     Chat => chat,
+    Batch => batch,
     Perplexity => perplexity,
     Inspect => inspect,
     Quantize => quantize,

@@ -36,6 +36,23 @@ pub(crate) enum Failure {
         /// The file.
         path: PathBuf,
     },
+    /// The file for answers is there already.
+    #[error("{} exists; go on behind its answers with --resume, or replace it with --force", path.display())]
+    AnswersExist {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file holds something else than the answers to these requests.
+    #[error(
+        "line {number} of {} is not the answer to request {number}; name another file, or replace it with --force",
+        path.display()
+    )]
+    OtherAnswers {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1; requests are counted without blank lines.
+        number: u64,
+    },
     /// A text cannot be encoded.
     #[error(transparent)]
     Tokenizer(#[from] sm_runtime::model::tokenizer::TokenizerError),

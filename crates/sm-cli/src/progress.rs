@@ -45,9 +45,12 @@ impl Progress {
         self.0.set_length(total);
         self.0.set_position(done);
     }
-}
 
-impl Progress {
+    /// Says something else in front of the bar.
+    pub(crate) fn say(&self, what: String) {
+        self.0.set_message(what);
+    }
+
     /// Shows `done` of an unknown total.
     pub(crate) fn set_open(&self, done: u64) {
         self.0.set_position(done);

@@ -129,9 +129,18 @@ fn doctor_tells_what_would_run() {
 #[test]
 fn completions_know_every_command() {
     let script = sm(&["completions", "bash"]).success();
-    for command in
-        ["generate", "chat", "perplexity", "inspect", "quantize", "tokenize", "detokenize", "bench", "doctor"]
-    {
+    for command in [
+        "generate",
+        "chat",
+        "batch",
+        "perplexity",
+        "inspect",
+        "quantize",
+        "tokenize",
+        "detokenize",
+        "bench",
+        "doctor",
+    ] {
         assert!(script.contains(command), "{command}");
         let help = sm(&[command, "--help"]).success();
         assert!(help.contains("Examples:"), "{help}");

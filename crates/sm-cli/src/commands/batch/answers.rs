@@ -1,0 +1,214 @@
+//! The lines of the output: what they say, and where the first one goes.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sm_runtime::{Completion, TokenLogprob};
+
+use super::lines::Lines;
+use super::request::id_of;
+use super::{Args, is_stream};
+use crate::console::{Console, to_json};
+use crate::failure::Failure;
+
+/// A line of the output.
+#[derive(Debug)]
+pub(super) struct Answer {
+    json: String,
+    pub(super) is_failed: bool,
+    /// Tokens that were generated.
+    pub(super) n_tokens: usize,
+    /// Bytes of the input up to the end of the request.
+    pub(super) line_end: u64,
+}
+
+/// An answer in machine-readable form.
+#[derive(Debug, Serialize)]
+struct Answered<'a> {
+    id: &'a Value,
+    text: &'a str,
+    tokens: Vec<u32>,
+    finish_reason: &'static str,
+    usage: Usage,
+    seed: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    logprobs: Vec<Logprob>,
+}
+
+/// What does not depend on the requests beside it.
+#[derive(Debug, Serialize)]
+struct Usage {
+    prompt_tokens: usize,
+    generated_tokens: usize,
+}
+
+/// The probability of a token, and the likeliest ones in its place.
+#[derive(Debug, Serialize)]
+struct Logprob {
+    logprob: f32,
+    top: Vec<Alternative>,
+}
+
+#[derive(Debug, Serialize)]
+struct Alternative {
+    token: u32,
+    logprob: f32,
+}
+
+#[derive(Debug, Serialize)]
+struct Failed<'a> {
+    id: &'a Value,
+    error: &'a str,
+}
+
+impl Answer {
+    /// What was generated.
+    ///
+    /// # Errors
+    /// If it has no JSON form.
+    pub(super) fn new(id: &Value, completion: &Completion, line_end: u64) -> Result<Self, Failure> {
+        let Completion { text, tokens, finish_reason, seed, usage, logprobs, .. } = completion;
+        let usage = Usage { prompt_tokens: usage.prompt_tokens, generated_tokens: usage.generated_tokens };
+        let n_tokens = usage.generated_tokens;
+        let json = to_json(&Answered {
+            id,
+            text,
+            tokens: tokens.iter().map(|token| token.0).collect(),
+            finish_reason: finish_reason.name(),
+            usage,
+            seed: *seed,
+            logprobs: logprobs.iter().map(Logprob::new).collect(),
+        })?;
+        Ok(Self { json, is_failed: false, n_tokens, line_end })
+    }
+
+    /// Why there is nothing.
+    ///
+    /// # Errors
+    /// If it has no JSON form.
+    pub(super) fn failed(id: &Value, error: &str, line_end: u64) -> Result<Self, Failure> {
+        Ok(Self { json: to_json(&Failed { id, error })?, is_failed: true, n_tokens: 0, line_end })
+    }
+}
+
+impl Logprob {
+    fn new(token: &TokenLogprob) -> Self {
+        let top = token.top.iter().map(|(token, logprob)| Alternative { token: token.0, logprob: *logprob });
+        Self { logprob: token.logprob, top: top.collect() }
+    }
+}
+
+/// Where the first answer goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Stdout,
+    NewFile,
+    /// A file whose contents are given up.
+    OldFile,
+    /// A file whose first bytes are answers that are kept.
+    Behind {
+        n_bytes: u64,
+        n_answers: u64,
+    },
+}
+
+impl Place {
+    /// Looks at what there is; of the lines, those are taken that are answered. Changes nothing.
+    ///
+    /// # Errors
+    /// If a file is in the way, or holds other answers.
+    pub(super) fn find(args: &Args, lines: &mut Lines) -> Result<Self, Failure> {
+        let output = &args.output;
+        if is_stream(output) {
+            let message = "standard output cannot be resumed; name a file";
+            return if args.resume { Err(Failure::Usage(message.to_owned())) } else { Ok(Self::Stdout) };
+        }
+        if args.is_one_file() {
+            return Err(Failure::Usage(format!("{} is both input and output", output.display())));
+        }
+        match (output.exists(), args.resume, args.force) {
+            (false, ..) => Ok(Self::NewFile),
+            (true, true, _) => behind_answers(output, lines),
+            (true, false, true) => Ok(Self::OldFile),
+            (true, false, false) => Err(Failure::AnswersExist { path: output.clone() }),
+        }
+    }
+
+    /// Answers that are kept.
+    pub(super) fn n_kept(&self) -> u64 {
+        match self {
+            Self::Behind { n_answers, .. } => *n_answers,
+            Self::Stdout | Self::NewFile | Self::OldFile => 0,
+        }
+    }
+}
+
+/// The end of the last whole answer. A killed run may have left a piece of another one behind it.
+fn behind_answers(output: &Path, lines: &mut Lines) -> Result<Place, Failure> {
+    #[derive(Deserialize)]
+    struct Id {
+        id: Value,
+    }
+    let file = File::open(output).map_err(Failure::file("read", output))?;
+    let mut answers = BufReader::new(file);
+    let (mut n_bytes, mut n_answers) = (0, 0);
+    let mut answer = Vec::new();
+    loop {
+        answer.clear();
+        let n_read = answers.read_until(b'\n', &mut answer).map_err(Failure::file("read", output))?;
+        if !answer.ends_with(b"\n") {
+            return Ok(Place::Behind { n_bytes, n_answers });
+        }
+        n_bytes += n_read as u64;
+        n_answers += 1;
+        let id = serde_json::from_slice(&answer).ok().map(|Id { id }| id);
+        let line = lines.next()?;
+        if id.is_none() || id != line.as_ref().map(id_of) {
+            return Err(Failure::OtherAnswers { path: output.to_path_buf(), number: n_answers });
+        }
+    }
+}
+
+/// Where answers are written, each whole and at once.
+#[derive(Debug)]
+pub(super) enum Answers<'a> {
+    Stdout(&'a Console),
+    File { file: File, path: PathBuf },
+}
+
+impl<'a> Answers<'a> {
+    /// Makes the place ready.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(super) fn open(place: &Place, path: &Path, console: &'a Console) -> Result<Self, Failure> {
+        let mut options = OpenOptions::new();
+        let file = match place {
+            Place::Stdout => return Ok(Self::Stdout(console)),
+            Place::NewFile => options.write(true).create_new(true).open(path),
+            Place::OldFile => options.write(true).create(true).truncate(true).open(path),
+            Place::Behind { n_bytes, .. } => {
+                options.append(true).open(path).and_then(|file| file.set_len(*n_bytes).map(|()| file))
+            }
+        };
+        let file = file.map_err(Failure::file("write", path))?;
+        Ok(Self::File { file, path: path.to_path_buf() })
+    }
+
+    /// Writes one.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub(super) fn write(&mut self, answer: &Answer) -> Result<(), Failure> {
+        match self {
+            Self::Stdout(console) => console.line(format_args!("{}", answer.json)),
+            Self::File { file, path } => {
+                let line = format!("{}\n", answer.json);
+                file.write_all(line.as_bytes()).map_err(Failure::file("write", path))
+            }
+        }
+    }
+}

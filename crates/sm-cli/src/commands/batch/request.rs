@@ -1,0 +1,202 @@
+//! What a line asks for.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sm_runtime::model::chat::{ChatError, ChatRequest, ChatTemplate, Message};
+use sm_runtime::{EosRule, GenerationOptions, Prompt, Request};
+
+use super::fields::Fields;
+use super::lines::Line;
+
+/// Other names of fields, those of the runtime and of common interfaces.
+const ALIASES: [(&str, &str); 4] = [
+    ("max_tokens", "n_tokens"),
+    ("max_new_tokens", "n_tokens"),
+    ("temperature", "temp"),
+    ("repetition_penalty", "repeat_penalty"),
+];
+
+/// A line that was read: who asks, and what, or why that cannot be.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) id: Value,
+    pub(super) request: Result<Request, String>,
+}
+
+/// What holds for all lines.
+#[derive(Clone, Copy)]
+pub(super) struct Defaults<'a> {
+    /// Of lines that have no options of their own; the seed is that of line 1.
+    pub(super) options: &'a GenerationOptions,
+    /// How messages become a prompt, or why they do not.
+    pub(super) template: Result<&'a ChatTemplate, &'a ChatError>,
+}
+
+impl Asked {
+    /// Reads a line.
+    pub(super) fn read(line: &Line, defaults: Defaults<'_>) -> Self {
+        let fields = fields(line);
+        let id = id(line, &fields);
+        Self { id, request: fields.and_then(|fields| request(&fields, line.number, defaults)) }
+    }
+}
+
+/// Who asks: the line's own `id`, or its number.
+pub(super) fn id_of(line: &Line) -> Value {
+    id(line, &fields(line))
+}
+
+fn fields(line: &Line) -> Result<Fields, String> {
+    line.text.as_deref().map_err(Clone::clone).and_then(Fields::parse)
+}
+
+fn id(line: &Line, fields: &Result<Fields, String>) -> Value {
+    let own = fields.as_ref().ok().and_then(|fields| fields.get("id")).filter(|id| is_id(id));
+    own.cloned().unwrap_or_else(|| line.number.into())
+}
+
+/// Other numbers would not come back as they were written.
+fn is_id(value: &Value) -> bool {
+    value.is_string() || value.is_i64() || value.is_u64()
+}
+
+fn request(fields: &Fields, number: u64, defaults: Defaults<'_>) -> Result<Request, String> {
+    let mut options = defaults.options.clone();
+    options.sampling.seed = options.sampling.seed.map(|seed| seed.wrapping_add(number - 1));
+    let mut building = Building { options, prompt: None, template: defaults.template };
+    let mut seen: Vec<&str> = Vec::with_capacity(fields.0.len());
+    for (given, value) in &fields.0 {
+        let name = ALIASES.iter().find(|(alias, _)| alias == given).map_or(given.as_str(), |(_, name)| name);
+        if seen.contains(&name) {
+            return Err(format!("{name} is given twice"));
+        }
+        seen.push(name);
+        building.set(name, value).map_err(|message| format!("{given}: {message}"))?;
+    }
+    let prompt = building.prompt.ok_or("neither prompt nor messages are given")?;
+    building.options.validate().map_err(|error| error.to_string())?;
+    Ok(Request::new(prompt, building.options))
+}
+
+/// A request as far as its fields were read.
+struct Building<'a> {
+    options: GenerationOptions,
+    prompt: Option<Prompt>,
+    template: Result<&'a ChatTemplate, &'a ChatError>,
+}
+
+impl Building<'_> {
+    fn set(&mut self, name: &str, value: &Value) -> Result<(), String> {
+        let GenerationOptions { sampling, limits, stop, logprobs, .. } = &mut self.options;
+        match name {
+            "id" if is_id(value) => {}
+            "id" => return Err("it must be a string or an integer".to_owned()),
+            "prompt" => return self.set_prompt(Prompt::Text(read(value)?)),
+            "messages" => return self.set_messages(read(value)?),
+            "n_tokens" => limits.max_new_tokens = read(value)?,
+            "max_time_ms" => limits.max_time_ms = Some(read(value)?),
+            "temp" => sampling.temperature = read(value)?,
+            "top_k" => sampling.top_k = read(value)?,
+            "top_p" => sampling.top_p = read(value)?,
+            "min_p" => sampling.min_p = read(value)?,
+            "repeat_penalty" => sampling.repetition_penalty = read(value)?,
+            "presence_penalty" => sampling.presence_penalty = read(value)?,
+            "frequency_penalty" => sampling.frequency_penalty = read(value)?,
+            "seed" => sampling.seed = Some(read(value)?),
+            "stop" if value.is_string() => stop.sequences = vec![read(value)?],
+            "stop" => stop.sequences = read(value)?,
+            "ignore_eos" => stop.eos = if read(value)? { EosRule::Ignore } else { EosRule::Stop },
+            "logprobs" => *logprobs = Some(read(value)?),
+            _ => return Err("there is no field of this name; sm batch --help lists them".to_owned()),
+        }
+        Ok(())
+    }
+
+    fn set_messages(&mut self, list: Vec<Value>) -> Result<(), String> {
+        let messages = Message::list_from_json(list).map_err(|error| error.to_string())?;
+        let template = self.template.map_err(ToString::to_string)?;
+        let rendered = template.render(&ChatRequest::new(&messages)).map_err(|error| error.to_string())?;
+        self.set_prompt(Prompt::Chat(rendered))
+    }
+
+    fn set_prompt(&mut self, prompt: Prompt) -> Result<(), String> {
+        match self.prompt.replace(prompt) {
+            None => Ok(()),
+            Some(_) => Err("prompt and messages are both given; leave one out".to_owned()),
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
+    serde_json::from_value(value.clone()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(number: u64, text: &str) -> Asked {
+        let options = GenerationOptions {
+            sampling: sm_runtime::SamplingOptions { seed: Some(u64::MAX), ..Default::default() },
+            ..GenerationOptions::default()
+        };
+        let template = Err(&ChatError::BadMessage { idx: 7 });
+        let line = Line { number, end: 0, text: Ok(text.to_owned()) };
+        Asked::read(&line, Defaults { options: &options, template })
+    }
+
+    #[test]
+    fn options_are_those_of_the_line_or_of_all() {
+        let text =
+            r#"{"prompt": "a", "max_tokens": 5, "temp": 0, "stop": "x", "top_k": 3, "ignore_eos": true}"#;
+        let Request { prompt, options, .. } = asked(3, text).request.unwrap();
+        assert_eq!(prompt, Prompt::Text("a".to_owned()));
+        assert_eq!((options.limits.max_new_tokens, options.sampling.temperature), (5, 0.0));
+        assert_eq!((options.sampling.top_k, options.sampling.top_p), (3, 0.95));
+        assert_eq!((options.stop.sequences, options.stop.eos), (vec!["x".to_owned()], EosRule::Ignore));
+        assert_eq!(options.sampling.seed, Some(1));
+        let own =
+            asked(3, r#"{"prompt": "a", "seed": 9, "stop": ["x", "y"], "logprobs": 2, "max_time_ms": 8}"#);
+        let own = own.request.unwrap().options;
+        assert_eq!((own.sampling.seed, own.logprobs, own.limits.max_time_ms), (Some(9), Some(2), Some(8)));
+    }
+
+    #[test]
+    fn a_line_without_an_id_has_its_number() {
+        for (text, id) in [
+            (r#"{"prompt": "a", "id": "b"}"#, Value::from("b")),
+            (r#"{"prompt": "a", "id": -3}"#, Value::from(-3)),
+            (r#"{"x": 1, "id": "kept"}"#, Value::from("kept")),
+            (r#"{"prompt": "a"}"#, Value::from(4)),
+            (r#"{"prompt": "a", "id": null}"#, Value::from(4)),
+            ("nonsense", Value::from(4)),
+        ] {
+            assert_eq!(asked(4, text).id, id, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_field() {
+        for (text, part) in [
+            ("{", "column 1"),
+            ("7", "object"),
+            ("{}", "neither prompt nor messages"),
+            (r#"{"prompt": "a", "messages": []}"#, "messages: "),
+            (r#"{"prompt": 3}"#, "prompt: invalid type"),
+            (r#"{"prompt": "a", "tempratur": 1}"#, "tempratur: there is no field"),
+            (r#"{"prompt": "a", "temp": "hot"}"#, "temp: invalid type"),
+            (r#"{"prompt": "a", "temp": -1}"#, "invalid temperature: -1"),
+            (r#"{"prompt": "a", "temp": 1, "temperature": 2}"#, "temp is given twice"),
+            (r#"{"prompt": "a", "prompt": "b"}"#, "prompt is given twice"),
+            (r#"{"prompt": "a", "n_tokens": 0}"#, "invalid max_new_tokens: 0"),
+            (r#"{"prompt": "a", "top_k": -1}"#, "top_k: invalid value"),
+            (r#"{"prompt": "a", "stop": [""]}"#, "invalid stop"),
+            (r#"{"prompt": "a", "id": 1.5}"#, "id: it must be"),
+            (r#"{"messages": [{"content": "a"}]}"#, "messages: message 0"),
+            (r#"{"messages": [{"role": "user", "content": "a"}]}"#, "messages: message 7"),
+        ] {
+            let message = asked(12, text).request.unwrap_err();
+            assert!(message.contains(part), "{text}: {message}");
+        }
+    }
+}
