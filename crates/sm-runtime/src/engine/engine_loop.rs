@@ -231,28 +231,25 @@ impl Core {
         let Some((session, mode)) = session else {
             return Ok((Input::new(prompt.first, prompt.start, &terms.options, &self.bounds)?, None));
         };
-        let is_first = self.cache.session_log(session).map_or(true, <[TokenId]>::is_empty);
+        let log = self.cache.session_log(session).unwrap_or_default();
         let tokens = match prompt.appended {
-            Some(appended) if !is_first => appended,
+            Some(appended) if !log.is_empty() => appended,
             _ => prompt.first,
         };
-        let (turn, context) =
-            self.cache.begin_turn(&TurnRequest { session, mode: *mode, namespace, tokens: &tokens })?;
-        let checked = Input::new(context, prompt.start, &terms.options, &self.bounds).and_then(|input| {
-            if input.n_truncated > 0 && *mode == SessionMode::Append {
-                let message = "cutting the head off would change what the session has said; raise it, or send the whole \
-                               conversation in prefix mode";
-                return Err(Error::validation("max_input_tokens", message));
-            }
-            Ok(input)
-        });
-        match checked {
-            Ok(input) => Ok((input, Some(turn))),
-            Err(error) => {
-                self.cache.end_turn(turn, None, TurnEnd::Rollback);
-                Err(error)
-            }
+        let context = match mode {
+            SessionMode::Append => [log, &tokens].concat(),
+            SessionMode::Prefix => tokens.clone(),
+        };
+        // Before the cache looks at it: a full context is to be told as one, not as a lack of pages.
+        let input = Input::new(context, prompt.start, &terms.options, &self.bounds)?;
+        if input.n_truncated > 0 && *mode == SessionMode::Append {
+            let message = "cutting the head off would change what the session has said; raise it, or send the whole \
+                           conversation in prefix mode";
+            return Err(Error::validation("max_input_tokens", message));
         }
+        let (turn, _) =
+            self.cache.begin_turn(&TurnRequest { session, mode: *mode, namespace, tokens: &tokens })?;
+        Ok((input, Some(turn)))
     }
 
     fn cancel_flagged(&mut self) {

@@ -1,8 +1,8 @@
 //! Conversations.
 
-use super::{alone, engine_of, seeded, text};
-use crate::testing::hashed;
-use crate::{Error, Prompt, Request};
+use super::{SIZE, alone, config, engine_of, seeded, text};
+use crate::testing::{FakeSize, fake_model, hashed};
+use crate::{Engine, Error, Prompt, Request};
 
 #[test]
 fn the_second_turn_computes_only_what_is_new() {
@@ -44,6 +44,21 @@ fn a_failed_call_leaves_a_session_as_it_was() {
     assert!(session.forget().is_err());
     let third = session.generate("hello", &seeded(1, 10)).unwrap();
     assert_eq!((third.tokens, third.prompt_tokens), (first.tokens, first.prompt_tokens));
+}
+
+#[test]
+fn a_full_context_is_told_as_one() {
+    let size = FakeSize { n_sequences: 1, ..SIZE };
+    let engine = Engine::start(fake_model(size, hashed).0, config()).unwrap();
+    let rest = "x".repeat(60);
+    for session in [engine.session("append").unwrap(), engine.session_prefix("prefix").unwrap()] {
+        session.generate("hello", &seeded(1, 10)).unwrap();
+        let transcript = format!("hello{rest}{rest}");
+        match session.generate(&transcript, &seeded(1, 10)) {
+            Err(Error::ResourceLimit { resource: "context", limit: 64, .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]
