@@ -126,5 +126,6 @@ fn config(args: &Args) -> EngineConfig {
             ..BatchingConfig::default()
         },
         cache: KvCacheConfig { max_bytes_total: args.cache_mib << 20, ..KvCacheConfig::default() },
+        ..EngineConfig::default()
     }
 }
