@@ -1,7 +1,10 @@
 //! The command line: what all commands share.
 
+mod grammar;
+mod speculation;
+
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -10,6 +13,9 @@ use sm_runtime::{
     BatchingConfig, DType, Engine, EngineConfig, EosRule, GenerationOptions, KvCacheConfig, KvDType, Limits,
     LoadOptions, LoadedModel, ModelRef, SamplingOptions, StopRules,
 };
+
+pub(crate) use grammar::GrammarArgs;
+pub(crate) use speculation::SpeculationArgs;
 
 use crate::commands::Command;
 use crate::console::Console;
@@ -162,14 +168,22 @@ pub(crate) struct EndArgs {
 
 impl EndArgs {
     /// The options of the runtime, which checks their values.
-    pub(crate) fn options(&self, sampling: &SamplingArgs) -> GenerationOptions {
+    ///
+    /// # Errors
+    /// If the file of a grammar cannot be read.
+    pub(crate) fn options(
+        &self,
+        sampling: &SamplingArgs,
+        grammar: &GrammarArgs,
+    ) -> Result<GenerationOptions, Failure> {
         let eos = if self.ignore_eos { EosRule::Ignore } else { EosRule::Stop };
-        GenerationOptions {
+        Ok(GenerationOptions {
             sampling: sampling.options(),
             limits: Limits { max_new_tokens: self.n_tokens, ..Limits::default() },
             stop: StopRules { sequences: self.stop.clone(), eos, ..StopRules::default() },
+            grammar: grammar.read()?,
             ..GenerationOptions::default()
-        }
+        })
     }
 }
 
@@ -191,9 +205,15 @@ impl EngineArgs {
     /// An engine for `n_sequences` at a time, each of which may fill its context.
     ///
     /// # Errors
-    /// If the model cannot be read, is not supported, or does not fit.
-    pub(crate) fn start(&self, n_sequences: usize, console: &Console) -> Result<Engine, Failure> {
-        let load = LoadOptions { n_sequences, max_outputs: n_sequences, ..self.options() };
+    /// If a model cannot be read, is not supported, or does not fit.
+    pub(crate) fn start(
+        &self,
+        n_sequences: usize,
+        speculation: &SpeculationArgs,
+        console: &Console,
+    ) -> Result<Engine, Failure> {
+        let max_outputs = n_sequences.saturating_mul(1 + speculation.n_drafts());
+        let load = LoadOptions { n_sequences, max_outputs, ..self.options() };
         let defaults = BatchingConfig::default();
         let batching = BatchingConfig {
             max_batch_size: n_sequences,
@@ -209,8 +229,16 @@ impl EngineArgs {
             max_bytes_total: u64::MAX,
             ..KvCacheConfig::default()
         };
-        let model = self.model.load(&load, console)?;
-        Ok(Engine::start(model, EngineConfig { load, batching, cache })?)
+        let model = load_model(&self.model.model, &load, console)?;
+        let draft_load = LoadOptions { max_outputs: n_sequences, quant: None, ..load.clone() };
+        let config = EngineConfig { load, batching, cache, speculation: speculation.config() };
+        Ok(match &speculation.draft {
+            None => Engine::start(model, config)?,
+            Some(draft) => {
+                let draft = load_model(draft, &draft_load, console)?;
+                Engine::start_with_draft(model, draft, config)?
+            }
+        })
     }
 }
 
@@ -235,19 +263,23 @@ impl ModelArgs {
     /// # Errors
     /// If it cannot be read, is not supported, or does not fit.
     pub(crate) fn load(&self, options: &LoadOptions, console: &Console) -> Result<LoadedModel, Failure> {
-        let bar = Progress::new(console, "loading", Unit::Bytes);
-        let show = |progress: sm_runtime::Progress| bar.set(progress.done_bytes, progress.total_bytes);
-        let model = LoadedModel::load(ModelRef::named(&self.model), options, &show)?;
-        drop(bar);
-        if let [first, ..] = model.fallbacks() {
-            let (n_matrices, wanted, used) = (model.fallbacks().len(), first.wanted, first.used);
-            console.note(format_args!(
+        load_model(&self.model, options, console)
+    }
+}
+
+fn load_model(name: &Path, options: &LoadOptions, console: &Console) -> Result<LoadedModel, Failure> {
+    let bar = Progress::new(console, "loading", Unit::Bytes);
+    let show = |progress: sm_runtime::Progress| bar.set(progress.done_bytes, progress.total_bytes);
+    let model = LoadedModel::load(ModelRef::named(name), options, &show)?;
+    drop(bar);
+    if let [first, ..] = model.fallbacks() {
+        let (n_matrices, wanted, used) = (model.fallbacks().len(), first.wanted, first.used);
+        console.note(format_args!(
                 "{n_matrices} matrices do not fit {wanted} blocks, as {} with rows of {}; that one is kept as {used}",
                 first.tensor, first.cols
             ));
-        }
-        Ok(model)
     }
+    Ok(model)
 }
 
 /// The chat template of a model.

@@ -151,7 +151,7 @@ impl Failure {
 }
 
 /// The options that have another name on the command line than in the engine.
-const FLAGS: [(&str, &str); 10] = [
+const FLAGS: [(&str, &str); 12] = [
     ("temperature", "--temp"),
     ("top_k", "--top-k"),
     ("top_p", "--top-p"),
@@ -162,6 +162,8 @@ const FLAGS: [(&str, &str); 10] = [
     ("max_new_tokens", "-n"),
     ("stop", "--stop"),
     ("isa", "--isa"),
+    ("ignore_eos", "--ignore-eos"),
+    ("max_draft_len", "--draft-len"),
 ];
 
 impl From<sm_runtime::Error> for Failure {

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use sm_runtime::{CancelToken, GenerationOptions};
 
-use crate::args::{EndArgs, EngineArgs, SamplingArgs};
+use crate::args::{EndArgs, EngineArgs, GrammarArgs, SamplingArgs, SpeculationArgs};
 use crate::commands::batch::answers::{Answer, Answers, Place};
 use crate::commands::batch::flight::Flight;
 use crate::commands::batch::lines::Lines;
@@ -36,8 +36,9 @@ A line of IN is an object with `prompt`, a text to continue, or `messages`, a co
 
 Without `id` it is the line's number. The options are those of the command line, which hold for lines that
 do not have them: n_tokens (or max_tokens), temp (or temperature), top_k, top_p, min_p, repeat_penalty (or
-repetition_penalty), presence_penalty, frequency_penalty, seed, stop, ignore_eos; and max_time_ms and
-logprobs, the number of alternatives. With --seed S, line 1 has seed S, line 2 has S + 1, and so on.
+repetition_penalty), presence_penalty, frequency_penalty, seed, stop, ignore_eos, json_schema (the schema
+itself), json_object, regex, grammar (its text); and max_time_ms, allowed_tokens, bad_words and logprobs,
+the number of alternatives. With --seed S, line 1 has seed S, line 2 has S + 1, and so on.
 
 OUT gets one line for each, in the same order: {\"id\", \"text\", \"tokens\", \"finish_reason\", \"usage\",
 \"seed\"}, or {\"id\", \"error\"} where a line is wrong or cannot be answered. Such lines are no failure
@@ -63,7 +64,11 @@ pub(crate) struct Args {
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
+    speculation: SpeculationArgs,
+    #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    grammar: GrammarArgs,
 }
 
 /// Answers line after line.
@@ -71,12 +76,12 @@ pub(crate) struct Args {
 /// # Errors
 /// If a file cannot be used, the model cannot be loaded, an option is impossible, or Ctrl-C ended it.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let options = args.end.options(&args.sampling);
+    let options = args.end.options(&args.sampling, &args.grammar)?;
     options.validate()?;
     let mut lines = Lines::open(&args.input)?;
     let place = Place::find(args, &mut lines)?;
     let interrupt = Interrupt::install()?;
-    let engine = args.engine.start(args.parallel.get(), console)?;
+    let engine = args.engine.start(args.parallel.get(), &args.speculation, console)?;
     let answers = Answers::open(&place, &args.output, console)?;
     let stop = CancelToken::new();
     interrupt.begin({

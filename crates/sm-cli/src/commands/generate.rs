@@ -9,7 +9,7 @@ use std::time::Instant;
 use sm_runtime::model::chat::{ChatRequest, Message};
 use sm_runtime::{Completion, Engine, FinishReason, Prompt, Request, Select, TokenStream};
 
-use crate::args::{EndArgs, EngineArgs, SamplingArgs, chat_template};
+use crate::args::{EndArgs, EngineArgs, GrammarArgs, SamplingArgs, SpeculationArgs, chat_template};
 use crate::commands::generate::printer::Printer;
 use crate::commands::generate::report::{Report, summary};
 use crate::console::Console;
@@ -25,6 +25,8 @@ Examples:
   sm generate -m ./Qwen3-0.6B --chat \"Why is the sky blue?\" -n 200
   sm generate -m model.gguf -f prompt.txt --temp 0 --json
   sm generate -m model.gguf \"The best name for a cat is\" -n 5 --candidates 8
+  sm generate --chat \"What is 17 + 25?\" --temp 0 --draft demo-draft
+  sm generate -m ./Qwen3-0.6B --chat \"Describe a cat.\" --json-schema animal.json
   echo \"def fib(n):\" | sm generate -m model.gguf --stop \"def \"
 
 The text goes to standard output and nothing else; timings go to standard error.
@@ -58,7 +60,11 @@ pub(crate) struct Args {
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
+    speculation: SpeculationArgs,
+    #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    grammar: GrammarArgs,
 }
 
 /// Generates and prints.
@@ -66,12 +72,12 @@ pub(crate) struct Args {
 /// # Errors
 /// If the prompt or the model cannot be read, an option is impossible, a step fails, or Ctrl-C ended it.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let options = args.end.options(&args.sampling);
+    let options = args.end.options(&args.sampling, &args.grammar)?;
     options.validate()?;
     let text = args.prompt.read()?;
     let interrupt = Interrupt::install()?;
     let started = Instant::now();
-    let engine = args.engine.start(args.n_candidates(), console)?;
+    let engine = args.engine.start(args.n_candidates(), &args.speculation, console)?;
     let load_time = started.elapsed();
     let prompt = args.prompt(&engine, text)?;
     let mut printer = Printer::new(args.candidates, args.shown_prompt(&prompt), console);

@@ -27,6 +27,51 @@ fn greedy_text_is_the_reference_from_directory_and_gguf() {
 }
 
 #[test]
+fn guesses_change_no_text() {
+    let question =
+        ["generate", "--chat", "What is 347 + 285?", "-n", "120", "-t", "1", "--seed", "5", "--json"];
+    let plain = sm(&question).json();
+    assert_eq!(plain["drafted_tokens"], 0);
+    for guesses in [&["--draft", "demo-draft"][..], &["--lookup"], &["--draft", "demo-draft", "--lookup"]] {
+        let guessed = sm(&[&question, guesses].concat()).json();
+        assert_eq!((&guessed["text"], &guessed["tokens"]), (&plain["text"], &plain["tokens"]), "{guesses:?}");
+        if guesses.contains(&"--draft") {
+            assert!(guessed["accepted_tokens"].as_u64().unwrap() > 0, "{guessed}");
+        }
+    }
+    let Some([model, _]) = stories() else { return };
+    let outcome = sm(&["generate", "-m", &model, "--draft", "demo-draft", "x"]);
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stderr.contains("both must have the same vocabulary"), "{}", outcome.stderr);
+}
+
+#[test]
+fn the_text_has_the_form_that_was_asked_for() {
+    let scratch = Scratch::new("forms");
+    let schema = scratch.file(
+        "schema.json",
+        r#"{"type": "object", "properties": {"name": {"enum": ["Lily", "Tom"]}, "age": {"type": "integer", "minimum": 1, "maximum": 9}},
+            "required": ["name", "age"], "additionalProperties": false}"#,
+    );
+    for seed in ["1", "2", "3"] {
+        let text =
+            sm(&["generate", "A child", "--json-schema", &schema, "--seed", seed, "-t", "1"]).success();
+        let value: serde_json::Value =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert!(["Lily", "Tom"].contains(&value["name"].as_str().unwrap()), "{text}");
+        assert!((1..=9).contains(&value["age"].as_u64().unwrap()), "{text}");
+    }
+    let text = sm(&["generate", "Call", "--regex", "[0-9]{3}-[0-9]{4}", "-t", "1"]).success();
+    assert!(text.len() == 8 && text.as_bytes()[3] == b'-', "{text}");
+    let grammar = scratch.file("grammar.lark", "start: (\"ab\" | \"cd\")+ \".\"");
+    let text = sm(&["generate", "x", "--grammar", &grammar, "-n", "200", "--seed", "4", "-t", "1"]).success();
+    assert!(text.ends_with('.') && text.len() % 2 == 1, "{text}");
+    let outcome = sm(&["generate", "x", "--regex", "(", "-t", "1"]);
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stderr.contains("the grammar cannot be used"), "{}", outcome.stderr);
+}
+
+#[test]
 fn an_empty_prompt_continues_from_the_beginning() {
     let Some([model, _]) = stories() else { return };
     let text = sm(&greedy(&model, &["", "-n", "200"])).success();

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sm_runtime::model::chat::{ChatError, ChatRequest, ChatTemplate, Message};
-use sm_runtime::{EosRule, GenerationOptions, Prompt, Request};
+use sm_runtime::{EosRule, GenerationOptions, Grammar, Prompt, Request, TokenId};
 
 use super::fields::Fields;
 use super::lines::Line;
@@ -87,7 +87,7 @@ struct Building<'a> {
 
 impl Building<'_> {
     fn set(&mut self, name: &str, value: &Value) -> Result<(), String> {
-        let GenerationOptions { sampling, limits, stop, logprobs, .. } = &mut self.options;
+        let GenerationOptions { sampling, limits, stop, grammar, logprobs } = &mut self.options;
         match name {
             "id" if is_id(value) => {}
             "id" => return Err("it must be a string or an integer".to_owned()),
@@ -106,6 +106,15 @@ impl Building<'_> {
             "stop" if value.is_string() => stop.sequences = vec![read(value)?],
             "stop" => stop.sequences = read(value)?,
             "ignore_eos" => stop.eos = if read(value)? { EosRule::Ignore } else { EosRule::Stop },
+            "json_schema" => *grammar = Some(Grammar::JsonSchema(value.to_string())),
+            "json_object" => *grammar = read::<bool>(value)?.then_some(Grammar::JsonObject),
+            "regex" => *grammar = Some(Grammar::Regex(read(value)?)),
+            "grammar" => *grammar = Some(Grammar::Lark(read(value)?)),
+            "allowed_tokens" => {
+                let tokens: Vec<u32> = read(value)?;
+                sampling.allowed_tokens = Some(tokens.into_iter().map(TokenId).collect());
+            }
+            "bad_words" => sampling.bad_words = read(value)?,
             "logprobs" => *logprobs = Some(read(value)?),
             _ => return Err("there is no field of this name; sm batch --help lists them".to_owned()),
         }

@@ -11,6 +11,8 @@ pub(super) struct Report<'a> {
     text: &'a str,
     tokens: Vec<u32>,
     prompt_tokens: usize,
+    drafted_tokens: usize,
+    accepted_tokens: usize,
     finish_reason: &'static str,
     seed: u64,
     timings: Timings,
@@ -35,6 +37,8 @@ impl<'a> Report<'a> {
             text,
             tokens: tokens.iter().map(|token| token.0).collect(),
             prompt_tokens: usage.prompt_tokens,
+            drafted_tokens: usage.drafted_tokens,
+            accepted_tokens: usage.accepted_tokens,
             finish_reason: finish_reason.name(),
             seed: *seed,
             timings: Timings {
@@ -63,8 +67,14 @@ pub(super) fn summary(completions: &[Completion], load_time: Duration) -> String
     let seconds = completions.iter().map(|each| each.timings.decode.as_secs_f64()).fold(0.0, f64::max);
     let mut reasons: Vec<&str> = completions.iter().map(|each| each.finish_reason.name()).collect();
     reasons.dedup();
+    let n_drafted: usize = completions.iter().map(|each| each.usage.drafted_tokens).sum();
+    let n_accepted: usize = completions.iter().map(|each| each.usage.accepted_tokens).sum();
+    let guessed = match n_drafted {
+        0 => String::new(),
+        _ => format!(" | {n_accepted} of {n_drafted} guesses right"),
+    };
     format!(
-        "load {:.2} s | prompt {} tokens, {:.1} tok/s | generated {n_generated} tokens, {:.1} tok/s | seed {} | {}",
+        "load {:.2} s | prompt {} tokens, {:.1} tok/s | generated {n_generated} tokens, {:.1} tok/s{guessed} | seed {} | {}",
         load_time.as_secs_f64(),
         first.usage.prompt_tokens,
         first.timings.prefill_tokens_per_second(&first.usage),

@@ -1,0 +1,36 @@
+//! Whether next tokens are guessed.
+
+use std::path::PathBuf;
+
+use sm_runtime::SpeculationConfig;
+
+/// Whether next tokens are guessed.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Speculation")]
+pub(crate) struct SpeculationArgs {
+    /// Let the smaller model DRAFT, with the same vocabulary, guess next tokens; the text stays the same
+    #[arg(long, value_name = "DRAFT")]
+    pub(crate) draft: Option<PathBuf>,
+    /// Guess that what followed the last few tokens before follows again; the text stays the same
+    #[arg(long)]
+    lookup: bool,
+    /// Guess at most N tokens at a time
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    draft_len: Option<usize>,
+}
+
+impl SpeculationArgs {
+    /// The options of the runtime, which checks their values.
+    pub(crate) fn config(&self) -> SpeculationConfig {
+        let defaults = SpeculationConfig::default();
+        SpeculationConfig {
+            lookup: self.lookup,
+            max_draft_len: self.draft_len.unwrap_or(defaults.max_draft_len),
+        }
+    }
+
+    /// Guesses that a step may have to check for each sequence.
+    pub(crate) fn n_drafts(&self) -> usize {
+        if self.lookup || self.draft.is_some() { self.config().max_draft_len } else { 0 }
+    }
+}
