@@ -232,13 +232,8 @@ impl EngineArgs {
         let model = load_model(&self.model.model, &load, console)?;
         let draft_load = LoadOptions { max_outputs: n_sequences, quant: None, ..load.clone() };
         let config = EngineConfig { load, batching, cache, speculation: speculation.config() };
-        Ok(match &speculation.draft {
-            None => Engine::start(model, config)?,
-            Some(draft) => {
-                let draft = load_model(draft, &draft_load, console)?;
-                Engine::start_with_draft(model, draft, config)?
-            }
-        })
+        let draft = speculation.draft.as_ref().map(|draft| load_model(draft, &draft_load, console));
+        Ok(Engine::builder().config(config).start(model, draft.transpose()?)?)
     }
 }
 

@@ -85,9 +85,11 @@ pub struct Completion {
     pub timings: Timings,
     /// One entry per entry of `tokens`, if asked for; else empty.
     pub logprobs: Vec<TokenLogprob>,
+    /// One entry per entry of `prompt_tokens` after the first, before which there is nothing, if asked for; else empty.
+    pub prompt_logprobs: Vec<TokenLogprob>,
 }
 
-/// The raw log-probability of a generated token, before penalties and temperature.
+/// The raw log-probability of a token, before penalties and temperature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenLogprob {
     /// Natural logarithm of the token's probability.

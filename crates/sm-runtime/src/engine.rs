@@ -5,11 +5,14 @@ mod engine_loop;
 mod gate;
 mod handle;
 mod live;
+mod sample;
 mod session;
 mod speculation;
 #[cfg(test)]
 mod tests;
 mod ticket;
+#[cfg(feature = "typed")]
+mod typed;
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
@@ -18,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use sm_batching::{BatchingConfig, BatchingStats, Scheduler, StepLimits};
-use sm_cache::{KvCache, KvCacheStats, Namespace, PagePool, SessionMode};
+use sm_cache::{KvCache, KvCacheStats, MemoryPlan, Namespace, PagePool, SessionMode};
 use sm_kernels::plan::{ExecutorInfo, PAGE_LEN, Progress};
 use sm_model::chat::{ChatError, ChatTemplate};
 use sm_model::tokenizer::{EncodeOptions, Tokenizer};
@@ -35,7 +38,8 @@ use crate::sampling::random_seed;
 use crate::speculate::{DraftModel, SpeculationStats};
 use crate::text::Text;
 use crate::{
-    Completion, EngineConfig, Error, GenerationOptions, LoadedModel, ModelRef, Preset, Prompt, Request,
+    Completion, EngineConfig, Error, GenerationOptions, LoadedModel, MetricsSink, ModelRef, Preset, Prompt,
+    Request,
 };
 use engine_loop::{Core, Message, Parts, PromptTokens, Submission};
 use gate::Gate;
@@ -73,6 +77,7 @@ struct Inner {
     chat: Result<ChatTemplate, ChatError>,
     info: ExecutorInfo,
     namespace: Namespace,
+    pool: PagePool,
     max_batch_size: usize,
 }
 
@@ -121,6 +126,7 @@ fn ratio(sum: u64, count: u64) -> f64 {
 pub struct EngineBuilder<'d> {
     config: EngineConfig,
     draft: Option<ModelRef<'d>>,
+    metrics: Option<Arc<dyn MetricsSink>>,
 }
 
 impl<'d> EngineBuilder<'d> {
@@ -148,6 +154,12 @@ impl<'d> EngineBuilder<'d> {
         Self { draft: Some(draft.into()), ..self }
     }
 
+    /// Tells a sink what is measured. Without one, nothing is.
+    #[must_use]
+    pub fn metrics(self, sink: Arc<dyn MetricsSink>) -> Self {
+        Self { metrics: Some(sink), ..self }
+    }
+
     /// Loads a model and starts.
     ///
     /// # Errors
@@ -165,16 +177,22 @@ impl<'d> EngineBuilder<'d> {
         model: impl Into<ModelRef<'a>>,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Engine, Error> {
-        let Self { config, draft } = self;
+        let config = &self.config;
         config.batching.validate()?;
-        let model = LoadedModel::load(model, &config.load_options(draft.is_some()), progress)?;
-        match draft {
-            None => Engine::start(model, config),
-            Some(draft) => {
-                let draft = LoadedModel::load(draft, &config.draft_load_options(), progress)?;
-                Engine::start_with_draft(model, draft, config)
-            }
-        }
+        let model = LoadedModel::load(model, &config.load_options(self.draft.is_some()), progress)?;
+        let draft = self.draft.map(|draft| LoadedModel::load(draft, &config.draft_load_options(), progress));
+        self.start(model, draft.transpose()?)
+    }
+
+    /// Starts on models that are loaded: with as many sequences at a time as the executor and the configuration allow.
+    /// `draft`, a smaller model with the same vocabulary, guesses next tokens; steps can check as many guesses as the model
+    /// was loaded with outputs ([`LoadOptions::max_outputs`](crate::LoadOptions::max_outputs)).
+    ///
+    /// # Errors
+    /// If a value of the configuration cannot be used; [`Error::DraftVocabulary`].
+    pub fn start(self, model: LoadedModel, draft: Option<LoadedModel>) -> Result<Engine, Error> {
+        let draft = draft.map(|draft| DraftModel::new(draft, &model)).transpose()?;
+        Engine::new(model, draft, self)
     }
 }
 
@@ -189,28 +207,11 @@ impl Engine {
     /// # Errors
     /// If a value of the configuration cannot be used.
     pub fn start(model: LoadedModel, config: EngineConfig) -> Result<Self, Error> {
-        Self::start_drafted(model, None, config)
+        Self::builder().config(config).start(model, None)
     }
 
-    /// As [`Engine::start`]; `draft`, a smaller model with the same vocabulary, guesses next tokens. Steps can check as many
-    /// guesses as the model was loaded with outputs ([`LoadOptions::max_outputs`](crate::LoadOptions::max_outputs)).
-    ///
-    /// # Errors
-    /// As [`Engine::start`]; [`Error::DraftVocabulary`].
-    pub fn start_with_draft(
-        model: LoadedModel,
-        draft: LoadedModel,
-        config: EngineConfig,
-    ) -> Result<Self, Error> {
-        let draft = DraftModel::new(draft, &model)?;
-        Self::start_drafted(model, Some(draft), config)
-    }
-
-    fn start_drafted(
-        model: LoadedModel,
-        draft: Option<DraftModel>,
-        config: EngineConfig,
-    ) -> Result<Self, Error> {
+    fn new(model: LoadedModel, draft: Option<DraftModel>, builder: EngineBuilder<'_>) -> Result<Self, Error> {
+        let EngineBuilder { config, metrics, .. } = builder;
         config.speculation.validate()?;
         let speculator = Speculator::new(config.speculation, draft, model.vocab_size);
         let bounds = model.bounds();
@@ -229,8 +230,16 @@ impl Engine {
         let max_batch_size = scheduler.batch_size();
         let cache = KvCache::new(config.cache, pool)?;
         let (text_of_core, gate_of_core) = (text.clone(), Arc::clone(&gate));
-        let parts =
-            Parts { executor, scheduler, cache, text: text_of_core, bounds, gate: gate_of_core, speculator };
+        let parts = Parts {
+            executor,
+            scheduler,
+            cache,
+            text: text_of_core,
+            bounds,
+            gate: gate_of_core,
+            speculator,
+            metrics,
+        };
         let (messages, received) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("sm-engine".to_owned())
@@ -246,6 +255,7 @@ impl Engine {
             chat,
             info,
             namespace,
+            pool,
             max_batch_size,
         })))
     }
@@ -355,6 +365,18 @@ impl Engine {
         &self.0.info
     }
 
+    /// What this engine takes with `n_sequences` sequences at a time of `context_len` positions each.
+    pub fn memory_plan(&self, n_sequences: u64, context_len: u64) -> MemoryPlan {
+        let ExecutorInfo { weight_bytes, activation_bytes, .. } = self.0.info;
+        MemoryPlan {
+            weight_bytes: weight_bytes as u64,
+            workspace_bytes: activation_bytes as u64,
+            n_sequences,
+            context_len,
+            pool: self.0.pool,
+        }
+    }
+
     /// The tokenizer, if the model has one.
     pub fn tokenizer(&self) -> Option<&Arc<dyn Tokenizer>> {
         self.0.text.0.as_ref()
@@ -396,8 +418,8 @@ impl Engine {
             return Err(Error::ResourceLimit { resource: "n", limit, actual, remedy });
         }
         let prompt = self.tokens(&request.prompt)?;
-        let Request { options, n, select, priority, key, session, salt, speculate, .. } = request;
-        let rules = Rules::new(&options, &self.0.text, &self.0.grammars)?;
+        let Request { options, n, select, priority, key, session, salt, speculate, filters, .. } = request;
+        let rules = Rules::new(&options, &self.0.text, &self.0.grammars)?.with_filters(filters);
         let ticket = Arc::new(Ticket::new(n, options.limits.max_new_tokens));
         self.0.gate.enter()?;
         let terms = Terms {

@@ -73,6 +73,17 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// A text that was to be a value of a type ended before it was one.
+    #[cfg(feature = "typed")]
+    #[error("the text ended by {finish_reason} before it was a value: {text:?}; raise max_new_tokens")]
+    Incomplete {
+        /// Why it ended.
+        finish_reason: crate::FinishReason,
+        /// The text.
+        text: String,
+        /// Where it is no value.
+        source: serde_json::Error,
+    },
     /// Options forbid every token.
     #[error(
         "no token may follow at position {position}: logit_bias, allowed_tokens, bad_words, the grammar and the stop rules forbid \

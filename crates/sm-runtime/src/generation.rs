@@ -36,6 +36,7 @@ pub struct Generation<'g> {
     bound: Bound,
     event: TokenEvent,
     logprobs: Vec<TokenLogprob>,
+    prompt_logprobs: Vec<TokenLogprob>,
     submitted: Instant,
     timings: Timings,
     finish_reason: Option<FinishReason>,
@@ -59,7 +60,8 @@ impl<'g> Generation<'g> {
         let n_prompt = input.tokens.len();
         let bound = input.bound(options);
         let output = Output::new(&model.text, input.text_start, &options.stop);
-        let cached_tokens = sequence.keep_common_prefix(&input.tokens);
+        let reusable = if options.prompt_logprobs.is_some() { &[] } else { input.tokens.as_slice() };
+        let cached_tokens = sequence.keep_common_prefix(reusable);
         *log = input.tokens;
         log.reserve(bound.n_tokens);
         Self {
@@ -84,6 +86,7 @@ impl<'g> Generation<'g> {
             bound,
             event: TokenEvent::default(),
             logprobs: Vec::new(),
+            prompt_logprobs: Vec::new(),
             submitted: start.submitted,
             timings: Timings::default(),
             finish_reason: None,
@@ -145,6 +148,7 @@ impl<'g> Generation<'g> {
             usage: self.usage,
             timings: self.timings,
             logprobs: self.logprobs,
+            prompt_logprobs: self.prompt_logprobs,
         }
     }
 
@@ -166,6 +170,9 @@ impl<'g> Generation<'g> {
 
     /// The next token, or `None` if the time is over or the caller cancelled.
     fn next_token(&mut self) -> Result<Option<TokenId>, Error> {
+        if let Some(n_top) = self.options.prompt_logprobs {
+            self.score_prompt(n_top)?;
+        }
         let chunk_len = self.executor.limits().max_tokens;
         loop {
             if self.cancel.is_cancelled() || self.is_late() {
@@ -193,6 +200,25 @@ impl<'g> Generation<'g> {
             self.logprobs.push(logprob);
         }
         Ok(Some(token))
+    }
+
+    /// Computes what is left of the prompt but its last token, and scores each token by the logits before it.
+    fn score_prompt(&mut self, n_top: usize) -> Result<(), Error> {
+        let limits = self.executor.limits();
+        let chunk_len = limits.max_tokens.min(limits.max_outputs);
+        while self.sequence.computed().len() + 1 < self.n_prompt
+            && !self.cancel.is_cancelled()
+            && !self.is_late()
+        {
+            let start = self.sequence.computed().len();
+            let end = (start + chunk_len).min(self.n_prompt - 1);
+            let logits = self.sequence.step(self.executor, &self.log[start..end], Outputs::All)?;
+            for position in start + 1..=end {
+                let (scored, row) = ((position, self.log[position]), logits.row(position - start - 1));
+                self.prompt_logprobs.push(self.raw.score(row, scored, n_top, self.candidates)?);
+            }
+        }
+        Ok(())
     }
 
     fn is_late(&self) -> bool {

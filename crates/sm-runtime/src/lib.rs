@@ -36,6 +36,7 @@ mod generator;
 mod grammar;
 mod input;
 mod load;
+mod metrics;
 mod options;
 mod output;
 mod perplexity;
@@ -64,6 +65,9 @@ pub use generation::Generation;
 pub use generator::Generator;
 pub use grammar::Grammar;
 pub use load::{LoadOptions, LoadedModel, load_tokenizer};
+pub use metrics::{
+    Distribution, MetricsSink, RecentMetrics, RecentSummary, RequestMetrics, StepMetrics, Window,
+};
 pub use options::{EosRule, GenerationOptions, Limits, LongInput, MatchedStop, SamplingOptions, StopRules};
 pub use perplexity::{Perplexity, PerplexityOptions};
 pub use prompt::Prompt;
@@ -72,7 +76,7 @@ pub use source::ModelRef;
 pub use speculate::{MAX_DRAFT_LEN, SpeculationConfig, SpeculationStats};
 
 pub use sm_batching::{BatchingConfig, BatchingStats, BatchingStrategy, Priority, QueueOrder};
-pub use sm_cache::{ByteSize, KvCacheConfig, KvCacheStats, SessionId, SessionMode};
+pub use sm_cache::{ByteSize, KvCacheConfig, KvCacheStats, MemoryPlan, SessionId, SessionMode};
 pub use sm_kernels::plan::{ExecutorInfo, KvDType, Plan, Progress};
 pub use sm_model as model;
 pub use sm_tensor::{DType, TokenId};

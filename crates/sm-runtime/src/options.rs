@@ -17,6 +17,8 @@ pub struct GenerationOptions {
     pub grammar: Option<Grammar>,
     /// `Some(n)` returns the raw log-probability of each generated token and of the `n` likeliest alternatives.
     pub logprobs: Option<usize>,
+    /// `Some(n)` returns the same of each token of the prompt after the first; nothing of it is taken from a cache then.
+    pub prompt_logprobs: Option<usize>,
 }
 
 /// How the next token is chosen; applied in the order of the fields.

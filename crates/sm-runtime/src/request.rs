@@ -1,12 +1,15 @@
 //! What is asked of an engine.
 
+use std::sync::Arc;
+
 use sm_batching::Priority;
 use sm_cache::{SessionId, SessionMode};
 
+use crate::sampling::LogitsFilter;
 use crate::{Error, GenerationOptions, Prompt};
 
 /// What is asked of an engine. Everything here is of this request alone: requests of all kinds share steps.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// What to continue.
     pub prompt: Prompt,
@@ -26,6 +29,8 @@ pub struct Request {
     pub salt: String,
     /// Whether its tokens may be guessed where the engine speculates. The output is the same.
     pub speculate: bool,
+    /// Filters of the caller's own, applied behind those of the options and before the temperature.
+    pub filters: Vec<Arc<dyn LogitsFilter>>,
 }
 
 /// Which of a request's candidates are given back.
@@ -51,6 +56,7 @@ impl Request {
             session: None,
             salt: String::new(),
             speculate: true,
+            filters: Vec::new(),
         }
     }
 

@@ -1,11 +1,13 @@
 //! What a request asks of its tokens, compiled before any work: on the caller's thread, and an error is of this request alone.
 
+use std::sync::Arc;
+
 use sm_model::tokenizer::EncodeOptions;
 use sm_tensor::TokenId;
 
 use crate::grammar::{Constraint, Grammars};
 use crate::output::end_tokens;
-use crate::sampling::{BadWords, EarlyEnd, SamplerChain};
+use crate::sampling::{BadWords, EarlyEnd, LogitsFilter, SamplerChain};
 use crate::text::Text;
 use crate::{Error, GenerationOptions};
 
@@ -31,6 +33,16 @@ impl Rules {
         let grammar = options.grammar.as_ref();
         let constraint = grammar.map(|grammar| grammars.compile(grammar, text)).transpose()?;
         Ok(Self { chain, constraint })
+    }
+}
+
+impl Rules {
+    /// Adds a caller's own filters behind all others.
+    pub(crate) fn with_filters(mut self, filters: Vec<Arc<dyn LogitsFilter>>) -> Self {
+        for filter in filters {
+            self.chain = self.chain.with_filter(Box::new(filter));
+        }
+        self
     }
 }
 

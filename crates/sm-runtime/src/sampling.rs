@@ -69,9 +69,17 @@ pub(crate) use logprob::{RawLogits, log_sum_exp};
 pub(crate) use seed::random_token;
 
 /// Changes logits before the likeliest are gathered.
-pub trait LogitsFilter: std::fmt::Debug + Send {
+///
+/// What it does must follow from its arguments alone, for a draw to be repeatable.
+pub trait LogitsFilter: std::fmt::Debug + Send + Sync {
     /// Changes `logits`, `[vocab_size]`; `-inf` forbids a token.
     fn apply(&self, logits: &mut [f32], history: &mut History<'_>);
+}
+
+impl<F: LogitsFilter + ?Sized> LogitsFilter for std::sync::Arc<F> {
+    fn apply(&self, logits: &mut [f32], history: &mut History<'_>) {
+        self.as_ref().apply(logits, history);
+    }
 }
 
 /// Draws one of the candidates.

@@ -7,17 +7,18 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use sm_batching::{EndReason, Ended, Request, RequestId, Results, Scheduler, SequenceId, StepPart, Verdict};
+use sm_batching::{EndReason, Ended, Request, RequestId, Results, Scheduler, SequenceId};
 use sm_cache::{KvCache, Namespace, SessionId, SessionMode, Turn, TurnEnd, TurnRequest};
-use sm_kernels::plan::{ExecError, Executor, Logits};
+use sm_kernels::plan::{ExecError, Executor};
 use sm_tensor::TokenId;
 
 use super::gate::Gate;
-use super::live::{Live, Place, Scratch, Terms};
+use super::live::{Live, Scratch, Terms};
+use super::sample::{sample_drafted, sample_part, score_part};
 use super::speculation::Speculator;
 use crate::input::{Input, ModelBounds};
 use crate::text::{Text, TextStart};
-use crate::{Error, FinishReason};
+use crate::{Error, FinishReason, MetricsSink, StepMetrics};
 
 /// How long to wait where sequences run but no step can be made, because others hold the pages.
 const STALL: Duration = Duration::from_millis(1);
@@ -61,6 +62,7 @@ pub(crate) struct Core {
     bounds: ModelBounds,
     gate: Arc<Gate>,
     pub(crate) speculator: Speculator,
+    metrics: Option<Arc<dyn MetricsSink>>,
     results: Results,
     scratch: Scratch,
     ended: Vec<Ended>,
@@ -79,11 +81,12 @@ pub(crate) struct Parts {
     pub(crate) bounds: ModelBounds,
     pub(crate) gate: Arc<Gate>,
     pub(crate) speculator: Speculator,
+    pub(crate) metrics: Option<Arc<dyn MetricsSink>>,
 }
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { executor, scheduler, cache, text, bounds, gate, speculator } = parts;
+        let Parts { executor, scheduler, cache, text, bounds, gate, speculator, metrics } = parts;
         Self {
             executor,
             scheduler,
@@ -93,6 +96,7 @@ impl Core {
             bounds,
             gate,
             speculator,
+            metrics,
             results: Results::new(),
             scratch: Scratch::default(),
             ended: Vec::new(),
@@ -206,6 +210,7 @@ impl Core {
             max_new_tokens,
             n_candidates,
             deadline_us,
+            prompt_logits: live.prompt_logits(),
             ..Request::new(input.tokens, namespace, max_new_tokens)
         };
         match self.scheduler.submit(request, submitted_us, &self.cache) {
@@ -262,6 +267,7 @@ impl Core {
 
     /// Makes one step; `false` if there is none to be made.
     fn step(&mut self) -> bool {
+        let arrived = self.metrics.is_some().then(|| (Instant::now(), self.scheduler.stats()));
         let Self { scheduler, cache, live, scratch, .. } = self;
         self.speculator.propose(scheduler, cache, live, scratch);
         let began = Instant::now();
@@ -275,6 +281,17 @@ impl Core {
                 self.cancel_failed();
             }
             Err(error) => self.isolate(&error),
+        }
+        if let (Some(metrics), Some((arrived, before))) = (&self.metrics, arrived) {
+            let after = self.scheduler.stats();
+            metrics.step(&StepMetrics {
+                time: arrived.elapsed(),
+                sequences: (after.spans - before.spans) as usize,
+                rows: (after.rows - before.rows) as usize,
+                draft_rows: (after.draft_rows - before.draft_rows) as usize,
+                tokens: after.generated_tokens - before.generated_tokens,
+                waiting: self.scheduler.n_waiting(),
+            });
         }
         true
     }
@@ -291,6 +308,7 @@ impl Core {
             if let Some(live) = self.live.get_mut(&part.id.request) {
                 live.start(part.start, began);
                 let log = self.scheduler.log(part.id).unwrap_or_default();
+                score_part(part, live, log, &logits, &mut self.scratch);
                 let to = (&mut self.scratch, &mut self.results);
                 match step.drafts(index) {
                     [] => sample_part(part, live, log, &mut logits, to),
@@ -375,6 +393,9 @@ impl Core {
             if live.is_over()
                 && let Some(live) = self.live.remove(&id)
             {
+                if let Some(metrics) = &self.metrics {
+                    metrics.request(&live.metrics());
+                }
                 live.give_answer();
             }
         }
@@ -384,84 +405,4 @@ impl Core {
     pub(crate) fn n_live(&self) -> usize {
         self.live.len()
     }
-}
-
-/// Draws for all candidates of a part of a step.
-fn sample_part(
-    part: &StepPart,
-    live: &mut Live,
-    log: &[TokenId],
-    logits: &mut Logits<'_>,
-    (scratch, results): (&mut Scratch, &mut Results),
-) {
-    let Some(row) = part.sampled_outputs().next() else {
-        return;
-    };
-    if part.n_candidates > 1 {
-        scratch.keep_shared(logits.row(row));
-    }
-    for offset in 0..part.n_candidates as usize {
-        if offset > 0 {
-            scratch.restore_shared(logits.row_mut(row));
-        }
-        let place = Place { candidate: part.id.candidate as usize + offset, log };
-        let sampled = match live.error {
-            // Another candidate failed in this step.
-            Some(_) => None,
-            None => live
-                .sample(&place, logits.row_mut(row), scratch)
-                .map_err(|error| live.error = Some(error))
-                .ok(),
-        };
-        match sampled {
-            None => results.push(&[], Verdict::Stop),
-            Some(sampled) => {
-                let verdict = if sampled.stops { Verdict::Stop } else { Verdict::Continue };
-                let tokens = [sampled.token];
-                results.push(if sampled.is_kept { &tokens } else { &[] }, verdict);
-            }
-        }
-    }
-}
-
-/// Draws for a sequence whose next tokens were guessed, until a guess was wrong or the sequence ends. Gives how many were
-/// right.
-fn sample_drafted(
-    part: &StepPart,
-    (log, drafts): (&[TokenId], &[TokenId]),
-    live: &mut Live,
-    logits: &mut Logits<'_>,
-    (scratch, results): (&mut Scratch, &mut Results),
-) -> usize {
-    let candidate = part.id.candidate as usize;
-    let mut tokens = std::mem::take(&mut scratch.tokens);
-    tokens.clear();
-    tokens.extend_from_slice(log);
-    let (mut n_accepted, mut verdict) = (0, Verdict::Continue);
-    for row in part.sampled_outputs() {
-        let place = Place { candidate, log: &tokens };
-        let sampled = match live.sample(&place, logits.row_mut(row), scratch) {
-            Ok(sampled) => sampled,
-            Err(error) => {
-                live.error = Some(error);
-                verdict = Verdict::Stop;
-                break;
-            }
-        };
-        if sampled.is_kept {
-            tokens.push(sampled.token);
-        }
-        if sampled.stops {
-            verdict = Verdict::Stop;
-            break;
-        }
-        if drafts.get(n_accepted) != Some(&sampled.token) {
-            break;
-        }
-        n_accepted += 1;
-    }
-    results.push(&tokens[log.len()..], verdict);
-    scratch.tokens = tokens;
-    live.count_drafts(candidate, drafts.len(), n_accepted);
-    n_accepted
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use sm_batching::PromptLogits;
 use sm_tensor::TokenId;
 
 use super::speculation::CandidateDrafts;
@@ -13,7 +14,8 @@ use crate::rules::Rules;
 use crate::sampling::{Candidates, Draw, History, RawLogits, SamplerChain};
 use crate::text::Text;
 use crate::{
-    Completion, Error, FinishReason, GenerationOptions, Select, Timings, TokenEvent, TokenLogprob, Usage,
+    Completion, Error, FinishReason, GenerationOptions, RequestMetrics, Select, Timings, TokenEvent,
+    TokenLogprob, Usage,
 };
 
 /// Whether a caller takes the text as it grows, or waits for all of it.
@@ -39,6 +41,8 @@ pub(crate) struct Live {
     speculate: bool,
     usage: Usage,
     candidates: Vec<Candidate>,
+    /// One per token of the prompt after the first, as far as they are scored.
+    prompt_logprobs: Vec<TokenLogprob>,
     /// What made it fail.
     pub(crate) error: Option<Error>,
     times: Times,
@@ -125,8 +129,10 @@ impl Live {
             finish_reason: None,
             completion: None,
         });
+        let n_scored = if options.prompt_logprobs.is_some() { input.tokens.len() } else { 0 };
         Self {
             candidates: candidates.collect(),
+            prompt_logprobs: Vec::with_capacity(n_scored),
             chain: rules.chain,
             answer,
             delivery,
@@ -162,6 +168,59 @@ impl Live {
             self.times.started = Some(began);
             self.usage.cached_tokens = n_cached;
             self.answer.ticket().run();
+        }
+    }
+
+    /// Which logits of the prompt are wanted.
+    pub(crate) fn prompt_logits(&self) -> PromptLogits {
+        if self.options.prompt_logprobs.is_some() { PromptLogits::All } else { PromptLogits::Last }
+    }
+
+    /// Scores the prompt's token at a position by the logits `[vocab_size]` before it. Positions that were scored are not
+    /// scored again.
+    ///
+    /// # Errors
+    /// If a logit is not finite.
+    pub(crate) fn score(
+        &mut self,
+        (position, token): (usize, TokenId),
+        logits: &[f32],
+        scratch: &mut Scratch,
+    ) -> Result<(), Error> {
+        if let Some(n_top) = self.options.prompt_logprobs
+            && position == self.prompt_logprobs.len() + 1
+        {
+            let Scratch { raw, candidates, .. } = scratch;
+            self.prompt_logprobs.push(raw.score(logits, (position, token), n_top, candidates)?);
+        }
+        Ok(())
+    }
+
+    /// What there is to tell about it at its end.
+    pub(crate) fn metrics(&self) -> RequestMetrics {
+        let Times { submitted, started, first_token } = self.times;
+        let total = submitted.elapsed();
+        let since = |at: Instant| at.saturating_duration_since(submitted);
+        let completions = self.candidates.iter().filter_map(|candidate| candidate.completion.as_ref());
+        let n_most = completions.clone().map(|completion| completion.usage.generated_tokens).max();
+        let sum =
+            |part: fn(&Usage) -> usize| completions.clone().map(|completion| part(&completion.usage)).sum();
+        let intervals = n_most.unwrap_or(0).saturating_sub(1) as u32;
+        RequestMetrics {
+            queue: started.map_or(total, since),
+            first_token: first_token.map(since),
+            inter_token: first_token.and_then(|first| first.elapsed().checked_div(intervals)),
+            total,
+            usage: Usage {
+                generated_tokens: sum(|usage| usage.generated_tokens),
+                drafted_tokens: sum(|usage| usage.drafted_tokens),
+                accepted_tokens: sum(|usage| usage.accepted_tokens),
+                ..self.usage
+            },
+            finish_reason: match self.error {
+                Some(_) => None,
+                None => completions.clone().next().map(|completion| completion.finish_reason),
+            },
         }
     }
 
@@ -273,6 +332,7 @@ impl Live {
             },
             timings: self.times.timings(),
             logprobs: std::mem::take(&mut candidate.logprobs),
+            prompt_logprobs: self.prompt_logprobs.clone(),
         });
         n_kept
     }

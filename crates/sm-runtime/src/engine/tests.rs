@@ -8,12 +8,17 @@ mod sessions;
 mod speculation;
 mod storm;
 
+use std::sync::Arc;
+
 use sm_batching::BatchingConfig;
 use sm_cache::KvCacheConfig;
 use sm_tensor::TokenId;
 
 use crate::testing::{FakeSize, fake_model, hashed, token_of};
-use crate::{Engine, EngineConfig, GenerationOptions, Generator, Limits, Prompt, Request, SamplingOptions};
+use crate::{
+    Engine, EngineConfig, Error, GenerationOptions, Generator, Limits, LoadedModel, Prompt, RecentMetrics,
+    Request, SamplingOptions,
+};
 
 const SIZE: FakeSize = FakeSize { context_len: 64, max_tokens: 24, n_sequences: 4 };
 
@@ -27,6 +32,10 @@ fn config() -> EngineConfig {
         cache: KvCacheConfig { max_bytes_total: 1 << 20, ..KvCacheConfig::default() },
         ..EngineConfig::default()
     }
+}
+
+fn drafted(model: LoadedModel, draft: LoadedModel, config: EngineConfig) -> Result<Engine, Error> {
+    Engine::builder().config(config).start(model, Some(draft))
 }
 
 fn engine_of(predict: impl Fn(&[TokenId]) -> Vec<f32> + Send + 'static) -> Engine {
@@ -130,6 +139,52 @@ fn logprobs_are_those_of_a_lone_request() {
     let completion = engine.generate(request.prompt.clone(), &request.options).unwrap();
     assert_eq!(completion.logprobs, alone(&request).logprobs);
     assert_eq!(completion.logprobs.len(), 10);
+}
+
+#[test]
+fn a_prompt_is_scored_token_by_token_whatever_is_cached() {
+    let engine = engine_of(hashed);
+    for n in [1, 3] {
+        let mut request = Request { n, ..request("a prompt longer than one step of it", 8, 4) };
+        request.options.prompt_logprobs = Some(2);
+        let completions = engine.submit(request.clone()).unwrap().wait().unwrap();
+        let expected = alone(&request);
+        assert_eq!(expected.prompt_logprobs.len(), expected.prompt_tokens.len() - 1);
+        for completion in &completions {
+            assert_eq!(completion.prompt_logprobs, expected.prompt_logprobs);
+        }
+        assert_eq!(completions[0].tokens, expected.tokens);
+        let sum: f64 = (0..31)
+            .map(|token| f64::from(hashed(&expected.prompt_tokens[..5])[token]))
+            .map(|logit| {
+                (logit
+                    - f64::from(hashed(&expected.prompt_tokens[..5])[expected.prompt_tokens[5].0 as usize]))
+                .exp()
+            })
+            .sum();
+        assert!((f64::from(expected.prompt_logprobs[4].logprob) + sum.ln()).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn a_sink_is_told_of_every_step_and_every_request() {
+    let metrics = Arc::new(RecentMetrics::default());
+    let model = fake_model(SIZE, hashed).0;
+    let engine = Engine::builder().config(config()).metrics(metrics.clone()).start(model, None).unwrap();
+    let handles: Vec<_> = (0..6).map(|seed| engine.submit(request("abc", seed, 10)).unwrap()).collect();
+    handles.into_iter().for_each(|handle| assert_eq!(handle.wait().unwrap()[0].tokens.len(), 10));
+    let cancelled = engine.submit(request("abc", 7, 50)).unwrap();
+    cancelled.cancel();
+    assert!(cancelled.wait().is_err());
+    let (stats, summary) = (engine.stats().unwrap(), metrics.summary());
+    assert_eq!((summary.requests, summary.failed), (7, 0));
+    assert_eq!(
+        (summary.step_ms.count, summary.tokens),
+        (stats.batching.steps, stats.batching.generated_tokens)
+    );
+    assert!(summary.batch_size.max <= 4.0 && summary.batch_size.mean > 1.0, "{summary:?}");
+    assert_eq!((summary.first_token_ms.count, summary.inter_token_ms.count), (6, 6));
+    assert!(summary.total_ms.p50 > 0.0 && summary.requests_per_second() > 0.0);
 }
 
 /// A model that always writes `letter`.

@@ -2,8 +2,8 @@
 
 use sm_tensor::TokenId;
 
-use super::Candidates;
-use crate::TokenLogprob;
+use super::{Candidates, check_finite};
+use crate::{Error, TokenLogprob};
 
 /// `ln Σ exp(logit)`, summed in order in double precision.
 pub(crate) fn log_sum_exp(logits: &[f32]) -> f64 {
@@ -22,6 +22,22 @@ impl RawLogits {
     pub(crate) fn keep(&mut self, logits: &[f32]) {
         self.logits.clear();
         self.logits.extend_from_slice(logits);
+    }
+
+    /// The log-probability of the token at a position, and of the `n_top` likeliest ones there, by the logits before it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidLogits`].
+    pub(crate) fn score(
+        &mut self,
+        logits: &[f32],
+        (position, token): (usize, TokenId),
+        n_top: usize,
+        candidates: &mut Candidates,
+    ) -> Result<TokenLogprob, Error> {
+        check_finite(logits, position as u32)?;
+        self.keep(logits);
+        Ok(self.logprob(token, n_top, candidates))
     }
 
     /// The log-probability of `token`, and of the `n_top` likeliest tokens.

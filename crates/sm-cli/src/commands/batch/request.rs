@@ -87,7 +87,8 @@ struct Building<'a> {
 
 impl Building<'_> {
     fn set(&mut self, name: &str, value: &Value) -> Result<(), String> {
-        let GenerationOptions { sampling, limits, stop, grammar, logprobs } = &mut self.options;
+        let GenerationOptions { sampling, limits, stop, grammar, logprobs, prompt_logprobs } =
+            &mut self.options;
         match name {
             "id" if is_id(value) => {}
             "id" => return Err("it must be a string or an integer".to_owned()),
@@ -116,6 +117,7 @@ impl Building<'_> {
             }
             "bad_words" => sampling.bad_words = read(value)?,
             "logprobs" => *logprobs = Some(read(value)?),
+            "prompt_logprobs" => *prompt_logprobs = Some(read(value)?),
             _ => return Err("there is no field of this name; sm batch --help lists them".to_owned()),
         }
         Ok(())

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use sm_batching::{BatchingConfig, BatchingStrategy, Priority};
 use sm_cache::KvCacheConfig;
 
-use super::{alone, request, seeded};
+use super::{alone, drafted, request, seeded};
 use crate::testing::{FakeSize, fake_model, hashed, mostly_recent, recent};
 use crate::{
     Completion, Engine, EngineConfig, Error, Generator, Grammar, Prompt, Request, SpeculationConfig,
@@ -138,6 +138,7 @@ fn to_request(arrival: &Arrival) -> Request {
         StopRules { sequences: arrival.stop.iter().cloned().collect(), ..StopRules::default() };
     request.options.grammar = arrival.grammar.clone();
     request.options.logprobs = arrival.logprobs;
+    request.options.prompt_logprobs = arrival.logprobs.filter(|n_top| *n_top > 0);
     let Arrival { n, priority, key, speculates: speculate, .. } = *arrival;
     Request { n, priority, key, speculate, ..request }
 }
@@ -145,7 +146,8 @@ fn to_request(arrival: &Arrival) -> Request {
 /// The text, tokens and log-probabilities, which must be the same bits.
 fn bits(completion: &Completion) -> (String, Vec<u32>, Vec<u32>, &'static str) {
     let tokens = completion.tokens.iter().map(|token| token.0).collect();
-    let logprobs = completion.logprobs.iter().map(|token| token.logprob.to_bits()).collect();
+    let scored = completion.logprobs.iter().chain(&completion.prompt_logprobs);
+    let logprobs = scored.map(|token| token.logprob.to_bits()).collect();
     (completion.text.clone(), tokens, logprobs, completion.finish_reason.name())
 }
 
@@ -174,7 +176,7 @@ proptest! {
         let (config, model) = (EngineConfig { speculation, ..config }, fake_model(size, mostly_recent).0);
         let engine = match draft {
             None => Engine::start(model, config),
-            Some(size) => Engine::start_with_draft(model, fake_model(size, recent).0, config),
+            Some(size) => drafted(model, fake_model(size, recent).0, config),
         };
         let engine = engine.unwrap();
         let sent: Vec<_> = arrivals

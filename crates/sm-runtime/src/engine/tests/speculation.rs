@@ -2,7 +2,7 @@
 
 use sm_tensor::TokenId;
 
-use super::{SIZE, always, config, request};
+use super::{SIZE, always, config, drafted, request};
 use crate::testing::{Failing, FakeSize, fake_model, hashed, mostly_recent, recent, scripted, token_of};
 use crate::{Engine, EngineConfig, Error, Generator, LoadedModel, Request, SpeculationConfig};
 
@@ -45,7 +45,7 @@ fn a_request_can_refuse_guesses() {
 
 #[test]
 fn a_draft_model_that_thinks_alike_is_always_right() {
-    let engine = Engine::start_with_draft(model(hashed), model(hashed), config()).unwrap();
+    let engine = drafted(model(hashed), model(hashed), config()).unwrap();
     for seed in 0..5 {
         let request = request("once upon", seed, 40);
         let completion = engine.generate(request.prompt.clone(), &request.options).unwrap();
@@ -59,7 +59,7 @@ fn a_draft_model_that_thinks_alike_is_always_right() {
 fn sequences_beyond_the_room_of_the_draft_model_get_the_same() {
     let small = FakeSize { context_len: 32, max_tokens: 5, n_sequences: 2 };
     let draft = fake_model(small, recent).0;
-    let engine = Engine::start_with_draft(model(mostly_recent), draft, config()).unwrap();
+    let engine = drafted(model(mostly_recent), draft, config()).unwrap();
     let requests: Vec<Request> = (0..4).map(|seed| request("a b c d e f", seed, 40)).collect();
     let handles: Vec<_> = requests.iter().map(|request| engine.submit(request.clone()).unwrap()).collect();
     for (request, handle) in requests.iter().zip(handles) {
@@ -73,7 +73,7 @@ fn sequences_beyond_the_room_of_the_draft_model_get_the_same() {
 fn a_draft_model_that_fails_is_done_without() {
     let mut draft = model(hashed);
     draft.executor = Box::new(Failing::new(draft.executor, token_of('x')));
-    let engine = Engine::start_with_draft(model(hashed), draft, config()).unwrap();
+    let engine = drafted(model(hashed), draft, config()).unwrap();
     let request = request("xyz", 3, 30);
     let completion = engine.generate(request.prompt.clone(), &request.options).unwrap();
     assert_eq!(completion.tokens, alone(&request, hashed));
@@ -85,7 +85,7 @@ fn a_draft_model_with_other_tokens_is_refused() {
     let mut draft = model(hashed);
     draft.text = crate::text::Text(None);
     draft.vocab_size += 1;
-    match Engine::start_with_draft(model(hashed), draft, config()) {
+    match drafted(model(hashed), draft, config()) {
         Err(error @ Error::DraftVocabulary { .. }) => {
             assert_eq!(
                 error.to_string(),

@@ -1,0 +1,39 @@
+//! A filter of one's own: it changes logits before a token is drawn, here so that the story is told in short words.
+#![expect(clippy::print_stdout, reason = "an example shows what it got")]
+
+use std::sync::Arc;
+
+use sm_runtime::sampling::{History, LogitsFilter};
+use sm_runtime::{Engine, GenerationOptions, Limits, ModelRef, Prompt, Request, SamplingOptions};
+
+/// Forbids tokens of more than some bytes.
+#[derive(Debug)]
+struct ShortTokens(Vec<bool>);
+
+impl LogitsFilter for ShortTokens {
+    fn apply(&self, logits: &mut [f32], _history: &mut History<'_>) {
+        for (logit, is_short) in logits.iter_mut().zip(&self.0) {
+            if !is_short {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+    }
+}
+
+fn main() -> Result<(), sm_runtime::Error> {
+    let engine = Engine::builder().load(ModelRef::Demo)?;
+    let tokenizer = engine.tokenizer().ok_or(sm_runtime::Error::NoTokenizer)?;
+    let vocabulary = tokenizer.vocabulary();
+    let is_short = |id| vocabulary.token_bytes(sm_runtime::TokenId(id)).len() <= 4;
+    let filter = ShortTokens((0..vocabulary.vocab_size() as u32).map(is_short).collect());
+
+    let options = GenerationOptions {
+        sampling: SamplingOptions { seed: Some(3), ..SamplingOptions::default() },
+        limits: Limits { max_new_tokens: 60, ..Limits::default() },
+        ..GenerationOptions::default()
+    };
+    let request = Request::new(Prompt::Text("Once upon a time".into()), options);
+    let completions = engine.submit(Request { filters: vec![Arc::new(filter)], ..request })?.wait()?;
+    println!("Once upon a time{}", completions[0].text);
+    Ok(())
+}

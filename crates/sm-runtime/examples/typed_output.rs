@@ -1,0 +1,34 @@
+//! An answer as a value of a Rust type: the text can be nothing else.
+#![expect(clippy::print_stdout, reason = "an example shows what it got")]
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sm_runtime::{Engine, GenerationOptions, Limits, ModelRef, Prompt, SamplingOptions};
+
+/// A person of a story.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Person {
+    kind: Kind,
+    #[schemars(range(min = 1, max = 99))]
+    age: u32,
+    is_brave: bool,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+enum Kind {
+    Girl,
+    Boy,
+    Dragon,
+}
+
+fn main() -> Result<(), sm_runtime::Error> {
+    let engine = Engine::builder().load(ModelRef::Demo)?;
+    let options = GenerationOptions {
+        sampling: SamplingOptions { seed: Some(1), ..SamplingOptions::default() },
+        limits: Limits { max_new_tokens: 80, ..Limits::default() },
+        ..GenerationOptions::default()
+    };
+    let person: Person = engine.generate_typed(Prompt::Text("A hero:".into()), &options)?;
+    println!("{:?}, {} years, brave: {}", person.kind, person.age, person.is_brave);
+    Ok(())
+}

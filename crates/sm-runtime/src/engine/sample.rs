@@ -1,0 +1,104 @@
+//! From the logits of a step to tokens: for one sequence, for the candidates of a prompt, for guesses, and for the prompt
+//! itself.
+
+use sm_batching::{Results, StepPart, Verdict};
+use sm_kernels::plan::Logits;
+use sm_tensor::TokenId;
+
+use super::live::{Live, Place, Scratch};
+
+/// Scores the tokens of a prompt whose logits a part has.
+pub(super) fn score_part(
+    part: &StepPart,
+    live: &mut Live,
+    log: &[TokenId],
+    logits: &Logits<'_>,
+    scratch: &mut Scratch,
+) {
+    for (index, row) in part.scored_outputs().enumerate() {
+        let position = part.scored_start + index + 1;
+        if let Err(error) = live.score((position, log[position]), logits.row(row), scratch) {
+            live.error.get_or_insert(error);
+        }
+    }
+}
+
+/// Draws for all candidates of a part of a step.
+pub(super) fn sample_part(
+    part: &StepPart,
+    live: &mut Live,
+    log: &[TokenId],
+    logits: &mut Logits<'_>,
+    (scratch, results): (&mut Scratch, &mut Results),
+) {
+    let Some(row) = part.sampled_outputs().next() else {
+        return;
+    };
+    if part.n_candidates > 1 {
+        scratch.keep_shared(logits.row(row));
+    }
+    for offset in 0..part.n_candidates as usize {
+        if offset > 0 {
+            scratch.restore_shared(logits.row_mut(row));
+        }
+        let place = Place { candidate: part.id.candidate as usize + offset, log };
+        let sampled = match live.error {
+            // Another candidate failed in this step.
+            Some(_) => None,
+            None => live
+                .sample(&place, logits.row_mut(row), scratch)
+                .map_err(|error| live.error = Some(error))
+                .ok(),
+        };
+        match sampled {
+            None => results.push(&[], Verdict::Stop),
+            Some(sampled) => {
+                let verdict = if sampled.stops { Verdict::Stop } else { Verdict::Continue };
+                let tokens = [sampled.token];
+                results.push(if sampled.is_kept { &tokens } else { &[] }, verdict);
+            }
+        }
+    }
+}
+
+/// Draws for a sequence whose next tokens were guessed, until a guess was wrong or the sequence ends. Gives how many were
+/// right.
+pub(super) fn sample_drafted(
+    part: &StepPart,
+    (log, drafts): (&[TokenId], &[TokenId]),
+    live: &mut Live,
+    logits: &mut Logits<'_>,
+    (scratch, results): (&mut Scratch, &mut Results),
+) -> usize {
+    let candidate = part.id.candidate as usize;
+    let mut tokens = std::mem::take(&mut scratch.tokens);
+    tokens.clear();
+    tokens.extend_from_slice(log);
+    let (mut n_accepted, mut verdict) = (0, Verdict::Continue);
+    for row in part.sampled_outputs() {
+        let place = Place { candidate, log: &tokens };
+        let sampled = match live.sample(&place, logits.row_mut(row), scratch) {
+            Ok(sampled) => sampled,
+            Err(error) => {
+                live.error = Some(error);
+                verdict = Verdict::Stop;
+                break;
+            }
+        };
+        if sampled.is_kept {
+            tokens.push(sampled.token);
+        }
+        if sampled.stops {
+            verdict = Verdict::Stop;
+            break;
+        }
+        if drafts.get(n_accepted) != Some(&sampled.token) {
+            break;
+        }
+        n_accepted += 1;
+    }
+    results.push(&tokens[log.len()..], verdict);
+    scratch.tokens = tokens;
+    live.count_drafts(candidate, drafts.len(), n_accepted);
+    n_accepted
+}

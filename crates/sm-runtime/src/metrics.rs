@@ -1,0 +1,57 @@
+//! What an engine measures, and where it tells it.
+//!
+//! An engine without a sink measures nothing. With one it calls it from its own thread, after each step and at the end of each
+//! request; a sink should be quick. [`RecentMetrics`] keeps the last of them for a look at any time.
+
+mod recent;
+mod window;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use crate::{FinishReason, Usage};
+
+pub use recent::{RecentMetrics, RecentSummary};
+pub use window::{Distribution, Window};
+
+/// Takes measurements in, on the engine's thread.
+pub trait MetricsSink: Debug + Send + Sync {
+    /// A step was made.
+    fn step(&self, step: &StepMetrics);
+    /// A request is over.
+    fn request(&self, request: &RequestMetrics);
+}
+
+/// A step of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepMetrics {
+    /// From the schedule to the last answer.
+    pub time: Duration,
+    /// Sequences in it.
+    pub sequences: usize,
+    /// Rows: tokens of prompts, one for each decoding sequence, and guesses.
+    pub rows: usize,
+    /// Rows that were guesses.
+    pub draft_rows: usize,
+    /// Tokens that came out.
+    pub tokens: u64,
+    /// Requests that waited meanwhile.
+    pub waiting: usize,
+}
+
+/// A request from its submission to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestMetrics {
+    /// From its submission to its first step; to its end if it had none.
+    pub queue: Duration,
+    /// From its submission to its first token, if it had one.
+    pub first_token: Option<Duration>,
+    /// Between two tokens of a candidate, on average, if one had two.
+    pub inter_token: Option<Duration>,
+    /// From its submission to its end.
+    pub total: Duration,
+    /// Tokens of the prompt, and of all candidates together.
+    pub usage: Usage,
+    /// How it ended, the first of its candidates; `None` if it failed.
+    pub finish_reason: Option<FinishReason>,
+}

@@ -1,0 +1,151 @@
+//! The last measurements of an engine, for a look at any time.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Distribution, MetricsSink, RequestMetrics, StepMetrics, Window};
+
+/// Values that distributions are of.
+const WINDOW: usize = 1000;
+
+/// Keeps the last 1,000 values of each measurement. Share it by an `Arc`: one for the engine, one to look at.
+#[derive(Debug)]
+pub struct RecentMetrics {
+    since: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    requests: u64,
+    failed: u64,
+    tokens: u64,
+    step_ms: Window,
+    batch_size: Window,
+    tokens_per_second: Window,
+    queue_depth: Window,
+    queue_ms: Window,
+    first_token_ms: Window,
+    inter_token_ms: Window,
+    total_ms: Window,
+}
+
+/// What [`RecentMetrics`] has kept. Times are in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RecentSummary {
+    /// Seconds since the metrics were made.
+    pub seconds: f64,
+    /// Requests that are over.
+    pub requests: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Tokens that were generated.
+    pub tokens: u64,
+    /// The time of a step.
+    pub step_ms: Distribution,
+    /// Sequences of a step.
+    pub batch_size: Distribution,
+    /// Tokens of a step over its time, of those that had any.
+    pub tokens_per_second: Distribution,
+    /// Requests that waited during a step.
+    pub queue_depth: Distribution,
+    /// Time that a request waited for its first step.
+    pub queue_ms: Distribution,
+    /// Time from the submission to the first token.
+    pub first_token_ms: Distribution,
+    /// Time between two tokens, a request's average.
+    pub inter_token_ms: Distribution,
+    /// Time from the submission to the end, of requests that did not fail.
+    pub total_ms: Distribution,
+}
+
+impl RecentSummary {
+    /// Requests per second, since the beginning.
+    pub fn requests_per_second(&self) -> f64 {
+        self.requests as f64 / self.seconds.max(f64::MIN_POSITIVE)
+    }
+
+    /// Tokens per second, since the beginning.
+    pub fn generated_tokens_per_second(&self) -> f64 {
+        self.tokens as f64 / self.seconds.max(f64::MIN_POSITIVE)
+    }
+}
+
+impl Default for RecentMetrics {
+    fn default() -> Self {
+        let window = || Window::new(WINDOW);
+        let state = State {
+            requests: 0,
+            failed: 0,
+            tokens: 0,
+            step_ms: window(),
+            batch_size: window(),
+            tokens_per_second: window(),
+            queue_depth: window(),
+            queue_ms: window(),
+            first_token_ms: window(),
+            inter_token_ms: window(),
+            total_ms: window(),
+        };
+        Self { since: Instant::now(), state: Mutex::new(state) }
+    }
+}
+
+impl RecentMetrics {
+    /// What was measured so far.
+    pub fn summary(&self) -> RecentSummary {
+        let state = self.lock();
+        RecentSummary {
+            seconds: self.since.elapsed().as_secs_f64(),
+            requests: state.requests,
+            failed: state.failed,
+            tokens: state.tokens,
+            step_ms: state.step_ms.distribution(),
+            batch_size: state.batch_size.distribution(),
+            tokens_per_second: state.tokens_per_second.distribution(),
+            queue_depth: state.queue_depth.distribution(),
+            queue_ms: state.queue_ms.distribution(),
+            first_token_ms: state.first_token_ms.distribution(),
+            inter_token_ms: state.inter_token_ms.distribution(),
+            total_ms: state.total_ms.distribution(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MetricsSink for RecentMetrics {
+    fn step(&self, step: &StepMetrics) {
+        let mut state = self.lock();
+        state.step_ms.push(ms(step.time));
+        state.batch_size.push(step.sequences as f64);
+        state.queue_depth.push(step.waiting as f64);
+        state.tokens += step.tokens;
+        if step.tokens > 0 {
+            let seconds = step.time.as_secs_f64().max(1e-9);
+            state.tokens_per_second.push(step.tokens as f64 / seconds);
+        }
+    }
+
+    fn request(&self, request: &RequestMetrics) {
+        let mut state = self.lock();
+        state.requests += 1;
+        state.queue_ms.push(ms(request.queue));
+        if let Some(time) = request.first_token {
+            state.first_token_ms.push(ms(time));
+        }
+        if let Some(time) = request.inter_token {
+            state.inter_token_ms.push(ms(time));
+        }
+        match request.finish_reason {
+            None => state.failed += 1,
+            Some(_) => state.total_ms.push(ms(request.total)),
+        }
+    }
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
