@@ -16,6 +16,9 @@ const ALIASES: [(&str, &str); 4] = [
     ("repetition_penalty", "repeat_penalty"),
 ];
 
+/// Fields of which a line has one at most.
+const FORMS: [&str; 4] = ["json_schema", "json_object", "regex", "grammar"];
+
 /// A line that was read: who asks, and what, or why that cannot be.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -69,6 +72,9 @@ fn request(fields: &Fields, number: u64, defaults: Defaults<'_>) -> Result<Reque
         let name = ALIASES.iter().find(|(alias, _)| alias == given).map_or(given.as_str(), |(_, name)| name);
         if seen.contains(&name) {
             return Err(format!("{name} is given twice"));
+        }
+        if let Some(other) = seen.iter().find(|other| FORMS.contains(&name) && FORMS.contains(other)) {
+            return Err(format!("{other} and {name} are both given; leave one out"));
         }
         seen.push(name);
         building.set(name, value).map_err(|message| format!("{given}: {message}"))?;
@@ -199,6 +205,7 @@ mod tests {
             (r#"{"prompt": "a", "temp": -1}"#, "invalid temperature: -1"),
             (r#"{"prompt": "a", "temp": 1, "temperature": 2}"#, "temp is given twice"),
             (r#"{"prompt": "a", "prompt": "b"}"#, "prompt is given twice"),
+            (r#"{"prompt": "a", "regex": "b", "json_object": true}"#, "regex and json_object are both given"),
             (r#"{"prompt": "a", "n_tokens": 0}"#, "invalid max_new_tokens: 0"),
             (r#"{"prompt": "a", "top_k": -1}"#, "top_k: invalid value"),
             (r#"{"prompt": "a", "stop": [""]}"#, "invalid stop"),
