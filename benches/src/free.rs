@@ -57,7 +57,7 @@ pub fn free_model(
             activation_bytes: 0,
         },
         limits,
-        logits: (0..n_sequences * vocab_size).map(logit).collect(),
+        logits: logits(n_sequences * vocab_size),
         vocab_size,
         n_outputs: 0,
         n_steps: 0,
@@ -68,6 +68,10 @@ pub fn free_model(
 }
 
 /// Something like the logits of a model: bell-shaped, from -8 to 8.
+pub(crate) fn logits(n: usize) -> Vec<f32> {
+    (0..n).map(logit).collect()
+}
+
 fn logit(index: usize) -> f32 {
     let bits = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let bits = (bits ^ (bits >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -9,13 +9,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use sm_benches::replay::drive::drive;
 use sm_benches::replay::report::Report;
 use sm_benches::replay::scale::Scale;
 use sm_benches::replay::trace::{self, BLOCK_LEN};
 use sm_benches::replay::verify::verify;
-use sm_runtime::{BatchingConfig, Engine, EngineConfig, KvCacheConfig, LoadOptions, ModelRef};
+use sm_runtime::{BatchingConfig, Engine, EngineConfig, KvCacheConfig, LoadOptions, ModelRef, QueueOrder};
 
 /// Replays a trace of recorded traffic on the engine with the demo model: Mooncake's (JSON lines) or Azure's of 2023 (CSV).
 ///
@@ -31,10 +31,10 @@ struct Args {
     #[arg(long, value_name = "N")]
     scale: Option<NonZeroUsize>,
     /// How many times faster requests come than they did.
-    #[arg(long, value_name = "FACTOR", default_value_t = 10.0)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 3.0)]
     speed: f64,
     /// How many requests of the trace; 0 for all.
-    #[arg(long, value_name = "N", default_value_t = 2000)]
+    #[arg(long, value_name = "N", default_value_t = 1000)]
     requests: usize,
     /// Requests to leave out before them.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -42,6 +42,9 @@ struct Args {
     /// Callers: half of the requests are the first's, a quarter the second's, and so on.
     #[arg(long, value_name = "N", default_value_t = 4)]
     keys: u64,
+    /// Who is served first.
+    #[arg(long, value_enum, default_value_t = Order::Priority)]
+    order: Order,
     /// Sequences that run at a time.
     #[arg(long, value_name = "N", default_value_t = 8)]
     batch: usize,
@@ -57,6 +60,16 @@ struct Args {
     /// Write the report as JSON.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// The oldest
+    Fifo,
+    /// The oldest of the key that was served least
+    RoundRobin,
+    /// The same after the priority, which rises while a request waits
+    Priority,
 }
 
 /// Without `--verify`, one in so many requests is compared with a lone run.
@@ -81,7 +94,8 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     let n_requests = if args.requests == 0 { usize::MAX } else { args.requests };
     let recorded: Vec<_> = recorded.into_iter().skip(args.skip).take(n_requests).collect();
     let lengths = args.scale.map_or_else(|| Scale::usual_divisor(&recorded), NonZeroUsize::get);
-    if !BLOCK_LEN.is_multiple_of(lengths) || !(args.speed.is_finite() && args.speed > 0.0) {
+    let is_speed = args.speed.is_finite() && args.speed > 0.0;
+    if !is_speed || !BLOCK_LEN.is_multiple_of(lengths) {
         return Err(format!("--scale must divide {BLOCK_LEN} and --speed be more than 0").into());
     }
     let engine = Engine::builder().config(config(args)).load(ModelRef::Demo)?;
@@ -121,6 +135,11 @@ fn config(args: &Args) -> EngineConfig {
         load: LoadOptions { n_threads: args.threads, ..LoadOptions::default() },
         batching: BatchingConfig {
             max_batch_size: args.batch,
+            order: match args.order {
+                Order::Fifo => QueueOrder::Fifo,
+                Order::RoundRobin => QueueOrder::RoundRobin,
+                Order::Priority => QueueOrder::Priority,
+            },
             // A replay refuses nobody.
             max_queued_requests: usize::MAX,
             ..BatchingConfig::default()

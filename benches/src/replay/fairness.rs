@@ -79,7 +79,7 @@ fn backlogs(waits: &[Wait]) -> Vec<(u64, Duration, Duration)> {
     for wait in sorted {
         match merged.last_mut() {
             Some((key, _, until)) if *key == wait.key && wait.from <= *until => {
-                *until = wait.until.max(*until)
+                *until = wait.until.max(*until);
             }
             _ => merged.push((wait.key, wait.from, wait.until)),
         }

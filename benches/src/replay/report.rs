@@ -16,8 +16,8 @@ use crate::summary::Summary;
 
 /// Positions in a page of the cache.
 const PAGE_LEN: usize = 16;
-/// The length of a window in which keys are compared.
-const WINDOW: Duration = Duration::from_secs(1);
+/// The length of a window in which keys are compared: time for many requests of each.
+const WINDOW: Duration = Duration::from_secs(5);
 /// What a generated token counts when keys are compared, as in the engine's default; a prompt token counts 1.
 const OUTPUT_WEIGHT: f64 = 2.0;
 
@@ -54,7 +54,7 @@ pub struct Report {
     pub mean_queue_len: f64,
     /// Milliseconds by which requests were sent too late.
     pub late_ms: Summary,
-    /// Steps, and sequences in a step on average.
+    /// Steps.
     pub steps: u64,
     /// Sequences in a step, on average.
     pub mean_batch: f64,
@@ -210,11 +210,12 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.prefix)?;
         match self.fairness {
             Fairness { n_windows: 0, .. } => {
-                write!(f, "fairness      no second in which several keys waited throughout")
+                write!(f, "fairness      no {} s in which several keys waited throughout", WINDOW.as_secs())
             }
             Fairness { n_windows, jain, min_over_max } => write!(
                 f,
-                "fairness      Jain's index {jain:.3}, least/most served {min_over_max:.2}, over {n_windows} s in which several keys waited"
+                "fairness      Jain's index {jain:.3}, least/most served {min_over_max:.2}, over {n_windows} windows of {} s in which several keys waited",
+                WINDOW.as_secs()
             ),
         }
     }
