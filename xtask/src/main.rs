@@ -8,6 +8,7 @@ mod deny;
 mod fuzz;
 mod golden;
 mod setup;
+mod soak;
 mod spawn;
 mod tests_command;
 mod tidy;
@@ -29,6 +30,7 @@ usage: cargo xtask COMMAND
   bench [MODEL [ARGS]]   the criterion benches, then sm bench on MODEL if one is given
   bench --experiments [ARGS]  the experiments of the documents beside what they claim
   replay TRACE [ARGS]    replay recorded traffic on the engine (cargo xtask replay --help)
+  soak [TIMES]           the tests of random schedules, so many times longer than in test (50)
   fuzz [TARGET [SECONDS]]  run one fuzz target, or name them";
 
 /// Why a task stopped; the message is for a person at a terminal.
@@ -62,6 +64,7 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "synth" => bench::synth(args),
         "bench" => bench::run(args),
         "replay" => bench::replay(args),
+        "soak" => soak::run(args),
         "fuzz" => fuzz::run(args),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

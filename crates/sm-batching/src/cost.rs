@@ -2,7 +2,7 @@
 //!
 //! The numbers are plain and of one machine; nothing that is generated depends on them.
 
-use crate::draft_len::DecodingStep;
+use crate::draft_len::{DecodingStep, DraftTerms};
 
 /// Observations before predictions are believed.
 const MIN_OBSERVATIONS: u32 = 8;
@@ -78,24 +78,18 @@ impl CostModel {
         low.max(MIN_CHUNK).min(max)
     }
 
-    /// How many drafts of a sequence of `len` positions, at most `max`, make the tokens per second of a step the most.
-    /// `draft` = (thousandths of them that are accepted, µs to draft one).
-    pub(crate) fn drafts_worth(
-        &self,
-        step: DecodingStep,
-        len: usize,
-        draft: (u64, u64),
-        max: usize,
-    ) -> usize {
+    /// How many drafts, of which so many thousandths are accepted, make the tokens per second of a step the most.
+    pub(crate) fn drafts_worth(&self, step: DecodingStep, acceptance: u64, terms: DraftTerms) -> usize {
+        let DraftTerms { max, len, token_us } = terms;
         if !self.is_ready() {
             return FIRST_DRAFTS.min(max);
         }
-        let (acceptance, draft_us) = (draft.0 as f64 / 1000.0, draft.1);
+        let acceptance = acceptance as f64 / 1000.0;
         let (mut likelihood, mut n_tokens) = (1.0, step.n_rows as f64);
         let mut best = (0, 0.0);
         for n_drafts in 0..=max {
             let context = step.context + (n_drafts * len) as u64;
-            let us = self.predict_us(step.n_rows + n_drafts, context) + n_drafts as u64 * draft_us;
+            let us = self.predict_us(step.n_rows + n_drafts, context) + n_drafts as u64 * token_us;
             let rate = n_tokens / us.max(1) as f64;
             if rate > best.1 {
                 best = (n_drafts, rate);

@@ -24,6 +24,17 @@ pub struct DecodingStep {
     pub context: u64,
 }
 
+/// What limits the drafts of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DraftTerms {
+    /// Drafts at most.
+    pub max: usize,
+    /// Positions of the sequence, which each row attends to.
+    pub len: usize,
+    /// µs that it takes to draft one token.
+    pub token_us: u64,
+}
+
 /// Finds how many drafts pay for one sequence and one drafter. Where none do, it asks for none, and for one again after a
 /// pause: what does not help costs next to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,23 +80,15 @@ impl DraftLength {
         self.accepted * ONE / self.judged
     }
 
-    /// Drafts for the next step, at most `max`: as many as raise the tokens per second of the whole `step`. `len` are the
-    /// positions of the sequence, `draft_us` is what it costs to draft one token.
-    pub fn choose(
-        &mut self,
-        cost: &CostModel,
-        step: DecodingStep,
-        len: usize,
-        draft_us: u64,
-        max: usize,
-    ) -> usize {
+    /// Drafts for the next step: as many as raise the tokens per second of the whole `step`.
+    pub fn choose(&mut self, cost: &CostModel, step: DecodingStep, terms: DraftTerms) -> usize {
         if self.pause > 0 {
             self.pause -= 1;
             return 0;
         }
-        let chosen = cost.drafts_worth(step, len, (self.acceptance(), draft_us), max);
+        let chosen = cost.drafts_worth(step, self.acceptance(), terms);
         self.is_try = chosen == 0;
-        if chosen > 0 || max == 0 {
+        if chosen > 0 || terms.max == 0 {
             self.next_pause = FIRST_PAUSE;
             return chosen;
         }
@@ -108,6 +111,8 @@ mod tests {
         cost
     }
 
+    const FREE: DraftTerms = DraftTerms { max: 8, len: 100, token_us: 0 };
+    const DEAR: DraftTerms = DraftTerms { token_us: 5000, ..FREE };
     const ALONE: DecodingStep = DecodingStep { n_rows: 1, context: 100 };
 
     fn trained(n_drafts: usize, n_accepted: usize) -> DraftLength {
@@ -120,13 +125,13 @@ mod tests {
     fn drafts_that_are_accepted_and_cheap_are_long() {
         let mut length = trained(8, 8);
         assert!(length.acceptance() > 970);
-        assert_eq!(length.choose(&cost(1000, 10), ALONE, 100, 0, 8), 8);
+        assert_eq!(length.choose(&cost(1000, 10), ALONE, FREE), 8);
     }
 
     #[test]
     fn the_less_is_accepted_or_the_more_rows_cost_the_fewer_are_drafted() {
         let lengths = |row_us: u64| -> Vec<usize> {
-            [8, 3, 1, 0].map(|n| trained(8, n).choose(&cost(1000, row_us), ALONE, 100, 0, 8)).to_vec()
+            [8, 3, 1, 0].map(|n| trained(8, n).choose(&cost(1000, row_us), ALONE, FREE)).to_vec()
         };
         for row_us in [5, 50, 300, 1000] {
             assert!(lengths(row_us).is_sorted_by(|a, b| a >= b), "{:?}", lengths(row_us));
@@ -137,8 +142,8 @@ mod tests {
     #[test]
     fn a_drafter_that_costs_more_than_it_saves_is_not_asked() {
         let mut length = trained(8, 8);
-        assert_eq!(length.choose(&cost(1000, 10), ALONE, 100, 5000, 8), 1, "a last try");
-        assert_eq!(length.choose(&cost(1000, 10), ALONE, 100, 5000, 8), 0);
+        assert_eq!(length.choose(&cost(1000, 10), ALONE, DEAR), 1, "a last try");
+        assert_eq!(length.choose(&cost(1000, 10), ALONE, DEAR), 0);
     }
 
     #[test]
@@ -146,7 +151,7 @@ mod tests {
         let (cost, mut length) = (cost(1000, 800), trained(8, 0));
         let mut n_drafts = 0;
         for _ in 0..2000 {
-            let n = length.choose(&cost, ALONE, 100, 0, 8);
+            let n = length.choose(&cost, ALONE, FREE);
             if n > 0 {
                 length.observe(n, 0);
             }
@@ -160,7 +165,7 @@ mod tests {
         let (cost, mut length) = (cost(1000, 100), trained(8, 0));
         let mut last = 0;
         for _ in 0..3000 {
-            last = length.choose(&cost, ALONE, 100, 0, 8);
+            last = length.choose(&cost, ALONE, FREE);
             if last > 0 {
                 length.observe(last, last);
             }
@@ -172,8 +177,8 @@ mod tests {
     fn full_steps_have_no_room_for_guesses() {
         let busy = DecodingStep { n_rows: 200, context: 20_000 };
         let mut length = trained(8, 1);
-        assert!(length.choose(&cost(1000, 100), ALONE, 100, 0, 8) > 0);
-        assert_eq!(length.choose(&cost(1000, 100), busy, 100, 0, 8), 1, "a last try");
-        assert_eq!(length.choose(&cost(1000, 100), busy, 100, 0, 8), 0);
+        assert!(length.choose(&cost(1000, 100), ALONE, FREE) > 0);
+        assert_eq!(length.choose(&cost(1000, 100), busy, FREE), 1, "a last try");
+        assert_eq!(length.choose(&cost(1000, 100), busy, FREE), 0);
     }
 }

@@ -79,7 +79,7 @@ pub use adaptive::{AdaptiveController, MemoryAction};
 pub use advisor::{BatchAdvisor, BatchRecord, Recommendations, Suggestion};
 pub use config::{BatchMemory, BatchingConfig, BatchingStrategy, QueueOrder, StepLimits};
 pub use cost::CostModel;
-pub use draft_len::{DecodingStep, DraftLength};
+pub use draft_len::{DecodingStep, DraftLength, DraftTerms};
 pub use error::{BatchingError, QueueLimit};
 pub use finish::{Results, Verdict};
 pub use policy::{

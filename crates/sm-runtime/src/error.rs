@@ -132,7 +132,7 @@ pub enum Error {
     Cache(#[from] CacheError),
     /// The queue or the scheduler refuses.
     #[error(transparent)]
-    Batching(#[from] BatchingError),
+    Batching(BatchingError),
     /// The request was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -148,6 +148,26 @@ pub enum Error {
     /// A step failed.
     #[error(transparent)]
     Exec(#[from] ExecError),
+}
+
+impl From<BatchingError> for Error {
+    /// A limit is one error, wherever it was met first.
+    fn from(error: BatchingError) -> Self {
+        match error {
+            BatchingError::ResourceLimit { resource, limit, actual } => Self::ResourceLimit {
+                resource: resource.name(),
+                limit: limit as usize,
+                actual: actual as usize,
+                remedy: if resource.is_transient() {
+                    "retry later or raise the limit"
+                } else {
+                    "shorten the request or raise the limit"
+                },
+            },
+            BatchingError::Cache(error) => Self::Cache(error),
+            other => Self::Batching(other),
+        }
+    }
 }
 
 impl Error {

@@ -52,6 +52,17 @@ mod stop;
 mod testing;
 mod text;
 
+/// The code of the tutorials compiles.
+#[cfg(doctest)]
+mod tutorials {
+    #[doc = include_str!("../../../docs/tutorials/concurrent-inference.md")]
+    struct ConcurrentInference;
+    #[doc = include_str!("../../../docs/tutorials/kv-cache-and-batching.md")]
+    struct KvCacheAndBatching;
+    #[doc = include_str!("../../../docs/tutorials/checkpoints-and-formats.md")]
+    struct CheckpointsAndFormats;
+}
+
 pub use backend::kernel_sets;
 pub use bench::Bench;
 pub use cancel::CancelToken;

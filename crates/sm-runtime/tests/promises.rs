@@ -15,6 +15,8 @@ mod nano_sort;
 mod refusals;
 #[path = "promises/reproducible.rs"]
 mod reproducible;
+#[path = "promises/schedules.rs"]
+mod schedules;
 #[path = "promises/stories.rs"]
 mod stories;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sm_batching::{DecodingStep, DraftLength, RequestId, Scheduler, SequenceId};
+use sm_batching::{DecodingStep, DraftLength, DraftTerms, RequestId, Scheduler, SequenceId};
 use sm_cache::KvCache;
 
 use super::live::{Live, Scratch};
@@ -120,14 +120,16 @@ impl Speculator {
                 lookup(decoding.log, max, &mut guess.drafts);
             }
             if !guess.drafts.is_empty() {
-                let n_drafts = candidate.lookup.choose(scheduler.cost(), step, len, 0, max);
+                let terms = DraftTerms { max, len, token_us: 0 };
+                let n_drafts = candidate.lookup.choose(scheduler.cost(), step, terms);
                 guess.drafts.truncate(n_drafts);
             }
             if let Some(model) = &self.model
                 && guess.drafts.is_empty()
             {
                 candidate.source = Source::Model;
-                guess.max = candidate.model.choose(scheduler.cost(), step, len, model.token_us(), max);
+                let terms = DraftTerms { max, len, token_us: model.token_us() };
+                guess.max = candidate.model.choose(scheduler.cost(), step, terms);
             }
         }
     }

@@ -255,3 +255,6 @@ impl Drop for Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,11 @@ use crate::{
     StopRules,
 };
 
+/// Schedules in a test, or as many times more as `cargo xtask soak` asks for.
+fn n_schedules() -> u32 {
+    2000 * std::env::var("SM_SOAK").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+}
+
 /// One request of a schedule, and what happens to it.
 #[derive(Clone, Debug)]
 struct Arrival {
@@ -166,7 +171,7 @@ fn generated(request: &Request) -> Completion {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: n_schedules(), ..ProptestConfig::default() })]
 
     #[test]
     fn everybody_gets_what_they_would_get_alone(
@@ -199,7 +204,7 @@ proptest! {
             let completions = match sent.and_then(Sent::completions) {
                 Err(Error::Cancelled) if arrival.is_cancelled => continue,
                 // Some settings have no room for a request, alone or not.
-                Err(Error::Cache(_) | Error::Batching(_)) => continue,
+                Err(Error::Cache(_) | Error::ResourceLimit { .. }) => continue,
                 completions => completions.unwrap(),
             };
             let expected = lone_candidates(&request);

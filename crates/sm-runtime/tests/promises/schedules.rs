@@ -1,0 +1,266 @@
+//! Random requests at random times on real models: everybody gets, bit for bit, what they would get alone, whatever threads,
+//! chunks, batches, memory, cached prefixes, guesses, sessions and neighbours there are.
+//!
+//! `cargo xtask soak` runs many more schedules than the tests do.
+
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use sm_runtime::{
+    BatchingConfig, BatchingStrategy, Completion, Engine, EngineConfig, Error, GenerationOptions, Generator,
+    Grammar, KvCacheConfig, Limits, LoadOptions, LoadedModel, ModelRef, Priority, Prompt, Request,
+    SamplingOptions, SpeculationConfig, StopRules, TokenId,
+};
+
+/// What one model needs to be tested.
+struct Subject {
+    model: ModelRef<'static>,
+    draft: Option<ModelRef<'static>>,
+    vocab_size: u32,
+    context_len: usize,
+    /// Keys and values of a page in half precision.
+    page_bytes: u64,
+    n_schedules: u32,
+}
+
+/// Schedules in a test, or as many times more as `cargo xtask soak` asks for.
+fn schedules(n: u32) -> u32 {
+    n * std::env::var("SM_SOAK").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+}
+
+#[derive(Clone, Debug)]
+struct Arrival {
+    prompt: Vec<u32>,
+    seed: u64,
+    n_tokens: usize,
+    temperature: f32,
+    repetition_penalty: f32,
+    n: usize,
+    logprobs: Option<usize>,
+    stop: Option<u32>,
+    priority: Priority,
+    is_cancelled: bool,
+    /// Tokens of a second turn in a session.
+    second: Option<Vec<u32>>,
+    grammar: bool,
+}
+
+fn arrival(vocab_size: u32, context_len: usize) -> impl Strategy<Value = Arrival> {
+    let most = (context_len / 2).min(400);
+    // Few beginnings, so that prefixes are shared.
+    let start = (0u32..3, 0usize..most / 2).prop_map(move |(kind, len)| {
+        (0..len as u32).map(|i| (i * (7 + kind) + kind) % vocab_size).collect::<Vec<u32>>()
+    });
+    let prompt =
+        (start, prop::collection::vec(0..vocab_size, 1..most / 2)).prop_map(|(a, b)| [a, b].concat());
+    let sampling = (
+        any::<u64>(),
+        prop_oneof![Just(0.0f32), 0.3f32..1.5],
+        prop_oneof![2 => Just(1.0f32), 1 => 0.9f32..1.3],
+    );
+    let shape =
+        (1usize..40, 1usize..4, prop::option::of(0usize..3), prop::option::weighted(0.2, 0..vocab_size));
+    let priorities = prop_oneof![
+        Just(Priority::Low),
+        Just(Priority::Normal),
+        Just(Priority::High),
+        Just(Priority::Critical)
+    ];
+    let second = prop::option::weighted(0.25, prop::collection::vec(0..vocab_size, 1..12));
+    let service = (priorities, prop::bool::weighted(0.1), second, prop::bool::weighted(0.1));
+    (prompt, sampling, shape, service).prop_map(|(prompt, sampling, shape, service)| {
+        let (seed, temperature, repetition_penalty) = sampling;
+        let (n_tokens, n, logprobs, stop) = shape;
+        let (priority, is_cancelled, second, grammar) = service;
+        Arrival {
+            prompt,
+            seed,
+            n_tokens,
+            temperature,
+            repetition_penalty,
+            n: if second.is_some() { 1 } else { n },
+            logprobs,
+            stop,
+            priority,
+            is_cancelled,
+            second,
+            grammar,
+        }
+    })
+}
+
+/// Settings of an engine, and whether it has a draft model.
+fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (EngineConfig, bool)> {
+    let one = context_len.div_ceil(16) as u64;
+    let strategy = prop_oneof![
+        3 => Just(BatchingStrategy::Continuous),
+        1 => Just(BatchingStrategy::Naive),
+        1 => Just(BatchingStrategy::Bucketed),
+    ];
+    let batching = (strategy, any::<bool>(), 3usize..10, 16usize..200, 0usize..60);
+    let rest = (1usize..5, one..4 * one, any::<bool>(), any::<bool>(), any::<bool>());
+    (batching, rest).prop_map(move |(batching, (n_threads, n_pages, prefix_sharing, lookup, drafts))| {
+        let (strategy, prefill_only, max_batch_size, max_step_tokens, max_chunk_tokens) = batching;
+        let config = EngineConfig {
+            load: LoadOptions { n_threads: Some(n_threads), ..LoadOptions::default() },
+            batching: BatchingConfig {
+                strategy,
+                prefill_only,
+                max_batch_size,
+                max_step_tokens,
+                max_chunk_tokens,
+                max_batch_wait_us: 0,
+                ..BatchingConfig::default()
+            },
+            cache: KvCacheConfig {
+                prefix_sharing,
+                max_bytes_total: n_pages * page_bytes,
+                ..KvCacheConfig::default()
+            },
+            speculation: SpeculationConfig { lookup, ..SpeculationConfig::default() },
+        };
+        (config, drafts)
+    })
+}
+
+fn options(arrival: &Arrival, has_tokenizer: bool) -> GenerationOptions {
+    let grammar = (arrival.grammar && has_tokenizer).then(|| Grammar::Regex("([a-z]{1,6} )+".to_owned()));
+    GenerationOptions {
+        sampling: SamplingOptions {
+            seed: Some(arrival.seed),
+            temperature: arrival.temperature,
+            repetition_penalty: arrival.repetition_penalty,
+            ..SamplingOptions::default()
+        },
+        limits: Limits { max_new_tokens: arrival.n_tokens, ..Limits::default() },
+        stop: StopRules {
+            token_ids: arrival.stop.map(TokenId).into_iter().collect(),
+            ..StopRules::default()
+        },
+        logprobs: arrival.logprobs,
+        grammar: if cfg!(feature = "grammar") { grammar } else { None },
+        ..GenerationOptions::default()
+    }
+}
+
+fn tokens(ids: &[u32]) -> Vec<TokenId> {
+    ids.iter().copied().map(TokenId).collect()
+}
+
+/// Tokens, log-probabilities and end, which must be the same bits.
+fn bits(completion: &Completion) -> (Vec<TokenId>, Vec<u32>, &'static str) {
+    let logprobs = completion.logprobs.iter().map(|token| token.logprob.to_bits()).collect();
+    (completion.tokens.clone(), logprobs, completion.finish_reason.name())
+}
+
+/// What a request gets on a generator, which knows nothing of schedulers and caches.
+fn alone(generator: &mut Generator, prompt: &[TokenId], options: &GenerationOptions) -> Completion {
+    generator.reset();
+    generator.generate(&Prompt::Tokens(prompt.to_vec()), options).unwrap()
+}
+
+fn run(subject: &Subject) {
+    let one_thread = LoadOptions { n_threads: Some(1), ..LoadOptions::default() };
+    let mut generator = Generator::new(LoadedModel::load(subject.model, &one_thread, &|_| ()).unwrap());
+    let has_tokenizer = generator.model().tokenizer().is_some();
+    let config =
+        Config { cases: schedules(subject.n_schedules), failure_persistence: None, ..Config::default() };
+    let strategy = (
+        prop::collection::vec(arrival(subject.vocab_size, subject.context_len), 1..9),
+        settings(subject.page_bytes, subject.context_len),
+    );
+    let mut runner = TestRunner::new(config);
+    let generator = std::cell::RefCell::new(&mut generator);
+    let result = runner.run(&strategy, |(arrivals, (config, drafts))| {
+        let builder = Engine::builder().config(config);
+        let builder = match subject.draft.filter(|_| drafts) {
+            Some(draft) => builder.draft(draft),
+            None => builder,
+        };
+        let engine = builder.load(subject.model).unwrap();
+        let sent: Vec<_> =
+            arrivals.iter().enumerate().map(|sent| submit(&engine, sent, has_tokenizer)).collect();
+        for ((index, arrival), handle) in arrivals.iter().enumerate().zip(sent) {
+            let options = options(arrival, has_tokenizer);
+            let completions = match handle.and_then(sm_runtime::RequestHandle::wait) {
+                Err(Error::Cancelled) if arrival.is_cancelled => continue,
+                completions => completions.unwrap(),
+            };
+            let mut generator = generator.borrow_mut();
+            let expected = alone(&mut generator, &tokens(&arrival.prompt), &options);
+            if !arrival.is_cancelled {
+                prop_assert_eq!(bits(&completions[0]), bits(&expected), "request {}", index);
+                prop_assert_eq!(completions.len(), arrival.n);
+            }
+            if let (Some(second), false) = (&arrival.second, arrival.is_cancelled) {
+                let transcript =
+                    [&tokens(&arrival.prompt)[..], &completions[0].tokens, &tokens(second)].concat();
+                let session = engine.session_prefix(&format!("session {index}")).unwrap();
+                let got = session
+                    .submit(Prompt::Tokens(transcript.clone()), options.clone())
+                    .unwrap()
+                    .wait()
+                    .unwrap();
+                prop_assert_eq!(
+                    bits(&got[0]),
+                    bits(&alone(&mut generator, &transcript, &options)),
+                    "turn of {}",
+                    index
+                );
+            }
+        }
+        let stats = engine.stats().unwrap();
+        prop_assert_eq!((stats.live_requests, stats.cache.current_leases), (0, 0));
+        Ok(())
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+}
+
+fn submit(
+    engine: &Engine,
+    (index, arrival): (usize, &Arrival),
+    has_tokenizer: bool,
+) -> Result<sm_runtime::RequestHandle, Error> {
+    let options = options(arrival, has_tokenizer);
+    let prompt = Prompt::Tokens(tokens(&arrival.prompt));
+    let handle = match arrival.second {
+        Some(_) => engine.session_prefix(&format!("session {index}"))?.submit(prompt, options),
+        None => {
+            let (n, priority) = (arrival.n, arrival.priority);
+            engine.submit(Request { n, priority, ..Request::new(prompt, options) })
+        }
+    }?;
+    if arrival.is_cancelled {
+        handle.cancel();
+    }
+    Ok(handle)
+}
+
+#[cfg(feature = "demo-model")]
+#[test]
+fn schedules_on_the_demo_model() {
+    run(&Subject {
+        model: ModelRef::Demo,
+        draft: Some(ModelRef::DemoDraft),
+        vocab_size: 2048,
+        context_len: 1024,
+        // 5 layers of 4 heads, keys and values of 32 halves, 16 positions.
+        page_bytes: 2 * 5 * 4 * 32 * 2 * 16,
+        n_schedules: 24,
+    });
+}
+
+#[test]
+fn schedules_on_a_random_model_with_grouped_heads() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sm-model/tests/data/arch/llama-gqa");
+    run(&Subject {
+        model: ModelRef::Path(Box::leak(path.into_boxed_path())),
+        draft: None,
+        vocab_size: 56,
+        context_len: 256,
+        // 2 layers of 2 heads, keys and values of 8 halves, 16 positions.
+        page_bytes: 2 * 2 * 2 * 8 * 2 * 16,
+        n_schedules: 200,
+    });
+}
