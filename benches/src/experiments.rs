@@ -7,6 +7,7 @@ pub mod batching;
 pub mod concurrency;
 pub mod kv_cache;
 pub mod overhead;
+pub mod speculation;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,12 @@ pub enum ExperimentError {
     /// A vocabulary could not be made.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// A conversation could not be rendered.
+    #[error("the demo model cannot chat: {reason}")]
+    Chat {
+        /// Why not.
+        reason: String,
+    },
     /// Two ways that must give the same tokens did not.
     #[error("{what}: the tokens differ, so the times mean nothing")]
     Different {

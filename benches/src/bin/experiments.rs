@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use sm_benches::experiments::{ExperimentError, Finding, batching, concurrency, kv_cache, overhead};
+use sm_benches::experiments::{
+    ExperimentError, Finding, batching, concurrency, kv_cache, overhead, speculation,
+};
 use sm_runtime::ModelRef;
 
 /// Runs the experiments of the documents that SmallMind began with, and prints them beside what they claim.
@@ -39,6 +41,8 @@ enum Experiment {
     Concurrency,
     /// What the engine costs per step
     Overhead,
+    /// Guesses of next tokens, by kind of prompt
+    Speculation,
 }
 
 impl Experiment {
@@ -49,6 +53,7 @@ impl Experiment {
             Self::BatchingLarge => batching::run_large(args.large.as_deref().map(ModelRef::named), args.reps),
             Self::Concurrency => concurrency::run(args.reps),
             Self::Overhead => overhead::run(args.reps),
+            Self::Speculation => speculation::run(args.reps),
         }
     }
 }

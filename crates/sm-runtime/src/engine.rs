@@ -339,7 +339,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Lets go of cached pages until at most `max_bytes` are held; what runs keeps its own. Gives the bytes freed.
+    /// Lets go of cached pages until at most `max_bytes` are held; what runs keeps its own. Gives the bytes that are
+    /// still held.
     ///
     /// # Errors
     /// [`Error::ShutDown`].
@@ -350,14 +351,18 @@ impl Engine {
     /// Takes no more requests, gives those that run `grace` to end, ends the rest, and waits for that. Everybody is
     /// answered. A second call finds nothing to do.
     pub fn shut_down(&self, grace: Duration) {
-        let until = Instant::now() + grace;
-        // A thread that is gone already has answered everybody.
-        let _ = self.0.messages.send(Message::Call(Box::new(move |core| core.drain(until))));
+        self.drain(Instant::now() + grace);
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // A panic of the thread has answered everybody too, by the drop of their answers.
             let _ = thread.join();
         }
+    }
+
+    /// Takes no more requests; those that run have until then.
+    pub(crate) fn drain(&self, until: Instant) {
+        // A thread that is gone already has answered everybody.
+        let _ = self.0.messages.send(Message::Call(Box::new(move |core| core.drain(until))));
     }
 
     /// The backend, its kernels, workers and memory.

@@ -118,6 +118,14 @@ pub enum Error {
         /// The first token that differs.
         token: Option<u32>,
     },
+    /// A request names a model that there is not.
+    #[error("there is no model {name:?}; there are {known}")]
+    UnknownModel {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
     /// The engine was shut down before the request ended.
     #[error("the engine has shut down")]
     ShutDown,

@@ -37,6 +37,7 @@ mod grammar;
 mod input;
 mod load;
 mod metrics;
+mod models;
 mod options;
 mod output;
 mod perplexity;
@@ -79,6 +80,7 @@ pub use load::{LoadOptions, LoadedModel, load_tokenizer};
 pub use metrics::{
     Distribution, MetricsSink, RecentMetrics, RecentSummary, RequestMetrics, StepMetrics, Window,
 };
+pub use models::{Models, ModelsBuilder};
 pub use options::{EosRule, GenerationOptions, Limits, LongInput, MatchedStop, SamplingOptions, StopRules};
 pub use perplexity::{Perplexity, PerplexityOptions};
 pub use prompt::Prompt;
