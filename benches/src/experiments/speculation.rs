@@ -61,7 +61,7 @@ fn options() -> GenerationOptions {
 /// Turns of a conversation, the user's first.
 fn conversation(engine: &Engine, turns: &[&str]) -> Result<Prompt, ExperimentError> {
     let roles = ["user", "assistant"].into_iter().cycle();
-    let messages: Vec<Message> = roles.zip(turns).map(|(role, text)| Message::new(role, *text)).collect();
+    let messages: Vec<Message> = roles.zip(turns).map(|(role, text)| Message::new(role, text)).collect();
     let template =
         engine.chat_template().map_err(|error| ExperimentError::Chat { reason: error.to_string() })?;
     let rendered = template

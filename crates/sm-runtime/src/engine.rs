@@ -1,6 +1,8 @@
 //! Many requests on one model: the engine as callers see it.
 
 mod batch;
+mod builder;
+mod directory;
 mod engine_loop;
 mod gate;
 mod handle;
@@ -16,17 +18,19 @@ mod typed;
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use sm_batching::{BatchingConfig, BatchingStats, Scheduler, StepLimits};
 use sm_cache::{KvCache, KvCacheStats, MemoryPlan, Namespace, PagePool, SessionMode};
-use sm_kernels::plan::{ExecutorInfo, PAGE_LEN, Progress};
+use sm_kernels::plan::{ExecutorInfo, PAGE_LEN};
 use sm_model::chat::{ChatError, ChatTemplate};
 use sm_model::tokenizer::{EncodeOptions, Tokenizer};
 
 pub use batch::BatchRun;
+pub use builder::EngineBuilder;
+pub use directory::RequestNumber;
 pub use handle::{RequestHandle, TokenStream};
 pub use session::Session;
 pub use ticket::RequestStatus;
@@ -37,15 +41,13 @@ use crate::rules::Rules;
 use crate::sampling::random_seed;
 use crate::speculate::{DraftModel, SpeculationStats};
 use crate::text::Text;
-use crate::{
-    Completion, EngineConfig, Error, GenerationOptions, LoadedModel, MetricsSink, ModelRef, Preset, Prompt,
-    Request,
-};
+use crate::{Completion, EngineConfig, Error, GenerationOptions, LoadedModel, Prompt, Request};
+use directory::Directory;
 use engine_loop::{Core, Message, Parts, PromptTokens, Submission};
 use gate::Gate;
 use live::{Delivery, Terms};
 use speculation::Speculator;
-use ticket::{Answer, Ticket};
+use ticket::{Answer, Callback, Ticket};
 
 /// Serves many requests on one model: each gets exactly the tokens that it would get alone.
 ///
@@ -71,6 +73,7 @@ struct Inner {
     messages: Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
     gate: Arc<Gate>,
+    directory: Mutex<Directory>,
     text: Text,
     grammars: Grammars,
     context_len: usize,
@@ -119,81 +122,6 @@ impl EngineStats {
 
 fn ratio(sum: u64, count: u64) -> f64 {
     if count == 0 { 0.0 } else { sum as f64 / count as f64 }
-}
-
-/// Sets an engine up.
-#[derive(Clone, Debug, Default)]
-pub struct EngineBuilder<'d> {
-    config: EngineConfig,
-    draft: Option<ModelRef<'d>>,
-    metrics: Option<Arc<dyn MetricsSink>>,
-}
-
-impl<'d> EngineBuilder<'d> {
-    /// Starts from a preset.
-    #[must_use]
-    pub fn preset(self, preset: Preset) -> Self {
-        Self { config: preset.config(), ..self }
-    }
-
-    /// Sets everything.
-    #[must_use]
-    pub fn config(self, config: EngineConfig) -> Self {
-        Self { config, ..self }
-    }
-
-    /// Sets how requests are batched.
-    #[must_use]
-    pub fn batching(self, batching: BatchingConfig) -> Self {
-        Self { config: EngineConfig { batching, ..self.config }, ..self }
-    }
-
-    /// Lets a smaller model with the same vocabulary guess next tokens. What comes out stays the same.
-    #[must_use]
-    pub fn draft(self, draft: impl Into<ModelRef<'d>>) -> Self {
-        Self { draft: Some(draft.into()), ..self }
-    }
-
-    /// Tells a sink what is measured. Without one, nothing is.
-    #[must_use]
-    pub fn metrics(self, sink: Arc<dyn MetricsSink>) -> Self {
-        Self { metrics: Some(sink), ..self }
-    }
-
-    /// Loads a model and starts.
-    ///
-    /// # Errors
-    /// As [`LoadedModel::load`]; if a value of the configuration cannot be used, or the draft model has other tokens.
-    pub fn load<'a>(self, model: impl Into<ModelRef<'a>>) -> Result<Engine, Error> {
-        self.load_with(model, &|_| ())
-    }
-
-    /// As [`EngineBuilder::load`]; `progress` tells how far packing has come.
-    ///
-    /// # Errors
-    /// As [`EngineBuilder::load`].
-    pub fn load_with<'a>(
-        self,
-        model: impl Into<ModelRef<'a>>,
-        progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Engine, Error> {
-        let config = &self.config;
-        config.batching.validate()?;
-        let model = LoadedModel::load(model, &config.load_options(self.draft.is_some()), progress)?;
-        let draft = self.draft.map(|draft| LoadedModel::load(draft, &config.draft_load_options(), progress));
-        self.start(model, draft.transpose()?)
-    }
-
-    /// Starts on models that are loaded: with as many sequences at a time as the executor and the configuration allow.
-    /// `draft`, a smaller model with the same vocabulary, guesses next tokens; steps can check as many guesses as the model
-    /// was loaded with outputs ([`LoadOptions::max_outputs`](crate::LoadOptions::max_outputs)).
-    ///
-    /// # Errors
-    /// If a value of the configuration cannot be used; [`Error::DraftVocabulary`].
-    pub fn start(self, model: LoadedModel, draft: Option<LoadedModel>) -> Result<Engine, Error> {
-        let draft = draft.map(|draft| DraftModel::new(draft, &model)).transpose()?;
-        Engine::new(model, draft, self)
-    }
 }
 
 impl Engine {
@@ -249,6 +177,7 @@ impl Engine {
             messages,
             thread: Mutex::new(Some(thread)),
             gate,
+            directory: Mutex::default(),
             text,
             grammars,
             context_len,
@@ -265,7 +194,37 @@ impl Engine {
     /// # Errors
     /// If the request cannot be or the queue is full, before any work; [`Error::ShutDown`].
     pub fn submit(&self, request: Request) -> Result<RequestHandle, Error> {
-        self.send(request, Delivery::Whole)
+        self.send(request, Delivery::Whole, None)
+    }
+
+    /// Puts a request into the queue; `callback` gets its result, once, whatever happens: on the engine's thread, so it should
+    /// be quick.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`]; the callback is not called then.
+    pub fn submit_with(
+        &self,
+        request: Request,
+        callback: impl FnOnce(Result<Vec<Completion>, Error>) + Send + 'static,
+    ) -> Result<RequestNumber, Error> {
+        Ok(self.send(request, Delivery::Whole, Some(Box::new(callback)))?.detach())
+    }
+
+    /// Where a request stands. The last few thousand that are over are remembered.
+    pub fn status(&self, number: RequestNumber) -> Option<RequestStatus> {
+        self.directory().status(number)
+    }
+
+    /// Ends a request at the next step boundary; `false` if it is over or unknown.
+    pub fn cancel(&self, number: RequestNumber) -> bool {
+        let is_cancelled = self.directory().cancel(number);
+        // An engine that is gone has cancelled it already.
+        let _ = self.0.messages.send(Message::Wake);
+        is_cancelled
+    }
+
+    fn directory(&self) -> MutexGuard<'_, Directory> {
+        self.0.directory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a request into the queue; the stream gives its tokens as they come.
@@ -273,7 +232,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::submit`].
     pub fn stream(&self, request: Request) -> Result<TokenStream, Error> {
-        self.send(request, Delivery::Stream).map(TokenStream::new)
+        self.send(request, Delivery::Stream, None).map(TokenStream::new)
     }
 
     /// Continues a prompt to its end. Blocks; to wait without blocking, await [`Engine::submit`].
@@ -414,7 +373,12 @@ impl Engine {
         replied.recv().map_err(|_| Error::ShutDown)
     }
 
-    fn send(&self, request: Request, delivery: Delivery) -> Result<RequestHandle, Error> {
+    fn send(
+        &self,
+        request: Request,
+        delivery: Delivery,
+        callback: Option<Callback>,
+    ) -> Result<RequestHandle, Error> {
         let submitted = Instant::now();
         request.validate()?;
         let (limit, actual) = (self.0.max_batch_size, request.n);
@@ -425,8 +389,12 @@ impl Engine {
         let prompt = self.tokens(&request.prompt)?;
         let Request { options, n, select, priority, key, session, salt, speculate, filters, .. } = request;
         let rules = Rules::new(&options, &self.0.text, &self.0.grammars)?.with_filters(filters);
-        let ticket = Arc::new(Ticket::new(n, options.limits.max_new_tokens));
+        let ticket = Ticket::new(n, options.limits.max_new_tokens);
         self.0.gate.enter()?;
+        let ticket = Arc::new(match callback {
+            Some(callback) => ticket.with_callback(callback),
+            None => ticket,
+        });
         let terms = Terms {
             answer: Answer::new(Arc::clone(&ticket)),
             delivery,
@@ -441,7 +409,8 @@ impl Engine {
         let namespace = Arc::new(Namespace { salt, ..self.0.namespace.clone() });
         let submission = Submission { terms, prompt, priority, key, session, namespace };
         self.0.messages.send(Message::Submit(Box::new(submission))).map_err(|_| Error::ShutDown)?;
-        Ok(RequestHandle::new(ticket, self.0.messages.clone()))
+        let number = self.directory().enter(&ticket);
+        Ok(RequestHandle::new(ticket, self.0.messages.clone(), number))
     }
 
     fn tokens(&self, prompt: &Prompt) -> Result<PromptTokens, Error> {

@@ -193,7 +193,8 @@ impl<'g> Generation<'g> {
         }
         let mut history = History::new(self.log, self.n_prompt, self.counts);
         let Rules { chain, constraint } = &mut self.rules;
-        let token = chain.sample_within(constraint.as_mut(), logits, &mut history, draw, self.candidates)?;
+        let token =
+            chain.sample_within((constraint.as_mut(), logits), &mut history, draw, self.candidates)?;
         if let Some(n_top) = self.options.logprobs {
             let logprob = self.raw.logprob(token, n_top, self.candidates);
             self.event.logprob = Some(logprob.logprob);

@@ -70,7 +70,8 @@ pub use cancel::CancelToken;
 pub use completion::{Completion, FinishReason, Timings, TokenEvent, TokenLogprob, Usage};
 pub use config::{EngineConfig, Preset};
 pub use engine::{
-    BatchRun, Engine, EngineBuilder, EngineStats, RequestHandle, RequestStatus, Session, TokenStream,
+    BatchRun, Engine, EngineBuilder, EngineStats, RequestHandle, RequestNumber, RequestStatus, Session,
+    TokenStream,
 };
 pub use error::Error;
 pub use generation::Generation;

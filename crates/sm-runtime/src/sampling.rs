@@ -167,14 +167,13 @@ impl SamplerChain {
         draw: Draw,
         candidates: &mut Candidates,
     ) -> Result<TokenId, Error> {
-        self.sample_within(None, logits, history, draw, candidates)
+        self.sample_within((None, logits), history, draw, candidates)
     }
 
     /// As [`SamplerChain::sample`], among the tokens that a grammar allows.
     pub(crate) fn sample_within(
         &self,
-        constraint: Option<&mut Constraint>,
-        logits: &mut [f32],
+        (constraint, logits): (Option<&mut Constraint>, &mut [f32]),
         history: &mut History<'_>,
         draw: Draw,
         candidates: &mut Candidates,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::task::{Context, Poll};
 
+use super::directory::RequestNumber;
 use super::engine_loop::Message;
 use super::ticket::{Cursor, RequestStatus, Ticket};
 use crate::{CancelToken, Completion, Error, TokenEvent};
@@ -16,12 +17,24 @@ use crate::{CancelToken, Completion, Error, TokenEvent};
 pub struct RequestHandle {
     ticket: Arc<Ticket>,
     engine: Sender<Message>,
+    number: RequestNumber,
     is_taken: bool,
 }
 
 impl RequestHandle {
-    pub(crate) fn new(ticket: Arc<Ticket>, engine: Sender<Message>) -> Self {
-        Self { ticket, engine, is_taken: false }
+    pub(crate) fn new(ticket: Arc<Ticket>, engine: Sender<Message>, number: RequestNumber) -> Self {
+        Self { ticket, engine, number, is_taken: false }
+    }
+
+    /// By which [`Engine::status`](crate::Engine::status) and [`Engine::cancel`](crate::Engine::cancel) find it.
+    pub fn number(&self) -> RequestNumber {
+        self.number
+    }
+
+    /// Lets it run to its end although nobody waits: its callback gets the result.
+    pub(crate) fn detach(mut self) -> RequestNumber {
+        self.is_taken = true;
+        self.number
     }
 
     /// Where it stands.
@@ -113,6 +126,11 @@ impl TokenStream {
         }
         self.handle.is_taken = true;
         self.handle.ticket.wait_outcome()
+    }
+
+    /// As [`RequestHandle::number`].
+    pub fn number(&self) -> RequestNumber {
+        self.handle.number()
     }
 
     /// Where it stands.

@@ -245,7 +245,7 @@ impl Live {
         let mut history = History::new(place.log, self.usage.prompt_tokens, counts);
         let candidate = &mut self.candidates[place.candidate];
         let constraint = candidate.constraint.as_mut();
-        let token = self.chain.sample_within(constraint, logits, &mut history, draw, candidates)?;
+        let token = self.chain.sample_within((constraint, logits), &mut history, draw, candidates)?;
         let Some(output) = &mut candidate.output else {
             return Ok(Sampled { token, is_kept: false, stops: true });
         };

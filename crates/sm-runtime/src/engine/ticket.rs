@@ -2,6 +2,9 @@
 //!
 //! The thread writes into room that was reserved when the request was submitted; readers copy out what they have not seen.
 
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -25,17 +28,48 @@ pub enum RequestStatus {
     Cancelled,
 }
 
+impl RequestStatus {
+    /// Whether nothing more comes.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// A status that outlives its ticket.
+#[derive(Debug)]
+pub(crate) struct StatusCell(AtomicU8);
+
+impl StatusCell {
+    const ALL: [RequestStatus; 5] = [
+        RequestStatus::Queued,
+        RequestStatus::Running,
+        RequestStatus::Completed,
+        RequestStatus::Failed,
+        RequestStatus::Cancelled,
+    ];
+
+    pub(crate) fn get(&self) -> RequestStatus {
+        Self::ALL[usize::from(self.0.load(Ordering::Acquire))]
+    }
+
+    fn set(&self, status: RequestStatus) {
+        self.0.store(status as u8, Ordering::Release);
+    }
+}
+
+/// What is called with the result of a request.
+pub(crate) type Callback = Box<dyn FnOnce(Result<Vec<Completion>, Error>) + Send>;
+
 /// The shared record of one request.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     state: Mutex<State>,
     changed: Condvar,
+    status: Arc<StatusCell>,
     pub(crate) cancel: CancelToken,
 }
 
-#[derive(Debug)]
 struct State {
-    status: RequestStatus,
     events: Vec<Record>,
     /// The text of each candidate.
     texts: Vec<String>,
@@ -44,6 +78,13 @@ struct State {
     is_over: bool,
     error: Option<Error>,
     waker: Option<Waker>,
+    callback: Option<Callback>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("is_over", &self.is_over).finish_non_exhaustive()
+    }
 }
 
 /// A [`TokenEvent`] whose text is a range of its candidate's text.
@@ -69,7 +110,6 @@ impl Ticket {
     pub(crate) fn new(n_candidates: usize, max_new_tokens: usize) -> Self {
         let n_tokens = max_new_tokens.min(MAX_RESERVED) + 1;
         let state = State {
-            status: RequestStatus::Queued,
             events: Vec::with_capacity(n_candidates.saturating_mul(n_tokens).min(4 * MAX_RESERVED)),
             texts: (0..n_candidates)
                 .map(|_| String::with_capacity(n_tokens * TEXT_BYTES_PER_TOKEN))
@@ -78,8 +118,16 @@ impl Ticket {
             is_over: false,
             error: None,
             waker: None,
+            callback: None,
         };
-        Self { state: Mutex::new(state), changed: Condvar::new(), cancel: CancelToken::new() }
+        let status = Arc::new(StatusCell(AtomicU8::new(RequestStatus::Queued as u8)));
+        Self { state: Mutex::new(state), changed: Condvar::new(), status, cancel: CancelToken::new() }
+    }
+
+    /// The same, with something to be called with the result; nothing else gets it then.
+    pub(crate) fn with_callback(self, callback: Callback) -> Self {
+        self.lock().callback = Some(callback);
+        self
     }
 
     /// Nothing here panics while it holds the lock, so a poisoned one is as good as any.
@@ -90,7 +138,7 @@ impl Ticket {
     /// Tells readers of an event.
     pub(crate) fn push(&self, event: &TokenEvent) {
         let mut state = self.lock();
-        state.status = RequestStatus::Running;
+        self.status.set(RequestStatus::Running);
         let text = &mut state.texts[event.candidate];
         text.push_str(&event.text);
         let record = Record {
@@ -107,13 +155,19 @@ impl Ticket {
 
     /// Says that it has rows in a step.
     pub(crate) fn run(&self) {
-        self.lock().status = RequestStatus::Running;
+        self.status.set(RequestStatus::Running);
     }
 
     fn end(&self, status: RequestStatus, outcome: Result<Vec<Completion>, Error>) {
         let mut state = self.lock();
-        state.status = status;
+        self.status.set(status);
         state.is_over = true;
+        if let Some(callback) = state.callback.take() {
+            self.notify(state);
+            // A caller's panic is none of the engine's; the hook of panics has told it.
+            let _ = catch_unwind(AssertUnwindSafe(|| callback(outcome)));
+            return;
+        }
         match outcome {
             Ok(completions) => state.completions = completions,
             Err(error) => state.error = Some(error),
@@ -132,7 +186,12 @@ impl Ticket {
 
     /// Where the request stands.
     pub(crate) fn status(&self) -> RequestStatus {
-        self.lock().status
+        self.status.get()
+    }
+
+    /// The status, to be looked at when the ticket is gone.
+    pub(crate) fn status_cell(&self) -> Arc<StatusCell> {
+        Arc::clone(&self.status)
     }
 
     /// The result, once; waits for it as the task of `context`.

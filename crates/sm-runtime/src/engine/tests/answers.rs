@@ -21,6 +21,29 @@ fn assert_clean(engine: &Engine) {
 }
 
 #[test]
+fn a_callback_is_called_once_whatever_happens() {
+    let engine = endless();
+    let (sender, results) = std::sync::mpsc::channel();
+    let submit = |request: Request, name: &'static str| {
+        let sender = sender.clone();
+        engine.submit_with(request, move |result| sender.send((name, result.is_ok())).unwrap()).unwrap()
+    };
+    let first = submit(request("abc", 1, 10), "whole");
+    let second = submit(request("abc", 2, 60_000), "cancelled");
+    assert!(engine.cancel(second));
+    engine.submit_with(request("abc", 3, 5), |_| panic!("a caller's own")).unwrap();
+    let mut told: Vec<_> = (0..2).map(|_| results.recv().unwrap()).collect();
+    told.sort_unstable();
+    assert_eq!(told, [("cancelled", false), ("whole", true)]);
+    assert_eq!(engine.status(first), Some(RequestStatus::Completed));
+    assert_eq!(engine.status(second), Some(RequestStatus::Cancelled));
+    submit(request("abc", 4, 60_000), "ended by the shutdown");
+    engine.shut_down(Duration::ZERO);
+    assert_eq!(results.recv().unwrap(), ("ended by the shutdown", false));
+    assert!(results.try_recv().is_err());
+}
+
+#[test]
 fn a_cancelled_request_ends_and_its_neighbour_goes_on() {
     let engine = endless();
     let neighbour = engine.submit(request("bc", 1, 2000)).unwrap();
