@@ -26,8 +26,10 @@ pub enum Preset {
     Basic,
     /// Large steps and many users: the most tokens per second.
     Throughput,
-    /// No waiting for company, and prompts in chunks that let others keep their pace.
+    /// One sequence at a time, no waiting for company, and guesses.
     LatencyOptimized,
+    /// Some users at a time, and guesses for all of them.
+    Aggressive,
     /// A small cache and few users.
     MemoryOptimized,
 }
@@ -41,12 +43,16 @@ impl Preset {
             Self::Throughput => EngineConfig { batching: BatchingConfig::throughput(), ..base },
             Self::LatencyOptimized => EngineConfig {
                 batching: BatchingConfig {
+                    max_batch_size: 1,
                     max_batch_wait_us: 0,
-                    target_itl_us: Some(50_000),
                     ..BatchingConfig::default()
                 },
+                speculation: SpeculationConfig { lookup: true, ..SpeculationConfig::default() },
                 ..base
             },
+            Self::Aggressive => {
+                EngineConfig { speculation: SpeculationConfig { lookup: true, max_draft_len: 6 }, ..base }
+            }
             Self::MemoryOptimized => EngineConfig {
                 batching: BatchingConfig {
                     max_batch_size: 4,
@@ -103,8 +109,21 @@ mod tests {
 
     #[test]
     fn every_preset_is_valid() {
-        for preset in [Preset::Basic, Preset::Throughput, Preset::LatencyOptimized, Preset::MemoryOptimized] {
-            preset.config().batching.validate().unwrap_or_else(|error| panic!("{preset:?}: {error}"));
+        for preset in [
+            Preset::Basic,
+            Preset::Throughput,
+            Preset::LatencyOptimized,
+            Preset::Aggressive,
+            Preset::MemoryOptimized,
+        ] {
+            let config = preset.config();
+            config.batching.validate().unwrap_or_else(|error| panic!("{preset:?}: {error}"));
+            config.speculation.validate().unwrap_or_else(|error| panic!("{preset:?}: {error}"));
         }
+        let latency = Preset::LatencyOptimized.config();
+        assert_eq!((latency.batching.max_batch_size, latency.batching.max_batch_wait_us), (1, 0));
+        assert!(latency.speculation.lookup);
+        let throughput = Preset::Throughput.config().batching;
+        assert_eq!((throughput.max_batch_size, throughput.max_batch_wait_us), (32, 50_000));
     }
 }
