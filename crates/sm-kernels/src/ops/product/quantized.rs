@@ -1,8 +1,10 @@
 //! Products with quantized weights: exact integer dots of groups, scaled and added in order.
 #![allow(clippy::needless_range_loop, reason = "a tile indexes several arrays of registers alike")]
 
+use std::hint::black_box;
+
 use super::{Lanes, Multiply};
-use crate::formats::{CodeKind, QuantFormat, UNIT_LEN};
+use crate::formats::{CodeKind, QuantFormat, UNIT_LEN, UNIT_QUADS};
 use crate::isa::Isa;
 use crate::ops::encode::Int8Block;
 
@@ -115,18 +117,12 @@ pub(super) fn tile<I: Isa, W: Weights<I, P>, const R: usize, const P: usize>(
             group.x[r] = &x[r][unit];
         }
         let mut dots = group.start(0);
-        group.quad(0, &mut dots);
-        group.quad(1, &mut dots);
-        group.quad(2, &mut dots);
-        group.quad(3, &mut dots);
+        group.quads(0, &mut dots);
         if W::Kind::GROUPS == 2 {
             group.finish(0, &dots, &mut acc);
             dots = group.start(1);
         }
-        group.quad(4, &mut dots);
-        group.quad(5, &mut dots);
-        group.quad(6, &mut dots);
-        group.quad(7, &mut dots);
+        group.quads(UNIT_QUADS / 2, &mut dots);
         group.finish(W::Kind::GROUPS - 1, &dots, &mut acc);
     }
     for r in 0..R {
@@ -170,6 +166,25 @@ impl<I: Isa, W, const R: usize> Group<'_, I, W, R> {
             }
         }
         dots
+    }
+
+    /// Adds the products of half a unit.
+    #[inline(always)]
+    fn quads<const P: usize>(&self, first: usize, dots: &mut [[I::I32; P]; R])
+    where
+        W: Weights<I, P>,
+    {
+        if I::MANY_REGISTERS {
+            self.quad(first, dots);
+            self.quad(first + 1, dots);
+            self.quad(first + 2, dots);
+            self.quad(first + 3, dots);
+        } else {
+            // A loop of unknown length: unrolled, everything is loaded ahead, and most of it spilled.
+            for quad in first..first + black_box(UNIT_QUADS / 2) {
+                self.quad(quad % UNIT_QUADS, dots);
+            }
+        }
     }
 
     #[inline(always)]
