@@ -1,10 +1,14 @@
 //! What the plan of an engine's memory says, against what the process then takes. Alone in its process, whose peak it measures.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by a panic and may report figures")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by a panic and may report figures"
+)]
 
 use sm_runtime::{
-    BatchingConfig, Engine, EngineConfig, GenerationOptions, KvCacheConfig, Limits, ModelRef, Prompt, Request,
-    TokenId,
+    BatchingConfig, Engine, EngineConfig, GenerationOptions, KvCacheConfig, Limits, ModelRef, Prompt,
+    Request, TokenId,
 };
 
 const N_SEQUENCES: u64 = 24;

@@ -27,7 +27,7 @@ def move_constant(left: str, constant: int, right: int) -> tuple[list[str], int]
     verb = f"Subtract {constant} from" if constant > 0 else f"Add {-constant} to"
     shown = f"{right} - {constant}" if constant > 0 else f"{right} + {-constant}"
     steps = [f"{verb} both sides: {left} = {shown}."]
-    if abs(right) >= 20 or abs(constant) >= 10 or right < 0 or result < 0:
+    if not (0 <= right < 10 and abs(constant) < 10 and result >= 0):
         steps += sum_steps(right, -constant)
     return steps + [f"So {left} = {result}."], result
 
@@ -36,7 +36,12 @@ def divide_both(coefficient: int, name: str, right: int) -> list[str]:
     """The step from `coefficient * name = right` to the solution."""
     if coefficient == 1:
         return []
-    return [f"Divide both sides by {coefficient}: {name} = {right} / {coefficient} = {right // coefficient}."]
+    quotient, rest = right // coefficient, abs(right) - 10 * coefficient
+    if abs(quotient) <= 12:
+        return [f"Divide both sides by {coefficient}: {name} = {right} / {coefficient} = {quotient}."]
+    return [f"Divide both sides by {coefficient}: {name} = {right} / {coefficient}.",
+            f"{coefficient} * 10 = {coefficient * 10}.", *subtract_steps(abs(right), coefficient * 10),
+            f"{rest} / {coefficient} = {rest // coefficient}, and 10 + {rest // coefficient} = {abs(quotient)}.", f"So {name} = {quotient}."]
 
 
 def equation(rng: Random) -> Item:
@@ -54,14 +59,14 @@ def equation(rng: Random) -> Item:
         k = rng.randint(1, a - 1)
         d = (a - k) * x + b
         text = f"{term(a, v)}{signed(b)} = {term(k, v)}{signed(d)}" if d else f"{term(a, v)}{signed(b)} = {term(k, v)}"
-        steps = [f"Subtract {term(k, v)} from both sides: {term(a - k, v)}{signed(b)} = {d}."]
+        steps = [f"Subtract {term(k, v)} from both sides: {a}{v} - {term(k, v)} = {term(a - k, v)}, so {term(a - k, v)}{signed(b)} = {d}."]
         moved, right = move_constant(term(a - k, v), b, d)
         steps += moved + divide_both(a - k, v, right)
     elif form < 0.9:
         p = rng.choice((-1, 1)) * rng.randint(1, 9)
         c = a * (x + p)
         text = f"{a}({v}{signed(p)}) = {c}"
-        steps = [f"Divide both sides by {a}: {v}{signed(p)} = {c} / {a} = {x + p}."]
+        steps = divide_both(a, f"{v}{signed(p)}", c)
         steps += move_constant(v, p, x + p)[0]
     else:
         if rng.random() < 0.5:

@@ -27,20 +27,36 @@ def add_steps(a: int, b: int) -> list[str]:
     return steps + [f"So {a} + {b} = {a + b}."]
 
 
+def compare_steps(a: int, b: int) -> list[str]:
+    """Which of two numbers that are not negative is larger: by their lengths, then digit by digit from the left."""
+    if a == b:
+        return [f"Compare {a} and {b}: they are equal."]
+    if len(str(a)) != len(str(b)):
+        n, m = len(str(a)), len(str(b))
+        seen = [f"{n} digit{'s' * (n > 1)} {'<' if n < m else '>'} {m} digit{'s' * (m > 1)}"]
+    else:
+        seen = []
+        for p, q in zip(str(a), str(b)):
+            seen.append(f"{p} {'=' if p == q else '<' if p < q else '>'} {q}")
+            if p != q:
+                break
+    return [f"Compare {a} and {b}: {', '.join(seen)}, so {max(a, b)} is larger."]
+
+
 def subtract_steps(a: int, b: int) -> list[str]:
     """Column subtraction `a - b` for `a >= b >= 0`, from the right, with the borrow."""
     steps, borrow, place = [], 0, 0
     x, y = a, b
     while x or y or place == 0:
-        p, q = x % 10, y % 10
-        left = f"{p} - {borrow}" if borrow else f"{p}"
-        top = p - borrow
-        if top < q:
-            line = f"{PLACES[place]}: {left} is less than {q}, borrow 10: {top + 10} - {q} = {top + 10 - q}"
-            borrow = 1
+        top, q = x % 10 - borrow, y % 10
+        line = f"{PLACES[place]}: "
+        if borrow:
+            line += f"{x % 10} - 1 = {top}, "
+        borrow = int(top < q)
+        if borrow:
+            line += f"{top} is less than {q}, borrow 10: {top + 10} - {q} = {top + 10 - q}"
         else:
-            line = f"{PLACES[place]}: {left} - {q} = {top - q}"
-            borrow = 0
+            line += f"{top} - {q} = {top - q}"
         steps.append(line + ".")
         x, y = x // 10, y // 10
         place += 1
@@ -55,10 +71,11 @@ def sum_steps(a: int, b: int) -> list[str]:
         return add_steps(-a, -b) + [f"Both are negative, so {a} - {-b} = {a + b}."]
     large, small = max(abs(a), abs(b)), min(abs(a), abs(b))
     shown = f"{a} + {b}" if b >= 0 else f"{a} - {-b}"
-    if a + b >= 0:
-        tail = [] if a == large and b == -small else [f"So {shown} = {a + b}."]
-        return subtract_steps(large, small) + tail
-    return [f"{large} is larger, so the result is negative."] + subtract_steps(large, small) + [f"So {shown} = {a + b}."]
+    steps = compare_steps(abs(a), abs(b))
+    if a + b < 0:
+        steps.append("The larger one is negative, and so is the result.")
+    steps += subtract_steps(large, small)
+    return steps if (a, b) == (large, -small) else steps + [f"So {shown} = {a + b}."]
 
 
 def multiply_steps(a: int, b: int) -> list[str]:
@@ -93,13 +110,13 @@ def times_digit_steps(a: int, digit: int) -> list[str]:
 
 
 def divide_steps(a: int, b: int) -> list[str]:
-    """Long division by one digit."""
+    """Long division by one digit, from the left."""
     steps, rest = [], 0
     for digit in str(a):
         value = rest * 10 + int(digit)
         q = value // b
-        steps.append(f"{value} / {b} = {q}, rest {value - q * b}.")
         rest = value - q * b
+        steps.append(f"{value} / {b}: {q} * {b} = {q * b}, {value} - {q * b} = {rest}, write {q}.")
     return steps + [f"So {a} / {b} = {a // b}" + (f" rest {rest}." if rest else ".")]
 
 
@@ -156,34 +173,49 @@ def product(rng: Random) -> Item:
     return Item("multiply_divide", f"{a}{op}{b}", (question, reply(steps, answer)), answer=answer)
 
 
+def divisor_steps(n: int, m: int) -> list[str]:
+    """Euclid's algorithm for the greatest common divisor of two positive numbers."""
+    steps = []
+    while m:
+        steps.append(f"{n} - {n // m} * {m} = {n % m}" if n >= m else f"{n} is less than {m}")
+        n, m = m, n % m
+    return [", ".join(steps) + f", so both divide by {n}."]
+
+
+def simplify_steps(n: int, m: int) -> tuple[list[str], str]:
+    """Steps that simplify `n/m`, and the result as text."""
+    g = gcd(n, m)
+    shown = f"{n // g}/{m // g}" if m != g else f"{n // g}"
+    if n == 0 or m == 1:
+        return [f"{n}/{m} = {shown}."], shown
+    steps = divisor_steps(n, m)
+    if g != 1:
+        steps.append(f"{n} / {g} = {n // g} and {m} / {g} = {m // g}, so {n}/{m} = {shown}.")
+    return steps, shown
+
+
 def fraction(rng: Random) -> Item:
     """Sums, differences and products of two fractions with small denominators, or one to simplify."""
     if rng.random() < 0.3:
         factor, p, q = rng.randint(2, 9), rng.randint(1, 9), rng.randint(2, 12)
-        g = gcd(p, q)
-        p, q = p // g, q // g
         n, d = p * factor, q * factor
-        shown = f"{p}/{q}" if q != 1 else f"{p}"
-        steps = [f"{n} = {p} * {factor} and {d} = {q} * {factor}.", f"Divide both by {factor}: {n}/{d} = {shown}."]
+        steps, shown = simplify_steps(n, d)
         return Item("fraction", f"simplify {n}/{d}", (f"Simplify {n}/{d}.", reply(steps, shown)), answer=shown)
     b, d = rng.randint(2, 9), rng.randint(2, 9)
     a, c = rng.randint(1, b), rng.randint(1, d)
     op = rng.choice("+-*")
     if op == "-" and a * d < c * b:
         a, b, c, d = c, d, a, b
-    steps, n, m = [], a * c, b * d
     if op == "*":
-        steps.append(f"Multiply the tops and the bottoms: {a} * {c} = {n} and {b} * {d} = {m}.")
+        n, m = a * c, b * d
+        steps = [f"Multiply the tops and the bottoms: {a} * {c} = {n} and {b} * {d} = {m}."]
     else:
-        m = b * d // gcd(b, d)
-        x, y = a * m // b, c * m // d
+        x, y, m = a * d, c * b, b * d
         n = x + y if op == "+" else x - y
-        steps += [f"The common denominator of {b} and {d} is {m}.", f"{a}/{b} = {x}/{m} and {c}/{d} = {y}/{m}.",
-                  f"{x} {op} {y} = {n}, so the result is {n}/{m}."]
-    g = gcd(n, m)
-    shown = f"{n // g}/{m // g}" if m // g != 1 else f"{n // g}"
-    if g != 1:
-        steps.append(f"Divide both by {g}: {n}/{m} = {shown}.")
+        steps = [f"The common denominator is {b} * {d} = {m}.", f"{a} * {d} = {x}, so {a}/{b} = {x}/{m}.", f"{c} * {b} = {y}, so {c}/{d} = {y}/{m}.",
+                 *(add_steps(x, y) if op == "+" else subtract_steps(x, y)), f"The result is {n}/{m}."]
+    more, shown = simplify_steps(n, m)
+    steps += more
     question = rng.choice(("What is {0}?", "Calculate {0}.", "Compute {0}.")).format(f"{a}/{b} {op} {c}/{d}")
     return Item("fraction", f"{a}/{b}{op}{c}/{d}", (question, reply(steps, shown)), answer=shown)
 
@@ -191,18 +223,18 @@ def fraction(rng: Random) -> Item:
 def percentage(rng: Random) -> Item:
     """A percentage of a round number."""
     p, n = rng.choice((5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 80, 90)), 20 * rng.randint(1, 40)
-    ten = n // 10
-    steps = [f"10% of {n} is {ten}."] if n % 10 == 0 else []
-    result = p * n // 100
-    if p % 10 == 0 and p != 10:
-        steps += [f"{p}% is {p // 10} times as much: {ten} * {p // 10} = {result}."]
-    elif p in (25, 75):
-        steps = [f"25% of {n} is {n} / 4 = {n // 4}."]
+    ten, quarter, result = n // 10, n // 4, p * n // 100
+    if p in (25, 75):
+        steps = [f"25% of {n} is {n} / 4.", *divide_steps(n, 4)]
         if p == 75:
-            steps += [f"75% is 3 times as much: {n // 4} * 3 = {result}."]
-    elif p == 5:
-        steps += [f"5% is half of that: {ten} / 2 = {result}."]
-    elif p == 15:
-        steps += [f"5% is half of that: {ten // 2}.", f"{ten} + {ten // 2} = {result}."]
+            steps += [f"75% is 3 times as much: {quarter} * 3.", *times_digit_steps(quarter, 3)]
+    else:
+        steps = [f"10% of {n} is {ten}."]
+        if p in (5, 15):
+            steps += [f"5% is half of that: {ten} / 2.", *divide_steps(ten, 2)]
+        if p == 15:
+            steps += [f"15% is {ten} + {ten // 2}.", *add_steps(ten, ten // 2)]
+        elif p > 15:
+            steps += [f"{p}% is {p // 10} times as much: {ten} * {p // 10}.", *times_digit_steps(ten, p // 10)]
     question = rng.choice(("What is {p}% of {n}?", "Calculate {p}% of {n}.", "How much is {p} percent of {n}?"))
     return Item("percentage", f"{p}%{n}", (question.format(p=p, n=n), reply(steps, result)), answer=str(result))

@@ -9,9 +9,9 @@ from . import algebra, arithmetic, coding, facts, stories
 from .item import Item, is_held_out
 
 SHARES = (
-    (stories.story, 0.11), (arithmetic.operation, 0.20), (arithmetic.product, 0.06), (arithmetic.fraction, 0.04), (arithmetic.percentage, 0.03),
-    (algebra.equation, 0.21), (algebra.derivative, 0.10), (algebra.word_problem, 0.04), (coding.coding, 0.10), (facts.capital, 0.04),
-    (facts.fact, 0.04), (facts.concept, 0.02), (facts.small_talk, 0.005), (facts.unknown, 0.005),
+    (stories.story, 0.13), (arithmetic.operation, 0.19), (arithmetic.product, 0.08), (arithmetic.fraction, 0.05), (arithmetic.percentage, 0.03),
+    (algebra.equation, 0.20), (algebra.derivative, 0.07), (algebra.word_problem, 0.04), (coding.coding, 0.08), (facts.capital, 0.04),
+    (facts.fact, 0.05), (facts.concept, 0.02), (facts.small_talk, 0.01), (facts.unknown, 0.01),
 )
 
 BEGIN, END, SYSTEM, USER, ASSISTANT = "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"

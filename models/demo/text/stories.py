@@ -6,9 +6,12 @@ from random import Random
 
 from .item import Item
 
-GIRLS = ("Lily", "Mia", "Anna", "Lucy", "Ella", "Nina", "Clara", "Rosa", "Emma", "Zoe", "Ivy", "Nora", "Maya", "Tara", "Lena")
-BOYS = ("Tom", "Ben", "Max", "Sam", "Leo", "Jack", "Tim", "Finn", "Oscar", "Hugo", "Paul", "Noah", "Felix", "Luke", "Adam")
-NAMES = GIRLS + BOYS
+GIRLS = ("Lily", "Mia", "Anna", "Lucy", "Ella", "Nina", "Clara", "Emma", "Zoe", "Nora", "Maya")
+BOYS = ("Tom", "Ben", "Max", "Sam", "Leo", "Jack", "Tim", "Finn", "Noah", "Felix", "Adam")
+FRIEND_GIRLS, FRIEND_BOYS = ("Rosa", "Ivy", "Tara", "Lena"), ("Oscar", "Hugo", "Paul", "Luke")
+FRIENDS = FRIEND_GIRLS + FRIEND_BOYS
+"""Names of friends are never names of heroes: which of the two a name belongs to is known wherever it stands."""
+NAMES = GIRLS + BOYS + FRIENDS
 ANIMALS = ("fox", "rabbit", "bear", "mouse", "owl", "squirrel", "turtle", "hedgehog", "duck", "cat", "dog", "frog", "deer", "wolf", "badger",
            "dragon", "pony", "lion", "elephant", "penguin")
 HEROES = ("princess", "prince", "king", "queen", "knight", "wizard", "witch", "pirate", "farmer", "baker", "teacher", "robot", "giant", "elf", "fairy",
@@ -57,15 +60,15 @@ def article(noun: str) -> str:
 
 
 def choose_cast(rng: Random, hero: str | None = None) -> Cast:
-    """Draws the words of a story; two different names, and two kinds."""
-    name, friend = rng.sample(NAMES, 2)
+    """Draws the words of a story; the friend is of another kind than the hero."""
+    name, friend = rng.choice(GIRLS + BOYS), rng.choice(FRIENDS)
     she, he = ("she", "her", "her"), ("he", "him", "his")
     person = "girl" if name in GIRLS else "boy"
     kind = hero or (person if rng.random() < 0.5 else rng.choice(ANIMALS))
     if kind in ("girl", "boy") and kind != person:
-        name = rng.choice([n for n in (GIRLS if kind == "girl" else BOYS) if n != friend])
+        name = rng.choice(GIRLS if kind == "girl" else BOYS)
     friend_kind = rng.choice([a for a in ANIMALS if a != kind])
-    return Cast(name, friend, she if name in GIRLS else he, she if friend in GIRLS else he, kind, friend_kind, rng.choice(ADJECTIVES),
+    return Cast(name, friend, she if name in GIRLS else he, she if friend in FRIEND_GIRLS else he, kind, friend_kind, rng.choice(ADJECTIVES),
                 rng.choice(PLACES), rng.choice(SPOTS), rng.choice(TREASURES), rng.choice(FOODS), rng.choice(WEATHER), rng.choice(FEELINGS))
 
 

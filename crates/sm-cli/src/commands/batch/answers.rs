@@ -36,6 +36,8 @@ struct Answered<'a> {
     seed: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     logprobs: Vec<Logprob>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    prompt_logprobs: Vec<Logprob>,
 }
 
 /// What does not depend on the requests beside it.
@@ -70,7 +72,8 @@ impl Answer {
     /// # Errors
     /// If it has no JSON form.
     pub(super) fn new(id: &Value, completion: &Completion, line_end: u64) -> Result<Self, Failure> {
-        let Completion { text, tokens, finish_reason, seed, usage, logprobs, .. } = completion;
+        let Completion { text, tokens, finish_reason, seed, usage, logprobs, prompt_logprobs, .. } =
+            completion;
         let usage = Usage { prompt_tokens: usage.prompt_tokens, generated_tokens: usage.generated_tokens };
         let n_tokens = usage.generated_tokens;
         let json = to_json(&Answered {
@@ -81,6 +84,7 @@ impl Answer {
             usage,
             seed: *seed,
             logprobs: logprobs.iter().map(Logprob::new).collect(),
+            prompt_logprobs: prompt_logprobs.iter().map(Logprob::new).collect(),
         })?;
         Ok(Self { json, is_failed: false, n_tokens, line_end })
     }
