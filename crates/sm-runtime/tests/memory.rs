@@ -1,10 +1,6 @@
 //! What the plan of an engine's memory says, against what the process then takes. Alone in its process, whose peak it measures.
 #![cfg(target_os = "linux")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by a panic and may report figures"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use sm_runtime::{
     BatchingConfig, Engine, EngineConfig, GenerationOptions, KvCacheConfig, Limits, ModelRef, Prompt,
