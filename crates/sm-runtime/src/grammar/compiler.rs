@@ -6,12 +6,16 @@ use std::sync::{Arc, OnceLock};
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
+use serde_json::Value;
 use sm_model::tokenizer::{TokenKind, Vocabulary};
 use sm_tensor::TokenId;
 
 use super::Grammar;
 use crate::Error;
 use crate::text::Text;
+
+/// Between two parts of JSON: nothing, a space, or a line end with an indentation.
+const WHITE_SPACE: &str = r"( |\n[ \t]{0,20})?";
 
 /// Compiles grammars for one vocabulary, which is prepared with the first. Clones share it.
 #[derive(Clone, Default)]
@@ -105,12 +109,21 @@ fn top_level(grammar: &Grammar) -> Result<TopLevelGrammar, Error> {
         Grammar::JsonSchema(schema) => {
             let schema = serde_json::from_str(schema)
                 .map_err(|error| Error::Grammar { message: format!("the schema is not JSON: {error}") })?;
-            TopLevelGrammar::from_json_schema(schema)
+            json(schema)
         }
-        Grammar::JsonObject => TopLevelGrammar::from_json_schema(serde_json::json!({ "type": "object" })),
+        Grammar::JsonObject => json(serde_json::json!({ "type": "object" })),
         Grammar::Regex(expression) => TopLevelGrammar::from_regex(expression),
         Grammar::Lark(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
     })
+}
+
+/// A schema, with a bound on the white space between two parts, which a small model may never stop to write otherwise.
+fn json(mut schema: Value) -> TopLevelGrammar {
+    if let Some(object) = schema.as_object_mut() {
+        let options = serde_json::json!({ "whitespace_pattern": WHITE_SPACE });
+        object.entry("x-guidance").or_insert(options);
+    }
+    TopLevelGrammar::from_json_schema(schema)
 }
 
 /// The token that ends an output, or an id behind all others where the vocabulary has none.
