@@ -7,6 +7,7 @@ use sm_runtime::{Engine, GenerationOptions, Limits, ModelRef, Prompt, SamplingOp
 
 /// A person of a story.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct Person {
     kind: Kind,
     #[schemars(range(min = 1, max = 99))]

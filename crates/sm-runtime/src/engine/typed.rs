@@ -8,6 +8,7 @@ use crate::{Error, GenerationOptions, Grammar, Prompt};
 
 impl Engine {
     /// Continues a prompt with JSON that fits the schema of a type, and reads it. Blocks; a grammar of the options is replaced.
+    /// A type with `#[serde(deny_unknown_fields)]` gets its fields and no others; without it, its schema allows any.
     ///
     /// # Errors
     /// As [`Engine::generate`]; [`Error::Grammar`] if the schema cannot be enforced; [`Error::Incomplete`] if the text ends
