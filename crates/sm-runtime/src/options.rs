@@ -21,7 +21,7 @@ pub struct GenerationOptions {
     pub prompt_logprobs: Option<usize>,
 }
 
-/// How the next token is chosen; applied in the order of the fields.
+/// How the next token is chosen; [`sampling`](crate::sampling) has the order in which it is applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplingOptions {
     /// The only tokens that may be sampled. All by default.

@@ -3,7 +3,7 @@
 //! The order is fixed:
 //!
 //! ```text
-//! grammar, allowed tokens, bad words → bias → repetition, presence, frequency penalties
+//! grammar → allowed tokens → bias → repetition, presence, frequency penalties → bad words, minimum length, own filters
 //!     → temperature → top-k → top-p → min-p → draw
 //! ```
 //!
