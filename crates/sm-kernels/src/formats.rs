@@ -50,18 +50,18 @@ pub(crate) trait CodeKind: Copy + 'static {
     const GROUPS: usize;
     /// Whether there are minima.
     const HAS_MIN: bool;
-    /// Whether a code may be 128 or more.
-    const WIDE: bool;
+    /// Bits of a code.
+    const BITS: u32;
 }
 
 /// The kinds of codes as types.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Codes<const GROUPS: usize, const HAS_MIN: bool, const WIDE: bool>;
+pub(crate) struct Codes<const GROUPS: usize, const HAS_MIN: bool, const BITS: u32>;
 
-impl<const GROUPS: usize, const HAS_MIN: bool, const WIDE: bool> CodeKind for Codes<GROUPS, HAS_MIN, WIDE> {
+impl<const GROUPS: usize, const HAS_MIN: bool, const BITS: u32> CodeKind for Codes<GROUPS, HAS_MIN, BITS> {
     const GROUPS: usize = GROUPS;
     const HAS_MIN: bool = HAS_MIN;
-    const WIDE: bool = WIDE;
+    const BITS: u32 = BITS;
 }
 
 /// A quantized format.

@@ -29,6 +29,10 @@ pub(crate) const LANES: usize = 16;
 pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     /// Whether there are registers for 24 accumulators and their operands; else for about 10.
     const MANY_REGISTERS: bool;
+    /// The most rows of a tile of a quantized product, as far as registers go: 1, 4 or 8.
+    const TILE_ROWS: usize;
+    /// Whether sums of [`Isa::dot_short`] are quicker than [`Isa::dot`].
+    const HAS_QUICK_SHORTS: bool;
     /// What [`Isa::dot`] takes off each `w`: 0, or 128 where products of signed bytes are quicker.
     const DOT_OFFSET: i32;
     /// [`LANES`] `f32` values.
@@ -123,6 +127,11 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     fn dot(self, acc: Self::I32, w: Self::Bytes, x: Self::Bytes) -> Self::I32;
     /// In each lane `acc + w0 x0 + w1 x1 + w2 x2 + w3 x3`, exactly, with `w` from 0 to 127 and signed `x`.
     fn dot_7bit(self, acc: Self::I32, w: Self::Bytes, x: Self::Bytes) -> Self::I32;
+    /// In the halves of each lane, 16 bits each and modulo 2^16, `acc` plus `w0 x0 + w1 x1` and `w2 x2 + w3 x3`, with `w`
+    /// from 0 to 127 and signed `x`.
+    fn dot_short(self, acc: Self::Bytes, w: Self::Bytes, x: Self::Bytes) -> Self::Bytes;
+    /// In each lane `acc` plus both 16-bit halves of `v`, signed.
+    fn add_halves(self, acc: Self::I32, v: Self::Bytes) -> Self::I32;
 }
 
 /// An instruction set that kernels are compiled for.

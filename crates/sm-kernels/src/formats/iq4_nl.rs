@@ -24,7 +24,7 @@ impl QuantFormat for Iq4Nl {
     const DTYPE: DType = DType::Iq4Nl;
     type Block = Block;
     const UNITS: usize = 2;
-    type Kind = Codes<1, false, true>;
+    type Kind = Codes<1, false, 8>;
     const OFFSET: i32 = 128;
 
     #[inline(always)]

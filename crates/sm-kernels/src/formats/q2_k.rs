@@ -23,7 +23,7 @@ impl QuantFormat for Q2K {
     const DTYPE: DType = DType::Q2K;
     type Block = Block;
     const UNITS: usize = 8;
-    type Kind = Codes<2, true, false>;
+    type Kind = Codes<2, true, 2>;
     const OFFSET: i32 = 0;
 
     #[inline(always)]

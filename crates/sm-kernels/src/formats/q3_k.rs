@@ -24,7 +24,7 @@ impl QuantFormat for Q3K {
     const DTYPE: DType = DType::Q3K;
     type Block = Block;
     const UNITS: usize = 8;
-    type Kind = Codes<2, false, false>;
+    type Kind = Codes<2, false, 3>;
     const OFFSET: i32 = 4;
 
     #[inline(always)]

@@ -27,7 +27,7 @@ impl QuantFormat for Q4_0 {
     const DTYPE: DType = DType::Q4_0;
     type Block = Block;
     const UNITS: usize = 2;
-    type Kind = Codes<1, false, false>;
+    type Kind = Codes<1, false, 4>;
     const OFFSET: i32 = 8;
 
     #[inline(always)]

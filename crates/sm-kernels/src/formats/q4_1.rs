@@ -24,7 +24,7 @@ impl QuantFormat for Q4_1 {
     const DTYPE: DType = DType::Q4_1;
     type Block = Block;
     const UNITS: usize = 2;
-    type Kind = Codes<1, true, false>;
+    type Kind = Codes<1, true, 4>;
     const OFFSET: i32 = 0;
 
     #[inline(always)]

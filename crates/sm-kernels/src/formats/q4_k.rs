@@ -30,7 +30,7 @@ impl QuantFormat for Q4K {
     const DTYPE: DType = DType::Q4K;
     type Block = Block;
     const UNITS: usize = 8;
-    type Kind = Codes<1, true, false>;
+    type Kind = Codes<1, true, 4>;
     const OFFSET: i32 = 0;
 
     #[inline(always)]

@@ -21,7 +21,7 @@ impl QuantFormat for Q5_0 {
     const DTYPE: DType = DType::Q5_0;
     type Block = Block;
     const UNITS: usize = 2;
-    type Kind = Codes<1, false, false>;
+    type Kind = Codes<1, false, 5>;
     const OFFSET: i32 = 16;
 
     #[inline(always)]

@@ -23,7 +23,7 @@ impl QuantFormat for Q5_1 {
     const DTYPE: DType = DType::Q5_1;
     type Block = Block;
     const UNITS: usize = 2;
-    type Kind = Codes<1, true, false>;
+    type Kind = Codes<1, true, 5>;
     const OFFSET: i32 = 0;
 
     #[inline(always)]

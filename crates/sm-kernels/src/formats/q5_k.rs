@@ -25,7 +25,7 @@ impl QuantFormat for Q5K {
     const DTYPE: DType = DType::Q5K;
     type Block = Block;
     const UNITS: usize = 8;
-    type Kind = Codes<1, true, false>;
+    type Kind = Codes<1, true, 5>;
     const OFFSET: i32 = 0;
 
     #[inline(always)]

@@ -24,7 +24,7 @@ impl QuantFormat for Q6K {
     const DTYPE: DType = DType::Q6K;
     type Block = Block;
     const UNITS: usize = 8;
-    type Kind = Codes<2, false, false>;
+    type Kind = Codes<2, false, 6>;
     const OFFSET: i32 = 32;
 
     #[inline(always)]

@@ -20,7 +20,7 @@ impl QuantFormat for Q8_0 {
     const DTYPE: DType = DType::Q8_0;
     type Block = Block;
     const UNITS: usize = 2;
-    type Kind = Codes<1, false, true>;
+    type Kind = Codes<1, false, 8>;
     const OFFSET: i32 = 128;
 
     #[inline(always)]

@@ -38,6 +38,8 @@ macro_rules! compiled {
 }
 
 impl Isa for Avx2 {
+    const TILE_ROWS: usize = 4;
+    const HAS_QUICK_SHORTS: bool = true;
     const DOT_OFFSET: i32 = 128;
     const MANY_REGISTERS: bool = false;
     type F32 = F32;
@@ -214,6 +216,19 @@ impl Isa for Avx2 {
         fn dot(acc: I32, w: I32, x: I32) -> I32 { [wide_dot(acc[0], w[0], x[0]), wide_dot(acc[1], w[1], x[1])] }
         fn dot_7bit(acc: I32, w: I32, x: I32) -> I32 {
             [narrow_dot(acc[0], w[0], x[0]), narrow_dot(acc[1], w[1], x[1])]
+        }
+        fn dot_short(acc: I32, w: I32, x: I32) -> I32 {
+            [
+                _mm256_add_epi16(acc[0], _mm256_maddubs_epi16(w[0], x[0])),
+                _mm256_add_epi16(acc[1], _mm256_maddubs_epi16(w[1], x[1])),
+            ]
+        }
+        fn add_halves(acc: I32, v: I32) -> I32 {
+            let ones = _mm256_set1_epi16(1);
+            [
+                _mm256_add_epi32(acc[0], _mm256_madd_epi16(v[0], ones)),
+                _mm256_add_epi32(acc[1], _mm256_madd_epi16(v[1], ones)),
+            ]
         }
     }
 }

@@ -92,6 +92,8 @@ impl ByteProducts for MultiplyAdd {
 }
 
 impl<P: ByteProducts> Isa for Avx512With<P> {
+    const TILE_ROWS: usize = 8;
+    const HAS_QUICK_SHORTS: bool = false;
     const DOT_OFFSET: i32 = 0;
     const MANY_REGISTERS: bool = true;
     type F32 = __m512;
@@ -219,6 +221,12 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
             // SAFETY: the array has 16 bytes.
             let table = unsafe { _mm_loadu_si128(table.as_ptr().cast()) };
             _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), v)
+        }
+        fn dot_short(acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
+            _mm512_add_epi16(acc, _mm512_maddubs_epi16(w, x))
+        }
+        fn add_halves(acc: __m512i, v: __m512i) -> __m512i {
+            _mm512_add_epi32(acc, _mm512_madd_epi16(v, _mm512_set1_epi16(1)))
         }
     }
 }

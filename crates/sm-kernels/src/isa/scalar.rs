@@ -17,6 +17,17 @@ fn lanes<T>(f: impl FnMut(usize) -> T) -> [T; LANES] {
     array::from_fn(f)
 }
 
+/// 16-bit numbers, little-endian.
+#[inline(always)]
+fn words(f: impl Fn(usize) -> i16) -> [u8; 64] {
+    array::from_fn(|i| f(i / 2).to_le_bytes()[i % 2])
+}
+
+#[inline(always)]
+fn word(v: &[u8; 64], i: usize) -> i16 {
+    i16::from_le_bytes([v[2 * i], v[2 * i + 1]])
+}
+
 #[inline(always)]
 fn fold<T: Copy>(v: [T; LANES], f: impl Fn(T, T) -> T) -> T {
     let eight: [T; 8] = array::from_fn(|i| f(v[i], v[i + 8]));
@@ -32,6 +43,8 @@ fn round_to_i32(x: f32) -> i32 {
 }
 
 impl Isa for Scalar {
+    const TILE_ROWS: usize = 1;
+    const HAS_QUICK_SHORTS: bool = false;
     const DOT_OFFSET: i32 = 0;
     const MANY_REGISTERS: bool = false;
     type F32 = [f32; LANES];
@@ -199,5 +212,14 @@ impl Isa for Scalar {
     #[inline(always)]
     fn dot_7bit(self, acc: Self::I32, w: Self::Bytes, x: Self::Bytes) -> Self::I32 {
         self.dot(acc, w, x)
+    }
+    #[inline(always)]
+    fn dot_short(self, acc: Self::Bytes, w: Self::Bytes, x: Self::Bytes) -> Self::Bytes {
+        let product = |i: usize| i16::from(w[i]) * i16::from(x[i] as i8);
+        words(|i| word(&acc, i).wrapping_add(product(2 * i)).wrapping_add(product(2 * i + 1)))
+    }
+    #[inline(always)]
+    fn add_halves(self, acc: Self::I32, v: Self::Bytes) -> Self::I32 {
+        lanes(|i| acc[i] + i32::from(word(&v, 2 * i)) + i32::from(word(&v, 2 * i + 1)))
     }
 }

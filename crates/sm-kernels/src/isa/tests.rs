@@ -78,6 +78,8 @@ impl IsaVisitor for EveryOperation {
             ("dot", out(isa, full_dot(isa, acc, wb, isa.load_bytes(&moderate)))),
             ("dot of a quad", out(isa, full_dot(isa, acc, wb, isa.splat_quad(quad.map(|x| x.max(-127)))))),
             ("dot_7bit", out(isa, isa.to_f32(isa.dot_7bit(acc, low, xb)))),
+            ("dot_short", out_bytes(isa, isa.dot_short(isa.load_bytes(&bytes(self.seed + 2000)), low, xb))),
+            ("add_halves", out(isa, isa.to_f32(isa.add_halves(acc, wb)))),
             ("or_bytes", out_bytes(isa, isa.or_bytes(wb, xb))),
             ("lookup", out_bytes(isa, isa.lookup(&words, isa.shift_bytes(wb, 0, 15)))),
         ];
@@ -122,20 +124,24 @@ fn full_dot<I: Isa>(isa: I, acc: I::I32, w: I::Bytes, x: I::Bytes) -> I::F32 {
 fn dot_is_exact_at_the_extremes() {
     struct Extremes;
     impl IsaVisitor for Extremes {
-        type Output = [Vec<u32>; 3];
+        type Output = [Vec<u32>; 4];
         fn visit<I: Isa>(self, isa: I) -> Self::Output {
             let (w, zero) = (isa.load_bytes(&[255; 64]), isa.splat_i32(0));
             let full = full_dot(isa, zero, w, isa.splat_quad([-127; 4]));
             let least = full_dot(isa, zero, isa.load_bytes(&[0; 64]), isa.splat_quad([-127; 4]));
             let narrow = isa.dot_7bit(zero, isa.shift_bytes(w, 0, 0x7f), isa.splat_quad([-128; 4]));
-            [out(isa, full), out(isa, least), out(isa, isa.to_f32(narrow))]
+            let most = isa.shift_bytes(w, 0, 0x7f);
+            let short = isa.dot_short(isa.load_bytes(&[0; 64]), most, isa.splat_quad([-128; 4]));
+            let short = isa.add_halves(zero, short);
+            [full, least, isa.to_f32(narrow), isa.to_f32(short)].map(|v| out(isa, v))
         }
     }
     for kind in IsaKind::available() {
-        let [full, least, narrow] = kind.dispatch(Extremes);
+        let [full, least, narrow, short] = kind.dispatch(Extremes);
         assert_eq!(full, vec![(-4.0f32 * 255.0 * 127.0).to_bits(); LANES], "{kind}");
         assert_eq!(least, vec![0.0f32.to_bits(); LANES], "{kind}");
         assert_eq!(narrow, vec![(-4.0f32 * 127.0 * 128.0).to_bits(); LANES], "{kind}");
+        assert_eq!(short, narrow, "{kind}");
     }
 }
 

@@ -12,6 +12,7 @@
 //! So the number of rows, of workers and the instruction set change nothing but the speed. Few rows read the panels as
 //! they are; for many rows a pair of panels is unpacked once, to bytes and `f32` scales, and swept over all rows.
 
+mod dots;
 mod float;
 mod quantized;
 #[cfg(test)]
@@ -30,7 +31,7 @@ use unpacked::{PanelPair, Unit};
 const PAIR_LEN: usize = 2 * LANES;
 /// Up to this many rows, panels are read as they are; fewer where a tile has fewer rows.
 const fn few_rows<I: Isa>() -> usize {
-    if I::MANY_REGISTERS { 16 } else { 4 }
+    2 * I::TILE_ROWS
 }
 
 /// Rows of a strip: several tiles of rows, whose results stay in the first-level cache.

@@ -15,10 +15,17 @@ pub(super) fn multiply<I: Isa, F: FloatFormat>(mut args: Multiply<'_, I>) {
         || {
             for panel in (0..args.panels.len()).step_by(2) {
                 let mut row = 0;
-                if I::MANY_REGISTERS {
-                    sweep::<I, F, 8>(&mut args, panel, &mut row);
+                match I::TILE_ROWS {
+                    8 => {
+                        sweep::<I, F, 8>(&mut args, panel, &mut row);
+                        sweep::<I, F, 4>(&mut args, panel, &mut row);
+                    }
+                    4 => {
+                        sweep::<I, F, 6>(&mut args, panel, &mut row);
+                        sweep::<I, F, 3>(&mut args, panel, &mut row);
+                    }
+                    _ => {}
                 }
-                sweep::<I, F, 4>(&mut args, panel, &mut row);
                 sweep::<I, F, 1>(&mut args, panel, &mut row);
             }
         },

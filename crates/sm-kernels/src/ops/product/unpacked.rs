@@ -36,7 +36,7 @@ pub(super) struct PanelPair<'a> {
 struct Kind {
     groups: usize,
     has_min: bool,
-    wide: bool,
+    bits: u32,
 }
 
 impl<'a> PanelPair<'a> {
@@ -53,12 +53,16 @@ impl<'a> PanelPair<'a> {
     /// Multiplies rows with the pair.
     pub(super) fn multiply<I: Isa>(&self, isa: I, input: &Input<'_>, rows: Range<usize>, lanes: Lanes<'_>) {
         let sweep = Sweep { isa, pair: self, input, rows, lanes };
-        match (self.kind.groups, self.kind.has_min, self.kind.wide) {
-            (1, false, false) => sweep.run::<Codes<1, false, false>>(),
-            (1, false, true) => sweep.run::<Codes<1, false, true>>(),
-            (1, true, _) => sweep.run::<Codes<1, true, false>>(),
-            (_, false, _) => sweep.run::<Codes<2, false, false>>(),
-            (_, true, _) => sweep.run::<Codes<2, true, false>>(),
+        // For the next larger number of bits.
+        match (self.kind.groups, self.kind.has_min, self.kind.bits) {
+            (1, false, ..=4) => sweep.run::<Codes<1, false, 4>>(),
+            (1, false, 5) => sweep.run::<Codes<1, false, 5>>(),
+            (1, false, _) => sweep.run::<Codes<1, false, 8>>(),
+            (1, true, ..=4) => sweep.run::<Codes<1, true, 4>>(),
+            (1, true, _) => sweep.run::<Codes<1, true, 5>>(),
+            (_, false, ..=4) => sweep.run::<Codes<2, false, 4>>(),
+            (_, false, _) => sweep.run::<Codes<2, false, 6>>(),
+            (_, true, _) => sweep.run::<Codes<2, true, 4>>(),
         }
     }
 }
@@ -78,8 +82,13 @@ impl<I: Isa> FormatVisitor for Unpack<'_, I> {
 
     fn quantized<F: QuantFormat>(self) -> (i32, Kind) {
         const {
-            let is_plain = F::Kind::GROUPS == 1 && !F::Kind::HAS_MIN;
-            assert!(is_plain || !F::Kind::WIDE, "PanelPair::multiply has no row for this kind of codes");
+            let most = match (F::Kind::GROUPS, F::Kind::HAS_MIN) {
+                (1, false) => 8,
+                (1, true) => 5,
+                (_, false) => 6,
+                (_, true) => 4,
+            };
+            assert!(F::Kind::BITS <= most, "PanelPair::multiply has no row for this kind of codes");
         }
         let Self { isa, panels, units } = self;
         isa.enter(
@@ -100,7 +109,7 @@ impl<I: Isa> FormatVisitor for Unpack<'_, I> {
                 }
             },
         );
-        let kind = Kind { groups: F::Kind::GROUPS, has_min: F::Kind::HAS_MIN, wide: F::Kind::WIDE };
+        let kind = Kind { groups: F::Kind::GROUPS, has_min: F::Kind::HAS_MIN, bits: F::Kind::BITS };
         (F::OFFSET, kind)
     }
 }
@@ -123,15 +132,14 @@ fn unpack_unit<I: Isa, F: QuantFormat>(
     }
 }
 
-/// One or both panels of a pair, as a tile reads them.
+/// A pair, as a tile reads it.
 struct Side<'a, K> {
     units: &'a [Unit],
     offset: i32,
-    first: usize,
     kind: PhantomData<K>,
 }
 
-impl<I: Isa, K: CodeKind, const P: usize> Weights<I, P> for Side<'_, K> {
+impl<I: Isa, K: CodeKind> Weights<I> for Side<'_, K> {
     type Kind = K;
 
     #[inline(always)]
@@ -140,15 +148,15 @@ impl<I: Isa, K: CodeKind, const P: usize> Weights<I, P> for Side<'_, K> {
     }
     #[inline(always)]
     fn codes(&self, isa: I, panel: usize, unit: usize, quad: usize) -> I::Bytes {
-        isa.load_bytes(&self.units[unit].codes[quad][self.first + panel])
+        isa.load_bytes(&self.units[unit].codes[quad][panel])
     }
     #[inline(always)]
     fn scales(&self, isa: I, panel: usize, unit: usize, group: usize) -> I::F32 {
-        isa.load(&self.units[unit].scales[group][self.first + panel])
+        isa.load(&self.units[unit].scales[group][panel])
     }
     #[inline(always)]
     fn mins(&self, isa: I, panel: usize, unit: usize, group: usize) -> I::F32 {
-        isa.load(&self.units[unit].mins[group][self.first + panel])
+        isa.load(&self.units[unit].mins[group][panel])
     }
     #[inline(always)]
     fn prefetch(&self, _isa: I, _unit: usize) {}
@@ -172,26 +180,24 @@ impl<I: Isa> Sweep<'_, I> {
                 let mut row = 0;
                 if I::MANY_REGISTERS {
                     while row + 6 <= n_rows {
-                        self.tile::<K, 6, 2>(row, 0);
+                        self.tile::<K, 6, 2>(row);
                         row += 6;
                     }
                     match n_rows - row {
-                        5 => self.tile::<K, 5, 2>(row, 0),
-                        4 => self.tile::<K, 4, 2>(row, 0),
-                        3 => self.tile::<K, 3, 2>(row, 0),
-                        2 => self.tile::<K, 2, 2>(row, 0),
-                        1 => self.tile::<K, 1, 2>(row, 0),
+                        5 => self.tile::<K, 5, 2>(row),
+                        4 => self.tile::<K, 4, 2>(row),
+                        3 => self.tile::<K, 3, 2>(row),
+                        2 => self.tile::<K, 2, 2>(row),
+                        1 => self.tile::<K, 1, 2>(row),
                         _ => {}
                     }
                 } else {
-                    while row + 3 <= n_rows {
-                        self.tile::<K, 3, 1>(row, 0);
-                        self.tile::<K, 3, 1>(row, 1);
-                        row += 3;
+                    while I::TILE_ROWS >= 4 && row + 4 <= n_rows {
+                        self.tile::<K, 4, 2>(row);
+                        row += 4;
                     }
                     for row in row..n_rows {
-                        self.tile::<K, 1, 1>(row, 0);
-                        self.tile::<K, 1, 1>(row, 1);
+                        self.tile::<K, 1, 2>(row);
                     }
                 }
             },
@@ -199,14 +205,14 @@ impl<I: Isa> Sweep<'_, I> {
     }
 
     #[inline(always)]
-    fn tile<K: CodeKind, const R: usize, const P: usize>(&mut self, row: usize, first: usize) {
+    fn tile<K: CodeKind, const R: usize, const P: usize>(&mut self, row: usize) {
         let n_units = self.pair.cols / UNIT_LEN;
         let mut x: [&[Int8Block]; R] = [&[]; R];
         for (r, x) in x.iter_mut().enumerate() {
             *x = self.input.int8_row(self.rows.start + row + r, self.pair.cols);
         }
         let units = &self.pair.units[..n_units];
-        let side = Side::<'_, K> { units, offset: self.pair.offset, first, kind: PhantomData };
-        tile::<I, Side<'_, K>, R, P>(self.isa, &side, (x, n_units), (row, first, &mut self.lanes));
+        let side = Side::<'_, K> { units, offset: self.pair.offset, kind: PhantomData };
+        tile::<I, Side<'_, K>, R, P>(self.isa, &side, (x, n_units), (row, 0, &mut self.lanes));
     }
 }
