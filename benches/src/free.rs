@@ -104,6 +104,18 @@ impl Executor for FreeExecutor {
         Ok(())
     }
 
+    fn page_bytes(&self) -> usize {
+        0
+    }
+
+    fn read_page(&mut self, _page: PageId, _bytes: &mut [u8]) -> Result<(), ExecError> {
+        Ok(())
+    }
+
+    fn write_page(&mut self, _page: PageId, _bytes: &[u8]) -> Result<(), ExecError> {
+        Ok(())
+    }
+
     fn trace(
         &mut self,
         batch: &StepBatch<'_>,

@@ -200,6 +200,34 @@ fn copied_pages_hold_the_same_context() {
 }
 
 #[test]
+fn pages_that_are_read_and_written_back_hold_the_same_context() {
+    let mut first = executor(DType::Q8_0, 2, IsaKind::best());
+    let expected = alone(&mut *first, 3, 40, 96);
+    let mut sequence = [Sequence::new(3, 40, (0, 1))];
+    step(&mut *first, &mut sequence, &[33]);
+    let mut bytes = vec![0; first.page_bytes()];
+    assert_eq!(bytes.len() * 120, first.info().kv_bytes);
+    let mut second = executor(DType::Q8_0, 3, IsaKind::best());
+    let mut moved = sequence[0].pages.clone();
+    moved.iter_mut().for_each(|page| page.0 -= 50);
+    for (from, to) in sequence[0].pages.iter().zip(&moved) {
+        first.read_page(*from, &mut bytes).unwrap();
+        second.write_page(*to, &bytes).unwrap();
+    }
+    sequence[0].pages = moved;
+    step(&mut *second, &mut sequence, &[7]);
+    assert!(sequence[0].logits == expected);
+    for (error, part) in [
+        (first.read_page(PageId(120), &mut bytes), "page 120 is copied, but the pool has 120"),
+        (first.write_page(PageId(120), &bytes), "page 120 is copied, but the pool has 120"),
+        (first.read_page(PageId(0), &mut [0; 3]), "but 3 are to be copied"),
+        (first.write_page(PageId(0), &[0; 3]), "but 3 are to be copied"),
+    ] {
+        assert!(error.unwrap_err().to_string().contains(part));
+    }
+}
+
+#[test]
 fn what_pages_held_before_never_shows() {
     let mut executor = executor(DType::F32, 2, IsaKind::best());
     let expected = alone(&mut *executor, 3, 40, 7);

@@ -1,6 +1,8 @@
 //! An executor whose pages hold the tokens themselves, for tests of what drives executors.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use sm_cache::KvShape;
@@ -167,6 +169,23 @@ impl Executor for FakeExecutor {
         Ok(())
     }
 
+    fn page_bytes(&self) -> usize {
+        PAGE_LEN * size_of::<u32>()
+    }
+
+    fn read_page(&mut self, page: PageId, bytes: &mut [u8]) -> Result<(), ExecError> {
+        for (token, bytes) in self.pages[page.0 as usize].iter().zip(bytes.as_chunks_mut().0) {
+            *bytes = token.expect("only full pages are read").0.to_le_bytes();
+        }
+        Ok(())
+    }
+
+    fn write_page(&mut self, page: PageId, bytes: &[u8]) -> Result<(), ExecError> {
+        let tokens = bytes.as_chunks().0.iter().map(|bytes| Some(TokenId(u32::from_le_bytes(*bytes))));
+        self.pages[page.0 as usize].iter_mut().zip(tokens).for_each(|(slot, token)| *slot = token);
+        Ok(())
+    }
+
     fn trace(
         &mut self,
         batch: &StepBatch<'_>,
@@ -215,11 +234,47 @@ impl Executor for Failing {
         self.inner.copy_pages(from_to)
     }
 
+    fn page_bytes(&self) -> usize {
+        self.inner.page_bytes()
+    }
+
+    fn read_page(&mut self, page: PageId, bytes: &mut [u8]) -> Result<(), ExecError> {
+        self.inner.read_page(page, bytes)
+    }
+
+    fn write_page(&mut self, page: PageId, bytes: &[u8]) -> Result<(), ExecError> {
+        self.inner.write_page(page, bytes)
+    }
+
     fn trace(
         &mut self,
         batch: &StepBatch<'_>,
         visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), ExecError> {
         self.inner.trace(batch, visit)
+    }
+}
+
+/// A directory of its own for a test, gone at its end.
+#[derive(Debug)]
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("sm-runtime-{process}-{count}"));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

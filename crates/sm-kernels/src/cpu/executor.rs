@@ -179,6 +179,20 @@ impl CpuExecutor {
         })
     }
 
+    /// Whether a page can be copied from or to `n_bytes` bytes.
+    fn check_page(&self, page: PageId, n_bytes: usize) -> Result<(), ExecError> {
+        let (n_pages, page_bytes) = (self.memory.kv.n_pages(), self.memory.kv.page_bytes());
+        if n_pages <= page.0 as usize {
+            let reason = format!("page {} is copied, but the pool has {n_pages}", page.0);
+            return Err(ExecError::InvalidBatch { reason });
+        }
+        if n_bytes != page_bytes {
+            let reason = format!("a page has {page_bytes} bytes, but {n_bytes} are to be copied");
+            return Err(ExecError::InvalidBatch { reason });
+        }
+        Ok(())
+    }
+
     /// The values of a buffer, `[rows, width]`.
     fn values(&mut self, buffer: crate::plan::BufferId) -> Vec<f32> {
         let (width, regions) = (self.plan.buffer(buffer).width, self.program.buffers[buffer.index()]);
@@ -245,13 +259,26 @@ impl Executor for CpuExecutor {
     }
 
     fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {
-        let n_pages = self.memory.kv.n_pages();
-        let outside = |page: &PageId| n_pages <= page.0 as usize;
-        if let Some(page) = from_to.iter().flat_map(|(from, to)| [from, to]).find(|page| outside(page)) {
-            let reason = format!("page {} is copied, but the pool has {n_pages}", page.0);
-            return Err(ExecError::InvalidBatch { reason });
+        for page in from_to.iter().flat_map(|(from, to)| [from, to]) {
+            self.check_page(*page, self.page_bytes())?;
         }
         from_to.iter().for_each(|&(from, to)| self.memory.kv.copy_page(from, to));
+        Ok(())
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.memory.kv.page_bytes()
+    }
+
+    fn read_page(&mut self, page: PageId, bytes: &mut [u8]) -> Result<(), ExecError> {
+        self.check_page(page, bytes.len())?;
+        self.memory.kv.read_page(page, bytes);
+        Ok(())
+    }
+
+    fn write_page(&mut self, page: PageId, bytes: &[u8]) -> Result<(), ExecError> {
+        self.check_page(page, bytes.len())?;
+        self.memory.kv.write_page(page, bytes);
         Ok(())
     }
 

@@ -114,16 +114,56 @@ impl KvPool {
     /// # Panics
     /// If a page is out of range.
     pub(crate) fn copy_page(&mut self, from: PageId, to: PageId) {
-        let page = self.sizes.head * self.sizes.n_kv_heads * element_bytes(self.dtype);
-        let (from, to) = (from.0 as usize, to.0 as usize);
-        assert!(from < self.n_pages && to < self.n_pages, "pages {from} and {to} of {}", self.n_pages);
-        let n_bytes = page * self.n_pages * self.n_layers;
+        let (from, to) = (self.range_in_layer(from), self.range_in_layer(to));
+        self.layers_mut().for_each(|layer| layer.copy_within(from.clone(), to.start));
+    }
+
+    /// Bytes of a page in all layers.
+    pub(crate) fn page_bytes(&self) -> usize {
+        self.layer_page_bytes() * self.n_layers
+    }
+
+    /// Copies a page out, layer after layer: `[page_bytes]`.
+    ///
+    /// # Panics
+    /// If the page is out of range or `bytes` has another length.
+    pub(crate) fn read_page(&mut self, page: PageId, bytes: &mut [u8]) {
+        assert_eq!(bytes.len(), self.page_bytes(), "bytes of a page");
+        let (range, len) = (self.range_in_layer(page), self.layer_page_bytes());
+        let parts = bytes.chunks_exact_mut(len);
+        self.layers_mut().zip(parts).for_each(|(layer, part)| part.copy_from_slice(&layer[range.clone()]));
+    }
+
+    /// Overwrites a page with what [`KvPool::read_page`] gave.
+    ///
+    /// # Panics
+    /// As [`KvPool::read_page`].
+    pub(crate) fn write_page(&mut self, page: PageId, bytes: &[u8]) {
+        assert_eq!(bytes.len(), self.page_bytes(), "bytes of a page");
+        let (range, len) = (self.range_in_layer(page), self.layer_page_bytes());
+        let parts = bytes.chunks_exact(len);
+        self.layers_mut().zip(parts).for_each(|(layer, part)| layer[range.clone()].copy_from_slice(part));
+    }
+
+    fn layer_page_bytes(&self) -> usize {
+        self.sizes.head * self.sizes.n_kv_heads * element_bytes(self.dtype)
+    }
+
+    /// Where a page lies in the bytes of each layer.
+    fn range_in_layer(&self, page: PageId) -> Range<usize> {
+        let (page, len) = (page.0 as usize, self.layer_page_bytes());
+        assert!(page < self.n_pages, "page {page} of {}", self.n_pages);
+        page * len..(page + 1) * len
+    }
+
+    /// The bytes of each layer's pages.
+    fn layers_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        let layer = self.layer_page_bytes() * self.n_pages;
+        let n_bytes = layer * self.n_layers;
         let start = self.memory.values::<u8>(0, n_bytes);
         // SAFETY: the bytes are inside the allocation and initialised; `&mut self` is the only way to them.
         let bytes = unsafe { std::slice::from_raw_parts_mut(start, n_bytes) };
-        for layer in bytes.chunks_exact_mut(page * self.n_pages) {
-            layer.copy_within(from * page..(from + 1) * page, to * page);
-        }
+        bytes.chunks_exact_mut(layer)
     }
 
     fn layer_start<E: KvElement>(&self, layer: usize) -> *mut E {

@@ -248,6 +248,21 @@ pub trait Executor: Send + fmt::Debug {
     /// If a page is out of range.
     fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError>;
 
+    /// Bytes of a page, all layers, as [`Executor::read_page`] gives them; 0 if there is nothing in a page.
+    fn page_bytes(&self) -> usize;
+
+    /// Copies a page out, all layers: `[page_bytes]`, which executors of equal plans, weights and fingerprints can take back.
+    ///
+    /// # Errors
+    /// If the page is out of range or `bytes` has another length.
+    fn read_page(&mut self, page: PageId, bytes: &mut [u8]) -> Result<(), ExecError>;
+
+    /// Overwrites a page, all layers, with `[page_bytes]` that [`Executor::read_page`] gave.
+    ///
+    /// # Errors
+    /// As [`Executor::read_page`].
+    fn write_page(&mut self, page: PageId, bytes: &[u8]) -> Result<(), ExecError>;
+
     /// Runs a step op by op and shows each op's index and its output in `f32`, `[rows, width]` without padding
     /// (int8 forms decoded). For tests and debugging: slow, and it allocates.
     ///
