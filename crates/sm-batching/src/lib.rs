@@ -66,6 +66,7 @@ mod draft_len;
 mod error;
 mod fairness;
 mod finish;
+mod hold;
 mod policy;
 mod preempt;
 mod queue;
@@ -82,6 +83,7 @@ pub use cost::CostModel;
 pub use draft_len::{DecodingStep, DraftLength, DraftTerms};
 pub use error::{BatchingError, QueueLimit};
 pub use finish::{Results, Verdict};
+pub use hold::Upcoming;
 pub use policy::{
     BatchInfo, BatchPolicy, Bucketed, Bucketer, Continuous, Joining, MemoryAware, Naive, PrefillOnly, Waiting,
 };

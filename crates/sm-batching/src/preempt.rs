@@ -5,6 +5,7 @@
 
 use sm_cache::KvCache;
 
+use crate::hold::Hold;
 use crate::scheduler::Scheduler;
 use crate::sequence::Sequence;
 
@@ -14,6 +15,7 @@ impl Scheduler {
         if let Some(mut sequence) = self.running.pop() {
             sequence.n_lost = Some(sequence.computed(cache));
             sequence.unlease(cache);
+            sequence.hold = Hold::Unasked;
             self.stats.preempted += 1;
             self.queue.push(sequence);
         }

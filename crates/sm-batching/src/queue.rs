@@ -7,6 +7,7 @@ use sm_cache::KvCache;
 use crate::config::{BatchingConfig, QueueOrder};
 use crate::error::{BatchingError, QueueLimit};
 use crate::fairness::Fairness;
+use crate::hold::Hold;
 use crate::sequence::{Priority, Sequence};
 
 /// Above this many requests nobody is asked for cached prefixes.
@@ -65,6 +66,16 @@ impl Queue {
         &self.waiting
     }
 
+    /// A request by its index.
+    pub(crate) fn get_mut(&mut self, index: usize) -> &mut Sequence {
+        &mut self.waiting[index]
+    }
+
+    /// The requests that are held back.
+    pub(crate) fn held_mut(&mut self) -> impl Iterator<Item = &mut Sequence> {
+        self.waiting.iter_mut().filter(|sequence| sequence.hold == Hold::Held)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -74,7 +85,8 @@ impl Queue {
         self.n_tokens
     }
 
-    /// Puts the indices of the first `limit` requests into `order`, as if each was charged for its prompt when chosen.
+    /// Puts the indices of the first `limit` requests that are not held back into `order`, as if each was charged for its
+    /// prompt when chosen.
     ///
     /// The level comes first; then those who were preempted; then the key that was served least; then arrival, in rounds;
     /// and only within a round the longest cached prefix, so that nobody is overtaken for long.
@@ -103,7 +115,7 @@ impl Queue {
     fn next(&mut self, by: &Ordering<'_>) -> Option<usize> {
         let mut best: Option<(Rank, usize)> = None;
         for index in 0..self.waiting.len() {
-            if self.taken[index] {
+            if self.taken[index] || self.waiting[index].hold == Hold::Held {
                 continue;
             }
             let rank = self.rank(index, by);

@@ -13,7 +13,7 @@ use crate::step::Step;
 /// Tokens that two requests must have in common for one to wait until the other has computed them.
 const MIN_COMMON_TOKENS: usize = 32;
 /// Requests beyond the free slots that are considered, for some may have to wait for a prefix.
-const LOOK_AHEAD: usize = 8;
+pub(crate) const LOOK_AHEAD: usize = 8;
 
 /// What is left of a step.
 #[derive(Clone, Copy, Debug)]

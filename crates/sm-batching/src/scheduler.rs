@@ -6,6 +6,7 @@ use crate::config::{BatchingConfig, StepLimits};
 use crate::cost::CostModel;
 use crate::error::{BatchingError, QueueLimit};
 use crate::fairness::Fairness;
+use crate::hold::Hold;
 use crate::policy::{BatchInfo, BatchPolicy, Waiting};
 use crate::queue::Queue;
 use crate::sequence::{EndReason, Ended, PromptLogits, Request, RequestId, Sequence, SequenceId};
@@ -136,6 +137,7 @@ impl Scheduler {
             n_lost: None,
             n_rows: 0,
             last_step: 0,
+            hold: Hold::default(),
         });
         Ok(id)
     }
@@ -226,7 +228,7 @@ impl Scheduler {
     }
 
     /// When [`Scheduler::next_step`] has to be called at the latest though nothing happens: to begin a batch, or to end
-    /// what is late. `None` if nothing waits or runs.
+    /// what is late. `None` if nothing runs, and what waits is held back and has no deadline.
     pub fn wake_at_us(&self) -> Option<u64> {
         if !self.running.is_empty() {
             return Some(0);
@@ -236,11 +238,12 @@ impl Scheduler {
         deadline.into_iter().chain(due).min()
     }
 
-    /// When an idle engine begins a batch.
+    /// When an idle engine begins a batch of those who are not held back.
     pub(crate) fn due_us(&self) -> Option<u64> {
-        let waiting = self.queue.waiting();
-        let is_full = waiting.len() >= self.batch_size() || waiting.iter().any(|w| w.n_lost.is_some());
-        let oldest = waiting.iter().map(|sequence| sequence.arrival_us).min()?;
+        let waiting = self.queue.waiting().iter().filter(|sequence| sequence.hold != Hold::Held);
+        let is_full = waiting.clone().count() >= self.batch_size()
+            || waiting.clone().any(|sequence| sequence.n_lost.is_some());
+        let oldest = waiting.map(|sequence| sequence.arrival_us).min()?;
         Some(if is_full { 0 } else { oldest.saturating_add(self.config.wait_us()) })
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use sm_cache::{Arrival, CacheError, KvCache, KvHandle, LeaseOwner, LeaseRequest, Namespace, PageKey, Turn};
 use sm_tensor::TokenId;
 
+use crate::hold::Hold;
+
 /// How urgent a request is; later variants go first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Priority {
@@ -149,6 +151,8 @@ pub(crate) struct Sequence {
     pub(crate) n_rows: usize,
     /// The last step that it was in.
     pub(crate) last_step: u64,
+    /// While it waits: whether it may start.
+    pub(crate) hold: Hold,
 }
 
 impl Sequence {
@@ -179,19 +183,24 @@ impl Sequence {
         scored || (self.samples() && position + 1 >= self.log.len())
     }
 
+    /// Tokens of which all but the last may be found computed: the others have logits that are wanted.
+    pub(crate) fn reusable(&self) -> &[TokenId] {
+        let n_tokens = match self.n_scored {
+            Some(0) => 0,
+            Some(n_scored) if n_scored + 1 < self.n_prompt => n_scored + 1,
+            _ => self.log.len(),
+        };
+        &self.log[..n_tokens]
+    }
+
     /// Leases the longest computed prefix that leaves all wanted logits to be computed.
     pub(crate) fn take_lease(&mut self, cache: &mut KvCache) {
         let owner = match &self.turn {
             Some(turn) => LeaseOwner::Turn(turn),
             None => LeaseOwner::Request(&self.namespace),
         };
-        let n_tokens = match self.n_scored {
-            Some(0) => 0,
-            Some(n_scored) if n_scored + 1 < self.n_prompt => n_scored + 1,
-            _ => self.log.len(),
-        };
         let arrival = if self.n_lost.is_some() { Arrival::Resumed } else { Arrival::New };
-        let (tokens, max_len) = (&self.log[..n_tokens], self.max_len);
+        let (tokens, max_len) = (self.reusable(), self.max_len);
         self.lease = Some(cache.lease(&LeaseRequest { owner, tokens, max_len, arrival }));
     }
 

@@ -36,6 +36,7 @@ fn sequence(id: u64, priority: Priority, key: usize, arrival_us: u64) -> Sequenc
         n_lost: None,
         n_rows: 0,
         last_step: 0,
+        hold: crate::hold::Hold::default(),
     }
 }
 

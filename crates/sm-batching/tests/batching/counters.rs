@@ -219,3 +219,43 @@ fn drafts_leave_room_for_prompts() {
     assert!(world.known.contains_key(&drafting));
     world.finish();
 }
+
+#[test]
+fn a_held_request_waits_and_others_go_on_without_it() {
+    let mut world = World::new(config(), limits(), 100);
+    let prompts = [0, 1].map(|which| long_prompt(&world, which, 8));
+    let [held, other] = prompts.map(|prompt| world.add(prompt, 8));
+    let mut asked = Vec::new();
+    let ask = |world: &mut World, asked: &mut Vec<_>| {
+        world.scheduler.hold_where(world.now_us, &world.cache, |upcoming| {
+            asked.push(upcoming.id);
+            upcoming.id.request == held
+        });
+    };
+    ask(&mut world, &mut asked);
+    ask(&mut world, &mut asked);
+    assert_eq!(
+        asked.iter().map(|id| id.request).collect::<Vec<_>>(),
+        [held, other],
+        "each is asked about once"
+    );
+    world.step();
+    assert_eq!(rows(&world), [3]);
+    while world.step() {}
+    assert_eq!((world.scheduler.n_waiting(), world.scheduler.wake_at_us()), (1, None), "it sleeps");
+    world.scheduler.ask_again(asked[0]);
+    assert_eq!(world.scheduler.wake_at_us(), Some(0));
+    ask(&mut world, &mut asked);
+    assert_eq!(asked.len(), 3);
+    world.scheduler.release_held(asked[0]);
+    ask(&mut world, &mut asked);
+    assert_eq!(asked.len(), 3, "it may start");
+    world.step();
+    assert_eq!(rows(&world), [3]);
+    world.finish();
+
+    let cancelled = world.add(tokens([1, 2, 3]), 8);
+    world.scheduler.hold_where(world.now_us, &world.cache, |_| true);
+    assert!(!world.step() && world.scheduler.cancel(cancelled, &mut world.cache));
+    world.finish();
+}
