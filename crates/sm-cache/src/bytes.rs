@@ -1,6 +1,7 @@
 //! Numbers of bytes for people.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// Prints a number of bytes in binary units with two decimals; below 1024 bytes, exactly.
 ///
@@ -11,6 +12,15 @@ use std::fmt;
 /// assert_eq!(ByteSize(2048).to_string(), "2.00 KB");
 /// assert_eq!(ByteSize(393_216).to_string(), "384.00 KB");
 /// assert_eq!(ByteSize(1 << 30).to_string(), "1.00 GB");
+/// ```
+///
+/// Reads whole numbers, alone or with the first letter of such a unit:
+///
+/// ```
+/// use sm_cache::ByteSize;
+///
+/// assert_eq!("512".parse(), Ok(ByteSize(512)));
+/// assert_eq!("4G".parse(), Ok(ByteSize(4 << 30)));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
@@ -28,9 +38,49 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// A text that is no number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ByteSizeError {
+    /// It is something else.
+    #[error("expected a whole number, with K, M, G or T behind it for powers of 1024")]
+    NotASize,
+    /// It is too large.
+    #[error("the most that can be said is {}", u64::MAX)]
+    TooLarge,
+}
+
+impl FromStr for ByteSize {
+    type Err = ByteSizeError;
+
+    fn from_str(text: &str) -> Result<Self, ByteSizeError> {
+        let units = [("K", 10), ("M", 20), ("G", 30), ("T", 40)];
+        let unit = units.into_iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)));
+        let (digits, shift) = unit.unwrap_or((text, 0));
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(ByteSizeError::NotASize);
+        }
+        let n_bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+        n_bytes.map(Self).ok_or(ByteSizeError::TooLarge)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_units_and_refuses_the_rest() {
+        let cases = [("0", 0), ("7K", 7 << 10), ("1M", 1 << 20), ("16777215T", 16_777_215 << 40)];
+        for (text, n_bytes) in cases {
+            assert_eq!(text.parse(), Ok(ByteSize(n_bytes)), "{text}");
+        }
+        for text in ["", "K", "1KB", "-1", "+1", "1.5G", "1 G", "1g"] {
+            assert_eq!(text.parse::<ByteSize>(), Err(ByteSizeError::NotASize), "{text}");
+        }
+        for text in ["16777216T", "99999999999999999999"] {
+            assert_eq!(text.parse::<ByteSize>(), Err(ByteSizeError::TooLarge), "{text}");
+        }
+    }
 
     #[test]
     fn rounds_to_hundredths() {

@@ -109,6 +109,11 @@ impl KvCache {
         }
     }
 
+    /// The key that stands before the first page of every sequence.
+    pub fn root_key(&self, namespace: &Namespace) -> PageKey {
+        self.index.hasher().root(namespace)
+    }
+
     /// The keys of the full pages of `tokens`, in order: equal keys tell that two requests share work.
     pub fn page_keys(&self, namespace: &Namespace, tokens: &[TokenId]) -> impl Iterator<Item = PageKey> {
         let hasher = self.index.hasher();

@@ -74,7 +74,7 @@ mod prefix;
 mod session;
 mod stats;
 
-pub use bytes::ByteSize;
+pub use bytes::{ByteSize, ByteSizeError};
 pub use cache::{Arrival, KvCache, KvHandle, LeaseOwner, LeaseRequest, Turn, TurnEnd, TurnRequest};
 pub use check::CacheFault;
 pub use config::{EvictionPolicy, KvCacheConfig, KvShape, PagePool};
