@@ -3,7 +3,7 @@
 use sm_batching::BatchingConfig;
 use sm_cache::KvCacheConfig;
 
-use crate::{LoadOptions, SpeculationConfig};
+use crate::{KvDiskConfig, LoadOptions, SpeculationConfig};
 
 /// How an engine is set up.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +16,8 @@ pub struct EngineConfig {
     pub cache: KvCacheConfig,
     /// Whether next tokens are guessed. With a draft model or lookup, a step needs memory for the logits of all guesses.
     pub speculation: SpeculationConfig,
+    /// Where pages go that leave the memory. By default nowhere.
+    pub kv_disk: Option<KvDiskConfig>,
 }
 
 /// Starting points for [`EngineConfig`].
@@ -81,6 +83,7 @@ impl EngineConfig {
             max_outputs: n_sequences * (1 + n_drafts),
             n_sequences,
             kv_bytes: Some(self.cache.max_bytes_total),
+            fingerprint: self.kv_disk.is_some(),
             ..self.load.clone()
         }
     }
@@ -94,6 +97,7 @@ impl EngineConfig {
             n_sequences,
             kv_bytes: None,
             quant: None,
+            fingerprint: false,
             ..self.load.clone()
         }
     }

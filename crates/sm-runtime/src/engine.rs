@@ -3,6 +3,7 @@
 mod batch;
 mod builder;
 mod directory;
+mod disk;
 mod engine_loop;
 mod gate;
 mod handle;
@@ -37,12 +38,14 @@ pub use ticket::RequestStatus;
 
 use crate::grammar::Grammars;
 use crate::input::encode;
+use crate::kv_disk::{DiskTier, KvDiskStats, program_fingerprint};
 use crate::rules::Rules;
 use crate::sampling::random_seed;
 use crate::speculate::{DraftModel, SpeculationStats};
 use crate::text::Text;
 use crate::{Completion, EngineConfig, Error, GenerationOptions, LoadedModel, Prompt, Request};
 use directory::Directory;
+use disk::open_disk;
 use engine_loop::{Core, Message, Parts, PromptTokens, Submission};
 use gate::Gate;
 use live::{Delivery, Terms};
@@ -101,6 +104,8 @@ pub struct EngineStats {
     pub cache: KvCacheStats,
     /// What guesses of next tokens were worth.
     pub speculation: SpeculationStats,
+    /// Counters of the disk tier of the KV cache.
+    pub kv_disk: KvDiskStats,
 }
 
 impl EngineStats {
@@ -151,12 +156,15 @@ impl Engine {
             max_sequences: limits.max_sequences,
         };
         let gate = Arc::new(Gate::new(config.batching.max_queued_requests));
-        let namespace = namespace(&model);
+        let namespace = namespace(&model, &config)?;
         let LoadedModel { executor, text, grammars, context_len, chat, .. } = model;
         let info = executor.info().clone();
         let scheduler = Scheduler::new(config.batching, steps)?;
         let max_batch_size = scheduler.batch_size();
-        let cache = KvCache::new(config.cache, pool)?;
+        let mut cache = KvCache::new(config.cache, pool)?;
+        let (messages, received) = mpsc::channel();
+        let open = |disk| open_disk(disk, &namespace, (&*executor, &mut cache), messages.clone());
+        let disk = config.kv_disk.as_ref().map(open).transpose()?;
         let (text_of_core, gate_of_core) = (text.clone(), Arc::clone(&gate));
         let parts = Parts {
             executor,
@@ -166,9 +174,9 @@ impl Engine {
             bounds,
             gate: gate_of_core,
             speculator,
+            disk,
             metrics,
         };
-        let (messages, received) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("sm-engine".to_owned())
             .spawn(move || Core::new(parts).run(&received))
@@ -284,6 +292,7 @@ impl Engine {
             batching: core.scheduler.stats(),
             cache: core.cache.stats(),
             speculation: core.speculator.stats,
+            kv_disk: core.disk.as_ref().map(DiskTier::stats).unwrap_or_default(),
         })
     }
 
@@ -433,11 +442,21 @@ impl Drop for Inner {
     }
 }
 
-/// What decides, beside tokens, what is in a page.
-fn namespace(model: &LoadedModel) -> Namespace {
-    Namespace {
-        model: model.info().kernels.clone(),
+/// What decides, beside tokens, what is in a page. In one process that is what runs; pages in a file also have to tell the
+/// weights and the program.
+///
+/// # Errors
+/// If there is to be a file and the model or the program has no fingerprint.
+fn namespace(model: &LoadedModel, config: &EngineConfig) -> Result<Namespace, Error> {
+    let mut fingerprint = model.info().kernels.clone();
+    if config.kv_disk.is_some() {
+        let unknown = || Error::validation("kv_disk", "the model has no fingerprint; load it with one");
+        let weights = model.fingerprint.as_ref().ok_or_else(unknown)?;
+        fingerprint = format!("{weights} {fingerprint} {}", program_fingerprint()?);
+    }
+    Ok(Namespace {
+        model: fingerprint,
         kv_dtype: format!("{:?}", model.executor.limits().kv_dtype),
         ..Namespace::default()
-    }
+    })
 }

@@ -6,7 +6,7 @@ use sm_kernels::plan::{ExecError, PrepareError};
 use sm_model::LoadError;
 use sm_model::tokenizer::TokenizerError;
 
-use crate::Completion;
+use crate::{Completion, KvDiskError};
 
 /// Everything that can go wrong between a path and a generated token.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +138,9 @@ pub enum Error {
     /// The KV cache refuses.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The disk tier of the KV cache cannot be used.
+    #[error(transparent)]
+    KvDisk(#[from] KvDiskError),
     /// The queue or the scheduler refuses.
     #[error(transparent)]
     Batching(BatchingError),

@@ -35,6 +35,7 @@ mod generation;
 mod generator;
 mod grammar;
 mod input;
+mod kv_disk;
 mod load;
 mod metrics;
 mod models;
@@ -77,6 +78,7 @@ pub use error::Error;
 pub use generation::Generation;
 pub use generator::Generator;
 pub use grammar::Grammar;
+pub use kv_disk::{KvDiskConfig, KvDiskError, KvDiskStats};
 pub use load::{LoadOptions, LoadedModel, load_tokenizer};
 pub use metrics::{
     Distribution, MetricsSink, RecentMetrics, RecentSummary, RequestMetrics, StepMetrics, Window,

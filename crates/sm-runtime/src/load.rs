@@ -13,6 +13,7 @@ use sm_tensor::DType;
 
 use crate::grammar::Grammars;
 use crate::input::ModelBounds;
+use crate::kv_disk::weights_fingerprint;
 use crate::text::Text;
 use crate::{Error, ModelRef, backend};
 
@@ -37,6 +38,9 @@ pub struct LoadOptions {
     pub n_sequences: usize,
     /// Bytes of the pool of keys and values. By default just what `n_sequences` full contexts need.
     pub kv_bytes: Option<u64>,
+    /// Whether the weights get a fingerprint, by which the disk tier ([`KvDiskConfig`](crate::KvDiskConfig)) knows them.
+    /// Reads all of them once. Off by default.
+    pub fingerprint: bool,
 }
 
 impl Default for LoadOptions {
@@ -51,6 +55,7 @@ impl Default for LoadOptions {
             max_outputs: 1,
             n_sequences: 1,
             kv_bytes: None,
+            fingerprint: false,
         }
     }
 }
@@ -108,6 +113,8 @@ pub struct LoadedModel {
     pub(crate) vocab_size: usize,
     pub(crate) context_len: usize,
     pub(crate) fallbacks: Vec<Fallback>,
+    /// Of the weights, if it was asked for.
+    pub(crate) fingerprint: Option<String>,
     /// What a position needs in the pages.
     pub(crate) kv_shape: KvShape,
     /// A template that cannot be used is an error of those who use it, not of the model.
@@ -141,6 +148,7 @@ impl LoadedModel {
             vocab_size: plan.vocab_size(),
             context_len: plan.context_len,
             fallbacks: model.weights.fallbacks().to_vec(),
+            fingerprint: options.fingerprint.then(|| weights_fingerprint(&model)),
             kv_shape,
         })
     }
@@ -157,7 +165,14 @@ impl LoadedModel {
     ) -> Self {
         let chat = Err(ChatError::NoTemplate { model: "a model on an executor of one's own".to_owned() });
         let (text, grammars, fallbacks) = (Text(tokenizer), Grammars::default(), Vec::new());
-        Self { executor, text, grammars, vocab_size, context_len, fallbacks, kv_shape, chat }
+        let fingerprint = None;
+        Self { executor, text, grammars, vocab_size, context_len, fallbacks, fingerprint, kv_shape, chat }
+    }
+
+    /// Gives a model on an executor of one's own the fingerprint by which the disk tier knows its weights.
+    #[must_use]
+    pub fn with_fingerprint(self, fingerprint: &str) -> Self {
+        Self { fingerprint: Some(fingerprint.to_owned()), ..self }
     }
 
     /// What prompts are checked against.

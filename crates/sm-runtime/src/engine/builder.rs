@@ -7,7 +7,7 @@ use sm_kernels::plan::Progress;
 
 use super::Engine;
 use crate::speculate::DraftModel;
-use crate::{EngineConfig, Error, LoadedModel, MetricsSink, ModelRef, Preset};
+use crate::{EngineConfig, Error, KvDiskConfig, LoadedModel, MetricsSink, ModelRef, Preset};
 
 /// Sets an engine up.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,12 @@ impl<'d> EngineBuilder<'d> {
     #[must_use]
     pub fn batching(self, batching: BatchingConfig) -> Self {
         Self { config: EngineConfig { batching, ..self.config }, ..self }
+    }
+
+    /// Keeps evicted pages in a file, for this engine and for later ones. What comes out stays the same.
+    #[must_use]
+    pub fn kv_disk(self, kv_disk: KvDiskConfig) -> Self {
+        Self { config: EngineConfig { kv_disk: Some(kv_disk), ..self.config }, ..self }
     }
 
     /// Lets a smaller model with the same vocabulary guess next tokens. What comes out stays the same.

@@ -17,6 +17,7 @@ use super::live::{Live, Scratch, Terms};
 use super::sample::{sample_drafted, sample_part, score_part};
 use super::speculation::Speculator;
 use crate::input::{Input, ModelBounds};
+use crate::kv_disk::DiskTier;
 use crate::text::{Text, TextStart};
 use crate::{Error, FinishReason, MetricsSink, StepMetrics};
 
@@ -27,7 +28,7 @@ const STALL: Duration = Duration::from_millis(1);
 pub(crate) enum Message {
     /// A request.
     Submit(Box<Submission>),
-    /// A request was cancelled.
+    /// A request was cancelled, or pages came from the disk.
     Wake,
     /// Something to be done between two steps.
     Call(Box<dyn FnOnce(&mut Core) + Send>),
@@ -62,6 +63,8 @@ pub(crate) struct Core {
     bounds: ModelBounds,
     gate: Arc<Gate>,
     pub(crate) speculator: Speculator,
+    /// Where evicted pages go, if anywhere.
+    pub(crate) disk: Option<DiskTier>,
     metrics: Option<Arc<dyn MetricsSink>>,
     results: Results,
     scratch: Scratch,
@@ -81,12 +84,13 @@ pub(crate) struct Parts {
     pub(crate) bounds: ModelBounds,
     pub(crate) gate: Arc<Gate>,
     pub(crate) speculator: Speculator,
+    pub(crate) disk: Option<DiskTier>,
     pub(crate) metrics: Option<Arc<dyn MetricsSink>>,
 }
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { executor, scheduler, cache, text, bounds, gate, speculator, metrics } = parts;
+        let Parts { executor, scheduler, cache, text, bounds, gate, speculator, disk, metrics } = parts;
         Self {
             executor,
             scheduler,
@@ -96,6 +100,7 @@ impl Core {
             bounds,
             gate,
             speculator,
+            disk,
             metrics,
             results: Results::new(),
             scratch: Scratch::default(),
@@ -116,6 +121,7 @@ impl Core {
             self.gate.n_waiting.store(self.scheduler.n_waiting(), Ordering::Relaxed);
         }
         self.end_all();
+        self.close_disk();
     }
 
     /// Begins to drain: nothing new is accepted, and what runs has until the instant.
@@ -134,15 +140,19 @@ impl Core {
         self.answer_ended();
     }
 
-    fn now_us(&self) -> u64 {
+    pub(super) fn now_us(&self) -> u64 {
         self.epoch.elapsed().as_micros() as u64
     }
 
     /// Takes in what callers say; waits for it where there is nothing to do. `false` if it is time to go.
     fn receive(&mut self, messages: &Receiver<Message>, is_stalled: bool) -> bool {
+        let mut is_woken = false;
         loop {
             match messages.try_recv() {
-                Ok(message) => self.handle(message),
+                Ok(message) => {
+                    is_woken |= matches!(message, Message::Wake);
+                    self.handle(message);
+                }
                 Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => break,
             }
@@ -150,7 +160,7 @@ impl Core {
         if self.drain_until.is_some_and(|until| self.live.is_empty() || until <= Instant::now()) {
             return false;
         }
-        let Some(wait) = self.idle_time(is_stalled) else {
+        let Some(wait) = self.idle_time(is_stalled).filter(|_| !is_woken) else {
             return true;
         };
         match messages.recv_timeout(wait) {
@@ -268,6 +278,7 @@ impl Core {
     /// Makes one step; `false` if there is none to be made.
     fn step(&mut self) -> bool {
         let arrived = self.metrics.is_some().then(|| (Instant::now(), self.scheduler.stats()));
+        self.fetch_pages();
         let Self { scheduler, cache, live, scratch, .. } = self;
         self.speculator.propose(scheduler, cache, live, scratch);
         let began = Instant::now();
@@ -299,6 +310,7 @@ impl Core {
     /// Computes the scheduler's step and samples from it.
     fn execute(&mut self) -> Result<(), ExecError> {
         let began = Instant::now();
+        self.spill_pages();
         let step = self.scheduler.step();
         self.executor.copy_pages(step.copies())?;
         self.executor.submit(&step.batch())?;

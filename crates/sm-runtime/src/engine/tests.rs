@@ -3,6 +3,7 @@
 mod answers;
 #[cfg(feature = "grammar")]
 mod grammars;
+mod kv_disk;
 mod schedules;
 mod sessions;
 mod speculation;

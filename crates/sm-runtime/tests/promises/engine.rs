@@ -68,6 +68,7 @@ fn everybody_gets_what_they_would_get_alone() {
             },
             cache: KvCacheConfig { max_bytes_total: n_pages * page_bytes, ..KvCacheConfig::default() },
             speculation: SpeculationConfig { lookup, ..SpeculationConfig::default() },
+            ..EngineConfig::default()
         };
         let builder = Engine::builder().config(config);
         let builder = if drafts { builder.draft(ModelRef::DemoDraft) } else { builder };

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sm_runtime::{
     BatchingConfig, BatchingStrategy, Completion, Engine, EngineConfig, Error, GenerationOptions, Generator,
-    Grammar, KvCacheConfig, Limits, LoadOptions, LoadedModel, ModelRef, Priority, Prompt, Request,
-    SamplingOptions, SpeculationConfig, StopRules, TokenId,
+    Grammar, KvCacheConfig, KvDiskConfig, Limits, LoadOptions, LoadedModel, ModelRef, Priority, Prompt,
+    Request, SamplingOptions, SpeculationConfig, StopRules, TokenId,
 };
 
 /// What one model needs to be tested.
@@ -90,6 +90,24 @@ fn arrival(vocab_size: u32, context_len: usize) -> impl Strategy<Value = Arrival
     })
 }
 
+/// The directory of a test's disk tier, which all its schedules share as a program shares it with its next run.
+struct KvDir(KvDiskConfig);
+
+impl KvDir {
+    fn new(subject: &Subject) -> Self {
+        let process = std::process::id();
+        let dir = std::env::temp_dir().join(format!("sm-schedules-{process}-{}", subject.vocab_size));
+        // Less than the schedules would fill.
+        Self(KvDiskConfig { dir, max_bytes: 50 * subject.page_bytes })
+    }
+}
+
+impl Drop for KvDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0.dir);
+    }
+}
+
 /// Settings of an engine, and whether it has a draft model.
 fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (EngineConfig, bool)> {
     let one = context_len.div_ceil(16) as u64;
@@ -119,6 +137,7 @@ fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (Engin
                 ..KvCacheConfig::default()
             },
             speculation: SpeculationConfig { lookup, ..SpeculationConfig::default() },
+            kv_disk: None,
         };
         (config, drafts)
     })
@@ -169,10 +188,14 @@ fn run(subject: &Subject) {
     let strategy = (
         prop::collection::vec(arrival(subject.vocab_size, subject.context_len), 1..9),
         settings(subject.page_bytes, subject.context_len),
+        any::<bool>(),
     );
+    let kv_dir = KvDir::new(subject);
+    let n_restored = std::cell::Cell::new(0);
     let mut runner = TestRunner::new(config);
     let generator = std::cell::RefCell::new(&mut generator);
-    let result = runner.run(&strategy, |(arrivals, (config, drafts))| {
+    let result = runner.run(&strategy, |(arrivals, (mut config, drafts), has_disk)| {
+        config.kv_disk = (has_disk && config.cache.prefix_sharing).then(|| kv_dir.0.clone());
         let builder = Engine::builder().config(config);
         let builder = match subject.draft.filter(|_| drafts) {
             Some(draft) => builder.draft(draft),
@@ -212,9 +235,13 @@ fn run(subject: &Subject) {
         }
         let stats = engine.stats().unwrap();
         prop_assert_eq!((stats.live_requests, stats.cache.current_leases), (0, 0));
+        prop_assert_eq!(stats.kv_disk.damaged_pages, 0);
+        n_restored.set(n_restored.get() + stats.kv_disk.restored_pages);
         Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
+    println!("{} pages came from the disk", n_restored.get());
+    assert!(n_restored.get() > 0);
 }
 
 fn submit(

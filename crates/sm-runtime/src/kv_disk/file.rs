@@ -1,0 +1,202 @@
+//! The file of the disk tier: a header, then slots of one page each.
+//!
+//! ```text
+//! file:   magic, geometry and fingerprint, checksum | slot 0 | slot 1 | …
+//! slot:   header (136 bytes, see `record.rs`) | page
+//! ```
+//!
+//! Nothing is forced onto the disk. A process that is killed leaves whole writes behind, and what a power failure tears is
+//! found by its checksum.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+use sm_cache::{ByteSize, PageKey};
+
+use super::record::{HEADER_BYTES, Header, PageName, Seal};
+use super::{KvDiskConfig, KvDiskError};
+
+/// The name of the file in its directory.
+pub(super) const FILE_NAME: &str = "smallmind-kv.pages";
+/// The first bytes of the file; the number changes with the format.
+const MAGIC: [u8; 16] = *b"SmallMind KV 01\n";
+/// Magic, bytes of a page, fingerprint, checksum.
+const FILE_HEADER_BYTES: usize = 16 + 8 + 16 + 16;
+
+/// The file, locked for this process.
+#[derive(Debug)]
+pub(super) struct PageFile {
+    file: File,
+    seal: Seal,
+    page_bytes: usize,
+    n_slots: u32,
+}
+
+/// What a file held when it was opened.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Contents {
+    /// Per slot, from the first: the page's key and the number of the write.
+    pub(super) stored: Vec<Option<(PageKey, u64)>>,
+    /// Records that were torn or damaged.
+    pub(super) n_damaged: u64,
+    /// The highest number of a write.
+    pub(super) last_number: u64,
+}
+
+/// What came of reading a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is the page that was asked for.
+    Intact,
+    /// It is another page, whole, whose key is the same.
+    Other,
+    /// It is not as it was written.
+    Damaged,
+}
+
+impl PageFile {
+    /// Opens or makes the file for pages of `page_bytes` bytes. One with another fingerprint or page is emptied, and what
+    /// lies beyond the limit is cut off.
+    ///
+    /// # Errors
+    /// If the directory is in use, the limit is below one page, or the file cannot be used.
+    pub(super) fn open(
+        config: &KvDiskConfig,
+        fingerprint: u128,
+        page_bytes: usize,
+    ) -> Result<(Self, Contents), KvDiskError> {
+        let slot_bytes = (HEADER_BYTES + page_bytes) as u64;
+        let needed = FILE_HEADER_BYTES as u64 + slot_bytes;
+        if config.max_bytes < needed {
+            let (needed, limit) = (ByteSize(needed), ByteSize(config.max_bytes));
+            return Err(KvDiskError::TooSmall { needed, limit });
+        }
+        let n_slots = (config.max_bytes - FILE_HEADER_BYTES as u64) / slot_bytes;
+        let n_slots = u32::try_from(n_slots).unwrap_or(u32::MAX);
+        std::fs::create_dir_all(&config.dir).map_err(KvDiskError::io("make the directory", &config.dir))?;
+        let path = config.dir.join(FILE_NAME);
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
+        let file = options.open(&path).map_err(KvDiskError::io("open", &path))?;
+        lock(&file, &config.dir, &path)?;
+        let mut file = Self { file, seal: Seal { fingerprint }, page_bytes, n_slots };
+        let contents = file.read_contents().map_err(KvDiskError::io("read", &path))?;
+        Ok((file, contents))
+    }
+
+    /// Pages that fit.
+    pub(super) fn n_slots(&self) -> u32 {
+        self.n_slots
+    }
+
+    fn slot_bytes(&self) -> u64 {
+        (HEADER_BYTES + self.page_bytes) as u64
+    }
+
+    fn seek(&mut self, slot: u32) -> io::Result<()> {
+        let offset = FILE_HEADER_BYTES as u64 + u64::from(slot) * self.slot_bytes();
+        self.file.seek(SeekFrom::Start(offset)).map(|_| ())
+    }
+
+    fn read_contents(&mut self) -> io::Result<Contents> {
+        let expected = file_header(self.page_bytes, self.seal.fingerprint);
+        let len = self.file.metadata()?.len();
+        let mut header = Vec::with_capacity(FILE_HEADER_BYTES);
+        (&self.file).take(FILE_HEADER_BYTES as u64).read_to_end(&mut header)?;
+        if header != expected {
+            // That of another model is whole and means nothing here.
+            let n_damaged = u64::from(len > 0 && !is_whole(&header));
+            self.file.set_len(0)?;
+            self.file.seek(SeekFrom::Start(0))?;
+            self.file.write_all(&expected)?;
+            return Ok(Contents { n_damaged, ..Contents::default() });
+        }
+        let max_len = FILE_HEADER_BYTES as u64 + u64::from(self.n_slots) * self.slot_bytes();
+        if len > max_len {
+            self.file.set_len(max_len)?;
+        }
+        let slots_len = len.min(max_len) - FILE_HEADER_BYTES as u64;
+        let mut contents = Contents::default();
+        for slot in 0..slots_len.div_ceil(self.slot_bytes()) as u32 {
+            let is_cut = slots_len < (u64::from(slot) + 1) * self.slot_bytes();
+            let header = self.read_header(slot).ok();
+            let stored =
+                header.filter(|_| !is_cut).and_then(|bytes| Header::from_bytes(&bytes, self.seal, slot));
+            if stored.is_none() && header != Some([0; HEADER_BYTES]) {
+                contents.n_damaged += 1;
+                self.clear(slot)?;
+            }
+            contents.last_number = contents.last_number.max(stored.map_or(0, |header| header.number));
+            contents.stored.push(stored.map(|header| (header.name.key, header.number)));
+        }
+        Ok(contents)
+    }
+
+    fn read_header(&mut self, slot: u32) -> io::Result<[u8; HEADER_BYTES]> {
+        let mut bytes = [0; HEADER_BYTES];
+        self.seek(slot)?;
+        self.file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Makes a slot hold nothing.
+    fn clear(&mut self, slot: u32) -> io::Result<()> {
+        self.seek(slot)?;
+        self.file.write_all(&[0; HEADER_BYTES])
+    }
+
+    /// Writes a page into a slot: while it is written, the slot holds nothing.
+    ///
+    /// # Errors
+    /// If the system refuses; the slot then holds nothing, or what the checksums refuse.
+    pub(super) fn write(&mut self, slot: u32, name: &PageName, number: u64, page: &[u8]) -> io::Result<()> {
+        self.clear(slot)?;
+        self.file.write_all(page)?;
+        let header = Header { name: *name, number, page_sum: self.seal.sum(slot, page) };
+        self.seek(slot)?;
+        self.file.write_all(&header.to_bytes(self.seal, slot))
+    }
+
+    /// Reads the page of a slot into `page`, which means something only if the page is [`Outcome::Intact`].
+    pub(super) fn read(&mut self, slot: u32, name: &PageName, page: &mut [u8]) -> Outcome {
+        let bytes = self.read_header(slot).ok();
+        let Some(header) = bytes.and_then(|bytes| Header::from_bytes(&bytes, self.seal, slot)) else {
+            return Outcome::Damaged;
+        };
+        if header.name != *name {
+            return Outcome::Other;
+        }
+        match self.file.read_exact(page) {
+            Ok(()) if self.seal.sum(slot, page) == header.page_sum => Outcome::Intact,
+            _ => Outcome::Damaged,
+        }
+    }
+}
+
+fn lock(file: &File, dir: &Path, path: &Path) -> Result<(), KvDiskError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(KvDiskError::InUse { dir: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(KvDiskError::io("lock", path)(source)),
+    }
+}
+
+fn file_header(page_bytes: usize, fingerprint: u128) -> Vec<u8> {
+    let mut header = MAGIC.to_vec();
+    header.extend((page_bytes as u64).to_le_bytes());
+    header.extend(fingerprint.to_le_bytes());
+    header.extend(header_sum(&header));
+    header
+}
+
+fn header_sum(sealed: &[u8]) -> [u8; 16] {
+    Seal { fingerprint: 0 }.sum(0, sealed).to_le_bytes()
+}
+
+/// Whether a file's header is as it was written, for whichever model.
+fn is_whole(header: &[u8]) -> bool {
+    header.split_last_chunk().is_some_and(|(sealed, sum)| header_sum(sealed) == *sum)
+}
+
+#[cfg(test)]
+mod tests;

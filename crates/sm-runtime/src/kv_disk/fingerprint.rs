@@ -1,0 +1,50 @@
+//! What a page depends on besides its tokens, as short texts: the weights and the program.
+
+use std::fs::File;
+use std::hash::Hasher as _;
+use std::io::Read as _;
+use std::sync::OnceLock;
+
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
+use sm_kernels::plan::Plan;
+use sm_model::Model;
+
+use super::KvDiskError;
+
+/// The fingerprint of a model as it is loaded: its operations and all bytes of its tensors. The length of the context, which
+/// changes no position, is not in it.
+pub(crate) fn weights_fingerprint(model: &Model) -> String {
+    let mut hasher = SipHasher13::new();
+    let plan = Plan { context_len: 0, ..model.plan.clone() };
+    hasher.write(format!("{plan:?}").as_bytes());
+    for tensor in model.weights.tensors() {
+        hasher.write(format!("{tensor:?}").as_bytes());
+        hasher.write(model.weights.tensor_bytes(&tensor.name).unwrap_or_default());
+    }
+    format!("{:032x}", hasher.finish128().as_u128())
+}
+
+/// The fingerprint of the running program's file: another build may compute other bits.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(crate) fn program_fingerprint() -> Result<&'static str, KvDiskError> {
+    static FINGERPRINT: OnceLock<String> = OnceLock::new();
+    if let Some(known) = FINGERPRINT.get() {
+        return Ok(known);
+    }
+    let path =
+        std::env::current_exe().map_err(KvDiskError::io("find the file of", "this program".as_ref()))?;
+    let read = |path| -> std::io::Result<String> {
+        let (mut file, mut hasher) = (File::open(path)?, SipHasher13::new());
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(format!("{:032x}", hasher.finish128().as_u128())),
+                n_bytes => hasher.write(&buffer[..n_bytes]),
+            }
+        }
+    };
+    let fingerprint = read(&path).map_err(KvDiskError::io("read the program's own file", &path))?;
+    Ok(FINGERPRINT.get_or_init(|| fingerprint))
+}
