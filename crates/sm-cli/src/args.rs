@@ -1,6 +1,7 @@
 //! The command line: what all commands share.
 
 mod grammar;
+mod kv_disk;
 mod speculation;
 
 use std::num::NonZeroUsize;
@@ -15,6 +16,7 @@ use sm_runtime::{
 };
 
 pub(crate) use grammar::GrammarArgs;
+pub(crate) use kv_disk::KvDiskArgs;
 pub(crate) use speculation::SpeculationArgs;
 
 use crate::commands::Command;
@@ -210,10 +212,12 @@ impl EngineArgs {
         &self,
         n_sequences: usize,
         speculation: &SpeculationArgs,
+        kv_disk: &KvDiskArgs,
         console: &Console,
     ) -> Result<Engine, Failure> {
         let max_outputs = n_sequences.saturating_mul(1 + speculation.n_drafts());
-        let load = LoadOptions { n_sequences, max_outputs, ..self.options() };
+        let kv_disk = kv_disk.config();
+        let load = LoadOptions { n_sequences, max_outputs, fingerprint: kv_disk.is_some(), ..self.options() };
         let defaults = BatchingConfig::default();
         let batching = BatchingConfig {
             max_batch_size: n_sequences,
@@ -230,8 +234,9 @@ impl EngineArgs {
             ..KvCacheConfig::default()
         };
         let model = load_model(&self.model.model, &load, console)?;
-        let draft_load = LoadOptions { max_outputs: n_sequences, quant: None, ..load.clone() };
-        let config = EngineConfig { load, batching, cache, speculation: speculation.config() };
+        let draft_load =
+            LoadOptions { max_outputs: n_sequences, quant: None, fingerprint: false, ..load.clone() };
+        let config = EngineConfig { load, batching, cache, speculation: speculation.config(), kv_disk };
         let draft = speculation.draft.as_ref().map(|draft| load_model(draft, &draft_load, console));
         Ok(Engine::builder().config(config).start(model, draft.transpose()?)?)
     }

@@ -151,7 +151,7 @@ impl Failure {
 }
 
 /// The options that have another name on the command line than in the engine.
-const FLAGS: [(&str, &str); 12] = [
+const FLAGS: [(&str, &str); 13] = [
     ("temperature", "--temp"),
     ("top_k", "--top-k"),
     ("top_p", "--top-p"),
@@ -164,6 +164,7 @@ const FLAGS: [(&str, &str); 12] = [
     ("isa", "--isa"),
     ("ignore_eos", "--ignore-eos"),
     ("max_draft_len", "--draft-len"),
+    ("kv_disk", "--kv-disk"),
 ];
 
 impl From<sm_runtime::Error> for Failure {

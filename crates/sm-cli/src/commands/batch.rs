@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use sm_runtime::{CancelToken, GenerationOptions};
 
-use crate::args::{EndArgs, EngineArgs, GrammarArgs, SamplingArgs, SpeculationArgs};
+use crate::args::{EndArgs, EngineArgs, GrammarArgs, KvDiskArgs, SamplingArgs, SpeculationArgs};
 use crate::commands::batch::answers::{Answer, Answers, Place};
 use crate::commands::batch::flight::Flight;
 use crate::commands::batch::lines::Lines;
@@ -64,6 +64,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
+    kv_disk: KvDiskArgs,
+    #[command(flatten)]
     speculation: SpeculationArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -81,7 +83,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let mut lines = Lines::open(&args.input)?;
     let place = Place::find(args, &mut lines)?;
     let interrupt = Interrupt::install()?;
-    let engine = args.engine.start(args.parallel.get(), &args.speculation, console)?;
+    let engine = args.engine.start(args.parallel.get(), &args.speculation, &args.kv_disk, console)?;
     let answers = Answers::open(&place, &args.output, console)?;
     let stop = CancelToken::new();
     interrupt.begin({
@@ -96,6 +98,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let ended = run.answer_all(Flight::new(&engine, args.parallel.get()), &options, &stop);
     drop(run.bar);
     console.note(format_args!("{}", run.tally.summary()));
+    args.kv_disk.report(&engine, console)?;
     if matches!(ended, Err(Failure::Interrupted)) && !is_stream(&args.output) {
         console.note(format_args!("--resume goes on behind {}", args.output.display()));
     }

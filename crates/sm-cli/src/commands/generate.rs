@@ -9,7 +9,9 @@ use std::time::Instant;
 use sm_runtime::model::chat::{ChatRequest, Message};
 use sm_runtime::{Completion, Engine, FinishReason, Prompt, Request, Select, TokenStream};
 
-use crate::args::{EndArgs, EngineArgs, GrammarArgs, SamplingArgs, SpeculationArgs, chat_template};
+use crate::args::{
+    EndArgs, EngineArgs, GrammarArgs, KvDiskArgs, SamplingArgs, SpeculationArgs, chat_template,
+};
 use crate::commands::generate::printer::Printer;
 use crate::commands::generate::report::{Report, summary};
 use crate::console::Console;
@@ -60,6 +62,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
+    kv_disk: KvDiskArgs,
+    #[command(flatten)]
     speculation: SpeculationArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -77,7 +81,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let text = args.prompt.read()?;
     let interrupt = Interrupt::install()?;
     let started = Instant::now();
-    let engine = args.engine.start(args.n_candidates(), &args.speculation, console)?;
+    let engine = args.engine.start(args.n_candidates(), &args.speculation, &args.kv_disk, console)?;
     let load_time = started.elapsed();
     let prompt = args.prompt(&engine, text)?;
     let mut printer = Printer::new(args.candidates, args.shown_prompt(&prompt), console);
@@ -95,6 +99,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
         }
     }
     console.note(format_args!("{}", summary(&completions, load_time)));
+    args.kv_disk.report(&engine, console)?;
     let is_cancelled = completions.iter().any(|each| each.finish_reason == FinishReason::Cancelled);
     if is_cancelled { Err(Failure::Interrupted) } else { Ok(()) }
 }

@@ -9,5 +9,6 @@ mod bench;
 mod chat;
 mod demo;
 mod generate;
+mod kv_disk;
 mod run;
 mod tools;
