@@ -8,6 +8,7 @@
 
 mod file;
 mod fingerprint;
+mod pace;
 mod record;
 mod slots;
 mod tier;

@@ -14,9 +14,10 @@ use sm_kernels::plan::{Executor, PAGE_LEN};
 use sm_tensor::{PageId, TokenId};
 
 use super::file::{Outcome, PageFile};
+use super::pace::Pace;
 use super::record::PageName;
 use super::slots::Slots;
-use super::worker::{self, Bell, Done, Job};
+use super::worker::{self, Bell, Done, Job, PageRead};
 use super::{KvDiskConfig, KvDiskStats};
 use crate::Error;
 
@@ -24,11 +25,6 @@ use crate::Error;
 const WRITE_BYTES: usize = 64 << 20;
 /// Bytes of pages that are read at a time.
 const READ_BYTES: usize = 32 << 20;
-/// What the newest time of a read counts.
-const NEWEST: f64 = 0.125;
-/// What is left of the time of a read each time that it was too long to read: so it is tried again some day.
-const FORGETTING: f64 = 0.9;
-
 /// What a tier is for.
 pub(crate) struct Setup<'a> {
     pub(crate) config: &'a KvDiskConfig,
@@ -55,8 +51,7 @@ pub(crate) struct DiskTier {
     fetches: Vec<Fetch>,
     n_fetches: u64,
     last_number: u64,
-    /// How long it takes to read a page, in µs; `None` before the first.
-    read_us: Option<f64>,
+    pace: Pace,
     stats: KvDiskStats,
 }
 
@@ -142,7 +137,7 @@ impl DiskTier {
             fetches: Vec::new(),
             n_fetches: 0,
             last_number: contents.last_number,
-            read_us: None,
+            pace: Pace::default(),
         })
     }
 
@@ -198,7 +193,7 @@ impl DiskTier {
             fetch.followers.push(id);
             return true;
         }
-        if !self.is_worth(n_before, names.len(), cost) {
+        if !self.pace.is_worth(n_before, names.len(), cost) {
             self.stats.dearer_pages += names.len() as u64;
             return false;
         }
@@ -232,22 +227,6 @@ impl DiskTier {
         behind.take_while(|name| self.slots.contains(name.key)).collect()
     }
 
-    /// Whether reading `n_pages` pages behind the first `n_before` should take less time than computing them. What was never
-    /// measured is taken to be worth it.
-    fn is_worth(&mut self, n_before: usize, n_pages: usize, cost: &CostModel) -> bool {
-        let Some(read_us) = self.read_us.filter(|_| cost.is_ready()) else {
-            return true;
-        };
-        let (start, n_rows) = ((n_before * PAGE_LEN) as u64, (n_pages * PAGE_LEN) as u64);
-        let context = n_rows * start + n_rows * (n_rows + 1) / 2;
-        let compute_us = cost.predict_us(n_rows as usize, context).saturating_sub(cost.predict_us(0, 0));
-        let is_worth = read_us * n_pages as f64 <= compute_us as f64;
-        if !is_worth {
-            self.read_us = Some(read_us * FORGETTING);
-        }
-        is_worth
-    }
-
     /// Takes in what the disk has done: puts pages into the cache, and lets requests go whose pages are there.
     pub(crate) fn advance(
         &mut self,
@@ -257,9 +236,16 @@ impl DiskTier {
     ) {
         loop {
             match self.done.try_recv() {
-                Ok(done) => {
-                    if let Some(fetch) = self.take_in(done, executor, cache) {
+                Ok(Done::Read(read)) => {
+                    if let Some(fetch) = self.take_in(read, executor, cache) {
                         release(&fetch, scheduler);
+                    }
+                }
+                Ok(Done::Written { slot, name, is_ok, page }) => {
+                    self.write_buffers.push(page);
+                    if !is_ok {
+                        self.slots.forget(slot, name.key);
+                        self.stats.dropped_pages += 1;
                     }
                 }
                 Err(TryRecvError::Empty) => break,
@@ -273,27 +259,14 @@ impl DiskTier {
         }
     }
 
-    /// Takes in one result; gives the fetch that it ends.
-    fn take_in(&mut self, done: Done, executor: &mut dyn Executor, cache: &mut KvCache) -> Option<Fetch> {
-        let (slot, name, fetch, page, outcome, read_us) = match done {
-            Done::Read { slot, name, fetch, page, outcome, read_us } => {
-                (slot, name, fetch, page, outcome, read_us)
-            }
-            Done::Written { slot, name, is_ok, page } => {
-                self.write_buffers.push(page);
-                if !is_ok {
-                    self.slots.forget(slot, name.key);
-                    self.stats.dropped_pages += 1;
-                }
-                return None;
-            }
-        };
+    /// Takes in a page that was read; gives the fetch that this ends.
+    fn take_in(&mut self, read: PageRead, executor: &mut dyn Executor, cache: &mut KvCache) -> Option<Fetch> {
+        let PageRead { slot, name, fetch, page, outcome, read_us } = read;
+        self.pace.observe(read_us);
         if outcome == Outcome::Damaged {
             self.slots.forget(slot, name.key);
             self.stats.damaged_pages += 1;
         }
-        let us = read_us as f64;
-        self.read_us = Some(self.read_us.map_or(us, |known| known + NEWEST * (us - known)));
         let index = self.fetches.iter().position(|other| other.number == fetch);
         let Some(mut fetch) = index.map(|index| self.fetches.remove(index)) else {
             // It ended at an earlier page.
@@ -372,7 +345,7 @@ impl DiskTier {
             while self.write_buffers.is_empty() {
                 match self.done.recv() {
                     Ok(Done::Written { page, .. }) => self.write_buffers.push(page),
-                    Ok(Done::Read { .. }) => {}
+                    Ok(Done::Read(_)) => {}
                     Err(_) => return,
                 }
             }

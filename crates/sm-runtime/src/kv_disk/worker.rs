@@ -19,7 +19,18 @@ pub(super) enum Job {
 #[derive(Debug)]
 pub(super) enum Done {
     Written { slot: u32, name: PageName, is_ok: bool, page: Vec<u8> },
-    Read { slot: u32, name: PageName, fetch: u64, page: Vec<u8>, outcome: Outcome, read_us: u64 },
+    Read(PageRead),
+}
+
+/// A page that was read, if it is intact.
+#[derive(Debug)]
+pub(super) struct PageRead {
+    pub(super) slot: u32,
+    pub(super) name: PageName,
+    pub(super) fetch: u64,
+    pub(super) page: Vec<u8>,
+    pub(super) outcome: Outcome,
+    pub(super) read_us: u64,
 }
 
 /// Tells the engine that there is something to take in, also when the thread ends.
@@ -44,7 +55,7 @@ pub(super) fn spawn(
     let work = move || {
         while let Ok(job) = jobs.recv() {
             let result = perform(&mut file, job);
-            let is_awaited = matches!(result, Done::Read { .. });
+            let is_awaited = matches!(result, Done::Read(_));
             if done.send(result).is_err() {
                 return;
             }
@@ -68,7 +79,7 @@ fn perform(file: &mut PageFile, job: Job) -> Done {
             let began = Instant::now();
             let outcome = file.read(slot, &name, &mut page);
             let read_us = began.elapsed().as_micros() as u64;
-            Done::Read { slot, name, fetch, page, outcome, read_us }
+            Done::Read(PageRead { slot, name, fetch, page, outcome, read_us })
         }
     }
 }
