@@ -61,13 +61,13 @@ fn a_killed_run_leaves_nothing_that_changes_a_token() {
 
     let scratch = Scratch::new("kv-disk-killed");
     let dir = scratch.path("cache");
-    // Prompts that share beginnings, in a memory of two contexts: pages are evicted and read back all the time.
+    // Each prompt comes four times, in a memory of two contexts: pages are evicted before they are wanted again.
     let lines = (0..24).map(|i| {
-        let prompt = format!("{}{}", &STORY[..60 + 30 * (i % 3)], i % 4);
+        let prompt = format!("{}. {}", i % 6, &STORY[..140 + 20 * (i % 3)]);
         serde_json::json!({"prompt": prompt, "n_tokens": 30}).to_string()
     });
     let input = scratch.file("in.jsonl", lines.collect::<Vec<_>>().join("\n"));
-    let args = ["batch", &input, "-", "-t", "1", "--seed", "5", "--parallel", "2", "-c", "112"];
+    let args = ["batch", &input, "-", "-t", "1", "--seed", "5", "--parallel", "2", "-c", "128"];
     let with_disk = [&args[..], &["--kv-disk", &dir, "--kv-disk-bytes", "1M"]].concat();
     let plain = sm(&args).success();
     assert_eq!(plain.lines().filter(|line| line.contains("\"text\"")).count(), 24);

@@ -241,7 +241,8 @@ fn run(subject: &Subject) {
     });
     result.unwrap_or_else(|error| panic!("{error}"));
     println!("{} pages came from the disk", n_restored.get());
-    assert!(n_restored.get() > 0);
+    // A few schedules may happen to repeat nothing.
+    assert!(n_restored.get() > 0 || subject.n_schedules < 100);
 }
 
 fn submit(
