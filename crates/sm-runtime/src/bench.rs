@@ -18,15 +18,18 @@ pub struct Bench<'a> {
     tokens: Vec<TokenId>,
     output_rows: Vec<u32>,
     drawn: u64,
+    /// Positions of each sequence that hold keys and values. What was timed stays there, so that a depth is computed once.
+    filled: Vec<usize>,
 }
 
 impl<'a> Bench<'a> {
     /// A bench on a model that was loaded with as many sequences, outputs and positions as will be asked for.
     pub fn new(model: &'a mut LoadedModel) -> Self {
         let pages_per_sequence = model.context_len.div_ceil(PAGE_LEN) as u32;
-        let n_sequences = model.executor.limits().max_sequences as u32;
-        let page_table = (0..n_sequences * pages_per_sequence).map(PageId).collect();
-        Self { model, page_table, spans: Vec::new(), tokens: Vec::new(), output_rows: Vec::new(), drawn: 0 }
+        let n_sequences = model.executor.limits().max_sequences;
+        let page_table = (0..n_sequences as u32 * pages_per_sequence).map(PageId).collect();
+        let (spans, tokens, output_rows) = (Vec::new(), Vec::new(), Vec::new());
+        Self { model, page_table, spans, tokens, output_rows, drawn: 0, filled: vec![0; n_sequences] }
     }
 
     /// Time to compute prompts of `n_tokens` tokens, in chunks, one sequence after the other, logits of the last token
@@ -36,7 +39,7 @@ impl<'a> Bench<'a> {
     /// If `depth + n_tokens` exceeds the context, `n_sequences` what the model was loaded for, or a step fails.
     pub fn prefill(&mut self, n_tokens: usize, depth: usize, n_sequences: usize) -> Result<Duration, Error> {
         self.check(n_sequences, depth + n_tokens)?;
-        self.fill(0..n_sequences, 0..depth)?;
+        self.deepen(n_sequences, depth)?;
         let start = Instant::now();
         self.fill(0..n_sequences, depth..depth + n_tokens)?;
         Ok(start.elapsed())
@@ -49,7 +52,7 @@ impl<'a> Bench<'a> {
     /// If `depth + n_steps` exceeds the context, `n_sequences` what the model was loaded for, or a step fails.
     pub fn decode(&mut self, n_steps: usize, depth: usize, n_sequences: usize) -> Result<Duration, Error> {
         self.check(n_sequences, depth + n_steps)?;
-        self.fill(0..n_sequences, 0..depth)?;
+        self.deepen(n_sequences, depth)?;
         let start = Instant::now();
         for step in 0..n_steps {
             self.clear();
@@ -79,6 +82,17 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
+    /// Sees to it that the sequences hold `depth` positions.
+    fn deepen(&mut self, n_sequences: usize, depth: usize) -> Result<(), Error> {
+        for sequence in 0..n_sequences {
+            let filled = self.filled[sequence];
+            if filled < depth {
+                self.fill(sequence..sequence + 1, filled..depth)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Computes positions of some sequences.
     fn fill(&mut self, sequences: Range<usize>, positions: Range<usize>) -> Result<(), Error> {
         let chunk_len = self.model.executor.limits().max_tokens;
@@ -104,6 +118,7 @@ impl<'a> Bench<'a> {
 
     fn add_span(&mut self, sequence: usize, start: usize, n_rows: usize) {
         let pages_per_sequence = self.model.context_len.div_ceil(PAGE_LEN);
+        self.filled[sequence] = self.filled[sequence].max(start + n_rows);
         self.spans.push(Span {
             first_row: self.tokens.len() as u32,
             n_rows: n_rows as u32,
@@ -152,6 +167,17 @@ mod tests {
         let fill = [(0, 5, 1); 3];
         let spans = [[(5, 1, 3); 3], [(6, 1, 3); 3]].concat();
         assert_eq!(*steps.lock().unwrap(), [&fill[..], &spans].concat());
+    }
+
+    #[test]
+    fn a_depth_that_is_there_is_not_computed_again() {
+        let (mut model, steps) = fake_model(SIZE, hashed);
+        let mut bench = Bench::new(&mut model);
+        bench.decode(1, 5, 1).unwrap();
+        bench.decode(1, 3, 1).unwrap();
+        bench.decode(1, 8, 1).unwrap();
+        let expected = [(0, 5, 1), (5, 1, 1), (3, 1, 1), (6, 2, 1), (8, 1, 1)];
+        assert_eq!(*steps.lock().unwrap(), expected);
     }
 
     #[test]
