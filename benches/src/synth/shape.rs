@@ -46,7 +46,7 @@ const LLAMA_1_1B: Shape = Shape {
 };
 
 /// Every shape that can be written.
-pub const SHAPES: [Shape; 5] = [
+pub const SHAPES: [Shape; 6] = [
     LLAMA_1_1B,
     Shape {
         name: "smollm2-135m",
@@ -78,6 +78,20 @@ pub const SHAPES: [Shape; 5] = [
     Shape {
         name: "llama-3.2-1b",
         n_layers: 16,
+        n_kv_heads: 8,
+        ffn_size: 8192,
+        vocab_size: 128_256,
+        is_tied: true,
+        context_len: 131_072,
+        rope_base: 500_000.0,
+        has_llama3_scaling: true,
+        ..LLAMA_1_1B
+    },
+    Shape {
+        name: "llama-3.2-3b",
+        hidden_size: 3072,
+        n_layers: 28,
+        n_heads: 24,
         n_kv_heads: 8,
         ffn_size: 8192,
         vocab_size: 128_256,

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use sm_model::Gguf;
+use sm_model::tokenizer::{EncodeOptions, GgufTokenizer, SequenceMarks, SpecialText, Tokenizer};
 use sm_tensor::{DType, dequantize};
 
 use super::*;
@@ -25,6 +26,11 @@ fn a_written_model_is_read_back() {
     assert_eq!(tokens.len(), 512);
     assert_eq!(tokens.iter().collect::<HashSet<_>>().len(), 512);
     assert_eq!(gguf.tensors().len(), 1 + 2 * 9 + 2);
+    let tokenizer = GgufTokenizer::from_metadata(metadata).unwrap();
+    let options = EncodeOptions { marks: SequenceMarks::Add, special_text: SpecialText::Plain };
+    let ids = tokenizer.encode("ab b€", options).unwrap();
+    let text: Vec<_> = ids.iter().map(|id| &tokens[id.0 as usize][..]).collect();
+    assert_eq!(text, ["<|begin|>", "ab", "Ġb", "â", "Ĥ", "¬"]);
     for (name, dtype) in [
         ("token_embd.weight", DType::Q4K),
         ("output.weight", DType::Q6K),

@@ -1,28 +1,29 @@
-//! A made-up SentencePiece vocabulary: it covers any text by bytes, and short words by pieces.
+//! A made-up byte-level vocabulary: it covers any text by bytes, and short words by merges.
 
 use sm_model::metadata::{Array, Metadata, Value};
 
 /// Token types of GGUF vocabularies.
 const NORMAL: i32 = 1;
-const UNKNOWN: i32 = 2;
 const CONTROL: i32 = 3;
-const BYTE: i32 = 6;
 
-/// Adds a vocabulary of `vocab_size` tokens: the special ones, 256 bytes, printable characters, then words.
+/// The rules by which text is split; every engine that reads GGUF files knows them.
+const PRE_TOKENIZER: &str = "smollm";
+
+/// Adds a vocabulary of `vocab_size` tokens: special ones, 256 bytes, then words.
 pub(super) fn describe(vocab_size: usize, metadata: &mut Metadata) {
-    let special = [("<unk>", UNKNOWN), ("<s>", CONTROL), ("</s>", CONTROL)];
-    let special = special.map(|(token, kind)| (token.to_owned(), kind));
-    let bytes = (0..256).map(|byte| (format!("<0x{byte:02X}>"), BYTE));
-    let pieces = characters().chain((1..).flat_map(words)).map(|piece| (piece, NORMAL));
-    let all = special.into_iter().chain(bytes).chain(pieces).take(vocab_size);
-    let (tokens, types): (Vec<_>, Vec<_>) = all.unzip();
-    // Tokens made earlier, which are shorter, merge first.
-    let scores = (0..tokens.len()).map(|index| -(index as f32)).collect();
+    let special = ["<|unknown|>", "<|begin|>", "<|end|>"].map(|token| (token.to_owned(), CONTROL));
+    let bytes = (0..=255).map(|byte| (visible(byte).to_string(), NORMAL));
+    let n_words = vocab_size - special.len() - 256;
+    let words: Vec<_> = (1..).flat_map(words).take(n_words).collect();
+    let merges = words.iter().map(|(left, right)| format!("{left} {right}")).collect();
+    let words = words.iter().map(|(left, right)| (format!("{left}{right}"), NORMAL));
+    let (tokens, types): (Vec<_>, Vec<_>) = special.into_iter().chain(bytes).chain(words).unzip();
 
-    metadata.insert("tokenizer.ggml.model", Value::String("llama".into()));
+    metadata.insert("tokenizer.ggml.model", Value::String("gpt2".into()));
+    metadata.insert("tokenizer.ggml.pre", Value::String(PRE_TOKENIZER.into()));
     metadata.insert("tokenizer.ggml.tokens", Value::Array(Array::String(tokens)));
-    metadata.insert("tokenizer.ggml.scores", Value::Array(Array::F32(scores)));
     metadata.insert("tokenizer.ggml.token_type", Value::Array(Array::I32(types)));
+    metadata.insert("tokenizer.ggml.merges", Value::Array(Array::String(merges)));
     for (key, id) in [("unknown_token_id", 0), ("bos_token_id", 1), ("eos_token_id", 2)] {
         metadata.insert(format!("tokenizer.ggml.{key}"), Value::U32(id));
     }
@@ -30,20 +31,27 @@ pub(super) fn describe(vocab_size: usize, metadata: &mut Metadata) {
     metadata.insert("tokenizer.ggml.add_eos_token", Value::Bool(false));
 }
 
-/// The space and the printable characters of ASCII.
-fn characters() -> impl Iterator<Item = String> {
-    std::iter::once('▁').chain('!'..='~').map(String::from)
+/// The character that stands for a byte in vocabularies since GPT-2: itself, or one from U+0100 on where it is not visible.
+fn visible(byte: u8) -> char {
+    let is_visible = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..);
+    if is_visible(&byte) {
+        return char::from(byte);
+    }
+    let n_before = (0..byte).filter(|byte| !is_visible(byte)).count() as u8;
+    // U+0100 and what follows; there are fewer than 256.
+    char::from_u32(0x100 + u32::from(n_before)).unwrap_or_default()
 }
 
-/// The word of this number, alone and after a space: `a`, …, `z`, `aa`, `ab`, ….
-fn words(mut number: u32) -> impl Iterator<Item = String> {
+/// The word of this number, `a`, …, `z`, `aa`, `ab`, …, after a space and alone, each as the two tokens that it is merged
+/// from. Single letters are bytes.
+fn words(mut number: u32) -> impl Iterator<Item = (String, String)> {
     let mut word = String::new();
     while number > 0 {
         number -= 1;
         word.insert(0, char::from(b'a' + (number % 26) as u8));
         number /= 26;
     }
-    let spaced = format!("▁{word}");
-    // Single letters are among the characters.
-    std::iter::once(spaced).chain((word.len() > 1).then_some(word))
+    let last = word.split_off(word.len() - 1);
+    let spaced = (format!("{}{word}", visible(b' ')), last.clone());
+    std::iter::once(spaced).chain((!word.is_empty()).then_some((word, last)))
 }
