@@ -1,35 +1,49 @@
-//! Matrix products through the CPU backend: one row (bytes of weights per second, beside a plain read of memory) and
-//! many rows (multiply-adds per second), per weight format and number of threads.
+//! Matrix products through the CPU backend, per weight format, instruction set, shape, number of rows and of threads. Each is
+//! printed with the fraction of what the machine was just measured to do: bytes of weights per second beside a plain read of
+//! memory, operations beside multiplications and additions in registers.
+#![allow(clippy::print_stdout, reason = "what criterion does not print")]
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::hint::black_box;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sm_kernels::CpuBackend;
 use sm_kernels::plan::{
     Backend, Encoding, Epilogue, Executor, KvDType, KvLayout, Limits, MatrixPart, NormKind, Op, Plan,
     PlanBuilder, Rows, Span, StepBatch, Store, WeightError, WeightSource,
 };
+use sm_kernels::testing::{Numbers, multiply_and_add};
+use sm_kernels::{CpuBackend, IsaKind};
 use sm_tensor::{DType, PageId, TokenId};
 
-const COLS: usize = 2048;
-const ROWS: usize = 5632;
-/// Matrices of [`ROWS`] that together are larger than any cache.
-const COPIES: usize = 16;
 const FORMATS: [DType; 7] =
     [DType::Q4_0, DType::Q8_0, DType::Q4K, DType::Q6K, DType::F16, DType::Bf16, DType::F32];
-const THREADS: [usize; 2] = [1, 2];
+
+/// A matrix, and how many of them are stacked so that together they are larger than any cache.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    rows: usize,
+    cols: usize,
+    copies: usize,
+}
+
+/// The up projections of the models of 1.1 billion and of 135 million parameters. K formats have no rows as short as those
+/// of the second.
+const SHAPES: [Shape; 2] =
+    [Shape { rows: 5632, cols: 2048, copies: 16 }, Shape { rows: 1536, cols: 576, copies: 208 }];
 
 /// Random bytes with small half-precision scales, whatever is asked for.
-struct RandomBytes;
+struct RandomBytes {
+    cols: usize,
+}
 
 impl WeightSource for RandomBytes {
     fn matrix_rows(&self, tensor: &str, rows: Range<usize>) -> Result<Cow<'_, [u8]>, WeightError> {
         let unreadable = |reason: String| WeightError::Unreadable { tensor: tensor.to_owned(), reason };
         let dtype: DType = tensor.parse().map_err(|error| unreadable(format!("{error}")))?;
-        let row_bytes = dtype.row_bytes(COLS).ok_or_else(|| unreadable("partial blocks".to_owned()))?;
+        let row_bytes = dtype.row_bytes(self.cols).ok_or_else(|| unreadable("partial blocks".to_owned()))?;
         let mut state = 1_u32;
         let bytes = (0..rows.len() * row_bytes).map(|index| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -40,32 +54,58 @@ impl WeightSource for RandomBytes {
     }
 
     fn vector(&self, _tensor: &str) -> Result<Vec<f32>, WeightError> {
-        Ok(vec![1.0; COLS])
+        Ok(vec![1.0; self.cols])
     }
 }
 
-/// A table of a few embeddings, and one product with `copies` matrices stacked.
-fn plan(dtype: DType, copies: usize) -> Plan {
-    let mut plan = PlanBuilder::new(KvLayout { n_layers: 1, n_kv_heads: 1, head_dim: 16 }, 1024);
-    let part = |dtype: DType, rows| MatrixPart { tensor: dtype.name().to_owned(), dtype, rows };
-    let table = plan.matrix("table", COLS, vec![part(DType::F16, 64)]);
-    let weight = plan.matrix("weight", COLS, vec![part(dtype, ROWS); copies]);
-    let encoding = if dtype.is_quantized() { Encoding::Int8 } else { Encoding::F32 };
-    let norm = plan.vector("norm", COLS, vec!["norm".to_owned()]);
-    let h = plan.buffer("h", Rows::Tokens, COLS, Encoding::F32);
-    let x = plan.buffer("x", Rows::Tokens, COLS, encoding);
-    let y = plan.buffer("y", Rows::Tokens, ROWS * copies, Encoding::F32);
-    let logits = plan.buffer("logits", Rows::Outputs, ROWS * copies, Encoding::F32);
-    plan.push(Op::Embed { table, positions: None, scale: 1.0, out: h });
-    let (kind, store) = (NormKind::Rms, Store::Write);
-    plan.push(Op::Norm { x: h, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });
-    let (bias, epilogue) = (None, Epilogue::None);
-    plan.push(Op::Linear { x, weight, bias, epilogue, store, out: y });
-    plan.push(Op::TakeOutputs { x: y, out: logits });
-    plan.finish(logits)
+/// A product, and how it runs.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    dtype: DType,
+    shape: Shape,
+    n_rows: usize,
+    isa: IsaKind,
+    n_threads: usize,
 }
 
-/// The plan made ready, and a step of `n_rows`.
+impl Case {
+    /// Copies of the matrix: many where it is read once, one where it is used by many rows.
+    fn copies(&self) -> usize {
+        if self.n_rows > 64 { 1 } else { self.shape.copies }
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.dtype.row_bytes(self.shape.cols).unwrap_or(0) * self.shape.rows * self.copies()
+    }
+
+    fn n_operations(&self) -> usize {
+        2 * self.n_rows * self.shape.rows * self.copies() * self.shape.cols
+    }
+
+    /// A table of a few embeddings, and one product with the matrices stacked.
+    fn plan(&self) -> Plan {
+        let Shape { rows, cols, .. } = self.shape;
+        let mut plan = PlanBuilder::new(KvLayout { n_layers: 1, n_kv_heads: 1, head_dim: 16 }, 1024);
+        let part = |dtype: DType, rows| MatrixPart { tensor: dtype.name().to_owned(), dtype, rows };
+        let table = plan.matrix("table", cols, vec![part(DType::F16, 64)]);
+        let weight = plan.matrix("weight", cols, vec![part(self.dtype, rows); self.copies()]);
+        let encoding = if self.dtype.is_quantized() { Encoding::Int8 } else { Encoding::F32 };
+        let norm = plan.vector("norm", cols, vec!["norm".to_owned()]);
+        let h = plan.buffer("h", Rows::Tokens, cols, Encoding::F32);
+        let x = plan.buffer("x", Rows::Tokens, cols, encoding);
+        let y = plan.buffer("y", Rows::Tokens, rows * self.copies(), Encoding::F32);
+        let logits = plan.buffer("logits", Rows::Outputs, rows * self.copies(), Encoding::F32);
+        plan.push(Op::Embed { table, positions: None, scale: 1.0, out: h });
+        let (kind, store) = (NormKind::Rms, Store::Write);
+        plan.push(Op::Norm { x: h, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });
+        let (bias, epilogue) = (None, Epilogue::None);
+        plan.push(Op::Linear { x, weight, bias, epilogue, store, out: y });
+        plan.push(Op::TakeOutputs { x: y, out: logits });
+        plan.finish(logits)
+    }
+}
+
+/// The plan made ready, and a step of its rows.
 struct Step {
     executor: Box<dyn Executor>,
     tokens: Vec<TokenId>,
@@ -73,13 +113,14 @@ struct Step {
 }
 
 impl Step {
-    fn new(plan: &Plan, n_rows: usize, n_threads: usize) -> Self {
-        let n_pages = n_rows.div_ceil(16);
-        let limits =
-            Limits { max_tokens: n_rows, max_outputs: 1, max_sequences: 1, n_pages, kv_dtype: KvDType::F16 };
-        let backend = CpuBackend::new().threads(n_threads);
-        let executor = backend.prepare(plan, &RandomBytes, limits, &|_| ()).expect("the plan is valid");
-        let tokens = (0..n_rows as u32).map(|row| TokenId(row % 64)).collect();
+    fn new(case: &Case) -> Self {
+        let max_tokens = case.n_rows;
+        let n_pages = max_tokens.div_ceil(16);
+        let limits = Limits { max_tokens, max_outputs: 1, max_sequences: 1, n_pages, kv_dtype: KvDType::F16 };
+        let backend = CpuBackend::new().threads(case.n_threads).isa(case.isa);
+        let weights = RandomBytes { cols: case.shape.cols };
+        let executor = backend.prepare(&case.plan(), &weights, limits, &|_| ()).expect("the plan is valid");
+        let tokens = (0..max_tokens as u32).map(|row| TokenId(row % 64)).collect();
         Self { executor, tokens, pages: (0..n_pages as u32).map(PageId).collect() }
     }
 
@@ -93,52 +134,127 @@ impl Step {
     }
 }
 
-fn read_memory(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("read");
-    let words = vec![1_u64; 32 << 20];
-    group.throughput(Throughput::Bytes(size_of_val(words.as_slice()) as u64));
-    for n_threads in THREADS {
-        let share = words.len() / n_threads;
-        let read = |words: &[u64]| words.iter().fold(0, |bits, word| bits | word);
-        group.bench_function(BenchmarkId::from_parameter(n_threads), |bencher| {
-            bencher.iter(|| {
-                std::thread::scope(|scope| {
-                    for words in words.chunks(share) {
-                        scope.spawn(|| black_box(read(words)));
-                    }
-                });
-            });
+/// What the machine does at best on so many threads.
+#[derive(Clone, Copy, Debug)]
+struct Peak {
+    bytes_per_second: f64,
+    float_operations_per_second: f64,
+    int8_operations_per_second: f64,
+}
+
+impl Peak {
+    fn measured(isa: IsaKind, n_threads: usize) -> Self {
+        let words = vec![1_u64; 32 << 20];
+        let share = words.len().div_ceil(n_threads);
+        let seconds = best_time(n_threads, &|thread| {
+            black_box(words[thread * share..][..share].iter().fold(0, |bits, word| bits | word));
         });
+        let operations = |numbers| {
+            let n_rounds = if isa == IsaKind::Scalar { 100_000 } else { 4_000_000 };
+            let once = multiply_and_add(isa, numbers, 1) as f64 * n_rounds as f64 * n_threads as f64;
+            once / best_time(n_threads, &|_| _ = black_box(multiply_and_add(isa, numbers, n_rounds)))
+        };
+        Self {
+            bytes_per_second: size_of_val(&words[..]) as f64 / seconds,
+            float_operations_per_second: operations(Numbers::F32),
+            int8_operations_per_second: operations(Numbers::Int8),
+        }
+    }
+
+    fn print(&self, isa: IsaKind, n_threads: usize) {
+        let [memory, float, int8] =
+            [self.bytes_per_second, self.float_operations_per_second, self.int8_operations_per_second]
+                .map(|rate| rate / 1e9);
+        println!(
+            "limits of {isa}, {n_threads} threads: memory {memory:.1} GB/s, f32 {float:.0} GFLOP/s, int8 {int8:.0} GOP/s"
+        );
+    }
+
+    /// What a case did, as absolute figures and as fractions of this.
+    fn print_share(&self, case: &Case, seconds: f64) {
+        let bytes = case.weight_bytes() as f64 / seconds;
+        let operations = case.n_operations() as f64 / seconds;
+        let limit = if case.dtype.is_quantized() {
+            self.int8_operations_per_second
+        } else {
+            self.float_operations_per_second
+        };
+        let (of_memory, of_arithmetic) = (100.0 * bytes / self.bytes_per_second, 100.0 * operations / limit);
+        let (bytes, operations) = (bytes / 1e9, operations / 1e9);
+        println!(
+            "    at best {bytes:.1} GB/s, {of_memory:.0} %; {operations:.0} GOP/s, {of_arithmetic:.0} %"
+        );
     }
 }
 
+/// The least seconds of five times `work` on every thread.
+fn best_time(n_threads: usize, work: &(dyn Fn(usize) + Sync)) -> f64 {
+    let once = |_| {
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for thread in 0..n_threads {
+                scope.spawn(move || work(thread));
+            }
+        });
+        start.elapsed().as_secs_f64()
+    };
+    (0..5).map(once).fold(f64::INFINITY, f64::min)
+}
+
+/// Every instruction set but the scalar one, which is there to compare with.
+fn instruction_sets() -> impl Iterator<Item = IsaKind> {
+    IsaKind::available().filter(|isa| *isa == IsaKind::best() || *isa != IsaKind::Scalar)
+}
+
 fn products(criterion: &mut Criterion) {
-    for (n_rows, copies) in [(1, COPIES), (8, COPIES), (512, 1)] {
-        let mut group = criterion.benchmark_group(format!("{n_rows} rows"));
-        for dtype in FORMATS {
-            let plan = plan(dtype, copies);
-            let weight_bytes = dtype.row_bytes(COLS).unwrap_or(0) * ROWS * copies;
-            let n_operations = 2 * n_rows * ROWS * copies * COLS;
-            group.throughput(if n_rows == 1 {
-                Throughput::Bytes(weight_bytes as u64)
-            } else {
-                Throughput::Elements(n_operations as u64)
-            });
-            for n_threads in THREADS {
-                // Made ready only if the filter lets it through.
-                let mut step = None;
-                group.bench_function(BenchmarkId::new(dtype.name(), n_threads), |bencher| {
-                    let step = step.get_or_insert_with(|| Step::new(&plan, n_rows, n_threads));
-                    bencher.iter(|| step.run());
-                });
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut thread_counts = vec![1, all];
+    thread_counts.dedup();
+    for isa in instruction_sets() {
+        for &n_threads in &thread_counts {
+            let peak = Peak::measured(isa, n_threads);
+            peak.print(isa, n_threads);
+            for shape in SHAPES {
+                for n_rows in [1, 8, 512] {
+                    for dtype in FORMATS.into_iter().filter(|dtype| dtype.row_bytes(shape.cols).is_some()) {
+                        bench(criterion, Case { dtype, shape, n_rows, isa, n_threads }, &peak);
+                    }
+                }
             }
         }
     }
 }
 
-fn few_samples() -> Criterion {
-    Criterion::default().sample_size(20).measurement_time(Duration::from_secs(2)).configure_from_args()
+fn bench(criterion: &mut Criterion, case: Case, peak: &Peak) {
+    let Case { dtype, shape: Shape { rows, cols, .. }, n_rows, isa, n_threads } = case;
+    let mut group = criterion.benchmark_group(format!("{rows}x{cols}, {n_rows} rows, {isa}"));
+    group.throughput(if n_rows == 1 {
+        Throughput::Bytes(case.weight_bytes() as u64)
+    } else {
+        Throughput::Elements(case.n_operations() as u64)
+    });
+    // Made ready only if the filter lets it through.
+    let mut step = None;
+    let best = Cell::new(f64::INFINITY);
+    group.bench_function(BenchmarkId::new(dtype.name(), n_threads), |bencher| {
+        let step = step.get_or_insert_with(|| Step::new(&case));
+        bencher.iter_custom(|n_times| {
+            let start = Instant::now();
+            (0..n_times).for_each(|_| step.run());
+            let elapsed = start.elapsed();
+            best.set(best.get().min(elapsed.as_secs_f64() / n_times as f64));
+            elapsed
+        });
+    });
+    if best.get().is_finite() {
+        peak.print_share(&case, best.get());
+    }
 }
 
-criterion_group! { name = benches; config = few_samples(); targets = read_memory, products }
+fn few_samples() -> Criterion {
+    let config = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(500));
+    config.measurement_time(Duration::from_secs(1)).configure_from_args()
+}
+
+criterion_group! { name = benches; config = few_samples(); targets = products }
 criterion_main!(benches);

@@ -1,0 +1,109 @@
+//! How fast an instruction set multiplies and adds in registers: the limit of every kernel that is written over it.
+
+use std::hint::black_box;
+
+use crate::isa::{Isa, IsaKind, IsaVisitor, LANES};
+
+/// What is multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// Single precision.
+    F32,
+    /// Signed bytes with bytes of seven bits, added up in 32 bits.
+    Int8,
+}
+
+/// Bytes, or floats, of weights that a loop goes over: they stay in the first-level cache.
+const N_WEIGHTS: usize = 64;
+
+/// Multiplies and adds on this thread in `n_rounds` rounds; gives the number of operations, multiplications and additions
+/// both counted.
+///
+/// # Panics
+/// If the processor lacks `kind`.
+pub fn multiply_and_add(kind: IsaKind, numbers: Numbers, n_rounds: usize) -> u64 {
+    kind.dispatch(Loop { numbers, n_rounds })
+}
+
+struct Loop {
+    numbers: Numbers,
+    n_rounds: usize,
+}
+
+impl IsaVisitor for Loop {
+    type Output = u64;
+
+    fn visit<I: Isa>(self, isa: I) -> u64 {
+        match (self.numbers, I::MANY_REGISTERS) {
+            (Numbers::F32, true) => floats::<I, 12>(isa, self.n_rounds),
+            (Numbers::F32, false) => floats::<I, 5>(isa, self.n_rounds),
+            (Numbers::Int8, true) => bytes::<I, 12>(isa, self.n_rounds),
+            (Numbers::Int8, false) => bytes::<I, 4>(isa, self.n_rounds),
+        }
+    }
+}
+
+/// `N` chains of additions, so that an addition need not wait for the one before.
+fn floats<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
+    let weights = black_box([[1.0_f32; LANES]; N_WEIGHTS]);
+    isa.enter(
+        #[inline(always)]
+        || {
+            let x = isa.splat(black_box(1e-9));
+            let mut sums = [isa.splat(0.0); N];
+            for round in 0..n_rounds {
+                let weights = isa.load(&weights[round % N_WEIGHTS]);
+                for sum in &mut sums {
+                    *sum = isa.mul_add(weights, x, *sum);
+                }
+            }
+            for sum in sums {
+                black_box(isa.sum(sum));
+            }
+        },
+    );
+    (n_rounds * N * LANES * 2) as u64
+}
+
+/// The same with bytes, four products to a lane.
+fn bytes<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
+    let weights = black_box([[1_u8; 4 * LANES]; N_WEIGHTS]);
+    // Different ones, or the products would be made once for all chains.
+    let xs: [[i8; 4]; N] = black_box(std::array::from_fn(|chain| [chain as i8; 4]));
+    isa.enter(
+        #[inline(always)]
+        || {
+            let mut inputs = [isa.splat_quad([0; 4]); N];
+            for (input, x) in inputs.iter_mut().zip(xs) {
+                *input = isa.splat_quad(x);
+            }
+            let mut sums = [isa.splat_i32(0); N];
+            for round in 0..n_rounds {
+                let weights = isa.load_bytes(&weights[round % N_WEIGHTS]);
+                for (sum, input) in sums.iter_mut().zip(inputs) {
+                    *sum = isa.dot_7bit(*sum, weights, input);
+                }
+            }
+            for sum in sums {
+                black_box(isa.sum_i32(sum));
+            }
+        },
+    );
+    (n_rounds * N * LANES * 4 * 2) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_set_counts_what_it_does() {
+        for kind in IsaKind::available() {
+            for (numbers, products) in [(Numbers::F32, 1), (Numbers::Int8, 4)] {
+                let operations = multiply_and_add(kind, numbers, 100);
+                let per_chain = 100 * LANES as u64 * products * 2;
+                assert!(operations >= 4 * per_chain && operations.is_multiple_of(per_chain), "{kind}");
+            }
+        }
+    }
+}
