@@ -2,6 +2,7 @@
 
 pub mod experiments;
 pub mod free;
+pub mod peers;
 pub mod replay;
 pub mod summary;
 pub mod synth;

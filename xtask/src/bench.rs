@@ -1,5 +1,5 @@
-//! Speed: the criterion benches, the documents' experiments, replays of traces, `sm bench`, and the random models that they
-//! may run.
+//! Speed: the criterion benches, the table of acceptance, the documents' experiments, replays of traces, `sm bench`, and the
+//! random models that they run.
 
 use crate::Outcome;
 use crate::spawn::{self, cargo};
@@ -20,21 +20,30 @@ fn program(name: &str, args: &[String]) -> Outcome {
     spawn::run(name, command.args(args))
 }
 
-/// The criterion benches; with a model also `sm bench` on it, built as it ships. Further arguments go to `sm bench`. With
-/// `--experiments` instead of a model, the experiments of the documents alone; further arguments go to them.
+/// Without arguments everything: the criterion benches, then this engine in every cell of the table of acceptance. With
+/// options, that table alone: beside the peers with `--peers`, else without them. With `--experiments`, the experiments of
+/// the documents; with a model, `sm bench` on it. Further arguments go to the program that runs.
 pub(crate) fn run(args: &[String]) -> Outcome {
-    if let Some((first, rest)) = args.split_first()
-        && first == "--experiments"
-    {
-        return program("experiments", rest);
-    }
-    spawn::run("criterion", &mut cargo(&["bench", "-p", "sm-benches", "--benches"]))?;
-    let Some((model, rest)) = args.split_first() else {
-        println!(
-            "left out: sm bench (give a model: cargo xtask bench MODEL; cargo xtask synth writes random ones)"
-        );
-        return Ok(());
+    let Some((first, rest)) = args.split_first() else {
+        spawn::run("criterion", &mut cargo(&["bench", "-p", "sm-benches", "--benches"]))?;
+        return table(&["--alone".to_owned()]);
     };
-    let mut command = cargo(&["run", "--release", "--quiet", "-p", "sm-cli", "--", "bench", "-m", model]);
-    spawn::run("sm bench", command.args(rest))
+    match first.as_str() {
+        "--experiments" => program("experiments", rest),
+        "--peers" => table(rest),
+        option if option.starts_with('-') => table(&[&["--alone".to_owned()], args].concat()),
+        model => {
+            let mut command =
+                cargo(&["run", "--release", "--quiet", "-p", "sm-cli", "--", "bench", "-m", model]);
+            spawn::run("sm bench", command.args(rest))
+        }
+    }
+}
+
+/// The table of acceptance; `args` are those of the `peers` program.
+fn table(args: &[String]) -> Outcome {
+    // It starts programs that have to lie beside it.
+    let build = ["build", "--release", "-p", "sm-cli", "-p", "sm-benches", "--bins"];
+    spawn::run("build", &mut cargo(&build))?;
+    program("peers", args)
 }

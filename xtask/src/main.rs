@@ -23,11 +23,15 @@ usage: cargo xtask COMMAND
   test [ARGS]            all tests; ARGS go to cargo test
   tidy                   the rules of the repository that clippy does not know
   deny                   licences, advisories and duplicate versions of the dependencies
-  setup                  what the other commands use: rustfmt, clippy, and .venv/ for the golden values
+  setup [--peers]        what the other commands use: rustfmt, clippy, and .venv/ for the golden values; the engines of
+                         bench --peers
   golden [--check]       make the committed reference values again, or compare them with what is committed
   demo-model [--eval]    train, quantize and evaluate the models that come with the program, or evaluate them only
   synth ARGS             write a GGUF file with random weights (cargo xtask synth --help)
-  bench [MODEL [ARGS]]   the criterion benches, then sm bench on MODEL if one is given
+  bench                  the criterion benches, then this engine in every cell of the table of acceptance
+  bench --peers [ARGS]   that table beside other engines (cargo xtask bench --peers --help)
+  bench --save|--check FILE [ARGS]  that table without them, kept or compared with what was kept
+  bench MODEL [ARGS]     sm bench on a model
   bench --experiments [ARGS]  the experiments of the documents beside what they claim
   replay TRACE [ARGS]    replay recorded traffic on the engine (cargo xtask replay --help)
   soak [TIMES]           the tests of random schedules, so many times longer than in test (50)
@@ -58,7 +62,7 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "test" => tests_command::run(args),
         "tidy" => tidy::run(),
         "deny" => deny::run(),
-        "setup" => setup::run(),
+        "setup" => setup::run(args),
         "golden" => golden::run(args),
         "demo-model" => demo_model::run(args),
         "synth" => bench::synth(args),

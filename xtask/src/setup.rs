@@ -10,8 +10,17 @@ pub(crate) fn venv_python() -> PathBuf {
     root().join(".venv/bin/python")
 }
 
-/// Components of the toolchain, then the Python environment. Building and testing need neither Python nor this.
-pub(crate) fn run() -> Outcome {
+/// Components of the toolchain, then the Python environment; with `--peers`, the engines to compare with instead. Building
+/// and testing need neither Python nor this.
+pub(crate) fn run(args: &[String]) -> Outcome {
+    match args.first().map(String::as_str) {
+        None => tools(),
+        Some("--peers") => peers(),
+        Some(other) => Err(format!("there is no option {other:?}, only --peers")),
+    }
+}
+
+fn tools() -> Outcome {
     for (component, subcommand) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
         if !answers(&mut cargo(&[subcommand, "--version"])) {
             spawn::run(component, &mut command("rustup", &["component", "add", component]))?;
@@ -40,3 +49,35 @@ pub(crate) fn python_environment() -> Outcome {
         command(&python.to_string_lossy(), &requirements).env("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
     )
 }
+
+/// Builds other engines for this machine: those of Python packages in `.venv-peers/`, then candle. It takes many minutes.
+/// One that cannot be had does not keep the others out; `cargo xtask bench --peers` names it as missing.
+fn peers() -> Outcome {
+    let python = root().join(".venv-peers/bin/python");
+    if !python.exists() {
+        spawn::run(
+            "python environment of the peers",
+            &mut command("python3", &["-m", "venv", ".venv-peers"]),
+        )?;
+    }
+    let packages = std::fs::read_to_string(root().join(PEERS)).map_err(|e| format!("{PEERS}: {e}"))?;
+    let packages = packages.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut failures = Vec::new();
+    for package in packages {
+        let name = package.split("==").next().unwrap_or(package);
+        let install = ["-m", "pip", "install", "--quiet", "--no-binary", "llama-cpp-python", package];
+        let mut install = command(&python.to_string_lossy(), &install);
+        install.env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env("CMAKE_ARGS", LLAMA_OPTIONS);
+        failures.extend(spawn::run(name, &mut install).err());
+    }
+    let mut candle = cargo(&["build", "--release", "--locked"]);
+    candle.current_dir(root().join("benches/peers/candle")).env("RUSTFLAGS", "-C target-cpu=native");
+    failures.extend(spawn::run("candle", candle.env_remove("CARGO_TARGET_DIR")).err());
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
+}
+
+/// The Python packages of the peers.
+const PEERS: &str = "benches/peers/requirements.txt";
+
+/// How llama.cpp is built: for this machine, without what reads images.
+const LLAMA_OPTIONS: &str = "-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAVA_BUILD=OFF";

@@ -1,0 +1,83 @@
+//! What the system says of the machine and of processes; nothing where there is no `/proc`.
+
+use std::fs;
+
+/// Ticks of `/proc` per second, as Linux gives them to programs on every architecture.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// The processor's name and the number of cores that this process may use.
+pub fn machine() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = info.lines().find(|line| line.starts_with(name))?;
+        line.split_once(':').map(|(_, value)| value.trim())
+    };
+    let name = field("model name").unwrap_or("unknown processor");
+    let family = field("cpu family").unwrap_or("?");
+    let number = info.lines().find(|line| line.starts_with("model\t")).and_then(|line| line.split_once(": "));
+    let number = number.map_or("?", |(_, value)| value);
+    let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let kinds: Vec<_> = sm_kernels::IsaKind::available().map(sm_kernels::IsaKind::name).collect();
+    format!("{name} (family {family}, model {number}), {n_cores} cores, {}", kinds.join(", "))
+}
+
+/// Processor time in seconds: of all processes, and of one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CpuTime {
+    all: f64,
+    process: f64,
+}
+
+impl CpuTime {
+    /// Until now, with that of the process of this number.
+    pub(super) fn now(process: u32) -> Option<Self> {
+        let system = fs::read_to_string("/proc/stat").ok()?;
+        let process = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        Self::parse(&system, &process)
+    }
+
+    /// From the texts of `/proc/stat` and of a process's own.
+    fn parse(system: &str, process: &str) -> Option<Self> {
+        let ticks = numbers(system.lines().next()?.strip_prefix("cpu ")?);
+        // User, nice, system, idle, waiting, interrupts, soft interrupts, stolen.
+        let all = ticks.iter().take(8).sum::<f64>() - ticks.get(3)? - ticks.get(4)?;
+        // The name, in parentheses, may hold anything; the state is a letter. Then there are ten numbers before the times of
+        // the process itself, user and system.
+        let fields = numbers(process.rsplit_once(')')?.1);
+        let process = fields.get(10)? + fields.get(11)?;
+        Some(Self { all: all / TICKS_PER_SECOND, process: process / TICKS_PER_SECOND })
+    }
+
+    /// Processor time since `self` that was not the process's own, in seconds.
+    pub(super) fn foreign_until(&self, later: &Self) -> f64 {
+        (later.all - self.all - (later.process - self.process)).max(0.0)
+    }
+}
+
+fn numbers(text: &str) -> Vec<f64> {
+    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+/// The most memory that a process held at once, in bytes.
+pub(super) fn peak_bytes(process: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kibibytes * 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_time_is_not_foreign() {
+        let process = |user| format!("7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 {user} 50 0 0 20 0");
+        let before = CpuTime::parse("cpu  100 10 20 5000 40 1 2 3 0 0\ncpu0 1", &process(100)).unwrap();
+        let after = CpuTime::parse("cpu  400 20 50 6000 90 1 2 3 0 0\ncpu0 1", &process(350)).unwrap();
+        assert_eq!((before.all, before.process), (1.36, 1.5));
+        let foreign = before.foreign_until(&after);
+        assert!((foreign - 0.9).abs() < 1e-9, "{foreign}");
+        assert!(CpuTime::parse("", &process(1)).is_none());
+    }
+}

@@ -1,0 +1,247 @@
+//! The runs: engines of a cell take turns.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sm_model::Mixture;
+
+use super::PeersError;
+use super::calibrate::{Calibration, Calibrator};
+use super::cells::{Cell, Model, Test};
+use super::child::{Child, Request};
+use super::engines::{Engine, OURS};
+use super::machine::{CpuTime, peak_bytes};
+use crate::summary::median;
+use crate::synth::{self, Shape};
+
+/// Cores' worth of other work beside a measurement from which it is made again.
+pub(super) const FOREIGN_LIMIT: f64 = 0.1;
+/// How often, at most.
+const MAX_TRIES: usize = 3;
+/// Between measurements: threads that wait for work spin this long at most.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How to measure.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Counted repetitions.
+    pub reps: usize,
+    /// Threads of each engine.
+    pub n_threads: usize,
+    /// The kernel set of this engine; `default` is the best of the machine.
+    pub isa: String,
+    /// The names of the peers that run.
+    pub peers: Vec<String>,
+    /// A folder where models are kept; without it they are written when they are needed, and removed after.
+    pub models: Option<PathBuf>,
+}
+
+/// One counted repetition.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Seconds, or bytes: less is better.
+    pub cost: f64,
+    /// How many cores were busy with other things.
+    pub foreign: f64,
+    /// The machine just before.
+    pub calibration: Calibration,
+}
+
+/// What an engine did in a cell.
+#[derive(Clone, Debug)]
+pub struct Contender {
+    /// The engine.
+    pub engine: Engine,
+    /// Its repetitions, or why there are none.
+    pub outcome: Result<Vec<Sample>, String>,
+}
+
+/// A cell, measured.
+#[derive(Debug)]
+pub struct Measurement {
+    /// The cell.
+    pub cell: Cell,
+    /// This engine, then the peers in their order.
+    pub contenders: Vec<Contender>,
+}
+
+impl Contender {
+    /// The median cost.
+    pub fn cost(&self) -> Option<f64> {
+        let samples = self.outcome.as_ref().ok()?;
+        Some(median(samples.iter().map(|sample| sample.cost).collect()))
+    }
+}
+
+/// Measures cells in their order and hands each one over when it is done.
+///
+/// # Errors
+/// If a model cannot be written. What an engine cannot do is part of its [`Contender`].
+pub fn measure(
+    cells: &[Cell],
+    options: &Options,
+    done: &mut dyn FnMut(Measurement),
+) -> Result<(), PeersError> {
+    let calibrator = Calibrator::new(options.n_threads);
+    for cells in cells.chunk_by(|a, b| a.model == b.model) {
+        let file = ModelFile::ready(cells[0].model, options.models.as_deref())?;
+        // Processes stay for the cells that can share them.
+        let kind = |cell: &Cell| (cell.test.wants_new_process(), cell.test.n_sequences() > 1);
+        for cells in cells.chunk_by(|a, b| kind(a) == kind(b)) {
+            let mut turns =
+                Turns { options, calibrator: &calibrator, file: &file.path, cells, running: Vec::new() };
+            for cell in cells {
+                done(turns.measure(cell));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Cells that share processes.
+struct Turns<'a> {
+    options: &'a Options,
+    calibrator: &'a Calibrator,
+    file: &'a Path,
+    cells: &'a [Cell],
+    running: Vec<(Engine, Child)>,
+}
+
+impl Turns<'_> {
+    fn measure(&mut self, cell: &Cell) -> Measurement {
+        let peers = cell.peers.iter().filter(|peer| self.options.peers.iter().any(|name| name == peer.name));
+        let engines = [OURS].into_iter().chain(peers.copied());
+        let mut contenders: Vec<_> =
+            engines.map(|engine| Contender { engine, outcome: Ok(Vec::new()) }).collect();
+        // Memory neither varies nor needs a warm-up.
+        let (n_warm_ups, n_counted) = if cell.test == Test::Memory { (0, 1) } else { (1, self.options.reps) };
+        for turn in 0..n_warm_ups + n_counted {
+            for contender in &mut contenders {
+                let Ok(samples) = &mut contender.outcome else { continue };
+                match self.sample(contender.engine, cell.test) {
+                    Ok(sample) if turn >= n_warm_ups => samples.push(sample),
+                    Ok(_) => {}
+                    Err(error) => contender.outcome = Err(error),
+                }
+            }
+        }
+        Measurement { cell: cell.clone(), contenders }
+    }
+
+    /// One repetition, made again while something else keeps the machine busy.
+    fn sample(&mut self, engine: Engine, test: Test) -> Result<Sample, String> {
+        let mut best: Option<Sample> = None;
+        for _ in 0..MAX_TRIES {
+            std::thread::sleep(PAUSE);
+            let sample = self.try_sample(engine, test)?;
+            if best.is_none_or(|best| sample.foreign < best.foreign) {
+                best = Some(sample);
+            }
+            if sample.foreign < FOREIGN_LIMIT {
+                break;
+            }
+        }
+        best.ok_or_else(|| "was not tried".to_owned())
+    }
+
+    fn try_sample(&mut self, engine: Engine, test: Test) -> Result<Sample, String> {
+        let calibration = self.calibrator.run();
+        let (cost, foreign) = match test {
+            Test::Prefill { n_tokens } => watched(self.running(engine)?, &[Request::Prefill { n_tokens }])?,
+            Test::Decode { n_tokens, depth, n_sequences } => {
+                watched(self.running(engine)?, &[Request::Decode { n_tokens, depth, n_sequences }])?
+            }
+            Test::Load => {
+                let first = Request::Decode { n_tokens: 1, depth: 0, n_sequences: 1 };
+                watched(&mut Child::start(engine)?, &[self.load_request(engine), first])?
+            }
+            Test::Memory => {
+                let mut child = Child::start(engine)?;
+                let prompt = Request::Prefill { n_tokens: 512 };
+                let answer = Request::Decode { n_tokens: 64, depth: 0, n_sequences: 1 };
+                watched(&mut child, &[self.load_request(engine), prompt, answer])?;
+                // Other work does not change it.
+                (peak_bytes(child.id()).ok_or("the system does not tell the memory of a process")?, 0.0)
+            }
+        };
+        Ok(Sample { cost, foreign, calibration })
+    }
+
+    /// The engine's process, with the model loaded.
+    fn running(&mut self, engine: Engine) -> Result<&mut Child, String> {
+        let index = match self.running.iter().position(|(other, _)| *other == engine) {
+            Some(index) => index,
+            None => {
+                let mut child = Child::start(engine)?;
+                child.call(&self.load_request(engine))?;
+                self.running.push((engine, child));
+                self.running.len() - 1
+            }
+        };
+        Ok(&mut self.running[index].1)
+    }
+
+    fn load_request(&self, engine: Engine) -> Request {
+        let tests = || self.cells.iter().map(|cell| cell.test);
+        let setting = if engine == OURS { &self.options.isa } else { engine.setting };
+        Request::Load {
+            model: self.file.display().to_string(),
+            n_threads: self.options.n_threads,
+            context_len: tests().map(|test| test.context_len()).max().unwrap_or(1),
+            n_sequences: tests().map(|test| test.n_sequences()).max().unwrap_or(1),
+            setting: setting.to_owned(),
+        }
+    }
+}
+
+/// The seconds of requests together, and how many cores were busy with other things meanwhile.
+fn watched(child: &mut Child, requests: &[Request]) -> Result<(f64, f64), String> {
+    let (start, before) = (Instant::now(), CpuTime::now(child.id()));
+    let mut seconds = 0.0;
+    for request in requests {
+        seconds += child.call(request)?;
+    }
+    let foreign = before.zip(CpuTime::now(child.id())).map_or(0.0, |(a, b)| a.foreign_until(&b));
+    Ok((seconds, foreign / start.elapsed().as_secs_f64()))
+}
+
+/// A file of random weights, removed in the end unless a folder keeps it.
+struct ModelFile {
+    path: PathBuf,
+    is_kept: bool,
+}
+
+impl ModelFile {
+    fn ready(model: Model, folder: Option<&Path>) -> Result<Self, PeersError> {
+        let name = format!("{}-{}.gguf", model.shape, model.dtype);
+        let Some(folder) = folder else {
+            let path = std::env::temp_dir().join(format!("sm-{}-{name}", std::process::id()));
+            let file = Self { path, is_kept: false };
+            write(model, &file.path)?;
+            return Ok(file);
+        };
+        std::fs::create_dir_all(folder).map_err(PeersError::file(folder))?;
+        let file = Self { path: folder.join(name), is_kept: true };
+        if !file.path.exists() {
+            // Under its name only when it is whole.
+            let partial = file.path.with_extension("partial");
+            write(model, &partial)?;
+            std::fs::rename(&partial, &file.path).map_err(PeersError::file(&file.path))?;
+        }
+        Ok(file)
+    }
+}
+
+fn write(model: Model, path: &Path) -> Result<(), PeersError> {
+    let shape = Shape::named(model.shape).unwrap_or_else(|| panic!("a cell names no shape: {model}"));
+    Ok(synth::write(path, shape, Mixture::named(model.dtype)?, 1)?)
+}
+
+impl Drop for ModelFile {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // Left behind, it costs only disk.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
