@@ -196,12 +196,7 @@ fn run(subject: &Subject) {
     let generator = std::cell::RefCell::new(&mut generator);
     let result = runner.run(&strategy, |(arrivals, (mut config, drafts), has_disk)| {
         config.kv_disk = (has_disk && config.cache.prefix_sharing).then(|| kv_dir.0.clone());
-        let builder = Engine::builder().config(config);
-        let builder = match subject.draft.filter(|_| drafts) {
-            Some(draft) => builder.draft(draft),
-            None => builder,
-        };
-        let engine = builder.load(subject.model).unwrap();
+        let engine = start(subject, config, drafts);
         let sent: Vec<_> =
             arrivals.iter().enumerate().map(|sent| submit(&engine, sent, has_tokenizer)).collect();
         for ((index, arrival), handle) in arrivals.iter().enumerate().zip(sent) {
@@ -243,6 +238,15 @@ fn run(subject: &Subject) {
     println!("{} pages came from the disk", n_restored.get());
     // A few schedules may happen to repeat nothing.
     assert!(n_restored.get() > 0 || subject.n_schedules < 100);
+}
+
+fn start(subject: &Subject, config: EngineConfig, drafts: bool) -> Engine {
+    let builder = Engine::builder().config(config);
+    let builder = match subject.draft.filter(|_| drafts) {
+        Some(draft) => builder.draft(draft),
+        None => builder,
+    };
+    builder.load(subject.model).unwrap()
 }
 
 fn submit(
