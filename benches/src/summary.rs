@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
+use sm_runtime::percentile;
 
 /// Mean, percentiles and extreme of measurements; all 0 where there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -34,11 +35,11 @@ impl Summary {
         Self {
             n: values.len(),
             mean: values.iter().sum::<f64>() / values.len() as f64,
-            p50: percentile(&values, 50),
-            p90: percentile(&values, 90),
-            p95: percentile(&values, 95),
-            p99: percentile(&values, 99),
-            max: percentile(&values, 100),
+            p50: percentile(&values, 0.50),
+            p90: percentile(&values, 0.90),
+            p95: percentile(&values, 0.95),
+            p99: percentile(&values, 0.99),
+            max: percentile(&values, 1.0),
         }
     }
 
@@ -55,16 +56,10 @@ impl fmt::Display for Summary {
     }
 }
 
-/// The nearest rank: the smallest of the sorted values that at least `percent` of them do not exceed; 0 of nothing.
-pub fn percentile(sorted: &[f64], percent: usize) -> f64 {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied().unwrap_or(0.0)
-}
-
-/// The median of values in any order; of an even number, the lower one.
+/// The median of values in any order; 0 of nothing.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    percentile(&values, 50)
+    percentile(&values, 0.50)
 }
 
 /// Jain's index of fairness: 1 where all shares are equal, `1/n` where one of `n` has everything; 1 of nothing.
@@ -79,13 +74,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_nearest_ranks() {
-        let summary = Summary::of((1..=200).rev().map(f64::from).collect());
+    fn a_summary_is_of_values_in_any_order() {
+        let summary = Summary::of((0..=200).rev().map(f64::from).collect());
         let Summary { n, mean, p50, p90, p95, p99, max } = summary;
-        assert_eq!((n, mean, p50, p90, p95, p99, max), (200, 100.5, 100.0, 180.0, 190.0, 198.0, 200.0));
+        assert_eq!((n, mean, p50, p90, p95, p99, max), (201, 100.0, 100.0, 180.0, 190.0, 198.0, 200.0));
         assert_eq!(Summary::of(vec![7.0]).p99, 7.0);
         assert_eq!(Summary::of(Vec::new()), Summary::default());
-        assert_eq!((median(vec![3.0, 1.0, 2.0]), median(vec![])), (2.0, 0.0));
+        assert_eq!((median(vec![3.0, 1.0, 2.0, 9.0]), median(vec![])), (2.5, 0.0));
     }
 
     #[test]

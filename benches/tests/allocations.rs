@@ -45,7 +45,7 @@ const VOCAB_SIZE: usize = 512;
 static BEFORE: AtomicUsize = AtomicUsize::new(0);
 static AFTER: AtomicUsize = AtomicUsize::new(0);
 
-/// Requests that use what sampling and stopping have to offer, but for log-probabilities, whose lists are new each time.
+/// Requests that use what sampling and stopping have to offer, and log-probabilities.
 fn request(index: usize) -> Request {
     let base = || SamplingOptions { seed: Some(index as u64), ..SamplingOptions::default() };
     let sampling = match index {
@@ -62,7 +62,8 @@ fn request(index: usize) -> Request {
     };
     let limits = Limits { max_new_tokens: WARM_UP + COUNTED + 100, ..Limits::default() };
     let prompt = (0..30).map(|token| TokenId(token * 8 + index as u32)).collect();
-    let options = GenerationOptions { sampling, limits, stop, ..GenerationOptions::default() };
+    let logprobs = (index >= 6).then(|| 5 * (index - 6));
+    let options = GenerationOptions { sampling, limits, stop, logprobs, ..GenerationOptions::default() };
     Request { key: index as u64 % 3, ..Request::new(Prompt::Tokens(prompt), options) }
 }
 

@@ -1,33 +1,31 @@
-//! Adapts the batch size to what is measured; never what a user asked for.
+//! Adapts the number of sequences that run at a time to what is measured; never what a user asked for.
 
 /// Share of memory in use, in percent, below which batches grow.
-const GROW_BELOW_PERCENT: u64 = 70;
-/// Share of memory in use, in percent, above which batches shrink and memory should be cleaned up.
-const SHRINK_ABOVE_PERCENT: u64 = 90;
+const GROW_BELOW_PERCENT: usize = 70;
+/// Share of memory in use, in percent, above which batches shrink.
+const SHRINK_ABOVE_PERCENT: usize = 90;
+/// Steps between two changes, so that one slow step among many decides nothing.
+const WINDOW: u64 = 16;
 
-/// What should happen to memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemoryAction {
-    /// Nothing.
-    Keep,
-    /// Give up what is only cached.
-    CleanUp,
-}
-
-/// Finds a batch size between 1 and a maximum.
+/// Finds a batch size between 1 and a maximum: it doubles below 70 % of memory, and halves above 90 % or where steps are late.
+///
+/// Memory is what cannot be given up: pages that are only cached make way by themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdaptiveController {
     batch_size: usize,
     max_batch_size: usize,
     target_step_us: Option<u64>,
+    /// Steps since the last change, and their time.
+    n_steps: u64,
+    sum_us: u64,
 }
 
 impl AdaptiveController {
-    /// Begins with `batch_size`. Where steps take longer than `target_step_us`, batches shrink.
+    /// Begins with `batch_size`. Where steps take longer than `target_step_us` on average, batches shrink.
     pub fn new(batch_size: usize, max_batch_size: usize, target_step_us: Option<u64>) -> Self {
         let max_batch_size = max_batch_size.max(1);
         let batch_size = batch_size.clamp(1, max_batch_size);
-        Self { batch_size, max_batch_size, target_step_us }
+        Self { batch_size, max_batch_size, target_step_us, n_steps: 0, sum_us: 0 }
     }
 
     /// The batch size to use.
@@ -35,19 +33,25 @@ impl AdaptiveController {
         self.batch_size
     }
 
-    /// After a while at the present batch size: memory in use, and the average time of a step. The batch size doubles
-    /// below 70 % of memory and halves above 90 % or where steps are late.
-    pub fn observe_memory(&mut self, used_bytes: u64, max_bytes: u64, step_us: u64) -> MemoryAction {
-        let percent = used_bytes.saturating_mul(100) / max_bytes.max(1);
+    /// After a step: its time, and how many of the pages are in use. Every 16 steps the batch size may change.
+    pub fn observe(&mut self, step_us: u64, used_pages: usize, max_pages: usize) {
+        self.n_steps += 1;
+        self.sum_us = self.sum_us.saturating_add(step_us);
+        if self.n_steps == WINDOW {
+            self.adapt(self.sum_us / WINDOW, used_pages.saturating_mul(100) / max_pages.max(1));
+            (self.n_steps, self.sum_us) = (0, 0);
+        }
+    }
+
+    fn adapt(&mut self, step_us: u64, used_percent: usize) {
         let is_late = self.target_step_us.is_some_and(|target| step_us > target);
         // A larger batch makes steps at most twice as long: only then is it certain to stay in time.
         let may_grow = self.target_step_us.is_none_or(|target| step_us.saturating_mul(2) <= target);
-        if percent > SHRINK_ABOVE_PERCENT || is_late {
+        if used_percent > SHRINK_ABOVE_PERCENT || is_late {
             self.batch_size = (self.batch_size / 2).max(1);
-        } else if percent < GROW_BELOW_PERCENT && may_grow {
+        } else if used_percent < GROW_BELOW_PERCENT && may_grow {
             self.batch_size = (self.batch_size * 2).min(self.max_batch_size);
         }
-        if percent > SHRINK_ABOVE_PERCENT { MemoryAction::CleanUp } else { MemoryAction::Keep }
     }
 }
 
@@ -55,14 +59,22 @@ impl AdaptiveController {
 mod tests {
     use super::*;
 
+    fn after_a_window(controller: &mut AdaptiveController, step_us: u64, used_pages: usize) -> usize {
+        let before = controller.batch_size();
+        for _ in 1..WINDOW {
+            controller.observe(step_us, used_pages, 100);
+            assert_eq!(controller.batch_size(), before, "nothing changes within a window");
+        }
+        controller.observe(step_us, used_pages, 100);
+        controller.batch_size()
+    }
+
     #[test]
     fn the_batch_size_follows_memory() {
         let mut controller = AdaptiveController::new(2, 16, None);
         let sizes = [(69, 4), (69, 8), (70, 8), (90, 8), (91, 4), (0, 8), (0, 16), (0, 16)];
         for (percent, expected) in sizes {
-            let action = controller.observe_memory(percent, 100, 1000);
-            assert_eq!(controller.batch_size(), expected, "at {percent} %");
-            assert_eq!(action == MemoryAction::CleanUp, percent > 90);
+            assert_eq!(after_a_window(&mut controller, 1000, percent), expected, "at {percent} %");
         }
     }
 
@@ -71,8 +83,7 @@ mod tests {
         let mut controller = AdaptiveController::new(8, 16, Some(1000));
         for (step_us, expected) in [(1001, 4), (600, 4), (500, 8), (5000, 4), (5000, 2), (5000, 1), (5000, 1)]
         {
-            controller.observe_memory(0, 100, step_us);
-            assert_eq!(controller.batch_size(), expected, "at {step_us} µs");
+            assert_eq!(after_a_window(&mut controller, step_us, 0), expected, "at {step_us} µs");
         }
     }
 }

@@ -68,6 +68,8 @@ pub struct BatchingConfig {
     pub prefill_only: bool,
     /// Sequences that run at a time.
     pub max_batch_size: usize,
+    /// Whether fewer than `max_batch_size` run at a time while memory is short or, with `target_itl_us`, steps are late.
+    pub adaptive: bool,
     /// How long an idle engine waits for company, in µs since the oldest request in the queue arrived.
     pub max_batch_wait_us: u64,
     /// Requests in the queue.
@@ -105,6 +107,7 @@ impl Default for BatchingConfig {
             strategy: BatchingStrategy::Continuous,
             prefill_only: false,
             max_batch_size: 8,
+            adaptive: false,
             max_batch_wait_us: 10_000,
             max_queued_requests: 100,
             max_queued_tokens: 0,

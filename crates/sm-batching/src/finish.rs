@@ -74,6 +74,10 @@ impl Scheduler {
         assert!(results.len() == n_expected, "{} results of a step that has {n_expected}", results.len());
         if step_us > 0 && self.step.n_rows() > 0 {
             self.cost.observe(step_us, self.step.n_rows(), self.step.context());
+            if let Some(adaptive) = &mut self.adaptive {
+                let max_pages = cache.max_pages();
+                adaptive.observe(step_us, max_pages.saturating_sub(cache.n_available()), max_pages);
+            }
         }
         let mut next = 0;
         let parts = std::mem::take(&mut self.step.parts);

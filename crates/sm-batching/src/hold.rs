@@ -42,7 +42,7 @@ impl Scheduler {
         cache: &KvCache,
         mut is_held: impl FnMut(Upcoming<'_>) -> bool,
     ) {
-        let n_slots = self.batch_size().saturating_sub(self.n_running());
+        let n_slots = self.current_batch_size().saturating_sub(self.n_running());
         if n_slots == 0 || self.queue.waiting().iter().all(|waiting| waiting.hold != Hold::Unasked) {
             return;
         }

@@ -12,7 +12,7 @@
 //! * [`CostModel`] learns what steps cost, so that chunks of prompts keep a target for the time between tokens.
 //! * A [`BatchPolicy`] says which requests form a batch; nothing is ever padded.
 //! * [`DraftLength`] finds how many drafts pay for a sequence.
-//! * [`BatchAdvisor`] and [`AdaptiveController`] help to find settings.
+//! * [`AdaptiveController`] finds how many sequences may run at a time, and [`BatchAdvisor`] helps to find settings.
 //!
 //! # Example
 //!
@@ -76,7 +76,7 @@ mod sequence;
 mod stats;
 mod step;
 
-pub use adaptive::{AdaptiveController, MemoryAction};
+pub use adaptive::AdaptiveController;
 pub use advisor::{BatchAdvisor, BatchRecord, Recommendations, Suggestion};
 pub use config::{BatchMemory, BatchingConfig, BatchingStrategy, QueueOrder, StepLimits};
 pub use cost::CostModel;

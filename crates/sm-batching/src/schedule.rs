@@ -182,7 +182,7 @@ impl Scheduler {
     /// Admits those who wait, as the policy says.
     fn admit(&mut self, now_us: u64, room: &mut Room, cache: &mut KvCache) {
         let is_idle = self.running.is_empty();
-        let n_slots = self.batch_size().saturating_sub(self.n_running());
+        let n_slots = self.current_batch_size().saturating_sub(self.n_running());
         let joins = self.policy.joining() == Joining::AnyStep;
         let may_join = if is_idle {
             self.due_us().is_some_and(|due| due <= now_us)

@@ -2,6 +2,7 @@
 
 use sm_cache::{CacheError, KvCache, KvHandle, Resource};
 
+use crate::adaptive::AdaptiveController;
 use crate::config::{BatchingConfig, StepLimits};
 use crate::cost::CostModel;
 use crate::error::{BatchingError, QueueLimit};
@@ -31,6 +32,8 @@ pub struct Scheduler {
     pub(crate) config: BatchingConfig,
     pub(crate) limits: StepLimits,
     pub(crate) policy: Box<dyn BatchPolicy>,
+    /// If the batch size adapts.
+    pub(crate) adaptive: Option<AdaptiveController>,
     pub(crate) queue: Queue,
     /// The best first: by the level at which they were admitted, then by arrival.
     pub(crate) running: Vec<Sequence>,
@@ -65,6 +68,7 @@ impl Scheduler {
         }
         Ok(Self {
             policy: config.policy(),
+            adaptive: controller(&config, &limits),
             config,
             limits,
             queue: Queue::default(),
@@ -89,6 +93,7 @@ impl Scheduler {
     pub fn reconfigure(&mut self, config: BatchingConfig) -> Result<(), BatchingError> {
         config.validate()?;
         self.policy = config.policy();
+        self.adaptive = controller(&config, &self.limits);
         self.config = config;
         Ok(())
     }
@@ -241,15 +246,20 @@ impl Scheduler {
     /// When an idle engine begins a batch of those who are not held back.
     pub(crate) fn due_us(&self) -> Option<u64> {
         let waiting = self.queue.waiting().iter().filter(|sequence| sequence.hold != Hold::Held);
-        let is_full = waiting.clone().count() >= self.batch_size()
+        let is_full = waiting.clone().count() >= self.current_batch_size()
             || waiting.clone().any(|sequence| sequence.n_lost.is_some());
         let oldest = waiting.map(|sequence| sequence.arrival_us).min()?;
         Some(if is_full { 0 } else { oldest.saturating_add(self.config.wait_us()) })
     }
 
-    /// Sequences that may run at a time.
+    /// Sequences that may run at a time, at most.
     pub fn batch_size(&self) -> usize {
         self.config.batch_size(&self.limits)
+    }
+
+    /// Sequences that may run at a time now, as far as the batch size adapts.
+    pub fn current_batch_size(&self) -> usize {
+        self.adaptive.as_ref().map_or_else(|| self.batch_size(), AdaptiveController::batch_size)
     }
 
     /// Sequences that run, those that share a prompt counted once each.
@@ -303,6 +313,12 @@ impl Scheduler {
         let ended = self.ended.iter().filter_map(|ended| ended.turn.as_ref()?.1.as_ref());
         self.running.iter().filter_map(|sequence| sequence.lease.as_ref()).chain(ended)
     }
+}
+
+/// What adapts the batch size, from its maximum on.
+fn controller(config: &BatchingConfig, limits: &StepLimits) -> Option<AdaptiveController> {
+    let max = config.batch_size(limits);
+    config.adaptive.then(|| AdaptiveController::new(max, max, config.target_itl_us))
 }
 
 /// Whether requests find each other's pages.

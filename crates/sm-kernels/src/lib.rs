@@ -20,3 +20,5 @@ mod ops;
 pub use cpu::CpuBackend;
 #[cfg(feature = "cpu")]
 pub use isa::{IsaKind, UnknownIsa};
+#[cfg(feature = "cpu")]
+pub use ops::block_maxima::{BLOCK_LEN, block_maxima};

@@ -1,6 +1,7 @@
 //! The kernels behind the operations of a plan.
 
 pub(crate) mod attention;
+pub(crate) mod block_maxima;
 pub(crate) mod embed;
 pub(crate) mod encode;
 pub(crate) mod linear;

@@ -7,5 +7,5 @@ mod implementation;
 #[path = "backend/no_cpu.rs"]
 mod implementation;
 
-pub(crate) use implementation::cpu;
 pub use implementation::kernel_sets;
+pub(crate) use implementation::{BLOCK_LEN, block_maxima, cpu};

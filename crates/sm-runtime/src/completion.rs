@@ -69,7 +69,7 @@ pub struct TokenEvent {
 /// A finished generation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
-    /// The generated text, without the prompt, end-of-sequence text or (by default) stop strings.
+    /// The generated text, without end-of-sequence text, (by default) stop strings and, unless it is echoed, the prompt.
     pub text: String,
     /// The tokens of the text: no end or stop token, nothing of a removed stop string.
     pub tokens: Vec<TokenId>,
@@ -85,7 +85,8 @@ pub struct Completion {
     pub timings: Timings,
     /// One entry per entry of `tokens`, if asked for; else empty.
     pub logprobs: Vec<TokenLogprob>,
-    /// One entry per entry of `prompt_tokens` after the first, before which there is nothing, if asked for; else empty.
+    /// One entry per entry of `prompt_tokens` after the first, before which there is nothing, if asked for, or echoed with
+    /// log-probabilities; else empty.
     pub prompt_logprobs: Vec<TokenLogprob>,
 }
 

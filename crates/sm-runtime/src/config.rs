@@ -30,9 +30,9 @@ pub enum Preset {
     Throughput,
     /// One sequence at a time, no waiting for company, and guesses.
     LatencyOptimized,
-    /// Some users at a time, and guesses for all of them.
+    /// Some users at a time, fewer while memory is short, and guesses for all of them.
     Aggressive,
-    /// A small cache and few users.
+    /// A small cache and few users, fewer still while memory is short.
     MemoryOptimized,
 }
 
@@ -52,12 +52,15 @@ impl Preset {
                 speculation: SpeculationConfig { lookup: true, ..SpeculationConfig::default() },
                 ..base
             },
-            Self::Aggressive => {
-                EngineConfig { speculation: SpeculationConfig { lookup: true, max_draft_len: 6 }, ..base }
-            }
+            Self::Aggressive => EngineConfig {
+                batching: BatchingConfig { adaptive: true, ..BatchingConfig::default() },
+                speculation: SpeculationConfig { lookup: true, max_draft_len: 6 },
+                ..base
+            },
             Self::MemoryOptimized => EngineConfig {
                 batching: BatchingConfig {
                     max_batch_size: 4,
+                    adaptive: true,
                     max_step_tokens: 128,
                     ..BatchingConfig::default()
                 },

@@ -37,7 +37,7 @@ pub use session::Session;
 pub use ticket::RequestStatus;
 
 use crate::grammar::Grammars;
-use crate::input::encode;
+use crate::input::{echo, encode};
 use crate::kv_disk::{DiskTier, KvDiskStats, program_fingerprint};
 use crate::rules::Rules;
 use crate::sampling::random_seed;
@@ -96,8 +96,10 @@ pub struct EngineStats {
     pub running: usize,
     /// Requests in the queue.
     pub waiting: usize,
-    /// Sequences that can have slots.
+    /// Sequences that can have slots, at most.
     pub max_running: usize,
+    /// Sequences that can have slots now, as far as the batch size adapts.
+    pub batch_size: usize,
     /// Counters of the scheduler.
     pub batching: BatchingStats,
     /// Counters of the KV cache.
@@ -112,6 +114,11 @@ impl EngineStats {
     /// Slots that are free.
     pub fn available_slots(&self) -> usize {
         self.max_running.saturating_sub(self.running)
+    }
+
+    /// Share of the memory for keys and values that is held, cached pages included, from 0 to 1.
+    pub fn memory_usage(&self) -> f64 {
+        ratio(self.cache.current_bytes, self.cache.max_bytes)
     }
 
     /// Sequences per step, on average; 0 before the first.
@@ -289,6 +296,7 @@ impl Engine {
             running: core.scheduler.n_running(),
             waiting: core.scheduler.n_waiting(),
             max_running,
+            batch_size: core.scheduler.current_batch_size(),
             batching: core.scheduler.stats(),
             cache: core.cache.stats(),
             speculation: core.speculator.stats,
@@ -395,6 +403,7 @@ impl Engine {
             let remedy = "ask for fewer continuations or raise max_batch_size";
             return Err(Error::ResourceLimit { resource: "n", limit, actual, remedy });
         }
+        let echo = echo(&self.0.text, &request.prompt, &request.options)?;
         let prompt = self.tokens(&request.prompt)?;
         let Request { options, n, select, priority, key, session, salt, speculate, filters, .. } = request;
         let rules = Rules::new(&options, &self.0.text, &self.0.grammars)?.with_filters(filters);
@@ -410,6 +419,7 @@ impl Engine {
             seed: options.sampling.seed.unwrap_or_else(random_seed),
             options,
             rules,
+            echo,
             select,
             n,
             submitted,

@@ -9,11 +9,9 @@ use crate::generator::Generator;
 use crate::input::{Bound, Input};
 use crate::output::Output;
 use crate::rules::Rules;
-use crate::sampling::{Candidates, Draw, History, RawLogits, random_seed};
+use crate::sampling::{Candidates, Draw, History, Logprobs, RawLogits, random_seed};
 use crate::sequence::{Outputs, Sequence};
-use crate::{
-    CancelToken, Completion, Error, FinishReason, GenerationOptions, Timings, TokenEvent, TokenLogprob, Usage,
-};
+use crate::{CancelToken, Completion, Error, FinishReason, GenerationOptions, Timings, TokenEvent, Usage};
 
 /// One generation while it runs: tokens are computed when they are asked for.
 ///
@@ -35,17 +33,19 @@ pub struct Generation<'g> {
     usage: Usage,
     bound: Bound,
     event: TokenEvent,
-    logprobs: Vec<TokenLogprob>,
-    prompt_logprobs: Vec<TokenLogprob>,
+    logprobs: Logprobs,
+    prompt_logprobs: Logprobs,
     submitted: Instant,
     timings: Timings,
     finish_reason: Option<FinishReason>,
 }
 
-/// When a generation was asked for, and how it can be ended.
+/// When a generation was asked for, how it can be ended, and how it begins.
 pub(crate) struct Start {
     pub(crate) submitted: Instant,
     pub(crate) cancel: CancelToken,
+    /// What the text begins with.
+    pub(crate) echo: String,
 }
 
 impl<'g> Generation<'g> {
@@ -59,8 +59,8 @@ impl<'g> Generation<'g> {
         let Generator { model, sequence, log, candidates, counts, raw } = generator;
         let n_prompt = input.tokens.len();
         let bound = input.bound(options);
-        let output = Output::new(&model.text, input.text_start, &options.stop);
-        let reusable = if options.prompt_logprobs.is_some() { &[] } else { input.tokens.as_slice() };
+        let output = Output::new(&model.text, input.text_start, &options.stop).with_head(start.echo);
+        let reusable = if options.wanted_of_prompt().is_some() { &[] } else { input.tokens.as_slice() };
         let cached_tokens = sequence.keep_common_prefix(reusable);
         *log = input.tokens;
         log.reserve(bound.n_tokens);
@@ -85,8 +85,8 @@ impl<'g> Generation<'g> {
             },
             bound,
             event: TokenEvent::default(),
-            logprobs: Vec::new(),
-            prompt_logprobs: Vec::new(),
+            logprobs: Logprobs::with_room(options.logprobs, bound.n_tokens),
+            prompt_logprobs: Logprobs::with_room(options.wanted_of_prompt(), n_prompt),
             submitted: start.submitted,
             timings: Timings::default(),
             finish_reason: None,
@@ -136,7 +136,6 @@ impl<'g> Generation<'g> {
         }
         let finished = self.output.finish(finish_reason);
         self.log.truncate(self.n_prompt + finished.n_tokens);
-        self.logprobs.truncate(finished.n_tokens);
         self.usage.generated_tokens = finished.n_generated;
         let (prompt_tokens, tokens) = self.log.split_at(self.n_prompt);
         Completion {
@@ -147,8 +146,8 @@ impl<'g> Generation<'g> {
             seed: self.seed,
             usage: self.usage,
             timings: self.timings,
-            logprobs: self.logprobs,
-            prompt_logprobs: self.prompt_logprobs,
+            logprobs: self.logprobs.first(finished.n_tokens),
+            prompt_logprobs: self.prompt_logprobs.first(self.n_prompt),
         }
     }
 
@@ -170,8 +169,8 @@ impl<'g> Generation<'g> {
 
     /// The next token, or `None` if the time is over or the caller cancelled.
     fn next_token(&mut self) -> Result<Option<TokenId>, Error> {
-        if let Some(n_top) = self.options.prompt_logprobs {
-            self.score_prompt(n_top)?;
+        if self.options.wanted_of_prompt().is_some() {
+            self.score_prompt()?;
         }
         let chunk_len = self.executor.limits().max_tokens;
         loop {
@@ -195,16 +194,14 @@ impl<'g> Generation<'g> {
         let Rules { chain, constraint } = &mut self.rules;
         let token =
             chain.sample_within((constraint.as_mut(), logits), &mut history, draw, self.candidates)?;
-        if let Some(n_top) = self.options.logprobs {
-            let logprob = self.raw.logprob(token, n_top, self.candidates);
-            self.event.logprob = Some(logprob.logprob);
-            self.logprobs.push(logprob);
+        if self.options.logprobs.is_some() {
+            self.event.logprob = Some(self.raw.append(token, &mut self.logprobs, self.candidates));
         }
         Ok(Some(token))
     }
 
     /// Computes what is left of the prompt but its last token, and scores each token by the logits before it.
-    fn score_prompt(&mut self, n_top: usize) -> Result<(), Error> {
+    fn score_prompt(&mut self) -> Result<(), Error> {
         let limits = self.executor.limits();
         let chunk_len = limits.max_tokens.min(limits.max_outputs);
         while self.sequence.computed().len() + 1 < self.n_prompt
@@ -216,7 +213,7 @@ impl<'g> Generation<'g> {
             let logits = self.sequence.step(self.executor, &self.log[start..end], Outputs::All)?;
             for position in start + 1..=end {
                 let (scored, row) = ((position, self.log[position]), logits.row(position - start - 1));
-                self.prompt_logprobs.push(self.raw.score(row, scored, n_top, self.candidates)?);
+                self.raw.score(row, scored, &mut self.prompt_logprobs, self.candidates)?;
             }
         }
         Ok(())

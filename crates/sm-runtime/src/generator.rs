@@ -6,9 +6,9 @@ use sm_model::tokenizer::EncodeOptions;
 use sm_tensor::TokenId;
 
 use crate::generation::{Generation, Start};
-use crate::input::{Input, encode};
+use crate::input::{Input, echo, encode};
 use crate::rules::Rules;
-use crate::sampling::{Candidates, RawLogits, check_finite, log_sum_exp};
+use crate::sampling::{Candidates, RawLogits, log_sum_exp};
 use crate::sequence::{Outputs, Sequence};
 use crate::text::TextStart;
 use crate::{CancelToken, Completion, Error, FinishReason, GenerationOptions, LoadedModel, Prompt};
@@ -101,7 +101,8 @@ impl Generator {
         options.validate()?;
         let input = self.input(prompt, options)?;
         let rules = Rules::new(options, &self.model.text, &self.model.grammars)?;
-        let start = Start { submitted, cancel: cancel.clone() };
+        let echo = echo(&self.model.text, prompt, options)?;
+        let start = Start { submitted, cancel: cancel.clone(), echo };
         Ok(Generation::new(self, input, options, (rules, start)))
     }
 
@@ -137,10 +138,10 @@ impl Generator {
         let Some((_, predicted)) = tokens.split_first() else { return Ok(Vec::new()) };
         let mut logprobs = Vec::with_capacity(predicted.len());
         let mut invalid = None;
-        self.forward(&tokens[..predicted.len()], &mut |position, logits| match check_finite(
-            logits,
-            position as u32 + 1,
-        ) {
+        let mut candidates = Candidates::new();
+        self.forward(&tokens[..predicted.len()], &mut |position, logits| match candidates
+            .check(logits, position + 1)
+        {
             Ok(()) => {
                 let logit = logits[predicted[position].0 as usize];
                 logprobs.push(f64::from(logit) - log_sum_exp(logits));

@@ -43,6 +43,20 @@ pub(crate) fn encode(text: &Text, prompt: &Prompt) -> Result<(Vec<TokenId>, Text
     })
 }
 
+/// What an output begins with: the text of the prompt, if the options ask for it.
+///
+/// # Errors
+/// [`Error::NoTokenizer`] if it is tokens that cannot become text.
+pub(crate) fn echo(text: &Text, prompt: &Prompt, options: &GenerationOptions) -> Result<String, Error> {
+    if !options.echo {
+        return Ok(String::new());
+    }
+    match prompt {
+        Prompt::Text(prompt) | Prompt::Append(prompt) | Prompt::Chat(prompt) => Ok(prompt.clone()),
+        Prompt::Tokens(tokens) => text.decode(tokens),
+    }
+}
+
 impl Input {
     /// Checks tokens, and cuts them where the options say so.
     pub(crate) fn new(

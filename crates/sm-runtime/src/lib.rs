@@ -81,7 +81,7 @@ pub use grammar::Grammar;
 pub use kv_disk::{KvDiskConfig, KvDiskError, KvDiskStats};
 pub use load::{LoadOptions, LoadedModel, load_tokenizer};
 pub use metrics::{
-    Distribution, MetricsSink, RecentMetrics, RecentSummary, RequestMetrics, StepMetrics, Window,
+    Distribution, MetricsSink, RecentMetrics, RecentSummary, RequestMetrics, StepMetrics, Window, percentile,
 };
 pub use models::{Models, ModelsBuilder};
 pub use options::{EosRule, GenerationOptions, Limits, LongInput, MatchedStop, SamplingOptions, StopRules};

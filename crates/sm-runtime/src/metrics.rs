@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::{FinishReason, Usage};
 
 pub use recent::{RecentMetrics, RecentSummary};
-pub use window::{Distribution, Window};
+pub use window::{Distribution, Window, percentile};
 
 /// Takes measurements in, on the engine's thread.
 pub trait MetricsSink: Debug + Send + Sync {

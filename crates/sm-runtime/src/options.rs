@@ -15,6 +15,8 @@ pub struct GenerationOptions {
     pub stop: StopRules,
     /// What the text has to be; its end is the end of the output. Anything by default.
     pub grammar: Option<Grammar>,
+    /// Whether the text begins with that of the prompt; `logprobs` then hold for the tokens of the prompt too. Off by default.
+    pub echo: bool,
     /// `Some(n)` returns the raw log-probability of each generated token and of the `n` likeliest alternatives.
     pub logprobs: Option<usize>,
     /// `Some(n)` returns the same of each token of the prompt after the first; nothing of it is taken from a cache then.
@@ -153,6 +155,11 @@ pub enum EosRule {
 }
 
 impl GenerationOptions {
+    /// The number of alternatives that are wanted of each token of the prompt, if its log-probabilities are.
+    pub(crate) fn wanted_of_prompt(&self) -> Option<usize> {
+        self.prompt_logprobs.or(self.logprobs.filter(|_| self.echo))
+    }
+
     /// Checks every value.
     ///
     /// # Errors

@@ -20,6 +20,9 @@ pub(crate) struct Output {
     eos: Vec<TokenId>,
     decoder: Option<TextStream>,
     matcher: StopMatcher,
+    /// What the text begins with, until it is shown; stop strings are not searched in it.
+    head: String,
+    n_head_bytes: usize,
     n_decoded_bytes: usize,
     /// All text that may be shown.
     text: String,
@@ -56,6 +59,8 @@ impl Output {
             eos,
             decoder: text.stream(start),
             matcher: StopMatcher::new(rules),
+            head: String::new(),
+            n_head_bytes: 0,
             n_decoded_bytes: 0,
             text: String::new(),
             ends: Vec::new(),
@@ -67,6 +72,13 @@ impl Output {
         let n_tokens = n_tokens.min(MAX_RESERVED);
         self.ends.reserve(n_tokens);
         self.text.reserve(n_tokens * TEXT_BYTES_PER_TOKEN);
+        self
+    }
+
+    /// The same behind a text that is shown with the first token.
+    pub(crate) fn with_head(mut self, head: String) -> Self {
+        self.n_head_bytes = head.len();
+        self.head = head;
         self
     }
 
@@ -100,6 +112,7 @@ impl Output {
         event.token = Some(token);
         event.index = self.ends.len();
         event.text.clear();
+        self.begin(event);
         if self.rules.token_ids.contains(&token) {
             return Some(FinishReason::Stop);
         }
@@ -107,6 +120,7 @@ impl Output {
             return Some(FinishReason::Eos);
         }
         let piece = self.decoder.as_mut().map_or("", |decoder| decoder.push(token));
+        let n_shown = event.text.len();
         self.n_decoded_bytes += piece.len();
         self.ends.push(self.n_decoded_bytes);
         // Before the minimum length, stop strings do not match.
@@ -116,15 +130,23 @@ impl Output {
         } else {
             self.matcher.push(piece, &mut event.text)
         };
-        self.text.push_str(&event.text);
+        self.text.push_str(&event.text[n_shown..]);
         match search {
             StopSearch::Found => Some(FinishReason::StopSequence),
             StopSearch::Nothing => None,
         }
     }
 
+    /// Shows what the text begins with.
+    fn begin(&mut self, event: &mut TokenEvent) {
+        event.text.push_str(&self.head);
+        self.text.push_str(&self.head);
+        self.head.clear();
+    }
+
     /// Appends to the last event what was held back.
     pub(crate) fn flush(&mut self, event: &mut TokenEvent) {
+        self.begin(event);
         let n_shown = event.text.len();
         self.matcher.finish(&mut event.text);
         event.text.push_str(self.decoder.as_mut().map_or("", TextStream::finish));
@@ -135,7 +157,7 @@ impl Output {
     pub(crate) fn finish(self, reason: FinishReason) -> Finished {
         let n_generated = self.ends.len();
         let n_tokens = match reason {
-            FinishReason::StopSequence => self.n_tokens_within(self.text.len()),
+            FinishReason::StopSequence => self.n_tokens_within(self.text.len() - self.n_head_bytes),
             _ => n_generated,
         };
         Finished { text: self.text, n_tokens, n_generated }

@@ -32,6 +32,7 @@
 mod allowed;
 mod bad_words;
 mod bias;
+mod block_maxima;
 mod candidates;
 mod early_end;
 mod greedy;
@@ -65,7 +66,7 @@ pub use penalties::{OccurrencePenalty, RepetitionPenalty};
 pub use philox::philox4x32_10;
 pub use seed::random_seed;
 
-pub(crate) use logprob::{RawLogits, log_sum_exp};
+pub(crate) use logprob::{Logprobs, RawLogits, log_sum_exp};
 pub(crate) use seed::random_token;
 
 /// Changes logits before the likeliest are gathered.
@@ -178,12 +179,16 @@ impl SamplerChain {
         draw: Draw,
         candidates: &mut Candidates,
     ) -> Result<TokenId, Error> {
-        check_finite(logits, draw.position)?;
+        candidates.check(logits, draw.position as usize)?;
+        let changes = constraint.is_some() || !self.filters.is_empty();
         if let Some(constraint) = constraint {
             constraint.mask(logits)?;
         }
         for filter in &self.filters {
             filter.apply(logits, history);
+        }
+        if changes {
+            candidates.look_at(logits);
         }
         candidates.gather(logits, self.top_k);
         if self.top_p < 1.0 {
@@ -198,16 +203,4 @@ impl SamplerChain {
             several => Ok(self.sampler.sample(several, draw)),
         }
     }
-}
-
-/// Refuses NaN and infinities: an argmax over them would be an arbitrary token that looks like an answer.
-pub(crate) fn check_finite(logits: &[f32], position: u32) -> Result<(), Error> {
-    const EXPONENT: u32 = 0x7f80_0000;
-    // Without a branch per value, so that the loop becomes vector code.
-    let n_bad: u32 = logits.iter().map(|x| u32::from(x.to_bits() & EXPONENT == EXPONENT)).sum();
-    if n_bad == 0 {
-        return Ok(());
-    }
-    let token = logits.iter().position(|x| !x.is_finite()).unwrap_or_default();
-    Err(Error::InvalidLogits { value: logits[token], token, position: position as usize })
 }

@@ -17,6 +17,11 @@ impl Text {
         Ok(tokenizer.encode(text, options)?)
     }
 
+    pub(crate) fn decode(&self, tokens: &[TokenId]) -> Result<String, Error> {
+        let tokenizer = self.0.as_ref().ok_or(Error::NoTokenizer)?;
+        Ok(tokenizer.decode(tokens, SpecialTokens::Skip))
+    }
+
     /// The token that begins a sequence, if the model has one.
     pub(crate) fn bos(&self) -> Option<TokenId> {
         self.0.as_ref().and_then(|tokenizer| tokenizer.vocabulary().bos())

@@ -257,5 +257,50 @@ fn a_held_request_waits_and_others_go_on_without_it() {
     let cancelled = world.add(tokens([1, 2, 3]), 8);
     world.scheduler.hold_where(world.now_us, &world.cache, |_| true);
     assert!(!world.step() && world.scheduler.cancel(cancelled, &mut world.cache));
+}
+
+#[test]
+fn fewer_run_at_a_time_while_steps_are_late() {
+    let adaptive =
+        BatchingConfig { adaptive: true, max_batch_size: 4, target_itl_us: Some(1000), ..config() };
+    let mut world = World::new(adaptive, limits(), 400);
+    let most = |world: &mut World, step_us| {
+        world.step_us = step_us;
+        let spans = (0..64).map(|step| {
+            while world.scheduler.n_waiting() < 8 {
+                world.add(tokens([step, world.scheduler.n_waiting() as u32]), 4);
+            }
+            world.step();
+            world.parts.len()
+        });
+        // What ran before may still be there in the first half.
+        spans.skip(48).max().unwrap()
+    };
+    assert_eq!(most(&mut world, 400), 4);
+    assert_eq!(most(&mut world, 2000), 1, "late");
+    assert_eq!(most(&mut world, 700), 1, "in time, but twice as long would be late");
+    assert_eq!(most(&mut world, 400), 4, "there is time again");
+    world.finish();
+}
+
+#[test]
+fn fewer_run_at_a_time_while_memory_is_short() {
+    let adaptive = BatchingConfig { adaptive: true, max_batch_size: 4, ..config() };
+    let mut world = World::new(adaptive, limits(), 8);
+    let fewest = |world: &mut World, n_waiting, n_new| {
+        let sizes = (0..200).map(|step| {
+            while world.scheduler.n_waiting() + world.scheduler.n_running() < n_waiting {
+                let prompt = long_prompt(world, step, n_new);
+                world.add(prompt, n_new);
+            }
+            world.step();
+            world.scheduler.current_batch_size()
+        });
+        // What is left of before is over in the first half.
+        sizes.skip(100).min().unwrap()
+    };
+    assert_eq!(fewest(&mut world, 1, 2), 4, "one at a time leaves most of the 8 pages");
+    assert!(fewest(&mut world, 6, 12) < 4, "4 sequences of 4 pages do not fit");
+    assert_eq!(fewest(&mut world, 1, 2), 4, "there is memory again");
     world.finish();
 }

@@ -50,6 +50,7 @@ fn config(random: &mut Random) -> BatchingConfig {
         strategy,
         prefill_only: random.one_in(5),
         max_batch_size: 4 + random.below(5) as usize,
+        adaptive: random.one_in(3),
         max_batch_wait_us: random.pick(&[0, 0, 3000]),
         max_queued_requests: 20,
         max_queued_tokens: random.pick(&[0, 300]),

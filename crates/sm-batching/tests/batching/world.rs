@@ -46,6 +46,8 @@ pub(crate) struct World {
     pub(crate) known: HashMap<RequestId, Known>,
     results: Results,
     pub(crate) now_us: u64,
+    /// How long each step takes.
+    pub(crate) step_us: u64,
     pub(crate) n_complete: u64,
     /// The parts of the last step.
     pub(crate) parts: Vec<StepPart>,
@@ -71,6 +73,7 @@ impl World {
             known: HashMap::new(),
             results: Results::new(),
             now_us: 0,
+            step_us: 100,
             n_complete: 0,
             parts: Vec::new(),
         }
@@ -144,7 +147,7 @@ impl World {
                 self.results.push(&tokens, verdict);
             }
         }
-        self.scheduler.commit(&self.results, 100, &mut self.cache);
+        self.scheduler.commit(&self.results, self.step_us, &mut self.cache);
     }
 
     /// A step that fails half way.

@@ -37,7 +37,7 @@ A line of IN is an object with `prompt`, a text to continue, or `messages`, a co
 Without `id` it is the line's number. The options are those of the command line, which hold for lines that
 do not have them: n_tokens (or max_tokens), temp (or temperature), top_k, top_p, min_p, repeat_penalty (or
 repetition_penalty), presence_penalty, frequency_penalty, seed, stop, ignore_eos, json_schema (the schema
-itself), json_object, regex, grammar (its text); and max_time_ms, allowed_tokens, bad_words, logprobs and
+itself), json_object, regex, grammar (its text); and echo, max_time_ms, allowed_tokens, bad_words, logprobs and
 prompt_logprobs, numbers of alternatives. With --seed S, line 1 has seed S, line 2 has S + 1, and so on.
 
 OUT gets one line for each, in the same order: {\"id\", \"text\", \"tokens\", \"finish_reason\", \"usage\",

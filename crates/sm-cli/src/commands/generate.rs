@@ -50,8 +50,8 @@ pub(crate) struct Args {
     /// Make N continuations, print the one whose tokens are likeliest on average
     #[arg(long, value_name = "N", conflicts_with = "candidates", allow_negative_numbers = true)]
     best_of: Option<NonZeroUsize>,
-    /// Print the prompt before its continuation
-    #[arg(long, conflicts_with = "json")]
+    /// Begin the text with the prompt
+    #[arg(long)]
     echo: bool,
     /// Print one JSON object at the end, or an array with --candidates
     #[arg(long)]
@@ -76,7 +76,8 @@ pub(crate) struct Args {
 /// # Errors
 /// If the prompt or the model cannot be read, an option is impossible, a step fails, or Ctrl-C ended it.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let options = args.end.options(&args.sampling, &args.grammar)?;
+    let mut options = args.end.options(&args.sampling, &args.grammar)?;
+    options.echo = args.echo;
     options.validate()?;
     let text = args.prompt.read()?;
     let interrupt = Interrupt::install()?;
@@ -84,7 +85,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let engine = args.engine.start(args.n_candidates(), &args.speculation, &args.kv_disk, console)?;
     let load_time = started.elapsed();
     let prompt = args.prompt(&engine, text)?;
-    let mut printer = Printer::new(args.candidates, args.shown_prompt(&prompt), console);
+    let mut printer = Printer::new(args.candidates, console);
     let (n, select) = (args.n_candidates(), args.select());
     let stream = engine.stream(Request { n, select, ..Request::new(prompt, options) })?;
     let cancel = stream.cancel_token();
@@ -121,14 +122,6 @@ impl Args {
         let system = self.system.iter().map(|text| Message::new("system", text));
         let messages: Vec<Message> = system.chain([Message::new("user", &text)]).collect();
         Ok(Prompt::Chat(chat_template(engine)?.render(&ChatRequest::new(&messages))?))
-    }
-
-    /// What is printed before the text.
-    fn shown_prompt(&self, prompt: &Prompt) -> String {
-        match prompt {
-            Prompt::Text(text) | Prompt::Chat(text) if self.echo => text.clone(),
-            _ => String::new(),
-        }
     }
 
     /// Prints the texts as they grow, or at the end.

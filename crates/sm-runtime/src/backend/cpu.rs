@@ -5,6 +5,8 @@ use sm_kernels::{CpuBackend, IsaKind};
 
 use crate::{Error, LoadOptions};
 
+pub(crate) use sm_kernels::{BLOCK_LEN, block_maxima};
+
 /// The backend that the options ask for.
 ///
 /// # Errors

@@ -11,11 +11,10 @@ use crate::grammar::Constraint;
 use crate::input::{Bound, Input};
 use crate::output::Output;
 use crate::rules::Rules;
-use crate::sampling::{Candidates, Draw, History, RawLogits, SamplerChain};
+use crate::sampling::{Candidates, Draw, History, Logprobs, RawLogits, SamplerChain};
 use crate::text::Text;
 use crate::{
-    Completion, Error, FinishReason, GenerationOptions, RequestMetrics, Select, Timings, TokenEvent,
-    TokenLogprob, Usage,
+    Completion, Error, FinishReason, GenerationOptions, RequestMetrics, Select, Timings, TokenEvent, Usage,
 };
 
 /// Whether a caller takes the text as it grows, or waits for all of it.
@@ -42,7 +41,7 @@ pub(crate) struct Live {
     usage: Usage,
     candidates: Vec<Candidate>,
     /// One per token of the prompt after the first, as far as they are scored.
-    prompt_logprobs: Vec<TokenLogprob>,
+    prompt_logprobs: Logprobs,
     /// What made it fail.
     pub(crate) error: Option<Error>,
     times: Times,
@@ -61,7 +60,7 @@ struct Times {
 struct Candidate {
     output: Option<Output>,
     constraint: Option<Constraint>,
-    logprobs: Vec<TokenLogprob>,
+    logprobs: Logprobs,
     drafts: CandidateDrafts,
     /// Set by the token that ends it.
     finish_reason: Option<FinishReason>,
@@ -100,6 +99,8 @@ pub(crate) struct Terms {
     pub(crate) delivery: Delivery,
     pub(crate) options: GenerationOptions,
     pub(crate) rules: Rules,
+    /// What each text begins with.
+    pub(crate) echo: String,
     pub(crate) select: Select,
     pub(crate) n: usize,
     pub(crate) seed: u64,
@@ -116,23 +117,24 @@ pub(crate) struct Place<'a> {
 
 impl Live {
     pub(crate) fn new(terms: Terms, input: &Input, text: &Text) -> Self {
-        let Terms { answer, delivery, options, rules, select, n, seed, submitted, speculate } = terms;
+        let Terms { answer, delivery, options, rules, echo, select, n, seed, submitted, speculate } = terms;
         let bound = input.bound(&options);
+        let n_top = wants_logprobs(&options, select).then_some(options.logprobs.unwrap_or(0));
+        let output = || {
+            let output = Output::new(text, input.text_start, &options.stop);
+            output.with_head(echo.clone()).with_room(bound.n_tokens)
+        };
         let candidates = (0..n).map(|_| Candidate {
-            output: Some(Output::new(text, input.text_start, &options.stop).with_room(bound.n_tokens)),
+            output: Some(output()),
             constraint: rules.constraint.clone(),
-            logprobs: match wants_logprobs(&options, select) {
-                true => Vec::with_capacity(bound.n_tokens),
-                false => Vec::new(),
-            },
+            logprobs: Logprobs::with_room(n_top, bound.n_tokens),
             drafts: CandidateDrafts::default(),
             finish_reason: None,
             completion: None,
         });
-        let n_scored = if options.prompt_logprobs.is_some() { input.tokens.len() } else { 0 };
         Self {
             candidates: candidates.collect(),
-            prompt_logprobs: Vec::with_capacity(n_scored),
+            prompt_logprobs: Logprobs::with_room(options.wanted_of_prompt(), input.tokens.len()),
             chain: rules.chain,
             answer,
             delivery,
@@ -173,7 +175,7 @@ impl Live {
 
     /// Which logits of the prompt are wanted.
     pub(crate) fn prompt_logits(&self) -> PromptLogits {
-        if self.options.prompt_logprobs.is_some() { PromptLogits::All } else { PromptLogits::Last }
+        if self.options.wanted_of_prompt().is_some() { PromptLogits::All } else { PromptLogits::Last }
     }
 
     /// Scores the prompt's token at a position by the logits `[vocab_size]` before it. Positions that were scored are not
@@ -187,11 +189,9 @@ impl Live {
         logits: &[f32],
         scratch: &mut Scratch,
     ) -> Result<(), Error> {
-        if let Some(n_top) = self.options.prompt_logprobs
-            && position == self.prompt_logprobs.len() + 1
-        {
+        if self.options.wanted_of_prompt().is_some() && position == self.prompt_logprobs.len() + 1 {
             let Scratch { raw, candidates, .. } = scratch;
-            self.prompt_logprobs.push(raw.score(logits, (position, token), n_top, candidates)?);
+            raw.score(logits, (position, token), &mut self.prompt_logprobs, candidates)?;
         }
         Ok(())
     }
@@ -251,9 +251,8 @@ impl Live {
         };
         event.logprob = None;
         if wants_logprobs {
-            let logprob = raw.logprob(token, self.options.logprobs.unwrap_or(0), candidates);
-            event.logprob = self.options.logprobs.is_some().then_some(logprob.logprob);
-            candidate.logprobs.push(logprob);
+            let logprob = raw.append(token, &mut candidate.logprobs, candidates);
+            event.logprob = self.options.logprobs.is_some().then_some(logprob);
         }
         event.candidate = place.candidate;
         let stop = output.push_within(token, candidate.constraint.as_mut(), event)?;
@@ -317,7 +316,6 @@ impl Live {
         let finished = output.finish(finish_reason);
         let n_kept = (n_prompt + finished.n_tokens).min(log.len());
         let (prompt_tokens, tokens) = log[..n_kept].split_at(n_prompt);
-        candidate.logprobs.truncate(finished.n_tokens);
         candidate.completion = Some(Completion {
             text: finished.text,
             tokens: tokens.to_vec(),
@@ -331,8 +329,8 @@ impl Live {
                 ..self.usage
             },
             timings: self.times.timings(),
-            logprobs: std::mem::take(&mut candidate.logprobs),
-            prompt_logprobs: self.prompt_logprobs.clone(),
+            logprobs: std::mem::take(&mut candidate.logprobs).first(finished.n_tokens),
+            prompt_logprobs: self.prompt_logprobs.first(n_prompt),
         });
         n_kept
     }

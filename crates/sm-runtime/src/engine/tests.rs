@@ -66,6 +66,27 @@ fn alone(request: &Request) -> crate::Completion {
 }
 
 #[test]
+fn every_candidate_echoes_the_prompt_once() {
+    let engine = engine_of(hashed);
+    let plain = Request { n: 2, ..request("once upon", 7, 12) };
+    let echoed =
+        Request { options: GenerationOptions { echo: true, ..plain.options.clone() }, ..plain.clone() };
+    let plain = engine.submit(plain).unwrap().wait().unwrap();
+    let mut stream = engine.stream(echoed.clone()).unwrap();
+    let mut pieces = [String::new(), String::new()];
+    while let Some(event) = stream.next_blocking() {
+        let event = event.unwrap();
+        pieces[event.candidate].push_str(&event.text);
+    }
+    let echoed = engine.submit(echoed).unwrap().wait().unwrap();
+    for index in 0..2 {
+        assert_eq!(echoed[index].text, format!("once upon{}", plain[index].text));
+        assert_eq!(pieces[index], echoed[index].text);
+        assert_eq!(echoed[index].tokens, plain[index].tokens);
+    }
+}
+
+#[test]
 fn a_request_gets_what_it_would_get_alone() {
     let engine = engine_of(hashed);
     for seed in 0..20 {
@@ -77,7 +98,8 @@ fn a_request_gets_what_it_would_get_alone() {
         assert_eq!(completion.usage.generated_tokens, expected.usage.generated_tokens);
     }
     let stats = engine.stats().unwrap();
-    assert_eq!((stats.live_requests, stats.available_slots()), (0, 4));
+    assert_eq!((stats.live_requests, stats.available_slots(), stats.batch_size), (0, 4, 4));
+    assert!(0.0 < stats.memory_usage() && stats.memory_usage() <= 1.0);
     assert!(stats.cache.reused_tokens > 0);
 }
 

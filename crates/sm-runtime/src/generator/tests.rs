@@ -43,6 +43,36 @@ fn ends_at_the_number_of_new_tokens() {
 }
 
 #[test]
+fn an_echoed_prompt_begins_the_text_and_nothing_else() {
+    let stop = StopRules { sequences: vec!["ab".into(), "fg".into()], ..StopRules::default() };
+    let options = GenerationOptions { echo: true, logprobs: Some(1), stop, ..greedy(20) };
+    for prompt in [text("abc"), Prompt::Tokens("abc".chars().map(token_of).collect())] {
+        let mut generator = Generator::new(fake_model(SIZE, scripted("abcdefgh")).0);
+        let completion = generator.generate(&prompt, &options).unwrap();
+        assert_eq!(
+            (completion.text.as_str(), completion.finish_reason),
+            ("abcde", FinishReason::StopSequence)
+        );
+        assert_eq!(completion.tokens, "de".chars().map(token_of).collect::<Vec<_>>());
+        assert_eq!((completion.logprobs.len(), completion.prompt_logprobs.len()), (2, 2));
+        assert_eq!(completion.prompt_logprobs[0].top[0].0, token_of('b'));
+    }
+}
+
+#[test]
+fn an_echo_comes_though_nothing_is_generated() {
+    let mut generator = Generator::new(fake_model(SIZE, scripted("abcdefgh")).0);
+    let options = GenerationOptions { echo: true, ..greedy(20) };
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    let prompt = text("abc");
+    let mut generation = generator.stream(&prompt, &options, &cancel).unwrap();
+    let event = generation.next_event().unwrap().unwrap();
+    assert_eq!((event.text.as_str(), event.finish_reason), ("abc", Some(FinishReason::Cancelled)));
+    assert_eq!(generation.finish().text, "abc");
+}
+
+#[test]
 fn the_smaller_bound_of_new_and_total_tokens_wins() {
     let options =
         GenerationOptions { limits: Limits { max_length: Some(4), ..Limits::default() }, ..greedy(100) };

@@ -69,9 +69,11 @@ impl Window {
     }
 }
 
-/// The value that a `share` of the sorted values does not exceed, interpolated.
-fn percentile(sorted: &[f64], share: f64) -> f64 {
-    let rank = share * (sorted.len() - 1) as f64;
+/// The value that a `share`, from 0 to 1, of the sorted values does not exceed, interpolated between the two nearest ranks; 0
+/// of nothing.
+pub fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let rank = share.clamp(0.0, 1.0) * last as f64;
     let (low, high) = (sorted[rank.floor() as usize], sorted[rank.ceil() as usize]);
     low + (high - low) * rank.fract()
 }
@@ -88,6 +90,8 @@ mod tests {
         assert_eq!((distribution.p50, distribution.min, distribution.max), (3.0, 1.0, 5.0));
         assert!((distribution.p90 - 4.6).abs() < 1e-12 && (distribution.p95 - 4.8).abs() < 1e-12);
         assert_eq!((distribution.mean, distribution.latest, distribution.count), (3.0, 5.0, 5));
+        assert_eq!((percentile(&[], 0.5), percentile(&[7.0], 0.99)), (0.0, 7.0));
+        assert_eq!((percentile(&[1.0, 2.0], 0.0), percentile(&[1.0, 2.0], 1.0)), (1.0, 2.0));
     }
 
     #[test]

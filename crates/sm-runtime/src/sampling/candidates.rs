@@ -4,6 +4,9 @@ use std::cmp::Ordering;
 
 use sm_tensor::TokenId;
 
+use super::block_maxima::BlockMaxima;
+use crate::Error;
+
 /// A token that may be drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
@@ -26,6 +29,8 @@ impl Candidate {
 #[derive(Debug, Default)]
 pub struct Candidates {
     pub(crate) list: Vec<Candidate>,
+    /// Of the logits that candidates are gathered from.
+    pub(crate) maxima: BlockMaxima,
 }
 
 impl Candidates {
@@ -39,7 +44,26 @@ impl Candidates {
         &self.list
     }
 
-    /// Replaces the candidates by the `top_k` likeliest tokens that are not forbidden; by all of them if 0.
+    /// Looks at `logits`, `[vocab_size]`, from which candidates will be gathered.
+    pub(crate) fn look_at(&mut self, logits: &[f32]) {
+        self.maxima.find(logits);
+    }
+
+    /// The same for logits as a model gave them. Refuses NaN and infinities: an argmax over them would be an arbitrary
+    /// token that looks like an answer.
+    ///
+    /// # Errors
+    /// [`Error::InvalidLogits`].
+    pub(crate) fn check(&mut self, logits: &[f32], position: usize) -> Result<(), Error> {
+        if self.maxima.find(logits) {
+            return Ok(());
+        }
+        let token = logits.iter().position(|x| !x.is_finite()).unwrap_or_default();
+        Err(Error::InvalidLogits { value: logits[token], token, position })
+    }
+
+    /// Replaces the candidates by the `top_k` likeliest tokens that are not forbidden; by all of them if 0. The logits are
+    /// those that were looked at last.
     pub(crate) fn gather(&mut self, logits: &[f32], top_k: usize) {
         if top_k == 0 || top_k >= logits.len() {
             self.gather_all(logits);

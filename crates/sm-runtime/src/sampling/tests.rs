@@ -137,6 +137,28 @@ proptest! {
     }
 
     #[test]
+    fn the_k_likeliest_of_a_large_vocabulary_are_the_first_when_sorted(
+        // Whole numbers tie often; what is 300 or more is forbidden.
+        values in prop::collection::vec(-30i32..400, 1000..3000),
+        spread in 1i32..100,
+        k in 1usize..200,
+    ) {
+        let logit = |value| if value < 300 { (value / spread) as f32 } else { f32::NEG_INFINITY };
+        let logits: Vec<f32> = values.into_iter().map(logit).collect();
+        let mut ranked: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+        ranked.retain(|(_, logit)| *logit > f32::NEG_INFINITY);
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let mut expected: Vec<u32> = ranked.iter().take(k).map(|(token, _)| *token).collect();
+        expected.sort_unstable();
+        let mut candidates = Candidates::new();
+        candidates.look_at(&logits);
+        candidates.gather(&logits, k);
+        let mut kept: Vec<u32> = candidates.as_slice().iter().map(|candidate| candidate.token.0).collect();
+        kept.sort_unstable();
+        prop_assert_eq!(kept, expected);
+    }
+
+    #[test]
     fn greedy_is_the_first_of_the_naive_chain((logits, tokens, n_prompt, options, draw) in case()) {
         let expected = survivors(&logits, &tokens, n_prompt, &options);
         let options = SamplingOptions { temperature: 0.0, ..options };
@@ -177,6 +199,7 @@ fn forbidding_every_token_is_an_error() {
 fn ties_go_to_the_lower_id() {
     assert_eq!(sample(&[1.0, 3.0, 3.0, 3.0], &SamplingOptions::greedy()).unwrap(), TokenId(1));
     let mut candidates = Candidates::new();
+    candidates.look_at(&[2.0; 1000]);
     candidates.gather(&[2.0; 1000], 3);
     let mut kept: Vec<u32> = candidates.as_slice().iter().map(|c| c.token.0).collect();
     kept.sort_unstable();

@@ -93,7 +93,7 @@ struct Building<'a> {
 
 impl Building<'_> {
     fn set(&mut self, name: &str, value: &Value) -> Result<(), String> {
-        let GenerationOptions { sampling, limits, stop, grammar, logprobs, prompt_logprobs } =
+        let GenerationOptions { sampling, limits, stop, grammar, echo, logprobs, prompt_logprobs } =
             &mut self.options;
         match name {
             "id" if is_id(value) => {}
@@ -122,6 +122,7 @@ impl Building<'_> {
                 sampling.allowed_tokens = Some(tokens.into_iter().map(TokenId).collect());
             }
             "bad_words" => sampling.bad_words = read(value)?,
+            "echo" => *echo = read(value)?,
             "logprobs" => *logprobs = Some(read(value)?),
             "prompt_logprobs" => *prompt_logprobs = Some(read(value)?),
             _ => return Err("there is no field of this name; sm batch --help lists them".to_owned()),
@@ -164,11 +165,11 @@ mod tests {
 
     #[test]
     fn options_are_those_of_the_line_or_of_all() {
-        let text =
-            r#"{"prompt": "a", "max_tokens": 5, "temp": 0, "stop": "x", "top_k": 3, "ignore_eos": true}"#;
+        let text = r#"{"prompt": "a", "max_tokens": 5, "temp": 0, "stop": "x", "top_k": 3, "ignore_eos": true, "echo": true}"#;
         let Request { prompt, options, .. } = asked(3, text).request.unwrap();
         assert_eq!(prompt, Prompt::Text("a".to_owned()));
         assert_eq!((options.limits.max_new_tokens, options.sampling.temperature), (5, 0.0));
+        assert!(options.echo);
         assert_eq!((options.sampling.top_k, options.sampling.top_p), (3, 0.95));
         assert_eq!((options.stop.sequences, options.stop.eos), (vec!["x".to_owned()], EosRule::Ignore));
         assert_eq!(options.sampling.seed, Some(1));

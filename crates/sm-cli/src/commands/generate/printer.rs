@@ -13,8 +13,6 @@ pub(super) struct Printer<'a> {
     console: &'a Console,
     /// Whether there are lines with numbers.
     is_numbered: bool,
-    /// What is printed before each text.
-    prompt: String,
     texts: Vec<Text>,
     /// The text that is printed as it grows; those before it are over.
     current: usize,
@@ -30,24 +28,21 @@ struct Text {
 
 impl<'a> Printer<'a> {
     /// For so many texts; for one without a number if `None`.
-    pub(super) fn new(n_texts: Option<NonZeroUsize>, prompt: String, console: &'a Console) -> Self {
+    pub(super) fn new(n_texts: Option<NonZeroUsize>, console: &'a Console) -> Self {
         let texts = vec![Text::default(); n_texts.map_or(1, NonZeroUsize::get)];
-        Self { console, is_numbered: n_texts.is_some(), prompt, texts, current: 0 }
+        Self { console, is_numbered: n_texts.is_some(), texts, current: 0 }
     }
 
-    /// Prints what stands before the current text, if there is one.
+    /// Prints the line before the current text, if there are lines and such a text.
     ///
     /// # Errors
     /// If standard output is closed or fails.
     pub(super) fn begin(&self) -> Result<(), Failure> {
-        if self.current >= self.texts.len() {
+        if !self.is_numbered || self.current >= self.texts.len() {
             return Ok(());
         }
-        if self.is_numbered {
-            let (line_end, number) = (if self.current > 0 { "\n" } else { "" }, self.current + 1);
-            self.console.line(format_args!("{line_end}--- {number} of {} ---", self.texts.len()))?;
-        }
-        self.console.piece(&self.prompt)
+        let (line_end, number) = (if self.current > 0 { "\n" } else { "" }, self.current + 1);
+        self.console.line(format_args!("{line_end}--- {number} of {} ---", self.texts.len()))
     }
 
     /// Prints what a text grew by, or keeps it until its turn comes.

@@ -106,16 +106,17 @@ fn speculation() -> impl Strategy<Value = (SpeculationConfig, Option<FakeSize>)>
 /// An engine's settings: all of them may change when something is computed, none what comes out.
 fn settings() -> impl Strategy<Value = (FakeSize, EngineConfig)> {
     let size = (3usize..30, 3usize..6, 6u64..24);
-    let batching = (strategy(), any::<bool>(), 1usize..12, 0usize..9);
+    let batching = (strategy(), any::<[bool; 2]>(), 1usize..12, 0usize..9);
     let cache = (any::<bool>(), any::<bool>());
     (size, batching, cache).prop_map(
         |((max_tokens, n_sequences, n_pages), batching, (enabled, prefix_sharing))| {
-            let (strategy, prefill_only, max_batch_size, max_chunk_tokens) = batching;
+            let (strategy, [prefill_only, adaptive], max_batch_size, max_chunk_tokens) = batching;
             let batching = BatchingConfig {
                 strategy,
                 prefill_only,
                 // The candidates of one request have to fit.
                 max_batch_size: max_batch_size.max(3),
+                adaptive,
                 max_chunk_tokens,
                 max_batch_wait_us: 0,
                 max_step_tokens: max_tokens.max(3),
