@@ -5,9 +5,13 @@ mod builder;
 mod display;
 mod executor;
 #[cfg(feature = "cpu")]
+mod kinds;
+#[cfg(feature = "cpu")]
 pub(crate) mod lifetime;
 mod op;
+mod profile;
 mod validate;
+mod work;
 
 pub use batch::{PAGE_LEN, Span, StepBatch};
 pub use builder::PlanBuilder;
@@ -19,6 +23,10 @@ pub use op::{
     Activation, AttentionParams, BufferId, Epilogue, Experts, MatrixId, NormKind, Op, RopeId, RopePairs,
     RopeTable, Store, VectorId,
 };
+#[cfg(feature = "cpu")]
+pub(crate) use kinds::OpProfile;
+pub use profile::{Profile, ProfileRow, Speed};
+pub use work::Work;
 
 use sm_tensor::DType;
 

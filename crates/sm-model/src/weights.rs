@@ -119,4 +119,10 @@ impl WeightSource for Weights {
         values.iter_mut().for_each(|value| *value += view.offset);
         Ok(values)
     }
+
+    fn release(&self, tensor: &str) {
+        if let Some(view) = self.matrices.get(tensor) {
+            self.tensors.release(view.tensor);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use sm_kernels::plan::{PAGE_LEN, Span, StepBatch};
+use sm_kernels::plan::{PAGE_LEN, Profile, Span, StepBatch};
 use sm_tensor::{PageId, TokenId};
 
 use crate::sampling::random_token;
@@ -20,6 +20,7 @@ pub struct Bench<'a> {
     drawn: u64,
     /// Positions of each sequence that hold keys and values. What was timed stays there, so that a depth is computed once.
     filled: Vec<usize>,
+    is_profiled: bool,
 }
 
 impl<'a> Bench<'a> {
@@ -28,8 +29,16 @@ impl<'a> Bench<'a> {
         let pages_per_sequence = model.context_len.div_ceil(PAGE_LEN) as u32;
         let n_sequences = model.executor.limits().max_sequences;
         let page_table = (0..n_sequences as u32 * pages_per_sequence).map(PageId).collect();
-        let (spans, tokens, output_rows) = (Vec::new(), Vec::new(), Vec::new());
-        Self { model, page_table, spans, tokens, output_rows, drawn: 0, filled: vec![0; n_sequences] }
+        Self {
+            model,
+            page_table,
+            spans: Vec::new(),
+            tokens: Vec::new(),
+            output_rows: Vec::new(),
+            drawn: 0,
+            filled: vec![0; n_sequences],
+            is_profiled: false,
+        }
     }
 
     /// Time to compute prompts of `n_tokens` tokens, in chunks, one sequence after the other, logits of the last token
@@ -40,9 +49,7 @@ impl<'a> Bench<'a> {
     pub fn prefill(&mut self, n_tokens: usize, depth: usize, n_sequences: usize) -> Result<Duration, Error> {
         self.check(n_sequences, depth + n_tokens)?;
         self.deepen(n_sequences, depth)?;
-        let start = Instant::now();
-        self.fill(0..n_sequences, depth..depth + n_tokens)?;
-        Ok(start.elapsed())
+        self.timed(|bench| bench.fill(0..n_sequences, depth..depth + n_tokens))
     }
 
     /// Time for `n_steps` steps of one token in each of `n_sequences` sequences, which hold `depth` tokens each
@@ -53,15 +60,41 @@ impl<'a> Bench<'a> {
     pub fn decode(&mut self, n_steps: usize, depth: usize, n_sequences: usize) -> Result<Duration, Error> {
         self.check(n_sequences, depth + n_steps)?;
         self.deepen(n_sequences, depth)?;
-        let start = Instant::now();
-        for step in 0..n_steps {
-            self.clear();
-            for sequence in 0..n_sequences {
-                self.add_span(sequence, depth + step, 1);
-                self.output_rows.push(sequence as u32);
+        self.timed(|bench| {
+            for step in 0..n_steps {
+                bench.clear();
+                for sequence in 0..n_sequences {
+                    bench.add_span(sequence, depth + step, 1);
+                    bench.output_rows.push(sequence as u32);
+                }
+                bench.run()?;
             }
-            self.run()?;
+            Ok(())
+        })
+    }
+
+    /// Where the time of the timed steps of `test`, one of the methods above, goes. That takes some time of its own;
+    /// none if the backend cannot tell.
+    ///
+    /// # Errors
+    /// As `test`.
+    pub fn profile(
+        &mut self,
+        test: impl FnOnce(&mut Self) -> Result<Duration, Error>,
+    ) -> Result<Option<Profile>, Error> {
+        self.is_profiled = true;
+        let tested = test(self);
+        self.is_profiled = false;
+        let profile = self.model.executor.finish_profile();
+        tested.map(|_| profile)
+    }
+
+    fn timed(&mut self, steps: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<Duration, Error> {
+        if self.is_profiled {
+            self.model.executor.start_profile();
         }
+        let start = Instant::now();
+        steps(self)?;
         Ok(start.elapsed())
     }
 

@@ -93,6 +93,6 @@ pub use speculate::{MAX_DRAFT_LEN, SpeculationConfig, SpeculationStats};
 
 pub use sm_batching::{BatchingConfig, BatchingStats, BatchingStrategy, Priority, QueueOrder};
 pub use sm_cache::{ByteSize, KvCacheConfig, KvCacheStats, MemoryPlan, SessionId, SessionMode};
-pub use sm_kernels::plan::{ExecutorInfo, KvDType, Plan, Progress};
+pub use sm_kernels::plan::{ExecutorInfo, KvDType, Plan, Profile, ProfileRow, Progress, Speed, Work};
 pub use sm_model as model;
 pub use sm_tensor::{DType, TokenId};

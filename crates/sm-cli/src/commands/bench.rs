@@ -1,15 +1,17 @@
 //! `sm bench`: how many tokens per second a model reads and writes, in the shape of llama-bench.
 
 mod case;
+mod profile;
 mod report;
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use sm_runtime::{Bench, LoadOptions, LoadedModel};
+use sm_runtime::{Bench, Error, LoadOptions, LoadedModel};
 
 use crate::args::ModelArgs;
 use crate::commands::bench::case::{Case, Grid, Phase};
+use crate::commands::bench::profile::Report;
 use crate::commands::bench::report::{Form, Measurement, Reporter};
 use crate::console::Console;
 use crate::failure::Failure;
@@ -21,11 +23,15 @@ Examples:
   sm bench -m model.gguf
   sm bench -m model.gguf -p 512,2048 -n 64 -d 0,1024 -t 1,2 -o jsonl
   sm bench -m model.gguf -p 0 -n 64 -b 1,4,8
+  sm bench -m model.gguf --profile
 
 Tests are named as by llama-bench: pp512 reads a prompt of 512 tokens, tg128 generates
 128 tokens one by one, @d1024 starts behind 1024 tokens, @b8 runs 8 sequences at once
 and counts the tokens of all. Tokens are random and not sampled. One repetition of
-each test warms up and is not counted.")]
+each test warms up and is not counted. With --profile, one more repetition of each test
+shows how long each operation of a step takes, how fast it reads weights and keys and
+computes, and what part of the machine's own speed that is: the same threads read all
+weights, and multiply without memory, and the slower of both is the limit.")]
 pub(crate) struct Args {
     /// Prompt lengths; 0 for none
     #[arg(short = 'p', long, value_name = "N,…", value_delimiter = ',', default_value = "512")]
@@ -45,6 +51,9 @@ pub(crate) struct Args {
     /// Counted repetitions of each test
     #[arg(short, long, value_name = "REPS", default_value = "5")]
     reps: NonZeroUsize,
+    /// Show where the time of a step goes
+    #[arg(long)]
+    profile: bool,
     /// The form of the output
     #[arg(short, long, value_name = "FORM", value_enum, default_value = "md")]
     output: Form,
@@ -61,12 +70,16 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let sequences: Vec<usize> = args.sequences.iter().map(|n| n.get()).collect();
     let grid = Grid { prompt: &args.prompt, generate: &args.n_tokens, depths, sequences: &sequences };
     let cases = grid.cases();
+    if args.profile && args.output == Form::Csv {
+        return Err(Failure::Usage("--profile has no form in CSV; take -o md, json or jsonl".to_owned()));
+    }
     let mut reporter = Reporter::new(console, args.output);
     for threads in args.thread_counts() {
         let mut model = args.load(&cases, threads, console)?;
         for case in &cases {
             let rates = args.rates(*case, &mut model, console)?;
-            reporter.write(&args.measurement(*case, &model, rates))?;
+            let profile = if args.profile { case.profile(&mut model)? } else { None };
+            reporter.write(Measurement { profile, ..args.measurement(*case, &model, rates) })?;
         }
     }
     reporter.finish()
@@ -104,14 +117,10 @@ impl Args {
     /// Tokens per second of each counted repetition.
     fn rates(&self, case: Case, model: &mut LoadedModel, console: &Console) -> Result<Vec<f64>, Failure> {
         let mut bench = Bench::new(model);
-        let mut time = || match case.phase {
-            Phase::Prompt => bench.prefill(case.n_tokens, case.depth, case.sequences),
-            Phase::Generate => bench.decode(case.n_tokens, case.depth, case.sequences),
-        };
         console.note(format_args!("{case}: warm-up, then {} counted", self.reps));
-        time()?;
+        case.time(&mut bench)?;
         let rate = |time: Duration| case.total_tokens() as f64 / time.as_secs_f64();
-        (0..self.reps.get()).map(|_| Ok(rate(time()?))).collect()
+        (0..self.reps.get()).map(|_| Ok(rate(case.time(&mut bench)?))).collect()
     }
 
     fn measurement(&self, case: Case, model: &LoadedModel, samples: Vec<f64>) -> Measurement {
@@ -130,7 +139,24 @@ impl Args {
             tokens: case.n_tokens,
             depth: case.depth,
             samples,
+            profile: None,
         }
+    }
+}
+
+impl Case {
+    /// Runs the test once.
+    fn time(&self, bench: &mut Bench<'_>) -> Result<Duration, Error> {
+        match self.phase {
+            Phase::Prompt => bench.prefill(self.n_tokens, self.depth, self.sequences),
+            Phase::Generate => bench.decode(self.n_tokens, self.depth, self.sequences),
+        }
+    }
+
+    /// Runs the test once more and shows where the time went.
+    fn profile(&self, model: &mut LoadedModel) -> Result<Option<Report>, Error> {
+        let profile = Bench::new(model).profile(|bench| self.time(bench))?;
+        Ok(profile.as_ref().map(Report::new))
     }
 }
 

@@ -40,6 +40,25 @@ fn the_other_forms_hold_the_same_tests() {
 }
 
 #[test]
+fn a_profile_shows_where_the_time_of_a_step_goes() {
+    let args = ["bench", "-q", "-p", "8", "-n", "2", "-r", "1", "-t", "2", "--profile"];
+    let table = sm(&args).success();
+    assert!(
+        table.contains("\npp8 with 2 threads\n\n| operation") && table.contains("| attention"),
+        "{table}"
+    );
+    let rows = sm(&[&args[..], &["-o", "jsonl"]].concat()).success();
+    for row in rows.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        let ops = row["profile"]["ops"].as_array().unwrap();
+        let (step, kinds) = ops.split_last().unwrap();
+        let shares: f64 = kinds.iter().map(|kind| kind["share"].as_f64().unwrap()).sum();
+        assert!((shares - 1.0).abs() < 1e-6 && step["share"] == 1.0, "{row}");
+    }
+    let refused = sm(&[&args[..], &["-o", "csv"]].concat()).error(2);
+    assert!(refused.contains("--profile") && refused.contains("json"), "{refused}");
+}
+
+#[test]
 fn a_test_beyond_the_models_context_is_refused() {
     let Some([model, _]) = stories() else { return };
     let message = sm(&["bench", "-m", &model, "-p", "100000", "-n", "0"]).error(1);

@@ -3,11 +3,15 @@
 #[cfg(test)]
 mod tests;
 
+use std::time::Instant;
+
 use sm_tensor::PageId;
 
 use super::arena::{Arena, Memory};
 use super::kv_pool::KvPool;
+use super::profiler::{Local, Profiler};
 use super::program::{Phase, Program};
+use super::speed;
 use super::step::{StepContext, StepRules, StepTables};
 use super::team::{Team, WorkerPanic};
 use super::topology::default_threads;
@@ -15,8 +19,8 @@ use super::weights::Weights;
 use crate::isa::{Isa, IsaKind, IsaVisitor};
 use crate::ops::product::Scratch;
 use crate::plan::{
-    Backend, ExecError, Executor, ExecutorInfo, Limits, Logits, Op, Plan, PrepareError, Progress, StepBatch,
-    WeightSource,
+    Backend, ExecError, Executor, ExecutorInfo, Limits, Logits, Op, Plan, PrepareError, Profile, Progress,
+    StepBatch, WeightSource,
 };
 
 /// Threads of a team at most: more than one word of bits cannot be told apart.
@@ -108,11 +112,13 @@ pub(crate) struct CpuExecutor {
     plan: Plan,
     isa: IsaKind,
     team: Team,
-    scratches: Vec<Scratch>,
+    /// One for each worker.
+    locals: Vec<Local>,
     weights: Weights,
     program: Program,
     tables: StepTables,
     memory: Memory,
+    profiler: Option<Profiler>,
     /// The result of a step that was not waited for.
     submitted: Option<Result<(), WorkerPanic>>,
 }
@@ -157,12 +163,13 @@ impl CpuExecutor {
             limits,
             plan: plan.clone(),
             isa,
-            scratches: (0..n_workers).map(|_| Scratch::new(weights.max_cols())).collect(),
+            locals: (0..n_workers).map(|_| Local::new(Scratch::new(weights.max_cols()))).collect(),
             team,
             weights,
             tables: StepTables::new(rules, &program.shapes),
             program,
             memory: Memory { arena, kv },
+            profiler: None,
             submitted: None,
         })
     }
@@ -174,7 +181,7 @@ impl CpuExecutor {
             step: &step,
             phases: &self.program.phases[phases],
             team: &mut self.team,
-            scratches: &mut self.scratches,
+            locals: &mut self.locals,
             memory: &mut self.memory,
         })
     }
@@ -211,7 +218,7 @@ struct Run<'a> {
     step: &'a StepContext<'a>,
     phases: &'a [Phase],
     team: &'a mut Team,
-    scratches: &'a mut [Scratch],
+    locals: &'a mut [Local],
     memory: &'a mut Memory,
 }
 
@@ -219,9 +226,9 @@ impl IsaVisitor for Run<'_> {
     type Output = Result<(), WorkerPanic>;
 
     fn visit<I: Isa>(self, isa: I) -> Self::Output {
-        let Self { step, phases, team, scratches, memory } = self;
-        memory.run((team, scratches), &step.tables.shares(), phases, |phase, access, scratch| {
-            phase.run(isa, step, access, scratch);
+        let Self { step, phases, team, locals, memory } = self;
+        memory.run((team, locals), &step.tables.shares(), phases, |phase, access, local| {
+            local.timed(|scratch| phase.run(isa, step, access, scratch));
         })
     }
 }
@@ -246,8 +253,15 @@ impl Executor for CpuExecutor {
         if self.submitted.is_some() {
             return Err(ExecError::NotSubmitted);
         }
+        let began = self.profiler.is_some().then(Instant::now);
         self.tables.set(batch)?;
+        if began.is_some() {
+            Profiler::begin_step(&mut self.locals);
+        }
         self.submitted = Some(self.run(batch, 0..self.program.phases.len()));
+        if let (Some(began), Some(profiler)) = (began, &mut self.profiler) {
+            profiler.end_step(began, (&self.plan, batch, self.limits.kv_dtype), &mut self.locals);
+        }
         Ok(())
     }
 
@@ -298,5 +312,15 @@ impl Executor for CpuExecutor {
             visit(index, &self.values(self.plan.ops[index].output()));
         }
         Ok(())
+    }
+
+    fn start_profile(&mut self) {
+        self.profiler = Some(Profiler::start(&self.plan, &self.program.phases, &mut self.locals));
+    }
+
+    fn finish_profile(&mut self) -> Option<Profile> {
+        let profiler = self.profiler.take()?;
+        let speed = speed::measure(&mut self.team, self.isa, &self.weights);
+        Some(profiler.finish(&self.plan, &self.program.phases, (&mut self.locals, speed)))
     }
 }

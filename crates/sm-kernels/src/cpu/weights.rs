@@ -37,6 +37,8 @@ impl Weights {
         let mut matrices = Vec::with_capacity(plan.matrices.len());
         for decl in &plan.matrices {
             matrices.push(pack(decl, source, team, &done_bytes)?);
+            // So that the file's pages never stand beside all of the packed ones.
+            decl.parts.iter().for_each(|part| source.release(&part.tensor));
             report();
         }
         let vectors = plan.vectors.iter().map(|decl| load_vector(decl, source));
@@ -61,7 +63,19 @@ impl Weights {
     /// Bytes of all weights.
     pub(crate) fn n_bytes(&self) -> usize {
         let vectors = self.vectors.iter().map(|vector| size_of_val(vector.as_slice()));
-        self.matrices.iter().map(PackedMatrix::n_bytes).chain(vectors).sum()
+        self.matrix_bytes() + vectors.sum::<usize>()
+    }
+
+    /// Bytes of all matrices.
+    pub(crate) fn matrix_bytes(&self) -> usize {
+        self.matrices.iter().map(PackedMatrix::n_bytes).sum()
+    }
+
+    /// Reads every byte that a worker packed, and nothing else: all matrices, in order.
+    #[inline(always)]
+    pub(crate) fn checksum(&self, worker: usize, n_workers: usize) -> u64 {
+        let share = |matrix: &PackedMatrix| share_of(worker, n_workers, matrix.rows(), LANES);
+        self.matrices.iter().fold(0, |sum, matrix| sum ^ matrix.checksum(share(matrix)))
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use sm_tensor::PageId;
 
-use super::{Plan, StepBatch};
+use super::{Plan, Profile, StepBatch};
 
 /// The tensors that a plan names.
 pub trait WeightSource: Sync {
@@ -21,6 +21,10 @@ pub trait WeightSource: Sync {
     /// # Errors
     /// If the tensor is missing.
     fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError>;
+
+    /// The rows of a tensor have been read: a source that had to bring them into memory need not keep them there. They
+    /// can still be asked for.
+    fn release(&self, _tensor: &str) {}
 }
 
 /// A tensor that could not be delivered.
@@ -270,4 +274,12 @@ pub trait Executor: Send + fmt::Debug {
     /// As [`Executor::submit`] and [`Executor::wait`].
     fn trace(&mut self, batch: &StepBatch<'_>, visit: &mut dyn FnMut(usize, &[f32]))
     -> Result<(), ExecError>;
+
+    /// Measures where the time of the steps goes that are submitted from now on. An executor need not be able to.
+    fn start_profile(&mut self) {}
+
+    /// Ends the measurement and gives what it found, if one was started.
+    fn finish_profile(&mut self) -> Option<Profile> {
+        None
+    }
 }

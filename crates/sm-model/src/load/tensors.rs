@@ -71,6 +71,11 @@ impl Tensors {
         (info, &self.files[self.file_of[index]][info.bytes.clone()])
     }
 
+    /// Lets go of the memory that holds the bytes of the tensor at `index`, if the system can read them again.
+    pub(crate) fn release(&self, index: usize) {
+        self.files[self.file_of[index]].release(self.infos[index].bytes.clone());
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<(&TensorInfo, &[u8])> {
         self.position(name).map(|index| self.at(index))
     }

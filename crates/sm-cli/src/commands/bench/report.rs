@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::commands::bench::profile::Report;
 use crate::console::{Bytes, Console, to_json};
 use crate::failure::Failure;
 
@@ -39,6 +40,9 @@ pub(super) struct Measurement {
     pub(super) depth: usize,
     /// Tokens per second of each repetition.
     pub(super) samples: Vec<f64>,
+    /// Where the time of the steps went, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) profile: Option<Report>,
 }
 
 /// Writes measurements as they come.
@@ -47,38 +51,43 @@ pub(super) struct Reporter<'a> {
     console: &'a Console,
     form: Form,
     n_written: usize,
+    /// What follows the table: the name of each test that was profiled, and its profile.
+    profiles: Vec<(String, Report)>,
 }
 
 impl<'a> Reporter<'a> {
     /// Nothing is written yet.
     pub(super) fn new(console: &'a Console, form: Form) -> Self {
-        Self { console, form, n_written: 0 }
+        Self { console, form, n_written: 0, profiles: Vec::new() }
     }
 
     /// Writes one measurement, after what must precede it.
     ///
     /// # Errors
     /// If standard output is closed or fails.
-    pub(super) fn write(&mut self, measured: &Measurement) -> Result<(), Failure> {
+    pub(super) fn write(&mut self, measured: Measurement) -> Result<(), Failure> {
         let first = self.n_written == 0;
         self.n_written += 1;
         match self.form {
-            Form::Jsonl => self.console.json(measured),
+            Form::Jsonl => self.console.json(&measured),
             Form::Json => {
                 self.console.piece(if first { "[\n" } else { ",\n" })?;
-                self.console.piece(&to_json(measured)?)
+                self.console.piece(&to_json(&measured)?)
             }
             Form::Csv => {
                 if first {
                     self.console.piece("model,weight_bytes,kernels,threads,sequences,tokens,depth,test,reps,tokens_per_second,stddev\n")?;
                 }
-                self.console.line(format_args!("{}", csv_row(measured)))
+                self.console.line(format_args!("{}", csv_row(&measured)))
             }
             Form::Md => {
                 if first {
                     self.console.piece(&md_head())?;
                 }
-                self.console.line(format_args!("{}", md_row(measured)))
+                self.console.line(format_args!("{}", md_row(&measured)))?;
+                let test = format!("{} with {} threads", measured.test, measured.threads);
+                self.profiles.extend(measured.profile.map(|profile| (test, profile)));
+                Ok(())
             }
         }
     }
@@ -91,7 +100,11 @@ impl<'a> Reporter<'a> {
         match (self.form, self.n_written) {
             (Form::Json, 0) => self.console.piece("[]\n"),
             (Form::Json, _) => self.console.piece("\n]\n"),
-            (Form::Md | Form::Csv | Form::Jsonl, _) => Ok(()),
+            (Form::Csv | Form::Jsonl, _) => Ok(()),
+            (Form::Md, _) => {
+                let mut profiles = self.profiles.iter();
+                profiles.try_for_each(|(test, profile)| self.console.piece(&format!("\n{test}\n\n{profile}")))
+            }
         }
     }
 }
@@ -159,6 +172,7 @@ mod tests {
             tokens: 128,
             depth: 0,
             samples: vec![12.0, 12.69],
+            profile: None,
         }
     }
 

@@ -1,9 +1,11 @@
 //! What only the inside of the executor can show.
 
+use std::time::Duration;
+
 use sm_tensor::{DType, TokenId};
 
 use super::*;
-use crate::plan::{KvDType, Span};
+use crate::plan::{KvDType, Span, Speed};
 use crate::testing::{self, RandomWeights};
 
 fn executor(n_threads: usize) -> CpuExecutor {
@@ -29,11 +31,10 @@ fn a_panic_in_any_worker_leaves_the_executor_usable() {
         let mut executor = executor(n_threads);
         let expected = logits(&mut executor);
         for culprit in 0..n_threads {
-            let CpuExecutor { memory, team, scratches, tables, program, .. } = &mut executor;
-            let result =
-                memory.run((team, scratches), &tables.shares(), &program.phases, |phase, access, _| {
-                    assert!(phase.op != 5 || access.worker().index() != culprit, "worker {culprit} fails");
-                });
+            let CpuExecutor { memory, team, locals, tables, program, .. } = &mut executor;
+            let result = memory.run((team, locals), &tables.shares(), &program.phases, |phase, access, _| {
+                assert!(phase.op != 5 || access.worker().index() != culprit, "worker {culprit} fails");
+            });
             executor.submitted = Some(result);
             let message = format!("worker {culprit} fails");
             assert_eq!(executor.wait().unwrap_err(), ExecError::WorkerPanicked { message });
@@ -47,14 +48,55 @@ fn each_phase_keeps_to_its_footprint() {
     let mut executor = executor(1);
     logits(&mut executor);
     let logits = executor.program.logits;
-    let CpuExecutor { memory, team, scratches, tables, program, .. } = &mut executor;
+    let CpuExecutor { memory, team, locals, tables, program, .. } = &mut executor;
     let first = &program.phases[..1];
-    let read = memory.run((team, scratches), &tables.shares(), first, |_, access, _| {
+    let read = memory.run((team, locals), &tables.shares(), first, |_, access, _| {
         access.read(logits);
     });
     assert!(read.unwrap_err().message.contains("is not read in this phase"));
-    let write = memory.run((team, scratches), &tables.shares(), first, |_, access, _| {
+    let write = memory.run((team, locals), &tables.shares(), first, |_, access, _| {
         access.share(logits);
     });
     assert!(write.unwrap_err().message.contains("is not written in this phase"));
+}
+
+#[test]
+fn the_shares_of_a_profile_add_up_to_the_time_of_its_steps() {
+    for n_threads in 1..=3 {
+        let mut executor = executor(n_threads);
+        assert_eq!(executor.finish_profile(), None);
+        let expected = logits(&mut executor);
+        executor.start_profile();
+        for _ in 0..4 {
+            assert_eq!(logits(&mut executor), expected);
+        }
+        let profile = executor.finish_profile().unwrap();
+        assert_eq!(profile.n_steps, 4);
+        assert_eq!(profile.rows.iter().map(|row| row.time).sum::<Duration>(), profile.time);
+        assert_eq!(profile.rows.iter().map(|row| row.n_ops).sum::<usize>(), executor.plan.ops.len());
+        let names: Vec<&str> = profile.rows.iter().map(|row| row.name.as_str()).collect();
+        let expected_names = [
+            "embed",
+            "norm",
+            "linear f32 128 x 64",
+            "rope_store",
+            "attention",
+            "linear f32 64 x 64",
+            "gated_linear f32 96 x 64",
+            "linear f32 64 x 96",
+            "take_outputs",
+            "output head f32 40 x 64",
+            "start and end of the step",
+        ];
+        assert_eq!(names, expected_names);
+        let head = &profile.rows[9];
+        assert_eq!(head.work.float_ops, 4 * 2 * 40 * 64);
+        assert!(profile.rows.iter().all(|row| row.waiting <= profile.time));
+        assert!(profile.rows[..10].iter().all(|row| Duration::ZERO < row.time), "{profile:?}");
+        let Speed { read_bytes, float_ops, int8_ops } = profile.speed;
+        assert!([read_bytes, float_ops, int8_ops].iter().all(|speed| 0.0 < *speed), "{profile:?}");
+        // Without a clock, nothing is left of the profile.
+        assert_eq!(logits(&mut executor), expected);
+        assert_eq!(executor.finish_profile(), None);
+    }
 }

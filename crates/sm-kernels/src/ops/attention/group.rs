@@ -134,9 +134,10 @@ pub(super) fn attend<I: Isa, E: KvElement>(
     let mut query = 0;
     while query < n_queries {
         let scores = &mut scores[query * GROUP_LEN..];
-        query += match n_queries - query {
-            4.. if I::MANY_REGISTERS => products::<I, E, 4>(isa, tile, (query, group), pages.clone(), scores),
-            2.. => products::<I, E, 2>(isa, tile, (query, group), pages.clone(), scores),
+        query += match queries_at_once::<I>(n_queries - query) {
+            4 => products::<I, E, 4>(isa, tile, (query, group), pages.clone(), scores),
+            3 => products::<I, E, 3>(isa, tile, (query, group), pages.clone(), scores),
+            2 => products::<I, E, 2>(isa, tile, (query, group), pages.clone(), scores),
             _ => products::<I, E, 1>(isa, tile, (query, group), pages.clone(), scores),
         };
     }
@@ -149,11 +150,23 @@ pub(super) fn attend<I: Isa, E: KvElement>(
     let mut query = 0;
     while query < n_queries {
         let (scores, out) = (&scores[query * GROUP_LEN..], &mut partial.values[query * padded_dim..]);
-        query += match n_queries - query {
-            4.. if I::MANY_REGISTERS => mix_all::<I, E, 4>(isa, tile, (query, group), scores, out),
-            2.. => mix_all::<I, E, 2>(isa, tile, (query, group), scores, out),
+        query += match queries_at_once::<I>(n_queries - query) {
+            4 => mix_all::<I, E, 4>(isa, tile, (query, group), scores, out),
+            3 => mix_all::<I, E, 3>(isa, tile, (query, group), scores, out),
+            2 => mix_all::<I, E, 2>(isa, tile, (query, group), scores, out),
             _ => mix_all::<I, E, 1>(isa, tile, (query, group), scores, out),
         };
+    }
+}
+
+/// How many of `n_left` queries share what is read of a page: keys and values are widened once for all of them.
+#[inline(always)]
+fn queries_at_once<I: Isa>(n_left: usize) -> usize {
+    match n_left {
+        4.. if I::MANY_REGISTERS => 4,
+        // Two and two are better than three and one.
+        3 | 5.. => 3,
+        n_left => n_left.min(2),
     }
 }
 
@@ -170,7 +183,9 @@ fn products<I: Isa, E: KvElement, const Q: usize>(
     while page < pages.end {
         // Enough chains of additions at a time to hide their latency, and no more than there are registers.
         page += match pages.end - page {
-            8.. if Q == 1 => block::<I, E, Q, 8>(isa, tile, (query, group), page, scores),
+            8.. if Q == 1 && I::MANY_REGISTERS => {
+                block::<I, E, Q, 8>(isa, tile, (query, group), page, scores)
+            }
             4.. if I::MANY_REGISTERS || Q == 1 => {
                 block::<I, E, Q, 4>(isa, tile, (query, group), page, scores)
             }

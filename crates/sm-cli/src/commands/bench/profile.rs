@@ -1,0 +1,166 @@
+//! Where the time of a test's steps went, as a table or as JSON.
+
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use serde::Serialize;
+use sm_runtime::{Profile, ProfileRow, Speed, Work};
+
+/// A profile in the numbers that people compare.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    steps: usize,
+    /// The first rows are kinds of operations, the last is the whole step.
+    ops: Vec<Row>,
+    /// What the same threads reach, measured after the steps.
+    read_gb_per_second: f64,
+    float_gop_per_second: f64,
+    int8_gop_per_second: f64,
+}
+
+/// A kind of operation, per step.
+#[derive(Debug, Serialize)]
+struct Row {
+    op: String,
+    count: usize,
+    time_us: f64,
+    /// Of the time of the step.
+    share: f64,
+    /// Of the time of the row: threads waited for others.
+    waiting: f64,
+    gb_per_second: f64,
+    gop_per_second: f64,
+    /// The least time at the speeds measured, over the time taken; none for what neither reads weights nor multiplies.
+    of_limit: Option<f64>,
+}
+
+impl Report {
+    /// Per step, and in seconds.
+    pub(super) fn new(profile: &Profile) -> Self {
+        let mut total = ProfileRow {
+            name: "step".to_owned(),
+            n_ops: 0,
+            time: profile.time,
+            waiting: Duration::ZERO,
+            work: Work::default(),
+        };
+        let mut least_time = Duration::ZERO;
+        for row in &profile.rows {
+            total.n_ops += row.n_ops;
+            total.waiting += row.waiting;
+            total.work += row.work;
+            least_time += profile.speed.least_time(&row.work);
+        }
+        let row = |row: &ProfileRow, least_time| Row::new(row, (profile, least_time));
+        let ops = profile.rows.iter().map(|kind| row(kind, profile.speed.least_time(&kind.work)));
+        let mut ops: Vec<Row> = ops.collect();
+        ops.push(row(&total, least_time));
+        let Speed { read_bytes, float_ops, int8_ops } = profile.speed;
+        Self {
+            steps: profile.n_steps,
+            ops,
+            read_gb_per_second: read_bytes / 1e9,
+            float_gop_per_second: float_ops / 1e9,
+            int8_gop_per_second: int8_ops / 1e9,
+        }
+    }
+}
+
+impl Row {
+    fn new(row: &ProfileRow, (profile, least_time): (&Profile, Duration)) -> Self {
+        let seconds = row.time.as_secs_f64();
+        let over = |amount: f64, divisor: f64| if divisor > 0.0 { amount / divisor } else { 0.0 };
+        Self {
+            op: row.name.clone(),
+            count: row.n_ops,
+            time_us: over(seconds * 1e6, profile.n_steps as f64),
+            share: over(seconds, profile.time.as_secs_f64()),
+            waiting: over(row.waiting.as_secs_f64(), seconds),
+            gb_per_second: over(row.work.read_bytes as f64 / 1e9, seconds),
+            gop_per_second: over((row.work.float_ops + row.work.int8_ops) as f64 / 1e9, seconds),
+            of_limit: (row.work != Work::default()).then(|| over(least_time.as_secs_f64(), seconds)),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    /// A Markdown table.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let title = "operation";
+        let width = self.ops.iter().map(|row| row.op.len()).fold(title.len(), usize::max);
+        let head =
+            format!("| {title:<width$} | count | µs/step |  share | waiting |   GB/s |   GOP/s | of limit |");
+        writeln!(f, "{head}\n{}", rule(&head))?;
+        for row in &self.ops {
+            let Row { op, count, time_us, gb_per_second, gop_per_second, .. } = row;
+            let [share, waiting] = [row.share, row.waiting].map(|fraction| fraction * 100.0);
+            write!(f, "| {op:<width$} | {count:>5} | {time_us:>7.0} | {share:>5.1}% | {waiting:>6.1}% ")?;
+            write!(f, "| {gb_per_second:>6.2} | {gop_per_second:>7.1} |")?;
+            match row.of_limit {
+                Some(of_limit) => writeln!(f, " {:>7.0}% |", of_limit * 100.0)?,
+                None => writeln!(f, "          |")?,
+            }
+        }
+        let Self { read_gb_per_second, float_gop_per_second, int8_gop_per_second, .. } = self;
+        writeln!(
+            f,
+            "\nLimits: weights are read at {read_gb_per_second:.2} GB/s; {float_gop_per_second:.1} GOP/s of single \
+             precision and {int8_gop_per_second:.1} of bytes."
+        )
+    }
+}
+
+/// The line below the head: columns of numbers stand to the right.
+fn rule(head: &str) -> String {
+    let mut rule = String::new();
+    for (index, cell) in head.trim_matches('|').split('|').enumerate() {
+        let dashes = "-".repeat(cell.chars().count() - 1);
+        // Writing to a string cannot fail.
+        let _ = if index == 0 { write!(rule, "|{dashes}-") } else { write!(rule, "|{dashes}:") };
+    }
+    rule + "|"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let work = |read_bytes, int8_ops| Work { read_bytes, float_ops: 0, int8_ops };
+        let row = |name: &str, ms, work| ProfileRow {
+            name: name.to_owned(),
+            n_ops: 3,
+            time: Duration::from_millis(ms),
+            waiting: Duration::from_millis(ms / 4),
+            work,
+        };
+        Report::new(&Profile {
+            n_steps: 2,
+            time: Duration::from_secs(4),
+            rows: vec![
+                row("linear", 3000, work(30_000_000_000, 4_000_000)),
+                row("norm", 1000, Work::default()),
+            ],
+            speed: Speed { read_bytes: 2e10, float_ops: 1e11, int8_ops: 1e11 },
+        })
+    }
+
+    #[test]
+    fn rows_are_per_step_and_compared_with_the_limit() {
+        let report = report();
+        let [linear, norm, step] = &report.ops[..] else { panic!("{report:?}") };
+        assert_eq!((linear.time_us, linear.share, linear.waiting), (1_500_000.0, 0.75, 0.25));
+        assert_eq!((linear.gb_per_second, linear.of_limit), (10.0, Some(0.5)));
+        assert_eq!((norm.gb_per_second, norm.of_limit), (0.0, None));
+        assert_eq!((step.time_us, step.share, step.count), (2_000_000.0, 1.0, 6));
+        assert_eq!((step.waiting, step.of_limit), (0.25, Some(0.375)));
+    }
+
+    #[test]
+    fn the_lines_of_the_table_are_of_one_length() {
+        let text = report().to_string();
+        let lengths: Vec<usize> =
+            text.lines().filter(|line| line.starts_with('|')).map(|line| line.chars().count()).collect();
+        assert_eq!(lengths, [lengths[0]; 5], "{text}");
+    }
+}
