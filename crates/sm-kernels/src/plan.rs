@@ -19,12 +19,12 @@ pub use executor::{
     Backend, ExecError, Executor, ExecutorInfo, KvDType, Limits, Logits, PrepareError, Progress, WeightError,
     WeightSource,
 };
+#[cfg(feature = "cpu")]
+pub(crate) use kinds::OpProfile;
 pub use op::{
     Activation, AttentionParams, BufferId, Epilogue, Experts, MatrixId, NormKind, Op, RopeId, RopePairs,
     RopeTable, Store, VectorId,
 };
-#[cfg(feature = "cpu")]
-pub(crate) use kinds::OpProfile;
 pub use profile::{Profile, ProfileRow, Speed};
 pub use work::Work;
 

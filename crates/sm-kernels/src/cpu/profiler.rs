@@ -107,7 +107,7 @@ impl Profiler {
         }
     }
 
-    /// Takes the clocks away. The time of a phase is that of the first worker, which is the one that submits.
+    /// Takes the clocks away. Times are means over the workers, whose clocks together cover the step.
     pub(crate) fn finish(
         self,
         plan: &Plan,
@@ -117,14 +117,10 @@ impl Profiler {
         let mut ops: Vec<_> =
             self.work.iter().map(|&work| OpProfile { work, ..OpProfile::default() }).collect();
         let n_workers = locals.len() as u32;
-        for (worker, local) in locals.iter_mut().enumerate() {
-            let times = local.timeline.take().into_iter().flat_map(|timeline| timeline.phases);
-            for (phase, time) in phases.iter().zip(times) {
-                let op = &mut ops[phase.op];
-                op.waiting += time.waiting / n_workers;
-                if worker == 0 {
-                    op.time += time.working + time.waiting;
-                }
+        for timeline in locals.iter_mut().filter_map(|local| local.timeline.take()) {
+            for (phase, time) in phases.iter().zip(timeline.phases) {
+                ops[phase.op].time += (time.working + time.waiting) / n_workers;
+                ops[phase.op].waiting += time.waiting / n_workers;
             }
         }
         plan.profile(self.n_steps, self.time, &ops, speed)

@@ -14,7 +14,7 @@ pub(crate) struct OpProfile {
 
 impl Plan {
     /// Adds up the operations of each kind; `ops` has one entry for each operation of the plan.
-        pub(crate) fn profile(&self, n_steps: usize, time: Duration, ops: &[OpProfile], speed: Speed) -> Profile {
+    pub(crate) fn profile(&self, n_steps: usize, time: Duration, ops: &[OpProfile], speed: Speed) -> Profile {
         let mut rows: Vec<ProfileRow> = Vec::new();
         for (op, measured) in self.ops.iter().zip(ops) {
             let name = self.kind(op);
@@ -41,7 +41,7 @@ impl Plan {
         Profile { n_steps, time, rows, speed }
     }
 
-        fn kind(&self, op: &Op) -> String {
+    fn kind(&self, op: &Op) -> String {
         let weights = match *op {
             Op::Linear { weight, .. } => self.format_and_shape(&[weight]),
             Op::GatedLinear { gate, up, .. } => self.format_and_shape(&[gate, up]),
@@ -57,7 +57,7 @@ impl Plan {
     }
 
     /// ` q8_0 4096 x 576`: the formats of the parts, and the shape of the matrices stacked.
-        fn format_and_shape(&self, matrices: &[MatrixId]) -> String {
+    fn format_and_shape(&self, matrices: &[MatrixId]) -> String {
         let mut dtypes: Vec<_> = Vec::new();
         for part in matrices.iter().flat_map(|&id| &self.matrix(id).parts) {
             if !dtypes.contains(&part.dtype.name()) {

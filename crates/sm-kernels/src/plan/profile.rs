@@ -24,9 +24,9 @@ pub struct ProfileRow {
     pub name: String,
     /// Operations of this kind in a step.
     pub n_ops: usize,
-    /// Time in all steps, waiting included.
+    /// Time in all steps, waiting included; a mean over the workers, as the next.
     pub time: Duration,
-    /// The part of the time that workers waited for others, on average.
+    /// The part of the time that workers waited for others.
     pub waiting: Duration,
     /// Work in all steps.
     pub work: Work,

@@ -91,7 +91,7 @@ fn the_shares_of_a_profile_add_up_to_the_time_of_its_steps() {
         assert_eq!(names, expected_names);
         let head = &profile.rows[9];
         assert_eq!(head.work.float_ops, 4 * 2 * 40 * 64);
-        assert!(profile.rows.iter().all(|row| row.waiting <= profile.time));
+        assert!(profile.rows.iter().all(|row| row.waiting <= row.time), "{profile:?}");
         assert!(profile.rows[..10].iter().all(|row| Duration::ZERO < row.time), "{profile:?}");
         let Speed { read_bytes, float_ops, int8_ops } = profile.speed;
         assert!([read_bytes, float_ops, int8_ops].iter().all(|speed| 0.0 < *speed), "{profile:?}");
