@@ -29,12 +29,16 @@ use unpacked::{PanelPair, Unit};
 
 /// Columns of a strip where panels are unpacked: the pair of panels.
 const PAIR_LEN: usize = 2 * LANES;
-/// Up to this many rows, panels are read as they are; fewer where a tile has fewer rows.
+/// Up to this many rows, panels are read as they are. More where tiles have few rows: those bound by computing gain little from
+/// codes that are unpacked, and lose by reading more bytes.
 const fn few_rows<I: Isa>() -> usize {
-    2 * I::TILE_ROWS
+    match I::TILE_ROWS {
+        4 => STRIP_ROWS,
+        n_rows => 2 * n_rows,
+    }
 }
 
-/// Rows of a strip: several tiles of rows, whose results stay in the first-level cache.
+/// Rows of a strip, and at most [`few_rows`]: several tiles of rows, whose results stay in the first-level cache.
 const STRIP_ROWS: usize = 48;
 /// Outputs of a strip.
 const STRIP_LEN: usize = STRIP_ROWS * PAIR_LEN;
