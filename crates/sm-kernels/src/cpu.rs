@@ -5,6 +5,7 @@ pub(crate) mod barrier;
 pub(crate) mod buffers;
 mod executor;
 pub(crate) mod kv_pool;
+pub(crate) mod limits;
 pub(crate) mod pack;
 mod profiler;
 pub(crate) mod program;

@@ -1,11 +1,9 @@
 //! Small plans with random weights, to test whatever runs plans, and the limits that kernels are measured by.
 
-#[cfg(feature = "cpu")]
-mod limits;
 mod plans;
 mod weights;
 
 #[cfg(feature = "cpu")]
-pub use limits::{Numbers, multiply_and_add};
+pub use crate::cpu::limits::{Numbers, multiply_and_add};
 pub use plans::{CONTEXT_LEN, VOCAB_SIZE, decoder, experts};
 pub use weights::{RandomWeights, random_values};

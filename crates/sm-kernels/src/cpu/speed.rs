@@ -3,27 +3,26 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use super::limits::{Numbers, multiply_and_add};
 use super::team::Team;
 use super::weights::Weights;
-use crate::isa::{Isa, IsaKind, IsaVisitor, LANES};
+use crate::isa::{Isa, IsaKind, IsaVisitor};
 use crate::plan::Speed;
 
 /// Runs of each measurement, the best of which counts.
 const N_RUNS: usize = 5;
 
-/// Steps of the inner loop of a computation.
-const N_STEPS: usize = 1 << 17;
-
-/// Rows of the bytes and values that a computation goes over again and again.
-const N_ROWS: usize = 64;
+/// Rounds of a computation.
+const N_ROUNDS: usize = 1 << 17;
 
 /// Measures a team with weights that it has packed.
 pub(crate) fn measure(team: &mut Team, isa: IsaKind, weights: &Weights) -> Speed {
-    isa.dispatch(Measure { team, weights })
+    isa.dispatch(Measure { team, isa, weights })
 }
 
 struct Measure<'a> {
     team: &'a mut Team,
+    isa: IsaKind,
     weights: &'a Weights,
 }
 
@@ -41,6 +40,14 @@ impl Measure<'_> {
         };
         (0..N_RUNS).map(|_| run()).fold(0.0, f64::max)
     }
+
+    /// Operations in a second, by all workers.
+    fn ops(&mut self, numbers: Numbers) -> f64 {
+        let (isa, n_workers) = (self.isa, self.team.n_workers() as f64);
+        let ops_of_a_round = multiply_and_add(isa, numbers, 1) as f64;
+        let rate = self.rate(|_| _ = black_box(multiply_and_add(isa, numbers, N_ROUNDS)));
+        rate * ops_of_a_round * N_ROUNDS as f64 * n_workers
+    }
 }
 
 impl IsaVisitor for Measure<'_> {
@@ -55,55 +62,6 @@ impl IsaVisitor for Measure<'_> {
             );
         };
         let read_bytes = self.rate(read) * weights.matrix_bytes() as f64;
-        // Two operations for each product, which is also added.
-        let ops = (2 * n_workers * N_STEPS) as f64;
-        let (float_ops, int8_ops) = if I::MANY_REGISTERS {
-            (self.rate(|_| floats::<I, 12>(isa)) * 12.0, self.rate(|_| bytes::<I, 12>(isa)) * 12.0)
-        } else {
-            (self.rate(|_| floats::<I, 4>(isa)) * 4.0, self.rate(|_| bytes::<I, 4>(isa)) * 4.0)
-        };
-        Speed { read_bytes, float_ops: float_ops * ops * 16.0, int8_ops: int8_ops * ops * 64.0 }
+        Speed { read_bytes, float_ops: self.ops(Numbers::F32), int8_ops: self.ops(Numbers::Int8) }
     }
-}
-
-/// Multiply-adds of single precision into `N` vectors.
-fn floats<I: Isa, const N: usize>(isa: I) {
-    let rows = black_box([[1.0; LANES]; N_ROWS]);
-    let xs = black_box([0.5; 2 * N_ROWS]);
-    isa.enter(
-        #[inline(always)]
-        || {
-            let mut sums = [isa.splat(0.0); N];
-            for step in 0..N_STEPS {
-                let row = isa.load(&rows[step % N_ROWS]);
-                for i in 0..N {
-                    sums[i] = isa.mul_add(row, isa.splat(xs[step % N_ROWS + i]), sums[i]);
-                }
-            }
-            for sum in sums {
-                black_box(isa.sum(sum));
-            }
-        },
-    );
-}
-
-/// Products of bytes, four to a lane, added into `N` vectors.
-fn bytes<I: Isa, const N: usize>(isa: I) {
-    let rows = black_box([[3_u8; 64]; N_ROWS]);
-    let xs = black_box([[1_i8; 4]; 2 * N_ROWS]);
-    isa.enter(
-        #[inline(always)]
-        || {
-            let mut sums = [isa.splat_i32(0); N];
-            for step in 0..N_STEPS {
-                let row = isa.load_bytes(&rows[step % N_ROWS]);
-                for i in 0..N {
-                    sums[i] = isa.dot(sums[i], row, isa.splat_quad(xs[step % N_ROWS + i]));
-                }
-            }
-            for sum in sums {
-                black_box(isa.sum_i32(sum));
-            }
-        },
-    );
 }

@@ -9,7 +9,7 @@ use crate::isa::{Isa, IsaKind, IsaVisitor, LANES};
 pub enum Numbers {
     /// Single precision.
     F32,
-    /// Signed bytes with bytes of seven bits, added up in 32 bits.
+    /// Signed bytes with bytes of few bits, added up as quickly as any kernel does.
     Int8,
 }
 
@@ -37,8 +37,9 @@ impl IsaVisitor for Loop {
         match (self.numbers, I::MANY_REGISTERS) {
             (Numbers::F32, true) => floats::<I, 12>(isa, self.n_rounds),
             (Numbers::F32, false) => floats::<I, 5>(isa, self.n_rounds),
-            (Numbers::Int8, true) => bytes::<I, 12>(isa, self.n_rounds),
-            (Numbers::Int8, false) => bytes::<I, 4>(isa, self.n_rounds),
+            (Numbers::Int8, true) => dots::<I, 12>(isa, self.n_rounds),
+            (Numbers::Int8, false) if I::HAS_QUICK_SHORTS => shorts::<I, 4>(isa, self.n_rounds),
+            (Numbers::Int8, false) => dots::<I, 4>(isa, self.n_rounds),
         }
     }
 }
@@ -65,8 +66,35 @@ fn floats<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
     (n_rounds * N * LANES * 2) as u64
 }
 
-/// The same with bytes, four products to a lane.
-fn bytes<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
+/// The same with bytes, added up in 32 bits.
+fn dots<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
+    bytes::<I, _, N>(
+        isa,
+        n_rounds,
+        isa.splat_i32(0),
+        #[inline(always)]
+        |sum, weights, x| isa.dot_7bit(sum, weights, x),
+    )
+}
+
+/// The same with bytes, added up in 16 bits.
+fn shorts<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
+    bytes::<I, _, N>(
+        isa,
+        n_rounds,
+        isa.load_bytes(&[0; 64]),
+        #[inline(always)]
+        |sum, weights, x| isa.dot_short(sum, weights, x),
+    )
+}
+
+/// `N` chains of `add`, four products to a lane.
+fn bytes<I: Isa, S: Copy, const N: usize>(
+    isa: I,
+    n_rounds: usize,
+    zero: S,
+    add: impl Fn(S, I::Bytes, I::Bytes) -> S,
+) -> u64 {
     let weights = black_box([[1_u8; 4 * LANES]; N_WEIGHTS]);
     // Different ones, or the products would be made once for all chains.
     let xs: [[i8; 4]; N] = black_box(std::array::from_fn(|chain| [chain as i8; 4]));
@@ -77,16 +105,14 @@ fn bytes<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
             for (input, x) in inputs.iter_mut().zip(xs) {
                 *input = isa.splat_quad(x);
             }
-            let mut sums = [isa.splat_i32(0); N];
+            let mut sums = [zero; N];
             for round in 0..n_rounds {
                 let weights = isa.load_bytes(&weights[round % N_WEIGHTS]);
                 for (sum, input) in sums.iter_mut().zip(inputs) {
-                    *sum = isa.dot_7bit(*sum, weights, input);
+                    *sum = add(*sum, weights, input);
                 }
             }
-            for sum in sums {
-                black_box(isa.sum_i32(sum));
-            }
+            black_box(sums);
         },
     );
     (n_rounds * N * LANES * 4 * 2) as u64
