@@ -1,8 +1,7 @@
-//! Weight matrices as the kernels read them: panels of 16 rows in one allocation, written by the workers that will
-//! read them.
+//! Weight matrices as the kernels read them: panels of 16 rows, written by the workers that will read them.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,12 +42,19 @@ impl Part {
     }
 }
 
-/// A weight matrix `[rows, cols]` in panels.
+/// Where the panels of a weight matrix `[rows, cols]` lie in its lines.
 #[derive(Debug)]
-pub(crate) struct PackedMatrix {
+pub(crate) struct MatrixLayout {
     cols: usize,
     parts: Vec<Part>,
-    lines: Vec<Line>,
+    n_lines: usize,
+}
+
+/// A weight matrix `[rows, cols]` in panels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PackedMatrix<'a> {
+    layout: &'a MatrixLayout,
+    lines: &'a [Line],
 }
 
 /// Neighbouring panels of one format, and the rows of the matrix that are wanted of them.
@@ -93,13 +99,13 @@ pub(crate) struct PackShare<'a> {
     pieces: Vec<(&'a Part, Range<usize>, &'a mut [Line])>,
 }
 
-impl PackedMatrix {
-    /// Memory for the panels of `decl`, untouched so far.
+impl MatrixLayout {
+    /// Of the panels of `decl`.
     ///
     /// # Errors
-    /// If a row is no whole number of blocks, or memory is short.
-    pub(crate) fn allocate(decl: &MatrixDecl) -> Result<Self, PrepareError> {
-        let (mut first_row, mut first_line) = (0, 0_usize);
+    /// If a row is no whole number of blocks, or the size overflows.
+    pub(crate) fn new(decl: &MatrixDecl) -> Result<Self, PrepareError> {
+        let (mut first_row, mut n_lines) = (0, 0_usize);
         let mut parts = Vec::with_capacity(decl.parts.len());
         let too_large = || PrepareError::OutOfMemory { what: "a weight matrix", needed_bytes: usize::MAX };
         for part in &decl.parts {
@@ -111,16 +117,13 @@ impl PackedMatrix {
             let panel_lines = formats::dispatch(part.dtype, PanelLines { cols: decl.cols });
             let rows = first_row..first_row + part.rows;
             let (tensor, dtype) = (part.tensor.clone(), part.dtype);
-            let packed = Part { tensor, dtype, rows, first_line, panel_lines };
-            let n_lines = packed.n_panels().checked_mul(panel_lines).ok_or_else(too_large)?;
-            first_line = first_line.checked_add(n_lines).ok_or_else(too_large)?;
+            let packed = Part { tensor, dtype, rows, first_line: n_lines, panel_lines };
+            let part_lines = packed.n_panels().checked_mul(panel_lines).ok_or_else(too_large)?;
+            n_lines = n_lines.checked_add(part_lines).ok_or_else(too_large)?;
             first_row += part.rows;
             parts.push(packed);
         }
-        let needed_bytes = first_line.saturating_mul(size_of::<Line>());
-        let lines = bytemuck::allocation::try_zeroed_slice_box(first_line)
-            .map_err(|()| PrepareError::OutOfMemory { what: "a weight matrix", needed_bytes })?;
-        Ok(Self { cols: decl.cols, parts, lines: lines.into_vec() })
+        Ok(Self { cols: decl.cols, parts, n_lines })
     }
 
     /// Output features.
@@ -133,45 +136,68 @@ impl PackedMatrix {
         self.cols
     }
 
-    /// Bytes of the panels.
-    pub(crate) fn n_bytes(&self) -> usize {
-        size_of_val(self.lines.as_slice())
+    /// Number of lines.
+    pub(crate) fn n_lines(&self) -> usize {
+        self.n_lines
     }
 
-    /// Takes the memory apart: worker `i` packs the panels that begin in `shares[i]`, rows of the matrix. The shares
+    /// Takes lines of zeros apart: worker `i` packs the panels that begin in `shares[i]`, rows of the matrix. The shares
     /// cover all rows, in order.
-    pub(crate) fn shares(&mut self, shares: &[Range<usize>]) -> Vec<PackShare<'_>> {
+    pub(crate) fn shares<'a>(
+        &'a self,
+        mut lines: &'a mut [Line],
+        shares: &[Range<usize>],
+    ) -> Vec<PackShare<'a>> {
         let mut result: Vec<_> =
             shares.iter().map(|_| PackShare { cols: self.cols, pieces: Vec::new() }).collect();
-        let mut rest = self.lines.as_mut_slice();
         for part in &self.parts {
             let mut next = 0;
             for (share, rows) in result.iter_mut().zip(shares) {
                 let end = rows.end.clamp(part.rows.start, part.rows.end) - part.rows.start;
                 let panels = next..end.div_ceil(LANES).max(next);
-                let lines;
-                (lines, rest) = rest.split_at_mut(panels.len() * part.panel_lines);
+                let (own, rest) = lines.split_at_mut(panels.len() * part.panel_lines);
+                lines = rest;
                 next = panels.end;
-                share.pieces.push((part, panels, lines));
+                share.pieces.push((part, panels, own));
             }
             assert!(next == part.n_panels(), "the shares {shares:?} leave out rows {:?}", part.rows);
         }
         result
     }
 
+    /// The matrix whose panels were written into `lines`.
+    #[inline]
+    pub(crate) fn over<'a>(&'a self, lines: &'a [Line]) -> PackedMatrix<'a> {
+        assert!(lines.len() == self.n_lines, "{} lines for a matrix of {}", lines.len(), self.n_lines);
+        PackedMatrix { layout: self, lines }
+    }
+}
+
+impl<'a> PackedMatrix<'a> {
+    /// Output features.
+    pub(crate) fn rows(&self) -> usize {
+        self.layout.rows()
+    }
+
+    /// Input features.
+    pub(crate) fn cols(&self) -> usize {
+        self.layout.cols
+    }
+
     /// The panels that hold the rows `rows` of the matrix, in order: their first and last lanes may be outside.
     #[inline]
-    pub(crate) fn panels(&self, rows: Range<usize>) -> impl Iterator<Item = Panels<'_>> {
-        self.parts.iter().filter_map(move |part| {
+    pub(crate) fn panels(&self, rows: Range<usize>) -> impl Iterator<Item = Panels<'a>> + use<'a> {
+        let Self { layout, lines } = *self;
+        layout.parts.iter().filter_map(move |part| {
             let (start, end) = (rows.start.max(part.rows.start), rows.end.min(part.rows.end));
             if end <= start {
                 return None;
             }
             let panels = (start - part.rows.start) / LANES..(end - part.rows.start).div_ceil(LANES);
-            let lines = &self.lines[part.first_line + panels.start * part.panel_lines..];
+            let lines = &lines[part.first_line + panels.start * part.panel_lines..];
             Some(Panels {
                 dtype: part.dtype,
-                cols: self.cols,
+                cols: layout.cols,
                 first_row: part.first_row(panels.start),
                 lines: &lines[..panels.len() * part.panel_lines],
                 panel_lines: part.panel_lines,
@@ -198,7 +224,7 @@ impl PackedMatrix {
     /// If there is no such row, or `out` is not `[cols]`.
     #[inline(always)]
     pub(crate) fn dequantize_row<I: Isa>(&self, isa: I, row: usize, out: &mut [f32]) {
-        assert!(out.len() == self.cols, "{} values for a row of {}", out.len(), self.cols);
+        assert!(out.len() == self.cols(), "{} values for a row of {}", out.len(), self.cols());
         let panels = self.panels(row..row + 1).next().expect("the row is one of the matrix");
         formats::dispatch(panels.dtype, DequantizeRow { isa, lane: row - panels.first_row, panels, out });
     }

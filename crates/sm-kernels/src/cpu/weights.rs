@@ -1,10 +1,12 @@
 //! The weights of a plan, packed by the workers that will read them.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use super::pack::PackedMatrix;
+use memmap2::MmapMut;
+
+use super::pack::{Line, MatrixLayout, PackedMatrix};
 use super::split::{By, Split};
 use super::team::{Team, share_of};
 use crate::isa::LANES;
@@ -15,7 +17,10 @@ use crate::plan::{
 /// Matrices and vectors by their ids.
 #[derive(Debug)]
 pub(crate) struct Weights {
-    matrices: Vec<PackedMatrix>,
+    /// The lines of all matrices, one after the other.
+    memory: MmapMut,
+    /// Each matrix with its lines.
+    matrices: Vec<(MatrixLayout, Range<usize>)>,
     vectors: Vec<Vec<f32>>,
 }
 
@@ -35,19 +40,35 @@ impl Weights {
         let report = || progress(Progress { done_bytes: done_bytes.load(Ordering::Relaxed), total_bytes });
         report();
         let mut matrices = Vec::with_capacity(plan.matrices.len());
+        let mut n_lines = 0;
         for decl in &plan.matrices {
-            matrices.push(pack(decl, source, team, &done_bytes)?);
+            let layout = MatrixLayout::new(decl)?;
+            let lines = n_lines..layout.n_lines().saturating_add(n_lines);
+            n_lines = lines.end;
+            matrices.push((layout, lines));
+        }
+        let mut memory = reserve(n_lines.saturating_mul(size_of::<Line>()))?;
+        let mut rest: &mut [Line] = bytemuck::cast_slice_mut(&mut memory);
+        for (decl, (layout, lines)) in plan.matrices.iter().zip(&matrices) {
+            let own;
+            (own, rest) = rest.split_at_mut(lines.len());
+            pack((decl, layout), own, source, (&mut *team, &done_bytes))?;
             // So that the file's pages never stand beside all of the packed ones.
             decl.parts.iter().for_each(|part| source.release(&part.tensor));
             report();
         }
         let vectors = plan.vectors.iter().map(|decl| load_vector(decl, source));
-        Ok(Self { matrices, vectors: vectors.collect::<Result<_, WeightError>>()? })
+        let vectors = vectors.collect::<Result<_, WeightError>>()?;
+        Ok(Self { memory, matrices, vectors })
     }
 
     /// A matrix of the plan.
-    pub(crate) fn matrix(&self, id: MatrixId) -> &PackedMatrix {
-        &self.matrices[id.index()]
+    pub(crate) fn matrix(&self, id: MatrixId) -> PackedMatrix<'_> {
+        self.packed(&self.matrices[id.index()])
+    }
+
+    fn packed<'a>(&'a self, (layout, lines): &'a (MatrixLayout, Range<usize>)) -> PackedMatrix<'a> {
+        layout.over(&bytemuck::cast_slice(&self.memory)[lines.clone()])
     }
 
     /// A vector of the plan, padded with zeros to whole vectors.
@@ -57,7 +78,7 @@ impl Weights {
 
     /// The widest matrix.
     pub(crate) fn max_cols(&self) -> usize {
-        self.matrices.iter().map(PackedMatrix::cols).max().unwrap_or(0)
+        self.matrices.iter().map(|(layout, _)| layout.cols()).max().unwrap_or(0)
     }
 
     /// Bytes of all weights.
@@ -68,14 +89,15 @@ impl Weights {
 
     /// Bytes of all matrices.
     pub(crate) fn matrix_bytes(&self) -> usize {
-        self.matrices.iter().map(PackedMatrix::n_bytes).sum()
+        self.memory.len()
     }
 
     /// Reads every byte that a worker packed, and nothing else: all matrices, in order.
     #[inline(always)]
     pub(crate) fn checksum(&self, worker: usize, n_workers: usize) -> u64 {
-        let share = |matrix: &PackedMatrix| share_of(worker, n_workers, matrix.rows(), LANES);
-        self.matrices.iter().fold(0, |sum, matrix| sum ^ matrix.checksum(share(matrix)))
+        let share = |matrix: &PackedMatrix<'_>| share_of(worker, n_workers, matrix.rows(), LANES);
+        let matrices = self.matrices.iter().map(|matrix| self.packed(matrix));
+        matrices.fold(0, |sum, matrix| sum ^ matrix.checksum(share(&matrix)))
     }
 }
 
@@ -84,17 +106,29 @@ fn file_bytes(decl: &MatrixDecl) -> u64 {
     part_bytes.map(|n_bytes| n_bytes as u64).sum()
 }
 
+/// Memory of zeros for all matrices, in large pages where the system gives them: every byte of it will be used, and a page
+/// at a time costs more than what is read from a file.
+fn reserve(needed_bytes: usize) -> Result<MmapMut, PrepareError> {
+    let memory = MmapMut::map_anon(needed_bytes.max(size_of::<Line>()))
+        .map_err(|_| PrepareError::OutOfMemory { what: "the weights", needed_bytes })?;
+    #[cfg(target_os = "linux")]
+    {
+        // A kernel without large pages refuses, and nothing is lost.
+        let _ = memory.advise(memmap2::Advice::HugePage);
+    }
+    Ok(memory)
+}
+
 fn pack(
-    decl: &MatrixDecl,
+    (decl, layout): (&MatrixDecl, &MatrixLayout),
+    lines: &mut [Line],
     source: &dyn WeightSource,
-    team: &mut Team,
-    done_bytes: &AtomicU64,
-) -> Result<PackedMatrix, PrepareError> {
+    (team, done_bytes): (&mut Team, &AtomicU64),
+) -> Result<(), PrepareError> {
     let n_workers = team.n_workers();
-    let mut matrix = PackedMatrix::allocate(decl)?;
     let rows: Vec<_> = (0..n_workers).map(|worker| share_of(worker, n_workers, decl.rows(), LANES)).collect();
     let first_error = Mutex::new(None);
-    let mut shares = matrix.shares(&rows);
+    let mut shares = layout.shares(lines, &rows);
     let split = Split::new(&mut shares, 1, By::Rows(1), n_workers);
     let packed = team.run(|worker| {
         for share in split.share(worker).all_mut() {
@@ -104,15 +138,11 @@ fn pack(
         }
         Ok(())
     });
-    drop(shares);
     if let Err(panic) = packed {
         let reason = format!("packing it failed: {}", panic.message);
         return Err(WeightError::Unreadable { tensor: decl.name.clone(), reason }.into());
     }
-    match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => Ok(matrix),
-    }
+    first_error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
 fn load_vector(decl: &VectorDecl, source: &dyn WeightSource) -> Result<Vec<f32>, WeightError> {

@@ -85,7 +85,7 @@ pub(crate) struct Linear<'a> {
     /// `[n_rows, in_features]`.
     pub(crate) x: Input<'a>,
     /// `[out_features, in_features]`.
-    pub(crate) weight: &'a PackedMatrix,
+    pub(crate) weight: PackedMatrix<'a>,
     /// `[out_features]`.
     pub(crate) bias: Option<&'a [f32]>,
     /// Applied to each value.
@@ -130,9 +130,9 @@ pub(crate) struct GatedLinear<'a> {
     /// `[n_rows, in_features]`.
     pub(crate) x: Input<'a>,
     /// `[out_features, in_features]`.
-    pub(crate) gate: &'a PackedMatrix,
+    pub(crate) gate: PackedMatrix<'a>,
     /// `[out_features, in_features]`.
-    pub(crate) up: &'a PackedMatrix,
+    pub(crate) up: PackedMatrix<'a>,
     /// The non-linearity on the gate.
     pub(crate) activation: Activation,
 }

@@ -116,7 +116,7 @@ impl Scratch {
 /// If a matrix is wider than `scratch` was made for, or the input lacks a form that a matrix reads.
 pub(crate) fn product<I: Isa, S: Sink<M>, const M: usize>(
     isa: I,
-    (input, matrices): (&Input<'_>, [&PackedMatrix; M]),
+    (input, matrices): (&Input<'_>, [PackedMatrix<'_>; M]),
     columns: Range<usize>,
     sink: &mut S,
     scratch: &mut Scratch,
@@ -211,7 +211,7 @@ impl Lanes<'_> {
 
 /// The weights of a strip.
 enum Source<'a> {
-    Packed(&'a PackedMatrix),
+    Packed(PackedMatrix<'a>),
     Unpacked(PanelPair<'a>),
 }
 
@@ -219,7 +219,7 @@ impl<'a> Source<'a> {
     /// Unpacks the panels of a strip, where that pays and they are a pair.
     fn unpack<I: Isa>(
         isa: I,
-        matrix: &'a PackedMatrix,
+        matrix: PackedMatrix<'a>,
         columns: Range<usize>,
         units: &'a mut [Unit],
     ) -> Self {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use sm_tensor::DType;
 
-use super::PackedMatrix;
+use super::{Line, MatrixLayout, PackedMatrix};
 use crate::isa::{Isa, IsaKind, IsaVisitor};
 use crate::plan::{MatrixDecl, MatrixPart, WeightError, WeightSource};
 
@@ -45,8 +45,31 @@ fn decl(cols: usize, parts: &[(DType, usize)]) -> MatrixDecl {
     MatrixDecl { name: "w".to_owned(), cols, parts: parts.iter().map(part).collect() }
 }
 
+/// A matrix with lines of its own.
+pub(crate) struct Packed {
+    layout: MatrixLayout,
+    lines: Vec<Line>,
+}
+
+impl Packed {
+    /// Packs `decl`, whose rows are shared out as `shares` says; gives the bytes that were read, too.
+    pub(crate) fn new(decl: &MatrixDecl, source: &dyn WeightSource, shares: &[Range<usize>]) -> (Self, u64) {
+        let layout = MatrixLayout::new(decl).unwrap();
+        let mut lines = vec![Line([0; 64]); layout.n_lines()];
+        let n_bytes = AtomicU64::new(0);
+        for mut share in layout.shares(&mut lines, shares) {
+            share.pack(source, &n_bytes).unwrap();
+        }
+        (Self { layout, lines }, n_bytes.into_inner())
+    }
+
+    pub(crate) fn matrix(&self) -> PackedMatrix<'_> {
+        self.layout.over(&self.lines)
+    }
+}
+
 struct Row<'a> {
-    matrix: &'a PackedMatrix,
+    matrix: PackedMatrix<'a>,
     row: usize,
 }
 
@@ -65,20 +88,16 @@ fn packed_rows_have_the_values_of_the_file_to_the_bit() {
         let cols = if dtype.is_quantized() { dtype.block_len() * 3 } else { 37 };
         for (n_rows, n_workers) in [(1, 1), (16, 2), (47, 1), (47, 3), (200, 2)] {
             let source = RandomTensor::new(dtype, n_rows, cols);
-            let mut matrix = PackedMatrix::allocate(&decl(cols, &[(dtype, n_rows)])).unwrap();
             let shares: Vec<_> =
                 (0..n_workers).map(|i| n_rows * i / n_workers..n_rows * (i + 1) / n_workers).collect();
-            let n_bytes = AtomicU64::new(0);
-            for mut share in matrix.shares(&shares) {
-                share.pack(&source, &n_bytes).unwrap();
-            }
-            assert_eq!(n_bytes.into_inner(), source.bytes.len() as u64);
+            let (packed, n_bytes) = Packed::new(&decl(cols, &[(dtype, n_rows)]), &source, &shares);
+            assert_eq!(n_bytes, source.bytes.len() as u64);
             let mut want = vec![0.0; cols];
             for row in 0..n_rows {
                 let bytes = source.matrix_rows("", row..row + 1).unwrap();
                 sm_tensor::dequantize(dtype, &bytes, &mut want).unwrap();
                 for kind in IsaKind::available() {
-                    let got = kind.dispatch(Row { matrix: &matrix, row });
+                    let got = kind.dispatch(Row { matrix: packed.matrix(), row });
                     let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
                     assert!(want.iter().zip(&got).all(same), "{dtype} row {row} of {n_rows} on {kind}");
                 }
@@ -90,31 +109,31 @@ fn packed_rows_have_the_values_of_the_file_to_the_bit() {
 #[test]
 fn packed_bytes_stay_near_those_of_the_file() {
     for dtype in DType::all() {
-        let matrix = PackedMatrix::allocate(&decl(2048, &[(dtype, 64)])).unwrap();
+        let n_bytes = MatrixLayout::new(&decl(2048, &[(dtype, 64)])).unwrap().n_lines() * size_of::<Line>();
         let file_bytes = 64 * dtype.row_bytes(2048).unwrap();
-        assert!(
-            matrix.n_bytes() * 100 <= file_bytes * 106,
-            "{dtype}: {} for {file_bytes} bytes",
-            matrix.n_bytes()
-        );
+        assert!(n_bytes * 100 <= file_bytes * 106, "{dtype}: {n_bytes} for {file_bytes} bytes");
     }
 }
 
 #[test]
 fn partial_blocks_and_missing_tensors_are_errors() {
-    let error = PackedMatrix::allocate(&decl(48, &[(DType::Q4_0, 4)])).unwrap_err().to_string();
+    let error = MatrixLayout::new(&decl(48, &[(DType::Q4_0, 4)])).unwrap_err().to_string();
     assert!(error.contains("48") && error.contains("q4_0"), "{error}");
     let source = RandomTensor::new(DType::Q4_0, 16, 32);
-    let mut matrix = PackedMatrix::allocate(&decl(32, &[(DType::Q4_0, 40)])).unwrap();
-    let all = 0..matrix.rows();
-    let error = matrix.shares(std::slice::from_ref(&all))[0].pack(&source, &AtomicU64::new(0)).unwrap_err();
+    let layout = MatrixLayout::new(&decl(32, &[(DType::Q4_0, 40)])).unwrap();
+    let mut lines = vec![Line([0; 64]); layout.n_lines()];
+    let all = 0..layout.rows();
+    let mut shares = layout.shares(&mut lines, std::slice::from_ref(&all));
+    let error = shares[0].pack(&source, &AtomicU64::new(0)).unwrap_err();
     assert!(error.to_string().contains("q4_0"), "{error}");
 }
 
 #[test]
 fn panels_cover_the_rows_of_every_part() {
     let parts = [(DType::Q8_0, 8), (DType::F32, 24), (DType::Q4_0, 40), (DType::F16, 16)];
-    let matrix = PackedMatrix::allocate(&decl(64, &parts)).unwrap();
+    let layout = MatrixLayout::new(&decl(64, &parts)).unwrap();
+    let lines = vec![Line([0; 64]); layout.n_lines()];
+    let matrix = layout.over(&lines);
     assert_eq!((matrix.rows(), matrix.cols()), (88, 64));
     let runs =
         |rows| matrix.panels(rows).map(|run| (run.dtype, run.first_row, run.len())).collect::<Vec<_>>();

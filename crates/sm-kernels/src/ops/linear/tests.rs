@@ -9,7 +9,7 @@ use crate::cpu::team::Team;
 use crate::isa::{Isa, IsaKind, IsaVisitor};
 use crate::ops::encode::{BLOCK_LEN, Int8Block, encode_row};
 use crate::ops::product::Scratch;
-use crate::ops::product::tests::{Activations, matrix};
+use crate::ops::product::tests::{Activations, packed};
 use crate::plan::{Activation, Epilogue, Store};
 
 #[derive(Clone, Copy)]
@@ -19,7 +19,7 @@ enum Case<'a> {
 }
 
 impl Case<'_> {
-    fn weight(&self) -> &PackedMatrix {
+    fn weight(&self) -> PackedMatrix<'_> {
         match self {
             Self::Linear(op) => op.weight,
             Self::Gated(op) => op.up,
@@ -108,12 +108,12 @@ fn silu(x: f64) -> f64 {
 #[test]
 fn bias_epilogue_and_store_follow_the_product() {
     for (dtype, cols, width) in [(DType::Q4_0, 64, 96), (DType::F32, 20, 33), (DType::Q6K, 256, 200)] {
-        let (weight, x) = (matrix(cols, &[(dtype, width)]), Activations::new(cols));
+        let (weight, x) = (packed(cols, &[(dtype, width)]), Activations::new(cols));
         let bias: Vec<f32> = (0..width).map(|i| i as f32 / 16.0 - 2.0).collect();
         for n_rows in [1, 2, 5, 17, 50] {
             let op = Linear {
                 x: x.input(n_rows),
-                weight: &weight,
+                weight: weight.matrix(),
                 bias: None,
                 epilogue: Epilogue::None,
                 store: Store::Write,
@@ -137,7 +137,7 @@ fn bias_epilogue_and_store_follow_the_product() {
 fn a_gate_multiplies_what_it_lets_through() {
     for (gate_dtype, up_dtype) in [(DType::Q8_0, DType::Q8_0), (DType::Q4_0, DType::F16)] {
         let (cols, width) = (64, 160);
-        let (gate, up) = (matrix(cols, &[(gate_dtype, width)]), matrix(cols, &[(up_dtype, width)]));
+        let (gate, up) = (packed(cols, &[(gate_dtype, width)]), packed(cols, &[(up_dtype, width)]));
         let x = Activations::new(cols);
         for n_rows in [1, 4, 6, 31] {
             let linear = |weight| Linear {
@@ -147,8 +147,14 @@ fn a_gate_multiplies_what_it_lets_through() {
                 epilogue: Epilogue::None,
                 store: Store::Write,
             };
-            let (gates, ups) = (run(Case::Linear(linear(&gate))), run(Case::Linear(linear(&up))));
-            let op = GatedLinear { x: x.input(n_rows), gate: &gate, up: &up, activation: Activation::Silu };
+            let (gates, ups) =
+                (run(Case::Linear(linear(gate.matrix()))), run(Case::Linear(linear(up.matrix()))));
+            let op = GatedLinear {
+                x: x.input(n_rows),
+                gate: gate.matrix(),
+                up: up.matrix(),
+                activation: Activation::Silu,
+            };
             let want = gates.iter().zip(&ups).map(|(gate, up)| silu(f64::from(*gate)) * f64::from(*up));
             assert_close(&run(Case::Gated(op)), want);
         }

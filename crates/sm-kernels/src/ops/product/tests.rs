@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::atomic::AtomicU64;
 
 use sm_tensor::DType;
 
 use super::{Input, Scratch, Sink, product};
 use crate::cpu::pack::PackedMatrix;
+use crate::cpu::pack::tests::Packed;
 use crate::isa::{Isa, IsaKind, IsaVisitor};
 use crate::ops::encode::{BLOCK_LEN, Int8Block, encode_row};
 use crate::plan::{MatrixDecl, MatrixPart, WeightError, WeightSource};
@@ -49,13 +49,11 @@ impl WeightSource for Tensors {
     }
 }
 
-pub(crate) fn matrix(cols: usize, parts: &[(DType, usize)]) -> PackedMatrix {
+pub(crate) fn packed(cols: usize, parts: &[(DType, usize)]) -> Packed {
     let part = |&(dtype, rows): &(DType, usize)| MatrixPart { tensor: dtype.to_string(), dtype, rows };
     let decl = MatrixDecl { name: "w".to_owned(), cols, parts: parts.iter().map(part).collect() };
-    let mut matrix = PackedMatrix::allocate(&decl).unwrap();
-    let all = 0..matrix.rows();
-    matrix.shares(std::slice::from_ref(&all))[0].pack(&Tensors { cols }, &AtomicU64::new(0)).unwrap();
-    matrix
+    let all = 0..decl.rows();
+    Packed::new(&decl, &Tensors { cols }, std::slice::from_ref(&all)).0
 }
 
 /// Activations in both forms.
@@ -104,7 +102,7 @@ impl Sink<1> for Keep {
 
 struct Product<'a> {
     input: Input<'a>,
-    matrix: &'a PackedMatrix,
+    matrix: PackedMatrix<'a>,
     columns: Range<usize>,
 }
 
@@ -120,7 +118,7 @@ impl IsaVisitor for Product<'_> {
 }
 
 /// All rows times all outputs, row by row, on the scalar set.
-fn master(matrix: &PackedMatrix, x: &Activations) -> Vec<f32> {
+fn master(matrix: PackedMatrix<'_>, x: &Activations) -> Vec<f32> {
     let one = |row: u32| {
         let input = Input { picked: Some(&[row]), ..x.input(1) };
         IsaKind::Scalar.dispatch(Product { input, matrix, columns: 0..matrix.rows() })
@@ -140,8 +138,8 @@ fn columns_of(dtype: DType) -> Vec<usize> {
 fn products_agree_with_double_precision() {
     for dtype in DType::all() {
         for cols in columns_of(dtype) {
-            let (matrix, x) = (matrix(cols, &[(dtype, OUTPUTS)]), Activations::new(cols));
-            let got = master(&matrix, &x);
+            let (packed, x) = (packed(cols, &[(dtype, OUTPUTS)]), Activations::new(cols));
+            let got = master(packed.matrix(), &x);
             let mut w = vec![0.0; OUTPUTS * cols];
             sm_tensor::dequantize(dtype, &Tensors { cols }.bytes(dtype, 0..OUTPUTS), &mut w).unwrap();
             let decoded = || x.int8.iter().flat_map(Int8Block::decode).collect();
@@ -169,14 +167,14 @@ fn every_set_and_every_size_give_the_same_bits() {
     for dtype in DType::all() {
         for cols in columns_of(dtype) {
             let x = Activations::new(cols);
-            let want = master(&matrix(cols, &[(dtype, OUTPUTS)]), &x);
+            let want = master(packed(cols, &[(dtype, OUTPUTS)]).matrix(), &x);
             for outputs in [1, 15, 16, 17, 31, 32, 33, 64, 100] {
-                let matrix = matrix(cols, &[(dtype, outputs)]);
+                let packed = packed(cols, &[(dtype, outputs)]);
                 for n_rows in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 33, ROWS] {
                     for kind in IsaKind::available() {
                         let got = kind.dispatch(Product {
                             input: x.input(n_rows),
-                            matrix: &matrix,
+                            matrix: packed.matrix(),
                             columns: 0..outputs,
                         });
                         for (row, got) in got.chunks(outputs).enumerate() {
@@ -197,13 +195,14 @@ fn every_set_and_every_size_give_the_same_bits() {
 fn picked_rows_and_some_columns_give_the_same_bits() {
     for dtype in [DType::Q4_0, DType::Q6K, DType::Bf16] {
         let cols = 256;
-        let (matrix, x) = (matrix(cols, &[(dtype, OUTPUTS)]), Activations::new(cols));
-        let want = master(&matrix, &x);
+        let (packed, x) = (packed(cols, &[(dtype, OUTPUTS)]), Activations::new(cols));
+        let want = master(packed.matrix(), &x);
         for columns in [0..32, 32..64, 16..48, 5..40, 47..48, 64..100] {
             for picked in [&[7_u32][..], &[3, 1, 49], &[0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24]] {
                 for kind in IsaKind::available() {
                     let input = Input { picked: Some(picked), ..x.input(picked.len()) };
-                    let got = kind.dispatch(Product { input, matrix: &matrix, columns: columns.clone() });
+                    let got =
+                        kind.dispatch(Product { input, matrix: packed.matrix(), columns: columns.clone() });
                     for (got, row) in got.chunks(columns.len()).zip(picked) {
                         let want = &want[*row as usize * OUTPUTS..][columns.clone()];
                         assert_eq!(want, got, "{dtype}, row {row}, columns {columns:?}, {kind}");
@@ -218,14 +217,14 @@ fn picked_rows_and_some_columns_give_the_same_bits() {
 fn stacked_parts_of_any_size_and_format_are_one_matrix() {
     let cols = 64;
     let parts = [(DType::Q8_0, 8), (DType::F32, 24), (DType::Q4_0, 3), (DType::Q4_0, 2), (DType::Q5_1, 40)];
-    let (stacked, x) = (matrix(cols, &parts), Activations::new(cols));
-    let wants = parts.map(|part| (part.1, master(&matrix(cols, &[part]), &x)));
+    let (stacked, x) = (packed(cols, &parts), Activations::new(cols));
+    let wants = parts.map(|part| (part.1, master(packed(cols, &[part]).matrix(), &x)));
     for n_rows in [1, 4, 5, 13] {
         for columns in [0..77, 0..32, 32..64, 30..38] {
             for kind in IsaKind::available() {
                 let got = kind.dispatch(Product {
                     input: x.input(n_rows),
-                    matrix: &stacked,
+                    matrix: stacked.matrix(),
                     columns: columns.clone(),
                 });
                 for (row, got) in got.chunks(columns.len()).enumerate() {
