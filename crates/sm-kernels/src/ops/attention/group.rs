@@ -10,6 +10,9 @@ use crate::isa::{Isa, LANES};
 use crate::ops::math;
 use crate::plan::PAGE_LEN;
 
+/// Pages in a group.
+const GROUP_PAGES: usize = GROUP_LEN / PAGE_LEN;
+
 /// Query rows, and the pages that they see.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tile<'a, E> {
@@ -80,8 +83,34 @@ impl<E: KvElement> Tile<'_, E> {
 
     #[inline(always)]
     fn page(&self, group: usize, page: usize) -> (&[[E; LANES]], &[[E; LANES]]) {
-        let (keys, values) = self.kv.page(self.pages[group * (GROUP_LEN / PAGE_LEN) + page], self.kv_head);
+        let (keys, values) = self.kv.page(self.pages[group * GROUP_PAGES + page], self.kv_head);
         (keys.as_chunks().0, values.as_chunks().0)
+    }
+
+    /// What is read when the keys of the pages before `page` have been read. A head of a page is too short for the
+    /// processor to see where reading goes on.
+    #[inline(always)]
+    fn after_keys(&self, group: usize, page: usize) -> &[[E; LANES]] {
+        match page.checked_sub(self.n_pages(group)) {
+            None => self.page(group, page).0,
+            Some(over) => self.page(group, over.min(self.n_pages(group) - 1)).1,
+        }
+    }
+
+    /// The same of values.
+    #[inline(always)]
+    fn after_values(&self, group: usize, page: usize) -> &[[E; LANES]] {
+        match self.pages.get(group * GROUP_PAGES + page) {
+            Some(_) if page < GROUP_PAGES => self.page(group, page).1,
+            Some(_) => self.page(group, page).0,
+            None => self.page(group, 0).1,
+        }
+    }
+
+    /// Pages of a group.
+    #[inline(always)]
+    fn n_pages(&self, group: usize) -> usize {
+        (self.pages.len() - group * GROUP_PAGES).min(GROUP_PAGES)
     }
 }
 
@@ -208,11 +237,14 @@ fn block<I: Isa, E: KvElement, const Q: usize, const P: usize>(
     let head_dim = tile.fixed.head_dim;
     let queries: [&[f32]; Q] = std::array::from_fn(|q| &tile.query(query + q)[..head_dim]);
     let keys: [&[[E; LANES]]; P] = std::array::from_fn(|p| &tile.page(group, page + p).0[..head_dim]);
+    let ahead: [&[[E; LANES]]; P] =
+        std::array::from_fn(|p| &tile.after_keys(group, page + P + p)[..head_dim]);
     let mut sums = [[isa.splat(0.0); P]; Q];
     for d in 0..head_dim {
         let mut k = [isa.splat(0.0); P];
         for p in 0..P {
             k[p] = E::load(isa, &keys[p][d]);
+            isa.prefetch(&raw const ahead[p][d]);
         }
         for q in 0..Q {
             let x = isa.splat(queries[q][d]);
@@ -325,13 +357,15 @@ fn mix<I: Isa, E: KvElement, const Q: usize, const V: usize>(
     let mut position = first;
     while position < end {
         let page = position / PAGE_LEN;
-        let values = tile.page(group, page).1;
+        let (values, ahead) = (tile.page(group, page).1, tile.after_values(group, page + 1));
         let page_end = end.min((page + 1) * PAGE_LEN);
         for position in position..page_end {
-            let row = &values[position % PAGE_LEN * n_vectors + vector..][..V];
+            let first = position % PAGE_LEN * n_vectors + vector;
+            let row = &values[first..][..V];
             let mut v = [isa.splat(0.0); V];
             for i in 0..V {
                 v[i] = E::load(isa, &row[i]);
+                isa.prefetch((&raw const ahead[0]).wrapping_add(first + i));
             }
             let seen_by_all = all_from <= position && position < all_to;
             for q in 0..Q {
