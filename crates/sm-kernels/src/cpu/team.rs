@@ -1,7 +1,11 @@
 //! The threads that execute one program together.
 //!
-//! They belong to a private pool and are resident: one broadcast starts them, and between two calls they spin a bounded
-//! time, then sleep. A broadcast for each call would allocate, and a step must not.
+//! They belong to a private pool and are resident: one broadcast starts them, and between two calls they wait a bounded
+//! time for the next, then sleep. A broadcast for each call would allocate, and a step must not.
+//!
+//! Where there are not cores enough for all teams of a process, say those of a model and its drafter, or of two engines,
+//! teams of one size have the same threads and take turns: workers wait for each other many times in a step, so threads
+//! that outnumber the cores would cost more than that.
 #![allow(unsafe_code, reason = "a borrowed closure is lent to resident threads for the length of one call")]
 
 use std::any::Any;
@@ -9,14 +13,22 @@ use std::fmt;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use super::barrier::{Barrier, Poisoned, wait_until};
+use super::topology::n_cores;
 
-/// Checks for the next call before an idle thread sleeps: longer than sampling takes between two steps.
-const IDLE_SPINS: u32 = 1 << 12;
+/// Checks for the next call before an idle thread offers its core to others.
+const IDLE_SPINS: u32 = 1 << 10;
+
+/// How long an idle thread waits for the next call before it sleeps: longer than sampling takes between two steps.
+const IDLE_TIME: Duration = Duration::from_micros(500);
+
+/// The threads that there are, by their number.
+static CREWS: Mutex<Vec<Weak<Crew>>> = Mutex::new(Vec::new());
 
 type Body<'b> = dyn Fn(&Worker<'_>) -> Result<(), Poisoned> + Sync + 'b;
 
@@ -64,21 +76,48 @@ pub(crate) struct WorkerPanic {
     pub(crate) message: String,
 }
 
-/// Resident threads; the calling thread is worker 0.
-pub(crate) struct Team {
+/// Resident threads and the calling thread, which is worker 0.
+#[derive(Debug)]
+pub(crate) struct Team(Arc<Crew>);
+
+/// The resident threads of teams of one size.
+struct Crew {
+    /// Held while a program runs.
+    turn: Mutex<()>,
     shared: Arc<Shared>,
     /// None for a team of one. Dropping it does not wait for the threads: they leave by themselves.
     _pool: Option<ThreadPool>,
 }
 
-impl fmt::Debug for Team {
+impl fmt::Debug for Crew {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Team").field("n_workers", &self.n_workers()).finish_non_exhaustive()
+        f.debug_struct("Crew").field("n_workers", &self.shared.n_workers).finish_non_exhaustive()
+    }
+}
+
+impl Crew {
+    /// Starts `n_workers - 1` threads.
+    fn start(n_workers: usize) -> Result<Self, ThreadPoolBuildError> {
+        let (turn, shared) = (Mutex::new(()), Arc::new(Shared::new(n_workers)));
+        if n_workers == 1 {
+            return Ok(Self { turn, shared, _pool: None });
+        }
+        let named = ThreadPoolBuilder::new().thread_name(|index| format!("sm-worker-{}", index + 1));
+        let pool = named.num_threads(n_workers - 1).build()?;
+        let resident = Arc::clone(&shared);
+        pool.spawn_broadcast(move |thread| resident.serve(thread.index() + 1));
+        Ok(Self { turn, shared, _pool: Some(pool) })
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.shared.close();
     }
 }
 
 impl Team {
-    /// Starts `n_workers - 1` threads.
+    /// A team of `n_workers`. It shares the threads of another one of this size if there are no cores left for more.
     ///
     /// # Errors
     /// If the system refuses a thread.
@@ -87,23 +126,26 @@ impl Team {
     /// If `n_workers` is zero.
     pub(crate) fn new(n_workers: usize) -> Result<Self, ThreadPoolBuildError> {
         assert!(0 < n_workers, "a team needs a worker");
-        let shared = Arc::new(Shared::new(n_workers));
-        if n_workers == 1 {
-            return Ok(Self { shared, _pool: None });
+        let mut crews = lock(&CREWS);
+        crews.retain(|crew| crew.strong_count() > 0);
+        let present: Vec<_> = crews.iter().filter_map(Weak::upgrade).collect();
+        let n_busy = present.iter().map(|crew| crew.shared.n_workers).sum::<usize>();
+        let same = present.into_iter().find(|crew| crew.shared.n_workers == n_workers);
+        if let Some(crew) = same.filter(|_| n_workers > 1 && n_busy + n_workers > n_cores()) {
+            return Ok(Self(crew));
         }
-        let named = ThreadPoolBuilder::new().thread_name(|index| format!("sm-worker-{}", index + 1));
-        let pool = named.num_threads(n_workers - 1).build()?;
-        let resident = Arc::clone(&shared);
-        pool.spawn_broadcast(move |thread| resident.serve(thread.index() + 1));
-        Ok(Self { shared, _pool: Some(pool) })
+        let crew = Arc::new(Crew::start(n_workers)?);
+        crews.push(Arc::downgrade(&crew));
+        Ok(Self(crew))
     }
 
     /// Number of workers, the calling thread included.
     pub(crate) fn n_workers(&self) -> usize {
-        self.shared.n_workers
+        self.0.shared.n_workers
     }
 
-    /// The one parallel region of a step: every worker runs `body`; returns when all have left it.
+    /// The one parallel region of a step: every worker runs `body`; returns when all have left it. While another team has
+    /// the threads, it waits.
     ///
     /// # Errors
     /// If a worker panics, the first panic; the others leave at their next barrier.
@@ -115,15 +157,11 @@ impl Team {
         // SAFETY: only the lifetime changes. Threads use `body` only between `publish` and their count in `n_left`,
         // for which `finish` waits below; nothing in between can unwind, because `work` catches.
         let lent = unsafe { std::mem::transmute::<&Body<'_>, &'static Body<'static>>(body) };
-        self.shared.publish(lent);
-        self.shared.work(0, body);
-        self.shared.finish()
-    }
-}
-
-impl Drop for Team {
-    fn drop(&mut self) {
-        self.shared.close();
+        let _turn = lock(&self.0.turn);
+        let shared = &self.0.shared;
+        shared.publish(lent);
+        shared.work(0, body);
+        shared.finish()
     }
 }
 
@@ -214,10 +252,15 @@ impl Shared {
     }
 
     fn next_body(&self, epoch: &mut usize) -> Option<&'static Body<'static>> {
+        let is_idle = || self.epoch.load(Ordering::Acquire) == *epoch;
         let mut spins = 0;
-        while self.epoch.load(Ordering::Acquire) == *epoch && spins < IDLE_SPINS {
+        while is_idle() && spins < IDLE_SPINS {
             spins += 1;
             std::hint::spin_loop();
+        }
+        let since = Instant::now();
+        while is_idle() && since.elapsed() < IDLE_TIME {
+            std::thread::yield_now();
         }
         let mut call = lock(&self.call);
         while self.epoch.load(Ordering::Acquire) == *epoch {
@@ -299,10 +342,43 @@ mod tests {
     }
 
     #[test]
+    fn teams_with_the_same_threads_take_turns() {
+        let (crew, n_inside) = (Arc::new(Crew::start(5).unwrap()), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut team = Team(Arc::clone(&crew));
+                    for _ in 0..20 {
+                        let n_inside = &n_inside;
+                        team.run(|worker| {
+                            n_inside.fetch_add(1, Ordering::Relaxed);
+                            worker.barrier()?;
+                            assert_eq!(n_inside.load(Ordering::Relaxed), 5, "nobody else");
+                            worker.barrier()?;
+                            n_inside.fetch_sub(1, Ordering::Relaxed);
+                            Ok(())
+                        })
+                        .unwrap();
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn threads_are_shared_only_where_cores_are_short() {
+        let large = n_cores().max(2);
+        let teams = [large, large, large + 1, 1, 1].map(|n_workers| Team::new(n_workers).unwrap());
+        assert!(Arc::ptr_eq(&teams[0].0, &teams[1].0), "{large} and {large} workers");
+        assert!(!Arc::ptr_eq(&teams[0].0, &teams[2].0), "another size");
+        assert!(!Arc::ptr_eq(&teams[3].0, &teams[4].0), "nobody to share");
+    }
+
+    #[test]
     fn sleeping_threads_wake_for_the_next_call() {
         let mut team = Team::new(2).unwrap();
         for _ in 0..3 {
-            wait_until(|| lock(&team.shared.call).n_sleeping == 1);
+            wait_until(|| lock(&team.0.shared.call).n_sleeping == 1);
             team.run(|worker| worker.barrier()).unwrap();
         }
     }

@@ -10,5 +10,10 @@ use super::executor::MAX_THREADS;
 /// Where two processors share a core, the second helps little, but which ones this process may use the system does not
 /// say portably.
 pub(crate) fn default_threads() -> usize {
-    available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS)
+    n_cores().min(MAX_THREADS)
+}
+
+/// Processors that this process may use.
+pub(crate) fn n_cores() -> usize {
+    available_parallelism().map_or(1, NonZero::get)
 }
