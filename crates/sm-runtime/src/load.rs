@@ -138,8 +138,13 @@ impl LoadedModel {
         let plan = &model.plan;
         let kv_shape = kv_shape(&model, options.kv_dtype);
         let limits = options.limits(plan.context_len, kv_shape)?;
-        let executor = backend.prepare(plan, &model.weights, limits, progress)?;
-        let text = Text(tokenizer(&model)?);
+        // A large vocabulary takes as long as the weights of a small model.
+        let (executor, text) = std::thread::scope(|scope| {
+            let text = scope.spawn(|| tokenizer(&model).map(Text));
+            let executor = backend.prepare(plan, &model.weights, limits, progress);
+            (executor, text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let (executor, text) = (executor?, text?);
         Ok(Self {
             executor,
             chat: chat_template(&model, &text),
