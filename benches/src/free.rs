@@ -52,6 +52,7 @@ pub fn free_model(
         info: ExecutorInfo {
             kernels: "none".to_owned(),
             n_workers: 0,
+            row_group: 1,
             weight_bytes: 0,
             kv_bytes: 0,
             activation_bytes: 0,

@@ -15,12 +15,12 @@ mod saved;
 mod start;
 
 pub use calibrate::{Calibration, Calibrator};
-pub use cells::{Cell, Model, Test, cells};
+pub use cells::{Cell, Model, Peer, Test, cells};
 pub use child::{Answer, Child, Request};
 pub use engines::{Engine, OURS, PEERS};
 pub use machine::machine;
 pub use measure::{Contender, Measurement, Options, Sample, measure};
-pub use report::{HEADING, Ratio, ratio_to_best, row};
+pub use report::{HEADING, Ratio, ratio, row};
 pub use saved::{Saved, SavedCell};
 pub use start::first_token;
 

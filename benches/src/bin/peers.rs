@@ -15,6 +15,7 @@ use sm_benches::peers::{
     HEADING, Options, PEERS, PeersError, Saved, SavedCell, cells, first_token, machine, measure, row,
 };
 use sm_benches::summary::Summary;
+use sm_kernels::IsaKind;
 
 /// Measures this engine beside others, in turns, and prints the ratios.
 #[derive(Debug, Parser)]
@@ -82,7 +83,12 @@ fn run(args: &Args) -> Result<Vec<String>, PeersError> {
         let words = args.cells.as_deref().unwrap_or_default();
         words.split_whitespace().all(|word| name.split_whitespace().any(|part| part == word))
     };
-    let chosen: Vec<_> = cells(args.quick).into_iter().filter(|cell| wanted(&cell.to_string())).collect();
+    let has_wide = match args.isa.as_str() {
+        "default" => IsaKind::best() == IsaKind::Avx512Vnni,
+        name => name == IsaKind::Avx512Vnni.name(),
+    };
+    let chosen: Vec<_> =
+        cells(args.quick, has_wide).into_iter().filter(|cell| wanted(&cell.to_string())).collect();
     let options = Options {
         reps: args.reps.max(1),
         n_threads: args
@@ -134,6 +140,6 @@ fn start(reps: usize) -> Result<SavedCell, String> {
         cost: summary.p50 / 1e3,
         relative: summary.p50 / 1e3,
         peers: BTreeMap::new(),
-        ratio: None,
+        ratios: BTreeMap::new(),
     })
 }

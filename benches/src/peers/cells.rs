@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::engines::{
-    CANDLE, CTRANSLATE2, Engine, LLAMA, LLAMA_NO_FLASH, LLAMA_NO_REPACK, OPENVINO, OPENVINO_F32,
+    CANDLE, CTRANSLATE2, Engine, LLAMA, LLAMA_NO_FLASH, LLAMA_NO_REPACK, OPENVINO, OPENVINO_F32, READ,
 };
 
 /// A model of random weights.
@@ -45,9 +45,16 @@ pub struct Cell {
     pub model: Model,
     /// What is measured on it.
     pub test: Test,
-    /// Engines to compare with, each in its settings.
-    pub peers: Vec<Engine>,
-    /// The least ratio to the best of them.
+    /// Whom to compare with.
+    pub peers: Vec<Peer>,
+}
+
+/// An engine to compare with, in one of its settings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Peer {
+    /// The engine.
+    pub engine: Engine,
+    /// How many times better than it this engine has to be.
     pub goal: f64,
 }
 
@@ -117,56 +124,68 @@ const SMALL: &str = "smollm2-135m";
 const DTYPES: [&str; 5] = ["q4_0", "q8_0", "q4_k_m", "f16", "bf16"];
 
 /// Every cell, those of one model together. `is_quick` makes the tests shorter and leaves batches between out.
-pub fn cells(is_quick: bool) -> Vec<Cell> {
+/// `has_wide` says whether this engine has the instructions for which the goals were set; without them no peer may be ahead.
+pub fn cells(is_quick: bool, has_wide: bool) -> Vec<Cell> {
     let (prompt, steps) = if is_quick { (128, 16) } else { (512, 64) };
     let prefill = Test::Prefill { n_tokens: prompt };
     let decode = Test::Decode { n_tokens: steps, depth: 0, n_sequences: 1 };
     let deep = Test::Decode { n_tokens: steps, depth: 1024, n_sequences: 1 };
-    let prefill_peers = [LLAMA, LLAMA_NO_REPACK, OPENVINO, OPENVINO_F32, CANDLE];
-    let decode_peers = [LLAMA, CANDLE];
-    let deep_peers = [LLAMA, LLAMA_NO_FLASH, OPENVINO];
-    let process_peers = [LLAMA];
-
-    let mut table = Table(Vec::new());
-    for dtype in DTYPES {
-        let model = Model { shape: LARGE, dtype };
-        table.push(model, prefill, &prefill_peers);
-        table.push(model, decode, &decode_peers);
-        if matches!(dtype, "q4_0" | "q8_0") {
-            table.push(model, deep, &deep_peers);
-        }
-        table.push(model, Test::Load, &process_peers);
-        table.push(model, Test::Memory, &process_peers);
-        if dtype == "q4_0" {
-            table.push_batches(model, if is_quick { &[8] } else { &[1, 2, 4, 8, 16, 32] });
+    let mut cells = Vec::new();
+    for (shape, dtypes) in [(LARGE, DTYPES.as_slice()), (SMALL, &DTYPES[..2])] {
+        for dtype in dtypes {
+            let model = Model { shape, dtype };
+            let batches: &[usize] = match (model, is_quick) {
+                (Model { shape: LARGE, dtype: "q4_0" }, false) => &[1, 2, 4, 8, 16, 32],
+                (Model { shape: LARGE, dtype: "q4_0" }, true) => &[8],
+                _ => &[],
+            };
+            let batch = |&n_sequences| Test::Decode { n_tokens: 32, depth: 16, n_sequences };
+            let tests = [prefill, decode, deep, Test::Load, Test::Memory];
+            for test in tests.into_iter().chain(batches.iter().map(batch)) {
+                let mut peers = peers(model, test);
+                if !has_wide {
+                    peers.iter_mut().for_each(|peer| peer.goal = peer.goal.min(1.0));
+                }
+                cells.extend((!peers.is_empty()).then_some(Cell { model, test, peers }));
+            }
         }
     }
-    for dtype in ["q4_0", "q8_0"] {
-        let model = Model { shape: SMALL, dtype };
-        table.push(model, prefill, &[LLAMA, LLAMA_NO_REPACK, OPENVINO, OPENVINO_F32]);
-        table.push(model, decode, &[LLAMA, OPENVINO]);
-        if dtype == "q4_0" {
-            table.push(model, deep, &deep_peers);
-        }
-        table.push(model, Test::Load, &process_peers);
-        table.push(model, Test::Memory, &process_peers);
-    }
-    table.0
+    cells
 }
 
-struct Table(Vec<Cell>);
-
-impl Table {
-    fn push(&mut self, model: Model, test: Test, peers: &[Engine]) {
-        self.0.push(Cell { model, test, peers: peers.to_vec(), goal: 1.0 });
-    }
-
-    fn push_batches(&mut self, model: Model, batches: &[usize]) {
-        for &n_sequences in batches {
-            let test = Test::Decode { n_tokens: 32, depth: 16, n_sequences };
-            self.push(model, test, &[LLAMA, CTRANSLATE2]);
+/// Whom to compare with in a cell; nobody where it is none of the table.
+fn peers(model: Model, test: Test) -> Vec<Peer> {
+    let peers = match (model.shape, model.dtype, test) {
+        (_, _, Test::Load) => vec![(LLAMA, 1.0), (READ, 0.5)],
+        (_, _, Test::Memory) => vec![(LLAMA, 1.0)],
+        (_, _, Test::Decode { n_sequences: 2.., .. }) | (_, _, Test::Decode { depth: 1..1024, .. }) => {
+            vec![(LLAMA, 2.5), (CTRANSLATE2, 2.3)]
         }
-    }
+        (shape, dtype, Test::Prefill { .. }) => {
+            let (llama, openvino) = match (shape, dtype) {
+                (LARGE, "q4_0") => (3.5, 1.3),
+                (LARGE, "q8_0") => (5.0, 1.3),
+                (LARGE, "q4_k_m") => (1.6, 1.6),
+                (LARGE, _) => (1.7, 1.0),
+                (_, "q4_0") => (3.0, 1.0),
+                (_, _) => (1.0, 1.3),
+            };
+            let peers =
+                [(LLAMA, llama), (LLAMA_NO_REPACK, llama), (OPENVINO, openvino), (OPENVINO_F32, openvino)];
+            peers.into_iter().chain((shape == LARGE).then_some((CANDLE, 1.0))).collect()
+        }
+        (LARGE, "q4_0", Test::Decode { depth: 0, .. }) => vec![(LLAMA, 1.85), (CANDLE, 1.0)],
+        (LARGE, "q8_0", Test::Decode { depth: 0, .. }) => vec![(LLAMA, 1.8), (CANDLE, 1.15)],
+        (LARGE, "q4_k_m", Test::Decode { depth: 0, .. }) => vec![(LLAMA, 1.8), (CANDLE, 1.0)],
+        (LARGE, _, Test::Decode { depth: 0, .. }) => vec![(LLAMA, 1.3), (CANDLE, 1.0)],
+        (_, "q4_0", Test::Decode { depth: 0, .. }) => vec![(LLAMA, 2.4), (OPENVINO, 1.0)],
+        (_, _, Test::Decode { depth: 0, .. }) => vec![(LLAMA, 2.0), (OPENVINO, 1.0)],
+        (LARGE, "q4_0", Test::Decode { .. }) => vec![(LLAMA, 1.9), (LLAMA_NO_FLASH, 1.9), (OPENVINO, 1.0)],
+        (LARGE, "q8_0", Test::Decode { .. }) => vec![(LLAMA, 1.0), (LLAMA_NO_FLASH, 1.0), (OPENVINO, 1.5)],
+        (SMALL, "q4_0", Test::Decode { .. }) => vec![(LLAMA, 2.5), (LLAMA_NO_FLASH, 2.5), (OPENVINO, 1.0)],
+        _ => Vec::new(),
+    };
+    peers.into_iter().map(|(engine, goal)| Peer { engine, goal }).collect()
 }
 
 #[cfg(test)]
@@ -181,7 +200,7 @@ mod tests {
     #[test]
     fn every_cell_has_a_model_and_a_name_of_its_own() {
         for is_quick in [false, true] {
-            let cells = cells(is_quick);
+            let cells = cells(is_quick, true);
             let names: HashSet<_> = cells.iter().map(Cell::to_string).collect();
             assert_eq!(names.len(), cells.len());
             for Cell { model, .. } in cells {
@@ -189,6 +208,15 @@ mod tests {
                 assert!(Mixture::named(model.dtype).is_ok(), "{model}");
             }
         }
+    }
+
+    #[test]
+    fn without_wide_instructions_nobody_may_be_ahead() {
+        let goals = |has_wide| -> Vec<f64> {
+            cells(false, has_wide).iter().flat_map(|cell| &cell.peers).map(|peer| peer.goal).collect()
+        };
+        assert!(goals(true).iter().any(|goal| *goal == 3.5));
+        assert!(goals(false).iter().all(|goal| matches!(*goal, 1.0 | 0.5)));
     }
 
     #[test]

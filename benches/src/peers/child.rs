@@ -64,7 +64,7 @@ impl Child {
     /// # Errors
     /// A sentence, if its program is missing.
     pub fn start(engine: Engine) -> Result<Self, String> {
-        let mut command = engine.command();
+        let mut command = engine.command().ok_or("it has no process")?;
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -22,6 +22,8 @@ enum Program {
     Python(&'static str),
     /// The workspace `benches/peers/candle/`.
     Candle,
+    /// None: this process reads the file, once.
+    Read,
 }
 
 const fn peer(name: &'static str, setting: &'static str, program: Program) -> Engine {
@@ -39,12 +41,15 @@ pub(super) const OPENVINO: Engine = peer(PEERS[2], "default", Program::Python("o
 pub(super) const OPENVINO_F32: Engine = Engine { setting: "f32", ..OPENVINO };
 pub(super) const CTRANSLATE2: Engine = peer(PEERS[3], "int8", Program::Python("ctranslate2_driver.py"));
 pub(super) const CANDLE: Engine = peer(PEERS[1], "default", Program::Candle);
+/// No engine, but what loading is measured by: reading the file and nothing else.
+pub(super) const READ: Engine = peer("reading", "default", Program::Read);
 
 impl Engine {
-    /// The command that starts its process.
-    pub(crate) fn command(&self) -> Command {
+    /// The command that starts its process; `None` if it has none.
+    pub(crate) fn command(&self) -> Option<Command> {
         let root = root();
-        match self.program {
+        let command = match self.program {
+            Program::Read => return None,
             Program::Ours => Command::new(sibling("driver")),
             Program::Python(script) => {
                 let mut command = Command::new(root.join(".venv-peers/bin/python"));
@@ -54,7 +59,8 @@ impl Engine {
                 command
             }
             Program::Candle => Command::new(root.join("benches/peers/candle/target/release/candle-driver")),
-        }
+        };
+        Some(command)
     }
 }
 

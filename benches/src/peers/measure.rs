@@ -1,5 +1,7 @@
 //! The runs: engines of a cell take turns.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,7 @@ use super::PeersError;
 use super::calibrate::{Calibration, Calibrator};
 use super::cells::{Cell, Model, Test};
 use super::child::{Child, Request};
-use super::engines::{Engine, OURS};
+use super::engines::{Engine, OURS, READ};
 use super::machine::{CpuTime, peak_bytes};
 use crate::summary::median;
 use crate::synth::{self, Shape};
@@ -109,8 +111,10 @@ struct Turns<'a> {
 
 impl Turns<'_> {
     fn measure(&mut self, cell: &Cell) -> Measurement {
-        let peers = cell.peers.iter().filter(|peer| self.options.peers.iter().any(|name| name == peer.name));
-        let engines = [OURS].into_iter().chain(peers.copied());
+        let runs =
+            |engine: &Engine| *engine == READ || self.options.peers.iter().any(|name| name == engine.name);
+        let peers = cell.peers.iter().map(|peer| peer.engine).filter(runs);
+        let engines = [OURS].into_iter().chain(peers);
         let mut contenders: Vec<_> =
             engines.map(|engine| Contender { engine, outcome: Ok(Vec::new()) }).collect();
         // Memory neither varies nor needs a warm-up.
@@ -150,6 +154,11 @@ impl Turns<'_> {
             Test::Prefill { n_tokens } => watched(self.running(engine)?, &[Request::Prefill { n_tokens }])?,
             Test::Decode { n_tokens, depth, n_sequences } => {
                 watched(self.running(engine)?, &[Request::Decode { n_tokens, depth, n_sequences }])?
+            }
+            Test::Load if engine == READ => {
+                let (start, before) = (Instant::now(), CpuTime::now(std::process::id()));
+                read(self.file).map_err(|e| format!("{}: {e}", self.file.display()))?;
+                foreign(std::process::id(), start, before)
             }
             Test::Load => {
                 let first = Request::Decode { n_tokens: 1, depth: 0, n_sequences: 1 };
@@ -201,8 +210,21 @@ fn watched(child: &mut Child, requests: &[Request]) -> Result<(f64, f64), String
     for request in requests {
         seconds += child.call(request)?;
     }
-    let foreign = before.zip(CpuTime::now(child.id())).map_or(0.0, |(a, b)| a.foreign_until(&b));
-    Ok((seconds, foreign / start.elapsed().as_secs_f64()))
+    Ok((seconds, foreign(child.id(), start, before).1))
+}
+
+/// The seconds since `start`, and how many cores were busy with other things than the process.
+fn foreign(process: u32, start: Instant, before: Option<CpuTime>) -> (f64, f64) {
+    let seconds = start.elapsed().as_secs_f64();
+    let foreign = before.zip(CpuTime::now(process)).map_or(0.0, |(a, b)| a.foreign_until(&b));
+    (seconds, foreign / seconds)
+}
+
+/// Reads a file from one end to the other.
+fn read(path: &Path) -> std::io::Result<()> {
+    let (mut file, mut part) = (File::open(path)?, vec![0; 1 << 20]);
+    while file.read(&mut part)? > 0 {}
+    Ok(())
 }
 
 /// A file of random weights, removed in the end unless a folder keeps it.

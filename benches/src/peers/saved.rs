@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::PeersError;
 use super::cells::Test;
 use super::measure::{Contender, Measurement, Sample};
-use super::report::ratio_to_best;
+use super::report::ratio;
 use crate::summary::median;
 
 /// A run.
@@ -30,8 +30,8 @@ pub struct SavedCell {
     pub relative: f64,
     /// The medians of the peers that ran.
     pub peers: BTreeMap<String, f64>,
-    /// The ratio to the best of them.
-    pub ratio: Option<f64>,
+    /// This engine's medians relative to theirs: above 1 it is better.
+    pub ratios: BTreeMap<String, f64>,
 }
 
 impl SavedCell {
@@ -41,11 +41,12 @@ impl SavedCell {
         let samples = ours.outcome.as_ref().ok()?;
         let relative = |sample: &Sample| sample.cost / unit(measurement.cell.test, sample);
         let cost = |peer: &Contender| Some((peer.engine.to_string(), peer.cost()?));
+        let ratio = |peer: &Contender| Some((peer.engine.to_string(), ratio(ours, peer)?.median));
         Some(Self {
             cost: ours.cost()?,
             relative: median(samples.iter().map(relative).collect()),
             peers: peers.iter().filter_map(cost).collect(),
-            ratio: ratio_to_best(measurement).map(|ratio| ratio.median),
+            ratios: peers.iter().filter_map(ratio).collect(),
         })
     }
 }
@@ -103,7 +104,8 @@ mod tests {
     use super::*;
 
     fn saved(figures: &[(&str, f64)]) -> Saved {
-        let cell = |relative| SavedCell { cost: 1.0, relative, peers: BTreeMap::new(), ratio: None };
+        let cell =
+            |relative| SavedCell { cost: 1.0, relative, peers: BTreeMap::new(), ratios: BTreeMap::new() };
         let cells = figures.iter().map(|&(name, relative)| (name.to_owned(), cell(relative))).collect();
         Saved { machine: "m".to_owned(), cells }
     }
