@@ -55,6 +55,8 @@ pub struct StepLimits {
     pub max_outputs: usize,
     /// Spans in a step.
     pub max_sequences: usize,
+    /// Rows that the executor computes together: one row more than a multiple of it costs about as much as several.
+    pub row_group: usize,
 }
 
 /// What the scheduler may do.
@@ -223,7 +225,7 @@ mod tests {
     #[test]
     fn off_means_one_at_a_time_and_no_waiting() {
         let config = BatchingConfig { enabled: false, ..BatchingConfig::default() };
-        let limits = StepLimits { max_tokens: 64, max_outputs: 8, max_sequences: 8 };
+        let limits = StepLimits { max_tokens: 64, max_outputs: 8, max_sequences: 8, row_group: 4 };
         assert_eq!((config.batch_size(&limits), config.wait_us()), (1, 0));
     }
 }

@@ -20,8 +20,10 @@ const FIRST_DRAFTS: usize = 4;
 const SCALE: [f64; 3] = [1.0, 1.0 / 256.0, 1.0 / 65_536.0];
 
 /// A running least-squares fit of the time of a step.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct CostModel {
+    /// Rows that are computed together.
+    row_group: usize,
     /// Weighted sums of products of the features.
     products: [[f64; 3]; 3],
     /// Weighted sums of features times time.
@@ -30,7 +32,19 @@ pub struct CostModel {
     n_observations: u32,
 }
 
+impl Default for CostModel {
+    fn default() -> Self {
+        Self::new(1)
+    }
+}
+
 impl CostModel {
+    /// Of an executor that computes `row_group` rows together.
+    pub fn new(row_group: usize) -> Self {
+        let (products, times, factors) = ([[0.0; 3]; 3], [0.0; 3], [0.0; 3]);
+        Self { row_group, products, times, factors, n_observations: 0 }
+    }
+
     /// Learns that a step of `n_rows` rows, which attended to `context` positions in total, took `step_us`.
     pub fn observe(&mut self, step_us: u64, n_rows: usize, context: u64) {
         let features = features(n_rows, context);
@@ -82,7 +96,7 @@ impl CostModel {
     pub(crate) fn drafts_worth(&self, step: DecodingStep, acceptance: u64, terms: DraftTerms) -> usize {
         let DraftTerms { max, len, token_us } = terms;
         if !self.is_ready() {
-            return FIRST_DRAFTS.min(max);
+            return self.without_lone_row(step.n_rows, FIRST_DRAFTS.min(max));
         }
         let acceptance = acceptance as f64 / 1000.0;
         let (mut likelihood, mut n_tokens) = (1.0, step.n_rows as f64);
@@ -97,7 +111,13 @@ impl CostModel {
             likelihood *= acceptance;
             n_tokens += likelihood;
         }
-        best.0
+        self.without_lone_row(step.n_rows, best.0)
+    }
+
+    /// One draft less where the last one would be alone in a group of rows: it costs about as much as several.
+    fn without_lone_row(&self, n_rows: usize, n_drafts: usize) -> usize {
+        let is_alone = self.row_group > 2 && (n_rows + n_drafts) % self.row_group == 1;
+        if is_alone && n_drafts > 1 { n_drafts - 1 } else { n_drafts }
     }
 
     /// Solves the normal equations; a factor that comes out negative is taken as zero and the others are fitted again.

@@ -129,6 +129,17 @@ mod tests {
     }
 
     #[test]
+    fn no_draft_is_alone_in_a_group_of_rows() {
+        for (row_group, drafts) in [(1, [4, 8]), (4, [3, 7]), (8, [4, 7])] {
+            let mut cost = CostModel::new(row_group);
+            let mut length = trained(8, 8);
+            assert_eq!(length.choose(&cost, ALONE, FREE), drafts[0], "before anything is known, {row_group}");
+            (0..20).for_each(|_| cost.observe(1000, 1, 100));
+            assert_eq!(length.choose(&cost, ALONE, FREE), drafts[1], "{row_group}");
+        }
+    }
+
+    #[test]
     fn the_less_is_accepted_or_the_more_rows_cost_the_fewer_are_drafted() {
         let lengths = |row_us: u64| -> Vec<usize> {
             [8, 3, 1, 0].map(|n| trained(8, n).choose(&cost(1000, row_us), ALONE, FREE)).to_vec()

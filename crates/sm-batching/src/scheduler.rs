@@ -61,6 +61,7 @@ impl Scheduler {
             ("max_tokens", limits.max_tokens),
             ("max_outputs", limits.max_outputs),
             ("max_sequences", limits.max_sequences),
+            ("row_group", limits.row_group),
         ] {
             if value == 0 {
                 return Err(BatchingError::InvalidConfig { field, value: 0, reason: "must be at least 1" });
@@ -74,7 +75,7 @@ impl Scheduler {
             queue: Queue::default(),
             running: Vec::new(),
             fairness: Fairness::default(),
-            cost: CostModel::default(),
+            cost: CostModel::new(limits.row_group),
             step: Step::new(&limits),
             ended: Vec::new(),
             stats: BatchingStats::default(),

@@ -161,6 +161,7 @@ impl Engine {
             max_tokens: limits.max_tokens,
             max_outputs: limits.max_outputs,
             max_sequences: limits.max_sequences,
+            row_group: model.info().row_group,
         };
         let gate = Arc::new(Gate::new(config.batching.max_queued_requests));
         let namespace = namespace(&model, &config)?;

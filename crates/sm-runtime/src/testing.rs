@@ -66,6 +66,7 @@ pub(crate) fn fake_model(
         info: ExecutorInfo {
             kernels: "fake".into(),
             n_workers: 1,
+            row_group: 1,
             weight_bytes: 0,
             kv_bytes: 0,
             activation_bytes: 0,

@@ -125,6 +125,7 @@ fn simulate(seed: u64, n_steps: u64) -> BatchingStats {
         max_tokens: random.pick(&[16, 256]),
         max_outputs: random.pick(&[8, 32]),
         max_sequences: random.pick(&[8, 16]),
+        row_group: 4,
     };
     let mut world = World::new(config(&mut random), limits, N_PAGES);
     while world.scheduler.stats().steps < n_steps {

@@ -54,7 +54,7 @@ pub(crate) struct World {
 }
 
 pub(crate) fn limits() -> StepLimits {
-    StepLimits { max_tokens: 4096, max_outputs: 4096, max_sequences: 64 }
+    StepLimits { max_tokens: 4096, max_outputs: 4096, max_sequences: 64, row_group: 4 }
 }
 
 /// Tokens of numbers, none of them the end.

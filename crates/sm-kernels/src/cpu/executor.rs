@@ -154,6 +154,7 @@ impl CpuExecutor {
         let info = ExecutorInfo {
             kernels: format!("cpu {isa}"),
             n_workers,
+            row_group: isa.dispatch(RowGroup),
             weight_bytes: weights.n_bytes(),
             kv_bytes: kv.n_bytes(),
             activation_bytes: arena.n_bytes() + scratch_bytes,
@@ -210,6 +211,17 @@ impl CpuExecutor {
         }
         let blocks = regions.int8.map(|region| self.memory.arena.region_mut(region, extents));
         blocks.into_iter().flatten().flat_map(|block| block.decode()).collect()
+    }
+}
+
+/// The rows of a tile of products.
+struct RowGroup;
+
+impl IsaVisitor for RowGroup {
+    type Output = usize;
+
+    fn visit<I: Isa>(self, _isa: I) -> usize {
+        I::TILE_ROWS
     }
 }
 

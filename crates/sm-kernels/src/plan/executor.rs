@@ -156,6 +156,8 @@ pub struct ExecutorInfo {
     pub kernels: String,
     /// Workers or queues.
     pub n_workers: usize,
+    /// Rows that products compute together: one row more than a multiple of it costs about as much as several.
+    pub row_group: usize,
     /// Bytes of packed weights.
     pub weight_bytes: usize,
     /// Bytes of the KV pool.
