@@ -5,56 +5,45 @@
 use super::UNIT_LEN;
 use crate::isa::Isa;
 
-/// The columns of a quad, at their place in a vector.
+/// Puts four bytes into each vector, at the place of a row.
 #[inline(always)]
-fn quad_of<'a>(codes: &'a [u8; UNIT_LEN], plane: &'a mut [u8; 64], lane: usize, quad: usize) -> Quad<'a> {
-    (&codes.as_chunks::<4>().0[quad], &mut plane.as_chunks_mut::<4>().0[lane])
+fn put<const N: usize>(bytes: &[u8], lane: usize, planes: &mut [[u8; 64]; N]) {
+    for (plane, bytes) in planes.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        plane.as_chunks_mut::<4>().0[lane] = *bytes;
+    }
 }
-
-type Quad<'a> = (&'a [u8; 4], &'a mut [u8; 4]);
 
 /// Whole bytes: one quad a vector.
 #[inline(always)]
 pub(super) fn put_bytes(codes: &[u8; UNIT_LEN], lane: usize, planes: &mut [[u8; 64]; 8]) {
-    for (quad, plane) in planes.iter_mut().enumerate() {
-        let (codes, bytes) = quad_of(codes, plane, lane, quad);
-        *bytes = *codes;
-    }
+    put(codes, lane, planes);
 }
 
 /// The 4 low bits: two quads a vector, `quad + 4` above `quad`.
 #[inline(always)]
 pub(super) fn put_nibbles(codes: &[u8; UNIT_LEN], lane: usize, planes: &mut [[u8; 64]; 4]) {
-    for (low, plane) in planes.iter_mut().enumerate() {
-        for quad in [low, low + 4] {
-            let (codes, bytes) = quad_of(codes, plane, lane, quad);
-            for (code, byte) in codes.iter().zip(bytes) {
-                *byte |= (code & 15) << (quad - low);
-            }
-        }
-    }
+    let bytes: [u8; 16] = std::array::from_fn(|j| codes[j] & 15 | codes[j + 16] << 4);
+    put(&bytes, lane, planes);
 }
 
 /// The 2 low bits: four quads a vector.
 #[inline(always)]
 pub(super) fn put_pairs(codes: &[u8; UNIT_LEN], lane: usize, planes: &mut [[u8; 64]; 2]) {
-    for quad in 0..8 {
-        let (codes, bytes) = quad_of(codes, &mut planes[quad / 4], lane, quad);
-        for (code, byte) in codes.iter().zip(bytes) {
-            *byte |= (code & 3) << (quad % 4 * 2);
-        }
+    for (plane, codes) in planes.iter_mut().zip(codes.as_chunks::<16>().0) {
+        let pair = |quad: usize, i: usize| (codes[4 * quad + i] & 3) << (2 * quad);
+        let bytes: [u8; 4] = std::array::from_fn(|i| pair(0, i) | pair(1, i) | pair(2, i) | pair(3, i));
+        plane.as_chunks_mut::<4>().0[lane] = bytes;
     }
 }
 
 /// The lowest bit: eight quads a vector.
 #[inline(always)]
 pub(super) fn put_bits(codes: &[u8; UNIT_LEN], lane: usize, plane: &mut [u8; 64]) {
-    for quad in 0..8 {
-        let (codes, bytes) = quad_of(codes, plane, lane, quad);
-        for (code, byte) in codes.iter().zip(bytes) {
-            *byte |= (code & 1) << quad;
-        }
+    let mut bytes = [0; 4];
+    for (quad, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
+        bytes.iter_mut().zip(codes).for_each(|(byte, code)| *byte |= (code & 1) << quad);
     }
+    plane.as_chunks_mut::<4>().0[lane] = bytes;
 }
 
 /// What [`put_nibbles`] wrote for a quad.

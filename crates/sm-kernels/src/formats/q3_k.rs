@@ -29,10 +29,11 @@ impl QuantFormat for Q3K {
 
     #[inline(always)]
     fn pack(file_block: &[u8], lane: usize, _unit: usize, block: &mut Block) {
+        let thirds = &file_block[..32];
         for unit in 0..8 {
             let low = &file_block[32 + unit / 4 * 32..][..32];
             let low: [u8; UNIT_LEN] = std::array::from_fn(|j| low[j] >> (unit % 4 * 2));
-            let third: [u8; UNIT_LEN] = std::array::from_fn(|j| file_block[j] >> unit);
+            let third: [u8; UNIT_LEN] = std::array::from_fn(|j| thirds[j] >> unit);
             planes::put_pairs(&low, lane, &mut block.low[unit]);
             planes::put_bits(&third, lane, &mut block.third[unit]);
         }

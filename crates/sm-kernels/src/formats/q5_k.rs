@@ -33,11 +33,12 @@ impl QuantFormat for Q5K {
         block.d[lane] = read_u16(file_block, 0);
         block.d_min[lane] = read_u16(file_block, 2);
         let (scales, mins) = unpack_k_scales(&file_block[4..16]);
+        let fifths = &file_block[16..48];
         for unit in 0..8 {
             block.scales[unit][lane] = scales[unit];
             block.mins[unit][lane] = mins[unit];
             planes::put_nibbles(&file_codes(&file_block[48..], unit), lane, &mut block.low[unit]);
-            let fifth: [u8; UNIT_LEN] = std::array::from_fn(|j| file_block[16 + j] >> unit);
+            let fifth: [u8; UNIT_LEN] = std::array::from_fn(|j| fifths[j] >> unit);
             planes::put_bits(&fifth, lane, &mut block.fifth[unit]);
         }
     }
