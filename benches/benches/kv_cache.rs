@@ -22,7 +22,7 @@ struct FullCache {
 
 impl FullCache {
     fn new(n_pages: usize) -> Self {
-        let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_dim: 1, element_bytes: 2 };
+        let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 2 };
         let pool = PagePool { n_pages, page_len: PAGE_LEN, shape };
         let cache = KvCache::new(KvCacheConfig::default(), pool).expect("the pool is usable");
         let prompt = vec![TokenId(0); REQUEST_PAGES * PAGE_LEN];

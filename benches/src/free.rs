@@ -64,7 +64,7 @@ pub fn free_model(
         n_steps: 0,
         on_step: Box::new(on_step),
     };
-    let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_dim: 1, element_bytes: 2 };
+    let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 2 };
     Ok(LoadedModel::from_executor(Box::new(executor), Some(tokenizer), vocab_size, context_len, shape))
 }
 

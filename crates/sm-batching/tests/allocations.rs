@@ -54,7 +54,7 @@ fn decoding_allocates_nothing() {
     const fn is_send<T: Send>() {}
     is_send::<Scheduler>();
 
-    let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_dim: 1, element_bytes: 4 };
+    let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
     let pool = PagePool { n_pages: 400, page_len: 16, shape };
     let mut cache = KvCache::new(KvCacheConfig::default(), pool).unwrap();
     let limits = StepLimits { max_tokens: 512, max_outputs: 64, max_sequences: 8, row_group: 4 };

@@ -113,11 +113,8 @@ mod tests {
     use super::*;
     use crate::config::KvShape;
 
-    const POOL: PagePool = PagePool {
-        n_pages: 100,
-        page_len: 16,
-        shape: KvShape { n_layers: 2, n_kv_heads: 2, head_dim: 4, element_bytes: 2 },
-    };
+    const POOL: PagePool =
+        PagePool { n_pages: 100, page_len: 16, shape: KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 8 } };
 
     #[test]
     fn bytes_count_whole_pages_and_true_heads() {
@@ -158,8 +155,11 @@ mod tests {
         assert!(refused(&config, PagePool { page_len: 0, ..POOL }));
         assert!(refused(&config, PagePool { n_pages: 0, ..POOL }));
         assert!(refused(&config, PagePool { n_pages: usize::MAX, ..POOL }));
-        assert!(refused(&config, PagePool { shape: KvShape { head_dim: 0, ..POOL.shape }, ..POOL }));
-        assert!(refused(&config, PagePool { shape: KvShape { head_dim: usize::MAX, ..POOL.shape }, ..POOL }));
+        assert!(refused(&config, PagePool { shape: KvShape { head_bytes: 0, ..POOL.shape }, ..POOL }));
+        assert!(refused(
+            &config,
+            PagePool { shape: KvShape { head_bytes: usize::MAX, ..POOL.shape }, ..POOL }
+        ));
         assert!(refused(&KvCacheConfig { max_bytes_total: 1023, ..config.clone() }, POOL));
         assert!(refused(&KvCacheConfig { high_watermark_percent: 0, ..config }, POOL));
     }

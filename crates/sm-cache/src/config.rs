@@ -74,10 +74,8 @@ pub struct KvShape {
     pub n_layers: usize,
     /// Key and value heads per layer.
     pub n_kv_heads: usize,
-    /// Elements of one head's key, and of its value.
-    pub head_dim: usize,
-    /// Bytes of one element.
-    pub element_bytes: usize,
+    /// Bytes of one head's key, and of its value: elements times the bytes of one, and scales if there are any.
+    pub head_bytes: usize,
 }
 
 impl KvShape {
@@ -86,13 +84,11 @@ impl KvShape {
     /// ```
     /// use sm_cache::KvShape;
     ///
-    /// let shape = KvShape { n_layers: 22, n_kv_heads: 4, head_dim: 64, element_bytes: 2 };
-    /// assert_eq!(shape.position_bytes(), Some(2 * 22 * 4 * 64 * 2));
+    /// let shape = KvShape { n_layers: 22, n_kv_heads: 4, head_bytes: 128 };
+    /// assert_eq!(shape.position_bytes(), Some(2 * 22 * 4 * 128));
     /// ```
     pub fn position_bytes(&self) -> Option<usize> {
-        [self.n_layers, self.n_kv_heads, self.head_dim, self.element_bytes]
-            .into_iter()
-            .try_fold(2usize, usize::checked_mul)
+        [self.n_layers, self.n_kv_heads, self.head_bytes].into_iter().try_fold(2usize, usize::checked_mul)
     }
 }
 

@@ -21,7 +21,7 @@
 //! use sm_cache::{Arrival, KvCache, KvCacheConfig, KvShape, LeaseOwner, LeaseRequest, Namespace, PagePool};
 //! use sm_tensor::TokenId;
 //!
-//! let shape = KvShape { n_layers: 2, n_kv_heads: 2, head_dim: 16, element_bytes: 2 };
+//! let shape = KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 32 };
 //! let mut cache = KvCache::new(KvCacheConfig::default(), PagePool { n_pages: 8, page_len: 16, shape })?;
 //! let namespace = Namespace { model: "demo".into(), ..Namespace::default() };
 //! let owner = LeaseOwner::Request(&namespace);

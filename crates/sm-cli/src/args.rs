@@ -297,6 +297,9 @@ pub(crate) enum KvType {
     F16,
     /// Single precision, twice the memory
     F32,
+    /// A byte and a scale for each 32 values, a little more than half the memory
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 impl From<KvType> for KvDType {
@@ -304,6 +307,7 @@ impl From<KvType> for KvDType {
         match kv_type {
             KvType::F16 => Self::F16,
             KvType::F32 => Self::F32,
+            KvType::Q8_0 => Self::Q8_0,
         }
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod arena;
 pub(crate) mod barrier;
 pub(crate) mod buffers;
 mod executor;
+pub(crate) mod kv_element;
 pub(crate) mod kv_pool;
 pub(crate) mod limits;
 pub(crate) mod pack;

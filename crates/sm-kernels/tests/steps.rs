@@ -13,10 +13,17 @@ fn limits() -> Limits {
     Limits { max_tokens: 96, max_outputs: 96, max_sequences: 8, n_pages: N_PAGES, kv_dtype: KvDType::F16 }
 }
 
-fn executor(dtype: DType, n_threads: usize, isa: IsaKind) -> Box<dyn Executor> {
+/// How weights, and how keys and values are stored.
+type Formats = (DType, KvDType);
+
+const FORMATS: [Formats; 3] =
+    [(DType::F32, KvDType::F16), (DType::Q8_0, KvDType::Q8_0), (DType::Q4_0, KvDType::F16)];
+
+fn executor((dtype, kv_dtype): Formats, n_threads: usize, isa: IsaKind) -> Box<dyn Executor> {
     let plan = testing::decoder(dtype);
     let weights = RandomWeights::new(&plan);
-    CpuBackend::new().threads(n_threads).isa(isa).prepare(&plan, &weights, limits(), &|_| ()).unwrap()
+    let limits = Limits { kv_dtype, ..limits() };
+    CpuBackend::new().threads(n_threads).isa(isa).prepare(&plan, &weights, limits, &|_| ()).unwrap()
 }
 
 /// A sequence with its pages, somewhere in the pool.
@@ -89,14 +96,14 @@ fn alone(executor: &mut dyn Executor, seed: usize, n_tokens: usize, chunk: usize
 
 #[test]
 fn steps_are_the_same_to_the_bit_on_every_instruction_set_and_team() {
-    for dtype in [DType::F32, DType::Q8_0, DType::Q4_0] {
-        let expected = alone(&mut *executor(dtype, 1, IsaKind::Scalar), 1, 300, 96);
+    for formats in FORMATS {
+        let expected = alone(&mut *executor(formats, 1, IsaKind::Scalar), 1, 300, 96);
         let finite = expected.iter().flatten().all(|bits| f32::from_bits(*bits).is_finite());
-        assert!(finite && expected[299] != expected[298], "{dtype}");
+        assert!(finite && expected[299] != expected[298], "{formats:?}");
         for isa in IsaKind::available() {
             for n_threads in [1, 2, 3, 4] {
-                let actual = alone(&mut *executor(dtype, n_threads, isa), 1, 300, 96);
-                assert!(actual == expected, "{dtype} {isa} {n_threads} threads");
+                let actual = alone(&mut *executor(formats, n_threads, isa), 1, 300, 96);
+                assert!(actual == expected, "{formats:?} {isa} {n_threads} threads");
             }
         }
     }
@@ -109,16 +116,16 @@ proptest! {
         lengths in prop::collection::vec(1_usize..330, 1..5),
         rows in prop::collection::vec(prop::collection::vec(0_usize..60, 4), 1..12),
         n_threads in prop::sample::select(vec![1_usize, 2, 4]),
-        dtype in prop::sample::select(vec![DType::F32, DType::Q8_0, DType::Q4_0]),
+        formats in prop::sample::select(FORMATS.to_vec()),
     ) {
-        let mut mixed = executor(dtype, n_threads, IsaKind::best());
+        let mut mixed = executor(formats, n_threads, IsaKind::best());
         let count = lengths.len();
         let sequence = |(index, &n_tokens)| Sequence::new(index, n_tokens, (index, count));
         let mut sequences: Vec<_> = lengths.iter().enumerate().map(sequence).collect();
         for rows in rows.iter().cycle().take(200) {
             step(&mut *mixed, &mut sequences, rows);
         }
-        let mut lone = executor(dtype, 2, IsaKind::best());
+        let mut lone = executor(formats, 2, IsaKind::best());
         for (seed, sequence) in sequences.iter().enumerate() {
             let expected = alone(&mut *lone, seed, sequence.tokens.len(), 96);
             prop_assert!(sequence.logits[..] == expected[..sequence.logits.len()], "sequence {seed}");
@@ -167,7 +174,7 @@ fn invalid_batches_are_refused_with_the_numbers() {
         ("span 1 writes page 3, which the step writes already", |parts| parts.page_table[3] = PageId(3)),
         ("the spans have 20 rows for 21 tokens", |parts| parts.spans.truncate(1)),
     ];
-    let mut executor = executor(DType::F32, 2, IsaKind::best());
+    let mut executor = executor((DType::F32, KvDType::F16), 2, IsaKind::best());
     for (expected, change) in cases {
         let mut parts = good_parts();
         change(&mut parts);
@@ -186,7 +193,7 @@ fn invalid_batches_are_refused_with_the_numbers() {
 
 #[test]
 fn copied_pages_hold_the_same_context() {
-    let mut executor = executor(DType::Q8_0, 2, IsaKind::best());
+    let mut executor = executor((DType::Q8_0, KvDType::F16), 2, IsaKind::best());
     let expected = alone(&mut *executor, 3, 40, 96);
     let mut forked = [Sequence::new(3, 40, (0, 1))];
     step(&mut *executor, &mut forked, &[33]);
@@ -201,13 +208,13 @@ fn copied_pages_hold_the_same_context() {
 
 #[test]
 fn pages_that_are_read_and_written_back_hold_the_same_context() {
-    let mut first = executor(DType::Q8_0, 2, IsaKind::best());
+    let mut first = executor((DType::Q8_0, KvDType::Q8_0), 2, IsaKind::best());
     let expected = alone(&mut *first, 3, 40, 96);
     let mut sequence = [Sequence::new(3, 40, (0, 1))];
     step(&mut *first, &mut sequence, &[33]);
     let mut bytes = vec![0; first.page_bytes()];
     assert_eq!(bytes.len() * 120, first.info().kv_bytes);
-    let mut second = executor(DType::Q8_0, 3, IsaKind::best());
+    let mut second = executor((DType::Q8_0, KvDType::Q8_0), 3, IsaKind::best());
     let mut moved = sequence[0].pages.clone();
     moved.iter_mut().for_each(|page| page.0 -= 50);
     for (from, to) in sequence[0].pages.iter().zip(&moved) {
@@ -229,7 +236,7 @@ fn pages_that_are_read_and_written_back_hold_the_same_context() {
 
 #[test]
 fn what_pages_held_before_never_shows() {
-    let mut executor = executor(DType::F32, 2, IsaKind::best());
+    let mut executor = executor((DType::F32, KvDType::F16), 2, IsaKind::best());
     let expected = alone(&mut *executor, 3, 40, 7);
     // A token that the sequence lacks leaves NaN in the pages, and in its own logit.
     let tokens = Sequence::new(3, 40, (0, 1)).tokens;

@@ -222,13 +222,9 @@ impl LoadedModel {
 
 /// What a position of a sequence needs in the pages.
 fn kv_shape(model: &Model, kv_dtype: KvDType) -> KvShape {
-    let element_bytes = match kv_dtype {
-        KvDType::F16 => 2,
-        KvDType::F32 => 4,
-    };
     let attention = &model.spec.attention;
-    let (n_kv_heads, head_dim) = (attention.n_kv_heads, attention.head_dim);
-    KvShape { n_layers: model.spec.layers.len(), n_kv_heads, head_dim, element_bytes }
+    let head_bytes = kv_dtype.head_bytes(attention.head_dim);
+    KvShape { n_layers: model.spec.layers.len(), n_kv_heads: attention.n_kv_heads, head_bytes }
 }
 
 /// The tokenizer of a model that need not run.

@@ -84,7 +84,7 @@ pub(crate) fn fake_model(
         logits: Vec::new(),
         steps: Arc::clone(&steps),
     };
-    let kv_shape = KvShape { n_layers: 1, n_kv_heads: 1, head_dim: 1, element_bytes: 4 };
+    let kv_shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
     let tokenizer = Some(Arc::new(tokenizer) as Arc<dyn Tokenizer>);
     let mut model =
         LoadedModel::from_executor(Box::new(executor), tokenizer, vocab_size, context_len, kv_shape);

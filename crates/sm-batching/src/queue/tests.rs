@@ -10,7 +10,7 @@ use super::*;
 use crate::sequence::{RequestId, SequenceId};
 
 fn cache() -> KvCache {
-    let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_dim: 1, element_bytes: 4 };
+    let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
     KvCache::new(KvCacheConfig::default(), PagePool { n_pages: 4, page_len: 4, shape }).unwrap()
 }
 

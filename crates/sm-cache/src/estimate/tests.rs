@@ -48,7 +48,7 @@ fn sizes_beyond_64_bits_are_errors() {
 
 #[test]
 fn a_plan_counts_whole_pages_of_true_heads() {
-    let shape = KvShape { n_layers: 22, n_kv_heads: 4, head_dim: 64, element_bytes: 2 };
+    let shape = KvShape { n_layers: 22, n_kv_heads: 4, head_bytes: 128 };
     let plan = MemoryPlan {
         weight_bytes: 600 << 20,
         workspace_bytes: 8 << 20,

@@ -2,67 +2,32 @@
 //!
 //! A page holds [`PAGE_LEN`] positions of all layers. In each layer and key head, its keys are `[head_dim][PAGE_LEN]`, so
 //! that one vector holds the same value of 16 positions, and its values are `[PAGE_LEN][head_dim]`, the rows padded to
-//! whole vectors.
+//! whole vectors. Scales, if the storage has them, lie behind the keys and behind the values.
 #![allow(unsafe_code, reason = "pages of one allocation become slices of several threads")]
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use bytemuck::Pod;
 use sm_tensor::PageId;
 
 use super::arena::Allocation;
+use super::kv_element::{Codes, KvElement};
 use super::split::TileTable;
 use super::team::Worker;
-use crate::isa::{Isa, LANES};
+use crate::isa::LANES;
 use crate::plan::{KvDType, KvLayout, PAGE_LEN, PrepareError};
 
-/// How a key or value is stored.
-pub(crate) trait KvElement: Pod + Send + Sync {
-    /// The name of the storage.
-    const DTYPE: KvDType;
-    /// Zero.
-    const ZERO: Self;
-    /// Reads a vector.
-    fn load<I: Isa>(isa: I, values: &[Self; LANES]) -> I::F32;
-    /// Writes a vector, rounded to nearest even.
-    fn store<I: Isa>(isa: I, values: &mut [Self; LANES], v: I::F32);
-}
-
-impl KvElement for f32 {
-    const DTYPE: KvDType = KvDType::F32;
-    const ZERO: Self = 0.0;
-    #[inline(always)]
-    fn load<I: Isa>(isa: I, values: &[Self; LANES]) -> I::F32 {
-        isa.load(values)
-    }
-    #[inline(always)]
-    fn store<I: Isa>(isa: I, values: &mut [Self; LANES], v: I::F32) {
-        isa.store(values, v);
-    }
-}
-
-/// Half precision, as bits.
-impl KvElement for u16 {
-    const DTYPE: KvDType = KvDType::F16;
-    const ZERO: Self = 0;
-    #[inline(always)]
-    fn load<I: Isa>(isa: I, values: &[Self; LANES]) -> I::F32 {
-        isa.load_f16(values)
-    }
-    #[inline(always)]
-    fn store<I: Isa>(isa: I, values: &mut [Self; LANES], v: I::F32) {
-        isa.store_f16(values, v);
-    }
-}
-
-/// Sizes, in values.
+/// Sizes, in elements.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
     n_kv_heads: usize,
-    /// Keys of a page and head.
+    /// Keys of a page and head, without scales.
+    key_codes: usize,
+    /// The same of values.
+    value_codes: usize,
+    /// Keys of a page and head, with scales.
     keys: usize,
-    /// Keys and values of a page and head.
+    /// Keys and values of a page and head, with scales.
     head: usize,
     /// One layer of all pages.
     layer: usize,
@@ -86,12 +51,15 @@ impl KvPool {
     pub(crate) fn new(layout: KvLayout, n_pages: usize, dtype: KvDType) -> Result<Self, PrepareError> {
         let what = "the KV pool";
         let sizes = || {
-            let keys = layout.head_dim.checked_mul(PAGE_LEN)?;
-            let head =
-                layout.head_dim.checked_next_multiple_of(LANES)?.checked_mul(PAGE_LEN)?.checked_add(keys)?;
+            let scales = dtype.scale_bytes(layout.head_dim).checked_mul(PAGE_LEN)?;
+            let key_codes = layout.head_dim.checked_mul(PAGE_LEN)?;
+            let value_codes = layout.head_dim.checked_next_multiple_of(LANES)?.checked_mul(PAGE_LEN)?;
+            let keys = key_codes.checked_add(scales)?;
+            let head = keys.checked_add(value_codes)?.checked_add(scales)?;
             let layer = head.checked_mul(layout.n_kv_heads)?.checked_mul(n_pages)?;
-            let n_bytes = layer.checked_mul(layout.n_layers)?.checked_mul(element_bytes(dtype))?;
-            Some((Sizes { n_kv_heads: layout.n_kv_heads, keys, head, layer }, n_bytes))
+            let n_bytes = layer.checked_mul(layout.n_layers)?.checked_mul(dtype.element_bytes())?;
+            let n_kv_heads = layout.n_kv_heads;
+            Some((Sizes { n_kv_heads, key_codes, value_codes, keys, head, layer }, n_bytes))
         };
         let too_large = PrepareError::OutOfMemory { what, needed_bytes: usize::MAX };
         let (sizes, n_bytes) = sizes().ok_or(too_large)?;
@@ -146,7 +114,7 @@ impl KvPool {
     }
 
     fn layer_page_bytes(&self) -> usize {
-        self.sizes.head * self.sizes.n_kv_heads * element_bytes(self.dtype)
+        self.sizes.head * self.sizes.n_kv_heads * self.dtype.element_bytes()
     }
 
     /// Where a page lies in the bytes of each layer.
@@ -209,13 +177,6 @@ impl KvPool {
     }
 }
 
-fn element_bytes(dtype: KvDType) -> usize {
-    match dtype {
-        KvDType::F16 => size_of::<u16>(),
-        KvDType::F32 => size_of::<f32>(),
-    }
-}
-
 /// The pages of one layer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KvPages<'a, E> {
@@ -223,12 +184,14 @@ pub(crate) struct KvPages<'a, E> {
     sizes: Sizes,
 }
 
-impl<'a, E> KvPages<'a, E> {
+impl<'a, E: KvElement> KvPages<'a, E> {
     /// A page's keys `[head_dim][PAGE_LEN]` and values `[PAGE_LEN][padded head_dim]` of one head.
-    pub(crate) fn page(&self, page: PageId, head: usize) -> (&'a [E], &'a [E]) {
-        let Sizes { n_kv_heads, keys, head: len, .. } = self.sizes;
+    #[inline(always)]
+    pub(crate) fn page(&self, page: PageId, head: usize) -> (Codes<'a, E>, Codes<'a, E>) {
+        let Sizes { n_kv_heads, key_codes, value_codes, keys, head: len, .. } = self.sizes;
         let start = (page.0 as usize * n_kv_heads + head) * len;
-        self.values[start..start + len].split_at(keys)
+        let (keys, values) = self.values[start..start + len].split_at(keys);
+        (Codes::new(keys, key_codes), Codes::new(values, value_codes))
     }
 }
 
@@ -284,7 +247,7 @@ impl<E: KvElement> KvShare<'_, E> {
         self.tiles.clone()
     }
 
-    /// A page's keys `[head_dim][PAGE_LEN]` and values `[PAGE_LEN][padded head_dim]` of one head.
+    /// A page's keys `[head_dim][PAGE_LEN]` and values `[PAGE_LEN][padded head_dim]` of one head, each with its scales.
     ///
     /// # Panics
     /// If the tile belongs to another worker.
@@ -338,6 +301,7 @@ mod tests {
         // SAFETY: nobody writes.
         let pages = unsafe { pool.pages::<f32>(layer) };
         let (keys, values) = pages.page(PageId(page), head);
+        let (keys, values) = (keys.vectors.as_flattened(), values.vectors.as_flattened());
         assert!(keys.iter().all(|key| *key == keys[0]) && values.iter().all(|value| *value == -keys[0]));
         keys[0]
     }

@@ -378,16 +378,17 @@ impl<I: Isa> FormatVisitor for DequantizeRow<'_, I> {
                 isa.store(&mut lanes, vector);
                 lanes[lane]
             };
-            let n_groups = <F::Kind as formats::CodeKind>::GROUPS;
+            let group_quads = formats::UNIT_QUADS / <F::Kind as formats::CodeKind>::GROUPS;
             let mut bytes = [0; 64];
-            for (quad, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-                let group = quad * n_groups / formats::UNIT_QUADS;
+            for (group, out) in out.as_chunks_mut::<4>().0.chunks_mut(group_quads).enumerate() {
                 let scale = lane_of(F::scales(isa, block, unit, group));
                 let min = lane_of(F::mins(isa, block, unit, group));
-                isa.store_bytes(&mut bytes, F::codes(isa, block, unit, quad));
-                for (out, code) in out.iter_mut().zip(&bytes[4 * lane..]) {
-                    // Without minima, subtracting zero changes nothing.
-                    *out = scale * (i32::from(*code) - F::OFFSET) as f32 - min;
+                for (quad, out) in out.iter_mut().enumerate() {
+                    isa.store_bytes(&mut bytes, F::codes(isa, block, unit, group * group_quads + quad));
+                    for (out, code) in out.iter_mut().zip(&bytes[4 * lane..]) {
+                        // Without minima, subtracting zero changes nothing.
+                        *out = scale * (i32::from(*code) - F::OFFSET) as f32 - min;
+                    }
                 }
             }
         }

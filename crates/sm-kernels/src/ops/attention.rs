@@ -14,7 +14,8 @@ use group::{Partial, Tile};
 
 use super::encode::{Int8Block, encode_row};
 use crate::cpu::arena::{Access, ArenaLayout, Region, RowCount};
-use crate::cpu::kv_pool::{KvElement, KvPages};
+use crate::cpu::kv_element::KvElement;
+use crate::cpu::kv_pool::KvPages;
 use crate::cpu::split::TileShare;
 use crate::cpu::step::StepContext;
 use crate::isa::Isa;

@@ -2,10 +2,10 @@
 
 use super::norm::chains;
 use crate::cpu::arena::{Access, Region};
-use crate::cpu::kv_pool::{KvElement, KvShare};
+use crate::cpu::kv_element::KvElement;
 use crate::cpu::step::StepContext;
 use crate::isa::{Isa, LANES};
-use crate::plan::{KvLayout, PAGE_LEN, RopePairs, RopeTable, VectorId};
+use crate::plan::{KvLayout, RopePairs, RopeTable, VectorId};
 
 /// The cosines and sines of a step's positions.
 ///
@@ -110,11 +110,11 @@ impl RopeStore {
                         }
                         let k = &qkv[self.kv.n_kv_heads * q_len + kv_head * head_dim..][..head_dim];
                         self.transform(isa, k, &Transform { norm: k_norm, angles }, head);
-                        store_key(isa, (&mut pages, tile), slot, &head[..]);
+                        E::store_key(isa, pages.page_mut(tile).0, head_dim, slot, head);
                         let v =
                             &qkv[self.kv.n_kv_heads * (q_len + head_dim) + kv_head * head_dim..][..head_dim];
                         self.transform(isa, v, &Transform { norm: None, angles: &[] }, head);
-                        store_value(isa, (&mut pages, tile), slot, &head[..]);
+                        E::store_value(isa, pages.page_mut(tile).1, slot, head);
                     }
                 }
             },
@@ -153,59 +153,48 @@ impl Rotation {
     #[inline(always)]
     fn rotate<I: Isa>(&self, isa: I, head: &mut [f32], angles: &[f32]) {
         let (cosines, sines) = angles.split_at(angles.len() / 2);
-        let (cosines, sines) = (cosines.as_chunks().0, sines.as_chunks().0);
-        let place = |pair: usize| match self.pairs {
-            RopePairs::Halves => (pair, pair + self.n_pairs),
-            RopePairs::Adjacent => (2 * pair, 2 * pair + 1),
-        };
-        for first in (0..self.n_pairs).step_by(LANES) {
-            let (mut x, mut y) = ([0.0; LANES], [0.0; LANES]);
-            let n_pairs = LANES.min(self.n_pairs - first);
-            for lane in 0..n_pairs {
-                let (a, b) = place(first + lane);
-                (x[lane], y[lane]) = (head[a], head[b]);
+        let angles = cosines.as_chunks().0.iter().zip(sines.as_chunks().0);
+        match self.pairs {
+            RopePairs::Halves => {
+                let (xs, ys) = head.split_at_mut(self.n_pairs);
+                let ys = &mut ys[..self.n_pairs];
+                for ((xs, ys), angles) in xs.chunks_mut(LANES).zip(ys.chunks_mut(LANES)).zip(angles) {
+                    if let (Some(x), Some(y)) = (xs.first_chunk_mut(), ys.first_chunk_mut()) {
+                        rotate_lanes(isa, (x, y), angles);
+                        continue;
+                    }
+                    let (mut x, mut y) = ([0.0; LANES], [0.0; LANES]);
+                    x[..xs.len()].copy_from_slice(xs);
+                    y[..ys.len()].copy_from_slice(ys);
+                    rotate_lanes(isa, (&mut x, &mut y), angles);
+                    xs.copy_from_slice(&x[..xs.len()]);
+                    ys.copy_from_slice(&y[..ys.len()]);
+                }
             }
-            let (cos, sin) = (isa.load(&cosines[first / LANES]), isa.load(&sines[first / LANES]));
-            let (a, b) = (isa.load(&x), isa.load(&y));
-            isa.store(&mut x, isa.neg_mul_add(b, sin, isa.mul(a, cos)));
-            isa.store(&mut y, isa.mul_add(a, sin, isa.mul(b, cos)));
-            for lane in 0..n_pairs {
-                let (a, b) = place(first + lane);
-                (head[a], head[b]) = (x[lane], y[lane]);
+            RopePairs::Adjacent => {
+                let pairs = head[..2 * self.n_pairs].as_chunks_mut::<2>().0;
+                for (pairs, angles) in pairs.chunks_mut(LANES).zip(angles) {
+                    // Arrays of one size, so that they are taken apart in registers.
+                    let mut lanes = [[0.0; 2]; LANES];
+                    lanes[..pairs.len()].copy_from_slice(pairs);
+                    let (mut x, mut y) = (lanes.map(|[x, _]| x), lanes.map(|[_, y]| y));
+                    rotate_lanes(isa, (&mut x, &mut y), angles);
+                    let turned: [[f32; 2]; LANES] = std::array::from_fn(|lane| [x[lane], y[lane]]);
+                    pairs.copy_from_slice(&turned[..pairs.len()]);
+                }
             }
         }
     }
 }
 
-/// Writes a padded head into column `slot` of a page's keys.
+/// Turns a vector of pairs.
 #[inline(always)]
-fn store_key<I: Isa, E: KvElement>(
+fn rotate_lanes<I: Isa>(
     isa: I,
-    (pages, tile): (&mut KvShare<'_, E>, usize),
-    slot: usize,
-    head: &[f32],
+    (x, y): (&mut [f32; LANES], &mut [f32; LANES]),
+    (cos, sin): (&[f32; LANES], &[f32; LANES]),
 ) {
-    let (keys, _) = pages.page_mut(tile);
-    let mut values = [E::ZERO; LANES];
-    for (vector, columns) in head.as_chunks().0.iter().zip(keys.chunks_mut(LANES * PAGE_LEN)) {
-        E::store(isa, &mut values, isa.load(vector));
-        for (column, value) in columns.chunks_exact_mut(PAGE_LEN).zip(values) {
-            column[slot] = value;
-        }
-    }
-}
-
-/// Writes a padded head into row `slot` of a page's values.
-#[inline(always)]
-fn store_value<I: Isa, E: KvElement>(
-    isa: I,
-    (pages, tile): (&mut KvShare<'_, E>, usize),
-    slot: usize,
-    head: &[f32],
-) {
-    let (_, values) = pages.page_mut(tile);
-    let row = values[slot * head.len()..][..head.len()].as_chunks_mut().0;
-    for (vector, out) in head.as_chunks().0.iter().zip(row) {
-        E::store(isa, out, isa.load(vector));
-    }
+    let (a, b, cos, sin) = (isa.load(x), isa.load(y), isa.load(cos), isa.load(sin));
+    isa.store(x, isa.neg_mul_add(b, sin, isa.mul(a, cos)));
+    isa.store(y, isa.mul_add(a, sin, isa.mul(b, cos)));
 }

@@ -81,10 +81,7 @@ impl Plan {
     }
 
     fn attention_work(&self, span: &Span, params: AttentionParams, kv_dtype: KvDType) -> Work {
-        let value_bytes = match kv_dtype {
-            KvDType::F16 => 2,
-            KvDType::F32 => 4,
-        };
+        let head_bytes = kv_dtype.head_bytes(self.kv.head_dim) as u64;
         let (head_dim, n_kv_heads) = (self.kv.head_dim as u64, self.kv.n_kv_heads as u64);
         let (start, end) = (u64::from(span.start), u64::from(span.start) + u64::from(span.n_rows));
         let window = params.window.map_or(u64::MAX, |window| window as u64);
@@ -92,7 +89,7 @@ impl Plan {
         // The first row sees the furthest back.
         let n_positions = end - (start + 1).saturating_sub(window);
         Work {
-            read_bytes: 2 * n_positions * n_kv_heads * head_dim * value_bytes,
+            read_bytes: 2 * n_positions * n_kv_heads * head_bytes,
             float_ops: 4 * n_seen * params.n_heads as u64 * head_dim,
             int8_ops: 0,
         }

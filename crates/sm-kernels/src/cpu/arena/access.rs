@@ -11,7 +11,8 @@ use std::ops::Range;
 use bytemuck::Pod;
 
 use super::{Arena, Extents, Region};
-use crate::cpu::kv_pool::{KvElement, KvPages, KvPool, KvShare, WrittenPages};
+use crate::cpu::kv_element::KvElement;
+use crate::cpu::kv_pool::{KvPages, KvPool, KvShare, WrittenPages};
 use crate::cpu::split::{By, Share, Split, TileShare, TileTable};
 use crate::cpu::team::{Team, Worker, WorkerPanic};
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 use sm_tensor::PageId;
 
 use super::schedule::{GROUP_LEN, Shape};
-use crate::cpu::kv_pool::{KvElement, KvPages};
+use crate::cpu::kv_element::{Codes, KvElement};
+use crate::cpu::kv_pool::KvPages;
 use crate::isa::{Isa, LANES};
 use crate::ops::math;
 use crate::plan::PAGE_LEN;
@@ -82,9 +83,8 @@ impl<E: KvElement> Tile<'_, E> {
     }
 
     #[inline(always)]
-    fn page(&self, group: usize, page: usize) -> (&[[E; LANES]], &[[E; LANES]]) {
-        let (keys, values) = self.kv.page(self.pages[group * GROUP_PAGES + page], self.kv_head);
-        (keys.as_chunks().0, values.as_chunks().0)
+    fn page(&self, group: usize, page: usize) -> (Codes<'_, E>, Codes<'_, E>) {
+        self.kv.page(self.pages[group * GROUP_PAGES + page], self.kv_head)
     }
 
     /// What is read when the keys of the pages before `page` have been read. A head of a page is too short for the
@@ -92,8 +92,8 @@ impl<E: KvElement> Tile<'_, E> {
     #[inline(always)]
     fn after_keys(&self, group: usize, page: usize) -> &[[E; LANES]] {
         match page.checked_sub(self.n_pages(group)) {
-            None => self.page(group, page).0,
-            Some(over) => self.page(group, over.min(self.n_pages(group) - 1)).1,
+            None => self.page(group, page).0.vectors,
+            Some(over) => self.page(group, over.min(self.n_pages(group) - 1)).1.vectors,
         }
     }
 
@@ -101,9 +101,9 @@ impl<E: KvElement> Tile<'_, E> {
     #[inline(always)]
     fn after_values(&self, group: usize, page: usize) -> &[[E; LANES]] {
         match self.pages.get(group * GROUP_PAGES + page) {
-            Some(_) if page < GROUP_PAGES => self.page(group, page).1,
-            Some(_) => self.page(group, page).0,
-            None => self.page(group, 0).1,
+            Some(_) if page < GROUP_PAGES => self.page(group, page).1.vectors,
+            Some(_) => self.page(group, page).0.vectors,
+            None => self.page(group, 0).1.vectors,
         }
     }
 
@@ -236,14 +236,15 @@ fn block<I: Isa, E: KvElement, const Q: usize, const P: usize>(
 ) -> usize {
     let head_dim = tile.fixed.head_dim;
     let queries: [&[f32]; Q] = std::array::from_fn(|q| &tile.query(query + q)[..head_dim]);
-    let keys: [&[[E; LANES]]; P] = std::array::from_fn(|p| &tile.page(group, page + p).0[..head_dim]);
+    let mut keys: [Codes<'_, E>; P] = std::array::from_fn(|p| tile.page(group, page + p).0);
+    keys.iter_mut().for_each(|keys| keys.vectors = &keys.vectors[..head_dim]);
     let ahead: [&[[E; LANES]]; P] =
         std::array::from_fn(|p| &tile.after_keys(group, page + P + p)[..head_dim]);
     let mut sums = [[isa.splat(0.0); P]; Q];
     for d in 0..head_dim {
         let mut k = [isa.splat(0.0); P];
         for p in 0..P {
-            k[p] = E::load(isa, &keys[p][d]);
+            k[p] = keys[p].key(isa, d);
             isa.prefetch(&raw const ahead[p][d]);
         }
         for q in 0..Q {
@@ -360,12 +361,10 @@ fn mix<I: Isa, E: KvElement, const Q: usize, const V: usize>(
         let (values, ahead) = (tile.page(group, page).1, tile.after_values(group, page + 1));
         let page_end = end.min((page + 1) * PAGE_LEN);
         for position in position..page_end {
-            let first = position % PAGE_LEN * n_vectors + vector;
-            let row = &values[first..][..V];
-            let mut v = [isa.splat(0.0); V];
+            let slot = position % PAGE_LEN;
+            let v: [I::F32; V] = values.value(isa, (slot, n_vectors), vector);
             for i in 0..V {
-                v[i] = E::load(isa, &row[i]);
-                isa.prefetch((&raw const ahead[0]).wrapping_add(first + i));
+                isa.prefetch((&raw const ahead[0]).wrapping_add(slot * n_vectors + vector + i));
             }
             let seen_by_all = all_from <= position && position < all_to;
             for q in 0..Q {

@@ -56,6 +56,8 @@ impl Case {
             (Encoding::Int8, _) => 0.5 / 127.0 + 1e-4,
             (_, KvDType::F16) => 1e-4,
             (_, KvDType::F32) => 5e-6,
+            // A code at the edge between two becomes the other one.
+            (_, KvDType::Q8_0) => 1e-2,
         };
         assert_close(&format!("attention {self:?}"), &trace.outputs[2], &out, tolerance);
     }
@@ -83,11 +85,16 @@ impl Case {
         x
     }
 
-    /// As the pages keep it.
-    fn stored(&self, x: f64) -> f64 {
+    /// A head as the pages keep it.
+    fn stored(&self, head: &[f64]) -> Vec<f64> {
+        let byte = |group: &[f64]| -> Vec<f64> {
+            let scale = group.iter().fold(0.0, |max: f64, x| max.max(x.abs())) / 127.0;
+            group.iter().map(|x| (x / scale).round_ties_even() * scale).collect()
+        };
         match self.kv_dtype {
-            KvDType::F32 => x,
-            KvDType::F16 => f16::from_f64(x).to_f64(),
+            KvDType::F32 => head.to_vec(),
+            KvDType::F16 => head.iter().map(|x| f16::from_f64(*x).to_f64()).collect(),
+            KvDType::Q8_0 => head.chunks(32).flat_map(byte).collect(),
         }
     }
 
@@ -113,7 +120,9 @@ impl Case {
                         seen - first,
                     );
                     let v = &rows[seen][(n_heads + n_kv_heads + kv_head) * head_dim..][..head_dim];
-                    let mut score: f64 = q.iter().zip(&k).map(|(q, k)| q * self.stored(*k)).sum();
+                    let v: Vec<f64> = v.iter().map(|v| f64::from(*v)).collect();
+                    let (k, v) = (self.stored(&k), self.stored(&v));
+                    let mut score: f64 = q.iter().zip(&k).map(|(q, k)| q * k).sum();
                     score *= f64::from(scale);
                     if let Some(cap) = self.soft_cap {
                         score = f64::from(cap) * (score / f64::from(cap)).tanh();
@@ -122,7 +131,7 @@ impl Case {
                     let (keep, weight) = ((max - new_max).exp(), (score - new_max).exp());
                     (max, sum) = (new_max, sum * keep + weight);
                     for (out, v) in out.iter_mut().zip(v) {
-                        *out = *out * keep + weight * self.stored(f64::from(*v));
+                        *out = *out * keep + weight * v;
                     }
                 }
                 all_q.extend(q);
@@ -149,9 +158,16 @@ fn heads_of_any_size_are_rotated_and_attended() {
 #[test]
 fn queries_share_key_heads_in_groups_of_any_size() {
     for (n_heads, n_kv_heads) in [(1, 1), (3, 3), (4, 1), (9, 3), (10, 2), (40, 1), (12, 4)] {
-        for kv_dtype in [KvDType::F32, KvDType::F16] {
+        for kv_dtype in [KvDType::F32, KvDType::F16, KvDType::Q8_0] {
             Case { n_heads, n_kv_heads, kv_dtype, ..CASE }.run(&[35, 1, 16]);
         }
+    }
+}
+
+#[test]
+fn bytes_have_a_scale_for_each_32_dimensions() {
+    for head_dim in [1, 8, 31, 32, 33, 48, 64, 80, 128, 256] {
+        Case { head_dim, n_pairs: head_dim / 2, kv_dtype: KvDType::Q8_0, ..CASE }.run(&[19, 3]);
     }
 }
 
