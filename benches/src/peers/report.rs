@@ -1,8 +1,6 @@
 //! A measurement as a row of a table in Markdown.
 
 use super::cells::Test;
-#[cfg(test)]
-use super::engines::Engine;
 use super::measure::{Contender, FOREIGN_LIMIT, Measurement};
 use crate::summary::median;
 
@@ -79,7 +77,7 @@ fn figure(contender: &Contender, test: Test) -> String {
 mod tests {
     use super::super::calibrate::Calibration;
     use super::super::cells::cells;
-    use super::super::engines::{CANDLE, LLAMA, OURS};
+    use super::super::engines::{CANDLE, Engine, LLAMA, OURS};
     use super::super::measure::Sample;
     use super::*;
 

@@ -5,6 +5,29 @@
 use super::UNIT_LEN;
 use crate::isa::Isa;
 
+/// Every bit of a byte that is at its place in `byte`, in each byte of a word.
+const fn each(byte: u8) -> u64 {
+    0x0101_0101_0101_0101 * byte as u64
+}
+
+/// The bytes of a block, eight at a time: element by element they would be packed one by one.
+#[inline(always)]
+fn words(codes: &[u8; UNIT_LEN]) -> [u64; 4] {
+    bytemuck::cast(*codes)
+}
+
+/// Each of 32 bytes shifted right.
+///
+/// # Panics
+/// If there are fewer.
+#[inline(always)]
+pub(super) fn shift_right(bytes: &[u8], n_bits: usize) -> [u8; UNIT_LEN] {
+    let bytes: &[u8; UNIT_LEN] = bytes.first_chunk().expect("32 bytes");
+    let mut words = words(bytes);
+    words.iter_mut().for_each(|word| *word = *word >> n_bits & each(255 >> n_bits));
+    bytemuck::cast(words)
+}
+
 /// Puts four bytes into each vector, at the place of a row.
 #[inline(always)]
 fn put<const N: usize>(bytes: &[u8], lane: usize, planes: &mut [[u8; 64]; N]) {
@@ -22,28 +45,34 @@ pub(super) fn put_bytes(codes: &[u8; UNIT_LEN], lane: usize, planes: &mut [[u8; 
 /// The 4 low bits: two quads a vector, `quad + 4` above `quad`.
 #[inline(always)]
 pub(super) fn put_nibbles(codes: &[u8; UNIT_LEN], lane: usize, planes: &mut [[u8; 64]; 4]) {
-    let bytes: [u8; 16] = std::array::from_fn(|j| codes[j] & 15 | codes[j + 16] << 4);
+    let [a, b, c, d] = words(codes);
+    let low = each(15);
+    let bytes: [u8; 16] = bytemuck::cast([a & low | (c & low) << 4, b & low | (d & low) << 4]);
     put(&bytes, lane, planes);
 }
 
 /// The 2 low bits: four quads a vector.
 #[inline(always)]
 pub(super) fn put_pairs(codes: &[u8; UNIT_LEN], lane: usize, planes: &mut [[u8; 64]; 2]) {
-    for (plane, codes) in planes.iter_mut().zip(codes.as_chunks::<16>().0) {
-        let pair = |quad: usize, i: usize| (codes[4 * quad + i] & 3) << (2 * quad);
-        let bytes: [u8; 4] = std::array::from_fn(|i| pair(0, i) | pair(1, i) | pair(2, i) | pair(3, i));
-        plane.as_chunks_mut::<4>().0[lane] = bytes;
+    let quads: [u32; 8] = bytemuck::cast(*codes);
+    for (plane, quads) in planes.iter_mut().zip(quads.as_chunks::<4>().0) {
+        let mut bits = 0;
+        for (quad, codes) in quads.iter().enumerate() {
+            bits |= (codes & each(3) as u32) << (2 * quad);
+        }
+        plane.as_chunks_mut::<4>().0[lane] = bytemuck::cast(bits);
     }
 }
 
 /// The lowest bit: eight quads a vector.
 #[inline(always)]
 pub(super) fn put_bits(codes: &[u8; UNIT_LEN], lane: usize, plane: &mut [u8; 64]) {
-    let mut bytes = [0; 4];
-    for (quad, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
-        bytes.iter_mut().zip(codes).for_each(|(byte, code)| *byte |= (code & 1) << quad);
+    let quads: [u32; 8] = bytemuck::cast(*codes);
+    let mut bits = 0;
+    for (quad, codes) in quads.iter().enumerate() {
+        bits |= (codes & each(1) as u32) << quad;
     }
-    plane.as_chunks_mut::<4>().0[lane] = bytes;
+    plane.as_chunks_mut::<4>().0[lane] = bytemuck::cast(bits);
 }
 
 /// What [`put_nibbles`] wrote for a quad.
@@ -69,12 +98,10 @@ pub(super) fn bits<I: Isa>(isa: I, plane: &[u8; 64], quad: usize, position: i32)
 /// The codes of 32 nibbles in a block of the file: column `j` below column `j + 16`.
 #[inline(always)]
 pub(super) fn file_nibbles(bytes: &[u8]) -> [u8; UNIT_LEN] {
-    let mut codes = [0; UNIT_LEN];
-    let (low, high) = codes.split_at_mut(16);
-    for ((low, high), byte) in low.iter_mut().zip(high).zip(&bytes[..16]) {
-        (*low, *high) = (byte & 15, byte >> 4);
-    }
-    codes
+    let bytes: [u8; 16] = *bytes.first_chunk().expect("16 bytes");
+    let [a, b]: [u64; 2] = bytemuck::cast(bytes);
+    let low = each(15);
+    bytemuck::cast([a & low, b & low, a >> 4 & low, b >> 4 & low])
 }
 
 /// The same with a fifth bit: bit `j` of the little-endian word at `fifth` for column `j`.

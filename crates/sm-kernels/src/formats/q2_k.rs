@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use sm_tensor::DType;
 
-use super::{Codes, QuantFormat, UNIT_LEN, planes, read_u16};
+use super::{Codes, QuantFormat, planes, read_u16};
 use crate::isa::{Isa, LANES};
 
 pub(super) struct Q2K;
@@ -29,8 +29,7 @@ impl QuantFormat for Q2K {
     #[inline(always)]
     fn pack(file_block: &[u8], lane: usize, _unit: usize, block: &mut Block) {
         for unit in 0..8 {
-            let codes = &file_block[16 + unit / 4 * 32..][..32];
-            let codes: [u8; UNIT_LEN] = std::array::from_fn(|j| codes[j] >> (unit % 4 * 2));
+            let codes = planes::shift_right(&file_block[16 + unit / 4 * 32..], unit % 4 * 2);
             planes::put_pairs(&codes, lane, &mut block.codes[unit]);
         }
         for (group, scales) in block.scales.iter_mut().enumerate() {

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use sm_tensor::DType;
 
-use super::{Codes, QuantFormat, UNIT_LEN, k_scales, planes, read_u16};
+use super::{Codes, QuantFormat, k_scales, planes, read_u16};
 use crate::isa::{Isa, LANES};
 
 pub(super) struct Q3K;
@@ -29,11 +29,9 @@ impl QuantFormat for Q3K {
 
     #[inline(always)]
     fn pack(file_block: &[u8], lane: usize, _unit: usize, block: &mut Block) {
-        let thirds = &file_block[..32];
         for unit in 0..8 {
-            let low = &file_block[32 + unit / 4 * 32..][..32];
-            let low: [u8; UNIT_LEN] = std::array::from_fn(|j| low[j] >> (unit % 4 * 2));
-            let third: [u8; UNIT_LEN] = std::array::from_fn(|j| thirds[j] >> unit);
+            let low = planes::shift_right(&file_block[32 + unit / 4 * 32..], unit % 4 * 2);
+            let third = planes::shift_right(file_block, unit);
             planes::put_pairs(&low, lane, &mut block.low[unit]);
             planes::put_bits(&third, lane, &mut block.third[unit]);
         }

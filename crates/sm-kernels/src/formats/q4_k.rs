@@ -19,11 +19,11 @@ pub(crate) struct Block {
     d_min: [u16; LANES],
 }
 
-/// The 4-bit codes of a unit in a Q4_K or Q5_K block: of each 64 columns byte `j` holds `j` below `j + 32`.
+/// The 4-bit codes of a unit in a Q4_K or Q5_K block, with whatever is above them: of each 64 columns byte `j` holds `j`
+/// below `j + 32`.
 #[inline(always)]
 pub(super) fn file_codes(bytes: &[u8], unit: usize) -> [u8; UNIT_LEN] {
-    let pairs = &bytes[unit / 2 * 32..][..32];
-    std::array::from_fn(|j| pairs[j] >> (unit % 2 * 4) & 15)
+    planes::shift_right(&bytes[unit / 2 * 32..], unit % 2 * 4)
 }
 
 impl QuantFormat for Q4K {

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use sm_tensor::{DType, unpack_k_scales};
 
 use super::q4_k::file_codes;
-use super::{Codes, QuantFormat, UNIT_LEN, k_scales, planes, read_u16};
+use super::{Codes, QuantFormat, k_scales, planes, read_u16};
 use crate::isa::{Isa, LANES};
 
 pub(super) struct Q5K;
@@ -33,13 +33,11 @@ impl QuantFormat for Q5K {
         block.d[lane] = read_u16(file_block, 0);
         block.d_min[lane] = read_u16(file_block, 2);
         let (scales, mins) = unpack_k_scales(&file_block[4..16]);
-        let fifths = &file_block[16..48];
         for unit in 0..8 {
             block.scales[unit][lane] = scales[unit];
             block.mins[unit][lane] = mins[unit];
             planes::put_nibbles(&file_codes(&file_block[48..], unit), lane, &mut block.low[unit]);
-            let fifth: [u8; UNIT_LEN] = std::array::from_fn(|j| fifths[j] >> unit);
-            planes::put_bits(&fifth, lane, &mut block.fifth[unit]);
+            planes::put_bits(&planes::shift_right(&file_block[16..], unit), lane, &mut block.fifth[unit]);
         }
     }
     #[inline(always)]

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use sm_tensor::DType;
 
-use super::{Codes, QuantFormat, UNIT_LEN, k_scales, planes, read_u16};
+use super::{Codes, QuantFormat, k_scales, planes, read_u16};
 use crate::isa::{Isa, LANES};
 
 pub(super) struct Q6K;
@@ -31,10 +31,8 @@ impl QuantFormat for Q6K {
     fn pack(file_block: &[u8], lane: usize, _unit: usize, block: &mut Block) {
         for unit in 0..8 {
             let (half, quarter) = (unit / 4, unit % 4);
-            let (low, high) =
-                (&file_block[half * 64 + quarter % 2 * 32..][..32], &file_block[128 + half * 32..][..32]);
-            let low: [u8; UNIT_LEN] = std::array::from_fn(|j| low[j] >> (quarter / 2 * 4));
-            let high: [u8; UNIT_LEN] = std::array::from_fn(|j| high[j] >> (quarter * 2));
+            let low = planes::shift_right(&file_block[half * 64 + quarter % 2 * 32..], quarter / 2 * 4);
+            let high = planes::shift_right(&file_block[128 + half * 32..], quarter * 2);
             planes::put_nibbles(&low, lane, &mut block.low[unit]);
             planes::put_pairs(&high, lane, &mut block.high[unit]);
         }

@@ -25,8 +25,8 @@ impl QuantFormat for Q8_0 {
 
     #[inline(always)]
     fn pack(file_block: &[u8], lane: usize, unit: usize, block: &mut Block) {
-        let codes = &file_block[2..][..UNIT_LEN];
-        let codes: [u8; UNIT_LEN] = std::array::from_fn(|i| codes[i] ^ 0x80);
+        let mut codes: [u8; UNIT_LEN] = *file_block[2..].first_chunk().expect("32 codes");
+        codes.iter_mut().for_each(|code| *code ^= 0x80);
         planes::put_bytes(&codes, lane, &mut block.codes[unit]);
         block.scales[unit][lane] = read_u16(file_block, 0);
     }
