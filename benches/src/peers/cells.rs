@@ -215,7 +215,7 @@ mod tests {
         let goals = |has_wide| -> Vec<f64> {
             cells(false, has_wide).iter().flat_map(|cell| &cell.peers).map(|peer| peer.goal).collect()
         };
-        assert!(goals(true).iter().any(|goal| *goal == 3.5));
+        assert!(goals(true).contains(&3.5));
         assert!(goals(false).iter().all(|goal| matches!(*goal, 1.0 | 0.5)));
     }
 
