@@ -158,7 +158,7 @@ impl Turns<'_> {
             Test::Load if engine == READ => {
                 let (start, before) = (Instant::now(), CpuTime::now(std::process::id()));
                 read(self.file).map_err(|e| format!("{}: {e}", self.file.display()))?;
-                foreign(std::process::id(), start, before)
+                elapsed(std::process::id(), start, before)
             }
             Test::Load => {
                 let first = Request::Decode { n_tokens: 1, depth: 0, n_sequences: 1 };
@@ -210,11 +210,12 @@ fn watched(child: &mut Child, requests: &[Request]) -> Result<(f64, f64), String
     for request in requests {
         seconds += child.call(request)?;
     }
-    Ok((seconds, foreign(child.id(), start, before).1))
+    let (_, foreign) = elapsed(child.id(), start, before);
+    Ok((seconds, foreign))
 }
 
 /// The seconds since `start`, and how many cores were busy with other things than the process.
-fn foreign(process: u32, start: Instant, before: Option<CpuTime>) -> (f64, f64) {
+fn elapsed(process: u32, start: Instant, before: Option<CpuTime>) -> (f64, f64) {
     let seconds = start.elapsed().as_secs_f64();
     let foreign = before.zip(CpuTime::now(process)).map_or(0.0, |(a, b)| a.foreign_until(&b));
     (seconds, foreign / seconds)

@@ -5,12 +5,12 @@
 use super::UNIT_LEN;
 use crate::isa::Isa;
 
-/// Every bit of a byte that is at its place in `byte`, in each byte of a word.
+/// `byte` in each byte of a word.
 const fn each(byte: u8) -> u64 {
     0x0101_0101_0101_0101 * byte as u64
 }
 
-/// The bytes of a block, eight at a time: element by element they would be packed one by one.
+/// The codes of a unit, eight to a word: the compiler does not do that by itself with closures over bytes.
 #[inline(always)]
 fn words(codes: &[u8; UNIT_LEN]) -> [u64; 4] {
     bytemuck::cast(*codes)
@@ -30,7 +30,7 @@ pub(super) fn shift_right(bytes: &[u8], n_bits: usize) -> [u8; UNIT_LEN] {
 
 /// Puts four bytes into each vector, at the place of a row.
 #[inline(always)]
-fn put<const N: usize>(bytes: &[u8], lane: usize, planes: &mut [[u8; 64]; N]) {
+fn put(bytes: &[u8], lane: usize, planes: &mut [[u8; 64]]) {
     for (plane, bytes) in planes.iter_mut().zip(bytes.as_chunks::<4>().0) {
         plane.as_chunks_mut::<4>().0[lane] = *bytes;
     }
@@ -60,7 +60,7 @@ pub(super) fn put_pairs(codes: &[u8; UNIT_LEN], lane: usize, planes: &mut [[u8; 
         for (quad, codes) in quads.iter().enumerate() {
             bits |= (codes & each(3) as u32) << (2 * quad);
         }
-        plane.as_chunks_mut::<4>().0[lane] = bytemuck::cast(bits);
+        put(bytemuck::bytes_of(&bits), lane, std::slice::from_mut(plane));
     }
 }
 
@@ -72,7 +72,7 @@ pub(super) fn put_bits(codes: &[u8; UNIT_LEN], lane: usize, plane: &mut [u8; 64]
     for (quad, codes) in quads.iter().enumerate() {
         bits |= (codes & each(1) as u32) << quad;
     }
-    plane.as_chunks_mut::<4>().0[lane] = bytemuck::cast(bits);
+    put(bytemuck::bytes_of(&bits), lane, std::slice::from_mut(plane));
 }
 
 /// What [`put_nibbles`] wrote for a quad.
