@@ -4,6 +4,7 @@
     reason = "intrinsics: their preconditions are met by the proof value and by array types"
 )]
 
+use std::arch::asm;
 #[allow(
     clippy::wildcard_imports,
     reason = "a table of intrinsics reads better than a list of fifty names"
@@ -66,7 +67,6 @@ impl Isa for Avx2 {
         // SAFETY: a prefetch of any address is harmless.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }
-
     compiled! {
         fn load(xs: &[f32; LANES]) -> F32 {
             let halves = xs.as_chunks::<8>().0;
@@ -219,8 +219,8 @@ impl Isa for Avx2 {
         }
         fn dot_short(acc: I32, w: I32, x: I32) -> I32 {
             [
-                _mm256_add_epi16(acc[0], _mm256_maddubs_epi16(w[0], x[0])),
-                _mm256_add_epi16(acc[1], _mm256_maddubs_epi16(w[1], x[1])),
+                in_order(_mm256_add_epi16(acc[0], _mm256_maddubs_epi16(w[0], x[0]))),
+                in_order(_mm256_add_epi16(acc[1], _mm256_maddubs_epi16(w[1], x[1]))),
             ]
         }
         fn add_halves(acc: I32, v: I32) -> I32 {
@@ -229,6 +229,10 @@ impl Isa for Avx2 {
                 _mm256_add_epi32(acc[0], _mm256_madd_epi16(v[0], ones)),
                 _mm256_add_epi32(acc[1], _mm256_madd_epi16(v[1], ones)),
             ]
+        }
+        fn splat_pair(xs: [i16; 2], factors: [i16; 2]) -> I32 {
+            let splat = |[low, high]: [i16; 2]| _mm256_set1_epi32(i32::from(low as u16) | i32::from(high) << 16);
+            [_mm256_madd_epi16(splat(xs), splat(factors)); 2]
         }
     }
 }
@@ -267,5 +271,15 @@ fn wide_dot(acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
 #[target_feature(enable = "avx2")]
 fn narrow_dot(acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
     let pairs = _mm256_maddubs_epi16(w, x);
-    _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+    in_order(_mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))))
+}
+
+/// `v`, of which the compiler knows nothing: it would add up the products of one row after the other, keep all codes for
+/// that, and have no registers for them.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_order(mut v: __m256i) -> __m256i {
+    // SAFETY: there are no instructions.
+    unsafe { asm!("/* {0} */", inout(ymm_reg) v, options(nostack, preserves_flags)) }
+    v
 }

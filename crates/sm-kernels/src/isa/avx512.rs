@@ -228,5 +228,9 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
         fn add_halves(acc: __m512i, v: __m512i) -> __m512i {
             _mm512_add_epi32(acc, _mm512_madd_epi16(v, _mm512_set1_epi16(1)))
         }
+        fn splat_pair(xs: [i16; 2], factors: [i16; 2]) -> __m512i {
+            let splat = |[low, high]: [i16; 2]| _mm512_set1_epi32(i32::from(low as u16) | i32::from(high) << 16);
+            _mm512_madd_epi16(splat(xs), splat(factors))
+        }
     }
 }

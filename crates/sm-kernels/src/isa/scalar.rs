@@ -222,4 +222,9 @@ impl Isa for Scalar {
     fn add_halves(self, acc: Self::I32, v: Self::Bytes) -> Self::I32 {
         lanes(|i| acc[i] + i32::from(word(&v, 2 * i)) + i32::from(word(&v, 2 * i + 1)))
     }
+    #[inline(always)]
+    fn splat_pair(self, xs: [i16; 2], factors: [i16; 2]) -> Self::I32 {
+        let product = |i: usize| i32::from(xs[i]) * i32::from(factors[i]);
+        [product(0) + product(1); LANES]
+    }
 }

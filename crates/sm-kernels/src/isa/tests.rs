@@ -80,6 +80,7 @@ impl IsaVisitor for EveryOperation {
             ("dot_7bit", out(isa, isa.to_f32(isa.dot_7bit(acc, low, xb)))),
             ("dot_short", out_bytes(isa, isa.dot_short(isa.load_bytes(&bytes(self.seed + 2000)), low, xb))),
             ("add_halves", out(isa, isa.to_f32(isa.add_halves(acc, wb)))),
+            ("splat_pair", out(isa, isa.to_f32(isa.splat_pair([-3, 2032], [-128, -32_767])))),
             ("or_bytes", out_bytes(isa, isa.or_bytes(wb, xb))),
             ("lookup", out_bytes(isa, isa.lookup(&words, isa.shift_bytes(wb, 0, 15)))),
         ];

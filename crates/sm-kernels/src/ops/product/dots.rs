@@ -1,15 +1,10 @@
 //! Exact integer dots of a group of columns, by what is quickest on the instruction set.
 #![allow(clippy::needless_range_loop, reason = "a tile indexes several arrays of registers alike")]
 
-use std::hint::black_box;
-
 use super::quantized::Weights;
 use crate::formats::{CodeKind, UNIT_QUADS};
 use crate::isa::Isa;
 use crate::ops::encode::Int8Block;
-
-/// Half of a unit's quads: within it, codes are found by the same shifts.
-const HALF_QUADS: usize = UNIT_QUADS / 2;
 
 /// A unit of some panels, and the blocks of `R` rows that it is multiplied with.
 pub(super) struct Unit<'a, I, W, const R: usize> {
@@ -30,79 +25,94 @@ const fn short_quads(bits: u32) -> usize {
 }
 
 impl<I: Isa, W: Weights<I>, const R: usize> Unit<'_, I, W, R> {
+    /// Quads of a group.
+    const N_QUADS: usize = UNIT_QUADS / W::Kind::GROUPS;
+
+    /// Adds the scaled dots of a group.
+    #[inline(always)]
+    pub(super) fn add<const P: usize>(&self, group: usize, acc: &mut [[I::F32; P]; R]) {
+        let mut dots = self.start(group);
+        if by_shorts::<I, W::Kind>() {
+            self.add_shorts(group, &mut dots);
+        } else {
+            self.add_bytes(group, &mut dots);
+        }
+        self.finish(group, &dots, acc);
+    }
+
     /// The dots of a group before its first quad: an offset that products leave in the codes is taken out here.
     #[inline(always)]
-    pub(super) fn start(&self, group: usize) -> [I::I32; R] {
+    fn start<const P: usize>(&self, group: usize) -> [[I::I32; P]; R] {
         let taken_off = if W::Kind::BITS == 8 { I::DOT_OFFSET } else { 0 };
         let offset = self.weights.offset() - taken_off;
-        let mut start = [self.isa.splat_i32(0); R];
+        let mut start = [[self.isa.splat_i32(0); P]; R];
         if offset != 0 {
             for r in 0..R {
-                start[r] = self.isa.splat_i32(-offset * self.sum(group, r));
+                start[r] = [self.sum(group, r, -offset as i16); P];
             }
         }
         start
     }
 
-    /// Adds the scaled dots of a group with `N` panels.
+    /// Runs `f` for every quad of a group, with its place in the order: quads whose codes of 4 bits share a byte follow each
+    /// other. Each call is compiled by itself, which a loop does not promise.
     #[inline(always)]
-    pub(super) fn add<const N: usize, const P: usize>(
-        &self,
-        (group, panel): (usize, usize),
-        start: &[I::I32; R],
-        acc: &mut [[I::F32; P]; R],
-    ) {
-        let mut dots = [[start[0]; N]; R];
-        for r in 1..R {
-            dots[r] = [start[r]; N];
-        }
-        if by_shorts::<I, W::Kind>() {
-            self.add_shorts((group, panel), &mut dots);
+    fn each_quad(group: usize, mut f: impl FnMut(usize, usize)) {
+        let first = group * Self::N_QUADS;
+        let half = if W::Kind::GROUPS == 1 { UNIT_QUADS / 2 } else { 0 };
+        if half == 0 {
+            f(0, first);
+            f(1, first + 1);
+            f(2, first + 2);
+            f(3, first + 3);
         } else {
-            self.add_bytes((group, panel), &mut dots);
+            f(0, 0);
+            f(1, half);
+            f(2, 1);
+            f(3, half + 1);
+            f(4, 2);
+            f(5, half + 2);
+            f(6, 3);
+            f(7, half + 3);
         }
-        self.finish((group, panel), &dots, acc);
     }
 
-    /// The first quad of a group, and how many it has.
+    /// The sum of the codes of a group of a row, multiplied.
     #[inline(always)]
-    fn quads(group: usize) -> (usize, usize) {
-        let n = UNIT_QUADS / W::Kind::GROUPS;
-        (group * n, n)
+    fn sum(&self, group: usize, r: usize, factor: i16) -> I::I32 {
+        let factors = match (W::Kind::GROUPS, group) {
+            (1, _) => [factor, factor],
+            (_, 0) => [factor, 0],
+            (_, _) => [0, factor],
+        };
+        self.isa.splat_pair(self.x[r].sums, factors)
     }
 
-    /// The sum of the codes of a group of a row.
+    /// The codes of a quad of all panels.
     #[inline(always)]
-    fn sum(&self, group: usize, r: usize) -> i32 {
-        let sums = self.x[r].sums;
-        if W::Kind::GROUPS == 1 { i32::from(sums[0]) + i32::from(sums[1]) } else { i32::from(sums[group]) }
-    }
-
-    /// The codes of `N` panels from `panel` on.
-    #[inline(always)]
-    fn codes<const N: usize>(&self, panel: usize, quad: usize) -> [I::Bytes; N] {
-        let mut codes = [self.weights.codes(self.isa, panel, self.index, quad); N];
-        for n in 1..N {
-            codes[n] = self.weights.codes(self.isa, panel + n, self.index, quad);
+    fn codes<const P: usize>(&self, quad: usize) -> [I::Bytes; P] {
+        let mut codes = [self.weights.codes(self.isa, 0, self.index, quad); P];
+        for p in 1..P {
+            codes[p] = self.weights.codes(self.isa, p, self.index, quad);
         }
         codes
     }
 
     #[inline(always)]
-    fn add_bytes<const N: usize>(&self, (group, panel): (usize, usize), dots: &mut [[I::I32; N]; R]) {
+    fn add_bytes<const P: usize>(&self, group: usize, dots: &mut [[I::I32; P]; R]) {
         let isa = self.isa;
-        for_each::<I, R>(
-            Self::quads(group),
+        Self::each_quad(
+            group,
             #[inline(always)]
-            |quad| {
-                let codes: [_; N] = self.codes(panel, quad);
+            |_, quad| {
+                let codes: [_; P] = self.codes(quad);
                 for r in 0..R {
                     let x = isa.splat_quad(self.x[r].quads[quad]);
-                    for n in 0..N {
-                        dots[r][n] = if W::Kind::BITS == 8 {
-                            isa.dot(dots[r][n], codes[n], x)
+                    for p in 0..P {
+                        dots[r][p] = if W::Kind::BITS == 8 {
+                            isa.dot(dots[r][p], codes[p], x)
                         } else {
-                            isa.dot_7bit(dots[r][n], codes[n], x)
+                            isa.dot_7bit(dots[r][p], codes[p], x)
                         };
                     }
                 }
@@ -111,74 +121,50 @@ impl<I: Isa, W: Weights<I>, const R: usize> Unit<'_, I, W, R> {
     }
 
     #[inline(always)]
-    fn add_shorts<const N: usize>(&self, (group, panel): (usize, usize), dots: &mut [[I::I32; N]; R]) {
+    fn add_shorts<const P: usize>(&self, group: usize, dots: &mut [[I::I32; P]; R]) {
         let isa = self.isa;
-        let (first, n_quads) = Self::quads(group);
-        let n_short = n_quads.min(const { short_quads(W::Kind::BITS) });
+        let n_short = const { short_quads(W::Kind::BITS) };
         let zero = isa.load_bytes(&[0; 64]);
-        for first in (first..first + n_quads).step_by(n_short) {
-            let mut shorts = [[zero; N]; R];
-            for_each::<I, R>(
-                (first, n_short),
-                #[inline(always)]
-                |quad| {
-                    let codes: [_; N] = self.codes(panel, quad);
+        let mut shorts = [[zero; P]; R];
+        Self::each_quad(
+            group,
+            #[inline(always)]
+            |place, quad| {
+                let codes: [_; P] = self.codes(quad);
+                for r in 0..R {
+                    let x = isa.splat_quad(self.x[r].quads[quad]);
+                    for p in 0..P {
+                        shorts[r][p] = isa.dot_short(shorts[r][p], codes[p], x);
+                    }
+                }
+                if (place + 1) % n_short == 0 || place + 1 == Self::N_QUADS {
                     for r in 0..R {
-                        let x = isa.splat_quad(self.x[r].quads[quad]);
-                        for n in 0..N {
-                            shorts[r][n] = isa.dot_short(shorts[r][n], codes[n], x);
+                        for p in 0..P {
+                            dots[r][p] = isa.add_halves(dots[r][p], shorts[r][p]);
+                            shorts[r][p] = zero;
                         }
                     }
-                },
-            );
-            for r in 0..R {
-                for n in 0..N {
-                    dots[r][n] = isa.add_halves(dots[r][n], shorts[r][n]);
                 }
-            }
-        }
+            },
+        );
     }
 
     /// Scales the dots of a group and adds them up.
     #[inline(always)]
-    fn finish<const N: usize, const P: usize>(
-        &self,
-        (group, panel): (usize, usize),
-        dots: &[[I::I32; N]; R],
-        acc: &mut [[I::F32; P]; R],
-    ) {
+    fn finish<const P: usize>(&self, group: usize, dots: &[[I::I32; P]; R], acc: &mut [[I::F32; P]; R]) {
         let isa = self.isa;
-        for n in 0..N {
-            let p = panel + n;
+        for p in 0..P {
             let scales = self.weights.scales(isa, p, self.index, group);
             for r in 0..R {
                 let scales = isa.mul(scales, isa.splat(self.x[r].scale));
-                acc[r][p] = isa.mul_add(isa.to_f32(dots[r][n]), scales, acc[r][p]);
+                acc[r][p] = isa.mul_add(isa.to_f32(dots[r][p]), scales, acc[r][p]);
             }
             if W::Kind::HAS_MIN {
                 let mins = self.weights.mins(isa, p, self.index, group);
                 for r in 0..R {
-                    let total = isa.splat(self.x[r].scale * self.sum(group, r) as f32);
+                    let total = isa.mul(isa.splat(self.x[r].scale), isa.to_f32(self.sum(group, r, 1)));
                     acc[r][p] = isa.neg_mul_add(mins, total, acc[r][p]);
                 }
-            }
-        }
-    }
-}
-
-/// Runs `f` for `n` quads from `first` on, all of one half of a unit or whole halves.
-#[inline(always)]
-fn for_each<I: Isa, const R: usize>((first, n): (usize, usize), mut f: impl FnMut(usize)) {
-    if I::MANY_REGISTERS || R == 1 || n <= 2 {
-        for quad in first..first + n {
-            f(quad);
-        }
-    } else {
-        for half in (first..first + n).step_by(HALF_QUADS) {
-            // A loop of unknown length: unrolled, everything is loaded ahead, and most of it spilled. That a quad is of
-            // this half, the remainder says.
-            for quad in 0..black_box(n.min(HALF_QUADS)) {
-                f(half + quad % HALF_QUADS);
             }
         }
     }

@@ -119,14 +119,7 @@ pub(super) fn tile<I: Isa, W: Weights<I>, const R: usize, const P: usize>(
         }
         let unit = Unit { isa, weights, index: unit, x: blocks };
         for group in 0..W::Kind::GROUPS {
-            let start = unit.start(group);
-            if I::MANY_REGISTERS {
-                unit.add::<P, P>((group, 0), &start, &mut acc);
-            } else {
-                for panel in 0..P {
-                    unit.add::<1, P>((group, panel), &start, &mut acc);
-                }
-            }
+            unit.add(group, &mut acc);
         }
     }
     for r in 0..R {

@@ -132,9 +132,10 @@ fn unpack_unit<I: Isa, F: QuantFormat>(
     }
 }
 
-/// A pair, as a tile reads it.
+/// Panels of a pair from one on, as a tile reads them.
 struct Side<'a, K> {
     units: &'a [Unit],
+    first_panel: usize,
     offset: i32,
     kind: PhantomData<K>,
 }
@@ -148,15 +149,15 @@ impl<I: Isa, K: CodeKind> Weights<I> for Side<'_, K> {
     }
     #[inline(always)]
     fn codes(&self, isa: I, panel: usize, unit: usize, quad: usize) -> I::Bytes {
-        isa.load_bytes(&self.units[unit].codes[quad][panel])
+        isa.load_bytes(&self.units[unit].codes[quad][self.first_panel + panel])
     }
     #[inline(always)]
     fn scales(&self, isa: I, panel: usize, unit: usize, group: usize) -> I::F32 {
-        isa.load(&self.units[unit].scales[group][panel])
+        isa.load(&self.units[unit].scales[group][self.first_panel + panel])
     }
     #[inline(always)]
     fn mins(&self, isa: I, panel: usize, unit: usize, group: usize) -> I::F32 {
-        isa.load(&self.units[unit].mins[group][panel])
+        isa.load(&self.units[unit].mins[group][self.first_panel + panel])
     }
     #[inline(always)]
     fn prefetch(&self, _isa: I, _unit: usize) {}
@@ -180,39 +181,43 @@ impl<I: Isa> Sweep<'_, I> {
                 let mut row = 0;
                 if I::MANY_REGISTERS {
                     while row + 6 <= n_rows {
-                        self.tile::<K, 6, 2>(row);
+                        self.tile::<K, 6, 2>(row, 0);
                         row += 6;
                     }
                     match n_rows - row {
-                        5 => self.tile::<K, 5, 2>(row),
-                        4 => self.tile::<K, 4, 2>(row),
-                        3 => self.tile::<K, 3, 2>(row),
-                        2 => self.tile::<K, 2, 2>(row),
-                        1 => self.tile::<K, 1, 2>(row),
+                        5 => self.tile::<K, 5, 2>(row, 0),
+                        4 => self.tile::<K, 4, 2>(row, 0),
+                        3 => self.tile::<K, 3, 2>(row, 0),
+                        2 => self.tile::<K, 2, 2>(row, 0),
+                        1 => self.tile::<K, 1, 2>(row, 0),
                         _ => {}
                     }
                 } else {
-                    while I::TILE_ROWS >= 4 && row + 4 <= n_rows {
-                        self.tile::<K, 4, 2>(row);
-                        row += 4;
-                    }
-                    for row in row..n_rows {
-                        self.tile::<K, 1, 2>(row);
+                    for panel in 0..2 {
+                        let mut row = 0;
+                        while I::TILE_ROWS >= 4 && row + 4 <= n_rows {
+                            self.tile::<K, 4, 1>(row, panel);
+                            row += 4;
+                        }
+                        for row in row..n_rows {
+                            self.tile::<K, 1, 1>(row, panel);
+                        }
                     }
                 }
             },
         );
     }
 
+    /// Multiplies `R` rows with `P` panels of the pair.
     #[inline(always)]
-    fn tile<K: CodeKind, const R: usize, const P: usize>(&mut self, row: usize) {
+    fn tile<K: CodeKind, const R: usize, const P: usize>(&mut self, row: usize, first_panel: usize) {
         let n_units = self.pair.cols / UNIT_LEN;
         let mut x: [&[Int8Block]; R] = [&[]; R];
         for (r, x) in x.iter_mut().enumerate() {
             *x = self.input.int8_row(self.rows.start + row + r, self.pair.cols);
         }
-        let units = &self.pair.units[..n_units];
-        let side = Side::<'_, K> { units, offset: self.pair.offset, kind: PhantomData };
-        tile::<I, Side<'_, K>, R, P>(self.isa, &side, (x, n_units), (row, 0, &mut self.lanes));
+        let PanelPair { units, offset, .. } = *self.pair;
+        let side = Side::<'_, K> { units: &units[..n_units], first_panel, offset, kind: PhantomData };
+        tile::<I, Side<'_, K>, R, P>(self.isa, &side, (x, n_units), (row, first_panel, &mut self.lanes));
     }
 }
