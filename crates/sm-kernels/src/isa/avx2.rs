@@ -67,6 +67,7 @@ impl Isa for Avx2 {
         // SAFETY: a prefetch of any address is harmless.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }
+
     compiled! {
         fn load(xs: &[f32; LANES]) -> F32 {
             let halves = xs.as_chunks::<8>().0;

@@ -4,13 +4,15 @@
 //! groups are merged in order. So the additions of one row depend on its position alone, whichever rows are computed
 //! with it and however the groups are shared out.
 
+mod few;
 mod group;
+mod many;
 mod schedule;
 
 pub(crate) use schedule::{GROUP_LEN, Schedule, Shape};
 
 pub(crate) use group::Fixed;
-use group::{Partial, Tile};
+use group::{Partial, Tile, Work};
 
 use super::encode::{Int8Block, encode_row};
 use crate::cpu::arena::{Access, ArenaLayout, Region, RowCount};
@@ -41,7 +43,7 @@ pub(crate) struct Attention {
 /// The working memory of an attention.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scratch {
-    /// Each worker's scores and results, a row each.
+    /// Each worker's [`Work`] and results, a row each.
     pub(crate) work: Region<f32>,
     /// Each worker's results for items that others have a part in, a row each: what is merged of the last item, then
     /// one for each group of the first.
@@ -59,7 +61,7 @@ impl Scratch {
         (context_len, n_workers): (usize, usize),
     ) -> Result<Self, PrepareError> {
         let partial_len = fixed.partial_len();
-        let work = fixed.shape.tile_queries() * GROUP_LEN + 2 * partial_len;
+        let work = fixed.work_len() + 2 * partial_len;
         let shared = partial_len.saturating_mul(1 + context_len.div_ceil(GROUP_LEN));
         let rows = RowCount::Fixed(n_workers);
         Ok(Self { work: layout.region(rows, work)?, shared: layout.region(rows, shared)? })
@@ -80,12 +82,12 @@ fn attend_group<I: Isa, E: KvElement>(
     isa: I,
     tile: &Tile<'_, E>,
     group: usize,
-    scores: &mut [f32],
+    work: &mut Work<'_>,
     part: &mut Partial<'_>,
 ) {
     isa.enter(
         #[inline(always)]
-        || group::attend(isa, tile, group, scores, part),
+        || group::attend(isa, tile, group, work, part),
     );
 }
 
@@ -112,8 +114,8 @@ impl Attention {
         let (work, shared) = (work.all_mut(), shared.all_mut());
         let mut out = self.output(access);
         let partial_len = self.fixed.partial_len();
-        let (scores, work) = work.split_at_mut(self.fixed.shape.tile_queries() * GROUP_LEN);
-        let (state, part) = work.split_at_mut(partial_len);
+        let (mut work, partials) = Work::new(work, &self.fixed);
+        let (state, part) = partials.split_at_mut(partial_len);
         let worker = access.worker().index();
         let (from, to) = schedule.units(worker);
         for item in from.item..=to.item {
@@ -127,7 +129,7 @@ impl Attention {
             if 0 < groups.start {
                 for (group, record) in groups.zip(shared[partial_len..].chunks_exact_mut(partial_len)) {
                     let mut part = Partial::new(record, &self.fixed);
-                    attend_group(isa, &tile, first_group + group, scores, &mut part);
+                    attend_group(isa, &tile, first_group + group, &mut work, &mut part);
                 }
                 continue;
             }
@@ -135,7 +137,7 @@ impl Attention {
             state.clear();
             for group in groups.clone() {
                 let mut part = Partial::new(part, &self.fixed);
-                attend_group(isa, &tile, first_group + group, scores, &mut part);
+                attend_group(isa, &tile, first_group + group, &mut work, &mut part);
                 merge_group(isa, tile.n_queries(), &mut state, &part);
             }
             if groups.end == row_tile.n_groups {
