@@ -85,10 +85,9 @@ pub(super) fn mix<I: Isa, E: KvElement>(
     for page in pages {
         let (values, ahead) = (tile.page(group, page).1, tile.after_values(group, page + 1));
         let wide = work.page.as_chunks_mut::<LANES>().0;
-        let ahead = &ahead[..PAGE_LEN * n_vectors];
         for (slot, wide) in wide.chunks_exact_mut(n_vectors).enumerate() {
             for vector in 0..n_vectors {
-                isa.prefetch(&raw const ahead[slot * n_vectors + vector]);
+                isa.prefetch((&raw const ahead[0]).wrapping_add(slot * n_vectors + vector));
                 let [value] = values.value::<I, 1>(isa, (slot, n_vectors), vector);
                 isa.store(&mut wide[vector], value);
             }

@@ -175,7 +175,9 @@ fn bytes_have_a_scale_for_each_32_dimensions() {
 fn windows_and_soft_caps_apply_across_pages_and_groups() {
     for window in [None, Some(1), Some(5), Some(16), Some(255), Some(257), Some(1000)] {
         for soft_cap in [None, Some(2.0)] {
-            Case { window, soft_cap, n_heads: 2, n_kv_heads: 1, ..CASE }.run(&[530]);
+            for (head_dim, n_pairs) in [(16, 8), (10, 3)] {
+                Case { window, soft_cap, head_dim, n_pairs, n_heads: 2, n_kv_heads: 1, ..CASE }.run(&[530]);
+            }
         }
     }
 }
