@@ -1,14 +1,14 @@
 //! The weights of a plan, packed by the workers that will read them.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use memmap2::MmapMut;
 
-use super::pack::{Line, MatrixLayout, PackedMatrix};
+use super::pack::{Line, MatrixLayout, PackShare, PackedMatrix};
 use super::split::{By, Split};
-use super::team::{Team, share_of};
+use super::team::{Team, Worker, share_of};
 use crate::isa::LANES;
 use crate::plan::{
     MatrixDecl, MatrixId, Plan, PrepareError, Progress, VectorDecl, VectorId, WeightError, WeightSource,
@@ -35,10 +35,6 @@ impl Weights {
         team: &mut Team,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Self, PrepareError> {
-        let total_bytes = plan.matrices.iter().map(file_bytes).sum();
-        let done_bytes = AtomicU64::new(0);
-        let report = || progress(Progress { done_bytes: done_bytes.load(Ordering::Relaxed), total_bytes });
-        report();
         let mut matrices = Vec::with_capacity(plan.matrices.len());
         let mut n_lines = 0;
         for decl in &plan.matrices {
@@ -48,15 +44,7 @@ impl Weights {
             matrices.push((layout, lines));
         }
         let mut memory = reserve(n_lines.saturating_mul(size_of::<Line>()))?;
-        let mut rest: &mut [Line] = bytemuck::cast_slice_mut(&mut memory);
-        for (decl, (layout, lines)) in plan.matrices.iter().zip(&matrices) {
-            let own;
-            (own, rest) = rest.split_at_mut(lines.len());
-            pack((decl, layout), own, source, (&mut *team, &done_bytes))?;
-            // So that the file's pages never stand beside all of the packed ones.
-            decl.parts.iter().for_each(|part| source.release(&part.tensor));
-            report();
-        }
+        pack(plan, &matrices, &mut memory, (source, team, progress))?;
         let vectors = plan.vectors.iter().map(|decl| load_vector(decl, source));
         let vectors = vectors.collect::<Result<_, WeightError>>()?;
         Ok(Self { memory, matrices, vectors })
@@ -119,30 +107,92 @@ fn reserve(needed_bytes: usize) -> Result<MmapMut, PrepareError> {
     Ok(memory)
 }
 
+/// Reads all matrices and writes their panels into `memory`. Workers do not wait for each other between matrices: the system,
+/// which gives the memory, is not equally quick to all.
 fn pack(
-    (decl, layout): (&MatrixDecl, &MatrixLayout),
-    lines: &mut [Line],
-    source: &dyn WeightSource,
-    (team, done_bytes): (&mut Team, &AtomicU64),
+    plan: &Plan,
+    matrices: &[(MatrixLayout, Range<usize>)],
+    memory: &mut MmapMut,
+    (source, team, progress): (&dyn WeightSource, &mut Team, &(dyn Fn(Progress) + Sync)),
 ) -> Result<(), PrepareError> {
     let n_workers = team.n_workers();
-    let rows: Vec<_> = (0..n_workers).map(|worker| share_of(worker, n_workers, decl.rows(), LANES)).collect();
-    let first_error = Mutex::new(None);
-    let mut shares = layout.shares(lines, &rows);
-    let split = Split::new(&mut shares, 1, By::Rows(1), n_workers);
+    let mut lines: &mut [Line] = bytemuck::cast_slice_mut(memory);
+    let mut shares = Vec::with_capacity(matrices.len());
+    for (layout, range) in matrices {
+        let own;
+        (own, lines) = lines.split_at_mut(range.len());
+        let rows = (0..n_workers).map(|worker| share_of(worker, n_workers, layout.rows(), LANES));
+        shares.push(layout.shares(own, &rows.collect::<Vec<_>>()));
+    }
+    let packings = plan.matrices.iter().zip(&mut shares);
+    let packings: Vec<_> = packings.map(|(decl, shares)| Packing::new(decl, shares, n_workers)).collect();
+    let total_bytes = plan.matrices.iter().map(file_bytes).sum();
+    let done_bytes = AtomicU64::new(0);
+    // One at a time, so that what is reported only grows.
+    let reporting = Mutex::new(());
+    let report = || {
+        let _turn = reporting.lock().unwrap_or_else(PoisonError::into_inner);
+        progress(Progress { done_bytes: done_bytes.load(Ordering::Relaxed), total_bytes });
+    };
+    report();
+    let errors = Mutex::new(Vec::new());
     let packed = team.run(|worker| {
-        for share in split.share(worker).all_mut() {
-            if let Err(error) = share.pack(source, done_bytes) {
-                first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        for (index, packing) in packings.iter().enumerate() {
+            match packing.run(worker, source, &done_bytes) {
+                Ok(true) => report(),
+                Ok(false) => {}
+                Err(error) => {
+                    let mut errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
+                    errors.push((index, worker.index(), error));
+                    break;
+                }
             }
         }
         Ok(())
     });
     if let Err(panic) = packed {
+        let unfinished = packings.iter().find(|packing| packing.n_working.load(Ordering::Acquire) > 0);
+        let tensor = unfinished.map_or_else(String::new, |packing| packing.decl.name.clone());
         let reason = format!("packing it failed: {}", panic.message);
-        return Err(WeightError::Unreadable { tensor: decl.name.clone(), reason }.into());
+        return Err(WeightError::Unreadable { tensor, reason }.into());
     }
-    first_error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    // The same one every time, whoever was quicker.
+    let errors = errors.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let first = errors.into_iter().min_by_key(|&(index, worker, _)| (index, worker));
+    first.map_or(Ok(()), |(_, _, error)| Err(error))
+}
+
+/// A matrix that workers pack, each its share.
+struct Packing<'a> {
+    decl: &'a MatrixDecl,
+    split: Split<'a, PackShare<'a>>,
+    /// Workers that have not packed their share.
+    n_working: AtomicUsize,
+}
+
+impl<'a> Packing<'a> {
+    fn new(decl: &'a MatrixDecl, shares: &'a mut [PackShare<'a>], n_workers: usize) -> Self {
+        let split = Split::new(shares, 1, By::Rows(1), n_workers);
+        Self { decl, split, n_working: AtomicUsize::new(n_workers) }
+    }
+
+    /// Packs the share of a worker; gives whether that was the last one.
+    fn run(
+        &self,
+        worker: &Worker<'_>,
+        source: &dyn WeightSource,
+        done_bytes: &AtomicU64,
+    ) -> Result<bool, PrepareError> {
+        for share in self.split.share(worker).all_mut() {
+            share.pack(source, done_bytes)?;
+        }
+        let is_last = self.n_working.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last {
+            // So that the file's pages never stand beside all of the packed ones.
+            self.decl.parts.iter().for_each(|part| source.release(&part.tensor));
+        }
+        Ok(is_last)
+    }
 }
 
 fn load_vector(decl: &VectorDecl, source: &dyn WeightSource) -> Result<Vec<f32>, WeightError> {
