@@ -22,6 +22,9 @@ struct Subject {
     /// Keys and values of a page in half precision.
     page_bytes: u64,
     n_schedules: u32,
+    /// Requests in a schedule, and tokens that each may write, less than so many.
+    requests_below: usize,
+    tokens_below: usize,
 }
 
 /// Schedules in a test, or as many times more as `cargo xtask soak` asks for.
@@ -46,7 +49,8 @@ struct Arrival {
     grammar: bool,
 }
 
-fn arrival(vocab_size: u32, context_len: usize) -> impl Strategy<Value = Arrival> {
+fn arrival(subject: &Subject) -> impl Strategy<Value = Arrival> + use<> {
+    let &Subject { vocab_size, context_len, tokens_below, .. } = subject;
     let most = (context_len / 2).min(400);
     // Few beginnings, so that prefixes are shared.
     let start = (0u32..3, 0usize..most / 2).prop_map(move |(kind, len)| {
@@ -60,7 +64,7 @@ fn arrival(vocab_size: u32, context_len: usize) -> impl Strategy<Value = Arrival
         prop_oneof![2 => Just(1.0f32), 1 => 0.9f32..1.3],
     );
     let shape =
-        (1usize..40, 1usize..4, prop::option::of(0usize..3), prop::option::weighted(0.2, 0..vocab_size));
+        (1..tokens_below, 1usize..4, prop::option::of(0usize..3), prop::option::weighted(0.2, 0..vocab_size));
     let priorities = prop_oneof![
         Just(Priority::Low),
         Just(Priority::Normal),
@@ -96,7 +100,7 @@ struct KvDir(KvDiskConfig);
 impl KvDir {
     fn new(subject: &Subject) -> Self {
         let process = std::process::id();
-        let dir = std::env::temp_dir().join(format!("sm-schedules-{process}-{}", subject.vocab_size));
+        let dir = std::env::temp_dir().join(format!("sm-schedules-{process}-{}", subject.n_schedules));
         // Less than the schedules would fill.
         Self(KvDiskConfig { dir, max_bytes: 50 * subject.page_bytes })
     }
@@ -186,7 +190,7 @@ fn run(subject: &Subject) {
     let config =
         Config { cases: schedules(subject.n_schedules), failure_persistence: None, ..Config::default() };
     let strategy = (
-        prop::collection::vec(arrival(subject.vocab_size, subject.context_len), 1..9),
+        prop::collection::vec(arrival(subject), 1..subject.requests_below),
         settings(subject.page_bytes, subject.context_len),
         any::<bool>(),
     );
@@ -280,19 +284,33 @@ fn schedules_on_the_demo_model() {
         // 5 layers of 4 heads, keys and values of 32 halves, 16 positions.
         page_bytes: 2 * 5 * 4 * 32 * 2 * 16,
         n_schedules: 24,
+        requests_below: 9,
+        tokens_below: 40,
     });
 }
 
-#[test]
-fn schedules_on_a_random_model_with_grouped_heads() {
+/// A random model with grouped heads.
+fn grouped_heads(n_schedules: u32, requests_below: usize, tokens_below: usize) -> Subject {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sm-model/tests/data/arch/llama-gqa");
-    run(&Subject {
+    Subject {
         model: ModelRef::Path(Box::leak(path.into_boxed_path())),
         draft: None,
         vocab_size: 56,
         context_len: 256,
         // 2 layers of 2 heads, keys and values of 8 halves, 16 positions.
         page_bytes: 2 * 2 * 2 * 8 * 2 * 16,
-        n_schedules: 200,
-    });
+        n_schedules,
+        requests_below,
+        tokens_below,
+    }
+}
+
+#[test]
+fn schedules_on_a_random_model_with_grouped_heads() {
+    run(&grouped_heads(200, 9, 40));
+}
+
+#[test]
+fn small_schedules_on_a_random_model_with_grouped_heads() {
+    run(&grouped_heads(1800, 5, 12));
 }
