@@ -1,8 +1,14 @@
 //! What the CPU executor promises for whole steps.
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use proptest::prelude::*;
-use sm_kernels::plan::{Backend, ExecError, Executor, KvDType, Limits, PAGE_LEN, Progress, Span, StepBatch};
+use sm_kernels::plan::{
+    Backend, ExecError, Executor, KvDType, Limits, PAGE_LEN, Progress, Span, StepBatch, WeightError,
+    WeightSource,
+};
 use sm_kernels::testing::{self, RandomWeights};
 use sm_kernels::{CpuBackend, IsaKind};
 use sm_tensor::{DType, PageId, TokenId};
@@ -285,6 +291,31 @@ fn what_cannot_be_prepared_is_refused() {
     let other = testing::experts(DType::F32);
     let error = backend.prepare(&other, &weights, limits(), &|_| ()).unwrap_err().to_string();
     assert!(error.contains("no tensor \"router.0\""), "{error}");
+}
+
+/// Delivers all but one tensor, and panics over that.
+struct Panicking(RandomWeights);
+
+impl WeightSource for Panicking {
+    fn matrix_rows(&self, tensor: &str, rows: Range<usize>) -> Result<Cow<'_, [u8]>, WeightError> {
+        assert!(tensor != "gate.1.0", "a bad day");
+        self.0.matrix_rows(tensor, rows)
+    }
+
+    fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {
+        self.0.vector(tensor)
+    }
+}
+
+#[test]
+fn a_source_that_panics_is_an_error_that_names_the_matrix() {
+    let plan = testing::decoder(DType::Q8_0);
+    let source = Panicking(RandomWeights::new(&plan));
+    for n_threads in [1, 3] {
+        let prepared = CpuBackend::new().threads(n_threads).prepare(&plan, &source, limits(), &|_| ());
+        let error = prepared.unwrap_err().to_string();
+        assert!(error.contains("gate.1") && error.contains("packing it failed: a bad day"), "{error}");
+    }
 }
 
 #[test]

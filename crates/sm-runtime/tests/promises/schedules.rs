@@ -99,8 +99,9 @@ struct KvDir(KvDiskConfig);
 
 impl KvDir {
     fn new(subject: &Subject) -> Self {
-        let process = std::process::id();
-        let dir = std::env::temp_dir().join(format!("sm-schedules-{process}-{}", subject.n_schedules));
+        let (process, model) = (std::process::id(), subject.vocab_size);
+        let dir =
+            std::env::temp_dir().join(format!("sm-schedules-{process}-{model}-{}", subject.n_schedules));
         // Less than the schedules would fill.
         Self(KvDiskConfig { dir, max_bytes: 50 * subject.page_bytes })
     }

@@ -178,8 +178,8 @@ impl<I: Isa> Sweep<'_, I> {
             #[inline(always)]
             || {
                 let n_rows = self.rows.len();
-                let mut row = 0;
                 if I::MANY_REGISTERS {
+                    let mut row = 0;
                     while row + 6 <= n_rows {
                         self.tile::<K, 6, 2>(row, 0);
                         row += 6;
