@@ -111,26 +111,41 @@ impl Drop for RandomModel {
     }
 }
 
-/// Runs each case once to warm up, then all of them `reps` times in turns; gives the median of each in seconds.
-///
-/// # Errors
-/// The first of a case.
-pub fn in_turns<const N: usize>(
-    reps: usize,
-    mut cases: [&mut dyn FnMut() -> Result<(), ExperimentError>; N],
-) -> Result<[f64; N], ExperimentError> {
-    for case in &mut cases {
-        case()?;
-    }
-    let mut seconds: [Vec<f64>; N] = std::array::from_fn(|_| Vec::with_capacity(reps));
-    for _ in 0..reps {
-        for (case, seconds) in cases.iter_mut().zip(&mut seconds) {
-            let start = Instant::now();
+/// The seconds of each of `N` cases in each turn.
+#[derive(Debug)]
+pub(crate) struct Turns<const N: usize>([Vec<f64>; N]);
+
+impl<const N: usize> Turns<N> {
+    /// Runs each case once to warm up, then all of them `reps` times in turns.
+    pub(crate) fn run(
+        reps: usize,
+        mut cases: [&mut dyn FnMut() -> Result<(), ExperimentError>; N],
+    ) -> Result<Self, ExperimentError> {
+        for case in &mut cases {
             case()?;
-            seconds.push(start.elapsed().as_secs_f64());
         }
+        let mut seconds: [Vec<f64>; N] = std::array::from_fn(|_| Vec::with_capacity(reps));
+        for _ in 0..reps {
+            for (case, seconds) in cases.iter_mut().zip(&mut seconds) {
+                let start = Instant::now();
+                case()?;
+                seconds.push(start.elapsed().as_secs_f64());
+            }
+        }
+        Ok(Self(seconds))
     }
-    Ok(seconds.map(median))
+
+    /// The median of a case.
+    pub(crate) fn seconds(&self, case: usize) -> f64 {
+        median(self.0[case].clone())
+    }
+
+    /// How many times the second case's speed the first has: the median over the turns, so that a machine whose speed changes
+    /// from turn to turn favours neither.
+    pub(crate) fn speed_up(&self, case: usize, over: usize) -> f64 {
+        let turns = self.0[case].iter().zip(&self.0[over]);
+        median(turns.map(|(seconds, over)| over / seconds).collect())
+    }
 }
 
 /// A prompt of `n_tokens` tokens, another for each number.

@@ -5,7 +5,7 @@ use sm_runtime::{
 };
 use sm_tensor::DType;
 
-use super::{DOCUMENTS, ExperimentError, Finding, RandomModel, greedy, in_turns, prompt, tokens};
+use super::{DOCUMENTS, ExperimentError, Finding, RandomModel, Turns, greedy, prompt, tokens};
 use crate::synth::Shape;
 
 const N_REQUESTS: usize = 8;
@@ -45,13 +45,17 @@ fn compare(name: &str, model: ModelRef<'_>, claim: &str, reps: usize) -> Result<
     if together(&engine)? != one_by_one(&engine)? {
         return Err(ExperimentError::Different { what });
     }
-    let [sequential, batched] = in_turns(
+    let turns = Turns::run(
         reps,
         [&mut || Ok(one_by_one(&engine).map(drop)?), &mut || Ok(together(&engine).map(drop)?)],
     )?;
     let rate = |seconds: f64| (N_REQUESTS * N_TOKENS) as f64 / seconds;
-    let measured =
-        format!("{:.1} → {:.1} tok/s: {:.2} ×", rate(sequential), rate(batched), sequential / batched);
+    let measured = format!(
+        "{:.1} → {:.1} tok/s: {:.2} ×",
+        rate(turns.seconds(0)),
+        rate(turns.seconds(1)),
+        turns.speed_up(1, 0)
+    );
     Ok(Finding { what, measured, claim: claim.to_owned() })
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use sm_runtime::{Error, Generator, LoadOptions, LoadedModel, TokenId};
 use sm_tensor::DType;
 
-use super::{DOCUMENTS, ExperimentError, Finding, RandomModel, greedy, in_turns, prompt, tokens};
+use super::{DOCUMENTS, ExperimentError, Finding, RandomModel, Turns, greedy, prompt, tokens};
 
 /// Tokens that are generated.
 const N_TOKENS: usize = 50;
@@ -30,12 +30,13 @@ fn compare(model: &Path, n_prompt: usize, reps: usize) -> Result<Finding, Experi
     if with_cache(&mut cached, &prompt)? != without_cache(&mut uncached, &prompt)? {
         return Err(ExperimentError::Different { what });
     }
-    let [on, off] = in_turns(
+    let turns = Turns::run(
         reps,
         [&mut || Ok(with_cache(&mut cached, &prompt).map(drop)?), &mut || {
             Ok(without_cache(&mut uncached, &prompt).map(drop)?)
         }],
     )?;
+    let (on, off) = (turns.seconds(0), turns.seconds(1));
     let rate = |seconds: f64| N_TOKENS as f64 / seconds;
     let measured = format!(
         "{:.1} → {:.1} tok/s, {:.1} → {:.1} ms: {:.1} ×",
@@ -43,7 +44,7 @@ fn compare(model: &Path, n_prompt: usize, reps: usize) -> Result<Finding, Experi
         rate(on),
         off * 1e3,
         on * 1e3,
-        off / on
+        turns.speed_up(0, 1)
     );
     let claim = match n_prompt {
         19 => "5.29 → 69.73 tok/s, 9457 → 717 ms: 13.2 ×",
