@@ -183,7 +183,14 @@ mod tests {
                 Ok(())
             }
         };
-        in_turns(3, [&mut case('a'), &mut case('b')]).unwrap();
+        let turns = Turns::run(3, [&mut case('a'), &mut case('b')]).unwrap();
         assert_eq!(log.into_inner(), "abababab");
+        assert_eq!(turns.0.map(|seconds| seconds.len()), [3, 3]);
+    }
+
+    #[test]
+    fn a_slow_turn_is_slow_for_all() {
+        let turns = Turns([vec![1.0, 9.0, 1.2], vec![2.0, 18.0, 2.4]]);
+        assert_eq!((turns.seconds(0), turns.speed_up(0, 1), turns.speed_up(1, 0)), (1.2, 2.0, 0.5));
     }
 }
