@@ -3,7 +3,6 @@
 //! memory, operations beside multiplications and additions in registers.
 #![allow(clippy::print_stdout, reason = "what criterion does not print")]
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::hint::black_box;
 use std::ops::Range;
@@ -40,17 +39,23 @@ struct RandomBytes {
 }
 
 impl WeightSource for RandomBytes {
-    fn matrix_rows(&self, tensor: &str, rows: Range<usize>) -> Result<Cow<'_, [u8]>, WeightError> {
+    fn matrix_rows<'a>(
+        &'a self,
+        tensor: &str,
+        rows: Range<usize>,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], WeightError> {
         let unreadable = |reason: String| WeightError::Unreadable { tensor: tensor.to_owned(), reason };
         let dtype: DType = tensor.parse().map_err(|error| unreadable(format!("{error}")))?;
         let row_bytes = dtype.row_bytes(self.cols).ok_or_else(|| unreadable("partial blocks".to_owned()))?;
         let mut state = 1_u32;
-        let bytes = (0..rows.len() * row_bytes).map(|index| {
+        buffer.clear();
+        buffer.extend((0..rows.len() * row_bytes).map(|index| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             // The upper bytes of numbers keep a small exponent.
             if index % 2 == 0 { (state >> 24) as u8 } else { (state >> 24) as u8 & 0x3b }
-        });
-        Ok(Cow::Owned(bytes.collect()))
+        }));
+        Ok(buffer)
     }
 
     fn vector(&self, _tensor: &str) -> Result<Vec<f32>, WeightError> {

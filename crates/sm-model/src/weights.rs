@@ -3,7 +3,6 @@
 mod convert;
 mod registry;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -87,27 +86,37 @@ impl Weights {
 }
 
 impl WeightSource for Weights {
-    fn matrix_rows(&self, tensor: &str, rows: Range<usize>) -> Result<Cow<'_, [u8]>, WeightError> {
+    fn matrix_rows<'a>(
+        &'a self,
+        tensor: &str,
+        rows: Range<usize>,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], WeightError> {
         let view = self.matrices.get(tensor).ok_or_else(|| WeightError::Missing { tensor: tensor.into() })?;
         if rows.start > rows.end || rows.end > view.rows {
             let (expected, actual) = (rows.end.saturating_mul(view.cols), view.rows * view.cols);
             return Err(WeightError::Size { tensor: tensor.into(), expected, actual });
         }
+        let unreadable = |reason: String| WeightError::Unreadable { tensor: tensor.into(), reason };
+        let unread = |error| unreadable(format!("its file cannot be read: {error}"));
         let (info, bytes) = self.tensors.at(view.tensor);
-        let rows = view.first_row + rows.start..view.first_row + rows.end;
+        let (rows, n_rows) = (view.first_row + rows.start..view.first_row + rows.end, rows.len());
+        let row_bytes = bytes.len() / view.tensor_rows;
+        let part = rows.start * row_bytes..rows.end * row_bytes;
         if view.layout == LinearLayout::OutIn && info.dtype == view.dtype {
-            let row_bytes = bytes.len() / view.tensor_rows;
-            return Ok(Cow::Borrowed(&bytes[rows.start * row_bytes..rows.end * row_bytes]));
+            return self.tensors.read(view.tensor, part, buffer).map_err(unread);
         }
         let values = match view.layout {
-            LinearLayout::OutIn => convert::rows(info.dtype, bytes, view.cols, rows),
+            LinearLayout::OutIn => {
+                let read = self.tensors.read(view.tensor, part, buffer).map_err(unread)?;
+                convert::rows(info.dtype, read, view.cols, 0..n_rows)
+            }
             LinearLayout::InOut => convert::transposed_rows(info.dtype, bytes, view.tensor_rows, rows),
         };
-        let unreadable = |reason: String| WeightError::Unreadable { tensor: tensor.into(), reason };
         let values = values.map_err(|error| unreadable(error.to_string()))?;
-        let stored =
-            convert::store(view.dtype, &values, view.cols).map_err(|error| unreadable(error.to_string()))?;
-        Ok(Cow::Owned(stored))
+        let stored = convert::store(view.dtype, &values, view.cols);
+        *buffer = stored.map_err(|error| unreadable(error.to_string()))?;
+        Ok(buffer)
     }
 
     fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {

@@ -1,5 +1,6 @@
 //! Weight matrices as the kernels read them: panels of 16 rows, written by the workers that will read them.
 
+mod rows;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -11,21 +12,23 @@ use sm_tensor::DType;
 
 use crate::formats::{self, FloatFormat, FormatVisitor, QuantFormat, UNIT_LEN};
 use crate::isa::{Isa, LANES};
-use crate::plan::{MatrixDecl, PrepareError, WeightSource};
+use crate::plan::{MatrixDecl, PrepareError, WeightError, WeightSource};
+use rows::WriteRows;
 
 /// A cache line: the unit of size and alignment of panels.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Line([u8; 64]);
 
-/// Panels read from the source at a time.
-const PANELS_PER_READ: usize = 8;
+/// Bytes read from the source at a time, about: they stay in the second-level cache until they are packed.
+const READ_BYTES: usize = 128 << 10;
 
 /// Rows of one tensor, as panels: the last is padded with rows of zeros.
 #[derive(Clone, Debug)]
 struct Part {
     tensor: String,
     dtype: DType,
+    row_bytes: usize,
     /// In the matrix.
     rows: Range<usize>,
     first_line: usize,
@@ -109,15 +112,16 @@ impl MatrixLayout {
         let mut parts = Vec::with_capacity(decl.parts.len());
         let too_large = || PrepareError::OutOfMemory { what: "a weight matrix", needed_bytes: usize::MAX };
         for part in &decl.parts {
-            if decl.cols == 0 || part.dtype.row_bytes(decl.cols).is_none() {
+            let row_bytes = part.dtype.row_bytes(decl.cols).filter(|_| decl.cols > 0);
+            let Some(row_bytes) = row_bytes else {
                 let (tensor, cols, dtype) = (&part.tensor, decl.cols, part.dtype);
                 let reason = format!("tensor {tensor:?} has rows of {cols} values, no whole {dtype} blocks");
                 return Err(PrepareError::Unsupported(reason));
-            }
+            };
             let panel_lines = formats::dispatch(part.dtype, PanelLines { cols: decl.cols });
             let rows = first_row..first_row + part.rows;
             let (tensor, dtype) = (part.tensor.clone(), part.dtype);
-            let packed = Part { tensor, dtype, rows, first_line: n_lines, panel_lines };
+            let packed = Part { tensor, dtype, row_bytes, rows, first_line: n_lines, panel_lines };
             let part_lines = packed.n_panels().checked_mul(panel_lines).ok_or_else(too_large)?;
             n_lines = n_lines.checked_add(part_lines).ok_or_else(too_large)?;
             first_row += part.rows;
@@ -231,52 +235,34 @@ impl<'a> PackedMatrix<'a> {
 }
 
 impl PackShare<'_> {
-    /// Reads the tensors and writes the panels; `packed_bytes` counts the bytes read.
+    /// Reads the tensors by way of `buffer` and writes the panels; `packed_bytes` counts the bytes read.
     ///
     /// # Errors
     /// If a tensor is missing or too small.
     pub(crate) fn pack(
         &mut self,
         weights: &dyn WeightSource,
+        buffer: &mut Vec<u8>,
         packed_bytes: &AtomicU64,
     ) -> Result<(), PrepareError> {
         for (part, panels, lines) in &mut self.pieces {
-            let mut lines = lines.chunks_mut(part.panel_lines * PANELS_PER_READ);
-            for first in panels.clone().step_by(PANELS_PER_READ) {
-                let first_row = first * LANES;
-                let last_row = ((first + PANELS_PER_READ).min(panels.end) * LANES).min(part.rows.len());
-                let bytes = weights.matrix_rows(&part.tensor, first_row..last_row)?;
-                let lines = lines.next().unwrap_or_default();
-                let rows = FileRows { bytes: &bytes, n_rows: last_row - first_row, cols: self.cols };
-                rows.check(part)?;
-                formats::dispatch(part.dtype, Pack { rows, lines, panel_lines: part.panel_lines });
+            let (cols, panel_lines) = (self.cols, part.panel_lines);
+            let n_panels = (READ_BYTES / (LANES * part.row_bytes)).max(1);
+            let lines = lines.chunks_mut(panel_lines * n_panels);
+            for (first, lines) in panels.clone().step_by(n_panels).zip(lines) {
+                let rows = first * LANES..((first + n_panels).min(panels.end) * LANES).min(part.rows.len());
+                let n_rows = rows.len();
+                let bytes = weights.matrix_rows(&part.tensor, rows, buffer)?;
+                if bytes.len() != n_rows * part.row_bytes {
+                    let actual = bytes.len() / part.dtype.block_bytes() * part.dtype.block_len();
+                    let (tensor, expected) = (part.tensor.clone(), n_rows * cols);
+                    return Err(WeightError::Size { tensor, expected, actual }.into());
+                }
+                formats::dispatch(part.dtype, WriteRows { cols, bytes, lines, panel_lines });
                 packed_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             }
         }
         Ok(())
-    }
-}
-
-/// Rows as they lie in the file.
-#[derive(Clone, Copy)]
-struct FileRows<'a> {
-    bytes: &'a [u8],
-    n_rows: usize,
-    cols: usize,
-}
-
-impl FileRows<'_> {
-    fn check(&self, part: &Part) -> Result<(), crate::plan::WeightError> {
-        let row_bytes = part.dtype.row_bytes(self.cols).unwrap_or(0);
-        if self.bytes.len() == self.n_rows * row_bytes {
-            return Ok(());
-        }
-        let actual = self.bytes.len() / part.dtype.block_bytes() * part.dtype.block_len();
-        Err(crate::plan::WeightError::Size {
-            tensor: part.tensor.clone(),
-            expected: self.n_rows * self.cols,
-            actual,
-        })
     }
 }
 
@@ -295,55 +281,6 @@ impl FormatVisitor for PanelLines {
     fn quantized<F: QuantFormat>(self) -> usize {
         const { assert!(size_of::<F::Block>().is_multiple_of(size_of::<Line>()), "blocks are whole lines") }
         self.cols.div_ceil(F::UNITS * UNIT_LEN) * (size_of::<F::Block>() / size_of::<Line>())
-    }
-}
-
-/// Writes rows into panels, which hold zeros.
-struct Pack<'a> {
-    rows: FileRows<'a>,
-    lines: &'a mut [Line],
-    panel_lines: usize,
-}
-
-impl FormatVisitor for Pack<'_> {
-    type Output = ();
-
-    fn float<F: FloatFormat>(self) {
-        let row_bytes = self.rows.cols * size_of::<F::Value>();
-        let panels = self.lines.chunks_mut(self.panel_lines);
-        for (panel, rows) in panels.zip(self.rows.bytes.chunks(LANES * row_bytes)) {
-            let values: &mut [F::Value] = bytemuck::cast_slice_mut(panel);
-            let columns = values.as_chunks_mut::<LANES>().0;
-            // A few columns of all rows at a time stay in the first-level cache.
-            for (group, columns) in columns[..self.rows.cols].chunks_mut(LANES).enumerate() {
-                for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
-                    let first = group * LANES * size_of::<F::Value>();
-                    let row = row[first..].chunks_exact(size_of::<F::Value>());
-                    for (column, value) in columns.iter_mut().zip(row) {
-                        column[lane] = bytemuck::pod_read_unaligned(value);
-                    }
-                }
-            }
-        }
-    }
-
-    fn quantized<F: QuantFormat>(self) {
-        let file_block_bytes = F::DTYPE.block_bytes();
-        let row_bytes = self.rows.cols / F::DTYPE.block_len() * file_block_bytes;
-        let file_blocks_per_block = F::UNITS * UNIT_LEN / F::DTYPE.block_len();
-        let units_per_file_block = F::UNITS / file_blocks_per_block;
-        let panels = self.lines.chunks_mut(self.panel_lines);
-        for (panel, rows) in panels.zip(self.rows.bytes.chunks(LANES * row_bytes)) {
-            let blocks: &mut [F::Block] = bytemuck::cast_slice_mut(panel);
-            for (index, block) in blocks.iter_mut().enumerate() {
-                for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
-                    let file_blocks = row.chunks_exact(file_block_bytes).skip(index * file_blocks_per_block);
-                    for (i, file_block) in file_blocks.take(file_blocks_per_block).enumerate() {
-                        F::pack(file_block, lane, i * units_per_file_block, block);
-                    }
-                }
-            }
-        }
     }
 }
 

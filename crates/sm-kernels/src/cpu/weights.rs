@@ -137,8 +137,9 @@ fn pack(
     report();
     let errors = Mutex::new(Vec::new());
     let packed = team.run(|worker| {
+        let mut buffer = Vec::new();
         for (index, packing) in packings.iter().enumerate() {
-            match packing.run(worker, source, &done_bytes) {
+            match packing.run(worker, (source, &mut buffer), &done_bytes) {
                 Ok(true) => report(),
                 Ok(false) => {}
                 Err(error) => {
@@ -180,11 +181,11 @@ impl<'a> Packing<'a> {
     fn run(
         &self,
         worker: &Worker<'_>,
-        source: &dyn WeightSource,
+        (source, buffer): (&dyn WeightSource, &mut Vec<u8>),
         done_bytes: &AtomicU64,
     ) -> Result<bool, PrepareError> {
         for share in self.split.share(worker).all_mut() {
-            share.pack(source, done_bytes)?;
+            share.pack(source, buffer, done_bytes)?;
         }
         let is_last = self.n_working.fetch_sub(1, Ordering::AcqRel) == 1;
         if is_last {

@@ -1,6 +1,5 @@
 //! Where plans run: backends, executors, and what they need.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -10,11 +9,17 @@ use super::{Plan, Profile, StepBatch};
 
 /// The tensors that a plan names.
 pub trait WeightSource: Sync {
-    /// Rows of a tensor, row-major, stored as its [`MatrixPart`](super::MatrixPart) says.
+    /// Rows of a tensor, row-major, stored as its [`MatrixPart`](super::MatrixPart) says. A source that does not have them
+    /// in memory puts them into `buffer`, whatever is there, and leaves it for the next call.
     ///
     /// # Errors
-    /// If the tensor is missing or has fewer rows.
-    fn matrix_rows(&self, tensor: &str, rows: Range<usize>) -> Result<Cow<'_, [u8]>, WeightError>;
+    /// If the tensor is missing, has fewer rows, or cannot be read.
+    fn matrix_rows<'a>(
+        &'a self,
+        tensor: &str,
+        rows: Range<usize>,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], WeightError>;
 
     /// A one-dimensional tensor as `f32`.
     ///

@@ -1,6 +1,5 @@
 //! Random weights for a plan.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -93,11 +92,16 @@ impl RandomWeights {
 }
 
 impl WeightSource for RandomWeights {
-    fn matrix_rows(&self, tensor: &str, rows: Range<usize>) -> Result<Cow<'_, [u8]>, WeightError> {
+    fn matrix_rows<'a>(
+        &'a self,
+        tensor: &str,
+        rows: Range<usize>,
+        _buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], WeightError> {
         let missing = || WeightError::Missing { tensor: tensor.to_owned() };
         let found = self.matrices.get(tensor).ok_or_else(missing)?;
         let row_bytes = found.bytes.len() / found.rows;
-        Ok(Cow::Borrowed(&found.bytes[rows.start * row_bytes..rows.end * row_bytes]))
+        Ok(&found.bytes[rows.start * row_bytes..rows.end * row_bytes])
     }
 
     fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {

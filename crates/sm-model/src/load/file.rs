@@ -16,7 +16,12 @@ use crate::LoadError;
 #[derive(Debug)]
 pub(crate) enum FileBytes {
     /// Read by the system when touched.
-    Mapped(Mmap),
+    Mapped {
+        /// The whole file.
+        map: Mmap,
+        /// The same, to be read.
+        file: File,
+    },
     /// In memory, or part of the program.
     Loaded(Cow<'static, [u8]>),
 }
@@ -36,13 +41,40 @@ impl FileBytes {
         // SAFETY: the mapping is private to this process and read only. Should another process shrink the file
         // meanwhile, the system ends this one with a signal; every reader of mapped model files accepts that.
         let map = unsafe { Mmap::map(&file) };
-        Ok(Self::Mapped(map.map_err(io_error)?))
+        Ok(Self::Mapped { map: map.map_err(io_error)?, file })
+    }
+
+    /// Some bytes, by way of `buffer` if they are in a file: to read parts that fit a cache takes less time than to map
+    /// their pages, and no memory.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    ///
+    /// # Panics
+    /// If there are fewer bytes.
+    pub(crate) fn read<'a>(
+        &'a self,
+        bytes: Range<usize>,
+        buffer: &'a mut Vec<u8>,
+    ) -> std::io::Result<&'a [u8]> {
+        let mapped = &self[bytes.clone()];
+        #[cfg(unix)]
+        if let Self::Mapped { file, .. } = self {
+            if buffer.len() < mapped.len() {
+                buffer.resize(mapped.len(), 0);
+            }
+            let read = &mut buffer[..mapped.len()];
+            std::os::unix::fs::FileExt::read_exact_at(file, read, bytes.start as u64)?;
+            return Ok(read);
+        }
+        let _ = buffer;
+        Ok(mapped)
     }
 
     /// Lets go of the memory that holds some bytes of a mapped file; the system reads them again when they are touched.
     pub(crate) fn release(&self, bytes: Range<usize>) {
         #[cfg(unix)]
-        if let Self::Mapped(map) = self {
+        if let Self::Mapped { map, .. } = self {
             let dont_need = UncheckedAdvice::DontNeed;
             // SAFETY: nobody writes to the mapping, so what comes back for a page is what the file holds, as when it
             // was touched first.
@@ -72,7 +104,7 @@ impl Deref for FileBytes {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Self::Mapped(map) => map,
+            Self::Mapped { map, .. } => map,
             Self::Loaded(bytes) => bytes,
         }
     }
@@ -104,5 +136,25 @@ mod tests {
         assert_eq!(*bytes, expected[..]);
         std::fs::remove_file(&path).unwrap();
         FileBytes::from(expected.clone()).release(0..expected.len());
+    }
+
+    #[test]
+    fn parts_are_read_without_mapping_them() {
+        let path = std::env::temp_dir().join(format!("sm-model-read-bytes-{}", std::process::id()));
+        let expected: Vec<u8> = (0..1_u32 << 20).map(|i| (i * 11 + (i >> 8)) as u8).collect();
+        std::fs::write(&path, &expected).unwrap();
+        let (mapped, loaded) = (FileBytes::open(&path).unwrap(), FileBytes::from(expected.clone()));
+        let mut buffer = Vec::new();
+        for part in [7..300_000, 5..5, 1 << 19..1 << 20, 0..1] {
+            assert_eq!(mapped.read(part.clone(), &mut buffer).unwrap(), &expected[part.clone()]);
+            assert_eq!(loaded.read(part.clone(), &mut buffer).unwrap(), &expected[part]);
+        }
+        #[cfg(target_os = "linux")]
+        assert_eq!(resident_bytes(&path), 0);
+        // What has become of the file meanwhile is an error and no signal.
+        File::options().write(true).open(&path).unwrap().set_len(1000).unwrap();
+        #[cfg(unix)]
+        mapped.read(900..1100, &mut buffer).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -90,12 +90,12 @@ impl State<'_> {
     /// Every row of a matrix, as numbers.
     fn matrix(&self, id: MatrixId) -> Vec<Vec<f32>> {
         let matrix = self.plan.matrix(id);
-        let mut rows = Vec::new();
+        let (mut rows, mut buffer) = (Vec::new(), Vec::new());
         for part in &matrix.parts {
             for row in 0..part.rows {
-                let bytes = self.weights.matrix_rows(&part.tensor, row..row + 1).unwrap();
+                let bytes = self.weights.matrix_rows(&part.tensor, row..row + 1, &mut buffer).unwrap();
                 let mut values = vec![0.0; matrix.cols];
-                dequantize(part.dtype, &bytes, &mut values).unwrap();
+                dequantize(part.dtype, bytes, &mut values).unwrap();
                 rows.push(values);
             }
         }

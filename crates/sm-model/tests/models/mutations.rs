@@ -74,9 +74,9 @@ fn mutate(bytes: &mut Vec<u8>, interesting: usize, mutation: &Mutation) {
 /// The first row of every matrix, the last one, and every vector.
 fn read_some(plan: &Plan, weights: &Weights) {
     for part in plan.matrices.iter().flat_map(|matrix| &matrix.parts) {
-        weights.matrix_rows(&part.tensor, 0..1).unwrap();
-        weights.matrix_rows(&part.tensor, part.rows - 1..part.rows).unwrap();
-        assert!(weights.matrix_rows(&part.tensor, 0..part.rows + 1).is_err());
+        weights.matrix_rows(&part.tensor, 0..1, &mut Vec::new()).unwrap();
+        weights.matrix_rows(&part.tensor, part.rows - 1..part.rows, &mut Vec::new()).unwrap();
+        assert!(weights.matrix_rows(&part.tensor, 0..part.rows + 1, &mut Vec::new()).is_err());
     }
     for vector in &plan.vectors {
         let len: usize = vector.parts.iter().map(|part| weights.vector(part).unwrap().len()).sum();

@@ -1,6 +1,5 @@
 //! Packed rows against the formats of `sm-tensor`, and how workers share the packing.
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 
@@ -29,10 +28,15 @@ impl RandomTensor {
 }
 
 impl WeightSource for RandomTensor {
-    fn matrix_rows(&self, tensor: &str, rows: Range<usize>) -> Result<Cow<'_, [u8]>, WeightError> {
+    fn matrix_rows<'a>(
+        &'a self,
+        tensor: &str,
+        rows: Range<usize>,
+        _buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], WeightError> {
         let missing = || WeightError::Missing { tensor: tensor.to_owned() };
         let range = rows.start * self.row_bytes..rows.end * self.row_bytes;
-        self.bytes.get(range).map(Cow::Borrowed).ok_or_else(missing)
+        self.bytes.get(range).ok_or_else(missing)
     }
 
     fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {
@@ -58,7 +62,7 @@ impl Packed {
         let mut lines = vec![Line([0; 64]); layout.n_lines()];
         let n_bytes = AtomicU64::new(0);
         for mut share in layout.shares(&mut lines, shares) {
-            share.pack(source, &n_bytes).unwrap();
+            share.pack(source, &mut Vec::new(), &n_bytes).unwrap();
         }
         (Self { layout, lines }, n_bytes.into_inner())
     }
@@ -92,10 +96,10 @@ fn packed_rows_have_the_values_of_the_file_to_the_bit() {
                 (0..n_workers).map(|i| n_rows * i / n_workers..n_rows * (i + 1) / n_workers).collect();
             let (packed, n_bytes) = Packed::new(&decl(cols, &[(dtype, n_rows)]), &source, &shares);
             assert_eq!(n_bytes, source.bytes.len() as u64);
-            let mut want = vec![0.0; cols];
+            let (mut want, mut buffer) = (vec![0.0; cols], Vec::new());
             for row in 0..n_rows {
-                let bytes = source.matrix_rows("", row..row + 1).unwrap();
-                sm_tensor::dequantize(dtype, &bytes, &mut want).unwrap();
+                let bytes = source.matrix_rows("", row..row + 1, &mut buffer).unwrap();
+                sm_tensor::dequantize(dtype, bytes, &mut want).unwrap();
                 for kind in IsaKind::available() {
                     let got = kind.dispatch(Row { matrix: packed.matrix(), row });
                     let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
@@ -124,7 +128,7 @@ fn partial_blocks_and_missing_tensors_are_errors() {
     let mut lines = vec![Line([0; 64]); layout.n_lines()];
     let all = 0..layout.rows();
     let mut shares = layout.shares(&mut lines, std::slice::from_ref(&all));
-    let error = shares[0].pack(&source, &AtomicU64::new(0)).unwrap_err();
+    let error = shares[0].pack(&source, &mut Vec::new(), &AtomicU64::new(0)).unwrap_err();
     assert!(error.to_string().contains("q4_0"), "{error}");
 }
 

@@ -1,6 +1,5 @@
 //! Products of every format, on every instruction set, at sizes around every tile edge.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use sm_tensor::DType;
@@ -40,8 +39,14 @@ impl Tensors {
 }
 
 impl WeightSource for Tensors {
-    fn matrix_rows(&self, tensor: &str, rows: Range<usize>) -> Result<Cow<'_, [u8]>, WeightError> {
-        Ok(Cow::Owned(self.bytes(tensor.parse().unwrap(), rows)))
+    fn matrix_rows<'a>(
+        &'a self,
+        tensor: &str,
+        rows: Range<usize>,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], WeightError> {
+        *buffer = self.bytes(tensor.parse().unwrap(), rows);
+        Ok(buffer)
     }
 
     fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {
