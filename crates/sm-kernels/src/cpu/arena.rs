@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "regions of one allocation become typed slices")]
 
 mod access;
+mod parts;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::fmt;
@@ -12,6 +13,7 @@ use std::ptr::NonNull;
 use bytemuck::Pod;
 
 pub(crate) use access::{Access, Footprint, KvUse, Memory, Shares};
+pub(crate) use parts::Size;
 
 use crate::plan::{PrepareError, Rows};
 
@@ -113,6 +115,11 @@ impl<T> fmt::Debug for Region<T> {
 }
 
 impl<T: Pod> Region<T> {
+    /// How many rows it has in a step.
+    pub(crate) fn rows(self) -> RowCount {
+        self.rows
+    }
+
     /// Values from one row to the next.
     pub(crate) fn stride(self) -> usize {
         self.stride

@@ -1,6 +1,6 @@
 //! The regions of a plan's buffers.
 
-use super::arena::{Access, ArenaLayout, Extents, Footprint, Region, RowCount};
+use super::arena::{Access, ArenaLayout, Extents, Footprint, Region, RowCount, Size};
 use super::split::By;
 use crate::isa::LANES;
 use crate::ops::encode::{BLOCK_LEN, Int8Block};
@@ -63,6 +63,15 @@ impl BufferRegions {
         self.write(footprint, limits, (By::Columns(COLUMN_UNIT), By::Columns(COLUMN_UNIT / BLOCK_LEN)))
     }
 
+    /// The same, for products that take `depth` multiplications each: they may be cut into more parts.
+    pub(crate) fn write_products(&self, footprint: Footprint, limits: Extents, depth: usize) -> Footprint {
+        let footprint = self.write_columns(footprint, limits);
+        let of_f32 = self.f32.map(|region| (region.rows(), region.stride()));
+        let of_int8 = || self.int8.map(|region| (region.rows(), region.stride() * BLOCK_LEN));
+        let Some((rows, columns)) = of_f32.or_else(of_int8) else { return footprint };
+        footprint.divisible(Size { rows, columns, unit: COLUMN_UNIT, depth })
+    }
+
     fn write(&self, mut footprint: Footprint, limits: Extents, (f32, int8): (By, By)) -> Footprint {
         if let Some(region) = self.f32 {
             footprint = footprint.write(limits, region, f32);
@@ -86,7 +95,7 @@ impl BufferRegions {
         }
     }
 
-    /// This worker's columns of all rows.
+    /// The columns of all rows that belong to a part.
     pub(crate) fn output<'a>(&self, access: &'a Access<'_>) -> Output<'a> {
         Output {
             f32: self.f32.map(|region| access.share(region)),

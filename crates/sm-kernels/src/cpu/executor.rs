@@ -169,7 +169,7 @@ impl CpuExecutor {
             weights,
             tables: StepTables::new(rules, &program.shapes),
             program,
-            memory: Memory { arena, kv },
+            memory: Memory::new(arena, kv, n_workers),
             profiler: None,
             submitted: None,
         })
@@ -239,8 +239,8 @@ impl IsaVisitor for Run<'_> {
 
     fn visit<I: Isa>(self, isa: I) -> Self::Output {
         let Self { step, phases, team, locals, memory } = self;
-        memory.run((team, locals), &step.tables.shares(), phases, |phase, access, local| {
-            local.timed(|scratch| phase.run(isa, step, access, scratch));
+        memory.run((team, locals), &step.tables.shares(), phases, |phase, parts, local| {
+            local.timed(|scratch| parts.for_each(|access| phase.run(isa, step, &access, scratch)));
         })
     }
 }

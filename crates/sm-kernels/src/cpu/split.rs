@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::team::Worker;
+use super::team::{Worker, share_of};
 
 /// How the values of a row-major matrix are shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,21 @@ pub(crate) enum By {
         /// Columns of a unit.
         unit: usize,
     },
+}
+
+/// One of the parts that a matrix is cut into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Which one.
+    pub(crate) index: usize,
+    /// Of how many.
+    pub(crate) count: usize,
+}
+
+impl Part {
+    fn of(self, n: usize, unit: usize) -> Range<usize> {
+        share_of(self.index, self.count, n, unit)
+    }
 }
 
 /// A row-major matrix `[rows, stride]`, shared out to the workers of a team.
@@ -69,13 +84,14 @@ impl<'a, T> Split<'a, T> {
         let bit = 1_usize << worker.index();
         let taken = self.taken.fetch_or(bit, Ordering::Relaxed);
         assert!(taken & bit == 0, "worker {} took its share twice", worker.index());
+        let part = Part { index: worker.index(), count: worker.count() };
         // SAFETY: `data` holds `n_rows` rows of `stride` values, borrowed for `'a`; the bit above makes this the only
         // share of this worker, and the shares of the others have the same extents and are disjoint.
-        unsafe { Share::of(self.data, (self.n_rows, self.stride), self.by, worker) }
+        unsafe { Share::of(self.data, (self.n_rows, self.stride), self.by, part) }
     }
 }
 
-/// The rows and columns of a matrix that one worker writes.
+/// The rows and columns of a matrix that belong to one part.
 #[derive(Debug)]
 pub(crate) struct Share<'a, T> {
     data: *mut T,
@@ -86,16 +102,16 @@ pub(crate) struct Share<'a, T> {
 }
 
 impl<T> Share<'_, T> {
-    /// The share of `worker` in the `extents = (n_rows, stride)` matrix at `data`.
+    /// The share of `part` in the `extents = (n_rows, stride)` matrix at `data`.
     ///
     /// # Safety
-    /// The matrix is valid for reads and writes for the lifetime chosen; in that time each worker of one team takes
-    /// at most one share, all with the same extents and `by`, and nothing else touches the matrix.
-    pub(super) unsafe fn of(data: *mut T, extents: (usize, usize), by: By, worker: &Worker<'_>) -> Self {
+    /// The matrix is valid for reads and writes for the lifetime chosen; in that time the share of each part is made at
+    /// most once, all with the same extents, `by` and count of parts, and nothing else touches the matrix.
+    pub(super) unsafe fn of(data: *mut T, extents: (usize, usize), by: By, part: Part) -> Self {
         let (n_rows, stride) = extents;
         let (rows, columns) = match by {
-            By::Columns(unit) => (0..n_rows, worker.share(stride, unit)),
-            By::Rows(unit) => (worker.share(n_rows, unit), 0..stride),
+            By::Columns(unit) => (0..n_rows, part.of(stride, unit)),
+            By::Rows(unit) => (part.of(n_rows, unit), 0..stride),
             By::Tiles { .. } => panic!("tiles are no share of rows or columns"),
         };
         Self { data, stride, rows, columns, _data: PhantomData }
@@ -253,7 +269,7 @@ impl<'a, T> TileShare<'a, T> {
     /// If the table has other extents.
     ///
     /// # Safety
-    /// As for [`Share::of`], with the same `table` and `unit` for all workers.
+    /// As for [`Share::of`], with workers of one team for parts, and the same `table` and `unit` for all.
     pub(super) unsafe fn of(
         data: *mut T,
         extents: (usize, usize),

@@ -10,10 +10,11 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 
-use super::{Arena, Extents, Region};
+use super::parts::{Claimed, Claims};
+use super::{Arena, Extents, Region, Size};
 use crate::cpu::kv_element::KvElement;
 use crate::cpu::kv_pool::{KvPages, KvPool, KvShare, WrittenPages};
-use crate::cpu::split::{By, Share, Split, TileShare, TileTable};
+use crate::cpu::split::{By, Part, Share, Split, TileShare, TileTable};
 use crate::cpu::team::{Team, Worker, WorkerPanic};
 
 /// What a phase does with the KV pages.
@@ -34,6 +35,8 @@ pub(crate) struct Footprint {
     reads: Vec<Range<usize>>,
     writes: Vec<(Range<usize>, By)>,
     kv: KvUse,
+    /// Of a phase that can be cut into more parts than there are workers.
+    size: Option<Size>,
 }
 
 fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
@@ -62,6 +65,17 @@ impl Footprint {
         assert!(!self.writes.iter().any(|(other, _)| overlap(other, &bytes)), "{region:?} is written twice");
         assert!(self.writes.len() < u64::BITS as usize, "too many regions are written");
         self.writes.push((bytes, by));
+        self
+    }
+
+    /// Lets the phase be cut into more parts than there are workers.
+    ///
+    /// # Panics
+    /// If it writes anything but columns.
+    pub(crate) fn divisible(mut self, size: Size) -> Self {
+        let is_columns = |(_, by): &(_, By)| matches!(by, By::Columns(_));
+        assert!(self.writes.iter().all(is_columns) && self.kv == KvUse::None, "only columns can be divided");
+        self.size = Some(size);
         self
     }
 
@@ -95,16 +109,23 @@ pub(crate) struct Memory {
     pub(crate) arena: Arena,
     /// The pages.
     pub(crate) kv: KvPool,
+    claims: Claims,
 }
 
 impl Memory {
-    /// Runs `task` for each phase on every worker of `team`, with a barrier after each; worker `w` has `locals[w]`.
+    /// For a team of `n_workers`.
+    pub(crate) fn new(arena: Arena, kv: KvPool, n_workers: usize) -> Self {
+        Self { arena, kv, claims: Claims::new(n_workers) }
+    }
+
+    /// Runs `task` for each phase on every worker of `team`, with a barrier after each; worker `w` has `locals[w]`. The task
+    /// computes all the parts of the phase that it is given.
     ///
     /// # Errors
     /// If a worker panics.
     ///
     /// # Panics
-    /// If the step is larger than the arena's limits, or the number of locals is not that of the workers.
+    /// If the step is larger than the arena's limits, or the number of locals or of workers is another than that of the memory.
     pub(crate) fn run<P, L, F>(
         &mut self,
         (team, locals): (&mut Team, &mut [L]),
@@ -115,10 +136,12 @@ impl Memory {
     where
         P: AsRef<Footprint> + Sync,
         L: Send,
-        F: Fn(&P, &Access<'_>, &mut L) + Sync,
+        F: Fn(&P, Parts<'_>, &mut L) + Sync,
     {
-        assert_eq!(locals.len(), team.n_workers(), "one local for each worker");
-        let locals = Split::new(locals, 1, By::Rows(1), team.n_workers());
+        let n_workers = team.n_workers();
+        assert_eq!((locals.len(), self.claims.n_workers()), (n_workers, n_workers), "another team");
+        self.claims.reset();
+        let locals = Split::new(locals, 1, By::Rows(1), n_workers);
         let (step, limits) = (shares.extents, self.arena.limits());
         assert!(
             step.n_tokens <= limits.n_tokens && step.n_outputs <= limits.n_outputs,
@@ -128,9 +151,11 @@ impl Memory {
         team.run(|worker| {
             let mut local = locals.share(worker);
             let local = &mut local.all_mut()[0];
-            for phase in phases {
+            for (index, phase) in phases.iter().enumerate() {
                 let footprint = phase.as_ref();
-                task(phase, &Access { memory, shares, footprint, worker, taken: Cell::new(0) }, local);
+                let n_own = footprint.size.map_or(1, |size| size.parts_per_worker(step, n_workers));
+                let claimed = memory.claims.of_phase(index, worker.index(), n_own);
+                task(phase, Parts { memory, shares, footprint, worker, claimed }, local);
                 worker.barrier()?;
             }
             Ok(())
@@ -138,18 +163,39 @@ impl Memory {
     }
 }
 
-/// What one worker may touch in one phase.
+/// The parts of a phase that fall to one worker.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    memory: &'a Memory,
+    shares: &'a Shares<'a>,
+    footprint: &'a Footprint,
+    worker: &'a Worker<'a>,
+    claimed: Claimed<'a>,
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = Access<'a>;
+
+    fn next(&mut self) -> Option<Access<'a>> {
+        let Self { memory, shares, footprint, worker, .. } = *self;
+        let part = self.claimed.next()?;
+        Some(Access { memory, shares, footprint, worker, part, taken: Cell::new(0) })
+    }
+}
+
+/// What one worker may touch in one part of a phase.
 ///
 /// Why the slices do not alias: a value exists only inside [`Memory::run`], which holds the memory exclusively, has all
 /// workers of one team walk the same phases, and separates them by barriers. Within a phase all workers use the same
-/// footprint and shares: regions read are not written, regions written are disjoint, and each worker takes its share of
-/// one at most once.
+/// footprint, shares and number of parts: regions read are not written, regions written are disjoint, each part is given to
+/// one worker, and its share of a region is taken at most once.
 #[derive(Debug)]
 pub(crate) struct Access<'a> {
     memory: &'a Memory,
     shares: &'a Shares<'a>,
     footprint: &'a Footprint,
     worker: &'a Worker<'a>,
+    part: Part,
     taken: Cell<u64>,
 }
 
@@ -177,16 +223,16 @@ impl Access<'_> {
         unsafe { std::slice::from_raw_parts(start, region.len(self.shares.extents)) }
     }
 
-    /// This worker's rows or columns of a region that the phase writes.
+    /// This part's rows or columns of a region that the phase writes.
     ///
     /// # Panics
     /// If it is not in the footprint, or was taken.
     pub(crate) fn share<T: Pod + Send>(&self, region: Region<T>) -> Share<'_, T> {
         let by = self.take(region);
         let extents = (self.n_rows(region), region.stride());
-        // SAFETY: the region is inside the arena; all workers of the team use the same extents and rule in this phase,
-        // and this worker takes the share for the first time.
-        unsafe { Share::of(self.memory.arena.start_of(region), extents, by, self.worker) }
+        // SAFETY: the region is inside the arena; all workers of the team use the same extents, rule and number of parts in
+        // this phase, no part is given twice, and the share of this one is taken for the first time.
+        unsafe { Share::of(self.memory.arena.start_of(region), extents, by, self.part) }
     }
 
     /// This worker's tiles of a region that the phase writes by tiles, and the table.

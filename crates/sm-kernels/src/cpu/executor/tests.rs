@@ -5,6 +5,8 @@ use std::time::Duration;
 use sm_tensor::{DType, TokenId};
 
 use super::*;
+use crate::cpu::arena::Access;
+use crate::plan::{Activation, Encoding, Epilogue, KvLayout, MatrixPart, PlanBuilder, Rows, Store};
 use crate::plan::{KvDType, Span, Speed};
 use crate::testing::{self, RandomWeights};
 
@@ -32,9 +34,11 @@ fn a_panic_in_any_worker_leaves_the_executor_usable() {
         let expected = logits(&mut executor);
         for culprit in 0..n_threads {
             let CpuExecutor { memory, team, locals, tables, program, .. } = &mut executor;
-            let result = memory.run((team, locals), &tables.shares(), &program.phases, |phase, access, _| {
-                assert!(phase.op != 5 || access.worker().index() != culprit, "worker {culprit} fails");
-            });
+            let result =
+                memory.run((team, locals), &tables.shares(), &program.phases, |phase, mut parts, _| {
+                    let is_culprit = |access: Access<'_>| phase.op == 5 && access.worker().index() == culprit;
+                    assert!(!parts.any(is_culprit), "worker {culprit} fails");
+                });
             executor.submitted = Some(result);
             let message = format!("worker {culprit} fails");
             assert_eq!(executor.wait().unwrap_err(), ExecError::WorkerPanicked { message });
@@ -50,12 +54,12 @@ fn each_phase_keeps_to_its_footprint() {
     let logits = executor.program.logits;
     let CpuExecutor { memory, team, locals, tables, program, .. } = &mut executor;
     let first = &program.phases[..1];
-    let read = memory.run((team, locals), &tables.shares(), first, |_, access, _| {
-        access.read(logits);
+    let read = memory.run((team, locals), &tables.shares(), first, |_, parts, _| {
+        parts.for_each(|access| assert!(access.read(logits).is_empty()));
     });
     assert!(read.unwrap_err().message.contains("is not read in this phase"));
-    let write = memory.run((team, locals), &tables.shares(), first, |_, access, _| {
-        access.share(logits);
+    let write = memory.run((team, locals), &tables.shares(), first, |_, parts, _| {
+        parts.for_each(|access| assert_eq!(access.share(logits).rows(), 0..0));
     });
     assert!(write.unwrap_err().message.contains("is not written in this phase"));
 }
@@ -98,5 +102,61 @@ fn the_shares_of_a_profile_add_up_to_the_time_of_its_steps() {
         // Without a clock, nothing is left of the profile.
         assert_eq!(logits(&mut executor), expected);
         assert_eq!(executor.finish_profile(), None);
+    }
+}
+
+/// A plan of products that are large enough to be cut into parts for rows of some ten.
+fn products(dtype: DType) -> Plan {
+    let mut plan = PlanBuilder::new(KvLayout { n_layers: 1, n_kv_heads: 1, head_dim: 16 }, 128);
+    let matrix = |plan: &mut PlanBuilder, name: &str, dtype, (rows, cols)| {
+        plan.matrix(name, cols, vec![MatrixPart { tensor: name.to_owned(), dtype, rows }])
+    };
+    let table = matrix(&mut plan, "table", DType::F32, (8, 256));
+    let [gate, up] = ["gate", "up"].map(|name| matrix(&mut plan, name, dtype, (352, 256)));
+    let down = matrix(&mut plan, "down", dtype, (272, 352));
+    let encoding = if dtype.is_quantized() { Encoding::Int8 } else { Encoding::F32 };
+    let embedded = plan.buffer("embedded", Rows::Tokens, 256, Encoding::F32);
+    let norm = plan.vector("norm", 256, vec!["norm".to_owned()]);
+    let x = plan.buffer("x", Rows::Tokens, 256, encoding);
+    let inner = plan.buffer("inner", Rows::Tokens, 352, encoding);
+    let y = plan.buffer("y", Rows::Tokens, 272, Encoding::F32);
+    let logits = plan.buffer("logits", Rows::Outputs, 272, Encoding::F32);
+    plan.push(Op::Embed { table, positions: None, scale: 1.0, out: embedded });
+    let (kind, store) = (crate::plan::NormKind::Rms, Store::Write);
+    plan.push(Op::Norm { x: embedded, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });
+    plan.push(Op::GatedLinear { x, gate, up, activation: Activation::Silu, out: inner });
+    plan.push(Op::Linear { x: inner, weight: down, bias: None, epilogue: Epilogue::None, store, out: y });
+    plan.push(Op::TakeOutputs { x: y, out: logits });
+    plan.finish(logits)
+}
+
+/// The logits of rows of one span.
+fn all_logits(plan: &Plan, n_rows: usize, n_threads: usize) -> Vec<f32> {
+    let (max_tokens, max_outputs, kv_dtype) = (n_rows, n_rows, KvDType::F32);
+    let limits = Limits { max_tokens, max_outputs, max_sequences: 1, n_pages: 8, kv_dtype };
+    let mut team = Team::new(n_threads).unwrap();
+    let weights = Weights::load(plan, &RandomWeights::new(plan), &mut team, &|_| ()).unwrap();
+    let mut executor = CpuExecutor::new(plan, weights, (team, IsaKind::best()), limits).unwrap();
+    let tokens: Vec<_> = (0..n_rows as u32).map(|row| TokenId(row % 8)).collect();
+    let page_table: Vec<_> = (0..8).map(PageId).collect();
+    let output_rows: Vec<_> = (0..n_rows as u32).collect();
+    let span = Span { first_row: 0, n_rows: n_rows as u32, start: 0, first_page: 0, n_pages: 8 };
+    let (tokens, page_table, output_rows) = (&tokens[..], &page_table[..], &output_rows[..]);
+    executor.submit(&StepBatch { tokens, spans: &[span], page_table, output_rows }).unwrap();
+    let logits = executor.wait().unwrap();
+    (0..n_rows).flat_map(|row| logits.row(row).to_vec()).collect()
+}
+
+#[test]
+fn products_are_the_same_in_any_number_of_parts() {
+    for dtype in [DType::Q4_0, DType::Q8_0, DType::F16] {
+        let plan = products(dtype);
+        for n_rows in [1, 9, 70] {
+            let expected = all_logits(&plan, n_rows, 1);
+            assert!(expected.iter().all(|value| value.is_finite() && *value != 0.0));
+            for n_threads in 2..=4 {
+                assert_eq!(all_logits(&plan, n_rows, n_threads), expected, "{dtype}, {n_rows} rows");
+            }
+        }
     }
 }

@@ -122,13 +122,17 @@ impl Binder<'_> {
                 self.push(Task::Norm(Norm { x, width, kind, weight, bias, eps, store, out }), footprint);
             }
             Op::Linear { x, weight, bias, epilogue, store, out } => {
+                let depth = self.plan.matrix(weight).cols;
                 let (x, out) = (self.buffer(x), self.buffer(out));
-                let footprint = out.write_columns(x.read(Footprint::default(), self.limits), self.limits);
+                let footprint = x.read(Footprint::default(), self.limits);
+                let footprint = out.write_products(footprint, self.limits, depth);
                 self.push(Task::Linear(LinearTask { x, weight, bias, epilogue, store, out }), footprint);
             }
             Op::GatedLinear { x, gate, up, activation, out } => {
+                let depth = self.plan.matrix(gate).cols + self.plan.matrix(up).cols;
                 let (x, out) = (self.buffer(x), self.buffer(out));
-                let footprint = out.write_columns(x.read(Footprint::default(), self.limits), self.limits);
+                let footprint = x.read(Footprint::default(), self.limits);
+                let footprint = out.write_products(footprint, self.limits, depth);
                 self.push(Task::GatedLinear(GatedTask { x, gate, up, activation, out }), footprint);
             }
             Op::RopeStore { .. } => self.rope_store(op)?,
