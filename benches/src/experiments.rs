@@ -8,6 +8,8 @@ pub mod concurrency;
 pub mod kv_cache;
 pub mod overhead;
 pub mod speculation;
+pub mod streaming;
+pub mod waiting;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

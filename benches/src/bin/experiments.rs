@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use sm_benches::experiments::{
-    ExperimentError, Finding, batching, concurrency, kv_cache, overhead, speculation,
+    ExperimentError, Finding, batching, concurrency, kv_cache, overhead, speculation, streaming, waiting,
 };
 use sm_runtime::ModelRef;
 
@@ -43,6 +43,10 @@ enum Experiment {
     Overhead,
     /// Guesses of next tokens, by kind of prompt
     Speculation,
+    /// Tokens one by one and all at once
+    Streaming,
+    /// Waiting for more requests before a batch begins
+    Waiting,
 }
 
 impl Experiment {
@@ -54,6 +58,8 @@ impl Experiment {
             Self::Concurrency => concurrency::run(args.reps),
             Self::Overhead => overhead::run(args.reps),
             Self::Speculation => speculation::run(args.reps),
+            Self::Streaming => streaming::run(args.reps),
+            Self::Waiting => waiting::run(args.reps),
         }
     }
 }

@@ -9,8 +9,8 @@ use sm_runtime::{Engine, Error, GenerationOptions, ModelRef, Prompt, SamplingOpt
 use super::{ExperimentError, Finding, batching, greedy};
 use crate::summary::Summary;
 
-const N_REQUESTS: usize = 100;
-const N_TOKENS: usize = 50;
+pub(super) const N_REQUESTS: usize = 100;
+pub(super) const N_TOKENS: usize = 50;
 const CONCURRENCY: [usize; 3] = [1, 4, 8];
 /// What users of the tutorial ask.
 const PROMPTS: [&str; 5] =
@@ -18,9 +18,9 @@ const PROMPTS: [&str; 5] =
 
 /// One run of all requests.
 #[derive(Clone, Debug)]
-struct Run {
-    total: Duration,
-    latency_ms: Summary,
+pub(super) struct Run {
+    pub(super) total: Duration,
+    pub(super) latency_ms: Summary,
 }
 
 /// Runs the experiment on the demo model.
@@ -40,9 +40,14 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
 }
 
 /// The run whose duration is the median.
-fn finding(mut runs: Vec<Run>, n_callers: usize) -> Option<Finding> {
+pub(super) fn median_run(mut runs: Vec<Run>) -> Option<Run> {
     runs.sort_by_key(|run| run.total);
-    let Run { total, latency_ms } = runs.get((runs.len().max(1) - 1) / 2)?;
+    let middle = runs.len().checked_sub(1)? / 2;
+    Some(runs.swap_remove(middle))
+}
+
+fn finding(runs: Vec<Run>, n_callers: usize) -> Option<Finding> {
+    let Run { total, latency_ms } = median_run(runs)?;
     let seconds = total.as_secs_f64();
     Some(Finding {
         what: format!("Concurrency {n_callers}: {N_TOKENS} tokens each, demo model"),
@@ -63,7 +68,7 @@ fn options(number: usize) -> GenerationOptions {
 }
 
 /// Serves all requests to callers who each ask for the next when they have the last.
-fn serve(engine: &Engine, n_callers: usize) -> Result<Run, Error> {
+pub(super) fn serve(engine: &Engine, n_callers: usize) -> Result<Run, Error> {
     let (next, latencies, failure) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(None));
     let call = || {
         loop {

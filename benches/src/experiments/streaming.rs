@@ -1,0 +1,40 @@
+//! Tokens one by one against the whole answer at once.
+
+use sm_runtime::{Error, ModelRef, Request, TokenStream};
+
+use super::{ExperimentError, Finding, Turns, batching, greedy, prompt, tokens};
+
+const N_TOKENS: usize = 100;
+/// Turns for each repetition asked for: an answer takes but milliseconds.
+const N_TURNS_PER_REP: usize = 8;
+
+/// Runs the experiment on the demo model.
+///
+/// # Errors
+/// If it cannot be run.
+pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
+    let engine = batching::engine(ModelRef::Demo)?;
+    let request = || Request::new(tokens(&prompt(1, 19, 256)), greedy(N_TOKENS));
+    let turns = Turns::run(
+        reps * N_TURNS_PER_REP,
+        [&mut || Ok(engine.submit(request())?.wait().map(drop)?), &mut || {
+            Ok(read(engine.stream(request())?)?)
+        }],
+    )?;
+    let milliseconds = |case| turns.seconds(case) * 1e3;
+    Ok(vec![Finding {
+        what: format!("Streaming: {N_TOKENS} tokens, demo model"),
+        measured: format!(
+            "{:.2} ms at once, {:.2} ms as a stream: {:.3} × the time",
+            milliseconds(0),
+            milliseconds(1),
+            turns.speed_up(0, 1)
+        ),
+        claim: "minimal overhead; the goal here is ≤ 1.05 ×".to_owned(),
+    }])
+}
+
+/// All events of a stream.
+fn read(mut stream: TokenStream) -> Result<(), Error> {
+    std::iter::from_fn(|| stream.next_blocking()).try_for_each(|event| event.map(drop))
+}
