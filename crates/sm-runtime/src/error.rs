@@ -126,6 +126,12 @@ pub enum Error {
         /// The names there are.
         known: String,
     },
+    /// A filter of the request's own panicked.
+    #[error("a logits filter of this request panicked: {message}; other requests go on")]
+    FilterPanicked {
+        /// What it said.
+        message: String,
+    },
     /// The engine was shut down before the request ended.
     #[error("the engine has shut down")]
     ShutDown,

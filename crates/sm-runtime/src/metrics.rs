@@ -42,8 +42,8 @@ pub struct StepMetrics {
 /// A request from its submission to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestMetrics {
-    /// From its submission to its first step; to its end if it had none.
-    pub queue: Duration,
+    /// From its submission to its first step, if it had one.
+    pub queue: Option<Duration>,
     /// From its submission to its first token, if it had one.
     pub first_token: Option<Duration>,
     /// Between two tokens of a candidate, on average, if one had two.

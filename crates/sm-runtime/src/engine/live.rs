@@ -1,5 +1,7 @@
 //! A request on the engine's thread, from its submission to its answer.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use sm_batching::PromptLogits;
@@ -207,7 +209,7 @@ impl Live {
             |part: fn(&Usage) -> usize| completions.clone().map(|completion| part(&completion.usage)).sum();
         let intervals = n_most.unwrap_or(0).saturating_sub(1) as u32;
         RequestMetrics {
-            queue: started.map_or(total, since),
+            queue: started.map(since),
             first_token: first_token.map(since),
             inter_token: first_token.and_then(|first| first.elapsed().checked_div(intervals)),
             total,
@@ -242,10 +244,18 @@ impl Live {
         }
         let draw =
             Draw { seed: self.seed, candidate: place.candidate as u32, position: place.log.len() as u32 };
-        let mut history = History::new(place.log, self.usage.prompt_tokens, counts);
         let candidate = &mut self.candidates[place.candidate];
         let constraint = candidate.constraint.as_mut();
-        let token = self.chain.sample_within((constraint, logits), &mut history, draw, candidates)?;
+        let mut history = History::new(place.log, self.usage.prompt_tokens, counts);
+        // Filters may be the caller's own.
+        let drawn = catch_unwind(AssertUnwindSafe(|| {
+            self.chain.sample_within((constraint, logits), &mut history, draw, candidates)
+        }));
+        let token = drawn.unwrap_or_else(|panic| {
+            // Whatever it was in the middle of counting.
+            counts.clear();
+            Err(Error::FilterPanicked { message: message_of(&*panic) })
+        })?;
         let Some(output) = &mut candidate.output else {
             return Ok(Sampled { token, is_kept: false, stops: true });
         };
@@ -419,4 +429,10 @@ fn best(completions: Vec<Completion>) -> Option<Completion> {
         }
     };
     completions.into_iter().reduce(|best, next| if mean(&next) > mean(&best) { next } else { best })
+}
+
+/// What a panic said.
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

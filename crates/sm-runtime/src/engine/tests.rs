@@ -207,7 +207,34 @@ fn a_sink_is_told_of_every_step_and_every_request() {
     );
     assert!(summary.batch_size.max <= 4.0 && summary.batch_size.mean > 1.0, "{summary:?}");
     assert_eq!((summary.first_token_ms.count, summary.inter_token_ms.count), (6, 6));
+    assert_eq!((summary.total_ms.count, summary.queue_ms.count >= 6), (6, true));
     assert!(summary.total_ms.p50 > 0.0 && summary.requests_per_second() > 0.0);
+}
+
+/// Panics while it counts, at the third token.
+#[derive(Debug)]
+struct Panicking;
+
+impl crate::sampling::LogitsFilter for Panicking {
+    fn apply(&self, _logits: &mut [f32], history: &mut crate::sampling::History<'_>) {
+        let (tokens, n_generated) = (history.tokens(), history.generated().len());
+        history.for_each_distinct(tokens, |_, _| assert!(n_generated < 2, "a bad filter"));
+    }
+}
+
+#[test]
+fn a_filter_that_panics_fails_its_request_alone() {
+    let engine = Engine::builder().config(config()).start(fake_model(SIZE, hashed).0, None).unwrap();
+    let mut penalized = request("abcab", 3, 20);
+    penalized.options.sampling.frequency_penalty = 0.7;
+    penalized.options.sampling.presence_penalty = 0.4;
+    for _ in 0..3 {
+        let good = engine.submit(penalized.clone()).unwrap();
+        let bad = Request { filters: vec![Arc::new(Panicking)], ..request("abcab", 3, 20) };
+        let error = engine.submit(bad).unwrap().wait().unwrap_err();
+        assert!(matches!(&error, Error::FilterPanicked { message } if message == "a bad filter"), "{error}");
+        assert_eq!(good.wait().unwrap()[0].tokens, alone(&penalized).tokens);
+    }
 }
 
 /// A model that always writes `letter`.

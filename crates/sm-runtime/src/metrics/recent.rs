@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Distribution, MetricsSink, RequestMetrics, StepMetrics, Window};
+use crate::FinishReason;
 
 /// Values that distributions are of.
 const WINDOW: usize = 1000;
@@ -49,13 +50,13 @@ pub struct RecentSummary {
     pub tokens_per_second: Distribution,
     /// Requests that waited during a step.
     pub queue_depth: Distribution,
-    /// Time that a request waited for its first step.
+    /// Time that a request waited for its first step, of those that had one.
     pub queue_ms: Distribution,
     /// Time from the submission to the first token.
     pub first_token_ms: Distribution,
     /// Time between two tokens, a request's average.
     pub inter_token_ms: Distribution,
-    /// Time from the submission to the end, of requests that did not fail.
+    /// Time from the submission to the end, of requests that came to their own end: not failed, cancelled or out of time.
     pub total_ms: Distribution,
 }
 
@@ -132,7 +133,9 @@ impl MetricsSink for RecentMetrics {
     fn request(&self, request: &RequestMetrics) {
         let mut state = self.lock();
         state.requests += 1;
-        state.queue_ms.push(ms(request.queue));
+        if let Some(time) = request.queue {
+            state.queue_ms.push(ms(time));
+        }
         if let Some(time) = request.first_token {
             state.first_token_ms.push(ms(time));
         }
@@ -141,6 +144,7 @@ impl MetricsSink for RecentMetrics {
         }
         match request.finish_reason {
             None => state.failed += 1,
+            Some(FinishReason::Timeout | FinishReason::Cancelled) => {}
             Some(_) => state.total_ms.push(ms(request.total)),
         }
     }
