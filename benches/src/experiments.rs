@@ -113,6 +113,9 @@ impl Drop for RandomModel {
     }
 }
 
+/// Turns for each repetition asked for, where one answer takes but milliseconds.
+const N_TURNS_PER_REP: usize = 8;
+
 /// The seconds of each of `N` cases in each turn.
 #[derive(Debug)]
 pub(crate) struct Turns<const N: usize>([Vec<f64>; N]);
@@ -142,7 +145,7 @@ impl<const N: usize> Turns<N> {
         median(self.0[case].clone())
     }
 
-    /// How many times the second case's speed the first has: the median over the turns, so that a machine whose speed changes
+    /// How many times the speed of `over` a case has: the median over the turns, so that a machine whose speed changes
     /// from turn to turn favours neither.
     pub(crate) fn speed_up(&self, case: usize, over: usize) -> f64 {
         let turns = self.0[case].iter().zip(&self.0[over]);

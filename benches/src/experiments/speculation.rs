@@ -6,7 +6,7 @@ use sm_runtime::{
     SamplingOptions, SpeculationConfig,
 };
 
-use super::{ExperimentError, Finding, Turns};
+use super::{ExperimentError, Finding, N_TURNS_PER_REP, Turns};
 
 /// Kinds of prompts, one of each.
 const QUESTIONS: [(&str, &str); 5] = [
@@ -16,9 +16,6 @@ const QUESTIONS: [(&str, &str); 5] = [
     ("a fact", "What is the capital of France?"),
     ("a story", "Tell me a story about a dragon."),
 ];
-
-/// Turns for each repetition asked for: an answer takes but milliseconds.
-const N_TURNS_PER_REP: usize = 8;
 
 /// Runs the experiment on the demo model: without guesses, with lookup, and with its draft model.
 ///

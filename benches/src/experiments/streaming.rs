@@ -2,11 +2,9 @@
 
 use sm_runtime::{Error, ModelRef, Request, TokenStream};
 
-use super::{ExperimentError, Finding, Turns, batching, greedy, prompt, tokens};
+use super::{ExperimentError, Finding, N_TURNS_PER_REP, Turns, batching, greedy, prompt, tokens};
 
 const N_TOKENS: usize = 100;
-/// Turns for each repetition asked for: an answer takes but milliseconds.
-const N_TURNS_PER_REP: usize = 8;
 
 /// Runs the experiment on the demo model.
 ///

@@ -100,7 +100,7 @@ impl WeightSource for Weights {
         let unreadable = |reason: String| WeightError::Unreadable { tensor: tensor.into(), reason };
         let unread = |error| unreadable(format!("its file cannot be read: {error}"));
         let (info, bytes) = self.tensors.at(view.tensor);
-        let (rows, n_rows) = (view.first_row + rows.start..view.first_row + rows.end, rows.len());
+        let rows = view.first_row + rows.start..view.first_row + rows.end;
         let row_bytes = bytes.len() / view.tensor_rows;
         let part = rows.start * row_bytes..rows.end * row_bytes;
         if view.layout == LinearLayout::OutIn && info.dtype == view.dtype {
@@ -109,7 +109,7 @@ impl WeightSource for Weights {
         let values = match view.layout {
             LinearLayout::OutIn => {
                 let read = self.tensors.read(view.tensor, part, buffer).map_err(unread)?;
-                convert::rows(info.dtype, read, view.cols, 0..n_rows)
+                convert::rows(info.dtype, read, view.cols)
             }
             LinearLayout::InOut => convert::transposed_rows(info.dtype, bytes, view.tensor_rows, rows),
         };
@@ -122,7 +122,7 @@ impl WeightSource for Weights {
     fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {
         let view = self.vectors.get(tensor).ok_or_else(|| WeightError::Missing { tensor: tensor.into() })?;
         let (info, bytes) = self.tensors.at(view.tensor);
-        let values = convert::rows(info.dtype, bytes, info.n_values(), 0..1);
+        let values = convert::rows(info.dtype, bytes, info.n_values());
         let unreadable = |reason: String| WeightError::Unreadable { tensor: tensor.into(), reason };
         let mut values = values.map_err(|error| unreadable(error.to_string()))?;
         values.iter_mut().for_each(|value| *value += view.offset);

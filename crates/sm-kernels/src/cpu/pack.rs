@@ -1,4 +1,4 @@
-//! Weight matrices as the kernels read them: panels of 16 rows, written by the workers that will read them.
+//! Weight matrices as the kernels read them: panels of 16 rows, written by the workers that will read most of them.
 
 mod rows;
 #[cfg(test)]

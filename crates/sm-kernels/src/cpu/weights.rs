@@ -1,4 +1,4 @@
-//! The weights of a plan, packed by the workers that will read them.
+//! The weights of a plan, packed by the workers that will read most of them.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

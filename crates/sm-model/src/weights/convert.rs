@@ -4,16 +4,13 @@ use std::ops::Range;
 
 use sm_tensor::{DType, QuantizeError, ShapeError, dequantize, quantize};
 
-/// Rows of a matrix that lies row by row, as numbers.
-pub(super) fn rows(
-    dtype: DType,
-    bytes: &[u8],
-    cols: usize,
-    rows: Range<usize>,
-) -> Result<Vec<f32>, ShapeError> {
-    let row_bytes = dtype.row_bytes(cols).ok_or(ShapeError::PartialBlock { dtype, cols })?;
-    let mut values = vec![0.0; rows.len() * cols];
-    dequantize(dtype, &bytes[rows.start * row_bytes..rows.end * row_bytes], &mut values)?;
+/// Whole rows of a matrix that lies row by row, as numbers.
+pub(super) fn rows(dtype: DType, bytes: &[u8], cols: usize) -> Result<Vec<f32>, ShapeError> {
+    if dtype.row_bytes(cols).is_none() {
+        return Err(ShapeError::PartialBlock { dtype, cols });
+    }
+    let mut values = vec![0.0; bytes.len() / dtype.block_bytes() * dtype.block_len()];
+    dequantize(dtype, bytes, &mut values)?;
     Ok(values)
 }
 
