@@ -29,7 +29,7 @@ pub enum QueueOrder {
     Priority,
 }
 
-/// What the bytes of a batch depend on, for [`BatchingStrategy::MemoryAware`]: `fixed + n_sequences · len · per_token`.
+/// What the bytes of a batch depend on: `fixed + n_sequences · len · per_token`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchMemory {
     /// Bytes that do not depend on the batch.
@@ -46,7 +46,7 @@ impl BatchMemory {
     }
 }
 
-/// How large the steps of the executor may be.
+/// How large the steps of the executor may be, and what they take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepLimits {
     /// Rows in a step.
@@ -57,6 +57,8 @@ pub struct StepLimits {
     pub max_sequences: usize,
     /// Rows that the executor computes together: one row more than a multiple of it costs about as much as several.
     pub row_group: usize,
+    /// The memory of a batch, for [`BatchingStrategy::MemoryAware`].
+    pub memory: BatchMemory,
 }
 
 /// What the scheduler may do.
@@ -68,7 +70,7 @@ pub struct BatchingConfig {
     pub strategy: BatchingStrategy,
     /// Whether only prompts share steps, and each sequence decodes in steps of its own.
     pub prefill_only: bool,
-    /// Sequences that run at a time.
+    /// Sequences that run at a time; 0 for as many as the executor's steps may have.
     pub max_batch_size: usize,
     /// Whether fewer than `max_batch_size` run at a time while memory is short or, with `target_itl_us`, steps are late.
     pub adaptive: bool,
@@ -88,8 +90,6 @@ pub struct BatchingConfig {
     pub max_total_tokens: usize,
     /// Bytes that a batch of [`BatchingStrategy::MemoryAware`] may have.
     pub memory_limit_bytes: u64,
-    /// How the bytes of a batch are estimated.
-    pub memory: BatchMemory,
     /// Width of a bucket, in tokens.
     pub bucket_size: usize,
     /// Who is served first.
@@ -118,7 +118,6 @@ impl Default for BatchingConfig {
             target_itl_us: None,
             max_total_tokens: 32_768,
             memory_limit_bytes: 4096 << 20,
-            memory: BatchMemory::default(),
             bucket_size: 128,
             order: QueueOrder::Priority,
             priority_boost_after_us: 5_000_000,
@@ -140,7 +139,6 @@ impl BatchingConfig {
     /// The first that cannot.
     pub fn validate(&self) -> Result<(), BatchingError> {
         let positive = [
-            ("max_batch_size", self.max_batch_size as u64),
             ("max_queued_requests", self.max_queued_requests as u64),
             ("max_step_tokens", self.max_step_tokens as u64),
             ("max_total_tokens", self.max_total_tokens as u64),
@@ -156,16 +154,36 @@ impl BatchingConfig {
         if self.max_step_tokens > u32::MAX as usize {
             return invalid("max_step_tokens", self.max_step_tokens as u64, "must fit 32 bits");
         }
-        if self.memory.estimate(1, 1) > self.memory_limit_bytes {
+        Ok(())
+    }
+
+    /// Whether all values can be used with an executor of these limits.
+    ///
+    /// # Errors
+    /// The first that cannot.
+    pub(crate) fn validate_with(&self, limits: &StepLimits) -> Result<(), BatchingError> {
+        self.validate()?;
+        let is_aware = self.strategy == BatchingStrategy::MemoryAware;
+        if is_aware && limits.memory.estimate(1, 1) > self.memory_limit_bytes {
+            let (field, value) = ("memory_limit_bytes", self.memory_limit_bytes);
             let reason = "must hold at least one token beside what is fixed";
-            return invalid("memory_limit_bytes", self.memory_limit_bytes, reason);
+            return Err(BatchingError::InvalidConfig { field, value, reason });
         }
         Ok(())
     }
 
+    /// Whether there is no limit but that of the executor to the sequences that run at a time.
+    pub fn is_unlimited(&self) -> bool {
+        self.enabled && self.max_batch_size == 0
+    }
+
     /// Sequences that run at a time, in steps of these limits.
     pub(crate) fn batch_size(&self, limits: &StepLimits) -> usize {
-        let own = if self.enabled { self.max_batch_size } else { 1 };
+        let own = match (self.enabled, self.max_batch_size) {
+            (false, _) => 1,
+            (true, 0) => usize::MAX,
+            (true, size) => size,
+        };
         own.min(limits.max_sequences).min(limits.max_outputs).min(limits.max_tokens).min(self.max_step_tokens)
     }
 
@@ -174,15 +192,15 @@ impl BatchingConfig {
         if self.enabled { self.max_batch_wait_us } else { 0 }
     }
 
-    /// The policy of the strategy.
-    pub fn policy(&self) -> Box<dyn BatchPolicy> {
+    /// The policy of the strategy; `memory` is what batches take.
+    pub fn policy(&self, memory: BatchMemory) -> Box<dyn BatchPolicy> {
         let policy: Box<dyn BatchPolicy> = match self.strategy {
             BatchingStrategy::Naive => Box::new(Naive { max_total_tokens: self.max_total_tokens }),
             BatchingStrategy::Bucketed => Box::new(Bucketed::new(self.bucket_size, self.max_total_tokens)),
             BatchingStrategy::MemoryAware => Box::new(MemoryAware {
                 max_total_tokens: self.max_total_tokens,
                 memory_limit_bytes: self.memory_limit_bytes,
-                memory: self.memory,
+                memory,
             }),
             BatchingStrategy::Continuous => Box::new(Continuous),
         };
@@ -211,21 +229,38 @@ mod tests {
         let refused = |config: BatchingConfig| config.validate().unwrap_err().to_string();
         let base = BatchingConfig::default;
         assert_eq!(
-            refused(BatchingConfig { max_batch_size: 0, ..base() }),
-            "invalid max_batch_size = 0: must be at least 1"
+            refused(BatchingConfig { max_step_tokens: 0, ..base() }),
+            "invalid max_step_tokens = 0: must be at least 1"
         );
         assert!(refused(BatchingConfig { target_itl_us: Some(0), ..base() }).contains("target_itl_us"));
-        let memory = BatchMemory { fixed_bytes: 8, bytes_per_token: 1 };
-        assert!(
-            refused(BatchingConfig { memory_limit_bytes: 8, memory, ..base() })
-                .contains("memory_limit_bytes")
-        );
+        let limits =
+            StepLimits { memory: BatchMemory { fixed_bytes: 8, bytes_per_token: 1 }, ..limits() };
+        let strategy = BatchingStrategy::MemoryAware;
+        let config = BatchingConfig { memory_limit_bytes: 8, strategy, ..base() };
+        assert!(config.validate_with(&limits).unwrap_err().to_string().contains("memory_limit_bytes"));
+        assert_eq!(BatchingConfig { memory_limit_bytes: 9, ..config }.validate_with(&limits), Ok(()));
+    }
+
+    fn limits() -> StepLimits {
+        StepLimits {
+            max_tokens: 64,
+            max_outputs: 8,
+            max_sequences: 8,
+            row_group: 4,
+            memory: BatchMemory::default(),
+        }
     }
 
     #[test]
     fn off_means_one_at_a_time_and_no_waiting() {
         let config = BatchingConfig { enabled: false, ..BatchingConfig::default() };
-        let limits = StepLimits { max_tokens: 64, max_outputs: 8, max_sequences: 8, row_group: 4 };
-        assert_eq!((config.batch_size(&limits), config.wait_us()), (1, 0));
+        assert_eq!((config.batch_size(&limits()), config.wait_us()), (1, 0));
+    }
+
+    #[test]
+    fn without_a_limit_the_executor_s_holds() {
+        let config = BatchingConfig { max_batch_size: 0, ..BatchingConfig::default() };
+        assert_eq!((config.validate(), config.batch_size(&limits())), (Ok(()), 8));
+        assert!(config.is_unlimited() && !BatchingConfig { enabled: false, ..config }.is_unlimited());
     }
 }

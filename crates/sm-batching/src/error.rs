@@ -65,6 +65,16 @@ pub enum BatchingError {
     /// A request that asks for nothing.
     #[error("max_new_tokens is 0 and no prompt log-probabilities are wanted; ask for at least 1 token")]
     NothingToDo,
+    /// A configuration asks for larger steps than the executor was made for.
+    #[error("{field} cannot become {value}: the model was made ready for {most}; load it for more")]
+    BeyondExecutor {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// The most that it can be.
+        most: u64,
+    },
     /// A value of the configuration cannot be used.
     #[error("invalid {field} = {value}: {reason}")]
     InvalidConfig {

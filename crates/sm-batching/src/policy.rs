@@ -24,6 +24,8 @@ pub use prefill_only::PrefillOnly;
 pub struct Waiting {
     /// Tokens of the prompt.
     pub len: usize,
+    /// Positions that each of its sequences comes to have, at most.
+    pub max_len: usize,
     /// Sequences that the request becomes.
     pub n_candidates: usize,
 }
@@ -67,8 +69,10 @@ pub trait BatchPolicy: fmt::Debug + Send {
 pub struct BatchInfo {
     /// Sequences.
     pub n_sequences: usize,
-    /// Tokens of the longest.
+    /// Tokens of the longest prompt.
     pub max_len: usize,
+    /// Positions that the longest comes to have, at most.
+    pub max_positions: usize,
     /// Tokens in total.
     pub n_tokens: usize,
 }
@@ -87,6 +91,7 @@ impl BatchInfo {
     pub fn add(&mut self, request: &Waiting) {
         self.n_sequences += request.n_candidates;
         self.max_len = self.max_len.max(request.len);
+        self.max_positions = self.max_positions.max(request.max_len);
         self.n_tokens += request.len * request.n_candidates;
     }
 

@@ -223,6 +223,7 @@ impl Scheduler {
         }
         if n_admitted > 0 {
             self.last_batch = batch;
+            self.stats.count_batch(&batch);
         }
         (self.chosen, self.order) = (chosen, order);
     }
@@ -235,7 +236,8 @@ impl Scheduler {
         self.lens.clear();
         self.lens.extend(self.order.iter().map(|index| {
             let sequence = &self.queue.waiting()[*index];
-            Waiting { len: sequence.n_prompt, n_candidates: sequence.n_candidates as usize }
+            let Sequence { n_prompt: len, max_len, n_candidates, .. } = *sequence;
+            Waiting { len, max_len, n_candidates: n_candidates as usize }
         }));
         self.chosen.clear();
         // Who waits for a prefix leaves its slot to the next, so more are chosen than there are slots.

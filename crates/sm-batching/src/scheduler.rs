@@ -56,7 +56,7 @@ impl Scheduler {
     /// # Errors
     /// If a value cannot be used.
     pub fn new(config: BatchingConfig, limits: StepLimits) -> Result<Self, BatchingError> {
-        config.validate()?;
+        config.validate_with(&limits)?;
         for (field, value) in [
             ("max_tokens", limits.max_tokens),
             ("max_outputs", limits.max_outputs),
@@ -68,7 +68,7 @@ impl Scheduler {
             }
         }
         Ok(Self {
-            policy: config.policy(),
+            policy: config.policy(limits.memory),
             adaptive: controller(&config, &limits),
             config,
             limits,
@@ -90,10 +90,20 @@ impl Scheduler {
     /// Changes the configuration from the next step on. Sequences that run stay, even if they are too many now.
     ///
     /// # Errors
-    /// If a value cannot be used; nothing changes then.
+    /// If a value cannot be used, or the executor's steps cannot have as many sequences or rows; nothing changes then.
     pub fn reconfigure(&mut self, config: BatchingConfig) -> Result<(), BatchingError> {
-        config.validate()?;
-        self.policy = config.policy();
+        config.validate_with(&self.limits)?;
+        let StepLimits { max_tokens, max_outputs, max_sequences, memory, .. } = self.limits;
+        for (field, value, most) in [
+            ("max_batch_size", config.max_batch_size, max_sequences.min(max_outputs)),
+            ("max_step_tokens", config.max_step_tokens, max_tokens),
+        ] {
+            if value > most {
+                let (value, most) = (value as u64, most as u64);
+                return Err(BatchingError::BeyondExecutor { field, value, most });
+            }
+        }
+        self.policy = config.policy(memory);
         self.adaptive = controller(&config, &self.limits);
         self.config = config;
         Ok(())
@@ -162,8 +172,9 @@ impl Scheduler {
         if actual > limit {
             return Err(BatchingError::ResourceLimit { resource: QueueLimit::Candidates, limit, actual });
         }
-        self.policy.check(&Waiting { len: n_prompt, n_candidates: request.n_candidates as usize })?;
         let max_len = n_prompt.saturating_add(request.max_new_tokens);
+        let n_candidates = request.n_candidates as usize;
+        self.policy.check(&Waiting { len: n_prompt, max_len, n_candidates })?;
         let (needed, limit) = (cache.pages_for(max_len), cache.max_pages());
         if needed > limit || max_len > u32::MAX as usize {
             let page_len = cache.page_len() as u64;

@@ -1,5 +1,6 @@
 //! What the scheduler has done.
 
+use crate::policy::BatchInfo;
 use crate::sequence::EndReason;
 
 /// Counters since the scheduler was made.
@@ -21,6 +22,12 @@ pub struct BatchingStats {
     pub admitted: u64,
     /// What they waited, in µs, summed.
     pub waited_us: u64,
+    /// Batches that were formed: of requests that were admitted together.
+    pub batches: u64,
+    /// Tokens of their prompts.
+    pub batch_tokens: u64,
+    /// The same if each batch were padded to its longest prompt. Nothing is ever padded.
+    pub padded_tokens: u64,
     /// Times that a request waited a step for another that computes its prefix.
     pub prefix_waits: u64,
     /// Sequences that gave way to others.
@@ -40,6 +47,17 @@ pub struct BatchingStats {
 }
 
 impl BatchingStats {
+    /// Share of the padded tokens that would be no padding; 1 before the first batch.
+    pub fn padding_efficiency(&self) -> f64 {
+        if self.padded_tokens == 0 { 1.0 } else { self.batch_tokens as f64 / self.padded_tokens as f64 }
+    }
+
+    pub(crate) fn count_batch(&mut self, batch: &BatchInfo) {
+        self.batches += 1;
+        self.batch_tokens += batch.n_tokens as u64;
+        self.padded_tokens += batch.padded_tokens() as u64;
+    }
+
     pub(crate) fn count_end(&mut self, reason: &EndReason) {
         match reason {
             EndReason::Stopped | EndReason::Length => self.finished += 1,

@@ -5,7 +5,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use sm_batching::{BatchingConfig, Request, Results, Scheduler, SequenceId, StepLimits, Verdict};
+use sm_batching::{
+    BatchMemory, BatchingConfig, Request, Results, Scheduler, SequenceId, StepLimits, Verdict,
+};
 use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool};
 use sm_tensor::TokenId;
 
@@ -57,7 +59,7 @@ fn decoding_allocates_nothing() {
     let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
     let pool = PagePool { n_pages: 400, page_len: 16, shape };
     let mut cache = KvCache::new(KvCacheConfig::default(), pool).unwrap();
-    let limits = StepLimits { max_tokens: 512, max_outputs: 64, max_sequences: 8, row_group: 4 };
+    let limits = StepLimits { max_tokens: 512, max_outputs: 64, max_sequences: 8, row_group: 4, memory: BatchMemory::default() };
     let mut scheduler = Scheduler::new(BatchingConfig::default(), limits).unwrap();
     let namespace = Arc::new(Namespace::default());
     for first in 0..8 {

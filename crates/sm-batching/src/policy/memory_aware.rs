@@ -4,7 +4,7 @@ use super::{BatchInfo, BatchPolicy, Waiting, check_tokens, take_while, within};
 use crate::config::BatchMemory;
 use crate::error::{BatchingError, QueueLimit};
 
-/// Takes requests in order while the batch's estimated memory and its tokens stay within their limits.
+/// Takes requests in order while the batch's memory, with all that it may generate, and its tokens stay within their limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryAware {
     /// Tokens of a batch, counted as if padded.
@@ -17,7 +17,7 @@ pub struct MemoryAware {
 
 impl MemoryAware {
     fn bytes(&self, batch: &BatchInfo) -> u64 {
-        self.memory.estimate(batch.n_sequences, batch.max_len)
+        self.memory.estimate(batch.n_sequences, batch.max_positions)
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::{BatchMemory, BatchingConfig, BatchingStrategy};
 
 fn requests(lens: &[usize]) -> Vec<Waiting> {
-    lens.iter().map(|&len| Waiting { len, n_candidates: 1 }).collect()
+    lens.iter().map(|&len| Waiting { len, max_len: len + 20, n_candidates: 1 }).collect()
 }
 
 fn chosen(policy: &dyn BatchPolicy, lens: &[usize], n_slots: usize) -> Vec<usize> {
@@ -18,7 +18,7 @@ fn each_policy_takes_what_it_says() {
     let naive = Naive { max_total_tokens: 300 };
     let bucketed = Bucketed::new(128, 300);
     let memory = BatchMemory { fixed_bytes: 100, bytes_per_token: 2 };
-    let aware = MemoryAware { max_total_tokens: 1000, memory_limit_bytes: 500, memory };
+    let aware = MemoryAware { max_total_tokens: 1000, memory_limit_bytes: 580, memory };
     /// Policy, lengths, slots, and what is chosen.
     type Case<'a> = (&'a dyn BatchPolicy, &'a [usize], usize, &'a [usize]);
     let cases: [Case<'_>; 9] = [
@@ -50,13 +50,12 @@ fn a_request_too_large_for_any_batch_is_refused_with_numbers() {
     let config = BatchingConfig {
         strategy: BatchingStrategy::MemoryAware,
         memory_limit_bytes: 1000,
-        memory: BatchMemory { fixed_bytes: 100, bytes_per_token: 10 },
         ..BatchingConfig::default()
     };
-    let policy = config.policy();
-    assert!(policy.check(&requests(&[90])[0]).is_ok());
+    let policy = config.policy(BatchMemory { fixed_bytes: 100, bytes_per_token: 10 });
+    assert!(policy.check(&requests(&[70])[0]).is_ok());
     assert_eq!(
-        policy.check(&requests(&[91])[0]).unwrap_err().to_string(),
+        policy.check(&requests(&[71])[0]).unwrap_err().to_string(),
         "the request would make it 1010 but memory_limit_bytes is 1000; shorten the request or raise the limit"
     );
 }
@@ -64,7 +63,7 @@ fn a_request_too_large_for_any_batch_is_refused_with_numbers() {
 #[test]
 fn padding_is_reported_though_nothing_is_padded() {
     let info = BatchInfo::of(requests(&[3, 70, 500]));
-    assert_eq!((info.max_len, info.n_tokens, info.padded_tokens()), (500, 573, 1500));
+    assert_eq!((info.max_len, info.max_positions, info.n_tokens, info.padded_tokens()), (500, 520, 573, 1500));
     assert_eq!(info.padding_efficiency_percent(), 38);
     assert_eq!(BatchInfo::default().padding_efficiency_percent(), 100);
 }

@@ -1,6 +1,6 @@
 //! Counters that prove what the documents promise.
 
-use sm_batching::{BatchingConfig, BatchingStrategy, Priority};
+use sm_batching::{BatchMemory, BatchingConfig, BatchingStrategy, Priority, StepLimits};
 
 use crate::world::{World, limits, tokens};
 
@@ -303,4 +303,51 @@ fn fewer_run_at_a_time_while_memory_is_short() {
     assert!(fewest(&mut world, 6, 12) < 4, "4 sequences of 4 pages do not fit");
     assert_eq!(fewest(&mut world, 1, 2), 4, "there is memory again");
     world.finish();
+}
+
+#[test]
+fn a_memory_aware_batch_stays_within_its_limit_to_its_last_token() {
+    let memory = BatchMemory { fixed_bytes: 100, bytes_per_token: 10 };
+    let strategy = BatchingStrategy::MemoryAware;
+    let aware = BatchingConfig { strategy, memory_limit_bytes: 1000, ..config() };
+    let mut world = World::new(aware.clone(), StepLimits { memory, ..limits() }, 400);
+    let error = world.submit(World::request(tokens(0..80), 11), 1).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the request would make it 1010 but memory_limit_bytes is 1000; shorten the request or raise the limit"
+    );
+    for n_prompt in [80, 30, 1, 20, 25, 5, 44] {
+        world.add(tokens(0..n_prompt), 10);
+    }
+    let mut largest = 0;
+    while !world.known.is_empty() {
+        world.now_us += 1000;
+        world.step();
+        let batch = world.scheduler.last_batch();
+        let n_bytes = memory.estimate(batch.n_sequences, batch.max_positions);
+        assert!(n_bytes <= 1000, "{batch:?}");
+        largest = largest.max(batch.n_sequences);
+    }
+    assert!(largest > 1, "batches of one are no batches");
+    let stats = world.scheduler.stats();
+    assert_eq!((stats.admitted, stats.batch_tokens), (7, 205));
+    assert!(stats.batch_tokens < stats.padded_tokens && stats.padding_efficiency() < 1.0);
+    let less = BatchingConfig { memory_limit_bytes: 109, ..aware };
+    assert!(world.scheduler.reconfigure(less).unwrap_err().to_string().contains("memory_limit_bytes = 109"));
+}
+
+#[test]
+fn a_configuration_beyond_the_executor_is_refused_and_changes_nothing() {
+    let mut world = World::new(config(), limits(), 100);
+    let before = world.scheduler.config().clone();
+    for (larger, expected) in [
+        (BatchingConfig { max_batch_size: 65, ..config() }, "max_batch_size cannot become 65"),
+        (BatchingConfig { max_step_tokens: 5000, ..config() }, "max_step_tokens cannot become 5000"),
+    ] {
+        let error = world.scheduler.reconfigure(larger).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+    assert_eq!(*world.scheduler.config(), before);
+    world.scheduler.reconfigure(BatchingConfig { max_batch_size: 0, ..config() }).unwrap();
+    assert_eq!(world.scheduler.batch_size(), 64, "as many as the executor can have");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sm_batching::{
-    BatchingConfig, BatchingStats, BatchingStrategy, Priority, PromptLogits, QueueOrder, Request, SequenceId,
+    BatchMemory, BatchingConfig, BatchingStats, BatchingStrategy, Priority, PromptLogits, QueueOrder, Request, SequenceId,
     StepLimits,
 };
 use sm_cache::{Namespace, SessionId, SessionMode, TurnRequest};
@@ -126,6 +126,7 @@ fn simulate(seed: u64, n_steps: u64) -> BatchingStats {
         max_outputs: random.pick(&[8, 32]),
         max_sequences: random.pick(&[8, 16]),
         row_group: 4,
+        memory: BatchMemory { fixed_bytes: 100, bytes_per_token: 2 },
     };
     let mut world = World::new(config(&mut random), limits, N_PAGES);
     while world.scheduler.stats().steps < n_steps {
@@ -142,7 +143,9 @@ fn simulate(seed: u64, n_steps: u64) -> BatchingStats {
             }
         }
         if random.one_in(300) {
-            world.scheduler.reconfigure(config(&mut random)).unwrap();
+            let config = config(&mut random);
+            let max_step_tokens = config.max_step_tokens.min(limits.max_tokens);
+            world.scheduler.reconfigure(BatchingConfig { max_step_tokens, ..config }).unwrap();
         }
         if random.one_in(3) {
             propose(&mut world, &mut random);

@@ -4,13 +4,13 @@
 mod access;
 mod parts;
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
 
 use bytemuck::Pod;
+use memmap2::MmapMut;
 
 pub(crate) use access::{Access, Footprint, KvUse, Memory, Shares};
 pub(crate) use parts::Size;
@@ -20,11 +20,14 @@ use crate::plan::{PrepareError, Rows};
 /// Alignment of allocations and regions: a cache line, and the widest vector.
 const ALIGN: usize = 64;
 
+/// Of what is given back to the system: a multiple of every system's page.
+const RELEASE_ALIGN: usize = 64 << 10;
+
 /// Zeroed memory, aligned to cache lines; the system provides it when it is first touched.
 #[derive(Debug)]
 pub(crate) struct Allocation {
+    memory: MmapMut,
     start: NonNull<u8>,
-    layout: Layout,
 }
 
 // SAFETY: the memory belongs to this value alone; whoever makes references out of it answers for them.
@@ -39,16 +42,19 @@ impl Allocation {
     /// If the system refuses.
     pub(crate) fn zeroed(n_bytes: usize, what: &'static str) -> Result<Self, PrepareError> {
         let refused = || PrepareError::OutOfMemory { what, needed_bytes: n_bytes };
-        let layout = Layout::from_size_align(n_bytes.max(ALIGN), ALIGN).map_err(|_| refused())?;
-        // SAFETY: the layout has a size, for `max` above.
-        let start = unsafe { alloc_zeroed(layout) };
-        let start = NonNull::new(start).ok_or_else(refused)?;
-        Ok(Self { start, layout })
+        let mut memory = MmapMut::map_anon(Self::needed_bytes(n_bytes)).map_err(|_| refused())?;
+        let start = NonNull::new(memory.as_mut_ptr()).ok_or_else(refused)?;
+        Ok(Self { memory, start })
+    }
+
+    /// What an allocation for `n_bytes` takes.
+    fn needed_bytes(n_bytes: usize) -> usize {
+        n_bytes.max(ALIGN)
     }
 
     /// Size in bytes.
     pub(crate) fn n_bytes(&self) -> usize {
-        self.layout.size()
+        self.memory.len()
     }
 
     /// The place of `len` values, `offset` bytes from the start.
@@ -62,12 +68,27 @@ impl Allocation {
         // SAFETY: the offset is inside the allocation.
         unsafe { self.start.as_ptr().add(offset) }.cast()
     }
-}
 
-impl Drop for Allocation {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and freed once.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+    /// Gives whole pages of the system inside `bytes` back: they are zeros when they are next touched. Others, and all where
+    /// the system cannot do so, stay as they are.
+    ///
+    /// # Panics
+    /// If `bytes` is outside.
+    pub(crate) fn release(&mut self, bytes: Range<usize>) {
+        assert!(bytes.end <= self.n_bytes(), "bytes {bytes:?} of {}", self.n_bytes());
+        let start = bytes.start.next_multiple_of(RELEASE_ALIGN);
+        let end = bytes.end - bytes.end % RELEASE_ALIGN;
+        #[cfg(target_os = "linux")]
+        if start < end {
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: the memory is private and anonymous, so it reads as zeros afterwards, and `&mut self` is the only way
+            // to it.
+            let released = unsafe { self.memory.unchecked_advise_range(advice, start, end - start) };
+            // Memory that is not given back costs nothing but itself.
+            drop(released);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (start, end);
     }
 }
 
@@ -192,6 +213,11 @@ impl Arena {
     /// If the system refuses the memory.
     pub(crate) fn new(limits: Extents, n_bytes: usize) -> Result<Self, PrepareError> {
         Ok(Self { memory: Allocation::zeroed(n_bytes, "activations")?, limits })
+    }
+
+    /// Bytes of such an arena.
+    pub(crate) fn needed_bytes(n_bytes: usize) -> usize {
+        Allocation::needed_bytes(n_bytes)
     }
 
     /// Size in bytes.

@@ -14,13 +14,13 @@ use super::program::{Phase, Program};
 use super::speed;
 use super::step::{StepContext, StepRules, StepTables};
 use super::team::{Team, WorkerPanic};
-use super::topology::default_threads;
+use super::topology::{available_bytes, default_threads};
 use super::weights::Weights;
 use crate::isa::{Isa, IsaKind, IsaVisitor};
 use crate::ops::product::Scratch;
 use crate::plan::{
-    Backend, ExecError, Executor, ExecutorInfo, Limits, Logits, Op, Plan, PrepareError, Profile, Progress,
-    StepBatch, WeightSource,
+    Backend, ExecError, Executor, ExecutorInfo, Limits, Logits, MemoryNeeds, Op, Plan, PrepareError, Profile,
+    Progress, StepBatch, WeightSource,
 };
 
 /// Threads of a team at most: more than one word of bits cannot be told apart.
@@ -60,11 +60,32 @@ impl CpuBackend {
     pub fn isa(self, isa: IsaKind) -> Self {
         Self { isa: Some(isa), ..self }
     }
+
+    fn n_threads(&self) -> usize {
+        self.n_threads.unwrap_or_else(default_threads)
+    }
 }
 
 impl Backend for CpuBackend {
     fn name(&self) -> &'static str {
         "cpu"
+    }
+
+    fn memory_needs(&self, plan: &Plan, limits: &Limits) -> Result<MemoryNeeds, PrepareError> {
+        plan.validate()?;
+        let n_workers = self.n_threads();
+        check_limits(limits, n_workers)?;
+        let (weight_bytes, max_cols) = Weights::needs(plan)?;
+        let arena_bytes = Arena::needed_bytes(Program::bind(plan, limits, n_workers)?.arena_bytes);
+        Ok(MemoryNeeds {
+            weight_bytes,
+            kv_bytes: KvPool::needed_bytes(plan.kv, limits.n_pages, limits.kv_dtype)?,
+            activation_bytes: arena_bytes.saturating_add(n_workers * Scratch::n_bytes(max_cols)),
+        })
+    }
+
+    fn available_bytes(&self) -> Option<u64> {
+        available_bytes()
     }
 
     fn prepare(
@@ -75,7 +96,7 @@ impl Backend for CpuBackend {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Box<dyn Executor>, PrepareError> {
         plan.validate()?;
-        let n_threads = self.n_threads.unwrap_or_else(default_threads);
+        let n_threads = self.n_threads();
         let isa = self.isa.unwrap_or_else(IsaKind::best);
         if !isa.is_available() {
             let available: Vec<_> = IsaKind::available().map(IsaKind::name).collect();
@@ -299,6 +320,14 @@ impl Executor for CpuExecutor {
     fn read_page(&mut self, page: PageId, bytes: &mut [u8]) -> Result<(), ExecError> {
         self.check_page(page, bytes.len())?;
         self.memory.kv.read_page(page, bytes);
+        Ok(())
+    }
+
+    fn release_pages(&mut self, pages: &[PageId]) -> Result<(), ExecError> {
+        for page in pages {
+            self.check_page(*page, self.page_bytes())?;
+        }
+        self.memory.kv.release_pages(pages);
         Ok(())
     }
 

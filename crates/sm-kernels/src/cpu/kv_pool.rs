@@ -17,6 +17,9 @@ use super::team::Worker;
 use crate::isa::LANES;
 use crate::plan::{KvDType, KvLayout, PAGE_LEN, PrepareError};
 
+/// What an error is about.
+const WHAT: &str = "the KV pool";
+
 /// Sizes, in elements.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
@@ -31,6 +34,24 @@ struct Sizes {
     head: usize,
     /// One layer of all pages.
     layer: usize,
+}
+
+impl Sizes {
+    /// Of a pool, with its bytes.
+    fn new(layout: KvLayout, n_pages: usize, dtype: KvDType) -> Result<(Self, usize), PrepareError> {
+        let sizes = || {
+            let scales = dtype.scale_bytes(layout.head_dim).checked_mul(PAGE_LEN)?;
+            let key_codes = layout.head_dim.checked_mul(PAGE_LEN)?;
+            let value_codes = layout.head_dim.checked_next_multiple_of(LANES)?.checked_mul(PAGE_LEN)?;
+            let keys = key_codes.checked_add(scales)?;
+            let head = keys.checked_add(value_codes)?.checked_add(scales)?;
+            let layer = head.checked_mul(layout.n_kv_heads)?.checked_mul(n_pages)?;
+            let n_bytes = layer.checked_mul(layout.n_layers)?.checked_mul(dtype.element_bytes())?;
+            let n_kv_heads = layout.n_kv_heads;
+            Some((Self { n_kv_heads, key_codes, value_codes, keys, head, layer }, n_bytes))
+        };
+        sizes().ok_or(PrepareError::OutOfMemory { what: WHAT, needed_bytes: usize::MAX })
+    }
 }
 
 /// All pages.
@@ -49,22 +70,21 @@ impl KvPool {
     /// # Errors
     /// If the system refuses the memory.
     pub(crate) fn new(layout: KvLayout, n_pages: usize, dtype: KvDType) -> Result<Self, PrepareError> {
-        let what = "the KV pool";
-        let sizes = || {
-            let scales = dtype.scale_bytes(layout.head_dim).checked_mul(PAGE_LEN)?;
-            let key_codes = layout.head_dim.checked_mul(PAGE_LEN)?;
-            let value_codes = layout.head_dim.checked_next_multiple_of(LANES)?.checked_mul(PAGE_LEN)?;
-            let keys = key_codes.checked_add(scales)?;
-            let head = keys.checked_add(value_codes)?.checked_add(scales)?;
-            let layer = head.checked_mul(layout.n_kv_heads)?.checked_mul(n_pages)?;
-            let n_bytes = layer.checked_mul(layout.n_layers)?.checked_mul(dtype.element_bytes())?;
-            let n_kv_heads = layout.n_kv_heads;
-            Some((Sizes { n_kv_heads, key_codes, value_codes, keys, head, layer }, n_bytes))
-        };
-        let too_large = PrepareError::OutOfMemory { what, needed_bytes: usize::MAX };
-        let (sizes, n_bytes) = sizes().ok_or(too_large)?;
-        let memory = Allocation::zeroed(n_bytes, what)?;
+        let (sizes, n_bytes) = Sizes::new(layout, n_pages, dtype)?;
+        let memory = Allocation::zeroed(n_bytes, WHAT)?;
         Ok(Self { memory, n_layers: layout.n_layers, n_pages, dtype, sizes })
+    }
+
+    /// Bytes of such a pool.
+    ///
+    /// # Errors
+    /// If the number overflows.
+    pub(crate) fn needed_bytes(
+        layout: KvLayout,
+        n_pages: usize,
+        dtype: KvDType,
+    ) -> Result<usize, PrepareError> {
+        Ok(Sizes::new(layout, n_pages, dtype)?.1)
     }
 
     /// Number of pages.
@@ -111,6 +131,21 @@ impl KvPool {
         let (range, len) = (self.range_in_layer(page), self.layer_page_bytes());
         let parts = bytes.chunks_exact(len);
         self.layers_mut().zip(parts).for_each(|(layer, part)| layer[range.clone()].copy_from_slice(part));
+    }
+
+    /// Lets the system have the memory of pages, ascending, until they are written again.
+    ///
+    /// # Panics
+    /// If a page is out of range.
+    pub(crate) fn release_pages(&mut self, pages: &[PageId]) {
+        let layer_bytes = self.layer_page_bytes() * self.n_pages;
+        for run in pages.chunk_by(|page, next| page.0 + 1 == next.0) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            let (start, end) = (self.range_in_layer(*first).start, self.range_in_layer(*last).end);
+            for layer in 0..self.n_layers {
+                self.memory.release(layer * layer_bytes + start..layer * layer_bytes + end);
+            }
+        }
     }
 
     fn layer_page_bytes(&self) -> usize {
@@ -323,6 +358,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn pages_that_are_released_are_blank_and_others_stay() {
+        let layout = KvLayout { n_layers: 2, n_kv_heads: 4, head_dim: 64 };
+        let mut pool = KvPool::new(layout, 40, KvDType::F16).unwrap();
+        assert_eq!(pool.n_bytes(), KvPool::needed_bytes(layout, 40, KvDType::F16).unwrap());
+        let mut bytes = vec![7; pool.page_bytes()];
+        (0..40).for_each(|page| pool.write_page(PageId(page), &bytes));
+        let released: Vec<PageId> = (0..5).chain(8..30).map(PageId).collect();
+        pool.release_pages(&released);
+        let mut n_blank = 0;
+        for page in (0..40).map(PageId) {
+            pool.read_page(page, &mut bytes);
+            n_blank += usize::from(bytes.iter().all(|byte| *byte == 0));
+            assert!(released.contains(&page) || bytes.iter().all(|byte| *byte == 7), "page {}", page.0);
+        }
+        assert_eq!(n_blank > 0, cfg!(target_os = "linux"), "{n_blank} pages are blank");
     }
 
     #[test]

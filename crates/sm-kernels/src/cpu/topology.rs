@@ -17,3 +17,42 @@ pub(crate) fn default_threads() -> usize {
 pub(crate) fn n_cores() -> usize {
     available_parallelism().map_or(1, NonZero::get)
 }
+
+/// Bytes of memory that this process could still get: what the system has, or its control group allows, if they tell.
+pub(crate) fn available_bytes() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let system = read("/proc/meminfo").and_then(|text| kilobytes(&text, "MemAvailable:"));
+    let group = || {
+        let limit: u64 = read("/sys/fs/cgroup/memory.max")?.trim().parse().ok()?;
+        let used: u64 = read("/sys/fs/cgroup/memory.current")?.trim().parse().ok()?;
+        // What was read from files makes way.
+        let files = read("/sys/fs/cgroup/memory.stat").and_then(|text| number(&text, "file"));
+        Some(limit.saturating_sub(used.saturating_sub(files.unwrap_or(0))))
+    };
+    system.into_iter().chain(group()).min()
+}
+
+/// The number behind a name, as bytes.
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    number(text, name)?.checked_mul(1024)
+}
+
+/// The number behind a name at the start of a line.
+fn number(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().map(str::split_whitespace);
+    lines.find_map(|mut words| (words.next() == Some(name)).then(|| words.next()?.parse().ok())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_as_the_system_writes_it() {
+        let text = "MemTotal:       24633112 kB\nMemFree:         1 kB\nMemAvailable:   20971520 kB\n";
+        assert_eq!(kilobytes(text, "MemAvailable:"), Some(20 << 30));
+        assert_eq!(number("anon 5\nfile 123\nfile_mapped 9\n", "file"), Some(123));
+        assert_eq!(number("anon 5\n", "file"), None);
+        assert_eq!(available_bytes().is_some(), cfg!(target_os = "linux"));
+    }
+}

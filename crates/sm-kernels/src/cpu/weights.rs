@@ -35,19 +35,22 @@ impl Weights {
         team: &mut Team,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Self, PrepareError> {
-        let mut matrices = Vec::with_capacity(plan.matrices.len());
-        let mut n_lines = 0;
-        for decl in &plan.matrices {
-            let layout = MatrixLayout::new(decl)?;
-            let lines = n_lines..layout.n_lines().saturating_add(n_lines);
-            n_lines = lines.end;
-            matrices.push((layout, lines));
-        }
-        let mut memory = reserve(n_lines.saturating_mul(size_of::<Line>()))?;
+        let (matrices, matrix_bytes) = layouts(plan)?;
+        let mut memory = reserve(matrix_bytes)?;
         pack(plan, &matrices, &mut memory, (source, team, progress))?;
         let vectors = plan.vectors.iter().map(|decl| load_vector(decl, source));
         let vectors = vectors.collect::<Result<_, WeightError>>()?;
         Ok(Self { memory, matrices, vectors })
+    }
+
+    /// What the weights of a plan take: bytes, and the columns of the widest matrix.
+    ///
+    /// # Errors
+    /// If a row is no whole number of blocks, or a size overflows.
+    pub(crate) fn needs(plan: &Plan) -> Result<(usize, usize), PrepareError> {
+        let vectors = plan.vectors.iter().map(|decl| decl.len.next_multiple_of(LANES) * size_of::<f32>());
+        let max_cols = plan.matrices.iter().map(|decl| decl.cols).max().unwrap_or(0);
+        Ok((layouts(plan)?.1.saturating_add(vectors.sum()), max_cols))
     }
 
     /// A matrix of the plan.
@@ -89,6 +92,19 @@ impl Weights {
     }
 }
 
+/// The matrices of a plan with their lines, one after the other, and the bytes of all.
+fn layouts(plan: &Plan) -> Result<(Vec<(MatrixLayout, Range<usize>)>, usize), PrepareError> {
+    let mut matrices = Vec::with_capacity(plan.matrices.len());
+    let mut n_lines = 0;
+    for decl in &plan.matrices {
+        let layout = MatrixLayout::new(decl)?;
+        let lines = n_lines..layout.n_lines().saturating_add(n_lines);
+        n_lines = lines.end;
+        matrices.push((layout, lines));
+    }
+    Ok((matrices, n_lines.saturating_mul(size_of::<Line>()).max(size_of::<Line>())))
+}
+
 fn file_bytes(decl: &MatrixDecl) -> u64 {
     let part_bytes = decl.parts.iter().map(|part| part.dtype.row_bytes(decl.cols).unwrap_or(0) * part.rows);
     part_bytes.map(|n_bytes| n_bytes as u64).sum()
@@ -97,7 +113,7 @@ fn file_bytes(decl: &MatrixDecl) -> u64 {
 /// Memory of zeros for all matrices, in large pages where the system gives them: every byte of it will be used, and a page
 /// at a time costs more than what is read from a file.
 fn reserve(needed_bytes: usize) -> Result<MmapMut, PrepareError> {
-    let memory = MmapMut::map_anon(needed_bytes.max(size_of::<Line>()))
+    let memory = MmapMut::map_anon(needed_bytes)
         .map_err(|_| PrepareError::OutOfMemory { what: "the weights", needed_bytes })?;
     #[cfg(target_os = "linux")]
     {

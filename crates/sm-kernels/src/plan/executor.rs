@@ -59,6 +59,9 @@ pub enum WeightError {
         /// What was wrong.
         reason: String,
     },
+    /// Nobody wants the weights any more.
+    #[error("loading was cancelled")]
+    Cancelled,
 }
 
 /// How keys and values are stored in the pages.
@@ -179,6 +182,24 @@ pub enum ExecError {
     NotSubmitted,
 }
 
+/// Bytes that a plan takes on a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryNeeds {
+    /// Packed weights.
+    pub weight_bytes: usize,
+    /// The KV pool.
+    pub kv_bytes: usize,
+    /// Activations and scratch.
+    pub activation_bytes: usize,
+}
+
+impl MemoryNeeds {
+    /// All of it.
+    pub fn total_bytes(&self) -> usize {
+        self.weight_bytes.saturating_add(self.kv_bytes).saturating_add(self.activation_bytes)
+    }
+}
+
 /// What an executor is and holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecutorInfo {
@@ -245,6 +266,17 @@ pub trait Backend: fmt::Debug {
     /// The name on the command line.
     fn name(&self) -> &'static str;
 
+    /// What [`Backend::prepare`] will take for a plan, found without taking it.
+    ///
+    /// # Errors
+    /// If the plan or a limit is invalid, or a size overflows.
+    fn memory_needs(&self, plan: &Plan, limits: &Limits) -> Result<MemoryNeeds, PrepareError>;
+
+    /// Bytes that the device could give now; `None` if it does not tell.
+    fn available_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Packs the weights, chooses kernels and places buffers; `progress` is called now and then.
     ///
     /// # Errors
@@ -298,6 +330,15 @@ pub trait Executor: Send + fmt::Debug {
     /// # Errors
     /// As [`Executor::read_page`].
     fn write_page(&mut self, page: PageId, bytes: &[u8]) -> Result<(), ExecError>;
+
+    /// Lets the system have the memory of pages whose content nobody needs, ascending, until they are used again. An executor
+    /// need not be able to.
+    ///
+    /// # Errors
+    /// If a page is out of range.
+    fn release_pages(&mut self, _pages: &[PageId]) -> Result<(), ExecError> {
+        Ok(())
+    }
 
     /// Runs a step op by op and shows each op's index and its output in `f32`, `[rows, width]` without padding
     /// (int8 forms decoded). For tests and debugging: slow, and it allocates.

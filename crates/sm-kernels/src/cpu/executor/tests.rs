@@ -105,6 +105,22 @@ fn the_shares_of_a_profile_add_up_to_the_time_of_its_steps() {
     }
 }
 
+#[test]
+fn what_a_plan_takes_is_known_before() {
+    let limits =
+        Limits { max_tokens: 8, max_outputs: 8, max_sequences: 1, n_pages: 4, kv_dtype: KvDType::F16 };
+    for (n_threads, dtype) in [(1, DType::F32), (2, DType::Q8_0), (3, DType::Q4_0), (2, DType::Bf16)] {
+        let (plan, backend) = (testing::decoder(dtype), CpuBackend::new().threads(n_threads));
+        let needs = backend.memory_needs(&plan, &limits).unwrap();
+        let executor = backend.prepare(&plan, &RandomWeights::new(&plan), limits, &|_| ()).unwrap();
+        let ExecutorInfo { weight_bytes, kv_bytes, activation_bytes, .. } = *executor.info();
+        assert_eq!(needs, MemoryNeeds { weight_bytes, kv_bytes, activation_bytes }, "{dtype}");
+    }
+    let too_many = Limits { n_pages: usize::MAX >> 8, ..limits };
+    let error = CpuBackend::new().memory_needs(&testing::decoder(DType::F32), &too_many).unwrap_err();
+    assert!(error.to_string().contains("n_pages"), "{error}");
+}
+
 /// A plan of products that are large enough to be cut into parts for rows of some ten.
 fn products(dtype: DType) -> Plan {
     let mut plan = PlanBuilder::new(KvLayout { n_layers: 1, n_kv_heads: 1, head_dim: 16 }, 128);
