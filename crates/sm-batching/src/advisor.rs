@@ -84,6 +84,11 @@ impl BatchAdvisor {
         Self { max_batch_size: max_batch_size as u64, totals }
     }
 
+    /// Batches may have as many sequences from now on.
+    pub fn set_max_batch_size(&mut self, max_batch_size: usize) {
+        self.max_batch_size = max_batch_size as u64;
+    }
+
     /// Adds a batch.
     pub fn record(&mut self, batch: &BatchRecord) {
         for (_, totals) in self.totals.iter_mut().filter(|(strategy, _)| *strategy == batch.strategy) {

@@ -233,8 +233,7 @@ mod tests {
             "invalid max_step_tokens = 0: must be at least 1"
         );
         assert!(refused(BatchingConfig { target_itl_us: Some(0), ..base() }).contains("target_itl_us"));
-        let limits =
-            StepLimits { memory: BatchMemory { fixed_bytes: 8, bytes_per_token: 1 }, ..limits() };
+        let limits = StepLimits { memory: BatchMemory { fixed_bytes: 8, bytes_per_token: 1 }, ..limits() };
         let strategy = BatchingStrategy::MemoryAware;
         let config = BatchingConfig { memory_limit_bytes: 8, strategy, ..base() };
         assert!(config.validate_with(&limits).unwrap_err().to_string().contains("memory_limit_bytes"));

@@ -192,6 +192,7 @@ impl Scheduler {
         if !may_join || self.queue.len() == 0 {
             return;
         }
+        cache.collect();
         self.choose(now_us, n_slots, joins, cache);
         let mut batch = BatchInfo::default();
         let chosen = std::mem::take(&mut self.chosen);

@@ -59,7 +59,13 @@ fn decoding_allocates_nothing() {
     let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
     let pool = PagePool { n_pages: 400, page_len: 16, shape };
     let mut cache = KvCache::new(KvCacheConfig::default(), pool).unwrap();
-    let limits = StepLimits { max_tokens: 512, max_outputs: 64, max_sequences: 8, row_group: 4, memory: BatchMemory::default() };
+    let limits = StepLimits {
+        max_tokens: 512,
+        max_outputs: 64,
+        max_sequences: 8,
+        row_group: 4,
+        memory: BatchMemory::default(),
+    };
     let mut scheduler = Scheduler::new(BatchingConfig::default(), limits).unwrap();
     let namespace = Arc::new(Namespace::default());
     for first in 0..8 {

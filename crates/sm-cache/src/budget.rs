@@ -30,9 +30,13 @@ impl Budget {
         let Some(page_bytes) = pool.page_bytes().filter(|bytes| *bytes > 0) else {
             return invalid("shape", 0, "must have positive factors whose product fits 64 bits");
         };
-        if !(1..=100).contains(&config.high_watermark_percent) {
-            let percent = config.high_watermark_percent.into();
-            return invalid("high_watermark_percent", percent, "must be between 1 and 100");
+        for (field, percent) in [
+            ("high_watermark_percent", config.high_watermark_percent),
+            ("gc_threshold_percent", config.gc_threshold_percent),
+        ] {
+            if !(1..=100).contains(&percent) {
+                return invalid(field, percent.into(), "must be between 1 and 100");
+            }
         }
         if config.max_bytes_total < page_bytes {
             return invalid("max_bytes_total", config.max_bytes_total, "must hold at least one page");
@@ -161,6 +165,7 @@ mod tests {
             PagePool { shape: KvShape { head_bytes: usize::MAX, ..POOL.shape }, ..POOL }
         ));
         assert!(refused(&KvCacheConfig { max_bytes_total: 1023, ..config.clone() }, POOL));
-        assert!(refused(&KvCacheConfig { high_watermark_percent: 0, ..config }, POOL));
+        assert!(refused(&KvCacheConfig { high_watermark_percent: 0, ..config.clone() }, POOL));
+        assert!(refused(&KvCacheConfig { gc_threshold_percent: 101, ..config }, POOL));
     }
 }

@@ -6,7 +6,7 @@ use crate::allocator::PageAllocator;
 use crate::budget::Budget;
 use crate::config::{KvCacheConfig, PagePool};
 use crate::error::CacheError;
-use crate::event::{CacheObserver, NoObserver};
+use crate::event::{CacheObserver, Observers};
 use crate::namespace::Namespace;
 use crate::prefix::{CachedPage, PageKey, PrefixIndex};
 use crate::session::SessionStore;
@@ -32,7 +32,7 @@ pub struct KvCache {
     pub(crate) sessions: SessionStore,
     pub(crate) leases: Leases,
     stats: KvCacheStats,
-    observer: Box<dyn CacheObserver>,
+    observers: Observers,
     /// Counts operations: the time of "least recently used".
     clock: u64,
     /// The pages of the last search, kept to allocate nothing.
@@ -53,7 +53,7 @@ impl KvCache {
             sessions: SessionStore::new(),
             leases: Leases::default(),
             stats: KvCacheStats::default(),
-            observer: Box::new(NoObserver),
+            observers: Observers::default(),
             clock: 0,
             config,
             budget,
@@ -61,9 +61,9 @@ impl KvCache {
         })
     }
 
-    /// Tells `observer` what happens from now on.
-    pub fn set_observer(&mut self, observer: Box<dyn CacheObserver>) {
-        self.observer = observer;
+    /// Tells `observer`, beside those before it, what happens from now on.
+    pub fn watch(&mut self, observer: Box<dyn CacheObserver>) {
+        self.observers.push(observer);
     }
 
     /// What the cache was made with.

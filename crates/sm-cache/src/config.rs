@@ -33,6 +33,10 @@ pub struct KvCacheConfig {
     pub prefix_sharing: bool,
     /// Share of the pages, in percent, that leases may hold when [`KvCache::admits`](crate::KvCache::admits) one more.
     pub high_watermark_percent: u8,
+    /// Share of the pages, in percent, that may hold something when a request is admitted: above it, what nobody uses is given
+    /// up first ([`KvCache::collect`](crate::KvCache::collect)). At 100, the default, a page is only given up when another
+    /// needs it, which costs no more then and keeps more.
+    pub gc_threshold_percent: u8,
     /// The key of the hash that names pages. Fixed, so that names are stable across processes; keep it secret where
     /// files of pages are shared by tenants who distrust each other.
     pub hash_key: [u8; 16],
@@ -50,6 +54,7 @@ impl Default for KvCacheConfig {
             persist_across_requests: true,
             prefix_sharing: true,
             high_watermark_percent: 100,
+            gc_threshold_percent: 100,
             hash_key: *b"SmallMind pages\0",
         }
     }

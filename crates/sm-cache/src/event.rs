@@ -15,6 +15,8 @@ pub enum EvictionReason {
     Memory,
     /// Memory was asked back.
     Trim,
+    /// More pages held something than `gc_threshold_percent` says.
+    Threshold,
 }
 
 /// What was evicted.
@@ -59,10 +61,16 @@ pub trait CacheObserver: fmt::Debug + Send {
     fn on_event(&mut self, event: &CacheEvent<'_>);
 }
 
-/// Watches nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct NoObserver;
+/// All who watch a cache.
+#[derive(Debug, Default)]
+pub(crate) struct Observers(Vec<Box<dyn CacheObserver>>);
 
-impl CacheObserver for NoObserver {
-    fn on_event(&mut self, _event: &CacheEvent<'_>) {}
+impl Observers {
+    pub(crate) fn push(&mut self, observer: Box<dyn CacheObserver>) {
+        self.0.push(observer);
+    }
+
+    pub(crate) fn on_event(&mut self, event: &CacheEvent<'_>) {
+        self.0.iter_mut().for_each(|observer| observer.on_event(event));
+    }
 }

@@ -114,6 +114,30 @@ pub struct Usage {
     pub drafted_tokens: usize,
     /// Generated tokens that were guessed: each saved a step.
     pub accepted_tokens: usize,
+    /// Continuations of the prompt that were generated together, this one included.
+    pub candidates: usize,
+}
+
+/// How tokens came about. It changes none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// One by one.
+    Plain,
+    /// Guessed, and several checked in a step.
+    Speculative,
+    /// Several continuations of one prompt beside each other.
+    Parallel,
+}
+
+impl Strategy {
+    /// The name in machine-readable output: `plain`, `speculative` or `parallel`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Speculative => "speculative",
+            Self::Parallel => "parallel",
+        }
+    }
 }
 
 impl Usage {
@@ -121,6 +145,20 @@ impl Usage {
     pub fn tokens_per_step(&self) -> f64 {
         let n_steps = self.generated_tokens.saturating_sub(self.accepted_tokens);
         if n_steps == 0 { 0.0 } else { self.generated_tokens as f64 / n_steps as f64 }
+    }
+
+    /// Share of the guesses that were right; `None` without any.
+    pub fn acceptance_rate(&self) -> Option<f64> {
+        (self.drafted_tokens > 0).then(|| self.accepted_tokens as f64 / self.drafted_tokens as f64)
+    }
+
+    /// How the tokens came about; of several that hold, the last in the order of [`Strategy`].
+    pub fn strategy(&self) -> Strategy {
+        match (self.candidates, self.drafted_tokens) {
+            (2.., _) => Strategy::Parallel,
+            (_, 1..) => Strategy::Speculative,
+            _ => Strategy::Plain,
+        }
     }
 }
 

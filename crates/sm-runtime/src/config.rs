@@ -1,5 +1,7 @@
 //! How an engine is set up.
 
+mod display;
+
 use sm_batching::BatchingConfig;
 use sm_cache::KvCacheConfig;
 
@@ -8,7 +10,8 @@ use crate::{KvDiskConfig, LoadOptions, SpeculationConfig};
 /// How an engine is set up.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EngineConfig {
-    /// How the model is made ready. Its numbers of sequences and outputs follow from `batching`, its KV pool from `cache`.
+    /// How the model is made ready, and the limits of all memory. Rows and outputs of a step follow from `batching`, the KV
+    /// pool from `cache`. More sequences here than there leave room for [`Engine::reconfigure`](crate::Engine::reconfigure).
     pub load: LoadOptions,
     /// Who is served when, and with whom.
     pub batching: BatchingConfig,
@@ -26,8 +29,10 @@ pub enum Preset {
     /// Some users at a time, a shared cache.
     #[default]
     Basic,
-    /// Large steps and many users: the most tokens per second.
+    /// Many users, and time to gather them.
     Throughput,
+    /// Twice as many users, and twice the time.
+    MaxThroughput,
     /// One sequence at a time, no waiting for company, and guesses.
     LatencyOptimized,
     /// Some users at a time, fewer while memory is short, and guesses for all of them.
@@ -37,12 +42,42 @@ pub enum Preset {
 }
 
 impl Preset {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Basic,
+        Self::Throughput,
+        Self::MaxThroughput,
+        Self::LatencyOptimized,
+        Self::Aggressive,
+        Self::MemoryOptimized,
+    ];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::Throughput => "throughput",
+            Self::MaxThroughput => "max-throughput",
+            Self::LatencyOptimized => "latency",
+            Self::Aggressive => "aggressive",
+            Self::MemoryOptimized => "memory",
+        }
+    }
+
     /// The configuration.
     pub fn config(self) -> EngineConfig {
         let base = EngineConfig::default();
         match self {
             Self::Basic => base,
             Self::Throughput => EngineConfig { batching: BatchingConfig::throughput(), ..base },
+            Self::MaxThroughput => EngineConfig {
+                batching: BatchingConfig {
+                    max_batch_size: 64,
+                    max_batch_wait_us: 100_000,
+                    ..BatchingConfig::default()
+                },
+                ..base
+            },
             Self::LatencyOptimized => EngineConfig {
                 batching: BatchingConfig {
                     max_batch_size: 1,
@@ -54,6 +89,7 @@ impl Preset {
             },
             Self::Aggressive => EngineConfig {
                 batching: BatchingConfig { adaptive: true, ..BatchingConfig::default() },
+                cache: KvCacheConfig { gc_threshold_percent: 90, ..KvCacheConfig::default() },
                 speculation: SpeculationConfig { lookup: true, max_draft_len: 6 },
                 ..base
             },
@@ -67,6 +103,7 @@ impl Preset {
                 cache: KvCacheConfig {
                     max_bytes_total: 256 << 20,
                     max_sessions: 100,
+                    gc_threshold_percent: 80,
                     ..KvCacheConfig::default()
                 },
                 ..base
@@ -91,22 +128,31 @@ impl EngineConfig {
         }
     }
 
-    /// The options of the loader for the draft model: a whole context for each sequence.
-    pub(crate) fn draft_load_options(&self) -> LoadOptions {
+    /// The options of the loader for the draft model, a whole context for each sequence, beside `used_bytes` of the model.
+    pub(crate) fn draft_load_options(&self, used_bytes: u64) -> LoadOptions {
         let n_sequences = self.n_sequences();
         LoadOptions {
             max_step_tokens: self.batching.max_step_tokens,
             max_outputs: n_sequences,
             n_sequences,
             kv_bytes: None,
+            pool_bytes: None,
+            memory_limit: self.load.memory_limit.map(|limit| limit.saturating_sub(used_bytes)),
             quant: None,
             fingerprint: false,
             ..self.load.clone()
         }
     }
 
+    /// Sequences that the executor's steps can have.
     fn n_sequences(&self) -> usize {
-        if self.batching.enabled { self.batching.max_batch_size } else { 1 }
+        let BatchingConfig { enabled, max_batch_size, max_step_tokens, .. } = self.batching;
+        let own = match (enabled, max_batch_size) {
+            (false, _) => 1,
+            (true, 0) => max_step_tokens,
+            (true, size) => size,
+        };
+        own.max(self.load.n_sequences)
     }
 }
 
@@ -116,13 +162,7 @@ mod tests {
 
     #[test]
     fn every_preset_is_valid() {
-        for preset in [
-            Preset::Basic,
-            Preset::Throughput,
-            Preset::LatencyOptimized,
-            Preset::Aggressive,
-            Preset::MemoryOptimized,
-        ] {
+        for preset in Preset::ALL {
             let config = preset.config();
             config.batching.validate().unwrap_or_else(|error| panic!("{preset:?}: {error}"));
             config.speculation.validate().unwrap_or_else(|error| panic!("{preset:?}: {error}"));
@@ -132,5 +172,25 @@ mod tests {
         assert!(latency.speculation.lookup);
         let throughput = Preset::Throughput.config().batching;
         assert_eq!((throughput.max_batch_size, throughput.max_batch_wait_us), (32, 50_000));
+        let most = Preset::MaxThroughput.config().batching;
+        assert_eq!((most.max_batch_size, most.max_batch_wait_us), (64, 100_000));
+        assert_eq!(most.strategy, sm_batching::BatchingStrategy::Continuous);
+    }
+
+    #[test]
+    fn the_model_is_made_ready_for_what_may_come() {
+        let sequences = |batching: BatchingConfig, n_sequences| {
+            let load = LoadOptions { n_sequences, ..LoadOptions::default() };
+            EngineConfig { batching, load, ..EngineConfig::default() }.load_options(false).n_sequences
+        };
+        let base = BatchingConfig::default;
+        assert_eq!(sequences(base(), 1), 8);
+        assert_eq!(sequences(base(), 20), 20, "room for more than the batch size");
+        assert_eq!(
+            sequences(BatchingConfig { max_batch_size: 0, ..base() }, 1),
+            512,
+            "no limit but a step's rows"
+        );
+        assert_eq!(sequences(BatchingConfig { enabled: false, ..base() }, 1), 1);
     }
 }

@@ -1,47 +1,55 @@
 //! Many requests on one model: the engine as callers see it.
 
+mod advice;
 mod batch;
 mod builder;
+mod control;
 mod directory;
 mod disk;
 mod engine_loop;
 mod gate;
 mod handle;
 mod live;
+mod loading;
+mod log;
 mod sample;
 mod session;
 mod speculation;
+mod stats;
+mod step;
 #[cfg(test)]
 mod tests;
 mod ticket;
 #[cfg(feature = "typed")]
 mod typed;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use sm_batching::{BatchingConfig, BatchingStats, Scheduler, StepLimits};
-use sm_cache::{KvCache, KvCacheStats, MemoryPlan, Namespace, PagePool, SessionMode};
+use sm_batching::{BatchMemory, Scheduler, StepLimits};
+use sm_cache::{KvCache, Namespace, PagePool, SessionMode};
 use sm_kernels::plan::{ExecutorInfo, PAGE_LEN};
 use sm_model::chat::{ChatError, ChatTemplate};
-use sm_model::tokenizer::{EncodeOptions, Tokenizer};
+use sm_model::tokenizer::EncodeOptions;
 
 pub use batch::BatchRun;
 pub use builder::EngineBuilder;
 pub use directory::RequestNumber;
 pub use handle::{RequestHandle, TokenStream};
+pub use loading::Loading;
 pub use session::Session;
+pub use stats::EngineStats;
 pub use ticket::RequestStatus;
 
 use crate::grammar::Grammars;
 use crate::input::{echo, encode};
-use crate::kv_disk::{DiskTier, KvDiskStats, program_fingerprint};
+use crate::kv_disk::program_fingerprint;
 use crate::rules::Rules;
 use crate::sampling::random_seed;
-use crate::speculate::{DraftModel, SpeculationStats};
+use crate::speculate::DraftModel;
 use crate::text::Text;
 use crate::{Completion, EngineConfig, Error, GenerationOptions, LoadedModel, Prompt, Request};
 use directory::Directory;
@@ -49,6 +57,7 @@ use disk::open_disk;
 use engine_loop::{Core, Message, Parts, PromptTokens, Submission};
 use gate::Gate;
 use live::{Delivery, Terms};
+use session::Owner;
 use speculation::Speculator;
 use ticket::{Answer, Callback, Ticket};
 
@@ -79,61 +88,14 @@ struct Inner {
     directory: Mutex<Directory>,
     text: Text,
     grammars: Grammars,
-    context_len: usize,
+    context_len: AtomicUsize,
+    /// Positions per sequence that the model was made ready for.
+    max_context_len: usize,
     chat: Result<ChatTemplate, ChatError>,
     info: ExecutorInfo,
     namespace: Namespace,
     pool: PagePool,
-    max_batch_size: usize,
-}
-
-/// What an engine does and has done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EngineStats {
-    /// Requests that run or wait.
-    pub live_requests: usize,
-    /// Sequences that have slots.
-    pub running: usize,
-    /// Requests in the queue.
-    pub waiting: usize,
-    /// Sequences that can have slots, at most.
-    pub max_running: usize,
-    /// Sequences that can have slots now, as far as the batch size adapts.
-    pub batch_size: usize,
-    /// Counters of the scheduler.
-    pub batching: BatchingStats,
-    /// Counters of the KV cache.
-    pub cache: KvCacheStats,
-    /// What guesses of next tokens were worth.
-    pub speculation: SpeculationStats,
-    /// Counters of the disk tier of the KV cache.
-    pub kv_disk: KvDiskStats,
-}
-
-impl EngineStats {
-    /// Slots that are free.
-    pub fn available_slots(&self) -> usize {
-        self.max_running.saturating_sub(self.running)
-    }
-
-    /// Share of the memory for keys and values that is held, cached pages included, from 0 to 1.
-    pub fn memory_usage(&self) -> f64 {
-        ratio(self.cache.current_bytes, self.cache.max_bytes)
-    }
-
-    /// Sequences per step, on average; 0 before the first.
-    pub fn average_batch_size(&self) -> f64 {
-        ratio(self.batching.spans, self.batching.steps)
-    }
-
-    /// Milliseconds that a request waited for its first step, on average; 0 before the first.
-    pub fn average_wait_ms(&self) -> f64 {
-        ratio(self.batching.waited_us, self.batching.admitted) / 1e3
-    }
-}
-
-fn ratio(sum: u64, count: u64) -> f64 {
-    if count == 0 { 0.0 } else { sum as f64 / count as f64 }
+    max_batch_size: AtomicUsize,
 }
 
 impl Engine {
@@ -151,7 +113,7 @@ impl Engine {
     }
 
     fn new(model: LoadedModel, draft: Option<DraftModel>, builder: EngineBuilder<'_>) -> Result<Self, Error> {
-        let EngineBuilder { config, metrics, .. } = builder;
+        let EngineBuilder { config, metrics, observers, .. } = builder;
         config.speculation.validate()?;
         let speculator = Speculator::new(config.speculation, draft, model.vocab_size);
         let bounds = model.bounds();
@@ -162,14 +124,20 @@ impl Engine {
             max_outputs: limits.max_outputs,
             max_sequences: limits.max_sequences,
             row_group: model.info().row_group,
+            memory: BatchMemory {
+                fixed_bytes: model.info().activation_bytes as u64,
+                bytes_per_token: model.kv_shape.position_bytes().unwrap_or(usize::MAX) as u64,
+            },
         };
         let gate = Arc::new(Gate::new(config.batching.max_queued_requests));
         let namespace = namespace(&model, &config)?;
         let LoadedModel { executor, text, grammars, context_len, chat, .. } = model;
         let info = executor.info().clone();
+        log::started(&info, &config);
         let scheduler = Scheduler::new(config.batching, steps)?;
         let max_batch_size = scheduler.batch_size();
         let mut cache = KvCache::new(config.cache, pool)?;
+        observers.into_iter().for_each(|observer| cache.watch(observer));
         let (messages, received) = mpsc::channel();
         let open = |disk| open_disk(disk, &namespace, (&*executor, &mut cache), messages.clone());
         let disk = config.kv_disk.as_ref().map(open).transpose()?;
@@ -196,12 +164,13 @@ impl Engine {
             directory: Mutex::default(),
             text,
             grammars,
-            context_len,
+            context_len: AtomicUsize::new(context_len),
+            max_context_len: context_len,
             chat,
             info,
             namespace,
             pool,
-            max_batch_size,
+            max_batch_size: AtomicUsize::new(max_batch_size),
         })))
     }
 
@@ -210,7 +179,7 @@ impl Engine {
     /// # Errors
     /// If the request cannot be or the queue is full, before any work; [`Error::ShutDown`].
     pub fn submit(&self, request: Request) -> Result<RequestHandle, Error> {
-        self.send(request, Delivery::Whole, None)
+        self.send(request, Delivery::Whole, Extra::default())
     }
 
     /// Puts a request into the queue; `callback` gets its result, once, whatever happens: on the engine's thread, so it should
@@ -223,7 +192,8 @@ impl Engine {
         request: Request,
         callback: impl FnOnce(Result<Vec<Completion>, Error>) + Send + 'static,
     ) -> Result<RequestNumber, Error> {
-        Ok(self.send(request, Delivery::Whole, Some(Box::new(callback)))?.detach())
+        let extra = Extra { callback: Some(Box::new(callback)), ..Extra::default() };
+        Ok(self.send(request, Delivery::Whole, extra)?.detach())
     }
 
     /// Where a request stands. The last few thousand that are over are remembered.
@@ -248,7 +218,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::submit`].
     pub fn stream(&self, request: Request) -> Result<TokenStream, Error> {
-        self.send(request, Delivery::Stream, None).map(TokenStream::new)
+        self.send(request, Delivery::Stream, Extra::default()).map(TokenStream::new)
     }
 
     /// Continues a prompt to its end. Blocks; to wait without blocking, await [`Engine::submit`].
@@ -269,6 +239,12 @@ impl Engine {
         BatchRun::new(self.clone(), prompts.into_iter(), options.clone())
     }
 
+    /// A conversation that nobody else can name, and that is forgotten when the last clone of it is dropped and its calls are
+    /// over.
+    pub fn private_session(&self, mode: SessionMode) -> Session {
+        Session::private(self.clone(), mode)
+    }
+
     /// A conversation of which each call gives only what is new.
     ///
     /// # Errors
@@ -286,97 +262,6 @@ impl Engine {
         Session::new(self.clone(), name, SessionMode::Prefix)
     }
 
-    /// What it does and has done; waits for the step that runs.
-    ///
-    /// # Errors
-    /// [`Error::ShutDown`].
-    pub fn stats(&self) -> Result<EngineStats, Error> {
-        let max_running = self.0.max_batch_size;
-        self.call(move |core| EngineStats {
-            live_requests: core.n_live(),
-            running: core.scheduler.n_running(),
-            waiting: core.scheduler.n_waiting(),
-            max_running,
-            batch_size: core.scheduler.current_batch_size(),
-            batching: core.scheduler.stats(),
-            cache: core.cache.stats(),
-            speculation: core.speculator.stats,
-            kv_disk: core.disk.as_ref().map(DiskTier::stats).unwrap_or_default(),
-        })
-    }
-
-    /// Changes how requests are batched, from the next step on. Those that run stay.
-    ///
-    /// # Errors
-    /// If a value cannot be used; [`Error::ShutDown`].
-    pub fn reconfigure(&self, batching: BatchingConfig) -> Result<(), Error> {
-        let limit = batching.max_queued_requests;
-        self.call(move |core| core.scheduler.reconfigure(batching))??;
-        self.0.gate.limit.store(limit, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Lets go of cached pages until at most `max_bytes` are held; what runs keeps its own. Gives the bytes that are
-    /// still held.
-    ///
-    /// # Errors
-    /// [`Error::ShutDown`].
-    pub fn trim_memory(&self, max_bytes: u64) -> Result<u64, Error> {
-        self.call(move |core| core.cache.trim(max_bytes))
-    }
-
-    /// Takes no more requests, gives those that run `grace` to end, ends the rest, and waits for that. Everybody is
-    /// answered. A second call finds nothing to do.
-    pub fn shut_down(&self, grace: Duration) {
-        self.drain(Instant::now() + grace);
-        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // A panic of the thread has answered everybody too, by the drop of their answers.
-            let _ = thread.join();
-        }
-    }
-
-    /// Takes no more requests; those that run have until then.
-    pub(crate) fn drain(&self, until: Instant) {
-        // A thread that is gone already has answered everybody.
-        let _ = self.0.messages.send(Message::Call(Box::new(move |core| core.drain(until))));
-    }
-
-    /// The backend, its kernels, workers and memory.
-    pub fn info(&self) -> &ExecutorInfo {
-        &self.0.info
-    }
-
-    /// What this engine takes with `n_sequences` sequences at a time of `context_len` positions each.
-    pub fn memory_plan(&self, n_sequences: u64, context_len: u64) -> MemoryPlan {
-        let ExecutorInfo { weight_bytes, activation_bytes, .. } = self.0.info;
-        MemoryPlan {
-            weight_bytes: weight_bytes as u64,
-            workspace_bytes: activation_bytes as u64,
-            n_sequences,
-            context_len,
-            pool: self.0.pool,
-        }
-    }
-
-    /// The tokenizer, if the model has one.
-    pub fn tokenizer(&self) -> Option<&Arc<dyn Tokenizer>> {
-        self.0.text.0.as_ref()
-    }
-
-    /// The chat templates that come with the model.
-    ///
-    /// # Errors
-    /// If there are none, or they cannot be used.
-    pub fn chat_template(&self) -> Result<&ChatTemplate, &ChatError> {
-        self.0.chat.as_ref()
-    }
-
-    /// Positions per sequence.
-    pub fn context_len(&self) -> usize {
-        self.0.context_len
-    }
-
     /// Does something on the engine's thread between two steps, and waits for it.
     fn call<T: Send + 'static>(
         &self,
@@ -391,31 +276,31 @@ impl Engine {
         replied.recv().map_err(|_| Error::ShutDown)
     }
 
-    fn send(
-        &self,
-        request: Request,
-        delivery: Delivery,
-        callback: Option<Callback>,
-    ) -> Result<RequestHandle, Error> {
+    fn send(&self, request: Request, delivery: Delivery, extra: Extra) -> Result<RequestHandle, Error> {
+        let Extra { callback, owner } = extra;
         let submitted = Instant::now();
         request.validate()?;
-        let (limit, actual) = (self.0.max_batch_size, request.n);
+        let (limit, actual) = (self.max_batch_size(), request.n);
         if actual > limit {
             let remedy = "ask for fewer continuations or raise max_batch_size";
             return Err(Error::ResourceLimit { resource: "n", limit, actual, remedy });
         }
         let echo = echo(&self.0.text, &request.prompt, &request.options)?;
         let prompt = self.tokens(&request.prompt)?;
-        let Request { options, n, select, priority, key, session, salt, speculate, filters, .. } = request;
+        let Request { options, n, select, priority, key, session, salt, speculate, filters, cancel, .. } =
+            request;
         let rules = Rules::new(&options, &self.0.text, &self.0.grammars)?.with_filters(filters);
-        let ticket = Ticket::new(n, options.limits.max_new_tokens);
+        let ticket = Ticket::new(n, options.limits.max_new_tokens, cancel.unwrap_or_default());
         self.0.gate.enter()?;
         let ticket = Arc::new(match callback {
             Some(callback) => ticket.with_callback(callback),
             None => ticket,
         });
+        let number = self.directory().enter(&ticket);
         let terms = Terms {
             answer: Answer::new(Arc::clone(&ticket)),
+            number,
+            owner,
             delivery,
             seed: options.sampling.seed.unwrap_or_else(random_seed),
             options,
@@ -429,7 +314,6 @@ impl Engine {
         let namespace = Arc::new(Namespace { salt, ..self.0.namespace.clone() });
         let submission = Submission { terms, prompt, priority, key, session, namespace };
         self.0.messages.send(Message::Submit(Box::new(submission))).map_err(|_| Error::ShutDown)?;
-        let number = self.directory().enter(&ticket);
         Ok(RequestHandle::new(ticket, self.0.messages.clone(), number))
     }
 
@@ -442,6 +326,14 @@ impl Engine {
         };
         Ok(PromptTokens { first, start, appended })
     }
+}
+
+/// What comes with a request from inside the engine.
+#[derive(Default)]
+struct Extra {
+    callback: Option<Callback>,
+    /// The session that must not be forgotten before the request is over.
+    owner: Option<Arc<Owner>>,
 }
 
 impl Drop for Inner {

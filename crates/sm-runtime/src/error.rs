@@ -1,7 +1,9 @@
 //! Everything that can go wrong between a path and a generated token.
 
+use std::fmt;
+
 use sm_batching::BatchingError;
-use sm_cache::{ByteSize, CacheError};
+use sm_cache::{ByteSize, CacheError, Resource};
 use sm_kernels::plan::{ExecError, PrepareError};
 use sm_model::LoadError;
 use sm_model::tokenizer::TokenizerError;
@@ -93,17 +95,17 @@ pub enum Error {
         /// The position of the token that was to be sampled.
         position: usize,
     },
-    /// The memory that the configuration allows does not do.
-    #[error(
-        "{what} need {needed} but the configuration allows {limit}; raise the limit or shorten the context"
-    )]
+    /// The memory that there is, or may be, does not do. Found before any of it is taken.
+    #[error("{what} need {needed} but {bound} {limit}; {}", bound.remedy())]
     InsufficientMemory {
         /// What it is for.
-        what: &'static str,
+        what: String,
         /// How much it needs.
         needed: ByteSize,
         /// How much there may be.
         limit: ByteSize,
+        /// Who says so.
+        bound: MemoryBound,
     },
     /// The draft model has other tokens than the model that it is to draft for.
     #[error(
@@ -143,7 +145,7 @@ pub enum Error {
     },
     /// The KV cache refuses.
     #[error(transparent)]
-    Cache(#[from] CacheError),
+    Cache(CacheError),
     /// The disk tier of the KV cache cannot be used.
     #[error(transparent)]
     KvDisk(#[from] KvDiskError),
@@ -167,6 +169,57 @@ pub enum Error {
     Exec(#[from] ExecError),
 }
 
+/// What bounds memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MemoryBound {
+    /// A limit of the configuration.
+    Configured,
+    /// What the machine can still give.
+    Available,
+}
+
+impl MemoryBound {
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Configured => {
+                "raise the limit, quantize to fewer bits, shorten the context or run fewer sequences at a time"
+            }
+            Self::Available => {
+                "quantize to fewer bits, shorten the context, run fewer sequences at a time, or end other programs"
+            }
+        }
+    }
+}
+
+impl fmt::Display for MemoryBound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Configured => "the configuration allows",
+            Self::Available => "the machine can give",
+        })
+    }
+}
+
+impl From<CacheError> for Error {
+    /// A limit is one error, wherever it was met first.
+    fn from(error: CacheError) -> Self {
+        match error {
+            CacheError::ResourceLimit { resource, limit, actual } => Self::ResourceLimit {
+                resource: resource.name(),
+                limit: limit as usize,
+                actual: actual as usize,
+                remedy: match resource {
+                    Resource::Sessions => "retry when a session is idle or raise the limit",
+                    Resource::SessionTokens | Resource::SessionBytes | Resource::TotalBytes => {
+                        "shorten the request or raise the limit"
+                    }
+                },
+            },
+            other => Self::Cache(other),
+        }
+    }
+}
+
 impl From<BatchingError> for Error {
     /// A limit is one error, wherever it was met first.
     fn from(error: BatchingError) -> Self {
@@ -181,7 +234,7 @@ impl From<BatchingError> for Error {
                     "shorten the request or raise the limit"
                 },
             },
-            BatchingError::Cache(error) => Self::Cache(error),
+            BatchingError::Cache(error) => error.into(),
             other => Self::Batching(other),
         }
     }

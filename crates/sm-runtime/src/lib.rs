@@ -68,20 +68,21 @@ mod tutorials {
 pub use backend::kernel_sets;
 pub use bench::Bench;
 pub use cancel::CancelToken;
-pub use completion::{Completion, FinishReason, Timings, TokenEvent, TokenLogprob, Usage};
+pub use completion::{Completion, FinishReason, Strategy, Timings, TokenEvent, TokenLogprob, Usage};
 pub use config::{EngineConfig, Preset};
 pub use engine::{
-    BatchRun, Engine, EngineBuilder, EngineStats, RequestHandle, RequestNumber, RequestStatus, Session,
-    TokenStream,
+    BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestNumber, RequestStatus,
+    Session, TokenStream,
 };
-pub use error::Error;
+pub use error::{Error, MemoryBound};
 pub use generation::Generation;
 pub use generator::Generator;
 pub use grammar::Grammar;
 pub use kv_disk::{KvDiskConfig, KvDiskError, KvDiskStats};
 pub use load::{LoadOptions, LoadedModel, load_tokenizer};
 pub use metrics::{
-    Distribution, MetricsSink, RecentMetrics, RecentSummary, RequestMetrics, StepMetrics, Window, percentile,
+    Distribution, MetricsSink, RecentMetrics, RecentSummary, RequestMetrics, StepMetrics, StepPhases, Window,
+    percentile,
 };
 pub use models::{Models, ModelsBuilder};
 pub use options::{EosRule, GenerationOptions, Limits, LongInput, MatchedStop, SamplingOptions, StopRules};
@@ -91,8 +92,12 @@ pub use request::{Request, Select};
 pub use source::ModelRef;
 pub use speculate::{MAX_DRAFT_LEN, SpeculationConfig, SpeculationStats};
 
-pub use sm_batching::{BatchingConfig, BatchingStats, BatchingStrategy, Priority, QueueOrder};
-pub use sm_cache::{ByteSize, KvCacheConfig, KvCacheStats, MemoryPlan, SessionId, SessionMode};
+pub use sm_batching::{
+    BatchingConfig, BatchingStats, BatchingStrategy, Priority, QueueOrder, Recommendations, Suggestion,
+};
+pub use sm_cache::{
+    ByteSize, CacheEvent, CacheObserver, KvCacheConfig, KvCacheStats, MemoryPlan, SessionId, SessionMode,
+};
 pub use sm_kernels::plan::{ExecutorInfo, KvDType, Plan, Profile, ProfileRow, Progress, Speed, Work};
 pub use sm_model as model;
 pub use sm_tensor::{DType, TokenId};

@@ -1,10 +1,14 @@
 //! From a path to a model that is ready to run.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use sm_cache::{ByteSize, KvShape, PagePool};
-use sm_kernels::plan::{Executor, ExecutorInfo, KvDType, Limits, PAGE_LEN, Progress};
+use sm_kernels::plan::{
+    Backend, Executor, ExecutorInfo, KvDType, Limits, MemoryNeeds, PAGE_LEN, Plan, Progress, WeightError,
+    WeightSource,
+};
 use sm_model::chat::{ChatError, ChatTemplate};
 use sm_model::metadata::Metadata;
 use sm_model::tokenizer::{self, GgufTokenizer, Tokenizer, TokenizerError};
@@ -15,7 +19,7 @@ use crate::grammar::Grammars;
 use crate::input::ModelBounds;
 use crate::kv_disk::weights_fingerprint;
 use crate::text::Text;
-use crate::{Error, ModelRef, backend};
+use crate::{CancelToken, Error, MemoryBound, ModelRef, backend};
 
 /// How a model is made ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,11 @@ pub struct LoadOptions {
     pub n_sequences: usize,
     /// Bytes of the pool of keys and values. By default just what `n_sequences` full contexts need.
     pub kv_bytes: Option<u64>,
+    /// Bytes that keys and values may take together with activations and scratch. By default no limit but `kv_bytes`.
+    pub pool_bytes: Option<u64>,
+    /// Bytes that all may take: weights, keys and values, activations and scratch. What needs more is refused before it is
+    /// loaded. By default no limit but what the machine can give.
+    pub memory_limit: Option<u64>,
     /// Whether the weights get a fingerprint, by which the disk tier ([`KvDiskConfig`](crate::KvDiskConfig)) knows them.
     /// Reads all of them once. Off by default.
     pub fingerprint: bool,
@@ -55,6 +64,8 @@ impl Default for LoadOptions {
             max_outputs: 1,
             n_sequences: 1,
             kv_bytes: None,
+            pool_bytes: None,
+            memory_limit: None,
             fingerprint: false,
         }
     }
@@ -75,32 +86,96 @@ impl LoadOptions {
         }
     }
 
-    /// The limits of the executor for sequences of `context_len` positions.
-    fn limits(&self, context_len: usize, shape: KvShape) -> Result<Limits, Error> {
+    /// The limits of an executor of a plan, if what it takes may be had.
+    fn limits(&self, backend: &dyn Backend, plan: &Plan, shape: KvShape) -> Result<Limits, Error> {
         let max_tokens = self.max_step_tokens.max(self.n_sequences);
-        Ok(Limits {
+        let n_pages = plan.context_len.div_ceil(PAGE_LEN);
+        let one_context = Limits {
             max_tokens,
             max_outputs: self.max_outputs.min(max_tokens),
             max_sequences: self.n_sequences,
-            n_pages: self.n_pages(context_len, shape)?,
+            n_pages,
             kv_dtype: self.kv_dtype,
-        })
+        };
+        let least = backend.memory_needs(plan, &one_context)?;
+        let limits = Limits { n_pages: self.n_pages(n_pages, shape, least.activation_bytes)?, ..one_context };
+        if let Some(limit) = self.memory_limit {
+            check_memory(&backend.memory_needs(plan, &limits)?, limit, MemoryBound::Configured)?;
+        }
+        if let Some(limit) = backend.available_bytes() {
+            // Pages beyond one context take memory when they are used, and make way for each other.
+            check_memory(&least, limit, MemoryBound::Available)?;
+        }
+        Ok(limits)
     }
 
-    /// Pages of the pool; at least one whole context.
-    fn n_pages(&self, context_len: usize, shape: KvShape) -> Result<usize, Error> {
-        let needed = context_len.div_ceil(PAGE_LEN);
-        let Some(limit_bytes) = self.kv_bytes else {
-            return Ok(self.n_sequences * needed);
+    /// Pages of the pool; at least the `needed` of a whole context.
+    fn n_pages(&self, needed: usize, shape: KvShape, activation_bytes: usize) -> Result<usize, Error> {
+        let pool_bytes = self.pool_bytes.map(|bytes| bytes.saturating_sub(activation_bytes as u64));
+        let Some(limit_bytes) = self.kv_bytes.into_iter().chain(pool_bytes).min() else {
+            return Ok(self.n_sequences.saturating_mul(needed));
         };
         let page = PagePool { n_pages: 1, page_len: PAGE_LEN, shape };
         let page_bytes = page.page_bytes().unwrap_or(u64::MAX).max(1);
         let needed_bytes = page_bytes.saturating_mul(needed as u64);
         if needed_bytes > limit_bytes {
-            let (needed, limit) = (ByteSize(needed_bytes), ByteSize(limit_bytes));
-            return Err(Error::InsufficientMemory { what: "keys and values of one context", needed, limit });
+            return Err(Error::InsufficientMemory {
+                what: "keys and values of one context".to_owned(),
+                needed: ByteSize(needed_bytes),
+                limit: ByteSize(limit_bytes),
+                bound: MemoryBound::Configured,
+            });
         }
-        Ok((limit_bytes / page_bytes).min(u64::from(u32::MAX)) as usize)
+        let most = match self.kv_bytes {
+            Some(_) => u64::from(u32::MAX),
+            None => self.n_sequences.saturating_mul(needed) as u64,
+        };
+        Ok((limit_bytes / page_bytes).min(most) as usize)
+    }
+}
+
+/// Whether what is needed is within a limit.
+fn check_memory(needs: &MemoryNeeds, limit: u64, bound: MemoryBound) -> Result<(), Error> {
+    let needed = needs.total_bytes() as u64;
+    if needed <= limit {
+        return Ok(());
+    }
+    let [weights, kv, activations] =
+        [needs.weight_bytes, needs.kv_bytes, needs.activation_bytes].map(|n_bytes| ByteSize(n_bytes as u64));
+    let what = format!("weights ({weights}), keys and values ({kv}) and activations ({activations})");
+    Err(Error::InsufficientMemory { what, needed: ByteSize(needed), limit: ByteSize(limit), bound })
+}
+
+/// Weights that nobody may want any more.
+struct Cancellable<'w> {
+    weights: &'w dyn WeightSource,
+    cancel: &'w CancelToken,
+}
+
+impl Cancellable<'_> {
+    fn check(&self) -> Result<(), WeightError> {
+        if self.cancel.is_cancelled() { Err(WeightError::Cancelled) } else { Ok(()) }
+    }
+}
+
+impl WeightSource for Cancellable<'_> {
+    fn matrix_rows<'a>(
+        &'a self,
+        tensor: &str,
+        rows: Range<usize>,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], WeightError> {
+        self.check()?;
+        self.weights.matrix_rows(tensor, rows, buffer)
+    }
+
+    fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {
+        self.check()?;
+        self.weights.vector(tensor)
+    }
+
+    fn release(&self, tensor: &str) {
+        self.weights.release(tensor);
     }
 }
 
@@ -131,19 +206,36 @@ impl LoadedModel {
         options: &LoadOptions,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Self, Error> {
+        Self::load_until(model, options, progress, &CancelToken::new())
+    }
+
+    /// As [`LoadedModel::load`], until somebody cancels it: that ends it within a matrix's rows.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::load`]; [`Error::Cancelled`].
+    pub fn load_until<'a>(
+        model: impl Into<ModelRef<'a>>,
+        options: &LoadOptions,
+        progress: &(dyn Fn(Progress) + Sync),
+        cancel: &CancelToken,
+    ) -> Result<Self, Error> {
         options.validate()?;
         let backend = backend::cpu(options)?;
         let LoadOptions { context_len, quant, .. } = *options;
         let model = model.into().open(&sm_model::LoadOptions { context_len, quant })?;
         let plan = &model.plan;
         let kv_shape = kv_shape(&model, options.kv_dtype);
-        let limits = options.limits(plan.context_len, kv_shape)?;
+        let limits = options.limits(&*backend, plan, kv_shape)?;
+        let weights = Cancellable { weights: &model.weights, cancel };
         // A large vocabulary takes as long as the weights of a small model.
         let (executor, text) = std::thread::scope(|scope| {
             let text = scope.spawn(|| tokenizer(&model).map(Text));
-            let executor = backend.prepare(plan, &model.weights, limits, progress);
+            let executor = backend.prepare(plan, &weights, limits, progress);
             (executor, text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
         let (executor, text) = (executor?, text?);
         Ok(Self {
             executor,
@@ -218,6 +310,19 @@ impl LoadedModel {
     pub fn fallbacks(&self) -> &[Fallback] {
         &self.fallbacks
     }
+}
+
+/// Bytes that the weights of a model will take, which is not loaded for it.
+///
+/// # Errors
+/// If it cannot be read or is not supported; if an option is impossible.
+pub(crate) fn weight_bytes(model: ModelRef<'_>, options: &LoadOptions) -> Result<u64, Error> {
+    options.validate()?;
+    let LoadOptions { context_len, quant, max_step_tokens, kv_dtype, .. } = *options;
+    let model = model.open(&sm_model::LoadOptions { context_len, quant })?;
+    let limits =
+        Limits { max_tokens: max_step_tokens, max_outputs: 1, max_sequences: 1, n_pages: 1, kv_dtype };
+    Ok(backend::cpu(options)?.memory_needs(&model.plan, &limits)?.weight_bytes as u64)
 }
 
 /// What a position of a sequence needs in the pages.

@@ -27,6 +27,8 @@ pub trait MetricsSink: Debug + Send + Sync {
 pub struct StepMetrics {
     /// From the schedule to the last answer.
     pub time: Duration,
+    /// Where it went.
+    pub phases: StepPhases,
     /// Sequences in it.
     pub sequences: usize,
     /// Rows: tokens of prompts, one for each decoding sequence, and guesses.
@@ -37,6 +39,19 @@ pub struct StepMetrics {
     pub tokens: u64,
     /// Requests that waited meanwhile.
     pub waiting: usize,
+}
+
+/// Where the time of a step went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepPhases {
+    /// Choosing rows and pages; guesses, and pages from the disk.
+    pub schedule: Duration,
+    /// Running the model.
+    pub compute: Duration,
+    /// Drawing tokens from the logits, and telling streams.
+    pub sample: Duration,
+    /// Taking the tokens in: pages, slots and counters.
+    pub commit: Duration,
 }
 
 /// A request from its submission to its end.

@@ -4,14 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sm_cache::ByteSize;
-use sm_kernels::plan::Plan;
 
-use crate::{Engine, EngineConfig, Error, ModelRef, Request, RequestHandle, TokenStream};
-
-/// Rows that are packed together.
-const PANEL_ROWS: usize = 16;
-/// Columns of quantized rows that are packed together, at most.
-const PANEL_COLS: usize = 64;
+use crate::load::weight_bytes;
+use crate::{Engine, EngineConfig, Error, MemoryBound, ModelRef, Request, RequestHandle, TokenStream};
 
 /// Engines by name: each has a model, a queue, and its share of a common budget of memory.
 ///
@@ -46,7 +41,7 @@ struct Entry<'m> {
 }
 
 impl Models {
-    /// Models whose weights, and keys and values, take at most `memory_bytes` together.
+    /// Models that take at most `memory_bytes` together: weights, keys and values, activations and scratch.
     pub fn builder<'m>(memory_bytes: u64) -> ModelsBuilder<'m> {
         ModelsBuilder { memory_bytes, entries: Vec::new() }
     }
@@ -121,7 +116,7 @@ impl<'m> ModelsBuilder<'m> {
     /// # Errors
     /// If a model cannot be loaded, a name is used twice, a share is 0, or the weights alone exceed the budget.
     pub fn load(self) -> Result<Models, Error> {
-        let mut weight_bytes = 0;
+        let mut n_bytes = 0;
         for entry in &self.entries {
             if entry.share == 0 {
                 return Err(Error::validation(
@@ -129,17 +124,19 @@ impl<'m> ModelsBuilder<'m> {
                     format!("that of {} is 0; it must be at least 1", entry.name),
                 ));
             }
-            weight_bytes += entry.weight_bytes()?;
+            n_bytes += weight_bytes(entry.model, &entry.config.load_options(false))?;
         }
-        let Some(kv_bytes) = self.memory_bytes.checked_sub(weight_bytes) else {
-            let (needed, limit) = (ByteSize(weight_bytes), ByteSize(self.memory_bytes));
-            return Err(Error::InsufficientMemory { what: "the weights of all models", needed, limit });
+        let Some(pool_bytes) = self.memory_bytes.checked_sub(n_bytes) else {
+            let (needed, limit) = (ByteSize(n_bytes), ByteSize(self.memory_bytes));
+            let (what, bound) = ("the weights of all models".to_owned(), MemoryBound::Configured);
+            return Err(Error::InsufficientMemory { what, needed, limit, bound });
         };
         let n_shares: u64 = self.entries.iter().map(|entry| u64::from(entry.share)).sum();
         let mut engines = BTreeMap::new();
         for Entry { name, model, mut config, share } in self.entries {
-            let share_bytes = u128::from(kv_bytes) * u128::from(share) / u128::from(n_shares);
-            config.cache.max_bytes_total = config.cache.max_bytes_total.min(share_bytes as u64);
+            let share_bytes = u128::from(pool_bytes) * u128::from(share) / u128::from(n_shares);
+            let pool_bytes = config.load.pool_bytes.unwrap_or(u64::MAX).min(share_bytes as u64);
+            config.load.pool_bytes = Some(pool_bytes);
             let engine = Engine::builder().config(config).load(model)?;
             if engines.insert(name.clone(), engine).is_some() {
                 return Err(Error::validation("name", format!("two models are called {name}; rename one")));
@@ -147,26 +144,6 @@ impl<'m> ModelsBuilder<'m> {
         }
         Ok(Models(engines))
     }
-}
-
-impl Entry<'_> {
-    fn weight_bytes(&self) -> Result<u64, Error> {
-        let load = &self.config.load;
-        let options = sm_model::LoadOptions { context_len: load.context_len, quant: load.quant };
-        Ok(weight_bytes(&self.model.open(&options)?.plan))
-    }
-}
-
-/// Bytes of the weights of a plan, in panels of whole rows as backends pack them.
-fn weight_bytes(plan: &Plan) -> u64 {
-    let parts = plan.matrices.iter().flat_map(|matrix| matrix.parts.iter().map(|part| (part, matrix.cols)));
-    let rows = |n_rows: usize| n_rows.next_multiple_of(PANEL_ROWS);
-    let matrices = parts.map(|(part, cols)| {
-        let unit = if part.dtype.is_quantized() { part.dtype.block_len().max(PANEL_COLS) } else { 1 };
-        rows(part.rows) * part.dtype.row_bytes(cols.next_multiple_of(unit)).unwrap_or_default()
-    });
-    let vectors = plan.vectors.iter().map(|vector| vector.len * size_of::<f32>());
-    matrices.chain(vectors).sum::<usize>() as u64
 }
 
 #[cfg(all(test, feature = "demo-model"))]
@@ -198,8 +175,10 @@ mod tests {
             let Request { prompt, options, .. } = request();
             assert_eq!(texts[index], Generator::new(loaded).generate(&prompt, &options).unwrap().text);
         }
-        let bytes =
-            |name| models.get(name).unwrap().info().kv_bytes + models.get(name).unwrap().info().weight_bytes;
+        let bytes = |name| {
+            let info = models.get(name).unwrap().info();
+            info.kv_bytes + info.weight_bytes + info.activation_bytes
+        };
         let n_bytes = bytes("demo") + bytes("small");
         assert!(n_bytes <= 64 << 20, "{n_bytes}");
         assert!(
@@ -216,7 +195,7 @@ mod tests {
         assert_eq!(known, "there is no model \"large\"; there are demo, small");
         match models(1 << 20) {
             Err(Error::InsufficientMemory { what, limit, .. }) => {
-                assert_eq!((what, limit), ("the weights of all models", ByteSize(1 << 20)));
+                assert_eq!((what.as_str(), limit), ("the weights of all models", ByteSize(1 << 20)));
             }
             other => panic!("{other:?}"),
         }

@@ -6,7 +6,7 @@ use sm_batching::Priority;
 use sm_cache::{SessionId, SessionMode};
 
 use crate::sampling::LogitsFilter;
-use crate::{Error, GenerationOptions, Prompt};
+use crate::{CancelToken, Error, GenerationOptions, Prompt};
 
 /// What is asked of an engine. Everything here is of this request alone: requests of all kinds share steps.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct Request {
     pub salt: String,
     /// Whether its tokens may be guessed where the engine speculates. The output is the same.
     pub speculate: bool,
+    /// What ends it from elsewhere, whether it waits or runs, beside its handle. Clones of a request share it.
+    pub cancel: Option<CancelToken>,
     /// Filters of the caller's own, applied behind those of the options and before the temperature.
     pub filters: Vec<Arc<dyn LogitsFilter>>,
 }
@@ -56,6 +58,7 @@ impl Request {
             session: None,
             salt: String::new(),
             speculate: true,
+            cancel: None,
             filters: Vec::new(),
         }
     }

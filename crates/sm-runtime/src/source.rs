@@ -7,7 +7,7 @@ mod demo;
 #[path = "source/not_embedded.rs"]
 mod demo;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sm_model::{LoadOptions, Model, ModelBytes, load_model, parse_model};
 
@@ -16,7 +16,7 @@ use crate::Error;
 /// Where a model comes from.
 ///
 /// ```
-/// use std::path::Path;
+/// use std::path::{Path, PathBuf};
 ///
 /// use sm_runtime::ModelRef;
 ///
@@ -54,6 +54,34 @@ impl<'a> ModelRef<'a> {
             Self::Demo => embedded(demo::demo()?)?,
             Self::DemoDraft => embedded(demo::draft()?)?,
         })
+    }
+}
+
+/// A [`ModelRef`] that goes to another thread.
+#[derive(Debug)]
+pub(crate) enum OwnedModelRef {
+    Path(PathBuf),
+    Demo,
+    DemoDraft,
+}
+
+impl OwnedModelRef {
+    pub(crate) fn borrow(&self) -> ModelRef<'_> {
+        match self {
+            Self::Path(path) => ModelRef::Path(path),
+            Self::Demo => ModelRef::Demo,
+            Self::DemoDraft => ModelRef::DemoDraft,
+        }
+    }
+}
+
+impl From<ModelRef<'_>> for OwnedModelRef {
+    fn from(model: ModelRef<'_>) -> Self {
+        match model {
+            ModelRef::Path(path) => Self::Path(path.to_owned()),
+            ModelRef::Demo => Self::Demo,
+            ModelRef::DemoDraft => Self::DemoDraft,
+        }
     }
 }
 

@@ -63,7 +63,10 @@ fn a_request_too_large_for_any_batch_is_refused_with_numbers() {
 #[test]
 fn padding_is_reported_though_nothing_is_padded() {
     let info = BatchInfo::of(requests(&[3, 70, 500]));
-    assert_eq!((info.max_len, info.max_positions, info.n_tokens, info.padded_tokens()), (500, 520, 573, 1500));
+    assert_eq!(
+        (info.max_len, info.max_positions, info.n_tokens, info.padded_tokens()),
+        (500, 520, 573, 1500)
+    );
     assert_eq!(info.padding_efficiency_percent(), 38);
     assert_eq!(BatchInfo::default().padding_efficiency_percent(), 100);
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use sm_batching::{
-    BatchMemory, BatchingConfig, BatchingStats, BatchingStrategy, Priority, PromptLogits, QueueOrder, Request, SequenceId,
-    StepLimits,
+    BatchMemory, BatchingConfig, BatchingStats, BatchingStrategy, Priority, PromptLogits, QueueOrder,
+    Request, SequenceId, StepLimits,
 };
 use sm_cache::{Namespace, SessionId, SessionMode, TurnRequest};
 use sm_tensor::TokenId;

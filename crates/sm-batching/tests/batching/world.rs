@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sm_batching::{
-    BatchMemory, BatchingConfig, BatchingError, EndReason, Ended, PromptLogits, Request, RequestId, Results, Scheduler,
-    SequenceId, StepLimits, StepPart, Verdict,
+    BatchMemory, BatchingConfig, BatchingError, EndReason, Ended, PromptLogits, Request, RequestId, Results,
+    Scheduler, SequenceId, StepLimits, StepPart, Verdict,
 };
 use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool, TurnEnd};
 use sm_tensor::TokenId;
@@ -54,7 +54,13 @@ pub(crate) struct World {
 }
 
 pub(crate) fn limits() -> StepLimits {
-    StepLimits { max_tokens: 4096, max_outputs: 4096, max_sequences: 64, row_group: 4, memory: BatchMemory::default() }
+    StepLimits {
+        max_tokens: 4096,
+        max_outputs: 4096,
+        max_sequences: 64,
+        row_group: 4,
+        memory: BatchMemory::default(),
+    }
 }
 
 /// Tokens of numbers, none of them the end.

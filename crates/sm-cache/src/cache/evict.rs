@@ -20,6 +20,18 @@ impl KvCache {
         self.current_bytes()
     }
 
+    /// Before a request is admitted: gives up what nobody uses, the least recently used first, while more pages hold something
+    /// than [`KvCacheConfig::gc_threshold_percent`](crate::KvCacheConfig::gc_threshold_percent) of those that may.
+    pub fn collect(&mut self) {
+        let threshold = self.max_pages() * usize::from(self.config.gc_threshold_percent) / 100;
+        while self.allocator.n_resident() > threshold && self.evict_oldest(EvictionReason::Threshold) {}
+    }
+
+    /// The pages that hold nothing: whoever has their memory may use it for something else until they are leased.
+    pub fn blank_pages(&self) -> impl Iterator<Item = PageId> {
+        self.allocator.blank()
+    }
+
     /// Changes the limit of bytes in total. What is in use stays, and the limit holds when it ends.
     ///
     /// # Errors
@@ -77,7 +89,7 @@ impl KvCache {
     fn evict_page(&mut self, page: PageId, reason: EvictionReason) {
         if let Some(content) = self.index.get(page) {
             let freed_bytes = self.budget.bytes_of(1);
-            self.observer.on_event(&CacheEvent::Evicted {
+            self.observers.on_event(&CacheEvent::Evicted {
                 victim: Victim::Page(content),
                 reason,
                 freed_bytes,
@@ -100,7 +112,7 @@ impl KvCache {
             self.unhold(newer.iter().rev(), Recency::Newest) + self.unhold(older.iter(), Recency::Oldest);
         let freed_bytes = self.budget.bytes_of(n_freed);
         let victim = Victim::SessionPages(&self.sessions.get(session).id);
-        self.observer.on_event(&CacheEvent::Evicted { victim, reason, freed_bytes });
+        self.observers.on_event(&CacheEvent::Evicted { victim, reason, freed_bytes });
         self.stats.evictions += 1;
     }
 
@@ -111,7 +123,7 @@ impl KvCache {
         };
         let (id, freed_bytes) = self.remove_session(session);
         let (victim, reason) = (Victim::Session(&id), EvictionReason::SessionCount);
-        self.observer.on_event(&CacheEvent::Evicted { victim, reason, freed_bytes });
+        self.observers.on_event(&CacheEvent::Evicted { victim, reason, freed_bytes });
         self.stats.evictions += 1;
         true
     }

@@ -5,7 +5,7 @@ use sm_tensor::{PageId, TokenId};
 use super::{KvCache, Turn};
 use crate::budget::Budget;
 use crate::error::CacheError;
-use crate::event::{CacheEvent, CacheObserver};
+use crate::event::{CacheEvent, Observers};
 use crate::namespace::Namespace;
 use crate::page_table::PageTable;
 use crate::prefix::PageKey;
@@ -245,7 +245,7 @@ impl KvCache {
     fn check_limits(&mut self, handle: &KvHandle, len: usize, n_pages: usize) -> Result<(), CacheError> {
         if let Some(session) = self.leases.get(handle).session {
             let session = &self.sessions.get(session).id;
-            check_session(&self.budget, self.observer.as_mut(), session, len)?;
+            check_session(&self.budget, &mut self.observers, session, len)?;
         }
         self.budget.check_total(n_pages)
     }
@@ -401,19 +401,24 @@ impl KvCache {
     }
 }
 
-/// Whether a session may hold `n_tokens` positions; tells the observer if not.
+/// Whether a session may hold `n_tokens` positions; tells the observers if not.
 ///
 /// # Errors
 /// The first limit that they exceed.
 pub(super) fn check_session(
     budget: &Budget,
-    observer: &mut dyn CacheObserver,
+    observers: &mut Observers,
     session: &SessionId,
     n_tokens: usize,
 ) -> Result<(), CacheError> {
     budget.check_session(n_tokens).inspect_err(|error| {
         if let CacheError::ResourceLimit { resource, limit, actual } = *error {
-            observer.on_event(&CacheEvent::BudgetExceeded { session, resource, current: actual, max: limit });
+            observers.on_event(&CacheEvent::BudgetExceeded {
+                session,
+                resource,
+                current: actual,
+                max: limit,
+            });
         }
     })
 }

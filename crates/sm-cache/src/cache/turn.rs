@@ -56,7 +56,7 @@ impl KvCache {
             SessionMode::Append => (log.len(), [log, request.tokens].concat()),
             SessionMode::Prefix => (common_len(log, request.tokens), request.tokens.to_vec()),
         };
-        check_session(&self.budget, self.observer.as_mut(), request.session, context.len())?;
+        check_session(&self.budget, &mut self.observers, request.session, context.len())?;
         let max_sessions = self.config.max_sessions;
         let is_full = known.is_none() && max_sessions > 0 && self.sessions.len() >= max_sessions;
         if is_full && self.sessions.n_idle() == 0 {

@@ -36,6 +36,7 @@ impl CacheObserver for Diary {
                     EvictionReason::SessionCount => "count",
                     EvictionReason::Memory => "memory",
                     EvictionReason::Trim => "trim",
+                    EvictionReason::Threshold => "threshold",
                 };
                 format!("{victim} for {reason}: {} pages", freed_bytes / PAGE_BYTES)
             }
@@ -47,7 +48,7 @@ impl CacheObserver for Diary {
 fn watched(config: KvCacheConfig, n_pages: usize) -> (KvCache, Diary) {
     let mut cache = KvCache::new(config, pool(n_pages)).unwrap();
     let diary = Diary::default();
-    cache.set_observer(Box::new(diary.clone()));
+    cache.watch(Box::new(diary.clone()));
     (cache, diary)
 }
 
@@ -201,6 +202,24 @@ fn trimming_and_lower_limits_take_what_is_idle() {
     cache.check().unwrap();
     assert_eq!(cache.stats().current_bytes, PAGE_BYTES);
     assert!(cache.set_max_bytes_total(PAGE_BYTES - 1).is_err());
+}
+
+#[test]
+fn above_a_threshold_what_is_idle_goes_before_it_is_needed() {
+    let config = KvCacheConfig { gc_threshold_percent: 50, ..KvCacheConfig::default() };
+    let (mut cache, diary) = watched(config, 8);
+    for first in [0, 10, 20] {
+        let handle = lease(&mut cache, &namespace(""), &tokens(first..first + 8));
+        compute(&mut cache, &handle, &tokens(first..first + 8));
+        cache.release(handle);
+    }
+    assert_eq!((cache.stats().cached_pages, cache.blank_pages().count()), (6, 2));
+    cache.collect();
+    assert_eq!(diary.take(), ["page of 4 for threshold: 1 pages", "page of 0 for threshold: 1 pages"]);
+    assert_eq!((cache.stats().cached_pages, cache.blank_pages().count()), (4, 4));
+    cache.collect();
+    assert!(diary.take().is_empty(), "half of the pages may hold something");
+    cache.check().unwrap();
 }
 
 #[test]

@@ -1,27 +1,57 @@
 //! Many prompts, results in their order.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use super::{Engine, RequestHandle};
 use crate::{Completion, Error, GenerationOptions, Prompt, Request};
 
 /// Completions of many prompts in the prompts' order. Prompts are read as the engine has room, so neither they nor the
 /// results pile up.
-#[derive(Debug)]
 pub struct BatchRun<I> {
     engine: Engine,
     prompts: I,
     options: GenerationOptions,
     n_sent: u64,
+    n_done: u64,
     sent: VecDeque<Result<RequestHandle, Error>>,
     window: usize,
+    progress: Box<dyn FnMut(u64) + Send>,
+}
+
+impl<I> fmt::Debug for BatchRun<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { n_sent, n_done, .. } = self;
+        f.debug_struct("BatchRun").field("n_sent", n_sent).field("n_done", n_done).finish_non_exhaustive()
+    }
 }
 
 impl<I: Iterator<Item = Prompt>> BatchRun<I> {
     pub(super) fn new(engine: Engine, prompts: I, options: GenerationOptions) -> Self {
         // As many wait as run, so that a slot that becomes free is filled at once.
-        let window = 2 * engine.0.max_batch_size;
-        Self { engine, prompts, options, n_sent: 0, sent: VecDeque::with_capacity(window), window }
+        let window = 2 * engine.max_batch_size();
+        Self {
+            engine,
+            prompts,
+            options,
+            n_sent: 0,
+            n_done: 0,
+            sent: VecDeque::with_capacity(window),
+            window,
+            progress: Box::new(|_| ()),
+        }
+    }
+
+    /// Has at most `n` prompts under way at a time, at least one. By default as many run as the engine takes, and as many wait.
+    #[must_use]
+    pub fn max_parallel(self, n: usize) -> Self {
+        Self { window: n.max(1), ..self }
+    }
+
+    /// Calls `progress` with the number of prompts that are done, once for each, before its result is given.
+    #[must_use]
+    pub fn on_progress(self, progress: impl FnMut(u64) + Send + 'static) -> Self {
+        Self { progress: Box::new(progress), ..self }
     }
 
     fn send(&mut self, prompt: Prompt) {
@@ -42,6 +72,8 @@ impl<I: Iterator<Item = Prompt>> Iterator for BatchRun<I> {
             self.send(prompt);
         }
         let completions = self.sent.pop_front()?.and_then(RequestHandle::wait);
+        self.n_done += 1;
+        (self.progress)(self.n_done);
         Some(completions.map(|mut completions| completions.swap_remove(0)))
     }
 }

@@ -3,18 +3,22 @@
 use std::sync::Arc;
 
 use sm_batching::BatchingConfig;
-use sm_kernels::plan::Progress;
+use sm_cache::CacheObserver;
+use sm_kernels::plan::{ExecutorInfo, Progress};
 
-use super::Engine;
+use super::{Engine, Loading};
+use crate::source::OwnedModelRef;
 use crate::speculate::DraftModel;
-use crate::{EngineConfig, Error, KvDiskConfig, LoadedModel, MetricsSink, ModelRef, Preset};
+use crate::{CancelToken, EngineConfig, Error, KvDiskConfig, LoadedModel, MetricsSink, ModelRef, Preset};
 
 /// Sets an engine up.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct EngineBuilder<'d> {
     pub(super) config: EngineConfig,
     draft: Option<ModelRef<'d>>,
     pub(super) metrics: Option<Arc<dyn MetricsSink>>,
+    pub(super) observers: Vec<Box<dyn CacheObserver>>,
+    cancel: CancelToken,
 }
 
 impl<'d> EngineBuilder<'d> {
@@ -54,6 +58,19 @@ impl<'d> EngineBuilder<'d> {
         Self { metrics: Some(sink), ..self }
     }
 
+    /// Tells an observer, beside those before it, what the KV cache gives up and which session asks for too much.
+    #[must_use]
+    pub fn cache_observer(mut self, observer: Box<dyn CacheObserver>) -> Self {
+        self.observers.push(observer);
+        self
+    }
+
+    /// What ends the loading: it fails then with [`Error::Cancelled`].
+    #[must_use]
+    pub fn cancel(self, cancel: CancelToken) -> Self {
+        Self { cancel, ..self }
+    }
+
     /// Loads a model and starts.
     ///
     /// # Errors
@@ -71,11 +88,37 @@ impl<'d> EngineBuilder<'d> {
         model: impl Into<ModelRef<'a>>,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Engine, Error> {
-        let config = &self.config;
+        let (config, cancel) = (&self.config, &self.cancel);
         config.batching.validate()?;
-        let model = LoadedModel::load(model, &config.load_options(self.draft.is_some()), progress)?;
-        let draft = self.draft.map(|draft| LoadedModel::load(draft, &config.draft_load_options(), progress));
+        let options = config.load_options(self.draft.is_some());
+        let model = LoadedModel::load_until(model, &options, progress, cancel)?;
+        let ExecutorInfo { weight_bytes, kv_bytes, activation_bytes, .. } = *model.info();
+        let options = config.draft_load_options((weight_bytes + kv_bytes + activation_bytes) as u64);
+        let draft = self.draft.map(|draft| LoadedModel::load_until(draft, &options, progress, cancel));
         self.start(model, draft.transpose()?)
+    }
+
+    /// As [`EngineBuilder::load_with`], on a thread of its own: a future, which blocks no executor.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn load_in_background(
+        self,
+        model: ModelRef<'_>,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Loading, Error> {
+        let (model, draft) = (OwnedModelRef::from(model), self.draft.map(OwnedModelRef::from));
+        let cancel = self.cancel.clone();
+        let Self { config, metrics, observers, .. } = self;
+        let load = {
+            let cancel = cancel.clone();
+            move || {
+                let draft = draft.as_ref().map(OwnedModelRef::borrow);
+                let builder = EngineBuilder { config, draft, metrics, observers, cancel };
+                builder.load_with(model.borrow(), &progress)
+            }
+        };
+        Loading::spawn(load, cancel)
     }
 
     /// Starts on models that are loaded: with as many sequences at a time as the executor and the configuration allow.

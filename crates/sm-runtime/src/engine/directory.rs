@@ -69,6 +69,7 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CancelToken;
     use crate::engine::ticket::Answer;
 
     #[test]
@@ -76,13 +77,13 @@ mod tests {
         let mut directory = Directory::default();
         let running: Vec<Answer> = (0..10)
             .map(|_| {
-                let ticket = Arc::new(Ticket::new(1, 1));
+                let ticket = Arc::new(Ticket::new(1, 1, CancelToken::new()));
                 directory.enter(&ticket);
                 Answer::new(ticket)
             })
             .collect();
         for _ in 0..3 * MAX_OVER {
-            let ticket = Arc::new(Ticket::new(1, 1));
+            let ticket = Arc::new(Ticket::new(1, 1, CancelToken::new()));
             directory.enter(&ticket);
             Answer::new(ticket).give(Ok(Vec::new()));
         }

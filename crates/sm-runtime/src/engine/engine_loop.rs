@@ -7,19 +7,20 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use sm_batching::{EndReason, Ended, Request, RequestId, Results, Scheduler, SequenceId};
+use sm_batching::{Ended, Request, RequestId, Results, Scheduler};
 use sm_cache::{KvCache, Namespace, SessionId, SessionMode, Turn, TurnEnd, TurnRequest};
 use sm_kernels::plan::{ExecError, Executor};
-use sm_tensor::TokenId;
+use sm_tensor::{PageId, TokenId};
 
+use super::advice::Advice;
 use super::gate::Gate;
 use super::live::{Live, Scratch, Terms};
-use super::sample::{sample_drafted, sample_part, score_part};
+use super::log;
 use super::speculation::Speculator;
 use crate::input::{Input, ModelBounds};
 use crate::kv_disk::DiskTier;
 use crate::text::{Text, TextStart};
-use crate::{Error, FinishReason, MetricsSink, StepMetrics};
+use crate::{Error, MetricsSink};
 
 /// How long to wait where sequences run but no step can be made, because others hold the pages.
 const STALL: Duration = Duration::from_millis(1);
@@ -58,18 +59,19 @@ pub(crate) struct Core {
     pub(crate) executor: Box<dyn Executor>,
     pub(crate) scheduler: Scheduler,
     pub(crate) cache: KvCache,
-    live: HashMap<RequestId, Live>,
+    pub(super) live: HashMap<RequestId, Live>,
     text: Text,
-    bounds: ModelBounds,
+    pub(crate) bounds: ModelBounds,
     gate: Arc<Gate>,
     pub(crate) speculator: Speculator,
     /// Where evicted pages go, if anywhere.
     pub(crate) disk: Option<DiskTier>,
-    metrics: Option<Arc<dyn MetricsSink>>,
-    results: Results,
-    scratch: Scratch,
-    ended: Vec<Ended>,
-    cancelled: Vec<RequestId>,
+    pub(super) metrics: Option<Arc<dyn MetricsSink>>,
+    pub(super) results: Results,
+    pub(super) scratch: Scratch,
+    pub(super) ended: Vec<Ended>,
+    pub(super) cancelled: Vec<RequestId>,
+    pub(crate) advice: Advice,
     epoch: Instant,
     /// No new requests; the thread ends when those it has are over, or at the instant.
     drain_until: Option<Instant>,
@@ -91,6 +93,7 @@ pub(crate) struct Parts {
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { executor, scheduler, cache, text, bounds, gate, speculator, disk, metrics } = parts;
+        let advice = Advice::new(scheduler.batch_size());
         Self {
             executor,
             scheduler,
@@ -106,6 +109,7 @@ impl Core {
             scratch: Scratch::default(),
             ended: Vec::new(),
             cancelled: Vec::new(),
+            advice,
             epoch: Instant::now(),
             drain_until: None,
         }
@@ -120,6 +124,7 @@ impl Core {
             self.answer_ended();
             self.gate.n_waiting.store(self.scheduler.n_waiting(), Ordering::Relaxed);
         }
+        log::shut_down(self.live.len());
         self.end_all();
         self.close_disk();
     }
@@ -207,6 +212,7 @@ impl Core {
             Ok(begun) => begun,
             Err(error) => return terms.answer.give(Err(error)),
         };
+        log::submitted(&terms, input.tokens.len());
         let submitted_us = terms.submitted.saturating_duration_since(self.epoch).as_micros() as u64;
         let deadline_us =
             terms.options.limits.max_time_ms.map(|ms| submitted_us.saturating_add(ms.saturating_mul(1000)));
@@ -275,142 +281,16 @@ impl Core {
         }
     }
 
-    /// Makes one step; `false` if there is none to be made.
-    fn step(&mut self) -> bool {
-        let arrived = self.metrics.is_some().then(|| (Instant::now(), self.scheduler.stats()));
-        self.fetch_pages();
-        let Self { scheduler, cache, live, scratch, .. } = self;
-        self.speculator.propose(scheduler, cache, live, scratch);
-        let began = Instant::now();
-        if self.scheduler.next_step(self.now_us(), &mut self.cache).is_none() {
-            return false;
-        }
-        match self.execute() {
-            Ok(()) => {
-                let step_us = began.elapsed().as_micros() as u64;
-                self.scheduler.commit(&self.results, step_us, &mut self.cache);
-                self.cancel_failed();
-            }
-            Err(error) => self.isolate(&error),
-        }
-        if let (Some(metrics), Some((arrived, before))) = (&self.metrics, arrived) {
-            let after = self.scheduler.stats();
-            metrics.step(&StepMetrics {
-                time: arrived.elapsed(),
-                sequences: (after.spans - before.spans) as usize,
-                rows: (after.rows - before.rows) as usize,
-                draft_rows: (after.draft_rows - before.draft_rows) as usize,
-                tokens: after.generated_tokens - before.generated_tokens,
-                waiting: self.scheduler.n_waiting(),
-            });
-        }
-        true
-    }
-
-    /// Computes the scheduler's step and samples from it.
-    fn execute(&mut self) -> Result<(), ExecError> {
-        let began = Instant::now();
+    /// Gives up cached pages beyond `max_bytes`, scratch, and the memory of pages that hold nothing; gives the bytes that are
+    /// held then.
+    pub(crate) fn trim(&mut self, max_bytes: u64) -> Result<u64, ExecError> {
+        let held_bytes = self.cache.trim(max_bytes);
         self.spill_pages();
-        let step = self.scheduler.step();
-        self.executor.copy_pages(step.copies())?;
-        self.executor.submit(&step.batch())?;
-        let mut logits = self.executor.wait()?;
-        self.results.clear();
-        for (index, part) in step.parts().iter().enumerate() {
-            if let Some(live) = self.live.get_mut(&part.id.request) {
-                live.start(part.start, began);
-                let log = self.scheduler.log(part.id).unwrap_or_default();
-                score_part(part, live, log, &logits, &mut self.scratch);
-                let to = (&mut self.scratch, &mut self.results);
-                match step.drafts(index) {
-                    [] => sample_part(part, live, log, &mut logits, to),
-                    drafts => {
-                        let n_accepted = sample_drafted(part, (log, drafts), live, &mut logits, to);
-                        self.speculator.stats.count(drafts.len(), n_accepted);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends requests whose sampler failed.
-    fn cancel_failed(&mut self) {
-        self.cancelled.extend(self.live.iter().filter(|(_, live)| live.error.is_some()).map(|(id, _)| *id));
-        while let Some(id) = self.cancelled.pop() {
-            self.scheduler.cancel(id, &mut self.cache);
-        }
-    }
-
-    /// After a step that failed: makes it again for each sequence alone, so that only the culprit fails.
-    fn isolate(&mut self, error: &ExecError) {
-        let ids: Vec<SequenceId> = self.scheduler.step().parts().iter().map(|part| part.id).collect();
-        self.scheduler.abandon(&mut self.cache);
-        if let [id] = ids[..] {
-            return self.fail(id, error.clone());
-        }
-        for id in ids {
-            if self.scheduler.next_step_of(id, &mut self.cache).is_none() {
-                continue;
-            }
-            match self.execute() {
-                Ok(()) => {
-                    self.scheduler.commit(&self.results, 0, &mut self.cache);
-                    self.cancel_failed();
-                }
-                Err(error) => {
-                    self.scheduler.abandon(&mut self.cache);
-                    self.fail(id, error);
-                }
-            }
-        }
-    }
-
-    fn fail(&mut self, id: SequenceId, error: ExecError) {
-        if let Some(live) = self.live.get_mut(&id.request) {
-            live.error = Some(error.into());
-        }
-        self.scheduler.cancel(id.request, &mut self.cache);
-    }
-
-    /// Gives back what ended, and answers whose last candidate that was.
-    fn answer_ended(&mut self) {
-        self.ended.extend(self.scheduler.drain_ended());
-        while let Some(ended) = self.ended.pop() {
-            let id = ended.id.request;
-            let Some(live) = self.live.get_mut(&id) else {
-                continue;
-            };
-            let reason = match ended.reason {
-                EndReason::Cache(error) => {
-                    live.error.get_or_insert(error.into());
-                    FinishReason::Cancelled
-                }
-                EndReason::TimedOut => FinishReason::Timeout,
-                EndReason::Stopped | EndReason::Length | EndReason::Cancelled => FinishReason::Cancelled,
-            };
-            let first = ended.id.candidate as usize;
-            let mut n_kept = ended.log.len();
-            for candidate in first..first + ended.n_candidates as usize {
-                n_kept = live.end(candidate, &ended.log, reason);
-                self.speculator.release(SequenceId { request: id, candidate: candidate as u32 });
-            }
-            if let Some((turn, lease)) = ended.turn {
-                let end = match live.is_rolled_back(live.finish_reason(first)) {
-                    true => TurnEnd::Rollback,
-                    false => TurnEnd::Commit(&ended.log[..n_kept]),
-                };
-                self.cache.end_turn(turn, lease, end);
-            }
-            if live.is_over()
-                && let Some(live) = self.live.remove(&id)
-            {
-                if let Some(metrics) = &self.metrics {
-                    metrics.request(&live.metrics());
-                }
-                live.give_answer();
-            }
-        }
+        let mut blank: Vec<PageId> = self.cache.blank_pages().collect();
+        blank.sort_unstable();
+        self.executor.release_pages(&blank)?;
+        (self.scratch, self.results) = (Scratch::default(), Results::new());
+        Ok(held_bytes)
     }
 
     /// Requests that wait or run.

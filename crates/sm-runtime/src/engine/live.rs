@@ -2,11 +2,14 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sm_batching::PromptLogits;
 use sm_tensor::TokenId;
 
+use super::directory::RequestNumber;
+use super::session::Owner;
 use super::speculation::CandidateDrafts;
 use super::ticket::Answer;
 use crate::grammar::Constraint;
@@ -32,6 +35,9 @@ pub(crate) enum Delivery {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) answer: Answer,
+    pub(crate) number: RequestNumber,
+    /// Kept until it is over.
+    _owner: Option<Arc<Owner>>,
     pub(crate) delivery: Delivery,
     options: GenerationOptions,
     select: Select,
@@ -98,6 +104,9 @@ impl Scratch {
 /// What a caller hands over, beside its prompt.
 pub(crate) struct Terms {
     pub(crate) answer: Answer,
+    pub(crate) number: RequestNumber,
+    /// The private session that it belongs to, if it does.
+    pub(crate) owner: Option<Arc<Owner>>,
     pub(crate) delivery: Delivery,
     pub(crate) options: GenerationOptions,
     pub(crate) rules: Rules,
@@ -119,7 +128,8 @@ pub(crate) struct Place<'a> {
 
 impl Live {
     pub(crate) fn new(terms: Terms, input: &Input, text: &Text) -> Self {
-        let Terms { answer, delivery, options, rules, echo, select, n, seed, submitted, speculate } = terms;
+        let Terms { answer, number, owner, delivery, options, rules, echo, select, n, .. } = terms;
+        let Terms { seed, submitted, speculate, .. } = terms;
         let bound = input.bound(&options);
         let n_top = wants_logprobs(&options, select).then_some(options.logprobs.unwrap_or(0));
         let output = || {
@@ -139,6 +149,8 @@ impl Live {
             prompt_logprobs: Logprobs::with_room(options.wanted_of_prompt(), input.tokens.len()),
             chain: rules.chain,
             answer,
+            number,
+            _owner: owner,
             delivery,
             select,
             seed,
@@ -173,6 +185,11 @@ impl Live {
             self.usage.cached_tokens = n_cached;
             self.answer.ticket().run();
         }
+    }
+
+    /// How long it has waited, if it had no step yet.
+    pub(crate) fn waits(&self) -> Option<Duration> {
+        self.times.started.is_none().then(|| self.times.submitted.elapsed())
     }
 
     /// Which logits of the prompt are wanted.
@@ -304,7 +321,7 @@ impl Live {
     /// Ends a candidate that the scheduler has ended: `log` is prompt and output, `reason` why if no token ended it. Gives
     /// how many tokens of the log are kept.
     pub(crate) fn end(&mut self, index: usize, log: &[TokenId], reason: FinishReason) -> usize {
-        let n_prompt = self.usage.prompt_tokens;
+        let (n_prompt, n_candidates) = (self.usage.prompt_tokens, self.candidates.len());
         let candidate = &mut self.candidates[index];
         let Some(mut output) = candidate.output.take() else {
             return log.len();
@@ -333,6 +350,7 @@ impl Live {
             finish_reason,
             seed: self.seed,
             usage: Usage {
+                candidates: n_candidates,
                 generated_tokens: finished.n_generated,
                 drafted_tokens: candidate.drafts.n_drafted,
                 accepted_tokens: candidate.drafts.n_accepted,

@@ -1,11 +1,17 @@
 //! Conversations.
 
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
 use sm_cache::{SessionId, SessionMode};
 
-use super::{Engine, RequestHandle, TokenStream};
+use super::engine_loop::{Core, Message};
+use super::live::Delivery;
+use super::{Engine, Extra, RequestHandle, TokenStream};
 use crate::{Completion, Error, GenerationOptions, Prompt, Request};
 
-/// A conversation that an engine remembers by its name. Two of one name are one conversation.
+/// A conversation that an engine remembers by its name. Two of one name are one conversation, which outlives them; a private
+/// one ([`Engine::private_session`]) is forgotten with its last handle.
 ///
 /// A call on it waits for nobody: while another one runs, it fails with an error that says so.
 #[derive(Clone, Debug)]
@@ -13,11 +19,39 @@ pub struct Session {
     engine: Engine,
     id: SessionId,
     mode: SessionMode,
+    /// Of a private one.
+    owner: Option<Arc<Owner>>,
+}
+
+/// Whoever may still use a private session: its handles and its requests.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    /// Not the engine itself, which must not end on its own thread.
+    messages: Sender<Message>,
+    id: SessionId,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let id = self.id.clone();
+        let forget = move |core: &mut Core| {
+            // It was never begun, or has been evicted.
+            let _ = core.cache.drop_session(&id);
+        };
+        // An engine that is gone has forgotten it.
+        let _ = self.messages.send(Message::Call(Box::new(forget)));
+    }
 }
 
 impl Session {
     pub(super) fn new(engine: Engine, name: &str, mode: SessionMode) -> Result<Self, Error> {
-        Ok(Self { engine, id: SessionId::new(name)?, mode })
+        Ok(Self { engine, id: SessionId::new(name)?, mode, owner: None })
+    }
+
+    pub(super) fn private(engine: Engine, mode: SessionMode) -> Self {
+        let id = SessionId::new_id();
+        let owner = Arc::new(Owner { messages: engine.0.messages.clone(), id: id.clone() });
+        Self { engine, id, mode, owner: Some(owner) }
     }
 
     /// Continues the conversation to the end of the next answer. Blocks.
@@ -34,7 +68,7 @@ impl Session {
     /// # Errors
     /// As [`Engine::submit`].
     pub fn submit(&self, prompt: Prompt, options: GenerationOptions) -> Result<RequestHandle, Error> {
-        self.engine.submit(self.request(prompt, options))
+        self.engine.send(self.request(prompt, options), Delivery::Whole, self.extra())
     }
 
     /// Puts the next call into the queue and gives its tokens as they come. What was given stays said, even if the stream
@@ -43,7 +77,8 @@ impl Session {
     /// # Errors
     /// As [`Engine::stream`].
     pub fn stream(&self, prompt: Prompt, options: GenerationOptions) -> Result<TokenStream, Error> {
-        self.engine.stream(self.request(prompt, options))
+        let handle = self.engine.send(self.request(prompt, options), Delivery::Stream, self.extra())?;
+        Ok(TokenStream::new(handle))
     }
 
     /// Forgets the conversation.
@@ -58,6 +93,10 @@ impl Session {
     /// Its name.
     pub fn id(&self) -> &SessionId {
         &self.id
+    }
+
+    fn extra(&self) -> Extra {
+        Extra { owner: self.owner.clone(), ..Extra::default() }
     }
 
     fn prompt(&self, text: &str) -> Prompt {

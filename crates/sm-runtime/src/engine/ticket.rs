@@ -106,8 +106,8 @@ pub(crate) struct Cursor {
 }
 
 impl Ticket {
-    /// A ticket with room for `n_candidates` outputs of `max_new_tokens` tokens.
-    pub(crate) fn new(n_candidates: usize, max_new_tokens: usize) -> Self {
+    /// A ticket with room for `n_candidates` outputs of `max_new_tokens` tokens, which `cancel` ends.
+    pub(crate) fn new(n_candidates: usize, max_new_tokens: usize, cancel: CancelToken) -> Self {
         let n_tokens = max_new_tokens.min(MAX_RESERVED) + 1;
         let state = State {
             events: Vec::with_capacity(n_candidates.saturating_mul(n_tokens).min(4 * MAX_RESERVED)),
@@ -121,7 +121,7 @@ impl Ticket {
             callback: None,
         };
         let status = Arc::new(StatusCell(AtomicU8::new(RequestStatus::Queued as u8)));
-        Self { state: Mutex::new(state), changed: Condvar::new(), status, cancel: CancelToken::new() }
+        Self { state: Mutex::new(state), changed: Condvar::new(), status, cancel }
     }
 
     /// The same, with something to be called with the result; nothing else gets it then.

@@ -124,7 +124,7 @@ impl DiskTier {
         let thread =
             worker::spawn(file, received, results, Bell(wake)).map_err(|source| Error::Thread { source })?;
         let (sender, evicted) = mpsc::sync_channel(cache.stats().n_pages);
-        cache.set_observer(Box::new(Evictions(sender)));
+        cache.watch(Box::new(Evictions(sender)));
         Ok(Self {
             stats: KvDiskStats { damaged_pages: contents.n_damaged, ..KvDiskStats::default() },
             slots,

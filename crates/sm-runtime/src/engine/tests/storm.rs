@@ -196,7 +196,7 @@ fn assert_nothing_is_left(engine: &Engine) {
     }
     engine.call(|core| core.cache.check().unwrap()).unwrap();
     let stats = engine.stats().unwrap();
-    assert_eq!((stats.running, stats.waiting, stats.available_slots()), (0, 0, SIZE.n_sequences));
+    assert_eq!((stats.running, stats.waiting, stats.available_slots()), (0, 0, Some(SIZE.n_sequences)));
     let cache = stats.cache;
     assert_eq!((cache.current_leases, cache.pinned_pages, cache.busy_sessions), (0, 0, 0));
     assert_eq!(engine.trim_memory(0).unwrap(), 0, "nobody holds a page that could not be given back");

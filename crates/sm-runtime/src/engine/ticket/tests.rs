@@ -86,7 +86,7 @@ struct Sides {
 
 impl Sides {
     fn new() -> Self {
-        let ticket = Arc::new(Ticket::new(2, 4));
+        let ticket = Arc::new(Ticket::new(2, 4, CancelToken::new()));
         let answer = Some(Answer::new(Arc::clone(&ticket)));
         Self { ticket, answer, wakes: Arc::new(Wakes::default()), waits_since: None }
     }

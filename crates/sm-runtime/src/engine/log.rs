@@ -1,0 +1,75 @@
+//! What an engine tells those who listen to its log. Prompts and answers are not in it.
+//!
+//! Every step is an event of level `DEBUG`; while nobody listens to that level, it costs the question.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use sm_batching::{RequestId, Step};
+use sm_kernels::plan::{ExecError, ExecutorInfo};
+use tracing::{Level, debug, enabled, info, warn};
+
+use super::live::{Live, Terms};
+use crate::{EngineConfig, StepMetrics};
+
+/// An engine begins.
+pub(super) fn started(info: &ExecutorInfo, config: &EngineConfig) {
+    let ExecutorInfo { kernels, n_workers, weight_bytes, kv_bytes, activation_bytes, .. } = info;
+    info!(kernels, n_workers, weight_bytes, kv_bytes, activation_bytes, "engine started");
+    debug!("engine configured:\n{config}");
+}
+
+/// An engine ends.
+pub(super) fn shut_down(n_live: usize) {
+    info!(unfinished_requests = n_live, "engine shuts down");
+}
+
+/// A request has come in.
+pub(super) fn submitted(terms: &Terms, n_prompt: usize) {
+    debug!(request = terms.number.0, prompt_tokens = n_prompt, candidates = terms.n, "request submitted");
+}
+
+/// A request is over.
+pub(super) fn ended(live: &Live) {
+    if !enabled!(Level::DEBUG) {
+        return;
+    }
+    let metrics = live.metrics();
+    let error = live.error.as_ref().map(ToString::to_string);
+    let finish_reason = metrics.finish_reason.map_or("failed", |reason| reason.name());
+    let (tokens, cached) = (metrics.usage.generated_tokens, metrics.usage.cached_tokens);
+    let (queue, total) = (metrics.queue, metrics.total);
+    let request = live.number.0;
+    debug!(request, finish_reason, error, tokens, cached, ?queue, ?total, "request is over");
+}
+
+/// Who is in a step, as `request.candidate rows@position`, with what those waited who are in their first; `None` if nobody
+/// listens.
+pub(super) fn plan(step: &Step, live: &HashMap<RequestId, Live>) -> Option<String> {
+    if !enabled!(Level::DEBUG) {
+        return None;
+    }
+    let mut plan = String::new();
+    for part in step.parts() {
+        let Some(live) = live.get(&part.id.request) else { continue };
+        let gap = if plan.is_empty() { "" } else { ", " };
+        let (number, candidate) = (live.number.0, part.id.candidate);
+        // Writing to a string does not fail.
+        let _ = write!(plan, "{gap}{number}.{candidate} {}@{}", part.n_rows, part.start);
+        if let Some(waited) = live.waits() {
+            let _ = write!(plan, " after {:.1} ms", waited.as_secs_f64() * 1e3);
+        }
+    }
+    Some(plan)
+}
+
+/// A step was made.
+pub(super) fn step(number: u64, plan: &str, step: &StepMetrics) {
+    let StepMetrics { time, rows, tokens, waiting, .. } = *step;
+    debug!(step = number, %plan, rows, tokens, waiting, ?time, "step");
+}
+
+/// A step failed, and is made again for each sequence alone.
+pub(super) fn step_failed(error: &ExecError) {
+    warn!(%error, "a step failed; each of its sequences is tried alone");
+}

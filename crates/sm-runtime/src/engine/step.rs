@@ -1,0 +1,167 @@
+//! One step: schedule, compute, sample, commit, and answer who is done.
+
+use std::time::Instant;
+
+use sm_batching::{EndReason, SequenceId};
+use sm_cache::TurnEnd;
+use sm_kernels::plan::ExecError;
+
+use super::engine_loop::Core;
+use super::log;
+use super::sample::{sample_drafted, sample_part, score_part};
+use crate::{FinishReason, StepMetrics, StepPhases};
+
+impl Core {
+    /// Makes one step; `false` if there is none to be made.
+    pub(super) fn step(&mut self) -> bool {
+        let (arrived, before) = (Instant::now(), self.scheduler.stats());
+        self.fetch_pages();
+        let Self { scheduler, cache, live, scratch, .. } = self;
+        self.speculator.propose(scheduler, cache, live, scratch);
+        let began = Instant::now();
+        if self.scheduler.next_step(self.now_us(), &mut self.cache).is_none() {
+            return false;
+        }
+        let plan = log::plan(self.scheduler.step(), &self.live);
+        let mut phases = StepPhases { schedule: arrived.elapsed(), ..StepPhases::default() };
+        match self.execute(&mut phases) {
+            Ok(()) => {
+                let computed = Instant::now();
+                let step_us = computed.duration_since(began).as_micros() as u64;
+                self.scheduler.commit(&self.results, step_us, &mut self.cache);
+                self.advice.observe(&self.scheduler, step_us);
+                self.cancel_failed();
+                phases.commit = computed.elapsed();
+            }
+            Err(error) => self.isolate(&error),
+        }
+        let after = self.scheduler.stats();
+        let step = StepMetrics {
+            time: arrived.elapsed(),
+            phases,
+            sequences: (after.spans - before.spans) as usize,
+            rows: (after.rows - before.rows) as usize,
+            draft_rows: (after.draft_rows - before.draft_rows) as usize,
+            tokens: after.generated_tokens - before.generated_tokens,
+            waiting: self.scheduler.n_waiting(),
+        };
+        if let Some(plan) = plan {
+            log::step(after.steps, &plan, &step);
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.step(&step);
+        }
+        true
+    }
+
+    /// Computes the scheduler's step and samples from it.
+    fn execute(&mut self, phases: &mut StepPhases) -> Result<(), ExecError> {
+        let began = Instant::now();
+        self.spill_pages();
+        let step = self.scheduler.step();
+        self.executor.copy_pages(step.copies())?;
+        self.executor.submit(&step.batch())?;
+        let mut logits = self.executor.wait()?;
+        let computed = Instant::now();
+        phases.compute = computed.duration_since(began);
+        self.results.clear();
+        for (index, part) in step.parts().iter().enumerate() {
+            if let Some(live) = self.live.get_mut(&part.id.request) {
+                live.start(part.start, began);
+                let log = self.scheduler.log(part.id).unwrap_or_default();
+                score_part(part, live, log, &logits, &mut self.scratch);
+                let to = (&mut self.scratch, &mut self.results);
+                match step.drafts(index) {
+                    [] => sample_part(part, live, log, &mut logits, to),
+                    drafts => {
+                        let n_accepted = sample_drafted(part, (log, drafts), live, &mut logits, to);
+                        self.speculator.stats.count(drafts.len(), n_accepted);
+                    }
+                }
+            }
+        }
+        phases.sample = computed.elapsed();
+        Ok(())
+    }
+
+    /// Ends requests whose sampler failed.
+    fn cancel_failed(&mut self) {
+        self.cancelled.extend(self.live.iter().filter(|(_, live)| live.error.is_some()).map(|(id, _)| *id));
+        while let Some(id) = self.cancelled.pop() {
+            self.scheduler.cancel(id, &mut self.cache);
+        }
+    }
+
+    /// After a step that failed: makes it again for each sequence alone, so that only the culprit fails.
+    fn isolate(&mut self, error: &ExecError) {
+        log::step_failed(error);
+        let ids: Vec<SequenceId> = self.scheduler.step().parts().iter().map(|part| part.id).collect();
+        self.scheduler.abandon(&mut self.cache);
+        if let [id] = ids[..] {
+            return self.fail(id, error.clone());
+        }
+        for id in ids {
+            if self.scheduler.next_step_of(id, &mut self.cache).is_none() {
+                continue;
+            }
+            match self.execute(&mut StepPhases::default()) {
+                Ok(()) => {
+                    self.scheduler.commit(&self.results, 0, &mut self.cache);
+                    self.cancel_failed();
+                }
+                Err(error) => {
+                    self.scheduler.abandon(&mut self.cache);
+                    self.fail(id, error);
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, id: SequenceId, error: ExecError) {
+        if let Some(live) = self.live.get_mut(&id.request) {
+            live.error = Some(error.into());
+        }
+        self.scheduler.cancel(id.request, &mut self.cache);
+    }
+
+    /// Gives back what ended, and answers whose last candidate that was.
+    pub(super) fn answer_ended(&mut self) {
+        self.ended.extend(self.scheduler.drain_ended());
+        while let Some(ended) = self.ended.pop() {
+            let id = ended.id.request;
+            let Some(live) = self.live.get_mut(&id) else {
+                continue;
+            };
+            let reason = match ended.reason {
+                EndReason::Cache(error) => {
+                    live.error.get_or_insert(error.into());
+                    FinishReason::Cancelled
+                }
+                EndReason::TimedOut => FinishReason::Timeout,
+                EndReason::Stopped | EndReason::Length | EndReason::Cancelled => FinishReason::Cancelled,
+            };
+            let first = ended.id.candidate as usize;
+            let mut n_kept = ended.log.len();
+            for candidate in first..first + ended.n_candidates as usize {
+                n_kept = live.end(candidate, &ended.log, reason);
+                self.speculator.release(SequenceId { request: id, candidate: candidate as u32 });
+            }
+            if let Some((turn, lease)) = ended.turn {
+                let end = match live.is_rolled_back(live.finish_reason(first)) {
+                    true => TurnEnd::Rollback,
+                    false => TurnEnd::Commit(&ended.log[..n_kept]),
+                };
+                self.cache.end_turn(turn, lease, end);
+            }
+            if live.is_over()
+                && let Some(live) = self.live.remove(&id)
+            {
+                log::ended(&live);
+                if let Some(metrics) = &self.metrics {
+                    metrics.request(&live.metrics());
+                }
+                live.give_answer();
+            }
+        }
+    }
+}
