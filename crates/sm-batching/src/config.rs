@@ -88,7 +88,7 @@ pub struct BatchingConfig {
     pub target_itl_us: Option<u64>,
     /// Prompt tokens of a batch, counted as if padded to the longest; not for [`BatchingStrategy::Continuous`].
     pub max_total_tokens: usize,
-    /// Bytes that a batch of [`BatchingStrategy::MemoryAware`] may have.
+    /// Bytes that a batch of [`BatchingStrategy::MemoryAware`] may have, with all that its sequences may generate.
     pub memory_limit_bytes: u64,
     /// Width of a bucket, in tokens.
     pub bucket_size: usize,

@@ -1,23 +1,25 @@
 //! The command line: what all commands share.
 
+mod engine;
 mod grammar;
 mod kv_disk;
 mod speculation;
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sm_runtime::model::chat::ChatTemplate;
 use sm_runtime::{
-    BatchingConfig, DType, Engine, EngineConfig, EosRule, GenerationOptions, KvCacheConfig, KvDType, Limits,
-    LoadOptions, LoadedModel, ModelRef, SamplingOptions, StopRules,
+    DType, Engine, EosRule, GenerationOptions, KvDType, Limits, LoadOptions, LoadedModel, ModelRef,
+    SamplingOptions, StopRules,
 };
 
+pub(crate) use engine::{EngineArgs, PresetArgs};
 pub(crate) use grammar::GrammarArgs;
 pub(crate) use kv_disk::KvDiskArgs;
 pub(crate) use speculation::SpeculationArgs;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::commands::Command;
 use crate::console::Console;
@@ -58,6 +60,39 @@ pub(crate) struct GlobalArgs {
     /// No progress and no timings on standard error; errors still show
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+    /// What the log on standard error tells, besides what is more important
+    #[arg(long, global = true, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn)]
+    pub(crate) log_level: LogLevel,
+}
+
+/// What a log tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogLevel {
+    /// Nothing
+    Off,
+    /// What failed
+    Error,
+    /// What went wrong, and on
+    Warn,
+    /// When an engine starts and ends, and what it takes
+    Info,
+    /// Each request, and each step with its requests, their rows, what they waited and how long it took
+    Debug,
+    /// Everything
+    Trace,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Off => Self::OFF,
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
 }
 
 /// Which model, and in which form.
@@ -76,20 +111,6 @@ pub(crate) struct ModelArgs {
     /// The kernel set, for comparisons [default: the best of this machine]
     #[arg(long, value_name = "NAME")]
     isa: Option<String>,
-}
-
-/// Which model, and how it runs.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Model")]
-pub(crate) struct EngineArgs {
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    /// Worker threads [default: one per core]
-    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
-    threads: Option<NonZeroUsize>,
-    /// Positions to keep, prompt and answer together [default: the model's, at most 4096]
-    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
-    context: Option<NonZeroUsize>,
 }
 
 /// Which vocabulary.
@@ -192,54 +213,6 @@ impl EndArgs {
 /// Reads the name of a data type.
 pub(crate) fn dtype() -> impl TypedValueParser<Value = DType> {
     PossibleValuesParser::new(DType::names()).try_map(|name| name.parse::<DType>())
-}
-
-impl EngineArgs {
-    /// The options of the loader.
-    pub(crate) fn options(&self) -> LoadOptions {
-        LoadOptions {
-            context_len: self.context.map(NonZeroUsize::get),
-            n_threads: self.threads.map(NonZeroUsize::get),
-            ..self.model.options()
-        }
-    }
-
-    /// An engine for `n_sequences` at a time, each of which may fill its context.
-    ///
-    /// # Errors
-    /// If a model cannot be read, is not supported, or does not fit.
-    pub(crate) fn start(
-        &self,
-        n_sequences: usize,
-        speculation: &SpeculationArgs,
-        kv_disk: &KvDiskArgs,
-        console: &Console,
-    ) -> Result<Engine, Failure> {
-        let max_outputs = n_sequences.saturating_mul(1 + speculation.n_drafts());
-        let kv_disk = kv_disk.config();
-        let load = LoadOptions { n_sequences, max_outputs, fingerprint: kv_disk.is_some(), ..self.options() };
-        let defaults = BatchingConfig::default();
-        let batching = BatchingConfig {
-            max_batch_size: n_sequences,
-            // Nobody else is coming.
-            max_batch_wait_us: 0,
-            max_queued_requests: defaults.max_queued_requests.max(2 * n_sequences),
-            max_step_tokens: load.max_step_tokens.max(n_sequences),
-            ..defaults
-        };
-        // The pool of pages, made for the contexts, is limit enough.
-        let cache = KvCacheConfig {
-            max_tokens_per_session: 0,
-            max_bytes_total: u64::MAX,
-            ..KvCacheConfig::default()
-        };
-        let model = load_model(&self.model.model, &load, console)?;
-        let draft_load =
-            LoadOptions { max_outputs: n_sequences, quant: None, fingerprint: false, ..load.clone() };
-        let config = EngineConfig { load, batching, cache, speculation: speculation.config(), kv_disk };
-        let draft = speculation.draft.as_ref().map(|draft| load_model(draft, &draft_load, console));
-        Ok(Engine::builder().config(config).start(model, draft.transpose()?)?)
-    }
 }
 
 impl ModelArgs {

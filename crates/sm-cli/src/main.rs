@@ -17,6 +17,7 @@ use crate::console::Console;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    tracing_subscriber::fmt().with_max_level(cli.global.log_level).with_writer(std::io::stderr).init();
     let console = Console::new(&cli.global);
     match cli.command.run(&console) {
         Ok(()) => ExitCode::SUCCESS,

@@ -187,6 +187,12 @@ impl Executor for FakeExecutor {
         Ok(())
     }
 
+    fn release_pages(&mut self, pages: &[PageId]) -> Result<(), ExecError> {
+        // Whoever reads one of them before it is written fails.
+        pages.iter().for_each(|page| self.pages[page.0 as usize] = [None; PAGE_LEN]);
+        Ok(())
+    }
+
     fn trace(
         &mut self,
         batch: &StepBatch<'_>,

@@ -20,17 +20,11 @@ pub(crate) struct SpeculationArgs {
 }
 
 impl SpeculationArgs {
-    /// The options of the runtime, which checks their values.
-    pub(crate) fn config(&self) -> SpeculationConfig {
-        let defaults = SpeculationConfig::default();
+    /// The options of the runtime, which checks their values; where nothing is said, those of `base`.
+    pub(crate) fn config(&self, base: SpeculationConfig) -> SpeculationConfig {
         SpeculationConfig {
-            lookup: self.lookup,
-            max_draft_len: self.draft_len.unwrap_or(defaults.max_draft_len),
+            lookup: self.lookup || base.lookup,
+            max_draft_len: self.draft_len.unwrap_or(base.max_draft_len),
         }
-    }
-
-    /// Guesses that a step may have to check for each sequence.
-    pub(crate) fn n_drafts(&self) -> usize {
-        if self.lookup || self.draft.is_some() { self.config().max_draft_len } else { 0 }
     }
 }

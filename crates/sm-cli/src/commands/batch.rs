@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use sm_runtime::{CancelToken, GenerationOptions};
 
-use crate::args::{EndArgs, EngineArgs, GrammarArgs, KvDiskArgs, SamplingArgs, SpeculationArgs};
+use crate::args::{EndArgs, EngineArgs, GrammarArgs, KvDiskArgs, PresetArgs, SamplingArgs, SpeculationArgs};
 use crate::commands::batch::answers::{Answer, Answers, Place};
 use crate::commands::batch::flight::Flight;
 use crate::commands::batch::lines::Lines;
@@ -56,13 +56,15 @@ pub(crate) struct Args {
     /// Replace OUT if it exists
     #[arg(long)]
     force: bool,
-    /// Requests that are computed at a time
-    #[arg(long, value_name = "N", default_value = "8", allow_negative_numbers = true)]
-    parallel: NonZeroUsize,
+    /// Requests that are computed at a time [default: 8, or what the preset says]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    parallel: Option<NonZeroUsize>,
     #[command(flatten)]
     end: EndArgs,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    preset: PresetArgs,
     #[command(flatten)]
     kv_disk: KvDiskArgs,
     #[command(flatten)]
@@ -83,7 +85,8 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let mut lines = Lines::open(&args.input)?;
     let place = Place::find(args, &mut lines)?;
     let interrupt = Interrupt::install()?;
-    let engine = args.engine.start(args.parallel.get(), &args.speculation, &args.kv_disk, console)?;
+    let parallel = args.preset.n_sequences(args.parallel);
+    let engine = args.engine.start(parallel, &args.preset, (&args.speculation, &args.kv_disk), console)?;
     let answers = Answers::open(&place, &args.output, console)?;
     let stop = CancelToken::new();
     interrupt.begin({
@@ -95,7 +98,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     });
     let bar = Progress::new(console, "answering", Unit::Bytes);
     let mut run = Run { lines, answers, tally: Tally::new(&place), bar };
-    let ended = run.answer_all(Flight::new(&engine, args.parallel.get()), &options, &stop);
+    let ended = run.answer_all(Flight::new(&engine, parallel), &options, &stop);
     drop(run.bar);
     console.note(format_args!("{}", run.tally.summary()));
     args.kv_disk.report(&engine, console)?;

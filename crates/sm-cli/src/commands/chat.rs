@@ -9,7 +9,7 @@ use std::path::Path;
 
 use sm_runtime::{GenerationOptions, Limits, StopRules};
 
-use crate::args::{EngineArgs, KvDiskArgs, SamplingArgs, SpeculationArgs, chat_template};
+use crate::args::{EngineArgs, KvDiskArgs, PresetArgs, SamplingArgs, SpeculationArgs, chat_template};
 use crate::commands::chat::conversation::Conversation;
 use crate::commands::chat::input::Input;
 use crate::commands::chat::line::{HELP, Line};
@@ -46,6 +46,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
+    preset: PresetArgs,
+    #[command(flatten)]
     kv_disk: KvDiskArgs,
     #[command(flatten)]
     speculation: SpeculationArgs,
@@ -59,7 +61,7 @@ pub(crate) struct Args {
 /// If the model cannot be loaded or has no chat template, an option is impossible, or a stream fails.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let interrupt = Interrupt::install()?;
-    let engine = args.engine.start(1, &args.speculation, &args.kv_disk, console)?;
+    let engine = args.engine.start(1, &args.preset, (&args.speculation, &args.kv_disk), console)?;
     let options = args.options(engine.context_len());
     options.validate()?;
     let template = if args.raw { None } else { Some(chat_template(&engine)?.clone()) };

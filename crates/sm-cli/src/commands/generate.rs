@@ -10,7 +10,7 @@ use sm_runtime::model::chat::{ChatRequest, Message};
 use sm_runtime::{Completion, Engine, FinishReason, Prompt, Request, Select, TokenStream};
 
 use crate::args::{
-    EndArgs, EngineArgs, GrammarArgs, KvDiskArgs, SamplingArgs, SpeculationArgs, chat_template,
+    EndArgs, EngineArgs, GrammarArgs, KvDiskArgs, PresetArgs, SamplingArgs, SpeculationArgs, chat_template,
 };
 use crate::commands::generate::printer::Printer;
 use crate::commands::generate::report::{Report, summary};
@@ -62,6 +62,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
+    preset: PresetArgs,
+    #[command(flatten)]
     kv_disk: KvDiskArgs,
     #[command(flatten)]
     speculation: SpeculationArgs,
@@ -82,7 +84,8 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let text = args.prompt.read()?;
     let interrupt = Interrupt::install()?;
     let started = Instant::now();
-    let engine = args.engine.start(args.n_candidates(), &args.speculation, &args.kv_disk, console)?;
+    let engine =
+        args.engine.start(args.n_candidates(), &args.preset, (&args.speculation, &args.kv_disk), console)?;
     let load_time = started.elapsed();
     let prompt = args.prompt(&engine, text)?;
     let mut printer = Printer::new(args.candidates, console);

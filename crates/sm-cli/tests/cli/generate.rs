@@ -46,6 +46,45 @@ fn guesses_change_no_text() {
 }
 
 #[test]
+fn a_preset_changes_no_text_and_shows_what_it_means() {
+    let story = ["generate", "Once upon a time", "-n", "40", "-t", "1", "--seed", "5"];
+    let plain = sm(&story).success();
+    for (preset, line) in [
+        ("latency", "speculation.lookup = true"),
+        ("aggressive", "speculation.max_draft_len = 6"),
+        ("memory", "cache.gc_threshold_percent = 80"),
+        ("max-throughput", "cache.max_sessions = 1000"),
+    ] {
+        let outcome = sm(&[&story[..], &["--preset", preset]].concat());
+        assert!(outcome.stderr.lines().any(|found| found == line), "{line}: {}", outcome.stderr);
+        assert_eq!(outcome.success(), plain, "{preset}");
+    }
+    let outcome = sm(&[&story[..], &["--memory-limit", "1M"]].concat());
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""));
+    let told = ["weights (", "keys and values (", "activations (", "but the configuration allows 1.00 MB"];
+    assert!(told.iter().all(|part| outcome.stderr.contains(part)), "{}", outcome.stderr);
+}
+
+#[test]
+fn the_log_tells_each_step_to_those_who_ask() {
+    let story = ["generate", "Once upon a time", "-n", "3", "-t", "1", "--temp", "0"];
+    let quiet = sm(&story);
+    assert!(!quiet.stderr.contains("INFO") && !quiet.stderr.contains("step="), "{}", quiet.stderr);
+    let outcome = sm(&[&story[..], &["--log-level", "debug"]].concat());
+    for part in
+        ["INFO", "engine started", "batching.max_batch_size = 1", "request submitted", "finish_reason"]
+    {
+        assert!(outcome.stderr.contains(part), "{part}: {}", outcome.stderr);
+    }
+    let steps: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains("step=")).collect();
+    assert_eq!(steps.len(), 3, "{}", outcome.stderr);
+    assert!(steps[0].contains("0.0 ") && steps[0].contains("@0 after "), "{}", steps[0]);
+    assert!(steps[1].contains(" 1@") && !steps[1].contains("after"), "{}", steps[1]);
+    assert!(!outcome.stderr.contains("upon"), "no prompt in the log");
+    assert_eq!(outcome.success(), quiet.success());
+}
+
+#[test]
 fn the_text_has_the_form_that_was_asked_for() {
     let scratch = Scratch::new("forms");
     let schema = scratch.file(

@@ -1,6 +1,7 @@
 //! The engine on a fake model: everybody gets what they would get alone, and everybody gets an answer.
 
 mod answers;
+mod control;
 #[cfg(feature = "grammar")]
 mod grammars;
 mod kv_disk;

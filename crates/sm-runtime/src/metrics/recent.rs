@@ -22,6 +22,10 @@ struct State {
     failed: u64,
     tokens: u64,
     step_ms: Window,
+    schedule_ms: Window,
+    compute_ms: Window,
+    sample_ms: Window,
+    commit_ms: Window,
     batch_size: Window,
     tokens_per_second: Window,
     queue_depth: Window,
@@ -42,8 +46,16 @@ pub struct RecentSummary {
     pub failed: u64,
     /// Tokens that were generated.
     pub tokens: u64,
-    /// The time of a step.
+    /// The time of a step, and its phases.
     pub step_ms: Distribution,
+    /// See [`StepPhases::schedule`](crate::StepPhases::schedule).
+    pub schedule_ms: Distribution,
+    /// See [`StepPhases::compute`](crate::StepPhases::compute).
+    pub compute_ms: Distribution,
+    /// See [`StepPhases::sample`](crate::StepPhases::sample).
+    pub sample_ms: Distribution,
+    /// See [`StepPhases::commit`](crate::StepPhases::commit).
+    pub commit_ms: Distribution,
     /// Sequences of a step.
     pub batch_size: Distribution,
     /// Tokens of a step over its time, of those that had any.
@@ -80,6 +92,10 @@ impl Default for RecentMetrics {
             failed: 0,
             tokens: 0,
             step_ms: window(),
+            schedule_ms: window(),
+            compute_ms: window(),
+            sample_ms: window(),
+            commit_ms: window(),
             batch_size: window(),
             tokens_per_second: window(),
             queue_depth: window(),
@@ -102,6 +118,10 @@ impl RecentMetrics {
             failed: state.failed,
             tokens: state.tokens,
             step_ms: state.step_ms.distribution(),
+            schedule_ms: state.schedule_ms.distribution(),
+            compute_ms: state.compute_ms.distribution(),
+            sample_ms: state.sample_ms.distribution(),
+            commit_ms: state.commit_ms.distribution(),
             batch_size: state.batch_size.distribution(),
             tokens_per_second: state.tokens_per_second.distribution(),
             queue_depth: state.queue_depth.distribution(),
@@ -121,6 +141,10 @@ impl MetricsSink for RecentMetrics {
     fn step(&self, step: &StepMetrics) {
         let mut state = self.lock();
         state.step_ms.push(ms(step.time));
+        state.schedule_ms.push(ms(step.phases.schedule));
+        state.compute_ms.push(ms(step.phases.compute));
+        state.sample_ms.push(ms(step.phases.sample));
+        state.commit_ms.push(ms(step.phases.commit));
         state.batch_size.push(step.sequences as f64);
         state.queue_depth.push(step.waiting as f64);
         state.tokens += step.tokens;
