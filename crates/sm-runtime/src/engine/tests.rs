@@ -1,13 +1,19 @@
 //! The engine on a fake model: everybody gets what they would get alone, and everybody gets an answer.
 
 mod answers;
+mod batches;
+mod cancelling;
+mod deadlines;
 #[cfg(feature = "grammar")]
 mod grammars;
 mod kv_disk;
 mod schedules;
 mod sessions;
+mod slots;
 mod speculation;
 mod storm;
+mod streams;
+mod watching;
 
 use std::sync::Arc;
 
