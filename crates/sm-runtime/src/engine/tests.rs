@@ -2,12 +2,16 @@
 
 mod answers;
 mod batches;
+mod caching;
 mod cancelling;
+mod candidates;
 mod deadlines;
 #[cfg(feature = "grammar")]
 mod grammars;
 mod kv_disk;
+mod limits;
 mod schedules;
+mod seeds;
 mod sessions;
 mod slots;
 mod speculation;
