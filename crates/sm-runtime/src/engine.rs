@@ -23,7 +23,7 @@ mod ticket;
 #[cfg(feature = "typed")]
 mod typed;
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -277,7 +277,7 @@ impl Engine {
     }
 
     fn send(&self, request: Request, delivery: Delivery, extra: Extra) -> Result<RequestHandle, Error> {
-        let Extra { callback, owner } = extra;
+        let Extra { callback, owner, has_spoken } = extra;
         let submitted = Instant::now();
         request.validate()?;
         let (limit, actual) = (self.max_batch_size(), request.n);
@@ -301,6 +301,7 @@ impl Engine {
             answer: Answer::new(Arc::clone(&ticket)),
             number,
             owner,
+            has_spoken,
             delivery,
             seed: options.sampling.seed.unwrap_or_else(random_seed),
             options,
@@ -334,6 +335,8 @@ struct Extra {
     callback: Option<Callback>,
     /// The session that must not be forgotten before the request is over.
     owner: Option<Arc<Owner>>,
+    /// Whether its session has been told something; set when it is.
+    has_spoken: Option<Arc<AtomicBool>>,
 }
 
 impl Drop for Inner {

@@ -122,8 +122,7 @@ fn truncate(
         let remedy = "shorten the prompt, raise max_input_tokens, or let its head be cut off";
         return Err(Error::ResourceLimit { resource: "max_input_tokens", limit, actual, remedy });
     }
-    let n_head = usize::from(bos.is_some() && tokens.first() == bos.as_ref());
-    let n_head = n_head.min(limit.saturating_sub(1));
+    let n_head = usize::from(bos.is_some() && tokens.first() == bos.as_ref()).min(limit);
     tokens.drain(n_head..actual - (limit - n_head));
     Ok(actual - limit)
 }

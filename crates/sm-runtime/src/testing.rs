@@ -202,21 +202,35 @@ impl Executor for FakeExecutor {
     }
 }
 
-/// Fails every step that has a row of one token, as a panic in a kernel would; what else was in the step is undefined.
-#[derive(Debug)]
-pub(crate) struct Failing {
+/// Looks at each step before it is made, and makes those fail that it does not let pass, as a panic in a kernel would; what
+/// else was in the step is undefined.
+pub(crate) struct Watched {
     inner: Box<dyn Executor>,
-    token: TokenId,
+    passes: Box<dyn FnMut(&StepBatch<'_>) -> bool + Send>,
     fails: bool,
 }
 
-impl Failing {
-    pub(crate) fn new(inner: Box<dyn Executor>, token: TokenId) -> Self {
-        Self { inner, token, fails: false }
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl Executor for Failing {
+/// A model whose steps are looked at: `passes` says whether a step is made or fails.
+pub(crate) fn watched(
+    model: LoadedModel,
+    passes: impl FnMut(&StepBatch<'_>) -> bool + Send + 'static,
+) -> LoadedModel {
+    let executor = Watched { inner: model.executor, passes: Box::new(passes), fails: false };
+    LoadedModel { executor: Box::new(executor), ..model }
+}
+
+/// A model of which every step fails that has a row of one token.
+pub(crate) fn failing(model: LoadedModel, token: TokenId) -> LoadedModel {
+    watched(model, move |batch| !batch.tokens.contains(&token))
+}
+
+impl Executor for Watched {
     fn info(&self) -> &ExecutorInfo {
         self.inner.info()
     }
@@ -226,13 +240,13 @@ impl Executor for Failing {
     }
 
     fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
-        self.fails = batch.tokens.contains(&self.token);
+        self.fails = !(self.passes)(batch);
         if self.fails { Ok(()) } else { self.inner.submit(batch) }
     }
 
     fn wait(&mut self) -> Result<Logits<'_>, ExecError> {
         if self.fails {
-            return Err(ExecError::WorkerPanicked { message: "a row of the token".into() });
+            return Err(ExecError::WorkerPanicked { message: "a step that may not pass".into() });
         }
         self.inner.wait()
     }
@@ -247,6 +261,10 @@ impl Executor for Failing {
 
     fn read_page(&mut self, page: PageId, bytes: &mut [u8]) -> Result<(), ExecError> {
         self.inner.read_page(page, bytes)
+    }
+
+    fn release_pages(&mut self, pages: &[PageId]) -> Result<(), ExecError> {
+        self.inner.release_pages(pages)
     }
 
     fn write_page(&mut self, page: PageId, bytes: &[u8]) -> Result<(), ExecError> {

@@ -9,6 +9,9 @@
 #[cfg(feature = "demo-model")]
 #[path = "promises/engine.rs"]
 mod engine;
+#[cfg(feature = "demo-model")]
+#[path = "promises/kv.rs"]
+mod kv;
 #[path = "promises/nano_sort.rs"]
 mod nano_sort;
 #[path = "promises/refusals.rs"]

@@ -14,13 +14,15 @@ use crate::plan::{
     MatrixDecl, MatrixId, Plan, PrepareError, Progress, VectorDecl, VectorId, WeightError, WeightSource,
 };
 
+/// A matrix, and its lines among those of all.
+type Placed = (MatrixLayout, Range<usize>);
+
 /// Matrices and vectors by their ids.
 #[derive(Debug)]
 pub(crate) struct Weights {
     /// The lines of all matrices, one after the other.
     memory: MmapMut,
-    /// Each matrix with its lines.
-    matrices: Vec<(MatrixLayout, Range<usize>)>,
+    matrices: Vec<Placed>,
     vectors: Vec<Vec<f32>>,
 }
 
@@ -58,7 +60,7 @@ impl Weights {
         self.packed(&self.matrices[id.index()])
     }
 
-    fn packed<'a>(&'a self, (layout, lines): &'a (MatrixLayout, Range<usize>)) -> PackedMatrix<'a> {
+    fn packed<'a>(&'a self, (layout, lines): &'a Placed) -> PackedMatrix<'a> {
         layout.over(&bytemuck::cast_slice(&self.memory)[lines.clone()])
     }
 
@@ -93,7 +95,7 @@ impl Weights {
 }
 
 /// The matrices of a plan with their lines, one after the other, and the bytes of all.
-fn layouts(plan: &Plan) -> Result<(Vec<(MatrixLayout, Range<usize>)>, usize), PrepareError> {
+fn layouts(plan: &Plan) -> Result<(Vec<Placed>, usize), PrepareError> {
     let mut matrices = Vec::with_capacity(plan.matrices.len());
     let mut n_lines = 0;
     for decl in &plan.matrices {
@@ -127,7 +129,7 @@ fn reserve(needed_bytes: usize) -> Result<MmapMut, PrepareError> {
 /// which gives the memory, is not equally quick to all.
 fn pack(
     plan: &Plan,
-    matrices: &[(MatrixLayout, Range<usize>)],
+    matrices: &[Placed],
     memory: &mut MmapMut,
     (source, team, progress): (&dyn WeightSource, &mut Team, &(dyn Fn(Progress) + Sync)),
 ) -> Result<(), PrepareError> {

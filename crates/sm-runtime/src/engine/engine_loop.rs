@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use sm_batching::{Ended, Request, RequestId, Results, Scheduler};
-use sm_cache::{KvCache, Namespace, SessionId, SessionMode, Turn, TurnEnd, TurnRequest};
+use sm_cache::{CacheError, KvCache, Namespace, SessionId, SessionMode, Turn, TurnEnd, TurnRequest};
 use sm_kernels::plan::{ExecError, Executor};
 use sm_tensor::{PageId, TokenId};
 
@@ -253,6 +253,11 @@ impl Core {
             return Ok((Input::new(prompt.first, prompt.start, &terms.options, &self.bounds)?, None));
         };
         let log = self.cache.session_log(session).unwrap_or_default();
+        let has_spoken = terms.has_spoken.as_ref().is_some_and(|spoken| spoken.load(Ordering::Relaxed));
+        let is_to_persist = self.cache.config().persist_across_requests;
+        if log.is_empty() && has_spoken && is_to_persist && *mode == SessionMode::Append {
+            return Err(CacheError::UnknownSession { session: session.clone() }.into());
+        }
         let tokens = match prompt.appended {
             Some(appended) if !log.is_empty() => appended,
             _ => prompt.first,

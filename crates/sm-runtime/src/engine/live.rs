@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sm_batching::PromptLogits;
@@ -38,6 +39,7 @@ pub(crate) struct Live {
     pub(crate) number: RequestNumber,
     /// Kept until it is over.
     _owner: Option<Arc<Owner>>,
+    has_spoken: Option<Arc<AtomicBool>>,
     pub(crate) delivery: Delivery,
     options: GenerationOptions,
     select: Select,
@@ -107,6 +109,8 @@ pub(crate) struct Terms {
     pub(crate) number: RequestNumber,
     /// The private session that it belongs to, if it does.
     pub(crate) owner: Option<Arc<Owner>>,
+    /// Whether its session has been told something, as far as its handle knows.
+    pub(crate) has_spoken: Option<Arc<AtomicBool>>,
     pub(crate) delivery: Delivery,
     pub(crate) options: GenerationOptions,
     pub(crate) rules: Rules,
@@ -129,7 +133,7 @@ pub(crate) struct Place<'a> {
 impl Live {
     pub(crate) fn new(terms: Terms, input: &Input, text: &Text) -> Self {
         let Terms { answer, number, owner, delivery, options, rules, echo, select, n, .. } = terms;
-        let Terms { seed, submitted, speculate, .. } = terms;
+        let Terms { has_spoken, seed, submitted, speculate, .. } = terms;
         let bound = input.bound(&options);
         let n_top = wants_logprobs(&options, select).then_some(options.logprobs.unwrap_or(0));
         let output = || {
@@ -151,6 +155,7 @@ impl Live {
             answer,
             number,
             _owner: owner,
+            has_spoken,
             delivery,
             select,
             seed,
@@ -372,6 +377,13 @@ impl Live {
     pub(crate) fn is_rolled_back(&self, reason: FinishReason) -> bool {
         let is_cut_short = matches!(reason, FinishReason::Cancelled | FinishReason::Timeout);
         self.error.is_some() || (self.delivery == Delivery::Whole && is_cut_short)
+    }
+
+    /// Notes that its session has been told something.
+    pub(crate) fn has_spoken(&self) {
+        if let Some(has_spoken) = &self.has_spoken {
+            has_spoken.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Answers the caller.

@@ -12,26 +12,29 @@ use tracing::{Level, debug, enabled, info, warn};
 use super::live::{Live, Terms};
 use crate::{EngineConfig, StepMetrics};
 
+/// What the events are of.
+const TARGET: &str = "sm_runtime";
+
 /// An engine begins.
 pub(super) fn started(info: &ExecutorInfo, config: &EngineConfig) {
     let ExecutorInfo { kernels, n_workers, weight_bytes, kv_bytes, activation_bytes, .. } = info;
-    info!(kernels, n_workers, weight_bytes, kv_bytes, activation_bytes, "engine started");
-    debug!("engine configured:\n{config}");
+    info!(target: TARGET, kernels, n_workers, weight_bytes, kv_bytes, activation_bytes, "engine started");
+    debug!(target: TARGET, "engine configured:\n{config}");
 }
 
 /// An engine ends.
 pub(super) fn shut_down(n_live: usize) {
-    info!(unfinished_requests = n_live, "engine shuts down");
+    info!(target: TARGET, unfinished_requests = n_live, "engine shuts down");
 }
 
 /// A request has come in.
 pub(super) fn submitted(terms: &Terms, n_prompt: usize) {
-    debug!(request = terms.number.0, prompt_tokens = n_prompt, candidates = terms.n, "request submitted");
+    debug!(target: TARGET, request = terms.number.0, prompt_tokens = n_prompt, candidates = terms.n, "request submitted");
 }
 
 /// A request is over.
 pub(super) fn ended(live: &Live) {
-    if !enabled!(Level::DEBUG) {
+    if !enabled!(target: TARGET, Level::DEBUG) {
         return;
     }
     let metrics = live.metrics();
@@ -40,13 +43,13 @@ pub(super) fn ended(live: &Live) {
     let (tokens, cached) = (metrics.usage.generated_tokens, metrics.usage.cached_tokens);
     let (queue, total) = (metrics.queue, metrics.total);
     let request = live.number.0;
-    debug!(request, finish_reason, error, tokens, cached, ?queue, ?total, "request is over");
+    debug!(target: TARGET, request, finish_reason, error, tokens, cached, ?queue, ?total, "request is over");
 }
 
 /// Who is in a step, as `request.candidate rows@position`, with what those waited who are in their first; `None` if nobody
 /// listens.
 pub(super) fn plan(step: &Step, live: &HashMap<RequestId, Live>) -> Option<String> {
-    if !enabled!(Level::DEBUG) {
+    if !enabled!(target: TARGET, Level::DEBUG) {
         return None;
     }
     let mut plan = String::new();
@@ -66,10 +69,10 @@ pub(super) fn plan(step: &Step, live: &HashMap<RequestId, Live>) -> Option<Strin
 /// A step was made.
 pub(super) fn step(number: u64, plan: &str, step: &StepMetrics) {
     let StepMetrics { time, rows, tokens, waiting, .. } = *step;
-    debug!(step = number, %plan, rows, tokens, waiting, ?time, "step");
+    debug!(target: TARGET, step = number, %plan, rows, tokens, waiting, ?time, "step");
 }
 
 /// A step failed, and is made again for each sequence alone.
 pub(super) fn step_failed(error: &ExecError) {
-    warn!(%error, "a step failed; each of its sequences is tried alone");
+    warn!(target: TARGET, %error, "a step failed; each of its sequences is tried alone");
 }

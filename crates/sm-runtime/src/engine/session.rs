@@ -1,9 +1,10 @@
 //! Conversations.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
-use sm_cache::{SessionId, SessionMode};
+use sm_cache::{CacheError, SessionId, SessionMode};
 
 use super::engine_loop::{Core, Message};
 use super::live::Delivery;
@@ -13,7 +14,8 @@ use crate::{Completion, Error, GenerationOptions, Prompt, Request};
 /// A conversation that an engine remembers by its name. Two of one name are one conversation, which outlives them; a private
 /// one ([`Engine::private_session`]) is forgotten with its last handle.
 ///
-/// A call on it waits for nobody: while another one runs, it fails with an error that says so.
+/// A call on it waits for nobody: while another one runs, it fails with an error that says so. So does the next call that
+/// would append to what an engine with too many sessions had to forget; [`Session::forget`] begins anew.
 #[derive(Clone, Debug)]
 pub struct Session {
     engine: Engine,
@@ -21,6 +23,8 @@ pub struct Session {
     mode: SessionMode,
     /// Of a private one.
     owner: Option<Arc<Owner>>,
+    /// Whether a call on this handle, or a clone of it, has added something.
+    has_spoken: Arc<AtomicBool>,
 }
 
 /// Whoever may still use a private session: its handles and its requests.
@@ -45,13 +49,14 @@ impl Drop for Owner {
 
 impl Session {
     pub(super) fn new(engine: Engine, name: &str, mode: SessionMode) -> Result<Self, Error> {
-        Ok(Self { engine, id: SessionId::new(name)?, mode, owner: None })
+        let (id, has_spoken) = (SessionId::new(name)?, Arc::default());
+        Ok(Self { engine, id, mode, owner: None, has_spoken })
     }
 
     pub(super) fn private(engine: Engine, mode: SessionMode) -> Self {
         let id = SessionId::new_id();
         let owner = Arc::new(Owner { messages: engine.0.messages.clone(), id: id.clone() });
-        Self { engine, id, mode, owner: Some(owner) }
+        Self { engine, id, mode, owner: Some(owner), has_spoken: Arc::default() }
     }
 
     /// Continues the conversation to the end of the next answer. Blocks.
@@ -81,13 +86,17 @@ impl Session {
         Ok(TokenStream::new(handle))
     }
 
-    /// Forgets the conversation.
+    /// Forgets the conversation: the next call begins it anew.
     ///
     /// # Errors
     /// If there is none of this name or a call uses it; [`Error::ShutDown`].
     pub fn forget(&self) -> Result<(), Error> {
         let id = self.id.clone();
-        Ok(self.engine.call(move |core| core.cache.drop_session(&id))??)
+        let forgotten = self.engine.call(move |core| core.cache.drop_session(&id))?;
+        if !matches!(forgotten, Err(CacheError::SessionBusy { .. })) {
+            self.has_spoken.store(false, Ordering::Relaxed);
+        }
+        Ok(forgotten?)
     }
 
     /// Its name.
@@ -96,7 +105,8 @@ impl Session {
     }
 
     fn extra(&self) -> Extra {
-        Extra { owner: self.owner.clone(), ..Extra::default() }
+        let has_spoken = Some(Arc::clone(&self.has_spoken));
+        Extra { owner: self.owner.clone(), has_spoken, ..Extra::default() }
     }
 
     fn prompt(&self, text: &str) -> Prompt {

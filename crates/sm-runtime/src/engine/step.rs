@@ -149,7 +149,10 @@ impl Core {
             if let Some((turn, lease)) = ended.turn {
                 let end = match live.is_rolled_back(live.finish_reason(first)) {
                     true => TurnEnd::Rollback,
-                    false => TurnEnd::Commit(&ended.log[..n_kept]),
+                    false => {
+                        live.has_spoken();
+                        TurnEnd::Commit(&ended.log[..n_kept])
+                    }
                 };
                 self.cache.end_turn(turn, lease, end);
             }

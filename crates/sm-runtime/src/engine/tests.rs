@@ -1,14 +1,24 @@
 //! The engine on a fake model: everybody gets what they would get alone, and everybody gets an answer.
 
 mod answers;
+mod batches;
+mod caching;
+mod cancelling;
+mod candidates;
 mod control;
+mod deadlines;
 #[cfg(feature = "grammar")]
 mod grammars;
 mod kv_disk;
+mod limits;
 mod schedules;
+mod seeds;
 mod sessions;
+mod slots;
 mod speculation;
 mod storm;
+mod streams;
+mod watching;
 
 use std::sync::Arc;
 

@@ -177,3 +177,35 @@ impl MetricsSink for RecentMetrics {
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Usage;
+
+    #[test]
+    fn totals_are_of_requests_that_came_to_their_own_end() {
+        let metrics = RecentMetrics::default();
+        let end = |finish_reason, milliseconds| {
+            let total = Duration::from_millis(milliseconds);
+            let (queue, first_token, inter_token, usage) = (None, None, None, Usage::default());
+            metrics.request(&RequestMetrics { queue, first_token, inter_token, total, usage, finish_reason });
+        };
+        for (milliseconds, reason) in [
+            (1, FinishReason::Stop),
+            (2, FinishReason::Eos),
+            (3, FinishReason::StopSequence),
+            (4, FinishReason::Length),
+            (5, FinishReason::ContextLimit),
+        ] {
+            end(Some(reason), milliseconds);
+        }
+        for reason in [None, Some(FinishReason::Timeout), Some(FinishReason::Cancelled)] {
+            end(reason, 1_000_000);
+        }
+        let summary = metrics.summary();
+        assert_eq!((summary.requests, summary.failed, summary.total_ms.count), (8, 1, 5));
+        assert_eq!((summary.total_ms.min, summary.total_ms.p50, summary.total_ms.max), (1.0, 3.0, 5.0));
+        assert!((summary.total_ms.p95 - 4.8).abs() < 1e-9, "{:?}", summary.total_ms);
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{SIZE, always, config, engine_of, request, text};
-use crate::testing::{FakeSize, fake_model, hashed, token_of};
+use crate::testing::{FakeSize, failing, fake_model, hashed, token_of};
 use crate::{Engine, Error, FinishReason, Request, RequestStatus, StopRules};
 
 /// Writes forever: no end token, and a context that is long enough for the test.
@@ -156,8 +156,7 @@ fn logits_that_are_no_numbers_fail_one_request() {
 
 #[test]
 fn a_step_that_fails_fails_its_culprit_alone() {
-    let (mut model, _) = fake_model(SIZE, hashed);
-    model.executor = Box::new(crate::testing::Failing::new(model.executor, token_of('z')));
+    let model = failing(fake_model(SIZE, hashed).0, token_of('z'));
     let engine = Engine::start(model, config()).unwrap();
     let requests = ["abc", "zbc", "bcd", "azb"].map(|prompt| request(prompt, 7, 15));
     let handles: Vec<_> = requests.iter().map(|r| engine.submit(r.clone()).unwrap()).collect();

@@ -1,8 +1,10 @@
 //! Conversations.
 
+use sm_cache::KvCacheConfig;
+
 use super::{SIZE, alone, config, engine_of, seeded, text};
 use crate::testing::{FakeSize, fake_model, hashed};
-use crate::{Engine, Error, Prompt, Request};
+use crate::{Engine, EngineConfig, Error, Prompt, Request};
 
 #[test]
 fn the_second_turn_computes_only_what_is_new() {
@@ -73,4 +75,18 @@ fn a_session_takes_one_call_at_a_time() {
         Err(error) => assert!(error.to_string().contains("talk"), "{error}"),
     }
     drop(stream);
+}
+
+#[test]
+fn a_conversation_that_was_forgotten_is_not_continued_as_if_it_were_new() {
+    let cache = KvCacheConfig { max_sessions: 1, ..config().cache };
+    let engine = Engine::start(fake_model(SIZE, hashed).0, EngineConfig { cache, ..config() }).unwrap();
+    let (first, second) = (engine.session("a").unwrap(), engine.session("b").unwrap());
+    first.generate("hello", &seeded(1, 4)).unwrap();
+    second.generate("hello", &seeded(1, 4)).unwrap();
+    let error = first.clone().generate(" again", &seeded(1, 4)).unwrap_err().to_string();
+    assert_eq!(error, "there is no session a; it was never begun, or it was evicted or dropped");
+    assert!(first.forget().is_err(), "there is none");
+    let anew = first.generate("hello", &seeded(1, 4)).unwrap();
+    assert_eq!(anew.prompt_tokens.len(), 5);
 }

@@ -3,7 +3,7 @@
 use sm_tensor::TokenId;
 
 use super::{SIZE, always, config, drafted, request};
-use crate::testing::{Failing, FakeSize, fake_model, hashed, mostly_recent, recent, scripted, token_of};
+use crate::testing::{FakeSize, failing, fake_model, hashed, mostly_recent, recent, scripted, token_of};
 use crate::{Engine, EngineConfig, Error, Generator, LoadedModel, Request, SpeculationConfig};
 
 const SCRIPT: &str = "the cat sat on the mat. ";
@@ -71,8 +71,7 @@ fn sequences_beyond_the_room_of_the_draft_model_get_the_same() {
 
 #[test]
 fn a_draft_model_that_fails_is_done_without() {
-    let mut draft = model(hashed);
-    draft.executor = Box::new(Failing::new(draft.executor, token_of('x')));
+    let draft = failing(model(hashed), token_of('x'));
     let engine = drafted(model(hashed), draft, config()).unwrap();
     let request = request("xyz", 3, 30);
     let completion = engine.generate(request.prompt.clone(), &request.options).unwrap();

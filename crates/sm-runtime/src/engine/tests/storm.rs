@@ -7,7 +7,7 @@ use sm_batching::Priority;
 use sm_cache::{SessionId, SessionMode};
 
 use super::{alone, config, request};
-use crate::testing::{Failing, FakeSize, fake_model, hashed, token_of};
+use crate::testing::{FakeSize, failing, fake_model, hashed, token_of};
 use crate::{Completion, Engine, Error, Prompt, Request, RequestHandle, TokenStream};
 
 const N_REQUESTS: u64 = 10_000;
@@ -142,19 +142,18 @@ fn kind(outcome: Option<Result<Vec<Completion>, Error>>) -> &'static str {
 
 fn stormy_engine() -> Engine {
     let bad = token_of(NO_NUMBERS);
-    let (mut model, _) = fake_model(SIZE, move |history| {
+    let (model, _) = fake_model(SIZE, move |history| {
         let mut logits = hashed(history);
         if history[0] == bad {
             logits[3] = f32::NAN;
         }
         logits
     });
-    model.executor = Box::new(Failing::new(model.executor, token_of(FAILS)));
     let mut config = config();
     config.batching.max_queued_requests = MAX_QUEUED;
     // A page of the fake model: 16 positions of one key and one value in single precision.
     config.cache.max_bytes_total = N_PAGES * 16 * 8;
-    Engine::start(model, config).unwrap()
+    Engine::start(failing(model, token_of(FAILS)), config).unwrap()
 }
 
 #[test]
