@@ -31,7 +31,7 @@ pub enum Suggestion {
         /// In percent.
         padding_efficiency_percent: u64,
     },
-    /// Batches are less than half full; a longer wait would fill them.
+    /// Batches that nobody joins are less than half full; a longer wait would fill them.
     WaitLonger {
         /// Sequences in a batch on average, in hundredths.
         average_size_hundredths: u64,
@@ -130,9 +130,14 @@ impl BatchAdvisor {
         let efficiency = all.n_tokens * 100 / all.padded_tokens.max(1);
         let similar = (efficiency < LOW_EFFICIENCY_PERCENT)
             .then_some(Suggestion::GatherSimilarLengths { padding_efficiency_percent: efficiency });
-        let size = all.n_sequences * 100 / all.n_batches.max(1);
-        let longer = (size * 2 < self.max_batch_size * 100)
-            .then_some(Suggestion::WaitLonger { average_size_hundredths: size });
+        // Whoever comes later joins a continuous batch.
+        let fixed = self.totals.iter().filter(|(strategy, _)| *strategy != BatchingStrategy::Continuous);
+        let (n_batches, n_sequences) = fixed.fold((0, 0), |(n_batches, n_sequences), (_, totals)| {
+            (n_batches + totals.n_batches, n_sequences + totals.n_sequences)
+        });
+        let size = (n_sequences * 100).checked_div(n_batches);
+        let longer = size.filter(|size| size * 2 < self.max_batch_size * 100);
+        let longer = longer.map(|size| Suggestion::WaitLonger { average_size_hundredths: size });
         let wait_us = all.wait_us / all.n_batches.max(1);
         let larger = (all.wait_us > all.run_us).then_some(Suggestion::RaiseBatchSize { wait_us });
         [other, similar, longer, larger].into_iter().flatten().collect()

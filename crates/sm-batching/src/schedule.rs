@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use sm_cache::{CacheError, KvCache};
+use sm_cache::{CacheError, KvCache, Resource};
 
 use crate::policy::{BatchInfo, Joining, Waiting};
 use crate::queue::{Ordering, level};
@@ -36,8 +36,17 @@ impl Scheduler {
     ///
     /// Each step must be followed by [`Scheduler::commit`] or [`Scheduler::abandon`].
     pub fn next_step(&mut self, now_us: u64, cache: &mut KvCache) -> Option<&Step> {
+        let (page_len, max_pages) = (cache.page_len(), cache.max_pages());
         self.end_where(cache, |sequence| {
-            sequence.deadline_us.is_some_and(|deadline| deadline <= now_us).then_some(EndReason::TimedOut)
+            if sequence.deadline_us.is_some_and(|deadline| deadline <= now_us) {
+                return Some(EndReason::TimedOut);
+            }
+            // Only after the limit was lowered: it would wait forever.
+            let n_pages = (sequence.log.len() + 1).min(sequence.max_len).div_ceil(page_len);
+            (sequence.lease.is_none() && n_pages > max_pages).then(|| {
+                let (limit, actual) = ((max_pages * page_len) as u64, (n_pages * page_len) as u64);
+                EndReason::Cache(CacheError::ResourceLimit { resource: Resource::TotalBytes, limit, actual })
+            })
         });
         let mut room = self.assign_rows(cache);
         let n_preempted = self.stats.preempted;
@@ -198,7 +207,6 @@ impl Scheduler {
         let chosen = std::mem::take(&mut self.chosen);
         let mut order = std::mem::take(&mut self.order);
         let mut free = n_slots;
-        let mut n_admitted = 0;
         for choice in chosen.iter().copied() {
             let (queue_index, waiting) = (order[choice], self.lens[choice]);
             let is_full = waiting.n_candidates > free && !self.running.is_empty();
@@ -210,6 +218,7 @@ impl Scheduler {
                 continue;
             }
             let mut sequence = self.queue.swap_remove(queue_index);
+            let is_first = sequence.n_lost.is_none();
             // The last request has moved to this index.
             let moved = self.queue.len();
             order.iter_mut().filter(|index| **index == moved).for_each(|index| *index = queue_index);
@@ -219,10 +228,11 @@ impl Scheduler {
             }
             self.start(sequence, room, now_us, cache);
             free = free.saturating_sub(waiting.n_candidates);
-            n_admitted += 1;
-            batch.add(&waiting);
+            if is_first {
+                batch.add(&waiting);
+            }
         }
-        if n_admitted > 0 {
+        if batch.n_sequences > 0 {
             self.last_batch = batch;
             self.stats.count_batch(&batch);
         }

@@ -90,15 +90,18 @@ impl Scheduler {
     /// Changes the configuration from the next step on. Sequences that run stay, even if they are too many now.
     ///
     /// # Errors
-    /// If a value cannot be used, or the executor's steps cannot have as many sequences or rows; nothing changes then.
+    /// If a value cannot be used, or is raised beyond the sequences or rows that the executor's steps can have; nothing changes
+    /// then.
     pub fn reconfigure(&mut self, config: BatchingConfig) -> Result<(), BatchingError> {
         config.validate_with(&self.limits)?;
         let StepLimits { max_tokens, max_outputs, max_sequences, memory, .. } = self.limits;
-        for (field, value, most) in [
-            ("max_batch_size", config.max_batch_size, max_sequences.min(max_outputs)),
-            ("max_step_tokens", config.max_step_tokens, max_tokens),
+        let most_sequences = max_sequences.min(max_outputs);
+        for (field, value, before, most) in [
+            ("max_batch_size", config.max_batch_size, self.config.max_batch_size, most_sequences),
+            ("max_step_tokens", config.max_step_tokens, self.config.max_step_tokens, max_tokens),
         ] {
-            if value > most {
+            // What the scheduler began with holds as far as the executor goes.
+            if value > most.max(before) {
                 let (value, most) = (value as u64, most as u64);
                 return Err(BatchingError::BeyondExecutor { field, value, most });
             }

@@ -108,6 +108,10 @@ pub(crate) struct ModelArgs {
     /// How keys and values are kept
     #[arg(long, value_name = "TYPE", value_enum, default_value_t = KvType::F16)]
     kv_type: KvType,
+    /// Keep the weights as they are packed for the processor in a file in DIR, and map that in later runs, which load quickly and
+    /// share memory
+    #[arg(long, value_name = "DIR")]
+    packed: Option<PathBuf>,
     /// The kernel set, for comparisons [default: the best of this machine]
     #[arg(long, value_name = "NAME")]
     isa: Option<String>,
@@ -222,6 +226,7 @@ impl ModelArgs {
             quant: self.quant,
             kv_dtype: self.kv_type.into(),
             isa: self.isa.clone(),
+            packed_dir: self.packed.clone(),
             ..LoadOptions::default()
         }
     }

@@ -16,8 +16,8 @@ mod work;
 pub use batch::{PAGE_LEN, Span, StepBatch};
 pub use builder::PlanBuilder;
 pub use executor::{
-    Backend, ExecError, Executor, ExecutorInfo, KvDType, Limits, Logits, MemoryNeeds, PrepareError, Progress,
-    WeightError, WeightSource,
+    Backend, ExecError, Executor, ExecutorInfo, KvDType, Limits, Logits, MemoryNeeds, PackedBytes,
+    PrepareError, Progress, WeightError, WeightSource,
 };
 #[cfg(feature = "cpu")]
 pub(crate) use kinds::OpProfile;

@@ -11,6 +11,7 @@ use sm_kernels::plan::{WeightError, WeightSource};
 use sm_tensor::DType;
 
 use crate::load::TensorInfo;
+use crate::load::file::FileBytes;
 use crate::load::tensors::Tensors;
 use crate::names::LinearLayout;
 
@@ -67,6 +68,11 @@ impl Weights {
     /// The tensors of the files.
     pub fn tensors(&self) -> &[TensorInfo] {
         self.tensors.infos()
+    }
+
+    /// The files that hold the tensors.
+    pub fn file_bytes(&self) -> &[FileBytes] {
+        self.tensors.files()
     }
 
     /// The tensors with their files.

@@ -120,7 +120,7 @@ pub struct Usage {
 
 /// How tokens came about. It changes none of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Strategy {
+pub enum GenerationStrategy {
     /// One by one.
     Plain,
     /// Guessed, and several checked in a step.
@@ -129,7 +129,7 @@ pub enum Strategy {
     Parallel,
 }
 
-impl Strategy {
+impl GenerationStrategy {
     /// The name in machine-readable output: `plain`, `speculative` or `parallel`.
     pub fn name(self) -> &'static str {
         match self {
@@ -152,12 +152,12 @@ impl Usage {
         (self.drafted_tokens > 0).then(|| self.accepted_tokens as f64 / self.drafted_tokens as f64)
     }
 
-    /// How the tokens came about; of several that hold, the last in the order of [`Strategy`].
-    pub fn strategy(&self) -> Strategy {
+    /// How the tokens came about; of several that hold, the last in the order of [`GenerationStrategy`].
+    pub fn strategy(&self) -> GenerationStrategy {
         match (self.candidates, self.drafted_tokens) {
-            (2.., _) => Strategy::Parallel,
-            (_, 1..) => Strategy::Speculative,
-            _ => Strategy::Plain,
+            (2.., _) => GenerationStrategy::Parallel,
+            (_, 1..) => GenerationStrategy::Speculative,
+            _ => GenerationStrategy::Plain,
         }
     }
 }

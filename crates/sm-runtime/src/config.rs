@@ -120,9 +120,9 @@ impl EngineConfig {
         let n_drafts = if speculates { self.speculation.max_draft_len } else { 0 };
         LoadOptions {
             max_step_tokens: self.batching.max_step_tokens,
-            max_outputs: n_sequences * (1 + n_drafts),
+            max_outputs: n_sequences.saturating_mul(1 + n_drafts),
             n_sequences,
-            kv_bytes: Some(self.cache.max_bytes_total),
+            kv_bytes: Some(self.load.kv_bytes.unwrap_or(u64::MAX).min(self.cache.max_bytes_total)),
             fingerprint: self.kv_disk.is_some(),
             ..self.load.clone()
         }

@@ -23,10 +23,10 @@ mod ticket;
 #[cfg(feature = "typed")]
 mod typed;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::mpsc::{self, Sender};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, SendError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Instant;
 
 use sm_batching::{BatchMemory, Scheduler, StepLimits};
@@ -34,6 +34,8 @@ use sm_cache::{KvCache, Namespace, PagePool, SessionMode};
 use sm_kernels::plan::{ExecutorInfo, PAGE_LEN};
 use sm_model::chat::{ChatError, ChatTemplate};
 use sm_model::tokenizer::EncodeOptions;
+
+pub(crate) use control::deadline;
 
 pub use batch::BatchRun;
 pub use builder::EngineBuilder;
@@ -84,18 +86,17 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     messages: Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    thread_id: ThreadId,
     gate: Arc<Gate>,
     directory: Mutex<Directory>,
     text: Text,
     grammars: Grammars,
-    context_len: AtomicUsize,
     /// Positions per sequence that the model was made ready for.
     max_context_len: usize,
     chat: Result<ChatTemplate, ChatError>,
     info: ExecutorInfo,
     namespace: Namespace,
     pool: PagePool,
-    max_batch_size: AtomicUsize,
 }
 
 impl Engine {
@@ -133,10 +134,10 @@ impl Engine {
         let namespace = namespace(&model, &config)?;
         let LoadedModel { executor, text, grammars, context_len, chat, .. } = model;
         let info = executor.info().clone();
-        log::started(&info, &config);
-        let scheduler = Scheduler::new(config.batching, steps)?;
-        let max_batch_size = scheduler.batch_size();
-        let mut cache = KvCache::new(config.cache, pool)?;
+        let scheduler = Scheduler::new(config.batching.clone(), steps)?;
+        gate.max_batch_size.store(scheduler.batch_size(), Ordering::Relaxed);
+        gate.context_len.store(context_len, Ordering::Relaxed);
+        let mut cache = KvCache::new(config.cache.clone(), pool)?;
         observers.into_iter().for_each(|observer| cache.watch(observer));
         let (messages, received) = mpsc::channel();
         let open = |disk| open_disk(disk, &namespace, (&*executor, &mut cache), messages.clone());
@@ -157,20 +158,20 @@ impl Engine {
             .name("sm-engine".to_owned())
             .spawn(move || Core::new(parts).run(&received))
             .map_err(|source| Error::Thread { source })?;
+        log::started(&info, &config);
         Ok(Self(Arc::new(Inner {
             messages,
+            thread_id: thread.thread().id(),
             thread: Mutex::new(Some(thread)),
             gate,
             directory: Mutex::default(),
             text,
             grammars,
-            context_len: AtomicUsize::new(context_len),
             max_context_len: context_len,
             chat,
             info,
             namespace,
             pool,
-            max_batch_size: AtomicUsize::new(max_batch_size),
         })))
     }
 
@@ -267,6 +268,9 @@ impl Engine {
         &self,
         what: impl FnOnce(&mut Core) -> T + Send + 'static,
     ) -> Result<T, Error> {
+        if self.0.is_own_thread() {
+            return Err(Error::EngineThread);
+        }
         let (reply, replied) = mpsc::sync_channel(1);
         let call = move |core: &mut Core| {
             // Nobody waits for the reply of a caller that is gone.
@@ -290,7 +294,7 @@ impl Engine {
         let Request { options, n, select, priority, key, session, salt, speculate, filters, cancel, .. } =
             request;
         let rules = Rules::new(&options, &self.0.text, &self.0.grammars)?.with_filters(filters);
-        let ticket = Ticket::new(n, options.limits.max_new_tokens, cancel.unwrap_or_default());
+        let ticket = Ticket::new(n, options.limits.max_new_tokens, cancel.unwrap_or_default().child());
         self.0.gate.enter()?;
         let ticket = Arc::new(match callback {
             Some(callback) => ticket.with_callback(callback),
@@ -314,7 +318,12 @@ impl Engine {
         };
         let namespace = Arc::new(Namespace { salt, ..self.0.namespace.clone() });
         let submission = Submission { terms, prompt, priority, key, session, namespace };
-        self.0.messages.send(Message::Submit(Box::new(submission))).map_err(|_| Error::ShutDown)?;
+        if let Err(SendError(unsent)) = self.0.messages.send(Message::Submit(Box::new(submission))) {
+            self.0.gate.n_sent.fetch_sub(1, Ordering::Relaxed);
+            ticket.disarm();
+            drop(unsent);
+            return Err(Error::ShutDown);
+        }
         Ok(RequestHandle::new(ticket, self.0.messages.clone(), number))
     }
 
@@ -339,10 +348,20 @@ struct Extra {
     has_spoken: Option<Arc<AtomicBool>>,
 }
 
+impl Inner {
+    /// Whether this is the engine's thread, in a callback, sink, observer or filter: it cannot wait for itself.
+    fn is_own_thread(&self) -> bool {
+        std::thread::current().id() == self.thread_id
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
+        let is_own_thread = self.is_own_thread();
         let _ = self.messages.send(Message::Call(Box::new(|core| core.drain(Instant::now()))));
-        if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // Its own thread ends when it comes to that.
+        if let Some(thread) = thread.filter(|_| !is_own_thread) {
             let _ = thread.join();
         }
     }

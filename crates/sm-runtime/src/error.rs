@@ -1,6 +1,7 @@
 //! Everything that can go wrong between a path and a generated token.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use sm_batching::BatchingError;
 use sm_cache::{ByteSize, CacheError, Resource};
@@ -137,6 +138,11 @@ pub enum Error {
     /// The engine was shut down before the request ended.
     #[error("the engine has shut down")]
     ShutDown,
+    /// A call that waits for the engine's thread, on that thread.
+    #[error(
+        "a callback, sink, observer or filter of an engine cannot wait for it; make the call from another thread"
+    )]
+    EngineThread,
     /// The engine's thread could not be started.
     #[error("cannot start a thread")]
     Thread {
@@ -146,6 +152,14 @@ pub enum Error {
     /// The KV cache refuses.
     #[error(transparent)]
     Cache(CacheError),
+    /// Packed weights cannot be kept.
+    #[error("packed weights cannot be kept in {}; choose another directory or none", path.display())]
+    PackedDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The disk tier of the KV cache cannot be used.
     #[error(transparent)]
     KvDisk(#[from] KvDiskError),
@@ -241,6 +255,11 @@ impl From<BatchingError> for Error {
 }
 
 impl Error {
+    /// Whether the same request can be accepted when others have been served.
+    pub(crate) fn is_full_queue(&self) -> bool {
+        matches!(self, Self::ResourceLimit { resource: "max_queued_requests" | "max_queued_tokens", .. })
+    }
+
     pub(crate) fn validation(field: &'static str, message: impl Into<String>) -> Self {
         Self::Validation { field, message: message.into() }
     }

@@ -81,6 +81,7 @@ impl<'g> Generation<'g> {
                 prompt_tokens: n_prompt,
                 cached_tokens,
                 truncated_tokens: input.n_truncated,
+                candidates: 1,
                 ..Usage::default()
             },
             bound,

@@ -68,7 +68,9 @@ mod tutorials {
 pub use backend::kernel_sets;
 pub use bench::Bench;
 pub use cancel::CancelToken;
-pub use completion::{Completion, FinishReason, Strategy, Timings, TokenEvent, TokenLogprob, Usage};
+pub use completion::{
+    Completion, FinishReason, GenerationStrategy, Timings, TokenEvent, TokenLogprob, Usage,
+};
 pub use config::{EngineConfig, Preset};
 pub use engine::{
     BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestNumber, RequestStatus,
@@ -93,11 +95,15 @@ pub use source::ModelRef;
 pub use speculate::{MAX_DRAFT_LEN, SpeculationConfig, SpeculationStats};
 
 pub use sm_batching::{
-    BatchingConfig, BatchingStats, BatchingStrategy, Priority, QueueOrder, Recommendations, Suggestion,
+    BatchingConfig, BatchingError, BatchingStats, BatchingStrategy, Priority, QueueOrder, Recommendations,
+    Suggestion,
 };
 pub use sm_cache::{
-    ByteSize, CacheEvent, CacheObserver, KvCacheConfig, KvCacheStats, MemoryPlan, SessionId, SessionMode,
+    ByteSize, CacheError, CacheEvent, CacheObserver, CachedPage, EvictionPolicy, EvictionReason,
+    KvCacheConfig, KvCacheStats, KvShape, MemoryPlan, Resource, SessionId, SessionMode, Victim,
 };
-pub use sm_kernels::plan::{ExecutorInfo, KvDType, Plan, Profile, ProfileRow, Progress, Speed, Work};
+pub use sm_kernels::plan::{
+    ExecutorInfo, KvDType, MemoryNeeds, Plan, Profile, ProfileRow, Progress, Speed, Work,
+};
 pub use sm_model as model;
 pub use sm_tensor::{DType, TokenId};

@@ -1,13 +1,14 @@
 //! From a path to a model that is ready to run.
 
-use std::ops::Range;
-use std::path::Path;
+mod packed;
+mod weights;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sm_cache::{ByteSize, KvShape, PagePool};
 use sm_kernels::plan::{
-    Backend, Executor, ExecutorInfo, KvDType, Limits, MemoryNeeds, PAGE_LEN, Plan, Progress, WeightError,
-    WeightSource,
+    Backend, Executor, ExecutorInfo, KvDType, Limits, MemoryNeeds, PAGE_LEN, Plan, Progress,
 };
 use sm_model::chat::{ChatError, ChatTemplate};
 use sm_model::metadata::Metadata;
@@ -20,6 +21,8 @@ use crate::input::ModelBounds;
 use crate::kv_disk::weights_fingerprint;
 use crate::text::Text;
 use crate::{CancelToken, Error, MemoryBound, ModelRef, backend};
+use packed::PackedFile;
+use weights::Source;
 
 /// How a model is made ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,15 +41,18 @@ pub struct LoadOptions {
     pub max_step_tokens: usize,
     /// Rows of one step whose logits can be had: 1 to generate (the default), more to score text quickly.
     pub max_outputs: usize,
-    /// Sequences that can be in one step. 1 by default; [`Bench`](crate::Bench) uses more.
+    /// Sequences that can be in one step. 1 by default; an engine needs as many as shall run at a time.
     pub n_sequences: usize,
     /// Bytes of the pool of keys and values. By default just what `n_sequences` full contexts need.
     pub kv_bytes: Option<u64>,
     /// Bytes that keys and values may take together with activations and scratch. By default no limit but `kv_bytes`.
     pub pool_bytes: Option<u64>,
     /// Bytes that all may take: weights, keys and values, activations and scratch. What needs more is refused before it is
-    /// loaded. By default no limit but what the machine can give.
+    /// loaded. Without a limit, what needs more than the machine can give for one context is.
     pub memory_limit: Option<u64>,
+    /// Where packed weights are kept: the next loading maps them, which takes about as long as reading them once, and
+    /// processes share the memory. A file for each model, as large as its weights. Nowhere by default.
+    pub packed_dir: Option<PathBuf>,
     /// Whether the weights get a fingerprint, by which the disk tier ([`KvDiskConfig`](crate::KvDiskConfig)) knows them.
     /// Reads all of them once. Off by default.
     pub fingerprint: bool,
@@ -66,6 +72,7 @@ impl Default for LoadOptions {
             kv_bytes: None,
             pool_bytes: None,
             memory_limit: None,
+            packed_dir: None,
             fingerprint: false,
         }
     }
@@ -99,12 +106,13 @@ impl LoadOptions {
         };
         let least = backend.memory_needs(plan, &one_context)?;
         let limits = Limits { n_pages: self.n_pages(n_pages, shape, least.activation_bytes)?, ..one_context };
-        if let Some(limit) = self.memory_limit {
-            check_memory(&backend.memory_needs(plan, &limits)?, limit, MemoryBound::Configured)?;
-        }
-        if let Some(limit) = backend.available_bytes() {
+        match (self.memory_limit, backend.available_bytes()) {
+            (Some(limit), _) => {
+                check_memory(&backend.memory_needs(plan, &limits)?, limit, MemoryBound::Configured)?;
+            }
             // Pages beyond one context take memory when they are used, and make way for each other.
-            check_memory(&least, limit, MemoryBound::Available)?;
+            (None, Some(limit)) => check_memory(&least, limit, MemoryBound::Available)?,
+            (None, None) => {}
         }
         Ok(limits)
     }
@@ -146,39 +154,6 @@ fn check_memory(needs: &MemoryNeeds, limit: u64, bound: MemoryBound) -> Result<(
     Err(Error::InsufficientMemory { what, needed: ByteSize(needed), limit: ByteSize(limit), bound })
 }
 
-/// Weights that nobody may want any more.
-struct Cancellable<'w> {
-    weights: &'w dyn WeightSource,
-    cancel: &'w CancelToken,
-}
-
-impl Cancellable<'_> {
-    fn check(&self) -> Result<(), WeightError> {
-        if self.cancel.is_cancelled() { Err(WeightError::Cancelled) } else { Ok(()) }
-    }
-}
-
-impl WeightSource for Cancellable<'_> {
-    fn matrix_rows<'a>(
-        &'a self,
-        tensor: &str,
-        rows: Range<usize>,
-        buffer: &'a mut Vec<u8>,
-    ) -> Result<&'a [u8], WeightError> {
-        self.check()?;
-        self.weights.matrix_rows(tensor, rows, buffer)
-    }
-
-    fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {
-        self.check()?;
-        self.weights.vector(tensor)
-    }
-
-    fn release(&self, tensor: &str) {
-        self.weights.release(tensor);
-    }
-}
-
 /// A model whose weights lie packed on a backend, with its tokenizer.
 #[derive(Debug)]
 pub struct LoadedModel {
@@ -209,7 +184,23 @@ impl LoadedModel {
         Self::load_until(model, options, progress, &CancelToken::new())
     }
 
-    /// As [`LoadedModel::load`], until somebody cancels it: that ends it within a matrix's rows.
+    /// What [`LoadedModel::load`] would take, found without loading.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::load`], as far as it can be told; [`Error::InsufficientMemory`] first of all.
+    pub fn memory_needs<'a>(
+        model: impl Into<ModelRef<'a>>,
+        options: &LoadOptions,
+    ) -> Result<MemoryNeeds, Error> {
+        options.validate()?;
+        let backend = backend::cpu(options)?;
+        let LoadOptions { context_len, quant, .. } = *options;
+        let model = model.into().open(&sm_model::LoadOptions { context_len, quant })?;
+        let limits = options.limits(&*backend, &model.plan, kv_shape(&model, options.kv_dtype))?;
+        Ok(backend.memory_needs(&model.plan, &limits)?)
+    }
+
+    /// As [`LoadedModel::load`], until somebody cancels it: that ends it within some rows of a matrix.
     ///
     /// # Errors
     /// As [`LoadedModel::load`]; [`Error::Cancelled`].
@@ -226,7 +217,9 @@ impl LoadedModel {
         let plan = &model.plan;
         let kv_shape = kv_shape(&model, options.kv_dtype);
         let limits = options.limits(&*backend, plan, kv_shape)?;
-        let weights = Cancellable { weights: &model.weights, cancel };
+        let kept =
+            options.packed_dir.as_deref().map(|dir| PackedFile::of(dir, &model, options)).transpose()?;
+        let weights = Source { weights: &model.weights, cancel, kept: kept.flatten() };
         // A large vocabulary takes as long as the weights of a small model.
         let (executor, text) = std::thread::scope(|scope| {
             let text = scope.spawn(|| tokenizer(&model).map(Text));
@@ -237,6 +230,7 @@ impl LoadedModel {
             return Err(Error::Cancelled);
         }
         let (executor, text) = (executor?, text?);
+        let fingerprint = options.fingerprint.then(|| weights_fingerprint(&model));
         Ok(Self {
             executor,
             chat: chat_template(&model, &text),
@@ -245,7 +239,7 @@ impl LoadedModel {
             vocab_size: plan.vocab_size(),
             context_len: plan.context_len,
             fallbacks: model.weights.fallbacks().to_vec(),
-            fingerprint: options.fingerprint.then(|| weights_fingerprint(&model)),
+            fingerprint,
             kv_shape,
         })
     }
@@ -378,4 +372,64 @@ fn tokenizer(model: &Model) -> Result<Option<Arc<dyn Tokenizer>>, Error> {
 fn has_vocabulary(metadata: &Metadata) -> Result<bool, Error> {
     let kind: Option<&str> = metadata.get("tokenizer.ggml.model")?;
     Ok(!matches!(kind, None | Some("none" | "no_vocab")))
+}
+
+#[cfg(all(test, feature = "demo-model"))]
+mod tests {
+    use sm_kernels::plan::{PrepareError, WeightSource};
+
+    use super::*;
+
+    /// A device with so many bytes left.
+    #[derive(Debug)]
+    struct Small(u64);
+
+    impl Backend for Small {
+        fn name(&self) -> &'static str {
+            "small"
+        }
+
+        fn memory_needs(&self, _plan: &Plan, limits: &Limits) -> Result<MemoryNeeds, PrepareError> {
+            Ok(MemoryNeeds { weight_bytes: 1000, kv_bytes: limits.n_pages, activation_bytes: 24 })
+        }
+
+        fn available_bytes(&self) -> Option<u64> {
+            Some(self.0)
+        }
+
+        fn prepare(
+            &self,
+            _plan: &Plan,
+            _weights: &dyn WeightSource,
+            _limits: Limits,
+            _progress: &(dyn Fn(Progress) + Sync),
+        ) -> Result<Box<dyn Executor>, PrepareError> {
+            Err(PrepareError::Unsupported("it only counts".to_owned()))
+        }
+    }
+
+    #[test]
+    fn what_the_machine_cannot_give_for_one_context_is_refused_unless_a_limit_says_otherwise() {
+        let model = ModelRef::Demo.open(&sm_model::LoadOptions::default()).unwrap();
+        let n_pages = model.plan.context_len / PAGE_LEN;
+        let needed = 1024 + n_pages as u64;
+        let shape = kv_shape(&model, KvDType::F16);
+        let options = LoadOptions { n_sequences: 3, ..LoadOptions::default() };
+        let limits = |options: &LoadOptions, available| options.limits(&Small(available), &model.plan, shape);
+        assert_eq!(limits(&options, needed).unwrap().n_pages, 3 * n_pages);
+        let error = limits(&options, needed - 1).unwrap_err().to_string();
+        for part in
+            ["weights (1000 B)", "activations (24 B)", "the machine can give", "quantize to fewer bits"]
+        {
+            assert!(error.contains(part), "{error}");
+        }
+        let own = LoadOptions { memory_limit: Some(1024 + 3 * n_pages as u64), ..options.clone() };
+        limits(&own, 0).unwrap();
+        let less = LoadOptions { memory_limit: Some(1023 + 3 * n_pages as u64), ..options };
+        let bound = |error| match error {
+            Error::InsufficientMemory { bound, .. } => bound,
+            other => panic!("{other}"),
+        };
+        assert_eq!(bound(limits(&less, u64::MAX).unwrap_err()), MemoryBound::Configured);
+    }
 }

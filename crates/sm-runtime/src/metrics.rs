@@ -1,6 +1,6 @@
 //! What an engine measures, and where it tells it.
 //!
-//! An engine without a sink measures nothing. With one it calls it from its own thread, after each step and at the end of each
+//! An engine without a sink records nothing. With one it calls it from its own thread, after each step and at the end of each
 //! request; a sink should be quick. [`RecentMetrics`] keeps the last of them for a look at any time.
 
 mod recent;
@@ -54,7 +54,21 @@ pub struct StepPhases {
     pub commit: Duration,
 }
 
-/// A request from its submission to its end.
+impl RequestMetrics {
+    /// Of a request that was refused, `total` after its submission.
+    pub(crate) fn refused(total: Duration) -> Self {
+        Self {
+            queue: None,
+            first_token: None,
+            inter_token: None,
+            total,
+            usage: Usage::default(),
+            finish_reason: None,
+        }
+    }
+}
+
+/// A request from its submission to its end. One that is refused at once, before it reaches the engine's thread, has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestMetrics {
     /// From its submission to its first step, if it had one.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use sm_cache::ByteSize;
 
+use crate::engine::deadline;
 use crate::load::weight_bytes;
 use crate::{Engine, EngineConfig, Error, MemoryBound, ModelRef, Request, RequestHandle, TokenStream};
 
@@ -78,7 +79,7 @@ impl Models {
         self.get(name)?.stream(request)
     }
 
-    /// Lets all engines go of pages that are only cached. Gives the bytes that are still held.
+    /// As [`Engine::trim_memory`] of all engines, to what their requests hold. Gives the bytes that are still held.
     ///
     /// # Errors
     /// [`Error::ShutDown`].
@@ -88,7 +89,7 @@ impl Models {
 
     /// As [`Engine::shut_down`], for all of them: the grace is one for all.
     pub fn shut_down(&self, grace: Duration) {
-        let until = Instant::now() + grace;
+        let until = deadline(grace);
         self.0.values().for_each(|engine| engine.drain(until));
         for engine in self.0.values() {
             engine.shut_down(until.saturating_duration_since(Instant::now()));

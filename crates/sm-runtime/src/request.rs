@@ -29,7 +29,8 @@ pub struct Request {
     pub salt: String,
     /// Whether its tokens may be guessed where the engine speculates. The output is the same.
     pub speculate: bool,
-    /// What ends it from elsewhere, whether it waits or runs, beside its handle. Clones of a request share it.
+    /// What ends it from elsewhere, whether it waits or runs, beside its handle. An engine looks at it between steps, and before the
+    /// next batch begins if it is idle. Several requests may share one; the end of a request leaves it as it is.
     pub cancel: Option<CancelToken>,
     /// Filters of the caller's own, applied behind those of the options and before the temperature.
     pub filters: Vec<Arc<dyn LogitsFilter>>,

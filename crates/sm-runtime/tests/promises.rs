@@ -14,6 +14,8 @@ mod engine;
 mod kv;
 #[path = "promises/nano_sort.rs"]
 mod nano_sort;
+#[path = "promises/packed.rs"]
+mod packed;
 #[path = "promises/refusals.rs"]
 mod refusals;
 #[path = "promises/reproducible.rs"]

@@ -3,7 +3,9 @@
 use std::num::NonZeroUsize;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use sm_runtime::{BatchingConfig, ByteSize, Engine, EngineConfig, KvCacheConfig, LoadOptions, Preset};
+use sm_runtime::{
+    BatchingConfig, ByteSize, Engine, EngineConfig, KvCacheConfig, LoadOptions, LoadedModel, ModelRef, Preset,
+};
 
 use super::{KvDiskArgs, ModelArgs, SpeculationArgs, load_model};
 use crate::console::Console;
@@ -109,15 +111,24 @@ impl EngineArgs {
         if preset.preset.is_some() {
             console.note(format_args!("{config}"));
         }
-        let draft_load = LoadOptions {
-            max_outputs: n_sequences,
-            kv_bytes: None,
-            quant: None,
-            fingerprint: false,
-            ..config.load.clone()
-        };
+        let draft = speculation.draft.as_deref().map(|draft| {
+            // Both have to fit before one is loaded.
+            let needs = LoadedModel::memory_needs(ModelRef::named(&self.model.model), &config.load)?;
+            let used = needs.total_bytes() as u64;
+            let options = LoadOptions {
+                max_outputs: n_sequences,
+                kv_bytes: None,
+                memory_limit: config.load.memory_limit.map(|limit| limit.saturating_sub(used)),
+                quant: None,
+                fingerprint: false,
+                ..config.load.clone()
+            };
+            LoadedModel::memory_needs(ModelRef::named(draft), &options)?;
+            Ok::<_, Failure>((draft, options))
+        });
+        let draft = draft.transpose()?;
         let model = load_model(&self.model.model, &config.load, console)?;
-        let draft = speculation.draft.as_ref().map(|draft| load_model(draft, &draft_load, console));
+        let draft = draft.map(|(draft, options)| load_model(draft, &options, console));
         Ok(Engine::builder().config(config).start(model, draft.transpose()?)?)
     }
 }

@@ -21,13 +21,16 @@ pub(crate) fn n_cores() -> usize {
 /// Bytes of memory that this process could still get: what the system has, or its control group allows, if they tell.
 pub(crate) fn available_bytes() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
-    let system = read("/proc/meminfo").and_then(|text| kilobytes(&text, "MemAvailable:"));
+    let system = read("/proc/meminfo").and_then(|text| {
+        Some(kilobytes(&text, "MemAvailable:")? + kilobytes(&text, "SwapFree:").unwrap_or(0))
+    });
     let group = || {
         let limit: u64 = read("/sys/fs/cgroup/memory.max")?.trim().parse().ok()?;
         let used: u64 = read("/sys/fs/cgroup/memory.current")?.trim().parse().ok()?;
-        // What was read from files makes way.
-        let files = read("/sys/fs/cgroup/memory.stat").and_then(|text| number(&text, "file"));
-        Some(limit.saturating_sub(used.saturating_sub(files.unwrap_or(0))))
+        let stat = read("/sys/fs/cgroup/memory.stat").unwrap_or_default();
+        // What was read from files makes way; files that lie in memory do not.
+        let cached = number(&stat, "file").unwrap_or(0).saturating_sub(number(&stat, "shmem").unwrap_or(0));
+        Some(limit.saturating_sub(used.saturating_sub(cached)))
     };
     system.into_iter().chain(group()).min()
 }

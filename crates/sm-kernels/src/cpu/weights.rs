@@ -11,8 +11,12 @@ use super::split::{By, Split};
 use super::team::{Team, Worker, share_of};
 use crate::isa::LANES;
 use crate::plan::{
-    MatrixDecl, MatrixId, Plan, PrepareError, Progress, VectorDecl, VectorId, WeightError, WeightSource,
+    MatrixDecl, MatrixId, PackedBytes, Plan, PrepareError, Progress, VectorDecl, VectorId, WeightError,
+    WeightSource,
 };
+
+/// The name of the form of packed matrices: panels, whatever the instruction set and the number of workers.
+const FORM: &str = "cpu panels";
 
 /// A matrix, and its lines among those of all.
 type Placed = (MatrixLayout, Range<usize>);
@@ -21,9 +25,27 @@ type Placed = (MatrixLayout, Range<usize>);
 #[derive(Debug)]
 pub(crate) struct Weights {
     /// The lines of all matrices, one after the other.
-    memory: MmapMut,
+    memory: Memory,
     matrices: Vec<Placed>,
     vectors: Vec<Vec<f32>>,
+}
+
+/// Where packed matrices lie.
+#[derive(Debug)]
+enum Memory {
+    /// In memory of their own.
+    Own(MmapMut),
+    /// Where the source keeps them.
+    Kept(PackedBytes),
+}
+
+impl Memory {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(memory) => memory,
+            Self::Kept(bytes) => bytes.as_ref(),
+        }
+    }
 }
 
 impl Weights {
@@ -38,8 +60,16 @@ impl Weights {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Self, PrepareError> {
         let (matrices, matrix_bytes) = layouts(plan)?;
-        let mut memory = reserve(matrix_bytes)?;
-        pack(plan, &matrices, &mut memory, (source, team, progress))?;
+        let kept = source.packed(FORM, matrix_bytes).filter(|kept| is_usable(kept, matrix_bytes));
+        let memory = match kept {
+            Some(kept) => Memory::Kept(kept),
+            None => {
+                let mut memory = reserve(matrix_bytes)?;
+                pack(plan, &matrices, &mut memory, (source, team, progress))?;
+                source.keep_packed(FORM, &memory);
+                Memory::Own(memory)
+            }
+        };
         let vectors = plan.vectors.iter().map(|decl| load_vector(decl, source));
         let vectors = vectors.collect::<Result<_, WeightError>>()?;
         Ok(Self { memory, matrices, vectors })
@@ -61,7 +91,7 @@ impl Weights {
     }
 
     fn packed<'a>(&'a self, (layout, lines): &'a Placed) -> PackedMatrix<'a> {
-        layout.over(&bytemuck::cast_slice(&self.memory)[lines.clone()])
+        layout.over(&bytemuck::cast_slice(self.memory.bytes())[lines.clone()])
     }
 
     /// A vector of the plan, padded with zeros to whole vectors.
@@ -82,7 +112,7 @@ impl Weights {
 
     /// Bytes of all matrices.
     pub(crate) fn matrix_bytes(&self) -> usize {
-        self.memory.len()
+        self.memory.bytes().len()
     }
 
     /// Reads every byte that a worker packed, and nothing else: all matrices, in order.
@@ -105,6 +135,12 @@ fn layouts(plan: &Plan) -> Result<(Vec<Placed>, usize), PrepareError> {
         matrices.push((layout, lines));
     }
     Ok((matrices, n_lines.saturating_mul(size_of::<Line>()).max(size_of::<Line>())))
+}
+
+/// Whether kept bytes can be read as lines.
+fn is_usable(kept: &PackedBytes, n_bytes: usize) -> bool {
+    let bytes = kept.as_ref();
+    bytes.len() == n_bytes && bytemuck::try_cast_slice::<u8, Line>(bytes).is_ok()
 }
 
 fn file_bytes(decl: &MatrixDecl) -> u64 {

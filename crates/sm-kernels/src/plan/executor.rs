@@ -30,6 +30,36 @@ pub trait WeightSource: Sync {
     /// The rows of a tensor have been read: a source that had to bring them into memory need not keep them there. They
     /// can still be asked for.
     fn release(&self, _tensor: &str) {}
+
+    /// The `n_bytes` that a backend has made of all matrices before, in the form that it calls `form`, if the source keeps them.
+    fn packed(&self, _form: &str, _n_bytes: usize) -> Option<PackedBytes> {
+        None
+    }
+
+    /// Takes what a backend has made of all matrices, to be kept.
+    fn keep_packed(&self, _form: &str, _bytes: &[u8]) {}
+}
+
+/// What a backend has made of weights, kept somewhere: aligned to 64 bytes.
+pub struct PackedBytes(Box<dyn AsRef<[u8]> + Send + Sync>);
+
+impl PackedBytes {
+    /// Bytes that stay where they are.
+    pub fn new(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        Self(Box::new(bytes))
+    }
+}
+
+impl AsRef<[u8]> for PackedBytes {
+    fn as_ref(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
+impl fmt::Debug for PackedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} packed bytes", self.as_ref().len())
+    }
 }
 
 /// A tensor that could not be delivered.

@@ -14,7 +14,7 @@ use crate::LoadError;
 
 /// The bytes of a file.
 #[derive(Debug)]
-pub(crate) enum FileBytes {
+pub enum FileBytes {
     /// Read by the system when touched.
     Mapped {
         /// The whole file.
@@ -28,7 +28,10 @@ pub(crate) enum FileBytes {
 
 impl FileBytes {
     /// Maps a file.
-    pub(crate) fn open(path: &Path) -> Result<Self, LoadError> {
+    ///
+    /// # Errors
+    /// If it cannot be opened or mapped.
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
         let io_error = |source| LoadError::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(io_error)?;
         let metadata = file.metadata().map_err(io_error)?;
@@ -42,6 +45,17 @@ impl FileBytes {
         // meanwhile, the system ends this one with a signal; every reader of mapped model files accepts that.
         let map = unsafe { Mmap::map(&file) };
         Ok(Self::Mapped { map: map.map_err(io_error)?, file })
+    }
+
+    /// What the system says of the file; `None` of bytes that are in no file.
+    ///
+    /// # Errors
+    /// If it says nothing.
+    pub fn metadata(&self) -> std::io::Result<Option<std::fs::Metadata>> {
+        match self {
+            Self::Mapped { file, .. } => file.metadata().map(Some),
+            Self::Loaded(_) => Ok(None),
+        }
     }
 
     /// Some bytes, by way of `buffer` if they are in a file: to read parts that fit a cache takes less time than to map

@@ -54,6 +54,11 @@ impl Tensors {
         Ok(tensors)
     }
 
+    /// The files.
+    pub(crate) fn files(&self) -> &[FileBytes] {
+        &self.files
+    }
+
     pub(crate) fn infos(&self) -> &[TensorInfo] {
         &self.infos
     }

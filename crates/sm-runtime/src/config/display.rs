@@ -35,7 +35,7 @@ impl Lines<'_, '_> {
 }
 
 impl fmt::Display for EngineConfig {
-    /// One line for each value that is not a secret: `section.name = value`.
+    /// One line for each value that is no secret and does not follow from others: `section.name = value`.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { load, batching, cache, speculation, kv_disk } = self;
         load_lines(load, &mut Lines { to: f, section: "load" })?;
@@ -61,26 +61,24 @@ fn load_lines(load: &LoadOptions, lines: &mut Lines<'_, '_>) -> fmt::Result {
         quant,
         kv_dtype,
         isa,
-        max_step_tokens,
-        max_outputs,
+        max_step_tokens: _,
+        max_outputs: _,
         n_sequences,
-        kv_bytes,
+        kv_bytes: _,
         pool_bytes,
         memory_limit,
-        fingerprint,
+        packed_dir,
+        fingerprint: _,
     } = load;
     lines.put_option("context_len", context_len.as_ref().map(|value| value as &dyn Debug))?;
     lines.put_option("n_threads", n_threads.as_ref().map(|value| value as &dyn Debug))?;
     lines.put_option("quant", quant.as_ref().map(|value| value as &dyn Debug))?;
     lines.put("kv_dtype", kv_dtype)?;
     lines.put_option("isa", isa.as_ref().map(|value| value as &dyn Debug))?;
-    lines.put("max_step_tokens", max_step_tokens)?;
-    lines.put("max_outputs", max_outputs)?;
     lines.put("n_sequences", n_sequences)?;
-    lines.put_bytes("kv_bytes", *kv_bytes)?;
     lines.put_bytes("pool_bytes", *pool_bytes)?;
     lines.put_bytes("memory_limit", *memory_limit)?;
-    lines.put("fingerprint", fingerprint)
+    lines.put_option("packed_dir", packed_dir.as_ref().map(|value| value as &dyn Debug))
 }
 
 fn batching_lines(batching: &BatchingConfig, lines: &mut Lines<'_, '_>) -> fmt::Result {
@@ -176,6 +174,6 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
         }
         assert!(!text.contains("hash_key"));
-        assert_eq!(EngineConfig::default().to_string().lines().count(), 42);
+        assert_eq!(EngineConfig::default().to_string().lines().count(), 39);
     }
 }

@@ -2,15 +2,21 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Duration;
 
 use super::{Engine, RequestHandle};
 use crate::{Completion, Error, GenerationOptions, Prompt, Request};
+
+/// How long to wait for room in a queue that others fill.
+const RETRY: Duration = Duration::from_millis(2);
 
 /// Completions of many prompts in the prompts' order. Prompts are read as the engine has room, so neither they nor the
 /// results pile up.
 pub struct BatchRun<I> {
     engine: Engine,
     prompts: I,
+    /// A prompt that the queue had no room for.
+    held: Option<Prompt>,
     options: GenerationOptions,
     n_sent: u64,
     n_done: u64,
@@ -33,6 +39,7 @@ impl<I: Iterator<Item = Prompt>> BatchRun<I> {
         Self {
             engine,
             prompts,
+            held: None,
             options,
             n_sent: 0,
             n_done: 0,
@@ -54,11 +61,21 @@ impl<I: Iterator<Item = Prompt>> BatchRun<I> {
         Self { progress: Box::new(progress), ..self }
     }
 
-    fn send(&mut self, prompt: Prompt) {
+    /// Puts the next prompt into the queue; `false` if there is none, or no room.
+    fn send(&mut self) -> bool {
+        let Some(prompt) = self.held.take().or_else(|| self.prompts.next()) else {
+            return false;
+        };
         let mut options = self.options.clone();
         options.sampling.seed = options.sampling.seed.map(|seed| seed.wrapping_add(self.n_sent));
+        let sent = self.engine.submit(Request::new(prompt.clone(), options));
+        if sent.as_ref().is_err_and(Error::is_full_queue) {
+            self.held = Some(prompt);
+            return false;
+        }
         self.n_sent += 1;
-        self.sent.push_back(self.engine.submit(Request::new(prompt, options)));
+        self.sent.push_back(sent);
+        true
     }
 }
 
@@ -66,10 +83,13 @@ impl<I: Iterator<Item = Prompt>> Iterator for BatchRun<I> {
     type Item = Result<Completion, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.sent.len() < self.window
-            && let Some(prompt) = self.prompts.next()
-        {
-            self.send(prompt);
+        loop {
+            while self.sent.len() < self.window && self.send() {}
+            if self.held.is_none() || !self.sent.is_empty() {
+                break;
+            }
+            // Others fill the queue.
+            std::thread::sleep(RETRY);
         }
         let completions = self.sent.pop_front()?.and_then(RequestHandle::wait);
         self.n_done += 1;

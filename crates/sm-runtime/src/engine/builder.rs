@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sm_batching::BatchingConfig;
 use sm_cache::CacheObserver;
-use sm_kernels::plan::{ExecutorInfo, Progress};
+use sm_kernels::plan::Progress;
 
 use super::{Engine, Loading};
 use crate::source::OwnedModelRef;
@@ -88,14 +88,21 @@ impl<'d> EngineBuilder<'d> {
         model: impl Into<ModelRef<'a>>,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Engine, Error> {
-        let (config, cancel) = (&self.config, &self.cancel);
+        let (config, cancel, model) = (&self.config, &self.cancel, model.into());
         config.batching.validate()?;
+        config.speculation.validate()?;
         let options = config.load_options(self.draft.is_some());
+        let Some(draft) = self.draft else {
+            let model = LoadedModel::load_until(model, &options, progress, cancel)?;
+            return self.start(model, None);
+        };
+        // Both have to fit before one is loaded.
+        let needs = LoadedModel::memory_needs(model, &options)?;
+        let draft_options = config.draft_load_options(needs.total_bytes() as u64);
+        LoadedModel::memory_needs(draft, &draft_options)?;
         let model = LoadedModel::load_until(model, &options, progress, cancel)?;
-        let ExecutorInfo { weight_bytes, kv_bytes, activation_bytes, .. } = *model.info();
-        let options = config.draft_load_options((weight_bytes + kv_bytes + activation_bytes) as u64);
-        let draft = self.draft.map(|draft| LoadedModel::load_until(draft, &options, progress, cancel));
-        self.start(model, draft.transpose()?)
+        let draft = LoadedModel::load_until(draft, &draft_options, progress, cancel)?;
+        self.start(model, Some(draft))
     }
 
     /// As [`EngineBuilder::load_with`], on a thread of its own: a future, which blocks no executor.
@@ -108,7 +115,7 @@ impl<'d> EngineBuilder<'d> {
         progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<Loading, Error> {
         let (model, draft) = (OwnedModelRef::from(model), self.draft.map(OwnedModelRef::from));
-        let cancel = self.cancel.clone();
+        let cancel = self.cancel.child();
         let Self { config, metrics, observers, .. } = self;
         let load = {
             let cancel = cancel.clone();

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use sm_batching::{BatchingConfig, BatchingError, Recommendations};
+use sm_batching::{BatchingConfig, Recommendations};
 use sm_cache::MemoryPlan;
 use sm_kernels::plan::ExecutorInfo;
 use sm_model::chat::{ChatError, ChatTemplate};
@@ -41,15 +41,15 @@ impl Engine {
     /// no more ([`LoadOptions::n_sequences`](crate::LoadOptions::n_sequences) leaves room); nothing changes then.
     /// [`Error::ShutDown`].
     pub fn reconfigure(&self, batching: BatchingConfig) -> Result<(), Error> {
-        let limit = batching.max_queued_requests;
-        let max_batch_size = self.call(move |core| {
+        self.call(move |core| {
+            let limit = batching.max_queued_requests;
             core.scheduler.reconfigure(batching)?;
-            core.advice.resize(core.scheduler.batch_size());
-            Ok::<_, BatchingError>(core.scheduler.batch_size())
-        })??;
-        self.0.gate.limit.store(limit, Ordering::Relaxed);
-        self.0.max_batch_size.store(max_batch_size, Ordering::Relaxed);
-        Ok(())
+            let max_batch_size = core.scheduler.batch_size();
+            core.advice.resize(max_batch_size);
+            core.gate.limit.store(limit, Ordering::Relaxed);
+            core.gate.max_batch_size.store(max_batch_size, Ordering::Relaxed);
+            Ok(())
+        })?
     }
 
     /// Changes how many positions a sequence may have, prompt and output together. Requests that are under way stay.
@@ -62,12 +62,14 @@ impl Engine {
             let message = format!("{context_len} is not possible; the model was made ready for 1 to {most}");
             return Err(Error::validation("context_len", message));
         }
-        self.call(move |core| core.bounds.context_len = context_len)?;
-        self.0.context_len.store(context_len, Ordering::Relaxed);
-        Ok(())
+        self.call(move |core| {
+            core.bounds.context_len = context_len;
+            core.gate.context_len.store(context_len, Ordering::Relaxed);
+        })
     }
 
-    /// Changes how many bytes keys and values may take. What runs keeps its pages.
+    /// Changes how many bytes keys and values may take. What runs keeps its pages; a request that comes to need more than the new
+    /// limit fails with [`Error::ResourceLimit`].
     ///
     /// # Errors
     /// If not even one page fits; [`Error::ShutDown`].
@@ -92,10 +94,13 @@ impl Engine {
         Ok(self.call(move |core| core.trim(max_bytes))??)
     }
 
-    /// Takes no more requests, gives those that run `grace` to end, ends the rest, and waits for that. Everybody is
-    /// answered. A second call finds nothing to do.
+    /// Takes no more requests, gives those that run `grace` to end, ends the rest, and waits for that, unless it is called by
+    /// the engine itself, in a callback. Everybody is answered. A second call finds nothing to do.
     pub fn shut_down(&self, grace: Duration) {
-        self.drain(Instant::now() + grace);
+        self.drain(deadline(grace));
+        if self.0.is_own_thread() {
+            return;
+        }
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // A panic of the thread has answered everybody too, by the drop of their answers.
@@ -141,11 +146,18 @@ impl Engine {
 
     /// Positions per sequence.
     pub fn context_len(&self) -> usize {
-        self.0.context_len.load(Ordering::Relaxed)
+        self.0.gate.context_len.load(Ordering::Relaxed)
     }
 
     /// Sequences that can run at a time.
     pub(super) fn max_batch_size(&self) -> usize {
-        self.0.max_batch_size.load(Ordering::Relaxed)
+        self.0.gate.max_batch_size.load(Ordering::Relaxed)
     }
+}
+
+/// The end of a time that begins now; as good as never if no clock goes so far.
+pub(crate) fn deadline(grace: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    let now = Instant::now();
+    now.checked_add(grace.min(CENTURY)).unwrap_or(now)
 }

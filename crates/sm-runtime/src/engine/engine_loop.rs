@@ -20,7 +20,7 @@ use super::speculation::Speculator;
 use crate::input::{Input, ModelBounds};
 use crate::kv_disk::DiskTier;
 use crate::text::{Text, TextStart};
-use crate::{Error, MetricsSink};
+use crate::{Error, MetricsSink, RequestMetrics};
 
 /// How long to wait where sequences run but no step can be made, because others hold the pages.
 const STALL: Duration = Duration::from_millis(1);
@@ -62,7 +62,7 @@ pub(crate) struct Core {
     pub(super) live: HashMap<RequestId, Live>,
     text: Text,
     pub(crate) bounds: ModelBounds,
-    gate: Arc<Gate>,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) speculator: Speculator,
     /// Where evicted pages go, if anywhere.
     pub(crate) disk: Option<DiskTier>,
@@ -124,6 +124,7 @@ impl Core {
             self.answer_ended();
             self.gate.n_waiting.store(self.scheduler.n_waiting(), Ordering::Relaxed);
         }
+        self.gate.is_closed.store(true, Ordering::Relaxed);
         log::shut_down(self.live.len());
         self.end_all();
         self.close_disk();
@@ -210,7 +211,13 @@ impl Core {
         let begun = self.begin(prompt, session.as_ref(), &namespace, &terms);
         let (input, turn) = match begun {
             Ok(begun) => begun,
-            Err(error) => return terms.answer.give(Err(error)),
+            Err(error) => {
+                log::refused(&terms, &error);
+                if let Some(metrics) = &self.metrics {
+                    metrics.request(&RequestMetrics::refused(terms.submitted.elapsed()));
+                }
+                return terms.answer.give(Err(error));
+            }
         };
         log::submitted(&terms, input.tokens.len());
         let submitted_us = terms.submitted.saturating_duration_since(self.epoch).as_micros() as u64;
@@ -236,7 +243,7 @@ impl Core {
                     self.cache.end_turn(turn, None, TurnEnd::Rollback);
                 }
                 live.error = Some(error.into());
-                live.give_answer();
+                self.answer(live);
             }
         }
     }

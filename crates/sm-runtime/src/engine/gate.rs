@@ -1,29 +1,39 @@
-//! Refuses at once what would not fit into the queue, without asking the engine's thread.
+//! What callers know of an engine without asking its thread: to refuse at once what cannot be.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::Error;
 
-/// Counts requests on their way to a step.
-#[derive(Debug)]
+/// Counts requests on their way to a step, and knows the limits.
+#[derive(Debug, Default)]
 pub(crate) struct Gate {
     /// Sent to the thread, and not yet taken in.
     pub(crate) n_sent: AtomicUsize,
     /// In the scheduler's queue, as of its last step.
     pub(crate) n_waiting: AtomicUsize,
+    /// Requests in the queue at most.
     pub(crate) limit: AtomicUsize,
+    /// Sequences that can run at a time.
+    pub(crate) max_batch_size: AtomicUsize,
+    /// Positions per sequence.
+    pub(crate) context_len: AtomicUsize,
+    /// Whether the thread has ended.
+    pub(crate) is_closed: AtomicBool,
 }
 
 impl Gate {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { n_sent: AtomicUsize::new(0), n_waiting: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }
+        Self { limit: AtomicUsize::new(limit), ..Self::default() }
     }
 
     /// Counts one more request.
     ///
     /// # Errors
-    /// If the queue is full.
+    /// If the queue is full; [`Error::ShutDown`].
     pub(crate) fn enter(&self) -> Result<(), Error> {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Err(Error::ShutDown);
+        }
         let limit = self.limit.load(Ordering::Relaxed);
         let actual = 1 + self.n_sent.fetch_add(1, Ordering::Relaxed) + self.n_waiting.load(Ordering::Relaxed);
         if actual <= limit {

@@ -143,7 +143,8 @@ impl TokenStream {
         self.handle.cancel();
     }
 
-    /// What ends it from another thread, as [`TokenStream::cancel`] does, while this one waits for an event.
+    /// What ends it from another thread while this one waits for an event: at the next step boundary, or before the next batch
+    /// begins.
     pub fn cancel_token(&self) -> CancelToken {
         self.handle.ticket.cancel.clone()
     }

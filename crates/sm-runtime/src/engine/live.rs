@@ -164,6 +164,7 @@ impl Live {
             usage: Usage {
                 prompt_tokens: input.tokens.len(),
                 truncated_tokens: input.n_truncated,
+                candidates: n,
                 ..Usage::default()
             },
             options,
@@ -326,7 +327,7 @@ impl Live {
     /// Ends a candidate that the scheduler has ended: `log` is prompt and output, `reason` why if no token ended it. Gives
     /// how many tokens of the log are kept.
     pub(crate) fn end(&mut self, index: usize, log: &[TokenId], reason: FinishReason) -> usize {
-        let (n_prompt, n_candidates) = (self.usage.prompt_tokens, self.candidates.len());
+        let n_prompt = self.usage.prompt_tokens;
         let candidate = &mut self.candidates[index];
         let Some(mut output) = candidate.output.take() else {
             return log.len();
@@ -355,7 +356,6 @@ impl Live {
             finish_reason,
             seed: self.seed,
             usage: Usage {
-                candidates: n_candidates,
                 generated_tokens: finished.n_generated,
                 drafted_tokens: candidate.drafts.n_drafted,
                 accepted_tokens: candidate.drafts.n_accepted,

@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use sm_kernels::plan::PrepareError;
+
 use super::Engine;
 use crate::{CancelToken, Error};
 
@@ -39,7 +41,8 @@ impl Shared {
 impl State {
     /// What came of it, once it is over; a thread that panicked left nothing.
     fn take(&mut self) -> Option<Result<Engine, Error>> {
-        self.is_over.then(|| self.outcome.take().unwrap_or(Err(Error::ShutDown)))
+        let panicked = || PrepareError::Unsupported("loading the model panicked".to_owned());
+        self.is_over.then(|| self.outcome.take().unwrap_or_else(|| Err(panicked().into())))
     }
 }
 

@@ -10,7 +10,7 @@ use sm_kernels::plan::{ExecError, ExecutorInfo};
 use tracing::{Level, debug, enabled, info, warn};
 
 use super::live::{Live, Terms};
-use crate::{EngineConfig, StepMetrics};
+use crate::{EngineConfig, Error, StepMetrics};
 
 /// What the events are of.
 const TARGET: &str = "sm_runtime";
@@ -30,6 +30,11 @@ pub(super) fn shut_down(n_live: usize) {
 /// A request has come in.
 pub(super) fn submitted(terms: &Terms, n_prompt: usize) {
     debug!(target: TARGET, request = terms.number.0, prompt_tokens = n_prompt, candidates = terms.n, "request submitted");
+}
+
+/// A request cannot be served.
+pub(super) fn refused(terms: &Terms, error: &Error) {
+    debug!(target: TARGET, request = terms.number.0, %error, "request refused");
 }
 
 /// A request is over.

@@ -86,17 +86,19 @@ impl Session {
         Ok(TokenStream::new(handle))
     }
 
-    /// Forgets the conversation: the next call begins it anew.
+    /// Forgets the conversation, if there is one: the next call begins it anew.
     ///
     /// # Errors
-    /// If there is none of this name or a call uses it; [`Error::ShutDown`].
+    /// If a call uses it; [`Error::ShutDown`].
     pub fn forget(&self) -> Result<(), Error> {
         let id = self.id.clone();
-        let forgotten = self.engine.call(move |core| core.cache.drop_session(&id))?;
-        if !matches!(forgotten, Err(CacheError::SessionBusy { .. })) {
-            self.has_spoken.store(false, Ordering::Relaxed);
+        match self.engine.call(move |core| core.cache.drop_session(&id))? {
+            Ok(_) | Err(CacheError::UnknownSession { .. }) => {
+                self.has_spoken.store(false, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
         }
-        Ok(forgotten?)
     }
 
     /// Its name.

@@ -7,6 +7,7 @@ use sm_cache::TurnEnd;
 use sm_kernels::plan::ExecError;
 
 use super::engine_loop::Core;
+use super::live::Live;
 use super::log;
 use super::sample::{sample_drafted, sample_part, score_part};
 use crate::{FinishReason, StepMetrics, StepPhases};
@@ -124,6 +125,15 @@ impl Core {
         self.scheduler.cancel(id.request, &mut self.cache);
     }
 
+    /// Tells all who want to know that a request is over.
+    pub(super) fn answer(&self, live: Live) {
+        log::ended(&live);
+        if let Some(metrics) = &self.metrics {
+            metrics.request(&live.metrics());
+        }
+        live.give_answer();
+    }
+
     /// Gives back what ended, and answers whose last candidate that was.
     pub(super) fn answer_ended(&mut self) {
         self.ended.extend(self.scheduler.drain_ended());
@@ -159,11 +169,7 @@ impl Core {
             if live.is_over()
                 && let Some(live) = self.live.remove(&id)
             {
-                log::ended(&live);
-                if let Some(metrics) = &self.metrics {
-                    metrics.request(&live.metrics());
-                }
-                live.give_answer();
+                self.answer(live);
             }
         }
     }

@@ -7,10 +7,13 @@ mod cancelling;
 mod candidates;
 mod control;
 mod deadlines;
+mod endings;
 #[cfg(feature = "grammar")]
 mod grammars;
 mod kv_disk;
 mod limits;
+#[cfg(all(feature = "cpu", feature = "demo-model"))]
+mod loading;
 mod schedules;
 mod seeds;
 mod sessions;

@@ -20,7 +20,7 @@ pub enum RequestStatus {
     Queued,
     /// It has rows in the steps.
     Running,
-    /// It ended by itself, or its time was over.
+    /// It ended by itself, or the time of a stream was over.
     Completed,
     /// It failed.
     Failed,
@@ -128,6 +128,11 @@ impl Ticket {
     pub(crate) fn with_callback(self, callback: Callback) -> Self {
         self.lock().callback = Some(callback);
         self
+    }
+
+    /// Calls nobody with the result.
+    pub(crate) fn disarm(&self) {
+        self.lock().callback = None;
     }
 
     /// Nothing here panics while it holds the lock, so a poisoned one is as good as any.

@@ -9,8 +9,8 @@ use sm_cache::{CacheEvent, CacheObserver, KvCacheConfig, SessionMode};
 use super::{SIZE, alone, always, config, engine_of, request, seeded, text};
 use crate::testing::{FakeSize, fake_model, hashed};
 use crate::{
-    CancelToken, Engine, EngineConfig, Error, MetricsSink, Prompt, RecentMetrics, Request, RequestMetrics,
-    StepMetrics, Strategy,
+    CancelToken, Engine, EngineConfig, Error, GenerationStrategy, MetricsSink, Prompt, RecentMetrics,
+    Request, RequestMetrics, StepMetrics,
 };
 
 fn with_batching(change: impl FnOnce(&mut BatchingConfig)) -> EngineConfig {
@@ -256,16 +256,21 @@ fn what_requests_wait_and_how_many_is_measured() {
 fn a_completion_says_how_its_tokens_came_about() {
     let engine = engine_of(hashed);
     let plain = engine.generate(text("abc"), &seeded(1, 8)).unwrap().usage;
-    assert_eq!((plain.strategy(), plain.acceptance_rate(), plain.candidates), (Strategy::Plain, None, 1));
+    assert_eq!(
+        (plain.strategy(), plain.acceptance_rate(), plain.candidates),
+        (GenerationStrategy::Plain, None, 1)
+    );
     let several = engine.submit(Request { n: 3, ..request("abc", 1, 8) }).unwrap().wait().unwrap();
     assert!(
-        several.iter().all(|one| (one.usage.strategy(), one.usage.candidates) == (Strategy::Parallel, 3))
+        several
+            .iter()
+            .all(|one| (one.usage.strategy(), one.usage.candidates) == (GenerationStrategy::Parallel, 3))
     );
     let mut lookup = config();
     lookup.speculation.lookup = true;
     let engine = Engine::start(fake_model(SIZE, always('a')).0, lookup).unwrap();
     let guessed = engine.generate(text("aaaaaaaa"), &seeded(1, 40)).unwrap().usage;
-    assert_eq!((guessed.strategy(), guessed.acceptance_rate()), (Strategy::Speculative, Some(1.0)));
+    assert_eq!((guessed.strategy(), guessed.acceptance_rate()), (GenerationStrategy::Speculative, Some(1.0)));
 }
 
 #[test]
@@ -282,47 +287,4 @@ fn batches_that_ran_say_what_would_suit_them() {
     let is_longer = |suggestion: &Suggestion| matches!(suggestion, Suggestion::WaitLonger { .. });
     assert!(said.suggestions.iter().any(is_longer), "batches of one of four: {said:?}");
     assert_eq!(engine.stats().unwrap().padding_efficiency(), 1.0);
-}
-
-#[cfg(feature = "demo-model")]
-mod loading {
-    use super::*;
-    use crate::{MemoryBound, ModelRef};
-
-    #[test]
-    fn loading_goes_on_beside_and_can_be_cancelled() {
-        let loading = Engine::builder().load_in_background(ModelRef::Demo, |_| ()).unwrap();
-        let engine = loading.wait().unwrap();
-        engine.generate(text("Once"), &seeded(1, 2)).unwrap();
-        let cancel = CancelToken::new();
-        cancel.cancel();
-        let builder = || Engine::builder().cancel(cancel.clone());
-        assert!(matches!(builder().load(ModelRef::Demo), Err(Error::Cancelled)));
-        let loading = builder().load_in_background(ModelRef::Demo, |_| ()).unwrap();
-        assert!(matches!(loading.wait(), Err(Error::Cancelled)));
-        drop(Engine::builder().load_in_background(ModelRef::Demo, |_| ()).unwrap());
-    }
-
-    #[test]
-    fn what_exceeds_the_memory_limit_is_refused_before_it_is_loaded() {
-        let mut config = EngineConfig::default();
-        config.load.memory_limit = Some(64 << 20);
-        match Engine::builder().config(config.clone()).load_with(ModelRef::Demo, &|_| panic!("it loads")) {
-            Err(Error::InsufficientMemory { what, needed, limit, bound: MemoryBound::Configured }) => {
-                assert!(needed.0 > 1 << 30 && limit.0 == 64 << 20);
-                assert!(what.contains("weights (") && what.contains("keys and values (1"), "{what}");
-            }
-            other => panic!("{other:?}"),
-        }
-        config.load.pool_bytes = Some(48 << 20);
-        let engine = Engine::builder().config(config.clone()).load(ModelRef::Demo).unwrap();
-        let info = engine.info();
-        assert!(info.kv_bytes + info.activation_bytes <= 48 << 20, "{info:?}");
-        assert!(info.kv_bytes + info.activation_bytes > 47 << 20, "{info:?}");
-        let used = info.weight_bytes + info.kv_bytes + info.activation_bytes;
-        config.load.memory_limit = Some(used as u64 + (64 << 10));
-        Engine::builder().config(config.clone()).load(ModelRef::Demo).unwrap();
-        let drafted = Engine::builder().config(config).draft(ModelRef::DemoDraft).load(ModelRef::Demo);
-        assert!(matches!(drafted, Err(Error::InsufficientMemory { .. })), "the draft model counts");
-    }
 }

@@ -1,0 +1,191 @@
+//! Packed weights in a file, to be mapped by the next loading.
+//!
+//! ```text
+//! magic | key | bytes of a chunk, bytes of all | CRC-32 of each chunk, then of all that is before | zeros | bytes, page-aligned
+//! ```
+//!
+//! The key stands for the model's files as the system describes them, for how they are loaded, and for the program. A file
+//! whose key or checksums are not as expected is made again. It is written beside its place and renamed, so nobody sees half
+//! of one.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::hash::Hasher as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
+use sm_kernels::plan::PackedBytes;
+use sm_model::{FileBytes, Model, ModelSource};
+use tracing::{info, warn};
+
+use super::LoadOptions;
+use crate::Error;
+use crate::kv_disk::program_fingerprint;
+
+/// The first bytes; the number changes with the format.
+const MAGIC: [u8; 16] = *b"SmallMind PW 01\n";
+/// Bytes that one checksum is of.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Of the first packed byte: every system maps files from a multiple of it.
+const ALIGN: usize = 64 << 10;
+/// Magic, key, bytes of a chunk and of all.
+const FIXED_BYTES: usize = 16 + 16 + 8 + 8;
+
+/// Where the packed weights of a model are kept.
+#[derive(Debug)]
+pub(super) struct PackedFile {
+    path: PathBuf,
+    /// Of everything that decides what is in the file, but its form.
+    text: String,
+    n_threads: usize,
+}
+
+/// Kept bytes: the file behind its header.
+struct Mapped {
+    file: FileBytes,
+    start: usize,
+}
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.file[self.start..]
+    }
+}
+
+impl PackedFile {
+    /// The file of a model in a directory, which is made if it is not there; `None` if the model is part of the program.
+    ///
+    /// # Errors
+    /// If there can be no such directory, or the files of the model or of the program cannot be looked at.
+    pub(super) fn of(dir: &Path, model: &Model, options: &LoadOptions) -> Result<Option<Self>, Error> {
+        let no_dir = |source| Error::PackedDir { path: dir.to_owned(), source };
+        fs::create_dir_all(dir).map_err(no_dir)?;
+        let (ModelSource::Directory(path) | ModelSource::Gguf { path, .. } | ModelSource::Smnd { path, .. }) =
+            &model.source;
+        let Some(files) = identities(model.weights.file_bytes()).map_err(no_dir)? else {
+            return Ok(None);
+        };
+        let place = path.canonicalize().map_err(no_dir)?;
+        // One file for each model and format: the next version of the model replaces it.
+        let name = hash(&format!("{} {:?}", place.display(), options.quant));
+        let mut file_name = place.file_stem().map_or_else(|| OsString::from("model"), OsString::from);
+        file_name.push(format!("-{:016x}.packed", name as u64));
+        let text = format!("{files}{:?}\n{}\n", model.plan.matrices, program_fingerprint()?);
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Some(Self { path: dir.join(file_name), text, n_threads: options.n_threads.unwrap_or_else(all) }))
+    }
+
+    fn key(&self, form: &str) -> u128 {
+        hash(&format!("{form}\n{}", self.text))
+    }
+
+    /// Maps the file, if it holds `n_bytes` of the form, whole.
+    pub(super) fn read(&self, form: &str, n_bytes: usize) -> Option<PackedBytes> {
+        let file = match FileBytes::open(&self.path) {
+            Ok(file) => file,
+            Err(sm_model::LoadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return None;
+            }
+            Err(error) => {
+                warn!(%error, "packed weights cannot be opened; they are made again");
+                return None;
+            }
+        };
+        let header_bytes = header_bytes(n_bytes);
+        let fixed = fixed_header(self.key(form), n_bytes);
+        if file.len() != header_bytes + n_bytes || file[..FIXED_BYTES] != fixed {
+            info!(path = %self.path.display(), "packed weights of another version; they are made again");
+            return None;
+        }
+        let (header, bytes) = file.split_at(header_bytes);
+        if header != make_header(&fixed, &self.checksums(bytes)) {
+            warn!(path = %self.path.display(), "packed weights are damaged; they are made again");
+            return None;
+        }
+        Some(PackedBytes::new(Mapped { file, start: header_bytes }))
+    }
+
+    /// Writes the file. If that fails, the next loading packs again.
+    pub(super) fn write(&self, form: &str, bytes: &[u8]) {
+        let header = make_header(&fixed_header(self.key(form), bytes.len()), &self.checksums(bytes));
+        let mut beside = self.path.clone().into_os_string();
+        beside.push(format!(".{}", std::process::id()));
+        let write = || {
+            let mut file = File::create(&beside)?;
+            file.write_all(&header)?;
+            file.write_all(bytes)?;
+            fs::rename(&beside, &self.path)
+        };
+        if let Err(error) = write() {
+            warn!(path = %self.path.display(), %error, "packed weights cannot be kept");
+            // Whatever is there is not whole.
+            let _ = fs::remove_file(&beside);
+        }
+    }
+
+    /// The checksum of each chunk, found by several threads.
+    fn checksums(&self, bytes: &[u8]) -> Vec<u32> {
+        let mut checksums = vec![0; bytes.len().div_ceil(CHUNK_BYTES)];
+        let share = checksums.len().div_ceil(self.n_threads.max(1)).max(1);
+        std::thread::scope(|scope| {
+            let shares = checksums.chunks_mut(share).zip(bytes.chunks(share * CHUNK_BYTES));
+            for (checksums, bytes) in shares {
+                scope.spawn(|| {
+                    let chunks = bytes.chunks(CHUNK_BYTES);
+                    checksums.iter_mut().zip(chunks).for_each(|(sum, chunk)| *sum = crc32fast::hash(chunk));
+                });
+            }
+        });
+        checksums
+    }
+}
+
+/// What the system says of files: it changes with their content. `None` if there are none.
+fn identities(files: &[FileBytes]) -> io::Result<Option<String>> {
+    let mut text = String::new();
+    for file in files {
+        let Some(metadata) = file.metadata()? else {
+            return Ok(None);
+        };
+        // Writing to a string does not fail.
+        #[cfg(unix)]
+        let _ = {
+            use std::os::unix::fs::MetadataExt as _;
+            let (changed, nanoseconds) = (metadata.ctime(), metadata.ctime_nsec());
+            let (device, inode, len) = (metadata.dev(), metadata.ino(), metadata.len());
+            writeln!(text, "{device} {inode} {len} {:?} {changed} {nanoseconds}", metadata.modified()?)
+        };
+        #[cfg(not(unix))]
+        let _ = writeln!(text, "{} {:?}", metadata.len(), metadata.modified()?);
+    }
+    Ok((!files.is_empty()).then_some(text))
+}
+
+fn hash(text: &str) -> u128 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(text.as_bytes());
+    hasher.finish128().as_u128()
+}
+
+fn header_bytes(n_bytes: usize) -> usize {
+    (FIXED_BYTES + 4 * (n_bytes.div_ceil(CHUNK_BYTES) + 1)).next_multiple_of(ALIGN)
+}
+
+fn fixed_header(key: u128, n_bytes: usize) -> [u8; FIXED_BYTES] {
+    let mut header = [0; FIXED_BYTES];
+    header[..16].copy_from_slice(&MAGIC);
+    header[16..32].copy_from_slice(&key.to_le_bytes());
+    header[32..40].copy_from_slice(&(CHUNK_BYTES as u64).to_le_bytes());
+    header[40..].copy_from_slice(&(n_bytes as u64).to_le_bytes());
+    header
+}
+
+fn make_header(fixed: &[u8; FIXED_BYTES], checksums: &[u32]) -> Vec<u8> {
+    let mut header = fixed.to_vec();
+    checksums.iter().for_each(|sum| header.extend(sum.to_le_bytes()));
+    header.extend(crc32fast::hash(&header).to_le_bytes());
+    header.resize(header.len().next_multiple_of(ALIGN), 0);
+    header
+}
