@@ -3,6 +3,7 @@
 pub mod experiments;
 pub mod free;
 pub mod peers;
+mod process;
 pub mod random_weights;
 pub mod replay;
 pub mod summary;
