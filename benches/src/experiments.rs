@@ -5,15 +5,21 @@
 
 pub mod batching;
 pub mod concurrency;
+pub mod first_request;
+pub mod first_token;
 pub mod kv_cache;
+pub mod latency;
+pub mod memory;
 pub mod overhead;
+pub mod sessions;
 pub mod speculation;
 pub mod streaming;
+pub mod threads;
 pub mod waiting;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sm_model::Mixture;
 use sm_model::tokenizer::TokenizerError;
@@ -174,6 +180,12 @@ pub(crate) fn cpu_per_token(
         Some(seconds) => format!("{:.3} ms", seconds * 1e3 / (n_runs * n_tokens) as f64),
         None => "unknown".to_owned(),
     })
+}
+
+/// Waits as long as threads need to fall asleep, so that a lone request finds the machine as it does in life, and not in the
+/// wake of another.
+pub(crate) fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
 }
 
 /// A prompt of `n_tokens` tokens, another for each number.

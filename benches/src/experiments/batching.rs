@@ -8,8 +8,8 @@ use sm_tensor::DType;
 use super::{DOCUMENTS, ExperimentError, Finding, RandomModel, Turns, cpu_per_token, greedy, prompt, tokens};
 use crate::synth::Shape;
 
-const N_REQUESTS: usize = 8;
-const N_TOKENS: usize = 100;
+pub(super) const N_REQUESTS: usize = 8;
+pub(super) const N_TOKENS: usize = 100;
 const N_PROMPT: usize = 19;
 
 /// Runs the experiment on the documents' model and on the demo model.
@@ -62,9 +62,9 @@ fn compare(name: &str, model: ModelRef<'_>, claim: &str, reps: usize) -> Result<
     Ok(Finding { what, measured, claim: claim.to_owned() })
 }
 
-/// An engine that waits for nobody and remembers nothing, so that neither way has an advantage but the batch.
-pub(crate) fn engine(model: ModelRef<'_>) -> Result<Engine, Error> {
-    let config = EngineConfig {
+/// That of an engine that waits for nobody and remembers nothing, so that neither way has an advantage but the batch.
+pub(super) fn config() -> EngineConfig {
+    EngineConfig {
         batching: BatchingConfig {
             max_batch_size: N_REQUESTS,
             max_batch_wait_us: 0,
@@ -72,8 +72,12 @@ pub(crate) fn engine(model: ModelRef<'_>) -> Result<Engine, Error> {
         },
         cache: KvCacheConfig { enabled: false, ..KvCacheConfig::default() },
         ..EngineConfig::default()
-    };
-    Engine::builder().config(config).load(model)
+    }
+}
+
+/// An engine with this [`config`].
+pub(super) fn engine(model: ModelRef<'_>) -> Result<Engine, Error> {
+    Engine::builder().config(config()).load(model)
 }
 
 fn submit(engine: &Engine, number: usize) -> Result<RequestHandle, Error> {
@@ -84,11 +88,11 @@ fn output(handle: RequestHandle) -> Result<Vec<TokenId>, Error> {
     Ok(handle.wait()?.swap_remove(0).tokens)
 }
 
-fn one_by_one(engine: &Engine) -> Result<Vec<Vec<TokenId>>, Error> {
+pub(super) fn one_by_one(engine: &Engine) -> Result<Vec<Vec<TokenId>>, Error> {
     (0..N_REQUESTS).map(|number| output(submit(engine, number)?)).collect()
 }
 
-fn together(engine: &Engine) -> Result<Vec<Vec<TokenId>>, Error> {
+pub(super) fn together(engine: &Engine) -> Result<Vec<Vec<TokenId>>, Error> {
     let handles: Vec<_> = (0..N_REQUESTS).map(|number| submit(engine, number)).collect::<Result<_, _>>()?;
     handles.into_iter().map(output).collect()
 }
