@@ -4,7 +4,10 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use sm_cache::{Arrival, KvCache, KvCacheConfig, KvShape, LeaseOwner, LeaseRequest, Namespace, PagePool};
+use sm_cache::{
+    Arrival, KvCache, KvCacheConfig, KvShape, LeaseOwner, LeaseRequest, Namespace, PagePool, SessionId,
+    SessionMode, TurnEnd, TurnRequest,
+};
 use sm_tensor::TokenId;
 
 const PAGE_LEN: usize = 16;
@@ -49,6 +52,67 @@ impl FullCache {
     }
 }
 
+/// A cache that remembers as many sessions as it may.
+#[derive(Debug)]
+struct FullSessions {
+    cache: KvCache,
+    namespace: Namespace,
+    /// Those that are remembered, and one more.
+    names: Vec<SessionId>,
+    next: usize,
+}
+
+impl FullSessions {
+    fn new(n_sessions: usize) -> Self {
+        let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 2 };
+        let pool = PagePool { n_pages: n_sessions, page_len: PAGE_LEN, shape };
+        let config = KvCacheConfig { max_sessions: n_sessions, ..KvCacheConfig::default() };
+        let cache = KvCache::new(config, pool).expect("the pool is usable");
+        let name = |number| SessionId::new(&format!("session {number}")).expect("the name is not blank");
+        let names = (0..=n_sessions).map(name).collect();
+        let mut full = Self { cache, namespace: Namespace::default(), names, next: 0 };
+        (0..n_sessions).for_each(|_| full.turn_of_next());
+        full
+    }
+
+    /// A turn of the session that had none for the longest time: it is the one that is not remembered, so that the oldest
+    /// of the others is evicted.
+    fn turn_of_next(&mut self) {
+        self.turn(self.next);
+        self.next = (self.next + 1) % self.names.len();
+    }
+
+    /// A turn of one that is remembered: found, and touched. With a stride, so that it is seldom in the CPU's caches.
+    fn turn_of_known(&mut self) {
+        let n_known = self.names.len() - 1;
+        self.turn(self.next);
+        self.next = (self.next + 7919) % n_known;
+    }
+
+    fn turn(&mut self, session: usize) {
+        let (session, mode, namespace) = (&self.names[session], SessionMode::Prefix, &self.namespace);
+        let request = TurnRequest { session, mode, namespace, tokens: &[TokenId(0)] };
+        let (turn, log) = self.cache.begin_turn(&request).expect("nobody else uses the session");
+        self.cache.end_turn(turn, None, TurnEnd::Commit(&log));
+    }
+}
+
+fn sessions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("sessions");
+    for n_sessions in [100, 1_000, 10_000, 100_000] {
+        let mut full = FullSessions::new(n_sessions);
+        group.bench_function(BenchmarkId::new("evict", n_sessions), |bencher| {
+            bencher.iter(|| black_box(&mut full).turn_of_next());
+        });
+        let mut full = FullSessions::new(n_sessions);
+        full.next = 0;
+        group.bench_function(BenchmarkId::new("get_and_touch", n_sessions), |bencher| {
+            bencher.iter(|| black_box(&mut full).turn_of_known());
+        });
+    }
+    group.finish();
+}
+
 fn kv_cache(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("kv_cache");
     for n_pages in [1_000, 10_000, 100_000, 1_000_000] {
@@ -63,5 +127,5 @@ fn kv_cache(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, kv_cache);
+criterion_group!(benches, kv_cache, sessions);
 criterion_main!(benches);

@@ -5,13 +5,13 @@
 
 use std::cell::Cell;
 use std::hint::black_box;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use sm_benches::random_weights::RandomWeights;
 use sm_kernels::plan::{
-    Backend, Encoding, Epilogue, Executor, KvDType, KvLayout, Limits, MatrixPart, NormKind, Op, Plan,
-    PlanBuilder, Rows, Span, StepBatch, Store, WeightError, WeightSource,
+    Backend, Encoding, Epilogue, Executor, KvDType, KvLayout, Limits, NormKind, Op, Plan, PlanBuilder, Rows,
+    Span, StepBatch, Store,
 };
 use sm_kernels::testing::{Numbers, multiply_and_add};
 use sm_kernels::{CpuBackend, IsaKind};
@@ -32,36 +32,6 @@ struct Shape {
 /// of the second.
 const SHAPES: [Shape; 2] =
     [Shape { rows: 5632, cols: 2048, copies: 16 }, Shape { rows: 1536, cols: 576, copies: 208 }];
-
-/// Random bytes with small half-precision scales, whatever is asked for.
-struct RandomBytes {
-    cols: usize,
-}
-
-impl WeightSource for RandomBytes {
-    fn matrix_rows<'a>(
-        &'a self,
-        tensor: &str,
-        rows: Range<usize>,
-        buffer: &'a mut Vec<u8>,
-    ) -> Result<&'a [u8], WeightError> {
-        let unreadable = |reason: String| WeightError::Unreadable { tensor: tensor.to_owned(), reason };
-        let dtype: DType = tensor.parse().map_err(|error| unreadable(format!("{error}")))?;
-        let row_bytes = dtype.row_bytes(self.cols).ok_or_else(|| unreadable("partial blocks".to_owned()))?;
-        let mut state = 1_u32;
-        buffer.clear();
-        buffer.extend((0..rows.len() * row_bytes).map(|index| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // The upper bytes of numbers keep a small exponent.
-            if index % 2 == 0 { (state >> 24) as u8 } else { (state >> 24) as u8 & 0x3b }
-        }));
-        Ok(buffer)
-    }
-
-    fn vector(&self, _tensor: &str) -> Result<Vec<f32>, WeightError> {
-        Ok(vec![1.0; self.cols])
-    }
-}
 
 /// A product, and how it runs.
 #[derive(Clone, Copy, Debug)]
@@ -91,11 +61,11 @@ impl Case {
     fn plan(&self) -> Plan {
         let Shape { rows, cols, .. } = self.shape;
         let mut plan = PlanBuilder::new(KvLayout { n_layers: 1, n_kv_heads: 1, head_dim: 16 }, 1024);
-        let part = |dtype: DType, rows| MatrixPart { tensor: dtype.name().to_owned(), dtype, rows };
+        let part = |dtype: DType, rows| RandomWeights::part(dtype, rows, cols);
         let table = plan.matrix("table", cols, vec![part(DType::F16, 64)]);
         let weight = plan.matrix("weight", cols, vec![part(self.dtype, rows); self.copies()]);
         let encoding = if self.dtype.is_quantized() { Encoding::Int8 } else { Encoding::F32 };
-        let norm = plan.vector("norm", cols, vec!["norm".to_owned()]);
+        let norm = plan.vector("norm", cols, RandomWeights::vector(cols));
         let h = plan.buffer("h", Rows::Tokens, cols, Encoding::F32);
         let x = plan.buffer("x", Rows::Tokens, cols, encoding);
         let y = plan.buffer("y", Rows::Tokens, rows * self.copies(), Encoding::F32);
@@ -123,8 +93,8 @@ impl Step {
         let n_pages = max_tokens.div_ceil(16);
         let limits = Limits { max_tokens, max_outputs: 1, max_sequences: 1, n_pages, kv_dtype: KvDType::F16 };
         let backend = CpuBackend::new().threads(case.n_threads).isa(case.isa);
-        let weights = RandomBytes { cols: case.shape.cols };
-        let executor = backend.prepare(&case.plan(), &weights, limits, &|_| ()).expect("the plan is valid");
+        let executor =
+            backend.prepare(&case.plan(), &RandomWeights, limits, &|_| ()).expect("the plan is valid");
         let tokens = (0..max_tokens as u32).map(|row| TokenId(row % 64)).collect();
         Self { executor, tokens, pages: (0..n_pages as u32).map(PageId).collect() }
     }

@@ -1,25 +1,32 @@
 //! The experiments of the documents that `SmallMind` began with, beside what they claimed.
 //!
-//! What is compared runs in one process, in turns, after a warm-up; figures are medians. An experiment is one file here and
-//! one line of the table in `bin/experiments.rs`.
+//! What is compared runs in one process, in turns, after one run of each that warms up and does not count; figures are
+//! medians. An experiment is one file here and one line of the table in `bin/experiments.rs`.
 
 pub mod batching;
 pub mod concurrency;
+pub mod first_request;
+pub mod first_token;
 pub mod kv_cache;
+pub mod latency;
+pub mod memory;
 pub mod overhead;
+pub mod sessions;
 pub mod speculation;
 pub mod streaming;
+pub mod threads;
 pub mod waiting;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sm_model::Mixture;
 use sm_model::tokenizer::TokenizerError;
 use sm_runtime::{EosRule, GenerationOptions, Limits, Prompt, SamplingOptions, StopRules, TokenId};
 use sm_tensor::DType;
 
+use crate::process::Used;
 use crate::replay::mix;
 use crate::summary::median;
 use crate::synth::{self, Shape, SynthError};
@@ -151,6 +158,34 @@ impl<const N: usize> Turns<N> {
         let turns = self.0[case].iter().zip(&self.0[over]);
         median(turns.map(|(seconds, over)| over / seconds).collect())
     }
+}
+
+/// How long a case is repeated to tell its processor time, which the system counts in hundredths of a second.
+const CPU_TIME_SECONDS: f64 = 1.0;
+
+/// Milliseconds of processor time per token of a case that gives `n_tokens`, in words; of all threads, those included that
+/// wait for work without sleeping.
+pub(crate) fn cpu_per_token(
+    n_tokens: usize,
+    mut case: impl FnMut() -> Result<(), ExperimentError>,
+) -> Result<String, ExperimentError> {
+    let (start, before) = (Instant::now(), Used::now());
+    let mut n_runs = 0;
+    while n_runs == 0 || start.elapsed().as_secs_f64() < CPU_TIME_SECONDS {
+        case()?;
+        n_runs += 1;
+    }
+    let seconds = before.zip(Used::now()).map(|(before, after)| after.cpu_seconds - before.cpu_seconds);
+    Ok(match seconds {
+        Some(seconds) => format!("{:.3} ms", seconds * 1e3 / (n_runs * n_tokens) as f64),
+        None => "unknown".to_owned(),
+    })
+}
+
+/// Waits as long as threads need to fall asleep, so that a lone request finds the machine as it does in life, and not in the
+/// wake of another.
+pub(crate) fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
 }
 
 /// A prompt of `n_tokens` tokens, another for each number.

@@ -3,6 +3,8 @@
 pub mod experiments;
 pub mod free;
 pub mod peers;
+mod process;
+pub mod random_weights;
 pub mod replay;
 pub mod summary;
 pub mod synth;

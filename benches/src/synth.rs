@@ -15,7 +15,7 @@ use std::io::{self, BufWriter};
 use std::path::Path;
 
 use sm_model::{GgufWriter, Mixture, WriteError};
-use sm_tensor::QuantizeError;
+use sm_tensor::{DType, QuantizeError};
 
 pub use shape::{SHAPES, Shape};
 
@@ -36,6 +36,12 @@ pub enum SynthError {
     /// A data type does not fit.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
+}
+
+/// How many weights a model of this shape has.
+pub fn n_weights(shape: &Shape) -> usize {
+    let tensors = model::tensors(shape, Mixture::uniform(DType::F32));
+    tensors.iter().map(|tensor| tensor.spec.shape.iter().product::<usize>()).sum()
 }
 
 /// Writes a model with random weights to `path`; the same arguments give the same bytes.

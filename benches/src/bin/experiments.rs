@@ -10,8 +10,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use sm_benches::experiments::{
-    ExperimentError, Finding, batching, concurrency, kv_cache, overhead, speculation, streaming, waiting,
+    ExperimentError, Finding, batching, concurrency, first_request, first_token, kv_cache, latency, memory,
+    overhead, sessions, speculation, streaming, threads, waiting,
 };
+use sm_benches::peers::machine;
 use sm_runtime::ModelRef;
 
 /// Runs the experiments of the documents that SmallMind began with, and prints them beside what they claim.
@@ -39,6 +41,18 @@ enum Experiment {
     BatchingLarge,
     /// A hundred requests from 1, 4 and 8 callers
     Concurrency,
+    /// The same requests on 1 to as many threads as there are cores
+    Threads,
+    /// Latency with and without batching
+    Latency,
+    /// The first token by model and prompt
+    FirstToken,
+    /// The first request after loading
+    FirstRequest,
+    /// Second turns of conversations
+    Sessions,
+    /// Bytes of weights, keys and values
+    Memory,
     /// What the engine costs per step
     Overhead,
     /// Guesses of next tokens, by kind of prompt
@@ -56,6 +70,12 @@ impl Experiment {
             Self::Batching => batching::run_small(args.reps),
             Self::BatchingLarge => batching::run_large(args.large.as_deref().map(ModelRef::named), args.reps),
             Self::Concurrency => concurrency::run(args.reps),
+            Self::Threads => threads::run(args.reps),
+            Self::Latency => latency::run(args.reps),
+            Self::FirstToken => first_token::run(args.reps),
+            Self::FirstRequest => first_request::run(args.reps),
+            Self::Sessions => sessions::run(args.reps),
+            Self::Memory => memory::run(),
             Self::Overhead => overhead::run(args.reps),
             Self::Speculation => speculation::run(args.reps),
             Self::Streaming => streaming::run(args.reps),
@@ -68,6 +88,12 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let chosen =
         if args.experiments.is_empty() { Experiment::value_variants() } else { &args.experiments[..] };
+    println!(
+        "{}\nMedians of {} turns (several times as many where one takes but milliseconds), after one that warms up and does \
+         not count\n",
+        machine(),
+        args.reps
+    );
     for experiment in chosen {
         match experiment.run(&args) {
             Ok(findings) => findings.iter().for_each(|finding| println!("{finding}\n")),

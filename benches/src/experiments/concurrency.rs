@@ -21,6 +21,7 @@ const PROMPTS: [&str; 5] =
 pub(super) struct Run {
     pub(super) total: Duration,
     pub(super) latency_ms: Summary,
+    pub(super) first_token_ms: Summary,
 }
 
 /// Runs the experiment on the demo model.
@@ -47,7 +48,7 @@ pub(super) fn median_run(mut runs: Vec<Run>) -> Option<Run> {
 }
 
 fn finding(runs: Vec<Run>, n_callers: usize) -> Option<Finding> {
-    let Run { total, latency_ms } = median_run(runs)?;
+    let Run { total, latency_ms, .. } = median_run(runs)?;
     let seconds = total.as_secs_f64();
     Some(Finding {
         what: format!("Concurrency {n_callers}: {N_TOKENS} tokens each, demo model"),
@@ -79,7 +80,10 @@ pub(super) fn serve(engine: &Engine, n_callers: usize) -> Result<Run, Error> {
             let prompt = Prompt::Text(format!("{} {number}", PROMPTS[number % PROMPTS.len()]));
             let start = Instant::now();
             match engine.generate(prompt, &options(number)) {
-                Ok(_) => latencies.lock().unwrap_or_else(PoisonError::into_inner).push(start.elapsed()),
+                Ok(completion) => {
+                    let latency = (start.elapsed(), completion.timings.first_token);
+                    latencies.lock().unwrap_or_else(PoisonError::into_inner).push(latency);
+                }
                 Err(error) => *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
             }
         }
@@ -90,8 +94,10 @@ pub(super) fn serve(engine: &Engine, n_callers: usize) -> Result<Run, Error> {
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
         None => {
-            let latencies = latencies.into_inner().unwrap_or_else(PoisonError::into_inner);
-            Ok(Run { total, latency_ms: Summary::of_ms(latencies) })
+            let (latencies, first_tokens): (Vec<_>, Vec<_>) =
+                latencies.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().unzip();
+            let [latency_ms, first_token_ms] = [latencies, first_tokens].map(Summary::of_ms);
+            Ok(Run { total, latency_ms, first_token_ms })
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use std::fs;
 
-/// Ticks of `/proc` per second, as Linux gives them to programs on every architecture.
-const TICKS_PER_SECOND: f64 = 100.0;
+use crate::process::{TICKS_PER_SECOND, Used, numbers};
 
 /// The processor's name and the number of cores that this process may use.
 pub fn machine() -> String {
@@ -41,21 +40,13 @@ impl CpuTime {
         let ticks = numbers(system.lines().next()?.strip_prefix("cpu ")?);
         // User, nice, system, idle, waiting, interrupts, soft interrupts, stolen.
         let all = ticks.iter().take(8).sum::<f64>() - ticks.get(3)? - ticks.get(4)?;
-        // The name, in parentheses, may hold anything; the state is a letter. Then there are ten numbers before the times of
-        // the process itself, user and system.
-        let fields = numbers(process.rsplit_once(')')?.1);
-        let process = fields.get(10)? + fields.get(11)?;
-        Some(Self { all: all / TICKS_PER_SECOND, process: process / TICKS_PER_SECOND })
+        Some(Self { all: all / TICKS_PER_SECOND, process: Used::parse(process)?.cpu_seconds })
     }
 
     /// Processor time since `self` that was not the process's own, in seconds.
     pub(super) fn foreign_until(&self, later: &Self) -> f64 {
         (later.all - self.all - (later.process - self.process)).max(0.0)
     }
-}
-
-fn numbers(text: &str) -> Vec<f64> {
-    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
 /// The most memory that a process held at once, in bytes.
