@@ -20,7 +20,7 @@ pub struct BatchRun<I> {
     options: GenerationOptions,
     n_sent: u64,
     n_done: u64,
-    sent: VecDeque<Result<RequestHandle, Error>>,
+    sent: VecDeque<Sent>,
     window: usize,
     progress: Box<dyn FnMut(u64) + Send>,
 }
@@ -68,15 +68,40 @@ impl<I: Iterator<Item = Prompt>> BatchRun<I> {
         };
         let mut options = self.options.clone();
         options.sampling.seed = options.sampling.seed.map(|seed| seed.wrapping_add(self.n_sent));
-        let sent = self.engine.submit(Request::new(prompt.clone(), options));
-        if sent.as_ref().is_err_and(Error::is_full_queue) {
-            self.held = Some(prompt);
-            return false;
+        let request = Request::new(prompt, options);
+        match self.engine.submit(request.clone()) {
+            Err(error) if error.is_full_queue() => {
+                self.held = Some(request.prompt);
+                false
+            }
+            handle => {
+                self.n_sent += 1;
+                self.sent.push_back(Sent { request, handle });
+                true
+            }
         }
-        self.n_sent += 1;
-        self.sent.push_back(sent);
-        true
     }
+
+    /// What came of a prompt. Where others have filled the queue in the meantime, it is put there again.
+    fn wait(&self, sent: Sent) -> Result<Completion, Error> {
+        let Sent { request, mut handle } = sent;
+        loop {
+            match handle.and_then(RequestHandle::wait) {
+                Err(error) if error.is_full_queue() => {
+                    std::thread::sleep(RETRY);
+                    handle = self.engine.submit(request.clone());
+                }
+                completions => return completions.map(|mut completions| completions.swap_remove(0)),
+            }
+        }
+    }
+}
+
+/// A prompt that is under way.
+#[derive(Debug)]
+struct Sent {
+    request: Request,
+    handle: Result<RequestHandle, Error>,
 }
 
 impl<I: Iterator<Item = Prompt>> Iterator for BatchRun<I> {
@@ -91,9 +116,10 @@ impl<I: Iterator<Item = Prompt>> Iterator for BatchRun<I> {
             // Others fill the queue.
             std::thread::sleep(RETRY);
         }
-        let completions = self.sent.pop_front()?.and_then(RequestHandle::wait);
+        let sent = self.sent.pop_front()?;
+        let completion = self.wait(sent);
         self.n_done += 1;
         (self.progress)(self.n_done);
-        Some(completions.map(|mut completions| completions.swap_remove(0)))
+        Some(completion)
     }
 }

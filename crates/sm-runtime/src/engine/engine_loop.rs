@@ -122,7 +122,7 @@ impl Core {
             self.cancel_flagged();
             is_stalled = !self.step();
             self.answer_ended();
-            self.gate.n_waiting.store(self.scheduler.n_waiting(), Ordering::Relaxed);
+            self.gate.n_waiting.store(self.scheduler.n_waiting(), Ordering::Release);
         }
         self.gate.is_closed.store(true, Ordering::Relaxed);
         log::shut_down(self.live.len());
@@ -195,8 +195,10 @@ impl Core {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Submit(submission) => {
-                self.gate.n_sent.fetch_sub(1, Ordering::Relaxed);
                 self.submit(*submission);
+                // In this order it is counted twice for a moment, and never not at all.
+                self.gate.n_waiting.store(self.scheduler.n_waiting(), Ordering::Release);
+                self.gate.n_sent.fetch_sub(1, Ordering::AcqRel);
             }
             Message::Wake => {}
             Message::Call(call) => call(self),

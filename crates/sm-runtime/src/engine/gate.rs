@@ -9,7 +9,7 @@ use crate::Error;
 pub(crate) struct Gate {
     /// Sent to the thread, and not yet taken in.
     pub(crate) n_sent: AtomicUsize,
-    /// In the scheduler's queue, as of its last step.
+    /// In the scheduler's queue, as of its last step or submission.
     pub(crate) n_waiting: AtomicUsize,
     /// Requests in the queue at most.
     pub(crate) limit: AtomicUsize,
@@ -35,7 +35,7 @@ impl Gate {
             return Err(Error::ShutDown);
         }
         let limit = self.limit.load(Ordering::Relaxed);
-        let actual = 1 + self.n_sent.fetch_add(1, Ordering::Relaxed) + self.n_waiting.load(Ordering::Relaxed);
+        let actual = 1 + self.n_sent.fetch_add(1, Ordering::AcqRel) + self.n_waiting.load(Ordering::Acquire);
         if actual <= limit {
             return Ok(());
         }
