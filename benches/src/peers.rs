@@ -17,7 +17,7 @@ mod start;
 pub use calibrate::{Calibration, Calibrator};
 pub use cells::{Cell, Model, Peer, Test, cells};
 pub use child::{Answer, Child, Request};
-pub use engines::{Engine, OURS, PEERS};
+pub use engines::{Engine, OURS, PACKED, PEERS, packed_dir};
 pub use machine::machine;
 pub use measure::{Contender, Measurement, Options, Sample, measure};
 pub use report::{HEADING, Ratio, ratio, row};

@@ -3,7 +3,7 @@
 
 use std::io::BufRead;
 
-use sm_benches::peers::{Answer, Request};
+use sm_benches::peers::{Answer, PACKED, Request, packed_dir};
 use sm_runtime::{Bench, LoadOptions, LoadedModel, ModelRef};
 
 type Failure = Box<dyn std::error::Error>;
@@ -35,7 +35,8 @@ fn load(request: &Request, loaded: &mut Option<LoadedModel>) -> Result<f64, Fail
     let options = LoadOptions {
         context_len: Some(*context_len),
         n_threads: Some(*n_threads),
-        isa: (setting != "default").then(|| setting.clone()),
+        isa: (setting != "default" && setting != PACKED).then(|| setting.clone()),
+        packed_dir: (setting == PACKED).then(|| packed_dir(model.as_ref())),
         max_outputs: *n_sequences,
         n_sequences: *n_sequences,
         ..LoadOptions::default()

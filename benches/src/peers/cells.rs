@@ -34,6 +34,8 @@ pub enum Test {
     },
     /// From a file in the system's cache to the first token, in a new process.
     Load,
+    /// The same where weights were packed and kept before.
+    LoadPacked,
     /// The most memory that a new process holds while it reads a prompt and generates, the file's mapped pages included.
     Memory,
 }
@@ -64,7 +66,7 @@ impl Test {
         match *self {
             Self::Prefill { n_tokens } => n_tokens,
             Self::Decode { n_tokens, depth, .. } => depth + n_tokens,
-            Self::Load => 64,
+            Self::Load | Self::LoadPacked => 64,
             Self::Memory => 576,
         }
     }
@@ -79,13 +81,13 @@ impl Test {
         match *self {
             Self::Prefill { n_tokens } => Some(n_tokens),
             Self::Decode { n_tokens, n_sequences, .. } => Some(n_tokens * n_sequences),
-            Self::Load | Self::Memory => None,
+            Self::Load | Self::LoadPacked | Self::Memory => None,
         }
     }
 
     /// Whether it wants a process that did nothing before.
     pub(crate) fn wants_new_process(&self) -> bool {
-        matches!(self, Self::Load | Self::Memory)
+        matches!(self, Self::Load | Self::LoadPacked | Self::Memory)
     }
 }
 
@@ -102,6 +104,7 @@ impl fmt::Display for Test {
                 if n_sequences > 1 { write!(f, "@b{n_sequences}") } else { Ok(()) }
             }
             Self::Load => write!(f, "load"),
+            Self::LoadPacked => write!(f, "load-packed"),
             Self::Memory => write!(f, "memory"),
         }
     }
@@ -140,7 +143,7 @@ pub fn cells(is_quick: bool, has_wide: bool) -> Vec<Cell> {
                 _ => &[],
             };
             let batch = |&n_sequences| Test::Decode { n_tokens: 32, depth: 16, n_sequences };
-            let tests = [prefill, decode, deep, Test::Load, Test::Memory];
+            let tests = [prefill, decode, deep, Test::Load, Test::LoadPacked, Test::Memory];
             for test in tests.into_iter().chain(batches.iter().map(batch)) {
                 let mut peers = peers(model, test);
                 if !has_wide {
@@ -156,7 +159,7 @@ pub fn cells(is_quick: bool, has_wide: bool) -> Vec<Cell> {
 /// Whom to compare with in a cell; nobody where it is none of the table.
 fn peers(model: Model, test: Test) -> Vec<Peer> {
     let peers = match (model.shape, model.dtype, test) {
-        (_, _, Test::Load) => vec![(LLAMA, 1.0), (READ, 0.5)],
+        (_, _, Test::Load | Test::LoadPacked) => vec![(LLAMA, 1.0), (READ, 0.5)],
         (_, _, Test::Memory) => vec![(LLAMA, 1.0)],
         // Of the batches two have goals.
         (_, _, Test::Decode { n_sequences, depth: 1..1024, .. }) => {

@@ -44,6 +44,14 @@ pub(super) const CANDLE: Engine = peer(PEERS[1], "default", Program::Candle);
 /// No engine, but what loading is measured by: reading the file and nothing else.
 pub(super) const READ: Engine = peer("reading", "default", Program::Read);
 
+/// The setting in which this engine keeps packed weights.
+pub const PACKED: &str = "packed";
+
+/// Where it keeps those of a model.
+pub fn packed_dir(model: &Path) -> PathBuf {
+    model.with_extension(PACKED)
+}
+
 impl Engine {
     /// The command that starts its process; `None` if it has none.
     pub(crate) fn command(&self) -> Option<Command> {

@@ -11,7 +11,7 @@ use super::PeersError;
 use super::calibrate::{Calibration, Calibrator};
 use super::cells::{Cell, Model, Test};
 use super::child::{Child, Request};
-use super::engines::{Engine, OURS, READ};
+use super::engines::{Engine, OURS, PACKED, READ, packed_dir};
 use super::machine::{CpuTime, peak_bytes};
 use crate::summary::median;
 use crate::synth::{self, Shape};
@@ -155,14 +155,18 @@ impl Turns<'_> {
             Test::Decode { n_tokens, depth, n_sequences } => {
                 watched(self.running(engine)?, &[Request::Decode { n_tokens, depth, n_sequences }])?
             }
-            Test::Load if engine == READ => {
+            Test::Load | Test::LoadPacked if engine == READ => {
                 let (start, before) = (Instant::now(), CpuTime::now(std::process::id()));
                 read(self.file).map_err(|e| format!("{}: {e}", self.file.display()))?;
                 elapsed(std::process::id(), start, before)
             }
-            Test::Load => {
+            Test::Load | Test::LoadPacked => {
+                let mut load = self.load_request(engine);
+                if let (OURS, Test::LoadPacked, Request::Load { setting, .. }) = (engine, test, &mut load) {
+                    *setting = PACKED.to_owned();
+                }
                 let first = Request::Decode { n_tokens: 1, depth: 0, n_sequences: 1 };
-                watched(&mut Child::start(engine)?, &[self.load_request(engine), first])?
+                watched(&mut Child::start(engine)?, &[load, first])?
             }
             Test::Memory => {
                 let mut child = Child::start(engine)?;
@@ -262,6 +266,8 @@ fn write(model: Model, path: &Path) -> Result<(), PeersError> {
 
 impl Drop for ModelFile {
     fn drop(&mut self) {
+        // It is there only if loading from it was measured.
+        let _ = std::fs::remove_dir_all(packed_dir(&self.path));
         if !self.is_kept {
             // Left behind, it costs only disk.
             let _ = std::fs::remove_file(&self.path);

@@ -54,7 +54,7 @@ impl SavedCell {
 /// What a cost is divided by: prompts and packing compute, one token after the other reads.
 fn unit(test: Test, sample: &Sample) -> f64 {
     match test {
-        Test::Prefill { .. } | Test::Load => sample.calibration.arithmetic,
+        Test::Prefill { .. } | Test::Load | Test::LoadPacked => sample.calibration.arithmetic,
         Test::Decode { .. } => sample.calibration.memory,
         Test::Memory => 1.0,
     }

@@ -35,7 +35,7 @@ pub use arch::architectures;
 pub use error::LoadError;
 pub use export::{ExportError, Exported, export_gguf};
 pub use load::TensorInfo;
-pub use load::file::FileBytes;
+pub use load::file::MappedFile;
 pub use load::gguf::{Gguf, GgufWriter, TensorSpec, WriteError};
 pub use mixture::{Mixture, MixtureModel};
 pub use model::{DEFAULT_CONTEXT_LEN, LoadOptions, Model, ModelBytes, ModelSource, load_model, parse_model};

@@ -4,6 +4,7 @@ mod convert;
 mod registry;
 
 use std::collections::HashMap;
+use std::fs::Metadata;
 use std::ops::Range;
 
 pub(crate) use registry::{Registry, RowRange, fitting_dtype};
@@ -11,7 +12,6 @@ use sm_kernels::plan::{WeightError, WeightSource};
 use sm_tensor::DType;
 
 use crate::load::TensorInfo;
-use crate::load::file::FileBytes;
 use crate::load::tensors::Tensors;
 use crate::names::LinearLayout;
 
@@ -70,9 +70,12 @@ impl Weights {
         self.tensors.infos()
     }
 
-    /// The files that hold the tensors.
-    pub fn file_bytes(&self) -> &[FileBytes] {
-        self.tensors.files()
+    /// What the system says of the files that hold the tensors; `None` if these are in no files.
+    ///
+    /// # Errors
+    /// If it says nothing.
+    pub fn file_metadata(&self) -> std::io::Result<Option<Vec<Metadata>>> {
+        self.tensors.file_metadata()
     }
 
     /// The tensors with their files.

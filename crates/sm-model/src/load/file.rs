@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "mapping a file is unsafe by nature; it happens only here")]
 
 use std::borrow::Cow;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::ops::{Deref, Range};
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::LoadError;
 
 /// The bytes of a file.
 #[derive(Debug)]
-pub enum FileBytes {
+pub(crate) enum FileBytes {
     /// Read by the system when touched.
     Mapped {
         /// The whole file.
@@ -28,10 +28,7 @@ pub enum FileBytes {
 
 impl FileBytes {
     /// Maps a file.
-    ///
-    /// # Errors
-    /// If it cannot be opened or mapped.
-    pub fn open(path: &Path) -> Result<Self, LoadError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, LoadError> {
         let io_error = |source| LoadError::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(io_error)?;
         let metadata = file.metadata().map_err(io_error)?;
@@ -51,7 +48,7 @@ impl FileBytes {
     ///
     /// # Errors
     /// If it says nothing.
-    pub fn metadata(&self) -> std::io::Result<Option<std::fs::Metadata>> {
+    pub(crate) fn metadata(&self) -> std::io::Result<Option<Metadata>> {
         match self {
             Self::Mapped { file, .. } => file.metadata().map(Some),
             Self::Loaded(_) => Ok(None),
@@ -98,6 +95,28 @@ impl FileBytes {
         }
         #[cfg(not(unix))]
         let _ = bytes;
+    }
+}
+
+/// A file that is mapped into memory, to be read.
+///
+/// Should another process shrink the file meanwhile, the system ends this one with a signal.
+#[derive(Debug)]
+pub struct MappedFile(FileBytes);
+
+impl MappedFile {
+    /// Maps a file.
+    ///
+    /// # Errors
+    /// If it cannot be opened or mapped.
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
+        FileBytes::open(path).map(Self)
+    }
+}
+
+impl AsRef<[u8]> for MappedFile {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 

@@ -1,6 +1,7 @@
 //! The tensors of a model, whichever files they lie in.
 
 use std::collections::HashMap;
+use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
@@ -54,9 +55,14 @@ impl Tensors {
         Ok(tensors)
     }
 
-    /// The files.
-    pub(crate) fn files(&self) -> &[FileBytes] {
-        &self.files
+    /// What the system says of the files; `None` if there are none.
+    ///
+    /// # Errors
+    /// If it says nothing.
+    pub(crate) fn file_metadata(&self) -> std::io::Result<Option<Vec<fs::Metadata>>> {
+        let metadata: Option<Vec<_>> =
+            self.files.iter().map(FileBytes::metadata).collect::<std::io::Result<_>>()?;
+        Ok(metadata.filter(|files| !files.is_empty()))
     }
 
     pub(crate) fn infos(&self) -> &[TensorInfo] {

@@ -10,14 +10,14 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::hash::Hasher as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use sm_kernels::plan::PackedBytes;
-use sm_model::{FileBytes, Model, ModelSource};
+use sm_model::{MappedFile, Model, ModelSource};
 use tracing::{info, warn};
 
 use super::LoadOptions;
@@ -44,13 +44,13 @@ pub(super) struct PackedFile {
 
 /// Kept bytes: the file behind its header.
 struct Mapped {
-    file: FileBytes,
+    file: MappedFile,
     start: usize,
 }
 
 impl AsRef<[u8]> for Mapped {
     fn as_ref(&self) -> &[u8] {
-        &self.file[self.start..]
+        &self.file.as_ref()[self.start..]
     }
 }
 
@@ -64,10 +64,12 @@ impl PackedFile {
         fs::create_dir_all(dir).map_err(no_dir)?;
         let (ModelSource::Directory(path) | ModelSource::Gguf { path, .. } | ModelSource::Smnd { path, .. }) =
             &model.source;
-        let Some(files) = identities(model.weights.file_bytes()).map_err(no_dir)? else {
+        let look = |source| Error::PackedDir { path: path.clone(), source };
+        let Some(files) = model.weights.file_metadata().map_err(look)? else {
             return Ok(None);
         };
-        let place = path.canonicalize().map_err(no_dir)?;
+        let files = identities(&files).map_err(look)?;
+        let place = path.canonicalize().map_err(look)?;
         // One file for each model and format: the next version of the model replaces it.
         let name = hash(&format!("{} {:?}", place.display(), options.quant));
         let mut file_name = place.file_stem().map_or_else(|| OsString::from("model"), OsString::from);
@@ -83,7 +85,7 @@ impl PackedFile {
 
     /// Maps the file, if it holds `n_bytes` of the form, whole.
     pub(super) fn read(&self, form: &str, n_bytes: usize) -> Option<PackedBytes> {
-        let file = match FileBytes::open(&self.path) {
+        let file = match MappedFile::open(&self.path) {
             Ok(file) => file,
             Err(sm_model::LoadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return None;
@@ -93,13 +95,13 @@ impl PackedFile {
                 return None;
             }
         };
-        let header_bytes = header_bytes(n_bytes);
+        let (header_bytes, all) = (header_bytes(n_bytes), file.as_ref());
         let fixed = fixed_header(self.key(form), n_bytes);
-        if file.len() != header_bytes + n_bytes || file[..FIXED_BYTES] != fixed {
+        if all.len() != header_bytes + n_bytes || all[..FIXED_BYTES] != fixed {
             info!(path = %self.path.display(), "packed weights of another version; they are made again");
             return None;
         }
-        let (header, bytes) = file.split_at(header_bytes);
+        let (header, bytes) = all.split_at(header_bytes);
         if header != make_header(&fixed, &self.checksums(bytes)) {
             warn!(path = %self.path.display(), "packed weights are damaged; they are made again");
             return None;
@@ -142,13 +144,10 @@ impl PackedFile {
     }
 }
 
-/// What the system says of files: it changes with their content. `None` if there are none.
-fn identities(files: &[FileBytes]) -> io::Result<Option<String>> {
+/// What the system says of files: it changes with their content.
+fn identities(files: &[Metadata]) -> io::Result<String> {
     let mut text = String::new();
-    for file in files {
-        let Some(metadata) = file.metadata()? else {
-            return Ok(None);
-        };
+    for metadata in files {
         // Writing to a string does not fail.
         #[cfg(unix)]
         let _ = {
@@ -160,7 +159,7 @@ fn identities(files: &[FileBytes]) -> io::Result<Option<String>> {
         #[cfg(not(unix))]
         let _ = writeln!(text, "{} {:?}", metadata.len(), metadata.modified()?);
     }
-    Ok((!files.is_empty()).then_some(text))
+    Ok(text)
 }
 
 fn hash(text: &str) -> u128 {
