@@ -122,7 +122,7 @@ impl Core {
             self.cancel_flagged();
             is_stalled = !self.step();
             self.answer_ended();
-            self.gate.n_waiting.store(self.scheduler.n_waiting(), Ordering::Release);
+            self.tell_waiting();
         }
         self.gate.is_closed.store(true, Ordering::Relaxed);
         log::shut_down(self.live.len());
@@ -148,6 +148,11 @@ impl Core {
 
     pub(super) fn now_us(&self) -> u64 {
         self.epoch.elapsed().as_micros() as u64
+    }
+
+    /// Tells the gate how many wait.
+    pub(super) fn tell_waiting(&self) {
+        self.gate.n_waiting.store(self.scheduler.n_waiting(), Ordering::Release);
     }
 
     /// Takes in what callers say; waits for it where there is nothing to do. `false` if it is time to go.
@@ -197,7 +202,7 @@ impl Core {
             Message::Submit(submission) => {
                 self.submit(*submission);
                 // In this order it is counted twice for a moment, and never not at all.
-                self.gate.n_waiting.store(self.scheduler.n_waiting(), Ordering::Release);
+                self.tell_waiting();
                 self.gate.n_sent.fetch_sub(1, Ordering::AcqRel);
             }
             Message::Wake => {}

@@ -23,6 +23,8 @@ impl Core {
         if self.scheduler.next_step(self.now_us(), &mut self.cache).is_none() {
             return false;
         }
+        // Before anybody hears of a token: who is in the step does not wait any more.
+        self.tell_waiting();
         let plan = log::plan(self.scheduler.step(), &self.live);
         let mut phases = StepPhases { schedule: arrived.elapsed(), ..StepPhases::default() };
         match self.execute(&mut phases) {
