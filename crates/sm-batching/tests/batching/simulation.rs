@@ -13,7 +13,7 @@ use crate::memory::mix;
 use crate::world::{World, tokens};
 
 /// Steps in a simulation, if no variable asks for more.
-const N_STEPS: u64 = 20_000;
+const N_STEPS: u64 = 100_000;
 const N_PAGES: usize = 36;
 
 /// Random numbers from a counter.
