@@ -129,7 +129,7 @@ impl EngineConfig {
     }
 
     /// The options of the loader for the draft model, a whole context for each sequence, beside `used_bytes` of the model.
-    pub(crate) fn draft_load_options(&self, used_bytes: u64) -> LoadOptions {
+    pub fn draft_load_options(&self, used_bytes: u64) -> LoadOptions {
         let n_sequences = self.n_sequences();
         LoadOptions {
             max_step_tokens: self.batching.max_step_tokens,

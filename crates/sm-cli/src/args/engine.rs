@@ -114,15 +114,7 @@ impl EngineArgs {
         let draft = speculation.draft.as_deref().map(|draft| {
             // Both have to fit before one is loaded.
             let needs = LoadedModel::memory_needs(ModelRef::named(&self.model.model), &config.load)?;
-            let used = needs.total_bytes() as u64;
-            let options = LoadOptions {
-                max_outputs: n_sequences,
-                kv_bytes: None,
-                memory_limit: config.load.memory_limit.map(|limit| limit.saturating_sub(used)),
-                quant: None,
-                fingerprint: false,
-                ..config.load.clone()
-            };
+            let options = config.draft_load_options(needs.total_bytes() as u64);
             LoadedModel::memory_needs(ModelRef::named(draft), &options)?;
             Ok::<_, Failure>((draft, options))
         });
