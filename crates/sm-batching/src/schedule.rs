@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use sm_cache::{CacheError, KvCache, Resource};
+use sm_cache::{CacheError, KvCache};
 
 use crate::policy::{BatchInfo, Joining, Waiting};
 use crate::queue::{Ordering, level};
@@ -36,18 +36,10 @@ impl Scheduler {
     ///
     /// Each step must be followed by [`Scheduler::commit`] or [`Scheduler::abandon`].
     pub fn next_step(&mut self, now_us: u64, cache: &mut KvCache) -> Option<&Step> {
-        let (page_len, max_pages) = (cache.page_len(), cache.max_pages());
         self.end_where(cache, |sequence| {
-            if sequence.deadline_us.is_some_and(|deadline| deadline <= now_us) {
-                return Some(EndReason::TimedOut);
-            }
-            // Only after the limit was lowered: it would wait forever.
-            let n_pages = (sequence.log.len() + 1).min(sequence.max_len).div_ceil(page_len);
-            (sequence.lease.is_none() && n_pages > max_pages).then(|| {
-                let (limit, actual) = ((max_pages * page_len) as u64, (n_pages * page_len) as u64);
-                EndReason::Cache(CacheError::ResourceLimit { resource: Resource::TotalBytes, limit, actual })
-            })
+            sequence.deadline_us.is_some_and(|deadline| deadline <= now_us).then_some(EndReason::TimedOut)
         });
+        self.end_unfit(cache);
         let mut room = self.assign_rows(cache);
         let n_preempted = self.stats.preempted;
         self.step.clear();
@@ -56,6 +48,18 @@ impl Scheduler {
             self.admit(now_us, &mut room, cache);
         }
         self.emit(cache)
+    }
+
+    /// Ends those who wait for more pages than there may be: only after the limit was lowered, and they would wait forever.
+    fn end_unfit(&mut self, cache: &mut KvCache) {
+        let unfit = |sequence: &Sequence, cache: &KvCache| {
+            let len = sequence.max_len.min(sequence.log.len() + 1);
+            Some((sequence.id, cache.check_fits(cache.pages_for(len)).err()?))
+        };
+        while let Some((id, error)) = self.queue.waiting().iter().find_map(|sequence| unfit(sequence, cache))
+        {
+            self.end_where(cache, |sequence| (sequence.id == id).then(|| EndReason::Cache(error.clone())));
+        }
     }
 
     /// As [`Scheduler::next_step`] for one running sequence alone: after a step that failed, this finds the culprit.

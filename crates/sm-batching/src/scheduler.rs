@@ -1,6 +1,6 @@
 //! The scheduler as an engine sees it.
 
-use sm_cache::{CacheError, KvCache, KvHandle, Resource};
+use sm_cache::{KvCache, KvHandle};
 
 use crate::adaptive::AdaptiveController;
 use crate::config::{BatchingConfig, StepLimits};
@@ -178,12 +178,9 @@ impl Scheduler {
         let max_len = n_prompt.saturating_add(request.max_new_tokens);
         let n_candidates = request.n_candidates as usize;
         self.policy.check(&Waiting { len: n_prompt, max_len, n_candidates })?;
-        let (needed, limit) = (cache.pages_for(max_len), cache.max_pages());
-        if needed > limit || max_len > u32::MAX as usize {
-            let page_len = cache.page_len() as u64;
-            let (limit, actual) = (limit as u64 * page_len, needed as u64 * page_len);
-            return Err(CacheError::ResourceLimit { resource: Resource::TotalBytes, limit, actual }.into());
-        }
+        // Positions are counted in 32 bits.
+        let fits = u32::try_from(max_len).is_ok();
+        cache.check_fits(if fits { cache.pages_for(max_len) } else { usize::MAX })?;
         self.queue.check(n_prompt, &self.config)
     }
 

@@ -86,6 +86,14 @@ impl KvCache {
         self.allocator.max_resident()
     }
 
+    /// Whether one sequence may have `n_pages` pages if it is alone.
+    ///
+    /// # Errors
+    /// [`CacheError::ResourceLimit`], in bytes.
+    pub fn check_fits(&self, n_pages: usize) -> Result<(), CacheError> {
+        self.budget.check_total(n_pages)
+    }
+
     /// Pages that leases can still take: all that are blank, cached, or held by sessions without a lease.
     pub fn n_available(&self) -> usize {
         self.allocator.n_available()

@@ -41,7 +41,7 @@ fn whoever_waits_for_more_than_a_lower_limit_is_told() {
     // Ten pages of 16 positions, 8 bytes each.
     engine.set_kv_bytes(10 * 16 * 8).unwrap();
     match large.wait() {
-        Err(Error::ResourceLimit { resource: "max_bytes_total", limit: 160, actual: 304, .. }) => {}
+        Err(Error::ResourceLimit { resource: "max_bytes_total", limit: 1280, actual: 2432, .. }) => {}
         other => panic!("{other:?}"),
     }
     drop(running);
