@@ -227,8 +227,8 @@ impl Isa for Avx2 {
         fn add_halves(acc: I32, v: I32) -> I32 {
             let ones = _mm256_set1_epi16(1);
             [
-                _mm256_add_epi32(acc[0], _mm256_madd_epi16(v[0], ones)),
-                _mm256_add_epi32(acc[1], _mm256_madd_epi16(v[1], ones)),
+                in_order(_mm256_add_epi32(acc[0], _mm256_madd_epi16(v[0], ones))),
+                in_order(_mm256_add_epi32(acc[1], _mm256_madd_epi16(v[1], ones))),
             ]
         }
         fn splat_pair(xs: [i16; 2], factors: [i16; 2]) -> I32 {

@@ -32,7 +32,9 @@ impl<I: Isa, W: Weights<I>, const R: usize> Unit<'_, I, W, R> {
     #[inline(always)]
     pub(super) fn add<const P: usize>(&self, group: usize, acc: &mut [[I::F32; P]; R]) {
         let mut dots = self.start(group);
-        if by_shorts::<I, W::Kind>() {
+        if by_shorts::<I, W::Kind>() && const { short_quads(W::Kind::BITS) == 2 } {
+            self.add_pairs(group, &mut dots);
+        } else if by_shorts::<I, W::Kind>() {
             self.add_shorts(group, &mut dots);
         } else {
             self.add_bytes(group, &mut dots);
@@ -143,6 +145,35 @@ impl<I: Isa, W: Weights<I>, const R: usize> Unit<'_, I, W, R> {
                             dots[r][p] = isa.add_halves(dots[r][p], shorts[r][p]);
                             shorts[r][p] = zero;
                         }
+                    }
+                }
+            },
+        );
+    }
+
+    /// As [`Unit::add_shorts`] where only two quads fit 16 bits: their sums are needed but for a moment.
+    #[inline(always)]
+    fn add_pairs<const P: usize>(&self, group: usize, dots: &mut [[I::I32; P]; R]) {
+        let isa = self.isa;
+        let zero = isa.load_bytes(&[0; 64]);
+        let mut first = 0;
+        Self::each_quad(
+            group,
+            #[inline(always)]
+            |place, quad| {
+                if place % 2 == 0 {
+                    first = quad;
+                    return;
+                }
+                let codes: [[_; P]; 2] = [self.codes(first), self.codes(quad)];
+                for r in 0..R {
+                    let x = [first, quad].map(
+                        #[inline(always)]
+                        |quad| isa.splat_quad(self.x[r].quads[quad]),
+                    );
+                    for p in 0..P {
+                        let shorts = isa.dot_short(isa.dot_short(zero, codes[0][p], x[0]), codes[1][p], x[1]);
+                        dots[r][p] = isa.add_halves(dots[r][p], shorts);
                     }
                 }
             },

@@ -15,38 +15,46 @@ pub(super) fn multiply<I: Isa, F: FloatFormat>(mut args: Multiply<'_, I>) {
         || {
             for panel in (0..args.panels.len()).step_by(2) {
                 let mut row = 0;
-                match I::TILE_ROWS {
-                    8 => {
-                        sweep::<I, F, 8>(&mut args, panel, &mut row);
-                        sweep::<I, F, 4>(&mut args, panel, &mut row);
+                while row < args.rows.len() {
+                    match tile_rows::<I>(args.rows.len() - row) {
+                        8 => pair::<I, F, 8>(&mut args, panel, &mut row),
+                        6 => pair::<I, F, 6>(&mut args, panel, &mut row),
+                        4 => pair::<I, F, 4>(&mut args, panel, &mut row),
+                        3 => pair::<I, F, 3>(&mut args, panel, &mut row),
+                        2 => pair::<I, F, 2>(&mut args, panel, &mut row),
+                        _ => pair::<I, F, 1>(&mut args, panel, &mut row),
                     }
-                    4 => {
-                        sweep::<I, F, 6>(&mut args, panel, &mut row);
-                        sweep::<I, F, 3>(&mut args, panel, &mut row);
-                    }
-                    _ => {}
                 }
-                sweep::<I, F, 1>(&mut args, panel, &mut row);
             }
         },
     );
 }
 
-/// Multiplies rows from `row` on, `R` at a time, as far as that goes.
-#[inline(always)]
-fn sweep<I: Isa, F: FloatFormat, const R: usize>(args: &mut Multiply<'_, I>, panel: usize, row: &mut usize) {
-    let is_pair = panel + 1 < args.panels.len();
-    while *row + R <= args.rows.len() {
-        if is_pair && (I::MANY_REGISTERS || R == 1) {
-            tile::<I, F, R, 2>(args, panel, *row);
-        } else {
-            tile::<I, F, R, 1>(args, panel, *row);
-            if is_pair {
-                tile::<I, F, R, 1>(args, panel + 1, *row);
-            }
-        }
-        *row += R;
+/// Rows of the next tile where `n_rows` are left: the fewer tiles the better, and of equal size.
+const fn tile_rows<I: Isa>(n_rows: usize) -> usize {
+    match (I::TILE_ROWS, n_rows) {
+        (8, 8..) => 8,
+        (4, 6 | 9..) => 6,
+        (8, 4..) | (4, 4 | 7 | 8) => 4,
+        (4, 3 | 5) => 3,
+        (4 | 8, 2 | 3) => 2,
+        _ => 1,
     }
+}
+
+/// Multiplies the next `R` rows with a panel and the one after, if there is one.
+#[inline(always)]
+fn pair<I: Isa, F: FloatFormat, const R: usize>(args: &mut Multiply<'_, I>, panel: usize, row: &mut usize) {
+    let is_pair = panel + 1 < args.panels.len();
+    if is_pair && (I::MANY_REGISTERS || R <= 2) {
+        tile::<I, F, R, 2>(args, panel, *row);
+    } else {
+        tile::<I, F, R, 1>(args, panel, *row);
+        if is_pair {
+            tile::<I, F, R, 1>(args, panel + 1, *row);
+        }
+    }
+    *row += R;
 }
 
 /// Multiplies `R` rows with `P` panels.
@@ -66,13 +74,13 @@ fn tile<I: Isa, F: FloatFormat, const R: usize, const P: usize>(
     for (p, w) in w.iter_mut().enumerate() {
         *w = &args.panels.values::<F>(panel + p)[..cols];
     }
+    // Later rows find the panels in a cache.
+    let ahead = if args.rows.start + row == 0 { PREFETCH_BYTES } else { 0 };
     let mut acc = [[isa.splat(0.0); P]; R];
     for k in 0..cols {
         let mut weights = [isa.splat(0.0); P];
         for p in 0..P {
-            if R == 1 {
-                isa.prefetch((&raw const w[p][k]).wrapping_byte_add(PREFETCH_BYTES));
-            }
+            isa.prefetch((&raw const w[p][k]).wrapping_byte_add(ahead));
             weights[p] = F::load(isa, &w[p][k]);
         }
         for r in 0..R {

@@ -118,8 +118,9 @@ pub(super) fn tile<I: Isa, W: Weights<I>, const R: usize, const P: usize>(
             blocks[r] = &x[r][unit];
         }
         let unit = Unit { isa, weights, index: unit, x: blocks };
-        for group in 0..W::Kind::GROUPS {
-            unit.add(group, &mut acc);
+        unit.add(0, &mut acc);
+        if W::Kind::GROUPS == 2 {
+            unit.add(1, &mut acc);
         }
     }
     for r in 0..R {
