@@ -4,16 +4,19 @@
 //! has whole items (rows, key head) but for the first and the last, whose groups it may share with its neighbours.
 
 use crate::cpu::split::TileTable;
-use crate::plan::Span;
+use crate::plan::{PAGE_LEN, Span};
 
 /// Positions in a group; groups begin at multiples of it.
 pub(crate) const GROUP_LEN: usize = 256;
 
+/// Pages of a group.
+const GROUP_PAGES: usize = GROUP_LEN / PAGE_LEN;
+
 /// Query vectors that are worked on together, if one row does not have more.
 const TILE_QUERIES: usize = 32;
 
-/// Work per unit besides that of its rows, in rows.
-const UNIT_OVERHEAD: usize = 1;
+/// Work per page besides that of the rows that see it, in rows.
+const PAGE_OVERHEAD: usize = 1;
 
 /// What the schedule of an attention depends on, besides the spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +57,17 @@ pub(crate) struct RowTile {
     pub(crate) n_groups: usize,
     /// Work of the tiles before.
     work_before: usize,
-    /// Work of a unit.
-    unit_work: usize,
+    /// Pages from the first group to the last row.
+    n_pages: usize,
+    /// Work of a page.
+    page_work: usize,
+}
+
+impl RowTile {
+    /// Work of a key head.
+    fn head_work(&self) -> usize {
+        self.n_pages * self.page_work
+    }
 }
 
 /// A place between two units.
@@ -97,17 +109,18 @@ impl Schedule {
                 let n_tile_rows = self.shape.tile_rows().min(n_rows - first);
                 let position = start + first;
                 let first_group = self.shape.first_visible(position) / GROUP_LEN;
-                let n_groups = (position + n_tile_rows - 1) / GROUP_LEN + 1 - first_group;
-                let unit_work = n_tile_rows + UNIT_OVERHEAD;
-                self.tiles.push(RowTile {
+                let n_pages = (position + n_tile_rows).div_ceil(PAGE_LEN) - first_group * GROUP_PAGES;
+                let tile = RowTile {
                     span: index,
                     position,
                     first_group,
-                    n_groups,
+                    n_groups: n_pages.div_ceil(GROUP_PAGES),
                     work_before: work,
-                    unit_work,
-                });
-                work += unit_work * n_groups * n_kv_heads;
+                    n_pages,
+                    page_work: n_tile_rows + PAGE_OVERHEAD,
+                };
+                work += tile.head_work() * n_kv_heads;
+                self.tiles.push(tile);
                 table.push_rows(n_tile_rows);
             }
         }
@@ -126,8 +139,11 @@ impl Schedule {
             let cut = match after.checked_sub(1) {
                 Some(index) if target < work => {
                     let tile = &self.tiles[index];
-                    let unit = (target - tile.work_before) / tile.unit_work;
-                    Cut { item: index * self.n_kv_heads + unit / tile.n_groups, group: unit % tile.n_groups }
+                    let (work, head_work) = (target - tile.work_before, tile.head_work());
+                    Cut {
+                        item: index * self.n_kv_heads + work / head_work,
+                        group: work % head_work / (tile.page_work * GROUP_PAGES),
+                    }
                 }
                 _ => end,
             };
@@ -176,6 +192,17 @@ impl Schedule {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn groups_that_are_not_full_count_for_less() {
+        let shape = Shape { heads_per_kv: 8, window: None };
+        let mut schedule = Schedule::new(shape, 512, 2);
+        let span = Span { first_row: 0, n_rows: 512, start: 0, first_page: 0, n_pages: 32 };
+        schedule.set(&[span], 4, &mut TileTable::default());
+        // Rows up to 512 / sqrt(2) see half of the pairs.
+        let (tile, _) = schedule.item(schedule.units(1).0.item);
+        assert!((356..=364).contains(&tile.position), "{tile:?}");
+    }
 
     proptest! {
         #[test]
