@@ -5,6 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use sm_kernels::CpuBackend;
+use sm_kernels::plan::Backend as _;
 use sm_model::Mixture;
 
 use super::PeersError;
@@ -22,6 +24,8 @@ pub(super) const FOREIGN_LIMIT: f64 = 0.1;
 const MAX_TRIES: usize = 3;
 /// Between measurements: threads that wait for work spin this long at most.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Free memory that an engine may need, as a multiple of the model's file: some hold the weights widened.
+const ROOM_PER_FILE: u64 = 5;
 
 /// How to measure.
 #[derive(Clone, Debug)]
@@ -106,6 +110,7 @@ struct Turns<'a> {
     calibrator: &'a Calibrator,
     file: &'a Path,
     cells: &'a [Cell],
+    /// The one used last is the last.
     running: Vec<(Engine, Child)>,
 }
 
@@ -122,6 +127,10 @@ impl Turns<'_> {
         for turn in 0..n_warm_ups + n_counted {
             for contender in &mut contenders {
                 let Ok(samples) = &mut contender.outcome else { continue };
+                if turn >= n_warm_ups && self.was_ended(contender.engine, cell.test) {
+                    // It starts again, and so warms up again; what is wrong shows in what counts.
+                    let _ = self.try_sample(contender.engine, cell.test);
+                }
                 match self.sample(contender.engine, cell.test) {
                     Ok(sample) if turn >= n_warm_ups => samples.push(sample),
                     Ok(_) => {}
@@ -182,16 +191,32 @@ impl Turns<'_> {
 
     /// The engine's process, with the model loaded.
     fn running(&mut self, engine: Engine) -> Result<&mut Child, String> {
-        let index = match self.running.iter().position(|(other, _)| *other == engine) {
-            Some(index) => index,
+        let child = match self.running.iter().position(|(other, _)| *other == engine) {
+            Some(index) => self.running.remove(index).1,
             None => {
+                self.make_room();
                 let mut child = Child::start(engine)?;
                 child.call(&self.load_request(engine))?;
-                self.running.push((engine, child));
-                self.running.len() - 1
+                child
             }
         };
-        Ok(&mut self.running[index].1)
+        self.running.push((engine, child));
+        Ok(&mut self.running.last_mut().expect("it was added just now").1)
+    }
+
+    /// Whether the test runs in a process that has to make way for others and has ended.
+    fn was_ended(&self, engine: Engine, test: Test) -> bool {
+        !test.wants_new_process() && self.running.iter().all(|(other, _)| *other != engine)
+    }
+
+    /// Ends processes, those used longest ago first, until there is room for another and for the file that all of them read.
+    fn make_room(&mut self) {
+        let file_bytes = std::fs::metadata(self.file).map_or(0, |metadata| metadata.len());
+        let has_room =
+            || CpuBackend::new().available_bytes().is_none_or(|free| free >= ROOM_PER_FILE * file_bytes);
+        while !self.running.is_empty() && !has_room() {
+            self.running.remove(0);
+        }
     }
 
     fn load_request(&self, engine: Engine) -> Request {
