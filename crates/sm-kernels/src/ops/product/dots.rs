@@ -14,9 +14,9 @@ pub(super) struct Unit<'a, I, W, const R: usize> {
     pub(super) x: [&'a Int8Block; R],
 }
 
-/// Whether dots are sums of 16 bits, as long as those fit, and not of 32.
-const fn by_shorts<I: Isa, K: CodeKind>() -> bool {
-    I::HAS_QUICK_SHORTS && short_quads(K::BITS) > 0
+/// Quads whose products are added in 16 bits before they are in 32; 0 where they are added in 32 at once.
+const fn shorts<I: Isa, K: CodeKind>() -> usize {
+    if I::HAS_QUICK_SHORTS { short_quads(K::BITS) } else { 0 }
 }
 
 /// Quads whose products may be added in 16 bits: two in a half of a lane, each at most 127 times the largest code.
@@ -32,12 +32,10 @@ impl<I: Isa, W: Weights<I>, const R: usize> Unit<'_, I, W, R> {
     #[inline(always)]
     pub(super) fn add<const P: usize>(&self, group: usize, acc: &mut [[I::F32; P]; R]) {
         let mut dots = self.start(group);
-        if by_shorts::<I, W::Kind>() && const { short_quads(W::Kind::BITS) == 2 } {
-            self.add_pairs(group, &mut dots);
-        } else if by_shorts::<I, W::Kind>() {
-            self.add_shorts(group, &mut dots);
-        } else {
-            self.add_bytes(group, &mut dots);
+        match shorts::<I, W::Kind>() {
+            0 => self.add_bytes(group, &mut dots),
+            2 => self.add_pairs(group, &mut dots),
+            _ => self.add_shorts(group, &mut dots),
         }
         self.finish(group, &dots, acc);
     }

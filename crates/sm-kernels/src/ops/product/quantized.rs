@@ -118,6 +118,7 @@ pub(super) fn tile<I: Isa, W: Weights<I>, const R: usize, const P: usize>(
             blocks[r] = &x[r][unit];
         }
         let unit = Unit { isa, weights, index: unit, x: blocks };
+        // Each is compiled by itself, which a loop does not promise.
         unit.add(0, &mut acc);
         if W::Kind::GROUPS == 2 {
             unit.add(1, &mut acc);
