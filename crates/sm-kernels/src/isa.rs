@@ -49,6 +49,8 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     /// Asks for the cache line at `address`, which need not be valid, in the second-level cache. Requests to the first
     /// level are too few at a time to fill the memory's latency.
     fn prefetch<T>(self, address: *const T);
+    /// The same in the first-level cache, for lines that are on their way to the second.
+    fn prefetch_near<T>(self, address: *const T);
 
     /// Reads 16 values.
     fn load(self, xs: &[f32; LANES]) -> Self::F32;

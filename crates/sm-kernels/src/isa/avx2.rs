@@ -67,6 +67,11 @@ impl Isa for Avx2 {
         // SAFETY: a prefetch of any address is harmless.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }
+    #[inline(always)]
+    fn prefetch_near<T>(self, address: *const T) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
 
     compiled! {
         fn load(xs: &[f32; LANES]) -> F32 {

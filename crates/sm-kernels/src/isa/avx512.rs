@@ -113,6 +113,11 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }
     #[inline(always)]
+    fn prefetch_near<T>(self, address: *const T) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+    #[inline(always)]
     fn dot(self, acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
         self.products.dot(acc, w, x)
     }

@@ -60,6 +60,8 @@ impl Isa for Scalar {
     }
     #[inline(always)]
     fn prefetch<T>(self, _address: *const T) {}
+    #[inline(always)]
+    fn prefetch_near<T>(self, _address: *const T) {}
 
     #[inline(always)]
     fn load(self, xs: &[f32; LANES]) -> Self::F32 {

@@ -29,13 +29,9 @@ use unpacked::{PanelPair, Unit};
 
 /// Columns of a strip where panels are unpacked: the pair of panels.
 const PAIR_LEN: usize = 2 * LANES;
-/// Up to this many rows, panels are read as they are. More where tiles have few rows: those bound by computing gain little from
-/// codes that are unpacked, and lose by reading more bytes.
+/// Up to this many rows, panels are read as they are: unpacking pays only where very many rows share it.
 const fn few_rows<I: Isa>() -> usize {
-    match I::TILE_ROWS {
-        4 => STRIP_ROWS,
-        n_rows => 2 * n_rows,
-    }
+    if I::TILE_ROWS > 1 { STRIP_ROWS } else { 2 }
 }
 
 /// Rows of a strip, and at most [`few_rows`]: several tiles of rows, whose results stay in the first-level cache.

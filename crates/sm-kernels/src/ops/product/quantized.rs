@@ -7,8 +7,10 @@ use crate::formats::{CodeKind, QuantFormat, UNIT_LEN};
 use crate::isa::Isa;
 use crate::ops::encode::Int8Block;
 
-/// How far ahead panels are asked for, in bytes.
-const PREFETCH_BYTES: usize = 4096;
+/// How far ahead panels are asked for in the second-level cache, in bytes.
+const FAR_BYTES: usize = 8192;
+/// How far ahead in the first-level cache.
+const NEAR_BYTES: usize = 2048;
 
 /// Where a tile finds its weights, a panel or more.
 pub(super) trait Weights<I: Isa> {
@@ -54,9 +56,11 @@ impl<I: Isa, F: QuantFormat, const P: usize> Weights<I> for Packed<'_, F, P> {
     fn prefetch(&self, isa: I, unit: usize) {
         let unit_bytes = size_of::<F::Block>() / F::UNITS;
         for blocks in &self.blocks {
-            let unit = blocks.as_ptr().wrapping_byte_add(unit * unit_bytes + PREFETCH_BYTES);
+            let unit = blocks.as_ptr().wrapping_byte_add(unit * unit_bytes);
             for line in 0..unit_bytes.div_ceil(64) {
-                isa.prefetch(unit.wrapping_byte_add(line * 64));
+                let line = unit.wrapping_byte_add(line * 64);
+                isa.prefetch(line.wrapping_byte_add(FAR_BYTES));
+                isa.prefetch_near(line.wrapping_byte_add(NEAR_BYTES));
             }
         }
     }
