@@ -106,6 +106,8 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     fn splat_i32(self, x: i32) -> Self::I32;
     /// `a & mask`
     fn and_i32(self, a: Self::I32, mask: i32) -> Self::I32;
+    /// `a << n`
+    fn shl_i32(self, a: Self::I32, n: u32) -> Self::I32;
     /// `a >> n`, zeros shifted in
     fn shr_i32(self, a: Self::I32, n: u32) -> Self::I32;
     /// To `f32`, rounded to nearest even.
@@ -134,8 +136,6 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     fn dot_short(self, acc: Self::Bytes, w: Self::Bytes, x: Self::Bytes) -> Self::Bytes;
     /// In each lane `acc` plus both 16-bit halves of `v`, signed.
     fn add_halves(self, acc: Self::I32, v: Self::Bytes) -> Self::I32;
-    /// In all lanes `xs[0] * factors[0] + xs[1] * factors[1]`, exactly, with factors of more than `i16::MIN`.
-    fn splat_pair(self, xs: [i16; 2], factors: [i16; 2]) -> Self::I32;
 }
 
 /// An instruction set that kernels are compiled for.

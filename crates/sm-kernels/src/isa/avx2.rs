@@ -187,6 +187,10 @@ impl Isa for Avx2 {
             let mask = _mm256_set1_epi32(mask);
             [_mm256_and_si256(a[0], mask), _mm256_and_si256(a[1], mask)]
         }
+        fn shl_i32(a: I32, n: u32) -> I32 {
+            let count = _mm_cvtsi32_si128(n as i32);
+            [_mm256_sll_epi32(a[0], count), _mm256_sll_epi32(a[1], count)]
+        }
         fn shr_i32(a: I32, n: u32) -> I32 {
             let count = _mm_cvtsi32_si128(n as i32);
             [_mm256_srl_epi32(a[0], count), _mm256_srl_epi32(a[1], count)]
@@ -235,10 +239,6 @@ impl Isa for Avx2 {
                 in_order(_mm256_add_epi32(acc[0], _mm256_madd_epi16(v[0], ones))),
                 in_order(_mm256_add_epi32(acc[1], _mm256_madd_epi16(v[1], ones))),
             ]
-        }
-        fn splat_pair(xs: [i16; 2], factors: [i16; 2]) -> I32 {
-            let splat = |[low, high]: [i16; 2]| _mm256_set1_epi32(i32::from(low as u16) | i32::from(high) << 16);
-            [_mm256_madd_epi16(splat(xs), splat(factors)); 2]
         }
     }
 }

@@ -205,6 +205,7 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
         }
         fn splat_i32(x: i32) -> __m512i { _mm512_set1_epi32(x) }
         fn and_i32(a: __m512i, mask: i32) -> __m512i { _mm512_and_si512(a, _mm512_set1_epi32(mask)) }
+        fn shl_i32(a: __m512i, n: u32) -> __m512i { _mm512_sll_epi32(a, _mm_cvtsi32_si128(n as i32)) }
         fn shr_i32(a: __m512i, n: u32) -> __m512i { _mm512_srl_epi32(a, _mm_cvtsi32_si128(n as i32)) }
         fn to_f32(a: __m512i) -> __m512 { _mm512_cvtepi32_ps(a) }
         fn sum_i32(v: __m512i) -> i32 { _mm512_reduce_add_epi32(v) }
@@ -232,10 +233,6 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
         }
         fn add_halves(acc: __m512i, v: __m512i) -> __m512i {
             _mm512_add_epi32(acc, _mm512_madd_epi16(v, _mm512_set1_epi16(1)))
-        }
-        fn splat_pair(xs: [i16; 2], factors: [i16; 2]) -> __m512i {
-            let splat = |[low, high]: [i16; 2]| _mm512_set1_epi32(i32::from(low as u16) | i32::from(high) << 16);
-            _mm512_madd_epi16(splat(xs), splat(factors))
         }
     }
 }

@@ -170,6 +170,10 @@ impl Isa for Scalar {
         a.map(|a| a & mask)
     }
     #[inline(always)]
+    fn shl_i32(self, a: Self::I32, n: u32) -> Self::I32 {
+        a.map(|a| a << n)
+    }
+    #[inline(always)]
     fn shr_i32(self, a: Self::I32, n: u32) -> Self::I32 {
         a.map(|a| (a as u32 >> n) as i32)
     }
@@ -223,10 +227,5 @@ impl Isa for Scalar {
     #[inline(always)]
     fn add_halves(self, acc: Self::I32, v: Self::Bytes) -> Self::I32 {
         lanes(|i| acc[i] + i32::from(word(&v, 2 * i)) + i32::from(word(&v, 2 * i + 1)))
-    }
-    #[inline(always)]
-    fn splat_pair(self, xs: [i16; 2], factors: [i16; 2]) -> Self::I32 {
-        let product = |i: usize| i32::from(xs[i]) * i32::from(factors[i]);
-        [product(0) + product(1); LANES]
     }
 }

@@ -72,6 +72,7 @@ impl IsaVisitor for EveryOperation {
             ("load_f16", out(isa, isa.load_f16(&f16s))),
             ("load_bf16", out(isa, isa.load_bf16(&bf16s))),
             ("load_u8", out(isa, isa.to_f32(isa.load_u8(&words)))),
+            ("shl_i32", out(isa, isa.to_f32(isa.shl_i32(ints, 3)))),
             ("shr_i32", out(isa, isa.to_f32(isa.shr_i32(isa.load_u8(&words), 4)))),
             ("and_i32", out(isa, isa.to_f32(isa.and_i32(ints, 15)))),
             ("sum_i32", vec![isa.sum_i32(ints) as u32]),
@@ -80,7 +81,6 @@ impl IsaVisitor for EveryOperation {
             ("dot_7bit", out(isa, isa.to_f32(isa.dot_7bit(acc, low, xb)))),
             ("dot_short", out_bytes(isa, isa.dot_short(isa.load_bytes(&bytes(self.seed + 2000)), low, xb))),
             ("add_halves", out(isa, isa.to_f32(isa.add_halves(acc, wb)))),
-            ("splat_pair", out(isa, isa.to_f32(isa.splat_pair([-3, 2032], [-128, -32_767])))),
             ("or_bytes", out_bytes(isa, isa.or_bytes(wb, xb))),
             ("lookup", out_bytes(isa, isa.lookup(&words, isa.shift_bytes(wb, 0, 15)))),
         ];

@@ -15,14 +15,19 @@ pub(crate) struct Int8Block {
     pub(crate) quads: [[i8; 4]; BLOCK_LEN / 4],
     /// The largest magnitude of the block / 127.
     pub(crate) scale: f32,
-    /// The sums of the first and of the second 16 codes.
-    pub(crate) sums: [i16; 2],
+    /// What offsets and minima of weights are multiplied with, ready to be added: the sum of the codes, negated,
+    pub(crate) neg_sum: i32,
+    /// those of the first and of the second half,
+    pub(crate) neg_sums: [i32; 2],
+    /// and `neg_sum * scale`.
+    pub(crate) neg_total: f32,
 }
 
 impl Int8Block {
     /// A block of zeros.
     #[cfg(test)]
-    pub(crate) const ZERO: Self = Self { quads: [[0; 4]; BLOCK_LEN / 4], scale: 0.0, sums: [0; 2] };
+    pub(crate) const ZERO: Self =
+        Self { quads: [[0; 4]; BLOCK_LEN / 4], scale: 0.0, neg_sum: 0, neg_sums: [0; 2], neg_total: 0.0 };
 
     /// The values.
     pub(crate) fn decode(&self) -> [f32; BLOCK_LEN] {
@@ -58,8 +63,9 @@ pub(crate) fn encode_block<I: Isa>(isa: I, x: &[f32; BLOCK_LEN], out: &mut Int8B
     isa.store_i8(&mut codes[0], a);
     isa.store_i8(&mut codes[1], b);
     out.scale = largest / 127.0;
-    // At most 16 * 127.
-    out.sums = [isa.sum_i32(a) as i16, isa.sum_i32(b) as i16];
+    out.neg_sums = [-isa.sum_i32(a), -isa.sum_i32(b)];
+    out.neg_sum = out.neg_sums[0] + out.neg_sums[1];
+    out.neg_total = out.neg_sum as f32 * out.scale;
 }
 
 #[cfg(test)]
@@ -99,8 +105,10 @@ mod tests {
                 );
             }
             let codes = block.quads.as_flattened();
-            let sum = |codes: &[i8]| codes.iter().map(|&code| i16::from(code)).sum::<i16>();
-            assert_eq!(block.sums, [sum(&codes[..16]), sum(&codes[16..])]);
+            let neg_sum = |codes: &[i8]| -codes.iter().map(|&code| i32::from(code)).sum::<i32>();
+            assert_eq!(block.neg_sums, [neg_sum(&codes[..16]), neg_sum(&codes[16..])]);
+            assert_eq!(block.neg_sum, neg_sum(codes));
+            assert_eq!(block.neg_total, neg_sum(codes) as f32 * block.scale);
         }
         for kind in IsaKind::available() {
             assert_eq!(kind.dispatch(Encode(&x)), want, "{kind}");

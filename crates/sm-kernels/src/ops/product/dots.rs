@@ -40,7 +40,8 @@ impl<I: Isa, W: Weights<I>, const R: usize> Unit<'_, I, W, R> {
         self.finish(group, &dots, acc);
     }
 
-    /// The dots of a group before its first quad: an offset that products leave in the codes is taken out here.
+    /// The dots of a group before its first quad: an offset that products leave in the codes, a power of two, is taken out
+    /// here.
     #[inline(always)]
     fn start<const P: usize>(&self, group: usize) -> [[I::I32; P]; R] {
         let taken_off = if W::Kind::BITS == 8 { I::DOT_OFFSET } else { 0 };
@@ -48,7 +49,8 @@ impl<I: Isa, W: Weights<I>, const R: usize> Unit<'_, I, W, R> {
         let mut start = [[self.isa.splat_i32(0); P]; R];
         if offset != 0 {
             for r in 0..R {
-                start[r] = [self.sum(group, r, -offset as i16); P];
+                let neg_sum = self.isa.splat_i32(self.neg_sum(group, r));
+                start[r] = [self.isa.shl_i32(neg_sum, offset.trailing_zeros()); P];
             }
         }
         start
@@ -77,15 +79,19 @@ impl<I: Isa, W: Weights<I>, const R: usize> Unit<'_, I, W, R> {
         }
     }
 
-    /// The sum of the codes of a group of a row, multiplied.
+    /// The sum of the codes of a group of a row, negated.
     #[inline(always)]
-    fn sum(&self, group: usize, r: usize, factor: i16) -> I::I32 {
-        let factors = match (W::Kind::GROUPS, group) {
-            (1, _) => [factor, factor],
-            (_, 0) => [factor, 0],
-            (_, _) => [0, factor],
-        };
-        self.isa.splat_pair(self.x[r].sums, factors)
+    fn neg_sum(&self, group: usize, r: usize) -> i32 {
+        if W::Kind::GROUPS == 1 { self.x[r].neg_sum } else { self.x[r].neg_sums[group] }
+    }
+
+    /// The same times the row's scale.
+    #[inline(always)]
+    fn neg_total(&self, group: usize, r: usize) -> I::F32 {
+        if W::Kind::GROUPS == 1 {
+            return self.isa.splat(self.x[r].neg_total);
+        }
+        self.isa.splat(self.neg_sum(group, r) as f32 * self.x[r].scale)
     }
 
     /// The codes of a quad of all panels.
@@ -191,8 +197,7 @@ impl<I: Isa, W: Weights<I>, const R: usize> Unit<'_, I, W, R> {
             if W::Kind::HAS_MIN {
                 let mins = self.weights.mins(isa, p, self.index, group);
                 for r in 0..R {
-                    let total = isa.mul(isa.splat(self.x[r].scale), isa.to_f32(self.sum(group, r, 1)));
-                    acc[r][p] = isa.neg_mul_add(mins, total, acc[r][p]);
+                    acc[r][p] = isa.mul_add(mins, self.neg_total(group, r), acc[r][p]);
                 }
             }
         }
