@@ -114,6 +114,7 @@ impl Step {
 struct Peak {
     bytes_per_second: f64,
     float_operations_per_second: f64,
+    bf16_operations_per_second: f64,
     int8_operations_per_second: f64,
 }
 
@@ -132,16 +133,22 @@ impl Peak {
         Self {
             bytes_per_second: size_of_val(&words[..]) as f64 / seconds,
             float_operations_per_second: operations(Numbers::F32),
+            bf16_operations_per_second: operations(Numbers::Bf16),
             int8_operations_per_second: operations(Numbers::Int8),
         }
     }
 
     fn print(&self, isa: IsaKind, n_threads: usize) {
-        let [memory, float, int8] =
-            [self.bytes_per_second, self.float_operations_per_second, self.int8_operations_per_second]
-                .map(|rate| rate / 1e9);
+        let memory = self.bytes_per_second / 1e9;
+        let [float, bf16, int8] = [
+            self.float_operations_per_second,
+            self.bf16_operations_per_second,
+            self.int8_operations_per_second,
+        ]
+        .map(|rate| rate / 1e9);
         println!(
-            "limits of {isa}, {n_threads} threads: memory {memory:.1} GB/s, f32 {float:.0} GFLOP/s, int8 {int8:.0} GOP/s"
+            "limits of {isa}, {n_threads} threads: memory {memory:.1} GB/s, f32 {float:.0} GFLOP/s, bf16 {bf16:.0} GFLOP/s, \
+             int8 {int8:.0} GOP/s"
         );
     }
 
@@ -149,10 +156,10 @@ impl Peak {
     fn print_share(&self, case: &Case, seconds: f64) {
         let bytes = case.weight_bytes() as f64 / seconds;
         let operations = case.n_operations() as f64 / seconds;
-        let limit = if case.dtype.is_quantized() {
-            self.int8_operations_per_second
-        } else {
-            self.float_operations_per_second
+        let limit = match case.dtype {
+            DType::Bf16 => self.bf16_operations_per_second,
+            dtype if dtype.is_quantized() => self.int8_operations_per_second,
+            _ => self.float_operations_per_second,
         };
         let (of_memory, of_arithmetic) = (100.0 * bytes / self.bytes_per_second, 100.0 * operations / limit);
         let (bytes, operations) = (bytes / 1e9, operations / 1e9);

@@ -1,7 +1,7 @@
 //! Weight formats as the kernels read them: panels of 16 rows, interleaved.
 //!
 //! A *panel* holds [`LANES`] rows, so that a lane of a vector is a row of the matrix, and an output of the product.
-//! Panels of float formats go value by value: `[cols][16]`. Panels of quantized formats are a list of blocks, each
+//! Panels of float formats go value by value: `[cols][16]`, or pair by pair in BF16: `[cols / 2][16][2]`. Panels of quantized formats are a list of blocks, each
 //! one or more *units* of 32 columns. A unit has 8 *quads*: vectors of 64 bytes with the codes of 4 columns of
 //! 16 rows, which is what a byte product takes.
 //!
@@ -9,7 +9,7 @@
 //! value = scale * (code - OFFSET) - min
 //! ```
 //!
-//! Every format keeps each value to the bit. To add one: a file here, and a row in [`dispatch`].
+//! Every format keeps each value to the bit, but BF16 those below [`MIN_BF16`](crate::isa::MIN_BF16). To add one: a file here, and a row in [`dispatch`].
 
 mod float;
 mod iq4_nl;
@@ -36,12 +36,21 @@ pub(crate) const UNIT_LEN: usize = 32;
 /// Vectors of codes in a unit.
 pub(crate) const UNIT_QUADS: usize = 8;
 
-/// A float format: `[cols][16]`.
+/// A float format: `[cols / COLS][16]`.
 pub(crate) trait FloatFormat: 'static {
-    /// One value as it is stored, little-endian in the file.
+    /// The format in the file.
+    const DTYPE: DType;
+    /// Neighbouring columns that a lane holds.
+    const COLS: usize;
+    /// One row's values of so many columns, little-endian in the file.
     type Value: Pod;
-    /// Widens 16 values.
-    fn load<I: Isa>(isa: I, values: &[Self::Value; LANES]) -> I::F32;
+    /// Widens one of the columns of 16 rows.
+    fn load<I: Isa>(isa: I, values: &[Self::Value; LANES], column: usize) -> I::F32;
+    /// What is packed for values of the file.
+    #[inline(always)]
+    fn pack(values: Self::Value) -> Self::Value {
+        values
+    }
 }
 
 /// What the product has to do for a quantized format, beyond its codes.

@@ -22,6 +22,8 @@ mod avx512_vnni;
 use std::fmt::{self, Debug};
 use std::str::FromStr;
 
+use bytemuck::Pod;
+
 /// Lanes of a logical vector, on every instruction set.
 pub(crate) const LANES: usize = 16;
 
@@ -60,8 +62,6 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     fn load_f16(self, xs: &[u16; LANES]) -> Self::F32;
     /// Writes 16 half-precision values, rounded to nearest even.
     fn store_f16(self, xs: &mut [u16; LANES], v: Self::F32);
-    /// Reads 16 bfloat16 values.
-    fn load_bf16(self, xs: &[u16; LANES]) -> Self::F32;
     /// Reads 16 signed bytes.
     fn load_i8(self, xs: &[i8; LANES]) -> Self::I32;
     /// Reads 16 unsigned bytes.
@@ -119,6 +119,15 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     fn load_bytes(self, xs: &[u8; 64]) -> Self::Bytes;
     /// Writes 64 bytes.
     fn store_bytes(self, xs: &mut [u8; 64], v: Self::Bytes);
+    /// The lower halves of the lanes of `v`, as bfloat16.
+    fn even_bf16(self, v: Self::Bytes) -> Self::F32;
+    /// The upper halves.
+    fn odd_bf16(self, v: Self::Bytes) -> Self::F32;
+    /// Runs `visitor` with what is quickest for pairs of bfloat16.
+    #[inline(always)]
+    fn with_bf16<V: Bf16Visitor<Self>>(self, visitor: V) {
+        visitor.visit(Widened(self));
+    }
     /// Four bytes, repeated for each lane.
     fn splat_quad(self, x: [i8; 4]) -> Self::Bytes;
     /// Each byte shifted left by `left` bits (right if negative), then `& mask`.
@@ -136,6 +145,55 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     fn dot_short(self, acc: Self::Bytes, w: Self::Bytes, x: Self::Bytes) -> Self::Bytes;
     /// In each lane `acc` plus both 16-bit halves of `v`, signed.
     fn add_halves(self, acc: Self::I32, v: Self::Bytes) -> Self::I32;
+}
+
+/// How pairs of bfloat16 are multiplied. Where neither factor has a magnitude below [`MIN_BF16`], or is zero, all give the same
+/// bits: no sum of such products lies between zero and the least normal number, where some instructions round to zero.
+pub(crate) trait Bf16Products<I: Isa>: Copy {
+    /// Two neighbouring values of a row.
+    type Pair: Pod;
+    /// Of the bits of both.
+    fn pair(values: [u16; 2]) -> Self::Pair;
+    /// As [`Isa::enter`].
+    fn enter<R>(self, f: impl FnOnce() -> R) -> R;
+    /// In each lane `w[0] x[0] + (w[1] x[1] + acc)`, each product and sum rounded once.
+    fn add(self, acc: I::F32, w: I::Bytes, x: Self::Pair) -> I::F32;
+}
+
+/// The least magnitude that weights and activations of bfloat16 have in products, `2^-55`: with 8 bits each, products are multiples
+/// of `2^-124`, and so are their sums, rounded or not.
+pub(crate) const MIN_BF16: f32 = 1.0 / (1_u64 << 55) as f32;
+
+/// A computation that is generic over the products of bfloat16.
+pub(crate) trait Bf16Visitor<I: Isa> {
+    /// Runs it.
+    fn visit<B: Bf16Products<I>>(self, products: B);
+}
+
+/// Products of single precision: those of two bfloat16 are exact.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Widened<I>(I);
+
+impl<I: Isa> Bf16Products<I> for Widened<I> {
+    type Pair = [f32; 2];
+
+    #[inline(always)]
+    fn pair(values: [u16; 2]) -> [f32; 2] {
+        values.map(
+            #[inline(always)]
+            |bits| f32::from_bits(u32::from(bits) << 16),
+        )
+    }
+    #[inline(always)]
+    fn enter<R>(self, f: impl FnOnce() -> R) -> R {
+        self.0.enter(f)
+    }
+    #[inline(always)]
+    fn add(self, acc: I::F32, w: I::Bytes, x: [f32; 2]) -> I::F32 {
+        let isa = self.0;
+        let acc = isa.mul_add(isa.odd_bf16(w), isa.splat(x[1]), acc);
+        isa.mul_add(isa.even_bf16(w), isa.splat(x[0]), acc)
+    }
 }
 
 /// An instruction set that kernels are compiled for.

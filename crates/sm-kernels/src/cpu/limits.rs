@@ -2,13 +2,15 @@
 
 use std::hint::black_box;
 
-use crate::isa::{Isa, IsaKind, IsaVisitor, LANES};
+use crate::isa::{Bf16Products, Bf16Visitor, Isa, IsaKind, IsaVisitor, LANES};
 
 /// What is multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Numbers {
     /// Single precision.
     F32,
+    /// Pairs of bfloat16, added up in single precision as quickly as any kernel does.
+    Bf16,
     /// Signed bytes with bytes of few bits, added up as quickly as any kernel does.
     Int8,
 }
@@ -37,6 +39,7 @@ impl IsaVisitor for Loop {
         match (self.numbers, I::MANY_REGISTERS) {
             (Numbers::F32, true) => floats::<I, 12>(isa, self.n_rounds),
             (Numbers::F32, false) => floats::<I, 5>(isa, self.n_rounds),
+            (Numbers::Bf16, _) => pairs(isa, self.n_rounds),
             (Numbers::Int8, true) => dots::<I, 12>(isa, self.n_rounds),
             (Numbers::Int8, false) if I::HAS_QUICK_SHORTS => shorts::<I, 4>(isa, self.n_rounds),
             (Numbers::Int8, false) => dots::<I, 4>(isa, self.n_rounds),
@@ -64,6 +67,49 @@ fn floats<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
         },
     );
     (n_rounds * N * LANES * 2) as u64
+}
+
+/// The same with pairs of bfloat16.
+fn pairs<I: Isa>(isa: I, n_rounds: usize) -> u64 {
+    let mut n_operations = 0;
+    isa.with_bf16(Pairs { isa, n_rounds, n_operations: &mut n_operations });
+    n_operations
+}
+
+struct Pairs<'a, I> {
+    isa: I,
+    n_rounds: usize,
+    n_operations: &'a mut u64,
+}
+
+impl<I: Isa> Bf16Visitor<I> for Pairs<'_, I> {
+    fn visit<B: Bf16Products<I>>(self, products: B) {
+        if I::MANY_REGISTERS { self.run::<B, 12>(products) } else { self.run::<B, 4>(products) }
+    }
+}
+
+impl<I: Isa> Pairs<'_, I> {
+    fn run<B: Bf16Products<I>, const N: usize>(self, products: B) {
+        let isa = self.isa;
+        let weights = black_box([[1_u8; 4 * LANES]; N_WEIGHTS]);
+        let x = black_box([0x3f80; 2]);
+        products.enter(
+            #[inline(always)]
+            || {
+                let mut sums = [isa.splat(0.0); N];
+                for round in 0..self.n_rounds {
+                    let weights = isa.load_bytes(&weights[round % N_WEIGHTS]);
+                    for sum in &mut sums {
+                        *sum = products.add(*sum, weights, B::pair(x));
+                    }
+                }
+                for sum in sums {
+                    black_box(isa.sum(sum));
+                }
+            },
+        );
+        *self.n_operations = (self.n_rounds * N * LANES * 2 * 2) as u64;
+    }
 }
 
 /// The same with bytes, added up in 32 bits.
@@ -125,7 +171,7 @@ mod tests {
     #[test]
     fn every_set_counts_what_it_does() {
         for kind in IsaKind::available() {
-            for (numbers, products) in [(Numbers::F32, 1), (Numbers::Int8, 4)] {
+            for (numbers, products) in [(Numbers::F32, 1), (Numbers::Bf16, 2), (Numbers::Int8, 4)] {
                 let operations = multiply_and_add(kind, numbers, 100);
                 let per_chain = 100 * LANES as u64 * products * 2;
                 assert!(operations >= 4 * per_chain && operations.is_multiple_of(per_chain), "{kind}");

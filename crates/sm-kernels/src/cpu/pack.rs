@@ -85,11 +85,10 @@ impl<'a> Panels<'a> {
         bytemuck::cast_slice(&self.lines[panel * self.panel_lines..][..self.panel_lines])
     }
 
-    /// The values of a panel of a float format, `[cols]` (and padding).
+    /// The values of a panel of a float format, `[cols / COLS]` (and padding); `V` is its [`FloatFormat::Value`].
     #[inline(always)]
-    pub(crate) fn values<F: FloatFormat>(&self, panel: usize) -> &'a [[F::Value; LANES]] {
-        let lines: &[F::Value] =
-            bytemuck::cast_slice(&self.lines[panel * self.panel_lines..][..self.panel_lines]);
+    pub(crate) fn values<V: Pod>(&self, panel: usize) -> &'a [[V; LANES]] {
+        let lines: &[V] = bytemuck::cast_slice(&self.lines[panel * self.panel_lines..][..self.panel_lines]);
         lines.as_chunks::<LANES>().0
     }
 }
@@ -140,6 +139,11 @@ impl MatrixLayout {
         self.cols
     }
 
+    /// The columns that products have to hold in bfloat16: all, or none.
+    pub(crate) fn bf16_cols(&self) -> usize {
+        if self.parts.iter().any(|part| part.dtype == DType::Bf16) { self.cols } else { 0 }
+    }
+
     /// Number of lines.
     pub(crate) fn n_lines(&self) -> usize {
         self.n_lines
@@ -186,6 +190,11 @@ impl<'a> PackedMatrix<'a> {
     /// Input features.
     pub(crate) fn cols(&self) -> usize {
         self.layout.cols
+    }
+
+    /// As [`MatrixLayout::bf16_cols`].
+    pub(crate) fn bf16_cols(&self) -> usize {
+        self.layout.bf16_cols()
     }
 
     /// The panels that hold the rows `rows` of the matrix, in order: their first and last lanes may be outside.
@@ -275,7 +284,7 @@ impl FormatVisitor for PanelLines {
     type Output = usize;
 
     fn float<F: FloatFormat>(self) -> usize {
-        (self.cols * size_of::<[F::Value; LANES]>()).div_ceil(size_of::<Line>())
+        (self.cols.div_ceil(F::COLS) * size_of::<[F::Value; LANES]>()).div_ceil(size_of::<Line>())
     }
 
     fn quantized<F: QuantFormat>(self) -> usize {
@@ -298,9 +307,11 @@ impl<I: Isa> FormatVisitor for DequantizeRow<'_, I> {
     #[inline(always)]
     fn float<F: FloatFormat>(self) {
         let mut lanes = [0.0; LANES];
-        for (out, values) in self.out.iter_mut().zip(self.panels.values::<F>(0)) {
-            self.isa.store(&mut lanes, F::load(self.isa, values));
-            *out = lanes[self.lane];
+        for (out, values) in self.out.chunks_mut(F::COLS).zip(self.panels.values::<F::Value>(0)) {
+            for (column, out) in out.iter_mut().enumerate() {
+                self.isa.store(&mut lanes, F::load(self.isa, values, column));
+                *out = lanes[self.lane];
+            }
         }
     }
 

@@ -62,6 +62,8 @@ impl IsaVisitor for Measure<'_> {
             );
         };
         let read_bytes = self.rate(read) * weights.matrix_bytes() as f64;
-        Speed { read_bytes, float_ops: self.ops(Numbers::F32), int8_ops: self.ops(Numbers::Int8) }
+        let [float_ops, bf16_ops, int8_ops] =
+            [Numbers::F32, Numbers::Bf16, Numbers::Int8].map(|numbers| self.ops(numbers));
+        Speed { read_bytes, float_ops, bf16_ops, int8_ops }
     }
 }

@@ -16,7 +16,7 @@ use crate::plan::{
 };
 
 /// The name of the form of packed matrices: panels, whatever the instruction set and the number of workers.
-const FORM: &str = "cpu panels";
+const FORM: &str = "cpu panels, bf16 in pairs";
 
 /// A matrix, and its lines among those of all.
 type Placed = (MatrixLayout, Range<usize>);
@@ -75,14 +75,14 @@ impl Weights {
         Ok(Self { memory, matrices, vectors })
     }
 
-    /// What the weights of a plan take: bytes, and the columns of the widest matrix.
+    /// What the weights of a plan take: bytes, and [`Weights::widest`].
     ///
     /// # Errors
     /// If a row is no whole number of blocks, or a size overflows.
-    pub(crate) fn needs(plan: &Plan) -> Result<(usize, usize), PrepareError> {
+    pub(crate) fn needs(plan: &Plan) -> Result<(usize, (usize, usize)), PrepareError> {
         let vectors = plan.vectors.iter().map(|decl| decl.len.next_multiple_of(LANES) * size_of::<f32>());
-        let max_cols = plan.matrices.iter().map(|decl| decl.cols).max().unwrap_or(0);
-        Ok((layouts(plan)?.1.saturating_add(vectors.sum()), max_cols))
+        let (matrices, matrix_bytes) = layouts(plan)?;
+        Ok((matrix_bytes.saturating_add(vectors.sum()), widest(&matrices)))
     }
 
     /// A matrix of the plan.
@@ -99,9 +99,9 @@ impl Weights {
         &self.vectors[id.index()]
     }
 
-    /// The widest matrix.
-    pub(crate) fn max_cols(&self) -> usize {
-        self.matrices.iter().map(|(layout, _)| layout.cols()).max().unwrap_or(0)
+    /// The columns of the widest matrix, and of the widest in BF16.
+    pub(crate) fn widest(&self) -> (usize, usize) {
+        widest(&self.matrices)
     }
 
     /// Bytes of all weights.
@@ -135,6 +135,12 @@ fn layouts(plan: &Plan) -> Result<(Vec<Placed>, usize), PrepareError> {
         matrices.push((layout, lines));
     }
     Ok((matrices, n_lines.saturating_mul(size_of::<Line>()).max(size_of::<Line>())))
+}
+
+/// As [`Weights::widest`].
+fn widest(matrices: &[Placed]) -> (usize, usize) {
+    let cols = matrices.iter().map(|(layout, _)| (layout.cols(), layout.bf16_cols()));
+    cols.fold((0, 0), |most, cols| (most.0.max(cols.0), most.1.max(cols.1)))
 }
 
 /// Whether kept bytes can be read as lines.

@@ -99,14 +99,6 @@ impl Isa for Avx2 {
                 unsafe { _mm_storeu_si128(half.as_mut_ptr().cast(), v) }
             }
         }
-        fn load_bf16(xs: &[u16; LANES]) -> F32 {
-            let halves = xs.as_chunks::<8>().0;
-            let (a, b) = (load_words(&halves[0]), load_words(&halves[1]));
-            [
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(a))),
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(b))),
-            ]
-        }
         fn load_i8(xs: &[i8; LANES]) -> I32 {
             // SAFETY: the array has 16 bytes.
             let bytes = unsafe { _mm_loadu_si128(xs.as_ptr().cast()) };
@@ -204,6 +196,19 @@ impl Isa for Avx2 {
         }
         fn splat_quad(x: [i8; 4]) -> I32 {
             [_mm256_set1_epi32(i32::from_le_bytes([x[0] as u8, x[1] as u8, x[2] as u8, x[3] as u8])); 2]
+        }
+        fn even_bf16(v: I32) -> F32 {
+            v.map(
+                #[inline(always)]
+                |v| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(v)),
+            )
+        }
+        fn odd_bf16(v: I32) -> F32 {
+            let upper = _mm256_set1_epi32(!0xffff);
+            v.map(
+                #[inline(always)]
+                |v| _mm256_castsi256_ps(_mm256_and_si256(v, upper)),
+            )
         }
         fn shift_bytes(v: I32, left: i32, mask: u8) -> I32 {
             // Shifts of 16 bits bring in bits of the neighbour, which the valid part of the mask drops.

@@ -11,7 +11,7 @@
 use std::arch::x86_64::*;
 use std::fmt::Debug;
 
-use super::{Isa, LANES};
+use super::{Bf16Visitor, Isa, LANES, Widened};
 
 /// How a set multiplies bytes, and what else it has.
 pub(super) trait ByteProducts: Copy + Send + Sync + Debug + 'static {
@@ -23,6 +23,10 @@ pub(super) trait ByteProducts: Copy + Send + Sync + Debug + 'static {
     fn dot(self, acc: __m512i, w: __m512i, x: __m512i) -> __m512i;
     /// As [`Isa::dot_7bit`].
     fn dot_7bit(self, acc: __m512i, w: __m512i, x: __m512i) -> __m512i;
+    /// As [`Isa::with_bf16`].
+    fn with_bf16<V: Bf16Visitor<Avx512With<Self>>>(isa: Avx512With<Self>, visitor: V) {
+        visitor.visit(Widened(isa));
+    }
 }
 
 /// AVX-512 with some way to multiply bytes; holding the proof of the latter is the proof of all.
@@ -125,6 +129,10 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
     fn dot_7bit(self, acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
         self.products.dot_7bit(acc, w, x)
     }
+    #[inline(always)]
+    fn with_bf16<V: Bf16Visitor<Self>>(self, visitor: V) {
+        P::with_bf16(self, visitor);
+    }
 
     compiled! {
         fn load(xs: &[f32; LANES]) -> __m512 {
@@ -144,11 +152,6 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
             let half = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v);
             // SAFETY: the array has 32 bytes.
             unsafe { _mm256_storeu_si256(xs.as_mut_ptr().cast(), half) }
-        }
-        fn load_bf16(xs: &[u16; LANES]) -> __m512 {
-            // SAFETY: the array has 32 bytes.
-            let upper = unsafe { _mm256_loadu_si256(xs.as_ptr().cast()) };
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(upper)))
         }
         fn load_i8(xs: &[i8; LANES]) -> __m512i {
             // SAFETY: the array has 16 bytes.
@@ -211,6 +214,10 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
         fn sum_i32(v: __m512i) -> i32 { _mm512_reduce_add_epi32(v) }
         fn splat_quad(x: [i8; 4]) -> __m512i {
             _mm512_set1_epi32(i32::from_le_bytes([x[0] as u8, x[1] as u8, x[2] as u8, x[3] as u8]))
+        }
+        fn even_bf16(v: __m512i) -> __m512 { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(v)) }
+        fn odd_bf16(v: __m512i) -> __m512 {
+            _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(!0xffff)))
         }
         fn shift_bytes(v: __m512i, left: i32, mask: u8) -> __m512i {
             // Shifts of 16 bits bring in bits of the neighbour, which the valid part of the mask drops.

@@ -1,9 +1,14 @@
 //! AVX-512 with VNNI: four byte products and their sum in one instruction.
 #![allow(unsafe_code, reason = "intrinsics: their preconditions are met by the proof value")]
 
-use std::arch::x86_64::{__m512i, _mm512_dpbusd_epi32};
+use std::arch::x86_64::{
+    __cpuid, __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_set1_epi32,
+};
+use std::mem::transmute;
+use std::sync::LazyLock;
 
 use super::avx512::{Avx512With, ByteProducts, MultiplyAdd};
+use super::{Bf16Products, Bf16Visitor, Widened};
 
 /// AVX-512 with VNNI.
 pub(super) type Avx512Vnni = Avx512With<Vnni>;
@@ -44,5 +49,63 @@ impl ByteProducts for Vnni {
     #[inline(always)]
     fn dot_7bit(self, acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
         self.dot(acc, w, x)
+    }
+
+    fn with_bf16<V: Bf16Visitor<Avx512Vnni>>(isa: Avx512Vnni, visitor: V) {
+        match Bf16Pairs::detect() {
+            Some(pairs) => visitor.visit(pairs),
+            None => visitor.visit(Widened(isa)),
+        }
+    }
+}
+
+/// Products of pairs of bfloat16 by `vdpbf16ps`: on processors of AMD two for the time of one in single precision, and the other
+/// way round on those of Intel.
+#[derive(Clone, Copy, Debug)]
+struct Bf16Pairs {
+    _detected: (),
+}
+
+impl Bf16Pairs {
+    fn detect() -> Option<Self> {
+        static IS_QUICK: LazyLock<bool> = LazyLock::new(|| {
+            let vendor = __cpuid(0);
+            let is_amd =
+                [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD";
+            is_amd && Vnni::detect().is_some() && is_x86_feature_detected!("avx512bf16")
+        });
+        IS_QUICK.then_some(Self { _detected: () })
+    }
+}
+
+impl Bf16Products<Avx512Vnni> for Bf16Pairs {
+    type Pair = u32;
+
+    #[inline(always)]
+    fn pair([even, odd]: [u16; 2]) -> u32 {
+        u32::from(even) | u32::from(odd) << 16
+    }
+
+    #[inline(always)]
+    fn enter<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c")]
+        fn compiled<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: `self` exists only where `detect` found the features.
+        unsafe { compiled(f) }
+    }
+
+    #[inline(always)]
+    fn add(self, acc: __m512, w: __m512i, x: u32) -> __m512 {
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bf16")]
+        fn body(acc: __m512, w: __m512i, x: u32) -> __m512 {
+            // SAFETY: vectors of 64 bytes, any of which are some bfloat16.
+            let pairs = |v: __m512i| unsafe { transmute::<__m512i, __m512bh>(v) };
+            _mm512_dpbf16_ps(acc, pairs(w), pairs(_mm512_set1_epi32(x as i32)))
+        }
+        // SAFETY: `self` exists only where `detect` found the features.
+        unsafe { body(acc, w, x) }
     }
 }

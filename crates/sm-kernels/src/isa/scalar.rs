@@ -2,7 +2,7 @@
 
 use std::array;
 
-use half::{bf16, f16};
+use half::f16;
 
 use super::{Isa, LANES};
 
@@ -78,10 +78,6 @@ impl Isa for Scalar {
     #[inline(always)]
     fn store_f16(self, xs: &mut [u16; LANES], v: Self::F32) {
         *xs = lanes(|i| f16::from_f32(v[i]).to_bits());
-    }
-    #[inline(always)]
-    fn load_bf16(self, xs: &[u16; LANES]) -> Self::F32 {
-        lanes(|i| bf16::from_bits(xs[i]).to_f32())
     }
     #[inline(always)]
     fn load_i8(self, xs: &[i8; LANES]) -> Self::I32 {
@@ -193,6 +189,14 @@ impl Isa for Scalar {
     #[inline(always)]
     fn store_bytes(self, xs: &mut [u8; 64], v: Self::Bytes) {
         *xs = v;
+    }
+    #[inline(always)]
+    fn even_bf16(self, v: Self::Bytes) -> Self::F32 {
+        lanes(|i| f32::from_le_bytes([0, 0, v[4 * i], v[4 * i + 1]]))
+    }
+    #[inline(always)]
+    fn odd_bf16(self, v: Self::Bytes) -> Self::F32 {
+        lanes(|i| f32::from_le_bytes([0, 0, v[4 * i + 2], v[4 * i + 3]]))
     }
     #[inline(always)]
     fn splat_quad(self, x: [i8; 4]) -> Self::Bytes {

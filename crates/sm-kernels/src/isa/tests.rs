@@ -49,7 +49,6 @@ impl IsaVisitor for EveryOperation {
         let (w, x) = (bytes(self.seed), bytes(self.seed + 1000));
         let (words, quad) = (w.as_chunks::<LANES>().0[0], [x[0], x[1], x[2], x[3]].map(|b| b as i8));
         let f16s = floats(self.seed).map(|v| half::f16::from_f32(v).to_bits());
-        let bf16s = floats(self.seed).map(|v| half::bf16::from_f32(v).to_bits());
         let ints = isa.load_i8(&words.map(|b| b as i8));
         let (wb, xb) = (isa.load_bytes(&w), isa.load_bytes(&x));
         let moderate = x.map(|b| if b == 0x80 { 0x81 } else { b });
@@ -70,7 +69,8 @@ impl IsaVisitor for EveryOperation {
             ("to_i32", out(isa, isa.to_f32(isa.to_i32(a)))),
             ("pow2", out(isa, isa.pow2(isa.load_i8(&words.map(|b| (b as i8).max(-126)))))),
             ("load_f16", out(isa, isa.load_f16(&f16s))),
-            ("load_bf16", out(isa, isa.load_bf16(&bf16s))),
+            ("even_bf16", out(isa, isa.even_bf16(wb))),
+            ("odd_bf16", out(isa, isa.odd_bf16(wb))),
             ("load_u8", out(isa, isa.to_f32(isa.load_u8(&words)))),
             ("shl_i32", out(isa, isa.to_f32(isa.shl_i32(ints, 3)))),
             ("shr_i32", out(isa, isa.to_f32(isa.shr_i32(isa.load_u8(&words), 4)))),

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! float:      acc = fma(w[k], x[k], acc)                                 for each column k
+//! bf16:       acc = fma(w[k], x[k], fma(w[k + 1], x[k + 1], acc))        for each pair of columns k, x rounded to bf16
 //! quantized:  acc = fma(f32(dot), scale_w * scale_x, acc)                for each group of columns, dot exact
 //!             acc = fma(min_w, -(scale_x * sum_x), acc)                  where the format has minima
 //! ```
@@ -12,6 +13,7 @@
 //! So the number of rows, of workers and the instruction set change nothing but the speed. Few rows read the panels as
 //! they are; for many rows a pair of panels is unpacked once, to bytes and `f32` scales, and swept over all rows.
 
+mod bf16;
 mod dots;
 mod float;
 mod quantized;
@@ -20,6 +22,8 @@ pub(super) mod tests;
 mod unpacked;
 
 use std::ops::Range;
+
+use sm_tensor::DType;
 
 use crate::cpu::pack::{PackedMatrix, Panels};
 use crate::formats::{self, FloatFormat, FormatVisitor, QuantFormat, UNIT_LEN};
@@ -88,20 +92,24 @@ pub(crate) trait Sink<const M: usize> {
 pub(crate) struct Scratch {
     strips: [Vec<f32>; 2],
     units: [Vec<Unit>; 2],
+    /// The rows of a strip in bfloat16, if there are weights in it.
+    pairs: Vec<bf16::AnyPair>,
 }
 
 impl Scratch {
-    /// Memory for matrices of up to `max_cols` columns.
-    pub(crate) fn new(max_cols: usize) -> Self {
+    /// Memory for matrices of up to `max_cols` columns, and up to `bf16_cols` of weights in BF16.
+    pub(crate) fn new((max_cols, bf16_cols): (usize, usize)) -> Self {
         let strip = || vec![0.0; STRIP_LEN + STRIP_ROWS * STRIP_SLACK];
         let units = || bytemuck::zeroed_vec(max_cols.div_ceil(UNIT_LEN));
-        Self { strips: [strip(), strip()], units: [units(), units()] }
+        let pairs = vec![bf16::AnyPair::default(); STRIP_ROWS * bf16_cols.div_ceil(2)];
+        Self { strips: [strip(), strip()], units: [units(), units()], pairs }
     }
 
-    /// Bytes of a scratch for `max_cols` columns.
-    pub(crate) fn n_bytes(max_cols: usize) -> usize {
+    /// Bytes of such a scratch.
+    pub(crate) fn n_bytes((max_cols, bf16_cols): (usize, usize)) -> usize {
         2 * ((STRIP_LEN + STRIP_ROWS * STRIP_SLACK) * size_of::<f32>()
             + max_cols.div_ceil(UNIT_LEN) * size_of::<Unit>())
+            + STRIP_ROWS * bf16_cols.div_ceil(2) * size_of::<bf16::AnyPair>()
     }
 }
 
@@ -118,21 +126,43 @@ pub(crate) fn product<I: Isa, S: Sink<M>, const M: usize>(
     scratch: &mut Scratch,
 ) {
     const { assert!(0 < M && M <= 2, "the scratch is for one or two matrices") }
-    if input.n_rows == 0 {
-        return;
+    let bf16_cols = matrices.iter().map(PackedMatrix::bf16_cols).max().unwrap_or(0);
+    if input.n_rows > few_rows::<I>() && bf16_cols == 0 {
+        return many(isa, (input, matrices), columns, sink, scratch);
     }
-    let few = input.n_rows <= few_rows::<I>();
-    let width = if few { STRIP_LEN / input.n_rows / PAIR_LEN * PAIR_LEN } else { PAIR_LEN };
-    let Scratch { strips, units } = scratch;
-    for start in columns.clone().step_by(width) {
-        let columns = start..(start + width).min(columns.end);
+    let Scratch { strips, pairs, .. } = scratch;
+    for first in (0..input.n_rows).step_by(few_rows::<I>()) {
+        let rows = first..(first + few_rows::<I>()).min(input.n_rows);
+        if bf16_cols > 0 {
+            bf16::round_rows(isa, (input, bf16_cols), rows.clone(), pairs);
+        }
+        let width = STRIP_LEN / rows.len() / PAIR_LEN * PAIR_LEN;
+        for start in columns.clone().step_by(width) {
+            let columns = start..(start + width).min(columns.end);
+            for (matrix, strip) in matrices.into_iter().zip(strips.iter_mut()) {
+                let strip = Strip { columns: columns.clone(), values: strip };
+                Source::Packed(matrix, pairs).multiply(isa, input, rows.clone(), strip);
+            }
+            drain(isa, rows.clone(), columns, strips, sink);
+        }
+    }
+}
+
+/// [`product`] for many rows: what is unpacked of the weights stays for all of them.
+fn many<I: Isa, S: Sink<M>, const M: usize>(
+    isa: I,
+    (input, matrices): (&Input<'_>, [PackedMatrix<'_>; M]),
+    columns: Range<usize>,
+    sink: &mut S,
+    scratch: &mut Scratch,
+) {
+    let Scratch { strips, units, pairs } = scratch;
+    for start in columns.clone().step_by(PAIR_LEN) {
+        let columns = start..(start + PAIR_LEN).min(columns.end);
         let mut sources = [const { None }; M];
         for ((source, matrix), units) in sources.iter_mut().zip(matrices).zip(units.iter_mut()) {
-            *source = Some(if few {
-                Source::Packed(matrix)
-            } else {
-                Source::unpack(isa, matrix, columns.clone(), units)
-            });
+            let unpacked = Source::unpack(isa, matrix, columns.clone(), units);
+            *source = Some(unpacked.unwrap_or(Source::Packed(matrix, pairs)));
         }
         for first in (0..input.n_rows).step_by(STRIP_ROWS) {
             let rows = first..(first + STRIP_ROWS).min(input.n_rows);
@@ -207,35 +237,36 @@ impl Lanes<'_> {
 
 /// The weights of a strip.
 enum Source<'a> {
-    Packed(PackedMatrix<'a>),
+    /// A matrix, and the rows of the strip in bfloat16.
+    Packed(PackedMatrix<'a>, &'a [bf16::AnyPair]),
     Unpacked(PanelPair<'a>),
 }
 
 impl<'a> Source<'a> {
-    /// Unpacks the panels of a strip, where that pays and they are a pair.
+    /// Unpacks the panels of a strip, where they can be and are a pair.
     fn unpack<I: Isa>(
         isa: I,
         matrix: PackedMatrix<'a>,
         columns: Range<usize>,
         units: &'a mut [Unit],
-    ) -> Self {
+    ) -> Option<Self> {
         let mut runs = matrix.panels(columns);
         match (runs.next(), runs.next()) {
             (Some(panels), None) if panels.dtype.is_quantized() && panels.len() <= 2 => {
-                Self::Unpacked(PanelPair::unpack(isa, panels, units))
+                Some(Self::Unpacked(PanelPair::unpack(isa, panels, units)))
             }
-            _ => Self::Packed(matrix),
+            _ => None,
         }
     }
 
     fn multiply<I: Isa>(&self, isa: I, input: &Input<'_>, rows: Range<usize>, mut strip: Strip<'_>) {
         match self {
             Self::Unpacked(pair) => pair.multiply(isa, input, rows, strip.lanes_of(pair.first_row)),
-            Self::Packed(matrix) => {
+            Self::Packed(matrix, pairs) => {
                 // Lanes after the end of a part are overwritten by the next part.
                 for panels in matrix.panels(strip.columns.clone()) {
                     let (rows, lanes) = (rows.clone(), strip.lanes_of(panels.first_row));
-                    formats::dispatch(panels.dtype, Multiply { isa, input, rows, panels, lanes });
+                    formats::dispatch(panels.dtype, Multiply { isa, input, pairs, rows, panels, lanes });
                 }
             }
         }
@@ -246,6 +277,8 @@ impl<'a> Source<'a> {
 struct Multiply<'a, I> {
     isa: I,
     input: &'a Input<'a>,
+    /// The rows in bfloat16, for weights in it.
+    pairs: &'a [bf16::AnyPair],
     rows: Range<usize>,
     panels: Panels<'a>,
     lanes: Lanes<'a>,
@@ -256,7 +289,11 @@ impl<I: Isa> FormatVisitor for Multiply<'_, I> {
 
     #[inline(always)]
     fn float<F: FloatFormat>(self) {
-        float::multiply::<I, F>(self);
+        if F::DTYPE == DType::Bf16 {
+            self.isa.with_bf16(self);
+        } else {
+            float::multiply::<I, F>(self);
+        }
     }
 
     #[inline(always)]

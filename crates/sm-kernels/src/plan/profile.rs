@@ -39,6 +39,8 @@ pub struct Speed {
     pub read_bytes: f64,
     /// Additions and multiplications of single precision.
     pub float_ops: f64,
+    /// Additions and multiplications of bfloat16.
+    pub bf16_ops: f64,
     /// Additions and multiplications of bytes.
     pub int8_ops: f64,
 }
@@ -47,7 +49,9 @@ impl Speed {
     /// The least time for some work: reading and computing at these speeds, at the same time.
     pub fn least_time(&self, work: &Work) -> Duration {
         let reading = work.read_bytes as f64 / self.read_bytes;
-        let computing = work.float_ops as f64 / self.float_ops + work.int8_ops as f64 / self.int8_ops;
+        let computing = work.float_ops as f64 / self.float_ops
+            + work.bf16_ops as f64 / self.bf16_ops
+            + work.int8_ops as f64 / self.int8_ops;
         Duration::try_from_secs_f64(reading.max(computing)).unwrap_or(Duration::MAX)
     }
 }

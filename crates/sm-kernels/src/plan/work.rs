@@ -2,6 +2,8 @@
 
 use std::ops::AddAssign;
 
+use sm_tensor::DType;
+
 use super::{AttentionParams, Experts, KvDType, MatrixId, Op, Plan, Rows, Span, StepBatch};
 
 /// What an operation must read and compute. Activations are not counted: they stay in caches.
@@ -11,6 +13,8 @@ pub struct Work {
     pub read_bytes: u64,
     /// Additions and multiplications of single precision, in matrix products and attention.
     pub float_ops: u64,
+    /// Additions and multiplications of bfloat16, in products of matrices in it.
+    pub bf16_ops: u64,
     /// Additions and multiplications of bytes, in products of quantized matrices.
     pub int8_ops: u64,
 }
@@ -19,6 +23,7 @@ impl AddAssign for Work {
     fn add_assign(&mut self, other: Self) {
         self.read_bytes += other.read_bytes;
         self.float_ops += other.float_ops;
+        self.bf16_ops += other.bf16_ops;
         self.int8_ops += other.int8_ops;
     }
 }
@@ -59,7 +64,11 @@ impl Plan {
         for part in &matrix.parts {
             let (rows, cols) = (part.rows as u64, matrix.cols as u64);
             work.read_bytes += rows * part.dtype.row_bytes(matrix.cols).unwrap_or(0) as u64;
-            let ops = if part.dtype.is_quantized() { &mut work.int8_ops } else { &mut work.float_ops };
+            let ops = match part.dtype {
+                DType::Bf16 => &mut work.bf16_ops,
+                dtype if dtype.is_quantized() => &mut work.int8_ops,
+                _ => &mut work.float_ops,
+            };
             *ops += 2 * rows * cols * n_rows;
         }
         work
@@ -74,6 +83,7 @@ impl Plan {
             work += Work {
                 read_bytes: all.read_bytes * (n_rows * top_k).min(n_experts) / n_experts,
                 float_ops: all.float_ops * top_k / n_experts,
+                bf16_ops: all.bf16_ops * top_k / n_experts,
                 int8_ops: all.int8_ops * top_k / n_experts,
             };
         }
@@ -91,14 +101,14 @@ impl Plan {
         Work {
             read_bytes: 2 * n_positions * n_kv_heads * head_bytes,
             float_ops: 4 * n_seen * params.n_heads as u64 * head_dim,
-            int8_ops: 0,
+            ..Work::default()
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use sm_tensor::{DType, PageId, TokenId};
+    use sm_tensor::{PageId, TokenId};
 
     use super::*;
     use crate::testing;
@@ -116,12 +126,12 @@ mod tests {
     fn products_read_their_weights_once_and_compute_for_every_row() {
         let plan = testing::decoder(DType::Q8_0);
         // 128 x 64 values in blocks of 32 and 34 bytes.
-        let qkv = Work { read_bytes: 128 * 2 * 34, float_ops: 0, int8_ops: 2 * 128 * 64 * 3 };
+        let qkv = Work { read_bytes: 128 * 2 * 34, int8_ops: 2 * 128 * 64 * 3, ..Work::default() };
         assert_eq!(work(&plan, "linear", 0), qkv);
-        let gated = Work { read_bytes: 2 * 96 * 2 * 34, float_ops: 0, int8_ops: 2 * 2 * 96 * 64 * 3 };
+        let gated = Work { read_bytes: 2 * 96 * 2 * 34, int8_ops: 2 * 2 * 96 * 64 * 3, ..Work::default() };
         assert_eq!(work(&plan, "gated_linear", 0), gated);
         // The table, for the one row that is wanted.
-        let head = Work { read_bytes: 40 * 64 * 4, float_ops: 2 * 40 * 64, int8_ops: 0 };
+        let head = Work { read_bytes: 40 * 64 * 4, float_ops: 2 * 40 * 64, ..Work::default() };
         assert_eq!(work(&plan, "linear", 6), head);
         assert_eq!(work(&plan, "embed", 0), Work { read_bytes: 3 * 64 * 4, ..Work::default() });
     }
@@ -129,11 +139,14 @@ mod tests {
     #[test]
     fn attention_sees_the_positions_before_and_no_further_than_its_window() {
         let plan = testing::decoder(DType::Q8_0);
-        let full =
-            Work { read_bytes: 2 * 33 * 2 * 16 * 2, float_ops: 4 * (31 + 32 + 33) * 4 * 16, int8_ops: 0 };
+        let full = Work {
+            read_bytes: 2 * 33 * 2 * 16 * 2,
+            float_ops: 4 * (31 + 32 + 33) * 4 * 16,
+            ..Work::default()
+        };
         assert_eq!(work(&plan, "attention", 0), full);
         let windowed =
-            Work { read_bytes: 2 * 22 * 2 * 16 * 2, float_ops: 4 * (3 * 20) * 4 * 16, int8_ops: 0 };
+            Work { read_bytes: 2 * 22 * 2 * 16 * 2, float_ops: 4 * (3 * 20) * 4 * 16, ..Work::default() };
         assert_eq!(work(&plan, "attention", 1), windowed);
     }
 
@@ -145,6 +158,7 @@ mod tests {
             read_bytes: 4 * 64 * 4 + 4 * one_expert,
             float_ops: 2 * 4 * 64 * 3,
             int8_ops: 2 * 3 * 32 * 64 * (3 * 2),
+            bf16_ops: 0,
         };
         assert_eq!(work(&plan, "moe_ffn", 0), expected);
     }

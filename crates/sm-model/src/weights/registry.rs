@@ -73,7 +73,12 @@ impl Registry {
         let cols = shape[shape.len() - 1];
         let tensor_rows = shape[..shape.len() - 1].iter().product();
         let stored = info.dtype;
-        let dtype = if is_quantizable(role) { self.dtype_for(&name, cols, stored) } else { stored };
+        let dtype = match (role, stored) {
+            // Not in BF16, to which its products round activations: the choice of experts depends on little.
+            (Role::Router, DType::Bf16) => DType::F32,
+            _ if is_quantizable(role) => self.dtype_for(&name, cols, stored),
+            _ => stored,
+        };
         let is_whole = rows == (0..tensor_rows);
         let key = if is_whole { name } else { format!("{name}[{}..{}]", rows.start, rows.end) };
         let (first_row, n_rows) = (rows.start, rows.len());

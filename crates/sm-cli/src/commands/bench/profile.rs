@@ -15,6 +15,7 @@ pub(super) struct Report {
     /// What the same threads reach, measured after the steps.
     read_gb_per_second: f64,
     float_gop_per_second: f64,
+    bf16_gop_per_second: f64,
     int8_gop_per_second: f64,
 }
 
@@ -55,12 +56,13 @@ impl Report {
         let ops = profile.rows.iter().map(|kind| row(kind, profile.speed.least_time(&kind.work)));
         let mut ops: Vec<Row> = ops.collect();
         ops.push(row(&total, least_time));
-        let Speed { read_bytes, float_ops, int8_ops } = profile.speed;
+        let Speed { read_bytes, float_ops, bf16_ops, int8_ops } = profile.speed;
         Self {
             steps: profile.n_steps,
             ops,
             read_gb_per_second: read_bytes / 1e9,
             float_gop_per_second: float_ops / 1e9,
+            bf16_gop_per_second: bf16_ops / 1e9,
             int8_gop_per_second: int8_ops / 1e9,
         }
     }
@@ -69,6 +71,7 @@ impl Report {
 impl Row {
     fn new(row: &ProfileRow, (profile, least_time): (&Profile, Duration)) -> Self {
         let seconds = row.time.as_secs_f64();
+        let n_ops = row.work.float_ops + row.work.bf16_ops + row.work.int8_ops;
         let over = |amount: f64, divisor: f64| if divisor > 0.0 { amount / divisor } else { 0.0 };
         Self {
             op: row.name.clone(),
@@ -77,7 +80,7 @@ impl Row {
             share: over(seconds, profile.time.as_secs_f64()),
             waiting: over(row.waiting.as_secs_f64(), seconds),
             gb_per_second: over(row.work.read_bytes as f64 / 1e9, seconds),
-            gop_per_second: over((row.work.float_ops + row.work.int8_ops) as f64 / 1e9, seconds),
+            gop_per_second: over(n_ops as f64 / 1e9, seconds),
             of_limit: (row.work != Work::default()).then(|| over(least_time.as_secs_f64(), seconds)),
         }
     }
@@ -101,11 +104,13 @@ impl fmt::Display for Report {
                 None => writeln!(f, "          |")?,
             }
         }
-        let Self { read_gb_per_second, float_gop_per_second, int8_gop_per_second, .. } = self;
+        let Self {
+            read_gb_per_second, float_gop_per_second, bf16_gop_per_second, int8_gop_per_second, ..
+        } = self;
         writeln!(
             f,
             "\nLimits: weights are read at {read_gb_per_second:.2} GB/s; {float_gop_per_second:.1} GOP/s of single \
-             precision and {int8_gop_per_second:.1} of bytes."
+             precision, {bf16_gop_per_second:.1} of bfloat16 and {int8_gop_per_second:.1} of bytes."
         )
     }
 }
@@ -126,7 +131,7 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        let work = |read_bytes, int8_ops| Work { read_bytes, float_ops: 0, int8_ops };
+        let work = |read_bytes, int8_ops| Work { read_bytes, int8_ops, ..Work::default() };
         let row = |name: &str, ms, work| ProfileRow {
             name: name.to_owned(),
             n_ops: 3,
@@ -141,7 +146,7 @@ mod tests {
                 row("linear", 3000, work(30_000_000_000, 4_000_000)),
                 row("norm", 1000, Work::default()),
             ],
-            speed: Speed { read_bytes: 2e10, float_ops: 1e11, int8_ops: 1e11 },
+            speed: Speed { read_bytes: 2e10, float_ops: 1e11, bf16_ops: 1e11, int8_ops: 1e11 },
         })
     }
 

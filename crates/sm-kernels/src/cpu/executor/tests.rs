@@ -97,8 +97,8 @@ fn the_shares_of_a_profile_add_up_to_the_time_of_its_steps() {
         assert_eq!(head.work.float_ops, 4 * 2 * 40 * 64);
         assert!(profile.rows.iter().all(|row| row.waiting <= row.time), "{profile:?}");
         assert!(profile.rows[..10].iter().all(|row| Duration::ZERO < row.time), "{profile:?}");
-        let Speed { read_bytes, float_ops, int8_ops } = profile.speed;
-        assert!([read_bytes, float_ops, int8_ops].iter().all(|speed| 0.0 < *speed), "{profile:?}");
+        let Speed { read_bytes, float_ops, bf16_ops, int8_ops } = profile.speed;
+        assert!([read_bytes, float_ops, bf16_ops, int8_ops].iter().all(|speed| 0.0 < *speed), "{profile:?}");
         // Without a clock, nothing is left of the profile.
         assert_eq!(logits(&mut executor), expected);
         assert_eq!(executor.finish_profile(), None);

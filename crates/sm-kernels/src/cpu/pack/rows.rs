@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use bytemuck::Zeroable;
+
 use super::Line;
 use crate::formats::{FloatFormat, FormatVisitor, QuantFormat, UNIT_LEN};
 use crate::isa::LANES;
@@ -28,22 +30,29 @@ impl FormatVisitor for WriteRows<'_> {
     type Output = ();
 
     fn float<F: FloatFormat>(self) {
-        let (cols, value_bytes) = (self.cols, size_of::<F::Value>());
-        for (panel, rows) in self.panels(cols * value_bytes) {
+        let (n_values, value_bytes) = (self.cols.div_ceil(F::COLS), size_of::<F::Value>());
+        let row_bytes = self.cols * value_bytes / F::COLS;
+        for (panel, rows) in self.panels(row_bytes) {
             let columns = bytemuck::cast_slice_mut::<Line, F::Value>(panel).as_chunks_mut::<LANES>().0;
             // A cache line of every row at a time stays in the first-level cache.
-            let line_cols = size_of::<Line>() / value_bytes;
-            for (line, columns) in columns[..cols].chunks_mut(line_cols).enumerate() {
+            let line_values = size_of::<Line>() / value_bytes;
+            for (line, columns) in columns[..n_values].chunks_mut(line_values).enumerate() {
                 let start = line * size_of::<Line>();
-                let part = start..start + columns.len() * value_bytes;
+                let part = start..(start + columns.len() * value_bytes).min(row_bytes);
                 let mut n_done = 0;
                 if value_bytes == 2 {
                     n_done = rows.transpose_halves(&part, bytemuck::cast_slice_mut(columns));
                 }
                 for lane in n_done..rows.len() {
-                    let values = rows.part(lane, &part).chunks_exact(value_bytes);
-                    for (column, value) in columns.iter_mut().zip(values) {
-                        column[lane] = bytemuck::pod_read_unaligned(value);
+                    let mut values = rows.part(lane, &part).chunks_exact(value_bytes);
+                    for (column, value) in columns.iter_mut().zip(&mut values) {
+                        column[lane] = F::pack(bytemuck::pod_read_unaligned(value));
+                    }
+                    let rest = values.remainder();
+                    if let Some(last) = columns.last_mut().filter(|_| !rest.is_empty()) {
+                        let mut value = F::Value::zeroed();
+                        bytemuck::bytes_of_mut(&mut value)[..rest.len()].copy_from_slice(rest);
+                        last[lane] = F::pack(value);
                     }
                 }
             }

@@ -1,6 +1,10 @@
 //! Products with float weights, widened in registers.
 #![allow(clippy::needless_range_loop, reason = "a tile indexes several arrays of registers alike")]
 
+use std::marker::PhantomData;
+
+use bytemuck::Pod;
+
 use super::Multiply;
 use crate::formats::FloatFormat;
 use crate::isa::{Isa, LANES};
@@ -8,85 +12,153 @@ use crate::isa::{Isa, LANES};
 /// How far ahead panels are asked for, in bytes.
 const PREFETCH_BYTES: usize = 4096;
 
-/// Multiplies all rows with all panels, two panels at a time.
-pub(super) fn multiply<I: Isa, F: FloatFormat>(mut args: Multiply<'_, I>) {
+/// What a lane of a panel stores, and how it is multiplied.
+pub(super) trait Columns<I: Isa>: Copy {
+    /// Vectors that the weights of a panel take when they are multiplied.
+    const VECTORS: usize;
+    /// The weights of a column, or of some.
+    type Stored: Pod;
+    /// The same of all lanes, in registers.
+    type Weights: Copy;
+    /// The activations of as many columns.
+    type X: Copy;
+    /// Reads the weights.
+    fn load(self, isa: I, stored: &[Self::Stored; LANES]) -> Self::Weights;
+    /// Adds the products.
+    fn add(self, isa: I, acc: I::F32, w: Self::Weights, x: Self::X) -> I::F32;
+}
+
+/// One column of a format, in single precision.
+struct Single<F>(PhantomData<F>);
+
+impl<F> Clone for Single<F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for Single<F> {}
+
+impl<I: Isa, F: FloatFormat> Columns<I> for Single<F> {
+    const VECTORS: usize = 1;
+    type Stored = F::Value;
+    type Weights = I::F32;
+    type X = f32;
+
+    #[inline(always)]
+    fn load(self, isa: I, stored: &[F::Value; LANES]) -> I::F32 {
+        F::load(isa, stored, 0)
+    }
+    #[inline(always)]
+    fn add(self, isa: I, acc: I::F32, w: I::F32, x: f32) -> I::F32 {
+        isa.mul_add(w, isa.splat(x), acc)
+    }
+}
+
+/// Multiplies all rows with all panels.
+pub(super) fn multiply<I: Isa, F: FloatFormat>(args: Multiply<'_, I>) {
+    let (input, first, cols) = (args.input, args.rows.start, args.panels.cols);
     args.isa.enter(
         #[inline(always)]
         || {
-            for panel in (0..args.panels.len()).step_by(2) {
-                let mut row = 0;
-                while row < args.rows.len() {
-                    match tile_rows::<I>(args.rows.len() - row) {
-                        8 => pair::<I, F, 8>(&mut args, panel, &mut row),
-                        6 => pair::<I, F, 6>(&mut args, panel, &mut row),
-                        4 => pair::<I, F, 4>(&mut args, panel, &mut row),
-                        3 => pair::<I, F, 3>(&mut args, panel, &mut row),
-                        2 => pair::<I, F, 2>(&mut args, panel, &mut row),
-                        _ => pair::<I, F, 1>(&mut args, panel, &mut row),
-                    }
-                }
-            }
+            multiply_with(
+                args,
+                Single::<F>(PhantomData),
+                #[inline(always)]
+                |row| input.f32_row(first + row, cols),
+            );
         },
     );
 }
 
+/// Multiplies the rows that `x` gives with all panels, two panels at a time.
+#[inline(always)]
+pub(super) fn multiply_with<'x, I: Isa, C: Columns<I, X: 'x>>(
+    mut args: Multiply<'_, I>,
+    columns: C,
+    x: impl Fn(usize) -> &'x [C::X],
+) {
+    let n_rows = args.rows.len();
+    for panel in (0..args.panels.len()).step_by(2) {
+        let mut row = 0;
+        while row < n_rows {
+            row += match tile_rows::<I, C>(n_rows - row) {
+                8 => pair::<I, C, 8>(&mut args, columns, (panel, row), &x),
+                6 => pair::<I, C, 6>(&mut args, columns, (panel, row), &x),
+                4 => pair::<I, C, 4>(&mut args, columns, (panel, row), &x),
+                3 => pair::<I, C, 3>(&mut args, columns, (panel, row), &x),
+                2 => pair::<I, C, 2>(&mut args, columns, (panel, row), &x),
+                _ => pair::<I, C, 1>(&mut args, columns, (panel, row), &x),
+            };
+        }
+    }
+}
+
 /// Rows of the next tile where `n_rows` are left: the fewer tiles the better, and of equal size.
-const fn tile_rows<I: Isa>(n_rows: usize) -> usize {
-    match (I::TILE_ROWS, n_rows) {
-        (8, 8..) => 8,
-        (4, 6 | 9..) => 6,
-        (8, 4..) | (4, 4 | 7 | 8) => 4,
-        (4, 3 | 5) => 3,
-        (4 | 8, 2 | 3) => 2,
+const fn tile_rows<I: Isa, C: Columns<I>>(n_rows: usize) -> usize {
+    match (I::TILE_ROWS, C::VECTORS, n_rows) {
+        (8, _, 8..) => 8,
+        (4, 1, 6 | 9..) => 6,
+        (8, _, 4..) | (4, 1, 4 | 7 | 8) | (4, _, 4 | 7..) => 4,
+        (4, _, 3 | 5 | 6) => 3,
+        (4 | 8, _, 2 | 3) => 2,
         _ => 1,
     }
 }
 
-/// Multiplies the next `R` rows with a panel and the one after, if there is one.
+/// Multiplies `R` rows with a panel and the one after, if there is one; gives `R`.
 #[inline(always)]
-fn pair<I: Isa, F: FloatFormat, const R: usize>(args: &mut Multiply<'_, I>, panel: usize, row: &mut usize) {
+fn pair<'x, I: Isa, C: Columns<I, X: 'x>, const R: usize>(
+    args: &mut Multiply<'_, I>,
+    columns: C,
+    (panel, row): (usize, usize),
+    x: &impl Fn(usize) -> &'x [C::X],
+) -> usize {
+    let mut rows: [&[C::X]; R] = [&[]; R];
+    for (r, row_of_x) in rows.iter_mut().enumerate() {
+        *row_of_x = x(row + r);
+    }
     let is_pair = panel + 1 < args.panels.len();
     if is_pair && (I::MANY_REGISTERS || R <= 2) {
-        tile::<I, F, R, 2>(args, panel, *row);
+        tile::<I, C, R, 2>(args, columns, (panel, row), rows);
     } else {
-        tile::<I, F, R, 1>(args, panel, *row);
+        tile::<I, C, R, 1>(args, columns, (panel, row), rows);
         if is_pair {
-            tile::<I, F, R, 1>(args, panel + 1, *row);
+            tile::<I, C, R, 1>(args, columns, (panel + 1, row), rows);
         }
     }
-    *row += R;
+    R
 }
 
 /// Multiplies `R` rows with `P` panels.
 #[inline(always)]
-fn tile<I: Isa, F: FloatFormat, const R: usize, const P: usize>(
+fn tile<I: Isa, C: Columns<I>, const R: usize, const P: usize>(
     args: &mut Multiply<'_, I>,
-    panel: usize,
-    row: usize,
+    columns: C,
+    (panel, row): (usize, usize),
+    mut x: [&[C::X]; R],
 ) {
     let isa = args.isa;
-    let cols = args.panels.cols;
-    let mut x: [&[f32]; R] = [&[]; R];
-    for (r, x) in x.iter_mut().enumerate() {
-        *x = args.input.f32_row(args.rows.start + row + r, cols);
+    let len = x[0].len();
+    for x in &mut x {
+        *x = &x[..len];
     }
-    let mut w: [&[[F::Value; LANES]]; P] = [&[]; P];
+    let mut w: [&[[C::Stored; LANES]]; P] = [&[]; P];
     for (p, w) in w.iter_mut().enumerate() {
-        *w = &args.panels.values::<F>(panel + p)[..cols];
+        *w = &args.panels.values(panel + p)[..len];
     }
     // Later rows find the panels in a cache.
-    let ahead = if args.rows.start + row == 0 { PREFETCH_BYTES } else { 0 };
+    let ahead = if row == 0 { PREFETCH_BYTES } else { 0 };
     let mut acc = [[isa.splat(0.0); P]; R];
-    for k in 0..cols {
-        let mut weights = [isa.splat(0.0); P];
+    for k in 0..len {
+        let mut weights = [columns.load(isa, &w[0][k]); P];
         for p in 0..P {
             isa.prefetch((&raw const w[p][k]).wrapping_byte_add(ahead));
-            weights[p] = F::load(isa, &w[p][k]);
+            weights[p] = columns.load(isa, &w[p][k]);
         }
         for r in 0..R {
-            let x = isa.splat(x[r][k]);
             for p in 0..P {
-                acc[r][p] = isa.mul_add(weights[p], x, acc[r][p]);
+                acc[r][p] = columns.add(isa, acc[r][p], weights[p], x[r][k]);
             }
         }
     }

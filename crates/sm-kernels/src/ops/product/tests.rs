@@ -116,7 +116,7 @@ impl IsaVisitor for Product<'_> {
     fn visit<I: Isa>(self, isa: I) -> Vec<f32> {
         let values = vec![f32::NAN; self.input.n_rows * self.columns.len()];
         let mut keep = Keep { columns: self.columns.clone(), values };
-        let mut scratch = Scratch::new(self.matrix.cols());
+        let mut scratch = Scratch::new((self.matrix.cols(), self.matrix.bf16_cols()));
         product(isa, (&self.input, [self.matrix]), self.columns, &mut keep, &mut scratch);
         keep.values
     }
@@ -148,7 +148,11 @@ fn products_agree_with_double_precision() {
             let mut w = vec![0.0; OUTPUTS * cols];
             sm_tensor::dequantize(dtype, &Tensors { cols }.bytes(dtype, 0..OUTPUTS), &mut w).unwrap();
             let decoded = || x.int8.iter().flat_map(Int8Block::decode).collect();
-            let x: Vec<f32> = if dtype.is_quantized() { decoded() } else { x.f32.clone() };
+            let x: Vec<f32> = match dtype {
+                DType::Bf16 => x.f32.iter().map(|&x| half::bf16::from_f32(x).to_f32()).collect(),
+                _ if dtype.is_quantized() => decoded(),
+                _ => x.f32.clone(),
+            };
             for (index, got) in got.iter().enumerate() {
                 let (x, w) = (&x[index / OUTPUTS * cols..][..cols], &w[index % OUTPUTS * cols..][..cols]);
                 let want: f64 = w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
@@ -196,6 +200,54 @@ fn every_set_and_every_size_give_the_same_bits() {
     }
 }
 
+/// A BF16 tensor with magnitudes of all sizes, subnormal ones too, whose products do not overflow.
+struct AnyMagnitude {
+    cols: usize,
+}
+
+/// Random bits of a number in the upper half of a word, with an exponent of at most 2^50.
+fn any_magnitude(n: usize, seed: u64) -> impl Iterator<Item = u32> {
+    let signs = random(n, seed).into_iter().map(f32::to_bits);
+    signs.zip(random(n, seed + 1)).map(|(bits, size)| {
+        let exponent = (size.abs() * 177.0) as u32;
+        bits & 0x807f_ffff | exponent << 23
+    })
+}
+
+impl WeightSource for AnyMagnitude {
+    fn matrix_rows<'a>(
+        &'a self,
+        _tensor: &str,
+        rows: Range<usize>,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], WeightError> {
+        let bits = any_magnitude(rows.end * self.cols, 11).skip(rows.start * self.cols);
+        *buffer = bits.flat_map(|bits| ((bits >> 16) as u16).to_le_bytes()).collect();
+        Ok(buffer)
+    }
+
+    fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {
+        Err(WeightError::Missing { tensor: tensor.to_owned() })
+    }
+}
+
+#[test]
+fn bf16_of_any_magnitude_gives_the_same_bits_on_every_set() {
+    let cols = 130;
+    let part = MatrixPart { tensor: "w".to_owned(), dtype: DType::Bf16, rows: OUTPUTS };
+    let decl = MatrixDecl { name: "w".to_owned(), cols, parts: vec![part] };
+    let packed = Packed::new(&decl, &AnyMagnitude { cols }, std::slice::from_ref(&(0..OUTPUTS))).0;
+    let f32 = any_magnitude(ROWS * cols, 21).map(f32::from_bits).collect();
+    let x = Activations { cols, f32, int8: Vec::new() };
+    let want = master(packed.matrix(), &x);
+    assert!(want.iter().all(|value| value.is_finite() && *value != 0.0));
+    for kind in IsaKind::available() {
+        let input = x.input(ROWS);
+        let got = kind.dispatch(Product { input, matrix: packed.matrix(), columns: 0..OUTPUTS });
+        assert!(want.iter().zip(&got).all(|(a, b)| a.to_bits() == b.to_bits()), "{kind}");
+    }
+}
+
 #[test]
 fn picked_rows_and_some_columns_give_the_same_bits() {
     for dtype in [DType::Q4_0, DType::Q6K, DType::Bf16] {
@@ -221,10 +273,13 @@ fn picked_rows_and_some_columns_give_the_same_bits() {
 #[test]
 fn stacked_parts_of_any_size_and_format_are_one_matrix() {
     let cols = 64;
-    let parts = [(DType::Q8_0, 8), (DType::F32, 24), (DType::Q4_0, 3), (DType::Q4_0, 2), (DType::Q5_1, 40)];
+    let floats = [(DType::F32, 11), (DType::Bf16, 13)];
+    let quantized = [(DType::Q4_0, 3), (DType::Q4_0, 2), (DType::Q5_1, 40)];
+    let parts = [&[(DType::Q8_0, 8)], &floats[..], &quantized].concat();
     let (stacked, x) = (packed(cols, &parts), Activations::new(cols));
-    let wants = parts.map(|part| (part.1, master(packed(cols, &[part]).matrix(), &x)));
-    for n_rows in [1, 4, 5, 13] {
+    let alone = |&part: &(DType, usize)| (part.1, master(packed(cols, &[part]).matrix(), &x));
+    let wants: Vec<_> = parts.iter().map(alone).collect();
+    for n_rows in [1, 4, 5, 13, ROWS] {
         for columns in [0..77, 0..32, 32..64, 30..38] {
             for kind in IsaKind::available() {
                 let got = kind.dispatch(Product {
