@@ -156,8 +156,14 @@ pub(crate) trait Bf16Products<I: Isa>: Copy {
     fn pair(values: [u16; 2]) -> Self::Pair;
     /// As [`Isa::enter`].
     fn enter<R>(self, f: impl FnOnce() -> R) -> R;
-    /// In each lane `w[0] x[0] + (w[1] x[1] + acc)`, each product and sum rounded once.
-    fn add(self, acc: I::F32, w: I::Bytes, x: Self::Pair) -> I::F32;
+    /// In each lane `w[0] x[0] + (w[1] x[1] + acc)`, each product and sum rounded once, in so many steps.
+    const STEPS: usize;
+    /// What a step needs of the weights.
+    type Weights: Copy;
+    /// Of pairs of weights.
+    fn weights(self, pairs: I::Bytes, step: usize) -> Self::Weights;
+    /// A step.
+    fn add(self, acc: I::F32, w: Self::Weights, x: Self::Pair, step: usize) -> I::F32;
 }
 
 /// The least magnitude that weights and activations of bfloat16 have in products, `2^-55`: with 8 bits each, products are multiples
@@ -176,6 +182,8 @@ pub(crate) struct Widened<I>(I);
 
 impl<I: Isa> Bf16Products<I> for Widened<I> {
     type Pair = [f32; 2];
+    const STEPS: usize = 2;
+    type Weights = I::F32;
 
     #[inline(always)]
     fn pair(values: [u16; 2]) -> [f32; 2] {
@@ -189,10 +197,12 @@ impl<I: Isa> Bf16Products<I> for Widened<I> {
         self.0.enter(f)
     }
     #[inline(always)]
-    fn add(self, acc: I::F32, w: I::Bytes, x: [f32; 2]) -> I::F32 {
-        let isa = self.0;
-        let acc = isa.mul_add(isa.odd_bf16(w), isa.splat(x[1]), acc);
-        isa.mul_add(isa.even_bf16(w), isa.splat(x[0]), acc)
+    fn weights(self, pairs: I::Bytes, step: usize) -> I::F32 {
+        if step == 0 { self.0.odd_bf16(pairs) } else { self.0.even_bf16(pairs) }
+    }
+    #[inline(always)]
+    fn add(self, acc: I::F32, w: I::F32, x: [f32; 2], step: usize) -> I::F32 {
+        self.0.mul_add(w, self.0.splat(x[1 - step]), acc)
     }
 }
 

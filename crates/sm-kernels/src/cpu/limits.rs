@@ -84,7 +84,7 @@ struct Pairs<'a, I> {
 
 impl<I: Isa> Bf16Visitor<I> for Pairs<'_, I> {
     fn visit<B: Bf16Products<I>>(self, products: B) {
-        if I::MANY_REGISTERS { self.run::<B, 12>(products) } else { self.run::<B, 4>(products) }
+        if I::MANY_REGISTERS { self.run::<B, 12>(products) } else { self.run::<B, 5>(products) }
     }
 }
 
@@ -98,9 +98,11 @@ impl<I: Isa> Pairs<'_, I> {
             || {
                 let mut sums = [isa.splat(0.0); N];
                 for round in 0..self.n_rounds {
-                    let weights = isa.load_bytes(&weights[round % N_WEIGHTS]);
-                    for sum in &mut sums {
-                        *sum = products.add(*sum, weights, B::pair(x));
+                    for step in 0..B::STEPS {
+                        let weights = products.weights(isa.load_bytes(&weights[round % N_WEIGHTS]), step);
+                        for sum in &mut sums {
+                            *sum = products.add(*sum, weights, B::pair(x), step);
+                        }
                     }
                 }
                 for sum in sums {

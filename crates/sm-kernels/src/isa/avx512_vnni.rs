@@ -80,6 +80,8 @@ impl Bf16Pairs {
 
 impl Bf16Products<Avx512Vnni> for Bf16Pairs {
     type Pair = u32;
+    const STEPS: usize = 1;
+    type Weights = __m512i;
 
     #[inline(always)]
     fn pair([even, odd]: [u16; 2]) -> u32 {
@@ -97,7 +99,12 @@ impl Bf16Products<Avx512Vnni> for Bf16Pairs {
     }
 
     #[inline(always)]
-    fn add(self, acc: __m512, w: __m512i, x: u32) -> __m512 {
+    fn weights(self, pairs: __m512i, _step: usize) -> __m512i {
+        pairs
+    }
+
+    #[inline(always)]
+    fn add(self, acc: __m512, w: __m512i, x: u32, _step: usize) -> __m512 {
         #[inline]
         #[target_feature(enable = "avx512f,avx512bf16")]
         fn body(acc: __m512, w: __m512i, x: u32) -> __m512 {

@@ -62,18 +62,18 @@ impl<I: Isa> Bf16Visitor<I> for Round<'_> {
 struct Pairs<B>(B);
 
 impl<I: Isa, B: Bf16Products<I>> Columns<I> for Pairs<B> {
-    const VECTORS: usize = 2;
+    const STEPS: usize = B::STEPS;
     type Stored = [u16; 2];
-    type Weights = I::Bytes;
+    type Weights = B::Weights;
     type X = B::Pair;
 
     #[inline(always)]
-    fn load(self, isa: I, stored: &[[u16; 2]; LANES]) -> I::Bytes {
-        isa.load_bytes(bytemuck::cast_ref(stored))
+    fn load(self, isa: I, stored: &[[u16; 2]; LANES], step: usize) -> B::Weights {
+        self.0.weights(isa.load_bytes(bytemuck::cast_ref(stored)), step)
     }
     #[inline(always)]
-    fn add(self, _isa: I, acc: I::F32, w: I::Bytes, x: B::Pair) -> I::F32 {
-        self.0.add(acc, w, x)
+    fn add(self, _isa: I, acc: I::F32, w: B::Weights, x: B::Pair, step: usize) -> I::F32 {
+        self.0.add(acc, w, x, step)
     }
 }
 

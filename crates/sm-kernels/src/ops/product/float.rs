@@ -14,18 +14,18 @@ const PREFETCH_BYTES: usize = 4096;
 
 /// What a lane of a panel stores, and how it is multiplied.
 pub(super) trait Columns<I: Isa>: Copy {
-    /// Vectors that the weights of a panel take when they are multiplied.
-    const VECTORS: usize;
+    /// Steps in which they are: all rows of a tile take one after the other, so that fewer weights are in registers at a time.
+    const STEPS: usize;
     /// The weights of a column, or of some.
     type Stored: Pod;
-    /// The same of all lanes, in registers.
+    /// What a step needs of all lanes, in registers.
     type Weights: Copy;
     /// The activations of as many columns.
     type X: Copy;
-    /// Reads the weights.
-    fn load(self, isa: I, stored: &[Self::Stored; LANES]) -> Self::Weights;
-    /// Adds the products.
-    fn add(self, isa: I, acc: I::F32, w: Self::Weights, x: Self::X) -> I::F32;
+    /// Reads the weights of a step.
+    fn load(self, isa: I, stored: &[Self::Stored; LANES], step: usize) -> Self::Weights;
+    /// Adds the products of a step.
+    fn add(self, isa: I, acc: I::F32, w: Self::Weights, x: Self::X, step: usize) -> I::F32;
 }
 
 /// One column of a format, in single precision.
@@ -40,17 +40,17 @@ impl<F> Clone for Single<F> {
 impl<F> Copy for Single<F> {}
 
 impl<I: Isa, F: FloatFormat> Columns<I> for Single<F> {
-    const VECTORS: usize = 1;
+    const STEPS: usize = 1;
     type Stored = F::Value;
     type Weights = I::F32;
     type X = f32;
 
     #[inline(always)]
-    fn load(self, isa: I, stored: &[F::Value; LANES]) -> I::F32 {
+    fn load(self, isa: I, stored: &[F::Value; LANES], _step: usize) -> I::F32 {
         F::load(isa, stored, 0)
     }
     #[inline(always)]
-    fn add(self, isa: I, acc: I::F32, w: I::F32, x: f32) -> I::F32 {
+    fn add(self, isa: I, acc: I::F32, w: I::F32, x: f32, _step: usize) -> I::F32 {
         isa.mul_add(w, isa.splat(x), acc)
     }
 }
@@ -82,7 +82,7 @@ pub(super) fn multiply_with<'x, I: Isa, C: Columns<I, X: 'x>>(
     for panel in (0..args.panels.len()).step_by(2) {
         let mut row = 0;
         while row < n_rows {
-            row += match tile_rows::<I, C>(n_rows - row) {
+            row += match tile_rows::<I>(n_rows - row) {
                 8 => pair::<I, C, 8>(&mut args, columns, (panel, row), &x),
                 6 => pair::<I, C, 6>(&mut args, columns, (panel, row), &x),
                 4 => pair::<I, C, 4>(&mut args, columns, (panel, row), &x),
@@ -95,13 +95,13 @@ pub(super) fn multiply_with<'x, I: Isa, C: Columns<I, X: 'x>>(
 }
 
 /// Rows of the next tile where `n_rows` are left: the fewer tiles the better, and of equal size.
-const fn tile_rows<I: Isa, C: Columns<I>>(n_rows: usize) -> usize {
-    match (I::TILE_ROWS, C::VECTORS, n_rows) {
-        (8, _, 8..) => 8,
-        (4, 1, 6 | 9..) => 6,
-        (8, _, 4..) | (4, 1, 4 | 7 | 8) | (4, _, 4 | 7..) => 4,
-        (4, _, 3 | 5 | 6) => 3,
-        (4 | 8, _, 2 | 3) => 2,
+const fn tile_rows<I: Isa>(n_rows: usize) -> usize {
+    match (I::TILE_ROWS, n_rows) {
+        (8, 8..) => 8,
+        (4, 6 | 9..) => 6,
+        (8, 4..) | (4, 4 | 7 | 8) => 4,
+        (4, 3 | 5) => 3,
+        (4 | 8, 2 | 3) => 2,
         _ => 1,
     }
 }
@@ -151,14 +151,18 @@ fn tile<I: Isa, C: Columns<I>, const R: usize, const P: usize>(
     let ahead = if row == 0 { PREFETCH_BYTES } else { 0 };
     let mut acc = [[isa.splat(0.0); P]; R];
     for k in 0..len {
-        let mut weights = [columns.load(isa, &w[0][k]); P];
         for p in 0..P {
             isa.prefetch((&raw const w[p][k]).wrapping_byte_add(ahead));
-            weights[p] = columns.load(isa, &w[p][k]);
         }
-        for r in 0..R {
-            for p in 0..P {
-                acc[r][p] = columns.add(isa, acc[r][p], weights[p], x[r][k]);
+        for step in 0..C::STEPS {
+            let mut weights = [columns.load(isa, &w[0][k], step); P];
+            for p in 1..P {
+                weights[p] = columns.load(isa, &w[p][k], step);
+            }
+            for r in 0..R {
+                for p in 0..P {
+                    acc[r][p] = columns.add(isa, acc[r][p], weights[p], x[r][k], step);
+                }
             }
         }
     }
