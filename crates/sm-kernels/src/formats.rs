@@ -1,15 +1,16 @@
 //! Weight formats as the kernels read them: panels of 16 rows, interleaved.
 //!
 //! A *panel* holds [`LANES`] rows, so that a lane of a vector is a row of the matrix, and an output of the product.
-//! Panels of float formats go value by value: `[cols][16]`, or pair by pair in BF16: `[cols / 2][16][2]`. Panels of quantized formats are a list of blocks, each
-//! one or more *units* of 32 columns. A unit has 8 *quads*: vectors of 64 bytes with the codes of 4 columns of
-//! 16 rows, which is what a byte product takes.
+//! Panels of float formats go value by value: `[cols][16]`, or pair by pair in BF16: `[cols / 2][16][2]`. Panels of
+//! quantized formats are a list of blocks, each one or more *units* of 32 columns. A unit has 8 *quads*: vectors of
+//! 64 bytes with the codes of 4 columns of 16 rows, which is what a byte product takes.
 //!
 //! ```text
 //! value = scale * (code - OFFSET) - min
 //! ```
 //!
-//! Every format keeps each value to the bit, but BF16 those below [`MIN_BF16`](crate::isa::MIN_BF16). To add one: a file here, and a row in [`dispatch`].
+//! Every format keeps each value to the bit; only BF16 has none below [`MIN_BF16`](crate::isa::MIN_BF16). To add one: a
+//! file here, and a row in [`dispatch`].
 
 mod float;
 mod iq4_nl;

@@ -131,8 +131,8 @@ pub(crate) fn product<I: Isa, S: Sink<M>, const M: usize>(
         return many(isa, (input, matrices), columns, sink, scratch);
     }
     let Scratch { strips, pairs, .. } = scratch;
-    for first in (0..input.n_rows).step_by(few_rows::<I>()) {
-        let rows = first..(first + few_rows::<I>()).min(input.n_rows);
+    for first in (0..input.n_rows).step_by(STRIP_ROWS) {
+        let rows = first..(first + STRIP_ROWS).min(input.n_rows);
         if bf16_cols > 0 {
             bf16::round_rows(isa, (input, bf16_cols), rows.clone(), pairs);
         }
