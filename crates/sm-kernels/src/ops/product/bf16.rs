@@ -72,7 +72,7 @@ impl<I: Isa, B: Bf16Products<I>> Columns<I> for Pairs<B> {
         self.0.weights(isa.load_bytes(bytemuck::cast_ref(stored)), step)
     }
     #[inline(always)]
-    fn add(self, _isa: I, acc: I::F32, w: B::Weights, x: B::Pair, step: usize) -> I::F32 {
+    fn add(self, _isa: I, acc: I::F32, (w, x): (B::Weights, B::Pair), step: usize) -> I::F32 {
         self.0.add(acc, w, x, step)
     }
 }

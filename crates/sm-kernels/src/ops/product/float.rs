@@ -25,7 +25,7 @@ pub(super) trait Columns<I: Isa>: Copy {
     /// Reads the weights of a step.
     fn load(self, isa: I, stored: &[Self::Stored; LANES], step: usize) -> Self::Weights;
     /// Adds the products of a step.
-    fn add(self, isa: I, acc: I::F32, w: Self::Weights, x: Self::X, step: usize) -> I::F32;
+    fn add(self, isa: I, acc: I::F32, factors: (Self::Weights, Self::X), step: usize) -> I::F32;
 }
 
 /// One column of a format, in single precision.
@@ -50,7 +50,7 @@ impl<I: Isa, F: FloatFormat> Columns<I> for Single<F> {
         F::load(isa, stored, 0)
     }
     #[inline(always)]
-    fn add(self, isa: I, acc: I::F32, w: I::F32, x: f32, _step: usize) -> I::F32 {
+    fn add(self, isa: I, acc: I::F32, (w, x): (I::F32, f32), _step: usize) -> I::F32 {
         isa.mul_add(w, isa.splat(x), acc)
     }
 }
@@ -161,7 +161,7 @@ fn tile<I: Isa, C: Columns<I>, const R: usize, const P: usize>(
             }
             for r in 0..R {
                 for p in 0..P {
-                    acc[r][p] = columns.add(isa, acc[r][p], weights[p], x[r][k], step);
+                    acc[r][p] = columns.add(isa, acc[r][p], (weights[p], x[r][k]), step);
                 }
             }
         }
