@@ -147,7 +147,7 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     fn add_halves(self, acc: Self::I32, v: Self::Bytes) -> Self::I32;
 }
 
-/// How pairs of bfloat16 are multiplied. Where neither factor has a magnitude below [`MIN_BF16`], or is zero, all give the same
+/// How pairs of bfloat16 are multiplied. Where each factor is zero or has a magnitude of [`MIN_BF16`] or more, all give the same
 /// bits: no sum of such products lies between zero and the least normal number, where some instructions round to zero.
 pub(crate) trait Bf16Products<I: Isa>: Copy {
     /// Two neighbouring values of a row.

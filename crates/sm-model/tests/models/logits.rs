@@ -93,11 +93,11 @@ fn golden_models_compute_the_reference_logits_in_plain_arithmetic() {
 
 #[test]
 fn golden_models_compute_the_reference_logits_on_the_cpu() {
-    check_all(executed::logits, Some(DType::F32), 1e-3);
+    check_all(executed::logits, Some(DType::F32), 1e-5);
 }
 
-/// Weights in BF16 are multiplied with activations that are rounded to it: a relative error of up to 2^-9 in each, of which random
-/// models make more.
+/// Weights in BF16 are multiplied with activations that are rounded to it: a relative error of up to 2^-9 in each. The models show up
+/// to 1.5e-2, and 3.2e-2 one with experts; what is wrong in an architecture shows in F32.
 #[test]
 fn golden_models_in_their_own_types_compute_nearly_the_reference_logits_on_the_cpu() {
     check_all(executed::logits, None, 25.0 / 512.0);

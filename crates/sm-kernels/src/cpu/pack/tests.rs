@@ -12,7 +12,7 @@ use crate::plan::{MatrixDecl, MatrixPart, WeightError, WeightSource};
 /// One tensor's rows of random bytes.
 pub(crate) struct RandomTensor {
     pub(crate) bytes: Vec<u8>,
-    row_bytes: usize,
+    pub(crate) row_bytes: usize,
 }
 
 impl RandomTensor {
