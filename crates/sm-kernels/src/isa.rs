@@ -33,6 +33,8 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     const MANY_REGISTERS: bool;
     /// The most rows of a tile of a quantized product, as far as registers go: 1, 4 or 8.
     const TILE_ROWS: usize;
+    /// Whether [`Isa::load_f16`] takes the time of multiplications, so that many rows had better share what it gives.
+    const HAS_SLOW_F16: bool;
     /// Whether sums of [`Isa::dot_short`] are quicker than [`Isa::dot`].
     const HAS_QUICK_SHORTS: bool;
     /// What [`Isa::dot`] takes off each `w`: 0, or 128 where products of signed bytes are quicker.

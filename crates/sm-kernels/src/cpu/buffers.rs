@@ -6,6 +6,7 @@ use crate::isa::LANES;
 use crate::ops::encode::{BLOCK_LEN, Int8Block};
 use crate::ops::linear::Output;
 use crate::ops::product::Input;
+use crate::ops::product::bf16::AnyPair;
 use crate::plan::{Encoding, Plan, PrepareError, lifetime};
 
 /// Columns of the smallest share of a row: an int8 block.
@@ -18,6 +19,8 @@ pub(crate) struct BufferRegions {
     pub(crate) f32: Option<Region<f32>>,
     /// `[rows, width / 32]`
     pub(crate) int8: Option<Region<Int8Block>>,
+    /// `[rows, bf16::stride(width)]`, made of the `f32` form by a phase before the products that read it.
+    pub(crate) bf16: Option<Region<AnyPair>>,
 }
 
 impl BufferRegions {
@@ -34,12 +37,12 @@ impl BufferRegions {
         let f32 =
             if encoding.has_f32() { Some(layout.region(rows, width.next_multiple_of(LANES))?) } else { None };
         let int8 = if encoding.has_int8() { Some(layout.region(rows, width / BLOCK_LEN)?) } else { None };
-        Ok(Self { f32, int8 })
+        Ok(Self { f32, int8, bf16: None })
     }
 
     /// Only the `f32` form.
     pub(crate) fn only_f32(region: Region<f32>) -> Self {
-        Self { f32: Some(region), int8: None }
+        Self { f32: Some(region), int8: None, bf16: None }
     }
 
     /// `footprint`, which also reads this.
@@ -48,6 +51,9 @@ impl BufferRegions {
             footprint = footprint.read(limits, region);
         }
         if let Some(region) = self.int8 {
+            footprint = footprint.read(limits, region);
+        }
+        if let Some(region) = self.bf16 {
             footprint = footprint.read(limits, region);
         }
         footprint
@@ -88,6 +94,7 @@ impl BufferRegions {
         Input {
             f32: self.f32.map_or(&[], |region| access.read(region)),
             f32_stride: self.f32.map_or(0, Region::stride),
+            bf16: self.bf16.map_or(&[], |region| access.read(region)),
             int8: self.int8.map_or(&[], |region| access.read(region)),
             int8_stride: self.int8.map_or(0, Region::stride),
             n_rows: self.f32.map_or_else(from_int8, |region| access.n_rows(region)),

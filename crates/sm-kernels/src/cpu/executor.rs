@@ -75,12 +75,12 @@ impl Backend for CpuBackend {
         plan.validate()?;
         let n_workers = self.n_threads();
         check_limits(limits, n_workers)?;
-        let (weight_bytes, widest) = Weights::needs(plan)?;
+        let (weight_bytes, max_cols) = Weights::needs(plan)?;
         let arena_bytes = Arena::needed_bytes(Program::bind(plan, limits, n_workers)?.arena_bytes);
         Ok(MemoryNeeds {
             weight_bytes,
             kv_bytes: KvPool::needed_bytes(plan.kv, limits.n_pages, limits.kv_dtype)?,
-            activation_bytes: arena_bytes.saturating_add(n_workers * Scratch::n_bytes(widest)),
+            activation_bytes: arena_bytes.saturating_add(n_workers * Scratch::n_bytes(max_cols)),
         })
     }
 
@@ -171,7 +171,7 @@ impl CpuExecutor {
             n_kv_heads: plan.kv.n_kv_heads,
             n_workers,
         };
-        let scratch_bytes = n_workers * Scratch::n_bytes(weights.widest());
+        let scratch_bytes = n_workers * Scratch::n_bytes(weights.max_cols());
         let info = ExecutorInfo {
             kernels: format!("cpu {isa}"),
             n_workers,
@@ -185,7 +185,7 @@ impl CpuExecutor {
             limits,
             plan: plan.clone(),
             isa,
-            locals: (0..n_workers).map(|_| Local::new(Scratch::new(weights.widest()))).collect(),
+            locals: (0..n_workers).map(|_| Local::new(Scratch::new(weights.max_cols()))).collect(),
             team,
             weights,
             tables: StepTables::new(rules, &program.shapes),

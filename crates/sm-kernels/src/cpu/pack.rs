@@ -74,6 +74,27 @@ pub(crate) struct Panels<'a> {
 }
 
 impl<'a> Panels<'a> {
+    /// The same panels in F32, made in `lines` of panels in F16.
+    ///
+    /// # Panics
+    /// If there are fewer than a line for each column of a panel, or the panels are in another format.
+    pub(crate) fn widen<I: Isa>(self, isa: I, lines: &'a mut [Line]) -> Self {
+        assert!(self.dtype == DType::F16, "panels in {} are not widened", self.dtype);
+        let lines = &mut lines[..self.len() * self.cols];
+        isa.enter(
+            #[inline(always)]
+            || {
+                for (panel, lines) in lines.chunks_mut(self.cols).enumerate() {
+                    let columns: &mut [[f32; LANES]] = bytemuck::cast_slice_mut(lines);
+                    for (column, values) in columns.iter_mut().zip(self.values(panel)) {
+                        isa.store(column, isa.load_f16(values));
+                    }
+                }
+            },
+        );
+        Self { dtype: DType::F32, lines, panel_lines: self.cols, ..self }
+    }
+
     /// Number of panels.
     pub(crate) fn len(&self) -> usize {
         self.lines.len() / self.panel_lines
@@ -139,11 +160,6 @@ impl MatrixLayout {
         self.cols
     }
 
-    /// The columns that products have to hold in bfloat16: all, or none.
-    pub(crate) fn bf16_cols(&self) -> usize {
-        if self.parts.iter().any(|part| part.dtype == DType::Bf16) { self.cols } else { 0 }
-    }
-
     /// Number of lines.
     pub(crate) fn n_lines(&self) -> usize {
         self.n_lines
@@ -190,11 +206,6 @@ impl<'a> PackedMatrix<'a> {
     /// Input features.
     pub(crate) fn cols(&self) -> usize {
         self.layout.cols
-    }
-
-    /// As [`MatrixLayout::bf16_cols`].
-    pub(crate) fn bf16_cols(&self) -> usize {
-        self.layout.bf16_cols()
     }
 
     /// The panels that hold the rows `rows` of the matrix, in order: their first and last lanes may be outside.

@@ -13,6 +13,7 @@ use crate::ops::linear::{GatedLinear, Linear};
 use crate::ops::moe_ffn::MoeFfn;
 use crate::ops::norm::Norm;
 use crate::ops::product::Scratch;
+use crate::ops::product::bf16::{self, AnyPair};
 use crate::ops::rope_store::{RopeAngles, RopeStore};
 use crate::ops::take_outputs::TakeOutputs;
 use crate::plan::{Activation, Epilogue, KvDType, MatrixId, Store, VectorId};
@@ -61,6 +62,7 @@ enum Task {
     Attend(Attention, KvDType),
     MergeAttention(Attention),
     Encode(Encode),
+    Round(Round),
     ChooseExperts(MoeFfn),
     GatedExperts(MoeFfn),
     DownExperts(MoeFfn),
@@ -93,6 +95,14 @@ struct Encode {
     out: Region<Int8Block>,
 }
 
+/// Rounds rows for weights in BF16.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    x: Region<f32>,
+    cols: usize,
+    out: Region<AnyPair>,
+}
+
 impl Phase {
     /// This worker's part.
     pub(crate) fn run<I: Isa>(
@@ -116,6 +126,7 @@ impl Phase {
             Task::Attend(task, KvDType::Q8_0) => task.attend::<I, i8>(isa, step, access),
             Task::MergeAttention(task) => task.merge(isa, step, access),
             Task::Encode(task) => task.run(isa, access),
+            Task::Round(task) => task.run(isa, access),
             Task::ChooseExperts(task) => task.choose(isa, access),
             Task::GatedExperts(task) => task.gated(isa, step, access, scratch),
             Task::DownExperts(task) => task.down(isa, step, access, scratch),
@@ -159,5 +170,15 @@ impl Encode {
                 }
             },
         );
+    }
+}
+
+impl Round {
+    fn run<I: Isa>(&self, isa: I, access: &Access<'_>) {
+        let x = access.read(self.x);
+        let mut out = access.share(self.out);
+        for row in out.rows() {
+            bf16::round_row(isa, &x[row * self.x.stride()..][..self.cols], out.row_mut(row));
+        }
     }
 }

@@ -75,14 +75,14 @@ impl Weights {
         Ok(Self { memory, matrices, vectors })
     }
 
-    /// What the weights of a plan take: bytes, and [`Weights::widest`].
+    /// What the weights of a plan take: bytes, and [`Weights::max_cols`].
     ///
     /// # Errors
     /// If a row is no whole number of blocks, or a size overflows.
-    pub(crate) fn needs(plan: &Plan) -> Result<(usize, (usize, usize)), PrepareError> {
+    pub(crate) fn needs(plan: &Plan) -> Result<(usize, usize), PrepareError> {
         let vectors = plan.vectors.iter().map(|decl| decl.len.next_multiple_of(LANES) * size_of::<f32>());
         let (matrices, matrix_bytes) = layouts(plan)?;
-        Ok((matrix_bytes.saturating_add(vectors.sum()), widest(&matrices)))
+        Ok((matrix_bytes.saturating_add(vectors.sum()), max_cols(&matrices)))
     }
 
     /// A matrix of the plan.
@@ -99,9 +99,9 @@ impl Weights {
         &self.vectors[id.index()]
     }
 
-    /// The columns of the widest matrix, and of the widest in BF16.
-    pub(crate) fn widest(&self) -> (usize, usize) {
-        widest(&self.matrices)
+    /// The columns of the widest matrix.
+    pub(crate) fn max_cols(&self) -> usize {
+        max_cols(&self.matrices)
     }
 
     /// Bytes of all weights.
@@ -137,10 +137,9 @@ fn layouts(plan: &Plan) -> Result<(Vec<Placed>, usize), PrepareError> {
     Ok((matrices, n_lines.saturating_mul(size_of::<Line>()).max(size_of::<Line>())))
 }
 
-/// As [`Weights::widest`].
-fn widest(matrices: &[Placed]) -> (usize, usize) {
-    let cols = matrices.iter().map(|(layout, _)| (layout.cols(), layout.bf16_cols()));
-    cols.fold((0, 0), |most, cols| (most.0.max(cols.0), most.1.max(cols.1)))
+/// As [`Weights::max_cols`].
+fn max_cols(matrices: &[Placed]) -> usize {
+    matrices.iter().map(|(layout, _)| layout.cols()).max().unwrap_or(0)
 }
 
 /// Whether kept bytes can be read as lines.

@@ -40,6 +40,7 @@ macro_rules! compiled {
 
 impl Isa for Avx2 {
     const TILE_ROWS: usize = 4;
+    const HAS_SLOW_F16: bool = false;
     const HAS_QUICK_SHORTS: bool = true;
     const DOT_OFFSET: i32 = 128;
     const MANY_REGISTERS: bool = false;

@@ -97,6 +97,7 @@ impl ByteProducts for MultiplyAdd {
 
 impl<P: ByteProducts> Isa for Avx512With<P> {
     const TILE_ROWS: usize = 8;
+    const HAS_SLOW_F16: bool = true;
     const HAS_QUICK_SHORTS: bool = false;
     const DOT_OFFSET: i32 = 0;
     const MANY_REGISTERS: bool = true;

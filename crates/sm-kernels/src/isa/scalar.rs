@@ -44,6 +44,7 @@ fn round_to_i32(x: f32) -> i32 {
 
 impl Isa for Scalar {
     const TILE_ROWS: usize = 1;
+    const HAS_SLOW_F16: bool = true;
     const HAS_QUICK_SHORTS: bool = false;
     const DOT_OFFSET: i32 = 0;
     const MANY_REGISTERS: bool = false;

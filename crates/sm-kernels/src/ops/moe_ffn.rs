@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::linear::gate_values;
 use super::norm::{chains, hide_padding};
-use super::product::{Input, Sink, product};
+use super::product::{Input, Sink, bf16, product};
 use super::row_out::RowOut;
 use super::{linear, math};
 use crate::cpu::arena::{Access, Region};
@@ -157,6 +157,7 @@ impl MoeFfn {
             let (start, pairs) = order.of_expert(expert);
             let input = Input {
                 f32: inner.f32.get(start * inner.f32_stride..).unwrap_or_default(),
+                bf16: inner.bf16.get(start * bf16::stride(down.cols())..).unwrap_or_default(),
                 int8: inner.int8.get(start * inner.int8_stride..).unwrap_or_default(),
                 n_rows: pairs.len(),
                 ..inner

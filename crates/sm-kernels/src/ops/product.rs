@@ -11,9 +11,10 @@
 //! ```
 //!
 //! So the number of rows, of workers and the instruction set change nothing but the speed. Few rows read the panels as
-//! they are; for many rows a pair of panels is unpacked once, to bytes and `f32` scales, and swept over all rows.
+//! they are; for many rows a pair of panels is unpacked once, to bytes and `f32` scales, or from F16 to F32 where that is quicker,
+//! and swept over all rows.
 
-mod bf16;
+pub(crate) mod bf16;
 mod dots;
 mod float;
 mod quantized;
@@ -25,11 +26,12 @@ use std::ops::Range;
 
 use sm_tensor::DType;
 
-use crate::cpu::pack::{PackedMatrix, Panels};
+use crate::cpu::pack::{Line, PackedMatrix, Panels};
 use crate::formats::{self, FloatFormat, FormatVisitor, QuantFormat, UNIT_LEN};
 use crate::isa::{Isa, LANES};
 use crate::ops::encode::Int8Block;
-use unpacked::{PanelPair, Unit};
+use bf16::AnyPair;
+use unpacked::PanelPair;
 
 /// Columns of a strip where panels are unpacked: the pair of panels.
 const PAIR_LEN: usize = 2 * LANES;
@@ -50,10 +52,12 @@ const STRIP_SLACK: usize = STRIP_LEAD + PAIR_LEN;
 /// The rows that a product reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Input<'a> {
-    /// `[.., f32_stride]`, for weights of float formats; may be empty if there are none.
+    /// `[.., f32_stride]`, for weights in F32 and F16; may be empty if there are none.
     pub(crate) f32: &'a [f32],
     /// Values from row to row.
     pub(crate) f32_stride: usize,
+    /// `[.., bf16::stride(cols)]`: [`bf16::round_row`] of each, for weights in BF16; may be empty if there are none.
+    pub(crate) bf16: &'a [AnyPair],
     /// `[.., int8_stride]`, for quantized weights; may be empty if there are none.
     pub(crate) int8: &'a [Int8Block],
     /// Blocks from row to row.
@@ -76,6 +80,12 @@ impl<'a> Input<'a> {
     }
 
     #[inline(always)]
+    fn bf16_row(&self, row: usize, cols: usize) -> &'a [AnyPair] {
+        let stride = bf16::stride(cols);
+        &self.bf16[self.index(row) * stride..][..stride]
+    }
+
+    #[inline(always)]
     fn int8_row(&self, row: usize, cols: usize) -> &'a [Int8Block] {
         &self.int8[self.index(row) * self.int8_stride..][..cols / UNIT_LEN]
     }
@@ -91,26 +101,29 @@ pub(crate) trait Sink<const M: usize> {
 #[derive(Debug)]
 pub(crate) struct Scratch {
     strips: [Vec<f32>; 2],
-    units: [Vec<Unit>; 2],
-    /// The rows of a strip in bfloat16, if there are weights in it.
-    pairs: Vec<bf16::AnyPair>,
+    /// A pair of panels of each matrix, unpacked.
+    unpacked: [Vec<Line>; 2],
 }
 
 impl Scratch {
-    /// Memory for matrices of up to `max_cols` columns, and up to `bf16_cols` of weights in BF16.
-    pub(crate) fn new((max_cols, bf16_cols): (usize, usize)) -> Self {
+    /// Memory for matrices of up to `max_cols` columns.
+    pub(crate) fn new(max_cols: usize) -> Self {
         let strip = || vec![0.0; STRIP_LEN + STRIP_ROWS * STRIP_SLACK];
-        let units = || bytemuck::zeroed_vec(max_cols.div_ceil(UNIT_LEN));
-        let pairs = vec![bf16::AnyPair::default(); STRIP_ROWS * bf16_cols.div_ceil(2)];
-        Self { strips: [strip(), strip()], units: [units(), units()], pairs }
+        let unpacked = || bytemuck::zeroed_vec(pair_lines(max_cols));
+        Self { strips: [strip(), strip()], unpacked: [unpacked(), unpacked()] }
     }
 
     /// Bytes of such a scratch.
-    pub(crate) fn n_bytes((max_cols, bf16_cols): (usize, usize)) -> usize {
+    pub(crate) fn n_bytes(max_cols: usize) -> usize {
         2 * ((STRIP_LEN + STRIP_ROWS * STRIP_SLACK) * size_of::<f32>()
-            + max_cols.div_ceil(UNIT_LEN) * size_of::<Unit>())
-            + STRIP_ROWS * bf16_cols.div_ceil(2) * size_of::<bf16::AnyPair>()
+            + pair_lines(max_cols) * size_of::<Line>())
     }
+}
+
+/// Lines of an unpacked pair: at most those of values in F32.
+const fn pair_lines(cols: usize) -> usize {
+    const { assert!(size_of::<unpacked::Unit>() <= UNIT_LEN * PAIR_LEN * size_of::<f32>(), "units are no larger") }
+    cols.next_multiple_of(UNIT_LEN) * PAIR_LEN / LANES
 }
 
 /// Multiplies the rows of `input` with rows `columns` of the matrices (columns of the result) and gives the results
@@ -126,22 +139,18 @@ pub(crate) fn product<I: Isa, S: Sink<M>, const M: usize>(
     scratch: &mut Scratch,
 ) {
     const { assert!(0 < M && M <= 2, "the scratch is for one or two matrices") }
-    let bf16_cols = matrices.iter().map(PackedMatrix::bf16_cols).max().unwrap_or(0);
-    if input.n_rows > few_rows::<I>() && bf16_cols == 0 {
+    if input.n_rows > few_rows::<I>() {
         return many(isa, (input, matrices), columns, sink, scratch);
     }
-    let Scratch { strips, pairs, .. } = scratch;
+    let strips = &mut scratch.strips;
     for first in (0..input.n_rows).step_by(STRIP_ROWS) {
         let rows = first..(first + STRIP_ROWS).min(input.n_rows);
-        if bf16_cols > 0 {
-            bf16::round_rows(isa, (input, bf16_cols), rows.clone(), pairs);
-        }
         let width = STRIP_LEN / rows.len() / PAIR_LEN * PAIR_LEN;
         for start in columns.clone().step_by(width) {
             let columns = start..(start + width).min(columns.end);
             for (matrix, strip) in matrices.into_iter().zip(strips.iter_mut()) {
                 let strip = Strip { columns: columns.clone(), values: strip };
-                Source::Packed(matrix, pairs).multiply(isa, input, rows.clone(), strip);
+                Source::Packed(matrix).multiply(isa, input, rows.clone(), strip);
             }
             drain(isa, rows.clone(), columns, strips, sink);
         }
@@ -156,13 +165,13 @@ fn many<I: Isa, S: Sink<M>, const M: usize>(
     sink: &mut S,
     scratch: &mut Scratch,
 ) {
-    let Scratch { strips, units, pairs } = scratch;
+    let Scratch { strips, unpacked } = scratch;
     for start in columns.clone().step_by(PAIR_LEN) {
         let columns = start..(start + PAIR_LEN).min(columns.end);
         let mut sources = [const { None }; M];
-        for ((source, matrix), units) in sources.iter_mut().zip(matrices).zip(units.iter_mut()) {
-            let unpacked = Source::unpack(isa, matrix, columns.clone(), units);
-            *source = Some(unpacked.unwrap_or(Source::Packed(matrix, pairs)));
+        for ((source, matrix), lines) in sources.iter_mut().zip(matrices).zip(unpacked.iter_mut()) {
+            let unpacked = Source::unpack(isa, matrix, columns.clone(), lines);
+            *source = Some(unpacked.unwrap_or(Source::Packed(matrix)));
         }
         for first in (0..input.n_rows).step_by(STRIP_ROWS) {
             let rows = first..(first + STRIP_ROWS).min(input.n_rows);
@@ -237,24 +246,25 @@ impl Lanes<'_> {
 
 /// The weights of a strip.
 enum Source<'a> {
-    /// A matrix, and the rows of the strip in bfloat16.
-    Packed(PackedMatrix<'a>, &'a [bf16::AnyPair]),
+    Packed(PackedMatrix<'a>),
     Unpacked(PanelPair<'a>),
+    Widened(Panels<'a>),
 }
 
 impl<'a> Source<'a> {
-    /// Unpacks the panels of a strip, where they can be and are a pair.
+    /// Unpacks the panels of a strip, where that pays and they are a pair.
     fn unpack<I: Isa>(
         isa: I,
         matrix: PackedMatrix<'a>,
         columns: Range<usize>,
-        units: &'a mut [Unit],
+        lines: &'a mut [Line],
     ) -> Option<Self> {
         let mut runs = matrix.panels(columns);
-        match (runs.next(), runs.next()) {
-            (Some(panels), None) if panels.dtype.is_quantized() && panels.len() <= 2 => {
-                Some(Self::Unpacked(PanelPair::unpack(isa, panels, units)))
-            }
+        let (Some(panels), None) = (runs.next(), runs.next()) else { return None };
+        match panels.dtype {
+            _ if panels.len() > 2 => None,
+            DType::F16 if I::HAS_SLOW_F16 => Some(Self::Widened(panels.widen(isa, lines))),
+            dtype if dtype.is_quantized() => Some(Self::Unpacked(PanelPair::unpack(isa, panels, lines))),
             _ => None,
         }
     }
@@ -262,23 +272,32 @@ impl<'a> Source<'a> {
     fn multiply<I: Isa>(&self, isa: I, input: &Input<'_>, rows: Range<usize>, mut strip: Strip<'_>) {
         match self {
             Self::Unpacked(pair) => pair.multiply(isa, input, rows, strip.lanes_of(pair.first_row)),
-            Self::Packed(matrix, pairs) => {
+            Self::Widened(panels) => multiply(isa, input, rows, *panels, &mut strip),
+            Self::Packed(matrix) => {
                 // Lanes after the end of a part are overwritten by the next part.
                 for panels in matrix.panels(strip.columns.clone()) {
-                    let (rows, lanes) = (rows.clone(), strip.lanes_of(panels.first_row));
-                    formats::dispatch(panels.dtype, Multiply { isa, input, pairs, rows, panels, lanes });
+                    multiply(isa, input, rows.clone(), panels, &mut strip);
                 }
             }
         }
     }
 }
 
+fn multiply<I: Isa>(
+    isa: I,
+    input: &Input<'_>,
+    rows: Range<usize>,
+    panels: Panels<'_>,
+    strip: &mut Strip<'_>,
+) {
+    let lanes = strip.lanes_of(panels.first_row);
+    formats::dispatch(panels.dtype, Multiply { isa, input, rows, panels, lanes });
+}
+
 /// Multiplies rows with panels as they are.
 struct Multiply<'a, I> {
     isa: I,
     input: &'a Input<'a>,
-    /// The rows in bfloat16, for weights in it.
-    pairs: &'a [bf16::AnyPair],
     rows: Range<usize>,
     panels: Panels<'a>,
     lanes: Lanes<'a>,

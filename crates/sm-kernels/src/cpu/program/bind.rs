@@ -1,6 +1,8 @@
 //! Makes the phases of a plan.
 
-use super::{Encode, GatedTask, LinearTask, Phase, Program, Task};
+use sm_tensor::DType;
+
+use super::{Encode, GatedTask, LinearTask, Phase, Program, Round, Task};
 use crate::cpu::arena::{ArenaLayout, Extents, Footprint, KvUse, Region, RowCount, Shares};
 use crate::cpu::buffers::{BufferRegions, place_buffers};
 use crate::cpu::split::By;
@@ -10,11 +12,12 @@ use crate::ops::embed::Embed;
 use crate::ops::encode::BLOCK_LEN;
 use crate::ops::moe_ffn::MoeFfn;
 use crate::ops::norm::Norm;
+use crate::ops::product::bf16;
 use crate::ops::rope_store::{RopeAngles, RopeStore, Rotation};
 use crate::ops::take_outputs::TakeOutputs;
 use crate::plan::{
-    AttentionParams, BufferId, Encoding, Epilogue, Experts, KvDType, Limits, Op, Plan, PrepareError, RopeId,
-    Rows, Store,
+    AttentionParams, BufferId, Encoding, Epilogue, Experts, KvDType, Limits, MatrixId, Op, Plan,
+    PrepareError, RopeId, Rows, Store,
 };
 
 impl Program {
@@ -123,14 +126,14 @@ impl Binder<'_> {
             }
             Op::Linear { x, weight, bias, epilogue, store, out } => {
                 let depth = self.plan.matrix(weight).cols;
-                let (x, out) = (self.buffer(x), self.buffer(out));
+                let (x, out) = (self.rounded(self.buffer(x), &[weight])?, self.buffer(out));
                 let footprint = x.read(Footprint::default(), self.limits);
                 let footprint = out.write_products(footprint, self.limits, depth);
                 self.push(Task::Linear(LinearTask { x, weight, bias, epilogue, store, out }), footprint);
             }
             Op::GatedLinear { x, gate, up, activation, out } => {
                 let depth = self.plan.matrix(gate).cols + self.plan.matrix(up).cols;
-                let (x, out) = (self.buffer(x), self.buffer(out));
+                let (x, out) = (self.rounded(self.buffer(x), &[gate, up])?, self.buffer(out));
                 let footprint = x.read(Footprint::default(), self.limits);
                 let footprint = out.write_products(footprint, self.limits, depth);
                 self.push(Task::GatedLinear(GatedTask { x, gate, up, activation, out }), footprint);
@@ -146,6 +149,19 @@ impl Binder<'_> {
             }
         }
         Ok(())
+    }
+
+    /// `x`, and its rows rounded to BF16 by a phase, if one of the matrices that will be multiplied with it has such weights.
+    fn rounded(&mut self, x: BufferRegions, matrices: &[MatrixId]) -> Result<BufferRegions, PrepareError> {
+        let mut parts = matrices.iter().flat_map(|&id| &self.plan.matrix(id).parts);
+        if !parts.any(|part| part.dtype == DType::Bf16) {
+            return Ok(x);
+        }
+        let (values, cols) = (f32_of(x), self.plan.matrix(matrices[0]).cols);
+        let out = self.scratch.region(values.rows(), bf16::stride(cols))?;
+        let footprint = Footprint::default().read(self.limits, values).write(self.limits, out, By::Rows(1));
+        self.push(Task::Round(Round { x: values, cols, out }), footprint);
+        Ok(BufferRegions { bf16: Some(out), ..x })
     }
 
     fn rotation(&self, id: RopeId) -> Rotation {
@@ -251,34 +267,36 @@ impl Binder<'_> {
             inner: BufferRegions::place(scratch, pair, down.cols, encoding)?,
             results: scratch.region(pair, hidden.next_multiple_of(LANES))?,
         };
-        self.moe_phases(task);
-        Ok(())
+        self.moe_phases(task)
     }
 
-    fn moe_phases(&mut self, task: MoeFfn) {
+    fn moe_phases(&mut self, mut task: MoeFfn) -> Result<(), PrepareError> {
         let limits = self.limits;
         let logits = BufferRegions::only_f32(task.logits);
         let router = LinearTask {
-            x: task.x,
+            x: self.rounded(task.x, &[task.experts.router])?,
             weight: task.experts.router,
             bias: None,
             epilogue: Epilogue::None,
             store: Store::Write,
             out: logits,
         };
-        let footprint = logits.write_columns(task.x.read(Footprint::default(), limits), limits);
+        let footprint = logits.write_columns(router.x.read(Footprint::default(), limits), limits);
         self.push(Task::Linear(router), footprint);
         let footprint = Footprint::default().read(limits, task.logits).write(limits, task.exps, By::Rows(1));
         let footprint =
             footprint.write(limits, task.chosen, By::Rows(1)).write(limits, task.weights, By::Rows(1));
         self.push(Task::ChooseExperts(task), footprint);
+        task.x = self.rounded(task.x, &[task.experts.gate, task.experts.up])?;
         let footprint = task.x.read(Footprint::default(), limits).read(limits, task.chosen);
         let footprint = task.inner.write_columns(footprint, limits).write(limits, task.order, By::Rows(1));
         self.push(Task::GatedExperts(task), footprint);
+        task.inner = self.rounded(task.inner, &[task.experts.down])?;
         let results = BufferRegions::only_f32(task.results);
         let footprint = Footprint::default().read(limits, task.order).read(limits, task.weights);
         let footprint = task.inner.read(footprint.read(limits, task.chosen), limits);
         let footprint = task.out.write_columns(results.write_columns(footprint, limits), limits);
         self.push(Task::DownExperts(task), footprint);
+        Ok(())
     }
 }

@@ -56,7 +56,7 @@ impl IsaVisitor for Run<'_> {
             .run(|worker| {
                 let int8 = int8_split.as_ref().map(|split| split.share(worker));
                 let mut out = Output { f32: Some(f32_split.share(worker)), int8 };
-                let mut scratch = Scratch::new((self.case.weight().cols(), self.case.weight().bf16_cols()));
+                let mut scratch = Scratch::new(self.case.weight().cols());
                 match self.case {
                     Case::Linear(op) => op.run(isa, &mut out, &mut scratch),
                     Case::Gated(op) => op.run(isa, &mut out, &mut scratch),

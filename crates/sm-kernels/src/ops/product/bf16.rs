@@ -1,13 +1,16 @@
 //! Products with weights in BF16: activations are rounded to it, and pairs of columns are multiplied and added at a time.
 
-use std::ops::Range;
-
+use super::Multiply;
 use super::float::{Columns, multiply_with};
-use super::{Input, Multiply};
 use crate::isa::{Bf16Products, Bf16Visitor, Isa, LANES, MIN_BF16};
 
 /// Room for a [`Bf16Products::Pair`].
-pub(super) type AnyPair = [f32; 2];
+pub(crate) type AnyPair = [f32; 2];
+
+/// Pairs from row to row, a cache line more than a row has: rows a power of two apart would meet in few places of a cache.
+pub(crate) const fn stride(cols: usize) -> usize {
+    cols.div_ceil(2) + 64 / size_of::<AnyPair>()
+}
 
 /// Rounds to bfloat16, ties to even; magnitudes below [`MIN_BF16`] become zero.
 #[inline(always)]
@@ -19,38 +22,28 @@ fn round(x: f32) -> u16 {
     if magnitude < MIN_BF16.to_bits() { 0 } else { or_nan as u16 }
 }
 
-/// Writes rows of `cols` columns, rounded, as the products of the instruction set take them.
-pub(super) fn round_rows<I: Isa>(
-    isa: I,
-    (input, cols): (&Input<'_>, usize),
-    rows: Range<usize>,
-    pairs: &mut [AnyPair],
-) {
-    isa.with_bf16(Round { input, cols, rows, pairs });
+/// Rounds a row, as the products of the instruction set take it: `out` is `[stride(x.len())]`.
+pub(crate) fn round_row<I: Isa>(isa: I, x: &[f32], out: &mut [AnyPair]) {
+    isa.with_bf16(Round { x, out });
 }
 
 struct Round<'a> {
-    input: &'a Input<'a>,
-    cols: usize,
-    rows: Range<usize>,
-    pairs: &'a mut [AnyPair],
+    x: &'a [f32],
+    out: &'a mut [AnyPair],
 }
 
 impl<I: Isa> Bf16Visitor<I> for Round<'_> {
     fn visit<B: Bf16Products<I>>(self, products: B) {
-        let Self { input, cols, rows, pairs } = self;
-        let pairs: &mut [B::Pair] = bytemuck::cast_slice_mut(pairs);
+        let pairs: &mut [B::Pair] = bytemuck::cast_slice_mut(self.out);
         products.enter(
             #[inline(always)]
             || {
-                for (row, out) in rows.zip(pairs.chunks_exact_mut(cols.div_ceil(2))) {
-                    let (whole, rest) = input.f32_row(row, cols).as_chunks::<2>();
-                    for (out, x) in out.iter_mut().zip(whole) {
-                        *out = B::pair([round(x[0]), round(x[1])]);
-                    }
-                    if let (Some(out), [x]) = (out.last_mut(), rest) {
-                        *out = B::pair([round(*x), 0]);
-                    }
+                let (whole, rest) = self.x.as_chunks::<2>();
+                for (pair, x) in pairs.iter_mut().zip(whole) {
+                    *pair = B::pair([round(x[0]), round(x[1])]);
+                }
+                if let [x] = rest {
+                    pairs[whole.len()] = B::pair([round(*x), 0]);
                 }
             },
         );
@@ -79,8 +72,8 @@ impl<I: Isa, B: Bf16Products<I>> Columns<I> for Pairs<B> {
 
 impl<I: Isa> Bf16Visitor<I> for Multiply<'_, I> {
     fn visit<B: Bf16Products<I>>(self, products: B) {
-        let n_pairs = self.panels.cols.div_ceil(2);
-        let pairs: &[B::Pair] = bytemuck::cast_slice(self.pairs);
+        let Self { input, panels, .. } = self;
+        let (first, n_pairs) = (self.rows.start, panels.cols.div_ceil(2));
         products.enter(
             #[inline(always)]
             || {
@@ -88,7 +81,7 @@ impl<I: Isa> Bf16Visitor<I> for Multiply<'_, I> {
                     self,
                     Pairs(products),
                     #[inline(always)]
-                    |row| &pairs[row * n_pairs..][..n_pairs],
+                    |row| &bytemuck::cast_slice(input.bf16_row(first + row, panels.cols))[..n_pairs],
                 );
             },
         );

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use sm_tensor::DType;
 
+use super::bf16::{self, AnyPair};
 use super::{Input, Scratch, Sink, product};
 use crate::cpu::pack::PackedMatrix;
 use crate::cpu::pack::tests::{Packed, RandomTensor};
@@ -87,7 +88,8 @@ impl Activations {
 
     pub(crate) fn input(&self, n_rows: usize) -> Input<'_> {
         let (f32_stride, int8_stride) = (self.cols, self.cols / BLOCK_LEN);
-        Input { f32: &self.f32, f32_stride, int8: &self.int8, int8_stride, n_rows, picked: None }
+        let (f32, int8) = (&self.f32, &self.int8);
+        Input { f32, f32_stride, bf16: &[], int8, int8_stride, n_rows, picked: None }
     }
 }
 
@@ -116,8 +118,14 @@ impl IsaVisitor for Product<'_> {
     fn visit<I: Isa>(self, isa: I) -> Vec<f32> {
         let values = vec![f32::NAN; self.input.n_rows * self.columns.len()];
         let mut keep = Keep { columns: self.columns.clone(), values };
-        let mut scratch = Scratch::new((self.matrix.cols(), self.matrix.bf16_cols()));
-        product(isa, (&self.input, [self.matrix]), self.columns, &mut keep, &mut scratch);
+        let (cols, mut scratch) = (self.matrix.cols(), Scratch::new(self.matrix.cols()));
+        let stride = bf16::stride(cols);
+        let mut rounded = vec![AnyPair::default(); self.input.f32.len() / cols * stride];
+        for (row, out) in self.input.f32.chunks(cols).zip(rounded.chunks_mut(stride)) {
+            bf16::round_row(isa, row, out);
+        }
+        let input = Input { bf16: &rounded, ..self.input };
+        product(isa, (&input, [self.matrix]), self.columns, &mut keep, &mut scratch);
         keep.values
     }
 }

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::quantized::{Weights, tile};
 use super::{Input, Lanes};
-use crate::cpu::pack::Panels;
+use crate::cpu::pack::{Line, Panels};
 use crate::formats::{self, CodeKind, Codes, FloatFormat, FormatVisitor, QuantFormat, UNIT_LEN, UNIT_QUADS};
 use crate::isa::{Isa, LANES};
 use crate::ops::encode::Int8Block;
@@ -43,9 +43,10 @@ impl<'a> PanelPair<'a> {
     /// Unpacks one or two panels of a quantized format.
     ///
     /// # Panics
-    /// If there are fewer units than the panels have.
-    pub(super) fn unpack<I: Isa>(isa: I, panels: Panels<'_>, units: &'a mut [Unit]) -> Self {
-        let units = &mut units[..panels.cols / UNIT_LEN];
+    /// If there are fewer lines than the units of the panels take.
+    pub(super) fn unpack<I: Isa>(isa: I, panels: Panels<'_>, lines: &'a mut [Line]) -> Self {
+        let unit_lines = size_of::<Unit>() / size_of::<Line>();
+        let units: &mut [Unit] = bytemuck::cast_slice_mut(&mut lines[..panels.cols / UNIT_LEN * unit_lines]);
         let (offset, kind) = formats::dispatch(panels.dtype, Unpack { isa, panels, units });
         Self { first_row: panels.first_row, cols: panels.cols, units, offset, kind }
     }
