@@ -99,6 +99,14 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     fn to_i32(self, a: Self::F32) -> Self::I32;
     /// `2^n`, for `-126 <= n <= 127`.
     fn pow2(self, n: Self::I32) -> Self::F32;
+    /// `a * 2^n` for whole numbers `-200 <= n <= 200`, rounded once, if `a` has a magnitude from 0.5 to 2, or is NaN.
+    #[inline(always)]
+    fn scale_by_pow2(self, a: Self::F32, n: Self::F32) -> Self::F32 {
+        // In two steps, so that results near both ends of the range come out right: only the second is rounded.
+        let half = self.round(self.mul(n, self.splat(0.5)));
+        let (first, second) = (self.pow2(self.to_i32(half)), self.pow2(self.to_i32(self.sub(n, half))));
+        self.mul(self.mul(a, first), second)
+    }
     /// The sum of the lanes: halves are added until one lane is left.
     fn sum(self, v: Self::F32) -> f32;
     /// The largest lane, halves compared as [`Isa::max`] does.

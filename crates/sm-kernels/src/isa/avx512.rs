@@ -195,6 +195,7 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
         fn pow2(n: __m512i) -> __m512 {
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(n, _mm512_set1_epi32(127))))
         }
+        fn scale_by_pow2(a: __m512, n: __m512) -> __m512 { _mm512_scalef_ps(a, n) }
         fn sum(v: __m512) -> f32 {
             let eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
             let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));

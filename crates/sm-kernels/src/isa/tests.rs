@@ -87,6 +87,12 @@ impl IsaVisitor for EveryOperation {
         for left in -7..=7 {
             results.push(("shift_bytes", out_bytes(isa, isa.shift_bytes(wb, left, 0x5f))));
         }
+        let near_one = isa.load(&w.map(|b| 0.5 + f32::from(b) / 170.0).as_chunks().0[0]);
+        for n in
+            [-200.0, -151.0, -150.0, -149.0, -126.0, -100.0, -1.0, 0.0, 1.0, 64.0, 127.0, 128.0, 129.0, 200.0]
+        {
+            results.push(("scale_by_pow2", out(isa, isa.scale_by_pow2(near_one, isa.splat(n)))));
+        }
         let finite =
             isa.load(&floats(self.seed).map(|v| if v.is_finite() && v.abs() < 1e9 { v } else { 0.25 }));
         results.push(("sum", vec![isa.sum(finite).to_bits()]));

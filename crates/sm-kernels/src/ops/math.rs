@@ -30,11 +30,7 @@ pub(crate) fn exp<I: Isa>(isa: I, x: I::F32) -> I::F32 {
     // Cephes' expf.
     let p = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
     let p = isa.mul_add(polynomial(isa, r, &p), isa.mul(r, r), r);
-    let p = isa.add(p, isa.splat(1.0));
-    // In two steps, so that results near both ends of the range come out right.
-    let half = isa.round(isa.mul(n, isa.splat(0.5)));
-    let (first, second) = (isa.pow2(isa.to_i32(half)), isa.pow2(isa.to_i32(isa.sub(n, half))));
-    isa.mul(isa.mul(p, first), second)
+    isa.scale_by_pow2(isa.add(p, isa.splat(1.0)), n)
 }
 
 /// `tanh x`

@@ -56,12 +56,17 @@ pub(super) fn products<I: Isa, E: KvElement>(
 /// The products of `Q` queries with the keys of a page; scores of queries are [`GROUP_LEN`] apart.
 #[inline(always)]
 fn page_products<I: Isa, const Q: usize>(isa: I, queries: &[f32], keys: &[[f32; LANES]], scores: &mut [f32]) {
-    let queries: [&[f32]; Q] = std::array::from_fn(|q| &queries[q * keys.len()..][..keys.len()]);
+    let head_dim = keys.len();
+    // Slices of one length, of which the compiler knows: no bound is checked in the loop.
+    let mut rows: [&[f32]; Q] = [&[]; Q];
+    for q in 0..Q {
+        rows[q] = &queries[q * head_dim..][..head_dim];
+    }
     let mut sums = [isa.splat(0.0); Q];
-    for d in 0..keys.len() {
+    for d in 0..head_dim {
         let k = isa.load(&keys[d]);
         for q in 0..Q {
-            sums[q] = isa.mul_add(isa.splat(queries[q][d]), k, sums[q]);
+            sums[q] = isa.mul_add(isa.splat(rows[q][d]), k, sums[q]);
         }
     }
     for q in 0..Q {
