@@ -149,8 +149,14 @@ fn tile<I: Isa, C: Columns<I>, const R: usize, const P: usize>(
     }
     // Later rows find the panels in a cache.
     let ahead = if row == 0 { PREFETCH_BYTES } else { 0 };
+    // After the end of a panel comes that of the next tile. Where columns are whole cache lines, the processor finds it by itself,
+    // and is quicker.
+    let column_bytes = size_of::<[C::Stored; LANES]>();
+    let last = len.saturating_sub(PREFETCH_BYTES / column_bytes);
+    let ahead_of_last = if row == 0 { PREFETCH_BYTES + (P - 1) * len * column_bytes } else { 0 };
     let mut acc = [[isa.splat(0.0); P]; R];
     for k in 0..len {
+        let ahead = if column_bytes < 64 && k >= last { ahead_of_last } else { ahead };
         for p in 0..P {
             isa.prefetch((&raw const w[p][k]).wrapping_byte_add(ahead));
         }
