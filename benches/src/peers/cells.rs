@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::engines::{
     CANDLE, CTRANSLATE2, Engine, LLAMA, LLAMA_NO_FLASH, LLAMA_NO_REPACK, OPENVINO, OPENVINO_F32, READ,
+    READ_INTO_MEMORY,
 };
 
 /// A model of random weights.
@@ -159,7 +160,7 @@ pub fn cells(is_quick: bool, has_wide: bool) -> Vec<Cell> {
 /// Whom to compare with in a cell; nobody where it is none of the table.
 fn peers(model: Model, test: Test) -> Vec<Peer> {
     let peers = match (model.shape, model.dtype, test) {
-        (_, _, Test::Load | Test::LoadPacked) => vec![(LLAMA, 1.0), (READ, 0.5)],
+        (_, _, Test::Load | Test::LoadPacked) => vec![(LLAMA, 1.0), (READ, 0.5), (READ_INTO_MEMORY, 0.5)],
         (_, _, Test::Memory) => vec![(LLAMA, 1.0)],
         // Of the batches two have goals.
         (_, _, Test::Decode { n_sequences, depth: 1..1024, .. }) => {

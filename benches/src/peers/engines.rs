@@ -43,6 +43,8 @@ pub(super) const CTRANSLATE2: Engine = peer(PEERS[3], "int8", Program::Python("c
 pub(super) const CANDLE: Engine = peer(PEERS[1], "default", Program::Candle);
 /// No engine, but what loading is measured by: reading the file and nothing else.
 pub(super) const READ: Engine = peer("reading", "default", Program::Read);
+/// The same into memory that the process has not had before, which holds all of it.
+pub(super) const READ_INTO_MEMORY: Engine = Engine { setting: "into memory", ..READ };
 
 /// The setting in which this engine keeps packed weights.
 pub const PACKED: &str = "packed";

@@ -116,8 +116,9 @@ struct Turns<'a> {
 
 impl Turns<'_> {
     fn measure(&mut self, cell: &Cell) -> Measurement {
-        let runs =
-            |engine: &Engine| *engine == READ || self.options.peers.iter().any(|name| name == engine.name);
+        let runs = |engine: &Engine| {
+            engine.name == READ.name || self.options.peers.iter().any(|name| name == engine.name)
+        };
         let peers = cell.peers.iter().map(|peer| peer.engine).filter(runs);
         let engines = [OURS].into_iter().chain(peers);
         let mut contenders: Vec<_> =
@@ -164,9 +165,10 @@ impl Turns<'_> {
             Test::Decode { n_tokens, depth, n_sequences } => {
                 watched(self.running(engine)?, &[Request::Decode { n_tokens, depth, n_sequences }])?
             }
-            Test::Load | Test::LoadPacked if engine == READ => {
+            Test::Load | Test::LoadPacked if engine.name == READ.name => {
                 let (start, before) = (Instant::now(), CpuTime::now(std::process::id()));
-                read(self.file).map_err(|e| format!("{}: {e}", self.file.display()))?;
+                let read = if engine == READ { read(self.file) } else { std::fs::read(self.file).map(drop) };
+                read.map_err(|e| format!("{}: {e}", self.file.display()))?;
                 elapsed(std::process::id(), start, before)
             }
             Test::Load | Test::LoadPacked => {
