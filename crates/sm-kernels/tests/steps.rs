@@ -21,8 +21,12 @@ fn limits() -> Limits {
 /// How weights, and how keys and values are stored.
 type Formats = (DType, KvDType);
 
-const FORMATS: [Formats; 3] =
-    [(DType::F32, KvDType::F16), (DType::Q8_0, KvDType::Q8_0), (DType::Q4_0, KvDType::F16)];
+const FORMATS: [Formats; 4] = [
+    (DType::F32, KvDType::F16),
+    (DType::Bf16, KvDType::F32),
+    (DType::Q8_0, KvDType::Q8_0),
+    (DType::Q4_0, KvDType::F16),
+];
 
 fn executor((dtype, kv_dtype): Formats, n_threads: usize, isa: IsaKind) -> Box<dyn Executor> {
     let plan = testing::decoder(dtype);

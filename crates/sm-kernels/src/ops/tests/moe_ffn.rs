@@ -60,8 +60,8 @@ impl Case {
         test.builder.push(Op::MoeFfn { x: h, experts, store, out });
         let trace = test.run(lengths);
         let expected = self.reference(&trace);
-        let quantized = dtype.is_quantized() || encoding == Encoding::Int8;
-        let tolerance = if quantized { 0.02 } else { 5e-6 };
+        let is_rounded = dtype.is_quantized() || dtype == DType::Bf16 || encoding == Encoding::Int8;
+        let tolerance = if is_rounded { 0.02 } else { 5e-6 };
         assert_close(&format!("{self:?}"), &trace.outputs[trace.outputs.len() - 2], &expected, tolerance);
     }
 
@@ -120,7 +120,7 @@ fn experts_of_any_size_format_and_destination() {
             Case { ffn, hidden, store, ..CASE }.run(&[9]);
         }
     }
-    for dtype in [DType::F32, DType::F16, DType::Q8_0] {
+    for dtype in [DType::F32, DType::F16, DType::Bf16, DType::Q8_0] {
         for encoding in [Encoding::F32, Encoding::Int8, Encoding::F32AndInt8] {
             Case { dtype, encoding, ..CASE }.run(&[30]);
         }
