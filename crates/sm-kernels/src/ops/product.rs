@@ -139,39 +139,21 @@ pub(crate) fn product<I: Isa, S: Sink<M>, const M: usize>(
     scratch: &mut Scratch,
 ) {
     const { assert!(0 < M && M <= 2, "the scratch is for one or two matrices") }
-    if input.n_rows > few_rows::<I>() {
-        return many(isa, (input, matrices), columns, sink, scratch);
+    if input.n_rows == 0 {
+        return;
     }
-    let strips = &mut scratch.strips;
-    for first in (0..input.n_rows).step_by(STRIP_ROWS) {
-        let rows = first..(first + STRIP_ROWS).min(input.n_rows);
-        let width = STRIP_LEN / rows.len() / PAIR_LEN * PAIR_LEN;
-        for start in columns.clone().step_by(width) {
-            let columns = start..(start + width).min(columns.end);
-            for (matrix, strip) in matrices.into_iter().zip(strips.iter_mut()) {
-                let strip = Strip { columns: columns.clone(), values: strip };
-                Source::Packed(matrix).multiply(isa, input, rows.clone(), strip);
-            }
-            drain(isa, rows.clone(), columns, strips, sink);
-        }
-    }
-}
-
-/// [`product`] for many rows: what is unpacked of the weights stays for all of them.
-fn many<I: Isa, S: Sink<M>, const M: usize>(
-    isa: I,
-    (input, matrices): (&Input<'_>, [PackedMatrix<'_>; M]),
-    columns: Range<usize>,
-    sink: &mut S,
-    scratch: &mut Scratch,
-) {
+    let few = input.n_rows <= few_rows::<I>();
+    let width = if few { STRIP_LEN / input.n_rows / PAIR_LEN * PAIR_LEN } else { PAIR_LEN };
     let Scratch { strips, unpacked } = scratch;
-    for start in columns.clone().step_by(PAIR_LEN) {
-        let columns = start..(start + PAIR_LEN).min(columns.end);
+    for start in columns.clone().step_by(width) {
+        let columns = start..(start + width).min(columns.end);
         let mut sources = [const { None }; M];
         for ((source, matrix), lines) in sources.iter_mut().zip(matrices).zip(unpacked.iter_mut()) {
-            let unpacked = Source::unpack(isa, matrix, columns.clone(), lines);
-            *source = Some(unpacked.unwrap_or(Source::Packed(matrix)));
+            *source = Some(if few {
+                Source::Packed(matrix)
+            } else {
+                Source::unpack(isa, matrix, columns.clone(), lines)
+            });
         }
         for first in (0..input.n_rows).step_by(STRIP_ROWS) {
             let rows = first..(first + STRIP_ROWS).min(input.n_rows);
@@ -258,14 +240,16 @@ impl<'a> Source<'a> {
         matrix: PackedMatrix<'a>,
         columns: Range<usize>,
         lines: &'a mut [Line],
-    ) -> Option<Self> {
+    ) -> Self {
         let mut runs = matrix.panels(columns);
-        let (Some(panels), None) = (runs.next(), runs.next()) else { return None };
-        match panels.dtype {
-            _ if panels.len() > 2 => None,
-            DType::F16 if I::HAS_SLOW_F16 => Some(Self::Widened(panels.widen(isa, lines))),
-            dtype if dtype.is_quantized() => Some(Self::Unpacked(PanelPair::unpack(isa, panels, lines))),
-            _ => None,
+        match (runs.next(), runs.next()) {
+            (Some(panels), None) if panels.dtype.is_quantized() && panels.len() <= 2 => {
+                Self::Unpacked(PanelPair::unpack(isa, panels, lines))
+            }
+            (Some(panels), None) if panels.dtype == DType::F16 && panels.len() <= 2 && I::HAS_SLOW_F16 => {
+                Self::Widened(panels.widen(isa, lines))
+            }
+            _ => Self::Packed(matrix),
         }
     }
 
