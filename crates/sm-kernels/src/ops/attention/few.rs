@@ -3,14 +3,32 @@
 
 use std::ops::Range;
 
-use super::group::Tile;
+use super::group::{AHEAD, Tile};
 use super::schedule::GROUP_LEN;
 use crate::cpu::kv_element::{Codes, KvElement};
 use crate::isa::{Isa, LANES};
 use crate::plan::PAGE_LEN;
 
-/// The most queries that are few.
-pub(super) const MOST_QUERIES: usize = 4;
+/// The most queries that are few: with more, the sums of two pages have no room in registers.
+pub(super) const fn most_queries<I: Isa>() -> usize {
+    if I::MANY_REGISTERS { 8 } else { 4 }
+}
+
+/// Calls a function for the number of queries, which are few.
+macro_rules! for_number {
+    ($isa:ty, $n_queries:expr, $function:ident::<I, E, _>($($arg:expr),*)) => {
+        match $n_queries {
+            8.. if <$isa>::MANY_REGISTERS => $function::<$isa, E, 8>($($arg),*),
+            7 if <$isa>::MANY_REGISTERS => $function::<$isa, E, 7>($($arg),*),
+            6 if <$isa>::MANY_REGISTERS => $function::<$isa, E, 6>($($arg),*),
+            5 if <$isa>::MANY_REGISTERS => $function::<$isa, E, 5>($($arg),*),
+            4.. => $function::<$isa, E, 4>($($arg),*),
+            3 => $function::<$isa, E, 3>($($arg),*),
+            2 => $function::<$isa, E, 2>($($arg),*),
+            _ => $function::<$isa, E, 1>($($arg),*),
+        }
+    };
+}
 
 /// The products of a tile's queries with the keys of some pages of a group, `[n_queries][GROUP_LEN]`.
 #[inline(always)]
@@ -21,12 +39,7 @@ pub(super) fn products<I: Isa, E: KvElement>(
     pages: Range<usize>,
     scores: &mut [f32],
 ) {
-    match tile.n_queries() {
-        4.. => products_of::<I, E, 4>(isa, tile, group, pages, scores),
-        3 => products_of::<I, E, 3>(isa, tile, group, pages, scores),
-        2 => products_of::<I, E, 2>(isa, tile, group, pages, scores),
-        _ => products_of::<I, E, 1>(isa, tile, group, pages, scores),
-    }
+    for_number!(I, tile.n_queries(), products_of::<I, E, _>(isa, tile, group, pages, scores));
 }
 
 #[inline(always)]
@@ -42,7 +55,9 @@ fn products_of<I: Isa, E: KvElement, const Q: usize>(
         // Enough chains of additions at a time to hide their latency, and no more than there are registers.
         page += match pages.end - page {
             8.. if Q == 1 && I::MANY_REGISTERS => block::<I, E, Q, 8>(isa, tile, group, page, scores),
-            4.. if I::MANY_REGISTERS || Q == 1 => block::<I, E, Q, 4>(isa, tile, group, page, scores),
+            4.. if (I::MANY_REGISTERS && Q <= 6) || Q == 1 => {
+                block::<I, E, Q, 4>(isa, tile, group, page, scores)
+            }
             2.. if I::MANY_REGISTERS || Q <= 3 => block::<I, E, Q, 2>(isa, tile, group, page, scores),
             _ => block::<I, E, Q, 1>(isa, tile, group, page, scores),
         };
@@ -63,7 +78,7 @@ fn block<I: Isa, E: KvElement, const Q: usize, const P: usize>(
     let mut keys: [Codes<'_, E>; P] = std::array::from_fn(|p| tile.page(group, page + p).0);
     keys.iter_mut().for_each(|keys| keys.vectors = &keys.vectors[..head_dim]);
     let ahead: [&[[E; LANES]]; P] =
-        std::array::from_fn(|p| &tile.after_keys(group, page + P + p)[..head_dim]);
+        std::array::from_fn(|p| &tile.after_keys(group, page + AHEAD.max(P) + p)[..head_dim]);
     let mut sums = [[isa.splat(0.0); P]; Q];
     for d in 0..head_dim {
         let mut k = [isa.splat(0.0); P];
@@ -96,12 +111,7 @@ pub(super) fn mix<I: Isa, E: KvElement>(
     weights: &[f32],
     out: &mut [f32],
 ) {
-    match tile.n_queries() {
-        4.. => mix_of::<I, E, 4>(isa, tile, group, weights, out),
-        3 => mix_of::<I, E, 3>(isa, tile, group, weights, out),
-        2 => mix_of::<I, E, 2>(isa, tile, group, weights, out),
-        _ => mix_of::<I, E, 1>(isa, tile, group, weights, out),
-    }
+    for_number!(I, tile.n_queries(), mix_of::<I, E, _>(isa, tile, group, weights, out));
 }
 
 #[inline(always)]
@@ -119,7 +129,7 @@ fn mix_of<I: Isa, E: KvElement, const Q: usize>(
             8.. if Q == 1 && I::MANY_REGISTERS => {
                 vectors::<I, E, Q, 8>(isa, tile, group, vector, (weights, &mut *out))
             }
-            4.. if I::MANY_REGISTERS || Q == 1 => {
+            4.. if (I::MANY_REGISTERS && Q <= 6) || Q == 1 => {
                 vectors::<I, E, Q, 4>(isa, tile, group, vector, (weights, &mut *out))
             }
             2.. if I::MANY_REGISTERS || Q <= 3 => {
@@ -143,31 +153,30 @@ fn vectors<I: Isa, E: KvElement, const Q: usize, const V: usize>(
 ) -> usize {
     let n_vectors = tile.fixed.padded_dim() / LANES;
     let visible: [Range<usize>; Q] = std::array::from_fn(|q| tile.visible(q, group));
-    let (first, end) = (visible[0].start, visible[Q - 1].end);
-    let (all_from, all_to) = (visible[Q - 1].start, visible[0].end);
+    let seen_by_all = visible[Q - 1].start..visible[0].end;
     let mut sums = [[isa.splat(0.0); V]; Q];
-    let mut position = first;
-    while position < end {
-        let page = position / PAGE_LEN;
-        let (values, ahead) = (tile.page(group, page).1, tile.after_values(group, page + 1));
-        let page_end = end.min((page + 1) * PAGE_LEN);
-        for position in position..page_end {
-            let slot = position % PAGE_LEN;
+    for page in visible[0].start / PAGE_LEN..visible[Q - 1].end.div_ceil(PAGE_LEN) {
+        let (values, ahead) = (tile.page(group, page).1, tile.after_values(group, page + AHEAD));
+        let first = page * PAGE_LEN;
+        // Slices of one length, of which the compiler knows: no bound is checked in the loop.
+        let weights: [&[f32; PAGE_LEN]; Q] = std::array::from_fn(|q| {
+            weights[q * GROUP_LEN + first..].first_chunk().expect("a group has whole pages")
+        });
+        let whole = seen_by_all.start <= first && first + PAGE_LEN <= seen_by_all.end;
+        for slot in 0..PAGE_LEN {
             let v: [I::F32; V] = values.value(isa, (slot, n_vectors), vector);
             for i in 0..V {
                 isa.prefetch((&raw const ahead[0]).wrapping_add(slot * n_vectors + vector + i));
             }
-            let seen_by_all = all_from <= position && position < all_to;
             for q in 0..Q {
-                if seen_by_all || visible[q].contains(&position) {
-                    let weight = isa.splat(weights[q * GROUP_LEN + position]);
+                if whole || visible[q].contains(&(first + slot)) {
+                    let weight = isa.splat(weights[q][slot]);
                     for i in 0..V {
                         sums[q][i] = isa.mul_add(weight, v[i], sums[q][i]);
                     }
                 }
             }
         }
-        position = page_end;
     }
     for q in 0..Q {
         let out = out[(q * n_vectors + vector) * LANES..].as_chunks_mut::<LANES>().0;

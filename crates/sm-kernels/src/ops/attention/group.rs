@@ -15,6 +15,10 @@ use crate::plan::PAGE_LEN;
 /// Pages in a group.
 const GROUP_PAGES: usize = GROUP_LEN / PAGE_LEN;
 
+/// Pages between the one that is read and the one that is asked for: what is computed with so many takes longer than memory
+/// needs to answer.
+pub(super) const AHEAD: usize = 4;
+
 /// Query rows, and the pages that they see.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tile<'a, E> {
@@ -94,8 +98,8 @@ impl<E: KvElement> Tile<'_, E> {
         self.kv.page(self.pages[group * GROUP_PAGES + page], self.kv_head)
     }
 
-    /// What is read when the keys of the pages before `page` have been read. A head of a page is too short for the
-    /// processor to see where reading goes on.
+    /// What is read when the keys of the pages before `page` have been read: to be asked for [`AHEAD`] pages before, for a
+    /// head of a page is too short for the processor to see where reading goes on.
     #[inline(always)]
     pub(super) fn after_keys(&self, group: usize, page: usize) -> &[[E; LANES]] {
         match page.checked_sub(self.n_pages(group)) {
@@ -189,7 +193,7 @@ pub(super) fn attend<I: Isa, E: KvElement>(
     let first = tile.visible(0, group).start;
     let end = tile.visible(n_queries - 1, group).end;
     let pages = if first < end { first / PAGE_LEN..end.div_ceil(PAGE_LEN) } else { 0..0 };
-    if n_queries <= few::MOST_QUERIES {
+    if n_queries <= few::most_queries::<I>() {
         few::products(isa, tile, group, pages.clone(), work.scores);
     } else {
         many::products(isa, tile, group, pages.clone(), work);
@@ -199,7 +203,7 @@ pub(super) fn attend<I: Isa, E: KvElement>(
         let weigh = Weigh { fixed: &tile.fixed, visible: tile.visible(query, group), pages: pages.clone() };
         (partial.max[query], partial.sum[query]) = weigh.run(isa, scores);
     }
-    if n_queries <= few::MOST_QUERIES {
+    if n_queries <= few::most_queries::<I>() {
         few::mix(isa, tile, group, work.scores, partial.values);
     } else {
         many::mix(isa, tile, group, pages, (work, partial.values));

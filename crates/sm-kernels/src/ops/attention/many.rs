@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::group::{Tile, Work};
+use super::group::{AHEAD, Tile, Work};
 use super::schedule::GROUP_LEN;
 use crate::cpu::kv_element::KvElement;
 use crate::isa::{Isa, LANES};
@@ -38,7 +38,7 @@ pub(super) fn products<I: Isa, E: KvElement>(
         copy.copy_from_slice(tile.query(query));
     }
     for page in pages {
-        let (keys, ahead) = (tile.page(group, page).0, &tile.after_keys(group, page + 1)[..head_dim]);
+        let (keys, ahead) = (tile.page(group, page).0, &tile.after_keys(group, page + AHEAD)[..head_dim]);
         let wide = &mut work.page.as_chunks_mut::<LANES>().0[..head_dim];
         for d in 0..head_dim {
             isa.prefetch(&raw const ahead[d]);
@@ -88,7 +88,7 @@ pub(super) fn mix<I: Isa, E: KvElement>(
     let seen_by_all = tile.visible(n_queries - 1, group).start..tile.visible(0, group).end;
     out[..n_queries * padded_dim].fill(0.0);
     for page in pages {
-        let (values, ahead) = (tile.page(group, page).1, tile.after_values(group, page + 1));
+        let (values, ahead) = (tile.page(group, page).1, tile.after_values(group, page + AHEAD));
         let wide = work.page.as_chunks_mut::<LANES>().0;
         for (slot, wide) in wide.chunks_exact_mut(n_vectors).enumerate() {
             for vector in 0..n_vectors {
