@@ -16,6 +16,7 @@ macro_rules! for_queries {
         while $query < $n_queries {
             $query += match $n_queries - $query {
                 8.. if <$isa>::MANY_REGISTERS => { $function::<$isa, 8>($($arg),*); 8 }
+                6.. if <$isa>::MANY_REGISTERS => { $function::<$isa, 6>($($arg),*); 6 }
                 4.. => { $function::<$isa, 4>($($arg),*); 4 }
                 2.. => { $function::<$isa, 2>($($arg),*); 2 }
                 _ => { $function::<$isa, 1>($($arg),*); 1 }
