@@ -254,12 +254,17 @@ fn what_pages_held_before_never_shows() {
     let mut weights = RandomWeights::new(&plan);
     weights.fill_row("table.0", unused, f32::NAN);
     let mut poisoned = CpuBackend::new().threads(2).prepare(&plan, &weights, limits(), &|_| ()).unwrap();
-    let mut nan = [Sequence::new(0, 48, (0, 1))];
-    nan[0].tokens.fill(TokenId(unused as u32));
-    step(&mut *poisoned, &mut nan, &[48]);
-    assert!(nan[0].logits.iter().flatten().all(|bits| f32::from_bits(*bits).is_nan()));
-    for (actual, expected) in alone(&mut *poisoned, 3, 40, 7).iter().zip(&expected) {
-        assert!(actual[..unused] == expected[..unused] && actual[unused + 1..] == expected[unused + 1..]);
+    for n_rows in 1..8 {
+        let mut nan = [Sequence::new(0, 48, (0, 1))];
+        nan[0].tokens.fill(TokenId(unused as u32));
+        step(&mut *poisoned, &mut nan, &[48]);
+        assert!(nan[0].logits.iter().flatten().all(|bits| f32::from_bits(*bits).is_nan()));
+        for (actual, expected) in alone(&mut *poisoned, 3, 40, n_rows).iter().zip(&expected) {
+            assert!(
+                actual[..unused] == expected[..unused] && actual[unused + 1..] == expected[unused + 1..],
+                "{n_rows} rows at a time"
+            );
+        }
     }
     // Nor does what follows in the same tile of rows.
     let mut followed = [Sequence::new(3, 40, (0, 1))];

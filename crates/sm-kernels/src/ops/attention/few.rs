@@ -9,23 +9,36 @@ use crate::cpu::kv_element::{Codes, KvElement};
 use crate::isa::{Isa, LANES};
 use crate::plan::PAGE_LEN;
 
-/// The most queries that are few: with more, the sums of two pages have no room in registers.
+/// The most queries that are few: no more than are worked on at a time, so that what is widened would be read once.
 pub(super) const fn most_queries<I: Isa>() -> usize {
     if I::MANY_REGISTERS { 8 } else { 4 }
 }
 
+/// The most pages, or vectors of values, that `n_queries` are worked on with at a time: enough chains of additions to hide
+/// their latency, and no more than there are registers.
+const fn most_chains<I: Isa>(n_queries: usize) -> usize {
+    match n_queries {
+        1 if I::MANY_REGISTERS => 8,
+        1 => 4,
+        ..=6 if I::MANY_REGISTERS => 4,
+        _ if I::MANY_REGISTERS => 2,
+        ..=3 => 2,
+        _ => 1,
+    }
+}
+
 /// Calls a function for the number of queries, which are few.
 macro_rules! for_number {
-    ($isa:ty, $n_queries:expr, $function:ident::<I, E, _>($($arg:expr),*)) => {
+    ($isa:ty, $element:ty, $n_queries:expr, $function:ident($($arg:expr),*)) => {
         match $n_queries {
-            8.. if <$isa>::MANY_REGISTERS => $function::<$isa, E, 8>($($arg),*),
-            7 if <$isa>::MANY_REGISTERS => $function::<$isa, E, 7>($($arg),*),
-            6 if <$isa>::MANY_REGISTERS => $function::<$isa, E, 6>($($arg),*),
-            5 if <$isa>::MANY_REGISTERS => $function::<$isa, E, 5>($($arg),*),
-            4.. => $function::<$isa, E, 4>($($arg),*),
-            3 => $function::<$isa, E, 3>($($arg),*),
-            2 => $function::<$isa, E, 2>($($arg),*),
-            _ => $function::<$isa, E, 1>($($arg),*),
+            8.. if <$isa>::MANY_REGISTERS => $function::<$isa, $element, 8>($($arg),*),
+            7 if <$isa>::MANY_REGISTERS => $function::<$isa, $element, 7>($($arg),*),
+            6 if <$isa>::MANY_REGISTERS => $function::<$isa, $element, 6>($($arg),*),
+            5 if <$isa>::MANY_REGISTERS => $function::<$isa, $element, 5>($($arg),*),
+            4.. => $function::<$isa, $element, 4>($($arg),*),
+            3 => $function::<$isa, $element, 3>($($arg),*),
+            2 => $function::<$isa, $element, 2>($($arg),*),
+            _ => $function::<$isa, $element, 1>($($arg),*),
         }
     };
 }
@@ -39,7 +52,7 @@ pub(super) fn products<I: Isa, E: KvElement>(
     pages: Range<usize>,
     scores: &mut [f32],
 ) {
-    for_number!(I, tile.n_queries(), products_of::<I, E, _>(isa, tile, group, pages, scores));
+    for_number!(I, E, tile.n_queries(), products_of(isa, tile, group, pages, scores));
 }
 
 #[inline(always)]
@@ -50,15 +63,13 @@ fn products_of<I: Isa, E: KvElement, const Q: usize>(
     pages: Range<usize>,
     scores: &mut [f32],
 ) {
+    let most = const { most_chains::<I>(Q) };
     let mut page = pages.start;
     while page < pages.end {
-        // Enough chains of additions at a time to hide their latency, and no more than there are registers.
         page += match pages.end - page {
-            8.. if Q == 1 && I::MANY_REGISTERS => block::<I, E, Q, 8>(isa, tile, group, page, scores),
-            4.. if (I::MANY_REGISTERS && Q <= 6) || Q == 1 => {
-                block::<I, E, Q, 4>(isa, tile, group, page, scores)
-            }
-            2.. if I::MANY_REGISTERS || Q <= 3 => block::<I, E, Q, 2>(isa, tile, group, page, scores),
+            8.. if most >= 8 => block::<I, E, Q, 8>(isa, tile, group, page, scores),
+            4.. if most >= 4 => block::<I, E, Q, 4>(isa, tile, group, page, scores),
+            2.. if most >= 2 => block::<I, E, Q, 2>(isa, tile, group, page, scores),
             _ => block::<I, E, Q, 1>(isa, tile, group, page, scores),
         };
     }
@@ -111,7 +122,7 @@ pub(super) fn mix<I: Isa, E: KvElement>(
     weights: &[f32],
     out: &mut [f32],
 ) {
-    for_number!(I, tile.n_queries(), mix_of::<I, E, _>(isa, tile, group, weights, out));
+    for_number!(I, E, tile.n_queries(), mix_of(isa, tile, group, weights, out));
 }
 
 #[inline(always)]
@@ -122,19 +133,14 @@ fn mix_of<I: Isa, E: KvElement, const Q: usize>(
     weights: &[f32],
     out: &mut [f32],
 ) {
+    let most = const { most_chains::<I>(Q) };
     let n_vectors = tile.fixed.padded_dim() / LANES;
     let mut vector = 0;
     while vector < n_vectors {
         vector += match n_vectors - vector {
-            8.. if Q == 1 && I::MANY_REGISTERS => {
-                vectors::<I, E, Q, 8>(isa, tile, group, vector, (weights, &mut *out))
-            }
-            4.. if (I::MANY_REGISTERS && Q <= 6) || Q == 1 => {
-                vectors::<I, E, Q, 4>(isa, tile, group, vector, (weights, &mut *out))
-            }
-            2.. if I::MANY_REGISTERS || Q <= 3 => {
-                vectors::<I, E, Q, 2>(isa, tile, group, vector, (weights, &mut *out))
-            }
+            8.. if most >= 8 => vectors::<I, E, Q, 8>(isa, tile, group, vector, (weights, &mut *out)),
+            4.. if most >= 4 => vectors::<I, E, Q, 4>(isa, tile, group, vector, (weights, &mut *out)),
+            2.. if most >= 2 => vectors::<I, E, Q, 2>(isa, tile, group, vector, (weights, &mut *out)),
             _ => vectors::<I, E, Q, 1>(isa, tile, group, vector, (weights, &mut *out)),
         };
     }
@@ -158,7 +164,6 @@ fn vectors<I: Isa, E: KvElement, const Q: usize, const V: usize>(
     for page in visible[0].start / PAGE_LEN..visible[Q - 1].end.div_ceil(PAGE_LEN) {
         let (values, ahead) = (tile.page(group, page).1, tile.after_values(group, page + AHEAD));
         let first = page * PAGE_LEN;
-        // Slices of one length, of which the compiler knows: no bound is checked in the loop.
         let weights: [&[f32; PAGE_LEN]; Q] = std::array::from_fn(|q| {
             weights[q * GROUP_LEN + first..].first_chunk().expect("a group has whole pages")
         });

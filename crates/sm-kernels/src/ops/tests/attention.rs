@@ -157,7 +157,9 @@ fn heads_of_any_size_are_rotated_and_attended() {
 
 #[test]
 fn queries_share_key_heads_in_groups_of_any_size() {
-    for (n_heads, n_kv_heads) in [(1, 1), (3, 3), (4, 1), (9, 3), (10, 2), (40, 1), (12, 4)] {
+    for (n_heads, n_kv_heads) in
+        [(1, 1), (3, 3), (4, 1), (9, 3), (10, 2), (40, 1), (12, 4), (6, 1), (14, 2), (8, 1)]
+    {
         for kv_dtype in [KvDType::F32, KvDType::F16, KvDType::Q8_0] {
             Case { n_heads, n_kv_heads, kv_dtype, ..CASE }.run(&[35, 1, 16]);
         }
@@ -176,7 +178,8 @@ fn windows_and_soft_caps_apply_across_pages_and_groups() {
     for window in [None, Some(1), Some(5), Some(16), Some(255), Some(257), Some(1000)] {
         for soft_cap in [None, Some(2.0)] {
             for (head_dim, n_pairs) in [(16, 8), (10, 3)] {
-                Case { window, soft_cap, head_dim, n_pairs, n_heads: 2, n_kv_heads: 1, ..CASE }.run(&[530]);
+                Case { window, soft_cap, head_dim, n_pairs, n_heads: 2, n_kv_heads: 1, ..CASE }
+                    .run(&[530, 276]);
             }
         }
     }
