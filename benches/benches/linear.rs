@@ -75,7 +75,7 @@ impl Case {
         plan.push(Op::Norm { x: h, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });
         let (bias, epilogue) = (None, Epilogue::None);
         plan.push(Op::Linear { x, weight, bias, epilogue, store, out: y });
-        plan.push(Op::TakeOutputs { x: y, out: logits });
+        plan.push(Op::GatherRows { x: y, out: logits });
         plan.finish(logits)
     }
 }

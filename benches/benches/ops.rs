@@ -32,8 +32,7 @@ const PAGES: usize = CONTEXT_LEN.div_ceil(PAGE_LEN);
 const MAX_ROWS: usize = 512;
 
 /// Operations by their names in a profile.
-const OPS: [&str; 7] =
-    ["embed", "norm", "rope_store", "attention", "gated_linear", "moe_ffn", "take_outputs"];
+const OPS: [&str; 7] = ["embed", "norm", "rope_store", "attention", "gated_linear", "moe_ffn", "gather_rows"];
 
 /// How long steps run for one sample, at most.
 const SAMPLE_TIME: Duration = Duration::from_millis(100);
@@ -76,7 +75,7 @@ impl Layers {
         }
         let last = layers.plan.buffer("last", Rows::Outputs, HIDDEN, Encoding::F32);
         let logits = layers.plan.buffer("logits", Rows::Outputs, VOCAB_SIZE, Encoding::F32);
-        layers.plan.push(Op::TakeOutputs { x: h, out: last });
+        layers.plan.push(Op::GatherRows { x: h, out: last });
         layers.plan.push(linear(last, table, Store::Write, logits));
         layers.plan.finish(logits)
     }

@@ -9,16 +9,10 @@ pub mod testing;
 
 #[cfg(feature = "cpu")]
 mod cpu;
-#[cfg(feature = "cpu")]
-mod formats;
-#[cfg(feature = "cpu")]
-mod isa;
-#[cfg(feature = "cpu")]
-mod ops;
 
 #[cfg(feature = "cpu")]
 pub use cpu::CpuBackend;
 #[cfg(feature = "cpu")]
-pub use isa::{IsaKind, UnknownIsa};
+pub use cpu::isa::{IsaKind, UnknownIsa};
 #[cfg(feature = "cpu")]
-pub use ops::block_maxima::{BLOCK_LEN, block_maxima};
+pub use cpu::ops::block_maxima::{BLOCK_LEN, block_maxima};

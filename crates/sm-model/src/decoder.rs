@@ -43,7 +43,7 @@ pub(crate) fn build(
     for layer in 0..n_layers {
         decoder.attention(layer)?;
         if layer + 1 == n_layers {
-            decoder.take_outputs();
+            decoder.gather_rows();
         }
         decoder.ffn(layer)?;
     }
@@ -135,11 +135,11 @@ impl Decoder<'_> {
     }
 
     /// Drops all rows whose logits are not wanted; only the keys and values of the others were needed.
-    fn take_outputs(&mut self) {
+    fn gather_rows(&mut self) {
         let x = self.x;
         self.rows = Rows::Outputs;
         self.x = self.buffer("x", self.spec.hidden_size, Encoding::F32);
-        self.plan.push(Op::TakeOutputs { x, out: self.x });
+        self.plan.push(Op::GatherRows { x, out: self.x });
     }
 
     fn head(&mut self, table: Table) -> Result<BufferId, LoadError> {

@@ -1,5 +1,7 @@
 //! Many requests on one model: the engine as callers see it.
 
+mod active_request;
+mod admission;
 mod advice;
 mod batch;
 mod builder;
@@ -7,9 +9,7 @@ mod control;
 mod directory;
 mod disk;
 mod engine_loop;
-mod gate;
 mod handle;
-mod live;
 mod loading;
 mod log;
 mod sample;
@@ -54,14 +54,14 @@ use crate::sampling::random_seed;
 use crate::speculate::DraftModel;
 use crate::text::Text;
 use crate::{Completion, EngineConfig, Error, GenerationOptions, LoadedModel, Prompt, Request};
+use active_request::{Delivery, RequestParams};
+use admission::Admission;
 use directory::Directory;
 use disk::open_disk;
 use engine_loop::{Core, Message, Parts, PromptTokens, Submission};
-use gate::Gate;
-use live::{Delivery, Terms};
 use session::Owner;
 use speculation::Speculator;
-use ticket::{Answer, Callback, Ticket};
+use ticket::{Callback, Responder, Ticket};
 
 /// Serves many requests on one model: each gets exactly the tokens that it would get alone.
 ///
@@ -87,7 +87,7 @@ struct Inner {
     messages: Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
     thread_id: ThreadId,
-    gate: Arc<Gate>,
+    gate: Arc<Admission>,
     directory: Mutex<Directory>,
     text: Text,
     grammars: Grammars,
@@ -130,7 +130,7 @@ impl Engine {
                 bytes_per_token: model.kv_shape.position_bytes().unwrap_or(usize::MAX) as u64,
             },
         };
-        let gate = Arc::new(Gate::new(config.batching.max_queued_requests));
+        let gate = Arc::new(Admission::new(config.batching.max_queued_requests));
         let namespace = namespace(&model, &config)?;
         let LoadedModel { executor, text, grammars, context_len, chat, .. } = model;
         let info = executor.info().clone();
@@ -301,8 +301,8 @@ impl Engine {
             None => ticket,
         });
         let number = self.directory().enter(&ticket);
-        let terms = Terms {
-            answer: Answer::new(Arc::clone(&ticket)),
+        let terms = RequestParams {
+            answer: Responder::new(Arc::clone(&ticket)),
             number,
             owner,
             has_spoken,

@@ -13,7 +13,7 @@ const PLACES: [Place; 5] = [
     Place {
         word: "unsafe",
         allowed: &[
-            "crates/sm-kernels/src/isa/",
+            "crates/sm-kernels/src/cpu/isa/",
             "crates/sm-kernels/src/cpu/arena.rs",
             "crates/sm-kernels/src/cpu/arena/",
             "crates/sm-kernels/src/cpu/kv_pool.rs",

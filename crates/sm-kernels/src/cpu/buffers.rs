@@ -2,11 +2,11 @@
 
 use super::arena::{Access, ArenaLayout, Extents, Footprint, Region, RowCount, Size};
 use super::split::By;
-use crate::isa::LANES;
-use crate::ops::encode::{BLOCK_LEN, Int8Block};
-use crate::ops::linear::Output;
-use crate::ops::product::Input;
-use crate::ops::product::bf16::AnyPair;
+use crate::cpu::isa::LANES;
+use crate::cpu::ops::encode::{BLOCK_LEN, Int8Block};
+use crate::cpu::ops::linear::Output;
+use crate::cpu::ops::product::Input;
+use crate::cpu::ops::product::bf16::AnyPair;
 use crate::plan::{Encoding, Plan, PrepareError, lifetime};
 
 /// Columns of the smallest share of a row: an int8 block.

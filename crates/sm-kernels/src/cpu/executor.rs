@@ -16,8 +16,8 @@ use super::step::{StepContext, StepRules, StepTables};
 use super::team::{Team, WorkerPanic};
 use super::topology::{available_bytes, default_threads};
 use super::weights::Weights;
-use crate::isa::{Isa, IsaKind, IsaVisitor};
-use crate::ops::product::Scratch;
+use crate::cpu::isa::{Isa, IsaKind, IsaVisitor};
+use crate::cpu::ops::product::Scratch;
 use crate::plan::{
     Backend, ExecError, Executor, ExecutorInfo, Limits, Logits, MemoryNeeds, Op, Plan, PrepareError, Profile,
     Progress, StepBatch, WeightSource,

@@ -5,8 +5,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::isa::{Isa, LANES};
-use crate::ops::encode::{BLOCK_LEN, Int8Block, encode_block};
+use crate::cpu::isa::{Isa, LANES};
+use crate::cpu::ops::encode::{BLOCK_LEN, Int8Block, encode_block};
 use crate::plan::{KvDType, PAGE_LEN};
 
 /// How a key or value is stored.

@@ -14,7 +14,7 @@ use super::arena::Allocation;
 use super::kv_element::{Codes, KvElement};
 use super::split::TileTable;
 use super::team::Worker;
-use crate::isa::LANES;
+use crate::cpu::isa::LANES;
 use crate::plan::{KvDType, KvLayout, PAGE_LEN, PrepareError};
 
 /// What an error is about.

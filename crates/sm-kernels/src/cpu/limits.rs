@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use crate::isa::{Bf16Products, Bf16Visitor, Isa, IsaKind, IsaVisitor, LANES};
+use crate::cpu::isa::{Bf16Products, Bf16Visitor, Isa, IsaKind, IsaVisitor, LANES};
 
 /// What is multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

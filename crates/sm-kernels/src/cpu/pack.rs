@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytemuck::{Pod, Zeroable};
 use sm_tensor::DType;
 
-use crate::formats::{self, FloatFormat, FormatVisitor, QuantFormat, UNIT_LEN};
-use crate::isa::{Isa, LANES};
+use crate::cpu::formats::{self, FloatFormat, FormatVisitor, QuantFormat, UNIT_LEN};
+use crate::cpu::isa::{Isa, LANES};
 use crate::plan::{MatrixDecl, PrepareError, WeightError, WeightSource};
 use rows::WriteRows;
 

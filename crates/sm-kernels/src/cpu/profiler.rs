@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::program::Phase;
-use crate::ops::product::Scratch;
+use crate::cpu::ops::product::Scratch;
 use crate::plan::{KvDType, OpProfile, Plan, Profile, Speed, StepBatch, Work};
 
 /// What one worker has for itself.

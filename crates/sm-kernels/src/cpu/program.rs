@@ -5,17 +5,17 @@ mod bind;
 use super::arena::{Access, Extents, Footprint, Region};
 use super::buffers::BufferRegions;
 use super::step::StepContext;
-use crate::isa::Isa;
-use crate::ops::attention::{Attention, Shape};
-use crate::ops::embed::Embed;
-use crate::ops::encode::{Int8Block, encode_row};
-use crate::ops::linear::{GatedLinear, Linear};
-use crate::ops::moe_ffn::MoeFfn;
-use crate::ops::norm::Norm;
-use crate::ops::product::Scratch;
-use crate::ops::product::bf16::{self, AnyPair};
-use crate::ops::rope_store::{RopeAngles, RopeStore};
-use crate::ops::take_outputs::TakeOutputs;
+use crate::cpu::isa::Isa;
+use crate::cpu::ops::attention::{Attention, Shape};
+use crate::cpu::ops::embed::Embed;
+use crate::cpu::ops::encode::{Int8Block, encode_row};
+use crate::cpu::ops::gather_rows::GatherRows;
+use crate::cpu::ops::linear::{GatedLinear, Linear};
+use crate::cpu::ops::moe_ffn::MoeFfn;
+use crate::cpu::ops::norm::Norm;
+use crate::cpu::ops::product::Scratch;
+use crate::cpu::ops::product::bf16::{self, AnyPair};
+use crate::cpu::ops::rope_store::{RopeAngles, RopeStore};
 use crate::plan::{Activation, Epilogue, KvDType, MatrixId, Store, VectorId};
 
 /// What the workers do between two barriers.
@@ -66,7 +66,7 @@ enum Task {
     ChooseExperts(MoeFfn),
     GatedExperts(MoeFfn),
     DownExperts(MoeFfn),
-    TakeOutputs(TakeOutputs),
+    GatherRows(GatherRows),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +130,7 @@ impl Phase {
             Task::ChooseExperts(task) => task.choose(isa, access),
             Task::GatedExperts(task) => task.gated(isa, step, access, scratch),
             Task::DownExperts(task) => task.down(isa, step, access, scratch),
-            Task::TakeOutputs(task) => task.run(step, access),
+            Task::GatherRows(task) => task.run(step, access),
         }
     }
 }
@@ -165,7 +165,8 @@ impl Encode {
             || {
                 for row in out.rows() {
                     let blocks = out.row_mut(row);
-                    let values = &x[row * self.x.stride()..][..blocks.len() * crate::ops::encode::BLOCK_LEN];
+                    let values =
+                        &x[row * self.x.stride()..][..blocks.len() * crate::cpu::ops::encode::BLOCK_LEN];
                     encode_row(isa, values, blocks);
                 }
             },

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::limits::{Numbers, multiply_and_add};
 use super::team::Team;
 use super::weights::Weights;
-use crate::isa::{Isa, IsaKind, IsaVisitor};
+use crate::cpu::isa::{Isa, IsaKind, IsaVisitor};
 use crate::plan::Speed;
 
 /// Runs of each measurement, the best of which counts.

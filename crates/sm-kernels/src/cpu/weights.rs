@@ -9,7 +9,7 @@ use memmap2::MmapMut;
 use super::pack::{Line, MatrixLayout, PackShare, PackedMatrix};
 use super::split::{By, Split};
 use super::team::{Team, Worker, share_of};
-use crate::isa::LANES;
+use crate::cpu::isa::LANES;
 use crate::plan::{
     MatrixDecl, MatrixId, PackedBytes, Plan, PrepareError, Progress, VectorDecl, VectorId, WeightError,
     WeightSource,

@@ -90,7 +90,7 @@ impl Display for Line<'_> {
             Op::RopeStore { .. } => self.rope_store(f, x),
             Op::Attention { layer, params, .. } => write!(f, "({x}) layer {layer}, {params}"),
             Op::MoeFfn { experts, .. } => self.moe_ffn(f, x, experts),
-            Op::TakeOutputs { .. } => write!(f, "({x})"),
+            Op::GatherRows { .. } => write!(f, "({x})"),
         }
     }
 }
@@ -241,7 +241,7 @@ rope 0: 8 pairs, halves, frequencies 1.0..0.00031622776, scale 1
   14 h = norm rms(x, norm) eps 1e-5
   15 ffn = gated_linear(h, gate.1, up.1) silu
   16 x += linear(ffn, down.1)
-  17 out = take_outputs(x)
+  17 out = gather_rows(x)
   18 out_norm = norm rms(out, norm) eps 1e-5
   19 logits = linear(out_norm, table)
 logits logits";

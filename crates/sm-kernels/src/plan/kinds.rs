@@ -50,7 +50,7 @@ impl Plan {
             | Op::Norm { .. }
             | Op::RopeStore { .. }
             | Op::Attention { .. }
-            | Op::TakeOutputs { .. } => String::new(),
+            | Op::GatherRows { .. } => String::new(),
         };
         let name = if op.output() == self.logits { "output head" } else { op.name() };
         name.to_owned() + &weights

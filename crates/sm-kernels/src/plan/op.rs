@@ -215,7 +215,7 @@ pub enum Op {
         out: BufferId,
     },
     /// Keeps only the rows whose logits are wanted.
-    TakeOutputs {
+    GatherRows {
         /// `[tokens, width]`, `f32`.
         x: BufferId,
         /// `[outputs, width]`, `f32`.
@@ -234,7 +234,7 @@ impl Op {
             Self::RopeStore { .. } => "rope_store",
             Self::Attention { .. } => "attention",
             Self::MoeFfn { .. } => "moe_ffn",
-            Self::TakeOutputs { .. } => "take_outputs",
+            Self::GatherRows { .. } => "gather_rows",
         }
     }
 
@@ -246,7 +246,7 @@ impl Op {
             | Self::Linear { x, .. }
             | Self::GatedLinear { x, .. }
             | Self::MoeFfn { x, .. }
-            | Self::TakeOutputs { x, .. } => Some(*x),
+            | Self::GatherRows { x, .. } => Some(*x),
             Self::RopeStore { qkv, .. } => Some(*qkv),
             Self::Attention { q, .. } => Some(*q),
         }
@@ -261,7 +261,7 @@ impl Op {
             | Self::GatedLinear { out, .. }
             | Self::Attention { out, .. }
             | Self::MoeFfn { out, .. }
-            | Self::TakeOutputs { out, .. } => *out,
+            | Self::GatherRows { out, .. } => *out,
             Self::RopeStore { q, .. } => *q,
         }
     }
@@ -274,7 +274,7 @@ impl Op {
             | Self::GatedLinear { .. }
             | Self::RopeStore { .. }
             | Self::Attention { .. }
-            | Self::TakeOutputs { .. } => Store::Write,
+            | Self::GatherRows { .. } => Store::Write,
         }
     }
 }

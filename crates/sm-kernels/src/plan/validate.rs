@@ -88,7 +88,7 @@ impl<'p> Checker<'p> {
             Op::RopeStore { .. } => self.rope_store(op, out)?,
             Op::Attention { q, layer, params, .. } => self.attention(*q, *layer, params, out)?,
             Op::MoeFfn { x, experts, .. } => self.moe_ffn(*x, experts, out)?,
-            Op::TakeOutputs { x, .. } => {
+            Op::GatherRows { x, .. } => {
                 let x = self.read(*x, Form::F32)?;
                 same("the width of the output", out.width, x.width)?;
                 rows_are(x, Rows::Tokens)?;

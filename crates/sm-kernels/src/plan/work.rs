@@ -52,7 +52,7 @@ impl Plan {
                 batch.spans.iter().for_each(|span| work += self.attention_work(span, params, kv_dtype));
             }
             Op::MoeFfn { experts, .. } => work = self.experts_work(experts, n_rows),
-            Op::Norm { .. } | Op::RopeStore { .. } | Op::TakeOutputs { .. } => {}
+            Op::Norm { .. } | Op::RopeStore { .. } | Op::GatherRows { .. } => {}
         }
         work
     }

@@ -30,7 +30,7 @@ pub fn decoder(dtype: DType) -> Plan {
     for layer in 0..KV.n_layers {
         push_layer(&mut builder, &Layer { layer, dtype, norm, rope }, &buffers);
     }
-    builder.push(Op::TakeOutputs { x: buffers.x, out: buffers.out });
+    builder.push(Op::GatherRows { x: buffers.x, out: buffers.out });
     builder.push(norm_op(buffers.out, norm, buffers.out_norm));
     builder.push(linear_op(buffers.out_norm, table, Store::Write, buffers.logits));
     builder.finish(buffers.logits)
@@ -60,7 +60,7 @@ pub fn experts(dtype: DType) -> Plan {
     builder.push(Op::Embed { table, positions: None, scale: 1.0, out: x });
     builder.push(norm_op(x, norm, h));
     builder.push(Op::MoeFfn { x: h, experts, store: Store::Write, out: y });
-    builder.push(Op::TakeOutputs { x: y, out: logits });
+    builder.push(Op::GatherRows { x: y, out: logits });
     builder.finish(logits)
 }
 

@@ -172,7 +172,7 @@ impl State<'_> {
                 self.store(*out, *store, rows);
                 *out
             }
-            Op::TakeOutputs { x, out } => {
+            Op::GatherRows { x, out } => {
                 assert_eq!(self.plan.buffer(*out).rows, Rows::Outputs);
                 self.buffers[out.index()] = self.rows(*x).to_vec();
                 *out

@@ -70,22 +70,22 @@ impl Directory {
 mod tests {
     use super::*;
     use crate::CancelToken;
-    use crate::engine::ticket::Answer;
+    use crate::engine::ticket::Responder;
 
     #[test]
     fn the_oldest_that_are_over_are_forgotten_and_no_others() {
         let mut directory = Directory::default();
-        let running: Vec<Answer> = (0..10)
+        let running: Vec<Responder> = (0..10)
             .map(|_| {
                 let ticket = Arc::new(Ticket::new(1, 1, CancelToken::new()));
                 directory.enter(&ticket);
-                Answer::new(ticket)
+                Responder::new(ticket)
             })
             .collect();
         for _ in 0..3 * MAX_OVER {
             let ticket = Arc::new(Ticket::new(1, 1, CancelToken::new()));
             directory.enter(&ticket);
-            Answer::new(ticket).give(Ok(Vec::new()));
+            Responder::new(ticket).give(Ok(Vec::new()));
         }
         assert!(directory.entries.len() <= 2 * MAX_OVER + 10);
         assert_eq!(directory.status(RequestNumber(3)), Some(RequestStatus::Queued));

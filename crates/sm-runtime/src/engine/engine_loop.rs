@@ -12,9 +12,9 @@ use sm_cache::{CacheError, KvCache, Namespace, SessionId, SessionMode, Turn, Tur
 use sm_kernels::plan::{ExecError, Executor};
 use sm_tensor::{PageId, TokenId};
 
+use super::active_request::{ActiveRequest, RequestParams, Scratch};
+use super::admission::Admission;
 use super::advice::Advice;
-use super::gate::Gate;
-use super::live::{Live, Scratch, Terms};
 use super::log;
 use super::speculation::Speculator;
 use crate::input::{Input, ModelBounds};
@@ -37,7 +37,7 @@ pub(crate) enum Message {
 
 /// A request as tokens.
 pub(crate) struct Submission {
-    pub(crate) terms: Terms,
+    pub(crate) terms: RequestParams,
     pub(crate) prompt: PromptTokens,
     pub(crate) priority: sm_batching::Priority,
     pub(crate) key: u64,
@@ -59,10 +59,10 @@ pub(crate) struct Core {
     pub(crate) executor: Box<dyn Executor>,
     pub(crate) scheduler: Scheduler,
     pub(crate) cache: KvCache,
-    pub(super) live: HashMap<RequestId, Live>,
+    pub(super) live: HashMap<RequestId, ActiveRequest>,
     text: Text,
     pub(crate) bounds: ModelBounds,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) gate: Arc<Admission>,
     pub(crate) speculator: Speculator,
     /// Where evicted pages go, if anywhere.
     pub(crate) disk: Option<DiskTier>,
@@ -84,7 +84,7 @@ pub(crate) struct Parts {
     pub(crate) cache: KvCache,
     pub(crate) text: Text,
     pub(crate) bounds: ModelBounds,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) gate: Arc<Admission>,
     pub(crate) speculator: Speculator,
     pub(crate) disk: Option<DiskTier>,
     pub(crate) metrics: Option<Arc<dyn MetricsSink>>,
@@ -231,7 +231,7 @@ impl Core {
         let deadline_us =
             terms.options.limits.max_time_ms.map(|ms| submitted_us.saturating_add(ms.saturating_mul(1000)));
         let n_candidates = terms.n as u32;
-        let mut live = Live::new(terms, &input, &self.text);
+        let mut live = ActiveRequest::new(terms, &input, &self.text);
         let max_new_tokens = live.max_new_tokens();
         let request = Request {
             turn,
@@ -261,7 +261,7 @@ impl Core {
         prompt: PromptTokens,
         session: Option<&(SessionId, SessionMode)>,
         namespace: &Namespace,
-        terms: &Terms,
+        terms: &RequestParams,
     ) -> Result<(Input, Option<Turn>), Error> {
         let Some((session, mode)) = session else {
             return Ok((Input::new(prompt.first, prompt.start, &terms.options, &self.bounds)?, None));

@@ -9,7 +9,7 @@ use sm_batching::{RequestId, Step};
 use sm_kernels::plan::{ExecError, ExecutorInfo};
 use tracing::{Level, debug, enabled, info, warn};
 
-use super::live::{Live, Terms};
+use super::active_request::{ActiveRequest, RequestParams};
 use crate::{EngineConfig, Error, StepMetrics};
 
 /// What the events are of.
@@ -28,17 +28,17 @@ pub(super) fn shut_down(n_live: usize) {
 }
 
 /// A request has come in.
-pub(super) fn submitted(terms: &Terms, n_prompt: usize) {
+pub(super) fn submitted(terms: &RequestParams, n_prompt: usize) {
     debug!(target: TARGET, request = terms.number.0, prompt_tokens = n_prompt, candidates = terms.n, "request submitted");
 }
 
 /// A request cannot be served.
-pub(super) fn refused(terms: &Terms, error: &Error) {
+pub(super) fn refused(terms: &RequestParams, error: &Error) {
     debug!(target: TARGET, request = terms.number.0, %error, "request refused");
 }
 
 /// A request is over.
-pub(super) fn ended(live: &Live) {
+pub(super) fn ended(live: &ActiveRequest) {
     if !enabled!(target: TARGET, Level::DEBUG) {
         return;
     }
@@ -53,7 +53,7 @@ pub(super) fn ended(live: &Live) {
 
 /// Who is in a step, as `request.candidate rows@position`, with what those waited who are in their first; `None` if nobody
 /// listens.
-pub(super) fn plan(step: &Step, live: &HashMap<RequestId, Live>) -> Option<String> {
+pub(super) fn plan(step: &Step, live: &HashMap<RequestId, ActiveRequest>) -> Option<String> {
     if !enabled!(target: TARGET, Level::DEBUG) {
         return None;
     }

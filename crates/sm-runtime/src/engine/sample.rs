@@ -5,12 +5,12 @@ use sm_batching::{Results, StepPart, Verdict};
 use sm_kernels::plan::Logits;
 use sm_tensor::TokenId;
 
-use super::live::{Live, Place, Scratch};
+use super::active_request::{ActiveRequest, Place, Scratch};
 
 /// Scores the tokens of a prompt whose logits a part has.
 pub(super) fn score_part(
     part: &StepPart,
-    live: &mut Live,
+    live: &mut ActiveRequest,
     log: &[TokenId],
     logits: &Logits<'_>,
     scratch: &mut Scratch,
@@ -26,7 +26,7 @@ pub(super) fn score_part(
 /// Draws for all candidates of a part of a step.
 pub(super) fn sample_part(
     part: &StepPart,
-    live: &mut Live,
+    live: &mut ActiveRequest,
     log: &[TokenId],
     logits: &mut Logits<'_>,
     (scratch, results): (&mut Scratch, &mut Results),
@@ -66,7 +66,7 @@ pub(super) fn sample_part(
 pub(super) fn sample_drafted(
     part: &StepPart,
     (log, drafts): (&[TokenId], &[TokenId]),
-    live: &mut Live,
+    live: &mut ActiveRequest,
     logits: &mut Logits<'_>,
     (scratch, results): (&mut Scratch, &mut Results),
 ) -> usize {

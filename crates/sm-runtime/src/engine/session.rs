@@ -6,8 +6,8 @@ use std::sync::mpsc::Sender;
 
 use sm_cache::{CacheError, SessionId, SessionMode};
 
+use super::active_request::Delivery;
 use super::engine_loop::{Core, Message};
-use super::live::Delivery;
 use super::{Engine, Extra, RequestHandle, TokenStream};
 use crate::{Completion, Error, GenerationOptions, Prompt, Request};
 

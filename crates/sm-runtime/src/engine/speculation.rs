@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sm_batching::{DecodingStep, DraftLength, DraftTerms, RequestId, Scheduler, SequenceId};
 use sm_cache::KvCache;
 
-use super::live::{Live, Scratch};
+use super::active_request::{ActiveRequest, Scratch};
 use crate::speculate::{DraftModel, Guess, SpeculationConfig, SpeculationStats, lookup};
 
 /// What guesses were worth to one candidate, and how many it should have.
@@ -63,7 +63,7 @@ impl Speculator {
         &mut self,
         scheduler: &mut Scheduler,
         cache: &KvCache,
-        live: &mut HashMap<RequestId, Live>,
+        live: &mut HashMap<RequestId, ActiveRequest>,
         scratch: &mut Scratch,
     ) {
         if !self.config.lookup && self.model.is_none() {
@@ -100,7 +100,12 @@ impl Speculator {
     }
 
     /// Sets the guesses: those found in the text, and how many the draft model is asked for.
-    fn choose(&mut self, scheduler: &Scheduler, cache: &KvCache, live: &mut HashMap<RequestId, Live>) {
+    fn choose(
+        &mut self,
+        scheduler: &Scheduler,
+        cache: &KvCache,
+        live: &mut HashMap<RequestId, ActiveRequest>,
+    ) {
         self.n_guesses = 0;
         let mut step = DecodingStep { n_rows: 0, context: 0 };
         for decoding in scheduler.decoding(cache) {

@@ -6,8 +6,8 @@ use sm_batching::{EndReason, SequenceId};
 use sm_cache::TurnEnd;
 use sm_kernels::plan::ExecError;
 
+use super::active_request::ActiveRequest;
 use super::engine_loop::Core;
-use super::live::Live;
 use super::log;
 use super::sample::{sample_drafted, sample_part, score_part};
 use crate::{FinishReason, StepMetrics, StepPhases};
@@ -128,7 +128,7 @@ impl Core {
     }
 
     /// Tells all who want to know that a request is over.
-    pub(super) fn answer(&self, live: Live) {
+    pub(super) fn answer(&self, live: ActiveRequest) {
         log::ended(&live);
         if let Some(metrics) = &self.metrics {
             metrics.request(&live.metrics());

@@ -284,9 +284,9 @@ impl State {
 
 /// The duty to answer a request: if it is dropped unanswered, whatever happened, the caller learns that the engine is gone.
 #[derive(Debug)]
-pub(crate) struct Answer(Option<Arc<Ticket>>);
+pub(crate) struct Responder(Option<Arc<Ticket>>);
 
-impl Answer {
+impl Responder {
     pub(crate) fn new(ticket: Arc<Ticket>) -> Self {
         Self(Some(ticket))
     }
@@ -312,7 +312,7 @@ impl Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for Responder {
     fn drop(&mut self) {
         if let Some(ticket) = self.0.take() {
             ticket.end(RequestStatus::Failed, Err(Error::ShutDown));

@@ -88,7 +88,7 @@ fn the_shares_of_a_profile_add_up_to_the_time_of_its_steps() {
             "linear f32 64 x 64",
             "gated_linear f32 96 x 64",
             "linear f32 64 x 96",
-            "take_outputs",
+            "gather_rows",
             "output head f32 40 x 64",
             "start and end of the step",
         ];
@@ -142,7 +142,7 @@ fn products(dtype: DType) -> Plan {
     plan.push(Op::Norm { x: embedded, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });
     plan.push(Op::GatedLinear { x, gate, up, activation: Activation::Silu, out: inner });
     plan.push(Op::Linear { x: inner, weight: down, bias: None, epilogue: Epilogue::None, store, out: y });
-    plan.push(Op::TakeOutputs { x: y, out: logits });
+    plan.push(Op::GatherRows { x: y, out: logits });
     plan.finish(logits)
 }
 

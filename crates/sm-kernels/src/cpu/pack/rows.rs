@@ -5,8 +5,8 @@ use std::ops::Range;
 use bytemuck::Zeroable;
 
 use super::Line;
-use crate::formats::{FloatFormat, FormatVisitor, QuantFormat, UNIT_LEN};
-use crate::isa::LANES;
+use crate::cpu::formats::{FloatFormat, FormatVisitor, QuantFormat, UNIT_LEN};
+use crate::cpu::isa::LANES;
 
 /// Writes rows into panels, which hold zeros.
 pub(super) struct WriteRows<'a> {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use sm_tensor::DType;
 
 use super::{Line, MatrixLayout, PackedMatrix};
-use crate::isa::{Isa, IsaKind, IsaVisitor, MIN_BF16};
+use crate::cpu::isa::{Isa, IsaKind, IsaVisitor, MIN_BF16};
 use crate::plan::{MatrixDecl, MatrixPart, WeightError, WeightSource};
 
 /// One tensor's rows of random bytes.

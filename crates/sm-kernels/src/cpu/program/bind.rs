@@ -5,16 +5,16 @@ use sm_tensor::DType;
 use super::{Encode, GatedTask, LinearTask, Phase, Program, Round, Task};
 use crate::cpu::arena::{ArenaLayout, Extents, Footprint, KvUse, Region, RowCount, Shares};
 use crate::cpu::buffers::{BufferRegions, place_buffers};
+use crate::cpu::isa::LANES;
+use crate::cpu::ops::attention::{Attention, Fixed, Scratch, Shape};
+use crate::cpu::ops::embed::Embed;
+use crate::cpu::ops::encode::BLOCK_LEN;
+use crate::cpu::ops::gather_rows::GatherRows;
+use crate::cpu::ops::moe_ffn::MoeFfn;
+use crate::cpu::ops::norm::Norm;
+use crate::cpu::ops::product::bf16;
+use crate::cpu::ops::rope_store::{RopeAngles, RopeStore, Rotation};
 use crate::cpu::split::By;
-use crate::isa::LANES;
-use crate::ops::attention::{Attention, Fixed, Scratch, Shape};
-use crate::ops::embed::Embed;
-use crate::ops::encode::BLOCK_LEN;
-use crate::ops::moe_ffn::MoeFfn;
-use crate::ops::norm::Norm;
-use crate::ops::product::bf16;
-use crate::ops::rope_store::{RopeAngles, RopeStore, Rotation};
-use crate::ops::take_outputs::TakeOutputs;
 use crate::plan::{
     AttentionParams, BufferId, Encoding, Epilogue, Experts, KvDType, Limits, MatrixId, Op, Plan,
     PrepareError, RopeId, Rows, Store,
@@ -141,11 +141,11 @@ impl Binder<'_> {
             Op::RopeStore { .. } => self.rope_store(op)?,
             Op::Attention { q, layer, params, out } => self.attention(q, layer, params, out)?,
             Op::MoeFfn { x, experts, store, out } => self.moe_ffn(x, experts, store, out)?,
-            Op::TakeOutputs { x, out } => {
+            Op::GatherRows { x, out } => {
                 let (x, out) = (self.f32(x), self.f32(out));
                 let footprint =
                     Footprint::default().read(self.limits, x).write(self.limits, out, By::Rows(1));
-                self.push(Task::TakeOutputs(TakeOutputs { x, out }), footprint);
+                self.push(Task::GatherRows(GatherRows { x, out }), footprint);
             }
         }
         Ok(())

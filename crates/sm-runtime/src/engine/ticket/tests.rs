@@ -78,7 +78,7 @@ fn orders(n_writes: usize, n_reads: usize) -> Vec<Vec<bool>> {
 /// The two sides of a ticket, and what the reader has seen.
 struct Sides {
     ticket: Arc<Ticket>,
-    answer: Option<Answer>,
+    answer: Option<Responder>,
     wakes: Arc<Wakes>,
     /// Whether the reader waits, and how often it had been woken when it began to.
     waits_since: Option<usize>,
@@ -87,7 +87,7 @@ struct Sides {
 impl Sides {
     fn new() -> Self {
         let ticket = Arc::new(Ticket::new(2, 4, CancelToken::new()));
-        let answer = Some(Answer::new(Arc::clone(&ticket)));
+        let answer = Some(Responder::new(Arc::clone(&ticket)));
         Self { ticket, answer, wakes: Arc::new(Wakes::default()), waits_since: None }
     }
 

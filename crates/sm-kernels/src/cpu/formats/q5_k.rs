@@ -1,0 +1,56 @@
+//! Q5_K: `d * scale * code - d_min * min`, codes of 5 bits, a scale and a minimum of 6 bits per 32.
+
+use bytemuck::{Pod, Zeroable};
+use sm_tensor::{DType, unpack_k_scales};
+
+use super::q4_k::file_codes;
+use super::{Codes, QuantFormat, k_scales, planes, read_u16};
+use crate::cpu::isa::{Isa, LANES};
+
+pub(super) struct Q5K;
+
+/// Eight units.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub(crate) struct Block {
+    low: [[[u8; 64]; 4]; 8],
+    fifth: [[u8; 64]; 8],
+    scales: [[u8; LANES]; 8],
+    mins: [[u8; LANES]; 8],
+    d: [u16; LANES],
+    d_min: [u16; LANES],
+}
+
+impl QuantFormat for Q5K {
+    const DTYPE: DType = DType::Q5K;
+    type Block = Block;
+    const UNITS: usize = 8;
+    type Kind = Codes<1, true, 5>;
+    const OFFSET: i32 = 0;
+
+    #[inline(always)]
+    fn pack(file_block: &[u8], lane: usize, _unit: usize, block: &mut Block) {
+        block.d[lane] = read_u16(file_block, 0);
+        block.d_min[lane] = read_u16(file_block, 2);
+        let (scales, mins) = unpack_k_scales(&file_block[4..16]);
+        for unit in 0..8 {
+            block.scales[unit][lane] = scales[unit];
+            block.mins[unit][lane] = mins[unit];
+            planes::put_nibbles(&file_codes(&file_block[48..], unit), lane, &mut block.low[unit]);
+            planes::put_bits(&planes::shift_right(&file_block[16..], unit), lane, &mut block.fifth[unit]);
+        }
+    }
+    #[inline(always)]
+    fn codes<I: Isa>(isa: I, block: &Block, unit: usize, quad: usize) -> I::Bytes {
+        let low = planes::nibbles(isa, &block.low[unit], quad);
+        isa.or_bytes(low, planes::bits(isa, &block.fifth[unit], quad, 4))
+    }
+    #[inline(always)]
+    fn scales<I: Isa>(isa: I, block: &Block, unit: usize, _group: usize) -> I::F32 {
+        k_scales::unsigned(isa, &block.d, &block.scales[unit])
+    }
+    #[inline(always)]
+    fn mins<I: Isa>(isa: I, block: &Block, unit: usize, _group: usize) -> I::F32 {
+        k_scales::unsigned(isa, &block.d_min, &block.mins[unit])
+    }
+}

@@ -1,0 +1,117 @@
+//! The int8 form of activations: what the linear ops read when their weights are quantized.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::cpu::isa::{Isa, LANES};
+
+/// Values in an int8 block.
+pub(crate) const BLOCK_LEN: usize = 32;
+
+/// 32 values of a row: `code * scale`.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Int8Block {
+    /// From -127 to 127, by fours, as a byte product takes them.
+    pub(crate) quads: [[i8; 4]; BLOCK_LEN / 4],
+    /// The largest magnitude of the block / 127.
+    pub(crate) scale: f32,
+    /// What offsets and minima of weights are multiplied with, ready to be added: the sum of the codes, negated,
+    pub(crate) neg_sum: i32,
+    /// those of the first and of the second half,
+    pub(crate) neg_sums: [i32; 2],
+    /// and `neg_sum * scale`.
+    pub(crate) neg_total: f32,
+}
+
+impl Int8Block {
+    /// A block of zeros.
+    #[cfg(test)]
+    pub(crate) const ZERO: Self =
+        Self { quads: [[0; 4]; BLOCK_LEN / 4], scale: 0.0, neg_sum: 0, neg_sums: [0; 2], neg_total: 0.0 };
+
+    /// The values.
+    pub(crate) fn decode(&self) -> [f32; BLOCK_LEN] {
+        let codes = self.quads.as_flattened();
+        std::array::from_fn(|i| f32::from(codes[i]) * self.scale)
+    }
+}
+
+/// Encodes one row: `x` is `[n * 32]`, `out` is `[n]`.
+///
+/// # Panics
+/// If the lengths do not match.
+#[inline(always)]
+pub(crate) fn encode_row<I: Isa>(isa: I, x: &[f32], out: &mut [Int8Block]) {
+    let (blocks, rest) = x.as_chunks::<BLOCK_LEN>();
+    assert!(rest.is_empty() && blocks.len() == out.len(), "{} values for {} int8 blocks", x.len(), out.len());
+    for (x, out) in blocks.iter().zip(out) {
+        encode_block(isa, x, out);
+    }
+}
+
+/// Encodes one block.
+#[inline(always)]
+pub(crate) fn encode_block<I: Isa>(isa: I, x: &[f32; BLOCK_LEN], out: &mut Int8Block) {
+    let halves = x.as_chunks::<LANES>().0;
+    let (a, b) = (isa.load(&halves[0]), isa.load(&halves[1]));
+    let largest = isa.max_lane(isa.max(isa.abs(a), isa.abs(b)));
+    // A block of zeros, or of values whose quotient would overflow, is encoded as zeros.
+    let inverse = if largest < f32::MIN_POSITIVE { 0.0 } else { 127.0 / largest };
+    let inverse = isa.splat(inverse);
+    let (a, b) = (isa.to_i32(isa.mul(a, inverse)), isa.to_i32(isa.mul(b, inverse)));
+    let codes = out.quads.as_flattened_mut().as_chunks_mut::<LANES>().0;
+    isa.store_i8(&mut codes[0], a);
+    isa.store_i8(&mut codes[1], b);
+    out.scale = largest / 127.0;
+    out.neg_sums = [-isa.sum_i32(a), -isa.sum_i32(b)];
+    out.neg_sum = out.neg_sums[0] + out.neg_sums[1];
+    out.neg_total = out.neg_sum as f32 * out.scale;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::isa::{IsaKind, IsaVisitor};
+
+    struct Encode<'a>(&'a [f32]);
+
+    impl IsaVisitor for Encode<'_> {
+        type Output = Vec<Int8Block>;
+        fn visit<I: Isa>(self, isa: I) -> Vec<Int8Block> {
+            let mut out = vec![Int8Block::ZERO; self.0.len() / BLOCK_LEN];
+            isa.enter(
+                #[inline(always)]
+                || encode_row(isa, self.0, &mut out),
+            );
+            out
+        }
+    }
+
+    #[test]
+    fn values_come_back_within_half_a_step_and_sums_are_exact() {
+        let mut x: Vec<f32> =
+            (0..320).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.013 * (i / 32 + 1) as f32).collect();
+        x[64..96].fill(0.0);
+        x[96..128].fill(-1e-40);
+        x[128] = 3e38;
+        let want = IsaKind::Scalar.dispatch(Encode(&x));
+        for (x, block) in x.as_chunks::<BLOCK_LEN>().0.iter().zip(&want) {
+            let largest = x.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            assert!((block.scale - largest / 127.0).abs() <= largest * f32::EPSILON);
+            for (value, decoded) in x.iter().zip(block.decode()) {
+                assert!(
+                    (value - decoded).abs() <= largest / 254.0 * 1.0001 + 1e-38,
+                    "{value} became {decoded}"
+                );
+            }
+            let codes = block.quads.as_flattened();
+            let neg_sum = |codes: &[i8]| -codes.iter().map(|&code| i32::from(code)).sum::<i32>();
+            assert_eq!(block.neg_sums, [neg_sum(&codes[..16]), neg_sum(&codes[16..])]);
+            assert_eq!(block.neg_sum, neg_sum(codes));
+            assert_eq!(block.neg_total, neg_sum(codes) as f32 * block.scale);
+        }
+        for kind in IsaKind::available() {
+            assert_eq!(kind.dispatch(Encode(&x)), want, "{kind}");
+        }
+    }
+}

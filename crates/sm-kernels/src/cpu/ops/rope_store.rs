@@ -1,0 +1,200 @@
+//! Takes q, k and v apart, normalises and rotates q and k, and writes k and v into the pages.
+
+use super::norm::chains;
+use crate::cpu::arena::{Access, Region};
+use crate::cpu::isa::{Isa, LANES};
+use crate::cpu::kv_element::KvElement;
+use crate::cpu::step::StepContext;
+use crate::plan::{KvLayout, RopePairs, RopeTable, VectorId};
+
+/// The cosines and sines of a step's positions.
+///
+/// They are computed in double precision, in every step: a table of all positions of a long context would not fit a
+/// cache.
+#[derive(Clone, Debug)]
+pub(crate) struct RopeAngles {
+    /// Frequencies and scale.
+    pub(crate) table: RopeTable,
+    /// `[n_tokens, 2 * pairs]`, by rows: cosines, then sines, each padded to whole vectors.
+    pub(crate) out: Region<f32>,
+}
+
+impl RopeAngles {
+    /// Values in a row for cosines, and as many for sines.
+    pub(crate) fn half_len(table: &RopeTable) -> usize {
+        table.inv_freq.len().next_multiple_of(LANES)
+    }
+
+    /// Computes this worker's rows.
+    pub(crate) fn run(&self, step: &StepContext<'_>, access: &Access<'_>) {
+        let mut out = access.share(self.out);
+        for row in out.rows() {
+            let position = f64::from(step.tables.positions[row]);
+            let (cosines, sines) = out.row_mut(row).split_at_mut(Self::half_len(&self.table));
+            for (frequency, (cosine, sine)) in self.table.inv_freq.iter().zip(cosines.iter_mut().zip(sines)) {
+                let (sin, cos) = (position * f64::from(*frequency)).sin_cos();
+                let scale = f64::from(self.table.scale);
+                (*cosine, *sine) = ((cos * scale) as f32, (sin * scale) as f32);
+            }
+        }
+    }
+}
+
+/// A rotation in a [`RopeStore`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rotation {
+    /// The region of [`RopeAngles`].
+    pub(crate) angles: Region<f32>,
+    /// Number of pairs.
+    pub(crate) n_pairs: usize,
+    /// How pairs are formed.
+    pub(crate) pairs: RopePairs,
+}
+
+/// A rope-and-store with its regions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RopeStore {
+    /// `[n_tokens, (n_heads + 2 * n_kv_heads) * head_dim]`
+    pub(crate) qkv: Region<f32>,
+    /// `[n_tokens, n_heads * head_dim]`, by tiles of page runs.
+    pub(crate) q: Region<f32>,
+    /// A head for each worker, padded to whole vectors.
+    pub(crate) work: Region<f32>,
+    /// The rotation.
+    pub(crate) rotation: Option<Rotation>,
+    /// `[head_dim]`
+    pub(crate) q_norm: Option<VectorId>,
+    /// `[head_dim]`
+    pub(crate) k_norm: Option<VectorId>,
+    /// Epsilon of the two norms.
+    pub(crate) norm_eps: f32,
+    /// Key heads and head dimension.
+    pub(crate) kv: KvLayout,
+    /// Query heads per key head.
+    pub(crate) heads_per_kv: usize,
+}
+
+/// What happens to a head before it is written.
+struct Transform<'a> {
+    norm: Option<&'a [f32]>,
+    /// Cosines, then sines.
+    angles: &'a [f32],
+}
+
+impl RopeStore {
+    /// Computes this worker's page runs and heads.
+    pub(crate) fn run<I: Isa, E: KvElement>(&self, isa: I, step: &StepContext<'_>, access: &Access<'_>) {
+        let qkv = access.read(self.qkv);
+        let angles = self.rotation.map(|rotation| (access.read(rotation.angles), rotation.angles.stride()));
+        let [q_norm, k_norm] = [self.q_norm, self.k_norm].map(|norm| norm.map(|id| step.weights.vector(id)));
+        let (mut q, mut work, mut pages) =
+            (access.tiles(self.q), access.share(self.work), access.kv_share::<E>());
+        let head = work.all_mut();
+        let (head_dim, q_len) = (self.kv.head_dim, self.heads_per_kv * self.kv.head_dim);
+        isa.enter(
+            #[inline(always)]
+            || {
+                for tile in pages.tiles() {
+                    let (run, kv_head) = (tile / self.kv.n_kv_heads, tile % self.kv.n_kv_heads);
+                    let first_slot = step.tables.first_slots[run];
+                    for (index, row) in step.tables.run_rows(run).enumerate() {
+                        let slot = first_slot + index;
+                        let qkv = &qkv[row * self.qkv.stride()..][..self.qkv.stride()];
+                        let angles = angles.map_or(&[][..], |(all, stride)| &all[row * stride..][..stride]);
+                        let (q_out, padding) = q.row_mut(tile, row).split_at_mut(q_len);
+                        padding.fill(0.0);
+                        let q_in = &qkv[kv_head * q_len..][..q_len];
+                        for (x, out) in q_in.chunks_exact(head_dim).zip(q_out.chunks_exact_mut(head_dim)) {
+                            self.transform(isa, x, &Transform { norm: q_norm, angles }, head);
+                            out.copy_from_slice(&head[..head_dim]);
+                        }
+                        let k = &qkv[self.kv.n_kv_heads * q_len + kv_head * head_dim..][..head_dim];
+                        self.transform(isa, k, &Transform { norm: k_norm, angles }, head);
+                        E::store_key(isa, pages.page_mut(tile).0, head_dim, slot, head);
+                        let v =
+                            &qkv[self.kv.n_kv_heads * (q_len + head_dim) + kv_head * head_dim..][..head_dim];
+                        self.transform(isa, v, &Transform { norm: None, angles: &[] }, head);
+                        E::store_value(isa, pages.page_mut(tile).1, slot, head);
+                    }
+                }
+            },
+        );
+    }
+
+    /// Puts a head into `out`, padded with zeros, normalised and rotated.
+    #[inline(always)]
+    fn transform<I: Isa>(&self, isa: I, x: &[f32], transform: &Transform<'_>, out: &mut [f32]) {
+        let (head, padding) = out.split_at_mut(x.len());
+        head.copy_from_slice(x);
+        padding.fill(0.0);
+        if let Some(weight) = transform.norm {
+            let vectors = out.as_chunks_mut::<LANES>().0;
+            let square_sum = chains(
+                isa,
+                vectors.len(),
+                #[inline(always)]
+                |index, sum| isa.mul_add(isa.load(&vectors[index]), isa.load(&vectors[index]), sum),
+            );
+            let mean_square = square_sum / x.len() as f32;
+            let inverse = isa.splat(1.0 / (mean_square + self.norm_eps).sqrt());
+            for (v, weight) in vectors.iter_mut().zip(weight.as_chunks().0) {
+                let normal = isa.mul(isa.mul(isa.load(v), inverse), isa.load(weight));
+                isa.store(v, normal);
+            }
+        }
+        if let Some(rotation) = self.rotation.filter(|_| !transform.angles.is_empty()) {
+            rotation.rotate(isa, out, transform.angles);
+        }
+    }
+}
+
+impl Rotation {
+    /// Turns the pairs of a head.
+    #[inline(always)]
+    fn rotate<I: Isa>(&self, isa: I, head: &mut [f32], angles: &[f32]) {
+        let (cosines, sines) = angles.split_at(angles.len() / 2);
+        let angles = cosines.as_chunks().0.iter().zip(sines.as_chunks().0);
+        match self.pairs {
+            RopePairs::Halves => {
+                let (xs, ys) = head.split_at_mut(self.n_pairs);
+                let ys = &mut ys[..self.n_pairs];
+                for ((xs, ys), angles) in xs.chunks_mut(LANES).zip(ys.chunks_mut(LANES)).zip(angles) {
+                    if let (Some(x), Some(y)) = (xs.first_chunk_mut(), ys.first_chunk_mut()) {
+                        rotate_lanes(isa, (x, y), angles);
+                        continue;
+                    }
+                    let (mut x, mut y) = ([0.0; LANES], [0.0; LANES]);
+                    x[..xs.len()].copy_from_slice(xs);
+                    y[..ys.len()].copy_from_slice(ys);
+                    rotate_lanes(isa, (&mut x, &mut y), angles);
+                    xs.copy_from_slice(&x[..xs.len()]);
+                    ys.copy_from_slice(&y[..ys.len()]);
+                }
+            }
+            RopePairs::Adjacent => {
+                let pairs = head[..2 * self.n_pairs].as_chunks_mut::<2>().0;
+                for (pairs, angles) in pairs.chunks_mut(LANES).zip(angles) {
+                    // Arrays of one size, so that they are taken apart in registers.
+                    let mut lanes = [[0.0; 2]; LANES];
+                    lanes[..pairs.len()].copy_from_slice(pairs);
+                    let (mut x, mut y) = (lanes.map(|[x, _]| x), lanes.map(|[_, y]| y));
+                    rotate_lanes(isa, (&mut x, &mut y), angles);
+                    let turned: [[f32; 2]; LANES] = std::array::from_fn(|lane| [x[lane], y[lane]]);
+                    pairs.copy_from_slice(&turned[..pairs.len()]);
+                }
+            }
+        }
+    }
+}
+
+/// Turns a vector of pairs.
+#[inline(always)]
+fn rotate_lanes<I: Isa>(
+    isa: I,
+    (x, y): (&mut [f32; LANES], &mut [f32; LANES]),
+    (cos, sin): (&[f32; LANES], &[f32; LANES]),
+) {
+    let (a, b, cos, sin) = (isa.load(x), isa.load(y), isa.load(cos), isa.load(sin));
+    isa.store(x, isa.neg_mul_add(b, sin, isa.mul(a, cos)));
+    isa.store(y, isa.mul_add(a, sin, isa.mul(b, cos)));
+}

@@ -1,0 +1,157 @@
+//! Every op against plain loops, on every instruction set and with one to four workers.
+//!
+//! A small plan puts random rows into a buffer by embedding, and runs the op; the trace shows its input and output.
+
+mod attention;
+mod moe_ffn;
+mod rows;
+
+use sm_tensor::{DType, PageId, TokenId};
+
+use crate::plan::{
+    Backend, BufferId, Encoding, KvDType, KvLayout, Limits, MatrixId, MatrixPart, Op, PAGE_LEN, Plan,
+    PlanBuilder, Rows, Span, StepBatch,
+};
+use crate::testing::{RandomWeights, random_values};
+use crate::{CpuBackend, IsaKind};
+
+const N_IDS: usize = 61;
+
+/// A plan that begins with random rows of `width` in a buffer.
+struct OpTest {
+    builder: PlanBuilder,
+    /// The random rows, `f32`.
+    x: BufferId,
+    width: usize,
+    kv_dtype: KvDType,
+}
+
+impl OpTest {
+    fn new(width: usize, kv: KvLayout) -> Self {
+        let mut builder = PlanBuilder::new(kv, 700);
+        let x = builder.buffer("x", Rows::Tokens, width, Encoding::F32);
+        let mut test = Self { builder, x, width, kv_dtype: KvDType::F32 };
+        let table = test.matrix("table", width, &[(N_IDS, DType::F32)]);
+        test.builder.push(Op::Embed { table, positions: None, scale: 1.0, out: x });
+        test
+    }
+
+    /// Without attention.
+    fn rows(width: usize) -> Self {
+        Self::new(width, KvLayout { n_layers: 0, n_kv_heads: 1, head_dim: 1 })
+    }
+
+    fn buffer(&mut self, width: usize, encoding: Encoding) -> BufferId {
+        self.builder.buffer("out", Rows::Tokens, width, encoding)
+    }
+
+    fn matrix(&mut self, name: &str, cols: usize, parts: &[(usize, DType)]) -> MatrixId {
+        let part = |(index, &(rows, dtype)): (usize, &(usize, DType))| MatrixPart {
+            tensor: format!("{name}.{index}"),
+            dtype,
+            rows,
+        };
+        self.builder.matrix(name, cols, parts.iter().enumerate().map(part).collect())
+    }
+
+    fn finish(mut self) -> (Plan, KvDType) {
+        let logits = self.builder.buffer("logits", Rows::Outputs, self.width, Encoding::F32);
+        self.builder.push(Op::GatherRows { x: self.x, out: logits });
+        (self.builder.finish(logits), self.kv_dtype)
+    }
+
+    /// The outputs of all ops for spans of these lengths, each from position 0; the same to the bit on every
+    /// instruction set and team.
+    fn run(self, lengths: &[usize]) -> Trace {
+        let (plan, kv_dtype) = self.finish();
+        let weights = RandomWeights::new(&plan);
+        let (batch, n_tokens) = (Batch::new(lengths), lengths.iter().sum());
+        let limits = Limits {
+            max_tokens: n_tokens,
+            max_outputs: n_tokens,
+            max_sequences: lengths.len(),
+            n_pages: 200,
+            kv_dtype,
+        };
+        let trace = |isa, n_threads| {
+            let backend = CpuBackend::new().threads(n_threads).isa(isa);
+            let mut executor = backend.prepare(&plan, &weights, limits, &|_| ()).unwrap();
+            let mut outputs = Vec::new();
+            executor.trace(&batch.step(), &mut |_, values| outputs.push(values.to_vec())).unwrap();
+            outputs
+        };
+        let outputs = trace(IsaKind::Scalar, 1);
+        for isa in IsaKind::available() {
+            for n_threads in 1..=4 {
+                for (op, (actual, expected)) in trace(isa, n_threads).iter().zip(&outputs).enumerate() {
+                    let same = actual.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits());
+                    assert!(same, "op {op} of {plan}\n{isa}, {n_threads} threads");
+                }
+            }
+        }
+        Trace { outputs, weights, batch }
+    }
+}
+
+/// A step of whole sequences.
+struct Batch {
+    tokens: Vec<TokenId>,
+    spans: Vec<Span>,
+    page_table: Vec<PageId>,
+    output_rows: Vec<u32>,
+}
+
+impl Batch {
+    fn new(lengths: &[usize]) -> Self {
+        let n_tokens: usize = lengths.iter().sum();
+        let tokens = (0..n_tokens).map(|i| TokenId(((i * i * 5 + i) % N_IDS) as u32)).collect();
+        let (mut spans, mut page_table) = (Vec::new(), Vec::new());
+        let mut first_row = 0;
+        for &length in lengths {
+            let (first_page, n_pages) = (page_table.len() as u32, length.div_ceil(PAGE_LEN) as u32);
+            spans.push(Span { first_row, n_rows: length as u32, start: 0, first_page, n_pages });
+            first_row += length as u32;
+            page_table.extend((first_page..first_page + n_pages).map(|page| PageId(199 - page)));
+        }
+        Self { tokens, spans, page_table, output_rows: (0..n_tokens as u32).step_by(2).collect() }
+    }
+
+    fn step(&self) -> StepBatch<'_> {
+        let Self { tokens, spans, page_table, output_rows } = self;
+        StepBatch { tokens, spans, page_table, output_rows }
+    }
+
+    /// For each row its sequence's rows from the first to this one.
+    fn contexts(&self) -> impl Iterator<Item = std::ops::RangeInclusive<usize>> {
+        self.spans.iter().flat_map(|span| {
+            let first = span.first_row as usize;
+            (first..first + span.n_rows as usize).map(move |row| first..=row)
+        })
+    }
+}
+
+struct Trace {
+    /// Of each op.
+    outputs: Vec<Vec<f32>>,
+    weights: RandomWeights,
+    batch: Batch,
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+/// Compares with a reference; `tolerance` is relative to the largest magnitude.
+fn assert_close(what: &str, actual: &[f32], expected: &[f64], tolerance: f64) {
+    assert_eq!(actual.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+    for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+        let error = (f64::from(*actual) - expected).abs();
+        assert!(error <= tolerance * largest, "{what}: value {index} is {actual} but must be {expected}");
+    }
+}
+
+/// The vector `name` that [`RandomWeights`] makes.
+fn random_vector(name: &str, len: usize) -> Vec<f32> {
+    random_values(name, len).iter().map(|value| 1.0 + 0.5 * value).collect()
+}
