@@ -51,7 +51,7 @@ fn sample_us(options: &SamplingOptions) -> Result<f64, ExperimentError> {
     let start = Instant::now();
     for position in 0..N_TOKENS as u32 {
         for logits in logits.chunks_exact_mut(VOCAB_SIZE) {
-            let draw = Draw { seed: 1, candidate: 0, position };
+            let draw = Draw { seed: 1, choice: 0, position };
             black_box(chain.sample(logits, &mut History::new(&[], 0, &mut counts), draw, &mut candidates)?);
         }
     }

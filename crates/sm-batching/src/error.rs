@@ -15,8 +15,8 @@ pub enum QueueLimit {
     BatchTokens,
     /// `memory_limit_bytes` of a batch.
     BatchBytes,
-    /// `max_batch_size`, for the candidates of one request.
-    Candidates,
+    /// `max_batch_size`, for the choices of one request.
+    Choices,
 }
 
 impl QueueLimit {
@@ -27,7 +27,7 @@ impl QueueLimit {
             Self::Tokens => "max_queued_tokens",
             Self::BatchTokens => "max_total_tokens",
             Self::BatchBytes => "memory_limit_bytes",
-            Self::Candidates => "max_batch_size",
+            Self::Choices => "max_batch_size",
         }
     }
 

@@ -1,4 +1,4 @@
-//! Takes a step's results in: tokens, rejected drafts, candidates that separate, and sequences that end.
+//! Takes a step's results in: tokens, rejected drafts, choices that separate, and sequences that end.
 
 use sm_cache::KvCache;
 use sm_tensor::TokenId;
@@ -119,37 +119,37 @@ impl Scheduler {
         if part.n_sampled == 0 {
             let computed = part.start + part.n_rows;
             sequence.commit(computed, cache);
-            if !sequence.samples() && computed == sequence.log.len() {
+            if !sequence.samples() && computed == sequence.token_ids.len() {
                 let sequence = self.running.remove(index);
                 self.end(sequence, EndReason::Length, cache);
             }
             return;
         }
         let (results, first) = results;
-        if part.n_candidates > 1 {
-            sequence.commit(sequence.log.len(), cache);
-            self.fork(index, part.n_candidates, cache);
+        if part.n_choices > 1 {
+            sequence.commit(sequence.token_ids.len(), cache);
+            self.fork(index, part.n_choices, cache);
         }
-        // The candidates stand behind each other, so the last of them is taken first: one that ends leaves a gap.
-        for candidate in (0..part.n_candidates as usize).rev() {
-            let (tokens, verdict) = results.get(first + candidate);
-            self.accept(index + candidate, tokens, verdict, cache);
+        // The choices stand behind each other, so the last of them is taken first: one that ends leaves a gap.
+        for choice in (0..part.n_choices as usize).rev() {
+            let (tokens, verdict) = results.get(first + choice);
+            self.accept(index + choice, tokens, verdict, cache);
         }
     }
 
-    /// Separates the candidates of a request, whose prompt is computed.
-    fn fork(&mut self, index: usize, n_candidates: u32, cache: &mut KvCache) {
-        self.running[index].n_candidates = 1;
-        for candidate in 1..n_candidates {
-            let fork = self.running[index].fork(candidate, cache);
+    /// Separates the choices of a request, whose prompt is computed.
+    fn fork(&mut self, index: usize, n_choices: u32, cache: &mut KvCache) {
+        self.running[index].n_choices = 1;
+        for choice in 1..n_choices {
+            let fork = self.running[index].fork(choice, cache);
             self.fairness.enter_again(fork.key);
-            self.running.insert(index + candidate as usize, fork);
+            self.running.insert(index + choice as usize, fork);
         }
     }
 
     fn accept(&mut self, index: usize, tokens: &[TokenId], verdict: Verdict, cache: &mut KvCache) {
         let sequence = &mut self.running[index];
-        let n_tokens = tokens.len().min(sequence.max_len - sequence.log.len());
+        let n_tokens = tokens.len().min(sequence.max_len - sequence.token_ids.len());
         let n_accepted = sequence.accept(&tokens[..n_tokens], verdict, cache);
         self.stats.accepted_drafts += n_accepted as u64;
         self.stats.generated_tokens += n_tokens as u64;
@@ -157,7 +157,7 @@ impl Scheduler {
         self.fairness.charge(sequence.key, service);
         let reason = match verdict {
             Verdict::Stop => EndReason::Stopped,
-            Verdict::Continue if sequence.log.len() >= sequence.max_len => EndReason::Length,
+            Verdict::Continue if sequence.token_ids.len() >= sequence.max_len => EndReason::Length,
             Verdict::Continue => return,
         };
         let sequence = self.running.remove(index);
@@ -169,7 +169,7 @@ impl Sequence {
     /// Positions up to `computed` are computed.
     fn commit(&mut self, computed: usize, cache: &mut KvCache) {
         if let Some(lease) = &self.lease {
-            cache.commit(lease, &self.log, computed);
+            cache.commit(lease, &self.token_ids, computed);
         }
         self.n_rows = 0;
     }
@@ -179,12 +179,12 @@ impl Sequence {
         let n_drafts = self.n_rows.saturating_sub(self.remaining(cache));
         let drafts = &self.drafts[..n_drafts.min(self.drafts.len())];
         let n_equal = drafts.iter().zip(tokens).take_while(|(draft, token)| draft == token).count();
-        let computed = self.log.len() + n_equal;
-        self.log.extend_from_slice(tokens);
+        let computed = self.token_ids.len() + n_equal;
+        self.token_ids.extend_from_slice(tokens);
         // Whoever goes on needs a row for the logits of its next token.
         let most = match verdict {
-            Verdict::Continue => self.log.len() - 1,
-            Verdict::Stop => self.log.len(),
+            Verdict::Continue => self.token_ids.len() - 1,
+            Verdict::Stop => self.token_ids.len(),
         };
         let computed = computed.min(most).max(self.computed(cache));
         self.commit(computed, cache);

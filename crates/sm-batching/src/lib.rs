@@ -52,7 +52,7 @@
 //!     scheduler.commit(&results, 1000, &mut cache);
 //! }
 //!
-//! let logs: Vec<Vec<u32>> = scheduler.drain_ended().map(|e| e.log.iter().map(|t| t.0).collect()).collect();
+//! let logs: Vec<Vec<u32>> = scheduler.drain_ended().map(|e| e.token_ids.iter().map(|t| t.0).collect()).collect();
 //! assert!(logs.contains(&vec![1, 2, 3, 4, 5]) && logs.contains(&vec![50, 51, 52, 53]));
 //! assert_eq!(scheduler.stats().steps, 3);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -27,7 +27,7 @@ pub struct Waiting {
     /// Positions that each of its sequences comes to have, at most.
     pub max_len: usize,
     /// Sequences that the request becomes.
-    pub n_candidates: usize,
+    pub n_choices: usize,
 }
 
 /// Whether requests join a batch that runs already.
@@ -89,10 +89,10 @@ impl BatchInfo {
 
     /// One more request.
     pub fn add(&mut self, request: &Waiting) {
-        self.n_sequences += request.n_candidates;
+        self.n_sequences += request.n_choices;
         self.max_len = self.max_len.max(request.len);
         self.max_positions = self.max_positions.max(request.max_len);
-        self.n_tokens += request.len * request.n_candidates;
+        self.n_tokens += request.len * request.n_choices;
     }
 
     /// Tokens if all were padded to the longest.

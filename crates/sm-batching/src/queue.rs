@@ -51,14 +51,14 @@ impl Queue {
     }
 
     pub(crate) fn push(&mut self, sequence: Sequence) {
-        self.n_tokens += sequence.log.len();
+        self.n_tokens += sequence.token_ids.len();
         self.waiting.push(sequence);
     }
 
     /// Takes out the request at an index; that of the last changes to it.
     pub(crate) fn swap_remove(&mut self, index: usize) -> Sequence {
         let sequence = self.waiting.swap_remove(index);
-        self.n_tokens -= sequence.log.len();
+        self.n_tokens -= sequence.token_ids.len();
         sequence
     }
 
@@ -106,7 +106,7 @@ impl Queue {
             self.taken[next] = true;
             let sequence = &self.waiting[next];
             if sequence.n_lost.is_none() {
-                self.served[sequence.key] += by.config.prompt_service(sequence.log.len());
+                self.served[sequence.key] += by.config.prompt_service(sequence.token_ids.len());
             }
             order.push(next);
         }
@@ -160,7 +160,7 @@ impl Queue {
     fn shared_len(&mut self, index: usize, cache: &KvCache) -> usize {
         if self.shared[index] == UNKNOWN {
             let sequence = &self.waiting[index];
-            self.shared[index] = cache.shared_len(&sequence.namespace, &sequence.log);
+            self.shared[index] = cache.shared_len(&sequence.namespace, &sequence.token_ids);
         }
         self.shared[index]
     }

@@ -53,7 +53,7 @@ impl Scheduler {
     /// Ends those who wait for more pages than there may be: only after the limit was lowered, and they would wait forever.
     fn end_unfit(&mut self, cache: &mut KvCache) {
         let unfit = |sequence: &Sequence, cache: &KvCache| {
-            let len = sequence.max_len.min(sequence.log.len() + 1);
+            let len = sequence.max_len.min(sequence.token_ids.len() + 1);
             Some((sequence.id, cache.check_fits(cache.pages_for(len)).err()?))
         };
         while let Some((id, error)) = self.queue.waiting().iter().find_map(|sequence| unfit(sequence, cache))
@@ -66,7 +66,7 @@ impl Scheduler {
     pub fn next_step_of(&mut self, id: SequenceId, cache: &mut KvCache) -> Option<&Step> {
         self.assign_rows(cache);
         for sequence in &mut self.running {
-            let n_drafts = if sequence.n_candidates == 1 { sequence.drafts.len() } else { 0 };
+            let n_drafts = if sequence.n_choices == 1 { sequence.drafts.len() } else { 0 };
             sequence.n_rows = if sequence.id != id {
                 0
             } else if sequence.remaining(cache) == 1 {
@@ -148,7 +148,7 @@ impl Scheduler {
     fn prefill_rows(&self, room: &Room, cache: &KvCache) -> usize {
         let decoding = self.running.iter().filter(|sequence| sequence.n_rows > 0);
         let (n_rows, context) = decoding.fold((0, 0), |(n_rows, context), sequence| {
-            (n_rows + sequence.n_rows, context + sequence.n_rows * sequence.log.len())
+            (n_rows + sequence.n_rows, context + sequence.n_rows * sequence.token_ids.len())
         });
         match self.config.target_itl_us {
             Some(target_us) if n_rows > 0 => {
@@ -213,7 +213,7 @@ impl Scheduler {
         let mut free = n_slots;
         for choice in chosen.iter().copied() {
             let (queue_index, waiting) = (order[choice], self.lens[choice]);
-            let is_full = waiting.n_candidates > free && !self.running.is_empty();
+            let is_full = waiting.n_choices > free && !self.running.is_empty();
             if is_full || (joins && room.tokens.min(room.prefill) == 0) {
                 break;
             }
@@ -231,7 +231,7 @@ impl Scheduler {
                 break;
             }
             self.start(sequence, room, now_us, cache);
-            free = free.saturating_sub(waiting.n_candidates);
+            free = free.saturating_sub(waiting.n_choices);
             if is_first {
                 batch.add(&waiting);
             }
@@ -251,8 +251,8 @@ impl Scheduler {
         self.lens.clear();
         self.lens.extend(self.order.iter().map(|index| {
             let sequence = &self.queue.waiting()[*index];
-            let Sequence { n_prompt: len, max_len, n_candidates, .. } = *sequence;
-            Waiting { len, max_len, n_candidates: n_candidates as usize }
+            let Sequence { n_prompt: len, max_len, n_choices, .. } = *sequence;
+            Waiting { len, max_len, n_choices: n_choices as usize }
         }));
         self.chosen.clear();
         // Who waits for a prefix leaves its slot to the next, so more are chosen than there are slots.
@@ -271,7 +271,7 @@ impl Scheduler {
             return false;
         }
         let page_len = cache.page_len();
-        let cached = cache.shared_len(&waiting.namespace, &waiting.log) / page_len;
+        let cached = cache.shared_len(&waiting.namespace, &waiting.token_ids) / page_len;
         let last = cached + MIN_COMMON_TOKENS.div_ceil(page_len) - 1;
         let Some(key) = waiting.page_keys.get(last) else {
             return false;
@@ -286,7 +286,7 @@ impl Scheduler {
     fn lease(&self, sequence: &mut Sequence, cache: &mut KvCache) -> bool {
         sequence.take_lease(cache);
         let held = sequence.lease.as_ref().map_or(0, |lease| cache.pages(lease).len());
-        let needed = cache.pages_for(sequence.max_len.min(sequence.log.len() + 1)) - held;
+        let needed = cache.pages_for(sequence.max_len.min(sequence.token_ids.len() + 1)) - held;
         let fits = if self.running.is_empty() {
             needed <= cache.n_available()
         } else {
@@ -323,7 +323,7 @@ impl Scheduler {
         let rank = |sequence: &Sequence| (Reverse(sequence.level), sequence.arrival_us, sequence.id);
         let index = self.running.partition_point(|other| rank(other) < rank(&sequence));
         self.running.insert(index, sequence);
-        let n_pages = |s: &Sequence| cache.pages_for(s.max_len) * s.n_candidates as usize;
+        let n_pages = |s: &Sequence| cache.pages_for(s.max_len) * s.n_choices as usize;
         self.step.reserve_pages(self.running.iter().map(n_pages).sum());
     }
 }
@@ -340,7 +340,7 @@ fn assign_decoding(running: &mut [Sequence], room: &mut Room, cache: &KvCache) {
 
 /// Rows for the drafts of decoding sequences, `max_drafts` together.
 fn assign_drafts(running: &mut [Sequence], room: &mut Room, mut max_drafts: usize) {
-    for sequence in running.iter_mut().filter(|sequence| sequence.n_rows > 0 && sequence.n_candidates == 1) {
+    for sequence in running.iter_mut().filter(|sequence| sequence.n_rows > 0 && sequence.n_choices == 1) {
         let n_drafts = sequence.drafts.len().min(max_drafts).min(room.outputs);
         sequence.n_rows += n_drafts;
         room.take(n_drafts, n_drafts);

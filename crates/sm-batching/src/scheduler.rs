@@ -21,7 +21,7 @@ pub struct Decoding<'a> {
     /// The sequence.
     pub id: SequenceId,
     /// The prompt and what was generated.
-    pub log: &'a [TokenId],
+    pub token_ids: &'a [TokenId],
     /// Drafts that it may have beside the token that its step gives in any case.
     pub max_drafts: usize,
 }
@@ -131,14 +131,17 @@ impl Scheduler {
         let key = self.fairness.enter(request.key);
         let n_prompt = request.prompt.len();
         let max_len = n_prompt + request.max_new_tokens;
-        let mut log = request.prompt;
-        log.reserve_exact(request.max_new_tokens);
-        let page_keys =
-            if shares(cache) { cache.page_keys(&request.namespace, &log).collect() } else { Vec::new() };
+        let mut token_ids = request.prompt;
+        token_ids.reserve_exact(request.max_new_tokens);
+        let page_keys = if shares(cache) {
+            cache.page_keys(&request.namespace, &token_ids).collect()
+        } else {
+            Vec::new()
+        };
         self.queue.push(Sequence {
-            id: SequenceId { request: id, candidate: 0 },
-            n_candidates: request.n_candidates,
-            log,
+            id: SequenceId { request: id, choice: 0 },
+            n_choices: request.n_choices,
+            token_ids,
             n_prompt,
             max_len,
             drafts: Vec::new(),
@@ -166,18 +169,18 @@ impl Scheduler {
         if n_prompt == 0 {
             return Err(BatchingError::EmptyPrompt);
         }
-        if request.n_candidates == 0
+        if request.n_choices == 0
             || (request.max_new_tokens == 0 && request.prompt_logits == PromptLogits::Last)
         {
             return Err(BatchingError::NothingToDo);
         }
-        let (limit, actual) = (self.batch_size() as u64, u64::from(request.n_candidates));
+        let (limit, actual) = (self.batch_size() as u64, u64::from(request.n_choices));
         if actual > limit {
-            return Err(BatchingError::ResourceLimit { resource: QueueLimit::Candidates, limit, actual });
+            return Err(BatchingError::ResourceLimit { resource: QueueLimit::Choices, limit, actual });
         }
         let max_len = n_prompt.saturating_add(request.max_new_tokens);
-        let n_candidates = request.n_candidates as usize;
-        self.policy.check(&Waiting { len: n_prompt, max_len, n_candidates })?;
+        let n_choices = request.n_choices as usize;
+        self.policy.check(&Waiting { len: n_prompt, max_len, n_choices })?;
         // Positions are counted in 32 bits.
         let fits = u32::try_from(max_len).is_ok();
         cache.check_fits(if fits { cache.pages_for(max_len) } else { usize::MAX })?;
@@ -225,11 +228,11 @@ impl Scheduler {
 
     /// The sequences that have one token to compute, for which drafts may be proposed.
     pub fn decoding<'a>(&'a self, cache: &'a KvCache) -> impl Iterator<Item = Decoding<'a>> {
-        let decoding = self.running.iter().filter(|s| s.n_candidates == 1 && s.remaining(cache) == 1);
-        decoding.map(|s| Decoding { id: s.id, log: &s.log, max_drafts: s.max_drafts() })
+        let decoding = self.running.iter().filter(|s| s.n_choices == 1 && s.remaining(cache) == 1);
+        decoding.map(|s| Decoding { id: s.id, token_ids: &s.token_ids, max_drafts: s.max_drafts() })
     }
 
-    /// Proposes what may follow a sequence's log, to be checked in its next step; forgotten after it. Kept are as many as
+    /// Proposes what may follow a sequence's tokens, to be checked in its next step; forgotten after it. Kept are as many as
     /// the sequence may still generate. Does nothing if it does not run.
     pub fn propose(&mut self, id: SequenceId, drafts: &[TokenId]) {
         if let Some(sequence) = self.running.iter_mut().find(|sequence| sequence.id == id) {
@@ -276,7 +279,7 @@ impl Scheduler {
 
     /// Sequences that run, those that share a prompt counted once each.
     pub fn n_running(&self) -> usize {
-        self.running.iter().map(|sequence| sequence.n_candidates as usize).sum()
+        self.running.iter().map(|sequence| sequence.n_choices as usize).sum()
     }
 
     /// Requests that wait.
@@ -290,9 +293,9 @@ impl Scheduler {
     }
 
     /// The tokens of a sequence that waits or runs.
-    pub fn log(&self, id: SequenceId) -> Option<&[TokenId]> {
+    pub fn token_ids(&self, id: SequenceId) -> Option<&[TokenId]> {
         let mut all = self.running.iter().chain(self.queue.waiting());
-        all.find(|sequence| sequence.id == id).map(|sequence| sequence.log.as_slice())
+        all.find(|sequence| sequence.id == id).map(|sequence| sequence.token_ids.as_slice())
     }
 
     /// The step that was made last, until it is committed or abandoned; empty then.

@@ -30,8 +30,8 @@ pub struct RequestId(pub u64);
 pub struct SequenceId {
     /// The request.
     pub request: RequestId,
-    /// Index among its candidates.
-    pub candidate: u32,
+    /// Index among its choices.
+    pub choice: u32,
 }
 
 /// Whether logits of the prompt are wanted, for its log-probabilities.
@@ -60,7 +60,7 @@ pub struct Request {
     /// Tokens to generate; 0 only to get the prompt's logits.
     pub max_new_tokens: usize,
     /// Sequences that continue the prompt; it is computed once for all.
-    pub n_candidates: u32,
+    pub n_choices: u32,
     /// When it must have ended, in µs.
     pub deadline_us: Option<u64>,
     /// Whether logits of the prompt are wanted.
@@ -68,7 +68,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request of normal priority for one candidate.
+    /// A request of normal priority for one choice.
     pub fn new(prompt: Vec<TokenId>, namespace: Arc<Namespace>, max_new_tokens: usize) -> Self {
         Self {
             prompt,
@@ -77,7 +77,7 @@ impl Request {
             priority: Priority::Normal,
             key: 0,
             max_new_tokens,
-            n_candidates: 1,
+            n_choices: 1,
             deadline_us: None,
             prompt_logits: PromptLogits::Last,
         }
@@ -105,11 +105,11 @@ pub struct Ended {
     /// The sequence; the first of its request if that ended before it was forked.
     pub id: SequenceId,
     /// Sequences that end with this one, itself included: more than 1 only if the request ended before it was forked.
-    pub n_candidates: u32,
+    pub n_choices: u32,
     /// Why.
     pub reason: EndReason,
     /// The prompt and what was generated.
-    pub log: Vec<TokenId>,
+    pub token_ids: Vec<TokenId>,
     /// Tokens of the prompt.
     pub n_prompt: usize,
     /// For a call on a session, what [`KvCache::end_turn`] needs. The pages of others are given back already.
@@ -121,13 +121,13 @@ pub struct Ended {
 pub(crate) struct Sequence {
     pub(crate) id: SequenceId,
     /// Sequences that this one still stands for; above 1 until the prompt is computed.
-    pub(crate) n_candidates: u32,
+    pub(crate) n_choices: u32,
     /// The prompt and what was generated.
-    pub(crate) log: Vec<TokenId>,
+    pub(crate) token_ids: Vec<TokenId>,
     pub(crate) n_prompt: usize,
     /// Length at which it ends.
     pub(crate) max_len: usize,
-    /// What may follow the log; checked in the next step.
+    /// What may follow the tokens; checked in the next step.
     pub(crate) drafts: Vec<TokenId>,
     pub(crate) namespace: Arc<Namespace>,
     pub(crate) turn: Option<Turn>,
@@ -163,24 +163,24 @@ impl Sequence {
 
     /// Rows that it lacks, drafts not counted.
     pub(crate) fn remaining(&self, cache: &KvCache) -> usize {
-        self.log.len() - self.computed(cache)
+        self.token_ids.len() - self.computed(cache)
     }
 
     /// Whether a token follows what is known.
     pub(crate) fn samples(&self) -> bool {
-        self.log.len() < self.max_len
+        self.token_ids.len() < self.max_len
     }
 
     /// Drafts that it can use: a token follows them in any case.
     pub(crate) fn max_drafts(&self) -> usize {
-        self.max_len.saturating_sub(self.log.len() + 1)
+        self.max_len.saturating_sub(self.token_ids.len() + 1)
     }
 
     /// Whether the logits at `position` are wanted.
     pub(crate) fn is_output(&self, position: usize) -> bool {
         let scored =
             self.n_scored.is_some_and(|n_scored| n_scored <= position && position + 1 < self.n_prompt);
-        scored || (self.samples() && position + 1 >= self.log.len())
+        scored || (self.samples() && position + 1 >= self.token_ids.len())
     }
 
     /// Tokens of which all but the last may be found computed: the others have logits that are wanted.
@@ -188,9 +188,9 @@ impl Sequence {
         let n_tokens = match self.n_scored {
             Some(0) => 0,
             Some(n_scored) if n_scored + 1 < self.n_prompt => n_scored + 1,
-            _ => self.log.len(),
+            _ => self.token_ids.len(),
         };
-        &self.log[..n_tokens]
+        &self.token_ids[..n_tokens]
     }
 
     /// Leases the longest computed prefix that leaves all wanted logits to be computed.
@@ -220,18 +220,18 @@ impl Sequence {
                 None
             }
         };
-        let (id, n_candidates, n_prompt) = (self.id, self.n_candidates, self.n_prompt);
-        Ended { id, n_candidates, reason, log: self.log, n_prompt, turn }
+        let (id, n_choices, n_prompt) = (self.id, self.n_choices, self.n_prompt);
+        Ended { id, n_choices, reason, token_ids: self.token_ids, n_prompt, turn }
     }
 
-    /// Another candidate of the same prompt, which is computed.
-    pub(crate) fn fork(&self, candidate: u32, cache: &mut KvCache) -> Self {
-        let mut log = Vec::with_capacity(self.max_len);
-        log.extend_from_slice(&self.log);
+    /// Another choice of the same prompt, which is computed.
+    pub(crate) fn fork(&self, choice: u32, cache: &mut KvCache) -> Self {
+        let mut token_ids = Vec::with_capacity(self.max_len);
+        token_ids.extend_from_slice(&self.token_ids);
         Self {
-            id: SequenceId { request: self.id.request, candidate },
-            n_candidates: 1,
-            log,
+            id: SequenceId { request: self.id.request, choice },
+            n_choices: 1,
+            token_ids,
             drafts: Vec::new(),
             namespace: Arc::clone(&self.namespace),
             turn: None,

@@ -12,7 +12,7 @@ use crate::sequence::{Sequence, SequenceId};
 /// The rows of one sequence in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepPart {
-    /// The sequence; the first candidate for all of its request while they share the prompt.
+    /// The sequence; the first choice for all of its request while they share the prompt.
     pub id: SequenceId,
     /// Position of the first row.
     pub start: usize,
@@ -26,9 +26,9 @@ pub struct StepPart {
     pub scored_start: usize,
     /// Rows of logits to be sampled from: 0 while the prompt is not computed, else 1 and one per draft.
     pub n_sampled: usize,
-    /// Sequences that sample from these rows: above 1 for candidates that the step separates. Each has its own
-    /// result, in the order of candidates.
-    pub n_candidates: u32,
+    /// Sequences that sample from these rows: above 1 for choices that the step separates. Each has its own
+    /// result, in the order of choices.
+    pub n_choices: u32,
 }
 
 impl StepPart {
@@ -46,7 +46,7 @@ impl StepPart {
 
     /// Results that [`Scheduler::commit`](crate::Scheduler::commit) expects for this part.
     pub fn n_results(&self) -> usize {
-        if self.n_sampled == 0 { 0 } else { self.n_candidates as usize }
+        if self.n_sampled == 0 { 0 } else { self.n_choices as usize }
     }
 }
 
@@ -144,8 +144,8 @@ impl Step {
         let (start, n_rows) = (cache.computed(lease), sequence.n_rows);
         let (first_row, first_page) = (self.tokens.len(), self.page_table.len());
         let (end, n_pages) = (start + n_rows, cache.pages_for(start + n_rows));
-        let known = end.min(sequence.log.len());
-        self.tokens.extend_from_slice(&sequence.log[start..known]);
+        let known = end.min(sequence.token_ids.len());
+        self.tokens.extend_from_slice(&sequence.token_ids[start..known]);
         self.tokens.extend_from_slice(&sequence.drafts[..end - known]);
         self.page_table.extend_from_slice(&cache.pages(lease)[..n_pages]);
         self.spans.push(Span {
@@ -159,10 +159,13 @@ impl Step {
         let outputs = (start..end).filter(|position| sequence.is_output(*position));
         self.output_rows.extend(outputs.map(|position| (first_row + position - start) as u32));
         let n_outputs = self.output_rows.len() - first_output;
-        let n_sampled =
-            if sequence.samples() && end >= sequence.log.len() { end + 1 - sequence.log.len() } else { 0 };
+        let n_sampled = if sequence.samples() && end >= sequence.token_ids.len() {
+            end + 1 - sequence.token_ids.len()
+        } else {
+            0
+        };
         self.context += (start + 1..=end).map(|n_positions| n_positions as u64).sum::<u64>();
-        self.n_decoding += usize::from(start + 1 == sequence.log.len());
+        self.n_decoding += usize::from(start + 1 == sequence.token_ids.len());
         self.parts.push(StepPart {
             id: sequence.id,
             start,
@@ -171,7 +174,7 @@ impl Step {
             n_scored: n_outputs - n_sampled,
             scored_start: sequence.n_scored.map_or(start, |n_scored| n_scored.max(start)),
             n_sampled,
-            n_candidates: sequence.n_candidates,
+            n_choices: sequence.n_choices,
         });
     }
 }

@@ -123,7 +123,7 @@ impl KvCache {
             let rules = [
                 (is_distinct(pages), "its pages differ"),
                 (pages.len() == self.pages_for(computed), "its pages are those of what is computed"),
-                (computed <= entry.log.len(), "no more is computed than was said"),
+                (computed <= entry.token_ids.len(), "no more is computed than was said"),
                 (self.sessions.is_in_order(session), "it is in the lists where it belongs"),
             ];
             if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {

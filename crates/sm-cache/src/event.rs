@@ -22,9 +22,9 @@ pub enum EvictionReason {
 /// What was evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Victim<'a> {
-    /// An idle session's pages and its log: the session is gone.
+    /// An idle session's pages and its tokens: the session is gone.
     Session(&'a SessionId),
-    /// An idle session's pages. Its log stays, so its next call gives the same output and costs more.
+    /// An idle session's pages. Its tokens stay, so its next call gives the same output and costs more.
     SessionPages(&'a SessionId),
     /// An unreferenced page, about to be overwritten: what wants to keep its content must copy it before the next step.
     Page(CachedPage<'a>),

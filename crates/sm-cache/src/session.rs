@@ -89,7 +89,7 @@ pub enum SessionMode {
 /// The call that uses a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Call {
-    /// Positions at which the call's context and the log agree.
+    /// Positions at which the call's context and the tokens agree.
     pub(crate) kept: usize,
     /// Whether the call began the session.
     pub(crate) first: bool,
@@ -101,8 +101,8 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) namespace: u32,
     /// All tokens said so far. The last one that was sampled is among them, but not yet in the pages.
-    pub(crate) log: Vec<TokenId>,
-    /// Pages of the log's first positions; empty while a lease has them, or when they were evicted.
+    pub(crate) token_ids: Vec<TokenId>,
+    /// Pages of the tokens' first positions; empty while a lease has them, or when they were evicted.
     pub(crate) table: PageTable,
     pub(crate) call: Option<Call>,
     pub(crate) used: u64,
@@ -260,8 +260,8 @@ mod tests {
         let mut store = SessionStore::new();
         let add = |store: &mut SessionStore, name: &str, now| {
             let id = SessionId::new(name).unwrap();
-            let (log, table) = (Vec::new(), PageTable::default());
-            let slot = store.insert(Session { id, namespace: 0, log, table, call: None, used: 0 });
+            let (token_ids, table) = (Vec::new(), PageTable::default());
+            let slot = store.insert(Session { id, namespace: 0, token_ids, table, call: None, used: 0 });
             store.touch(slot, now);
             slot
         };

@@ -53,7 +53,7 @@ impl fmt::Display for FinishReason {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenEvent {
     /// Which of the request's continuations it belongs to, from 0.
-    pub candidate: usize,
+    pub choice: usize,
     /// The sampled token; `None` where the generation ended without one (cancelled, timed out).
     pub token: Option<TokenId>,
     /// What the text grew by: whole characters, often empty while a character or a stop string is incomplete.
@@ -115,7 +115,7 @@ pub struct Usage {
     /// Generated tokens that were guessed: each saved a step.
     pub accepted_tokens: usize,
     /// Continuations of the prompt that were generated together, this one included.
-    pub candidates: usize,
+    pub choices: usize,
 }
 
 /// How tokens came about. It changes none of them.
@@ -154,7 +154,7 @@ impl Usage {
 
     /// How the tokens came about; of several that hold, the last in the order of [`GenerationStrategy`].
     pub fn strategy(&self) -> GenerationStrategy {
-        match (self.candidates, self.drafted_tokens) {
+        match (self.choices, self.drafted_tokens) {
             (2.., _) => GenerationStrategy::Parallel,
             (_, 1..) => GenerationStrategy::Speculative,
             _ => GenerationStrategy::Plain,

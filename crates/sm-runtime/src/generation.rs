@@ -15,12 +15,12 @@ use crate::{CancelToken, Completion, Error, FinishReason, GenerationOptions, Tim
 
 /// One generation while it runs: tokens are computed when they are asked for.
 ///
-/// Dropping it ends the generation; the tokens that were delivered stay in the generator's log.
+/// Dropping it ends the generation; the tokens that were delivered stay in the generator's tokens.
 pub struct Generation<'g> {
     executor: &'g mut dyn Executor,
     sequence: &'g mut Sequence,
     /// The prompt, then the output.
-    log: &'g mut Vec<TokenId>,
+    token_ids: &'g mut Vec<TokenId>,
     candidates: &'g mut Candidates,
     counts: &'g mut Vec<u32>,
     raw: &'g mut RawLogits,
@@ -56,18 +56,18 @@ impl<'g> Generation<'g> {
         options: &'g GenerationOptions,
         (rules, start): (Rules, Start),
     ) -> Self {
-        let Generator { model, sequence, log, candidates, counts, raw } = generator;
+        let Generator { model, sequence, token_ids, candidates, counts, raw } = generator;
         let n_prompt = input.tokens.len();
         let bound = input.bound(options);
         let output = Output::new(&model.text, input.text_start, &options.stop).with_head(start.echo);
         let reusable = if options.wanted_of_prompt().is_some() { &[] } else { input.tokens.as_slice() };
         let cached_tokens = sequence.keep_common_prefix(reusable);
-        *log = input.tokens;
-        log.reserve(bound.n_tokens);
+        *token_ids = input.tokens;
+        token_ids.reserve(bound.n_tokens);
         Self {
             executor: model.executor.as_mut(),
             sequence,
-            log,
+            token_ids,
             candidates,
             counts,
             raw,
@@ -81,7 +81,7 @@ impl<'g> Generation<'g> {
                 prompt_tokens: n_prompt,
                 cached_tokens,
                 truncated_tokens: input.n_truncated,
-                candidates: 1,
+                choices: 1,
                 ..Usage::default()
             },
             bound,
@@ -136,9 +136,9 @@ impl<'g> Generation<'g> {
             self.output.flush(&mut self.event);
         }
         let finished = self.output.finish(finish_reason);
-        self.log.truncate(self.n_prompt + finished.n_tokens);
+        self.token_ids.truncate(self.n_prompt + finished.n_tokens);
         self.usage.generated_tokens = finished.n_generated;
-        let (prompt_tokens, tokens) = self.log.split_at(self.n_prompt);
+        let (prompt_tokens, tokens) = self.token_ids.split_at(self.n_prompt);
         Completion {
             text: finished.text,
             tokens: tokens.to_vec(),
@@ -162,7 +162,7 @@ impl<'g> Generation<'g> {
         };
         let reason = self.output.push_within(token, self.rules.constraint.as_mut(), &mut self.event)?;
         if !matches!(reason, Some(FinishReason::Stop | FinishReason::Eos)) {
-            self.log.push(token);
+            self.token_ids.push(token);
         }
         let is_bound_reached = self.output.n_tokens() >= self.bound.n_tokens;
         Ok(reason.or(is_bound_reached.then_some(self.bound.reason)))
@@ -178,20 +178,20 @@ impl<'g> Generation<'g> {
             if self.cancel.is_cancelled() || self.is_late() {
                 return Ok(None);
             }
-            let missing = &self.log[self.sequence.computed().len()..];
+            let missing = &self.token_ids[self.sequence.computed().len()..];
             if missing.len() <= chunk_len {
                 break;
             }
             self.sequence.step(self.executor, &missing[..chunk_len], Outputs::None)?;
         }
-        let missing = &self.log[self.sequence.computed().len()..];
+        let missing = &self.token_ids[self.sequence.computed().len()..];
         let mut logits = self.sequence.step(self.executor, missing, Outputs::Last)?;
         let logits = logits.row_mut(0);
-        let draw = Draw { seed: self.seed, candidate: 0, position: self.log.len() as u32 };
+        let draw = Draw { seed: self.seed, choice: 0, position: self.token_ids.len() as u32 };
         if self.options.logprobs.is_some() {
             self.raw.keep(logits);
         }
-        let mut history = History::new(self.log, self.n_prompt, self.counts);
+        let mut history = History::new(self.token_ids, self.n_prompt, self.counts);
         let Rules { chain, constraint } = &mut self.rules;
         let token =
             chain.sample_within((constraint.as_mut(), logits), &mut history, draw, self.candidates)?;
@@ -211,9 +211,9 @@ impl<'g> Generation<'g> {
         {
             let start = self.sequence.computed().len();
             let end = (start + chunk_len).min(self.n_prompt - 1);
-            let logits = self.sequence.step(self.executor, &self.log[start..end], Outputs::All)?;
+            let logits = self.sequence.step(self.executor, &self.token_ids[start..end], Outputs::All)?;
             for position in start + 1..=end {
-                let (scored, row) = ((position, self.log[position]), logits.row(position - start - 1));
+                let (scored, row) = ((position, self.token_ids[position]), logits.row(position - start - 1));
                 self.raw.score(row, scored, &mut self.prompt_logprobs, self.candidates)?;
             }
         }

@@ -20,7 +20,7 @@ pub struct Generator {
     pub(crate) model: LoadedModel,
     pub(crate) sequence: Sequence,
     /// Prompts and outputs so far: what [`Prompt::Append`] appends to.
-    pub(crate) log: Vec<TokenId>,
+    pub(crate) token_ids: Vec<TokenId>,
     pub(crate) candidates: Candidates,
     /// Scratch of [`History`](crate::sampling::History).
     pub(crate) counts: Vec<u32>,
@@ -34,7 +34,7 @@ impl Generator {
         Self {
             model,
             sequence,
-            log: Vec::new(),
+            token_ids: Vec::new(),
             candidates: Candidates::new(),
             counts: Vec::new(),
             raw: RawLogits::default(),
@@ -52,25 +52,25 @@ impl Generator {
     }
 
     /// The tokens of prompts and outputs so far: what [`Prompt::Append`] appends to.
-    pub fn log(&self) -> &[TokenId] {
-        &self.log
+    pub fn token_ids(&self) -> &[TokenId] {
+        &self.token_ids
     }
 
     /// Forgets everything; a next prompt is computed from its beginning.
     pub fn reset(&mut self) {
         self.sequence = Sequence::new(self.model.context_len);
-        self.log.clear();
+        self.token_ids.clear();
     }
 
-    /// Continues the prompt to its end. After an error, the log is what it was before.
+    /// Continues the prompt to its end. After an error, the tokens are what they were before.
     ///
     /// # Errors
     /// Options or a prompt that cannot be, before any work; a failed step; [`Error::Timeout`] with what was generated.
     pub fn generate(&mut self, prompt: &Prompt, options: &GenerationOptions) -> Result<Completion, Error> {
-        let log = self.log.clone();
+        let token_ids = self.token_ids.clone();
         let completion = self.complete(prompt, options);
         if completion.is_err() {
-            self.log = log;
+            self.token_ids = token_ids;
         }
         completion
     }
@@ -155,8 +155,8 @@ impl Generator {
     fn input(&self, prompt: &Prompt, options: &GenerationOptions) -> Result<Input, Error> {
         let text = &self.model.text;
         let (tokens, start) = match prompt {
-            Prompt::Append(prompt) if !self.log.is_empty() => (
-                [self.log.clone(), text.encode(prompt, EncodeOptions::PLAIN)?].concat(),
+            Prompt::Append(prompt) if !self.token_ids.is_empty() => (
+                [self.token_ids.clone(), text.encode(prompt, EncodeOptions::PLAIN)?].concat(),
                 TextStart::Continued,
             ),
             prompt => encode(text, prompt)?,

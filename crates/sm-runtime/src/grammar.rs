@@ -1,6 +1,6 @@
 //! Structured output: which tokens may follow, so that the text is what a schema, an expression or a grammar describes.
 //!
-//! Grammars are compiled by `llguidance` on the caller's thread, and each candidate walks through its own. Tokens that cannot
+//! Grammars are compiled by `llguidance` on the caller's thread, and each choice walks through its own. Tokens that cannot
 //! go on are masked before anything else is done to the logits; so a grammar has no bearing on other requests.
 
 #[cfg(not(feature = "grammar"))]

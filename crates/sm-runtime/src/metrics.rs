@@ -75,12 +75,12 @@ pub struct RequestMetrics {
     pub queue: Option<Duration>,
     /// From its submission to its first token, if it had one.
     pub first_token: Option<Duration>,
-    /// Between two tokens of a candidate, on average, if one had two.
+    /// Between two tokens of a choice, on average, if one had two.
     pub inter_token: Option<Duration>,
     /// From its submission to its end.
     pub total: Duration,
-    /// Tokens of the prompt, and of all candidates together.
+    /// Tokens of the prompt, and of all choices together.
     pub usage: Usage,
-    /// How it ended, the first of its candidates; `None` if it failed.
+    /// How it ended, the first of its choices; `None` if it failed.
     pub finish_reason: Option<FinishReason>,
 }

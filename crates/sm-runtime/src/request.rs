@@ -15,7 +15,7 @@ pub struct Request {
     pub prompt: Prompt,
     /// How.
     pub options: GenerationOptions,
-    /// Continuations of the prompt, which is computed once for all. Candidate `i` draws numbers of its own.
+    /// Continuations of the prompt, which is computed once for all. Choice `i` draws numbers of its own.
     pub n: usize,
     /// Which of them are given back.
     pub select: Select,
@@ -36,7 +36,7 @@ pub struct Request {
     pub filters: Vec<Arc<dyn LogitsFilter>>,
 }
 
-/// Which of a request's candidates are given back.
+/// Which of a request's choices are given back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Select {
     /// All, in order.

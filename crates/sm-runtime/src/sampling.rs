@@ -1,4 +1,4 @@
-//! The choice of the next token: a pure function of options, history, logits and (seed, candidate, position).
+//! The choice of the next token: a pure function of options, history, logits and (seed, choice, position).
 //!
 //! The order is fixed:
 //!
@@ -20,7 +20,7 @@
 //! let (mut candidates, mut counts) = (Candidates::new(), Vec::new());
 //! let mut draw = |position| {
 //!     let mut logits = [0.1, 2.0, -1.0, 1.5];
-//!     let draw = Draw { seed: 42, candidate: 0, position };
+//!     let draw = Draw { seed: 42, choice: 0, position };
 //!     chain.sample(&mut logits, &mut History::new(&[], 0, &mut counts), draw, &mut candidates)
 //! };
 //! let token = draw(7)?;
@@ -95,7 +95,7 @@ pub struct Draw {
     /// The request's seed.
     pub seed: u64,
     /// Which of the request's parallel outputs it is, from 0.
-    pub candidate: u32,
+    pub choice: u32,
     /// Position in the sequence of the token to be drawn, the prompt counted.
     pub position: u32,
 }

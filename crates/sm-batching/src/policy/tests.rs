@@ -4,7 +4,7 @@ use super::*;
 use crate::config::{BatchMemory, BatchingConfig, BatchingStrategy};
 
 fn requests(lens: &[usize]) -> Vec<Waiting> {
-    lens.iter().map(|&len| Waiting { len, max_len: len + 20, n_candidates: 1 }).collect()
+    lens.iter().map(|&len| Waiting { len, max_len: len + 20, n_choices: 1 }).collect()
 }
 
 fn chosen(policy: &dyn BatchPolicy, lens: &[usize], n_slots: usize) -> Vec<usize> {

@@ -16,9 +16,9 @@ fn cache() -> KvCache {
 
 fn sequence(id: u64, priority: Priority, key: usize, arrival_us: u64) -> Sequence {
     Sequence {
-        id: SequenceId { request: RequestId(id), candidate: 0 },
-        n_candidates: 1,
-        log: vec![TokenId(1); 1 + id as usize % 7],
+        id: SequenceId { request: RequestId(id), choice: 0 },
+        n_choices: 1,
+        token_ids: vec![TokenId(1); 1 + id as usize % 7],
         n_prompt: 1,
         max_len: 10,
         drafts: Vec::new(),
@@ -98,22 +98,22 @@ fn waiting_raises_the_level_but_never_to_critical() {
 #[test]
 fn within_a_round_the_longest_cached_prefix_goes_first() {
     let mut cache = cache();
-    let log: Vec<TokenId> = (0..9).map(TokenId).collect();
+    let token_ids: Vec<TokenId> = (0..9).map(TokenId).collect();
     let owner = sm_cache::LeaseOwner::Request(&Namespace::default());
     let arrival = sm_cache::Arrival::New;
-    let lease = cache.lease(&sm_cache::LeaseRequest { owner, tokens: &log, max_len: 9, arrival });
+    let lease = cache.lease(&sm_cache::LeaseRequest { owner, tokens: &token_ids, max_len: 9, arrival });
     cache.reserve(&lease, 9, &mut Vec::new()).unwrap();
-    cache.commit(&lease, &log, 9);
+    cache.commit(&lease, &token_ids, 9);
     cache.release(lease);
     let mut queue = Queue::default();
     for (id, round) in [(0, 0), (1, 1), (2, 1)] {
         let mut sequence = sequence(id, Priority::Normal, 0, round);
         if id != 1 {
-            sequence.log = log.clone();
+            sequence.token_ids = token_ids.clone();
         }
         queue.push(sequence);
     }
-    queue.waiting[0].log = vec![TokenId(77)];
+    queue.waiting[0].token_ids = vec![TokenId(77)];
     let mut fairness = Fairness::default();
     fairness.enter(0);
     let config = BatchingConfig::default();

@@ -101,10 +101,10 @@ fn preempted_ones_resume_with_the_same_tokens() {
 }
 
 #[test]
-fn candidates_share_one_prompt() {
+fn choices_share_one_prompt() {
     let mut world = World::new(config(), limits(), 100);
     let mut request = World::request(tokens(0..50), 5);
-    request.n_candidates = 4;
+    request.n_choices = 4;
     world.submit(request, 3).unwrap();
     world.step();
     assert_eq!(rows(&world), [50]);

@@ -29,10 +29,10 @@ pub(crate) fn sample(value: u64, seed: u64) -> TokenId {
 }
 
 /// The values of all positions of a text, computed without pages.
-pub(crate) fn values(log: &[TokenId]) -> Vec<u64> {
+pub(crate) fn values(token_ids: &[TokenId]) -> Vec<u64> {
     let mut sum = 0_u64;
-    let mut values = Vec::with_capacity(log.len());
-    for (position, token) in log.iter().enumerate() {
+    let mut values = Vec::with_capacity(token_ids.len());
+    for (position, token) in token_ids.iter().enumerate() {
         let value = value(sum, *token, position);
         values.push(value);
         sum = sum.wrapping_add(value);

@@ -78,7 +78,7 @@ fn submit(world: &mut World, random: &mut Random) {
     let mut request = Request::new(prompt(random), Arc::new(Namespace::default()), random.below(60) as usize);
     request.priority = random.pick(&[Priority::Low, Priority::Normal, Priority::High, Priority::Critical]);
     request.key = random.below(3);
-    request.n_candidates = random.pick(&[1, 1, 1, 2, 4]);
+    request.n_choices = random.pick(&[1, 1, 1, 2, 4]);
     request.deadline_us = random.one_in(8).then(|| world.now_us + random.below(60_000));
     if random.one_in(5) {
         request.prompt_logits = PromptLogits::All;
@@ -106,10 +106,11 @@ fn propose(world: &mut World, random: &mut Random) {
     let mut ids: Vec<SequenceId> = world.parts.iter().map(|part| part.id).collect();
     ids.sort_unstable();
     for id in ids {
-        if let (Some(known), Some(log)) = (world.known.get(&id.request), world.scheduler.log(id)) {
+        if let (Some(known), Some(token_ids)) = (world.known.get(&id.request), world.scheduler.token_ids(id))
+        {
             let n_drafts = random.below(5) as usize;
             let mut drafts: Vec<TokenId> =
-                known.lone_run(id.candidate).into_iter().skip(log.len()).take(n_drafts).collect();
+                known.lone_run(id.choice).into_iter().skip(token_ids.len()).take(n_drafts).collect();
             if random.one_in(2) && !drafts.is_empty() {
                 let index = random.below(drafts.len() as u64) as usize;
                 drafts[index] = TokenId(random.below(12) as u32);

@@ -24,17 +24,17 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    /// The log that a candidate has at its end if it is served alone.
-    pub(crate) fn lone_run(&self, candidate: u32) -> Vec<TokenId> {
-        let mut log = self.prompt.clone();
-        while log.len() < self.prompt.len() + self.max_new_tokens {
-            let token = sample(*values(&log).last().unwrap(), self.seed + u64::from(candidate));
+    /// The tokens that a choice has at its end if it is served alone.
+    pub(crate) fn lone_run(&self, choice: u32) -> Vec<TokenId> {
+        let mut token_ids = self.prompt.clone();
+        while token_ids.len() < self.prompt.len() + self.max_new_tokens {
+            let token = sample(*values(&token_ids).last().unwrap(), self.seed + u64::from(choice));
             if token == EOS {
                 break;
             }
-            log.push(token);
+            token_ids.push(token);
         }
-        log
+        token_ids
     }
 }
 
@@ -99,7 +99,7 @@ impl World {
             max_new_tokens: request.max_new_tokens,
             seed,
             scored: vec![false; n_scored],
-            n_open: request.n_candidates,
+            n_open: request.n_choices,
         };
         match self.scheduler.submit(request, self.now_us, &self.cache) {
             Ok(id) => {
@@ -144,12 +144,11 @@ impl World {
                 assert_eq!(outputs[output], values(&known.prompt)[position], "logits of position {position}");
                 known.scored[position] = true;
             }
-            for candidate in 0..part.n_results() as u32 {
+            for choice in 0..part.n_results() as u32 {
                 let rows = &outputs[part.sampled_outputs()];
                 let drafts =
                     &step.batch().tokens[part_rows(step.parts(), part)][part.n_rows + 1 - part.n_sampled..];
-                let (tokens, verdict) =
-                    verify(rows, drafts, known.seed + u64::from(part.id.candidate + candidate));
+                let (tokens, verdict) = verify(rows, drafts, known.seed + u64::from(part.id.choice + choice));
                 self.results.push(&tokens, verdict);
             }
         }
@@ -193,25 +192,25 @@ impl World {
 
     fn end(&mut self, ended: Ended) {
         let known = self.known.get_mut(&ended.id.request).unwrap();
-        let alone = known.lone_run(ended.id.candidate);
+        let alone = known.lone_run(ended.id.choice);
         match ended.reason {
             EndReason::Stopped | EndReason::Length => {
-                assert_eq!(ended.log, alone, "{:?} differs from its lone run", ended.id);
+                assert_eq!(ended.token_ids, alone, "{:?} differs from its lone run", ended.id);
                 assert!(known.scored.iter().all(|scored| *scored), "all logits of the prompt came");
                 self.n_complete += 1;
             }
             EndReason::Cancelled | EndReason::TimedOut => {
-                assert!(alone.starts_with(&ended.log), "{:?} differs from its lone run", ended.id);
+                assert!(alone.starts_with(&ended.token_ids), "{:?} differs from its lone run", ended.id);
             }
             EndReason::Cache(error) => panic!("{:?}: {error}", ended.id),
         }
-        known.n_open -= ended.n_candidates;
+        known.n_open -= ended.n_choices;
         if known.n_open == 0 {
             self.known.remove(&ended.id.request);
         }
         if let Some((turn, lease)) = ended.turn {
             let end = match ended.reason {
-                EndReason::Stopped | EndReason::Length => TurnEnd::Commit(&ended.log),
+                EndReason::Stopped | EndReason::Length => TurnEnd::Commit(&ended.token_ids),
                 _ => TurnEnd::Rollback,
             };
             self.cache.end_turn(turn, lease, end);

@@ -273,13 +273,13 @@ impl KvCache {
         }
     }
 
-    /// Notes that positions up to `computed` are computed, of a sequence whose tokens are `log`; its full pages can be
+    /// Notes that positions up to `computed` are computed, of a sequence whose tokens are `token_ids`; its full pages can be
     /// found by others from now on. Tokens that may still be rejected must not be among them.
     ///
     /// # Panics
     /// If the positions are not reserved, or fewer than before, or have no tokens.
-    pub fn commit(&mut self, handle: &KvHandle, log: &[TokenId], computed: usize) {
-        let n_new = self.advance(handle, log, computed);
+    pub fn commit(&mut self, handle: &KvHandle, token_ids: &[TokenId], computed: usize) {
+        let n_new = self.advance(handle, token_ids, computed);
         self.stats.computed_tokens += n_new as u64;
         let lease = self.leases.get_mut(handle);
         match lease.unconfirmed.take() {
@@ -296,27 +296,31 @@ impl KvCache {
     ///
     /// # Panics
     /// As [`KvCache::commit`].
-    pub fn commit_restored(&mut self, handle: &KvHandle, log: &[TokenId], computed: usize) {
-        let n_new = self.advance(handle, log, computed);
+    pub fn commit_restored(&mut self, handle: &KvHandle, token_ids: &[TokenId], computed: usize) {
+        let n_new = self.advance(handle, token_ids, computed);
         if let Some(n_reused) = &mut self.leases.get_mut(handle).unconfirmed {
             *n_reused += n_new;
         }
     }
 
-    fn advance(&mut self, handle: &KvHandle, log: &[TokenId], computed: usize) -> usize {
+    fn advance(&mut self, handle: &KvHandle, token_ids: &[TokenId], computed: usize) -> usize {
         let page_len = self.page_len();
         let lease = self.leases.get_mut(handle);
         let (before, n_pages) = (lease.table.computed(), lease.table.pages().len());
-        assert!(before <= computed && computed <= log.len(), "{computed} of {} after {before}", log.len());
+        assert!(
+            before <= computed && computed <= token_ids.len(),
+            "{computed} of {} after {before}",
+            token_ids.len()
+        );
         assert!(computed <= n_pages * page_len, "{computed} positions in {n_pages} pages of {page_len}");
         lease.table.advance(computed);
         if self.config.shares() {
-            self.publish(handle, log);
+            self.publish(handle, token_ids);
         }
         computed - before
     }
 
-    fn publish(&mut self, handle: &KvHandle, log: &[TokenId]) {
+    fn publish(&mut self, handle: &KvHandle, token_ids: &[TokenId]) {
         let page_len = self.page_len();
         let lease = self.leases.get_mut(handle);
         let pages = lease.table.pages();
@@ -325,7 +329,7 @@ impl KvCache {
             None => self.index.root(lease.namespace),
         };
         for index in lease.n_published..lease.table.computed() / page_len {
-            let tokens = &log[index * page_len..][..page_len];
+            let tokens = &token_ids[index * page_len..][..page_len];
             end = self.index.insert(pages[index], lease.namespace, end, tokens);
             lease.n_published += 1;
         }
@@ -333,17 +337,20 @@ impl KvCache {
 
     /// The key of the next page of a sequence, if the sequence stands at the start of a page and more tokens follow it:
     /// who has that page elsewhere can reserve it, fill it and call [`KvCache::commit_restored`].
-    pub fn next_key(&self, handle: &KvHandle, log: &[TokenId]) -> Option<PageKey> {
+    pub fn next_key(&self, handle: &KvHandle, token_ids: &[TokenId]) -> Option<PageKey> {
         let lease = self.leases.get(handle);
         let (page_len, computed) = (self.page_len(), lease.table.computed());
-        if !self.config.shares() || !computed.is_multiple_of(page_len) || log.len() <= computed + page_len {
+        if !self.config.shares()
+            || !computed.is_multiple_of(page_len)
+            || token_ids.len() <= computed + page_len
+        {
             return None;
         }
         let end = match lease.n_published.checked_sub(1) {
             Some(last) => self.index.end_of(lease.table.pages()[last])?,
             None => self.index.root(lease.namespace),
         };
-        Some(self.index.hasher().child(end.key, &log[computed..][..page_len]))
+        Some(self.index.hasher().child(end.key, &token_ids[computed..][..page_len]))
     }
 
     /// Keeps at most `len` computed positions, and gives back all pages beyond them, those reserved included.

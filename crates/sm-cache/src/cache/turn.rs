@@ -32,7 +32,7 @@ pub struct TurnRequest<'a> {
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnEnd<'a> {
-    /// Well, or cancelled with all that was said delivered: the session's log from now on. It is the call's context and
+    /// Well, or cancelled with all that was said delivered: the session's tokens from now on. It is the call's context and
     /// what was generated, without stop tokens and trimmed text.
     Commit(&'a [TokenId]),
     /// Badly: the session is as it was before.
@@ -40,7 +40,7 @@ pub enum TurnEnd<'a> {
 }
 
 impl KvCache {
-    /// Begins a call on a session. Gives the tokens to be continued: the session's log and the new ones, or just the new
+    /// Begins a call on a session. Gives the tokens to be continued: the session's tokens and the new ones, or just the new
     /// ones if they are the whole conversation.
     ///
     /// # Errors
@@ -51,10 +51,10 @@ impl KvCache {
         if let Some(slot) = known {
             self.check_usable(slot, request.namespace)?;
         }
-        let log = known.map_or(&[][..], |slot| &self.sessions.get(slot).log);
+        let token_ids = known.map_or(&[][..], |slot| &self.sessions.get(slot).token_ids);
         let (kept, context) = match request.mode {
-            SessionMode::Append => (log.len(), [log, request.tokens].concat()),
-            SessionMode::Prefix => (common_len(log, request.tokens), request.tokens.to_vec()),
+            SessionMode::Append => (token_ids.len(), [token_ids, request.tokens].concat()),
+            SessionMode::Prefix => (common_len(token_ids, request.tokens), request.tokens.to_vec()),
         };
         check_session(&self.budget, &mut self.observers, request.session, context.len())?;
         let max_sessions = self.config.max_sessions;
@@ -79,8 +79,8 @@ impl KvCache {
 
     fn new_session(&mut self, request: &TurnRequest<'_>) -> u32 {
         let namespace = self.index.enter(request.namespace);
-        let (id, log, table) = (request.session.clone(), Vec::new(), PageTable::default());
-        self.sessions.insert(Session { id, namespace, log, table, call: None, used: 0 })
+        let (id, token_ids, table) = (request.session.clone(), Vec::new(), PageTable::default());
+        self.sessions.insert(Session { id, namespace, token_ids, table, call: None, used: 0 })
     }
 
     fn check_usable(&self, slot: u32, namespace: &Namespace) -> Result<(), CacheError> {
@@ -106,10 +106,10 @@ impl KvCache {
         let Call { kept, first } = session.call.take().unwrap_or(Call { kept: 0, first: false });
         // Positions that stay valid: of a lease, and of the session's own pages if the call never leased them.
         let (n_valid, n_own) = match end {
-            TurnEnd::Commit(log) => {
-                session.log.clear();
-                session.log.extend_from_slice(log);
-                (log.len(), log.len().min(kept))
+            TurnEnd::Commit(token_ids) => {
+                session.token_ids.clear();
+                session.token_ids.extend_from_slice(token_ids);
+                (token_ids.len(), token_ids.len().min(kept))
             }
             TurnEnd::Rollback => (kept, usize::MAX),
         };
@@ -172,7 +172,7 @@ impl KvCache {
     /// # Errors
     /// If there is no such session.
     pub fn session_log(&self, session: &SessionId) -> Result<&[TokenId], CacheError> {
-        Ok(&self.sessions.get(self.known(session)?).log)
+        Ok(&self.sessions.get(self.known(session)?).token_ids)
     }
 
     fn known(&self, session: &SessionId) -> Result<u32, CacheError> {

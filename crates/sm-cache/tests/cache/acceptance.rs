@@ -21,18 +21,18 @@ fn begin(
     cache.begin_turn(&TurnRequest { session: &id(name), mode, namespace: &namespace(""), tokens })
 }
 
-/// A call that succeeds: computes all but the last token of its log, as a sampler leaves it. Gives the positions computed.
+/// A call that succeeds: computes all but the last token of its tokens, as a sampler leaves it. Gives the positions computed.
 fn turn(cache: &mut KvCache, name: &str, mode: SessionMode, new: &[TokenId], sampled: &[u32]) -> usize {
-    let (turn, mut log) = begin(cache, name, mode, new).unwrap();
-    let handle = lease_turn(cache, &turn, &log);
-    let mut n_computed = compute(cache, &handle, &log);
+    let (turn, mut token_ids) = begin(cache, name, mode, new).unwrap();
+    let handle = lease_turn(cache, &turn, &token_ids);
+    let mut n_computed = compute(cache, &handle, &token_ids);
     for (index, token) in sampled.iter().enumerate() {
-        log.push(TokenId(*token));
+        token_ids.push(TokenId(*token));
         if index + 1 < sampled.len() {
-            n_computed += compute(cache, &handle, &log);
+            n_computed += compute(cache, &handle, &token_ids);
         }
     }
-    cache.end_turn(turn, Some(handle), TurnEnd::Commit(&log));
+    cache.end_turn(turn, Some(handle), TurnEnd::Commit(&token_ids));
     cache.check().unwrap();
     n_computed
 }
@@ -53,8 +53,8 @@ fn the_second_turn_computes_only_what_is_new() {
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses, stats.reused_tokens), (1, 1, 12));
     assert_eq!(stats.hit_rate(), 0.5);
-    let log = tokens((0..10).chain([50, 51, 52]).chain(20..26).chain([60]));
-    assert_eq!(cache.session_log(&id("a")), Ok(&log[..]));
+    let token_ids = tokens((0..10).chain([50, 51, 52]).chain(20..26).chain([60]));
+    assert_eq!(cache.session_log(&id("a")), Ok(&token_ids[..]));
 }
 
 #[test]
@@ -89,25 +89,25 @@ fn sessions_share_the_beginnings_of_their_prompts() {
 #[test]
 fn requests_without_a_session_share_too() {
     let mut cache = cache(16);
-    let log = tokens(0..16);
-    assert_eq!(serve(&mut cache, &namespace(""), &log), 16);
-    assert_eq!(serve(&mut cache, &namespace(""), &log), 4, "all but the page of the last token");
-    assert_eq!(serve(&mut cache, &namespace("secret"), &log), 16, "another salt shares nothing");
-    assert_eq!(cache.shared_len(&namespace(""), &log), 12);
-    assert_eq!(cache.shared_len(&namespace("unknown"), &log), 0);
+    let token_ids = tokens(0..16);
+    assert_eq!(serve(&mut cache, &namespace(""), &token_ids), 16);
+    assert_eq!(serve(&mut cache, &namespace(""), &token_ids), 4, "all but the page of the last token");
+    assert_eq!(serve(&mut cache, &namespace("secret"), &token_ids), 16, "another salt shares nothing");
+    assert_eq!(cache.shared_len(&namespace(""), &token_ids), 12);
+    assert_eq!(cache.shared_len(&namespace("unknown"), &token_ids), 0);
 }
 
 #[test]
 fn a_failed_call_leaves_the_session_as_it_was() {
     let mut cache = cache(16);
     turn(&mut cache, "a", SessionMode::Append, &tokens(0..10), &[50]);
-    let log = cache.session_log(&id("a")).unwrap().to_vec();
+    let token_ids = cache.session_log(&id("a")).unwrap().to_vec();
     let (failed, context) = begin(&mut cache, "a", SessionMode::Append, &tokens(30..40)).unwrap();
     let handle = lease_turn(&mut cache, &failed, &context);
     compute(&mut cache, &handle, &context);
     cache.end_turn(failed, Some(handle), TurnEnd::Rollback);
     cache.check().unwrap();
-    assert_eq!(cache.session_log(&id("a")), Ok(&log[..]));
+    assert_eq!(cache.session_log(&id("a")), Ok(&token_ids[..]));
     assert_eq!(turn(&mut cache, "a", SessionMode::Append, &tokens(60..62), &[]), 2, "its pages stayed");
 
     let (failed, _) = begin(&mut cache, "new", SessionMode::Append, &tokens(0..4)).unwrap();
@@ -118,11 +118,11 @@ fn a_failed_call_leaves_the_session_as_it_was() {
 #[test]
 fn trimmed_text_is_not_in_the_session() {
     let mut cache = cache(16);
-    let (turn_a, mut log) = begin(&mut cache, "a", SessionMode::Append, &tokens(0..6)).unwrap();
-    let handle = lease_turn(&mut cache, &turn_a, &log);
-    log.extend(tokens([50, 51, 52]));
-    compute(&mut cache, &handle, &log);
-    cache.end_turn(turn_a, Some(handle), TurnEnd::Commit(&log[..7]));
+    let (turn_a, mut token_ids) = begin(&mut cache, "a", SessionMode::Append, &tokens(0..6)).unwrap();
+    let handle = lease_turn(&mut cache, &turn_a, &token_ids);
+    token_ids.extend(tokens([50, 51, 52]));
+    compute(&mut cache, &handle, &token_ids);
+    cache.end_turn(turn_a, Some(handle), TurnEnd::Commit(&token_ids[..7]));
     cache.check().unwrap();
     assert_eq!(cache.session_log(&id("a")).unwrap().len(), 7);
     assert_eq!(turn(&mut cache, "a", SessionMode::Append, &tokens([70]), &[]), 1);
@@ -161,15 +161,15 @@ fn a_session_of_another_model_is_never_reused() {
 #[test]
 fn a_preempted_sequence_finds_its_pages_again_and_counts_once() {
     let mut cache = cache(16);
-    let log = tokens(0..10);
-    let handle = lease(&mut cache, &namespace(""), &log);
-    compute(&mut cache, &handle, &log);
+    let token_ids = tokens(0..10);
+    let handle = lease(&mut cache, &namespace(""), &token_ids);
+    compute(&mut cache, &handle, &token_ids);
     cache.release(handle);
     let owner = sm_cache::LeaseOwner::Request(&namespace(""));
     let arrival = sm_cache::Arrival::Resumed;
-    let handle = cache.lease(&sm_cache::LeaseRequest { owner, tokens: &log, max_len: 10, arrival });
+    let handle = cache.lease(&sm_cache::LeaseRequest { owner, tokens: &token_ids, max_len: 10, arrival });
     assert_eq!(cache.computed(&handle), 8);
-    compute(&mut cache, &handle, &log);
+    compute(&mut cache, &handle, &token_ids);
     cache.release(handle);
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses, stats.reused_tokens, stats.computed_tokens), (0, 1, 0, 12));
@@ -178,9 +178,9 @@ fn a_preempted_sequence_finds_its_pages_again_and_counts_once() {
 #[test]
 fn only_skipped_work_counts_as_reused() {
     let mut cache = cache(16);
-    let log = tokens(0..10);
-    serve(&mut cache, &namespace(""), &log);
-    let cancelled = lease(&mut cache, &namespace(""), &log);
+    let token_ids = tokens(0..10);
+    serve(&mut cache, &namespace(""), &token_ids);
+    let cancelled = lease(&mut cache, &namespace(""), &token_ids);
     assert_eq!(cache.computed(&cancelled), 8);
     cache.release(cancelled);
     assert_eq!((cache.stats().hits, cache.stats().reused_tokens), (0, 0));
@@ -189,9 +189,9 @@ fn only_skipped_work_counts_as_reused() {
 #[test]
 fn forks_share_pages_until_they_write() {
     let mut cache = cache(16);
-    let log = tokens(0..10);
-    let first = lease(&mut cache, &namespace(""), &log);
-    compute(&mut cache, &first, &log);
+    let token_ids = tokens(0..10);
+    let first = lease(&mut cache, &namespace(""), &token_ids);
+    compute(&mut cache, &first, &token_ids);
     let second = cache.fork(&first);
     assert_eq!(cache.pages(&first), cache.pages(&second));
     assert_eq!(cache.stats().pinned_pages, 3);
@@ -209,13 +209,13 @@ fn forks_share_pages_until_they_write() {
 #[test]
 fn any_candidate_can_continue_the_session() {
     let mut cache = cache(16);
-    let (turn_a, mut log) = begin(&mut cache, "a", SessionMode::Append, &tokens(0..10)).unwrap();
-    let first = lease_turn(&mut cache, &turn_a, &log);
-    compute(&mut cache, &first, &log);
+    let (turn_a, mut token_ids) = begin(&mut cache, "a", SessionMode::Append, &tokens(0..10)).unwrap();
+    let first = lease_turn(&mut cache, &turn_a, &token_ids);
+    compute(&mut cache, &first, &token_ids);
     let second = cache.fork(&first);
-    log.push(TokenId(77));
-    compute(&mut cache, &second, &log);
-    cache.end_turn(turn_a, Some(second), TurnEnd::Commit(&log));
+    token_ids.push(TokenId(77));
+    compute(&mut cache, &second, &token_ids);
+    cache.end_turn(turn_a, Some(second), TurnEnd::Commit(&token_ids));
     cache.release(first);
     cache.check().unwrap();
     assert_eq!(turn(&mut cache, "a", SessionMode::Append, &tokens([5]), &[]), 1);
@@ -224,8 +224,8 @@ fn any_candidate_can_continue_the_session() {
 #[test]
 fn the_end_of_a_conversation_is_evicted_before_its_beginning() {
     let mut cache = cache(4);
-    let log = tokens(0..16);
-    serve(&mut cache, &namespace(""), &log);
+    let token_ids = tokens(0..16);
+    serve(&mut cache, &namespace(""), &token_ids);
     assert_eq!(cache.evictable().map(|page| page.tokens[0].0).collect::<Vec<_>>(), [12, 8, 4, 0]);
     serve(&mut cache, &namespace(""), &tokens(100..106));
     assert_eq!(cache.shared_len(&namespace(""), &tokens(0..20)), 8);
@@ -235,17 +235,17 @@ fn the_end_of_a_conversation_is_evicted_before_its_beginning() {
 #[test]
 fn pages_read_back_from_elsewhere_count_as_reused() {
     let mut cache = cache(8);
-    let log = tokens(0..10);
-    let handle = lease(&mut cache, &namespace(""), &log);
-    let keys: Vec<_> = cache.page_keys(&namespace(""), &log).collect();
+    let token_ids = tokens(0..10);
+    let handle = lease(&mut cache, &namespace(""), &token_ids);
+    let keys: Vec<_> = cache.page_keys(&namespace(""), &token_ids).collect();
     for key in &keys {
-        assert_eq!(cache.next_key(&handle, &log), Some(*key));
+        assert_eq!(cache.next_key(&handle, &token_ids), Some(*key));
         let computed = cache.computed(&handle) + PAGE_LEN;
         cache.reserve(&handle, computed, &mut Vec::new()).unwrap();
-        cache.commit_restored(&handle, &log, computed);
+        cache.commit_restored(&handle, &token_ids, computed);
     }
-    assert_eq!((cache.next_key(&handle, &log), keys.len()), (None, 2));
-    compute(&mut cache, &handle, &log);
+    assert_eq!((cache.next_key(&handle, &token_ids), keys.len()), (None, 2));
+    compute(&mut cache, &handle, &token_ids);
     cache.release(handle);
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.reused_tokens, stats.computed_tokens), (1, 8, 2));
@@ -305,9 +305,9 @@ fn lost_leases_are_found() {
 fn evicted_pages_are_reused() {
     let mut cache = cache(2);
     for start in 0..50 {
-        let log = tokens(start * 10..start * 10 + 8);
-        let handle = lease(&mut cache, &namespace(""), &log);
-        compute(&mut cache, &handle, &log);
+        let token_ids = tokens(start * 10..start * 10 + 8);
+        let handle = lease(&mut cache, &namespace(""), &token_ids);
+        compute(&mut cache, &handle, &token_ids);
         assert!(cache.pages(&handle).iter().all(|page| *page < PageId(2)));
         cache.release(handle);
     }

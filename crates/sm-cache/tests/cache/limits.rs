@@ -58,10 +58,10 @@ fn begin(cache: &mut KvCache, name: &str, tokens: &[TokenId]) -> Result<(Turn, V
 }
 
 fn turn(cache: &mut KvCache, name: &str, new: &[TokenId]) {
-    let (turn, log) = begin(cache, name, new).unwrap();
-    let handle = lease_turn(cache, &turn, &log);
-    compute(cache, &handle, &log);
-    cache.end_turn(turn, Some(handle), TurnEnd::Commit(&log));
+    let (turn, token_ids) = begin(cache, name, new).unwrap();
+    let handle = lease_turn(cache, &turn, &token_ids);
+    compute(cache, &handle, &token_ids);
+    cache.end_turn(turn, Some(handle), TurnEnd::Commit(&token_ids));
     cache.check().unwrap();
 }
 
@@ -72,11 +72,11 @@ fn a_session_over_its_tokens_fails_and_says_so() {
     let limit = |actual| CacheError::ResourceLimit { resource: Resource::SessionTokens, limit: 10, actual };
     assert_eq!(begin(&mut cache, "a", &tokens(0..11)).unwrap_err(), limit(11));
     assert_eq!(diary.take(), ["a exceeds max_tokens_per_session: 11 of 10"]);
-    let (turn, log) = begin(&mut cache, "a", &tokens(0..10)).unwrap();
-    let handle = lease_turn(&mut cache, &turn, &log);
-    compute(&mut cache, &handle, &log);
+    let (turn, token_ids) = begin(&mut cache, "a", &tokens(0..10)).unwrap();
+    let handle = lease_turn(&mut cache, &turn, &token_ids);
+    compute(&mut cache, &handle, &token_ids);
     assert_eq!(cache.reserve(&handle, 11, &mut Vec::new()), Err(limit(11)), "while it runs as well");
-    cache.end_turn(turn, Some(handle), TurnEnd::Commit(&log));
+    cache.end_turn(turn, Some(handle), TurnEnd::Commit(&token_ids));
     assert_eq!(diary.take().len(), 1);
     let alone = lease(&mut cache, &namespace(""), &tokens(0..20));
     compute(&mut cache, &alone, &tokens(0..20));
@@ -132,10 +132,10 @@ fn idle_sessions_and_unreferenced_pages_give_way_in_the_order_of_their_use() {
     compute(&mut cache, &handle, &tokens(300..308));
     assert_eq!(diary.take(), ["page of 100 for memory: 1 pages", "pages of a for memory: 2 pages"]);
     cache.release(handle);
-    // The log of the session stays, so the conversation goes on; its first page was still there.
-    let (turn, log) = begin(&mut cache, "a", &tokens([6])).unwrap();
-    assert_eq!(log, tokens(0..7));
-    let handle = lease_turn(&mut cache, &turn, &log);
+    // The tokens of the session stay, so the conversation goes on; its first page was still there.
+    let (turn, token_ids) = begin(&mut cache, "a", &tokens([6])).unwrap();
+    assert_eq!(token_ids, tokens(0..7));
+    let handle = lease_turn(&mut cache, &turn, &token_ids);
     assert_eq!(cache.computed(&handle), 4);
     cache.end_turn(turn, Some(handle), TurnEnd::Rollback);
     cache.check().unwrap();
@@ -225,10 +225,11 @@ fn above_a_threshold_what_is_idle_goes_before_it_is_needed() {
 #[test]
 fn equal_pages_are_kept_once() {
     let mut cache = cache(8);
-    let log = tokens(0..8);
-    let (first, second) = (lease(&mut cache, &namespace(""), &log), lease(&mut cache, &namespace(""), &log));
-    compute(&mut cache, &first, &log);
-    compute(&mut cache, &second, &log);
+    let token_ids = tokens(0..8);
+    let (first, second) =
+        (lease(&mut cache, &namespace(""), &token_ids), lease(&mut cache, &namespace(""), &token_ids));
+    compute(&mut cache, &first, &token_ids);
+    compute(&mut cache, &second, &token_ids);
     assert_eq!(cache.stats().pinned_pages, 4);
     cache.release(first);
     cache.release(second);

@@ -22,7 +22,7 @@ pub(crate) struct RefLease {
 struct RefSession {
     pages: Vec<u32>,
     computed: usize,
-    log: Vec<TokenId>,
+    token_ids: Vec<TokenId>,
     used: u64,
     busy: bool,
     kept: usize,
@@ -249,7 +249,7 @@ impl Reference {
         Ok(Vec::new())
     }
 
-    pub(crate) fn commit(&mut self, id: usize, log: &[TokenId], computed: usize) {
+    pub(crate) fn commit(&mut self, id: usize, token_ids: &[TokenId], computed: usize) {
         let lease = self.leases.get_mut(&id).unwrap();
         self.stats.computed_tokens += (computed - lease.computed) as u64;
         match lease.unconfirmed.take() {
@@ -264,7 +264,7 @@ impl Reference {
         let lease = lease.clone();
         for (index, page) in lease.pages.iter().enumerate().take(computed / PAGE_LEN) {
             if self.shares() && self.content_of(*page).is_none() {
-                let content = (lease.salt.clone(), log[..(index + 1) * PAGE_LEN].to_vec());
+                let content = (lease.salt.clone(), token_ids[..(index + 1) * PAGE_LEN].to_vec());
                 let pages = self.indexed.entry(content).or_default();
                 pages.insert(pages.len().min(1), *page);
             }
@@ -301,10 +301,10 @@ impl Reference {
     /// The context of the call; none if it is refused.
     pub(crate) fn begin_turn(&mut self, id: &str, append: bool, tokens: &[TokenId]) -> Option<Vec<TokenId>> {
         let first = !self.sessions.contains_key(id);
-        let log = self.log(id).unwrap_or_default();
-        let common = log.iter().zip(tokens).take_while(|(a, b)| a == b).count();
-        let kept = if append { log.len() } else { common };
-        let context = if append { [log, tokens].concat() } else { tokens.to_vec() };
+        let token_ids = self.log(id).unwrap_or_default();
+        let common = token_ids.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        let kept = if append { token_ids.len() } else { common };
+        let context = if append { [token_ids, tokens].concat() } else { tokens.to_vec() };
         if self.is_busy(id) == Some(true) {
             return None;
         }
@@ -318,19 +318,19 @@ impl Reference {
             self.drop_session(&oldest.unwrap());
             self.stats.evictions += 1;
         }
-        let (pages, log) = (Vec::new(), Vec::new());
-        let new = RefSession { pages, computed: 0, log, used: 0, busy: true, kept, first };
+        let (pages, token_ids) = (Vec::new(), Vec::new());
+        let new = RefSession { pages, computed: 0, token_ids, used: 0, busy: true, kept, first };
         let session = self.sessions.entry(id.into()).or_insert(new);
         (session.busy, session.first, session.kept, session.used) = (true, first, kept, self.now);
         Some(context)
     }
 
-    pub(crate) fn end_turn(&mut self, id: &str, lease: Option<usize>, log: Option<&[TokenId]>) {
+    pub(crate) fn end_turn(&mut self, id: &str, lease: Option<usize>, token_ids: Option<&[TokenId]>) {
         let session = self.sessions.get_mut(id).unwrap();
         session.busy = false;
         let (kept, n_own) = (session.kept, session.computed);
-        session.log = log.map_or(session.log.clone(), <[_]>::to_vec);
-        let n_valid = log.map_or(kept, <[_]>::len);
+        session.token_ids = token_ids.map_or(session.token_ids.clone(), <[_]>::to_vec);
+        let n_valid = token_ids.map_or(kept, <[_]>::len);
         if let Some(lease) = lease {
             self.drop_pages(id);
             self.shrink(lease, n_valid);
@@ -343,14 +343,14 @@ impl Reference {
             self.used.extend(lease.pages.iter().map(|page| (*page, self.now)));
             let session = self.sessions.get_mut(id).unwrap();
             (session.pages, session.computed) = (lease.pages, lease.computed);
-        } else if log.is_some_and(|log| n_own > log.len().min(kept)) {
+        } else if token_ids.is_some_and(|token_ids| n_own > token_ids.len().min(kept)) {
             self.drop_pages(id);
         }
         self.sessions.get_mut(id).unwrap().used = self.now;
         if !self.config.enabled {
             self.drop_pages(id);
         }
-        if self.sessions[id].first && log.is_none() || !self.config.persist_across_requests {
+        if self.sessions[id].first && token_ids.is_none() || !self.config.persist_across_requests {
             self.drop_session(id);
         }
         self.keep_within_limit();
@@ -366,7 +366,7 @@ impl Reference {
     }
 
     pub(crate) fn log(&self, id: &str) -> Option<&[TokenId]> {
-        self.sessions.get(id).map(|session| &session.log[..])
+        self.sessions.get(id).map(|session| &session.token_ids[..])
     }
 
     pub(crate) fn trim(&mut self, max_bytes: u64) {

@@ -20,7 +20,7 @@ struct Sequence {
     handle: Option<KvHandle>,
     turn: Option<(Turn, String)>,
     salt: &'static str,
-    log: Vec<TokenId>,
+    token_ids: Vec<TokenId>,
 }
 
 #[derive(Debug)]
@@ -67,10 +67,10 @@ impl Simulation {
         }
     }
 
-    fn add(&mut self, salt: &'static str, log: Vec<TokenId>, turn: Option<(Turn, String)>) {
+    fn add(&mut self, salt: &'static str, token_ids: Vec<TokenId>, turn: Option<(Turn, String)>) {
         let id = self.next_id;
         self.next_id += 1;
-        self.sequences.push(Sequence { id, handle: None, turn, salt, log });
+        self.sequences.push(Sequence { id, handle: None, turn, salt, token_ids });
         if !id.is_multiple_of(3) {
             self.lease(self.sequences.len() - 1, Arrival::New);
         }
@@ -84,9 +84,10 @@ impl Simulation {
         let (session, append) = (SessionId::new(name).unwrap(), choice.is_multiple_of(2));
         let mode = if append { SessionMode::Append } else { SessionMode::Prefix };
         let mut tokens = text(choice / 2);
-        if !append && let Some(log) = self.reference.log(name) {
+        if !append && let Some(token_ids) = self.reference.log(name) {
             // Resends what was said, perhaps with a change.
-            tokens = [&log[..log.len() - log.len().min(choice as usize % 3)], &tokens].concat();
+            tokens =
+                [&token_ids[..token_ids.len() - token_ids.len().min(choice as usize % 3)], &tokens].concat();
         }
         tokens.truncate(20);
         let request = TurnRequest { session: &session, mode, namespace: &namespace(""), tokens: &tokens };
@@ -109,12 +110,12 @@ impl Simulation {
             Some((turn, session)) => (LeaseOwner::Turn(turn), Some(session.as_str())),
             None => (LeaseOwner::Request(&namespace), None),
         };
-        let shared = self.cache.shared_len(&namespace, &sequence.log);
-        let request = LeaseRequest { owner, tokens: &sequence.log, max_len: 0, arrival };
+        let shared = self.cache.shared_len(&namespace, &sequence.token_ids);
+        let request = LeaseRequest { owner, tokens: &sequence.token_ids, max_len: 0, arrival };
         let handle = self.cache.lease(&request);
         assert!(self.cache.computed(&handle) >= shared);
         sequence.handle = Some(handle);
-        self.reference.lease(sequence.id, sequence.salt, session, &sequence.log);
+        self.reference.lease(sequence.id, sequence.salt, session, &sequence.token_ids);
         if arrival == Arrival::New {
             self.reference.is_new(sequence.id);
         }
@@ -125,10 +126,10 @@ impl Simulation {
         if self.sequences[index].handle.is_none() {
             return self.lease(index, Arrival::New);
         }
-        let Sequence { id, handle, log, salt, .. } = &mut self.sequences[index];
+        let Sequence { id, handle, token_ids, salt, .. } = &mut self.sequences[index];
         let handle = handle.as_ref().unwrap();
         let before = self.cache.computed(handle);
-        let computed = log.len().min(before + 1 + choice as usize % 7);
+        let computed = token_ids.len().min(before + 1 + choice as usize % 7);
         let reserved = computed + choice as usize % 3;
         let mut copies = Vec::new();
         let result = self.cache.reserve(handle, reserved, &mut copies);
@@ -143,12 +144,12 @@ impl Simulation {
             (result, too_long) => panic!("{result:?} with too_long = {too_long}"),
         }
         self.memory.copy(&copies);
-        let drafted: Vec<_> = log.iter().copied().chain([TokenId(500), TokenId(501)]).collect();
+        let drafted: Vec<_> = token_ids.iter().copied().chain([TokenId(500), TokenId(501)]).collect();
         self.memory.write(self.cache.pages(handle), before..reserved, salt, &drafted);
-        self.cache.commit(handle, log, computed);
-        self.reference.commit(*id, log, computed);
-        if computed == log.len() {
-            log.push(TokenId(choice % 3));
+        self.cache.commit(handle, token_ids, computed);
+        self.reference.commit(*id, token_ids, computed);
+        if computed == token_ids.len() {
+            token_ids.push(TokenId(choice % 3));
         }
     }
 
@@ -173,18 +174,18 @@ impl Simulation {
     }
 
     fn fork(&mut self, index: usize) {
-        let Sequence { id, handle: Some(handle), salt, log, .. } = &self.sequences[index] else {
+        let Sequence { id, handle: Some(handle), salt, token_ids, .. } = &self.sequences[index] else {
             return;
         };
-        let (id, salt, log) = (*id, *salt, log.clone());
+        let (id, salt, token_ids) = (*id, *salt, token_ids.clone());
         let handle = Some(self.cache.fork(handle));
         self.reference.fork(id, self.next_id);
-        self.sequences.push(Sequence { id: self.next_id, handle, turn: None, salt, log });
+        self.sequences.push(Sequence { id: self.next_id, handle, turn: None, salt, token_ids });
         self.next_id += 1;
     }
 
     fn finish(&mut self, index: usize, choice: u32) {
-        let Sequence { id, handle, turn, mut log, .. } = self.sequences.swap_remove(index);
+        let Sequence { id, handle, turn, mut token_ids, .. } = self.sequences.swap_remove(index);
         let Some((turn, session)) = turn else {
             return handle.into_iter().for_each(|handle| {
                 self.cache.release(handle);
@@ -192,14 +193,14 @@ impl Simulation {
             });
         };
         // Trims some of the text, or fails.
-        log.truncate(log.len() - log.len().min(choice as usize % 4));
+        token_ids.truncate(token_ids.len() - token_ids.len().min(choice as usize % 4));
         let lease = handle.is_some().then_some(id);
         if choice.is_multiple_of(5) {
             self.cache.end_turn(turn, handle, TurnEnd::Rollback);
             self.reference.end_turn(&session, lease, None);
         } else {
-            self.cache.end_turn(turn, handle, TurnEnd::Commit(&log));
-            self.reference.end_turn(&session, lease, Some(&log));
+            self.cache.end_turn(turn, handle, TurnEnd::Commit(&token_ids));
+            self.reference.end_turn(&session, lease, Some(&token_ids));
         }
     }
 
@@ -247,7 +248,7 @@ impl Simulation {
             let expected = &self.reference.leases[&sequence.id];
             let ids: Vec<_> = pages.iter().map(|page| page.0).collect();
             assert_eq!((&ids, computed), (&expected.pages, expected.computed));
-            self.memory.verify(pages, computed, sequence.salt, &sequence.log);
+            self.memory.verify(pages, computed, sequence.salt, &sequence.token_ids);
         }
         let cached: Vec<_> = self.cache.evictable().collect();
         assert_eq!(cached.iter().map(|page| page.page.0).collect::<Vec<_>>(), self.reference.cached);
@@ -258,8 +259,8 @@ impl Simulation {
             self.memory.verify_page(page.page, salt, prefix);
         }
         for name in ["a", "b", "c", "d"] {
-            let log = self.cache.session_log(&SessionId::new(name).unwrap()).ok();
-            assert_eq!(log, self.reference.log(name));
+            let token_ids = self.cache.session_log(&SessionId::new(name).unwrap()).ok();
+            assert_eq!(token_ids, self.reference.log(name));
         }
     }
 }

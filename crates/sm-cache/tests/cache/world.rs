@@ -57,32 +57,36 @@ impl Memory {
         pages: &[PageId],
         range: std::ops::Range<usize>,
         salt: &str,
-        log: &[TokenId],
+        token_ids: &[TokenId],
     ) {
         for position in range {
             self.positions[pages[position / PAGE_LEN].0 as usize * PAGE_LEN + position % PAGE_LEN] =
-                Some((salt.into(), log[..=position].to_vec()));
+                Some((salt.into(), token_ids[..=position].to_vec()));
         }
     }
 
     /// Whether what a sequence believes computed is what it would compute.
-    pub(crate) fn verify(&self, pages: &[PageId], computed: usize, salt: &str, log: &[TokenId]) {
+    pub(crate) fn verify(&self, pages: &[PageId], computed: usize, salt: &str, token_ids: &[TokenId]) {
         for position in 0..computed {
-            self.verify_position(pages[position / PAGE_LEN], position, salt, log);
+            self.verify_position(pages[position / PAGE_LEN], position, salt, token_ids);
         }
     }
 
-    /// Whether a page holds the last positions of `log`.
-    pub(crate) fn verify_page(&self, page: PageId, salt: &str, log: &[TokenId]) {
-        for position in log.len() - PAGE_LEN..log.len() {
-            self.verify_position(page, position, salt, log);
+    /// Whether a page holds the last positions of `token_ids`.
+    pub(crate) fn verify_page(&self, page: PageId, salt: &str, token_ids: &[TokenId]) {
+        for position in token_ids.len() - PAGE_LEN..token_ids.len() {
+            self.verify_position(page, position, salt, token_ids);
         }
     }
 
-    fn verify_position(&self, page: PageId, position: usize, salt: &str, log: &[TokenId]) {
+    fn verify_position(&self, page: PageId, position: usize, salt: &str, token_ids: &[TokenId]) {
         let content = self.positions[page.0 as usize * PAGE_LEN + position % PAGE_LEN].as_ref();
-        let right = content.is_some_and(|(s, prefix)| s == salt && prefix == &log[..=position]);
-        assert!(right, "position {position} in {page:?} holds {content:?} and not {:?}", &log[..=position]);
+        let right = content.is_some_and(|(s, prefix)| s == salt && prefix == &token_ids[..=position]);
+        assert!(
+            right,
+            "position {position} in {page:?} holds {content:?} and not {:?}",
+            &token_ids[..=position]
+        );
     }
 }
 
@@ -98,18 +102,18 @@ pub(crate) fn lease_turn(cache: &mut KvCache, turn: &Turn, tokens: &[TokenId]) -
     cache.lease(&LeaseRequest { owner, tokens, max_len: tokens.len(), arrival: Arrival::New })
 }
 
-/// Computes all of `log` at once; gives how many positions that took.
-pub(crate) fn compute(cache: &mut KvCache, handle: &KvHandle, log: &[TokenId]) -> usize {
+/// Computes all of `token_ids` at once; gives how many positions that took.
+pub(crate) fn compute(cache: &mut KvCache, handle: &KvHandle, token_ids: &[TokenId]) -> usize {
     let before = cache.computed(handle);
-    cache.reserve(handle, log.len(), &mut Vec::new()).unwrap();
-    cache.commit(handle, log, log.len());
-    log.len() - before
+    cache.reserve(handle, token_ids.len(), &mut Vec::new()).unwrap();
+    cache.commit(handle, token_ids, token_ids.len());
+    token_ids.len() - before
 }
 
 /// Serves a request from begin to end; gives how many positions it computed.
-pub(crate) fn serve(cache: &mut KvCache, namespace: &Namespace, log: &[TokenId]) -> usize {
-    let handle = lease(cache, namespace, log);
-    let n_computed = compute(cache, &handle, log);
+pub(crate) fn serve(cache: &mut KvCache, namespace: &Namespace, token_ids: &[TokenId]) -> usize {
+    let handle = lease(cache, namespace, token_ids);
+    let n_computed = compute(cache, &handle, token_ids);
     cache.release(handle);
     cache.check().unwrap();
     n_computed

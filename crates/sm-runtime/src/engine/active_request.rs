@@ -11,7 +11,7 @@ use sm_tensor::TokenId;
 
 use super::directory::RequestNumber;
 use super::session::Owner;
-use super::speculation::CandidateDrafts;
+use super::speculation::ChoiceDrafts;
 use super::ticket::Responder;
 use crate::grammar::Constraint;
 use crate::input::{Bound, Input};
@@ -49,7 +49,7 @@ pub(crate) struct ActiveRequest {
     /// Whether its tokens may be guessed.
     speculate: bool,
     usage: Usage,
-    candidates: Vec<Candidate>,
+    choices: Vec<Choice>,
     /// One per token of the prompt after the first, as far as they are scored.
     prompt_logprobs: Logprobs,
     /// What made it fail.
@@ -67,11 +67,11 @@ struct Times {
 
 /// One continuation.
 #[derive(Debug)]
-struct Candidate {
+struct Choice {
     output: Option<Output>,
     constraint: Option<Constraint>,
     logprobs: Logprobs,
-    drafts: CandidateDrafts,
+    drafts: ChoiceDrafts,
     /// Set by the token that ends it.
     finish_reason: Option<FinishReason>,
     completion: Option<Completion>,
@@ -84,14 +84,14 @@ pub(crate) struct Scratch {
     counts: Vec<u32>,
     raw: RawLogits,
     event: TokenEvent,
-    /// Logits that several candidates draw from.
+    /// Logits that several choices draw from.
     shared: Vec<f32>,
-    /// A log and the right guesses behind it.
+    /// A sequence's tokens and the accepted drafts behind it.
     pub(crate) tokens: Vec<TokenId>,
 }
 
 impl Scratch {
-    /// Keeps logits that several candidates will draw from.
+    /// Keeps logits that several choices will draw from.
     pub(crate) fn keep_shared(&mut self, logits: &[f32]) {
         self.shared.clear();
         self.shared.extend_from_slice(logits);
@@ -125,9 +125,9 @@ pub(crate) struct RequestParams {
 
 /// Where a token is to be drawn.
 pub(crate) struct Place<'a> {
-    pub(crate) candidate: usize,
+    pub(crate) choice: usize,
     /// Prompt and output so far.
-    pub(crate) log: &'a [TokenId],
+    pub(crate) token_ids: &'a [TokenId],
 }
 
 impl ActiveRequest {
@@ -140,16 +140,16 @@ impl ActiveRequest {
             let output = Output::new(text, input.text_start, &options.stop);
             output.with_head(echo.clone()).with_room(bound.n_tokens)
         };
-        let candidates = (0..n).map(|_| Candidate {
+        let choices = (0..n).map(|_| Choice {
             output: Some(output()),
             constraint: rules.constraint.clone(),
             logprobs: Logprobs::with_room(n_top, bound.n_tokens),
-            drafts: CandidateDrafts::default(),
+            drafts: ChoiceDrafts::default(),
             finish_reason: None,
             completion: None,
         });
         Self {
-            candidates: candidates.collect(),
+            choices: choices.collect(),
             prompt_logprobs: Logprobs::with_room(options.wanted_of_prompt(), input.tokens.len()),
             chain: rules.chain,
             answer,
@@ -164,7 +164,7 @@ impl ActiveRequest {
             usage: Usage {
                 prompt_tokens: input.tokens.len(),
                 truncated_tokens: input.n_truncated,
-                candidates: n,
+                choices: n,
                 ..Usage::default()
             },
             options,
@@ -173,14 +173,14 @@ impl ActiveRequest {
         }
     }
 
-    /// Tokens that each candidate may have.
+    /// Tokens that each choice may have.
     pub(crate) fn max_new_tokens(&self) -> usize {
         self.bound.n_tokens
     }
 
-    /// Why a candidate that was ended has ended.
+    /// Why a choice that was ended has ended.
     pub(crate) fn finish_reason(&self, index: usize) -> FinishReason {
-        let completion = self.candidates[index].completion.as_ref();
+        let completion = self.choices[index].completion.as_ref();
         completion.map_or(FinishReason::Cancelled, |completion| completion.finish_reason)
     }
 
@@ -226,7 +226,7 @@ impl ActiveRequest {
         let Times { submitted, started, first_token } = self.times;
         let total = submitted.elapsed();
         let since = |at: Instant| at.saturating_duration_since(submitted);
-        let completions = self.candidates.iter().filter_map(|candidate| candidate.completion.as_ref());
+        let completions = self.choices.iter().filter_map(|choice| choice.completion.as_ref());
         let n_most = completions.clone().map(|completion| completion.usage.generated_tokens).max();
         let sum =
             |part: fn(&Usage) -> usize| completions.clone().map(|completion| part(&completion.usage)).sum();
@@ -249,8 +249,8 @@ impl ActiveRequest {
         }
     }
 
-    /// Draws the next token of a candidate from `logits`, `[vocab_size]`, which are changed, and tells the caller. Says
-    /// whether the token belongs to the log, and whether the candidate ends by a stop rule.
+    /// Draws the next token of a choice from `logits`, `[vocab_size]`, which are changed, and tells the caller. Says
+    /// whether the token belongs to the tokens, and whether the choice ends by a stop rule.
     ///
     /// # Errors
     /// If no token can be drawn.
@@ -266,10 +266,10 @@ impl ActiveRequest {
             raw.keep(logits);
         }
         let draw =
-            Draw { seed: self.seed, candidate: place.candidate as u32, position: place.log.len() as u32 };
-        let candidate = &mut self.candidates[place.candidate];
-        let constraint = candidate.constraint.as_mut();
-        let mut history = History::new(place.log, self.usage.prompt_tokens, counts);
+            Draw { seed: self.seed, choice: place.choice as u32, position: place.token_ids.len() as u32 };
+        let choice = &mut self.choices[place.choice];
+        let constraint = choice.constraint.as_mut();
+        let mut history = History::new(place.token_ids, self.usage.prompt_tokens, counts);
         // Filters may be the caller's own.
         let drawn = catch_unwind(AssertUnwindSafe(|| {
             self.chain.sample_within((constraint, logits), &mut history, draw, candidates)
@@ -279,20 +279,20 @@ impl ActiveRequest {
             counts.clear();
             Err(Error::FilterPanicked { message: message_of(&*panic) })
         })?;
-        let Some(output) = &mut candidate.output else {
+        let Some(output) = &mut choice.output else {
             return Ok(Sampled { token, is_kept: false, stops: true });
         };
         event.logprob = None;
         if wants_logprobs {
-            let logprob = raw.append(token, &mut candidate.logprobs, candidates);
+            let logprob = raw.append(token, &mut choice.logprobs, candidates);
             event.logprob = self.options.logprobs.is_some().then_some(logprob);
         }
-        event.candidate = place.candidate;
-        let stop = output.push_within(token, candidate.constraint.as_mut(), event)?;
+        event.choice = place.choice;
+        let stop = output.push_within(token, choice.constraint.as_mut(), event)?;
         let is_kept = !matches!(stop, Some(FinishReason::Stop | FinishReason::Eos));
         let is_full = output.n_tokens() >= self.bound.n_tokens;
         event.finish_reason = stop.or(is_full.then_some(self.bound.reason));
-        candidate.finish_reason = event.finish_reason;
+        choice.finish_reason = event.finish_reason;
         if event.finish_reason.is_some_and(|reason| reason != FinishReason::StopSequence) {
             output.flush(event);
         }
@@ -301,42 +301,42 @@ impl ActiveRequest {
         Ok(Sampled { token, is_kept, stops: stop.is_some() })
     }
 
-    /// What guesses of a candidate were worth; `None` if it wants none.
-    pub(crate) fn drafts(&mut self, candidate: usize) -> Option<&mut CandidateDrafts> {
-        self.speculate.then(|| &mut self.candidates[candidate].drafts)
+    /// What guesses of a choice were worth; `None` if it wants none.
+    pub(crate) fn drafts(&mut self, choice: usize) -> Option<&mut ChoiceDrafts> {
+        self.speculate.then(|| &mut self.choices[choice].drafts)
     }
 
-    /// Of `n_drafts` guesses of a candidate, the first `n_accepted` were right.
-    pub(crate) fn count_drafts(&mut self, candidate: usize, n_drafts: usize, n_accepted: usize) {
-        self.candidates[candidate].drafts.observe(n_drafts, n_accepted);
+    /// Of `n_drafts` guesses of a choice, the first `n_accepted` were right.
+    pub(crate) fn count_drafts(&mut self, choice: usize, n_drafts: usize, n_accepted: usize) {
+        self.choices[choice].drafts.observe(n_drafts, n_accepted);
     }
 
-    /// The token that a candidate draws behind `tokens` by the logits of a draft model, with the same options and random
+    /// The token that a choice draws behind `tokens` by the logits of a draft model, with the same options and random
     /// numbers as by those of the model; `None` if none can be drawn.
     pub(crate) fn guess(
         &self,
-        (candidate, tokens): (usize, &[TokenId]),
+        (choice, tokens): (usize, &[TokenId]),
         logits: &mut [f32],
         scratch: &mut Scratch,
     ) -> Option<TokenId> {
-        let draw = Draw { seed: self.seed, candidate: candidate as u32, position: tokens.len() as u32 };
+        let draw = Draw { seed: self.seed, choice: choice as u32, position: tokens.len() as u32 };
         let mut history = History::new(tokens, self.usage.prompt_tokens, &mut scratch.counts);
         self.chain.sample(logits, &mut history, draw, &mut scratch.candidates).ok()
     }
 
-    /// Ends a candidate that the scheduler has ended: `log` is prompt and output, `reason` why if no token ended it. Gives
-    /// how many tokens of the log are kept.
-    pub(crate) fn end(&mut self, index: usize, log: &[TokenId], reason: FinishReason) -> usize {
+    /// Ends a choice that the scheduler has ended: `token_ids` is prompt and output, `reason` why if no token ended it. Gives
+    /// how many tokens of the tokens are kept.
+    pub(crate) fn end(&mut self, index: usize, token_ids: &[TokenId], reason: FinishReason) -> usize {
         let n_prompt = self.usage.prompt_tokens;
-        let candidate = &mut self.candidates[index];
-        let Some(mut output) = candidate.output.take() else {
-            return log.len();
+        let choice = &mut self.choices[index];
+        let Some(mut output) = choice.output.take() else {
+            return token_ids.len();
         };
-        let finish_reason = match candidate.finish_reason {
+        let finish_reason = match choice.finish_reason {
             Some(reason) => reason,
             None => {
                 let mut event = TokenEvent {
-                    candidate: index,
+                    choice: index,
                     index: output.n_tokens(),
                     finish_reason: Some(reason),
                     ..TokenEvent::default()
@@ -347,9 +347,9 @@ impl ActiveRequest {
             }
         };
         let finished = output.finish(finish_reason);
-        let n_kept = (n_prompt + finished.n_tokens).min(log.len());
-        let (prompt_tokens, tokens) = log[..n_kept].split_at(n_prompt);
-        candidate.completion = Some(Completion {
+        let n_kept = (n_prompt + finished.n_tokens).min(token_ids.len());
+        let (prompt_tokens, tokens) = token_ids[..n_kept].split_at(n_prompt);
+        choice.completion = Some(Completion {
             text: finished.text,
             tokens: tokens.to_vec(),
             prompt_tokens: prompt_tokens.to_vec(),
@@ -357,23 +357,23 @@ impl ActiveRequest {
             seed: self.seed,
             usage: Usage {
                 generated_tokens: finished.n_generated,
-                drafted_tokens: candidate.drafts.n_drafted,
-                accepted_tokens: candidate.drafts.n_accepted,
+                drafted_tokens: choice.drafts.n_drafted,
+                accepted_tokens: choice.drafts.n_accepted,
                 ..self.usage
             },
             timings: self.times.timings(),
-            logprobs: std::mem::take(&mut candidate.logprobs).first(finished.n_tokens),
+            logprobs: std::mem::take(&mut choice.logprobs).first(finished.n_tokens),
             prompt_logprobs: self.prompt_logprobs.first(n_prompt),
         });
         n_kept
     }
 
-    /// Whether all its candidates have ended.
+    /// Whether all its choices have ended.
     pub(crate) fn is_over(&self) -> bool {
-        self.candidates.iter().all(|candidate| candidate.completion.is_some())
+        self.choices.iter().all(|choice| choice.completion.is_some())
     }
 
-    /// Whether a candidate that is over leaves its session as it was before: the caller gets nothing of it.
+    /// Whether a choice that is over leaves its session as it was before: the caller gets nothing of it.
     pub(crate) fn is_rolled_back(&self, reason: FinishReason) -> bool {
         let is_cut_short = matches!(reason, FinishReason::Cancelled | FinishReason::Timeout);
         self.error.is_some() || (self.delivery == Delivery::Whole && is_cut_short)
@@ -397,7 +397,7 @@ impl ActiveRequest {
             return Err(error);
         }
         let mut completions: Vec<Completion> =
-            self.candidates.iter_mut().filter_map(|candidate| candidate.completion.take()).collect();
+            self.choices.iter_mut().filter_map(|choice| choice.completion.take()).collect();
         if self.select == Select::Best {
             completions = best(completions).into_iter().collect();
         }
@@ -423,7 +423,7 @@ impl ActiveRequest {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sampled {
     pub(crate) token: TokenId,
-    /// Whether it belongs to the log: an end or stop token does not.
+    /// Whether it belongs to the tokens: an end or stop token does not.
     pub(crate) is_kept: bool,
     /// Whether a stop rule matched.
     pub(crate) stops: bool,
@@ -443,7 +443,7 @@ impl Times {
     }
 }
 
-/// Whether raw log-probabilities are computed: for the caller, or to choose among candidates.
+/// Whether raw log-probabilities are computed: for the caller, or to choose among choices.
 fn wants_logprobs(options: &GenerationOptions, select: Select) -> bool {
     options.logprobs.is_some() || select == Select::Best
 }

@@ -230,7 +230,7 @@ impl Core {
         let submitted_us = terms.submitted.saturating_duration_since(self.epoch).as_micros() as u64;
         let deadline_us =
             terms.options.limits.max_time_ms.map(|ms| submitted_us.saturating_add(ms.saturating_mul(1000)));
-        let n_candidates = terms.n as u32;
+        let n_choices = terms.n as u32;
         let mut live = ActiveRequest::new(terms, &input, &self.text);
         let max_new_tokens = live.max_new_tokens();
         let request = Request {
@@ -238,7 +238,7 @@ impl Core {
             priority,
             key,
             max_new_tokens,
-            n_candidates,
+            n_choices,
             deadline_us,
             prompt_logits: live.prompt_logits(),
             ..Request::new(input.tokens, namespace, max_new_tokens)
@@ -266,18 +266,18 @@ impl Core {
         let Some((session, mode)) = session else {
             return Ok((Input::new(prompt.first, prompt.start, &terms.options, &self.bounds)?, None));
         };
-        let log = self.cache.session_log(session).unwrap_or_default();
+        let token_ids = self.cache.session_log(session).unwrap_or_default();
         let has_spoken = terms.has_spoken.as_ref().is_some_and(|spoken| spoken.load(Ordering::Relaxed));
         let is_to_persist = self.cache.config().persist_across_requests;
-        if log.is_empty() && has_spoken && is_to_persist && *mode == SessionMode::Append {
+        if token_ids.is_empty() && has_spoken && is_to_persist && *mode == SessionMode::Append {
             return Err(CacheError::UnknownSession { session: session.clone() }.into());
         }
         let tokens = match prompt.appended {
-            Some(appended) if !log.is_empty() => appended,
+            Some(appended) if !token_ids.is_empty() => appended,
             _ => prompt.first,
         };
         let context = match mode {
-            SessionMode::Append => [log, &tokens].concat(),
+            SessionMode::Append => [token_ids, &tokens].concat(),
             SessionMode::Prefix => tokens.clone(),
         };
         // Before the cache looks at it: a full context is to be told as one, not as a lack of pages.

@@ -49,7 +49,7 @@ impl RequestHandle {
         let _ = self.engine.send(Message::Wake);
     }
 
-    /// Blocks until it has ended; one completion per candidate.
+    /// Blocks until it has ended; one completion per choice.
     ///
     /// # Errors
     /// What made it fail; [`Error::Timeout`], [`Error::Cancelled`].

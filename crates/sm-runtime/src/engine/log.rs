@@ -29,7 +29,7 @@ pub(super) fn shut_down(n_live: usize) {
 
 /// A request has come in.
 pub(super) fn submitted(terms: &RequestParams, n_prompt: usize) {
-    debug!(target: TARGET, request = terms.number.0, prompt_tokens = n_prompt, candidates = terms.n, "request submitted");
+    debug!(target: TARGET, request = terms.number.0, prompt_tokens = n_prompt, choices = terms.n, "request submitted");
 }
 
 /// A request cannot be served.
@@ -51,7 +51,7 @@ pub(super) fn ended(live: &ActiveRequest) {
     debug!(target: TARGET, request, finish_reason, error, tokens, cached, ?queue, ?total, "request is over");
 }
 
-/// Who is in a step, as `request.candidate rows@position`, with what those waited who are in their first; `None` if nobody
+/// Who is in a step, as `request.choice rows@position`, with what those waited who are in their first; `None` if nobody
 /// listens.
 pub(super) fn plan(step: &Step, live: &HashMap<RequestId, ActiveRequest>) -> Option<String> {
     if !enabled!(target: TARGET, Level::DEBUG) {
@@ -61,9 +61,9 @@ pub(super) fn plan(step: &Step, live: &HashMap<RequestId, ActiveRequest>) -> Opt
     for part in step.parts() {
         let Some(live) = live.get(&part.id.request) else { continue };
         let gap = if plan.is_empty() { "" } else { ", " };
-        let (number, candidate) = (live.number.0, part.id.candidate);
+        let (number, choice) = (live.number.0, part.id.choice);
         // Writing to a string does not fail.
-        let _ = write!(plan, "{gap}{number}.{candidate} {}@{}", part.n_rows, part.start);
+        let _ = write!(plan, "{gap}{number}.{choice} {}@{}", part.n_rows, part.start);
         if let Some(waited) = live.waits() {
             let _ = write!(plan, " after {:.1} ms", waited.as_secs_f64() * 1e3);
         }

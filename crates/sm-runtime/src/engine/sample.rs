@@ -1,4 +1,4 @@
-//! From the logits of a step to tokens: for one sequence, for the candidates of a prompt, for guesses, and for the prompt
+//! From the logits of a step to tokens: for one sequence, for the choices of a prompt, for guesses, and for the prompt
 //! itself.
 
 use sm_batching::{Results, StepPart, Verdict};
@@ -11,39 +11,39 @@ use super::active_request::{ActiveRequest, Place, Scratch};
 pub(super) fn score_part(
     part: &StepPart,
     live: &mut ActiveRequest,
-    log: &[TokenId],
+    token_ids: &[TokenId],
     logits: &Logits<'_>,
     scratch: &mut Scratch,
 ) {
     for (index, row) in part.scored_outputs().enumerate() {
         let position = part.scored_start + index + 1;
-        if let Err(error) = live.score((position, log[position]), logits.row(row), scratch) {
+        if let Err(error) = live.score((position, token_ids[position]), logits.row(row), scratch) {
             live.error.get_or_insert(error);
         }
     }
 }
 
-/// Draws for all candidates of a part of a step.
+/// Draws for all choices of a part of a step.
 pub(super) fn sample_part(
     part: &StepPart,
     live: &mut ActiveRequest,
-    log: &[TokenId],
+    token_ids: &[TokenId],
     logits: &mut Logits<'_>,
     (scratch, results): (&mut Scratch, &mut Results),
 ) {
     let Some(row) = part.sampled_outputs().next() else {
         return;
     };
-    if part.n_candidates > 1 {
+    if part.n_choices > 1 {
         scratch.keep_shared(logits.row(row));
     }
-    for offset in 0..part.n_candidates as usize {
+    for offset in 0..part.n_choices as usize {
         if offset > 0 {
             scratch.restore_shared(logits.row_mut(row));
         }
-        let place = Place { candidate: part.id.candidate as usize + offset, log };
+        let place = Place { choice: part.id.choice as usize + offset, token_ids };
         let sampled = match live.error {
-            // Another candidate failed in this step.
+            // Another choice failed in this step.
             Some(_) => None,
             None => live
                 .sample(&place, logits.row_mut(row), scratch)
@@ -65,18 +65,18 @@ pub(super) fn sample_part(
 /// right.
 pub(super) fn sample_drafted(
     part: &StepPart,
-    (log, drafts): (&[TokenId], &[TokenId]),
+    (token_ids, drafts): (&[TokenId], &[TokenId]),
     live: &mut ActiveRequest,
     logits: &mut Logits<'_>,
     (scratch, results): (&mut Scratch, &mut Results),
 ) -> usize {
-    let candidate = part.id.candidate as usize;
+    let choice = part.id.choice as usize;
     let mut tokens = std::mem::take(&mut scratch.tokens);
     tokens.clear();
-    tokens.extend_from_slice(log);
+    tokens.extend_from_slice(token_ids);
     let (mut n_accepted, mut verdict) = (0, Verdict::Continue);
     for row in part.sampled_outputs() {
-        let place = Place { candidate, log: &tokens };
+        let place = Place { choice, token_ids: &tokens };
         let sampled = match live.sample(&place, logits.row_mut(row), scratch) {
             Ok(sampled) => sampled,
             Err(error) => {
@@ -97,8 +97,8 @@ pub(super) fn sample_drafted(
         }
         n_accepted += 1;
     }
-    results.push(&tokens[log.len()..], verdict);
+    results.push(&tokens[token_ids.len()..], verdict);
     scratch.tokens = tokens;
-    live.count_drafts(candidate, drafts.len(), n_accepted);
+    live.count_drafts(choice, drafts.len(), n_accepted);
     n_accepted
 }

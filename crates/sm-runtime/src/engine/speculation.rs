@@ -8,9 +8,9 @@ use sm_cache::KvCache;
 use super::active_request::{ActiveRequest, Scratch};
 use crate::speculate::{DraftModel, Guess, SpeculationConfig, SpeculationStats, lookup};
 
-/// What guesses were worth to one candidate, and how many it should have.
+/// What guesses were worth to one choice, and how many it should have.
 #[derive(Debug, Default)]
-pub(crate) struct CandidateDrafts {
+pub(crate) struct ChoiceDrafts {
     lookup: DraftLength,
     model: DraftLength,
     source: Source,
@@ -18,7 +18,7 @@ pub(crate) struct CandidateDrafts {
     pub(crate) n_accepted: usize,
 }
 
-/// Where the last guesses of a candidate came from.
+/// Where the last guesses of a choice came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Source {
     #[default]
@@ -26,7 +26,7 @@ enum Source {
     Model,
 }
 
-impl CandidateDrafts {
+impl ChoiceDrafts {
     /// Of `n_drafts`, the first `n_accepted` were right.
     pub(crate) fn observe(&mut self, n_drafts: usize, n_accepted: usize) {
         self.n_drafted += n_drafts;
@@ -75,11 +75,11 @@ impl Speculator {
         if let Some(model) = model
             && guesses.iter().any(|guess| guess.max > 0)
         {
-            let log = |id| scheduler.log(id).unwrap_or_default();
-            let guessed = model.guess(guesses, log, |id, tokens, logits| {
+            let token_ids = |id| scheduler.token_ids(id).unwrap_or_default();
+            let guessed = model.guess(guesses, token_ids, |id, tokens, logits| {
                 let n_known = logits.len().min(*vocab_size);
                 live.get_mut(&id.request)?.guess(
-                    (id.candidate as usize, tokens),
+                    (id.choice as usize, tokens),
                     &mut logits[..n_known],
                     scratch,
                 )
@@ -92,7 +92,7 @@ impl Speculator {
         }
     }
 
-    /// Forgets a candidate that ended.
+    /// Forgets a choice that ended.
     pub(crate) fn release(&mut self, id: SequenceId) {
         if let Some(model) = &mut self.model {
             model.release(id);
@@ -110,31 +110,31 @@ impl Speculator {
         let mut step = DecodingStep { n_rows: 0, context: 0 };
         for decoding in scheduler.decoding(cache) {
             step.n_rows += 1;
-            step.context += decoding.log.len() as u64;
+            step.context += decoding.token_ids.len() as u64;
         }
         for decoding in scheduler.decoding(cache) {
-            let (id, len) = (decoding.id, decoding.log.len());
+            let (id, len) = (decoding.id, decoding.token_ids.len());
             let max = decoding.max_drafts.min(self.config.max_draft_len);
-            let drafts = live.get_mut(&id.request).and_then(|live| live.drafts(id.candidate as usize));
-            let Some(candidate) = drafts.filter(|_| max > 0) else {
+            let drafts = live.get_mut(&id.request).and_then(|live| live.drafts(id.choice as usize));
+            let Some(choice) = drafts.filter(|_| max > 0) else {
                 continue;
             };
             let guess = next_guess(&mut self.guesses, &mut self.n_guesses, id);
-            candidate.source = Source::Lookup;
+            choice.source = Source::Lookup;
             if self.config.lookup {
-                lookup(decoding.log, max, &mut guess.drafts);
+                lookup(decoding.token_ids, max, &mut guess.drafts);
             }
             if !guess.drafts.is_empty() {
                 let terms = DraftTerms { max, len, token_us: 0 };
-                let n_drafts = candidate.lookup.choose(scheduler.cost(), step, terms);
+                let n_drafts = choice.lookup.choose(scheduler.cost(), step, terms);
                 guess.drafts.truncate(n_drafts);
             }
             if let Some(model) = &self.model
                 && guess.drafts.is_empty()
             {
-                candidate.source = Source::Model;
+                choice.source = Source::Model;
                 let terms = DraftTerms { max, len, token_us: model.token_us() };
-                guess.max = candidate.model.choose(scheduler.cost(), step, terms);
+                guess.max = choice.model.choose(scheduler.cost(), step, terms);
             }
         }
     }

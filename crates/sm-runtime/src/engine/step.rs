@@ -71,13 +71,13 @@ impl Core {
         for (index, part) in step.parts().iter().enumerate() {
             if let Some(live) = self.live.get_mut(&part.id.request) {
                 live.start(part.start, began);
-                let log = self.scheduler.log(part.id).unwrap_or_default();
-                score_part(part, live, log, &logits, &mut self.scratch);
+                let token_ids = self.scheduler.token_ids(part.id).unwrap_or_default();
+                score_part(part, live, token_ids, &logits, &mut self.scratch);
                 let to = (&mut self.scratch, &mut self.results);
                 match step.drafts(index) {
-                    [] => sample_part(part, live, log, &mut logits, to),
+                    [] => sample_part(part, live, token_ids, &mut logits, to),
                     drafts => {
-                        let n_accepted = sample_drafted(part, (log, drafts), live, &mut logits, to);
+                        let n_accepted = sample_drafted(part, (token_ids, drafts), live, &mut logits, to);
                         self.speculator.stats.count(drafts.len(), n_accepted);
                     }
                 }
@@ -136,7 +136,7 @@ impl Core {
         live.give_answer();
     }
 
-    /// Gives back what ended, and answers whose last candidate that was.
+    /// Gives back what ended, and answers whose last choice that was.
     pub(super) fn answer_ended(&mut self) {
         self.ended.extend(self.scheduler.drain_ended());
         while let Some(ended) = self.ended.pop() {
@@ -152,18 +152,18 @@ impl Core {
                 EndReason::TimedOut => FinishReason::Timeout,
                 EndReason::Stopped | EndReason::Length | EndReason::Cancelled => FinishReason::Cancelled,
             };
-            let first = ended.id.candidate as usize;
-            let mut n_kept = ended.log.len();
-            for candidate in first..first + ended.n_candidates as usize {
-                n_kept = live.end(candidate, &ended.log, reason);
-                self.speculator.release(SequenceId { request: id, candidate: candidate as u32 });
+            let first = ended.id.choice as usize;
+            let mut n_kept = ended.token_ids.len();
+            for choice in first..first + ended.n_choices as usize {
+                n_kept = live.end(choice, &ended.token_ids, reason);
+                self.speculator.release(SequenceId { request: id, choice: choice as u32 });
             }
             if let Some((turn, lease)) = ended.turn {
                 let end = match live.is_rolled_back(live.finish_reason(first)) {
                     true => TurnEnd::Rollback,
                     false => {
                         live.has_spoken();
-                        TurnEnd::Commit(&ended.log[..n_kept])
+                        TurnEnd::Commit(&ended.token_ids[..n_kept])
                     }
                 };
                 self.cache.end_turn(turn, lease, end);

@@ -4,7 +4,7 @@ mod answers;
 mod batches;
 mod caching;
 mod cancelling;
-mod candidates;
+mod choices;
 mod control;
 mod deadlines;
 mod endings;
@@ -90,7 +90,7 @@ fn every_candidate_echoes_the_prompt_once() {
     let mut pieces = [String::new(), String::new()];
     while let Some(event) = stream.next_blocking() {
         let event = event.unwrap();
-        pieces[event.candidate].push_str(&event.text);
+        pieces[event.choice].push_str(&event.text);
     }
     let echoed = engine.submit(echoed).unwrap().wait().unwrap();
     for index in 0..2 {
@@ -124,7 +124,7 @@ fn a_stream_tells_token_by_token_what_the_completion_says() {
     let (mut told, mut tokens) = (String::new(), Vec::new());
     while let Some(event) = stream.next_blocking() {
         let event = event.unwrap();
-        assert_eq!((event.index, event.candidate), (tokens.len(), 0));
+        assert_eq!((event.index, event.choice), (tokens.len(), 0));
         told.push_str(&event.text);
         tokens.extend(event.token);
     }

@@ -71,7 +71,7 @@ pub(crate) struct Ticket {
 
 struct State {
     events: Vec<Record>,
-    /// The text of each candidate.
+    /// The text of each choice.
     texts: Vec<String>,
     completions: Vec<Completion>,
     /// Set once nothing more comes.
@@ -87,10 +87,10 @@ impl fmt::Debug for State {
     }
 }
 
-/// A [`TokenEvent`] whose text is a range of its candidate's text.
+/// A [`TokenEvent`] whose text is a range of its choice's text.
 #[derive(Clone, Copy, Debug)]
 struct Record {
-    candidate: usize,
+    choice: usize,
     index: usize,
     token: Option<TokenId>,
     text_end: usize,
@@ -106,15 +106,13 @@ pub(crate) struct Cursor {
 }
 
 impl Ticket {
-    /// A ticket with room for `n_candidates` outputs of `max_new_tokens` tokens, which `cancel` ends.
-    pub(crate) fn new(n_candidates: usize, max_new_tokens: usize, cancel: CancelToken) -> Self {
+    /// A ticket with room for `n_choices` outputs of `max_new_tokens` tokens, which `cancel` ends.
+    pub(crate) fn new(n_choices: usize, max_new_tokens: usize, cancel: CancelToken) -> Self {
         let n_tokens = max_new_tokens.min(MAX_RESERVED) + 1;
         let state = State {
-            events: Vec::with_capacity(n_candidates.saturating_mul(n_tokens).min(4 * MAX_RESERVED)),
-            texts: (0..n_candidates)
-                .map(|_| String::with_capacity(n_tokens * TEXT_BYTES_PER_TOKEN))
-                .collect(),
-            completions: Vec::with_capacity(n_candidates),
+            events: Vec::with_capacity(n_choices.saturating_mul(n_tokens).min(4 * MAX_RESERVED)),
+            texts: (0..n_choices).map(|_| String::with_capacity(n_tokens * TEXT_BYTES_PER_TOKEN)).collect(),
+            completions: Vec::with_capacity(n_choices),
             is_over: false,
             error: None,
             waker: None,
@@ -144,10 +142,10 @@ impl Ticket {
     pub(crate) fn push(&self, event: &TokenEvent) {
         let mut state = self.lock();
         self.status.set(RequestStatus::Running);
-        let text = &mut state.texts[event.candidate];
+        let text = &mut state.texts[event.choice];
         text.push_str(&event.text);
         let record = Record {
-            candidate: event.candidate,
+            choice: event.choice,
             index: event.index,
             token: event.token,
             text_end: text.len(),
@@ -262,11 +260,11 @@ impl State {
         };
         cursor.n_events += 1;
         cursor.text_ends.resize(self.texts.len(), 0);
-        let start = std::mem::replace(&mut cursor.text_ends[record.candidate], record.text_end);
+        let start = std::mem::replace(&mut cursor.text_ends[record.choice], record.text_end);
         Some(Some(Ok(TokenEvent {
-            candidate: record.candidate,
+            choice: record.choice,
             token: record.token,
-            text: self.texts[record.candidate][start..record.text_end].to_owned(),
+            text: self.texts[record.choice][start..record.text_end].to_owned(),
             index: record.index,
             logprob: record.logprob,
             finish_reason: record.finish_reason,

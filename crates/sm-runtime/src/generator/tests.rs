@@ -106,7 +106,7 @@ fn a_stop_string_ends_the_output_and_leaves_the_log() {
     let completion = generator.generate(&text("a"), &options).unwrap();
     assert_eq!((completion.text.as_str(), completion.finish_reason), ("bc", FinishReason::StopSequence));
     assert_eq!((completion.tokens.len(), completion.usage.generated_tokens), (2, 5));
-    assert_eq!(generator.log(), "abc".chars().map(token_of).collect::<Vec<_>>());
+    assert_eq!(generator.token_ids(), "abc".chars().map(token_of).collect::<Vec<_>>());
     options.stop.matched = MatchedStop::Keep;
     let completion = generator.generate(&text("a"), &options).unwrap();
     assert_eq!((completion.text.as_str(), completion.tokens.len()), ("bcdef", 5));
@@ -215,7 +215,7 @@ fn a_cancelled_generation_ends_at_the_next_step() {
     assert_eq!((last.token, last.finish_reason), (None, Some(FinishReason::Cancelled)));
     assert!(generation.next_event().unwrap().is_none());
     assert_eq!(generation.finish().text, "bc");
-    assert_eq!(generator.log().len(), 3);
+    assert_eq!(generator.token_ids().len(), 3);
 }
 
 #[test]
@@ -304,10 +304,10 @@ fn broken_logits_end_the_generation_with_an_error() {
     };
     let mut generator = Generator::new(fake_model(SIZE, broken).0);
     generator.generate(&text("a"), &greedy(1)).unwrap();
-    let log = generator.log().to_vec();
+    let token_ids = generator.token_ids().to_vec();
     let error = generator.generate(&text("ab"), &greedy(10)).unwrap_err();
     assert!(matches!(error, Error::InvalidLogits { token: 5, position: 4, .. }), "{error}");
-    assert_eq!(generator.log(), log, "a failed call leaves the log alone");
+    assert_eq!(generator.token_ids(), token_ids, "a failed call leaves the tokens alone");
     let error = generator.score(&[TokenId(1); 6]).unwrap_err();
     assert!(matches!(error, Error::InvalidLogits { token: 5, position: 4, .. }), "{error}");
 }

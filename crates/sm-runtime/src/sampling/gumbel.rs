@@ -18,7 +18,7 @@ pub fn noise(draw: Draw, token: TokenId) -> f64 {
 
 /// The random words of tokens `4 * group..`.
 fn words(draw: Draw, group: u32) -> [u32; 4] {
-    philox4x32_10([group, draw.position, draw.candidate, 0], [draw.seed as u32, (draw.seed >> 32) as u32])
+    philox4x32_10([group, draw.position, draw.choice, 0], [draw.seed as u32, (draw.seed >> 32) as u32])
 }
 
 /// Maps a word to `u` in the middle of one of 2^32 equal parts of (0, 1), and that to Gumbel noise.
@@ -100,9 +100,9 @@ mod tests {
 
     #[test]
     fn noise_equals_golden_values() {
-        for (seed, candidate, position, token, expected) in GOLDEN {
-            let actual = noise(Draw { seed, candidate, position }, TokenId(token));
-            assert!((actual - expected).abs() < 1e-11, "{seed} {candidate} {position} {token}: {actual:.12}");
+        for (seed, choice, position, token, expected) in GOLDEN {
+            let actual = noise(Draw { seed, choice, position }, TokenId(token));
+            assert!((actual - expected).abs() < 1e-11, "{seed} {choice} {position} {token}: {actual:.12}");
         }
     }
 
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn skipping_never_changes_the_draw() {
         for position in 0..300 {
-            let draw = Draw { seed: 11, candidate: 0, position };
+            let draw = Draw { seed: 11, choice: 0, position };
             let logits: Vec<f32> =
                 (0..500).map(|i| noise(Draw { seed: 5, ..draw }, TokenId(i)) as f32 * 3.0).collect();
             let candidates = candidates(&logits);
@@ -144,7 +144,7 @@ mod tests {
             let n_draws = 40_000;
             let mut counts = [0u32; 8];
             for position in 0..n_draws {
-                let draw = Draw { seed, candidate: position % 3, position };
+                let draw = Draw { seed, choice: position % 3, position };
                 counts[Gumbel { temperature }.sample(&candidates, draw).0 as usize] += 1;
             }
             let chi_square: f64 = counts

@@ -86,7 +86,7 @@ fn case() -> impl Strategy<Value = (Vec<f32>, Vec<TokenId>, usize, SamplingOptio
         prop::sample::select(vec![0.25f32, 0.7, 1.0, 2.5]),
     );
     (logits, history, penalties, cuts, any::<u64>(), 0u32..4, 0u32..5000).prop_map(
-        |(logits, (tokens, n_prompt), penalties, cuts, seed, candidate, position)| {
+        |(logits, (tokens, n_prompt), penalties, cuts, seed, choice, position)| {
             let n_vocab = logits.len() as u32;
             let tokens: Vec<TokenId> = tokens.into_iter().map(|t| TokenId(t % n_vocab)).collect();
             let options = SamplingOptions {
@@ -104,7 +104,7 @@ fn case() -> impl Strategy<Value = (Vec<f32>, Vec<TokenId>, usize, SamplingOptio
                 seed: None,
             };
             let n_prompt = n_prompt.min(tokens.len());
-            (logits, tokens, n_prompt, options, Draw { seed, candidate, position })
+            (logits, tokens, n_prompt, options, Draw { seed, choice, position })
         },
     )
 }
@@ -170,7 +170,7 @@ proptest! {
 }
 
 fn sample(logits: &[f32], options: &SamplingOptions) -> Result<TokenId, Error> {
-    let draw = Draw { seed: 1, candidate: 0, position: 17 };
+    let draw = Draw { seed: 1, choice: 0, position: 17 };
     let mut counts = Vec::new();
     let mut history = History::new(&[], 0, &mut counts);
     SamplerChain::new(options).sample(&mut logits.to_vec(), &mut history, draw, &mut Candidates::new())

@@ -50,7 +50,7 @@ impl<'a> Printer<'a> {
     /// # Errors
     /// If standard output is closed or fails.
     pub(super) fn push(&mut self, event: &TokenEvent) -> Result<(), Failure> {
-        self.take(event.candidate, &event.text, event.finish_reason.is_some())
+        self.take(event.choice, &event.text, event.finish_reason.is_some())
     }
 
     /// Prints texts of which nothing was printed.

@@ -28,7 +28,7 @@ fn settings_change_while_requests_run() {
     let stats = engine.stats().unwrap();
     assert_eq!((stats.max_running, stats.batch_size), (Some(4), 4));
     let after = engine.submit(Request { n: 4, ..request("abc", 9, 5) }).unwrap();
-    assert_eq!(after.wait().unwrap().len(), 4, "as many candidates as the new batch size");
+    assert_eq!(after.wait().unwrap().len(), 4, "as many choices as the new batch size");
     for (seed, handle) in before.into_iter().enumerate() {
         assert_eq!(handle.wait().unwrap()[0].tokens, alone(&request("abc", seed as u64, 30)).tokens);
     }
@@ -257,14 +257,14 @@ fn a_completion_says_how_its_tokens_came_about() {
     let engine = engine_of(hashed);
     let plain = engine.generate(text("abc"), &seeded(1, 8)).unwrap().usage;
     assert_eq!(
-        (plain.strategy(), plain.acceptance_rate(), plain.candidates),
+        (plain.strategy(), plain.acceptance_rate(), plain.choices),
         (GenerationStrategy::Plain, None, 1)
     );
     let several = engine.submit(Request { n: 3, ..request("abc", 1, 8) }).unwrap().wait().unwrap();
     assert!(
         several
             .iter()
-            .all(|one| (one.usage.strategy(), one.usage.candidates) == (GenerationStrategy::Parallel, 3))
+            .all(|one| (one.usage.strategy(), one.usage.choices) == (GenerationStrategy::Parallel, 3))
     );
     let mut lookup = config();
     lookup.speculation.lookup = true;

@@ -126,8 +126,8 @@ fn a_sink_is_told_of_candidates_and_of_requests_that_cannot_be_served() {
     several.shut_down(Duration::from_secs(10));
     let told = requests.0.lock().unwrap();
     let [first, second] = &told[..] else { panic!("{told:?}") };
-    assert_eq!((first.usage.strategy(), first.usage.candidates), (GenerationStrategy::Parallel, 3));
-    assert_eq!((second.finish_reason, second.queue, second.usage.candidates), (None, None, 0));
+    assert_eq!((first.usage.strategy(), first.usage.choices), (GenerationStrategy::Parallel, 3));
+    assert_eq!((second.finish_reason, second.queue, second.usage.choices), (None, None, 0));
     let recent = Arc::new(RecentMetrics::default());
     let mut aware = config();
     aware.batching.strategy = crate::BatchingStrategy::MemoryAware;

@@ -114,7 +114,7 @@ fn settings() -> impl Strategy<Value = (FakeSize, EngineConfig)> {
             let batching = BatchingConfig {
                 strategy,
                 prefill_only,
-                // The candidates of one request have to fit.
+                // The choices of one request have to fit.
                 max_batch_size: max_batch_size.max(3),
                 adaptive,
                 max_chunk_tokens,
@@ -157,8 +157,8 @@ fn bits(completion: &Completion) -> (String, Vec<u32>, Vec<u32>, &'static str) {
     (completion.text.clone(), tokens, logprobs, completion.finish_reason.name())
 }
 
-/// What candidates get on an engine of their own, one request at a time; the first must be what a generator gives.
-fn lone_candidates(request: &Request) -> Vec<Completion> {
+/// What choices get on an engine of their own, one request at a time; the first must be what a generator gives.
+fn lone_choices(request: &Request) -> Vec<Completion> {
     let size = FakeSize { context_len: 80, max_tokens: 512, n_sequences: 4 };
     let engine = Engine::start(fake_model(size, mostly_recent).0, super::config()).unwrap();
     engine.submit(request.clone()).unwrap().wait().unwrap()
@@ -208,7 +208,7 @@ proptest! {
                 Err(Error::Cache(_) | Error::ResourceLimit { .. }) => continue,
                 completions => completions.unwrap(),
             };
-            let expected = lone_candidates(&request);
+            let expected = lone_choices(&request);
             prop_assert_eq!(completions.len(), expected.len());
             prop_assert_eq!(bits(&expected[0]), bits(&generated(&request)));
             for (completion, expected) in completions.iter().zip(&expected) {

@@ -36,9 +36,9 @@ fn writes(n_events: usize, end: Write) -> Vec<Write> {
 }
 
 fn event(index: usize) -> TokenEvent {
-    let (candidate, text) = EVENTS[index];
+    let (choice, text) = EVENTS[index];
     TokenEvent {
-        candidate,
+        choice,
         text: text.to_owned(),
         index: index / 2,
         token: Some(TokenId(index as u32)),
