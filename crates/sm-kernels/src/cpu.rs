@@ -1,5 +1,7 @@
 //! The CPU backend: one team of threads walks the plan's operations together.
 
+pub(crate) mod activations;
+pub(crate) mod allocation;
 pub(crate) mod arena;
 pub(crate) mod barrier;
 pub(crate) mod buffers;
@@ -8,11 +10,12 @@ pub(crate) mod formats;
 pub(crate) mod isa;
 pub(crate) mod kv_element;
 pub(crate) mod kv_pool;
-pub(crate) mod limits;
 pub(crate) mod ops;
 pub(crate) mod pack;
+pub(crate) mod peak;
 mod profiler;
 pub(crate) mod program;
+pub(crate) mod schedule;
 mod speed;
 pub(crate) mod split;
 pub(crate) mod step;

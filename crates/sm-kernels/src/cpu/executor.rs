@@ -14,7 +14,7 @@ use super::program::{Phase, Program};
 use super::speed;
 use super::step::{StepContext, StepRules, StepTables};
 use super::team::{Team, WorkerPanic};
-use super::topology::{available_bytes, default_threads};
+use super::topology::{MAX_THREADS, available_bytes, default_threads};
 use super::weights::Weights;
 use crate::cpu::isa::{Isa, IsaKind, IsaVisitor};
 use crate::cpu::ops::product::Scratch;
@@ -22,9 +22,6 @@ use crate::plan::{
     Backend, ExecError, Executor, ExecutorInfo, Limits, Logits, MemoryNeeds, Op, Plan, PrepareError, Profile,
     Progress, StepBatch, WeightSource,
 };
-
-/// Threads of a team at most: more than one word of bits cannot be told apart.
-pub(crate) const MAX_THREADS: usize = 64;
 
 /// Rows of a step at most: tables of this length are allocated at once.
 const MAX_TOKENS: usize = 1 << 20;
