@@ -17,7 +17,7 @@ use super::team::{Team, WorkerPanic};
 use super::topology::{MAX_THREADS, available_bytes, default_threads};
 use super::weights::Weights;
 use crate::cpu::isa::{Isa, IsaKind, IsaVisitor};
-use crate::cpu::ops::product::Scratch;
+use crate::cpu::ops::product::ProductWorkspace;
 use crate::plan::{
     Backend, ExecError, Executor, ExecutorInfo, Limits, Logits, MemoryNeeds, Op, Plan, PrepareError, Profile,
     Progress, StepBatch, WeightSource,
@@ -77,7 +77,7 @@ impl Backend for CpuBackend {
         Ok(MemoryNeeds {
             weight_bytes,
             kv_bytes: KvPool::needed_bytes(plan.kv, limits.n_pages, limits.kv_dtype)?,
-            activation_bytes: arena_bytes.saturating_add(n_workers * Scratch::n_bytes(max_cols)),
+            activation_bytes: arena_bytes.saturating_add(n_workers * ProductWorkspace::n_bytes(max_cols)),
         })
     }
 
@@ -168,7 +168,7 @@ impl CpuExecutor {
             n_kv_heads: plan.kv.n_kv_heads,
             n_workers,
         };
-        let scratch_bytes = n_workers * Scratch::n_bytes(weights.max_cols());
+        let scratch_bytes = n_workers * ProductWorkspace::n_bytes(weights.max_cols());
         let info = ExecutorInfo {
             kernels: format!("cpu {isa}"),
             n_workers,
@@ -182,7 +182,7 @@ impl CpuExecutor {
             limits,
             plan: plan.clone(),
             isa,
-            locals: (0..n_workers).map(|_| Local::new(Scratch::new(weights.max_cols()))).collect(),
+            locals: (0..n_workers).map(|_| Local::new(ProductWorkspace::new(weights.max_cols()))).collect(),
             team,
             weights,
             tables: StepTables::new(rules, &program.shapes),
