@@ -13,7 +13,7 @@ use sm_kernels::plan::{
     Backend, Encoding, Epilogue, Executor, KvDType, KvLayout, Limits, NormKind, Op, Plan, PlanBuilder, Rows,
     Span, StepBatch, Store,
 };
-use sm_kernels::testing::{Numbers, multiply_and_add};
+use sm_kernels::testing::{Precision, multiply_and_add};
 use sm_kernels::{CpuBackend, IsaKind};
 use sm_tensor::{DType, PageId, TokenId};
 
@@ -125,16 +125,16 @@ impl Peak {
         let seconds = best_time(n_threads, &|thread| {
             black_box(words[thread * share..][..share].iter().fold(0, |bits, word| bits | word));
         });
-        let operations = |numbers| {
+        let operations = |precision| {
             let n_rounds = if isa == IsaKind::Scalar { 100_000 } else { 4_000_000 };
-            let once = multiply_and_add(isa, numbers, 1) as f64 * n_rounds as f64 * n_threads as f64;
-            once / best_time(n_threads, &|_| _ = black_box(multiply_and_add(isa, numbers, n_rounds)))
+            let once = multiply_and_add(isa, precision, 1) as f64 * n_rounds as f64 * n_threads as f64;
+            once / best_time(n_threads, &|_| _ = black_box(multiply_and_add(isa, precision, n_rounds)))
         };
         Self {
             bytes_per_second: size_of_val(&words[..]) as f64 / seconds,
-            float_operations_per_second: operations(Numbers::F32),
-            bf16_operations_per_second: operations(Numbers::Bf16),
-            int8_operations_per_second: operations(Numbers::Int8),
+            float_operations_per_second: operations(Precision::F32),
+            bf16_operations_per_second: operations(Precision::Bf16),
+            int8_operations_per_second: operations(Precision::Int8),
         }
     }
 

@@ -1,4 +1,13 @@
-//! The CPU backend: one team of threads walks the plan's operations together.
+//! The CPU backend: one team of threads walks through the phases of a plan together.
+//!
+//! ```text
+//! executor ── program ── ops ──┬── step ── schedule
+//!     │                        ├── buffers ── arena ── kv_pool ── allocation
+//!     │                        └── pack ── formats ── isa
+//!  profiler, speed          activations, kv_element      split ── team ── barrier, topology
+//! ```
+//!
+//! Modules import each other downwards only.
 
 pub(crate) mod activations;
 pub(crate) mod allocation;

@@ -7,8 +7,8 @@
 //! quantized          int8 blocks of 32        int8.rs
 //! ```
 //!
-//! A buffer keeps one or more encodings of the same values. [`InputRows`] are the rows a product reads, [`OutputColumns`]
-//! the columns a worker writes, and [`RowWriter`] writes whole rows.
+//! A buffer keeps one or more encodings of the same values. [`InputRows`] are the rows a product reads,
+//! [`OutputColumns`] the columns a worker writes, and [`RowWriter`] writes whole rows.
 
 pub(crate) mod bf16;
 mod input;

@@ -1,4 +1,8 @@
 //! Zeroed memory from the system, aligned to cache lines.
+//!
+//! Anonymous private mappings: pages are provided, and zeroed, when they are first touched, so a KV pool takes memory
+//! as it fills; and pages can be returned ([`Allocation::release`]). An allocator that zeroes memory with an alignment
+//! writes all of it, which made the whole pool resident from the start.
 #![allow(unsafe_code, reason = "several threads get slices of one allocation")]
 
 use std::ops::Range;
@@ -9,29 +13,29 @@ use memmap2::MmapMut;
 
 use crate::plan::PrepareError;
 
-/// Alignment of allocations and regions: a cache line, and the widest vector.
+/// Alignment of allocations and of the regions in them: a cache line, and the widest vector.
 pub(crate) const ALIGN: usize = 64;
 
-/// Of what is given back to the system: a multiple of every system's page.
+/// Alignment of what is returned to the system: a multiple of the page size of every system.
 const RELEASE_ALIGN: usize = 64 << 10;
 
-/// Zeroed memory, aligned to cache lines; the system provides it when it is first touched.
+/// Zeroed memory, provided by the system when it is first touched.
 #[derive(Debug)]
 pub(crate) struct Allocation {
     memory: MmapMut,
     start: NonNull<u8>,
 }
 
-// SAFETY: the memory belongs to this value alone; whoever makes references out of it answers for them.
+// SAFETY: the memory belongs to this value alone; those who make references to it answer for them.
 unsafe impl Send for Allocation {}
 // SAFETY: as above.
 unsafe impl Sync for Allocation {}
 
 impl Allocation {
-    /// At least `n_bytes` zeros, for `what`.
+    /// At least `n_bytes` zeros; `what` names them in errors.
     ///
     /// # Errors
-    /// If the system refuses.
+    /// If the system refuses the memory.
     pub(crate) fn zeroed(n_bytes: usize, what: &'static str) -> Result<Self, PrepareError> {
         let refused = || PrepareError::OutOfMemory { what, needed_bytes: n_bytes };
         let mut memory = MmapMut::map_anon(Self::needed_bytes(n_bytes)).map_err(|_| refused())?;
@@ -39,7 +43,7 @@ impl Allocation {
         Ok(Self { memory, start })
     }
 
-    /// What an allocation for `n_bytes` takes.
+    /// Bytes that an allocation for `n_bytes` takes.
     pub(crate) fn needed_bytes(n_bytes: usize) -> usize {
         n_bytes.max(ALIGN)
     }
@@ -49,10 +53,10 @@ impl Allocation {
         self.memory.len()
     }
 
-    /// The place of `len` values, `offset` bytes from the start.
+    /// A pointer to `len` values, `offset` bytes from the start.
     ///
     /// # Panics
-    /// If they are not inside or not aligned.
+    /// If they are not inside the allocation, or not aligned.
     pub(crate) fn values<T: Pod>(&self, offset: usize, len: usize) -> *mut T {
         let end = size_of::<T>().checked_mul(len).and_then(|n_bytes| n_bytes.checked_add(offset));
         assert!(end.is_some_and(|end| end <= self.n_bytes()), "{len} values at byte {offset} are outside");
@@ -61,11 +65,11 @@ impl Allocation {
         unsafe { self.start.as_ptr().add(offset) }.cast()
     }
 
-    /// Gives whole pages of the system inside `bytes` back: they are zeros when they are next touched. Others, and all where
-    /// the system cannot do so, stay as they are.
+    /// Returns the system's pages that lie whole within `bytes`; they read as zeros afterwards. Does nothing where the
+    /// system does not support it.
     ///
     /// # Panics
-    /// If `bytes` is outside.
+    /// If `bytes` is not inside the allocation.
     pub(crate) fn release(&mut self, bytes: Range<usize>) {
         assert!(bytes.end <= self.n_bytes(), "bytes {bytes:?} of {}", self.n_bytes());
         let start = bytes.start.next_multiple_of(RELEASE_ALIGN);
@@ -73,10 +77,10 @@ impl Allocation {
         #[cfg(target_os = "linux")]
         if start < end {
             let advice = memmap2::UncheckedAdvice::DontNeed;
-            // SAFETY: the memory is private and anonymous, so it reads as zeros afterwards, and `&mut self` is the only way
-            // to it.
+            // SAFETY: the memory is private and anonymous, so it reads as zeros afterwards, and `&mut self` is the only
+            // access.
             let released = unsafe { self.memory.unchecked_advise_range(advice, start, end - start) };
-            // Memory that is not given back costs nothing but itself.
+            // A failure only means that the memory stays with the process.
             drop(released);
         }
         #[cfg(not(target_os = "linux"))]

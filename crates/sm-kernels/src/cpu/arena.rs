@@ -1,4 +1,11 @@
-//! One aligned allocation that holds every activation, and the typed regions in it.
+//! One allocation for all activations, and the typed regions in it.
+//!
+//! ```text
+//! arena   │ rope angles │ buffers of the plan, overlapping by lifetime │ workspace of one op at a time │
+//! ```
+//!
+//! A region is a matrix at a fixed place, laid out for the largest step; a smaller step uses its first rows. Places are
+//! decided once, when a plan is bound, so a step allocates nothing. `access.rs` says who may touch which region when.
 #![allow(unsafe_code, reason = "regions of one allocation become typed slices")]
 
 mod access;
@@ -10,27 +17,27 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 
-pub(crate) use access::{Access, Footprint, KvUse, Memory, Shares};
-pub(crate) use parts::Size;
+pub(crate) use access::{Access, Footprint, KvUse, StepMemory, StepShares};
+pub(crate) use parts::ProductSize;
 
 use crate::cpu::allocation::{ALIGN, Allocation};
 use crate::plan::{PrepareError, Rows};
 
-/// How many rows a step has, or may have.
+/// Rows of a step, or of the largest step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extents {
     /// Rows of the step.
     pub(crate) n_tokens: usize,
-    /// Rows whose logits are wanted.
+    /// Rows whose outputs are wanted.
     pub(crate) n_outputs: usize,
 }
 
-/// How many rows a region has in a step.
+/// Rows of a region in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowCount {
-    /// This many for each token or output.
+    /// This many per token or per output.
     Per(Rows, usize),
-    /// Always this many.
+    /// The same in every step.
     Fixed(usize),
 }
 
@@ -60,7 +67,7 @@ impl<T> fmt::Debug for Region<T> {
 }
 
 impl<T: Pod> Region<T> {
-    /// How many rows it has in a step.
+    /// Its rows in a step.
     pub(crate) fn rows(self) -> RowCount {
         self.rows
     }
@@ -70,7 +77,7 @@ impl<T: Pod> Region<T> {
         self.stride
     }
 
-    /// The bytes that the region has in the largest step.
+    /// Its bytes in the largest step.
     pub(super) fn bytes(self, limits: Extents) -> Range<usize> {
         self.offset..self.offset + self.len(limits) * size_of::<T>()
     }
@@ -81,7 +88,7 @@ impl<T: Pod> Region<T> {
     }
 }
 
-/// Places regions one after the other, for steps up to `limits`.
+/// Places regions one after the other, for steps within `limits`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ArenaLayout {
     limits: Extents,
@@ -94,7 +101,7 @@ impl ArenaLayout {
         Self { limits, end: start }
     }
 
-    /// A region behind the others.
+    /// Places a region after the others.
     ///
     /// # Errors
     /// If its size overflows.
@@ -112,7 +119,7 @@ impl ArenaLayout {
         Ok(Region { offset, rows, stride, _values: PhantomData })
     }
 
-    /// A layout for the same steps that begins elsewhere.
+    /// An empty layout for the same steps that begins at `start`.
     pub(crate) fn at(&self, start: usize) -> Self {
         Self { end: start, ..*self }
     }
@@ -131,7 +138,7 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
-    /// Memory for regions that end at `n_bytes`, in steps up to `limits`.
+    /// Memory for regions that end at `n_bytes`, in steps within `limits`.
     ///
     /// # Errors
     /// If the system refuses the memory.
@@ -154,7 +161,7 @@ impl Arena {
         self.limits
     }
 
-    /// The place of a region.
+    /// A pointer to a region.
     pub(super) fn start_of<T: Pod>(&self, region: Region<T>) -> *mut T {
         self.memory.values(region.offset, region.len(self.limits))
     }
@@ -164,7 +171,7 @@ impl Arena {
         let len = region.len(extents);
         assert!(len <= region.len(self.limits), "the step is larger than the arena's limits");
         let start = self.start_of(region);
-        // SAFETY: the values are inside the allocation, initialised, and `&mut self` is the only way to them.
+        // SAFETY: the values are inside the allocation and initialised, and `&mut self` is the only access.
         unsafe { std::slice::from_raw_parts_mut(start, len) }
     }
 }

@@ -1,15 +1,26 @@
-//! The meeting point of a team's workers.
+//! The barrier between phases: a central counter with an epoch.
+//!
+//! ```text
+//! arrive      the last worker resets the counter and advances the epoch; the others wait until the epoch changes
+//! poison      a worker that panics releases all others, now and later, with an error
+//! ```
+//!
+//! Teams are small and phases short, so one shared counter suffices; trees pay off with many more cores. Waiting spins
+//! for a bounded time, since a barrier is usually over in less than a context switch takes, and then yields the core,
+//! since another thread may need it to get here.
+//!
+//! Source: Mellor-Crummey & Scott 1991, the centralised barrier, with an epoch instead of a sense.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Checks before a waiting thread offers its core to others.
+/// Checks before a waiting thread yields its core.
 const SPINS: u32 = 1 << 10;
 
-/// Another worker panicked; this one must leave the region.
+/// Another worker panicked; this one must leave the parallel region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Poisoned;
 
-/// Waits for all workers; spins a bounded time, then yields.
+/// Where all workers of a team wait for each other.
 #[derive(Debug)]
 pub(crate) struct Barrier {
     n_workers: usize,
@@ -29,7 +40,10 @@ impl Barrier {
         }
     }
 
-    /// Waits for all workers. Everything that any of them wrote before is visible after.
+    /// Waits for all workers. What each wrote before is visible to all after.
+    ///
+    /// # Errors
+    /// If a worker panicked.
     pub(crate) fn wait(&self) -> Result<(), Poisoned> {
         let epoch = self.epoch.load(Ordering::Acquire);
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.n_workers {
@@ -40,23 +54,23 @@ impl Barrier {
                 self.epoch.load(Ordering::Acquire) != epoch || self.poisoned.load(Ordering::Acquire)
             });
         }
-        // A worker that panicked after the last barrier must not stop the others in this one.
+        // Poison counts only if this barrier was not completed: a worker may panic after others have passed it.
         if self.epoch.load(Ordering::Acquire) == epoch { Err(Poisoned) } else { Ok(()) }
     }
 
-    /// Lets all waiting workers, and all that come, leave.
+    /// Releases all waiting workers, and all that arrive from now on.
     pub(crate) fn poison(&self) {
         self.poisoned.store(true, Ordering::Release);
     }
 
-    /// Makes the barrier usable again; no worker may be near it.
+    /// Makes the barrier usable again. No worker may be in it.
     pub(crate) fn reset(&self) {
         self.arrived.store(0, Ordering::Relaxed);
         self.poisoned.store(false, Ordering::Release);
     }
 }
 
-/// Spins until `condition` holds, and yields the core when that takes long.
+/// Spins until `condition` holds, and yields the core if that takes long.
 pub(crate) fn wait_until(condition: impl Fn() -> bool) {
     let mut spins = 0;
     while !condition() {

@@ -1,6 +1,6 @@
 //! The regions of a plan's buffers.
 
-use super::arena::{Access, ArenaLayout, Extents, Footprint, Region, RowCount, Size};
+use super::arena::{Access, ArenaLayout, Extents, Footprint, ProductSize, Region, RowCount};
 use super::split::By;
 use crate::cpu::activations::bf16::Bf16Slot;
 use crate::cpu::activations::int8::{BLOCK_LEN, Int8Block};
@@ -74,7 +74,7 @@ impl BufferRegions {
         let of_f32 = self.f32.map(|region| (region.rows(), region.stride()));
         let of_int8 = || self.int8.map(|region| (region.rows(), region.stride() * BLOCK_LEN));
         let Some((rows, columns)) = of_f32.or_else(of_int8) else { return footprint };
-        footprint.divisible(Size { rows, columns, unit: COLUMN_UNIT, depth })
+        footprint.divisible(ProductSize { rows, columns, granularity: COLUMN_UNIT, depth })
     }
 
     fn write(&self, mut footprint: Footprint, limits: Extents, (f32, int8): (By, By)) -> Footprint {

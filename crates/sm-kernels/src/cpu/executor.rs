@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use sm_tensor::PageId;
 
-use super::arena::{Arena, Memory};
+use super::arena::{Arena, StepMemory};
 use super::kv_pool::KvPool;
 use super::profiler::{Local, Profiler};
 use super::program::{Phase, Program};
@@ -135,7 +135,7 @@ pub(crate) struct CpuExecutor {
     weights: Weights,
     program: Program,
     tables: StepTables,
-    memory: Memory,
+    memory: StepMemory,
     profiler: Option<Profiler>,
     /// The result of a step that was not waited for.
     submitted: Option<Result<(), WorkerPanic>>,
@@ -187,7 +187,7 @@ impl CpuExecutor {
             weights,
             tables: StepTables::new(rules, &program.shapes),
             program,
-            memory: Memory::new(arena, kv, n_workers),
+            memory: StepMemory::new(arena, kv, n_workers),
             profiler: None,
             submitted: None,
         })
@@ -249,7 +249,7 @@ struct Run<'a> {
     phases: &'a [Phase],
     team: &'a mut Team,
     locals: &'a mut [Local],
-    memory: &'a mut Memory,
+    memory: &'a mut StepMemory,
 }
 
 impl IsaVisitor for Run<'_> {
@@ -257,7 +257,7 @@ impl IsaVisitor for Run<'_> {
 
     fn visit<I: Isa>(self, isa: I) -> Self::Output {
         let Self { step, phases, team, locals, memory } = self;
-        memory.run((team, locals), &step.tables.shares(), phases, |phase, parts, local| {
+        memory.run(team, locals, &step.tables.shares(), phases, |phase, parts, local| {
             local.timed(|scratch| parts.for_each(|access| phase.run(isa, step, &access, scratch)));
         })
     }

@@ -13,18 +13,18 @@
 //! BF16 panel       [cols / 2][16][2]
 //! ```
 //!
-//! A *quad* is what one byte product takes: 4 columns of 16 rows, against 4 activations that all lanes share. Codes of less
-//! than 8 bits lie several quads to a vector (`planes.rs`). A *segment* is 32 columns, as many as an int8 block of
+//! A *quad* is what one byte product takes: 4 columns of 16 rows, against 4 activations that all lanes share. Codes of
+//! less than 8 bits lie several quads to a vector (`planes.rs`). A *segment* is 32 columns, as many as an int8 block of
 //! activations has; its columns share one scale (and minimum) per row, or two.
 //!
 //! ```text
 //! value = scale * (code - OFFSET) - min        code unsigned, as vpdpbusd wants it
 //! ```
 //!
-//! Every value is kept to the bit, except that BF16 has none below [`MIN_BF16`](crate::cpu::isa::MIN_BF16), and a panel has
-//! hardly more bytes than the file, since decoding is bound by reading them. Lanes along rows need no horizontal sums and
-//! give each output one chain of additions over the columns, in order, whatever the instruction set; `pack.rs` has the
-//! alternative.
+//! Every value is kept to the bit, except that BF16 has none below [`MIN_BF16`](crate::cpu::isa::MIN_BF16), and a panel
+//! has hardly more bytes than the file, since decoding is bound by reading them. Lanes along rows need no horizontal
+//! sums and give each output one chain of additions over the columns, in order, whatever the instruction set; `pack.rs`
+//! has the alternative.
 //!
 //! To add a format: a file here and a row in [`dispatch`].
 

@@ -8,16 +8,17 @@
 //! avx512-vnni   one zmm               vpdpbusd                   vpdpbusd                   vdpbf16ps (AMD) or two fma
 //! ```
 //!
-//! A kernel is a function generic over [`Isa`]. A value of an `Isa` type proves that the processor has the instructions:
-//! [`Isa::detect`] is its only constructor, so the operations are safe to call.
+//! A kernel is a function generic over [`Isa`]. A value of an `Isa` type proves that the processor has the
+//! instructions: [`Isa::detect`] is its only constructor, so the operations are safe to call.
 //!
-//! **Same bits on every set.** A logical vector has [`LANES`] lanes everywhere, multiply-adds are always fused, and sums over
-//! lanes follow one fixed tree. What is written over this trait therefore gives the same result on every processor, and a
-//! test on one set is a test on all. The price is paid by AVX2, where a logical vector takes two of 16 registers.
+//! **Same bits on every set.** A logical vector has [`LANES`] lanes everywhere, multiply-adds are always fused, and
+//! sums over lanes follow one fixed tree. What is written over this trait therefore gives the same result on every
+//! processor. The price is paid by AVX2, where a logical vector takes two of 16 registers.
 //!
-//! **Inlining.** Everything between [`Isa::enter`] and an operation must be `#[inline(always)]`, closures included: only code
-//! that ends up inside `enter` is compiled with the set's target features. Array adaptors such as `array::map` are not used
-//! around operations: where they were not inlined, byte products ran ten times slower.
+//! **Inlining.** Everything between [`Isa::enter`] and an operation must be `#[inline(always)]`, closures included:
+//! only code that ends up inside `enter` is compiled with the set's target features. Array adaptors such as
+//! `array::map` are avoided around operations: where the optimizer did not inline them, byte products ran ten times
+//! slower.
 //!
 //! Proof values as in memchr's `vector.rs` and in rten-simd; instructions as in volume 2 of the Intel SDM.
 
@@ -46,11 +47,13 @@ pub(crate) const LANES: usize = 16;
 
 /// The vector operations of an instruction set. A value proves that the processor supports it.
 pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
-    /// Whether there are 32 vector registers, room for 24 accumulators and their operands; else there is room for about 10.
+    /// Whether there are 32 vector registers, room for 24 accumulators and their operands; else there is room for about
+    /// 10.
     const HAS_32_REGISTERS: bool;
     /// Rows of the largest register tile that reads packed panels: 1, 4 or 8.
     const TILE_ROWS: usize;
-    /// Whether [`Isa::load_f16`] competes with multiply-adds for execution units, so that many rows should share a conversion.
+    /// Whether [`Isa::load_f16`] competes with multiply-adds for execution units, so that many rows should share a
+    /// conversion.
     const HAS_SLOW_F16_LOADS: bool;
     /// Whether dots are faster if they are first added up in 16 bits ([`Isa::dot_i16`]).
     const PREFERS_I16_SUMS: bool;
@@ -67,8 +70,8 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     fn detect() -> Option<Self>;
     /// Runs `f`, compiled for this instruction set.
     fn enter<R>(self, f: impl FnOnce() -> R) -> R;
-    /// Prefetches the cache line at `address`, which need not be valid, into L2. L1 has too few miss buffers to cover the
-    /// latency of memory.
+    /// Prefetches the cache line at `address`, which need not be valid, into L2. L1 has too few miss buffers to cover
+    /// the latency of memory.
     fn prefetch_l2<T>(self, address: *const T);
     /// Prefetches into L1 a line that an earlier [`Isa::prefetch_l2`] asked for.
     fn prefetch_l1<T>(self, address: *const T);
@@ -168,8 +171,8 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     fn dot(self, acc: Self::I32, w: Self::Bytes, x: Self::Bytes) -> Self::I32;
     /// In each lane `acc + w0 x0 + w1 x1 + w2 x2 + w3 x3`, exactly, for `0 <= w <= 127` and signed `x`.
     fn dot_7bit(self, acc: Self::I32, w: Self::Bytes, x: Self::Bytes) -> Self::I32;
-    /// In the 16-bit halves of each lane `acc + w0 x0 + w1 x1` and `acc + w2 x2 + w3 x3`, modulo 2^16, for `0 <= w <= 127`
-    /// and signed `x`.
+    /// In the 16-bit halves of each lane `acc + w0 x0 + w1 x1` and `acc + w2 x2 + w3 x3`, modulo 2^16, for `0 <= w <=
+    /// 127` and signed `x`.
     fn dot_i16(self, acc: Self::Bytes, w: Self::Bytes, x: Self::Bytes) -> Self::Bytes;
     /// In each lane `acc` plus both signed 16-bit halves of `v`.
     fn add_i16_halves(self, acc: Self::I32, v: Self::Bytes) -> Self::I32;

@@ -7,11 +7,12 @@
 //!                        scales   [16 positions][padded head_dim / 32]
 //! ```
 //!
-//! Keys are transposed, so that scores of 16 positions are one vector and add up in the order of dimensions; values are not,
-//! so that outputs add up in the order of positions. A position fills a column of the keys when it is written, which costs
-//! strided stores once, and reading, which happens in every later step, goes straight through memory.
+//! Keys are transposed, so that scores of 16 positions are one vector and add up in the order of dimensions; values are
+//! not, so that outputs add up in the order of positions. A position fills a column of the keys when it is written,
+//! which costs strided stores once, and reading, which happens in every later step, goes straight through memory.
 //!
-//! What is stored of a position depends on that position alone: a context is the same whoever computed it, in whatever chunks.
+//! What is stored of a position depends on that position alone: a context is the same whoever computed it, in whatever
+//! chunks.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -38,7 +39,8 @@ pub(crate) trait KvElement: Pod + Send + Sync {
 pub(crate) struct HeadPage<'a, E> {
     /// Keys: `[head_dim]`. Values: `[PAGE_LEN][padded head_dim / LANES]`.
     pub(crate) vectors: &'a [[E; LANES]],
-    /// Keys: `[head_dim / 32][PAGE_LEN]`. Values: `[PAGE_LEN][padded head_dim / 32]`. Empty unless [`KvElement::IS_SCALED`].
+    /// Keys: `[head_dim / 32][PAGE_LEN]`. Values: `[PAGE_LEN][padded head_dim / 32]`. Empty unless
+    /// [`KvElement::IS_SCALED`].
     pub(crate) scales: &'a [f32],
 }
 

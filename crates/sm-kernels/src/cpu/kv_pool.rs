@@ -205,7 +205,7 @@ impl KvPool {
         worker: &Worker<'_>,
     ) -> KvShare<'a, E> {
         assert_eq!(written.pages.len(), table.n_row_tiles(), "one row tile for each page");
-        assert_eq!(self.sizes.n_kv_heads, table.n_units(), "one unit for each head");
+        assert_eq!(self.sizes.n_kv_heads, table.n_col_tiles(), "one unit for each head");
         assert!(written.stamps.len() == self.n_pages, "pages of another pool");
         let (start, tiles) = (self.layer_start(layer), table.of_worker(worker));
         KvShare { start, sizes: self.sizes, written, tiles, _values: PhantomData }

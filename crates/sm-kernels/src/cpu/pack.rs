@@ -1,24 +1,24 @@
 //! Weight matrices as the kernels read them: panels of 16 rows, written by the workers that will read most of them.
 //!
 //! ```text
-//! matrix                        lines of 64 bytes, one range for each tensor
+//! matrix qkv [2560, cols]             its lines of 64 bytes
 //!
-//! tensor q  [2048, cols] Q4_0 ┐   ┌ panel 0 ┬ panel 1 ┬ … ┬ panel 127 ┐
-//! tensor k   [256, cols] Q4_0 ├─► │                                    │ panel 128 … │
-//! tensor v   [256, cols] Q6_K ┘   └────────────────────────────────────┴─────────────┴ panel 144 …
+//! tensor q   2048 rows, Q4_0   ──►    │ panel 0 │ panel 1 │ … │ panel 127 │      16 rows each
+//! tensor k    256 rows, Q4_0   ──►    │ panel 0 │ … │ panel 15 │
+//! tensor v    256 rows, Q6_K   ──►    │ panel 0 │ … │ panel 15 │
 //! ```
 //!
 //! A matrix is a stack of tensors, each with panels of its own format; its last panel is padded with zero rows. All
 //! matrices share one mapping, which can be kept in a file and mapped again.
 //!
 //! Tensors are read into a buffer that fits L2 and packed from there, so that a model is never in memory twice. Packing
-//! straight from a mapped file took at least one and a half times as long: it has page faults, and no prefetcher foresees
-//! 16 rows at a time.
+//! straight from a mapped file took at least one and a half times as long: it has page faults, and no prefetcher
+//! foresees 16 rows at a time.
 //!
 //! Why packed at all: multiplying float weights where they lie in the file, with lanes along the columns and 16 partial
-//! sums, was built. It needs no memory of its own and loads as fast as the file is read, but batches lost up to 40 %, and
-//! AVX2 half of its prompts. Packing in panels is that of BLIS (Van Zee & van de Geijn 2015) with `MR = 16`, done once at
-//! load instead of in every product.
+//! sums, was built. It needs no memory of its own and loads as fast as the file is read, but batches lost up to 40 %,
+//! and AVX2 half of its prompts. Packing in panels is that of BLIS (Van Zee & van de Geijn 2015) with `MR = 16`, done
+//! once at load instead of in every product.
 
 mod panels;
 #[cfg(test)]
@@ -151,8 +151,8 @@ impl MatrixLayout {
         self.n_lines
     }
 
-    /// Splits zeroed lines: worker `i` packs the panels that begin in `shares[i]`, rows of the matrix. The shares cover all
-    /// rows, in order.
+    /// Splits zeroed lines: worker `i` packs the panels that begin in `shares[i]`, rows of the matrix. The shares cover
+    /// all rows, in order.
     pub(crate) fn shares<'a>(
         &'a self,
         mut lines: &'a mut [Line],

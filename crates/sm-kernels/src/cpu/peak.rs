@@ -1,34 +1,43 @@
-//! How fast an instruction set multiplies and adds in registers: the limit of every kernel that is written over it.
+//! Peak arithmetic throughput of an instruction set: multiply-adds in registers, as any kernel does them at best.
+//!
+//! ```text
+//! F32     N independent chains of fma                       N = 12 with 32 registers, else 5
+//! Bf16    the same with pairs, vdpbf16ps or two fma
+//! Int8    N chains of byte dots, summed in 32 or 16 bits, whichever is faster
+//! ```
+//!
+//! Enough chains to hide the latency of an addition, operands from L1. The profile and the kernels' bench divide by
+//! these figures, so they must not be beaten by a kernel: what is faster on a set is what is measured.
 
 use std::hint::black_box;
 
 use crate::cpu::isa::{Bf16Products, Bf16Visitor, Isa, IsaKind, IsaVisitor, LANES};
 
-/// What is multiplied.
+/// Operands of a multiply-add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Numbers {
+pub enum Precision {
     /// Single precision.
     F32,
-    /// Pairs of bfloat16, added up in single precision as quickly as any kernel does.
+    /// Pairs of bfloat16, added up in single precision.
     Bf16,
-    /// Signed bytes with bytes of few bits, added up as quickly as any kernel does.
+    /// Signed bytes times unsigned bytes of few bits, added up in integers.
     Int8,
 }
 
-/// Bytes, or floats, of weights that a loop goes over: they stay in the first-level cache.
+/// Vectors of weights that a loop cycles through: they stay in L1.
 const N_WEIGHTS: usize = 64;
 
-/// Multiplies and adds on this thread in `n_rounds` rounds; gives the number of operations, multiplications and additions
-/// both counted.
+/// Runs `n_rounds` rounds of multiply-adds on this thread. Returns the number of operations: multiplications and
+/// additions are counted as one each.
 ///
 /// # Panics
-/// If the processor lacks `kind`.
-pub fn multiply_and_add(kind: IsaKind, numbers: Numbers, n_rounds: usize) -> u64 {
-    kind.dispatch(Loop { numbers, n_rounds })
+/// If the processor does not support `kind`.
+pub fn multiply_and_add(kind: IsaKind, precision: Precision, n_rounds: usize) -> u64 {
+    kind.dispatch(Loop { precision, n_rounds })
 }
 
 struct Loop {
-    numbers: Numbers,
+    precision: Precision,
     n_rounds: usize,
 }
 
@@ -36,18 +45,18 @@ impl IsaVisitor for Loop {
     type Output = u64;
 
     fn visit<I: Isa>(self, isa: I) -> u64 {
-        match (self.numbers, I::HAS_32_REGISTERS) {
-            (Numbers::F32, true) => floats::<I, 12>(isa, self.n_rounds),
-            (Numbers::F32, false) => floats::<I, 5>(isa, self.n_rounds),
-            (Numbers::Bf16, _) => pairs(isa, self.n_rounds),
-            (Numbers::Int8, true) => dots::<I, 12>(isa, self.n_rounds),
-            (Numbers::Int8, false) if I::PREFERS_I16_SUMS => shorts::<I, 4>(isa, self.n_rounds),
-            (Numbers::Int8, false) => dots::<I, 4>(isa, self.n_rounds),
+        match (self.precision, I::HAS_32_REGISTERS) {
+            (Precision::F32, true) => floats::<I, 12>(isa, self.n_rounds),
+            (Precision::F32, false) => floats::<I, 5>(isa, self.n_rounds),
+            (Precision::Bf16, _) => pairs(isa, self.n_rounds),
+            (Precision::Int8, true) => dots::<I, 12>(isa, self.n_rounds),
+            (Precision::Int8, false) if I::PREFERS_I16_SUMS => dots_i16::<I, 4>(isa, self.n_rounds),
+            (Precision::Int8, false) => dots::<I, 4>(isa, self.n_rounds),
         }
     }
 }
 
-/// `N` chains of additions, so that an addition need not wait for the one before.
+/// `N` chains of fused multiply-adds.
 fn floats<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
     let weights = black_box([[1.0_f32; LANES]; N_WEIGHTS]);
     isa.enter(
@@ -69,7 +78,7 @@ fn floats<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
     (n_rounds * N * LANES * 2) as u64
 }
 
-/// The same with pairs of bfloat16.
+/// Chains of pairs of bfloat16.
 fn pairs<I: Isa>(isa: I, n_rounds: usize) -> u64 {
     let mut n_operations = 0;
     isa.with_bf16(Pairs { isa, n_rounds, n_operations: &mut n_operations });
@@ -98,10 +107,10 @@ impl<I: Isa> Pairs<'_, I> {
             || {
                 let mut sums = [isa.splat(0.0); N];
                 for round in 0..self.n_rounds {
-                    for step in 0..B::STAGES {
-                        let weights = products.weights(isa.load_bytes(&weights[round % N_WEIGHTS]), step);
+                    for stage in 0..B::STAGES {
+                        let weights = products.weights(isa.load_bytes(&weights[round % N_WEIGHTS]), stage);
                         for sum in &mut sums {
-                            *sum = products.add(*sum, weights, B::pair(x), step);
+                            *sum = products.add(*sum, weights, B::pair(x), stage);
                         }
                     }
                 }
@@ -114,7 +123,7 @@ impl<I: Isa> Pairs<'_, I> {
     }
 }
 
-/// The same with bytes, added up in 32 bits.
+/// `N` chains of byte dots in 32 bits.
 fn dots<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
     bytes::<I, _, N>(
         isa,
@@ -125,8 +134,8 @@ fn dots<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
     )
 }
 
-/// The same with bytes, added up in 16 bits.
-fn shorts<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
+/// `N` chains of byte dots in 16 bits.
+fn dots_i16<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
     bytes::<I, _, N>(
         isa,
         n_rounds,
@@ -136,7 +145,7 @@ fn shorts<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
     )
 }
 
-/// `N` chains of `add`, four products to a lane.
+/// `N` chains of `add`, four products in each lane.
 fn bytes<I: Isa, S: Copy, const N: usize>(
     isa: I,
     n_rounds: usize,
@@ -144,7 +153,7 @@ fn bytes<I: Isa, S: Copy, const N: usize>(
     add: impl Fn(S, I::Bytes, I::Bytes) -> S,
 ) -> u64 {
     let weights = black_box([[1_u8; 4 * LANES]; N_WEIGHTS]);
-    // Different ones, or the products would be made once for all chains.
+    // All different, or the compiler would compute the products once for all chains.
     let xs: [[i8; 4]; N] = black_box(std::array::from_fn(|chain| [chain as i8; 4]));
     isa.enter(
         #[inline(always)]
@@ -171,10 +180,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_set_counts_what_it_does() {
+    fn operations_are_counted_on_every_set() {
         for kind in IsaKind::available() {
-            for (numbers, products) in [(Numbers::F32, 1), (Numbers::Bf16, 2), (Numbers::Int8, 4)] {
-                let operations = multiply_and_add(kind, numbers, 100);
+            for (precision, products) in [(Precision::F32, 1), (Precision::Bf16, 2), (Precision::Int8, 4)] {
+                let operations = multiply_and_add(kind, precision, 100);
                 let per_chain = 100 * LANES as u64 * products * 2;
                 assert!(operations >= 4 * per_chain && operations.is_multiple_of(per_chain), "{kind}");
             }

@@ -8,16 +8,19 @@
 //!                              ▲ cut: worker 0 has what comes before, worker 1 what comes after
 //! ```
 //!
-//! Work is cut between any two partitions, so that one long sequence keeps all workers busy. A worker has a contiguous range:
-//! whole tiles, except perhaps its first and its last, of which it computes partial results that are merged afterwards.
+//! Work is cut between any two partitions, so that one long sequence keeps all workers busy. A worker has a contiguous
+//! range: whole tiles, except perhaps its first and its last, of which it computes partial results that are merged
+//! afterwards.
 //!
-//! Work is counted in pages times the rows that see them, plus an overhead per page. Counting partitions balanced worse: the
-//! last one of a row is rarely full.
+//! Work is counted in pages times the rows that see them, plus an overhead per page. Counting partitions balanced
+//! worse: the last one of a row is rarely full.
 //!
-//! Results do not depend on the cuts: partitions begin at multiples of 256 positions of the sequence, wherever it was chunked,
-//! and are merged in order. Cutting at equal shares instead would change the order of additions with the number of workers.
+//! Results do not depend on the cuts: partitions begin at multiples of 256 positions of the sequence, wherever it was
+//! chunked, and are merged in order. Cutting at equal shares instead would change the order of additions with the
+//! number of workers.
 //!
-//! Sources: Flash-Decoding (Dao et al. 2023) for splitting over positions; PagedAttention V2 of vLLM for fixed partitions.
+//! Sources: Flash-Decoding (Dao et al. 2023) for splitting over positions; PagedAttention V2 of vLLM for fixed
+//! partitions.
 
 use crate::cpu::split::TileTable;
 use crate::plan::{PAGE_LEN, Span};
@@ -114,8 +117,8 @@ impl AttentionSchedule {
         Self { shape, n_workers, n_kv_heads: 1, row_tiles, cuts }
     }
 
-    /// Splits the rows of `spans` over the workers. `table` gets the rectangles of the output; each belongs to the worker that
-    /// has the tile's first partition.
+    /// Splits the rows of `spans` over the workers. `table` gets the rectangles of the output; each belongs to the
+    /// worker that has the tile's first partition.
     pub(crate) fn set(&mut self, spans: &[Span], n_kv_heads: usize, table: &mut TileTable) {
         self.n_kv_heads = n_kv_heads;
         self.row_tiles.clear();

@@ -1,21 +1,24 @@
-//! How fast the workers read the weights, and compute what is in their first-level caches.
+//! Measures the roofline of a team: bandwidth of reading its packed weights, and peak arithmetic from L1 (Williams et
+//! al. 2009).
+//!
+//! The best of several runs counts, since other work on the machine can only slow one down.
 
 use std::hint::black_box;
 use std::time::Instant;
 
-use super::peak::{Numbers, multiply_and_add};
+use super::peak::{Precision, multiply_and_add};
 use super::team::Team;
 use super::weights::Weights;
 use crate::cpu::isa::{Isa, IsaKind, IsaVisitor};
 use crate::plan::Speed;
 
-/// Runs of each measurement, the best of which counts.
+/// Runs of each measurement.
 const N_RUNS: usize = 5;
 
-/// Rounds of a computation.
+/// Rounds of arithmetic per run.
 const N_ROUNDS: usize = 1 << 17;
 
-/// Measures a team with weights that it has packed.
+/// Measures a team over the weights that it packed.
 pub(crate) fn measure(team: &mut Team, isa: IsaKind, weights: &Weights) -> Speed {
     isa.dispatch(Measure { team, isa, weights })
 }
@@ -27,11 +30,11 @@ struct Measure<'a> {
 }
 
 impl Measure<'_> {
-    /// How often in a second all workers do `body`.
+    /// How often per second all workers can run `body`.
     fn rate(&mut self, body: impl Fn(usize) + Sync) -> f64 {
         let mut run = || {
             let began = Instant::now();
-            // The bodies below cannot panic; if one did, its time would say nothing, and be as short as any.
+            // The bodies below cannot panic.
             let _ = self.team.run(|worker| {
                 body(worker.index());
                 Ok(())
@@ -41,13 +44,13 @@ impl Measure<'_> {
         (0..N_RUNS).map(|_| run()).fold(0.0, f64::max)
     }
 
-    /// Operations in a second, by all workers.
-    fn ops(&mut self, numbers: Numbers) -> f64 {
+    /// Operations per second of all workers.
+    fn ops(&mut self, precision: Precision) -> f64 {
         let isa = self.isa;
         let n_workers = self.team.n_workers() as f64;
-        let ops_of_a_round = multiply_and_add(isa, numbers, 1) as f64;
-        let rate = self.rate(|_| _ = black_box(multiply_and_add(isa, numbers, N_ROUNDS)));
-        rate * ops_of_a_round * N_ROUNDS as f64 * n_workers
+        let ops_per_round = multiply_and_add(isa, precision, 1) as f64;
+        let rate = self.rate(|_| _ = black_box(multiply_and_add(isa, precision, N_ROUNDS)));
+        rate * ops_per_round * N_ROUNDS as f64 * n_workers
     }
 }
 
@@ -65,7 +68,7 @@ impl IsaVisitor for Measure<'_> {
         };
         let read_bytes = self.rate(read) * weights.matrix_bytes() as f64;
         let [float_ops, bf16_ops, int8_ops] =
-            [Numbers::F32, Numbers::Bf16, Numbers::Int8].map(|numbers| self.ops(numbers));
+            [Precision::F32, Precision::Bf16, Precision::Int8].map(|precision| self.ops(precision));
         Speed { read_bytes, float_ops, bf16_ops, int8_ops }
     }
 }

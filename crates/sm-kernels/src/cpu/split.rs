@@ -1,7 +1,22 @@
 //! Disjoint shares of a matrix that several workers write.
 //!
-//! The one place where memory written by several workers becomes `&mut [T]`.
+//! ```text
+//! By::Columns(32)              By::Rows(1)             By::Tiles
+//! ┌────────┬────────┐          ┌─────────────────┐     ┌─────┬─────┬─────┐
+//! │        │        │          │ worker 0        │     │  0  │  0  │  0  │   row tiles of any height
+//! │   0    │   1    │          ├─────────────────┤     ├─────┼─────┼─────┤   × columns of one width;
+//! │        │        │          │ worker 1        │     │  0  │  1  │  1  │   a range of tiles for
+//! └────────┴────────┘          └─────────────────┘     └─────┴─────┴─────┘   each worker
+//!  products                     norms, embedding        attention, KV pages
+//! ```
+//!
+//! The only file in which memory that several workers write becomes `&mut [T]`: kernels get slices and no raw pointers.
+//! What makes that sound is checked at run time, once per share: it has the extents of the matrix, and is taken at most
+//! once.
 #![allow(unsafe_code, reason = "disjoint shares of one allocation become mutable slices of several threads")]
+
+#[cfg(test)]
+mod tests;
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -9,38 +24,38 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::team::{Worker, share_of};
 
-/// How the values of a row-major matrix are shared out.
+/// How a row-major matrix is split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    /// Each worker gets some columns of every row, in multiples of this unit.
+    /// Into ranges of columns that begin at multiples of this number.
     Columns(usize),
-    /// Each worker gets some whole rows, in multiples of this unit.
+    /// Into ranges of rows that begin at multiples of this number.
     Rows(usize),
-    /// Each worker gets some rectangles of the step's table with this index.
+    /// Into the rectangles of a [`TileTable`].
     Tiles {
-        /// Which table.
+        /// Index of the table among the step's.
         table: usize,
-        /// Columns of a unit.
-        unit: usize,
+        /// Columns of a tile.
+        tile_cols: usize,
     },
 }
 
-/// One of the parts that a matrix is cut into.
+/// Part `index` of `count` parts of a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
-    /// Which one.
+    /// Below `count`.
     pub(crate) index: usize,
-    /// Of how many.
+    /// Number of parts.
     pub(crate) count: usize,
 }
 
 impl Part {
-    fn of(self, n: usize, unit: usize) -> Range<usize> {
-        share_of(self.index, self.count, n, unit)
+    fn of(self, n: usize, granularity: usize) -> Range<usize> {
+        share_of(self.index, self.count, n, granularity)
     }
 }
 
-/// A row-major matrix `[rows, stride]`, shared out to the workers of a team.
+/// A row-major matrix `[rows, stride]`, split between the workers of a team.
 #[derive(Debug)]
 pub(crate) struct Split<'a, T> {
     data: *mut T,
@@ -57,10 +72,10 @@ pub(crate) struct Split<'a, T> {
 unsafe impl<T: Send> Sync for Split<'_, T> {}
 
 impl<'a, T> Split<'a, T> {
-    /// Shares out `data`, rows of `stride` values, to a team of `n_workers`.
+    /// Splits `data`, rows of `stride` values, between `n_workers`.
     ///
     /// # Panics
-    /// If the data are no whole rows, or the team has more workers than a word has bits.
+    /// If `data` is not whole rows, or there are more workers than a word has bits.
     pub(crate) fn new(data: &'a mut [T], stride: usize, by: By, n_workers: usize) -> Self {
         assert!(0 < stride && data.len().is_multiple_of(stride), "{} values in rows of {stride}", data.len());
         assert!(n_workers <= usize::BITS as usize, "{n_workers} workers");
@@ -85,9 +100,9 @@ impl<'a, T> Split<'a, T> {
         let taken = self.taken.fetch_or(bit, Ordering::Relaxed);
         assert!(taken & bit == 0, "worker {} took its share twice", worker.index());
         let part = Part { index: worker.index(), count: worker.count() };
-        // SAFETY: `data` holds `n_rows` rows of `stride` values, borrowed for `'a`; the bit above makes this the only
-        // share of this worker, and the shares of the others have the same extents and are disjoint.
-        unsafe { Share::of(self.data, (self.n_rows, self.stride), self.by, part) }
+        // SAFETY: `data` has `n_rows` rows of `stride` values, borrowed for `'a`; the bit above makes this the only
+        // share of this worker, and those of the others have the same extents and are disjoint.
+        unsafe { Share::of(self.data, self.n_rows, self.stride, self.by, part) }
     }
 }
 
@@ -102,17 +117,16 @@ pub(crate) struct Share<'a, T> {
 }
 
 impl<T> Share<'_, T> {
-    /// The share of `part` in the `extents = (n_rows, stride)` matrix at `data`.
+    /// The share of `part` in the `[n_rows, stride]` matrix at `data`.
     ///
     /// # Safety
     /// The matrix is valid for reads and writes for the lifetime chosen; in that time the share of each part is made at
     /// most once, all with the same extents, `by` and count of parts, and nothing else touches the matrix.
-    pub(super) unsafe fn of(data: *mut T, extents: (usize, usize), by: By, part: Part) -> Self {
-        let (n_rows, stride) = extents;
+    pub(super) unsafe fn of(data: *mut T, n_rows: usize, stride: usize, by: By, part: Part) -> Self {
         let (rows, columns) = match by {
-            By::Columns(unit) => (0..n_rows, part.of(stride, unit)),
-            By::Rows(unit) => (part.of(n_rows, unit), 0..stride),
-            By::Tiles { .. } => panic!("tiles are no share of rows or columns"),
+            By::Columns(granularity) => (0..n_rows, part.of(stride, granularity)),
+            By::Rows(granularity) => (part.of(n_rows, granularity), 0..stride),
+            By::Tiles { .. } => panic!("tiles are not a share of rows or columns"),
         };
         Self { data, stride, rows, columns, _data: PhantomData }
     }
@@ -155,7 +169,7 @@ impl<T> Share<'_, T> {
     pub(crate) fn all_mut(&mut self) -> &mut [T] {
         assert!(
             self.columns.len() == self.stride || self.rows.len() <= 1,
-            "columns {:?} are no slice",
+            "columns {:?} of several rows are not contiguous",
             self.columns
         );
         if self.rows.is_empty() {
@@ -168,11 +182,11 @@ impl<T> Share<'_, T> {
     }
 }
 
-/// Rectangles of a matrix: its rows are cut into tiles and its columns into units. Tile `t * n_units + u` is unit `u`
-/// of row tile `t`; each worker has a contiguous range of tiles.
+/// Rectangles of a matrix, which is cut into row tiles and, each of them, into column tiles. Tile `t * n_col_tiles + c`
+/// is column tile `c` of row tile `t`; each worker has a contiguous range of tiles.
 #[derive(Debug, Default)]
 pub(crate) struct TileTable {
-    n_units: usize,
+    n_col_tiles: usize,
     row_ends: Vec<usize>,
     worker_ends: Vec<usize>,
 }
@@ -182,17 +196,17 @@ impl TileTable {
     pub(crate) fn with_capacity(n_row_tiles: usize, n_workers: usize) -> Self {
         let row_ends = Vec::with_capacity(n_row_tiles);
         let worker_ends = Vec::with_capacity(n_workers);
-        Self { n_units: 1, row_ends, worker_ends }
+        Self { n_col_tiles: 1, row_ends, worker_ends }
     }
 
-    /// Forgets all tiles; the new ones have `n_units` per row tile.
-    pub(crate) fn reset(&mut self, n_units: usize) {
-        self.n_units = n_units;
+    /// Removes all tiles. New row tiles have `n_col_tiles` column tiles.
+    pub(crate) fn reset(&mut self, n_col_tiles: usize) {
+        self.n_col_tiles = n_col_tiles;
         self.row_ends.clear();
         self.worker_ends.clear();
     }
 
-    /// Appends a tile of the next `n_rows` rows.
+    /// Appends a row tile of the next `n_rows` rows.
     pub(crate) fn push_rows(&mut self, n_rows: usize) {
         self.row_ends.push(self.n_rows() + n_rows);
     }
@@ -200,23 +214,23 @@ impl TileTable {
     /// Gives the next worker the tiles up to `end`.
     ///
     /// # Panics
-    /// If they belong to an earlier worker, or are not there.
+    /// If they belong to an earlier worker or do not exist.
     pub(crate) fn push_worker(&mut self, end: usize) {
         let start = self.worker_ends.last().copied().unwrap_or(0);
         assert!(start <= end && end <= self.n_tiles(), "tiles {start}..{end} of {}", self.n_tiles());
         self.worker_ends.push(end);
     }
 
-    /// Gives each of `n_workers` as many tiles as the others.
+    /// Gives each of `n_workers` the same number of tiles, up to one.
     pub(crate) fn share_evenly(&mut self, n_workers: usize) {
         for worker in 1..=n_workers {
             self.push_worker(self.n_tiles() * worker / n_workers);
         }
     }
 
-    /// Units of columns.
-    pub(crate) fn n_units(&self) -> usize {
-        self.n_units
+    /// Column tiles of a row tile.
+    pub(crate) fn n_col_tiles(&self) -> usize {
+        self.n_col_tiles
     }
 
     /// Number of row tiles.
@@ -224,9 +238,9 @@ impl TileTable {
         self.row_ends.len()
     }
 
-    /// Number of rectangles.
+    /// Number of tiles.
     pub(crate) fn n_tiles(&self) -> usize {
-        self.row_ends.len() * self.n_units
+        self.row_ends.len() * self.n_col_tiles
     }
 
     fn n_rows(&self) -> usize {
@@ -242,7 +256,7 @@ impl TileTable {
     /// The tiles of a worker.
     ///
     /// # Panics
-    /// If the table was shared out to another number of workers.
+    /// If the table was split between another number of workers.
     pub(crate) fn of_worker(&self, worker: &Worker<'_>) -> Range<usize> {
         assert_eq!(worker.count(), self.worker_ends.len(), "tiles for another team");
         let index = worker.index();
@@ -251,36 +265,41 @@ impl TileTable {
     }
 }
 
-/// The rectangles of a matrix that one worker writes.
+/// The tiles of a matrix that one worker writes.
 #[derive(Debug)]
 pub(crate) struct TileShare<'a, T> {
     data: *mut T,
     stride: usize,
-    unit: usize,
+    tile_cols: usize,
     table: &'a TileTable,
     tiles: Range<usize>,
     _data: PhantomData<&'a mut [T]>,
 }
 
 impl<'a, T> TileShare<'a, T> {
-    /// The tiles of `worker` in the `extents = (n_rows, stride)` matrix at `data`, in units of `unit` columns; the
-    /// last unit goes on to the end of the row.
+    /// The tiles of `worker` in the `[n_rows, stride]` matrix at `data`, `tile_cols` columns wide; the last column tile
+    /// goes on to the end of the row.
     ///
     /// # Panics
     /// If the table has other extents.
     ///
     /// # Safety
-    /// As for [`Share::of`], with workers of one team for parts, and the same `table` and `unit` for all.
+    /// As for [`Share::of`], with the workers of one team for parts, and the same `table` and `tile_cols` for all.
     pub(super) unsafe fn of(
         data: *mut T,
-        extents: (usize, usize),
-        (table, unit): (&'a TileTable, usize),
+        n_rows: usize,
+        stride: usize,
+        table: &'a TileTable,
+        tile_cols: usize,
         worker: &Worker<'_>,
     ) -> Self {
-        let (n_rows, stride) = extents;
         assert_eq!(table.n_rows(), n_rows, "tiles of other rows");
-        assert!(unit * table.n_units <= stride, "{} units of {unit} in rows of {stride}", table.n_units);
-        Self { data, stride, unit, table, tiles: table.of_worker(worker), _data: PhantomData }
+        assert!(
+            tile_cols * table.n_col_tiles <= stride,
+            "{} tiles of {tile_cols} columns in rows of {stride}",
+            table.n_col_tiles
+        );
+        Self { data, stride, tile_cols, table, tiles: table.of_worker(worker), _data: PhantomData }
     }
 
     /// The columns of a tile in a row of the matrix.
@@ -289,57 +308,15 @@ impl<'a, T> TileShare<'a, T> {
     /// If the tile belongs to another worker, or the row to another tile.
     pub(crate) fn row_mut(&mut self, tile: usize, row: usize) -> &mut [T] {
         assert!(self.tiles.contains(&tile), "tile {tile} is not in the share {:?}", self.tiles);
-        let row_tile = tile / self.table.n_units;
-        let unit = tile % self.table.n_units;
+        let row_tile = tile / self.table.n_col_tiles;
+        let col_tile = tile % self.table.n_col_tiles;
         assert!(self.table.rows(row_tile).contains(&row), "row {row} is not in tile {tile}");
-        let start = unit * self.unit;
-        let end = if unit + 1 == self.table.n_units { self.stride } else { start + self.unit };
+        let start = col_tile * self.tile_cols;
+        let is_last = col_tile + 1 == self.table.n_col_tiles;
+        let end = if is_last { self.stride } else { start + self.tile_cols };
         // SAFETY: row and columns lie within the matrix, by the checks above and in `of`.
         let data = unsafe { self.data.add(row * self.stride + start) };
         // SAFETY: as above; tiles are disjoint, each belongs to one worker, and `&mut self` makes this the only slice.
         unsafe { std::slice::from_raw_parts_mut(data, end - start) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cpu::team::Team;
-
-    #[test]
-    fn every_value_belongs_to_one_share() {
-        for by in [By::Columns(8), By::Columns(1), By::Rows(1), By::Rows(2)] {
-            for (n_rows, stride) in [(1, 8), (3, 16), (5, 24), (0, 4)] {
-                for n_workers in 1..5 {
-                    let mut data = vec![0; n_rows * stride];
-                    let split = Split::new(&mut data, stride, by, n_workers);
-                    let add_one = |worker: &Worker<'_>| {
-                        let mut share = split.share(worker);
-                        for row in share.rows() {
-                            share.row_mut(row).iter_mut().for_each(|value| *value += 1);
-                        }
-                        worker.barrier()
-                    };
-                    Team::new(n_workers).unwrap().run(add_one).unwrap();
-                    assert!(
-                        data.iter().all(|value| *value == 1),
-                        "{by:?} {n_rows} x {stride}, {n_workers} workers"
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_share_can_be_taken_once() {
-        let mut data = [0.0_f32; 8];
-        let split = Split::new(&mut data, 8, By::Columns(1), 1);
-        let mut team = Team::new(1).unwrap();
-        let result = team.run(|worker| {
-            let _first = split.share(worker);
-            let _second = split.share(worker);
-            Ok(())
-        });
-        assert_eq!(result.unwrap_err().message, "worker 0 took its share twice");
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use sm_tensor::TokenId;
 
-use super::arena::{Extents, Shares};
+use super::arena::{Extents, StepShares};
 use super::kv_pool::WrittenPages;
 use super::split::TileTable;
 use super::weights::Weights;
@@ -43,7 +43,7 @@ pub(crate) struct StepTables {
     rules: StepRules,
     /// The position of each row.
     pub(crate) positions: Vec<u32>,
-    /// For each row tile of [`Shares::PAGE_RUNS`], the place of its first row in the page.
+    /// For each row tile of [`StepShares::PAGE_RUNS`], the place of its first row in the page.
     pub(crate) first_slots: Vec<usize>,
     /// How the attentions are shared out, one for each shape; schedule `i` belongs to tile table `i + 1`.
     pub(crate) schedules: Vec<AttentionSchedule>,
@@ -83,19 +83,19 @@ impl StepTables {
     }
 
     /// How the step is shared out.
-    pub(crate) fn shares(&self) -> Shares<'_> {
-        Shares { extents: self.extents, tiles: &self.tiles, written: &self.written }
+    pub(crate) fn shares(&self) -> StepShares<'_> {
+        StepShares { extents: self.extents, tiles: &self.tiles, written: &self.written }
     }
 
     /// The rows of an item of a schedule.
     pub(crate) fn attention_rows(&self, schedule: usize, item: usize) -> Range<usize> {
         let table = &self.tiles[schedule + 1];
-        table.rows(item / table.n_units())
+        table.rows(item / table.n_col_tiles())
     }
 
     /// The rows of a page run.
     pub(crate) fn run_rows(&self, run: usize) -> Range<usize> {
-        self.tiles[Shares::PAGE_RUNS].rows(run)
+        self.tiles[StepShares::PAGE_RUNS].rows(run)
     }
 
     /// Derives the tables of `batch`.
@@ -179,7 +179,7 @@ impl StepTables {
         self.positions.clear();
         self.first_slots.clear();
         self.written.clear();
-        self.tiles[Shares::PAGE_RUNS].reset(self.rules.n_kv_heads);
+        self.tiles[StepShares::PAGE_RUNS].reset(self.rules.n_kv_heads);
         for (index, span) in batch.spans.iter().enumerate() {
             let (mut position, end) = (span.start, span.start + span.n_rows);
             self.positions.extend(position..end);
@@ -193,11 +193,11 @@ impl StepTables {
                     ));
                 }
                 self.first_slots.push(position as usize % PAGE_LEN);
-                self.tiles[Shares::PAGE_RUNS].push_rows((next - position) as usize);
+                self.tiles[StepShares::PAGE_RUNS].push_rows((next - position) as usize);
                 position = next;
             }
         }
-        self.tiles[Shares::PAGE_RUNS].share_evenly(self.rules.n_workers);
+        self.tiles[StepShares::PAGE_RUNS].share_evenly(self.rules.n_workers);
         Ok(())
     }
 }

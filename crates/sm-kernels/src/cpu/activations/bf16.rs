@@ -7,15 +7,15 @@
 //! A phase of its own rounds each row once before the product. Rounding inside the product, anew in each of the parts
 //! that workers claim, took an eighth of a prompt's time.
 //!
-//! Why magnitudes below 2^-55 vanish is told at [`MIN_BF16`]; why activations are rounded at all, in docs/numerics.md.
+//! See [`MIN_BF16`] for why magnitudes below 2^-55 vanish, and docs/numerics.md for why activations are rounded at all.
 
 use crate::cpu::isa::{Bf16Products, Bf16Visitor, Isa, MIN_BF16};
 
 /// Storage for one pair, whatever the instruction set makes of it: large enough for each [`Bf16Products::Pair`].
 pub(crate) type Bf16Slot = [f32; 2];
 
-/// Slots from one row to the next: a cache line more than a row takes, because rows a power of two apart would compete for
-/// the same cache sets.
+/// Slots from one row to the next: a cache line more than a row takes, because rows a power of two apart would compete
+/// for the same cache sets.
 pub(crate) const fn stride(cols: usize) -> usize {
     cols.div_ceil(2) + 64 / size_of::<Bf16Slot>()
 }

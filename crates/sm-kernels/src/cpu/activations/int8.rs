@@ -10,11 +10,11 @@
 //! scale_w * scale * (sum code_w code - offset * sum code)  -  min_w * scale * sum code
 //! ```
 //!
-//! The sums over the activations alone are the same for all outputs. They are stored with the block, negated, ready to start
-//! an accumulator or to be multiplied with a minimum.
+//! The sums over the activations alone are the same for all outputs. They are stored with the block, negated, ready to
+//! start an accumulator or to be multiplied with a minimum.
 //!
-//! Rows are encoded once, by the op that produces them, and not by each product that reads them. Codes never are -128: the
-//! products of AVX2 move signs between the factors, and 128 would not fit.
+//! Rows are encoded once, by the op that produces them, and not by each product that reads them. Codes never are -128:
+//! the products of AVX2 move signs between the factors, and 128 would not fit.
 //!
 //! Sources: Q8_0 of ggml for the encoding; Jacob et al. 2018 (arXiv 1712.05877), section 2.3, for the sums.
 

@@ -1,8 +1,17 @@
 //! Who may touch what, phase by phase.
 //!
+//! ```text
+//! phase 0                 barrier    phase 1                 barrier
+//! reads  A                   │       reads  B                   │
+//! writes B by columns        │       writes C by rows           │
+//!   worker 0: B[.., 0..32]   │         worker 0: C[0..4, ..]     │
+//!   worker 1: B[.., 32..64]  │         worker 1: C[4..8, ..]     │
+//! ```
+//!
 //! A step is a list of phases with a barrier after each. Every phase has a [`Footprint`], made once: what it reads and
-//! what it writes do not overlap, and what it writes is shared out to the workers by a rule that is part of the
-//! footprint. So the slices that [`Access`] gives for the length of a phase never alias.
+//! what it writes do not overlap, and what it writes is split between the workers by a rule that belongs to the
+//! footprint. So the slices that [`Access`] gives out for the length of a phase never alias, and ops need neither locks
+//! nor `unsafe`.
 #![allow(unsafe_code, reason = "regions of one allocation become slices of several threads")]
 
 use std::cell::Cell;
@@ -10,22 +19,22 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 
-use super::parts::{Claimed, Claims};
-use super::{Arena, Extents, Region, Size};
+use super::parts::{ClaimedParts, Claims, ProductSize};
+use super::{Arena, Extents, Region};
 use crate::cpu::kv_element::KvElement;
 use crate::cpu::kv_pool::{KvPages, KvPool, KvShare, WrittenPages};
 use crate::cpu::split::{By, Part, Share, Split, TileShare, TileTable};
 use crate::cpu::team::{Team, Worker, WorkerPanic};
 
-/// What a phase does with the KV pages.
+/// How a phase uses the KV pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum KvUse {
-    /// Nothing.
+    /// Not at all.
     #[default]
     None,
     /// Reads the pages of a layer.
     Read(usize),
-    /// Writes the step's pages of a layer, shared out like the tiles of [`Shares::PAGE_RUNS`].
+    /// Writes the step's pages of a layer, split like the tiles of [`StepShares::PAGE_RUNS`].
     Write(usize),
 }
 
@@ -35,8 +44,8 @@ pub(crate) struct Footprint {
     reads: Vec<Range<usize>>,
     writes: Vec<(Range<usize>, By)>,
     kv: KvUse,
-    /// Of a phase that can be cut into more parts than there are workers.
-    size: Option<Size>,
+    /// Set if the phase can be cut into more parts than there are workers.
+    size: Option<ProductSize>,
 }
 
 fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
@@ -44,7 +53,7 @@ fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
 }
 
 impl Footprint {
-    /// Adds a region that all workers read, in steps up to `limits`.
+    /// Adds a region that all workers read, in steps within `limits`.
     ///
     /// # Panics
     /// If the phase writes it.
@@ -55,7 +64,7 @@ impl Footprint {
         self
     }
 
-    /// Adds a region that is shared out to the workers, in steps up to `limits`.
+    /// Adds a region that is split between the workers, in steps within `limits`.
     ///
     /// # Panics
     /// If the phase reads or writes it otherwise.
@@ -68,13 +77,16 @@ impl Footprint {
         self
     }
 
-    /// Lets the phase be cut into more parts than there are workers.
+    /// Allows the phase to be cut into more parts than there are workers.
     ///
     /// # Panics
     /// If it writes anything but columns.
-    pub(crate) fn divisible(mut self, size: Size) -> Self {
+    pub(crate) fn divisible(mut self, size: ProductSize) -> Self {
         let is_columns = |(_, by): &(_, By)| matches!(by, By::Columns(_));
-        assert!(self.writes.iter().all(is_columns) && self.kv == KvUse::None, "only columns can be divided");
+        assert!(
+            self.writes.iter().all(is_columns) && self.kv == KvUse::None,
+            "only columns can be cut into parts"
+        );
         self.size = Some(size);
         self
     }
@@ -86,25 +98,25 @@ impl Footprint {
     }
 }
 
-/// How the rows and pages of one step are shared out.
+/// How the rows and pages of one step are split between the workers.
 #[derive(Debug)]
-pub(crate) struct Shares<'a> {
+pub(crate) struct StepShares<'a> {
     /// The rows of the step.
     pub(crate) extents: Extents,
     /// The tables that [`By::Tiles`] names.
     pub(crate) tiles: &'a [TileTable],
-    /// The pages that the step writes, one for each row tile of [`Shares::PAGE_RUNS`].
+    /// The pages that the step writes, one for each row tile of [`StepShares::PAGE_RUNS`].
     pub(crate) written: &'a WrittenPages,
 }
 
-impl Shares<'_> {
-    /// The table whose row tiles are the rows that go to one page, and whose units are the key heads.
+impl StepShares<'_> {
+    /// The table whose row tiles are the rows that go to one page, and whose column tiles are the key heads.
     pub(crate) const PAGE_RUNS: usize = 0;
 }
 
-/// Activations and KV pages.
+/// The memory of steps: activations and KV pages.
 #[derive(Debug)]
-pub(crate) struct Memory {
+pub(crate) struct StepMemory {
     /// The activations.
     pub(crate) arena: Arena,
     /// The pages.
@@ -112,31 +124,32 @@ pub(crate) struct Memory {
     claims: Claims,
 }
 
-impl Memory {
-    /// For a team of `n_workers`.
+impl StepMemory {
+    /// Memory for steps of a team of `n_workers`.
     pub(crate) fn new(arena: Arena, kv: KvPool, n_workers: usize) -> Self {
         Self { arena, kv, claims: Claims::new(n_workers) }
     }
 
-    /// Runs `task` for each phase on every worker of `team`, with a barrier after each; worker `w` has `locals[w]`. The task
-    /// computes all the parts of the phase that it is given.
+    /// Runs `task` for each phase on every worker of `team`, with a barrier after each phase. Worker `w` gets
+    /// `locals[w]`, and computes all parts that the iterator gives it.
     ///
     /// # Errors
     /// If a worker panics.
     ///
     /// # Panics
-    /// If the step is larger than the arena's limits, or the number of locals or of workers is another than that of the memory.
+    /// If the step exceeds the arena's limits, or the memory was made for another number of workers.
     pub(crate) fn run<P, L, F>(
         &mut self,
-        (team, locals): (&mut Team, &mut [L]),
-        shares: &Shares<'_>,
+        team: &mut Team,
+        locals: &mut [L],
+        shares: &StepShares<'_>,
         phases: &[P],
         task: F,
     ) -> Result<(), WorkerPanic>
     where
         P: AsRef<Footprint> + Sync,
         L: Send,
-        F: Fn(&P, Parts<'_>, &mut L) + Sync,
+        F: Fn(&P, WorkerParts<'_>, &mut L) + Sync,
     {
         let n_workers = team.n_workers();
         assert_eq!((locals.len(), self.claims.n_workers()), (n_workers, n_workers), "another team");
@@ -156,7 +169,7 @@ impl Memory {
                 let footprint = phase.as_ref();
                 let n_own = footprint.size.map_or(1, |size| size.parts_per_worker(step, n_workers));
                 let claimed = memory.claims.of_phase(index, worker.index(), n_own);
-                task(phase, Parts { memory, shares, footprint, worker, claimed }, local);
+                task(phase, WorkerParts { memory, shares, footprint, worker, claimed }, local);
                 worker.barrier()?;
             }
             Ok(())
@@ -164,17 +177,17 @@ impl Memory {
     }
 }
 
-/// The parts of a phase that fall to one worker.
+/// The parts of a phase that one worker computes, claimed one by one.
 #[derive(Debug)]
-pub(crate) struct Parts<'a> {
-    memory: &'a Memory,
-    shares: &'a Shares<'a>,
+pub(crate) struct WorkerParts<'a> {
+    memory: &'a StepMemory,
+    shares: &'a StepShares<'a>,
     footprint: &'a Footprint,
     worker: &'a Worker<'a>,
-    claimed: Claimed<'a>,
+    claimed: ClaimedParts<'a>,
 }
 
-impl<'a> Iterator for Parts<'a> {
+impl<'a> Iterator for WorkerParts<'a> {
     type Item = Access<'a>;
 
     fn next(&mut self) -> Option<Access<'a>> {
@@ -186,14 +199,14 @@ impl<'a> Iterator for Parts<'a> {
 
 /// What one worker may touch in one part of a phase.
 ///
-/// Why the slices do not alias: a value exists only inside [`Memory::run`], which holds the memory exclusively, has all
-/// workers of one team walk the same phases, and separates them by barriers. Within a phase all workers use the same
-/// footprint, shares and number of parts: regions read are not written, regions written are disjoint, each part is given to
-/// one worker, and its share of a region is taken at most once.
+/// Why the slices do not alias: a value exists only inside [`StepMemory::run`], which holds the memory exclusively, has
+/// all workers of one team go through the same phases, and separates them by barriers. Within a phase all workers use
+/// the same footprint, shares and number of parts: regions read are not written, regions written are disjoint, each
+/// part goes to one worker, and its share of a region is taken at most once.
 #[derive(Debug)]
 pub(crate) struct Access<'a> {
-    memory: &'a Memory,
-    shares: &'a Shares<'a>,
+    memory: &'a StepMemory,
+    shares: &'a StepShares<'a>,
     footprint: &'a Footprint,
     worker: &'a Worker<'a>,
     part: Part,
@@ -220,34 +233,34 @@ impl Access<'_> {
         let bytes = region.bytes(arena.limits());
         assert!(self.footprint.reads.contains(&bytes), "{region:?} is not read in this phase");
         let start = arena.start_of(region).cast_const();
-        // SAFETY: the values are inside the arena, initialised, and written by nobody in this phase.
+        // SAFETY: the values are inside the arena and initialised, and no worker writes them in this phase.
         unsafe { std::slice::from_raw_parts(start, region.len(self.shares.extents)) }
     }
 
     /// This part's rows or columns of a region that the phase writes.
     ///
     /// # Panics
-    /// If it is not in the footprint, or was taken.
+    /// If it is not in the footprint, or was taken before.
     pub(crate) fn share<T: Pod + Send>(&self, region: Region<T>) -> Share<'_, T> {
         let by = self.take(region);
-        let extents = (self.n_rows(region), region.stride());
-        // SAFETY: the region is inside the arena; all workers of the team use the same extents, rule and number of parts in
-        // this phase, no part is given twice, and the share of this one is taken for the first time.
-        unsafe { Share::of(self.memory.arena.start_of(region), extents, by, self.part) }
+        let start = self.memory.arena.start_of(region);
+        // SAFETY: the region is inside the arena; all workers of the team use the same extents, rule and number of
+        // parts in this phase, no part is given twice, and the share of this one is taken for the first time.
+        unsafe { Share::of(start, self.n_rows(region), region.stride(), by, self.part) }
     }
 
     /// This worker's tiles of a region that the phase writes by tiles, and the table.
     ///
     /// # Panics
-    /// If it is not in the footprint, is shared otherwise, or was taken.
+    /// If it is not in the footprint, is not split by tiles, or was taken before.
     pub(crate) fn tiles<T: Pod + Send>(&self, region: Region<T>) -> TileShare<'_, T> {
-        let By::Tiles { table, unit } = self.take(region) else {
+        let By::Tiles { table, tile_cols } = self.take(region) else {
             panic!("{region:?} is not written by tiles")
         };
-        let extents = (self.n_rows(region), region.stride());
-        let tiles = (&self.shares.tiles[table], unit);
+        let start = self.memory.arena.start_of(region);
+        let table = &self.shares.tiles[table];
         // SAFETY: as in `share`; the table is the same for all workers.
-        unsafe { TileShare::of(self.memory.arena.start_of(region), extents, tiles, self.worker) }
+        unsafe { TileShare::of(start, self.n_rows(region), region.stride(), table, tile_cols, self.worker) }
     }
 
     fn take<T: Pod>(&self, region: Region<T>) -> By {
@@ -255,7 +268,7 @@ impl Access<'_> {
         let found = self.footprint.writes.iter().position(|(other, _)| *other == bytes);
         let index = found.unwrap_or_else(|| panic!("{region:?} is not written in this phase"));
         let bit = 1 << index;
-        assert!(self.taken.replace(self.taken.get() | bit) & bit == 0, "{region:?} was taken");
+        assert!(self.taken.replace(self.taken.get() | bit) & bit == 0, "{region:?} was taken before");
         self.footprint.writes[index].1
     }
 
@@ -265,20 +278,20 @@ impl Access<'_> {
     /// If it reads none.
     pub(crate) fn kv_pages<E: KvElement>(&self) -> KvPages<'_, E> {
         let KvUse::Read(layer) = self.footprint.kv else { panic!("no pages are read in this phase") };
-        // SAFETY: nobody writes pages in this phase.
+        // SAFETY: no worker writes pages in this phase.
         unsafe { self.memory.kv.pages(layer) }
     }
 
     /// This worker's share of the pages that the step writes.
     ///
     /// # Panics
-    /// If the phase writes none, or the share was taken.
+    /// If the phase writes none, or the share was taken before.
     pub(crate) fn kv_share<E: KvElement>(&self) -> KvShare<'_, E> {
         let KvUse::Write(layer) = self.footprint.kv else { panic!("no pages are written in this phase") };
         let bit = 1 << (u64::BITS - 1);
-        assert!(self.taken.replace(self.taken.get() | bit) & bit == 0, "the pages were taken");
-        let table = &self.shares.tiles[Shares::PAGE_RUNS];
-        // SAFETY: nobody reads pages in this phase; the table is the same for all workers, and this worker takes its
+        assert!(self.taken.replace(self.taken.get() | bit) & bit == 0, "the pages were taken before");
+        let table = &self.shares.tiles[StepShares::PAGE_RUNS];
+        // SAFETY: no worker reads pages in this phase; the table is the same for all workers, and this worker takes its
         // share for the first time.
         unsafe { self.memory.kv.share(layer, self.shares.written, table, self.worker) }
     }

@@ -1,45 +1,60 @@
-//! The parts of a phase: who computes which.
+//! Cutting large products into parts that workers claim.
+//!
+//! ```text
+//! parts      worker 0   │ 0 │ 1 │ 2 │ 3 │        own parts first, in order,
+//!            worker 1   │ 4 │ 5 │ 6 │ 7 │        then what others have left
+//! ```
+//!
+//! Equal shares leave all workers waiting for the slowest, and on a shared machine any of them may be interrupted: 7 %
+//! of a prompt's time was waiting at barriers. With parts, prompts in Q4_0 ran 1.2 times as fast. Parts smaller than
+//! [`PART_WORK`] gained nothing more. A worker keeps most of its own columns, whose weights it packed and may have in
+//! its cache.
+//!
+//! Each worker has a counter of the parts taken from it, so claims rarely meet on a cache line. Phases use two sets of
+//! counters in turn: while one is used the other is reset, and the barrier between phases orders that.
+//!
+//! Which worker computes an output does not change its bits.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Extents, RowCount};
 use crate::cpu::split::Part;
 
-/// Multiplications that are worth a part of their own: to claim one takes well below a thousandth of the time.
+/// Multiplications of the smallest part: claiming it takes well below a thousandth of the time of computing it.
 const PART_WORK: usize = 1 << 19;
 /// The most parts per worker.
 const MAX_PARTS: usize = 16;
 
-/// How large a phase is that can be cut into any number of parts: a product.
+/// The size of a product.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Size {
+pub(crate) struct ProductSize {
     /// Rows of the result.
     pub(crate) rows: RowCount,
     /// Columns of the result.
     pub(crate) columns: usize,
-    /// The least columns of a part.
-    pub(crate) unit: usize,
-    /// Multiplications for a value of the result.
+    /// Parts begin at multiples of this many columns.
+    pub(crate) granularity: usize,
+    /// Multiplications per value of the result.
     pub(crate) depth: usize,
 }
 
-impl Size {
-    /// Parts for each of `n_workers`, so that one which is slow, or was interrupted, leaves some to the others.
+impl ProductSize {
+    /// Parts of each of `n_workers`.
     pub(super) fn parts_per_worker(&self, step: Extents, n_workers: usize) -> usize {
         let work = self.rows.in_step(step).saturating_mul(self.columns).saturating_mul(self.depth);
-        let most = (self.columns / self.unit / n_workers).clamp(1, MAX_PARTS);
+        let most = (self.columns / self.granularity / n_workers).clamp(1, MAX_PARTS);
         (work / PART_WORK / n_workers).clamp(1, most)
     }
 }
 
-/// Which parts of a phase are taken: each worker has some, takes them in order, then those that others have left.
+/// Which parts of a phase have been claimed.
 #[derive(Debug)]
 pub(super) struct Claims {
-    /// Parts taken of each worker's, in phases with even and with odd numbers.
+    /// For phases of even and of odd index: how many of each worker's parts are taken.
     taken: [Vec<Counter>; 2],
 }
 
-/// On a cache line of its own: workers write theirs all the time.
+/// A counter on a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Counter(AtomicUsize);
@@ -50,41 +65,42 @@ impl Claims {
         Self { taken: [counters(), counters()] }
     }
 
-    /// Of how many workers.
+    /// Number of workers.
     pub(super) fn n_workers(&self) -> usize {
         self.taken[0].len()
     }
 
-    /// Nothing is taken of the first phase.
+    /// Prepares the first phase.
     pub(super) fn reset(&mut self) {
         for counter in self.taken.iter_mut().flatten() {
             *counter.0.get_mut() = 0;
         }
     }
 
-    /// The parts of a phase for `worker`, where each has `n_own`: a single one is always its own. Every worker calls this once
-    /// in each phase, all with the same numbers, and all have left the phase before. The phase after it starts afresh.
-    pub(super) fn of_phase(&self, phase: usize, worker: usize, n_own: usize) -> Claimed<'_> {
+    /// The parts of a phase that `worker` computes, if each worker has `n_own`; a single one is never taken by others.
+    /// Every worker calls this once per phase, all with the same numbers, after all have left the phase before. It also
+    /// resets the counters of the next phase.
+    pub(super) fn of_phase(&self, phase: usize, worker: usize, n_own: usize) -> ClaimedParts<'_> {
         self.taken[(phase + 1) % 2][worker].0.store(0, Ordering::Relaxed);
         let (only, n_left) = if n_own == 1 { (Some(worker), 0) } else { (None, self.n_workers()) };
-        Claimed { taken: &self.taken[phase % 2], only, owner: worker, n_left, n_own }
+        ClaimedParts { taken: &self.taken[phase % 2], only, owner: worker, n_owners_left: n_left, n_own }
     }
 }
 
 /// Claims parts, one after the other.
 #[derive(Debug)]
-pub(super) struct Claimed<'a> {
+pub(super) struct ClaimedParts<'a> {
     taken: &'a [Counter],
     /// A part that needs no claim.
     only: Option<usize>,
-    /// Whose parts come next.
+    /// The worker whose parts are claimed.
     owner: usize,
-    /// Owners that may have parts.
-    n_left: usize,
+    /// Workers that may have parts left, this one included.
+    n_owners_left: usize,
     n_own: usize,
 }
 
-impl Iterator for Claimed<'_> {
+impl Iterator for ClaimedParts<'_> {
     type Item = Part;
 
     fn next(&mut self) -> Option<Part> {
@@ -92,14 +108,14 @@ impl Iterator for Claimed<'_> {
         if let Some(index) = self.only.take() {
             return Some(Part { index, count });
         }
-        while self.n_left > 0 {
-            // Every number is given once, and the barrier between phases orders what the parts write.
+        while self.n_owners_left > 0 {
+            // Every number is given out once; the barrier after the phase orders what the parts write.
             let number = self.taken[self.owner].0.fetch_add(1, Ordering::Relaxed);
             if number < self.n_own {
                 return Some(Part { index: self.owner * self.n_own + number, count });
             }
             self.owner = (self.owner + 1) % self.taken.len();
-            self.n_left -= 1;
+            self.n_owners_left -= 1;
         }
         None
     }
@@ -124,7 +140,7 @@ mod tests {
                         for part in claims.of_phase(phase, worker.index(), n_own) {
                             assert_eq!(part.count, counts.len());
                             counts[part.index].fetch_add(1, Ordering::Relaxed);
-                            // One that is slow leaves its parts to others.
+                            // A slow worker leaves its parts to others.
                             if worker.index() == phase % n_workers {
                                 std::thread::yield_now();
                             }
@@ -142,7 +158,12 @@ mod tests {
     #[test]
     fn small_products_are_not_cut() {
         let step = |n_tokens| Extents { n_tokens, n_outputs: 1 };
-        let size = |columns, depth| Size { rows: RowCount::Per(Rows::Tokens, 1), columns, unit: 32, depth };
+        let size = |columns, depth| ProductSize {
+            rows: RowCount::Per(Rows::Tokens, 1),
+            columns,
+            granularity: 32,
+            depth,
+        };
         assert_eq!(size(576, 1536).parts_per_worker(step(1), 2), 1);
         assert_eq!(size(2560, 2048).parts_per_worker(step(1), 2), 5);
         assert_eq!(size(2560, 2048).parts_per_worker(step(512), 2), MAX_PARTS);

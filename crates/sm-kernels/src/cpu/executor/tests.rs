@@ -35,7 +35,7 @@ fn a_panic_in_any_worker_leaves_the_executor_usable() {
         for culprit in 0..n_threads {
             let CpuExecutor { memory, team, locals, tables, program, .. } = &mut executor;
             let result =
-                memory.run((team, locals), &tables.shares(), &program.phases, |phase, mut parts, _| {
+                memory.run(team, locals, &tables.shares(), &program.phases, |phase, mut parts, _| {
                     let is_culprit = |access: Access<'_>| phase.op == 5 && access.worker().index() == culprit;
                     assert!(!parts.any(is_culprit), "worker {culprit} fails");
                 });
@@ -54,11 +54,11 @@ fn each_phase_keeps_to_its_footprint() {
     let logits = executor.program.logits;
     let CpuExecutor { memory, team, locals, tables, program, .. } = &mut executor;
     let first = &program.phases[..1];
-    let read = memory.run((team, locals), &tables.shares(), first, |_, parts, _| {
+    let read = memory.run(team, locals, &tables.shares(), first, |_, parts, _| {
         parts.for_each(|access| assert!(access.read(logits).is_empty()));
     });
     assert!(read.unwrap_err().message.contains("is not read in this phase"));
-    let write = memory.run((team, locals), &tables.shares(), first, |_, parts, _| {
+    let write = memory.run(team, locals, &tables.shares(), first, |_, parts, _| {
         parts.for_each(|access| assert_eq!(access.share(logits).rows(), 0..0));
     });
     assert!(write.unwrap_err().message.contains("is not written in this phase"));

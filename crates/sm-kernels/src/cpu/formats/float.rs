@@ -1,7 +1,7 @@
 //! F32, F16 and BF16, packed: values as in the file, `[cols][16]`, and BF16 in pairs of columns, `[cols / 2][16][2]`.
 //!
-//! A pair of bfloat16 fills a lane as `vdpbf16ps` takes it; where two fused multiply-adds replace that, a shift and a mask
-//! take it apart (see `isa/bf16.rs`).
+//! A pair of bfloat16 fills a lane as `vdpbf16ps` takes it; where two fused multiply-adds replace that, a shift and a
+//! mask take it apart (see `isa/bf16.rs`).
 
 use sm_tensor::DType;
 

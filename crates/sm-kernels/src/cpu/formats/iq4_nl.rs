@@ -4,8 +4,8 @@
 //! block = 2 segments × 16 rows, 576 bytes, as Q4_0
 //! ```
 //!
-//! Indices stay packed and are looked up in registers (`vpshufb`), so that decoding reads 4 bits per weight; the product
-//! is then that of 8-bit codes.
+//! Indices stay packed and are looked up in registers (`vpshufb`), so that decoding reads 4 bits per weight; the
+//! product is then that of 8-bit codes.
 
 use sm_tensor::DType;
 

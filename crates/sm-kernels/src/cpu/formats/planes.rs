@@ -10,8 +10,8 @@
 //!
 //! One shift and one mask take a quad out. A code of 3, 5 or 6 bits is put together from two planes.
 //!
-//! Packing works on eight codes to a `u64`: with closures over single bytes the compiler did not vectorise, and loading a
-//! model in Q4_K_M took nearly three times the processor time.
+//! Packing works on eight codes to a `u64`: with closures over single bytes the compiler did not vectorise, and loading
+//! a model in Q4_K_M took nearly three times the processor time.
 
 use super::SEGMENT_LEN;
 use crate::cpu::isa::Isa;

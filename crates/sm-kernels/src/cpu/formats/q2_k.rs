@@ -1,4 +1,5 @@
-//! Q2_K, packed: `d * scale * code - d_min * min`, codes of 2 bits, a scale and a minimum of 4 bits for each 16 columns.
+//! Q2_K, packed: `d * scale * code - d_min * min`, codes of 2 bits, a scale and a minimum of 4 bits for each 16
+//! columns.
 //!
 //! ```text
 //! block = 8 segments × 16 rows, 1344 bytes, as in the file

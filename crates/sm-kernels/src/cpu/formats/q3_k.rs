@@ -9,8 +9,8 @@
 //! padding
 //! ```
 //!
-//! Scales are unpacked to bytes: 5 % more to read, and none of the shifts and masks that would take their 6 bits apart in
-//! every product.
+//! Scales are unpacked to bytes: 5 % more to read, and none of the shifts and masks that would take their 6 bits apart
+//! in every product.
 
 use bytemuck::{Pod, Zeroable};
 use sm_tensor::DType;

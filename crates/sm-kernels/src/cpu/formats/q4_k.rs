@@ -1,4 +1,5 @@
-//! Q4_K, packed: `d * scale * code - d_min * min`, codes of 4 bits, a scale and a minimum of 6 bits for each 32 columns.
+//! Q4_K, packed: `d * scale * code - d_min * min`, codes of 4 bits, a scale and a minimum of 6 bits for each 32
+//! columns.
 //!
 //! ```text
 //! block = 8 segments × 16 rows, 2368 bytes; 2304 in the file
@@ -29,8 +30,8 @@ pub(crate) struct Block {
     d_min: [u16; LANES],
 }
 
-/// The 4-bit codes of a segment of a Q4_K or Q5_K file block: of each 64 columns byte `j` holds code `j` below code `j + 32`,
-/// so for even segments the high bits belong to another code.
+/// The 4-bit codes of a segment of a Q4_K or Q5_K file block: of each 64 columns byte `j` holds code `j` below code `j
+/// + 32`, so for even segments the high bits belong to another code.
 #[inline(always)]
 pub(super) fn file_codes(bytes: &[u8], segment: usize) -> [u8; SEGMENT_LEN] {
     planes::shift_right(&bytes[segment / 2 * 32..], segment % 2 * 4)

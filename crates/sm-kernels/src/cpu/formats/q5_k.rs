@@ -1,4 +1,5 @@
-//! Q5_K, packed: `d * scale * code - d_min * min`, codes of 5 bits, a scale and a minimum of 6 bits for each 32 columns.
+//! Q5_K, packed: `d * scale * code - d_min * min`, codes of 5 bits, a scale and a minimum of 6 bits for each 32
+//! columns.
 //!
 //! ```text
 //! block = 8 segments × 16 rows, 2880 bytes; 2816 in the file

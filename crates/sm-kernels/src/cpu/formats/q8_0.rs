@@ -6,8 +6,8 @@
 //! scales  [2][16] f16
 //! ```
 //!
-//! Unsigned codes suit `vpdpbusd`; the 128 is taken off by the sum of the activations, or by
-//! [`Isa::DOT_OFFSET`] where signed bytes multiply faster. Two segments to a block: the scales of one are half a cache line.
+//! Unsigned codes suit `vpdpbusd`; the 128 is subtracted through the sum of the activations, or by [`Isa::DOT_OFFSET`]
+//! where signed bytes multiply faster. Two segments to a block: the scales of one are half a cache line.
 
 use bytemuck::{Pod, Zeroable};
 use sm_tensor::DType;

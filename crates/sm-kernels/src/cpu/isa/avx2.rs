@@ -10,15 +10,16 @@
 //! `vpmaddubsw` saturates at 16 bits. Two products of 127 × 128 fit, two of 255 × 127 do not, hence three variants:
 //!
 //! * [`Isa::dot_7bit`]: codes below 128 as above.
-//! * [`Isa::dot_i16`]: codes of few bits; sums of several steps fit 16 bits, so `vpmaddwd` is paid once for all of them.
+//! * [`Isa::dot_i16`]: codes of few bits; sums of several steps fit 16 bits, so `vpmaddwd` is paid once for all of
+//!   them.
 //! * [`Isa::dot`]: codes of 8 bits minus 128, whose sign goes over to `x`: `|w| · sign(w) x`, as in ggml. Widening both
 //!   factors to 16 bits instead was predicted to be faster and was slower.
 //!
 //! # Order of additions
 //!
-//! Left alone, LLVM reassociates the integer additions of a tile: it adds the products of one row after the other, keeps all
-//! codes of a segment for that, and spills them. [`in_order`] hides each sum from it, which made prompts in Q4_0 1.4 times as
-//! fast. The same loop in hand-written assembler takes the same number of cycles.
+//! Left alone, LLVM reassociates the integer additions of a tile: it adds the products of one row after the other,
+//! keeps all codes of a segment for that, and spills them. [`in_order`] hides each sum from it, which made prompts in
+//! Q4_0 1.4 times as fast. The same loop in hand-written assembler takes the same number of cycles.
 #![allow(
     unsafe_code,
     reason = "intrinsics: their preconditions are met by the proof value and by array types"
@@ -291,8 +292,8 @@ fn load_32_bytes(xs: &[u8; 32]) -> __m256i {
     unsafe { _mm256_loadu_si256(xs.as_ptr().cast()) }
 }
 
-/// `acc` plus products of `w - 128` and `x`. The sign of `w - 128` goes over to `x`: two products of 128 * 127 fit 16 bits, so
-/// nothing saturates.
+/// `acc` plus products of `w - 128` and `x`. The sign of `w - 128` goes over to `x`: two products of 128 * 127 fit 16
+/// bits, so nothing saturates.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn dot_8bit_half(acc: __m256i, w: __m256i, x: __m256i) -> __m256i {

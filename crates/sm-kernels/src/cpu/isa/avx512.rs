@@ -1,7 +1,7 @@
 //! AVX-512: a logical vector is one register, and there are 32.
 //!
-//! Processors differ in how they multiply bytes, which [`Int8Dot`] abstracts: by way of 16-bit products here, by `vpdpbusd` in
-//! `avx512_vnni.rs`. Everything else is shared.
+//! Processors differ in how they multiply bytes, which [`Int8Dot`] abstracts: by way of 16-bit products here, by
+//! `vpdpbusd` in `avx512_vnni.rs`. Everything else is shared.
 //!
 //! ```text
 //! dot (u8 × i8)      even and odd bytes widened to 16 bits, vpmaddwd each        cannot saturate

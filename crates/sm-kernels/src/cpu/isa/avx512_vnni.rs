@@ -1,8 +1,8 @@
-//! AVX-512 with VNNI: `vpdpbusd` multiplies four unsigned bytes of each lane with four signed ones and adds the products to a
-//! 32-bit sum, exactly, in one instruction (Intel SDM, volume 2).
+//! AVX-512 with VNNI: `vpdpbusd` multiplies four unsigned bytes of each lane with four signed ones and adds the
+//! products to a 32-bit sum, exactly, in one instruction (Intel SDM, volume 2).
 //!
-//! Weights are packed as unsigned codes and activations are signed, so no sign has to be moved. Zen 4 starts one 512-bit
-//! `vpdpbusd` per cycle, Sapphire Rapids two.
+//! Weights are packed as unsigned codes and activations are signed, so no sign has to be moved. Zen 4 starts one
+//! 512-bit `vpdpbusd` per cycle, Sapphire Rapids two.
 //!
 //! `vdpbf16ps`, where the processor has it too, is used on AMD only; see `bf16.rs`.
 #![allow(unsafe_code, reason = "intrinsics: their preconditions are met by the proof value")]

@@ -4,19 +4,20 @@
 //! acc = fma(w[0], x[0], fma(w[1], x[1], acc))        the odd column first
 //! ```
 //!
-//! That is what `vdpbf16ps` computes (Intel SDM, volume 2), but for numbers near the least normal one: it reads subnormal
-//! inputs as zero and flushes subnormal results. [`MIN_BF16`] keeps all sums clear of that range, so the instruction and two
-//! fused multiply-adds give the same bits. On Zen 4 the instruction agreed with them in 16 million random cases.
+//! That is what `vdpbf16ps` computes (Intel SDM, volume 2), except near the least normal number: it reads subnormal
+//! inputs as zero and flushes subnormal results. [`MIN_BF16`] keeps all sums clear of that range, so the instruction
+//! and two fused multiply-adds give the same bits. On Zen 4 the instruction agreed with them in 16 million random
+//! cases.
 //!
-//! Which is used depends on the processor: on AMD the instruction does two products in the time of one multiply-add, on Intel
-//! it has half the throughput of multiply-adds, and elsewhere it does not exist.
+//! Which is used depends on the processor: on AMD the instruction does two products in the time of one multiply-add, on
+//! Intel it has half the throughput of multiply-adds, and elsewhere it does not exist.
 
 use bytemuck::Pod;
 
 use super::Isa;
 
-/// A way to multiply pairs of bfloat16 and add them up. All give the same bits, provided that each factor is zero or has a
-/// magnitude of at least [`MIN_BF16`].
+/// A way to multiply pairs of bfloat16 and add them up. All give the same bits, provided that each factor is zero or
+/// has a magnitude of at least [`MIN_BF16`].
 pub(crate) trait Bf16Products<I: Isa>: Copy {
     /// Two neighbouring activations of a row.
     type Pair: Pod;
@@ -24,8 +25,8 @@ pub(crate) trait Bf16Products<I: Isa>: Copy {
     fn pair(values: [u16; 2]) -> Self::Pair;
     /// As [`Isa::enter`].
     fn enter<R>(self, f: impl FnOnce() -> R) -> R;
-    /// Stages in which a pair is added: a tile takes all rows through one stage after the other, so that the weights of only one
-    /// stage are in registers.
+    /// Stages in which a pair is added: a tile takes all rows through one stage after the other, so that the weights of
+    /// only one stage are in registers.
     const STAGES: usize;
     /// The weights of a stage, in registers.
     type Weights: Copy;
@@ -37,9 +38,9 @@ pub(crate) trait Bf16Products<I: Isa>: Copy {
 
 /// The least non-zero magnitude of a bfloat16 factor, `2^-55`.
 ///
-/// A bfloat16 has 8 significant bits, so a factor of at least `2^-55` is a multiple of `2^-62`, a product of two a multiple of
-/// `2^-124`, and so is every rounded sum of products. No sum then lies strictly between zero and the least normal number
-/// `2^-126`, where `vdpbf16ps` flushes to zero and a fused multiply-add does not.
+/// A bfloat16 has 8 significant bits, so a factor of at least `2^-55` is a multiple of `2^-62`, a product of two a
+/// multiple of `2^-124`, and so is every rounded sum of products. No sum then lies strictly between zero and the least
+/// normal number `2^-126`, where `vdpbf16ps` flushes to zero and a fused multiply-add does not.
 pub(crate) const MIN_BF16: f32 = 1.0 / (1_u64 << 55) as f32;
 
 /// A computation that is generic over the products of bfloat16.

@@ -1,15 +1,15 @@
 //! The maximum of each block of 64 logits, and whether all are finite, in one pass.
 //!
-//! Sampling needs the logits for three things: a check for NaN and infinity, the largest one, and the top k. Vector code does
-//! the first two while it reads them once; top-k then looks only into blocks whose maximum can be among the k.
+//! Sampling needs the logits for three things: a check for NaN and infinity, the largest one, and the top k. One vector
+//! pass does the first two; top-k then looks only into blocks whose maximum can be among the k.
 
 use crate::cpu::isa::{Isa, IsaKind, IsaVisitor, LANES};
 
 /// Values in a block of [`block_maxima`].
 pub const BLOCK_LEN: usize = 64;
 
-/// Replaces the contents of `maxima` by the largest value of each [`BLOCK_LEN`] of `values`; the last block may be shorter. NaN
-/// is ignored, and a block of NaN alone has `-inf`. Returns whether all values are finite.
+/// Replaces the contents of `maxima` by the largest value of each [`BLOCK_LEN`] of `values`; the last block may be
+/// shorter. NaN is ignored, and a block of NaN alone has `-inf`. Returns whether all values are finite.
 pub fn block_maxima(values: &[f32], maxima: &mut Vec<f32>) -> bool {
     struct Scan<'a>(&'a [f32], &'a mut Vec<f32>);
     impl IsaVisitor for Scan<'_> {

@@ -4,8 +4,8 @@
 //! out[n] = scale * table[token[n]] + positions[position[n]]
 //! ```
 //!
-//! Rows are split over workers. The table is packed like any matrix, since models that tie it multiply with it in the output
-//! head; a row is one lane of a panel, decoded to the bits of the file.
+//! Rows are split over workers. The table is packed like any matrix, since models that tie it multiply with it in the
+//! output head; a row is one lane of a panel, decoded to the bits of the file.
 
 use crate::cpu::arena::{Access, Region};
 use crate::cpu::isa::Isa;

@@ -5,9 +5,9 @@
 //! GatedLinear   out[n] = activation(G x[n]) * (U x[n])             SwiGLU and its kin (Shazeer 2020)
 //! ```
 //!
-//! Bias, activation, gate and residual are applied to a strip of results while it is in L1, and the int8 encoding for the
-//! next product is made there too: the output is written once and not read again. Gate and up are multiplied strip by strip,
-//! one after the other, so that their products meet in L1.
+//! Bias, activation, gate and residual are applied to a strip of results while it is in L1, and the int8 encoding for
+//! the next product is made there too: the output is written once and not read again. Gate and up are multiplied strip
+//! by strip, one after the other, so that their products meet in L1.
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! Elementary functions over logical vectors: exp, tanh and the activations made of them.
 //!
-//! All are polynomials and divisions written over [`Isa`], with fused multiply-adds throughout, so that they give the same bits
-//! on every instruction set, which no C library promises. Each is accurate to a few units in the last place; the tests hold
-//! them against double precision.
+//! All are polynomials and divisions written over [`Isa`], with fused multiply-adds throughout, so that they give the
+//! same bits on every instruction set, which no C library promises. exp is accurate to three units in the last place,
+//! the others to a millionth.
 //!
 //! Sources: Cephes (Moshier) for exp and tanh; Numerical Recipes, section 6.2, for erfc.
 
@@ -82,8 +82,8 @@ pub(crate) fn gelu_tanh<I: Isa>(isa: I, x: I::F32) -> I::F32 {
 pub(crate) fn gelu_erf<I: Isa>(isa: I, x: I::F32) -> I::F32 {
     let one = isa.splat(1.0);
     let half = isa.splat(0.5);
-    // erfc(z) = t exp(-z^2 + p(t)), t = 2 / (2 + z). The square keeps its rounding error and has an exponential of its own, so
-    // that the tail keeps its digits.
+    // erfc(z) = t exp(-z^2 + p(t)), t = 2 / (2 + z). The square keeps its rounding error and has an exponential of its
+    // own, so that the tail keeps its digits.
     let z = isa.mul(isa.abs(x), isa.splat(std::f32::consts::FRAC_1_SQRT_2));
     let t = isa.div(one, isa.mul_add(half, z, one));
     let p = [

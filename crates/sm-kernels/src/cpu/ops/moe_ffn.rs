@@ -11,10 +11,10 @@
 //! phase 4   down    products, and weighted sums    split by columns
 //! ```
 //!
-//! An *assignment* is a row and one of its experts, by rank. Assignments are sorted by expert (a counting sort, which every
-//! worker does for itself rather than wait for a barrier), so that an expert's weights are read once for all its rows.
-//! Phase 4 writes each assignment's result to the place of its row and rank, and adds them up in the order of ranks: the sum
-//! of a row does not depend on which other rows chose the same experts. Ties go to the lower index.
+//! An *assignment* is a row and one of its experts, by rank. Assignments are sorted by expert (a counting sort, which
+//! every worker does for itself rather than wait for a barrier), so that an expert's weights are read once for all its
+//! rows. Phase 4 writes each assignment's result to the place of its row and rank, and adds them up in the order of
+//! ranks: the sum of a row does not depend on which other rows chose the same experts. Ties go to the lower index.
 //!
 //! Sources: Shazeer et al. 2017 (arXiv 1701.06538); Mixtral (Jiang et al. 2024) for renormalised top-k.
 

@@ -5,8 +5,8 @@
 //! layer   (x - mean(x)) / sqrt(mean((x - mean(x))²) + eps) * weight + bias     Ba et al. 2016
 //! ```
 //!
-//! Rows are split over workers. A row is small enough for L1, so layer norm takes two passes, mean first, and does not
-//! subtract large sums of squares from each other; the division by the width is that of the row without its padding.
+//! Rows are split over workers. A row fits L1, so layer norm can afford two passes, mean first, which avoids the
+//! cancellation of `mean(x²) - mean(x)²`. Means divide by the width without padding.
 
 use super::reduce::{mask_tail, sum_vectors};
 use crate::cpu::activations::RowWriter;

@@ -5,8 +5,8 @@
 //! sum     = reduce((chain 0 + chain 1) + (chain 2 + chain 3))
 //! ```
 //!
-//! Four chains hide the latency of an addition, four cycles on current x86-64. Their number is fixed, and so is the order of
-//! additions: a row has the same sum on every instruction set.
+//! Four chains hide the latency of an addition, four cycles on current x86-64. Their number is fixed, and so is the
+//! order of additions: a row has the same sum on every instruction set.
 
 use crate::cpu::isa::{Isa, LANES};
 

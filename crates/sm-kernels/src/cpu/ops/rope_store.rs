@@ -8,15 +8,15 @@
 //!                 └──► q buffer
 //! ```
 //!
-//! A worker has tiles of (rows that go to one page, key head) with the query heads of that key head: each element of a page is
-//! written by one worker, and rows of one page are written together.
+//! A worker has tiles of (rows that go to one page, key head) with the query heads of that key head: each element of a
+//! page is written by one worker, and rows of one page are written together.
 //!
-//! Angles are `position * inv_freq` in double precision, once per step for all layers, [`RopeAngles`]. A table of all positions
-//! of a long context would not fit a cache. Scaled variants (linear, Llama 3, YaRN) differ in `inv_freq` and in a factor on
-//! cosine and sine alone, which the plan holds.
+//! [`RopeAngles`] computes `position * inv_freq` in double precision, once per step for all layers. A table of all
+//! positions of a long context would not fit a cache. Scaled variants (linear, Llama 3, YaRN) differ in `inv_freq` and
+//! in a factor on cosine and sine alone, which the plan holds.
 //!
-//! Sources: RoFormer (Su et al. 2021), YaRN (Peng et al. 2023). `Halves` pairs dimension `i` with `i + n`, as GPT-NeoX and
-//! Hugging Face's Llama do; `Adjacent` pairs `2i` with `2i + 1`, as the paper does.
+//! Sources: RoFormer (Su et al. 2021), YaRN (Peng et al. 2023). `Halves` pairs dimension `i` with `i + n`, as GPT-NeoX
+//! and Hugging Face's Llama do; `Adjacent` pairs `2i` with `2i + 1`, as the paper does.
 
 use super::reduce::sum_vectors;
 use crate::cpu::arena::{Access, Region};

@@ -1,6 +1,6 @@
 //! Every op against plain loops, on every instruction set and with one to four workers.
 //!
-//! A small plan puts random rows into a buffer by embedding, and runs the op; the trace shows its input and output.
+//! A small plan embeds random rows into a buffer and runs the op on it; the trace has its input and output.
 
 mod attention;
 mod moe_ffn;
@@ -36,7 +36,7 @@ impl OpTest {
         test
     }
 
-    /// Without attention.
+    /// A plan without attention.
     fn rows(width: usize) -> Self {
         Self::new(width, KvLayout { n_layers: 0, n_kv_heads: 1, head_dim: 1 })
     }
@@ -60,7 +60,7 @@ impl OpTest {
         (self.builder.finish(logits), self.kv_dtype)
     }
 
-    /// The outputs of all ops for spans of these lengths, each from position 0; the same to the bit on every
+    /// Runs spans of these lengths, each from position 0. The outputs of all ops must have the same bits on every
     /// instruction set and team.
     fn run(self, lengths: &[usize]) -> Trace {
         let (plan, kv_dtype) = self.finish();
@@ -124,7 +124,7 @@ impl Batch {
         StepBatch { tokens, spans, page_table, output_rows }
     }
 
-    /// For each row its sequence's rows from the first to this one.
+    /// For each row, the rows of its sequence up to itself.
     fn contexts(&self) -> impl Iterator<Item = std::ops::RangeInclusive<usize>> {
         self.spans.iter().flat_map(|span| {
             let first = span.first_row as usize;
@@ -134,7 +134,7 @@ impl Batch {
 }
 
 struct Trace {
-    /// Of each op.
+    /// The output of each op.
     outputs: Vec<Vec<f32>>,
     weights: RandomWeights,
     batch: Batch,
@@ -150,11 +150,11 @@ fn assert_close(what: &str, actual: &[f32], expected: &[f64], tolerance: f64) {
     let largest = expected.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
     for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
         let error = (f64::from(*actual) - expected).abs();
-        assert!(error <= tolerance * largest, "{what}: value {index} is {actual} but must be {expected}");
+        assert!(error <= tolerance * largest, "{what}: value {index} is {actual}, expected {expected}");
     }
 }
 
-/// The vector `name` that [`RandomWeights`] makes.
+/// The vector that [`RandomWeights`] has under this name.
 fn random_vector(name: &str, len: usize) -> Vec<f32> {
     random_values(name, len).iter().map(|value| 1.0 + 0.5 * value).collect()
 }

@@ -6,8 +6,8 @@
 //! row 2   c0 c1 c2 …                a2 b2 c2 …
 //! ```
 //!
-//! Floats are transposed a cache line of every row at a time, so that source and destination stay in L1; values of 16 bits
-//! as 4 × 4 blocks within `u64` words. Quantized rows go block by block through [`QuantFormat::pack`].
+//! Floats are transposed a cache line of every row at a time, so that source and destination stay in L1; values of 16
+//! bits as 4 × 4 blocks within `u64` words. Quantized rows go block by block through [`QuantFormat::pack`].
 //!
 //! The bound is fresh memory: pages that the system has to zero first cost more than reading and transposing.
 
@@ -111,8 +111,8 @@ impl<'a> PanelRows<'a> {
         &self.bytes[row * self.row_bytes..][range.clone()]
     }
 
-    /// Transposes a range of 16-bit values into its columns, 4 × 4 values at a time. Returns the number of rows done: a multiple
-    /// of 4, or 0 if the columns are not.
+    /// Transposes a range of 16-bit values into its columns, 4 × 4 values at a time. Returns the number of rows done: a
+    /// multiple of 4, or 0 if the columns are not.
     #[inline(always)]
     fn transpose_halves(self, range: &Range<usize>, columns: &mut [[u16; LANES]]) -> usize {
         let (groups, []) = columns.as_chunks_mut::<4>() else { return 0 };

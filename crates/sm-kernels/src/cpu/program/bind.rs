@@ -5,7 +5,7 @@ use sm_tensor::DType;
 use super::{Encode, GatedTask, LinearTask, Phase, Program, Round, Task};
 use crate::cpu::activations::bf16;
 use crate::cpu::activations::int8::BLOCK_LEN;
-use crate::cpu::arena::{ArenaLayout, Extents, Footprint, KvUse, Region, RowCount, Shares};
+use crate::cpu::arena::{ArenaLayout, Extents, Footprint, KvUse, Region, RowCount, StepShares};
 use crate::cpu::buffers::{BufferRegions, place_buffers};
 use crate::cpu::isa::LANES;
 use crate::cpu::ops::attention::{Attention, AttentionConfig, AttentionWorkspace};
@@ -176,7 +176,7 @@ impl Binder<'_> {
         let heads_per_kv = self.plan.buffer(q).width / (kv.head_dim * kv.n_kv_heads);
         let (qkv, q, rotation) = (self.f32(qkv), self.f32(q), rope.map(|id| self.rotation(id)));
         let work = self.per_worker(kv.head_dim.next_multiple_of(LANES))?;
-        let tiles = By::Tiles { table: Shares::PAGE_RUNS, unit: heads_per_kv * kv.head_dim };
+        let tiles = By::Tiles { table: StepShares::PAGE_RUNS, tile_cols: heads_per_kv * kv.head_dim };
         let mut footprint = Footprint::default().read(self.limits, qkv).write(self.limits, q, tiles);
         footprint = footprint.write(self.limits, work, By::Rows(1)).kv(KvUse::Write(layer));
         if let Some(rotation) = rotation {
@@ -220,10 +220,11 @@ impl Binder<'_> {
         let encoded = out.int8.filter(|_| whole_blocks);
         let task = Attention { q, out: values, encoded, workspace, schedule, config };
         let write = |footprint: Footprint, limits| {
-            let footprint = footprint.write(limits, values, By::Tiles { table: schedule + 1, unit });
+            let footprint =
+                footprint.write(limits, values, By::Tiles { table: schedule + 1, tile_cols: unit });
             let footprint = footprint.write(limits, workspace.private, By::Rows(1));
             let Some(encoded) = encoded else { return footprint };
-            footprint.write(limits, encoded, By::Tiles { table: schedule + 1, unit: unit / BLOCK_LEN })
+            footprint.write(limits, encoded, By::Tiles { table: schedule + 1, tile_cols: unit / BLOCK_LEN })
         };
         let footprint = write(Footprint::default().read(self.limits, q), self.limits);
         let footprint = footprint.write(self.limits, workspace.shared, By::Rows(1)).kv(KvUse::Read(layer));

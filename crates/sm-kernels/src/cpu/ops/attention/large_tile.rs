@@ -172,8 +172,8 @@ fn add_page<I: Isa, const Q: usize>(
     }
 }
 
-/// Adds the weighted values of some slots of a page to the sums of one query, which sees no others: zero times an infinite
-/// value would be NaN.
+/// Adds the weighted values of some slots of a page to the sums of one query, which sees no others: zero times an
+/// infinite value would be NaN.
 #[inline(always)]
 fn add_slots<I: Isa>(
     isa: I,

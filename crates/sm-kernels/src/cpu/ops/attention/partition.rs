@@ -9,8 +9,8 @@
 //! merge:   m = max(m1, m2),   l = e1 l1 + e2 l2,   o = e1 o1 + e2 o2,   e_i = exp(m_i - m)
 //! ```
 //!
-//! The three parts run one after the other over up to 256 positions, so that the exponentials are vectorised over positions
-//! and each query is rescaled once per partition instead of once per position.
+//! The three parts run one after the other over up to 256 positions, so that the exponentials are vectorised over
+//! positions and each query is rescaled once per partition instead of once per position.
 //!
 //! Sources: online softmax (Milakov & Gimelshein 2018), FlashAttention (Dao et al. 2022).
 
@@ -79,7 +79,8 @@ impl Mask {
     }
 }
 
-/// Turns the dot products of one query into `exp(score - max)`. Returns the largest score and the sum of the exponentials.
+/// Turns the dot products of one query into `exp(score - max)`. Returns the largest score and the sum of the
+/// exponentials.
 #[inline(always)]
 fn softmax<I: Isa>(isa: I, config: &AttentionConfig, mask: &Mask, scores: &mut [f32]) -> (f32, f32) {
     let lowest = isa.splat(f32::NEG_INFINITY);

@@ -8,13 +8,13 @@
 //!                                          sums[q][i] += exps[q][position] * v[i] Q × V sums
 //! ```
 //!
-//! Every key and value is read once and converted once, for all query heads of a key head (GQA). The bound is reading them,
-//! so pages are prefetched [`PAGES_AHEAD`]. Q × P, and Q × V, are enough chains to hide the latency of multiply-adds and
-//! no more than there are registers: see [`max_chains`].
+//! Every key and value is read once and converted once, for all query heads of a key head (GQA). The bound is reading
+//! them, so pages are prefetched [`PAGES_AHEAD`] pages ahead. Q × P, and Q × V, are enough chains to hide the latency
+//! of multiply-adds and no more than there are registers: see [`max_chains`].
 //!
-//! With more queries than [`max_queries`] a page would be widened once per group of queries; then `large_tile.rs` widens it
-//! into memory. It used to do so for all tiles of more than four: one token behind 1,024 positions then took a quarter longer
-//! with 8 query heads to a key head.
+//! With more queries than [`max_queries`] a page would be widened once per group of queries; then `large_tile.rs`
+//! widens it into memory. It used to do so for all tiles of more than four: one token behind 1,024 positions then took
+//! a quarter longer with 8 query heads to a key head.
 #![allow(clippy::needless_range_loop, reason = "a tile indexes several arrays of registers alike")]
 
 use std::ops::Range;

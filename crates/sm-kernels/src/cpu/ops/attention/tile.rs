@@ -10,8 +10,8 @@ use crate::cpu::kv_pool::KvPages;
 use crate::cpu::schedule::{AttentionShape, PARTITION_LEN, PARTITION_PAGES};
 use crate::plan::PAGE_LEN;
 
-/// Pages between the one that is read and the one that is prefetched: computing with that many takes longer than memory needs
-/// to answer. One page ahead was too late; six gain no more than four, and L1 no more than L2.
+/// Pages between the one that is read and the one that is prefetched: computing with that many takes longer than memory
+/// needs to answer. One page ahead was too late; six gain no more than four, and L1 no more than L2.
 pub(super) const PAGES_AHEAD: usize = 4;
 
 /// The parameters of an attention, the same in every step.
@@ -96,8 +96,9 @@ impl<E: KvElement> Tile<'_, E> {
         self.kv.page(self.pages[partition * PARTITION_PAGES + page], self.kv_head)
     }
 
-    /// What to prefetch for the time when the keys of all pages before `page` have been read: the keys of `page`, or values if
-    /// there are no more keys. A head of a page is too short for the hardware prefetcher to see where reading goes on.
+    /// What to prefetch for the time when the keys of all pages before `page` have been read: the keys of `page`, or
+    /// values if there are no more keys. A head of a page is too short for the hardware prefetcher to see where reading
+    /// goes on.
     #[inline(always)]
     pub(super) fn after_keys(&self, partition: usize, page: usize) -> &[[E; LANES]] {
         match page.checked_sub(self.n_pages(partition)) {

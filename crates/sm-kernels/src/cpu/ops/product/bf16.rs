@@ -1,8 +1,8 @@
 //! Products with BF16 weights: pairs of columns, through the register tiles of `float.rs`.
 //!
-//! Weights are bound by what `vdpbf16ps` or two fused multiply-adds per pair take; activations are rounded to pairs before
-//! (`activations/bf16.rs`). Without the instruction a pair takes two stages, all rows of the tile through the odd columns and
-//! then through the even ones: with both in registers at once a tile does not fit those of AVX2.
+//! Activations have been rounded to pairs in a phase before (`activations/bf16.rs`), so the bound is one `vdpbf16ps`,
+//! or two fused multiply-adds, per pair. Without the instruction a pair takes two stages, all rows of the tile through
+//! the odd columns and then through the even ones: with both in registers at once a tile does not fit those of AVX2.
 
 use super::float::{FloatColumns, multiply_with};
 use super::panel::PanelProduct;

@@ -8,15 +8,15 @@
 //!     acc    = fma(min_w, -(scale_x * sum(x)), acc)                           formats with minima
 //! ```
 //!
-//! The sums of the activations come with [`Int8Block`]. While they were computed here, in every tile, 8 rows were up to 18 %
-//! slower.
+//! The sums of the activations come with [`Int8Block`]. While they were computed here, in every tile, 8 rows were up to
+//! 18 % slower.
 //!
-//! Dots are added up in one of three ways, the same integers all of them:
+//! Dots are added up in one of three ways, with the same result:
 //!
 //! * `add_i32`: `vpdpbusd`, or its replacement, into 32 bits.
 //! * `add_i16` (AVX2): as many quads in 16 bits as cannot overflow, 4 of 5 bits or 8 of 4 bits, then widened at once.
-//! * `add_i16_by_two` (AVX2, 6 bits): where only two quads fit, their sum is widened at once instead of being kept across
-//!   quads, for which there are no registers: kept, 42 of 196 instructions touched the stack.
+//! * `add_i16_by_two` (AVX2, 6 bits): where only two quads fit, their sum is widened at once instead of being kept
+//!   across quads, for which there are no registers: kept, 42 of 196 instructions touched the stack.
 //!
 //! Quads are unrolled by hand, so that each is compiled by itself, which a loop does not promise.
 #![allow(clippy::needless_range_loop, reason = "a tile indexes several arrays of registers alike")]
@@ -75,8 +75,8 @@ impl<I: Isa, W: TileWeights<I>, const R: usize> SegmentDot<'_, I, W, R> {
         self.scale(group, &dots, acc);
     }
 
-    /// The dots of a group before its first quad: minus the offset times the sum of the activations. [`Isa::dot`] may take
-    /// off a part of the offset itself.
+    /// The dots of a group before its first quad: minus the offset times the sum of the activations. [`Isa::dot`] may
+    /// take off a part of the offset itself.
     #[inline(always)]
     fn start<const P: usize>(&self, group: usize) -> [[I::I32; P]; R] {
         let taken_off = if W::Kind::BITS == 8 { I::DOT_OFFSET } else { 0 };
@@ -91,8 +91,8 @@ impl<I: Isa, W: TileWeights<I>, const R: usize> SegmentDot<'_, I, W, R> {
         start
     }
 
-    /// Runs `f(place, quad)` for every quad of a group, unrolled. Quads that share vectors of 4-bit codes come one after the
-    /// other.
+    /// Runs `f(place, quad)` for every quad of a group, unrolled. Quads that share vectors of 4-bit codes come one
+    /// after the other.
     #[inline(always)]
     fn each_quad(group: usize, mut f: impl FnMut(usize, usize)) {
         let first = group * Self::N_QUADS;

@@ -6,13 +6,13 @@
 //! few rows      4 × 2, 2 × 2, 1 × 2   4 × 1, 3 × 1, 2 × 2, 1 × 2
 //! ```
 //!
-//! Tiles of like size beat one large and some small ones: 8 rows are 4 + 4 on AVX2, not 6 + 1 + 1. Two panels at a time halve
-//! the broadcasts per multiply-add.
+//! Tiles of like size beat one large and some small ones: 8 rows are 4 + 4 on AVX2, not 6 + 1 + 1. Two panels at a time
+//! halve the broadcasts per multiply-add.
 //!
-//! One row is bound by memory: while the first tile of rows reads a pair of panels it prefetches [`PREFETCH_BYTES`] ahead,
-//! across the end of the panel where a column is less than a cache line; later tiles find the pair in a cache. Prefetching
-//! twice as far gained nothing, and prefetching the next pair for F32 and BF16, whose columns are whole lines, cost a tenth:
-//! the hardware finds those.
+//! One row is bound by memory: while the first tile of rows reads a pair of panels it prefetches [`PREFETCH_BYTES`]
+//! ahead, across the end of the panel where a column is less than a cache line; later tiles find the pair in a cache.
+//! Prefetching twice as far gained nothing, and prefetching the next pair for F32 and BF16, whose columns are whole
+//! lines, cost a tenth: the hardware finds those.
 #![allow(clippy::needless_range_loop, reason = "a tile indexes several arrays of registers alike")]
 
 use std::marker::PhantomData;

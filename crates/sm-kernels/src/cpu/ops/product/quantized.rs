@@ -6,11 +6,12 @@
 //!     for each segment of 32 columns             prefetch; dots of R rows; scale; add
 //! ```
 //!
-//! With few rows the bound is memory: every byte of a panel is read once from it and the tile's other rows find it in cache.
-//! Codes are unpacked in registers, in every tile anew.
+//! With few rows the bound is memory: every byte of a panel is read once from it and the tile's other rows find it in
+//! cache. Codes are unpacked in registers, in every tile anew.
 //!
-//! Panels are prefetched in two levels, [`L2_BYTES`] ahead into L2 and [`L1_BYTES`] ahead into L1. Over prefetching into L2
-//! alone that gained one row 5 % (Q4_0) to 50 % (Q6_K). Prefetching only for the first tile of rows gained nothing.
+//! Panels are prefetched in two levels, [`L2_BYTES`] ahead into L2 and [`L1_BYTES`] ahead into L1. Over prefetching
+//! into L2 alone that gained one row 5 % (Q4_0) to 50 % (Q6_K). Prefetching only for the first tile of rows gained
+//! nothing.
 #![allow(clippy::needless_range_loop, reason = "a tile indexes several arrays of registers alike")]
 
 use super::dots::{SegmentDot, TileWeights};

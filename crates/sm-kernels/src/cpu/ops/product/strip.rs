@@ -6,8 +6,9 @@
 //! row 1    │ ........ │ ───────────────────────── │ ............ │
 //! ```
 //!
-//! Panels begin at multiples of 16 rows of a tensor, strips at any row of the matrix: the first panel may begin before the
-//! strip and the last end after it. Tiles store whole vectors all the same, and lead and slack take what does not belong.
+//! Panels begin at multiples of 16 rows of a tensor, strips at any row of the matrix: the first panel may begin before
+//! the strip and the last end after it. Tiles store whole vectors all the same, and lead and slack take what does not
+//! belong.
 
 use std::ops::Range;
 

@@ -223,8 +223,8 @@ fn magnitudes(n: usize, seed: u64, exponents: Range<u32>) -> impl Iterator<Item 
     })
 }
 
-/// All magnitudes whose products do not overflow, subnormal ones included; then those whose products would be around the least
-/// normal number, were small factors not zero.
+/// All magnitudes whose products do not overflow, subnormal ones included; then those whose products would be around
+/// the least normal number, were small factors not zero.
 #[test]
 fn bf16_of_any_magnitude_gives_the_same_bits_and_no_subnormal_numbers() {
     for (cols, exponents) in [(130, 0..177), (6, 47..77)] {

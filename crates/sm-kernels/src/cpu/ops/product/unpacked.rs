@@ -7,12 +7,12 @@
 //!                                      mins   [2 groups][2 panels][16] f32
 //! ```
 //!
-//! Shifts, masks and conversions of scales are paid once instead of once per tile of rows. AVX-512 sweeps tiles of 6 rows × 2
-//! panels: 12 sums, 12 dots, 2 vectors of codes and a broadcast in 32 registers. Without that many the panels are swept one
-//! after the other, 4 rows at a time.
+//! Shifts, masks and conversions of scales are paid once instead of once per tile of rows. AVX-512 sweeps tiles of 6
+//! rows × 2 panels: 12 sums, 12 dots, 2 vectors of codes and a broadcast in 32 registers. Without that many the panels
+//! are swept one after the other, 4 rows at a time.
 //!
-//! All formats with the same terms share the compiled sweep of the widest codes among them: nothing but [`Kind`] is left of a
-//! format.
+//! All formats with the same terms share the compiled sweep of the widest codes among them: nothing but [`Kind`] is
+//! left of a format.
 
 use std::marker::PhantomData;
 use std::ops::Range;

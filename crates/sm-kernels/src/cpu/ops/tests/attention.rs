@@ -1,4 +1,4 @@
-//! RopeStore and Attention.
+//! `RopeStore` and `Attention`.
 
 use half::f16;
 
@@ -87,7 +87,7 @@ impl Case {
         x
     }
 
-    /// A head as the pages keep it.
+    /// A head as it is stored in pages.
     fn stored(&self, head: &[f64]) -> Vec<f64> {
         let byte = |group: &[f64]| -> Vec<f64> {
             let scale = group.iter().fold(0.0, |max: f64, x| max.max(x.abs())) / 127.0;
@@ -151,7 +151,7 @@ impl Case {
 }
 
 #[test]
-fn heads_of_any_size_are_rotated_and_attended() {
+fn heads_of_any_size_match_the_reference() {
     for (head_dim, n_pairs) in
         [(1, 0), (2, 1), (8, 4), (10, 3), (16, 8), (33, 16), (80, 40), (96, 20), (128, 64), (256, 128)]
     {
@@ -164,7 +164,7 @@ fn heads_of_any_size_are_rotated_and_attended() {
 }
 
 #[test]
-fn queries_share_key_heads_in_groups_of_any_size() {
+fn any_number_of_query_heads_share_a_key_head() {
     for (n_heads, n_kv_heads) in
         [(1, 1), (3, 3), (4, 1), (9, 3), (10, 2), (40, 1), (12, 4), (6, 1), (14, 2), (8, 1)]
     {
@@ -175,14 +175,14 @@ fn queries_share_key_heads_in_groups_of_any_size() {
 }
 
 #[test]
-fn bytes_have_a_scale_for_each_32_dimensions() {
+fn q8_0_pages_have_a_scale_per_32_dimensions() {
     for head_dim in [1, 8, 31, 32, 33, 48, 64, 80, 128, 256] {
         Case { head_dim, n_pairs: head_dim / 2, kv_dtype: KvDType::Q8_0, ..CASE }.run(&[19, 3]);
     }
 }
 
 #[test]
-fn windows_and_soft_caps_apply_across_pages_and_groups() {
+fn windows_and_soft_caps_apply_across_pages_and_partitions() {
     for window in [None, Some(1), Some(5), Some(16), Some(255), Some(257), Some(1000)] {
         for soft_cap in [None, Some(2.0)] {
             for (head_dim, n_pairs) in [(16, 8), (10, 3)] {
@@ -194,7 +194,7 @@ fn windows_and_soft_caps_apply_across_pages_and_groups() {
 }
 
 #[test]
-fn outputs_are_encoded_where_the_buffer_wants_it() {
+fn outputs_are_encoded_as_the_buffer_asks() {
     for encoding in [Encoding::Int8, Encoding::F32AndInt8] {
         for (n_heads, n_kv_heads, head_dim) in [(4, 2, 16), (4, 4, 8), (4, 4, 80), (2, 1, 16), (3, 3, 32)] {
             Case { encoding, n_heads, n_kv_heads, head_dim, n_pairs: 4, ..CASE }.run(&[40, 7]);

@@ -1,4 +1,4 @@
-//! MoeFfn.
+//! `MoeFfn`.
 
 use super::*;
 use crate::plan::{Activation, Experts, Store};
@@ -117,7 +117,7 @@ fn routes_to_the_most_probable_experts() {
 }
 
 #[test]
-fn experts_of_any_size_format_and_destination() {
+fn experts_of_any_size_format_and_store() {
     for (ffn, hidden) in [(1, 5), (24, 20), (40, 48), (96, 33)] {
         for store in [Store::Write, Store::Add] {
             Case { ffn, hidden, store, ..CASE }.run(&[9]);
@@ -131,7 +131,7 @@ fn experts_of_any_size_format_and_destination() {
 }
 
 #[test]
-fn equal_probabilities_go_to_the_lower_index() {
+fn ties_go_to_the_lower_index() {
     let mut chosen = Vec::new();
     let logits = [1.0, 3.0, 2.0, 3.0, 3.0];
     for rank in 0..3 {

@@ -1,4 +1,4 @@
-//! Ops on single rows: embed, norm, take outputs.
+//! Ops on single rows: `Embed`, `Norm`, `GatherRows`.
 
 use super::*;
 use crate::plan::{NormKind, Store};
@@ -71,7 +71,7 @@ fn check_norm(case: &NormCase) {
 }
 
 #[test]
-fn norms_equal_plain_loops() {
+fn norms_match_plain_loops() {
     for width in [1, 15, 16, 17, 63, 64, 65, 130] {
         for (kind, bias) in [(NormKind::Rms, false), (NormKind::Layer, false), (NormKind::Layer, true)] {
             for store in [Store::Write, Store::Add] {
@@ -92,6 +92,6 @@ fn gather_rows_keeps_the_wanted_rows() {
         let trace = OpTest::rows(width).run(&[3, 4]);
         let x = trace.outputs[0].chunks_exact(width);
         let expected: Vec<f64> = x.step_by(2).flatten().map(|value| f64::from(*value)).collect();
-        assert_close("take outputs", &trace.outputs[1], &expected, 0.0);
+        assert_close("gather rows", &trace.outputs[1], &expected, 0.0);
     }
 }
