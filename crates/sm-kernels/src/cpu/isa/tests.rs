@@ -36,78 +36,99 @@ fn out_bytes<I: Isa>(isa: I, v: I::Bytes) -> Vec<u32> {
     xs.map(u32::from).to_vec()
 }
 
-/// The name and result of every operation.
+/// Names and results of operations.
+type Results = Vec<(&'static str, Vec<u32>)>;
+
+/// Runs every operation.
 struct EveryOperation {
     seed: u32,
 }
 
 impl IsaVisitor for EveryOperation {
-    type Output = Vec<(&'static str, Vec<u32>)>;
+    type Output = Results;
 
-    fn visit<I: Isa>(self, isa: I) -> Self::Output {
-        let [a, b, c] = [0, 1, 2].map(|i| isa.load(&floats(3 * self.seed + i)));
-        let w = bytes(self.seed);
-        let x = bytes(self.seed + 1000);
-        let words = w.as_chunks::<LANES>().0[0];
-        let quad = [x[0], x[1], x[2], x[3]].map(|b| b as i8);
-        let f16s = floats(self.seed).map(|v| half::f16::from_f32(v).to_bits());
-        let ints = isa.load_i8(&words.map(|b| b as i8));
-        let wb = isa.load_bytes(&w);
-        let xb = isa.load_bytes(&x);
-        let moderate = x.map(|b| if b == 0x80 { 0x81 } else { b });
-        let acc = isa.splat_i32(-8 * self.seed as i32);
-        let low = isa.shift_bytes(wb, 0, 0x7f);
-        let mut results = vec![
-            ("mul_add", out(isa, isa.mul_add(a, b, c))),
-            ("neg_mul_add", out(isa, isa.neg_mul_add(a, b, c))),
-            ("add", out(isa, isa.add(a, b))),
-            ("sub", out(isa, isa.sub(a, b))),
-            ("mul", out(isa, isa.mul(a, b))),
-            ("div", out(isa, isa.div(a, b))),
-            ("max", out(isa, isa.max(a, b))),
-            ("min", out(isa, isa.min(a, b))),
-            ("abs", out(isa, isa.abs(a))),
-            ("round", out(isa, isa.round(a))),
-            ("select_lt", out(isa, isa.select_lt(a, b, c, isa.splat(1.0)))),
-            ("to_i32", out(isa, isa.to_f32(isa.to_i32(a)))),
-            ("pow2", out(isa, isa.pow2(isa.load_i8(&words.map(|b| (b as i8).max(-126)))))),
-            ("load_f16", out(isa, isa.load_f16(&f16s))),
-            ("even_bf16", out(isa, isa.even_bf16(wb))),
-            ("odd_bf16", out(isa, isa.odd_bf16(wb))),
-            ("load_u8", out(isa, isa.to_f32(isa.load_u8(&words)))),
-            ("shl_i32", out(isa, isa.to_f32(isa.shl_i32(ints, 3)))),
-            ("shr_i32", out(isa, isa.to_f32(isa.shr_i32(isa.load_u8(&words), 4)))),
-            ("and_i32", out(isa, isa.to_f32(isa.and_i32(ints, 15)))),
-            ("reduce_sum_i32", vec![isa.reduce_sum_i32(ints) as u32]),
-            ("dot", out(isa, full_dot(isa, acc, wb, isa.load_bytes(&moderate)))),
-            ("dot of a quad", out(isa, full_dot(isa, acc, wb, isa.splat_quad(quad.map(|x| x.max(-127)))))),
-            ("dot_7bit", out(isa, isa.to_f32(isa.dot_7bit(acc, low, xb)))),
-            ("dot_i16", out_bytes(isa, isa.dot_i16(isa.load_bytes(&bytes(self.seed + 2000)), low, xb))),
-            ("add_i16_halves", out(isa, isa.to_f32(isa.add_i16_halves(acc, wb)))),
-            ("or_bytes", out_bytes(isa, isa.or_bytes(wb, xb))),
-            ("lookup", out_bytes(isa, isa.lookup(&words, isa.shift_bytes(wb, 0, 15)))),
-        ];
-        for left in -7..=7 {
-            results.push(("shift_bytes", out_bytes(isa, isa.shift_bytes(wb, left, 0x5f))));
-        }
-        let near_one = isa.load(&w.map(|b| 0.5 + f32::from(b) / 170.0).as_chunks().0[0]);
-        for n in
-            [-200.0, -151.0, -150.0, -149.0, -126.0, -100.0, -1.0, 0.0, 1.0, 64.0, 127.0, 128.0, 129.0, 200.0]
-        {
-            results.push(("scale_by_pow2", out(isa, isa.scale_by_pow2(near_one, isa.splat(n)))));
-        }
-        let finite =
-            isa.load(&floats(self.seed).map(|v| if v.is_finite() && v.abs() < 1e9 { v } else { 0.25 }));
-        results.push(("reduce_sum", vec![isa.reduce_sum(finite).to_bits()]));
-        results.push(("reduce_max", vec![isa.reduce_max(finite).to_bits()]));
-        let mut halves = [0; LANES];
-        let mut small = [0; LANES];
-        isa.store_f16(&mut halves, finite);
-        isa.store_i8(&mut small, ints);
-        results.push(("store_f16", halves.map(u32::from).to_vec()));
-        results.push(("store_i8", small.map(|v| v as u32).to_vec()));
-        results
+    fn visit<I: Isa>(self, isa: I) -> Results {
+        [float_results(isa, self.seed), integer_results(isa, self.seed), byte_results(isa, self.seed)]
+            .concat()
     }
+}
+
+fn float_results<I: Isa>(isa: I, seed: u32) -> Results {
+    let [a, b, c] = [0, 1, 2].map(|i| isa.load(&floats(3 * seed + i)));
+    let w = bytes(seed);
+    let exponents = w.as_chunks::<LANES>().0[0].map(|b| (b as i8).max(-126));
+    let f16s = floats(seed).map(|v| half::f16::from_f32(v).to_bits());
+    let mut results = vec![
+        ("mul_add", out(isa, isa.mul_add(a, b, c))),
+        ("neg_mul_add", out(isa, isa.neg_mul_add(a, b, c))),
+        ("add", out(isa, isa.add(a, b))),
+        ("sub", out(isa, isa.sub(a, b))),
+        ("mul", out(isa, isa.mul(a, b))),
+        ("div", out(isa, isa.div(a, b))),
+        ("max", out(isa, isa.max(a, b))),
+        ("min", out(isa, isa.min(a, b))),
+        ("abs", out(isa, isa.abs(a))),
+        ("round", out(isa, isa.round(a))),
+        ("select_lt", out(isa, isa.select_lt(a, b, c, isa.splat(1.0)))),
+        ("to_i32", out(isa, isa.to_f32(isa.to_i32(a)))),
+        ("pow2", out(isa, isa.pow2(isa.load_i8(&exponents)))),
+        ("load_f16", out(isa, isa.load_f16(&f16s))),
+        ("even_bf16", out(isa, isa.even_bf16(isa.load_bytes(&w)))),
+        ("odd_bf16", out(isa, isa.odd_bf16(isa.load_bytes(&w)))),
+    ];
+    let near_one = isa.load(&w.map(|b| 0.5 + f32::from(b) / 170.0).as_chunks().0[0]);
+    for n in
+        [-200.0, -151.0, -150.0, -149.0, -126.0, -100.0, -1.0, 0.0, 1.0, 64.0, 127.0, 128.0, 129.0, 200.0]
+    {
+        results.push(("scale_by_pow2", out(isa, isa.scale_by_pow2(near_one, isa.splat(n)))));
+    }
+    let finite = isa.load(&floats(seed).map(|v| if v.is_finite() && v.abs() < 1e9 { v } else { 0.25 }));
+    results.push(("reduce_sum", vec![isa.reduce_sum(finite).to_bits()]));
+    results.push(("reduce_max", vec![isa.reduce_max(finite).to_bits()]));
+    let mut halves = [0; LANES];
+    isa.store_f16(&mut halves, finite);
+    results.push(("store_f16", halves.map(u32::from).to_vec()));
+    results
+}
+
+fn integer_results<I: Isa>(isa: I, seed: u32) -> Results {
+    let bytes = bytes(seed).as_chunks::<LANES>().0[0];
+    let ints = isa.load_i8(&bytes.map(|b| b as i8));
+    let mut small = [0; LANES];
+    isa.store_i8(&mut small, ints);
+    vec![
+        ("load_u8", out(isa, isa.to_f32(isa.load_u8(&bytes)))),
+        ("shl_i32", out(isa, isa.to_f32(isa.shl_i32(ints, 3)))),
+        ("shr_i32", out(isa, isa.to_f32(isa.shr_i32(isa.load_u8(&bytes), 4)))),
+        ("and_i32", out(isa, isa.to_f32(isa.and_i32(ints, 15)))),
+        ("reduce_sum_i32", vec![isa.reduce_sum_i32(ints) as u32]),
+        ("store_i8", small.map(|v| v as u32).to_vec()),
+    ]
+}
+
+fn byte_results<I: Isa>(isa: I, seed: u32) -> Results {
+    let w = bytes(seed);
+    let x = bytes(seed + 1000);
+    let table = w.as_chunks::<LANES>().0[0];
+    let quad = [x[0], x[1], x[2], x[3]].map(|b| (b as i8).max(-127));
+    let moderate = isa.load_bytes(&x.map(|b| if b == 0x80 { 0x81 } else { b }));
+    let acc = isa.splat_i32(-8 * seed as i32);
+    let w = isa.load_bytes(&w);
+    let x = isa.load_bytes(&x);
+    let low = isa.shift_bytes(w, 0, 0x7f);
+    let mut results = vec![
+        ("dot", out(isa, full_dot(isa, acc, w, moderate))),
+        ("dot of a quad", out(isa, full_dot(isa, acc, w, isa.splat_quad(quad)))),
+        ("dot_7bit", out(isa, isa.to_f32(isa.dot_7bit(acc, low, x)))),
+        ("dot_i16", out_bytes(isa, isa.dot_i16(isa.load_bytes(&bytes(seed + 2000)), low, x))),
+        ("add_i16_halves", out(isa, isa.to_f32(isa.add_i16_halves(acc, w)))),
+        ("or_bytes", out_bytes(isa, isa.or_bytes(w, x))),
+        ("lookup", out_bytes(isa, isa.lookup(&table, isa.shift_bytes(w, 0, 15)))),
+    ];
+    for left in -7..=7 {
+        results.push(("shift_bytes", out_bytes(isa, isa.shift_bytes(w, left, 0x5f))));
+    }
+    results
 }
 
 #[test]
@@ -117,6 +138,7 @@ fn every_set_matches_the_scalar_one_bit_for_bit() {
         for seed in 0..200 {
             let want = EveryOperation { seed }.visit(scalar);
             let got = kind.dispatch(EveryOperation { seed });
+            assert_eq!(want.len(), got.len());
             for (want, got) in want.iter().zip(&got) {
                 assert_eq!(want, got, "{kind}, seed {seed}");
             }
