@@ -19,7 +19,7 @@ pub(crate) fn run() -> Outcome {
 
 /// Everything but the tests. All checks run; the failures are named together.
 pub(crate) fn check() -> Outcome {
-    let mut results = vec![spawn::run("fmt", &mut cargo(&["fmt", "--all", "--check"])), tidy::run()];
+    let mut results = vec![spawn::run("fmt", &mut cargo(&["fmt", "--all", "--check"])), tidy::run(&[])];
     results.push(spawn::run(
         "clippy",
         &mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),

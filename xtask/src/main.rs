@@ -21,7 +21,7 @@ usage: cargo xtask COMMAND
   ci                     everything that has to hold before a change lands: check, then test
   check                  fmt, tidy, clippy for each feature set, docs, duplicate dependencies, deny
   test [ARGS]            all tests; ARGS go to cargo test
-  tidy                   the rules of the repository that clippy does not know
+  tidy [--root DIR] [--only RULE]  the rules of the repository that clippy does not know
   deny                   licences, advisories and duplicate versions of the dependencies
   setup [--peers]        what the other commands use: rustfmt, clippy, and .venv/ for the golden values; the engines of
                          bench --peers
@@ -60,7 +60,7 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "ci" => ci::run(),
         "check" => ci::check(),
         "test" => tests_command::run(args),
-        "tidy" => tidy::run(),
+        "tidy" => tidy::run(args),
         "deny" => deny::run(),
         "setup" => setup::run(args),
         "golden" => golden::run(args),

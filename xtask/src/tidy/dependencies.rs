@@ -32,8 +32,14 @@ const RULES: [Rule; 8] = [
 /// Crates that nothing may depend on but what lists them above.
 const RESTRICTED: [&str; 3] = ["rayon", "tokio", "wgpu"];
 
-/// Checks the manifest of a crate. Development dependencies are free: they do not ship.
-pub(super) fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
+/// Checks the manifest of each crate. Development dependencies are free: they do not ship.
+pub(super) fn check(files: &[SourceFile], findings: &mut Vec<Finding>) {
+    for file in files {
+        check_manifest(file, findings);
+    }
+}
+
+fn check_manifest(file: &SourceFile, findings: &mut Vec<Finding>) {
     let Some(name) = file.path.strip_suffix("/Cargo.toml").and_then(|folder| folder.rsplit('/').next())
     else {
         return;

@@ -42,8 +42,16 @@ const PLACES: [Place; 5] = [
     Place { word: "wgpu", allowed: &["crates/sm-kernels/src/gpu/"] },
 ];
 
+/// Checks all files.
+pub(super) fn check(files: &[SourceFile], findings: &mut Vec<Finding>) {
+    for file in files {
+        check_words(file, findings);
+    }
+    check_modules(files, findings);
+}
+
 /// Checks one file's code for words out of place.
-pub(super) fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
+fn check_words(file: &SourceFile, findings: &mut Vec<Finding>) {
     // A test may count allocations or call a peer; the rules are about what ships.
     if !file.is_rust() || !file.path.starts_with("crates/") || file.is_test() {
         return;
@@ -63,7 +71,7 @@ pub(super) fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
 }
 
 /// Checks that every source file is a module that its parent declares; others are dead.
-pub(super) fn check_modules(files: &[SourceFile], findings: &mut Vec<Finding>) {
+fn check_modules(files: &[SourceFile], findings: &mut Vec<Finding>) {
     for file in files.iter().filter(|f| f.is_rust()) {
         let Some((source_root, module)) = file.path.split_once("/src/") else { continue };
         if matches!(module, "lib.rs" | "main.rs") || module.starts_with("bin/") {

@@ -25,8 +25,14 @@ const UNFINISHED: [&str; 7] = [
 const MACHINE_PATHS: [&str; 4] =
     [concat!("/wo", "rk/"), concat!("/tm", "p/"), concat!("/ho", "me/"), concat!("/ro", "ot/")];
 
-/// Checks one file.
-pub(super) fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
+/// Checks each file.
+pub(super) fn check(files: &[SourceFile], findings: &mut Vec<Finding>) {
+    for file in files {
+        check_file(file, findings);
+    }
+}
+
+fn check_file(file: &SourceFile, findings: &mut Vec<Finding>) {
     check_words(file, findings);
     check_first_line(file, findings);
     if !file.is_rust() {
