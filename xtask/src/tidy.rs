@@ -2,6 +2,7 @@
 
 mod circles;
 mod dependencies;
+mod functions;
 mod places;
 mod text;
 
@@ -65,10 +66,11 @@ const MAX_FILE_BYTES: u64 = 10 << 20;
 type Check = fn(&[SourceFile], &mut Vec<Finding>);
 
 /// The rules, by the name that `--only` takes.
-const RULES: [(&str, Check); 4] = [
+const RULES: [(&str, Check); 5] = [
     ("text", text::check),
     ("places", places::check),
     ("dependencies", dependencies::check),
+    ("functions", functions::check),
     ("circles", circles::check),
 ];
 

@@ -40,9 +40,20 @@ fn the_first_line_says_what_the_file_does() {
 
 #[test]
 fn long_files_are_split_except_tests() {
-    let text = format!("//! Long.\n{}", "\n".repeat(500));
-    breaks(ENTRY, &text, "501 lines");
+    let text = format!("//! Long.\n{}", "\n".repeat(400));
+    breaks(ENTRY, &text, "401 lines");
     assert!(check("crates/sm-x/tests/logits.rs", &text).is_empty());
+}
+
+#[test]
+fn functions_fit_a_screen() {
+    let function = |n_lines: usize| format!("fn long() {{\n{}}}\n", "    f();\n".repeat(n_lines));
+    let message = "the body of `long` has 61 lines";
+    breaks(ENTRY, &format!("//! Long.\n{}", function(61)), message);
+    breaks(ENTRY, &format!("//! Long.\n#[allow(clippy::too_many_lines)]\n{}", function(61)), message);
+    breaks(ENTRY, &format!("//! Long.\nimpl A {{\n{}}}\n", function(61)), message);
+    breaks(ENTRY, &format!("//! Long.\ntrait A {{\n{}}}\n", function(61)), message);
+    assert!(check(ENTRY, &format!("//! Fits.\n{}", function(60))).is_empty());
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use super::{Finding, SourceFile};
 
-const MAX_LINES: usize = 500;
+const MAX_LINES: usize = 400;
 
-/// Files that are one long table.
-const TABLES: [&str; 0] = [];
+/// Files that are one long table, and why it stays in one piece.
+const TABLES: [(&str, &str); 0] = [];
 
 /// Names that say nothing about what a module does.
 const EMPTY_NAMES: [&str; 5] = ["utils", "util", "common", "helpers", "manager"];
@@ -40,7 +40,7 @@ fn check_file(file: &SourceFile, findings: &mut Vec<Finding>) {
     }
     check_name(file, findings);
     let n_lines = file.text.lines().count();
-    if n_lines > MAX_LINES && !file.is_test() && !TABLES.contains(&file.path.as_str()) {
+    if n_lines > MAX_LINES && !file.is_test() && !TABLES.iter().any(|(path, _)| *path == file.path) {
         findings.push(
             file.finding(0, format!("{n_lines} lines; the limit is {MAX_LINES}: split it by what it does")),
         );
