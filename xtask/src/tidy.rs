@@ -1,8 +1,9 @@
-//! `cargo xtask tidy`: the rules of the repository that clippy does not know.
+//! `cargo xtask tidy`: the repository's rules that clippy cannot check.
 
 mod circles;
 mod dependencies;
 mod functions;
+mod packages;
 mod places;
 mod text;
 
@@ -56,28 +57,29 @@ impl SourceFile {
     }
 }
 
-/// Files that people write; data files are held to their size only.
+/// Extensions of files written by people. Data files are only checked for their size.
 const WRITTEN: [&str; 11] = ["rs", "wgsl", "py", "md", "toml", "sh", "yml", "yaml", "html", "js", "txt"];
 
-/// The largest file that the repository may hold.
+/// The largest file allowed in the repository.
 const MAX_FILE_BYTES: u64 = 10 << 20;
 
-/// A rule: looks at all files, since some rules are about how files belong together.
+/// A rule. It sees all files, since some rules are about how files belong together.
 type Check = fn(&[SourceFile], &mut Vec<Finding>);
 
 /// The rules, by the name that `--only` takes.
-const RULES: [(&str, Check); 5] = [
+const RULES: [(&str, Check); 6] = [
     ("text", text::check),
     ("places", places::check),
     ("dependencies", dependencies::check),
+    ("packages", packages::check),
     ("functions", functions::check),
     ("circles", circles::check),
 ];
 
 const USAGE: &str = "\
-usage: cargo xtask tidy [--root DIR] [--only RULE]    check this checkout, or the one in DIR; by all rules, or by one";
+usage: cargo xtask tidy [--root DIR] [--only RULE]    check this checkout or the one in DIR, by all rules or by one";
 
-/// Checks the files that git tracks, or would track.
+/// Checks the files that git tracks or would add.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let mut folder = root();
     let mut only = None;
@@ -95,7 +97,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         println!("{finding}");
     }
     if findings.is_empty() {
-        println!("== tidy: nothing to say");
+        println!("== tidy: no findings");
         return Ok(());
     }
     Err(format!("tidy has {} findings", findings.len()))
@@ -109,7 +111,7 @@ fn findings(root: &Path, is_selected: impl Fn(&str) -> bool) -> Result<Vec<Findi
     let mut files = Vec::new();
     for path in list.lines() {
         let full = root.join(path);
-        // A file that git still lists may be gone from the working tree.
+        // git may list a file that is gone from the working tree.
         let Ok(metadata) = std::fs::metadata(&full) else { continue };
         if metadata.len() > MAX_FILE_BYTES {
             let what = format!("{} bytes; the limit is {MAX_FILE_BYTES}", metadata.len());

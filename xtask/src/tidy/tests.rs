@@ -1,4 +1,4 @@
-//! Each rule against a sample that breaks it, and all rules against the repository itself.
+//! Samples that break each rule; and the repository itself, which keeps them all.
 
 use super::*;
 
@@ -85,7 +85,7 @@ fn no_paths_of_one_machine() {
 
 #[test]
 fn unsafe_stands_only_in_listed_files() {
-    breaks(ENTRY, "//! Reads.\nlet x = unsafe { f() };\n", "`unsafe` may stand only in");
+    breaks(ENTRY, "//! Reads.\nlet x = unsafe { f() };\n", "`unsafe` is allowed only in");
     assert!(
         check(ENTRY, "//! Reads.\n// unsafe would do\n#![deny(unsafe_code)]\nlet x = \"unsafe\";\n")
             .is_empty()
@@ -103,7 +103,7 @@ fn unsafe_stands_only_in_listed_files() {
 #[test]
 fn threads_async_and_gpu_have_their_places() {
     for word in ["thread", "rayon", "tokio", "wgpu"] {
-        breaks(ENTRY, &format!("//! Reads.\nuse {word}::x;\n"), &format!("`{word}` may stand only in"));
+        breaks(ENTRY, &format!("//! Reads.\nuse {word}::x;\n"), &format!("`{word}` is allowed only in"));
     }
     assert!(check("crates/sm-server/src/lib.rs", "//! Serves.\nuse tokio::x;\n").is_empty());
 }
@@ -132,7 +132,7 @@ fn crates_use_only_what_the_table_allows() {
     breaks(
         manifest,
         "[dependencies]\nsm-kernels = { workspace = true, features = [\"cpu\"] }\n",
-        "without a backend feature",
+        "may not enable a backend of sm-kernels",
     );
     assert!(check(manifest, "[dev-dependencies]\nsm-runtime.workspace = true\n").is_empty());
     assert!(
@@ -140,4 +140,23 @@ fn crates_use_only_what_the_table_allows() {
     );
     breaks("crates/sm-new/Cargo.toml", "[package]\n", "no row in the dependency table");
     breaks("xtask/Cargo.toml", "[dependencies]\nsm-tensor.workspace = true\n", "xtask may not use sm-tensor");
+}
+
+#[test]
+fn a_readme_says_what_the_documentation_says() {
+    let check = |readme: &str| {
+        let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.to_owned() };
+        let manifest = file("crates/sm-tensor/Cargo.toml", "[package]\n");
+        let files = [
+            manifest,
+            file("crates/sm-tensor/src/lib.rs", "//! Types.\n"),
+            file("crates/sm-tensor/README.md", readme),
+        ];
+        let mut findings = Vec::new();
+        check_all(&files, |_| true, &mut findings);
+        findings
+    };
+    let readme = crate::readme::from_source("sm-tensor", "//! Types.\n").unwrap();
+    assert_eq!(check(&readme), Vec::new());
+    assert!(check("# sm-tensor\n")[0].what.contains("run cargo xtask readme"));
 }

@@ -1,4 +1,4 @@
-//! Rules about the text of a file: its first line, its length, its name, and words that must not be in it.
+//! A file's first line, length, name, and words that must not be in it.
 
 use super::{Finding, SourceFile};
 
@@ -10,7 +10,7 @@ const TABLES: [(&str, &str); 0] = [];
 /// Names that say nothing about what a module does.
 const EMPTY_NAMES: [&str; 5] = ["utils", "util", "common", "helpers", "manager"];
 
-/// Marks of unfinished work. Split, so that this file does not find itself.
+/// Marks of unfinished work, split so that this file does not match.
 const UNFINISHED: [&str; 7] = [
     concat!("TO", "DO"),
     concat!("FIX", "ME"),
@@ -21,7 +21,7 @@ const UNFINISHED: [&str; 7] = [
     concat!("#[ig", "nore"),
 ];
 
-/// Beginnings of paths that exist on one machine only.
+/// Prefixes of paths that exist on one machine only.
 const MACHINE_PATHS: [&str; 4] =
     [concat!("/wo", "rk/"), concat!("/tm", "p/"), concat!("/ho", "me/"), concat!("/ro", "ot/")];
 
@@ -85,7 +85,7 @@ fn check_words(file: &SourceFile, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Whether `path` occurs as the beginning of a path, not within a longer one or a URL.
+/// Whether `line` has a path that starts with `path`, not a longer path or a URL that contains it.
 fn starts_a_path(line: &str, path: &str) -> bool {
     line.match_indices(path).any(|(at, _)| {
         let before = line[..at].chars().next_back();

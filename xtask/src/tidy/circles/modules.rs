@@ -54,7 +54,8 @@ impl Tree {
     /// The module where the ways to two modules part, and its children on the way to each. None if one of the two lies on
     /// the way to the other.
     pub(super) fn fork(&self, a: ModuleId, b: ModuleId) -> Option<(ModuleId, ModuleId, ModuleId)> {
-        let (to_a, to_b) = (self.lineage(a), self.lineage(b));
+        let to_a = self.lineage(a);
+        let to_b = self.lineage(b);
         let n_shared = to_a.iter().zip(&to_b).take_while(|(x, y)| x == y).count();
         Some((to_a[n_shared - 1], *to_a.get(n_shared)?, *to_b.get(n_shared)?))
     }
