@@ -1,4 +1,4 @@
-//! Drives this engine by the protocol of `benches/peers/protocol.py`, as other engines are driven.
+//! Runs this engine by the protocol of `benches/peers/protocol.py`, like the other engines.
 #![allow(clippy::print_stdout, reason = "the answers go to standard output")]
 
 use std::io::BufRead;
@@ -11,7 +11,7 @@ type Failure = Box<dyn std::error::Error>;
 fn main() -> Result<(), Failure> {
     let mut model = None;
     let mut lines = std::io::stdin().lock().lines();
-    // A bench borrows the model, so the first request stands apart.
+    // `Bench` borrows the model, so the first request is handled apart.
     let Some(first) = lines.next() else { return Ok(()) };
     answer(load(&serde_json::from_str(&first?)?, &mut model))?;
     let Some(model) = &mut model else { return Ok(()) };
@@ -30,7 +30,7 @@ fn answer(result: Result<f64, Failure>) -> Result<(), serde_json::Error> {
 
 fn load(request: &Request, loaded: &mut Option<LoadedModel>) -> Result<f64, Failure> {
     let Request::Load { model, n_threads, context_len, n_sequences, setting } = request else {
-        return Err("the first request has to load a model".into());
+        return Err("the first request must load a model".into());
     };
     let options = LoadOptions {
         context_len: Some(*context_len),

@@ -21,9 +21,10 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use sm_batching::{BatchMemory, BatchingConfig, Request, Results, Scheduler, StepLimits, Verdict};
+//! use sm_batching::{
+//!     BatchMemory, BatchingConfig, Request, Results, Scheduler, StepLimits, TokenId, Verdict,
+//! };
 //! use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool};
-//! use sm_tensor::TokenId;
 //!
 //! let shape = KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 32 };
 //! let mut cache = KvCache::new(KvCacheConfig::default(), PagePool { n_pages: 64, page_len: 16, shape })?;
@@ -91,3 +92,6 @@ pub use scheduler::{Decoding, Scheduler};
 pub use sequence::{EndReason, Ended, Priority, PromptLogits, Request, RequestId, SequenceId};
 pub use stats::BatchingStats;
 pub use step::{Step, StepPart};
+
+pub use sm_kernels::plan::{Span, StepBatch};
+pub use sm_tensor::{PageId, TokenId};

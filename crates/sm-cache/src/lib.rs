@@ -18,8 +18,7 @@
 //! Two requests whose first 32 tokens are equal:
 //!
 //! ```
-//! use sm_cache::{Arrival, KvCache, KvCacheConfig, KvShape, LeaseOwner, LeaseRequest, Namespace, PagePool};
-//! use sm_tensor::TokenId;
+//! use sm_cache::{Arrival, KvCache, KvCacheConfig, KvShape, LeaseOwner, LeaseRequest, Namespace, PagePool, TokenId};
 //!
 //! let shape = KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 32 };
 //! let mut cache = KvCache::new(KvCacheConfig::default(), PagePool { n_pages: 8, page_len: 16, shape })?;
@@ -85,3 +84,5 @@ pub use namespace::Namespace;
 pub use prefix::{CachedPage, PageKey};
 pub use session::{SessionId, SessionMode};
 pub use stats::KvCacheStats;
+
+pub use sm_tensor::{PageId, TokenId};

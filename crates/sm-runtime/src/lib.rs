@@ -57,11 +57,11 @@ mod text;
 /// The code of the tutorials compiles.
 #[cfg(doctest)]
 mod tutorials {
-    #[doc = include_str!("../../../docs/tutorials/concurrent-inference.md")]
+    #[doc = include_str!("../tutorials/concurrent-inference.md")]
     struct ConcurrentInference;
-    #[doc = include_str!("../../../docs/tutorials/kv-cache-and-batching.md")]
+    #[doc = include_str!("../tutorials/kv-cache-and-batching.md")]
     struct KvCacheAndBatching;
-    #[doc = include_str!("../../../docs/tutorials/checkpoints-and-formats.md")]
+    #[doc = include_str!("../tutorials/checkpoints-and-formats.md")]
     struct CheckpointsAndFormats;
 }
 

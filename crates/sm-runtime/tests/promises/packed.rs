@@ -22,7 +22,7 @@ impl Place {
 
     /// Makes the model another one.
     fn put(&self, name: &str) {
-        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo").join(name);
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sm-demo-model").join(name);
         fs::copy(demo, self.model()).unwrap();
     }
 
