@@ -392,16 +392,15 @@ impl Reference {
 
     /// What the cache should report.
     pub(crate) fn expected_stats(&self) -> KvCacheStats {
-        KvCacheStats {
-            current_sessions: self.sessions.len(),
-            busy_sessions: self.sessions.values().filter(|session| session.busy).count(),
-            current_leases: self.leases.len(),
-            n_pages: self.n_pages,
-            pinned_pages: self.n_pinned(),
-            cached_pages: self.cached.len(),
-            current_bytes: self.resident() as u64 * PAGE_BYTES,
-            max_bytes: self.config.max_bytes_total.min(self.n_pages as u64 * PAGE_BYTES),
-            ..self.stats
-        }
+        let mut stats = self.stats;
+        stats.current_sessions = self.sessions.len();
+        stats.busy_sessions = self.sessions.values().filter(|session| session.busy).count();
+        stats.current_leases = self.leases.len();
+        stats.n_pages = self.n_pages;
+        stats.pinned_pages = self.n_pinned();
+        stats.cached_pages = self.cached.len();
+        stats.current_bytes = self.resident() as u64 * PAGE_BYTES;
+        stats.max_bytes = self.config.max_bytes_total.min(self.n_pages as u64 * PAGE_BYTES);
+        stats
     }
 }

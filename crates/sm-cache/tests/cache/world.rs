@@ -21,7 +21,7 @@ pub(crate) fn tokens(ids: impl IntoIterator<Item = u32>) -> Vec<TokenId> {
 
 pub(crate) fn pool(n_pages: usize) -> PagePool {
     let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
-    PagePool { n_pages, page_len: PAGE_LEN, shape }
+    PagePool::new(n_pages, PAGE_LEN, shape)
 }
 
 pub(crate) fn cache(n_pages: usize) -> KvCache {
