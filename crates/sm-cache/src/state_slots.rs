@@ -210,6 +210,15 @@ impl StateSlots {
         Some(slot)
     }
 
+    /// Makes the snapshot of a page the first to be evicted, if nobody reads it.
+    pub(crate) fn demote(&mut self, page: PageId) {
+        if let Some(slot) = self.snapshot(page).filter(|slot| self.evictable.contains(slot.0)) {
+            self.evictable.remove(slot.0);
+            self.evictable.push_front(slot.0);
+            self.slots[slot.0 as usize].used = 0;
+        }
+    }
+
     /// Takes a slot off the list of those that may be evicted.
     fn keep(&mut self, slot: StateSlot) {
         if self.evictable.contains(slot.0) {

@@ -65,6 +65,8 @@ pub(crate) struct Lease {
     pub(crate) step: StepStates,
     /// Positions that some earlier request had in common with this one, where it could not begin for want of a state.
     pub(crate) branch: usize,
+    /// Positions before the last snapshot that decoding left.
+    pub(crate) trail: usize,
     /// Positions found computed, until it is certain that their computation was skipped.
     unconfirmed: Option<usize>,
     pub(crate) is_live: bool,
@@ -411,6 +413,9 @@ impl KvCache {
         self.found.extend(lease.table.truncate(computed, n_pages));
         lease.n_published = lease.n_published.min(computed / page_len);
         lease.unconfirmed = lease.unconfirmed.map(|n_reused| n_reused.min(computed));
+        if lease.trail > computed {
+            lease.trail = 0;
+        }
         for index in 0..self.found.len() {
             self.unpin(self.found[index]);
         }

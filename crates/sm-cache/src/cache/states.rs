@@ -21,7 +21,9 @@
 //! those of this one, for requests that branch off there are likely to come again (SGLang's hybrid prefix cache does so).
 //! A kept or written state at the end of a page needs no slot of its own to be a snapshot. A snapshot of its own is
 //! taken if a slot can be had by evicting older ones; a state for each page end would cost as much memory as
-//! attention over all positions, which is what such models avoid.
+//! attention over all positions, which is what such models avoid. For the same reason decoding trails one snapshot behind
+//! it: when it leaves the next, the one before is the first to be evicted, so that a long answer does not cost others
+//! the snapshots of their prompts.
 
 use sm_tensor::{PageId, StateSlot};
 
@@ -68,6 +70,8 @@ pub(crate) struct WrittenState {
     pub(crate) slot: StateSlot,
     /// Whether it overwrites the state that the step reads.
     pub(crate) in_place: bool,
+    /// Whether one row is certain: the step continues the text.
+    decodes: bool,
 }
 
 impl KvCache {
@@ -143,7 +147,8 @@ impl KvCache {
             None => self.take_state().expect("enough slots are available"),
         };
         let end = start + n_rows;
-        self.leases.get_mut(handle).step.written = Some(WrittenState { position: end, slot, in_place });
+        self.leases.get_mut(handle).step.written =
+            Some(WrittenState { position: end, slot, in_place, decodes: n_certain == 1 });
         for position in start + n_certain..end {
             self.keep_state(handle, position);
         }
@@ -198,7 +203,7 @@ impl KvCache {
         let Some(slot) = self.take_state() else {
             return Err(CacheError::OutOfStates { needed: 1, missing: 1 });
         };
-        let written = WrittenState { position: len, slot, in_place: false };
+        let written = WrittenState { position: len, slot, in_place: false, decodes: false };
         self.leases.get_mut(handle).step.written = Some(written);
         Ok(slot)
     }
@@ -211,6 +216,7 @@ impl KvCache {
         let lease = self.leases.get_mut(handle);
         let written = lease.step.written.take();
         let mut kept = std::mem::take(&mut lease.step.kept);
+        let decodes = written.is_some_and(|written| written.decodes);
         let slot_at = |position| {
             let written = written.filter(|written| written.position == position).map(|written| written.slot);
             let of_kept = || kept.iter().find(|kept| kept.position == position).map(|kept| kept.slot);
@@ -224,12 +230,10 @@ impl KvCache {
         let before = self.leases.get_mut(handle).table.set_state(state);
         if let Some(state) = state {
             self.states.pin(state);
-            self.publish_snapshot(handle, computed, state);
+            self.publish_snapshot(handle, computed, state, decodes);
         }
         for kept in &kept {
-            if kept.position < computed {
-                self.publish_snapshot(handle, kept.position, kept.slot);
-            }
+            self.publish_snapshot(handle, kept.position, kept.slot, decodes);
             self.states.unpin(kept.slot, self.clock);
         }
         if let Some(written) = written.filter(|written| !written.in_place) {
@@ -242,16 +246,24 @@ impl KvCache {
         self.leases.get_mut(handle).step.kept = kept;
     }
 
-    /// Makes a slot the snapshot of the page that ends at `position`, if the page is indexed and its content has none.
-    fn publish_snapshot(&mut self, handle: &KvHandle, position: usize, slot: StateSlot) {
+    /// Makes a slot the snapshot of the page that ends at `position`, if the page is indexed and its content has none. If the
+    /// step was one of decoding, the snapshot that decoding left before is the next to be evicted.
+    fn publish_snapshot(&mut self, handle: &KvHandle, position: usize, slot: StateSlot, decodes: bool) {
         let page_len = self.page_len();
         let lease = self.leases.get(handle);
         if !position.is_multiple_of(page_len) || position / page_len > lease.n_published {
             return;
         }
         let page = lease.table.pages()[position / page_len - 1];
-        if self.snapshot_of(page).is_none() && self.states.page_of(slot).is_none() {
-            self.states.attach(slot, page);
+        if self.snapshot_of(page).is_some() || self.states.page_of(slot).is_some() {
+            return;
+        }
+        self.states.attach(slot, page);
+        if decodes {
+            let lease = self.leases.get_mut(handle);
+            if let Some(last) = std::mem::replace(&mut lease.trail, position).checked_sub(1) {
+                self.states.demote(lease.table.pages()[last / page_len]);
+            }
         }
     }
 
