@@ -17,7 +17,8 @@
 //!   a few, then find it in the cache. SGLang calls this in-batch prefix caching
 //!   ([RadixAttention](https://arxiv.org/abs/2312.07104)). Example: 8 requests with a system prompt of 1000 tokens cost 1000
 //!   rows of prefill, not 8000.
-//! * An idle engine waits `max_batch_wait_us` for more requests, unless the batch is full already.
+//! * An idle engine waits `max_batch_wait_us` for more requests, unless the batch is full already. A batch is full when its
+//!   choices fill it: a request for 4 choices takes 4 slots.
 
 use sm_cache::KvCache;
 
@@ -112,10 +113,10 @@ impl Admission {
 
     /// When an idle engine begins a batch; `None` if no request may be admitted.
     pub(crate) fn due_us(&self, waiting: &Queue, config: &BatchingConfig) -> Option<u64> {
-        let n_requests = waiting.admissible().count();
+        let n_choices: usize = waiting.admissible().map(|sequence| sequence.n_choices as usize).sum();
         let has_preempted = waiting.admissible().any(|sequence| sequence.preempted_at.is_some());
         let oldest_us = waiting.admissible().map(|sequence| sequence.arrival_us).min()?;
-        let is_full = n_requests >= self.batch_size() || has_preempted;
+        let is_full = n_choices >= self.batch_size() || has_preempted;
         Some(if is_full { 0 } else { oldest_us.saturating_add(config.wait_us()) })
     }
 

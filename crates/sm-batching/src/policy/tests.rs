@@ -40,6 +40,26 @@ fn each_policy_chooses_what_it_documents() {
 }
 
 #[test]
+fn choices_not_requests_fill_the_slots() {
+    let memory = BatchMemory { fixed_bytes: 0, bytes_per_token: 1 };
+    let policies: [&dyn BatchPolicy; 4] = [
+        &Naive { max_total_tokens: 1000 },
+        &Bucketed::new(128, 1000),
+        &MemoryAware { max_total_tokens: 1000, memory_limit_bytes: 1000, memory },
+        &Continuous,
+    ];
+    let shape = |n_choices| RequestShape { prompt_len: 10, max_len: 30, n_choices };
+    for policy in policies {
+        let mut chosen = Vec::new();
+        policy.select(&[shape(3), shape(1), shape(1)], 4, &mut chosen);
+        assert_eq!(chosen, [0, 1], "{policy:?}");
+        chosen.clear();
+        policy.select(&[shape(3), shape(2), shape(1)], 4, &mut chosen);
+        assert_eq!(chosen, [0], "{policy:?} does not let a small request overtake a large one");
+    }
+}
+
+#[test]
 fn bucket_boundaries_are_as_documented() {
     let bucketer = Bucketer::new(128);
     let buckets = [1, 128, 129, 256, 257].map(|len| bucketer.bucket(len));

@@ -181,6 +181,20 @@ fn an_idle_engine_waits_for_more_requests_and_no_longer() {
 }
 
 #[test]
+fn a_batch_is_full_when_its_choices_fill_it() {
+    let config = BatchingConfig { max_batch_wait_us: 10_000, max_batch_size: 4, ..config() };
+    let mut world = World::new(config, limits(), 100);
+    for (n_choices, is_full) in [(3, false), (1, true)] {
+        let mut request = World::request(tokens([1, 2]), 2);
+        request.n_choices = n_choices;
+        world.submit(request, 1).unwrap();
+        assert_eq!(world.step(), is_full);
+    }
+    assert_eq!(world.parts.iter().map(|part| part.n_choices).collect::<Vec<_>>(), [3, 1]);
+    world.finish();
+}
+
+#[test]
 fn static_batches_end_before_the_next_begins() {
     for strategy in [BatchingStrategy::Naive, BatchingStrategy::Bucketed, BatchingStrategy::MemoryAware] {
         let config = BatchingConfig { strategy, max_batch_size: 2, ..config() };
