@@ -35,7 +35,7 @@
 //! use sm_tensor::TokenId;
 //!
 //! let shape = KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 32 };
-//! let mut cache = KvCache::new(KvCacheConfig::default(), PagePool { n_pages: 64, page_len: 16, shape })?;
+//! let mut cache = KvCache::new(KvCacheConfig::default(), PagePool::new(64, 16, shape))?;
 //! let limits = StepLimits { max_tokens: 512, max_outputs: 8, max_sequences: 8, row_group: 4, memory: BatchMemory::default() };
 //! let config = BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() };
 //! let mut scheduler = Scheduler::new(config, limits)?;

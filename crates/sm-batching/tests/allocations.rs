@@ -57,7 +57,7 @@ fn decoding_allocates_nothing() {
     is_send::<Scheduler>();
 
     let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
-    let pool = PagePool { n_pages: 400, page_len: 16, shape };
+    let pool = PagePool::new(400, 16, shape);
     let mut cache = KvCache::new(KvCacheConfig::default(), pool).unwrap();
     let limits = StepLimits {
         max_tokens: 512,

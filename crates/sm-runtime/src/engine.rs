@@ -119,7 +119,7 @@ impl Engine {
         let speculator = Speculator::new(config.speculation, draft, model.vocab_size);
         let bounds = model.bounds();
         let limits = *model.executor.limits();
-        let pool = PagePool { n_pages: limits.n_pages, page_len: PAGE_LEN, shape: model.kv_shape };
+        let pool = PagePool::new(limits.n_pages, PAGE_LEN, model.kv_shape);
         let steps = StepLimits {
             max_tokens: limits.max_tokens,
             max_outputs: limits.max_outputs,

@@ -7,3 +7,7 @@ pub struct TokenId(pub u32);
 /// A fixed-size run of KV positions, for all layers of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PageId(pub u32);
+
+/// One recurrent state of a sequence in an executor's pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StateSlot(pub u32);

@@ -11,7 +11,7 @@ use crate::request::{Request, RequestId};
 
 fn cache() -> KvCache {
     let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
-    KvCache::new(KvCacheConfig::default(), PagePool { n_pages: 4, page_len: 4, shape }).unwrap()
+    KvCache::new(KvCacheConfig::default(), PagePool::new(4, 4, shape)).unwrap()
 }
 
 fn sequence(id: u64, priority: Priority, client: usize, arrival_us: u64) -> Sequence {

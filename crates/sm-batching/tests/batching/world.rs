@@ -72,7 +72,7 @@ pub(crate) fn tokens(ids: impl IntoIterator<Item = u32>) -> Vec<TokenId> {
 impl World {
     pub(crate) fn new(config: BatchingConfig, limits: StepLimits, n_pages: usize) -> Self {
         let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
-        let pool = PagePool { n_pages, page_len: PAGE_LEN, shape };
+        let pool = PagePool::new(n_pages, PAGE_LEN, shape);
         Self {
             scheduler: Scheduler::new(config, limits).unwrap(),
             cache: KvCache::new(KvCacheConfig::default(), pool).unwrap(),

@@ -163,6 +163,7 @@ impl CacheObserver for Notes {
                 format!("{session}: {resource} {current} of {max}")
             }
             CacheEvent::Evicted { reason, .. } => format!("{reason:?}"),
+            _ => unreachable!("{event:?}"),
         };
         self.0.lock().unwrap().push(note);
     }
