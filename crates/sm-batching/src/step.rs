@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use sm_cache::KvCache;
-use sm_kernels::plan::{Span, StepBatch};
+use sm_kernels::plan::{OutputRow, Span, StepBatch};
 use sm_tensor::{PageId, TokenId};
 
 use crate::budget::StepBudget;
@@ -65,7 +65,7 @@ pub struct Step {
     tokens: Vec<TokenId>,
     spans: Vec<Span>,
     page_table: Vec<PageId>,
-    output_rows: Vec<u32>,
+    outputs: Vec<OutputRow>,
     pub(crate) copies: Vec<(PageId, PageId)>,
     /// The rows that it may still get.
     pub(crate) budget: StepBudget,
@@ -81,7 +81,7 @@ impl Step {
         Self {
             tokens: Vec::with_capacity(limits.max_tokens),
             spans: Vec::with_capacity(limits.max_sequences),
-            output_rows: Vec::with_capacity(limits.max_outputs),
+            outputs: Vec::with_capacity(limits.max_outputs),
             copies: Vec::with_capacity(limits.max_sequences),
             parts: Vec::with_capacity(limits.max_sequences),
             ..Self::default()
@@ -99,7 +99,8 @@ impl Step {
             tokens: &self.tokens,
             spans: &self.spans,
             page_table: &self.page_table,
-            output_rows: &self.output_rows,
+            outputs: &self.outputs,
+            ..StepBatch::default()
         }
     }
 
@@ -146,7 +147,7 @@ impl Step {
         self.tokens.clear();
         self.spans.clear();
         self.page_table.clear();
-        self.output_rows.clear();
+        self.outputs.clear();
         self.copies.clear();
         self.parts.clear();
         self.context = 0;
@@ -174,21 +175,22 @@ impl Step {
             start: start as u32,
             first_page: self.page_table.len() as u32,
             n_pages: n_pages as u32,
+            state: None,
         });
         self.tokens.extend_from_slice(&sequence.token_ids[start..end.min(n_known)]);
         self.tokens.extend_from_slice(&sequence.drafts[..end.saturating_sub(n_known)]);
         self.page_table.extend_from_slice(&cache.pages(lease)[..n_pages]);
 
-        let first_output = self.output_rows.len();
+        let first_output = self.outputs.len();
         let outputs = (start..end).filter(|position| sequence.is_output(*position));
-        self.output_rows.extend(outputs.map(|position| (first_row + position - start) as u32));
+        self.outputs.extend(outputs.map(|position| OutputRow::logits((first_row + position - start) as u32)));
         let n_sampled = if sequence.samples() { (end + 1).saturating_sub(n_known) } else { 0 };
         self.parts.push(StepPart {
             id: sequence.id,
             start,
             n_rows: sequence.n_rows,
             first_output,
-            n_scored: self.output_rows.len() - first_output - n_sampled,
+            n_scored: self.outputs.len() - first_output - n_sampled,
             scored_start: sequence.n_scored.map_or(start, |n_scored| n_scored.max(start)),
             n_sampled,
             n_choices: sequence.n_choices,
