@@ -220,10 +220,10 @@ fn an_endless_stream_of_high_requests_does_not_starve_a_low_one() {
 fn clients_get_equal_shares() {
     let config = BatchingConfig { max_batch_size: 2, ..config() };
     let mut world = World::new(config, limits(), 200);
-    for (key, n_requests) in [(1, 12), (2, 4)] {
+    for (client, n_requests) in [(1, 12), (2, 4)] {
         for which in 0..n_requests {
-            let mut request = World::request(tokens([which, key as u32]), 1);
-            request.client = key;
+            let mut request = World::request(tokens([which, client as u32]), 1);
+            request.client = client;
             world.submit(request, 1).unwrap();
         }
     }
