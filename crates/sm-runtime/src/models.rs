@@ -89,13 +89,16 @@ impl Models {
         self.0.values().map(|engine| engine.trim_memory(0)).sum()
     }
 
-    /// As [`Engine::shut_down`], for all of them: the grace is one for all.
-    pub fn shut_down(&self, grace: Duration) {
+    /// As [`Engine::shut_down`] for all of them; they share the grace.
+    ///
+    /// # Errors
+    /// As [`Engine::shut_down`].
+    pub fn shut_down(&self, grace: Duration) -> Result<(), Error> {
         let until = deadline(grace);
-        self.0.values().for_each(|engine| engine.drain(until));
-        for engine in self.0.values() {
-            engine.shut_down(until.saturating_duration_since(Instant::now()));
-        }
+        self.0.values().for_each(|engine| drop(engine.drain(until)));
+        self.0
+            .values()
+            .try_for_each(|engine| engine.shut_down(until.saturating_duration_since(Instant::now())))
     }
 }
 
@@ -188,7 +191,7 @@ mod tests {
             models.get("demo").unwrap().info().kv_bytes > 2 * models.get("small").unwrap().info().kv_bytes
         );
         models.trim_memory().unwrap();
-        models.shut_down(Duration::ZERO);
+        models.shut_down(Duration::ZERO).unwrap();
         assert!(matches!(models.submit("demo", request()), Err(Error::ShutDown)));
     }
 
