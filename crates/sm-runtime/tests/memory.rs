@@ -4,8 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use sm_runtime::{
-    BatchingConfig, Engine, EngineConfig, GenerationOptions, KvCacheConfig, Limits, ModelRef, Prompt,
-    Request, TokenId,
+    BatchingConfig, Engine, EngineConfig, GenerationOptions, KvCacheConfig, ModelRef, Prompt, Request,
+    TokenId,
 };
 
 const N_SEQUENCES: u64 = 24;
@@ -37,8 +37,7 @@ fn the_plan_is_within_a_tenth_of_what_is_taken() {
     };
     let engine = Engine::builder().config(config).load(ModelRef::Demo).unwrap();
     let plan = engine.memory_plan(N_SEQUENCES, CONTEXT_LEN);
-    let limits = Limits { max_new_tokens: 1, ..Limits::default() };
-    let options = GenerationOptions { limits, ..GenerationOptions::default() };
+    let options = GenerationOptions::new().max_new_tokens(1);
     let submit = |number| engine.submit(Request::new(prompt(number), options.clone())).unwrap();
     let handles: Vec<_> = (0..2 * N_SEQUENCES as u32).map(submit).collect();
     handles.into_iter().for_each(|handle| assert_eq!(handle.wait().unwrap()[0].usage.cached_tokens, 0));

@@ -18,6 +18,7 @@ use crate::{CancelToken, Completion, Error, FinishReason, TokenEvent};
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum RequestStatus {
     /// It waits for its turn.
     Queued,

@@ -4,9 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sm_runtime::{
-    DType, Error, GenerationOptions, Generator, LoadError, LoadOptions, LoadedModel, Prompt, SamplingOptions,
-};
+use sm_runtime::{DType, Error, GenerationOptions, Generator, LoadError, LoadOptions, LoadedModel, Prompt};
 
 /// A directory with a model of the demo's, and one for packed weights.
 struct Place(PathBuf);
@@ -50,8 +48,7 @@ impl Place {
         let n_reports = AtomicUsize::new(0);
         let count = |_| _ = n_reports.fetch_add(1, Ordering::Relaxed);
         let model = LoadedModel::load(self.model().as_path(), options, &count).unwrap();
-        let sampling = SamplingOptions { seed: Some(5), ..SamplingOptions::default() };
-        let options = GenerationOptions { sampling, ..GenerationOptions::default() };
+        let options = GenerationOptions::new().seed(5);
         let text = Generator::new(model).generate(&Prompt::Text("Once upon".into()), &options).unwrap().text;
         (text, n_reports.into_inner() > 0)
     }

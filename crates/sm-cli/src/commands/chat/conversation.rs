@@ -117,11 +117,7 @@ fn summary(completion: &Completion) -> String {
         FinishReason::Cancelled => ", stopped",
         FinishReason::Length => ", cut at -n",
         FinishReason::ContextLimit => ", the context is full: /reset starts anew",
-        FinishReason::Stop
-        | FinishReason::Eos
-        | FinishReason::StopSequence
-        | FinishReason::Complete
-        | FinishReason::Timeout => "",
+        _ => "",
     };
     format!(
         "[{} of {} tokens new, {} at {rate:.1} tok/s{ended}]",
