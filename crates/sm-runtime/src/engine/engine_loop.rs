@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sm_batching::{Ended, Request, RequestId, Results, Scheduler};
 use sm_cache::{CacheError, KvCache, Namespace, SessionId, SessionMode, Turn, TurnEnd, TurnRequest};
-use sm_kernels::plan::{ExecError, Executor};
+use sm_kernels::plan::{ExecError, Executor, StepOutput};
 use sm_tensor::{PageId, TokenId};
 
 use super::active_request::{ActiveRequest, RequestParams, Scratch};
@@ -71,6 +71,7 @@ pub(crate) struct Core {
     pub(crate) disk: Option<DiskTier>,
     pub(super) metrics: Option<GuardedSink>,
     lost_events: LostEvents,
+    pub(super) output: StepOutput,
     pub(super) results: Results,
     pub(super) scratch: Scratch,
     pub(super) ended: Vec<Ended>,
@@ -124,6 +125,7 @@ impl Core {
             disk,
             metrics,
             lost_events,
+            output: StepOutput::new(),
             results: Results::new(),
             scratch: Scratch::default(),
             ended: Vec::new(),

@@ -283,7 +283,7 @@ fn what_cannot_be_is_refused_before_any_step() {
     refused(
         Prompt::Tokens(vec![TokenId(31)]),
         &greedy(1),
-        "invalid prompt: token 31 is outside of the vocabulary of 31",
+        "invalid prompt: token 31 is not in the vocabulary of 31",
     );
     assert!(steps.lock().unwrap().is_empty());
 }
