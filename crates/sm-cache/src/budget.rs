@@ -9,6 +9,9 @@ pub(crate) struct Budget {
     page_len: usize,
     page_bytes: u64,
     n_pages: usize,
+    state_bytes: u64,
+    /// Of all state slots.
+    states_bytes: u64,
     max_tokens_per_session: u64,
     max_bytes_per_session: Option<u64>,
     max_bytes_total: u64,
@@ -30,6 +33,16 @@ impl Budget {
         let Some(page_bytes) = pool.page_bytes().filter(|bytes| *bytes > 0) else {
             return invalid("shape", 0, "must have positive factors whose product fits 64 bits");
         };
+        if pool.n_state_slots > u32::MAX as usize / 2 {
+            return invalid("n_state_slots", pool.n_state_slots as u64, "must be below 2^31");
+        }
+        if pool.n_state_slots > 0 && pool.state_bytes == 0 {
+            return invalid("state_bytes", 0, "must be at least 1 where there are state slots");
+        }
+        let Some(states_bytes) = pool.states_bytes().filter(|bytes| bytes.checked_add(page_bytes).is_some())
+        else {
+            return invalid("state_bytes", pool.state_bytes as u64, "must fit 64 bits, times the slots");
+        };
         for (field, percent) in [
             ("high_watermark_percent", config.high_watermark_percent),
             ("gc_threshold_percent", config.gc_threshold_percent),
@@ -38,20 +51,38 @@ impl Budget {
                 return invalid(field, percent.into(), "must be between 1 and 100");
             }
         }
-        if config.max_bytes_total < page_bytes {
-            return invalid("max_bytes_total", config.max_bytes_total, "must hold at least one page");
-        }
-        Ok(Self {
+        let new = Self {
             page_len: pool.page_len,
             page_bytes,
             n_pages: pool.n_pages,
+            state_bytes: pool.state_bytes as u64,
+            states_bytes,
             max_tokens_per_session: match config.max_tokens_per_session {
                 0 => u64::MAX,
                 limit => limit as u64,
             },
             max_bytes_per_session: config.max_bytes_per_session,
             max_bytes_total: config.max_bytes_total,
-        })
+        };
+        new.check_max_bytes(config.max_bytes_total)?;
+        Ok(new)
+    }
+
+    /// Whether `max_bytes_total` may be the limit of bytes in total.
+    ///
+    /// # Errors
+    /// If nothing could be computed with so few.
+    pub(crate) fn check_max_bytes(&self, max_bytes_total: u64) -> Result<(), CacheError> {
+        let reason = match self.states_bytes {
+            0 => "must hold at least one page",
+            _ => "must hold all state slots and at least one page",
+        };
+        match max_bytes_total < self.states_bytes + self.page_bytes {
+            true => {
+                Err(CacheError::InvalidConfig { field: "max_bytes_total", value: max_bytes_total, reason })
+            }
+            false => Ok(()),
+        }
     }
 
     /// Positions in a page.
@@ -69,9 +100,15 @@ impl Budget {
         (n_pages as u64).saturating_mul(self.page_bytes)
     }
 
-    /// Bytes that the pages in use may have.
+    /// Bytes of `n_slots` state slots.
+    pub(crate) fn bytes_of_states(&self, n_slots: usize) -> u64 {
+        // All slots together fit, and these are not more.
+        n_slots as u64 * self.state_bytes
+    }
+
+    /// Bytes that pages and states in use may have.
     pub(crate) fn max_bytes(&self) -> u64 {
-        self.max_bytes_total.min(self.bytes_of(self.n_pages))
+        self.max_bytes_total.min(self.bytes_of(self.n_pages).saturating_add(self.states_bytes))
     }
 
     /// Changes the limit of bytes in total.
@@ -79,9 +116,10 @@ impl Budget {
         self.max_bytes_total = max_bytes_total;
     }
 
-    /// Pages that may hold something at a time.
+    /// Pages that may hold something at a time. All state slots are counted as if they were in use: they are few, the
+    /// executor has allocated them, and how many pages there are must not depend on how many sequences run.
     pub(crate) fn max_resident(&self) -> usize {
-        let n_pages = self.max_bytes_total / self.page_bytes;
+        let n_pages = (self.max_bytes_total - self.states_bytes) / self.page_bytes;
         usize::try_from(n_pages).map_or(self.n_pages, |n_pages| n_pages.min(self.n_pages))
     }
 
@@ -96,7 +134,9 @@ impl Budget {
         };
         within(Resource::SessionTokens, n_tokens as u64, self.max_tokens_per_session)?;
         let max_bytes = self.max_bytes_per_session.unwrap_or(u64::MAX);
-        within(Resource::SessionBytes, self.bytes_of(self.pages_for(n_tokens)), max_bytes)
+        let state_bytes = if self.states_bytes == 0 { 0 } else { self.state_bytes };
+        let bytes = self.bytes_of(self.pages_for(n_tokens)).saturating_add(state_bytes);
+        within(Resource::SessionBytes, bytes, max_bytes)
     }
 
     /// Whether one sequence may have `n_pages` pages if it is alone.
@@ -107,7 +147,8 @@ impl Budget {
         if n_pages <= self.max_resident() {
             return Ok(());
         }
-        let (limit, actual) = (self.max_bytes(), self.bytes_of(n_pages));
+        let limit = self.max_bytes();
+        let actual = self.bytes_of(n_pages).saturating_add(self.states_bytes);
         Err(CacheError::ResourceLimit { resource: Resource::TotalBytes, limit, actual })
     }
 }
@@ -117,8 +158,7 @@ mod tests {
     use super::*;
     use crate::config::KvShape;
 
-    const POOL: PagePool =
-        PagePool { n_pages: 100, page_len: 16, shape: KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 8 } };
+    const POOL: PagePool = PagePool::new(100, 16, KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 8 });
 
     #[test]
     fn bytes_count_whole_pages_and_true_heads() {
@@ -127,6 +167,24 @@ mod tests {
         assert_eq!(budget.max_resident(), 100);
         let config = KvCacheConfig { max_bytes_total: 10 * 1024 + 1, ..KvCacheConfig::default() };
         assert_eq!(Budget::new(&config, &POOL).unwrap().max_resident(), 10);
+    }
+
+    #[test]
+    fn all_state_slots_are_paid_for_before_the_first_page() {
+        let pool = POOL.with_states(3, 500);
+        let config = KvCacheConfig {
+            max_bytes_total: 1500 + 2 * 1024,
+            max_bytes_per_session: Some(2 * 1024),
+            ..KvCacheConfig::default()
+        };
+        let budget = Budget::new(&config, &pool).unwrap();
+        assert_eq!((budget.max_resident(), budget.bytes_of_states(2)), (2, 1000));
+        assert!(budget.check_session(16).is_ok());
+        assert!(budget.check_session(17).is_err(), "two pages and a state");
+        let error = budget.check_total(3).unwrap_err();
+        assert!(matches!(error, CacheError::ResourceLimit { limit: 3548, actual: 4572, .. }), "{error}");
+        assert!(Budget::new(&KvCacheConfig { max_bytes_total: 1500 + 1023, ..config }, &pool).is_err());
+        assert_eq!(Budget::new(&KvCacheConfig::default(), &pool).unwrap().max_bytes(), 1500 + 100 * 1024);
     }
 
     #[test]
@@ -164,6 +222,9 @@ mod tests {
             &config,
             PagePool { shape: KvShape { head_bytes: usize::MAX, ..POOL.shape }, ..POOL }
         ));
+        assert!(refused(&config, POOL.with_states(1, 0)));
+        assert!(refused(&config, POOL.with_states(usize::MAX, 1)));
+        assert!(refused(&config, POOL.with_states(4, usize::MAX)));
         assert!(refused(&KvCacheConfig { max_bytes_total: 1023, ..config.clone() }, POOL));
         assert!(refused(&KvCacheConfig { high_watermark_percent: 0, ..config.clone() }, POOL));
         assert!(refused(&KvCacheConfig { gc_threshold_percent: 101, ..config }, POOL));

@@ -10,14 +10,17 @@ use crate::event::{CacheObserver, Observers};
 use crate::namespace::Namespace;
 use crate::prefix::{CachedPage, PageKey, PrefixIndex};
 use crate::session::SessionStore;
+use crate::state_slots::StateSlots;
 use crate::stats::KvCacheStats;
 use lease::Leases;
 
 mod evict;
 mod lease;
+mod states;
 mod turn;
 
 pub use lease::{Arrival, KvHandle, LeaseOwner, LeaseRequest};
+pub use states::{KeptState, StatePlan};
 pub use turn::{Turn, TurnEnd, TurnRequest};
 
 /// Knows what is in every page of an executor's pool, and for whom.
@@ -28,6 +31,7 @@ pub struct KvCache {
     pub(crate) config: KvCacheConfig,
     pub(crate) budget: Budget,
     pub(crate) allocator: PageAllocator,
+    pub(crate) states: StateSlots,
     pub(crate) index: PrefixIndex,
     pub(crate) sessions: SessionStore,
     pub(crate) leases: Leases,
@@ -46,8 +50,12 @@ impl KvCache {
     /// If a number in `config` or `pool` cannot be used.
     pub fn new(config: KvCacheConfig, pool: PagePool) -> Result<Self, CacheError> {
         let budget = Budget::new(&config, &pool)?;
-        let index = PrefixIndex::new(pool.n_pages, pool.page_len, config.hash_key);
+        let mut index = PrefixIndex::new(pool.n_pages, pool.page_len, config.hash_key);
+        if pool.n_state_slots > 0 {
+            index = index.counting_children();
+        }
         Ok(Self {
+            states: StateSlots::new(pool.n_state_slots as u32, pool.n_pages),
             allocator: PageAllocator::new(pool.n_pages as u32, budget.max_resident()),
             found: Vec::with_capacity(pool.n_pages),
             sessions: SessionStore::new(),
@@ -100,21 +108,29 @@ impl KvCache {
     }
 
     /// Whether a sequence that will take `n_pages` more pages may begin: leases stay below the high watermark, or there is
-    /// no other.
+    /// no other. If the pool has states, one must be left for the sequence to write to.
     pub fn admits(&self, n_pages: usize) -> bool {
         let n_pinned = self.allocator.n_pinned();
         let mark = self.max_pages() * usize::from(self.config.high_watermark_percent) / 100;
-        n_pages <= self.n_available() && (n_pinned == 0 || n_pinned + n_pages <= mark)
+        let has_state = self.states.is_empty() || self.states.n_available() > 0;
+        n_pages <= self.n_available() && has_state && (n_pinned == 0 || n_pinned + n_pages <= mark)
     }
 
-    /// Positions of `tokens` that a lease would find computed. Touches nothing.
+    /// Positions of `tokens` that a lease would find computed, and their state known if the pool has states. Touches
+    /// nothing.
     pub fn shared_len(&self, namespace: &Namespace, tokens: &[TokenId]) -> usize {
-        match self.index.namespaces().find(namespace) {
-            Some(slot) if self.config.shares() => {
-                self.index.longest_prefix(slot, tokens).count() * self.page_len()
+        let Some(namespace) = self.index.namespaces().find(namespace).filter(|_| self.config.shares()) else {
+            return 0;
+        };
+        let mut pages = self.index.longest_prefix(namespace, tokens);
+        let n_pages = match self.states.is_empty() {
+            true => pages.count(),
+            false => {
+                let numbered = pages.by_ref().zip(1..);
+                numbered.filter(|(page, _)| self.snapshot_of(*page).is_some()).last().map_or(0, |(_, n)| n)
             }
-            _ => 0,
-        }
+        };
+        n_pages * self.page_len()
     }
 
     /// The key that stands before the first page of every sequence.
@@ -134,7 +150,13 @@ impl KvCache {
 
     /// The pages that nobody holds but whose content can be found: the next to be overwritten first.
     pub fn evictable(&self) -> impl Iterator<Item = CachedPage<'_>> {
-        self.allocator.cached().filter_map(|page| self.index.get(page))
+        self.allocator.cached().filter_map(|page| self.cached_page(page))
+    }
+
+    /// An indexed page as others see it.
+    fn cached_page(&self, page: PageId) -> Option<CachedPage<'_>> {
+        let snapshot = if self.states.is_empty() { None } else { self.snapshot_of(page) };
+        self.index.get(page).map(|content| CachedPage { snapshot, ..content })
     }
 
     /// What has happened so far, and what is held now.
@@ -146,6 +168,9 @@ impl KvCache {
             n_pages: self.allocator.n_pages(),
             pinned_pages: self.allocator.n_pinned(),
             cached_pages: self.allocator.n_cached(),
+            state_slots: self.states.len(),
+            pinned_states: self.states.n_pinned(),
+            snapshots: self.states.n_snapshots(),
             current_bytes: self.current_bytes(),
             max_bytes: self.budget.max_bytes(),
             ..self.stats
@@ -153,7 +178,7 @@ impl KvCache {
     }
 
     fn current_bytes(&self) -> u64 {
-        self.budget.bytes_of(self.allocator.n_resident())
+        self.budget.bytes_of(self.allocator.n_resident()) + self.budget.bytes_of_states(self.states.n_used())
     }
 
     fn tick(&mut self) -> u64 {

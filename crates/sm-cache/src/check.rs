@@ -1,19 +1,30 @@
-//! Checks that every page is free, cached or in use, exactly once.
+//! Checks that every page is blank, cached or in use, exactly once, and so every state slot.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use sm_tensor::PageId;
+use sm_tensor::{PageId, StateSlot};
 
 use crate::cache::{KvCache, KvHandle};
+use crate::prefix::ChainEnd;
+use crate::state_slots::SlotRefs;
 
 /// A broken invariant: a defect of this crate or of its caller, never of a request. Log it, count it, start afresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CacheFault {
     /// A page is not where it should be.
     #[error("page {page}: {rule}")]
     Page {
         /// The page.
         page: u32,
+        /// What should be.
+        rule: &'static str,
+    },
+    /// A state slot is not where it should be.
+    #[error("state slot {slot}: {rule}")]
+    State {
+        /// The slot.
+        slot: u32,
         /// What should be.
         rule: &'static str,
     },
@@ -52,6 +63,8 @@ impl KvCache {
     /// The first broken invariant.
     pub fn check(&self) -> Result<(), CacheFault> {
         self.check_pages()?;
+        self.check_states()?;
+        self.check_snapshots()?;
         self.check_tables()?;
         self.check_namespaces()
     }
@@ -102,6 +115,76 @@ impl KvCache {
         if n_resident > n_max && n_idle > 0 { count("resident pages", n_resident, n_max) } else { Ok(()) }
     }
 
+    fn check_states(&self) -> Result<(), CacheFault> {
+        let n_slots = self.states.len();
+        let mut refs = vec![SlotRefs::default(); n_slots];
+        let mut lists = vec![0; n_slots];
+        for (_, lease) in self.leases.iter() {
+            let written = lease.step.written.filter(|written| !written.in_place).map(|written| written.slot);
+            let kept = lease.step.kept.iter().map(|kept| kept.slot);
+            let pinned = lease.table.state().into_iter().chain(written).chain(kept);
+            pinned.for_each(|slot| refs[slot.0 as usize].pins += 1);
+        }
+        let of_sessions = self.sessions.iter().filter_map(|(_, session)| session.table.state());
+        of_sessions.for_each(|slot| refs[slot.0 as usize].session_refs += 1);
+        self.states.free().chain(self.states.evictable()).for_each(|slot| lists[slot.0 as usize] += 1);
+        for slot in (0..n_slots as u32).map(StateSlot) {
+            let counted = refs[slot.0 as usize];
+            let page = self.states.page_of(slot);
+            let n_lists = u32::from(counted == SlotRefs::default());
+            let rules = [
+                (self.states.refs(slot) == counted, "its counts are those of its holders"),
+                (lists[slot.0 as usize] == n_lists, "it is in one list if no one refers to it, else in none"),
+                (
+                    self.states.is_evictable(slot) == (n_lists == 1 && page.is_some()),
+                    "it can be evicted if it is a snapshot and nothing else",
+                ),
+                (
+                    page.is_none_or(|page| self.states.snapshot(page) == Some(slot)),
+                    "its page names it as its snapshot",
+                ),
+            ];
+            if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {
+                return Err(CacheFault::State { slot: slot.0, rule });
+            }
+        }
+        let n_pinned = refs.iter().filter(|refs| refs.pins > 0).count();
+        count("pinned state slots", n_pinned, self.states.n_pinned())?;
+        count("snapshots", self.states.snapshots().count(), self.states.n_snapshots())
+    }
+
+    /// Checks that snapshots can be found, and that cached pages lead to one.
+    fn check_snapshots(&self) -> Result<(), CacheFault> {
+        if !self.is_stateful() {
+            return Ok(());
+        }
+        let pages = || (0..self.allocator.n_pages() as u32).map(PageId);
+        let mut n_children: HashMap<ChainEnd, usize> = HashMap::new();
+        for parent in pages().filter_map(|page| self.index.parent_of(page)) {
+            *n_children.entry(parent).or_default() += 1;
+        }
+        for page in pages() {
+            let end = self.index.end_of(page);
+            let counted = end.and_then(|end| n_children.get(&end)).copied().unwrap_or(0);
+            let n_snapshots = end.map_or(0, |end| {
+                self.index.with_content(end).filter(|page| self.states.snapshot(*page).is_some()).count()
+            });
+            let rules = [
+                (self.states.snapshot(page).is_none() || end.is_some(), "it is indexed if it has a snapshot"),
+                (n_snapshots <= 1, "one snapshot of a content is enough"),
+                (self.index.n_children(page) == counted, "its number of children is right"),
+                (
+                    !self.allocator.is_cached(page) || counted + n_snapshots > 0,
+                    "it leads to a snapshot if it is cached",
+                ),
+            ];
+            if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {
+                return Err(CacheFault::Page { page: page.0, rule });
+            }
+        }
+        Ok(())
+    }
+
     fn check_tables(&self) -> Result<(), CacheFault> {
         let is_distinct = |pages: &[PageId]| pages.iter().collect::<HashSet<_>>().len() == pages.len();
         for (lease, entry) in self.leases.iter() {
@@ -124,6 +207,10 @@ impl KvCache {
                 (is_distinct(pages), "its pages differ"),
                 (pages.len() == self.pages_for(computed), "its pages are those of what is computed"),
                 (computed <= entry.token_ids.len(), "no more is computed than was said"),
+                (
+                    entry.table.state().is_some() == (self.is_stateful() && computed > 0),
+                    "it knows the state after what is computed",
+                ),
                 (self.sessions.is_in_order(session), "it is in the lists where it belongs"),
             ];
             if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {

@@ -23,7 +23,7 @@ pub struct KvCacheConfig {
     pub max_bytes_per_session: Option<u64>,
     /// Sessions that are remembered at a time; 0 for no limit.
     pub max_sessions: usize,
-    /// Bytes of all pages that hold something.
+    /// Bytes of all pages that hold something, and of all state slots.
     pub max_bytes_total: u64,
     /// Who gives way first.
     pub policy: EvictionPolicy,
@@ -97,21 +97,61 @@ impl KvShape {
     }
 }
 
-/// The pages that an executor has.
+/// The memory that an executor has for sequences: pages of keys and values and, for models whose layers keep a recurrent
+/// state, state slots.
+///
+/// ```
+/// use sm_cache::{KvShape, PagePool};
+///
+/// let shape = KvShape { n_layers: 6, n_kv_heads: 8, head_bytes: 128 };
+/// let attention_only = PagePool::new(1000, 16, shape);
+/// assert_eq!(attention_only.n_state_slots, 0);
+/// let hybrid = attention_only.with_states(32, 64 * 1024);
+/// assert_eq!(hybrid.total_bytes(), Some(1000 * 16 * 2 * 6 * 8 * 128 + 32 * 64 * 1024));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PagePool {
-    /// Their number.
+    /// Pages.
     pub n_pages: usize,
     /// Positions in each; the executor's page length.
     pub page_len: usize,
     /// What a position needs.
     pub shape: KvShape,
+    /// State slots; 0 if the model keeps no state.
+    pub n_state_slots: usize,
+    /// Bytes of one state slot.
+    pub state_bytes: usize,
 }
 
 impl PagePool {
+    /// The pages of a model that keeps no state.
+    pub const fn new(n_pages: usize, page_len: usize, shape: KvShape) -> Self {
+        Self { n_pages, page_len, shape, n_state_slots: 0, state_bytes: 0 }
+    }
+
+    /// The same pages with `n_slots` state slots of `state_bytes` each.
+    ///
+    /// One slot is enough to run one sequence. Each further sequence that runs at the same time needs one, and so does each
+    /// draft that is checked in a step; what is left holds snapshots, without which nothing is shared and whatever goes back
+    /// starts over.
+    pub const fn with_states(self, n_slots: usize, state_bytes: usize) -> Self {
+        Self { n_state_slots: n_slots, state_bytes, ..self }
+    }
+
     /// Bytes of one page; `None` if the number does not fit.
     pub fn page_bytes(&self) -> Option<u64> {
         let bytes = self.shape.position_bytes()?.checked_mul(self.page_len)?;
         u64::try_from(bytes).ok()
+    }
+
+    /// Bytes of all state slots; `None` if the number does not fit.
+    pub fn states_bytes(&self) -> Option<u64> {
+        (self.n_state_slots as u64).checked_mul(self.state_bytes as u64)
+    }
+
+    /// Bytes of all pages and state slots; `None` if the number does not fit.
+    pub fn total_bytes(&self) -> Option<u64> {
+        (self.n_pages as u64).checked_mul(self.page_bytes()?)?.checked_add(self.states_bytes()?)
     }
 }

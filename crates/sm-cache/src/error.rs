@@ -37,6 +37,7 @@ impl fmt::Display for Resource {
 
 /// Why the cache refuses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CacheError {
     /// The request can never be served within a limit or, for [`Resource::Sessions`], not while all sessions are in use.
     #[error("the request needs {actual} but {resource} is {limit}; shorten it or raise {resource}")]
@@ -52,6 +53,16 @@ pub enum CacheError {
     #[error("{needed} more KV pages are needed but {missing} of them are in use; wait or preempt a sequence")]
     OutOfPages {
         /// Pages asked for.
+        needed: usize,
+        /// How many more must become free.
+        missing: usize,
+    },
+    /// Leases refer to the state slots; nothing was changed.
+    #[error(
+        "{needed} more state slots are needed but {missing} of them are in use; wait or preempt a sequence"
+    )]
+    OutOfStates {
+        /// Slots asked for.
         needed: usize,
         /// How many more must become free.
         missing: usize,
@@ -92,11 +103,16 @@ pub enum CacheError {
 }
 
 impl CacheError {
+    /// Whether the same call can succeed when another sequence is preempted.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::OutOfPages { .. } | Self::OutOfStates { .. })
+    }
+
     /// Whether the same call can succeed when other requests have ended.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::ResourceLimit { resource, .. } => *resource == Resource::Sessions,
-            Self::OutOfPages { .. } | Self::SessionBusy { .. } => true,
+            Self::OutOfPages { .. } | Self::OutOfStates { .. } | Self::SessionBusy { .. } => true,
             Self::SessionMismatch { .. }
             | Self::UnknownSession { .. }
             | Self::BlankSessionId

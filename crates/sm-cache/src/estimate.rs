@@ -167,7 +167,7 @@ pub struct MemoryPlan {
     pub n_sequences: u64,
     /// Positions of each.
     pub context_len: u64,
-    /// Length and shape of the pages; their number is what this estimates.
+    /// Length and shape of the pages, whose number is what this estimates, and the state slots.
     pub pool: PagePool,
 }
 
@@ -189,21 +189,28 @@ impl MemoryPlan {
         product(&[self.n_pages()?, self.pool.page_bytes().ok_or(EstimateError::Overflow)?])
     }
 
+    /// Bytes of the state slots; 0 if the model keeps no state.
+    ///
+    /// # Errors
+    /// If the result is too large.
+    pub fn state_bytes(&self) -> Result<u64, EstimateError> {
+        self.pool.states_bytes().ok_or(EstimateError::Overflow)
+    }
+
     /// Bytes of everything.
     ///
     /// # Errors
     /// If a size is zero or the result too large.
     pub fn total_bytes(&self) -> Result<u64, EstimateError> {
-        sum(&[self.weight_bytes, self.workspace_bytes, self.kv_bytes()?])
+        sum(&[self.weight_bytes, self.workspace_bytes, self.state_bytes()?, self.kv_bytes()?])
     }
 
     /// The most sequences that fit `limit_bytes`.
     pub fn max_sequences(&self, limit_bytes: u64) -> u64 {
         let one = Self { n_sequences: 1, ..*self };
+        let fixed = sum(&[self.weight_bytes, self.workspace_bytes, self.state_bytes().unwrap_or(u64::MAX)]);
         match one.kv_bytes() {
-            Ok(bytes) if bytes > 0 => {
-                limit_bytes.saturating_sub(self.weight_bytes).saturating_sub(self.workspace_bytes) / bytes
-            }
+            Ok(bytes) if bytes > 0 => limit_bytes.saturating_sub(fixed.unwrap_or(u64::MAX)) / bytes,
             _ => 0,
         }
     }
@@ -216,6 +223,9 @@ impl fmt::Display for MemoryPlan {
         };
         writeln!(f, "weights    {:>12}", ByteSize(self.weight_bytes).to_string())?;
         writeln!(f, "workspace  {:>12}", ByteSize(self.workspace_bytes).to_string())?;
+        if let Ok(state_bytes @ 1..) = self.state_bytes() {
+            writeln!(f, "states     {:>12}", ByteSize(state_bytes).to_string())?;
+        }
         let size = ByteSize(kv_bytes).to_string();
         writeln!(f, "KV cache   {size:>12}  ({} × {} tokens)", self.n_sequences, self.context_len)?;
         write!(f, "total      {:>12}", ByteSize(total_bytes).to_string())

@@ -8,6 +8,7 @@ use crate::session::SessionId;
 
 /// Why something was evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum EvictionReason {
     /// There were too many sessions.
     SessionCount,
@@ -21,6 +22,7 @@ pub enum EvictionReason {
 
 /// What was evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Victim<'a> {
     /// An idle session's pages and its tokens: the session is gone.
     Session(&'a SessionId),
@@ -28,10 +30,13 @@ pub enum Victim<'a> {
     SessionPages(&'a SessionId),
     /// An unreferenced page, about to be overwritten: what wants to keep its content must copy it before the next step.
     Page(CachedPage<'a>),
+    /// The state after a page, about to be overwritten; the page itself stays.
+    Snapshot(CachedPage<'a>),
 }
 
 /// Something that happened in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CacheEvent<'a> {
     /// A session asked for more than it may have; the request fails.
     BudgetExceeded {

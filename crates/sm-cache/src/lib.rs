@@ -22,7 +22,7 @@
 //! use sm_tensor::TokenId;
 //!
 //! let shape = KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 32 };
-//! let mut cache = KvCache::new(KvCacheConfig::default(), PagePool { n_pages: 8, page_len: 16, shape })?;
+//! let mut cache = KvCache::new(KvCacheConfig::default(), PagePool::new(8, 16, shape))?;
 //! let namespace = Namespace { model: "demo".into(), ..Namespace::default() };
 //! let owner = LeaseOwner::Request(&namespace);
 //! let mut copies = Vec::new(); // for the executor; empty here, for nobody writes to a shared page
@@ -72,10 +72,13 @@ mod namespace;
 mod page_table;
 mod prefix;
 mod session;
+mod state_slots;
 mod stats;
 
 pub use bytes::{ByteSize, ByteSizeError};
-pub use cache::{Arrival, KvCache, KvHandle, LeaseOwner, LeaseRequest, Turn, TurnEnd, TurnRequest};
+pub use cache::{
+    Arrival, KeptState, KvCache, KvHandle, LeaseOwner, LeaseRequest, StatePlan, Turn, TurnEnd, TurnRequest,
+};
 pub use check::CacheFault;
 pub use config::{EvictionPolicy, KvCacheConfig, KvShape, PagePool};
 pub use error::{CacheError, Resource};

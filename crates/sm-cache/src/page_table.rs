@@ -1,12 +1,13 @@
-//! The pages of one sequence, in order.
+//! The pages of one sequence, in order, and its recurrent state.
 
-use sm_tensor::PageId;
+use sm_tensor::{PageId, StateSlot};
 
-/// The pages that hold positions `0..` of a sequence, and how many positions are computed.
+/// The pages that hold positions `0..` of a sequence, how many positions are computed, and the state after them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PageTable {
     pages: Vec<PageId>,
     computed: usize,
+    state: Option<StateSlot>,
 }
 
 impl PageTable {
@@ -18,6 +19,17 @@ impl PageTable {
     /// Positions whose keys and values are in the pages.
     pub(crate) fn computed(&self) -> usize {
         self.computed
+    }
+
+    /// The slot of the state after the computed positions. `None` if the pool has no states, before the first position, and
+    /// where the state was lost or never read back.
+    pub(crate) fn state(&self) -> Option<StateSlot> {
+        self.state
+    }
+
+    /// Names the state after the computed positions; gives the slot named before.
+    pub(crate) fn set_state(&mut self, state: Option<StateSlot>) -> Option<StateSlot> {
+        std::mem::replace(&mut self.state, state)
     }
 
     /// Makes room for `n_pages` pages in all, so that appending up to there does not allocate.
@@ -48,11 +60,12 @@ impl PageTable {
     }
 
     /// Takes over the computed positions of `parent`, which lie in its first `n_pages` pages. Both tables name the same
-    /// pages then: who writes to one must copy it first.
+    /// pages and the same state then: who writes to one must take another first.
     pub(crate) fn fork_from(&mut self, parent: &Self, n_pages: usize) {
         self.pages.clear();
         self.pages.extend_from_slice(&parent.pages[..n_pages]);
         self.computed = parent.computed;
+        self.state = parent.state;
     }
 }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use std::hash::Hasher as _;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
-use sm_tensor::{PageId, TokenId};
+use sm_tensor::{PageId, StateSlot, TokenId};
 
 use crate::namespace::{Namespace, Namespaces};
 
@@ -60,7 +60,7 @@ impl KeyHasher {
 }
 
 /// A run of full pages from the start of a sequence, known by where it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ChainEnd {
     /// The key of the last page.
     pub(crate) key: PageKey,
@@ -73,6 +73,8 @@ struct Entry {
     parent: ChainEnd,
     end: ChainEnd,
     namespace: u32,
+    /// Indexed pages that follow this content; counted only if the pool has states.
+    n_children: u32,
     /// Neighbours among the pages with the same key.
     previous: u32,
     next: u32,
@@ -80,6 +82,7 @@ struct Entry {
 
 /// A full page that the index knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CachedPage<'a> {
     /// Where it is.
     pub page: PageId,
@@ -89,6 +92,8 @@ pub struct CachedPage<'a> {
     pub parent: PageKey,
     /// `[page_len]`: its own tokens.
     pub tokens: &'a [TokenId],
+    /// Where the state after it is, if it has a snapshot.
+    pub snapshot: Option<StateSlot>,
 }
 
 /// The full pages whose content is known.
@@ -105,12 +110,14 @@ pub(crate) struct PrefixIndex {
     namespaces: Namespaces,
     /// The start of each numbered namespace's chains.
     roots: Vec<ChainEnd>,
+    counts_children: bool,
 }
 
 impl PrefixIndex {
     /// Knows none of `n_pages` pages.
     pub(crate) fn new(n_pages: usize, page_len: usize, hash_key: [u8; 16]) -> Self {
         Self {
+            counts_children: false,
             page_len,
             hasher: KeyHasher::new(hash_key),
             // Twice the need, so that the table never grows while requests run.
@@ -121,6 +128,11 @@ impl PrefixIndex {
             namespaces: Namespaces::default(),
             roots: Vec::new(),
         }
+    }
+
+    /// Counts the pages that follow each page, from the first page on.
+    pub(crate) fn counting_children(self) -> Self {
+        Self { counts_children: true, ..self }
     }
 
     /// How keys are made.
@@ -180,12 +192,38 @@ impl PrefixIndex {
     pub(crate) fn get(&self, page: PageId) -> Option<CachedPage<'_>> {
         let entry = self.entries[page.0 as usize]?;
         let tokens = self.tokens_of(page.0);
-        Some(CachedPage { page, key: entry.end.key, parent: entry.parent.key, tokens })
+        Some(CachedPage { page, key: entry.end.key, parent: entry.parent.key, tokens, snapshot: None })
     }
 
     /// The number of the namespace of an indexed page.
     pub(crate) fn namespace_of(&self, page: PageId) -> Option<u32> {
         self.entries[page.0 as usize].map(|entry| entry.namespace)
+    }
+
+    /// The chain before an indexed page.
+    pub(crate) fn parent_of(&self, page: PageId) -> Option<ChainEnd> {
+        self.entries[page.0 as usize].map(|entry| entry.parent)
+    }
+
+    /// Indexed pages that follow the content of an indexed page.
+    pub(crate) fn n_children(&self, page: PageId) -> usize {
+        self.entries[page.0 as usize].map_or(0, |entry| entry.n_children as usize)
+    }
+
+    /// All pages that end this chain: equal contents, computed more than once.
+    pub(crate) fn with_content(&self, end: ChainEnd) -> impl Iterator<Item = PageId> {
+        let pages = self.with_key(end.key).filter(move |(_, entry)| entry.end.content == end.content);
+        pages.map(|(page, _)| PageId(page))
+    }
+
+    fn change_children(&mut self, parent: ChainEnd, change: impl Fn(u32) -> u32) {
+        let mut next = self.heads.get(&parent.key).copied().unwrap_or(NONE);
+        while let Some(Some(entry)) = self.entries.get_mut(next as usize) {
+            if entry.end.content == parent.content {
+                entry.n_children = change(entry.n_children);
+            }
+            next = entry.next;
+        }
     }
 
     fn tokens_of(&self, page: u32) -> &[TokenId] {
@@ -226,9 +264,9 @@ impl PrefixIndex {
         tokens: &[TokenId],
     ) -> ChainEnd {
         debug_assert!(!self.contains(page), "page {} is indexed", page.0);
-        let end = match self.child(parent, tokens) {
-            Some((_, end)) => end,
-            None => ChainEnd { key: self.hasher.child(parent.key, tokens), content: self.new_content() },
+        let (end, n_children) = match self.child(parent, tokens) {
+            Some((duplicate, end)) => (end, self.n_children(duplicate) as u32),
+            None => (ChainEnd { key: self.hasher.child(parent.key, tokens), content: self.new_content() }, 0),
         };
         self.tokens[page.0 as usize * self.page_len..][..self.page_len].copy_from_slice(tokens);
         // Behind the head, so that the first page found stays the same.
@@ -237,10 +275,13 @@ impl PrefixIndex {
             true => (NONE, NONE),
             false => (head, self.entries[head as usize].map_or(NONE, |entry| entry.next)),
         };
-        self.entries[page.0 as usize] = Some(Entry { parent, end, namespace, previous, next });
+        self.entries[page.0 as usize] = Some(Entry { parent, end, namespace, n_children, previous, next });
         self.link(previous, |entry| entry.next = page.0);
         self.link(next, |entry| entry.previous = page.0);
         self.namespaces.retain(namespace);
+        if self.counts_children {
+            self.change_children(parent, |n| n + 1);
+        }
         end
     }
 
@@ -252,9 +293,10 @@ impl PrefixIndex {
 
     /// Forgets a page, if it is indexed.
     pub(crate) fn remove(&mut self, page: PageId) {
-        let Some(Entry { end, namespace, previous, next, .. }) = self.entries[page.0 as usize].take() else {
+        let Some(entry) = self.entries[page.0 as usize].take() else {
             return;
         };
+        let Entry { parent, end, namespace, previous, next, .. } = entry;
         self.link(previous, |entry| entry.next = next);
         self.link(next, |entry| entry.previous = previous);
         match (previous, next) {
@@ -263,14 +305,14 @@ impl PrefixIndex {
             _ => {}
         }
         self.namespaces.release(namespace);
+        if self.counts_children {
+            self.change_children(parent, |n| n - 1);
+        }
     }
 
     /// Another page with the same content.
     pub(crate) fn twin(&self, page: PageId) -> Option<PageId> {
-        let end = self.end_of(page)?;
-        self.with_key(end.key)
-            .find(|(other, entry)| *other != page.0 && entry.end.content == end.content)
-            .map(|(other, _)| PageId(other))
+        self.with_content(self.end_of(page)?).find(|other| *other != page)
     }
 }
 

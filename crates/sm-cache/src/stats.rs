@@ -2,6 +2,7 @@
 
 /// Counts since the cache was made, and what it holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KvCacheStats {
     /// Sessions that are remembered.
     pub current_sessions: usize,
@@ -15,7 +16,13 @@ pub struct KvCacheStats {
     pub pinned_pages: usize,
     /// Pages that nobody holds but whose content can be found.
     pub cached_pages: usize,
-    /// Bytes of all pages that hold something.
+    /// State slots in the pool.
+    pub state_slots: usize,
+    /// State slots that leases refer to.
+    pub pinned_states: usize,
+    /// Pages that have a snapshot of the state after them.
+    pub snapshots: usize,
+    /// Bytes of all pages that hold something, and of all states in use.
     pub current_bytes: u64,
     /// The most that `current_bytes` has been.
     pub peak_bytes: u64,
@@ -29,10 +36,12 @@ pub struct KvCacheStats {
     pub reused_tokens: u64,
     /// Positions that were computed.
     pub computed_tokens: u64,
-    /// Sessions and pages that gave way to others.
+    /// Sessions, pages and snapshots that gave way to others.
     pub evictions: u64,
     /// Of these, pages.
     pub evicted_pages: u64,
+    /// Snapshots of states that were evicted, with their pages or alone.
+    pub evicted_snapshots: u64,
     /// Pages copied because two sequences shared them and one wrote.
     pub copied_pages: u64,
 }

@@ -42,7 +42,7 @@ pub(crate) use control::deadline;
 
 pub use batch::BatchRun;
 pub use builder::EngineBuilder;
-pub use directory::RequestNumber;
+pub use directory::RequestId;
 pub use handle::{RequestHandle, TokenStream};
 pub use loading::Loading;
 pub use session::{Session, SessionOptions};
@@ -132,18 +132,18 @@ impl Engine {
         &self,
         request: Request,
         callback: impl FnOnce(Result<Vec<Completion>, Error>) + Send + 'static,
-    ) -> Result<RequestNumber, Error> {
+    ) -> Result<RequestId, Error> {
         let extra = Extra { callback: Some(Box::new(callback)), ..Extra::default() };
         Ok(self.send(request, Delivery::Whole, extra)?.detach())
     }
 
     /// Where a request stands. The last few thousand that are over are remembered.
-    pub fn status(&self, number: RequestNumber) -> Option<RequestStatus> {
+    pub fn status(&self, number: RequestId) -> Option<RequestStatus> {
         self.directory().status(number)
     }
 
     /// Ends a request at the next step boundary; `false` if it is over or unknown.
-    pub fn cancel(&self, number: RequestNumber) -> bool {
+    pub fn cancel(&self, number: RequestId) -> bool {
         self.directory().cancel(number)
     }
 

@@ -73,7 +73,7 @@ pub use completion::{
 };
 pub use config::{EngineConfig, Preset};
 pub use engine::{
-    BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestNumber, RequestStatus,
+    BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestId, RequestStatus,
     Session, SessionOptions, TokenStream,
 };
 pub use error::{Error, ErrorKind, KvDiskError, LimitedResource, LoadError, MemoryBound};

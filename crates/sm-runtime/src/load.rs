@@ -124,7 +124,7 @@ impl LoadOptions {
         let Some(limit_bytes) = self.kv_bytes.into_iter().chain(pool_bytes).min() else {
             return Ok(self.n_sequences.saturating_mul(needed));
         };
-        let page = PagePool { n_pages: 1, page_len: PAGE_LEN, shape };
+        let page = PagePool::new(1, PAGE_LEN, shape);
         let page_bytes = page.page_bytes().unwrap_or(u64::MAX).max(1);
         let needed_bytes = page_bytes.saturating_mul(needed as u64);
         if needed_bytes > limit_bytes {

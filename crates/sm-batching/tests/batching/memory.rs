@@ -1,5 +1,5 @@
-//! A fake executor: a position's value depends on the values of all positions before it, read from the pages, so that a
-//! wrong page or a stale one changes every token that follows.
+//! A fake executor. The value of a position depends on the values of all positions before it, read from the pages, so that
+//! one wrong or stale page changes every token that follows.
 
 use sm_kernels::plan::StepBatch;
 use sm_tensor::{PageId, TokenId};
@@ -10,7 +10,7 @@ pub(crate) const PAGE_LEN: usize = 4;
 pub(crate) const EOS: TokenId = TokenId(0);
 const VOCAB_SIZE: u64 = 40;
 
-/// Mixes bits well enough for no two texts to meet (SplitMix64).
+/// SplitMix64: mixes bits well enough for different texts to have different values.
 pub(crate) fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,7 +23,7 @@ fn value(sum: u64, token: TokenId, position: usize) -> u64 {
     mix(sum ^ mix(u64::from(token.0) << 32 | position as u64))
 }
 
-/// What a sampler with this seed draws from a row.
+/// The token that a sampler with this seed draws from a row.
 pub(crate) fn sample(value: u64, seed: u64) -> TokenId {
     TokenId((mix(value ^ mix(seed)) % VOCAB_SIZE) as u32)
 }
@@ -58,7 +58,7 @@ impl Memory {
         }
     }
 
-    /// Computes a step; gives the values of the rows whose logits are wanted.
+    /// Computes a step. Returns the values of its outputs.
     pub(crate) fn run(&mut self, batch: &StepBatch<'_>) -> Vec<u64> {
         let mut rows = vec![0; batch.tokens.len()];
         self.for_each_row(batch, |values, slots, row, token| {
@@ -70,12 +70,13 @@ impl Memory {
         batch.outputs.iter().map(|output| rows[output.row as usize]).collect()
     }
 
-    /// Leaves nonsense where the step would have written.
+    /// Leaves garbage where the step would have written.
     pub(crate) fn fail(&mut self, batch: &StepBatch<'_>) {
         self.for_each_row(batch, |values, slots, row, _| values[slots[slots.len() - 1]] = mix(row as u64));
     }
 
-    /// Calls `visit` with the memory, the slots of the row's sequence up to the row, the row, and its token.
+    /// Calls `visit` for each row with the memory, the places of the sequence's positions up to the row's, the row, and its
+    /// token.
     fn for_each_row(
         &mut self,
         batch: &StepBatch<'_>,

@@ -1,10 +1,8 @@
-//! Random requests, arrivals, cancellations, drafts, failures and settings: everybody gets what they would get alone.
-
-use std::sync::Arc;
+//! Random requests, arrivals, cancellations, drafts, failures and settings: every request gets the tokens of its lone run.
 
 use sm_batching::{
     BatchMemory, BatchingConfig, BatchingStats, BatchingStrategy, Priority, PromptLogits, QueueOrder,
-    Request, SequenceId, StepLimits,
+    SequenceId, StepLimits,
 };
 use sm_cache::{Namespace, SessionId, SessionMode, TurnRequest};
 use sm_tensor::TokenId;
@@ -12,11 +10,11 @@ use sm_tensor::TokenId;
 use crate::memory::mix;
 use crate::world::{World, tokens};
 
-/// Steps in a simulation, if no variable asks for more.
+/// Number of steps, unless `SM_SIMULATION_STEPS` says otherwise.
 const N_STEPS: u64 = 100_000;
 const N_PAGES: usize = 36;
 
-/// Random numbers from a counter.
+/// Counter-based random numbers.
 #[derive(Debug)]
 struct Random {
     state: u64,
@@ -65,7 +63,7 @@ fn config(random: &mut Random) -> BatchingConfig {
     }
 }
 
-/// A prompt that begins like others do.
+/// A prompt that begins like others.
 fn prompt(random: &mut Random) -> Vec<TokenId> {
     let n_common = random.pick(&[0, 0, 10, 36, 50]);
     let kind = random.below(3) as u32;
@@ -75,9 +73,10 @@ fn prompt(random: &mut Random) -> Vec<TokenId> {
 }
 
 fn submit(world: &mut World, random: &mut Random) {
-    let mut request = Request::new(prompt(random), Arc::new(Namespace::default()), random.below(60) as usize);
+    let prompt = prompt(random);
+    let mut request = World::request(prompt, random.below(60) as usize);
     request.priority = random.pick(&[Priority::Low, Priority::Normal, Priority::High, Priority::Critical]);
-    request.key = random.below(3);
+    request.client = random.below(3);
     request.n_choices = random.pick(&[1, 1, 1, 2, 4]);
     request.deadline_us = random.one_in(8).then(|| world.now_us + random.below(60_000));
     if random.one_in(5) {
@@ -86,7 +85,7 @@ fn submit(world: &mut World, random: &mut Random) {
     if random.one_in(4) {
         let session = SessionId::new(random.pick(&["a", "b", "c"])).unwrap();
         if random.one_in(3) {
-            // Only idle ones can be dropped.
+            // Fails if the session is busy or unknown.
             let _ = world.cache.drop_session(&session);
         }
         let (mode, namespace) =
@@ -97,11 +96,11 @@ fn submit(world: &mut World, random: &mut Random) {
         };
         (request.turn, request.prompt) = (Some(turn), context);
     }
-    // A refusal is an answer.
+    // The request may be refused.
     let _ = world.submit(request, random.below(1000));
 }
 
-/// Proposes what will come, or partly something else.
+/// Proposes drafts: the tokens that will follow, half of the time with a wrong one among them.
 fn propose(world: &mut World, random: &mut Random) {
     let mut ids: Vec<SequenceId> = world.parts.iter().map(|part| part.id).collect();
     ids.sort_unstable();
@@ -165,7 +164,7 @@ fn simulate(seed: u64, n_steps: u64) -> BatchingStats {
 }
 
 #[test]
-fn everybody_gets_what_they_would_get_alone() {
+fn every_request_gets_the_tokens_of_its_lone_run() {
     let asked = std::env::var("SM_SIMULATION_STEPS").ok().and_then(|steps| steps.parse().ok());
     let n_steps: u64 = asked.unwrap_or(N_STEPS);
     let all: Vec<BatchingStats> = (0..8).map(|seed| simulate(seed, n_steps / 8)).collect();

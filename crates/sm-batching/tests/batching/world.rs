@@ -1,4 +1,4 @@
-//! A scheduler, a cache and a fake executor, and what each request must get.
+//! A scheduler, a cache, a fake executor, and the tokens that each request must get.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ pub(crate) struct Known {
     prompt: Vec<TokenId>,
     max_new_tokens: usize,
     pub(crate) seed: u64,
-    /// Per prompt position whose logits are wanted: whether they came.
+    /// Per prompt position whose logits are wanted: whether they were delivered.
     scored: Vec<bool>,
     pub(crate) n_open: u32,
 }
 
 impl Known {
-    /// The tokens that a choice has at its end if it is served alone.
+    /// The tokens of a choice that is served alone.
     pub(crate) fn lone_run(&self, choice: u32) -> Vec<TokenId> {
         let mut token_ids = self.prompt.clone();
         while token_ids.len() < self.prompt.len() + self.max_new_tokens {
@@ -44,9 +44,10 @@ pub(crate) struct World {
     pub(crate) cache: KvCache,
     memory: Memory,
     pub(crate) known: HashMap<RequestId, Known>,
+    n_requests: u64,
     results: Results,
     pub(crate) now_us: u64,
-    /// How long each step takes.
+    /// Time of a step.
     pub(crate) step_us: u64,
     pub(crate) n_complete: u64,
     /// The parts of the last step.
@@ -63,7 +64,7 @@ pub(crate) fn limits() -> StepLimits {
     }
 }
 
-/// Tokens of numbers, none of them the end.
+/// Tokens by number, none of them EOS.
 pub(crate) fn tokens(ids: impl IntoIterator<Item = u32>) -> Vec<TokenId> {
     ids.into_iter().map(|id| TokenId(id + 1)).collect()
 }
@@ -71,12 +72,13 @@ pub(crate) fn tokens(ids: impl IntoIterator<Item = u32>) -> Vec<TokenId> {
 impl World {
     pub(crate) fn new(config: BatchingConfig, limits: StepLimits, n_pages: usize) -> Self {
         let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
-        let pool = PagePool { n_pages, page_len: PAGE_LEN, shape };
+        let pool = PagePool::new(n_pages, PAGE_LEN, shape);
         Self {
             scheduler: Scheduler::new(config, limits).unwrap(),
             cache: KvCache::new(KvCacheConfig::default(), pool).unwrap(),
             memory: Memory::new(n_pages),
             known: HashMap::new(),
+            n_requests: 0,
             results: Results::new(),
             now_us: 0,
             step_us: 100,
@@ -86,10 +88,13 @@ impl World {
     }
 
     pub(crate) fn request(prompt: Vec<TokenId>, max_new_tokens: usize) -> Request {
-        Request::new(prompt, Arc::new(Namespace::default()), max_new_tokens)
+        Request::new(RequestId(0), prompt, Arc::new(Namespace::default()), max_new_tokens)
     }
 
-    pub(crate) fn submit(&mut self, request: Request, seed: u64) -> Result<RequestId, BatchingError> {
+    /// Submits a request under the next id.
+    pub(crate) fn submit(&mut self, mut request: Request, seed: u64) -> Result<RequestId, BatchingError> {
+        let id = RequestId(self.n_requests);
+        request.id = id;
         let n_scored = match request.prompt_logits {
             PromptLogits::All => request.prompt.len().saturating_sub(1),
             PromptLogits::Last => 0,
@@ -102,7 +107,8 @@ impl World {
             n_open: request.n_choices,
         };
         match self.scheduler.submit(request, self.now_us, &self.cache) {
-            Ok(id) => {
+            Ok(()) => {
+                self.n_requests += 1;
                 self.known.insert(id, known);
                 Ok(id)
             }
@@ -120,9 +126,9 @@ impl World {
         self.submit(Self::request(prompt, max_new_tokens), 1).unwrap()
     }
 
-    /// Computes a step; gives whether there was one.
+    /// Runs a step. Returns whether there was one.
     pub(crate) fn step(&mut self) -> bool {
-        let is_step = self.scheduler.next_step(self.now_us, &mut self.cache).is_some();
+        let is_step = self.scheduler.schedule(self.now_us, &mut self.cache).is_some();
         self.parts.clear();
         if is_step {
             self.compute();
@@ -155,9 +161,9 @@ impl World {
         self.scheduler.commit(&self.results, self.step_us, &mut self.cache);
     }
 
-    /// A step that fails half way.
+    /// Runs a step that fails half way, and then each of its sequences alone.
     pub(crate) fn fail_step(&mut self) {
-        if let Some(step) = self.scheduler.next_step(self.now_us, &mut self.cache) {
+        if let Some(step) = self.scheduler.schedule(self.now_us, &mut self.cache) {
             self.memory.copy_pages(step.copies());
             self.memory.fail(&step.batch());
             let culprits: Vec<SequenceId> = step.parts().iter().map(|part| part.id).collect();
@@ -165,7 +171,7 @@ impl World {
             self.settle();
             for id in culprits {
                 self.parts.clear();
-                if self.scheduler.next_step_of(id, &mut self.cache).is_some() {
+                if self.scheduler.schedule_alone(id, &mut self.cache).is_some() {
                     self.compute();
                     assert!(self.parts.iter().all(|part| part.id == id), "it runs alone");
                 }
@@ -180,7 +186,7 @@ impl World {
         was_there
     }
 
-    /// Takes in what ended and checks all invariants.
+    /// Checks all invariants, and compares what ended with lone runs.
     fn settle(&mut self) {
         self.cache.check().unwrap();
         self.cache.check_leases(self.scheduler.leases()).unwrap();
@@ -196,7 +202,7 @@ impl World {
         match ended.reason {
             EndReason::Stopped | EndReason::Length => {
                 assert_eq!(ended.token_ids, alone, "{:?} differs from its lone run", ended.id);
-                assert!(known.scored.iter().all(|scored| *scored), "all logits of the prompt came");
+                assert!(known.scored.iter().all(|scored| *scored), "all logits of the prompt are delivered");
                 self.n_complete += 1;
             }
             EndReason::Cancelled | EndReason::TimedOut => {
@@ -217,7 +223,7 @@ impl World {
         }
     }
 
-    /// Serves all that waits and runs.
+    /// Runs steps until every request has ended.
     pub(crate) fn finish(&mut self) {
         for _ in 0..100_000 {
             if self.known.is_empty() {
@@ -239,7 +245,7 @@ fn part_rows(parts: &[StepPart], part: &StepPart) -> std::ops::Range<usize> {
     first..first + part.n_rows
 }
 
-/// Samples until a sample is no draft, or the end.
+/// Samples until a token differs from its draft, or is EOS.
 fn verify(rows: &[u64], drafts: &[TokenId], seed: u64) -> (Vec<TokenId>, Verdict) {
     let mut tokens = Vec::new();
     for (index, row) in rows.iter().enumerate() {

@@ -10,13 +10,18 @@ use super::KvCache;
 use crate::allocator::Recency;
 use crate::error::CacheError;
 use crate::event::{CacheEvent, EvictionReason, Victim};
+use crate::page_table::PageTable;
+use crate::prefix::{CachedPage, ChainEnd};
 use crate::session::SessionId;
 
 impl KvCache {
     /// Gives up idle sessions' pages and unreferenced pages, the least recently used first, until the pages that hold
     /// something have at most `max_bytes`, or the rest is in use. Gives the bytes that they have then.
     pub fn trim(&mut self, max_bytes: u64) -> u64 {
-        while self.current_bytes() > max_bytes && self.evict_oldest(EvictionReason::Trim) {}
+        let reason = EvictionReason::Trim;
+        while self.current_bytes() > max_bytes
+            && (self.evict_oldest(reason) || self.evict_oldest_state(reason))
+        {}
         self.current_bytes()
     }
 
@@ -35,12 +40,9 @@ impl KvCache {
     /// Changes the limit of bytes in total. What is in use stays, and the limit holds when it ends.
     ///
     /// # Errors
-    /// If not even one page fits.
+    /// If not even one page fits beside the state slots.
     pub fn set_max_bytes_total(&mut self, max_bytes: u64) -> Result<(), CacheError> {
-        if max_bytes < self.budget.bytes_of(1) {
-            let (field, reason) = ("max_bytes_total", "must hold at least one page");
-            return Err(CacheError::InvalidConfig { field, value: max_bytes, reason });
-        }
+        self.budget.check_max_bytes(max_bytes)?;
         self.config.max_bytes_total = max_bytes;
         self.budget.set_max_bytes(max_bytes);
         self.allocator.set_max_resident(self.budget.max_resident());
@@ -54,8 +56,7 @@ impl KvCache {
             self.remove_session(session);
         }
         while let Some((page, _)) = self.allocator.oldest_cached() {
-            self.index.remove(page);
-            self.allocator.retire_blank(page);
+            self.forget_page(page, None);
         }
     }
 
@@ -86,22 +87,73 @@ impl KvCache {
         true
     }
 
-    fn evict_page(&mut self, page: PageId, reason: EvictionReason) {
-        if let Some(content) = self.index.get(page) {
-            let freed_bytes = self.budget.bytes_of(1);
-            self.observers.on_event(&CacheEvent::Evicted {
-                victim: Victim::Page(content),
-                reason,
-                freed_bytes,
-            });
-        }
-        self.index.remove(page);
-        self.allocator.retire_blank(page);
-        self.stats.evictions += 1;
-        self.stats.evicted_pages += 1;
+    pub(super) fn evict_page(&mut self, page: PageId, reason: EvictionReason) {
+        self.forget_page(page, Some(reason));
     }
 
-    fn evict_session_pages(&mut self, session: u32, reason: EvictionReason) {
+    /// Makes a cached page blank, and the pages before it that then lead to no snapshot any more. With a reason, it is an
+    /// eviction.
+    fn forget_page(&mut self, page: PageId, reason: Option<EvictionReason>) {
+        let parent = self.index.parent_of(page);
+        self.forget_one_page(page, reason);
+        self.prune(parent, reason);
+    }
+
+    /// If the pool has states: makes the cached page that ends a chain blank if it leads to no snapshot, then the page
+    /// before it, and so on. Nobody can continue from such a page.
+    pub(super) fn prune(&mut self, mut end: Option<ChainEnd>, reason: Option<EvictionReason>) {
+        if self.states.is_empty() {
+            return;
+        }
+        while let Some(page) = end.and_then(|end| self.useless_page(end)) {
+            end = self.index.parent_of(page);
+            self.forget_one_page(page, reason);
+        }
+    }
+
+    /// The cached page that ends the chain, if it leads to no snapshot.
+    fn useless_page(&self, end: ChainEnd) -> Option<PageId> {
+        let page = self.index.with_content(end).find(|page| self.allocator.is_cached(*page))?;
+        (!self.leads_to_snapshot(page)).then_some(page)
+    }
+
+    /// Whether a sequence can continue from an indexed page, or from one that follows it.
+    pub(crate) fn leads_to_snapshot(&self, page: PageId) -> bool {
+        self.index.n_children(page) > 0 || self.snapshot_of(page).is_some()
+    }
+
+    fn forget_one_page(&mut self, page: PageId, reason: Option<EvictionReason>) {
+        if let Some(reason) = reason {
+            self.report_page(page, reason);
+        }
+        self.unindex(page);
+        self.allocator.retire_blank(page);
+    }
+
+    fn report_page(&mut self, page: PageId, reason: EvictionReason) {
+        // Where a duplicate stays, the snapshot stays with it.
+        let snapshot = self.states.snapshot(page).filter(|_| self.index.twin(page).is_none());
+        let n_states = usize::from(snapshot.is_some_and(|slot| self.states.is_evictable(slot)));
+        let freed_bytes = self.budget.bytes_of(1) + self.budget.bytes_of_states(n_states);
+        if let Some(content) = self.index.get(page) {
+            let victim = Victim::Page(CachedPage { snapshot, ..content });
+            self.observers.on_event(&CacheEvent::Evicted { victim, reason, freed_bytes });
+        }
+        self.stats.evictions += 1;
+        self.stats.evicted_pages += 1;
+        self.stats.evicted_snapshots += u64::from(snapshot.is_some());
+    }
+
+    /// Takes a page out of the index. Its snapshot goes to a duplicate, if there is one, or is lost.
+    pub(super) fn unindex(&mut self, page: PageId) {
+        match self.states.snapshot(page).and_then(|_| self.index.twin(page)) {
+            Some(twin) => self.states.move_snapshot(page, twin),
+            None => _ = self.states.detach(page),
+        }
+        self.index.remove(page);
+    }
+
+    pub(super) fn evict_session_pages(&mut self, session: u32, reason: EvictionReason) {
         let used = self.sessions.get(session).used;
         let table = self.sessions.take_table(session);
         // The session is older than every cached page, but others may have used its first pages since then. Either way the
@@ -110,7 +162,7 @@ impl KvCache {
         let (newer, older) = table.pages().split_at(n_newer);
         let n_freed =
             self.unhold(newer.iter().rev(), Recency::Newest) + self.unhold(older.iter(), Recency::Oldest);
-        let freed_bytes = self.budget.bytes_of(n_freed);
+        let freed_bytes = self.budget.bytes_of(n_freed) + self.drop_session_state(&table, Recency::Oldest);
         let victim = Victim::SessionPages(&self.sessions.get(session).id);
         self.observers.on_event(&CacheEvent::Evicted { victim, reason, freed_bytes });
         self.stats.evictions += 1;
@@ -140,7 +192,16 @@ impl KvCache {
     pub(super) fn drop_session_pages(&mut self, session: u32) -> u64 {
         let table = self.sessions.take_table(session);
         let n_freed = self.unhold(table.pages().iter().rev(), Recency::Newest);
-        self.budget.bytes_of(n_freed)
+        self.budget.bytes_of(n_freed) + self.drop_session_state(&table, Recency::Newest)
+    }
+
+    /// Drops a session's reference to its state; gives the bytes that nobody refers to any more.
+    fn drop_session_state(&mut self, table: &PageTable, recency: Recency) -> u64 {
+        let n_used = self.states.n_used();
+        if let Some(state) = table.state() {
+            self.states.drop_session_ref(state, recency);
+        }
+        self.budget.bytes_of_states(n_used - self.states.n_used())
     }
 
     /// Gives back holds; gives the number of pages that nobody holds any more.
@@ -165,20 +226,27 @@ impl KvCache {
         if !self.allocator.is_free(page) {
             return;
         }
+        let parent = self.index.parent_of(page);
         if !self.config.retains() {
-            self.index.remove(page);
+            self.unindex(page);
         }
         let twin = self.index.twin(page);
         if let Some(twin) = twin {
             // One copy of a content is enough.
-            self.index.remove(page);
+            self.unindex(page);
             if recency == Recency::Newest {
                 self.allocator.touch(twin, self.clock);
             }
         }
+        if !self.states.is_empty() && self.index.contains(page) && !self.leads_to_snapshot(page) {
+            self.unindex(page);
+        }
         match self.index.contains(page) {
             true => self.allocator.retire_cached(page, recency, self.clock),
-            false => self.allocator.retire_blank(page),
+            false => {
+                self.allocator.retire_blank(page);
+                self.prune(parent, None);
+            }
         }
     }
 

@@ -2,7 +2,9 @@
 
 use sm_tensor::{PageId, TokenId};
 
+use super::states::StepStates;
 use super::{KvCache, Turn};
+use crate::allocator::Recency;
 use crate::budget::Budget;
 use crate::error::CacheError;
 use crate::event::{CacheEvent, Observers};
@@ -59,6 +61,12 @@ pub(crate) struct Lease {
     pub(crate) session: Option<u32>,
     /// Full pages, from the first, whose content is in the index.
     pub(crate) n_published: usize,
+    /// The states that its present step writes, if the pool has states.
+    pub(crate) step: StepStates,
+    /// Positions that some earlier request had in common with this one, where it could not begin for want of a state.
+    pub(crate) branch: usize,
+    /// Positions before the last snapshot that decoding left.
+    pub(crate) trail: usize,
     /// Positions found computed, until it is certain that their computation was skipped.
     unconfirmed: Option<usize>,
     pub(crate) is_live: bool,
@@ -91,8 +99,8 @@ impl Leases {
             self.slots.push(Lease::default());
             (self.slots.len() - 1) as u32
         });
-        let table = std::mem::take(&mut self.slots[slot as usize].table);
-        let lease = Lease { table, namespace, session, is_live: true, ..Lease::default() };
+        let Lease { table, step, .. } = std::mem::take(&mut self.slots[slot as usize]);
+        let lease = Lease { table, step, namespace, session, is_live: true, ..Lease::default() };
         self.slots[slot as usize] = lease;
         KvHandle { slot }
     }
@@ -137,6 +145,11 @@ impl KvCache {
         if self.config.shares() {
             self.found.extend(self.index.longest_prefix(namespace, request.tokens));
         }
+        let n_matched = self.found.len() * self.page_len();
+        if self.is_stateful() {
+            let n_shared = self.len_with_snapshot(&self.found, n_matched);
+            self.found.truncate(n_shared / self.page_len());
+        }
         let n_shared = self.found.len() * self.page_len();
         let n_own = session.map_or(0, |session| self.reusable_len(session, request.tokens.len()));
         if n_own > n_shared {
@@ -147,6 +160,7 @@ impl KvCache {
         let n_pages = self.pages_for(request.max_len).min(self.max_pages());
         let lease = self.leases.get_mut(&handle);
         lease.table.reserve(n_pages);
+        lease.branch = n_matched;
         lease.unconfirmed = (request.arrival == Arrival::New).then_some(lease.table.computed());
         handle
     }
@@ -155,14 +169,23 @@ impl KvCache {
     fn reusable_len(&self, session: u32, n_tokens: usize) -> usize {
         let session = self.sessions.get(session);
         let kept = session.call.map_or(0, |call| call.kept);
-        session.table.computed().min(kept).min(n_tokens.saturating_sub(1))
+        let len = session.table.computed().min(kept).min(n_tokens.saturating_sub(1));
+        if self.is_stateful() && len < session.table.computed() {
+            return self.len_with_snapshot(session.table.pages(), len);
+        }
+        len
     }
 
     fn take_found_pages(&mut self, handle: &KvHandle, n_shared: usize) {
         for page in &self.found {
             self.allocator.pin(*page);
         }
+        let state = self.found.last().filter(|_| self.is_stateful()).and_then(|page| self.snapshot_of(*page));
+        if let Some(state) = state {
+            self.states.pin(state);
+        }
         let lease = self.leases.get_mut(handle);
+        lease.table.set_state(state);
         self.found.iter().for_each(|page| lease.table.append(*page));
         lease.table.advance(n_shared);
         lease.n_published = self.found.len();
@@ -179,6 +202,10 @@ impl KvCache {
         for page in table.pages() {
             self.allocator.pin(*page);
             self.allocator.unhold(*page);
+        }
+        if let Some(state) = table.state() {
+            self.states.pin(state);
+            self.states.drop_session_ref(state, Recency::Newest);
         }
         let n_published = table.pages().iter().take_while(|page| self.index.contains(**page)).count();
         let lease = self.leases.get_mut(handle);
@@ -269,7 +296,9 @@ impl KvCache {
             self.unpin(from);
         } else {
             // Nobody else holds it: an idle session that did has given way.
-            self.index.remove(from);
+            let parent = self.index.parent_of(from);
+            self.unindex(from);
+            self.prune(parent, None);
         }
     }
 
@@ -277,8 +306,12 @@ impl KvCache {
     /// found by others from now on. Tokens that may still be rejected must not be among them.
     ///
     /// # Panics
-    /// If the positions are not reserved, or fewer than before, or have no tokens.
+    /// If the positions are not reserved, or fewer than before, or have no tokens; or if the pool has states and the one after
+    /// `computed` positions was not reserved.
     pub fn commit(&mut self, handle: &KvHandle, token_ids: &[TokenId], computed: usize) {
+        let lease = self.leases.get(handle);
+        let has_state = !self.is_stateful() || lease.step.written.is_some();
+        assert!(has_state || computed == lease.table.computed(), "no state was reserved for the step");
         let n_new = self.advance(handle, token_ids, computed);
         self.stats.computed_tokens += n_new as u64;
         let lease = self.leases.get_mut(handle);
@@ -293,6 +326,10 @@ impl KvCache {
     }
 
     /// As [`KvCache::commit`] for positions whose pages were not computed but read back from elsewhere.
+    ///
+    /// If the pool has states, and one was not read back into the slot of [`KvCache::reserve_restored_state`], no sequence can
+    /// continue from here; the lease can only restore further pages, or end. Pages that are restored up to one with a state
+    /// stay, those behind it do not.
     ///
     /// # Panics
     /// As [`KvCache::commit`].
@@ -316,6 +353,9 @@ impl KvCache {
         lease.table.advance(computed);
         if self.config.shares() {
             self.publish(handle, token_ids);
+        }
+        if self.is_stateful() && before < computed {
+            self.settle_states(handle, computed);
         }
         computed - before
     }
@@ -353,15 +393,19 @@ impl KvCache {
         Some(self.index.hasher().child(end.key, &token_ids[computed..][..page_len]))
     }
 
-    /// Keeps at most `len` computed positions, and gives back all pages beyond them, those reserved included.
-    pub fn truncate(&mut self, handle: &KvHandle, len: usize) {
+    /// Keeps at most `len` computed positions, and gives back all pages beyond them, those reserved included. Gives the
+    /// positions that are left: fewer than `len` if the pool has states and the one after `len` positions is unknown. A step
+    /// that was reserved and not committed may have lost the state that it began with, so this is also what a failed step needs.
+    pub fn truncate(&mut self, handle: &KvHandle, len: usize) -> usize {
         self.tick();
         self.shrink(handle, len);
         self.keep_within_limit();
+        self.computed(handle)
     }
 
     pub(super) fn shrink(&mut self, handle: &KvHandle, len: usize) {
         let page_len = self.page_len();
+        let len = if self.is_stateful() { self.rewind_state(handle, len) } else { len };
         let lease = self.leases.get_mut(handle);
         let computed = lease.table.computed().min(len);
         let n_pages = computed.div_ceil(page_len);
@@ -369,13 +413,16 @@ impl KvCache {
         self.found.extend(lease.table.truncate(computed, n_pages));
         lease.n_published = lease.n_published.min(computed / page_len);
         lease.unconfirmed = lease.unconfirmed.map(|n_reused| n_reused.min(computed));
+        if lease.trail > computed {
+            lease.trail = 0;
+        }
         for index in 0..self.found.len() {
             self.unpin(self.found[index]);
         }
     }
 
     /// A second sequence that continues from what the first has computed. Pages are shared; a page that is written in part
-    /// is copied when one of them writes to it.
+    /// is copied when one of them writes to it. So is the state, which each of them reads and none overwrites.
     pub fn fork(&mut self, handle: &KvHandle) -> KvHandle {
         self.tick();
         let parent = self.leases.get(handle);
@@ -387,6 +434,9 @@ impl KvCache {
         let n_published = parent.n_published;
         table.fork_from(&parent.table, self.budget.pages_for(parent.table.computed()));
         table.pages().iter().for_each(|page| self.allocator.pin(*page));
+        if let Some(state) = table.state() {
+            self.states.pin(state);
+        }
         let lease = self.leases.get_mut(&fork);
         lease.table = table;
         lease.n_published = n_published;

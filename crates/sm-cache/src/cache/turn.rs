@@ -149,6 +149,10 @@ impl KvCache {
             self.allocator.hold(*page);
             self.allocator.unpin(*page, self.clock);
         }
+        if let Some(state) = table.state() {
+            self.states.add_session_ref(state);
+            self.states.unpin(state, self.clock);
+        }
         self.sessions.get_mut(slot).table = table;
         self.end(lease);
     }

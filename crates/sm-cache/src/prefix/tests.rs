@@ -86,7 +86,7 @@ fn a_collision_is_a_miss() {
     let end = ChainEnd { key, content: index.new_content() };
     index.tokens[2 * LEN..3 * LEN].copy_from_slice(&wrong);
     let parent = index.root(ns);
-    index.entries[2] = Some(Entry { parent, end, namespace: ns, previous: 0, next: NONE });
+    index.entries[2] = Some(Entry { parent, end, namespace: ns, n_children: 0, previous: 0, next: NONE });
     index.link(0, |entry| entry.next = 2);
     assert_eq!(found(&index, ns, &tokens(0..9)), [0, 1]);
     assert_eq!(index.child(end, &tokens(4..8)), None, "the page after the other one's prefix");

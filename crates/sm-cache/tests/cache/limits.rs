@@ -31,15 +31,19 @@ impl CacheObserver for Diary {
                     Victim::Session(session) => format!("session {session}"),
                     Victim::SessionPages(session) => format!("pages of {session}"),
                     Victim::Page(page) => format!("page of {}", page.tokens[0].0),
+                    Victim::Snapshot(page) => format!("snapshot after {}", page.tokens[0].0),
+                    _ => unreachable!("{victim:?}"),
                 };
                 let reason = match reason {
                     EvictionReason::SessionCount => "count",
                     EvictionReason::Memory => "memory",
                     EvictionReason::Trim => "trim",
                     EvictionReason::Threshold => "threshold",
+                    _ => unreachable!("{reason:?}"),
                 };
                 format!("{victim} for {reason}: {} pages", freed_bytes / PAGE_BYTES)
             }
+            _ => unreachable!("{event:?}"),
         };
         self.0.lock().unwrap().push(line);
     }

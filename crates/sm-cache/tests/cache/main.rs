@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
 
 mod acceptance;
+mod disk;
 mod limits;
 mod reference;
 mod simulation;
+mod states;
 mod world;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sm_batching::PromptLogits;
 use sm_tensor::TokenId;
 
-use super::directory::RequestNumber;
+use super::directory::RequestId;
 use super::session::Owner;
 use super::speculation::ChoiceDrafts;
 use super::ticket::Responder;
@@ -36,7 +36,7 @@ pub(crate) enum Delivery {
 #[derive(Debug)]
 pub(crate) struct ActiveRequest {
     pub(crate) answer: Responder,
-    pub(crate) number: RequestNumber,
+    pub(crate) number: RequestId,
     /// Kept until it is over.
     _owner: Option<Arc<Owner>>,
     has_spoken: Option<Arc<AtomicBool>>,
@@ -106,7 +106,7 @@ impl Scratch {
 /// What a caller hands over, beside its prompt.
 pub(crate) struct RequestParams {
     pub(crate) answer: Responder,
-    pub(crate) number: RequestNumber,
+    pub(crate) number: RequestId,
     /// The private session that it belongs to, if it does.
     pub(crate) owner: Option<Arc<Owner>>,
     /// Whether its session has been told something, as far as its handle knows.

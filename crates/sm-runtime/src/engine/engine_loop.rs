@@ -272,18 +272,16 @@ impl Core {
         let n_choices = terms.n as u32;
         let mut live = ActiveRequest::new(terms, &input, &self.text);
         let max_new_tokens = live.max_new_tokens();
-        let request = Request {
-            turn,
-            priority,
-            key,
-            max_new_tokens,
-            n_choices,
-            deadline_us,
-            prompt_logits: live.prompt_logits(),
-            ..Request::new(input.tokens, namespace, max_new_tokens)
-        };
+        let id = RequestId(live.number.0);
+        let mut request = Request::new(id, input.tokens, namespace, max_new_tokens);
+        request.turn = turn;
+        request.priority = priority;
+        request.client = key;
+        request.n_choices = n_choices;
+        request.deadline_us = deadline_us;
+        request.prompt_logits = live.prompt_logits();
         match self.scheduler.submit(request, submitted_us, &self.cache) {
-            Ok(id) => _ = self.live.insert(id, live),
+            Ok(()) => _ = self.live.insert(id, live),
             Err((error, request)) => {
                 if let Some(turn) = request.turn {
                     self.cache.end_turn(turn, None, TurnEnd::Rollback);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread::ThreadId;
 
-use super::directory::RequestNumber;
+use super::directory::RequestId;
 use super::ticket::{Cursor, RequestStatus, Ticket};
 use crate::{CancelToken, Completion, Error, TokenEvent};
 
@@ -15,24 +15,24 @@ use crate::{CancelToken, Completion, Error, TokenEvent};
 #[must_use = "dropping a handle cancels its request"]
 pub struct RequestHandle {
     ticket: Arc<Ticket>,
-    number: RequestNumber,
+    number: RequestId,
     /// The thread that must not wait for the request.
     engine: ThreadId,
     is_taken: bool,
 }
 
 impl RequestHandle {
-    pub(crate) fn new(ticket: Arc<Ticket>, number: RequestNumber, engine: ThreadId) -> Self {
+    pub(crate) fn new(ticket: Arc<Ticket>, number: RequestId, engine: ThreadId) -> Self {
         Self { ticket, number, engine, is_taken: false }
     }
 
     /// By which [`Engine::status`](crate::Engine::status) and [`Engine::cancel`](crate::Engine::cancel) find it.
-    pub fn number(&self) -> RequestNumber {
+    pub fn number(&self) -> RequestId {
         self.number
     }
 
     /// Lets it run to its end although nobody waits: its callback gets the result.
-    pub(crate) fn detach(mut self) -> RequestNumber {
+    pub(crate) fn detach(mut self) -> RequestId {
         self.is_taken = true;
         self.number
     }
@@ -132,7 +132,7 @@ impl TokenStream {
     }
 
     /// As [`RequestHandle::number`].
-    pub fn number(&self) -> RequestNumber {
+    pub fn number(&self) -> RequestId {
         self.handle.number()
     }
 

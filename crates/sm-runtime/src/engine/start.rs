@@ -32,7 +32,7 @@ impl Engine {
         let speculator = Speculator::new(config.speculation, draft, model.vocab_size);
         let bounds = model.bounds();
         let n_pages = model.executor.limits().n_pages;
-        let pool = PagePool { n_pages, page_len: PAGE_LEN, shape: model.kv_shape };
+        let pool = PagePool::new(n_pages, PAGE_LEN, model.kv_shape);
         let scheduler = Scheduler::new(config.batching.clone(), step_limits(&model))?;
         let mut cache = KvCache::new(config.cache.clone(), pool)?;
         let lost_events = LostEvents::default();

@@ -19,7 +19,7 @@ impl Core {
         let Self { scheduler, cache, live, scratch, .. } = self;
         self.speculator.propose(scheduler, cache, live, scratch);
         let began = Instant::now();
-        if self.scheduler.next_step(self.now_us(), &mut self.cache).is_none() {
+        if self.scheduler.schedule(self.now_us(), &mut self.cache).is_none() {
             return false;
         }
         // Before anybody hears of a token: who is in the step does not wait any more.
@@ -104,7 +104,7 @@ impl Core {
             return self.fail(id, error.clone());
         }
         for id in ids {
-            if self.scheduler.next_step_of(id, &mut self.cache).is_none() {
+            if self.scheduler.schedule_alone(id, &mut self.cache).is_none() {
                 continue;
             }
             match self.execute(&mut StepPhases::default()) {

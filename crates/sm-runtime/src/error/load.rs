@@ -96,7 +96,8 @@ impl LoadError {
             Self::InsufficientMemory { bound: MemoryBound::Available, .. }
             | Self::Prepare(PrepareError::OutOfMemory { .. } | PrepareError::Unsupported(_))
             | Self::Thread { .. } => ErrorKind::Device,
-            Self::Prepare(PrepareError::InvalidPlan { .. }) | Self::Panicked => ErrorKind::Internal,
+            // A plan or weights that do not fit: the backend and the model disagree.
+            Self::Prepare(_) | Self::Panicked => ErrorKind::Internal,
         }
     }
 }
