@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use sm_model::Mixture;
 use sm_model::tokenizer::TokenizerError;
-use sm_runtime::{EosRule, GenerationOptions, Limits, Prompt, SamplingOptions, StopRules, TokenId};
+use sm_runtime::{EosRule, GenerationOptions, Prompt, StopRules, TokenId};
 use sm_tensor::DType;
 
 use crate::process::Used;
@@ -197,12 +197,7 @@ pub(crate) fn prompt(number: usize, n_tokens: usize, vocab_size: usize) -> Vec<T
 
 /// Exactly `n_tokens` tokens, greedily chosen.
 pub(crate) fn greedy(n_tokens: usize) -> GenerationOptions {
-    GenerationOptions {
-        sampling: SamplingOptions::greedy(),
-        limits: Limits { max_new_tokens: n_tokens, ..Limits::default() },
-        stop: StopRules { eos: EosRule::Ignore, ..StopRules::default() },
-        ..GenerationOptions::default()
-    }
+    GenerationOptions::greedy().max_new_tokens(n_tokens).stop(StopRules::new().eos(EosRule::Ignore))
 }
 
 /// A prompt of tokens.

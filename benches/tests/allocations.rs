@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sm_benches::free::free_model;
 use sm_runtime::{
-    BatchingConfig, Engine, EngineConfig, GenerationOptions, Limits, Prompt, Request, SamplingOptions,
-    StopRules, TokenId,
+    BatchingConfig, Engine, EngineConfig, GenerationOptions, Prompt, Request, SamplingOptions, StopRules,
+    TokenId,
 };
 
 struct Counting;
@@ -47,24 +47,22 @@ static AFTER: AtomicUsize = AtomicUsize::new(0);
 
 /// Requests that use every feature of sampling and stopping, and log-probabilities.
 fn request(index: usize) -> Request {
-    let base = || SamplingOptions { seed: Some(index as u64), ..SamplingOptions::default() };
+    let base = || SamplingOptions::new().seed(index as u64);
     let sampling = match index {
         0 => SamplingOptions::greedy(),
-        1 => SamplingOptions { repetition_penalty: 1.1, repetition_window: 64, ..base() },
-        2 => SamplingOptions { presence_penalty: 0.5, frequency_penalty: 0.5, ..base() },
-        3 => SamplingOptions { top_k: 0, min_p: 0.05, ..base() },
-        4 => SamplingOptions { logit_bias: vec![(TokenId(7), -3.0)], top_k: 0, ..base() },
+        1 => base().repetition_penalty(1.1).repetition_window(64),
+        2 => base().presence_penalty(0.5).frequency_penalty(0.5),
+        3 => base().top_k(0).min_p(0.05),
+        4 => base().logit_bias(vec![(TokenId(7), -3.0)]).top_k(0),
         _ => base(),
     };
-    let stop = StopRules {
-        sequences: if index == 5 { vec!["no such text".to_owned()] } else { Vec::new() },
-        ..StopRules::default()
-    };
-    let limits = Limits { max_new_tokens: WARM_UP + COUNTED + 100, ..Limits::default() };
+    let stop = StopRules::new().sequences((index == 5).then_some("no such text"));
     let prompt = (0..30).map(|token| TokenId(token * 8 + index as u32)).collect();
     let logprobs = (index >= 6).then(|| 5 * (index - 6));
-    let options = GenerationOptions { sampling, limits, stop, logprobs, ..GenerationOptions::default() };
-    Request { key: index as u64 % 3, ..Request::new(Prompt::Tokens(prompt), options) }
+    let n_tokens = WARM_UP + COUNTED + 100;
+    let mut options = GenerationOptions::new().sampling(sampling).stop(stop).max_new_tokens(n_tokens);
+    options.logprobs = logprobs;
+    Request::new(Prompt::Tokens(prompt), options).key(index as u64 % 3)
 }
 
 #[test]
@@ -88,7 +86,7 @@ fn decoding_allocates_nothing() {
     for handle in handles {
         handle.wait().unwrap();
     }
-    let stats = engine.stats().unwrap();
+    let stats = engine.stats();
     assert_eq!(stats.batching.steps as usize, WARM_UP + COUNTED + 100, "all decode in the same steps");
     let before = BEFORE.load(Ordering::SeqCst);
     let after = AFTER.load(Ordering::SeqCst);

@@ -64,8 +64,7 @@ fn finding(runs: Vec<Run>, n_callers: usize) -> Option<Finding> {
 }
 
 fn options(number: usize) -> GenerationOptions {
-    let sampling = SamplingOptions { seed: Some(number as u64), ..SamplingOptions::default() };
-    GenerationOptions { sampling, ..greedy(N_TOKENS) }
+    greedy(N_TOKENS).sampling(SamplingOptions::new().seed(number as u64))
 }
 
 /// Serves all requests to callers who each send the next when they have the last answer.

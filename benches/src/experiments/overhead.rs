@@ -20,11 +20,11 @@ const CONTEXT_LEN: usize = 1024;
 /// # Errors
 /// If the engine fails.
 pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
-    let sampled = SamplingOptions { seed: Some(1), ..SamplingOptions::default() };
+    let sampled = SamplingOptions::new().seed(1);
     let cases = [("default sampling", sampled), ("greedy", SamplingOptions::greedy())];
     let mut findings = Vec::new();
     for (name, sampling) in cases {
-        let options = GenerationOptions { sampling, ..greedy(N_TOKENS) };
+        let options = greedy(N_TOKENS).sampling(sampling);
         step_us(&options)?;
         let steps = (0..reps).map(|_| step_us(&options)).collect::<Result<_, _>>()?;
         let samples = (0..reps).map(|_| sample_us(&options.sampling)).collect::<Result<_, _>>()?;
@@ -69,12 +69,12 @@ fn step_us(options: &GenerationOptions) -> Result<f64, ExperimentError> {
     // The clock starts with the first token: prefill and batching delay are over.
     read(&mut streams)?;
     let start = Instant::now();
-    let n_before = engine.stats()?.batching.steps;
+    let n_before = engine.stats().batching.steps;
     for _ in 1..N_TOKENS {
         read(&mut streams)?;
     }
     let seconds = start.elapsed().as_secs_f64();
-    Ok(seconds * 1e6 / (engine.stats()?.batching.steps - n_before) as f64)
+    Ok(seconds * 1e6 / (engine.stats().batching.steps - n_before) as f64)
 }
 
 /// The next event of each.

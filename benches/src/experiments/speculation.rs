@@ -2,8 +2,8 @@
 
 use sm_runtime::model::chat::{ChatRequest, Message};
 use sm_runtime::{
-    BatchingConfig, Completion, Engine, EngineConfig, Error, GenerationOptions, Limits, ModelRef, Prompt,
-    SamplingOptions, SpeculationConfig, SpeculationStats, Usage,
+    BatchingConfig, Completion, Engine, EngineConfig, Error, GenerationOptions, ModelRef, Prompt,
+    SpeculationConfig, SpeculationStats, Usage,
 };
 
 use super::{ExperimentError, Finding, N_TURNS_PER_REP, Turns};
@@ -37,9 +37,11 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
 }
 
 fn engine(lookup: bool, draft: Option<ModelRef<'_>>) -> Result<Engine, Error> {
+    let mut speculation = SpeculationConfig::new();
+    speculation.lookup = lookup;
     let config = EngineConfig {
         batching: BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() },
-        speculation: SpeculationConfig { lookup, ..SpeculationConfig::default() },
+        speculation,
         ..EngineConfig::default()
     };
     let builder = Engine::builder().config(config);
@@ -51,11 +53,7 @@ fn engine(lookup: bool, draft: Option<ModelRef<'_>>) -> Result<Engine, Error> {
 }
 
 fn options() -> GenerationOptions {
-    GenerationOptions {
-        sampling: SamplingOptions::greedy(),
-        limits: Limits { max_new_tokens: 250, ..Limits::default() },
-        ..GenerationOptions::default()
-    }
+    GenerationOptions::greedy().max_new_tokens(250)
 }
 
 /// Turns of a conversation, the user's first.
@@ -104,7 +102,7 @@ fn compare(
 }
 
 fn speculation(engines: &[Engine; 3]) -> Result<Vec<SpeculationStats>, Error> {
-    engines.iter().map(|engine| Ok(engine.stats()?.speculation)).collect()
+    engines.iter().map(|engine| Ok(engine.stats().speculation)).collect()
 }
 
 /// The acceptance rate in the `n_checks` steps that checked drafts, and the tokens per step to expect from it.
@@ -153,7 +151,9 @@ mod tests {
 
     #[test]
     fn describes_drafts() {
-        let usage = Usage { drafted_tokens: 40, accepted_tokens: 32, ..Usage::default() };
+        let mut usage = Usage::default();
+        usage.drafted_tokens = 40;
+        usage.accepted_tokens = 32;
         let told = "acceptance 0.80 of 4.0 drafts per check, 4.20 tokens per check, 3.36 by the formula";
         assert_eq!(describe_drafts(usage, 10), told);
         assert_eq!(describe_drafts(Usage::default(), 0), "no drafts");

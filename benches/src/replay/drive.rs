@@ -6,8 +6,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use sm_runtime::{
-    Completion, Engine, EosRule, Error, GenerationOptions, Limits, Prompt, Request, SamplingOptions,
-    StopRules, TokenStream,
+    Completion, Engine, EosRule, Error, GenerationOptions, Prompt, Request, StopRules, TokenStream,
 };
 
 use super::scale::Scaled;
@@ -41,12 +40,10 @@ impl Outcome {
 
 /// Options for the request at `index`: full length, ignoring end-of-sequence tokens.
 pub fn options(scaled: &Scaled, index: usize) -> GenerationOptions {
-    GenerationOptions {
-        sampling: SamplingOptions { seed: Some(index as u64), ..SamplingOptions::default() },
-        limits: Limits { max_new_tokens: scaled.n_output, ..Limits::default() },
-        stop: StopRules { eos: EosRule::Ignore, ..StopRules::default() },
-        ..GenerationOptions::default()
-    }
+    GenerationOptions::new()
+        .seed(index as u64)
+        .max_new_tokens(scaled.n_output)
+        .stop(StopRules::new().eos(EosRule::Ignore))
 }
 
 /// Streams that have events.
@@ -123,7 +120,7 @@ impl Driver<'_> {
         {
             let index = self.outcomes.len();
             let prompt = Prompt::Tokens(scaled.prompt.clone());
-            let request = Request { key: scaled.key, ..Request::new(prompt, options(scaled, index)) };
+            let request = Request::new(prompt, options(scaled, index)).key(scaled.key);
             let mut outcome = Outcome { sent: self.start.elapsed(), ..Outcome::default() };
             match self.engine.stream(request) {
                 Ok(stream) => {

@@ -11,8 +11,8 @@ use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sm_runtime::model::chat::ChatTemplate;
 use sm_runtime::{
-    DType, Engine, EosRule, GenerationOptions, KvDType, Limits, LoadOptions, LoadedModel, ModelRef,
-    SamplingOptions, StopRules,
+    DType, Engine, EosRule, GenerationOptions, KvDType, LoadOptions, LoadedModel, ModelRef, SamplingOptions,
+    StopRules,
 };
 
 pub(crate) use engine::{EngineArgs, PresetArgs};
@@ -165,17 +165,16 @@ pub(crate) struct SamplingArgs {
 impl SamplingArgs {
     /// The options of the runtime, which checks their values.
     pub(crate) fn options(&self) -> SamplingOptions {
-        SamplingOptions {
-            repetition_penalty: self.repeat_penalty,
-            presence_penalty: self.presence_penalty,
-            frequency_penalty: self.frequency_penalty,
-            temperature: self.temp,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            seed: self.seed,
-            ..SamplingOptions::default()
-        }
+        let mut options = SamplingOptions::new()
+            .repetition_penalty(self.repeat_penalty)
+            .presence_penalty(self.presence_penalty)
+            .frequency_penalty(self.frequency_penalty)
+            .temperature(self.temp)
+            .top_k(self.top_k)
+            .top_p(self.top_p)
+            .min_p(self.min_p);
+        options.seed = self.seed;
+        options
     }
 }
 
@@ -204,13 +203,12 @@ impl EndArgs {
         grammar: &GrammarArgs,
     ) -> Result<GenerationOptions, Failure> {
         let eos = if self.ignore_eos { EosRule::Ignore } else { EosRule::Stop };
-        Ok(GenerationOptions {
-            sampling: sampling.options(),
-            limits: Limits { max_new_tokens: self.n_tokens, ..Limits::default() },
-            stop: StopRules { sequences: self.stop.clone(), eos, ..StopRules::default() },
-            grammar: grammar.read()?,
-            ..GenerationOptions::default()
-        })
+        let mut options = GenerationOptions::new()
+            .sampling(sampling.options())
+            .max_new_tokens(self.n_tokens)
+            .stop(StopRules::new().sequences(self.stop.iter().cloned()).eos(eos));
+        options.grammar = grammar.read()?;
+        Ok(options)
     }
 }
 

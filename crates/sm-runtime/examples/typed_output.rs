@@ -3,7 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sm_runtime::{Engine, GenerationOptions, Limits, ModelRef, Prompt, SamplingOptions};
+use sm_runtime::{Engine, GenerationOptions, ModelRef, Prompt};
 
 /// A person of a story.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -24,11 +24,7 @@ enum Kind {
 
 fn main() -> Result<(), sm_runtime::Error> {
     let engine = Engine::builder().load(ModelRef::Demo)?;
-    let options = GenerationOptions {
-        sampling: SamplingOptions { seed: Some(1), ..SamplingOptions::default() },
-        limits: Limits { max_new_tokens: 80, ..Limits::default() },
-        ..GenerationOptions::default()
-    };
+    let options = GenerationOptions::new().seed(1).max_new_tokens(80);
     let person: Person = engine.generate_typed(Prompt::Text("A hero:".into()), &options)?;
     println!("{:?}, {} years, brave: {}", person.kind, person.age, person.is_brave);
     Ok(())

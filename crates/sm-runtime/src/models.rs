@@ -7,7 +7,9 @@ use sm_cache::ByteSize;
 
 use crate::engine::deadline;
 use crate::load::weight_bytes;
-use crate::{Engine, EngineConfig, Error, MemoryBound, ModelRef, Request, RequestHandle, TokenStream};
+use crate::{
+    Engine, EngineConfig, Error, LoadError, MemoryBound, ModelRef, Request, RequestHandle, TokenStream,
+};
 
 /// Engines by name: each has a model, a queue, and its share of a common budget of memory.
 ///
@@ -87,13 +89,16 @@ impl Models {
         self.0.values().map(|engine| engine.trim_memory(0)).sum()
     }
 
-    /// As [`Engine::shut_down`], for all of them: the grace is one for all.
-    pub fn shut_down(&self, grace: Duration) {
+    /// As [`Engine::shut_down`] for all of them; they share the grace.
+    ///
+    /// # Errors
+    /// As [`Engine::shut_down`].
+    pub fn shut_down(&self, grace: Duration) -> Result<(), Error> {
         let until = deadline(grace);
-        self.0.values().for_each(|engine| engine.drain(until));
-        for engine in self.0.values() {
-            engine.shut_down(until.saturating_duration_since(Instant::now()));
-        }
+        self.0.values().for_each(|engine| drop(engine.drain(until)));
+        self.0
+            .values()
+            .try_for_each(|engine| engine.shut_down(until.saturating_duration_since(Instant::now())))
     }
 }
 
@@ -130,7 +135,7 @@ impl<'m> ModelsBuilder<'m> {
         let Some(pool_bytes) = self.memory_bytes.checked_sub(n_bytes) else {
             let (needed, limit) = (ByteSize(n_bytes), ByteSize(self.memory_bytes));
             let (what, bound) = ("the weights of all models".to_owned(), MemoryBound::Configured);
-            return Err(Error::InsufficientMemory { what, needed, limit, bound });
+            return Err(LoadError::InsufficientMemory { what, needed, limit, bound }.into());
         };
         let n_shares: u64 = self.entries.iter().map(|entry| u64::from(entry.share)).sum();
         let mut engines = BTreeMap::new();
@@ -186,7 +191,7 @@ mod tests {
             models.get("demo").unwrap().info().kv_bytes > 2 * models.get("small").unwrap().info().kv_bytes
         );
         models.trim_memory().unwrap();
-        models.shut_down(Duration::ZERO);
+        models.shut_down(Duration::ZERO).unwrap();
         assert!(matches!(models.submit("demo", request()), Err(Error::ShutDown)));
     }
 
@@ -195,7 +200,7 @@ mod tests {
         let known = models(64 << 20).unwrap().get("large").unwrap_err().to_string();
         assert_eq!(known, "there is no model \"large\"; there are demo, small");
         match models(1 << 20) {
-            Err(Error::InsufficientMemory { what, limit, .. }) => {
+            Err(Error::Load(LoadError::InsufficientMemory { what, limit, .. })) => {
                 assert_eq!((what.as_str(), limit), ("the weights of all models", ByteSize(1 << 20)));
             }
             other => panic!("{other:?}"),

@@ -27,7 +27,7 @@ mod stories;
 
 use std::path::{Path, PathBuf};
 
-use sm_runtime::{GenerationOptions, Generator, KvDType, LoadOptions, LoadedModel, SamplingOptions};
+use sm_runtime::{GenerationOptions, Generator, KvDType, LoadOptions, LoadedModel};
 
 /// A file or directory of the test data, or a note that the test is skipped.
 fn data(path: &str) -> Option<PathBuf> {
@@ -60,8 +60,5 @@ fn generator(path: &Path, options: &LoadOptions) -> Generator {
 }
 
 fn greedy(max_new_tokens: usize) -> GenerationOptions {
-    let mut options =
-        GenerationOptions { sampling: SamplingOptions::greedy(), ..GenerationOptions::default() };
-    options.limits.max_new_tokens = max_new_tokens;
-    options
+    GenerationOptions::greedy().max_new_tokens(max_new_tokens)
 }

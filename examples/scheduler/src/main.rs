@@ -8,7 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use sm_batching::{
-    BatchMemory, BatchingConfig, Request, Results, Scheduler, Step, StepLimits, TokenId, Verdict,
+    BatchMemory, BatchingConfig, Request, RequestId, Results, Scheduler, Step, StepLimits, TokenId, Verdict,
 };
 use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool};
 
@@ -17,7 +17,7 @@ const STEP_US: u64 = 1000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let shape = KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 32 };
-    let mut cache = KvCache::new(KvCacheConfig::default(), PagePool { n_pages: 64, page_len: 16, shape })?;
+    let mut cache = KvCache::new(KvCacheConfig::default(), PagePool::new(64, 16, shape))?;
     let limits = StepLimits {
         max_tokens: 32,
         max_outputs: 8,
@@ -31,14 +31,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Three prompts with the same beginning, and a short one.
     let namespace = Arc::new(Namespace { model: "counter".into(), ..Namespace::default() });
-    for (prompt, n_new) in [(0..40, 3), (0..42, 5), (0..44, 4), (100..102, 6)] {
-        let request = Request::new(prompt.map(TokenId).collect(), Arc::clone(&namespace), n_new);
+    let prompts = [(0..40, 3), (0..42, 5), (0..44, 4), (100..102, 6)];
+    for (id, (prompt, n_new)) in (0..).zip(prompts) {
+        let prompt = prompt.map(TokenId).collect();
+        let request = Request::new(RequestId(id), prompt, Arc::clone(&namespace), n_new);
         scheduler.submit(request, 0, &cache).map_err(|(error, _)| error)?;
     }
 
     let mut results = Results::new();
     let mut now_us = 0;
-    while let Some(step) = scheduler.next_step(now_us, &mut cache) {
+    while let Some(step) = scheduler.schedule(now_us, &mut cache) {
         println!("{:2} rows for {} sequences", step.n_rows(), step.parts().len());
         count(step, &mut results);
         now_us += STEP_US;
@@ -58,7 +60,7 @@ fn count(step: &Step, results: &mut Results) {
     let batch = step.batch();
     for part in step.parts() {
         for output in part.sampled_outputs() {
-            let row = batch.output_rows[output] as usize;
+            let row = batch.outputs[output].row as usize;
             results.push(&[TokenId(batch.tokens[row].0 + 1)], Verdict::Continue);
         }
     }

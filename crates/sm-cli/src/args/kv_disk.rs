@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use sm_runtime::{ByteSize, Engine, KvDiskConfig, KvDiskStats};
 
 use crate::console::Console;
-use crate::failure::Failure;
 
 /// Whether pages of keys and values are kept in a file.
 #[derive(Debug, clap::Args)]
@@ -24,23 +23,19 @@ impl KvDiskArgs {
     /// The options of the runtime, which checks their values.
     pub(crate) fn config(&self) -> Option<KvDiskConfig> {
         let ByteSize(max_bytes) = self.kv_disk_bytes;
-        self.kv_disk.clone().map(|dir| KvDiskConfig { dir, max_bytes })
+        self.kv_disk.clone().map(|dir| KvDiskConfig::new(dir, max_bytes))
     }
 
-    /// Tells what the file was worth, if there is one.
-    ///
-    /// # Errors
-    /// If the engine is gone.
-    pub(crate) fn report(&self, engine: &Engine, console: &Console) -> Result<(), Failure> {
+    /// Reports how the disk tier was used, if there is one.
+    pub(crate) fn report(&self, engine: &Engine, console: &Console) {
         if self.kv_disk.is_some() {
             let KvDiskStats {
                 stored_pages, spilled_pages, restored_pages, dropped_pages, damaged_pages, ..
-            } = engine.stats()?.kv_disk;
+            } = engine.stats().kv_disk;
             console.note(format_args!(
                 "kv disk: {stored_pages} pages | {restored_pages} read, {spilled_pages} written, {dropped_pages} dropped, \
                  {damaged_pages} damaged"
             ));
         }
-        Ok(())
     }
 }

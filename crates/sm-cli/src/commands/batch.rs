@@ -101,7 +101,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let ended = run.answer_all(Flight::new(&engine, parallel), &options, &stop);
     drop(run.bar);
     console.note(format_args!("{}", run.tally.summary()));
-    args.kv_disk.report(&engine, console)?;
+    args.kv_disk.report(&engine, console);
     if matches!(ended, Err(Failure::Interrupted)) && !is_stream(&args.output) {
         console.note(format_args!("--resume goes on behind {}", args.output.display()));
     }

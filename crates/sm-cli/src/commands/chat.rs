@@ -7,7 +7,7 @@ mod line;
 
 use std::path::Path;
 
-use sm_runtime::{GenerationOptions, Limits, StopRules};
+use sm_runtime::{GenerationOptions, StopRules};
 
 use crate::args::{EngineArgs, KvDiskArgs, PresetArgs, SamplingArgs, SpeculationArgs, chat_template};
 use crate::commands::chat::conversation::Conversation;
@@ -71,18 +71,16 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     console.note(format_args!("{}; /help shows the commands", args.engine.model.name()));
     let ended = talk(&mut conversation, &mut input, &interrupt, console);
     input.close(console);
-    args.kv_disk.report(&engine, console)?;
+    args.kv_disk.report(&engine, console);
     ended
 }
 
 impl Args {
     fn options(&self, context_len: usize) -> GenerationOptions {
-        GenerationOptions {
-            sampling: self.sampling.options(),
-            limits: Limits { max_new_tokens: self.n_tokens.unwrap_or(context_len), ..Limits::default() },
-            stop: StopRules { sequences: self.stop.clone(), ..StopRules::default() },
-            ..GenerationOptions::default()
-        }
+        GenerationOptions::new()
+            .sampling(self.sampling.options())
+            .max_new_tokens(self.n_tokens.unwrap_or(context_len))
+            .stop(StopRules::new().sequences(self.stop.iter().cloned()))
     }
 }
 

@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let prompt = args.prompt(&engine, text)?;
     let mut printer = Printer::new(args.candidates, console);
     let (n, select) = (args.n_candidates(), args.select());
-    let stream = engine.stream(Request { n, select, ..Request::new(prompt, options) })?;
+    let stream = engine.stream(Request::new(prompt, options).n(n).select(select))?;
     let cancel = stream.cancel_token();
     interrupt.begin(move || cancel.cancel());
     let completions = args.print(stream, &mut printer)?;
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
         }
     }
     console.note(format_args!("{}", summary(&completions, load_time)));
-    args.kv_disk.report(&engine, console)?;
+    args.kv_disk.report(&engine, console);
     let is_cancelled = completions.iter().any(|each| each.finish_reason == FinishReason::Cancelled);
     if is_cancelled { Err(Failure::Interrupted) } else { Ok(()) }
 }

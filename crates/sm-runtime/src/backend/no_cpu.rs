@@ -2,11 +2,11 @@
 
 use sm_kernels::plan::Backend;
 
-use crate::{Error, LoadOptions};
+use crate::{Error, LoadError, LoadOptions};
 
 /// Refuses: this build cannot run models on the CPU.
 pub(crate) fn cpu(_options: &LoadOptions) -> Result<Box<dyn Backend>, Error> {
-    Err(Error::NoBackend)
+    Err(LoadError::NoBackend.into())
 }
 
 /// Values in a block of [`block_maxima`].

@@ -10,7 +10,7 @@ const MAX_OVER: usize = 4096;
 
 /// Names a request of an engine: counted from 0, in the order of submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RequestNumber(pub u64);
+pub struct RequestId(pub u64);
 
 /// All requests that can be asked for.
 #[derive(Debug, Default)]
@@ -22,15 +22,15 @@ pub(crate) struct Directory {
 
 #[derive(Debug)]
 struct Entry {
-    number: RequestNumber,
+    number: RequestId,
     ticket: Weak<Ticket>,
     status: Arc<StatusCell>,
 }
 
 impl Directory {
     /// Gives a request its number; the oldest that are over are forgotten.
-    pub(crate) fn enter(&mut self, ticket: &Arc<Ticket>) -> RequestNumber {
-        let number = RequestNumber(self.n_requests);
+    pub(crate) fn enter(&mut self, ticket: &Arc<Ticket>) -> RequestId {
+        let number = RequestId(self.n_requests);
         self.n_requests += 1;
         self.entries.push_back(Entry {
             number,
@@ -49,18 +49,18 @@ impl Directory {
         number
     }
 
-    fn find(&self, number: RequestNumber) -> Option<&Entry> {
+    fn find(&self, number: RequestId) -> Option<&Entry> {
         let index = self.entries.partition_point(|entry| entry.number < number);
         self.entries.get(index).filter(|entry| entry.number == number)
     }
 
     /// Where a request stands, if it is remembered.
-    pub(crate) fn status(&self, number: RequestNumber) -> Option<RequestStatus> {
+    pub(crate) fn status(&self, number: RequestId) -> Option<RequestStatus> {
         Some(self.find(number)?.status.get())
     }
 
     /// Asks a request to end; `false` if it is over or unknown.
-    pub(crate) fn cancel(&self, number: RequestNumber) -> bool {
+    pub(crate) fn cancel(&self, number: RequestId) -> bool {
         let ticket = self.find(number).filter(|entry| !entry.status.get().is_over());
         ticket.and_then(|entry| entry.ticket.upgrade()).map(|ticket| ticket.cancel.cancel()).is_some()
     }
@@ -70,29 +70,31 @@ impl Directory {
 mod tests {
     use super::*;
     use crate::CancelToken;
-    use crate::engine::ticket::Responder;
+    use crate::engine::ticket::{Responder, TicketRoom};
+
+    const ROOM: TicketRoom = TicketRoom { n_choices: 1, max_new_tokens: 1, n_top: 0 };
 
     #[test]
     fn the_oldest_that_are_over_are_forgotten_and_no_others() {
         let mut directory = Directory::default();
         let running: Vec<Responder> = (0..10)
             .map(|_| {
-                let ticket = Arc::new(Ticket::new(1, 1, CancelToken::new()));
+                let ticket = Arc::new(Ticket::new(ROOM, CancelToken::new()));
                 directory.enter(&ticket);
                 Responder::new(ticket)
             })
             .collect();
         for _ in 0..3 * MAX_OVER {
-            let ticket = Arc::new(Ticket::new(1, 1, CancelToken::new()));
+            let ticket = Arc::new(Ticket::new(ROOM, CancelToken::new()));
             directory.enter(&ticket);
             Responder::new(ticket).give(Ok(Vec::new()));
         }
         assert!(directory.entries.len() <= 2 * MAX_OVER + 10);
-        assert_eq!(directory.status(RequestNumber(3)), Some(RequestStatus::Queued));
-        assert_eq!(directory.status(RequestNumber(10)), None);
-        let last = RequestNumber(3 * MAX_OVER as u64 + 9);
+        assert_eq!(directory.status(RequestId(3)), Some(RequestStatus::Queued));
+        assert_eq!(directory.status(RequestId(10)), None);
+        let last = RequestId(3 * MAX_OVER as u64 + 9);
         assert_eq!(directory.status(last), Some(RequestStatus::Completed));
-        assert!(directory.cancel(RequestNumber(3)) && !directory.cancel(last));
+        assert!(directory.cancel(RequestId(3)) && !directory.cancel(last));
         assert!(running[3].ticket().cancel.is_cancelled());
     }
 }

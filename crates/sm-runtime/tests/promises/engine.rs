@@ -1,7 +1,7 @@
 //! Many requests on the demo model: each gets what it gets alone, whatever threads, chunks, batches and memory there are.
 
 use sm_runtime::{
-    BatchingConfig, Completion, Engine, EngineConfig, GenerationOptions, Generator, KvCacheConfig, Limits,
+    BatchingConfig, Completion, Engine, EngineConfig, GenerationOptions, Generator, KvCacheConfig,
     LoadOptions, LoadedModel, ModelRef, Prompt, Request, SamplingOptions, SpeculationConfig,
 };
 
@@ -16,15 +16,11 @@ const PROMPTS: [&str; 6] = [
 
 fn requests() -> Vec<Request> {
     let request = |(index, prompt): (usize, &str)| {
-        let sampling = SamplingOptions {
-            seed: Some(index as u64),
-            temperature: index as f32 / 6.0,
-            repetition_penalty: 1.0 + index as f32 / 50.0,
-            ..SamplingOptions::default()
-        };
-        let limits = Limits { max_new_tokens: 20 + 7 * index, ..Limits::default() };
-        let options =
-            GenerationOptions { sampling, limits, logprobs: Some(2), ..GenerationOptions::default() };
+        let sampling = SamplingOptions::new()
+            .seed(index as u64)
+            .temperature(index as f32 / 6.0)
+            .repetition_penalty(1.0 + index as f32 / 50.0);
+        let options = GenerationOptions::new().sampling(sampling).max_new_tokens(20 + 7 * index).logprobs(2);
         Request::new(Prompt::Text(prompt.to_owned()), options)
     };
     (0..12).map(|index| request((index, PROMPTS[index % PROMPTS.len()]))).collect()
@@ -58,6 +54,8 @@ fn everybody_gets_what_they_would_get_alone() {
     ] {
         // 5 layers of 4 heads, keys and values of 32 halves, 16 positions.
         let page_bytes = 2 * 5 * 4 * 32 * 2 * 16;
+        let mut speculation = SpeculationConfig::new();
+        speculation.lookup = lookup;
         let config = EngineConfig {
             load: LoadOptions { n_threads: Some(n_threads), ..LoadOptions::default() },
             batching: BatchingConfig {
@@ -67,7 +65,7 @@ fn everybody_gets_what_they_would_get_alone() {
                 ..BatchingConfig::default()
             },
             cache: KvCacheConfig { max_bytes_total: n_pages * page_bytes, ..KvCacheConfig::default() },
-            speculation: SpeculationConfig { lookup, ..SpeculationConfig::default() },
+            speculation,
             ..EngineConfig::default()
         };
         let builder = Engine::builder().config(config);
@@ -82,7 +80,7 @@ fn everybody_gets_what_they_would_get_alone() {
             assert_eq!(completions[0].logprobs, expected.logprobs, "{settings:?}");
             assert_eq!(completions[0].text, expected.text, "{settings:?}");
         }
-        let stats = engine.stats().unwrap().speculation;
+        let stats = engine.stats().speculation;
         assert!(!drafts || stats.acceptance() > 0.3, "{stats:?}");
         assert_eq!(stats.failed, 0);
     }

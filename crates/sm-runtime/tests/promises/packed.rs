@@ -4,9 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sm_runtime::{
-    DType, Error, GenerationOptions, Generator, LoadOptions, LoadedModel, Prompt, SamplingOptions,
-};
+use sm_runtime::{DType, Error, GenerationOptions, Generator, LoadError, LoadOptions, LoadedModel, Prompt};
 
 /// A directory with a model of the demo's, and one for packed weights.
 struct Place(PathBuf);
@@ -50,8 +48,7 @@ impl Place {
         let n_reports = AtomicUsize::new(0);
         let count = |_| _ = n_reports.fetch_add(1, Ordering::Relaxed);
         let model = LoadedModel::load(self.model().as_path(), options, &count).unwrap();
-        let sampling = SamplingOptions { seed: Some(5), ..SamplingOptions::default() };
-        let options = GenerationOptions { sampling, ..GenerationOptions::default() };
+        let options = GenerationOptions::new().seed(5);
         let text = Generator::new(model).generate(&Prompt::Text("Once upon".into()), &options).unwrap().text;
         (text, n_reports.into_inner() > 0)
     }
@@ -123,7 +120,9 @@ fn a_directory_that_cannot_be_is_an_error_that_names_it() {
     let place = Place::new("refused");
     let options = LoadOptions { packed_dir: Some(place.model()), ..place.options() };
     match LoadedModel::load(place.model().as_path(), &options, &|_| ()) {
-        Err(error @ Error::PackedDir { .. }) => assert!(error.to_string().contains("model.gguf"), "{error}"),
+        Err(error @ Error::Load(LoadError::PackedDir { .. })) => {
+            assert!(error.to_string().contains("model.gguf"), "{error}");
+        }
         other => panic!("{other:?}"),
     }
 }

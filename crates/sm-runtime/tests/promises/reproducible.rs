@@ -5,16 +5,14 @@ use sm_runtime::{GenerationOptions, LoadOptions, Prompt, SamplingOptions, TokenI
 use crate::{data, generator};
 
 fn sampled(seed: u64) -> GenerationOptions {
-    let sampling = SamplingOptions {
-        seed: Some(seed),
-        temperature: 1.1,
-        top_k: 100,
-        top_p: 0.98,
-        repetition_penalty: 1.1,
-        frequency_penalty: 0.1,
-        ..SamplingOptions::default()
-    };
-    GenerationOptions { sampling, logprobs: Some(3), ..GenerationOptions::default() }
+    let sampling = SamplingOptions::new()
+        .seed(seed)
+        .temperature(1.1)
+        .top_k(100)
+        .top_p(0.98)
+        .repetition_penalty(1.1)
+        .frequency_penalty(0.1);
+    GenerationOptions::new().sampling(sampling).logprobs(3)
 }
 
 const PROMPT: &str =

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sm_runtime::{
     BatchingConfig, BatchingStrategy, Completion, Engine, EngineConfig, Error, GenerationOptions, Generator,
-    Grammar, KvCacheConfig, KvDiskConfig, Limits, LoadOptions, LoadedModel, ModelRef, Priority, Prompt,
-    Request, SamplingOptions, SpeculationConfig, StopRules, TokenId,
+    Grammar, KvCacheConfig, KvDiskConfig, LoadOptions, LoadedModel, ModelRef, Priority, Prompt, Request,
+    SamplingOptions, SessionMode, SessionOptions, SpeculationConfig, StopRules, TokenId,
 };
 
 /// What one model needs to be tested.
@@ -103,7 +103,7 @@ impl KvDir {
         let dir =
             std::env::temp_dir().join(format!("sm-schedules-{process}-{model}-{}", subject.n_schedules));
         // Less than the schedules would fill.
-        Self(KvDiskConfig { dir, max_bytes: 50 * subject.page_bytes })
+        Self(KvDiskConfig::new(dir, 50 * subject.page_bytes))
     }
 }
 
@@ -125,6 +125,8 @@ fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (Engin
     let rest = (1usize..5, one..4 * one, any::<bool>(), any::<bool>(), any::<bool>());
     (batching, rest).prop_map(move |(batching, (n_threads, n_pages, prefix_sharing, lookup, drafts))| {
         let (strategy, prefill_only, max_batch_size, max_step_tokens, max_chunk_tokens) = batching;
+        let mut speculation = SpeculationConfig::new();
+        speculation.lookup = lookup;
         let config = EngineConfig {
             load: LoadOptions { n_threads: Some(n_threads), ..LoadOptions::default() },
             batching: BatchingConfig {
@@ -141,7 +143,7 @@ fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (Engin
                 max_bytes_total: n_pages * page_bytes,
                 ..KvCacheConfig::default()
             },
-            speculation: SpeculationConfig { lookup, ..SpeculationConfig::default() },
+            speculation,
             kv_disk: None,
         };
         (config, drafts)
@@ -150,22 +152,15 @@ fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (Engin
 
 fn options(arrival: &Arrival, has_tokenizer: bool) -> GenerationOptions {
     let grammar = (arrival.grammar && has_tokenizer).then(|| Grammar::Regex("([a-z]{1,6} )+".to_owned()));
-    GenerationOptions {
-        sampling: SamplingOptions {
-            seed: Some(arrival.seed),
-            temperature: arrival.temperature,
-            repetition_penalty: arrival.repetition_penalty,
-            ..SamplingOptions::default()
-        },
-        limits: Limits { max_new_tokens: arrival.n_tokens, ..Limits::default() },
-        stop: StopRules {
-            token_ids: arrival.stop.map(TokenId).into_iter().collect(),
-            ..StopRules::default()
-        },
-        logprobs: arrival.logprobs,
-        grammar: if cfg!(feature = "grammar") { grammar } else { None },
-        ..GenerationOptions::default()
-    }
+    let sampling = SamplingOptions::new()
+        .seed(arrival.seed)
+        .temperature(arrival.temperature)
+        .repetition_penalty(arrival.repetition_penalty);
+    let stop = StopRules::new().token_ids(arrival.stop.map(TokenId).into_iter().collect());
+    let mut options = GenerationOptions::new().sampling(sampling).stop(stop).max_new_tokens(arrival.n_tokens);
+    options.logprobs = arrival.logprobs;
+    options.grammar = grammar.filter(|_| cfg!(feature = "grammar"));
+    options
 }
 
 fn tokens(ids: &[u32]) -> Vec<TokenId> {
@@ -219,7 +214,7 @@ fn run(subject: &Subject) {
             if let (Some(second), false) = (&arrival.second, arrival.is_cancelled) {
                 let transcript =
                     [&tokens(&arrival.prompt)[..], &completions[0].tokens, &tokens(second)].concat();
-                let session = engine.session_prefix(&format!("session {index}")).unwrap();
+                let session = engine.session(session_of(index)).unwrap();
                 let got = session
                     .submit(Prompt::Tokens(transcript.clone()), options.clone())
                     .unwrap()
@@ -233,7 +228,7 @@ fn run(subject: &Subject) {
                 );
             }
         }
-        let stats = engine.stats().unwrap();
+        let stats = engine.stats();
         prop_assert_eq!((stats.live_requests, stats.cache.current_leases), (0, 0));
         prop_assert_eq!(stats.kv_disk.damaged_pages, 0);
         n_restored.set(n_restored.get() + stats.kv_disk.restored_pages);
@@ -243,6 +238,11 @@ fn run(subject: &Subject) {
     println!("{} pages came from the disk", n_restored.get());
     // A few schedules may happen to repeat nothing.
     assert!(n_restored.get() > 0 || subject.n_schedules < 100);
+}
+
+/// The session of a request with two turns.
+fn session_of(index: usize) -> SessionOptions {
+    SessionOptions::named(format!("session {index}")).mode(SessionMode::Prefix)
 }
 
 fn start(subject: &Subject, config: EngineConfig, drafts: bool) -> Engine {
@@ -262,10 +262,10 @@ fn submit(
     let options = options(arrival, has_tokenizer);
     let prompt = Prompt::Tokens(tokens(&arrival.prompt));
     let handle = match arrival.second {
-        Some(_) => engine.session_prefix(&format!("session {index}"))?.submit(prompt, options),
+        Some(_) => engine.session(session_of(index))?.submit(prompt, options),
         None => {
             let (n, priority) = (arrival.n, arrival.priority);
-            engine.submit(Request { n, priority, ..Request::new(prompt, options) })
+            engine.submit(Request::new(prompt, options).n(n).priority(priority))
         }
     }?;
     if arrival.is_cancelled {

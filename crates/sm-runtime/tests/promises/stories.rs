@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use sm_runtime::{
     DType, EosRule, FinishReason, GenerationOptions, LoadOptions, Perplexity, PerplexityOptions, Prompt,
-    StopRules, TokenId,
+    TokenId,
 };
 
 use crate::{data, exact, generator, greedy};
@@ -112,7 +112,7 @@ fn the_end_token_ends_a_text_unless_it_is_ignored() {
     assert_eq!(run(&options), (0, FinishReason::Eos));
     options.stop.min_new_tokens = 4;
     assert_eq!(run(&options), (4, FinishReason::Eos));
-    options.stop = StopRules { eos: EosRule::Ignore, ..StopRules::default() };
+    options.stop.eos = EosRule::Ignore;
     assert_eq!(run(&options), (10, FinishReason::Length));
 }
 
@@ -124,7 +124,8 @@ fn slice() -> String {
 }
 
 fn perplexity(path: &Path, options: &LoadOptions, max_tokens: Option<usize>) -> Perplexity {
-    let cut = PerplexityOptions { split: Some("<|endoftext|>".into()), max_tokens };
+    let mut cut = PerplexityOptions::new().split("<|endoftext|>");
+    cut.max_tokens = max_tokens;
     let measured = Perplexity::measure(&mut generator(path, options), &slice(), &cut, &mut |_| ()).unwrap();
     println!("{options:?}: {measured:?}");
     measured

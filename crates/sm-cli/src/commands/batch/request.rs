@@ -93,7 +93,7 @@ struct Building<'a> {
 
 impl Building<'_> {
     fn set(&mut self, name: &str, value: &Value) -> Result<(), String> {
-        let GenerationOptions { sampling, limits, stop, grammar, echo, logprobs, prompt_logprobs } =
+        let GenerationOptions { sampling, limits, stop, grammar, echo, logprobs, prompt_logprobs, .. } =
             &mut self.options;
         match name {
             "id" if is_id(value) => {}
@@ -154,10 +154,7 @@ mod tests {
     use super::*;
 
     fn asked(number: u64, text: &str) -> Asked {
-        let options = GenerationOptions {
-            sampling: sm_runtime::SamplingOptions { seed: Some(u64::MAX), ..Default::default() },
-            ..GenerationOptions::default()
-        };
+        let options = GenerationOptions::new().seed(u64::MAX);
         let template = Err(&ChatError::BadMessage { idx: 7 });
         let line = Line { number, end: 0, text: Ok(text.to_owned()) };
         Asked::read(&line, Defaults { options: &options, template })

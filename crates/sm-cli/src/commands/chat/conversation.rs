@@ -1,7 +1,9 @@
 //! The messages of a chat, and the answers to them.
 
 use sm_runtime::model::chat::{ChatRequest, ChatTemplate, Message};
-use sm_runtime::{Completion, Engine, FinishReason, GenerationOptions, Prompt, Session};
+use sm_runtime::{
+    Completion, Engine, FinishReason, GenerationOptions, Prompt, Session, SessionMode, SessionOptions,
+};
 
 use crate::console::{Console, to_json};
 use crate::failure::Failure;
@@ -32,10 +34,8 @@ impl Conversation {
         template: Option<ChatTemplate>,
     ) -> Result<Self, Failure> {
         // A template renders everything anew, and may render earlier messages differently than before.
-        let session = match &template {
-            Some(_) => engine.session_prefix(NAME)?,
-            None => engine.session(NAME)?,
-        };
+        let mode = if template.is_some() { SessionMode::Prefix } else { SessionMode::Append };
+        let session = engine.session(SessionOptions::named(NAME).mode(mode))?;
         Ok(Self { session, options, template, messages: Vec::new() })
     }
 
@@ -117,11 +117,7 @@ fn summary(completion: &Completion) -> String {
         FinishReason::Cancelled => ", stopped",
         FinishReason::Length => ", cut at -n",
         FinishReason::ContextLimit => ", the context is full: /reset starts anew",
-        FinishReason::Stop
-        | FinishReason::Eos
-        | FinishReason::StopSequence
-        | FinishReason::Complete
-        | FinishReason::Timeout => "",
+        _ => "",
     };
     format!(
         "[{} of {} tokens new, {} at {rate:.1} tok/s{ended}]",
