@@ -58,7 +58,7 @@ fn count(step: &Step, results: &mut Results) {
     let batch = step.batch();
     for part in step.parts() {
         for output in part.sampled_outputs() {
-            let row = batch.output_rows[output] as usize;
+            let row = batch.outputs[output].row as usize;
             results.push(&[TokenId(batch.tokens[row].0 + 1)], Verdict::Continue);
         }
     }
