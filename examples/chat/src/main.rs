@@ -5,12 +5,12 @@ use std::error::Error;
 use std::io::{self, Write};
 
 use sm_runtime::model::chat::{ChatRequest, Message};
-use sm_runtime::{Engine, GenerationOptions, ModelRef, Prompt, Request, SamplingOptions};
+use sm_runtime::{Engine, GenerationOptions, ModelRef, Prompt, Request};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let engine = Engine::builder().load(ModelRef::Demo)?;
     let template = engine.chat_template().map_err(ToString::to_string)?;
-    let options = GenerationOptions { sampling: SamplingOptions::greedy(), ..GenerationOptions::default() };
+    let options = GenerationOptions::greedy();
 
     let mut messages = Vec::new();
     for line in io::stdin().lines() {

@@ -143,20 +143,25 @@ fn crates_use_only_what_the_table_allows() {
 }
 
 #[test]
-fn a_readme_says_what_the_documentation_says() {
-    let check = |readme: &str| {
+fn a_crate_is_ready_to_be_published() {
+    let check = |manifest: &str, readme: &str| {
         let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.to_owned() };
-        let manifest = file("crates/sm-tensor/Cargo.toml", "[package]\n");
         let files = [
-            manifest,
+            file("crates/sm-tensor/Cargo.toml", manifest),
             file("crates/sm-tensor/src/lib.rs", "//! Types.\n"),
             file("crates/sm-tensor/README.md", readme),
         ];
         let mut findings = Vec::new();
         check_all(&files, |_| true, &mut findings);
-        findings
+        findings.into_iter().map(|finding| finding.what).collect::<Vec<String>>()
     };
+    let manifest = "[package]\ndescription = \"Types\"\nkeywords = [\"llm\"]\ncategories = [\"science\"]\n\
+        license.workspace = true\nrepository.workspace = true\ninclude.workspace = true\n[package.metadata.docs.rs]\n";
     let readme = crate::readme::from_source("sm-tensor", "//! Types.\n").unwrap();
-    assert_eq!(check(&readme), Vec::new());
-    assert!(check("# sm-tensor\n")[0].what.contains("run cargo xtask readme"));
+    assert_eq!(check(manifest, &readme), Vec::<String>::new());
+    assert_eq!(check(manifest, "# sm-tensor\n").len(), 1);
+    let bare = manifest.replace("keywords", "key-words");
+    assert_eq!(check(&bare, &readme), ["a published crate needs `keywords`"]);
+    let private = format!("publish = false\n{manifest}");
+    assert!(check(&private, &readme)[0].contains("`publish = false`"));
 }
