@@ -73,8 +73,8 @@ pub use completion::{
 };
 pub use config::{EngineConfig, Preset};
 pub use engine::{
-    BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestId, RequestStatus,
-    Session, SessionOptions, TokenStream,
+    BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestStatus, Session,
+    SessionOptions, TokenStream,
 };
 pub use error::{Error, ErrorKind, KvDiskError, LimitedResource, LoadError, MemoryBound};
 pub use generation::Generation;
