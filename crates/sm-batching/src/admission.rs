@@ -258,13 +258,10 @@ fn lease_pages(sequence: &mut Sequence, running: &Running, cache: &mut KvCache) 
     fits
 }
 
-/// Gives a sequence its first chunk in this step, if there are rows and pages.
+/// Gives a sequence its first chunk in this step, if there are rows, pages and states.
 fn prefill_first_chunk(sequence: &mut Sequence, step: &mut Step, cache: &mut KvCache) {
     prefill::assign_chunk(sequence, &mut step.budget, cache);
-    if let Some(lease) = &sequence.lease {
-        let len = cache.computed(lease) + sequence.n_rows;
-        if sequence.n_rows > 0 && cache.reserve(lease, len, &mut step.copies).is_err() {
-            sequence.n_rows = 0;
-        }
+    if sequence.reserve_rows(&mut step.copies, cache).is_err() {
+        sequence.n_rows = 0;
     }
 }

@@ -7,6 +7,7 @@
 //! ```text
 //! token_ids … b, drafts x y z, sampled x y Q        x, y accepted, z rejected
 //! computed  … b x y z  →  truncated to … b x y      Q is known but not computed: its row is in the next step
+//! states    kept after b, x, y and z                that after y becomes the current one
 //! ```
 
 use sm_cache::KvCache;

@@ -4,6 +4,7 @@ use crate::error::BatchingError;
 use crate::policy::{BatchMemory, BatchPolicy, Bucketed, Continuous, MemoryAware, Naive, PrefillOnly};
 
 /// How requests are batched.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BatchingStrategy {
     /// Static batches of the first requests in the queue: see [`Naive`].
@@ -18,6 +19,7 @@ pub enum BatchingStrategy {
 }
 
 /// Which waiting request is served first.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum QueueOrder {
     /// The oldest.

@@ -18,6 +18,8 @@
 //! * The next request is the one with the highest [`Priority`], aged by waiting; then that of the client that received the
 //!   least service; then the oldest. A request waits a step for another one that is computing its prefix.
 //! * Where pages run out, the worst ranked sequence is preempted and recomputed later. Nobody's tokens change.
+//! * For models with recurrent states, each span also names the state slots that it reads, writes and keeps: one behind each
+//!   draft, so that a sequence goes back to the last accepted one, and snapshots at page ends, where others can begin.
 //! * [`CostModel`] learns what steps cost, so that chunks of prompts keep a target inter-token latency.
 //! * A [`BatchPolicy`] decides which requests form a batch; nothing is ever padded.
 //! * [`DraftLength`] finds how many drafts pay for a sequence.
@@ -30,9 +32,10 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use sm_batching::{BatchMemory, BatchingConfig, Request, RequestId, Results, Scheduler, StepLimits, Verdict};
+//! use sm_batching::{
+//!     BatchMemory, BatchingConfig, Request, RequestId, Results, Scheduler, StepLimits, TokenId, Verdict,
+//! };
 //! use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool};
-//! use sm_tensor::TokenId;
 //!
 //! let shape = KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 32 };
 //! let mut cache = KvCache::new(KvCacheConfig::default(), PagePool::new(64, 16, shape))?;
@@ -108,3 +111,8 @@ pub use results::{Results, Verdict};
 pub use scheduler::{DecodingSequence, Scheduler};
 pub use stats::BatchingStats;
 pub use step::{Step, StepPart};
+
+// The types of other crates in this crate's interface, so that a direct dependency on this crate and `sm-cache` is enough to
+// drive an executor.
+pub use sm_kernels::plan::{KeptState, OutputRow, Span, StateSpan, StepBatch, Wanted};
+pub use sm_tensor::{PageId, StateSlot, TokenId};

@@ -51,7 +51,8 @@ pub(crate) fn assign_chunks(running: &mut Running, budget: &mut StepBudget, cach
 pub(crate) fn assign_chunk(sequence: &mut Sequence, budget: &mut StepBudget, cache: &KvCache) {
     let (start, remaining) = (sequence.computed(cache), sequence.remaining(cache));
     let mut n_rows = remaining.min(budget.tokens).min(budget.prefill).min(budget.max_chunk);
-    let n_outputs = |n_rows| (start..start + n_rows).filter(|position| sequence.is_output(*position)).count();
+    let n_outputs =
+        |n_rows| (start..start + n_rows).filter_map(|position| sequence.wanted_at(position)).count();
     if n_outputs(n_rows) > budget.outputs {
         // The longest chunk whose outputs fit. A search from the end is quick: a prompt has one output, at its end, unless
         // all its logits are wanted.

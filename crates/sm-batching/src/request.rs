@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sm_cache::{CacheError, KvHandle, Namespace, Turn};
+use sm_kernels::plan::Wanted;
 use sm_tensor::TokenId;
 
 /// How urgent a request is. Later variants are served first.
@@ -61,9 +62,8 @@ pub enum PromptLogits {
 /// ```
 /// use std::sync::Arc;
 ///
-/// use sm_batching::{Priority, Request, RequestId};
+/// use sm_batching::{Priority, Request, RequestId, TokenId};
 /// use sm_cache::Namespace;
-/// use sm_tensor::TokenId;
 ///
 /// let namespace = Arc::new(Namespace { model: "demo".into(), ..Namespace::default() });
 /// let mut request = Request::new(RequestId(7), vec![TokenId(1), TokenId(2)], namespace, 16);
@@ -93,6 +93,9 @@ pub struct Request {
     pub deadline_us: Option<u64>,
     /// Which logits of the prompt are wanted.
     pub prompt_logits: PromptLogits,
+    /// What the executor returns for the rows to sample from. The default is all logits; [`Wanted::ArgMax`] is all that greedy
+    /// decoding needs, and much less to send from a device. Prompt positions that are scored always return logits.
+    pub wanted: Wanted,
 }
 
 impl Request {
@@ -114,6 +117,7 @@ impl Request {
             n_choices: 1,
             deadline_us: None,
             prompt_logits: PromptLogits::Last,
+            wanted: Wanted::Logits,
         }
     }
 }
@@ -146,6 +150,7 @@ pub enum EndReason {
 }
 
 /// A sequence that ended, and what it leaves.
+#[non_exhaustive]
 #[derive(Debug)]
 pub struct Ended {
     /// The sequence; the first of its request if that ended before it was forked.

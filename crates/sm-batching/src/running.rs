@@ -1,5 +1,5 @@
-//! The running sequences, ranked: who is admitted at a higher priority comes first, then who arrived earlier. The last one is
-//! the first to be preempted.
+//! The running sequences, ranked by the priority at which they were admitted, then by arrival. The last one is preempted
+//! first.
 
 use std::cmp::Reverse;
 

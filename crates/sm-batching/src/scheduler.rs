@@ -22,6 +22,7 @@ use crate::stats::BatchingStats;
 use crate::step::{Step, StepPart};
 
 /// A sequence that decodes, for which drafts may be proposed.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
 pub struct DecodingSequence<'a> {
     /// The sequence.

@@ -10,11 +10,15 @@
 //! A sequence has no phase. It *prefills* while it lacks more than one row and *decodes* when it lacks exactly one: the row
 //! whose logits give its next token. Chunked prompts, prefixes found in the cache, and sequences that resume after
 //! preemption differ only in where `computed` stands.
+//!
+//! With recurrent states, `computed` can fall back further than a page table would: to the last position whose state is
+//! known. The rows behind it are then computed again, like those of a resumed sequence.
 
 use std::sync::Arc;
 
-use sm_cache::{Arrival, KvCache, KvHandle, LeaseOwner, LeaseRequest, Namespace, PageKey, Turn};
-use sm_tensor::TokenId;
+use sm_cache::{Arrival, CacheError, KvCache, KvHandle, LeaseOwner, LeaseRequest, Namespace, PageKey, Turn};
+use sm_kernels::plan::Wanted;
+use sm_tensor::{PageId, TokenId};
 
 use crate::request::{EndReason, Ended, PrefetchRequest, Priority, PromptLogits, Request, SequenceId};
 use crate::results::Verdict;
@@ -58,6 +62,8 @@ pub(crate) struct Sequence {
     pub(crate) deadline_us: Option<u64>,
     /// Prompt positions whose logits have been delivered, if all are wanted.
     pub(crate) n_scored: Option<usize>,
+    /// What the executor returns for the rows to sample from.
+    pub(crate) wanted: Wanted,
     /// The keys of the prompt's full pages.
     pub(crate) page_keys: Vec<PageKey>,
     /// While it waits after preemption: positions that were computed.
@@ -92,6 +98,7 @@ impl Sequence {
             arrival_step: 0,
             deadline_us: request.deadline_us,
             n_scored: (request.prompt_logits == PromptLogits::All).then_some(0),
+            wanted: request.wanted,
             page_keys,
             preempted_at: None,
             n_rows: 0,
@@ -164,11 +171,14 @@ impl Sequence {
         self.max_len.saturating_sub(self.token_ids.len() + 1)
     }
 
-    /// Whether the logits at `position` are wanted.
-    pub(crate) fn is_output(&self, position: usize) -> bool {
+    /// What the executor is to return for the row at `position`, if anything.
+    pub(crate) fn wanted_at(&self, position: usize) -> Option<Wanted> {
+        if self.samples() && position + 1 >= self.token_ids.len() {
+            return Some(self.wanted);
+        }
         let is_scored =
             self.n_scored.is_some_and(|n_scored| n_scored <= position && position + 1 < self.n_prompt);
-        is_scored || (self.samples() && position + 1 >= self.token_ids.len())
+        is_scored.then_some(Wanted::Logits)
     }
 
     /// The tokens of which all but the last may be found in the cache. Positions whose logits are wanted must be computed.
@@ -192,7 +202,26 @@ impl Sequence {
         self.lease = Some(cache.lease(&LeaseRequest { owner, tokens, max_len: self.max_len, arrival }));
     }
 
-    /// Returns its pages, and forgets what was planned for them.
+    /// Reserves states and pages for its rows; `copies` gets the pages to copy before the step.
+    ///
+    /// States come first: if there are none, no page was replaced by a copy that is never made.
+    ///
+    /// # Errors
+    /// Those of [`KvCache::reserve_states`] and [`KvCache::reserve`].
+    pub(crate) fn reserve_rows(
+        &self,
+        copies: &mut Vec<(PageId, PageId)>,
+        cache: &mut KvCache,
+    ) -> Result<(), CacheError> {
+        let Some(lease) = self.lease.as_ref().filter(|_| self.n_rows > 0) else {
+            return Ok(());
+        };
+        let n_certain = self.n_rows.min(self.remaining(cache));
+        cache.reserve_states(lease, self.n_rows, n_certain)?;
+        cache.reserve(lease, cache.computed(lease) + self.n_rows, copies)
+    }
+
+    /// Returns its pages and states, and forgets the rows that they were for.
     pub(crate) fn release_lease(&mut self, cache: &mut KvCache) {
         if let Some(lease) = self.lease.take() {
             cache.release(lease);
@@ -233,7 +262,8 @@ impl Sequence {
         n_accepted
     }
 
-    /// Discards what a failed step was to compute.
+    /// Discards what a failed step was to compute. With recurrent states, the step may have overwritten the state that it began
+    /// with; then fewer positions are left.
     pub(crate) fn abandon_rows(&mut self, cache: &mut KvCache) {
         if let Some(lease) = &self.lease {
             cache.truncate(lease, cache.computed(lease));

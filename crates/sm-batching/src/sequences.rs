@@ -9,7 +9,7 @@
 //!                 cancelled, timed out
 //! ```
 //!
-//! A preempted sequence returns its pages and keeps its tokens. It waits ahead of those that never ran; when it resumes, it
+//! A preempted sequence returns its pages and its state, and keeps its tokens. It waits ahead of those that never ran; when it resumes, it
 //! recomputes what is no longer in the cache, and goes on to the same tokens. Recomputing is chosen over swapping pages out
 //! because the prefix index usually still has most of them ([PagedAttention](https://arxiv.org/abs/2309.06180), section 4.5,
 //! compares the two).

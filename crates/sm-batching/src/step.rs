@@ -9,8 +9,8 @@
 
 use std::ops::Range;
 
-use sm_cache::KvCache;
-use sm_kernels::plan::{OutputRow, Span, StepBatch};
+use sm_cache::{KvCache, KvHandle};
+use sm_kernels::plan::{KeptState, OutputRow, Span, StateSpan, StepBatch};
 use sm_tensor::{PageId, TokenId};
 
 use crate::budget::StepBudget;
@@ -19,6 +19,7 @@ use crate::request::SequenceId;
 use crate::sequence::Sequence;
 
 /// The rows of one sequence in a step.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepPart {
     /// The sequence; the first choice for all of its request while they share the prompt.
@@ -65,6 +66,7 @@ pub struct Step {
     tokens: Vec<TokenId>,
     spans: Vec<Span>,
     page_table: Vec<PageId>,
+    kept_states: Vec<KeptState>,
     outputs: Vec<OutputRow>,
     pub(crate) copies: Vec<(PageId, PageId)>,
     /// The rows that it may still get.
@@ -81,6 +83,8 @@ impl Step {
         Self {
             tokens: Vec::with_capacity(limits.max_tokens),
             spans: Vec::with_capacity(limits.max_sequences),
+            // A state for each draft, each of which has an output, and at most two snapshots per span.
+            kept_states: Vec::with_capacity(limits.max_outputs + 2 * limits.max_sequences),
             outputs: Vec::with_capacity(limits.max_outputs),
             copies: Vec::with_capacity(limits.max_sequences),
             parts: Vec::with_capacity(limits.max_sequences),
@@ -99,6 +103,7 @@ impl Step {
             tokens: &self.tokens,
             spans: &self.spans,
             page_table: &self.page_table,
+            kept_states: &self.kept_states,
             outputs: &self.outputs,
             ..StepBatch::default()
         }
@@ -147,6 +152,7 @@ impl Step {
         self.tokens.clear();
         self.spans.clear();
         self.page_table.clear();
+        self.kept_states.clear();
         self.outputs.clear();
         self.copies.clear();
         self.parts.clear();
@@ -159,7 +165,7 @@ impl Step {
         self.parts.iter().map(|part| part.n_sampled.saturating_sub(1) as u64).sum()
     }
 
-    /// Adds the rows of a sequence, whose pages are reserved.
+    /// Adds the rows of a sequence, whose pages and states are reserved.
     pub(crate) fn push(&mut self, sequence: &Sequence, cache: &KvCache) {
         let Some(lease) = &sequence.lease else {
             return;
@@ -169,21 +175,22 @@ impl Step {
         let n_pages = cache.pages_for(end);
         let n_known = sequence.token_ids.len();
         let first_row = self.tokens.len();
+        let state = self.push_states(lease, cache);
         self.spans.push(Span {
             first_row: first_row as u32,
             n_rows: sequence.n_rows as u32,
             start: start as u32,
             first_page: self.page_table.len() as u32,
             n_pages: n_pages as u32,
-            state: None,
+            state,
         });
         self.tokens.extend_from_slice(&sequence.token_ids[start..end.min(n_known)]);
         self.tokens.extend_from_slice(&sequence.drafts[..end.saturating_sub(n_known)]);
         self.page_table.extend_from_slice(&cache.pages(lease)[..n_pages]);
 
         let first_output = self.outputs.len();
-        let outputs = (start..end).filter(|position| sequence.is_output(*position));
-        self.outputs.extend(outputs.map(|position| OutputRow::logits((first_row + position - start) as u32)));
+        let wanted = (start..end).map(|position| sequence.wanted_at(position)).zip(first_row as u32..);
+        self.outputs.extend(wanted.filter_map(|(wanted, row)| Some(OutputRow { row, wanted: wanted? })));
         let n_sampled = if sequence.samples() { (end + 1).saturating_sub(n_known) } else { 0 };
         self.parts.push(StepPart {
             id: sequence.id,
@@ -198,5 +205,15 @@ impl Step {
         // The row at position p attends to p + 1 positions.
         self.context += (start + 1..=end).map(|n_positions| n_positions as u64).sum::<u64>();
         self.n_decoding += usize::from(start + 1 == n_known);
+    }
+
+    /// Adds the states that a sequence keeps in this step; `None` if sequences have no states.
+    fn push_states(&mut self, lease: &KvHandle, cache: &KvCache) -> Option<StateSpan> {
+        let plan = cache.state_plan(lease)?;
+        let first_kept = self.kept_states.len() as u32;
+        let kept = plan.kept.iter();
+        self.kept_states
+            .extend(kept.map(|kept| KeptState { position: kept.position as u32, slot: kept.slot }));
+        Some(StateSpan { read: plan.read, write: plan.write, first_kept, n_kept: plan.kept.len() as u32 })
     }
 }

@@ -51,13 +51,8 @@ fn step(scheduler: &mut Scheduler, cache: &mut KvCache, results: &mut Results, i
     }
 }
 
-#[test]
-fn decoding_allocates_nothing() {
-    const fn is_send<T: Send>() {}
-    is_send::<Scheduler>();
-
-    let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
-    let pool = PagePool::new(400, 16, shape);
+/// Decodes 8 sequences, and returns the number of allocations once all lists have grown to their sizes.
+fn n_allocations_of_decoding(pool: PagePool) -> usize {
     let mut cache = KvCache::new(KvCacheConfig::default(), pool).unwrap();
     let limits = StepLimits {
         max_tokens: 512,
@@ -74,7 +69,6 @@ fn decoding_allocates_nothing() {
         scheduler.submit(request, 0, &cache).unwrap();
     }
     let (mut results, mut ids) = (Results::new(), Vec::new());
-    // Lists of drafts and results grow to their sizes.
     for _ in 0..5 {
         step(&mut scheduler, &mut cache, &mut results, &mut ids);
     }
@@ -82,6 +76,21 @@ fn decoding_allocates_nothing() {
     for _ in 0..300 {
         step(&mut scheduler, &mut cache, &mut results, &mut ids);
     }
-    assert_eq!(N_ALLOCATIONS.get() - before, 0);
+    let n_allocations = N_ALLOCATIONS.get() - before;
     assert!(scheduler.stats().accepted_drafts > 0 && scheduler.n_running() == 8);
+    n_allocations
+}
+
+const SHAPE: KvShape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
+
+#[test]
+fn decoding_allocates_nothing() {
+    const fn is_send<T: Send>() {}
+    is_send::<Scheduler>();
+    assert_eq!(n_allocations_of_decoding(PagePool::new(400, 16, SHAPE)), 0);
+}
+
+#[test]
+fn decoding_with_recurrent_states_allocates_nothing() {
+    assert_eq!(n_allocations_of_decoding(PagePool::new(400, 16, SHAPE).with_states(64, 4)), 0);
 }

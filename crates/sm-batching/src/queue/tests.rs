@@ -34,8 +34,8 @@ fn reference(mut waiting: Vec<(u64, Priority, usize, u64)>, mut served: Vec<u64>
         let highest = waiting.iter().map(level).max().unwrap();
         let of_level: Vec<_> = waiting.iter().filter(|w| level(w) == highest).copied().collect();
         let least = of_level.iter().map(|w| served[w.2]).min().unwrap();
-        let of_key = of_level.iter().filter(|w| served[w.2] == least);
-        let next = *of_key.min_by_key(|w| (w.3, w.0)).unwrap();
+        let of_client = of_level.iter().filter(|w| served[w.2] == least);
+        let next = *of_client.min_by_key(|w| (w.3, w.0)).unwrap();
         served[next.2] += 1 + next.0 % 7;
         order.push(next.0);
         waiting.retain(|w| w.0 != next.0);
@@ -53,9 +53,9 @@ proptest! {
         let slots: Vec<usize> = (0..3).map(|name| fairness.enter(name)).collect();
         slots.iter().zip(served).for_each(|(slot, served)| fairness.charge(*slot, served.into()));
         let requests: Vec<_> =
-            (0..).zip(requests).map(|(id, (p, key, arrival))| (id, PRIORITIES[p], key, arrival)).collect();
-        for (id, priority, key, arrival) in &requests {
-            queue.push(sequence(*id, *priority, *key, *arrival));
+            (0..).zip(requests).map(|(id, (p, client, arrival))| (id, PRIORITIES[p], client, arrival)).collect();
+        for (id, priority, client, arrival) in &requests {
+            queue.push(sequence(*id, *priority, *client, *arrival));
         }
         let config = BatchingConfig { priority_boost_after_us: 1000, ..BatchingConfig::default() };
         let by = RankBy { config: &config, fairness: &fairness, cache: &cache(), now_us: 4000 };

@@ -1,6 +1,8 @@
 //! Counters that prove the documented behaviour.
 
-use sm_batching::{BatchMemory, BatchingConfig, BatchingStrategy, Priority, StepLimits};
+use sm_batching::{
+    BatchMemory, BatchingConfig, BatchingStrategy, Priority, PromptLogits, StepLimits, Wanted,
+};
 
 use crate::world::{World, limits, tokens};
 
@@ -34,6 +36,20 @@ fn a_request_whose_id_is_taken_is_refused() {
     let (error, refused) = world.scheduler.submit(again, 0, &world.cache).unwrap_err();
     assert_eq!(error.to_string(), "request 0 is waiting or running already; give each request its own id");
     assert_eq!((refused.id, world.scheduler.n_waiting()), (id, 1));
+    world.finish();
+}
+
+#[test]
+fn a_request_says_what_it_wants_of_the_rows_to_sample_from() {
+    let mut world = World::new(config(), limits(), 100);
+    let mut request = World::request(tokens(0..3), 1);
+    request.prompt_logits = PromptLogits::All;
+    request.wanted = Wanted::ArgMax;
+    world.submit(request, 1).unwrap();
+    let step = world.scheduler.schedule(0, &mut world.cache).unwrap();
+    let outputs: Vec<_> = step.batch().outputs.iter().map(|output| (output.row, output.wanted)).collect();
+    assert_eq!(outputs, [(0, Wanted::Logits), (1, Wanted::Logits), (2, Wanted::ArgMax)]);
+    world.scheduler.abandon(&mut world.cache);
     world.finish();
 }
 
@@ -101,6 +117,62 @@ fn a_common_prefix_of_1000_tokens_is_computed_once() {
 }
 
 #[test]
+fn with_recurrent_states_a_common_prefix_is_computed_until_there_is_a_snapshot_at_its_end() {
+    // The first prompt leaves a snapshot at its last page end. If that is not where the prompts part, the second one leaves
+    // another there.
+    for (n_own, n_computed) in [(2, 1), (7, 2)] {
+        let mut world = World::hybrid(config(), limits(), 1200, 16);
+        let common = (0..1000).map(|position| position % 50);
+        for which in 60..64 {
+            world.add(tokens(common.clone().chain([which; 7].into_iter().take(n_own))), 1);
+        }
+        world.finish();
+        let rows = world.scheduler.stats().rows;
+        assert_eq!(rows, n_computed * 1000 + 4 * n_own as u64, "{n_own} tokens of their own");
+    }
+}
+
+#[test]
+fn choices_share_the_state_after_their_prompt() {
+    let mut world = World::hybrid(config(), limits(), 100, 8);
+    let mut request = World::request(tokens(0..50), 5);
+    request.n_choices = 4;
+    world.submit(request, 3).unwrap();
+    world.step();
+    assert_eq!(rows(&world), [50]);
+    world.finish();
+    assert_eq!((world.n_complete, world.scheduler.stats().preempted), (4, 0));
+}
+
+#[test]
+fn sequences_are_preempted_when_state_slots_run_out() {
+    let mut world = World::hybrid(config(), limits(), 100, 2);
+    let mut request = World::request(long_prompt(&world, 7, 12), 12);
+    request.n_choices = 3;
+    world.submit(request, 1).unwrap();
+    world.finish();
+    let stats = world.scheduler.stats();
+    assert!(stats.preempted > 0 && world.n_complete == 3, "{stats:?}");
+}
+
+#[test]
+fn drafts_are_dropped_when_state_slots_run_out() {
+    let mut world = World::hybrid(config(), limits(), 100, 3);
+    let prompt = long_prompt(&world, 1, 12);
+    world.add(prompt.clone(), 12);
+    world.step();
+    let id = world.parts[0].id;
+    world.scheduler.propose(id, &tokens([39; 2]));
+    world.step();
+    assert_eq!(rows(&world), [3], "its own state, and one for each draft");
+    world.scheduler.propose(id, &tokens([39; 3]));
+    world.step();
+    assert_eq!(rows(&world), [1]);
+    world.finish();
+    assert_eq!(world.scheduler.stats().preempted, 0);
+}
+
+#[test]
 fn preempted_sequences_resume_with_the_same_tokens() {
     let mut world = World::new(config(), limits(), 12);
     for which in 0..4 {
@@ -148,10 +220,10 @@ fn an_endless_stream_of_high_requests_does_not_starve_a_low_one() {
 fn clients_get_equal_shares() {
     let config = BatchingConfig { max_batch_size: 2, ..config() };
     let mut world = World::new(config, limits(), 200);
-    for (key, n_requests) in [(1, 12), (2, 4)] {
+    for (client, n_requests) in [(1, 12), (2, 4)] {
         for which in 0..n_requests {
-            let mut request = World::request(tokens([which, key as u32]), 1);
-            request.client = key;
+            let mut request = World::request(tokens([which, client as u32]), 1);
+            request.client = client;
             world.submit(request, 1).unwrap();
         }
     }

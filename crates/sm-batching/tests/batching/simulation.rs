@@ -119,7 +119,8 @@ fn propose(world: &mut World, random: &mut Random) {
     }
 }
 
-fn simulate(seed: u64, n_steps: u64) -> BatchingStats {
+/// Runs `n_steps` steps of a model that has a recurrent state if there are slots for it.
+fn simulate(seed: u64, n_steps: u64, n_state_slots: usize) -> World {
     let mut random = Random { state: seed << 32 };
     let limits = StepLimits {
         max_tokens: random.pick(&[16, 256]),
@@ -128,7 +129,7 @@ fn simulate(seed: u64, n_steps: u64) -> BatchingStats {
         row_group: 4,
         memory: BatchMemory { fixed_bytes: 100, bytes_per_token: 2 },
     };
-    let mut world = World::new(config(&mut random), limits, N_PAGES);
+    let mut world = World::hybrid(config(&mut random), limits, N_PAGES, n_state_slots);
     while world.scheduler.stats().steps < n_steps {
         world.now_us += random.below(1000);
         if random.one_in(2) {
@@ -160,14 +161,17 @@ fn simulate(seed: u64, n_steps: u64) -> BatchingStats {
     }
     world.finish();
     assert!(world.n_complete > n_steps / 40, "{} complete", world.n_complete);
-    world.scheduler.stats()
+    world
 }
 
-#[test]
-fn every_request_gets_the_tokens_of_its_lone_run() {
+/// Number of steps of all simulations of a test together.
+fn n_steps() -> u64 {
     let asked = std::env::var("SM_SIMULATION_STEPS").ok().and_then(|steps| steps.parse().ok());
-    let n_steps: u64 = asked.unwrap_or(N_STEPS);
-    let all: Vec<BatchingStats> = (0..8).map(|seed| simulate(seed, n_steps / 8)).collect();
+    asked.unwrap_or(N_STEPS)
+}
+
+/// Checks that everything happened that the simulation is to cover.
+fn check_coverage(all: &[BatchingStats]) {
     for (name, count) in [
         ("preempted", all.iter().map(|stats| stats.preempted).sum::<u64>()),
         ("recomputed_tokens", all.iter().map(|stats| stats.recomputed_tokens).sum()),
@@ -179,4 +183,24 @@ fn every_request_gets_the_tokens_of_its_lone_run() {
     ] {
         assert!(count > 0, "the simulation is too tame: {name} = {count}");
     }
+}
+
+#[test]
+fn every_request_gets_the_tokens_of_its_lone_run() {
+    let all: Vec<_> = (0..8).map(|seed| simulate(seed, n_steps() / 8, 0).scheduler.stats()).collect();
+    check_coverage(&all);
+}
+
+#[test]
+fn every_request_gets_the_tokens_of_its_lone_run_with_recurrent_states() {
+    // One slot runs one sequence at a time; with few there are preemptions, with many there are snapshots to share.
+    let worlds: Vec<World> = [1, 2, 4, 6, 8, 12, 24, 48]
+        .into_iter()
+        .zip(100..)
+        .map(|(n_state_slots, seed)| simulate(seed, n_steps() / 8, n_state_slots))
+        .collect();
+    let all: Vec<_> = worlds.iter().map(|world| world.scheduler.stats()).collect();
+    check_coverage(&all);
+    let n_reused: u64 = worlds.iter().map(|world| world.cache.stats().reused_tokens).sum();
+    assert!(n_reused > 0, "snapshots are never found");
 }

@@ -10,11 +10,12 @@ use sm_batching::{
 use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool, TurnEnd};
 use sm_tensor::TokenId;
 
-use crate::memory::{EOS, Memory, PAGE_LEN, sample, values};
+use crate::memory::{EOS, Memory, Model, PAGE_LEN, sample};
 
 /// What is known of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
+    model: Model,
     prompt: Vec<TokenId>,
     max_new_tokens: usize,
     pub(crate) seed: u64,
@@ -28,7 +29,8 @@ impl Known {
     pub(crate) fn lone_run(&self, choice: u32) -> Vec<TokenId> {
         let mut token_ids = self.prompt.clone();
         while token_ids.len() < self.prompt.len() + self.max_new_tokens {
-            let token = sample(*values(&token_ids).last().unwrap(), self.seed + u64::from(choice));
+            let token =
+                sample(*self.model.outputs(&token_ids).last().unwrap(), self.seed + u64::from(choice));
             if token == EOS {
                 break;
             }
@@ -71,12 +73,22 @@ pub(crate) fn tokens(ids: impl IntoIterator<Item = u32>) -> Vec<TokenId> {
 
 impl World {
     pub(crate) fn new(config: BatchingConfig, limits: StepLimits, n_pages: usize) -> Self {
+        Self::hybrid(config, limits, n_pages, 0)
+    }
+
+    /// A world whose model also has a recurrent state, if there are slots for it.
+    pub(crate) fn hybrid(
+        config: BatchingConfig,
+        limits: StepLimits,
+        n_pages: usize,
+        n_state_slots: usize,
+    ) -> Self {
         let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
-        let pool = PagePool::new(n_pages, PAGE_LEN, shape);
+        let pool = PagePool::new(n_pages, PAGE_LEN, shape).with_states(n_state_slots, 8);
         Self {
             scheduler: Scheduler::new(config, limits).unwrap(),
             cache: KvCache::new(KvCacheConfig::default(), pool).unwrap(),
-            memory: Memory::new(n_pages),
+            memory: Memory::new(n_pages, n_state_slots),
             known: HashMap::new(),
             n_requests: 0,
             results: Results::new(),
@@ -100,6 +112,7 @@ impl World {
             PromptLogits::Last => 0,
         };
         let known = Known {
+            model: self.memory.model(),
             prompt: request.prompt.clone(),
             max_new_tokens: request.max_new_tokens,
             seed,
@@ -147,7 +160,11 @@ impl World {
             let known = self.known.get_mut(&part.id.request).unwrap();
             for (index, output) in part.scored_outputs().enumerate() {
                 let position = part.scored_start + index;
-                assert_eq!(outputs[output], values(&known.prompt)[position], "logits of position {position}");
+                assert_eq!(
+                    outputs[output],
+                    known.model.outputs(&known.prompt)[position],
+                    "logits of position {position}"
+                );
                 known.scored[position] = true;
             }
             for choice in 0..part.n_results() as u32 {
@@ -210,16 +227,22 @@ impl World {
             }
             EndReason::Cache(error) => panic!("{:?}: {error}", ended.id),
         }
-        known.n_open -= ended.n_choices;
-        if known.n_open == 0 {
-            self.known.remove(&ended.id.request);
-        }
         if let Some((turn, lease)) = ended.turn {
+            // As if the end of the text was trimmed, so that the session goes back to a position before the end.
+            let n_trimmed = match known.model {
+                Model::Attention => 0,
+                Model::Hybrid => known.seed as usize % 4,
+            };
+            let n_kept = ended.token_ids.len().saturating_sub(n_trimmed).max(ended.n_prompt);
             let end = match ended.reason {
-                EndReason::Stopped | EndReason::Length => TurnEnd::Commit(&ended.token_ids),
+                EndReason::Stopped | EndReason::Length => TurnEnd::Commit(&ended.token_ids[..n_kept]),
                 _ => TurnEnd::Rollback,
             };
             self.cache.end_turn(turn, lease, end);
+        }
+        known.n_open -= ended.n_choices;
+        if known.n_open == 0 {
+            self.known.remove(&ended.id.request);
         }
     }
 
