@@ -9,7 +9,7 @@ mod limit;
 mod load;
 
 use sm_batching::BatchingError;
-use sm_cache::CacheError;
+use sm_cache::{BlankSessionId, CacheError};
 use sm_kernels::plan::{ExecError, PrepareError};
 use sm_model::tokenizer::TokenizerError;
 
@@ -195,6 +195,12 @@ impl From<CacheError> for Error {
             }
             other => Self::Cache(other),
         }
+    }
+}
+
+impl From<BlankSessionId> for Error {
+    fn from(error: BlankSessionId) -> Self {
+        CacheError::from(error).into()
     }
 }
 
