@@ -62,7 +62,7 @@ fn request(index: usize) -> Request {
     let n_tokens = WARM_UP + COUNTED + 100;
     let mut options = GenerationOptions::new().sampling(sampling).stop(stop).max_new_tokens(n_tokens);
     options.logprobs = logprobs;
-    Request::new(Prompt::Tokens(prompt), options).key(index as u64 % 3)
+    Request::new(Prompt::Tokens(prompt), options).client(index as u64 % 3)
 }
 
 #[test]

@@ -120,7 +120,7 @@ impl Driver<'_> {
         {
             let index = self.outcomes.len();
             let prompt = Prompt::Tokens(scaled.prompt.clone());
-            let request = Request::new(prompt, options(scaled, index)).key(scaled.key);
+            let request = Request::new(prompt, options(scaled, index)).client(scaled.key);
             let mut outcome = Outcome { sent: self.start.elapsed(), ..Outcome::default() };
             match self.engine.stream(request) {
                 Ok(stream) => {

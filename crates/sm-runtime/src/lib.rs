@@ -73,7 +73,7 @@ pub use completion::{
 };
 pub use config::{EngineConfig, Preset};
 pub use engine::{
-    BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestId, RequestStatus, Session,
+    BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestStatus, Session,
     SessionOptions, TokenStream,
 };
 pub use error::{Error, ErrorKind, KvDiskError, LimitedResource, LoadError, MemoryBound};
@@ -96,7 +96,7 @@ pub use speculate::{MAX_DRAFT_LEN, SpeculationConfig, SpeculationStats};
 
 pub use sm_batching::{
     BatchingConfig, BatchingError, BatchingStats, BatchingStrategy, Priority, QueueLimit, QueueOrder,
-    Recommendations, Suggestion,
+    Recommendations, RequestId, Suggestion,
 };
 pub use sm_cache::{
     BlankSessionId, ByteSize, CacheError, CacheEvent, CacheObserver, CachedPage, EvictionPolicy,

@@ -34,8 +34,8 @@ pub struct Request {
     pub select: Select,
     /// How urgent it is.
     pub priority: Priority,
-    /// Who asks. Under load, every key gets the same share.
-    pub key: u64,
+    /// Who asks. Under load, every client gets the same share.
+    pub client: u64,
     /// The conversation that it belongs to.
     pub session: Option<(SessionId, SessionMode)>,
     /// Cached prefixes are shared only among requests of the same salt, so that tenants cannot learn from timing what others
@@ -70,7 +70,7 @@ impl Request {
             n: 1,
             select: Select::All,
             priority: Priority::Normal,
-            key: 0,
+            client: 0,
             session: None,
             salt: String::new(),
             speculate: true,
@@ -99,8 +99,8 @@ impl Request {
 
     /// Sets who asks.
     #[must_use]
-    pub fn key(self, key: u64) -> Self {
-        Self { key, ..self }
+    pub fn client(self, client: u64) -> Self {
+        Self { client, ..self }
     }
 
     /// Makes it the next call of a conversation; see [`Session`](crate::Session) for an easier way.

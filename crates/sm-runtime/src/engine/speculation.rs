@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use sm_batching::{DraftLength, DraftLimits, RequestId, Scheduler, SequenceId, StepLoad};
 use sm_cache::KvCache;
+use sm_kernels::plan::ExecError;
 
 use super::active_request::{ActiveRequest, Scratch};
 use crate::speculate::{DraftModel, Guess, SpeculationConfig, SpeculationStats, lookup};
@@ -72,6 +73,7 @@ impl Speculator {
         self.choose(scheduler, cache, live);
         let Self { model, guesses, n_guesses, vocab_size, stats, .. } = self;
         let guesses = &mut guesses[..*n_guesses];
+        let mut is_lost = false;
         if let Some(model) = model
             && guesses.iter().any(|guess| guess.max > 0)
         {
@@ -84,11 +86,15 @@ impl Speculator {
                     scratch,
                 )
             });
-            // Guesses are worth no failure: those that there are may be right.
+            // Drafts are worth no failure: those that exist may still be right.
             stats.failed += u64::from(guessed.is_err());
+            is_lost = matches!(guessed, Err(ExecError::DeviceLost { .. }));
         }
         for guess in guesses.iter().filter(|guess| !guess.drafts.is_empty()) {
             scheduler.propose(guess.id, &guess.drafts);
+        }
+        if is_lost {
+            self.model = None;
         }
     }
 
