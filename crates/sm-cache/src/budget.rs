@@ -1,16 +1,23 @@
-//! The limits of memory, in pages and bytes.
+//! Memory limits, in pages and bytes.
+//!
+//! ```text
+//! max_bytes_total ≥ pages in use or cached · page_bytes  +  all state slots · state_bytes
+//! ```
+//!
+//! All state slots count as in use at any time. They are few, the executor has allocated them anyway, and the number of
+//! usable pages must not depend on how many sequences happen to run.
 
 use crate::config::{KvCacheConfig, PagePool};
 use crate::error::{CacheError, Resource};
 
-/// Limits of one cache, and what its pages weigh.
+/// The limits of one cache, and the sizes of its pages and states.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     page_len: usize,
     page_bytes: u64,
     n_pages: usize,
     state_bytes: u64,
-    /// Of all state slots.
+    /// Bytes of all state slots.
     states_bytes: u64,
     max_tokens_per_session: u64,
     max_bytes_per_session: Option<u64>,
@@ -21,7 +28,7 @@ impl Budget {
     /// The limits of `config` for the pages of `pool`.
     ///
     /// # Errors
-    /// If a number is zero or too large to be used.
+    /// If a number is zero or too large.
     pub(crate) fn new(config: &KvCacheConfig, pool: &PagePool) -> Result<Self, CacheError> {
         let invalid = |field, value: u64, reason| Err(CacheError::InvalidConfig { field, value, reason });
         if pool.page_len == 0 {
@@ -41,7 +48,11 @@ impl Budget {
         }
         let Some(states_bytes) = pool.states_bytes().filter(|bytes| bytes.checked_add(page_bytes).is_some())
         else {
-            return invalid("state_bytes", pool.state_bytes as u64, "must fit 64 bits, times the slots");
+            return invalid(
+                "state_bytes",
+                pool.state_bytes as u64,
+                "must fit 64 bits when multiplied by the slots",
+            );
         };
         for (field, percent) in [
             ("high_watermark_percent", config.high_watermark_percent),
@@ -68,10 +79,10 @@ impl Budget {
         Ok(new)
     }
 
-    /// Whether `max_bytes_total` may be the limit of bytes in total.
+    /// Checks a limit of bytes in total.
     ///
     /// # Errors
-    /// If nothing could be computed with so few.
+    /// If it is too small to compute anything.
     pub(crate) fn check_max_bytes(&self, max_bytes_total: u64) -> Result<(), CacheError> {
         let reason = match self.states_bytes {
             0 => "must hold at least one page",
@@ -106,27 +117,26 @@ impl Budget {
         n_slots as u64 * self.state_bytes
     }
 
-    /// Bytes that pages and states in use may have.
+    /// The most bytes that pages and states can take.
     pub(crate) fn max_bytes(&self) -> u64 {
         self.max_bytes_total.min(self.bytes_of(self.n_pages).saturating_add(self.states_bytes))
     }
 
-    /// Changes the limit of bytes in total.
+    /// Changes the limit of bytes in total, which must have been checked.
     pub(crate) fn set_max_bytes(&mut self, max_bytes_total: u64) {
         self.max_bytes_total = max_bytes_total;
     }
 
-    /// Pages that may hold something at a time. All state slots are counted as if they were in use: they are few, the
-    /// executor has allocated them, and how many pages there are must not depend on how many sequences run.
+    /// Pages that may be in use or cached at a time.
     pub(crate) fn max_resident(&self) -> usize {
         let n_pages = (self.max_bytes_total - self.states_bytes) / self.page_bytes;
         usize::try_from(n_pages).map_or(self.n_pages, |n_pages| n_pages.min(self.n_pages))
     }
 
-    /// Whether a session may hold `n_tokens` positions.
+    /// Whether a session may have `n_tokens` positions.
     ///
     /// # Errors
-    /// The first limit that they exceed.
+    /// The first limit that is exceeded.
     pub(crate) fn check_session(&self, n_tokens: usize) -> Result<(), CacheError> {
         let within = |resource, actual: u64, limit: u64| match actual <= limit {
             true => Ok(()),
@@ -139,7 +149,7 @@ impl Budget {
         within(Resource::SessionBytes, bytes, max_bytes)
     }
 
-    /// Whether one sequence may have `n_pages` pages if it is alone.
+    /// Whether one sequence can have `n_pages` pages if it runs alone.
     ///
     /// # Errors
     /// If the whole cache is too small.
@@ -161,7 +171,7 @@ mod tests {
     const POOL: PagePool = PagePool::new(100, 16, KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 8 });
 
     #[test]
-    fn bytes_count_whole_pages_and_true_heads() {
+    fn bytes_count_whole_pages_of_key_and_value_heads() {
         let budget = Budget::new(&KvCacheConfig::default(), &POOL).unwrap();
         assert_eq!(budget.bytes_of(budget.pages_for(17)), 2 * 2 * 2 * 2 * 4 * 2 * 16);
         assert_eq!(budget.max_resident(), 100);
@@ -211,22 +221,22 @@ mod tests {
     }
 
     #[test]
-    fn unusable_numbers_are_refused() {
+    fn unusable_numbers_are_rejected() {
         let config = KvCacheConfig::default();
-        let refused = |config: &KvCacheConfig, pool: PagePool| Budget::new(config, &pool).is_err();
-        assert!(refused(&config, PagePool { page_len: 0, ..POOL }));
-        assert!(refused(&config, PagePool { n_pages: 0, ..POOL }));
-        assert!(refused(&config, PagePool { n_pages: usize::MAX, ..POOL }));
-        assert!(refused(&config, PagePool { shape: KvShape { head_bytes: 0, ..POOL.shape }, ..POOL }));
-        assert!(refused(
+        let rejected = |config: &KvCacheConfig, pool: PagePool| Budget::new(config, &pool).is_err();
+        assert!(rejected(&config, PagePool { page_len: 0, ..POOL }));
+        assert!(rejected(&config, PagePool { n_pages: 0, ..POOL }));
+        assert!(rejected(&config, PagePool { n_pages: usize::MAX, ..POOL }));
+        assert!(rejected(&config, PagePool { shape: KvShape { head_bytes: 0, ..POOL.shape }, ..POOL }));
+        assert!(rejected(
             &config,
             PagePool { shape: KvShape { head_bytes: usize::MAX, ..POOL.shape }, ..POOL }
         ));
-        assert!(refused(&config, POOL.with_states(1, 0)));
-        assert!(refused(&config, POOL.with_states(usize::MAX, 1)));
-        assert!(refused(&config, POOL.with_states(4, usize::MAX)));
-        assert!(refused(&KvCacheConfig { max_bytes_total: 1023, ..config.clone() }, POOL));
-        assert!(refused(&KvCacheConfig { high_watermark_percent: 0, ..config.clone() }, POOL));
-        assert!(refused(&KvCacheConfig { gc_threshold_percent: 101, ..config }, POOL));
+        assert!(rejected(&config, POOL.with_states(1, 0)));
+        assert!(rejected(&config, POOL.with_states(usize::MAX, 1)));
+        assert!(rejected(&config, POOL.with_states(4, usize::MAX)));
+        assert!(rejected(&KvCacheConfig { max_bytes_total: 1023, ..config.clone() }, POOL));
+        assert!(rejected(&KvCacheConfig { high_watermark_percent: 0, ..config.clone() }, POOL));
+        assert!(rejected(&KvCacheConfig { gc_threshold_percent: 101, ..config }, POOL));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use sm_batching::BatchingError;
-use sm_cache::{ByteSize, CacheError, Resource};
+use sm_cache::{BlankSessionId, ByteSize, CacheError, Resource};
 use sm_kernels::plan::{ExecError, PrepareError};
 use sm_model::LoadError;
 use sm_model::tokenizer::TokenizerError;
@@ -231,6 +231,12 @@ impl From<CacheError> for Error {
             },
             other => Self::Cache(other),
         }
+    }
+}
+
+impl From<BlankSessionId> for Error {
+    fn from(error: BlankSessionId) -> Self {
+        CacheError::from(error).into()
     }
 }
 

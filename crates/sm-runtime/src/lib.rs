@@ -99,8 +99,9 @@ pub use sm_batching::{
     Suggestion,
 };
 pub use sm_cache::{
-    ByteSize, CacheError, CacheEvent, CacheObserver, CachedPage, EvictionPolicy, EvictionReason,
-    KvCacheConfig, KvCacheStats, KvShape, MemoryPlan, Resource, SessionId, SessionMode, Victim,
+    BlankSessionId, ByteSize, CacheError, CacheEvent, CacheObserver, CachedPage, EvictionPolicy,
+    EvictionReason, KvCacheConfig, KvCacheStats, KvShape, MemoryPlan, Resource, SessionId, SessionMode,
+    Victim,
 };
 pub use sm_kernels::plan::{
     ExecutorInfo, KvDType, MemoryNeeds, Plan, Profile, ProfileRow, Progress, Speed, Work,

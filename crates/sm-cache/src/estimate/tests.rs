@@ -1,4 +1,4 @@
-//! Tests of the estimators, with the values that the documents state.
+//! Tests of the estimates, with the documented values.
 
 use super::*;
 use crate::config::KvShape;
@@ -47,7 +47,7 @@ fn sizes_beyond_64_bits_are_errors() {
 }
 
 #[test]
-fn a_plan_counts_whole_pages_of_true_heads() {
+fn a_plan_counts_whole_pages_of_key_and_value_heads() {
     let shape = KvShape { n_layers: 22, n_kv_heads: 4, head_bytes: 128 };
     let plan = MemoryPlan {
         weight_bytes: 600 << 20,

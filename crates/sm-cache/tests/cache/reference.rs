@@ -1,4 +1,4 @@
-//! The cache again, in plain lists that are searched from end to end: slow, and easy to believe.
+//! The reference: the same cache in plain lists that are searched from end to end. Slow, but obviously right.
 
 use std::collections::HashMap;
 
@@ -45,13 +45,13 @@ pub(crate) struct Reference {
     blank: Vec<u32>,
     pub(crate) cached: Vec<u32>,
     used: HashMap<u32, u64>,
-    /// Copies of each content, in the order in which they are found.
+    /// Duplicates of each content, in the order in which they are found.
     indexed: HashMap<Content, Vec<u32>>,
     pub(crate) leases: HashMap<usize, RefLease>,
     sessions: HashMap<String, RefSession>,
     pub(crate) states: RefStates,
     pub(crate) stats: KvCacheStats,
-    /// Time: operations so far.
+    /// The time: operations so far.
     pub(crate) now: u64,
 }
 
@@ -88,7 +88,7 @@ impl Reference {
         self.leases.values().filter(|lease| lease.pages.contains(&page)).count()
     }
 
-    fn holds(&self, page: u32) -> usize {
+    fn session_refs(&self, page: u32) -> usize {
         self.sessions.values().filter(|session| session.pages.contains(&page)).count()
     }
 
@@ -122,23 +122,23 @@ impl Reference {
     }
 
     fn retire(&mut self, page: u32, newest: bool) {
-        if self.pins(page) + self.holds(page) > 0 {
+        if self.pins(page) + self.session_refs(page) > 0 {
             return;
         }
         let content = self.content_of(page).cloned();
         if !self.config.enabled || !self.config.persist_across_requests {
             self.unindex(page);
         }
-        let twin = self
+        let duplicate = self
             .content_of(page)
             .and_then(|content| self.indexed[content].iter().copied().find(|other| *other != page));
-        if let Some(twin) = twin {
+        if let Some(duplicate) = duplicate {
             self.unindex(page);
             if newest {
-                let was_cached = self.cached.contains(&twin);
-                self.cached.retain(|other| *other != twin);
-                self.cached.extend(was_cached.then_some(twin));
-                self.used.insert(twin, self.now);
+                let was_cached = self.cached.contains(&duplicate);
+                self.cached.retain(|other| *other != duplicate);
+                self.cached.extend(was_cached.then_some(duplicate));
+                self.used.insert(duplicate, self.now);
             }
         }
         if self.content_of(page).is_some_and(|content| !self.is_useful(content)) {
@@ -177,9 +177,9 @@ impl Reference {
     }
 
     fn evict_oldest(&mut self) -> bool {
-        let holding = self.sessions.iter().filter(|(_, session)| !session.pages.is_empty());
+        let with_pages = self.sessions.iter().filter(|(_, session)| !session.pages.is_empty());
         let session =
-            holding.min_by_key(|(_, session)| session.used).map(|(id, entry)| (id.clone(), entry.used));
+            with_pages.min_by_key(|(_, session)| session.used).map(|(id, entry)| (id.clone(), entry.used));
         let page = self.cached.first().map(|page| (*page, self.used[page]));
         match (session, page) {
             (None, None) => return false,
@@ -249,7 +249,7 @@ impl Reference {
         lease.unconfirmed = Some(lease.computed);
     }
 
-    /// The copies to make, or how many pages are missing.
+    /// The copies to make, or the number of missing pages.
     pub(crate) fn reserve(&mut self, id: usize, len: usize) -> Result<Vec<(PageId, PageId)>, usize> {
         let RefLease { pages, computed, .. } = self.leases[&id].clone();
         let index = (computed % PAGE_LEN > 0 && len > computed).then_some(computed / PAGE_LEN);
@@ -268,7 +268,7 @@ impl Reference {
         let (Some(index), Some(from)) = (index, from) else {
             return Ok(Vec::new());
         };
-        if (self.pins(from) + self.holds(from) > 1 || self.content_of(from).is_some())
+        if (self.pins(from) + self.session_refs(from) > 1 || self.content_of(from).is_some())
             && let Some(to) = self.take_page()
         {
             self.leases.get_mut(&id).unwrap().pages[index] = to;
@@ -345,7 +345,7 @@ impl Reference {
         self.leases.remove(&id);
     }
 
-    /// The context of the call; none if it is refused.
+    /// The context of the call; `None` if it is rejected.
     pub(crate) fn begin_turn(&mut self, id: &str, append: bool, tokens: &[TokenId]) -> Option<Vec<TokenId>> {
         let first = !self.sessions.contains_key(id);
         let token_ids = self.log(id).unwrap_or_default();
@@ -383,7 +383,7 @@ impl Reference {
             self.shrink(lease, n_valid);
             let RefLease { pages, computed, .. } = self.leases[&lease].clone();
             let last = pages.last().copied().filter(|_| computed % PAGE_LEN > 0);
-            if last.is_some_and(|last| self.pins(last) + self.holds(last) > 1) {
+            if last.is_some_and(|last| self.pins(last) + self.session_refs(last) > 1) {
                 self.shrink(lease, computed - computed % PAGE_LEN);
             }
             let lease = self.leases.remove(&lease).unwrap();

@@ -1,4 +1,4 @@
-//! Random sequences of calls: agreement with the reference, right content in every page, and no broken invariant.
+//! Random calls: agreement with the reference, the right content in every page and state, and no broken invariant.
 
 use proptest::prelude::{ProptestConfig, any, proptest};
 use sm_cache::{
@@ -47,15 +47,15 @@ struct Rows {
     n_accepted: usize,
 }
 
-/// What becomes of a step.
+/// How a step ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Outcome {
     Committed,
     Failed,
-    NeverRun,
+    NotRun,
 }
 
-/// One of four beginnings and a short rest, so that prefixes meet.
+/// One of a few beginnings and a short rest, so that prefixes collide.
 fn text(choice: u32) -> Vec<TokenId> {
     let beginning = (0..4 * (choice % 5)).map(|position| position * (1 + choice / 5 % 2));
     let rest = (0..choice / 10 % 4).map(|position| 100 + choice / 40 % 3 + position);
@@ -82,10 +82,10 @@ impl Simulation {
         match (op, picked) {
             (0..2, _) => self.begin_request(SALT[which % 2], choice),
             (2..5, _) => self.begin_turn(["a", "b", "c", "d"][which % 4], choice),
-            (5..11, Some(index)) => self.step(&[index], choice, Fate::Committed),
-            (11, Some(index)) => self.step(&[index], choice, Fate::NeverRun),
-            (12, Some(_)) => self.step(&Vec::from_iter(0..self.sequences.len()), choice, Fate::Failed),
-            (13, Some(_)) => self.step(&Vec::from_iter(0..self.sequences.len()), choice, Fate::Committed),
+            (5..11, Some(index)) => self.step(&[index], choice, Outcome::Committed),
+            (11, Some(index)) => self.step(&[index], choice, Outcome::NotRun),
+            (12, Some(_)) => self.step(&Vec::from_iter(0..self.sequences.len()), choice, Outcome::Failed),
+            (13, Some(_)) => self.step(&Vec::from_iter(0..self.sequences.len()), choice, Outcome::Committed),
             (14, Some(index)) => self.preempt(index),
             (15, Some(index)) => self.truncate(index, choice as usize),
             (16, Some(index)) => self.fork(index),
@@ -115,7 +115,7 @@ impl Simulation {
         let mode = if append { SessionMode::Append } else { SessionMode::Prefix };
         let mut tokens = text(choice / 2);
         if !append && let Some(token_ids) = self.reference.log(name) {
-            // Resends what was said, perhaps with a change.
+            // Resends the conversation, perhaps without its last tokens.
             tokens =
                 [&token_ids[..token_ids.len() - token_ids.len().min(choice as usize % 3)], &tokens].concat();
         }
@@ -151,27 +151,27 @@ impl Simulation {
         }
     }
 
-    /// One step of some sequences: up to seven positions of each, and two drafts.
-    fn step(&mut self, indices: &[usize], choice: u32, fate: Fate) {
+    /// One step of some sequences: up to seven positions of each, and up to two drafts.
+    fn step(&mut self, indices: &[usize], choice: u32, outcome: Outcome) {
         let mut copies = Vec::new();
         let mut steps = Vec::new();
         for (index, choice) in indices.iter().zip(choice..) {
             steps.extend(self.reserve(*index, choice, &mut copies));
         }
-        if fate == Fate::NeverRun {
-            // Pages are copied all the same, as if others ran.
+        if outcome == Outcome::NotRun {
+            // Others may run, so pages are copied all the same.
             return self.copy(&copies);
         }
         self.copy(&copies);
         self.check_apart(&steps);
         // No span may depend on another, so any order will do.
         match choice.is_multiple_of(2) {
-            true => steps.iter().for_each(|rows| self.compute(rows, fate)),
-            false => steps.iter().rev().for_each(|rows| self.compute(rows, fate)),
+            true => steps.iter().for_each(|rows| self.compute(rows, outcome)),
+            false => steps.iter().rev().for_each(|rows| self.compute(rows, outcome)),
         }
         for rows in &steps {
-            match fate {
-                Fate::Failed => {
+            match outcome {
+                Outcome::Failed => {
                     let Sequence { id, handle, .. } = &self.sequences[rows.index];
                     let left = self.cache.truncate(handle.as_ref().unwrap(), rows.start);
                     self.reference.truncate(*id, rows.start);
@@ -188,7 +188,7 @@ impl Simulation {
         self.memory.copy(copies);
     }
 
-    /// Reserves pages and states for a sequence; gives the rows if there is room.
+    /// Reserves pages and states for a sequence; `None` if there is no room.
     fn reserve(&mut self, index: usize, choice: u32, copies: &mut Vec<(PageId, PageId)>) -> Option<Rows> {
         if self.sequences[index].handle.is_none() {
             self.lease(index, Arrival::New);
@@ -244,12 +244,12 @@ impl Simulation {
         }
     }
 
-    /// The executor's part: pages and states of a sequence's rows, or nonsense if the step fails.
-    fn compute(&mut self, rows: &Rows, fate: Fate) {
+    /// The executor's part: writes pages and states of a sequence's rows; garbage if the step fails.
+    fn compute(&mut self, rows: &Rows, outcome: Outcome) {
         let Sequence { handle, salt, token_ids, .. } = &self.sequences[rows.index];
         let handle = handle.as_ref().unwrap();
         let mut tokens = [&token_ids[..], &rows.drafts].concat();
-        if fate == Fate::Failed {
+        if outcome == Outcome::Failed {
             tokens[rows.start..].fill(TokenId(9999));
         }
         self.memory.write(self.cache.pages(handle), rows.start..rows.end, salt, &tokens);
@@ -272,7 +272,7 @@ impl Simulation {
         }
     }
 
-    /// Reads pages back that were evicted, as far as they lead to a state.
+    /// Restores pages and states that were evicted.
     fn restore(&mut self, salt: &'static str, choice: u32) {
         let namespace = namespace(salt);
         let tokens = [text(choice), vec![TokenId(8); 2]].concat();
@@ -351,7 +351,7 @@ impl Simulation {
                 self.reference.release(id);
             });
         };
-        // Trims some of the text, or fails.
+        // Trims some tokens, or fails.
         token_ids.truncate(token_ids.len() - token_ids.len().min(choice as usize % 4));
         let lease = handle.is_some().then_some(id);
         if choice.is_multiple_of(5) {
@@ -428,7 +428,7 @@ impl Simulation {
             self.memory.verify_page(page.page, salt, prefix);
         }
         for name in ["a", "b", "c", "d"] {
-            let token_ids = self.cache.session_log(&SessionId::new(name).unwrap()).ok();
+            let token_ids = self.cache.session_token_ids(&SessionId::new(name).unwrap()).ok();
             assert_eq!(token_ids, self.reference.log(name));
         }
     }

@@ -1,4 +1,4 @@
-//! The documented behaviour of recurrent states: what is shared, where sequences go back to, and what a step needs.
+//! Documented behaviour of recurrent states: what is shared, where sequences go back to, what a step needs.
 
 use sm_cache::{
     Arrival, CacheError, KvCache, KvCacheConfig, KvHandle, LeaseOwner, LeaseRequest, SessionId, SessionMode,
@@ -64,7 +64,7 @@ fn a_prompt_leaves_one_snapshot_at_the_end_of_its_last_page() {
 }
 
 #[test]
-fn where_prompts_part_the_second_leaves_a_snapshot_for_the_third() {
+fn where_prompts_branch_the_second_leaves_a_snapshot_for_the_third() {
     let mut cache = cache(8);
     let with = |last: u32| tokens((0..10).chain([last; 8]));
     assert_eq!(serve(&mut cache, &namespace(""), &with(50)), 18);
@@ -153,7 +153,7 @@ fn rejected_drafts_go_back_to_the_state_that_was_kept() {
 }
 
 #[test]
-fn what_goes_back_further_ends_at_a_snapshot() {
+fn going_back_further_ends_at_a_snapshot() {
     let mut cache = cache(8);
     let token_ids = tokens(0..11);
     let handle = lease(&mut cache, &namespace(""), &token_ids);
@@ -232,7 +232,7 @@ fn one_slot_is_enough_for_one_sequence() {
 }
 
 #[test]
-fn sequences_without_a_slot_wait_and_drafts_are_the_first_to_go() {
+fn without_a_slot_reservations_fail_and_drafts_fail_first() {
     let mut cache = cache(3);
     let token_ids = tokens(0..6);
     let first = lease(&mut cache, &namespace(""), &token_ids);
@@ -307,7 +307,7 @@ fn idle_sessions_lose_their_states_to_others() {
     for first in [100, 200] {
         serve(&mut cache, &namespace(""), &tokens(first..first + 5));
     }
-    assert_eq!(cache.session_log(session), Ok(&prompt[..]), "its tokens stay");
+    assert_eq!(cache.session_token_ids(session), Ok(&prompt[..]), "its tokens stay");
     let (turn, token_ids) = cache.begin_turn(&request).unwrap();
     let handle = lease_turn(&mut cache, &turn, &token_ids);
     assert_eq!(cache.computed(&handle), 0);
@@ -316,7 +316,7 @@ fn idle_sessions_lose_their_states_to_others() {
 }
 
 #[test]
-fn pages_read_back_from_elsewhere_bring_their_state() {
+fn restored_pages_bring_their_state() {
     let mut cache = cache(4);
     let token_ids = tokens(0..14);
     let handle = lease(&mut cache, &namespace(""), &token_ids);
@@ -336,7 +336,7 @@ fn pages_read_back_from_elsewhere_bring_their_state() {
 
 #[test]
 #[should_panic(expected = "the state after 4 positions is unknown")]
-fn nobody_continues_from_pages_without_a_state() {
+fn a_sequence_cannot_continue_from_pages_without_a_state() {
     let mut cache = cache(4);
     let handle = lease(&mut cache, &namespace(""), &tokens(0..6));
     cache.reserve(&handle, PAGE_LEN, &mut Vec::new()).unwrap();

@@ -1,4 +1,4 @@
-//! A small cache with a fake executor: memory that remembers for which tokens each position was computed.
+//! A small cache and a fake executor, whose memory knows for which tokens each position and state was computed.
 
 use sm_cache::{
     Arrival, KvCache, KvCacheConfig, KvHandle, KvShape, LeaseOwner, LeaseRequest, Namespace, PagePool,
@@ -13,7 +13,7 @@ pub(crate) const PAGE_BYTES: u64 = 2 * 4 * PAGE_LEN as u64;
 /// Bytes of a state slot.
 pub(crate) const STATE_BYTES: u64 = 5;
 
-/// A namespace, told apart by its salt.
+/// A namespace with this salt.
 pub(crate) fn namespace(salt: &str) -> Namespace {
     Namespace { model: "demo".into(), kv_dtype: "f32".into(), salt: salt.into(), ..Namespace::default() }
 }
@@ -35,7 +35,7 @@ pub(crate) fn cache(n_pages: usize) -> KvCache {
     KvCache::new(KvCacheConfig::default(), pool(n_pages)).unwrap()
 }
 
-/// What a position's keys and values depend on: the namespace and all tokens up to it.
+/// What keys and values depend on: the namespace and all tokens up to their position.
 pub(crate) type Content = (String, Vec<TokenId>);
 
 /// A recurrent state: a running hash of all tokens, so that one wrong state makes all that follow wrong.
@@ -120,14 +120,14 @@ impl Memory {
         }
     }
 
-    /// Whether what a sequence believes computed is what it would compute.
+    /// Checks that the computed positions of a sequence hold what it would compute.
     pub(crate) fn verify(&self, pages: &[PageId], computed: usize, salt: &str, token_ids: &[TokenId]) {
         for position in 0..computed {
             self.verify_position(pages[position / PAGE_LEN], position, salt, token_ids);
         }
     }
 
-    /// Whether a page holds the last positions of `token_ids`.
+    /// Checks that a page holds the last positions of `token_ids`.
     pub(crate) fn verify_page(&self, page: PageId, salt: &str, token_ids: &[TokenId]) {
         for position in token_ids.len() - PAGE_LEN..token_ids.len() {
             self.verify_position(page, position, salt, token_ids);
@@ -145,19 +145,19 @@ impl Memory {
     }
 }
 
-/// Leases for a request without a session.
+/// A lease for a request without a session.
 pub(crate) fn lease(cache: &mut KvCache, namespace: &Namespace, tokens: &[TokenId]) -> KvHandle {
     let owner = LeaseOwner::Request(namespace);
     cache.lease(&LeaseRequest { owner, tokens, max_len: tokens.len(), arrival: Arrival::New })
 }
 
-/// Leases for a call on a session.
+/// A lease for a call on a session.
 pub(crate) fn lease_turn(cache: &mut KvCache, turn: &Turn, tokens: &[TokenId]) -> KvHandle {
     let owner = LeaseOwner::Turn(turn);
     cache.lease(&LeaseRequest { owner, tokens, max_len: tokens.len(), arrival: Arrival::New })
 }
 
-/// Computes all of `token_ids` at once; gives how many positions that took.
+/// Computes all of `token_ids` in one step; returns the positions computed.
 pub(crate) fn compute(cache: &mut KvCache, handle: &KvHandle, token_ids: &[TokenId]) -> usize {
     let before = cache.computed(handle);
     let n_rows = token_ids.len() - before;
@@ -167,7 +167,7 @@ pub(crate) fn compute(cache: &mut KvCache, handle: &KvHandle, token_ids: &[Token
     token_ids.len() - before
 }
 
-/// Serves a request from begin to end; gives how many positions it computed.
+/// Serves a request from begin to end; returns the positions computed.
 pub(crate) fn serve(cache: &mut KvCache, namespace: &Namespace, token_ids: &[TokenId]) -> usize {
     let handle = lease(cache, namespace, token_ids);
     let n_computed = compute(cache, &handle, token_ids);

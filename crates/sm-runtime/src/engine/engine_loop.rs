@@ -266,7 +266,7 @@ impl Core {
         let Some((session, mode)) = session else {
             return Ok((Input::new(prompt.first, prompt.start, &terms.options, &self.bounds)?, None));
         };
-        let token_ids = self.cache.session_log(session).unwrap_or_default();
+        let token_ids = self.cache.session_token_ids(session).unwrap_or_default();
         let has_spoken = terms.has_spoken.as_ref().is_some_and(|spoken| spoken.load(Ordering::Relaxed));
         let is_to_persist = self.cache.config().persist_across_requests;
         if token_ids.is_empty() && has_spoken && is_to_persist && *mode == SessionMode::Append {

@@ -1,5 +1,5 @@
-//! The states of the reference. A state is a number that is never used again, so nothing here can confuse two of them by
-//! reusing a slot; how many there are at a time is what the pool allows.
+//! The reference's states. A state is a number that is never reused, so nothing here can mix up the states of a slot that
+//! changed hands. Only how many exist at a time is limited.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,7 +22,7 @@ pub(crate) struct StepStates {
 pub(crate) struct RefStates {
     pub(crate) n_slots: usize,
     pub(crate) snapshots: HashMap<Content, u32>,
-    /// Snapshots that nobody reads, least recently used first.
+    /// Snapshots without other references, least recently used first.
     evictable: Vec<u32>,
     pub(crate) used: HashMap<u32, u64>,
     next: u32,
@@ -68,7 +68,7 @@ impl Reference {
         self.states.n_slots - self.n_pinned_states()
     }
 
-    /// After somebody stopped referring to a state.
+    /// Files a state that may have lost its last reference.
     pub(super) fn retire_state(&mut self, state: u32, newest: bool) {
         let is_read = self.pinned_states().chain(self.session_states()).any(|other| other == state);
         if !is_read && self.is_snapshot(state) && !self.states.evictable.contains(&state) {
@@ -84,7 +84,7 @@ impl Reference {
         self.retire_state(state, true);
     }
 
-    /// After somebody began to refer to a state.
+    /// Takes states with new references off the list of evictable ones.
     pub(super) fn keep_read_states(&mut self) {
         let read: HashSet<_> = self.pinned_states().chain(self.session_states()).collect();
         self.states.evictable.retain(|state| !read.contains(state));
@@ -100,7 +100,7 @@ impl Reference {
         }
     }
 
-    /// Whether somebody can continue from the content or from one that follows it.
+    /// Whether a sequence can continue from the content or from one that follows it.
     pub(super) fn is_useful(&self, content: &Content) -> bool {
         let (salt, tokens) = content;
         let follows =
@@ -108,7 +108,7 @@ impl Reference {
         !self.is_stateful() || self.states.snapshots.contains_key(content) || self.indexed.keys().any(follows)
     }
 
-    /// Forgets cached pages that lead to no snapshot, from the one before `content` on.
+    /// Blanks cached pages that lead to no snapshot, from the one before `content` on.
     pub(super) fn prune_before(&mut self, content: Option<Content>, evicted: bool) {
         if let Some((salt, tokens)) = content
             && tokens.len() > PAGE_LEN
@@ -127,7 +127,7 @@ impl Reference {
         }
     }
 
-    /// Makes a cached page blank.
+    /// Blanks a cached page.
     pub(super) fn forget_page(&mut self, page: u32, evicted: bool) {
         let content = self.content_of(page).cloned();
         if evicted {
@@ -152,9 +152,9 @@ impl Reference {
     }
 
     pub(super) fn evict_oldest_state(&mut self) -> bool {
-        let holding = self.sessions.iter().filter(|(_, session)| !session.pages.is_empty());
+        let with_pages = self.sessions.iter().filter(|(_, session)| !session.pages.is_empty());
         let session =
-            holding.min_by_key(|(_, session)| session.used).map(|(id, entry)| (id.clone(), entry.used));
+            with_pages.min_by_key(|(_, session)| session.used).map(|(id, entry)| (id.clone(), entry.used));
         let state = self.states.evictable.first().map(|state| (*state, self.states.used[state]));
         match (session, state) {
             (Some((id, used)), state) if state.is_none_or(|(_, at)| used <= at) => self.evict_pages(&id),
@@ -198,7 +198,7 @@ impl Reference {
         self.stats.peak_bytes = self.stats.peak_bytes.max(self.bytes());
     }
 
-    /// How many slots are missing, if any.
+    /// The number of missing slots, if any.
     pub(crate) fn reserve_states(&mut self, id: usize, n_rows: usize, n_certain: usize) -> Result<(), usize> {
         if !self.is_stateful() {
             return Ok(());
@@ -281,7 +281,7 @@ impl Reference {
         }
         let lease = &self.leases[&id];
         let (pages, trail) = (lease.pages.clone(), lease.trail);
-        // In the order in which the cache stops referring to them.
+        // In the order in which the cache drops its references.
         for state in states.into_iter().map(|(_, state)| state).chain(before) {
             self.unpin_state(state);
         }
