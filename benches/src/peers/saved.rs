@@ -164,6 +164,6 @@ mod tests {
         std::fs::write(&path, "[]").unwrap();
         let error = Saved::read(&path).unwrap_err().to_string();
         std::fs::remove_file(&path).unwrap();
-        assert!(error.contains("is no saved run"), "{error}");
+        assert!(error.contains("is not a saved run"), "{error}");
     }
 }
