@@ -107,8 +107,12 @@ fn decoding_overwrites_its_state_until_a_snapshot_needs_it() {
 #[test]
 fn a_long_answer_evicts_its_own_snapshots_before_anything_older() {
     let mut cache = cache(5);
-    let (session, mode) = (&SessionId::new("idle").unwrap(), SessionMode::Append);
-    let request = TurnRequest { session, mode, namespace: &namespace(""), tokens: &tokens(300..303) };
+    let request = TurnRequest {
+        session: &SessionId::new("idle").unwrap(),
+        mode: SessionMode::Append,
+        namespace: &namespace(""),
+        tokens: &tokens(300..303),
+    };
     let (turn, token_ids) = cache.begin_turn(&request).unwrap();
     let handle = lease_turn(&mut cache, &turn, &token_ids);
     compute(&mut cache, &handle, &token_ids);
@@ -141,8 +145,8 @@ fn rejected_drafts_go_back_to_the_state_that_was_kept() {
     reserve(&mut cache, &handle, 1, 3).unwrap();
     assert_eq!(kept(&cache, &handle), [6, 7, 8]);
     let plan = cache.state_plan(&handle).unwrap();
-    let (after_one, n_free) = (plan.kept[1].slot, 8 - 4);
-    assert_eq!(cache.n_available_states(), n_free);
+    let after_one = plan.kept[1].slot;
+    assert_eq!(cache.n_available_states(), 8 - 4);
     token_ids.push(TokenId(71));
     cache.commit(&handle, &token_ids, 7);
     assert_eq!(cache.truncate(&handle, 7), 7);
