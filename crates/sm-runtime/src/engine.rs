@@ -33,7 +33,6 @@ use sm_batching::{BatchMemory, Scheduler, StepLimits};
 use sm_cache::{KvCache, Namespace, PagePool, SessionMode};
 use sm_kernels::plan::{ExecutorInfo, PAGE_LEN};
 use sm_model::chat::{ChatError, ChatTemplate};
-use sm_model::tokenizer::EncodeOptions;
 
 pub(crate) use control::deadline;
 
@@ -47,8 +46,8 @@ pub use stats::EngineStats;
 pub use ticket::RequestStatus;
 
 use crate::grammar::Grammars;
-use crate::input::{echo, encode};
 use crate::kv_disk::program_fingerprint;
+use crate::prompt::RenderedPrompt;
 use crate::rules::Rules;
 use crate::sampling::random_seed;
 use crate::speculate::DraftModel;
@@ -93,7 +92,7 @@ struct Inner {
     grammars: Grammars,
     /// Positions per sequence that the model was made ready for.
     max_context_len: usize,
-    chat: Result<ChatTemplate, ChatError>,
+    chat: Result<ChatTemplate, Arc<ChatError>>,
     info: ExecutorInfo,
     namespace: Namespace,
     pool: PagePool,
@@ -289,8 +288,11 @@ impl Engine {
             let remedy = "ask for fewer continuations or raise max_batch_size";
             return Err(Error::ResourceLimit { resource: "n", limit, actual, remedy });
         }
-        let echo = echo(&self.0.text, &request.prompt, &request.options)?;
-        let prompt = self.tokens(&request.prompt)?;
+        let mode = request.session.as_ref().map(|(_, mode)| *mode);
+        let mut rendered = RenderedPrompt::new(&request.prompt, self.0.chat.as_ref(), mode)?;
+        let echo = rendered.echo(&self.0.text, &request.options)?;
+        let (first, start) = rendered.encode(&self.0.text)?;
+        let prompt = PromptTokens { first, start, appended: rendered.encode_appended(&self.0.text) };
         let Request { options, n, select, priority, key, session, salt, speculate, filters, cancel, .. } =
             request;
         let rules = Rules::new(&options, &self.0.text, &self.0.grammars)?.with_filters(filters);
@@ -325,16 +327,6 @@ impl Engine {
             return Err(Error::ShutDown);
         }
         Ok(RequestHandle::new(ticket, self.0.messages.clone(), number))
-    }
-
-    fn tokens(&self, prompt: &Prompt) -> Result<PromptTokens, Error> {
-        let text = &self.0.text;
-        let (first, start) = encode(text, prompt)?;
-        let appended = match prompt {
-            Prompt::Append(prompt) => Some(text.encode(prompt, EncodeOptions::PLAIN)?),
-            Prompt::Text(_) | Prompt::Chat(_) | Prompt::Tokens(_) => None,
-        };
-        Ok(PromptTokens { first, start, appended })
     }
 }
 

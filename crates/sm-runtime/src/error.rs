@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sm_batching::BatchingError;
 use sm_cache::{ByteSize, CacheError, Resource};
 use sm_kernels::plan::{ExecError, PrepareError};
 use sm_model::LoadError;
+use sm_model::chat::ChatError;
 use sm_model::tokenizer::TokenizerError;
 
 use crate::{Completion, KvDiskError};
@@ -50,6 +52,9 @@ pub enum Error {
     /// The text could not be turned into tokens, or the tokenizer could not be read.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The messages of a chat could not become a prompt.
+    #[error(transparent)]
+    Chat(Arc<ChatError>),
     /// A blocking generation ran out of time.
     #[error("the time limit of {limit_ms} ms was reached after {} tokens; raise max_time_ms", partial.tokens.len())]
     Timeout {
@@ -251,6 +256,12 @@ impl From<BatchingError> for Error {
             BatchingError::Cache(error) => error.into(),
             other => Self::Batching(other),
         }
+    }
+}
+
+impl From<ChatError> for Error {
+    fn from(error: ChatError) -> Self {
+        Self::Chat(Arc::new(error))
     }
 }
 

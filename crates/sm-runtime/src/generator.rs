@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use sm_model::tokenizer::EncodeOptions;
 use sm_tensor::TokenId;
 
 use crate::generation::{Generation, Start};
-use crate::input::{Input, echo, encode};
+use crate::input::Input;
+use crate::prompt::RenderedPrompt;
 use crate::rules::Rules;
 use crate::sampling::{Candidates, RawLogits, log_sum_exp};
 use crate::sequence::{Outputs, Sequence};
@@ -99,9 +99,10 @@ impl Generator {
     ) -> Result<Generation<'g>, Error> {
         let submitted = Instant::now();
         options.validate()?;
-        let input = self.input(prompt, options)?;
+        let rendered = RenderedPrompt::new(prompt, self.model.chat.as_ref(), None)?;
+        let echo = rendered.echo(&self.model.text, options)?;
+        let input = self.input(rendered, options)?;
         let rules = Rules::new(options, &self.model.text, &self.model.grammars)?;
-        let echo = echo(&self.model.text, prompt, options)?;
         let start = Start { submitted, cancel: cancel.clone(), echo };
         Ok(Generation::new(self, input, options, (rules, start)))
     }
@@ -152,14 +153,11 @@ impl Generator {
     }
 
     /// The tokens of a prompt, checked against the limits.
-    fn input(&self, prompt: &Prompt, options: &GenerationOptions) -> Result<Input, Error> {
+    fn input(&self, mut prompt: RenderedPrompt<'_>, options: &GenerationOptions) -> Result<Input, Error> {
         let text = &self.model.text;
-        let (tokens, start) = match prompt {
-            Prompt::Append(prompt) if !self.token_ids.is_empty() => (
-                [self.token_ids.clone(), text.encode(prompt, EncodeOptions::PLAIN)?].concat(),
-                TextStart::Continued,
-            ),
-            prompt => encode(text, prompt)?,
+        let (tokens, start) = match prompt.encode_appended(text).filter(|_| !self.token_ids.is_empty()) {
+            Some(appended) => ([&self.token_ids[..], &appended?].concat(), TextStart::Continued),
+            None => prompt.encode(text)?,
         };
         Input::new(tokens, start, options, &self.model.bounds())
     }

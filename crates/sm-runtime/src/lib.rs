@@ -89,7 +89,7 @@ pub use metrics::{
 pub use models::{Models, ModelsBuilder};
 pub use options::{EosRule, GenerationOptions, Limits, LongInput, MatchedStop, SamplingOptions, StopRules};
 pub use perplexity::{Perplexity, PerplexityOptions};
-pub use prompt::Prompt;
+pub use prompt::{ChatRequest, Prompt};
 pub use request::{Request, Select};
 pub use source::ModelRef;
 pub use speculate::{MAX_DRAFT_LEN, SpeculationConfig, SpeculationStats};
@@ -105,5 +105,7 @@ pub use sm_cache::{
 pub use sm_kernels::plan::{
     ExecutorInfo, KvDType, MemoryNeeds, Plan, Profile, ProfileRow, Progress, Speed, Work,
 };
+pub use serde_json;
 pub use sm_model as model;
+pub use sm_model::chat::{ChatError, ChatTemplate, Message};
 pub use sm_tensor::{DType, TokenId};

@@ -168,7 +168,7 @@ pub struct LoadedModel {
     /// What a position needs in the pages.
     pub(crate) kv_shape: KvShape,
     /// A template that cannot be used is an error of those who use it, not of the model.
-    pub(crate) chat: Result<ChatTemplate, ChatError>,
+    pub(crate) chat: Result<ChatTemplate, Arc<ChatError>>,
 }
 
 impl LoadedModel {
@@ -233,7 +233,7 @@ impl LoadedModel {
         let fingerprint = options.fingerprint.then(|| weights_fingerprint(&model));
         Ok(Self {
             executor,
-            chat: chat_template(&model, &text),
+            chat: chat_template(&model, &text).map_err(Arc::new),
             text,
             grammars: Grammars::default(),
             vocab_size: plan.vocab_size(),
@@ -255,6 +255,7 @@ impl LoadedModel {
         kv_shape: KvShape,
     ) -> Self {
         let chat = Err(ChatError::NoTemplate { model: "a model on an executor of one's own".to_owned() });
+        let chat = chat.map_err(Arc::new);
         let (text, grammars, fallbacks) = (Text(tokenizer), Grammars::default(), Vec::new());
         let fingerprint = None;
         Self { executor, text, grammars, vocab_size, context_len, fallbacks, fingerprint, kv_shape, chat }
@@ -287,7 +288,7 @@ impl LoadedModel {
     /// # Errors
     /// If there are none, or they cannot be used.
     pub fn chat_template(&self) -> Result<&ChatTemplate, &ChatError> {
-        self.chat.as_ref()
+        self.chat.as_ref().map_err(|error| &**error)
     }
 
     /// Number of tokens in the vocabulary.

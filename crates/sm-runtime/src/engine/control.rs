@@ -141,7 +141,7 @@ impl Engine {
     /// # Errors
     /// If there are none, or they cannot be used.
     pub fn chat_template(&self) -> Result<&ChatTemplate, &ChatError> {
-        self.0.chat.as_ref()
+        self.0.chat.as_ref().map_err(|error| &**error)
     }
 
     /// Positions per sequence.

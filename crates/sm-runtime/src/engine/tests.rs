@@ -4,6 +4,7 @@ mod answers;
 mod batches;
 mod caching;
 mod cancelling;
+mod chats;
 mod choices;
 mod control;
 mod deadlines;
