@@ -127,7 +127,7 @@ impl Failure {
         match self {
             Self::OutputClosed => ExitCode::SUCCESS,
             Self::Interrupted => INTERRUPTED.into(),
-            Self::Usage(_) | Self::Option { .. } | Self::Engine(sm_runtime::Error::NoDemoModel) => {
+            Self::Usage(_) | Self::Option { .. } | Self::Engine(sm_runtime::Error::Load(sm_runtime::LoadError::NoDemoModel)) => {
                 USAGE.into()
             }
             _ => FAILED.into(),

@@ -7,7 +7,7 @@ use sm_kernels::plan::{PAGE_LEN, Profile, Span, StepBatch};
 use sm_tensor::{PageId, TokenId};
 
 use crate::sampling::random_token;
-use crate::{Error, LoadedModel};
+use crate::{Error, LimitedResource, LoadedModel};
 
 /// Runs and times steps of random tokens. Sequences keep to pages of their own.
 #[derive(Debug)]
@@ -102,15 +102,11 @@ impl<'a> Bench<'a> {
         let limits = self.model.executor.limits();
         let n_sequences_max = limits.max_sequences.min(limits.max_outputs).min(limits.max_tokens);
         let context_len = self.model.context_len;
-        let exceeded = |resource, limit, actual| {
-            let remedy = "load the model with more, or measure less";
-            Err(Error::ResourceLimit { resource, limit, actual, remedy })
-        };
         if n_sequences > n_sequences_max {
-            return exceeded("sequences", n_sequences_max, n_sequences);
+            return Err(Error::limit(LimitedResource::Sequences, n_sequences_max, n_sequences));
         }
         if n_positions > context_len {
-            return exceeded("context", context_len, n_positions);
+            return Err(Error::limit(LimitedResource::Context, context_len, n_positions));
         }
         Ok(())
     }
@@ -218,9 +214,15 @@ mod tests {
         let (mut model, steps) = fake_model(SIZE, hashed);
         let mut bench = Bench::new(&mut model);
         let too_long = bench.decode(10, 31, 1).unwrap_err();
-        assert!(matches!(too_long, Error::ResourceLimit { resource: "context", limit: 40, actual: 41, .. }));
+        assert!(matches!(
+            too_long,
+            Error::ResourceLimit { resource: LimitedResource::Context, limit: 40, actual: 41 }
+        ));
         let too_many = bench.prefill(1, 0, 4).unwrap_err();
-        assert!(matches!(too_many, Error::ResourceLimit { resource: "sequences", limit: 3, actual: 4, .. }));
+        assert!(matches!(
+            too_many,
+            Error::ResourceLimit { resource: LimitedResource::Sequences, limit: 3, actual: 4 }
+        ));
         assert!(steps.lock().unwrap().is_empty());
     }
 }

@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::Instant;
 
-use sm_batching::{BatchMemory, Scheduler, StepLimits};
+use sm_batching::{BatchMemory, QueueLimit, Scheduler, StepLimits};
 use sm_cache::{KvCache, Namespace, PagePool, SessionMode};
 use sm_kernels::plan::{ExecutorInfo, PAGE_LEN};
 use sm_model::chat::{ChatError, ChatTemplate};
@@ -52,7 +52,10 @@ use crate::rules::Rules;
 use crate::sampling::random_seed;
 use crate::speculate::DraftModel;
 use crate::text::Text;
-use crate::{Completion, EngineConfig, Error, GenerationOptions, LoadedModel, Prompt, Request};
+use crate::{
+    Completion, EngineConfig, Error, GenerationOptions, LimitedResource, LoadError, LoadedModel, Prompt,
+    Request,
+};
 use active_request::{Delivery, RequestParams};
 use admission::Admission;
 use directory::Directory;
@@ -156,7 +159,7 @@ impl Engine {
         let thread = std::thread::Builder::new()
             .name("sm-engine".to_owned())
             .spawn(move || Core::new(parts).run(&received))
-            .map_err(|source| Error::Thread { source })?;
+            .map_err(|source| LoadError::Thread { name: "sm-engine", source })?;
         log::started(&info, &config);
         Ok(Self(Arc::new(Inner {
             messages,
@@ -285,8 +288,7 @@ impl Engine {
         request.validate()?;
         let (limit, actual) = (self.max_batch_size(), request.n);
         if actual > limit {
-            let remedy = "ask for fewer continuations or raise max_batch_size";
-            return Err(Error::ResourceLimit { resource: "n", limit, actual, remedy });
+            return Err(Error::limit(LimitedResource::Queue(QueueLimit::Choices), limit, actual));
         }
         let mode = request.session.as_ref().map(|(_, mode)| *mode);
         let mut rendered = RenderedPrompt::new(&request.prompt, self.0.chat.as_ref(), mode)?;

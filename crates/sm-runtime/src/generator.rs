@@ -11,7 +11,9 @@ use crate::rules::Rules;
 use crate::sampling::{Candidates, RawLogits, log_sum_exp};
 use crate::sequence::{Outputs, Sequence};
 use crate::text::TextStart;
-use crate::{CancelToken, Completion, Error, FinishReason, GenerationOptions, LoadedModel, Prompt};
+use crate::{
+    CancelToken, Completion, Error, FinishReason, GenerationOptions, LimitedResource, LoadedModel, Prompt,
+};
 
 /// Continues one sequence at a time on a model of its own. What it computed stays: of a prompt that begins with it,
 /// only the rest is computed.
@@ -114,9 +116,7 @@ impl Generator {
     /// If the tokens exceed the context, or a step fails.
     pub fn forward(&mut self, tokens: &[TokenId], visit: &mut dyn FnMut(usize, &[f32])) -> Result<(), Error> {
         if tokens.len() > self.model.context_len {
-            let remedy = "shorten the text or load the model with a longer context";
-            let (limit, actual) = (self.model.context_len, tokens.len());
-            return Err(Error::ResourceLimit { resource: "context", limit, actual, remedy });
+            return Err(Error::limit(LimitedResource::Context, self.model.context_len, tokens.len()));
         }
         self.reset();
         let limits = self.model.executor.limits();

@@ -3,7 +3,7 @@
 use sm_tensor::TokenId;
 
 use crate::text::TextStart;
-use crate::{Error, FinishReason, GenerationOptions, LongInput};
+use crate::{Error, FinishReason, GenerationOptions, LimitedResource, LongInput};
 
 /// What a model allows.
 #[derive(Clone, Copy, Debug)]
@@ -51,17 +51,12 @@ impl Input {
         }
         let n_truncated = truncate(&mut tokens, model.bos, options)?;
         let context_len = options.limits.max_context_tokens.unwrap_or(usize::MAX).min(model.context_len);
-        let bounds = [
-            ("context", context_len, "shorten the prompt or load the model with a longer context"),
-            (
-                "max_length",
-                options.limits.max_length.unwrap_or(usize::MAX),
-                "shorten the prompt or raise max_length",
-            ),
-        ];
-        for (resource, limit, remedy) in bounds {
+        let max_length = options.limits.max_length.unwrap_or(usize::MAX);
+        for (resource, limit) in
+            [(LimitedResource::Context, context_len), (LimitedResource::TotalLength, max_length)]
+        {
             if tokens.len() >= limit {
-                return Err(Error::ResourceLimit { resource, limit, actual: tokens.len() + 1, remedy });
+                return Err(Error::limit(resource, limit, tokens.len() + 1));
             }
         }
         Ok(Self { tokens, text_start, n_truncated, context_len })
@@ -93,8 +88,7 @@ fn truncate(
         return Ok(0);
     }
     if options.limits.long_input == LongInput::Reject {
-        let remedy = "shorten the prompt, raise max_input_tokens, or let its head be cut off";
-        return Err(Error::ResourceLimit { resource: "max_input_tokens", limit, actual, remedy });
+        return Err(Error::limit(LimitedResource::InputTokens, limit, actual));
     }
     let n_head = usize::from(bos.is_some() && tokens.first() == bos.as_ref()).min(limit);
     tokens.drain(n_head..actual - (limit - n_head));

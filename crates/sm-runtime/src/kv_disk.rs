@@ -16,8 +16,6 @@ mod worker;
 
 use std::path::PathBuf;
 
-use sm_cache::ByteSize;
-
 pub(crate) use fingerprint::{program_fingerprint, weights_fingerprint};
 pub(crate) use tier::{DiskTier, Setup};
 
@@ -48,41 +46,4 @@ pub struct KvDiskStats {
     pub damaged_pages: u64,
     /// Pages that were in the file, and not read because computing them was cheaper.
     pub dearer_pages: u64,
-}
-
-/// Why the disk tier cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum KvDiskError {
-    /// Another engine uses the directory.
-    #[error("the KV directory {} is in use by another engine or process; give each its own", dir.display())]
-    InUse {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// Not even one page fits.
-    #[error("a file of one KV page needs {needed} but kv_disk_bytes allows {limit}; raise it")]
-    TooSmall {
-        /// Bytes of a file of one page.
-        needed: ByteSize,
-        /// Bytes that it may have.
-        limit: ByteSize,
-    },
-    /// A file or directory could not be used.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// `open`, `read`, ….
-        action: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
-
-impl KvDiskError {
-    /// Fills [`KvDiskError::Io`]; for `map_err`.
-    fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
-    }
 }

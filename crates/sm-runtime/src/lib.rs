@@ -76,11 +76,11 @@ pub use engine::{
     BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestNumber, RequestStatus,
     Session, TokenStream,
 };
-pub use error::{Error, MemoryBound};
+pub use error::{Error, ErrorKind, KvDiskError, LimitedResource, LoadError, MemoryBound};
 pub use generation::Generation;
 pub use generator::Generator;
 pub use grammar::Grammar;
-pub use kv_disk::{KvDiskConfig, KvDiskError, KvDiskStats};
+pub use kv_disk::{KvDiskConfig, KvDiskStats};
 pub use load::{LoadOptions, LoadedModel, load_tokenizer};
 pub use metrics::{
     Distribution, MetricsSink, RecentMetrics, RecentSummary, RequestMetrics, StepMetrics, StepPhases, Window,
@@ -95,8 +95,8 @@ pub use source::ModelRef;
 pub use speculate::{MAX_DRAFT_LEN, SpeculationConfig, SpeculationStats};
 
 pub use sm_batching::{
-    BatchingConfig, BatchingError, BatchingStats, BatchingStrategy, Priority, QueueOrder, Recommendations,
-    Suggestion,
+    BatchingConfig, BatchingError, BatchingStats, BatchingStrategy, Priority, QueueLimit, QueueOrder,
+    Recommendations, Suggestion,
 };
 pub use sm_cache::{
     ByteSize, CacheError, CacheEvent, CacheObserver, CachedPage, EvictionPolicy, EvictionReason,

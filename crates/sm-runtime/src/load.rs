@@ -20,7 +20,7 @@ use crate::grammar::Grammars;
 use crate::input::ModelBounds;
 use crate::kv_disk::weights_fingerprint;
 use crate::text::Text;
-use crate::{CancelToken, Error, MemoryBound, ModelRef, backend};
+use crate::{CancelToken, Error, LoadError, MemoryBound, ModelRef, backend};
 use packed::PackedFile;
 use weights::Source;
 
@@ -127,12 +127,13 @@ impl LoadOptions {
         let page_bytes = page.page_bytes().unwrap_or(u64::MAX).max(1);
         let needed_bytes = page_bytes.saturating_mul(needed as u64);
         if needed_bytes > limit_bytes {
-            return Err(Error::InsufficientMemory {
+            return Err(LoadError::InsufficientMemory {
                 what: "keys and values of one context".to_owned(),
                 needed: ByteSize(needed_bytes),
                 limit: ByteSize(limit_bytes),
                 bound: MemoryBound::Configured,
-            });
+            }
+            .into());
         }
         let most = match self.kv_bytes {
             Some(_) => u64::from(u32::MAX),
@@ -143,7 +144,7 @@ impl LoadOptions {
 }
 
 /// Whether what is needed is within a limit.
-fn check_memory(needs: &MemoryNeeds, limit: u64, bound: MemoryBound) -> Result<(), Error> {
+fn check_memory(needs: &MemoryNeeds, limit: u64, bound: MemoryBound) -> Result<(), LoadError> {
     let needed = needs.total_bytes() as u64;
     if needed <= limit {
         return Ok(());
@@ -151,7 +152,7 @@ fn check_memory(needs: &MemoryNeeds, limit: u64, bound: MemoryBound) -> Result<(
     let [weights, kv, activations] =
         [needs.weight_bytes, needs.kv_bytes, needs.activation_bytes].map(|n_bytes| ByteSize(n_bytes as u64));
     let what = format!("weights ({weights}), keys and values ({kv}) and activations ({activations})");
-    Err(Error::InsufficientMemory { what, needed: ByteSize(needed), limit: ByteSize(limit), bound })
+    Err(LoadError::InsufficientMemory { what, needed: ByteSize(needed), limit: ByteSize(limit), bound })
 }
 
 /// A model whose weights lie packed on a backend, with its tokenizer.
@@ -187,7 +188,7 @@ impl LoadedModel {
     /// What [`LoadedModel::load`] would take, found without loading.
     ///
     /// # Errors
-    /// As [`LoadedModel::load`], as far as it can be told; [`Error::InsufficientMemory`] first of all.
+    /// As [`LoadedModel::load`], as far as it can be told; [`LoadError::InsufficientMemory`] first of all.
     pub fn memory_needs<'a>(
         model: impl Into<ModelRef<'a>>,
         options: &LoadOptions,
@@ -365,7 +366,7 @@ fn tokenizer(model: &Model) -> Result<Option<Arc<dyn Tokenizer>>, Error> {
     match loaded {
         Ok(tokenizer) => Ok(Some(tokenizer)),
         Err(TokenizerError::NoTokenizer { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(LoadError::Tokenizer(error).into()),
     }
 }
 
@@ -428,7 +429,7 @@ mod tests {
         limits(&own, 0).unwrap();
         let less = LoadOptions { memory_limit: Some(1023 + 3 * n_pages as u64), ..options };
         let bound = |error| match error {
-            Error::InsufficientMemory { bound, .. } => bound,
+            Error::Load(LoadError::InsufficientMemory { bound, .. }) => bound,
             other => panic!("{other}"),
         };
         assert_eq!(bound(limits(&less, u64::MAX).unwrap_err()), MemoryBound::Configured);

@@ -7,7 +7,9 @@ use sm_cache::ByteSize;
 
 use crate::engine::deadline;
 use crate::load::weight_bytes;
-use crate::{Engine, EngineConfig, Error, MemoryBound, ModelRef, Request, RequestHandle, TokenStream};
+use crate::{
+    Engine, EngineConfig, Error, LoadError, MemoryBound, ModelRef, Request, RequestHandle, TokenStream,
+};
 
 /// Engines by name: each has a model, a queue, and its share of a common budget of memory.
 ///
@@ -130,7 +132,7 @@ impl<'m> ModelsBuilder<'m> {
         let Some(pool_bytes) = self.memory_bytes.checked_sub(n_bytes) else {
             let (needed, limit) = (ByteSize(n_bytes), ByteSize(self.memory_bytes));
             let (what, bound) = ("the weights of all models".to_owned(), MemoryBound::Configured);
-            return Err(Error::InsufficientMemory { what, needed, limit, bound });
+            return Err(LoadError::InsufficientMemory { what, needed, limit, bound }.into());
         };
         let n_shares: u64 = self.entries.iter().map(|entry| u64::from(entry.share)).sum();
         let mut engines = BTreeMap::new();
@@ -195,7 +197,7 @@ mod tests {
         let known = models(64 << 20).unwrap().get("large").unwrap_err().to_string();
         assert_eq!(known, "there is no model \"large\"; there are demo, small");
         match models(1 << 20) {
-            Err(Error::InsufficientMemory { what, limit, .. }) => {
+            Err(Error::Load(LoadError::InsufficientMemory { what, limit, .. })) => {
                 assert_eq!((what.as_str(), limit), ("the weights of all models", ByteSize(1 << 20)));
             }
             other => panic!("{other:?}"),

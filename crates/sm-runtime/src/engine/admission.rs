@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::Error;
+use sm_batching::QueueLimit;
+
+use crate::{Error, LimitedResource};
 
 /// Counts requests on their way to a step, and knows the limits.
 #[derive(Debug, Default)]
@@ -40,8 +42,7 @@ impl Admission {
             return Ok(());
         }
         self.n_sent.fetch_sub(1, Ordering::Relaxed);
-        let remedy = "retry later or raise the limit";
-        Err(Error::ResourceLimit { resource: "max_queued_requests", limit, actual, remedy })
+        Err(Error::limit(LimitedResource::Queue(QueueLimit::Requests), limit, actual))
     }
 }
 

@@ -133,7 +133,7 @@ impl<'d> EngineBuilder<'d> {
     /// was loaded with outputs ([`LoadOptions::max_outputs`](crate::LoadOptions::max_outputs)).
     ///
     /// # Errors
-    /// If a value of the configuration cannot be used; [`Error::DraftVocabulary`].
+    /// If a value of the configuration cannot be used; [`LoadError::DraftVocabulary`](crate::LoadError::DraftVocabulary).
     pub fn start(self, model: LoadedModel, draft: Option<LoadedModel>) -> Result<Engine, Error> {
         let draft = draft.map(|draft| DraftModel::new(draft, &model)).transpose()?;
         Engine::new(model, draft, self)

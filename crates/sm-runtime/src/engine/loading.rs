@@ -5,10 +5,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use sm_kernels::plan::PrepareError;
-
 use super::Engine;
-use crate::{CancelToken, Error};
+use crate::{CancelToken, Error, LoadError};
 
 /// An engine whose model is being loaded, on a thread of its own: a future of it. Dropping it cancels the loading.
 #[must_use = "dropping it cancels the loading"]
@@ -41,8 +39,7 @@ impl Shared {
 impl State {
     /// What came of it, once it is over; a thread that panicked left nothing.
     fn take(&mut self) -> Option<Result<Engine, Error>> {
-        let panicked = || PrepareError::Unsupported("loading the model panicked".to_owned());
-        self.is_over.then(|| self.outcome.take().unwrap_or_else(|| Err(panicked().into())))
+        self.is_over.then(|| self.outcome.take().unwrap_or_else(|| Err(LoadError::Panicked.into())))
     }
 }
 
@@ -76,7 +73,7 @@ impl Loading {
             ending.0.lock().outcome = Some(outcome);
         };
         let spawned = std::thread::Builder::new().name("sm-load".to_owned()).spawn(run);
-        spawned.map_err(|source| Error::Thread { source })?;
+        spawned.map_err(|source| LoadError::Thread { name: "sm-load", source })?;
         Ok(Self { shared, cancel })
     }
 

@@ -14,8 +14,9 @@ use std::path::Path;
 
 use sm_cache::{ByteSize, PageKey};
 
+use super::KvDiskConfig;
 use super::record::{HEADER_BYTES, Header, PageName, Seal};
-use super::{KvDiskConfig, KvDiskError};
+use crate::KvDiskError;
 
 /// The name of the file in its directory.
 pub(super) const FILE_NAME: &str = "smallmind-kv.pages";

@@ -19,7 +19,7 @@ use super::record::PageName;
 use super::slots::Slots;
 use super::worker::{self, Bell, Done, Job, PageRead};
 use super::{KvDiskConfig, KvDiskStats};
-use crate::Error;
+use crate::{Error, LoadError};
 
 /// Bytes of pages that wait to be written. What a step of a long prompt evicts at once should fit.
 const WRITE_BYTES: usize = 64 << 20;
@@ -121,8 +121,8 @@ impl DiskTier {
         let n_jobs = write_buffers.len() + read_buffers.len();
         let (jobs, received) = mpsc::sync_channel(n_jobs);
         let (results, done) = mpsc::sync_channel(n_jobs);
-        let thread =
-            worker::spawn(file, received, results, Bell(wake)).map_err(|source| Error::Thread { source })?;
+        let thread = worker::spawn(file, received, results, Bell(wake))
+            .map_err(|source| LoadError::Thread { name: "sm-kv-disk", source })?;
         let (sender, evicted) = mpsc::sync_channel(cache.stats().n_pages);
         cache.watch(Box::new(Evictions(sender)));
         Ok(Self {

@@ -21,8 +21,8 @@ use sm_model::{MappedFile, Model, ModelSource};
 use tracing::{info, warn};
 
 use super::LoadOptions;
-use crate::Error;
 use crate::kv_disk::program_fingerprint;
+use crate::{Error, LoadError};
 
 /// The first bytes; the number changes with the format.
 const MAGIC: [u8; 16] = *b"SmallMind PW 01\n";
@@ -60,11 +60,11 @@ impl PackedFile {
     /// # Errors
     /// If there can be no such directory, or the files of the model or of the program cannot be looked at.
     pub(super) fn of(dir: &Path, model: &Model, options: &LoadOptions) -> Result<Option<Self>, Error> {
-        let no_dir = |source| Error::PackedDir { path: dir.to_owned(), source };
+        let no_dir = |source| LoadError::PackedDir { path: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(no_dir)?;
         let (ModelSource::Directory(path) | ModelSource::Gguf { path, .. } | ModelSource::Smnd { path, .. }) =
             &model.source;
-        let look = |source| Error::PackedDir { path: path.clone(), source };
+        let look = |source| LoadError::PackedDir { path: path.clone(), source };
         let Some(files) = model.weights.file_metadata().map_err(look)? else {
             return Ok(None);
         };

@@ -7,7 +7,7 @@ use sm_batching::SequenceId;
 use sm_kernels::plan::{ExecError, Executor, PAGE_LEN, Span, StepBatch};
 use sm_tensor::{PageId, TokenId};
 
-use crate::{Error, LoadedModel};
+use crate::{Error, LoadError, LoadedModel};
 
 /// A sequence that wants guesses, and the guesses.
 #[derive(Debug)]
@@ -254,11 +254,11 @@ impl Rows {
 
 /// Refuses a drafter whose tokens are others. Models of one family may pad their logits differently; what counts is what
 /// the tokenizers know.
-fn same_vocabulary(draft: &LoadedModel, target: &LoadedModel) -> Result<(), Error> {
+fn same_vocabulary(draft: &LoadedModel, target: &LoadedModel) -> Result<(), LoadError> {
     let (Some(a), Some(b)) = (draft.tokenizer(), target.tokenizer()) else {
         return match draft.vocab_size == target.vocab_size {
             true => Ok(()),
-            false => Err(Error::DraftVocabulary {
+            false => Err(LoadError::DraftVocabulary {
                 draft: draft.vocab_size,
                 target: target.vocab_size,
                 token: None,
@@ -272,5 +272,5 @@ fn same_vocabulary(draft: &LoadedModel, target: &LoadedModel) -> Result<(), Erro
     if token.is_none() && a.vocab_size() == b.vocab_size() {
         return Ok(());
     }
-    Err(Error::DraftVocabulary { draft: a.vocab_size(), target: b.vocab_size(), token })
+    Err(LoadError::DraftVocabulary { draft: a.vocab_size(), target: b.vocab_size(), token })
 }

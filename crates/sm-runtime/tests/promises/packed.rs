@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sm_runtime::{
-    DType, Error, GenerationOptions, Generator, LoadOptions, LoadedModel, Prompt, SamplingOptions,
+    DType, Error, GenerationOptions, Generator, LoadError, LoadOptions, LoadedModel, Prompt, SamplingOptions,
 };
 
 /// A directory with a model of the demo's, and one for packed weights.
@@ -123,7 +123,9 @@ fn a_directory_that_cannot_be_is_an_error_that_names_it() {
     let place = Place::new("refused");
     let options = LoadOptions { packed_dir: Some(place.model()), ..place.options() };
     match LoadedModel::load(place.model().as_path(), &options, &|_| ()) {
-        Err(error @ Error::PackedDir { .. }) => assert!(error.to_string().contains("model.gguf"), "{error}"),
+        Err(error @ Error::Load(LoadError::PackedDir { .. })) => {
+            assert!(error.to_string().contains("model.gguf"), "{error}")
+        }
         other => panic!("{other:?}"),
     }
 }

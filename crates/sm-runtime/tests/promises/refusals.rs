@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use sm_runtime::{CancelToken, Error, FinishReason, LoadOptions, LoadedModel, Prompt, TokenId};
+use sm_runtime::{
+    CancelToken, Error, FinishReason, LimitedResource, LoadOptions, LoadedModel, Prompt, TokenId,
+};
 
 use crate::{data, generator, greedy};
 
@@ -59,7 +61,7 @@ fn a_prompt_as_long_as_the_context_is_refused() {
     let prompt = Prompt::Text("Once upon a time ".repeat(20));
     let error = generator.generate(&prompt, &greedy(5)).unwrap_err();
     assert!(
-        matches!(error, Error::ResourceLimit { resource: "context", limit: 32, actual: 33.., .. }),
+        matches!(error, Error::ResourceLimit { resource: LimitedResource::Context, limit: 32, actual: 33.. }),
         "{error}"
     );
     let completion = generator.generate(&Prompt::Text("Once upon a time".into()), &greedy(500)).unwrap();
@@ -74,8 +76,10 @@ fn an_input_limit_is_an_error_that_carries_the_numbers() {
     options.limits.max_input_tokens = Some(10);
     let prompt = Prompt::Text("One day, Tim and his dog went to the big forest".into());
     let error = generator(&path, &LoadOptions::default()).generate(&prompt, &options).unwrap_err();
-    let is_limit =
-        matches!(error, Error::ResourceLimit { resource: "max_input_tokens", limit: 10, actual: 18, .. });
+    let is_limit = matches!(
+        error,
+        Error::ResourceLimit { resource: LimitedResource::InputTokens, limit: 10, actual: 18 }
+    );
     assert!(is_limit, "{error}");
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{SIZE, always, config, engine_of, request, text};
 use crate::testing::{FakeSize, failing, fake_model, hashed, token_of};
-use crate::{Engine, Error, FinishReason, Request, RequestStatus, StopRules};
+use crate::{Engine, Error, FinishReason, LimitedResource, QueueLimit, Request, RequestStatus, StopRules};
 
 /// Writes forever: no end token, and a context that is long enough for the test.
 const LONG: FakeSize = FakeSize { context_len: 1 << 16, max_tokens: 24, n_sequences: 4 };
@@ -192,7 +192,10 @@ fn a_full_queue_refuses_at_once() {
         assert!(accepted.len() <= 4, "nothing was refused");
     };
     assert!(
-        matches!(refused, Error::ResourceLimit { resource: "max_queued_requests", limit: 2, .. }),
+        matches!(
+            refused,
+            Error::ResourceLimit { resource: LimitedResource::Queue(QueueLimit::Requests), limit: 2, .. }
+        ),
         "{refused}"
     );
     drop(accepted);
@@ -226,10 +229,13 @@ fn what_cannot_be_is_refused_before_any_work() {
     let handle = engine.submit(request(&long, 1, 5)).unwrap();
     assert!(matches!(
         handle.wait(),
-        Err(Error::ResourceLimit { resource: "context", limit: 64, actual: 65, .. })
+        Err(Error::ResourceLimit { resource: LimitedResource::Context, limit: 64, actual: 65 })
     ));
     let refused = engine.submit(Request { n: usize::MAX, ..request("a", 1, 5) });
-    assert!(matches!(refused, Err(Error::ResourceLimit { resource: "n", limit: 4, .. })));
+    assert!(matches!(
+        refused,
+        Err(Error::ResourceLimit { resource: LimitedResource::Queue(QueueLimit::Choices), limit: 4, .. })
+    ));
     assert_eq!(engine.stats().unwrap().batching.steps, 0);
 }
 

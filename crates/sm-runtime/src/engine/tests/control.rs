@@ -9,8 +9,8 @@ use sm_cache::{CacheEvent, CacheObserver, KvCacheConfig, SessionMode};
 use super::{SIZE, alone, always, config, engine_of, request, seeded, text};
 use crate::testing::{FakeSize, fake_model, hashed};
 use crate::{
-    CancelToken, Engine, EngineConfig, Error, GenerationStrategy, MetricsSink, Prompt, RecentMetrics,
-    Request, RequestMetrics, StepMetrics,
+    CancelToken, Engine, EngineConfig, Error, GenerationStrategy, LimitedResource, MetricsSink, Prompt,
+    QueueLimit, RecentMetrics, Request, RequestMetrics, Resource, StepMetrics,
 };
 
 fn with_batching(change: impl FnOnce(&mut BatchingConfig)) -> EngineConfig {
@@ -48,7 +48,7 @@ fn the_context_can_become_shorter_and_longer_again() {
     assert_eq!(completion.prompt_tokens.len() + completion.tokens.len(), 16);
     assert!(matches!(
         engine.generate(text(&"x".repeat(17)), &seeded(1, 4)),
-        Err(Error::ResourceLimit { resource: "context", limit: 16, .. })
+        Err(Error::ResourceLimit { resource: LimitedResource::Context, limit: 16, .. })
     ));
     engine.set_context_len(SIZE.context_len).unwrap();
     let completion = engine.generate(text("hello"), &seeded(1, 40)).unwrap();
@@ -88,7 +88,11 @@ fn a_memory_aware_batch_counts_the_bytes_of_the_executor() {
     let most = steps.lock().unwrap().iter().map(|(_, _, n_outputs)| *n_outputs).max();
     assert_eq!(most, Some(2), "two sequences of 20 positions");
     match engine.submit(request("abcdefghij", 1, 31)).unwrap().wait() {
-        Err(Error::ResourceLimit { resource: "memory_limit_bytes", limit: 320, actual: 328, .. }) => {}
+        Err(Error::ResourceLimit {
+            resource: LimitedResource::Queue(QueueLimit::BatchBytes),
+            limit: 320,
+            actual: 328,
+        }) => {}
         other => panic!("{other:?}"),
     }
 }
@@ -173,7 +177,11 @@ fn limits_of_sessions_are_told_with_numbers_to_callers_and_observers() {
     let builder = Engine::builder().config(config).cache_observer(Box::new(notes.clone()));
     let engine = builder.start(fake_model(SIZE, hashed).0, None).unwrap();
     match engine.session("talk").unwrap().generate(&"x".repeat(20), &seeded(1, 4)) {
-        Err(Error::ResourceLimit { resource: "max_tokens_per_session", limit: 16, actual: 20, .. }) => {}
+        Err(Error::ResourceLimit {
+            resource: LimitedResource::Cache(Resource::SessionTokens),
+            limit: 16,
+            actual: 20,
+        }) => {}
         other => panic!("{other:?}"),
     }
     engine.generate(text("abcdefghijklmnopqrs"), &seeded(1, 20)).unwrap();

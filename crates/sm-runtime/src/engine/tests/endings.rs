@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::{SIZE, alone, always, config, engine_of, request, seeded, text};
 use crate::testing::{FakeSize, fake_model, hashed};
 use crate::{
-    CancelToken, Engine, EngineConfig, Error, GenerationStrategy, MetricsSink, RecentMetrics, Request,
-    RequestMetrics, StepMetrics,
+    CancelToken, Engine, EngineConfig, Error, GenerationStrategy, LimitedResource, MetricsSink,
+    RecentMetrics, Request, RequestMetrics, Resource, StepMetrics,
 };
 
 #[test]
@@ -41,7 +41,11 @@ fn whoever_waits_for_more_than_a_lower_limit_is_told() {
     // Ten pages of 16 positions, 8 bytes each.
     engine.set_kv_bytes(10 * 16 * 8).unwrap();
     match large.wait() {
-        Err(Error::ResourceLimit { resource: "max_bytes_total", limit: 1280, actual: 2432, .. }) => {}
+        Err(Error::ResourceLimit {
+            resource: LimitedResource::Cache(Resource::TotalBytes),
+            limit: 1280,
+            actual: 2432,
+        }) => {}
         other => panic!("{other:?}"),
     }
     drop(running);

@@ -7,7 +7,7 @@ use sm_cache::{ByteSize, KvCacheConfig};
 
 use super::{SIZE, alone, config, request};
 use crate::testing::{FakeSize, Scratch, fake_model, hashed};
-use crate::{Engine, EngineConfig, EngineStats, Error, KvDiskConfig, KvDiskError, Request};
+use crate::{Engine, EngineConfig, EngineStats, Error, KvDiskConfig, KvDiskError, LoadError, Request};
 
 /// Bytes of a fake page in the file and of what stands before it.
 const SLOT_BYTES: u64 = 136 + 64;
@@ -118,10 +118,16 @@ fn what_cannot_be_is_refused() {
     let dir = Scratch::new();
     let config = small(dir.path(), 1);
     let engine = start(config.clone(), "a").unwrap();
-    assert!(matches!(start(config.clone(), "a"), Err(Error::KvDisk(KvDiskError::InUse { .. }))));
+    assert!(matches!(
+        start(config.clone(), "a"),
+        Err(Error::Load(LoadError::KvDisk(KvDiskError::InUse { .. })))
+    ));
     drop(engine);
     match start(small(dir.path(), 0), "a") {
-        Err(Error::KvDisk(KvDiskError::TooSmall { needed: ByteSize(256), limit: ByteSize(56) })) => {}
+        Err(Error::Load(LoadError::KvDisk(KvDiskError::TooSmall {
+            needed: ByteSize(256),
+            limit: ByteSize(56),
+        }))) => {}
         other => panic!("{other:?}"),
     }
     let unknown = Engine::start(fake_model(SIZE, hashed).0, config.clone());

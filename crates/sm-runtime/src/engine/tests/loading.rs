@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::{seeded, text};
-use crate::{CancelToken, Engine, EngineConfig, Error, MemoryBound, ModelRef, Progress};
+use crate::{CancelToken, Engine, EngineConfig, Error, LoadError, MemoryBound, ModelRef, Progress};
 
 /// Wakes the thread that waits.
 struct Unpark(std::thread::Thread);
@@ -63,7 +63,12 @@ fn what_exceeds_the_memory_limit_is_refused_before_it_is_loaded() {
     let mut config = EngineConfig::default();
     config.load.memory_limit = Some(64 << 20);
     match Engine::builder().config(config.clone()).load_with(ModelRef::Demo, &|_| panic!("it loads")) {
-        Err(Error::InsufficientMemory { what, needed, limit, bound: MemoryBound::Configured }) => {
+        Err(Error::Load(LoadError::InsufficientMemory {
+            what,
+            needed,
+            limit,
+            bound: MemoryBound::Configured,
+        })) => {
             assert!(needed.0 > 1 << 30 && limit.0 == 64 << 20);
             assert!(what.contains("weights (") && what.contains("keys and values (1"), "{what}");
         }
@@ -78,5 +83,8 @@ fn what_exceeds_the_memory_limit_is_refused_before_it_is_loaded() {
     config.load.memory_limit = Some(used as u64 + (64 << 10));
     Engine::builder().config(config.clone()).load(ModelRef::Demo).unwrap();
     let drafted = Engine::builder().config(config).draft(ModelRef::DemoDraft).load(ModelRef::Demo);
-    assert!(matches!(drafted, Err(Error::InsufficientMemory { .. })), "the draft model counts");
+    assert!(
+        matches!(drafted, Err(Error::Load(LoadError::InsufficientMemory { .. }))),
+        "the draft model counts"
+    );
 }

@@ -4,7 +4,7 @@ use sm_cache::KvCacheConfig;
 
 use super::{SIZE, alone, config, engine_of, seeded, text};
 use crate::testing::{FakeSize, fake_model, hashed};
-use crate::{Engine, EngineConfig, Error, Prompt, Request};
+use crate::{Engine, EngineConfig, Error, LimitedResource, Prompt, Request};
 
 #[test]
 fn the_second_turn_computes_only_what_is_new() {
@@ -57,7 +57,7 @@ fn a_full_context_is_told_as_one() {
         session.generate("hello", &seeded(1, 10)).unwrap();
         let transcript = format!("hello{rest}{rest}");
         match session.generate(&transcript, &seeded(1, 10)) {
-            Err(Error::ResourceLimit { resource: "context", limit: 64, .. }) => {}
+            Err(Error::ResourceLimit { resource: LimitedResource::Context, limit: 64, .. }) => {}
             other => panic!("{other:?}"),
         }
     }

@@ -4,7 +4,7 @@ use sm_tensor::TokenId;
 
 use super::{SIZE, always, config, drafted, request};
 use crate::testing::{FakeSize, failing, fake_model, hashed, mostly_recent, recent, scripted, token_of};
-use crate::{Engine, EngineConfig, Error, Generator, LoadedModel, Request, SpeculationConfig};
+use crate::{Engine, EngineConfig, Error, Generator, LoadError, LoadedModel, Request, SpeculationConfig};
 
 const SCRIPT: &str = "the cat sat on the mat. ";
 
@@ -85,7 +85,7 @@ fn a_draft_model_with_other_tokens_is_refused() {
     draft.text = crate::text::Text(None);
     draft.vocab_size += 1;
     match drafted(model(hashed), draft, config()) {
-        Err(error @ Error::DraftVocabulary { .. }) => {
+        Err(error @ Error::Load(LoadError::DraftVocabulary { .. })) => {
             assert_eq!(
                 error.to_string(),
                 "the draft model has 32 tokens and the model 31; both must have the same vocabulary"
