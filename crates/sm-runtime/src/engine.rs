@@ -31,9 +31,10 @@ use std::time::Instant;
 
 use sm_batching::{BatchMemory, QueueLimit, Scheduler, StepLimits};
 use sm_cache::{KvCache, Namespace, PagePool, SessionMode};
-use sm_kernels::plan::{ExecutorInfo, PAGE_LEN};
-use sm_model::chat::{ChatError, ChatTemplate};
+use sm_kernels::plan::{Executor, ExecutorInfo, PAGE_LEN};
 
+pub(crate) use active_request::Delivery;
+pub(crate) use builder::PlannedModels;
 pub(crate) use control::deadline;
 
 pub use batch::BatchRun;
@@ -45,18 +46,17 @@ pub use session::Session;
 pub use stats::EngineStats;
 pub use ticket::RequestStatus;
 
-use crate::grammar::Grammars;
 use crate::kv_disk::program_fingerprint;
+use crate::load::PreparedExecutor;
 use crate::prompt::RenderedPrompt;
 use crate::rules::Rules;
 use crate::sampling::random_seed;
 use crate::speculate::DraftModel;
-use crate::text::Text;
 use crate::{
     Completion, EngineConfig, Error, GenerationOptions, LimitedResource, LoadError, LoadedModel, Prompt,
     Request,
 };
-use active_request::{Delivery, RequestParams};
+use active_request::{KeepAlive, RequestParams};
 use admission::Admission;
 use directory::Directory;
 use disk::open_disk;
@@ -91,11 +91,7 @@ struct Inner {
     thread_id: ThreadId,
     gate: Arc<Admission>,
     directory: Mutex<Directory>,
-    text: Text,
-    grammars: Grammars,
-    /// Positions per sequence that the model was made ready for.
-    max_context_len: usize,
-    chat: Result<ChatTemplate, Arc<ChatError>>,
+    model: LoadedModel,
     info: ExecutorInfo,
     namespace: Namespace,
     pool: PagePool,
@@ -103,48 +99,52 @@ struct Inner {
 
 impl Engine {
     /// An engine to be set up.
-    pub fn builder<'d>() -> EngineBuilder<'d> {
+    pub fn builder() -> EngineBuilder {
         EngineBuilder::default()
     }
 
-    /// Starts on a model that is loaded: with as many sequences at a time as its executor and the configuration allow.
+    /// Starts an engine on a loaded model, whose weights it shares with all clones of it.
     ///
     /// # Errors
-    /// If a value of the configuration cannot be used.
+    /// As [`EngineBuilder::start`].
     pub fn start(model: LoadedModel, config: EngineConfig) -> Result<Self, Error> {
         Self::builder().config(config).start(model, None)
     }
 
-    fn new(model: LoadedModel, draft: Option<DraftModel>, builder: EngineBuilder<'_>) -> Result<Self, Error> {
+    fn new(
+        model: LoadedModel,
+        prepared: PreparedExecutor,
+        draft: Option<DraftModel>,
+        builder: EngineBuilder,
+    ) -> Result<Self, Error> {
         let EngineBuilder { config, metrics, observers, .. } = builder;
-        config.speculation.validate()?;
+        let PreparedExecutor { executor, kv_shape } = prepared;
+        let info = executor.info().clone();
         let speculator = Speculator::new(config.speculation, draft, model.vocab_size);
         let bounds = model.bounds();
-        let limits = *model.executor.limits();
-        let pool = PagePool { n_pages: limits.n_pages, page_len: PAGE_LEN, shape: model.kv_shape };
+        let limits = *executor.limits();
+        let pool = PagePool { n_pages: limits.n_pages, page_len: PAGE_LEN, shape: kv_shape };
         let steps = StepLimits {
             max_tokens: limits.max_tokens,
             max_outputs: limits.max_outputs,
             max_sequences: limits.max_sequences,
-            row_group: model.info().row_group,
+            row_group: info.row_group,
             memory: BatchMemory {
-                fixed_bytes: model.info().activation_bytes as u64,
-                bytes_per_token: model.kv_shape.position_bytes().unwrap_or(usize::MAX) as u64,
+                fixed_bytes: info.activation_bytes as u64,
+                bytes_per_token: kv_shape.position_bytes().unwrap_or(usize::MAX) as u64,
             },
         };
         let gate = Arc::new(Admission::new(config.batching.max_queued_requests));
-        let namespace = namespace(&model, &config)?;
-        let LoadedModel { executor, text, grammars, context_len, chat, .. } = model;
-        let info = executor.info().clone();
+        let namespace = namespace(&model, &*executor, &config)?;
         let scheduler = Scheduler::new(config.batching.clone(), steps)?;
         gate.max_batch_size.store(scheduler.batch_size(), Ordering::Relaxed);
-        gate.context_len.store(context_len, Ordering::Relaxed);
+        gate.context_len.store(model.context_len, Ordering::Relaxed);
         let mut cache = KvCache::new(config.cache.clone(), pool)?;
         observers.into_iter().for_each(|observer| cache.watch(observer));
         let (messages, received) = mpsc::channel();
         let open = |disk| open_disk(disk, &namespace, (&*executor, &mut cache), messages.clone());
         let disk = config.kv_disk.as_ref().map(open).transpose()?;
-        let (text_of_core, gate_of_core) = (text.clone(), Arc::clone(&gate));
+        let (text_of_core, gate_of_core) = (model.text.clone(), Arc::clone(&gate));
         let parts = Parts {
             executor,
             scheduler,
@@ -167,10 +167,7 @@ impl Engine {
             thread: Mutex::new(Some(thread)),
             gate,
             directory: Mutex::default(),
-            text,
-            grammars,
-            max_context_len: context_len,
-            chat,
+            model,
             info,
             namespace,
             pool,
@@ -197,6 +194,19 @@ impl Engine {
     ) -> Result<RequestNumber, Error> {
         let extra = Extra { callback: Some(Box::new(callback)), ..Extra::default() };
         Ok(self.send(request, Delivery::Whole, extra)?.detach())
+    }
+
+    /// As [`Engine::submit`] or [`Engine::stream`]; `keep_alive` is dropped when the request is over.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub(crate) fn submit_keeping(
+        &self,
+        request: Request,
+        delivery: Delivery,
+        keep_alive: KeepAlive,
+    ) -> Result<RequestHandle, Error> {
+        self.send(request, delivery, Extra { keep_alive: Some(keep_alive), ..Extra::default() })
     }
 
     /// Where a request stands. The last few thousand that are over are remembered.
@@ -283,7 +293,7 @@ impl Engine {
     }
 
     fn send(&self, request: Request, delivery: Delivery, extra: Extra) -> Result<RequestHandle, Error> {
-        let Extra { callback, owner, has_spoken } = extra;
+        let Extra { callback, owner, has_spoken, keep_alive } = extra;
         let submitted = Instant::now();
         request.validate()?;
         let (limit, actual) = (self.max_batch_size(), request.n);
@@ -291,13 +301,14 @@ impl Engine {
             return Err(Error::limit(LimitedResource::Queue(QueueLimit::Choices), limit, actual));
         }
         let mode = request.session.as_ref().map(|(_, mode)| *mode);
-        let mut rendered = RenderedPrompt::new(&request.prompt, self.0.chat.as_ref(), mode)?;
-        let echo = rendered.echo(&self.0.text, &request.options)?;
-        let (first, start) = rendered.encode(&self.0.text)?;
-        let prompt = PromptTokens { first, start, appended: rendered.encode_appended(&self.0.text) };
+        let LoadedModel { text, grammars, chat, .. } = &self.0.model;
+        let mut rendered = RenderedPrompt::new(&request.prompt, chat.as_ref(), mode)?;
+        let echo = rendered.echo(text, &request.options)?;
+        let (first, start) = rendered.encode(text)?;
+        let prompt = PromptTokens { first, start, appended: rendered.encode_appended(text) };
         let Request { options, n, select, priority, key, session, salt, speculate, filters, cancel, .. } =
             request;
-        let rules = Rules::new(&options, &self.0.text, &self.0.grammars)?.with_filters(filters);
+        let rules = Rules::new(&options, text, grammars)?.with_filters(filters);
         let ticket = Ticket::new(n, options.limits.max_new_tokens, cancel.unwrap_or_default().child());
         self.0.gate.enter()?;
         let ticket = Arc::new(match callback {
@@ -309,6 +320,7 @@ impl Engine {
             answer: Responder::new(Arc::clone(&ticket)),
             number,
             owner,
+            keep_alive,
             has_spoken,
             delivery,
             seed: options.sampling.seed.unwrap_or_else(random_seed),
@@ -338,6 +350,8 @@ struct Extra {
     callback: Option<Callback>,
     /// The session that must not be forgotten before the request is over.
     owner: Option<Arc<Owner>>,
+    /// Whatever else must exist until the request is over.
+    keep_alive: Option<KeepAlive>,
     /// Whether its session has been told something; set when it is.
     has_spoken: Option<Arc<AtomicBool>>,
 }
@@ -366,8 +380,12 @@ impl Drop for Inner {
 ///
 /// # Errors
 /// If there is to be a file and the model or the program has no fingerprint.
-fn namespace(model: &LoadedModel, config: &EngineConfig) -> Result<Namespace, Error> {
-    let mut fingerprint = model.info().kernels.clone();
+fn namespace(
+    model: &LoadedModel,
+    executor: &dyn Executor,
+    config: &EngineConfig,
+) -> Result<Namespace, Error> {
+    let mut fingerprint = executor.info().kernels.clone();
     if config.kv_disk.is_some() {
         let unknown = || Error::validation("kv_disk", "the model has no fingerprint; load it with one");
         let weights = model.fingerprint.as_ref().ok_or_else(unknown)?;
@@ -375,7 +393,7 @@ fn namespace(model: &LoadedModel, config: &EngineConfig) -> Result<Namespace, Er
     }
     Ok(Namespace {
         model: fingerprint,
-        kv_dtype: format!("{:?}", model.executor.limits().kv_dtype),
+        kv_dtype: format!("{:?}", executor.limits().kv_dtype),
         ..Namespace::default()
     })
 }

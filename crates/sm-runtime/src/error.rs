@@ -11,7 +11,7 @@ mod load;
 use std::sync::Arc;
 
 use sm_batching::BatchingError;
-use sm_cache::CacheError;
+use sm_cache::{ByteSize, CacheError};
 use sm_kernels::plan::{ExecError, PrepareError};
 use sm_model::chat::ChatError;
 use sm_model::tokenizer::TokenizerError;
@@ -114,6 +114,24 @@ pub enum Error {
         /// The names that exist.
         known: String,
     },
+    /// A model could not be loaded on demand.
+    #[error("cannot load model {name:?}: {source}")]
+    ModelLoad {
+        /// The name.
+        name: String,
+        /// Why. Everybody who waited for this load gets the same error.
+        source: Arc<Error>,
+    },
+    /// A model does not fit beside those that are loaded, all of which are in use.
+    #[error("the model needs {needed} but {free} of {limit} are free and every loaded model is in use; retry later or raise the budget")]
+    ModelsInUse {
+        /// What the model takes.
+        needed: ByteSize,
+        /// What is left of the budget.
+        free: ByteSize,
+        /// The budget.
+        limit: ByteSize,
+    },
     /// One of the request's own logits filters panicked.
     #[error("a logits filter of this request panicked: {message}; other requests are not affected")]
     FilterPanicked {
@@ -166,7 +184,8 @@ impl Error {
                 crate::FinishReason::Length | crate::FinishReason::ContextLimit => ErrorKind::Limit,
                 _ => ErrorKind::Model,
             },
-            Self::ShutDown => ErrorKind::Overloaded,
+            Self::ModelLoad { source, .. } => source.kind(),
+            Self::ShutDown | Self::ModelsInUse { .. } => ErrorKind::Overloaded,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::InvalidLogits { .. } => ErrorKind::Model,

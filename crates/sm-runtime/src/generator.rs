@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use sm_kernels::plan::{Executor, ExecutorInfo};
 use sm_tensor::TokenId;
 
 use crate::generation::{Generation, Start};
@@ -12,7 +13,7 @@ use crate::sampling::{Candidates, RawLogits, log_sum_exp};
 use crate::sequence::{Outputs, Sequence};
 use crate::text::TextStart;
 use crate::{
-    CancelToken, Completion, Error, FinishReason, GenerationOptions, LimitedResource, LoadedModel, Prompt,
+    CancelToken, Completion, Error, ExecutorOptions, FinishReason, GenerationOptions, LimitedResource, LoadedModel, Prompt,
 };
 
 /// Continues one sequence at a time on a model of its own. What it computed stays: of a prompt that begins with it,
@@ -20,6 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Generator {
     pub(crate) model: LoadedModel,
+    pub(crate) executor: Box<dyn Executor>,
     pub(crate) sequence: Sequence,
     /// Prompts and outputs so far: what [`Prompt::Append`] appends to.
     pub(crate) token_ids: Vec<TokenId>,
@@ -30,17 +32,30 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// A generator that has seen nothing.
-    pub fn new(model: LoadedModel) -> Self {
+    /// A generator that has seen nothing, on an executor of its own for one sequence.
+    ///
+    /// # Errors
+    /// As [`Generator::with_executor`].
+    pub fn new(model: LoadedModel) -> Result<Self, Error> {
+        Self::with_executor(model, &ExecutorOptions::default())
+    }
+
+    /// A generator that has seen nothing, on an executor of its own.
+    ///
+    /// # Errors
+    /// If an option is impossible, or memory does not suffice.
+    pub fn with_executor(model: LoadedModel, options: &ExecutorOptions) -> Result<Self, Error> {
+        let executor = model.prepare(options)?.executor;
         let sequence = Sequence::new(model.context_len);
-        Self {
+        Ok(Self {
             model,
+            executor,
             sequence,
             token_ids: Vec::new(),
             candidates: Candidates::new(),
             counts: Vec::new(),
             raw: RawLogits::default(),
-        }
+        })
     }
 
     /// The model.
@@ -48,9 +63,9 @@ impl Generator {
         &self.model
     }
 
-    /// The model back, for instance to measure it.
-    pub fn into_model(self) -> LoadedModel {
-        self.model
+    /// The backend, its kernels, workers and memory.
+    pub fn info(&self) -> &ExecutorInfo {
+        self.executor.info()
     }
 
     /// The tokens of prompts and outputs so far: what [`Prompt::Append`] appends to.
@@ -119,11 +134,11 @@ impl Generator {
             return Err(Error::limit(LimitedResource::Context, self.model.context_len, tokens.len()));
         }
         self.reset();
-        let limits = self.model.executor.limits();
+        let limits = self.executor.limits();
         let chunk_len = limits.max_tokens.min(limits.max_outputs);
         for chunk in tokens.chunks(chunk_len) {
             let first = self.sequence.computed().len();
-            let logits = self.sequence.step(self.model.executor.as_mut(), chunk, Outputs::All)?;
+            let logits = self.sequence.step(self.executor.as_mut(), chunk, Outputs::All)?;
             for row in 0..chunk.len() {
                 visit(first + row, logits.row(row));
             }

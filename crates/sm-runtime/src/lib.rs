@@ -29,6 +29,7 @@ mod bench;
 mod cancel;
 mod completion;
 mod config;
+mod device;
 mod engine;
 mod error;
 mod generation;
@@ -72,6 +73,7 @@ pub use completion::{
     Completion, FinishReason, GenerationStrategy, Timings, TokenEvent, TokenLogprob, Usage,
 };
 pub use config::{EngineConfig, Preset};
+pub use device::Device;
 pub use engine::{
     BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestNumber, RequestStatus,
     Session, TokenStream,
@@ -81,12 +83,12 @@ pub use generation::Generation;
 pub use generator::Generator;
 pub use grammar::Grammar;
 pub use kv_disk::{KvDiskConfig, KvDiskStats};
-pub use load::{LoadOptions, LoadedModel, load_tokenizer};
+pub use load::{ExecutorOptions, LoadOptions, LoadedModel, Loader, PlannedLoad, TokenizerSource};
 pub use metrics::{
     Distribution, MetricsSink, RecentMetrics, RecentSummary, RequestMetrics, StepMetrics, StepPhases, Window,
     percentile,
 };
-pub use models::{Models, ModelsBuilder};
+pub use models::{AcquireModel, ModelHandle, ModelInfo, ModelSpec, ModelState, Models};
 pub use options::{EosRule, GenerationOptions, Limits, LongInput, MatchedStop, SamplingOptions, StopRules};
 pub use perplexity::{Perplexity, PerplexityOptions};
 pub use prompt::{ChatRequest, Prompt};

@@ -221,8 +221,7 @@ pub(crate) fn watched(
     model: LoadedModel,
     passes: impl FnMut(&StepBatch<'_>) -> bool + Send + 'static,
 ) -> LoadedModel {
-    let executor = Watched { inner: model.executor, passes: Box::new(passes), fails: false };
-    LoadedModel { executor: Box::new(executor), ..model }
+    model.map_executor(|inner| Box::new(Watched { inner, passes: Box::new(passes), fails: false }))
 }
 
 /// A model of which every step fails that has a row of one token.

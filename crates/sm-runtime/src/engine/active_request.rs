@@ -23,6 +23,9 @@ use crate::{
     Completion, Error, FinishReason, GenerationOptions, RequestMetrics, Select, Timings, TokenEvent, Usage,
 };
 
+/// Something that must exist until a request is over.
+pub(crate) type KeepAlive = Arc<dyn Any + Send + Sync>;
+
 /// Whether a caller takes the text as it grows, or waits for all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
@@ -39,6 +42,7 @@ pub(crate) struct ActiveRequest {
     pub(crate) number: RequestNumber,
     /// Kept until it is over.
     _owner: Option<Arc<Owner>>,
+    _keep_alive: Option<KeepAlive>,
     has_spoken: Option<Arc<AtomicBool>>,
     pub(crate) delivery: Delivery,
     options: GenerationOptions,
@@ -109,6 +113,7 @@ pub(crate) struct RequestParams {
     pub(crate) number: RequestNumber,
     /// The private session that it belongs to, if it does.
     pub(crate) owner: Option<Arc<Owner>>,
+    pub(crate) keep_alive: Option<KeepAlive>,
     /// Whether its session has been told something, as far as its handle knows.
     pub(crate) has_spoken: Option<Arc<AtomicBool>>,
     pub(crate) delivery: Delivery,
@@ -133,7 +138,7 @@ pub(crate) struct Place<'a> {
 impl ActiveRequest {
     pub(crate) fn new(terms: RequestParams, input: &Input, text: &Text) -> Self {
         let RequestParams { answer, number, owner, delivery, options, rules, echo, select, n, .. } = terms;
-        let RequestParams { has_spoken, seed, submitted, speculate, .. } = terms;
+        let RequestParams { keep_alive, has_spoken, seed, submitted, speculate, .. } = terms;
         let bound = input.bound(&options);
         let n_top = wants_logprobs(&options, select).then_some(options.logprobs.unwrap_or(0));
         let output = || {
@@ -155,6 +160,7 @@ impl ActiveRequest {
             answer,
             number,
             _owner: owner,
+            _keep_alive: keep_alive,
             has_spoken,
             delivery,
             select,

@@ -12,7 +12,7 @@ use sm_model::tokenizer::Tokenizer;
 
 use super::engine_loop::Message;
 use super::{Engine, EngineStats};
-use crate::Error;
+use crate::{Error, LoadedModel};
 use crate::kv_disk::DiskTier;
 
 impl Engine {
@@ -57,7 +57,7 @@ impl Engine {
     /// # Errors
     /// If the model was made ready for fewer; [`Error::ShutDown`].
     pub fn set_context_len(&self, context_len: usize) -> Result<(), Error> {
-        let most = self.0.max_context_len;
+        let most = self.0.model.context_len;
         if !(1..=most).contains(&context_len) {
             let message = format!("{context_len} is not possible; the model was made ready for 1 to {most}");
             return Err(Error::validation("context_len", message));
@@ -131,9 +131,14 @@ impl Engine {
         }
     }
 
+    /// The model. Engines that start on clones of it share its weights.
+    pub fn model(&self) -> &LoadedModel {
+        &self.0.model
+    }
+
     /// The tokenizer, if the model has one.
     pub fn tokenizer(&self) -> Option<&Arc<dyn Tokenizer>> {
-        self.0.text.0.as_ref()
+        self.0.model.tokenizer()
     }
 
     /// The chat templates that come with the model.
@@ -141,7 +146,7 @@ impl Engine {
     /// # Errors
     /// If there are none, or they cannot be used.
     pub fn chat_template(&self) -> Result<&ChatTemplate, &ChatError> {
-        self.0.chat.as_ref().map_err(|error| &**error)
+        self.0.model.chat_template()
     }
 
     /// Positions per sequence.

@@ -1,4 +1,4 @@
-//! Loading without waiting for it.
+//! An engine whose model is loaded in the background.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 use super::Engine;
 use crate::{CancelToken, Error, LoadError};
 
-/// An engine whose model is being loaded, on a thread of its own: a future of it. Dropping it cancels the loading.
-#[must_use = "dropping it cancels the loading"]
+/// An engine whose model is being loaded on a thread of its own: a future of the engine. Dropping it cancels the load.
+#[must_use = "dropping it cancels the load"]
 pub struct Loading {
     shared: Arc<Shared>,
     cancel: CancelToken,
@@ -24,26 +24,26 @@ struct Shared {
 #[derive(Default)]
 struct State {
     outcome: Option<Result<Engine, Error>>,
-    /// Whether the thread has ended, in whatever way.
+    /// Whether the thread has ended, be it by a panic.
     is_over: bool,
     waker: Option<Waker>,
 }
 
 impl Shared {
-    /// Nothing here panics while it holds the lock, so a poisoned one is as good as any.
+    /// Nothing panics while it holds the lock, so a poisoned one is intact.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// What came of it, once it is over; a thread that panicked left nothing.
+    /// The outcome, once the thread has ended. A thread that panicked left none.
     fn take(&mut self) -> Option<Result<Engine, Error>> {
         self.is_over.then(|| self.outcome.take().unwrap_or_else(|| Err(LoadError::Panicked.into())))
     }
 }
 
-/// Tells whoever waits, even if the thread panics.
+/// Wakes the waiters when the thread ends, even if it panics.
 struct Ending(Arc<Shared>);
 
 impl Drop for Ending {
@@ -61,7 +61,7 @@ impl Drop for Ending {
 }
 
 impl Loading {
-    /// Runs `load` on a thread until it is done or `cancel` ends it.
+    /// Runs `load` on a thread. `cancel` is the token that `load` obeys.
     pub(super) fn spawn(
         load: impl FnOnce() -> Result<Engine, Error> + Send + 'static,
         cancel: CancelToken,
@@ -77,12 +77,12 @@ impl Loading {
         Ok(Self { shared, cancel })
     }
 
-    /// Ends the loading within a few of the model's rows; what comes of it is [`Error::Cancelled`].
+    /// Cancels the load, which ends with [`Error::Cancelled`] within some rows of a matrix.
     pub fn cancel(&self) {
         self.cancel.cancel();
     }
 
-    /// Blocks until the engine is there.
+    /// Blocks until the engine has started.
     ///
     /// # Errors
     /// As [`EngineBuilder::load`](super::EngineBuilder::load); [`Error::Cancelled`].

@@ -76,7 +76,7 @@ fn request(prompt: &str, seed: u64, max_new_tokens: usize) -> Request {
 
 /// What a request gets that is alone.
 fn alone(request: &Request) -> crate::Completion {
-    let mut generator = Generator::new(fake_model(FakeSize { n_sequences: 1, ..SIZE }, hashed).0);
+    let mut generator = Generator::new(fake_model(FakeSize { n_sequences: 1, ..SIZE }, hashed).0).unwrap();
     generator.generate(&request.prompt, &request.options).unwrap()
 }
 

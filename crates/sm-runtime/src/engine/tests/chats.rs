@@ -21,7 +21,7 @@ fn model(source: &str) -> LoadedModel {
 
 /// The tokens of a conversation that nobody has seen before.
 fn render_alone(request: ChatRequest) -> Vec<TokenId> {
-    let completion = Generator::new(model(TEMPLATE)).generate(&request.into(), &seeded(0, 1));
+    let completion = Generator::new(model(TEMPLATE)).unwrap().generate(&request.into(), &seeded(0, 1));
     completion.unwrap().prompt_tokens
 }
 
