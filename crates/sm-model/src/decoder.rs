@@ -5,8 +5,8 @@ mod layer;
 use std::collections::HashMap;
 
 use sm_kernels::plan::{
-    BufferId, Encoding, Epilogue, KvLayout, MatrixId, MatrixPart, NormKind, Op, Plan, PlanBuilder, RopeId,
-    Rows, Store, VectorId,
+    BufferId, Encoding, Epilogue, MatrixId, MatrixPart, NormKind, Op, Plan, PlanBuilder, RopeId, Rows, Store,
+    VectorId,
 };
 
 use crate::LoadError;
@@ -21,9 +21,8 @@ pub(crate) fn build(
     weights: &mut Registry,
     context_len: usize,
 ) -> Result<Plan, LoadError> {
-    let attention = &spec.attention;
-    let (n_layers, n_kv_heads, head_dim) = (spec.layers.len(), attention.n_kv_heads, attention.head_dim);
-    let mut plan = PlanBuilder::new(KvLayout { n_layers, n_kv_heads, head_dim }, context_len);
+    let n_layers = spec.layers.len();
+    let mut plan = PlanBuilder::new(context_len);
     let mut ropes = Vec::with_capacity(spec.ropes.len());
     for rope in &spec.ropes {
         let table = rope.table(context_len);
@@ -41,6 +40,7 @@ pub(crate) fn build(
     let mut decoder = Decoder { spec, weights, plan, ropes, buffers, rows: Rows::Tokens, x };
     let table = decoder.embed()?;
     for layer in 0..n_layers {
+        decoder.plan.begin_layer();
         decoder.attention(layer)?;
         if layer + 1 == n_layers {
             decoder.gather_rows();
@@ -146,7 +146,9 @@ impl Decoder<'_> {
         let (vocab_size, hidden) = (self.spec.vocab_size, self.spec.hidden_size);
         let part =
             if self.spec.head.tied { table.part } else { self.whole(Role::Head, 0, [vocab_size, hidden])? };
-        let normed = self.buffer("normed", hidden, read_encoding([&part]));
+        // The hidden state is for others to read, whatever the head needs.
+        let normed = self.buffer("normed", hidden, read_encoding([&part]).with_f32());
+        self.plan.hidden(normed);
         let (x, out) = (self.x, normed);
         self.norm(&Norm { role: Role::OutputNorm, layer: 0, x, out, store: Store::Write })?;
         let weight = if self.spec.head.tied { table.id } else { self.matrix("head".into(), hidden, part) };

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use sm_kernels::plan::{Executor, ExecutorInfo, PAGE_LEN, Profile, Span, StepBatch};
+use sm_kernels::plan::{
+    Executor, ExecutorInfo, OutputRow, PAGE_LEN, Profile, Span, StepBatch, StepOutput,
+};
 use sm_tensor::{PageId, TokenId};
 
 use crate::sampling::random_token;
@@ -18,7 +20,8 @@ pub struct Bench {
     page_table: Vec<PageId>,
     spans: Vec<Span>,
     tokens: Vec<TokenId>,
-    output_rows: Vec<u32>,
+    outputs: Vec<OutputRow>,
+    output: StepOutput,
     drawn: u64,
     /// Positions of each sequence that hold keys and values. What was timed stays there, so that a depth is computed once.
     filled: Vec<usize>,
@@ -42,7 +45,8 @@ impl Bench {
             page_table,
             spans: Vec::new(),
             tokens: Vec::new(),
-            output_rows: Vec::new(),
+            outputs: Vec::new(),
+            output: StepOutput::new(),
             drawn: 0,
             filled: vec![0; n_sequences],
             is_profiled: false,
@@ -83,7 +87,7 @@ impl Bench {
                 bench.clear();
                 for sequence in 0..n_sequences {
                     bench.add_span(sequence, depth + step, 1);
-                    bench.output_rows.push(sequence as u32);
+                    bench.outputs.push(OutputRow::logits(sequence as u32));
                 }
                 bench.run()?;
             }
@@ -149,7 +153,7 @@ impl Bench {
                 self.clear();
                 self.add_span(sequence, start, n_rows);
                 if start + n_rows == positions.end {
-                    self.output_rows.push(n_rows as u32 - 1);
+                    self.outputs.push(OutputRow::logits(n_rows as u32 - 1));
                 }
                 self.run()?;
             }
@@ -160,7 +164,7 @@ impl Bench {
     fn clear(&mut self) {
         self.spans.clear();
         self.tokens.clear();
-        self.output_rows.clear();
+        self.outputs.clear();
     }
 
     fn add_span(&mut self, sequence: usize, start: usize, n_rows: usize) {
@@ -172,6 +176,7 @@ impl Bench {
             start: start as u32,
             first_page: (sequence * pages_per_sequence) as u32,
             n_pages: (start + n_rows).div_ceil(PAGE_LEN) as u32,
+            state: None,
         });
         for _ in 0..n_rows {
             self.tokens.push(random_token(self.drawn, self.vocab_size));
@@ -184,11 +189,10 @@ impl Bench {
             tokens: &self.tokens,
             spans: &self.spans,
             page_table: &self.page_table,
-            output_rows: &self.output_rows,
+            outputs: &self.outputs,
+            ..StepBatch::default()
         };
-        self.executor.submit(&batch)?;
-        self.executor.wait()?;
-        Ok(())
+        Ok(self.executor.run(&batch, &mut self.output)?)
     }
 }
 

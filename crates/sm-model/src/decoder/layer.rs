@@ -1,8 +1,8 @@
 //! The operations of one layer.
 
 use sm_kernels::plan::{
-    Activation, AttentionParams, BufferId, Encoding, Epilogue, Experts, MatrixId, MatrixPart, Op, Store,
-    VectorId,
+    Activation, AttentionParams, BufferId, Encoding, Epilogue, Experts, KvId, MatrixId, MatrixPart, Op,
+    Store, VectorId,
 };
 
 use super::{Decoder, Norm, read_encoding};
@@ -39,7 +39,8 @@ impl Decoder<'_> {
         let (epilogue, store) = (Epilogue::None, Store::Write);
         self.plan.push(Op::Linear { x: normed, weight, bias, epilogue, store, out: qkv });
 
-        let q = self.rope_store(layer, qkv, q_width)?;
+        let kv = self.plan.kv(spec.n_kv_heads, spec.head_dim, spec.head_dim);
+        let q = self.rope_store(layer, kv, qkv, q_width)?;
         let out_part = self.whole(Role::AttentionOut, layer, [hidden, q_width])?;
         let heads = self.buffer("heads", q_width, read_encoding([&out_part]));
         let params = AttentionParams {
@@ -48,7 +49,7 @@ impl Decoder<'_> {
             window: self.spec.layers[layer].window,
             soft_cap: spec.soft_cap,
         };
-        self.plan.push(Op::Attention { q, layer, params, out: heads });
+        self.plan.push(Op::Attention { q, kv, params, out: heads });
         let has_bias = self.spec.biases.attention_out;
         let bias = has_bias.then(|| self.vector(Role::AttentionOut, layer, "bias", hidden)).transpose()?;
         let weight = self.matrix(format!("layer{layer}.attention_out"), q_width, out_part);
@@ -82,7 +83,13 @@ impl Decoder<'_> {
         Ok(self.plan.vector(format!("layer{layer}.qkv.bias"), len, parts))
     }
 
-    fn rope_store(&mut self, layer: usize, qkv: BufferId, q_width: usize) -> Result<BufferId, LoadError> {
+    fn rope_store(
+        &mut self,
+        layer: usize,
+        kv: KvId,
+        qkv: BufferId,
+        q_width: usize,
+    ) -> Result<BufferId, LoadError> {
         let head_dim = self.spec.attention.head_dim;
         let (mut q_norm, mut k_norm) = (None, None);
         if self.spec.attention.qk_norm {
@@ -91,7 +98,7 @@ impl Decoder<'_> {
         }
         let rope = self.spec.layers[layer].rope.map(|rope| self.ropes[rope]);
         let q = self.buffer("q", q_width, Encoding::F32);
-        self.plan.push(Op::RopeStore { qkv, layer, rope, q_norm, k_norm, norm_eps: self.spec.norm.eps, q });
+        self.plan.push(Op::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps: self.spec.norm.eps, q });
         Ok(q)
     }
 

@@ -40,6 +40,7 @@ pub(super) fn executor_limits(
         max_outputs: options.max_outputs.min(max_tokens),
         max_sequences: options.n_sequences,
         n_pages: context_pages,
+        n_state_slots: 0,
         kv_dtype: options.kv_dtype,
     };
     let least = backend.memory_needs(plan, &one_context)?;
