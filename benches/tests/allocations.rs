@@ -88,7 +88,7 @@ fn decoding_allocates_nothing() {
     for handle in handles {
         handle.wait().unwrap();
     }
-    let stats = engine.stats().unwrap();
+    let stats = engine.stats();
     assert_eq!(stats.batching.steps as usize, WARM_UP + COUNTED + 100, "all decode in the same steps");
     let (before, after) = (BEFORE.load(Ordering::SeqCst), AFTER.load(Ordering::SeqCst));
     assert!(0 < before, "the allocations of the engine's thread are counted");

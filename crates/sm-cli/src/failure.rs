@@ -124,9 +124,9 @@ impl Failure {
         match self {
             Self::OutputClosed => ExitCode::SUCCESS,
             Self::Interrupted => INTERRUPTED.into(),
-            Self::Usage(_) | Self::Option { .. } | Self::Engine(sm_runtime::Error::Load(sm_runtime::LoadError::NoDemoModel)) => {
-                USAGE.into()
-            }
+            Self::Usage(_)
+            | Self::Option { .. }
+            | Self::Engine(sm_runtime::Error::Load(sm_runtime::LoadError::NoDemoModel)) => USAGE.into(),
             _ => FAILED.into(),
         }
     }

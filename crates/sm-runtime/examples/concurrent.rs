@@ -26,7 +26,7 @@ fn main() -> Result<(), sm_runtime::Error> {
         assert_eq!(completion.tokens, alone.tokens, "the same request gives the same tokens");
         println!("{}{}\n", each.1, completion.text);
     }
-    let stats = engine.stats()?;
+    let stats = engine.stats();
     println!("[{:.1} sequences per step]", stats.average_batch_size());
     Ok(())
 }

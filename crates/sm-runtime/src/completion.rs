@@ -62,6 +62,9 @@ pub struct TokenEvent {
     pub index: usize,
     /// Natural logarithm of the token's raw probability, if log-probabilities were asked for.
     pub logprob: Option<f32>,
+    /// The likeliest tokens in its place and their log-probabilities, falling: as many as
+    /// [`GenerationOptions::logprobs`](crate::GenerationOptions::logprobs) asks for.
+    pub top_logprobs: Vec<(TokenId, f32)>,
     /// Set in the last event.
     pub finish_reason: Option<FinishReason>,
 }

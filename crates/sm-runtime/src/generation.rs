@@ -196,6 +196,8 @@ impl<'g> Generation<'g> {
             chain.sample_within((constraint.as_mut(), logits), &mut history, draw, self.candidates)?;
         if self.options.logprobs.is_some() {
             self.event.logprob = Some(self.raw.append(token, &mut self.logprobs, self.candidates));
+            self.event.top_logprobs.clear();
+            self.event.top_logprobs.extend_from_slice(self.logprobs.last_top());
         }
         Ok(Some(token))
     }

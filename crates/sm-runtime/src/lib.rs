@@ -76,7 +76,7 @@ pub use config::{EngineConfig, Preset};
 pub use device::Device;
 pub use engine::{
     BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestNumber, RequestStatus,
-    Session, TokenStream,
+    Session, SessionOptions, TokenStream,
 };
 pub use error::{Error, ErrorKind, KvDiskError, LimitedResource, LoadError, MemoryBound};
 pub use generation::Generation;

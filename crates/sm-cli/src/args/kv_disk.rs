@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use sm_runtime::{ByteSize, Engine, KvDiskConfig, KvDiskStats};
 
 use crate::console::Console;
-use crate::failure::Failure;
 
 /// The disk tier of the KV cache.
 #[derive(Debug, clap::Args)]
@@ -27,19 +26,15 @@ impl KvDiskArgs {
     }
 
     /// Shows what was read from the file and written to it, if there is one.
-    ///
-    /// # Errors
-    /// If the engine has ended.
-    pub(crate) fn report(&self, engine: &Engine, console: &Console) -> Result<(), Failure> {
+    pub(crate) fn report(&self, engine: &Engine, console: &Console) {
         if self.kv_disk.is_some() {
             let KvDiskStats {
                 stored_pages, spilled_pages, restored_pages, dropped_pages, damaged_pages, ..
-            } = engine.stats()?.kv_disk;
+            } = engine.stats().kv_disk;
             console.note(format_args!(
                 "kv disk: {stored_pages} pages | {restored_pages} read, {spilled_pages} written, {dropped_pages} dropped, \
                  {damaged_pages} damaged"
             ));
         }
-        Ok(())
     }
 }

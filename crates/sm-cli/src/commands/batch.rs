@@ -95,7 +95,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let ended = run.answer_all(InFlight::new(&engine, parallel), &options, &stop);
     drop(run.bar);
     console.note(format_args!("{}", run.tally.summary()));
-    args.engine.kv_disk.report(&engine, console)?;
+    args.engine.kv_disk.report(&engine, console);
     if matches!(ended, Err(Failure::Interrupted)) && !is_stream(&args.output) {
         console.note(format_args!("use --resume to continue {}", args.output.display()));
     }

@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
         }
     }
     console.note(format_args!("{}", summary(&completions, load_time)));
-    args.engine.kv_disk.report(&engine, console)?;
+    args.engine.kv_disk.report(&engine, console);
     let is_cancelled = completions.iter().any(|each| each.finish_reason == FinishReason::Cancelled);
     if is_cancelled { Err(Failure::Interrupted) } else { Ok(()) }
 }

@@ -289,9 +289,13 @@ impl ActiveRequest {
             return Ok(Sampled { token, is_kept: false, stops: true });
         };
         event.logprob = None;
+        event.top_logprobs.clear();
         if wants_logprobs {
             let logprob = raw.append(token, &mut choice.logprobs, candidates);
-            event.logprob = self.options.logprobs.is_some().then_some(logprob);
+            if self.options.logprobs.is_some() {
+                event.logprob = Some(logprob);
+                event.top_logprobs.extend_from_slice(choice.logprobs.last_top());
+            }
         }
         event.choice = place.choice;
         let stop = output.push_within(token, choice.constraint.as_mut(), event)?;
@@ -344,11 +348,14 @@ impl ActiveRequest {
                 let mut event = TokenEvent {
                     choice: index,
                     index: output.n_tokens(),
-                    finish_reason: Some(reason),
+                    // After an error, the error is what ends a stream.
+                    finish_reason: self.error.is_none().then_some(reason),
                     ..TokenEvent::default()
                 };
                 output.flush(&mut event);
-                self.answer.ticket().push(&event);
+                if self.error.is_none() || !event.text.is_empty() {
+                    self.answer.ticket().push(&event);
+                }
                 reason
             }
         };
@@ -379,10 +386,16 @@ impl ActiveRequest {
         self.choices.iter().all(|choice| choice.completion.is_some())
     }
 
-    /// Whether a choice that is over leaves its session as it was before: the caller gets nothing of it.
+    /// Whether a choice that is over leaves its session as it was before.
     pub(crate) fn is_rolled_back(&self, reason: FinishReason) -> bool {
-        let is_cut_short = matches!(reason, FinishReason::Cancelled | FinishReason::Timeout);
-        self.error.is_some() || (self.delivery == Delivery::Whole && is_cut_short)
+        match self.delivery {
+            // The caller gets nothing of what was cut short.
+            Delivery::Whole => {
+                self.error.is_some() || matches!(reason, FinishReason::Cancelled | FinishReason::Timeout)
+            }
+            // The caller has what was delivered. Where that is nothing, a failed call can be repeated.
+            Delivery::Stream => self.error.is_some() && self.times.first_token.is_none(),
+        }
     }
 
     /// Notes that its session has been told something.

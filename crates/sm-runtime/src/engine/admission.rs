@@ -1,16 +1,18 @@
-//! What callers know of an engine without asking its thread: to refuse at once what cannot be.
+//! What callers know of an engine without asking its thread: whether a request can be accepted, and the last statistics.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sm_batching::QueueLimit;
 
+use super::stats::EngineStats;
 use crate::{Error, LimitedResource};
 
 /// Counts requests on their way to a step, and knows the limits.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     /// Sent to the thread, and not yet taken in.
-    pub(crate) n_sent: AtomicUsize,
+    pub(super) n_sent: AtomicUsize,
     /// In the scheduler's queue, as of its last step or submission.
     pub(crate) n_waiting: AtomicUsize,
     /// Requests in the queue at most.
@@ -21,6 +23,7 @@ pub(crate) struct Admission {
     pub(crate) context_len: AtomicUsize,
     /// Whether the thread has ended.
     pub(crate) is_closed: AtomicBool,
+    stats: Mutex<EngineStats>,
 }
 
 impl Admission {
@@ -28,7 +31,7 @@ impl Admission {
         Self { limit: AtomicUsize::new(limit), ..Self::default() }
     }
 
-    /// Counts one more request.
+    /// Counts one more request as sent.
     ///
     /// # Errors
     /// If the queue is full; [`Error::ShutDown`].
@@ -44,6 +47,36 @@ impl Admission {
         self.n_sent.fetch_sub(1, Ordering::Relaxed);
         Err(Error::limit(LimitedResource::Queue(QueueLimit::Requests), limit, actual))
     }
+
+    /// A request that was counted as sent was not.
+    pub(crate) fn leave(&self) {
+        self.n_sent.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Makes `stats` what callers see. `n_taken_in` requests, counted as sent so far, are in them.
+    pub(crate) fn publish(&self, stats: EngineStats, n_taken_in: usize) {
+        // In this order a request counts twice for a moment in `enter`, and never not at all.
+        self.n_waiting.store(stats.waiting, Ordering::Release);
+        let mut published = self.lock();
+        *published = stats;
+        self.n_sent.fetch_sub(n_taken_in, Ordering::AcqRel);
+    }
+
+    /// The last published statistics. Requests on their way to the thread count as waiting.
+    pub(crate) fn stats(&self) -> EngineStats {
+        let published = self.lock();
+        let n_sent = self.n_sent.load(Ordering::Acquire);
+        EngineStats {
+            live_requests: published.live_requests + n_sent,
+            waiting: published.waiting + n_sent,
+            ..*published
+        }
+    }
+
+    /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
+    fn lock(&self) -> MutexGuard<'_, EngineStats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
@@ -52,12 +85,23 @@ mod tests {
 
     #[test]
     fn what_is_on_its_way_and_what_waits_counts() {
-        let gate = Admission::new(3);
-        gate.n_waiting.store(1, Ordering::Relaxed);
-        gate.enter().unwrap();
-        gate.enter().unwrap();
-        assert!(matches!(gate.enter(), Err(Error::ResourceLimit { limit: 3, actual: 4, .. })));
-        gate.n_sent.fetch_sub(1, Ordering::Relaxed);
-        gate.enter().unwrap();
+        let admission = Admission::new(3);
+        admission.n_waiting.store(1, Ordering::Relaxed);
+        admission.enter().unwrap();
+        admission.enter().unwrap();
+        assert!(matches!(admission.enter(), Err(Error::ResourceLimit { limit: 3, actual: 4, .. })));
+        admission.leave();
+        admission.enter().unwrap();
+    }
+
+    #[test]
+    fn a_request_counts_once_on_its_way_and_when_it_was_taken_in() {
+        let admission = Admission::new(9);
+        admission.enter().unwrap();
+        assert_eq!((admission.stats().live_requests, admission.stats().waiting), (1, 1));
+        admission.publish(EngineStats { live_requests: 1, waiting: 1, ..EngineStats::default() }, 1);
+        assert_eq!((admission.stats().live_requests, admission.stats().waiting), (1, 1));
+        admission.publish(EngineStats { live_requests: 1, running: 1, ..EngineStats::default() }, 0);
+        assert_eq!((admission.stats().live_requests, admission.stats().waiting), (1, 0));
     }
 }

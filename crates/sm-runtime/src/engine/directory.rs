@@ -70,20 +70,22 @@ impl Directory {
 mod tests {
     use super::*;
     use crate::CancelToken;
-    use crate::engine::ticket::Responder;
+    use crate::engine::ticket::{Responder, TicketRoom};
+
+    const ROOM: TicketRoom = TicketRoom { n_choices: 1, max_new_tokens: 1, n_top: 0 };
 
     #[test]
     fn the_oldest_that_are_over_are_forgotten_and_no_others() {
         let mut directory = Directory::default();
         let running: Vec<Responder> = (0..10)
             .map(|_| {
-                let ticket = Arc::new(Ticket::new(1, 1, CancelToken::new()));
+                let ticket = Arc::new(Ticket::new(ROOM, CancelToken::new()));
                 directory.enter(&ticket);
                 Responder::new(ticket)
             })
             .collect();
         for _ in 0..3 * MAX_OVER {
-            let ticket = Arc::new(Ticket::new(1, 1, CancelToken::new()));
+            let ticket = Arc::new(Ticket::new(ROOM, CancelToken::new()));
             directory.enter(&ticket);
             Responder::new(ticket).give(Ok(Vec::new()));
         }

@@ -6,8 +6,7 @@ use sm_batching::{EndReason, SequenceId};
 use sm_cache::TurnEnd;
 use sm_kernels::plan::ExecError;
 
-use super::active_request::ActiveRequest;
-use super::engine_loop::Core;
+use super::engine_loop::{Core, Over};
 use super::log;
 use super::sample::{sample_drafted, sample_part, score_part};
 use crate::{FinishReason, StepMetrics, StepPhases};
@@ -128,16 +127,7 @@ impl Core {
         self.scheduler.cancel(id.request, &mut self.cache);
     }
 
-    /// Tells all who want to know that a request is over.
-    pub(super) fn answer(&self, live: ActiveRequest) {
-        log::ended(&live);
-        if let Some(metrics) = &self.metrics {
-            metrics.request(&live.metrics());
-        }
-        live.give_answer();
-    }
-
-    /// Gives back what ended, and answers whose last choice that was.
+    /// Gives back what ended, publishes how the engine stands then, and answers whose last choice that was.
     pub(super) fn answer_ended(&mut self) {
         self.ended.extend(self.scheduler.drain_ended());
         while let Some(ended) = self.ended.pop() {
@@ -172,8 +162,10 @@ impl Core {
             if live.is_over()
                 && let Some(live) = self.live.remove(&id)
             {
-                self.answer(live);
+                self.over.push(Over::Ended(Box::new(live)));
             }
         }
+        self.publish();
+        self.answer();
     }
 }

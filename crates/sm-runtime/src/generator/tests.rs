@@ -262,12 +262,12 @@ fn what_cannot_be_is_refused_before_any_step() {
     refused(
         text(""),
         &greedy(1),
-        "the prompt is empty and the model has no beginning-of-sequence token; give a prompt",
+        "the prompt is empty and the model has no beginning-of-sequence token; pass a non-empty prompt",
     );
     refused(
         text(&long),
         &greedy(1),
-        "context is 64 but 65 are needed; shorten the prompt or load the model with a longer context",
+        "context is 64 but the request needs 65; shorten the prompt or load the model with a longer context",
     );
     refused(
         text("abcdefghijk"),

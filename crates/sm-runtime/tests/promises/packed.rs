@@ -124,7 +124,7 @@ fn a_directory_that_cannot_be_is_an_error_that_names_it() {
     let options = LoadOptions { packed_dir: Some(place.model()), ..place.options() };
     match LoadedModel::load(place.model().as_path(), &options, &|_| ()) {
         Err(error @ Error::Load(LoadError::PackedDir { .. })) => {
-            assert!(error.to_string().contains("model.gguf"), "{error}")
+            assert!(error.to_string().contains("model.gguf"), "{error}");
         }
         other => panic!("{other:?}"),
     }

@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 use sm_runtime::{
     BatchingConfig, BatchingStrategy, Completion, Engine, EngineConfig, Error, GenerationOptions, Generator,
     Grammar, KvCacheConfig, KvDiskConfig, Limits, LoadOptions, LoadedModel, ModelRef, Priority, Prompt,
-    Request, SamplingOptions, SpeculationConfig, StopRules, TokenId,
+    Request, SamplingOptions, SessionMode, SessionOptions, SpeculationConfig, StopRules, TokenId,
 };
 
 /// What one model needs to be tested.
@@ -219,7 +219,7 @@ fn run(subject: &Subject) {
             if let (Some(second), false) = (&arrival.second, arrival.is_cancelled) {
                 let transcript =
                     [&tokens(&arrival.prompt)[..], &completions[0].tokens, &tokens(second)].concat();
-                let session = engine.session_prefix(&format!("session {index}")).unwrap();
+                let session = engine.session(session_of(index)).unwrap();
                 let got = session
                     .submit(Prompt::Tokens(transcript.clone()), options.clone())
                     .unwrap()
@@ -233,7 +233,7 @@ fn run(subject: &Subject) {
                 );
             }
         }
-        let stats = engine.stats().unwrap();
+        let stats = engine.stats();
         prop_assert_eq!((stats.live_requests, stats.cache.current_leases), (0, 0));
         prop_assert_eq!(stats.kv_disk.damaged_pages, 0);
         n_restored.set(n_restored.get() + stats.kv_disk.restored_pages);
@@ -243,6 +243,11 @@ fn run(subject: &Subject) {
     println!("{} pages came from the disk", n_restored.get());
     // A few schedules may happen to repeat nothing.
     assert!(n_restored.get() > 0 || subject.n_schedules < 100);
+}
+
+/// The session of a request with two turns.
+fn session_of(index: usize) -> SessionOptions {
+    SessionOptions::named(format!("session {index}")).mode(SessionMode::Prefix)
 }
 
 fn start(subject: &Subject, config: EngineConfig, drafts: bool) -> Engine {
@@ -262,7 +267,7 @@ fn submit(
     let options = options(arrival, has_tokenizer);
     let prompt = Prompt::Tokens(tokens(&arrival.prompt));
     let handle = match arrival.second {
-        Some(_) => engine.session_prefix(&format!("session {index}"))?.submit(prompt, options),
+        Some(_) => engine.session(session_of(index))?.submit(prompt, options),
         None => {
             let (n, priority) = (arrival.n, arrival.priority);
             engine.submit(Request { n, priority, ..Request::new(prompt, options) })

@@ -1,6 +1,9 @@
 //! The messages of a chat, and the answers to them.
 
-use sm_runtime::{ChatRequest, Completion, Engine, FinishReason, GenerationOptions, Message, Prompt, Session};
+use sm_runtime::{
+    ChatRequest, Completion, Engine, FinishReason, GenerationOptions, Message, Prompt, Session, SessionMode,
+    SessionOptions,
+};
 
 use crate::console::{Console, to_json};
 use crate::failure::Failure;
@@ -34,11 +37,12 @@ impl Conversation {
     /// # Errors
     /// If the engine refuses the session.
     pub(super) fn new(engine: &Engine, options: GenerationOptions, form: Form) -> Result<Self, Failure> {
-        let session = match form {
+        let mode = match form {
             // A template may render earlier messages differently as the conversation grows.
-            Form::Messages => engine.session_prefix(NAME)?,
-            Form::Lines => engine.session(NAME)?,
+            Form::Messages => SessionMode::Prefix,
+            Form::Lines => SessionMode::Append,
         };
+        let session = engine.session(SessionOptions::named(NAME).mode(mode))?;
         Ok(Self { session, options, form, messages: Vec::new() })
     }
 

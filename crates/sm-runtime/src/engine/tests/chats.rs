@@ -8,7 +8,7 @@ use sm_tensor::TokenId;
 
 use super::{SIZE, config, seeded};
 use crate::testing::{fake_model, hashed};
-use crate::{ChatRequest, Engine, Error, Generator, LoadedModel, Prompt};
+use crate::{ChatRequest, Engine, Error, Generator, LoadedModel, Prompt, SessionOptions};
 
 /// A template of the fake model's characters.
 const TEMPLATE: &str = "{% for m in messages %}{{ m.role[:1] }} {{ m.content }}!\n{% endfor %}\
@@ -29,7 +29,7 @@ fn render_alone(request: ChatRequest) -> Vec<TokenId> {
 fn sessions_of_both_modes_compute_the_whole_render() {
     let engine = Engine::start(model(TEMPLATE), config()).unwrap();
     for mode in [SessionMode::Append, SessionMode::Prefix] {
-        let session = engine.private_session(mode);
+        let session = engine.session(SessionOptions::private().mode(mode)).unwrap();
         let mut asked = ChatRequest::new();
         for (turn, question) in ["hi", "and then", "why"].into_iter().enumerate() {
             asked = asked.user(question);
@@ -49,7 +49,7 @@ fn sessions_of_both_modes_compute_the_whole_render() {
 #[test]
 fn a_template_that_cannot_append_fails_only_where_there_is_something_to_append_to() {
     let engine = Engine::start(model("{{ messages[-1].content }}"), config()).unwrap();
-    let session = engine.private_session(SessionMode::Append);
+    let session = engine.session(SessionOptions::private()).unwrap();
     let ask = || session.submit(ChatRequest::new().user("hi").into(), seeded(1, 2)).unwrap().wait();
     assert_eq!(ask().unwrap()[0].prompt_tokens.len(), 2);
     let error = ask().unwrap_err();

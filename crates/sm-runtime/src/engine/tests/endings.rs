@@ -78,7 +78,7 @@ fn a_batch_waits_for_room_in_the_queue() {
 fn after_its_end_an_engine_says_so_to_everybody() {
     let engine = engine_of(always('a'));
     let running = engine.submit(request("abc", 1, 20)).unwrap();
-    engine.shut_down(Duration::MAX);
+    engine.shut_down(Duration::MAX).unwrap();
     assert_eq!(running.wait().unwrap()[0].tokens.len(), 20, "there was time enough");
     for _ in 0..300 {
         assert!(matches!(engine.submit(request("abc", 1, 2)), Err(Error::ShutDown)));
@@ -87,7 +87,7 @@ fn after_its_end_an_engine_says_so_to_everybody() {
     let refused = engine.submit_with(request("abc", 1, 2), move |_| sender.send(()).unwrap());
     assert!(matches!(refused, Err(Error::ShutDown)));
     assert!(called.recv().is_err(), "who is refused is not called back");
-    assert!(matches!(engine.stats(), Err(Error::ShutDown)));
+    assert!(matches!(engine.trim_memory(0), Err(Error::ShutDown)));
 }
 
 #[test]
@@ -97,8 +97,8 @@ fn a_callback_cannot_wait_for_its_own_engine_and_may_be_its_last_owner() {
     let own = engine.clone();
     engine
         .submit_with(request("abc", 1, 2), move |result| {
-            let is_refused = matches!(own.stats(), Err(Error::EngineThread));
-            own.shut_down(Duration::ZERO);
+            let is_refused = matches!(own.shut_down(Duration::ZERO), Err(Error::EngineThread));
+            drop(own.shut_down_async(Duration::ZERO));
             sender.send((result.is_ok(), is_refused)).unwrap();
         })
         .unwrap();
@@ -127,7 +127,7 @@ fn a_sink_is_told_of_candidates_and_of_requests_that_cannot_be_served() {
     let several = engine(Arc::clone(&requests) as Arc<dyn MetricsSink>, config());
     several.submit(Request { n: 3, ..request("abc", 1, 4) }).unwrap().wait().unwrap();
     several.submit(request(&"x".repeat(200), 1, 4)).unwrap().wait().unwrap_err();
-    several.shut_down(Duration::from_secs(10));
+    several.shut_down(Duration::from_secs(10)).unwrap();
     let told = requests.0.lock().unwrap();
     let [first, second] = &told[..] else { panic!("{told:?}") };
     assert_eq!((first.usage.strategy(), first.usage.choices), (GenerationStrategy::Parallel, 3));
@@ -138,6 +138,6 @@ fn a_sink_is_told_of_candidates_and_of_requests_that_cannot_be_served() {
     aware.batching.memory_limit_bytes = 8 * 20;
     let refusing = engine(Arc::clone(&recent) as Arc<dyn MetricsSink>, aware);
     refusing.submit(request("abcdefghij", 1, 20)).unwrap().wait().unwrap_err();
-    refusing.shut_down(Duration::from_secs(10));
+    refusing.shut_down(Duration::from_secs(10)).unwrap();
     assert_eq!((recent.summary().requests, recent.summary().failed), (1, 1));
 }

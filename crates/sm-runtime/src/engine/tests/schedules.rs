@@ -219,7 +219,7 @@ proptest! {
                 }
             }
         }
-        let stats = engine.stats().unwrap();
+        let stats = engine.stats();
         prop_assert_eq!((stats.live_requests, stats.cache.current_leases, stats.cache.pinned_pages), (0, 0, 0));
     }
 }

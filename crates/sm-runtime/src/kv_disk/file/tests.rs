@@ -102,7 +102,7 @@ fn a_directory_is_for_one_at_a_time_and_a_file_for_one_page_at_least() {
     let error = PageFile::open(&small, 5, PAGE_BYTES).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a file of one KV page needs 232 B but kv_disk_bytes allows 231 B; raise it"
+        "a file with one KV page needs 232 B but kv_disk_bytes allows 231 B; raise it"
     );
     let file = KvDiskConfig { dir: dir.path().join(FILE_NAME), ..small };
     let error = PageFile::open(&file, 5, 1).unwrap_err();

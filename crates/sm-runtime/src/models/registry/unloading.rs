@@ -36,7 +36,8 @@ impl Registry {
     /// Ends the engine that [`State::begin_unload`] gave, and begins the load that somebody waits for meanwhile.
     pub(super) fn finish_unload(registry: &Arc<Self>, name: &Arc<str>, engine: Option<Engine>, grace: Duration) {
         let Some(engine) = engine else { return };
-        engine.shut_down(grace);
+        // Only an engine's own thread is refused, and this is none.
+        let _ = engine.shut_down(grace);
         drop(engine);
         let mut state = registry.lock();
         let is_known = !state.is_shut_down && state.aliases.contains_key(&**name);
@@ -109,7 +110,7 @@ impl Registry {
             engines.extend(state.begin_unload(&name).map(|engine| (name, engine)));
         }
         registry.notify(state);
-        engines.iter().for_each(|(_, engine)| engine.drain(until));
+        engines.iter().for_each(|(_, engine)| drop(engine.drain(until)));
         for (name, engine) in engines {
             let left = until.saturating_duration_since(Instant::now());
             Self::finish_unload(registry, &name, Some(engine), left);
