@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use sm_runtime::{
-    Engine, GenerationOptions, Limits, ModelRef, Preset, Priority, Prompt, Request, SamplingOptions,
+    Engine, GenerationOptions, ModelRef, Preset, Priority, Prompt, Request,
 };
 
 fn main() -> Result<(), sm_runtime::Error> {
@@ -10,11 +10,7 @@ fn main() -> Result<(), sm_runtime::Error> {
     let prompts =
         ["Once upon a time", "The quick brown fox", "In a distant galaxy", "The secret to happiness"];
     let request = |(seed, prompt): (usize, &&str)| {
-        let options = GenerationOptions {
-            sampling: SamplingOptions { seed: Some(seed as u64), ..SamplingOptions::default() },
-            limits: Limits { max_new_tokens: 60, ..Limits::default() },
-            ..GenerationOptions::default()
-        };
+        let options = GenerationOptions::new().seed(seed as u64).max_new_tokens(60);
         let priority = if seed == 0 { Priority::High } else { Priority::Normal };
         Request { priority, ..Request::new(Prompt::Text((*prompt).to_owned()), options) }
     };

@@ -8,6 +8,7 @@ use sm_cache::KvCacheConfig;
 
 pub use preset::Preset;
 
+use crate::setters::{setters, some_setters};
 use crate::{Error, ExecutorOptions, KvDiskConfig, LoadOptions, SpeculationConfig};
 
 /// How an engine is set up.
@@ -48,41 +49,14 @@ impl EngineConfig {
         Self::default()
     }
 
-    /// Sets [`EngineConfig::load`].
-    #[must_use]
-    pub fn load(self, load: LoadOptions) -> Self {
-        Self { load, ..self }
-    }
-
-    /// Sets [`EngineConfig::executor`].
-    #[must_use]
-    pub fn executor(self, executor: ExecutorOptions) -> Self {
-        Self { executor, ..self }
-    }
-
-    /// Sets [`EngineConfig::batching`].
-    #[must_use]
-    pub fn batching(self, batching: BatchingConfig) -> Self {
-        Self { batching, ..self }
-    }
-
-    /// Sets [`EngineConfig::cache`].
-    #[must_use]
-    pub fn cache(self, cache: KvCacheConfig) -> Self {
-        Self { cache, ..self }
-    }
-
-    /// Sets [`EngineConfig::speculation`].
-    #[must_use]
-    pub fn speculation(self, speculation: SpeculationConfig) -> Self {
-        Self { speculation, ..self }
-    }
-
-    /// Sets [`EngineConfig::kv_disk`].
-    #[must_use]
-    pub fn kv_disk(self, kv_disk: KvDiskConfig) -> Self {
-        Self { kv_disk: Some(kv_disk), ..self }
-    }
+    setters!(
+        load: LoadOptions,
+        executor: ExecutorOptions,
+        batching: BatchingConfig,
+        cache: KvCacheConfig,
+        speculation: SpeculationConfig,
+    );
+    some_setters!(kv_disk: KvDiskConfig);
 
     /// Checks what can be checked without a model.
     ///

@@ -48,6 +48,7 @@ mod request;
 mod rules;
 pub mod sampling;
 mod sequence;
+mod setters;
 mod source;
 mod speculate;
 mod stop;

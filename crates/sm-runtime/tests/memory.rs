@@ -4,8 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use sm_runtime::{
-    BatchingConfig, Engine, EngineConfig, GenerationOptions, KvCacheConfig, Limits, ModelRef, Prompt,
-    Request, TokenId,
+    BatchingConfig, Engine, EngineConfig, GenerationOptions, KvCacheConfig, ModelRef, Prompt, Request,
+    TokenId,
 };
 
 const N_SEQUENCES: u64 = 24;
@@ -30,15 +30,12 @@ fn prompt(number: u32) -> Prompt {
 fn the_plan_is_within_a_tenth_of_what_is_taken() {
     let before = status("RssAnon");
     let max_bytes_total = N_SEQUENCES * (CONTEXT_LEN / 16) * PAGE_BYTES;
-    let config = EngineConfig {
-        batching: BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() },
-        cache: KvCacheConfig { max_bytes_total, ..KvCacheConfig::default() },
-        ..EngineConfig::default()
-    };
+    let config = EngineConfig::new()
+        .batching(BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() })
+        .cache(KvCacheConfig { max_bytes_total, ..KvCacheConfig::default() });
     let engine = Engine::builder().config(config).load(ModelRef::Demo).unwrap();
     let plan = engine.memory_plan(N_SEQUENCES, CONTEXT_LEN);
-    let limits = Limits { max_new_tokens: 1, ..Limits::default() };
-    let options = GenerationOptions { limits, ..GenerationOptions::default() };
+    let options = GenerationOptions::new().max_new_tokens(1);
     let submit = |number| engine.submit(Request::new(prompt(number), options.clone())).unwrap();
     let handles: Vec<_> = (0..2 * N_SEQUENCES as u32).map(submit).collect();
     handles.into_iter().for_each(|handle| assert_eq!(handle.wait().unwrap()[0].usage.cached_tokens, 0));

@@ -111,7 +111,8 @@ impl LoadError {
             Self::InsufficientMemory { bound: MemoryBound::Available, .. }
             | Self::Prepare(PrepareError::OutOfMemory { .. } | PrepareError::Unsupported(_))
             | Self::Thread { .. } => ErrorKind::Device,
-            Self::Prepare(PrepareError::InvalidPlan { .. }) | Self::Panicked => ErrorKind::Internal,
+            // What a backend may add is not the caller's doing.
+            Self::Prepare(_) | Self::Panicked => ErrorKind::Internal,
         }
     }
 }

@@ -3,6 +3,7 @@
 use sm_kernels::plan::KvDType;
 
 use crate::Error;
+use crate::setters::{setters, some_setters};
 
 /// What the executor of a loaded model is sized for: how large its steps may be, and how many keys and values it can hold.
 /// Executors of one [`LoadedModel`](crate::LoadedModel) share its weights, whatever their sizes.
@@ -54,47 +55,8 @@ impl ExecutorOptions {
         Self::default()
     }
 
-    /// Sets [`ExecutorOptions::kv_dtype`].
-    #[must_use]
-    pub fn kv_dtype(self, kv_dtype: KvDType) -> Self {
-        Self { kv_dtype, ..self }
-    }
-
-    /// Sets [`ExecutorOptions::n_sequences`].
-    #[must_use]
-    pub fn n_sequences(self, n_sequences: usize) -> Self {
-        Self { n_sequences, ..self }
-    }
-
-    /// Sets [`ExecutorOptions::max_step_tokens`].
-    #[must_use]
-    pub fn max_step_tokens(self, n_rows: usize) -> Self {
-        Self { max_step_tokens: n_rows, ..self }
-    }
-
-    /// Sets [`ExecutorOptions::max_outputs`].
-    #[must_use]
-    pub fn max_outputs(self, n_rows: usize) -> Self {
-        Self { max_outputs: n_rows, ..self }
-    }
-
-    /// Sets [`ExecutorOptions::kv_bytes`].
-    #[must_use]
-    pub fn kv_bytes(self, n_bytes: u64) -> Self {
-        Self { kv_bytes: Some(n_bytes), ..self }
-    }
-
-    /// Sets [`ExecutorOptions::pool_bytes`].
-    #[must_use]
-    pub fn pool_bytes(self, n_bytes: u64) -> Self {
-        Self { pool_bytes: Some(n_bytes), ..self }
-    }
-
-    /// Sets [`ExecutorOptions::memory_limit`].
-    #[must_use]
-    pub fn memory_limit(self, n_bytes: u64) -> Self {
-        Self { memory_limit: Some(n_bytes), ..self }
-    }
+    setters!(kv_dtype: KvDType, n_sequences: usize, max_step_tokens: usize, max_outputs: usize);
+    some_setters!(kv_bytes: u64, pool_bytes: u64, memory_limit: u64);
 
     pub(super) fn validate(&self) -> Result<(), Error> {
         let counts = [

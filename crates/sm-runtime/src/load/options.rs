@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use sm_tensor::DType;
 
 use super::TokenizerSource;
+use crate::setters::{setters, some_setters};
 use crate::{Device, Error};
 
 /// How a model is loaded: what decides its weights, not what runs on them.
@@ -40,40 +41,19 @@ impl LoadOptions {
         Self::default()
     }
 
-    /// Sets [`LoadOptions::device`].
-    #[must_use]
-    pub fn device(self, device: Device) -> Self {
-        Self { device, ..self }
-    }
+    setters!(device: Device, fingerprint: bool);
+    some_setters!(context_len: usize, quant: DType);
 
-    /// Sets [`LoadOptions::context_len`].
-    #[must_use]
-    pub fn context_len(self, n_positions: usize) -> Self {
-        Self { context_len: Some(n_positions), ..self }
-    }
-
-    /// Sets [`LoadOptions::quant`].
-    #[must_use]
-    pub fn quant(self, dtype: DType) -> Self {
-        Self { quant: Some(dtype), ..self }
-    }
-
-    /// Sets [`LoadOptions::tokenizer`].
+    /// Sets [`LoadOptions::tokenizer`](field@Self::tokenizer).
     #[must_use]
     pub fn tokenizer(self, tokenizer: impl Into<TokenizerSource>) -> Self {
         Self { tokenizer: tokenizer.into(), ..self }
     }
 
-    /// Sets [`LoadOptions::packed_dir`].
+    /// Sets [`LoadOptions::packed_dir`](field@Self::packed_dir).
     #[must_use]
     pub fn packed_dir(self, dir: impl Into<PathBuf>) -> Self {
         Self { packed_dir: Some(dir.into()), ..self }
-    }
-
-    /// Sets [`LoadOptions::fingerprint`].
-    #[must_use]
-    pub fn fingerprint(self, fingerprint: bool) -> Self {
-        Self { fingerprint, ..self }
     }
 
     pub(super) fn validate(&self) -> Result<(), Error> {

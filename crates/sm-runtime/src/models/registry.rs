@@ -247,6 +247,12 @@ impl State {
     }
 }
 
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("models", &self.list()).finish_non_exhaustive()
+    }
+}
+
 impl Registry {
     pub(super) fn new(memory_bytes: u64) -> Self {
         Self { memory_bytes, state: Mutex::default(), changed: Condvar::new() }

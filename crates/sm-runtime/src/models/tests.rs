@@ -1,6 +1,6 @@
 //! Loading on demand, sharing of loads, eviction, unloading: on fake engines whose loads can be held up, and on the demo model.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Barrier, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -23,8 +23,6 @@ struct Fake {
     gate: Option<Gate>,
     fails: AtomicBool,
     n_loads: AtomicUsize,
-    /// Bytes of all fakes that share it and are loaded now.
-    loaded_bytes: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]

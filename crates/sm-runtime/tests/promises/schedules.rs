@@ -8,15 +8,15 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sm_runtime::{
-    BatchingConfig, BatchingStrategy, Completion, Engine, EngineConfig, Error, GenerationOptions, Generator,
-    Grammar, KvCacheConfig, KvDiskConfig, Limits, LoadOptions, LoadedModel, ModelRef, Priority, Prompt,
-    Request, SamplingOptions, SessionMode, SessionOptions, SpeculationConfig, StopRules, TokenId,
+    BatchingConfig, BatchingStrategy, Completion, Device, Engine, EngineConfig, Error, GenerationOptions,
+    Generator, Grammar, KvCacheConfig, KvDiskConfig, LoadOptions, Loader, ModelRef, Priority, Prompt, Request,
+    SamplingOptions, SessionMode, SessionOptions, SpeculationConfig, StopRules, TokenId,
 };
 
 /// What one model needs to be tested.
 struct Subject {
-    model: ModelRef<'static>,
-    draft: Option<ModelRef<'static>>,
+    model: ModelRef,
+    draft: Option<ModelRef>,
     vocab_size: u32,
     context_len: usize,
     /// Keys and values of a page in half precision.
@@ -125,9 +125,9 @@ fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (Engin
     let rest = (1usize..5, one..4 * one, any::<bool>(), any::<bool>(), any::<bool>());
     (batching, rest).prop_map(move |(batching, (n_threads, n_pages, prefix_sharing, lookup, drafts))| {
         let (strategy, prefill_only, max_batch_size, max_step_tokens, max_chunk_tokens) = batching;
-        let config = EngineConfig {
-            load: LoadOptions { n_threads: Some(n_threads), ..LoadOptions::default() },
-            batching: BatchingConfig {
+        let config = EngineConfig::new()
+            .load(LoadOptions::new().device(Device::cpu_threads(n_threads)))
+            .batching(BatchingConfig {
                 strategy,
                 prefill_only,
                 max_batch_size,
@@ -135,37 +135,30 @@ fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (Engin
                 max_chunk_tokens,
                 max_batch_wait_us: 0,
                 ..BatchingConfig::default()
-            },
-            cache: KvCacheConfig {
+            })
+            .cache(KvCacheConfig {
                 prefix_sharing,
                 max_bytes_total: n_pages * page_bytes,
                 ..KvCacheConfig::default()
-            },
-            speculation: SpeculationConfig { lookup, ..SpeculationConfig::default() },
-            kv_disk: None,
-        };
+            })
+            .speculation(SpeculationConfig { lookup, ..SpeculationConfig::default() });
         (config, drafts)
     })
 }
 
 fn options(arrival: &Arrival, has_tokenizer: bool) -> GenerationOptions {
     let grammar = (arrival.grammar && has_tokenizer).then(|| Grammar::Regex("([a-z]{1,6} )+".to_owned()));
-    GenerationOptions {
-        sampling: SamplingOptions {
-            seed: Some(arrival.seed),
-            temperature: arrival.temperature,
-            repetition_penalty: arrival.repetition_penalty,
-            ..SamplingOptions::default()
-        },
-        limits: Limits { max_new_tokens: arrival.n_tokens, ..Limits::default() },
-        stop: StopRules {
-            token_ids: arrival.stop.map(TokenId).into_iter().collect(),
-            ..StopRules::default()
-        },
-        logprobs: arrival.logprobs,
-        grammar: if cfg!(feature = "grammar") { grammar } else { None },
-        ..GenerationOptions::default()
-    }
+    let sampling = SamplingOptions::new()
+        .seed(arrival.seed)
+        .temperature(arrival.temperature)
+        .repetition_penalty(arrival.repetition_penalty);
+    let mut options = GenerationOptions::new()
+        .sampling(sampling)
+        .max_new_tokens(arrival.n_tokens)
+        .stop(StopRules::new().token_ids(arrival.stop.map(TokenId).into_iter().collect()));
+    options.logprobs = arrival.logprobs;
+    options.grammar = if cfg!(feature = "grammar") { grammar } else { None };
+    options
 }
 
 fn tokens(ids: &[u32]) -> Vec<TokenId> {
@@ -185,8 +178,8 @@ fn alone(generator: &mut Generator, prompt: &[TokenId], options: &GenerationOpti
 }
 
 fn run(subject: &Subject) {
-    let one_thread = LoadOptions { n_threads: Some(1), ..LoadOptions::default() };
-    let mut generator = Generator::new(LoadedModel::load(subject.model, &one_thread, &|_| ()).unwrap());
+    let model = Loader::new(subject.model.clone()).options(crate::one_thread()).load().unwrap();
+    let mut generator = Generator::new(model).unwrap();
     let has_tokenizer = generator.model().tokenizer().is_some();
     let config =
         Config { cases: schedules(subject.n_schedules), failure_persistence: None, ..Config::default() };
@@ -252,11 +245,11 @@ fn session_of(index: usize) -> SessionOptions {
 
 fn start(subject: &Subject, config: EngineConfig, drafts: bool) -> Engine {
     let builder = Engine::builder().config(config);
-    let builder = match subject.draft.filter(|_| drafts) {
+    let builder = match subject.draft.clone().filter(|_| drafts) {
         Some(draft) => builder.draft(draft),
         None => builder,
     };
-    builder.load(subject.model).unwrap()
+    builder.load(subject.model.clone()).unwrap()
 }
 
 fn submit(
@@ -299,7 +292,7 @@ fn schedules_on_the_demo_model() {
 fn grouped_heads(n_schedules: u32, requests_below: usize, tokens_below: usize) -> Subject {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sm-model/tests/data/arch/llama-gqa");
     Subject {
-        model: ModelRef::Path(Box::leak(path.into_boxed_path())),
+        model: ModelRef::Path(path),
         draft: None,
         vocab_size: 56,
         context_len: 256,

@@ -1,7 +1,5 @@
 //! Messages: rendered for the engine, whole or behind what a session holds.
 
-use std::sync::Arc;
-
 use sm_cache::SessionMode;
 use sm_model::chat::ChatTemplate;
 use sm_tensor::TokenId;
@@ -15,8 +13,8 @@ const TEMPLATE: &str = "{% for m in messages %}{{ m.role[:1] }} {{ m.content }}!
                         {% if add_generation_prompt %}a {% endif %}";
 
 fn model(source: &str) -> LoadedModel {
-    let template = ChatTemplate::new(source, serde_json::Map::new()).map_err(Arc::new);
-    LoadedModel { chat: template, ..fake_model(SIZE, hashed).0 }
+    let template = ChatTemplate::new(source, serde_json::Map::new()).unwrap();
+    fake_model(SIZE, hashed).0.with_chat_template(template)
 }
 
 /// The tokens of a conversation that nobody has seen before.

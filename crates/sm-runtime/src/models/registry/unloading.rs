@@ -52,13 +52,13 @@ impl Registry {
         registry.notify(state);
     }
 
-    pub(super) fn unload(registry: &Arc<Self>, name: &str, grace: Duration) -> Result<(), Error> {
+    pub(in crate::models) fn unload(registry: &Arc<Self>, name: &str, grace: Duration) -> Result<(), Error> {
         let name = registry.lock().find(name)?;
         Self::drain(registry, &name, grace);
         Ok(())
     }
 
-    pub(super) fn remove(registry: &Arc<Self>, name: &str, grace: Duration) -> Result<(), Error> {
+    pub(in crate::models) fn remove(registry: &Arc<Self>, name: &str, grace: Duration) -> Result<(), Error> {
         let mut state = registry.lock();
         let name = state.find(name)?;
         state.aliases.retain(|_, model| *model != name);
@@ -96,7 +96,7 @@ impl Registry {
         Self::finish_unload(registry, name, engine, until.saturating_duration_since(Instant::now()));
     }
 
-    pub(super) fn shut_down(registry: &Arc<Self>, grace: Duration) {
+    pub(in crate::models) fn shut_down(registry: &Arc<Self>, grace: Duration) {
         let until = deadline(grace);
         let mut state = registry.lock();
         state.is_shut_down = true;
