@@ -196,12 +196,7 @@ pub(crate) fn prompt(number: usize, n_tokens: usize, vocab_size: usize) -> Vec<T
 
 /// Exactly `n_tokens` tokens, the likeliest each time.
 pub(crate) fn greedy(n_tokens: usize) -> GenerationOptions {
-    GenerationOptions {
-        sampling: SamplingOptions::greedy(),
-        limits: Limits { max_new_tokens: n_tokens, ..Limits::default() },
-        stop: StopRules { eos: EosRule::Ignore, ..StopRules::default() },
-        ..GenerationOptions::default()
-    }
+    GenerationOptions::greedy().max_new_tokens(n_tokens).stop(StopRules::new().eos(EosRule::Ignore))
 }
 
 /// A prompt of tokens.

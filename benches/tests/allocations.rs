@@ -47,23 +47,24 @@ static AFTER: AtomicUsize = AtomicUsize::new(0);
 
 /// Requests that use what sampling and stopping have to offer, and log-probabilities.
 fn request(index: usize) -> Request {
-    let base = || SamplingOptions { seed: Some(index as u64), ..SamplingOptions::default() };
+    let base = || SamplingOptions::new().seed(index as u64);
     let sampling = match index {
         0 => SamplingOptions::greedy(),
-        1 => SamplingOptions { repetition_penalty: 1.1, repetition_window: 64, ..base() },
-        2 => SamplingOptions { presence_penalty: 0.5, frequency_penalty: 0.5, ..base() },
-        3 => SamplingOptions { top_k: 0, min_p: 0.05, ..base() },
-        4 => SamplingOptions { logit_bias: vec![(TokenId(7), -3.0)], top_k: 0, ..base() },
+        1 => base().repetition_penalty(1.1).repetition_window(64),
+        2 => base().presence_penalty(0.5).frequency_penalty(0.5),
+        3 => base().top_k(0).min_p(0.05),
+        4 => base().logit_bias(vec![(TokenId(7), -3.0)]).top_k(0),
         _ => base(),
     };
-    let stop = StopRules {
-        sequences: if index == 5 { vec!["no such text".to_owned()] } else { Vec::new() },
-        ..StopRules::default()
-    };
-    let limits = Limits { max_new_tokens: WARM_UP + COUNTED + 100, ..Limits::default() };
     let prompt = (0..30).map(|token| TokenId(token * 8 + index as u32)).collect();
-    let logprobs = (index >= 6).then(|| 5 * (index - 6));
-    let options = GenerationOptions { sampling, limits, stop, logprobs, ..GenerationOptions::default() };
+    let mut options =
+        GenerationOptions::new().sampling(sampling).max_new_tokens(WARM_UP + COUNTED + 100);
+    if index == 5 {
+        options = options.stop_sequence("no such text");
+    }
+    if index >= 6 {
+        options = options.logprobs(5 * (index - 6));
+    }
     Request { key: index as u64 % 3, ..Request::new(Prompt::Tokens(prompt), options) }
 }
 
@@ -77,7 +78,7 @@ fn decoding_allocates_nothing() {
     let model = free_model(VOCAB_SIZE, 8, 1024, count).unwrap();
     // All begin in one step: the engine waits for a full batch.
     let batching = BatchingConfig { max_batch_wait_us: 10_000_000, ..BatchingConfig::default() };
-    let engine = Engine::start(model, EngineConfig { batching, ..EngineConfig::default() }).unwrap();
+    let engine = Engine::start(model, EngineConfig::new().batching(batching)).unwrap();
     let streams: Vec<_> = (0..4).map(|index| engine.stream(request(index)).unwrap()).collect();
     let handles: Vec<_> = (4..8).map(|index| engine.submit(request(index)).unwrap()).collect();
     for mut stream in streams {

@@ -29,7 +29,7 @@ pub(super) struct Run {
 /// # Errors
 /// If it cannot be run.
 pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
-    let engine = batching::engine(ModelRef::Demo)?;
+    let engine = batching::engine(&ModelRef::Demo)?;
     let mut runs = CONCURRENCY.map(|_| Vec::new());
     serve(&engine, CONCURRENCY[2])?;
     for _ in 0..reps {
@@ -64,8 +64,7 @@ fn finding(runs: Vec<Run>, n_callers: usize) -> Option<Finding> {
 }
 
 fn options(number: usize) -> GenerationOptions {
-    let sampling = SamplingOptions { seed: Some(number as u64), ..SamplingOptions::default() };
-    GenerationOptions { sampling, ..greedy(N_TOKENS) }
+    greedy(N_TOKENS).sampling(SamplingOptions::new().seed(number as u64))
 }
 
 /// Serves all requests to callers who each ask for the next when they have the last.

@@ -20,11 +20,11 @@ const CONTEXT_LEN: usize = 1024;
 /// # Errors
 /// If it cannot be run.
 pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
-    let sampled = SamplingOptions { seed: Some(1), ..SamplingOptions::default() };
+    let sampled = SamplingOptions::new().seed(1);
     let cases = [("default sampling", sampled), ("greedy", SamplingOptions::greedy())];
     let mut findings = Vec::new();
     for (name, sampling) in cases {
-        let options = GenerationOptions { sampling, ..greedy(N_TOKENS) };
+        let options = greedy(N_TOKENS).sampling(sampling);
         step_us(&options)?;
         let steps = (0..reps).map(|_| step_us(&options)).collect::<Result<_, _>>()?;
         let samples = (0..reps).map(|_| sample_us(&options.sampling)).collect::<Result<_, _>>()?;

@@ -36,12 +36,10 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     Ok(findings)
 }
 
-fn engine(lookup: bool, draft: Option<ModelRef<'_>>) -> Result<Engine, Error> {
-    let config = EngineConfig {
-        batching: BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() },
-        speculation: SpeculationConfig { lookup, ..SpeculationConfig::default() },
-        ..EngineConfig::default()
-    };
+fn engine(lookup: bool, draft: Option<ModelRef>) -> Result<Engine, Error> {
+    let config = EngineConfig::new()
+        .batching(BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() })
+        .speculation(SpeculationConfig { lookup, ..SpeculationConfig::default() });
     let builder = Engine::builder().config(config);
     let builder = match draft {
         Some(draft) => builder.draft(draft),
@@ -51,11 +49,7 @@ fn engine(lookup: bool, draft: Option<ModelRef<'_>>) -> Result<Engine, Error> {
 }
 
 fn options() -> GenerationOptions {
-    GenerationOptions {
-        sampling: SamplingOptions::greedy(),
-        limits: Limits { max_new_tokens: 250, ..Limits::default() },
-        ..GenerationOptions::default()
-    }
+    GenerationOptions::greedy().max_new_tokens(250)
 }
 
 /// Turns of a conversation, the user's first.

@@ -41,12 +41,10 @@ impl Outcome {
 
 /// How the request of this index is to be continued: to its full length, whatever the model says.
 pub fn options(scaled: &Scaled, index: usize) -> GenerationOptions {
-    GenerationOptions {
-        sampling: SamplingOptions { seed: Some(index as u64), ..SamplingOptions::default() },
-        limits: Limits { max_new_tokens: scaled.n_output, ..Limits::default() },
-        stop: StopRules { eos: EosRule::Ignore, ..StopRules::default() },
-        ..GenerationOptions::default()
-    }
+    GenerationOptions::new()
+        .seed(index as u64)
+        .max_new_tokens(scaled.n_output)
+        .stop(StopRules::new().eos(EosRule::Ignore))
 }
 
 /// Streams that have something to tell.

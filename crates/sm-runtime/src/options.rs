@@ -137,7 +137,7 @@ fn check_tokens(
     match tokens.find(|token| token.0 as usize >= vocab_size) {
         None => Ok(()),
         Some(TokenId(token)) => {
-            let message = format!("token {token} is out of range; the vocabulary has {vocab_size} tokens");
+            let message = format!("token {token} is outside of the vocabulary of {vocab_size}");
             Err(Error::validation(field, message))
         }
     }

@@ -42,7 +42,7 @@ pub(crate) struct ActiveRequest {
     pub(crate) number: RequestNumber,
     /// Kept until it is over.
     _owner: Option<Arc<Owner>>,
-    _keep_alive: Option<KeepAlive>,
+    keep_alive: Option<KeepAlive>,
     has_spoken: Option<Arc<AtomicBool>>,
     pub(crate) delivery: Delivery,
     options: GenerationOptions,
@@ -160,7 +160,7 @@ impl ActiveRequest {
             answer,
             number,
             _owner: owner,
-            _keep_alive: keep_alive,
+            keep_alive,
             has_spoken,
             delivery,
             select,
@@ -408,6 +408,8 @@ impl ActiveRequest {
     /// Answers the caller.
     pub(crate) fn give_answer(mut self) {
         let outcome = self.outcome();
+        // Whoever has the answer finds that it is over.
+        drop(self.keep_alive.take());
         self.answer.give(outcome);
     }
 
