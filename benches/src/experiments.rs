@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use sm_model::Mixture;
 use sm_model::tokenizer::TokenizerError;
-use sm_runtime::{EosRule, GenerationOptions, Limits, Prompt, SamplingOptions, StopRules, TokenId};
+use sm_runtime::{EosRule, GenerationOptions, Prompt, StopRules, TokenId};
 use sm_tensor::DType;
 
 use crate::process::Used;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sm_benches::free::free_model;
 use sm_runtime::{
-    BatchingConfig, Engine, EngineConfig, GenerationOptions, Limits, Prompt, Request, SamplingOptions,
-    StopRules, TokenId,
+    BatchingConfig, Engine, EngineConfig, GenerationOptions, Prompt, Request, SamplingOptions, StopRules,
+    TokenId,
 };
 
 struct Counting;
@@ -56,16 +56,13 @@ fn request(index: usize) -> Request {
         4 => base().logit_bias(vec![(TokenId(7), -3.0)]).top_k(0),
         _ => base(),
     };
+    let stop = StopRules::new().sequences((index == 5).then_some("no such text"));
     let prompt = (0..30).map(|token| TokenId(token * 8 + index as u32)).collect();
-    let mut options =
-        GenerationOptions::new().sampling(sampling).max_new_tokens(WARM_UP + COUNTED + 100);
-    if index == 5 {
-        options = options.stop_sequence("no such text");
-    }
-    if index >= 6 {
-        options = options.logprobs(5 * (index - 6));
-    }
-    Request { key: index as u64 % 3, ..Request::new(Prompt::Tokens(prompt), options) }
+    let logprobs = (index >= 6).then(|| 5 * (index - 6));
+    let n_tokens = WARM_UP + COUNTED + 100;
+    let mut options = GenerationOptions::new().sampling(sampling).stop(stop).max_new_tokens(n_tokens);
+    options.logprobs = logprobs;
+    Request::new(Prompt::Tokens(prompt), options).client(index as u64 % 3)
 }
 
 #[test]

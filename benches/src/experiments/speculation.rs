@@ -2,8 +2,8 @@
 
 use sm_runtime::model::chat::{ChatRequest, Message};
 use sm_runtime::{
-    BatchingConfig, Completion, Engine, EngineConfig, Error, GenerationOptions, Limits, ModelRef, Prompt,
-    SamplingOptions, SpeculationConfig, SpeculationStats, Usage,
+    BatchingConfig, Completion, Engine, EngineConfig, Error, GenerationOptions, ModelRef, Prompt,
+    SpeculationConfig, SpeculationStats, Usage,
 };
 
 use super::{ExperimentError, Finding, N_TURNS_PER_REP, Turns};
@@ -37,9 +37,11 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
 }
 
 fn engine(lookup: bool, draft: Option<ModelRef>) -> Result<Engine, Error> {
+    let mut speculation = SpeculationConfig::new();
+    speculation.lookup = lookup;
     let config = EngineConfig::new()
         .batching(BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() })
-        .speculation(SpeculationConfig { lookup, ..SpeculationConfig::default() });
+        .speculation(speculation);
     let builder = Engine::builder().config(config);
     let builder = match draft {
         Some(draft) => builder.draft(draft),
@@ -146,7 +148,8 @@ mod tests {
 
     #[test]
     fn guesses_are_told() {
-        let usage = Usage { drafted_tokens: 40, accepted_tokens: 32, ..Usage::default() };
+        let mut usage = Usage::default();
+        (usage.drafted_tokens, usage.accepted_tokens) = (40, 32);
         let told = "acceptance 0.80 of 4.0 guesses a time, 4.20 tokens each such step, 3.36 by the formula";
         assert_eq!(told_guesses(usage, 10), told);
         assert_eq!(told_guesses(Usage::default(), 0), "no guesses");

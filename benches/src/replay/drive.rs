@@ -6,8 +6,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use sm_runtime::{
-    Completion, Engine, EosRule, Error, GenerationOptions, Limits, Prompt, Request, SamplingOptions,
-    StopRules, TokenStream,
+    Completion, Engine, EosRule, Error, GenerationOptions, Prompt, Request, StopRules, TokenStream,
 };
 
 use super::scale::Scaled;
@@ -121,7 +120,7 @@ impl Driver<'_> {
         {
             let index = self.outcomes.len();
             let prompt = Prompt::Tokens(scaled.prompt.clone());
-            let request = Request { key: scaled.key, ..Request::new(prompt, options(scaled, index)) };
+            let request = Request::new(prompt, options(scaled, index)).client(scaled.key);
             let mut outcome = Outcome { sent: self.start.elapsed(), ..Outcome::default() };
             match self.engine.stream(request) {
                 Ok(stream) => {

@@ -1,9 +1,7 @@
 //! Many requests at once, with priorities: they share steps, and each gets what it would get alone.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
-use sm_runtime::{
-    Engine, GenerationOptions, ModelRef, Preset, Priority, Prompt, Request,
-};
+use sm_runtime::{Engine, GenerationOptions, ModelRef, Preset, Priority, Prompt, Request};
 
 fn main() -> Result<(), sm_runtime::Error> {
     let engine = Engine::builder().preset(Preset::Throughput).load(ModelRef::Demo)?;
@@ -12,7 +10,7 @@ fn main() -> Result<(), sm_runtime::Error> {
     let request = |(seed, prompt): (usize, &&str)| {
         let options = GenerationOptions::new().seed(seed as u64).max_new_tokens(60);
         let priority = if seed == 0 { Priority::High } else { Priority::Normal };
-        Request { priority, ..Request::new(Prompt::Text((*prompt).to_owned()), options) }
+        Request::new(Prompt::Text((*prompt).to_owned()), options).priority(priority)
     };
     let together = prompts.iter().enumerate().map(|each| engine.submit(request(each)));
     let together: Vec<_> = together.collect::<Result<_, _>>()?;

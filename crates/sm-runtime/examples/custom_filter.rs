@@ -28,8 +28,8 @@ fn main() -> Result<(), sm_runtime::Error> {
     let filter = ShortTokens((0..vocabulary.vocab_size() as u32).map(is_short).collect());
 
     let options = GenerationOptions::new().seed(3).max_new_tokens(60);
-    let request = Request::new(Prompt::Text("Once upon a time".into()), options);
-    let completions = engine.submit(Request { filters: vec![Arc::new(filter)], ..request })?.wait()?;
+    let request = Request::new(Prompt::Text("Once upon a time".into()), options).filter(Arc::new(filter));
+    let completions = engine.submit(request)?.wait()?;
     println!("Once upon a time{}", completions[0].text);
     Ok(())
 }

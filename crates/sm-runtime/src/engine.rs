@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::Instant;
 
-use sm_batching::QueueLimit;
+use sm_batching::{QueueLimit, RequestId};
 use sm_cache::{Namespace, PagePool};
 use sm_kernels::plan::ExecutorInfo;
 
@@ -42,7 +42,6 @@ pub(crate) use control::deadline;
 
 pub use batch::BatchRun;
 pub use builder::EngineBuilder;
-pub use directory::RequestNumber;
 pub use handle::{RequestHandle, TokenStream};
 pub use loading::Loading;
 pub use session::{Session, SessionOptions};
@@ -126,7 +125,7 @@ impl Engine {
         &self,
         request: Request,
         callback: impl FnOnce(Result<Vec<Completion>, Error>) + Send + 'static,
-    ) -> Result<RequestNumber, Error> {
+    ) -> Result<RequestId, Error> {
         let extra = Extra { callback: Some(Box::new(callback)), ..Extra::default() };
         Ok(self.send(request, Delivery::Whole, extra)?.detach())
     }
@@ -145,13 +144,13 @@ impl Engine {
     }
 
     /// Where a request stands. The last few thousand that are over are remembered.
-    pub fn status(&self, number: RequestNumber) -> Option<RequestStatus> {
-        self.directory().status(number)
+    pub fn status(&self, id: RequestId) -> Option<RequestStatus> {
+        self.directory().status(id)
     }
 
     /// Ends a request at the next step boundary; `false` if it is over or unknown.
-    pub fn cancel(&self, number: RequestNumber) -> bool {
-        self.directory().cancel(number)
+    pub fn cancel(&self, id: RequestId) -> bool {
+        self.directory().cancel(id)
     }
 
     fn directory(&self) -> MutexGuard<'_, Directory> {
@@ -223,10 +222,20 @@ impl Engine {
         if self.is_own_thread() {
             return Err(Error::EngineThread);
         }
-        self.ask(what).wait().ok_or(Error::ShutDown)
+        self.ask(what).wait().ok_or_else(|| self.0.gate.end_error())
     }
 
-    /// Has something done on the engine's thread between two steps. The reply is `None` if the engine has shut down.
+    /// As [`Engine::call`], without blocking. It is done whether or not the future is awaited.
+    fn call_async<T: Send + 'static, F: FnOnce(&mut Core) -> T + Send + 'static>(
+        &self,
+        what: F,
+    ) -> impl Future<Output = Result<T, Error>> + Send + use<T, F> {
+        let reply = self.ask(what);
+        let admission = Arc::clone(&self.0.gate);
+        async move { reply.await.ok_or_else(|| admission.end_error()) }
+    }
+
+    /// Has something done on the engine's thread between two steps. The reply is `None` if the thread is gone.
     fn ask<T: Send + 'static>(&self, what: impl FnOnce(&mut Core) -> T + Send + 'static) -> Reply<T> {
         let (replier, reply) = reply();
         let call = move |core: &mut Core| {
@@ -254,8 +263,9 @@ impl Engine {
         let echo = rendered.echo(text, &request.options)?;
         let (first, start) = rendered.encode(text)?;
         let prompt = PromptTokens { first, start, appended: rendered.encode_appended(text) };
-        let Request { options, n, select, priority, key, session, salt, speculate, filters, cancel, .. } =
-            request;
+        let Request {
+            options, n, select, priority, client, session, salt, speculate, filters, cancel, ..
+        } = request;
         let rules = Rules::new(&options, text, grammars)?.with_filters(filters);
         let room = TicketRoom {
             n_choices: n,
@@ -270,10 +280,10 @@ impl Engine {
             Some(callback) => ticket.with_callback(callback),
             None => ticket,
         });
-        let number = self.directory().enter(&ticket);
+        let id = self.directory().enter(&ticket);
         let terms = RequestParams {
-            answer: Responder::new(Arc::clone(&ticket)),
-            number,
+            answer: Responder::new(Arc::clone(&ticket), Arc::clone(&self.0.gate)),
+            id,
             owner,
             keep_alive,
             has_spoken,
@@ -288,14 +298,14 @@ impl Engine {
             speculate,
         };
         let namespace = Arc::new(Namespace { salt, ..self.0.namespace.clone() });
-        let submission = Submission { terms, prompt, priority, key, session, namespace };
+        let submission = Submission { terms, prompt, priority, client, session, namespace };
         if let Err(SendError(unsent)) = self.0.messages.send(Message::Submit(Box::new(submission))) {
             self.0.gate.leave();
             ticket.disarm();
             drop(unsent);
-            return Err(Error::ShutDown);
+            return Err(self.0.gate.end_error());
         }
-        Ok(RequestHandle::new(ticket, number, self.0.thread_id))
+        Ok(RequestHandle::new(ticket, id, self.0.thread_id))
     }
 }
 

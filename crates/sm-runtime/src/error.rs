@@ -11,7 +11,7 @@ mod load;
 use std::sync::Arc;
 
 use sm_batching::BatchingError;
-use sm_cache::{ByteSize, CacheError};
+use sm_cache::{BlankSessionId, ByteSize, CacheError};
 use sm_kernels::plan::{ExecError, PrepareError};
 use sm_model::chat::ChatError;
 use sm_model::tokenizer::TokenizerError;
@@ -221,6 +221,12 @@ impl From<CacheError> for Error {
             }
             other => Self::Cache(other),
         }
+    }
+}
+
+impl From<BlankSessionId> for Error {
+    fn from(error: BlankSessionId) -> Self {
+        CacheError::from(error).into()
     }
 }
 

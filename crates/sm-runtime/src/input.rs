@@ -46,7 +46,7 @@ impl Input {
         let is_bos_only = tokens.len() == 1 && tokens.first().copied() == model.bos;
         let text_start = if is_bos_only { TextStart::New } else { start };
         if let Some(token) = tokens.iter().find(|token| token.0 as usize >= model.vocab_size) {
-            let message = format!("token {} is outside of the vocabulary of {}", token.0, model.vocab_size);
+            let message = format!("token {} is not in the vocabulary of {}", token.0, model.vocab_size);
             return Err(Error::validation("prompt", message));
         }
         let n_truncated = truncate(&mut tokens, model.bos, options)?;

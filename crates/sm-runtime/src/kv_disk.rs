@@ -21,6 +21,7 @@ pub(crate) use tier::{DiskTier, Setup};
 
 /// Where evicted pages go, and how many.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KvDiskConfig {
     /// The directory of the file; made if it is not there. One engine at a time can use it. It keeps the pages of one model:
     /// another one begins it afresh.
@@ -29,8 +30,16 @@ pub struct KvDiskConfig {
     pub max_bytes: u64,
 }
 
+impl KvDiskConfig {
+    /// A file of at most `max_bytes` in `dir`.
+    pub fn new(dir: impl Into<PathBuf>, max_bytes: u64) -> Self {
+        Self { dir: dir.into(), max_bytes }
+    }
+}
+
 /// What the disk tier holds and has done. All zero without one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KvDiskStats {
     /// Pages in the file.
     pub stored_pages: usize,

@@ -194,8 +194,8 @@ pub use completion::{
 pub use config::{EngineConfig, Preset};
 pub use device::Device;
 pub use engine::{
-    BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestNumber, RequestStatus,
-    Session, SessionOptions, TokenStream,
+    BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestStatus, Session,
+    SessionOptions, TokenStream,
 };
 pub use error::{Error, ErrorKind, KvDiskError, LimitedResource, LoadError, MemoryBound};
 pub use generation::Generation;
@@ -220,9 +220,9 @@ pub use sm_batching::{
     Recommendations, Suggestion,
 };
 pub use sm_cache::{
-    ByteSize, ByteSizeError, CacheError, CacheEvent, CacheObserver, CachedPage, EstimateError, EvictionPolicy,
-    EvictionReason, KvCacheConfig, KvCacheStats, KvShape, MemoryPlan, PagePool, Resource, SessionId,
-    SessionMode, Victim,
+    BlankSessionId, ByteSize, ByteSizeError, CacheError, CacheEvent, CacheObserver, CachedPage, EstimateError,
+    EvictionPolicy, EvictionReason, KvCacheConfig, KvCacheStats, KvShape, MemoryPlan, PagePool, Resource,
+    SessionId, SessionMode, Victim,
 };
 /// Plans and executors, for those who bring an executor of their own
 /// ([`LoadedModel::from_executor`]).

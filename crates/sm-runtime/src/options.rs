@@ -55,8 +55,14 @@ impl GenerationOptions {
         Self::new().sampling(SamplingOptions::greedy())
     }
 
-    setters!(sampling: SamplingOptions, limits: Limits, stop: StopRules, echo: bool);
+    setters!(sampling: SamplingOptions, limits: Limits, stop: StopRules);
     some_setters!(grammar: Grammar, logprobs: usize, prompt_logprobs: usize);
+
+    /// Begins the text with the prompt.
+    #[must_use]
+    pub fn echo(self) -> Self {
+        Self { echo: true, ..self }
+    }
 
     /// Sets [`SamplingOptions::seed`](field@SamplingOptions::seed).
     #[must_use]
@@ -89,13 +95,6 @@ impl GenerationOptions {
         self
     }
 
-    /// Adds strings to [`StopRules::sequences`](field@StopRules::sequences).
-    #[must_use]
-    pub fn stop_sequences(mut self, texts: impl IntoIterator<Item = String>) -> Self {
-        self.stop.sequences.extend(texts);
-        self
-    }
-
     /// The number of alternatives to return for each token of the prompt, if its log-probabilities are wanted.
     pub(crate) fn wanted_of_prompt(&self) -> Option<usize> {
         self.prompt_logprobs.or(self.logprobs.filter(|_| self.echo))
@@ -110,7 +109,7 @@ impl GenerationOptions {
         self.limits.validate()?;
         self.stop.validate(self.limits.max_new_tokens)?;
         if self.grammar.is_some() && self.stop.eos == EosRule::Ignore {
-            let message = "a grammar ends the output where it ends; remove ignore_eos";
+            let message = "with a grammar, the output ends where the grammar does; do not ignore end-of-sequence tokens";
             return Err(Error::validation("ignore_eos", message));
         }
         Ok(())
@@ -137,7 +136,7 @@ fn check_tokens(
     match tokens.find(|token| token.0 as usize >= vocab_size) {
         None => Ok(()),
         Some(TokenId(token)) => {
-            let message = format!("token {token} is outside of the vocabulary of {vocab_size}");
+            let message = format!("token {token} is not in the vocabulary of {vocab_size}");
             Err(Error::validation(field, message))
         }
     }

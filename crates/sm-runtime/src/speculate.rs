@@ -17,6 +17,7 @@ pub const MAX_DRAFT_LEN: usize = 16;
 
 /// Whether and how next tokens are guessed. Nothing of it changes what comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpeculationConfig {
     /// Guesses that what followed the last few tokens earlier, in prompt or output, follows again: quick where a text repeats
     /// itself or its prompt. Off by default. Where it finds nothing, the draft model is asked, if there is one.
@@ -32,6 +33,23 @@ impl Default for SpeculationConfig {
 }
 
 impl SpeculationConfig {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Drafts by lookup.
+    #[must_use]
+    pub fn lookup(self) -> Self {
+        Self { lookup: true, ..self }
+    }
+
+    /// Sets how many drafts a sequence may have in a step.
+    #[must_use]
+    pub fn max_draft_len(self, max_draft_len: usize) -> Self {
+        Self { max_draft_len, ..self }
+    }
+
     /// Whether all values can be used.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         if (1..=MAX_DRAFT_LEN).contains(&self.max_draft_len) {
@@ -44,6 +62,7 @@ impl SpeculationConfig {
 
 /// What guesses were worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpeculationStats {
     /// Steps of sequences that checked guesses.
     pub checks: u64,

@@ -202,12 +202,15 @@ impl Executor for FakeExecutor {
     }
 }
 
-/// Looks at each step before it is made, and makes those fail that it does not let pass, as a panic in a kernel would; what
-/// else was in the step is undefined.
+/// What becomes of a step.
+type Verdict = Box<dyn FnMut(&StepBatch<'_>) -> Result<(), ExecError> + Send>;
+
+/// Looks at each step before it is made, and makes some of them fail; what those steps would have written is undefined.
 pub(crate) struct Watched {
     inner: Box<dyn Executor>,
-    passes: Box<dyn FnMut(&StepBatch<'_>) -> bool + Send>,
-    fails: bool,
+    verdict: Verdict,
+    /// Of the step that was submitted.
+    error: Option<ExecError>,
 }
 
 impl fmt::Debug for Watched {
@@ -219,9 +222,30 @@ impl fmt::Debug for Watched {
 /// A model whose steps are looked at: `passes` says whether a step is made or fails.
 pub(crate) fn watched(
     model: LoadedModel,
-    passes: impl FnMut(&StepBatch<'_>) -> bool + Send + 'static,
+    mut passes: impl FnMut(&StepBatch<'_>) -> bool + Send + 'static,
 ) -> LoadedModel {
-    model.map_executor(|inner| Box::new(Watched { inner, passes: Box::new(passes), fails: false }))
+    let failure = || ExecError::WorkerPanicked { message: "a step that may not pass".into() };
+    judged(model, move |batch| if passes(batch) { Ok(()) } else { Err(failure()) })
+}
+
+fn judged(
+    model: LoadedModel,
+    verdict: impl FnMut(&StepBatch<'_>) -> Result<(), ExecError> + Send + 'static,
+) -> LoadedModel {
+    model.map_executor(|inner| Box::new(Watched { inner, verdict: Box::new(verdict), error: None }))
+}
+
+/// A model whose device is lost at the first step that has a row of one token, and stays lost.
+pub(crate) fn losing(model: LoadedModel, token: TokenId) -> LoadedModel {
+    let mut is_lost = false;
+    judged(model, move |batch| {
+        is_lost |= batch.tokens.contains(&token);
+        if is_lost {
+            Err(ExecError::DeviceLost { reason: "somebody pulled the plug".into() })
+        } else {
+            Ok(())
+        }
+    })
 }
 
 /// A model of which every step fails that has a row of one token.
@@ -239,15 +263,15 @@ impl Executor for Watched {
     }
 
     fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
-        self.fails = !(self.passes)(batch);
-        if self.fails { Ok(()) } else { self.inner.submit(batch) }
+        self.error = (self.verdict)(batch).err();
+        if self.error.is_some() { Ok(()) } else { self.inner.submit(batch) }
     }
 
     fn wait(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
-        if self.fails {
-            return Err(ExecError::WorkerPanicked { message: "a step that may not pass".into() });
+        match self.error.take() {
+            Some(error) => Err(error),
+            None => self.inner.wait(output),
         }
-        self.inner.wait(output)
     }
 
     fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {

@@ -1,6 +1,6 @@
 //! Where an output ends.
 
-use sm_runtime::{EosRule, GenerationOptions};
+use sm_runtime::{EosRule, GenerationOptions, StopRules};
 
 use super::{GrammarArgs, SamplingArgs};
 use crate::failure::Failure;
@@ -29,11 +29,11 @@ impl EndArgs {
         sampling: &SamplingArgs,
         grammar: &GrammarArgs,
     ) -> Result<GenerationOptions, Failure> {
-        let mut options = GenerationOptions::default();
-        options.sampling = sampling.options();
-        options.limits.max_new_tokens = self.n_tokens;
-        options.stop.sequences.clone_from(&self.stop);
-        options.stop.eos = if self.ignore_eos { EosRule::Ignore } else { EosRule::Stop };
+        let eos = if self.ignore_eos { EosRule::Ignore } else { EosRule::Stop };
+        let mut options = GenerationOptions::new()
+            .sampling(sampling.options())
+            .max_new_tokens(self.n_tokens)
+            .stop(StopRules::new().sequences(&self.stop).eos(eos));
         options.grammar = grammar.read()?;
         Ok(options)
     }

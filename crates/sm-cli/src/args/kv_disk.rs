@@ -22,7 +22,7 @@ impl KvDiskArgs {
     /// The options of the runtime, which checks their values.
     pub(crate) fn config(&self) -> Option<KvDiskConfig> {
         let ByteSize(max_bytes) = self.kv_disk_bytes;
-        self.kv_disk.clone().map(|dir| KvDiskConfig { dir, max_bytes })
+        self.kv_disk.clone().map(|dir| KvDiskConfig::new(dir, max_bytes))
     }
 
     /// Shows what was read from the file and written to it, if there is one.

@@ -35,14 +35,14 @@ pub(crate) struct SamplingArgs {
 impl SamplingArgs {
     /// The options of the runtime, which checks their values.
     pub(crate) fn options(&self) -> SamplingOptions {
-        let mut options = SamplingOptions::default();
-        options.repetition_penalty = self.repeat_penalty;
-        options.presence_penalty = self.presence_penalty;
-        options.frequency_penalty = self.frequency_penalty;
-        options.temperature = self.temp;
-        options.top_k = self.top_k;
-        options.top_p = self.top_p;
-        options.min_p = self.min_p;
+        let mut options = SamplingOptions::new()
+            .repetition_penalty(self.repeat_penalty)
+            .presence_penalty(self.presence_penalty)
+            .frequency_penalty(self.frequency_penalty)
+            .temperature(self.temp)
+            .top_k(self.top_k)
+            .top_p(self.top_p)
+            .min_p(self.min_p);
         options.seed = self.seed;
         options
     }

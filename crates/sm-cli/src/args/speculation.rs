@@ -22,9 +22,8 @@ pub(crate) struct SpeculationArgs {
 impl SpeculationArgs {
     /// The options of the runtime, which checks their values; those of `base` where no option is given.
     pub(crate) fn config(&self, base: SpeculationConfig) -> SpeculationConfig {
-        SpeculationConfig {
-            lookup: self.lookup || base.lookup,
-            max_draft_len: self.draft_len.unwrap_or(base.max_draft_len),
-        }
+        let mut config = base.max_draft_len(self.draft_len.unwrap_or(base.max_draft_len));
+        config.lookup |= self.lookup;
+        config
     }
 }

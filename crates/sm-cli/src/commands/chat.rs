@@ -7,7 +7,7 @@ mod line;
 
 use std::path::Path;
 
-use sm_runtime::GenerationOptions;
+use sm_runtime::{GenerationOptions, StopRules};
 
 use crate::args::{EngineArgs, SamplingArgs};
 use crate::console::Console;
@@ -77,7 +77,7 @@ impl Args {
         GenerationOptions::new()
             .sampling(self.sampling.options())
             .max_new_tokens(self.n_tokens.unwrap_or(context_len))
-            .stop_sequences(self.stop.clone())
+            .stop(StopRules::new().sequences(&self.stop))
     }
 }
 

@@ -70,16 +70,15 @@ pub(crate) struct Args {
 /// # Errors
 /// If the prompt or the model cannot be read, an option is impossible, a step fails, or Ctrl-C was pressed.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let options = args.end.options(&args.sampling, &args.grammar)?.echo(args.echo);
+    let mut options = args.end.options(&args.sampling, &args.grammar)?;
+    options.echo = args.echo;
     options.validate()?;
     let text = args.prompt.read()?;
     let interrupt = Interrupt::install()?;
     let started = Instant::now();
     let engine = args.engine.start(args.n_choices(), console)?;
     let load_time = started.elapsed();
-    let mut request = Request::new(args.prompt(text), options);
-    request.n = args.n_choices();
-    request.select = args.select();
+    let request = Request::new(args.prompt(text), options).n(args.n_choices()).select(args.select());
     let stream = engine.stream(request)?;
     let cancel = stream.cancel_token();
     interrupt.begin(move || cancel.cancel());

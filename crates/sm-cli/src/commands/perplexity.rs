@@ -58,11 +58,13 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let model = args.load.model.load(args.load.options()?, executor.clone(), console)?;
     let mut generator = Generator::with_executor(model, &executor)?;
     let bar = Progress::new(console, "scoring", Unit::Count("tokens"));
-    let cut = PerplexityOptions { split: args.split.clone(), max_tokens: args.max_tokens };
+    let mut cut = PerplexityOptions::new();
+    cut.split.clone_from(&args.split);
+    cut.max_tokens = args.max_tokens;
     let measured =
         Perplexity::measure(&mut generator, &text, &cut, &mut |n_tokens| bar.set_open(n_tokens as u64))?;
     drop(bar);
-    let Perplexity { perplexity, nll, tokens, documents } = measured;
+    let Perplexity { perplexity, nll, tokens, documents, .. } = measured;
     if args.json {
         return console.json(&Report { perplexity, nll, tokens, documents });
     }

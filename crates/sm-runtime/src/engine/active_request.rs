@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sm_batching::PromptLogits;
+use sm_batching::{PromptLogits, RequestId};
 use sm_tensor::TokenId;
 
-use super::directory::RequestNumber;
 use super::session::Owner;
 use super::speculation::ChoiceDrafts;
 use super::ticket::Responder;
@@ -39,7 +38,7 @@ pub(crate) enum Delivery {
 #[derive(Debug)]
 pub(crate) struct ActiveRequest {
     pub(crate) answer: Responder,
-    pub(crate) number: RequestNumber,
+    pub(crate) id: RequestId,
     /// Kept until it is over.
     _owner: Option<Arc<Owner>>,
     keep_alive: Option<KeepAlive>,
@@ -110,7 +109,7 @@ impl Scratch {
 /// What a caller hands over, beside its prompt.
 pub(crate) struct RequestParams {
     pub(crate) answer: Responder,
-    pub(crate) number: RequestNumber,
+    pub(crate) id: RequestId,
     /// The private session that it belongs to, if it does.
     pub(crate) owner: Option<Arc<Owner>>,
     pub(crate) keep_alive: Option<KeepAlive>,
@@ -137,7 +136,7 @@ pub(crate) struct Place<'a> {
 
 impl ActiveRequest {
     pub(crate) fn new(terms: RequestParams, input: &Input, text: &Text) -> Self {
-        let RequestParams { answer, number, owner, delivery, options, rules, echo, select, n, .. } = terms;
+        let RequestParams { answer, id, owner, delivery, options, rules, echo, select, n, .. } = terms;
         let RequestParams { keep_alive, has_spoken, seed, submitted, speculate, .. } = terms;
         let bound = input.bound(&options);
         let n_top = wants_logprobs(&options, select).then_some(options.logprobs.unwrap_or(0));
@@ -158,7 +157,7 @@ impl ActiveRequest {
             prompt_logprobs: Logprobs::with_room(options.wanted_of_prompt(), input.tokens.len()),
             chain: rules.chain,
             answer,
-            number,
+            id,
             _owner: owner,
             keep_alive,
             has_spoken,

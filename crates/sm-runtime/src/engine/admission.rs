@@ -1,9 +1,10 @@
 //! What callers know of an engine without asking its thread: whether a request can be accepted, and the last statistics.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sm_batching::QueueLimit;
+use sm_kernels::plan::ExecError;
 
 use super::stats::EngineStats;
 use crate::{Error, LimitedResource};
@@ -21,9 +22,28 @@ pub(crate) struct Admission {
     pub(crate) max_batch_size: AtomicUsize,
     /// Positions per sequence.
     pub(crate) context_len: AtomicUsize,
-    /// Whether the thread has ended.
-    pub(crate) is_closed: AtomicBool,
+    /// Why the thread has ended, if it has.
+    end: OnceLock<EngineEnd>,
     stats: Mutex<EngineStats>,
+}
+
+/// Why an engine has ended.
+#[derive(Debug)]
+pub(crate) enum EngineEnd {
+    /// It was shut down.
+    ShutDown,
+    /// Its device is gone.
+    DeviceLost(ExecError),
+}
+
+impl EngineEnd {
+    /// What everybody is told who still wants something.
+    pub(crate) fn error(&self) -> Error {
+        match self {
+            Self::ShutDown => Error::ShutDown,
+            Self::DeviceLost(error) => error.clone().into(),
+        }
+    }
 }
 
 impl Admission {
@@ -34,10 +54,10 @@ impl Admission {
     /// Counts one more request as sent.
     ///
     /// # Errors
-    /// If the queue is full; [`Error::ShutDown`].
+    /// If the queue is full, or the engine has ended.
     pub(crate) fn enter(&self) -> Result<(), Error> {
-        if self.is_closed.load(Ordering::Relaxed) {
-            return Err(Error::ShutDown);
+        if let Some(end) = self.end.get() {
+            return Err(end.error());
         }
         let limit = self.limit.load(Ordering::Relaxed);
         let actual = 1 + self.n_sent.fetch_add(1, Ordering::AcqRel) + self.n_waiting.load(Ordering::Acquire);
@@ -46,6 +66,18 @@ impl Admission {
         }
         self.n_sent.fetch_sub(1, Ordering::Relaxed);
         Err(Error::limit(LimitedResource::Queue(QueueLimit::Requests), limit, actual))
+    }
+
+    /// Refuses everything from now on.
+    pub(crate) fn close(&self, end: EngineEnd) {
+        // A second reason would be a consequence of the first.
+        let _ = self.end.set(end);
+    }
+
+    /// What a caller is told whom the engine's thread can no longer answer.
+    pub(crate) fn end_error(&self) -> Error {
+        // A thread that panicked has not said why it ended.
+        self.end.get().unwrap_or(&EngineEnd::ShutDown).error()
     }
 
     /// A request that was counted as sent was not.

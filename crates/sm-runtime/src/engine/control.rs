@@ -40,8 +40,8 @@ impl Engine {
         &self,
         batching: BatchingConfig,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        let reply = self.ask(|core| core.reconfigure(batching));
-        async { reply.await.unwrap_or(Err(Error::ShutDown)) }
+        let reply = self.call_async(|core| core.reconfigure(batching));
+        async { reply.await? }
     }
 
     /// Changes how many positions a sequence may have, prompt and output together. Requests that are under way stay.
@@ -95,8 +95,8 @@ impl Engine {
         &self,
         max_bytes: u64,
     ) -> impl Future<Output = Result<u64, Error>> + Send + use<> {
-        let reply = self.ask(move |core| core.trim(max_bytes));
-        async { Ok(reply.await.ok_or(Error::ShutDown)??) }
+        let reply = self.call_async(move |core| core.trim(max_bytes));
+        async { Ok(reply.await??) }
     }
 
     /// Takes no more requests, gives running ones `grace` to end, and cancels the rest. Every request is answered. Blocks until

@@ -32,7 +32,7 @@ impl Core {
         };
         disk.advance(&mut **executor, cache, scheduler);
         let cost = scheduler.cost().clone();
-        scheduler.hold_where(now_us, cache, |upcoming| disk.begin(&upcoming, cache, &cost));
+        scheduler.begin_prefetch(now_us, cache, |upcoming| disk.begin(&upcoming, cache, &cost));
         disk.ask(scheduler);
     }
 

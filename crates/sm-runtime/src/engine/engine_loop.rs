@@ -13,7 +13,7 @@ use sm_kernels::plan::{ExecError, Executor, StepOutput};
 use sm_tensor::{PageId, TokenId};
 
 use super::active_request::{ActiveRequest, RequestParams, Scratch};
-use super::admission::Admission;
+use super::admission::{Admission, EngineEnd};
 use super::advice::Advice;
 use super::guard::{GuardedSink, LostEvents};
 use super::log;
@@ -43,7 +43,7 @@ pub(crate) struct Submission {
     pub(crate) terms: RequestParams,
     pub(crate) prompt: PromptTokens,
     pub(crate) priority: sm_batching::Priority,
-    pub(crate) key: u64,
+    pub(crate) client: u64,
     pub(crate) session: Option<(SessionId, SessionMode)>,
     pub(crate) namespace: Arc<Namespace>,
 }
@@ -82,6 +82,8 @@ pub(crate) struct Core {
     epoch: Instant,
     /// No new requests; the thread ends when those it has are over, or at the instant.
     drain_until: Option<Instant>,
+    /// What ended the engine, if its device is gone.
+    pub(super) device_lost: Option<ExecError>,
     /// Who waits for the end of the thread. Dropped last, when everything that the thread owned is gone.
     pub(crate) waiting_for_end: Vec<Replier<()>>,
 }
@@ -134,6 +136,7 @@ impl Core {
             advice,
             epoch: Instant::now(),
             drain_until: None,
+            device_lost: None,
             waiting_for_end: Vec::new(),
         }
     }
@@ -141,15 +144,19 @@ impl Core {
     /// Serves until all callers are gone or the engine is drained. Whoever is left learns that it has shut down.
     pub(crate) fn run(mut self, messages: &Receiver<Message>) {
         let mut is_stalled = false;
-        while self.receive(messages, is_stalled) {
+        while self.device_lost.is_none() && self.receive(messages, is_stalled) {
             self.cancel_flagged();
             is_stalled = !self.step();
             self.answer_ended();
         }
-        self.gate.is_closed.store(true, Ordering::Relaxed);
         log::shut_down(self.live.len());
+        let end = self.device_lost.take().map_or(EngineEnd::ShutDown, EngineEnd::DeviceLost);
+        let has_pages = matches!(end, EngineEnd::ShutDown);
+        self.gate.close(end);
         self.end_all();
-        self.close_disk();
+        if has_pages {
+            self.close_disk();
+        }
         self.publish();
     }
 
@@ -162,7 +169,7 @@ impl Core {
         let ids: Vec<RequestId> = self.live.keys().copied().collect();
         for id in ids {
             if let Some(live) = self.live.get_mut(&id) {
-                live.error.get_or_insert(Error::ShutDown);
+                live.error.get_or_insert_with(|| self.gate.end_error());
             }
             self.scheduler.cancel(id, &mut self.cache);
         }
@@ -256,7 +263,7 @@ impl Core {
     }
 
     fn submit(&mut self, submission: Submission) {
-        let Submission { terms, prompt, priority, key, session, namespace } = submission;
+        let Submission { terms, prompt, priority, client, session, namespace } = submission;
         if self.drain_until.is_some() {
             return self.refuse(terms, Error::ShutDown);
         }
@@ -272,18 +279,16 @@ impl Core {
         let n_choices = terms.n as u32;
         let mut live = ActiveRequest::new(terms, &input, &self.text);
         let max_new_tokens = live.max_new_tokens();
-        let request = Request {
-            turn,
-            priority,
-            key,
-            max_new_tokens,
-            n_choices,
-            deadline_us,
-            prompt_logits: live.prompt_logits(),
-            ..Request::new(input.tokens, namespace, max_new_tokens)
-        };
+        let id = live.id;
+        let mut request = Request::new(id, input.tokens, namespace, max_new_tokens);
+        request.turn = turn;
+        request.priority = priority;
+        request.client = client;
+        request.n_choices = n_choices;
+        request.deadline_us = deadline_us;
+        request.prompt_logits = live.prompt_logits();
         match self.scheduler.submit(request, submitted_us, &self.cache) {
-            Ok(id) => _ = self.live.insert(id, live),
+            Ok(()) => _ = self.live.insert(id, live),
             Err((error, request)) => {
                 if let Some(turn) = request.turn {
                     self.cache.end_turn(turn, None, TurnEnd::Rollback);
@@ -309,7 +314,7 @@ impl Core {
         let Some((session, mode)) = session else {
             return Ok((Input::new(prompt.first, prompt.start, &terms.options, &self.bounds)?, None));
         };
-        let token_ids = self.cache.session_log(session).unwrap_or_default();
+        let token_ids = self.cache.session_token_ids(session).unwrap_or_default();
         let has_spoken = terms.has_spoken.as_ref().is_some_and(|spoken| spoken.load(Ordering::Relaxed));
         let is_to_persist = self.cache.config().persist_across_requests;
         if token_ids.is_empty() && has_spoken && is_to_persist && *mode == SessionMode::Append {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread::ThreadId;
 
-use super::directory::RequestNumber;
+use sm_batching::RequestId;
+
 use super::ticket::{Cursor, RequestStatus, Ticket};
 use crate::{CancelToken, Completion, Error, TokenEvent};
 
@@ -15,26 +16,26 @@ use crate::{CancelToken, Completion, Error, TokenEvent};
 #[must_use = "dropping a handle cancels its request"]
 pub struct RequestHandle {
     ticket: Arc<Ticket>,
-    number: RequestNumber,
+    id: RequestId,
     /// The thread that must not wait for the request.
     engine: ThreadId,
     is_taken: bool,
 }
 
 impl RequestHandle {
-    pub(crate) fn new(ticket: Arc<Ticket>, number: RequestNumber, engine: ThreadId) -> Self {
-        Self { ticket, number, engine, is_taken: false }
+    pub(crate) fn new(ticket: Arc<Ticket>, id: RequestId, engine: ThreadId) -> Self {
+        Self { ticket, id, engine, is_taken: false }
     }
 
-    /// By which [`Engine::status`](crate::Engine::status) and [`Engine::cancel`](crate::Engine::cancel) find it.
-    pub fn number(&self) -> RequestNumber {
-        self.number
+    /// Its id, by which [`Engine::status`](crate::Engine::status) and [`Engine::cancel`](crate::Engine::cancel) find it.
+    pub fn id(&self) -> RequestId {
+        self.id
     }
 
     /// Lets it run to its end although nobody waits: its callback gets the result.
-    pub(crate) fn detach(mut self) -> RequestNumber {
+    pub(crate) fn detach(mut self) -> RequestId {
         self.is_taken = true;
-        self.number
+        self.id
     }
 
     /// Where it stands.
@@ -131,9 +132,9 @@ impl TokenStream {
         self.handle.ticket.wait_outcome(self.handle.engine)
     }
 
-    /// As [`RequestHandle::number`].
-    pub fn number(&self) -> RequestNumber {
-        self.handle.number()
+    /// As [`RequestHandle::id`].
+    pub fn id(&self) -> RequestId {
+        self.handle.id()
     }
 
     /// Where it stands.

@@ -157,8 +157,8 @@ impl Session {
     /// # Errors
     /// As [`Session::forget`].
     pub fn forget_async(&self) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        let reply = self.engine.ask(self.forgetting());
-        async { reply.await.unwrap_or(Err(Error::ShutDown)) }
+        let reply = self.engine.call_async(self.forgetting());
+        async { reply.await? }
     }
 
     fn forgetting(&self) -> impl FnOnce(&mut Core) -> Result<(), Error> + Send + use<> {

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use sm_batching::{DecodingStep, DraftLength, DraftTerms, RequestId, Scheduler, SequenceId};
+use sm_batching::{DraftLength, DraftLimits, RequestId, Scheduler, SequenceId, StepLoad};
 use sm_cache::KvCache;
+use sm_kernels::plan::ExecError;
 
 use super::active_request::{ActiveRequest, Scratch};
 use crate::speculate::{DraftModel, Guess, SpeculationConfig, SpeculationStats, lookup};
@@ -72,6 +73,7 @@ impl Speculator {
         self.choose(scheduler, cache, live);
         let Self { model, guesses, n_guesses, vocab_size, stats, .. } = self;
         let guesses = &mut guesses[..*n_guesses];
+        let mut is_lost = false;
         if let Some(model) = model
             && guesses.iter().any(|guess| guess.max > 0)
         {
@@ -84,11 +86,15 @@ impl Speculator {
                     scratch,
                 )
             });
-            // Guesses are worth no failure: those that there are may be right.
+            // Drafts are worth no failure: those that exist may still be right.
             stats.failed += u64::from(guessed.is_err());
+            is_lost = matches!(guessed, Err(ExecError::DeviceLost { .. }));
         }
         for guess in guesses.iter().filter(|guess| !guess.drafts.is_empty()) {
             scheduler.propose(guess.id, &guess.drafts);
+        }
+        if is_lost {
+            self.model = None;
         }
     }
 
@@ -107,34 +113,34 @@ impl Speculator {
         live: &mut HashMap<RequestId, ActiveRequest>,
     ) {
         self.n_guesses = 0;
-        let mut step = DecodingStep { n_rows: 0, context: 0 };
+        let mut step = StepLoad::default();
         for decoding in scheduler.decoding(cache) {
             step.n_rows += 1;
             step.context += decoding.token_ids.len() as u64;
         }
         for decoding in scheduler.decoding(cache) {
-            let (id, len) = (decoding.id, decoding.token_ids.len());
-            let max = decoding.max_drafts.min(self.config.max_draft_len);
+            let (id, context_len) = (decoding.id, decoding.token_ids.len());
+            let max_drafts = decoding.max_drafts.min(self.config.max_draft_len);
             let drafts = live.get_mut(&id.request).and_then(|live| live.drafts(id.choice as usize));
-            let Some(choice) = drafts.filter(|_| max > 0) else {
+            let Some(choice) = drafts.filter(|_| max_drafts > 0) else {
                 continue;
             };
             let guess = next_guess(&mut self.guesses, &mut self.n_guesses, id);
             choice.source = Source::Lookup;
             if self.config.lookup {
-                lookup(decoding.token_ids, max, &mut guess.drafts);
+                lookup(decoding.token_ids, max_drafts, &mut guess.drafts);
             }
             if !guess.drafts.is_empty() {
-                let terms = DraftTerms { max, len, token_us: 0 };
-                let n_drafts = choice.lookup.choose(scheduler.cost(), step, terms);
+                let limits = DraftLimits { max_drafts, context_len, draft_token_us: 0 };
+                let n_drafts = choice.lookup.choose(scheduler.cost(), step, limits);
                 guess.drafts.truncate(n_drafts);
             }
             if let Some(model) = &self.model
                 && guess.drafts.is_empty()
             {
                 choice.source = Source::Model;
-                let terms = DraftTerms { max, len, token_us: model.token_us() };
-                guess.max = choice.model.choose(scheduler.cost(), step, terms);
+                let limits = DraftLimits { max_drafts, context_len, draft_token_us: model.token_us() };
+                guess.max = choice.model.choose(scheduler.cost(), step, limits);
             }
         }
     }

@@ -34,8 +34,7 @@ impl Engine {
         let info = executor.info().clone();
         let speculator = Speculator::new(config.speculation, draft, model.vocab_size);
         let bounds = model.bounds();
-        let n_pages = executor.limits().n_pages;
-        let pool = PagePool { n_pages, page_len: PAGE_LEN, shape: kv_shape };
+        let pool = PagePool::new(executor.limits().n_pages, PAGE_LEN, kv_shape);
         let scheduler = Scheduler::new(config.batching.clone(), step_limits(&*executor, kv_shape))?;
         let mut cache = KvCache::new(config.cache.clone(), pool)?;
         let lost_events = LostEvents::default();

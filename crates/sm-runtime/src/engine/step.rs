@@ -19,7 +19,7 @@ impl Core {
         let Self { scheduler, cache, live, scratch, .. } = self;
         self.speculator.propose(scheduler, cache, live, scratch);
         let began = Instant::now();
-        if self.scheduler.next_step(self.now_us(), &mut self.cache).is_none() {
+        if self.scheduler.schedule(self.now_us(), &mut self.cache).is_none() {
             return false;
         }
         // Before anybody hears of a token: who is in the step does not wait any more.
@@ -35,7 +35,7 @@ impl Core {
                 self.cancel_failed();
                 phases.commit = computed.elapsed();
             }
-            Err(error) => self.isolate(&error),
+            Err(error) => self.recover(error),
         }
         let after = self.scheduler.stats();
         let step = StepMetrics {
@@ -95,7 +95,21 @@ impl Core {
         }
     }
 
-    /// After a step that failed: makes it again for each sequence alone, so that only the culprit fails.
+    /// After a step that failed. Where the device is gone, no other step can succeed: the engine ends.
+    fn recover(&mut self, error: ExecError) {
+        match error {
+            ExecError::DeviceLost { .. } => self.lose_device(error),
+            _ => self.isolate(&error),
+        }
+    }
+
+    fn lose_device(&mut self, error: ExecError) {
+        log::device_lost(&error);
+        self.scheduler.abandon(&mut self.cache);
+        self.device_lost = Some(error);
+    }
+
+    /// Makes a step that failed again for each sequence alone, so that only the culprit fails.
     fn isolate(&mut self, error: &ExecError) {
         log::step_failed(error);
         let ids: Vec<SequenceId> = self.scheduler.step().parts().iter().map(|part| part.id).collect();
@@ -104,7 +118,7 @@ impl Core {
             return self.fail(id, error.clone());
         }
         for id in ids {
-            if self.scheduler.next_step_of(id, &mut self.cache).is_none() {
+            if self.scheduler.schedule_alone(id, &mut self.cache).is_none() {
                 continue;
             }
             match self.execute(&mut StepPhases::default()) {
@@ -112,6 +126,7 @@ impl Core {
                     self.scheduler.commit(&self.results, 0, &mut self.cache);
                     self.cancel_failed();
                 }
+                Err(error @ ExecError::DeviceLost { .. }) => return self.lose_device(error),
                 Err(error) => {
                     self.scheduler.abandon(&mut self.cache);
                     self.fail(id, error);

@@ -11,6 +11,7 @@ use std::thread::ThreadId;
 
 use sm_tensor::TokenId;
 
+use super::admission::Admission;
 use crate::cancel::CancelHook;
 use crate::output::{MAX_RESERVED, TEXT_BYTES_PER_TOKEN};
 use crate::sampling::MAX_RESERVED_TOPS;
@@ -18,6 +19,7 @@ use crate::{CancelToken, Completion, Error, FinishReason, TokenEvent};
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum RequestStatus {
     /// It waits for its turn.
     Queued,
@@ -331,21 +333,26 @@ impl State {
 
 /// The duty to answer a request: if it is dropped unanswered, whatever happened, the caller learns that the engine is gone.
 #[derive(Debug)]
-pub(crate) struct Responder(Option<Arc<Ticket>>);
+pub(crate) struct Responder {
+    /// `None` once it is answered.
+    ticket: Option<Arc<Ticket>>,
+    /// Knows why the engine is gone.
+    admission: Arc<Admission>,
+}
 
 impl Responder {
-    pub(crate) fn new(ticket: Arc<Ticket>) -> Self {
-        Self(Some(ticket))
+    pub(crate) fn new(ticket: Arc<Ticket>, admission: Arc<Admission>) -> Self {
+        Self { ticket: Some(ticket), admission }
     }
 
     /// The ticket, until it is answered.
     pub(crate) fn ticket(&self) -> &Ticket {
-        self.0.as_ref().expect("an answer is given once, and by value")
+        self.ticket.as_ref().expect("an answer is given once, and by value")
     }
 
     /// Ends the request.
     pub(crate) fn give(mut self, outcome: Result<Vec<Completion>, Error>) {
-        if let Some(ticket) = self.0.take() {
+        if let Some(ticket) = self.ticket.take() {
             let status = match &outcome {
                 Ok(completions) if completions.iter().any(|c| c.finish_reason == FinishReason::Cancelled) => {
                     RequestStatus::Cancelled
@@ -361,8 +368,8 @@ impl Responder {
 
 impl Drop for Responder {
     fn drop(&mut self) {
-        if let Some(ticket) = self.0.take() {
-            ticket.end(RequestStatus::Failed, Err(Error::ShutDown));
+        if let Some(ticket) = self.ticket.take() {
+            ticket.end(RequestStatus::Failed, Err(self.admission.end_error()));
         }
     }
 }

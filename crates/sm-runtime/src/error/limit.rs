@@ -50,9 +50,7 @@ impl LimitedResource {
         match self {
             Self::Context => "shorten the prompt or load the model with a longer context",
             Self::TotalLength => "shorten the prompt or raise max_length",
-            Self::InputTokens => {
-                "shorten the prompt, raise max_input_tokens, or let the head of the prompt be cut off"
-            }
+            Self::InputTokens => "shorten the prompt, raise max_input_tokens, or let its head be cut off",
             Self::Queue(QueueLimit::Choices) => "ask for fewer choices or raise max_batch_size",
             Self::Sequences => "use fewer sequences or load the model for more",
             Self::Cache(Resource::Sessions) => "retry when a session is idle or raise max_sessions",

@@ -111,7 +111,7 @@ impl LoadError {
             Self::InsufficientMemory { bound: MemoryBound::Available, .. }
             | Self::Prepare(PrepareError::OutOfMemory { .. } | PrepareError::Unsupported(_))
             | Self::Thread { .. } => ErrorKind::Device,
-            // What a backend may add is not the caller's doing.
+            // A plan or weights that do not fit: the backend and the model disagree.
             Self::Prepare(_) | Self::Panicked => ErrorKind::Internal,
         }
     }

@@ -23,7 +23,7 @@ fn every_error_has_the_kind_that_its_caller_acts_on() {
     for (error, kind) in [
         (Error::validation("top_p", "2 is not possible"), ErrorKind::InvalidRequest),
         (Error::EmptyPrompt, ErrorKind::InvalidRequest),
-        (CacheError::BlankSessionId.into(), ErrorKind::InvalidRequest),
+        (sm_cache::BlankSessionId.into(), ErrorKind::InvalidRequest),
         (BatchingError::EmptyPrompt.into(), ErrorKind::InvalidRequest),
         (LoadError::NoDemoModel.into(), ErrorKind::InvalidRequest),
         (Error::limit(LimitedResource::Context, 64, 65), ErrorKind::Limit),

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
 use std::thread::JoinHandle;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
-use sm_batching::{CostModel, Scheduler, SequenceId, Upcoming};
+use sm_batching::{CostModel, PrefetchRequest, Scheduler, SequenceId};
 use sm_cache::{
     Arrival, CacheEvent, CacheObserver, KvCache, KvCacheConfig, LeaseOwner, LeaseRequest, Namespace, Victim,
 };
@@ -178,8 +178,13 @@ impl DiskTier {
 
     /// Begins to read what the file has of the pages that a waiting request could use, if that is cheaper than computing
     /// them; gives whether the request should wait for it.
-    pub(crate) fn begin(&mut self, upcoming: &Upcoming<'_>, cache: &KvCache, cost: &CostModel) -> bool {
-        let Upcoming { id, tokens, namespace } = *upcoming;
+    pub(crate) fn begin(
+        &mut self,
+        upcoming: &PrefetchRequest<'_>,
+        cache: &KvCache,
+        cost: &CostModel,
+    ) -> bool {
+        let PrefetchRequest { id, tokens, namespace } = *upcoming;
         if self.slots.len() == 0 || self.jobs.is_none() {
             return false;
         }
@@ -214,8 +219,13 @@ impl DiskTier {
 
     /// The pages behind the first `n_before` that are stored, without a gap, that leave a token to compute, and for which
     /// there is room in memory.
-    fn stored_names(&self, upcoming: &Upcoming<'_>, n_before: usize, cache: &KvCache) -> Vec<PageName> {
-        let Upcoming { tokens, namespace, .. } = *upcoming;
+    fn stored_names(
+        &self,
+        upcoming: &PrefetchRequest<'_>,
+        n_before: usize,
+        cache: &KvCache,
+    ) -> Vec<PageName> {
+        let PrefetchRequest { tokens, namespace, .. } = *upcoming;
         let most = (tokens.len().saturating_sub(1) / PAGE_LEN).min(cache.n_available());
         let mut parent = cache.root_key(namespace);
         let names = cache.page_keys(namespace, tokens).zip(tokens.as_chunks().0).map(|(key, tokens)| {
@@ -369,8 +379,8 @@ impl Drop for DiskTier {
 
 /// The request of a fetch may start, and those who waited for the same pages look again.
 fn release(fetch: &Fetch, scheduler: &mut Scheduler) {
-    scheduler.release_held(fetch.id);
-    fetch.followers.iter().for_each(|id| scheduler.ask_again(*id));
+    scheduler.finish_prefetch(fetch.id);
+    fetch.followers.iter().for_each(|id| scheduler.retry_prefetch(*id));
 }
 
 /// Of all that decides what is in a page, but its tokens and a request's salt: these are in its key.

@@ -49,11 +49,16 @@ impl StopRules {
 
     setters!(
         token_ids: Vec<TokenId>,
-        sequences: Vec<String>,
         matched: MatchedStop,
         eos: EosRule,
         min_new_tokens: usize,
     );
+
+    /// Sets [`sequences`](field@Self::sequences).
+    #[must_use]
+    pub fn sequences<S: Into<String>>(self, sequences: impl IntoIterator<Item = S>) -> Self {
+        Self { sequences: sequences.into_iter().map(Into::into).collect(), ..self }
+    }
 
     pub(super) fn validate(&self, max_new_tokens: usize) -> Result<(), Error> {
         if self.sequences.iter().any(String::is_empty) {

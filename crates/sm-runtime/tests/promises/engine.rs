@@ -50,6 +50,8 @@ fn everybody_gets_what_they_would_get_alone() {
     ] {
         // 5 layers of 4 heads, keys and values of 32 halves, 16 positions.
         let page_bytes = 2 * 5 * 4 * 32 * 2 * 16;
+        let mut speculation = SpeculationConfig::new();
+        speculation.lookup = lookup;
         let config = EngineConfig::new()
             .load(LoadOptions::new().device(Device::cpu_threads(n_threads)))
             .batching(BatchingConfig {
@@ -59,7 +61,7 @@ fn everybody_gets_what_they_would_get_alone() {
                 ..BatchingConfig::default()
             })
             .cache(KvCacheConfig { max_bytes_total: n_pages * page_bytes, ..KvCacheConfig::default() })
-            .speculation(SpeculationConfig { lookup, ..SpeculationConfig::default() });
+            .speculation(speculation);
         let builder = Engine::builder().config(config);
         let builder = if drafts { builder.draft(ModelRef::DemoDraft) } else { builder };
         let engine = builder.load(ModelRef::Demo).unwrap();

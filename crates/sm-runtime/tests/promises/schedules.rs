@@ -103,7 +103,7 @@ impl KvDir {
         let dir =
             std::env::temp_dir().join(format!("sm-schedules-{process}-{model}-{}", subject.n_schedules));
         // Less than the schedules would fill.
-        Self(KvDiskConfig { dir, max_bytes: 50 * subject.page_bytes })
+        Self(KvDiskConfig::new(dir, 50 * subject.page_bytes))
     }
 }
 
@@ -125,6 +125,8 @@ fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (Engin
     let rest = (1usize..5, one..4 * one, any::<bool>(), any::<bool>(), any::<bool>());
     (batching, rest).prop_map(move |(batching, (n_threads, n_pages, prefix_sharing, lookup, drafts))| {
         let (strategy, prefill_only, max_batch_size, max_step_tokens, max_chunk_tokens) = batching;
+        let mut speculation = SpeculationConfig::new();
+        speculation.lookup = lookup;
         let config = EngineConfig::new()
             .load(LoadOptions::new().device(Device::cpu_threads(n_threads)))
             .batching(BatchingConfig {
@@ -141,7 +143,7 @@ fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (Engin
                 max_bytes_total: n_pages * page_bytes,
                 ..KvCacheConfig::default()
             })
-            .speculation(SpeculationConfig { lookup, ..SpeculationConfig::default() });
+            .speculation(speculation);
         (config, drafts)
     })
 }
@@ -152,12 +154,10 @@ fn options(arrival: &Arrival, has_tokenizer: bool) -> GenerationOptions {
         .seed(arrival.seed)
         .temperature(arrival.temperature)
         .repetition_penalty(arrival.repetition_penalty);
-    let mut options = GenerationOptions::new()
-        .sampling(sampling)
-        .max_new_tokens(arrival.n_tokens)
-        .stop(StopRules::new().token_ids(arrival.stop.map(TokenId).into_iter().collect()));
+    let stop = StopRules::new().token_ids(arrival.stop.map(TokenId).into_iter().collect());
+    let mut options = GenerationOptions::new().sampling(sampling).stop(stop).max_new_tokens(arrival.n_tokens);
     options.logprobs = arrival.logprobs;
-    options.grammar = if cfg!(feature = "grammar") { grammar } else { None };
+    options.grammar = grammar.filter(|_| cfg!(feature = "grammar"));
     options
 }
 
@@ -263,7 +263,7 @@ fn submit(
         Some(_) => engine.session(session_of(index))?.submit(prompt, options),
         None => {
             let (n, priority) = (arrival.n, arrival.priority);
-            engine.submit(Request { n, priority, ..Request::new(prompt, options) })
+            engine.submit(Request::new(prompt, options).n(n).priority(priority))
         }
     }?;
     if arrival.is_cancelled {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use sm_runtime::{
-    DType, EosRule, FinishReason, GenerationOptions, Perplexity, PerplexityOptions, Prompt, StopRules, TokenId,
+    DType, EosRule, FinishReason, GenerationOptions, Perplexity, PerplexityOptions, Prompt, TokenId,
 };
 
 use crate::{Setup, data, exact, generator, greedy};
@@ -111,7 +111,7 @@ fn the_end_token_ends_a_text_unless_it_is_ignored() {
     assert_eq!(run(&options), (0, FinishReason::Eos));
     options.stop.min_new_tokens = 4;
     assert_eq!(run(&options), (4, FinishReason::Eos));
-    options.stop = StopRules::new().eos(EosRule::Ignore);
+    options.stop.eos = EosRule::Ignore;
     assert_eq!(run(&options), (10, FinishReason::Length));
 }
 
@@ -123,7 +123,8 @@ fn slice() -> String {
 }
 
 fn perplexity(path: &Path, setup: &Setup, max_tokens: Option<usize>) -> Perplexity {
-    let cut = PerplexityOptions { split: Some("<|endoftext|>".into()), max_tokens };
+    let mut cut = PerplexityOptions::new().split("<|endoftext|>");
+    cut.max_tokens = max_tokens;
     let measured = Perplexity::measure(&mut generator(path, setup), &slice(), &cut, &mut |_| ()).unwrap();
     println!("{setup:?}: {measured:?}");
     measured

@@ -3,17 +3,18 @@
 use sm_tensor::DType;
 
 use super::{Encode, GatedTask, LinearTask, Phase, Program, Round, Task};
+use crate::cpu::activations::bf16;
+use crate::cpu::activations::int8::BLOCK_LEN;
 use crate::cpu::arena::{ArenaLayout, Extents, Footprint, KvUse, Region, RowCount, Shares};
 use crate::cpu::buffers::{BufferRegions, place_buffers};
 use crate::cpu::isa::LANES;
-use crate::cpu::ops::attention::{Attention, Fixed, Scratch, Shape};
+use crate::cpu::ops::attention::{Attention, Fixed, Scratch};
 use crate::cpu::ops::embed::Embed;
-use crate::cpu::ops::encode::BLOCK_LEN;
 use crate::cpu::ops::gather_rows::GatherRows;
 use crate::cpu::ops::moe_ffn::MoeFfn;
 use crate::cpu::ops::norm::Norm;
-use crate::cpu::ops::product::bf16;
 use crate::cpu::ops::rope_store::{RopeAngles, RopeStore, Rotation};
+use crate::cpu::schedule::Shape;
 use crate::cpu::split::By;
 use crate::plan::{
     AttentionParams, BufferId, Encoding, Epilogue, Experts, KvDType, KvId, Limits, MatrixId, Op, Plan,

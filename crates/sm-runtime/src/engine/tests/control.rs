@@ -35,7 +35,10 @@ fn settings_change_while_requests_run() {
     }
     let refused = |batching| engine.reconfigure(batching).unwrap_err().to_string();
     let error = refused(with_batching(|b| b.max_batch_size = 5).batching);
-    assert_eq!(error, "max_batch_size cannot become 5: the model was made ready for 4; load it for more");
+    assert_eq!(
+        error,
+        "max_batch_size cannot become 5: the executor was prepared for at most 4; load the model with a higher limit"
+    );
     assert!(refused(with_batching(|b| b.bucket_size = 0).batching).contains("bucket_size"));
     assert_eq!(engine.stats().batch_size, 4, "what is refused changes nothing");
 }
@@ -186,6 +189,7 @@ impl CacheObserver for Notes {
                 format!("{session}: {resource} {current} of {max}")
             }
             CacheEvent::Evicted { reason, .. } => format!("{reason:?}"),
+            _ => unreachable!("{event:?}"),
         };
         self.0.lock().unwrap().push(note);
     }

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use sm_kernels::plan::ExecError;
+
+use super::watching::diarist;
 use super::{SIZE, alone, always, config, engine_of, request, seeded, text};
-use crate::testing::{FakeSize, fake_model, hashed};
+use crate::testing::{FakeSize, fake_model, hashed, losing, token_of};
 use crate::{
-    CancelToken, Engine, EngineConfig, Error, GenerationStrategy, LimitedResource, MetricsSink,
-    RecentMetrics, Request, RequestMetrics, Resource, StepMetrics,
+    CancelToken, Engine, EngineConfig, Error, ErrorKind, GenerationStrategy, LimitedResource, MetricsSink,
+    RecentMetrics, Request, RequestHandle, RequestMetrics, Resource, StepMetrics,
 };
 
 #[test]
@@ -140,4 +143,33 @@ fn a_sink_is_told_of_candidates_and_of_requests_that_cannot_be_served() {
     refusing.submit(request("abcdefghij", 1, 20)).unwrap().wait().unwrap_err();
     refusing.shut_down(Duration::from_secs(10)).unwrap();
     assert_eq!((recent.summary().requests, recent.summary().failed), (1, 1));
+}
+
+#[test]
+fn a_lost_device_ends_the_engine_with_one_error_for_all() {
+    let model = losing(fake_model(SIZE, hashed).0, token_of('!'));
+    let (engine, diary) = diarist(model, config());
+    let done = request("abc", 1, 4);
+    assert!(!alone(&done).tokens.contains(&token_of('!')), "the first step is no culprit");
+    assert_eq!(engine.submit(done.clone()).unwrap().wait().unwrap()[0].tokens, alone(&done).tokens);
+    let handles: Vec<_> = ["bcd", "b!", "cde", "def", "efg", "fgh"]
+        .iter()
+        .map(|prompt| engine.submit(request(prompt, 1, 60)).unwrap())
+        .collect();
+    let is_lost = |error: &Error| {
+        matches!(error, Error::Exec(ExecError::DeviceLost { .. })) && error.kind() == ErrorKind::Device
+    };
+    for handle in handles {
+        let error = handle.wait().unwrap_err();
+        assert!(is_lost(&error), "{error}");
+    }
+    let n_steps = diary.lock().unwrap().steps.len();
+    // The engine may still be on its way out, but answers the same.
+    let later = engine.submit(request("abc", 1, 4)).and_then(RequestHandle::wait).unwrap_err();
+    assert!(is_lost(&later), "{later}");
+    let trimmed = engine.trim_memory(0).unwrap_err();
+    assert!(is_lost(&trimmed), "{trimmed}");
+    assert_eq!(diary.lock().unwrap().steps.len(), n_steps, "no step is tried again");
+    assert_eq!((engine.stats().live_requests, engine.stats().cache.current_leases), (0, 0));
+    engine.shut_down(Duration::ZERO).unwrap();
 }

@@ -129,7 +129,7 @@ fn tokens_outside_of_the_vocabulary_are_refused() {
     options.sampling.allowed_tokens = Some(vec![outside]);
     match engine.generate(text("say"), &options) {
         Err(error @ Error::Validation { field: "allowed_tokens", .. }) => {
-            assert!(error.to_string().contains("outside of the vocabulary of 31"), "{error}");
+            assert!(error.to_string().contains("not in the vocabulary of 31"), "{error}");
         }
         other => panic!("{other:?}"),
     }

@@ -29,7 +29,7 @@ struct Arrival {
     logprobs: Option<usize>,
     n: usize,
     priority: Priority,
-    key: u64,
+    client: u64,
     is_cancelled: bool,
     streams: bool,
     speculates: bool,
@@ -64,7 +64,7 @@ fn arrival() -> impl Strategy<Value = Arrival> {
     (prompt, sampling, shape, service).prop_map(|(prompt, sampling, shape, service)| {
         let (seed, temperature, repetition_penalty) = sampling;
         let (n_tokens, n, logprobs, (stop, grammar)) = shape;
-        let (priority, key, is_cancelled, streams, speculates, frequency_penalty) = service;
+        let (priority, client, is_cancelled, streams, speculates, frequency_penalty) = service;
         Arrival {
             prompt,
             seed,
@@ -76,7 +76,7 @@ fn arrival() -> impl Strategy<Value = Arrival> {
             logprobs,
             n,
             priority,
-            key,
+            client,
             is_cancelled,
             streams,
             speculates,
@@ -145,8 +145,8 @@ fn to_request(arrival: &Arrival) -> Request {
     request.options.grammar = arrival.grammar.clone();
     request.options.logprobs = arrival.logprobs;
     request.options.prompt_logprobs = arrival.logprobs.filter(|n_top| *n_top > 0);
-    let Arrival { n, priority, key, speculates: speculate, .. } = *arrival;
-    Request { n, priority, key, speculate, ..request }
+    let Arrival { n, priority, client, speculates: speculate, .. } = *arrival;
+    Request { n, priority, client, speculate, ..request }
 }
 
 /// The text, tokens and log-probabilities, which must be the same bits.

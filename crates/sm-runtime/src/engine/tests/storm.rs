@@ -98,7 +98,7 @@ fn random_request(dice: &mut Dice) -> Request {
     let mut made = request(&prompt, dice.roll(u64::MAX), 1 + dice.roll(16) as usize);
     made.priority =
         [Priority::Low, Priority::Normal, Priority::High, Priority::Critical][dice.roll(4) as usize];
-    made.key = dice.roll(3);
+    made.client = dice.roll(3);
     match dice.roll(12) {
         0 => made.n = 2 + dice.roll(2) as usize,
         1 => made.prompt = Prompt::Text("a".repeat(SIZE.context_len)),

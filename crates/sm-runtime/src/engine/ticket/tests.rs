@@ -91,7 +91,7 @@ struct Sides {
 impl Sides {
     fn new() -> Self {
         let ticket = Arc::new(Ticket::new(ROOM, CancelToken::new()));
-        let answer = Some(Responder::new(Arc::clone(&ticket)));
+        let answer = Some(Responder::new(Arc::clone(&ticket), Arc::default()));
         Self { ticket, answer, wakes: Arc::new(Wakes::default()), waits_since: None }
     }
 

@@ -32,7 +32,8 @@ impl Case {
         let mut test = OpTest::new(hidden);
         let weight = test.builder.vector("w", hidden, vec!["w".to_owned()]);
         let both = if hidden % 32 == 0 { Encoding::F32AndInt8 } else { Encoding::F32 };
-        let (h, out) = (test.buffer(hidden, both), test.buffer(hidden, encoding));
+        let h = test.buffer(hidden, both);
+        let out = test.buffer(hidden, encoding);
         let x = test.x;
         let norm = |eps, out| Op::Norm {
             x,
@@ -70,8 +71,10 @@ impl Case {
         let stacked = |name: &str, n: usize| -> Vec<f32> {
             (0..n).flat_map(|part| trace.weights.values(&format!("{name}.{part}"))).collect()
         };
-        let (router, up) = (stacked("router", 1), stacked("up", 1));
-        let (gate, down) = (stacked("gate", n_experts), stacked("down", n_experts));
+        let router = stacked("router", 1);
+        let up = stacked("up", 1);
+        let gate = stacked("gate", n_experts);
+        let down = stacked("down", n_experts);
         let mut all = Vec::new();
         for (row, x) in trace.outputs[1].chunks_exact(hidden).enumerate() {
             let exps: Vec<f64> = router.chunks_exact(hidden).map(|w| dot(w, x).exp()).collect();
