@@ -68,7 +68,9 @@ impl Experiment {
         match self {
             Self::KvCache => kv_cache::run(args.reps),
             Self::Batching => batching::run_small(args.reps),
-            Self::BatchingLarge => batching::run_large(args.large.as_deref().map(ModelRef::named), args.reps),
+            Self::BatchingLarge => {
+                batching::run_large(args.large.as_deref().map(ModelRef::named).as_ref(), args.reps)
+            }
             Self::Concurrency => concurrency::run(args.reps),
             Self::Threads => threads::run(args.reps),
             Self::Latency => latency::run(args.reps),

@@ -15,7 +15,9 @@ use sm_benches::replay::report::Report;
 use sm_benches::replay::scale::Scale;
 use sm_benches::replay::trace::{self, BLOCK_LEN};
 use sm_benches::replay::verify::verify;
-use sm_runtime::{BatchingConfig, Engine, EngineConfig, KvCacheConfig, LoadOptions, ModelRef, QueueOrder};
+use sm_runtime::{
+    BatchingConfig, Device, Engine, EngineConfig, KvCacheConfig, LoadOptions, ModelRef, QueueOrder,
+};
 
 /// Replays a trace of recorded traffic on the engine with the demo model: Mooncake's (JSON lines) or Azure's of 2023 (CSV).
 ///
@@ -133,9 +135,9 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
 }
 
 fn config(args: &Args) -> EngineConfig {
-    EngineConfig {
-        load: LoadOptions { n_threads: args.threads, ..LoadOptions::default() },
-        batching: BatchingConfig {
+    EngineConfig::new()
+        .load(LoadOptions::new().device(Device::Cpu { isa: None, threads: args.threads }))
+        .batching(BatchingConfig {
             max_batch_size: args.batch,
             order: match args.order {
                 Order::Fifo => QueueOrder::Fifo,
@@ -145,8 +147,6 @@ fn config(args: &Args) -> EngineConfig {
             // A replay never refuses a request.
             max_queued_requests: usize::MAX,
             ..BatchingConfig::default()
-        },
-        cache: KvCacheConfig { max_bytes_total: args.cache_mib << 20, ..KvCacheConfig::default() },
-        ..EngineConfig::default()
-    }
+        })
+        .cache(KvCacheConfig { max_bytes_total: args.cache_mib << 20, ..KvCacheConfig::default() })
 }

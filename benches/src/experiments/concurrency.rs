@@ -29,7 +29,7 @@ pub(super) struct Run {
 /// # Errors
 /// If the model fails.
 pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
-    let engine = batching::engine(ModelRef::Demo)?;
+    let engine = batching::engine(&ModelRef::Demo)?;
     let mut runs = CONCURRENCY.map(|_| Vec::new());
     serve(&engine, CONCURRENCY[2])?;
     for _ in 0..reps {

@@ -25,12 +25,12 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     let shape = Shape::named("smollm2-135m").unwrap_or(&DOCUMENTS);
     let model = RandomModel::write(shape, DType::Q4_0)?;
     Ok(vec![
-        compare("demo model", ModelRef::Demo, reps * N_TURNS_PER_REP)?,
-        compare("30 layers, 576 wide, q4_0", ModelRef::Path(model.path()), reps)?,
+        compare("demo model", &ModelRef::Demo, reps * N_TURNS_PER_REP)?,
+        compare("30 layers, 576 wide, q4_0", &model.path().into(), reps)?,
     ])
 }
 
-fn compare(name: &str, model: ModelRef<'_>, reps: usize) -> Result<Finding, ExperimentError> {
+fn compare(name: &str, model: &ModelRef, reps: usize) -> Result<Finding, ExperimentError> {
     let mut seconds = [const { Vec::new() }; 2];
     let mut faults = [const { Vec::new() }; 2];
     for _ in 0..reps {
@@ -63,12 +63,12 @@ struct Taken {
 }
 
 /// The first request of an engine that has just been loaded, and the median of those that follow.
-fn after_loading(model: ModelRef<'_>) -> Result<[Taken; 2], ExperimentError> {
+fn after_loading(model: &ModelRef) -> Result<[Taken; 2], ExperimentError> {
     let batching = BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() };
     // A small pool: the system has fewer pages to provide on first touch.
     let cache = KvCacheConfig { max_bytes_total: 128 << 20, ..KvCacheConfig::default() };
-    let config = EngineConfig { batching, cache, ..EngineConfig::default() };
-    let engine = Engine::builder().config(config).load(model)?;
+    let config = EngineConfig::new().batching(batching).cache(cache);
+    let engine = Engine::builder().config(config).load(model.clone())?;
     let first = first_token(&engine, 0)?;
     let later = (1..=N_LATER).map(|number| first_token(&engine, number)).collect::<Result<Vec<_>, _>>()?;
     let later = Taken {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sm_runtime::{Error, Generator, LoadOptions, LoadedModel, TokenId};
+use sm_runtime::{Error, Generator, Loader, TokenId};
 use sm_tensor::DType;
 
 use super::{DOCUMENTS, ExperimentError, Finding, RandomModel, Turns, cpu_per_token, greedy, prompt, tokens};
@@ -22,7 +22,7 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
 }
 
 fn compare(model: &Path, n_prompt: usize, reps: usize) -> Result<Finding, ExperimentError> {
-    let load = || LoadedModel::load(model, &LoadOptions::default(), &|_| ()).map(Generator::new);
+    let load = || Loader::new(model).load().and_then(Generator::new);
     let mut cached = load()?;
     let mut uncached = load()?;
     let prompt = prompt(1, n_prompt, DOCUMENTS.vocab_size);

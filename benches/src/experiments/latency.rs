@@ -20,10 +20,10 @@ const N_PROMPT: usize = 19;
 /// If a model cannot be written or run.
 pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     let model = RandomModel::write(&DOCUMENTS, DType::F32)?;
-    let models = [("4 layers, 128 wide, f32", ModelRef::Path(model.path())), ("demo model", ModelRef::Demo)];
+    let models = [("4 layers, 128 wide, f32", model.path().into()), ("demo model", ModelRef::Demo)];
     let mut findings = Vec::new();
     for (name, model) in models {
-        let engines = engines(model)?;
+        let engines = engines(&model)?;
         findings.push(eight_callers(&engines, name, reps)?);
         findings.push(lone_request(&engines, name, reps)?);
     }
@@ -31,10 +31,11 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
 }
 
 /// Without batching, with batching by default, and with batching that never waits for more requests; all without a prefix cache.
-fn engines(model: ModelRef<'_>) -> Result<[Engine; 3], Error> {
+fn engines(model: &ModelRef) -> Result<[Engine; 3], Error> {
     let engine = |batching| {
         let cache = KvCacheConfig { enabled: false, ..KvCacheConfig::default() };
-        Engine::builder().config(EngineConfig { batching, cache, ..EngineConfig::default() }).load(model)
+        let config = EngineConfig::new().batching(batching).cache(cache);
+        Engine::builder().config(config).load(model.clone())
     };
     let on = BatchingConfig::default();
     Ok([

@@ -1,7 +1,7 @@
 //! The memory of weights, keys and values, beside that of a naive engine.
 
 use sm_cache::ByteSize;
-use sm_runtime::{BatchingConfig, Engine, EngineConfig, Error, ModelRef, Request, RequestHandle};
+use sm_runtime::{BatchingConfig, Engine, Error, ModelRef, Request, RequestHandle};
 use sm_tensor::DType;
 
 use super::{DOCUMENTS, ExperimentError, Finding, RandomModel, greedy, prompt, tokens};
@@ -30,11 +30,10 @@ impl Memory {
     }
 
     /// The peak of an engine that serves the sequences.
-    fn measured(model: ModelRef<'_>) -> Result<Self, Error> {
+    fn measured(model: &ModelRef) -> Result<Self, Error> {
         let n_sequences = PROMPTS.len();
         let batching = BatchingConfig { max_batch_size: n_sequences, ..BatchingConfig::default() };
-        let engine =
-            Engine::builder().config(EngineConfig { batching, ..EngineConfig::default() }).load(model)?;
+        let engine = Engine::builder().batching(batching).load(model.clone())?;
         let submit = |(number, n_prompt): (usize, usize)| {
             let prompt = prompt(number, n_prompt, DOCUMENTS.vocab_size);
             engine.submit(Request::new(tokens(&prompt), greedy(N_TOKENS)))
@@ -60,7 +59,7 @@ pub fn run() -> Result<Vec<Finding>, ExperimentError> {
     let shape = Shape::named("llama-1.1b").unwrap_or(&DOCUMENTS);
     let model = RandomModel::write(shape, DType::Q4_0)?;
     let naive = Memory::naive(shape, PROMPTS.len());
-    let ours = Memory::measured(ModelRef::Path(model.path()))?;
+    let ours = Memory::measured(&model.path().into())?;
     let [shortest, .., longest] = PROMPTS.map(|n_prompt| n_prompt + N_TOKENS);
     let ratio = naive.total() as f64 / ours.total() as f64;
     Ok(vec![Finding {

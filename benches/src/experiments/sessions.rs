@@ -23,7 +23,7 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     let model = RandomModel::write(&DOCUMENTS, DType::F32)?;
     let mut conversations = N_SESSIONS
         .into_iter()
-        .map(|n_sessions| Conversations::new(ModelRef::Path(model.path()), n_sessions))
+        .map(|n_sessions| Conversations::new(&model.path().into(), n_sessions))
         .collect::<Result<Vec<_>, _>>()?;
     // The first turn warms up.
     for turn in 0..=reps * N_TURNS_PER_REP {
@@ -57,13 +57,11 @@ struct FirstToken {
 
 impl Conversations {
     /// Starts all conversations, with short turns.
-    fn new(model: ModelRef<'_>, n_sessions: usize) -> Result<Self, Error> {
-        let config = EngineConfig {
-            batching: BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() },
-            cache: KvCacheConfig { max_sessions: n_sessions, ..KvCacheConfig::default() },
-            ..EngineConfig::default()
-        };
-        let engine = Engine::builder().config(config).load(model)?;
+    fn new(model: &ModelRef, n_sessions: usize) -> Result<Self, Error> {
+        let config = EngineConfig::new()
+            .batching(BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() })
+            .cache(KvCacheConfig { max_sessions: n_sessions, ..KvCacheConfig::default() });
+        let engine = Engine::builder().config(config).load(model.clone())?;
         let mut conversations = Self { engine, n_prompts: 0, seconds: Default::default() };
         (0..n_sessions).try_for_each(|_| conversations.begin(SECOND_TURN).map(drop))?;
         Ok(conversations)

@@ -36,14 +36,12 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     Ok(findings)
 }
 
-fn engine(lookup: bool, draft: Option<ModelRef<'_>>) -> Result<Engine, Error> {
+fn engine(lookup: bool, draft: Option<ModelRef>) -> Result<Engine, Error> {
     let mut speculation = SpeculationConfig::new();
     speculation.lookup = lookup;
-    let config = EngineConfig {
-        batching: BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() },
-        speculation,
-        ..EngineConfig::default()
-    };
+    let config = EngineConfig::new()
+        .batching(BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() })
+        .speculation(speculation);
     let builder = Engine::builder().config(config);
     let builder = match draft {
         Some(draft) => builder.draft(draft),

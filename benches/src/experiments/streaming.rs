@@ -11,7 +11,7 @@ const N_TOKENS: usize = 100;
 /// # Errors
 /// If the model fails.
 pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
-    let engine = batching::engine(ModelRef::Demo)?;
+    let engine = batching::engine(&ModelRef::Demo)?;
     let request = || Request::new(tokens(&prompt(1, 19, 256)), greedy(N_TOKENS));
     let turns = Turns::run(
         reps * N_TURNS_PER_REP,

@@ -1,6 +1,6 @@
 //! What a batching delay costs and gains.
 
-use sm_runtime::{BatchingConfig, Engine, EngineConfig, ModelRef};
+use sm_runtime::{BatchingConfig, Engine, ModelRef};
 
 use super::concurrency::{N_REQUESTS, N_TOKENS, median_run, serve};
 use super::{ExperimentError, Finding};
@@ -18,7 +18,7 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
         let max_batch_wait_us = wait_ms * 1000;
         let batching =
             BatchingConfig { max_batch_size: N_CALLERS, max_batch_wait_us, ..BatchingConfig::default() };
-        Engine::builder().config(EngineConfig { batching, ..EngineConfig::default() }).load(ModelRef::Demo)
+        Engine::builder().batching(batching).load(ModelRef::Demo)
     };
     let mut findings = Vec::new();
     for wait_ms in WAITS_MS {

@@ -22,13 +22,39 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::Cli;
+use crate::args::GlobalArgs;
+use crate::commands::Command;
 use crate::console::Console;
+
+/// Runs language models on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "sm", version, propagate_version = true, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+MODEL is a Hugging Face directory, or a GGUF, safetensors or .smnd file. The default is `demo`, a small
+built-in model that tells short stories and answers simple questions.
+
+Examples:
+  sm generate \"Once upon a time\"
+  sm chat
+  sm chat -m ./Qwen3-0.6B
+  sm batch questions.jsonl answers.jsonl
+  sm quantize ./Qwen3-0.6B qwen3.gguf --type q4_k
+  sm bench -m qwen3.gguf -p 512 -n 128
+
+Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted.
+Results are written to stdout, everything else to stderr.";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt().with_max_level(cli.global.log_level).with_writer(std::io::stderr).init();
-    let console = Console::new(&cli.global);
+    let console = Console::new(cli.global.quiet);
     match cli.command.run(&console) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

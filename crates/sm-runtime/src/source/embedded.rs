@@ -1,4 +1,4 @@
-//! The models that are part of the program.
+//! The models that are built into the program.
 
 use crate::Error;
 

@@ -61,9 +61,13 @@ impl DraftModel {
     ///
     /// # Errors
     /// If their tokens are not the same.
-    pub(crate) fn new(draft: LoadedModel, target: &LoadedModel) -> Result<Self, Error> {
-        same_vocabulary(&draft, target)?;
-        let LoadedModel { executor, context_len, .. } = draft;
+    pub(crate) fn new(
+        draft: &LoadedModel,
+        executor: Box<dyn Executor>,
+        target: &LoadedModel,
+    ) -> Result<Self, Error> {
+        same_vocabulary(draft, target)?;
+        let context_len = draft.context_len;
         let limits = *executor.limits();
         let n_pages = context_len.div_ceil(PAGE_LEN);
         let n_slots = (limits.n_pages / n_pages.max(1)).min(limits.max_sequences).min(limits.max_outputs);

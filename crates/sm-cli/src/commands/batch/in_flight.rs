@@ -1,4 +1,4 @@
-//! Requests on their way, and their answers in the order of the input.
+//! Requests in flight, and their answers in the order of the input.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -11,19 +11,19 @@ use sm_runtime::{Completion, Engine, Error, GenerationOptions, RequestHandle};
 
 use super::answers::Answer;
 use super::lines::Line;
-use super::request::{Asked, Defaults};
+use super::request::ParsedLine;
 use crate::failure::Failure;
 
-/// Answers that may wait for one before them, for each request that runs.
+/// Answers that may wait for an earlier one, per request that runs.
 const N_WAITING: usize = 32;
 
-/// Requests on their way.
-pub(super) struct Flight<'e> {
+/// Requests in flight.
+pub(super) struct InFlight<'e> {
     engine: &'e Engine,
     /// In the order of the input.
     slots: VecDeque<Slot>,
     n_running: usize,
-    /// More than the engine computes at a time, so that it has the next one when one ends.
+    /// More than the engine runs at a time, so that the next one is queued when one ends.
     max_running: usize,
     max_slots: usize,
     waker: Waker,
@@ -34,7 +34,7 @@ enum Slot {
     Done(Answer),
 }
 
-/// Unparks the thread that waits for requests.
+/// Unparks the thread that waits for answers.
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -43,8 +43,8 @@ impl Wake for Unpark {
     }
 }
 
-impl<'e> Flight<'e> {
-    /// For an engine that computes `parallel` requests at a time. The calling thread is unparked when something happens.
+impl<'e> InFlight<'e> {
+    /// For an engine that runs `parallel` requests at a time. The calling thread is unparked when one makes progress.
     pub(super) fn new(engine: &'e Engine, parallel: usize) -> Self {
         Self {
             engine,
@@ -56,24 +56,24 @@ impl<'e> Flight<'e> {
         }
     }
 
-    /// Whether one more can be sent.
+    /// Whether another request can be sent.
     pub(super) fn has_room(&self) -> bool {
         self.n_running < self.max_running && self.slots.len() < self.max_slots
     }
 
-    /// Whether none is on its way.
+    /// Whether there are no requests and no answers.
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// Sends what a line asks for.
+    /// Sends the request of a line.
     ///
     /// # Errors
-    /// If the engine is gone.
+    /// If the engine has ended.
     pub(super) fn send(&mut self, line: &Line, options: &GenerationOptions) -> Result<(), Failure> {
-        let template = self.engine.chat_template();
-        let Asked { id, request } = Asked::read(line, Defaults { options, template });
-        let (number, line_end) = (line.number, line.end);
+        let ParsedLine { id, request } = ParsedLine::new(line, options);
+        let number = line.number;
+        let line_end = line.end;
         let sent = match request {
             Ok(request) => of_request(self.engine.submit(request))?,
             Err(message) => Err(message),
@@ -89,13 +89,13 @@ impl<'e> Flight<'e> {
         Ok(())
     }
 
-    /// Takes in what the engine has answered; says whether that was something.
+    /// Collects the answers that are complete. Returns whether there were any.
     ///
     /// # Errors
-    /// If the engine is gone.
-    pub(super) fn land(&mut self) -> Result<bool, Failure> {
+    /// If the engine has ended.
+    pub(super) fn collect(&mut self) -> Result<bool, Failure> {
         let mut context = Context::from_waker(&self.waker);
-        let mut n_landed = 0;
+        let mut n_done = 0;
         for slot in &mut self.slots {
             let Slot::Running { id, number, line_end, handle } = slot else { continue };
             let Poll::Ready(outcome) = Pin::new(handle).poll(&mut context) else { continue };
@@ -104,13 +104,13 @@ impl<'e> Flight<'e> {
                 Err(message) => Answer::failed(id, &on_line(*number, &message), *line_end)?,
             };
             *slot = Slot::Done(answer);
-            n_landed += 1;
+            n_done += 1;
         }
-        self.n_running -= n_landed;
-        Ok(n_landed > 0)
+        self.n_running -= n_done;
+        Ok(n_done > 0)
     }
 
-    /// The answer to the oldest request, if it is there.
+    /// The answer to the oldest request, if it is complete.
     pub(super) fn next_answer(&mut self) -> Option<Answer> {
         match self.slots.pop_front()? {
             Slot::Done(answer) => Some(answer),
@@ -122,7 +122,7 @@ impl<'e> Flight<'e> {
     }
 }
 
-/// The end of the engine is that of the command; any other error concerns one request.
+/// If the engine has ended, the command fails. Any other error is one request's.
 fn of_request<T>(result: Result<T, Error>) -> Result<Result<T, String>, Failure> {
     match result {
         Err(Error::ShutDown) => Err(Error::ShutDown.into()),
@@ -130,7 +130,7 @@ fn of_request<T>(result: Result<T, Error>) -> Result<Result<T, String>, Failure>
     }
 }
 
-/// What a request got until its time was over is its answer.
+/// The answer to a request that timed out is what was generated until then.
 fn partial(error: Error) -> Result<Vec<Completion>, Error> {
     match error {
         Error::Timeout { partial, .. } => Ok(vec![*partial]),
