@@ -28,6 +28,7 @@ const PLACES: [Place; 5] = [
         allowed: &[
             "crates/sm-kernels/src/cpu/",
             "crates/sm-model/src/chat.rs",
+            "crates/sm-model/src/chat/",
             "crates/sm-model/src/export/",
             "crates/sm-runtime/src/",
             "crates/sm-server/",
