@@ -201,6 +201,23 @@ fn a_position_whose_state_was_not_kept_cannot_be_committed() {
 }
 
 #[test]
+fn a_commit_of_nothing_new_changes_no_state() {
+    let mut cache = cache(4);
+    let token_ids = tokens(0..6);
+    let handle = lease(&mut cache, &namespace(""), &token_ids);
+    compute(&mut cache, &handle, &token_ids[..5]);
+    let current = cache.state(&handle);
+    cache.commit(&handle, &token_ids, 5);
+    assert_eq!(cache.state(&handle), current);
+    reserve(&mut cache, &handle, 1, 0).unwrap();
+    cache.commit(&handle, &token_ids, 5);
+    assert!(cache.state_plan(&handle).is_some(), "the step is still to come");
+    cache.commit(&handle, &token_ids, 6);
+    cache.release(handle);
+    cache.check().unwrap();
+}
+
+#[test]
 fn forks_read_one_state_and_write_their_own() {
     let mut cache = cache(4);
     let token_ids = tokens(0..6);
