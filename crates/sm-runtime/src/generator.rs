@@ -32,7 +32,7 @@ pub struct Generator {
 impl Generator {
     /// A generator that has seen nothing.
     pub fn new(model: LoadedModel) -> Self {
-        let sequence = Sequence::new(model.context_len);
+        let sequence = Sequence::new(model.context_len, &*model.executor);
         Self {
             model,
             sequence,
@@ -60,7 +60,7 @@ impl Generator {
 
     /// Forgets everything; a next prompt is computed from its beginning.
     pub fn reset(&mut self) {
-        self.sequence = Sequence::new(self.model.context_len);
+        self.sequence = Sequence::new(self.model.context_len, &*self.model.executor);
         self.token_ids.clear();
     }
 

@@ -96,7 +96,7 @@ pub use speculate::{MAX_DRAFT_LEN, SpeculationConfig, SpeculationStats};
 
 pub use sm_batching::{
     BatchingConfig, BatchingError, BatchingStats, BatchingStrategy, Priority, QueueLimit, QueueOrder,
-    Recommendations, Suggestion,
+    Recommendations, RequestId, Suggestion,
 };
 pub use sm_cache::{
     BlankSessionId, ByteSize, CacheError, CacheEvent, CacheObserver, CachedPage, EvictionPolicy,

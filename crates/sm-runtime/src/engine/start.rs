@@ -32,7 +32,8 @@ impl Engine {
         let speculator = Speculator::new(config.speculation, draft, model.vocab_size);
         let bounds = model.bounds();
         let n_pages = model.executor.limits().n_pages;
-        let pool = PagePool::new(n_pages, PAGE_LEN, model.kv_shape);
+        let pool = PagePool::new(n_pages, PAGE_LEN, model.kv_shape)
+            .with_states(model.executor.limits().n_state_slots, model.executor.state_bytes());
         let scheduler = Scheduler::new(config.batching.clone(), step_limits(&model))?;
         let mut cache = KvCache::new(config.cache.clone(), pool)?;
         let lost_events = LostEvents::default();
