@@ -47,8 +47,10 @@ impl Engine {
         let LoadedModel { executor, text, grammars, context_len, chat, .. } = model;
         let info = executor.info().clone();
         let (messages, received) = mpsc::channel();
-        let open = |disk| open_disk(disk, &namespace, (&*executor, &mut cache), messages.clone());
-        let disk = config.kv_disk.as_ref().map(open).transpose()?;
+        let disk = match &config.kv_disk {
+            Some(disk) => Some(open_disk(disk, &namespace, &*executor, &mut cache, messages.clone())?),
+            None => None,
+        };
         let core = Core::new(Parts {
             executor,
             scheduler,
