@@ -1,4 +1,9 @@
-//! The architectures: which names they go by, and how their configurations become a [`DecoderSpec`].
+//! The supported architectures: the names they go by, and how their configurations become a [`DecoderSpec`].
+//!
+//! An architecture is one row of [`TABLE`] and one file. The file reads what it has in common with Llama through [`hf`] (for
+//! `config.json`) and [`gguf`] (for GGUF metadata), and then changes the fields that differ. Defaults and semantics follow
+//! the architecture's `modeling_*.py` in transformers; names and conversions of GGUF files follow `convert_hf_to_gguf.py` of
+//! llama.cpp.
 
 mod gemma;
 mod gguf;
@@ -21,10 +26,11 @@ use crate::spec::DecoderSpec;
 
 /// One row of the table of architectures.
 struct Architecture {
+    /// Our name for it.
     name: &'static str,
     /// `architectures` and `model_type` of `config.json`.
     hf_names: &'static [&'static str],
-    /// `general.architecture` of a GGUF file.
+    /// `general.architecture` of a GGUF file; `None` if llama.cpp files it under another architecture.
     gguf_name: Option<&'static str>,
     from_hf: fn(&Config) -> Result<DecoderSpec, LoadError>,
     from_gguf: fn(&GgufConfig<'_>) -> Result<DecoderSpec, LoadError>,
@@ -71,7 +77,7 @@ const TABLE: &[Architecture] = &[
         hf_names: &["Qwen3MoeForCausalLM", "qwen3_moe"],
         gguf_name: Some("qwen3moe"),
         from_hf: qwen3::moe_from_hf,
-        from_gguf: qwen3::moe_from_gguf,
+        from_gguf: qwen3::from_gguf,
     },
     Architecture {
         name: "gemma",
@@ -122,7 +128,7 @@ fn unknown(found: &str) -> LoadError {
 
 fn finish(row: &Architecture, mut spec: DecoderSpec, tensors: &Tensors) -> Result<DecoderSpec, LoadError> {
     spec.architecture = row.name;
-    spec.naming = spec.naming.resolve_prefix(tensors)?;
+    spec.naming = spec.naming.resolve_prefix(|name| tensors.contains(name))?;
     spec.check()?;
     Ok(spec)
 }
@@ -147,7 +153,7 @@ pub(crate) fn from_gguf(metadata: &Metadata, tensors: &Tensors) -> Result<Decode
         return Err(unsupported(
             "split.count",
             parts,
-            "join the parts with llama-gguf-split --merge first".into(),
+            "join the parts into one file first: llama-gguf-split --merge".into(),
         ));
     }
     let row = TABLE.iter().find(|row| row.gguf_name == Some(name)).ok_or_else(|| unknown(name))?;

@@ -321,9 +321,9 @@ pub(crate) fn weight_bytes(model: ModelRef<'_>, options: &LoadOptions) -> Result
 
 /// What a position of a sequence needs in the pages.
 fn kv_shape(model: &Model, kv_dtype: KvDType) -> KvShape {
-    let attention = &model.spec.attention;
-    let head_bytes = kv_dtype.head_bytes(attention.head_dim);
-    KvShape { n_layers: model.spec.layers.len(), n_kv_heads: attention.n_kv_heads, head_bytes }
+    let layout = model.plan.kv;
+    let head_bytes = kv_dtype.head_bytes(layout.head_dim);
+    KvShape { n_layers: layout.n_layers, n_kv_heads: layout.n_kv_heads, head_bytes }
 }
 
 /// The tokenizer of a model that need not run.

@@ -1,4 +1,4 @@
-//! Reads `.smnd` checkpoints, version 1: a GPT-2 in F32, tensors without names in a fixed order.
+//! Reads `.smnd` checkpoints, version 1: a GPT-2 in F32 whose tensors have no names but a fixed order.
 //!
 //! ```text
 //! "SMND", i32 version, i64 reserved, i32 metadata_len, JSON, i32 tensor_count,
@@ -34,12 +34,12 @@ pub(crate) struct SmndConfig {
     pub(crate) num_heads: usize,
     pub(crate) num_layers: usize,
     pub(crate) ffn_hidden_dim: usize,
-    /// Whatever else the training program wrote.
+    /// What else the training program wrote.
     #[serde(default)]
     pub(crate) extra: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Configuration and tensors of a file; the tensors get the names that GGUF files of GPT-2 use.
+/// The configuration and tensors of a file. The tensors get the names that they would have in a GGUF file of GPT-2.
 pub(crate) fn read(bytes: &[u8]) -> Result<(SmndConfig, Vec<TensorInfo>), LoadError> {
     let mut cursor = Cursor::new(FORMAT, bytes);
     let magic: [u8; 4] = cursor.array("magic")?;
@@ -60,7 +60,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(SmndConfig, Vec<TensorInfo>), LoadEr
     let tensor_count = in_range(tensor_count, 1, MAX_TENSORS, "the tensor count", "1 to 10000")?;
     if tensor_count as usize != expected.len() {
         let (key, value) = ("tensor_count".into(), tensor_count.to_string());
-        let reason = format!("{} layers have {} tensors", config.num_layers, expected.len());
+        let reason = format!("a model of {} layers has {} tensors", config.num_layers, expected.len());
         return Err(LoadError::Unsupported { key, value, reason });
     }
     let tensors = expected.into_iter().map(|(name, shape)| read_tensor(&mut cursor, name, shape));

@@ -1,0 +1,103 @@
+//! The ops of an attention mixer.
+//!
+//! ```text
+//! qkv   = linear(norm(x), [Wq; Wk; Wv])      one product, since all three read the same rows
+//! q     = rope_store(qkv)                    norms and rotates q and k, writes k and v into the pages
+//! heads = attention(q, pages)
+//! x    += linear(heads, Wo)
+//! ```
+
+use sm_kernels::plan::{
+    AttentionParams, BufferId, Encoding, Epilogue, MatrixPart, Op, RopeId, Store, VectorId,
+};
+
+use super::{Builder, read_encoding};
+use crate::LoadError;
+use crate::config::unsupported;
+use crate::names::TensorKind;
+use crate::spec::{AttentionSpec, RopeSpec};
+
+impl Builder<'_> {
+    /// Pushes the attention of a layer.
+    pub(super) fn attention(&mut self, layer: usize, spec: &AttentionSpec) -> Result<(), LoadError> {
+        let hidden = self.spec.hidden_size;
+        let (q_width, kv_width) = (spec.q_width(), spec.kv_width());
+        let parts = self.qkv_parts(layer, spec)?;
+        let bias = if spec.bias.qkv { Some(self.qkv_bias(layer, spec)?) } else { None };
+        let x = self.branch_input(TensorKind::AttentionNorm.in_layer(layer), read_encoding(&parts))?;
+        let weight = self.plan.matrix(format!("layer{layer}.qkv"), hidden, parts);
+        let qkv = self.buffer("qkv", q_width + 2 * kv_width, Encoding::F32);
+        let (epilogue, store) = (Epilogue::None, Store::Write);
+        self.plan.push(Op::Linear { x, weight, bias, epilogue, store, out: qkv });
+
+        let q = self.rope_store(layer, spec, qkv)?;
+        let out = TensorKind::AttentionOut.in_layer(layer);
+        let out_part = self.whole(out, [hidden, q_width])?;
+        let heads = self.buffer("heads", q_width, read_encoding([&out_part]));
+        let params = AttentionParams {
+            n_heads: spec.n_heads,
+            scale: spec.scale,
+            window: spec.window,
+            soft_cap: spec.soft_cap,
+        };
+        self.plan.push(Op::Attention { q, layer, params, out: heads });
+        let bias = spec.bias.out.then(|| self.vector(out, "bias", hidden)).transpose()?;
+        let weight = self.matrix(format!("layer{layer}.attention_out"), q_width, out_part);
+        self.linear_to_residual(heads, weight, bias, TensorKind::AttentionPostNorm.in_layer(layer))
+    }
+
+    /// The matrices to queries, keys and values, fused in the file or not.
+    fn qkv_parts(&mut self, layer: usize, spec: &AttentionSpec) -> Result<Vec<MatrixPart>, LoadError> {
+        let hidden = self.spec.hidden_size;
+        let (q_width, kv_width) = (spec.q_width(), spec.kv_width());
+        let fused = TensorKind::Qkv.in_layer(layer);
+        if self.weights.has(fused) {
+            return Ok(vec![self.whole(fused, [q_width + 2 * kv_width, hidden])?]);
+        }
+        let parts = [(TensorKind::Q, q_width), (TensorKind::K, kv_width), (TensorKind::V, kv_width)];
+        parts.into_iter().map(|(kind, rows)| self.whole(kind.in_layer(layer), [rows, hidden])).collect()
+    }
+
+    fn qkv_bias(&mut self, layer: usize, spec: &AttentionSpec) -> Result<VectorId, LoadError> {
+        let (q_width, kv_width) = (spec.q_width(), spec.kv_width());
+        let len = q_width + 2 * kv_width;
+        let fused = TensorKind::Qkv.in_layer(layer);
+        let parts = if self.weights.has(fused) {
+            vec![self.weights.vector(fused, "bias", len)?]
+        } else {
+            let parts = [(TensorKind::Q, q_width), (TensorKind::K, kv_width), (TensorKind::V, kv_width)];
+            let name =
+                |(kind, len): (TensorKind, usize)| self.weights.vector(kind.in_layer(layer), "bias", len);
+            parts.into_iter().map(name).collect::<Result<_, _>>()?
+        };
+        Ok(self.plan.vector(format!("layer{layer}.qkv.bias"), len, parts))
+    }
+
+    fn rope_store(
+        &mut self,
+        layer: usize,
+        spec: &AttentionSpec,
+        qkv: BufferId,
+    ) -> Result<BufferId, LoadError> {
+        let (mut q_norm, mut k_norm) = (None, None);
+        if spec.qk_norm {
+            q_norm = Some(self.vector(TensorKind::QNorm.in_layer(layer), "weight", spec.head_dim)?);
+            k_norm = Some(self.vector(TensorKind::KNorm.in_layer(layer), "weight", spec.head_dim)?);
+        }
+        let rope = spec.rope.as_ref().map(|rope| self.rope(rope)).transpose()?;
+        let q = self.buffer("q", spec.q_width(), Encoding::F32);
+        self.plan.push(Op::RopeStore { qkv, layer, rope, q_norm, k_norm, norm_eps: self.spec.norm.eps, q });
+        Ok(q)
+    }
+
+    /// The rotation for the plan's context length. Layers that rotate alike share one.
+    fn rope(&mut self, spec: &RopeSpec) -> Result<RopeId, LoadError> {
+        let table = spec.table(self.context_len);
+        let is_finite = table.inv_freq.iter().all(|freq| freq.is_finite());
+        if !(is_finite && table.scale.is_finite() && table.scale > 0.0) {
+            let value = format!("base {}, {:?}", spec.theta, spec.scaling);
+            return Err(unsupported("rotation", value, "its frequencies are not finite".into()));
+        }
+        Ok(self.plan.rope(table))
+    }
+}
