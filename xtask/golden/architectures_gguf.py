@@ -17,13 +17,14 @@ ARCH = {
     "gemma3_text": gguf.MODEL_ARCH.GEMMA3,
     "phi3": gguf.MODEL_ARCH.PHI3,
     "gpt2": gguf.MODEL_ARCH.GPT2,
+    "smollm3": gguf.MODEL_ARCH.SMOLLM3,
 }
 TYPES = {
     "F32": gguf.GGMLQuantizationType.F32,
     "F16": gguf.GGMLQuantizationType.F16,
     "BF16": gguf.GGMLQuantizationType.BF16,
 }
-ROTATED_IN_PAIRS = ("llama", "mixtral")
+ROTATED_IN_PAIRS = ("llama", "mixtral", "smollm3")
 # The names of one expert's matrices in Mixtral and in Qwen3-MoE.
 EXPERT_PARTS = {"w1": "gate", "w3": "up", "w2": "down", "gate_proj": "gate", "up_proj": "up", "down_proj": "down"}
 

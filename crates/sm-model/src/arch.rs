@@ -15,6 +15,7 @@ mod mixtral;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod smollm3;
 
 use self::gguf::GgufConfig;
 use crate::LoadError;
@@ -57,6 +58,13 @@ const TABLE: &[Architecture] = &[
         gguf_name: None,
         from_hf: mixtral::from_hf,
         from_gguf: llama::from_gguf,
+    },
+    Architecture {
+        name: "smollm3",
+        hf_names: &["SmolLM3ForCausalLM", "smollm3"],
+        gguf_name: Some("smollm3"),
+        from_hf: smollm3::from_hf,
+        from_gguf: smollm3::from_gguf,
     },
     Architecture {
         name: "qwen2",

@@ -26,10 +26,11 @@ impl GgufArchitecture {
 }
 
 /// The GGUF architecture of each of ours.
-const TABLE: [(&str, GgufArchitecture); 11] = [
+const TABLE: [(&str, GgufArchitecture); 12] = [
     ("llama", plain("llama", RopePairs::Adjacent)),
     ("mistral", plain("llama", RopePairs::Adjacent)),
     ("mixtral", plain("llama", RopePairs::Adjacent)),
+    ("smollm3", plain("smollm3", RopePairs::Adjacent)),
     ("qwen2", plain("qwen2", RopePairs::Halves)),
     ("qwen3", plain("qwen3", RopePairs::Halves)),
     ("qwen3_moe", plain("qwen3moe", RopePairs::Halves)),

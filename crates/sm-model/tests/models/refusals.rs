@@ -59,8 +59,7 @@ impl HfModel {
 #[test]
 fn unknown_architectures_are_named_with_the_supported_ones() {
     let llama = || HfModel::golden("llama-gqa");
-    let supported =
-        "supported: llama, mistral, mixtral, qwen2, qwen3, qwen3_moe, gemma, gemma2, gemma3, phi3, gpt2";
+    let supported = "supported: llama, mistral, mixtral, smollm3, qwen2, qwen3, qwen3_moe, gemma, gemma2, gemma3, phi3, gpt2";
     llama().set("architectures", json!(["BertModel"])).fails_with("unknown architecture \"BertModel\"");
     llama().set("architectures", json!(["BertModel"])).fails_with(supported);
     llama().unset("architectures").load().unwrap();
@@ -109,6 +108,8 @@ fn features_that_nothing_implements_are_refused() {
     gemma().set("layer_types", json!(["full_attention"])).fails_with("the model has 3 layers");
     gemma().set("layer_types", json!(vec!["chunked_attention"; 3])).fails_with("supported: full_attention");
     gemma().set("use_bidirectional_attention", json!(true)).fails_with("only causal attention");
+    let smollm3 = HfModel::golden("smollm3-listed-layers").set("no_rope_layers", json!([1, 0]));
+    smollm3.fails_with("\"no_rope_layers\" = a list of 2 is not supported: the model has 3 layers");
     let phi = HfModel::golden("phi3-longrope").set("partial_rotary_factor", json!(1.0));
     phi.fails_with("a rotation of 16 values needs 8 positive divisors");
     let mixtral = HfModel::golden("mixtral").set("num_experts_per_tok", json!(5));
