@@ -199,7 +199,8 @@ impl ChatTemplate {
         if let Some(message) = python::raised(error) {
             return ChatError::Refused { message };
         }
-        let (template, line) = (name.to_owned(), error.line().unwrap_or(0));
+        let template = name.to_owned();
+        let line = error.line().unwrap_or(0);
         match error.kind() {
             ErrorKind::OutOfFuel => {
                 let limit = self.environment.fuel().unwrap_or(FUEL);
@@ -216,8 +217,11 @@ fn add_templates(
 ) -> Result<(), ChatError> {
     for (name, text) in templates {
         if text.len() > MAX_TEMPLATE_BYTES {
-            let (n_bytes, limit) = (text.len(), MAX_TEMPLATE_BYTES);
-            return Err(ChatError::TooLarge { template: name, n_bytes, limit });
+            return Err(ChatError::TooLarge {
+                template: name,
+                n_bytes: text.len(),
+                limit: MAX_TEMPLATE_BYTES,
+            });
         }
         let text = tags::prepare(&text).map_err(|error| ChatError::Syntax {
             template: name.clone(),

@@ -128,7 +128,8 @@ pub fn export_gguf(
 
 impl<'m> Export<'m> {
     fn new(model: &'m Model) -> Result<Self, ExportError> {
-        let (spec, tensors) = (&model.spec, model.weights.files());
+        let spec = &model.spec;
+        let tensors = model.weights.files();
         match &model.source {
             ModelSource::Gguf { metadata, .. } => {
                 let targets = (0..tensors.infos().len()).map(|index| Target::same(tensors, index)).collect();

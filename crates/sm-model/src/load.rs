@@ -49,7 +49,8 @@ fn checked_size(tensor: &str, shape: &[u64], dtype: DType) -> Result<u64, LoadEr
     let n_values = n_values
         .filter(|&n| i64::try_from(n).is_ok())
         .ok_or_else(|| layout("it has too many values".into()))?;
-    let (block_len, block_bytes) = (dtype.block_len() as u64, dtype.block_bytes() as u64);
+    let block_len = dtype.block_len() as u64;
+    let block_bytes = dtype.block_bytes() as u64;
     let cols = shape.last().copied().unwrap_or(1);
     if !cols.is_multiple_of(block_len) {
         return Err(layout(format!(

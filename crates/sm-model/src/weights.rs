@@ -110,7 +110,8 @@ impl WeightSource for Weights {
     ) -> Result<&'a [u8], WeightError> {
         let view = self.matrices.get(tensor).ok_or_else(|| WeightError::Missing { tensor: tensor.into() })?;
         if rows.start > rows.end || rows.end > view.rows {
-            let (expected, actual) = (rows.end.saturating_mul(view.cols), view.rows * view.cols);
+            let expected = rows.end.saturating_mul(view.cols);
+            let actual = view.rows * view.cols;
             return Err(WeightError::Size { tensor: tensor.into(), expected, actual });
         }
         let unreadable = |reason: String| WeightError::Unreadable { tensor: tensor.into(), reason };

@@ -33,7 +33,7 @@ impl<'a> GgufConfig<'a> {
         self.metadata.get(&self.key(key))
     }
 
-    /// A number from 0 to `max`, if there is one.
+    /// An integer from 0 to `max`; `None` if absent.
     fn number_up_to(&self, key: &str, max: usize) -> Result<Option<usize>, LoadError> {
         match self.get::<usize>(key)? {
             Some(found) if found > max => {
@@ -43,7 +43,7 @@ impl<'a> GgufConfig<'a> {
         }
     }
 
-    /// A number from 1 to `max`, if there is one.
+    /// An integer from 1 to `max`; `None` if absent.
     pub(super) fn count(&self, key: &str, max: usize) -> Result<Option<usize>, LoadError> {
         match self.number_up_to(key, max)? {
             Some(0) => Err(unsupported(&self.key(key), 0, format!("it must be in 1..={max}"))),
@@ -51,12 +51,12 @@ impl<'a> GgufConfig<'a> {
         }
     }
 
-    /// A number from 1 to `max`.
+    /// An integer from 1 to `max`, which must be present.
     pub(super) fn require_count(&self, key: &str, max: usize) -> Result<usize, LoadError> {
         self.count(key, max)?.ok_or_else(|| LoadError::MissingKey { key: self.key(key) })
     }
 
-    /// A number above zero, if there is one.
+    /// A positive number; `None` if absent.
     pub(super) fn positive(&self, key: &str) -> Result<Option<f32>, LoadError> {
         match self.get::<f32>(key)? {
             Some(found) if !(found.is_finite() && found > 0.0) => {
@@ -66,12 +66,12 @@ impl<'a> GgufConfig<'a> {
         }
     }
 
-    /// A count that may be given as zero, which means the same as no key.
+    /// An integer from 1 to `max`; `None` if absent or 0.
     pub(super) fn count_or_zero(&self, key: &str, max: usize) -> Result<Option<usize>, LoadError> {
         Ok(self.number_up_to(key, max)?.filter(|&count| count > 0))
     }
 
-    /// Refuses a feature whose key is set to anything but zero or `false`.
+    /// Fails if `key` switches a feature on, that is, if it is anything but absent, zero or `false`.
     fn refuse(&self, key: &str, reason: &str) -> Result<(), LoadError> {
         let key = self.key(key);
         match self.metadata.value(&key) {
@@ -81,12 +81,12 @@ impl<'a> GgufConfig<'a> {
         }
     }
 
-    /// The values of a tensor of `f32`, if there is one.
+    /// The values of an `f32` tensor; `None` if absent.
     pub(super) fn vector(&self, name: &str) -> Result<Option<Vec<f32>>, LoadError> {
         let Some((info, bytes)) = self.tensors.get(name) else { return Ok(None) };
         if info.dtype != DType::F32 {
-            let (tensor, found) = (name.to_owned(), info.dtype.to_string());
-            return Err(LoadError::UnsupportedDType { tensor, found, supported: "f32" });
+            let found = info.dtype.to_string();
+            return Err(LoadError::UnsupportedDType { tensor: name.to_owned(), found, supported: "f32" });
         }
         let (values, _) = bytes.as_chunks::<4>();
         Ok(Some(values.iter().map(|&value| f32::from_le_bytes(value)).collect()))

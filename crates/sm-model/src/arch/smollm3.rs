@@ -8,7 +8,7 @@ use crate::LoadError;
 use crate::config::{Config, MAX_REPEATS, unsupported};
 use crate::spec::DecoderSpec;
 
-/// One layer in so many does not rotate, if the model does not say otherwise.
+/// Unless the model says otherwise, every fourth layer does not rotate.
 const NO_ROPE_INTERVAL: usize = 4;
 
 /// `modeling_smollm3.py` of transformers.

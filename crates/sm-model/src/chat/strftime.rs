@@ -21,7 +21,9 @@ pub(super) fn strftime(format: &str, unix_seconds: i64) -> String {
     let days = unix_seconds.div_euclid(86_400);
     let second_of_day = unix_seconds.rem_euclid(86_400);
     let (year, month, day) = civil_from_days(days);
-    let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
+    let hour = second_of_day / 3600;
+    let minute = second_of_day / 60 % 60;
+    let second = second_of_day % 60;
     let hour12 = (hour + 11) % 12 + 1;
     let month_name = MONTHS[(month - 1) as usize];
     let weekday = days.rem_euclid(7);

@@ -77,7 +77,12 @@ impl<'a> Cursor<'a> {
     }
 
     fn truncated(&self, what: &str, needed: u64) -> LoadError {
-        let (format, offset, available) = (self.format, self.offset, self.remaining());
-        LoadError::Truncated { format, what: what.into(), offset, needed, available }
+        LoadError::Truncated {
+            format: self.format,
+            what: what.into(),
+            offset: self.offset,
+            needed,
+            available: self.remaining(),
+        }
     }
 }

@@ -42,8 +42,9 @@ impl FileBytes {
         if metadata.len() == 0 {
             return Ok(Self::Loaded(Cow::default()));
         }
-        // SAFETY: the mapping is private and read-only. If another process truncates the file, touching a lost page kills
-        // this process with SIGBUS; that is the accepted price of mapping model files, and it is no memory unsafety.
+        // SAFETY: the mapping is read-only, and we never write to the file. Should another process change it, bytes change under
+        // us; should it truncate the file, touching a lost page kills this process with SIGBUS. Whoever maps model files accepts
+        // both.
         let map = unsafe { Mmap::map(&file) };
         Ok(Self::Mapped { map: map.map_err(io_error)?, file })
     }

@@ -11,6 +11,7 @@ use sm_tensor::DType;
 use super::TensorInfo;
 use super::cursor::Cursor;
 use crate::LoadError;
+use crate::config::unsupported;
 
 const FORMAT: &str = "smnd";
 const MODEL_TYPE: &str = "TransformerModel";
@@ -59,9 +60,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(SmndConfig, Vec<TensorInfo>), LoadEr
     let tensor_count = cursor.i32("tensor count")?;
     let tensor_count = in_range(tensor_count, 1, MAX_TENSORS, "the tensor count", "1 to 10000")?;
     if tensor_count as usize != expected.len() {
-        let (key, value) = ("tensor_count".into(), tensor_count.to_string());
         let reason = format!("a model of {} layers has {} tensors", config.num_layers, expected.len());
-        return Err(LoadError::Unsupported { key, value, reason });
+        return Err(unsupported("tensor_count", tensor_count, reason));
     }
     let tensors = expected.into_iter().map(|(name, shape)| read_tensor(&mut cursor, name, shape));
     Ok((config, tensors.collect::<Result<_, _>>()?))
@@ -77,14 +77,14 @@ fn in_range(found: i32, min: i32, max: i32, what: &str, expected: &'static str) 
 /// Names and shapes of the tensors, in the order of the file.
 fn expected_tensors(config: &SmndConfig) -> Result<Vec<(String, Vec<usize>)>, LoadError> {
     if config.model_type != MODEL_TYPE {
-        let (key, value) = ("ModelType".into(), format!("{:?}", config.model_type));
-        return Err(LoadError::Unsupported { key, value, reason: format!("supported: {MODEL_TYPE:?}") });
+        let found = format!("{:?}", config.model_type);
+        return Err(unsupported("ModelType", found, format!("supported: {MODEL_TYPE:?}")));
     }
     if config.num_layers > MAX_LAYERS {
-        let (key, value) = ("NumLayers".into(), config.num_layers.to_string());
-        return Err(LoadError::Unsupported { key, value, reason: format!("at most {MAX_LAYERS} layers") });
+        return Err(unsupported("NumLayers", config.num_layers, format!("it must be at most {MAX_LAYERS}")));
     }
-    let (hidden, ffn) = (config.embed_dim, config.ffn_hidden_dim);
+    let hidden = config.embed_dim;
+    let ffn = config.ffn_hidden_dim;
     let mut list = Vec::with_capacity(config.num_layers * TENSORS_PER_LAYER + TENSORS_OUTSIDE);
     list.push(("token_embd.weight".to_owned(), vec![config.vocab_size, hidden]));
     list.push(("position_embd.weight".to_owned(), vec![config.block_size, hidden]));

@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | linear | all divided by one factor | position interpolation, <https://arxiv.org/abs/2306.15595> |
 //! | llama3 | by wavelength: short ones kept, long ones divided, a ramp between | Llama 3.1's reference code |
-//! | yarn | by turns within the original context: a ramp between kept and divided, and hotter attention | <https://arxiv.org/abs/2309.00071> |
+//! | yarn | by turns within the original context: a ramp between kept and divided, and sharper attention | <https://arxiv.org/abs/2309.00071> |
 //! | longrope | a searched divisor per pair, one set for short and one for long contexts | <https://arxiv.org/abs/2402.13753> |
 //!
 //! RoPE itself: <https://arxiv.org/abs/2104.09864>. The arithmetic follows `modeling_rope_utils.py` of transformers down to

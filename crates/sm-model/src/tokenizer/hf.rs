@@ -86,9 +86,9 @@ impl HfTokenizer {
         for token in parts.added_tokens.iter().filter(|token| !token.content.is_empty()) {
             let found = library.token_to_id(&token.content);
             if found != Some(token.id) {
-                let (content, id) = (&token.content, token.id);
                 return Err(invalid(format!(
-                    "added token {content:?} has id {id}, but the vocabulary has it at {found:?}"
+                    "added token {:?} has id {}, but the vocabulary has it at {found:?}",
+                    token.content, token.id
                 )));
             }
         }

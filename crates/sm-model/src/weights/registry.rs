@@ -81,8 +81,9 @@ impl Registry {
         };
         let is_whole = rows == (0..tensor_rows);
         let view_name = if is_whole { name } else { format!("{name}[{}..{}]", rows.start, rows.end) };
-        let (first_row, n_rows) = (rows.start, rows.len());
-        let view = MatrixView { tensor, layout, tensor_rows, first_row, rows: n_rows, cols, dtype };
+        let n_rows = rows.len();
+        let view =
+            MatrixView { tensor, layout, tensor_rows, first_row: rows.start, rows: n_rows, cols, dtype };
         self.weights.matrices.insert(view_name.clone(), view);
         Ok(MatrixPart { tensor: view_name, dtype, rows: n_rows })
     }

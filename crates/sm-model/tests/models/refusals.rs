@@ -1,4 +1,4 @@
-//! What cannot be loaded is refused with a message that names the cause and the remedy.
+//! Models that cannot be loaded are refused with a message that names the cause and the remedy.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use sm_model::{Gguf, LoadError, LoadOptions, Model, ModelBytes, load_model, pars
 
 use crate::golden_dir;
 
-/// A Hugging Face model whose files a test changes.
+/// A Hugging Face model, to be changed by a test.
 struct HfModel {
     config: Map<String, Value>,
     header: BTreeMap<String, Value>,
@@ -57,7 +57,7 @@ impl HfModel {
 }
 
 #[test]
-fn unknown_architectures_are_named_with_the_supported_ones() {
+fn unknown_architectures_are_refused_with_the_supported_ones() {
     let llama = || HfModel::golden("llama-gqa");
     let supported = "supported: llama, mistral, mixtral, smollm3, qwen2, qwen3, qwen3_moe, gemma, gemma2, gemma3, phi3, gpt2";
     llama().set("architectures", json!(["BertModel"])).fails_with("unknown architecture \"BertModel\"");
@@ -70,7 +70,7 @@ fn unknown_architectures_are_named_with_the_supported_ones() {
 }
 
 #[test]
-fn tensors_that_do_not_fit_the_configuration_are_named() {
+fn tensors_that_contradict_the_configuration_are_named() {
     let llama = || HfModel::golden("llama-gqa");
     let q = "model.layers.0.self_attn.q_proj.weight";
     llama().rename(q, "elsewhere").fails_with(&format!("the model has no tensor \"{q}\""));
@@ -89,7 +89,7 @@ fn tensors_that_do_not_fit_the_configuration_are_named() {
 }
 
 #[test]
-fn features_that_nothing_implements_are_refused() {
+fn unsupported_features_are_refused() {
     let llama = || HfModel::golden("llama-gqa");
     llama().set("rope_scaling", json!({"rope_type": "dynamic", "factor": 2.0})).fails_with("\"dynamic\"");
     llama()
@@ -117,7 +117,7 @@ fn features_that_nothing_implements_are_refused() {
 }
 
 #[test]
-fn newer_configurations_say_the_same_in_other_words() {
+fn configurations_of_transformers_5_mean_the_same() {
     let old = HfModel::golden("llama3-rope");
     let mut parameters = old.config["rope_scaling"].clone();
     parameters["rope_theta"] = old.config["rope_theta"].clone();
@@ -141,7 +141,7 @@ fn newer_configurations_say_the_same_in_other_words() {
 }
 
 #[test]
-fn the_text_model_of_a_model_of_several_modalities_is_found() {
+fn the_text_model_of_a_multimodal_model_loads() {
     let plain = HfModel::golden("gemma3");
     let mut nested = HfModel::golden("gemma3");
     let text = std::mem::take(&mut nested.config);
@@ -162,7 +162,7 @@ fn the_text_model_of_a_model_of_several_modalities_is_found() {
     assert_eq!(plain.plan.ops, nested.plan.ops);
 }
 
-/// A GGUF file of `metadata` and the tensors of the golden model `name`.
+/// A golden model's GGUF file with changed metadata, loaded.
 fn gguf_with(name: &str, change: impl Fn(&mut Metadata)) -> Result<Model, LoadError> {
     let bytes = std::fs::read(golden_dir().join(name).join("model.gguf")).unwrap();
     let file = Gguf::parse(bytes).unwrap();
@@ -222,7 +222,7 @@ fn gguf_metadata_are_checked() {
 }
 
 #[test]
-fn paths_that_lead_to_no_model_are_refused() {
+fn paths_without_a_model_are_refused() {
     let fails_with = |path: &Path, expected: &str| {
         let message = load_model(path, &LoadOptions::default()).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
