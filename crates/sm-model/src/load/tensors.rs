@@ -15,7 +15,7 @@ use crate::metadata::Metadata;
 #[derive(Debug, Default)]
 pub(crate) struct Tensors {
     infos: Vec<TensorInfo>,
-    /// [n_tensors], the index in `files` of each tensor's file.
+    /// `[n_tensors]`, the index in `files` of each tensor's file.
     file_of: Vec<usize>,
     by_name: HashMap<String, usize>,
     files: Vec<FileBytes>,

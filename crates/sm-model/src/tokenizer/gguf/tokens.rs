@@ -20,7 +20,7 @@ pub(super) enum TokenType {
 #[derive(Debug)]
 pub(super) struct Tokens<'a> {
     pub(super) texts: &'a [String],
-    /// [n_tokens], merge priorities; empty if the file has none.
+    /// `[n_tokens]`, merge priorities; empty if the file has none.
     pub(super) scores: Vec<f32>,
     types: Vec<TokenType>, // [n_tokens]; empty if the file has none
     pub(super) ids: HashMap<&'a str, u32>,
