@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sm_benches::random_weights::RandomWeights;
 use sm_kernels::plan::{
-    Backend, Encoding, Epilogue, Executor, KvDType, KvLayout, Limits, NormKind, Op, Plan, PlanBuilder, Rows,
-    Span, StepBatch, Store,
+    Backend, Encoding, Epilogue, Executor, Limits, NormKind, Op, OutputRow, Plan, PlanBuilder, Rows, Span,
+    StepBatch, StepOutput, Store,
 };
 use sm_kernels::testing::{Numbers, multiply_and_add};
 use sm_kernels::{CpuBackend, IsaKind};
@@ -60,7 +60,7 @@ impl Case {
     /// A table of a few embeddings, and one product with the matrices stacked.
     fn plan(&self) -> Plan {
         let Shape { rows, cols, .. } = self.shape;
-        let mut plan = PlanBuilder::new(KvLayout { n_layers: 1, n_kv_heads: 1, head_dim: 16 }, 1024);
+        let mut plan = PlanBuilder::new(1024);
         let part = |dtype: DType, rows| RandomWeights::part(dtype, rows, cols);
         let table = plan.matrix("table", cols, vec![part(DType::F16, 64)]);
         let weight = plan.matrix("weight", cols, vec![part(self.dtype, rows); self.copies()]);
@@ -85,27 +85,33 @@ struct Step {
     executor: Box<dyn Executor>,
     tokens: Vec<TokenId>,
     pages: Vec<PageId>,
+    output: StepOutput,
 }
 
 impl Step {
     fn new(case: &Case) -> Self {
         let max_tokens = case.n_rows;
-        let n_pages = max_tokens.div_ceil(16);
-        let limits = Limits { max_tokens, max_outputs: 1, max_sequences: 1, n_pages, kv_dtype: KvDType::F16 };
+        let limits = Limits { max_tokens, ..Limits::one_sequence(max_tokens) };
         let backend = CpuBackend::new().threads(case.n_threads).isa(case.isa);
-        let executor =
-            backend.prepare(&case.plan(), &RandomWeights, limits, &|_| ()).expect("the plan is valid");
+        let executor = backend
+            .load_and_prepare(&case.plan(), &RandomWeights, limits, &|_| ())
+            .expect("the plan is valid");
         let tokens = (0..max_tokens as u32).map(|row| TokenId(row % 64)).collect();
-        Self { executor, tokens, pages: (0..n_pages as u32).map(PageId).collect() }
+        let pages = (0..limits.n_pages as u32).map(PageId).collect();
+        Self { executor, tokens, pages, output: StepOutput::new() }
     }
 
     fn run(&mut self) {
         let (n_rows, n_pages) = (self.tokens.len() as u32, self.pages.len() as u32);
-        let span = Span { first_row: 0, n_rows, start: 0, first_page: 0, n_pages };
-        let batch =
-            StepBatch { tokens: &self.tokens, spans: &[span], page_table: &self.pages, output_rows: &[0] };
-        self.executor.submit(&batch).expect("the step fits");
-        black_box(self.executor.wait().expect("the step runs").row(0)[0]);
+        let batch = StepBatch {
+            tokens: &self.tokens,
+            spans: &[Span { n_rows, n_pages, ..Span::default() }],
+            page_table: &self.pages,
+            outputs: &[OutputRow::logits(0)],
+            ..StepBatch::default()
+        };
+        self.executor.run(&batch, &mut self.output).expect("the step runs");
+        black_box(self.output.logits(0)[0]);
     }
 }
 

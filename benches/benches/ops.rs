@@ -8,9 +8,9 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use sm_benches::random_weights::RandomWeights;
 use sm_kernels::CpuBackend;
 use sm_kernels::plan::{
-    Activation, AttentionParams, Backend, BufferId, Encoding, Epilogue, Executor, Experts, KvDType, KvLayout,
-    Limits, MatrixId, NormKind, Op, PAGE_LEN, Plan, PlanBuilder, RopePairs, RopeTable, Rows, Span, StepBatch,
-    Store,
+    Activation, AttentionParams, Backend, BufferId, Encoding, Epilogue, Executor, Experts, Limits, MatrixId,
+    NormKind, Op, OutputRow, PAGE_LEN, Plan, PlanBuilder, RopePairs, RopeTable, Rows, Span, StepBatch,
+    StepOutput, Store,
 };
 use sm_tensor::{DType, PageId, TokenId};
 
@@ -61,15 +61,14 @@ struct Layers {
 
 impl Layers {
     fn plan() -> Plan {
-        let layout = KvLayout { n_layers: N_LAYERS, n_kv_heads: N_KV_HEADS, head_dim: HEAD_DIM };
-        let mut plan = PlanBuilder::new(layout, CONTEXT_LEN);
+        let mut plan = PlanBuilder::new(CONTEXT_LEN);
         let h = plan.buffer("h", Rows::Tokens, HIDDEN, Encoding::F32);
         let normed = plan.buffer("normed", Rows::Tokens, HIDDEN, Encoding::F32AndInt8);
         let mut layers = Self { plan, h, normed };
         let table = layers.matrix(DType::F16, VOCAB_SIZE, HIDDEN);
         layers.plan.push(Op::Embed { table, positions: None, scale: 1.0, out: h });
-        for layer in 0..N_LAYERS {
-            layers.attention(layer);
+        for _ in 0..N_LAYERS {
+            layers.attention();
             layers.feed_forward();
             layers.experts();
         }
@@ -90,7 +89,8 @@ impl Layers {
         self.plan.push(Op::Norm { x, kind, weight, bias: None, eps: 1e-5, store, out });
     }
 
-    fn attention(&mut self, layer: usize) {
+    fn attention(&mut self) {
+        let kv = self.plan.kv(N_KV_HEADS, HEAD_DIM, HEAD_DIM);
         let inv_freq =
             (0..HEAD_DIM / 2).map(|pair| 1e4_f32.powf(-2.0 * pair as f32 / HEAD_DIM as f32)).collect();
         let rope = self.plan.rope(RopeTable { inv_freq, scale: 1.0, pairs: RopePairs::Adjacent });
@@ -105,8 +105,8 @@ impl Layers {
         self.norm();
         self.plan.push(linear(self.normed, to_qkv, Store::Write, qkv));
         let (q_norm, k_norm) = (None, None);
-        self.plan.push(Op::RopeStore { qkv, layer, rope: Some(rope), q_norm, k_norm, norm_eps: 1e-5, q });
-        self.plan.push(Op::Attention { q, layer, params, out: heads });
+        self.plan.push(Op::RopeStore { qkv, kv, rope: Some(rope), q_norm, k_norm, norm_eps: 1e-5, q });
+        self.plan.push(Op::Attention { q, kv, params, out: heads });
         self.plan.push(linear(heads, to_h, Store::Add, self.h));
     }
 
@@ -150,6 +150,7 @@ struct Model {
     executor: Box<dyn Executor>,
     tokens: Vec<TokenId>,
     pages: Vec<PageId>,
+    output: StepOutput,
 }
 
 impl Model {
@@ -162,13 +163,15 @@ impl Model {
             max_outputs: max_sequences,
             max_sequences,
             n_pages,
-            kv_dtype: KvDType::F16,
+            ..Limits::one_sequence(CONTEXT_LEN)
         };
         let backend = CpuBackend::new().threads(n_threads);
-        let executor =
-            backend.prepare(&Layers::plan(), &RandomWeights, limits, &|_| ()).expect("the plan is valid");
+        let executor = backend
+            .load_and_prepare(&Layers::plan(), &RandomWeights, limits, &|_| ())
+            .expect("the plan is valid");
         let tokens = (0..MAX_ROWS as u32).map(|row| TokenId(row % VOCAB_SIZE as u32)).collect();
-        let mut model = Self { executor, tokens, pages: (0..n_pages as u32).map(PageId).collect() };
+        let pages = (0..n_pages as u32).map(PageId).collect();
+        let mut model = Self { executor, tokens, pages, output: StepOutput::new() };
         for first in (0..max_sequences).map(|sequence| sequence * PAGES) {
             for depth in (0..CONTEXT_LEN).step_by(MAX_ROWS) {
                 let n_rows = MAX_ROWS.min(CONTEXT_LEN - depth);
@@ -179,15 +182,17 @@ impl Model {
     }
 
     fn run(&mut self, spans: &[Span], n_rows: usize) {
-        let output_rows: Vec<u32> = spans.iter().map(|span| span.first_row + span.n_rows - 1).collect();
+        let last = |span: &Span| OutputRow::logits(span.first_row + span.n_rows - 1);
+        let outputs: Vec<_> = spans.iter().map(last).collect();
         let batch = StepBatch {
             tokens: &self.tokens[..n_rows],
             spans,
             page_table: &self.pages,
-            output_rows: &output_rows,
+            outputs: &outputs,
+            ..StepBatch::default()
         };
-        self.executor.submit(&batch).expect("the step fits");
-        black_box(self.executor.wait().expect("the step runs").row(0)[0]);
+        self.executor.run(&batch, &mut self.output).expect("the step runs");
+        black_box(self.output.logits(0)[0]);
     }
 
     /// How long one operation takes in a step of `case`: the mean of up to `n_steps` steps.
@@ -218,6 +223,7 @@ fn span(first_row: usize, n_rows: usize, depth: usize, first_page: usize) -> Spa
         start: depth as u32,
         first_page: first_page as u32,
         n_pages: (depth + n_rows).div_ceil(PAGE_LEN) as u32,
+        state: None,
     }
 }
 

@@ -40,11 +40,11 @@
 //! let mut results = Results::new();
 //! let mut now_us = 0;
 //! while let Some(step) = scheduler.next_step(now_us, &mut cache) {
-//!     // executor.copy_pages(step.copies()), executor.submit(&step.batch()), executor.wait()
+//!     // executor.copy_pages(step.copies()), executor.submit(&step.batch()), executor.wait(&mut output)
 //!     results.clear();
 //!     for part in step.parts() {
 //!         for output in part.sampled_outputs() {
-//!             let row = step.batch().output_rows[output] as usize;
+//!             let row = step.batch().outputs[output].row as usize;
 //!             results.push(&[TokenId(step.batch().tokens[row].0 + 1)], Verdict::Continue);
 //!         }
 //!     }

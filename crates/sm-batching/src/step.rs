@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use sm_cache::KvCache;
-use sm_kernels::plan::{Span, StepBatch};
+use sm_kernels::plan::{OutputRow, Span, StepBatch};
 use sm_tensor::{PageId, TokenId};
 
 use crate::config::StepLimits;
@@ -56,7 +56,7 @@ pub struct Step {
     pub(crate) tokens: Vec<TokenId>,
     spans: Vec<Span>,
     page_table: Vec<PageId>,
-    output_rows: Vec<u32>,
+    outputs: Vec<OutputRow>,
     pub(crate) copies: Vec<(PageId, PageId)>,
     pub(crate) parts: Vec<StepPart>,
     /// Positions that the rows attend to, summed.
@@ -70,7 +70,7 @@ impl Step {
         Self {
             tokens: Vec::with_capacity(limits.max_tokens),
             spans: Vec::with_capacity(limits.max_sequences),
-            output_rows: Vec::with_capacity(limits.max_outputs),
+            outputs: Vec::with_capacity(limits.max_outputs),
             copies: Vec::with_capacity(limits.max_sequences),
             parts: Vec::with_capacity(limits.max_sequences),
             ..Self::default()
@@ -88,7 +88,8 @@ impl Step {
             tokens: &self.tokens,
             spans: &self.spans,
             page_table: &self.page_table,
-            output_rows: &self.output_rows,
+            outputs: &self.outputs,
+            ..StepBatch::default()
         }
     }
 
@@ -129,7 +130,7 @@ impl Step {
         self.tokens.clear();
         self.spans.clear();
         self.page_table.clear();
-        self.output_rows.clear();
+        self.outputs.clear();
         self.copies.clear();
         self.parts.clear();
         self.context = 0;
@@ -154,11 +155,12 @@ impl Step {
             start: start as u32,
             first_page: first_page as u32,
             n_pages: n_pages as u32,
+            state: None,
         });
-        let first_output = self.output_rows.len();
+        let first_output = self.outputs.len();
         let outputs = (start..end).filter(|position| sequence.is_output(*position));
-        self.output_rows.extend(outputs.map(|position| (first_row + position - start) as u32));
-        let n_outputs = self.output_rows.len() - first_output;
+        self.outputs.extend(outputs.map(|position| OutputRow::logits((first_row + position - start) as u32)));
+        let n_outputs = self.outputs.len() - first_output;
         let n_sampled = if sequence.samples() && end >= sequence.token_ids.len() {
             end + 1 - sequence.token_ids.len()
         } else {

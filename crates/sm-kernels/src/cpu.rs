@@ -1,6 +1,7 @@
 //! The CPU backend: one team of threads walks the plan's operations together.
 
 pub(crate) mod arena;
+mod backend;
 pub(crate) mod barrier;
 pub(crate) mod buffers;
 mod executor;
@@ -20,4 +21,4 @@ pub(crate) mod team;
 mod topology;
 pub(crate) mod weights;
 
-pub use executor::CpuBackend;
+pub use backend::CpuBackend;

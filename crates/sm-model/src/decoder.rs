@@ -32,12 +32,13 @@ pub(crate) fn build(
     weights: &mut Registry,
     context_len: usize,
 ) -> Result<Plan, LoadError> {
-    let mut plan = PlanBuilder::new(spec.cache_layout()?, context_len);
+    let mut plan = PlanBuilder::new(context_len);
     let x = plan.buffer("x", Rows::Tokens, spec.hidden_size, Encoding::F32);
     let mut builder =
         Builder { spec, weights, plan, context_len, buffers: HashMap::new(), rows: Rows::Tokens, x };
     let embedding = builder.embed()?;
     for layer in 0..spec.layers.len() {
+        builder.plan.begin_layer();
         match &spec.layers[layer].mixer {
             Mixer::Attention(attention) => builder.attention(layer, attention)?,
         }
@@ -178,7 +179,10 @@ impl Builder<'_> {
         } else {
             self.whole(TensorKind::Head.of_model(), [spec.vocab_size, hidden])?
         };
-        let normed = self.branch_input(TensorKind::OutputNorm.of_model(), read_encoding([&part]))?;
+        // Callers may want the hidden state, whatever the head reads.
+        let encoding = read_encoding([&part]).with_f32();
+        let normed = self.branch_input(TensorKind::OutputNorm.of_model(), encoding)?;
+        self.plan.hidden(normed);
         let weight = if spec.head.tied { embedding.id } else { self.matrix("head".into(), hidden, part) };
         let logits = self.plan.buffer("logits", self.rows, spec.vocab_size, Encoding::F32);
         let epilogue = spec.head.soft_cap.map_or(Epilogue::None, Epilogue::SoftCap);

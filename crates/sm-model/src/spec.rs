@@ -23,7 +23,7 @@ mod rope;
 pub use attention::{AttentionBias, AttentionSpec, Mixer};
 pub use rope::{RopeScaling, RopeSpec};
 pub(crate) use rope::{longrope_attention_factor, yarn_attention_factor};
-use sm_kernels::plan::{Activation, KvLayout, NormKind};
+use sm_kernels::plan::{Activation, CacheLayout, NormKind, PageGroup};
 
 use crate::LoadError;
 use crate::config::unsupported;
@@ -175,23 +175,18 @@ impl DecoderSpec {
         self.layers.iter_mut().map(|layer| &mut layer.ffn)
     }
 
-    /// What a sequence leaves behind in the cache.
-    ///
-    /// # Errors
-    /// If the layers differ in their key and value heads, which the pages do not allow.
-    pub(crate) fn cache_layout(&self) -> Result<KvLayout, LoadError> {
-        let mut attentions = self.attentions();
-        let Some(first) = attentions.next() else {
-            return Err(unsupported("number of layers", 0, "a decoder needs at least one".into()));
-        };
-        if let Some(other) =
-            attentions.find(|other| (other.n_kv_heads, other.head_dim) != (first.n_kv_heads, first.head_dim))
-        {
-            let value = format!("{} of {} values", other.n_kv_heads, other.head_dim);
-            let reason = format!("the first layer has {} of {} values", first.n_kv_heads, first.head_dim);
-            return Err(unsupported("key and value heads of a layer", value, reason));
+    /// What a sequence leaves behind in the cache: consecutive layers with keys and values of one shape form a group.
+    pub fn cache_layout(&self) -> CacheLayout {
+        let mut layout = CacheLayout::default();
+        for layer in &self.layers {
+            let Mixer::Attention(AttentionSpec { n_kv_heads, head_dim, .. }) = layer.mixer;
+            let group = PageGroup::uniform(1, n_kv_heads, head_dim);
+            match layout.pages.last_mut().filter(|last| PageGroup { n_layers: 1, ..**last } == group) {
+                Some(last) => last.n_layers += 1,
+                None => layout.pages.push(group),
+            }
         }
-        Ok(KvLayout { n_layers: self.layers.len(), n_kv_heads: first.n_kv_heads, head_dim: first.head_dim })
+        layout
     }
 
     /// Checks what must hold between the fields.

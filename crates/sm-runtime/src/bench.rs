@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use sm_kernels::plan::{PAGE_LEN, Profile, Span, StepBatch};
+use sm_kernels::plan::{OutputRow, PAGE_LEN, Profile, Span, StepBatch, StepOutput};
 use sm_tensor::{PageId, TokenId};
 
 use crate::sampling::random_token;
@@ -16,7 +16,8 @@ pub struct Bench<'a> {
     page_table: Vec<PageId>,
     spans: Vec<Span>,
     tokens: Vec<TokenId>,
-    output_rows: Vec<u32>,
+    outputs: Vec<OutputRow>,
+    output: StepOutput,
     drawn: u64,
     /// Positions of each sequence that hold keys and values. What was timed stays there, so that a depth is computed once.
     filled: Vec<usize>,
@@ -34,7 +35,8 @@ impl<'a> Bench<'a> {
             page_table,
             spans: Vec::new(),
             tokens: Vec::new(),
-            output_rows: Vec::new(),
+            outputs: Vec::new(),
+            output: StepOutput::new(),
             drawn: 0,
             filled: vec![0; n_sequences],
             is_profiled: false,
@@ -65,7 +67,7 @@ impl<'a> Bench<'a> {
                 bench.clear();
                 for sequence in 0..n_sequences {
                     bench.add_span(sequence, depth + step, 1);
-                    bench.output_rows.push(sequence as u32);
+                    bench.outputs.push(OutputRow::logits(sequence as u32));
                 }
                 bench.run()?;
             }
@@ -135,7 +137,7 @@ impl<'a> Bench<'a> {
                 self.clear();
                 self.add_span(sequence, start, n_rows);
                 if start + n_rows == positions.end {
-                    self.output_rows.push(n_rows as u32 - 1);
+                    self.outputs.push(OutputRow::logits(n_rows as u32 - 1));
                 }
                 self.run()?;
             }
@@ -146,7 +148,7 @@ impl<'a> Bench<'a> {
     fn clear(&mut self) {
         self.spans.clear();
         self.tokens.clear();
-        self.output_rows.clear();
+        self.outputs.clear();
     }
 
     fn add_span(&mut self, sequence: usize, start: usize, n_rows: usize) {
@@ -158,6 +160,7 @@ impl<'a> Bench<'a> {
             start: start as u32,
             first_page: (sequence * pages_per_sequence) as u32,
             n_pages: (start + n_rows).div_ceil(PAGE_LEN) as u32,
+            state: None,
         });
         for _ in 0..n_rows {
             self.tokens.push(random_token(self.drawn, self.model.vocab_size));
@@ -170,11 +173,10 @@ impl<'a> Bench<'a> {
             tokens: &self.tokens,
             spans: &self.spans,
             page_table: &self.page_table,
-            output_rows: &self.output_rows,
+            outputs: &self.outputs,
+            ..StepBatch::default()
         };
-        self.model.executor.submit(&batch)?;
-        self.model.executor.wait()?;
-        Ok(())
+        Ok(self.model.executor.run(&batch, &mut self.output)?)
     }
 }
 

@@ -185,8 +185,7 @@ impl<'g> Generation<'g> {
             self.sequence.step(self.executor, &missing[..chunk_len], Outputs::None)?;
         }
         let missing = &self.token_ids[self.sequence.computed().len()..];
-        let mut logits = self.sequence.step(self.executor, missing, Outputs::Last)?;
-        let logits = logits.row_mut(0);
+        let logits = self.sequence.step(self.executor, missing, Outputs::Last)?.logits_mut(0);
         let draw = Draw { seed: self.seed, choice: 0, position: self.token_ids.len() as u32 };
         if self.options.logprobs.is_some() {
             self.raw.keep(logits);
@@ -211,9 +210,10 @@ impl<'g> Generation<'g> {
         {
             let start = self.sequence.computed().len();
             let end = (start + chunk_len).min(self.n_prompt - 1);
-            let logits = self.sequence.step(self.executor, &self.token_ids[start..end], Outputs::All)?;
+            let output = self.sequence.step(self.executor, &self.token_ids[start..end], Outputs::All)?;
             for position in start + 1..=end {
-                let (scored, row) = ((position, self.token_ids[position]), logits.row(position - start - 1));
+                let (scored, row) =
+                    ((position, self.token_ids[position]), output.logits(position - start - 1));
                 self.raw.score(row, scored, &mut self.prompt_logprobs, self.candidates)?;
             }
         }

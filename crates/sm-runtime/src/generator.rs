@@ -122,9 +122,9 @@ impl Generator {
         let chunk_len = limits.max_tokens.min(limits.max_outputs);
         for chunk in tokens.chunks(chunk_len) {
             let first = self.sequence.computed().len();
-            let logits = self.sequence.step(self.model.executor.as_mut(), chunk, Outputs::All)?;
+            let output = self.sequence.step(self.model.executor.as_mut(), chunk, Outputs::All)?;
             for row in 0..chunk.len() {
-                visit(first + row, logits.row(row));
+                visit(first + row, output.logits(row));
             }
         }
         Ok(())

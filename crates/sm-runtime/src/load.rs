@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sm_cache::{ByteSize, KvShape, PagePool};
 use sm_kernels::plan::{
-    Backend, Executor, ExecutorInfo, KvDType, Limits, MemoryNeeds, PAGE_LEN, Plan, Progress,
+    Backend, Executor, ExecutorInfo, KvDType, Limits, MemoryNeeds, PAGE_LEN, PageGroup, Plan, Progress,
 };
 use sm_model::chat::{ChatError, ChatTemplate};
 use sm_model::metadata::Metadata;
@@ -102,6 +102,7 @@ impl LoadOptions {
             max_outputs: self.max_outputs.min(max_tokens),
             max_sequences: self.n_sequences,
             n_pages,
+            n_state_slots: 0,
             kv_dtype: self.kv_dtype,
         };
         let least = backend.memory_needs(plan, &one_context)?;
@@ -223,7 +224,7 @@ impl LoadedModel {
         // A large vocabulary takes as long as the weights of a small model.
         let (executor, text) = std::thread::scope(|scope| {
             let text = scope.spawn(|| tokenizer(&model).map(Text));
-            let executor = backend.prepare(plan, &weights, limits, progress);
+            let executor = backend.load_and_prepare(plan, &weights, limits, progress);
             (executor, text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         if cancel.is_cancelled() {
@@ -314,16 +315,21 @@ pub(crate) fn weight_bytes(model: ModelRef<'_>, options: &LoadOptions) -> Result
     options.validate()?;
     let LoadOptions { context_len, quant, max_step_tokens, kv_dtype, .. } = *options;
     let model = model.open(&sm_model::LoadOptions { context_len, quant })?;
-    let limits =
-        Limits { max_tokens: max_step_tokens, max_outputs: 1, max_sequences: 1, n_pages: 1, kv_dtype };
+    let limits = Limits { max_tokens: max_step_tokens, n_pages: 1, kv_dtype, ..Limits::one_sequence(1) };
     Ok(backend::cpu(options)?.memory_needs(&model.plan, &limits)?.weight_bytes as u64)
 }
 
 /// What a position of a sequence needs in the pages.
 fn kv_shape(model: &Model, kv_dtype: KvDType) -> KvShape {
-    let layout = model.plan.kv;
-    let head_bytes = kv_dtype.head_bytes(layout.head_dim);
-    KvShape { n_layers: layout.n_layers, n_kv_heads: layout.n_kv_heads, head_bytes }
+    let layout = model.spec.cache_layout();
+    // Where layers differ, each counts as much as the largest: a bound, since a `KvShape` has one shape for all.
+    let largest = |of: fn(&PageGroup) -> usize| layout.pages.iter().map(of).max().unwrap_or(0);
+    let head_dim = largest(|group| group.key_dim.max(group.value_dim));
+    KvShape {
+        n_layers: layout.n_kv_layers(),
+        n_kv_heads: largest(|group| group.n_kv_heads),
+        head_bytes: kv_dtype.head_bytes(head_dim),
+    }
 }
 
 /// The tokenizer of a model that need not run.
@@ -376,7 +382,7 @@ fn has_vocabulary(metadata: &Metadata) -> Result<bool, Error> {
 
 #[cfg(all(test, feature = "demo-model"))]
 mod tests {
-    use sm_kernels::plan::{PrepareError, WeightSource};
+    use sm_kernels::plan::{PrepareError, WeightSource, Weights};
 
     use super::*;
 
@@ -397,12 +403,20 @@ mod tests {
             Some(self.0)
         }
 
+        fn load(
+            &self,
+            _plan: &Plan,
+            _source: &dyn WeightSource,
+            _progress: &(dyn Fn(Progress) + Sync),
+        ) -> Result<Arc<dyn Weights>, PrepareError> {
+            Err(PrepareError::Unsupported("it only counts".to_owned()))
+        }
+
         fn prepare(
             &self,
             _plan: &Plan,
-            _weights: &dyn WeightSource,
+            _weights: &Arc<dyn Weights>,
             _limits: Limits,
-            _progress: &(dyn Fn(Progress) + Sync),
         ) -> Result<Box<dyn Executor>, PrepareError> {
             Err(PrepareError::Unsupported("it only counts".to_owned()))
         }

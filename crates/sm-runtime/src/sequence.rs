@@ -1,6 +1,6 @@
 //! One sequence on an executor: which tokens its pages hold, and steps that extend them.
 
-use sm_kernels::plan::{Executor, Logits, PAGE_LEN, Span, StepBatch};
+use sm_kernels::plan::{Executor, OutputRow, PAGE_LEN, Span, StepBatch, StepOutput};
 use sm_tensor::{PageId, TokenId};
 
 use crate::Error;
@@ -10,7 +10,8 @@ use crate::Error;
 pub(crate) struct Sequence {
     computed: Vec<TokenId>,
     page_table: Vec<PageId>,
-    output_rows: Vec<u32>,
+    outputs: Vec<OutputRow>,
+    output: StepOutput,
 }
 
 /// Which rows of a step get logits.
@@ -27,7 +28,8 @@ impl Sequence {
         Self {
             computed: Vec::with_capacity(context_len),
             page_table: (0..context_len.div_ceil(PAGE_LEN) as u32).map(PageId).collect(),
-            output_rows: Vec::with_capacity(1),
+            outputs: Vec::with_capacity(1),
+            output: StepOutput::new(),
         }
     }
 
@@ -46,37 +48,32 @@ impl Sequence {
     }
 
     /// Computes `tokens` behind the others in one step.
-    pub(crate) fn step<'e>(
+    pub(crate) fn step(
         &mut self,
-        executor: &'e mut dyn Executor,
+        executor: &mut dyn Executor,
         tokens: &[TokenId],
         outputs: Outputs,
-    ) -> Result<Logits<'e>, Error> {
+    ) -> Result<&mut StepOutput, Error> {
         let start = self.computed.len();
         let n_rows = tokens.len() as u32;
-        let span = Span {
-            first_row: 0,
-            n_rows,
-            start: start as u32,
-            first_page: 0,
-            n_pages: (start + tokens.len()).div_ceil(PAGE_LEN) as u32,
-        };
-        self.output_rows.clear();
+        let n_pages = (start + tokens.len()).div_ceil(PAGE_LEN) as u32;
+        let span = Span { n_rows, start: start as u32, n_pages, ..Span::default() };
+        self.outputs.clear();
         match outputs {
             Outputs::None => {}
-            Outputs::Last => self.output_rows.push(n_rows - 1),
-            Outputs::All => self.output_rows.extend(0..n_rows),
+            Outputs::Last => self.outputs.push(OutputRow::logits(n_rows - 1)),
+            Outputs::All => self.outputs.extend((0..n_rows).map(OutputRow::logits)),
         }
         let batch = StepBatch {
             tokens,
             spans: &[span],
             page_table: &self.page_table,
-            output_rows: &self.output_rows,
+            outputs: &self.outputs,
+            ..StepBatch::default()
         };
-        executor.submit(&batch)?;
-        let logits = executor.wait()?;
+        executor.run(&batch, &mut self.output)?;
         // Only now: after a failed step the pages beyond `start` are undefined.
         self.computed.extend_from_slice(tokens);
-        Ok(logits)
+        Ok(&mut self.output)
     }
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use sm_cache::KvShape;
-use sm_kernels::plan::{ExecError, Executor, ExecutorInfo, KvDType, Limits, Logits, PAGE_LEN, StepBatch};
+use sm_kernels::plan::{
+    ExecError, Executor, ExecutorInfo, KvDType, Limits, PAGE_LEN, StepBatch, StepOutput, Wanted,
+};
 use sm_model::tokenizer::{CharTokenizer, Tokenizer, UnknownCharacter};
 use sm_tensor::{PageId, TokenId};
 
@@ -33,8 +35,8 @@ pub(crate) struct FakeExecutor {
     limits: Limits,
     pages: Vec<[Option<TokenId>; PAGE_LEN]>,
     predict: Predict,
-    vocab_size: usize,
-    logits: Vec<f32>,
+    /// What was wanted of the step, and the logits for it.
+    logits: Vec<(Wanted, Vec<f32>)>,
     steps: Steps,
 }
 
@@ -63,24 +65,17 @@ pub(crate) fn fake_model(
     let n_pages = n_sequences * context_len.div_ceil(PAGE_LEN);
     let steps = Steps::default();
     let executor = FakeExecutor {
-        info: ExecutorInfo {
-            kernels: "fake".into(),
-            n_workers: 1,
-            row_group: 1,
-            weight_bytes: 0,
-            kv_bytes: 0,
-            activation_bytes: 0,
-        },
+        info: ExecutorInfo { kernels: "fake".into(), n_workers: 1, row_group: 1, ..ExecutorInfo::default() },
         limits: Limits {
             max_tokens,
             max_outputs: max_tokens,
             max_sequences: n_sequences,
             n_pages,
+            n_state_slots: 0,
             kv_dtype: KvDType::F32,
         },
         pages: vec![[None; PAGE_LEN]; n_pages],
         predict: Box::new(predict),
-        vocab_size,
         logits: Vec::new(),
         steps: Arc::clone(&steps),
     };
@@ -141,26 +136,27 @@ impl Executor for FakeExecutor {
         assert!(batch.tokens.len() <= self.limits.max_tokens, "{} rows", batch.tokens.len());
         self.logits.clear();
         for span in batch.spans {
-            self.steps.lock().unwrap().push((span.start, span.n_rows as usize, batch.output_rows.len()));
+            self.steps.lock().unwrap().push((span.start, span.n_rows as usize, batch.outputs.len()));
             let table = &batch.page_table[span.first_page as usize..][..span.n_pages as usize];
             for row in 0..span.n_rows {
                 let position = (span.start + row) as usize;
                 let page = table[position / PAGE_LEN].0 as usize;
                 self.pages[page][position % PAGE_LEN] = Some(batch.tokens[(span.first_row + row) as usize]);
-                if !batch.output_rows.contains(&(span.first_row + row)) {
-                    continue;
-                }
+                let output = batch.outputs.iter().find(|output| output.row == span.first_row + row);
+                let Some(output) = output else { continue };
                 let slot = |at: usize| self.pages[table[at / PAGE_LEN].0 as usize][at % PAGE_LEN];
                 let history: Vec<TokenId> =
                     (0..=position).map(|at| slot(at).expect("written before")).collect();
-                self.logits.extend((self.predict)(&history));
+                self.logits.push((output.wanted, (self.predict)(&history)));
             }
         }
         Ok(())
     }
 
-    fn wait(&mut self) -> Result<Logits<'_>, ExecError> {
-        Ok(Logits::new(&mut self.logits, self.vocab_size, self.vocab_size))
+    fn wait(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
+        output.clear();
+        self.logits.iter().for_each(|(wanted, logits)| output.push_logits(*wanted, logits));
+        Ok(())
     }
 
     fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {
@@ -174,16 +170,20 @@ impl Executor for FakeExecutor {
         PAGE_LEN * size_of::<u32>()
     }
 
-    fn read_page(&mut self, page: PageId, bytes: &mut [u8]) -> Result<(), ExecError> {
-        for (token, bytes) in self.pages[page.0 as usize].iter().zip(bytes.as_chunks_mut().0) {
+    fn read_pages(&mut self, pages: &[PageId], bytes: &mut [u8]) -> Result<(), ExecError> {
+        let tokens = pages.iter().flat_map(|page| &self.pages[page.0 as usize]);
+        for (token, bytes) in tokens.zip(bytes.as_chunks_mut().0) {
             *bytes = token.expect("only full pages are read").0.to_le_bytes();
         }
         Ok(())
     }
 
-    fn write_page(&mut self, page: PageId, bytes: &[u8]) -> Result<(), ExecError> {
+    fn write_pages(&mut self, pages: &[PageId], bytes: &[u8]) -> Result<(), ExecError> {
         let tokens = bytes.as_chunks().0.iter().map(|bytes| Some(TokenId(u32::from_le_bytes(*bytes))));
-        self.pages[page.0 as usize].iter_mut().zip(tokens).for_each(|(slot, token)| *slot = token);
+        let mut tokens = tokens.into_iter();
+        for page in pages {
+            self.pages[page.0 as usize].fill_with(|| tokens.next().expect("whole pages"));
+        }
         Ok(())
     }
 
@@ -244,11 +244,11 @@ impl Executor for Watched {
         if self.fails { Ok(()) } else { self.inner.submit(batch) }
     }
 
-    fn wait(&mut self) -> Result<Logits<'_>, ExecError> {
+    fn wait(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
         if self.fails {
             return Err(ExecError::WorkerPanicked { message: "a step that may not pass".into() });
         }
-        self.inner.wait()
+        self.inner.wait(output)
     }
 
     fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {
@@ -259,16 +259,16 @@ impl Executor for Watched {
         self.inner.page_bytes()
     }
 
-    fn read_page(&mut self, page: PageId, bytes: &mut [u8]) -> Result<(), ExecError> {
-        self.inner.read_page(page, bytes)
+    fn read_pages(&mut self, pages: &[PageId], bytes: &mut [u8]) -> Result<(), ExecError> {
+        self.inner.read_pages(pages, bytes)
     }
 
     fn release_pages(&mut self, pages: &[PageId]) -> Result<(), ExecError> {
         self.inner.release_pages(pages)
     }
 
-    fn write_page(&mut self, page: PageId, bytes: &[u8]) -> Result<(), ExecError> {
-        self.inner.write_page(page, bytes)
+    fn write_pages(&mut self, pages: &[PageId], bytes: &[u8]) -> Result<(), ExecError> {
+        self.inner.write_pages(pages, bytes)
     }
 
     fn trace(

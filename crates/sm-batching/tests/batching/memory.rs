@@ -67,7 +67,7 @@ impl Memory {
             values[slots[position]] = value(sum, token, position);
             rows[row] = values[slots[position]];
         });
-        batch.output_rows.iter().map(|row| rows[*row as usize]).collect()
+        batch.outputs.iter().map(|output| rows[output.row as usize]).collect()
     }
 
     /// Leaves nonsense where the step would have written.

@@ -15,7 +15,7 @@ use memmap2::MmapMut;
 pub(crate) use access::{Access, Footprint, KvUse, Memory, Shares};
 pub(crate) use parts::Size;
 
-use crate::plan::{PrepareError, Rows};
+use crate::plan::{ExecError, PrepareError, RowMemory, Rows, StepOutput};
 
 /// Alignment of allocations and regions: a cache line, and the widest vector.
 const ALIGN: usize = 64;
@@ -199,30 +199,80 @@ impl ArenaLayout {
     }
 }
 
-/// The allocation behind the regions of a layout.
+/// Logits that a step has written. Outside an arena nobody but its owner has pointers to them.
+#[derive(Debug)]
+struct Logits(Allocation);
+
+impl Logits {
+    fn zeroed(n_bytes: usize) -> Result<Box<Self>, PrepareError> {
+        Ok(Box::new(Self(Allocation::zeroed(n_bytes, "the logits")?)))
+    }
+
+    fn start_and_len(&self) -> (*mut f32, usize) {
+        let len = self.0.n_bytes() / size_of::<f32>();
+        (self.0.values(0, len), len)
+    }
+}
+
+impl RowMemory for Logits {
+    fn values(&self) -> &[f32] {
+        let (start, len) = self.start_and_len();
+        // SAFETY: the values are inside the allocation and initialised; an arena that still has them keeps them private.
+        unsafe { std::slice::from_raw_parts(start.cast_const(), len) }
+    }
+
+    fn values_mut(&mut self) -> &mut [f32] {
+        let (start, len) = self.start_and_len();
+        // SAFETY: as above, and `&mut self` is the only way to them.
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
+    }
+}
+
+/// The memory behind the regions of a layout.
+///
+/// ```text
+/// offset 0            logits_bytes                         end of the layout
+///        | the logits | everything else                    |
+/// ```
+///
+/// The logits are an allocation of their own, because they leave with the step's output and other memory takes their
+/// place.
 #[derive(Debug)]
 pub(crate) struct Arena {
     memory: Allocation,
+    /// `None` after they were handed over.
+    logits: Option<Box<Logits>>,
+    /// What takes their place the first time.
+    spare: Option<Box<Logits>>,
+    logits_bytes: usize,
     limits: Extents,
 }
 
 impl Arena {
-    /// Memory for regions that end at `n_bytes`, in steps up to `limits`.
+    /// Memory for regions that end at `n_bytes`, of which the first `logits_bytes` hold the logits, in steps up to
+    /// `limits`.
     ///
     /// # Errors
     /// If the system refuses the memory.
-    pub(crate) fn new(limits: Extents, n_bytes: usize) -> Result<Self, PrepareError> {
-        Ok(Self { memory: Allocation::zeroed(n_bytes, "activations")?, limits })
+    pub(crate) fn new(limits: Extents, logits_bytes: usize, n_bytes: usize) -> Result<Self, PrepareError> {
+        Ok(Self {
+            memory: Allocation::zeroed(n_bytes - logits_bytes, "activations")?,
+            logits: Some(Logits::zeroed(logits_bytes)?),
+            spare: Some(Logits::zeroed(logits_bytes)?),
+            logits_bytes,
+            limits,
+        })
     }
 
-    /// Bytes of such an arena.
-    pub(crate) fn needed_bytes(n_bytes: usize) -> usize {
-        Allocation::needed_bytes(n_bytes)
+    /// Bytes of such an arena, with the logits that its caller has.
+    pub(crate) fn needed_bytes(logits_bytes: usize, n_bytes: usize) -> usize {
+        let logits = Allocation::needed_bytes(logits_bytes).saturating_mul(2);
+        Allocation::needed_bytes(n_bytes - logits_bytes).saturating_add(logits)
     }
 
-    /// Size in bytes.
+    /// Size in bytes, with the logits that its caller has.
     pub(crate) fn n_bytes(&self) -> usize {
-        self.memory.n_bytes()
+        self.memory.n_bytes() + 2 * Allocation::needed_bytes(self.logits_bytes)
     }
 
     /// The largest steps.
@@ -230,9 +280,35 @@ impl Arena {
         self.limits
     }
 
+    /// Makes sure that a step can write logits.
+    ///
+    /// # Errors
+    /// If the system refuses the memory.
+    pub(crate) fn prepare_logits(&mut self) -> Result<(), ExecError> {
+        if self.logits.is_none() {
+            let needed_bytes = self.logits_bytes;
+            let refused = |_| ExecError::OutOfMemory { needed_bytes };
+            self.logits = Some(Logits::zeroed(needed_bytes).map_err(refused)?);
+        }
+        Ok(())
+    }
+
+    /// Hands the logits over, and takes the memory that `output` had.
+    pub(crate) fn hand_over_logits(&mut self, output: &mut StepOutput) {
+        let is_fit = |logits: &Box<Logits>| self.logits_bytes <= logits.0.n_bytes();
+        let returned = output.take_memory().filter(is_fit).or_else(|| self.spare.take());
+        if let Some(logits) = std::mem::replace(&mut self.logits, returned) {
+            output.hand_over(logits);
+        }
+    }
+
     /// The place of a region.
     pub(super) fn start_of<T: Pod>(&self, region: Region<T>) -> *mut T {
-        self.memory.values(region.offset, region.len(self.limits))
+        let len = region.len(self.limits);
+        match region.offset.checked_sub(self.logits_bytes) {
+            Some(offset) => self.memory.values(offset, len),
+            None => self.logits.as_ref().expect("the logits were handed over").0.values(region.offset, len),
+        }
     }
 
     /// The values of a region in a step.

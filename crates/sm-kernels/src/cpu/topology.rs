@@ -3,7 +3,8 @@
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
-use super::executor::MAX_THREADS;
+/// The most threads of a team: one bit of a word each.
+pub(crate) const MAX_THREADS: usize = 64;
 
 /// One thread for each processor that this process may use.
 ///

@@ -12,15 +12,17 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{
-    Activation, AttentionParams, Encoding, Epilogue, Experts, MatrixDecl, NormKind, Op, Plan, RopePairs,
-    Rows, Store,
+    Activation, AttentionParams, CacheLayout, Encoding, Epilogue, Experts, MatrixDecl, NormKind, Op,
+    PageGroup, Plan, RopePairs, Rows, Store,
 };
 
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let kv = self.kv;
-        write!(f, "plan: {} layers, {} kv heads of {}, ", kv.n_layers, kv.n_kv_heads, kv.head_dim)?;
+        write!(f, "plan: {}", self.cache)?;
         writeln!(f, "context {}, vocabulary {}", self.context_len, self.vocab_size())?;
+        for state in &self.cache.states {
+            writeln!(f, "state {}: {} f32", state.name, state.len)?;
+        }
         for buffer in &self.buffers {
             writeln!(f, "buffer {}: {} x {} {}", buffer.name, buffer.rows, buffer.width, buffer.encoding)?;
         }
@@ -48,7 +50,24 @@ impl Display for Plan {
         for (index, op) in self.ops.iter().enumerate() {
             writeln!(f, "{index:4} {}", Line { plan: self, op })?;
         }
-        write!(f, "logits {}", self.buffer(self.logits).name)
+        let hidden = self.hidden.map(|hidden| ("hidden", hidden));
+        let results = hidden.into_iter().chain(self.logits.map(|logits| ("logits", logits)));
+        let lines: Vec<_> = results.map(|(what, id)| format!("{what} {}", self.buffer(id).name)).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl Display for CacheLayout {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.pages.iter().try_for_each(|group| write!(f, "{group}, "))
+    }
+}
+
+impl Display for PageGroup {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { n_layers, n_kv_heads, key_dim, value_dim } = self;
+        write!(f, "{n_layers} layers, {n_kv_heads} kv heads of {key_dim}")?;
+        if key_dim == value_dim { Ok(()) } else { write!(f, " and {value_dim}") }
     }
 }
 
@@ -88,7 +107,7 @@ impl Display for Line<'_> {
                 write!(f, "({x}, {}, {}) {activation}", plan.matrix(*gate).name, plan.matrix(*up).name)
             }
             Op::RopeStore { .. } => self.rope_store(f, x),
-            Op::Attention { layer, params, .. } => write!(f, "({x}) layer {layer}, {params}"),
+            Op::Attention { kv, params, .. } => write!(f, "({x}) layer {}, {params}", kv.index()),
             Op::MoeFfn { experts, .. } => self.moe_ffn(f, x, experts),
             Op::GatherRows { .. } => write!(f, "({x})"),
         }
@@ -97,8 +116,8 @@ impl Display for Line<'_> {
 
 impl Line<'_> {
     fn rope_store(&self, f: &mut Formatter<'_>, x: &str) -> fmt::Result {
-        let Op::RopeStore { layer, rope, q_norm, k_norm, norm_eps, .. } = self.op else { return Ok(()) };
-        write!(f, "({x}) layer {layer}")?;
+        let Op::RopeStore { kv, rope, q_norm, k_norm, norm_eps, .. } = self.op else { return Ok(()) };
+        write!(f, "({x}) layer {}", kv.index())?;
         if let Some(rope) = rope {
             write!(f, ", rope {}", rope.index())?;
         }
@@ -244,6 +263,7 @@ rope 0: 8 pairs, halves, frequencies 1.0..0.00031622776, scale 1
   17 out = gather_rows(x)
   18 out_norm = norm rms(out, norm) eps 1e-5
   19 logits = linear(out_norm, table)
+hidden out_norm
 logits logits";
         assert_eq!(testing::decoder(sm_tensor::DType::Q8_0).to_string(), expected);
     }

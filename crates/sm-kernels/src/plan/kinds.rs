@@ -52,7 +52,7 @@ impl Plan {
             | Op::Attention { .. }
             | Op::GatherRows { .. } => String::new(),
         };
-        let name = if op.output() == self.logits { "output head" } else { op.name() };
+        let name = if Some(op.output()) == self.logits { "output head" } else { op.name() };
         name.to_owned() + &weights
     }
 

@@ -17,7 +17,7 @@ impl Lifetime {
     }
 }
 
-/// The lifetime of each buffer of a valid plan; none if no op uses it. The logits outlive the ops.
+/// The lifetime of each buffer of a valid plan; none if no op uses it. The results outlive the ops.
 pub(crate) fn lifetimes(plan: &Plan) -> Vec<Option<Lifetime>> {
     let mut lifetimes: Vec<Option<Lifetime>> = vec![None; plan.buffers.len()];
     let mut touch = |buffer: usize, at: usize| {
@@ -28,7 +28,9 @@ pub(crate) fn lifetimes(plan: &Plan) -> Vec<Option<Lifetime>> {
             touch(buffer.index(), index);
         }
     }
-    touch(plan.logits.index(), plan.ops.len());
+    for result in plan.hidden.into_iter().chain(plan.logits) {
+        touch(result.index(), plan.ops.len());
+    }
     lifetimes
 }
 

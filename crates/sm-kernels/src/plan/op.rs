@@ -1,24 +1,6 @@
 //! The operations of a plan and their parameters.
 
-macro_rules! index_type {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(pub(crate) u32);
-
-        impl $name {
-            /// The position in the plan's list.
-            pub const fn index(self) -> usize {
-                self.0 as usize
-            }
-        }
-    };
-}
-
-index_type!(/** An activation buffer of a plan. */ BufferId);
-index_type!(/** A weight matrix of a plan. */ MatrixId);
-index_type!(/** A weight vector of a plan. */ VectorId);
-index_type!(/** A rotary embedding of a plan. */ RopeId);
+use super::{BufferId, KvId, MatrixId, RopeId, VectorId};
 
 /// A pointwise non-linearity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +65,7 @@ pub struct RopeTable {
 /// The shape of an attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionParams {
-    /// Query heads; a multiple of the layout's `n_kv_heads`.
+    /// Query heads; a multiple of the layer's key heads.
     pub n_heads: usize,
     /// Factor on the scores, usually `1 / sqrt(head_dim)`.
     pub scale: f32,
@@ -179,8 +161,8 @@ pub enum Op {
     RopeStore {
         /// `[tokens, (n_heads + 2 * n_kv_heads) * head_dim]`, `f32`: q heads, then k heads, then v heads.
         qkv: BufferId,
-        /// The transformer layer, which names the pages.
-        layer: usize,
+        /// The layer's keys and values in the pages.
+        kv: KvId,
         /// The rotation; none for learned positions.
         rope: Option<RopeId>,
         /// `[head_dim]`: RMS norm of each q head before the rotation.
@@ -196,8 +178,8 @@ pub enum Op {
     Attention {
         /// `[tokens, n_heads * head_dim]`, `f32`.
         q: BufferId,
-        /// The transformer layer, which names the pages.
-        layer: usize,
+        /// The layer's keys and values in the pages.
+        kv: KvId,
         /// Heads, scale, window, soft cap.
         params: AttentionParams,
         /// `[tokens, n_heads * head_dim]`.
@@ -214,7 +196,7 @@ pub enum Op {
         /// `[rows, hidden]`.
         out: BufferId,
     },
-    /// Keeps only the rows whose logits are wanted.
+    /// Keeps only the rows of which something is wanted.
     GatherRows {
         /// `[tokens, width]`, `f32`.
         x: BufferId,

@@ -4,8 +4,8 @@
 mod tests;
 
 use super::{
-    AttentionParams, BufferDecl, BufferId, Encoding, Epilogue, Experts, MatrixDecl, MatrixId, NormKind, Op,
-    Plan, PrepareError, RopeId, RopeTable, Rows, Store, VectorId,
+    AttentionParams, BufferDecl, BufferId, Encoding, Epilogue, Experts, KvId, MatrixDecl, MatrixId, NormKind,
+    Op, PageGroup, Plan, PrepareError, RopeId, RopeTable, Rows, Store, VectorId,
 };
 
 /// Values in a block of the int8 form.
@@ -23,7 +23,7 @@ impl Plan {
         let mut checker = Checker {
             plan: self,
             written: vec![false; self.buffers.len()],
-            stored_layers: vec![false; self.kv.n_layers],
+            stored_layers: vec![false; self.cache.n_kv_layers()],
         };
         for (index, op) in self.ops.iter().enumerate() {
             checker.op(op).map_err(|reason| PrepareError::InvalidPlan { op: index, reason })?;
@@ -86,7 +86,7 @@ impl<'p> Checker<'p> {
                 self.multiply(*x, *up, out)?;
             }
             Op::RopeStore { .. } => self.rope_store(op, out)?,
-            Op::Attention { q, layer, params, .. } => self.attention(*q, *layer, params, out)?,
+            Op::Attention { q, kv, params, .. } => self.attention(*q, *kv, params, out)?,
             Op::MoeFfn { x, experts, .. } => self.moe_ffn(*x, experts, out)?,
             Op::GatherRows { x, .. } => {
                 let x = self.read(*x, Form::F32)?;
@@ -102,9 +102,23 @@ impl<'p> Checker<'p> {
 
     fn whole(&self) -> Check {
         ensure(0 < self.plan.context_len, || "the context length is 0".to_owned())?;
-        let logits = self.read(self.plan.logits, Form::F32)?;
-        rows_are(logits, Rows::Outputs)?;
-        f32_only(logits)
+        let (hidden, logits) = (self.plan.hidden, self.plan.logits);
+        ensure(hidden.or(logits).is_some(), || "it has neither a hidden state nor logits".to_owned())?;
+        for result in hidden.into_iter().chain(logits) {
+            rows_are(self.read(result, Form::F32)?, Rows::Outputs)?;
+        }
+        if let Some(logits) = logits {
+            f32_only(self.buffer(logits)?)?;
+        }
+        for state in &self.plan.cache.states {
+            ensure(0 < state.len, || format!("state {:?} has no values", state.name))?;
+        }
+        let starts = &self.plan.layer_starts;
+        ensure(
+            starts.is_sorted_by(|a, b| a < b)
+                && starts.last().is_none_or(|&start| start < self.plan.ops.len()),
+            || format!("layers begin at ops {starts:?}, which do not ascend within {}", self.plan.ops.len()),
+        )
     }
 
     fn buffer(&self, id: BufferId) -> Check<&'p BufferDecl> {
@@ -175,11 +189,10 @@ impl<'p> Checker<'p> {
         same(&format!("the length of {what} {:?}", vector.name), vector.len, len)
     }
 
-    fn rope(&self, id: RopeId) -> Check<&'p RopeTable> {
+    fn rope(&self, id: RopeId, head_dim: usize) -> Check<&'p RopeTable> {
         let rope =
             self.plan.ropes.get(id.index()).ok_or_else(|| format!("there is no rope {}", id.index()))?;
         let rotary_dim = rope.inv_freq.len() * 2;
-        let head_dim = self.plan.kv.head_dim;
         ensure((1..=head_dim).contains(&rotary_dim), || {
             format!("the rope turns {rotary_dim} values of heads of {head_dim}")
         })?;
@@ -190,13 +203,16 @@ impl<'p> Checker<'p> {
         Ok(rope)
     }
 
-    fn layer(&self, layer: usize) -> Check {
-        let n_layers = self.plan.kv.n_layers;
-        ensure(layer < n_layers, || format!("there is no layer {layer}: the pages have {n_layers}"))?;
-        let kv = self.plan.kv;
-        ensure(0 < kv.head_dim && 0 < kv.n_kv_heads, || {
-            format!("the pages have {} heads of {} values", kv.n_kv_heads, kv.head_dim)
-        })
+    fn kv(&self, kv: KvId) -> Check<&'p PageGroup> {
+        let n_layers = self.plan.cache.n_kv_layers();
+        let group = self.plan.cache.group(kv);
+        let group =
+            group.ok_or_else(|| format!("there is no layer {}: the pages have {n_layers}", kv.index()))?;
+        let &PageGroup { n_kv_heads, key_dim, value_dim, .. } = group;
+        ensure(0 < n_kv_heads && 0 < key_dim && 0 < value_dim, || {
+            format!("the pages have {n_kv_heads} heads of {key_dim} and {value_dim} values")
+        })?;
+        Ok(group)
     }
 
     /// The forms of `x` that a product with `matrix` reads, and its width.
@@ -261,11 +277,10 @@ impl<'p> Checker<'p> {
     }
 
     fn rope_store(&mut self, op: &Op, out: &BufferDecl) -> Check {
-        let &Op::RopeStore { qkv, layer, rope, q_norm, k_norm, norm_eps, .. } = op else { return Ok(()) };
-        self.layer(layer)?;
-        let head_dim = self.plan.kv.head_dim;
+        let &Op::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, .. } = op else { return Ok(()) };
+        let &PageGroup { n_kv_heads, key_dim: head_dim, value_dim, .. } = self.kv(kv)?;
         let qkv = self.read(qkv, Form::F32)?;
-        let kv_width = product("k and v", 2 * self.plan.kv.n_kv_heads, head_dim)?;
+        let kv_width = product("k and v", n_kv_heads, head_dim.saturating_add(value_dim))?;
         ensure(out.width.is_multiple_of(head_dim), || {
             format!("q is {} wide, no multiple of the head dimension {head_dim}", out.width)
         })?;
@@ -276,7 +291,7 @@ impl<'p> Checker<'p> {
             )
         })?;
         if let Some(rope) = rope {
-            self.rope(rope)?;
+            self.rope(rope, head_dim)?;
         }
         for norm in [q_norm, k_norm].into_iter().flatten() {
             self.vector("head norm", norm, head_dim)?;
@@ -284,23 +299,22 @@ impl<'p> Checker<'p> {
         }
         rows_are(qkv, Rows::Tokens)?;
         rows_are(out, Rows::Tokens)?;
-        self.stored_layers[layer] = true;
+        self.stored_layers[kv.index()] = true;
         f32_only(out)
     }
 
-    fn attention(&self, q: BufferId, layer: usize, params: &AttentionParams, out: &BufferDecl) -> Check {
-        self.layer(layer)?;
-        ensure(self.stored_layers[layer], || {
-            format!("the pages of layer {layer} are read before they are written")
+    fn attention(&self, q: BufferId, kv: KvId, params: &AttentionParams, out: &BufferDecl) -> Check {
+        let &PageGroup { n_kv_heads, key_dim, value_dim, .. } = self.kv(kv)?;
+        ensure(self.stored_layers[kv.index()], || {
+            format!("the pages of layer {} are read before they are written", kv.index())
         })?;
         let q = self.read(q, Form::F32)?;
-        let (n_heads, n_kv_heads) = (params.n_heads, self.plan.kv.n_kv_heads);
+        let n_heads = params.n_heads;
         ensure(0 < n_heads && n_heads.is_multiple_of(n_kv_heads), || {
             format!("{n_heads} query heads are no multiple of {n_kv_heads} key heads")
         })?;
-        let width = product("the query heads", n_heads, self.plan.kv.head_dim)?;
-        same("the width of q", q.width, width)?;
-        same("the width of the output", out.width, width)?;
+        same("the width of q", q.width, product("the query heads", n_heads, key_dim)?)?;
+        same("the width of the output", out.width, product("the value heads", n_heads, value_dim)?)?;
         ensure(params.scale.is_finite(), || format!("the scale is {}", params.scale))?;
         ensure(params.window != Some(0), || "the window is 0".to_owned())?;
         if let Some(cap) = params.soft_cap {

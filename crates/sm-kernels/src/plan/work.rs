@@ -4,7 +4,7 @@ use std::ops::AddAssign;
 
 use sm_tensor::DType;
 
-use super::{AttentionParams, Experts, KvDType, MatrixId, Op, Plan, Rows, Span, StepBatch};
+use super::{AttentionParams, Experts, KvDType, KvId, MatrixId, Op, Plan, Rows, Span, StepBatch};
 
 /// What an operation must read and compute. Activations are not counted: they stay in caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Plan {
     pub fn work(&self, op: &Op, batch: &StepBatch<'_>, kv_dtype: KvDType) -> Work {
         let n_rows = match self.buffer(op.output()).rows {
             Rows::Tokens => batch.tokens.len(),
-            Rows::Outputs => batch.output_rows.len(),
+            Rows::Outputs => batch.outputs.len(),
         } as u64;
         let mut work = Work::default();
         match *op {
@@ -48,8 +48,8 @@ impl Plan {
                 work = self.product(gate, n_rows);
                 work += self.product(up, n_rows);
             }
-            Op::Attention { params, .. } => {
-                batch.spans.iter().for_each(|span| work += self.attention_work(span, params, kv_dtype));
+            Op::Attention { kv, params, .. } => {
+                batch.spans.iter().for_each(|span| work += self.attention_work(span, kv, params, kv_dtype));
             }
             Op::MoeFfn { experts, .. } => work = self.experts_work(experts, n_rows),
             Op::Norm { .. } | Op::RopeStore { .. } | Op::GatherRows { .. } => {}
@@ -90,17 +90,18 @@ impl Plan {
         work
     }
 
-    fn attention_work(&self, span: &Span, params: AttentionParams, kv_dtype: KvDType) -> Work {
-        let head_bytes = kv_dtype.head_bytes(self.kv.head_dim) as u64;
-        let (head_dim, n_kv_heads) = (self.kv.head_dim as u64, self.kv.n_kv_heads as u64);
+    fn attention_work(&self, span: &Span, kv: KvId, params: AttentionParams, kv_dtype: KvDType) -> Work {
+        let Some(group) = self.cache.group(kv) else { return Work::default() };
+        let head_bytes = (kv_dtype.head_bytes(group.key_dim) + kv_dtype.head_bytes(group.value_dim)) as u64;
+        let width = (group.key_dim + group.value_dim) as u64;
         let (start, end) = (u64::from(span.start), u64::from(span.start) + u64::from(span.n_rows));
         let window = params.window.map_or(u64::MAX, |window| window as u64);
         let n_seen: u64 = (start..end).map(|position| (position + 1).min(window)).sum();
         // The first row sees the furthest back.
         let n_positions = end - (start + 1).saturating_sub(window);
         Work {
-            read_bytes: 2 * n_positions * n_kv_heads * head_bytes,
-            float_ops: 4 * n_seen * params.n_heads as u64 * head_dim,
+            read_bytes: n_positions * group.n_kv_heads as u64 * head_bytes,
+            float_ops: 2 * n_seen * params.n_heads as u64 * width,
             ..Work::default()
         }
     }
@@ -111,13 +112,19 @@ mod tests {
     use sm_tensor::{PageId, TokenId};
 
     use super::*;
+    use crate::plan::OutputRow;
     use crate::testing;
 
     /// The work of the first op of a plan with that name, in a step of 3 rows at position 30, one of which is wanted.
     fn work(plan: &Plan, name: &str, nth: usize) -> Work {
-        let span = Span { first_row: 0, n_rows: 3, start: 30, first_page: 0, n_pages: 3 };
-        let (tokens, pages) = ([TokenId(1); 3], [0, 1, 2].map(PageId));
-        let batch = StepBatch { tokens: &tokens, spans: &[span], page_table: &pages, output_rows: &[2] };
+        let span = Span { n_rows: 3, start: 30, n_pages: 3, ..Span::default() };
+        let batch = StepBatch {
+            tokens: &[TokenId(1); 3],
+            spans: &[span],
+            page_table: &[0, 1, 2].map(PageId),
+            outputs: &[OutputRow::logits(2)],
+            ..StepBatch::default()
+        };
         let op = plan.ops.iter().filter(|op| op.name() == name).nth(nth).expect("the plan has the op");
         plan.work(op, &batch, KvDType::F16)
     }

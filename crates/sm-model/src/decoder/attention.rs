@@ -8,7 +8,7 @@
 //! ```
 
 use sm_kernels::plan::{
-    AttentionParams, BufferId, Encoding, Epilogue, MatrixPart, Op, RopeId, Store, VectorId,
+    AttentionParams, BufferId, Encoding, Epilogue, KvId, MatrixPart, Op, RopeId, Store, VectorId,
 };
 
 use super::{Builder, read_encoding};
@@ -30,7 +30,8 @@ impl Builder<'_> {
         let (epilogue, store) = (Epilogue::None, Store::Write);
         self.plan.push(Op::Linear { x, weight, bias, epilogue, store, out: qkv });
 
-        let q = self.rope_store(layer, spec, qkv)?;
+        let kv = self.plan.kv(spec.n_kv_heads, spec.head_dim, spec.head_dim);
+        let q = self.rope_store(layer, spec, qkv, kv)?;
         let out = TensorKind::AttentionOut.in_layer(layer);
         let out_part = self.whole(out, [hidden, q_width])?;
         let heads = self.buffer("heads", q_width, read_encoding([&out_part]));
@@ -40,7 +41,7 @@ impl Builder<'_> {
             window: spec.window,
             soft_cap: spec.soft_cap,
         };
-        self.plan.push(Op::Attention { q, layer, params, out: heads });
+        self.plan.push(Op::Attention { q, kv, params, out: heads });
         let bias = spec.bias.out.then(|| self.vector(out, "bias", hidden)).transpose()?;
         let weight = self.matrix(format!("layer{layer}.attention_out"), q_width, out_part);
         self.linear_to_residual(heads, weight, bias, TensorKind::AttentionPostNorm.in_layer(layer))
@@ -78,6 +79,7 @@ impl Builder<'_> {
         layer: usize,
         spec: &AttentionSpec,
         qkv: BufferId,
+        kv: KvId,
     ) -> Result<BufferId, LoadError> {
         let (mut q_norm, mut k_norm) = (None, None);
         if spec.qk_norm {
@@ -86,7 +88,7 @@ impl Builder<'_> {
         }
         let rope = spec.rope.as_ref().map(|rope| self.rope(rope)).transpose()?;
         let q = self.buffer("q", spec.q_width(), Encoding::F32);
-        self.plan.push(Op::RopeStore { qkv, layer, rope, q_norm, k_norm, norm_eps: self.spec.norm.eps, q });
+        self.plan.push(Op::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps: self.spec.norm.eps, q });
         Ok(q)
     }
 

@@ -3,8 +3,8 @@
 //! One sequence from its first position, sums in `f64`, nothing reused between steps.
 
 use sm_kernels::plan::{
-    Activation, AttentionParams, BufferId, Epilogue, Experts, MatrixId, NormKind, Op, Plan, RopePairs,
-    RopeTable, Rows, Store, VectorId, WeightSource,
+    Activation, AttentionParams, BufferId, Epilogue, Experts, KvId, MatrixId, NormKind, Op, PageGroup, Plan,
+    RopePairs, RopeTable, Rows, Store, VectorId, WeightSource,
 };
 use sm_model::Model;
 use sm_tensor::dequantize;
@@ -17,14 +17,14 @@ pub(crate) fn run(model: &Model, tokens: &[u32], visit: &mut dyn FnMut(usize, &[
         weights: &model.weights,
         tokens,
         buffers: vec![Vec::new(); plan.buffers.len()],
-        keys: vec![Vec::new(); plan.kv.n_layers],
-        values: vec![Vec::new(); plan.kv.n_layers],
+        keys: vec![Vec::new(); plan.cache.n_kv_layers()],
+        values: vec![Vec::new(); plan.cache.n_kv_layers()],
     };
     for (index, op) in plan.ops.iter().enumerate() {
         let out = state.run(op);
         visit(index, &state.buffers[out.index()]);
     }
-    std::mem::take(&mut state.buffers[plan.logits.index()])
+    std::mem::take(&mut state.buffers[plan.logits.unwrap().index()])
 }
 
 struct State<'a> {
@@ -163,8 +163,8 @@ impl State<'_> {
                 *out
             }
             Op::RopeStore { .. } => self.rope_store(op),
-            Op::Attention { q, layer, params, out } => {
-                self.buffers[out.index()] = self.attention(*q, *layer, params);
+            Op::Attention { q, kv, params, out } => {
+                self.buffers[out.index()] = self.attention(*q, *kv, params);
                 *out
             }
             Op::MoeFfn { x, experts, store, out } => {
@@ -200,11 +200,11 @@ impl State<'_> {
     }
 
     fn rope_store(&mut self, op: &Op) -> BufferId {
-        let Op::RopeStore { qkv, layer, rope, q_norm, k_norm, norm_eps, q } = op else {
+        let Op::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, q } = op else {
             unreachable!("called for RopeStore")
         };
-        let head_dim = self.plan.kv.head_dim;
-        let kv_width = self.plan.kv.n_kv_heads * head_dim;
+        let &PageGroup { n_kv_heads, key_dim: head_dim, .. } = self.plan.cache.group(*kv).unwrap();
+        let kv_width = n_kv_heads * head_dim;
         let q_width = self.plan.buffer(*q).width;
         let rope = rope.map(|id| self.plan.rope(id));
         let (q_norm, k_norm) = (q_norm.map(|id| self.vector(id)), k_norm.map(|id| self.vector(id)));
@@ -222,14 +222,15 @@ impl State<'_> {
         }
         let part = |from: usize, to: usize| rows.iter().map(|row| row[from..to].to_vec()).collect::<Vec<_>>();
         self.buffers[q.index()] = part(0, q_width);
-        self.keys[*layer] = part(q_width, q_width + kv_width);
-        self.values[*layer] = part(q_width + kv_width, q_width + 2 * kv_width);
+        self.keys[kv.index()] = part(q_width, q_width + kv_width);
+        self.values[kv.index()] = part(q_width + kv_width, q_width + 2 * kv_width);
         *q
     }
 
-    fn attention(&self, q: BufferId, layer: usize, params: &AttentionParams) -> Vec<Vec<f32>> {
-        let head_dim = self.plan.kv.head_dim;
-        let group = params.n_heads / self.plan.kv.n_kv_heads;
+    fn attention(&self, q: BufferId, kv: KvId, params: &AttentionParams) -> Vec<Vec<f32>> {
+        let &PageGroup { n_kv_heads, key_dim: head_dim, .. } = self.plan.cache.group(kv).unwrap();
+        let (keys, values) = (&self.keys[kv.index()], &self.values[kv.index()]);
+        let group = params.n_heads / n_kv_heads;
         let row = |(position, q): (usize, &Vec<f32>)| {
             let first = params.window.map_or(0, |window| (position + 1).saturating_sub(window));
             let head = |(index, q): (usize, &[f32])| -> Vec<f32> {
@@ -238,11 +239,11 @@ impl State<'_> {
                     let score = dot(q, &key[kv..kv + head_dim]) * f64::from(params.scale);
                     params.soft_cap.map_or(score, |cap| soft_cap(cap, score))
                 };
-                let scores: Vec<f64> = self.keys[layer][first..=position].iter().map(score).collect();
+                let scores: Vec<f64> = keys[first..=position].iter().map(score).collect();
                 let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|score| (score - max).exp()).collect();
                 let total: f64 = weights.iter().sum();
-                let values = &self.values[layer][first..=position];
+                let values = &values[first..=position];
                 let sum = |i: usize| {
                     values.iter().zip(&weights).map(|(v, w)| w * f64::from(v[kv + i])).sum::<f64>()
                 };

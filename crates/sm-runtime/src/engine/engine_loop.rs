@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sm_batching::{Ended, Request, RequestId, Results, Scheduler};
 use sm_cache::{CacheError, KvCache, Namespace, SessionId, SessionMode, Turn, TurnEnd, TurnRequest};
-use sm_kernels::plan::{ExecError, Executor};
+use sm_kernels::plan::{ExecError, Executor, StepOutput};
 use sm_tensor::{PageId, TokenId};
 
 use super::active_request::{ActiveRequest, RequestParams, Scratch};
@@ -67,6 +67,7 @@ pub(crate) struct Core {
     /// Where evicted pages go, if anywhere.
     pub(crate) disk: Option<DiskTier>,
     pub(super) metrics: Option<Arc<dyn MetricsSink>>,
+    pub(super) output: StepOutput,
     pub(super) results: Results,
     pub(super) scratch: Scratch,
     pub(super) ended: Vec<Ended>,
@@ -105,6 +106,7 @@ impl Core {
             speculator,
             disk,
             metrics,
+            output: StepOutput::new(),
             results: Results::new(),
             scratch: Scratch::default(),
             ended: Vec::new(),

@@ -64,7 +64,8 @@ impl Core {
         let step = self.scheduler.step();
         self.executor.copy_pages(step.copies())?;
         self.executor.submit(&step.batch())?;
-        let mut logits = self.executor.wait()?;
+        self.executor.wait(&mut self.output)?;
+        let output = &mut self.output;
         let computed = Instant::now();
         phases.compute = computed.duration_since(began);
         self.results.clear();
@@ -72,12 +73,12 @@ impl Core {
             if let Some(live) = self.live.get_mut(&part.id.request) {
                 live.start(part.start, began);
                 let token_ids = self.scheduler.token_ids(part.id).unwrap_or_default();
-                score_part(part, live, token_ids, &logits, &mut self.scratch);
+                score_part(part, live, token_ids, output, &mut self.scratch);
                 let to = (&mut self.scratch, &mut self.results);
                 match step.drafts(index) {
-                    [] => sample_part(part, live, token_ids, &mut logits, to),
+                    [] => sample_part(part, live, token_ids, output, to),
                     drafts => {
-                        let n_accepted = sample_drafted(part, (token_ids, drafts), live, &mut logits, to);
+                        let n_accepted = sample_drafted(part, (token_ids, drafts), live, output, to);
                         self.speculator.stats.count(drafts.len(), n_accepted);
                     }
                 }

@@ -160,7 +160,7 @@ impl DiskTier {
 
     fn write(&mut self, Evicted { page, name }: Evicted, mut buffer: Vec<u8>, executor: &mut dyn Executor) {
         let is_stored = self.slots.find(name.key).is_some();
-        if is_stored || executor.read_page(page, &mut buffer).is_err() {
+        if is_stored || executor.read_pages(&[page], &mut buffer).is_err() {
             self.write_buffers.push(buffer);
             return;
         }
@@ -301,7 +301,7 @@ impl DiskTier {
         if cache.computed(&lease) == start && cache.reserve(&lease, end, &mut Vec::new()).is_ok() {
             // For this page another one may have been evicted.
             self.spill(executor);
-            is_there = executor.write_page(cache.pages(&lease)[index], page).is_ok();
+            is_there = executor.write_pages(&cache.pages(&lease)[index..=index], page).is_ok();
             if is_there {
                 cache.commit_restored(&lease, tokens, end);
                 self.stats.restored_pages += 1;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use sm_batching::SequenceId;
-use sm_kernels::plan::{ExecError, Executor, PAGE_LEN, Span, StepBatch};
+use sm_kernels::plan::{ExecError, Executor, OutputRow, PAGE_LEN, Span, StepBatch, StepOutput};
 use sm_tensor::{PageId, TokenId};
 
 use crate::{Error, LoadedModel};
@@ -31,6 +31,7 @@ pub(crate) struct DraftModel {
     /// µs to guess one token, averaged.
     token_us: u64,
     rows: Rows,
+    output: StepOutput,
 }
 
 /// The pages of one sequence, and what is in them.
@@ -50,7 +51,7 @@ struct Rows {
     tokens: Vec<TokenId>,
     spans: Vec<Span>,
     page_table: Vec<PageId>,
-    output_rows: Vec<u32>,
+    outputs: Vec<OutputRow>,
     /// Index of the guess that each output is for.
     owners: Vec<usize>,
 }
@@ -75,7 +76,8 @@ impl DraftModel {
         };
         let slots = (0..n_slots).map(slot).collect();
         let by_id = HashMap::with_capacity(n_slots);
-        Ok(Self { executor, context_len, slots, by_id, n_calls: 0, token_us: 0, rows: Rows::default() })
+        let (rows, output) = (Rows::default(), StepOutput::new());
+        Ok(Self { executor, context_len, slots, by_id, n_calls: 0, token_us: 0, rows, output })
     }
 
     /// µs to guess one token, averaged; 0 before the first.
@@ -170,7 +172,7 @@ impl DraftModel {
             rows.push(slot, n_rows);
             slot.n_computed += n_rows;
             if n_rows == n_missing {
-                rows.output_rows.push(rows.tokens.len() as u32 - 1);
+                rows.outputs.push(OutputRow::logits(rows.tokens.len() as u32 - 1));
                 rows.owners.push(owner);
             } else {
                 guess.max = 0;
@@ -185,19 +187,15 @@ impl DraftModel {
         guesses: &mut [Guess],
         sample: &mut impl FnMut(SequenceId, &[TokenId], &mut [f32]) -> Option<TokenId>,
     ) -> Result<(), ExecError> {
-        let computed = self.executor.submit(&self.rows.batch()).and_then(|()| self.executor.wait());
-        let mut logits = match computed {
-            Ok(logits) => logits,
-            Err(error) => {
-                // What the pages hold is not known.
-                self.slots.iter_mut().for_each(|slot| slot.n_computed = 0);
-                return Err(error);
-            }
-        };
+        if let Err(error) = self.executor.run(&self.rows.batch(), &mut self.output) {
+            // What the pages hold is not known.
+            self.slots.iter_mut().for_each(|slot| slot.n_computed = 0);
+            return Err(error);
+        }
         for (output, owner) in self.rows.owners.iter().enumerate() {
             let guess = &mut guesses[*owner];
             let slot = &mut self.slots[self.by_id[&guess.id]];
-            match sample(guess.id, &slot.tokens, logits.row_mut(output)) {
+            match sample(guess.id, &slot.tokens, self.output.logits_mut(output)) {
                 Some(token) => {
                     slot.tokens.push(token);
                     guess.drafts.push(token);
@@ -224,7 +222,7 @@ impl Rows {
         self.tokens.clear();
         self.spans.clear();
         self.page_table.clear();
-        self.output_rows.clear();
+        self.outputs.clear();
         self.owners.clear();
     }
 
@@ -237,6 +235,7 @@ impl Rows {
             start: slot.n_computed as u32,
             first_page: self.page_table.len() as u32,
             n_pages: n_pages as u32,
+            state: None,
         });
         self.tokens.extend_from_slice(&slot.tokens[slot.n_computed..end]);
         self.page_table.extend_from_slice(&slot.pages[..n_pages]);
@@ -247,7 +246,8 @@ impl Rows {
             tokens: &self.tokens,
             spans: &self.spans,
             page_table: &self.page_table,
-            output_rows: &self.output_rows,
+            outputs: &self.outputs,
+            ..StepBatch::default()
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::cpu::arena::{Access, Region};
 use crate::cpu::isa::{Isa, LANES};
 use crate::cpu::kv_element::KvElement;
 use crate::cpu::step::StepContext;
-use crate::plan::{KvLayout, RopePairs, RopeTable, VectorId};
+use crate::plan::{RopePairs, RopeTable, VectorId};
 
 /// The cosines and sines of a step's positions.
 ///
@@ -68,8 +68,10 @@ pub(crate) struct RopeStore {
     pub(crate) k_norm: Option<VectorId>,
     /// Epsilon of the two norms.
     pub(crate) norm_eps: f32,
-    /// Key heads and head dimension.
-    pub(crate) kv: KvLayout,
+    /// Key heads.
+    pub(crate) n_kv_heads: usize,
+    /// Values of a head.
+    pub(crate) head_dim: usize,
     /// Query heads per key head.
     pub(crate) heads_per_kv: usize,
 }
@@ -90,12 +92,12 @@ impl RopeStore {
         let (mut q, mut work, mut pages) =
             (access.tiles(self.q), access.share(self.work), access.kv_share::<E>());
         let head = work.all_mut();
-        let (head_dim, q_len) = (self.kv.head_dim, self.heads_per_kv * self.kv.head_dim);
+        let (head_dim, q_len) = (self.head_dim, self.heads_per_kv * self.head_dim);
         isa.enter(
             #[inline(always)]
             || {
                 for tile in pages.tiles() {
-                    let (run, kv_head) = (tile / self.kv.n_kv_heads, tile % self.kv.n_kv_heads);
+                    let (run, kv_head) = (tile / self.n_kv_heads, tile % self.n_kv_heads);
                     let first_slot = step.tables.first_slots[run];
                     for (index, row) in step.tables.run_rows(run).enumerate() {
                         let slot = first_slot + index;
@@ -108,11 +110,10 @@ impl RopeStore {
                             self.transform(isa, x, &Transform { norm: q_norm, angles }, head);
                             out.copy_from_slice(&head[..head_dim]);
                         }
-                        let k = &qkv[self.kv.n_kv_heads * q_len + kv_head * head_dim..][..head_dim];
+                        let k = &qkv[self.n_kv_heads * q_len + kv_head * head_dim..][..head_dim];
                         self.transform(isa, k, &Transform { norm: k_norm, angles }, head);
                         E::store_key(isa, pages.page_mut(tile).0, head_dim, slot, head);
-                        let v =
-                            &qkv[self.kv.n_kv_heads * (q_len + head_dim) + kv_head * head_dim..][..head_dim];
+                        let v = &qkv[self.n_kv_heads * (q_len + head_dim) + kv_head * head_dim..][..head_dim];
                         self.transform(isa, v, &Transform { norm: None, angles: &[] }, head);
                         E::store_value(isa, pages.page_mut(tile).1, slot, head);
                     }

@@ -16,7 +16,7 @@ use crate::cpu::ops::product::bf16;
 use crate::cpu::ops::rope_store::{RopeAngles, RopeStore, Rotation};
 use crate::cpu::split::By;
 use crate::plan::{
-    AttentionParams, BufferId, Encoding, Epilogue, Experts, KvDType, Limits, MatrixId, Op, Plan,
+    AttentionParams, BufferId, Encoding, Epilogue, Experts, KvDType, KvId, Limits, MatrixId, Op, Plan,
     PrepareError, RopeId, Rows, Store,
 };
 
@@ -28,12 +28,12 @@ impl Program {
     pub(crate) fn bind(plan: &Plan, limits: &Limits, n_workers: usize) -> Result<Self, PrepareError> {
         let extents = Extents { n_tokens: limits.max_tokens, n_outputs: limits.max_outputs };
         let mut layout = ArenaLayout::new(extents, 0);
+        let (buffers, logits_bytes) = place_buffers(plan, &mut layout)?;
         let mut angles = Vec::with_capacity(plan.ropes.len());
         for table in &plan.ropes {
             let width = 2 * RopeAngles::half_len(table);
             angles.push(layout.region(RowCount::Per(Rows::Tokens, 1), width)?);
         }
-        let buffers = place_buffers(plan, &mut layout)?;
         let mut binder = Binder {
             plan,
             limits: extents,
@@ -56,8 +56,10 @@ impl Program {
             binder.scratch_end = binder.scratch_end.max(binder.scratch.end());
         }
         Ok(Self {
+            logits: plan.logits.map(|id| binder.f32(id)),
+            hidden: plan.hidden.map(|id| binder.f32(id)),
             phases: binder.phases,
-            logits: f32_of(binder.buffers[plan.logits.index()]),
+            logits_bytes,
             buffers: binder.buffers,
             shapes: binder.shapes,
             arena_bytes: binder.scratch_end,
@@ -83,6 +85,12 @@ struct Binder<'a> {
 
 fn f32_of(buffer: BufferRegions) -> Region<f32> {
     buffer.f32.expect("a valid plan gives the buffer an f32 form")
+}
+
+/// The keys and values of a layer.
+struct HeadShape {
+    n_kv_heads: usize,
+    head_dim: usize,
 }
 
 impl Binder<'_> {
@@ -139,7 +147,7 @@ impl Binder<'_> {
                 self.push(Task::GatedLinear(GatedTask { x, gate, up, activation, out }), footprint);
             }
             Op::RopeStore { .. } => self.rope_store(op)?,
-            Op::Attention { q, layer, params, out } => self.attention(q, layer, params, out)?,
+            Op::Attention { q, kv, params, out } => self.attention(q, kv, params, out)?,
             Op::MoeFfn { x, experts, store, out } => self.moe_ffn(x, experts, store, out)?,
             Op::GatherRows { x, out } => {
                 let (x, out) = (self.f32(x), self.f32(out));
@@ -170,20 +178,36 @@ impl Binder<'_> {
     }
 
     fn rope_store(&mut self, op: &Op) -> Result<(), PrepareError> {
-        let &Op::RopeStore { qkv, layer, rope, q_norm, k_norm, norm_eps, q } = op else { return Ok(()) };
-        let kv = self.plan.kv;
-        let heads_per_kv = self.plan.buffer(q).width / (kv.head_dim * kv.n_kv_heads);
+        let &Op::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, q } = op else { return Ok(()) };
+        let HeadShape { n_kv_heads, head_dim } = self.heads(kv);
+        let heads_per_kv = self.plan.buffer(q).width / (head_dim * n_kv_heads);
         let (qkv, q, rotation) = (self.f32(qkv), self.f32(q), rope.map(|id| self.rotation(id)));
-        let work = self.per_worker(kv.head_dim.next_multiple_of(LANES))?;
-        let tiles = By::Tiles { table: Shares::PAGE_RUNS, unit: heads_per_kv * kv.head_dim };
+        let work = self.per_worker(head_dim.next_multiple_of(LANES))?;
+        let tiles = By::Tiles { table: Shares::PAGE_RUNS, unit: heads_per_kv * head_dim };
         let mut footprint = Footprint::default().read(self.limits, qkv).write(self.limits, q, tiles);
-        footprint = footprint.write(self.limits, work, By::Rows(1)).kv(KvUse::Write(layer));
+        footprint = footprint.write(self.limits, work, By::Rows(1)).kv(KvUse::Write(kv.index()));
         if let Some(rotation) = rotation {
             footprint = footprint.read(self.limits, rotation.angles);
         }
-        let task = RopeStore { qkv, q, work, rotation, q_norm, k_norm, norm_eps, kv, heads_per_kv };
+        let task = RopeStore {
+            qkv,
+            q,
+            work,
+            rotation,
+            q_norm,
+            k_norm,
+            norm_eps,
+            n_kv_heads,
+            head_dim,
+            heads_per_kv,
+        };
         self.push(Task::RopeStore(task, self.kv_dtype), footprint);
         Ok(())
+    }
+
+    fn heads(&self, kv: KvId) -> HeadShape {
+        let group = self.plan.cache.group(kv).expect("a valid plan has the layer");
+        HeadShape { n_kv_heads: group.n_kv_heads, head_dim: group.key_dim }
     }
 
     /// The schedule of attentions of a shape.
@@ -198,14 +222,14 @@ impl Binder<'_> {
     fn attention(
         &mut self,
         q: BufferId,
-        layer: usize,
+        kv: KvId,
         params: AttentionParams,
         out: BufferId,
     ) -> Result<(), PrepareError> {
         let AttentionParams { n_heads, scale, window, soft_cap } = params;
-        let kv = self.plan.kv;
-        let shape = Shape { heads_per_kv: n_heads / kv.n_kv_heads, window };
-        let fixed = Fixed { shape, head_dim: kv.head_dim, scale, soft_cap };
+        let HeadShape { n_kv_heads, head_dim } = self.heads(kv);
+        let shape = Shape { heads_per_kv: n_heads / n_kv_heads, window };
+        let fixed = Fixed { shape, head_dim, scale, soft_cap };
         let (q, out) = (self.f32(q), self.buffer(out));
         let scratch = Scratch::new(&mut self.scratch, &fixed, (self.plan.context_len, self.n_workers))?;
         let schedule = self.schedule(shape);
@@ -213,7 +237,7 @@ impl Binder<'_> {
             Some(region) => region,
             None => self.scratch.region(RowCount::Per(Rows::Tokens, 1), q.stride())?,
         };
-        let unit = shape.heads_per_kv * kv.head_dim;
+        let unit = shape.heads_per_kv * head_dim;
         let whole_blocks = unit.is_multiple_of(BLOCK_LEN);
         let encoded = out.int8.filter(|_| whole_blocks);
         let task = Attention { q, out: values, encoded, scratch, schedule, fixed };
@@ -224,7 +248,7 @@ impl Binder<'_> {
             footprint.write(limits, encoded, By::Tiles { table: schedule + 1, unit: unit / BLOCK_LEN })
         };
         let footprint = write(Footprint::default().read(self.limits, q), self.limits);
-        let footprint = footprint.write(self.limits, scratch.shared, By::Rows(1)).kv(KvUse::Read(layer));
+        let footprint = footprint.write(self.limits, scratch.shared, By::Rows(1)).kv(KvUse::Read(kv.index()));
         self.push(Task::Attend(task, self.kv_dtype), footprint);
         let footprint = write(Footprint::default().read(self.limits, scratch.shared), self.limits);
         self.push(Task::MergeAttention(task), footprint);

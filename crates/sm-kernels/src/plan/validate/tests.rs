@@ -3,6 +3,7 @@
 use sm_tensor::DType;
 
 use super::*;
+use crate::plan::StateLayout;
 use crate::testing;
 
 fn buffer<'p>(plan: &'p mut Plan, name: &str) -> &'p mut BufferDecl {
@@ -66,7 +67,7 @@ fn declarations_keep_their_rules() {
         (0, "there is no matrix 99", |p| set!(p, Embed "embed", table = MatrixId(99))),
         (1, "there is no vector 99", |p| set!(p, Norm "norm", weight = VectorId(99))),
         (3, "there is no rope 99", |p| set!(p, RopeStore "rope_store", rope = Some(RopeId(99)))),
-        (3, "there is no layer 9", |p| set!(p, RopeStore "rope_store", layer = 9)),
+        (3, "there is no layer 9", |p| set!(p, RopeStore "rope_store", kv = KvId(9))),
         (0, "has width 0", |p| buffer(p, "x").width = 0),
         (1, "width 65, no multiple of 32", |p| buffer(p, "h").width = 65),
         (2, "is empty", |p| matrix(p, "qkv.0").parts.clear()),
@@ -79,10 +80,17 @@ fn declarations_keep_their_rules() {
         (3, "the rope turns 0 values", |p| p.ropes[0].inv_freq.clear()),
         (3, "frequency of the rope is not finite", |p| p.ropes[0].inv_freq[1] = f32::NAN),
         (3, "scale of the rope is 0", |p| p.ropes[0].scale = 0.0),
-        (3, "the pages have 0 heads", |p| p.kv.n_kv_heads = 0),
+        (3, "the pages have 0 heads", |p| p.cache.pages[0].n_kv_heads = 0),
         (20, "the context length is 0", |p| p.context_len = 0),
-        (20, "there is no buffer 99", |p| p.logits = BufferId(99)),
-        (20, "must be Outputs", |p| p.logits = BufferId(0)),
+        (20, "there is no buffer 99", |p| p.logits = Some(BufferId(99))),
+        (20, "there is no buffer 99", |p| p.hidden = Some(BufferId(99))),
+        (20, "neither a hidden state nor logits", |p| (p.hidden, p.logits) = (None, None)),
+        (20, "state \"delta\" has no values", |p| {
+            p.cache.states.push(StateLayout { name: "delta".to_owned(), len: 0 });
+        }),
+        (20, "layers begin at ops [1, 20]", |p| p.layer_starts[1] = 20),
+        (20, "layers begin at ops [9, 9]", |p| p.layer_starts[0] = 9),
+        (20, "must be Outputs", |p| p.logits = Some(BufferId(0))),
         (19, "\"logits\" is read before it is written", |p| p.ops.truncate(19)),
     ];
     check(&testing::decoder(DType::Q8_0), cases);
@@ -109,7 +117,7 @@ fn buffers_are_written_first_and_in_the_form_that_is_read() {
         (
             4,
             "pages of layer 1 are read before they are written",
-            |p| set!(p, Attention "attention", layer = 1),
+            |p| set!(p, Attention "attention", kv = KvId(1)),
         ),
         (0, "\"x\" must be f32 only", |p| buffer(p, "x").encoding = Encoding::F32AndInt8),
         (3, "\"q\" must be f32 only", |p| buffer(p, "q").encoding = Encoding::F32AndInt8),

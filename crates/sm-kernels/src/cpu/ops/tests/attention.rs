@@ -37,8 +37,8 @@ impl Case {
     fn run(&self, lengths: &[usize]) {
         let &Self { n_heads, n_kv_heads, head_dim, .. } = self;
         let (q_width, scale) = (n_heads * head_dim, 3.0 / (head_dim as f32).sqrt());
-        let kv = KvLayout { n_layers: 2, n_kv_heads, head_dim };
-        let mut test = OpTest::new((n_heads + 2 * n_kv_heads) * head_dim, kv);
+        let mut test = OpTest::new((n_heads + 2 * n_kv_heads) * head_dim);
+        let [_, kv] = [0, 1].map(|_| test.builder.kv(n_kv_heads, head_dim, head_dim));
         test.kv_dtype = self.kv_dtype;
         let q = test.buffer(q_width, Encoding::F32);
         let out = test.buffer(q_width, self.encoding);
@@ -46,9 +46,9 @@ impl Case {
         let mut norm =
             |name: &str| self.norms.then(|| test.builder.vector(name, head_dim, vec![name.to_owned()]));
         let (q_norm, k_norm) = (norm("q_norm"), norm("k_norm"));
-        test.builder.push(Op::RopeStore { qkv: test.x, layer: 1, rope, q_norm, k_norm, norm_eps: 1e-6, q });
+        test.builder.push(Op::RopeStore { qkv: test.x, kv, rope, q_norm, k_norm, norm_eps: 1e-6, q });
         let params = AttentionParams { n_heads, scale, window: self.window, soft_cap: self.soft_cap };
-        test.builder.push(Op::Attention { q, layer: 1, params, out });
+        test.builder.push(Op::Attention { q, kv, params, out });
         let trace = test.run(lengths);
         let (q, out) = self.reference(&trace, scale);
         assert_close(&format!("rope store {self:?}"), &trace.outputs[1], &q, 1e-6);

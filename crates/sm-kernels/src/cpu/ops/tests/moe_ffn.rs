@@ -29,7 +29,7 @@ const CASE: Case = Case {
 impl Case {
     fn run(&self, lengths: &[usize]) {
         let &Self { n_experts, top_k, renormalize, ffn, hidden, dtype, store, encoding } = self;
-        let mut test = OpTest::rows(hidden);
+        let mut test = OpTest::new(hidden);
         let weight = test.builder.vector("w", hidden, vec!["w".to_owned()]);
         let both = if hidden % 32 == 0 { Encoding::F32AndInt8 } else { Encoding::F32 };
         let (h, out) = (test.buffer(hidden, both), test.buffer(hidden, encoding));

@@ -6,7 +6,7 @@ use crate::plan::{NormKind, Store};
 #[test]
 fn embed_scales_rows_and_adds_learned_positions() {
     for (width, scale) in [(1, 1.0), (16, 1.0), (33, 2.5), (64, 0.5)] {
-        let mut test = OpTest::rows(width);
+        let mut test = OpTest::new(width);
         let out = test.buffer(width, Encoding::F32);
         let dtype = if width == 64 { DType::Q8_0 } else { DType::F16 };
         let table = test.matrix("other", width, &[(N_IDS, dtype)]);
@@ -36,7 +36,7 @@ struct NormCase {
 
 fn check_norm(case: &NormCase) {
     let &NormCase { width, kind, bias, store, encoding } = case;
-    let mut test = OpTest::rows(width);
+    let mut test = OpTest::new(width);
     let out = test.buffer(width, encoding);
     let weight = test.builder.vector("w", width, vec!["w".to_owned()]);
     let bias = bias.then(|| test.builder.vector("b", width, vec!["b".to_owned()]));
@@ -87,7 +87,7 @@ fn norms_equal_plain_loops() {
 #[test]
 fn gather_rows_keeps_the_wanted_rows() {
     for width in [1, 16, 40] {
-        let trace = OpTest::rows(width).run(&[3, 4]);
+        let trace = OpTest::new(width).run(&[3, 4]);
         let x = trace.outputs[0].chunks_exact(width);
         let expected: Vec<f64> = x.step_by(2).flatten().map(|value| f64::from(*value)).collect();
         assert_close("take outputs", &trace.outputs[1], &expected, 0.0);
