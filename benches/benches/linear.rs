@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sm_benches::random_weights::RandomWeights;
 use sm_kernels::plan::{
-    Backend, Encoding, Epilogue, Executor, Limits, NormKind, Op, OutputRow, Plan, PlanBuilder, Rows, Span,
-    StepBatch, StepOutput, Store,
+    Backend, Embed, Encoding, Executor, GatherRows, Limits, Linear, Norm, NormKind, OutputRow, Plan,
+    PlanBuilder, Rows, Span, StepBatch, StepOutput, Store,
 };
 use sm_kernels::testing::{Numbers, multiply_and_add};
 use sm_kernels::{CpuBackend, IsaKind};
@@ -70,12 +70,11 @@ impl Case {
         let x = plan.buffer("x", Rows::Tokens, cols, encoding);
         let y = plan.buffer("y", Rows::Tokens, rows * self.copies(), Encoding::F32);
         let logits = plan.buffer("logits", Rows::Outputs, rows * self.copies(), Encoding::F32);
-        plan.push(Op::Embed { table, positions: None, scale: 1.0, out: h });
+        plan.push(Embed { table, positions: None, scale: 1.0, out: h });
         let (kind, store) = (NormKind::Rms, Store::Write);
-        plan.push(Op::Norm { x: h, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });
-        let (bias, epilogue) = (None, Epilogue::None);
-        plan.push(Op::Linear { x, weight, bias, epilogue, store, out: y });
-        plan.push(Op::GatherRows { x: y, out: logits });
+        plan.push(Norm { x: h, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });
+        plan.push(Linear::new(x, weight, y));
+        plan.push(GatherRows { x: y, out: logits });
         plan.finish(logits)
     }
 }

@@ -8,9 +8,9 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use sm_benches::random_weights::RandomWeights;
 use sm_kernels::CpuBackend;
 use sm_kernels::plan::{
-    Activation, AttentionParams, Backend, BufferId, Encoding, Epilogue, Executor, Experts, Limits, MatrixId,
-    NormKind, Op, OutputRow, PAGE_LEN, Plan, PlanBuilder, RopePairs, RopeTable, Rows, Span, StepBatch,
-    StepOutput, Store,
+    Activation, Attention, Backend, BufferId, Embed, Encoding, Executor, Experts, GatedLinear, GatherRows,
+    Limits, Linear, MatrixId, MoeFfn, Norm, NormKind, OutputRow, PAGE_LEN, Plan, PlanBuilder, RopePairs,
+    RopeStore, RopeTable, Rows, Span, StepBatch, StepOutput, Store,
 };
 use sm_tensor::{DType, PageId, TokenId};
 
@@ -66,7 +66,7 @@ impl Layers {
         let normed = plan.buffer("normed", Rows::Tokens, HIDDEN, Encoding::F32AndInt8);
         let mut layers = Self { plan, h, normed };
         let table = layers.matrix(DType::F16, VOCAB_SIZE, HIDDEN);
-        layers.plan.push(Op::Embed { table, positions: None, scale: 1.0, out: h });
+        layers.plan.push(Embed { table, positions: None, scale: 1.0, out: h });
         for _ in 0..N_LAYERS {
             layers.attention();
             layers.feed_forward();
@@ -74,7 +74,7 @@ impl Layers {
         }
         let last = layers.plan.buffer("last", Rows::Outputs, HIDDEN, Encoding::F32);
         let logits = layers.plan.buffer("logits", Rows::Outputs, VOCAB_SIZE, Encoding::F32);
-        layers.plan.push(Op::GatherRows { x: h, out: last });
+        layers.plan.push(GatherRows { x: h, out: last });
         layers.plan.push(linear(last, table, Store::Write, logits));
         layers.plan.finish(logits)
     }
@@ -86,7 +86,7 @@ impl Layers {
     fn norm(&mut self) {
         let weight = self.plan.vector("norm", HIDDEN, RandomWeights::vector(HIDDEN));
         let (x, out, kind, store) = (self.h, self.normed, NormKind::Rms, Store::Write);
-        self.plan.push(Op::Norm { x, kind, weight, bias: None, eps: 1e-5, store, out });
+        self.plan.push(Norm { x, kind, weight, bias: None, eps: 1e-5, store, out });
     }
 
     fn attention(&mut self) {
@@ -101,12 +101,19 @@ impl Layers {
         let to_qkv = self.matrix(DType::Q4_0, qkv_width, HIDDEN);
         let to_h = self.matrix(DType::Q4_0, HIDDEN, HIDDEN);
         let scale = 1.0 / (HEAD_DIM as f32).sqrt();
-        let params = AttentionParams { n_heads: N_HEADS, scale, window: None, soft_cap: None };
         self.norm();
         self.plan.push(linear(self.normed, to_qkv, Store::Write, qkv));
         let (q_norm, k_norm) = (None, None);
-        self.plan.push(Op::RopeStore { qkv, kv, rope: Some(rope), q_norm, k_norm, norm_eps: 1e-5, q });
-        self.plan.push(Op::Attention { q, kv, params, out: heads });
+        self.plan.push(RopeStore { qkv, kv, rope: Some(rope), q_norm, k_norm, norm_eps: 1e-5, q });
+        self.plan.push(Attention {
+            q,
+            kv,
+            n_heads: N_HEADS,
+            scale,
+            window: None,
+            soft_cap: None,
+            out: heads,
+        });
         self.plan.push(linear(heads, to_h, Store::Add, self.h));
     }
 
@@ -115,13 +122,7 @@ impl Layers {
         let [gate, up] = [(); 2].map(|()| self.matrix(DType::Q4_0, FFN, HIDDEN));
         let down = self.matrix(DType::Q4_0, HIDDEN, FFN);
         self.norm();
-        self.plan.push(Op::GatedLinear {
-            x: self.normed,
-            gate,
-            up,
-            activation: Activation::Silu,
-            out: inner,
-        });
+        self.plan.push(GatedLinear { x: self.normed, gate, up, activation: Activation::Silu, out: inner });
         self.plan.push(linear(inner, down, Store::Add, self.h));
     }
 
@@ -137,12 +138,12 @@ impl Layers {
             activation: Activation::Silu,
         };
         self.norm();
-        self.plan.push(Op::MoeFfn { x: self.normed, experts, store: Store::Add, out: self.h });
+        self.plan.push(MoeFfn { x: self.normed, experts, store: Store::Add, out: self.h });
     }
 }
 
-fn linear(x: BufferId, weight: MatrixId, store: Store, out: BufferId) -> Op {
-    Op::Linear { x, weight, bias: None, epilogue: Epilogue::None, store, out }
+fn linear(x: BufferId, weight: MatrixId, store: Store, out: BufferId) -> Linear {
+    Linear { store, ..Linear::new(x, weight, out) }
 }
 
 /// The layers, made ready.

@@ -1,5 +1,7 @@
 //! The CPU backend: one team of threads walks the plan's operations together.
 
+pub(crate) mod activations;
+pub(crate) mod allocation;
 pub(crate) mod arena;
 mod backend;
 pub(crate) mod barrier;
@@ -9,11 +11,12 @@ pub(crate) mod formats;
 pub(crate) mod isa;
 pub(crate) mod kv_element;
 pub(crate) mod kv_pool;
-pub(crate) mod limits;
 pub(crate) mod ops;
 pub(crate) mod pack;
+pub(crate) mod peak;
 mod profiler;
 pub(crate) mod program;
+pub(crate) mod schedule;
 mod speed;
 pub(crate) mod split;
 pub(crate) mod step;

@@ -4,6 +4,6 @@ mod plans;
 mod weights;
 
 #[cfg(feature = "cpu")]
-pub use crate::cpu::limits::{Numbers, multiply_and_add};
+pub use crate::cpu::peak::{Numbers, multiply_and_add};
 pub use plans::{CONTEXT_LEN, VOCAB_SIZE, decoder, experts};
 pub use weights::{RandomWeights, random_values};

@@ -17,8 +17,8 @@ mod ffn;
 use std::collections::HashMap;
 
 use sm_kernels::plan::{
-    BufferId, Encoding, Epilogue, MatrixId, MatrixPart, NormKind, Op, Plan, PlanBuilder, Rows, Store,
-    VectorId,
+    BufferId, Embed, Encoding, Epilogue, GatherRows, Linear, MatrixId, MatrixPart, Norm, NormKind, Plan,
+    PlanBuilder, Rows, Store, VectorId,
 };
 
 use crate::LoadError;
@@ -107,8 +107,8 @@ impl Builder<'_> {
             NormKind::Layer => Some(self.vector(key, "bias", hidden)?),
             NormKind::Rms => None,
         };
-        let (kind, eps) = (self.spec.norm.kind, self.spec.norm.eps);
-        self.plan.push(Op::Norm { x, kind, weight, bias, eps, store, out });
+        let norm = self.spec.norm;
+        self.plan.push(Norm { x, kind: norm.kind, weight, bias, eps: norm.eps, store, out });
         Ok(())
     }
 
@@ -146,12 +146,13 @@ impl Builder<'_> {
         post_norm: TensorKey,
     ) -> Result<(), LoadError> {
         let (out, store) = self.branch_output(post_norm.layer);
-        self.plan.push(Op::Linear { x, weight, bias, epilogue: Epilogue::None, store, out });
+        self.plan.push(Linear { bias, store, ..Linear::new(x, weight, out) });
         self.end_branch(post_norm, out)
     }
 
     fn embed(&mut self) -> Result<Embedding, LoadError> {
-        let (spec, hidden) = (self.spec, self.spec.hidden_size);
+        let spec = self.spec;
+        let hidden = spec.hidden_size;
         let part = self.whole(TensorKind::Embedding.of_model(), [spec.vocab_size, hidden])?;
         let table = self.matrix("embedding".into(), hidden, part.clone());
         let positions = if spec.embedding.learned_positions {
@@ -160,7 +161,7 @@ impl Builder<'_> {
         } else {
             None
         };
-        self.plan.push(Op::Embed { table, positions, scale: spec.embedding.scale, out: self.x });
+        self.plan.push(Embed { table, positions, scale: spec.embedding.scale, out: self.x });
         Ok(Embedding { id: table, part })
     }
 
@@ -169,11 +170,12 @@ impl Builder<'_> {
         let x = self.x;
         self.rows = Rows::Outputs;
         self.x = self.buffer("x", self.spec.hidden_size, Encoding::F32);
-        self.plan.push(Op::GatherRows { x, out: self.x });
+        self.plan.push(GatherRows { x, out: self.x });
     }
 
     fn head(&mut self, embedding: Embedding) -> Result<BufferId, LoadError> {
-        let (spec, hidden) = (self.spec, self.spec.hidden_size);
+        let spec = self.spec;
+        let hidden = spec.hidden_size;
         let part = if spec.head.tied {
             embedding.part
         } else {
@@ -186,8 +188,7 @@ impl Builder<'_> {
         let weight = if spec.head.tied { embedding.id } else { self.matrix("head".into(), hidden, part) };
         let logits = self.plan.buffer("logits", self.rows, spec.vocab_size, Encoding::F32);
         let epilogue = spec.head.soft_cap.map_or(Epilogue::None, Epilogue::SoftCap);
-        let store = Store::Write;
-        self.plan.push(Op::Linear { x: normed, weight, bias: None, epilogue, store, out: logits });
+        self.plan.push(Linear { epilogue, ..Linear::new(normed, weight, logits) });
         Ok(logits)
     }
 }

@@ -1,15 +1,35 @@
-//! How the numbers of a matrix are stored.
+//! Storage types of matrix elements, with the ids and block sizes of GGUF.
+//!
+//! ```text
+//!              block            bits per value
+//! f32 f16 bf16     1 value      32, 16, 16
+//! q8_0            32 values     8.5     scale
+//! q4_0 iq4_nl     32 values     4.5     scale
+//! q4_1            32 values     5.0     scale, minimum
+//! q5_0            32 values     5.5     scale
+//! q5_1            32 values     6.0     scale, minimum
+//! q2_k           256 values     2.625   16 sub-blocks with scale and minimum
+//! q3_k           256 values     3.4375  16 sub-blocks with scale
+//! q4_k           256 values     4.5      8 sub-blocks with scale and minimum
+//! q5_k           256 values     5.5      8 sub-blocks with scale and minimum
+//! q6_k           256 values     6.5625  16 sub-blocks with scale
+//! ```
+//!
+//! Source: the [GGUF specification](https://github.com/ggml-org/ggml/blob/master/docs/gguf.md) and the
+//! `block_*` structs of ggml's `ggml-common.h`.
 
 use std::fmt;
 
-/// How the numbers of a matrix are stored. Names and layouts follow GGUF.
+/// Storage type of a matrix. Names and layouts follow GGUF.
+///
+/// Exhaustive on purpose: a format that some table of a backend lacks must not compile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DType {
     /// IEEE 754 single precision.
     F32,
     /// IEEE 754 half precision.
     F16,
-    /// The upper half of an [`DType::F32`].
+    /// bfloat16: the upper half of an [`DType::F32`].
     Bf16,
     /// 8-bit codes, one scale per 32.
     Q8_0,
@@ -35,7 +55,7 @@ pub enum DType {
     Iq4Nl,
 }
 
-/// One row of the table of data types.
+/// One row of [`TABLE`].
 struct Info {
     dtype: DType,
     name: &'static str,
@@ -66,11 +86,11 @@ const TABLE: [Info; 14] = [
     info(DType::Iq4Nl, "iq4_nl", 20, 32, 18),
 ];
 
-/// A data type that this build does not know.
+/// A data type this build does not support.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown data type {found}; supported: {}", DType::names().join(", "))]
 pub struct UnknownDType {
-    /// The name or the ggml id that was met.
+    /// The name or ggml id found.
     pub found: String,
 }
 
@@ -90,36 +110,36 @@ impl DType {
         TABLE[self as usize].name
     }
 
-    /// The number that names this type in a GGUF file.
+    /// The id of this type in GGUF files (`ggml_type`).
     pub const fn ggml_id(self) -> u32 {
         TABLE[self as usize].ggml_id
     }
 
-    /// The type with this number in a GGUF file.
+    /// The type with this id in GGUF files.
     ///
     /// # Errors
-    /// If no supported type has it.
+    /// If no supported type has that id.
     pub fn from_ggml_id(id: u32) -> Result<Self, UnknownDType> {
         let found = TABLE.iter().find(|info| info.ggml_id == id);
         found.map(|info| info.dtype).ok_or_else(|| UnknownDType { found: format!("ggml type {id}") })
     }
 
-    /// How many values one block holds; 1 for the float types.
+    /// Values per block; 1 for the float types.
     pub const fn block_len(self) -> usize {
         TABLE[self as usize].block_len
     }
 
-    /// How many bytes one block takes.
+    /// Bytes per block.
     pub const fn block_bytes(self) -> usize {
         TABLE[self as usize].block_bytes
     }
 
-    /// Whether values share a scale per block.
+    /// Whether the values of a block share a scale.
     pub const fn is_quantized(self) -> bool {
         self.block_len() != 1
     }
 
-    /// Bytes of a row of `cols` values, or `None` if `cols` is no multiple of the block length or
+    /// Bytes of a row of `cols` values, or `None` if `cols` is not a multiple of the block length or
     /// the size overflows.
     pub const fn row_bytes(self, cols: usize) -> Option<usize> {
         if cols.is_multiple_of(self.block_len()) {
@@ -139,7 +159,7 @@ impl fmt::Display for DType {
 impl std::str::FromStr for DType {
     type Err = UnknownDType;
 
-    /// Reads a name in any case.
+    /// Parses a name, ignoring case.
     fn from_str(name: &str) -> Result<Self, UnknownDType> {
         let found = TABLE.iter().find(|info| info.name.eq_ignore_ascii_case(name));
         found.map(|info| info.dtype).ok_or_else(|| UnknownDType { found: format!("{name:?}") })
@@ -151,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_follows_the_enum() {
+    fn table_is_in_enum_order() {
         for (index, info) in TABLE.iter().enumerate() {
             assert_eq!(info.dtype as usize, index);
             assert_eq!(DType::from_ggml_id(info.ggml_id), Ok(info.dtype));
@@ -160,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_types_are_named_with_the_supported_ones() {
+    fn unknown_type_error_lists_the_supported_types() {
         let message = DType::from_ggml_id(99).unwrap_err().to_string();
         assert!(message.contains("ggml type 99") && message.contains("q6_k"), "{message}");
     }

@@ -1,8 +1,10 @@
-//! The table of formats: how blocks of each [`DType`] become numbers and numbers become blocks.
+//! Block formats: how blocks of each [`DType`] decode to `f32` and how `f32` values encode to blocks.
 //!
-//! Every format is a [`BlockFormat`] in a file of its own and one row of [`TABLE`]. This is the plain,
-//! exact reading and writing of the ggml layouts; fast kernels that multiply blocks live elsewhere and
-//! are tested against it.
+//! Every format is a [`BlockFormat`] in a file of its own and one row of [`TABLE`]. These are the plain
+//! definitions of the ggml layouts, exact in both directions; the fast kernels that multiply blocks are
+//! in `sm-kernels` and tested against them.
+//!
+//! Source: `ggml-common.h` for layouts, `ggml-quants.c` for the quantizers.
 
 use crate::{DType, ShapeError};
 use half::f16;
@@ -26,23 +28,23 @@ mod symmetric;
 
 pub use packed_scales::unpack_k_scales;
 
-/// A format that stores `LEN` values in blocks of `BYTES` bytes.
+/// A format with blocks of `LEN` values in `BYTES` bytes.
 trait BlockFormat<const LEN: usize, const BYTES: usize> {
-    /// The data type that this format implements.
+    /// The data type this format implements.
     const DTYPE: DType;
 
-    /// The largest magnitude that can be stored. Block scales are f16; a value within f16's range
-    /// keeps every scale within it too.
+    /// The largest magnitude that can be stored. Block scales are f16, so values are held to the
+    /// range of f16: then no scale overflows.
     const MAX_ABS: f32 = 65504.0;
 
-    /// Expands one block.
+    /// Decodes one block.
     fn dequantize(block: &[u8; BYTES], values: &mut [f32; LEN]);
 
-    /// Stores the block that is nearest to `values`, which are finite and at most [`Self::MAX_ABS`].
+    /// Encodes `values`, which are finite and at most [`Self::MAX_ABS`] in magnitude.
     fn quantize(values: &[f32; LEN], block: &mut [u8; BYTES]);
 }
 
-/// One row of the table of formats.
+/// One row of [`TABLE`].
 struct Format {
     dtype: DType,
     max_abs: f32,
@@ -84,55 +86,56 @@ const TABLE: [Format; 14] = [
 const _: () = {
     let mut index = 0;
     while index < TABLE.len() {
-        assert!(TABLE[index].dtype as usize == index, "the table of formats does not follow the enum");
+        assert!(TABLE[index].dtype as usize == index, "the table of formats is not in enum order");
         index += 1;
     }
 };
 
 /// Why values could not be quantized.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum QuantizeError {
-    /// The values do not fill whole blocks, or the output has another size than they take.
+    /// The values do not fill whole blocks, or the output has the wrong size.
     #[error(transparent)]
     Shape(#[from] ShapeError),
-    /// A value that the format cannot hold.
+    /// A value the format cannot represent.
     #[error(
         "value {value} at index {index} cannot be stored as {dtype}, which takes finite values up to ±{max_abs}"
     )]
     OutOfRange {
-        /// The data type asked for.
+        /// The target data type.
         dtype: DType,
-        /// Where the first such value is.
+        /// Index of the first such value.
         index: usize,
         /// The value: NaN, infinite or too large.
         value: f32,
-        /// The largest magnitude that the data type takes.
+        /// The largest magnitude the data type can represent.
         max_abs: f32,
     },
 }
 
-/// Expands blocks of `dtype` to numbers, to the bit as ggml does.
+/// Decodes blocks of `dtype`, bit-identical to ggml.
 ///
-/// `bytes` are whole blocks (a row, or rows back to back) and `values` the numbers they hold.
-/// Any bytes are valid; scales that are infinite or NaN give values that are.
+/// `bytes` holds whole blocks (a row, or rows back to back), `values` receives what they encode.
+/// Any bytes are valid; an infinite or NaN scale yields infinite or NaN values.
 ///
 /// # Errors
-/// If `values` is no whole number of blocks or `bytes` has another size than they take.
+/// If `values` is not a whole number of blocks, or `bytes` has the wrong size.
 pub fn dequantize(dtype: DType, bytes: &[u8], values: &mut [f32]) -> Result<(), ShapeError> {
     check_sizes(dtype, bytes.len(), values.len())?;
     (TABLE[dtype as usize].dequantize)(bytes, values);
     Ok(())
 }
 
-/// Stores `values` as blocks of `dtype` in `bytes`, whole blocks only (a row, or rows back to back).
+/// Encodes `values` as whole blocks of `dtype` in `bytes` (a row, or rows back to back).
 ///
-/// The floats and the formats with 32 values per block except IQ4_NL give the same bytes as the
-/// Python package `gguf`. The others minimise the weighted square error that ggml minimises
-/// where no importance is known.
+/// The float formats and all formats with 32 values per block except IQ4_NL produce the same bytes
+/// as the Python package `gguf`. The others minimise the weighted square error that ggml minimises
+/// when it has no importance matrix.
 ///
 /// # Errors
-/// If `values` is no whole number of blocks, `bytes` has another size than they take, or a value is
-/// NaN, infinite or too large for the format. `bytes` is then left as it was.
+/// If `values` is not a whole number of blocks, `bytes` has the wrong size, or a value is NaN,
+/// infinite or too large for the format. `bytes` is then unchanged.
 pub fn quantize(dtype: DType, values: &[f32], bytes: &mut [u8]) -> Result<(), QuantizeError> {
     check_sizes(dtype, bytes.len(), values.len())?;
     let format = &TABLE[dtype as usize];
@@ -154,12 +157,13 @@ fn check_range(format: &Format, values: &[f32]) -> Result<(), QuantizeError> {
     let max_abs = format.max_abs;
     let fits = |value: &f32| value.abs() <= max_abs;
     for (chunk_idx, chunk) in values.chunks(1024).enumerate() {
-        // Without an early exit the compiler can test several values at once.
+        // No early exit within a chunk, so that the test vectorises.
         if chunk.iter().fold(true, |all, value| all & fits(value)) {
             continue;
         }
         if let Some(offset) = chunk.iter().position(|value| !fits(value)) {
-            let (index, value) = (chunk_idx * 1024 + offset, chunk[offset]);
+            let index = chunk_idx * 1024 + offset;
+            let value = chunk[offset];
             return Err(QuantizeError::OutOfRange { dtype: format.dtype, index, value, max_abs });
         }
     }
@@ -184,13 +188,13 @@ fn quantize_blocks<F: BlockFormat<LEN, BYTES>, const LEN: usize, const BYTES: us
     }
 }
 
-/// The half-precision number at byte `offset` of a block.
+/// Reads the f16 at byte `offset` of a block.
 fn read_f16(block: &[u8], offset: usize) -> f32 {
     f16::from_le_bytes([block[offset], block[offset + 1]]).to_f32()
 }
 
-/// Stores `value` at byte `offset` of a block, rounded to the nearest half-precision number, ties to
-/// even. Returns the number stored.
+/// Writes `value` as an f16 at byte `offset` of a block, rounded to nearest, ties to even. Returns the
+/// value stored.
 fn write_f16(block: &mut [u8], offset: usize, value: f32) -> f32 {
     let rounded = f16::from_f32(value);
     block[offset..offset + 2].copy_from_slice(&rounded.to_le_bytes());

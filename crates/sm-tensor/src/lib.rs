@@ -1,8 +1,8 @@
-//! Data types, ids, matrix views and quantization block formats: the vocabulary that every other
-//! crate of SmallMind speaks.
+//! Data types, ids, matrix views and quantization block formats: the vocabulary shared by all other
+//! crates of SmallMind.
 //!
-//! Numbers are stored as GGUF files store them. [`quantize`] and [`dequantize`] are the exact, plain
-//! implementation of every format:
+//! Matrices are stored exactly as GGUF files store them. [`quantize`] and [`dequantize`] are the plain
+//! reference implementation of every format:
 //!
 //! ```
 //! use sm_tensor::{DType, dequantize, quantize};

@@ -1,8 +1,9 @@
-//! Checked views of matrices as they lie in a file.
+//! Checked views of matrices in the layout of a model file.
 
 use crate::DType;
 
-/// A matrix as it lies in a file: `rows` × `cols`, row-major, `[out_features, in_features]`.
+/// A matrix in file layout: `rows` × `cols`, row-major, `[out_features, in_features]`. A row is a
+/// whole number of blocks.
 #[derive(Clone, Copy, Debug)]
 pub struct MatRef<'a> {
     dtype: DType,
@@ -11,10 +12,11 @@ pub struct MatRef<'a> {
     bytes: &'a [u8],
 }
 
-/// A shape that its bytes or its data type cannot hold.
+/// A shape that does not fit its data type or its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ShapeError {
-    /// The row length is no multiple of the block length.
+    /// The row length is not a multiple of the block length.
     #[error("rows of {cols} values cannot be stored as {dtype}, whose blocks hold {} values", dtype.block_len())]
     PartialBlock {
         /// The data type.
@@ -23,7 +25,7 @@ pub enum ShapeError {
         cols: usize,
     },
     /// The bytes do not match the shape.
-    #[error("a {dtype} matrix of {rows} x {cols} takes {expected} bytes but {actual} are there")]
+    #[error("a {dtype} matrix of {rows} x {cols} takes {expected} bytes, found {actual}")]
     ByteCount {
         /// The data type.
         dtype: DType,
@@ -31,13 +33,13 @@ pub enum ShapeError {
         rows: usize,
         /// Values per row.
         cols: usize,
-        /// Bytes that the shape takes.
+        /// Bytes the shape takes.
         expected: usize,
         /// Bytes given.
         actual: usize,
     },
-    /// The size overflows.
-    #[error("a {dtype} matrix of {rows} x {cols} is larger than memory can address")]
+    /// The size in bytes overflows.
+    #[error("a {dtype} matrix of {rows} x {cols} exceeds the address space")]
     Overflow {
         /// The data type.
         dtype: DType,
@@ -52,7 +54,7 @@ impl<'a> MatRef<'a> {
     /// A view of `bytes` as `rows` × `cols` values of `dtype`.
     ///
     /// # Errors
-    /// If the row length is no multiple of the block length or `bytes` has another size.
+    /// If the row length is not a multiple of the block length, or `bytes` has the wrong size.
     pub fn new(dtype: DType, rows: usize, cols: usize, bytes: &'a [u8]) -> Result<Self, ShapeError> {
         let row_bytes = dtype.row_bytes(cols).ok_or(ShapeError::PartialBlock { dtype, cols })?;
         let expected = rows.checked_mul(row_bytes).ok_or(ShapeError::Overflow { dtype, rows, cols })?;
@@ -62,7 +64,7 @@ impl<'a> MatRef<'a> {
         Ok(Self { dtype, rows, cols, bytes })
     }
 
-    /// How the values are stored.
+    /// Storage type.
     pub const fn dtype(&self) -> DType {
         self.dtype
     }

@@ -1,6 +1,6 @@
-//! The block formats against the Python package `gguf` and ggml's quantizers.
+//! Block formats against the Python package `gguf` and ggml's quantizers.
 //!
-//! `xtask/golden/formats.py` writes the files under `data/` and describes them.
+//! `xtask/golden/formats.py` writes and describes the files under `data/`.
 
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be read fails the test")]
 
@@ -27,7 +27,7 @@ fn read_lines(name: &str) -> Vec<Vec<String>> {
     text.lines().map(|line| line.split_whitespace().map(String::from).collect()).collect()
 }
 
-/// The name and the values of each distribution.
+/// Name and values of each distribution.
 fn distributions() -> Vec<(String, Vec<f32>)> {
     let values = read_f32("values.f32");
     let number = |word: &String| word.parse::<usize>().unwrap();
@@ -53,7 +53,7 @@ fn root_mean_square_error(values: &[f32], others: &[f32]) -> f64 {
 }
 
 #[test]
-fn dequantizes_to_the_same_bits_as_gguf() {
+fn dequantizes_bit_identically_to_gguf() {
     for dtype in DType::all().filter(|dtype| *dtype != DType::F32) {
         let values = dequantized(dtype, &read_bytes(&format!("{dtype}.blocks.bin")));
         let expected = read_f32(&format!("{dtype}.expanded.f32"));
@@ -94,8 +94,8 @@ fn quantizes_with_at_most_1_02_times_the_error_of_ggml() {
         let reference = line[2].parse::<f64>().unwrap();
         let error = root_mean_square_error(values, &dequantized(dtype, &quantized(dtype, values)));
         println!("{dtype} {name}: {:.4} of ggml's {reference:e}", error / reference);
-        // In a block of one repeated value the only error is that of rounding the scale to f16, which
-        // two equally good searches hit or miss by luck.
+        // In a block of one repeated value the only error is the rounding of the scale to f16, which
+        // two equally good searches may or may not hit.
         let luck = if name == "constants" {
             root_mean_square_error(values, &vec![0.0; values.len()]) / 2048.0
         } else {
@@ -109,7 +109,7 @@ fn quantizes_with_at_most_1_02_times_the_error_of_ggml() {
 }
 
 #[test]
-fn rows_may_lie_back_to_back() {
+fn rows_quantize_back_to_back() {
     let (_, values) = distributions().swap_remove(0);
     for dtype in DType::all() {
         let rows: Vec<u8> = values.chunks(256).flat_map(|row| quantized(dtype, row)).collect();
@@ -118,7 +118,7 @@ fn rows_may_lie_back_to_back() {
 }
 
 #[test]
-fn refuses_values_that_a_format_cannot_hold() {
+fn rejects_values_a_format_cannot_represent() {
     for dtype in DType::all() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut values = vec![1.0; 2048];
@@ -126,7 +126,7 @@ fn refuses_values_that_a_format_cannot_hold() {
             let mut bytes = vec![7; dtype.row_bytes(2048).unwrap()];
             let error = quantize(dtype, &values, &mut bytes).unwrap_err();
             assert!(matches!(error, QuantizeError::OutOfRange { index: 1500, .. }), "{dtype}: {error}");
-            assert!(bytes.iter().all(|byte| *byte == 7), "{dtype} wrote a part");
+            assert!(bytes.iter().all(|byte| *byte == 7), "{dtype} wrote part of the output");
         }
     }
     let error = quantize(DType::F16, &[0.0, 65505.0], &mut [0; 4]).unwrap_err();
@@ -137,9 +137,10 @@ fn refuses_values_that_a_format_cannot_hold() {
 }
 
 #[test]
-fn refuses_sizes_that_do_not_match() {
+fn rejects_mismatched_sizes() {
     for dtype in DType::all() {
-        let (len, size) = (2 * dtype.block_len(), 2 * dtype.block_bytes());
+        let len = 2 * dtype.block_len();
+        let size = 2 * dtype.block_bytes();
         for wrong in [0, size - 1, size + 1, size + dtype.block_bytes()] {
             let error = dequantize(dtype, &vec![0; wrong], &mut vec![0.0; len]).unwrap_err();
             let expected = ShapeError::ByteCount { dtype, rows: 1, cols: len, expected: size, actual: wrong };
@@ -154,9 +155,8 @@ fn refuses_sizes_that_do_not_match() {
     }
 }
 
-/// A data type and how far a round trip may move a value, as a fraction of the range: half a step
-/// between neighbouring codes and the rounding of scales to f16, where the format
-/// spans the values exactly.
+/// Largest error of a round trip as a fraction of the range: half a step between codes plus the
+/// rounding of the scale to f16, where the format spans the values exactly.
 const BOUNDS: [(DType, f32); 14] = [
     (DType::F32, 0.0),
     (DType::F16, 1.0 / 2048.0),
@@ -176,7 +176,7 @@ const BOUNDS: [(DType, f32); 14] = [
 
 proptest! {
     #[test]
-    fn a_round_trip_stays_within_the_bound_of_the_format(
+    fn round_trip_error_is_within_the_bound_of_the_format(
         values in prop::collection::vec(-1.0_f32..1.0, 256),
         exponent in 0_i32..4,
     ) {
@@ -210,7 +210,7 @@ proptest! {
     }
 }
 
-/// Any number within the range that every format takes.
+/// Clamps to the range that every format can represent.
 fn clip(value: f32) -> f32 {
     if value.is_nan() { 0.0 } else { value.clamp(-65504.0, 65504.0) }
 }

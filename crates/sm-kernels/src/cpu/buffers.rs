@@ -2,11 +2,10 @@
 
 use super::arena::{Access, ArenaLayout, Extents, Footprint, Region, RowCount, Size};
 use super::split::By;
+use crate::cpu::activations::bf16::Bf16Slot;
+use crate::cpu::activations::int8::{BLOCK_LEN, Int8Block};
+use crate::cpu::activations::{InputRows, OutputColumns};
 use crate::cpu::isa::LANES;
-use crate::cpu::ops::encode::{BLOCK_LEN, Int8Block};
-use crate::cpu::ops::linear::Output;
-use crate::cpu::ops::product::Input;
-use crate::cpu::ops::product::bf16::AnyPair;
 use crate::plan::{Encoding, Plan, PrepareError, lifetime};
 
 /// Columns of the smallest share of a row: an int8 block.
@@ -20,7 +19,7 @@ pub(crate) struct BufferRegions {
     /// `[rows, width / 32]`
     pub(crate) int8: Option<Region<Int8Block>>,
     /// `[rows, bf16::stride(width)]`, made of the `f32` form by a phase before the products that read it.
-    pub(crate) bf16: Option<Region<AnyPair>>,
+    pub(crate) bf16: Option<Region<Bf16Slot>>,
 }
 
 impl BufferRegions {
@@ -89,22 +88,22 @@ impl BufferRegions {
     }
 
     /// The rows that a product reads.
-    pub(crate) fn input<'a>(&self, access: &'a Access<'_>) -> Input<'a> {
+    pub(crate) fn input<'a>(&self, access: &'a Access<'_>) -> InputRows<'a> {
         let from_int8 = || self.int8.map_or(0, |region| access.n_rows(region));
-        Input {
+        InputRows {
             f32: self.f32.map_or(&[], |region| access.read(region)),
             f32_stride: self.f32.map_or(0, Region::stride),
             bf16: self.bf16.map_or(&[], |region| access.read(region)),
             int8: self.int8.map_or(&[], |region| access.read(region)),
             int8_stride: self.int8.map_or(0, Region::stride),
             n_rows: self.f32.map_or_else(from_int8, |region| access.n_rows(region)),
-            picked: None,
+            row_indices: None,
         }
     }
 
     /// The columns of all rows that belong to a part.
-    pub(crate) fn output<'a>(&self, access: &'a Access<'_>) -> Output<'a> {
-        Output {
+    pub(crate) fn output<'a>(&self, access: &'a Access<'_>) -> OutputColumns<'a> {
+        OutputColumns {
             f32: self.f32.map(|region| access.share(region)),
             int8: self.int8.map(|region| access.share(region)),
         }

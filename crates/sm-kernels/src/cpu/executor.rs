@@ -47,7 +47,7 @@ pub(crate) struct CpuExecutor {
 /// Token ids that every table has.
 fn n_token_ids(plan: &Plan) -> usize {
     let rows = plan.ops.iter().filter_map(|op| match op {
-        Op::Embed { table, .. } => Some(plan.matrix(*table).rows()),
+        Op::Embed(embed) => Some(plan.matrix(embed.table).rows()),
         _ => None,
     });
     rows.min().unwrap_or(usize::MAX)
@@ -291,7 +291,8 @@ impl Executor for CpuExecutor {
             let start = self.program.phases.partition_point(|phase| phase.op < index);
             let end = self.program.phases.partition_point(|phase| phase.op <= index);
             self.run_phases(batch, start..end)?;
-            visit(index, &self.values(self.plan.ops[index].output()));
+            let buffer = self.plan.ops[index].writes()[0].buffer;
+            visit(index, &self.values(buffer));
         }
         Ok(())
     }

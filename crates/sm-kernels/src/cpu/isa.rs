@@ -104,7 +104,8 @@ pub(crate) trait Isa: Copy + Send + Sync + Debug + 'static {
     fn scale_by_pow2(self, a: Self::F32, n: Self::F32) -> Self::F32 {
         // In two steps, so that results near both ends of the range come out right: only the second is rounded.
         let half = self.round(self.mul(n, self.splat(0.5)));
-        let (first, second) = (self.pow2(self.to_i32(half)), self.pow2(self.to_i32(self.sub(n, half))));
+        let first = self.pow2(self.to_i32(half));
+        let second = self.pow2(self.to_i32(self.sub(n, half)));
         self.mul(self.mul(a, first), second)
     }
     /// The sum of the lanes: halves are added until one lane is left.

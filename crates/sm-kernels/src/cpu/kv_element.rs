@@ -5,8 +5,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::cpu::activations::int8::{BLOCK_LEN, Int8Block, encode_block};
 use crate::cpu::isa::{Isa, LANES};
-use crate::cpu::ops::encode::{BLOCK_LEN, Int8Block, encode_block};
 use crate::plan::{KvDType, PAGE_LEN};
 
 /// How a key or value is stored.
@@ -162,7 +162,8 @@ impl KvElement for i8 {
 /// Encodes up to 32 values.
 #[inline(always)]
 fn encode<I: Isa>(isa: I, x: &[f32]) -> Int8Block {
-    let (mut block, mut whole) = (Int8Block::zeroed(), [0.0; BLOCK_LEN]);
+    let mut block = Int8Block::zeroed();
+    let mut whole = [0.0; BLOCK_LEN];
     whole[..x.len()].copy_from_slice(x);
     encode_block(isa, &whole, &mut block);
     block

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use sm_tensor::PageId;
 
-use super::arena::Allocation;
+use super::allocation::Allocation;
 use super::kv_element::{Codes, KvElement};
 use super::split::TileTable;
 use super::team::Worker;

@@ -3,15 +3,14 @@
 pub(crate) mod attention;
 pub(crate) mod block_maxima;
 pub(crate) mod embed;
-pub(crate) mod encode;
 pub(crate) mod gather_rows;
 pub(crate) mod linear;
 pub(crate) mod math;
 pub(crate) mod moe_ffn;
 pub(crate) mod norm;
 pub(crate) mod product;
+pub(crate) mod reduce;
 pub(crate) mod rope_store;
-pub(crate) mod row_out;
 
 #[cfg(test)]
 mod tests;

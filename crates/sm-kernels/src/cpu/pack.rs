@@ -128,19 +128,23 @@ impl MatrixLayout {
     /// # Errors
     /// If a row is no whole number of blocks, or the size overflows.
     pub(crate) fn new(decl: &MatrixDecl) -> Result<Self, PrepareError> {
-        let (mut first_row, mut n_lines) = (0, 0_usize);
+        let mut first_row = 0;
+        let mut n_lines = 0_usize;
         let mut parts = Vec::with_capacity(decl.parts.len());
         let too_large = || PrepareError::OutOfMemory { what: "a weight matrix", needed_bytes: usize::MAX };
         for part in &decl.parts {
             let row_bytes = part.dtype.row_bytes(decl.cols).filter(|_| decl.cols > 0);
             let Some(row_bytes) = row_bytes else {
-                let (tensor, cols, dtype) = (&part.tensor, decl.cols, part.dtype);
+                let tensor = &part.tensor;
+                let cols = decl.cols;
+                let dtype = part.dtype;
                 let reason = format!("tensor {tensor:?} has rows of {cols} values, no whole {dtype} blocks");
                 return Err(PrepareError::Unsupported(reason));
             };
             let panel_lines = formats::dispatch(part.dtype, PanelLines { cols: decl.cols });
             let rows = first_row..first_row + part.rows;
-            let (tensor, dtype) = (part.tensor.clone(), part.dtype);
+            let tensor = part.tensor.clone();
+            let dtype = part.dtype;
             let packed = Part { tensor, dtype, row_bytes, rows, first_line: n_lines, panel_lines };
             let part_lines = packed.n_panels().checked_mul(panel_lines).ok_or_else(too_large)?;
             n_lines = n_lines.checked_add(part_lines).ok_or_else(too_large)?;
@@ -213,7 +217,8 @@ impl<'a> PackedMatrix<'a> {
     pub(crate) fn panels(&self, rows: Range<usize>) -> impl Iterator<Item = Panels<'a>> + use<'a> {
         let Self { layout, lines } = *self;
         layout.parts.iter().filter_map(move |part| {
-            let (start, end) = (rows.start.max(part.rows.start), rows.end.min(part.rows.end));
+            let start = rows.start.max(part.rows.start);
+            let end = rows.end.min(part.rows.end);
             if end <= start {
                 return None;
             }
@@ -266,7 +271,8 @@ impl PackShare<'_> {
         packed_bytes: &AtomicU64,
     ) -> Result<(), PrepareError> {
         for (part, panels, lines) in &mut self.pieces {
-            let (cols, panel_lines) = (self.cols, part.panel_lines);
+            let cols = self.cols;
+            let panel_lines = part.panel_lines;
             let n_panels = (READ_BYTES / (LANES * part.row_bytes)).max(1);
             let lines = lines.chunks_mut(panel_lines * n_panels);
             for (first, lines) in panels.clone().step_by(n_panels).zip(lines) {
@@ -275,7 +281,8 @@ impl PackShare<'_> {
                 let bytes = weights.matrix_rows(&part.tensor, rows, buffer)?;
                 if bytes.len() != n_rows * part.row_bytes {
                     let actual = bytes.len() / part.dtype.block_bytes() * part.dtype.block_len();
-                    let (tensor, expected) = (part.tensor.clone(), n_rows * cols);
+                    let tensor = part.tensor.clone();
+                    let expected = n_rows * cols;
                     return Err(WeightError::Size { tensor, expected, actual }.into());
                 }
                 formats::dispatch(part.dtype, WriteRows { cols, bytes, lines, panel_lines });
@@ -328,10 +335,12 @@ impl<I: Isa> FormatVisitor for DequantizeRow<'_, I> {
 
     #[inline(always)]
     fn quantized<F: QuantFormat>(self) {
-        let (isa, lane) = (self.isa, self.lane);
+        let isa = self.isa;
+        let lane = self.lane;
         let blocks = self.panels.blocks::<F>(0);
         for (index, out) in self.out.as_chunks_mut::<UNIT_LEN>().0.iter_mut().enumerate() {
-            let (block, unit) = (&blocks[index / F::UNITS], index % F::UNITS);
+            let block = &blocks[index / F::UNITS];
+            let unit = index % F::UNITS;
             let lane_of = |vector: I::F32| {
                 let mut lanes = [0.0; LANES];
                 isa.store(&mut lanes, vector);

@@ -5,17 +5,18 @@ mod bind;
 use super::arena::{Access, Extents, Footprint, Region};
 use super::buffers::BufferRegions;
 use super::step::StepContext;
+use crate::cpu::activations::bf16::{self, Bf16Slot};
+use crate::cpu::activations::int8::{self, Int8Block, encode_row};
 use crate::cpu::isa::Isa;
-use crate::cpu::ops::attention::{Attention, Shape};
+use crate::cpu::ops::attention::Attention;
 use crate::cpu::ops::embed::Embed;
-use crate::cpu::ops::encode::{Int8Block, encode_row};
 use crate::cpu::ops::gather_rows::GatherRows;
 use crate::cpu::ops::linear::{GatedLinear, Linear};
 use crate::cpu::ops::moe_ffn::MoeFfn;
 use crate::cpu::ops::norm::Norm;
 use crate::cpu::ops::product::Scratch;
-use crate::cpu::ops::product::bf16::{self, AnyPair};
 use crate::cpu::ops::rope_store::{RopeAngles, RopeStore};
+use crate::cpu::schedule::Shape;
 use crate::plan::{Activation, Epilogue, KvDType, MatrixId, Store, VectorId};
 
 /// What the workers do between two barriers.
@@ -104,7 +105,7 @@ struct Encode {
 struct Round {
     x: Region<f32>,
     cols: usize,
-    out: Region<AnyPair>,
+    out: Region<Bf16Slot>,
 }
 
 impl Phase {
@@ -169,8 +170,7 @@ impl Encode {
             || {
                 for row in out.rows() {
                     let blocks = out.row_mut(row);
-                    let values =
-                        &x[row * self.x.stride()..][..blocks.len() * crate::cpu::ops::encode::BLOCK_LEN];
+                    let values = &x[row * self.x.stride()..][..blocks.len() * int8::BLOCK_LEN];
                     encode_row(isa, values, blocks);
                 }
             },

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use super::limits::{Numbers, multiply_and_add};
+use super::peak::{Numbers, multiply_and_add};
 use super::team::Team;
 use super::weights::PackedWeights;
 use crate::cpu::isa::{Isa, IsaKind, IsaVisitor};
@@ -43,7 +43,8 @@ impl Measure<'_> {
 
     /// Operations in a second, by all workers.
     fn ops(&mut self, numbers: Numbers) -> f64 {
-        let (isa, n_workers) = (self.isa, self.team.n_workers() as f64);
+        let isa = self.isa;
+        let n_workers = self.team.n_workers() as f64;
         let ops_of_a_round = multiply_and_add(isa, numbers, 1) as f64;
         let rate = self.rate(|_| _ = black_box(multiply_and_add(isa, numbers, N_ROUNDS)));
         rate * ops_of_a_round * N_ROUNDS as f64 * n_workers
@@ -54,7 +55,8 @@ impl IsaVisitor for Measure<'_> {
     type Output = Speed;
 
     fn visit<I: Isa>(mut self, isa: I) -> Speed {
-        let (weights, n_workers) = (self.weights, self.team.n_workers());
+        let weights = self.weights;
+        let n_workers = self.team.n_workers();
         let read = |worker| {
             isa.enter(
                 #[inline(always)]

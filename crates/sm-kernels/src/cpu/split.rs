@@ -180,7 +180,8 @@ pub(crate) struct TileTable {
 impl TileTable {
     /// An empty table, with room for `n_row_tiles` and `n_workers`.
     pub(crate) fn with_capacity(n_row_tiles: usize, n_workers: usize) -> Self {
-        let (row_ends, worker_ends) = (Vec::with_capacity(n_row_tiles), Vec::with_capacity(n_workers));
+        let row_ends = Vec::with_capacity(n_row_tiles);
+        let worker_ends = Vec::with_capacity(n_workers);
         Self { n_units: 1, row_ends, worker_ends }
     }
 
@@ -288,7 +289,8 @@ impl<'a, T> TileShare<'a, T> {
     /// If the tile belongs to another worker, or the row to another tile.
     pub(crate) fn row_mut(&mut self, tile: usize, row: usize) -> &mut [T] {
         assert!(self.tiles.contains(&tile), "tile {tile} is not in the share {:?}", self.tiles);
-        let (row_tile, unit) = (tile / self.table.n_units, tile % self.table.n_units);
+        let row_tile = tile / self.table.n_units;
+        let unit = tile % self.table.n_units;
         assert!(self.table.rows(row_tile).contains(&row), "row {row} is not in tile {tile}");
         let start = unit * self.unit;
         let end = if unit + 1 == self.table.n_units { self.stride } else { start + self.unit };

@@ -8,7 +8,7 @@ use super::arena::{Extents, Shares};
 use super::kv_pool::WrittenPages;
 use super::split::TileTable;
 use super::weights::PackedWeights;
-use crate::cpu::ops::attention::{Schedule, Shape};
+use crate::cpu::schedule::{Schedule, Shape};
 use crate::plan::{ExecError, Limits, PAGE_LEN, StepBatch, Wanted};
 
 /// What the plan and the limits allow in a step.

@@ -98,7 +98,8 @@ impl fmt::Debug for Crew {
 impl Crew {
     /// Starts `n_workers - 1` threads.
     fn start(n_workers: usize) -> Result<Self, ThreadPoolBuildError> {
-        let (turn, shared) = (Mutex::new(()), Arc::new(Shared::new(n_workers)));
+        let turn = Mutex::new(());
+        let shared = Arc::new(Shared::new(n_workers));
         if n_workers == 1 {
             return Ok(Self { turn, shared, _pool: None });
         }
@@ -343,7 +344,8 @@ mod tests {
 
     #[test]
     fn teams_with_the_same_threads_take_turns() {
-        let (crew, n_inside) = (Arc::new(Crew::start(5).unwrap()), AtomicUsize::new(0));
+        let crew = Arc::new(Crew::start(5).unwrap());
+        let n_inside = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

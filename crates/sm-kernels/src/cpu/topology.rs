@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
-/// The most threads of a team: one bit of a word each.
+/// The most threads of a team: one bit of a word for each says which shares are taken.
 pub(crate) const MAX_THREADS: usize = 64;
 
 /// One thread for each processor that this process may use.

@@ -8,7 +8,7 @@
 //! ```
 
 use sm_kernels::plan::{
-    AttentionParams, BufferId, Encoding, Epilogue, KvId, MatrixPart, Op, RopeId, Store, VectorId,
+    Attention, BufferId, Encoding, KvId, Linear, MatrixPart, RopeId, RopeStore, VectorId,
 };
 
 use super::{Builder, read_encoding};
@@ -27,21 +27,22 @@ impl Builder<'_> {
         let x = self.branch_input(TensorKind::AttentionNorm.in_layer(layer), read_encoding(&parts))?;
         let weight = self.plan.matrix(format!("layer{layer}.qkv"), hidden, parts);
         let qkv = self.buffer("qkv", q_width + 2 * kv_width, Encoding::F32);
-        let (epilogue, store) = (Epilogue::None, Store::Write);
-        self.plan.push(Op::Linear { x, weight, bias, epilogue, store, out: qkv });
+        self.plan.push(Linear { bias, ..Linear::new(x, weight, qkv) });
 
         let kv = self.plan.kv(spec.n_kv_heads, spec.head_dim, spec.head_dim);
         let q = self.rope_store(layer, spec, qkv, kv)?;
         let out = TensorKind::AttentionOut.in_layer(layer);
         let out_part = self.whole(out, [hidden, q_width])?;
         let heads = self.buffer("heads", q_width, read_encoding([&out_part]));
-        let params = AttentionParams {
+        self.plan.push(Attention {
+            q,
+            kv,
             n_heads: spec.n_heads,
             scale: spec.scale,
             window: spec.window,
             soft_cap: spec.soft_cap,
-        };
-        self.plan.push(Op::Attention { q, kv, params, out: heads });
+            out: heads,
+        });
         let bias = spec.bias.out.then(|| self.vector(out, "bias", hidden)).transpose()?;
         let weight = self.matrix(format!("layer{layer}.attention_out"), q_width, out_part);
         self.linear_to_residual(heads, weight, bias, TensorKind::AttentionPostNorm.in_layer(layer))
@@ -81,14 +82,15 @@ impl Builder<'_> {
         qkv: BufferId,
         kv: KvId,
     ) -> Result<BufferId, LoadError> {
-        let (mut q_norm, mut k_norm) = (None, None);
+        let mut q_norm = None;
+        let mut k_norm = None;
         if spec.qk_norm {
             q_norm = Some(self.vector(TensorKind::QNorm.in_layer(layer), "weight", spec.head_dim)?);
             k_norm = Some(self.vector(TensorKind::KNorm.in_layer(layer), "weight", spec.head_dim)?);
         }
         let rope = spec.rope.as_ref().map(|rope| self.rope(rope)).transpose()?;
         let q = self.buffer("q", spec.q_width(), Encoding::F32);
-        self.plan.push(Op::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps: self.spec.norm.eps, q });
+        self.plan.push(RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps: self.spec.norm.eps, q });
         Ok(q)
     }
 

@@ -6,7 +6,7 @@
 //! one by one                gate [ffn, hidden], up [ffn, hidden], down [hidden, ffn] per expert   transformers 4
 //! ```
 
-use sm_kernels::plan::{Experts, MatrixPart, Op};
+use sm_kernels::plan::{Experts, MatrixPart, MoeFfn};
 
 use super::{Builder, read_encoding};
 use crate::LoadError;
@@ -30,7 +30,8 @@ impl Builder<'_> {
         experts: ExpertsSpec,
     ) -> Result<(), LoadError> {
         let ExpertsSpec { n_experts, top_k, renormalize } = experts;
-        let (hidden, ffn_size) = (self.spec.hidden_size, ffn.ffn_size);
+        let hidden = self.spec.hidden_size;
+        let ffn_size = ffn.ffn_size;
         let parts = self.expert_parts(layer, n_experts, ffn_size)?;
         let router = self.whole(TensorKind::Router.in_layer(layer), [n_experts, hidden])?;
         let all = parts.gate.iter().chain(&parts.up).chain(&parts.down);
@@ -48,7 +49,7 @@ impl Builder<'_> {
             activation: ffn.activation,
         };
         let (out, store) = self.branch_output(layer);
-        self.plan.push(Op::MoeFfn { x, experts, store, out });
+        self.plan.push(MoeFfn { x, experts, store, out });
         self.end_branch(TensorKind::FfnPostNorm.in_layer(layer), out)
     }
 

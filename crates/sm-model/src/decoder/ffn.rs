@@ -6,7 +6,7 @@
 //! experts   x += moe_ffn(norm(x))
 //! ```
 
-use sm_kernels::plan::{Epilogue, MatrixPart, Op, Store};
+use sm_kernels::plan::{Epilogue, GatedLinear, Linear, MatrixPart};
 
 use super::{Builder, read_encoding};
 use crate::LoadError;
@@ -26,7 +26,8 @@ impl Builder<'_> {
     }
 
     fn plain_ffn(&mut self, layer: usize, ffn: &FfnSpec) -> Result<(), LoadError> {
-        let (hidden, ffn_size) = (self.spec.hidden_size, ffn.ffn_size);
+        let hidden = self.spec.hidden_size;
+        let ffn_size = ffn.ffn_size;
         let (up, down) = (TensorKind::Up.in_layer(layer), TensorKind::Down.in_layer(layer));
         let up_part = self.whole(up, [ffn_size, hidden])?;
         let bias = ffn.bias.then(|| self.vector(up, "bias", ffn_size)).transpose()?;
@@ -34,15 +35,16 @@ impl Builder<'_> {
         let down_part = self.whole(down, [hidden, ffn_size])?;
         let inner = self.buffer("ffn", ffn_size, read_encoding([&down_part]));
         let weight = self.matrix(format!("layer{layer}.up"), hidden, up_part);
-        let (epilogue, store) = (Epilogue::Activation(ffn.activation), Store::Write);
-        self.plan.push(Op::Linear { x, weight, bias, epilogue, store, out: inner });
+        let epilogue = Epilogue::Activation(ffn.activation);
+        self.plan.push(Linear { bias, epilogue, ..Linear::new(x, weight, inner) });
         let bias = ffn.bias.then(|| self.vector(down, "bias", hidden)).transpose()?;
         let weight = self.matrix(format!("layer{layer}.down"), ffn_size, down_part);
         self.linear_to_residual(inner, weight, bias, TensorKind::FfnPostNorm.in_layer(layer))
     }
 
     fn gated_ffn(&mut self, layer: usize, ffn: &FfnSpec) -> Result<(), LoadError> {
-        let (hidden, ffn_size) = (self.spec.hidden_size, ffn.ffn_size);
+        let hidden = self.spec.hidden_size;
+        let ffn_size = ffn.ffn_size;
         let (gate_part, up_part) = self.gate_and_up(layer, ffn_size)?;
         let norm = TensorKind::FfnNorm.in_layer(layer);
         let x = self.branch_input(norm, read_encoding([&gate_part, &up_part]))?;
@@ -50,7 +52,7 @@ impl Builder<'_> {
         let inner = self.buffer("ffn", ffn_size, read_encoding([&down_part]));
         let gate = self.matrix(format!("layer{layer}.gate"), hidden, gate_part);
         let up = self.matrix(format!("layer{layer}.up"), hidden, up_part);
-        self.plan.push(Op::GatedLinear { x, gate, up, activation: ffn.activation, out: inner });
+        self.plan.push(GatedLinear { x, gate, up, activation: ffn.activation, out: inner });
         let weight = self.matrix(format!("layer{layer}.down"), ffn_size, down_part);
         self.linear_to_residual(inner, weight, None, TensorKind::FfnPostNorm.in_layer(layer))
     }

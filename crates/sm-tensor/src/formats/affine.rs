@@ -1,29 +1,36 @@
-//! Quantizing super-blocks of 256 with a scale and a minimum per sub-block: Q2_K, Q4_K and Q5_K.
+//! Quantizer of super-blocks with a scale and a minimum per sub-block: Q2_K, Q4_K and Q5_K.
 //!
 //! ```text
 //! x ≈ scale * code - min,    scale = d * scale_code,    min = d_min * min_code
+//!
+//! minimise  sum w (x - scale * code + min)²,    w = |x| + floor * rms(x)
 //! ```
 //!
-//! Per sub-block, rounding to a grid gives codes, and for given codes the best scale and minimum solve
-//! a linear least-squares problem. Several grids are tried, some coarser and some finer than the one
-//! that just spans the values, because clipping an outlier often pays. The idea is ggml's
-//! (`make_qkx2_quants`), and so is the weight, |x| plus a constant. Codes of scales are then settled by
-//! the error that their rounding causes, which ggml leaves as it falls.
+//! For each sub-block, rounding to a grid fixes the codes; given the codes, the best scale and minimum
+//! solve a 2 × 2 weighted least-squares problem. Several grids are tried, some coarser and some finer
+//! than the one that just spans the values, because clipping an outlier often pays.
+//!
+//! Scales and minima are then rounded to codes of `d` and `d_min`. Rounding can move a small scale by a
+//! large fraction, so neighbouring scale codes are tried too, each with the minimum that suits it; ggml
+//! keeps what rounding gives.
+//!
+//! Source: `make_qkx2_quants` of ggml's `ggml-quants.c`, grids and weights included. Sums have a fixed
+//! number of independent accumulators, which lets them vectorise in a defined order.
 
 use super::rounding::{LANES, improves, limit, min_max, nearest, reciprocal, total};
 use half::f16;
 
-/// What a format asks of the search.
+/// Parameters of the search, per format.
 pub(super) struct AffineSpec {
     /// The largest code of a value.
     pub(super) max_code: f32,
     /// The largest code of a scale or a minimum.
     pub(super) max_scale_code: f32,
-    /// How much the root mean square of the sub-block adds to the weight |x| of a value.
+    /// Multiple of the sub-block's root mean square added to the weight |x| of a value.
     pub(super) weight_floor: f32,
     /// The grids tried have `max_code + first_step + 0.1 * n` steps over the range of the values.
     pub(super) first_step: f32,
-    /// How many grids are tried.
+    /// Number of grids tried.
     pub(super) n_grids: u8,
 }
 
@@ -44,10 +51,12 @@ pub(super) struct AffineBlock {
 /// Quantizes a super-block with sub-blocks of `N` values.
 pub(super) fn quantize<const N: usize>(values: &[f32; 256], spec: &AffineSpec) -> AffineBlock {
     let subs = values.as_chunks::<N>().0;
-    let (mut scales, mut mins) = ([0.0_f32; 16], [0.0_f32; 16]);
+    let mut scales = [0.0_f32; 16];
+    let mut mins = [0.0_f32; 16];
     for (idx, sub) in subs.iter().enumerate() {
         let fit = search(sub, spec);
-        (scales[idx], mins[idx]) = (fit.scale.max(0.0), -fit.offset);
+        scales[idx] = fit.scale.max(0.0);
+        mins[idx] = -fit.offset;
     }
     let (d, mut scales) = quantize_scales(&scales, spec.max_scale_code);
     let (d_min, mut mins) = quantize_scales(&mins, spec.max_scale_code);
@@ -55,7 +64,10 @@ pub(super) fn quantize<const N: usize>(values: &[f32; 256], spec: &AffineSpec) -
 
     let mut codes = [0; 256];
     for (idx, (sub, codes)) in subs.iter().zip(codes.as_chunks_mut::<N>().0).enumerate() {
-        (scales[idx], mins[idx]) = settle(sub, spec, &units, (scales[idx], mins[idx]));
+        let rounded = SubBlockCodes { scale: scales[idx], min: mins[idx] };
+        let refined = refine(sub, spec, &units, rounded);
+        scales[idx] = refined.scale;
+        mins[idx] = refined.min;
         let inverse = reciprocal(units.d * f32::from(scales[idx]));
         let min = units.d_min * f32::from(mins[idx]);
         for (code, x) in codes.iter_mut().zip(sub) {
@@ -65,36 +77,50 @@ pub(super) fn quantize<const N: usize>(values: &[f32; 256], spec: &AffineSpec) -
     AffineBlock { d, d_min, scales, mins, codes }
 }
 
-/// What the scale and minimum codes of a super-block count.
+/// The factors of a super-block: `scale = d * code`, `min = d_min * code`.
 struct Units {
     d: f32,
     d_min: f32,
 }
 
-/// The best scale and minimum code near those that rounding gave. Rounding moves a small scale by
-/// much; the neighbour, with a minimum that suits it, may be closer.
-fn settle<const N: usize>(sub: &[f32; N], spec: &AffineSpec, units: &Units, rounded: (u8, u8)) -> (u8, u8) {
-    let weighted = weigh(sub, 0.0, spec.weight_floor);
+/// Codes of one sub-block's scale and minimum.
+#[derive(Clone, Copy)]
+struct SubBlockCodes {
+    scale: u8,
+    min: u8,
+}
+
+/// The best codes among `rounded` and its neighbours in scale, each with its best minimum.
+fn refine<const N: usize>(
+    sub: &[f32; N],
+    spec: &AffineSpec,
+    units: &Units,
+    rounded: SubBlockCodes,
+) -> SubBlockCodes {
+    let weighted = Weighted::new(sub, 0.0, spec.weight_floor);
     let min_unit = reciprocal(units.d_min);
-    let (mut best, mut best_error) = (rounded, f32::INFINITY);
-    for scale_code in rounded.0.saturating_sub(1)..=(rounded.0 + 1).min(spec.max_scale_code as u8) {
+    let mut best = rounded;
+    let mut best_error = f32::INFINITY;
+    for scale_code in rounded.scale.saturating_sub(1)..=(rounded.scale + 1).min(spec.max_scale_code as u8) {
         let scale = units.d * f32::from(scale_code);
-        let (wr, _) = residues(&weighted, scale, units.d_min * f32::from(rounded.1), spec.max_code);
+        let (wr, _) = residues(&weighted, scale, units.d_min * f32::from(rounded.min), spec.max_code);
         let shift = -wr * reciprocal(weighted.w) * min_unit;
-        let min_code = nearest(limit(f32::from(rounded.1) + shift, 0.0, spec.max_scale_code));
+        let min_code = nearest(limit(f32::from(rounded.min) + shift, 0.0, spec.max_scale_code));
         let (_, error) = residues(&weighted, scale, units.d_min * min_code, spec.max_code);
         if error < best_error {
-            (best, best_error) = ((scale_code, min_code as i32 as u8), error);
+            best = SubBlockCodes { scale: scale_code, min: min_code as i32 as u8 };
+            best_error = error;
         }
     }
     best
 }
 
-/// The weighted sums of what rounding leaves of each value, and of its square.
+/// Weighted sums of the rounding residues and of their squares.
 #[inline(always)]
 fn residues<const N: usize>(sub: &Weighted<N>, scale: f32, min: f32, max_code: f32) -> (f32, f32) {
     let inverse = reciprocal(scale);
-    let (mut wr, mut wrr) = ([0.0; LANES], [0.0; LANES]);
+    let mut wr = [0.0; LANES];
+    let mut wrr = [0.0; LANES];
     for (w, x) in sub.weights.as_chunks::<LANES>().0.iter().zip(sub.shifted.as_chunks::<LANES>().0) {
         for lane in 0..LANES {
             let code = nearest(limit((x[lane] + min) * inverse, 0.0, max_code));
@@ -106,7 +132,7 @@ fn residues<const N: usize>(sub: &Weighted<N>, scale: f32, min: f32, max_code: f
     (total(wr), total(wrr))
 }
 
-/// Stores non-negative numbers as codes with a common unit.
+/// Rounds non-negative scales to codes of a common f16 unit.
 fn quantize_scales(scales: &[f32; 16], max_code: f32) -> (f16, [u8; 16]) {
     let largest = scales.iter().copied().fold(0.0, f32::max);
     let unit = f16::from_f32(largest / max_code);
@@ -122,7 +148,8 @@ struct Fit {
     offset: f32,
 }
 
-/// A sub-block as the search reads it. `u = x - low` keeps the digits where values are far from zero.
+/// A sub-block as the search reads it. Working on `u = x - low` avoids cancellation where all values
+/// are far from zero.
 struct Weighted<const N: usize> {
     low: f32,
     weights: [f32; N],
@@ -139,38 +166,44 @@ fn search<const N: usize>(values: &[f32; N], spec: &AffineSpec) -> Fit {
     if high <= low {
         return Fit { scale: 0.0, offset: low };
     }
-    let sub = weigh(values, low, spec.weight_floor);
+    let sub = Weighted::new(values, low, spec.weight_floor);
     let spanning = Fit { scale: (high - low) / spec.max_code, offset: low };
     let (mut best, mut best_gain) = refit(&sub, spanning, spec.max_code);
     for grid in 0..spec.n_grids {
-        // Each grid begins at the best offset so far, which makes this a descent and a scan in one.
+        // Each grid starts from the best offset so far: a descent and a scan in one.
         let steps = spec.max_code + spec.first_step + 0.1 * f32::from(grid);
         let grid = Fit { scale: (high - best.offset) / steps, offset: best.offset };
         let (fit, gain) = refit(&sub, grid, spec.max_code);
         if improves(gain, best_gain) {
-            (best, best_gain) = (fit, gain);
+            best = fit;
+            best_gain = gain;
         }
     }
     best
 }
 
-#[inline(always)]
-fn weigh<const N: usize>(values: &[f32; N], low: f32, floor: f32) -> Weighted<N> {
-    let square = values.iter().map(|x| x * x).sum::<f32>();
-    let floor = floor * (square / N as f32).sqrt();
-    let weights = values.map(|x| floor + x.abs());
-    let shifted = values.map(|x| x - low);
-    let w = weights.iter().sum();
-    let wu = weights.iter().zip(&shifted).map(|(w, u)| w * u).sum();
-    Weighted { low, weights, shifted, w, wu }
+impl<const N: usize> Weighted<N> {
+    #[inline(always)]
+    fn new(values: &[f32; N], low: f32, floor: f32) -> Self {
+        let square = values.iter().map(|x| x * x).sum::<f32>();
+        let floor = floor * (square / N as f32).sqrt();
+        let weights = values.map(|x| floor + x.abs());
+        let shifted = values.map(|x| x - low);
+        let w = weights.iter().sum();
+        let wu = weights.iter().zip(&shifted).map(|(w, u)| w * u).sum();
+        Self { low, weights, shifted, w, wu }
+    }
 }
 
-/// Best scale and offset for the codes that `grid` gives, and how much of the weighted square sum of
-/// the shifted values they explain.
+/// Least-squares scale and offset for the codes that `grid` rounds to, and the part of the weighted
+/// square sum of the shifted values that they explain.
 #[inline(always)]
 fn refit<const N: usize>(sub: &Weighted<N>, grid: Fit, max_code: f32) -> (Fit, f32) {
-    let (inverse, origin) = (1.0 / grid.scale, grid.offset - sub.low);
-    let (mut wl, mut wll, mut wul) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    let inverse = 1.0 / grid.scale;
+    let origin = grid.offset - sub.low;
+    let mut wl = [0.0; LANES];
+    let mut wll = [0.0; LANES];
+    let mut wul = [0.0; LANES];
     for (w, u) in sub.weights.as_chunks::<LANES>().0.iter().zip(sub.shifted.as_chunks::<LANES>().0) {
         for lane in 0..LANES {
             let code = nearest(limit((u[lane] - origin) * inverse, 0.0, max_code));
@@ -180,11 +213,14 @@ fn refit<const N: usize>(sub: &Weighted<N>, grid: Fit, max_code: f32) -> (Fit, f
             wul[lane] += weighted * u[lane];
         }
     }
-    let (wl, wll, wul) = (total(wl), total(wll), total(wul));
-    let (w, wu) = (sub.w, sub.wu);
+    let wl = total(wl);
+    let wll = total(wll);
+    let wul = total(wul);
+    let w = sub.w;
+    let wu = sub.wu;
     let determinant = w * wll - wl * wl;
     let offset = (wll * wu - wl * wul) / determinant;
-    // Codes that are all alike leave the offset open, and minima are stored as numbers >= 0.
+    // Equal codes leave the system singular, and a stored minimum cannot be negative (offset > 0).
     let (scale, offset) = if determinant > 1e-6 * w * wll && offset + sub.low <= 0.0 {
         ((w * wul - wu * wl) / determinant, offset)
     } else {

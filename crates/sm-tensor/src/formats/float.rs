@@ -1,4 +1,7 @@
-//! F32, F16 and BF16: blocks of one value.
+//! F32, F16 and BF16: blocks of one value, little-endian.
+//!
+//! BF16 is the upper half of an F32, rounded to nearest, ties to even. F16 converts [`CHUNK`] values at
+//! a time, because the conversion instructions (F16C) work on vectors.
 
 use super::{BlockFormat, Format};
 use crate::DType;
@@ -20,11 +23,11 @@ impl BlockFormat<1, 4> for F32 {
     }
 }
 
-/// F16 converts many values at once, as the instructions for it do.
+/// A row of the table of its own: it converts chunks, not blocks of one value.
 pub(super) const F16: Format =
     Format { dtype: DType::F16, max_abs: 65504.0, dequantize: dequantize_f16, quantize: quantize_f16 };
 
-/// Values that are converted at once.
+/// Values converted at a time.
 const CHUNK: usize = 64;
 
 fn dequantize_f16(bytes: &[u8], values: &mut [f32]) {

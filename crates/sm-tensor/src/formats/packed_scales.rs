@@ -5,14 +5,18 @@
 //! byte j + 4  min[j]       | high 2 bits of min[j + 4] << 6
 //! byte j + 8  low 4 bits of scale[j + 4] | low 4 bits of min[j + 4] << 4
 //! ```
+//!
+//! Source: `get_scale_min_k4` of ggml's `ggml-quants.c`.
 
-/// The eight scales and the eight minima of a Q4_K or Q5_K block, from its 12 bytes after the two half-precision factors.
+/// Unpacks the eight scales and the eight minima of a Q4_K or Q5_K block: the 12 bytes after the two
+/// f16 factors.
 ///
 /// # Panics
-/// If there are fewer than 12 bytes.
+/// If `packed` has fewer than 12 bytes.
 #[inline(always)]
 pub fn unpack_k_scales(packed: &[u8]) -> ([u8; 8], [u8; 8]) {
-    let (mut scales, mut mins) = ([0; 8], [0; 8]);
+    let mut scales = [0; 8];
+    let mut mins = [0; 8];
     for j in 0..4 {
         scales[j] = packed[j] & 63;
         mins[j] = packed[j + 4] & 63;
@@ -22,7 +26,7 @@ pub fn unpack_k_scales(packed: &[u8]) -> ([u8; 8], [u8; 8]) {
     (scales, mins)
 }
 
-/// Stores the first eight scales and minima, each below 64.
+/// Packs the first eight scales and minima, each below 64.
 pub(super) fn pack(scales: &[u8; 16], mins: &[u8; 16], packed: &mut [u8]) {
     for j in 0..4 {
         packed[j] = scales[j] | scales[j + 4] >> 4 << 6;

@@ -1,11 +1,14 @@
-//! Q2_K: 256 values in 16 sub-blocks of 16, each with a scale and a minimum of 4 bits.
+//! Q2_K: 256 codes of 2 bits in 16 sub-blocks of 16, each with a scale and a minimum of 4 bits.
 //!
 //! ```text
-//! bytes 0..16   scale | min << 4, one byte a sub-block
-//! bytes 16..80  2-bit codes: value i of a half of 128 is in byte i % 32, bits 2 * (i / 32)
+//! bytes 0..16   scale | min << 4, one byte per sub-block
+//! bytes 16..80  codes: value i of a half of 128 is in byte i % 32, bits 2 * (i / 32)
 //! bytes 80..84  d, d_min (f16)
+//!
 //! value = d * scale * code - d_min * min
 //! ```
+//!
+//! Source: `block_q2_K` of ggml (k-quants, llama.cpp pull request 1684).
 
 use super::affine::{self, AffineSpec};
 use super::{BlockFormat, read_f16};
@@ -20,11 +23,13 @@ impl BlockFormat<256, 84> for Q2K {
     const DTYPE: DType = DType::Q2K;
 
     fn dequantize(block: &[u8; 84], values: &mut [f32; 256]) {
-        let (d, d_min) = (read_f16(block, 80), read_f16(block, 82));
+        let d = read_f16(block, 80);
+        let d_min = read_f16(block, 82);
         for (sub_idx, sub) in values.as_chunks_mut::<16>().0.iter_mut().enumerate() {
             let scale = d * f32::from(block[sub_idx] & 15);
             let min = d_min * f32::from(block[sub_idx] >> 4);
-            let (half, quarter) = (sub_idx / 8, sub_idx % 8 / 2);
+            let half = sub_idx / 8;
+            let quarter = sub_idx % 8 / 2;
             let codes = &block[16 + half * 32 + sub_idx % 2 * 16..][..16];
             for (value, byte) in sub.iter_mut().zip(codes) {
                 *value = scale * f32::from(byte >> (2 * quarter) & 3) - min;

@@ -1,4 +1,4 @@
-//! Q3_K: 256 values in 16 sub-blocks of 16, each with a signed scale of 6 bits.
+//! Q3_K: 256 codes of 3 bits in 16 sub-blocks of 16, each with a signed scale of 6 bits.
 //!
 //! ```text
 //! bytes 0..32     third bits of the codes: value i is bit i / 32 of byte i % 32
@@ -6,8 +6,11 @@
 //! bytes 96..108   scales + 32: byte j < 8 holds the low 4 bits of scales j and j + 8;
 //!                 byte 8 + j holds the high 2 bits of scales j, j + 4, j + 8 and j + 12
 //! bytes 108..110  d (f16)
+//!
 //! value = d * scale * (code - 4)
 //! ```
+//!
+//! Source: `block_q3_K` of ggml (k-quants, llama.cpp pull request 1684).
 
 use super::symmetric::{self, SymmetricSpec};
 use super::{BlockFormat, read_f16};

@@ -1,8 +1,16 @@
-//! Q4_0: an f16 scale, then 32 codes of 4 bits; byte `j` holds code `j` below code `j + 16`.
+//! Q4_0: 32 codes of 4 bits and an f16 scale.
 //!
 //! ```text
-//! value[i] = scale * (code[i] - 8)        scale = x / -8 for the x of the largest magnitude
+//! bytes 0..2    scale (f16)
+//! bytes 2..18   byte j: code[j] | code[j + 16] << 4
+//!
+//! value[i] = scale * (code[i] - 8)        scale = x / -8 for the x of largest magnitude
 //! ```
+//!
+//! Codes run from -8 to 7, so the scale takes the sign that maps the largest value to -8: the end that
+//! is exact.
+//!
+//! Source: `block_q4_0`, `quantize_row_q4_0_ref` of ggml.
 
 use super::rounding::{reciprocal, signed_max};
 use super::{BlockFormat, read_f16, write_f16};

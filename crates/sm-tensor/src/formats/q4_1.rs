@@ -1,9 +1,14 @@
-//! Q4_1: an f16 scale and an f16 minimum, then 32 codes of 4 bits; byte `j` holds code `j` below code
-//! `j + 16`.
+//! Q4_1: 32 codes of 4 bits, an f16 scale and an f16 minimum.
 //!
 //! ```text
+//! bytes 0..2    scale (f16)
+//! bytes 2..4    min (f16)
+//! bytes 4..20   byte j: code[j] | code[j + 16] << 4
+//!
 //! value[i] = scale * code[i] + min        scale = (max - min) / 15
 //! ```
+//!
+//! Source: `block_q4_1`, `quantize_row_q4_1_ref` of ggml.
 
 use super::rounding::{min_max, reciprocal};
 use super::{BlockFormat, read_f16, write_f16};
@@ -15,7 +20,8 @@ impl BlockFormat<32, 20> for Q4_1 {
     const DTYPE: DType = DType::Q4_1;
 
     fn dequantize(block: &[u8; 20], values: &mut [f32; 32]) {
-        let (scale, min) = (read_f16(block, 0), read_f16(block, 2));
+        let scale = read_f16(block, 0);
+        let min = read_f16(block, 2);
         for (j, &pair) in block[4..].iter().enumerate() {
             values[j] = scale * f32::from(pair & 15) + min;
             values[j + 16] = scale * f32::from(pair >> 4) + min;

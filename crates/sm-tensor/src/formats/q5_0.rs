@@ -1,9 +1,14 @@
-//! Q5_0: an f16 scale, 32 fifth bits, then 32 low parts of 4 bits; bit `i` of the 32-bit word belongs
-//! to code `i`, byte `j` of the rest holds code `j` below code `j + 16`.
+//! Q5_0: 32 codes of 5 bits and an f16 scale.
 //!
 //! ```text
-//! value[i] = scale * (code[i] - 16)        scale = x / -16 for the x of the largest magnitude
+//! bytes 0..2    scale (f16)
+//! bytes 2..6    bit i of a little-endian u32: bit 4 of code[i]
+//! bytes 6..22   byte j: low 4 bits of code[j] | low 4 bits of code[j + 16] << 4
+//!
+//! value[i] = scale * (code[i] - 16)        scale = x / -16 for the x of largest magnitude
 //! ```
+//!
+//! Source: `block_q5_0`, `quantize_row_q5_0_ref` of ggml.
 
 use super::rounding::{reciprocal, signed_max};
 use super::{BlockFormat, read_f16, write_f16};
@@ -30,14 +35,14 @@ impl BlockFormat<32, 22> for Q5_0 {
     }
 }
 
-/// The 5-bit codes whose fifth bits begin at byte `offset`, as Q5_1 has them too.
+/// Reads the 5-bit codes whose fifth bits start at byte `offset`; Q5_1 stores them alike.
 #[inline(always)]
 pub(super) fn read_codes(block: &[u8], offset: usize) -> [u8; 32] {
     let (high, low) = block[offset..].split_at(4);
     std::array::from_fn(|i| (low[i % 16] >> (i / 16 * 4) & 15) | (high[i / 8] >> (i % 8) & 1) << 4)
 }
 
-/// Stores 5-bit codes from byte `offset` on, as [`read_codes`] reads them.
+/// Writes 5-bit codes from byte `offset` on, the inverse of [`read_codes`].
 #[inline(always)]
 pub(super) fn write_codes(block: &mut [u8], offset: usize, codes: [u8; 32]) {
     let (high, low) = block[offset..].split_at_mut(4);

@@ -1,8 +1,14 @@
-//! Q5_1: an f16 scale and an f16 minimum, then 32 codes of 5 bits as in Q5_0.
+//! Q5_1: 32 codes of 5 bits, an f16 scale and an f16 minimum.
 //!
 //! ```text
+//! bytes 0..2    scale (f16)
+//! bytes 2..4    min (f16)
+//! bytes 4..24   codes, as in Q5_0
+//!
 //! value[i] = scale * code[i] + min        scale = (max - min) / 31
 //! ```
+//!
+//! Source: `block_q5_1`, `quantize_row_q5_1_ref` of ggml.
 
 use super::q5_0::{read_codes, write_codes};
 use super::rounding::{min_max, reciprocal};
@@ -15,7 +21,8 @@ impl BlockFormat<32, 24> for Q5_1 {
     const DTYPE: DType = DType::Q5_1;
 
     fn dequantize(block: &[u8; 24], values: &mut [f32; 32]) {
-        let (scale, min) = (read_f16(block, 0), read_f16(block, 2));
+        let scale = read_f16(block, 0);
+        let min = read_f16(block, 2);
         for (value, code) in values.iter_mut().zip(read_codes(block, 4)) {
             *value = scale * f32::from(code) + min;
         }

@@ -1,12 +1,15 @@
-//! Q5_K: 256 values in 8 sub-blocks of 32, each with a scale and a minimum of 6 bits.
+//! Q5_K: 256 codes of 5 bits in 8 sub-blocks of 32, each with a scale and a minimum of 6 bits.
 //!
 //! ```text
 //! bytes 0..4     d, d_min (f16)
 //! bytes 4..16    scales and minima, see packed_scales.rs
 //! bytes 16..48   fifth bits of the codes: value i is bit i / 32 of byte i % 32
 //! bytes 48..176  4 low bits: of each 64 values byte j holds code j below code j + 32
+//!
 //! value = d * scale * code - d_min * min
 //! ```
+//!
+//! Source: `block_q5_K` of ggml (k-quants, llama.cpp pull request 1684).
 
 use super::affine::{self, AffineSpec};
 use super::{BlockFormat, packed_scales, read_f16};
@@ -21,7 +24,8 @@ impl BlockFormat<256, 176> for Q5K {
     const DTYPE: DType = DType::Q5K;
 
     fn dequantize(block: &[u8; 176], values: &mut [f32; 256]) {
-        let (d, d_min) = (read_f16(block, 0), read_f16(block, 2));
+        let d = read_f16(block, 0);
+        let d_min = read_f16(block, 2);
         let (scales, mins) = packed_scales::unpack_k_scales(&block[4..16]);
         for (sub_idx, sub) in values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             let scale = d * f32::from(scales[sub_idx]);

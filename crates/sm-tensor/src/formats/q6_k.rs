@@ -1,12 +1,15 @@
-//! Q6_K: 256 values in 16 sub-blocks of 16, each with a signed scale of 8 bits.
+//! Q6_K: 256 codes of 6 bits in 16 sub-blocks of 16, each with a signed scale of 8 bits.
 //!
 //! ```text
 //! bytes 0..128    4 low bits of the codes: of each 128 values byte j < 64 holds code j below code j + 64
 //! bytes 128..192  2 high bits: value i of a half of 128 is in byte i % 32, bits 2 * (i / 32)
 //! bytes 192..208  scales (i8)
 //! bytes 208..210  d (f16)
+//!
 //! value = d * scale * (code - 32)
 //! ```
+//!
+//! Source: `block_q6_K` of ggml (k-quants, llama.cpp pull request 1684).
 
 use super::symmetric::{self, SymmetricSpec};
 use super::{BlockFormat, read_f16};

@@ -1,8 +1,15 @@
-//! Q8_0: an f16 scale, then 32 signed bytes.
+//! Q8_0: 32 signed bytes and an f16 scale.
 //!
 //! ```text
+//! bytes 0..2    scale (f16)
+//! bytes 2..34   code[i] (i8)
+//!
 //! value[i] = scale * code[i]        scale = max |x| / 127
 //! ```
+//!
+//! Codes round ties away from zero, as C's `roundf` does in ggml.
+//!
+//! Source: `block_q8_0`, `quantize_row_q8_0_ref` of ggml.
 
 use super::rounding::{min_max, nearest_ties_away, reciprocal};
 use super::{BlockFormat, read_f16, write_f16};

@@ -1,18 +1,21 @@
-//! Roundings and reductions over a block, written so that the compiler can use vector registers.
+//! Rounding and reductions over a block, in forms the compiler vectorises.
+//!
+//! Reductions keep [`LANES`] independent accumulators and add them up at the end, so that they need no
+//! reassociation of floats, which the compiler must not do.
 
-/// Adding and subtracting 1.5 × 2²³ leaves the nearest integer, ties to even.
+/// 1.5 × 2²³: above it the spacing of floats is 1, so adding and subtracting it rounds to integers.
 const INTEGERS: f32 = 12_582_912.0;
 
-/// How many independent running values the reductions keep.
+/// Independent accumulators of a reduction.
 pub(super) const LANES: usize = 8;
 
-/// The nearest integer, ties to even; right up to 2²².
+/// The nearest integer, ties to even; exact for magnitudes up to 2²².
 #[inline(always)]
 pub(super) fn nearest(x: f32) -> f32 {
     (x + INTEGERS) - INTEGERS
 }
 
-/// The nearest integer, ties away from zero; right up to 2²².
+/// The nearest integer, ties away from zero; exact for magnitudes up to 2²².
 #[inline(always)]
 pub(super) fn nearest_ties_away(x: f32) -> f32 {
     let even = nearest(x.abs());
@@ -20,22 +23,22 @@ pub(super) fn nearest_ties_away(x: f32) -> f32 {
     up.copysign(x)
 }
 
-/// `x` limited to `low..=high`; unlike [`f32::clamp`] two instructions, NaN gives a limit.
+/// `x` clamped to `low..=high`. Unlike [`f32::clamp`] it maps NaN to a bound, which makes it two
+/// instructions (`maxps`, `minps`).
 #[inline(always)]
 pub(super) fn limit(x: f32, low: f32, high: f32) -> f32 {
     let above = if x > low { x } else { low };
     if above < high { above } else { high }
 }
 
-/// `1 / scale`, or 0 where that is infinite: a scale so small is stored as zero.
+/// `1 / scale`, or 0 if that is infinite: a scale that small rounds to zero.
 #[inline(always)]
 pub(super) fn reciprocal(scale: f32) -> f32 {
     let inverse = 1.0 / scale;
     if inverse.is_finite() { inverse } else { 0.0 }
 }
 
-/// Whether a search gets further with `gain` than with `best`. Rounding noise makes no difference, so
-/// that of equals the first stays.
+/// Whether `gain` beats `best` by more than rounding noise, so that the first of equals wins.
 #[inline(always)]
 pub(super) fn improves(gain: f32, best: f32) -> bool {
     gain > best * (1.0 + 4.0 * f32::EPSILON)
@@ -44,7 +47,8 @@ pub(super) fn improves(gain: f32, best: f32) -> bool {
 /// The smallest and the largest value.
 #[inline(always)]
 pub(super) fn min_max<const N: usize>(values: &[f32; N]) -> (f32, f32) {
-    let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    let mut low = [f32::INFINITY; LANES];
+    let mut high = [f32::NEG_INFINITY; LANES];
     for chunk in values.as_chunks::<LANES>().0 {
         for lane in 0..LANES {
             low[lane] = if chunk[lane] < low[lane] { chunk[lane] } else { low[lane] };
@@ -54,7 +58,7 @@ pub(super) fn min_max<const N: usize>(values: &[f32; N]) -> (f32, f32) {
     (low.into_iter().fold(f32::INFINITY, f32::min), high.into_iter().fold(f32::NEG_INFINITY, f32::max))
 }
 
-/// The value of the largest magnitude, with its sign; the first of equals.
+/// The value of largest magnitude, with its sign; the first of equals.
 #[inline(always)]
 pub(super) fn signed_max<const N: usize>(values: &[f32; N]) -> f32 {
     let (low, high) = min_max(values);

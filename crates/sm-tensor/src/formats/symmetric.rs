@@ -1,23 +1,26 @@
-//! Quantizing super-blocks of 256 with a signed scale per 16 values: Q3_K and Q6_K.
+//! Quantizer of super-blocks with a signed scale per 16 values: Q3_K and Q6_K.
 //!
 //! ```text
 //! x ≈ scale * code,    scale = d * scale_code,    -half <= code < half
+//!
+//! minimise  sum w (x - scale * code)²,    w = x² + floor * mean(x²)
 //! ```
 //!
-//! As in [`affine`](super::affine), several grids are tried and each gets its least-squares scale, and
-//! the codes of scales are settled afterwards. The idea is ggml's (`make_qx_quants`), the weight too: x²
-//! plus a constant.
+//! As in [`affine`](super::affine): several grids are tried, each gets its least-squares scale, and the
+//! codes of the scales are refined by the error that rounding them causes.
+//!
+//! Source: `make_qx_quants` of ggml's `ggml-quants.c`.
 
 use super::rounding::{LANES, improves, limit, nearest, reciprocal, signed_max, total};
 use half::f16;
 
-/// What a format asks of the search.
+/// Parameters of the search, per format.
 pub(super) struct SymmetricSpec {
     /// Codes of values run from `-half` to `half - 1`.
     pub(super) half: f32,
     /// Codes of scales run from `-scale_half` to `scale_half - 1`.
     pub(super) scale_half: f32,
-    /// How much the mean square of the sub-block adds to the weight x² of a value.
+    /// Multiple of the sub-block's mean square added to the weight x² of a value.
     pub(super) weight_floor: f32,
     /// Grids tried to each side of the one that just spans the values, 0.1 steps apart.
     pub(super) n_grids: u8,
@@ -47,7 +50,7 @@ pub(super) fn quantize(values: &[f32; 256], spec: &SymmetricSpec) -> SymmetricBl
 
     let mut codes = [0; 256];
     for (idx, (sub, codes)) in subs.iter().zip(codes.as_chunks_mut::<16>().0).enumerate() {
-        scales[idx] = settle(sub, spec, d.to_f32(), scales[idx]);
+        scales[idx] = refine(sub, spec, d.to_f32(), scales[idx]);
         let inverse = reciprocal(d.to_f32() * scales[idx]);
         for (code, x) in codes.iter_mut().zip(sub) {
             let signed = nearest(limit(x * inverse, -spec.half, spec.half - 1.0));
@@ -57,21 +60,23 @@ pub(super) fn quantize(values: &[f32; 256], spec: &SymmetricSpec) -> SymmetricBl
     SymmetricBlock { d, scales: scales.map(|scale| scale as i32 as i8), codes }
 }
 
-/// The best scale code near the one that rounding gave: rounding moves a small scale by much.
-fn settle(sub: &[f32; 16], spec: &SymmetricSpec, d: f32, rounded: f32) -> f32 {
-    let weights = weigh(sub, spec.weight_floor);
-    let (mut best, mut best_error) = (rounded, f32::INFINITY);
+/// The best scale code among `rounded` and its neighbours.
+fn refine(sub: &[f32; 16], spec: &SymmetricSpec, d: f32, rounded: f32) -> f32 {
+    let weights = error_weights(sub, spec.weight_floor);
+    let mut best = rounded;
+    let mut best_error = f32::INFINITY;
     for step in [0.0, -1.0, 1.0] {
         let scale_code = limit(rounded + step, -spec.scale_half, spec.scale_half - 1.0);
         let error = error(sub, &weights, d * scale_code, spec.half);
         if error < best_error {
-            (best, best_error) = (scale_code, error);
+            best = scale_code;
+            best_error = error;
         }
     }
     best
 }
 
-/// The weighted sum of square errors.
+/// The weighted square error of a scale.
 #[inline(always)]
 fn error(values: &[f32; 16], weights: &[f32; 16], scale: f32, half: f32) -> f32 {
     let inverse = reciprocal(scale);
@@ -85,34 +90,37 @@ fn error(values: &[f32; 16], weights: &[f32; 16], scale: f32, half: f32) -> f32 
     total(sum)
 }
 
-/// The weight of each value: its square and a part of the mean square.
+/// The weight of each value: its square plus `floor` times the mean square.
 #[inline(always)]
-pub(super) fn weigh<const N: usize>(values: &[f32; N], floor: f32) -> [f32; N] {
+pub(super) fn error_weights<const N: usize>(values: &[f32; N], floor: f32) -> [f32; N] {
     let squares = values.map(|x| x * x);
     let floor = floor * squares.iter().sum::<f32>() / N as f32;
     squares.map(|square| square + floor)
 }
 
-/// The scale of one sub-block.
+/// The best scale of one sub-block.
 fn search(values: &[f32; 16], spec: &SymmetricSpec) -> f32 {
     let unit = reciprocal(signed_max(values));
-    let weights = weigh(values, spec.weight_floor);
-    let (mut best, mut best_gain) = (0.0, 0.0);
+    let weights = error_weights(values, spec.weight_floor);
+    let mut best = 0.0;
+    let mut best_gain = 0.0;
     for grid in 0..=spec.n_grids {
         for steps in [0.1, -0.1].map(|step| spec.half + step * f32::from(grid)) {
             let (scale, gain) = fit_grid(values, &weights, -steps * unit, spec.half);
             if improves(gain, best_gain) {
-                (best, best_gain) = (scale, gain);
+                best = scale;
+                best_gain = gain;
             }
         }
     }
     best
 }
 
-/// The best scale for the codes of one grid, and how much of the weighted square sum it explains.
+/// The least-squares scale for the codes of one grid, and the part of the weighted square sum it explains.
 #[inline(always)]
 fn fit_grid(values: &[f32; 16], weights: &[f32; 16], inverse: f32, half: f32) -> (f32, f32) {
-    let (mut wxl, mut wll) = ([0.0; LANES], [0.0; LANES]);
+    let mut wxl = [0.0; LANES];
+    let mut wll = [0.0; LANES];
     for (x, w) in values.as_chunks::<LANES>().0.iter().zip(weights.as_chunks::<LANES>().0) {
         for lane in 0..LANES {
             let code = nearest(limit(x[lane] * inverse, -half, half - 1.0));

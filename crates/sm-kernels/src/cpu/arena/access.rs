@@ -142,7 +142,8 @@ impl Memory {
         assert_eq!((locals.len(), self.claims.n_workers()), (n_workers, n_workers), "another team");
         self.claims.reset();
         let locals = Split::new(locals, 1, By::Rows(1), n_workers);
-        let (step, limits) = (shares.extents, self.arena.limits());
+        let step = shares.extents;
+        let limits = self.arena.limits();
         assert!(
             step.n_tokens <= limits.n_tokens && step.n_outputs <= limits.n_outputs,
             "{step:?} exceeds {limits:?}"

@@ -30,7 +30,8 @@ impl QuantFormat for Q6K {
     #[inline(always)]
     fn pack(file_block: &[u8], lane: usize, _unit: usize, block: &mut Block) {
         for unit in 0..8 {
-            let (half, quarter) = (unit / 4, unit % 4);
+            let half = unit / 4;
+            let quarter = unit % 4;
             let low = planes::shift_right(&file_block[half * 64 + quarter % 2 * 32..], quarter / 2 * 4);
             let high = planes::shift_right(&file_block[128 + half * 32..], quarter * 2);
             planes::put_nibbles(&low, lane, &mut block.low[unit]);

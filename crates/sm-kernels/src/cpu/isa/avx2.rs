@@ -87,7 +87,8 @@ impl Isa for Avx2 {
         }
         fn load_f16(xs: &[u16; LANES]) -> F32 {
             let halves = xs.as_chunks::<8>().0;
-            let (a, b) = (load_words(&halves[0]), load_words(&halves[1]));
+            let a = load_words(&halves[0]);
+            let b = load_words(&halves[1]);
             [_mm256_cvtph_ps(a), _mm256_cvtph_ps(b)]
         }
         fn store_f16(xs: &mut [u16; LANES], v: F32) {

@@ -82,8 +82,10 @@ impl ByteProducts for MultiplyAdd {
 
     compiled! {
         fn dot(acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
-            let (w_even, w_odd) = (_mm512_and_si512(w, _mm512_set1_epi16(0xff)), _mm512_srli_epi16::<8>(w));
-            let (x_even, x_odd) = (_mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(x)), _mm512_srai_epi16::<8>(x));
+            let w_even = _mm512_and_si512(w, _mm512_set1_epi16(0xff));
+            let w_odd = _mm512_srli_epi16::<8>(w);
+            let x_even = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(x));
+            let x_odd = _mm512_srai_epi16::<8>(x);
             let sum = _mm512_add_epi32(_mm512_madd_epi16(w_even, x_even), _mm512_madd_epi16(w_odd, x_odd));
             _mm512_add_epi32(acc, sum)
         }

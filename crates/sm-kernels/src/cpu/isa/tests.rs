@@ -46,11 +46,14 @@ impl IsaVisitor for EveryOperation {
 
     fn visit<I: Isa>(self, isa: I) -> Self::Output {
         let [a, b, c] = [0, 1, 2].map(|i| isa.load(&floats(3 * self.seed + i)));
-        let (w, x) = (bytes(self.seed), bytes(self.seed + 1000));
-        let (words, quad) = (w.as_chunks::<LANES>().0[0], [x[0], x[1], x[2], x[3]].map(|b| b as i8));
+        let w = bytes(self.seed);
+        let x = bytes(self.seed + 1000);
+        let words = w.as_chunks::<LANES>().0[0];
+        let quad = [x[0], x[1], x[2], x[3]].map(|b| b as i8);
         let f16s = floats(self.seed).map(|v| half::f16::from_f32(v).to_bits());
         let ints = isa.load_i8(&words.map(|b| b as i8));
-        let (wb, xb) = (isa.load_bytes(&w), isa.load_bytes(&x));
+        let wb = isa.load_bytes(&w);
+        let xb = isa.load_bytes(&x);
         let moderate = x.map(|b| if b == 0x80 { 0x81 } else { b });
         let acc = isa.splat_i32(-8 * self.seed as i32);
         let low = isa.shift_bytes(wb, 0, 0x7f);
@@ -97,7 +100,8 @@ impl IsaVisitor for EveryOperation {
             isa.load(&floats(self.seed).map(|v| if v.is_finite() && v.abs() < 1e9 { v } else { 0.25 }));
         results.push(("sum", vec![isa.sum(finite).to_bits()]));
         results.push(("max_lane", vec![isa.max_lane(finite).to_bits()]));
-        let (mut halves, mut small) = ([0; LANES], [0; LANES]);
+        let mut halves = [0; LANES];
+        let mut small = [0; LANES];
         isa.store_f16(&mut halves, finite);
         isa.store_i8(&mut small, ints);
         results.push(("store_f16", halves.map(u32::from).to_vec()));
@@ -133,7 +137,8 @@ fn dot_is_exact_at_the_extremes() {
     impl IsaVisitor for Extremes {
         type Output = [Vec<u32>; 4];
         fn visit<I: Isa>(self, isa: I) -> Self::Output {
-            let (w, zero) = (isa.load_bytes(&[255; 64]), isa.splat_i32(0));
+            let w = isa.load_bytes(&[255; 64]);
+            let zero = isa.splat_i32(0);
             let full = full_dot(isa, zero, w, isa.splat_quad([-127; 4]));
             let least = full_dot(isa, zero, isa.load_bytes(&[0; 64]), isa.splat_quad([-127; 4]));
             let narrow = isa.dot_7bit(zero, isa.shift_bytes(w, 0, 0x7f), isa.splat_quad([-128; 4]));

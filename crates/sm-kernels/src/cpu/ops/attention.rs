@@ -7,18 +7,16 @@
 mod few;
 mod group;
 mod many;
-mod schedule;
-
-pub(crate) use schedule::{GROUP_LEN, Schedule, Shape};
 
 pub(crate) use group::Fixed;
 use group::{Partial, Tile, Work};
 
-use super::encode::{Int8Block, encode_row};
+use crate::cpu::activations::int8::{Int8Block, encode_row};
 use crate::cpu::arena::{Access, ArenaLayout, Region, RowCount};
 use crate::cpu::isa::Isa;
 use crate::cpu::kv_element::KvElement;
 use crate::cpu::kv_pool::KvPages;
+use crate::cpu::schedule::GROUP_LEN;
 use crate::cpu::split::TileShare;
 use crate::cpu::step::StepContext;
 use crate::plan::PrepareError;
@@ -109,9 +107,12 @@ impl Attention {
     /// Computes this worker's units: whole items to the output, the rest to the shared scratch.
     pub(crate) fn attend<I: Isa, E: KvElement>(&self, isa: I, step: &StepContext<'_>, access: &Access<'_>) {
         let schedule = &step.tables.schedules[self.schedule];
-        let (q, kv) = (access.read(self.q), access.kv_pages::<E>());
-        let (mut work, mut shared) = (access.share(self.scratch.work), access.share(self.scratch.shared));
-        let (work, shared) = (work.all_mut(), shared.all_mut());
+        let q = access.read(self.q);
+        let kv = access.kv_pages::<E>();
+        let mut work = access.share(self.scratch.work);
+        let mut shared = access.share(self.scratch.shared);
+        let work = work.all_mut();
+        let shared = shared.all_mut();
         let mut out = self.output(access);
         let partial_len = self.fixed.partial_len();
         let (mut work, partials) = Work::new(work, &self.fixed);

@@ -98,7 +98,8 @@ mod tests {
     #[test]
     fn nan_is_left_out() {
         let mut values = vec![f32::NAN; 130];
-        (values[70], values[129]) = (-3.0, 2.0);
+        values[70] = -3.0;
+        values[129] = 2.0;
         assert_eq!(check(&values), (false, vec![f32::NEG_INFINITY, -3.0, 2.0]));
     }
 }

@@ -25,7 +25,8 @@ impl Embed {
     pub(crate) fn run<I: Isa>(&self, isa: I, step: &StepContext<'_>, access: &Access<'_>) {
         let table = step.weights.matrix(self.table);
         let positions = self.positions.map(|id| step.weights.matrix(id));
-        let (mut out, mut work) = (access.share(self.out), access.share(self.work));
+        let mut out = access.share(self.out);
+        let mut work = access.share(self.work);
         let work = work.all_mut();
         isa.enter(
             #[inline(always)]

@@ -76,7 +76,8 @@ pub(crate) fn gelu_tanh<I: Isa>(isa: I, x: I::F32) -> I::F32 {
 /// `0.5 x (1 + erf(x / sqrt(2)))`
 #[inline(always)]
 pub(crate) fn gelu_erf<I: Isa>(isa: I, x: I::F32) -> I::F32 {
-    let (one, half) = (isa.splat(1.0), isa.splat(0.5));
+    let one = isa.splat(1.0);
+    let half = isa.splat(0.5);
     // erfc(z) = t exp(-z^2 + p(t)), t = 2 / (2 + z): Press et al., Numerical Recipes, section 6.2. The square is
     // taken of x with its rounding error, and has an exponential of its own, so that the tail keeps its digits.
     let z = isa.mul(isa.abs(x), isa.splat(std::f32::consts::FRAC_1_SQRT_2));

@@ -6,10 +6,10 @@
 use std::ops::Range;
 
 use super::linear::gate_values;
-use super::norm::{chains, hide_padding};
-use super::product::{Input, Sink, bf16, product};
-use super::row_out::RowOut;
-use super::{linear, math};
+use super::math;
+use super::product::{Sink, product};
+use super::reduce::{mask_tail, sum_vectors};
+use crate::cpu::activations::{InputRows, OutputColumns, RowWriter, bf16};
 use crate::cpu::arena::{Access, Region};
 use crate::cpu::buffers::BufferRegions;
 use crate::cpu::isa::{Isa, LANES};
@@ -53,7 +53,8 @@ struct Order<'a> {
 
 impl<'a> Order<'a> {
     fn of_expert(&self, expert: usize) -> (usize, &'a [u32]) {
-        let (start, end) = (self.starts[expert] as usize, self.starts[expert + 1] as usize);
+        let start = self.starts[expert] as usize;
+        let end = self.starts[expert + 1] as usize;
         (start, &self.pairs[start..end])
     }
 }
@@ -62,7 +63,8 @@ impl MoeFfn {
     /// Chooses the experts of this worker's rows.
     pub(crate) fn choose<I: Isa>(&self, isa: I, access: &Access<'_>) {
         let logits = access.read(self.logits);
-        let (mut chosen, mut weights) = (access.share(self.chosen), access.share(self.weights));
+        let mut chosen = access.share(self.chosen);
+        let mut weights = access.share(self.weights);
         let mut exps = access.share(self.exps);
         let exps = exps.all_mut();
         isa.enter(
@@ -87,7 +89,7 @@ impl MoeFfn {
         let n_experts = self.experts.n_experts;
         let n_vectors = logits.len() / LANES;
         let max = logits[..n_experts].iter().fold(f32::NEG_INFINITY, |max, logit| max.max(*logit));
-        let sum = chains(
+        let sum = sum_vectors(
             isa,
             n_vectors,
             #[inline(always)]
@@ -99,7 +101,8 @@ impl MoeFfn {
         }
         for rank in 0..chosen.len() {
             let expert = most_probable(&exps[..n_experts], &chosen[..rank]);
-            (chosen[rank], weights[rank]) = (expert, exps[expert as usize] / sum);
+            chosen[rank] = expert;
+            weights[rank] = exps[expert as usize] / sum;
         }
         if self.experts.renormalize {
             let sum: f32 = weights.iter().sum();
@@ -130,8 +133,9 @@ impl MoeFfn {
                 for (row, pair) in rows.iter_mut().zip(pairs) {
                     *row = pair / self.experts.top_k as u32;
                 }
-                let input = Input { n_rows: rows.len(), picked: Some(rows), ..x };
-                let (first_row, first_column) = (start + index * ROWS_AT_A_TIME, expert * ffn_size);
+                let input = InputRows { n_rows: rows.len(), row_indices: Some(rows), ..x };
+                let first_row = start + index * ROWS_AT_A_TIME;
+                let first_column = expert * ffn_size;
                 let mut sink = GatedSink { op: self, out: &mut out, first_row, first_column };
                 product(isa, (&input, [gate, up]), columns.clone(), &mut sink, scratch);
             }
@@ -150,12 +154,13 @@ impl MoeFfn {
         let order = &order[access.worker().index() * self.order.stride()..][..self.order.stride()];
         let order = self.order(order, access.n_rows(self.chosen) * self.experts.top_k);
         let down = step.weights.matrix(self.experts.down);
-        let (inner, mut results) = (self.inner.input(access), access.share(self.results));
+        let inner = self.inner.input(access);
+        let mut results = access.share(self.results);
         let hidden = down.rows() / self.experts.n_experts;
         let columns = results.columns().start.min(hidden)..results.columns().end.min(hidden);
         for expert in 0..self.experts.n_experts {
             let (start, pairs) = order.of_expert(expert);
-            let input = Input {
+            let input = InputRows {
                 f32: inner.f32.get(start * inner.f32_stride..).unwrap_or_default(),
                 bf16: inner.bf16.get(start * bf16::stride(down.cols())..).unwrap_or_default(),
                 int8: inner.int8.get(start * inner.int8_stride..).unwrap_or_default(),
@@ -169,13 +174,14 @@ impl MoeFfn {
     }
 
     fn combine<I: Isa>(&self, isa: I, access: &Access<'_>, results: &mut Share<'_, f32>) {
-        let (weights, top_k) = (access.read(self.weights), self.experts.top_k);
+        let weights = access.read(self.weights);
+        let top_k = self.experts.top_k;
         let mut out = self.out.output(access);
         isa.enter(
             #[inline(always)]
             || {
                 for (row, weights) in weights.chunks_exact(top_k).enumerate() {
-                    let mut row_out = RowOut {
+                    let mut row_out = RowWriter {
                         f32: out.f32.as_mut().map(|share| share.row_mut(row)),
                         int8: out.int8.as_mut().map(|share| share.row_mut(row)),
                         store: self.store,
@@ -238,7 +244,7 @@ pub(super) fn most_probable(values: &[f32], chosen: &[u32]) -> u32 {
 fn exp_vector<I: Isa>(isa: I, logits: &[f32], (max, n_experts): (f32, usize), index: usize) -> I::F32 {
     let logits = isa.load(&logits.as_chunks::<LANES>().0[index]);
     let exp = math::exp(isa, isa.sub(logits, isa.splat(max)));
-    hide_padding(isa, n_experts - index * LANES, exp)
+    mask_tail(isa, n_experts - index * LANES, exp)
 }
 
 /// Rows whose indices are made at a time.
@@ -251,7 +257,7 @@ fn in_expert(columns: Range<usize>, expert: usize, n_rows: usize) -> Range<usize
 
 struct GatedSink<'a, 'o, 's> {
     op: &'a MoeFfn,
-    out: &'o mut linear::Output<'s>,
+    out: &'o mut OutputColumns<'s>,
     first_row: usize,
     first_column: usize,
 }
@@ -261,7 +267,7 @@ impl Sink<2> for GatedSink<'_, '_, '_> {
     fn put<I: Isa>(&mut self, isa: I, row: usize, columns: Range<usize>, [gate, up]: [&mut [f32]; 2]) {
         gate_values(isa, self.op.experts.activation, gate, up);
         let columns = columns.start - self.first_column..columns.end - self.first_column;
-        self.out.put(isa, (self.first_row + row, &columns), gate, Store::Write);
+        self.out.put(isa, self.first_row + row, &columns, gate, Store::Write);
     }
 }
 

@@ -14,7 +14,7 @@
 //! they are; for many rows a pair of panels is unpacked once, to bytes and `f32` scales, or from F16 to F32 where that is quicker,
 //! and swept over all rows.
 
-pub(crate) mod bf16;
+mod bf16;
 mod dots;
 mod float;
 mod quantized;
@@ -26,11 +26,10 @@ use std::ops::Range;
 
 use sm_tensor::DType;
 
+use crate::cpu::activations::InputRows;
 use crate::cpu::formats::{self, FloatFormat, FormatVisitor, QuantFormat, UNIT_LEN};
 use crate::cpu::isa::{Isa, LANES};
-use crate::cpu::ops::encode::Int8Block;
 use crate::cpu::pack::{Line, PackedMatrix, Panels};
-use bf16::AnyPair;
 use unpacked::PanelPair;
 
 /// Columns of a strip where panels are unpacked: the pair of panels.
@@ -48,48 +47,6 @@ const STRIP_LEN: usize = STRIP_ROWS * PAIR_LEN;
 const STRIP_LEAD: usize = LANES;
 /// What a strip has beside its outputs: panels may also end after them.
 const STRIP_SLACK: usize = STRIP_LEAD + PAIR_LEN;
-
-/// The rows that a product reads.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Input<'a> {
-    /// `[.., f32_stride]`, for weights in F32 and F16; may be empty if there are none.
-    pub(crate) f32: &'a [f32],
-    /// Values from row to row.
-    pub(crate) f32_stride: usize,
-    /// `[.., bf16::stride(cols)]`: [`bf16::round_row`] of each, for weights in BF16; may be empty if there are none.
-    pub(crate) bf16: &'a [AnyPair],
-    /// `[.., int8_stride]`, for quantized weights; may be empty if there are none.
-    pub(crate) int8: &'a [Int8Block],
-    /// Blocks from row to row.
-    pub(crate) int8_stride: usize,
-    /// Number of rows.
-    pub(crate) n_rows: usize,
-    /// `[n_rows]`: which rows, if not the first.
-    pub(crate) picked: Option<&'a [u32]>,
-}
-
-impl<'a> Input<'a> {
-    #[inline(always)]
-    fn index(&self, row: usize) -> usize {
-        self.picked.map_or(row, |picked| picked[row] as usize)
-    }
-
-    #[inline(always)]
-    fn f32_row(&self, row: usize, cols: usize) -> &'a [f32] {
-        &self.f32[self.index(row) * self.f32_stride..][..cols]
-    }
-
-    #[inline(always)]
-    fn bf16_row(&self, row: usize, cols: usize) -> &'a [AnyPair] {
-        let stride = bf16::stride(cols);
-        &self.bf16[self.index(row) * stride..][..stride]
-    }
-
-    #[inline(always)]
-    fn int8_row(&self, row: usize, cols: usize) -> &'a [Int8Block] {
-        &self.int8[self.index(row) * self.int8_stride..][..cols / UNIT_LEN]
-    }
-}
 
 /// The results of a product, on their way to memory.
 pub(crate) trait Sink<const M: usize> {
@@ -133,7 +90,7 @@ const fn pair_lines(cols: usize) -> usize {
 /// If a matrix is wider than `scratch` was made for, or the input lacks a form that a matrix reads.
 pub(crate) fn product<I: Isa, S: Sink<M>, const M: usize>(
     isa: I,
-    (input, matrices): (&Input<'_>, [PackedMatrix<'_>; M]),
+    (input, matrices): (&InputRows<'_>, [PackedMatrix<'_>; M]),
     columns: Range<usize>,
     sink: &mut S,
     scratch: &mut Scratch,
@@ -253,7 +210,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn multiply<I: Isa>(&self, isa: I, input: &Input<'_>, rows: Range<usize>, mut strip: Strip<'_>) {
+    fn multiply<I: Isa>(&self, isa: I, input: &InputRows<'_>, rows: Range<usize>, mut strip: Strip<'_>) {
         match self {
             Self::Unpacked(pair) => pair.multiply(isa, input, rows, strip.lanes_of(pair.first_row)),
             Self::Widened(panels) => multiply(isa, input, rows, *panels, &mut strip),
@@ -269,7 +226,7 @@ impl<'a> Source<'a> {
 
 fn multiply<I: Isa>(
     isa: I,
-    input: &Input<'_>,
+    input: &InputRows<'_>,
     rows: Range<usize>,
     panels: Panels<'_>,
     strip: &mut Strip<'_>,
@@ -281,7 +238,7 @@ fn multiply<I: Isa>(
 /// Multiplies rows with panels as they are.
 struct Multiply<'a, I> {
     isa: I,
-    input: &'a Input<'a>,
+    input: &'a InputRows<'a>,
     rows: Range<usize>,
     panels: Panels<'a>,
     lanes: Lanes<'a>,

@@ -1,6 +1,6 @@
 //! Takes q, k and v apart, normalises and rotates q and k, and writes k and v into the pages.
 
-use super::norm::chains;
+use super::reduce::sum_vectors;
 use crate::cpu::arena::{Access, Region};
 use crate::cpu::isa::{Isa, LANES};
 use crate::cpu::kv_element::KvElement;
@@ -89,15 +89,18 @@ impl RopeStore {
         let qkv = access.read(self.qkv);
         let angles = self.rotation.map(|rotation| (access.read(rotation.angles), rotation.angles.stride()));
         let [q_norm, k_norm] = [self.q_norm, self.k_norm].map(|norm| norm.map(|id| step.weights.vector(id)));
-        let (mut q, mut work, mut pages) =
-            (access.tiles(self.q), access.share(self.work), access.kv_share::<E>());
+        let mut q = access.tiles(self.q);
+        let mut work = access.share(self.work);
+        let mut pages = access.kv_share::<E>();
         let head = work.all_mut();
-        let (head_dim, q_len) = (self.head_dim, self.heads_per_kv * self.head_dim);
+        let head_dim = self.head_dim;
+        let q_len = self.heads_per_kv * head_dim;
         isa.enter(
             #[inline(always)]
             || {
                 for tile in pages.tiles() {
-                    let (run, kv_head) = (tile / self.n_kv_heads, tile % self.n_kv_heads);
+                    let run = tile / self.n_kv_heads;
+                    let kv_head = tile % self.n_kv_heads;
                     let first_slot = step.tables.first_slots[run];
                     for (index, row) in step.tables.run_rows(run).enumerate() {
                         let slot = first_slot + index;
@@ -130,7 +133,7 @@ impl RopeStore {
         padding.fill(0.0);
         if let Some(weight) = transform.norm {
             let vectors = out.as_chunks_mut::<LANES>().0;
-            let square_sum = chains(
+            let square_sum = sum_vectors(
                 isa,
                 vectors.len(),
                 #[inline(always)]
@@ -164,7 +167,8 @@ impl Rotation {
                         rotate_lanes(isa, (x, y), angles);
                         continue;
                     }
-                    let (mut x, mut y) = ([0.0; LANES], [0.0; LANES]);
+                    let mut x = [0.0; LANES];
+                    let mut y = [0.0; LANES];
                     x[..xs.len()].copy_from_slice(xs);
                     y[..ys.len()].copy_from_slice(ys);
                     rotate_lanes(isa, (&mut x, &mut y), angles);
@@ -178,7 +182,8 @@ impl Rotation {
                     // Arrays of one size, so that they are taken apart in registers.
                     let mut lanes = [[0.0; 2]; LANES];
                     lanes[..pairs.len()].copy_from_slice(pairs);
-                    let (mut x, mut y) = (lanes.map(|[x, _]| x), lanes.map(|[_, y]| y));
+                    let mut x = lanes.map(|[x, _]| x);
+                    let mut y = lanes.map(|[_, y]| y);
                     rotate_lanes(isa, (&mut x, &mut y), angles);
                     let turned: [[f32; 2]; LANES] = std::array::from_fn(|lane| [x[lane], y[lane]]);
                     pairs.copy_from_slice(&turned[..pairs.len()]);
@@ -195,7 +200,10 @@ fn rotate_lanes<I: Isa>(
     (x, y): (&mut [f32; LANES], &mut [f32; LANES]),
     (cos, sin): (&[f32; LANES], &[f32; LANES]),
 ) {
-    let (a, b, cos, sin) = (isa.load(x), isa.load(y), isa.load(cos), isa.load(sin));
+    let a = isa.load(x);
+    let b = isa.load(y);
+    let cos = isa.load(cos);
+    let sin = isa.load(sin);
     isa.store(x, isa.neg_mul_add(b, sin, isa.mul(a, cos)));
     isa.store(y, isa.mul_add(a, sin, isa.mul(b, cos)));
 }

@@ -9,8 +9,8 @@ mod rows;
 use sm_tensor::{DType, PageId, TokenId};
 
 use crate::plan::{
-    Backend, BufferId, Encoding, KvDType, Limits, MatrixId, MatrixPart, Op, OutputRow, PAGE_LEN, Plan,
-    PlanBuilder, Rows, Span, StepBatch,
+    Backend, BufferId, Embed, Encoding, GatherRows, KvDType, Limits, MatrixId, MatrixPart, OutputRow,
+    PAGE_LEN, Plan, PlanBuilder, Rows, Span, StepBatch,
 };
 use crate::testing::{RandomWeights, random_values};
 use crate::{CpuBackend, IsaKind};
@@ -32,7 +32,7 @@ impl OpTest {
         let x = builder.buffer("x", Rows::Tokens, width, Encoding::F32);
         let mut test = Self { builder, x, width, kv_dtype: KvDType::F32 };
         let table = test.matrix("table", width, &[(N_IDS, DType::F32)]);
-        test.builder.push(Op::Embed { table, positions: None, scale: 1.0, out: x });
+        test.builder.push(Embed { table, positions: None, scale: 1.0, out: x });
         test
     }
 
@@ -51,7 +51,7 @@ impl OpTest {
 
     fn finish(mut self) -> (Plan, KvDType) {
         let logits = self.builder.buffer("logits", Rows::Outputs, self.width, Encoding::F32);
-        self.builder.push(Op::GatherRows { x: self.x, out: logits });
+        self.builder.push(GatherRows { x: self.x, out: logits });
         (self.builder.finish(logits), self.kv_dtype)
     }
 
@@ -60,7 +60,8 @@ impl OpTest {
     fn run(self, lengths: &[usize]) -> Trace {
         let (plan, kv_dtype) = self.finish();
         let weights = RandomWeights::new(&plan);
-        let (batch, n_tokens) = (Batch::new(lengths), lengths.iter().sum());
+        let batch = Batch::new(lengths);
+        let n_tokens = lengths.iter().sum();
         let limits = Limits {
             max_tokens: n_tokens,
             max_outputs: n_tokens,
@@ -101,10 +102,12 @@ impl Batch {
     fn new(lengths: &[usize]) -> Self {
         let n_tokens: usize = lengths.iter().sum();
         let tokens = (0..n_tokens).map(|i| TokenId(((i * i * 5 + i) % N_IDS) as u32)).collect();
-        let (mut spans, mut page_table) = (Vec::new(), Vec::new());
+        let mut spans = Vec::new();
+        let mut page_table = Vec::new();
         let mut first_row = 0;
         for &length in lengths {
-            let (first_page, n_pages) = (page_table.len() as u32, length.div_ceil(PAGE_LEN) as u32);
+            let first_page = page_table.len() as u32;
+            let n_pages = length.div_ceil(PAGE_LEN) as u32;
             spans.push(Span { first_row, n_rows: length as u32, first_page, n_pages, ..Span::default() });
             first_row += length as u32;
             page_table.extend((first_page..first_page + n_pages).map(|page| PageId(199 - page)));

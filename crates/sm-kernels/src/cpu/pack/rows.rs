@@ -30,7 +30,8 @@ impl FormatVisitor for WriteRows<'_> {
     type Output = ();
 
     fn float<F: FloatFormat>(self) {
-        let (n_values, value_bytes) = (self.cols.div_ceil(F::COLS), size_of::<F::Value>());
+        let n_values = self.cols.div_ceil(F::COLS);
+        let value_bytes = size_of::<F::Value>();
         let row_bytes = self.cols * value_bytes / F::COLS;
         for (panel, rows) in self.panels(row_bytes) {
             let columns = bytemuck::cast_slice_mut::<Line, F::Value>(panel).as_chunks_mut::<LANES>().0;
@@ -122,8 +123,10 @@ impl<'a> PanelRows<'a> {
 fn transpose([a, b, c, d]: [u64; 4]) -> [u64; 4] {
     const EVEN: u64 = 0x0000_ffff_0000_ffff;
     const LOW: u64 = 0xffff_ffff;
-    let (ab_even, ab_odd) = (a & EVEN | (b & EVEN) << 16, a >> 16 & EVEN | b & !EVEN);
-    let (cd_even, cd_odd) = (c & EVEN | (d & EVEN) << 16, c >> 16 & EVEN | d & !EVEN);
+    let ab_even = a & EVEN | (b & EVEN) << 16;
+    let ab_odd = a >> 16 & EVEN | b & !EVEN;
+    let cd_even = c & EVEN | (d & EVEN) << 16;
+    let cd_odd = c >> 16 & EVEN | d & !EVEN;
     [
         ab_even & LOW | cd_even << 32,
         ab_odd & LOW | cd_odd << 32,

@@ -96,7 +96,8 @@ fn packed_rows_have_the_values_of_the_file_to_the_bit() {
                 (0..n_workers).map(|i| n_rows * i / n_workers..n_rows * (i + 1) / n_workers).collect();
             let (packed, n_bytes) = Packed::new(&decl(cols, &[(dtype, n_rows)]), &source, &shares);
             assert_eq!(n_bytes, source.bytes.len() as u64);
-            let (mut want, mut buffer) = (vec![0.0; cols], Vec::new());
+            let mut want = vec![0.0; cols];
+            let mut buffer = Vec::new();
             for row in 0..n_rows {
                 let bytes = source.matrix_rows("", row..row + 1, &mut buffer).unwrap();
                 sm_tensor::dequantize(dtype, bytes, &mut want).unwrap();

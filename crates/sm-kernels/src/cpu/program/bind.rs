@@ -3,21 +3,22 @@
 use sm_tensor::DType;
 
 use super::{Encode, GatedTask, LinearTask, Phase, Program, Round, Task};
+use crate::cpu::activations::bf16;
+use crate::cpu::activations::int8::BLOCK_LEN;
 use crate::cpu::arena::{ArenaLayout, Extents, Footprint, KvUse, Region, RowCount, Shares};
 use crate::cpu::buffers::{BufferRegions, place_buffers};
 use crate::cpu::isa::LANES;
-use crate::cpu::ops::attention::{Attention, Fixed, Scratch, Shape};
+use crate::cpu::ops::attention::{Attention, Fixed, Scratch};
 use crate::cpu::ops::embed::Embed;
-use crate::cpu::ops::encode::BLOCK_LEN;
 use crate::cpu::ops::gather_rows::GatherRows;
 use crate::cpu::ops::moe_ffn::MoeFfn;
 use crate::cpu::ops::norm::Norm;
-use crate::cpu::ops::product::bf16;
 use crate::cpu::ops::rope_store::{RopeAngles, RopeStore, Rotation};
+use crate::cpu::schedule::Shape;
 use crate::cpu::split::By;
 use crate::plan::{
-    AttentionParams, BufferId, Encoding, Epilogue, Experts, KvDType, KvId, Limits, MatrixId, Op, Plan,
-    PrepareError, RopeId, Rows, Store,
+    self, BufferId, Encoding, Epilogue, KvDType, KvId, Limits, MatrixId, Op, Plan, PrepareError, RopeId,
+    Rows, Store,
 };
 
 impl Program {
@@ -120,36 +121,37 @@ impl Binder<'_> {
 
     fn bind(&mut self, op: &Op) -> Result<(), PrepareError> {
         match *op {
-            Op::Embed { table, positions, scale, out } => {
+            Op::Input(_) => return Err(PrepareError::Unsupported("external inputs".to_owned())),
+            Op::Embed(plan::Embed { table, positions, scale, out }) => {
                 let out = self.f32(out);
                 let work = self.per_worker(out.stride())?;
                 let footprint = Footprint::default().write(self.limits, out, By::Rows(1));
                 let footprint = footprint.write(self.limits, work, By::Rows(1));
                 self.push(Task::Embed(Embed { table, positions, scale, out, work }), footprint);
             }
-            Op::Norm { x, kind, weight, bias, eps, store, out } => {
+            Op::Norm(plan::Norm { x, kind, weight, bias, eps, store, out }) => {
                 let (width, x, out) = (self.plan.buffer(x).width, self.f32(x), self.buffer(out));
                 let footprint = out.write_rows(Footprint::default().read(self.limits, x), self.limits);
                 self.push(Task::Norm(Norm { x, width, kind, weight, bias, eps, store, out }), footprint);
             }
-            Op::Linear { x, weight, bias, epilogue, store, out } => {
+            Op::Linear(plan::Linear { x, weight, bias, epilogue, store, out }) => {
                 let depth = self.plan.matrix(weight).cols;
                 let (x, out) = (self.rounded(self.buffer(x), &[weight])?, self.buffer(out));
                 let footprint = x.read(Footprint::default(), self.limits);
                 let footprint = out.write_products(footprint, self.limits, depth);
                 self.push(Task::Linear(LinearTask { x, weight, bias, epilogue, store, out }), footprint);
             }
-            Op::GatedLinear { x, gate, up, activation, out } => {
+            Op::GatedLinear(plan::GatedLinear { x, gate, up, activation, out }) => {
                 let depth = self.plan.matrix(gate).cols + self.plan.matrix(up).cols;
                 let (x, out) = (self.rounded(self.buffer(x), &[gate, up])?, self.buffer(out));
                 let footprint = x.read(Footprint::default(), self.limits);
                 let footprint = out.write_products(footprint, self.limits, depth);
                 self.push(Task::GatedLinear(GatedTask { x, gate, up, activation, out }), footprint);
             }
-            Op::RopeStore { .. } => self.rope_store(op)?,
-            Op::Attention { q, kv, params, out } => self.attention(q, kv, params, out)?,
-            Op::MoeFfn { x, experts, store, out } => self.moe_ffn(x, experts, store, out)?,
-            Op::GatherRows { x, out } => {
+            Op::RopeStore(op) => self.rope_store(op)?,
+            Op::Attention(op) => self.attention(op)?,
+            Op::MoeFfn(op) => self.moe_ffn(op)?,
+            Op::GatherRows(plan::GatherRows { x, out }) => {
                 let (x, out) = (self.f32(x), self.f32(out));
                 let footprint =
                     Footprint::default().read(self.limits, x).write(self.limits, out, By::Rows(1));
@@ -177,8 +179,8 @@ impl Binder<'_> {
         Rotation { angles: self.angles[id.index()], n_pairs: table.inv_freq.len(), pairs: table.pairs }
     }
 
-    fn rope_store(&mut self, op: &Op) -> Result<(), PrepareError> {
-        let &Op::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, q } = op else { return Ok(()) };
+    fn rope_store(&mut self, op: plan::RopeStore) -> Result<(), PrepareError> {
+        let plan::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, q } = op;
         let HeadShape { n_kv_heads, head_dim } = self.heads(kv);
         let heads_per_kv = self.plan.buffer(q).width / (head_dim * n_kv_heads);
         let (qkv, q, rotation) = (self.f32(qkv), self.f32(q), rope.map(|id| self.rotation(id)));
@@ -219,14 +221,8 @@ impl Binder<'_> {
         })
     }
 
-    fn attention(
-        &mut self,
-        q: BufferId,
-        kv: KvId,
-        params: AttentionParams,
-        out: BufferId,
-    ) -> Result<(), PrepareError> {
-        let AttentionParams { n_heads, scale, window, soft_cap } = params;
+    fn attention(&mut self, op: plan::Attention) -> Result<(), PrepareError> {
+        let plan::Attention { q, kv, n_heads, scale, window, soft_cap, out } = op;
         let HeadShape { n_kv_heads, head_dim } = self.heads(kv);
         let shape = Shape { heads_per_kv: n_heads / n_kv_heads, window };
         let fixed = Fixed { shape, head_dim, scale, soft_cap };
@@ -260,13 +256,8 @@ impl Binder<'_> {
         Ok(())
     }
 
-    fn moe_ffn(
-        &mut self,
-        x: BufferId,
-        experts: Experts,
-        store: Store,
-        out: BufferId,
-    ) -> Result<(), PrepareError> {
+    fn moe_ffn(&mut self, op: plan::MoeFfn) -> Result<(), PrepareError> {
+        let plan::MoeFfn { x, experts, store, out } = op;
         let (rows, hidden) = (self.plan.buffer(x).rows, self.plan.buffer(x).width);
         let down = self.plan.matrix(experts.down);
         let (x, out, scratch) = (self.buffer(x), self.buffer(out), &mut self.scratch);

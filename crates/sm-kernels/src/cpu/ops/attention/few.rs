@@ -4,9 +4,9 @@
 use std::ops::Range;
 
 use super::group::{AHEAD, Tile};
-use super::schedule::GROUP_LEN;
 use crate::cpu::isa::{Isa, LANES};
 use crate::cpu::kv_element::{Codes, KvElement};
+use crate::cpu::schedule::GROUP_LEN;
 use crate::plan::PAGE_LEN;
 
 /// The most queries that are few: no more than are worked on at a time, so that what is widened would be read once.
@@ -162,7 +162,8 @@ fn vectors<I: Isa, E: KvElement, const Q: usize, const V: usize>(
     let seen_by_all = visible[Q - 1].start..visible[0].end;
     let mut sums = [[isa.splat(0.0); V]; Q];
     for page in visible[0].start / PAGE_LEN..visible[Q - 1].end.div_ceil(PAGE_LEN) {
-        let (values, ahead) = (tile.page(group, page).1, tile.after_values(group, page + AHEAD));
+        let values = tile.page(group, page).1;
+        let ahead = tile.after_values(group, page + AHEAD);
         let first = page * PAGE_LEN;
         let weights: [&[f32; PAGE_LEN]; Q] = std::array::from_fn(|q| {
             weights[q * GROUP_LEN + first..].first_chunk().expect("a group has whole pages")

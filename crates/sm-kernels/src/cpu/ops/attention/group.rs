@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use sm_tensor::PageId;
 
-use super::schedule::{GROUP_LEN, Shape};
 use super::{few, many};
 use crate::cpu::isa::{Isa, LANES};
 use crate::cpu::kv_element::{Codes, KvElement};
 use crate::cpu::kv_pool::KvPages;
 use crate::cpu::ops::math;
+use crate::cpu::schedule::{GROUP_LEN, Shape};
 use crate::plan::PAGE_LEN;
 
 /// Pages in a group.
@@ -270,20 +270,25 @@ pub(super) fn merge<I: Isa>(isa: I, n_queries: usize, state: &mut Partial<'_>, p
     let padded_dim = state.values.len() / state.max.len();
     for query in 0..n_queries {
         let range = query * padded_dim..(query + 1) * padded_dim;
-        let (values, added) = (&mut state.values[range.clone()], &part.values[range]);
+        let values = &mut state.values[range.clone()];
+        let added = &part.values[range];
         if part.sum[query] == 0.0 {
             continue;
         }
         if state.sum[query] == 0.0 {
-            (state.max[query], state.sum[query]) = (part.max[query], part.sum[query]);
+            state.max[query] = part.max[query];
+            state.sum[query] = part.sum[query];
             values.copy_from_slice(added);
             continue;
         }
-        let (a, b) = (isa.splat(state.max[query]), isa.splat(part.max[query]));
+        let a = isa.splat(state.max[query]);
+        let b = isa.splat(part.max[query]);
         let max = isa.max(a, b);
-        let (keep, add) = (math::exp(isa, isa.sub(a, max)), math::exp(isa, isa.sub(b, max)));
+        let keep = math::exp(isa, isa.sub(a, max));
+        let add = math::exp(isa, isa.sub(b, max));
         let sum = isa.mul_add(add, isa.splat(part.sum[query]), isa.mul(keep, isa.splat(state.sum[query])));
-        (state.max[query], state.sum[query]) = (isa.max_lane(max), isa.max_lane(sum));
+        state.max[query] = isa.max_lane(max);
+        state.sum[query] = isa.max_lane(sum);
         for (value, added) in values.as_chunks_mut::<LANES>().0.iter_mut().zip(added.as_chunks::<LANES>().0) {
             let sum = isa.mul_add(add, isa.load(added), isa.mul(keep, isa.load(value)));
             isa.store(value, sum);

@@ -4,9 +4,9 @@
 use std::ops::Range;
 
 use super::group::{AHEAD, Tile, Work};
-use super::schedule::GROUP_LEN;
 use crate::cpu::isa::{Isa, LANES};
 use crate::cpu::kv_element::KvElement;
+use crate::cpu::schedule::GROUP_LEN;
 use crate::plan::PAGE_LEN;
 
 /// Runs a function for all queries, as many at a time as have their sums in registers.
@@ -34,12 +34,14 @@ pub(super) fn products<I: Isa, E: KvElement>(
     pages: Range<usize>,
     work: &mut Work<'_>,
 ) {
-    let (n_queries, head_dim) = (tile.n_queries(), tile.fixed.head_dim);
+    let n_queries = tile.n_queries();
+    let head_dim = tile.fixed.head_dim;
     for (query, copy) in work.queries.chunks_exact_mut(head_dim).enumerate().take(n_queries) {
         copy.copy_from_slice(tile.query(query));
     }
     for page in pages {
-        let (keys, ahead) = (tile.page(group, page).0, &tile.after_keys(group, page + AHEAD)[..head_dim]);
+        let keys = tile.page(group, page).0;
+        let ahead = &tile.after_keys(group, page + AHEAD)[..head_dim];
         let wide = &mut work.page.as_chunks_mut::<LANES>().0[..head_dim];
         for d in 0..head_dim {
             isa.prefetch(&raw const ahead[d]);
@@ -84,12 +86,14 @@ pub(super) fn mix<I: Isa, E: KvElement>(
     pages: Range<usize>,
     (work, out): (&mut Work<'_>, &mut [f32]),
 ) {
-    let (n_queries, padded_dim) = (tile.n_queries(), tile.fixed.padded_dim());
+    let n_queries = tile.n_queries();
+    let padded_dim = tile.fixed.padded_dim();
     let n_vectors = padded_dim / LANES;
     let seen_by_all = tile.visible(n_queries - 1, group).start..tile.visible(0, group).end;
     out[..n_queries * padded_dim].fill(0.0);
     for page in pages {
-        let (values, ahead) = (tile.page(group, page).1, tile.after_values(group, page + AHEAD));
+        let values = tile.page(group, page).1;
+        let ahead = tile.after_values(group, page + AHEAD);
         let wide = work.page.as_chunks_mut::<LANES>().0;
         for (slot, wide) in wide.chunks_exact_mut(n_vectors).enumerate() {
             for vector in 0..n_vectors {

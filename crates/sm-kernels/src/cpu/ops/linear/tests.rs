@@ -2,9 +2,9 @@
 
 use sm_tensor::DType;
 
-use super::{GatedLinear, Linear, Output};
+use super::{GatedLinear, Linear, OutputColumns};
+use crate::cpu::activations::int8::{BLOCK_LEN, Int8Block, encode_row};
 use crate::cpu::isa::{Isa, IsaKind, IsaVisitor};
-use crate::cpu::ops::encode::{BLOCK_LEN, Int8Block, encode_row};
 use crate::cpu::ops::product::Scratch;
 use crate::cpu::ops::product::tests::{Activations, packed};
 use crate::cpu::pack::PackedMatrix;
@@ -46,8 +46,8 @@ impl IsaVisitor for Run<'_> {
     fn visit<I: Isa>(self, isa: I) -> Self::Output {
         let width = self.case.weight().rows();
         let n_blocks = if width.is_multiple_of(BLOCK_LEN) { width / BLOCK_LEN } else { 0 };
-        let (mut f32, mut int8) =
-            (vec![1.0; self.case.n_rows() * width], vec![Int8Block::ZERO; self.case.n_rows() * n_blocks]);
+        let mut f32 = vec![1.0; self.case.n_rows() * width];
+        let mut int8 = vec![Int8Block::ZERO; self.case.n_rows() * n_blocks];
         let f32_split = Split::new(&mut f32, width, By::Columns(BLOCK_LEN), self.n_workers);
         let int8_split =
             (n_blocks > 0).then(|| Split::new(&mut int8, n_blocks, By::Columns(1), self.n_workers));
@@ -55,7 +55,7 @@ impl IsaVisitor for Run<'_> {
             .unwrap()
             .run(|worker| {
                 let int8 = int8_split.as_ref().map(|split| split.share(worker));
-                let mut out = Output { f32: Some(f32_split.share(worker)), int8 };
+                let mut out = OutputColumns { f32: Some(f32_split.share(worker)), int8 };
                 let mut scratch = Scratch::new(self.case.weight().cols());
                 match self.case {
                     Case::Linear(op) => op.run(isa, &mut out, &mut scratch),
@@ -108,7 +108,8 @@ fn silu(x: f64) -> f64 {
 #[test]
 fn bias_epilogue_and_store_follow_the_product() {
     for (dtype, cols, width) in [(DType::Q4_0, 64, 96), (DType::F32, 20, 33), (DType::Q6K, 256, 200)] {
-        let (weight, x) = (packed(cols, &[(dtype, width)]), Activations::new(cols));
+        let weight = packed(cols, &[(dtype, width)]);
+        let x = Activations::new(cols);
         let bias: Vec<f32> = (0..width).map(|i| i as f32 / 16.0 - 2.0).collect();
         for n_rows in [1, 2, 5, 17, 50] {
             let op = Linear {
@@ -136,8 +137,10 @@ fn bias_epilogue_and_store_follow_the_product() {
 #[test]
 fn a_gate_multiplies_what_it_lets_through() {
     for (gate_dtype, up_dtype) in [(DType::Q8_0, DType::Q8_0), (DType::Q4_0, DType::F16)] {
-        let (cols, width) = (64, 160);
-        let (gate, up) = (packed(cols, &[(gate_dtype, width)]), packed(cols, &[(up_dtype, width)]));
+        let cols = 64;
+        let width = 160;
+        let gate = packed(cols, &[(gate_dtype, width)]);
+        let up = packed(cols, &[(up_dtype, width)]);
         let x = Activations::new(cols);
         for n_rows in [1, 4, 6, 31] {
             let linear = |weight| Linear {
@@ -147,8 +150,8 @@ fn a_gate_multiplies_what_it_lets_through() {
                 epilogue: Epilogue::None,
                 store: Store::Write,
             };
-            let (gates, ups) =
-                (run(Case::Linear(linear(gate.matrix()))), run(Case::Linear(linear(up.matrix()))));
+            let gates = run(Case::Linear(linear(gate.matrix())));
+            let ups = run(Case::Linear(linear(up.matrix())));
             let op = GatedLinear {
                 x: x.input(n_rows),
                 gate: gate.matrix(),

@@ -43,7 +43,8 @@ fn normal_cdf(x: f64) -> f64 {
         let fraction = (1..60).rev().fold(0.0, |f, k| f64::from(k) / 2.0 / (z + f));
         (-z * z).exp() / std::f64::consts::PI.sqrt() / (z + fraction)
     } else {
-        let (mut term, mut sum) = (z, z);
+        let mut term = z;
+        let mut sum = z;
         for k in 1..60 {
             term *= -z * z / f64::from(k);
             sum += term / f64::from(2 * k + 1);

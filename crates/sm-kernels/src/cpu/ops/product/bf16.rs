@@ -2,53 +2,7 @@
 
 use super::Multiply;
 use super::float::{Columns, multiply_with};
-use crate::cpu::isa::{Bf16Products, Bf16Visitor, Isa, LANES, MIN_BF16};
-
-/// Room for a [`Bf16Products::Pair`].
-pub(crate) type AnyPair = [f32; 2];
-
-/// Pairs from row to row, a cache line more than a row has: rows a power of two apart would meet in few places of a cache.
-pub(crate) const fn stride(cols: usize) -> usize {
-    cols.div_ceil(2) + 64 / size_of::<AnyPair>()
-}
-
-/// Rounds to bfloat16, ties to even; magnitudes below [`MIN_BF16`] become zero.
-#[inline(always)]
-fn round(x: f32) -> u16 {
-    let bits = x.to_bits();
-    let magnitude = bits & 0x7fff_ffff;
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    let or_nan = if magnitude > f32::INFINITY.to_bits() { bits >> 16 | 0x40 } else { rounded };
-    if magnitude < MIN_BF16.to_bits() { 0 } else { or_nan as u16 }
-}
-
-/// Rounds a row, as the products of the instruction set take it: `out` is `[stride(x.len())]`.
-pub(crate) fn round_row<I: Isa>(isa: I, x: &[f32], out: &mut [AnyPair]) {
-    isa.with_bf16(Round { x, out });
-}
-
-struct Round<'a> {
-    x: &'a [f32],
-    out: &'a mut [AnyPair],
-}
-
-impl<I: Isa> Bf16Visitor<I> for Round<'_> {
-    fn visit<B: Bf16Products<I>>(self, products: B) {
-        let pairs: &mut [B::Pair] = bytemuck::cast_slice_mut(self.out);
-        products.enter(
-            #[inline(always)]
-            || {
-                let (whole, rest) = self.x.as_chunks::<2>();
-                for (pair, x) in pairs.iter_mut().zip(whole) {
-                    *pair = B::pair([round(x[0]), round(x[1])]);
-                }
-                if let [x] = rest {
-                    pairs[whole.len()] = B::pair([round(*x), 0]);
-                }
-            },
-        );
-    }
-}
+use crate::cpu::isa::{Bf16Products, Bf16Visitor, Isa, LANES};
 
 /// Pairs of columns.
 #[derive(Clone, Copy)]
@@ -73,7 +27,8 @@ impl<I: Isa, B: Bf16Products<I>> Columns<I> for Pairs<B> {
 impl<I: Isa> Bf16Visitor<I> for Multiply<'_, I> {
     fn visit<B: Bf16Products<I>>(self, products: B) {
         let Self { input, panels, .. } = self;
-        let (first, n_pairs) = (self.rows.start, panels.cols.div_ceil(2));
+        let first = self.rows.start;
+        let n_pairs = panels.cols.div_ceil(2);
         products.enter(
             #[inline(always)]
             || {

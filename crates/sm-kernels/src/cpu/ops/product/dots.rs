@@ -2,9 +2,9 @@
 #![allow(clippy::needless_range_loop, reason = "a tile indexes several arrays of registers alike")]
 
 use super::quantized::Weights;
+use crate::cpu::activations::int8::Int8Block;
 use crate::cpu::formats::{CodeKind, UNIT_QUADS};
 use crate::cpu::isa::Isa;
-use crate::cpu::ops::encode::Int8Block;
 
 /// A unit of some panels, and the blocks of `R` rows that it is multiplied with.
 pub(super) struct Unit<'a, I, W, const R: usize> {

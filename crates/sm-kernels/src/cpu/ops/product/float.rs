@@ -57,7 +57,9 @@ impl<I: Isa, F: FloatFormat> Columns<I> for Single<F> {
 
 /// Multiplies all rows with all panels.
 pub(super) fn multiply<I: Isa, F: FloatFormat>(args: Multiply<'_, I>) {
-    let (input, first, cols) = (args.input, args.rows.start, args.panels.cols);
+    let input = args.input;
+    let first = args.rows.start;
+    let cols = args.panels.cols;
     args.isa.enter(
         #[inline(always)]
         || {

@@ -3,9 +3,9 @@
 
 use super::dots::Unit;
 use super::{Lanes, Multiply};
+use crate::cpu::activations::int8::Int8Block;
 use crate::cpu::formats::{CodeKind, QuantFormat, UNIT_LEN};
 use crate::cpu::isa::Isa;
-use crate::cpu::ops::encode::Int8Block;
 
 /// How far ahead panels are asked for in the second-level cache, in bytes.
 const FAR_BYTES: usize = 8192;

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use sm_tensor::DType;
 
-use super::bf16::{self, AnyPair};
-use super::{Input, Scratch, Sink, product};
+use super::{Scratch, Sink, product};
+use crate::cpu::activations::InputRows;
+use crate::cpu::activations::bf16::{self, Bf16Slot};
+use crate::cpu::activations::int8::{BLOCK_LEN, Int8Block, encode_row};
 use crate::cpu::isa::{Isa, IsaKind, IsaVisitor};
-use crate::cpu::ops::encode::{BLOCK_LEN, Int8Block, encode_row};
 use crate::cpu::pack::PackedMatrix;
 use crate::cpu::pack::tests::{Packed, RandomTensor};
 use crate::plan::{MatrixDecl, MatrixPart, WeightError, WeightSource};
@@ -86,10 +87,12 @@ impl Activations {
         Self { cols, f32, int8 }
     }
 
-    pub(crate) fn input(&self, n_rows: usize) -> Input<'_> {
-        let (f32_stride, int8_stride) = (self.cols, self.cols / BLOCK_LEN);
-        let (f32, int8) = (&self.f32, &self.int8);
-        Input { f32, f32_stride, bf16: &[], int8, int8_stride, n_rows, picked: None }
+    pub(crate) fn input(&self, n_rows: usize) -> InputRows<'_> {
+        let f32_stride = self.cols;
+        let int8_stride = self.cols / BLOCK_LEN;
+        let f32 = &self.f32;
+        let int8 = &self.int8;
+        InputRows { f32, f32_stride, bf16: &[], int8, int8_stride, n_rows, row_indices: None }
     }
 }
 
@@ -108,7 +111,7 @@ impl Sink<1> for Keep {
 }
 
 struct Product<'a> {
-    input: Input<'a>,
+    input: InputRows<'a>,
     matrix: PackedMatrix<'a>,
     columns: Range<usize>,
 }
@@ -118,13 +121,14 @@ impl IsaVisitor for Product<'_> {
     fn visit<I: Isa>(self, isa: I) -> Vec<f32> {
         let values = vec![f32::NAN; self.input.n_rows * self.columns.len()];
         let mut keep = Keep { columns: self.columns.clone(), values };
-        let (cols, mut scratch) = (self.matrix.cols(), Scratch::new(self.matrix.cols()));
+        let cols = self.matrix.cols();
+        let mut scratch = Scratch::new(cols);
         let stride = bf16::stride(cols);
-        let mut rounded = vec![AnyPair::default(); self.input.f32.len() / cols * stride];
+        let mut rounded = vec![Bf16Slot::default(); self.input.f32.len() / cols * stride];
         for (row, out) in self.input.f32.chunks(cols).zip(rounded.chunks_mut(stride)) {
             bf16::round_row(isa, row, out);
         }
-        let input = Input { bf16: &rounded, ..self.input };
+        let input = InputRows { bf16: &rounded, ..self.input };
         product(isa, (&input, [self.matrix]), self.columns, &mut keep, &mut scratch);
         keep.values
     }
@@ -133,7 +137,7 @@ impl IsaVisitor for Product<'_> {
 /// All rows times all outputs, row by row, on the scalar set.
 fn master(matrix: PackedMatrix<'_>, x: &Activations) -> Vec<f32> {
     let one = |row: u32| {
-        let input = Input { picked: Some(&[row]), ..x.input(1) };
+        let input = InputRows { row_indices: Some(&[row]), ..x.input(1) };
         IsaKind::Scalar.dispatch(Product { input, matrix, columns: 0..matrix.rows() })
     };
     (0..ROWS as u32).flat_map(one).collect()
@@ -151,7 +155,8 @@ fn columns_of(dtype: DType) -> Vec<usize> {
 fn products_agree_with_double_precision() {
     for dtype in DType::all() {
         for cols in columns_of(dtype) {
-            let (packed, x) = (packed(cols, &[(dtype, OUTPUTS)]), Activations::new(cols));
+            let packed = packed(cols, &[(dtype, OUTPUTS)]);
+            let x = Activations::new(cols);
             let got = master(packed.matrix(), &x);
             let mut w = vec![0.0; OUTPUTS * cols];
             sm_tensor::dequantize(dtype, &Tensors { cols }.bytes(dtype, 0..OUTPUTS), &mut w).unwrap();
@@ -162,7 +167,8 @@ fn products_agree_with_double_precision() {
                 _ => x.f32.clone(),
             };
             for (index, got) in got.iter().enumerate() {
-                let (x, w) = (&x[index / OUTPUTS * cols..][..cols], &w[index % OUTPUTS * cols..][..cols]);
+                let x = &x[index / OUTPUTS * cols..][..cols];
+                let w = &w[index % OUTPUTS * cols..][..cols];
                 let want: f64 = w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
                 // A weight may be the difference of two numbers of up to twice the largest weight, which is below 1.1.
                 let size: f64 =
@@ -245,12 +251,13 @@ fn bf16_of_any_magnitude_gives_the_same_bits_on_every_set_and_no_subnormal_numbe
 fn picked_rows_and_some_columns_give_the_same_bits() {
     for dtype in [DType::Q4_0, DType::Q6K, DType::Bf16] {
         let cols = 256;
-        let (packed, x) = (packed(cols, &[(dtype, OUTPUTS)]), Activations::new(cols));
+        let packed = packed(cols, &[(dtype, OUTPUTS)]);
+        let x = Activations::new(cols);
         let want = master(packed.matrix(), &x);
         for columns in [0..32, 32..64, 16..48, 5..40, 47..48, 64..100] {
             for picked in [&[7_u32][..], &[3, 1, 49], &[0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24]] {
                 for kind in IsaKind::available() {
-                    let input = Input { picked: Some(picked), ..x.input(picked.len()) };
+                    let input = InputRows { row_indices: Some(picked), ..x.input(picked.len()) };
                     let got =
                         kind.dispatch(Product { input, matrix: packed.matrix(), columns: columns.clone() });
                     for (got, row) in got.chunks(columns.len()).zip(picked) {
@@ -269,7 +276,8 @@ fn stacked_parts_of_any_size_and_format_are_one_matrix() {
     let floats = [(DType::F32, 11), (DType::Bf16, 13)];
     let quantized = [(DType::Q4_0, 3), (DType::Q4_0, 2), (DType::Q5_1, 40)];
     let parts = [&[(DType::Q8_0, 8)], &floats[..], &quantized].concat();
-    let (stacked, x) = (packed(cols, &parts), Activations::new(cols));
+    let stacked = packed(cols, &parts);
+    let x = Activations::new(cols);
     let alone = |&part: &(DType, usize)| (part.1, master(packed(cols, &[part]).matrix(), &x));
     let wants: Vec<_> = parts.iter().map(alone).collect();
     for n_rows in [1, 4, 5, 13, ROWS] {

@@ -5,13 +5,14 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
+use super::Lanes;
 use super::quantized::{Weights, tile};
-use super::{Input, Lanes};
+use crate::cpu::activations::InputRows;
+use crate::cpu::activations::int8::Int8Block;
 use crate::cpu::formats::{
     self, CodeKind, Codes, FloatFormat, FormatVisitor, QuantFormat, UNIT_LEN, UNIT_QUADS,
 };
 use crate::cpu::isa::{Isa, LANES};
-use crate::cpu::ops::encode::Int8Block;
 use crate::cpu::pack::{Line, Panels};
 
 /// A unit of two panels, whatever their format was.
@@ -54,7 +55,13 @@ impl<'a> PanelPair<'a> {
     }
 
     /// Multiplies rows with the pair.
-    pub(super) fn multiply<I: Isa>(&self, isa: I, input: &Input<'_>, rows: Range<usize>, lanes: Lanes<'_>) {
+    pub(super) fn multiply<I: Isa>(
+        &self,
+        isa: I,
+        input: &InputRows<'_>,
+        rows: Range<usize>,
+        lanes: Lanes<'_>,
+    ) {
         let sweep = Sweep { isa, pair: self, input, rows, lanes };
         // For the next larger number of bits.
         match (self.kind.groups, self.kind.has_min, self.kind.bits) {
@@ -170,7 +177,7 @@ impl<I: Isa, K: CodeKind> Weights<I> for Side<'_, K> {
 struct Sweep<'a, I> {
     isa: I,
     pair: &'a PanelPair<'a>,
-    input: &'a Input<'a>,
+    input: &'a InputRows<'a>,
     rows: Range<usize>,
     lanes: Lanes<'a>,
 }

@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::*;
-use crate::plan::{AttentionParams, RopePairs, RopeTable};
+use crate::plan::{Attention, RopePairs, RopeStore, RopeTable};
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -36,7 +36,8 @@ const CASE: Case = Case {
 impl Case {
     fn run(&self, lengths: &[usize]) {
         let &Self { n_heads, n_kv_heads, head_dim, .. } = self;
-        let (q_width, scale) = (n_heads * head_dim, 3.0 / (head_dim as f32).sqrt());
+        let q_width = n_heads * head_dim;
+        let scale = 3.0 / (head_dim as f32).sqrt();
         let mut test = OpTest::new((n_heads + 2 * n_kv_heads) * head_dim);
         let [_, kv] = [0, 1].map(|_| test.builder.kv(n_kv_heads, head_dim, head_dim));
         test.kv_dtype = self.kv_dtype;
@@ -45,10 +46,11 @@ impl Case {
         let rope = (self.n_pairs != 0).then(|| test.builder.rope(self.rope()));
         let mut norm =
             |name: &str| self.norms.then(|| test.builder.vector(name, head_dim, vec![name.to_owned()]));
-        let (q_norm, k_norm) = (norm("q_norm"), norm("k_norm"));
-        test.builder.push(Op::RopeStore { qkv: test.x, kv, rope, q_norm, k_norm, norm_eps: 1e-6, q });
-        let params = AttentionParams { n_heads, scale, window: self.window, soft_cap: self.soft_cap };
-        test.builder.push(Op::Attention { q, kv, params, out });
+        let q_norm = norm("q_norm");
+        let k_norm = norm("k_norm");
+        test.builder.push(RopeStore { qkv: test.x, kv, rope, q_norm, k_norm, norm_eps: 1e-6, q });
+        let &Self { window, soft_cap, .. } = self;
+        test.builder.push(Attention { q, kv, n_heads, scale, window, soft_cap, out });
         let trace = test.run(lengths);
         let (q, out) = self.reference(&trace, scale);
         assert_close(&format!("rope store {self:?}"), &trace.outputs[1], &q, 1e-6);
@@ -103,14 +105,17 @@ impl Case {
         let &Self { n_heads, n_kv_heads, head_dim, .. } = self;
         let width = (n_heads + 2 * n_kv_heads) * head_dim;
         let rows: Vec<_> = trace.outputs[0].chunks_exact(width).collect();
-        let (mut all_q, mut all_out) = (Vec::new(), Vec::new());
+        let mut all_q = Vec::new();
+        let mut all_out = Vec::new();
         for context in trace.batch.contexts() {
-            let (first, row) = (*context.start(), *context.end());
+            let first = *context.start();
+            let row = *context.end();
             for head in 0..n_heads {
                 let q = self.head(&rows[row][head * head_dim..][..head_dim], "q_norm", row - first);
                 let kv_head = head / (n_heads / n_kv_heads);
                 let mut out = vec![0.0; head_dim];
-                let (mut max, mut sum) = (f64::NEG_INFINITY, 0.0);
+                let mut max = f64::NEG_INFINITY;
+                let mut sum = 0.0;
                 let visible =
                     self.window.map_or(first, |window| first.max((row + 1).saturating_sub(window)))..=row;
                 for seen in visible {
@@ -121,15 +126,18 @@ impl Case {
                     );
                     let v = &rows[seen][(n_heads + n_kv_heads + kv_head) * head_dim..][..head_dim];
                     let v: Vec<f64> = v.iter().map(|v| f64::from(*v)).collect();
-                    let (k, v) = (self.stored(&k), self.stored(&v));
+                    let k = self.stored(&k);
+                    let v = self.stored(&v);
                     let mut score: f64 = q.iter().zip(&k).map(|(q, k)| q * k).sum();
                     score *= f64::from(scale);
                     if let Some(cap) = self.soft_cap {
                         score = f64::from(cap) * (score / f64::from(cap)).tanh();
                     }
                     let new_max = score.max(max);
-                    let (keep, weight) = ((max - new_max).exp(), (score - new_max).exp());
-                    (max, sum) = (new_max, sum * keep + weight);
+                    let keep = (max - new_max).exp();
+                    let weight = (score - new_max).exp();
+                    max = new_max;
+                    sum = sum * keep + weight;
                     for (out, v) in out.iter_mut().zip(v) {
                         *out = *out * keep + weight * v;
                     }

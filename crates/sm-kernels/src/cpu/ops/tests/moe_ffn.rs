@@ -1,7 +1,7 @@
 //! MoeFfn.
 
 use super::*;
-use crate::plan::{Activation, Experts, Store};
+use crate::plan::{Activation, Experts, MoeFfn, Norm, Store};
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -32,9 +32,10 @@ impl Case {
         let mut test = OpTest::new(hidden);
         let weight = test.builder.vector("w", hidden, vec!["w".to_owned()]);
         let both = if hidden % 32 == 0 { Encoding::F32AndInt8 } else { Encoding::F32 };
-        let (h, out) = (test.buffer(hidden, both), test.buffer(hidden, encoding));
+        let h = test.buffer(hidden, both);
+        let out = test.buffer(hidden, encoding);
         let x = test.x;
-        let norm = |eps, out| Op::Norm {
+        let norm = |eps, out| Norm {
             x,
             kind: crate::plan::NormKind::Rms,
             weight,
@@ -57,7 +58,7 @@ impl Case {
             renormalize,
             activation: Activation::Silu,
         };
-        test.builder.push(Op::MoeFfn { x: h, experts, store, out });
+        test.builder.push(MoeFfn { x: h, experts, store, out });
         let trace = test.run(lengths);
         let expected = self.reference(&trace);
         let is_rounded = dtype.is_quantized() || dtype == DType::Bf16 || encoding == Encoding::Int8;
@@ -70,8 +71,10 @@ impl Case {
         let stacked = |name: &str, n: usize| -> Vec<f32> {
             (0..n).flat_map(|part| trace.weights.values(&format!("{name}.{part}"))).collect()
         };
-        let (router, up) = (stacked("router", 1), stacked("up", 1));
-        let (gate, down) = (stacked("gate", n_experts), stacked("down", n_experts));
+        let router = stacked("router", 1);
+        let up = stacked("up", 1);
+        let gate = stacked("gate", n_experts);
+        let down = stacked("down", n_experts);
         let mut all = Vec::new();
         for (row, x) in trace.outputs[1].chunks_exact(hidden).enumerate() {
             let exps: Vec<f64> = router.chunks_exact(hidden).map(|w| dot(w, x).exp()).collect();

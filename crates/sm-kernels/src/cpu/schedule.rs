@@ -93,7 +93,8 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// With room for `max_tokens`.
     pub(crate) fn new(shape: Shape, max_tokens: usize, n_workers: usize) -> Self {
-        let (tiles, cuts) = (Vec::with_capacity(max_tokens), Vec::with_capacity(n_workers + 1));
+        let tiles = Vec::with_capacity(max_tokens);
+        let cuts = Vec::with_capacity(n_workers + 1);
         Self { shape, n_workers, n_kv_heads: 1, tiles, cuts }
     }
 
@@ -104,7 +105,8 @@ impl Schedule {
         table.reset(n_kv_heads);
         let mut work = 0;
         for (index, span) in spans.iter().enumerate() {
-            let (start, n_rows) = (span.start as usize, span.n_rows as usize);
+            let start = span.start as usize;
+            let n_rows = span.n_rows as usize;
             for first in (0..n_rows).step_by(self.shape.tile_rows()) {
                 let n_tile_rows = self.shape.tile_rows().min(n_rows - first);
                 let position = start + first;
@@ -139,7 +141,8 @@ impl Schedule {
             let cut = match after.checked_sub(1) {
                 Some(index) if target < work => {
                     let tile = &self.tiles[index];
-                    let (work, head_work) = (target - tile.work_before, tile.head_work());
+                    let work = target - tile.work_before;
+                    let head_work = tile.head_work();
                     Cut {
                         item: index * self.n_kv_heads + work / head_work,
                         group: work % head_work / (tile.page_work * GROUP_PAGES),

@@ -53,12 +53,14 @@ pub(crate) fn encode_row<I: Isa>(isa: I, x: &[f32], out: &mut [Int8Block]) {
 #[inline(always)]
 pub(crate) fn encode_block<I: Isa>(isa: I, x: &[f32; BLOCK_LEN], out: &mut Int8Block) {
     let halves = x.as_chunks::<LANES>().0;
-    let (a, b) = (isa.load(&halves[0]), isa.load(&halves[1]));
+    let a = isa.load(&halves[0]);
+    let b = isa.load(&halves[1]);
     let largest = isa.max_lane(isa.max(isa.abs(a), isa.abs(b)));
     // A block of zeros, or of values whose quotient would overflow, is encoded as zeros.
     let inverse = if largest < f32::MIN_POSITIVE { 0.0 } else { 127.0 / largest };
     let inverse = isa.splat(inverse);
-    let (a, b) = (isa.to_i32(isa.mul(a, inverse)), isa.to_i32(isa.mul(b, inverse)));
+    let a = isa.to_i32(isa.mul(a, inverse));
+    let b = isa.to_i32(isa.mul(b, inverse));
     let codes = out.quads.as_flattened_mut().as_chunks_mut::<LANES>().0;
     isa.store_i8(&mut codes[0], a);
     isa.store_i8(&mut codes[1], b);
