@@ -8,10 +8,12 @@
 mod gemma;
 mod gguf;
 mod gpt2;
+mod granite;
 mod hf;
 mod llama;
 mod mistral;
 mod mixtral;
+mod olmo2;
 mod phi3;
 mod qwen2;
 mod qwen3;
@@ -65,6 +67,20 @@ const TABLE: &[Architecture] = &[
         gguf_name: Some("smollm3"),
         from_hf: smollm3::from_hf,
         from_gguf: smollm3::from_gguf,
+    },
+    Architecture {
+        name: "granite",
+        hf_names: &["GraniteForCausalLM", "granite"],
+        gguf_name: Some("granite"),
+        from_hf: granite::from_hf,
+        from_gguf: granite::from_gguf,
+    },
+    Architecture {
+        name: "olmo2",
+        hf_names: &["Olmo2ForCausalLM", "olmo2"],
+        gguf_name: Some("olmo2"),
+        from_hf: olmo2::from_hf,
+        from_gguf: olmo2::from_gguf,
     },
     Architecture {
         name: "qwen2",

@@ -112,8 +112,16 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// What a mixer or feed-forward network reads: the residual stream, normalised.
+    /// What a mixer or feed-forward network reads: the residual stream, normalised or not.
     fn branch_input(&mut self, norm: TensorKey, encoding: Encoding) -> Result<BufferId, LoadError> {
+        match self.spec.layers[norm.layer].norms {
+            NormPlacement::Before | NormPlacement::BeforeAndAfter => self.normed(norm, encoding),
+            NormPlacement::After => Ok(self.x),
+        }
+    }
+
+    /// The residual stream, normalised.
+    fn normed(&mut self, norm: TensorKey, encoding: Encoding) -> Result<BufferId, LoadError> {
         let normed = self.buffer("normed", self.spec.hidden_size, encoding);
         self.norm(norm, self.x, normed, Store::Write)?;
         Ok(normed)
@@ -123,7 +131,7 @@ impl Builder<'_> {
     fn branch_output(&mut self, layer: usize) -> (BufferId, Store) {
         match self.spec.layers[layer].norms {
             NormPlacement::Before => (self.x, Store::Add),
-            NormPlacement::BeforeAndAfter => {
+            NormPlacement::BeforeAndAfter | NormPlacement::After => {
                 (self.buffer("branch", self.spec.hidden_size, Encoding::F32), Store::Write)
             }
         }
@@ -133,7 +141,9 @@ impl Builder<'_> {
     fn end_branch(&mut self, post_norm: TensorKey, out: BufferId) -> Result<(), LoadError> {
         match self.spec.layers[post_norm.layer].norms {
             NormPlacement::Before => Ok(()),
-            NormPlacement::BeforeAndAfter => self.norm(post_norm, out, self.x, Store::Add),
+            NormPlacement::BeforeAndAfter | NormPlacement::After => {
+                self.norm(post_norm, out, self.x, Store::Add)
+            }
         }
     }
 
@@ -146,7 +156,8 @@ impl Builder<'_> {
         post_norm: TensorKey,
     ) -> Result<(), LoadError> {
         let (out, store) = self.branch_output(post_norm.layer);
-        self.plan.push(Linear { bias, store, ..Linear::new(x, weight, out) });
+        let epilogue = scale(self.spec.layers[post_norm.layer].residual_scale);
+        self.plan.push(Linear { bias, epilogue, store, ..Linear::new(x, weight, out) });
         self.end_branch(post_norm, out)
     }
 
@@ -183,14 +194,19 @@ impl Builder<'_> {
         };
         // Callers may want the hidden state, whatever the head reads.
         let encoding = read_encoding([&part]).with_f32();
-        let normed = self.branch_input(TensorKind::OutputNorm.of_model(), encoding)?;
+        let normed = self.normed(TensorKind::OutputNorm.of_model(), encoding)?;
         self.plan.hidden(normed);
         let weight = if spec.head.tied { embedding.id } else { self.matrix("head".into(), hidden, part) };
         let logits = self.plan.buffer("logits", self.rows, spec.vocab_size, Encoding::F32);
-        let epilogue = spec.head.soft_cap.map_or(Epilogue::None, Epilogue::SoftCap);
+        let epilogue = spec.head.soft_cap.map_or_else(|| scale(spec.head.scale), Epilogue::SoftCap);
         self.plan.push(Linear { epilogue, ..Linear::new(normed, weight, logits) });
         Ok(logits)
     }
+}
+
+/// A multiplication by `factor`, which 1 needs none.
+fn scale(factor: f32) -> Epilogue {
+    if factor == 1.0 { Epilogue::None } else { Epilogue::Scale(factor) }
 }
 
 /// The encoding of a buffer that is multiplied by these matrices.

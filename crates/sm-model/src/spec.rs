@@ -6,11 +6,10 @@
 //! ```text
 //! DecoderSpec
 //! ├─ embedding        scale, learned positions
-//! ├─ layers[i]        mixer (attention, …)  ─┐
-//! │                   feed-forward network   ├─ each wrapped in norms and added to the residual
-//! │                   placement of the norms ─┘
+//! ├─ layers[i]        mixer (attention, …), feed-forward network: x += residual_scale * f(norm(x))
+//! │                   placement of the norms
 //! ├─ norm             kind and epsilon, the same everywhere
-//! ├─ head             tied or not, soft cap
+//! ├─ head             tied or not, scale, soft cap
 //! └─ naming           what the tensors are called in the model's files
 //! ```
 //!
@@ -20,7 +19,7 @@
 mod attention;
 mod rope;
 
-pub use attention::{AttentionBias, AttentionSpec, Mixer};
+pub use attention::{AttentionBias, AttentionSpec, Mixer, QkNorm};
 pub use rope::{RopeScaling, RopeSpec};
 pub(crate) use rope::{longrope_attention_factor, yarn_attention_factor};
 use sm_kernels::plan::{Activation, CacheLayout, NormKind, PageGroup};
@@ -85,6 +84,8 @@ pub struct LayerSpec {
     pub ffn: FfnSpec,
     /// Where the norms are.
     pub norms: NormPlacement,
+    /// Multiplier of the results of mixer and network before they are added to the residual stream (Granite); usually 1.
+    pub residual_scale: f32,
 }
 
 /// Where a layer has norms; `f` is its mixer or its feed-forward network.
@@ -93,8 +94,10 @@ pub struct LayerSpec {
 pub enum NormPlacement {
     /// `x + f(norm(x))`.
     Before,
-    /// `x + norm(f(norm(x)))`.
+    /// `x + norm(f(norm(x)))` (Gemma 2).
     BeforeAndAfter,
+    /// `x + norm(f(x))` (OLMo 2).
+    After,
 }
 
 /// A feed-forward network.
@@ -141,6 +144,8 @@ pub struct ExpertsSpec {
 pub struct HeadSpec {
     /// Whether the embedding matrix doubles as the output matrix.
     pub tied: bool,
+    /// Multiplier of the logits; usually 1.
+    pub scale: f32,
     /// Logits become `cap * tanh(logit / cap)`.
     pub soft_cap: Option<f32>,
 }
@@ -148,7 +153,14 @@ pub struct HeadSpec {
 impl LayerSpec {
     /// A layer with norms before the mixer and before the network, as most models have it.
     pub(crate) fn new(attention: AttentionSpec, ffn: FfnSpec) -> Self {
-        Self { mixer: Mixer::Attention(attention), ffn, norms: NormPlacement::Before }
+        Self { mixer: Mixer::Attention(attention), ffn, norms: NormPlacement::Before, residual_scale: 1.0 }
+    }
+}
+
+impl HeadSpec {
+    /// A plain linear map.
+    pub(crate) fn new(tied: bool) -> Self {
+        Self { tied, scale: 1.0, soft_cap: None }
     }
 }
 
@@ -200,6 +212,11 @@ impl DecoderSpec {
         }
         check_positive("embedding scale", Some(self.embedding.scale))?;
         check_positive("soft cap of the logits", self.head.soft_cap)?;
+        check_positive("logit scale", Some(self.head.scale))?;
+        if self.head.scale != 1.0 && self.head.soft_cap.is_some() {
+            let reason = "logits with a soft cap cannot be scaled, too".into();
+            return Err(unsupported("logit scale", self.head.scale, reason));
+        }
         self.layers.iter().try_for_each(LayerSpec::check)
     }
 }
@@ -209,6 +226,7 @@ impl LayerSpec {
         match &self.mixer {
             Mixer::Attention(attention) => attention.check()?,
         }
+        self.check_residual_scale()?;
         let FfnSpec { kind, bias, .. } = self.ffn;
         if bias && kind != FfnKind::Plain {
             let reason = "only plain feed-forward networks may have biases, this one has a gate".into();
@@ -224,6 +242,23 @@ impl LayerSpec {
     }
 }
 
+impl LayerSpec {
+    /// The scale is part of the linear map that ends a branch, so nothing else may end it.
+    fn check_residual_scale(&self) -> Result<(), LoadError> {
+        check_positive("residual scale", Some(self.residual_scale))?;
+        let obstacle = match (self.norms, self.ffn.kind) {
+            (NormPlacement::BeforeAndAfter | NormPlacement::After, _) => "norms after the blocks",
+            (NormPlacement::Before, FfnKind::Experts(_)) => "a mixture of experts",
+            (NormPlacement::Before, FfnKind::Plain | FfnKind::Gated) => return Ok(()),
+        };
+        if self.residual_scale == 1.0 {
+            return Ok(());
+        }
+        let reason = format!("layers with {obstacle} cannot scale their residual branches");
+        Err(unsupported("residual scale", self.residual_scale, reason))
+    }
+}
+
 /// Refuses a number that is there but not finite and positive.
 fn check_positive(name: &str, value: Option<f32>) -> Result<(), LoadError> {
     match value.filter(|value| !(value.is_finite() && *value > 0.0)) {
@@ -231,3 +266,6 @@ fn check_positive(name: &str, value: Option<f32>) -> Result<(), LoadError> {
         Some(value) => Err(unsupported(name, value, "it must be finite and positive".into())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use super::{gguf, hf, llama};
 use crate::LoadError;
 use crate::config::{Config, MAX_REPEATS};
 use crate::names::{Names, TensorKind};
-use crate::spec::{DecoderSpec, NormPlacement, RopeScaling};
+use crate::spec::{DecoderSpec, NormPlacement, QkNorm, RopeScaling};
 
 const NAMES: Names = &[
     (TensorKind::AttentionPostNorm, "layers.{l}.post_attention_layernorm"),
@@ -89,7 +89,7 @@ pub(super) fn gemma3_from_hf(config: &Config) -> Result<DecoderSpec, LoadError> 
         Some(period) => period,
     };
     hf::set_windows(&mut spec, config, |layer| !(layer + 1).is_multiple_of(period))?;
-    spec.attentions_mut().for_each(|attention| attention.qk_norm = true);
+    spec.attentions_mut().for_each(|attention| attention.qk_norm = Some(QkNorm::PerHead));
     // transformers 5 has an object of parameters for each kind of layer.
     let by_kind = config.object("rope_parameters")?;
     let of_kind = |kind: &str| by_kind.as_ref().map_or(Ok(None), |by_kind| by_kind.object(kind));
@@ -152,7 +152,7 @@ pub(super) fn gemma2_from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderS
 /// GGUF architecture `gemma3`.
 pub(super) fn gemma3_from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, LoadError> {
     let mut spec = with_post_norms(config, 62)?;
-    spec.attentions_mut().for_each(|attention| attention.qk_norm = true);
+    spec.attentions_mut().for_each(|attention| attention.qk_norm = Some(QkNorm::PerHead));
     gguf::set_window_pattern(&mut spec, config, 6)?;
     let theta = config.positive("rope.freq_base_swa")?.map_or(LOCAL_THETA, f64::from);
     set_local_rope(&mut spec, theta);

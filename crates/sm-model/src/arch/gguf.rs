@@ -72,7 +72,7 @@ impl<'a> GgufConfig<'a> {
     }
 
     /// Fails if `key` switches a feature on, that is, if it is anything but absent, zero or `false`.
-    fn refuse(&self, key: &str, reason: &str) -> Result<(), LoadError> {
+    pub(super) fn refuse(&self, key: &str, reason: &str) -> Result<(), LoadError> {
         let key = self.key(key);
         match self.metadata.value(&key) {
             None | Some(Value::Bool(false) | Value::U32(0)) => Ok(()),
@@ -118,7 +118,7 @@ pub(super) fn decoder(config: &GgufConfig<'_>, pairs: RopePairs) -> Result<Decod
         embedding: EmbeddingSpec { scale: 1.0, learned_positions: false },
         norm: NormSpec { kind: NormKind::Rms, eps, weight_offset: 0.0 },
         layers: vec![LayerSpec::new(attention, ffn(config)?); n_layers],
-        head: HeadSpec { tied: !config.tensors.contains("output.weight"), soft_cap: None },
+        head: HeadSpec::new(!config.tensors.contains("output.weight")),
         naming: Naming::gguf(),
     })
 }

@@ -54,7 +54,7 @@ fn decoder(shape: &Shape, naming: Naming) -> Result<DecoderSpec, LoadError> {
         embedding: EmbeddingSpec { scale: 1.0, learned_positions: true },
         norm: NormSpec { kind: NormKind::Layer, eps: 1e-5, weight_offset: 0.0 },
         layers: vec![LayerSpec::new(attention, ffn); n_layers],
-        head: HeadSpec { tied: true, soft_cap: None },
+        head: HeadSpec::new(true),
         naming,
     })
 }

@@ -49,7 +49,7 @@ pub(super) fn partly_rotated_decoder(config: &Config, rotated: f64) -> Result<De
         embedding: EmbeddingSpec { scale: 1.0, learned_positions: false },
         norm: NormSpec { kind: NormKind::Rms, eps, weight_offset: 0.0 },
         layers: vec![layer; n_layers],
-        head: HeadSpec { tied: config.bool("tie_word_embeddings")?.unwrap_or(false), soft_cap: None },
+        head: HeadSpec::new(config.bool("tie_word_embeddings")?.unwrap_or(false)),
         naming: Naming::hf(),
     })
 }

@@ -5,11 +5,11 @@ use sm_kernels::plan::RopePairs;
 use super::{gguf, hf, qwen2};
 use crate::LoadError;
 use crate::config::{Config, MAX_EXTENT, MAX_REPEATS};
-use crate::spec::{AttentionBias, DecoderSpec, ExpertsSpec, FfnKind};
+use crate::spec::{AttentionBias, DecoderSpec, ExpertsSpec, FfnKind, QkNorm};
 
 fn normalize_heads(spec: &mut DecoderSpec, bias: AttentionBias) {
     for attention in spec.attentions_mut() {
-        attention.qk_norm = true;
+        attention.qk_norm = Some(QkNorm::PerHead);
         attention.bias = bias;
     }
 }
@@ -49,6 +49,6 @@ pub(super) fn moe_from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
 /// GGUF architectures `qwen3` and `qwen3moe`, whose experts are in the common metadata.
 pub(super) fn from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, LoadError> {
     let mut spec = gguf::decoder(config, RopePairs::Halves)?;
-    spec.attentions_mut().for_each(|attention| attention.qk_norm = true);
+    spec.attentions_mut().for_each(|attention| attention.qk_norm = Some(QkNorm::PerHead));
     Ok(spec)
 }

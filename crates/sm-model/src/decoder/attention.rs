@@ -15,7 +15,7 @@ use super::{Builder, read_encoding};
 use crate::LoadError;
 use crate::config::unsupported;
 use crate::names::TensorKind;
-use crate::spec::{AttentionSpec, RopeSpec};
+use crate::spec::{AttentionSpec, QkNorm, RopeSpec};
 
 impl Builder<'_> {
     /// Pushes the attention of a layer.
@@ -84,9 +84,13 @@ impl Builder<'_> {
     ) -> Result<BufferId, LoadError> {
         let mut q_norm = None;
         let mut k_norm = None;
-        if spec.qk_norm {
-            q_norm = Some(self.vector(TensorKind::QNorm.in_layer(layer), "weight", spec.head_dim)?);
-            k_norm = Some(self.vector(TensorKind::KNorm.in_layer(layer), "weight", spec.head_dim)?);
+        if let Some(norm) = spec.qk_norm {
+            let (q_len, k_len) = match norm {
+                QkNorm::PerHead => (spec.head_dim, spec.head_dim),
+                QkNorm::AllHeads => (spec.q_width(), spec.kv_width()),
+            };
+            q_norm = Some(self.vector(TensorKind::QNorm.in_layer(layer), "weight", q_len)?);
+            k_norm = Some(self.vector(TensorKind::KNorm.in_layer(layer), "weight", k_len)?);
         }
         let rope = spec.rope.as_ref().map(|rope| self.rope(rope)).transpose()?;
         let q = self.buffer("q", spec.q_width(), Encoding::F32);

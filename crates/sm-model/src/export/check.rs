@@ -42,7 +42,8 @@ fn difference(a: &DecoderSpec, b: &DecoderSpec) -> Option<&'static str> {
         ("embedding scale", same_embedding_scale(a.embedding.scale, b.embedding.scale)),
         ("kind of norm", a.norm.kind == b.norm.kind),
         ("norm epsilon", a.norm.eps == b.norm.eps),
-        ("head", a.head == b.head),
+        ("head", a.head.tied == b.head.tied && a.head.soft_cap == b.head.soft_cap),
+        ("logit scale", near(a.head.scale, b.head.scale)),
         ("number of layers", a.layers.len() == b.layers.len()),
     ];
     let different = fields.into_iter().find(|(_, is_same)| !is_same).map(|(field, _)| field);
@@ -58,6 +59,9 @@ fn layer_difference(a: &LayerSpec, b: &LayerSpec, context_len: usize) -> Option<
     }
     if a.norms != b.norms {
         return Some("placement of norms");
+    }
+    if !near(a.residual_scale, b.residual_scale) {
+        return Some("residual scale");
     }
     match (&a.mixer, &b.mixer) {
         (Mixer::Attention(a), Mixer::Attention(b)) => attention_difference(a, b, context_len),

@@ -26,11 +26,13 @@ impl GgufArchitecture {
 }
 
 /// The GGUF architecture of each of ours.
-const TABLE: [(&str, GgufArchitecture); 12] = [
+const TABLE: [(&str, GgufArchitecture); 14] = [
     ("llama", plain("llama", RopePairs::Adjacent)),
     ("mistral", plain("llama", RopePairs::Adjacent)),
     ("mixtral", plain("llama", RopePairs::Adjacent)),
     ("smollm3", plain("smollm3", RopePairs::Adjacent)),
+    ("granite", plain("granite", RopePairs::Adjacent)),
+    ("olmo2", plain("olmo2", RopePairs::Halves)),
     ("qwen2", plain("qwen2", RopePairs::Halves)),
     ("qwen3", plain("qwen3", RopePairs::Halves)),
     ("qwen3_moe", plain("qwen3moe", RopePairs::Halves)),
@@ -96,6 +98,9 @@ pub(super) fn write(spec: &DecoderSpec, architecture: &GgufArchitecture, metadat
         entries.set("final_logit_softcapping", Value::F32(cap));
     }
     attention(spec, &mut entries);
+    if architecture.name == "granite" {
+        multipliers(spec, &mut entries);
+    }
     ffn(spec, &mut entries);
     windows(spec, &mut entries);
     if let Some(rope) = main_rope(spec) {
@@ -115,6 +120,18 @@ fn attention(spec: &DecoderSpec, entries: &mut Entries<'_>) {
     entries.count("attention.value_length", attention.head_dim);
     if let Some(cap) = attention.soft_cap {
         entries.set("attn_logit_softcapping", Value::F32(cap));
+    }
+}
+
+/// Granite's multipliers; other architectures have no keys for them. The logits' is a divisor.
+fn multipliers(spec: &DecoderSpec, entries: &mut Entries<'_>) {
+    entries.set("embedding_scale", Value::F32(spec.embedding.scale));
+    entries.set("logit_scale", Value::F32(1.0 / spec.head.scale));
+    if let Some(attention) = spec.attentions().next() {
+        entries.set("attention.scale", Value::F32(attention.scale));
+    }
+    if let Some(layer) = spec.layers.first() {
+        entries.set("residual_scale", Value::F32(layer.residual_scale));
     }
 }
 

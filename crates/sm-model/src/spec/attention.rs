@@ -54,10 +54,20 @@ pub struct AttentionSpec {
     pub window: Option<usize>,
     /// The rotation of queries and keys; `None` where positions are learned, or left out (SmolLM3's "NoPE" layers).
     pub rope: Option<RopeSpec>,
-    /// Whether each query and key head goes through an RMS norm before the rotation.
-    pub qk_norm: bool,
+    /// RMS norms of queries and keys before the rotation.
+    pub qk_norm: Option<QkNorm>,
     /// Which linear maps have a bias.
     pub bias: AttentionBias,
+}
+
+/// Which values of a position the norms of queries and keys take together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QkNorm {
+    /// Those of a head; all heads share the weights (Qwen3, Gemma 3).
+    PerHead,
+    /// Those of all query heads, and those of all key heads; each head has weights of its own (OLMo 2).
+    AllHeads,
 }
 
 /// Which linear maps of an attention have a bias.
@@ -81,7 +91,7 @@ impl AttentionSpec {
             soft_cap: None,
             window: None,
             rope: None,
-            qk_norm: false,
+            qk_norm: None,
             bias: AttentionBias::default(),
         }
     }

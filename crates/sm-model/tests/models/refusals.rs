@@ -59,7 +59,7 @@ impl HfModel {
 #[test]
 fn unknown_architectures_are_refused_with_the_supported_ones() {
     let llama = || HfModel::golden("llama-gqa");
-    let supported = "supported: llama, mistral, mixtral, smollm3, qwen2, qwen3, qwen3_moe, gemma, gemma2, gemma3, phi3, gpt2";
+    let supported = "supported: llama, mistral, mixtral, smollm3, granite, olmo2, qwen2, qwen3, qwen3_moe, gemma, gemma2, gemma3, phi3, gpt2";
     llama().set("architectures", json!(["BertModel"])).fails_with("unknown architecture \"BertModel\"");
     llama().set("architectures", json!(["BertModel"])).fails_with(supported);
     llama().unset("architectures").load().unwrap();
