@@ -138,7 +138,7 @@ impl Request {
     pub(crate) fn validate(&self) -> Result<(), Error> {
         self.options.validate()?;
         if self.n == 0 {
-            return Err(Error::validation("n", "0 is not possible; it must be at least 1"));
+            return Err(Error::validation("n", "0 is not possible; use at least 1"));
         }
         match (&self.session, &self.prompt) {
             (Some(_), _) if self.n > 1 => {

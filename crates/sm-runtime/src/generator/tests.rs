@@ -279,7 +279,7 @@ fn what_cannot_be_is_refused_before_any_step() {
         &short,
         "max_length is 3 but the request needs 4; shorten the prompt or raise max_length",
     );
-    refused(text("a"), &greedy(0), "invalid max_new_tokens: 0 is not possible; it must be at least 1");
+    refused(text("a"), &greedy(0), "invalid max_new_tokens: 0 is not possible; use at least 1");
     refused(
         Prompt::Tokens(vec![TokenId(31)]),
         &greedy(1),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sm_cache::KvShape;
-use sm_kernels::plan::{Backend, Executor, KvDType, Plan, Weights};
+use sm_kernels::plan::{Backend, Executor, KvDType, PageGroup, Plan, Weights};
 use sm_model::chat::{ChatError, ChatTemplate};
 use sm_model::tokenizer::Tokenizer;
 use sm_model::{Fallback, Model};
@@ -73,11 +73,13 @@ pub(super) struct KeyShape {
 
 impl KeyShape {
     pub(super) fn new(model: &Model) -> Self {
-        let attention = &model.spec.attention;
+        let layout = model.spec.cache_layout();
+        // A `KvShape` has one shape for all layers. Where layers differ, each counts as much as the largest: a bound.
+        let largest = |of: fn(&PageGroup) -> usize| layout.pages.iter().map(of).max().unwrap_or(0);
         Self {
-            n_layers: model.spec.layers.len(),
-            n_kv_heads: attention.n_kv_heads,
-            head_dim: attention.head_dim,
+            n_layers: layout.n_kv_layers(),
+            n_kv_heads: largest(|group| group.n_kv_heads),
+            head_dim: largest(|group| group.key_dim.max(group.value_dim)),
         }
     }
 
