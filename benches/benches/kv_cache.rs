@@ -26,7 +26,7 @@ struct FullCache {
 impl FullCache {
     fn new(n_pages: usize) -> Self {
         let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 2 };
-        let pool = PagePool { n_pages, page_len: PAGE_LEN, shape };
+        let pool = PagePool::new(n_pages, PAGE_LEN, shape);
         let cache = KvCache::new(KvCacheConfig::default(), pool).expect("the pool is usable");
         let prompt = vec![TokenId(0); REQUEST_PAGES * PAGE_LEN];
         let mut full = Self { cache, namespace: Namespace::default(), prompt, n_served: 0 };
@@ -65,7 +65,7 @@ struct FullSessions {
 impl FullSessions {
     fn new(n_sessions: usize) -> Self {
         let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 2 };
-        let pool = PagePool { n_pages: n_sessions, page_len: PAGE_LEN, shape };
+        let pool = PagePool::new(n_sessions, PAGE_LEN, shape);
         let config = KvCacheConfig { max_sessions: n_sessions, ..KvCacheConfig::default() };
         let cache = KvCache::new(config, pool).expect("the pool is usable");
         let name = |number| SessionId::new(&format!("session {number}")).expect("the name is not blank");

@@ -70,7 +70,7 @@ fn n_pages(
     let Some(limit_bytes) = options.kv_bytes.into_iter().chain(pool_bytes).min() else {
         return Ok(contexts);
     };
-    let page = PagePool { n_pages: 1, page_len: PAGE_LEN, shape };
+    let page = PagePool::new(1, PAGE_LEN, shape);
     let page_bytes = page.page_bytes().unwrap_or(u64::MAX).max(1);
     let context_bytes = page_bytes.saturating_mul(context_pages as u64);
     if context_bytes > limit_bytes {
