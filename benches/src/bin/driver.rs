@@ -1,4 +1,4 @@
-//! Drives this engine by the protocol of `benches/peers/protocol.py`, as other engines are driven.
+//! Runs this engine by the protocol of `benches/peers/protocol.py`, like the other engines.
 #![allow(clippy::print_stdout, reason = "the answers go to standard output")]
 
 use std::io::BufRead;
@@ -31,7 +31,7 @@ fn run(request: &Request, bench: &mut Option<Bench>) -> Result<f64, Failure> {
             *bench = Some(load(request)?);
             start.elapsed()
         }
-        (_, None) => return Err("the first request has to load a model".into()),
+        (_, None) => return Err("the first request must load a model".into()),
         (Request::Prefill { n_tokens }, Some(bench)) => bench.prefill(*n_tokens, 0, 1)?,
         (Request::Decode { n_tokens, depth, n_sequences }, Some(bench)) => {
             bench.decode(*n_tokens, *depth, *n_sequences)?

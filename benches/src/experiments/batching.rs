@@ -1,4 +1,4 @@
-//! Eight requests together, and one after the other, on one and the same engine.
+//! Eight requests together against one after the other, on the same engine.
 
 use sm_runtime::{
     BatchingConfig, Engine, EngineConfig, Error, KvCacheConfig, ModelRef, Request, RequestHandle, TokenId,
@@ -25,7 +25,7 @@ pub fn run_small(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     ])
 }
 
-/// Runs it on a model that is larger than any cache of the processor: `model`, or 1.1 billion random weights in Q4_0.
+/// Runs it on a model larger than any CPU cache: `model`, or 1.1 billion random weights in Q4_0.
 ///
 /// # Errors
 /// As [`run_small`].
@@ -62,7 +62,7 @@ fn compare(name: &str, model: &ModelRef, claim: &str, reps: usize) -> Result<Fin
     Ok(Finding { what, measured, claim: claim.to_owned() })
 }
 
-/// That of an engine that waits for nobody and remembers nothing, so that neither way has an advantage but the batch.
+/// No batching delay and no prefix cache, so that only batching makes a difference.
 pub(super) fn config() -> EngineConfig {
     EngineConfig::new()
         .batching(BatchingConfig {

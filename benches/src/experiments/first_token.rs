@@ -1,4 +1,4 @@
-//! How long it takes to the first token, by model and length of the prompt.
+//! Time to the first token, by model and prompt length.
 
 use sm_runtime::ModelRef;
 use sm_tensor::DType;
@@ -6,7 +6,7 @@ use sm_tensor::DType;
 use super::{DOCUMENTS, ExperimentError, Finding, RandomModel, Turns, batching, greedy, prompt, tokens};
 use crate::synth::Shape;
 
-/// Tokens of the prompts.
+/// Prompt lengths.
 const PROMPTS: [usize; 3] = [16, 128, 512];
 
 /// Runs the experiment on the demo model and on 135 million and 1.1 billion random weights in Q4_0.

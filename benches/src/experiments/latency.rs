@@ -1,4 +1,4 @@
-//! What batching does to the latency of eight callers, and to that of a lone one.
+//! What batching does to the latency of eight callers, and of a lone one.
 
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     Ok(findings)
 }
 
-/// Without batching, with it as it is by default, and with it but without waiting for company. None remembers anything.
+/// Without batching, with batching by default, and with batching that never waits for more requests; all without a prefix cache.
 fn engines(model: &ModelRef) -> Result<[Engine; 3], Error> {
     let engine = |batching| {
         let cache = KvCacheConfig { enabled: false, ..KvCacheConfig::default() };
@@ -46,7 +46,8 @@ fn engines(model: &ModelRef) -> Result<[Engine; 3], Error> {
 }
 
 fn eight_callers(engines: &[Engine; 3], name: &str, reps: usize) -> Result<Finding, ExperimentError> {
-    let (mut latencies, mut first_tokens) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
+    let mut latencies = [const { Vec::new() }; 3];
+    let mut first_tokens = [const { Vec::new() }; 3];
     for engine in engines {
         serve(engine, N_CALLERS)?;
     }

@@ -1,4 +1,4 @@
-//! The second turn of a conversation: what was said before is not computed again, however many others there are.
+//! The second turn of a conversation: the first is not recomputed, however many conversations there are.
 
 use std::time::Instant;
 
@@ -37,26 +37,26 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     conversations.into_iter().map(Conversations::finding).collect()
 }
 
-/// An engine that remembers so many conversations, and how long second turns took by the length of the first.
+/// An engine with many conversations, and how long second turns took by the length of the first.
 #[derive(Debug)]
 struct Conversations {
     engine: Engine,
-    /// Prompts so far: no two are the same.
+    /// Prompts so far; no two are the same.
     n_prompts: usize,
     seconds: [FirstToken; FIRST_TURNS.len()],
 }
 
-/// Seconds to the first token behind the same tokens.
+/// Seconds to the first token after the same tokens.
 #[derive(Clone, Debug, Default)]
 struct FirstToken {
-    /// In a conversation, as its second turn.
+    /// As the second turn of a conversation.
     in_session: Vec<f64>,
-    /// In one prompt.
+    /// As one prompt.
     alone: Vec<f64>,
 }
 
 impl Conversations {
-    /// Begins all of them, with short turns.
+    /// Starts all conversations, with short turns.
     fn new(model: &ModelRef, n_sessions: usize) -> Result<Self, Error> {
         let config = EngineConfig::new()
             .batching(BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() })
@@ -67,7 +67,7 @@ impl Conversations {
         Ok(conversations)
     }
 
-    /// The name of a conversation whose first turn is over.
+    /// Runs the first turn of a conversation and returns its name.
     fn begin(&mut self, n_tokens: usize) -> Result<String, Error> {
         let name = format!("conversation {}", self.n_prompts);
         self.turn(&name, n_tokens)?;

@@ -1,4 +1,4 @@
-//! Speed by the number of worker threads, up to the cores that there are.
+//! Speed by the number of worker threads, up to the number of cores.
 
 use std::time::Instant;
 
@@ -22,7 +22,7 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     Ok(findings)
 }
 
-/// An engine, and the seconds that it took for the requests.
+/// An engine, and the seconds that the requests took.
 #[derive(Debug)]
 struct Threads {
     engine: Engine,
@@ -58,7 +58,8 @@ fn curve(name: &str, model: &ModelRef, reps: usize) -> Result<Vec<Finding>, Expe
         engines.iter_mut().try_for_each(Threads::measure)?;
     }
     let finding = |(n_threads, threads): (usize, Threads)| {
-        let (alone, together) = (median(threads.one_by_one), median(threads.together));
+        let alone = median(threads.one_by_one);
+        let together = median(threads.together);
         let rate = |seconds: f64| (N_REQUESTS * N_TOKENS) as f64 / seconds;
         Finding {
             what: format!("Threads: {n_threads}; requests of {N_TOKENS} tokens, {name}"),

@@ -21,10 +21,8 @@ impl Interrupt {
     pub(crate) fn install() -> Result<Self, Failure> {
         let interrupt = Self(Arc::default());
         let handled = interrupt.clone();
-        ctrlc::set_handler(move || handled.press()).map_err(|error| Failure::Stream {
-            action: "handle Ctrl-C",
-            source: io::Error::other(error),
-        })?;
+        ctrlc::set_handler(move || handled.press())
+            .map_err(|error| Failure::Stream { action: "handle Ctrl-C", source: io::Error::other(error) })?;
         Ok(interrupt)
     }
 

@@ -1,4 +1,14 @@
-//! The command `sm`: local generation, measurement and tools.
+//! The command `sm`: runs language models on this machine, and measures and converts them.
+//!
+//! ```sh
+//! sm generate "Once upon a time"            # the demo model, no download
+//! sm chat -m Qwen3-0.6B-Q8_0.gguf           # a GGUF file or a Hugging Face directory
+//! sm batch -m MODEL in.jsonl out.jsonl      # many requests at a time
+//! sm quantize MODEL model.gguf --type q4_k  # a GGUF file that llama.cpp reads, too
+//! sm bench -m MODEL                         # how fast it is here
+//! ```
+//!
+//! `sm --help` names all commands, and `sm COMMAND --help` explains each option.
 
 mod args;
 mod commands;

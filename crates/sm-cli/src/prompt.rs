@@ -25,7 +25,8 @@ impl PromptArgs {
             (Some(text), _) if text != "-" => Ok(text.clone()),
             (_, Some(path)) => Ok(without_final_newline(read_file(path)?)),
             (None, None) if io::stdin().is_terminal() => Err(Failure::Usage(
-                "no prompt; pass it as an argument, with -f FILE, or on stdin ('' is an empty prompt)".to_owned(),
+                "no prompt; pass it as an argument, with -f FILE, or on stdin ('' is an empty prompt)"
+                    .to_owned(),
             )),
             (_, None) => Ok(without_final_newline(read_stdin()?)),
         }

@@ -36,7 +36,10 @@ mod tests {
     #[test]
     fn a_gpu_is_refused_by_a_build_without_it() {
         let message = open(&Device::Gpu(1)).unwrap_err().to_string();
-        assert_eq!(message, "invalid device: this build has no GPU backend; use cpu or auto instead of gpu:1");
+        assert_eq!(
+            message,
+            "invalid device: this build has no GPU backend; use cpu or auto instead of gpu:1"
+        );
     }
 
     #[cfg(feature = "cpu")]

@@ -3,12 +3,11 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use sm_kernels::plan::{
-    Executor, ExecutorInfo, OutputRow, PAGE_LEN, Profile, Span, StepBatch, StepOutput,
-};
-use sm_tensor::{PageId, TokenId};
+use sm_kernels::plan::{Executor, ExecutorInfo, OutputRow, PAGE_LEN, Profile, Span, StepBatch, StepOutput};
+use sm_tensor::{PageId, StateSlot, TokenId};
 
 use crate::sampling::random_token;
+use crate::sequence::state_in_place;
 use crate::{Error, ExecutorOptions, LimitedResource, LoadedModel};
 
 /// Runs and times steps of random tokens. Sequences keep to pages of their own.
@@ -169,6 +168,7 @@ impl Bench {
 
     fn add_span(&mut self, sequence: usize, start: usize, n_rows: usize) {
         let pages_per_sequence = self.context_len.div_ceil(PAGE_LEN);
+        let is_stateful = self.executor.state_bytes() > 0;
         self.filled[sequence] = self.filled[sequence].max(start + n_rows);
         self.spans.push(Span {
             first_row: self.tokens.len() as u32,
@@ -176,7 +176,7 @@ impl Bench {
             start: start as u32,
             first_page: (sequence * pages_per_sequence) as u32,
             n_pages: (start + n_rows).div_ceil(PAGE_LEN) as u32,
-            state: None,
+            state: is_stateful.then(|| state_in_place(StateSlot(sequence as u32), start)),
         });
         for _ in 0..n_rows {
             self.tokens.push(random_token(self.drawn, self.vocab_size));

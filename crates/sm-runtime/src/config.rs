@@ -128,7 +128,10 @@ mod tests {
     fn an_executor_is_sized_for_the_batches_to_come() {
         let sequences = |batching: BatchingConfig, n_sequences| {
             let config = EngineConfig::new().batching(batching);
-            config.executor(ExecutorOptions::new().n_sequences(n_sequences)).executor_options(false).n_sequences
+            config
+                .executor(ExecutorOptions::new().n_sequences(n_sequences))
+                .executor_options(false)
+                .n_sequences
         };
         let base = BatchingConfig::default;
         assert_eq!(sequences(base(), 1), 8);

@@ -67,7 +67,8 @@ impl FromStr for Device {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let unknown = || {
-            let message = format!("{text:?} is not a device; use auto, cpu, cpu:ISA, cpu:THREADS, gpu or gpu:INDEX");
+            let message =
+                format!("{text:?} is not a device; use auto, cpu, cpu:ISA, cpu:THREADS, gpu or gpu:INDEX");
             Error::validation("device", message)
         };
         let mut parts = text.split(':');
@@ -122,7 +123,19 @@ mod tests {
 
     #[test]
     fn other_words_are_refused_with_those_that_work() {
-        for text in ["", "cuda", "cpu:", "cpu::2", "cpu:avx2:x", "cpu:2:avx2", "cpu:a:1:2", "gpu:", "gpu:-1", "gpu:0:1", "auto:1"] {
+        for text in [
+            "",
+            "cuda",
+            "cpu:",
+            "cpu::2",
+            "cpu:avx2:x",
+            "cpu:2:avx2",
+            "cpu:a:1:2",
+            "gpu:",
+            "gpu:-1",
+            "gpu:0:1",
+            "auto:1",
+        ] {
             let message = text.parse::<Device>().unwrap_err().to_string();
             assert!(message.contains("gpu:INDEX"), "{text}: {message}");
         }

@@ -5,6 +5,7 @@ mod admission;
 mod advice;
 mod batch;
 mod builder;
+mod choice_drafts;
 mod control;
 mod directory;
 mod disk;

@@ -123,7 +123,9 @@ pub enum Error {
         source: Arc<Error>,
     },
     /// A model does not fit beside those that are loaded, all of which are in use.
-    #[error("the model needs {needed} but {free} of {limit} are free and every loaded model is in use; retry later or raise the budget")]
+    #[error(
+        "the model needs {needed} but {free} of {limit} are free and every loaded model is in use; retry later or raise the budget"
+    )]
     ModelsInUse {
         /// What the model takes.
         needed: ByteSize,

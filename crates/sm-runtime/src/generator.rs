@@ -13,7 +13,8 @@ use crate::sampling::{Candidates, RawLogits, log_sum_exp};
 use crate::sequence::{Outputs, Sequence};
 use crate::text::TextStart;
 use crate::{
-    CancelToken, Completion, Error, ExecutorOptions, FinishReason, GenerationOptions, LimitedResource, LoadedModel, Prompt,
+    CancelToken, Completion, Error, ExecutorOptions, FinishReason, GenerationOptions, LimitedResource,
+    LoadedModel, Prompt,
 };
 
 /// Continues one sequence at a time on a model of its own. What it computed stays: of a prompt that begins with it,
@@ -46,7 +47,7 @@ impl Generator {
     /// If an option is impossible, or memory does not suffice.
     pub fn with_executor(model: LoadedModel, options: &ExecutorOptions) -> Result<Self, Error> {
         let executor = model.prepare(options)?.executor;
-        let sequence = Sequence::new(model.context_len);
+        let sequence = Sequence::new(model.context_len, &*executor);
         Ok(Self {
             model,
             executor,
@@ -75,7 +76,7 @@ impl Generator {
 
     /// Forgets everything; a next prompt is computed from its beginning.
     pub fn reset(&mut self) {
-        self.sequence = Sequence::new(self.model.context_len);
+        self.sequence = Sequence::new(self.model.context_len, &*self.executor);
         self.token_ids.clear();
     }
 

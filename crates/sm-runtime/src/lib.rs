@@ -177,11 +177,11 @@ mod text;
 /// Compiles the code of the tutorials.
 #[cfg(doctest)]
 mod tutorials {
-    #[doc = include_str!("../../../docs/tutorials/concurrent-inference.md")]
+    #[doc = include_str!("../tutorials/concurrent-inference.md")]
     struct ConcurrentInference;
-    #[doc = include_str!("../../../docs/tutorials/kv-cache-and-batching.md")]
+    #[doc = include_str!("../tutorials/kv-cache-and-batching.md")]
     struct KvCacheAndBatching;
-    #[doc = include_str!("../../../docs/tutorials/checkpoints-and-formats.md")]
+    #[doc = include_str!("../tutorials/checkpoints-and-formats.md")]
     struct CheckpointsAndFormats;
 }
 
@@ -217,12 +217,12 @@ pub use speculate::{MAX_DRAFT_LEN, SpeculationConfig, SpeculationStats};
 
 pub use sm_batching::{
     BatchingConfig, BatchingError, BatchingStats, BatchingStrategy, Priority, QueueLimit, QueueOrder,
-    Recommendations, Suggestion,
+    Recommendations, RequestId, Suggestion,
 };
 pub use sm_cache::{
-    BlankSessionId, ByteSize, ByteSizeError, CacheError, CacheEvent, CacheObserver, CachedPage, EstimateError,
-    EvictionPolicy, EvictionReason, KvCacheConfig, KvCacheStats, KvShape, MemoryPlan, PagePool, Resource,
-    SessionId, SessionMode, Victim,
+    BlankSessionId, ByteSize, ByteSizeError, CacheError, CacheEvent, CacheObserver, CachedPage,
+    EstimateError, EvictionPolicy, EvictionReason, KvCacheConfig, KvCacheStats, KvShape, MemoryPlan,
+    PagePool, Resource, SessionId, SessionMode, Victim,
 };
 /// Plans and executors, for those who bring an executor of their own
 /// ([`LoadedModel::from_executor`]).

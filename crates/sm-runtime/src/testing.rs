@@ -1,5 +1,8 @@
 //! An executor whose pages hold the tokens themselves, for tests of what drives executors.
 
+mod states;
+mod watched;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +13,13 @@ use sm_kernels::plan::{
     ExecError, Executor, ExecutorInfo, KvDType, Limits, PAGE_LEN, StepBatch, StepOutput, Wanted,
 };
 use sm_model::tokenizer::{CharTokenizer, Tokenizer, UnknownCharacter};
-use sm_tensor::{PageId, TokenId};
+use sm_tensor::{PageId, StateSlot, TokenId};
 
 use crate::LoadedModel;
 use crate::grammar::Grammars;
+use states::FakeStates;
+
+pub(crate) use watched::{failing, losing, watched};
 
 /// The characters of the fake model's vocabulary.
 pub(crate) const CHARACTERS: &str = "\n !.abcdefghijklmnopqrstuvwxyzé";
@@ -29,11 +35,12 @@ type Predict = Box<dyn Fn(&[TokenId]) -> Vec<f32> + Send>;
 /// The rows of each step that was submitted: position of the first, how many, how many with logits.
 pub(crate) type Steps = Arc<Mutex<Vec<(u32, usize, usize)>>>;
 
-/// Gives as logits a function of the tokens that its pages hold up to the row.
+/// Gives as logits a function of the tokens that its pages hold up to the row, and of the state there.
 pub(crate) struct FakeExecutor {
     info: ExecutorInfo,
     limits: Limits,
     pages: Vec<[Option<TokenId>; PAGE_LEN]>,
+    states: FakeStates,
     predict: Predict,
     /// What was wanted of the step, and the logits for it.
     logits: Vec<(Wanted, Vec<f32>)>,
@@ -59,6 +66,16 @@ pub(crate) fn fake_model(
     size: FakeSize,
     predict: impl Fn(&[TokenId]) -> Vec<f32> + Send + 'static,
 ) -> (LoadedModel, Steps) {
+    stateful_model(size, 0, predict)
+}
+
+/// As [`fake_model`], with a recurrent state for each sequence if there are slots: a hash of all tokens so far, without which
+/// the logits are others.
+pub(crate) fn stateful_model(
+    size: FakeSize,
+    n_state_slots: usize,
+    predict: impl Fn(&[TokenId]) -> Vec<f32> + Send + 'static,
+) -> (LoadedModel, Steps) {
     let tokenizer = CharTokenizer::new(CHARACTERS, UnknownCharacter::Error).unwrap();
     let vocab_size = CHARACTERS.chars().count();
     let FakeSize { context_len, max_tokens, n_sequences } = size;
@@ -71,10 +88,11 @@ pub(crate) fn fake_model(
             max_outputs: max_tokens,
             max_sequences: n_sequences,
             n_pages,
-            n_state_slots: 0,
+            n_state_slots,
             kv_dtype: KvDType::F32,
         },
         pages: vec![[None; PAGE_LEN]; n_pages],
+        states: FakeStates::new(n_state_slots),
         predict: Box::new(predict),
         logits: Vec::new(),
         steps: Arc::clone(&steps),
@@ -135,19 +153,25 @@ impl Executor for FakeExecutor {
     fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
         assert!(batch.tokens.len() <= self.limits.max_tokens, "{} rows", batch.tokens.len());
         self.logits.clear();
+        let states = self.states.run(batch)?;
         for span in batch.spans {
             self.steps.lock().unwrap().push((span.start, span.n_rows as usize, batch.outputs.len()));
             let table = &batch.page_table[span.first_page as usize..][..span.n_pages as usize];
             for row in 0..span.n_rows {
                 let position = (span.start + row) as usize;
+                let row = span.first_row + row;
                 let page = table[position / PAGE_LEN].0 as usize;
-                self.pages[page][position % PAGE_LEN] = Some(batch.tokens[(span.first_row + row) as usize]);
-                let output = batch.outputs.iter().find(|output| output.row == span.first_row + row);
+                self.pages[page][position % PAGE_LEN] = Some(batch.tokens[row as usize]);
+                let output = batch.outputs.iter().find(|output| output.row == row);
                 let Some(output) = output else { continue };
                 let slot = |at: usize| self.pages[table[at / PAGE_LEN].0 as usize][at % PAGE_LEN];
                 let history: Vec<TokenId> =
                     (0..=position).map(|at| slot(at).expect("written before")).collect();
-                self.logits.push((output.wanted, (self.predict)(&history)));
+                let mut logits = (self.predict)(&history);
+                if let Some(state) = states.get(row as usize) {
+                    states::confuse(&mut logits, *state, &history);
+                }
+                self.logits.push((output.wanted, logits));
             }
         }
         Ok(())
@@ -193,113 +217,24 @@ impl Executor for FakeExecutor {
         Ok(())
     }
 
+    fn state_bytes(&self) -> usize {
+        self.states.state_bytes()
+    }
+
+    fn read_states(&mut self, slots: &[StateSlot], bytes: &mut [u8]) -> Result<(), ExecError> {
+        self.states.read(slots, bytes)
+    }
+
+    fn write_states(&mut self, slots: &[StateSlot], bytes: &[u8]) -> Result<(), ExecError> {
+        self.states.write(slots, bytes)
+    }
+
     fn trace(
         &mut self,
         batch: &StepBatch<'_>,
         _visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), ExecError> {
         self.submit(batch)
-    }
-}
-
-/// What becomes of a step.
-type Verdict = Box<dyn FnMut(&StepBatch<'_>) -> Result<(), ExecError> + Send>;
-
-/// Looks at each step before it is made, and makes some of them fail; what those steps would have written is undefined.
-pub(crate) struct Watched {
-    inner: Box<dyn Executor>,
-    verdict: Verdict,
-    /// Of the step that was submitted.
-    error: Option<ExecError>,
-}
-
-impl fmt::Debug for Watched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").field("inner", &self.inner).finish_non_exhaustive()
-    }
-}
-
-/// A model whose steps are looked at: `passes` says whether a step is made or fails.
-pub(crate) fn watched(
-    model: LoadedModel,
-    mut passes: impl FnMut(&StepBatch<'_>) -> bool + Send + 'static,
-) -> LoadedModel {
-    let failure = || ExecError::WorkerPanicked { message: "a step that may not pass".into() };
-    judged(model, move |batch| if passes(batch) { Ok(()) } else { Err(failure()) })
-}
-
-fn judged(
-    model: LoadedModel,
-    verdict: impl FnMut(&StepBatch<'_>) -> Result<(), ExecError> + Send + 'static,
-) -> LoadedModel {
-    model.map_executor(|inner| Box::new(Watched { inner, verdict: Box::new(verdict), error: None }))
-}
-
-/// A model whose device is lost at the first step that has a row of one token, and stays lost.
-pub(crate) fn losing(model: LoadedModel, token: TokenId) -> LoadedModel {
-    let mut is_lost = false;
-    judged(model, move |batch| {
-        is_lost |= batch.tokens.contains(&token);
-        if is_lost {
-            Err(ExecError::DeviceLost { reason: "somebody pulled the plug".into() })
-        } else {
-            Ok(())
-        }
-    })
-}
-
-/// A model of which every step fails that has a row of one token.
-pub(crate) fn failing(model: LoadedModel, token: TokenId) -> LoadedModel {
-    watched(model, move |batch| !batch.tokens.contains(&token))
-}
-
-impl Executor for Watched {
-    fn info(&self) -> &ExecutorInfo {
-        self.inner.info()
-    }
-
-    fn limits(&self) -> &Limits {
-        self.inner.limits()
-    }
-
-    fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
-        self.error = (self.verdict)(batch).err();
-        if self.error.is_some() { Ok(()) } else { self.inner.submit(batch) }
-    }
-
-    fn wait(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
-        match self.error.take() {
-            Some(error) => Err(error),
-            None => self.inner.wait(output),
-        }
-    }
-
-    fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {
-        self.inner.copy_pages(from_to)
-    }
-
-    fn page_bytes(&self) -> usize {
-        self.inner.page_bytes()
-    }
-
-    fn read_pages(&mut self, pages: &[PageId], bytes: &mut [u8]) -> Result<(), ExecError> {
-        self.inner.read_pages(pages, bytes)
-    }
-
-    fn release_pages(&mut self, pages: &[PageId]) -> Result<(), ExecError> {
-        self.inner.release_pages(pages)
-    }
-
-    fn write_pages(&mut self, pages: &[PageId], bytes: &[u8]) -> Result<(), ExecError> {
-        self.inner.write_pages(pages, bytes)
-    }
-
-    fn trace(
-        &mut self,
-        batch: &StepBatch<'_>,
-        visit: &mut dyn FnMut(usize, &[f32]),
-    ) -> Result<(), ExecError> {
-        self.inner.trace(batch, visit)
     }
 }
 

@@ -64,7 +64,8 @@ impl ModelArgs {
             Device::Auto => (None, None),
             Device::Cpu { isa, threads } => (isa, threads),
             _ => {
-                let message = format!("--isa and -t apply to the CPU only; remove them or --device {}", self.device);
+                let message =
+                    format!("--isa and -t apply to the CPU only; remove them or --device {}", self.device);
                 return Err(Failure::Usage(message));
             }
         };

@@ -10,11 +10,11 @@ use std::time::Duration;
 use sm_runtime::{Bench, Error};
 
 use crate::args::ModelArgs;
+use crate::console::Console;
+use crate::failure::Failure;
 use case::{Case, Grid, Phase};
 use profile::Report;
 use report::{Format, Measurement, Reporter};
-use crate::console::Console;
-use crate::failure::Failure;
 
 /// Measure tokens per second
 #[derive(Debug, clap::Args)]

@@ -22,7 +22,8 @@ pub(super) fn open(isa: Option<&str>, threads: Option<usize>) -> Result<Box<dyn 
     if let Some(name) = isa {
         let kind: IsaKind = name.parse().map_err(|error| Error::validation("isa", format!("{error}")))?;
         if !kind.is_available() {
-            let message = format!("this processor cannot run {kind}; it can run {}", kernel_sets().join(", "));
+            let message =
+                format!("this processor cannot run {kind}; it can run {}", kernel_sets().join(", "));
             return Err(Error::validation("isa", message));
         }
         backend = backend.isa(kind);

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use sm_batching::{PromptLogits, RequestId};
 use sm_tensor::TokenId;
 
+use super::choice_drafts::ChoiceDrafts;
 use super::session::Owner;
-use super::speculation::ChoiceDrafts;
 use super::ticket::Responder;
 use crate::grammar::Constraint;
 use crate::input::{Bound, Input};
@@ -310,26 +310,27 @@ impl ActiveRequest {
         Ok(Sampled { token, is_kept, stops: stop.is_some() })
     }
 
-    /// What guesses of a choice were worth; `None` if it wants none.
+    /// What drafts of a choice were worth; `None` if it wants none.
     pub(crate) fn drafts(&mut self, choice: usize) -> Option<&mut ChoiceDrafts> {
         self.speculate.then(|| &mut self.choices[choice].drafts)
     }
 
-    /// Of `n_drafts` guesses of a choice, the first `n_accepted` were right.
+    /// Notes that of `n_drafts` drafts of a choice the first `n_accepted` were accepted.
     pub(crate) fn count_drafts(&mut self, choice: usize, n_drafts: usize, n_accepted: usize) {
         self.choices[choice].drafts.observe(n_drafts, n_accepted);
     }
 
     /// The token that a choice draws behind `tokens` by the logits of a draft model, with the same options and random
     /// numbers as by those of the model; `None` if none can be drawn.
-    pub(crate) fn guess(
+    pub(crate) fn draft(
         &self,
-        (choice, tokens): (usize, &[TokenId]),
+        choice: usize,
+        token_ids: &[TokenId],
         logits: &mut [f32],
         scratch: &mut Scratch,
     ) -> Option<TokenId> {
-        let draw = Draw { seed: self.seed, choice: choice as u32, position: tokens.len() as u32 };
-        let mut history = History::new(tokens, self.usage.prompt_tokens, &mut scratch.counts);
+        let draw = Draw { seed: self.seed, choice: choice as u32, position: token_ids.len() as u32 };
+        let mut history = History::new(token_ids, self.usage.prompt_tokens, &mut scratch.counts);
         self.chain.sample(logits, &mut history, draw, &mut scratch.candidates).ok()
     }
 

@@ -34,7 +34,8 @@ impl Engine {
         let info = executor.info().clone();
         let speculator = Speculator::new(config.speculation, draft, model.vocab_size);
         let bounds = model.bounds();
-        let pool = PagePool::new(executor.limits().n_pages, PAGE_LEN, kv_shape);
+        let pool = PagePool::new(executor.limits().n_pages, PAGE_LEN, kv_shape)
+            .with_states(executor.limits().n_state_slots, executor.state_bytes());
         let scheduler = Scheduler::new(config.batching.clone(), step_limits(&*executor, kv_shape))?;
         let mut cache = KvCache::new(config.cache.clone(), pool)?;
         let lost_events = LostEvents::default();

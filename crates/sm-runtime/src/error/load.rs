@@ -66,7 +66,9 @@ pub enum LoadError {
         model: usize,
     },
     /// The model was made from a single executor, which an engine or generator already uses.
-    #[error("the model's only executor is in use; load the model from its files to start several engines on it")]
+    #[error(
+        "the model's only executor is in use; load the model from its files to start several engines on it"
+    )]
     ExecutorTaken,
     /// Packed weights cannot be stored.
     #[error("cannot store packed weights in {}; choose another directory or none", path.display())]

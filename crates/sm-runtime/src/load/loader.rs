@@ -99,8 +99,7 @@ impl Loader {
         let backend = backend::open(&self.options.device)?;
         let model = self.model.open(&self.options.of_model())?;
         let shape = KeyShape::new(&model).stored_as(self.executor.kv_dtype);
-        let limits =
-            executor_limits(&*backend, &model.plan, shape, &self.executor, WeightState::NotLoaded)?;
+        let limits = executor_limits(&*backend, &model.plan, shape, &self.executor, WeightState::NotLoaded)?;
         // An own tokenizer is read beside the weights; one that may not fit is read before them.
         let attached = match self.options.tokenizer {
             TokenizerSource::Model => None,
@@ -210,6 +209,9 @@ impl PlannedLoad {
 
 impl fmt::Debug for PlannedLoad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PlannedLoad").field("loader", &self.loader).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("PlannedLoad")
+            .field("loader", &self.loader)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }

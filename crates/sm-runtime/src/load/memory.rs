@@ -76,7 +76,9 @@ fn n_pages(
     if context_bytes > limit_bytes {
         let needed = ByteSize(context_bytes);
         let (what, limit) = ("keys and values of one context".to_owned(), ByteSize(limit_bytes));
-        return Err(LoadError::InsufficientMemory { what, needed, limit, bound: MemoryBound::Configured }.into());
+        return Err(
+            LoadError::InsufficientMemory { what, needed, limit, bound: MemoryBound::Configured }.into()
+        );
     }
     let most = match options.kv_bytes {
         Some(_) => u64::from(u32::MAX),

@@ -140,7 +140,10 @@ enum Stage {
     Loading(Load),
     Ready(Ready),
     /// The uses that are left, whose engine is being ended.
-    Unloading { load: u64, n_uses: usize },
+    Unloading {
+        load: u64,
+        n_uses: usize,
+    },
 }
 
 /// A load that has begun, or will.
@@ -283,7 +286,10 @@ impl Registry {
         names.sort_unstable();
         let taken = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| &pair[0]);
         if let Some(name) = taken.or_else(|| names.iter().find(|name| state.aliases.contains_key(*name))) {
-            return Err(Error::validation("name", format!("{name:?} is taken; choose another name or alias")));
+            return Err(Error::validation(
+                "name",
+                format!("{name:?} is taken; choose another name or alias"),
+            ));
         }
         if names.iter().any(|name| name.trim().is_empty()) {
             return Err(Error::validation("name", "it is blank; give the model a name"));
@@ -343,4 +349,3 @@ impl Registry {
         self.notify(state);
     }
 }
-

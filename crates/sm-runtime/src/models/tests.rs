@@ -138,7 +138,9 @@ fn all_who_ask_while_a_model_is_loaded_share_the_load() {
     std::thread::scope(|scope| {
         let waiting = [(); 3].map(|()| {
             let pending = models.acquire("a").unwrap();
-            scope.spawn(move || pending.wait().unwrap().submit(request()).unwrap().wait().unwrap().remove(0).text)
+            scope.spawn(move || {
+                pending.wait().unwrap().submit(request()).unwrap().wait().unwrap().remove(0).text
+            })
         });
         drop(models.acquire("a").unwrap());
         assert_eq!(state(&models, "a"), (ModelState::Loading, 4, 0));

@@ -103,7 +103,8 @@ impl SamplingOptions {
         }
         match self.logit_bias.iter().find(|(_, bias)| bias.is_nan() || *bias == f32::INFINITY) {
             Some((token, bias)) => {
-                let message = format!("{bias} for token {} is not possible; it must be finite or -inf", token.0);
+                let message =
+                    format!("{bias} for token {} is not possible; it must be finite or -inf", token.0);
                 Err(Error::validation("logit_bias", message))
             }
             None => Ok(()),

@@ -41,9 +41,7 @@ impl<'p> RenderedPrompt<'p> {
             Prompt::Text(text) => Self::Text(text),
             Prompt::Append(text) => Self::Append(text),
             Prompt::Tokens(tokens) => Self::Tokens(tokens),
-            Prompt::Chat(text) => {
-                Self::Chat { text: text.into(), start: TextStart::New, after_answer: None }
-            }
+            Prompt::Chat(text) => Self::Chat { text: text.into(), start: TextStart::New, after_answer: None },
             Prompt::Messages(request) => {
                 let template = template.map_err(|error| Error::Chat(Arc::clone(error)))?;
                 Self::of_messages(request, template, session)?
@@ -85,9 +83,9 @@ impl<'p> RenderedPrompt<'p> {
     pub(crate) fn encode_appended(&mut self, text: &Text) -> Option<Result<Vec<TokenId>, Error>> {
         match self {
             Self::Append(prompt) => Some(text.encode(prompt, EncodeOptions::PLAIN)),
-            Self::Chat { after_answer, .. } => after_answer
-                .take()
-                .map(|rendered| text.encode(&rendered?, EncodeOptions::RENDERED_CHAT)),
+            Self::Chat { after_answer, .. } => {
+                after_answer.take().map(|rendered| text.encode(&rendered?, EncodeOptions::RENDERED_CHAT))
+            }
             Self::Text(_) | Self::Tokens(_) => None,
         }
     }

@@ -20,8 +20,7 @@ fn requests() -> Vec<Request> {
             .seed(index as u64)
             .temperature(index as f32 / 6.0)
             .repetition_penalty(1.0 + index as f32 / 50.0);
-        let options =
-            GenerationOptions::new().sampling(sampling).max_new_tokens(20 + 7 * index).logprobs(2);
+        let options = GenerationOptions::new().sampling(sampling).max_new_tokens(20 + 7 * index).logprobs(2);
         Request::new(Prompt::Text(prompt.to_owned()), options)
     };
     (0..12).map(|index| request((index, PROMPTS[index % PROMPTS.len()]))).collect()

@@ -1,8 +1,8 @@
 //! Keys and values of the demo model: the memory that they take, and the work that they save a conversation.
 
 use sm_runtime::{
-    BatchingConfig, Completion, Device, Engine, EngineConfig, GenerationOptions, Generator,
-    KvCacheConfig, LoadOptions, LoadedModel, Loader, ModelRef, Prompt, Request,
+    BatchingConfig, Completion, Device, Engine, EngineConfig, GenerationOptions, Generator, KvCacheConfig,
+    LoadOptions, LoadedModel, Loader, ModelRef, Prompt, Request,
 };
 
 fn load(options: LoadOptions) -> LoadedModel {

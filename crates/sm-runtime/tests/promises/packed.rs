@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sm_runtime::{
-    DType, Device, Error, GenerationOptions, Generator, LoadError, LoadOptions, Loader,
-};
+use sm_runtime::{DType, Device, Error, GenerationOptions, Generator, LoadError, LoadOptions, Loader};
 
 /// A directory with a model of the demo's, and one for packed weights.
 struct Place(PathBuf);
@@ -23,7 +21,7 @@ impl Place {
 
     /// Makes the model another one.
     fn put(&self, name: &str) {
-        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo").join(name);
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sm-demo-model").join(name);
         fs::copy(demo, self.model()).unwrap();
     }
 

@@ -1,8 +1,6 @@
 //! The same tokens and the same bits, however the work is cut.
 
-use sm_runtime::{
-    Device, ExecutorOptions, GenerationOptions, LoadOptions, Prompt, SamplingOptions, TokenId,
-};
+use sm_runtime::{Device, ExecutorOptions, GenerationOptions, LoadOptions, Prompt, SamplingOptions, TokenId};
 
 use crate::{Setup, data, generator};
 

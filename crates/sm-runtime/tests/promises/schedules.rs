@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sm_runtime::{
     BatchingConfig, BatchingStrategy, Completion, Device, Engine, EngineConfig, Error, GenerationOptions,
-    Generator, Grammar, KvCacheConfig, KvDiskConfig, LoadOptions, Loader, ModelRef, Priority, Prompt, Request,
-    SamplingOptions, SessionMode, SessionOptions, SpeculationConfig, StopRules, TokenId,
+    Generator, Grammar, KvCacheConfig, KvDiskConfig, LoadOptions, Loader, ModelRef, Priority, Prompt,
+    Request, SamplingOptions, SessionMode, SessionOptions, SpeculationConfig, StopRules, TokenId,
 };
 
 /// What one model needs to be tested.

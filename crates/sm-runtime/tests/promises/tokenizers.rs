@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use sm_runtime::model::tokenizer::{CharTokenizer, UnknownCharacter};
 use sm_runtime::{
-    Engine, EngineConfig, Error, ErrorKind, GenerationOptions, Generator, LoadError, LoadOptions, Loader, Prompt,
-    TokenId, TokenizerSource,
+    Engine, EngineConfig, Error, ErrorKind, GenerationOptions, Generator, LoadError, LoadOptions, Loader,
+    Prompt, TokenId, TokenizerSource,
 };
 
 use crate::data;

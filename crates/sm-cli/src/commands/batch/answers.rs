@@ -189,7 +189,11 @@ impl<'a> Answers<'a> {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub(super) fn open(destination: &Destination, path: &Path, console: &'a Console) -> Result<Self, Failure> {
+    pub(super) fn open(
+        destination: &Destination,
+        path: &Path,
+        console: &'a Console,
+    ) -> Result<Self, Failure> {
         let mut options = OpenOptions::new();
         let file = match destination {
             Destination::Stdout => return Ok(Self::Stdout(console)),

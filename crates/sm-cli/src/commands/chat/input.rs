@@ -60,8 +60,7 @@ impl Input {
             Self::Pipe => {
                 let mut bytes = Vec::new();
                 let read = io::stdin().lock().read_until(b'\n', &mut bytes);
-                let n_read =
-                    read.map_err(|source| Failure::Stream { action: "read stdin", source })?;
+                let n_read = read.map_err(|source| Failure::Stream { action: "read stdin", source })?;
                 if n_read == 0 { Ok(None) } else { utf8(bytes, || "stdin".to_owned()).map(Some) }
             }
         }

@@ -70,7 +70,12 @@ fn what_exceeds_the_memory_limit_is_refused_before_it_is_loaded() {
     config.executor.memory_limit = Some(64 << 20);
     let builder = Engine::builder().config(config.clone());
     match builder.progress(|_| panic!("it loads")).load(ModelRef::Demo) {
-        Err(Error::Load(LoadError::InsufficientMemory { what, needed, limit, bound: MemoryBound::Configured })) => {
+        Err(Error::Load(LoadError::InsufficientMemory {
+            what,
+            needed,
+            limit,
+            bound: MemoryBound::Configured,
+        })) => {
             assert!(needed.0 > 1 << 30 && limit.0 == 64 << 20);
             assert!(what.contains("weights (") && what.contains("keys and values (1"), "{what}");
         }
@@ -85,7 +90,10 @@ fn what_exceeds_the_memory_limit_is_refused_before_it_is_loaded() {
     config.executor.memory_limit = Some(used as u64 + (64 << 10));
     Engine::builder().config(config.clone()).load(ModelRef::Demo).unwrap();
     let drafted = Engine::builder().config(config).draft(ModelRef::DemoDraft).load(ModelRef::Demo);
-    assert!(matches!(drafted, Err(Error::Load(LoadError::InsufficientMemory { .. }))), "the draft model counts");
+    assert!(
+        matches!(drafted, Err(Error::Load(LoadError::InsufficientMemory { .. }))),
+        "the draft model counts"
+    );
 }
 
 #[test]
@@ -105,7 +113,8 @@ fn engines_of_one_load_share_its_weights_whatever_their_caches() {
     let other = Loader::new(ModelRef::Demo).load().unwrap();
     assert!(!other.shares_weights_with(&model));
     let text_of = |engine: &Engine| engine.generate(text("Once upon a time"), &seeded(3, 20)).unwrap().text;
-    let expected = Generator::new(other).unwrap().generate(&text("Once upon a time"), &seeded(3, 20)).unwrap();
+    let expected =
+        Generator::new(other).unwrap().generate(&text("Once upon a time"), &seeded(3, 20)).unwrap();
     assert_eq!(text_of(small), expected.text);
     assert_eq!(text_of(large), expected.text);
     assert!(!text_of(wide).is_empty());

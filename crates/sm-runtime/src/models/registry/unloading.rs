@@ -34,7 +34,12 @@ impl State {
 
 impl Registry {
     /// Ends the engine that [`State::begin_unload`] gave, and begins the load that somebody waits for meanwhile.
-    pub(super) fn finish_unload(registry: &Arc<Self>, name: &Arc<str>, engine: Option<Engine>, grace: Duration) {
+    pub(super) fn finish_unload(
+        registry: &Arc<Self>,
+        name: &Arc<str>,
+        engine: Option<Engine>,
+        grace: Duration,
+    ) {
         let Some(engine) = engine else { return };
         // Only an engine's own thread is refused, and this is none.
         let _ = engine.shut_down(grace);

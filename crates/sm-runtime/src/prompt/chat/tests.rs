@@ -52,7 +52,8 @@ fn an_appended_render_is_the_rest_of_the_whole_one() {
     let asked = ChatRequest::new().system("brief").user("hi");
     let before = asked.render(&template).unwrap() + "hello";
     let whole = asked.clone().assistant("hello").user("and?").variable("think", false);
-    let after = ChatRequest::new().user("and?").variable("think", false).render_after_answer(&template).unwrap();
+    let after =
+        ChatRequest::new().user("and?").variable("think", false).render_after_answer(&template).unwrap();
     assert_eq!(before.clone() + &after, whole.render(&template).unwrap());
     let whole = whole.assistant("Well,").continue_final_message(true);
     let continued = ChatRequest::new().user("and?").assistant("Well,").continue_final_message(true);

@@ -144,7 +144,7 @@ def perplexity(sm: str, model: str, text: Path) -> float:
 def file_loss(sm: str) -> bool:
     """Compares the shipped file's perplexity on held-out documents with that of the weights in full precision."""
     if not (HERE / "build/demo/model.safetensors").exists():
-        print("perplexity: left out, the weights in full precision are not in models/demo/build")
+        print(f"perplexity: left out, the weights in full precision are not in {HERE / 'build'}")
         return True
     items, rng = mix.items(98765, held_out=True), Random(0)
     texts = ["".join(text for text, _ in mix.document(next(items), items, rng)).removeprefix(mix.BEGIN) for _ in range(400)]
