@@ -107,7 +107,7 @@ fn start(schedule: &Schedule, size: FakeSize, config: &EngineConfig, dir: &Scrat
 /// What a lone run gives behind the same context.
 fn lone_turn(completion: &Completion, options: &GenerationOptions) -> Completion {
     let size = FakeSize { context_len: 80, max_tokens: 512, n_sequences: 1 };
-    let mut generator = Generator::new(stateful_model(size, 1, mostly_recent).0);
+    let mut generator = Generator::new(stateful_model(size, 1, mostly_recent).0).unwrap();
     generator.generate(&Prompt::Tokens(completion.prompt_tokens.clone()), options).unwrap()
 }
 
@@ -235,8 +235,8 @@ fn add(sum: &mut EngineStats, stats: &EngineStats) {
 fn a_state_that_is_not_that_of_the_tokens_shows_in_the_output() {
     let expected = alone(&request("hello there", 1, 12));
     for corrupts in [false, true] {
-        let mut model = stateful_model(FakeSize { n_sequences: 1, ..SIZE }, 1, hashed).0;
-        let mut generator = Generator::new(model);
+        let model = stateful_model(FakeSize { n_sequences: 1, ..SIZE }, 1, hashed).0;
+        let mut generator = Generator::new(model).unwrap();
         let options = seeded(1, 12);
         let prompt = Prompt::Text("hello there".into());
         let cancel = crate::CancelToken::new();
@@ -244,14 +244,11 @@ fn a_state_that_is_not_that_of_the_tokens_shows_in_the_output() {
         generation.next_event().unwrap();
         drop(generation);
         if corrupts {
-            let executor = generator.model.executor.as_mut();
-            executor.write_states(&[sm_tensor::StateSlot(0)], &7u64.to_le_bytes()).unwrap();
+            generator.executor.write_states(&[sm_tensor::StateSlot(0)], &7u64.to_le_bytes()).unwrap();
         }
         let continued = [&expected.prompt_tokens[..], &expected.tokens[..1]].concat();
         let tokens = generator.generate(&Prompt::Tokens(continued), &options).unwrap().tokens;
         assert_eq!(tokens[..11] == expected.tokens[1..], !corrupts);
-        model = generator.into_model();
-        drop(model);
     }
 }
 
