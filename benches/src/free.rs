@@ -1,22 +1,24 @@
-//! An executor that computes nothing, so that what is left is the engine.
+//! An executor that computes nothing, to measure the engine alone.
 
 use std::fmt;
 use std::sync::Arc;
 
 use sm_cache::KvShape;
-use sm_kernels::plan::{ExecError, Executor, ExecutorInfo, KvDType, Limits, Logits, PAGE_LEN, StepBatch};
+use sm_kernels::plan::{
+    ExecError, Executor, ExecutorInfo, KvDType, Limits, OutputRow, PAGE_LEN, StepBatch, StepOutput,
+};
 use sm_model::tokenizer::{CharTokenizer, TokenizerError, UnknownCharacter};
 use sm_runtime::LoadedModel;
 use sm_tensor::PageId;
 
-/// Has the same logits at hand for every step.
+/// Returns the same logits for every step.
 pub struct FreeExecutor {
     info: ExecutorInfo,
     limits: Limits,
     /// `[max_outputs, vocab_size]`, row-major.
     logits: Vec<f32>,
     vocab_size: usize,
-    n_outputs: usize,
+    outputs: Vec<OutputRow>,
     n_steps: usize,
     on_step: Box<dyn FnMut(usize) + Send>,
 }
@@ -31,14 +33,14 @@ impl fmt::Debug for FreeExecutor {
 /// positions. `on_step` is called on the engine's thread, before each step, with the number of steps before it.
 ///
 /// # Errors
-/// If there are not so many characters.
+/// If `vocab_size` exceeds the number of characters.
 pub fn free_model(
     vocab_size: usize,
     n_sequences: usize,
     context_len: usize,
     on_step: impl FnMut(usize) + Send + 'static,
 ) -> Result<LoadedModel, TokenizerError> {
-    // Ideographs first: there are many in a row.
+    // Ideographs first: there are many in one range.
     let characters: String = (0x4e00..).filter_map(char::from_u32).take(vocab_size).collect();
     let tokenizer = Arc::new(CharTokenizer::new(&characters, UnknownCharacter::Error)?);
     let limits = Limits {
@@ -46,21 +48,15 @@ pub fn free_model(
         max_outputs: n_sequences,
         max_sequences: n_sequences,
         n_pages: n_sequences * context_len.div_ceil(PAGE_LEN),
+        n_state_slots: 0,
         kv_dtype: KvDType::F16,
     };
     let executor = FreeExecutor {
-        info: ExecutorInfo {
-            kernels: "none".to_owned(),
-            n_workers: 0,
-            row_group: 1,
-            weight_bytes: 0,
-            kv_bytes: 0,
-            activation_bytes: 0,
-        },
+        info: ExecutorInfo { kernels: "none".to_owned(), row_group: 1, ..ExecutorInfo::default() },
         limits,
         logits: logits(n_sequences * vocab_size),
         vocab_size,
-        n_outputs: 0,
+        outputs: Vec::with_capacity(n_sequences),
         n_steps: 0,
         on_step: Box::new(on_step),
     };
@@ -68,7 +64,7 @@ pub fn free_model(
     Ok(LoadedModel::from_executor(Box::new(executor), Some(tokenizer), vocab_size, context_len, shape))
 }
 
-/// Something like the logits of a model: bell-shaped, from -8 to 8.
+/// Logits distributed like those of a model: bell-shaped, from -8 to 8.
 pub(crate) fn logits(n: usize) -> Vec<f32> {
     (0..n).map(logit).collect()
 }
@@ -92,13 +88,16 @@ impl Executor for FreeExecutor {
     fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
         (self.on_step)(self.n_steps);
         self.n_steps += 1;
-        self.n_outputs = batch.output_rows.len();
+        self.outputs.clear();
+        self.outputs.extend_from_slice(batch.outputs);
         Ok(())
     }
 
-    fn wait(&mut self) -> Result<Logits<'_>, ExecError> {
-        let values = &mut self.logits[..self.n_outputs * self.vocab_size];
-        Ok(Logits::new(values, self.vocab_size, self.vocab_size))
+    fn wait(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
+        output.clear();
+        let rows = self.logits.chunks_exact(self.vocab_size);
+        self.outputs.iter().zip(rows).for_each(|(row, logits)| output.push_logits(row.wanted, logits));
+        Ok(())
     }
 
     fn copy_pages(&mut self, _from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {
@@ -109,11 +108,11 @@ impl Executor for FreeExecutor {
         0
     }
 
-    fn read_page(&mut self, _page: PageId, _bytes: &mut [u8]) -> Result<(), ExecError> {
+    fn read_pages(&mut self, _pages: &[PageId], _bytes: &mut [u8]) -> Result<(), ExecError> {
         Ok(())
     }
 
-    fn write_page(&mut self, _page: PageId, _bytes: &[u8]) -> Result<(), ExecError> {
+    fn write_pages(&mut self, _pages: &[PageId], _bytes: &[u8]) -> Result<(), ExecError> {
         Ok(())
     }
 

@@ -1,27 +1,46 @@
-//! Adapts the number of sequences that run at a time to what is measured; never what a user asked for.
+//! Adapts the number of running sequences to memory and latency: it halves under pressure and doubles when there is room.
+//!
+//! ```text
+//! every 16 steps:
+//!   pages in use > 90 %, or average step > target          size = max(1, size / 2)
+//!   pages in use < 70 %, and 2 · average step ≤ target     size = min(max, 2 · size)
+//! ```
+//!
+//! Between the marks nothing changes, so that the size does not oscillate: doubling from below 70 % may pass 90 % and be
+//! taken back, but from 70 to 90 % it rests. A doubled batch takes at most twice the time, so growth never makes steps late
+//! by itself. Growth is multiplicative too, unlike that of a congestion window (AIMD), because batch sizes are small numbers:
+//! from 1 to 32 takes five windows. Only leased pages count as in use; cached pages are evicted when needed.
 
-/// Share of memory in use, in percent, below which batches grow.
+/// Share of pages in use, in percent, below which batches grow.
 const GROW_BELOW_PERCENT: usize = 70;
-/// Share of memory in use, in percent, above which batches shrink.
+/// Share of pages in use, in percent, above which batches shrink.
 const SHRINK_ABOVE_PERCENT: usize = 90;
-/// Steps between two changes, so that one slow step among many decides nothing.
+/// Steps between two changes, so that one slow step decides nothing.
 const WINDOW: u64 = 16;
 
-/// Finds a batch size between 1 and a maximum: it doubles below 70 % of memory, and halves above 90 % or where steps are late.
+/// Finds a batch size between 1 and a maximum.
 ///
-/// Memory is what cannot be given up: pages that are only cached make way by themselves.
+/// ```
+/// use sm_batching::AdaptiveController;
+///
+/// let mut controller = AdaptiveController::new(8, 8, Some(50_000)); // 50 ms per step
+/// for _ in 0..16 {
+///     controller.observe(80_000, 10, 100); // 80 ms, with 10 of 100 pages in use
+/// }
+/// assert_eq!(controller.batch_size(), 4);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdaptiveController {
     batch_size: usize,
     max_batch_size: usize,
     target_step_us: Option<u64>,
-    /// Steps since the last change, and their time.
+    /// Steps since the last window began, and their time.
     n_steps: u64,
     sum_us: u64,
 }
 
 impl AdaptiveController {
-    /// Begins with `batch_size`. Where steps take longer than `target_step_us` on average, batches shrink.
+    /// Begins with `batch_size`. Batches shrink while steps take longer than `target_step_us` on average.
     pub fn new(batch_size: usize, max_batch_size: usize, target_step_us: Option<u64>) -> Self {
         let max_batch_size = max_batch_size.max(1);
         let batch_size = batch_size.clamp(1, max_batch_size);
@@ -33,19 +52,19 @@ impl AdaptiveController {
         self.batch_size
     }
 
-    /// After a step: its time, and how many of the pages are in use. Every 16 steps the batch size may change.
+    /// Records the time of a step, and how many of the pages are in use. Every 16 steps the batch size may change.
     pub fn observe(&mut self, step_us: u64, used_pages: usize, max_pages: usize) {
         self.n_steps += 1;
         self.sum_us = self.sum_us.saturating_add(step_us);
         if self.n_steps == WINDOW {
             self.adapt(self.sum_us / WINDOW, used_pages.saturating_mul(100) / max_pages.max(1));
-            (self.n_steps, self.sum_us) = (0, 0);
+            self.n_steps = 0;
+            self.sum_us = 0;
         }
     }
 
     fn adapt(&mut self, step_us: u64, used_percent: usize) {
         let is_late = self.target_step_us.is_some_and(|target| step_us > target);
-        // A larger batch makes steps at most twice as long: only then is it certain to stay in time.
         let may_grow = self.target_step_us.is_none_or(|target| step_us.saturating_mul(2) <= target);
         if used_percent > SHRINK_ABOVE_PERCENT || is_late {
             self.batch_size = (self.batch_size / 2).max(1);

@@ -1,56 +1,61 @@
-//! Recommends settings from batches that ran.
+//! Recommends settings from the batches that ran.
+//!
+//! Batches are summed up per strategy. The strategy with the most tokens per second is the best; the rest are rules of thumb
+//! about the sums: padding efficiency below 70 %, static batches less than half full, requests that wait longer than their
+//! batches run.
 
 use crate::config::BatchingStrategy;
 use crate::policy::BatchInfo;
 
-/// Batches before recommendations are founded.
+/// Number of batches before there are recommendations.
 const MIN_BATCHES: u64 = 10;
-/// Below this padding efficiency, in percent, similar lengths should be gathered.
+/// Padding efficiency, in percent, below which batches should be of similar lengths.
 const LOW_EFFICIENCY_PERCENT: u64 = 70;
 
 /// A batch that ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchRecord {
-    /// How it was gathered.
+    /// How it was formed.
     pub strategy: BatchingStrategy,
-    /// What it was.
+    /// Its size.
     pub info: BatchInfo,
-    /// What its requests waited on average, in µs.
+    /// Average time that its requests waited, in µs.
     pub wait_us: u64,
-    /// How long it ran, in µs.
+    /// Time that it ran, in µs.
     pub run_us: u64,
 }
 
-/// Something that could be better.
+/// A change that should help.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suggestion {
-    /// Another strategy has served more tokens per second.
+    /// Another strategy served more tokens per second.
     UseStrategy(BatchingStrategy),
-    /// Lengths within batches differ much; the average padding efficiency is given.
+    /// Lengths within batches differ too much.
     GatherSimilarLengths {
-        /// In percent.
+        /// Average padding efficiency, in percent.
         padding_efficiency_percent: u64,
     },
-    /// Batches that nobody joins are less than half full; a longer wait would fill them.
+    /// Static batches are less than half full; a longer wait would fill them.
     WaitLonger {
-        /// Sequences in a batch on average, in hundredths.
+        /// Average number of sequences in a batch, in hundredths.
         average_size_hundredths: u64,
     },
     /// Requests wait longer than their batches run.
     RaiseBatchSize {
-        /// The average wait in µs.
+        /// Average wait, in µs.
         wait_us: u64,
     },
 }
 
-/// What the recorded batches say.
+/// What the recorded batches suggest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recommendations {
-    /// Whether enough batches were recorded for the rest to mean something.
+    /// Whether enough batches were recorded for suggestions.
     pub has_enough_data: bool,
     /// The strategy with the most tokens per second so far; the default if none was recorded.
     pub best_strategy: BatchingStrategy,
-    /// What could be better.
+    /// Changes that should help.
     pub suggestions: Vec<Suggestion>,
 }
 
@@ -64,7 +69,19 @@ struct Totals {
     run_us: u64,
 }
 
-/// Records batches and says which settings would suit them.
+/// Records batches and recommends settings.
+///
+/// ```
+/// use sm_batching::{BatchAdvisor, BatchInfo, BatchRecord, BatchingStrategy, Suggestion};
+///
+/// let mut advisor = BatchAdvisor::new(32);
+/// let info = BatchInfo { n_sequences: 8, max_len: 100, max_positions: 150, n_tokens: 790 };
+/// for _ in 0..10 {
+///     advisor.record(&BatchRecord { strategy: BatchingStrategy::Naive, info, wait_us: 10, run_us: 1000 });
+/// }
+/// let recommendations = advisor.recommendations();
+/// assert!(matches!(recommendations.suggestions[..], [Suggestion::WaitLonger { average_size_hundredths: 800 }]));
+/// ```
 #[derive(Clone, Debug)]
 pub struct BatchAdvisor {
     max_batch_size: u64,
@@ -84,12 +101,12 @@ impl BatchAdvisor {
         Self { max_batch_size: max_batch_size as u64, totals }
     }
 
-    /// Batches may have as many sequences from now on.
+    /// Changes the maximum number of sequences in a batch.
     pub fn set_max_batch_size(&mut self, max_batch_size: usize) {
         self.max_batch_size = max_batch_size as u64;
     }
 
-    /// Adds a batch.
+    /// Records a batch.
     pub fn record(&mut self, batch: &BatchRecord) {
         for (_, totals) in self.totals.iter_mut().filter(|(strategy, _)| *strategy == batch.strategy) {
             totals.n_batches += 1;
@@ -101,7 +118,7 @@ impl BatchAdvisor {
         }
     }
 
-    /// What the batches say so far.
+    /// What the batches suggest so far.
     pub fn recommendations(&self) -> Recommendations {
         let all = self.totals.iter().fold(Totals::default(), |sum, (_, t)| Totals {
             n_batches: sum.n_batches + t.n_batches,
@@ -130,7 +147,7 @@ impl BatchAdvisor {
         let efficiency = all.n_tokens * 100 / all.padded_tokens.max(1);
         let similar = (efficiency < LOW_EFFICIENCY_PERCENT)
             .then_some(Suggestion::GatherSimilarLengths { padding_efficiency_percent: efficiency });
-        // Whoever comes later joins a continuous batch.
+        // A continuous batch fills up after it was formed.
         let fixed = self.totals.iter().filter(|(strategy, _)| *strategy != BatchingStrategy::Continuous);
         let (n_batches, n_sequences) = fixed.fold((0, 0), |(n_batches, n_sequences), (_, totals)| {
             (n_batches + totals.n_batches, n_sequences + totals.n_sequences)
@@ -154,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn says_when_it_does_not_know_enough() {
+    fn needs_ten_batches() {
         let mut advisor = BatchAdvisor::new(8);
         let none = advisor.recommendations();
         assert!(!none.has_enough_data && none.suggestions.is_empty());
@@ -168,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn recommends_what_served_most_tokens_and_says_what_is_wasted() {
+    fn recommends_the_fastest_strategy_and_reports_waste() {
         let mut advisor = BatchAdvisor::new(32);
         for _ in 0..20 {
             advisor.record(&batch(BatchingStrategy::Naive, 400, 1000));

@@ -1,59 +1,50 @@
-//! What the scheduler may do, with defaults and validation.
+//! Settings of the scheduler, their defaults and their validation.
 
 use crate::error::BatchingError;
-use crate::policy::{BatchPolicy, Bucketed, Continuous, MemoryAware, Naive, PrefillOnly};
+use crate::policy::{BatchMemory, BatchPolicy, Bucketed, Continuous, MemoryAware, Naive, PrefillOnly};
 
-/// How requests are gathered into batches.
+/// How requests are batched.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BatchingStrategy {
-    /// The first in the queue, whatever their lengths; the next batch begins when all have ended.
+    /// Static batches of the first requests in the queue: see [`Naive`].
     Naive,
-    /// Prompts of similar length; the next batch begins when all have ended.
+    /// Static batches of similar prompt lengths: see [`Bucketed`].
     Bucketed,
-    /// As many as the limits of tokens and memory allow; the next batch begins when all have ended.
+    /// Static batches within a limit of memory: see [`MemoryAware`].
     MemoryAware,
-    /// Sequences join and leave at every step.
+    /// Sequences are admitted and leave at every step: see [`Continuous`].
     #[default]
     Continuous,
 }
 
-/// Who is served first.
+/// Which waiting request is served first.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum QueueOrder {
     /// The oldest.
     Fifo,
-    /// The oldest of the key that was served least.
+    /// The oldest of the client that received the least service.
     RoundRobin,
-    /// The highest priority, waiting counted in; then as [`QueueOrder::RoundRobin`].
+    /// That of the highest priority, aged by waiting; then as [`QueueOrder::RoundRobin`].
     #[default]
     Priority,
 }
 
-/// What the bytes of a batch depend on: `fixed + n_sequences · len · per_token`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BatchMemory {
-    /// Bytes that do not depend on the batch.
-    pub fixed_bytes: u64,
-    /// Bytes of one position of one sequence.
-    pub bytes_per_token: u64,
-}
-
-impl BatchMemory {
-    /// Bytes of a batch of `n_sequences` of at most `len` tokens.
-    pub fn estimate(&self, n_sequences: usize, len: usize) -> u64 {
-        let positions = (n_sequences as u64).saturating_mul(len as u64);
-        self.fixed_bytes.saturating_add(positions.saturating_mul(self.bytes_per_token))
-    }
-}
-
-/// How large the steps of the executor may be, and what they take.
+/// Limits of the executor's steps, and what steps take.
+///
+/// ```
+/// use sm_batching::{BatchMemory, StepLimits};
+///
+/// let limits = StepLimits { max_tokens: 512, max_outputs: 8, max_sequences: 8, row_group: 4, memory: BatchMemory::default() };
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepLimits {
-    /// Rows in a step.
+    /// Maximum number of rows in a step.
     pub max_tokens: usize,
-    /// Rows of a step whose logits are wanted.
+    /// Maximum number of rows whose logits are wanted.
     pub max_outputs: usize,
-    /// Spans in a step.
+    /// Maximum number of spans.
     pub max_sequences: usize,
     /// Rows that the executor computes together: one row more than a multiple of it costs about as much as several.
     pub row_group: usize,
@@ -61,44 +52,75 @@ pub struct StepLimits {
     pub memory: BatchMemory,
 }
 
-/// What the scheduler may do.
+impl StepLimits {
+    /// Checks all values.
+    ///
+    /// # Errors
+    /// The first that is 0.
+    pub(crate) fn validate(&self) -> Result<(), BatchingError> {
+        let positive = [
+            ("max_tokens", self.max_tokens),
+            ("max_outputs", self.max_outputs),
+            ("max_sequences", self.max_sequences),
+            ("row_group", self.row_group),
+        ];
+        match positive.into_iter().find(|(_, value)| *value == 0) {
+            None => Ok(()),
+            Some((field, _)) => {
+                Err(BatchingError::InvalidConfig { field, value: 0, reason: "must be at least 1" })
+            }
+        }
+    }
+}
+
+/// Settings of the scheduler.
+///
+/// ```
+/// use sm_batching::BatchingConfig;
+///
+/// // Up to 16 sequences, and chunks of prompts that keep steps within 50 ms.
+/// let config = BatchingConfig { max_batch_size: 16, target_itl_us: Some(50_000), ..BatchingConfig::default() };
+/// assert_eq!(config.validate(), Ok(()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchingConfig {
-    /// Off serves one request after the other, without waiting for company.
+    /// Whether requests are batched. If not, they are served one after the other, and never wait for more to arrive.
     pub enabled: bool,
-    /// How batches are gathered.
+    /// How requests are batched.
     pub strategy: BatchingStrategy,
-    /// Whether only prompts share steps, and each sequence decodes in steps of its own.
+    /// Whether only prompts are batched, and each sequence decodes in steps of its own.
     pub prefill_only: bool,
-    /// Sequences that run at a time; 0 for as many as the executor's steps may have.
+    /// Maximum number of running sequences; 0 for as many as the executor's steps may have.
     pub max_batch_size: usize,
-    /// Whether fewer than `max_batch_size` run at a time while memory is short or, with `target_itl_us`, steps are late.
+    /// Whether the number of running sequences adapts, up to `max_batch_size`: it falls while memory is short or, with
+    /// `target_itl_us`, steps are late. See [`AdaptiveController`](crate::AdaptiveController).
     pub adaptive: bool,
-    /// How long an idle engine waits for company, in µs since the oldest request in the queue arrived.
+    /// How long an idle engine waits for more requests, in µs since the oldest one arrived.
     pub max_batch_wait_us: u64,
-    /// Requests in the queue.
+    /// Maximum number of waiting requests.
     pub max_queued_requests: usize,
-    /// Prompt tokens in the queue; 0 for no limit.
+    /// Maximum number of prompt tokens of the waiting requests; 0 for no limit.
     pub max_queued_tokens: usize,
-    /// Rows in a step.
+    /// Maximum number of rows in a step.
     pub max_step_tokens: usize,
-    /// Rows that one prompt may have in a step; 0 for no limit but that of the step.
+    /// Maximum number of rows of one prompt in a step; 0 for no limit but that of the step.
     pub max_chunk_tokens: usize,
-    /// The inter-token latency, in µs, that chunks of prompts must not disturb: chunks become as small as necessary.
+    /// Target inter-token latency, in µs: chunks of prompts become as small as it takes for steps to stay within it.
     pub target_itl_us: Option<u64>,
-    /// Prompt tokens of a batch, counted as if padded to the longest; not for [`BatchingStrategy::Continuous`].
+    /// Maximum number of prompt tokens in a batch, counted as if padded to the longest. Does not apply to
+    /// [`BatchingStrategy::Continuous`].
     pub max_total_tokens: usize,
-    /// Bytes that a batch of [`BatchingStrategy::MemoryAware`] may have, with all that its sequences may generate.
+    /// Maximum bytes of a batch of [`BatchingStrategy::MemoryAware`], with all that its sequences may generate.
     pub memory_limit_bytes: u64,
-    /// Width of a bucket, in tokens.
+    /// Width of a bucket of [`BatchingStrategy::Bucketed`], in tokens.
     pub bucket_size: usize,
-    /// Who is served first.
+    /// Which waiting request is served first.
     pub order: QueueOrder,
-    /// After this time in the queue, in µs, and each time again, a request is treated one level higher, up to high.
+    /// Time in the queue after which a request is treated as one priority higher, up to high, in µs.
     pub priority_boost_after_us: u64,
-    /// What a prompt token counts when keys are compared.
+    /// Weight of a prompt token in a client's service.
     pub prompt_weight: u32,
-    /// What a generated token counts when keys are compared.
+    /// Weight of a generated token in a client's service.
     pub output_weight: u32,
 }
 
@@ -128,15 +150,15 @@ impl Default for BatchingConfig {
 }
 
 impl BatchingConfig {
-    /// Many sequences at a time, and time to gather them.
+    /// More sequences at a time, and a longer wait for them: for jobs, not for people who wait.
     pub fn throughput() -> Self {
         Self { max_batch_size: 32, max_batch_wait_us: 50_000, ..Self::default() }
     }
 
-    /// Whether all values can be used.
+    /// Checks all values.
     ///
     /// # Errors
-    /// The first that cannot.
+    /// The first that is invalid.
     pub fn validate(&self) -> Result<(), BatchingError> {
         let positive = [
             ("max_queued_requests", self.max_queued_requests as u64),
@@ -152,32 +174,51 @@ impl BatchingConfig {
             return invalid(field, value, "must be at least 1");
         }
         if self.max_step_tokens > u32::MAX as usize {
-            return invalid("max_step_tokens", self.max_step_tokens as u64, "must fit 32 bits");
+            return invalid("max_step_tokens", self.max_step_tokens as u64, "must fit in 32 bits");
         }
         Ok(())
     }
 
-    /// Whether all values can be used with an executor of these limits.
+    /// Checks all values, for an executor of these limits.
     ///
     /// # Errors
-    /// The first that cannot.
+    /// The first that is invalid.
     pub(crate) fn validate_with(&self, limits: &StepLimits) -> Result<(), BatchingError> {
         self.validate()?;
         let is_aware = self.strategy == BatchingStrategy::MemoryAware;
         if is_aware && limits.memory.estimate(1, 1) > self.memory_limit_bytes {
             let (field, value) = ("memory_limit_bytes", self.memory_limit_bytes);
-            let reason = "must hold at least one token beside what is fixed";
+            let reason = "must hold at least one token beside the fixed bytes";
             return Err(BatchingError::InvalidConfig { field, value, reason });
         }
         Ok(())
     }
 
-    /// Whether there is no limit but that of the executor to the sequences that run at a time.
+    /// Checks all values, for a change from `before` while the scheduler runs.
+    ///
+    /// # Errors
+    /// The first that is invalid, or raised beyond the limits of the executor's steps.
+    pub(crate) fn validate_change(&self, before: &Self, limits: &StepLimits) -> Result<(), BatchingError> {
+        self.validate_with(limits)?;
+        let max_sequences = limits.max_sequences.min(limits.max_outputs);
+        for (field, value, before, max) in [
+            ("max_batch_size", self.max_batch_size, before.max_batch_size, max_sequences),
+            ("max_step_tokens", self.max_step_tokens, before.max_step_tokens, limits.max_tokens),
+        ] {
+            // A value beyond the executor's limits that the scheduler began with stays valid: it is cut when it is used.
+            if value > max.max(before) {
+                return Err(BatchingError::BeyondExecutor { field, value: value as u64, max: max as u64 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the number of running sequences is limited by the executor alone.
     pub fn is_unlimited(&self) -> bool {
         self.enabled && self.max_batch_size == 0
     }
 
-    /// Sequences that run at a time, in steps of these limits.
+    /// Maximum number of running sequences, in steps of these limits.
     pub(crate) fn batch_size(&self, limits: &StepLimits) -> usize {
         let own = match (self.enabled, self.max_batch_size) {
             (false, _) => 1,
@@ -187,12 +228,12 @@ impl BatchingConfig {
         own.min(limits.max_sequences).min(limits.max_outputs).min(limits.max_tokens).min(self.max_step_tokens)
     }
 
-    /// How long an idle engine waits for company, in µs.
+    /// How long an idle engine waits for more requests, in µs.
     pub(crate) fn wait_us(&self) -> u64 {
         if self.enabled { self.max_batch_wait_us } else { 0 }
     }
 
-    /// The policy of the strategy; `memory` is what batches take.
+    /// The policy of the strategy; `memory` estimates the bytes of a batch.
     pub fn policy(&self, memory: BatchMemory) -> Box<dyn BatchPolicy> {
         let policy: Box<dyn BatchPolicy> = match self.strategy {
             BatchingStrategy::Naive => Box::new(Naive { max_total_tokens: self.max_total_tokens }),
@@ -206,6 +247,16 @@ impl BatchingConfig {
         };
         if self.prefill_only { Box::new(PrefillOnly(policy)) } else { policy }
     }
+
+    /// Service that a prompt counts for.
+    pub(crate) fn prompt_service(&self, n_tokens: usize) -> u64 {
+        (n_tokens as u64).saturating_mul(self.prompt_weight.into())
+    }
+
+    /// Service that generated tokens count for.
+    pub(crate) fn output_service(&self, n_tokens: usize) -> u64 {
+        (n_tokens as u64).saturating_mul(self.output_weight.into())
+    }
 }
 
 #[cfg(test)]
@@ -213,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_are_those_of_the_presets_and_valid() {
+    fn defaults_and_presets_are_valid() {
         let config = BatchingConfig::default();
         assert_eq!(
             (config.max_batch_size, config.max_batch_wait_us, config.max_queued_requests),
@@ -225,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn unusable_values_are_refused_with_their_names() {
+    fn invalid_values_are_refused_by_name() {
         let refused = |config: BatchingConfig| config.validate().unwrap_err().to_string();
         let base = BatchingConfig::default;
         assert_eq!(
@@ -251,13 +302,13 @@ mod tests {
     }
 
     #[test]
-    fn off_means_one_at_a_time_and_no_waiting() {
+    fn disabled_means_one_at_a_time_and_no_waiting() {
         let config = BatchingConfig { enabled: false, ..BatchingConfig::default() };
         assert_eq!((config.batch_size(&limits()), config.wait_us()), (1, 0));
     }
 
     #[test]
-    fn without_a_limit_the_executor_s_holds() {
+    fn without_a_limit_that_of_the_executor_applies() {
         let config = BatchingConfig { max_batch_size: 0, ..BatchingConfig::default() };
         assert_eq!((config.validate(), config.batch_size(&limits())), (Ok(()), 8));
         assert!(config.is_unlimited() && !BatchingConfig { enabled: false, ..config }.is_unlimited());

@@ -1,33 +1,59 @@
-//! What a step costs, learnt while it runs: `a + b·rows + c·context`, and how long a chunk may therefore be.
+//! The cost model: a running least-squares fit of the time of a step,
 //!
-//! The numbers are plain and of one machine; nothing that is generated depends on them.
+//! ```text
+//! step_us ≈ a + b · rows + c · context        context: the positions that the rows attend to, summed
+//! ```
+//!
+//! `a` is the cost of reading the weights once, `b` that of one row's matrix products, `c` that of attention per position.
+//! The scheduler uses the fit to size chunks of prompts for a target latency, and to find how many drafts pay.
+//!
+//! The normal equations have three unknowns and are solved after each step. Old observations decay by `MEMORY` per step, so
+//! that the fit follows a machine that throttles. A negative factor would make predictions fall with size, so one that comes
+//! out negative is fixed at zero and the others are fitted again: non-negative least squares, for this small case. No float
+//! here reaches what is generated; they only decide how rows are spread over steps.
 
-use crate::draft_len::{DecodingStep, DraftTerms};
-
-/// Observations before predictions are believed.
+/// Number of observations before predictions are trusted.
 const MIN_OBSERVATIONS: u32 = 8;
-/// What an observation counts after the next one.
+/// Weight of an observation relative to the one after it.
 const MEMORY: f64 = 0.98;
-/// Holds factors that nothing is known about near zero.
+/// Ridge term: keeps factors near zero that the observations say nothing about.
 const RIDGE: f64 = 1e-6;
-/// Rows that a chunk has at least, however late the step: prompts must get on.
+/// Minimum rows of a chunk, however late the step: prompts must advance.
 const MIN_CHUNK: usize = 16;
-/// Rows that a chunk has at most before predictions are believed.
+/// Maximum rows of a chunk while predictions are not trusted.
 const FIRST_CHUNK: usize = 64;
-/// Drafts that a sequence has at most before predictions are believed.
-const FIRST_DRAFTS: usize = 4;
-/// Rows and context are scaled to sizes near 1.
+/// Scales the features to sizes near 1, for the conditioning of the normal equations.
 const SCALE: [f64; 3] = [1.0, 1.0 / 256.0, 1.0 / 65_536.0];
 
-/// A running least-squares fit of the time of a step.
+/// What the cost of a step depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepLoad {
+    /// Rows.
+    pub n_rows: usize,
+    /// Positions that the rows attend to, summed.
+    pub context: u64,
+}
+
+/// Predicts the time of a step from those observed.
+///
+/// ```
+/// use sm_batching::CostModel;
+///
+/// let mut cost = CostModel::new(1);
+/// for n_rows in (1..=64).cycle().take(500) {
+///     cost.observe(1000 + 20 * n_rows as u64, n_rows, 0); // µs
+/// }
+/// assert!(cost.predict_us(100, 0).abs_diff(3000) < 10);
+/// ```
 #[derive(Clone, Debug)]
 pub struct CostModel {
-    /// Rows that are computed together.
+    /// Rows that the executor computes together.
     row_group: usize,
-    /// Weighted sums of products of the features.
+    /// Decayed sums of products of features, `Xᵀ X`.
     products: [[f64; 3]; 3],
-    /// Weighted sums of features times time.
+    /// Decayed sums of features times time, `Xᵀ y`.
     times: [f64; 3],
+    /// `a`, `b`, `c`, for scaled features.
     factors: [f64; 3],
     n_observations: u32,
 }
@@ -39,13 +65,12 @@ impl Default for CostModel {
 }
 
 impl CostModel {
-    /// Of an executor that computes `row_group` rows together.
+    /// A model for an executor that computes `row_group` rows together.
     pub fn new(row_group: usize) -> Self {
-        let (products, times, factors) = ([[0.0; 3]; 3], [0.0; 3], [0.0; 3]);
-        Self { row_group, products, times, factors, n_observations: 0 }
+        Self { row_group, products: [[0.0; 3]; 3], times: [0.0; 3], factors: [0.0; 3], n_observations: 0 }
     }
 
-    /// Learns that a step of `n_rows` rows, which attended to `context` positions in total, took `step_us`.
+    /// Adds the observation that a step of `n_rows` rows, which attended to `context` positions in total, took `step_us`.
     pub fn observe(&mut self, step_us: u64, n_rows: usize, context: u64) {
         let features = features(n_rows, context);
         for i in 0..3 {
@@ -58,28 +83,29 @@ impl CostModel {
         self.fit();
     }
 
-    /// Whether enough was seen.
+    /// Whether there are enough observations to trust predictions.
     pub fn is_ready(&self) -> bool {
         self.n_observations >= MIN_OBSERVATIONS
     }
 
-    /// The time that such a step should take, in µs.
+    /// The predicted time of a step, in µs.
     pub fn predict_us(&self, n_rows: usize, context: u64) -> u64 {
         let features = features(n_rows, context);
         let us: f64 = self.factors.iter().zip(features).map(|(factor, feature)| factor * feature).sum();
         us.max(0.0) as u64
     }
 
-    /// The most rows, at most `max`, that a chunk of a prompt may have at position `start` for a step to stay within
-    /// `target_us` that has `decoding` = (rows, context) already.
-    pub fn chunk_within(&self, target_us: u64, decoding: (usize, usize), start: usize, max: usize) -> usize {
+    /// The largest chunk of a prompt, of at most `max` rows beginning at position `start`, that keeps a step within
+    /// `target_us` beside the `decoding` rows that it has already.
+    pub fn chunk_within(&self, target_us: u64, decoding: StepLoad, start: usize, max: usize) -> usize {
         if !self.is_ready() {
             return FIRST_CHUNK.min(max);
         }
         let fits = |n_rows: usize| {
-            let context = decoding.1 + n_rows * start + n_rows * (n_rows + 1) / 2;
-            self.predict_us(decoding.0 + n_rows, context as u64) <= target_us
+            let context = decoding.context + (n_rows * start + n_rows * (n_rows + 1) / 2) as u64;
+            self.predict_us(decoding.n_rows + n_rows, context) <= target_us
         };
+        // The cost rises with the rows, so bisection finds the last that fits.
         let (mut low, mut high) = (0, max);
         while low < high {
             let middle = (low + high).div_ceil(2);
@@ -92,35 +118,12 @@ impl CostModel {
         low.max(MIN_CHUNK).min(max)
     }
 
-    /// How many drafts, of which so many thousandths are accepted, make the tokens per second of a step the most.
-    pub(crate) fn drafts_worth(&self, step: DecodingStep, acceptance: u64, terms: DraftTerms) -> usize {
-        let DraftTerms { max, len, token_us } = terms;
-        if !self.is_ready() {
-            return self.without_lone_row(step.n_rows, FIRST_DRAFTS.min(max));
-        }
-        let acceptance = acceptance as f64 / 1000.0;
-        let (mut likelihood, mut n_tokens) = (1.0, step.n_rows as f64);
-        let mut best = (0, 0.0);
-        for n_drafts in 0..=max {
-            let context = step.context + (n_drafts * len) as u64;
-            let us = self.predict_us(step.n_rows + n_drafts, context) + n_drafts as u64 * token_us;
-            let rate = n_tokens / us.max(1) as f64;
-            if rate > best.1 {
-                best = (n_drafts, rate);
-            }
-            likelihood *= acceptance;
-            n_tokens += likelihood;
-        }
-        self.without_lone_row(step.n_rows, best.0)
+    /// Rows that the executor computes together.
+    pub(crate) fn row_group(&self) -> usize {
+        self.row_group
     }
 
-    /// One draft less where the last one would be alone in a group of rows: it costs about as much as several.
-    fn without_lone_row(&self, n_rows: usize, n_drafts: usize) -> usize {
-        let is_alone = self.row_group > 2 && (n_rows + n_drafts) % self.row_group == 1;
-        if is_alone && n_drafts > 1 { n_drafts - 1 } else { n_drafts }
-    }
-
-    /// Solves the normal equations; a factor that comes out negative is taken as zero and the others are fitted again.
+    /// Solves the normal equations; a factor that comes out negative is fixed at zero and the others are fitted again.
     fn fit(&mut self) {
         let mut used = [true; 3];
         for _ in 0..3 {
@@ -138,7 +141,7 @@ fn features(n_rows: usize, context: u64) -> [f64; 3] {
     [SCALE[0], n_rows as f64 * SCALE[1], context as f64 * SCALE[2]]
 }
 
-/// Gaussian elimination of a positive definite system; unused unknowns are zero.
+/// Gaussian elimination of a positive definite system, which needs no pivoting; unused unknowns are zero.
 fn solve(products: &[[f64; 3]; 3], times: &[f64; 3], used: [bool; 3]) -> [f64; 3] {
     let mut rows = [[0.0; 4]; 3];
     for i in 0..3 {
@@ -199,13 +202,14 @@ mod tests {
     #[test]
     fn chunks_are_the_longest_that_stay_in_time() {
         let model = trained();
-        let chunk = model.chunk_within(8000, (8, 4000), 256, 512);
+        let decoding = StepLoad { n_rows: 8, context: 4000 };
+        let chunk = model.chunk_within(8000, decoding, 256, 512);
         let cost =
             |rows: usize| model.predict_us(8 + rows, (4000 + rows * 256 + rows * (rows + 1) / 2) as u64);
         assert!(cost(chunk) <= 8000 && cost(chunk + 1) > 8000, "{chunk}");
-        assert_eq!(model.chunk_within(1, (8, 4000), 256, 512), MIN_CHUNK);
-        assert_eq!(model.chunk_within(u64::MAX, (8, 4000), 256, 512), 512);
-        assert_eq!(CostModel::default().chunk_within(1, (8, 4000), 256, 512), FIRST_CHUNK);
+        assert_eq!(model.chunk_within(1, decoding, 256, 512), MIN_CHUNK);
+        assert_eq!(model.chunk_within(u64::MAX, decoding, 256, 512), 512);
+        assert_eq!(CostModel::default().chunk_within(1, decoding, 256, 512), FIRST_CHUNK);
     }
 
     #[test]

@@ -1,64 +1,91 @@
-//! How many tokens to draft for a sequence: what its drafts were worth, and what rows cost, decide.
+//! How many tokens to draft for a sequence: as many as raise the throughput of the step.
+//!
+//! With a drafter whose tokens are each accepted with probability `α`, and rows that cost what the [`CostModel`] says,
+//! `n` drafts are worth
+//!
+//! ```text
+//! rate(n) = (B + α + α² + … + αⁿ) / (step_us(B + n rows) + n · draft_token_us)        tokens per µs
+//! ```
+//!
+//! for a step that decodes `B` sequences; the `n` of the highest rate is chosen. The numerator is the expected number of
+//! tokens of [Leviathan et al.](https://arxiv.org/abs/2211.17192) (2023, equation 1); the denominator replaces their constant
+//! cost ratio, which does not hold for batches: beside 200 other rows a draft costs a row's matrix products, alone it is
+//! almost free, because the weights are read anyway.
+//!
+//! `α` is estimated per sequence and drafter, with a prior, and older evidence counts less. Where no draft pays, drafting
+//! pauses, for twice as long each time (exponential back-off), and then tries one draft: text changes, and a drafter that
+//! failed in prose may succeed in the code after it.
 
-use crate::cost::CostModel;
+use crate::cost::{CostModel, StepLoad};
 
 /// Thousandths in one.
 const ONE: u64 = 1000;
-/// What is assumed of a drafter: so many of so many drafts are accepted.
-const PRIOR: (u64, u64) = (3, 4);
-/// Drafts after which what was seen before counts half.
+/// Prior acceptance rate: drafts accepted, of drafts proposed.
+const PRIOR_ACCEPTED: u64 = 3;
+const PRIOR_PROPOSED: u64 = 4;
+/// Prior acceptance rate of a drafter that was right after a pause.
+const RETRY_ACCEPTED: u64 = 1;
+const RETRY_PROPOSED: u64 = 2;
+/// Number of drafts after which older evidence is halved.
 const MEMORY: u64 = 32;
-/// What is assumed of a drafter that was right after a pause.
-const SECOND_CHANCE: (u64, u64) = (1, 2);
-/// Steps without drafts after a first failure; they double with each further one.
+/// Steps without drafts after the first failure; doubled by each further one.
 const FIRST_PAUSE: u32 = 16;
-/// Steps without drafts at most.
+/// Maximum number of steps without drafts.
 const LONGEST_PAUSE: u32 = 256;
+/// Maximum number of drafts while the cost model has too few observations.
+const FIRST_DRAFTS: usize = 4;
 
-/// The step that drafts would be added to.
+/// What limits the drafts of a sequence, and what they cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DecodingStep {
-    /// Sequences that decode in it: a row and a token for each.
-    pub n_rows: usize,
-    /// Positions that they attend to, summed.
-    pub context: u64,
-}
-
-/// What limits the drafts of a sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DraftTerms {
-    /// Drafts at most.
-    pub max: usize,
+pub struct DraftLimits {
+    /// Maximum number of drafts.
+    pub max_drafts: usize,
     /// Positions of the sequence, which each row attends to.
-    pub len: usize,
-    /// µs that it takes to draft one token.
-    pub token_us: u64,
+    pub context_len: usize,
+    /// Time to draft one token, in µs.
+    pub draft_token_us: u64,
 }
 
-/// Finds how many drafts pay for one sequence and one drafter. Where none do, it asks for none, and for one again after a
-/// pause: what does not help costs next to nothing.
+/// Chooses the number of drafts for one sequence and one drafter.
+///
+/// ```
+/// use sm_batching::{CostModel, DraftLength, DraftLimits, StepLoad};
+///
+/// let cost = CostModel::new(1); // learns from the steps
+/// let mut length = DraftLength::default();
+/// let step = StepLoad { n_rows: 1, context: 100 };
+/// let limits = DraftLimits { max_drafts: 8, context_len: 100, draft_token_us: 0 };
+/// let n_drafts = length.choose(&cost, step, limits);
+/// assert_eq!(n_drafts, 4, "a cautious number, before steps were observed");
+/// length.observe(n_drafts, 3); // the first 3 were accepted
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DraftLength {
-    /// Drafts that were accepted, in thousandths: old ones fade.
+    /// Accepted drafts, in thousandths.
     accepted: u64,
-    /// Drafts that were accepted or rejected, in thousandths. Those behind a rejected one say nothing.
+    /// Accepted drafts and first rejected ones, in thousandths. Drafts behind a rejected one are no evidence.
     judged: u64,
-    /// Steps to go without drafts.
+    /// Steps left without drafts.
     pause: u32,
     next_pause: u32,
-    /// Whether the last drafts were a try that did not promise to pay.
+    /// Whether the last draft was a try after or before a pause, not one that promised to pay.
     is_try: bool,
 }
 
 impl Default for DraftLength {
     fn default() -> Self {
-        let (accepted, judged) = (PRIOR.0 * ONE, PRIOR.1 * ONE);
-        Self { accepted, judged, pause: 0, next_pause: FIRST_PAUSE, is_try: false }
+        Self {
+            accepted: PRIOR_ACCEPTED * ONE,
+            judged: PRIOR_PROPOSED * ONE,
+            pause: 0,
+            next_pause: FIRST_PAUSE,
+            is_try: false,
+        }
     }
 }
 
 impl DraftLength {
-    /// Of `n_drafts`, the first `n_accepted` were accepted.
+    /// Records that of `n_drafts` the first `n_accepted` were accepted.
     pub fn observe(&mut self, n_drafts: usize, n_accepted: usize) {
         let n_judged = n_drafts.min(n_accepted + 1) as u64;
         self.accepted += n_accepted as u64 * ONE;
@@ -67,35 +94,66 @@ impl DraftLength {
             self.accepted /= 2;
             self.judged /= 2;
         }
-        if self.is_try
-            && n_accepted == n_drafts
-            && self.acceptance() < SECOND_CHANCE.0 * ONE / SECOND_CHANCE.1
-        {
-            (self.accepted, self.judged) = (SECOND_CHANCE.0 * ONE, SECOND_CHANCE.1 * ONE);
+        let is_right = n_accepted == n_drafts;
+        if self.is_try && is_right && self.acceptance() < RETRY_ACCEPTED * ONE / RETRY_PROPOSED {
+            self.accepted = RETRY_ACCEPTED * ONE;
+            self.judged = RETRY_PROPOSED * ONE;
         }
     }
 
-    /// How likely a draft is accepted, in thousandths.
+    /// Estimated probability that a draft is accepted, in thousandths.
     pub fn acceptance(&self) -> u64 {
         self.accepted * ONE / self.judged
     }
 
-    /// Drafts for the next step: as many as raise the tokens per second of the whole `step`.
-    pub fn choose(&mut self, cost: &CostModel, step: DecodingStep, terms: DraftTerms) -> usize {
+    /// Number of drafts for the next step, whose load without drafts is `step`.
+    pub fn choose(&mut self, cost: &CostModel, step: StepLoad, limits: DraftLimits) -> usize {
         if self.pause > 0 {
             self.pause -= 1;
             return 0;
         }
-        let chosen = cost.drafts_worth(step, self.acceptance(), terms);
-        self.is_try = chosen == 0;
-        if chosen > 0 || terms.max == 0 {
+        let n_drafts = self.best_number(cost, step, limits);
+        self.is_try = n_drafts == 0;
+        if n_drafts > 0 || limits.max_drafts == 0 {
             self.next_pause = FIRST_PAUSE;
-            return chosen;
+            return n_drafts;
         }
         self.pause = self.next_pause;
         self.next_pause = (2 * self.next_pause).min(LONGEST_PAUSE);
         1
     }
+
+    /// The number of drafts with the highest rate.
+    fn best_number(&self, cost: &CostModel, step: StepLoad, limits: DraftLimits) -> usize {
+        let DraftLimits { max_drafts, context_len, draft_token_us } = limits;
+        if !cost.is_ready() {
+            return without_lone_row(cost.row_group(), step.n_rows, FIRST_DRAFTS.min(max_drafts));
+        }
+        let acceptance = self.acceptance() as f64 / ONE as f64;
+        let mut likelihood = 1.0;
+        let mut n_tokens = step.n_rows as f64;
+        let mut best = 0;
+        let mut best_rate = 0.0;
+        for n_drafts in 0..=max_drafts {
+            let context = step.context + (n_drafts * context_len) as u64;
+            let us = cost.predict_us(step.n_rows + n_drafts, context) + n_drafts as u64 * draft_token_us;
+            let rate = n_tokens / us.max(1) as f64;
+            if rate > best_rate {
+                best = n_drafts;
+                best_rate = rate;
+            }
+            likelihood *= acceptance;
+            n_tokens += likelihood;
+        }
+        without_lone_row(cost.row_group(), step.n_rows, best)
+    }
+}
+
+/// One draft fewer where the last would be alone in its group of rows. The executor computes rows in groups, so that a row
+/// alone in one costs about as much as a full group, which the linear cost model does not see.
+fn without_lone_row(row_group: usize, n_rows: usize, n_drafts: usize) -> usize {
+    let is_alone = row_group > 2 && (n_rows + n_drafts) % row_group == 1;
+    if is_alone && n_drafts > 1 { n_drafts - 1 } else { n_drafts }
 }
 
 #[cfg(test)]
@@ -111,9 +169,9 @@ mod tests {
         cost
     }
 
-    const FREE: DraftTerms = DraftTerms { max: 8, len: 100, token_us: 0 };
-    const DEAR: DraftTerms = DraftTerms { token_us: 5000, ..FREE };
-    const ALONE: DecodingStep = DecodingStep { n_rows: 1, context: 100 };
+    const FREE: DraftLimits = DraftLimits { max_drafts: 8, context_len: 100, draft_token_us: 0 };
+    const DEAR: DraftLimits = DraftLimits { draft_token_us: 5000, ..FREE };
+    const ALONE: StepLoad = StepLoad { n_rows: 1, context: 100 };
 
     fn trained(n_drafts: usize, n_accepted: usize) -> DraftLength {
         let mut length = DraftLength::default();
@@ -122,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn drafts_that_are_accepted_and_cheap_are_long() {
+    fn cheap_drafts_that_are_accepted_are_long() {
         let mut length = trained(8, 8);
         assert!(length.acceptance() > 970);
         assert_eq!(length.choose(&cost(1000, 10), ALONE, FREE), 8);
@@ -140,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_less_is_accepted_or_the_more_rows_cost_the_fewer_are_drafted() {
+    fn drafts_shrink_as_acceptance_falls_or_rows_cost_more() {
         let lengths = |row_us: u64| -> Vec<usize> {
             [8, 3, 1, 0].map(|n| trained(8, n).choose(&cost(1000, row_us), ALONE, FREE)).to_vec()
         };
@@ -151,14 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn a_drafter_that_costs_more_than_it_saves_is_not_asked() {
+    fn a_drafter_that_costs_more_than_it_saves_is_not_used() {
         let mut length = trained(8, 8);
         assert_eq!(length.choose(&cost(1000, 10), ALONE, DEAR), 1, "a last try");
         assert_eq!(length.choose(&cost(1000, 10), ALONE, DEAR), 0);
     }
 
     #[test]
-    fn what_is_never_accepted_is_tried_ever_more_rarely() {
+    fn a_drafter_that_is_never_right_is_tried_ever_more_rarely() {
         let (cost, mut length) = (cost(1000, 800), trained(8, 0));
         let mut n_drafts = 0;
         for _ in 0..2000 {
@@ -172,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn it_comes_back_when_drafts_fit_again() {
+    fn drafting_resumes_when_drafts_are_accepted_again() {
         let (cost, mut length) = (cost(1000, 100), trained(8, 0));
         let mut last = 0;
         for _ in 0..3000 {
@@ -185,8 +243,8 @@ mod tests {
     }
 
     #[test]
-    fn full_steps_have_no_room_for_guesses() {
-        let busy = DecodingStep { n_rows: 200, context: 20_000 };
+    fn large_batches_leave_no_room_for_drafts() {
+        let busy = StepLoad { n_rows: 200, context: 20_000 };
         let mut length = trained(8, 1);
         assert!(length.choose(&cost(1000, 100), ALONE, FREE) > 0);
         assert_eq!(length.choose(&cost(1000, 100), busy, FREE), 1, "a last try");

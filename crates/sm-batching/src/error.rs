@@ -4,12 +4,15 @@ use std::fmt;
 
 use sm_cache::CacheError;
 
-/// A limit that a request can meet before any work.
+use crate::request::RequestId;
+
+/// A limit that a request can exceed when it is submitted.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QueueLimit {
-    /// `max_queued_requests`; passes when others have been served.
+    /// `max_queued_requests`; transient.
     Requests,
-    /// `max_queued_tokens`; passes when others have been served.
+    /// `max_queued_tokens`; transient.
     Tokens,
     /// `max_total_tokens` of a batch.
     BatchTokens,
@@ -31,7 +34,7 @@ impl QueueLimit {
         }
     }
 
-    /// Whether the same request can be accepted later.
+    /// Whether the same request can be accepted later, when others have been served.
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Requests | Self::Tokens)
     }
@@ -43,7 +46,8 @@ impl fmt::Display for QueueLimit {
     }
 }
 
-/// Why the scheduler refuses.
+/// Why the scheduler refuses a request or a configuration.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchingError {
     /// The queue is full, or the request is too large for any batch.
@@ -59,23 +63,31 @@ pub enum BatchingError {
     /// The request cannot run even if it is alone in the cache.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// A request without tokens.
+    /// A request with the same id is waiting or running.
+    #[error("request {} is waiting or running already; give each request its own id", id.0)]
+    DuplicateId {
+        /// The id.
+        id: RequestId,
+    },
+    /// The request has no tokens.
     #[error("the prompt has no tokens; begin it with the tokenizer's BOS token")]
     EmptyPrompt,
-    /// A request that asks for nothing.
+    /// The request asks for nothing.
     #[error("max_new_tokens is 0 and no prompt log-probabilities are wanted; ask for at least 1 token")]
     NothingToDo,
-    /// A configuration asks for larger steps than the executor was made for.
-    #[error("{field} cannot become {value}: the model was made ready for {most}; load it for more")]
+    /// The configuration asks for larger steps than the executor was prepared for.
+    #[error(
+        "{field} cannot become {value}: the executor was prepared for at most {max}; load the model with a higher limit"
+    )]
     BeyondExecutor {
         /// The field.
         field: &'static str,
         /// Its value.
         value: u64,
-        /// The most that it can be.
-        most: u64,
+        /// Its maximum.
+        max: u64,
     },
-    /// A value of the configuration cannot be used.
+    /// A value of the configuration is invalid.
     #[error("invalid {field} = {value}: {reason}")]
     InvalidConfig {
         /// The field.

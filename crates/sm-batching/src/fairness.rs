@@ -1,80 +1,89 @@
-//! Virtual token counters: of the keys that wait, the one that was served least is next ("Fairness in Serving Large
-//! Language Models", OSDI 2024).
+//! Fair shares among clients: virtual token counters ([Sheng et al., "Fairness in Serving Large Language
+//! Models"](https://arxiv.org/abs/2401.00588), OSDI 2024).
+//!
+//! ```text
+//! service(client) += prompt_weight · prompt tokens      when a request is admitted
+//!                 += output_weight · generated tokens   after each step
+//! next request: the client with the least service
+//! ```
+//!
+//! A client that returns after a pause is lifted to the least service of the active ones. Without the lift it would have
+//! saved up a claim while it was idle, and could then shut the others out until it had caught up.
+//!
+//! For example, with weights 1 and 2: A had 100 prompt tokens computed and 10 generated, a service of 120; B, with 60 and 20,
+//! has 100. The next free slot is B's. C, which never asked before, begins at 100 too.
 
-/// Idle keys that are remembered.
-const MAX_IDLE: usize = 1024;
+/// Maximum number of clients remembered. Active ones are never forgotten, whatever their number.
+const MAX_CLIENTS: usize = 1024;
 
 #[derive(Clone, Copy, Debug)]
-struct Key {
+struct Client {
     name: u64,
-    /// Weighted tokens served.
+    /// Weighted tokens.
     service: u64,
-    /// Sequences that wait or run.
+    /// Sequences that are waiting or running.
     n_active: usize,
 }
 
-/// What each key has been served.
+/// The service that each client received. Clients are addressed by slots, which stay valid while a client has sequences.
 #[derive(Debug, Default)]
 pub(crate) struct Fairness {
-    keys: Vec<Key>,
+    clients: Vec<Client>,
 }
 
 impl Fairness {
-    /// Counts one more sequence of a key; gives the key's slot, valid while the key has sequences. A key that comes back
-    /// cannot use what it did not ask for meanwhile: it is lifted to the least of the active ones.
+    /// Counts one more sequence of a client, and returns the client's slot.
     pub(crate) fn enter(&mut self, name: u64) -> usize {
-        let least = self.keys.iter().filter(|key| key.n_active > 0).map(|key| key.service).min();
-        let slot = match self.keys.iter().position(|key| key.name == name) {
+        let active = self.clients.iter().filter(|client| client.n_active > 0);
+        let least = active.map(|client| client.service).min();
+        let slot = match self.clients.iter().position(|client| client.name == name) {
             Some(slot) => slot,
             None => self.new_slot(name),
         };
-        let key = &mut self.keys[slot];
-        if key.n_active == 0 {
-            key.service = key.service.max(least.unwrap_or(0));
+        let client = &mut self.clients[slot];
+        if client.n_active == 0 {
+            client.service = client.service.max(least.unwrap_or(0));
         }
-        key.n_active += 1;
+        client.n_active += 1;
         slot
     }
 
-    /// One more sequence of a key that has some.
+    /// Counts one more sequence of a client that is active.
     pub(crate) fn enter_again(&mut self, slot: usize) {
-        self.keys[slot].n_active += 1;
+        self.clients[slot].n_active += 1;
     }
 
-    /// One sequence of a key has ended.
+    /// Counts one sequence less.
     pub(crate) fn leave(&mut self, slot: usize) {
-        self.keys[slot].n_active -= 1;
+        self.clients[slot].n_active -= 1;
     }
 
-    /// Counts service for a key.
     pub(crate) fn charge(&mut self, slot: usize, service: u64) {
-        let key = &mut self.keys[slot];
-        key.service = key.service.saturating_add(service);
+        let client = &mut self.clients[slot];
+        client.service = client.service.saturating_add(service);
     }
 
-    /// What a key was served.
     pub(crate) fn service(&self, slot: usize) -> u64 {
-        self.keys[slot].service
+        self.clients[slot].service
     }
 
-    /// Number of slots.
     pub(crate) fn n_slots(&self) -> usize {
-        self.keys.len()
+        self.clients.len()
     }
 
-    /// A slot of its own; where too many are idle, that of the idle key that was served least, for lifting it again would
-    /// cost it least.
+    /// A new slot; where there are too many, that of the idle client with the least service, which loses the least when it
+    /// returns: it would be lifted anyway.
     fn new_slot(&mut self, name: u64) -> usize {
-        let key = Key { name, service: 0, n_active: 0 };
-        if self.keys.len() >= MAX_IDLE {
-            let idle = self.keys.iter().enumerate().filter(|(_, key)| key.n_active == 0);
-            if let Some((slot, _)) = idle.min_by_key(|(_, key)| key.service) {
-                self.keys[slot] = key;
+        let client = Client { name, service: 0, n_active: 0 };
+        if self.clients.len() >= MAX_CLIENTS {
+            let idle = self.clients.iter().enumerate().filter(|(_, client)| client.n_active == 0);
+            if let Some((slot, _)) = idle.min_by_key(|(_, client)| client.service) {
+                self.clients[slot] = client;
                 return slot;
             }
         }
-        self.keys.push(key);
-        self.keys.len() - 1
+        self.clients.push(client);
+        self.clients.len() - 1
     }
 }
 
@@ -83,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_returning_key_is_lifted_to_the_least_of_the_active() {
+    fn a_returning_client_is_lifted_to_the_least_active_one() {
         let mut fairness = Fairness::default();
         let (a, b) = (fairness.enter(1), fairness.enter(2));
         fairness.charge(a, 100);
@@ -98,18 +107,18 @@ mod tests {
         fairness.leave(b);
         fairness.leave(c);
         fairness.enter(3);
-        assert_eq!(fairness.service(c), 1060, "nobody to be lifted to, and nothing is forgotten");
+        assert_eq!(fairness.service(c), 1060, "no active client to be lifted to, and nothing is forgotten");
     }
 
     #[test]
-    fn idle_keys_do_not_pile_up() {
+    fn idle_clients_do_not_pile_up() {
         let mut fairness = Fairness::default();
         let busy = fairness.enter(0);
         for name in 1..5000 {
             let slot = fairness.enter(name);
             fairness.leave(slot);
         }
-        assert!(fairness.n_slots() <= MAX_IDLE);
+        assert!(fairness.n_slots() <= MAX_CLIENTS);
         assert_eq!(fairness.enter(0), busy);
     }
 }

@@ -1,7 +1,30 @@
-//! Which waiting requests form a batch.
+//! Batch policies: which waiting requests form a batch.
 //!
-//! A policy sees lengths only. Requests run without padding whatever it decides; [`BatchInfo`] tells what padding would
-//! have cost.
+//! A policy sees lengths only, and decides when requests are admitted, not how they are computed: nothing is ever padded.
+//! [`BatchInfo`] tells what padding would have cost, for comparison with engines that pad.
+//!
+//! | policy | takes | beginning |
+//! |---|---|---|
+//! | [`Continuous`] | the first in the queue | at every step |
+//! | [`Naive`] | the first in the queue | when the last batch has ended |
+//! | [`Bucketed`] | those of similar length | when the last batch has ended |
+//! | [`MemoryAware`] | as many as a memory limit allows | when the last batch has ended |
+//! | [`PrefillOnly`] | as another policy says; decodes one sequence at a time | as the other policy |
+//!
+//! Continuous batching is the default, and better in nearly every respect: a static batch computes steps with ever fewer
+//! rows until its longest sequence ends, while others wait. The static ones are for fixed jobs and for measurements.
+//!
+//! # Example
+//!
+//! ```
+//! use sm_batching::{BatchPolicy, Bucketed, RequestShape};
+//!
+//! let shape = |prompt_len| RequestShape { prompt_len, max_len: prompt_len + 20, n_choices: 1 };
+//! let waiting = [shape(130), shape(1), shape(140), shape(128)];
+//! let mut chosen = Vec::new();
+//! Bucketed::new(128, 300).select(&waiting, 8, &mut chosen);
+//! assert_eq!(chosen, [0, 2]); // both in the bucket 129 to 256; a third, padded to 140, would exceed 300 tokens
+//! ```
 
 use std::fmt;
 
@@ -15,71 +38,71 @@ mod prefill_only;
 
 pub use bucketed::{Bucketed, Bucketer};
 pub use continuous::Continuous;
-pub use memory_aware::MemoryAware;
+pub use memory_aware::{BatchMemory, MemoryAware};
 pub use naive::Naive;
 pub use prefill_only::PrefillOnly;
 
-/// What a policy knows of a waiting request.
+/// What a policy knows of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct RequestShape {
     /// Tokens of the prompt.
-    pub len: usize,
-    /// Positions that each of its sequences comes to have, at most.
+    pub prompt_len: usize,
+    /// Maximum number of positions of each of its sequences.
     pub max_len: usize,
-    /// Sequences that the request becomes.
+    /// Number of sequences that the request becomes.
     pub n_choices: usize,
 }
 
-/// Whether requests join a batch that runs already.
+/// When requests are admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Joining {
-    /// At every step, as slots become free.
-    AnyStep,
-    /// Never: the next batch begins when all have ended.
-    WhenIdle,
+pub enum AdmitAt {
+    /// At every step, as slots become free (continuous batching).
+    EveryStep,
+    /// When all sequences of the last batch have ended (static batching).
+    Idle,
 }
 
-/// Which waiting requests form a batch.
+/// Decides which waiting requests form a batch.
 pub trait BatchPolicy: fmt::Debug + Send {
-    /// Puts into `chosen` the indices of those of `waiting`, `[n_waiting]` in the order in which they should be served,
-    /// that form a batch of at most `n_slots` sequences. Chooses at least one if the first fits the slots.
-    fn select(&self, waiting: &[Waiting], n_slots: usize, chosen: &mut Vec<usize>);
+    /// Appends to `chosen` the indices of those of `waiting`, `[n_waiting]` in the order in which they should be served,
+    /// that form a batch of at most `n_slots` sequences. Must choose at least one if the first fits the slots.
+    fn select(&self, waiting: &[RequestShape], n_slots: usize, chosen: &mut Vec<usize>);
 
     /// Whether a request can be in a batch at all.
     ///
     /// # Errors
-    /// The limit that it exceeds alone.
-    fn check(&self, _request: &Waiting) -> Result<(), BatchingError> {
+    /// The limit that it exceeds even alone.
+    fn check(&self, _request: &RequestShape) -> Result<(), BatchingError> {
         Ok(())
     }
 
-    /// Whether requests join a batch that runs.
-    fn joining(&self) -> Joining {
-        Joining::WhenIdle
+    /// When requests are admitted.
+    fn admit_at(&self) -> AdmitAt {
+        AdmitAt::Idle
     }
 
-    /// Sequences that may decode in one step.
+    /// Maximum number of sequences that decode in one step. Any limit also keeps decoding out of steps that prefill.
     fn max_decoding(&self) -> usize {
         usize::MAX
     }
 }
 
-/// A batch as it was formed.
+/// The size of a batch when it was formed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchInfo {
-    /// Sequences.
+    /// Number of sequences.
     pub n_sequences: usize,
     /// Tokens of the longest prompt.
     pub max_len: usize,
-    /// Positions that the longest comes to have, at most.
+    /// Maximum number of positions of any sequence.
     pub max_positions: usize,
-    /// Tokens in total.
+    /// Prompt tokens of all sequences.
     pub n_tokens: usize,
 }
 
 impl BatchInfo {
     /// A batch of requests.
-    pub fn of(batch: impl IntoIterator<Item = Waiting>) -> Self {
+    pub fn of(batch: impl IntoIterator<Item = RequestShape>) -> Self {
         let mut info = Self::default();
         for request in batch {
             info.add(&request);
@@ -87,15 +110,15 @@ impl BatchInfo {
         info
     }
 
-    /// One more request.
-    pub fn add(&mut self, request: &Waiting) {
+    /// Adds a request.
+    pub fn add(&mut self, request: &RequestShape) {
         self.n_sequences += request.n_choices;
-        self.max_len = self.max_len.max(request.len);
+        self.max_len = self.max_len.max(request.prompt_len);
         self.max_positions = self.max_positions.max(request.max_len);
-        self.n_tokens += request.len * request.n_choices;
+        self.n_tokens += request.prompt_len * request.n_choices;
     }
 
-    /// Tokens if all were padded to the longest.
+    /// Prompt tokens if all were padded to the longest.
     pub fn padded_tokens(&self) -> usize {
         self.n_sequences.saturating_mul(self.max_len)
     }
@@ -106,22 +129,24 @@ impl BatchInfo {
     }
 }
 
-/// Whether a batch fits `max_total_tokens`, padded.
-fn check_tokens(request: &Waiting, max_total_tokens: usize) -> Result<(), BatchingError> {
-    within(QueueLimit::BatchTokens, BatchInfo::of([*request]).padded_tokens() as u64, max_total_tokens as u64)
+/// Whether a request, padded, is within `max_total_tokens`.
+fn check_tokens(request: &RequestShape, max_total_tokens: usize) -> Result<(), BatchingError> {
+    let padded_tokens = BatchInfo::of([*request]).padded_tokens();
+    check_limit(QueueLimit::BatchTokens, padded_tokens as u64, max_total_tokens as u64)
 }
 
-fn within(resource: QueueLimit, actual: u64, limit: u64) -> Result<(), BatchingError> {
+fn check_limit(resource: QueueLimit, actual: u64, limit: u64) -> Result<(), BatchingError> {
     if actual <= limit { Ok(()) } else { Err(BatchingError::ResourceLimit { resource, limit, actual }) }
 }
 
-/// Takes requests in order while the batch `fits` and has slots; ends at the first that does not.
+/// Takes requests in order while there are slots and the batch `fits`, and stops at the first that does not: taking a
+/// smaller one behind it would delay it again and again.
 fn take_while(
-    waiting: impl IntoIterator<Item = (usize, Waiting)>,
+    waiting: impl IntoIterator<Item = (usize, RequestShape)>,
     n_slots: usize,
     fits: impl Fn(&BatchInfo) -> bool,
     chosen: &mut Vec<usize>,
-) -> BatchInfo {
+) {
     let mut batch = BatchInfo::default();
     for (index, request) in waiting {
         let mut larger = batch;
@@ -132,7 +157,6 @@ fn take_while(
         batch = larger;
         chosen.push(index);
     }
-    batch
 }
 
 #[cfg(test)]

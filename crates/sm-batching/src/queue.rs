@@ -1,4 +1,17 @@
-//! The requests that wait, bounded, and the order in which they are served.
+//! The waiting requests, bounded, and the order in which they are served.
+//!
+//! The next request is the least of
+//!
+//! ```text
+//! (aged priority, preempted before new, service of its client, arrival step, cached prefix, id)
+//! ```
+//!
+//! * Priority is aged by waiting (see [`Priority`]), so that nobody starves.
+//! * Clients share the service by virtual token counters (see [`Fairness`]). A request that is chosen is charged for its
+//!   prompt at once, as far as the choices after it are concerned; else one client's whole queue would go first.
+//! * The longest cached prefix comes late in the order, as a tie break among requests that arrived between the same two
+//!   steps. Ordering by it first, as [RadixAttention](https://arxiv.org/abs/2312.07104) does (Zheng et al., 2024), saves more
+//!   work but lets popular prefixes overtake everybody else without end.
 
 use std::cmp::Reverse;
 
@@ -7,32 +20,32 @@ use sm_cache::KvCache;
 use crate::config::{BatchingConfig, QueueOrder};
 use crate::error::{BatchingError, QueueLimit};
 use crate::fairness::Fairness;
-use crate::hold::Hold;
-use crate::sequence::{Priority, Sequence};
+use crate::request::{Priority, SequenceId};
+use crate::sequence::{Prefetch, Sequence};
 
-/// Above this many requests nobody is asked for cached prefixes.
+/// With more waiting requests than this, cached prefixes are not looked up, for a lookup hashes the whole prompt.
 const MAX_PREFIX_LOOKUPS: usize = 128;
-/// Stands for a cached prefix that was not looked up yet.
+/// A cached prefix that was not looked up yet.
 const UNKNOWN: usize = usize::MAX;
 
-/// The requests that wait.
+/// The waiting requests, in no order.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     waiting: Vec<Sequence>,
     n_tokens: usize,
-    /// Per request: its cached prefix; kept to allocate nothing.
+    /// Scratch, per request: the length of its cached prefix.
     shared: Vec<usize>,
-    /// Per request: whether the order has it already.
+    /// Scratch, per request: whether it is in the order already.
     taken: Vec<bool>,
-    /// Per key: what it would have been served.
+    /// Scratch, per client: its service, with the prompts in the order counted in.
     served: Vec<u64>,
 }
 
-/// What decides who is next; the least first.
+/// Decides which request is next, up to ties; the least first.
 type Rank = (Reverse<Priority>, bool, u64, u64);
 
 impl Queue {
-    /// Whether one more request of `n_tokens` tokens may wait.
+    /// Whether there is room for one more request of `n_tokens` tokens.
     ///
     /// # Errors
     /// The limit that it would exceed.
@@ -55,42 +68,51 @@ impl Queue {
         self.waiting.push(sequence);
     }
 
-    /// Takes out the request at an index; that of the last changes to it.
+    /// Removes the request at an index; the last one moves there.
     pub(crate) fn swap_remove(&mut self, index: usize) -> Sequence {
         let sequence = self.waiting.swap_remove(index);
         self.n_tokens -= sequence.token_ids.len();
         sequence
     }
 
-    pub(crate) fn waiting(&self) -> &[Sequence] {
-        &self.waiting
+    pub(crate) fn get(&self, index: usize) -> &Sequence {
+        &self.waiting[index]
     }
 
-    /// A request by its index.
     pub(crate) fn get_mut(&mut self, index: usize) -> &mut Sequence {
         &mut self.waiting[index]
     }
 
-    /// The requests that are held back.
-    pub(crate) fn held_mut(&mut self) -> impl Iterator<Item = &mut Sequence> {
-        self.waiting.iter_mut().filter(|sequence| sequence.hold == Hold::Held)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Sequence> {
+        self.waiting.iter()
+    }
+
+    /// The requests that may be admitted: whose pages are not being prefetched.
+    pub(crate) fn admissible(&self) -> impl Iterator<Item = &Sequence> {
+        self.waiting.iter().filter(|sequence| sequence.prefetch != Prefetch::Pending)
+    }
+
+    /// The request whose prefetch is pending, if it is that of `id`.
+    pub(crate) fn prefetching_mut(&mut self, id: SequenceId) -> Option<&mut Sequence> {
+        let mut pending = self.waiting.iter_mut().filter(|sequence| sequence.prefetch == Prefetch::Pending);
+        pending.find(|sequence| sequence.id == id)
     }
 
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Tokens that wait.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Number of tokens of all waiting requests.
     pub(crate) fn n_tokens(&self) -> usize {
         self.n_tokens
     }
 
-    /// Puts the indices of the first `limit` requests that are not held back into `order`, as if each was charged for its
-    /// prompt when chosen.
-    ///
-    /// The level comes first; then those who were preempted; then the key that was served least; then arrival, in rounds;
-    /// and only within a round the longest cached prefix, so that nobody is overtaken for long.
-    pub(crate) fn order(&mut self, by: &Ordering<'_>, limit: usize, order: &mut Vec<usize>) {
+    /// Puts the indices of the first `limit` admissible requests into `order`.
+    pub(crate) fn order(&mut self, by: RankBy<'_>, limit: usize, order: &mut Vec<usize>) {
         order.clear();
         self.taken.clear();
         self.taken.resize(self.waiting.len(), false);
@@ -105,17 +127,17 @@ impl Queue {
             };
             self.taken[next] = true;
             let sequence = &self.waiting[next];
-            if sequence.n_lost.is_none() {
-                self.served[sequence.key] += by.config.prompt_service(sequence.token_ids.len());
+            if sequence.preempted_at.is_none() {
+                self.served[sequence.client] += by.config.prompt_service(sequence.token_ids.len());
             }
             order.push(next);
         }
     }
 
-    fn next(&mut self, by: &Ordering<'_>) -> Option<usize> {
+    fn next(&mut self, by: RankBy<'_>) -> Option<usize> {
         let mut best: Option<(Rank, usize)> = None;
         for index in 0..self.waiting.len() {
-            if self.taken[index] || self.waiting[index].hold == Hold::Held {
+            if self.taken[index] || self.waiting[index].prefetch == Prefetch::Pending {
                 continue;
             }
             let rank = self.rank(index, by);
@@ -131,24 +153,25 @@ impl Queue {
         best.map(|(_, index)| index)
     }
 
-    fn rank(&self, index: usize, by: &Ordering<'_>) -> Rank {
+    fn rank(&self, index: usize, by: RankBy<'_>) -> Rank {
         let sequence = &self.waiting[index];
-        let is_new = sequence.n_lost.is_none();
-        match by.config.order {
-            QueueOrder::Fifo => (Reverse(Priority::Normal), is_new, 0, sequence.round),
-            QueueOrder::RoundRobin => {
-                (Reverse(Priority::Normal), is_new, self.served[sequence.key], sequence.round)
-            }
+        let priority = match by.config.order {
+            QueueOrder::Fifo | QueueOrder::RoundRobin => Priority::Normal,
             QueueOrder::Priority => {
-                let level = level(sequence, by.now_us, by.config.priority_boost_after_us);
-                (Reverse(level), is_new, self.served[sequence.key], sequence.round)
+                let waited_us = by.now_us.saturating_sub(sequence.arrival_us);
+                sequence.priority.aged(waited_us, by.config.priority_boost_after_us)
             }
-        }
+        };
+        let served = match by.config.order {
+            QueueOrder::Fifo => 0,
+            QueueOrder::RoundRobin | QueueOrder::Priority => self.served[sequence.client],
+        };
+        (Reverse(priority), sequence.preempted_at.is_none(), served, sequence.arrival_step)
     }
 
-    /// Whether a request goes before another of the same rank.
+    /// Whether a request precedes another of equal rank.
     fn wins_tie(&mut self, index: usize, other: usize, cache: &KvCache) -> bool {
-        if self.waiting[index].key == self.waiting[other].key {
+        if self.waiting[index].client == self.waiting[other].client {
             let (own, others) = (self.shared_len(index, cache), self.shared_len(other, cache));
             if own != others {
                 return own > others;
@@ -166,36 +189,13 @@ impl Queue {
     }
 }
 
-/// What the order depends on besides the requests.
-#[derive(Debug)]
-pub(crate) struct Ordering<'a> {
+/// What ranks depend on besides the requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RankBy<'a> {
     pub(crate) config: &'a BatchingConfig,
     pub(crate) fairness: &'a Fairness,
     pub(crate) cache: &'a KvCache,
     pub(crate) now_us: u64,
-}
-
-/// The priority of a request that has waited: one level higher each time the boost passes, up to high.
-pub(crate) fn level(sequence: &Sequence, now_us: u64, boost_after_us: u64) -> Priority {
-    let n_boosts = now_us.saturating_sub(sequence.arrival_us) / boost_after_us.max(1);
-    match (sequence.priority, n_boosts) {
-        (Priority::Critical, _) => Priority::Critical,
-        (Priority::Low, 0) => Priority::Low,
-        (Priority::Low, 1) | (Priority::Normal, 0) => Priority::Normal,
-        (Priority::Low | Priority::Normal | Priority::High, _) => Priority::High,
-    }
-}
-
-impl BatchingConfig {
-    /// What a prompt counts when keys are compared.
-    pub(crate) fn prompt_service(&self, n_tokens: usize) -> u64 {
-        (n_tokens as u64).saturating_mul(self.prompt_weight.into())
-    }
-
-    /// What generated tokens count when keys are compared.
-    pub(crate) fn output_service(&self, n_tokens: usize) -> u64 {
-        (n_tokens as u64).saturating_mul(self.output_weight.into())
-    }
 }
 
 #[cfg(test)]

@@ -1,172 +1,112 @@
-//! The scheduler as an engine sees it.
+//! The scheduler: decides what each step computes.
 
 use sm_cache::{KvCache, KvHandle};
-
-use crate::adaptive::AdaptiveController;
-use crate::config::{BatchingConfig, StepLimits};
-use crate::cost::CostModel;
-use crate::error::{BatchingError, QueueLimit};
-use crate::fairness::Fairness;
-use crate::hold::Hold;
-use crate::policy::{BatchInfo, BatchPolicy, Waiting};
-use crate::queue::Queue;
-use crate::sequence::{EndReason, Ended, PromptLogits, Request, RequestId, Sequence, SequenceId};
-use crate::stats::BatchingStats;
-use crate::step::Step;
 use sm_tensor::TokenId;
 
-/// A sequence that has one token to compute: drafts may follow it.
+use crate::admission::{Admission, shares_prefixes};
+use crate::budget::StepBudget;
+use crate::commit::Commit;
+use crate::config::{BatchingConfig, StepLimits};
+use crate::cost::CostModel;
+use crate::decode;
+use crate::error::{BatchingError, QueueLimit};
+use crate::policy::{BatchInfo, RequestShape};
+use crate::preemption;
+use crate::prefill;
+use crate::queue::RankBy;
+use crate::request::{EndReason, Ended, PrefetchRequest, PromptLogits, Request, RequestId, SequenceId};
+use crate::results::Results;
+use crate::sequence::{Prefetch, Sequence};
+use crate::sequences::Sequences;
+use crate::stats::BatchingStats;
+use crate::step::{Step, StepPart};
+
+/// A sequence that decodes, for which drafts may be proposed.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
-pub struct Decoding<'a> {
+pub struct DecodingSequence<'a> {
     /// The sequence.
     pub id: SequenceId,
     /// The prompt and what was generated.
     pub token_ids: &'a [TokenId],
-    /// Drafts that it may have beside the token that its step gives in any case.
+    /// Maximum number of drafts that it can use: its step gives it one token in any case.
     pub max_drafts: usize,
 }
 
-/// Decides what each step computes. One thread owns it, the cache and the executor; all times are passed in, in µs.
+/// Decides what each step computes. One thread owns it, the cache and the executor. Times are passed in, in µs.
+///
+/// See the [crate's documentation](crate) for an example.
 #[derive(Debug)]
 pub struct Scheduler {
-    pub(crate) config: BatchingConfig,
-    pub(crate) limits: StepLimits,
-    pub(crate) policy: Box<dyn BatchPolicy>,
-    /// If the batch size adapts.
-    pub(crate) adaptive: Option<AdaptiveController>,
-    pub(crate) queue: Queue,
-    /// The best first: by the level at which they were admitted, then by arrival.
-    pub(crate) running: Vec<Sequence>,
-    pub(crate) fairness: Fairness,
-    pub(crate) cost: CostModel,
-    pub(crate) step: Step,
-    pub(crate) ended: Vec<Ended>,
-    pub(crate) stats: BatchingStats,
-    pub(crate) last_batch: BatchInfo,
-    /// Indices of waiting requests, in order; kept to allocate nothing.
-    pub(crate) order: Vec<usize>,
-    pub(crate) lens: Vec<Waiting>,
-    pub(crate) chosen: Vec<usize>,
-    n_requests: u64,
+    config: BatchingConfig,
+    limits: StepLimits,
+    sequences: Sequences,
+    admission: Admission,
+    cost: CostModel,
+    step: Step,
 }
 
 impl Scheduler {
     /// A scheduler for an executor of these limits.
     ///
     /// # Errors
-    /// If a value cannot be used.
+    /// If a value is invalid.
     pub fn new(config: BatchingConfig, limits: StepLimits) -> Result<Self, BatchingError> {
         config.validate_with(&limits)?;
-        for (field, value) in [
-            ("max_tokens", limits.max_tokens),
-            ("max_outputs", limits.max_outputs),
-            ("max_sequences", limits.max_sequences),
-            ("row_group", limits.row_group),
-        ] {
-            if value == 0 {
-                return Err(BatchingError::InvalidConfig { field, value: 0, reason: "must be at least 1" });
-            }
-        }
+        limits.validate()?;
         Ok(Self {
-            policy: config.policy(limits.memory),
-            adaptive: controller(&config, &limits),
-            config,
-            limits,
-            queue: Queue::default(),
-            running: Vec::new(),
-            fairness: Fairness::default(),
+            sequences: Sequences::default(),
+            admission: Admission::new(&config, &limits),
             cost: CostModel::new(limits.row_group),
             step: Step::new(&limits),
-            ended: Vec::new(),
-            stats: BatchingStats::default(),
-            last_batch: BatchInfo::default(),
-            order: Vec::new(),
-            lens: Vec::new(),
-            chosen: Vec::new(),
-            n_requests: 0,
+            config,
+            limits,
         })
     }
 
-    /// Changes the configuration from the next step on. Sequences that run stay, even if they are too many now.
+    /// Changes the configuration from the next step on. Running sequences stay, even if there are too many of them now.
     ///
     /// # Errors
-    /// If a value cannot be used, or is raised beyond the sequences or rows that the executor's steps can have; nothing changes
-    /// then.
+    /// If a value is invalid, or is raised beyond the limits of the executor's steps. Nothing changes then.
     pub fn reconfigure(&mut self, config: BatchingConfig) -> Result<(), BatchingError> {
-        config.validate_with(&self.limits)?;
-        let StepLimits { max_tokens, max_outputs, max_sequences, memory, .. } = self.limits;
-        let most_sequences = max_sequences.min(max_outputs);
-        for (field, value, before, most) in [
-            ("max_batch_size", config.max_batch_size, self.config.max_batch_size, most_sequences),
-            ("max_step_tokens", config.max_step_tokens, self.config.max_step_tokens, max_tokens),
-        ] {
-            // What the scheduler began with holds as far as the executor goes.
-            if value > most.max(before) {
-                let (value, most) = (value as u64, most as u64);
-                return Err(BatchingError::BeyondExecutor { field, value, most });
-            }
-        }
-        self.policy = config.policy(memory);
-        self.adaptive = controller(&config, &self.limits);
+        config.validate_change(&self.config, &self.limits)?;
+        self.admission.reconfigure(&config, &self.limits);
         self.config = config;
         Ok(())
     }
 
-    /// Puts a request into the queue.
+    /// Adds a request to the queue.
     ///
     /// # Errors
-    /// If a limit is met, or the request can never run; a turn comes back with the error.
-    #[expect(clippy::result_large_err, reason = "the request comes back so that a turn can be ended")]
+    /// If a limit is exceeded, or the request can never run. The request is returned with the error, so that its turn can be
+    /// ended.
+    #[expect(clippy::result_large_err, reason = "the request is returned so that its turn can be ended")]
     pub fn submit(
         &mut self,
         request: Request,
         now_us: u64,
         cache: &KvCache,
-    ) -> Result<RequestId, (BatchingError, Request)> {
+    ) -> Result<(), (BatchingError, Request)> {
         if let Err(error) = self.check(&request, cache) {
             return Err((error, request));
         }
-        let id = RequestId(self.n_requests);
-        self.n_requests += 1;
-        let key = self.fairness.enter(request.key);
-        let n_prompt = request.prompt.len();
-        let max_len = n_prompt + request.max_new_tokens;
-        let mut token_ids = request.prompt;
-        token_ids.reserve_exact(request.max_new_tokens);
-        let page_keys = if shares(cache) {
-            cache.page_keys(&request.namespace, &token_ids).collect()
+        let client = self.sequences.fairness.enter(request.client);
+        let page_keys = if shares_prefixes(cache) {
+            cache.page_keys(&request.namespace, &request.prompt).collect()
         } else {
             Vec::new()
         };
-        self.queue.push(Sequence {
-            id: SequenceId { request: id, choice: 0 },
-            n_choices: request.n_choices,
-            token_ids,
-            n_prompt,
-            max_len,
-            drafts: Vec::new(),
-            namespace: request.namespace,
-            turn: request.turn,
-            lease: None,
-            priority: request.priority,
-            level: request.priority,
-            key,
+        self.sequences.waiting.push(Sequence {
             arrival_us: now_us,
-            round: self.stats.steps,
-            deadline_us: request.deadline_us,
-            n_scored: (request.prompt_logits == PromptLogits::All).then_some(0),
-            page_keys,
-            n_lost: None,
-            n_rows: 0,
-            last_step: 0,
-            hold: Hold::default(),
+            arrival_step: self.sequences.stats.steps,
+            ..Sequence::new(request, client, page_keys)
         });
-        Ok(id)
+        Ok(())
     }
 
     fn check(&self, request: &Request, cache: &KvCache) -> Result<(), BatchingError> {
-        let n_prompt = request.prompt.len();
-        if n_prompt == 0 {
+        let prompt_len = request.prompt.len();
+        if prompt_len == 0 {
             return Err(BatchingError::EmptyPrompt);
         }
         if request.n_choices == 0
@@ -174,143 +114,259 @@ impl Scheduler {
         {
             return Err(BatchingError::NothingToDo);
         }
-        let (limit, actual) = (self.batch_size() as u64, u64::from(request.n_choices));
+        if self.sequences.iter().any(|sequence| sequence.id.request == request.id) {
+            return Err(BatchingError::DuplicateId { id: request.id });
+        }
+        let limit = self.batch_size() as u64;
+        let actual = u64::from(request.n_choices);
         if actual > limit {
             return Err(BatchingError::ResourceLimit { resource: QueueLimit::Choices, limit, actual });
         }
-        let max_len = n_prompt.saturating_add(request.max_new_tokens);
+        let max_len = prompt_len.saturating_add(request.max_new_tokens);
         let n_choices = request.n_choices as usize;
-        self.policy.check(&Waiting { len: n_prompt, max_len, n_choices })?;
+        self.admission.policy().check(&RequestShape { prompt_len, max_len, n_choices })?;
         // Positions are counted in 32 bits.
-        let fits = u32::try_from(max_len).is_ok();
-        cache.check_fits(if fits { cache.pages_for(max_len) } else { usize::MAX })?;
-        self.queue.check(n_prompt, &self.config)
+        let is_countable = u32::try_from(max_len).is_ok();
+        cache.check_fits(if is_countable { cache.pages_for(max_len) } else { usize::MAX })?;
+        self.sequences.waiting.check(prompt_len, &self.config)
     }
 
-    /// Cancels a request: at once if it waits, else before the next step. Its sequences come out of
-    /// [`Scheduler::drain_ended`]. Gives whether there was one. Not to be called between a step and its commit.
+    /// What to compute next; `None` if there is nothing to do before [`Scheduler::wake_at_us`]. Sequences whose deadline has
+    /// passed end first.
+    ///
+    /// Each step must be followed by [`Scheduler::commit`] or [`Scheduler::abandon`].
+    pub fn schedule(&mut self, now_us: u64, cache: &mut KvCache) -> Option<&Step> {
+        self.sequences.end_where(cache, |sequence, cache| sequence.overdue(now_us, cache));
+        self.step.begin(StepBudget::new(&self.config, &self.limits));
+        let running = &mut self.sequences.running;
+        let budget = &mut self.step.budget;
+        running.clear_rows();
+
+        // Decode rows, and drafts.
+        let has_prefill = running.has_prefill(cache);
+        let max_decoding = self.admission.max_decoding(has_prefill);
+        if max_decoding < running.len() {
+            decode::assign_rows_in_turn(running, max_decoding, budget, cache);
+        } else {
+            decode::assign_rows(running, budget, cache);
+            // Drafts may be rejected: they leave half of the step to prompts, if there are any.
+            let has_prompts = has_prefill || !self.sequences.waiting.is_empty();
+            let max_drafts = if has_prompts { budget.tokens / 2 } else { budget.tokens };
+            decode::assign_drafts(running, max_drafts, budget);
+        }
+
+        // Prefill chunks, in what is left.
+        prefill::limit_rows(budget, self.config.target_itl_us, running, &self.cost, cache);
+        prefill::assign_chunks(running, budget, cache);
+
+        // Pages for these rows, by preemption if need be; then new requests, unless that would preempt others again.
+        let n_preempted = self.sequences.stats.preempted;
+        preemption::reserve_rows(&mut self.sequences, &mut self.step.copies, cache);
+        if self.sequences.stats.preempted == n_preempted {
+            self.admission.admit(&mut self.sequences, &mut self.step, &self.config, now_us, cache);
+        }
+        self.build_step(cache)
+    }
+
+    /// As [`Scheduler::schedule`], for one running sequence alone: to find out whose rows made a step fail.
+    pub fn schedule_alone(&mut self, id: SequenceId, cache: &mut KvCache) -> Option<&Step> {
+        self.step.begin(StepBudget::default());
+        self.sequences.running.clear_rows();
+        let max_rows = self.limits.max_tokens.min(self.limits.max_outputs);
+        if let Some(index) = self.sequences.running.position(id) {
+            let sequence = self.sequences.running.get_mut(index);
+            let has_drafts = sequence.n_choices == 1 && sequence.is_decoding(cache);
+            let n_drafts = if has_drafts { sequence.drafts.len() } else { 0 };
+            sequence.n_rows = (sequence.remaining(cache) + n_drafts).min(max_rows);
+        }
+        preemption::reserve_rows(&mut self.sequences, &mut self.step.copies, cache);
+        self.build_step(cache)
+    }
+
+    /// Builds the step from the rows that were assigned.
+    fn build_step(&mut self, cache: &KvCache) -> Option<&Step> {
+        let Sequences { running, stats, .. } = &mut self.sequences;
+        let starts_prefill = running.iter().any(|s| s.n_rows > 0 && s.is_prefilling(cache));
+        if starts_prefill && self.admission.max_decoding(starts_prefill) == 0 {
+            let decoding = running.iter_mut().filter(|sequence| sequence.is_decoding(cache));
+            decoding.for_each(|sequence| sequence.n_rows = 0);
+        }
+        for sequence in running.iter_mut().filter(|sequence| sequence.n_rows > 0) {
+            self.step.push(sequence, cache);
+            sequence.last_step = stats.steps + 1;
+        }
+        if self.step.parts().is_empty() {
+            return None;
+        }
+        stats.steps += 1;
+        stats.rows += self.step.n_rows() as u64;
+        stats.spans += self.step.parts().len() as u64;
+        stats.draft_rows += self.step.n_draft_rows();
+        Some(&self.step)
+    }
+
+    /// Commits what the step has computed: `results` has one entry per sequence that sampled, in the order of
+    /// [`Step::parts`], [`StepPart::n_results`] for each. `step_us` is the time that the step took, or 0 if the cost model
+    /// should not learn from it.
+    ///
+    /// Sequences that end are returned by [`Scheduler::drain_ended`]; their slots are free for the next step.
+    ///
+    /// # Panics
+    /// If the number of results is not what the step asked for.
+    pub fn commit(&mut self, results: &Results, step_us: u64, cache: &mut KvCache) {
+        let n_expected: usize = self.step.parts().iter().map(StepPart::n_results).sum();
+        assert!(results.len() == n_expected, "{} results of a step that has {n_expected}", results.len());
+        if step_us > 0 && self.step.n_rows() > 0 {
+            self.cost.observe(step_us, self.step.n_rows(), self.step.context());
+            self.admission.observe_step(step_us, cache);
+        }
+        let sequences = &mut self.sequences;
+        Commit { sequences, results, config: &self.config, cache }.parts(self.step.parts());
+        self.step.clear();
+    }
+
+    /// Discards a step that failed: its rows count as not computed.
+    pub fn abandon(&mut self, cache: &mut KvCache) {
+        self.sequences.stats.abandoned_steps += 1;
+        for sequence in self.sequences.running.iter_mut().filter(|sequence| sequence.n_rows > 0) {
+            sequence.abandon_rows(cache);
+        }
+        self.step.clear();
+    }
+
+    /// Cancels a request: at once if it is waiting, else before the next step. Its sequences are returned by
+    /// [`Scheduler::drain_ended`]. Returns whether there was one. Must not be called between a step and its commit.
     pub fn cancel(&mut self, request: RequestId, cache: &mut KvCache) -> bool {
-        self.end_where(cache, |sequence| (sequence.id.request == request).then_some(EndReason::Cancelled)) > 0
+        let is_of_request = |s: &Sequence| s.id.request == request;
+        self.sequences.end_where(cache, |s, _| is_of_request(s).then_some(EndReason::Cancelled)) > 0
     }
 
-    /// Ends one sequence, for instance one whose sampler failed; otherwise as [`Scheduler::cancel`].
+    /// Cancels one sequence, for instance one whose sampler failed; otherwise as [`Scheduler::cancel`].
     pub fn cancel_sequence(&mut self, id: SequenceId, cache: &mut KvCache) -> bool {
-        self.end_where(cache, |sequence| (sequence.id == id).then_some(EndReason::Cancelled)) > 0
+        self.sequences.end_where(cache, |s, _| (s.id == id).then_some(EndReason::Cancelled)) > 0
     }
 
-    /// Ends all sequences that `reason` has a reason for; gives their number.
-    pub(crate) fn end_where(
-        &mut self,
-        cache: &mut KvCache,
-        reason: impl Fn(&Sequence) -> Option<EndReason>,
-    ) -> usize {
-        let before = self.ended.len();
-        for index in (0..self.queue.len()).rev() {
-            if let Some(reason) = reason(&self.queue.waiting()[index]) {
-                let sequence = self.queue.swap_remove(index);
-                self.end(sequence, reason, cache);
-            }
-        }
-        for index in (0..self.running.len()).rev() {
-            if let Some(reason) = reason(&self.running[index]) {
-                let sequence = self.running.remove(index);
-                self.end(sequence, reason, cache);
-            }
-        }
-        self.ended.len() - before
+    /// The sequences that ended since the last call.
+    pub fn drain_ended(&mut self) -> impl Iterator<Item = Ended> {
+        self.sequences.ended.drain(..)
     }
 
-    pub(crate) fn end(&mut self, sequence: Sequence, reason: EndReason, cache: &mut KvCache) {
-        self.fairness.leave(sequence.key);
-        self.stats.count_end(&reason);
-        self.ended.push(sequence.end(reason, cache));
+    /// The sequences that decode, for which drafts may be proposed.
+    pub fn decoding<'a>(&'a self, cache: &'a KvCache) -> impl Iterator<Item = DecodingSequence<'a>> {
+        let running = self.sequences.running.iter();
+        running.filter(|s| s.n_choices == 1 && s.is_decoding(cache)).map(|s| DecodingSequence {
+            id: s.id,
+            token_ids: &s.token_ids,
+            max_drafts: s.max_drafts(),
+        })
     }
 
-    /// The sequences that have one token to compute, for which drafts may be proposed.
-    pub fn decoding<'a>(&'a self, cache: &'a KvCache) -> impl Iterator<Item = Decoding<'a>> {
-        let decoding = self.running.iter().filter(|s| s.n_choices == 1 && s.remaining(cache) == 1);
-        decoding.map(|s| Decoding { id: s.id, token_ids: &s.token_ids, max_drafts: s.max_drafts() })
-    }
-
-    /// Proposes what may follow a sequence's tokens, to be checked in its next step; forgotten after it. Kept are as many as
-    /// the sequence may still generate. Does nothing if it does not run.
+    /// Proposes drafts for a sequence, to be verified in the next step and forgotten after it. Keeps as many as the sequence
+    /// may still generate. Does nothing if it is not running.
     pub fn propose(&mut self, id: SequenceId, drafts: &[TokenId]) {
-        if let Some(sequence) = self.running.iter_mut().find(|sequence| sequence.id == id) {
+        if let Some(index) = self.sequences.running.position(id) {
+            let sequence = self.sequences.running.get_mut(index);
             let n_drafts = drafts.len().min(sequence.max_drafts());
             sequence.drafts.clear();
             sequence.drafts.extend_from_slice(&drafts[..n_drafts]);
         }
     }
 
-    /// The sequences that ended since the last call.
-    pub fn drain_ended(&mut self) -> impl Iterator<Item = Ended> {
-        self.ended.drain(..)
+    /// Calls `begin` for each request that may be admitted soon, once, in the order of service: `begin` starts to fetch the
+    /// request's pages from a slower tier, and returns whether there are any. If so, the request keeps its place in the queue
+    /// but is not admitted before [`Scheduler::finish_prefetch`].
+    pub fn begin_prefetch(
+        &mut self,
+        now_us: u64,
+        cache: &KvCache,
+        mut begin: impl FnMut(PrefetchRequest<'_>) -> bool,
+    ) {
+        let Sequences { waiting, running, fairness, .. } = &mut self.sequences;
+        if waiting.iter().all(|sequence| sequence.prefetch != Prefetch::Unasked) {
+            return;
+        }
+        let by = RankBy { config: &self.config, fairness, cache, now_us };
+        for index in self.admission.upcoming(waiting, running, by) {
+            let sequence = waiting.get_mut(*index);
+            if sequence.prefetch == Prefetch::Unasked {
+                let is_pending = begin(sequence.prefetch_request());
+                sequence.prefetch = if is_pending { Prefetch::Pending } else { Prefetch::Done };
+            }
+        }
     }
 
-    /// When [`Scheduler::next_step`] has to be called at the latest though nothing happens: to begin a batch, or to end
-    /// what is late. `None` if nothing runs, and what waits is held back and has no deadline.
+    /// Lets a request be admitted whose prefetch has ended, well or badly. Does nothing if none is pending.
+    pub fn finish_prefetch(&mut self, id: SequenceId) {
+        self.set_prefetch(id, Prefetch::Done);
+    }
+
+    /// As [`Scheduler::finish_prefetch`], but lets [`Scheduler::begin_prefetch`] ask for the request's pages again.
+    pub fn retry_prefetch(&mut self, id: SequenceId) {
+        self.set_prefetch(id, Prefetch::Unasked);
+    }
+
+    fn set_prefetch(&mut self, id: SequenceId, prefetch: Prefetch) {
+        if let Some(sequence) = self.sequences.waiting.prefetching_mut(id) {
+            sequence.prefetch = prefetch;
+        }
+    }
+
+    /// When [`Scheduler::schedule`] has to be called at the latest though nothing happens: to begin a batch, or to end what is
+    /// overdue. `None` if nothing runs, and all that waits is prefetching and has no deadline.
     pub fn wake_at_us(&self) -> Option<u64> {
-        if !self.running.is_empty() {
+        if !self.sequences.running.is_empty() {
             return Some(0);
         }
-        let deadline = self.queue.waiting().iter().filter_map(|sequence| sequence.deadline_us).min();
-        let due = self.due_us();
-        deadline.into_iter().chain(due).min()
+        let waiting = &self.sequences.waiting;
+        let deadline_us = waiting.iter().filter_map(|sequence| sequence.deadline_us).min();
+        let due_us = self.admission.due_us(waiting, &self.config);
+        deadline_us.into_iter().chain(due_us).min()
     }
 
-    /// When an idle engine begins a batch of those who are not held back.
-    pub(crate) fn due_us(&self) -> Option<u64> {
-        let waiting = self.queue.waiting().iter().filter(|sequence| sequence.hold != Hold::Held);
-        let is_full = waiting.clone().count() >= self.current_batch_size()
-            || waiting.clone().any(|sequence| sequence.n_lost.is_some());
-        let oldest = waiting.map(|sequence| sequence.arrival_us).min()?;
-        Some(if is_full { 0 } else { oldest.saturating_add(self.config.wait_us()) })
-    }
-
-    /// Sequences that may run at a time, at most.
+    /// Maximum number of running sequences.
     pub fn batch_size(&self) -> usize {
-        self.config.batch_size(&self.limits)
+        self.admission.max_batch_size()
     }
 
-    /// Sequences that may run at a time now, as far as the batch size adapts.
+    /// Maximum number of running sequences now, if the batch size adapts.
     pub fn current_batch_size(&self) -> usize {
-        self.adaptive.as_ref().map_or_else(|| self.batch_size(), AdaptiveController::batch_size)
+        self.admission.batch_size()
     }
 
-    /// Sequences that run, those that share a prompt counted once each.
+    /// Number of running sequences; choices that still share a prompt count once each.
     pub fn n_running(&self) -> usize {
-        self.running.iter().map(|sequence| sequence.n_choices as usize).sum()
+        self.sequences.running.n_choices()
     }
 
-    /// Requests that wait.
+    /// Number of waiting requests.
     pub fn n_waiting(&self) -> usize {
-        self.queue.len()
+        self.sequences.waiting.len()
     }
 
-    /// Tokens of the requests that wait.
+    /// Number of tokens of the waiting requests.
     pub fn n_waiting_tokens(&self) -> usize {
-        self.queue.n_tokens()
+        self.sequences.waiting.n_tokens()
     }
 
-    /// The tokens of a sequence that waits or runs.
+    /// The tokens of a waiting or running sequence.
     pub fn token_ids(&self, id: SequenceId) -> Option<&[TokenId]> {
-        let mut all = self.running.iter().chain(self.queue.waiting());
-        all.find(|sequence| sequence.id == id).map(|sequence| sequence.token_ids.as_slice())
+        let sequence = self.sequences.iter().find(|sequence| sequence.id == id);
+        sequence.map(|sequence| sequence.token_ids.as_slice())
     }
 
-    /// The step that was made last, until it is committed or abandoned; empty then.
+    /// The current step, until it is committed or abandoned; empty then.
     pub fn step(&self) -> &Step {
         &self.step
     }
 
     /// What has been done so far.
     pub fn stats(&self) -> BatchingStats {
-        self.stats
+        self.sequences.stats
     }
 
     /// The batch that was formed last.
     pub fn last_batch(&self) -> BatchInfo {
-        self.last_batch
+        self.admission.last_batch()
     }
 
     /// What steps cost.
@@ -323,20 +379,9 @@ impl Scheduler {
         &self.config
     }
 
-    /// All leases that it holds, for [`KvCache::check_leases`].
+    /// All leases that it has, for [`KvCache::check_leases`].
     pub fn leases(&self) -> impl Iterator<Item = &KvHandle> {
-        let ended = self.ended.iter().filter_map(|ended| ended.turn.as_ref()?.1.as_ref());
-        self.running.iter().filter_map(|sequence| sequence.lease.as_ref()).chain(ended)
+        let running = self.sequences.running.iter().filter_map(|sequence| sequence.lease.as_ref());
+        running.chain(self.sequences.ended.iter().filter_map(|ended| ended.turn.as_ref()?.1.as_ref()))
     }
-}
-
-/// What adapts the batch size, from its maximum on.
-fn controller(config: &BatchingConfig, limits: &StepLimits) -> Option<AdaptiveController> {
-    let max = config.batch_size(limits);
-    config.adaptive.then(|| AdaptiveController::new(max, max, config.target_itl_us))
-}
-
-/// Whether requests find each other's pages.
-pub(crate) fn shares(cache: &KvCache) -> bool {
-    cache.config().enabled && cache.config().prefix_sharing
 }

@@ -1,12 +1,13 @@
-//! What the scheduler has done.
+//! Counters of what the scheduler did.
 
 use crate::policy::BatchInfo;
-use crate::sequence::EndReason;
+use crate::request::EndReason;
 
-/// Counters since the scheduler was made.
+/// Counters since the scheduler was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BatchingStats {
-    /// Steps handed out.
+    /// Steps scheduled.
     pub steps: u64,
     /// Rows in them.
     pub rows: u64,
@@ -14,40 +15,40 @@ pub struct BatchingStats {
     pub spans: u64,
     /// Rows of drafts in them.
     pub draft_rows: u64,
-    /// Drafts that were accepted.
+    /// Drafts accepted.
     pub accepted_drafts: u64,
     /// Tokens generated.
     pub generated_tokens: u64,
-    /// Requests that were admitted for the first time.
+    /// Requests admitted, not counting those that resumed.
     pub admitted: u64,
-    /// What they waited, in µs, summed.
+    /// Time that these waited, in µs, summed.
     pub waited_us: u64,
-    /// Batches that were formed: of requests that were admitted together.
+    /// Batches formed: of requests admitted together.
     pub batches: u64,
     /// Tokens of their prompts.
     pub batch_tokens: u64,
     /// The same if each batch were padded to its longest prompt. Nothing is ever padded.
     pub padded_tokens: u64,
-    /// Times that a request waited a step for another that computes its prefix.
+    /// Times that a request waited a step for another one that was computing its prefix.
     pub prefix_waits: u64,
-    /// Sequences that gave way to others.
+    /// Preemptions.
     pub preempted: u64,
-    /// Positions that had to be computed again for that.
+    /// Positions recomputed after preemptions.
     pub recomputed_tokens: u64,
     /// Sequences that ended by themselves.
     pub finished: u64,
-    /// Sequences that were cancelled.
+    /// Sequences cancelled.
     pub cancelled: u64,
     /// Sequences whose deadline passed.
     pub timed_out: u64,
     /// Sequences that the cache could not hold.
     pub failed: u64,
-    /// Steps that failed and were given up.
+    /// Steps that failed and were abandoned.
     pub abandoned_steps: u64,
 }
 
 impl BatchingStats {
-    /// Share of the padded tokens that would be no padding; 1 before the first batch.
+    /// Share of the padded tokens that are no padding; 1 before the first batch.
     pub fn padding_efficiency(&self) -> f64 {
         if self.padded_tokens == 0 { 1.0 } else { self.batch_tokens as f64 / self.padded_tokens as f64 }
     }

@@ -1,108 +1,125 @@
-//! One step: what the executor computes, and whose rows these are.
+//! One step: what the executor computes, and for whom.
+//!
+//! ```text
+//! parts        A (decode)    B (decode, 2 drafts)    C (prefill)          D (end of its prompt, n = 2)
+//! rows         a             b x y                   c c c c c c          d d d d
+//! outputs      0             1 2 3                   –                    4
+//! results      1 token       1 to 3 tokens           –                    1 token for each choice
+//! ```
 
 use std::ops::Range;
 
-use sm_cache::KvCache;
-use sm_kernels::plan::{Span, StepBatch};
+use sm_cache::{KvCache, KvHandle};
+use sm_kernels::plan::{KeptState, OutputRow, Span, StateSpan, StepBatch};
 use sm_tensor::{PageId, TokenId};
 
+use crate::budget::StepBudget;
 use crate::config::StepLimits;
-use crate::sequence::{Sequence, SequenceId};
+use crate::request::SequenceId;
+use crate::sequence::Sequence;
 
 /// The rows of one sequence in a step.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepPart {
     /// The sequence; the first choice for all of its request while they share the prompt.
     pub id: SequenceId,
     /// Position of the first row.
     pub start: usize,
-    /// Rows.
+    /// Number of rows.
     pub n_rows: usize,
-    /// Index of its first row of logits.
+    /// Index of the first output among those of the step.
     pub first_output: usize,
-    /// Rows of logits of prompt positions, which come first: each tells how likely the token after its position was.
+    /// Number of outputs at prompt positions, which come first: each tells how likely the token after its position was.
     pub n_scored: usize,
     /// Position of the first of these.
     pub scored_start: usize,
-    /// Rows of logits to be sampled from: 0 while the prompt is not computed, else 1 and one per draft.
+    /// Number of outputs to sample from: 0 while the prompt is not computed, else 1 and one per draft.
     pub n_sampled: usize,
-    /// Sequences that sample from these rows: above 1 for choices that the step separates. Each has its own
-    /// result, in the order of choices.
+    /// Number of choices that sample from these outputs: above 1 for a prompt that is computed in this step and whose
+    /// sequence is forked after it. Each choice has its own result.
     pub n_choices: u32,
 }
 
 impl StepPart {
-    /// Rows of logits of prompt positions `scored_start..`.
+    /// The outputs at the prompt positions from `scored_start` on.
     pub fn scored_outputs(&self) -> Range<usize> {
         self.first_output..self.first_output + self.n_scored
     }
 
-    /// Rows of logits to be sampled from, in order: the first always; each further one only if the sample before it
-    /// equals the draft.
+    /// The outputs to sample from, in order: the first always; each further one only if the token sampled before it equals
+    /// the draft.
     pub fn sampled_outputs(&self) -> Range<usize> {
         let first = self.first_output + self.n_scored;
         first..first + self.n_sampled
     }
 
-    /// Results that [`Scheduler::commit`](crate::Scheduler::commit) expects for this part.
+    /// Number of results that [`Scheduler::commit`](crate::Scheduler::commit) expects for this part.
     pub fn n_results(&self) -> usize {
         if self.n_sampled == 0 { 0 } else { self.n_choices as usize }
     }
 }
 
-/// What the executor computes next. Its lists are used again for each step.
+/// What the executor computes next. Its lists are reused from step to step.
 #[derive(Debug, Default)]
 pub struct Step {
-    pub(crate) tokens: Vec<TokenId>,
+    tokens: Vec<TokenId>,
     spans: Vec<Span>,
     page_table: Vec<PageId>,
-    output_rows: Vec<u32>,
+    kept_states: Vec<KeptState>,
+    outputs: Vec<OutputRow>,
     pub(crate) copies: Vec<(PageId, PageId)>,
-    pub(crate) parts: Vec<StepPart>,
+    /// The rows that it may still get.
+    pub(crate) budget: StepBudget,
+    parts: Vec<StepPart>,
     /// Positions that the rows attend to, summed.
     context: u64,
     n_decoding: usize,
 }
 
 impl Step {
-    /// An empty step, with room for all that the limits allow but the pages.
+    /// An empty step, with capacity for all that the limits allow but the pages.
     pub(crate) fn new(limits: &StepLimits) -> Self {
         Self {
             tokens: Vec::with_capacity(limits.max_tokens),
             spans: Vec::with_capacity(limits.max_sequences),
-            output_rows: Vec::with_capacity(limits.max_outputs),
+            // A state for each draft, each of which has an output, and at most two snapshots per span.
+            kept_states: Vec::with_capacity(limits.max_outputs + 2 * limits.max_sequences),
+            outputs: Vec::with_capacity(limits.max_outputs),
             copies: Vec::with_capacity(limits.max_sequences),
             parts: Vec::with_capacity(limits.max_sequences),
             ..Self::default()
         }
     }
 
-    /// Makes room for `n_pages` pages, so that sequences can grow without an allocation.
+    /// Reserves capacity for `n_pages` pages, so that sequences can grow without an allocation.
     pub(crate) fn reserve_pages(&mut self, n_pages: usize) {
         self.page_table.reserve(n_pages.saturating_sub(self.page_table.len()));
     }
 
-    /// What to submit.
+    /// What to submit to the executor.
     pub fn batch(&self) -> StepBatch<'_> {
         StepBatch {
             tokens: &self.tokens,
             spans: &self.spans,
             page_table: &self.page_table,
-            output_rows: &self.output_rows,
+            kept_states: &self.kept_states,
+            outputs: &self.outputs,
+            ..StepBatch::default()
         }
     }
 
-    /// Pages to be copied before, `(from, to)` in order.
+    /// Pages to copy before the step, `(from, to)` in order.
     pub fn copies(&self) -> &[(PageId, PageId)] {
         &self.copies
     }
 
-    /// Whose rows they are, in order.
+    /// The sequences of the step, in the order of their rows.
     pub fn parts(&self) -> &[StepPart] {
         &self.parts
     }
 
-    /// The drafts of [`Step::parts`]`[index]`: its further sampled outputs count only if the sample before equals them.
+    /// The drafts of [`Step::parts`]`[index]`, one less than its sampled outputs.
     pub fn drafts(&self, index: usize) -> &[TokenId] {
         let span = &self.spans[index];
         let end = (span.first_row + span.n_rows) as usize;
@@ -110,71 +127,93 @@ impl Step {
         &self.tokens[end - n_drafts..end]
     }
 
-    /// Rows.
+    /// Number of rows.
     pub fn n_rows(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Sequences that have one token to compute, drafts not counted.
+    /// Number of sequences that decode.
     pub fn n_decoding(&self) -> usize {
         self.n_decoding
     }
 
-    /// Positions that the rows attend to, summed: what attention costs.
+    /// Positions that the rows attend to, summed: the cost of attention.
     pub fn context(&self) -> u64 {
         self.context
+    }
+
+    /// Begins a step that may have the rows of `budget`.
+    pub(crate) fn begin(&mut self, budget: StepBudget) {
+        self.clear();
+        self.budget = budget;
     }
 
     pub(crate) fn clear(&mut self) {
         self.tokens.clear();
         self.spans.clear();
         self.page_table.clear();
-        self.output_rows.clear();
+        self.kept_states.clear();
+        self.outputs.clear();
         self.copies.clear();
         self.parts.clear();
         self.context = 0;
         self.n_decoding = 0;
     }
 
-    /// Adds the rows of a sequence, whose pages are reserved.
+    /// Number of rows of drafts.
+    pub(crate) fn n_draft_rows(&self) -> u64 {
+        self.parts.iter().map(|part| part.n_sampled.saturating_sub(1) as u64).sum()
+    }
+
+    /// Adds the rows of a sequence, whose pages and states are reserved.
     pub(crate) fn push(&mut self, sequence: &Sequence, cache: &KvCache) {
         let Some(lease) = &sequence.lease else {
             return;
         };
-        let (start, n_rows) = (cache.computed(lease), sequence.n_rows);
-        let (first_row, first_page) = (self.tokens.len(), self.page_table.len());
-        let (end, n_pages) = (start + n_rows, cache.pages_for(start + n_rows));
-        let known = end.min(sequence.token_ids.len());
-        self.tokens.extend_from_slice(&sequence.token_ids[start..known]);
-        self.tokens.extend_from_slice(&sequence.drafts[..end - known]);
-        self.page_table.extend_from_slice(&cache.pages(lease)[..n_pages]);
+        let start = cache.computed(lease);
+        let end = start + sequence.n_rows;
+        let n_pages = cache.pages_for(end);
+        let n_known = sequence.token_ids.len();
+        let first_row = self.tokens.len();
+        let state = self.push_states(lease, cache);
         self.spans.push(Span {
             first_row: first_row as u32,
-            n_rows: n_rows as u32,
+            n_rows: sequence.n_rows as u32,
             start: start as u32,
-            first_page: first_page as u32,
+            first_page: self.page_table.len() as u32,
             n_pages: n_pages as u32,
+            state,
         });
-        let first_output = self.output_rows.len();
-        let outputs = (start..end).filter(|position| sequence.is_output(*position));
-        self.output_rows.extend(outputs.map(|position| (first_row + position - start) as u32));
-        let n_outputs = self.output_rows.len() - first_output;
-        let n_sampled = if sequence.samples() && end >= sequence.token_ids.len() {
-            end + 1 - sequence.token_ids.len()
-        } else {
-            0
-        };
-        self.context += (start + 1..=end).map(|n_positions| n_positions as u64).sum::<u64>();
-        self.n_decoding += usize::from(start + 1 == sequence.token_ids.len());
+        self.tokens.extend_from_slice(&sequence.token_ids[start..end.min(n_known)]);
+        self.tokens.extend_from_slice(&sequence.drafts[..end.saturating_sub(n_known)]);
+        self.page_table.extend_from_slice(&cache.pages(lease)[..n_pages]);
+
+        let first_output = self.outputs.len();
+        let wanted = (start..end).map(|position| sequence.wanted_at(position)).zip(first_row as u32..);
+        self.outputs.extend(wanted.filter_map(|(wanted, row)| Some(OutputRow { row, wanted: wanted? })));
+        let n_sampled = if sequence.samples() { (end + 1).saturating_sub(n_known) } else { 0 };
         self.parts.push(StepPart {
             id: sequence.id,
             start,
-            n_rows,
+            n_rows: sequence.n_rows,
             first_output,
-            n_scored: n_outputs - n_sampled,
+            n_scored: self.outputs.len() - first_output - n_sampled,
             scored_start: sequence.n_scored.map_or(start, |n_scored| n_scored.max(start)),
             n_sampled,
             n_choices: sequence.n_choices,
         });
+        // The row at position p attends to p + 1 positions.
+        self.context += (start + 1..=end).map(|n_positions| n_positions as u64).sum::<u64>();
+        self.n_decoding += usize::from(start + 1 == n_known);
+    }
+
+    /// Adds the states that a sequence keeps in this step; `None` if sequences have no states.
+    fn push_states(&mut self, lease: &KvHandle, cache: &KvCache) -> Option<StateSpan> {
+        let plan = cache.state_plan(lease)?;
+        let first_kept = self.kept_states.len() as u32;
+        let kept = plan.kept.iter();
+        self.kept_states
+            .extend(kept.map(|kept| KeptState { position: kept.position as u32, slot: kept.slot }));
+        Some(StateSpan { read: plan.read, write: plan.write, first_kept, n_kept: plan.kept.len() as u32 })
     }
 }

@@ -1,4 +1,4 @@
-//! Steps that decode allocate nothing, in the scheduler as in the cache.
+//! Decoding allocates nothing, neither in the scheduler nor in the cache.
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use sm_batching::{
-    BatchMemory, BatchingConfig, Request, Results, Scheduler, SequenceId, StepLimits, Verdict,
+    BatchMemory, BatchingConfig, Request, RequestId, Results, Scheduler, SequenceId, StepLimits, Verdict,
 };
 use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool};
 use sm_tensor::TokenId;
@@ -41,7 +41,7 @@ fn step(scheduler: &mut Scheduler, cache: &mut KvCache, results: &mut Results, i
     let number = scheduler.stats().steps as u32;
     ids.clear();
     results.clear();
-    for part in scheduler.next_step(u64::from(number), cache).unwrap().parts() {
+    for part in scheduler.schedule(u64::from(number), cache).unwrap().parts() {
         ids.push(part.id);
         results.push(&[TokenId(number)], Verdict::Continue);
     }
@@ -51,13 +51,8 @@ fn step(scheduler: &mut Scheduler, cache: &mut KvCache, results: &mut Results, i
     }
 }
 
-#[test]
-fn decoding_allocates_nothing() {
-    const fn is_send<T: Send>() {}
-    is_send::<Scheduler>();
-
-    let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
-    let pool = PagePool { n_pages: 400, page_len: 16, shape };
+/// Decodes 8 sequences, and returns the number of allocations once all lists have grown to their sizes.
+fn n_allocations_of_decoding(pool: PagePool) -> usize {
     let mut cache = KvCache::new(KvCacheConfig::default(), pool).unwrap();
     let limits = StepLimits {
         max_tokens: 512,
@@ -70,10 +65,10 @@ fn decoding_allocates_nothing() {
     let namespace = Arc::new(Namespace::default());
     for first in 0..8 {
         let prompt = (first..first + 40).map(TokenId).collect();
-        scheduler.submit(Request::new(prompt, Arc::clone(&namespace), 600), 0, &cache).unwrap();
+        let request = Request::new(RequestId(first.into()), prompt, Arc::clone(&namespace), 600);
+        scheduler.submit(request, 0, &cache).unwrap();
     }
     let (mut results, mut ids) = (Results::new(), Vec::new());
-    // Lists of drafts and results grow to their sizes.
     for _ in 0..5 {
         step(&mut scheduler, &mut cache, &mut results, &mut ids);
     }
@@ -81,6 +76,21 @@ fn decoding_allocates_nothing() {
     for _ in 0..300 {
         step(&mut scheduler, &mut cache, &mut results, &mut ids);
     }
-    assert_eq!(N_ALLOCATIONS.get() - before, 0);
+    let n_allocations = N_ALLOCATIONS.get() - before;
     assert!(scheduler.stats().accepted_drafts > 0 && scheduler.n_running() == 8);
+    n_allocations
+}
+
+const SHAPE: KvShape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
+
+#[test]
+fn decoding_allocates_nothing() {
+    const fn is_send<T: Send>() {}
+    is_send::<Scheduler>();
+    assert_eq!(n_allocations_of_decoding(PagePool::new(400, 16, SHAPE)), 0);
+}
+
+#[test]
+fn decoding_with_recurrent_states_allocates_nothing() {
+    assert_eq!(n_allocations_of_decoding(PagePool::new(400, 16, SHAPE).with_states(64, 4)), 0);
 }

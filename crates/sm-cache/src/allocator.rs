@@ -1,41 +1,59 @@
-//! Which pages are blank, cached or in use, and by how many.
+//! Page states: blank, cached or referenced, and the eviction order of the cached ones.
+//!
+//! ```text
+//!            take_blank               unpin, drop_session_ref
+//!   blank ──────────────► referenced ────────────────────────► unreferenced
+//!     ▲                    ▲                                    │        │
+//!     │                    │ pin          retire_cached         │        │ retire_blank
+//!     │                    └──────────────────── cached ◄───────┘        │
+//!     │       retire_blank                          │                    │
+//!     └─────────────────────────────────────────────┴────────────────────┘
+//! ```
+//!
+//! A referenced page has *pins* from leases, which protect it, or references from idle *sessions*, which the cache may
+//! revoke. Reference counts make sharing cheap (PagedAttention, <https://arxiv.org/abs/2309.06180>); a cached page keeps
+//! its content at no cost until someone needs the memory.
 
 use sm_tensor::PageId;
 
-use crate::list::IndexList;
-
-/// Where a page goes among the cached ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Recency {
-    /// Reused last.
-    Newest,
-    /// Reused first.
-    Oldest,
-}
+use crate::list::{IndexList, Recency};
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Page {
-    /// Leases that hold it: it must stay as it is.
-    pins: u32,
-    /// Idle sessions that hold it: it may be taken from them.
-    holds: u32,
-    /// When it was last used, in ticks of the cache.
+    refs: PageRefs,
+    /// Time of last use, in ticks of the cache.
     used: u64,
 }
 
-/// All pages of a pool. A page is in use while it is pinned or held; else it is blank, or cached and in the list of the
-/// cached pages, the least recently used first.
+/// Reference counts of a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PageRefs {
+    /// Leases that use it: it must stay.
+    pub(crate) pins: u32,
+    /// Idle sessions that refer to it: they can lose it.
+    pub(crate) sessions: u32,
+}
+
+impl PageRefs {
+    /// All references.
+    pub(crate) fn total(self) -> u32 {
+        self.pins + self.sessions
+    }
+}
+
+/// All pages of a pool.
 #[derive(Debug)]
 pub(crate) struct PageAllocator {
     pages: Vec<Page>,
     blank: Vec<u32>,
+    /// Unreferenced pages whose content is indexed, least recently used first.
     cached: IndexList,
     n_pinned: usize,
     max_resident: usize,
 }
 
 impl PageAllocator {
-    /// `n_pages` blank pages, of which at most `max_resident` may be something else at a time.
+    /// `n_pages` blank pages, of which at most `max_resident` may be in use or cached at a time.
     pub(crate) fn new(n_pages: u32, max_resident: usize) -> Self {
         let pages = vec![Page::default(); n_pages as usize];
         let cached = IndexList::new(pages.len());
@@ -48,43 +66,42 @@ impl PageAllocator {
         self.pages.len()
     }
 
-    /// Pages that hold something: all that are not blank.
+    /// Pages that are not blank.
     pub(crate) fn n_resident(&self) -> usize {
         self.pages.len() - self.blank.len()
     }
 
-    /// Pages that may hold something.
+    /// The limit of [`PageAllocator::n_resident`].
     pub(crate) fn max_resident(&self) -> usize {
         self.max_resident
     }
 
-    /// Changes how many pages may hold something; those that do are left as they are.
+    /// Changes the limit. Pages above a lower limit stay as they are.
     pub(crate) fn set_max_resident(&mut self, max_resident: usize) {
         self.max_resident = max_resident.min(self.pages.len());
     }
 
-    /// Pages that leases hold.
+    /// Pages that leases use.
     pub(crate) fn n_pinned(&self) -> usize {
         self.n_pinned
     }
 
-    /// Pages that leases may still take, if nobody else is spared.
+    /// Pages that leases can still take if everything else is evicted.
     pub(crate) fn n_available(&self) -> usize {
         self.max_resident.saturating_sub(self.n_pinned)
     }
 
-    /// Leases and idle sessions that hold the page.
-    pub(crate) fn refs(&self, page: PageId) -> (u32, u32) {
-        let Page { pins, holds, .. } = self.pages[page.0 as usize];
-        (pins, holds)
+    /// The reference counts of a page.
+    pub(crate) fn refs(&self, page: PageId) -> PageRefs {
+        self.pages[page.0 as usize].refs
     }
 
-    /// Whether nobody holds the page.
-    pub(crate) fn is_free(&self, page: PageId) -> bool {
-        self.refs(page) == (0, 0)
+    /// Whether the page has references.
+    pub(crate) fn is_referenced(&self, page: PageId) -> bool {
+        self.refs(page).total() > 0
     }
 
-    /// Whether the page is among the cached ones.
+    /// Whether the page is cached.
     pub(crate) fn is_cached(&self, page: PageId) -> bool {
         self.cached.contains(page.0)
     }
@@ -104,76 +121,69 @@ impl PageAllocator {
         self.blank.iter().copied().map(PageId)
     }
 
-    /// The least recently used cached page, and when it was used.
+    /// The least recently used cached page and its time of last use.
     pub(crate) fn oldest_cached(&self) -> Option<(PageId, u64)> {
         self.cached.front().map(|page| (PageId(page), self.pages[page as usize].used))
     }
 
-    /// When a page was last used.
+    /// A page's time of last use.
     pub(crate) fn used(&self, page: PageId) -> u64 {
         self.pages[page.0 as usize].used
     }
 
-    /// Pins a blank page, if there is one and it may be used.
+    /// Pins a blank page; `None` if there is none or the limit is reached.
     pub(crate) fn take_blank(&mut self) -> Option<PageId> {
         if self.n_resident() >= self.max_resident {
             return None;
         }
         let page = PageId(self.blank.pop()?);
-        self.count_pin(page);
+        self.add_pin(page);
         Some(page)
     }
 
-    /// Pins a page that is in use or cached.
+    /// Pins a page that is not blank.
     pub(crate) fn pin(&mut self, page: PageId) {
-        if self.is_cached(page) {
-            self.cached.remove(page.0);
-        }
-        self.count_pin(page);
+        self.cached.discard(page.0);
+        self.add_pin(page);
     }
 
-    fn count_pin(&mut self, page: PageId) {
-        let pins = &mut self.pages[page.0 as usize].pins;
+    fn add_pin(&mut self, page: PageId) {
+        let pins = &mut self.pages[page.0 as usize].refs.pins;
         *pins += 1;
         self.n_pinned += usize::from(*pins == 1);
     }
 
-    /// Gives back a pin at time `now`. A page that this makes free must then be retired.
+    /// Drops a pin at time `now`. If no reference is left, the caller must retire the page.
     pub(crate) fn unpin(&mut self, page: PageId, now: u64) {
         let entry = &mut self.pages[page.0 as usize];
-        entry.pins -= 1;
+        entry.refs.pins -= 1;
         entry.used = now;
-        self.n_pinned -= usize::from(entry.pins == 0);
+        self.n_pinned -= usize::from(entry.refs.pins == 0);
     }
 
-    /// Lets an idle session hold a page that is in use.
-    pub(crate) fn hold(&mut self, page: PageId) {
-        self.pages[page.0 as usize].holds += 1;
+    /// Adds an idle session's reference to a referenced page.
+    pub(crate) fn add_session_ref(&mut self, page: PageId) {
+        self.pages[page.0 as usize].refs.sessions += 1;
     }
 
-    /// Gives back a hold. A page that this makes free must then be retired.
-    pub(crate) fn unhold(&mut self, page: PageId) {
-        self.pages[page.0 as usize].holds -= 1;
+    /// Drops an idle session's reference. If no reference is left, the caller must retire the page.
+    pub(crate) fn drop_session_ref(&mut self, page: PageId) {
+        self.pages[page.0 as usize].refs.sessions -= 1;
     }
 
-    /// Makes a free page blank.
+    /// Blanks an unreferenced page.
     pub(crate) fn retire_blank(&mut self, page: PageId) {
-        debug_assert!(self.is_free(page), "page {} is in use", page.0);
-        if self.is_cached(page) {
-            self.cached.remove(page.0);
-        }
+        debug_assert!(!self.is_referenced(page), "page {} is in use", page.0);
+        self.cached.discard(page.0);
         self.blank.push(page.0);
     }
 
-    /// Makes a free page cached, at time `now`.
+    /// Caches an unreferenced page at time `now`.
     pub(crate) fn retire_cached(&mut self, page: PageId, recency: Recency, now: u64) {
-        debug_assert!(self.is_free(page), "page {} is in use", page.0);
-        match recency {
-            Recency::Newest => {
-                self.cached.push_back(page.0);
-                self.pages[page.0 as usize].used = now;
-            }
-            Recency::Oldest => self.cached.push_front(page.0),
+        debug_assert!(!self.is_referenced(page), "page {} is in use", page.0);
+        self.cached.push(page.0, recency);
+        if recency == Recency::Newest {
+            self.pages[page.0 as usize].used = now;
         }
     }
 
@@ -192,17 +202,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_taken_pinned_held_cached_and_blank_again() {
+    fn a_page_goes_through_all_its_states() {
         let mut allocator = PageAllocator::new(3, 2);
         let a = allocator.take_blank().unwrap();
         let b = allocator.take_blank().unwrap();
         assert_eq!(allocator.take_blank(), None, "two may be resident");
         assert_eq!((allocator.n_resident(), allocator.n_available()), (2, 0));
-        allocator.hold(a);
+        allocator.add_session_ref(a);
         allocator.unpin(a, 1);
-        assert!(!allocator.is_free(a));
-        assert_eq!(allocator.n_available(), 1, "what an idle session holds can be had");
-        allocator.unhold(a);
+        assert!(allocator.is_referenced(a));
+        assert_eq!(allocator.n_available(), 1, "an idle session can lose its pages");
+        allocator.drop_session_ref(a);
         allocator.retire_cached(a, Recency::Newest, 1);
         allocator.unpin(b, 2);
         allocator.retire_cached(b, Recency::Newest, 2);
@@ -217,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn an_evicted_session_s_pages_are_reused_first() {
+    fn pages_of_an_evicted_session_are_evicted_first() {
         let mut allocator = PageAllocator::new(4, 4);
         let pages: Vec<_> = (0..4).filter_map(|_| allocator.take_blank()).collect();
         for page in &pages {

@@ -1,9 +1,9 @@
-//! Numbers of bytes for people.
+//! Human-readable byte counts.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Prints a number of bytes in binary units with two decimals; below 1024 bytes, exactly.
+/// A number of bytes. Prints in binary units with two decimals; below 1024 bytes, exactly.
 ///
 /// ```
 /// use sm_cache::ByteSize;
@@ -14,7 +14,7 @@ use std::str::FromStr;
 /// assert_eq!(ByteSize(1 << 30).to_string(), "1.00 GB");
 /// ```
 ///
-/// Reads whole numbers, alone or with the first letter of such a unit:
+/// Parses whole numbers, optionally followed by K, M, G or T:
 ///
 /// ```
 /// use sm_cache::ByteSize;
@@ -38,14 +38,14 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// A text that is no number of bytes.
+/// Why a text is not a number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ByteSizeError {
-    /// It is something else.
-    #[error("expected a whole number, with K, M, G or T behind it for powers of 1024")]
+    /// It is not a whole number with an optional unit.
+    #[error("expected a whole number, optionally followed by K, M, G or T for powers of 1024")]
     NotASize,
     /// It is too large.
-    #[error("the most that can be said is {}", u64::MAX)]
+    #[error("the largest size is {} bytes", u64::MAX)]
     TooLarge,
 }
 
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_units_and_refuses_the_rest() {
+    fn parses_units_and_rejects_the_rest() {
         let cases = [("0", 0), ("7K", 7 << 10), ("1M", 1 << 20), ("16777215T", 16_777_215 << 40)];
         for (text, n_bytes) in cases {
             assert_eq!(text.parse(), Ok(ByteSize(n_bytes)), "{text}");

@@ -1,4 +1,8 @@
-//! The cache as a scheduler sees it.
+//! The cache: a pool's books.
+//!
+//! [`KvCache`] is one struct with one job per file: `leasing` begins and ends leases and reserves pages, `commit` records
+//! what a step computed, `states` and `snapshots` do both for recurrent states, `turn` runs calls on sessions, `evict`
+//! and `retire` move memory, `check` verifies the books.
 
 use sm_tensor::{PageId, TokenId};
 
@@ -7,86 +11,105 @@ use crate::budget::Budget;
 use crate::config::{KvCacheConfig, PagePool};
 use crate::error::CacheError;
 use crate::event::{CacheObserver, Observers};
+use crate::lease::Leases;
 use crate::namespace::Namespace;
-use crate::prefix::{CachedPage, PageKey, PrefixIndex};
+use crate::page_key::PageKey;
+use crate::prefix::{CachedPage, PrefixIndex};
 use crate::session::SessionStore;
+use crate::state_slots::StateSlots;
 use crate::stats::KvCacheStats;
-use lease::Leases;
 
+mod check;
+mod commit;
 mod evict;
-mod lease;
+mod leasing;
+mod retire;
+mod snapshots;
+mod states;
 mod turn;
 
-pub use lease::{Arrival, KvHandle, LeaseOwner, LeaseRequest};
-pub use turn::{Turn, TurnEnd, TurnRequest};
+pub use check::CacheFault;
+pub use leasing::{Arrival, LeaseOwner, LeaseRequest};
+pub use states::StatePlan;
+pub use turn::{TurnEnd, TurnRequest};
 
-/// Knows what is in every page of an executor's pool, and for whom.
+/// Knows what every page and state slot of an executor's pool contains, and who uses it.
 ///
-/// One thread owns it and the executor; it holds integers only, and what it does depends on its calls alone.
+/// It belongs to the thread that owns the executor. It stores integers only, and equal calls have equal effects.
 #[derive(Debug)]
 pub struct KvCache {
-    pub(crate) config: KvCacheConfig,
-    pub(crate) budget: Budget,
-    pub(crate) allocator: PageAllocator,
-    pub(crate) index: PrefixIndex,
-    pub(crate) sessions: SessionStore,
-    pub(crate) leases: Leases,
+    config: KvCacheConfig,
+    budget: Budget,
+    allocator: PageAllocator,
+    states: StateSlots,
+    index: PrefixIndex,
+    sessions: SessionStore,
+    leases: Leases,
     stats: KvCacheStats,
     observers: Observers,
     /// Counts operations: the time of "least recently used".
     clock: u64,
-    /// The pages of the last search, kept to allocate nothing.
-    found: Vec<PageId>,
+    /// Scratch list of pages, reused so that nothing is allocated.
+    scratch: Vec<PageId>,
 }
 
 impl KvCache {
-    /// An empty cache of the pages of `pool`.
+    /// An empty cache for the memory of `pool`.
     ///
     /// # Errors
-    /// If a number in `config` or `pool` cannot be used.
+    /// If a number in `config` or `pool` is unusable.
     pub fn new(config: KvCacheConfig, pool: PagePool) -> Result<Self, CacheError> {
         let budget = Budget::new(&config, &pool)?;
-        let index = PrefixIndex::new(pool.n_pages, pool.page_len, config.hash_key);
+        let mut index = PrefixIndex::new(pool.n_pages, pool.page_len, config.hash_key);
+        if pool.n_state_slots > 0 {
+            index = index.counting_children();
+        }
         Ok(Self {
             allocator: PageAllocator::new(pool.n_pages as u32, budget.max_resident()),
-            found: Vec::with_capacity(pool.n_pages),
+            states: StateSlots::new(pool.n_state_slots as u32, pool.n_pages),
             sessions: SessionStore::new(),
             leases: Leases::default(),
             stats: KvCacheStats::default(),
             observers: Observers::default(),
             clock: 0,
+            scratch: Vec::with_capacity(pool.n_pages),
             config,
             budget,
             index,
         })
     }
 
-    /// Tells `observer`, beside those before it, what happens from now on.
+    /// Adds an observer.
     pub fn watch(&mut self, observer: Box<dyn CacheObserver>) {
         self.observers.push(observer);
     }
 
-    /// What the cache was made with.
+    /// The configuration.
     pub fn config(&self) -> &KvCacheConfig {
         &self.config
     }
 
-    /// Positions in a page.
+    /// Positions of a page.
     pub fn page_len(&self) -> usize {
         self.budget.page_len()
     }
 
-    /// Pages that `n_tokens` positions need.
+    /// Pages of `n_tokens` positions.
     pub fn pages_for(&self, n_tokens: usize) -> usize {
         self.budget.pages_for(n_tokens)
     }
 
-    /// The most pages that leases can hold together.
+    /// The most pages that leases can use together.
     pub fn max_pages(&self) -> usize {
         self.allocator.max_resident()
     }
 
-    /// Whether one sequence may have `n_pages` pages if it is alone.
+    /// Whether the pool has recurrent states.
+    pub fn is_stateful(&self) -> bool {
+        !self.states.is_empty()
+    }
+
+    /// Whether one sequence can have `n_pages` pages if it runs alone.
     ///
     /// # Errors
     /// [`CacheError::ResourceLimit`], in bytes.
@@ -94,35 +117,46 @@ impl KvCache {
         self.budget.check_total(n_pages)
     }
 
-    /// Pages that leases can still take: all that are blank, cached, or held by sessions without a lease.
+    /// Pages that leases can still take: those that are blank, cached, or referenced by idle sessions only.
     pub fn n_available(&self) -> usize {
         self.allocator.n_available()
     }
 
-    /// Whether a sequence that will take `n_pages` more pages may begin: leases stay below the high watermark, or there is
-    /// no other.
+    /// State slots that leases can still take: those that are free, snapshots, or referenced by idle sessions only.
+    pub fn n_available_states(&self) -> usize {
+        self.states.n_available()
+    }
+
+    /// Whether a sequence that will take `n_pages` more pages should be admitted: leases stay below the high watermark, or
+    /// there are none, and if the pool has states, one is available.
     pub fn admits(&self, n_pages: usize) -> bool {
         let n_pinned = self.allocator.n_pinned();
-        let mark = self.max_pages() * usize::from(self.config.high_watermark_percent) / 100;
-        n_pages <= self.n_available() && (n_pinned == 0 || n_pinned + n_pages <= mark)
+        let watermark = self.max_pages() * usize::from(self.config.high_watermark_percent) / 100;
+        let has_state = !self.is_stateful() || self.states.n_available() > 0;
+        has_state && n_pages <= self.n_available() && (n_pinned == 0 || n_pinned + n_pages <= watermark)
     }
 
-    /// Positions of `tokens` that a lease would find computed. Touches nothing.
+    /// Positions of `tokens` that a new lease would find computed. Does not count as a use.
     pub fn shared_len(&self, namespace: &Namespace, tokens: &[TokenId]) -> usize {
-        match self.index.namespaces().find(namespace) {
-            Some(slot) if self.config.shares() => {
-                self.index.longest_prefix(slot, tokens).count() * self.page_len()
-            }
-            _ => 0,
-        }
+        let Some(namespace) = self.index.namespaces().find(namespace).filter(|_| self.config.shares()) else {
+            return 0;
+        };
+        let pages = self.index.longest_prefix(namespace, tokens);
+        let n_pages = if self.is_stateful() {
+            let lens = pages.zip(1..).filter(|(page, _)| self.snapshot_of(*page).is_some());
+            lens.last().map_or(0, |(_, n_pages)| n_pages)
+        } else {
+            pages.count()
+        };
+        n_pages * self.page_len()
     }
 
-    /// The key that stands before the first page of every sequence.
+    /// The parent key of a sequence's first page.
     pub fn root_key(&self, namespace: &Namespace) -> PageKey {
         self.index.hasher().root(namespace)
     }
 
-    /// The keys of the full pages of `tokens`, in order: equal keys tell that two requests share work.
+    /// The keys of the full pages of `tokens`, in order. Requests with equal keys share work.
     pub fn page_keys(&self, namespace: &Namespace, tokens: &[TokenId]) -> impl Iterator<Item = PageKey> {
         let hasher = self.index.hasher();
         let mut key = hasher.root(namespace);
@@ -132,12 +166,22 @@ impl KvCache {
         })
     }
 
-    /// The pages that nobody holds but whose content can be found: the next to be overwritten first.
+    /// The cached pages, the first to be evicted first.
     pub fn evictable(&self) -> impl Iterator<Item = CachedPage<'_>> {
-        self.allocator.cached().filter_map(|page| self.index.get(page))
+        self.allocator.cached().filter_map(|page| self.cached_page(page))
     }
 
-    /// What has happened so far, and what is held now.
+    /// The pages that have a snapshot of the state after them, in use or cached.
+    pub fn snapshots(&self) -> impl Iterator<Item = CachedPage<'_>> {
+        self.states.pages_with_snapshot().filter_map(|page| self.cached_page(page))
+    }
+
+    fn cached_page(&self, page: PageId) -> Option<CachedPage<'_>> {
+        let snapshot = if self.is_stateful() { self.snapshot_of(page) } else { None };
+        self.index.get(page).map(|cached| CachedPage { snapshot, ..cached })
+    }
+
+    /// The statistics.
     pub fn stats(&self) -> KvCacheStats {
         KvCacheStats {
             current_sessions: self.sessions.len(),
@@ -146,6 +190,9 @@ impl KvCache {
             n_pages: self.allocator.n_pages(),
             pinned_pages: self.allocator.n_pinned(),
             cached_pages: self.allocator.n_cached(),
+            state_slots: self.states.len(),
+            pinned_states: self.states.n_pinned(),
+            snapshots: self.states.n_snapshots(),
             current_bytes: self.current_bytes(),
             max_bytes: self.budget.max_bytes(),
             ..self.stats
@@ -153,7 +200,7 @@ impl KvCache {
     }
 
     fn current_bytes(&self) -> u64 {
-        self.budget.bytes_of(self.allocator.n_resident())
+        self.budget.bytes_of(self.allocator.n_resident()) + self.budget.bytes_of_states(self.states.n_used())
     }
 
     fn tick(&mut self) -> u64 {

@@ -1,6 +1,6 @@
-//! What a cache may hold, and what describes the pages it manages.
+//! Limits of a cache, and the shape of the memory it manages.
 
-/// Which idle session or unreferenced page gives way first.
+/// Which idle session, cached page or snapshot is evicted first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EvictionPolicy {
@@ -9,36 +9,37 @@ pub enum EvictionPolicy {
     Lru,
 }
 
-/// What the cache keeps, and how much of it.
+/// What the cache keeps, and how much.
 ///
-/// Limits are checked in the order of the fields here; reaching one of a session fails the request, reaching one of the
-/// whole cache makes idle sessions and unreferenced pages give way.
+/// Limits are checked in the order of the fields. A request that exceeds a limit of its session fails; at a limit of the
+/// whole cache, idle sessions and cached pages are evicted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvCacheConfig {
-    /// Whether pages outlive the lease that computed them, or are shared at all. Off changes no output.
+    /// Whether pages are shared, and outlive the lease that computed them. Turning it off changes no output.
     pub enabled: bool,
-    /// Positions that one session may hold; 0 for no limit.
+    /// Positions of one session; 0 for no limit.
     pub max_tokens_per_session: usize,
-    /// Bytes that one session may hold.
+    /// Bytes of one session.
     pub max_bytes_per_session: Option<u64>,
-    /// Sessions that are remembered at a time; 0 for no limit.
+    /// Sessions remembered at a time; 0 for no limit.
     pub max_sessions: usize,
-    /// Bytes of all pages that hold something.
+    /// Bytes of all pages in use or cached, and of all state slots.
     pub max_bytes_total: u64,
-    /// Who gives way first.
+    /// What is evicted first.
     pub policy: EvictionPolicy,
-    /// Whether pages and sessions outlive the request; if not, both end with it.
+    /// Whether pages and sessions outlive the request.
     pub persist_across_requests: bool,
-    /// Whether requests share the full pages of equal prefixes.
+    /// Whether requests with equal prefixes share full pages.
     pub prefix_sharing: bool,
-    /// Share of the pages, in percent, that leases may hold when [`KvCache::admits`](crate::KvCache::admits) one more.
+    /// Percentage of the pages up to which [`KvCache::admits`](crate::KvCache::admits) lets leases use pages. Below 100,
+    /// running sequences have room to grow before one must be preempted.
     pub high_watermark_percent: u8,
-    /// Share of the pages, in percent, that may hold something when a request is admitted: above it, what nobody uses is given
-    /// up first ([`KvCache::collect`](crate::KvCache::collect)). At 100, the default, a page is only given up when another
-    /// needs it, which costs no more then and keeps more.
+    /// Percentage of the pages that may be in use or cached when a request is admitted; above it,
+    /// [`KvCache::collect`](crate::KvCache::collect) evicts. At 100, the default, nothing is evicted before its memory is
+    /// needed, which is no slower and keeps more.
     pub gc_threshold_percent: u8,
-    /// The key of the hash that names pages. Fixed, so that names are stable across processes; keep it secret where
-    /// files of pages are shared by tenants who distrust each other.
+    /// The key of the hash that names pages. The default is fixed, so that names are stable across processes. Set a secret
+    /// one if tenants who distrust each other share files of pages.
     pub hash_key: [u8; 16],
 }
 
@@ -61,25 +62,25 @@ impl Default for KvCacheConfig {
 }
 
 impl KvCacheConfig {
-    /// Whether pages are found by their content.
+    /// Whether pages are indexed.
     pub(crate) fn shares(&self) -> bool {
         self.enabled && self.prefix_sharing
     }
 
-    /// Whether pages that nobody holds stay cached.
+    /// Whether unreferenced pages stay cached.
     pub(crate) fn retains(&self) -> bool {
         self.enabled && self.persist_across_requests
     }
 }
 
-/// What one position of a sequence needs in the cache.
+/// What one position of a sequence stores, in a model whose layers are all alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvShape {
-    /// Transformer layers that keep keys and values.
+    /// Transformer layers with keys and values.
     pub n_layers: usize,
     /// Key and value heads per layer.
     pub n_kv_heads: usize,
-    /// Bytes of one head's key, and of its value: elements times the bytes of one, and scales if there are any.
+    /// Bytes of one head's key, and of its value, scales included.
     pub head_bytes: usize,
 }
 
@@ -97,21 +98,67 @@ impl KvShape {
     }
 }
 
-/// The pages that an executor has.
+/// An executor's memory for sequences: pages of keys and values and, for models with recurrent layers, state slots.
+///
+/// ```
+/// use sm_cache::{KvShape, PagePool};
+///
+/// let shape = KvShape { n_layers: 6, n_kv_heads: 8, head_bytes: 128 };
+/// let attention_only = PagePool::new(1000, 16, shape);
+/// assert_eq!(attention_only.n_state_slots, 0);
+/// let hybrid = attention_only.with_states(32, 64 * 1024);
+/// assert_eq!(hybrid.total_bytes(), Some(1000 * 16 * 2 * 6 * 8 * 128 + 32 * 64 * 1024));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PagePool {
-    /// Their number.
+    /// Pages.
     pub n_pages: usize,
-    /// Positions in each; the executor's page length.
+    /// Positions of a page; the executor's page length.
     pub page_len: usize,
-    /// What a position needs.
-    pub shape: KvShape,
+    /// State slots; 0 if the model has no recurrent state.
+    pub n_state_slots: usize,
+    /// Bytes of one state slot.
+    pub state_bytes: usize,
+    /// `None` if the number does not fit.
+    page_bytes: Option<u64>,
 }
 
 impl PagePool {
+    /// Pages only, for a model without recurrent state.
+    pub fn new(n_pages: usize, page_len: usize, shape: KvShape) -> Self {
+        let page_bytes = shape.position_bytes().and_then(|bytes| bytes.checked_mul(page_len));
+        let page_bytes = page_bytes.and_then(|bytes| u64::try_from(bytes).ok());
+        Self { n_pages, page_len, n_state_slots: 0, state_bytes: 0, page_bytes }
+    }
+
+    /// Pages of a given size, for a model whose layers differ. The size may be 0 if no layer has keys and values but the
+    /// pool has states: pages then only name prefixes.
+    pub fn from_page_bytes(n_pages: usize, page_len: usize, page_bytes: u64) -> Self {
+        Self { n_pages, page_len, n_state_slots: 0, state_bytes: 0, page_bytes: Some(page_bytes) }
+    }
+
+    /// The same pages with `n_slots` state slots of `state_bytes` each.
+    ///
+    /// Each running sequence needs one slot, so one is the minimum; each draft that a step verifies needs one more. The
+    /// rest holds snapshots: without them no prefix is shared, and a sequence that has to go back starts over. Two per
+    /// running sequence are a good start.
+    pub fn with_states(self, n_slots: usize, state_bytes: usize) -> Self {
+        Self { n_state_slots: n_slots, state_bytes, ..self }
+    }
+
     /// Bytes of one page; `None` if the number does not fit.
     pub fn page_bytes(&self) -> Option<u64> {
-        let bytes = self.shape.position_bytes()?.checked_mul(self.page_len)?;
-        u64::try_from(bytes).ok()
+        self.page_bytes
+    }
+
+    /// Bytes of all state slots; `None` if the number does not fit.
+    pub fn states_bytes(&self) -> Option<u64> {
+        (self.n_state_slots as u64).checked_mul(self.state_bytes as u64)
+    }
+
+    /// Bytes of all pages and state slots; `None` if the number does not fit.
+    pub fn total_bytes(&self) -> Option<u64> {
+        (self.n_pages as u64).checked_mul(self.page_bytes?)?.checked_add(self.states_bytes()?)
     }
 }

@@ -1,10 +1,10 @@
-//! What can go wrong with a cache.
+//! Errors of the cache.
 
 use std::fmt;
 
-use crate::session::SessionId;
+use crate::session_id::{BlankSessionId, SessionId};
 
-/// A limit of [`KvCacheConfig`](crate::KvCacheConfig), in the order in which they are checked.
+/// A limit of [`KvCacheConfig`](crate::KvCacheConfig), in the order in which limits are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Resource {
     /// `max_tokens_per_session`
@@ -13,7 +13,7 @@ pub enum Resource {
     SessionBytes,
     /// `max_sessions`
     Sessions,
-    /// `max_bytes_total`, or the size of the pool where that is less.
+    /// `max_bytes_total`, or the size of the pool if that is less.
     TotalBytes,
 }
 
@@ -35,10 +35,11 @@ impl fmt::Display for Resource {
     }
 }
 
-/// Why the cache refuses.
+/// Why the cache refuses a call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CacheError {
-    /// The request can never be served within a limit or, for [`Resource::Sessions`], not while all sessions are in use.
+    /// The request exceeds a limit. Waiting does not help, except for [`Resource::Sessions`].
     #[error("the request needs {actual} but {resource} is {limit}; shorten it or raise {resource}")]
     ResourceLimit {
         /// The limit.
@@ -48,12 +49,22 @@ pub enum CacheError {
         /// What the request needs, in the same unit.
         actual: u64,
     },
-    /// Leases hold the pages; nothing was changed.
+    /// Too many pages are leased. Nothing was changed.
     #[error("{needed} more KV pages are needed but {missing} of them are in use; wait or preempt a sequence")]
     OutOfPages {
         /// Pages asked for.
         needed: usize,
-        /// How many more must become free.
+        /// Pages that must be released first.
+        missing: usize,
+    },
+    /// Too many state slots are leased. Nothing was changed.
+    #[error(
+        "{needed} more state slots are needed but {missing} of them are in use; wait or preempt a sequence"
+    )]
+    OutOfStates {
+        /// Slots asked for.
+        needed: usize,
+        /// Slots that must be released first.
         missing: usize,
     },
     /// Another call uses the session.
@@ -67,18 +78,18 @@ pub enum CacheError {
     SessionMismatch {
         /// The session.
         session: SessionId,
-        /// What differs: a field of [`Namespace`](crate::Namespace).
+        /// The field of [`Namespace`](crate::Namespace) that differs.
         field: &'static str,
     },
-    /// No session has the id.
+    /// There is no such session.
     #[error("there is no session {session}; it was never begun, or it was evicted or dropped")]
     UnknownSession {
         /// The id.
         session: SessionId,
     },
-    /// A session id without visible characters.
-    #[error("a session id must not be blank")]
-    BlankSessionId,
+    /// The session id is blank.
+    #[error(transparent)]
+    BlankSessionId(#[from] BlankSessionId),
     /// A value of the configuration or the pool is unusable.
     #[error("invalid {field} = {value}: {reason}")]
     InvalidConfig {
@@ -92,14 +103,19 @@ pub enum CacheError {
 }
 
 impl CacheError {
-    /// Whether the same call can succeed when other requests have ended.
+    /// Whether the same call can succeed after another sequence was preempted.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::OutOfPages { .. } | Self::OutOfStates { .. })
+    }
+
+    /// Whether the same call can succeed after other requests have ended.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::ResourceLimit { resource, .. } => *resource == Resource::Sessions,
-            Self::OutOfPages { .. } | Self::SessionBusy { .. } => true,
+            Self::OutOfPages { .. } | Self::OutOfStates { .. } | Self::SessionBusy { .. } => true,
             Self::SessionMismatch { .. }
             | Self::UnknownSession { .. }
-            | Self::BlankSessionId
+            | Self::BlankSessionId(_)
             | Self::InvalidConfig { .. } => false,
         }
     }

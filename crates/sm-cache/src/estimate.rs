@@ -1,21 +1,21 @@
-//! How much memory a model, its sessions and its batches will need, before anything is allocated.
+//! Memory estimates, before anything is allocated.
 
 use std::fmt;
 
 use crate::bytes::ByteSize;
 use crate::config::PagePool;
 
-/// Why there is no estimate.
+/// Why an estimate is impossible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EstimateError {
-    /// A size is zero that must not be.
+    /// A size is zero.
     #[error("{field} must be at least 1")]
     Zero {
         /// The size.
         field: &'static str,
     },
     /// The number of bytes does not fit 64 bits.
-    #[error("the estimate does not fit 64 bits; check the sizes of the model and of the batch")]
+    #[error("the estimate does not fit 64 bits; check the sizes of the model and the batch")]
     Overflow,
 }
 
@@ -34,8 +34,8 @@ fn positive(field: &'static str, value: u64) -> Result<u64, EstimateError> {
     if value == 0 { Err(EstimateError::Zero { field }) } else { Ok(value) }
 }
 
-/// Estimates from the sizes of a model alone, by the formulas that the replaced systems document. They assume as many
-/// key heads as query heads; [`MemoryPlan`] knows better.
+/// Rough estimates from the sizes of a model, by the formulas documented for the systems that SmallMind replaces. They assume
+/// as many key heads as query heads; [`MemoryPlan`] does not.
 ///
 /// ```
 /// use sm_cache::{ByteSize, MemoryEstimator};
@@ -47,60 +47,60 @@ fn positive(field: &'static str, value: u64) -> Result<u64, EstimateError> {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryEstimator {
-    /// Parameters of the model.
+    /// Parameters.
     pub n_params: u64,
-    /// Width of its rows.
+    /// Width of the hidden state.
     pub hidden_size: u64,
     /// Transformer layers.
     pub n_layers: u64,
-    /// Query heads per layer.
+    /// Attention heads per layer.
     pub n_heads: u64,
-    /// Tokens of the vocabulary.
+    /// Vocabulary size.
     pub vocab_size: u64,
 }
 
-/// A batch to estimate.
+/// The size of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSize {
     /// Sequences.
     pub n_sequences: u64,
-    /// Positions of each.
+    /// Positions per sequence.
     pub n_tokens: u64,
-    /// Bytes of an element: 2 for half precision, 4 for single.
+    /// Bytes per element: 2 for half precision, 4 for single.
     pub element_bytes: u64,
 }
 
 impl MemoryEstimator {
-    /// Bytes of keys and values of `context_len` positions in single precision:
+    /// Bytes of the keys and values of `context_len` positions in single precision:
     ///
     /// ```text
     /// 2 · context · heads · (hidden / heads) · 4 · layers
     /// ```
     ///
     /// # Errors
-    /// If a size is zero or the result too large.
+    /// If a size is zero or the result is too large.
     pub fn kv_bytes(&self, context_len: u64) -> Result<u64, EstimateError> {
         let context_len = positive("context_len", context_len)?;
         let n_heads = positive("n_heads", self.n_heads)?;
         product(&[2, context_len, n_heads, self.hidden_size / n_heads, 4, self.n_layers])
     }
 
-    /// Bytes of the model and one session:
+    /// Bytes of the model with one session:
     ///
     /// ```text
     /// 4 · params + kv + 12 · context · hidden + 2 · 4 · vocab + 4 · context
     /// ```
     ///
     /// # Errors
-    /// If a size is zero or the result too large.
+    /// If a size is zero or the result is too large.
     pub fn session_bytes(&self, context_len: u64) -> Result<u64, EstimateError> {
         sum(&[self.weight_bytes()?, self.own_bytes(context_len)?])
     }
 
-    /// Bytes of the model, once, and `n_sessions` sessions.
+    /// Bytes of the model with `n_sessions` sessions.
     ///
     /// # Errors
-    /// If a size is zero or the result too large.
+    /// If a size is zero or the result is too large.
     pub fn engine_bytes(&self, context_len: u64, n_sessions: u64) -> Result<u64, EstimateError> {
         sum(&[self.weight_bytes()?, product(&[n_sessions, self.own_bytes(context_len)?])?])
     }
@@ -109,7 +109,7 @@ impl MemoryEstimator {
         product(&[4, self.n_params])
     }
 
-    /// What a session needs besides the weights.
+    /// Bytes of a session alone.
     fn own_bytes(&self, context_len: u64) -> Result<u64, EstimateError> {
         sum(&[
             self.kv_bytes(context_len)?,
@@ -119,7 +119,7 @@ impl MemoryEstimator {
         ])
     }
 
-    /// Bytes of a batch besides the weights, with a fifth more for safety, rounded down:
+    /// Bytes of a batch, weights excluded, plus 20 % for safety, rounded down:
     ///
     /// ```text
     /// activations = batch · tokens · hidden · element · (4 + 2 · layers)
@@ -139,13 +139,13 @@ impl MemoryEstimator {
         Ok(product(&[exact, 6])? / 5)
     }
 
-    /// The most sequences of `one.n_tokens` positions, up to `max_batch`, whose batch fits `limit_bytes`; 0 if none does.
+    /// The largest batch of sequences like `one`, at most `max_batch`, that fits `limit_bytes`; 0 if none does.
     /// `one.n_sequences` is ignored.
     pub fn optimal_batch_size(&self, one: BatchSize, limit_bytes: u64, max_batch: u64) -> u64 {
         let fits = |n_sequences| {
             self.batch_bytes(BatchSize { n_sequences, ..one }).is_ok_and(|bytes| bytes <= limit_bytes)
         };
-        // Memory grows with the batch, so the largest that fits is found by halving the interval.
+        // Memory grows with the batch, so bisection finds the largest that fits.
         let (mut fitting, mut above) = (0, max_batch.saturating_add(1));
         while above - fitting > 1 {
             let middle = fitting + (above - fitting) / 2;
@@ -155,27 +155,27 @@ impl MemoryEstimator {
     }
 }
 
-/// What an engine will really take: weights as they are stored, whole pages of true key heads, and the workspace that the
-/// executor reports. Prints as a table of lines.
+/// What an engine will take: weights as they are stored, whole pages of the model's key and value heads, state slots, and the
+/// workspace that the executor reports. Prints as a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
     /// Bytes of the packed weights.
     pub weight_bytes: u64,
-    /// Bytes of activations and scratch, measured when the model is prepared.
+    /// Bytes of activations and scratch buffers, as measured when the model is prepared.
     pub workspace_bytes: u64,
-    /// Sequences that shall fit at a time.
+    /// Sequences that must fit at the same time.
     pub n_sequences: u64,
-    /// Positions of each.
+    /// Positions per sequence.
     pub context_len: u64,
-    /// Length and shape of the pages; their number is what this estimates.
+    /// Length and shape of the pages, whose number is estimated, and the state slots.
     pub pool: PagePool,
 }
 
 impl MemoryPlan {
-    /// Pages that all sequences need.
+    /// Pages of all sequences.
     ///
     /// # Errors
-    /// If a size is zero or the result too large.
+    /// If a size is zero or the result is too large.
     pub fn n_pages(&self) -> Result<u64, EstimateError> {
         let page_len = positive("page_len", self.pool.page_len as u64)?;
         product(&[self.n_sequences, positive("context_len", self.context_len)?.div_ceil(page_len)])
@@ -184,27 +184,40 @@ impl MemoryPlan {
     /// Bytes of the pages.
     ///
     /// # Errors
-    /// If a size is zero or the result too large.
+    /// If a size is zero or the result is too large.
     pub fn kv_bytes(&self) -> Result<u64, EstimateError> {
         product(&[self.n_pages()?, self.pool.page_bytes().ok_or(EstimateError::Overflow)?])
+    }
+
+    /// Bytes of the state slots; 0 if the model has no recurrent state.
+    ///
+    /// # Errors
+    /// If the result is too large.
+    pub fn state_bytes(&self) -> Result<u64, EstimateError> {
+        self.pool.states_bytes().ok_or(EstimateError::Overflow)
     }
 
     /// Bytes of everything.
     ///
     /// # Errors
-    /// If a size is zero or the result too large.
+    /// If a size is zero or the result is too large.
     pub fn total_bytes(&self) -> Result<u64, EstimateError> {
-        sum(&[self.weight_bytes, self.workspace_bytes, self.kv_bytes()?])
+        sum(&[self.weight_bytes, self.workspace_bytes, self.state_bytes()?, self.kv_bytes()?])
     }
 
-    /// The most sequences that fit `limit_bytes`.
+    /// The most sequences that fit `limit_bytes`, and that have a state slot if the pool has any.
     pub fn max_sequences(&self, limit_bytes: u64) -> u64 {
         let one = Self { n_sequences: 1, ..*self };
-        match one.kv_bytes() {
-            Ok(bytes) if bytes > 0 => {
-                limit_bytes.saturating_sub(self.weight_bytes).saturating_sub(self.workspace_bytes) / bytes
+        let fixed = sum(&[self.weight_bytes, self.workspace_bytes, self.state_bytes().unwrap_or(u64::MAX)]);
+        let n_fitting = match (fixed, one.kv_bytes()) {
+            (Ok(fixed), Ok(bytes)) if fixed <= limit_bytes => {
+                (limit_bytes - fixed).checked_div(bytes).unwrap_or(self.pool.n_state_slots as u64)
             }
             _ => 0,
+        };
+        match self.pool.n_state_slots {
+            0 => n_fitting,
+            n_slots => n_fitting.min(n_slots as u64),
         }
     }
 }
@@ -212,10 +225,13 @@ impl MemoryPlan {
 impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Ok(kv_bytes), Ok(total_bytes)) = (self.kv_bytes(), self.total_bytes()) else {
-            return f.write_str("more memory than any machine has");
+            return f.write_str("more than 64 bits of memory");
         };
         writeln!(f, "weights    {:>12}", ByteSize(self.weight_bytes).to_string())?;
         writeln!(f, "workspace  {:>12}", ByteSize(self.workspace_bytes).to_string())?;
+        if let Ok(state_bytes @ 1..) = self.state_bytes() {
+            writeln!(f, "states     {:>12}", ByteSize(state_bytes).to_string())?;
+        }
         let size = ByteSize(kv_bytes).to_string();
         writeln!(f, "KV cache   {size:>12}  ({} × {} tokens)", self.n_sequences, self.context_len)?;
         write!(f, "total      {:>12}", ByteSize(total_bytes).to_string())

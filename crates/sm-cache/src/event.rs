@@ -1,67 +1,72 @@
-//! What a cache tells those who watch it.
+//! Events for observers of the cache.
 
 use std::fmt;
 
-use crate::error::Resource;
+use crate::error::{CacheError, Resource};
 use crate::prefix::CachedPage;
-use crate::session::SessionId;
+use crate::session_id::SessionId;
 
 /// Why something was evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum EvictionReason {
     /// There were too many sessions.
     SessionCount,
     /// Another request needed the memory.
     Memory,
-    /// Memory was asked back.
+    /// Memory was reclaimed on demand, or a limit was lowered.
     Trim,
-    /// More pages held something than `gc_threshold_percent` says.
+    /// More pages were in use or cached than `gc_threshold_percent` allows.
     Threshold,
 }
 
 /// What was evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Victim<'a> {
-    /// An idle session's pages and its tokens: the session is gone.
+    /// An idle session, with its tokens and pages.
     Session(&'a SessionId),
-    /// An idle session's pages. Its tokens stay, so its next call gives the same output and costs more.
+    /// An idle session's pages and state. Its tokens stay, so its next call costs more and gives the same output.
     SessionPages(&'a SessionId),
-    /// An unreferenced page, about to be overwritten: what wants to keep its content must copy it before the next step.
+    /// A cached page and its snapshot, if it has one. To save the content, copy it before the next step overwrites it.
     Page(CachedPage<'a>),
+    /// A snapshot; the page stays. To save the state, copy it before the next step overwrites it.
+    Snapshot(CachedPage<'a>),
 }
 
 /// Something that happened in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CacheEvent<'a> {
-    /// A session asked for more than it may have; the request fails.
+    /// A call on a session exceeded a limit and fails.
     BudgetExceeded {
         /// The session.
         session: &'a SessionId,
-        /// The limit that it met.
-        resource: Resource,
-        /// What it asked for, in the unit of the limit.
-        current: u64,
         /// The limit.
+        resource: Resource,
+        /// What the call needs, in the unit of the limit.
+        current: u64,
+        /// The value of the limit.
         max: u64,
     },
-    /// Something idle gave way.
+    /// Something unused was evicted.
     Evicted {
-        /// What it was.
+        /// What.
         victim: Victim<'a>,
         /// Why.
         reason: EvictionReason,
-        /// Bytes of the pages that nobody refers to any more because of this.
+        /// Bytes of pages and states that lost their last reference.
         freed_bytes: u64,
     },
 }
 
-/// Watches a cache. Called in the thread that changes the cache, while it does so: be quick.
+/// Receives the events of a cache, on the thread that uses the cache and in the middle of its calls: be quick.
 pub trait CacheObserver: fmt::Debug + Send {
-    /// Takes note of an event.
+    /// Called for each event.
     fn on_event(&mut self, event: &CacheEvent<'_>);
 }
 
-/// All who watch a cache.
+/// All observers of a cache.
 #[derive(Debug, Default)]
 pub(crate) struct Observers(Vec<Box<dyn CacheObserver>>);
 
@@ -72,5 +77,12 @@ impl Observers {
 
     pub(crate) fn on_event(&mut self, event: &CacheEvent<'_>) {
         self.0.iter_mut().for_each(|observer| observer.on_event(event));
+    }
+
+    /// Reports that a session exceeded a limit, if that is what the error says.
+    pub(crate) fn on_error(&mut self, session: &SessionId, error: &CacheError) {
+        if let CacheError::ResourceLimit { resource, limit: max, actual: current } = *error {
+            self.on_event(&CacheEvent::BudgetExceeded { session, resource, current, max });
+        }
     }
 }

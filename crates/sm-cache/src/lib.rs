@@ -1,31 +1,34 @@
-//! Bookkeeping of the paged KV cache, in integers only: which page belongs to which sequence, and what is in it.
+//! The books of a paged KV cache: which page and which recurrent state belongs to which sequence, and what is in it.
 //!
-//! The memory is an executor's, cut into pages of a few positions each. This crate decides which page holds what:
+//! The memory itself is an executor's. It is cut into pages of a few positions each ([PagedAttention]) and, for models with
+//! recurrent layers, state slots. This crate deals in their numbers only:
 //!
-//! * A running sequence has a **lease** on its pages ([`KvHandle`]). It reserves pages, has them computed, and commits.
-//! * Full pages are known by their content, so requests with equal beginnings share them, whoever computed them. They
-//!   stay findable after the last lease ends, until the memory is needed: least recently used first, and of one sequence
-//!   the end first.
-//! * A **session** ([`SessionId`]) remembers a conversation between calls ([`Turn`]): its tokens, and its pages while
-//!   there is room. What it loses costs work, never another answer.
-//! * [`KvCacheConfig`] limits sessions and bytes, [`KvCacheStats`] counts what happened, a [`CacheObserver`] is told,
-//!   and [`MemoryPlan`] and [`MemoryEstimator`] say beforehand what memory will be needed.
+//! * A running sequence has a **lease** ([`KvHandle`]): it reserves pages for a step, the executor computes, it commits.
+//! * Full pages are named by a hash of their content, so requests with equal **prefixes** share them, whoever computed them.
+//!   After the last lease ends they stay cached until their memory is needed: least recently used first, and of one
+//!   sequence the end first.
+//! * Of recurrent **states**, which cannot be cut back, some are kept as snapshots at page ends ([`KvCache::reserve_states`]).
+//! * A **session** ([`SessionId`]) remembers a conversation between calls ([`Turn`]): its tokens always, its pages while there
+//!   is room. Losing pages costs work and never changes an output.
+//! * [`KvCacheConfig`] sets limits, [`KvCacheStats`] counts, a [`CacheObserver`] is told of evictions, and [`MemoryPlan`] and
+//!   [`MemoryEstimator`] estimate memory in advance.
 //!
-//! No clock, no thread, no randomness: equal calls have equal effects.
+//! There is no clock, no thread and no randomness: equal calls have equal effects.
+//!
+//! [PagedAttention]: https://arxiv.org/abs/2309.06180
 //!
 //! # Example
 //!
-//! Two requests whose first 32 tokens are equal:
+//! Two requests with 35 equal tokens share two pages of 16:
 //!
 //! ```
-//! use sm_cache::{Arrival, KvCache, KvCacheConfig, KvShape, LeaseOwner, LeaseRequest, Namespace, PagePool};
-//! use sm_tensor::TokenId;
+//! use sm_cache::{Arrival, KvCache, KvCacheConfig, KvShape, LeaseOwner, LeaseRequest, Namespace, PagePool, TokenId};
 //!
 //! let shape = KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 32 };
-//! let mut cache = KvCache::new(KvCacheConfig::default(), PagePool { n_pages: 8, page_len: 16, shape })?;
+//! let mut cache = KvCache::new(KvCacheConfig::default(), PagePool::new(8, 16, shape))?;
 //! let namespace = Namespace { model: "demo".into(), ..Namespace::default() };
 //! let owner = LeaseOwner::Request(&namespace);
-//! let mut copies = Vec::new(); // for the executor; empty here, for nobody writes to a shared page
+//! let mut copies = Vec::new(); // for the executor; stays empty here, because no shared page is written
 //!
 //! // The first request computes its prompt of 40 tokens in one step.
 //! let first: Vec<TokenId> = (0..40).map(TokenId).collect();
@@ -35,7 +38,7 @@
 //! cache.commit(&lease, &first, first.len()); // after the step
 //! cache.release(lease);
 //!
-//! // The second has nothing to do for the two pages that are equal.
+//! // The second skips the two pages that are equal.
 //! let mut second = first.clone();
 //! second[35] = TokenId(99);
 //! let lease = cache.lease(&LeaseRequest { owner, tokens: &second, max_len: 64, arrival: Arrival::New });
@@ -51,37 +54,45 @@
 //! # The life of a sequence
 //!
 //! ```text
-//! begin_turn (sessions only) → lease → { reserve → copies and step of the executor → commit }* → release or end_turn
-//!                                        │                                          └ fork, truncate
-//!                                        └ OutOfPages: wait, or preempt another: release it, later lease it again
+//! begin_turn (sessions only) → lease → { reserve, reserve_states → copies and step of the executor → commit }* → release or end_turn
+//!                                        │                                                           └ fork, truncate
+//!                                        └ out of memory: wait, or preempt another sequence: release it, later lease it again
 //! ```
 //!
-//! A drafted token that may be rejected is reserved but not committed.
+//! Drafts are reserved like other rows, but only those that turn out right are committed. [`KvCache::truncate`] drops the
+//! rest.
 
 mod allocator;
 mod budget;
 mod bytes;
 mod cache;
-mod check;
 mod config;
 mod error;
 mod estimate;
 mod event;
+mod lease;
 mod list;
 mod namespace;
+mod page_key;
 mod page_table;
 mod prefix;
 mod session;
+mod session_id;
+mod state_slots;
 mod stats;
 
 pub use bytes::{ByteSize, ByteSizeError};
-pub use cache::{Arrival, KvCache, KvHandle, LeaseOwner, LeaseRequest, Turn, TurnEnd, TurnRequest};
-pub use check::CacheFault;
+pub use cache::{Arrival, CacheFault, KvCache, LeaseOwner, LeaseRequest, StatePlan, TurnEnd, TurnRequest};
 pub use config::{EvictionPolicy, KvCacheConfig, KvShape, PagePool};
 pub use error::{CacheError, Resource};
 pub use estimate::{BatchSize, EstimateError, MemoryEstimator, MemoryPlan};
 pub use event::{CacheEvent, CacheObserver, EvictionReason, Victim};
+pub use lease::{KeptState, KvHandle};
 pub use namespace::Namespace;
-pub use prefix::{CachedPage, PageKey};
-pub use session::{SessionId, SessionMode};
+pub use page_key::PageKey;
+pub use prefix::CachedPage;
+pub use session::{SessionMode, Turn};
+pub use session_id::{BlankSessionId, SessionId};
 pub use stats::KvCacheStats;
+
+pub use sm_tensor::{PageId, TokenId};

@@ -1,9 +1,18 @@
-//! A doubly linked list over indices: order without pointers and without allocation.
+//! A doubly linked list over indices, for orders of use: links in one array, so that no operation allocates.
 
-/// Stands for no index.
+/// Marks the end of the list.
 const NONE: u32 = u32::MAX;
 /// The `previous` of an index that is not in the list.
 const ABSENT: u32 = u32::MAX - 1;
+
+/// Where an index enters a list that is ordered by last use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recency {
+    /// At the back, as the most recently used.
+    Newest,
+    /// At the front, as the first to be evicted.
+    Oldest,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Links {
@@ -11,7 +20,7 @@ struct Links {
     next: u32,
 }
 
-/// Some of the indices below a capacity, in an order. Every operation but iteration is O(1).
+/// An ordered subset of the indices below a capacity. Every operation but iteration is O(1).
 #[derive(Clone, Debug)]
 pub(crate) struct IndexList {
     links: Vec<Links>,
@@ -21,13 +30,13 @@ pub(crate) struct IndexList {
 }
 
 impl IndexList {
-    /// None of the indices below `capacity`.
+    /// An empty list for indices below `capacity`.
     pub(crate) fn new(capacity: usize) -> Self {
         let links = vec![Links { previous: ABSENT, next: NONE }; capacity];
         Self { links, front: NONE, back: NONE, len: 0 }
     }
 
-    /// Allows one more index.
+    /// Raises the capacity by one.
     pub(crate) fn grow(&mut self) {
         self.links.push(Links { previous: ABSENT, next: NONE });
     }
@@ -47,7 +56,15 @@ impl IndexList {
         (self.front != NONE).then_some(self.front)
     }
 
-    /// Puts an index that is not in the list at its end.
+    /// Adds an index that is not in the list.
+    pub(crate) fn push(&mut self, index: u32, recency: Recency) {
+        match recency {
+            Recency::Newest => self.push_back(index),
+            Recency::Oldest => self.push_front(index),
+        }
+    }
+
+    /// Appends an index that is not in the list.
     pub(crate) fn push_back(&mut self, index: u32) {
         debug_assert!(!self.contains(index), "{index} is in the list");
         self.links[index as usize] = Links { previous: self.back, next: NONE };
@@ -59,7 +76,7 @@ impl IndexList {
         self.len += 1;
     }
 
-    /// Puts an index that is not in the list at its start.
+    /// Prepends an index that is not in the list.
     pub(crate) fn push_front(&mut self, index: u32) {
         debug_assert!(!self.contains(index), "{index} is in the list");
         self.links[index as usize] = Links { previous: NONE, next: self.front };
@@ -71,7 +88,7 @@ impl IndexList {
         self.len += 1;
     }
 
-    /// Takes an index out of the list, from wherever it is.
+    /// Removes an index that is in the list.
     pub(crate) fn remove(&mut self, index: u32) {
         debug_assert!(self.contains(index), "{index} is not in the list");
         let Links { previous, next } = self.links[index as usize];
@@ -85,6 +102,13 @@ impl IndexList {
         }
         self.links[index as usize] = Links { previous: ABSENT, next: NONE };
         self.len -= 1;
+    }
+
+    /// Removes an index if it is in the list.
+    pub(crate) fn discard(&mut self, index: u32) {
+        if self.contains(index) {
+            self.remove(index);
+        }
     }
 
     /// The indices in order.
@@ -106,19 +130,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_a_plain_queue(ops in proptest::collection::vec((any::<bool>(), 0u32..8), 0..200)) {
+        fn behaves_like_a_plain_queue(ops in proptest::collection::vec((any::<bool>(), 0u32..8), 0..200)) {
             let mut list = IndexList::new(7);
             list.grow();
             let mut queue = VecDeque::new();
             for (back, index) in ops {
                 if list.contains(index) {
-                    list.remove(index);
+                    list.discard(index);
+                    list.discard(index);
                     queue.retain(|other| *other != index);
                 } else if back {
-                    list.push_back(index);
+                    list.push(index, Recency::Newest);
                     queue.push_back(index);
                 } else {
-                    list.push_front(index);
+                    list.push(index, Recency::Oldest);
                     queue.push_front(index);
                 }
                 prop_assert_eq!(list.iter().collect::<VecDeque<_>>(), queue.clone());

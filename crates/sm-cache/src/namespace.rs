@@ -1,90 +1,91 @@
-//! What two requests must have in common before they may share pages.
+//! Namespaces: requests share pages only if everything but their tokens agrees.
 
 use std::collections::HashMap;
 
-/// Everything but the tokens that decides what is in a page. Requests share pages only within one namespace.
+/// Everything except the tokens that determines the content of a page. Requests share pages only within a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Namespace {
-    /// The fingerprint of weights, build and kernels, under which equal tokens give equal bits.
+    /// Fingerprint of weights, build and kernels: under one fingerprint, equal tokens give equal bits.
     pub model: String,
     /// How keys and values are stored.
     pub kv_dtype: String,
-    /// The adapter applied to the weights; empty for none.
+    /// The LoRA adapter applied to the weights; empty for none.
     pub adapter: String,
-    /// A secret of those who want to share with nobody else; empty for all others.
+    /// A secret that isolates a tenant's pages from all others; empty to share. Also defeats timing probes for what other
+    /// tenants have cached.
     pub salt: String,
 }
 
 impl Namespace {
-    /// The fields in an order that files may rely on.
+    /// The fields in the order in which they are hashed. Keys in files depend on it.
     pub(crate) fn fields(&self) -> [&str; 4] {
         [&self.model, &self.kv_dtype, &self.adapter, &self.salt]
     }
 }
 
 #[derive(Debug)]
-struct Slot {
+struct Interned {
     namespace: Namespace,
     n_users: usize,
 }
 
-/// The namespaces in use, numbered; numbers of those that nobody uses are given to others.
+/// Interned namespaces with use counts. Ids without users are reused.
 #[derive(Debug, Default)]
 pub(crate) struct Namespaces {
-    slots: Vec<Slot>,
+    interned: Vec<Interned>,
     free: Vec<u32>,
     by_name: HashMap<Namespace, u32>,
 }
 
 impl Namespaces {
-    /// The number of a namespace in use.
+    /// The id of a namespace, if it is interned.
     pub(crate) fn find(&self, namespace: &Namespace) -> Option<u32> {
         self.by_name.get(namespace).copied()
     }
 
-    /// The namespace of a number in use.
-    pub(crate) fn get(&self, slot: u32) -> &Namespace {
-        &self.slots[slot as usize].namespace
+    /// The namespace of an id.
+    pub(crate) fn get(&self, id: u32) -> &Namespace {
+        &self.interned[id as usize].namespace
     }
 
-    /// Users of a number.
-    pub(crate) fn n_users(&self, slot: u32) -> usize {
-        self.slots.get(slot as usize).map_or(0, |slot| slot.n_users)
+    /// The use count of an id.
+    pub(crate) fn n_users(&self, id: u32) -> usize {
+        self.interned.get(id as usize).map_or(0, |interned| interned.n_users)
     }
 
-    /// Numbers a namespace, for one more user; says whether the number is new.
+    /// Interns a namespace for one more user; returns its id, and whether it is new.
     pub(crate) fn intern(&mut self, namespace: &Namespace) -> (u32, bool) {
-        if let Some(slot) = self.find(namespace) {
-            self.retain(slot);
-            return (slot, false);
+        if let Some(id) = self.find(namespace) {
+            self.retain(id);
+            return (id, false);
         }
-        let new = Slot { namespace: namespace.clone(), n_users: 1 };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = new;
-                slot
+        let new = Interned { namespace: namespace.clone(), n_users: 1 };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.interned[id as usize] = new;
+                id
             }
             None => {
-                self.slots.push(new);
-                (self.slots.len() - 1) as u32
+                self.interned.push(new);
+                (self.interned.len() - 1) as u32
             }
         };
-        self.by_name.insert(namespace.clone(), slot);
-        (slot, true)
+        self.by_name.insert(namespace.clone(), id);
+        (id, true)
     }
 
-    /// Counts one more user.
-    pub(crate) fn retain(&mut self, slot: u32) {
-        self.slots[slot as usize].n_users += 1;
+    /// Adds a user.
+    pub(crate) fn retain(&mut self, id: u32) {
+        self.interned[id as usize].n_users += 1;
     }
 
-    /// Counts one user less.
-    pub(crate) fn release(&mut self, slot: u32) {
-        let entry = &mut self.slots[slot as usize];
-        entry.n_users -= 1;
-        if entry.n_users == 0 {
-            self.by_name.remove(&entry.namespace);
-            self.free.push(slot);
+    /// Removes a user.
+    pub(crate) fn release(&mut self, id: u32) {
+        let interned = &mut self.interned[id as usize];
+        interned.n_users -= 1;
+        if interned.n_users == 0 {
+            self.by_name.remove(&interned.namespace);
+            self.free.push(id);
         }
     }
 }
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_reused_when_the_last_user_leaves() {
+    fn ids_are_reused_when_their_last_user_leaves() {
         let of = |salt: &str| Namespace { salt: salt.into(), ..Namespace::default() };
         let mut namespaces = Namespaces::default();
         assert_eq!(namespaces.intern(&of("a")), (0, true));

@@ -1,12 +1,16 @@
-//! The pages of one sequence, in order.
+//! The page table of one sequence, and its recurrent state.
+//!
+//! As in PagedAttention (<https://arxiv.org/abs/2309.06180>): position `p` is in page `pages[p / page_len]` at offset
+//! `p % page_len`, so a sequence grows without moving and pages of equal content can be shared.
 
-use sm_tensor::PageId;
+use sm_tensor::{PageId, StateSlot};
 
-/// The pages that hold positions `0..` of a sequence, and how many positions are computed.
+/// The pages of positions `0..`, how many positions are computed, and the state after them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PageTable {
     pages: Vec<PageId>,
     computed: usize,
+    state: Option<StateSlot>,
 }
 
 impl PageTable {
@@ -20,6 +24,17 @@ impl PageTable {
         self.computed
     }
 
+    /// The state after the computed positions. `None` without states in the pool, before the first position, and where the
+    /// state was lost or not restored.
+    pub(crate) fn state(&self) -> Option<StateSlot> {
+        self.state
+    }
+
+    /// Replaces the state after the computed positions and returns the previous one.
+    pub(crate) fn replace_state(&mut self, state: Option<StateSlot>) -> Option<StateSlot> {
+        std::mem::replace(&mut self.state, state)
+    }
+
     /// Makes room for `n_pages` pages in all, so that appending up to there does not allocate.
     pub(crate) fn reserve(&mut self, n_pages: usize) {
         self.pages.reserve(n_pages.saturating_sub(self.pages.len()));
@@ -30,29 +45,30 @@ impl PageTable {
         self.pages.push(page);
     }
 
-    /// Notes that the first `computed` positions are in the pages.
+    /// Sets the number of computed positions.
     pub(crate) fn advance(&mut self, computed: usize) {
         self.computed = computed;
     }
 
-    /// Keeps at most `computed` positions and the `n_pages` that they need; gives the other pages, last first.
+    /// Keeps at most `computed` positions and their `n_pages` pages; returns the other pages, last first.
     pub(crate) fn truncate(&mut self, computed: usize, n_pages: usize) -> impl Iterator<Item = PageId> {
         self.computed = self.computed.min(computed);
         let n_pages = n_pages.min(self.pages.len());
         self.pages.drain(n_pages..).rev()
     }
 
-    /// Puts `page` in the place of another; gives the other.
+    /// Replaces the page at `index` and returns the previous one.
     pub(crate) fn replace(&mut self, index: usize, page: PageId) -> PageId {
         std::mem::replace(&mut self.pages[index], page)
     }
 
-    /// Takes over the computed positions of `parent`, which lie in its first `n_pages` pages. Both tables name the same
-    /// pages then: who writes to one must copy it first.
+    /// Takes over the computed positions of `parent`, which are in its first `n_pages` pages. Both tables then name the
+    /// same pages and state, so neither sequence may write to them.
     pub(crate) fn fork_from(&mut self, parent: &Self, n_pages: usize) {
         self.pages.clear();
         self.pages.extend_from_slice(&parent.pages[..n_pages]);
         self.computed = parent.computed;
+        self.state = parent.state;
     }
 }
 
@@ -65,9 +81,10 @@ mod tests {
         let mut table = PageTable::default();
         (0..4).for_each(|page| table.append(PageId(page)));
         table.advance(40);
+        assert_eq!(table.replace_state(Some(StateSlot(7))), None);
         let mut child = PageTable::default();
         child.fork_from(&table, 3);
-        assert_eq!((child.pages().len(), child.computed()), (3, 40));
+        assert_eq!((child.pages().len(), child.computed(), child.state()), (3, 40, Some(StateSlot(7))));
         assert_eq!(child.replace(2, PageId(9)), PageId(2));
         assert_eq!(table.pages()[2], PageId(2), "the parent keeps its page");
         assert_eq!(table.truncate(20, 2).collect::<Vec<_>>(), [PageId(3), PageId(2)]);

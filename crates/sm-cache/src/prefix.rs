@@ -1,94 +1,65 @@
-//! The prefix index: finds the pages that hold the start of a prompt.
+//! The prefix index: finds the pages that hold the beginning of a prompt.
 //!
-//! A full page is known by a keyed hash of its tokens and of all that come before them. The hash finds; it decides
-//! nothing: a page counts as found only if its tokens are equal and its predecessor is the page's own predecessor, so a
-//! collision costs a miss and never gives one request the keys and values of another. Keys are the same in every process
-//! that uses the same hash key, so pages can be kept in files.
+//! A flat hash table from [`PageKey`]s to pages, walked from the root until a key is missing:
+//!
+//! ```text
+//! root ─ tokens 0..16 ─► key ─► page 5
+//!                         └─ tokens 16..32 ─► key ─► page 3
+//!                                              └─ tokens 32..48 ─► key ─► (none: compute from here)
+//! ```
+//!
+//! The hash only finds candidates. A page matches only if its tokens and its predecessor's identity are equal, so a collision
+//! costs a miss and never gives a request the keys and values of another.
+//!
+//! The rejected alternative is a radix tree over tokens, as in SGLang (RadixAttention, <https://arxiv.org/abs/2312.07104>).
+//! It matches down to a single token. But only whole pages can be shared without copying, and at that granularity a hash
+//! table finds the same prefixes without splitting nodes, and its keys also name pages on disk.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::hash::Hasher as _;
 
-use siphasher::sip128::{Hasher128 as _, SipHasher24};
-use sm_tensor::{PageId, TokenId};
+use sm_tensor::{PageId, StateSlot, TokenId};
 
 use crate::namespace::{Namespace, Namespaces};
+use crate::page_key::{KeyHasher, PageKey};
 
-/// Stands for no page.
+/// Marks the absence of a page.
 const NONE: u32 = u32::MAX;
 
-/// Names the content of a page: a keyed hash of the namespace and of all tokens up to the page's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PageKey(pub u128);
-
-impl fmt::Display for PageKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-/// Makes page keys: SipHash-2-4 with 128 bits of output.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct KeyHasher {
-    hash_key: [u8; 16],
-}
-
-impl KeyHasher {
-    pub(crate) fn new(hash_key: [u8; 16]) -> Self {
-        Self { hash_key }
-    }
-
-    /// What comes before the first page.
-    pub(crate) fn root(self, namespace: &Namespace) -> PageKey {
-        let mut hasher = SipHasher24::new_with_key(&self.hash_key);
-        for field in namespace.fields() {
-            hasher.write(&(field.len() as u64).to_le_bytes());
-            hasher.write(field.as_bytes());
-        }
-        PageKey(hasher.finish128().as_u128())
-    }
-
-    /// The page with `tokens` that follows `parent`.
-    pub(crate) fn child(self, parent: PageKey, tokens: &[TokenId]) -> PageKey {
-        let mut hasher = SipHasher24::new_with_key(&self.hash_key);
-        hasher.write(&parent.0.to_le_bytes());
-        for token in tokens {
-            hasher.write(&token.0.to_le_bytes());
-        }
-        PageKey(hasher.finish128().as_u128())
-    }
-}
-
-/// A run of full pages from the start of a sequence, known by where it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A run of full pages from the start of a sequence, identified by its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ChainEnd {
     /// The key of the last page.
     pub(crate) key: PageKey,
-    /// A number for exactly these tokens in this namespace, never used for others.
+    /// Unique to these tokens in this namespace as long as a page with them is indexed.
     content: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct IndexedPage {
     parent: ChainEnd,
     end: ChainEnd,
     namespace: u32,
+    /// Indexed pages whose parent is this content. Counted only if the pool has states.
+    n_children: u32,
     /// Neighbours among the pages with the same key.
     previous: u32,
     next: u32,
 }
 
-/// A full page that the index knows.
+/// An indexed page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CachedPage<'a> {
     /// Where it is.
     pub page: PageId,
-    /// What is in it.
+    /// Names its content.
     pub key: PageKey,
-    /// What comes before it.
+    /// The key of the page before it.
     pub parent: PageKey,
-    /// `[page_len]`: its own tokens.
+    /// `[page_len]`: its tokens.
     pub tokens: &'a [TokenId],
+    /// The state after its last position, if it has a snapshot.
+    pub snapshot: Option<StateSlot>,
 }
 
 /// The full pages whose content is known.
@@ -96,34 +67,41 @@ pub struct CachedPage<'a> {
 pub(crate) struct PrefixIndex {
     page_len: usize,
     hasher: KeyHasher,
-    /// The first page with a key.
+    /// The first page with a key; the others follow as a linked list.
     heads: HashMap<PageKey, u32>,
-    entries: Vec<Option<Entry>>,
+    pages: Vec<Option<IndexedPage>>,
     /// `[n_pages, page_len]`
     tokens: Vec<TokenId>,
     next_content: u64,
     namespaces: Namespaces,
-    /// The start of each numbered namespace's chains.
+    /// By namespace: the start of its chains.
     roots: Vec<ChainEnd>,
+    counts_children: bool,
 }
 
 impl PrefixIndex {
-    /// Knows none of `n_pages` pages.
+    /// An empty index for `n_pages` pages.
     pub(crate) fn new(n_pages: usize, page_len: usize, hash_key: [u8; 16]) -> Self {
         Self {
             page_len,
             hasher: KeyHasher::new(hash_key),
             // Twice the need, so that the table never grows while requests run.
             heads: HashMap::with_capacity(2 * n_pages),
-            entries: vec![None; n_pages],
+            pages: vec![None; n_pages],
             tokens: vec![TokenId(0); n_pages * page_len],
             next_content: 0,
             namespaces: Namespaces::default(),
             roots: Vec::new(),
+            counts_children: false,
         }
     }
 
-    /// How keys are made.
+    /// Counts the children of each page, for [`PrefixIndex::n_children`].
+    pub(crate) fn counting_children(self) -> Self {
+        Self { counts_children: true, ..self }
+    }
+
+    /// The hasher of the keys.
     pub(crate) fn hasher(&self) -> KeyHasher {
         self.hasher
     }
@@ -133,25 +111,25 @@ impl PrefixIndex {
         &self.namespaces
     }
 
-    /// Numbers a namespace for one more user.
+    /// Interns a namespace for one more user.
     pub(crate) fn enter(&mut self, namespace: &Namespace) -> u32 {
-        let (slot, new) = self.namespaces.intern(namespace);
-        if new {
+        let (id, is_new) = self.namespaces.intern(namespace);
+        if is_new {
             let root = ChainEnd { key: self.hasher.root(namespace), content: self.new_content() };
-            match self.roots.get_mut(slot as usize) {
+            match self.roots.get_mut(id as usize) {
                 Some(place) => *place = root,
                 None => self.roots.push(root),
             }
         }
-        slot
+        id
     }
 
-    /// Counts one more user of a numbered namespace.
+    /// Adds a user of a namespace.
     pub(crate) fn retain(&mut self, namespace: u32) {
         self.namespaces.retain(namespace);
     }
 
-    /// Counts one user less of a numbered namespace.
+    /// Removes a user of a namespace.
     pub(crate) fn leave(&mut self, namespace: u32) {
         self.namespaces.release(namespace);
     }
@@ -161,49 +139,73 @@ impl PrefixIndex {
         self.next_content
     }
 
-    /// The chain of no pages.
+    /// The empty chain of a namespace.
     pub(crate) fn root(&self, namespace: u32) -> ChainEnd {
         self.roots[namespace as usize]
     }
 
-    /// The chain that ends with `page`, if the page is indexed.
+    /// The chain that an indexed page ends.
     pub(crate) fn end_of(&self, page: PageId) -> Option<ChainEnd> {
-        self.entries[page.0 as usize].map(|entry| entry.end)
+        self.pages[page.0 as usize].map(|indexed| indexed.end)
+    }
+
+    /// The chain before an indexed page.
+    pub(crate) fn parent_of(&self, page: PageId) -> Option<ChainEnd> {
+        self.pages[page.0 as usize].map(|indexed| indexed.parent)
     }
 
     /// Whether the page is indexed.
     pub(crate) fn contains(&self, page: PageId) -> bool {
-        self.entries[page.0 as usize].is_some()
+        self.pages[page.0 as usize].is_some()
     }
 
-    /// An indexed page as others see it.
+    /// An indexed page, without its snapshot.
     pub(crate) fn get(&self, page: PageId) -> Option<CachedPage<'_>> {
-        let entry = self.entries[page.0 as usize]?;
-        let tokens = self.tokens_of(page.0);
-        Some(CachedPage { page, key: entry.end.key, parent: entry.parent.key, tokens })
+        let indexed = self.pages[page.0 as usize]?;
+        let IndexedPage { parent, end, .. } = indexed;
+        let tokens = self.tokens_of(page);
+        Some(CachedPage { page, key: end.key, parent: parent.key, tokens, snapshot: None })
     }
 
-    /// The number of the namespace of an indexed page.
+    /// The namespace of an indexed page.
     pub(crate) fn namespace_of(&self, page: PageId) -> Option<u32> {
-        self.entries[page.0 as usize].map(|entry| entry.namespace)
+        self.pages[page.0 as usize].map(|indexed| indexed.namespace)
     }
 
-    fn tokens_of(&self, page: u32) -> &[TokenId] {
-        &self.tokens[page as usize * self.page_len..][..self.page_len]
+    /// Indexed pages that follow the content of an indexed page.
+    pub(crate) fn n_children(&self, page: PageId) -> usize {
+        self.pages[page.0 as usize].map_or(0, |indexed| indexed.n_children as usize)
     }
 
-    fn with_key(&self, key: PageKey) -> impl Iterator<Item = (u32, Entry)> {
-        let entry = |page: u32| self.entries.get(page as usize).copied().flatten().map(|entry| (page, entry));
+    fn tokens_of(&self, page: PageId) -> &[TokenId] {
+        &self.tokens[page.0 as usize * self.page_len..][..self.page_len]
+    }
+
+    fn with_key(&self, key: PageKey) -> impl Iterator<Item = (PageId, IndexedPage)> {
+        let get = |page: u32| Some((PageId(page), self.pages.get(page as usize).copied().flatten()?));
         let head = self.heads.get(&key).copied().unwrap_or(NONE);
-        std::iter::successors(entry(head), move |(_, last)| entry(last.next))
+        std::iter::successors(get(head), move |(_, last)| get(last.next))
+    }
+
+    /// All pages that end a chain: equal contents that were computed more than once.
+    pub(crate) fn with_content(&self, end: ChainEnd) -> impl Iterator<Item = PageId> {
+        let pages = self.with_key(end.key).filter(move |(_, indexed)| indexed.end.content == end.content);
+        pages.map(|(page, _)| page)
+    }
+
+    /// Another page with the same content.
+    pub(crate) fn duplicate(&self, page: PageId) -> Option<PageId> {
+        self.with_content(self.end_of(page)?).find(|other| *other != page)
     }
 
     /// The page with `tokens` that follows `parent`.
     fn child(&self, parent: ChainEnd, tokens: &[TokenId]) -> Option<(PageId, ChainEnd)> {
         let key = self.hasher.child(parent.key, tokens);
         self.with_key(key)
-            .find(|(page, entry)| entry.parent.content == parent.content && self.tokens_of(*page) == tokens)
-            .map(|(page, entry)| (PageId(page), entry.end))
+            .find(|(page, indexed)| {
+                indexed.parent.content == parent.content && self.tokens_of(*page) == tokens
+            })
+            .map(|(page, indexed)| (page, indexed.end))
     }
 
     /// The pages of the longest indexed prefix of `tokens` that leaves at least one token to compute.
@@ -217,7 +219,7 @@ impl PrefixIndex {
         })
     }
 
-    /// Indexes a page that holds `tokens` and follows `parent`; gives the chain that ends with it.
+    /// Indexes a page that holds `tokens` and follows `parent`; returns the chain that it ends.
     pub(crate) fn insert(
         &mut self,
         page: PageId,
@@ -226,51 +228,61 @@ impl PrefixIndex {
         tokens: &[TokenId],
     ) -> ChainEnd {
         debug_assert!(!self.contains(page), "page {} is indexed", page.0);
-        let end = match self.child(parent, tokens) {
-            Some((_, end)) => end,
-            None => ChainEnd { key: self.hasher.child(parent.key, tokens), content: self.new_content() },
+        let (end, n_children) = match self.child(parent, tokens) {
+            Some((duplicate, end)) => (end, self.n_children(duplicate) as u32),
+            None => (ChainEnd { key: self.hasher.child(parent.key, tokens), content: self.new_content() }, 0),
         };
         self.tokens[page.0 as usize * self.page_len..][..self.page_len].copy_from_slice(tokens);
-        // Behind the head, so that the first page found stays the same.
+        // Behind the head, so that lookups keep finding the page that others share already.
         let head = *self.heads.entry(end.key).or_insert(page.0);
         let (previous, next) = match head == page.0 {
             true => (NONE, NONE),
-            false => (head, self.entries[head as usize].map_or(NONE, |entry| entry.next)),
+            false => (head, self.pages[head as usize].map_or(NONE, |indexed| indexed.next)),
         };
-        self.entries[page.0 as usize] = Some(Entry { parent, end, namespace, previous, next });
-        self.link(previous, |entry| entry.next = page.0);
-        self.link(next, |entry| entry.previous = page.0);
+        self.pages[page.0 as usize] =
+            Some(IndexedPage { parent, end, namespace, n_children, previous, next });
+        self.link(previous, |indexed| indexed.next = page.0);
+        self.link(next, |indexed| indexed.previous = page.0);
         self.namespaces.retain(namespace);
+        if self.counts_children {
+            self.change_children(parent, |n| n + 1);
+        }
         end
     }
 
-    fn link(&mut self, page: u32, change: impl FnOnce(&mut Entry)) {
-        if let Some(Some(entry)) = self.entries.get_mut(page as usize) {
-            change(entry);
+    fn link(&mut self, page: u32, change: impl FnOnce(&mut IndexedPage)) {
+        if let Some(Some(indexed)) = self.pages.get_mut(page as usize) {
+            change(indexed);
         }
     }
 
-    /// Forgets a page, if it is indexed.
+    fn change_children(&mut self, parent: ChainEnd, change: impl Fn(u32) -> u32) {
+        let mut next = self.heads.get(&parent.key).copied().unwrap_or(NONE);
+        while let Some(Some(indexed)) = self.pages.get_mut(next as usize) {
+            if indexed.end.content == parent.content {
+                indexed.n_children = change(indexed.n_children);
+            }
+            next = indexed.next;
+        }
+    }
+
+    /// Removes a page, if it is indexed.
     pub(crate) fn remove(&mut self, page: PageId) {
-        let Some(Entry { end, namespace, previous, next, .. }) = self.entries[page.0 as usize].take() else {
+        let Some(indexed) = self.pages[page.0 as usize].take() else {
             return;
         };
-        self.link(previous, |entry| entry.next = next);
-        self.link(next, |entry| entry.previous = previous);
+        let IndexedPage { parent, end, namespace, previous, next, .. } = indexed;
+        self.link(previous, |indexed| indexed.next = next);
+        self.link(next, |indexed| indexed.previous = previous);
         match (previous, next) {
             (NONE, NONE) => drop(self.heads.remove(&end.key)),
             (NONE, next) => drop(self.heads.insert(end.key, next)),
             _ => {}
         }
         self.namespaces.release(namespace);
-    }
-
-    /// Another page with the same content.
-    pub(crate) fn twin(&self, page: PageId) -> Option<PageId> {
-        let end = self.end_of(page)?;
-        self.with_key(end.key)
-            .find(|(other, entry)| *other != page.0 && entry.end.content == end.content)
-            .map(|(other, _)| PageId(other))
+        if self.counts_children {
+            self.change_children(parent, |n| n - 1);
+        }
     }
 }
 

@@ -1,44 +1,53 @@
-//! What a cache has done so far.
+//! Statistics of the cache.
 
-/// Counts since the cache was made, and what it holds now.
+/// What a cache holds now, and what happened since it was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KvCacheStats {
-    /// Sessions that are remembered.
+    /// Sessions.
     pub current_sessions: usize,
-    /// Sessions in use.
+    /// Sessions that a call uses.
     pub busy_sessions: usize,
-    /// Leases that are held.
+    /// Leases.
     pub current_leases: usize,
     /// Pages in the pool.
     pub n_pages: usize,
-    /// Pages that leases hold.
+    /// Pages that leases use.
     pub pinned_pages: usize,
-    /// Pages that nobody holds but whose content can be found.
+    /// Unreferenced pages whose content can be found.
     pub cached_pages: usize,
-    /// Bytes of all pages that hold something.
+    /// State slots in the pool.
+    pub state_slots: usize,
+    /// State slots that leases use.
+    pub pinned_states: usize,
+    /// Pages that have a snapshot of the state after them.
+    pub snapshots: usize,
+    /// Bytes of all pages and state slots in use or cached.
     pub current_bytes: u64,
-    /// The most that `current_bytes` has been.
+    /// The highest `current_bytes` so far.
     pub peak_bytes: u64,
-    /// The most that `current_bytes` can be.
+    /// The limit of `current_bytes`.
     pub max_bytes: u64,
     /// Sequences that began with positions computed before.
     pub hits: u64,
     /// Sequences that began with none.
     pub misses: u64,
-    /// Positions whose computation was really skipped.
+    /// Positions that did not have to be computed.
     pub reused_tokens: u64,
     /// Positions that were computed.
     pub computed_tokens: u64,
-    /// Sessions and pages that gave way to others.
+    /// Sessions, pages and snapshots that were evicted.
     pub evictions: u64,
-    /// Of these, pages.
+    /// Pages that were evicted.
     pub evicted_pages: u64,
-    /// Pages copied because two sequences shared them and one wrote.
+    /// Snapshots that were evicted, with their pages or alone.
+    pub evicted_snapshots: u64,
+    /// Pages that were copied before a write because they were shared.
     pub copied_pages: u64,
 }
 
 impl KvCacheStats {
-    /// Share of the sequences that began with positions computed before; 0 when there were none.
+    /// Share of sequences that began with positions computed before; 0 if there were none.
     pub fn hit_rate(&self) -> f64 {
         match self.hits + self.misses {
             0 => 0.0,

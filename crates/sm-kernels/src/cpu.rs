@@ -12,6 +12,7 @@
 pub(crate) mod activations;
 pub(crate) mod allocation;
 pub(crate) mod arena;
+mod backend;
 pub(crate) mod barrier;
 pub(crate) mod buffers;
 mod executor;
@@ -32,4 +33,4 @@ pub(crate) mod team;
 mod topology;
 pub(crate) mod weights;
 
-pub use executor::CpuBackend;
+pub use backend::CpuBackend;

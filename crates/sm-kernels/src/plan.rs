@@ -1,31 +1,49 @@
 //! The contract between models, backends and the runtime.
 
+mod backend;
 mod batch;
 mod builder;
+mod cache;
+mod check;
 mod display;
 mod executor;
+mod ids;
 #[cfg(feature = "cpu")]
 mod kinds;
+mod kv_dtype;
 #[cfg(feature = "cpu")]
 pub(crate) mod lifetime;
 mod op;
+mod operation;
+mod ops;
+mod output;
 mod profile;
+mod rope;
+mod source;
+mod split;
 mod validate;
 mod work;
 
-pub use batch::{PAGE_LEN, Span, StepBatch};
+pub use backend::{Backend, MemoryNeeds, PrepareError, Progress, Weights};
+pub use batch::{KeptState, OutputRow, PAGE_LEN, Span, StateSpan, StepBatch, Wanted};
 pub use builder::PlanBuilder;
-pub use executor::{
-    Backend, ExecError, Executor, ExecutorInfo, KvDType, Limits, Logits, MemoryNeeds, PackedBytes,
-    PrepareError, Progress, WeightError, WeightSource,
-};
+pub use cache::{CacheLayout, PageGroup, StateLayout};
+pub use executor::{ExecError, Executor, ExecutorInfo, Limits};
+pub use ids::{BufferId, KvId, MatrixId, RopeId, StateId, VectorId};
 #[cfg(feature = "cpu")]
 pub(crate) use kinds::OpProfile;
-pub use op::{
-    Activation, AttentionParams, BufferId, Epilogue, Experts, MatrixId, NormKind, Op, RopeId, RopePairs,
-    RopeTable, Store, VectorId,
+pub use kv_dtype::KvDType;
+pub use op::Op;
+pub use operation::{Read, Store, Usage, Write};
+pub use ops::{
+    Activation, Attention, Embed, Epilogue, Experts, GatedLinear, GatherRows, Input, Linear, MoeFfn, Norm,
+    NormKind, RopeStore,
 };
+pub use output::{RowMemory, StepOutput};
 pub use profile::{Profile, ProfileRow, Speed};
+pub use rope::{RopePairs, RopeTable};
+pub use source::{PackedBytes, WeightError, WeightSource};
+pub use split::SplitError;
 pub use work::Work;
 
 use sm_tensor::DType;
@@ -35,13 +53,13 @@ use sm_tensor::DType;
 pub enum Rows {
     /// One row per token of the step.
     Tokens,
-    /// One row per token whose logits are wanted.
+    /// One row per token of which something is wanted.
     Outputs,
 }
 
 /// Which forms of a buffer's rows its producer writes.
 ///
-/// The int8 form is what a [`Op::Linear`] with quantized weights reads: signed codes, and per block of 32 a scale
+/// The int8 form is what a [`Linear`] with quantized weights reads: signed codes, and per block of 32 a scale
 /// and the sum of the codes. It is made once, by the op that produces the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
@@ -57,6 +75,15 @@ impl Encoding {
     /// Whether the `f32` form is kept.
     pub const fn has_f32(self) -> bool {
         matches!(self, Self::F32 | Self::F32AndInt8)
+    }
+
+    /// This, and the `f32` form too.
+    #[must_use]
+    pub const fn with_f32(self) -> Self {
+        match self {
+            Self::F32 => Self::F32,
+            Self::Int8 | Self::F32AndInt8 => Self::F32AndInt8,
+        }
     }
 
     /// Whether the int8 form is kept.
@@ -128,17 +155,6 @@ pub struct VectorDecl {
     pub parts: Vec<String>,
 }
 
-/// The shape of the KV pages: what one token leaves behind in each layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KvLayout {
-    /// Transformer layers.
-    pub n_layers: usize,
-    /// Key and value heads per layer.
-    pub n_kv_heads: usize,
-    /// Values per head.
-    pub head_dim: usize,
-}
-
 /// A model, as the flat list of operations that one step runs.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -152,18 +168,27 @@ pub struct Plan {
     pub ropes: Vec<RopeTable>,
     /// The operations, in order.
     pub ops: Vec<Op>,
-    /// The shape of the KV pages.
-    pub kv: KvLayout,
+    /// For each layer, the op that begins it, ascending: where the plan can be cut in two.
+    pub layer_starts: Vec<usize>,
+    /// What a sequence leaves behind.
+    pub cache: CacheLayout,
+    /// The buffer that holds the hidden state behind the final norm after the last op: rows are outputs.
+    pub hidden: Option<BufferId>,
     /// The buffer that holds the logits after the last op: rows are outputs, width is `vocab_size`.
-    pub logits: BufferId,
+    pub logits: Option<BufferId>,
     /// Positions that the plan was built for; a step must not go beyond.
     pub context_len: usize,
 }
 
 impl Plan {
-    /// Number of tokens in the vocabulary.
+    /// Number of tokens in the vocabulary; 0 for a plan without logits.
     pub fn vocab_size(&self) -> usize {
-        self.buffer(self.logits).width
+        self.logits.map_or(0, |logits| self.buffer(logits).width)
+    }
+
+    /// Width of the hidden state; 0 for a plan that does not name it.
+    pub fn hidden_size(&self) -> usize {
+        self.hidden.map_or(0, |hidden| self.buffer(hidden).width)
     }
 
     /// The declaration of a buffer.

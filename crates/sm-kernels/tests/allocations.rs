@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sm_kernels::CpuBackend;
-use sm_kernels::plan::{Backend, KvDType, Limits, PAGE_LEN, Plan, Span, StepBatch};
+use sm_kernels::plan::{Backend, Limits, OutputRow, PAGE_LEN, Plan, Span, StepBatch, StepOutput};
 use sm_kernels::testing::{self, RandomWeights};
 use sm_tensor::{DType, PageId, TokenId};
 
@@ -33,21 +33,26 @@ static ALLOCATOR: Counting = Counting;
 
 /// Counts the allocations of steps of these lengths after one of the first length.
 fn count(plan: &Plan, n_threads: usize, lengths: &[u32]) -> usize {
-    let limits =
-        Limits { max_tokens: 64, max_outputs: 64, max_sequences: 2, n_pages: 50, kv_dtype: KvDType::F16 };
+    let limits = Limits { max_tokens: 64, max_outputs: 64, ..Limits::one_sequence(50 * PAGE_LEN) };
     let backend = CpuBackend::new().threads(n_threads);
-    let mut executor = backend.prepare(plan, &RandomWeights::new(plan), limits, &|_| ()).unwrap();
+    let mut executor = backend.load_and_prepare(plan, &RandomWeights::new(plan), limits, &|_| ()).unwrap();
+    let mut output = StepOutput::new();
     let tokens = vec![TokenId(3); 64];
     let pages: Vec<_> = (0..50).map(PageId).collect();
     let (mut start, mut n_after_first) = (0, 0);
     for (index, &n_rows) in lengths.iter().enumerate() {
         let n_pages = (start + n_rows).div_ceil(PAGE_LEN as u32);
-        let spans = [Span { first_row: 0, n_rows, start, first_page: 0, n_pages }];
-        let (tokens, output_rows) = (&tokens[..n_rows as usize], &[n_rows - 1]);
-        let batch = StepBatch { tokens, spans: &spans, page_table: &pages, output_rows };
+        let batch = StepBatch {
+            tokens: &tokens[..n_rows as usize],
+            spans: &[Span { n_rows, start, n_pages, ..Span::default() }],
+            page_table: &pages,
+            outputs: &[OutputRow::logits(n_rows - 1)],
+            ..StepBatch::default()
+        };
         let before = N_ALLOCATIONS.load(Ordering::SeqCst);
         executor.submit(&batch).unwrap();
-        assert!(executor.wait().unwrap().row(0)[0].is_finite());
+        executor.wait(&mut output).unwrap();
+        assert!(output.logits(0)[0].is_finite());
         if 0 < index {
             n_after_first += N_ALLOCATIONS.load(Ordering::SeqCst) - before;
         }

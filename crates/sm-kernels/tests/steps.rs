@@ -5,17 +5,17 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 use sm_kernels::plan::{
-    Backend, ExecError, Executor, KvDType, Limits, PAGE_LEN, Progress, Span, StepBatch, WeightError,
-    WeightSource,
+    Backend, ExecError, Executor, KeptState, KvDType, Limits, OutputRow, PAGE_LEN, Progress, Span, StateSpan,
+    StepBatch, StepOutput, Wanted, WeightError, WeightSource,
 };
 use sm_kernels::testing::{self, RandomWeights};
 use sm_kernels::{CpuBackend, IsaKind};
-use sm_tensor::{DType, PageId, TokenId};
+use sm_tensor::{DType, PageId, StateSlot, TokenId};
 
 const N_PAGES: usize = 120;
 
 fn limits() -> Limits {
-    Limits { max_tokens: 96, max_outputs: 96, max_sequences: 8, n_pages: N_PAGES, kv_dtype: KvDType::F16 }
+    Limits { max_tokens: 96, max_outputs: 96, max_sequences: 8, ..Limits::one_sequence(N_PAGES * PAGE_LEN) }
 }
 
 /// How weights, and how keys and values are stored.
@@ -32,7 +32,7 @@ fn executor((dtype, kv_dtype): Formats, n_threads: usize, isa: IsaKind) -> Box<d
     let plan = testing::decoder(dtype);
     let weights = RandomWeights::new(&plan);
     let limits = Limits { kv_dtype, ..limits() };
-    CpuBackend::new().threads(n_threads).isa(isa).prepare(&plan, &weights, limits, &|_| ()).unwrap()
+    CpuBackend::new().threads(n_threads).isa(isa).load_and_prepare(&plan, &weights, limits, &|_| ()).unwrap()
 }
 
 /// A sequence with its pages, somewhere in the pool.
@@ -71,6 +71,7 @@ fn step(executor: &mut dyn Executor, sequences: &mut [Sequence], rows: &[usize])
             start: sequence.computed as u32,
             first_page: page_table.len() as u32,
             n_pages: sequence.pages.len() as u32,
+            state: None,
         });
         tokens.extend(&sequence.tokens[sequence.computed..sequence.computed + rows]);
         page_table.extend(&sequence.pages);
@@ -78,15 +79,15 @@ fn step(executor: &mut dyn Executor, sequences: &mut [Sequence], rows: &[usize])
     if tokens.is_empty() {
         return;
     }
-    let output_rows: Vec<u32> = (0..tokens.len() as u32).collect();
-    let batch =
-        StepBatch { tokens: &tokens, spans: &spans, page_table: &page_table, output_rows: &output_rows };
-    executor.submit(&batch).unwrap();
-    let logits = executor.wait().unwrap();
+    let outputs: Vec<_> = (0..tokens.len() as u32).map(OutputRow::logits).collect();
+    let mut output = StepOutput::new();
+    let (tokens, spans, page_table, outputs) = (&tokens[..], &spans[..], &page_table[..], &outputs[..]);
+    let batch = StepBatch { tokens, spans, page_table, outputs, ..StepBatch::default() };
+    executor.run(&batch, &mut output).unwrap();
     let mut row = 0;
     for (sequence, rows) in sequences.iter_mut().zip(taken) {
         for _ in 0..rows {
-            sequence.logits.push(logits.row(row).iter().map(|logit| logit.to_bits()).collect());
+            sequence.logits.push(output.logits(row).iter().map(|logit| logit.to_bits()).collect());
             row += 1;
         }
         sequence.computed += rows;
@@ -149,17 +150,23 @@ struct Parts {
     tokens: Vec<TokenId>,
     spans: Vec<Span>,
     page_table: Vec<PageId>,
-    output_rows: Vec<u32>,
+    outputs: Vec<OutputRow>,
 }
 
 fn good_parts() -> Parts {
-    let span =
-        |first_row, n_rows, start, first_page| Span { first_row, n_rows, start, first_page, n_pages: 2 };
+    let span = |first_row, n_rows, start, first_page| Span {
+        first_row,
+        n_rows,
+        start,
+        first_page,
+        n_pages: 2,
+        state: None,
+    };
     Parts {
         tokens: vec![TokenId(1); 21],
         spans: vec![span(0, 20, 5, 0), span(20, 1, 30, 2)],
         page_table: [7, 3, 9, 5].map(PageId).to_vec(),
-        output_rows: vec![19, 20],
+        outputs: [19, 20].map(OutputRow::logits).to_vec(),
     }
 }
 
@@ -169,10 +176,17 @@ fn invalid_batches_are_refused_with_the_numbers() {
         ("it has no tokens", |parts| parts.tokens.clear()),
         ("97 tokens, but the executor was prepared for 96", |parts| parts.tokens = vec![TokenId(0); 97]),
         ("9 spans, but the executor was prepared for 8", |parts| parts.spans = vec![parts.spans[0]; 9]),
-        ("97 output rows, but the executor was prepared for 96", |parts| parts.output_rows = vec![0; 97]),
+        ("97 outputs, but the executor was prepared for 96", |parts| {
+            parts.outputs = vec![OutputRow::logits(0); 97];
+        }),
         ("token id 40 but the vocabulary has 40", |parts| parts.tokens[20] = TokenId(40)),
-        ("output row 19 follows 19: they must ascend", |parts| parts.output_rows = vec![19, 19]),
-        ("output row 21 of 21 rows", |parts| parts.output_rows = vec![21]),
+        ("output row 19 follows 19: they must ascend", |parts| parts.outputs[1].row = 19),
+        ("output row 21 of 21 rows", |parts| parts.outputs[1].row = 21),
+        ("the 0 largest logits of row 20", |parts| parts.outputs[1].wanted = Wanted::TopK(0)),
+        ("span 1 names a state, but the plan has none", |parts| {
+            parts.spans[1].state =
+                Some(StateSpan { read: None, write: StateSlot(0), first_kept: 0, n_kept: 0 });
+        }),
         ("span 1 has 1 rows from row 19, after 20 rows", |parts| parts.spans[1].first_row = 19),
         ("span 1 has 0 rows from row 20, after 20 rows", |parts| parts.spans[1].n_rows = 0),
         ("span 1 ends at position 601, but the context is 600", |parts| parts.spans[1].start = 600),
@@ -184,20 +198,28 @@ fn invalid_batches_are_refused_with_the_numbers() {
         ("the spans have 20 rows for 21 tokens", |parts| parts.spans.truncate(1)),
     ];
     let mut executor = executor((DType::F32, KvDType::F16), 2, IsaKind::best());
+    let mut output = StepOutput::new();
     for (expected, change) in cases {
         let mut parts = good_parts();
         change(&mut parts);
-        let Parts { tokens, spans, page_table, output_rows } = &parts;
-        let error = executor.submit(&StepBatch { tokens, spans, page_table, output_rows }).unwrap_err();
+        let Parts { tokens, spans, page_table, outputs } = &parts;
+        let batch = StepBatch { tokens, spans, page_table, outputs, ..StepBatch::default() };
+        let error = executor.submit(&batch).unwrap_err();
         let message = error.to_string();
         assert!(matches!(error, ExecError::InvalidBatch { .. }) && message.contains(expected), "{message}");
-        assert_eq!(executor.wait().unwrap_err(), ExecError::NotSubmitted);
+        assert_eq!(executor.wait(&mut output).unwrap_err(), ExecError::NotSubmitted);
     }
-    let Parts { tokens, spans, page_table, output_rows } = &good_parts();
-    let batch = StepBatch { tokens, spans, page_table, output_rows };
+    let Parts { tokens, spans, page_table, outputs } = &good_parts();
+    let batch = StepBatch { tokens, spans, page_table, outputs, ..StepBatch::default() };
+    let kept_states = &[KeptState { position: 20, slot: StateSlot(3) }];
+    let error = executor.submit(&StepBatch { kept_states, ..batch }).unwrap_err().to_string();
+    assert!(error.contains("state slot 3 is to be kept, but the plan has no states"), "{error}");
+    let error = executor.submit(&StepBatch { input: Some(&[0.5; 21]), ..batch }).unwrap_err().to_string();
+    assert!(error.contains("it has an input, but the plan reads none"), "{error}");
     executor.submit(&batch).unwrap();
     assert_eq!(executor.submit(&batch).unwrap_err(), ExecError::NotSubmitted);
-    assert_eq!(executor.wait().unwrap().n_rows(), 2);
+    executor.wait(&mut output).unwrap();
+    assert_eq!(output.n_outputs(), 2);
 }
 
 #[test]
@@ -221,23 +243,21 @@ fn pages_that_are_read_and_written_back_hold_the_same_context() {
     let expected = alone(&mut *first, 3, 40, 96);
     let mut sequence = [Sequence::new(3, 40, (0, 1))];
     step(&mut *first, &mut sequence, &[33]);
-    let mut bytes = vec![0; first.page_bytes()];
-    assert_eq!(bytes.len() * 120, first.info().kv_bytes);
+    assert_eq!(first.page_bytes() * 120, first.info().kv_bytes);
+    let mut bytes = vec![0; first.page_bytes() * sequence[0].pages.len()];
     let mut second = executor((DType::Q8_0, KvDType::Q8_0), 3, IsaKind::best());
     let mut moved = sequence[0].pages.clone();
     moved.iter_mut().for_each(|page| page.0 -= 50);
-    for (from, to) in sequence[0].pages.iter().zip(&moved) {
-        first.read_page(*from, &mut bytes).unwrap();
-        second.write_page(*to, &bytes).unwrap();
-    }
+    first.read_pages(&sequence[0].pages, &mut bytes).unwrap();
+    second.write_pages(&moved, &bytes).unwrap();
     sequence[0].pages = moved;
     step(&mut *second, &mut sequence, &[7]);
     assert!(sequence[0].logits == expected);
     for (error, part) in [
-        (first.read_page(PageId(120), &mut bytes), "page 120 is copied, but the pool has 120"),
-        (first.write_page(PageId(120), &bytes), "page 120 is copied, but the pool has 120"),
-        (first.read_page(PageId(0), &mut [0; 3]), "but 3 are to be copied"),
-        (first.write_page(PageId(0), &[0; 3]), "but 3 are to be copied"),
+        (first.read_pages(&[PageId(120)], &mut bytes), "page 120 is copied, but the pool has 120"),
+        (first.write_pages(&[PageId(120)], &bytes), "page 120 is copied, but the pool has 120"),
+        (first.read_pages(&[PageId(0)], &mut [0; 3]), "but 3 bytes are to be copied"),
+        (first.write_pages(&[PageId(0); 2], &bytes), "2 pages of"),
     ] {
         assert!(error.unwrap_err().to_string().contains(part));
     }
@@ -253,7 +273,8 @@ fn what_pages_held_before_never_shows() {
     let plan = testing::decoder(DType::F32);
     let mut weights = RandomWeights::new(&plan);
     weights.fill_row("table.0", unused, f32::NAN);
-    let mut poisoned = CpuBackend::new().threads(2).prepare(&plan, &weights, limits(), &|_| ()).unwrap();
+    let mut poisoned =
+        CpuBackend::new().threads(2).load_and_prepare(&plan, &weights, limits(), &|_| ()).unwrap();
     for n_rows in 1..8 {
         let mut nan = [Sequence::new(0, 48, (0, 1))];
         nan[0].tokens.fill(TokenId(unused as u32));
@@ -281,7 +302,7 @@ fn what_cannot_be_prepared_is_refused() {
     let plan = testing::decoder(DType::F32);
     let weights = RandomWeights::new(&plan);
     let refuse = |backend: CpuBackend, limits: Limits, expected: &str| {
-        let error = backend.prepare(&plan, &weights, limits, &|_| ()).unwrap_err().to_string();
+        let error = backend.load_and_prepare(&plan, &weights, limits, &|_| ()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     };
     let backend = CpuBackend::new();
@@ -297,7 +318,7 @@ fn what_cannot_be_prepared_is_refused() {
     );
     refuse(backend, Limits { n_pages: u32::MAX as usize / 2, ..limits() }, "the KV pool needs");
     let other = testing::experts(DType::F32);
-    let error = backend.prepare(&other, &weights, limits(), &|_| ()).unwrap_err().to_string();
+    let error = backend.load_and_prepare(&other, &weights, limits(), &|_| ()).unwrap_err().to_string();
     assert!(error.contains("no tensor \"router.0\""), "{error}");
 }
 
@@ -325,7 +346,8 @@ fn a_source_that_panics_is_an_error_that_names_the_matrix() {
     let plan = testing::decoder(DType::Q8_0);
     let source = Panicking(RandomWeights::new(&plan));
     for n_threads in [1, 3] {
-        let prepared = CpuBackend::new().threads(n_threads).prepare(&plan, &source, limits(), &|_| ());
+        let prepared =
+            CpuBackend::new().threads(n_threads).load_and_prepare(&plan, &source, limits(), &|_| ());
         let error = prepared.unwrap_err().to_string();
         assert!(error.contains("gate.1") && error.contains("packing it failed: a bad day"), "{error}");
     }
@@ -336,8 +358,10 @@ fn progress_ends_at_the_total() {
     let plan = testing::decoder(DType::Q4_0);
     let seen = std::sync::Mutex::new(Vec::new());
     let note = |progress: Progress| seen.lock().unwrap().push((progress.done_bytes, progress.total_bytes));
-    let executor =
-        CpuBackend::new().threads(2).prepare(&plan, &RandomWeights::new(&plan), limits(), &note).unwrap();
+    let executor = CpuBackend::new()
+        .threads(2)
+        .load_and_prepare(&plan, &RandomWeights::new(&plan), limits(), &note)
+        .unwrap();
     let seen = seen.into_inner().unwrap();
     assert!(seen.is_sorted() && seen[0].0 == 0 && seen.last().unwrap().0 == seen[0].1, "{seen:?}");
     let info = executor.info();

@@ -1,22 +1,16 @@
 //! Many requests at once, with priorities: they share steps, and each gets what it would get alone.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
-use sm_runtime::{
-    Engine, GenerationOptions, Limits, ModelRef, Preset, Priority, Prompt, Request, SamplingOptions,
-};
+use sm_runtime::{Engine, GenerationOptions, ModelRef, Preset, Priority, Prompt, Request};
 
 fn main() -> Result<(), sm_runtime::Error> {
     let engine = Engine::builder().preset(Preset::Throughput).load(ModelRef::Demo)?;
     let prompts =
         ["Once upon a time", "The quick brown fox", "In a distant galaxy", "The secret to happiness"];
     let request = |(seed, prompt): (usize, &&str)| {
-        let options = GenerationOptions {
-            sampling: SamplingOptions { seed: Some(seed as u64), ..SamplingOptions::default() },
-            limits: Limits { max_new_tokens: 60, ..Limits::default() },
-            ..GenerationOptions::default()
-        };
+        let options = GenerationOptions::new().seed(seed as u64).max_new_tokens(60);
         let priority = if seed == 0 { Priority::High } else { Priority::Normal };
-        Request { priority, ..Request::new(Prompt::Text((*prompt).to_owned()), options) }
+        Request::new(Prompt::Text((*prompt).to_owned()), options).priority(priority)
     };
     let together = prompts.iter().enumerate().map(|each| engine.submit(request(each)));
     let together: Vec<_> = together.collect::<Result<_, _>>()?;
@@ -26,7 +20,7 @@ fn main() -> Result<(), sm_runtime::Error> {
         assert_eq!(completion.tokens, alone.tokens, "the same request gives the same tokens");
         println!("{}{}\n", each.1, completion.text);
     }
-    let stats = engine.stats()?;
+    let stats = engine.stats();
     println!("[{:.1} sequences per step]", stats.average_batch_size());
     Ok(())
 }

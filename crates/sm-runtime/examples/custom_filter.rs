@@ -1,10 +1,10 @@
-//! A filter of one's own: it changes logits before a token is drawn, here so that the story is told in short words.
+//! A custom logits filter, here one that makes the model tell its story in short words.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use std::sync::Arc;
 
 use sm_runtime::sampling::{History, LogitsFilter};
-use sm_runtime::{Engine, GenerationOptions, Limits, ModelRef, Prompt, Request, SamplingOptions};
+use sm_runtime::{Engine, GenerationOptions, ModelRef, Prompt, Request};
 
 /// Forbids tokens of more than some bytes.
 #[derive(Debug)]
@@ -27,13 +27,9 @@ fn main() -> Result<(), sm_runtime::Error> {
     let is_short = |id| vocabulary.token_bytes(sm_runtime::TokenId(id)).len() <= 4;
     let filter = ShortTokens((0..vocabulary.vocab_size() as u32).map(is_short).collect());
 
-    let options = GenerationOptions {
-        sampling: SamplingOptions { seed: Some(3), ..SamplingOptions::default() },
-        limits: Limits { max_new_tokens: 60, ..Limits::default() },
-        ..GenerationOptions::default()
-    };
-    let request = Request::new(Prompt::Text("Once upon a time".into()), options);
-    let completions = engine.submit(Request { filters: vec![Arc::new(filter)], ..request })?.wait()?;
+    let options = GenerationOptions::new().seed(3).max_new_tokens(60);
+    let request = Request::new(Prompt::Text("Once upon a time".into()), options).filter(Arc::new(filter));
+    let completions = engine.submit(request)?.wait()?;
     println!("Once upon a time{}", completions[0].text);
     Ok(())
 }

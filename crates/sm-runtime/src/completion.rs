@@ -7,6 +7,7 @@ use sm_tensor::TokenId;
 
 /// Why a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum FinishReason {
     /// A token of [`StopRules::token_ids`](crate::StopRules::token_ids) was sampled.
     Stop,
@@ -51,6 +52,7 @@ impl fmt::Display for FinishReason {
 
 /// One step of a streamed generation.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct TokenEvent {
     /// Which of the request's continuations it belongs to, from 0.
     pub choice: usize,
@@ -62,12 +64,16 @@ pub struct TokenEvent {
     pub index: usize,
     /// Natural logarithm of the token's raw probability, if log-probabilities were asked for.
     pub logprob: Option<f32>,
+    /// The likeliest tokens in its place and their log-probabilities, falling: as many as
+    /// [`GenerationOptions::logprobs`](crate::GenerationOptions::logprobs) asks for.
+    pub top_logprobs: Vec<(TokenId, f32)>,
     /// Set in the last event.
     pub finish_reason: Option<FinishReason>,
 }
 
 /// A finished generation.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Completion {
     /// The generated text, without end-of-sequence text, (by default) stop strings and, unless it is echoed, the prompt.
     pub text: String,
@@ -92,6 +98,7 @@ pub struct Completion {
 
 /// The raw log-probability of a token, before penalties and temperature.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TokenLogprob {
     /// Natural logarithm of the token's probability.
     pub logprob: f32,
@@ -101,6 +108,7 @@ pub struct TokenLogprob {
 
 /// How many tokens a generation handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Usage {
     /// Tokens of the prompt, context of earlier turns included.
     pub prompt_tokens: usize,
@@ -120,6 +128,7 @@ pub struct Usage {
 
 /// How tokens came about. It changes none of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum GenerationStrategy {
     /// One by one.
     Plain,
@@ -164,6 +173,7 @@ impl Usage {
 
 /// How long a generation took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Timings {
     /// Steps over the prompt, and sampling of the first token.
     pub prefill: Duration,

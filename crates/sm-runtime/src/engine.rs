@@ -5,16 +5,20 @@ mod admission;
 mod advice;
 mod batch;
 mod builder;
+mod choice_drafts;
 mod control;
 mod directory;
 mod disk;
 mod engine_loop;
+mod guard;
 mod handle;
 mod loading;
 mod log;
+mod reply;
 mod sample;
 mod session;
 mod speculation;
+mod start;
 mod stats;
 mod step;
 #[cfg(test)]
@@ -23,45 +27,41 @@ mod ticket;
 #[cfg(feature = "typed")]
 mod typed;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, SendError, Sender};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{SendError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::Instant;
 
-use sm_batching::{BatchMemory, Scheduler, StepLimits};
-use sm_cache::{KvCache, Namespace, PagePool, SessionMode};
-use sm_kernels::plan::{ExecutorInfo, PAGE_LEN};
-use sm_model::chat::{ChatError, ChatTemplate};
-use sm_model::tokenizer::EncodeOptions;
+use sm_batching::{QueueLimit, RequestId};
+use sm_cache::{Namespace, PagePool};
+use sm_kernels::plan::ExecutorInfo;
 
+pub(crate) use active_request::Delivery;
+pub(crate) use builder::PlannedModels;
 pub(crate) use control::deadline;
 
 pub use batch::BatchRun;
 pub use builder::EngineBuilder;
-pub use directory::RequestNumber;
 pub use handle::{RequestHandle, TokenStream};
 pub use loading::Loading;
-pub use session::Session;
+pub use session::{Session, SessionOptions};
 pub use stats::EngineStats;
 pub use ticket::RequestStatus;
 
-use crate::grammar::Grammars;
-use crate::input::{echo, encode};
-use crate::kv_disk::program_fingerprint;
+use crate::prompt::RenderedPrompt;
 use crate::rules::Rules;
 use crate::sampling::random_seed;
-use crate::speculate::DraftModel;
-use crate::text::Text;
-use crate::{Completion, EngineConfig, Error, GenerationOptions, LoadedModel, Prompt, Request};
-use active_request::{Delivery, RequestParams};
+use crate::{
+    Completion, EngineConfig, Error, GenerationOptions, LimitedResource, LoadedModel, Prompt, Request, Select,
+};
+use active_request::{KeepAlive, RequestParams};
 use admission::Admission;
 use directory::Directory;
-use disk::open_disk;
-use engine_loop::{Core, Message, Parts, PromptTokens, Submission};
+use engine_loop::{Core, Message, PromptTokens, Submission};
+use reply::{Reply, reply};
 use session::Owner;
-use speculation::Speculator;
-use ticket::{Callback, Responder, Ticket};
+use ticket::{Callback, Responder, Ticket, TicketRoom, is_current};
 
 /// Serves many requests on one model: each gets exactly the tokens that it would get alone.
 ///
@@ -89,11 +89,7 @@ struct Inner {
     thread_id: ThreadId,
     gate: Arc<Admission>,
     directory: Mutex<Directory>,
-    text: Text,
-    grammars: Grammars,
-    /// Positions per sequence that the model was made ready for.
-    max_context_len: usize,
-    chat: Result<ChatTemplate, ChatError>,
+    model: LoadedModel,
     info: ExecutorInfo,
     namespace: Namespace,
     pool: PagePool,
@@ -101,78 +97,16 @@ struct Inner {
 
 impl Engine {
     /// An engine to be set up.
-    pub fn builder<'d>() -> EngineBuilder<'d> {
+    pub fn builder() -> EngineBuilder {
         EngineBuilder::default()
     }
 
-    /// Starts on a model that is loaded: with as many sequences at a time as its executor and the configuration allow.
+    /// Starts an engine on a loaded model, whose weights it shares with all clones of it.
     ///
     /// # Errors
-    /// If a value of the configuration cannot be used.
+    /// As [`EngineBuilder::start`].
     pub fn start(model: LoadedModel, config: EngineConfig) -> Result<Self, Error> {
         Self::builder().config(config).start(model, None)
-    }
-
-    fn new(model: LoadedModel, draft: Option<DraftModel>, builder: EngineBuilder<'_>) -> Result<Self, Error> {
-        let EngineBuilder { config, metrics, observers, .. } = builder;
-        config.speculation.validate()?;
-        let speculator = Speculator::new(config.speculation, draft, model.vocab_size);
-        let bounds = model.bounds();
-        let limits = *model.executor.limits();
-        let pool = PagePool { n_pages: limits.n_pages, page_len: PAGE_LEN, shape: model.kv_shape };
-        let steps = StepLimits {
-            max_tokens: limits.max_tokens,
-            max_outputs: limits.max_outputs,
-            max_sequences: limits.max_sequences,
-            row_group: model.info().row_group,
-            memory: BatchMemory {
-                fixed_bytes: model.info().activation_bytes as u64,
-                bytes_per_token: model.kv_shape.position_bytes().unwrap_or(usize::MAX) as u64,
-            },
-        };
-        let gate = Arc::new(Admission::new(config.batching.max_queued_requests));
-        let namespace = namespace(&model, &config)?;
-        let LoadedModel { executor, text, grammars, context_len, chat, .. } = model;
-        let info = executor.info().clone();
-        let scheduler = Scheduler::new(config.batching.clone(), steps)?;
-        gate.max_batch_size.store(scheduler.batch_size(), Ordering::Relaxed);
-        gate.context_len.store(context_len, Ordering::Relaxed);
-        let mut cache = KvCache::new(config.cache.clone(), pool)?;
-        observers.into_iter().for_each(|observer| cache.watch(observer));
-        let (messages, received) = mpsc::channel();
-        let open = |disk| open_disk(disk, &namespace, (&*executor, &mut cache), messages.clone());
-        let disk = config.kv_disk.as_ref().map(open).transpose()?;
-        let (text_of_core, gate_of_core) = (text.clone(), Arc::clone(&gate));
-        let parts = Parts {
-            executor,
-            scheduler,
-            cache,
-            text: text_of_core,
-            bounds,
-            gate: gate_of_core,
-            speculator,
-            disk,
-            metrics,
-        };
-        let thread = std::thread::Builder::new()
-            .name("sm-engine".to_owned())
-            .spawn(move || Core::new(parts).run(&received))
-            .map_err(|source| Error::Thread { source })?;
-        log::started(&info, &config);
-        Ok(Self(Arc::new(Inner {
-            messages,
-            thread_id: thread.thread().id(),
-            thread: Mutex::new(Some(thread)),
-            gate,
-            directory: Mutex::default(),
-            text,
-            grammars,
-            max_context_len: context_len,
-            chat,
-            info,
-            namespace,
-            pool,
-        })))
     }
 
     /// Puts a request into the queue; the handle is a future of its completions.
@@ -192,22 +126,32 @@ impl Engine {
         &self,
         request: Request,
         callback: impl FnOnce(Result<Vec<Completion>, Error>) + Send + 'static,
-    ) -> Result<RequestNumber, Error> {
+    ) -> Result<RequestId, Error> {
         let extra = Extra { callback: Some(Box::new(callback)), ..Extra::default() };
         Ok(self.send(request, Delivery::Whole, extra)?.detach())
     }
 
+    /// As [`Engine::submit`] or [`Engine::stream`]; `keep_alive` is dropped when the request is over.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub(crate) fn submit_keeping(
+        &self,
+        request: Request,
+        delivery: Delivery,
+        keep_alive: KeepAlive,
+    ) -> Result<RequestHandle, Error> {
+        self.send(request, delivery, Extra { keep_alive: Some(keep_alive), ..Extra::default() })
+    }
+
     /// Where a request stands. The last few thousand that are over are remembered.
-    pub fn status(&self, number: RequestNumber) -> Option<RequestStatus> {
-        self.directory().status(number)
+    pub fn status(&self, id: RequestId) -> Option<RequestStatus> {
+        self.directory().status(id)
     }
 
     /// Ends a request at the next step boundary; `false` if it is over or unknown.
-    pub fn cancel(&self, number: RequestNumber) -> bool {
-        let is_cancelled = self.directory().cancel(number);
-        // An engine that is gone has cancelled it already.
-        let _ = self.0.messages.send(Message::Wake);
-        is_cancelled
+    pub fn cancel(&self, id: RequestId) -> bool {
+        self.directory().cancel(id)
     }
 
     fn directory(&self) -> MutexGuard<'_, Directory> {
@@ -231,6 +175,21 @@ impl Engine {
         Ok(completions.swap_remove(0))
     }
 
+    /// Continues a prompt `n` times, computing the prompt once, and returns the choices that `select` keeps. Blocks; to wait
+    /// without blocking, await [`Engine::submit`] of a request with [`Request::n`].
+    ///
+    /// # Errors
+    /// As [`Engine::submit`] and [`RequestHandle::wait`].
+    pub fn generate_choices(
+        &self,
+        prompt: Prompt,
+        n: usize,
+        select: Select,
+        options: &GenerationOptions,
+    ) -> Result<Vec<Completion>, Error> {
+        self.submit(Request { n, select, ..Request::new(prompt, options.clone()) })?.wait()
+    }
+
     /// Continues many prompts, as many at a time as the engine takes, and gives the results in the prompts' order: an
     /// iterator that blocks. Prompt `i` has the seed of the options plus `i`; without one, each has a random seed.
     pub fn generate_batch<I>(&self, prompts: I, options: &GenerationOptions) -> BatchRun<I::IntoIter>
@@ -240,71 +199,94 @@ impl Engine {
         BatchRun::new(self.clone(), prompts.into_iter(), options.clone())
     }
 
-    /// A conversation that nobody else can name, and that is forgotten when the last clone of it is dropped and its calls are
-    /// over.
-    pub fn private_session(&self, mode: SessionMode) -> Session {
-        Session::private(self.clone(), mode)
-    }
-
-    /// A conversation of which each call gives only what is new.
+    /// A conversation: a name, or [`SessionOptions`] that say more.
     ///
     /// # Errors
     /// If the name is blank.
-    pub fn session(&self, name: &str) -> Result<Session, Error> {
-        Session::new(self.clone(), name, SessionMode::Append)
+    pub fn session(&self, options: impl Into<SessionOptions>) -> Result<Session, Error> {
+        Session::new(self.clone(), options.into())
     }
 
-    /// A conversation of which each call gives everything said so far; what it has in common with the last is not computed
-    /// again.
+    /// Whether this is the engine's thread, in a callback, sink, observer, filter or waker: it must not wait for itself.
+    fn is_own_thread(&self) -> bool {
+        is_current(self.0.thread_id)
+    }
+
+    /// Does something on the engine's thread between two steps, and blocks until it is done.
     ///
     /// # Errors
-    /// If the name is blank.
-    pub fn session_prefix(&self, name: &str) -> Result<Session, Error> {
-        Session::new(self.clone(), name, SessionMode::Prefix)
-    }
-
-    /// Does something on the engine's thread between two steps, and waits for it.
+    /// [`Error::ShutDown`], [`Error::EngineThread`].
     fn call<T: Send + 'static>(
         &self,
         what: impl FnOnce(&mut Core) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        if self.0.is_own_thread() {
+        if self.is_own_thread() {
             return Err(Error::EngineThread);
         }
-        let (reply, replied) = mpsc::sync_channel(1);
+        self.ask(what).wait().ok_or_else(|| self.0.gate.end_error())
+    }
+
+    /// As [`Engine::call`], without blocking. It is done whether or not the future is awaited.
+    fn call_async<T: Send + 'static, F: FnOnce(&mut Core) -> T + Send + 'static>(
+        &self,
+        what: F,
+    ) -> impl Future<Output = Result<T, Error>> + Send + use<T, F> {
+        let reply = self.ask(what);
+        let admission = Arc::clone(&self.0.gate);
+        async move { reply.await.ok_or_else(|| admission.end_error()) }
+    }
+
+    /// Has something done on the engine's thread between two steps. The reply is `None` if the thread is gone.
+    fn ask<T: Send + 'static>(&self, what: impl FnOnce(&mut Core) -> T + Send + 'static) -> Reply<T> {
+        let (replier, reply) = reply();
         let call = move |core: &mut Core| {
-            // Nobody waits for the reply of a caller that is gone.
-            let _ = reply.send(what(core));
+            let value = what(core);
+            // First, so that whoever has the reply sees its effect.
+            core.publish();
+            replier.give(value);
         };
-        self.0.messages.send(Message::Call(Box::new(call))).map_err(|_| Error::ShutDown)?;
-        replied.recv().map_err(|_| Error::ShutDown)
+        // A thread that is gone drops the message, which closes the reply.
+        let _ = self.0.messages.send(Message::Call(Box::new(call)));
+        reply
     }
 
     fn send(&self, request: Request, delivery: Delivery, extra: Extra) -> Result<RequestHandle, Error> {
-        let Extra { callback, owner, has_spoken } = extra;
+        let Extra { callback, owner, has_spoken, keep_alive } = extra;
         let submitted = Instant::now();
         request.validate()?;
         let (limit, actual) = (self.max_batch_size(), request.n);
         if actual > limit {
-            let remedy = "ask for fewer continuations or raise max_batch_size";
-            return Err(Error::ResourceLimit { resource: "n", limit, actual, remedy });
+            return Err(Error::limit(LimitedResource::Queue(QueueLimit::Choices), limit, actual));
         }
-        let echo = echo(&self.0.text, &request.prompt, &request.options)?;
-        let prompt = self.tokens(&request.prompt)?;
-        let Request { options, n, select, priority, key, session, salt, speculate, filters, cancel, .. } =
-            request;
-        let rules = Rules::new(&options, &self.0.text, &self.0.grammars)?.with_filters(filters);
-        let ticket = Ticket::new(n, options.limits.max_new_tokens, cancel.unwrap_or_default().child());
+        let mode = request.session.as_ref().map(|(_, mode)| *mode);
+        let LoadedModel { text, grammars, chat, .. } = &self.0.model;
+        let mut rendered = RenderedPrompt::new(&request.prompt, chat.as_ref(), mode)?;
+        let echo = rendered.echo(text, &request.options)?;
+        let (first, start) = rendered.encode(text)?;
+        let prompt = PromptTokens { first, start, appended: rendered.encode_appended(text) };
+        let Request {
+            options, n, select, priority, client, session, salt, speculate, filters, cancel, ..
+        } = request;
+        let rules = Rules::new(&options, text, grammars)?.with_filters(filters);
+        let room = TicketRoom {
+            n_choices: n,
+            max_new_tokens: options.limits.max_new_tokens,
+            n_top: options.logprobs.unwrap_or(0),
+        };
+        let messages = self.0.messages.clone();
+        let ticket = Ticket::new(room, cancel.unwrap_or_default().child())
+            .with_wake(move || _ = messages.send(Message::Wake));
         self.0.gate.enter()?;
         let ticket = Arc::new(match callback {
             Some(callback) => ticket.with_callback(callback),
             None => ticket,
         });
-        let number = self.directory().enter(&ticket);
+        let id = self.directory().enter(&ticket);
         let terms = RequestParams {
-            answer: Responder::new(Arc::clone(&ticket)),
-            number,
+            answer: Responder::new(Arc::clone(&ticket), Arc::clone(&self.0.gate)),
+            id,
             owner,
+            keep_alive,
             has_spoken,
             delivery,
             seed: options.sampling.seed.unwrap_or_else(random_seed),
@@ -317,24 +299,14 @@ impl Engine {
             speculate,
         };
         let namespace = Arc::new(Namespace { salt, ..self.0.namespace.clone() });
-        let submission = Submission { terms, prompt, priority, key, session, namespace };
+        let submission = Submission { terms, prompt, priority, client, session, namespace };
         if let Err(SendError(unsent)) = self.0.messages.send(Message::Submit(Box::new(submission))) {
-            self.0.gate.n_sent.fetch_sub(1, Ordering::Relaxed);
+            self.0.gate.leave();
             ticket.disarm();
             drop(unsent);
-            return Err(Error::ShutDown);
+            return Err(self.0.gate.end_error());
         }
-        Ok(RequestHandle::new(ticket, self.0.messages.clone(), number))
-    }
-
-    fn tokens(&self, prompt: &Prompt) -> Result<PromptTokens, Error> {
-        let text = &self.0.text;
-        let (first, start) = encode(text, prompt)?;
-        let appended = match prompt {
-            Prompt::Append(prompt) => Some(text.encode(prompt, EncodeOptions::PLAIN)?),
-            Prompt::Text(_) | Prompt::Chat(_) | Prompt::Tokens(_) => None,
-        };
-        Ok(PromptTokens { first, start, appended })
+        Ok(RequestHandle::new(ticket, id, self.0.thread_id))
     }
 }
 
@@ -344,44 +316,19 @@ struct Extra {
     callback: Option<Callback>,
     /// The session that must not be forgotten before the request is over.
     owner: Option<Arc<Owner>>,
+    /// Whatever else must exist until the request is over.
+    keep_alive: Option<KeepAlive>,
     /// Whether its session has been told something; set when it is.
     has_spoken: Option<Arc<AtomicBool>>,
 }
 
-impl Inner {
-    /// Whether this is the engine's thread, in a callback, sink, observer or filter: it cannot wait for itself.
-    fn is_own_thread(&self) -> bool {
-        std::thread::current().id() == self.thread_id
-    }
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
-        let is_own_thread = self.is_own_thread();
         let _ = self.messages.send(Message::Call(Box::new(|core| core.drain(Instant::now()))));
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         // Its own thread ends when it comes to that.
-        if let Some(thread) = thread.filter(|_| !is_own_thread) {
+        if let Some(thread) = thread.filter(|_| !is_current(self.thread_id)) {
             let _ = thread.join();
         }
     }
-}
-
-/// What decides, beside tokens, what is in a page. In one process that is what runs; pages in a file also have to tell the
-/// weights and the program.
-///
-/// # Errors
-/// If there is to be a file and the model or the program has no fingerprint.
-fn namespace(model: &LoadedModel, config: &EngineConfig) -> Result<Namespace, Error> {
-    let mut fingerprint = model.info().kernels.clone();
-    if config.kv_disk.is_some() {
-        let unknown = || Error::validation("kv_disk", "the model has no fingerprint; load it with one");
-        let weights = model.fingerprint.as_ref().ok_or_else(unknown)?;
-        fingerprint = format!("{weights} {fingerprint} {}", program_fingerprint()?);
-    }
-    Ok(Namespace {
-        model: fingerprint,
-        kv_dtype: format!("{:?}", model.executor.limits().kv_dtype),
-        ..Namespace::default()
-    })
 }

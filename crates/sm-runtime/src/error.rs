@@ -1,20 +1,33 @@
-//! Everything that can go wrong between a path and a generated token.
+//! What can go wrong between a path and a generated token.
+//!
+//! [`Error::kind`] says what a caller can do about it, so that nobody has to look into a message: a server maps the kind to
+//! a status, a client decides whether to retry. The variants carry the numbers; the messages add the remedy.
 
-use std::fmt;
-use std::path::PathBuf;
+mod kind;
+mod kv_disk;
+mod limit;
+mod load;
+
+use std::sync::Arc;
 
 use sm_batching::BatchingError;
-use sm_cache::{ByteSize, CacheError, Resource};
+use sm_cache::{BlankSessionId, ByteSize, CacheError};
 use sm_kernels::plan::{ExecError, PrepareError};
-use sm_model::LoadError;
+use sm_model::chat::ChatError;
 use sm_model::tokenizer::TokenizerError;
 
-use crate::{Completion, KvDiskError};
+pub use kind::ErrorKind;
+pub use kv_disk::KvDiskError;
+pub use limit::LimitedResource;
+pub use load::{LoadError, MemoryBound};
 
-/// Everything that can go wrong between a path and a generated token.
+use crate::Completion;
+
+/// What can go wrong with a request, with a call to an engine, or while a model is loaded.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
-    /// An option has a value that cannot be.
+    /// An option has an impossible value.
     #[error("invalid {field}: {message}")]
     Validation {
         /// The option.
@@ -22,35 +35,31 @@ pub enum Error {
         /// The value and the rule.
         message: String,
     },
-    /// A limit was exceeded before any work was done.
-    #[error("{resource} is {limit} but {actual} are needed; {remedy}")]
+    /// The request exceeds a limit. Nothing was computed for it.
+    #[error("{resource} is {limit} but the request needs {actual}; {}", resource.remedy())]
     ResourceLimit {
-        /// What is limited: `max_input_tokens`, `context`, …
-        resource: &'static str,
+        /// What is limited.
+        resource: LimitedResource,
         /// The limit.
-        limit: usize,
-        /// What is needed at least.
-        actual: usize,
-        /// What the caller can do.
-        remedy: &'static str,
+        limit: u64,
+        /// What the request needs at least, in the same unit.
+        actual: u64,
     },
-    /// A prompt without a token, for a model without a beginning-of-sequence token.
-    #[error("the prompt is empty and the model has no beginning-of-sequence token; give a prompt")]
+    /// The prompt has no tokens, and the model has no beginning-of-sequence token to start from.
+    #[error("the prompt is empty and the model has no beginning-of-sequence token; pass a non-empty prompt")]
     EmptyPrompt,
-    /// Text for a model without a tokenizer.
+    /// The request has text, but the model has no tokenizer.
     #[error(
-        "the model has no tokenizer; give token ids, or load it from files that hold one (tokenizer.json, or a GGUF with vocabulary)"
+        "the model has no tokenizer; pass token ids, or load it from files that include one (tokenizer.json, or a GGUF with vocabulary)"
     )]
     NoTokenizer,
-    /// The demo model was asked for in a build without it.
-    #[error(
-        "this build comes without the demo model; build it with the feature demo-model, or give the path of a model"
-    )]
-    NoDemoModel,
-    /// The text could not be turned into tokens, or the tokenizer could not be read.
+    /// The prompt cannot be tokenized.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// A blocking generation ran out of time.
+    /// The messages of a chat cannot be turned into a prompt.
+    #[error(transparent)]
+    Chat(Arc<ChatError>),
+    /// The request did not finish in time.
     #[error("the time limit of {limit_ms} ms was reached after {} tokens; raise max_time_ms", partial.tokens.len())]
     Timeout {
         /// The limit.
@@ -58,209 +67,207 @@ pub enum Error {
         /// What was generated until then.
         partial: Box<Completion>,
     },
-    /// The logits of a step hold NaN or an infinity, so no token can be trusted.
+    /// The logits of a step contain NaN or infinity, so no token can be trusted.
     #[error(
-        "the model computed {value} for token {token} at position {position}; the weights may be damaged"
+        "the model computed {value} for token {token} at position {position}; its weights may be damaged, check the model file"
     )]
     InvalidLogits {
         /// The value found.
         value: f32,
         /// The token whose logit it is.
         token: usize,
-        /// The position of the token that was to be sampled.
+        /// The position that was to be sampled.
         position: usize,
     },
-    /// A grammar cannot be used, or cannot go on.
-    #[error("the grammar cannot be used: {message}")]
+    /// The grammar does not compile, or has grown too large while it was matched.
+    #[error("the grammar cannot be used: {message}; correct or simplify it")]
     Grammar {
         /// What is wrong.
         message: String,
     },
-    /// A text that was to be a value of a type ended before it was one.
+    /// The text ended before it was a value of the requested type.
     #[cfg(feature = "typed")]
-    #[error("the text ended by {finish_reason} before it was a value: {text:?}; raise max_new_tokens")]
+    #[error(
+        "the text ended with {finish_reason} before it was a complete value: {text:?}; raise max_new_tokens"
+    )]
     Incomplete {
         /// Why it ended.
         finish_reason: crate::FinishReason,
         /// The text.
         text: String,
-        /// Where it is no value.
+        /// Where it stops being a value.
         source: serde_json::Error,
     },
-    /// Options forbid every token.
+    /// The options forbid every token.
     #[error(
-        "no token may follow at position {position}: logit_bias, allowed_tokens, bad_words, the grammar and the stop rules forbid \
-         all of them"
+        "every token is forbidden at position {position}; relax logit_bias, allowed_tokens, bad_words, the grammar or the stop rules"
     )]
     NoCandidates {
-        /// The position of the token that was to be sampled.
+        /// The position that was to be sampled.
         position: usize,
     },
-    /// The memory that there is, or may be, does not do. Found before any of it is taken.
-    #[error("{what} need {needed} but {bound} {limit}; {}", bound.remedy())]
-    InsufficientMemory {
-        /// What it is for.
-        what: String,
-        /// How much it needs.
-        needed: ByteSize,
-        /// How much there may be.
-        limit: ByteSize,
-        /// Who says so.
-        bound: MemoryBound,
-    },
-    /// The draft model has other tokens than the model that it is to draft for.
-    #[error(
-        "the draft model has {draft} tokens and the model {target}{}; both must have the same vocabulary",
-        token.map_or(String::new(), |token| format!(", and token {token} differs"))
-    )]
-    DraftVocabulary {
-        /// Tokens of the draft model.
-        draft: usize,
-        /// Tokens of the model.
-        target: usize,
-        /// The first token that differs.
-        token: Option<u32>,
-    },
-    /// A request names a model that there is not.
-    #[error("there is no model {name:?}; there are {known}")]
+    /// The request names a model that is not loaded.
+    #[error("no model is named {name:?}; the models are {known}")]
     UnknownModel {
         /// The name.
         name: String,
-        /// The names there are.
+        /// The names that exist.
         known: String,
     },
-    /// A filter of the request's own panicked.
-    #[error("a logits filter of this request panicked: {message}; other requests go on")]
+    /// A model could not be loaded on demand.
+    #[error("cannot load model {name:?}: {source}")]
+    ModelLoad {
+        /// The name.
+        name: String,
+        /// Why. Everybody who waited for this load gets the same error.
+        source: Arc<Error>,
+    },
+    /// A model does not fit beside those that are loaded, all of which are in use.
+    #[error(
+        "the model needs {needed} but {free} of {limit} are free and every loaded model is in use; retry later or raise the budget"
+    )]
+    ModelsInUse {
+        /// What the model takes.
+        needed: ByteSize,
+        /// What is left of the budget.
+        free: ByteSize,
+        /// The budget.
+        limit: ByteSize,
+    },
+    /// One of the request's own logits filters panicked.
+    #[error("a logits filter of this request panicked: {message}; other requests are not affected")]
     FilterPanicked {
-        /// What it said.
+        /// The panic's message.
         message: String,
     },
-    /// The engine was shut down before the request ended.
-    #[error("the engine has shut down")]
+    /// The engine shut down before the request finished, or before the call reached it.
+    #[error("the engine has shut down; start another one")]
     ShutDown,
-    /// A call that waits for the engine's thread, on that thread.
+    /// A blocking call was made on the engine's own thread, which would wait for itself forever.
     #[error(
-        "a callback, sink, observer or filter of an engine cannot wait for it; make the call from another thread"
+        "a callback, sink, observer, filter or waker must not block on its own engine; use the asynchronous call or another thread"
     )]
     EngineThread,
-    /// The engine's thread could not be started.
-    #[error("cannot start a thread")]
-    Thread {
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The KV cache refuses.
-    #[error(transparent)]
-    Cache(CacheError),
-    /// Packed weights cannot be kept.
-    #[error("packed weights cannot be kept in {}; choose another directory or none", path.display())]
-    PackedDir {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The disk tier of the KV cache cannot be used.
-    #[error(transparent)]
-    KvDisk(#[from] KvDiskError),
-    /// The queue or the scheduler refuses.
-    #[error(transparent)]
-    Batching(BatchingError),
     /// The request was cancelled.
     #[error("cancelled")]
     Cancelled,
-    /// The model could not be read.
+    /// The KV cache refuses the request.
     #[error(transparent)]
-    Load(#[from] LoadError),
-    /// This build contains no backend that could run the model.
-    #[error("this build cannot run models on the CPU; build it with the feature `cpu`")]
-    NoBackend,
-    /// The backend could not make the model ready.
+    Cache(CacheError),
+    /// The scheduler refuses the request or the configuration.
     #[error(transparent)]
-    Prepare(#[from] PrepareError),
+    Batching(BatchingError),
     /// A step failed.
     #[error(transparent)]
     Exec(#[from] ExecError),
+    /// A model could not be loaded, or an engine not started.
+    #[error(transparent)]
+    Load(#[from] LoadError),
 }
 
-/// What bounds memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MemoryBound {
-    /// A limit of the configuration.
-    Configured,
-    /// What the machine can still give.
-    Available,
-}
-
-impl MemoryBound {
-    fn remedy(self) -> &'static str {
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Configured => {
-                "raise the limit, quantize to fewer bits, shorten the context or run fewer sequences at a time"
-            }
-            Self::Available => {
-                "quantize to fewer bits, shorten the context, run fewer sequences at a time, or end other programs"
-            }
+            Self::Validation { .. }
+            | Self::EmptyPrompt
+            | Self::NoTokenizer
+            | Self::Tokenizer(_)
+            | Self::Chat(_)
+            | Self::Grammar { .. }
+            | Self::NoCandidates { .. }
+            | Self::UnknownModel { .. } => ErrorKind::InvalidRequest,
+            Self::ResourceLimit { resource, .. } if resource.is_transient() => ErrorKind::Overloaded,
+            Self::ResourceLimit { .. } => ErrorKind::Limit,
+            Self::Cache(error) if error.is_transient() => ErrorKind::Overloaded,
+            Self::Cache(_) | Self::Batching(_) => ErrorKind::InvalidRequest,
+            #[cfg(feature = "typed")]
+            Self::Incomplete { finish_reason, .. } => match finish_reason {
+                crate::FinishReason::Length | crate::FinishReason::ContextLimit => ErrorKind::Limit,
+                _ => ErrorKind::Model,
+            },
+            Self::ModelLoad { source, .. } => source.kind(),
+            Self::ShutDown | Self::ModelsInUse { .. } => ErrorKind::Overloaded,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::InvalidLogits { .. } => ErrorKind::Model,
+            Self::Exec(_) => ErrorKind::Device,
+            Self::Load(error) => error.kind(),
+            Self::FilterPanicked { .. } | Self::EngineThread => ErrorKind::Internal,
         }
     }
-}
 
-impl fmt::Display for MemoryBound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Configured => "the configuration allows",
-            Self::Available => "the machine can give",
-        })
+    /// Whether the queue is full: the same request can be accepted once others have been served.
+    pub(crate) fn is_full_queue(&self) -> bool {
+        match self {
+            Self::ResourceLimit { resource: LimitedResource::Queue(limit), .. } => limit.is_transient(),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn validation(field: &'static str, message: impl Into<String>) -> Self {
+        Self::Validation { field, message: message.into() }
+    }
+
+    pub(crate) fn limit(resource: LimitedResource, limit: usize, actual: usize) -> Self {
+        Self::ResourceLimit { resource, limit: limit as u64, actual: actual as u64 }
     }
 }
 
 impl From<CacheError> for Error {
-    /// A limit is one error, wherever it was met first.
+    /// A limit is one error, whichever crate checks it.
     fn from(error: CacheError) -> Self {
         match error {
-            CacheError::ResourceLimit { resource, limit, actual } => Self::ResourceLimit {
-                resource: resource.name(),
-                limit: limit as usize,
-                actual: actual as usize,
-                remedy: match resource {
-                    Resource::Sessions => "retry when a session is idle or raise the limit",
-                    Resource::SessionTokens | Resource::SessionBytes | Resource::TotalBytes => {
-                        "shorten the request or raise the limit"
-                    }
-                },
-            },
+            CacheError::ResourceLimit { resource, limit, actual } => {
+                Self::ResourceLimit { resource: LimitedResource::Cache(resource), limit, actual }
+            }
             other => Self::Cache(other),
         }
     }
 }
 
+impl From<BlankSessionId> for Error {
+    fn from(error: BlankSessionId) -> Self {
+        CacheError::from(error).into()
+    }
+}
+
 impl From<BatchingError> for Error {
-    /// A limit is one error, wherever it was met first.
+    /// A limit is one error, whichever crate checks it.
     fn from(error: BatchingError) -> Self {
         match error {
-            BatchingError::ResourceLimit { resource, limit, actual } => Self::ResourceLimit {
-                resource: resource.name(),
-                limit: limit as usize,
-                actual: actual as usize,
-                remedy: if resource.is_transient() {
-                    "retry later or raise the limit"
-                } else {
-                    "shorten the request or raise the limit"
-                },
-            },
+            BatchingError::ResourceLimit { resource, limit, actual } => {
+                Self::ResourceLimit { resource: LimitedResource::Queue(resource), limit, actual }
+            }
             BatchingError::Cache(error) => error.into(),
             other => Self::Batching(other),
         }
     }
 }
 
-impl Error {
-    /// Whether the same request can be accepted when others have been served.
-    pub(crate) fn is_full_queue(&self) -> bool {
-        matches!(self, Self::ResourceLimit { resource: "max_queued_requests" | "max_queued_tokens", .. })
-    }
-
-    pub(crate) fn validation(field: &'static str, message: impl Into<String>) -> Self {
-        Self::Validation { field, message: message.into() }
+impl From<ChatError> for Error {
+    fn from(error: ChatError) -> Self {
+        Self::Chat(Arc::new(error))
     }
 }
+
+impl From<sm_model::LoadError> for Error {
+    fn from(error: sm_model::LoadError) -> Self {
+        LoadError::from(error).into()
+    }
+}
+
+impl From<PrepareError> for Error {
+    fn from(error: PrepareError) -> Self {
+        LoadError::from(error).into()
+    }
+}
+
+impl From<KvDiskError> for Error {
+    fn from(error: KvDiskError) -> Self {
+        LoadError::from(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -56,7 +56,7 @@ impl<'g> Generation<'g> {
         options: &'g GenerationOptions,
         (rules, start): (Rules, Start),
     ) -> Self {
-        let Generator { model, sequence, token_ids, candidates, counts, raw } = generator;
+        let Generator { model, executor, sequence, token_ids, candidates, counts, raw } = generator;
         let n_prompt = input.tokens.len();
         let bound = input.bound(options);
         let output = Output::new(&model.text, input.text_start, &options.stop).with_head(start.echo);
@@ -65,7 +65,7 @@ impl<'g> Generation<'g> {
         *token_ids = input.tokens;
         token_ids.reserve(bound.n_tokens);
         Self {
-            executor: model.executor.as_mut(),
+            executor: executor.as_mut(),
             sequence,
             token_ids,
             candidates,
@@ -185,8 +185,7 @@ impl<'g> Generation<'g> {
             self.sequence.step(self.executor, &missing[..chunk_len], Outputs::None)?;
         }
         let missing = &self.token_ids[self.sequence.computed().len()..];
-        let mut logits = self.sequence.step(self.executor, missing, Outputs::Last)?;
-        let logits = logits.row_mut(0);
+        let logits = self.sequence.step(self.executor, missing, Outputs::Last)?.logits_mut(0);
         let draw = Draw { seed: self.seed, choice: 0, position: self.token_ids.len() as u32 };
         if self.options.logprobs.is_some() {
             self.raw.keep(logits);
@@ -197,6 +196,8 @@ impl<'g> Generation<'g> {
             chain.sample_within((constraint.as_mut(), logits), &mut history, draw, self.candidates)?;
         if self.options.logprobs.is_some() {
             self.event.logprob = Some(self.raw.append(token, &mut self.logprobs, self.candidates));
+            self.event.top_logprobs.clear();
+            self.event.top_logprobs.extend_from_slice(self.logprobs.last_top());
         }
         Ok(Some(token))
     }
@@ -211,9 +212,10 @@ impl<'g> Generation<'g> {
         {
             let start = self.sequence.computed().len();
             let end = (start + chunk_len).min(self.n_prompt - 1);
-            let logits = self.sequence.step(self.executor, &self.token_ids[start..end], Outputs::All)?;
+            let output = self.sequence.step(self.executor, &self.token_ids[start..end], Outputs::All)?;
             for position in start + 1..=end {
-                let (scored, row) = ((position, self.token_ids[position]), logits.row(position - start - 1));
+                let (scored, row) =
+                    ((position, self.token_ids[position]), output.logits(position - start - 1));
                 self.raw.score(row, scored, &mut self.prompt_logprobs, self.candidates)?;
             }
         }

@@ -14,6 +14,7 @@ pub(crate) use compiler::{Constraint, Grammars};
 
 /// What the text has to be. Its end is the end of the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Grammar {
     /// JSON that fits a JSON schema (2020-12 and earlier drafts; what cannot be enforced is an error). Between its parts may stand
     /// a space, or a line end and an indentation.

@@ -1,10 +1,9 @@
 //! Prompts as tokens, checked against the limits of a request and of the model.
 
-use sm_model::tokenizer::EncodeOptions;
 use sm_tensor::TokenId;
 
-use crate::text::{Text, TextStart};
-use crate::{Error, FinishReason, GenerationOptions, LongInput, Prompt};
+use crate::text::TextStart;
+use crate::{Error, FinishReason, GenerationOptions, LimitedResource, LongInput};
 
 /// What a model allows.
 #[derive(Clone, Copy, Debug)]
@@ -32,31 +31,6 @@ pub(crate) struct Bound {
     pub(crate) reason: FinishReason,
 }
 
-/// The tokens of a prompt that follows nothing.
-pub(crate) fn encode(text: &Text, prompt: &Prompt) -> Result<(Vec<TokenId>, TextStart), Error> {
-    Ok(match prompt {
-        Prompt::Text(prompt) | Prompt::Append(prompt) => {
-            (text.encode(prompt, EncodeOptions::PROMPT)?, TextStart::Continued)
-        }
-        Prompt::Chat(prompt) => (text.encode(prompt, EncodeOptions::RENDERED_CHAT)?, TextStart::New),
-        Prompt::Tokens(tokens) => (tokens.clone(), TextStart::Continued),
-    })
-}
-
-/// What an output begins with: the text of the prompt, if the options ask for it.
-///
-/// # Errors
-/// [`Error::NoTokenizer`] if it is tokens that cannot become text.
-pub(crate) fn echo(text: &Text, prompt: &Prompt, options: &GenerationOptions) -> Result<String, Error> {
-    if !options.echo {
-        return Ok(String::new());
-    }
-    match prompt {
-        Prompt::Text(prompt) | Prompt::Append(prompt) | Prompt::Chat(prompt) => Ok(prompt.clone()),
-        Prompt::Tokens(tokens) => text.decode(tokens),
-    }
-}
-
 impl Input {
     /// Checks tokens, and cuts them where the options say so.
     pub(crate) fn new(
@@ -72,22 +46,17 @@ impl Input {
         let is_bos_only = tokens.len() == 1 && tokens.first().copied() == model.bos;
         let text_start = if is_bos_only { TextStart::New } else { start };
         if let Some(token) = tokens.iter().find(|token| token.0 as usize >= model.vocab_size) {
-            let message = format!("token {} is outside of the vocabulary of {}", token.0, model.vocab_size);
+            let message = format!("token {} is not in the vocabulary of {}", token.0, model.vocab_size);
             return Err(Error::validation("prompt", message));
         }
         let n_truncated = truncate(&mut tokens, model.bos, options)?;
         let context_len = options.limits.max_context_tokens.unwrap_or(usize::MAX).min(model.context_len);
-        let bounds = [
-            ("context", context_len, "shorten the prompt or load the model with a longer context"),
-            (
-                "max_length",
-                options.limits.max_length.unwrap_or(usize::MAX),
-                "shorten the prompt or raise max_length",
-            ),
-        ];
-        for (resource, limit, remedy) in bounds {
+        let max_length = options.limits.max_length.unwrap_or(usize::MAX);
+        for (resource, limit) in
+            [(LimitedResource::Context, context_len), (LimitedResource::TotalLength, max_length)]
+        {
             if tokens.len() >= limit {
-                return Err(Error::ResourceLimit { resource, limit, actual: tokens.len() + 1, remedy });
+                return Err(Error::limit(resource, limit, tokens.len() + 1));
             }
         }
         Ok(Self { tokens, text_start, n_truncated, context_len })
@@ -119,8 +88,7 @@ fn truncate(
         return Ok(0);
     }
     if options.limits.long_input == LongInput::Reject {
-        let remedy = "shorten the prompt, raise max_input_tokens, or let its head be cut off";
-        return Err(Error::ResourceLimit { resource: "max_input_tokens", limit, actual, remedy });
+        return Err(Error::limit(LimitedResource::InputTokens, limit, actual));
     }
     let n_head = usize::from(bos.is_some() && tokens.first() == bos.as_ref()).min(limit);
     tokens.drain(n_head..actual - (limit - n_head));

@@ -24,6 +24,7 @@ pub trait MetricsSink: Debug + Send + Sync {
 
 /// A step of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StepMetrics {
     /// From the schedule to the last answer.
     pub time: Duration,
@@ -43,6 +44,7 @@ pub struct StepMetrics {
 
 /// Where the time of a step went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StepPhases {
     /// Choosing rows and pages; guesses, and pages from the disk.
     pub schedule: Duration,
@@ -70,6 +72,7 @@ impl RequestMetrics {
 
 /// A request from its submission to its end. One that is refused at once, before it reaches the engine's thread, has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RequestMetrics {
     /// From its submission to its first step, if it had one.
     pub queue: Option<Duration>,

@@ -7,6 +7,7 @@ use crate::{Error, Generator};
 
 /// How a text is cut into documents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PerplexityOptions {
     /// Separates documents, each of which is cut at the context; what follows the last separator is dropped, as it may
     /// be cut off. Without one, the text is cut into pieces as long as the context.
@@ -15,8 +16,28 @@ pub struct PerplexityOptions {
     pub max_tokens: Option<usize>,
 }
 
+impl PerplexityOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets what separates documents.
+    #[must_use]
+    pub fn split(self, separator: impl Into<String>) -> Self {
+        Self { split: Some(separator.into()), ..self }
+    }
+
+    /// Stops after so many predicted tokens.
+    #[must_use]
+    pub fn max_tokens(self, n: usize) -> Self {
+        Self { max_tokens: Some(n), ..self }
+    }
+}
+
 /// How well a model predicts a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Perplexity {
     /// `exp(nll)`.
     pub perplexity: f64,

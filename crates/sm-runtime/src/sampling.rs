@@ -66,7 +66,7 @@ pub use penalties::{OccurrencePenalty, RepetitionPenalty};
 pub use philox::philox4x32_10;
 pub use seed::random_seed;
 
-pub(crate) use logprob::{Logprobs, RawLogits, log_sum_exp};
+pub(crate) use logprob::{Logprobs, MAX_RESERVED_TOPS, RawLogits, log_sum_exp};
 pub(crate) use seed::random_token;
 
 /// Changes logits before the likeliest are gathered.

@@ -1,7 +1,7 @@
 //! One sequence on an executor: which tokens its pages hold, and steps that extend them.
 
-use sm_kernels::plan::{Executor, Logits, PAGE_LEN, Span, StepBatch};
-use sm_tensor::{PageId, TokenId};
+use sm_kernels::plan::{Executor, OutputRow, PAGE_LEN, Span, StateSpan, StepBatch, StepOutput};
+use sm_tensor::{PageId, StateSlot, TokenId};
 
 use crate::Error;
 
@@ -10,7 +10,10 @@ use crate::Error;
 pub(crate) struct Sequence {
     computed: Vec<TokenId>,
     page_table: Vec<PageId>,
-    output_rows: Vec<u32>,
+    /// Where the recurrent state after the computed tokens is, if the model has one.
+    state: Option<StateSlot>,
+    outputs: Vec<OutputRow>,
+    output: StepOutput,
 }
 
 /// Which rows of a step get logits.
@@ -22,12 +25,15 @@ pub(crate) enum Outputs {
 }
 
 impl Sequence {
-    /// An empty sequence that may grow to `context_len` tokens and owns the pages from the first.
-    pub(crate) fn new(context_len: usize) -> Self {
+    /// An empty sequence that may grow to `context_len` tokens and owns the first pages, and the first state slot, of an
+    /// executor.
+    pub(crate) fn new(context_len: usize, executor: &dyn Executor) -> Self {
         Self {
             computed: Vec::with_capacity(context_len),
             page_table: (0..context_len.div_ceil(PAGE_LEN) as u32).map(PageId).collect(),
-            output_rows: Vec::with_capacity(1),
+            state: (executor.state_bytes() > 0).then_some(StateSlot(0)),
+            outputs: Vec::with_capacity(1),
+            output: StepOutput::new(),
         }
     }
 
@@ -41,42 +47,50 @@ impl Sequence {
     pub(crate) fn keep_common_prefix(&mut self, tokens: &[TokenId]) -> usize {
         let n_common = self.computed.iter().zip(tokens).take_while(|(a, b)| a == b).count();
         let n_kept = n_common.min(tokens.len().saturating_sub(1));
-        self.computed.truncate(n_kept);
-        n_kept
+        // A recurrent state is known after the last computed token only.
+        let is_lost = self.state.is_some() && n_kept < self.computed.len();
+        self.computed.truncate(if is_lost { 0 } else { n_kept });
+        self.computed.len()
     }
 
     /// Computes `tokens` behind the others in one step.
-    pub(crate) fn step<'e>(
+    pub(crate) fn step(
         &mut self,
-        executor: &'e mut dyn Executor,
+        executor: &mut dyn Executor,
         tokens: &[TokenId],
         outputs: Outputs,
-    ) -> Result<Logits<'e>, Error> {
+    ) -> Result<&mut StepOutput, Error> {
         let start = self.computed.len();
         let n_rows = tokens.len() as u32;
-        let span = Span {
-            first_row: 0,
-            n_rows,
-            start: start as u32,
-            first_page: 0,
-            n_pages: (start + tokens.len()).div_ceil(PAGE_LEN) as u32,
-        };
-        self.output_rows.clear();
+        let n_pages = (start + tokens.len()).div_ceil(PAGE_LEN) as u32;
+        let state = self.state.map(|slot| state_in_place(slot, start));
+        let span = Span { n_rows, start: start as u32, n_pages, state, ..Span::default() };
+        self.outputs.clear();
         match outputs {
             Outputs::None => {}
-            Outputs::Last => self.output_rows.push(n_rows - 1),
-            Outputs::All => self.output_rows.extend(0..n_rows),
+            Outputs::Last => self.outputs.push(OutputRow::logits(n_rows - 1)),
+            Outputs::All => self.outputs.extend((0..n_rows).map(OutputRow::logits)),
         }
         let batch = StepBatch {
             tokens,
             spans: &[span],
             page_table: &self.page_table,
-            output_rows: &self.output_rows,
+            outputs: &self.outputs,
+            ..StepBatch::default()
         };
-        executor.submit(&batch)?;
-        let logits = executor.wait()?;
-        // Only now: after a failed step the pages beyond `start` are undefined.
+        if let Err(error) = executor.run(&batch, &mut self.output) {
+            // The pages from `start` on are undefined now, and the state is.
+            if self.state.is_some() {
+                self.computed.clear();
+            }
+            return Err(error.into());
+        }
         self.computed.extend_from_slice(tokens);
-        Ok(logits)
+        Ok(&mut self.output)
     }
+}
+
+/// A span that goes on from the state of a slot and leaves its own there.
+pub(crate) fn state_in_place(slot: StateSlot, start: usize) -> StateSpan {
+    StateSpan { read: (start > 0).then_some(slot), write: slot, first_kept: 0, n_kept: 0 }
 }

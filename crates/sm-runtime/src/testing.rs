@@ -1,17 +1,25 @@
 //! An executor whose pages hold the tokens themselves, for tests of what drives executors.
 
+mod states;
+mod watched;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use sm_cache::KvShape;
-use sm_kernels::plan::{ExecError, Executor, ExecutorInfo, KvDType, Limits, Logits, PAGE_LEN, StepBatch};
+use sm_kernels::plan::{
+    ExecError, Executor, ExecutorInfo, KvDType, Limits, PAGE_LEN, StepBatch, StepOutput, Wanted,
+};
 use sm_model::tokenizer::{CharTokenizer, Tokenizer, UnknownCharacter};
-use sm_tensor::{PageId, TokenId};
+use sm_tensor::{PageId, StateSlot, TokenId};
 
 use crate::LoadedModel;
 use crate::grammar::Grammars;
+use states::FakeStates;
+
+pub(crate) use watched::{failing, losing, watched};
 
 /// The characters of the fake model's vocabulary.
 pub(crate) const CHARACTERS: &str = "\n !.abcdefghijklmnopqrstuvwxyzé";
@@ -27,14 +35,15 @@ type Predict = Box<dyn Fn(&[TokenId]) -> Vec<f32> + Send>;
 /// The rows of each step that was submitted: position of the first, how many, how many with logits.
 pub(crate) type Steps = Arc<Mutex<Vec<(u32, usize, usize)>>>;
 
-/// Gives as logits a function of the tokens that its pages hold up to the row.
+/// Gives as logits a function of the tokens that its pages hold up to the row, and of the state there.
 pub(crate) struct FakeExecutor {
     info: ExecutorInfo,
     limits: Limits,
     pages: Vec<[Option<TokenId>; PAGE_LEN]>,
+    states: FakeStates,
     predict: Predict,
-    vocab_size: usize,
-    logits: Vec<f32>,
+    /// What was wanted of the step, and the logits for it.
+    logits: Vec<(Wanted, Vec<f32>)>,
     steps: Steps,
 }
 
@@ -57,30 +66,34 @@ pub(crate) fn fake_model(
     size: FakeSize,
     predict: impl Fn(&[TokenId]) -> Vec<f32> + Send + 'static,
 ) -> (LoadedModel, Steps) {
+    stateful_model(size, 0, predict)
+}
+
+/// As [`fake_model`], with a recurrent state for each sequence if there are slots: a hash of all tokens so far, without which
+/// the logits are others.
+pub(crate) fn stateful_model(
+    size: FakeSize,
+    n_state_slots: usize,
+    predict: impl Fn(&[TokenId]) -> Vec<f32> + Send + 'static,
+) -> (LoadedModel, Steps) {
     let tokenizer = CharTokenizer::new(CHARACTERS, UnknownCharacter::Error).unwrap();
     let vocab_size = CHARACTERS.chars().count();
     let FakeSize { context_len, max_tokens, n_sequences } = size;
     let n_pages = n_sequences * context_len.div_ceil(PAGE_LEN);
     let steps = Steps::default();
     let executor = FakeExecutor {
-        info: ExecutorInfo {
-            kernels: "fake".into(),
-            n_workers: 1,
-            row_group: 1,
-            weight_bytes: 0,
-            kv_bytes: 0,
-            activation_bytes: 0,
-        },
+        info: ExecutorInfo { kernels: "fake".into(), n_workers: 1, row_group: 1, ..ExecutorInfo::default() },
         limits: Limits {
             max_tokens,
             max_outputs: max_tokens,
             max_sequences: n_sequences,
             n_pages,
+            n_state_slots,
             kv_dtype: KvDType::F32,
         },
         pages: vec![[None; PAGE_LEN]; n_pages],
+        states: FakeStates::new(n_state_slots),
         predict: Box::new(predict),
-        vocab_size,
         logits: Vec::new(),
         steps: Arc::clone(&steps),
     };
@@ -140,27 +153,34 @@ impl Executor for FakeExecutor {
     fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
         assert!(batch.tokens.len() <= self.limits.max_tokens, "{} rows", batch.tokens.len());
         self.logits.clear();
+        let states = self.states.run(batch)?;
         for span in batch.spans {
-            self.steps.lock().unwrap().push((span.start, span.n_rows as usize, batch.output_rows.len()));
+            self.steps.lock().unwrap().push((span.start, span.n_rows as usize, batch.outputs.len()));
             let table = &batch.page_table[span.first_page as usize..][..span.n_pages as usize];
             for row in 0..span.n_rows {
                 let position = (span.start + row) as usize;
+                let row = span.first_row + row;
                 let page = table[position / PAGE_LEN].0 as usize;
-                self.pages[page][position % PAGE_LEN] = Some(batch.tokens[(span.first_row + row) as usize]);
-                if !batch.output_rows.contains(&(span.first_row + row)) {
-                    continue;
-                }
+                self.pages[page][position % PAGE_LEN] = Some(batch.tokens[row as usize]);
+                let output = batch.outputs.iter().find(|output| output.row == row);
+                let Some(output) = output else { continue };
                 let slot = |at: usize| self.pages[table[at / PAGE_LEN].0 as usize][at % PAGE_LEN];
                 let history: Vec<TokenId> =
                     (0..=position).map(|at| slot(at).expect("written before")).collect();
-                self.logits.extend((self.predict)(&history));
+                let mut logits = (self.predict)(&history);
+                if let Some(state) = states.get(row as usize) {
+                    states::confuse(&mut logits, *state, &history);
+                }
+                self.logits.push((output.wanted, logits));
             }
         }
         Ok(())
     }
 
-    fn wait(&mut self) -> Result<Logits<'_>, ExecError> {
-        Ok(Logits::new(&mut self.logits, self.vocab_size, self.vocab_size))
+    fn wait(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
+        output.clear();
+        self.logits.iter().for_each(|(wanted, logits)| output.push_logits(*wanted, logits));
+        Ok(())
     }
 
     fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {
@@ -174,16 +194,20 @@ impl Executor for FakeExecutor {
         PAGE_LEN * size_of::<u32>()
     }
 
-    fn read_page(&mut self, page: PageId, bytes: &mut [u8]) -> Result<(), ExecError> {
-        for (token, bytes) in self.pages[page.0 as usize].iter().zip(bytes.as_chunks_mut().0) {
+    fn read_pages(&mut self, pages: &[PageId], bytes: &mut [u8]) -> Result<(), ExecError> {
+        let tokens = pages.iter().flat_map(|page| &self.pages[page.0 as usize]);
+        for (token, bytes) in tokens.zip(bytes.as_chunks_mut().0) {
             *bytes = token.expect("only full pages are read").0.to_le_bytes();
         }
         Ok(())
     }
 
-    fn write_page(&mut self, page: PageId, bytes: &[u8]) -> Result<(), ExecError> {
+    fn write_pages(&mut self, pages: &[PageId], bytes: &[u8]) -> Result<(), ExecError> {
         let tokens = bytes.as_chunks().0.iter().map(|bytes| Some(TokenId(u32::from_le_bytes(*bytes))));
-        self.pages[page.0 as usize].iter_mut().zip(tokens).for_each(|(slot, token)| *slot = token);
+        let mut tokens = tokens.into_iter();
+        for page in pages {
+            self.pages[page.0 as usize].fill_with(|| tokens.next().expect("whole pages"));
+        }
         Ok(())
     }
 
@@ -193,90 +217,24 @@ impl Executor for FakeExecutor {
         Ok(())
     }
 
+    fn state_bytes(&self) -> usize {
+        self.states.state_bytes()
+    }
+
+    fn read_states(&mut self, slots: &[StateSlot], bytes: &mut [u8]) -> Result<(), ExecError> {
+        self.states.read(slots, bytes)
+    }
+
+    fn write_states(&mut self, slots: &[StateSlot], bytes: &[u8]) -> Result<(), ExecError> {
+        self.states.write(slots, bytes)
+    }
+
     fn trace(
         &mut self,
         batch: &StepBatch<'_>,
         _visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), ExecError> {
         self.submit(batch)
-    }
-}
-
-/// Looks at each step before it is made, and makes those fail that it does not let pass, as a panic in a kernel would; what
-/// else was in the step is undefined.
-pub(crate) struct Watched {
-    inner: Box<dyn Executor>,
-    passes: Box<dyn FnMut(&StepBatch<'_>) -> bool + Send>,
-    fails: bool,
-}
-
-impl fmt::Debug for Watched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").field("inner", &self.inner).finish_non_exhaustive()
-    }
-}
-
-/// A model whose steps are looked at: `passes` says whether a step is made or fails.
-pub(crate) fn watched(
-    model: LoadedModel,
-    passes: impl FnMut(&StepBatch<'_>) -> bool + Send + 'static,
-) -> LoadedModel {
-    let executor = Watched { inner: model.executor, passes: Box::new(passes), fails: false };
-    LoadedModel { executor: Box::new(executor), ..model }
-}
-
-/// A model of which every step fails that has a row of one token.
-pub(crate) fn failing(model: LoadedModel, token: TokenId) -> LoadedModel {
-    watched(model, move |batch| !batch.tokens.contains(&token))
-}
-
-impl Executor for Watched {
-    fn info(&self) -> &ExecutorInfo {
-        self.inner.info()
-    }
-
-    fn limits(&self) -> &Limits {
-        self.inner.limits()
-    }
-
-    fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
-        self.fails = !(self.passes)(batch);
-        if self.fails { Ok(()) } else { self.inner.submit(batch) }
-    }
-
-    fn wait(&mut self) -> Result<Logits<'_>, ExecError> {
-        if self.fails {
-            return Err(ExecError::WorkerPanicked { message: "a step that may not pass".into() });
-        }
-        self.inner.wait()
-    }
-
-    fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {
-        self.inner.copy_pages(from_to)
-    }
-
-    fn page_bytes(&self) -> usize {
-        self.inner.page_bytes()
-    }
-
-    fn read_page(&mut self, page: PageId, bytes: &mut [u8]) -> Result<(), ExecError> {
-        self.inner.read_page(page, bytes)
-    }
-
-    fn release_pages(&mut self, pages: &[PageId]) -> Result<(), ExecError> {
-        self.inner.release_pages(pages)
-    }
-
-    fn write_page(&mut self, page: PageId, bytes: &[u8]) -> Result<(), ExecError> {
-        self.inner.write_page(page, bytes)
-    }
-
-    fn trace(
-        &mut self,
-        batch: &StepBatch<'_>,
-        visit: &mut dyn FnMut(usize, &[f32]),
-    ) -> Result<(), ExecError> {
-        self.inner.trace(batch, visit)
     }
 }
 

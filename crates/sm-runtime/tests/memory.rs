@@ -4,8 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use sm_runtime::{
-    BatchingConfig, Engine, EngineConfig, GenerationOptions, KvCacheConfig, Limits, ModelRef, Prompt,
-    Request, TokenId,
+    BatchingConfig, Engine, EngineConfig, GenerationOptions, KvCacheConfig, ModelRef, Prompt, Request,
+    TokenId,
 };
 
 const N_SEQUENCES: u64 = 24;
@@ -30,22 +30,19 @@ fn prompt(number: u32) -> Prompt {
 fn the_plan_is_within_a_tenth_of_what_is_taken() {
     let before = status("RssAnon");
     let max_bytes_total = N_SEQUENCES * (CONTEXT_LEN / 16) * PAGE_BYTES;
-    let config = EngineConfig {
-        batching: BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() },
-        cache: KvCacheConfig { max_bytes_total, ..KvCacheConfig::default() },
-        ..EngineConfig::default()
-    };
+    let config = EngineConfig::new()
+        .batching(BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() })
+        .cache(KvCacheConfig { max_bytes_total, ..KvCacheConfig::default() });
     let engine = Engine::builder().config(config).load(ModelRef::Demo).unwrap();
     let plan = engine.memory_plan(N_SEQUENCES, CONTEXT_LEN);
-    let limits = Limits { max_new_tokens: 1, ..Limits::default() };
-    let options = GenerationOptions { limits, ..GenerationOptions::default() };
+    let options = GenerationOptions::new().max_new_tokens(1);
     let submit = |number| engine.submit(Request::new(prompt(number), options.clone())).unwrap();
     let handles: Vec<_> = (0..2 * N_SEQUENCES as u32).map(submit).collect();
     handles.into_iter().for_each(|handle| assert_eq!(handle.wait().unwrap()[0].usage.cached_tokens, 0));
     let (planned, measured) = (plan.total_bytes().unwrap(), status("RssAnon") - before);
     println!("{plan}\nmeasured   {:.2} MB", measured as f64 / f64::from(1 << 20));
     assert!(measured.abs_diff(planned) * 10 <= planned, "{measured} bytes were taken, {planned} planned");
-    let held = engine.stats().unwrap().cache.current_bytes;
+    let held = engine.stats().cache.current_bytes;
     assert_eq!(engine.trim_memory(0).unwrap(), 0);
     let left = status("RssAnon") - before;
     assert!(left + held / 2 < measured, "{measured} bytes, and {left} after {held} were given back");

@@ -7,3 +7,7 @@ pub struct TokenId(pub u32);
 /// A fixed-size run of KV positions, for all layers of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PageId(pub u32);
+
+/// A place for the recurrent states of one sequence in an executor's pool: one of each state that the model has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StateSlot(pub u32);

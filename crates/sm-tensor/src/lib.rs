@@ -25,5 +25,5 @@ mod matrix;
 
 pub use dtype::{DType, UnknownDType};
 pub use formats::{QuantizeError, dequantize, quantize, unpack_k_scales};
-pub use ids::{PageId, TokenId};
+pub use ids::{PageId, StateSlot, TokenId};
 pub use matrix::{MatRef, ShapeError};

@@ -1,9 +1,17 @@
-//! Requests of similar length.
+//! Static batches of requests of similar length.
+//!
+//! ```text
+//! bucket(len) = ⌈len / bucket_size⌉        128: 1..=128 → 1, 129..=256 → 2, …
+//! ```
+//!
+//! The bucket of the first request in the queue decides, so that nobody starves; then come its neighbours, nearest first.
+//! For engines that pad, this keeps the padding below one bucket per sequence. Nothing is padded here; what remains is that
+//! prompts of similar length end their prefill together.
 
-use super::{BatchInfo, BatchPolicy, Waiting, check_tokens, take_while};
+use super::{BatchInfo, BatchPolicy, RequestShape, check_tokens, take_while};
 use crate::error::BatchingError;
 
-/// Sorts lengths into buckets of equal width: with 128, lengths 1 to 128 share one, 129 to 256 the next.
+/// Sorts lengths into buckets of equal width: with width 128, lengths 1 to 128 share a bucket, 129 to 256 the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucketer {
     /// Width, in tokens; at least 1.
@@ -35,26 +43,26 @@ pub struct Bucketed {
 }
 
 impl Bucketed {
-    /// Buckets of `bucket_size` tokens, and batches of at most `max_total_tokens`, counted as if padded.
+    /// Buckets of `bucket_size` tokens, and batches of at most `max_total_tokens` prompt tokens, counted as if padded.
     pub fn new(bucket_size: usize, max_total_tokens: usize) -> Self {
         Self { bucketer: Bucketer::new(bucket_size), max_total_tokens }
     }
 }
 
 impl BatchPolicy for Bucketed {
-    fn select(&self, waiting: &[Waiting], n_slots: usize, chosen: &mut Vec<usize>) {
+    fn select(&self, waiting: &[RequestShape], n_slots: usize, chosen: &mut Vec<usize>) {
         let Some(first) = waiting.first() else {
             return;
         };
-        let own = self.bucketer.bucket(first.len);
-        let mut nearest: Vec<(usize, Waiting)> = waiting.iter().copied().enumerate().collect();
-        // Stable, so that the order of the queue holds within a distance.
-        nearest.sort_by_key(|(_, request)| self.bucketer.bucket(request.len).abs_diff(own));
+        let own = self.bucketer.bucket(first.prompt_len);
+        let mut nearest: Vec<(usize, RequestShape)> = waiting.iter().copied().enumerate().collect();
+        // The sort is stable: requests at the same distance keep the order of the queue.
+        nearest.sort_by_key(|(_, request)| self.bucketer.bucket(request.prompt_len).abs_diff(own));
         let fits = |batch: &BatchInfo| batch.padded_tokens() <= self.max_total_tokens;
         take_while(nearest, n_slots, fits, chosen);
     }
 
-    fn check(&self, request: &Waiting) -> Result<(), BatchingError> {
+    fn check(&self, request: &RequestShape) -> Result<(), BatchingError> {
         check_tokens(request, self.max_total_tokens)
     }
 }

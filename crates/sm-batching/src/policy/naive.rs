@@ -1,22 +1,24 @@
-//! The first requests of the queue.
+//! Static batches of the first requests in the queue: `padded tokens ≤ max_total_tokens`, whatever their lengths.
+//!
+//! The baseline that the other policies are measured against.
 
-use super::{BatchPolicy, Waiting, check_tokens, take_while};
+use super::{BatchInfo, BatchPolicy, RequestShape, check_tokens, take_while};
 use crate::error::BatchingError;
 
 /// Takes the first requests, whatever their lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Naive {
-    /// Tokens of a batch, counted as if padded.
+    /// Maximum number of prompt tokens in a batch, counted as if padded to the longest.
     pub max_total_tokens: usize,
 }
 
 impl BatchPolicy for Naive {
-    fn select(&self, waiting: &[Waiting], n_slots: usize, chosen: &mut Vec<usize>) {
-        let fits = |batch: &super::BatchInfo| batch.padded_tokens() <= self.max_total_tokens;
+    fn select(&self, waiting: &[RequestShape], n_slots: usize, chosen: &mut Vec<usize>) {
+        let fits = |batch: &BatchInfo| batch.padded_tokens() <= self.max_total_tokens;
         take_while(waiting.iter().copied().enumerate(), n_slots, fits, chosen);
     }
 
-    fn check(&self, request: &Waiting) -> Result<(), BatchingError> {
+    fn check(&self, request: &RequestShape) -> Result<(), BatchingError> {
         check_tokens(request, self.max_total_tokens)
     }
 }

@@ -1,10 +1,12 @@
 //! What each policy chooses.
 
 use super::*;
-use crate::config::{BatchMemory, BatchingConfig, BatchingStrategy};
+use crate::config::{BatchingConfig, BatchingStrategy};
 
-fn requests(lens: &[usize]) -> Vec<Waiting> {
-    lens.iter().map(|&len| Waiting { len, max_len: len + 20, n_choices: 1 }).collect()
+fn requests(lens: &[usize]) -> Vec<RequestShape> {
+    lens.iter()
+        .map(|&prompt_len| RequestShape { prompt_len, max_len: prompt_len + 20, n_choices: 1 })
+        .collect()
 }
 
 fn chosen(policy: &dyn BatchPolicy, lens: &[usize], n_slots: usize) -> Vec<usize> {
@@ -14,7 +16,7 @@ fn chosen(policy: &dyn BatchPolicy, lens: &[usize], n_slots: usize) -> Vec<usize
 }
 
 #[test]
-fn each_policy_takes_what_it_says() {
+fn each_policy_chooses_what_it_documents() {
     let naive = Naive { max_total_tokens: 300 };
     let bucketed = Bucketed::new(128, 300);
     let memory = BatchMemory { fixed_bytes: 100, bytes_per_token: 2 };
@@ -38,7 +40,27 @@ fn each_policy_takes_what_it_says() {
 }
 
 #[test]
-fn bucket_borders_are_those_of_the_documents() {
+fn choices_not_requests_fill_the_slots() {
+    let memory = BatchMemory { fixed_bytes: 0, bytes_per_token: 1 };
+    let policies: [&dyn BatchPolicy; 4] = [
+        &Naive { max_total_tokens: 1000 },
+        &Bucketed::new(128, 1000),
+        &MemoryAware { max_total_tokens: 1000, memory_limit_bytes: 1000, memory },
+        &Continuous,
+    ];
+    let shape = |n_choices| RequestShape { prompt_len: 10, max_len: 30, n_choices };
+    for policy in policies {
+        let mut chosen = Vec::new();
+        policy.select(&[shape(3), shape(1), shape(1)], 4, &mut chosen);
+        assert_eq!(chosen, [0, 1], "{policy:?}");
+        chosen.clear();
+        policy.select(&[shape(3), shape(2), shape(1)], 4, &mut chosen);
+        assert_eq!(chosen, [0], "{policy:?} does not let a small request overtake a large one");
+    }
+}
+
+#[test]
+fn bucket_boundaries_are_as_documented() {
     let bucketer = Bucketer::new(128);
     let buckets = [1, 128, 129, 256, 257].map(|len| bucketer.bucket(len));
     assert_eq!(buckets, [1, 1, 2, 2, 3]);
@@ -61,7 +83,7 @@ fn a_request_too_large_for_any_batch_is_refused_with_numbers() {
 }
 
 #[test]
-fn padding_is_reported_though_nothing_is_padded() {
+fn reports_what_padding_would_cost() {
     let info = BatchInfo::of(requests(&[3, 70, 500]));
     assert_eq!(
         (info.max_len, info.max_positions, info.n_tokens, info.padded_tokens()),

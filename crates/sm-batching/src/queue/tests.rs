@@ -7,42 +7,23 @@ use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool};
 use sm_tensor::TokenId;
 
 use super::*;
-use crate::sequence::{RequestId, SequenceId};
+use crate::request::{Request, RequestId};
 
 fn cache() -> KvCache {
     let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
-    KvCache::new(KvCacheConfig::default(), PagePool { n_pages: 4, page_len: 4, shape }).unwrap()
+    KvCache::new(KvCacheConfig::default(), PagePool::new(4, 4, shape)).unwrap()
 }
 
-fn sequence(id: u64, priority: Priority, key: usize, arrival_us: u64) -> Sequence {
-    Sequence {
-        id: SequenceId { request: RequestId(id), choice: 0 },
-        n_choices: 1,
-        token_ids: vec![TokenId(1); 1 + id as usize % 7],
-        n_prompt: 1,
-        max_len: 10,
-        drafts: Vec::new(),
-        namespace: Arc::new(Namespace::default()),
-        turn: None,
-        lease: None,
-        priority,
-        level: priority,
-        key,
-        arrival_us,
-        round: arrival_us,
-        deadline_us: None,
-        n_scored: None,
-        page_keys: Vec::new(),
-        n_lost: None,
-        n_rows: 0,
-        last_step: 0,
-        hold: crate::hold::Hold::default(),
-    }
+fn sequence(id: u64, priority: Priority, client: usize, arrival_us: u64) -> Sequence {
+    let prompt = vec![TokenId(1); 1 + id as usize % 7];
+    let request = Request::new(RequestId(id), prompt, Arc::new(Namespace::default()), 10);
+    let sequence = Sequence::new(request, client, Vec::new());
+    Sequence { priority, arrival_us, arrival_step: arrival_us, ..sequence }
 }
 
 const PRIORITIES: [Priority; 4] = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
 
-/// The order as the rules say it, one request after the other.
+/// The order that the rules say, found one request at a time.
 fn reference(mut waiting: Vec<(u64, Priority, usize, u64)>, mut served: Vec<u64>, now_us: u64) -> Vec<u64> {
     let mut order = Vec::new();
     while !waiting.is_empty() {
@@ -53,8 +34,8 @@ fn reference(mut waiting: Vec<(u64, Priority, usize, u64)>, mut served: Vec<u64>
         let highest = waiting.iter().map(level).max().unwrap();
         let of_level: Vec<_> = waiting.iter().filter(|w| level(w) == highest).copied().collect();
         let least = of_level.iter().map(|w| served[w.2]).min().unwrap();
-        let of_key = of_level.iter().filter(|w| served[w.2] == least);
-        let next = *of_key.min_by_key(|w| (w.3, w.0)).unwrap();
+        let of_client = of_level.iter().filter(|w| served[w.2] == least);
+        let next = *of_client.min_by_key(|w| (w.3, w.0)).unwrap();
         served[next.2] += 1 + next.0 % 7;
         order.push(next.0);
         waiting.retain(|w| w.0 != next.0);
@@ -72,31 +53,21 @@ proptest! {
         let slots: Vec<usize> = (0..3).map(|name| fairness.enter(name)).collect();
         slots.iter().zip(served).for_each(|(slot, served)| fairness.charge(*slot, served.into()));
         let requests: Vec<_> =
-            (0..).zip(requests).map(|(id, (p, key, arrival))| (id, PRIORITIES[p], key, arrival)).collect();
-        for (id, priority, key, arrival) in &requests {
-            queue.push(sequence(*id, *priority, *key, *arrival));
+            (0..).zip(requests).map(|(id, (p, client, arrival))| (id, PRIORITIES[p], client, arrival)).collect();
+        for (id, priority, client, arrival) in &requests {
+            queue.push(sequence(*id, *priority, *client, *arrival));
         }
         let config = BatchingConfig { priority_boost_after_us: 1000, ..BatchingConfig::default() };
-        let by = Ordering { config: &config, fairness: &fairness, cache: &cache(), now_us: 4000 };
+        let by = RankBy { config: &config, fairness: &fairness, cache: &cache(), now_us: 4000 };
         let mut order = Vec::new();
-        queue.order(&by, usize::MAX, &mut order);
-        let ids: Vec<u64> = order.iter().map(|index| queue.waiting()[*index].id.request.0).collect();
+        queue.order(by, usize::MAX, &mut order);
+        let ids: Vec<u64> = order.iter().map(|index| queue.get(*index).id.request.0).collect();
         assert_eq!(ids, reference(requests, served.map(u64::from).to_vec(), 4000));
     }
 }
 
 #[test]
-fn waiting_raises_the_level_but_never_to_critical() {
-    let low = sequence(0, Priority::Low, 0, 0);
-    let levels = [0, 4_999_999, 5_000_000, 10_000_000, u64::MAX].map(|now| level(&low, now, 5_000_000));
-    let expected = [Priority::Low, Priority::Low, Priority::Normal, Priority::High, Priority::High];
-    assert_eq!(levels, expected);
-    assert_eq!(level(&sequence(0, Priority::Normal, 0, 0), 5_000_000, 5_000_000), Priority::High);
-    assert_eq!(level(&sequence(0, Priority::Critical, 0, 0), 0, 5_000_000), Priority::Critical);
-}
-
-#[test]
-fn within_a_round_the_longest_cached_prefix_goes_first() {
+fn of_simultaneous_requests_the_longest_cached_prefix_goes_first() {
     let mut cache = cache();
     let token_ids: Vec<TokenId> = (0..9).map(TokenId).collect();
     let owner = sm_cache::LeaseOwner::Request(&Namespace::default());
@@ -106,8 +77,8 @@ fn within_a_round_the_longest_cached_prefix_goes_first() {
     cache.commit(&lease, &token_ids, 9);
     cache.release(lease);
     let mut queue = Queue::default();
-    for (id, round) in [(0, 0), (1, 1), (2, 1)] {
-        let mut sequence = sequence(id, Priority::Normal, 0, round);
+    for (id, arrival_step) in [(0, 0), (1, 1), (2, 1)] {
+        let mut sequence = sequence(id, Priority::Normal, 0, arrival_step);
         if id != 1 {
             sequence.token_ids = token_ids.clone();
         }
@@ -117,14 +88,14 @@ fn within_a_round_the_longest_cached_prefix_goes_first() {
     let mut fairness = Fairness::default();
     fairness.enter(0);
     let config = BatchingConfig::default();
-    let by = Ordering { config: &config, fairness: &fairness, cache: &cache, now_us: 1 };
+    let by = RankBy { config: &config, fairness: &fairness, cache: &cache, now_us: 1 };
     let mut order = Vec::new();
-    queue.order(&by, usize::MAX, &mut order);
+    queue.order(by, usize::MAX, &mut order);
     assert_eq!(order, [0, 2, 1], "the older first, then the one whose prefix is cached");
 }
 
 #[test]
-fn limits_are_told_with_numbers() {
+fn limits_are_reported_with_numbers() {
     let config =
         BatchingConfig { max_queued_requests: 2, max_queued_tokens: 10, ..BatchingConfig::default() };
     let mut queue = Queue::default();

@@ -1,6 +1,8 @@
-//! Counters that prove what the documents promise.
+//! Counters that prove the documented behaviour.
 
-use sm_batching::{BatchMemory, BatchingConfig, BatchingStrategy, Priority, StepLimits};
+use sm_batching::{
+    BatchMemory, BatchingConfig, BatchingStrategy, Priority, PromptLogits, StepLimits, Wanted,
+};
 
 use crate::world::{World, limits, tokens};
 
@@ -8,7 +10,7 @@ fn config() -> BatchingConfig {
     BatchingConfig { max_batch_wait_us: 0, max_step_tokens: 2048, ..BatchingConfig::default() }
 }
 
-/// A request that runs for long: its first tokens are chosen so that its end does not come early.
+/// A prompt whose continuation has `n_new` tokens, without an early EOS.
 fn long_prompt(world: &World, which: u32, n_new: usize) -> Vec<sm_tensor::TokenId> {
     assert!(world.scheduler.n_waiting() < 100);
     (0..)
@@ -26,7 +28,33 @@ fn rows(world: &World) -> Vec<usize> {
 }
 
 #[test]
-fn decoding_b_sequences_is_one_step_of_b_rows_and_newcomers_join_the_next() {
+fn a_request_whose_id_is_taken_is_refused() {
+    let mut world = World::new(config(), limits(), 100);
+    let id = world.add(tokens([1, 2]), 8);
+    let mut again = World::request(tokens([3]), 8);
+    again.id = id;
+    let (error, refused) = world.scheduler.submit(again, 0, &world.cache).unwrap_err();
+    assert_eq!(error.to_string(), "request 0 is waiting or running already; give each request its own id");
+    assert_eq!((refused.id, world.scheduler.n_waiting()), (id, 1));
+    world.finish();
+}
+
+#[test]
+fn a_request_says_what_it_wants_of_the_rows_to_sample_from() {
+    let mut world = World::new(config(), limits(), 100);
+    let mut request = World::request(tokens(0..3), 1);
+    request.prompt_logits = PromptLogits::All;
+    request.wanted = Wanted::ArgMax;
+    world.submit(request, 1).unwrap();
+    let step = world.scheduler.schedule(0, &mut world.cache).unwrap();
+    let outputs: Vec<_> = step.batch().outputs.iter().map(|output| (output.row, output.wanted)).collect();
+    assert_eq!(outputs, [(0, Wanted::Logits), (1, Wanted::Logits), (2, Wanted::ArgMax)]);
+    world.scheduler.abandon(&mut world.cache);
+    world.finish();
+}
+
+#[test]
+fn b_decoding_sequences_are_one_step_of_b_rows_and_new_ones_are_admitted_to_the_next() {
     let mut world = World::new(config(), limits(), 100);
     for which in 0..3 {
         let prompt = long_prompt(&world, which, 8);
@@ -39,7 +67,7 @@ fn decoding_b_sequences_is_one_step_of_b_rows_and_newcomers_join_the_next() {
     let prompt = long_prompt(&world, 9, 8);
     world.add(prompt, 8);
     world.step();
-    assert_eq!(rows(&world), [1, 1, 1, 3], "it joins in mid-decode");
+    assert_eq!(rows(&world), [1, 1, 1, 3], "it is admitted while others decode");
     world.step();
     assert_eq!(rows(&world), [1, 1, 1, 1]);
     assert_eq!(world.scheduler.stats().steps, 4);
@@ -47,7 +75,7 @@ fn decoding_b_sequences_is_one_step_of_b_rows_and_newcomers_join_the_next() {
 }
 
 #[test]
-fn finished_and_cancelled_ones_leave_and_their_slots_are_refilled() {
+fn slots_of_finished_and_cancelled_sequences_are_refilled() {
     let mut world = World::new(BatchingConfig { max_batch_size: 2, ..config() }, limits(), 100);
     let lens = [2, 8, 8, 8];
     let ids: Vec<_> = lens
@@ -89,7 +117,63 @@ fn a_common_prefix_of_1000_tokens_is_computed_once() {
 }
 
 #[test]
-fn preempted_ones_resume_with_the_same_tokens() {
+fn with_recurrent_states_a_common_prefix_is_computed_until_there_is_a_snapshot_at_its_end() {
+    // The first prompt leaves a snapshot at its last page end. If that is not where the prompts part, the second one leaves
+    // another there.
+    for (n_own, n_computed) in [(2, 1), (7, 2)] {
+        let mut world = World::hybrid(config(), limits(), 1200, 16);
+        let common = (0..1000).map(|position| position % 50);
+        for which in 60..64 {
+            world.add(tokens(common.clone().chain([which; 7].into_iter().take(n_own))), 1);
+        }
+        world.finish();
+        let rows = world.scheduler.stats().rows;
+        assert_eq!(rows, n_computed * 1000 + 4 * n_own as u64, "{n_own} tokens of their own");
+    }
+}
+
+#[test]
+fn choices_share_the_state_after_their_prompt() {
+    let mut world = World::hybrid(config(), limits(), 100, 8);
+    let mut request = World::request(tokens(0..50), 5);
+    request.n_choices = 4;
+    world.submit(request, 3).unwrap();
+    world.step();
+    assert_eq!(rows(&world), [50]);
+    world.finish();
+    assert_eq!((world.n_complete, world.scheduler.stats().preempted), (4, 0));
+}
+
+#[test]
+fn sequences_are_preempted_when_state_slots_run_out() {
+    let mut world = World::hybrid(config(), limits(), 100, 2);
+    let mut request = World::request(long_prompt(&world, 7, 12), 12);
+    request.n_choices = 3;
+    world.submit(request, 1).unwrap();
+    world.finish();
+    let stats = world.scheduler.stats();
+    assert!(stats.preempted > 0 && world.n_complete == 3, "{stats:?}");
+}
+
+#[test]
+fn drafts_are_dropped_when_state_slots_run_out() {
+    let mut world = World::hybrid(config(), limits(), 100, 3);
+    let prompt = long_prompt(&world, 1, 12);
+    world.add(prompt.clone(), 12);
+    world.step();
+    let id = world.parts[0].id;
+    world.scheduler.propose(id, &tokens([39; 2]));
+    world.step();
+    assert_eq!(rows(&world), [3], "its own state, and one for each draft");
+    world.scheduler.propose(id, &tokens([39; 3]));
+    world.step();
+    assert_eq!(rows(&world), [1]);
+    world.finish();
+    assert_eq!(world.scheduler.stats().preempted, 0);
+}
+
+#[test]
+fn preempted_sequences_resume_with_the_same_tokens() {
     let mut world = World::new(config(), limits(), 12);
     for which in 0..4 {
         let prompt = long_prompt(&world, which, 12);
@@ -113,7 +197,7 @@ fn choices_share_one_prompt() {
 }
 
 #[test]
-fn a_low_request_gets_through_an_endless_stream_of_high_ones() {
+fn an_endless_stream_of_high_requests_does_not_starve_a_low_one() {
     let config = BatchingConfig { max_batch_size: 1, ..config() };
     let mut world = World::new(config, limits(), 100);
     let mut low = World::request(tokens([5, 6]), 1);
@@ -127,23 +211,23 @@ fn a_low_request_gets_through_an_endless_stream_of_high_ones() {
         world.now_us += 1_000_000;
         world.step();
         n_steps += 1;
-        assert!(n_steps <= 11, "after 10 s it is as high as they are, and older");
+        assert!(n_steps <= 11, "after 10 s its priority is as high as theirs, and it is older");
     }
     assert!(n_steps >= 10);
 }
 
 #[test]
-fn keys_are_served_alike() {
+fn clients_get_equal_shares() {
     let config = BatchingConfig { max_batch_size: 2, ..config() };
     let mut world = World::new(config, limits(), 200);
-    for (key, n_requests) in [(1, 12), (2, 4)] {
+    for (client, n_requests) in [(1, 12), (2, 4)] {
         for which in 0..n_requests {
-            let mut request = World::request(tokens([which, key as u32]), 1);
-            request.key = key;
+            let mut request = World::request(tokens([which, client as u32]), 1);
+            request.client = client;
             world.submit(request, 1).unwrap();
         }
     }
-    // The second key has asked for less and later; it is not behind the first one's queue.
+    // The second client asked later and for less; it does not wait for the first one's whole queue.
     for _ in 0..4 {
         world.step();
     }
@@ -151,7 +235,7 @@ fn keys_are_served_alike() {
 }
 
 #[test]
-fn a_lone_request_waits_for_company_and_no_longer() {
+fn an_idle_engine_waits_for_more_requests_and_no_longer() {
     let config = BatchingConfig { max_batch_wait_us: 10_000, max_batch_size: 2, ..config() };
     let mut world = World::new(config, limits(), 100);
     world.now_us = 500;
@@ -166,6 +250,20 @@ fn a_lone_request_waits_for_company_and_no_longer() {
     world.add(tokens([1, 2]), 1);
     world.add(tokens([1, 3]), 1);
     assert!(world.step(), "a full batch does not wait");
+}
+
+#[test]
+fn a_batch_is_full_when_its_choices_fill_it() {
+    let config = BatchingConfig { max_batch_wait_us: 10_000, max_batch_size: 4, ..config() };
+    let mut world = World::new(config, limits(), 100);
+    for (n_choices, is_full) in [(3, false), (1, true)] {
+        let mut request = World::request(tokens([1, 2]), 2);
+        request.n_choices = n_choices;
+        world.submit(request, 1).unwrap();
+        assert_eq!(world.step(), is_full);
+    }
+    assert_eq!(world.parts.iter().map(|part| part.n_choices).collect::<Vec<_>>(), [3, 1]);
+    world.finish();
 }
 
 #[test]
@@ -221,46 +319,50 @@ fn drafts_leave_room_for_prompts() {
 }
 
 #[test]
-fn a_held_request_waits_and_others_go_on_without_it() {
+fn a_prefetching_request_waits_and_others_overtake_it() {
     let mut world = World::new(config(), limits(), 100);
     let prompts = [0, 1].map(|which| long_prompt(&world, which, 8));
-    let [held, other] = prompts.map(|prompt| world.add(prompt, 8));
+    let [prefetching, other] = prompts.map(|prompt| world.add(prompt, 8));
     let mut asked = Vec::new();
     let ask = |world: &mut World, asked: &mut Vec<_>| {
-        world.scheduler.hold_where(world.now_us, &world.cache, |upcoming| {
-            asked.push(upcoming.id);
-            upcoming.id.request == held
+        world.scheduler.begin_prefetch(world.now_us, &world.cache, |request| {
+            asked.push(request.id);
+            request.id.request == prefetching
         });
     };
     ask(&mut world, &mut asked);
     ask(&mut world, &mut asked);
     assert_eq!(
         asked.iter().map(|id| id.request).collect::<Vec<_>>(),
-        [held, other],
-        "each is asked about once"
+        [prefetching, other],
+        "each is offered once"
     );
     world.step();
     assert_eq!(rows(&world), [3]);
     while world.step() {}
-    assert_eq!((world.scheduler.n_waiting(), world.scheduler.wake_at_us()), (1, None), "it sleeps");
-    world.scheduler.ask_again(asked[0]);
+    assert_eq!(
+        (world.scheduler.n_waiting(), world.scheduler.wake_at_us()),
+        (1, None),
+        "nothing to wake up for"
+    );
+    world.scheduler.retry_prefetch(asked[0]);
     assert_eq!(world.scheduler.wake_at_us(), Some(0));
     ask(&mut world, &mut asked);
     assert_eq!(asked.len(), 3);
-    world.scheduler.release_held(asked[0]);
+    world.scheduler.finish_prefetch(asked[0]);
     ask(&mut world, &mut asked);
-    assert_eq!(asked.len(), 3, "it may start");
+    assert_eq!(asked.len(), 3, "it may be admitted");
     world.step();
     assert_eq!(rows(&world), [3]);
     world.finish();
 
     let cancelled = world.add(tokens([1, 2, 3]), 8);
-    world.scheduler.hold_where(world.now_us, &world.cache, |_| true);
+    world.scheduler.begin_prefetch(world.now_us, &world.cache, |_| true);
     assert!(!world.step() && world.scheduler.cancel(cancelled, &mut world.cache));
 }
 
 #[test]
-fn fewer_run_at_a_time_while_steps_are_late() {
+fn fewer_sequences_run_while_steps_are_late() {
     let adaptive =
         BatchingConfig { adaptive: true, max_batch_size: 4, target_itl_us: Some(1000), ..config() };
     let mut world = World::new(adaptive, limits(), 400);
@@ -273,18 +375,18 @@ fn fewer_run_at_a_time_while_steps_are_late() {
             world.step();
             world.parts.len()
         });
-        // What ran before may still be there in the first half.
+        // Sequences from before may still run in the first half.
         spans.skip(48).max().unwrap()
     };
     assert_eq!(most(&mut world, 400), 4);
     assert_eq!(most(&mut world, 2000), 1, "late");
-    assert_eq!(most(&mut world, 700), 1, "in time, but twice as long would be late");
+    assert_eq!(most(&mut world, 700), 1, "in time, but steps twice as long would be late");
     assert_eq!(most(&mut world, 400), 4, "there is time again");
     world.finish();
 }
 
 #[test]
-fn fewer_run_at_a_time_while_memory_is_short() {
+fn fewer_sequences_run_while_memory_is_short() {
     let adaptive = BatchingConfig { adaptive: true, max_batch_size: 4, ..config() };
     let mut world = World::new(adaptive, limits(), 8);
     let fewest = |world: &mut World, n_waiting, n_new| {
@@ -296,7 +398,7 @@ fn fewer_run_at_a_time_while_memory_is_short() {
             world.step();
             world.scheduler.current_batch_size()
         });
-        // What is left of before is over in the first half.
+        // Sequences from before end in the first half.
         sizes.skip(100).min().unwrap()
     };
     assert_eq!(fewest(&mut world, 1, 2), 4, "one at a time leaves most of the 8 pages");
@@ -328,7 +430,7 @@ fn a_memory_aware_batch_stays_within_its_limit_to_its_last_token() {
         assert!(n_bytes <= 1000, "{batch:?}");
         largest = largest.max(batch.n_sequences);
     }
-    assert!(largest > 1, "batches of one are no batches");
+    assert!(largest > 1, "all batches were of one sequence");
     let stats = world.scheduler.stats();
     assert_eq!((stats.admitted, stats.batch_tokens), (7, 205));
     assert!(stats.batch_tokens < stats.padded_tokens && stats.padding_efficiency() < 1.0);
@@ -349,5 +451,5 @@ fn a_configuration_beyond_the_executor_is_refused_and_changes_nothing() {
     }
     assert_eq!(*world.scheduler.config(), before);
     world.scheduler.reconfigure(BatchingConfig { max_batch_size: 0, ..config() }).unwrap();
-    assert_eq!(world.scheduler.batch_size(), 64, "as many as the executor can have");
+    assert_eq!(world.scheduler.batch_size(), 64, "the limit of the executor");
 }

@@ -1,10 +1,8 @@
-//! Random requests, arrivals, cancellations, drafts, failures and settings: everybody gets what they would get alone.
-
-use std::sync::Arc;
+//! Random requests, arrivals, cancellations, drafts, failures and settings: every request gets the tokens of its lone run.
 
 use sm_batching::{
     BatchMemory, BatchingConfig, BatchingStats, BatchingStrategy, Priority, PromptLogits, QueueOrder,
-    Request, SequenceId, StepLimits,
+    SequenceId, StepLimits,
 };
 use sm_cache::{Namespace, SessionId, SessionMode, TurnRequest};
 use sm_tensor::TokenId;
@@ -12,11 +10,11 @@ use sm_tensor::TokenId;
 use crate::memory::mix;
 use crate::world::{World, tokens};
 
-/// Steps in a simulation, if no variable asks for more.
+/// Number of steps, unless `SM_SIMULATION_STEPS` says otherwise.
 const N_STEPS: u64 = 100_000;
 const N_PAGES: usize = 36;
 
-/// Random numbers from a counter.
+/// Counter-based random numbers.
 #[derive(Debug)]
 struct Random {
     state: u64,
@@ -65,7 +63,7 @@ fn config(random: &mut Random) -> BatchingConfig {
     }
 }
 
-/// A prompt that begins like others do.
+/// A prompt that begins like others.
 fn prompt(random: &mut Random) -> Vec<TokenId> {
     let n_common = random.pick(&[0, 0, 10, 36, 50]);
     let kind = random.below(3) as u32;
@@ -75,9 +73,10 @@ fn prompt(random: &mut Random) -> Vec<TokenId> {
 }
 
 fn submit(world: &mut World, random: &mut Random) {
-    let mut request = Request::new(prompt(random), Arc::new(Namespace::default()), random.below(60) as usize);
+    let prompt = prompt(random);
+    let mut request = World::request(prompt, random.below(60) as usize);
     request.priority = random.pick(&[Priority::Low, Priority::Normal, Priority::High, Priority::Critical]);
-    request.key = random.below(3);
+    request.client = random.below(3);
     request.n_choices = random.pick(&[1, 1, 1, 2, 4]);
     request.deadline_us = random.one_in(8).then(|| world.now_us + random.below(60_000));
     if random.one_in(5) {
@@ -86,7 +85,7 @@ fn submit(world: &mut World, random: &mut Random) {
     if random.one_in(4) {
         let session = SessionId::new(random.pick(&["a", "b", "c"])).unwrap();
         if random.one_in(3) {
-            // Only idle ones can be dropped.
+            // Fails if the session is busy or unknown.
             let _ = world.cache.drop_session(&session);
         }
         let (mode, namespace) =
@@ -97,11 +96,11 @@ fn submit(world: &mut World, random: &mut Random) {
         };
         (request.turn, request.prompt) = (Some(turn), context);
     }
-    // A refusal is an answer.
+    // The request may be refused.
     let _ = world.submit(request, random.below(1000));
 }
 
-/// Proposes what will come, or partly something else.
+/// Proposes drafts: the tokens that will follow, half of the time with a wrong one among them.
 fn propose(world: &mut World, random: &mut Random) {
     let mut ids: Vec<SequenceId> = world.parts.iter().map(|part| part.id).collect();
     ids.sort_unstable();
@@ -120,7 +119,8 @@ fn propose(world: &mut World, random: &mut Random) {
     }
 }
 
-fn simulate(seed: u64, n_steps: u64) -> BatchingStats {
+/// Runs `n_steps` steps of a model that has a recurrent state if there are slots for it.
+fn simulate(seed: u64, n_steps: u64, n_state_slots: usize) -> World {
     let mut random = Random { state: seed << 32 };
     let limits = StepLimits {
         max_tokens: random.pick(&[16, 256]),
@@ -129,7 +129,7 @@ fn simulate(seed: u64, n_steps: u64) -> BatchingStats {
         row_group: 4,
         memory: BatchMemory { fixed_bytes: 100, bytes_per_token: 2 },
     };
-    let mut world = World::new(config(&mut random), limits, N_PAGES);
+    let mut world = World::hybrid(config(&mut random), limits, N_PAGES, n_state_slots);
     while world.scheduler.stats().steps < n_steps {
         world.now_us += random.below(1000);
         if random.one_in(2) {
@@ -161,14 +161,17 @@ fn simulate(seed: u64, n_steps: u64) -> BatchingStats {
     }
     world.finish();
     assert!(world.n_complete > n_steps / 40, "{} complete", world.n_complete);
-    world.scheduler.stats()
+    world
 }
 
-#[test]
-fn everybody_gets_what_they_would_get_alone() {
+/// Number of steps of all simulations of a test together.
+fn n_steps() -> u64 {
     let asked = std::env::var("SM_SIMULATION_STEPS").ok().and_then(|steps| steps.parse().ok());
-    let n_steps: u64 = asked.unwrap_or(N_STEPS);
-    let all: Vec<BatchingStats> = (0..8).map(|seed| simulate(seed, n_steps / 8)).collect();
+    asked.unwrap_or(N_STEPS)
+}
+
+/// Checks that everything happened that the simulation is to cover.
+fn check_coverage(all: &[BatchingStats]) {
     for (name, count) in [
         ("preempted", all.iter().map(|stats| stats.preempted).sum::<u64>()),
         ("recomputed_tokens", all.iter().map(|stats| stats.recomputed_tokens).sum()),
@@ -180,4 +183,24 @@ fn everybody_gets_what_they_would_get_alone() {
     ] {
         assert!(count > 0, "the simulation is too tame: {name} = {count}");
     }
+}
+
+#[test]
+fn every_request_gets_the_tokens_of_its_lone_run() {
+    let all: Vec<_> = (0..8).map(|seed| simulate(seed, n_steps() / 8, 0).scheduler.stats()).collect();
+    check_coverage(&all);
+}
+
+#[test]
+fn every_request_gets_the_tokens_of_its_lone_run_with_recurrent_states() {
+    // One slot runs one sequence at a time; with few there are preemptions, with many there are snapshots to share.
+    let worlds: Vec<World> = [1, 2, 4, 6, 8, 12, 24, 48]
+        .into_iter()
+        .zip(100..)
+        .map(|(n_state_slots, seed)| simulate(seed, n_steps() / 8, n_state_slots))
+        .collect();
+    let all: Vec<_> = worlds.iter().map(|world| world.scheduler.stats()).collect();
+    check_coverage(&all);
+    let n_reused: u64 = worlds.iter().map(|world| world.cache.stats().reused_tokens).sum();
+    assert!(n_reused > 0, "snapshots are never found");
 }

@@ -1,4 +1,4 @@
-//! A scheduler, a cache and a fake executor, and what each request must get.
+//! A scheduler, a cache, a fake executor, and the tokens that each request must get.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,25 +10,27 @@ use sm_batching::{
 use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool, TurnEnd};
 use sm_tensor::TokenId;
 
-use crate::memory::{EOS, Memory, PAGE_LEN, sample, values};
+use crate::memory::{EOS, Memory, Model, PAGE_LEN, sample};
 
 /// What is known of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
+    model: Model,
     prompt: Vec<TokenId>,
     max_new_tokens: usize,
     pub(crate) seed: u64,
-    /// Per prompt position whose logits are wanted: whether they came.
+    /// Per prompt position whose logits are wanted: whether they were delivered.
     scored: Vec<bool>,
     pub(crate) n_open: u32,
 }
 
 impl Known {
-    /// The tokens that a choice has at its end if it is served alone.
+    /// The tokens of a choice that is served alone.
     pub(crate) fn lone_run(&self, choice: u32) -> Vec<TokenId> {
         let mut token_ids = self.prompt.clone();
         while token_ids.len() < self.prompt.len() + self.max_new_tokens {
-            let token = sample(*values(&token_ids).last().unwrap(), self.seed + u64::from(choice));
+            let token =
+                sample(*self.model.outputs(&token_ids).last().unwrap(), self.seed + u64::from(choice));
             if token == EOS {
                 break;
             }
@@ -44,9 +46,10 @@ pub(crate) struct World {
     pub(crate) cache: KvCache,
     memory: Memory,
     pub(crate) known: HashMap<RequestId, Known>,
+    n_requests: u64,
     results: Results,
     pub(crate) now_us: u64,
-    /// How long each step takes.
+    /// Time of a step.
     pub(crate) step_us: u64,
     pub(crate) n_complete: u64,
     /// The parts of the last step.
@@ -63,20 +66,31 @@ pub(crate) fn limits() -> StepLimits {
     }
 }
 
-/// Tokens of numbers, none of them the end.
+/// Tokens by number, none of them EOS.
 pub(crate) fn tokens(ids: impl IntoIterator<Item = u32>) -> Vec<TokenId> {
     ids.into_iter().map(|id| TokenId(id + 1)).collect()
 }
 
 impl World {
     pub(crate) fn new(config: BatchingConfig, limits: StepLimits, n_pages: usize) -> Self {
+        Self::hybrid(config, limits, n_pages, 0)
+    }
+
+    /// A world whose model also has a recurrent state, if there are slots for it.
+    pub(crate) fn hybrid(
+        config: BatchingConfig,
+        limits: StepLimits,
+        n_pages: usize,
+        n_state_slots: usize,
+    ) -> Self {
         let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 4 };
-        let pool = PagePool { n_pages, page_len: PAGE_LEN, shape };
+        let pool = PagePool::new(n_pages, PAGE_LEN, shape).with_states(n_state_slots, 8);
         Self {
             scheduler: Scheduler::new(config, limits).unwrap(),
             cache: KvCache::new(KvCacheConfig::default(), pool).unwrap(),
-            memory: Memory::new(n_pages),
+            memory: Memory::new(n_pages, n_state_slots),
             known: HashMap::new(),
+            n_requests: 0,
             results: Results::new(),
             now_us: 0,
             step_us: 100,
@@ -86,15 +100,19 @@ impl World {
     }
 
     pub(crate) fn request(prompt: Vec<TokenId>, max_new_tokens: usize) -> Request {
-        Request::new(prompt, Arc::new(Namespace::default()), max_new_tokens)
+        Request::new(RequestId(0), prompt, Arc::new(Namespace::default()), max_new_tokens)
     }
 
-    pub(crate) fn submit(&mut self, request: Request, seed: u64) -> Result<RequestId, BatchingError> {
+    /// Submits a request under the next id.
+    pub(crate) fn submit(&mut self, mut request: Request, seed: u64) -> Result<RequestId, BatchingError> {
+        let id = RequestId(self.n_requests);
+        request.id = id;
         let n_scored = match request.prompt_logits {
             PromptLogits::All => request.prompt.len().saturating_sub(1),
             PromptLogits::Last => 0,
         };
         let known = Known {
+            model: self.memory.model(),
             prompt: request.prompt.clone(),
             max_new_tokens: request.max_new_tokens,
             seed,
@@ -102,7 +120,8 @@ impl World {
             n_open: request.n_choices,
         };
         match self.scheduler.submit(request, self.now_us, &self.cache) {
-            Ok(id) => {
+            Ok(()) => {
+                self.n_requests += 1;
                 self.known.insert(id, known);
                 Ok(id)
             }
@@ -120,9 +139,9 @@ impl World {
         self.submit(Self::request(prompt, max_new_tokens), 1).unwrap()
     }
 
-    /// Computes a step; gives whether there was one.
+    /// Runs a step. Returns whether there was one.
     pub(crate) fn step(&mut self) -> bool {
-        let is_step = self.scheduler.next_step(self.now_us, &mut self.cache).is_some();
+        let is_step = self.scheduler.schedule(self.now_us, &mut self.cache).is_some();
         self.parts.clear();
         if is_step {
             self.compute();
@@ -141,7 +160,11 @@ impl World {
             let known = self.known.get_mut(&part.id.request).unwrap();
             for (index, output) in part.scored_outputs().enumerate() {
                 let position = part.scored_start + index;
-                assert_eq!(outputs[output], values(&known.prompt)[position], "logits of position {position}");
+                assert_eq!(
+                    outputs[output],
+                    known.model.outputs(&known.prompt)[position],
+                    "logits of position {position}"
+                );
                 known.scored[position] = true;
             }
             for choice in 0..part.n_results() as u32 {
@@ -155,9 +178,9 @@ impl World {
         self.scheduler.commit(&self.results, self.step_us, &mut self.cache);
     }
 
-    /// A step that fails half way.
+    /// Runs a step that fails half way, and then each of its sequences alone.
     pub(crate) fn fail_step(&mut self) {
-        if let Some(step) = self.scheduler.next_step(self.now_us, &mut self.cache) {
+        if let Some(step) = self.scheduler.schedule(self.now_us, &mut self.cache) {
             self.memory.copy_pages(step.copies());
             self.memory.fail(&step.batch());
             let culprits: Vec<SequenceId> = step.parts().iter().map(|part| part.id).collect();
@@ -165,7 +188,7 @@ impl World {
             self.settle();
             for id in culprits {
                 self.parts.clear();
-                if self.scheduler.next_step_of(id, &mut self.cache).is_some() {
+                if self.scheduler.schedule_alone(id, &mut self.cache).is_some() {
                     self.compute();
                     assert!(self.parts.iter().all(|part| part.id == id), "it runs alone");
                 }
@@ -180,7 +203,7 @@ impl World {
         was_there
     }
 
-    /// Takes in what ended and checks all invariants.
+    /// Checks all invariants, and compares what ended with lone runs.
     fn settle(&mut self) {
         self.cache.check().unwrap();
         self.cache.check_leases(self.scheduler.leases()).unwrap();
@@ -196,7 +219,7 @@ impl World {
         match ended.reason {
             EndReason::Stopped | EndReason::Length => {
                 assert_eq!(ended.token_ids, alone, "{:?} differs from its lone run", ended.id);
-                assert!(known.scored.iter().all(|scored| *scored), "all logits of the prompt came");
+                assert!(known.scored.iter().all(|scored| *scored), "all logits of the prompt are delivered");
                 self.n_complete += 1;
             }
             EndReason::Cancelled | EndReason::TimedOut => {
@@ -204,20 +227,26 @@ impl World {
             }
             EndReason::Cache(error) => panic!("{:?}: {error}", ended.id),
         }
-        known.n_open -= ended.n_choices;
-        if known.n_open == 0 {
-            self.known.remove(&ended.id.request);
-        }
         if let Some((turn, lease)) = ended.turn {
+            // As if the end of the text was trimmed, so that the session goes back to a position before the end.
+            let n_trimmed = match known.model {
+                Model::Attention => 0,
+                Model::Hybrid => known.seed as usize % 4,
+            };
+            let n_kept = ended.token_ids.len().saturating_sub(n_trimmed).max(ended.n_prompt);
             let end = match ended.reason {
-                EndReason::Stopped | EndReason::Length => TurnEnd::Commit(&ended.token_ids),
+                EndReason::Stopped | EndReason::Length => TurnEnd::Commit(&ended.token_ids[..n_kept]),
                 _ => TurnEnd::Rollback,
             };
             self.cache.end_turn(turn, lease, end);
         }
+        known.n_open -= ended.n_choices;
+        if known.n_open == 0 {
+            self.known.remove(&ended.id.request);
+        }
     }
 
-    /// Serves all that waits and runs.
+    /// Runs steps until every request has ended.
     pub(crate) fn finish(&mut self) {
         for _ in 0..100_000 {
             if self.known.is_empty() {
@@ -239,7 +268,7 @@ fn part_rows(parts: &[StepPart], part: &StepPart) -> std::ops::Range<usize> {
     first..first + part.n_rows
 }
 
-/// Samples until a sample is no draft, or the end.
+/// Samples until a token differs from its draft, or is EOS.
 fn verify(rows: &[u64], drafts: &[TokenId], seed: u64) -> (Vec<TokenId>, Verdict) {
     let mut tokens = Vec::new();
     for (index, row) in rows.iter().enumerate() {

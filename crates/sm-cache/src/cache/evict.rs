@@ -1,46 +1,55 @@
-//! Taking pages, giving them back, and who gives way.
+//! Eviction: where memory comes from when there is none left.
 //!
-//! Pages that leases hold never give way. Of the others, blank pages are used first; then the least recently used goes,
-//! be it an idle session's hold or a page that nobody holds. What an evicted session held stays findable until it is
-//! overwritten, which happens next, the end of the conversation first.
+//! A page for a lease is taken from the blank pages, else something is evicted: least recently used first, be it a cached
+//! page or the pages of an idle session. A state slot comes from the free slots, else from the least recently used
+//! snapshot or idle session. What leases use is never evicted; if nothing else is left, a sequence must be preempted.
+//!
+//! Of one sequence, the end is evicted before the beginning, because pages are found only through those before them. That
+//! takes no search: pages enter the order last page first, whenever a sequence ends.
+//!
+//! Evicting an idle session only drops its references. Its full pages become cached pages, the first in line, so nothing is
+//! lost before the memory is really needed.
 
-use sm_tensor::PageId;
+use sm_tensor::{PageId, StateSlot};
 
 use super::KvCache;
-use crate::allocator::Recency;
 use crate::error::CacheError;
 use crate::event::{CacheEvent, EvictionReason, Victim};
-use crate::session::SessionId;
+use crate::list::Recency;
+use crate::prefix::CachedPage;
+use crate::session_id::SessionId;
 
 impl KvCache {
-    /// Gives up idle sessions' pages and unreferenced pages, the least recently used first, until the pages that hold
-    /// something have at most `max_bytes`, or the rest is in use. Gives the bytes that they have then.
+    /// Evicts idle sessions' pages, cached pages and snapshots, least recently used first, until at most `max_bytes` are in
+    /// use or cached, or nothing is left to evict. Returns the bytes then in use or cached.
     pub fn trim(&mut self, max_bytes: u64) -> u64 {
-        while self.current_bytes() > max_bytes && self.evict_oldest(EvictionReason::Trim) {}
+        let reason = EvictionReason::Trim;
+        while self.current_bytes() > max_bytes
+            && (self.evict_oldest(reason) || self.evict_oldest_state(reason))
+        {}
         self.current_bytes()
     }
 
-    /// Before a request is admitted: gives up what nobody uses, the least recently used first, while more pages hold something
-    /// than [`KvCacheConfig::gc_threshold_percent`](crate::KvCacheConfig::gc_threshold_percent) of those that may.
+    /// Evicts while more pages are in use or cached than
+    /// [`KvCacheConfig::gc_threshold_percent`](crate::KvCacheConfig::gc_threshold_percent) allows. To be called before a
+    /// request is admitted.
     pub fn collect(&mut self) {
         let threshold = self.max_pages() * usize::from(self.config.gc_threshold_percent) / 100;
         while self.allocator.n_resident() > threshold && self.evict_oldest(EvictionReason::Threshold) {}
     }
 
-    /// The pages that hold nothing: whoever has their memory may use it for something else until they are leased.
+    /// The pages without content. Their memory can be used otherwise until they are leased.
     pub fn blank_pages(&self) -> impl Iterator<Item = PageId> {
         self.allocator.blank()
     }
 
-    /// Changes the limit of bytes in total. What is in use stays, and the limit holds when it ends.
+    /// Changes the limit of bytes in total, and evicts down to it. Pages that leases use stay; they are dropped when
+    /// released.
     ///
     /// # Errors
-    /// If not even one page fits.
+    /// If not even one page fits beside the state slots.
     pub fn set_max_bytes_total(&mut self, max_bytes: u64) -> Result<(), CacheError> {
-        if max_bytes < self.budget.bytes_of(1) {
-            let (field, reason) = ("max_bytes_total", "must hold at least one page");
-            return Err(CacheError::InvalidConfig { field, value: max_bytes, reason });
-        }
+        self.budget.check_max_bytes(max_bytes)?;
         self.config.max_bytes_total = max_bytes;
         self.budget.set_max_bytes(max_bytes);
         self.allocator.set_max_resident(self.budget.max_resident());
@@ -48,18 +57,24 @@ impl KvCache {
         Ok(())
     }
 
-    /// Forgets all idle sessions and all pages that nobody holds. These do not count as evictions.
+    /// Forgets all idle sessions and all cached pages. Does not count as eviction.
     pub fn clear(&mut self) {
         while let Some(session) = self.sessions.oldest_idle() {
             self.remove_session(session);
         }
         while let Some((page, _)) = self.allocator.oldest_cached() {
-            self.index.remove(page);
-            self.allocator.retire_blank(page);
+            self.blank_page(page, None);
         }
     }
 
-    /// Pins a page for a lease; another may have to give way.
+    /// Evicts until the limit holds, as far as possible.
+    pub(super) fn keep_within_limit(&mut self) {
+        while self.allocator.n_resident() > self.allocator.max_resident()
+            && self.evict_oldest(EvictionReason::Trim)
+        {}
+    }
+
+    /// Pins a page for a lease.
     pub(super) fn take_page(&mut self) -> Option<PageId> {
         let page = loop {
             if let Some(page) = self.allocator.take_blank() {
@@ -73,119 +88,106 @@ impl KvCache {
         Some(page)
     }
 
-    /// Makes the least recently used idle session let go, or the least recently used page blank; `false` if there is none.
+    /// Pins a state slot for a lease.
+    pub(super) fn take_state(&mut self) -> Option<StateSlot> {
+        let slot = loop {
+            if let Some(slot) = self.states.take_free() {
+                break slot;
+            }
+            if !self.evict_oldest_state(EvictionReason::Memory) {
+                return None;
+            }
+        };
+        self.stats.peak_bytes = self.stats.peak_bytes.max(self.current_bytes());
+        Some(slot)
+    }
+
+    /// Evicts the least recently used cached page or idle session's pages; `false` if there are none.
     fn evict_oldest(&mut self, reason: EvictionReason) -> bool {
-        match (self.sessions.oldest_holding(), self.allocator.oldest_cached()) {
-            (None, None) => return false,
+        match (self.sessions.oldest_with_pages(), self.allocator.oldest_cached()) {
             (Some((session, used)), page) if page.is_none_or(|(_, page_used)| used <= page_used) => {
                 self.evict_session_pages(session, reason);
             }
-            (_, Some((page, _))) => self.evict_page(page, reason),
-            (Some((session, _)), None) => self.evict_session_pages(session, reason),
+            (_, Some((page, _))) => self.blank_page(page, Some(reason)),
+            (_, None) => return false,
         }
         true
     }
 
-    fn evict_page(&mut self, page: PageId, reason: EvictionReason) {
-        if let Some(content) = self.index.get(page) {
-            let freed_bytes = self.budget.bytes_of(1);
-            self.observers.on_event(&CacheEvent::Evicted {
-                victim: Victim::Page(content),
-                reason,
-                freed_bytes,
-            });
+    /// Evicts the least recently used snapshot or idle session's pages; `false` if there are none.
+    fn evict_oldest_state(&mut self, reason: EvictionReason) -> bool {
+        match (self.sessions.oldest_with_pages(), self.states.oldest_evictable()) {
+            (Some((session, used)), page) if page.is_none_or(|(_, state_used)| used <= state_used) => {
+                self.evict_session_pages(session, reason);
+            }
+            (_, Some((page, _))) => self.evict_snapshot(page, reason),
+            (_, None) => return false,
         }
-        self.index.remove(page);
-        self.allocator.retire_blank(page);
+        true
+    }
+
+    /// Evicts the snapshot of a page, and the page with it if nothing else makes it useful.
+    pub(super) fn evict_snapshot(&mut self, page: PageId, reason: EvictionReason) {
+        let is_useful = self.index.n_children(page) > 0 || self.index.duplicate(page).is_some();
+        if self.allocator.is_cached(page) && !is_useful {
+            return self.blank_page(page, Some(reason));
+        }
+        let snapshot = self.states.snapshot(page);
+        let n_freed = usize::from(snapshot.is_some_and(|slot| self.states.is_evictable(slot)));
+        if let Some(cached) = self.index.get(page) {
+            let victim = Victim::Snapshot(CachedPage { snapshot, ..cached });
+            let freed_bytes = self.budget.bytes_of_states(n_freed);
+            self.observers.on_event(&CacheEvent::Evicted { victim, reason, freed_bytes });
+        }
+        self.states.detach(page);
         self.stats.evictions += 1;
-        self.stats.evicted_pages += 1;
+        self.stats.evicted_snapshots += 1;
+        // A cached duplicate of the page may have been useful only because of this snapshot.
+        self.prune(self.index.end_of(page), None);
     }
 
     fn evict_session_pages(&mut self, session: u32, reason: EvictionReason) {
         let used = self.sessions.get(session).used;
         let table = self.sessions.take_table(session);
-        // The session is older than every cached page, but others may have used its first pages since then. Either way the
-        // last page is reused first, for pages can only be found through those before them.
+        // The session is older than every cached page, so its pages are the first in line. Only its first pages may have
+        // been used by others since. Either way the last page comes before the one in front of it.
         let n_newer = table.pages().iter().take_while(|page| self.allocator.used(**page) > used).count();
         let (newer, older) = table.pages().split_at(n_newer);
-        let n_freed =
-            self.unhold(newer.iter().rev(), Recency::Newest) + self.unhold(older.iter(), Recency::Oldest);
-        let freed_bytes = self.budget.bytes_of(n_freed);
+        let n_freed = self.drop_session_refs(newer.iter().rev(), Recency::Newest)
+            + self.drop_session_refs(older.iter(), Recency::Oldest);
+        let freed_bytes = self.budget.bytes_of(n_freed) + self.drop_session_state(&table, Recency::Oldest);
         let victim = Victim::SessionPages(&self.sessions.get(session).id);
         self.observers.on_event(&CacheEvent::Evicted { victim, reason, freed_bytes });
         self.stats.evictions += 1;
     }
 
-    /// Makes the least recently used session that no call uses give way to a new one; `false` if there is none.
-    pub(super) fn evict_session(&mut self) -> bool {
+    /// Evicts the least recently used idle session, tokens included, to make room for a new one.
+    pub(super) fn evict_session(&mut self) {
         let Some(session) = self.sessions.oldest_idle() else {
-            return false;
+            return;
         };
-        let (id, freed_bytes) = self.remove_session(session);
-        let (victim, reason) = (Victim::Session(&id), EvictionReason::SessionCount);
-        self.observers.on_event(&CacheEvent::Evicted { victim, reason, freed_bytes });
+        let removed = self.remove_session(session);
+        self.observers.on_event(&CacheEvent::Evicted {
+            victim: Victim::Session(&removed.id),
+            reason: EvictionReason::SessionCount,
+            freed_bytes: removed.freed_bytes,
+        });
         self.stats.evictions += 1;
-        true
     }
 
-    /// Removes a session; gives its id and the bytes that nobody refers to any more.
-    pub(super) fn remove_session(&mut self, session: u32) -> (SessionId, u64) {
+    /// Removes an idle session.
+    pub(super) fn remove_session(&mut self, session: u32) -> RemovedSession {
         let freed_bytes = self.drop_session_pages(session);
         let removed = self.sessions.remove(session);
         self.index.leave(removed.namespace);
-        (removed.id, freed_bytes)
+        RemovedSession { id: removed.id, freed_bytes }
     }
+}
 
-    /// Takes a session's pages from it, as if they had just been used; gives the bytes that nobody refers to any more.
-    pub(super) fn drop_session_pages(&mut self, session: u32) -> u64 {
-        let table = self.sessions.take_table(session);
-        let n_freed = self.unhold(table.pages().iter().rev(), Recency::Newest);
-        self.budget.bytes_of(n_freed)
-    }
-
-    /// Gives back holds; gives the number of pages that nobody holds any more.
-    fn unhold<'a>(&mut self, pages: impl Iterator<Item = &'a PageId>, recency: Recency) -> usize {
-        let mut n_freed = 0;
-        for page in pages {
-            self.allocator.unhold(*page);
-            n_freed += usize::from(self.allocator.is_free(*page));
-            self.retire(*page, recency);
-        }
-        n_freed
-    }
-
-    /// Gives back a lease's pin.
-    pub(super) fn unpin(&mut self, page: PageId) {
-        self.allocator.unpin(page, self.clock);
-        self.retire(page, Recency::Newest);
-    }
-
-    /// Files a page that may have become free.
-    fn retire(&mut self, page: PageId, recency: Recency) {
-        if !self.allocator.is_free(page) {
-            return;
-        }
-        if !self.config.retains() {
-            self.index.remove(page);
-        }
-        let twin = self.index.twin(page);
-        if let Some(twin) = twin {
-            // One copy of a content is enough.
-            self.index.remove(page);
-            if recency == Recency::Newest {
-                self.allocator.touch(twin, self.clock);
-            }
-        }
-        match self.index.contains(page) {
-            true => self.allocator.retire_cached(page, recency, self.clock),
-            false => self.allocator.retire_blank(page),
-        }
-    }
-
-    /// After a lowered limit: evicts until the limit holds, as far as pages are not in use.
-    pub(super) fn keep_within_limit(&mut self) {
-        while self.allocator.n_resident() > self.allocator.max_resident()
-            && self.evict_oldest(EvictionReason::Trim)
-        {}
-    }
+/// What [`KvCache::remove_session`] leaves.
+#[derive(Debug)]
+pub(super) struct RemovedSession {
+    id: SessionId,
+    /// Bytes of pages and states that lost their last reference.
+    freed_bytes: u64,
 }

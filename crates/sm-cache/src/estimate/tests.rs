@@ -1,4 +1,4 @@
-//! Tests of the estimators, with the values that the documents state.
+//! Tests of the estimates, with the documented values.
 
 use super::*;
 use crate::config::KvShape;
@@ -47,14 +47,14 @@ fn sizes_beyond_64_bits_are_errors() {
 }
 
 #[test]
-fn a_plan_counts_whole_pages_of_true_heads() {
+fn a_plan_counts_whole_pages_of_key_and_value_heads() {
     let shape = KvShape { n_layers: 22, n_kv_heads: 4, head_bytes: 128 };
     let plan = MemoryPlan {
         weight_bytes: 600 << 20,
         workspace_bytes: 8 << 20,
         n_sequences: 4,
         context_len: 1000,
-        pool: PagePool { n_pages: 0, page_len: 16, shape },
+        pool: PagePool::new(0, 16, shape),
     };
     let page_bytes = 2 * 22 * 4 * 64 * 2 * 16;
     assert_eq!(plan.n_pages(), Ok(4 * 63));
@@ -66,4 +66,13 @@ fn a_plan_counts_whole_pages_of_true_heads() {
         plan.to_string(),
         "weights       600.00 MB\nworkspace       8.00 MB\nKV cache       86.63 MB  (4 × 1000 tokens)\ntotal         694.63 MB"
     );
+    let stateful = MemoryPlan { pool: plan.pool.with_states(8, 1 << 20), ..plan };
+    assert_eq!(stateful.total_bytes(), Ok(total + (8 << 20)));
+    assert_eq!((stateful.max_sequences(total + (8 << 20)), stateful.max_sequences(total)), (4, 3));
+    let few_slots = MemoryPlan { pool: plan.pool.with_states(2, 1), ..plan };
+    assert_eq!(few_slots.max_sequences(u64::MAX), 2);
+    let states_only =
+        MemoryPlan { pool: PagePool::from_page_bytes(0, 16, 0).with_states(8, 1 << 20), ..plan };
+    assert_eq!((states_only.max_sequences(616 << 20), states_only.max_sequences((616 << 20) - 1)), (8, 0));
+    assert!(stateful.to_string().contains("\nstates          8.00 MB\nKV cache"), "{stateful}");
 }

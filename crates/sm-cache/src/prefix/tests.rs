@@ -47,13 +47,6 @@ fn namespaces_share_nothing() {
     publish(&mut index, a, &tokens(0..8), &[0, 1]);
     assert_eq!(found(&index, b, &tokens(0..9)), []);
     assert_eq!(found(&index, a, &tokens(0..9)), [0, 1]);
-    let fields = |model: &str, adapter: &str| Namespace {
-        model: model.into(),
-        adapter: adapter.into(),
-        ..Namespace::default()
-    };
-    let root = |namespace: &Namespace| index.hasher().root(namespace);
-    assert_ne!(root(&fields("ab", "c")), root(&fields("a", "bc")), "the borders of fields count");
 }
 
 #[test]
@@ -65,19 +58,19 @@ fn duplicates_stand_in_for_each_other() {
     publish(&mut index, ns, &text, &[3, 4]);
     publish(&mut index, ns, &text, &[6, 7]);
     assert_eq!(found(&index, ns, &tokens(0..13)), [0, 1, 2]);
-    assert!(index.twin(PageId(0)).is_some());
-    assert_eq!(index.twin(PageId(2)), None);
+    assert!(index.duplicate(PageId(0)).is_some());
+    assert_eq!(index.duplicate(PageId(2)), None);
     for page in [0, 1, 6, 4] {
         index.remove(PageId(page));
     }
-    assert_eq!(found(&index, ns, &tokens(0..13)), [3, 7, 2], "a child belongs to every twin of its parent");
-    assert_eq!(index.twin(PageId(3)), None);
+    assert_eq!(found(&index, ns, &tokens(0..13)), [3, 7, 2], "a child follows every duplicate of its parent");
+    assert_eq!(index.duplicate(PageId(3)), None);
     assert_eq!((0..8).filter(|page| index.contains(PageId(*page))).count(), 3);
 }
 
 #[test]
 fn a_collision_is_a_miss() {
-    // Two pages under one key, as if the hash had collided: tokens decide, also about what follows.
+    // Two pages under one key, as if the hash had collided. Tokens decide, for their children as well.
     let mut index = PrefixIndex::new(8, LEN, [0; 16]);
     let ns = index.enter(&namespace(""));
     publish(&mut index, ns, &tokens(0..8), &[0, 1]);
@@ -86,22 +79,11 @@ fn a_collision_is_a_miss() {
     let end = ChainEnd { key, content: index.new_content() };
     index.tokens[2 * LEN..3 * LEN].copy_from_slice(&wrong);
     let parent = index.root(ns);
-    index.entries[2] = Some(Entry { parent, end, namespace: ns, previous: 0, next: NONE });
-    index.link(0, |entry| entry.next = 2);
+    index.pages[2] = Some(IndexedPage { parent, end, namespace: ns, n_children: 0, previous: 0, next: NONE });
+    index.link(0, |indexed| indexed.next = 2);
     assert_eq!(found(&index, ns, &tokens(0..9)), [0, 1]);
-    assert_eq!(index.child(end, &tokens(4..8)), None, "the page after the other one's prefix");
-    assert_eq!(index.twin(PageId(2)), None);
-}
-
-#[test]
-fn keys_are_stable() {
-    let hasher = KeyHasher::new([7; 16]);
-    let root = hasher.root(&namespace("salt"));
-    let page = hasher.child(root, &tokens(1..5));
-    // Computed by another implementation, in Python, that reproduces the vectors of the hash's authors.
-    assert_eq!(root.to_string(), "20d98d9541e09a6b8650b98b42be8d9c");
-    assert_eq!(page.to_string(), "119f5b04364a165e26c8474c8ed0d32a");
-    assert_ne!(KeyHasher::new([8; 16]).root(&namespace("salt")), root);
+    assert_eq!(index.child(end, &tokens(4..8)), None, "a child of the other page");
+    assert_eq!(index.duplicate(PageId(2)), None);
 }
 
 #[test]
@@ -113,4 +95,21 @@ fn a_namespace_lives_as_long_as_its_pages() {
     assert_eq!(index.namespaces().find(&namespace("a")), Some(ns));
     index.remove(PageId(0));
     assert_eq!(index.namespaces().find(&namespace("a")), None);
+}
+
+#[test]
+fn children_are_counted_by_content() {
+    let mut index = PrefixIndex::new(8, LEN, [0; 16]).counting_children();
+    let ns = index.enter(&namespace(""));
+    let text = tokens(0..12);
+    publish(&mut index, ns, &text, &[0, 1, 2]);
+    publish(&mut index, ns, &text[..8], &[3, 4]);
+    publish(&mut index, ns, &tokens([0, 1, 2, 3, 9, 9, 9, 9]), &[5, 6]);
+    let counted: Vec<_> = (0..7).map(|page| index.n_children(PageId(page))).collect();
+    assert_eq!(counted, [3, 1, 0, 3, 1, 3, 0]);
+    for page in [0, 1, 6] {
+        index.remove(PageId(page));
+    }
+    let counted: Vec<_> = (2..6).map(|page| index.n_children(PageId(page))).collect();
+    assert_eq!(counted, [0, 1, 1, 1], "by all duplicates");
 }

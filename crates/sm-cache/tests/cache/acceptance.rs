@@ -1,4 +1,4 @@
-//! The documented behaviour of the store: hits, sessions, reuse, eviction order, statistics.
+//! Documented behaviour: hits, sessions, reuse, eviction order, statistics.
 
 use sm_cache::{
     CacheError, CacheFault, KvCache, KvCacheConfig, Namespace, SessionId, SessionMode, Turn, TurnEnd,
@@ -21,7 +21,7 @@ fn begin(
     cache.begin_turn(&TurnRequest { session: &id(name), mode, namespace: &namespace(""), tokens })
 }
 
-/// A call that succeeds: computes all but the last token of its tokens, as a sampler leaves it. Gives the positions computed.
+/// A call that succeeds. As with a real sampler, the last sampled token is not computed. Returns the positions computed.
 fn turn(cache: &mut KvCache, name: &str, mode: SessionMode, new: &[TokenId], sampled: &[u32]) -> usize {
     let (turn, mut token_ids) = begin(cache, name, mode, new).unwrap();
     let handle = lease_turn(cache, &turn, &token_ids);
@@ -38,7 +38,7 @@ fn turn(cache: &mut KvCache, name: &str, mode: SessionMode, new: &[TokenId], sam
 }
 
 #[test]
-fn prompt_and_new_tokens_cost_their_number_minus_one() {
+fn all_tokens_but_the_last_sampled_one_are_computed() {
     let mut cache = cache(16);
     assert_eq!(turn(&mut cache, "a", SessionMode::Append, &tokens(0..10), &[50, 51, 52, 53, 54]), 10 + 5 - 1);
     assert_eq!(cache.stats().computed_tokens, 14);
@@ -48,17 +48,17 @@ fn prompt_and_new_tokens_cost_their_number_minus_one() {
 fn the_second_turn_computes_only_what_is_new() {
     let mut cache = cache(16);
     turn(&mut cache, "a", SessionMode::Append, &tokens(0..10), &[50, 51, 52]);
-    // The last sampled token was not computed yet.
+    // The last sampled token of the first turn was not computed yet.
     assert_eq!(turn(&mut cache, "a", SessionMode::Append, &tokens(20..26), &[60]), 1 + 6);
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses, stats.reused_tokens), (1, 1, 12));
     assert_eq!(stats.hit_rate(), 0.5);
     let token_ids = tokens((0..10).chain([50, 51, 52]).chain(20..26).chain([60]));
-    assert_eq!(cache.session_log(&id("a")), Ok(&token_ids[..]));
+    assert_eq!(cache.session_token_ids(&id("a")), Ok(&token_ids[..]));
 }
 
 #[test]
-fn a_resent_transcript_is_computed_from_the_first_difference() {
+fn a_resent_conversation_is_computed_from_the_first_difference() {
     let mut cache = cache(16);
     turn(&mut cache, "a", SessionMode::Prefix, &tokens(0..10), &[50, 51, 52]);
     let same: Vec<_> = tokens((0..10).chain([50, 51, 52]).chain(20..23));
@@ -87,7 +87,7 @@ fn sessions_share_the_beginnings_of_their_prompts() {
 }
 
 #[test]
-fn requests_without_a_session_share_too() {
+fn requests_without_a_session_share_pages() {
     let mut cache = cache(16);
     let token_ids = tokens(0..16);
     assert_eq!(serve(&mut cache, &namespace(""), &token_ids), 16);
@@ -101,18 +101,22 @@ fn requests_without_a_session_share_too() {
 fn a_failed_call_leaves_the_session_as_it_was() {
     let mut cache = cache(16);
     turn(&mut cache, "a", SessionMode::Append, &tokens(0..10), &[50]);
-    let token_ids = cache.session_log(&id("a")).unwrap().to_vec();
+    let token_ids = cache.session_token_ids(&id("a")).unwrap().to_vec();
     let (failed, context) = begin(&mut cache, "a", SessionMode::Append, &tokens(30..40)).unwrap();
     let handle = lease_turn(&mut cache, &failed, &context);
     compute(&mut cache, &handle, &context);
     cache.end_turn(failed, Some(handle), TurnEnd::Rollback);
     cache.check().unwrap();
-    assert_eq!(cache.session_log(&id("a")), Ok(&token_ids[..]));
-    assert_eq!(turn(&mut cache, "a", SessionMode::Append, &tokens(60..62), &[]), 2, "its pages stayed");
+    assert_eq!(cache.session_token_ids(&id("a")), Ok(&token_ids[..]));
+    assert_eq!(
+        turn(&mut cache, "a", SessionMode::Append, &tokens(60..62), &[]),
+        2,
+        "its pages are still there"
+    );
 
     let (failed, _) = begin(&mut cache, "new", SessionMode::Append, &tokens(0..4)).unwrap();
     cache.end_turn(failed, None, TurnEnd::Rollback);
-    assert!(matches!(cache.session_log(&id("new")), Err(CacheError::UnknownSession { .. })));
+    assert!(matches!(cache.session_token_ids(&id("new")), Err(CacheError::UnknownSession { .. })));
 }
 
 #[test]
@@ -124,12 +128,12 @@ fn trimmed_text_is_not_in_the_session() {
     compute(&mut cache, &handle, &token_ids);
     cache.end_turn(turn_a, Some(handle), TurnEnd::Commit(&token_ids[..7]));
     cache.check().unwrap();
-    assert_eq!(cache.session_log(&id("a")).unwrap().len(), 7);
+    assert_eq!(cache.session_token_ids(&id("a")).unwrap().len(), 7);
     assert_eq!(turn(&mut cache, "a", SessionMode::Append, &tokens([70]), &[]), 1);
 }
 
 #[test]
-fn a_busy_session_refuses_a_second_call() {
+fn a_busy_session_rejects_a_second_call() {
     let mut cache = cache(16);
     let (first, _) = begin(&mut cache, "a", SessionMode::Append, &tokens(0..4)).unwrap();
     let error = begin(&mut cache, "a", SessionMode::Append, &tokens(0..4)).unwrap_err();
@@ -151,15 +155,19 @@ fn a_session_of_another_model_is_never_reused() {
         ("salt", namespace("y")),
     ];
     for (field, namespace) in others {
-        let (session, mode, tokens) = (&id("a"), SessionMode::Append, &tokens(0..4)[..]);
-        let error =
-            cache.begin_turn(&TurnRequest { session, mode, namespace: &namespace, tokens }).unwrap_err();
+        let request = TurnRequest {
+            session: &id("a"),
+            mode: SessionMode::Append,
+            namespace: &namespace,
+            tokens: &tokens(0..4),
+        };
+        let error = cache.begin_turn(&request).unwrap_err();
         assert_eq!(error, CacheError::SessionMismatch { session: id("a"), field });
     }
 }
 
 #[test]
-fn a_preempted_sequence_finds_its_pages_again_and_counts_once() {
+fn a_preempted_sequence_finds_its_pages_and_counts_once() {
     let mut cache = cache(16);
     let token_ids = tokens(0..10);
     let handle = lease(&mut cache, &namespace(""), &token_ids);
@@ -195,11 +203,12 @@ fn forks_share_pages_until_they_write() {
     let second = cache.fork(&first);
     assert_eq!(cache.pages(&first), cache.pages(&second));
     assert_eq!(cache.stats().pinned_pages, 3);
-    let (mut copies, shared) = (Vec::new(), cache.pages(&first)[2]);
+    let mut copies = Vec::new();
+    let shared = cache.pages(&first)[2];
     cache.reserve(&second, 11, &mut copies).unwrap();
     assert_eq!(copies, [(shared, cache.pages(&second)[2])]);
     cache.reserve(&first, 11, &mut copies).unwrap();
-    assert_eq!(copies.len(), 1, "who writes last keeps the page");
+    assert_eq!(copies.len(), 1, "the last writer keeps the page");
     assert_eq!(cache.pages(&first)[2], shared);
     cache.release(first);
     cache.release(second);
@@ -207,7 +216,7 @@ fn forks_share_pages_until_they_write() {
 }
 
 #[test]
-fn any_candidate_can_continue_the_session() {
+fn any_choice_can_continue_the_session() {
     let mut cache = cache(16);
     let (turn_a, mut token_ids) = begin(&mut cache, "a", SessionMode::Append, &tokens(0..10)).unwrap();
     let first = lease_turn(&mut cache, &turn_a, &token_ids);
@@ -233,7 +242,7 @@ fn the_end_of_a_conversation_is_evicted_before_its_beginning() {
 }
 
 #[test]
-fn pages_read_back_from_elsewhere_count_as_reused() {
+fn restored_pages_count_as_reused() {
     let mut cache = cache(8);
     let token_ids = tokens(0..10);
     let handle = lease(&mut cache, &namespace(""), &token_ids);
@@ -252,7 +261,7 @@ fn pages_read_back_from_elsewhere_count_as_reused() {
 }
 
 #[test]
-fn a_disabled_cache_keeps_nothing_but_the_conversation() {
+fn a_disabled_cache_keeps_only_the_conversation() {
     let config = KvCacheConfig { enabled: false, ..KvCacheConfig::default() };
     let mut cache = KvCache::new(config, pool(16)).unwrap();
     assert_eq!(turn(&mut cache, "a", SessionMode::Append, &tokens(0..10), &[50]), 10);
@@ -279,7 +288,7 @@ fn without_persistence_nothing_outlives_its_request() {
 }
 
 #[test]
-fn clearing_is_no_eviction() {
+fn clearing_does_not_count_as_eviction() {
     let mut cache = cache(16);
     turn(&mut cache, "a", SessionMode::Append, &tokens(0..10), &[50]);
     let running = lease(&mut cache, &namespace(""), &tokens(40..50));
@@ -292,12 +301,12 @@ fn clearing_is_no_eviction() {
 }
 
 #[test]
-fn lost_leases_are_found() {
+fn dropped_handles_are_found() {
     let mut cache = cache(16);
     let kept = lease(&mut cache, &namespace(""), &tokens(0..10));
     cache.check_leases([&kept]).unwrap();
-    let lost = lease(&mut cache, &namespace(""), &tokens(0..10));
-    drop(lost);
+    let dropped = lease(&mut cache, &namespace(""), &tokens(0..10));
+    drop(dropped);
     assert!(matches!(cache.check_leases([&kept]), Err(CacheFault::Lease { lease: 1, .. })));
 }
 

@@ -1,4 +1,4 @@
-//! Limits: which, in which order, who gives way, and who is told.
+//! Limits: their order, what is evicted, and what observers hear.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,17 +10,17 @@ use sm_tensor::TokenId;
 
 use crate::world::{PAGE_BYTES, cache, compute, lease, lease_turn, namespace, pool, serve, tokens};
 
-/// Writes down what it is told.
+/// Writes events down as text.
 #[derive(Debug, Default, Clone)]
-struct Diary(Arc<Mutex<Vec<String>>>);
+struct Recorder(Arc<Mutex<Vec<String>>>);
 
-impl Diary {
+impl Recorder {
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 }
 
-impl CacheObserver for Diary {
+impl CacheObserver for Recorder {
     fn on_event(&mut self, event: &CacheEvent<'_>) {
         let line = match event {
             CacheEvent::BudgetExceeded { session, resource, current, max } => {
@@ -31,29 +31,34 @@ impl CacheObserver for Diary {
                     Victim::Session(session) => format!("session {session}"),
                     Victim::SessionPages(session) => format!("pages of {session}"),
                     Victim::Page(page) => format!("page of {}", page.tokens[0].0),
+                    Victim::Snapshot(page) => format!("snapshot after {}", page.tokens[0].0),
+                    _ => unreachable!("{victim:?}"),
                 };
                 let reason = match reason {
                     EvictionReason::SessionCount => "count",
                     EvictionReason::Memory => "memory",
                     EvictionReason::Trim => "trim",
                     EvictionReason::Threshold => "threshold",
+                    _ => unreachable!("{reason:?}"),
                 };
                 format!("{victim} for {reason}: {} pages", freed_bytes / PAGE_BYTES)
             }
+            _ => unreachable!("{event:?}"),
         };
         self.0.lock().unwrap().push(line);
     }
 }
 
-fn watched(config: KvCacheConfig, n_pages: usize) -> (KvCache, Diary) {
+fn watched(config: KvCacheConfig, n_pages: usize) -> (KvCache, Recorder) {
     let mut cache = KvCache::new(config, pool(n_pages)).unwrap();
-    let diary = Diary::default();
-    cache.watch(Box::new(diary.clone()));
-    (cache, diary)
+    let recorder = Recorder::default();
+    cache.watch(Box::new(recorder.clone()));
+    (cache, recorder)
 }
 
 fn begin(cache: &mut KvCache, name: &str, tokens: &[TokenId]) -> Result<(Turn, Vec<TokenId>), CacheError> {
-    let (session, mode) = (&SessionId::new(name).unwrap(), SessionMode::Append);
+    let session = &SessionId::new(name).unwrap();
+    let mode = SessionMode::Append;
     cache.begin_turn(&TurnRequest { session, mode, namespace: &namespace(""), tokens })
 }
 
@@ -66,18 +71,18 @@ fn turn(cache: &mut KvCache, name: &str, new: &[TokenId]) {
 }
 
 #[test]
-fn a_session_over_its_tokens_fails_and_says_so() {
+fn a_session_over_its_tokens_fails_and_observers_hear_of_it() {
     let config = KvCacheConfig { max_tokens_per_session: 10, ..KvCacheConfig::default() };
-    let (mut cache, diary) = watched(config, 16);
+    let (mut cache, recorder) = watched(config, 16);
     let limit = |actual| CacheError::ResourceLimit { resource: Resource::SessionTokens, limit: 10, actual };
     assert_eq!(begin(&mut cache, "a", &tokens(0..11)).unwrap_err(), limit(11));
-    assert_eq!(diary.take(), ["a exceeds max_tokens_per_session: 11 of 10"]);
+    assert_eq!(recorder.take(), ["a exceeds max_tokens_per_session: 11 of 10"]);
     let (turn, token_ids) = begin(&mut cache, "a", &tokens(0..10)).unwrap();
     let handle = lease_turn(&mut cache, &turn, &token_ids);
     compute(&mut cache, &handle, &token_ids);
-    assert_eq!(cache.reserve(&handle, 11, &mut Vec::new()), Err(limit(11)), "while it runs as well");
+    assert_eq!(cache.reserve(&handle, 11, &mut Vec::new()), Err(limit(11)), "also while it runs");
     cache.end_turn(turn, Some(handle), TurnEnd::Commit(&token_ids));
-    assert_eq!(diary.take().len(), 1);
+    assert_eq!(recorder.take().len(), 1);
     let alone = lease(&mut cache, &namespace(""), &tokens(0..20));
     compute(&mut cache, &alone, &tokens(0..20));
     cache.release(alone);
@@ -86,27 +91,27 @@ fn a_session_over_its_tokens_fails_and_says_so() {
 #[test]
 fn a_session_over_its_bytes_fails() {
     let config = KvCacheConfig { max_bytes_per_session: Some(2 * PAGE_BYTES), ..KvCacheConfig::default() };
-    let (mut cache, diary) = watched(config, 16);
+    let (mut cache, recorder) = watched(config, 16);
     turn(&mut cache, "a", &tokens(0..8));
     let error = begin(&mut cache, "a", &tokens([9])).unwrap_err();
     let (limit, actual) = (2 * PAGE_BYTES, 3 * PAGE_BYTES);
     assert_eq!(error, CacheError::ResourceLimit { resource: Resource::SessionBytes, limit, actual });
-    assert_eq!(diary.take().len(), 1);
+    assert_eq!(recorder.take().len(), 1);
 }
 
 #[test]
 fn one_session_too_many_evicts_the_least_recently_used() {
     let config = KvCacheConfig { max_sessions: 1000, ..KvCacheConfig::default() };
-    let (mut cache, diary) = watched(config, 4000);
+    let (mut cache, recorder) = watched(config, 4000);
     for index in 0..1000 {
         turn(&mut cache, &format!("s{index}"), &tokens(index * 5..index * 5 + 5));
     }
     turn(&mut cache, "s0", &tokens([1]));
     assert_eq!(cache.stats().evictions, 0);
     turn(&mut cache, "new", &tokens(0..3));
-    assert_eq!(diary.take(), ["session s1 for count: 2 pages"]);
+    assert_eq!(recorder.take(), ["session s1 for count: 2 pages"]);
     assert_eq!((cache.stats().current_sessions, cache.stats().evictions), (1000, 1));
-    assert!(cache.session_log(&SessionId::new("s1").unwrap()).is_err());
+    assert!(cache.session_token_ids(&SessionId::new("s1").unwrap()).is_err());
 }
 
 #[test]
@@ -122,17 +127,17 @@ fn sessions_in_use_are_never_evicted() {
 }
 
 #[test]
-fn idle_sessions_and_unreferenced_pages_give_way_in_the_order_of_their_use() {
-    let (mut cache, diary) = watched(KvCacheConfig::default(), 6);
+fn idle_sessions_and_cached_pages_are_evicted_in_the_order_of_their_use() {
+    let (mut cache, recorder) = watched(KvCacheConfig::default(), 6);
     serve(&mut cache, &namespace(""), &tokens(100..104));
     turn(&mut cache, "a", &tokens(0..6));
     turn(&mut cache, "b", &tokens(10..16));
     serve(&mut cache, &namespace(""), &tokens(200..204));
     let handle = lease(&mut cache, &namespace(""), &tokens(300..308));
     compute(&mut cache, &handle, &tokens(300..308));
-    assert_eq!(diary.take(), ["page of 100 for memory: 1 pages", "pages of a for memory: 2 pages"]);
+    assert_eq!(recorder.take(), ["page of 100 for memory: 1 pages", "pages of a for memory: 2 pages"]);
     cache.release(handle);
-    // The tokens of the session stay, so the conversation goes on; its first page was still there.
+    // The session keeps its tokens, so the conversation goes on; its first page is still cached.
     let (turn, token_ids) = begin(&mut cache, "a", &tokens([6])).unwrap();
     assert_eq!(token_ids, tokens(0..7));
     let handle = lease_turn(&mut cache, &turn, &token_ids);
@@ -156,8 +161,8 @@ fn bytes_never_exceed_the_limit() {
 }
 
 #[test]
-fn a_refused_reservation_changes_nothing() {
-    let (mut cache, diary) = watched(KvCacheConfig::default(), 4);
+fn a_failed_reservation_changes_nothing() {
+    let (mut cache, recorder) = watched(KvCacheConfig::default(), 4);
     turn(&mut cache, "idle", &tokens(0..4));
     let first = lease(&mut cache, &namespace(""), &tokens(10..18));
     compute(&mut cache, &first, &tokens(10..18));
@@ -165,7 +170,7 @@ fn a_refused_reservation_changes_nothing() {
     let before = cache.stats();
     let error = cache.reserve(&second, 12, &mut Vec::new()).unwrap_err();
     assert_eq!(error, CacheError::OutOfPages { needed: 3, missing: 1 });
-    assert_eq!((cache.stats(), diary.take().len(), cache.pages(&second).len()), (before, 0, 0));
+    assert_eq!((cache.stats(), recorder.take().len(), cache.pages(&second).len()), (before, 0, 0));
     cache.release(first);
     cache.reserve(&second, 12, &mut Vec::new()).unwrap();
     let error = cache.reserve(&second, 17, &mut Vec::new()).unwrap_err();
@@ -177,7 +182,7 @@ fn a_refused_reservation_changes_nothing() {
 fn admission_respects_the_watermark() {
     let config = KvCacheConfig { high_watermark_percent: 75, ..KvCacheConfig::default() };
     let (mut cache, _) = watched(config, 8);
-    assert!(cache.admits(8), "who is alone may have everything");
+    assert!(cache.admits(8), "a sequence that runs alone may take everything");
     let handle = lease(&mut cache, &namespace(""), &tokens(0..16));
     compute(&mut cache, &handle, &tokens(0..16));
     assert!(cache.admits(2) && !cache.admits(3));
@@ -187,14 +192,14 @@ fn admission_respects_the_watermark() {
 }
 
 #[test]
-fn trimming_and_lower_limits_take_what_is_idle() {
-    let (mut cache, diary) = watched(KvCacheConfig::default(), 8);
+fn trimming_and_lower_limits_evict_what_is_unused() {
+    let (mut cache, recorder) = watched(KvCacheConfig::default(), 8);
     turn(&mut cache, "a", &tokens(0..6));
     let running = lease(&mut cache, &namespace(""), &tokens(10..18));
     compute(&mut cache, &running, &tokens(10..18));
     assert_eq!(cache.trim(3 * PAGE_BYTES), 3 * PAGE_BYTES);
-    assert_eq!(diary.take(), ["pages of a for trim: 2 pages"], "the full page stays findable");
-    assert_eq!(cache.trim(0), 2 * PAGE_BYTES, "what runs stays");
+    assert_eq!(recorder.take(), ["pages of a for trim: 2 pages"], "the full page stays cached");
+    assert_eq!(cache.trim(0), 2 * PAGE_BYTES, "leases keep their pages");
     cache.set_max_bytes_total(PAGE_BYTES).unwrap();
     cache.check().unwrap();
     assert_eq!(cache.stats().current_bytes, 2 * PAGE_BYTES);
@@ -205,9 +210,9 @@ fn trimming_and_lower_limits_take_what_is_idle() {
 }
 
 #[test]
-fn above_a_threshold_what_is_idle_goes_before_it_is_needed() {
+fn above_the_threshold_unused_pages_are_evicted_early() {
     let config = KvCacheConfig { gc_threshold_percent: 50, ..KvCacheConfig::default() };
-    let (mut cache, diary) = watched(config, 8);
+    let (mut cache, recorder) = watched(config, 8);
     for first in [0, 10, 20] {
         let handle = lease(&mut cache, &namespace(""), &tokens(first..first + 8));
         compute(&mut cache, &handle, &tokens(first..first + 8));
@@ -215,10 +220,10 @@ fn above_a_threshold_what_is_idle_goes_before_it_is_needed() {
     }
     assert_eq!((cache.stats().cached_pages, cache.blank_pages().count()), (6, 2));
     cache.collect();
-    assert_eq!(diary.take(), ["page of 4 for threshold: 1 pages", "page of 0 for threshold: 1 pages"]);
+    assert_eq!(recorder.take(), ["page of 4 for threshold: 1 pages", "page of 0 for threshold: 1 pages"]);
     assert_eq!((cache.stats().cached_pages, cache.blank_pages().count()), (4, 4));
     cache.collect();
-    assert!(diary.take().is_empty(), "half of the pages may hold something");
+    assert!(recorder.take().is_empty(), "half of the pages may be cached");
     cache.check().unwrap();
 }
 
@@ -226,8 +231,8 @@ fn above_a_threshold_what_is_idle_goes_before_it_is_needed() {
 fn equal_pages_are_kept_once() {
     let mut cache = cache(8);
     let token_ids = tokens(0..8);
-    let (first, second) =
-        (lease(&mut cache, &namespace(""), &token_ids), lease(&mut cache, &namespace(""), &token_ids));
+    let first = lease(&mut cache, &namespace(""), &token_ids);
+    let second = lease(&mut cache, &namespace(""), &token_ids);
     compute(&mut cache, &first, &token_ids);
     compute(&mut cache, &second, &token_ids);
     assert_eq!(cache.stats().pinned_pages, 4);

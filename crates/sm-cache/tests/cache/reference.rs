@@ -1,11 +1,14 @@
-//! The cache again, in plain lists that are searched from end to end: slow, and easy to believe.
+//! The reference: the same cache in plain lists that are searched from end to end. Slow, but obviously right.
 
 use std::collections::HashMap;
 
 use sm_cache::{KvCacheConfig, KvCacheStats};
 use sm_tensor::{PageId, TokenId};
 
-use crate::world::{PAGE_BYTES, PAGE_LEN};
+use crate::world::{PAGE_BYTES, PAGE_LEN, STATE_BYTES};
+use states::{RefStates, StepStates};
+
+mod states;
 
 /// A full page's namespace and all tokens up to its end.
 type Content = (String, Vec<TokenId>);
@@ -16,6 +19,10 @@ pub(crate) struct RefLease {
     pub(crate) computed: usize,
     salt: String,
     unconfirmed: Option<usize>,
+    pub(crate) state: Option<u32>,
+    pub(crate) step: StepStates,
+    branch: usize,
+    trail: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -27,6 +34,7 @@ struct RefSession {
     busy: bool,
     kept: usize,
     first: bool,
+    state: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -37,17 +45,18 @@ pub(crate) struct Reference {
     blank: Vec<u32>,
     pub(crate) cached: Vec<u32>,
     used: HashMap<u32, u64>,
-    /// Copies of each content, in the order in which they are found.
+    /// Duplicates of each content, in the order in which they are found.
     indexed: HashMap<Content, Vec<u32>>,
     pub(crate) leases: HashMap<usize, RefLease>,
     sessions: HashMap<String, RefSession>,
+    pub(crate) states: RefStates,
     pub(crate) stats: KvCacheStats,
-    /// Time: operations so far.
+    /// The time: operations so far.
     pub(crate) now: u64,
 }
 
 impl Reference {
-    pub(crate) fn new(config: KvCacheConfig, n_pages: usize) -> Self {
+    pub(crate) fn new(config: KvCacheConfig, n_pages: usize, n_slots: usize) -> Self {
         let mut new = Self {
             max_resident: 0,
             config,
@@ -58,6 +67,7 @@ impl Reference {
             indexed: HashMap::new(),
             leases: HashMap::new(),
             sessions: HashMap::new(),
+            states: RefStates::new(n_slots),
             stats: KvCacheStats::default(),
             now: 0,
         };
@@ -66,7 +76,8 @@ impl Reference {
     }
 
     fn limit(&self) -> usize {
-        ((self.config.max_bytes_total / PAGE_BYTES) as usize).min(self.n_pages)
+        let bytes = self.config.max_bytes_total - self.states.n_slots as u64 * STATE_BYTES;
+        ((bytes / PAGE_BYTES) as usize).min(self.n_pages)
     }
 
     fn shares(&self) -> bool {
@@ -77,7 +88,7 @@ impl Reference {
         self.leases.values().filter(|lease| lease.pages.contains(&page)).count()
     }
 
-    fn holds(&self, page: u32) -> usize {
+    fn session_refs(&self, page: u32) -> usize {
         self.sessions.values().filter(|session| session.pages.contains(&page)).count()
     }
 
@@ -94,8 +105,14 @@ impl Reference {
     }
 
     fn unindex(&mut self, page: u32) {
+        let content = self.content_of(page).cloned();
         self.indexed.values_mut().for_each(|pages| pages.retain(|other| *other != page));
         self.indexed.retain(|_, pages| !pages.is_empty());
+        if let Some(content) = content
+            && !self.indexed.contains_key(&content)
+        {
+            self.lose_snapshot(&content);
+        }
     }
 
     fn found(&self, salt: &str, tokens: &[TokenId]) -> Vec<u32> {
@@ -105,26 +122,33 @@ impl Reference {
     }
 
     fn retire(&mut self, page: u32, newest: bool) {
-        if self.pins(page) + self.holds(page) > 0 {
+        if self.pins(page) + self.session_refs(page) > 0 {
             return;
         }
+        let content = self.content_of(page).cloned();
         if !self.config.enabled || !self.config.persist_across_requests {
             self.unindex(page);
         }
-        let twin = self
+        let duplicate = self
             .content_of(page)
             .and_then(|content| self.indexed[content].iter().copied().find(|other| *other != page));
-        if let Some(twin) = twin {
+        if let Some(duplicate) = duplicate {
             self.unindex(page);
             if newest {
-                let was_cached = self.cached.contains(&twin);
-                self.cached.retain(|other| *other != twin);
-                self.cached.extend(was_cached.then_some(twin));
-                self.used.insert(twin, self.now);
+                let was_cached = self.cached.contains(&duplicate);
+                self.cached.retain(|other| *other != duplicate);
+                self.cached.extend(was_cached.then_some(duplicate));
+                self.used.insert(duplicate, self.now);
             }
         }
+        if self.content_of(page).is_some_and(|content| !self.is_useful(content)) {
+            self.unindex(page);
+        }
         match (self.content_of(page).is_some(), newest) {
-            (false, _) => self.blank.push(page),
+            (false, _) => {
+                self.blank.push(page);
+                self.prune_before(content, false);
+            }
             (true, true) => {
                 self.cached.push(page);
                 self.used.insert(page, self.now);
@@ -136,35 +160,34 @@ impl Reference {
     fn drop_pages(&mut self, session: &str) {
         let entry = self.sessions.get_mut(session).unwrap();
         entry.computed = 0;
+        let state = entry.state.take();
         std::mem::take(&mut entry.pages).into_iter().rev().for_each(|page| self.retire(page, true));
+        state.into_iter().for_each(|state| self.retire_state(state, true));
     }
 
     fn evict_pages(&mut self, session: &str) {
         let entry = self.sessions.get_mut(session).unwrap();
         entry.computed = 0;
-        let (pages, used) = (std::mem::take(&mut entry.pages), entry.used);
+        let used = entry.used;
+        let pages = std::mem::take(&mut entry.pages);
+        let state = entry.state.take();
         let newer = pages.iter().take_while(|page| self.used.get(page).is_some_and(|at| *at > used)).count();
         pages[..newer].iter().rev().for_each(|page| self.retire(*page, true));
         pages[newer..].iter().for_each(|page| self.retire(*page, false));
+        state.into_iter().for_each(|state| self.retire_state(state, false));
+        self.stats.evictions += 1;
     }
 
     fn evict_oldest(&mut self) -> bool {
-        let holding = self.sessions.iter().filter(|(_, session)| !session.pages.is_empty());
+        let with_pages = self.sessions.iter().filter(|(_, session)| !session.pages.is_empty());
         let session =
-            holding.min_by_key(|(_, session)| session.used).map(|(id, entry)| (id.clone(), entry.used));
+            with_pages.min_by_key(|(_, session)| session.used).map(|(id, entry)| (id.clone(), entry.used));
         let page = self.cached.first().map(|page| (*page, self.used[page]));
         match (session, page) {
             (None, None) => return false,
             (Some((id, used)), page) if page.is_none_or(|(_, at)| used <= at) => self.evict_pages(&id),
-            (_, page) => {
-                let page = page.unwrap().0;
-                self.unindex(page);
-                self.cached.remove(0);
-                self.blank.push(page);
-                self.stats.evicted_pages += 1;
-            }
+            (_, page) => self.forget_page(page.unwrap().0, true),
         }
-        self.stats.evictions += 1;
         true
     }
 
@@ -174,9 +197,13 @@ impl Reference {
                 return None;
             }
         }
-        let bytes = (self.resident() as u64 + 1) * PAGE_BYTES;
-        self.stats.peak_bytes = self.stats.peak_bytes.max(bytes);
-        self.blank.pop()
+        let page = self.blank.pop();
+        self.stats.peak_bytes = self.stats.peak_bytes.max(self.bytes());
+        page
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.resident() as u64 * PAGE_BYTES + self.n_used_states() as u64 * STATE_BYTES
     }
 
     fn unpin(&mut self, page: u32) {
@@ -189,25 +216,31 @@ impl Reference {
     }
 
     pub(crate) fn lease(&mut self, id: usize, salt: &str, session: Option<&str>, tokens: &[TokenId]) {
-        let found = if self.shares() { self.found(salt, tokens) } else { Vec::new() };
+        let mut found = if self.shares() { self.found(salt, tokens) } else { Vec::new() };
+        let branch = found.len() * PAGE_LEN;
+        found.truncate(self.known_len(&found, branch) / PAGE_LEN);
         let own = session.map_or(0, |id| {
             let session = &self.sessions[id];
-            session.computed.min(session.kept).min(tokens.len().saturating_sub(1))
+            let len = session.computed.min(session.kept).min(tokens.len().saturating_sub(1));
+            if len < session.computed { self.known_len(&session.pages, len) } else { len }
         });
-        let mut lease = RefLease { salt: salt.into(), ..RefLease::default() };
+        let mut lease = RefLease { salt: salt.into(), branch, ..RefLease::default() };
         if let Some(session) = session
             && own > found.len() * PAGE_LEN
         {
             let session = self.sessions.get_mut(session).unwrap();
             lease.pages = std::mem::take(&mut session.pages);
             lease.computed = std::mem::take(&mut session.computed);
+            lease.state = session.state.take();
             self.leases.insert(id, lease);
             self.shrink(id, own);
         } else {
             self.cached.retain(|page| !found.contains(page));
             lease.computed = found.len() * PAGE_LEN;
+            lease.state = found.last().and_then(|page| self.snapshot_of(*page));
             lease.pages = found;
             self.leases.insert(id, lease);
+            self.keep_read_states();
             session.into_iter().for_each(|session| self.drop_pages(session));
         }
     }
@@ -218,7 +251,7 @@ impl Reference {
         lease.unconfirmed = Some(lease.computed);
     }
 
-    /// The copies to make, or how many pages are missing.
+    /// The copies to make, or the number of missing pages.
     pub(crate) fn reserve(&mut self, id: usize, len: usize) -> Result<Vec<(PageId, PageId)>, usize> {
         let RefLease { pages, computed, .. } = self.leases[&id].clone();
         let index = (computed % PAGE_LEN > 0 && len > computed).then_some(computed / PAGE_LEN);
@@ -237,7 +270,7 @@ impl Reference {
         let (Some(index), Some(from)) = (index, from) else {
             return Ok(Vec::new());
         };
-        if (self.pins(from) + self.holds(from) > 1 || self.content_of(from).is_some())
+        if (self.pins(from) + self.session_refs(from) > 1 || self.content_of(from).is_some())
             && let Some(to) = self.take_page()
         {
             self.leases.get_mut(&id).unwrap().pages[index] = to;
@@ -245,7 +278,9 @@ impl Reference {
             self.unpin(from);
             return Ok(vec![(PageId(from), PageId(to))]);
         }
+        let content = self.content_of(from).cloned();
         self.unindex(from);
+        self.prune_before(content, false);
         Ok(Vec::new())
     }
 
@@ -260,7 +295,13 @@ impl Reference {
                 self.stats.reused_tokens += n_reused as u64;
             }
         }
-        lease.computed = computed;
+        self.advance(id, token_ids, computed);
+    }
+
+    /// As `commit` for positions that were read back from elsewhere.
+    pub(crate) fn advance(&mut self, id: usize, token_ids: &[TokenId], computed: usize) {
+        let lease = self.leases.get_mut(&id).unwrap();
+        let before = std::mem::replace(&mut lease.computed, computed);
         let lease = lease.clone();
         for (index, page) in lease.pages.iter().enumerate().take(computed / PAGE_LEN) {
             if self.shares() && self.content_of(*page).is_none() {
@@ -269,12 +310,17 @@ impl Reference {
                 pages.insert(pages.len().min(1), *page);
             }
         }
+        if before < computed {
+            self.settle_states(id, token_ids);
+        }
     }
 
     fn shrink(&mut self, id: usize, len: usize) {
+        let len = self.rewind_state(id, len);
         let lease = self.leases.get_mut(&id).unwrap();
         lease.computed = lease.computed.min(len);
         lease.unconfirmed = lease.unconfirmed.map(|n_reused| n_reused.min(len));
+        lease.trail = if lease.trail > lease.computed { 0 } else { lease.trail };
         while self.leases[&id].pages.len() > self.leases[&id].computed.div_ceil(PAGE_LEN) {
             let page = self.leases.get_mut(&id).unwrap().pages.pop().unwrap();
             self.unpin(page);
@@ -290,6 +336,9 @@ impl Reference {
         let mut lease = self.leases[&id].clone();
         lease.pages.truncate(lease.computed.div_ceil(PAGE_LEN));
         lease.unconfirmed = None;
+        lease.step = StepStates::default();
+        lease.branch = 0;
+        lease.trail = 0;
         self.leases.insert(fork, lease);
     }
 
@@ -298,7 +347,7 @@ impl Reference {
         self.leases.remove(&id);
     }
 
-    /// The context of the call; none if it is refused.
+    /// The context of the call; `None` if it is rejected.
     pub(crate) fn begin_turn(&mut self, id: &str, append: bool, tokens: &[TokenId]) -> Option<Vec<TokenId>> {
         let first = !self.sessions.contains_key(id);
         let token_ids = self.log(id).unwrap_or_default();
@@ -318,8 +367,16 @@ impl Reference {
             self.drop_session(&oldest.unwrap());
             self.stats.evictions += 1;
         }
-        let (pages, token_ids) = (Vec::new(), Vec::new());
-        let new = RefSession { pages, computed: 0, token_ids, used: 0, busy: true, kept, first };
+        let new = RefSession {
+            pages: Vec::new(),
+            computed: 0,
+            token_ids: Vec::new(),
+            used: 0,
+            busy: true,
+            kept,
+            first,
+            state: None,
+        };
         let session = self.sessions.entry(id.into()).or_insert(new);
         (session.busy, session.first, session.kept, session.used) = (true, first, kept, self.now);
         Some(context)
@@ -336,13 +393,16 @@ impl Reference {
             self.shrink(lease, n_valid);
             let RefLease { pages, computed, .. } = self.leases[&lease].clone();
             let last = pages.last().copied().filter(|_| computed % PAGE_LEN > 0);
-            if last.is_some_and(|last| self.pins(last) + self.holds(last) > 1) {
+            if last.is_some_and(|last| self.pins(last) + self.session_refs(last) > 1) {
                 self.shrink(lease, computed - computed % PAGE_LEN);
             }
             let lease = self.leases.remove(&lease).unwrap();
             self.used.extend(lease.pages.iter().map(|page| (*page, self.now)));
             let session = self.sessions.get_mut(id).unwrap();
-            (session.pages, session.computed) = (lease.pages, lease.computed);
+            (session.pages, session.computed, session.state) = (lease.pages, lease.computed, lease.state);
+            if let Some(state) = lease.state {
+                self.states.used.insert(state, self.now);
+            }
         } else if token_ids.is_some_and(|token_ids| n_own > token_ids.len().min(kept)) {
             self.drop_pages(id);
         }
@@ -370,7 +430,7 @@ impl Reference {
     }
 
     pub(crate) fn trim(&mut self, max_bytes: u64) {
-        while self.resident() as u64 * PAGE_BYTES > max_bytes && self.evict_oldest() {}
+        while self.bytes() > max_bytes && (self.evict_oldest() || self.evict_oldest_state()) {}
     }
 
     pub(crate) fn set_max_bytes(&mut self, max_bytes: u64) {
@@ -384,24 +444,26 @@ impl Reference {
         idle.sort_by_key(|(_, session)| session.used);
         let idle: Vec<_> = idle.into_iter().map(|(id, _)| id.clone()).collect();
         idle.iter().for_each(|id| self.drop_session(id));
-        for page in std::mem::take(&mut self.cached) {
-            self.unindex(page);
-            self.blank.push(page);
+        while let Some(page) = self.cached.first() {
+            self.forget_page(*page, false);
         }
     }
 
     /// What the cache should report.
     pub(crate) fn expected_stats(&self) -> KvCacheStats {
-        KvCacheStats {
-            current_sessions: self.sessions.len(),
-            busy_sessions: self.sessions.values().filter(|session| session.busy).count(),
-            current_leases: self.leases.len(),
-            n_pages: self.n_pages,
-            pinned_pages: self.n_pinned(),
-            cached_pages: self.cached.len(),
-            current_bytes: self.resident() as u64 * PAGE_BYTES,
-            max_bytes: self.config.max_bytes_total.min(self.n_pages as u64 * PAGE_BYTES),
-            ..self.stats
-        }
+        let mut stats = self.stats;
+        stats.current_sessions = self.sessions.len();
+        stats.busy_sessions = self.sessions.values().filter(|session| session.busy).count();
+        stats.current_leases = self.leases.len();
+        stats.n_pages = self.n_pages;
+        stats.pinned_pages = self.n_pinned();
+        stats.cached_pages = self.cached.len();
+        stats.current_bytes = self.bytes();
+        stats.state_slots = self.states.n_slots;
+        stats.pinned_states = self.n_pinned_states();
+        stats.snapshots = self.states.snapshots.len();
+        let pool_bytes = self.n_pages as u64 * PAGE_BYTES + self.states.n_slots as u64 * STATE_BYTES;
+        stats.max_bytes = self.config.max_bytes_total.min(pool_bytes);
+        stats
     }
 }

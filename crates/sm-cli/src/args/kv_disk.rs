@@ -1,21 +1,19 @@
-//! Whether pages of keys and values are kept in a file.
+//! The disk tier of the KV cache.
 
 use std::path::PathBuf;
 
 use sm_runtime::{ByteSize, Engine, KvDiskConfig, KvDiskStats};
 
 use crate::console::Console;
-use crate::failure::Failure;
 
-/// Whether pages of keys and values are kept in a file.
+/// The disk tier of the KV cache.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Model")]
+#[command(next_help_heading = "Engine")]
 pub(crate) struct KvDiskArgs {
-    /// Keep keys and values that leave the memory in a file in DIR, and use them again, also in later runs; the text stays
-    /// the same
+    /// Store evicted keys and values in a file in DIR and reuse them, also in later runs
     #[arg(long, value_name = "DIR")]
     kv_disk: Option<PathBuf>,
-    /// The most bytes that the file may have: a number, with K, M, G or T behind it for powers of 1024
+    /// Maximum size of that file, in bytes; K, M, G and T are powers of 1024
     #[arg(long, value_name = "N", requires = "kv_disk", default_value = "4G")]
     kv_disk_bytes: ByteSize,
 }
@@ -24,23 +22,19 @@ impl KvDiskArgs {
     /// The options of the runtime, which checks their values.
     pub(crate) fn config(&self) -> Option<KvDiskConfig> {
         let ByteSize(max_bytes) = self.kv_disk_bytes;
-        self.kv_disk.clone().map(|dir| KvDiskConfig { dir, max_bytes })
+        self.kv_disk.clone().map(|dir| KvDiskConfig::new(dir, max_bytes))
     }
 
-    /// Tells what the file was worth, if there is one.
-    ///
-    /// # Errors
-    /// If the engine is gone.
-    pub(crate) fn report(&self, engine: &Engine, console: &Console) -> Result<(), Failure> {
+    /// Shows what was read from the file and written to it, if there is one.
+    pub(crate) fn report(&self, engine: &Engine, console: &Console) {
         if self.kv_disk.is_some() {
             let KvDiskStats {
                 stored_pages, spilled_pages, restored_pages, dropped_pages, damaged_pages, ..
-            } = engine.stats()?.kv_disk;
+            } = engine.stats().kv_disk;
             console.note(format_args!(
                 "kv disk: {stored_pages} pages | {restored_pages} read, {spilled_pages} written, {dropped_pages} dropped, \
                  {damaged_pages} damaged"
             ));
         }
-        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! `sm inspect`: what a model file holds.
+//! `sm inspect`: what a model file contains.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use sm_runtime::model::{LoadOptions, Model};
 use crate::console::{Bytes, Console};
 use crate::failure::Failure;
 
-/// Show what a model file holds
+/// Show what a model file contains
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -18,9 +18,9 @@ Examples:
   sm inspect ./Qwen3-0.6B --json
   sm inspect model.gguf --plan")]
 pub(crate) struct Args {
-    /// A Hugging Face directory, a GGUF, safetensors or .smnd file, or `demo`
+    /// Hugging Face directory, GGUF, safetensors or .smnd file, or `demo`
     model: PathBuf,
-    /// Print the operations of a step instead
+    /// Print the operations of one step instead
     #[arg(long, conflicts_with = "json")]
     plan: bool,
     /// Print one JSON object
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What is told, in machine-readable form.
+/// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     architecture: &'static str,
@@ -45,7 +45,7 @@ struct Report<'a> {
     tensors: Vec<Tensor<'a>>,
 }
 
-/// A tensor of the file.
+/// A tensor in the file.
 #[derive(Debug, Serialize)]
 struct Tensor<'a> {
     name: &'a str,
@@ -55,7 +55,7 @@ struct Tensor<'a> {
     bytes: usize,
 }
 
-/// Prints what the model is.
+/// Prints the report.
 ///
 /// # Errors
 /// If the model cannot be read or is not supported.
@@ -71,6 +71,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
 impl<'a> Report<'a> {
     fn new(model: &'a Model) -> Self {
         let spec = &model.spec;
+        let attention = spec.attentions().next();
         let tensors = model.weights.tensors().iter().map(|tensor| Tensor {
             name: &tensor.name,
             dtype: tensor.dtype.name(),
@@ -83,9 +84,9 @@ impl<'a> Report<'a> {
             context_length: spec.max_context_len,
             layers: spec.layers.len(),
             hidden_size: spec.hidden_size,
-            heads: spec.attention.n_heads,
-            kv_heads: spec.attention.n_kv_heads,
-            head_dim: spec.attention.head_dim,
+            heads: attention.map_or(0, |attention| attention.n_heads),
+            kv_heads: attention.map_or(0, |attention| attention.n_kv_heads),
+            head_dim: attention.map_or(0, |attention| attention.head_dim),
             vocab_size: spec.vocab_size,
             dtypes: model.dtypes().into_iter().map(|(dtype, count)| (dtype.name(), count)).collect(),
             tensors: tensors.collect(),
@@ -106,7 +107,7 @@ impl<'a> Report<'a> {
             (
                 "heads",
                 format!(
-                    "{} for queries, {} for keys and values, {} values each",
+                    "{} query heads, {} key and value heads, {} values each",
                     self.heads, self.kv_heads, self.head_dim
                 ),
             ),

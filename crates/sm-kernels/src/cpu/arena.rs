@@ -1,11 +1,14 @@
-//! One allocation for all activations, and the typed regions in it.
+//! The memory of all activations, and the typed regions in it.
 //!
 //! ```text
-//! arena   │ rope angles │ buffers of the plan, overlapping by lifetime │ workspace of one op at a time │
+//! offset 0  │ logits │ rope angles │ buffers of the plan, overlapping by lifetime │ workspace of one op at a time │
 //! ```
 //!
 //! A region is a matrix at a fixed place, laid out for the largest step; a smaller step uses its first rows. Places are
 //! decided once, when a plan is bound, so a step allocates nothing. `access.rs` says who may touch which region when.
+//!
+//! The logits have an allocation of their own: they leave with the output of a step, and other memory takes their
+//! place.
 #![allow(unsafe_code, reason = "regions of one allocation become typed slices")]
 
 mod access;
@@ -21,7 +24,7 @@ pub(crate) use access::{Access, Footprint, KvUse, StepMemory, StepShares};
 pub(crate) use parts::ProductSize;
 
 use crate::cpu::allocation::{ALIGN, Allocation};
-use crate::plan::{PrepareError, Rows};
+use crate::plan::{ExecError, PrepareError, RowMemory, Rows, StepOutput};
 
 /// Rows of a step, or of the largest step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,30 +133,74 @@ impl ArenaLayout {
     }
 }
 
-/// The allocation behind the regions of a layout.
+/// The logits of a step. Once they have left the arena, their owner has the only pointer to them.
+#[derive(Debug)]
+struct Logits(Allocation);
+
+impl Logits {
+    fn zeroed(n_bytes: usize) -> Result<Box<Self>, PrepareError> {
+        Ok(Box::new(Self(Allocation::zeroed(n_bytes, "the logits")?)))
+    }
+
+    fn start_and_len(&self) -> (*mut f32, usize) {
+        let len = self.0.n_bytes() / size_of::<f32>();
+        (self.0.values(0, len), len)
+    }
+}
+
+impl RowMemory for Logits {
+    fn values(&self) -> &[f32] {
+        let (start, len) = self.start_and_len();
+        // SAFETY: the values are inside the allocation and initialised; an arena that still has them does not give them
+        // out.
+        unsafe { std::slice::from_raw_parts(start.cast_const(), len) }
+    }
+
+    fn values_mut(&mut self) -> &mut [f32] {
+        let (start, len) = self.start_and_len();
+        // SAFETY: as above, and `&mut self` is the only access.
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
+    }
+}
+
+/// The memory behind the regions of a layout.
 #[derive(Debug)]
 pub(crate) struct Arena {
     memory: Allocation,
+    /// `None` after they were handed over without a replacement.
+    logits: Option<Box<Logits>>,
+    /// Replaces the logits the first time they are handed over.
+    spare: Option<Box<Logits>>,
+    /// Regions below this offset lie in the logits.
+    logits_bytes: usize,
     limits: Extents,
 }
 
 impl Arena {
-    /// Memory for regions that end at `n_bytes`, in steps within `limits`.
+    /// Memory for regions that end at `n_bytes`, of which the first `logits_bytes` hold the logits, in steps within
+    /// `limits`.
     ///
     /// # Errors
     /// If the system refuses the memory.
-    pub(crate) fn new(limits: Extents, n_bytes: usize) -> Result<Self, PrepareError> {
-        Ok(Self { memory: Allocation::zeroed(n_bytes, "activations")?, limits })
+    pub(crate) fn new(limits: Extents, logits_bytes: usize, n_bytes: usize) -> Result<Self, PrepareError> {
+        Ok(Self {
+            memory: Allocation::zeroed(n_bytes - logits_bytes, "activations")?,
+            logits: Some(Logits::zeroed(logits_bytes)?),
+            spare: Some(Logits::zeroed(logits_bytes)?),
+            logits_bytes,
+            limits,
+        })
     }
 
-    /// Bytes of such an arena.
-    pub(crate) fn needed_bytes(n_bytes: usize) -> usize {
-        Allocation::needed_bytes(n_bytes)
+    /// Bytes of such an arena, logits that were handed over included.
+    pub(crate) fn needed_bytes(logits_bytes: usize, n_bytes: usize) -> usize {
+        let logits = Allocation::needed_bytes(logits_bytes).saturating_mul(2);
+        Allocation::needed_bytes(n_bytes - logits_bytes).saturating_add(logits)
     }
 
-    /// Size in bytes.
+    /// Size in bytes, logits that were handed over included.
     pub(crate) fn n_bytes(&self) -> usize {
-        self.memory.n_bytes()
+        self.memory.n_bytes() + 2 * Allocation::needed_bytes(self.logits_bytes)
     }
 
     /// The largest steps.
@@ -161,9 +208,36 @@ impl Arena {
         self.limits
     }
 
+    /// Provides memory for the logits of the next step, if they were handed over.
+    ///
+    /// # Errors
+    /// If the system refuses the memory.
+    pub(crate) fn prepare_logits(&mut self) -> Result<(), ExecError> {
+        if self.logits.is_none() {
+            let needed_bytes = self.logits_bytes;
+            let refused = |_| ExecError::OutOfMemory { needed_bytes };
+            self.logits = Some(Logits::zeroed(needed_bytes).map_err(refused)?);
+        }
+        Ok(())
+    }
+
+    /// Moves the logits to `output`, and takes back the memory that `output` had.
+    pub(crate) fn hand_over_logits(&mut self, output: &mut StepOutput) {
+        let returned: Option<Box<Logits>> = output.take_memory();
+        let fitting = returned.filter(|logits| self.logits_bytes <= logits.0.n_bytes());
+        let returned = fitting.or_else(|| self.spare.take());
+        if let Some(logits) = std::mem::replace(&mut self.logits, returned) {
+            output.hand_over(logits);
+        }
+    }
+
     /// A pointer to a region.
     pub(super) fn start_of<T: Pod>(&self, region: Region<T>) -> *mut T {
-        self.memory.values(region.offset, region.len(self.limits))
+        let len = region.len(self.limits);
+        match region.offset.checked_sub(self.logits_bytes) {
+            Some(offset) => self.memory.values(offset, len),
+            None => self.logits.as_ref().expect("the logits were handed over").0.values(region.offset, len),
+        }
     }
 
     /// The values of a region in a step.

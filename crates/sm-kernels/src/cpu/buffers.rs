@@ -110,28 +110,39 @@ impl BufferRegions {
     }
 }
 
-/// The regions of all buffers of a plan, those that are not in use at the same time in the same place.
+/// The regions of all buffers of a plan: the logits first, by themselves, then the others, those that are not in use at
+/// the same time in the same place. Gives the bytes of the logits too.
 ///
 /// # Errors
 /// If the size overflows.
 pub(crate) fn place_buffers(
     plan: &Plan,
     layout: &mut ArenaLayout,
-) -> Result<Vec<BufferRegions>, PrepareError> {
+) -> Result<(Vec<BufferRegions>, usize), PrepareError> {
     let at = |layout: &mut ArenaLayout, index: usize| {
         let buffer = &plan.buffers[index];
         BufferRegions::place(layout, RowCount::Per(buffer.rows, 1), buffer.width, buffer.encoding)
     };
+    let mut lifetimes = lifetime::lifetimes(plan);
+    let mut logits = None;
+    if let Some(id) = plan.logits {
+        lifetimes[id.index()] = None;
+        logits = Some((id.index(), at(layout, id.index())?));
+    }
+    let logits_bytes = layout.end();
     let mut sizes = Vec::with_capacity(plan.buffers.len());
     for index in 0..plan.buffers.len() {
         let mut alone = layout.at(0);
         at(&mut alone, index)?;
         sizes.push(alone.end());
     }
-    let placement = lifetime::place(&lifetime::lifetimes(plan), &sizes);
-    let start = layout.end();
+    let placement = lifetime::place(&lifetimes, &sizes);
     let placed = placement.offsets.iter().enumerate();
-    let regions = placed.map(|(index, offset)| at(&mut layout.at(start + offset), index)).collect();
-    *layout = layout.at(start + placement.len);
-    regions
+    let regions = placed.map(|(index, offset)| at(&mut layout.at(logits_bytes + offset), index));
+    let mut regions: Vec<_> = regions.collect::<Result<_, _>>()?;
+    if let Some((index, region)) = logits {
+        regions[index] = region;
+    }
+    *layout = layout.at(logits_bytes + placement.len);
+    Ok((regions, logits_bytes))
 }

@@ -1,126 +1,27 @@
-//! The backend and its executor.
+//! The executor: runs a program step by step on a team of workers.
 
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use sm_tensor::PageId;
 
-use super::arena::{Arena, StepMemory};
+use super::arena::{Arena, Region, StepMemory};
 use super::kv_pool::KvPool;
 use super::profiler::{Local, Profiler};
 use super::program::{Phase, Program};
 use super::speed;
 use super::step::{StepContext, StepRules, StepTables};
 use super::team::{Team, WorkerPanic};
-use super::topology::{MAX_THREADS, available_bytes, default_threads};
-use super::weights::Weights;
+use super::weights::PackedWeights;
 use crate::cpu::isa::{Isa, IsaKind, IsaVisitor};
 use crate::cpu::ops::product::ProductWorkspace;
 use crate::plan::{
-    Backend, ExecError, Executor, ExecutorInfo, Limits, Logits, MemoryNeeds, Op, Plan, PrepareError, Profile,
-    Progress, StepBatch, WeightSource,
+    ExecError, Executor, ExecutorInfo, Limits, Op, OutputRow, PageGroup, Plan, PrepareError, Profile,
+    StepBatch, StepOutput, Wanted, Weights,
 };
-
-/// Rows of a step at most: tables of this length are allocated at once.
-const MAX_TOKENS: usize = 1 << 20;
-
-/// Runs plans on the processor.
-///
-/// ```
-/// use sm_kernels::{CpuBackend, IsaKind};
-///
-/// let backend = CpuBackend::new().threads(2).isa(IsaKind::Scalar);
-/// # let _ = backend;
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CpuBackend {
-    n_threads: Option<usize>,
-    isa: Option<IsaKind>,
-}
-
-impl CpuBackend {
-    /// As many threads as the processor has cores, and its fastest instruction set.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the number of threads, the calling one included.
-    #[must_use]
-    pub fn threads(self, n_threads: usize) -> Self {
-        Self { n_threads: Some(n_threads), ..self }
-    }
-
-    /// Sets the instruction set.
-    #[must_use]
-    pub fn isa(self, isa: IsaKind) -> Self {
-        Self { isa: Some(isa), ..self }
-    }
-
-    fn n_threads(&self) -> usize {
-        self.n_threads.unwrap_or_else(default_threads)
-    }
-}
-
-impl Backend for CpuBackend {
-    fn name(&self) -> &'static str {
-        "cpu"
-    }
-
-    fn memory_needs(&self, plan: &Plan, limits: &Limits) -> Result<MemoryNeeds, PrepareError> {
-        plan.validate()?;
-        let n_workers = self.n_threads();
-        check_limits(limits, n_workers)?;
-        let (weight_bytes, max_cols) = Weights::needs(plan)?;
-        let arena_bytes = Arena::needed_bytes(Program::bind(plan, limits, n_workers)?.arena_bytes);
-        Ok(MemoryNeeds {
-            weight_bytes,
-            kv_bytes: KvPool::needed_bytes(plan.kv, limits.n_pages, limits.kv_dtype)?,
-            activation_bytes: arena_bytes.saturating_add(n_workers * ProductWorkspace::n_bytes(max_cols)),
-        })
-    }
-
-    fn available_bytes(&self) -> Option<u64> {
-        available_bytes()
-    }
-
-    fn prepare(
-        &self,
-        plan: &Plan,
-        weights: &dyn WeightSource,
-        limits: Limits,
-        progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Box<dyn Executor>, PrepareError> {
-        plan.validate()?;
-        let n_threads = self.n_threads();
-        let isa = self.isa.unwrap_or_else(IsaKind::best);
-        if !isa.is_available() {
-            let available: Vec<_> = IsaKind::available().map(IsaKind::name).collect();
-            let reason = format!("this processor has no {isa}; it has {}", available.join(", "));
-            return Err(PrepareError::Unsupported(reason));
-        }
-        check_limits(&limits, n_threads)?;
-        let no_threads =
-            |error| PrepareError::Unsupported(format!("cannot start {n_threads} threads: {error}"));
-        let mut team = Team::new(n_threads).map_err(no_threads)?;
-        let weights = Weights::load(plan, weights, &mut team, progress)?;
-        Ok(Box::new(CpuExecutor::new(plan, weights, (team, isa), limits)?))
-    }
-}
-
-fn check_limits(limits: &Limits, n_threads: usize) -> Result<(), PrepareError> {
-    let at_most_tokens = "must be at least 1 and at most max_tokens";
-    let bounds = [
-        ("n_threads", n_threads, MAX_THREADS, "must be from 1 to 64"),
-        ("max_tokens", limits.max_tokens, MAX_TOKENS, "must be from 1 to 1048576"),
-        ("max_outputs", limits.max_outputs, limits.max_tokens, at_most_tokens),
-        ("max_sequences", limits.max_sequences, limits.max_tokens, at_most_tokens),
-        ("n_pages", limits.n_pages, u32::MAX as usize, "must be at least 1 and fit 32 bits"),
-    ];
-    let broken = bounds.into_iter().find(|&(_, value, most, _)| value == 0 || most < value);
-    broken.map_or(Ok(()), |(name, value, _, reason)| Err(PrepareError::InvalidLimit { name, value, reason }))
-}
 
 /// A plan made ready to run on a team.
 #[derive(Debug)]
@@ -132,40 +33,46 @@ pub(crate) struct CpuExecutor {
     team: Team,
     /// One for each worker.
     locals: Vec<Local>,
-    weights: Weights,
+    weights: Arc<PackedWeights>,
     program: Program,
     tables: StepTables,
     memory: StepMemory,
     profiler: Option<Profiler>,
     /// The result of a step that was not waited for.
     submitted: Option<Result<(), WorkerPanic>>,
+    /// Its outputs.
+    outputs: Vec<OutputRow>,
 }
 
 /// Token ids that every table has.
 fn n_token_ids(plan: &Plan) -> usize {
     let rows = plan.ops.iter().filter_map(|op| match op {
-        Op::Embed { table, .. } => Some(plan.matrix(*table).rows()),
+        Op::Embed(embed) => Some(plan.matrix(embed.table).rows()),
         _ => None,
     });
     rows.min().unwrap_or(usize::MAX)
 }
 
 impl CpuExecutor {
-    fn new(
+    pub(crate) fn new(
         plan: &Plan,
-        weights: Weights,
-        (team, isa): (Team, IsaKind),
+        weights: Arc<PackedWeights>,
+        team: Team,
+        isa: IsaKind,
+        pages: PageGroup,
         limits: Limits,
     ) -> Result<Self, PrepareError> {
         let n_workers = team.n_workers();
         let program = Program::bind(plan, &limits, n_workers)?;
-        let kv = KvPool::new(plan.kv, limits.n_pages, limits.kv_dtype)?;
-        let arena = Arena::new(program.limits, program.arena_bytes)?;
+        let kv = KvPool::new(pages, limits.n_pages, limits.kv_dtype)?;
+        let arena = Arena::new(program.limits, program.logits_bytes, program.arena_bytes)?;
         let rules = StepRules {
             limits,
             context_len: plan.context_len,
             n_token_ids: n_token_ids(plan),
-            n_kv_heads: plan.kv.n_kv_heads,
+            has_logits: plan.logits.is_some(),
+            has_hidden: plan.hidden.is_some(),
+            n_kv_heads: pages.n_kv_heads,
             n_workers,
         };
         let scratch_bytes = n_workers * ProductWorkspace::n_bytes(weights.max_cols());
@@ -190,11 +97,16 @@ impl CpuExecutor {
             memory: StepMemory::new(arena, kv, n_workers),
             profiler: None,
             submitted: None,
+            outputs: Vec::with_capacity(limits.max_outputs),
         })
     }
 
     /// Runs some phases of the step that the tables describe.
-    fn run(&mut self, batch: &StepBatch<'_>, phases: std::ops::Range<usize>) -> Result<(), WorkerPanic> {
+    fn run_phases(
+        &mut self,
+        batch: &StepBatch<'_>,
+        phases: std::ops::Range<usize>,
+    ) -> Result<(), WorkerPanic> {
         let step = StepContext { batch, tables: &self.tables, weights: &self.weights };
         self.isa.dispatch(Run {
             step: &step,
@@ -205,18 +117,48 @@ impl CpuExecutor {
         })
     }
 
-    /// Whether a page can be copied from or to `n_bytes` bytes.
-    fn check_page(&self, page: PageId, n_bytes: usize) -> Result<(), ExecError> {
-        let (n_pages, page_bytes) = (self.memory.kv.n_pages(), self.memory.kv.page_bytes());
-        if n_pages <= page.0 as usize {
+    /// Checks that pages are in the pool.
+    fn check_pages(&self, pages: impl IntoIterator<Item = PageId>) -> Result<(), ExecError> {
+        let n_pages = self.memory.kv.n_pages();
+        pages.into_iter().find(|page| n_pages <= page.0 as usize).map_or(Ok(()), |page| {
             let reason = format!("page {} is copied, but the pool has {n_pages}", page.0);
-            return Err(ExecError::InvalidBatch { reason });
+            Err(ExecError::InvalidBatch { reason })
+        })
+    }
+
+    /// Checks that pages are in the pool and have `n_bytes` bytes together.
+    fn check_copy(&self, pages: &[PageId], n_bytes: usize) -> Result<(), ExecError> {
+        self.check_pages(pages.iter().copied())?;
+        let (n_pages, page_bytes) = (pages.len(), self.page_bytes());
+        if n_pages.checked_mul(page_bytes) == Some(n_bytes) {
+            return Ok(());
         }
-        if n_bytes != page_bytes {
-            let reason = format!("a page has {page_bytes} bytes, but {n_bytes} are to be copied");
-            return Err(ExecError::InvalidBatch { reason });
+        let reason = format!("{n_pages} pages of {page_bytes} bytes, but {n_bytes} bytes are to be copied");
+        Err(ExecError::InvalidBatch { reason })
+    }
+
+    /// Hands over the logits of the step, or selects from them what is wanted.
+    fn give_outputs(&mut self, output: &mut StepOutput) {
+        let (extents, vocab_size) = (self.tables.shares().extents, self.plan.vocab_size());
+        let stride = self.program.logits.map_or(0, Region::stride);
+        for (index, wanted) in self.outputs.iter().map(|output| output.wanted).enumerate() {
+            let (region, width) = match wanted {
+                Wanted::Logits => {
+                    output.push_row(index * stride..index * stride + vocab_size);
+                    continue;
+                }
+                Wanted::ArgMax | Wanted::TopK(_) => (self.program.logits, vocab_size),
+                Wanted::Hidden => (self.program.hidden, self.plan.hidden_size()),
+            };
+            let region = region.expect("the batch was checked");
+            let values = &self.memory.arena.region_mut(region, extents)[index * region.stride()..][..width];
+            if wanted == Wanted::Hidden {
+                output.push_hidden(values);
+            } else {
+                output.push_logits(wanted, values);
+            }
         }
-        Ok(())
+        self.memory.arena.hand_over_logits(output);
     }
 
     /// The values of a buffer, `[rows, width]`.
@@ -283,29 +225,30 @@ impl Executor for CpuExecutor {
         if self.submitted.is_some() {
             return Err(ExecError::NotSubmitted);
         }
+        self.memory.arena.prepare_logits()?;
         let began = self.profiler.is_some().then(Instant::now);
         self.tables.set(batch)?;
         if began.is_some() {
             Profiler::begin_step(&mut self.locals);
         }
-        self.submitted = Some(self.run(batch, 0..self.program.phases.len()));
+        self.outputs.clear();
+        self.outputs.extend_from_slice(batch.outputs);
+        self.submitted = Some(self.run_phases(batch, 0..self.program.phases.len()));
         if let (Some(began), Some(profiler)) = (began, &mut self.profiler) {
             profiler.end_step(began, (&self.plan, batch, self.limits.kv_dtype), &mut self.locals);
         }
         Ok(())
     }
 
-    fn wait(&mut self) -> Result<Logits<'_>, ExecError> {
+    fn wait(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
+        output.clear();
         self.submitted.take().ok_or(ExecError::NotSubmitted)??;
-        let region = self.program.logits;
-        let values = self.memory.arena.region_mut(region, self.tables.shares().extents);
-        Ok(Logits::new(values, region.stride(), self.plan.vocab_size()))
+        self.give_outputs(output);
+        Ok(())
     }
 
     fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {
-        for page in from_to.iter().flat_map(|(from, to)| [from, to]) {
-            self.check_page(*page, self.page_bytes())?;
-        }
+        self.check_pages(from_to.iter().flat_map(|&(from, to)| [from, to]))?;
         from_to.iter().for_each(|&(from, to)| self.memory.kv.copy_page(from, to));
         Ok(())
     }
@@ -314,23 +257,23 @@ impl Executor for CpuExecutor {
         self.memory.kv.page_bytes()
     }
 
-    fn read_page(&mut self, page: PageId, bytes: &mut [u8]) -> Result<(), ExecError> {
-        self.check_page(page, bytes.len())?;
-        self.memory.kv.read_page(page, bytes);
+    fn read_pages(&mut self, pages: &[PageId], bytes: &mut [u8]) -> Result<(), ExecError> {
+        self.check_copy(pages, bytes.len())?;
+        let each = bytes.chunks_exact_mut(self.page_bytes().max(1));
+        pages.iter().zip(each).for_each(|(page, bytes)| self.memory.kv.read_page(*page, bytes));
+        Ok(())
+    }
+
+    fn write_pages(&mut self, pages: &[PageId], bytes: &[u8]) -> Result<(), ExecError> {
+        self.check_copy(pages, bytes.len())?;
+        let each = bytes.chunks_exact(self.page_bytes().max(1));
+        pages.iter().zip(each).for_each(|(page, bytes)| self.memory.kv.write_page(*page, bytes));
         Ok(())
     }
 
     fn release_pages(&mut self, pages: &[PageId]) -> Result<(), ExecError> {
-        for page in pages {
-            self.check_page(*page, self.page_bytes())?;
-        }
+        self.check_pages(pages.iter().copied())?;
         self.memory.kv.release_pages(pages);
-        Ok(())
-    }
-
-    fn write_page(&mut self, page: PageId, bytes: &[u8]) -> Result<(), ExecError> {
-        self.check_page(page, bytes.len())?;
-        self.memory.kv.write_page(page, bytes);
         Ok(())
     }
 
@@ -342,12 +285,14 @@ impl Executor for CpuExecutor {
         if self.submitted.is_some() {
             return Err(ExecError::NotSubmitted);
         }
+        self.memory.arena.prepare_logits()?;
         self.tables.set(batch)?;
         for index in 0..self.plan.ops.len() {
             let start = self.program.phases.partition_point(|phase| phase.op < index);
             let end = self.program.phases.partition_point(|phase| phase.op <= index);
-            self.run(batch, start..end)?;
-            visit(index, &self.values(self.plan.ops[index].output()));
+            self.run_phases(batch, start..end)?;
+            let buffer = self.plan.ops[index].writes()[0].buffer;
+            visit(index, &self.values(buffer));
         }
         Ok(())
     }

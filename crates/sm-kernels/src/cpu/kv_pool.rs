@@ -15,7 +15,7 @@ use super::kv_element::{HeadPage, KvElement};
 use super::split::TileTable;
 use super::team::Worker;
 use crate::cpu::isa::LANES;
-use crate::plan::{KvDType, KvLayout, PAGE_LEN, PrepareError};
+use crate::plan::{KvDType, PAGE_LEN, PageGroup, PrepareError};
 
 /// What an error is about.
 const WHAT: &str = "the KV pool";
@@ -38,11 +38,11 @@ struct Sizes {
 
 impl Sizes {
     /// Of a pool, with its bytes.
-    fn new(layout: KvLayout, n_pages: usize, dtype: KvDType) -> Result<(Self, usize), PrepareError> {
+    fn new(layout: PageGroup, n_pages: usize, dtype: KvDType) -> Result<(Self, usize), PrepareError> {
         let sizes = || {
-            let scales = dtype.scale_bytes(layout.head_dim).checked_mul(PAGE_LEN)?;
-            let key_codes = layout.head_dim.checked_mul(PAGE_LEN)?;
-            let value_codes = layout.head_dim.checked_next_multiple_of(LANES)?.checked_mul(PAGE_LEN)?;
+            let scales = dtype.scale_bytes(layout.key_dim).checked_mul(PAGE_LEN)?;
+            let key_codes = layout.key_dim.checked_mul(PAGE_LEN)?;
+            let value_codes = layout.key_dim.checked_next_multiple_of(LANES)?.checked_mul(PAGE_LEN)?;
             let keys = key_codes.checked_add(scales)?;
             let head = keys.checked_add(value_codes)?.checked_add(scales)?;
             let layer = head.checked_mul(layout.n_kv_heads)?.checked_mul(n_pages)?;
@@ -69,7 +69,7 @@ impl KvPool {
     ///
     /// # Errors
     /// If the system refuses the memory.
-    pub(crate) fn new(layout: KvLayout, n_pages: usize, dtype: KvDType) -> Result<Self, PrepareError> {
+    pub(crate) fn new(layout: PageGroup, n_pages: usize, dtype: KvDType) -> Result<Self, PrepareError> {
         let (sizes, n_bytes) = Sizes::new(layout, n_pages, dtype)?;
         let memory = Allocation::zeroed(n_bytes, WHAT)?;
         Ok(Self { memory, n_layers: layout.n_layers, n_pages, dtype, sizes })
@@ -80,7 +80,7 @@ impl KvPool {
     /// # Errors
     /// If the number overflows.
     pub(crate) fn needed_bytes(
-        layout: KvLayout,
+        layout: PageGroup,
         n_pages: usize,
         dtype: KvDType,
     ) -> Result<usize, PrepareError> {
@@ -305,7 +305,7 @@ mod tests {
     use super::*;
     use crate::cpu::team::Team;
 
-    const LAYOUT: KvLayout = KvLayout { n_layers: 3, n_kv_heads: 2, head_dim: 5 };
+    const LAYOUT: PageGroup = PageGroup::uniform(3, 2, 5);
 
     fn write_all(pool: &KvPool, layer: usize, n_workers: usize, pages: &[u32]) {
         let mut written = WrittenPages::new(pool.n_pages(), 8);
@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn pages_that_are_released_are_blank_and_others_stay() {
-        let layout = KvLayout { n_layers: 2, n_kv_heads: 4, head_dim: 64 };
+        let layout = PageGroup::uniform(2, 4, 64);
         let mut pool = KvPool::new(layout, 40, KvDType::F16).unwrap();
         assert_eq!(pool.n_bytes(), KvPool::needed_bytes(layout, 40, KvDType::F16).unwrap());
         let mut bytes = vec![7; pool.page_bytes()];

@@ -103,7 +103,7 @@ impl Profiler {
         self.n_steps += 1;
         self.time += ended - began;
         for (work, op) in self.work.iter_mut().zip(&plan.ops) {
-            *work += plan.work(op, batch, kv_dtype);
+            *work += op.work(plan, batch, kv_dtype);
         }
     }
 

@@ -41,8 +41,12 @@ pub(crate) struct Program {
     pub(crate) phases: Vec<Phase>,
     /// The regions of the plan's buffers.
     pub(crate) buffers: Vec<BufferRegions>,
-    /// The logits.
-    pub(crate) logits: Region<f32>,
+    /// The logits, if the plan has any.
+    pub(crate) logits: Option<Region<f32>>,
+    /// The hidden state, if the plan names it.
+    pub(crate) hidden: Option<Region<f32>>,
+    /// Bytes of the logits, at the start of the arena.
+    pub(crate) logits_bytes: usize,
     /// The shapes of the attentions, by the index of their schedule.
     pub(crate) shapes: Vec<AttentionShape>,
     /// Bytes of the arena.

@@ -221,7 +221,7 @@ mod tests {
     fn partial_partitions_count_for_less() {
         let shape = AttentionShape { heads_per_kv: 8, window: None };
         let mut schedule = AttentionSchedule::new(shape, 512, 2);
-        let span = Span { first_row: 0, n_rows: 512, start: 0, first_page: 0, n_pages: 32 };
+        let span = Span { n_rows: 512, n_pages: 32, ..Span::default() };
         schedule.set(&[span], 4, &mut TileTable::default());
         // Rows up to 512 / sqrt(2) see half of the pairs.
         let (tile, _) = schedule.tile(schedule.cuts(1).0.tile);
@@ -238,7 +238,7 @@ mod tests {
             let shape = AttentionShape { heads_per_kv, window };
             let mut first_row = 0;
             let spans: Vec<_> = rows.iter().map(|&(n_rows, start)| {
-                let span = Span { first_row, n_rows, start, first_page: 0, n_pages: 0 };
+                let span = Span { first_row, n_rows, start, ..Span::default() };
                 first_row += n_rows;
                 span
             }).collect();

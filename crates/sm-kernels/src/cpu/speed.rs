@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::peak::{Precision, multiply_and_add};
 use super::team::Team;
-use super::weights::Weights;
+use super::weights::PackedWeights;
 use crate::cpu::isa::{Isa, IsaKind, IsaVisitor};
 use crate::plan::Speed;
 
@@ -19,14 +19,14 @@ const N_RUNS: usize = 5;
 const N_ROUNDS: usize = 1 << 17;
 
 /// Measures a team over the weights that it packed.
-pub(crate) fn measure(team: &mut Team, isa: IsaKind, weights: &Weights) -> Speed {
+pub(crate) fn measure(team: &mut Team, isa: IsaKind, weights: &PackedWeights) -> Speed {
     isa.dispatch(Measure { team, isa, weights })
 }
 
 struct Measure<'a> {
     team: &'a mut Team,
     isa: IsaKind,
-    weights: &'a Weights,
+    weights: &'a PackedWeights,
 }
 
 impl Measure<'_> {

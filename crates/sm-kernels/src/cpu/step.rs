@@ -7,9 +7,9 @@ use sm_tensor::TokenId;
 use super::arena::{Extents, StepShares};
 use super::kv_pool::WrittenPages;
 use super::split::TileTable;
-use super::weights::Weights;
+use super::weights::PackedWeights;
 use crate::cpu::schedule::{AttentionSchedule, AttentionShape};
-use crate::plan::{ExecError, Limits, PAGE_LEN, StepBatch};
+use crate::plan::{ExecError, Limits, PAGE_LEN, StepBatch, Wanted};
 
 /// What the plan and the limits allow in a step.
 #[derive(Clone, Debug)]
@@ -20,6 +20,10 @@ pub(crate) struct StepRules {
     pub(crate) context_len: usize,
     /// Token ids from 0 that the plan can embed.
     pub(crate) n_token_ids: usize,
+    /// Whether the plan has logits.
+    pub(crate) has_logits: bool,
+    /// Whether the plan has a hidden state.
+    pub(crate) has_hidden: bool,
     /// Key heads per layer.
     pub(crate) n_kv_heads: usize,
     /// Workers of the team.
@@ -34,7 +38,7 @@ pub(crate) struct StepContext<'a> {
     /// What is derived from it.
     pub(crate) tables: &'a StepTables,
     /// The weights of the plan.
-    pub(crate) weights: &'a Weights,
+    pub(crate) weights: &'a PackedWeights,
 }
 
 /// What is derived from a [`StepBatch`]; its memory is reused from step to step.
@@ -106,7 +110,7 @@ impl StepTables {
         self.check_counts(batch)?;
         self.check_spans(batch)?;
         self.set_page_runs(batch)?;
-        self.extents = Extents { n_tokens: batch.tokens.len(), n_outputs: batch.output_rows.len() };
+        self.extents = Extents { n_tokens: batch.tokens.len(), n_outputs: batch.outputs.len() };
         for (schedule, tiles) in self.schedules.iter_mut().zip(&mut self.tiles[1..]) {
             schedule.set(batch.spans, self.rules.n_kv_heads, tiles);
         }
@@ -120,21 +124,39 @@ impl StepTables {
         }
         at_most("tokens", batch.tokens.len(), limits.max_tokens)?;
         at_most("spans", batch.spans.len(), limits.max_sequences)?;
-        at_most("output rows", batch.output_rows.len(), limits.max_outputs)?;
+        at_most("outputs", batch.outputs.len(), limits.max_outputs)?;
         let n_ids = self.rules.n_token_ids;
         let unknown = |token: &&TokenId| n_ids <= token.0 as usize;
         if let Some(token) = batch.tokens.iter().find(unknown) {
             return invalid(format!("token id {} but the vocabulary has {n_ids}", token.0));
         }
-        if let Some(pair) = batch.output_rows.windows(2).find(|pair| pair[1] <= pair[0]) {
-            return invalid(format!("output row {} follows {}: they must ascend", pair[1], pair[0]));
+        if let Some(kept) = batch.kept_states.first() {
+            return invalid(format!("state slot {} is to be kept, but the plan has no states", kept.slot.0));
         }
-        match batch.output_rows.last() {
-            Some(&row) if batch.tokens.len() <= row as usize => {
-                invalid(format!("output row {row} of {} rows", batch.tokens.len()))
+        if batch.input.is_some() {
+            return invalid("it has an input, but the plan reads none".to_owned());
+        }
+        self.check_outputs(batch)
+    }
+
+    fn check_outputs(&self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
+        if let Some(pair) = batch.outputs.windows(2).find(|pair| pair[1].row <= pair[0].row) {
+            return invalid(format!("output row {} follows {}: they must ascend", pair[1].row, pair[0].row));
+        }
+        if let Some(last) = batch.outputs.last().filter(|last| batch.tokens.len() <= last.row as usize) {
+            return invalid(format!("output row {} of {} rows", last.row, batch.tokens.len()));
+        }
+        for output in batch.outputs {
+            let (is_there, what) = match output.wanted {
+                Wanted::Hidden => (self.rules.has_hidden, "hidden state"),
+                Wanted::TopK(0) => return invalid(format!("the 0 largest logits of row {}", output.row)),
+                Wanted::Logits | Wanted::ArgMax | Wanted::TopK(_) => (self.rules.has_logits, "logits"),
+            };
+            if !is_there {
+                return invalid(format!("row {} is to give {what}, but the plan has none", output.row));
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     fn check_spans(&self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
@@ -156,6 +178,9 @@ impl StepTables {
             }
             if (span.n_pages as usize) < end.div_ceil(PAGE_LEN) {
                 return invalid(format!("span {index} has {} pages for {end} positions", span.n_pages));
+            }
+            if span.state.is_some() {
+                return invalid(format!("span {index} names a state, but the plan has none"));
             }
             let first = span.first_page as usize;
             let Some(pages) = batch.page_table.get(first..first + span.n_pages as usize) else {

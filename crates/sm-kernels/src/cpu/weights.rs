@@ -12,7 +12,7 @@ use super::team::{Team, Worker, share_of};
 use crate::cpu::isa::LANES;
 use crate::plan::{
     MatrixDecl, MatrixId, PackedBytes, Plan, PrepareError, Progress, VectorDecl, VectorId, WeightError,
-    WeightSource,
+    WeightSource, Weights,
 };
 
 /// The name of the form of packed matrices: panels, whatever the instruction set and the number of workers.
@@ -23,11 +23,20 @@ type Placed = (MatrixLayout, Range<usize>);
 
 /// Matrices and vectors by their ids.
 #[derive(Debug)]
-pub(crate) struct Weights {
+pub(crate) struct PackedWeights {
     /// The lines of all matrices, one after the other.
     memory: Memory,
     matrices: Vec<Placed>,
     vectors: Vec<Vec<f32>>,
+    /// What they were made for.
+    declared: (Vec<MatrixDecl>, Vec<VectorDecl>),
+}
+
+impl Weights for PackedWeights {
+    fn n_bytes(&self) -> usize {
+        let vectors = self.vectors.iter().map(|vector| size_of_val(vector.as_slice()));
+        self.matrix_bytes() + vectors.sum::<usize>()
+    }
 }
 
 /// Where packed matrices lie.
@@ -48,7 +57,7 @@ impl Memory {
     }
 }
 
-impl Weights {
+impl PackedWeights {
     /// Reads and packs the weights of `plan`.
     ///
     /// # Errors
@@ -72,10 +81,34 @@ impl Weights {
         };
         let vectors = plan.vectors.iter().map(|decl| load_vector(decl, source));
         let vectors = vectors.collect::<Result<_, WeightError>>()?;
-        Ok(Self { memory, matrices, vectors })
+        Ok(Self { memory, matrices, vectors, declared: (plan.matrices.clone(), plan.vectors.clone()) })
     }
 
-    /// What the weights of a plan take: bytes, and [`Weights::max_cols`].
+    /// Checks that the weights of a plan are these.
+    ///
+    /// # Errors
+    /// If the plan declares others.
+    pub(crate) fn check(&self, plan: &Plan) -> Result<(), PrepareError> {
+        let (matrices, vectors) = &self.declared;
+        let differs = |what: &str, own: usize, other: usize, first: Option<usize>| {
+            let at = first
+                .map_or_else(String::new, |index| format!(", and the first that differs is number {index}"));
+            Err(PrepareError::OtherWeights {
+                reason: format!("they have {own} {what}, the plan has {other}{at}"),
+            })
+        };
+        if *matrices != plan.matrices {
+            let first = matrices.iter().zip(&plan.matrices).position(|(a, b)| a != b);
+            return differs("matrices", matrices.len(), plan.matrices.len(), first);
+        }
+        if *vectors != plan.vectors {
+            let first = vectors.iter().zip(&plan.vectors).position(|(a, b)| a != b);
+            return differs("vectors", vectors.len(), plan.vectors.len(), first);
+        }
+        Ok(())
+    }
+
+    /// What the weights of a plan take: bytes, and [`PackedWeights::max_cols`].
     ///
     /// # Errors
     /// If a row is no whole number of blocks, or a size overflows.
@@ -102,12 +135,6 @@ impl Weights {
     /// The columns of the widest matrix.
     pub(crate) fn max_cols(&self) -> usize {
         max_cols(&self.matrices)
-    }
-
-    /// Bytes of all weights.
-    pub(crate) fn n_bytes(&self) -> usize {
-        let vectors = self.vectors.iter().map(|vector| size_of_val(vector.as_slice()));
-        self.matrix_bytes() + vectors.sum::<usize>()
     }
 
     /// Bytes of all matrices.
@@ -137,7 +164,7 @@ fn layouts(plan: &Plan) -> Result<(Vec<Placed>, usize), PrepareError> {
     Ok((matrices, n_lines.saturating_mul(size_of::<Line>()).max(size_of::<Line>())))
 }
 
-/// As [`Weights::max_cols`].
+/// As [`PackedWeights::max_cols`].
 fn max_cols(matrices: &[Placed]) -> usize {
     matrices.iter().map(|(layout, _)| layout.cols()).max().unwrap_or(0)
 }

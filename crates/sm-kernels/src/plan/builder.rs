@@ -1,8 +1,8 @@
 //! Builds a plan, one verb per operation.
 
 use super::{
-    BufferDecl, BufferId, Encoding, KvLayout, MatrixDecl, MatrixId, MatrixPart, Op, Plan, RopeId, RopeTable,
-    Rows, VectorDecl, VectorId,
+    BufferDecl, BufferId, CacheLayout, Encoding, KvId, MatrixDecl, MatrixId, MatrixPart, Op, Plan, RopeId,
+    RopeTable, Rows, StateId, StateLayout, VectorDecl, VectorId,
 };
 
 /// Collects the declarations and operations of a [`Plan`].
@@ -18,16 +18,18 @@ fn next_id<T>(list: &[T]) -> u32 {
 }
 
 impl PlanBuilder {
-    /// An empty plan for pages of shape `kv` and up to `context_len` positions.
-    pub fn new(kv: KvLayout, context_len: usize) -> Self {
+    /// An empty plan for up to `context_len` positions.
+    pub fn new(context_len: usize) -> Self {
         let plan = Plan {
             buffers: Vec::new(),
             matrices: Vec::new(),
             vectors: Vec::new(),
             ropes: Vec::new(),
             ops: Vec::new(),
-            kv,
-            logits: BufferId(0),
+            layer_starts: Vec::new(),
+            cache: CacheLayout::default(),
+            hidden: None,
+            logits: None,
             context_len,
         };
         Self { plan }
@@ -70,14 +72,37 @@ impl PlanBuilder {
         id
     }
 
+    /// Declares the paged keys and values of one more layer. Layers of the same shape that follow each other share a
+    /// [`PageGroup`](super::PageGroup).
+    pub fn kv(&mut self, n_kv_heads: usize, key_dim: usize, value_dim: usize) -> KvId {
+        self.plan.cache.push_layer(n_kv_heads, key_dim, value_dim)
+    }
+
+    /// Declares a recurrent state of `len` values per sequence.
+    pub fn state(&mut self, name: impl Into<String>, len: usize) -> StateId {
+        let id = StateId(next_id(&self.plan.cache.states));
+        self.plan.cache.states.push(StateLayout { name: name.into(), len });
+        id
+    }
+
+    /// The next operation begins a layer: the plan can be cut before it.
+    pub fn begin_layer(&mut self) {
+        self.plan.layer_starts.push(self.plan.ops.len());
+    }
+
+    /// Names the buffer that holds the hidden state behind the final norm.
+    pub fn hidden(&mut self, hidden: BufferId) {
+        self.plan.hidden = Some(hidden);
+    }
+
     /// Appends an operation.
-    pub fn push(&mut self, op: Op) {
-        self.plan.ops.push(op);
+    pub fn push(&mut self, op: impl Into<Op>) {
+        self.plan.ops.push(op.into());
     }
 
     /// The plan, whose last result is `logits`.
     pub fn finish(mut self, logits: BufferId) -> Plan {
-        self.plan.logits = logits;
+        self.plan.logits = Some(logits);
         self.plan
     }
 }

@@ -11,16 +11,15 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{
-    Activation, AttentionParams, Encoding, Epilogue, Experts, MatrixDecl, NormKind, Op, Plan, RopePairs,
-    Rows, Store,
-};
+use super::{CacheLayout, Encoding, MatrixDecl, Op, PageGroup, Plan, RopePairs, Rows, Store};
 
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let kv = self.kv;
-        write!(f, "plan: {} layers, {} kv heads of {}, ", kv.n_layers, kv.n_kv_heads, kv.head_dim)?;
+        write!(f, "plan: {}", self.cache)?;
         writeln!(f, "context {}, vocabulary {}", self.context_len, self.vocab_size())?;
+        for state in &self.cache.states {
+            writeln!(f, "state {}: {} f32", state.name, state.len)?;
+        }
         for buffer in &self.buffers {
             writeln!(f, "buffer {}: {} x {} {}", buffer.name, buffer.rows, buffer.width, buffer.encoding)?;
         }
@@ -48,7 +47,24 @@ impl Display for Plan {
         for (index, op) in self.ops.iter().enumerate() {
             writeln!(f, "{index:4} {}", Line { plan: self, op })?;
         }
-        write!(f, "logits {}", self.buffer(self.logits).name)
+        let hidden = self.hidden.map(|hidden| ("hidden", hidden));
+        let results = hidden.into_iter().chain(self.logits.map(|logits| ("logits", logits)));
+        let lines: Vec<_> = results.map(|(what, id)| format!("{what} {}", self.buffer(id).name)).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl Display for CacheLayout {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.pages.iter().try_for_each(|group| write!(f, "{group}, "))
+    }
+}
+
+impl Display for PageGroup {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { n_layers, n_kv_heads, key_dim, value_dim } = self;
+        write!(f, "{n_layers} layers, {n_kv_heads} kv heads of {key_dim}")?;
+        if key_dim == value_dim { Ok(()) } else { write!(f, " and {value_dim}") }
     }
 }
 
@@ -61,66 +77,13 @@ struct Line<'p> {
 impl Display for Line<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { plan, op } = self;
-        let sign = match op.store() {
-            Store::Write => "=",
-            Store::Add => "+=",
-        };
-        write!(f, "{} {sign} {}", plan.buffer(op.output()).name, op.name())?;
-        let x = op.input().map_or("", |x| &plan.buffer(x).name);
-        match op {
-            Op::Embed { table, positions, scale, .. } => {
-                write!(f, "({}", plan.matrix(*table).name)?;
-                optional(f, positions.map(|id| &plan.matrix(id).name))?;
-                write!(f, ")")?;
-                if *scale == 1.0 { Ok(()) } else { write!(f, " scale {scale}") }
-            }
-            Op::Norm { kind, weight, bias, eps, .. } => {
-                write!(f, " {kind}({x}, {}", plan.vector(*weight).name)?;
-                optional(f, bias.map(|id| &plan.vector(id).name))?;
-                write!(f, ") eps {eps:?}")
-            }
-            Op::Linear { weight, bias, epilogue, .. } => {
-                write!(f, "({x}, {}", plan.matrix(*weight).name)?;
-                optional(f, bias.map(|id| &plan.vector(id).name))?;
-                write!(f, "){epilogue}")
-            }
-            Op::GatedLinear { gate, up, activation, .. } => {
-                write!(f, "({x}, {}, {}) {activation}", plan.matrix(*gate).name, plan.matrix(*up).name)
-            }
-            Op::RopeStore { .. } => self.rope_store(f, x),
-            Op::Attention { layer, params, .. } => write!(f, "({x}) layer {layer}, {params}"),
-            Op::MoeFfn { experts, .. } => self.moe_ffn(f, x, experts),
-            Op::GatherRows { .. } => write!(f, "({x})"),
-        }
+        let writes = op.writes();
+        let names: Vec<&str> = writes.iter().map(|write| plan.buffer(write.buffer).name.as_str()).collect();
+        let is_added = writes.iter().any(|write| write.store == Store::Add);
+        let sign = if is_added { "+=" } else { "=" };
+        write!(f, "{} {sign} {}", names.join(", "), op.name())?;
+        op.operation().text(plan, f)
     }
-}
-
-impl Line<'_> {
-    fn rope_store(&self, f: &mut Formatter<'_>, x: &str) -> fmt::Result {
-        let Op::RopeStore { layer, rope, q_norm, k_norm, norm_eps, .. } = self.op else { return Ok(()) };
-        write!(f, "({x}) layer {layer}")?;
-        if let Some(rope) = rope {
-            write!(f, ", rope {}", rope.index())?;
-        }
-        for (name, norm) in [("q", q_norm), ("k", k_norm)] {
-            if let Some(norm) = norm {
-                write!(f, ", {name} norm {} eps {norm_eps:?}", self.plan.vector(*norm).name)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn moe_ffn(&self, f: &mut Formatter<'_>, x: &str, experts: &Experts) -> fmt::Result {
-        let [router, gate, up, down] =
-            [experts.router, experts.gate, experts.up, experts.down].map(|id| &self.plan.matrix(id).name);
-        write!(f, "({x}, {router}, {gate}, {up}, {down}) {}", experts.activation)?;
-        write!(f, ", {} of {} experts", experts.top_k, experts.n_experts)?;
-        if experts.renormalize { write!(f, ", renormalized") } else { Ok(()) }
-    }
-}
-
-fn optional(f: &mut Formatter<'_>, name: Option<&String>) -> fmt::Result {
-    name.map_or(Ok(()), |name| write!(f, ", {name}"))
 }
 
 impl Display for MatrixDecl {
@@ -152,45 +115,6 @@ impl Display for Encoding {
             Self::Int8 => "int8",
             Self::F32AndInt8 => "f32+int8",
         })
-    }
-}
-
-impl Display for NormKind {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Rms => "rms",
-            Self::Layer => "layer",
-        })
-    }
-}
-
-impl Display for Activation {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Silu => "silu",
-            Self::GeluTanh => "gelu_tanh",
-            Self::GeluErf => "gelu_erf",
-        })
-    }
-}
-
-impl Display for Epilogue {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => Ok(()),
-            Self::Activation(activation) => write!(f, " {activation}"),
-            Self::SoftCap(cap) => write!(f, " soft cap {cap}"),
-        }
-    }
-}
-
-impl Display for AttentionParams {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} heads, scale {}", self.n_heads, self.scale)?;
-        if let Some(window) = self.window {
-            write!(f, ", window {window}")?;
-        }
-        self.soft_cap.map_or(Ok(()), |cap| write!(f, ", soft cap {cap}"))
     }
 }
 
@@ -244,6 +168,7 @@ rope 0: 8 pairs, halves, frequencies 1.0..0.00031622776, scale 1
   17 out = gather_rows(x)
   18 out_norm = norm rms(out, norm) eps 1e-5
   19 logits = linear(out_norm, table)
+hidden out_norm
 logits logits";
         assert_eq!(testing::decoder(sm_tensor::DType::Q8_0).to_string(), expected);
     }

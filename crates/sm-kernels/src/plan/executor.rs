@@ -1,199 +1,49 @@
-//! Where plans run: backends, executors, and what they need.
+//! A plan made ready to run: steps, pages and states.
 
 use std::fmt;
-use std::ops::Range;
 
-use sm_tensor::PageId;
+use sm_tensor::{PageId, StateSlot};
 
-use super::{Plan, Profile, StepBatch};
+use super::batch::{PAGE_LEN, StepBatch};
+use super::kv_dtype::KvDType;
+use super::output::StepOutput;
+use super::profile::Profile;
 
-/// The tensors that a plan names.
-pub trait WeightSource: Sync {
-    /// Rows of a tensor, row-major, stored as its [`MatrixPart`](super::MatrixPart) says. A source that does not have them
-    /// in memory puts them into `buffer`, whatever is there, and leaves it for the next call.
-    ///
-    /// # Errors
-    /// If the tensor is missing, has fewer rows, or cannot be read.
-    fn matrix_rows<'a>(
-        &'a self,
-        tensor: &str,
-        rows: Range<usize>,
-        buffer: &'a mut Vec<u8>,
-    ) -> Result<&'a [u8], WeightError>;
-
-    /// A one-dimensional tensor as `f32`.
-    ///
-    /// # Errors
-    /// If the tensor is missing.
-    fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError>;
-
-    /// The rows of a tensor have been read: a source that had to bring them into memory need not keep them there. They
-    /// can still be asked for.
-    fn release(&self, _tensor: &str) {}
-
-    /// The `n_bytes` that a backend has made of all matrices before, in the form that it calls `form`, if the source keeps them.
-    fn packed(&self, _form: &str, _n_bytes: usize) -> Option<PackedBytes> {
-        None
-    }
-
-    /// Takes what a backend has made of all matrices, to be kept.
-    fn keep_packed(&self, _form: &str, _bytes: &[u8]) {}
-}
-
-/// What a backend has made of weights, kept somewhere: aligned to 64 bytes.
-pub struct PackedBytes(Box<dyn AsRef<[u8]> + Send + Sync>);
-
-impl PackedBytes {
-    /// Bytes that stay where they are.
-    pub fn new(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        Self(Box::new(bytes))
-    }
-}
-
-impl AsRef<[u8]> for PackedBytes {
-    fn as_ref(&self) -> &[u8] {
-        (*self.0).as_ref()
-    }
-}
-
-impl fmt::Debug for PackedBytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} packed bytes", self.as_ref().len())
-    }
-}
-
-/// A tensor that could not be delivered.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WeightError {
-    /// No tensor has the name.
-    #[error("the model has no tensor {tensor:?}")]
-    Missing {
-        /// The name in the weight source.
-        tensor: String,
-    },
-    /// The tensor has another shape than the plan declares.
-    #[error("tensor {tensor:?} has {actual} values but the plan needs {expected}")]
-    Size {
-        /// The name in the weight source.
-        tensor: String,
-        /// Values needed.
-        expected: usize,
-        /// Values there.
-        actual: usize,
-    },
-    /// The bytes could not be turned into values.
-    #[error("tensor {tensor:?}: {reason}")]
-    Unreadable {
-        /// The name in the weight source.
-        tensor: String,
-        /// What was wrong.
-        reason: String,
-    },
-    /// Nobody wants the weights any more.
-    #[error("loading was cancelled")]
-    Cancelled,
-}
-
-/// How keys and values are stored in the pages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum KvDType {
-    /// Half precision.
-    #[default]
-    F16,
-    /// Single precision.
-    F32,
-    /// A byte and, for each 32 values of a head, a scale.
-    Q8_0,
-}
-
-impl KvDType {
-    /// Bytes that the key or the value of one position and head takes.
-    pub const fn head_bytes(self, head_dim: usize) -> usize {
-        head_dim.saturating_mul(self.element_bytes()).saturating_add(self.scale_bytes(head_dim))
-    }
-
-    pub(crate) const fn element_bytes(self) -> usize {
-        match self {
-            Self::F16 => 2,
-            Self::F32 => 4,
-            Self::Q8_0 => 1,
-        }
-    }
-
-    /// Of the scales of a head.
-    pub(crate) const fn scale_bytes(self, head_dim: usize) -> usize {
-        match self {
-            Self::F16 | Self::F32 => 0,
-            Self::Q8_0 => head_dim.div_ceil(32).saturating_mul(size_of::<f32>()),
-        }
-    }
-}
-
-/// How large the steps may be that an executor is prepared for.
-#[derive(Clone, Copy, Debug)]
+/// The largest steps that an executor is prepared for, and the size of its pools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Rows in a step.
     pub max_tokens: usize,
-    /// Rows of a step whose logits are wanted.
+    /// Rows of a step of which something is wanted.
     pub max_outputs: usize,
     /// Spans in a step.
     pub max_sequences: usize,
     /// Pages in the KV pool.
     pub n_pages: usize,
+    /// Slots in the pool of recurrent states; 0 for plans without states.
+    pub n_state_slots: usize,
     /// How keys and values are stored.
     pub kv_dtype: KvDType,
 }
 
-/// How far [`Backend::prepare`] has come.
-#[derive(Clone, Copy, Debug)]
-pub struct Progress {
-    /// Weight bytes packed so far.
-    pub done_bytes: u64,
-    /// Weight bytes in total.
-    pub total_bytes: u64,
-}
-
-/// Why a plan could not be made ready to run.
-#[derive(Debug, thiserror::Error)]
-pub enum PrepareError {
-    /// A weight is missing or has another shape.
-    #[error(transparent)]
-    Weight(#[from] WeightError),
-    /// The plan breaks a rule of the vocabulary.
-    #[error("invalid plan at op {op}: {reason}")]
-    InvalidPlan {
-        /// Index of the op.
-        op: usize,
-        /// The broken rule.
-        reason: String,
-    },
-    /// A limit is zero or too large.
-    #[error("invalid limit {name} = {value}: {reason}")]
-    InvalidLimit {
-        /// The field of [`Limits`].
-        name: &'static str,
-        /// Its value.
-        value: usize,
-        /// What it must be.
-        reason: &'static str,
-    },
-    /// The memory cannot be had.
-    #[error(
-        "{what} needs {needed_bytes} bytes, which the system refuses; reduce the context or the number of sequences"
-    )]
-    OutOfMemory {
-        /// What it was for.
-        what: &'static str,
-        /// How much.
-        needed_bytes: usize,
-    },
-    /// The machine lacks what was asked for.
-    #[error("{0}")]
-    Unsupported(String),
+impl Limits {
+    /// Limits for one sequence at a time of up to `context_len` positions, in steps of up to 512 rows, one of which
+    /// gives an output. The pages are just enough.
+    pub const fn one_sequence(context_len: usize) -> Self {
+        Self {
+            max_tokens: 512,
+            max_outputs: 1,
+            max_sequences: 1,
+            n_pages: context_len.div_ceil(PAGE_LEN),
+            n_state_slots: 0,
+            kv_dtype: KvDType::F16,
+        }
+    }
 }
 
 /// Why a step failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ExecError {
     /// The step does not fit the plan or the limits.
     #[error("invalid step: {reason}")]
@@ -201,126 +51,51 @@ pub enum ExecError {
         /// What was wrong, with the numbers.
         reason: String,
     },
-    /// A worker panicked; pages written by this step are undefined, all others are intact.
+    /// A worker panicked; pages and states written by this step are undefined, all others are intact.
     #[error("a worker panicked in the step: {message}")]
     WorkerPanicked {
         /// The panic's message.
         message: String,
     },
-    /// `wait` without `submit`, or `submit` twice.
-    #[error("steps are not taken in turn: each is submitted once, then waited for")]
+    /// `wait` without a submitted step, or `submit` beyond [`Executor::max_in_flight`].
+    #[error("steps are taken in turn: each is submitted once, then waited for")]
     NotSubmitted,
-}
-
-/// Bytes that a plan takes on a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryNeeds {
-    /// Packed weights.
-    pub weight_bytes: usize,
-    /// The KV pool.
-    pub kv_bytes: usize,
-    /// Activations and scratch.
-    pub activation_bytes: usize,
-}
-
-impl MemoryNeeds {
-    /// All of it.
-    pub fn total_bytes(&self) -> usize {
-        self.weight_bytes.saturating_add(self.kv_bytes).saturating_add(self.activation_bytes)
-    }
+    /// The system refuses memory for the step's logits.
+    #[error("the logits of a step need {needed_bytes} bytes, which the system refuses")]
+    OutOfMemory {
+        /// How much.
+        needed_bytes: usize,
+    },
+    /// The device is gone with everything on it: weights, pages, states. Every further call fails too.
+    #[error("the device was lost: {reason}; load the model again")]
+    DeviceLost {
+        /// What the driver reported.
+        reason: String,
+    },
 }
 
 /// What an executor is and holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecutorInfo {
-    /// The backend and its kernel set, for instance `cpu avx512-vnni`; part of the fingerprint.
+    /// The backend and its kernel set, for instance `cpu avx512-vnni`; part of the fingerprint of what it computes.
     pub kernels: String,
     /// Workers or queues.
     pub n_workers: usize,
     /// Rows that products compute together: one row more than a multiple of it costs about as much as several.
     pub row_group: usize,
-    /// Bytes of packed weights.
+    /// Bytes of packed weights, which other executors may share.
     pub weight_bytes: usize,
-    /// Bytes of the KV pool.
+    /// Bytes of the pools of pages and states.
     pub kv_bytes: usize,
-    /// Bytes of activations and scratch.
+    /// Bytes of activations, scratch, and the logits in flight.
     pub activation_bytes: usize,
 }
 
-/// The logits of a step: `[n_outputs, vocab_size]`, rows `stride` values apart.
-#[derive(Debug)]
-pub struct Logits<'a> {
-    values: &'a mut [f32],
-    stride: usize,
-    vocab_size: usize,
-}
-
-impl<'a> Logits<'a> {
-    /// Rows of `vocab_size` values, `stride` apart.
-    ///
-    /// # Panics
-    /// If a row is longer than the stride or the values are no whole number of rows.
-    pub fn new(values: &'a mut [f32], stride: usize, vocab_size: usize) -> Self {
-        assert!(
-            0 < vocab_size && vocab_size <= stride,
-            "rows of {vocab_size} values overlap at stride {stride}"
-        );
-        assert!(values.len().is_multiple_of(stride), "{} values are no whole rows of {stride}", values.len());
-        Self { values, stride, vocab_size }
-    }
-
-    /// Number of rows.
-    pub fn n_rows(&self) -> usize {
-        self.values.len() / self.stride
-    }
-
-    /// One row, `[vocab_size]`.
-    ///
-    /// # Panics
-    /// If `row` is out of range.
-    pub fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.stride..][..self.vocab_size]
-    }
-
-    /// One row, `[vocab_size]`, to be changed in place.
-    ///
-    /// # Panics
-    /// If `row` is out of range.
-    pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
-        &mut self.values[row * self.stride..][..self.vocab_size]
-    }
-}
-
-/// A place where plans can run.
-pub trait Backend: fmt::Debug {
-    /// The name on the command line.
-    fn name(&self) -> &'static str;
-
-    /// What [`Backend::prepare`] will take for a plan, found without taking it.
-    ///
-    /// # Errors
-    /// If the plan or a limit is invalid, or a size overflows.
-    fn memory_needs(&self, plan: &Plan, limits: &Limits) -> Result<MemoryNeeds, PrepareError>;
-
-    /// Bytes that the device could give now; `None` if it does not tell.
-    fn available_bytes(&self) -> Option<u64> {
-        None
-    }
-
-    /// Packs the weights, chooses kernels and places buffers; `progress` is called now and then.
-    ///
-    /// # Errors
-    /// If the plan is invalid, a weight is missing or memory is short.
-    fn prepare(
-        &self,
-        plan: &Plan,
-        weights: &dyn WeightSource,
-        limits: Limits,
-        progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Box<dyn Executor>, PrepareError>;
-}
-
 /// A plan made ready to run.
+///
+/// Steps are asynchronous: [`submit`](Executor::submit) starts one, [`wait`](Executor::wait) takes the result of the
+/// oldest. Calls about pages and states take effect in the order of all calls: after the steps submitted before them,
+/// before those submitted later.
 pub trait Executor: Send + fmt::Debug {
     /// What it is and holds.
     fn info(&self) -> &ExecutorInfo;
@@ -331,43 +106,88 @@ pub trait Executor: Send + fmt::Debug {
     /// Starts a step.
     ///
     /// # Errors
-    /// If the batch does not fit; nothing was computed then.
+    /// If the batch does not fit, or as many steps as [`Executor::max_in_flight`] are under way; nothing is computed then.
     fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError>;
 
-    /// Waits for the submitted step and gives its logits.
+    /// Waits for the oldest step that was submitted and not waited for, and puts its outputs into `output`, replacing
+    /// what was there. Reusing one `output` keeps steps free of allocations.
     ///
     /// # Errors
-    /// If the step failed.
-    fn wait(&mut self) -> Result<Logits<'_>, ExecError>;
+    /// If the step failed, or none was submitted. `output` has no outputs then.
+    fn wait(&mut self, output: &mut StepOutput) -> Result<(), ExecError>;
+
+    /// Submits a step and waits for it.
+    ///
+    /// # Errors
+    /// As both.
+    fn run(&mut self, batch: &StepBatch<'_>, output: &mut StepOutput) -> Result<(), ExecError> {
+        self.submit(batch)?;
+        self.wait(output)
+    }
+
+    /// Steps that can be submitted before the first is waited for.
+    fn max_in_flight(&self) -> usize {
+        1
+    }
 
     /// Copies pages, all layers, each pair `(from, to)` in order.
     ///
     /// # Errors
-    /// If a page is out of range.
+    /// If a page is out of range; nothing is copied then.
     fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError>;
 
-    /// Bytes of a page, all layers, as [`Executor::read_page`] gives them; 0 if there is nothing in a page.
+    /// Bytes of a page, all layers, as [`Executor::read_pages`] gives them; 0 if pages hold nothing.
     fn page_bytes(&self) -> usize;
 
-    /// Copies a page out, all layers: `[page_bytes]`, which executors of equal plans, weights and fingerprints can take back.
+    /// Copies pages out, all layers: `bytes` is `[pages.len(), page_bytes]`. Executors of equal plans, weights and
+    /// fingerprints can take them back.
     ///
     /// # Errors
-    /// If the page is out of range or `bytes` has another length.
-    fn read_page(&mut self, page: PageId, bytes: &mut [u8]) -> Result<(), ExecError>;
+    /// If a page is out of range or `bytes` has another length.
+    fn read_pages(&mut self, pages: &[PageId], bytes: &mut [u8]) -> Result<(), ExecError>;
 
-    /// Overwrites a page, all layers, with `[page_bytes]` that [`Executor::read_page`] gave.
+    /// Overwrites pages, all layers, with `[pages.len(), page_bytes]` that [`Executor::read_pages`] gave.
     ///
     /// # Errors
-    /// As [`Executor::read_page`].
-    fn write_page(&mut self, page: PageId, bytes: &[u8]) -> Result<(), ExecError>;
+    /// As [`Executor::read_pages`].
+    fn write_pages(&mut self, pages: &[PageId], bytes: &[u8]) -> Result<(), ExecError>;
 
-    /// Lets the system have the memory of pages whose content nobody needs, ascending, until they are used again. An executor
-    /// need not be able to.
+    /// Returns the memory of unused pages, ascending, to the operating system until they are written again. Optional.
     ///
     /// # Errors
     /// If a page is out of range.
     fn release_pages(&mut self, _pages: &[PageId]) -> Result<(), ExecError> {
         Ok(())
+    }
+
+    /// Copies recurrent states, each pair `(from, to)` in order.
+    ///
+    /// # Errors
+    /// If a slot is out of range; nothing is copied then.
+    fn copy_states(&mut self, from_to: &[(StateSlot, StateSlot)]) -> Result<(), ExecError> {
+        from_to.first().map_or(Ok(()), |(from, _)| Err(no_such_slot(*from)))
+    }
+
+    /// Bytes of a state slot as [`Executor::read_states`] gives them; 0 for plans without states.
+    fn state_bytes(&self) -> usize {
+        0
+    }
+
+    /// Copies states out: `bytes` is `[slots.len(), state_bytes]`, which executors of equal plans, weights and
+    /// fingerprints can take back.
+    ///
+    /// # Errors
+    /// If a slot is out of range or `bytes` has another length.
+    fn read_states(&mut self, slots: &[StateSlot], _bytes: &mut [u8]) -> Result<(), ExecError> {
+        slots.first().map_or(Ok(()), |slot| Err(no_such_slot(*slot)))
+    }
+
+    /// Overwrites states with `[slots.len(), state_bytes]` that [`Executor::read_states`] gave.
+    ///
+    /// # Errors
+    /// As [`Executor::read_states`].
+    fn write_states(&mut self, slots: &[StateSlot], _bytes: &[u8]) -> Result<(), ExecError> {
+        slots.first().map_or(Ok(()), |slot| Err(no_such_slot(*slot)))
     }
 
     /// Runs a step op by op and shows each op's index and its output in `f32`, `[rows, width]` without padding
@@ -378,11 +198,15 @@ pub trait Executor: Send + fmt::Debug {
     fn trace(&mut self, batch: &StepBatch<'_>, visit: &mut dyn FnMut(usize, &[f32]))
     -> Result<(), ExecError>;
 
-    /// Measures where the time of the steps goes that are submitted from now on. An executor need not be able to.
+    /// Starts to measure where the time of the following steps goes. Optional.
     fn start_profile(&mut self) {}
 
-    /// Ends the measurement and gives what it found, if one was started.
+    /// Ends the measurement and returns what it found; `None` if none was started.
     fn finish_profile(&mut self) -> Option<Profile> {
         None
     }
+}
+
+fn no_such_slot(slot: StateSlot) -> ExecError {
+    ExecError::InvalidBatch { reason: format!("state slot {} but the pool has 0", slot.0) }
 }

@@ -17,18 +17,19 @@ impl Lifetime {
     }
 }
 
-/// The lifetime of each buffer of a valid plan; none if no op uses it. The logits outlive the ops.
+/// The lifetime of each buffer of a valid plan; none if no op uses it. The results outlive the ops.
 pub(crate) fn lifetimes(plan: &Plan) -> Vec<Option<Lifetime>> {
     let mut lifetimes: Vec<Option<Lifetime>> = vec![None; plan.buffers.len()];
     let mut touch = |buffer: usize, at: usize| {
         lifetimes[buffer].get_or_insert(Lifetime { first: at, last: at }).last = at;
     };
     for (index, op) in plan.ops.iter().enumerate() {
-        for buffer in op.input().into_iter().chain([op.output()]) {
-            touch(buffer.index(), index);
-        }
+        op.reads().iter().for_each(|read| touch(read.buffer.index(), index));
+        op.writes().iter().for_each(|write| touch(write.buffer.index(), index));
     }
-    touch(plan.logits.index(), plan.ops.len());
+    for result in plan.hidden.into_iter().chain(plan.logits) {
+        touch(result.index(), plan.ops.len());
+    }
     lifetimes
 }
 

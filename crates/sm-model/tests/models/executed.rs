@@ -1,7 +1,9 @@
 //! Golden and published models on the CPU backend: the logits of the reference, whole prompts and token by token.
 
 use sm_kernels::CpuBackend;
-use sm_kernels::plan::{Backend, Executor, KvDType, Limits, PAGE_LEN, Span, StepBatch};
+use sm_kernels::plan::{
+    Backend, Executor, KvDType, Limits, OutputRow, PAGE_LEN, Span, StepBatch, StepOutput,
+};
 use sm_model::Model;
 use sm_tensor::{PageId, TokenId};
 
@@ -19,12 +21,11 @@ impl Sequence {
         let limits = Limits {
             max_tokens: n_tokens,
             max_outputs: n_tokens,
-            max_sequences: 1,
-            n_pages,
             kv_dtype: KvDType::F32,
+            ..Limits::one_sequence(n_tokens)
         };
         let backend = CpuBackend::new().threads(2);
-        let executor = backend.prepare(&model.plan, &model.weights, limits, &|_| ()).unwrap();
+        let executor = backend.load_and_prepare(&model.plan, &model.weights, limits, &|_| ()).unwrap();
         // Backwards, so that a backend that took positions for pages would show.
         let pages = (0..n_pages as u32).rev().map(PageId).collect();
         Self { executor, pages, n_computed: 0 }
@@ -33,21 +34,26 @@ impl Sequence {
     fn step<T>(&mut self, tokens: &[u32], run: impl FnOnce(&mut dyn Executor, &StepBatch<'_>) -> T) -> T {
         let n_rows = tokens.len() as u32;
         let tokens: Vec<TokenId> = tokens.iter().copied().map(TokenId).collect();
-        let output_rows: Vec<u32> = (0..n_rows).collect();
+        let outputs: Vec<_> = (0..n_rows).map(OutputRow::logits).collect();
         let n_pages = self.pages.len() as u32;
-        let spans = [Span { first_row: 0, n_rows, start: self.n_computed, first_page: 0, n_pages }];
+        let spans = [Span { n_rows, start: self.n_computed, n_pages, ..Span::default() }];
         self.n_computed += n_rows;
-        let batch =
-            StepBatch { tokens: &tokens, spans: &spans, page_table: &self.pages, output_rows: &output_rows };
+        let batch = StepBatch {
+            tokens: &tokens,
+            spans: &spans,
+            page_table: &self.pages,
+            outputs: &outputs,
+            ..StepBatch::default()
+        };
         run(self.executor.as_mut(), &batch)
     }
 
     /// The logits of every token.
     pub(crate) fn logits(&mut self, tokens: &[u32]) -> Vec<Vec<f32>> {
         self.step(tokens, |executor, batch| {
-            executor.submit(batch).unwrap();
-            let logits = executor.wait().unwrap();
-            (0..batch.tokens.len()).map(|row| logits.row(row).to_vec()).collect()
+            let mut output = StepOutput::new();
+            executor.run(batch, &mut output).unwrap();
+            (0..batch.tokens.len()).map(|row| output.logits(row).to_vec()).collect()
         })
     }
 

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sm_batching::PromptLogits;
+use sm_batching::{PromptLogits, RequestId};
 use sm_tensor::TokenId;
 
-use super::directory::RequestNumber;
+use super::choice_drafts::ChoiceDrafts;
 use super::session::Owner;
-use super::speculation::ChoiceDrafts;
 use super::ticket::Responder;
 use crate::grammar::Constraint;
 use crate::input::{Bound, Input};
@@ -22,6 +21,9 @@ use crate::text::Text;
 use crate::{
     Completion, Error, FinishReason, GenerationOptions, RequestMetrics, Select, Timings, TokenEvent, Usage,
 };
+
+/// Something that must exist until a request is over.
+pub(crate) type KeepAlive = Arc<dyn Any + Send + Sync>;
 
 /// Whether a caller takes the text as it grows, or waits for all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +38,10 @@ pub(crate) enum Delivery {
 #[derive(Debug)]
 pub(crate) struct ActiveRequest {
     pub(crate) answer: Responder,
-    pub(crate) number: RequestNumber,
+    pub(crate) id: RequestId,
     /// Kept until it is over.
     _owner: Option<Arc<Owner>>,
+    keep_alive: Option<KeepAlive>,
     has_spoken: Option<Arc<AtomicBool>>,
     pub(crate) delivery: Delivery,
     options: GenerationOptions,
@@ -106,9 +109,10 @@ impl Scratch {
 /// What a caller hands over, beside its prompt.
 pub(crate) struct RequestParams {
     pub(crate) answer: Responder,
-    pub(crate) number: RequestNumber,
+    pub(crate) id: RequestId,
     /// The private session that it belongs to, if it does.
     pub(crate) owner: Option<Arc<Owner>>,
+    pub(crate) keep_alive: Option<KeepAlive>,
     /// Whether its session has been told something, as far as its handle knows.
     pub(crate) has_spoken: Option<Arc<AtomicBool>>,
     pub(crate) delivery: Delivery,
@@ -132,8 +136,8 @@ pub(crate) struct Place<'a> {
 
 impl ActiveRequest {
     pub(crate) fn new(terms: RequestParams, input: &Input, text: &Text) -> Self {
-        let RequestParams { answer, number, owner, delivery, options, rules, echo, select, n, .. } = terms;
-        let RequestParams { has_spoken, seed, submitted, speculate, .. } = terms;
+        let RequestParams { answer, id, owner, delivery, options, rules, echo, select, n, .. } = terms;
+        let RequestParams { keep_alive, has_spoken, seed, submitted, speculate, .. } = terms;
         let bound = input.bound(&options);
         let n_top = wants_logprobs(&options, select).then_some(options.logprobs.unwrap_or(0));
         let output = || {
@@ -153,8 +157,9 @@ impl ActiveRequest {
             prompt_logprobs: Logprobs::with_room(options.wanted_of_prompt(), input.tokens.len()),
             chain: rules.chain,
             answer,
-            number,
+            id,
             _owner: owner,
+            keep_alive,
             has_spoken,
             delivery,
             select,
@@ -283,9 +288,13 @@ impl ActiveRequest {
             return Ok(Sampled { token, is_kept: false, stops: true });
         };
         event.logprob = None;
+        event.top_logprobs.clear();
         if wants_logprobs {
             let logprob = raw.append(token, &mut choice.logprobs, candidates);
-            event.logprob = self.options.logprobs.is_some().then_some(logprob);
+            if self.options.logprobs.is_some() {
+                event.logprob = Some(logprob);
+                event.top_logprobs.extend_from_slice(choice.logprobs.last_top());
+            }
         }
         event.choice = place.choice;
         let stop = output.push_within(token, choice.constraint.as_mut(), event)?;
@@ -301,26 +310,27 @@ impl ActiveRequest {
         Ok(Sampled { token, is_kept, stops: stop.is_some() })
     }
 
-    /// What guesses of a choice were worth; `None` if it wants none.
+    /// What drafts of a choice were worth; `None` if it wants none.
     pub(crate) fn drafts(&mut self, choice: usize) -> Option<&mut ChoiceDrafts> {
         self.speculate.then(|| &mut self.choices[choice].drafts)
     }
 
-    /// Of `n_drafts` guesses of a choice, the first `n_accepted` were right.
+    /// Notes that of `n_drafts` drafts of a choice the first `n_accepted` were accepted.
     pub(crate) fn count_drafts(&mut self, choice: usize, n_drafts: usize, n_accepted: usize) {
         self.choices[choice].drafts.observe(n_drafts, n_accepted);
     }
 
     /// The token that a choice draws behind `tokens` by the logits of a draft model, with the same options and random
     /// numbers as by those of the model; `None` if none can be drawn.
-    pub(crate) fn guess(
+    pub(crate) fn draft(
         &self,
-        (choice, tokens): (usize, &[TokenId]),
+        choice: usize,
+        token_ids: &[TokenId],
         logits: &mut [f32],
         scratch: &mut Scratch,
     ) -> Option<TokenId> {
-        let draw = Draw { seed: self.seed, choice: choice as u32, position: tokens.len() as u32 };
-        let mut history = History::new(tokens, self.usage.prompt_tokens, &mut scratch.counts);
+        let draw = Draw { seed: self.seed, choice: choice as u32, position: token_ids.len() as u32 };
+        let mut history = History::new(token_ids, self.usage.prompt_tokens, &mut scratch.counts);
         self.chain.sample(logits, &mut history, draw, &mut scratch.candidates).ok()
     }
 
@@ -338,11 +348,14 @@ impl ActiveRequest {
                 let mut event = TokenEvent {
                     choice: index,
                     index: output.n_tokens(),
-                    finish_reason: Some(reason),
+                    // After an error, the error is what ends a stream.
+                    finish_reason: self.error.is_none().then_some(reason),
                     ..TokenEvent::default()
                 };
                 output.flush(&mut event);
-                self.answer.ticket().push(&event);
+                if self.error.is_none() || !event.text.is_empty() {
+                    self.answer.ticket().push(&event);
+                }
                 reason
             }
         };
@@ -373,10 +386,16 @@ impl ActiveRequest {
         self.choices.iter().all(|choice| choice.completion.is_some())
     }
 
-    /// Whether a choice that is over leaves its session as it was before: the caller gets nothing of it.
+    /// Whether a choice that is over leaves its session as it was before.
     pub(crate) fn is_rolled_back(&self, reason: FinishReason) -> bool {
-        let is_cut_short = matches!(reason, FinishReason::Cancelled | FinishReason::Timeout);
-        self.error.is_some() || (self.delivery == Delivery::Whole && is_cut_short)
+        match self.delivery {
+            // The caller gets nothing of what was cut short.
+            Delivery::Whole => {
+                self.error.is_some() || matches!(reason, FinishReason::Cancelled | FinishReason::Timeout)
+            }
+            // The caller has what was delivered. Where that is nothing, a failed call can be repeated.
+            Delivery::Stream => self.error.is_some() && self.times.first_token.is_none(),
+        }
     }
 
     /// Notes that its session has been told something.
@@ -389,6 +408,8 @@ impl ActiveRequest {
     /// Answers the caller.
     pub(crate) fn give_answer(mut self) {
         let outcome = self.outcome();
+        // Whoever has the answer finds that it is over.
+        drop(self.keep_alive.take());
         self.answer.give(outcome);
     }
 

@@ -1,14 +1,19 @@
-//! What callers know of an engine without asking its thread: to refuse at once what cannot be.
+//! What callers know of an engine without asking its thread: whether a request can be accepted, and the last statistics.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::Error;
+use sm_batching::QueueLimit;
+use sm_kernels::plan::ExecError;
+
+use super::stats::EngineStats;
+use crate::{Error, LimitedResource};
 
 /// Counts requests on their way to a step, and knows the limits.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     /// Sent to the thread, and not yet taken in.
-    pub(crate) n_sent: AtomicUsize,
+    pub(super) n_sent: AtomicUsize,
     /// In the scheduler's queue, as of its last step or submission.
     pub(crate) n_waiting: AtomicUsize,
     /// Requests in the queue at most.
@@ -17,8 +22,28 @@ pub(crate) struct Admission {
     pub(crate) max_batch_size: AtomicUsize,
     /// Positions per sequence.
     pub(crate) context_len: AtomicUsize,
-    /// Whether the thread has ended.
-    pub(crate) is_closed: AtomicBool,
+    /// Why the thread has ended, if it has.
+    end: OnceLock<EngineEnd>,
+    stats: Mutex<EngineStats>,
+}
+
+/// Why an engine has ended.
+#[derive(Debug)]
+pub(crate) enum EngineEnd {
+    /// It was shut down.
+    ShutDown,
+    /// Its device is gone.
+    DeviceLost(ExecError),
+}
+
+impl EngineEnd {
+    /// What everybody is told who still wants something.
+    pub(crate) fn error(&self) -> Error {
+        match self {
+            Self::ShutDown => Error::ShutDown,
+            Self::DeviceLost(error) => error.clone().into(),
+        }
+    }
 }
 
 impl Admission {
@@ -26,13 +51,13 @@ impl Admission {
         Self { limit: AtomicUsize::new(limit), ..Self::default() }
     }
 
-    /// Counts one more request.
+    /// Counts one more request as sent.
     ///
     /// # Errors
-    /// If the queue is full; [`Error::ShutDown`].
+    /// If the queue is full, or the engine has ended.
     pub(crate) fn enter(&self) -> Result<(), Error> {
-        if self.is_closed.load(Ordering::Relaxed) {
-            return Err(Error::ShutDown);
+        if let Some(end) = self.end.get() {
+            return Err(end.error());
         }
         let limit = self.limit.load(Ordering::Relaxed);
         let actual = 1 + self.n_sent.fetch_add(1, Ordering::AcqRel) + self.n_waiting.load(Ordering::Acquire);
@@ -40,8 +65,49 @@ impl Admission {
             return Ok(());
         }
         self.n_sent.fetch_sub(1, Ordering::Relaxed);
-        let remedy = "retry later or raise the limit";
-        Err(Error::ResourceLimit { resource: "max_queued_requests", limit, actual, remedy })
+        Err(Error::limit(LimitedResource::Queue(QueueLimit::Requests), limit, actual))
+    }
+
+    /// Refuses everything from now on.
+    pub(crate) fn close(&self, end: EngineEnd) {
+        // A second reason would be a consequence of the first.
+        let _ = self.end.set(end);
+    }
+
+    /// What a caller is told whom the engine's thread can no longer answer.
+    pub(crate) fn end_error(&self) -> Error {
+        // A thread that panicked has not said why it ended.
+        self.end.get().unwrap_or(&EngineEnd::ShutDown).error()
+    }
+
+    /// A request that was counted as sent was not.
+    pub(crate) fn leave(&self) {
+        self.n_sent.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Makes `stats` what callers see. `n_taken_in` requests, counted as sent so far, are in them.
+    pub(crate) fn publish(&self, stats: EngineStats, n_taken_in: usize) {
+        // In this order a request counts twice for a moment in `enter`, and never not at all.
+        self.n_waiting.store(stats.waiting, Ordering::Release);
+        let mut published = self.lock();
+        *published = stats;
+        self.n_sent.fetch_sub(n_taken_in, Ordering::AcqRel);
+    }
+
+    /// The last published statistics. Requests on their way to the thread count as waiting.
+    pub(crate) fn stats(&self) -> EngineStats {
+        let published = self.lock();
+        let n_sent = self.n_sent.load(Ordering::Acquire);
+        EngineStats {
+            live_requests: published.live_requests + n_sent,
+            waiting: published.waiting + n_sent,
+            ..*published
+        }
+    }
+
+    /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
+    fn lock(&self) -> MutexGuard<'_, EngineStats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -51,12 +117,23 @@ mod tests {
 
     #[test]
     fn what_is_on_its_way_and_what_waits_counts() {
-        let gate = Admission::new(3);
-        gate.n_waiting.store(1, Ordering::Relaxed);
-        gate.enter().unwrap();
-        gate.enter().unwrap();
-        assert!(matches!(gate.enter(), Err(Error::ResourceLimit { limit: 3, actual: 4, .. })));
-        gate.n_sent.fetch_sub(1, Ordering::Relaxed);
-        gate.enter().unwrap();
+        let admission = Admission::new(3);
+        admission.n_waiting.store(1, Ordering::Relaxed);
+        admission.enter().unwrap();
+        admission.enter().unwrap();
+        assert!(matches!(admission.enter(), Err(Error::ResourceLimit { limit: 3, actual: 4, .. })));
+        admission.leave();
+        admission.enter().unwrap();
+    }
+
+    #[test]
+    fn a_request_counts_once_on_its_way_and_when_it_was_taken_in() {
+        let admission = Admission::new(9);
+        admission.enter().unwrap();
+        assert_eq!((admission.stats().live_requests, admission.stats().waiting), (1, 1));
+        admission.publish(EngineStats { live_requests: 1, waiting: 1, ..EngineStats::default() }, 1);
+        assert_eq!((admission.stats().live_requests, admission.stats().waiting), (1, 1));
+        admission.publish(EngineStats { live_requests: 1, running: 1, ..EngineStats::default() }, 0);
+        assert_eq!((admission.stats().live_requests, admission.stats().waiting), (1, 0));
     }
 }

@@ -10,8 +10,8 @@ use crate::{Completion, Error, GenerationOptions, Prompt, Request};
 /// How long to wait for room in a queue that others fill.
 const RETRY: Duration = Duration::from_millis(2);
 
-/// Completions of many prompts in the prompts' order. Prompts are read as the engine has room, so neither they nor the
-/// results pile up.
+/// Completions of many prompts in the prompts' order: an iterator that blocks. Prompts are taken as the engine has room, so
+/// neither they nor the results pile up. On the engine's own thread, [`Error::EngineThread`] ends it.
 pub struct BatchRun<I> {
     engine: Engine,
     prompts: I,
@@ -23,6 +23,8 @@ pub struct BatchRun<I> {
     sent: VecDeque<Sent>,
     window: usize,
     progress: Box<dyn FnMut(u64) + Send>,
+    /// It was used on the engine's own thread.
+    is_refused: bool,
 }
 
 impl<I> fmt::Debug for BatchRun<I> {
@@ -46,6 +48,7 @@ impl<I: Iterator<Item = Prompt>> BatchRun<I> {
             sent: VecDeque::with_capacity(window),
             window,
             progress: Box::new(|_| ()),
+            is_refused: false,
         }
     }
 
@@ -108,6 +111,14 @@ impl<I: Iterator<Item = Prompt>> Iterator for BatchRun<I> {
     type Item = Result<Completion, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.is_refused {
+            return None;
+        }
+        if self.engine.is_own_thread() {
+            self.is_refused = true;
+            self.sent.clear();
+            return Some(Err(Error::EngineThread));
+        }
         loop {
             while self.sent.len() < self.window && self.send() {}
             if self.held.is_none() || !self.sent.is_empty() {

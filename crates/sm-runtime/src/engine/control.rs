@@ -10,46 +10,38 @@ use sm_kernels::plan::ExecutorInfo;
 use sm_model::chat::{ChatError, ChatTemplate};
 use sm_model::tokenizer::Tokenizer;
 
-use super::engine_loop::Message;
+use super::engine_loop::{Core, Message};
+use super::reply::{Reply, reply};
 use super::{Engine, EngineStats};
-use crate::Error;
-use crate::kv_disk::DiskTier;
+use crate::{Error, LoadedModel};
 
 impl Engine {
-    /// What it does and has done; waits for the step that runs.
-    ///
-    /// # Errors
-    /// [`Error::ShutDown`].
-    pub fn stats(&self) -> Result<EngineStats, Error> {
-        self.call(|core| EngineStats {
-            live_requests: core.n_live(),
-            running: core.scheduler.n_running(),
-            waiting: core.scheduler.n_waiting(),
-            max_running: (!core.scheduler.config().is_unlimited()).then(|| core.scheduler.batch_size()),
-            batch_size: core.scheduler.current_batch_size(),
-            batching: core.scheduler.stats(),
-            cache: core.cache.stats(),
-            speculation: core.speculator.stats,
-            kv_disk: core.disk.as_ref().map(DiskTier::stats).unwrap_or_default(),
-        })
+    /// What it does and has done. Never waits for a step: the engine publishes the numbers after each step, and whenever it
+    /// takes something in. Whoever has the answer to a request finds it counted. After the engine's end, the last numbers.
+    pub fn stats(&self) -> EngineStats {
+        self.0.gate.stats()
     }
 
-    /// Changes how requests are batched, from the next step on. Those that run stay.
+    /// Changes how requests are batched, from the next step on. Running requests stay. Blocks until the current step is over.
     ///
     /// # Errors
-    /// If a value cannot be used, or steps can have fewer sequences or rows than asked for, because the model was made ready for
-    /// no more ([`LoadOptions::n_sequences`](crate::LoadOptions::n_sequences) leaves room); nothing changes then.
-    /// [`Error::ShutDown`].
+    /// If a value is impossible, or the model was loaded for fewer sequences or rows than asked for
+    /// ([`ExecutorOptions::n_sequences`](crate::ExecutorOptions::n_sequences) leaves room); nothing changes then. [`Error::ShutDown`],
+    /// [`Error::EngineThread`].
     pub fn reconfigure(&self, batching: BatchingConfig) -> Result<(), Error> {
-        self.call(move |core| {
-            let limit = batching.max_queued_requests;
-            core.scheduler.reconfigure(batching)?;
-            let max_batch_size = core.scheduler.batch_size();
-            core.advice.resize(max_batch_size);
-            core.gate.limit.store(limit, Ordering::Relaxed);
-            core.gate.max_batch_size.store(max_batch_size, Ordering::Relaxed);
-            Ok(())
-        })?
+        self.call(|core| core.reconfigure(batching))?
+    }
+
+    /// As [`Engine::reconfigure`], without blocking. It takes effect whether or not the future is awaited.
+    ///
+    /// # Errors
+    /// As [`Engine::reconfigure`].
+    pub fn reconfigure_async(
+        &self,
+        batching: BatchingConfig,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        let reply = self.call_async(|core| core.reconfigure(batching));
+        async { reply.await? }
     }
 
     /// Changes how many positions a sequence may have, prompt and output together. Requests that are under way stay.
@@ -57,7 +49,7 @@ impl Engine {
     /// # Errors
     /// If the model was made ready for fewer; [`Error::ShutDown`].
     pub fn set_context_len(&self, context_len: usize) -> Result<(), Error> {
-        let most = self.0.max_context_len;
+        let most = self.0.model.context_len;
         if !(1..=most).contains(&context_len) {
             let message = format!("{context_len} is not possible; the model was made ready for 1 to {most}");
             return Err(Error::validation("context_len", message));
@@ -85,33 +77,62 @@ impl Engine {
         self.call(|core| core.advice.recommendations())
     }
 
-    /// Lets go of cached pages until at most `max_bytes` are held, of scratch, and of the memory of all pages that hold nothing,
-    /// which goes back to the system; what runs keeps its own. Gives the bytes that are still held.
+    /// Drops cached pages until at most `max_bytes` of the KV cache are in use, drops scratch memory, and returns the memory
+    /// of empty pages to the operating system. Running requests keep their pages. Returns the bytes still in use. Blocks until
+    /// the current step is over.
     ///
     /// # Errors
-    /// [`Error::ShutDown`]; if the executor fails.
+    /// If the executor fails; [`Error::ShutDown`], [`Error::EngineThread`].
     pub fn trim_memory(&self, max_bytes: u64) -> Result<u64, Error> {
         Ok(self.call(move |core| core.trim(max_bytes))??)
     }
 
-    /// Takes no more requests, gives those that run `grace` to end, ends the rest, and waits for that, unless it is called by
-    /// the engine itself, in a callback. Everybody is answered. A second call finds nothing to do.
-    pub fn shut_down(&self, grace: Duration) {
-        self.drain(deadline(grace));
-        if self.0.is_own_thread() {
-            return;
-        }
-        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // A panic of the thread has answered everybody too, by the drop of their answers.
-            let _ = thread.join();
-        }
+    /// As [`Engine::trim_memory`], without blocking. It takes effect whether or not the future is awaited.
+    ///
+    /// # Errors
+    /// As [`Engine::trim_memory`].
+    pub fn trim_memory_async(
+        &self,
+        max_bytes: u64,
+    ) -> impl Future<Output = Result<u64, Error>> + Send + use<> {
+        let reply = self.call_async(move |core| core.trim(max_bytes));
+        async { Ok(reply.await??) }
     }
 
-    /// Takes no more requests; those that run have until then.
-    pub(crate) fn drain(&self, until: Instant) {
-        // A thread that is gone already has answered everybody.
-        let _ = self.0.messages.send(Message::Call(Box::new(move |core| core.drain(until))));
+    /// Takes no more requests, gives running ones `grace` to end, and cancels the rest. Every request is answered. Blocks until
+    /// the engine has released everything it held. A second call does nothing.
+    ///
+    /// # Errors
+    /// [`Error::EngineThread`], without beginning to shut down; [`Engine::shut_down_async`] can be called there.
+    pub fn shut_down(&self, grace: Duration) -> Result<(), Error> {
+        if self.is_own_thread() {
+            return Err(Error::EngineThread);
+        }
+        self.drain(deadline(grace)).wait();
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // If the thread panicked, dropping what it owned has answered every request.
+            let _ = thread.join();
+        }
+        Ok(())
+    }
+
+    /// As [`Engine::shut_down`], without blocking. It takes effect whether or not the future is awaited.
+    pub fn shut_down_async(&self, grace: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let end = self.drain(deadline(grace));
+        async { _ = end.await }
+    }
+
+    /// Takes no more requests; running ones have until then. The reply closes when the engine's thread is gone.
+    pub(crate) fn drain(&self, until: Instant) -> Reply<()> {
+        let (replier, reply) = reply();
+        let begin = move |core: &mut Core| {
+            core.drain(until);
+            core.waiting_for_end.push(replier);
+        };
+        // A thread that is gone drops the message, which closes the reply.
+        let _ = self.0.messages.send(Message::Call(Box::new(begin)));
+        reply
     }
 
     /// The backend, its kernels, workers and memory.
@@ -131,9 +152,14 @@ impl Engine {
         }
     }
 
+    /// The model. Engines that start on clones of it share its weights.
+    pub fn model(&self) -> &LoadedModel {
+        &self.0.model
+    }
+
     /// The tokenizer, if the model has one.
     pub fn tokenizer(&self) -> Option<&Arc<dyn Tokenizer>> {
-        self.0.text.0.as_ref()
+        self.0.model.tokenizer()
     }
 
     /// The chat templates that come with the model.
@@ -141,7 +167,7 @@ impl Engine {
     /// # Errors
     /// If there are none, or they cannot be used.
     pub fn chat_template(&self) -> Result<&ChatTemplate, &ChatError> {
-        self.0.chat.as_ref()
+        self.0.model.chat_template()
     }
 
     /// Positions per sequence.
@@ -152,6 +178,18 @@ impl Engine {
     /// Sequences that can run at a time.
     pub(super) fn max_batch_size(&self) -> usize {
         self.0.gate.max_batch_size.load(Ordering::Relaxed)
+    }
+}
+
+impl Core {
+    fn reconfigure(&mut self, batching: BatchingConfig) -> Result<(), Error> {
+        let limit = batching.max_queued_requests;
+        self.scheduler.reconfigure(batching)?;
+        let max_batch_size = self.scheduler.batch_size();
+        self.advice.resize(max_batch_size);
+        self.gate.limit.store(limit, Ordering::Relaxed);
+        self.gate.max_batch_size.store(max_batch_size, Ordering::Relaxed);
+        Ok(())
     }
 }
 

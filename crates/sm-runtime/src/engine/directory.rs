@@ -1,42 +1,36 @@
-//! Requests by their numbers: those that wait or run, and the last of those that are over.
+//! Requests by their ids: those that wait or run, and the last of those that are over.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
+
+use sm_batching::RequestId;
 
 use super::ticket::{RequestStatus, StatusCell, Ticket};
 
 /// Requests that are remembered after their end.
 const MAX_OVER: usize = 4096;
 
-/// Names a request of an engine: counted from 0, in the order of submission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RequestNumber(pub u64);
-
 /// All requests that can be asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     n_requests: u64,
-    /// In the order of their numbers.
+    /// In the order of their ids.
     entries: VecDeque<Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    number: RequestNumber,
+    id: RequestId,
     ticket: Weak<Ticket>,
     status: Arc<StatusCell>,
 }
 
 impl Directory {
-    /// Gives a request its number; the oldest that are over are forgotten.
-    pub(crate) fn enter(&mut self, ticket: &Arc<Ticket>) -> RequestNumber {
-        let number = RequestNumber(self.n_requests);
+    /// Gives a request its id, counting from 0; the oldest that are over are forgotten.
+    pub(crate) fn enter(&mut self, ticket: &Arc<Ticket>) -> RequestId {
+        let id = RequestId(self.n_requests);
         self.n_requests += 1;
-        self.entries.push_back(Entry {
-            number,
-            ticket: Arc::downgrade(ticket),
-            status: ticket.status_cell(),
-        });
+        self.entries.push_back(Entry { id, ticket: Arc::downgrade(ticket), status: ticket.status_cell() });
         if self.entries.len() > 2 * MAX_OVER {
             let n_over = self.entries.iter().filter(|entry| entry.status.get().is_over()).count();
             let mut n_forgotten = n_over.saturating_sub(MAX_OVER);
@@ -46,22 +40,22 @@ impl Directory {
                 !is_forgotten
             });
         }
-        number
+        id
     }
 
-    fn find(&self, number: RequestNumber) -> Option<&Entry> {
-        let index = self.entries.partition_point(|entry| entry.number < number);
-        self.entries.get(index).filter(|entry| entry.number == number)
+    fn find(&self, id: RequestId) -> Option<&Entry> {
+        let index = self.entries.partition_point(|entry| entry.id < id);
+        self.entries.get(index).filter(|entry| entry.id == id)
     }
 
     /// Where a request stands, if it is remembered.
-    pub(crate) fn status(&self, number: RequestNumber) -> Option<RequestStatus> {
-        Some(self.find(number)?.status.get())
+    pub(crate) fn status(&self, id: RequestId) -> Option<RequestStatus> {
+        Some(self.find(id)?.status.get())
     }
 
     /// Asks a request to end; `false` if it is over or unknown.
-    pub(crate) fn cancel(&self, number: RequestNumber) -> bool {
-        let ticket = self.find(number).filter(|entry| !entry.status.get().is_over());
+    pub(crate) fn cancel(&self, id: RequestId) -> bool {
+        let ticket = self.find(id).filter(|entry| !entry.status.get().is_over());
         ticket.and_then(|entry| entry.ticket.upgrade()).map(|ticket| ticket.cancel.cancel()).is_some()
     }
 }
@@ -70,29 +64,31 @@ impl Directory {
 mod tests {
     use super::*;
     use crate::CancelToken;
-    use crate::engine::ticket::Responder;
+    use crate::engine::ticket::{Responder, TicketRoom};
+
+    const ROOM: TicketRoom = TicketRoom { n_choices: 1, max_new_tokens: 1, n_top: 0 };
 
     #[test]
     fn the_oldest_that_are_over_are_forgotten_and_no_others() {
         let mut directory = Directory::default();
         let running: Vec<Responder> = (0..10)
             .map(|_| {
-                let ticket = Arc::new(Ticket::new(1, 1, CancelToken::new()));
+                let ticket = Arc::new(Ticket::new(ROOM, CancelToken::new()));
                 directory.enter(&ticket);
-                Responder::new(ticket)
+                Responder::new(ticket, Arc::default())
             })
             .collect();
         for _ in 0..3 * MAX_OVER {
-            let ticket = Arc::new(Ticket::new(1, 1, CancelToken::new()));
+            let ticket = Arc::new(Ticket::new(ROOM, CancelToken::new()));
             directory.enter(&ticket);
-            Responder::new(ticket).give(Ok(Vec::new()));
+            Responder::new(ticket, Arc::default()).give(Ok(Vec::new()));
         }
         assert!(directory.entries.len() <= 2 * MAX_OVER + 10);
-        assert_eq!(directory.status(RequestNumber(3)), Some(RequestStatus::Queued));
-        assert_eq!(directory.status(RequestNumber(10)), None);
-        let last = RequestNumber(3 * MAX_OVER as u64 + 9);
+        assert_eq!(directory.status(RequestId(3)), Some(RequestStatus::Queued));
+        assert_eq!(directory.status(RequestId(10)), None);
+        let last = RequestId(3 * MAX_OVER as u64 + 9);
         assert_eq!(directory.status(last), Some(RequestStatus::Completed));
-        assert!(directory.cancel(RequestNumber(3)) && !directory.cancel(last));
+        assert!(directory.cancel(RequestId(3)) && !directory.cancel(last));
         assert!(running[3].ticket().cancel.is_cancelled());
     }
 }

@@ -9,18 +9,21 @@ use std::time::{Duration, Instant};
 
 use sm_batching::{Ended, Request, RequestId, Results, Scheduler};
 use sm_cache::{CacheError, KvCache, Namespace, SessionId, SessionMode, Turn, TurnEnd, TurnRequest};
-use sm_kernels::plan::{ExecError, Executor};
+use sm_kernels::plan::{ExecError, Executor, StepOutput};
 use sm_tensor::{PageId, TokenId};
 
 use super::active_request::{ActiveRequest, RequestParams, Scratch};
-use super::admission::Admission;
+use super::admission::{Admission, EngineEnd};
 use super::advice::Advice;
+use super::guard::{GuardedSink, LostEvents};
 use super::log;
+use super::reply::Replier;
 use super::speculation::Speculator;
+use super::stats::EngineStats;
 use crate::input::{Input, ModelBounds};
 use crate::kv_disk::DiskTier;
 use crate::text::{Text, TextStart};
-use crate::{Error, MetricsSink, RequestMetrics};
+use crate::{Error, RequestMetrics};
 
 /// How long to wait where sequences run but no step can be made, because others hold the pages.
 const STALL: Duration = Duration::from_millis(1);
@@ -40,7 +43,7 @@ pub(crate) struct Submission {
     pub(crate) terms: RequestParams,
     pub(crate) prompt: PromptTokens,
     pub(crate) priority: sm_batching::Priority,
-    pub(crate) key: u64,
+    pub(crate) client: u64,
     pub(crate) session: Option<(SessionId, SessionMode)>,
     pub(crate) namespace: Arc<Namespace>,
 }
@@ -51,7 +54,7 @@ pub(crate) struct PromptTokens {
     pub(crate) first: Vec<TokenId>,
     pub(crate) start: TextStart,
     /// Where it follows what a session has said, if that is different.
-    pub(crate) appended: Option<Vec<TokenId>>,
+    pub(crate) appended: Option<Result<Vec<TokenId>, Error>>,
 }
 
 /// What the thread owns.
@@ -66,15 +69,31 @@ pub(crate) struct Core {
     pub(crate) speculator: Speculator,
     /// Where evicted pages go, if anywhere.
     pub(crate) disk: Option<DiskTier>,
-    pub(super) metrics: Option<Arc<dyn MetricsSink>>,
+    pub(super) metrics: Option<GuardedSink>,
+    lost_events: LostEvents,
+    pub(super) output: StepOutput,
     pub(super) results: Results,
     pub(super) scratch: Scratch,
     pub(super) ended: Vec<Ended>,
     pub(super) cancelled: Vec<RequestId>,
+    /// Requests that are over and not answered yet.
+    pub(super) over: Vec<Over>,
     pub(crate) advice: Advice,
     epoch: Instant,
     /// No new requests; the thread ends when those it has are over, or at the instant.
     drain_until: Option<Instant>,
+    /// What ended the engine, if its device is gone.
+    pub(super) device_lost: Option<ExecError>,
+    /// Who waits for the end of the thread. Dropped last, when everything that the thread owned is gone.
+    pub(crate) waiting_for_end: Vec<Replier<()>>,
+}
+
+/// A request that is over.
+pub(super) enum Over {
+    /// It was accepted.
+    Ended(Box<ActiveRequest>),
+    /// It cannot be served.
+    Refused { params: Box<RequestParams>, error: Error },
 }
 
 /// The parts that [`Core::new`] is made of.
@@ -87,12 +106,14 @@ pub(crate) struct Parts {
     pub(crate) gate: Arc<Admission>,
     pub(crate) speculator: Speculator,
     pub(crate) disk: Option<DiskTier>,
-    pub(crate) metrics: Option<Arc<dyn MetricsSink>>,
+    pub(crate) metrics: Option<GuardedSink>,
+    pub(crate) lost_events: LostEvents,
 }
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { executor, scheduler, cache, text, bounds, gate, speculator, disk, metrics } = parts;
+        let Parts { executor, scheduler, cache, text, bounds, gate, speculator, disk, metrics, lost_events } =
+            parts;
         let advice = Advice::new(scheduler.batch_size());
         Self {
             executor,
@@ -105,29 +126,38 @@ impl Core {
             speculator,
             disk,
             metrics,
+            lost_events,
+            output: StepOutput::new(),
             results: Results::new(),
             scratch: Scratch::default(),
             ended: Vec::new(),
             cancelled: Vec::new(),
+            over: Vec::new(),
             advice,
             epoch: Instant::now(),
             drain_until: None,
+            device_lost: None,
+            waiting_for_end: Vec::new(),
         }
     }
 
     /// Serves until all callers are gone or the engine is drained. Whoever is left learns that it has shut down.
     pub(crate) fn run(mut self, messages: &Receiver<Message>) {
         let mut is_stalled = false;
-        while self.receive(messages, is_stalled) {
+        while self.device_lost.is_none() && self.receive(messages, is_stalled) {
             self.cancel_flagged();
             is_stalled = !self.step();
             self.answer_ended();
-            self.tell_waiting();
         }
-        self.gate.is_closed.store(true, Ordering::Relaxed);
         log::shut_down(self.live.len());
+        let end = self.device_lost.take().map_or(EngineEnd::ShutDown, EngineEnd::DeviceLost);
+        let has_pages = matches!(end, EngineEnd::ShutDown);
+        self.gate.close(end);
         self.end_all();
-        self.close_disk();
+        if has_pages {
+            self.close_disk();
+        }
+        self.publish();
     }
 
     /// Begins to drain: nothing new is accepted, and what runs has until the instant.
@@ -139,7 +169,7 @@ impl Core {
         let ids: Vec<RequestId> = self.live.keys().copied().collect();
         for id in ids {
             if let Some(live) = self.live.get_mut(&id) {
-                live.error.get_or_insert(Error::ShutDown);
+                live.error.get_or_insert_with(|| self.gate.end_error());
             }
             self.scheduler.cancel(id, &mut self.cache);
         }
@@ -150,9 +180,29 @@ impl Core {
         self.epoch.elapsed().as_micros() as u64
     }
 
-    /// Tells the gate how many wait.
+    /// Tells callers how many wait.
     pub(super) fn tell_waiting(&self) {
         self.gate.n_waiting.store(self.scheduler.n_waiting(), Ordering::Release);
+    }
+
+    /// Shows callers how the engine stands now.
+    pub(crate) fn publish(&self) {
+        self.gate.publish(self.stats(), 0);
+    }
+
+    fn stats(&self) -> EngineStats {
+        EngineStats {
+            live_requests: self.live.len(),
+            running: self.scheduler.n_running(),
+            waiting: self.scheduler.n_waiting(),
+            max_running: (!self.scheduler.config().is_unlimited()).then(|| self.scheduler.batch_size()),
+            batch_size: self.scheduler.current_batch_size(),
+            batching: self.scheduler.stats(),
+            cache: self.cache.stats(),
+            speculation: self.speculator.stats,
+            kv_disk: self.disk.as_ref().map(DiskTier::stats).unwrap_or_default(),
+            lost_events: self.lost_events.count(),
+        }
     }
 
     /// Takes in what callers say; waits for it where there is nothing to do. `false` if it is time to go.
@@ -201,30 +251,26 @@ impl Core {
         match message {
             Message::Submit(submission) => {
                 self.submit(*submission);
-                // In this order it is counted twice for a moment, and never not at all.
-                self.tell_waiting();
-                self.gate.n_sent.fetch_sub(1, Ordering::AcqRel);
+                self.gate.publish(self.stats(), 1);
+                self.answer();
             }
             Message::Wake => {}
-            Message::Call(call) => call(self),
+            Message::Call(call) => {
+                call(self);
+                self.publish();
+            }
         }
     }
 
     fn submit(&mut self, submission: Submission) {
-        let Submission { terms, prompt, priority, key, session, namespace } = submission;
+        let Submission { terms, prompt, priority, client, session, namespace } = submission;
         if self.drain_until.is_some() {
-            return terms.answer.give(Err(Error::ShutDown));
+            return self.refuse(terms, Error::ShutDown);
         }
         let begun = self.begin(prompt, session.as_ref(), &namespace, &terms);
         let (input, turn) = match begun {
             Ok(begun) => begun,
-            Err(error) => {
-                log::refused(&terms, &error);
-                if let Some(metrics) = &self.metrics {
-                    metrics.request(&RequestMetrics::refused(terms.submitted.elapsed()));
-                }
-                return terms.answer.give(Err(error));
-            }
+            Err(error) => return self.refuse(terms, error),
         };
         log::submitted(&terms, input.tokens.len());
         let submitted_us = terms.submitted.saturating_duration_since(self.epoch).as_micros() as u64;
@@ -233,26 +279,28 @@ impl Core {
         let n_choices = terms.n as u32;
         let mut live = ActiveRequest::new(terms, &input, &self.text);
         let max_new_tokens = live.max_new_tokens();
-        let request = Request {
-            turn,
-            priority,
-            key,
-            max_new_tokens,
-            n_choices,
-            deadline_us,
-            prompt_logits: live.prompt_logits(),
-            ..Request::new(input.tokens, namespace, max_new_tokens)
-        };
+        let id = live.id;
+        let mut request = Request::new(id, input.tokens, namespace, max_new_tokens);
+        request.turn = turn;
+        request.priority = priority;
+        request.client = client;
+        request.n_choices = n_choices;
+        request.deadline_us = deadline_us;
+        request.prompt_logits = live.prompt_logits();
         match self.scheduler.submit(request, submitted_us, &self.cache) {
-            Ok(id) => _ = self.live.insert(id, live),
+            Ok(()) => _ = self.live.insert(id, live),
             Err((error, request)) => {
                 if let Some(turn) = request.turn {
                     self.cache.end_turn(turn, None, TurnEnd::Rollback);
                 }
                 live.error = Some(error.into());
-                self.answer(live);
+                self.over.push(Over::Ended(Box::new(live)));
             }
         }
+    }
+
+    fn refuse(&mut self, terms: RequestParams, error: Error) {
+        self.over.push(Over::Refused { params: Box::new(terms), error });
     }
 
     /// The tokens to be continued, checked, and the turn on the request's session.
@@ -266,14 +314,14 @@ impl Core {
         let Some((session, mode)) = session else {
             return Ok((Input::new(prompt.first, prompt.start, &terms.options, &self.bounds)?, None));
         };
-        let token_ids = self.cache.session_log(session).unwrap_or_default();
+        let token_ids = self.cache.session_token_ids(session).unwrap_or_default();
         let has_spoken = terms.has_spoken.as_ref().is_some_and(|spoken| spoken.load(Ordering::Relaxed));
         let is_to_persist = self.cache.config().persist_across_requests;
         if token_ids.is_empty() && has_spoken && is_to_persist && *mode == SessionMode::Append {
             return Err(CacheError::UnknownSession { session: session.clone() }.into());
         }
         let tokens = match prompt.appended {
-            Some(appended) if !token_ids.is_empty() => appended,
+            Some(appended) if !token_ids.is_empty() => appended?,
             _ => prompt.first,
         };
         let context = match mode {
@@ -312,8 +360,29 @@ impl Core {
         Ok(held_bytes)
     }
 
-    /// Requests that wait or run.
-    pub(crate) fn n_live(&self) -> usize {
-        self.live.len()
+    /// Answers all who wait for requests that are over. The statistics were published before: who has an answer finds it
+    /// counted.
+    pub(super) fn answer(&mut self) {
+        let mut over = std::mem::take(&mut self.over);
+        for request in over.drain(..) {
+            let metrics = match &request {
+                Over::Ended(request) => {
+                    log::ended(request);
+                    request.metrics()
+                }
+                Over::Refused { params, error } => {
+                    log::refused(params, error);
+                    RequestMetrics::refused(params.submitted.elapsed())
+                }
+            };
+            if let Some(sink) = &self.metrics {
+                sink.request(&metrics);
+            }
+            match request {
+                Over::Ended(request) => request.give_answer(),
+                Over::Refused { params, error } => params.answer.give(Err(error)),
+            }
+        }
+        self.over = over;
     }
 }

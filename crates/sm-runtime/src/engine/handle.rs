@@ -4,37 +4,38 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::task::{Context, Poll};
+use std::thread::ThreadId;
 
-use super::directory::RequestNumber;
-use super::engine_loop::Message;
+use sm_batching::RequestId;
+
 use super::ticket::{Cursor, RequestStatus, Ticket};
 use crate::{CancelToken, Completion, Error, TokenEvent};
 
-/// A request that was submitted: a future of its completions. Dropping it cancels the request.
+/// A submitted request: a future of its completions. Dropping it cancels the request.
 #[must_use = "dropping a handle cancels its request"]
 pub struct RequestHandle {
     ticket: Arc<Ticket>,
-    engine: Sender<Message>,
-    number: RequestNumber,
+    id: RequestId,
+    /// The thread that must not wait for the request.
+    engine: ThreadId,
     is_taken: bool,
 }
 
 impl RequestHandle {
-    pub(crate) fn new(ticket: Arc<Ticket>, engine: Sender<Message>, number: RequestNumber) -> Self {
-        Self { ticket, engine, number, is_taken: false }
+    pub(crate) fn new(ticket: Arc<Ticket>, id: RequestId, engine: ThreadId) -> Self {
+        Self { ticket, id, engine, is_taken: false }
     }
 
-    /// By which [`Engine::status`](crate::Engine::status) and [`Engine::cancel`](crate::Engine::cancel) find it.
-    pub fn number(&self) -> RequestNumber {
-        self.number
+    /// Its id, by which [`Engine::status`](crate::Engine::status) and [`Engine::cancel`](crate::Engine::cancel) find it.
+    pub fn id(&self) -> RequestId {
+        self.id
     }
 
     /// Lets it run to its end although nobody waits: its callback gets the result.
-    pub(crate) fn detach(mut self) -> RequestNumber {
+    pub(crate) fn detach(mut self) -> RequestId {
         self.is_taken = true;
-        self.number
+        self.id
     }
 
     /// Where it stands.
@@ -42,20 +43,19 @@ impl RequestHandle {
         self.ticket.status()
     }
 
-    /// Ends it at the next step boundary. Safe at any time, any number of times.
+    /// Ends it at the next step boundary, or at once if it waits. Can be called at any time, any number of times.
     pub fn cancel(&self) {
         self.ticket.cancel.cancel();
-        // An engine that is gone has cancelled it already.
-        let _ = self.engine.send(Message::Wake);
     }
 
     /// Blocks until it has ended; one completion per choice.
     ///
     /// # Errors
-    /// What made it fail; [`Error::Timeout`], [`Error::Cancelled`].
+    /// What made it fail; [`Error::Timeout`], [`Error::Cancelled`]; [`Error::EngineThread`], which cancels it.
     pub fn wait(mut self) -> Result<Vec<Completion>, Error> {
-        self.is_taken = true;
-        self.ticket.wait_outcome()
+        let outcome = self.ticket.wait_outcome(self.engine);
+        self.is_taken = !matches!(outcome, Err(Error::EngineThread));
+        outcome
     }
 }
 
@@ -102,35 +102,39 @@ impl TokenStream {
         poll_fn(|context| self.poll_next(context)).await
     }
 
-    /// As [`TokenStream::next`], for those who write futures themselves.
+    /// As [`TokenStream::next`], for hand-written futures.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<TokenEvent, Error>>> {
         let polled = self.handle.ticket.poll_event(&mut self.cursor, context);
         self.is_over |= matches!(polled, Poll::Ready(None | Some(Err(_))));
         polled
     }
 
-    /// The next event, `None` after the last; blocks until it is there.
+    /// The next event, `None` after the last or after an error; blocks until it is there.
     pub fn next_blocking(&mut self) -> Option<Result<TokenEvent, Error>> {
-        let event = self.handle.ticket.wait_event(&mut self.cursor);
-        self.is_over |= matches!(event, None | Some(Err(_)));
+        if self.is_over {
+            return None;
+        }
+        let event = self.handle.ticket.wait_event(&mut self.cursor, self.handle.engine);
+        self.is_over = matches!(event, None | Some(Err(_)));
         event
     }
 
-    /// Everything at once that the events told piece by piece; ends the request if it runs.
+    /// The completions, one per choice, with everything that the events said piece by piece. Cancels the request if it still
+    /// runs.
     ///
     /// # Errors
-    /// What made it fail, if no event told it.
+    /// What made it fail, if no event said so.
     pub fn finish(mut self) -> Result<Vec<Completion>, Error> {
         if !self.is_over {
             self.handle.cancel();
         }
         self.handle.is_taken = true;
-        self.handle.ticket.wait_outcome()
+        self.handle.ticket.wait_outcome(self.handle.engine)
     }
 
-    /// As [`RequestHandle::number`].
-    pub fn number(&self) -> RequestNumber {
-        self.handle.number()
+    /// As [`RequestHandle::id`].
+    pub fn id(&self) -> RequestId {
+        self.handle.id()
     }
 
     /// Where it stands.
@@ -143,8 +147,7 @@ impl TokenStream {
         self.handle.cancel();
     }
 
-    /// What ends it from another thread while this one waits for an event: at the next step boundary, or before the next batch
-    /// begins.
+    /// Cancels the request from another thread while this one waits for an event.
     pub fn cancel_token(&self) -> CancelToken {
         self.handle.ticket.cancel.clone()
     }

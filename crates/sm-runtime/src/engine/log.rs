@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use sm_batching::{RequestId, Step};
 use sm_kernels::plan::{ExecError, ExecutorInfo};
-use tracing::{Level, debug, enabled, info, warn};
+use tracing::{Level, debug, enabled, error, info, warn};
 
 use super::active_request::{ActiveRequest, RequestParams};
 use crate::{EngineConfig, Error, StepMetrics};
@@ -29,12 +29,12 @@ pub(super) fn shut_down(n_live: usize) {
 
 /// A request has come in.
 pub(super) fn submitted(terms: &RequestParams, n_prompt: usize) {
-    debug!(target: TARGET, request = terms.number.0, prompt_tokens = n_prompt, choices = terms.n, "request submitted");
+    debug!(target: TARGET, request = terms.id.0, prompt_tokens = n_prompt, choices = terms.n, "request submitted");
 }
 
 /// A request cannot be served.
 pub(super) fn refused(terms: &RequestParams, error: &Error) {
-    debug!(target: TARGET, request = terms.number.0, %error, "request refused");
+    debug!(target: TARGET, request = terms.id.0, %error, "request refused");
 }
 
 /// A request is over.
@@ -47,7 +47,7 @@ pub(super) fn ended(live: &ActiveRequest) {
     let finish_reason = metrics.finish_reason.map_or("failed", |reason| reason.name());
     let (tokens, cached) = (metrics.usage.generated_tokens, metrics.usage.cached_tokens);
     let (queue, total) = (metrics.queue, metrics.total);
-    let request = live.number.0;
+    let request = live.id.0;
     debug!(target: TARGET, request, finish_reason, error, tokens, cached, ?queue, ?total, "request is over");
 }
 
@@ -61,7 +61,7 @@ pub(super) fn plan(step: &Step, live: &HashMap<RequestId, ActiveRequest>) -> Opt
     for part in step.parts() {
         let Some(live) = live.get(&part.id.request) else { continue };
         let gap = if plan.is_empty() { "" } else { ", " };
-        let (number, choice) = (live.number.0, part.id.choice);
+        let (number, choice) = (live.id.0, part.id.choice);
         // Writing to a string does not fail.
         let _ = write!(plan, "{gap}{number}.{choice} {}@{}", part.n_rows, part.start);
         if let Some(waited) = live.waits() {
@@ -80,4 +80,9 @@ pub(super) fn step(number: u64, plan: &str, step: &StepMetrics) {
 /// A step failed, and is made again for each sequence alone.
 pub(super) fn step_failed(error: &ExecError) {
     warn!(target: TARGET, %error, "a step failed; each of its sequences is tried alone");
+}
+
+/// The device is gone, and the engine ends.
+pub(super) fn device_lost(error: &ExecError) {
+    error!(target: TARGET, %error, "the engine ends");
 }

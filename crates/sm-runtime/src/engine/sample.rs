@@ -2,7 +2,7 @@
 //! itself.
 
 use sm_batching::{Results, StepPart, Verdict};
-use sm_kernels::plan::Logits;
+use sm_kernels::plan::StepOutput;
 use sm_tensor::TokenId;
 
 use super::active_request::{ActiveRequest, Place, Scratch};
@@ -12,12 +12,12 @@ pub(super) fn score_part(
     part: &StepPart,
     live: &mut ActiveRequest,
     token_ids: &[TokenId],
-    logits: &Logits<'_>,
+    output: &StepOutput,
     scratch: &mut Scratch,
 ) {
     for (index, row) in part.scored_outputs().enumerate() {
         let position = part.scored_start + index + 1;
-        if let Err(error) = live.score((position, token_ids[position]), logits.row(row), scratch) {
+        if let Err(error) = live.score((position, token_ids[position]), output.logits(row), scratch) {
             live.error.get_or_insert(error);
         }
     }
@@ -28,25 +28,25 @@ pub(super) fn sample_part(
     part: &StepPart,
     live: &mut ActiveRequest,
     token_ids: &[TokenId],
-    logits: &mut Logits<'_>,
+    output: &mut StepOutput,
     (scratch, results): (&mut Scratch, &mut Results),
 ) {
     let Some(row) = part.sampled_outputs().next() else {
         return;
     };
     if part.n_choices > 1 {
-        scratch.keep_shared(logits.row(row));
+        scratch.keep_shared(output.logits(row));
     }
     for offset in 0..part.n_choices as usize {
         if offset > 0 {
-            scratch.restore_shared(logits.row_mut(row));
+            scratch.restore_shared(output.logits_mut(row));
         }
         let place = Place { choice: part.id.choice as usize + offset, token_ids };
         let sampled = match live.error {
             // Another choice failed in this step.
             Some(_) => None,
             None => live
-                .sample(&place, logits.row_mut(row), scratch)
+                .sample(&place, output.logits_mut(row), scratch)
                 .map_err(|error| live.error = Some(error))
                 .ok(),
         };
@@ -67,7 +67,7 @@ pub(super) fn sample_drafted(
     part: &StepPart,
     (token_ids, drafts): (&[TokenId], &[TokenId]),
     live: &mut ActiveRequest,
-    logits: &mut Logits<'_>,
+    output: &mut StepOutput,
     (scratch, results): (&mut Scratch, &mut Results),
 ) -> usize {
     let choice = part.id.choice as usize;
@@ -77,7 +77,7 @@ pub(super) fn sample_drafted(
     let (mut n_accepted, mut verdict) = (0, Verdict::Continue);
     for row in part.sampled_outputs() {
         let place = Place { choice, token_ids: &tokens };
-        let sampled = match live.sample(&place, logits.row_mut(row), scratch) {
+        let sampled = match live.sample(&place, output.logits_mut(row), scratch) {
             Ok(sampled) => sampled,
             Err(error) => {
                 live.error = Some(error);

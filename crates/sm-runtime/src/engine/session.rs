@@ -11,11 +11,67 @@ use super::engine_loop::{Core, Message};
 use super::{Engine, Extra, RequestHandle, TokenStream};
 use crate::{Completion, Error, GenerationOptions, Prompt, Request};
 
-/// A conversation that an engine remembers by its name. Two of one name are one conversation, which outlives them; a private
-/// one ([`Engine::private_session`]) is forgotten with its last handle.
+/// How a conversation is named, and what each of its calls contains.
 ///
-/// A call on it waits for nobody: while another one runs, it fails with an error that says so. So does the next call that
-/// would append to what an engine with too many sessions had to forget; [`Session::forget`] begins anew.
+/// ```no_run
+/// # use sm_runtime::{Engine, ModelRef, SessionMode, SessionOptions};
+/// # let engine = Engine::builder().load(ModelRef::Demo)?;
+/// let alice = engine.session("alice")?;
+/// let transcript = engine.session(SessionOptions::named("bob").mode(SessionMode::Prefix))?;
+/// let scratch = engine.session(SessionOptions::private())?;
+/// # Ok::<(), sm_runtime::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionOptions {
+    /// Sessions of one name are one conversation, which the engine remembers without a handle. Without a name it is private:
+    /// nobody else can reach it, and it is forgotten when its last handle is dropped and its calls are over.
+    pub name: Option<String>,
+    /// Whether a call contains only what is new (the default), or everything said so far.
+    pub mode: SessionMode,
+}
+
+impl Default for SessionOptions {
+    /// Those of [`SessionOptions::private`].
+    fn default() -> Self {
+        Self { name: None, mode: SessionMode::Append }
+    }
+}
+
+impl SessionOptions {
+    /// A private conversation.
+    pub fn private() -> Self {
+        Self::default()
+    }
+
+    /// A conversation that the engine remembers by a name.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..Self::default() }
+    }
+
+    /// Sets what each call contains.
+    #[must_use]
+    pub fn mode(self, mode: SessionMode) -> Self {
+        Self { mode, ..self }
+    }
+}
+
+impl From<&str> for SessionOptions {
+    fn from(name: &str) -> Self {
+        Self::named(name)
+    }
+}
+
+impl From<String> for SessionOptions {
+    fn from(name: String) -> Self {
+        Self::named(name)
+    }
+}
+
+/// A conversation with an engine, made by [`Engine::session`].
+///
+/// A call does not wait for another call of the same conversation: it fails while one runs. So does the next call that would
+/// append to a conversation that the engine had to forget because it had too many; [`Session::forget`] begins anew.
 #[derive(Clone, Debug)]
 pub struct Session {
     engine: Engine,
@@ -48,15 +104,17 @@ impl Drop for Owner {
 }
 
 impl Session {
-    pub(super) fn new(engine: Engine, name: &str, mode: SessionMode) -> Result<Self, Error> {
-        let (id, has_spoken) = (SessionId::new(name)?, Arc::default());
-        Ok(Self { engine, id, mode, owner: None, has_spoken })
-    }
-
-    pub(super) fn private(engine: Engine, mode: SessionMode) -> Self {
-        let id = SessionId::new_id();
-        let owner = Arc::new(Owner { messages: engine.0.messages.clone(), id: id.clone() });
-        Self { engine, id, mode, owner: Some(owner), has_spoken: Arc::default() }
+    pub(super) fn new(engine: Engine, options: SessionOptions) -> Result<Self, Error> {
+        let SessionOptions { name, mode } = options;
+        let (id, owner) = match name {
+            Some(name) => (SessionId::new(&name)?, None),
+            None => {
+                let id = SessionId::new_id();
+                let owner = Owner { messages: engine.0.messages.clone(), id: id.clone() };
+                (id, Some(Arc::new(owner)))
+            }
+        };
+        Ok(Self { engine, id, mode, owner, has_spoken: Arc::default() })
     }
 
     /// Continues the conversation to the end of the next answer. Blocks.
@@ -86,15 +144,29 @@ impl Session {
         Ok(TokenStream::new(handle))
     }
 
-    /// Forgets the conversation, if there is one: the next call begins it anew.
+    /// Forgets the conversation, if there is one: the next call begins it anew. Blocks until the current step is over.
     ///
     /// # Errors
-    /// If a call uses it; [`Error::ShutDown`].
+    /// If a call uses it; [`Error::ShutDown`], [`Error::EngineThread`].
     pub fn forget(&self) -> Result<(), Error> {
+        self.engine.call(self.forgetting())?
+    }
+
+    /// As [`Session::forget`], without blocking. It takes effect whether or not the future is awaited.
+    ///
+    /// # Errors
+    /// As [`Session::forget`].
+    pub fn forget_async(&self) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        let reply = self.engine.call_async(self.forgetting());
+        async { reply.await? }
+    }
+
+    fn forgetting(&self) -> impl FnOnce(&mut Core) -> Result<(), Error> + Send + use<> {
         let id = self.id.clone();
-        match self.engine.call(move |core| core.cache.drop_session(&id))? {
+        let has_spoken = Arc::clone(&self.has_spoken);
+        move |core| match core.cache.drop_session(&id) {
             Ok(_) | Err(CacheError::UnknownSession { .. }) => {
-                self.has_spoken.store(false, Ordering::Relaxed);
+                has_spoken.store(false, Ordering::Relaxed);
                 Ok(())
             }
             Err(error) => Err(error.into()),

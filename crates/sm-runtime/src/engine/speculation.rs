@@ -1,94 +1,47 @@
-//! Proposes guesses for the sequences of the next step.
+//! Proposes drafts for the sequences of the next step.
 
 use std::collections::HashMap;
 
-use sm_batching::{DecodingStep, DraftLength, DraftTerms, RequestId, Scheduler, SequenceId};
+use sm_batching::{DecodingSequence, DraftLimits, RequestId, Scheduler, SequenceId, StepLoad};
 use sm_cache::KvCache;
+use sm_kernels::plan::ExecError;
 
 use super::active_request::{ActiveRequest, Scratch};
-use crate::speculate::{DraftModel, Guess, SpeculationConfig, SpeculationStats, lookup};
+use super::choice_drafts::{ChoiceDrafts, DraftOrigin};
+use crate::speculate::{DraftModel, Drafts, SpeculationConfig, SpeculationStats, lookup};
 
-/// What guesses were worth to one choice, and how many it should have.
-#[derive(Debug, Default)]
-pub(crate) struct ChoiceDrafts {
-    lookup: DraftLength,
-    model: DraftLength,
-    source: Source,
-    pub(crate) n_drafted: usize,
-    pub(crate) n_accepted: usize,
-}
-
-/// Where the last guesses of a choice came from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Source {
-    #[default]
-    Lookup,
-    Model,
-}
-
-impl ChoiceDrafts {
-    /// Of `n_drafts`, the first `n_accepted` were right.
-    pub(crate) fn observe(&mut self, n_drafts: usize, n_accepted: usize) {
-        self.n_drafted += n_drafts;
-        self.n_accepted += n_accepted;
-        let length = match self.source {
-            Source::Lookup => &mut self.lookup,
-            Source::Model => &mut self.model,
-        };
-        length.observe(n_drafts, n_accepted);
-    }
-}
-
-/// Finds guesses.
+/// Finds drafts.
 #[derive(Debug)]
 pub(crate) struct Speculator {
     config: SpeculationConfig,
     model: Option<DraftModel>,
-    /// Of the target: what a drafter knows beyond it is no guess.
+    /// Of the target model. A draft model may have more logits, for tokens that the target does not know.
     vocab_size: usize,
-    /// The first `n_guesses` are of the present step.
-    guesses: Vec<Guess>,
-    n_guesses: usize,
+    drafts: DraftList,
     pub(crate) stats: SpeculationStats,
 }
 
 impl Speculator {
     pub(crate) fn new(config: SpeculationConfig, model: Option<DraftModel>, vocab_size: usize) -> Self {
         let stats = SpeculationStats::default();
-        Self { config, model, vocab_size, guesses: Vec::new(), n_guesses: 0, stats }
+        Self { config, model, vocab_size, drafts: DraftList::default(), stats }
     }
 
-    /// Proposes guesses for all that decode and want some.
+    /// Proposes drafts to the scheduler for all sequences that decode and want some.
     pub(crate) fn propose(
         &mut self,
         scheduler: &mut Scheduler,
         cache: &KvCache,
-        live: &mut HashMap<RequestId, ActiveRequest>,
+        active: &mut HashMap<RequestId, ActiveRequest>,
         scratch: &mut Scratch,
     ) {
         if !self.config.lookup && self.model.is_none() {
             return;
         }
-        self.choose(scheduler, cache, live);
-        let Self { model, guesses, n_guesses, vocab_size, stats, .. } = self;
-        let guesses = &mut guesses[..*n_guesses];
-        if let Some(model) = model
-            && guesses.iter().any(|guess| guess.max > 0)
-        {
-            let token_ids = |id| scheduler.token_ids(id).unwrap_or_default();
-            let guessed = model.guess(guesses, token_ids, |id, tokens, logits| {
-                let n_known = logits.len().min(*vocab_size);
-                live.get_mut(&id.request)?.guess(
-                    (id.choice as usize, tokens),
-                    &mut logits[..n_known],
-                    scratch,
-                )
-            });
-            // Guesses are worth no failure: those that there are may be right.
-            stats.failed += u64::from(guessed.is_err());
-        }
-        for guess in guesses.iter().filter(|guess| !guess.drafts.is_empty()) {
-            scheduler.propose(guess.id, &guess.drafts);
+        self.plan_drafts(scheduler, cache, active);
+        self.ask_model(scheduler, active, scratch);
+        for drafts in self.drafts.iter_mut().filter(|drafts| !drafts.tokens.is_empty()) {
+            scheduler.propose(drafts.id, &drafts.tokens);
         }
     }
 
@@ -99,56 +52,117 @@ impl Speculator {
         }
     }
 
-    /// Sets the guesses: those found in the text, and how many the draft model is asked for.
-    fn choose(
+    /// Looks drafts up in the text, and sets how many the draft model should make where that finds none.
+    fn plan_drafts(
         &mut self,
         scheduler: &Scheduler,
         cache: &KvCache,
-        live: &mut HashMap<RequestId, ActiveRequest>,
+        active: &mut HashMap<RequestId, ActiveRequest>,
     ) {
-        self.n_guesses = 0;
-        let mut step = DecodingStep { n_rows: 0, context: 0 };
+        self.drafts.clear();
+        let mut load = StepLoad::default();
         for decoding in scheduler.decoding(cache) {
-            step.n_rows += 1;
-            step.context += decoding.token_ids.len() as u64;
+            load.n_rows += 1;
+            load.context += decoding.token_ids.len() as u64;
         }
         for decoding in scheduler.decoding(cache) {
-            let (id, len) = (decoding.id, decoding.token_ids.len());
-            let max = decoding.max_drafts.min(self.config.max_draft_len);
-            let drafts = live.get_mut(&id.request).and_then(|live| live.drafts(id.choice as usize));
-            let Some(choice) = drafts.filter(|_| max > 0) else {
-                continue;
-            };
-            let guess = next_guess(&mut self.guesses, &mut self.n_guesses, id);
-            choice.source = Source::Lookup;
-            if self.config.lookup {
-                lookup(decoding.token_ids, max, &mut guess.drafts);
+            let id = decoding.id;
+            let request = active.get_mut(&id.request);
+            if let Some(choice) = request.and_then(|request| request.drafts(id.choice as usize)) {
+                self.plan_of(choice, &decoding, scheduler, load);
             }
-            if !guess.drafts.is_empty() {
-                let terms = DraftTerms { max, len, token_us: 0 };
-                let n_drafts = choice.lookup.choose(scheduler.cost(), step, terms);
-                guess.drafts.truncate(n_drafts);
-            }
-            if let Some(model) = &self.model
-                && guess.drafts.is_empty()
-            {
-                choice.source = Source::Model;
-                let terms = DraftTerms { max, len, token_us: model.token_us() };
-                guess.max = choice.model.choose(scheduler.cost(), step, terms);
-            }
+        }
+    }
+
+    fn plan_of(
+        &mut self,
+        choice: &mut ChoiceDrafts,
+        decoding: &DecodingSequence<'_>,
+        scheduler: &Scheduler,
+        load: StepLoad,
+    ) {
+        let max_drafts = decoding.max_drafts.min(self.config.max_draft_len);
+        if max_drafts == 0 {
+            return;
+        }
+        let drafts = self.drafts.push(decoding.id);
+        let limits = |draft_token_us| DraftLimits {
+            max_drafts,
+            context_len: decoding.token_ids.len(),
+            draft_token_us,
+        };
+        choice.origin = DraftOrigin::Lookup;
+        if self.config.lookup {
+            lookup(decoding.token_ids, max_drafts, &mut drafts.tokens);
+        }
+        if !drafts.tokens.is_empty() {
+            let n_drafts = choice.lookup.choose(scheduler.cost(), load, limits(0));
+            drafts.tokens.truncate(n_drafts);
+        }
+        if let Some(model) = &self.model
+            && drafts.tokens.is_empty()
+        {
+            choice.origin = DraftOrigin::Model;
+            drafts.n_wanted = choice.model.choose(scheduler.cost(), load, limits(model.token_us()));
+        }
+    }
+
+    /// Has the draft model make the drafts that are wanted of it.
+    fn ask_model(
+        &mut self,
+        scheduler: &Scheduler,
+        active: &mut HashMap<RequestId, ActiveRequest>,
+        scratch: &mut Scratch,
+    ) {
+        let Some(model) = &mut self.model else { return };
+        let drafts = self.drafts.as_mut_slice();
+        if drafts.iter().all(|drafts| drafts.n_wanted == 0) {
+            return;
+        }
+        let token_ids = |id| scheduler.token_ids(id).unwrap_or_default();
+        let vocab_size = self.vocab_size;
+        let drafted = model.draft(drafts, token_ids, |id, token_ids, logits| {
+            let n_known = logits.len().min(vocab_size);
+            let request = active.get_mut(&id.request)?;
+            request.draft(id.choice as usize, token_ids, &mut logits[..n_known], scratch)
+        });
+        // A failure costs drafts and nothing else. Those that exist may still be right.
+        self.stats.failed += u64::from(drafted.is_err());
+        if matches!(drafted, Err(ExecError::DeviceLost { .. })) {
+            self.model = None;
         }
     }
 }
 
-/// An empty guess, whose memory is used again from step to step.
-fn next_guess<'g>(guesses: &'g mut Vec<Guess>, n_guesses: &mut usize, id: SequenceId) -> &'g mut Guess {
-    if *n_guesses == guesses.len() {
-        guesses.push(Guess { id, max: 0, drafts: Vec::new() });
+/// The drafts of one step. The memory of each entry is reused from step to step.
+#[derive(Debug, Default)]
+struct DraftList {
+    entries: Vec<Drafts>,
+    len: usize,
+}
+
+impl DraftList {
+    fn clear(&mut self) {
+        self.len = 0;
     }
-    let guess = &mut guesses[*n_guesses];
-    *n_guesses += 1;
-    guess.id = id;
-    guess.max = 0;
-    guess.drafts.clear();
-    guess
+
+    fn push(&mut self, id: SequenceId) -> &mut Drafts {
+        if self.len == self.entries.len() {
+            self.entries.push(Drafts { id, n_wanted: 0, tokens: Vec::new() });
+        }
+        let drafts = &mut self.entries[self.len];
+        self.len += 1;
+        drafts.id = id;
+        drafts.n_wanted = 0;
+        drafts.tokens.clear();
+        drafts
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Drafts] {
+        &mut self.entries[..self.len]
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Drafts> {
+        self.as_mut_slice().iter_mut()
+    }
 }

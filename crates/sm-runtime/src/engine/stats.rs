@@ -5,8 +5,9 @@ use sm_cache::KvCacheStats;
 
 use crate::{KvDiskStats, SpeculationStats};
 
-/// What an engine does and has done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an engine does and has done, as of the end of its last step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EngineStats {
     /// Requests that run or wait.
     pub live_requests: usize,
@@ -26,6 +27,8 @@ pub struct EngineStats {
     pub speculation: SpeculationStats,
     /// Counters of the disk tier of the KV cache.
     pub kv_disk: KvDiskStats,
+    /// Events that a metrics sink or a cache observer lost because it panicked.
+    pub lost_events: u64,
 }
 
 impl EngineStats {

@@ -6,8 +6,7 @@ use sm_batching::{EndReason, SequenceId};
 use sm_cache::TurnEnd;
 use sm_kernels::plan::ExecError;
 
-use super::active_request::ActiveRequest;
-use super::engine_loop::Core;
+use super::engine_loop::{Core, Over};
 use super::log;
 use super::sample::{sample_drafted, sample_part, score_part};
 use crate::{FinishReason, StepMetrics, StepPhases};
@@ -20,7 +19,7 @@ impl Core {
         let Self { scheduler, cache, live, scratch, .. } = self;
         self.speculator.propose(scheduler, cache, live, scratch);
         let began = Instant::now();
-        if self.scheduler.next_step(self.now_us(), &mut self.cache).is_none() {
+        if self.scheduler.schedule(self.now_us(), &mut self.cache).is_none() {
             return false;
         }
         // Before anybody hears of a token: who is in the step does not wait any more.
@@ -36,7 +35,7 @@ impl Core {
                 self.cancel_failed();
                 phases.commit = computed.elapsed();
             }
-            Err(error) => self.isolate(&error),
+            Err(error) => self.recover(error),
         }
         let after = self.scheduler.stats();
         let step = StepMetrics {
@@ -64,7 +63,8 @@ impl Core {
         let step = self.scheduler.step();
         self.executor.copy_pages(step.copies())?;
         self.executor.submit(&step.batch())?;
-        let mut logits = self.executor.wait()?;
+        self.executor.wait(&mut self.output)?;
+        let output = &mut self.output;
         let computed = Instant::now();
         phases.compute = computed.duration_since(began);
         self.results.clear();
@@ -72,12 +72,12 @@ impl Core {
             if let Some(live) = self.live.get_mut(&part.id.request) {
                 live.start(part.start, began);
                 let token_ids = self.scheduler.token_ids(part.id).unwrap_or_default();
-                score_part(part, live, token_ids, &logits, &mut self.scratch);
+                score_part(part, live, token_ids, output, &mut self.scratch);
                 let to = (&mut self.scratch, &mut self.results);
                 match step.drafts(index) {
-                    [] => sample_part(part, live, token_ids, &mut logits, to),
+                    [] => sample_part(part, live, token_ids, output, to),
                     drafts => {
-                        let n_accepted = sample_drafted(part, (token_ids, drafts), live, &mut logits, to);
+                        let n_accepted = sample_drafted(part, (token_ids, drafts), live, output, to);
                         self.speculator.stats.count(drafts.len(), n_accepted);
                     }
                 }
@@ -95,7 +95,21 @@ impl Core {
         }
     }
 
-    /// After a step that failed: makes it again for each sequence alone, so that only the culprit fails.
+    /// After a step that failed. Where the device is gone, no other step can succeed: the engine ends.
+    fn recover(&mut self, error: ExecError) {
+        match error {
+            ExecError::DeviceLost { .. } => self.lose_device(error),
+            _ => self.isolate(&error),
+        }
+    }
+
+    fn lose_device(&mut self, error: ExecError) {
+        log::device_lost(&error);
+        self.scheduler.abandon(&mut self.cache);
+        self.device_lost = Some(error);
+    }
+
+    /// Makes a step that failed again for each sequence alone, so that only the culprit fails.
     fn isolate(&mut self, error: &ExecError) {
         log::step_failed(error);
         let ids: Vec<SequenceId> = self.scheduler.step().parts().iter().map(|part| part.id).collect();
@@ -104,7 +118,7 @@ impl Core {
             return self.fail(id, error.clone());
         }
         for id in ids {
-            if self.scheduler.next_step_of(id, &mut self.cache).is_none() {
+            if self.scheduler.schedule_alone(id, &mut self.cache).is_none() {
                 continue;
             }
             match self.execute(&mut StepPhases::default()) {
@@ -112,6 +126,7 @@ impl Core {
                     self.scheduler.commit(&self.results, 0, &mut self.cache);
                     self.cancel_failed();
                 }
+                Err(error @ ExecError::DeviceLost { .. }) => return self.lose_device(error),
                 Err(error) => {
                     self.scheduler.abandon(&mut self.cache);
                     self.fail(id, error);
@@ -127,16 +142,7 @@ impl Core {
         self.scheduler.cancel(id.request, &mut self.cache);
     }
 
-    /// Tells all who want to know that a request is over.
-    pub(super) fn answer(&self, live: ActiveRequest) {
-        log::ended(&live);
-        if let Some(metrics) = &self.metrics {
-            metrics.request(&live.metrics());
-        }
-        live.give_answer();
-    }
-
-    /// Gives back what ended, and answers whose last choice that was.
+    /// Gives back what ended, publishes how the engine stands then, and answers whose last choice that was.
     pub(super) fn answer_ended(&mut self) {
         self.ended.extend(self.scheduler.drain_ended());
         while let Some(ended) = self.ended.pop() {
@@ -171,8 +177,10 @@ impl Core {
             if live.is_over()
                 && let Some(live) = self.live.remove(&id)
             {
-                self.answer(live);
+                self.over.push(Over::Ended(Box::new(live)));
             }
         }
+        self.publish();
+        self.answer();
     }
 }

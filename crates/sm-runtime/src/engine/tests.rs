@@ -4,6 +4,7 @@ mod answers;
 mod batches;
 mod caching;
 mod cancelling;
+mod chats;
 mod choices;
 mod control;
 mod deadlines;
@@ -14,11 +15,13 @@ mod kv_disk;
 mod limits;
 #[cfg(all(feature = "cpu", feature = "demo-model"))]
 mod loading;
+mod own_code;
 mod schedules;
 mod seeds;
 mod sessions;
 mod slots;
 mod speculation;
+mod stateful;
 mod storm;
 mod streams;
 mod watching;
@@ -26,13 +29,13 @@ mod watching;
 use std::sync::Arc;
 
 use sm_batching::BatchingConfig;
-use sm_cache::KvCacheConfig;
+use sm_cache::{KvCacheConfig, SessionMode};
 use sm_tensor::TokenId;
 
 use crate::testing::{FakeSize, fake_model, hashed, token_of};
 use crate::{
     Engine, EngineConfig, Error, GenerationOptions, Generator, Limits, LoadedModel, Prompt, RecentMetrics,
-    Request, SamplingOptions,
+    Request, SamplingOptions, SessionOptions,
 };
 
 const SIZE: FakeSize = FakeSize { context_len: 64, max_tokens: 24, n_sequences: 4 };
@@ -73,9 +76,14 @@ fn request(prompt: &str, seed: u64, max_new_tokens: usize) -> Request {
     Request::new(text(prompt), seeded(seed, max_new_tokens))
 }
 
+/// A session whose calls contain everything said so far.
+fn transcript(name: &str) -> SessionOptions {
+    SessionOptions::named(name).mode(SessionMode::Prefix)
+}
+
 /// What a request gets that is alone.
 fn alone(request: &Request) -> crate::Completion {
-    let mut generator = Generator::new(fake_model(FakeSize { n_sequences: 1, ..SIZE }, hashed).0);
+    let mut generator = Generator::new(fake_model(FakeSize { n_sequences: 1, ..SIZE }, hashed).0).unwrap();
     generator.generate(&request.prompt, &request.options).unwrap()
 }
 
@@ -111,7 +119,7 @@ fn a_request_gets_what_it_would_get_alone() {
         assert_eq!(completion.finish_reason, expected.finish_reason);
         assert_eq!(completion.usage.generated_tokens, expected.usage.generated_tokens);
     }
-    let stats = engine.stats().unwrap();
+    let stats = engine.stats();
     assert_eq!((stats.live_requests, stats.available_slots(), stats.batch_size), (0, Some(4), 4));
     assert!(0.0 < stats.memory_usage() && stats.memory_usage() <= 1.0);
     assert!(stats.cache.reused_tokens > 0);
@@ -143,7 +151,7 @@ fn candidates_share_the_prompt_and_draw_for_themselves() {
     assert_ne!(completions[0].tokens, completions[1].tokens);
     let again = engine.submit(request.clone()).unwrap().wait().unwrap();
     assert!(again.iter().zip(&completions).all(|(a, b)| a.tokens == b.tokens));
-    let stats = engine.stats().unwrap().batching;
+    let stats = engine.stats().batching;
     let n_prompt = "the same prompt for all".len() as u64;
     assert!(stats.rows < 2 * (n_prompt + 3 * 12), "{stats:?}");
 
@@ -165,7 +173,7 @@ fn a_batch_comes_back_in_order_with_seeds_that_count_up() {
         let completion = result.unwrap();
         assert_eq!((completion.seed, completion.tokens), (100 + index as u64, expected.tokens));
     }
-    assert!(engine.stats().unwrap().average_batch_size() > 1.0);
+    assert!(engine.stats().average_batch_size() > 1.0);
 }
 
 #[test]
@@ -213,7 +221,7 @@ fn a_sink_is_told_of_every_step_and_every_request() {
     let cancelled = engine.submit(request("abc", 7, 50)).unwrap();
     cancelled.cancel();
     assert!(cancelled.wait().is_err());
-    let (stats, summary) = (engine.stats().unwrap(), metrics.summary());
+    let (stats, summary) = (engine.stats(), metrics.summary());
     assert_eq!((summary.requests, summary.failed), (7, 0));
     assert_eq!(
         (summary.step_ms.count, summary.tokens),
@@ -258,5 +266,24 @@ fn always(letter: char) -> impl Fn(&[TokenId]) -> Vec<f32> + Send + 'static {
         let mut logits = vec![0.0; crate::testing::CHARACTERS.chars().count()];
         logits[token.0 as usize] = 50.0;
         logits
+    }
+}
+
+/// Runs a future by parking this thread until it is woken.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(output) => return output,
+            std::task::Poll::Pending => std::thread::park(),
+        }
     }
 }

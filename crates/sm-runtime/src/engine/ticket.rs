@@ -7,14 +7,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::thread::ThreadId;
 
 use sm_tensor::TokenId;
 
+use super::admission::Admission;
+use crate::cancel::CancelHook;
 use crate::output::{MAX_RESERVED, TEXT_BYTES_PER_TOKEN};
+use crate::sampling::MAX_RESERVED_TOPS;
 use crate::{CancelToken, Completion, Error, FinishReason, TokenEvent};
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum RequestStatus {
     /// It waits for its turn.
     Queued,
@@ -67,12 +72,26 @@ pub(crate) struct Ticket {
     changed: Condvar,
     status: Arc<StatusCell>,
     pub(crate) cancel: CancelToken,
+    /// Wakes the engine when the request is cancelled.
+    _wake: Option<CancelHook>,
+}
+
+/// What a ticket has room for, so that the engine's thread allocates nothing to deliver a token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TicketRoom {
+    pub(crate) n_choices: usize,
+    /// Of each choice.
+    pub(crate) max_new_tokens: usize,
+    /// Alternatives whose log-probabilities come with each token.
+    pub(crate) n_top: usize,
 }
 
 struct State {
     events: Vec<Record>,
     /// The text of each choice.
     texts: Vec<String>,
+    /// The alternatives of all events, in the order of the events.
+    tops: Vec<(TokenId, f32)>,
     completions: Vec<Completion>,
     /// Set once nothing more comes.
     is_over: bool,
@@ -87,13 +106,14 @@ impl fmt::Debug for State {
     }
 }
 
-/// A [`TokenEvent`] whose text is a range of its choice's text.
+/// A [`TokenEvent`] whose text and alternatives are ranges of what the ticket keeps.
 #[derive(Clone, Copy, Debug)]
 struct Record {
     choice: usize,
     index: usize,
     token: Option<TokenId>,
     text_end: usize,
+    top_end: usize,
     logprob: Option<f32>,
     finish_reason: Option<FinishReason>,
 }
@@ -102,15 +122,20 @@ struct Record {
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
     n_events: usize,
+    /// Of each choice.
     text_ends: Vec<usize>,
+    top_end: usize,
 }
 
 impl Ticket {
-    /// A ticket with room for `n_choices` outputs of `max_new_tokens` tokens, which `cancel` ends.
-    pub(crate) fn new(n_choices: usize, max_new_tokens: usize, cancel: CancelToken) -> Self {
+    /// The ticket of a request that `cancel` ends.
+    pub(crate) fn new(room: TicketRoom, cancel: CancelToken) -> Self {
+        let TicketRoom { n_choices, max_new_tokens, n_top } = room;
         let n_tokens = max_new_tokens.min(MAX_RESERVED) + 1;
+        let n_events = n_choices.saturating_mul(n_tokens).min(4 * MAX_RESERVED);
         let state = State {
-            events: Vec::with_capacity(n_choices.saturating_mul(n_tokens).min(4 * MAX_RESERVED)),
+            events: Vec::with_capacity(n_events),
+            tops: Vec::with_capacity(n_events.saturating_mul(n_top).min(MAX_RESERVED_TOPS)),
             texts: (0..n_choices).map(|_| String::with_capacity(n_tokens * TEXT_BYTES_PER_TOKEN)).collect(),
             completions: Vec::with_capacity(n_choices),
             is_over: false,
@@ -119,10 +144,16 @@ impl Ticket {
             callback: None,
         };
         let status = Arc::new(StatusCell(AtomicU8::new(RequestStatus::Queued as u8)));
-        Self { state: Mutex::new(state), changed: Condvar::new(), status, cancel }
+        Self { state: Mutex::new(state), changed: Condvar::new(), status, cancel, _wake: None }
     }
 
-    /// The same, with something to be called with the result; nothing else gets it then.
+    /// The same, calling `wake` when the request is cancelled.
+    pub(crate) fn with_wake(self, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        let hook = self.cancel.on_cancel(wake);
+        Self { _wake: Some(hook), ..self }
+    }
+
+    /// The same, calling `callback` with the result; nothing else gets it then.
     pub(crate) fn with_callback(self, callback: Callback) -> Self {
         self.lock().callback = Some(callback);
         self
@@ -144,11 +175,14 @@ impl Ticket {
         self.status.set(RequestStatus::Running);
         let text = &mut state.texts[event.choice];
         text.push_str(&event.text);
+        let text_end = text.len();
+        state.tops.extend_from_slice(&event.top_logprobs);
         let record = Record {
             choice: event.choice,
             index: event.index,
             token: event.token,
-            text_end: text.len(),
+            text_end,
+            top_end: state.tops.len(),
             logprob: event.logprob,
             finish_reason: event.finish_reason,
         };
@@ -167,7 +201,7 @@ impl Ticket {
         state.is_over = true;
         if let Some(callback) = state.callback.take() {
             self.notify(state);
-            // A caller's panic is none of the engine's; the hook of panics has told it.
+            // Likewise: the panic hook has reported it.
             let _ = catch_unwind(AssertUnwindSafe(|| callback(outcome)));
             return;
         }
@@ -183,7 +217,8 @@ impl Ticket {
         drop(state);
         self.changed.notify_all();
         if let Some(waker) = waker {
-            waker.wake();
+            // A caller's panic is none of the engine's.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 
@@ -207,11 +242,17 @@ impl Ticket {
     }
 
     /// The result, once; blocks until it is there.
-    pub(crate) fn wait_outcome(&self) -> Result<Vec<Completion>, Error> {
+    ///
+    /// # Errors
+    /// What made the request fail; [`Error::EngineThread`] on the thread `engine`, which would wait for itself.
+    pub(crate) fn wait_outcome(&self, engine: ThreadId) -> Result<Vec<Completion>, Error> {
         let mut state = self.lock();
         loop {
             if let Some(outcome) = state.take_outcome() {
                 return outcome;
+            }
+            if is_current(engine) {
+                return Err(Error::EngineThread);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -230,12 +271,20 @@ impl Ticket {
         }
     }
 
-    /// The next event behind the cursor, `None` after the last; blocks until it is there.
-    pub(crate) fn wait_event(&self, cursor: &mut Cursor) -> Option<Result<TokenEvent, Error>> {
+    /// The next event behind the cursor, `None` after the last; blocks until it is there, and fails with
+    /// [`Error::EngineThread`] on the thread `engine`, which would wait for itself.
+    pub(crate) fn wait_event(
+        &self,
+        cursor: &mut Cursor,
+        engine: ThreadId,
+    ) -> Option<Result<TokenEvent, Error>> {
         let mut state = self.lock();
         loop {
             if let Some(event) = state.next_event(cursor) {
                 return event;
+            }
+            if is_current(engine) {
+                return Some(Err(Error::EngineThread));
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -260,13 +309,15 @@ impl State {
         };
         cursor.n_events += 1;
         cursor.text_ends.resize(self.texts.len(), 0);
-        let start = std::mem::replace(&mut cursor.text_ends[record.choice], record.text_end);
+        let text_start = std::mem::replace(&mut cursor.text_ends[record.choice], record.text_end);
+        let top_start = std::mem::replace(&mut cursor.top_end, record.top_end);
         Some(Some(Ok(TokenEvent {
             choice: record.choice,
             token: record.token,
-            text: self.texts[record.choice][start..record.text_end].to_owned(),
+            text: self.texts[record.choice][text_start..record.text_end].to_owned(),
             index: record.index,
             logprob: record.logprob,
+            top_logprobs: self.tops[top_start..record.top_end].to_vec(),
             finish_reason: record.finish_reason,
         })))
     }
@@ -282,21 +333,26 @@ impl State {
 
 /// The duty to answer a request: if it is dropped unanswered, whatever happened, the caller learns that the engine is gone.
 #[derive(Debug)]
-pub(crate) struct Responder(Option<Arc<Ticket>>);
+pub(crate) struct Responder {
+    /// `None` once it is answered.
+    ticket: Option<Arc<Ticket>>,
+    /// Knows why the engine is gone.
+    admission: Arc<Admission>,
+}
 
 impl Responder {
-    pub(crate) fn new(ticket: Arc<Ticket>) -> Self {
-        Self(Some(ticket))
+    pub(crate) fn new(ticket: Arc<Ticket>, admission: Arc<Admission>) -> Self {
+        Self { ticket: Some(ticket), admission }
     }
 
     /// The ticket, until it is answered.
     pub(crate) fn ticket(&self) -> &Ticket {
-        self.0.as_ref().expect("an answer is given once, and by value")
+        self.ticket.as_ref().expect("an answer is given once, and by value")
     }
 
     /// Ends the request.
     pub(crate) fn give(mut self, outcome: Result<Vec<Completion>, Error>) {
-        if let Some(ticket) = self.0.take() {
+        if let Some(ticket) = self.ticket.take() {
             let status = match &outcome {
                 Ok(completions) if completions.iter().any(|c| c.finish_reason == FinishReason::Cancelled) => {
                     RequestStatus::Cancelled
@@ -312,10 +368,15 @@ impl Responder {
 
 impl Drop for Responder {
     fn drop(&mut self) {
-        if let Some(ticket) = self.0.take() {
-            ticket.end(RequestStatus::Failed, Err(Error::ShutDown));
+        if let Some(ticket) = self.ticket.take() {
+            ticket.end(RequestStatus::Failed, Err(self.admission.end_error()));
         }
     }
+}
+
+/// Whether this is the engine's thread, in a callback, sink, observer, filter or waker: it must not wait for itself.
+pub(crate) fn is_current(engine: ThreadId) -> bool {
+    std::thread::current().id() == engine
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use sm_kernels::plan::Plan;
 use sm_model::Model;
 
-use super::KvDiskError;
+use crate::KvDiskError;
 
 /// The fingerprint of a model as it is loaded: its operations and all bytes of its tensors. The length of the context, which
 /// changes no position, is not in it.

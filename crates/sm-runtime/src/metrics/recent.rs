@@ -37,6 +37,7 @@ struct State {
 
 /// What [`RecentMetrics`] has kept. Times are in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct RecentSummary {
     /// Seconds since the metrics were made.
     pub seconds: f64,

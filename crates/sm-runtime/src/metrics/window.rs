@@ -12,6 +12,7 @@ pub struct Window {
 
 /// How values are distributed: percentiles are interpolated between the two nearest ranks. All 0 of nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Distribution {
     /// Values there have been, those that left the window included.
     pub count: u64,

@@ -7,7 +7,7 @@ use crate::output::MAX_RESERVED;
 use crate::{Error, TokenLogprob};
 
 /// Likeliest tokens that room is made for at most; longer lists grow.
-const MAX_RESERVED_TOPS: usize = 20 * MAX_RESERVED;
+pub(crate) const MAX_RESERVED_TOPS: usize = 20 * MAX_RESERVED;
 
 /// `ln Σ exp(logit)`, summed in order in double precision.
 pub(crate) fn log_sum_exp(logits: &[f32]) -> f64 {
@@ -80,6 +80,12 @@ impl Logprobs {
         let n_tokens = n_tokens.min(MAX_RESERVED);
         let n_tops = n_tokens.saturating_mul(n_top).min(MAX_RESERVED_TOPS);
         Self { n_top, values: Vec::with_capacity(n_tokens), tops: Vec::with_capacity(n_tops) }
+    }
+
+    /// The likeliest tokens in the place of the last token, falling.
+    pub(crate) fn last_top(&self) -> &[(TokenId, f32)] {
+        let n_top = self.tops.len().checked_div(self.values.len()).unwrap_or(0);
+        &self.tops[self.tops.len() - n_top..]
     }
 
     /// How many tokens have one.

@@ -1,84 +1,116 @@
-//! Guesses of a smaller model, for all sequences of a step together.
+//! Drafts by a smaller model, for all sequences of a step together.
+//!
+//! ```text
+//! sequence   … a b c                 known tokens; the draft model has computed … a b
+//! step 1         c → x               the first step catches up with what is new, in chunks
+//! step 2             x → y           each further step adds one draft to every sequence that wants more
+//! ```
+//!
+//! The draft model draws with the request's own options and noise. Under the same Gumbel noise, two models that nearly agree
+//! nearly always draw the same token, so more drafts are accepted than by comparing probabilities
+//! (drafter-invariant speculative decoding by Gumbel coupling, <https://arxiv.org/abs/2408.07978>).
+//!
+//! Pages and state slots are fixed per sequence: a draft model is small, and losing what it has computed costs time and
+//! never a token, so scheduling them is not worth its code.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
 use sm_batching::SequenceId;
-use sm_kernels::plan::{ExecError, Executor, PAGE_LEN, Span, StepBatch};
-use sm_tensor::{PageId, TokenId};
+use sm_kernels::plan::{ExecError, Executor, OutputRow, PAGE_LEN, Span, StepBatch, StepOutput};
+use sm_tensor::{PageId, StateSlot, TokenId};
 
-use crate::{Error, LoadedModel};
+use crate::sequence::state_in_place;
+use crate::{Error, LoadError, LoadedModel};
 
-/// A sequence that wants guesses, and the guesses.
+/// The drafts of one sequence in one step.
 #[derive(Debug)]
-pub(crate) struct Guess {
+pub(crate) struct Drafts {
     pub(crate) id: SequenceId,
-    /// Guesses wanted of the draft model.
-    pub(crate) max: usize,
-    /// The guesses.
-    pub(crate) drafts: Vec<TokenId>,
+    /// Tokens that the draft model should propose.
+    pub(crate) n_wanted: usize,
+    pub(crate) tokens: Vec<TokenId>,
 }
 
-/// A smaller model with the same vocabulary. Each sequence has pages of its own in it for a whole context, so there is
-/// nothing to schedule; where there are more sequences than that, those that were away longest compute again.
+/// A smaller model with the same vocabulary. It keeps as many sequences as it has pages for whole contexts; beyond that, those
+/// that were away longest are computed again.
 #[derive(Debug)]
 pub(crate) struct DraftModel {
     executor: Box<dyn Executor>,
     context_len: usize,
-    slots: Vec<Slot>,
+    sequences: Vec<DraftSequence>,
     by_id: HashMap<SequenceId, usize>,
     n_calls: u64,
-    /// µs to guess one token, averaged.
+    /// µs per draft, averaged.
     token_us: u64,
     rows: Rows,
+    output: StepOutput,
 }
 
-/// The pages of one sequence, and what is in them.
+/// The memory of one sequence, and what is in it.
 #[derive(Debug)]
-struct Slot {
+struct DraftSequence {
+    /// The sequence that has it now.
     id: Option<SequenceId>,
     pages: Vec<PageId>,
-    /// The log, then the guesses.
-    tokens: Vec<TokenId>,
+    /// The recurrent state after the computed tokens, if the model has one.
+    state: Option<StateSlot>,
+    /// Known tokens, then drafts.
+    token_ids: Vec<TokenId>,
     n_computed: usize,
     last_call: u64,
 }
 
-/// What a step computes, kept to allocate nothing.
+/// The rows of a step. Its lists are reused from step to step.
 #[derive(Debug, Default)]
 struct Rows {
     tokens: Vec<TokenId>,
     spans: Vec<Span>,
     page_table: Vec<PageId>,
-    output_rows: Vec<u32>,
-    /// Index of the guess that each output is for.
+    outputs: Vec<OutputRow>,
+    /// Index of the drafts that each output is for.
     owners: Vec<usize>,
 }
 
 impl DraftModel {
-    /// Makes a loaded model the drafter of `target`.
+    /// Makes a loaded model the draft model of `target`.
     ///
     /// # Errors
-    /// If their tokens are not the same.
-    pub(crate) fn new(draft: LoadedModel, target: &LoadedModel) -> Result<Self, Error> {
-        same_vocabulary(&draft, target)?;
-        let LoadedModel { executor, context_len, .. } = draft;
+    /// If their vocabularies differ.
+    pub(crate) fn new(
+        draft: &LoadedModel,
+        executor: Box<dyn Executor>,
+        target: &LoadedModel,
+    ) -> Result<Self, Error> {
+        same_vocabulary(draft, target)?;
+        let context_len = draft.context_len;
         let limits = *executor.limits();
         let n_pages = context_len.div_ceil(PAGE_LEN);
-        let n_slots = (limits.n_pages / n_pages.max(1)).min(limits.max_sequences).min(limits.max_outputs);
-        let slot = |index: usize| Slot {
+        let is_stateful = executor.state_bytes() > 0;
+        let n_states = if is_stateful { limits.n_state_slots } else { usize::MAX };
+        let n_sequences =
+            (limits.n_pages / n_pages.max(1)).min(limits.max_sequences).min(limits.max_outputs).min(n_states);
+        let sequence = |index: usize| DraftSequence {
             id: None,
             pages: (index * n_pages..(index + 1) * n_pages).map(|page| PageId(page as u32)).collect(),
-            tokens: Vec::with_capacity(context_len),
+            state: is_stateful.then_some(StateSlot(index as u32)),
+            token_ids: Vec::with_capacity(context_len),
             n_computed: 0,
             last_call: 0,
         };
-        let slots = (0..n_slots).map(slot).collect();
-        let by_id = HashMap::with_capacity(n_slots);
-        Ok(Self { executor, context_len, slots, by_id, n_calls: 0, token_us: 0, rows: Rows::default() })
+        Ok(Self {
+            executor,
+            context_len,
+            sequences: (0..n_sequences).map(sequence).collect(),
+            by_id: HashMap::with_capacity(n_sequences),
+            n_calls: 0,
+            token_us: 0,
+            rows: Rows::default(),
+            output: StepOutput::new(),
+        })
     }
 
-    /// µs to guess one token, averaged; 0 before the first.
+    /// µs per draft, averaged; 0 before the first.
     pub(crate) fn token_us(&self) -> u64 {
         self.token_us
     }
@@ -86,42 +118,43 @@ impl DraftModel {
     /// Forgets a sequence that ended.
     pub(crate) fn release(&mut self, id: SequenceId) {
         if let Some(index) = self.by_id.remove(&id) {
-            self.slots[index].id = None;
+            self.sequences[index].id = None;
         }
     }
 
-    /// Guesses for all who want some: `log` gives a sequence's tokens, `sample` chooses the token behind some tokens by the
-    /// logits `[vocab_size]` of this model, or none. A sequence of which more is new than one step computes gets guesses
-    /// later.
+    /// Drafts for all sequences that want some. `token_ids` gives a sequence's known tokens; `sample` draws the token behind
+    /// some tokens from the logits `[vocab_size]` of this model, or none. A sequence with more new tokens than one step
+    /// computes gets drafts in a later call.
     ///
     /// # Errors
     /// If a step fails.
-    pub(crate) fn guess<'l>(
+    pub(crate) fn draft<'l>(
         &mut self,
-        guesses: &mut [Guess],
-        log: impl Fn(SequenceId) -> &'l [TokenId],
+        drafts: &mut [Drafts],
+        token_ids: impl Fn(SequenceId) -> &'l [TokenId],
         mut sample: impl FnMut(SequenceId, &[TokenId], &mut [f32]) -> Option<TokenId>,
     ) -> Result<(), ExecError> {
         self.n_calls += 1;
         let mut n_served = 0;
-        for guess in guesses.iter_mut().filter(|guess| guess.max > 0) {
+        for drafts in drafts.iter_mut().filter(|drafts| drafts.n_wanted > 0) {
             n_served += 1;
-            if n_served > self.slots.len() {
-                // It would take the pages of another one in this step.
-                guess.max = 0;
+            if n_served > self.sequences.len() {
+                // It would take the memory of another sequence of this step.
+                drafts.n_wanted = 0;
                 continue;
             }
-            let tokens = log(guess.id);
-            let index = self.slot(guess.id);
-            self.slots[index].follow(tokens);
-            guess.max = guess.max.min(self.context_len.saturating_sub(tokens.len()));
+            let token_ids = token_ids(drafts.id);
+            let index = self.claim(drafts.id);
+            self.sequences[index].follow(token_ids);
+            drafts.n_wanted = drafts.n_wanted.min(self.context_len.saturating_sub(token_ids.len()));
         }
         let mut is_first = true;
-        while self.gather(guesses, is_first) {
+        while self.gather_rows(drafts, is_first) {
             is_first = false;
-            let (began, n_rows) = (Instant::now(), self.rows.tokens.len());
-            self.step(guesses, &mut sample)?;
-            // A row for each token: what catches up with a prompt is no measure.
+            let began = Instant::now();
+            let n_rows = self.rows.tokens.len();
+            self.step(drafts, &mut sample)?;
+            // Only steps of one row per draft are measured: catching up with a prompt says nothing about a draft's cost.
             if n_rows == self.rows.owners.len() {
                 let token_us = began.elapsed().as_micros() as u64 / n_rows as u64;
                 self.token_us =
@@ -131,18 +164,18 @@ impl DraftModel {
         Ok(())
     }
 
-    /// The slot of a sequence, one that is free, or the one that was away longest.
-    fn slot(&mut self, id: SequenceId) -> usize {
+    /// The memory of a sequence: its own, a free one, or that of the sequence that was away longest.
+    fn claim(&mut self, id: SequenceId) -> usize {
         let n_calls = self.n_calls;
         let index = self.by_id.get(&id).copied().or_else(|| {
-            let rank = |slot: &Slot| (slot.id.is_some(), slot.last_call);
-            (0..self.slots.len()).min_by_key(|index| rank(&self.slots[*index]))
+            let rank = |sequence: &DraftSequence| (sequence.id.is_some(), sequence.last_call);
+            (0..self.sequences.len()).min_by_key(|index| rank(&self.sequences[*index]))
         });
         let index = index.unwrap_or_default();
-        let slot = &mut self.slots[index];
-        slot.last_call = n_calls;
-        if slot.id != Some(id) {
-            if let Some(old) = slot.id.replace(id) {
+        let sequence = &mut self.sequences[index];
+        sequence.last_call = n_calls;
+        if sequence.id != Some(id) {
+            if let Some(old) = sequence.id.replace(id) {
                 self.by_id.remove(&old);
             }
             self.by_id.insert(id, index);
@@ -150,72 +183,73 @@ impl DraftModel {
         index
     }
 
-    /// Gathers what is missing of those who want more; `false` if nobody does. Only a first step takes whole chunks: who
-    /// is not ready behind it does without guesses.
-    fn gather(&mut self, guesses: &mut [Guess], is_first: bool) -> bool {
+    /// Gathers the missing rows of all sequences that want more drafts; `false` if there are none. Only a first step computes
+    /// whole chunks: a sequence that is not ready after it goes without drafts.
+    fn gather_rows(&mut self, drafts: &mut [Drafts], is_first: bool) -> bool {
         let rows = &mut self.rows;
         rows.clear();
         let mut room = self.executor.limits().max_tokens;
-        for (owner, guess) in guesses.iter_mut().enumerate() {
-            if guess.drafts.len() >= guess.max || room == 0 {
+        for (owner, drafts) in drafts.iter_mut().enumerate() {
+            if drafts.tokens.len() >= drafts.n_wanted || room == 0 {
                 continue;
             }
-            let slot = &mut self.slots[self.by_id[&guess.id]];
-            let n_missing = slot.tokens.len() - slot.n_computed;
+            let sequence = &mut self.sequences[self.by_id[&drafts.id]];
+            let n_missing = sequence.token_ids.len() - sequence.n_computed;
             if n_missing > 1 && !is_first {
                 continue;
             }
             let n_rows = n_missing.min(room);
             room -= n_rows;
-            rows.push(slot, n_rows);
-            slot.n_computed += n_rows;
+            rows.push(sequence, n_rows);
+            sequence.n_computed += n_rows;
             if n_rows == n_missing {
-                rows.output_rows.push(rows.tokens.len() as u32 - 1);
+                rows.outputs.push(OutputRow::logits(rows.tokens.len() as u32 - 1));
                 rows.owners.push(owner);
             } else {
-                guess.max = 0;
+                drafts.n_wanted = 0;
             }
         }
         !rows.spans.is_empty()
     }
 
-    /// Computes the rows that were gathered and takes a guess from each output.
+    /// Computes the rows that were gathered and draws a draft from each output.
     fn step(
         &mut self,
-        guesses: &mut [Guess],
+        drafts: &mut [Drafts],
         sample: &mut impl FnMut(SequenceId, &[TokenId], &mut [f32]) -> Option<TokenId>,
     ) -> Result<(), ExecError> {
-        let computed = self.executor.submit(&self.rows.batch()).and_then(|()| self.executor.wait());
-        let mut logits = match computed {
-            Ok(logits) => logits,
-            Err(error) => {
-                // What the pages hold is not known.
-                self.slots.iter_mut().for_each(|slot| slot.n_computed = 0);
-                return Err(error);
-            }
-        };
-        for (output, owner) in self.rows.owners.iter().enumerate() {
-            let guess = &mut guesses[*owner];
-            let slot = &mut self.slots[self.by_id[&guess.id]];
-            match sample(guess.id, &slot.tokens, logits.row_mut(output)) {
+        let output = &mut self.output;
+        if let Err(error) = self.executor.run(&self.rows.batch(), output) {
+            // What the pages and states hold is unknown.
+            self.sequences.iter_mut().for_each(|sequence| sequence.n_computed = 0);
+            return Err(error);
+        }
+        for (index, owner) in self.rows.owners.iter().enumerate() {
+            let drafts = &mut drafts[*owner];
+            let sequence = &mut self.sequences[self.by_id[&drafts.id]];
+            match sample(drafts.id, &sequence.token_ids, output.logits_mut(index)) {
                 Some(token) => {
-                    slot.tokens.push(token);
-                    guess.drafts.push(token);
+                    sequence.token_ids.push(token);
+                    drafts.tokens.push(token);
                 }
-                None => guess.max = 0,
+                None => drafts.n_wanted = 0,
             }
         }
         Ok(())
     }
 }
 
-impl Slot {
-    /// Makes `log` its tokens; what both have in common need not be computed again, but for the last.
-    fn follow(&mut self, log: &[TokenId]) {
-        let n_common = self.tokens.iter().zip(log).take_while(|(a, b)| a == b).count();
-        self.n_computed = self.n_computed.min(n_common).min(log.len().saturating_sub(1));
-        self.tokens.truncate(n_common);
-        self.tokens.extend_from_slice(&log[n_common..]);
+impl DraftSequence {
+    /// Makes `token_ids` its tokens. What they have in common with the old ones need not be computed again, except for the last,
+    /// whose logits are wanted.
+    fn follow(&mut self, token_ids: &[TokenId]) {
+        let n_common = self.token_ids.iter().zip(token_ids).take_while(|(a, b)| a == b).count();
+        let n_kept = self.n_computed.min(n_common).min(token_ids.len().saturating_sub(1));
+        // A recurrent state is known after the last computed token only.
+        let is_lost = self.state.is_some() && n_kept < self.n_computed;
+        self.n_computed = if is_lost { 0 } else { n_kept };
+        self.token_ids.truncate(n_common);
+        self.token_ids.extend_from_slice(&token_ids[n_common..]);
     }
 }
 
@@ -224,22 +258,24 @@ impl Rows {
         self.tokens.clear();
         self.spans.clear();
         self.page_table.clear();
-        self.output_rows.clear();
+        self.outputs.clear();
         self.owners.clear();
     }
 
-    fn push(&mut self, slot: &Slot, n_rows: usize) {
-        let end = slot.n_computed + n_rows;
+    fn push(&mut self, sequence: &DraftSequence, n_rows: usize) {
+        let start = sequence.n_computed;
+        let end = start + n_rows;
         let n_pages = end.div_ceil(PAGE_LEN);
         self.spans.push(Span {
             first_row: self.tokens.len() as u32,
             n_rows: n_rows as u32,
-            start: slot.n_computed as u32,
+            start: start as u32,
             first_page: self.page_table.len() as u32,
             n_pages: n_pages as u32,
+            state: sequence.state.map(|slot| state_in_place(slot, start)),
         });
-        self.tokens.extend_from_slice(&slot.tokens[slot.n_computed..end]);
-        self.page_table.extend_from_slice(&slot.pages[..n_pages]);
+        self.tokens.extend_from_slice(&sequence.token_ids[start..end]);
+        self.page_table.extend_from_slice(&sequence.pages[..n_pages]);
     }
 
     fn batch(&self) -> StepBatch<'_> {
@@ -247,18 +283,19 @@ impl Rows {
             tokens: &self.tokens,
             spans: &self.spans,
             page_table: &self.page_table,
-            output_rows: &self.output_rows,
+            outputs: &self.outputs,
+            ..StepBatch::default()
         }
     }
 }
 
-/// Refuses a drafter whose tokens are others. Models of one family may pad their logits differently; what counts is what
-/// the tokenizers know.
-fn same_vocabulary(draft: &LoadedModel, target: &LoadedModel) -> Result<(), Error> {
+/// Checks that two models have the same tokens. Models of one family may pad their logits differently, so where both have a
+/// tokenizer, the tokenizers decide.
+fn same_vocabulary(draft: &LoadedModel, target: &LoadedModel) -> Result<(), LoadError> {
     let (Some(a), Some(b)) = (draft.tokenizer(), target.tokenizer()) else {
         return match draft.vocab_size == target.vocab_size {
             true => Ok(()),
-            false => Err(Error::DraftVocabulary {
+            false => Err(LoadError::DraftVocabulary {
                 draft: draft.vocab_size,
                 target: target.vocab_size,
                 token: None,
@@ -272,5 +309,5 @@ fn same_vocabulary(draft: &LoadedModel, target: &LoadedModel) -> Result<(), Erro
     if token.is_none() && a.vocab_size() == b.vocab_size() {
         return Ok(());
     }
-    Err(Error::DraftVocabulary { draft: a.vocab_size(), target: b.vocab_size(), token })
+    Err(LoadError::DraftVocabulary { draft: a.vocab_size(), target: b.vocab_size(), token })
 }

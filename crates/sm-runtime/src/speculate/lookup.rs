@@ -1,36 +1,48 @@
-//! Guesses from the text itself: what followed the last tokens before (prompt lookup, n-gram speculation).
+//! Drafts from the text itself: what followed the last tokens earlier (prompt lookup, n-gram speculation).
+//!
+//! ```text
+//! … [the cat] sat down . Then [the cat]     the longest earlier occurrence of the end
+//!             └──────┘ drafted again        and what followed it
+//! ```
+//!
+//! A linear search from the end. An index of n-grams would have to be kept per sequence and rolled back with it; the search
+//! compares one token per position and stops at [`WINDOW`], which is little beside a step.
 //!
 //! Source: A. Saxena, Prompt Lookup Decoding, 2023 (<https://github.com/apoorvumang/prompt-lookup-decoding>).
 
 use sm_tensor::TokenId;
 
-/// Tokens that must have occurred together before.
+/// The shortest match that counts.
 const MIN_MATCH: usize = 3;
-/// Beyond so many, a longer match says nothing more.
+/// Longer matches predict no better.
 const MAX_MATCH: usize = 16;
 /// Tokens that are searched, from the end.
 const WINDOW: usize = 16_384;
 
-/// Appends to `drafts` up to `max` tokens that followed the longest earlier occurrence of the end of `log`; the latest of
-/// several. A match that reaches the end goes on with its own guesses, so that what repeats goes on repeating.
-pub(crate) fn lookup(log: &[TokenId], max: usize, drafts: &mut Vec<TokenId>) {
-    let first = log.len().saturating_sub(WINDOW);
-    let Some(start) = continuation(&log[first..]) else {
+/// Appends to `drafts` up to `max` tokens that followed the longest earlier occurrence of the end of `token_ids`; the latest of
+/// several. A match that reaches the end continues with its own drafts, so that a repetition goes on.
+pub(crate) fn lookup(token_ids: &[TokenId], max: usize, drafts: &mut Vec<TokenId>) {
+    let first = token_ids.len().saturating_sub(WINDOW);
+    let Some(start) = continuation(&token_ids[first..]) else {
         return;
     };
-    let (start, n_before) = (first + start, drafts.len());
+    let start = first + start;
+    let n_before = drafts.len();
     for index in start..start + max {
-        let token = if index < log.len() { log[index] } else { drafts[n_before + index - log.len()] };
+        let token = match token_ids.get(index) {
+            Some(token) => *token,
+            None => drafts[n_before + index - token_ids.len()],
+        };
         drafts.push(token);
     }
 }
 
-/// Where the text goes on behind the best earlier occurrence of its end.
-fn continuation(log: &[TokenId]) -> Option<usize> {
-    let (last, before) = log.split_last()?;
+/// Where the text continues after the best earlier occurrence of its end.
+fn continuation(token_ids: &[TokenId]) -> Option<usize> {
+    let (last, before) = token_ids.split_last()?;
     let mut best = (MIN_MATCH - 1, None);
     for index in (0..before.len()).rev().filter(|index| before[*index] == *last) {
-        let matched = log[..=index].iter().rev().zip(log.iter().rev()).take(MAX_MATCH);
+        let matched = token_ids[..=index].iter().rev().zip(token_ids.iter().rev()).take(MAX_MATCH);
         let n_matched = matched.take_while(|(a, b)| a == b).count();
         if n_matched > best.0 {
             best = (n_matched, Some(index + 1));
@@ -46,33 +58,33 @@ fn continuation(log: &[TokenId]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn guess(log: &str, max: usize) -> String {
-        let log: Vec<TokenId> = log.chars().map(|c| TokenId(c as u32)).collect();
+    fn draft(text: &str, max: usize) -> String {
+        let token_ids: Vec<TokenId> = text.chars().map(|c| TokenId(c as u32)).collect();
         let mut drafts = Vec::new();
-        lookup(&log, max, &mut drafts);
+        lookup(&token_ids, max, &mut drafts);
         drafts.iter().map(|token| char::from_u32(token.0).unwrap()).collect()
     }
 
     #[test]
-    fn what_followed_before_is_guessed_again() {
-        assert_eq!(guess("the cat sat. the cat", 4), " sat");
-        assert_eq!(guess("abcdXYZ abcdUVW abcd", 3), "UVW", "the latest of equally long ones");
-        assert_eq!(guess("1abcdXYZ 2abcdUVW 1abcd", 3), "XYZ", "the longest before the latest");
+    fn what_followed_before_is_drafted_again() {
+        assert_eq!(draft("the cat sat. the cat", 4), " sat");
+        assert_eq!(draft("abcdXYZ abcdUVW abcd", 3), "UVW", "the latest of equally long ones");
+        assert_eq!(draft("1abcdXYZ 2abcdUVW 1abcd", 3), "XYZ", "the longest before the latest");
     }
 
     #[test]
-    fn nothing_is_guessed_from_too_little() {
-        assert_eq!(guess("", 4), "");
-        assert_eq!(guess("a", 4), "");
-        assert_eq!(guess("abcdefgh", 4), "");
-        assert_eq!(guess("xab yab", 4), "", "two tokens are no reason");
-        assert_eq!(guess("the cat sat. the cat", 0), "");
+    fn nothing_is_drafted_from_too_little() {
+        assert_eq!(draft("", 4), "");
+        assert_eq!(draft("a", 4), "");
+        assert_eq!(draft("abcdefgh", 4), "");
+        assert_eq!(draft("xab yab", 4), "", "two tokens are too few");
+        assert_eq!(draft("the cat sat. the cat", 0), "");
     }
 
     #[test]
     fn repetitions_go_on() {
-        assert_eq!(guess("abababab", 6), "ababab");
-        assert_eq!(guess("aaaa", 5), "aaaaa");
-        assert_eq!(guess("xyzxyzxyz", 7), "xyzxyzx");
+        assert_eq!(draft("abababab", 6), "ababab");
+        assert_eq!(draft("aaaa", 5), "aaaaa");
+        assert_eq!(draft("xyzxyzxyz", 7), "xyzxyzx");
     }
 }

@@ -1,8 +1,8 @@
 //! Many requests on the demo model: each gets what it gets alone, whatever threads, chunks, batches and memory there are.
 
 use sm_runtime::{
-    BatchingConfig, Completion, Engine, EngineConfig, GenerationOptions, Generator, KvCacheConfig, Limits,
-    LoadOptions, LoadedModel, ModelRef, Prompt, Request, SamplingOptions, SpeculationConfig,
+    BatchingConfig, Completion, Device, Engine, EngineConfig, GenerationOptions, Generator, KvCacheConfig,
+    LoadOptions, Loader, ModelRef, Prompt, Request, SamplingOptions, SpeculationConfig,
 };
 
 const PROMPTS: [&str; 6] = [
@@ -16,28 +16,19 @@ const PROMPTS: [&str; 6] = [
 
 fn requests() -> Vec<Request> {
     let request = |(index, prompt): (usize, &str)| {
-        let sampling = SamplingOptions {
-            seed: Some(index as u64),
-            temperature: index as f32 / 6.0,
-            repetition_penalty: 1.0 + index as f32 / 50.0,
-            ..SamplingOptions::default()
-        };
-        let limits = Limits { max_new_tokens: 20 + 7 * index, ..Limits::default() };
-        let options =
-            GenerationOptions { sampling, limits, logprobs: Some(2), ..GenerationOptions::default() };
+        let sampling = SamplingOptions::new()
+            .seed(index as u64)
+            .temperature(index as f32 / 6.0)
+            .repetition_penalty(1.0 + index as f32 / 50.0);
+        let options = GenerationOptions::new().sampling(sampling).max_new_tokens(20 + 7 * index).logprobs(2);
         Request::new(Prompt::Text(prompt.to_owned()), options)
     };
     (0..12).map(|index| request((index, PROMPTS[index % PROMPTS.len()]))).collect()
 }
 
 fn alone(requests: &[Request]) -> Vec<Completion> {
-    let model = LoadedModel::load(
-        ModelRef::Demo,
-        &LoadOptions { n_threads: Some(1), ..LoadOptions::default() },
-        &|_| (),
-    )
-    .unwrap();
-    let mut generator = Generator::new(model);
+    let model = Loader::new(ModelRef::Demo).options(crate::one_thread()).load().unwrap();
+    let mut generator = Generator::new(model).unwrap();
     let complete = |request: &Request| {
         generator.reset();
         generator.generate(&request.prompt, &request.options).unwrap()
@@ -58,18 +49,18 @@ fn everybody_gets_what_they_would_get_alone() {
     ] {
         // 5 layers of 4 heads, keys and values of 32 halves, 16 positions.
         let page_bytes = 2 * 5 * 4 * 32 * 2 * 16;
-        let config = EngineConfig {
-            load: LoadOptions { n_threads: Some(n_threads), ..LoadOptions::default() },
-            batching: BatchingConfig {
+        let mut speculation = SpeculationConfig::new();
+        speculation.lookup = lookup;
+        let config = EngineConfig::new()
+            .load(LoadOptions::new().device(Device::cpu_threads(n_threads)))
+            .batching(BatchingConfig {
                 max_step_tokens,
                 max_batch_size,
                 max_batch_wait_us: 0,
                 ..BatchingConfig::default()
-            },
-            cache: KvCacheConfig { max_bytes_total: n_pages * page_bytes, ..KvCacheConfig::default() },
-            speculation: SpeculationConfig { lookup, ..SpeculationConfig::default() },
-            ..EngineConfig::default()
-        };
+            })
+            .cache(KvCacheConfig { max_bytes_total: n_pages * page_bytes, ..KvCacheConfig::default() })
+            .speculation(speculation);
         let builder = Engine::builder().config(config);
         let builder = if drafts { builder.draft(ModelRef::DemoDraft) } else { builder };
         let engine = builder.load(ModelRef::Demo).unwrap();
@@ -82,7 +73,7 @@ fn everybody_gets_what_they_would_get_alone() {
             assert_eq!(completions[0].logprobs, expected.logprobs, "{settings:?}");
             assert_eq!(completions[0].text, expected.text, "{settings:?}");
         }
-        let stats = engine.stats().unwrap().speculation;
+        let stats = engine.stats().speculation;
         assert!(!drafts || stats.acceptance() > 0.3, "{stats:?}");
         assert_eq!(stats.failed, 0);
     }

@@ -1,20 +1,18 @@
 //! The same tokens and the same bits, however the work is cut.
 
-use sm_runtime::{GenerationOptions, LoadOptions, Prompt, SamplingOptions, TokenId};
+use sm_runtime::{Device, ExecutorOptions, GenerationOptions, LoadOptions, Prompt, SamplingOptions, TokenId};
 
-use crate::{data, generator};
+use crate::{Setup, data, generator};
 
 fn sampled(seed: u64) -> GenerationOptions {
-    let sampling = SamplingOptions {
-        seed: Some(seed),
-        temperature: 1.1,
-        top_k: 100,
-        top_p: 0.98,
-        repetition_penalty: 1.1,
-        frequency_penalty: 0.1,
-        ..SamplingOptions::default()
-    };
-    GenerationOptions { sampling, logprobs: Some(3), ..GenerationOptions::default() }
+    let sampling = SamplingOptions::new()
+        .seed(seed)
+        .temperature(1.1)
+        .top_k(100)
+        .top_p(0.98)
+        .repetition_penalty(1.1)
+        .frequency_penalty(0.1);
+    GenerationOptions::new().sampling(sampling).logprobs(3)
 }
 
 const PROMPT: &str =
@@ -24,9 +22,10 @@ const PROMPT: &str =
 fn threads_and_chunks_change_nothing() {
     let Some(path) = data("models/stories260K/hf") else { return };
     let run = |n_threads, max_step_tokens, seed| {
-        let options = LoadOptions { n_threads: Some(n_threads), max_step_tokens, ..LoadOptions::default() };
+        let load = LoadOptions::new().device(Device::cpu_threads(n_threads));
+        let setup = Setup { load, executor: ExecutorOptions::new().max_step_tokens(max_step_tokens) };
         let completion =
-            generator(&path, &options).generate(&Prompt::Text(PROMPT.into()), &sampled(seed)).unwrap();
+            generator(&path, &setup).generate(&Prompt::Text(PROMPT.into()), &sampled(seed)).unwrap();
         assert_eq!(completion.seed, seed);
         (completion.tokens, completion.logprobs)
     };
@@ -45,7 +44,7 @@ fn threads_and_chunks_change_nothing() {
 #[test]
 fn turns_give_what_one_prompt_gives() {
     let Some(path) = data("models/stories260K/hf") else { return };
-    let mut generator = generator(&path, &LoadOptions::default());
+    let mut generator = generator(&path, &Setup::default());
     let first = generator.generate(&Prompt::Text(PROMPT.into()), &sampled(1)).unwrap();
     let appended = generator.generate(&Prompt::Append(" The end. Once".into()), &sampled(2)).unwrap();
     assert!(appended.usage.cached_tokens + 1 >= first.prompt_tokens.len() + first.tokens.len());

@@ -8,15 +8,15 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sm_runtime::{
-    BatchingConfig, BatchingStrategy, Completion, Engine, EngineConfig, Error, GenerationOptions, Generator,
-    Grammar, KvCacheConfig, KvDiskConfig, Limits, LoadOptions, LoadedModel, ModelRef, Priority, Prompt,
-    Request, SamplingOptions, SpeculationConfig, StopRules, TokenId,
+    BatchingConfig, BatchingStrategy, Completion, Device, Engine, EngineConfig, Error, GenerationOptions,
+    Generator, Grammar, KvCacheConfig, KvDiskConfig, LoadOptions, Loader, ModelRef, Priority, Prompt,
+    Request, SamplingOptions, SessionMode, SessionOptions, SpeculationConfig, StopRules, TokenId,
 };
 
 /// What one model needs to be tested.
 struct Subject {
-    model: ModelRef<'static>,
-    draft: Option<ModelRef<'static>>,
+    model: ModelRef,
+    draft: Option<ModelRef>,
     vocab_size: u32,
     context_len: usize,
     /// Keys and values of a page in half precision.
@@ -103,7 +103,7 @@ impl KvDir {
         let dir =
             std::env::temp_dir().join(format!("sm-schedules-{process}-{model}-{}", subject.n_schedules));
         // Less than the schedules would fill.
-        Self(KvDiskConfig { dir, max_bytes: 50 * subject.page_bytes })
+        Self(KvDiskConfig::new(dir, 50 * subject.page_bytes))
     }
 }
 
@@ -125,9 +125,11 @@ fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (Engin
     let rest = (1usize..5, one..4 * one, any::<bool>(), any::<bool>(), any::<bool>());
     (batching, rest).prop_map(move |(batching, (n_threads, n_pages, prefix_sharing, lookup, drafts))| {
         let (strategy, prefill_only, max_batch_size, max_step_tokens, max_chunk_tokens) = batching;
-        let config = EngineConfig {
-            load: LoadOptions { n_threads: Some(n_threads), ..LoadOptions::default() },
-            batching: BatchingConfig {
+        let mut speculation = SpeculationConfig::new();
+        speculation.lookup = lookup;
+        let config = EngineConfig::new()
+            .load(LoadOptions::new().device(Device::cpu_threads(n_threads)))
+            .batching(BatchingConfig {
                 strategy,
                 prefill_only,
                 max_batch_size,
@@ -135,37 +137,28 @@ fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (Engin
                 max_chunk_tokens,
                 max_batch_wait_us: 0,
                 ..BatchingConfig::default()
-            },
-            cache: KvCacheConfig {
+            })
+            .cache(KvCacheConfig {
                 prefix_sharing,
                 max_bytes_total: n_pages * page_bytes,
                 ..KvCacheConfig::default()
-            },
-            speculation: SpeculationConfig { lookup, ..SpeculationConfig::default() },
-            kv_disk: None,
-        };
+            })
+            .speculation(speculation);
         (config, drafts)
     })
 }
 
 fn options(arrival: &Arrival, has_tokenizer: bool) -> GenerationOptions {
     let grammar = (arrival.grammar && has_tokenizer).then(|| Grammar::Regex("([a-z]{1,6} )+".to_owned()));
-    GenerationOptions {
-        sampling: SamplingOptions {
-            seed: Some(arrival.seed),
-            temperature: arrival.temperature,
-            repetition_penalty: arrival.repetition_penalty,
-            ..SamplingOptions::default()
-        },
-        limits: Limits { max_new_tokens: arrival.n_tokens, ..Limits::default() },
-        stop: StopRules {
-            token_ids: arrival.stop.map(TokenId).into_iter().collect(),
-            ..StopRules::default()
-        },
-        logprobs: arrival.logprobs,
-        grammar: if cfg!(feature = "grammar") { grammar } else { None },
-        ..GenerationOptions::default()
-    }
+    let sampling = SamplingOptions::new()
+        .seed(arrival.seed)
+        .temperature(arrival.temperature)
+        .repetition_penalty(arrival.repetition_penalty);
+    let stop = StopRules::new().token_ids(arrival.stop.map(TokenId).into_iter().collect());
+    let mut options = GenerationOptions::new().sampling(sampling).stop(stop).max_new_tokens(arrival.n_tokens);
+    options.logprobs = arrival.logprobs;
+    options.grammar = grammar.filter(|_| cfg!(feature = "grammar"));
+    options
 }
 
 fn tokens(ids: &[u32]) -> Vec<TokenId> {
@@ -185,8 +178,8 @@ fn alone(generator: &mut Generator, prompt: &[TokenId], options: &GenerationOpti
 }
 
 fn run(subject: &Subject) {
-    let one_thread = LoadOptions { n_threads: Some(1), ..LoadOptions::default() };
-    let mut generator = Generator::new(LoadedModel::load(subject.model, &one_thread, &|_| ()).unwrap());
+    let model = Loader::new(subject.model.clone()).options(crate::one_thread()).load().unwrap();
+    let mut generator = Generator::new(model).unwrap();
     let has_tokenizer = generator.model().tokenizer().is_some();
     let config =
         Config { cases: schedules(subject.n_schedules), failure_persistence: None, ..Config::default() };
@@ -219,7 +212,7 @@ fn run(subject: &Subject) {
             if let (Some(second), false) = (&arrival.second, arrival.is_cancelled) {
                 let transcript =
                     [&tokens(&arrival.prompt)[..], &completions[0].tokens, &tokens(second)].concat();
-                let session = engine.session_prefix(&format!("session {index}")).unwrap();
+                let session = engine.session(session_of(index)).unwrap();
                 let got = session
                     .submit(Prompt::Tokens(transcript.clone()), options.clone())
                     .unwrap()
@@ -233,7 +226,7 @@ fn run(subject: &Subject) {
                 );
             }
         }
-        let stats = engine.stats().unwrap();
+        let stats = engine.stats();
         prop_assert_eq!((stats.live_requests, stats.cache.current_leases), (0, 0));
         prop_assert_eq!(stats.kv_disk.damaged_pages, 0);
         n_restored.set(n_restored.get() + stats.kv_disk.restored_pages);
@@ -245,13 +238,18 @@ fn run(subject: &Subject) {
     assert!(n_restored.get() > 0 || subject.n_schedules < 100);
 }
 
+/// The session of a request with two turns.
+fn session_of(index: usize) -> SessionOptions {
+    SessionOptions::named(format!("session {index}")).mode(SessionMode::Prefix)
+}
+
 fn start(subject: &Subject, config: EngineConfig, drafts: bool) -> Engine {
     let builder = Engine::builder().config(config);
-    let builder = match subject.draft.filter(|_| drafts) {
+    let builder = match subject.draft.clone().filter(|_| drafts) {
         Some(draft) => builder.draft(draft),
         None => builder,
     };
-    builder.load(subject.model).unwrap()
+    builder.load(subject.model.clone()).unwrap()
 }
 
 fn submit(
@@ -262,10 +260,10 @@ fn submit(
     let options = options(arrival, has_tokenizer);
     let prompt = Prompt::Tokens(tokens(&arrival.prompt));
     let handle = match arrival.second {
-        Some(_) => engine.session_prefix(&format!("session {index}"))?.submit(prompt, options),
+        Some(_) => engine.session(session_of(index))?.submit(prompt, options),
         None => {
             let (n, priority) = (arrival.n, arrival.priority);
-            engine.submit(Request { n, priority, ..Request::new(prompt, options) })
+            engine.submit(Request::new(prompt, options).n(n).priority(priority))
         }
     }?;
     if arrival.is_cancelled {
@@ -294,7 +292,7 @@ fn schedules_on_the_demo_model() {
 fn grouped_heads(n_schedules: u32, requests_below: usize, tokens_below: usize) -> Subject {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sm-model/tests/data/arch/llama-gqa");
     Subject {
-        model: ModelRef::Path(Box::leak(path.into_boxed_path())),
+        model: ModelRef::Path(path),
         draft: None,
         vocab_size: 56,
         context_len: 256,

@@ -6,25 +6,40 @@ use sm_tensor::{DType, TokenId};
 
 use super::*;
 use crate::cpu::arena::Access;
-use crate::plan::{Activation, Encoding, Epilogue, KvLayout, MatrixPart, PlanBuilder, Rows, Store};
+use crate::cpu::backend::CpuBackend;
+use crate::plan::{
+    Activation, Backend, Embed, Encoding, Epilogue, GatedLinear, GatherRows, Linear, MatrixPart, MemoryNeeds,
+    Norm, PlanBuilder, Rows, Store,
+};
 use crate::plan::{KvDType, Span, Speed};
 use crate::testing::{self, RandomWeights};
 
-fn executor(n_threads: usize) -> CpuExecutor {
-    let plan = testing::decoder(DType::F32);
-    let limits =
-        Limits { max_tokens: 8, max_outputs: 8, max_sequences: 1, n_pages: 4, kv_dtype: KvDType::F32 };
+fn prepared(plan: &Plan, n_threads: usize, limits: Limits) -> CpuExecutor {
     let mut team = Team::new(n_threads).unwrap();
-    let weights = Weights::load(&plan, &RandomWeights::new(&plan), &mut team, &|_| ()).unwrap();
-    CpuExecutor::new(&plan, weights, (team, IsaKind::best()), limits).unwrap()
+    let weights = PackedWeights::load(plan, &RandomWeights::new(plan), &mut team, &|_| ()).unwrap();
+    let pages = plan.cache.pages.first().copied().unwrap_or(PageGroup::uniform(0, 1, 1));
+    CpuExecutor::new(plan, Arc::new(weights), team, IsaKind::best(), pages, limits).unwrap()
+}
+
+fn limits(max_tokens: usize, n_pages: usize, kv_dtype: KvDType) -> Limits {
+    Limits { max_tokens, max_outputs: max_tokens, n_pages, kv_dtype, ..Limits::one_sequence(0) }
+}
+
+fn executor(n_threads: usize) -> CpuExecutor {
+    prepared(&testing::decoder(DType::F32), n_threads, limits(8, 4, KvDType::F32))
 }
 
 fn logits(executor: &mut CpuExecutor) -> Vec<f32> {
-    let span = Span { first_row: 0, n_rows: 3, start: 0, first_page: 0, n_pages: 1 };
-    let (tokens, page_table) = ([1, 2, 3].map(TokenId), [PageId(2)]);
-    let batch = StepBatch { tokens: &tokens, spans: &[span], page_table: &page_table, output_rows: &[2] };
-    executor.submit(&batch).unwrap();
-    executor.wait().unwrap().row(0).to_vec()
+    let batch = StepBatch {
+        tokens: &[1, 2, 3].map(TokenId),
+        spans: &[Span { n_rows: 3, n_pages: 1, ..Span::default() }],
+        page_table: &[PageId(2)],
+        outputs: &[OutputRow::logits(2)],
+        ..StepBatch::default()
+    };
+    let mut output = StepOutput::new();
+    executor.run(&batch, &mut output).unwrap();
+    output.logits(0).to_vec()
 }
 
 #[test]
@@ -41,7 +56,10 @@ fn a_panic_in_any_worker_leaves_the_executor_usable() {
                 });
             executor.submitted = Some(result);
             let message = format!("worker {culprit} fails");
-            assert_eq!(executor.wait().unwrap_err(), ExecError::WorkerPanicked { message });
+            assert_eq!(
+                executor.wait(&mut StepOutput::new()).unwrap_err(),
+                ExecError::WorkerPanicked { message }
+            );
             assert_eq!(logits(&mut executor), expected);
         }
     }
@@ -51,7 +69,9 @@ fn a_panic_in_any_worker_leaves_the_executor_usable() {
 fn each_phase_keeps_to_its_footprint() {
     let mut executor = executor(1);
     logits(&mut executor);
-    let logits = executor.program.logits;
+    let logits = executor.program.logits.unwrap();
+    // The memory of the step before went with its output.
+    executor.memory.arena.prepare_logits().unwrap();
     let CpuExecutor { memory, team, locals, tables, program, .. } = &mut executor;
     let first = &program.phases[..1];
     let read = memory.run(team, locals, &tables.shares(), first, |_, parts, _| {
@@ -107,12 +127,11 @@ fn the_shares_of_a_profile_add_up_to_the_time_of_its_steps() {
 
 #[test]
 fn what_a_plan_takes_is_known_before() {
-    let limits =
-        Limits { max_tokens: 8, max_outputs: 8, max_sequences: 1, n_pages: 4, kv_dtype: KvDType::F16 };
+    let limits = limits(8, 4, KvDType::F16);
     for (n_threads, dtype) in [(1, DType::F32), (2, DType::Q8_0), (3, DType::Q4_0), (2, DType::Bf16)] {
         let (plan, backend) = (testing::decoder(dtype), CpuBackend::new().threads(n_threads));
         let needs = backend.memory_needs(&plan, &limits).unwrap();
-        let executor = backend.prepare(&plan, &RandomWeights::new(&plan), limits, &|_| ()).unwrap();
+        let executor = backend.load_and_prepare(&plan, &RandomWeights::new(&plan), limits, &|_| ()).unwrap();
         let ExecutorInfo { weight_bytes, kv_bytes, activation_bytes, .. } = *executor.info();
         assert_eq!(needs, MemoryNeeds { weight_bytes, kv_bytes, activation_bytes }, "{dtype}");
     }
@@ -123,7 +142,7 @@ fn what_a_plan_takes_is_known_before() {
 
 /// A plan of products that are large enough to be cut into parts for rows of some ten.
 fn products(dtype: DType) -> Plan {
-    let mut plan = PlanBuilder::new(KvLayout { n_layers: 1, n_kv_heads: 1, head_dim: 16 }, 128);
+    let mut plan = PlanBuilder::new(128);
     let matrix = |plan: &mut PlanBuilder, name: &str, dtype, (rows, cols)| {
         plan.matrix(name, cols, vec![MatrixPart { tensor: name.to_owned(), dtype, rows }])
     };
@@ -137,30 +156,27 @@ fn products(dtype: DType) -> Plan {
     let inner = plan.buffer("inner", Rows::Tokens, 352, encoding);
     let y = plan.buffer("y", Rows::Tokens, 272, Encoding::F32);
     let logits = plan.buffer("logits", Rows::Outputs, 272, Encoding::F32);
-    plan.push(Op::Embed { table, positions: None, scale: 1.0, out: embedded });
+    plan.push(Embed { table, positions: None, scale: 1.0, out: embedded });
     let (kind, store) = (crate::plan::NormKind::Rms, Store::Write);
-    plan.push(Op::Norm { x: embedded, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });
-    plan.push(Op::GatedLinear { x, gate, up, activation: Activation::Silu, out: inner });
-    plan.push(Op::Linear { x: inner, weight: down, bias: None, epilogue: Epilogue::None, store, out: y });
-    plan.push(Op::GatherRows { x: y, out: logits });
+    plan.push(Norm { x: embedded, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });
+    plan.push(GatedLinear { x, gate, up, activation: Activation::Silu, out: inner });
+    plan.push(Linear { x: inner, weight: down, bias: None, epilogue: Epilogue::None, store, out: y });
+    plan.push(GatherRows { x: y, out: logits });
     plan.finish(logits)
 }
 
 /// The logits of rows of one span.
 fn all_logits(plan: &Plan, n_rows: usize, n_threads: usize) -> Vec<f32> {
-    let (max_tokens, max_outputs, kv_dtype) = (n_rows, n_rows, KvDType::F32);
-    let limits = Limits { max_tokens, max_outputs, max_sequences: 1, n_pages: 8, kv_dtype };
-    let mut team = Team::new(n_threads).unwrap();
-    let weights = Weights::load(plan, &RandomWeights::new(plan), &mut team, &|_| ()).unwrap();
-    let mut executor = CpuExecutor::new(plan, weights, (team, IsaKind::best()), limits).unwrap();
+    let mut executor = prepared(plan, n_threads, limits(n_rows, 8, KvDType::F32));
     let tokens: Vec<_> = (0..n_rows as u32).map(|row| TokenId(row % 8)).collect();
     let page_table: Vec<_> = (0..8).map(PageId).collect();
-    let output_rows: Vec<_> = (0..n_rows as u32).collect();
-    let span = Span { first_row: 0, n_rows: n_rows as u32, start: 0, first_page: 0, n_pages: 8 };
-    let (tokens, page_table, output_rows) = (&tokens[..], &page_table[..], &output_rows[..]);
-    executor.submit(&StepBatch { tokens, spans: &[span], page_table, output_rows }).unwrap();
-    let logits = executor.wait().unwrap();
-    (0..n_rows).flat_map(|row| logits.row(row).to_vec()).collect()
+    let outputs: Vec<_> = (0..n_rows as u32).map(OutputRow::logits).collect();
+    let spans = &[Span { n_rows: n_rows as u32, n_pages: 8, ..Span::default() }];
+    let (tokens, page_table, outputs) = (&tokens[..], &page_table[..], &outputs[..]);
+    let mut output = StepOutput::new();
+    let batch = StepBatch { tokens, spans, page_table, outputs, ..StepBatch::default() };
+    executor.run(&batch, &mut output).unwrap();
+    (0..n_rows).flat_map(|row| output.logits(row).to_vec()).collect()
 }
 
 #[test]

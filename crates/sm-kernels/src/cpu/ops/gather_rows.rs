@@ -18,7 +18,7 @@ impl GatherRows {
         let x = access.read(self.x);
         let mut out = access.share(self.out);
         for row in out.rows() {
-            let from = step.batch.output_rows[row] as usize * self.x.stride();
+            let from = step.batch.outputs[row].row as usize * self.x.stride();
             out.row_mut(row).copy_from_slice(&x[from..from + self.x.stride()]);
         }
     }

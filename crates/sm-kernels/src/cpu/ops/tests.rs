@@ -9,8 +9,8 @@ mod rows;
 use sm_tensor::{DType, PageId, TokenId};
 
 use crate::plan::{
-    Backend, BufferId, Encoding, KvDType, KvLayout, Limits, MatrixId, MatrixPart, Op, PAGE_LEN, Plan,
-    PlanBuilder, Rows, Span, StepBatch,
+    Backend, BufferId, Embed, Encoding, GatherRows, KvDType, Limits, MatrixId, MatrixPart, OutputRow,
+    PAGE_LEN, Plan, PlanBuilder, Rows, Span, StepBatch,
 };
 use crate::testing::{RandomWeights, random_values};
 use crate::{CpuBackend, IsaKind};
@@ -27,18 +27,13 @@ struct OpTest {
 }
 
 impl OpTest {
-    fn new(width: usize, kv: KvLayout) -> Self {
-        let mut builder = PlanBuilder::new(kv, 700);
+    fn new(width: usize) -> Self {
+        let mut builder = PlanBuilder::new(700);
         let x = builder.buffer("x", Rows::Tokens, width, Encoding::F32);
         let mut test = Self { builder, x, width, kv_dtype: KvDType::F32 };
         let table = test.matrix("table", width, &[(N_IDS, DType::F32)]);
-        test.builder.push(Op::Embed { table, positions: None, scale: 1.0, out: x });
+        test.builder.push(Embed { table, positions: None, scale: 1.0, out: x });
         test
-    }
-
-    /// A plan without attention.
-    fn rows(width: usize) -> Self {
-        Self::new(width, KvLayout { n_layers: 0, n_kv_heads: 1, head_dim: 1 })
     }
 
     fn buffer(&mut self, width: usize, encoding: Encoding) -> BufferId {
@@ -56,7 +51,7 @@ impl OpTest {
 
     fn finish(mut self) -> (Plan, KvDType) {
         let logits = self.builder.buffer("logits", Rows::Outputs, self.width, Encoding::F32);
-        self.builder.push(Op::GatherRows { x: self.x, out: logits });
+        self.builder.push(GatherRows { x: self.x, out: logits });
         (self.builder.finish(logits), self.kv_dtype)
     }
 
@@ -72,11 +67,12 @@ impl OpTest {
             max_outputs: n_tokens,
             max_sequences: lengths.len(),
             n_pages: 200,
+            n_state_slots: 0,
             kv_dtype,
         };
         let trace = |isa, n_threads| {
             let backend = CpuBackend::new().threads(n_threads).isa(isa);
-            let mut executor = backend.prepare(&plan, &weights, limits, &|_| ()).unwrap();
+            let mut executor = backend.load_and_prepare(&plan, &weights, limits, &|_| ()).unwrap();
             let mut outputs = Vec::new();
             executor.trace(&batch.step(), &mut |_, values| outputs.push(values.to_vec())).unwrap();
             outputs
@@ -99,7 +95,7 @@ struct Batch {
     tokens: Vec<TokenId>,
     spans: Vec<Span>,
     page_table: Vec<PageId>,
-    output_rows: Vec<u32>,
+    outputs: Vec<OutputRow>,
 }
 
 impl Batch {
@@ -112,16 +108,17 @@ impl Batch {
         for &length in lengths {
             let first_page = page_table.len() as u32;
             let n_pages = length.div_ceil(PAGE_LEN) as u32;
-            spans.push(Span { first_row, n_rows: length as u32, start: 0, first_page, n_pages });
+            spans.push(Span { first_row, n_rows: length as u32, first_page, n_pages, ..Span::default() });
             first_row += length as u32;
             page_table.extend((first_page..first_page + n_pages).map(|page| PageId(199 - page)));
         }
-        Self { tokens, spans, page_table, output_rows: (0..n_tokens as u32).step_by(2).collect() }
+        let outputs = (0..n_tokens as u32).step_by(2).map(OutputRow::logits).collect();
+        Self { tokens, spans, page_table, outputs }
     }
 
     fn step(&self) -> StepBatch<'_> {
-        let Self { tokens, spans, page_table, output_rows } = self;
-        StepBatch { tokens, spans, page_table, output_rows }
+        let Self { tokens, spans, page_table, outputs } = self;
+        StepBatch { tokens, spans, page_table, outputs, ..StepBatch::default() }
     }
 
     /// For each row, the rows of its sequence up to itself.

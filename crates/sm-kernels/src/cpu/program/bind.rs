@@ -13,12 +13,12 @@ use crate::cpu::ops::embed::Embed;
 use crate::cpu::ops::gather_rows::GatherRows;
 use crate::cpu::ops::moe_ffn::MoeFfn;
 use crate::cpu::ops::norm::Norm;
-use crate::cpu::ops::rope_store::{RopeAngles, RopeStore, Rotation};
+use crate::cpu::ops::rope_store::{HeadNorm, RopeAngles, RopeStore, Rotation};
 use crate::cpu::schedule::AttentionShape;
 use crate::cpu::split::By;
 use crate::plan::{
-    AttentionParams, BufferId, Encoding, Epilogue, Experts, KvDType, Limits, MatrixId, Op, Plan,
-    PrepareError, RopeId, Rows, Store,
+    self, BufferId, Encoding, Epilogue, KvDType, KvId, Limits, MatrixId, Op, Plan, PrepareError, RopeId,
+    Rows, Store,
 };
 
 impl Program {
@@ -29,12 +29,12 @@ impl Program {
     pub(crate) fn bind(plan: &Plan, limits: &Limits, n_workers: usize) -> Result<Self, PrepareError> {
         let extents = Extents { n_tokens: limits.max_tokens, n_outputs: limits.max_outputs };
         let mut layout = ArenaLayout::new(extents, 0);
+        let (buffers, logits_bytes) = place_buffers(plan, &mut layout)?;
         let mut angles = Vec::with_capacity(plan.ropes.len());
         for table in &plan.ropes {
             let width = 2 * RopeAngles::half_len(table);
             angles.push(layout.region(RowCount::Per(Rows::Tokens, 1), width)?);
         }
-        let buffers = place_buffers(plan, &mut layout)?;
         let mut binder = Binder {
             plan,
             limits: extents,
@@ -57,8 +57,10 @@ impl Program {
             binder.scratch_end = binder.scratch_end.max(binder.scratch.end());
         }
         Ok(Self {
+            logits: plan.logits.map(|id| binder.f32(id)),
+            hidden: plan.hidden.map(|id| binder.f32(id)),
             phases: binder.phases,
-            logits: f32_of(binder.buffers[plan.logits.index()]),
+            logits_bytes,
             buffers: binder.buffers,
             shapes: binder.shapes,
             arena_bytes: binder.scratch_end,
@@ -84,6 +86,12 @@ struct Binder<'a> {
 
 fn f32_of(buffer: BufferRegions) -> Region<f32> {
     buffer.f32.expect("a valid plan gives the buffer an f32 form")
+}
+
+/// The keys and values of a layer.
+struct HeadShape {
+    n_kv_heads: usize,
+    head_dim: usize,
 }
 
 impl Binder<'_> {
@@ -113,36 +121,37 @@ impl Binder<'_> {
 
     fn bind(&mut self, op: &Op) -> Result<(), PrepareError> {
         match *op {
-            Op::Embed { table, positions, scale, out } => {
+            Op::Input(_) => return Err(PrepareError::Unsupported("external inputs".to_owned())),
+            Op::Embed(plan::Embed { table, positions, scale, out }) => {
                 let out = self.f32(out);
                 let work = self.per_worker(out.stride())?;
                 let footprint = Footprint::default().write(self.limits, out, By::Rows(1));
                 let footprint = footprint.write(self.limits, work, By::Rows(1));
                 self.push(Task::Embed(Embed { table, positions, scale, out, work }), footprint);
             }
-            Op::Norm { x, kind, weight, bias, eps, store, out } => {
+            Op::Norm(plan::Norm { x, kind, weight, bias, eps, store, out }) => {
                 let (width, x, out) = (self.plan.buffer(x).width, self.f32(x), self.buffer(out));
                 let footprint = out.write_rows(Footprint::default().read(self.limits, x), self.limits);
                 self.push(Task::Norm(Norm { x, width, kind, weight, bias, eps, store, out }), footprint);
             }
-            Op::Linear { x, weight, bias, epilogue, store, out } => {
+            Op::Linear(plan::Linear { x, weight, bias, epilogue, store, out }) => {
                 let depth = self.plan.matrix(weight).cols;
                 let (x, out) = (self.rounded(self.buffer(x), &[weight])?, self.buffer(out));
                 let footprint = x.read(Footprint::default(), self.limits);
                 let footprint = out.write_products(footprint, self.limits, depth);
                 self.push(Task::Linear(LinearTask { x, weight, bias, epilogue, store, out }), footprint);
             }
-            Op::GatedLinear { x, gate, up, activation, out } => {
+            Op::GatedLinear(plan::GatedLinear { x, gate, up, activation, out }) => {
                 let depth = self.plan.matrix(gate).cols + self.plan.matrix(up).cols;
                 let (x, out) = (self.rounded(self.buffer(x), &[gate, up])?, self.buffer(out));
                 let footprint = x.read(Footprint::default(), self.limits);
                 let footprint = out.write_products(footprint, self.limits, depth);
                 self.push(Task::GatedLinear(GatedTask { x, gate, up, activation, out }), footprint);
             }
-            Op::RopeStore { .. } => self.rope_store(op)?,
-            Op::Attention { q, layer, params, out } => self.attention(q, layer, params, out)?,
-            Op::MoeFfn { x, experts, store, out } => self.moe_ffn(x, experts, store, out)?,
-            Op::GatherRows { x, out } => {
+            Op::RopeStore(op) => self.rope_store(op)?,
+            Op::Attention(op) => self.attention(op)?,
+            Op::MoeFfn(op) => self.moe_ffn(op)?,
+            Op::GatherRows(plan::GatherRows { x, out }) => {
                 let (x, out) = (self.f32(x), self.f32(out));
                 let footprint =
                     Footprint::default().read(self.limits, x).write(self.limits, out, By::Rows(1));
@@ -170,21 +179,39 @@ impl Binder<'_> {
         Rotation { angles: self.angles[id.index()], n_pairs: table.inv_freq.len(), pairs: table.pairs }
     }
 
-    fn rope_store(&mut self, op: &Op) -> Result<(), PrepareError> {
-        let &Op::RopeStore { qkv, layer, rope, q_norm, k_norm, norm_eps, q } = op else { return Ok(()) };
-        let kv = self.plan.kv;
-        let heads_per_kv = self.plan.buffer(q).width / (kv.head_dim * kv.n_kv_heads);
+    fn rope_store(&mut self, op: plan::RopeStore) -> Result<(), PrepareError> {
+        let plan::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, q } = op;
+        let [q_norm, k_norm] = [q_norm, k_norm]
+            .map(|norm| norm.map(|weight| HeadNorm { weight, len: self.plan.vector(weight).len }));
+        let HeadShape { n_kv_heads, head_dim } = self.heads(kv);
+        let heads_per_kv = self.plan.buffer(q).width / (head_dim * n_kv_heads);
         let (qkv, q, rotation) = (self.f32(qkv), self.f32(q), rope.map(|id| self.rotation(id)));
-        let work = self.per_worker(kv.head_dim.next_multiple_of(LANES))?;
-        let tiles = By::Tiles { table: StepShares::PAGE_RUNS, tile_cols: heads_per_kv * kv.head_dim };
+        let work = self.per_worker(head_dim.next_multiple_of(LANES))?;
+        let tiles = By::Tiles { table: StepShares::PAGE_RUNS, tile_cols: heads_per_kv * head_dim };
         let mut footprint = Footprint::default().read(self.limits, qkv).write(self.limits, q, tiles);
-        footprint = footprint.write(self.limits, work, By::Rows(1)).kv(KvUse::Write(layer));
+        footprint = footprint.write(self.limits, work, By::Rows(1)).kv(KvUse::Write(kv.index()));
         if let Some(rotation) = rotation {
             footprint = footprint.read(self.limits, rotation.angles);
         }
-        let task = RopeStore { qkv, q, work, rotation, q_norm, k_norm, norm_eps, kv, heads_per_kv };
+        let task = RopeStore {
+            qkv,
+            q,
+            work,
+            rotation,
+            q_norm,
+            k_norm,
+            norm_eps,
+            n_kv_heads,
+            head_dim,
+            heads_per_kv,
+        };
         self.push(Task::RopeStore(task, self.kv_dtype), footprint);
         Ok(())
+    }
+
+    fn heads(&self, kv: KvId) -> HeadShape {
+        let group = self.plan.cache.group(kv).expect("a valid plan has the layer");
+        HeadShape { n_kv_heads: group.n_kv_heads, head_dim: group.key_dim }
     }
 
     /// The schedule of attentions of a shape.
@@ -196,17 +223,11 @@ impl Binder<'_> {
         })
     }
 
-    fn attention(
-        &mut self,
-        q: BufferId,
-        layer: usize,
-        params: AttentionParams,
-        out: BufferId,
-    ) -> Result<(), PrepareError> {
-        let AttentionParams { n_heads, scale, window, soft_cap } = params;
-        let kv = self.plan.kv;
-        let shape = AttentionShape { heads_per_kv: n_heads / kv.n_kv_heads, window };
-        let config = AttentionConfig { shape, head_dim: kv.head_dim, scale, soft_cap };
+    fn attention(&mut self, op: plan::Attention) -> Result<(), PrepareError> {
+        let plan::Attention { q, kv, n_heads, scale, window, soft_cap, out } = op;
+        let HeadShape { n_kv_heads, head_dim } = self.heads(kv);
+        let shape = AttentionShape { heads_per_kv: n_heads / n_kv_heads, window };
+        let config = AttentionConfig { shape, head_dim, scale, soft_cap };
         let (q, out) = (self.f32(q), self.buffer(out));
         let workspace =
             AttentionWorkspace::new(&mut self.scratch, &config, self.plan.context_len, self.n_workers)?;
@@ -215,7 +236,7 @@ impl Binder<'_> {
             Some(region) => region,
             None => self.scratch.region(RowCount::Per(Rows::Tokens, 1), q.stride())?,
         };
-        let unit = shape.heads_per_kv * kv.head_dim;
+        let unit = shape.heads_per_kv * head_dim;
         let whole_blocks = unit.is_multiple_of(BLOCK_LEN);
         let encoded = out.int8.filter(|_| whole_blocks);
         let task = Attention { q, out: values, encoded, workspace, schedule, config };
@@ -227,7 +248,8 @@ impl Binder<'_> {
             footprint.write(limits, encoded, By::Tiles { table: schedule + 1, tile_cols: unit / BLOCK_LEN })
         };
         let footprint = write(Footprint::default().read(self.limits, q), self.limits);
-        let footprint = footprint.write(self.limits, workspace.shared, By::Rows(1)).kv(KvUse::Read(layer));
+        let footprint =
+            footprint.write(self.limits, workspace.shared, By::Rows(1)).kv(KvUse::Read(kv.index()));
         self.push(Task::Attend(task, self.kv_dtype), footprint);
         let footprint = write(Footprint::default().read(self.limits, workspace.shared), self.limits);
         self.push(Task::MergeAttention(task), footprint);
@@ -239,13 +261,8 @@ impl Binder<'_> {
         Ok(())
     }
 
-    fn moe_ffn(
-        &mut self,
-        x: BufferId,
-        experts: Experts,
-        store: Store,
-        out: BufferId,
-    ) -> Result<(), PrepareError> {
+    fn moe_ffn(&mut self, op: plan::MoeFfn) -> Result<(), PrepareError> {
+        let plan::MoeFfn { x, experts, store, out } = op;
         let (rows, hidden) = (self.plan.buffer(x).rows, self.plan.buffer(x).width);
         let down = self.plan.matrix(experts.down);
         let (x, out, scratch) = (self.buffer(x), self.buffer(out), &mut self.scratch);

@@ -3,6 +3,10 @@
 use sm_tensor::DType;
 
 use super::*;
+use crate::plan::{
+    BufferDecl, BufferId, Encoding, Epilogue, Experts, KvId, MatrixDecl, MatrixId, RopeId, StateLayout,
+    VectorId,
+};
 use crate::testing;
 
 fn buffer<'p>(plan: &'p mut Plan, name: &str) -> &'p mut BufferDecl {
@@ -21,21 +25,17 @@ fn op<'p>(plan: &'p mut Plan, name: &str) -> &'p mut Op {
 /// Changes fields of the first op of a kind.
 macro_rules! set {
     ($plan:expr, $kind:ident $name:literal, $($field:ident = $value:expr),+) => {
-        if let Op::$kind { $($field,)+ .. } = op($plan, $name) {
-            $(*$field = $value;)+
+        match op($plan, $name) {
+            Op::$kind(op) => { $(op.$field = $value;)+ }
+            other => panic!("{other:?}"),
         }
     };
 }
 
-fn attention(plan: &mut Plan, change: impl Fn(&mut AttentionParams)) {
-    if let Op::Attention { params, .. } = op(plan, "attention") {
-        change(params);
-    }
-}
-
 fn experts(plan: &mut Plan, change: impl Fn(&mut Experts)) {
-    if let Op::MoeFfn { experts, .. } = op(plan, "moe_ffn") {
-        change(experts);
+    match op(plan, "moe_ffn") {
+        Op::MoeFfn(op) => change(&mut op.experts),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -66,7 +66,7 @@ fn declarations_keep_their_rules() {
         (0, "there is no matrix 99", |p| set!(p, Embed "embed", table = MatrixId(99))),
         (1, "there is no vector 99", |p| set!(p, Norm "norm", weight = VectorId(99))),
         (3, "there is no rope 99", |p| set!(p, RopeStore "rope_store", rope = Some(RopeId(99)))),
-        (3, "there is no layer 9", |p| set!(p, RopeStore "rope_store", layer = 9)),
+        (3, "there is no layer 9", |p| set!(p, RopeStore "rope_store", kv = KvId(9))),
         (0, "has width 0", |p| buffer(p, "x").width = 0),
         (1, "width 65, no multiple of 32", |p| buffer(p, "h").width = 65),
         (2, "is empty", |p| matrix(p, "qkv.0").parts.clear()),
@@ -79,10 +79,17 @@ fn declarations_keep_their_rules() {
         (3, "the rope turns 0 values", |p| p.ropes[0].inv_freq.clear()),
         (3, "frequency of the rope is not finite", |p| p.ropes[0].inv_freq[1] = f32::NAN),
         (3, "scale of the rope is 0", |p| p.ropes[0].scale = 0.0),
-        (3, "the pages have 0 heads", |p| p.kv.n_kv_heads = 0),
+        (3, "the pages have 0 heads", |p| p.cache.pages[0].n_kv_heads = 0),
         (20, "the context length is 0", |p| p.context_len = 0),
-        (20, "there is no buffer 99", |p| p.logits = BufferId(99)),
-        (20, "must be Outputs", |p| p.logits = BufferId(0)),
+        (20, "there is no buffer 99", |p| p.logits = Some(BufferId(99))),
+        (20, "there is no buffer 99", |p| p.hidden = Some(BufferId(99))),
+        (20, "neither a hidden state nor logits", |p| (p.hidden, p.logits) = (None, None)),
+        (20, "state \"delta\" has no values", |p| {
+            p.cache.states.push(StateLayout { name: "delta".to_owned(), len: 0 });
+        }),
+        (20, "layers begin at ops [1, 20]", |p| p.layer_starts[1] = 20),
+        (20, "layers begin at ops [9, 9]", |p| p.layer_starts[0] = 9),
+        (20, "must be Outputs", |p| p.logits = Some(BufferId(0))),
         (19, "\"logits\" is read before it is written", |p| p.ops.truncate(19)),
     ];
     check(&testing::decoder(DType::Q8_0), cases);
@@ -95,21 +102,20 @@ fn buffers_are_written_first_and_in_the_form_that_is_read() {
             p.ops.remove(0);
         }),
         (1, "reads the buffer that it writes", |p| {
-            let x = p.ops[1].input().unwrap();
+            let x = p.ops[1].reads()[0].buffer;
             set!(p, Norm "norm", out = x);
         }),
         (1, "adds to buffer \"h\" before it is written", |p| set!(p, Norm "norm", store = Store::Add)),
         (6, "\"h\" must be f32 only", |p| {
-            if let Op::Norm { store, .. } = &mut p.ops[6] {
-                *store = Store::Add;
-            }
+            let Op::Norm(norm) = &mut p.ops[6] else { panic!("op 6 is a norm") };
+            norm.store = Store::Add;
         }),
         (2, "\"h\" has no int8 form", |p| buffer(p, "h").encoding = Encoding::F32),
         (19, "\"out_norm\" has no f32 form", |p| buffer(p, "out_norm").encoding = Encoding::Int8),
         (
             4,
             "pages of layer 1 are read before they are written",
-            |p| set!(p, Attention "attention", layer = 1),
+            |p| set!(p, Attention "attention", kv = KvId(1)),
         ),
         (0, "\"x\" must be f32 only", |p| buffer(p, "x").encoding = Encoding::F32AndInt8),
         (3, "\"q\" must be f32 only", |p| buffer(p, "q").encoding = Encoding::F32AndInt8),
@@ -172,20 +178,25 @@ fn parameters_are_in_range() {
         (2, "the soft cap is 0", |p| set!(p, Linear "linear", epilogue = Epilogue::SoftCap(0.0))),
         (
             2,
+            "the scale of the result is NaN",
+            |p| set!(p, Linear "linear", epilogue = Epilogue::Scale(f32::NAN)),
+        ),
+        (
+            2,
             "the length of bias \"norm\" is 64 but must be 128",
             |p| set!(p, Linear "linear", bias = Some(VectorId(0))),
         ),
         (
             3,
-            "the length of head norm \"norm\" is 64",
+            "the length of head norm \"norm\" is 64 but must be 16",
             |p| set!(p, RopeStore "rope_store", k_norm = Some(VectorId(0))),
         ),
-        (4, "3 query heads are no multiple of 2", |p| attention(p, |params| params.n_heads = 3)),
-        (4, "the width of q is 64 but must be 32", |p| attention(p, |params| params.n_heads = 2)),
-        (4, "overflows", |p| attention(p, |params| params.n_heads = usize::MAX - 1)),
-        (4, "the scale is NaN", |p| attention(p, |params| params.scale = f32::NAN)),
-        (4, "the window is 0", |p| attention(p, |params| params.window = Some(0))),
-        (4, "the soft cap is -1", |p| attention(p, |params| params.soft_cap = Some(-1.0))),
+        (4, "3 query heads are no multiple of 2", |p| set!(p, Attention "attention", n_heads = 3)),
+        (4, "the width of q is 64 but must be 32", |p| set!(p, Attention "attention", n_heads = 2)),
+        (4, "overflows", |p| set!(p, Attention "attention", n_heads = usize::MAX - 1)),
+        (4, "the scale is NaN", |p| set!(p, Attention "attention", scale = f32::NAN)),
+        (4, "the window is 0", |p| set!(p, Attention "attention", window = Some(0))),
+        (4, "the soft cap is -1", |p| set!(p, Attention "attention", soft_cap = Some(-1.0))),
     ];
     check(&testing::decoder(DType::Q8_0), cases);
 }

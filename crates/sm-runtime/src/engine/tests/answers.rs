@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{SIZE, always, config, engine_of, request, text};
+use super::{SIZE, always, block_on, config, engine_of, request, text};
 use crate::testing::{FakeSize, failing, fake_model, hashed, token_of};
-use crate::{Engine, Error, FinishReason, Request, RequestStatus, StopRules};
+use crate::{Engine, Error, FinishReason, LimitedResource, QueueLimit, Request, RequestStatus, StopRules};
 
 /// Writes forever: no end token, and a context that is long enough for the test.
 const LONG: FakeSize = FakeSize { context_len: 1 << 16, max_tokens: 24, n_sequences: 4 };
@@ -15,7 +15,7 @@ fn endless() -> Engine {
 }
 
 fn assert_clean(engine: &Engine) {
-    let stats = engine.stats().unwrap();
+    let stats = engine.stats();
     assert_eq!((stats.live_requests, stats.running, stats.waiting), (0, 0, 0));
     assert_eq!((stats.cache.current_leases, stats.cache.pinned_pages, stats.cache.busy_sessions), (0, 0, 0));
 }
@@ -38,7 +38,7 @@ fn a_callback_is_called_once_whatever_happens() {
     assert_eq!(engine.status(first), Some(RequestStatus::Completed));
     assert_eq!(engine.status(second), Some(RequestStatus::Cancelled));
     submit(request("abc", 4, 60_000), "ended by the shutdown");
-    engine.shut_down(Duration::ZERO);
+    engine.shut_down(Duration::ZERO).unwrap();
     assert_eq!(results.recv().unwrap(), ("ended by the shutdown", false));
     assert!(results.try_recv().is_err());
 }
@@ -64,7 +64,7 @@ fn a_dropped_stream_ends_its_request() {
     drop(engine.submit(request("bc", 1, 60_000)).unwrap());
     // The next request is served when both have left.
     engine.generate(text("x"), &super::seeded(1, 3)).unwrap();
-    while engine.stats().unwrap().live_requests > 0 {
+    while engine.stats().live_requests > 0 {
         std::thread::yield_now();
     }
     assert_clean(&engine);
@@ -192,7 +192,10 @@ fn a_full_queue_refuses_at_once() {
         assert!(accepted.len() <= 4, "nothing was refused");
     };
     assert!(
-        matches!(refused, Error::ResourceLimit { resource: "max_queued_requests", limit: 2, .. }),
+        matches!(
+            refused,
+            Error::ResourceLimit { resource: LimitedResource::Queue(QueueLimit::Requests), limit: 2, .. }
+        ),
         "{refused}"
     );
     drop(accepted);
@@ -203,12 +206,12 @@ fn shutting_down_answers_everybody() {
     let engine = endless();
     let short = engine.submit(request("b", 1, 50)).unwrap();
     let long = engine.submit(request("c", 2, 60_000)).unwrap();
-    engine.shut_down(Duration::from_millis(200));
+    engine.shut_down(Duration::from_millis(200)).unwrap();
     assert_eq!(short.wait().unwrap()[0].tokens.len(), 50);
     assert!(matches!(long.wait(), Err(Error::ShutDown)));
     assert!(matches!(engine.submit(request("d", 3, 5)), Err(Error::ShutDown)));
-    assert!(matches!(engine.stats(), Err(Error::ShutDown)));
-    engine.shut_down(Duration::ZERO);
+    assert!(matches!(engine.trim_memory(0), Err(Error::ShutDown)));
+    engine.shut_down(Duration::ZERO).unwrap();
 }
 
 #[test]
@@ -226,11 +229,14 @@ fn what_cannot_be_is_refused_before_any_work() {
     let handle = engine.submit(request(&long, 1, 5)).unwrap();
     assert!(matches!(
         handle.wait(),
-        Err(Error::ResourceLimit { resource: "context", limit: 64, actual: 65, .. })
+        Err(Error::ResourceLimit { resource: LimitedResource::Context, limit: 64, actual: 65 })
     ));
     let refused = engine.submit(Request { n: usize::MAX, ..request("a", 1, 5) });
-    assert!(matches!(refused, Err(Error::ResourceLimit { resource: "n", limit: 4, .. })));
-    assert_eq!(engine.stats().unwrap().batching.steps, 0);
+    assert!(matches!(
+        refused,
+        Err(Error::ResourceLimit { resource: LimitedResource::Queue(QueueLimit::Choices), limit: 4, .. })
+    ));
+    assert_eq!(engine.stats().batching.steps, 0);
 }
 
 #[test]
@@ -250,23 +256,4 @@ fn futures_are_woken() {
         told
     });
     assert_eq!(told, expected.text);
-}
-
-/// Runs a future by parking this thread until it is woken.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: std::sync::Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
-    let mut context = std::task::Context::from_waker(&waker);
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            std::task::Poll::Ready(output) => return output,
-            std::task::Poll::Pending => std::thread::park(),
-        }
-    }
 }

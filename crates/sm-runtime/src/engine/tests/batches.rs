@@ -32,7 +32,7 @@ fn a_step_is_one_call_of_the_model_with_no_more_sequences_than_a_batch_may_have(
             .map(|seed| Request { n: 1 + seed % max_batch_size, ..request("some prompt", seed as u64, 9) })
             .collect();
         submit_all(&engine, &requests).into_iter().for_each(|handle| _ = handle.wait().unwrap());
-        let (stats, diary) = (engine.stats().unwrap().batching, diary.lock().unwrap());
+        let (stats, diary) = (engine.stats().batching, diary.lock().unwrap());
         let Diary { steps, .. } = &*diary;
         assert_eq!(diary.most_sequences(), max_batch_size);
         assert_eq!(stats.steps, steps.len() as u64);
@@ -51,7 +51,8 @@ fn prompts_of_3_70_and_500_tokens_in_one_batch_get_what_they_would_get_alone() {
         config.batching = BatchingConfig { max_step_tokens, ..three };
         let (engine, diary) = diarist(fake_model(WIDE, hashed).0, config);
         for (request, handle) in requests.iter().zip(submit_all(&engine, &requests)) {
-            let mut generator = Generator::new(fake_model(FakeSize { n_sequences: 1, ..WIDE }, hashed).0);
+            let mut generator =
+                Generator::new(fake_model(FakeSize { n_sequences: 1, ..WIDE }, hashed).0).unwrap();
             let expected = generator.generate(&request.prompt, &request.options).unwrap();
             assert_eq!(handle.wait().unwrap()[0].tokens, expected.tokens, "steps of {max_step_tokens}");
         }
@@ -74,7 +75,7 @@ fn without_batches_or_cache_everybody_gets_the_same() {
         let completions = handles.into_iter().flat_map(|handle| handle.wait().unwrap());
         let tokens: Vec<_> = completions.map(|completion| completion.tokens).collect();
         let most_sequences = diary.lock().unwrap().most_sequences();
-        (tokens, most_sequences, engine.stats().unwrap().cache)
+        (tokens, most_sequences, engine.stats().cache)
     };
     let (expected, most_sequences, cache) = run(|_| ());
     assert!(most_sequences > 1 && cache.reused_tokens > 0 && cache.current_bytes > 0, "{cache:?}");

@@ -2,7 +2,7 @@
 
 use sm_cache::KvCacheConfig;
 
-use super::{SIZE, alone, config, request, seeded, text};
+use super::{SIZE, alone, config, request, seeded, text, transcript};
 use crate::testing::{FakeSize, fake_model, hashed};
 use crate::{Completion, Engine, Request, Session};
 
@@ -24,26 +24,26 @@ fn say(session: &Session, transcript: &str, seed: u64) -> (Completion, String) {
 fn the_least_recently_used_of_too_many_sessions_is_computed_again() {
     // Without shared prefixes only a session itself can save work.
     let engine = engine_with(|cache| (cache.max_sessions, cache.prefix_sharing) = (2, false));
-    let [a, b, c] = ["a", "b", "c"].map(|name| engine.session_prefix(name).unwrap());
+    let [a, b, c] = ["a", "b", "c"].map(|name| engine.session(transcript(name)).unwrap());
     let (_, said_a) = say(&a, "hello there", 1);
     let (_, said_b) = say(&b, "good day", 2);
     let (second, said_a) = say(&a, &format!("{said_a} go on"), 3);
     assert_eq!(second.usage.cached_tokens, "hello there".len() + 5);
     say(&c, "what is it", 4);
-    let cache = engine.stats().unwrap().cache;
+    let cache = engine.stats().cache;
     assert_eq!((cache.current_sessions, cache.evictions), (2, 1));
     let (third, _) = say(&a, &format!("{said_a} go on"), 5);
     assert!(third.usage.cached_tokens > 0, "it was used later than the other");
     let (again, _) = say(&b, &format!("{said_b} go on"), 6);
     assert_eq!(again.usage.cached_tokens, 0, "it had to give way");
-    let cache = engine.stats().unwrap().cache;
+    let cache = engine.stats().cache;
     assert_eq!((cache.current_sessions, cache.evictions), (2, 2));
 }
 
 #[test]
 fn nothing_stays_where_nothing_is_to_persist() {
     let engine = engine_with(|cache| cache.persist_across_requests = false);
-    let session = engine.session_prefix("talk").unwrap();
+    let session = engine.session(transcript("talk")).unwrap();
     let mut transcript = "once upon a time there".to_owned();
     for seed in 0..3 {
         let (completion, said) = say(&session, &transcript, seed);
@@ -52,7 +52,7 @@ fn nothing_stays_where_nothing_is_to_persist() {
         let request = request("once upon a time there", seed, 10);
         let completions = engine.submit(request.clone()).unwrap().wait().unwrap();
         assert_eq!(completions[0].tokens, alone(&request).tokens);
-        let cache = engine.stats().unwrap().cache;
+        let cache = engine.stats().cache;
         assert_eq!((cache.current_bytes, cache.current_sessions, cache.reused_tokens), (0, 0, 0));
         assert!(cache.peak_bytes > 0);
     }
@@ -65,11 +65,11 @@ fn a_disabled_cache_goes_on_with_a_conversation_and_holds_nothing_of_it() {
         let session = engine.session("talk").unwrap();
         let turns = ["hello there", " and again", "!"].map(|text| {
             let completion = session.generate(text, &seeded(3, 8)).unwrap();
-            let bytes = engine.stats().unwrap().cache.current_bytes;
+            let bytes = engine.stats().cache.current_bytes;
             assert_eq!(bytes > 0, enabled);
             (completion.prompt_tokens, completion.tokens)
         });
-        (turns, engine.stats().unwrap().cache.reused_tokens > 0)
+        (turns, engine.stats().cache.reused_tokens > 0)
     };
     let (turns, _) = said(true);
     assert_eq!(said(false), (turns.clone(), false));
@@ -83,9 +83,9 @@ fn the_work_of_a_second_turn_does_not_depend_on_the_length_of_the_first() {
         let engine = Engine::start(fake_model(size, hashed).0, config()).unwrap();
         let session = engine.session("talk").unwrap();
         let first = session.generate(&"x".repeat(n_letters), &seeded(1, 10)).unwrap();
-        let before = engine.stats().unwrap().batching;
+        let before = engine.stats().batching;
         let second = session.generate(" and again", &seeded(2, 10)).unwrap();
-        let after = engine.stats().unwrap().batching;
+        let after = engine.stats().batching;
         // The last token of the first turn was sampled and not computed; the last of the second neither.
         assert_eq!(after.rows - before.rows, 1 + " and again".len() as u64 + 9, "{n_letters} letters");
         assert_eq!(after.steps - before.steps, 10, "{n_letters} letters");

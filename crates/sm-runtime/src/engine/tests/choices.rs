@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{config, drafted, request};
+use super::{SIZE, config, drafted, request};
 use crate::testing::{FakeSize, fake_model, hashed, mostly_recent, recent, token_of};
 use crate::{Completion, Engine, Request, Select, SpeculationConfig};
 
@@ -52,7 +52,21 @@ fn guesses_for_eight_candidates_change_nothing() {
         assert_eq!(eight(&guessing, seed), expected, "{seed}");
         assert_eq!(eight(&guessing, seed), expected, "{seed} again");
     }
-    let stats = guessing.stats().unwrap();
+    let stats = guessing.stats();
     assert!(stats.speculation.accepted > 0 && stats.speculation.accepted < stats.speculation.drafted);
-    assert_eq!(plain.stats().unwrap().speculation.drafted, 0);
+    assert_eq!(plain.stats().speculation.drafted, 0);
+}
+
+#[test]
+fn several_choices_have_a_call_of_their_own() {
+    let engine = Engine::start(fake_model(SIZE, hashed).0, config()).unwrap();
+    let request = Request { n: 3, ..request("abc", 5, 6) };
+    let expected = engine.submit(request.clone()).unwrap().wait().unwrap();
+    let choices = engine.generate_choices(request.prompt.clone(), 3, Select::All, &request.options).unwrap();
+    let tokens = |completions: &[Completion]| -> Vec<_> {
+        completions.iter().map(|completion| completion.tokens.clone()).collect()
+    };
+    assert_eq!(tokens(&choices), tokens(&expected));
+    let best = engine.generate_choices(request.prompt, 3, Select::Best, &request.options).unwrap();
+    assert!(best.len() == 1 && tokens(&expected).contains(&best[0].tokens));
 }

@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sm_batching::{BatchingConfig, BatchingStrategy, Suggestion};
-use sm_cache::{CacheEvent, CacheObserver, KvCacheConfig, SessionMode};
+use sm_cache::{CacheEvent, CacheObserver, KvCacheConfig};
 
+use super::watching::gated;
 use super::{SIZE, alone, always, config, engine_of, request, seeded, text};
 use crate::testing::{FakeSize, fake_model, hashed};
 use crate::{
-    CancelToken, Engine, EngineConfig, Error, GenerationStrategy, MetricsSink, Prompt, RecentMetrics,
-    Request, RequestMetrics, StepMetrics,
+    CancelToken, Engine, EngineConfig, Error, GenerationStrategy, LimitedResource, MetricsSink, Prompt,
+    QueueLimit, RecentMetrics, Request, RequestMetrics, Resource, SessionOptions, StepMetrics,
 };
 
 fn with_batching(change: impl FnOnce(&mut BatchingConfig)) -> EngineConfig {
@@ -23,9 +24,9 @@ fn with_batching(change: impl FnOnce(&mut BatchingConfig)) -> EngineConfig {
 fn settings_change_while_requests_run() {
     let engine = Engine::start(fake_model(SIZE, hashed).0, with_batching(|b| b.max_batch_size = 2)).unwrap();
     let before: Vec<_> = (0..4).map(|seed| engine.submit(request("abc", seed, 30)).unwrap()).collect();
-    assert_eq!(engine.stats().unwrap().max_running, Some(2));
+    assert_eq!(engine.stats().max_running, Some(2));
     engine.reconfigure(with_batching(|b| b.max_batch_size = 4).batching).unwrap();
-    let stats = engine.stats().unwrap();
+    let stats = engine.stats();
     assert_eq!((stats.max_running, stats.batch_size), (Some(4), 4));
     let after = engine.submit(Request { n: 4, ..request("abc", 9, 5) }).unwrap();
     assert_eq!(after.wait().unwrap().len(), 4, "as many choices as the new batch size");
@@ -34,9 +35,12 @@ fn settings_change_while_requests_run() {
     }
     let refused = |batching| engine.reconfigure(batching).unwrap_err().to_string();
     let error = refused(with_batching(|b| b.max_batch_size = 5).batching);
-    assert_eq!(error, "max_batch_size cannot become 5: the model was made ready for 4; load it for more");
+    assert_eq!(
+        error,
+        "max_batch_size cannot become 5: the executor was prepared for at most 4; load the model with a higher limit"
+    );
     assert!(refused(with_batching(|b| b.bucket_size = 0).batching).contains("bucket_size"));
-    assert_eq!(engine.stats().unwrap().batch_size, 4, "what is refused changes nothing");
+    assert_eq!(engine.stats().batch_size, 4, "what is refused changes nothing");
 }
 
 #[test]
@@ -48,7 +52,7 @@ fn the_context_can_become_shorter_and_longer_again() {
     assert_eq!(completion.prompt_tokens.len() + completion.tokens.len(), 16);
     assert!(matches!(
         engine.generate(text(&"x".repeat(17)), &seeded(1, 4)),
-        Err(Error::ResourceLimit { resource: "context", limit: 16, .. })
+        Err(Error::ResourceLimit { resource: LimitedResource::Context, limit: 16, .. })
     ));
     engine.set_context_len(SIZE.context_len).unwrap();
     let completion = engine.generate(text("hello"), &seeded(1, 40)).unwrap();
@@ -64,7 +68,7 @@ fn the_context_can_become_shorter_and_longer_again() {
 #[test]
 fn without_a_limit_as_many_run_as_a_step_has_room_for() {
     let engine = Engine::start(fake_model(SIZE, hashed).0, with_batching(|b| b.max_batch_size = 0)).unwrap();
-    let stats = engine.stats().unwrap();
+    let stats = engine.stats();
     assert_eq!(
         (stats.max_running, stats.available_slots(), stats.batch_size),
         (None, None, SIZE.n_sequences)
@@ -88,30 +92,55 @@ fn a_memory_aware_batch_counts_the_bytes_of_the_executor() {
     let most = steps.lock().unwrap().iter().map(|(_, _, n_outputs)| *n_outputs).max();
     assert_eq!(most, Some(2), "two sequences of 20 positions");
     match engine.submit(request("abcdefghij", 1, 31)).unwrap().wait() {
-        Err(Error::ResourceLimit { resource: "memory_limit_bytes", limit: 320, actual: 328, .. }) => {}
+        Err(Error::ResourceLimit {
+            resource: LimitedResource::Queue(QueueLimit::BatchBytes),
+            limit: 320,
+            actual: 328,
+        }) => {}
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
+fn statistics_do_not_wait_for_a_step() {
+    let (predict, permits) = gated(hashed);
+    let engine = engine_of(predict);
+    let running = engine.submit(request("abc", 1, 2)).unwrap();
+    assert_eq!(engine.stats().live_requests, 1);
+    permits.send(()).unwrap();
+    // The first step is over when its statistics are there; the second cannot be.
+    while engine.stats().batching.generated_tokens < 1 {
+        std::thread::yield_now();
+    }
+    let stats = engine.stats();
+    assert_eq!((stats.batching.generated_tokens, stats.running, stats.waiting), (1, 1, 0));
+    drop(permits);
+    running.wait().unwrap();
+    let stats = engine.stats();
+    assert_eq!((stats.batching.generated_tokens, stats.live_requests), (2, 0), "who is answered is counted");
+    engine.shut_down(Duration::ZERO).unwrap();
+    assert_eq!(engine.stats().batching.generated_tokens, 2, "the last numbers stay");
+}
+
+#[test]
 fn a_private_session_is_forgotten_with_its_last_handle() {
     let engine = engine_of(hashed);
-    let session = engine.private_session(SessionMode::Append);
-    let other = engine.private_session(SessionMode::Append);
+    let session = engine.session(SessionOptions::private()).unwrap();
+    let other = engine.session(SessionOptions::private()).unwrap();
     assert_ne!(session.id(), other.id());
     session.generate("hello", &seeded(1, 10)).unwrap();
     let again = session.clone();
     drop(session);
     assert!(again.generate("!", &seeded(1, 10)).unwrap().prompt_tokens.len() > 15, "it remembers");
-    assert_eq!(engine.stats().unwrap().cache.current_sessions, 1);
+    assert_eq!(engine.stats().cache.current_sessions, 1);
     let running = again.submit(Prompt::Append(".".into()), seeded(1, 10)).unwrap();
     drop(again);
     assert_eq!(running.wait().unwrap()[0].tokens.len(), 10, "a call goes on without its handle");
-    while engine.stats().unwrap().cache.current_sessions > 0 {
+    while engine.stats().cache.current_sessions > 0 {
         std::thread::yield_now();
     }
     drop(other);
-    assert_eq!(engine.stats().unwrap().cache.current_sessions, 0);
+    assert_eq!(engine.stats().cache.current_sessions, 0);
 }
 
 #[test]
@@ -141,7 +170,7 @@ fn a_batch_tells_how_many_are_done_and_keeps_to_its_cap() {
     let run = engine.generate_batch(prompts, &seeded(u64::MAX, 6)).max_parallel(2);
     let mut largest = 0;
     let results = run.on_progress(move |n_done| note.lock().unwrap().push(n_done)).map(|completion| {
-        largest = largest.max(engine.stats().unwrap().live_requests);
+        largest = largest.max(engine.stats().live_requests);
         completion.unwrap().seed
     });
     assert_eq!(results.collect::<Vec<_>>(), [u64::MAX, 0, 1, 2, 3, 4, 5], "seed + i, wrapping");
@@ -160,6 +189,7 @@ impl CacheObserver for Notes {
                 format!("{session}: {resource} {current} of {max}")
             }
             CacheEvent::Evicted { reason, .. } => format!("{reason:?}"),
+            _ => unreachable!("{event:?}"),
         };
         self.0.lock().unwrap().push(note);
     }
@@ -173,7 +203,11 @@ fn limits_of_sessions_are_told_with_numbers_to_callers_and_observers() {
     let builder = Engine::builder().config(config).cache_observer(Box::new(notes.clone()));
     let engine = builder.start(fake_model(SIZE, hashed).0, None).unwrap();
     match engine.session("talk").unwrap().generate(&"x".repeat(20), &seeded(1, 4)) {
-        Err(Error::ResourceLimit { resource: "max_tokens_per_session", limit: 16, actual: 20, .. }) => {}
+        Err(Error::ResourceLimit {
+            resource: LimitedResource::Cache(Resource::SessionTokens),
+            limit: 16,
+            actual: 20,
+        }) => {}
         other => panic!("{other:?}"),
     }
     engine.generate(text("abcdefghijklmnopqrs"), &seeded(1, 20)).unwrap();
@@ -189,15 +223,15 @@ fn trimming_harms_nobody_who_runs() {
     let requests: Vec<_> =
         (0..12).map(|seed| request(&"abc".repeat(1 + seed as usize % 7), seed, 30)).collect();
     let handles: Vec<_> = requests.iter().map(|request| engine.submit(request.clone()).unwrap()).collect();
-    while engine.stats().unwrap().live_requests > 0 {
+    while engine.stats().live_requests > 0 {
         let held = engine.trim_memory(0).unwrap();
-        assert!(held <= engine.stats().unwrap().cache.max_bytes);
+        assert!(held <= engine.stats().cache.max_bytes);
     }
     for (request, handle) in requests.iter().zip(handles) {
         assert_eq!(handle.wait().unwrap()[0].tokens, alone(request).tokens);
     }
     assert_eq!(engine.trim_memory(0).unwrap(), 0);
-    assert_eq!(engine.stats().unwrap().cache.current_bytes, 0);
+    assert_eq!(engine.stats().cache.current_bytes, 0);
 }
 
 #[derive(Debug, Default)]
@@ -221,7 +255,7 @@ fn the_phases_of_a_step_are_within_its_time() {
     let builder = Engine::builder().config(config()).metrics(Arc::clone(&steps) as Arc<dyn MetricsSink>);
     let engine = builder.start(fake_model(SIZE, slow).0, None).unwrap();
     engine.generate(text("abc"), &seeded(1, 10)).unwrap();
-    engine.shut_down(Duration::from_secs(10));
+    engine.shut_down(Duration::from_secs(10)).unwrap();
     let steps = steps.0.lock().unwrap();
     assert_eq!(steps.len(), 10);
     for StepMetrics { time, phases, .. } in &*steps {
@@ -242,8 +276,8 @@ fn what_requests_wait_and_how_many_is_measured() {
     let engine = builder.start(fake_model(SIZE, slow).0, None).unwrap();
     let handles: Vec<_> = (0..3).map(|seed| engine.submit(request("abc", seed, 10)).unwrap()).collect();
     handles.into_iter().for_each(|handle| assert_eq!(handle.wait().unwrap()[0].tokens.len(), 10));
-    let average_ms = engine.stats().unwrap().average_wait_ms();
-    engine.shut_down(Duration::from_secs(10));
+    let average_ms = engine.stats().average_wait_ms();
+    engine.shut_down(Duration::from_secs(10)).unwrap();
     let summary = metrics.summary();
     assert_eq!(summary.queue_ms.count, 3);
     // The second waits for 10 steps of the first, the third for 20.
@@ -286,5 +320,5 @@ fn batches_that_ran_say_what_would_suit_them() {
     assert_eq!(said.best_strategy, BatchingStrategy::Naive);
     let is_longer = |suggestion: &Suggestion| matches!(suggestion, Suggestion::WaitLonger { .. });
     assert!(said.suggestions.iter().any(is_longer), "batches of one of four: {said:?}");
-    assert_eq!(engine.stats().unwrap().padding_efficiency(), 1.0);
+    assert_eq!(engine.stats().padding_efficiency(), 1.0);
 }

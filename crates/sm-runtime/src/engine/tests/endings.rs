@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use sm_kernels::plan::ExecError;
+
+use super::watching::diarist;
 use super::{SIZE, alone, always, config, engine_of, request, seeded, text};
-use crate::testing::{FakeSize, fake_model, hashed};
+use crate::testing::{FakeSize, fake_model, hashed, losing, token_of};
 use crate::{
-    CancelToken, Engine, EngineConfig, Error, GenerationStrategy, MetricsSink, RecentMetrics, Request,
-    RequestMetrics, StepMetrics,
+    CancelToken, Engine, EngineConfig, Error, ErrorKind, GenerationStrategy, LimitedResource, MetricsSink,
+    RecentMetrics, Request, RequestHandle, RequestMetrics, Resource, StepMetrics,
 };
 
 #[test]
@@ -41,7 +44,11 @@ fn whoever_waits_for_more_than_a_lower_limit_is_told() {
     // Ten pages of 16 positions, 8 bytes each.
     engine.set_kv_bytes(10 * 16 * 8).unwrap();
     match large.wait() {
-        Err(Error::ResourceLimit { resource: "max_bytes_total", limit: 1280, actual: 2432, .. }) => {}
+        Err(Error::ResourceLimit {
+            resource: LimitedResource::Cache(Resource::TotalBytes),
+            limit: 1280,
+            actual: 2432,
+        }) => {}
         other => panic!("{other:?}"),
     }
     drop(running);
@@ -74,7 +81,7 @@ fn a_batch_waits_for_room_in_the_queue() {
 fn after_its_end_an_engine_says_so_to_everybody() {
     let engine = engine_of(always('a'));
     let running = engine.submit(request("abc", 1, 20)).unwrap();
-    engine.shut_down(Duration::MAX);
+    engine.shut_down(Duration::MAX).unwrap();
     assert_eq!(running.wait().unwrap()[0].tokens.len(), 20, "there was time enough");
     for _ in 0..300 {
         assert!(matches!(engine.submit(request("abc", 1, 2)), Err(Error::ShutDown)));
@@ -83,7 +90,7 @@ fn after_its_end_an_engine_says_so_to_everybody() {
     let refused = engine.submit_with(request("abc", 1, 2), move |_| sender.send(()).unwrap());
     assert!(matches!(refused, Err(Error::ShutDown)));
     assert!(called.recv().is_err(), "who is refused is not called back");
-    assert!(matches!(engine.stats(), Err(Error::ShutDown)));
+    assert!(matches!(engine.trim_memory(0), Err(Error::ShutDown)));
 }
 
 #[test]
@@ -93,8 +100,8 @@ fn a_callback_cannot_wait_for_its_own_engine_and_may_be_its_last_owner() {
     let own = engine.clone();
     engine
         .submit_with(request("abc", 1, 2), move |result| {
-            let is_refused = matches!(own.stats(), Err(Error::EngineThread));
-            own.shut_down(Duration::ZERO);
+            let is_refused = matches!(own.shut_down(Duration::ZERO), Err(Error::EngineThread));
+            drop(own.shut_down_async(Duration::ZERO));
             sender.send((result.is_ok(), is_refused)).unwrap();
         })
         .unwrap();
@@ -123,7 +130,7 @@ fn a_sink_is_told_of_candidates_and_of_requests_that_cannot_be_served() {
     let several = engine(Arc::clone(&requests) as Arc<dyn MetricsSink>, config());
     several.submit(Request { n: 3, ..request("abc", 1, 4) }).unwrap().wait().unwrap();
     several.submit(request(&"x".repeat(200), 1, 4)).unwrap().wait().unwrap_err();
-    several.shut_down(Duration::from_secs(10));
+    several.shut_down(Duration::from_secs(10)).unwrap();
     let told = requests.0.lock().unwrap();
     let [first, second] = &told[..] else { panic!("{told:?}") };
     assert_eq!((first.usage.strategy(), first.usage.choices), (GenerationStrategy::Parallel, 3));
@@ -134,6 +141,35 @@ fn a_sink_is_told_of_candidates_and_of_requests_that_cannot_be_served() {
     aware.batching.memory_limit_bytes = 8 * 20;
     let refusing = engine(Arc::clone(&recent) as Arc<dyn MetricsSink>, aware);
     refusing.submit(request("abcdefghij", 1, 20)).unwrap().wait().unwrap_err();
-    refusing.shut_down(Duration::from_secs(10));
+    refusing.shut_down(Duration::from_secs(10)).unwrap();
     assert_eq!((recent.summary().requests, recent.summary().failed), (1, 1));
+}
+
+#[test]
+fn a_lost_device_ends_the_engine_with_one_error_for_all() {
+    let model = losing(fake_model(SIZE, hashed).0, token_of('!'));
+    // The first step has four of the requests, one of them the culprit.
+    let mut full = config();
+    full.batching.max_batch_wait_us = u64::MAX;
+    let (engine, diary) = diarist(model, full);
+    let handles: Vec<_> = ["bcd", "b!", "cde", "def", "efg", "fgh"]
+        .iter()
+        .map(|prompt| engine.submit(request(prompt, 1, 60)).unwrap())
+        .collect();
+    let is_lost = |error: &Error| {
+        matches!(error, Error::Exec(ExecError::DeviceLost { .. })) && error.kind() == ErrorKind::Device
+    };
+    for handle in handles {
+        let error = handle.wait().unwrap_err();
+        assert!(is_lost(&error), "{error}");
+    }
+    let n_steps = diary.lock().unwrap().steps.len();
+    // The engine may still be on its way out, but answers the same.
+    let later = engine.submit(request("abc", 1, 4)).and_then(RequestHandle::wait).unwrap_err();
+    assert!(is_lost(&later), "{later}");
+    let trimmed = engine.trim_memory(0).unwrap_err();
+    assert!(is_lost(&trimmed), "{trimmed}");
+    assert_eq!(diary.lock().unwrap().steps.len(), n_steps, "no step is tried again");
+    assert_eq!((engine.stats().live_requests, engine.stats().cache.current_leases), (0, 0));
+    engine.shut_down(Duration::ZERO).unwrap();
 }

@@ -7,7 +7,7 @@ use sm_cache::{ByteSize, KvCacheConfig};
 
 use super::{SIZE, alone, config, request};
 use crate::testing::{FakeSize, Scratch, fake_model, hashed};
-use crate::{Engine, EngineConfig, EngineStats, Error, KvDiskConfig, KvDiskError, Request};
+use crate::{Engine, EngineConfig, EngineStats, Error, KvDiskConfig, KvDiskError, LoadError, Request};
 
 /// Bytes of a fake page in the file and of what stands before it.
 const SLOT_BYTES: u64 = 136 + 64;
@@ -33,7 +33,7 @@ fn answer(engine: &Engine, requests: &[Request]) -> EngineStats {
         let completion = engine.generate(request.prompt.clone(), &request.options).unwrap();
         assert_eq!(completion.tokens, alone(request).tokens, "{request:?}");
     }
-    engine.stats().unwrap()
+    engine.stats()
 }
 
 fn stories() -> Vec<Request> {
@@ -62,10 +62,10 @@ fn a_later_engine_goes_on_where_another_ended() {
     let first = answer(&start(small(dir.path(), 100), "a").unwrap(), request);
     assert_eq!((first.kv_disk.stored_pages, first.cache.reused_tokens), (0, 0), "nothing had to go");
     let engine = start(small(dir.path(), 100), "a").unwrap();
-    assert_eq!(engine.stats().unwrap().kv_disk.stored_pages, 3, "the end of an engine stores all");
+    assert_eq!(engine.stats().kv_disk.stored_pages, 3, "the end of an engine stores all");
     let completion = engine.generate(request[0].prompt.clone(), &request[0].options).unwrap();
     assert_eq!((completion.tokens, completion.usage.cached_tokens), (alone(&request[0]).tokens, 48));
-    let second = engine.stats().unwrap();
+    let second = engine.stats();
     assert_eq!((second.batching.rows, second.kv_disk.restored_pages), (first.batching.rows - 48, 3));
 }
 
@@ -110,7 +110,7 @@ fn requests_that_want_the_same_pages_wait_for_one_reading() {
         let completion = handle.wait().unwrap().remove(0);
         assert_eq!((completion.tokens, completion.usage.cached_tokens), (alone(request).tokens, 48));
     }
-    assert_eq!(engine.stats().unwrap().kv_disk.restored_pages, 3);
+    assert_eq!(engine.stats().kv_disk.restored_pages, 3);
 }
 
 #[test]
@@ -118,10 +118,16 @@ fn what_cannot_be_is_refused() {
     let dir = Scratch::new();
     let config = small(dir.path(), 1);
     let engine = start(config.clone(), "a").unwrap();
-    assert!(matches!(start(config.clone(), "a"), Err(Error::KvDisk(KvDiskError::InUse { .. }))));
+    assert!(matches!(
+        start(config.clone(), "a"),
+        Err(Error::Load(LoadError::KvDisk(KvDiskError::InUse { .. })))
+    ));
     drop(engine);
     match start(small(dir.path(), 0), "a") {
-        Err(Error::KvDisk(KvDiskError::TooSmall { needed: ByteSize(256), limit: ByteSize(56) })) => {}
+        Err(Error::Load(LoadError::KvDisk(KvDiskError::TooSmall {
+            needed: ByteSize(256),
+            limit: ByteSize(56),
+        }))) => {}
         other => panic!("{other:?}"),
     }
     let unknown = Engine::start(fake_model(SIZE, hashed).0, config.clone());

@@ -6,7 +6,7 @@ use sm_model::metadata::{Array, Metadata, Value};
 use sm_model::tokenizer::GgufTokenizer;
 use sm_tensor::TokenId;
 
-use super::{SIZE, config, engine_of, request, seeded, text};
+use super::{SIZE, config, engine_of, request, seeded, text, transcript};
 use crate::testing::{SIZE_OF_VOCABULARY, fake_model, hashed};
 use crate::text::Text;
 use crate::{EosRule, Error, FinishReason, LongInput, Prompt, Request};
@@ -70,17 +70,17 @@ fn a_conversation_that_would_be_cut_is_refused_and_stays_what_it_was() {
     let engine = engine_of(hashed);
     let session = engine.session("talk").unwrap();
     let first = session.generate("abc", &seeded(1, 10)).unwrap();
-    let before = engine.stats().unwrap();
+    let before = engine.stats();
     let refused = session.submit(Prompt::Append("def".into()), cut(text("")).options).unwrap().wait();
     assert!(matches!(refused, Err(Error::Validation { field: "max_input_tokens", .. })), "{refused:?}");
-    let after = engine.stats().unwrap();
+    let after = engine.stats();
     assert_eq!((after.batching, after.cache), (before.batching, before.cache));
     let second = session.generate("def", &seeded(2, 10)).unwrap();
     let new = &second.prompt_tokens[second.prompt_tokens.len() - 3..];
     assert_eq!(second.prompt_tokens, [&first.prompt_tokens[..], &first.tokens, new].concat());
     assert_eq!(second.usage.cached_tokens, first.prompt_tokens.len() + first.tokens.len() - 1);
     // Whoever sends the whole conversation may have its head cut off.
-    let whole = engine.session_prefix("whole").unwrap();
+    let whole = engine.session(transcript("whole")).unwrap();
     let completions = whole.submit(text("abcdefghij"), cut(text("")).options).unwrap().wait().unwrap();
     assert_eq!((completions[0].prompt_tokens.len(), completions[0].usage.truncated_tokens), (5, 5));
 }

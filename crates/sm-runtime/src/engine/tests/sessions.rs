@@ -2,30 +2,30 @@
 
 use sm_cache::KvCacheConfig;
 
-use super::{SIZE, alone, config, engine_of, seeded, text};
+use super::{SIZE, alone, config, engine_of, seeded, text, transcript};
 use crate::testing::{FakeSize, fake_model, hashed};
-use crate::{Engine, EngineConfig, Error, Prompt, Request};
+use crate::{Engine, EngineConfig, Error, LimitedResource, Prompt, Request};
 
 #[test]
 fn the_second_turn_computes_only_what_is_new() {
     let engine = engine_of(hashed);
     let session = engine.session("talk").unwrap();
     let first = session.generate("hello there", &seeded(1, 10)).unwrap();
-    let rows = engine.stats().unwrap().batching.rows;
+    let rows = engine.stats().batching.rows;
     let second = session.generate(" and again", &seeded(2, 10)).unwrap();
     let context = [&first.prompt_tokens[..], &first.tokens, &second.prompt_tokens[21..]].concat();
     assert_eq!(second.prompt_tokens, context);
     let expected = alone(&Request::new(Prompt::Tokens(context), seeded(2, 10)));
     assert_eq!(second.tokens, expected.tokens);
     // The last token of the first turn was never computed, and the last of the second is not either.
-    assert_eq!(engine.stats().unwrap().batching.rows - rows, 1 + " and again".len() as u64 + 9);
+    assert_eq!(engine.stats().batching.rows - rows, 1 + " and again".len() as u64 + 9);
     assert_eq!(second.usage.cached_tokens, 20);
 }
 
 #[test]
 fn a_transcript_is_recognised_as_far_as_it_is_the_same() {
     let engine = engine_of(hashed);
-    let session = engine.session_prefix("talk").unwrap();
+    let session = engine.session(transcript("talk")).unwrap();
     let first = session.generate("hello there", &seeded(1, 10)).unwrap();
     let transcript = format!("hello there{}. what!", first.text);
     let second = session.generate(&transcript, &seeded(2, 10)).unwrap();
@@ -53,11 +53,11 @@ fn a_full_context_is_told_as_one() {
     let size = FakeSize { n_sequences: 1, ..SIZE };
     let engine = Engine::start(fake_model(size, hashed).0, config()).unwrap();
     let rest = "x".repeat(60);
-    for session in [engine.session("append").unwrap(), engine.session_prefix("prefix").unwrap()] {
+    for session in [engine.session("append").unwrap(), engine.session(transcript("prefix")).unwrap()] {
         session.generate("hello", &seeded(1, 10)).unwrap();
         let transcript = format!("hello{rest}{rest}");
         match session.generate(&transcript, &seeded(1, 10)) {
-            Err(Error::ResourceLimit { resource: "context", limit: 64, .. }) => {}
+            Err(Error::ResourceLimit { resource: LimitedResource::Context, limit: 64, .. }) => {}
             other => panic!("{other:?}"),
         }
     }

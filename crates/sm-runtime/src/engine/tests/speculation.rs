@@ -4,7 +4,7 @@ use sm_tensor::TokenId;
 
 use super::{SIZE, always, config, drafted, request};
 use crate::testing::{FakeSize, failing, fake_model, hashed, mostly_recent, recent, scripted, token_of};
-use crate::{Engine, EngineConfig, Error, Generator, LoadedModel, Request, SpeculationConfig};
+use crate::{Engine, EngineConfig, Error, Generator, LoadError, LoadedModel, Request, SpeculationConfig};
 
 const SCRIPT: &str = "the cat sat on the mat. ";
 
@@ -18,7 +18,7 @@ fn model(predict: impl Fn(&[TokenId]) -> Vec<f32> + Send + 'static) -> LoadedMod
 
 fn alone(request: &Request, predict: impl Fn(&[TokenId]) -> Vec<f32> + Send + 'static) -> Vec<TokenId> {
     let model = fake_model(FakeSize { n_sequences: 1, ..SIZE }, predict).0;
-    Generator::new(model).generate(&request.prompt, &request.options).unwrap().tokens
+    Generator::new(model).unwrap().generate(&request.prompt, &request.options).unwrap().tokens
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn text_that_repeats_itself_takes_fewer_steps() {
     let request = request(SCRIPT, 1, 38);
     let completion = engine.generate(request.prompt.clone(), &request.options).unwrap();
     assert_eq!(completion.tokens, alone(&request, scripted(SCRIPT)));
-    let stats = engine.stats().unwrap().speculation;
+    let stats = engine.stats().speculation;
     // How many guesses pay is a matter of times; that those of the first steps are made is not.
     assert!(stats.accepted > 0 && stats.acceptance() > 0.4, "{stats:?}");
     assert_eq!(stats.accepted_at.iter().sum::<u64>(), stats.accepted);
@@ -65,7 +65,7 @@ fn sequences_beyond_the_room_of_the_draft_model_get_the_same() {
     for (request, handle) in requests.iter().zip(handles) {
         assert_eq!(handle.wait().unwrap()[0].tokens, alone(request, mostly_recent));
     }
-    let stats = engine.stats().unwrap().speculation;
+    let stats = engine.stats().speculation;
     assert!(stats.accepted > 0 && stats.accepted < stats.drafted, "{stats:?}");
 }
 
@@ -76,7 +76,7 @@ fn a_draft_model_that_fails_is_done_without() {
     let request = request("xyz", 3, 30);
     let completion = engine.generate(request.prompt.clone(), &request.options).unwrap();
     assert_eq!(completion.tokens, alone(&request, hashed));
-    assert!(engine.stats().unwrap().speculation.failed > 0);
+    assert!(engine.stats().speculation.failed > 0);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_draft_model_with_other_tokens_is_refused() {
     draft.text = crate::text::Text(None);
     draft.vocab_size += 1;
     match drafted(model(hashed), draft, config()) {
-        Err(error @ Error::DraftVocabulary { .. }) => {
+        Err(error @ Error::Load(LoadError::DraftVocabulary { .. })) => {
             assert_eq!(
                 error.to_string(),
                 "the draft model has 32 tokens and the model 31; both must have the same vocabulary"

@@ -98,7 +98,7 @@ fn random_request(dice: &mut Dice) -> Request {
     let mut made = request(&prompt, dice.roll(u64::MAX), 1 + dice.roll(16) as usize);
     made.priority =
         [Priority::Low, Priority::Normal, Priority::High, Priority::Critical][dice.roll(4) as usize];
-    made.key = dice.roll(3);
+    made.client = dice.roll(3);
     match dice.roll(12) {
         0 => made.n = 2 + dice.roll(2) as usize,
         1 => made.prompt = Prompt::Text("a".repeat(SIZE.context_len)),
@@ -190,16 +190,16 @@ fn ten_thousand_requests_leave_nothing_behind() {
 
 fn assert_nothing_is_left(engine: &Engine) {
     // Who was dropped leaves at the next step.
-    while engine.stats().unwrap().live_requests > 0 {
+    while engine.stats().live_requests > 0 {
         std::thread::yield_now();
     }
     engine.call(|core| core.cache.check().unwrap()).unwrap();
-    let stats = engine.stats().unwrap();
+    let stats = engine.stats();
     assert_eq!((stats.running, stats.waiting, stats.available_slots()), (0, 0, Some(SIZE.n_sequences)));
     let cache = stats.cache;
     assert_eq!((cache.current_leases, cache.pinned_pages, cache.busy_sessions), (0, 0, 0));
     assert_eq!(engine.trim_memory(0).unwrap(), 0, "nobody holds a page that could not be given back");
-    assert_eq!(engine.stats().unwrap().cache.cached_pages, 0);
+    assert_eq!(engine.stats().cache.cached_pages, 0);
     let gate = &engine.0.gate;
     assert_eq!((gate.n_sent.load(Ordering::Relaxed), gate.n_waiting.load(Ordering::Relaxed)), (0, 0));
 }

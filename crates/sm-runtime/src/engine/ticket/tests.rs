@@ -18,6 +18,8 @@ impl Wake for Wakes {
     }
 }
 
+const ROOM: TicketRoom = TicketRoom { n_choices: 2, max_new_tokens: 4, n_top: 2 };
+
 /// What the engine's thread does, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Write {
@@ -42,6 +44,8 @@ fn event(index: usize) -> TokenEvent {
         text: text.to_owned(),
         index: index / 2,
         token: Some(TokenId(index as u32)),
+        // Some events have alternatives and some have none.
+        top_logprobs: (0..index).map(|rank| (TokenId(rank as u32), -(rank as f32))).collect(),
         ..TokenEvent::default()
     }
 }
@@ -86,8 +90,8 @@ struct Sides {
 
 impl Sides {
     fn new() -> Self {
-        let ticket = Arc::new(Ticket::new(2, 4, CancelToken::new()));
-        let answer = Some(Responder::new(Arc::clone(&ticket)));
+        let ticket = Arc::new(Ticket::new(ROOM, CancelToken::new()));
+        let answer = Some(Responder::new(Arc::clone(&ticket), Arc::default()));
         Self { ticket, answer, wakes: Arc::new(Wakes::default()), waits_since: None }
     }
 
@@ -185,13 +189,14 @@ fn a_blocked_reader_is_woken_by_another_thread() {
     for _ in 0..200 {
         let mut sides = Sides::new();
         let ticket = Arc::clone(&sides.ticket);
+        let engine = std::thread::current().id();
         std::thread::scope(|scope| {
             let reader = scope.spawn(move || {
                 let (mut cursor, mut text) = (Cursor::default(), String::new());
-                while let Some(event) = ticket.wait_event(&mut cursor) {
+                while let Some(event) = ticket.wait_event(&mut cursor, engine) {
                     text.push_str(&event.unwrap().text);
                 }
-                (text, ticket.wait_outcome().unwrap().len())
+                (text, ticket.wait_outcome(engine).unwrap().len())
             });
             writes(EVENTS.len(), Write::Give).into_iter().for_each(|write| sides.write(write));
             assert_eq!(reader.join().unwrap(), ("onaucef".to_owned(), 2));

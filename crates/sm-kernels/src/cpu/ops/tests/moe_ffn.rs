@@ -1,7 +1,7 @@
 //! `MoeFfn`.
 
 use super::*;
-use crate::plan::{Activation, Experts, Store};
+use crate::plan::{Activation, Experts, MoeFfn, Norm, Store};
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -29,13 +29,13 @@ const CASE: Case = Case {
 impl Case {
     fn run(&self, lengths: &[usize]) {
         let &Self { n_experts, top_k, renormalize, ffn, hidden, dtype, store, encoding } = self;
-        let mut test = OpTest::rows(hidden);
+        let mut test = OpTest::new(hidden);
         let weight = test.builder.vector("w", hidden, vec!["w".to_owned()]);
         let both = if hidden % 32 == 0 { Encoding::F32AndInt8 } else { Encoding::F32 };
         let h = test.buffer(hidden, both);
         let out = test.buffer(hidden, encoding);
         let x = test.x;
-        let norm = |eps, out| Op::Norm {
+        let norm = |eps, out| Norm {
             x,
             kind: crate::plan::NormKind::Rms,
             weight,
@@ -58,7 +58,7 @@ impl Case {
             renormalize,
             activation: Activation::Silu,
         };
-        test.builder.push(Op::MoeFfn { x: h, experts, store, out });
+        test.builder.push(MoeFfn { x: h, experts, store, out });
         let trace = test.run(lengths);
         let expected = self.reference(&trace);
         let is_rounded = dtype.is_quantized() || dtype == DType::Bf16 || encoding == Encoding::Int8;

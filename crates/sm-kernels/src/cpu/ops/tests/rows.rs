@@ -1,17 +1,17 @@
 //! Ops on single rows: `Embed`, `Norm`, `GatherRows`.
 
 use super::*;
-use crate::plan::{NormKind, Store};
+use crate::plan::{Norm, NormKind, Store};
 
 #[test]
 fn embed_scales_rows_and_adds_learned_positions() {
     for (width, scale) in [(1, 1.0), (16, 1.0), (33, 2.5), (64, 0.5)] {
-        let mut test = OpTest::rows(width);
+        let mut test = OpTest::new(width);
         let out = test.buffer(width, Encoding::F32);
         let dtype = if width == 64 { DType::Q8_0 } else { DType::F16 };
         let table = test.matrix("other", width, &[(N_IDS, dtype)]);
         let positions = test.matrix("positions", width, &[(700, DType::F32)]);
-        test.builder.push(Op::Embed { table, positions: Some(positions), scale, out });
+        test.builder.push(Embed { table, positions: Some(positions), scale, out });
         let trace = test.run(&[5, 1, 3]);
         let table = trace.weights.values("other.0");
         let positions = trace.weights.values("positions.0");
@@ -37,16 +37,16 @@ struct NormCase {
 
 fn check_norm(case: &NormCase) {
     let &NormCase { width, kind, bias, store, encoding } = case;
-    let mut test = OpTest::rows(width);
+    let mut test = OpTest::new(width);
     let out = test.buffer(width, encoding);
     let weight = test.builder.vector("w", width, vec!["w".to_owned()]);
     let bias = bias.then(|| test.builder.vector("b", width, vec!["b".to_owned()]));
     let x = test.x;
     if store == Store::Add {
         let table = test.matrix("other", width, &[(N_IDS, DType::F32)]);
-        test.builder.push(Op::Embed { table, positions: None, scale: 1.0, out });
+        test.builder.push(Embed { table, positions: None, scale: 1.0, out });
     }
-    test.builder.push(Op::Norm { x, kind, weight, bias, eps: 1e-3, store, out });
+    test.builder.push(Norm { x, kind, weight, bias, eps: 1e-3, store, out });
     let trace = test.run(&[7, 2]);
     let weight = random_vector("w", width);
     let bias = bias.map(|_| random_vector("b", width));
@@ -89,7 +89,7 @@ fn norms_match_plain_loops() {
 #[test]
 fn gather_rows_keeps_the_wanted_rows() {
     for width in [1, 16, 40] {
-        let trace = OpTest::rows(width).run(&[3, 4]);
+        let trace = OpTest::new(width).run(&[3, 4]);
         let x = trace.outputs[0].chunks_exact(width);
         let expected: Vec<f64> = x.step_by(2).flatten().map(|value| f64::from(*value)).collect();
         assert_close("gather rows", &trace.outputs[1], &expected, 0.0);

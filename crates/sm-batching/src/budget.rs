@@ -1,0 +1,37 @@
+//! The rows that a step has left.
+
+use crate::config::{BatchingConfig, StepLimits};
+
+/// Shrinks while rows are handed out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StepBudget {
+    /// Rows.
+    pub(crate) tokens: usize,
+    /// Rows whose logits are wanted.
+    pub(crate) outputs: usize,
+    /// Rows of prompts. Never more than `tokens` matters; fewer where a target latency asks for it.
+    pub(crate) prefill: usize,
+    /// Rows of one prompt.
+    pub(crate) max_chunk: usize,
+}
+
+impl StepBudget {
+    pub(crate) fn new(config: &BatchingConfig, limits: &StepLimits) -> Self {
+        let tokens = config.max_step_tokens.min(limits.max_tokens);
+        let max_chunk = match config.max_chunk_tokens {
+            0 => usize::MAX,
+            max_chunk => max_chunk,
+        };
+        Self { tokens, outputs: limits.max_outputs, prefill: tokens, max_chunk }
+    }
+
+    /// Whether a prompt can have a row.
+    pub(crate) fn has_prefill_rows(&self) -> bool {
+        self.tokens > 0 && self.prefill > 0
+    }
+
+    pub(crate) fn take(&mut self, n_rows: usize, n_outputs: usize) {
+        self.tokens -= n_rows;
+        self.outputs -= n_outputs;
+    }
+}

@@ -1,0 +1,123 @@
+//! From a loaded model to a running engine.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+
+use sm_batching::{BatchMemory, Scheduler, StepLimits};
+use sm_cache::{KvCache, KvShape, Namespace, PagePool};
+use sm_kernels::plan::{Executor, PAGE_LEN};
+
+use super::admission::Admission;
+use super::disk::open_disk;
+use super::engine_loop::{Core, Parts};
+use super::guard::{GuardedObserver, GuardedSink, LostEvents};
+use super::speculation::Speculator;
+use super::{Engine, EngineBuilder, Inner, log};
+use crate::kv_disk::program_fingerprint;
+use crate::load::PreparedExecutor;
+use crate::speculate::DraftModel;
+use crate::{EngineConfig, Error, LoadError, LoadedModel};
+
+/// The name of the engine's thread.
+const THREAD: &str = "sm-engine";
+
+impl Engine {
+    pub(super) fn new(
+        model: LoadedModel,
+        prepared: PreparedExecutor,
+        draft: Option<DraftModel>,
+        builder: EngineBuilder,
+    ) -> Result<Self, Error> {
+        let EngineBuilder { config, metrics, observers, .. } = builder;
+        let PreparedExecutor { executor, kv_shape } = prepared;
+        let info = executor.info().clone();
+        let speculator = Speculator::new(config.speculation, draft, model.vocab_size);
+        let bounds = model.bounds();
+        let pool = PagePool::new(executor.limits().n_pages, PAGE_LEN, kv_shape)
+            .with_states(executor.limits().n_state_slots, executor.state_bytes());
+        let scheduler = Scheduler::new(config.batching.clone(), step_limits(&*executor, kv_shape))?;
+        let mut cache = KvCache::new(config.cache.clone(), pool)?;
+        let lost_events = LostEvents::default();
+        for observer in observers {
+            cache.watch(Box::new(GuardedObserver::new(observer, lost_events.clone())));
+        }
+        let gate = Arc::new(Admission::new(config.batching.max_queued_requests));
+        gate.max_batch_size.store(scheduler.batch_size(), Ordering::Relaxed);
+        gate.context_len.store(model.context_len, Ordering::Relaxed);
+        let namespace = namespace(&model, &*executor, &config)?;
+        let (messages, received) = mpsc::channel();
+        let disk = match &config.kv_disk {
+            Some(disk) => Some(open_disk(disk, &namespace, &*executor, &mut cache, messages.clone())?),
+            None => None,
+        };
+        let core = Core::new(Parts {
+            executor,
+            scheduler,
+            cache,
+            text: model.text.clone(),
+            bounds,
+            gate: Arc::clone(&gate),
+            speculator,
+            disk,
+            metrics: metrics.map(|sink| GuardedSink::new(sink, lost_events.clone())),
+            lost_events,
+        });
+        core.publish();
+        let thread = std::thread::Builder::new()
+            .name(THREAD.to_owned())
+            .spawn(move || core.run(&received))
+            .map_err(|source| LoadError::Thread { name: THREAD, source })?;
+        log::started(&info, &config);
+        Ok(Self(Arc::new(Inner {
+            messages,
+            thread_id: thread.thread().id(),
+            thread: Mutex::new(Some(thread)),
+            gate,
+            directory: Mutex::default(),
+            model,
+            info,
+            namespace,
+            pool,
+        })))
+    }
+}
+
+/// What the executor's steps can hold, and what they cost in memory.
+fn step_limits(executor: &dyn Executor, kv_shape: KvShape) -> StepLimits {
+    let limits = executor.limits();
+    let info = executor.info();
+    StepLimits {
+        max_tokens: limits.max_tokens,
+        max_outputs: limits.max_outputs,
+        max_sequences: limits.max_sequences,
+        row_group: info.row_group,
+        memory: BatchMemory {
+            fixed_bytes: info.activation_bytes as u64,
+            bytes_per_token: kv_shape.position_bytes().unwrap_or(usize::MAX) as u64,
+        },
+    }
+}
+
+/// What determines the content of a page besides its tokens. Within a process that is the model and its kernels; pages in a file
+/// also depend on the weights and the program.
+///
+/// # Errors
+/// If there is to be a file and the model or the program has no fingerprint.
+fn namespace(
+    model: &LoadedModel,
+    executor: &dyn Executor,
+    config: &EngineConfig,
+) -> Result<Namespace, Error> {
+    let mut fingerprint = executor.info().kernels.clone();
+    if config.kv_disk.is_some() {
+        let unknown = || Error::validation("kv_disk", "the model has no fingerprint; load it with one");
+        let weights = model.fingerprint.as_ref().ok_or_else(unknown)?;
+        fingerprint = format!("{weights} {fingerprint} {}", program_fingerprint()?);
+    }
+    Ok(Namespace {
+        model: fingerprint,
+        kv_dtype: format!("{:?}", executor.limits().kv_dtype),
+        ..Namespace::default()
+    })
+}

@@ -1,0 +1,41 @@
+//! What a caller can do about an error.
+
+/// What a caller can do about an [`Error`](crate::Error).
+///
+/// ```
+/// use sm_runtime::{Error, ErrorKind};
+///
+/// fn http_status(error: &Error) -> u16 {
+///     match error.kind() {
+///         ErrorKind::InvalidRequest => 400,
+///         ErrorKind::Limit => 413,
+///         ErrorKind::Overloaded => 503,
+///         ErrorKind::Timeout => 504,
+///         ErrorKind::Cancelled => 499,
+///         _ => 500,
+///     }
+/// }
+///
+/// assert_eq!(http_status(&Error::EmptyPrompt), 400);
+/// assert_eq!(http_status(&Error::ShutDown), 503);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request or the configuration is wrong. Change it.
+    InvalidRequest,
+    /// The request exceeds a limit, whatever else runs. Shorten it or raise the limit.
+    Limit,
+    /// The engine cannot serve it now. Retry later, or on another engine.
+    Overloaded,
+    /// The request's time limit has passed. What was generated comes with the error.
+    Timeout,
+    /// Somebody cancelled it.
+    Cancelled,
+    /// The model is at fault: its files cannot be used, or it computes what cannot be used.
+    Model,
+    /// The machine is at fault: a backend, memory, a file system.
+    Device,
+    /// The program is at fault, this library or what it calls back.
+    Internal,
+}

@@ -1,0 +1,52 @@
+//! Why the disk tier of the KV cache cannot be used.
+
+use std::path::{Path, PathBuf};
+
+use sm_cache::ByteSize;
+
+use super::ErrorKind;
+
+/// Why the disk tier of the KV cache cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KvDiskError {
+    /// Another engine uses the directory.
+    #[error("the KV directory {} is in use by another engine or process; give each its own", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The limit leaves no room for a single page.
+    #[error("a file with one KV page or state needs {needed} but kv_disk_bytes allows {limit}; raise it")]
+    TooSmall {
+        /// Bytes of a file with one page.
+        needed: ByteSize,
+        /// Bytes that it may have.
+        limit: ByteSize,
+    },
+    /// A file or directory could not be used.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// `open`, `read`, ….
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl KvDiskError {
+    pub(super) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InUse { .. } | Self::TooSmall { .. } => ErrorKind::InvalidRequest,
+            Self::Io { .. } => ErrorKind::Device,
+        }
+    }
+
+    /// Makes a [`KvDiskError::Io`]; for `map_err`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,74 @@
+//! What ends the output before its length does.
+
+use sm_tensor::TokenId;
+
+use crate::Error;
+use crate::setters::setters;
+
+/// What ends the output before its length does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StopRules {
+    /// Tokens that end the output with `Stop`. Their text is not part of it.
+    pub token_ids: Vec<TokenId>,
+    /// Strings that end the output with `StopSequence`, also across token boundaries.
+    pub sequences: Vec<String>,
+    /// Whether a matched stop string stays in the text.
+    pub matched: MatchedStop,
+    /// Whether the model's end-of-sequence tokens end the output with `Eos`.
+    pub eos: EosRule,
+    /// Before this many generated tokens nothing stops: stop and end tokens cannot be sampled, and strings do not match.
+    pub min_new_tokens: usize,
+}
+
+/// Whether a matched stop string stays in the text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MatchedStop {
+    /// The text ends before it.
+    #[default]
+    Remove,
+    /// The text ends with it.
+    Keep,
+}
+
+/// Whether the model's end-of-sequence tokens end the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EosRule {
+    /// They do.
+    #[default]
+    Stop,
+    /// They are ordinary tokens without text.
+    Ignore,
+}
+
+impl StopRules {
+    /// The defaults: only an end-of-sequence token ends the output.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters!(
+        token_ids: Vec<TokenId>,
+        matched: MatchedStop,
+        eos: EosRule,
+        min_new_tokens: usize,
+    );
+
+    /// Sets [`sequences`](field@Self::sequences).
+    #[must_use]
+    pub fn sequences<S: Into<String>>(self, sequences: impl IntoIterator<Item = S>) -> Self {
+        Self { sequences: sequences.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    pub(super) fn validate(&self, max_new_tokens: usize) -> Result<(), Error> {
+        if self.sequences.iter().any(String::is_empty) {
+            return Err(Error::validation("stop", "a stop string is empty; remove it"));
+        }
+        if self.min_new_tokens > max_new_tokens {
+            let min = self.min_new_tokens;
+            let message = format!("{min} is more than max_new_tokens = {max_new_tokens}; lower it");
+            return Err(Error::validation("min_new_tokens", message));
+        }
+        Ok(())
+    }
+}
