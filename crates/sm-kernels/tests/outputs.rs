@@ -182,7 +182,7 @@ fn layouts_that_the_cpu_lacks_are_refused() {
                 n_kv_heads: 1,
                 key_dim: 576,
                 value_dim: 512,
-            })
+            });
         },
         "needs keys and values of one width, and the plan has 576 and 512",
     );
