@@ -8,13 +8,13 @@ use crate::cpu::activations::int8::BLOCK_LEN;
 use crate::cpu::arena::{ArenaLayout, Extents, Footprint, KvUse, Region, RowCount, Shares};
 use crate::cpu::buffers::{BufferRegions, place_buffers};
 use crate::cpu::isa::LANES;
-use crate::cpu::ops::attention::{Attention, Fixed, Scratch};
+use crate::cpu::ops::attention::{Attention, AttentionConfig, AttentionWorkspace};
 use crate::cpu::ops::embed::Embed;
 use crate::cpu::ops::gather_rows::GatherRows;
 use crate::cpu::ops::moe_ffn::MoeFfn;
 use crate::cpu::ops::norm::Norm;
 use crate::cpu::ops::rope_store::{HeadNorm, RopeAngles, RopeStore, Rotation};
-use crate::cpu::schedule::Shape;
+use crate::cpu::schedule::AttentionShape;
 use crate::cpu::split::By;
 use crate::plan::{
     self, BufferId, Encoding, Epilogue, KvDType, KvId, Limits, MatrixId, Op, Plan, PrepareError, RopeId,
@@ -79,7 +79,7 @@ struct Binder<'a> {
     buffers: Vec<BufferRegions>,
     /// The angles of each rope.
     angles: Vec<Region<f32>>,
-    shapes: Vec<Shape>,
+    shapes: Vec<AttentionShape>,
     phases: Vec<Phase>,
     op: usize,
 }
@@ -215,7 +215,7 @@ impl Binder<'_> {
     }
 
     /// The schedule of attentions of a shape.
-    fn schedule(&mut self, shape: Shape) -> usize {
+    fn schedule(&mut self, shape: AttentionShape) -> usize {
         let known = self.shapes.iter().position(|known| *known == shape);
         known.unwrap_or_else(|| {
             self.shapes.push(shape);
@@ -226,10 +226,11 @@ impl Binder<'_> {
     fn attention(&mut self, op: plan::Attention) -> Result<(), PrepareError> {
         let plan::Attention { q, kv, n_heads, scale, window, soft_cap, out } = op;
         let HeadShape { n_kv_heads, head_dim } = self.heads(kv);
-        let shape = Shape { heads_per_kv: n_heads / n_kv_heads, window };
-        let fixed = Fixed { shape, head_dim, scale, soft_cap };
+        let shape = AttentionShape { heads_per_kv: n_heads / n_kv_heads, window };
+        let config = AttentionConfig { shape, head_dim, scale, soft_cap };
         let (q, out) = (self.f32(q), self.buffer(out));
-        let scratch = Scratch::new(&mut self.scratch, &fixed, (self.plan.context_len, self.n_workers))?;
+        let workspace =
+            AttentionWorkspace::new(&mut self.scratch, &config, self.plan.context_len, self.n_workers)?;
         let schedule = self.schedule(shape);
         let values = match out.f32 {
             Some(region) => region,
@@ -238,17 +239,18 @@ impl Binder<'_> {
         let unit = shape.heads_per_kv * head_dim;
         let whole_blocks = unit.is_multiple_of(BLOCK_LEN);
         let encoded = out.int8.filter(|_| whole_blocks);
-        let task = Attention { q, out: values, encoded, scratch, schedule, fixed };
+        let task = Attention { q, out: values, encoded, workspace, schedule, config };
         let write = |footprint: Footprint, limits| {
             let footprint = footprint.write(limits, values, By::Tiles { table: schedule + 1, unit });
-            let footprint = footprint.write(limits, scratch.work, By::Rows(1));
+            let footprint = footprint.write(limits, workspace.private, By::Rows(1));
             let Some(encoded) = encoded else { return footprint };
             footprint.write(limits, encoded, By::Tiles { table: schedule + 1, unit: unit / BLOCK_LEN })
         };
         let footprint = write(Footprint::default().read(self.limits, q), self.limits);
-        let footprint = footprint.write(self.limits, scratch.shared, By::Rows(1)).kv(KvUse::Read(kv.index()));
+        let footprint =
+            footprint.write(self.limits, workspace.shared, By::Rows(1)).kv(KvUse::Read(kv.index()));
         self.push(Task::Attend(task, self.kv_dtype), footprint);
-        let footprint = write(Footprint::default().read(self.limits, scratch.shared), self.limits);
+        let footprint = write(Footprint::default().read(self.limits, workspace.shared), self.limits);
         self.push(Task::MergeAttention(task), footprint);
         if let Some(encoded) = out.int8.filter(|_| !whole_blocks) {
             let footprint =
