@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! qkv row     │ q heads │ k heads │ v heads │
-//!               norm      norm                     RMS per head, where the model has it (Qwen3, Gemma 3)
+//!               norm      norm                     RMS, where the model has it: per head (Qwen3, Gemma 3), or over all heads (OLMo 2)
 //!               rotate    rotate                   (x, y) → (x cos a - y sin a, y cos a + x sin a)
 //!                 │         └─────────┴──► page    keys [head_dim][16], values [16][head_dim]
 //!                 └──► q buffer
@@ -10,6 +10,9 @@
 //!
 //! A worker has tiles of (rows that go to one page, key head) with the query heads of that key head: each element of a page is
 //! written by one worker, and rows of one page are written together.
+//!
+//! With a norm over all heads, every worker that has heads of a row adds up the squares of the whole row. That costs little beside the
+//! product that made the row, and saves a phase with its barrier.
 //!
 //! Angles are `position * inv_freq` in double precision, once per step for all layers, [`RopeAngles`]. A table of all positions
 //! of a long context would not fit a cache. Scaled variants (linear, Llama 3, YaRN) differ in `inv_freq` and in a factor on
@@ -175,8 +178,7 @@ impl RopeStore {
         );
     }
 
-    /// The norm of a row's heads; `x` begins with them. Workers that share a row, one for each key head, all add up its squares:
-    /// that is a small part of the product that made the row, and saves a phase.
+    /// The norm of a row's heads; `x` begins with them.
     #[inline(always)]
     fn row_norm<'a, I: Isa>(&self, isa: I, norm: HeadNorm, x: &[f32], step: &'a StepContext<'_>) -> Norm<'a> {
         let weight = step.weights.vector(norm.weight);
