@@ -191,6 +191,33 @@ CASES = [
         gguf_dtype="F16", without=[dict(norm_topk_prob=False), dict(num_experts_per_tok=2)],
     ),
     Case(
+        "granite", "granite",
+        BASE | dict(embedding_multiplier=3.0, attention_multiplier=0.5, residual_multiplier=0.3,
+                    logits_scaling=3.0),
+        ["multipliers of embedding, attention scores, residual branches and logits"], [39], 25, gguf_dtype="F16",
+        without=[dict(embedding_multiplier=1.0), dict(attention_multiplier=8**-0.5),
+                 dict(residual_multiplier=1.0), dict(logits_scaling=1.0)],
+    ),
+    Case(
+        "olmo2", "olmo2", BASE,
+        ["norms after the blocks only", "q and k normalised over the whole projection", "gqa"], [34], 26,
+        gguf_dtype="F16",
+    ),
+    Case(
+        "smollm3", "smollm3", BASE | dict(num_hidden_layers=5, tie_word_embeddings=True),
+        ["every fourth layer without rotation", "tied"], [41], 27, gguf_dtype="F16", embedding_std=0.3,
+        without=[dict(no_rope_layers=[1] * 5), dict(no_rope_layers=[0] * 5)],
+        config_edits=dict(no_rope_layers="absent", layer_types="absent"),
+    ),
+    Case(
+        "smollm3-listed-layers", "smollm3",
+        BASE | dict(num_hidden_layers=3, no_rope_layers=[1, 0, 1], use_sliding_window=True, sliding_window=9,
+                    attention_bias=True),
+        ["listed layers without rotation, which have a window", "biases of all maps of the attention"], [37], 28,
+        without=[dict(no_rope_layers=[1] * 3), dict(use_sliding_window=False), dict(sliding_window=10)],
+        config_edits=dict(layer_types="absent"),
+    ),
+    Case(
         "qwen3-moe-dense-layer", "qwen3_moe",
         QWEN_MOE | dict(mlp_only_layers=[0], norm_topk_prob=False),
         ["router", "a dense layer among sparse ones", "expert weights that do not add to one"], [19], 23,

@@ -1,15 +1,23 @@
-//! The architectures: which names they go by, and how their configurations become a [`DecoderSpec`].
+//! The supported architectures: the names they go by, and how their configurations become a [`DecoderSpec`].
+//!
+//! An architecture is one row of [`TABLE`] and one file. The file reads what it has in common with Llama through [`hf`] (for
+//! `config.json`) and [`gguf`] (for GGUF metadata), and then changes the fields that differ. Defaults and semantics follow
+//! the architecture's `modeling_*.py` in transformers; names and conversions of GGUF files follow `convert_hf_to_gguf.py` of
+//! llama.cpp.
 
 mod gemma;
 mod gguf;
 mod gpt2;
+mod granite;
 mod hf;
 mod llama;
 mod mistral;
 mod mixtral;
+mod olmo2;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod smollm3;
 
 use self::gguf::GgufConfig;
 use crate::LoadError;
@@ -21,10 +29,11 @@ use crate::spec::DecoderSpec;
 
 /// One row of the table of architectures.
 struct Architecture {
+    /// Our name for it.
     name: &'static str,
     /// `architectures` and `model_type` of `config.json`.
     hf_names: &'static [&'static str],
-    /// `general.architecture` of a GGUF file.
+    /// `general.architecture` of a GGUF file; `None` if llama.cpp files it under another architecture.
     gguf_name: Option<&'static str>,
     from_hf: fn(&Config) -> Result<DecoderSpec, LoadError>,
     from_gguf: fn(&GgufConfig<'_>) -> Result<DecoderSpec, LoadError>,
@@ -53,6 +62,27 @@ const TABLE: &[Architecture] = &[
         from_gguf: llama::from_gguf,
     },
     Architecture {
+        name: "smollm3",
+        hf_names: &["SmolLM3ForCausalLM", "smollm3"],
+        gguf_name: Some("smollm3"),
+        from_hf: smollm3::from_hf,
+        from_gguf: smollm3::from_gguf,
+    },
+    Architecture {
+        name: "granite",
+        hf_names: &["GraniteForCausalLM", "granite"],
+        gguf_name: Some("granite"),
+        from_hf: granite::from_hf,
+        from_gguf: granite::from_gguf,
+    },
+    Architecture {
+        name: "olmo2",
+        hf_names: &["Olmo2ForCausalLM", "olmo2"],
+        gguf_name: Some("olmo2"),
+        from_hf: olmo2::from_hf,
+        from_gguf: olmo2::from_gguf,
+    },
+    Architecture {
         name: "qwen2",
         hf_names: &["Qwen2ForCausalLM", "qwen2"],
         gguf_name: Some("qwen2"),
@@ -71,7 +101,7 @@ const TABLE: &[Architecture] = &[
         hf_names: &["Qwen3MoeForCausalLM", "qwen3_moe"],
         gguf_name: Some("qwen3moe"),
         from_hf: qwen3::moe_from_hf,
-        from_gguf: qwen3::moe_from_gguf,
+        from_gguf: qwen3::from_gguf,
     },
     Architecture {
         name: "gemma",
@@ -122,7 +152,7 @@ fn unknown(found: &str) -> LoadError {
 
 fn finish(row: &Architecture, mut spec: DecoderSpec, tensors: &Tensors) -> Result<DecoderSpec, LoadError> {
     spec.architecture = row.name;
-    spec.naming = spec.naming.resolve_prefix(tensors)?;
+    spec.naming = spec.naming.resolve_prefix(|name| tensors.contains(name))?;
     spec.check()?;
     Ok(spec)
 }
@@ -147,7 +177,7 @@ pub(crate) fn from_gguf(metadata: &Metadata, tensors: &Tensors) -> Result<Decode
         return Err(unsupported(
             "split.count",
             parts,
-            "join the parts with llama-gguf-split --merge first".into(),
+            "join the parts into one file first: llama-gguf-split --merge".into(),
         ));
     }
     let row = TABLE.iter().find(|row| row.gguf_name == Some(name)).ok_or_else(|| unknown(name))?;

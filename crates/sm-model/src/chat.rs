@@ -1,7 +1,8 @@
-//! Chat templates: a conversation becomes the prompt text that the model was trained on.
+//! Chat templates: turn a conversation into the prompt text that the model was trained on.
 //!
-//! Templates are Jinja programs that come with the model. They run in `minijinja`, set up as the Python package
-//! `transformers` sets up Jinja, with a bound on the work they may do.
+//! Templates are Jinja programs that come with the model. They run in `minijinja`, set up as transformers sets up Jinja
+//! (<https://huggingface.co/docs/transformers/chat_templating>). A template is code from a stranger: its size, its instructions, its
+//! recursion and what it may build up in memory are all bounded.
 //!
 //! ```
 //! use sm_model::chat::{ChatRequest, ChatTemplate, Message};
@@ -27,9 +28,9 @@ use crate::metadata::Metadata;
 use crate::tokenizer::{TokenizerError, Vocabulary};
 
 mod message;
+mod model_templates;
 mod python;
 mod renderer;
-mod source;
 mod strftime;
 mod tags;
 #[cfg(test)]
@@ -37,17 +38,17 @@ mod tests;
 
 pub use message::{ChatRequest, Message};
 
+use self::model_templates::ModelTemplates;
 use self::renderer::Renderer;
-use self::source::Source;
 
-/// Instructions that one render may execute. Real templates use some hundred per message.
+/// Instructions that a render may execute. Real templates use a few hundred per message.
 const FUEL: u64 = 2_000_000;
 
-/// Largest template, in bytes; the largest published ones have some 20 KB.
+/// The largest template accepted, in bytes. The largest published ones have about 20 KB.
 const MAX_TEMPLATE_BYTES: usize = 1 << 16;
 
-/// Stack for the engine, which recurses once per operator of a chain: enough for the largest template that
-/// consists of nothing else. Memory is used only where the stack grows that far.
+/// Stack for the template engine, which recurses once per operator of a chain: enough for the largest template if it consists of
+/// nothing else. The system only backs the part that is used.
 const STACK_BYTES: usize = 64 << 20;
 
 /// The chat templates of a model, compiled. Clones share them, and the thread that they render on.
@@ -58,12 +59,13 @@ pub struct ChatTemplate {
     renderer: Arc<Renderer>,
 }
 
-/// Why there is no prompt for a conversation.
+/// Why a conversation could not be turned into a prompt.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ChatError {
-    /// The model brings no template.
+    /// The model has no template.
     #[error(
-        "{model} has no chat template; put its template beside it as chat_template.jinja, or give a plain prompt instead of a chat"
+        "{model} has no chat template; put one beside it as chat_template.jinja, or use a plain prompt instead of a chat"
     )]
     NoTemplate {
         /// The model's directory or file.
@@ -89,24 +91,24 @@ pub enum ChatError {
         /// What went wrong.
         reason: String,
     },
-    /// The template says that the conversation is not one that the model can continue.
+    /// The template raised an exception: the model cannot continue this conversation.
     #[error("the model's chat template refuses this conversation: {message}")]
     Refused {
-        /// The template's own words.
+        /// The template's message.
         message: String,
     },
-    /// The template ran for too long.
+    /// The template exceeded its bound on instructions.
     #[error("chat template {template:?} was stopped at line {line} after {limit} instructions")]
     TooMuchWork {
         /// Name of the template.
         template: String,
         /// Line of the template, from 1.
         line: usize,
-        /// The bound on instructions.
+        /// The bound.
         limit: u64,
     },
-    /// The template is too large to be one.
-    #[error("chat template {template:?} has {n_bytes} bytes, more than {limit}")]
+    /// The template is too large.
+    #[error("chat template {template:?} has {n_bytes} bytes, but at most {limit} are accepted")]
     TooLarge {
         /// Name of the template.
         template: String,
@@ -115,19 +117,19 @@ pub enum ChatError {
         /// The bound.
         limit: usize,
     },
-    /// The system gave no thread to run the template on.
+    /// The system cannot start a thread to run the template on.
     #[error("cannot start a thread with {} MiB of stack for the chat template: {source}", STACK_BYTES >> 20)]
     NoThread {
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A message that is not one.
-    #[error("message {idx} is not a JSON object with a text \"role\"")]
+    /// A message is malformed.
+    #[error("message {idx} is not a JSON object with a string \"role\"")]
     BadMessage {
-        /// Its place in the conversation, from 0.
+        /// Its index in the conversation, from 0.
         idx: usize,
     },
-    /// A file of the model could not be read.
+    /// A file of the model cannot be read.
     #[error(transparent)]
     File(#[from] TokenizerError),
 }
@@ -137,36 +139,36 @@ impl ChatTemplate {
     /// `tokenizer_config.json`, in this order.
     ///
     /// # Errors
-    /// [`ChatError::NoTemplate`] if there is none, otherwise what is wrong with it.
+    /// [`ChatError::NoTemplate`] if there is none; otherwise if it cannot be read or compiled.
     pub fn load(dir: &Path) -> Result<Self, ChatError> {
-        Self::compile(Source::from_dir(dir)?, &dir.display().to_string())
+        Self::compile(ModelTemplates::from_dir(dir)?, &dir.display().to_string())
     }
 
-    /// Takes the templates from the metadata of a GGUF file; `vocabulary` is that of the same file.
+    /// Compiles the templates in the metadata of a GGUF file with this `vocabulary`.
     ///
     /// # Errors
     /// As [`ChatTemplate::load`].
     pub fn from_metadata(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Self, ChatError> {
-        Self::compile(Source::from_metadata(metadata, vocabulary)?, "the GGUF file")
+        Self::compile(ModelTemplates::from_metadata(metadata, vocabulary)?, "the GGUF file")
     }
 
-    /// Compiles the text of a template; `special_texts` are its variables `bos_token`, `eos_token` and the like.
+    /// Compiles a template; `special_texts` are its variables `bos_token`, `eos_token` and so on.
     ///
     /// # Errors
     /// [`ChatError::Syntax`] or [`ChatError::TooLarge`].
     pub fn new(template: &str, special_texts: Map<String, Value>) -> Result<Self, ChatError> {
         let templates = vec![("default".to_owned(), template.to_owned())];
-        Self::compile(Source { templates, special_texts }, "the model")
+        Self::compile(ModelTemplates { templates, special_texts }, "the model")
     }
 
-    fn compile(source: Source, model: &str) -> Result<Self, ChatError> {
+    fn compile(source: ModelTemplates, model: &str) -> Result<Self, ChatError> {
         if source.templates.is_empty() {
             return Err(ChatError::NoTemplate { model: model.to_owned() });
         }
         let mut environment = Environment::new();
         environment.set_syntax(syntax());
         environment.set_fuel(Some(FUEL));
-        environment.set_debug(false); // it would print all variables into every error
+        environment.set_debug(false); // errors would print all variables, conversation included
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         python::install(&mut environment);
         on_large_stack(|| add_templates(&mut environment, source.templates))?;
@@ -193,7 +195,7 @@ impl ChatTemplate {
         self.renderer.run(render)?.map_err(|error| self.render_error(name, &error))
     }
 
-    /// With tools, the template made for them if there is one; else the default, or the only one.
+    /// The template for tools if there are tools and it exists; else the default, or the only one.
     fn template_for(&self, request: &ChatRequest<'_>) -> &str {
         let has = |wanted: &str| self.environment.templates().any(|(name, _)| name == wanted);
         if !request.tools.is_empty() && has("tool_use") {
@@ -209,7 +211,8 @@ impl ChatTemplate {
         if let Some(message) = python::raised(error) {
             return ChatError::Refused { message };
         }
-        let (template, line) = (name.to_owned(), error.line().unwrap_or(0));
+        let template = name.to_owned();
+        let line = error.line().unwrap_or(0);
         match error.kind() {
             ErrorKind::OutOfFuel => {
                 let limit = self.environment.fuel().unwrap_or(FUEL);
@@ -226,8 +229,11 @@ fn add_templates(
 ) -> Result<(), ChatError> {
     for (name, text) in templates {
         if text.len() > MAX_TEMPLATE_BYTES {
-            let (n_bytes, limit) = (text.len(), MAX_TEMPLATE_BYTES);
-            return Err(ChatError::TooLarge { template: name, n_bytes, limit });
+            return Err(ChatError::TooLarge {
+                template: name,
+                n_bytes: text.len(),
+                limit: MAX_TEMPLATE_BYTES,
+            });
         }
         let text = tags::prepare(&text).map_err(|error| ChatError::Syntax {
             template: name.clone(),
@@ -259,8 +265,8 @@ fn reason(error: &minijinja::Error) -> String {
     }
 }
 
-/// Tags swallow the line break after them and the indentation before them.
+/// As transformers: tags swallow the line break after them and the indentation before them.
 fn syntax() -> SyntaxConfig {
-    // Building fails for clashing delimiters only, and the default ones do not clash.
+    // Building fails only for clashing delimiters, and the default ones do not clash.
     SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().unwrap_or_default()
 }

@@ -1,4 +1,7 @@
 //! Typed access to the fields of a `config.json`.
+//!
+//! Configurations come from anywhere: every number is checked against a limit that no real model exceeds before it is used
+//! as an extent, and every error names the field.
 
 use std::path::Path;
 
@@ -6,16 +9,16 @@ use serde_json::{Map, Value};
 
 use crate::LoadError;
 
-/// The largest extent of any dimension; a larger one is damage, and would ask for more memory than there is.
+/// The largest extent of any dimension. A larger one means a damaged file, and would make us allocate absurd amounts.
 pub(crate) const MAX_EXTENT: usize = 1 << 24;
-/// The largest head.
+/// The largest head dimension.
 pub(crate) const MAX_HEAD_DIM: usize = 1 << 14;
 /// The largest number of layers or experts.
 pub(crate) const MAX_REPEATS: usize = 4096;
 /// The longest context.
 pub(crate) const MAX_CONTEXT: usize = 1 << 28;
 
-/// The fields of a `config.json`. A field that is `null` counts as missing.
+/// The fields of a `config.json`. A field that is `null` counts as absent.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     fields: Map<String, Value>,
@@ -54,26 +57,26 @@ impl Config {
         })
     }
 
-    /// A number from 1 to `max`, if there is one.
+    /// An integer from 1 to `max`; `None` if absent.
     pub(crate) fn count(&self, key: &str, max: usize) -> Result<Option<usize>, LoadError> {
         let Some(found) = self.typed(key, "a non-negative integer", Value::as_u64)? else { return Ok(None) };
         match usize::try_from(found) {
             Ok(count) if 0 < count && count <= max => Ok(Some(count)),
-            _ => Err(unsupported(key, found, format!("it must lie in 1..={max}"))),
+            _ => Err(unsupported(key, found, format!("it must be in 1..={max}"))),
         }
     }
 
-    /// A number from 1 to `max`.
+    /// An integer from 1 to `max`, which must be present.
     pub(crate) fn require_count(&self, key: &str, max: usize) -> Result<usize, LoadError> {
         self.count(key, max)?.ok_or_else(|| LoadError::MissingKey { key: key.to_owned() })
     }
 
-    /// A finite number, if there is one.
+    /// A finite number; `None` if absent.
     pub(crate) fn number(&self, key: &str) -> Result<Option<f64>, LoadError> {
         self.typed(key, "a finite number", |value| value.as_f64().filter(|number| number.is_finite()))
     }
 
-    /// A number above zero, if there is one.
+    /// A positive number; `None` if absent.
     pub(crate) fn positive(&self, key: &str) -> Result<Option<f64>, LoadError> {
         let number = self.number(key)?;
         match number {
@@ -90,18 +93,18 @@ impl Config {
         self.typed(key, "a string", Value::as_str)
     }
 
-    /// The strings of a list.
+    /// A list of strings; `None` if absent.
     pub(crate) fn texts(&self, key: &str) -> Result<Option<Vec<&str>>, LoadError> {
         self.typed(key, "a list of strings", |value| value.as_array()?.iter().map(Value::as_str).collect())
     }
 
-    /// The numbers of a list.
+    /// A list of finite numbers; `None` if absent.
     pub(crate) fn numbers(&self, key: &str) -> Result<Option<Vec<f32>>, LoadError> {
         let read = |value: &Value| Some(value.as_f64()? as f32).filter(|number| number.is_finite());
         self.typed(key, "a list of finite numbers", |value| value.as_array()?.iter().map(read).collect())
     }
 
-    /// The non-negative integers of a list, or of a single one.
+    /// A list of non-negative integers, or a single one; `None` if absent.
     pub(crate) fn integers(&self, key: &str) -> Result<Option<Vec<u64>>, LoadError> {
         self.typed(key, "a non-negative integer or a list of them", |value| match value.as_array() {
             Some(list) => list.iter().map(Value::as_u64).collect(),
@@ -109,13 +112,13 @@ impl Config {
         })
     }
 
-    /// The fields of an object.
+    /// A nested object; `None` if absent.
     pub(crate) fn object(&self, key: &str) -> Result<Option<Self>, LoadError> {
         let fields = self.typed(key, "an object", Value::as_object)?;
         Ok(fields.map(|fields| Self { fields: fields.clone() }))
     }
 
-    /// The same, where fields that are missing (not `null`) take the value they have in `defaults`, a JSON object.
+    /// The same configuration with fields that are missing (not `null`) taken from `defaults`, a JSON object.
     pub(crate) fn or_defaults(&self, defaults: Value) -> Self {
         let mut fields = self.fields.clone();
         if let Value::Object(defaults) = defaults {
@@ -126,17 +129,10 @@ impl Config {
         Self { fields }
     }
 
-    /// The same without some fields.
-    pub(crate) fn without(&self, keys: &[&str]) -> Self {
-        let mut fields = self.fields.clone();
-        fields.retain(|key, _| !keys.contains(&key.as_str()));
-        Self { fields }
-    }
-
-    /// The configuration of the text model in that of a model of several modalities; itself otherwise.
+    /// The configuration of the text model within that of a multimodal one; otherwise itself.
     pub(crate) fn text_model(self) -> Result<Self, LoadError> {
         let Some(mut text) = self.object("text_config")? else { return Ok(self) };
-        // The outer configuration names the whole model and how it is to be run.
+        // The architecture is named by the outer configuration.
         for key in ["architectures", "model_type"] {
             if let Some(value) = self.fields.get(key) {
                 text.fields.insert(key.to_owned(), value.clone());
@@ -145,12 +141,12 @@ impl Config {
         Ok(text.or_defaults(Value::Object(self.fields)))
     }
 
-    /// A field of any type.
+    /// A field of any type; `None` if absent.
     pub(crate) fn value(&self, key: &str) -> Option<&Value> {
         self.get(key)
     }
 
-    /// Refuses a feature that is switched on by `key`.
+    /// Fails if `key` switches a feature on, that is, if it is anything but absent or `false`.
     pub(crate) fn refuse(&self, key: &str, reason: &str) -> Result<(), LoadError> {
         match self.get(key) {
             None | Some(Value::Bool(false)) => Ok(()),
@@ -159,7 +155,7 @@ impl Config {
     }
 }
 
-/// The error for a value that makes no sense or that nothing here implements.
+/// The error for a value that is invalid or not implemented.
 pub(crate) fn unsupported(key: &str, value: impl std::fmt::Display, reason: String) -> LoadError {
     LoadError::Unsupported { key: key.to_owned(), value: value.to_string(), reason }
 }

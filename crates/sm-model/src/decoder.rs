@@ -1,18 +1,29 @@
 //! From the description of a decoder and its weights to a plan.
+//!
+//! ```text
+//! x = embed(token)
+//! for each layer:   x += f(norm(x)) for f = mixer, then feed-forward network
+//! logits = head(norm(x))
+//! ```
+//!
+//! One builder for all architectures: it pushes the ops of each part as the [`DecoderSpec`] describes it, and registers the
+//! tensors that they read. All rows go through every layer but the last; there, only keys and values of all rows are needed,
+//! so rows whose logits nobody wants are dropped right after the last mixer.
 
-mod layer;
+mod attention;
+mod experts;
+mod ffn;
 
 use std::collections::HashMap;
 
 use sm_kernels::plan::{
-    self, BufferId, Embed, Encoding, Epilogue, GatherRows, Linear, MatrixId, MatrixPart, NormKind, Plan,
-    PlanBuilder, RopeId, Rows, Store, VectorId,
+    BufferId, Embed, Encoding, Epilogue, GatherRows, Linear, MatrixId, MatrixPart, Norm, NormKind, Plan,
+    PlanBuilder, Rows, Store, VectorId,
 };
 
 use crate::LoadError;
-use crate::config::unsupported;
-use crate::names::{Place, Role};
-use crate::spec::DecoderSpec;
+use crate::names::{TensorKey, TensorKind};
+use crate::spec::{DecoderSpec, Mixer, NormPlacement};
 use crate::weights::{Registry, RowRange};
 
 /// Builds the plan of a decoder for contexts of up to `context_len` positions, and registers the weights it needs.
@@ -21,66 +32,46 @@ pub(crate) fn build(
     weights: &mut Registry,
     context_len: usize,
 ) -> Result<Plan, LoadError> {
-    let n_layers = spec.layers.len();
     let mut plan = PlanBuilder::new(context_len);
-    let mut ropes = Vec::with_capacity(spec.ropes.len());
-    for rope in &spec.ropes {
-        let table = rope.table(context_len);
-        if !(table.scale.is_finite()
-            && table.scale > 0.0
-            && table.inv_freq.iter().all(|freq| freq.is_finite()))
-        {
-            let value = format!("base {}, {:?}", rope.theta, rope.scaling);
-            return Err(unsupported("rotation", value, "its frequencies are not finite".into()));
-        }
-        ropes.push(plan.rope(table));
-    }
     let x = plan.buffer("x", Rows::Tokens, spec.hidden_size, Encoding::F32);
-    let buffers = HashMap::new();
-    let mut decoder = Decoder { spec, weights, plan, ropes, buffers, rows: Rows::Tokens, x };
-    let table = decoder.embed()?;
-    for layer in 0..n_layers {
-        decoder.plan.begin_layer();
-        decoder.attention(layer)?;
-        if layer + 1 == n_layers {
-            decoder.gather_rows();
+    let mut builder =
+        Builder { spec, weights, plan, context_len, buffers: HashMap::new(), rows: Rows::Tokens, x };
+    let embedding = builder.embed()?;
+    for layer in 0..spec.layers.len() {
+        builder.plan.begin_layer();
+        match &spec.layers[layer].mixer {
+            Mixer::Attention(attention) => builder.attention(layer, attention)?,
         }
-        decoder.ffn(layer)?;
+        if layer + 1 == spec.layers.len() {
+            builder.gather_rows();
+        }
+        builder.ffn(layer)?;
     }
-    let logits = decoder.head(table)?;
-    Ok(decoder.plan.finish(logits))
+    let logits = builder.head(embedding)?;
+    Ok(builder.plan.finish(logits))
 }
 
-/// A norm and what it writes.
-struct Norm {
-    role: Role,
-    layer: usize,
-    x: BufferId,
-    out: BufferId,
-    store: Store,
-}
-
-/// The embedding's matrix.
-struct Table {
+/// The embedding's matrix, which may serve the head, too.
+struct Embedding {
     id: MatrixId,
     part: MatrixPart,
 }
 
-struct Decoder<'a> {
+struct Builder<'a> {
     spec: &'a DecoderSpec,
     weights: &'a mut Registry,
     plan: PlanBuilder,
-    ropes: Vec<RopeId>,
-    /// Buffers by purpose; layers share them.
+    context_len: usize,
+    /// Buffers by name and shape; layers share them.
     buffers: HashMap<(&'static str, Rows, usize, Encoding), BufferId>,
-    /// The rows that are computed: all tokens, and from the last attention on only those whose logits are wanted.
+    /// The rows that are computed: all tokens, and after the last mixer only those whose logits are wanted.
     rows: Rows,
-    /// The residual.
+    /// The residual stream.
     x: BufferId,
 }
 
-impl Decoder<'_> {
-    /// A buffer for a purpose, in the encoding that its readers need.
+impl Builder<'_> {
+    /// The buffer of this name and width for the present rows, in the encoding that its readers need.
     fn buffer(&mut self, name: &'static str, width: usize, encoding: Encoding) -> BufferId {
         let rows = self.rows;
         *self.buffers.entry((name, rows, width, encoding)).or_insert_with(|| {
@@ -98,43 +89,94 @@ impl Decoder<'_> {
         self.plan.matrix(name, cols, vec![part])
     }
 
-    /// A whole tensor `[rows, cols]` as one matrix, and its part.
-    fn whole(&mut self, role: Role, layer: usize, shape: [usize; 2]) -> Result<MatrixPart, LoadError> {
-        self.weights.matrix(role, Place::layer(layer), RowRange::all(&shape))
+    /// Registers a whole tensor `[rows, cols]`.
+    fn whole(&mut self, key: TensorKey, shape: [usize; 2]) -> Result<MatrixPart, LoadError> {
+        self.weights.matrix(key, RowRange::all(&shape))
     }
 
-    fn vector(&mut self, role: Role, layer: usize, suffix: &str, len: usize) -> Result<VectorId, LoadError> {
-        let name = self.weights.vector(role, Place::layer(layer), suffix, len)?;
+    fn vector(&mut self, key: TensorKey, suffix: &str, len: usize) -> Result<VectorId, LoadError> {
+        let name = self.weights.vector(key, suffix, len)?;
         Ok(self.plan.vector(name.clone(), len, vec![name]))
     }
 
-    fn norm(&mut self, norm: &Norm) -> Result<(), LoadError> {
-        let len = self.spec.hidden_size;
-        let weight = self.vector(norm.role, norm.layer, "weight", len)?;
+    /// Normalises rows of `x` into `out`.
+    fn norm(&mut self, key: TensorKey, x: BufferId, out: BufferId, store: Store) -> Result<(), LoadError> {
+        let hidden = self.spec.hidden_size;
+        let weight = self.vector(key, "weight", hidden)?;
         let bias = match self.spec.norm.kind {
-            NormKind::Layer => Some(self.vector(norm.role, norm.layer, "bias", len)?),
+            NormKind::Layer => Some(self.vector(key, "bias", hidden)?),
             NormKind::Rms => None,
         };
-        let (kind, eps) = (self.spec.norm.kind, self.spec.norm.eps);
-        self.plan.push(plan::Norm { x: norm.x, kind, weight, bias, eps, store: norm.store, out: norm.out });
+        let norm = self.spec.norm;
+        self.plan.push(Norm { x, kind: norm.kind, weight, bias, eps: norm.eps, store, out });
         Ok(())
     }
 
-    fn embed(&mut self) -> Result<Table, LoadError> {
-        let (spec, hidden) = (self.spec, self.spec.hidden_size);
-        let part = self.whole(Role::Embedding, 0, [spec.vocab_size, hidden])?;
+    /// What a mixer or feed-forward network reads: the residual stream, normalised or not.
+    fn branch_input(&mut self, norm: TensorKey, encoding: Encoding) -> Result<BufferId, LoadError> {
+        match self.spec.layers[norm.layer].norms {
+            NormPlacement::Before | NormPlacement::BeforeAndAfter => self.normed(norm, encoding),
+            NormPlacement::After => Ok(self.x),
+        }
+    }
+
+    /// The residual stream, normalised.
+    fn normed(&mut self, norm: TensorKey, encoding: Encoding) -> Result<BufferId, LoadError> {
+        let normed = self.buffer("normed", self.spec.hidden_size, encoding);
+        self.norm(norm, self.x, normed, Store::Write)?;
+        Ok(normed)
+    }
+
+    /// Where a mixer or feed-forward network puts its result: into the residual stream, or aside to be normalised first.
+    fn branch_output(&mut self, layer: usize) -> (BufferId, Store) {
+        match self.spec.layers[layer].norms {
+            NormPlacement::Before => (self.x, Store::Add),
+            NormPlacement::BeforeAndAfter | NormPlacement::After => {
+                (self.buffer("branch", self.spec.hidden_size, Encoding::F32), Store::Write)
+            }
+        }
+    }
+
+    /// Adds a result that was put aside to the residual stream, normalised.
+    fn end_branch(&mut self, post_norm: TensorKey, out: BufferId) -> Result<(), LoadError> {
+        match self.spec.layers[post_norm.layer].norms {
+            NormPlacement::Before => Ok(()),
+            NormPlacement::BeforeAndAfter | NormPlacement::After => {
+                self.norm(post_norm, out, self.x, Store::Add)
+            }
+        }
+    }
+
+    /// The last linear map of a mixer or feed-forward network, into the residual stream.
+    fn linear_to_residual(
+        &mut self,
+        x: BufferId,
+        weight: MatrixId,
+        bias: Option<VectorId>,
+        post_norm: TensorKey,
+    ) -> Result<(), LoadError> {
+        let (out, store) = self.branch_output(post_norm.layer);
+        let epilogue = scale(self.spec.layers[post_norm.layer].residual_scale);
+        self.plan.push(Linear { bias, epilogue, store, ..Linear::new(x, weight, out) });
+        self.end_branch(post_norm, out)
+    }
+
+    fn embed(&mut self) -> Result<Embedding, LoadError> {
+        let spec = self.spec;
+        let hidden = spec.hidden_size;
+        let part = self.whole(TensorKind::Embedding.of_model(), [spec.vocab_size, hidden])?;
         let table = self.matrix("embedding".into(), hidden, part.clone());
         let positions = if spec.embedding.learned_positions {
-            let part = self.whole(Role::Positions, 0, [spec.max_context_len, hidden])?;
+            let part = self.whole(TensorKind::Positions.of_model(), [spec.max_context_len, hidden])?;
             Some(self.matrix("positions".into(), hidden, part))
         } else {
             None
         };
         self.plan.push(Embed { table, positions, scale: spec.embedding.scale, out: self.x });
-        Ok(Table { id: table, part })
+        Ok(Embedding { id: table, part })
     }
 
-    /// Drops all rows whose logits are not wanted; only the keys and values of the others were needed.
+    /// Drops the rows whose logits are not wanted; only their keys and values were.
     fn gather_rows(&mut self) {
         let x = self.x;
         self.rows = Rows::Outputs;
@@ -142,21 +184,29 @@ impl Decoder<'_> {
         self.plan.push(GatherRows { x, out: self.x });
     }
 
-    fn head(&mut self, table: Table) -> Result<BufferId, LoadError> {
-        let (vocab_size, hidden) = (self.spec.vocab_size, self.spec.hidden_size);
-        let part =
-            if self.spec.head.tied { table.part } else { self.whole(Role::Head, 0, [vocab_size, hidden])? };
-        // The hidden state is for others to read, whatever the head needs.
-        let normed = self.buffer("normed", hidden, read_encoding([&part]).with_f32());
+    fn head(&mut self, embedding: Embedding) -> Result<BufferId, LoadError> {
+        let spec = self.spec;
+        let hidden = spec.hidden_size;
+        let part = if spec.head.tied {
+            embedding.part
+        } else {
+            self.whole(TensorKind::Head.of_model(), [spec.vocab_size, hidden])?
+        };
+        // Callers may want the hidden state, whatever the head reads.
+        let encoding = read_encoding([&part]).with_f32();
+        let normed = self.normed(TensorKind::OutputNorm.of_model(), encoding)?;
         self.plan.hidden(normed);
-        let (x, out) = (self.x, normed);
-        self.norm(&Norm { role: Role::OutputNorm, layer: 0, x, out, store: Store::Write })?;
-        let weight = if self.spec.head.tied { table.id } else { self.matrix("head".into(), hidden, part) };
-        let logits = self.plan.buffer("logits", self.rows, vocab_size, Encoding::F32);
-        let epilogue = self.spec.head.soft_cap.map_or(Epilogue::None, Epilogue::SoftCap);
-        self.plan.push(Linear { x: normed, weight, bias: None, epilogue, store: Store::Write, out: logits });
+        let weight = if spec.head.tied { embedding.id } else { self.matrix("head".into(), hidden, part) };
+        let logits = self.plan.buffer("logits", self.rows, spec.vocab_size, Encoding::F32);
+        let epilogue = spec.head.soft_cap.map_or_else(|| scale(spec.head.scale), Epilogue::SoftCap);
+        self.plan.push(Linear { epilogue, ..Linear::new(normed, weight, logits) });
         Ok(logits)
     }
+}
+
+/// A multiplication by `factor`, which 1 needs none.
+fn scale(factor: f32) -> Epilogue {
+    if factor == 1.0 { Epilogue::None } else { Epilogue::Scale(factor) }
 }
 
 /// The encoding of a buffer that is multiplied by these matrices.

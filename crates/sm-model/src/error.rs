@@ -8,16 +8,17 @@ use sm_tensor::{DType, UnknownDType};
 
 /// Why a model could not be loaded.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LoadError {
     /// A file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The error lies in this file.
+    /// An error in a particular file.
     #[error("{}: {source}", path.display())]
     InFile {
         /// The file.
@@ -25,15 +26,15 @@ pub enum LoadError {
         /// What is wrong with it.
         source: Box<LoadError>,
     },
-    /// The path leads to no model.
-    #[error("{} is no model: {reason}", path.display())]
+    /// There is no model at the path.
+    #[error("{} is not a model: {reason}", path.display())]
     NotAModel {
-        /// The path that was given.
+        /// The path as given.
         path: PathBuf,
-        /// What was looked for.
+        /// What is missing, or what was expected.
         reason: &'static str,
     },
-    /// The file does not start as its format demands.
+    /// The file does not start with its format's magic number.
     #[error("not a {format} file: it starts with {found:02x?}")]
     Magic {
         /// The format.
@@ -58,25 +59,25 @@ pub enum LoadError {
     Truncated {
         /// The format.
         format: &'static str,
-        /// What was to be read.
+        /// What was being read.
         what: String,
         /// Where it starts.
         offset: usize,
-        /// Bytes it takes.
+        /// Bytes it needs.
         needed: u64,
-        /// Bytes that remain.
+        /// Bytes left in the file.
         available: usize,
     },
-    /// A count or length is out of its range.
+    /// A count, length or other number is out of range.
     #[error("{format} file is corrupt: {what} is {found}, expected {expected}")]
     OutOfRange {
         /// The format.
         format: &'static str,
-        /// What was counted.
+        /// Which number.
         what: String,
         /// The value in the file.
         found: i128,
-        /// The allowed values.
+        /// The values allowed.
         expected: &'static str,
     },
     /// Text in the file is not UTF-8.
@@ -94,13 +95,13 @@ pub enum LoadError {
     Duplicate {
         /// The format.
         format: &'static str,
-        /// What the name stands for.
+        /// What is named: a tensor, a metadata key.
         what: &'static str,
         /// The name.
         name: String,
     },
-    /// A tensor lies outside of the data of its file.
-    #[error("tensor {tensor:?} takes bytes {start}..{end} of the data, which has only {available}")]
+    /// A tensor's bytes are outside its file's data.
+    #[error("tensor {tensor:?} occupies bytes {start}..{end} of the data, which has only {available}")]
     TensorRange {
         /// The tensor.
         tensor: String,
@@ -111,7 +112,7 @@ pub enum LoadError {
         /// Bytes of data in the file.
         available: usize,
     },
-    /// A tensor's size does not follow from its shape and data type.
+    /// A tensor's shape and data type contradict each other or its size in the file.
     #[error("tensor {tensor:?} of shape {shape:?} cannot be stored as {dtype}: {reason}")]
     TensorLayout {
         /// The tensor.
@@ -123,7 +124,7 @@ pub enum LoadError {
         /// Which rule is broken.
         reason: String,
     },
-    /// A tensor is stored in a way that is not supported.
+    /// A tensor has a data type that we do not know.
     #[error("tensor {tensor:?}: {source}")]
     TensorDType {
         /// The tensor.
@@ -131,8 +132,8 @@ pub enum LoadError {
         /// The data type.
         source: UnknownDType,
     },
-    /// A tensor is stored in a way that its format does not allow or we do not read.
-    #[error("tensor {tensor:?} is stored as {found}, which cannot be read; supported: {supported}")]
+    /// A tensor has a data type that we do not read from this kind of file.
+    #[error("tensor {tensor:?} is stored as {found}, which is not supported here; supported: {supported}")]
     UnsupportedDType {
         /// The tensor.
         tensor: String,
@@ -142,39 +143,39 @@ pub enum LoadError {
         supported: &'static str,
     },
     /// The model lacks a tensor that its architecture needs.
-    #[error("the model has no tensor {tensor:?}, which its architecture needs")]
+    #[error("the model has no tensor {tensor:?}, which its architecture needs; the file may be incomplete")]
     MissingTensor {
         /// The tensor.
         tensor: String,
     },
-    /// The model has a tensor that its configuration gives no place.
-    #[error("tensor {tensor:?} has no place in the model that the configuration describes")]
+    /// The model has a tensor that its configuration does not account for, so one of the two is wrong.
+    #[error("tensor {tensor:?} is not part of the model that the configuration describes")]
     UnusedTensor {
         /// The tensor.
         tensor: String,
     },
-    /// A tensor has another shape than the configuration says.
-    #[error("tensor {tensor:?} has shape {found:?} but the configuration needs {expected:?}")]
+    /// A tensor's shape contradicts the configuration.
+    #[error("tensor {tensor:?} has shape {found:?} but the configuration implies {expected:?}")]
     Shape {
         /// The tensor.
         tensor: String,
         /// The shape in the file.
         found: Vec<usize>,
-        /// The shape that follows from the configuration.
+        /// The shape that the configuration implies.
         expected: Vec<usize>,
     },
     /// A file that the index names is missing.
-    #[error("shard {} is missing: the index places {n_tensors} tensors in it", path.display())]
+    #[error("shard {} is missing: the index lists {n_tensors} tensors in it; download that file, too", path.display())]
     MissingShard {
         /// The shard.
         path: PathBuf,
-        /// How many tensors it should hold.
+        /// Tensors that the index lists in it.
         n_tensors: usize,
     },
     /// A JSON file is malformed.
     #[error("malformed JSON: {source}")]
     Json {
-        /// Where and what.
+        /// The parser's error, with line and column.
         source: serde_json::Error,
     },
     /// A safetensors header is malformed.
@@ -189,27 +190,27 @@ pub enum LoadError {
         /// The field of the configuration or the metadata key.
         key: String,
     },
-    /// A field or key has another type.
+    /// A field or key has the wrong type.
     #[error("{key:?} is {found}, expected {expected}")]
     KeyType {
         /// The field of the configuration or the metadata key.
         key: String,
-        /// What is there.
+        /// The type or value found.
         found: String,
-        /// What is needed.
+        /// The type needed.
         expected: &'static str,
     },
-    /// A field has a value that makes no sense or is not supported.
+    /// A field has a value that is invalid or not supported.
     #[error("{key:?} = {value} is not supported: {reason}")]
     Unsupported {
         /// The field of the configuration or the metadata key.
         key: String,
         /// Its value.
         value: String,
-        /// Why not, and what is supported.
+        /// Why, and what is supported.
         reason: String,
     },
-    /// No supported architecture has this name.
+    /// The model's architecture is not supported.
     #[error("unknown architecture {found:?}; supported: {supported}")]
     UnknownArchitecture {
         /// The name in the file.
@@ -217,23 +218,21 @@ pub enum LoadError {
         /// The supported names.
         supported: String,
     },
-    /// The requested context is longer than the model allows.
-    #[error(
-        "context length {requested} is not within 1..={max}, what the model allows; choose a smaller one"
-    )]
+    /// The requested context is longer than the model supports, or empty.
+    #[error("context length {requested} is out of range; the model supports 1 to {max}")]
     ContextLen {
-        /// What was asked for.
+        /// The length requested.
         requested: usize,
-        /// The longest.
+        /// The longest supported.
         max: usize,
     },
-    /// A weight could not be delivered.
+    /// A weight could not be read.
     #[error(transparent)]
     Weight(#[from] WeightError),
 }
 
 impl LoadError {
-    /// Says in which file the error lies.
+    /// The same error, with the file it is in.
     pub(crate) fn in_file(self, path: &std::path::Path) -> Self {
         match self {
             Self::Io { .. } | Self::InFile { .. } => self,

@@ -1,4 +1,14 @@
-//! Writing models as GGUF files, quantized on the way.
+//! Writes models as GGUF files, quantizing them on the way.
+//!
+//! ```text
+//! model ─► metadata (metadata, tokenizer) ─┐
+//!       ─► targets: names, order of values ├─► GgufWriter ─► file.part ─► read back, compared ─► file
+//!          (plan, values), types (storage) ┘
+//! ```
+//!
+//! The files are those of llama.cpp's `convert_hf_to_gguf.py`; tests compare them with files of the Python package `gguf`.
+//! GGUF cannot express everything that a `config.json` can, and says many things by convention only. So the written file is
+//! loaded again and its decoder compared with the original before it gets its final name.
 
 mod check;
 mod metadata;
@@ -22,16 +32,17 @@ use crate::load::tensors::Tensors;
 use crate::metadata::{Metadata, Value};
 use crate::model::{Model, ModelSource};
 
-/// Why a model could not be written.
+/// Why a model could not be exported.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ExportError {
-    /// The model cannot be read, or has no form as a GGUF file.
+    /// The model cannot be read, or cannot be expressed as a GGUF file.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// A source of a kind that has no tokenizer or names to write.
-    #[error("{} cannot be written as GGUF; give a Hugging Face directory or a GGUF file", path.display())]
+    /// The model is of a kind that cannot be exported.
+    #[error("{} cannot be exported to GGUF; use a Hugging Face directory or a GGUF file", path.display())]
     Source {
-        /// The path given.
+        /// The model's path.
         path: PathBuf,
     },
     /// The file cannot be written.
@@ -39,21 +50,21 @@ pub enum ExportError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The head of the file cannot be written.
+    /// The content of the file cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// A tensor has values that the data type cannot hold.
+    /// A tensor has values that the data type cannot represent.
     #[error("tensor {tensor:?}: {source}")]
     Quantize {
         /// The tensor.
         tensor: String,
-        /// The value.
+        /// The quantizer's error.
         source: QuantizeError,
     },
-    /// The decoder that the written file describes is another one.
+    /// The written file would describe a different decoder.
     #[error("GGUF cannot express this {architecture} model: its {field} would change")]
     NotExpressible {
         /// The model's architecture.
@@ -63,36 +74,36 @@ pub enum ExportError {
     },
 }
 
-/// What was written.
+/// Statistics of an export.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
     /// Number of tensors.
     pub n_tensors: usize,
-    /// Bytes of all tensors before.
+    /// Bytes of all tensors in the source.
     pub source_bytes: u64,
-    /// Bytes of all tensors in the file.
+    /// Bytes of all tensors in the file written.
     pub written_bytes: u64,
-    /// Matrices that are stored otherwise than asked for, because their rows are not whole blocks.
+    /// Matrices stored in another type than requested, because their rows are not whole blocks.
     pub n_fallbacks: usize,
-    /// Matrices that were quantized before and lost accuracy twice.
+    /// Matrices that were quantized already, and so have lost accuracy twice.
     pub n_requantized: usize,
 }
 
-/// A model as it will be written.
+/// The content of the file to be written.
 struct Export<'m> {
     tensors: &'m Tensors,
     metadata: Metadata,
     targets: Vec<Target>,
-    /// Vectors that the source has elsewhere than in tensors.
+    /// Tensors of the file that are not tensors in the source.
     vectors: Vec<(&'static str, Vec<f32>)>,
 }
 
-/// Writes a model that came from a Hugging Face directory or a GGUF file to the GGUF file `target`, its matrices stored as
-/// `dtype`. Metadata and tokenizer are kept. A file at `target` is replaced, but only once the new one is complete and
-/// was read back; `progress` is told how many of how many bytes of the source were written.
+/// Writes a model from a Hugging Face directory or a GGUF file to the GGUF file `target`, with its matrices as `dtype`.
+/// Metadata and tokenizer are kept. A file at `target` is replaced only once the new one is complete and has been read back.
+/// `progress` gets the bytes of the source done, and their total.
 ///
 /// # Errors
-/// If the model has no form as a GGUF file, or the file cannot be written.
+/// If GGUF cannot express the model, or the file cannot be written.
 pub fn export_gguf(
     model: &Model,
     target: &Path,
@@ -109,7 +120,7 @@ pub fn export_gguf(
         renamed.map(|()| written).map_err(|source| ExportError::Io { path: target.to_owned(), source })
     });
     if written.is_err() {
-        // The error that led here is the one to tell.
+        // The first error is the one to report.
         let _ = std::fs::remove_file(&partial);
     }
     written
@@ -117,7 +128,8 @@ pub fn export_gguf(
 
 impl<'m> Export<'m> {
     fn new(model: &'m Model) -> Result<Self, ExportError> {
-        let (spec, tensors) = (&model.spec, model.weights.files());
+        let spec = &model.spec;
+        let tensors = model.weights.files();
         match &model.source {
             ModelSource::Gguf { metadata, .. } => {
                 let targets = (0..tensors.infos().len()).map(|index| Target::same(tensors, index)).collect();
@@ -163,7 +175,7 @@ impl<'m> Export<'m> {
         let total = self.tensors.infos().iter().map(|info| info.bytes.len() as u64).sum();
         let mut exported = Exported { n_tensors: specs.len(), ..Exported::default() };
         for (target, spec) in self.targets.iter().zip(&specs[self.vectors.len()..]) {
-            self.write_tensor(target, (spec, dtype), &mut writer, &mut exported)?;
+            self.write_tensor(target, spec, dtype, &mut writer, &mut exported)?;
             progress(exported.source_bytes.min(total), total);
         }
         let written = writer.finish()?.into_inner().map_err(|error| io_error(error.into_error()))?;
@@ -171,11 +183,12 @@ impl<'m> Export<'m> {
         Ok(exported)
     }
 
-    /// Writes one tensor, stored as its specification says; the data type is the one that was asked for.
+    /// Writes a tensor as `spec` says; `wanted` is the data type requested for matrices.
     fn write_tensor<W: Write>(
         &self,
         target: &Target,
-        (spec, wanted): (&TensorSpec, DType),
+        spec: &TensorSpec,
+        wanted: DType,
         writer: &mut GgufWriter<W>,
         exported: &mut Exported,
     ) -> Result<(), ExportError> {

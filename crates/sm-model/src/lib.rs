@@ -1,13 +1,14 @@
 //! Models: from files to plans.
 //!
-//! A model file or directory becomes a list of typed tensors and a configuration; the configuration becomes a
-//! description of the decoder as data, and that a [`Plan`](sm_kernels::plan::Plan). [`load_model`] does it all.
-//! Beside the model lie its [`tokenizer`] and its [`chat`] template.
+//! [`load_model`] reads a Hugging Face directory, a GGUF file or a `.smnd` checkpoint. Its configuration becomes a
+//! [`DecoderSpec`](spec::DecoderSpec), a description of the decoder as data; that becomes a [`Plan`](sm_kernels::plan::Plan), a flat
+//! list of operations that a backend runs; and the [`Weights`] hand the backend the tensors that the plan names. Beside the model
+//! are its [`tokenizer`] and its [`chat`] template. [`export_gguf`] writes a model as GGUF, quantized if wanted.
 //!
 //! ```
 //! use sm_model::{LoadOptions, load_model};
 //!
-//! // A tiny random model of the tests; any Hugging Face directory, GGUF or `.smnd` file will do.
+//! // A tiny random model from the tests; any Hugging Face directory, GGUF or `.smnd` file will do.
 //! let model = load_model("tests/data/arch/qwen2".as_ref(), &LoadOptions::default())?;
 //! assert_eq!(model.architecture(), "qwen2");
 //! assert_eq!(model.plan.vocab_size(), 56);

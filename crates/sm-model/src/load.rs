@@ -1,4 +1,8 @@
 //! Readers of model files.
+//!
+//! Files come from strangers. Every count, length and offset is checked against the size of the file before it is used to
+//! index or to allocate; what a reader returns can be trusted. Nothing is copied: a tensor is a name, a shape, a data type and
+//! a range of bytes.
 
 mod cursor;
 pub(crate) mod file;
@@ -13,16 +17,16 @@ use sm_tensor::DType;
 
 use crate::LoadError;
 
-/// A tensor as it lies in a file.
+/// A tensor as stored in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
-    /// The name in the file.
+    /// Its name.
     pub name: String,
     /// Extents, slowest dimension first: `[out_features, in_features]` for a matrix.
     pub shape: Vec<usize>,
     /// How the values are stored.
     pub dtype: DType,
-    /// Where the bytes lie in the file.
+    /// Its bytes, as a range of the file.
     pub bytes: Range<usize>,
 }
 
@@ -33,7 +37,7 @@ impl TensorInfo {
     }
 }
 
-/// Bytes of a tensor whose `shape` comes from a file, slowest dimension first.
+/// The size in bytes of a tensor whose `shape`, slowest dimension first, comes from a file.
 fn checked_size(tensor: &str, shape: &[u64], dtype: DType) -> Result<u64, LoadError> {
     let layout = |reason: String| LoadError::TensorLayout {
         tensor: tensor.into(),
@@ -45,10 +49,13 @@ fn checked_size(tensor: &str, shape: &[u64], dtype: DType) -> Result<u64, LoadEr
     let n_values = n_values
         .filter(|&n| i64::try_from(n).is_ok())
         .ok_or_else(|| layout("it has too many values".into()))?;
-    let (block_len, block_bytes) = (dtype.block_len() as u64, dtype.block_bytes() as u64);
+    let block_len = dtype.block_len() as u64;
+    let block_bytes = dtype.block_bytes() as u64;
     let cols = shape.last().copied().unwrap_or(1);
     if !cols.is_multiple_of(block_len) {
-        return Err(layout(format!("rows are not a multiple of the block length {block_len}")));
+        return Err(layout(format!(
+            "its rows of {cols} values are not a multiple of the block length {block_len}"
+        )));
     }
     (n_values / block_len).checked_mul(block_bytes).ok_or_else(|| layout("it has too many bytes".into()))
 }

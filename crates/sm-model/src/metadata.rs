@@ -1,4 +1,7 @@
-//! Typed key-value metadata, as GGUF files carry it.
+//! Typed key-value metadata of GGUF files.
+//!
+//! Types are those of the GGUF specification (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>). Readers ask for
+//! the type they need: an integer of any width converts if its value fits, since writers disagree on widths.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +26,7 @@ pub enum Value {
     Array(Array),
 }
 
-/// A metadata array; all elements have one type.
+/// A metadata array, whose elements all have one type.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the variants are named after their types")]
 pub enum Array {
@@ -43,7 +46,7 @@ pub enum Array {
 }
 
 impl Value {
-    /// The name of the value's type, for messages.
+    /// The name of the value's type, for error messages.
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::U8(_) => "u8",
@@ -78,7 +81,7 @@ impl Value {
 }
 
 impl Array {
-    /// The name of the array's type, for messages.
+    /// The name of the array's type, for error messages.
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::U8(_) => "an array of u8",
@@ -100,10 +103,10 @@ impl Array {
 
 /// A type that [`Metadata::get`] can read a value as.
 pub trait FromValue<'a>: Sized {
-    /// What is accepted, for messages.
+    /// The values accepted, for error messages.
     const EXPECTED: &'static str;
 
-    /// The value as this type, or `None` if it has another type or is out of range.
+    /// The value as this type; `None` if it has another type or is out of range.
     fn from_value(value: &'a Value) -> Option<Self>;
 }
 
@@ -184,17 +187,17 @@ slice_from_value!(
     String String: "an array of strings"
 );
 
-/// Metadata by key, in the order of the keys.
+/// Metadata entries, sorted by key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
     entries: BTreeMap<String, Value>,
 }
 
 impl Metadata {
-    /// The value of `key` as `T`, or `None` if there is none.
+    /// The value of `key` as a `T`; `None` if the key is absent.
     ///
     /// # Errors
-    /// If the value has another type or does not fit.
+    /// [`LoadError::KeyType`] if the value has another type or is out of range.
     pub fn get<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<Option<T>, LoadError> {
         let Some(value) = self.entries.get(key) else { return Ok(None) };
         T::from_value(value).map(Some).ok_or_else(|| {
@@ -206,25 +209,25 @@ impl Metadata {
         })
     }
 
-    /// The value of `key` as `T`.
+    /// The value of `key` as a `T`.
     ///
     /// # Errors
-    /// If there is none, or it has another type or does not fit.
+    /// [`LoadError::MissingKey`] if the key is absent, else as [`Metadata::get`].
     pub fn require<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<T, LoadError> {
         self.get(key)?.ok_or_else(|| LoadError::MissingKey { key: key.to_owned() })
     }
 
-    /// The value of `key`, of any type.
+    /// The value of `key`, whatever its type.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.entries.get(key)
     }
 
-    /// Sets a value and returns the one it replaces.
+    /// Sets a value, and returns the one it replaces.
     pub fn insert(&mut self, key: impl Into<String>, value: Value) -> Option<Value> {
         self.entries.insert(key.into(), value)
     }
 
-    /// All entries, in the order of the keys.
+    /// All entries, sorted by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.entries.iter().map(|(key, value)| (key.as_str(), value))
     }

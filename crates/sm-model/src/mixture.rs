@@ -1,36 +1,36 @@
-//! Which data type each tensor of a quantized GGUF file gets: the mixtures of llama.cpp.
+//! Which data type each tensor of a quantized GGUF file gets: llama.cpp's mixtures.
 //!
-//! Matrices do not suffer alike from quantization; llama.cpp stores the output matrix, and in its
-//! "medium" mixtures half of the value and down projections, with more bits. The rules are those of
-//! `llama_tensor_get_type` in llama.cpp's `llama-quant.cpp`.
+//! Some matrices suffer more from quantization than others. llama.cpp gives the output matrix more bits, and in its "medium"
+//! mixtures (`Q4_K_M`, `Q5_K_M`) half of the value and down projections as well. The rules are those of
+//! `llama_tensor_get_type` in its `llama-quant.cpp`.
 
 use sm_tensor::{DType, UnknownDType};
 
-/// Which matrices get more bits than the others.
+/// Which matrices get more bits than the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     /// None.
     Uniform,
     /// The output matrix.
     Output,
-    /// Besides, the value and down projections of the first and the last eighth of the layers and of
-    /// each third layer between.
+    /// The output matrix, and the value and down projections in the first and last eighth of the layers and in every third
+    /// layer between.
     Medium,
 }
 
-/// The data types of a model's tensors, by what they do.
+/// Assigns data types to the tensors of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mixture {
     base: DType,
     rule: Rule,
 }
 
-/// What of a model a [`Mixture`] looks at.
+/// What a [`Mixture`] needs to know of a model.
 #[derive(Clone, Copy, Debug)]
 pub struct MixtureModel {
     /// Transformer layers.
     pub n_layers: usize,
-    /// Whether the token embeddings serve as the output matrix too.
+    /// Whether the embedding doubles as the output matrix.
     pub is_tied: bool,
 }
 
@@ -40,10 +40,10 @@ impl Mixture {
         Self { base: dtype, rule: Rule::Uniform }
     }
 
-    /// What `llama-quantize` makes for the name of a data type, or `q4_k_m` and `q5_k_m`.
+    /// The mixture that `llama-quantize` makes for a name: that of a data type, or `q4_k_m` or `q5_k_m`.
     ///
     /// # Errors
-    /// If there is no such data type.
+    /// If the name is not known.
     pub fn named(name: &str) -> Result<Self, UnknownDType> {
         let base = match name.to_ascii_lowercase().as_str() {
             "q4_k_m" => return Ok(Self { base: DType::Q4K, rule: Rule::Medium }),
@@ -58,7 +58,7 @@ impl Mixture {
         self.base
     }
 
-    /// The number that stands for this mixture under `general.file_type`.
+    /// The number of this mixture under `general.file_type` (`LLAMA_FTYPE_*` of llama.cpp).
     pub const fn file_type(&self) -> u32 {
         match self.base {
             DType::F32 => 0,
@@ -78,10 +78,9 @@ impl Mixture {
         }
     }
 
-    /// The data type of a tensor, named as in GGUF files; `shape` is slowest dimension first.
+    /// The data type of a tensor with its name in GGUF files; `shape` is slowest dimension first.
     ///
-    /// Vectors, norms and routers stay F32. Where rows are no whole blocks a related format with
-    /// shorter blocks takes over.
+    /// Vectors, norms and routers stay F32. Where rows are not whole blocks, a related format with shorter blocks is used.
     pub fn dtype_of(&self, tensor: &str, shape: &[usize], model: MixtureModel) -> DType {
         let is_matrix = shape.len() >= 2 && tensor.ends_with(".weight");
         let [.., cols] = shape else { return DType::F32 };
@@ -98,19 +97,19 @@ impl Mixture {
     }
 }
 
-/// The layer of a tensor that is one of `parts`.
+/// The layer of a tensor, if it is one of `parts`.
 fn layer_of(tensor: &str, parts: &[&str]) -> Option<usize> {
     let (layer, part) = tensor.strip_prefix("blk.")?.split_once('.')?;
     if parts.contains(&part) { layer.parse().ok() } else { None }
 }
 
-/// The layers that get more bits in a medium mixture.
+/// Whether a layer gets more bits in a medium mixture (`use_more_bits` of llama.cpp).
 fn is_sensitive(layer: usize, n_layers: usize) -> bool {
     let eighth = n_layers / 8;
     layer < eighth || layer >= 7 * n_layers / 8 || (layer - eighth) % 3 == 2
 }
 
-/// `wanted`, or what llama.cpp uses in its place if rows of `cols` values are no whole blocks.
+/// `wanted`, or what llama.cpp uses instead if rows of `cols` values are not whole blocks.
 fn fit(wanted: DType, cols: usize) -> DType {
     if cols.is_multiple_of(wanted.block_len()) {
         return wanted;
@@ -132,8 +131,8 @@ mod tests {
     const MODEL: MixtureModel = MixtureModel { n_layers: 22, is_tied: false };
 
     #[test]
-    fn a_medium_mixture_is_that_of_llama_cpp() {
-        // The layers for which llama-quantize chooses Q6_K in a model of 22.
+    fn medium_mixtures_upgrade_the_layers_that_llama_cpp_does() {
+        // The layers for which llama-quantize chooses Q6_K in a model of 22 layers.
         let sensitive = [0, 1, 4, 7, 10, 13, 16, 19, 20, 21];
         let mixture = Mixture::named("Q4_K_M").unwrap();
         for layer in 0..22 {
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn data_types_depend_on_the_part_and_the_width() {
+    fn data_types_depend_on_the_tensor_and_its_row_length() {
         let tied = MixtureModel { is_tied: true, ..MODEL };
         let cases = [
             ("q4_0", "output.weight", 2048, MODEL, DType::Q6K),

@@ -1,4 +1,9 @@
-//! From a path to a model: what it is, its plan and its weights.
+//! From a path to a loaded model: its description, its plan and its weights.
+//!
+//! ```text
+//! path ─► kind of file ─► configuration + tensors ─► DecoderSpec ─► Plan + Weights
+//!         (detect)        (load/)                    (arch/)        (decoder/, weights/)
+//! ```
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,21 +24,21 @@ use crate::spec::DecoderSpec;
 use crate::weights::{Registry, Weights};
 use crate::{LoadError, arch, decoder};
 
-/// Positions that a plan is built for where nothing else is asked for and the model allows them.
+/// The context length if [`LoadOptions::context_len`] says nothing and the model supports as much.
 pub const DEFAULT_CONTEXT_LEN: usize = 4096;
 
 /// How a model is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Positions that the plan is built for; [`DEFAULT_CONTEXT_LEN`] or the model's limit if none.
+    /// The longest context to support, in positions; if `None`, [`DEFAULT_CONTEXT_LEN`] or the model's limit, whichever is less.
     pub context_len: Option<usize>,
-    /// The data type that matrices are converted to; as the files have them if none.
+    /// The data type to convert matrices to; if `None`, they stay as stored.
     pub quant: Option<DType>,
 }
 
-/// Where a model comes from, and what of it is for others to read: tokenizer, chat template, stop tokens.
+/// Where a model comes from. Its tokenizer, chat template and stop tokens are read from there.
 ///
-/// The paths of a model from memory are empty.
+/// A model that was loaded from memory has empty paths.
 #[derive(Clone, Debug)]
 pub enum ModelSource {
     /// A Hugging Face directory.
@@ -49,7 +54,7 @@ pub enum ModelSource {
     Smnd {
         /// The file.
         path: PathBuf,
-        /// What the training program wrote beside the shape of the model.
+        /// What else the training program wrote into it.
         extra: serde_json::Map<String, serde_json::Value>,
     },
 }
@@ -64,18 +69,18 @@ pub enum ModelBytes {
         /// `model.safetensors`.
         tensors: Vec<u8>,
     },
-    /// A GGUF file, owned or part of the program.
+    /// A GGUF file, owned or built into the program.
     Gguf(Cow<'static, [u8]>),
     /// A `.smnd` file.
     Smnd(Vec<u8>),
 }
 
-/// A model, ready for a backend: immutable, and shared between threads as it is.
+/// A model, ready for a backend. It is immutable and can be shared between threads.
 #[derive(Debug)]
 pub struct Model {
-    /// What it is.
+    /// Its description.
     pub spec: DecoderSpec,
-    /// The operations of a step.
+    /// The operations that a step runs.
     pub plan: Plan,
     /// Its tensors, by their names in the plan.
     pub weights: Weights,
@@ -89,12 +94,12 @@ impl Model {
         self.spec.architecture
     }
 
-    /// Number of values in all tensors of the files.
+    /// Number of values in all tensors.
     pub fn n_parameters(&self) -> u64 {
         self.weights.tensors().iter().map(|tensor| tensor.n_values() as u64).sum()
     }
 
-    /// How many tensors the files hold of each data type.
+    /// Number of tensors of each data type, as stored.
     pub fn dtypes(&self) -> BTreeMap<DType, usize> {
         let mut counts = BTreeMap::new();
         for tensor in self.weights.tensors() {
@@ -104,10 +109,10 @@ impl Model {
     }
 }
 
-/// Loads a model from a Hugging Face directory (`config.json` and safetensors, in shards or not), a directory with one
-/// GGUF file, a `.gguf`, `.safetensors` or `.smnd` file.
+/// Loads a model from a Hugging Face directory (`config.json` and safetensors, sharded or not), from a directory with one
+/// GGUF file, or from a `.gguf`, `.safetensors` or `.smnd` file.
 ///
-/// Weights are mapped and stay where they are; nothing is converted yet.
+/// Files are mapped. No weight is read or converted before a backend asks for it.
 ///
 /// ```no_run
 /// use sm_model::{LoadOptions, load_model};
@@ -119,7 +124,7 @@ impl Model {
 ///
 /// # Errors
 /// If a file is missing, damaged or of an unknown kind, if the architecture or one of its features is not supported, or
-/// if the tensors do not fit the configuration.
+/// if the tensors contradict the configuration.
 pub fn load_model(path: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
     match detect(path)? {
         Kind::Directory(dir) => load_directory(&dir, options),
@@ -166,12 +171,12 @@ fn detect(path: &Path) -> Result<Kind, LoadError> {
     if path.is_dir() {
         let has_config = path.join("config.json").is_file();
         return match &gguf_files(path)?[..] {
-            _ if has_config && safetensors::is_there(path) => Ok(Kind::Directory(path.to_owned())),
+            _ if has_config && safetensors::exist_in(path) => Ok(Kind::Directory(path.to_owned())),
             [file] => Ok(Kind::Gguf(file.clone())),
-            // Its reader says what is missing.
+            // The reader of directories reports what is missing.
             [] if has_config => Ok(Kind::Directory(path.to_owned())),
             [] => not_a_model("the directory has neither a config.json nor a .gguf file"),
-            _ => not_a_model("the directory has several .gguf files; name one"),
+            _ => not_a_model("the directory has several .gguf files; give the path of one"),
         };
     }
     let mut magic = Vec::new();
@@ -185,7 +190,7 @@ fn detect(path: &Path) -> Result<Kind, LoadError> {
     }
 }
 
-/// The directory that a file lies in.
+/// The directory of a file.
 fn directory_of(file: &Path) -> &Path {
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     parent.unwrap_or(Path::new("."))

@@ -1,16 +1,28 @@
-//! What each tensor of a decoder is called, in Hugging Face models and in GGUF files.
+//! Tensor names: what each weight of a decoder is called in Hugging Face models and in GGUF files.
+//!
+//! A weight is identified by its kind and, where there are several, by layer and expert. A [`Naming`] turns that into the
+//! names it may have in a file:
+//!
+//! ```text
+//! TensorKind::Q.in_layer(3)   Hugging Face   model.layers.3.self_attn.q_proj.weight
+//!                             GGUF           blk.3.attn_q.weight
+//! ```
+//!
+//! Most architectures share one table of names per file format; an architecture overrides the few entries that differ.
 
 use crate::LoadError;
-use crate::load::tensors::Tensors;
 
-/// A tensor's part in a decoder. Those from `AttentionNorm` on exist once per layer.
+/// What a tensor is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Role {
+pub(crate) enum TensorKind {
+    // One for the whole model.
     Embedding,
     Positions,
     OutputNorm,
     Head,
+    // One per layer.
     AttentionNorm,
+    /// Queries, keys and values in one matrix.
     Qkv,
     Q,
     K,
@@ -20,197 +32,214 @@ pub(crate) enum Role {
     AttentionOut,
     AttentionPostNorm,
     FfnNorm,
+    /// Gate and up in one matrix, gate first.
     GateUp,
     Gate,
     Up,
     Down,
     FfnPostNorm,
     Router,
-    /// All experts in one tensor, each its gate rows and then its up rows.
+    /// All experts in one tensor, for each its gate rows and then its up rows.
     ExpertsGateUp,
     /// All experts in one tensor.
     ExpertsGate,
     ExpertsUp,
     ExpertsDown,
-    /// One expert.
+    // One per layer and expert.
     ExpertGate,
     ExpertUp,
     ExpertDown,
 }
 
-/// Names without `.weight` or `.bias`; `{l}` stands for the layer and `{e}` for the expert.
-pub(crate) type Names = &'static [(Role, &'static str)];
+impl TensorKind {
+    /// The one tensor of this kind in the model.
+    pub(crate) const fn of_model(self) -> TensorKey {
+        TensorKey { kind: self, layer: 0, expert: 0 }
+    }
 
-/// The names of most Hugging Face decoders, after the prefix.
+    /// The tensor of this kind in a layer.
+    pub(crate) const fn in_layer(self, layer: usize) -> TensorKey {
+        TensorKey { kind: self, layer, expert: 0 }
+    }
+
+    /// The tensor of this kind of an expert in a layer.
+    pub(crate) const fn in_expert(self, layer: usize, expert: usize) -> TensorKey {
+        TensorKey { kind: self, layer, expert }
+    }
+}
+
+/// Identifies a tensor of a decoder, whatever its name in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TensorKey {
+    pub(crate) kind: TensorKind,
+    /// 0 for tensors of the whole model.
+    pub(crate) layer: usize,
+    /// 0 for tensors that are not one expert's.
+    pub(crate) expert: usize,
+}
+
+/// Names of tensors, without `.weight` or `.bias`; `{l}` stands for the layer and `{e}` for the expert.
+pub(crate) type Names = &'static [(TensorKind, &'static str)];
+
+/// Names in most Hugging Face decoders, after the prefix.
 pub(crate) const HF: Names = &[
-    (Role::Embedding, "embed_tokens"),
-    (Role::OutputNorm, "norm"),
-    (Role::Head, "lm_head"),
-    (Role::AttentionNorm, "layers.{l}.input_layernorm"),
-    (Role::Qkv, "layers.{l}.self_attn.qkv_proj"),
-    (Role::Q, "layers.{l}.self_attn.q_proj"),
-    (Role::K, "layers.{l}.self_attn.k_proj"),
-    (Role::V, "layers.{l}.self_attn.v_proj"),
-    (Role::QNorm, "layers.{l}.self_attn.q_norm"),
-    (Role::KNorm, "layers.{l}.self_attn.k_norm"),
-    (Role::AttentionOut, "layers.{l}.self_attn.o_proj"),
-    (Role::FfnNorm, "layers.{l}.post_attention_layernorm"),
-    (Role::GateUp, "layers.{l}.mlp.gate_up_proj"),
-    (Role::Gate, "layers.{l}.mlp.gate_proj"),
-    (Role::Up, "layers.{l}.mlp.up_proj"),
-    (Role::Down, "layers.{l}.mlp.down_proj"),
-    (Role::Router, "layers.{l}.mlp.gate"),
-    (Role::ExpertsGateUp, "layers.{l}.mlp.experts.gate_up_proj"),
-    (Role::ExpertsDown, "layers.{l}.mlp.experts.down_proj"),
-    (Role::ExpertGate, "layers.{l}.mlp.experts.{e}.gate_proj"),
-    (Role::ExpertUp, "layers.{l}.mlp.experts.{e}.up_proj"),
-    (Role::ExpertDown, "layers.{l}.mlp.experts.{e}.down_proj"),
+    (TensorKind::Embedding, "embed_tokens"),
+    (TensorKind::OutputNorm, "norm"),
+    (TensorKind::Head, "lm_head"),
+    (TensorKind::AttentionNorm, "layers.{l}.input_layernorm"),
+    (TensorKind::Qkv, "layers.{l}.self_attn.qkv_proj"),
+    (TensorKind::Q, "layers.{l}.self_attn.q_proj"),
+    (TensorKind::K, "layers.{l}.self_attn.k_proj"),
+    (TensorKind::V, "layers.{l}.self_attn.v_proj"),
+    (TensorKind::QNorm, "layers.{l}.self_attn.q_norm"),
+    (TensorKind::KNorm, "layers.{l}.self_attn.k_norm"),
+    (TensorKind::AttentionOut, "layers.{l}.self_attn.o_proj"),
+    (TensorKind::FfnNorm, "layers.{l}.post_attention_layernorm"),
+    (TensorKind::GateUp, "layers.{l}.mlp.gate_up_proj"),
+    (TensorKind::Gate, "layers.{l}.mlp.gate_proj"),
+    (TensorKind::Up, "layers.{l}.mlp.up_proj"),
+    (TensorKind::Down, "layers.{l}.mlp.down_proj"),
+    (TensorKind::Router, "layers.{l}.mlp.gate"),
+    (TensorKind::ExpertsGateUp, "layers.{l}.mlp.experts.gate_up_proj"),
+    (TensorKind::ExpertsDown, "layers.{l}.mlp.experts.down_proj"),
+    (TensorKind::ExpertGate, "layers.{l}.mlp.experts.{e}.gate_proj"),
+    (TensorKind::ExpertUp, "layers.{l}.mlp.experts.{e}.up_proj"),
+    (TensorKind::ExpertDown, "layers.{l}.mlp.experts.{e}.down_proj"),
 ];
 
-/// The names of GGUF files.
+/// Names in GGUF files: `gguf-py/gguf/constants.py` of llama.cpp.
 pub(crate) const GGUF: Names = &[
-    (Role::Embedding, "token_embd"),
-    (Role::Positions, "position_embd"),
-    (Role::OutputNorm, "output_norm"),
-    (Role::Head, "output"),
-    (Role::AttentionNorm, "blk.{l}.attn_norm"),
-    (Role::Qkv, "blk.{l}.attn_qkv"),
-    (Role::Q, "blk.{l}.attn_q"),
-    (Role::K, "blk.{l}.attn_k"),
-    (Role::V, "blk.{l}.attn_v"),
-    (Role::QNorm, "blk.{l}.attn_q_norm"),
-    (Role::KNorm, "blk.{l}.attn_k_norm"),
-    (Role::AttentionOut, "blk.{l}.attn_output"),
-    (Role::AttentionPostNorm, "blk.{l}.post_attention_norm"),
-    (Role::FfnNorm, "blk.{l}.ffn_norm"),
-    (Role::Gate, "blk.{l}.ffn_gate"),
-    (Role::Up, "blk.{l}.ffn_up"),
-    (Role::Down, "blk.{l}.ffn_down"),
-    (Role::FfnPostNorm, "blk.{l}.post_ffw_norm"),
-    (Role::Router, "blk.{l}.ffn_gate_inp"),
-    (Role::ExpertsGate, "blk.{l}.ffn_gate_exps"),
-    (Role::ExpertsUp, "blk.{l}.ffn_up_exps"),
-    (Role::ExpertsDown, "blk.{l}.ffn_down_exps"),
-    (Role::ExpertGate, "blk.{l}.ffn_gate.{e}"),
-    (Role::ExpertUp, "blk.{l}.ffn_up.{e}"),
-    (Role::ExpertDown, "blk.{l}.ffn_down.{e}"),
+    (TensorKind::Embedding, "token_embd"),
+    (TensorKind::Positions, "position_embd"),
+    (TensorKind::OutputNorm, "output_norm"),
+    (TensorKind::Head, "output"),
+    (TensorKind::AttentionNorm, "blk.{l}.attn_norm"),
+    (TensorKind::Qkv, "blk.{l}.attn_qkv"),
+    (TensorKind::Q, "blk.{l}.attn_q"),
+    (TensorKind::K, "blk.{l}.attn_k"),
+    (TensorKind::V, "blk.{l}.attn_v"),
+    (TensorKind::QNorm, "blk.{l}.attn_q_norm"),
+    (TensorKind::KNorm, "blk.{l}.attn_k_norm"),
+    (TensorKind::AttentionOut, "blk.{l}.attn_output"),
+    (TensorKind::AttentionPostNorm, "blk.{l}.post_attention_norm"),
+    (TensorKind::FfnNorm, "blk.{l}.ffn_norm"),
+    (TensorKind::Gate, "blk.{l}.ffn_gate"),
+    (TensorKind::Up, "blk.{l}.ffn_up"),
+    (TensorKind::Down, "blk.{l}.ffn_down"),
+    (TensorKind::FfnPostNorm, "blk.{l}.post_ffw_norm"),
+    (TensorKind::Router, "blk.{l}.ffn_gate_inp"),
+    (TensorKind::ExpertsGate, "blk.{l}.ffn_gate_exps"),
+    (TensorKind::ExpertsUp, "blk.{l}.ffn_up_exps"),
+    (TensorKind::ExpertsDown, "blk.{l}.ffn_down_exps"),
+    (TensorKind::ExpertGate, "blk.{l}.ffn_gate.{e}"),
+    (TensorKind::ExpertUp, "blk.{l}.ffn_up.{e}"),
+    (TensorKind::ExpertDown, "blk.{l}.ffn_down.{e}"),
 ];
 
-/// Prefixes of everything but the head in Hugging Face models, the longer ones first.
+/// Prefixes under which Hugging Face models have everything but the head; longer ones first, since the plain names of one
+/// model may end like the prefixed names of another.
 const HF_PREFIXES: [&str; 5] =
     ["model.language_model.", "language_model.model.", "model.", "transformer.", ""];
 
-/// How the matrices of a layer's linear maps lie in the file.
+/// How the matrices of a layer's linear maps are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinearLayout {
     /// `[out_features, in_features]`.
     OutIn,
-    /// `[in_features, out_features]`, as GPT-2's `Conv1D` has them.
+    /// `[in_features, out_features]`, as in the `Conv1D` of GPT-2.
     InOut,
 }
 
-/// What the tensors of a model are called and how they lie in its files.
+/// The names and layout of the tensors in a model's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Naming {
     prefix: &'static str,
-    /// Names that differ from `base` in this architecture.
-    own: Names,
     base: Names,
-    /// How the matrices of a layer's linear maps lie in the file.
+    /// Names of the architecture that come before those of `base`.
+    overrides: Names,
+    /// How the matrices of a layer's linear maps are stored.
     pub linear: LinearLayout,
 }
 
 impl Naming {
     /// The names of GGUF files.
     pub(crate) fn gguf() -> Self {
-        Self { prefix: "", own: &[], base: GGUF, linear: LinearLayout::OutIn }
+        Self { prefix: "", base: GGUF, overrides: &[], linear: LinearLayout::OutIn }
     }
 
     /// The names of Hugging Face models.
     pub(crate) fn hf() -> Self {
-        Self { prefix: HF_PREFIXES[2], own: &[], base: HF, linear: LinearLayout::OutIn }
+        Self { prefix: "model.", base: HF, overrides: &[], linear: LinearLayout::OutIn }
     }
 
-    /// The same, but for some names; a name that stands for another role there is given up.
-    pub(crate) fn with(mut self, own: Names) -> Self {
-        self.own = own;
+    /// The same names with some overridden. A name that an override takes no longer stands for its usual kind.
+    pub(crate) fn with(mut self, overrides: Names) -> Self {
+        self.overrides = overrides;
         self
     }
 
-    /// The same, with the prefix under which the model has its embedding.
+    /// The same names under the prefix that the model uses, found by looking for its embedding. `exists` says whether the
+    /// model has a tensor of that name.
     ///
     /// # Errors
-    /// If it has none under any known prefix.
-    pub(crate) fn resolve_prefix(mut self, tensors: &Tensors) -> Result<Self, LoadError> {
+    /// If the model has no embedding under any known prefix.
+    pub(crate) fn resolve_prefix(mut self, exists: impl Fn(&str) -> bool) -> Result<Self, LoadError> {
         if self.base == GGUF {
             return Ok(self);
         }
         let embedding =
-            |naming: &Self| naming.tensor(Role::Embedding, Place::default(), "weight").unwrap_or_default();
+            |naming: &Self| naming.tensor(TensorKind::Embedding.of_model(), "weight").unwrap_or_default();
         let usual = embedding(&self);
         for prefix in HF_PREFIXES {
             self.prefix = prefix;
-            if tensors.contains(&embedding(&self)) {
+            if exists(&embedding(&self)) {
                 return Ok(self);
             }
         }
         Err(LoadError::MissingTensor { tensor: usual })
     }
 
-    /// The name of a tensor, or `None` if the architecture has none of this role.
-    pub(crate) fn tensor(&self, role: Role, place: Place, suffix: &str) -> Option<String> {
-        self.candidates(role, place, suffix).next()
+    /// The usual name of a tensor; `None` if the architecture has none of this kind. `suffix` is `weight` or `bias`.
+    pub(crate) fn tensor(&self, key: TensorKey, suffix: &str) -> Option<String> {
+        self.names(key, suffix).next()
     }
 
-    /// The names that a tensor may have, the architecture's own before the usual one.
-    pub(crate) fn candidates(&self, role: Role, place: Place, suffix: &str) -> impl Iterator<Item = String> {
-        let is_given_up = |name: &str| self.own.iter().any(|(_, taken)| *taken == name);
-        let usual = self.base.iter().filter(move |(_, name)| !is_given_up(name));
-        let of_role = self.own.iter().chain(usual).filter(move |(of, _)| *of == role);
-        let prefix = match role {
-            Role::Head if self.prefix == "language_model.model." => "language_model.",
-            Role::Head => "",
+    /// All names that a tensor may have, overrides first.
+    pub(crate) fn names(&self, key: TensorKey, suffix: &str) -> impl Iterator<Item = String> {
+        let TensorKey { kind, layer, expert } = key;
+        let is_taken = |name: &str| self.overrides.iter().any(|(_, taken)| *taken == name);
+        let usual = self.base.iter().filter(move |(_, name)| !is_taken(name));
+        let of_kind = self.overrides.iter().chain(usual).filter(move |(of, _)| *of == kind);
+        let prefix = match kind {
+            TensorKind::Head if self.prefix == "language_model.model." => "language_model.",
+            TensorKind::Head => "",
             _ => self.prefix,
         };
-        // The stacked experts of Hugging Face models are bare parameters.
-        let is_bare = self.base == HF && matches!(role, Role::ExpertsGateUp | Role::ExpertsDown);
-        of_role.map(move |(_, name)| {
-            let name =
-                name.replace("{l}", &place.layer.to_string()).replace("{e}", &place.expert.to_string());
+        // Stacked experts of Hugging Face models are bare parameters, not modules with a `weight`.
+        let is_bare = self.base == HF && matches!(kind, TensorKind::ExpertsGateUp | TensorKind::ExpertsDown);
+        of_kind.map(move |(_, name)| {
+            let name = name.replace("{l}", &layer.to_string()).replace("{e}", &expert.to_string());
             if is_bare { format!("{prefix}{name}") } else { format!("{prefix}{name}.{suffix}") }
         })
     }
 
-    /// Whether a tensor that the plan does not use may be left out without changing the results.
+    /// Whether a tensor that the plan does not use can be dropped without changing the results.
     pub(crate) fn is_ignorable(&self, name: &str) -> bool {
-        // The architectures read these while they fill the description of the rotation.
-        const OF_ROPE: [&str; 3] =
+        // The architectures read these when they fill in the rotation.
+        const ROPE_DIVISORS: [&str; 3] =
             ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
         if self.base == GGUF {
-            return OF_ROPE.contains(&name);
+            return ROPE_DIVISORS.contains(&name);
         }
-        let of_other_modality = self.prefix.contains("language_model") && !name.contains("language_model");
-        of_other_modality || is_constant(name)
+        let is_other_modality = self.prefix.contains("language_model") && !name.contains("language_model");
+        is_other_modality || is_constant(name)
     }
 }
 
-/// Whether a tensor of a Hugging Face model is one of the constants that transformers once saved: frequencies and
-/// causal masks.
+/// Whether a tensor of a Hugging Face model is a constant that old versions of transformers saved along: rotary
+/// frequencies and causal masks.
 pub(crate) fn is_constant(name: &str) -> bool {
     [".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"].iter().any(|suffix| name.ends_with(suffix))
-}
-
-/// Where in a decoder a tensor belongs.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Place {
-    pub(crate) layer: usize,
-    pub(crate) expert: usize,
-}
-
-impl Place {
-    pub(crate) fn layer(layer: usize) -> Self {
-        Self { layer, expert: 0 }
-    }
 }
 
 #[cfg(test)]
@@ -218,22 +247,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_the_conventions() {
-        let place = Place { layer: 3, expert: 7 };
-        let name = |naming: &Naming, role| naming.tensor(role, place, "weight");
-        assert_eq!(name(&Naming::hf(), Role::Q).as_deref(), Some("model.layers.3.self_attn.q_proj.weight"));
-        assert_eq!(name(&Naming::hf(), Role::Head).as_deref(), Some("lm_head.weight"));
-        assert_eq!(name(&Naming::gguf(), Role::ExpertUp).as_deref(), Some("blk.3.ffn_up.7.weight"));
-        assert_eq!(name(&Naming::gguf(), Role::GateUp), None);
+    fn names_follow_the_conventions_of_each_format() {
+        let name = |naming: &Naming, key| naming.tensor(key, "weight");
+        let (hf, gguf) = (Naming::hf(), Naming::gguf());
+        let q = TensorKind::Q.in_layer(3);
+        assert_eq!(name(&hf, q).as_deref(), Some("model.layers.3.self_attn.q_proj.weight"));
+        assert_eq!(name(&hf, TensorKind::Head.of_model()).as_deref(), Some("lm_head.weight"));
+        let up = TensorKind::ExpertUp.in_expert(3, 7);
+        assert_eq!(name(&gguf, up).as_deref(), Some("blk.3.ffn_up.7.weight"));
+        assert_eq!(name(&gguf, TensorKind::GateUp.in_layer(3)), None);
     }
 
     #[test]
-    fn a_name_taken_for_another_role_is_given_up() {
-        let naming = Naming::gguf().with(&[(Role::GateUp, "blk.{l}.ffn_up")]);
-        assert_eq!(
-            naming.tensor(Role::GateUp, Place::layer(0), "weight").as_deref(),
-            Some("blk.0.ffn_up.weight")
-        );
-        assert_eq!(naming.tensor(Role::Up, Place::layer(0), "weight"), None);
+    fn an_overriding_name_no_longer_stands_for_its_usual_kind() {
+        let naming = Naming::gguf().with(&[(TensorKind::GateUp, "blk.{l}.ffn_up")]);
+        let name = |kind: TensorKind| naming.tensor(kind.in_layer(0), "weight");
+        assert_eq!(name(TensorKind::GateUp).as_deref(), Some("blk.0.ffn_up.weight"));
+        assert_eq!(name(TensorKind::Up), None);
     }
 }

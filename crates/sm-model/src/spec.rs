@@ -1,209 +1,271 @@
 //! What a decoder model is, as data.
 //!
-//! Every point where decoder models differ is a field or an enum here. An architecture fills them from its
-//! configuration, and the one decoder builder turns them into a plan.
+//! Decoder models are variations on one theme, so every point where they differ is a field or an enum here. An
+//! architecture fills in a [`DecoderSpec`] from its configuration; one builder turns any spec into a plan.
+//!
+//! ```text
+//! DecoderSpec
+//! ├─ embedding        scale, learned positions
+//! ├─ layers[i]        mixer (attention, …), feed-forward network: x += residual_scale * f(norm(x))
+//! │                   placement of the norms
+//! ├─ norm             kind and epsilon, the same everywhere
+//! ├─ head             tied or not, scale, soft cap
+//! └─ naming           what the tensors are called in the model's files
+//! ```
+//!
+//! What may differ between layers belongs to the layer: heads, window, rotation, scale. Models that alternate (Gemma's local
+//! and global layers, SmolLM3's layers without rotation) are then ordinary lists.
 
+mod attention;
 mod rope;
 
+pub use attention::{AttentionBias, AttentionSpec, Mixer, QkNorm};
 pub use rope::{RopeScaling, RopeSpec};
 pub(crate) use rope::{longrope_attention_factor, yarn_attention_factor};
-use sm_kernels::plan::{Activation, NormKind};
+use sm_kernels::plan::{Activation, CacheLayout, NormKind, PageGroup};
 
 use crate::LoadError;
-use crate::config::{MAX_HEAD_DIM, unsupported};
+use crate::config::unsupported;
 use crate::names::Naming;
 
 /// A decoder model without its weights.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct DecoderSpec {
-    /// The architecture's name in the table of architectures.
+    /// The architecture's name, as [`architectures`](crate::architectures) lists it.
     pub architecture: &'static str,
     /// Tokens in the vocabulary.
     pub vocab_size: usize,
-    /// Values per position between the layers.
+    /// Values per position in the residual stream.
     pub hidden_size: usize,
-    /// The longest context, in positions.
+    /// The longest supported context, in positions.
     pub max_context_len: usize,
     /// How tokens become vectors.
     pub embedding: EmbeddingSpec,
-    /// The attention of every layer, but for its window and rotation.
-    pub attention: AttentionSpec,
-    /// The norms of every layer and the final one.
+    /// The norm used throughout the model.
     pub norm: NormSpec,
-    /// Rotations that the layers name by index.
-    pub ropes: Vec<RopeSpec>,
-    /// The layers, in order.
+    /// The layers, first to last.
     pub layers: Vec<LayerSpec>,
-    /// Which linear maps have a bias.
-    pub biases: Biases,
-    /// How the logits are made.
+    /// How the last hidden state becomes logits.
     pub head: HeadSpec,
-    /// What the tensors are called and how they lie in the file.
+    /// The names and layout of the tensors in the model's files.
     pub naming: Naming,
 }
 
 /// How tokens become vectors.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct EmbeddingSpec {
-    /// Factor on the embedding.
+    /// Multiplier of the embedding.
     pub scale: f32,
-    /// Whether a learned vector per position is added; there are `max_context_len` of them.
+    /// Whether a learned vector per position is added; the table has `max_context_len` rows.
     pub learned_positions: bool,
 }
 
-/// The attention that all layers share.
+/// The norm used throughout a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AttentionSpec {
-    /// Query heads.
-    pub n_heads: usize,
-    /// Key and value heads.
-    pub n_kv_heads: usize,
-    /// Values per head.
-    pub head_dim: usize,
-    /// Factor on the scores.
-    pub scale: f32,
-    /// Scores become `cap * tanh(score / cap)`.
-    pub soft_cap: Option<f32>,
-    /// Whether queries and keys are normalised per head before the rotation.
-    pub qk_norm: bool,
-}
-
-/// The norms of a model.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct NormSpec {
-    /// Which normalisation.
+    /// RMS norm or layer norm.
     pub kind: NormKind,
     /// Added to the mean square or the variance.
     pub eps: f32,
-    /// Added to every weight as stored: 1 where the file holds the difference from one.
+    /// Added to every stored weight: 1 where the file holds the difference from one (Gemma), else 0.
     pub weight_offset: f32,
-    /// Where a layer has norms.
-    pub placement: NormPlacement,
 }
 
-/// Where a layer has norms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NormPlacement {
-    /// Before attention and before the feed-forward network.
-    Before,
-    /// Also on the results of both, before they are added to the residual.
-    BeforeAndAfter,
-}
-
-/// What one layer has of its own.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// One layer: a mixer and a feed-forward network, both added to the residual stream.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct LayerSpec {
-    /// A position sees itself and the `window - 1` before it; all before it if none.
-    pub window: Option<usize>,
-    /// Index into [`DecoderSpec::ropes`]; none if the layer does not rotate.
-    pub rope: Option<usize>,
-    /// The feed-forward network.
+    /// What mixes information between positions.
+    pub mixer: Mixer,
+    /// What then transforms each position on its own.
     pub ffn: FfnSpec,
+    /// Where the norms are.
+    pub norms: NormPlacement,
+    /// Multiplier of the results of mixer and network before they are added to the residual stream (Granite); usually 1.
+    pub residual_scale: f32,
+}
+
+/// Where a layer has norms; `f` is its mixer or its feed-forward network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NormPlacement {
+    /// `x + f(norm(x))`.
+    Before,
+    /// `x + norm(f(norm(x)))` (Gemma 2).
+    BeforeAndAfter,
+    /// `x + norm(f(x))` (OLMo 2).
+    After,
 }
 
 /// A feed-forward network.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct FfnSpec {
-    /// Its form.
+    /// Plain, gated, or a mixture of experts.
     pub kind: FfnKind,
-    /// Values between its linear maps, per expert where there are several.
+    /// Inner width; of each expert in a mixture.
     pub ffn_size: usize,
     /// The non-linearity.
     pub activation: Activation,
+    /// Whether both linear maps have a bias; only the plain kind may.
+    pub bias: bool,
 }
 
 /// The form of a feed-forward network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FfnKind {
     /// `down(activation(up x))`.
     Plain,
     /// `down(activation(gate x) * up x)`.
     Gated,
-    /// Several gated ones, a few of which are used per token.
-    Experts {
-        /// How many there are.
-        n_experts: usize,
-        /// How many are used per token.
-        top_k: usize,
-        /// Whether the probabilities of the chosen ones are divided by their sum.
-        renormalize: bool,
-    },
+    /// Several gated networks, of which a router picks a few for each token.
+    Experts(ExpertsSpec),
 }
 
-/// Which linear maps of a layer have a bias.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Biases {
-    /// Queries, keys and values.
-    pub qkv: bool,
-    /// The attention's output.
-    pub attention_out: bool,
-    /// Both maps of a plain feed-forward network.
-    pub ffn: bool,
+/// A mixture of experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExpertsSpec {
+    /// Number of experts.
+    pub n_experts: usize,
+    /// Experts used per token.
+    pub top_k: usize,
+    /// Whether the probabilities of the chosen experts are divided by their sum.
+    pub renormalize: bool,
 }
 
-/// How the logits are made.
+/// How the last hidden state becomes logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct HeadSpec {
-    /// Whether the embedding's matrix serves as the head's.
+    /// Whether the embedding matrix doubles as the output matrix.
     pub tied: bool,
+    /// Multiplier of the logits; usually 1.
+    pub scale: f32,
     /// Logits become `cap * tanh(logit / cap)`.
     pub soft_cap: Option<f32>,
 }
 
+impl LayerSpec {
+    /// A layer with norms before the mixer and before the network, as most models have it.
+    pub(crate) fn new(attention: AttentionSpec, ffn: FfnSpec) -> Self {
+        Self { mixer: Mixer::Attention(attention), ffn, norms: NormPlacement::Before, residual_scale: 1.0 }
+    }
+}
+
+impl HeadSpec {
+    /// A plain linear map.
+    pub(crate) fn new(tied: bool) -> Self {
+        Self { tied, scale: 1.0, soft_cap: None }
+    }
+}
+
+impl FfnSpec {
+    /// A gated network without biases, as most models have it.
+    pub(crate) fn gated(ffn_size: usize, activation: Activation) -> Self {
+        Self { kind: FfnKind::Gated, ffn_size, activation, bias: false }
+    }
+}
+
 impl DecoderSpec {
+    /// The attention of each layer that has one, in order.
+    pub fn attentions(&self) -> impl Iterator<Item = &AttentionSpec> {
+        self.layers.iter().filter_map(|layer| layer.mixer.attention())
+    }
+
+    /// The attention of each layer that has one, to be changed.
+    pub(crate) fn attentions_mut(&mut self) -> impl Iterator<Item = &mut AttentionSpec> {
+        self.layers.iter_mut().filter_map(|layer| layer.mixer.attention_mut())
+    }
+
+    /// The feed-forward network of each layer, to be changed.
+    pub(crate) fn ffns_mut(&mut self) -> impl Iterator<Item = &mut FfnSpec> {
+        self.layers.iter_mut().map(|layer| &mut layer.ffn)
+    }
+
+    /// What a sequence leaves behind in the cache: consecutive layers with keys and values of one shape form a group.
+    pub fn cache_layout(&self) -> CacheLayout {
+        let mut layout = CacheLayout::default();
+        for layer in &self.layers {
+            let Mixer::Attention(AttentionSpec { n_kv_heads, head_dim, .. }) = layer.mixer;
+            let group = PageGroup::uniform(1, n_kv_heads, head_dim);
+            match layout.pages.last_mut().filter(|last| PageGroup { n_layers: 1, ..**last } == group) {
+                Some(last) => last.n_layers += 1,
+                None => layout.pages.push(group),
+            }
+        }
+        layout
+    }
+
     /// Checks what must hold between the fields.
     ///
     /// # Errors
-    /// The first field that contradicts another.
+    /// The first field that contradicts another or is out of range.
     pub(crate) fn check(&self) -> Result<(), LoadError> {
-        let AttentionSpec { n_heads, n_kv_heads, head_dim, .. } = self.attention;
-        if !n_heads.is_multiple_of(n_kv_heads) {
-            let reason = format!("{n_heads} query heads cannot share them evenly");
-            return Err(unsupported("number of key and value heads", n_kv_heads, reason));
+        let eps = self.norm.eps;
+        if !(eps.is_finite() && eps >= 0.0) {
+            return Err(unsupported("norm epsilon", eps, "it must be finite and at least 0".into()));
         }
-        if head_dim > MAX_HEAD_DIM {
-            return Err(unsupported("values per head", head_dim, format!("at most {MAX_HEAD_DIM}")));
+        check_positive("embedding scale", Some(self.embedding.scale))?;
+        check_positive("soft cap of the logits", self.head.soft_cap)?;
+        check_positive("logit scale", Some(self.head.scale))?;
+        if self.head.scale != 1.0 && self.head.soft_cap.is_some() {
+            let reason = "logits with a soft cap cannot be scaled, too".into();
+            return Err(unsupported("logit scale", self.head.scale, reason));
         }
-        if let Some(rope) = self.ropes.iter().find(|rope| rope.rotary_dim > head_dim) {
-            return Err(unsupported(
-                "rotated dimensions",
-                rope.rotary_dim,
-                format!("a head has only {head_dim}"),
-            ));
+        self.layers.iter().try_for_each(LayerSpec::check)
+    }
+}
+
+impl LayerSpec {
+    fn check(&self) -> Result<(), LoadError> {
+        match &self.mixer {
+            Mixer::Attention(attention) => attention.check()?,
         }
-        if !(self.norm.eps.is_finite() && self.norm.eps >= 0.0) {
-            return Err(unsupported(
-                "norm epsilon",
-                self.norm.eps,
-                "it must be finite and not negative".into(),
-            ));
+        self.check_residual_scale()?;
+        let FfnSpec { kind, bias, .. } = self.ffn;
+        if bias && kind != FfnKind::Plain {
+            let reason = "only plain feed-forward networks may have biases, this one has a gate".into();
+            return Err(unsupported("feed-forward bias", true, reason));
         }
-        let factors = [
-            ("factor on attention scores", Some(self.attention.scale)),
-            ("soft cap of attention scores", self.attention.soft_cap),
-            ("factor on embeddings", Some(self.embedding.scale)),
-            ("soft cap of logits", self.head.soft_cap),
-        ];
-        for (name, value) in factors {
-            if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
-                return Err(unsupported(name, value, "it must be finite and positive".into()));
-            }
-        }
-        for layer in &self.layers {
-            if self.biases.ffn && layer.ffn.kind != FfnKind::Plain {
-                let reason = "only plain feed-forward networks may have biases".into();
-                return Err(unsupported("feed-forward bias", true, reason));
-            }
-            if let FfnKind::Experts { n_experts, top_k, .. } = layer.ffn.kind
-                && top_k > n_experts
-            {
-                return Err(unsupported(
-                    "experts per token",
-                    top_k,
-                    format!("there are only {n_experts} experts"),
-                ));
-            }
+        if let FfnKind::Experts(ExpertsSpec { n_experts, top_k, .. }) = kind
+            && top_k > n_experts
+        {
+            let reason = format!("there are only {n_experts} experts");
+            return Err(unsupported("experts per token", top_k, reason));
         }
         Ok(())
     }
 }
+
+impl LayerSpec {
+    /// The scale is part of the linear map that ends a branch, so nothing else may end it.
+    fn check_residual_scale(&self) -> Result<(), LoadError> {
+        check_positive("residual scale", Some(self.residual_scale))?;
+        let obstacle = match (self.norms, self.ffn.kind) {
+            (NormPlacement::BeforeAndAfter | NormPlacement::After, _) => "norms after the blocks",
+            (NormPlacement::Before, FfnKind::Experts(_)) => "a mixture of experts",
+            (NormPlacement::Before, FfnKind::Plain | FfnKind::Gated) => return Ok(()),
+        };
+        if self.residual_scale == 1.0 {
+            return Ok(());
+        }
+        let reason = format!("layers with {obstacle} cannot scale their residual branches");
+        Err(unsupported("residual scale", self.residual_scale, reason))
+    }
+}
+
+/// Refuses a number that is there but not finite and positive.
+fn check_positive(name: &str, value: Option<f32>) -> Result<(), LoadError> {
+    match value.filter(|value| !(value.is_finite() && *value > 0.0)) {
+        None => Ok(()),
+        Some(value) => Err(unsupported(name, value, "it must be finite and positive".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

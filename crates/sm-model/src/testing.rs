@@ -1,8 +1,8 @@
-//! Where tests find the shared test data.
+//! Finds the shared test data.
 
 use std::path::PathBuf;
 
-/// The directory of the shared test data; says so and returns `None` if there is none.
+/// The directory of the shared test data; prints a note and returns `None` if there is none.
 pub(crate) fn data_dir() -> Option<PathBuf> {
     let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data"));
     let dir = std::env::var_os("SM_TEST_DATA").map_or_else(default, PathBuf::from);

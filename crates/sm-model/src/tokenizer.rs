@@ -1,4 +1,13 @@
-//! Text to token ids and back: one trait, whatever file the vocabulary came from.
+//! Text to token ids and back: one trait for tokenizers of every origin.
+//!
+//! | tokenizer | read from | algorithm |
+//! |---|---|---|
+//! | [`HfTokenizer`] | `tokenizer.json` | whatever the file says, by the crate `tokenizers` |
+//! | [`GgufTokenizer`] | GGUF metadata | SentencePiece-style BPE (`llama`) or byte-level BPE (`gpt2`), as llama.cpp does it |
+//! | [`CharTokenizer`] | a text | one token per character |
+//!
+//! All three turn ids back into text the same way: a [`Vocabulary`] holds the bytes of each token, and text is those bytes
+//! one after the other. That is what makes streaming exact ([`TextStream`]).
 //!
 //! ```
 //! use sm_model::tokenizer::{CharTokenizer, EncodeOptions, SpecialTokens, Tokenizer, UnknownCharacter};
@@ -33,21 +42,21 @@ pub(crate) use hf::{read_json, token_text};
 pub use stream::TextStream;
 pub use vocabulary::{TokenKind, Vocabulary};
 
-/// Whether the ids that open and close every sequence of this model (BOS, EOS) are added.
+/// Whether to add the ids that open and close every sequence of the model (BOS, EOS).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SequenceMarks {
-    /// As the model's files ask for.
+    /// As the model's files say.
     Add,
-    /// None, for text that continues another or that already holds them, such as a rendered chat.
+    /// Never: for text that continues other text, or already has them, such as a rendered chat.
     Omit,
 }
 
-/// What the written form of a special token, such as `<|im_end|>`, means in the text.
+/// What the written form of a special token, such as `<|im_end|>`, stands for in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpecialText {
-    /// The special token itself.
+    /// The special token.
     Parse,
-    /// The characters it is written with: text of a user can then not imitate a control token.
+    /// Its characters, so that text from users cannot forge control tokens.
     Plain,
 }
 
@@ -61,54 +70,54 @@ pub struct EncodeOptions {
 }
 
 impl EncodeOptions {
-    /// A prompt as typed: sequence marks are added, special tokens are recognized.
+    /// For a prompt as typed: adds sequence marks and recognizes special tokens.
     pub const PROMPT: Self = Self { marks: SequenceMarks::Add, special_text: SpecialText::Parse };
-    /// A rendered chat: it holds its own marks and special tokens.
+    /// For a rendered chat, which has its own marks: recognizes special tokens only.
     pub const RENDERED_CHAT: Self = Self { marks: SequenceMarks::Omit, special_text: SpecialText::Parse };
-    /// Nothing but the characters of the text.
+    /// For text as such: no marks, and no special tokens.
     pub const PLAIN: Self = Self { marks: SequenceMarks::Omit, special_text: SpecialText::Plain };
 }
 
-/// Whether control tokens leave a trace in decoded text.
+/// What becomes of control tokens in decoded text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpecialTokens {
-    /// Their written form is part of the text.
+    /// Their written form appears in it.
     Keep,
     /// They are left out.
     Skip,
 }
 
-/// Turns text into ids of one vocabulary and ids into text.
+/// Converts between text and the token ids of a vocabulary.
 pub trait Tokenizer: Debug + Send + Sync {
     /// The ids of `text`.
     ///
     /// # Errors
-    /// [`TokenizerError::UnknownCharacter`] or [`TokenizerError::Encode`] where the vocabulary has no
-    /// token for a part of the text.
+    /// [`TokenizerError::UnknownCharacter`] or [`TokenizerError::Encode`] if the vocabulary has no token for part of the text.
     fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<TokenId>, TokenizerError>;
 
-    /// The tokens, what each of them stands for, and which of them have a role.
+    /// The tokens, their bytes, and which of them are special.
     fn vocabulary(&self) -> &Vocabulary;
 
-    /// The text of `ids`. Bytes that are not UTF-8 become U+FFFD; ids outside of the vocabulary (models
-    /// pad their logits) add nothing.
+    /// The text of `ids`. Invalid UTF-8 becomes U+FFFD. Ids beyond the vocabulary, which exist because models pad their logits,
+    /// add nothing.
     fn decode(&self, ids: &[TokenId], specials: SpecialTokens) -> String {
         stream::decode(self.vocabulary(), ids, specials)
     }
 }
 
-/// Why a tokenizer could not be loaded, or could not encode.
+/// Why a tokenizer could not be loaded, or could not encode a text.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum TokenizerError {
-    /// A file could not be read.
+    /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A directory without a tokenizer that can be read.
+    /// A directory has no tokenizer that we can read.
     #[error("no tokenizer.json in {dir}; {remedy}")]
     NoTokenizer {
         /// The directory searched.
@@ -116,37 +125,37 @@ pub enum TokenizerError {
         /// What to do.
         remedy: &'static str,
     },
-    /// A file that is not what it should be.
+    /// A file is malformed.
     #[error("{file} is not a valid {what}: {reason}")]
     Invalid {
-        /// The file, or the metadata it came from.
+        /// The file, or the metadata.
         file: String,
-        /// What was expected.
+        /// What it should be.
         what: &'static str,
         /// What is wrong with it.
         reason: String,
     },
-    /// A kind of tokenizer that is not implemented.
-    #[error("{part} {found:?} is not supported; supported are {supported}")]
+    /// A kind of tokenizer is not supported.
+    #[error("{part} {found:?} is not supported; supported: {supported}")]
     Unsupported {
-        /// The part in question.
+        /// What is not supported: an algorithm, a decoder, a pre-tokenizer.
         part: &'static str,
-        /// The name in the file.
+        /// Its name in the file.
         found: String,
-        /// The names that work.
+        /// The names that are supported.
         supported: String,
     },
-    /// An id beyond the vocabulary.
-    #[error("{role} has id {id}, but the vocabulary has {vocab_size} tokens")]
+    /// An id is beyond the vocabulary.
+    #[error("{token} has id {id}, but the vocabulary has only {vocab_size} tokens")]
     IdOutOfRange {
-        /// The token in question.
-        role: String,
+        /// Which token.
+        token: String,
         /// Its id.
         id: u64,
-        /// The number of tokens.
+        /// Number of tokens in the vocabulary.
         vocab_size: usize,
     },
-    /// A character that the character tokenizer has not seen.
+    /// A character is not in the vocabulary of a [`CharTokenizer`].
     #[error(
         "character {character:?} at byte {offset} is not in the vocabulary of {vocab_size} characters; \
          remove it or skip unknown characters"
@@ -154,20 +163,20 @@ pub enum TokenizerError {
     UnknownCharacter {
         /// The character.
         character: char,
-        /// Its place in the text.
+        /// Its byte offset in the text.
         offset: usize,
-        /// The number of characters known.
+        /// Number of characters in the vocabulary.
         vocab_size: usize,
     },
-    /// Metadata of a GGUF file that is missing or has the wrong type.
+    /// GGUF metadata is missing or has the wrong type.
     #[error(transparent)]
     Metadata(Box<LoadError>),
-    /// A text that could not be encoded.
+    /// A text cannot be encoded.
     #[error("cannot encode a text of {n_bytes} bytes: {reason}")]
     Encode {
-        /// Length of the text.
+        /// Length of the text in bytes.
         n_bytes: usize,
-        /// What went wrong.
+        /// Why not.
         reason: String,
     },
 }
@@ -178,13 +187,13 @@ impl From<LoadError> for TokenizerError {
     }
 }
 
-/// Loads the tokenizer of a model in the Hugging Face layout: `tokenizer.json`, with the roles of its tokens from
-/// `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json` and `config.json` where present.
+/// Loads the tokenizer of a Hugging Face model: `tokenizer.json`, with special tokens as `tokenizer_config.json`,
+/// `special_tokens_map.json`, `generation_config.json` and `config.json` declare them, where present.
 ///
-/// `path` is the directory, or a `tokenizer.json` in it. The vocabulary of a GGUF file is read from its metadata.
+/// `path` is the directory, or a `tokenizer.json` in it. For a GGUF file, use [`GgufTokenizer::from_metadata`].
 ///
 /// # Errors
-/// [`TokenizerError`] for files that are missing, malformed or of an unsupported kind.
+/// If a file is missing, malformed or of an unsupported kind.
 pub fn load_tokenizer(path: &Path) -> Result<Arc<dyn Tokenizer>, TokenizerError> {
     Ok(Arc::new(HfTokenizer::load(path)?))
 }

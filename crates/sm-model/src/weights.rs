@@ -1,4 +1,11 @@
-//! Delivers a model's tensors to a backend, in the form that its plan declares.
+//! The weights of a model, handed to a backend in the form that the plan declares.
+//!
+//! ```text
+//! plan's name ─► view (tensor, rows, layout) ─► bytes of the file ─► as they are, transposed, or quantized
+//! ```
+//!
+//! While the plan is built, [`Registry`] notes for each name which tensor it is; a backend then reads rows through
+//! [`WeightSource`], in pieces that fit a cache, so that a model is never in memory twice.
 
 mod convert;
 mod registry;
@@ -15,23 +22,23 @@ use crate::load::TensorInfo;
 use crate::load::tensors::Tensors;
 use crate::names::LinearLayout;
 
-/// A matrix of the plan that is (part of) a tensor of the file.
+/// A matrix of the plan: some or all rows of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct MatrixView {
     /// Index of the tensor.
     tensor: usize,
     layout: LinearLayout,
-    /// Rows of the whole tensor, once it lies as `[out_features, in_features]`.
+    /// Rows of the whole tensor, seen as `[out_features, in_features]`.
     tensor_rows: usize,
-    /// Row of the tensor that is the view's first.
+    /// The tensor's row that is the view's first.
     first_row: usize,
     rows: usize,
     cols: usize,
-    /// How the plan gets the values.
+    /// The data type that the backend gets.
     dtype: DType,
 }
 
-/// A vector of the plan.
+/// A vector of the plan: a whole tensor.
 #[derive(Clone, Debug, PartialEq)]
 struct VectorView {
     /// Index of the tensor.
@@ -40,20 +47,20 @@ struct VectorView {
     offset: f32,
 }
 
-/// A matrix that is kept in another format than the one asked for, which its rows do not fit.
+/// A matrix that is not quantized as requested, because its rows are not whole blocks of that format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fallback {
     /// The tensor.
     pub tensor: String,
     /// Values per row.
     pub cols: usize,
-    /// What was asked for.
+    /// The data type requested.
     pub wanted: DType,
-    /// What is used.
+    /// The data type used instead.
     pub used: DType,
 }
 
-/// The tensors of a model: as their files hold them, and by the names that the plan gives them.
+/// The weights of a model, by their names in its files and in its plan.
 ///
 /// Nothing is read or converted before a backend asks for rows.
 #[derive(Debug)]
@@ -65,30 +72,30 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// The tensors of the files.
+    /// The tensors as stored.
     pub fn tensors(&self) -> &[TensorInfo] {
         self.tensors.infos()
     }
 
-    /// What the system says of the files that hold the tensors; `None` if these are in no files.
+    /// Size, time and so on of the files that hold the tensors; `None` if they are not in files.
     ///
     /// # Errors
-    /// If it says nothing.
+    /// If the system does not say.
     pub fn file_metadata(&self) -> std::io::Result<Option<Vec<Metadata>>> {
         self.tensors.file_metadata()
     }
 
-    /// The tensors with their files.
+    /// The tensors with the files that hold them.
     pub(crate) fn files(&self) -> &Tensors {
         &self.tensors
     }
 
-    /// The bytes of a tensor as its file holds them.
+    /// The bytes of a tensor as stored.
     pub fn tensor_bytes(&self, name: &str) -> Option<&[u8]> {
         self.tensors.get(name).map(|(_, bytes)| bytes)
     }
 
-    /// Matrices that could not be quantized as asked for.
+    /// Matrices that could not be quantized as requested.
     pub fn fallbacks(&self) -> &[Fallback] {
         &self.fallbacks
     }
@@ -103,11 +110,12 @@ impl WeightSource for Weights {
     ) -> Result<&'a [u8], WeightError> {
         let view = self.matrices.get(tensor).ok_or_else(|| WeightError::Missing { tensor: tensor.into() })?;
         if rows.start > rows.end || rows.end > view.rows {
-            let (expected, actual) = (rows.end.saturating_mul(view.cols), view.rows * view.cols);
+            let expected = rows.end.saturating_mul(view.cols);
+            let actual = view.rows * view.cols;
             return Err(WeightError::Size { tensor: tensor.into(), expected, actual });
         }
         let unreadable = |reason: String| WeightError::Unreadable { tensor: tensor.into(), reason };
-        let unread = |error| unreadable(format!("its file cannot be read: {error}"));
+        let unread = |error| unreadable(format!("cannot read its file: {error}"));
         let (info, bytes) = self.tensors.at(view.tensor);
         let rows = view.first_row + rows.start..view.first_row + rows.end;
         let row_bytes = bytes.len() / view.tensor_rows;

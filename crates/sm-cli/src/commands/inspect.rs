@@ -71,6 +71,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
 impl<'a> Report<'a> {
     fn new(model: &'a Model) -> Self {
         let spec = &model.spec;
+        let attention = spec.attentions().next();
         let tensors = model.weights.tensors().iter().map(|tensor| Tensor {
             name: &tensor.name,
             dtype: tensor.dtype.name(),
@@ -83,9 +84,9 @@ impl<'a> Report<'a> {
             context_length: spec.max_context_len,
             layers: spec.layers.len(),
             hidden_size: spec.hidden_size,
-            heads: spec.attention.n_heads,
-            kv_heads: spec.attention.n_kv_heads,
-            head_dim: spec.attention.head_dim,
+            heads: attention.map_or(0, |attention| attention.n_heads),
+            kv_heads: attention.map_or(0, |attention| attention.n_kv_heads),
+            head_dim: attention.map_or(0, |attention| attention.head_dim),
             vocab_size: spec.vocab_size,
             dtypes: model.dtypes().into_iter().map(|(dtype, count)| (dtype.name(), count)).collect(),
             tensors: tensors.collect(),

@@ -128,6 +128,13 @@ impl<'p> Checker<'p> {
         same(&format!("the length of {what} {:?}", vector.name), vector.len, len)
     }
 
+    /// The weights of an RMS norm of heads: `head_dim` values that all heads share, or `all_heads` values, in which case the
+    /// values of all heads are normalised together.
+    pub(crate) fn head_norm(&self, id: VectorId, head_dim: usize, all_heads: usize) -> Check {
+        let is_of_all = self.plan.vectors.get(id.index()).is_some_and(|vector| vector.len == all_heads);
+        self.vector("head norm", id, if is_of_all { all_heads } else { head_dim })
+    }
+
     /// A rotation of heads of `head_dim` values.
     pub(crate) fn rope(&self, id: RopeId, head_dim: usize) -> Check<&'p RopeTable> {
         let rope =

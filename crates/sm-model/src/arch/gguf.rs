@@ -1,4 +1,8 @@
-//! What most GGUF files have in common.
+//! What the metadata of most GGUF files have in common.
+//!
+//! Keys are `ARCHITECTURE.name`, listed in `gguf-py/gguf/constants.py` of llama.cpp and in the GGUF specification
+//! (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>). Metadata says less than `config.json`: whether linear maps
+//! have biases, and whether the embedding doubles as the output matrix, shows in the list of tensors.
 
 use sm_kernels::plan::{Activation, NormKind, RopePairs};
 use sm_tensor::DType;
@@ -9,11 +13,11 @@ use crate::load::tensors::Tensors;
 use crate::metadata::{FromValue, Metadata, Value};
 use crate::names::Naming;
 use crate::spec::{
-    AttentionSpec, Biases, DecoderSpec, EmbeddingSpec, FfnKind, FfnSpec, HeadSpec, LayerSpec, NormPlacement,
-    NormSpec, RopeScaling, RopeSpec, yarn_attention_factor,
+    AttentionBias, AttentionSpec, DecoderSpec, EmbeddingSpec, ExpertsSpec, FfnKind, FfnSpec, HeadSpec,
+    LayerSpec, NormSpec, RopeScaling, RopeSpec, yarn_attention_factor,
 };
 
-/// The metadata of an architecture, without the architecture's prefix, and the tensors.
+/// Metadata of one architecture, whose prefix is added to each key, and the tensors beside it.
 pub(super) struct GgufConfig<'a> {
     pub(super) metadata: &'a Metadata,
     pub(super) tensors: &'a Tensors,
@@ -29,7 +33,7 @@ impl<'a> GgufConfig<'a> {
         self.metadata.get(&self.key(key))
     }
 
-    /// A number from 0 to `max`, if there is one.
+    /// An integer from 0 to `max`; `None` if absent.
     fn number_up_to(&self, key: &str, max: usize) -> Result<Option<usize>, LoadError> {
         match self.get::<usize>(key)? {
             Some(found) if found > max => {
@@ -39,20 +43,20 @@ impl<'a> GgufConfig<'a> {
         }
     }
 
-    /// A number from 1 to `max`, if there is one.
+    /// An integer from 1 to `max`; `None` if absent.
     pub(super) fn count(&self, key: &str, max: usize) -> Result<Option<usize>, LoadError> {
         match self.number_up_to(key, max)? {
-            Some(0) => Err(unsupported(&self.key(key), 0, format!("it must lie in 1..={max}"))),
+            Some(0) => Err(unsupported(&self.key(key), 0, format!("it must be in 1..={max}"))),
             found => Ok(found),
         }
     }
 
-    /// A number from 1 to `max`.
+    /// An integer from 1 to `max`, which must be present.
     pub(super) fn require_count(&self, key: &str, max: usize) -> Result<usize, LoadError> {
         self.count(key, max)?.ok_or_else(|| LoadError::MissingKey { key: self.key(key) })
     }
 
-    /// A number above zero, if there is one.
+    /// A positive number; `None` if absent.
     pub(super) fn positive(&self, key: &str) -> Result<Option<f32>, LoadError> {
         match self.get::<f32>(key)? {
             Some(found) if !(found.is_finite() && found > 0.0) => {
@@ -62,13 +66,13 @@ impl<'a> GgufConfig<'a> {
         }
     }
 
-    /// A count for which zero means that there is none.
+    /// An integer from 1 to `max`; `None` if absent or 0.
     pub(super) fn count_or_zero(&self, key: &str, max: usize) -> Result<Option<usize>, LoadError> {
         Ok(self.number_up_to(key, max)?.filter(|&count| count > 0))
     }
 
-    /// Refuses a feature whose key is set to anything but zero or `false`.
-    fn refuse(&self, key: &str, reason: &str) -> Result<(), LoadError> {
+    /// Fails if `key` switches a feature on, that is, if it is anything but absent, zero or `false`.
+    pub(super) fn refuse(&self, key: &str, reason: &str) -> Result<(), LoadError> {
         let key = self.key(key);
         match self.metadata.value(&key) {
             None | Some(Value::Bool(false) | Value::U32(0)) => Ok(()),
@@ -77,54 +81,49 @@ impl<'a> GgufConfig<'a> {
         }
     }
 
-    /// The values of a vector of `f32`, if there is one.
+    /// The values of an `f32` tensor; `None` if absent.
     pub(super) fn vector(&self, name: &str) -> Result<Option<Vec<f32>>, LoadError> {
         let Some((info, bytes)) = self.tensors.get(name) else { return Ok(None) };
         if info.dtype != DType::F32 {
-            let (tensor, found) = (name.to_owned(), info.dtype.to_string());
-            return Err(LoadError::UnsupportedDType { tensor, found, supported: "f32" });
+            let found = info.dtype.to_string();
+            return Err(LoadError::UnsupportedDType { tensor: name.to_owned(), found, supported: "f32" });
         }
         let (values, _) = bytes.as_chunks::<4>();
         Ok(Some(values.iter().map(|&value| f32::from_le_bytes(value)).collect()))
     }
 
+    /// Whether the first layer has one of these tensors' biases.
     fn has_bias(&self, names: &[&str]) -> bool {
         names.iter().any(|name| self.tensors.contains(&format!("blk.0.{name}.bias")))
     }
 }
 
-/// A decoder like Llama; architectures change what they have of their own.
+/// A decoder like Llama that rotates pairs formed as `pairs` says; architectures change what differs.
 pub(super) fn decoder(config: &GgufConfig<'_>, pairs: RopePairs) -> Result<DecoderSpec, LoadError> {
     let hidden_size = config.require_count("embedding_length", MAX_EXTENT)?;
     let n_layers = config.require_count("block_count", MAX_REPEATS)?;
     let context_len = config.require_count("context_length", MAX_CONTEXT)?;
-    let attention = attention(config, hidden_size)?;
+    let mut attention = attention(config, hidden_size)?;
     let rope = rope(config, attention.head_dim, pairs)?;
-    let window = config.count_or_zero("attention.sliding_window", MAX_CONTEXT)?;
-    let layer = LayerSpec { window, rope: Some(0), ffn: ffn(config)? };
+    let max_context_len = rope.stretched_context_len(context_len);
+    attention.rope = Some(rope);
+    attention.window = config.count_or_zero("attention.sliding_window", MAX_CONTEXT)?;
     let eps_key = "attention.layer_norm_rms_epsilon";
     let eps = config.get(eps_key)?.ok_or_else(|| LoadError::MissingKey { key: config.key(eps_key) })?;
     Ok(DecoderSpec {
         architecture: "llama",
         vocab_size: vocab_size(config)?,
         hidden_size,
-        max_context_len: rope.stretched_context_len(context_len),
+        max_context_len,
         embedding: EmbeddingSpec { scale: 1.0, learned_positions: false },
-        attention,
-        norm: NormSpec { kind: NormKind::Rms, eps, weight_offset: 0.0, placement: NormPlacement::Before },
-        ropes: vec![rope],
-        layers: vec![layer; n_layers],
-        biases: Biases {
-            qkv: config.has_bias(&["attn_q", "attn_qkv"]),
-            attention_out: config.has_bias(&["attn_output"]),
-            ffn: config.has_bias(&["ffn_up"]),
-        },
-        head: HeadSpec { tied: !config.tensors.contains("output.weight"), soft_cap: None },
+        norm: NormSpec { kind: NormKind::Rms, eps, weight_offset: 0.0 },
+        layers: vec![LayerSpec::new(attention, ffn(config)?); n_layers],
+        head: HeadSpec::new(!config.tensors.contains("output.weight")),
         naming: Naming::gguf(),
     })
 }
 
-/// Rows of the embedding.
+/// Tokens in the vocabulary: rows of the embedding, since not every file has a key for it.
 pub(super) fn vocab_size(config: &GgufConfig<'_>) -> Result<usize, LoadError> {
     let name = "token_embd.weight";
     let (table, _) =
@@ -134,7 +133,7 @@ pub(super) fn vocab_size(config: &GgufConfig<'_>) -> Result<usize, LoadError> {
         _ => Err(unsupported(
             name,
             format!("{:?}", table.shape),
-            "it must be a matrix of a row per token".into(),
+            "it must be a matrix with one row per token".into(),
         )),
     }
 }
@@ -146,7 +145,8 @@ fn attention(config: &GgufConfig<'_>, hidden_size: usize) -> Result<AttentionSpe
         None if hidden_size.is_multiple_of(n_heads) => hidden_size / n_heads,
         None => {
             let key = config.key("attention.head_count");
-            return Err(unsupported(&key, n_heads, format!("it must divide {hidden_size}")));
+            let reason = format!("it must divide the embedding length {hidden_size}");
+            return Err(unsupported(&key, n_heads, reason));
         }
     };
     let value_length = config.count("attention.value_length", MAX_EXTENT)?.unwrap_or(head_dim);
@@ -154,26 +154,25 @@ fn attention(config: &GgufConfig<'_>, hidden_size: usize) -> Result<AttentionSpe
         let key = config.key("attention.value_length");
         return Err(unsupported(&key, value_length, format!("it must equal the key length {head_dim}")));
     }
-    Ok(AttentionSpec {
-        n_heads,
-        n_kv_heads: config.count("attention.head_count_kv", MAX_EXTENT)?.unwrap_or(n_heads),
-        head_dim,
-        scale: (1.0 / (head_dim as f64).sqrt()) as f32,
-        soft_cap: None,
-        qk_norm: false,
-    })
+    let n_kv_heads = config.count("attention.head_count_kv", MAX_EXTENT)?.unwrap_or(n_heads);
+    let bias = AttentionBias {
+        qkv: config.has_bias(&["attn_q", "attn_qkv"]),
+        out: config.has_bias(&["attn_output"]),
+    };
+    Ok(AttentionSpec { bias, ..AttentionSpec::new(n_heads, n_kv_heads, head_dim) })
 }
 
 fn ffn(config: &GgufConfig<'_>) -> Result<FfnSpec, LoadError> {
     let activation = Activation::Silu;
     let Some(n_experts) = config.count_or_zero("expert_count", MAX_REPEATS)? else {
         let ffn_size = config.require_count("feed_forward_length", MAX_EXTENT)?;
-        return Ok(FfnSpec { kind: FfnKind::Gated, ffn_size, activation });
+        let bias = config.has_bias(&["ffn_up"]);
+        return Ok(FfnSpec { bias, ..FfnSpec::gated(ffn_size, activation) });
     };
     for key in
         ["expert_shared_count", "leading_dense_block_count", "expert_weights_scale", "expert_group_count"]
     {
-        config.refuse(key, "only plain mixtures of experts are supported")?;
+        config.refuse(key, "only mixtures without shared, grouped or scaled experts are supported")?;
     }
     if let Some(gating @ 2..) = config.get::<u32>("expert_gating_func")? {
         return Err(unsupported(&config.key("expert_gating_func"), gating, "supported: 1 (softmax)".into()));
@@ -184,14 +183,15 @@ fn ffn(config: &GgufConfig<'_>) -> Result<FfnSpec, LoadError> {
     };
     let top_k = config.require_count("expert_used_count", MAX_REPEATS)?;
     let renormalize = config.get("expert_weights_norm")?.unwrap_or(true);
-    Ok(FfnSpec { kind: FfnKind::Experts { n_experts, top_k, renormalize }, ffn_size, activation })
+    let kind = FfnKind::Experts(ExpertsSpec { n_experts, top_k, renormalize });
+    Ok(FfnSpec { kind, ..FfnSpec::gated(ffn_size, activation) })
 }
 
 fn rope(config: &GgufConfig<'_>, head_dim: usize, pairs: RopePairs) -> Result<RopeSpec, LoadError> {
     let rotary_dim = config.count("rope.dimension_count", MAX_HEAD_DIM)?.unwrap_or(head_dim);
     if !rotary_dim.is_multiple_of(2) {
         let key = config.key("rope.dimension_count");
-        return Err(unsupported(&key, rotary_dim, "rotations need an even number".into()));
+        return Err(unsupported(&key, rotary_dim, "rotation needs an even number".into()));
     }
     let theta = config.positive("rope.freq_base")?.unwrap_or(10_000.0).into();
     let mut rope = RopeSpec { theta, rotary_dim, pairs, scaling: scaling(config)? };
@@ -200,35 +200,31 @@ fn rope(config: &GgufConfig<'_>, head_dim: usize, pairs: RopePairs) -> Result<Ro
             let reason = "rope_freqs.weight cannot be combined with a scaling type".into();
             return Err(unsupported(&config.key("rope.scaling.type"), format!("{:?}", rope.scaling), reason));
         }
-        rope.scaling = RopeScaling::Divisors(check_divisors("rope_freqs.weight", divisors, rotary_dim)?);
+        rope.scaling = RopeScaling::Divisors(check_divisors("rope_freqs.weight", &divisors, rotary_dim)?);
     }
     Ok(rope)
 }
 
-/// Checks that there is a positive divisor for each rotated pair.
-pub(super) fn check_divisors(
-    name: &str,
-    divisors: Vec<f32>,
-    rotary_dim: usize,
-) -> Result<Vec<f32>, LoadError> {
+/// The divisors, if there is a positive one for each rotated pair.
+pub(super) fn check_divisors(name: &str, divisors: &[f32], rotary_dim: usize) -> Result<Vec<f32>, LoadError> {
     if divisors.len() == rotary_dim / 2
         && divisors.iter().all(|&divisor| divisor.is_finite() && divisor > 0.0)
     {
-        return Ok(divisors);
+        return Ok(divisors.to_vec());
     }
     let reason = format!("a rotation of {rotary_dim} values needs {} positive divisors", rotary_dim / 2);
-    Err(unsupported(name, format!("a list of {}", divisors.len()), reason))
+    Err(unsupported(name, format!("a list of {} numbers", divisors.len()), reason))
 }
 
 fn scaling(config: &GgufConfig<'_>) -> Result<RopeScaling, LoadError> {
-    // The key of files from before scalings had types.
+    // `rope.scale_linear` is the key of files from before scalings had types.
     let factor = match config.positive("rope.scaling.factor")? {
         None => config.positive("rope.scale_linear")?,
         found => found,
     };
     let kind: Option<&str> = config.get("rope.scaling.type")?;
     match kind.unwrap_or(if factor.is_some() { "linear" } else { "none" }) {
-        // The divisors of longrope are tensors, which the architecture reads.
+        // The divisors of LongRoPE are tensors, which the architecture reads.
         "none" | "longrope" => Ok(RopeScaling::None),
         "linear" => Ok(RopeScaling::Linear { factor: factor.unwrap_or(1.0) }),
         "yarn" => yarn(config, factor.unwrap_or(1.0)),
@@ -260,27 +256,31 @@ fn yarn(config: &GgufConfig<'_>, factor: f32) -> Result<RopeScaling, LoadError> 
     })
 }
 
-/// Keeps the window only for the layers that the file's pattern names: one full layer after `period - 1` with a window
-/// where the file names none.
+/// Removes the window from the layers that attend to the whole context. The file's pattern says which those are; without
+/// one it is every `period`-th layer.
 pub(super) fn set_window_pattern(
     spec: &mut DecoderSpec,
     config: &GgufConfig<'_>,
     period: usize,
 ) -> Result<(), LoadError> {
     const KEY: &str = "attention.sliding_window_pattern";
+    let n_layers = spec.layers.len();
     let is_list = matches!(config.metadata.value(&config.key(KEY)), Some(Value::Array(_)));
-    if is_list {
+    let is_sliding: Vec<bool> = if is_list {
         let flags: &[bool] = config.get(KEY)?.unwrap_or_default();
-        if flags.len() != spec.layers.len() {
-            let reason = format!("the model has {} layers", spec.layers.len());
+        if flags.len() != n_layers {
+            let reason = format!("the model has {n_layers} layers");
             return Err(unsupported(&config.key(KEY), format!("a list of {}", flags.len()), reason));
         }
-        let full = spec.layers.iter_mut().zip(flags).filter(|(_, sliding)| !**sliding);
-        full.for_each(|(layer, _)| layer.window = None);
-        return Ok(());
+        flags.to_vec()
+    } else {
+        let period = config.count(KEY, MAX_REPEATS)?.unwrap_or(period);
+        (0..n_layers).map(|layer| !(layer + 1).is_multiple_of(period)).collect()
+    };
+    for (layer, is_sliding) in spec.layers.iter_mut().zip(is_sliding) {
+        if let Some(attention) = layer.mixer.attention_mut().filter(|_| !is_sliding) {
+            attention.window = None;
+        }
     }
-    let period = config.count(KEY, MAX_REPEATS)?.unwrap_or(period);
-    let full = spec.layers.iter_mut().enumerate().filter(|(index, _)| index % period == period - 1);
-    full.for_each(|(_, layer)| layer.window = None);
     Ok(())
 }

@@ -1,4 +1,6 @@
 //! GPT-2: layer norms with bias, learned positions, a plain feed-forward network, biases everywhere.
+//!
+//! Also the architecture of `.smnd` checkpoints.
 
 use sm_kernels::plan::{Activation, NormKind};
 
@@ -6,24 +8,24 @@ use super::{gguf, hf};
 use crate::LoadError;
 use crate::config::{Config, MAX_CONTEXT, MAX_EXTENT, MAX_REPEATS, unsupported};
 use crate::load::smnd::SmndConfig;
-use crate::names::{LinearLayout, Names, Naming, Role};
+use crate::names::{LinearLayout, Names, Naming, TensorKind};
 use crate::spec::{
-    AttentionSpec, Biases, DecoderSpec, EmbeddingSpec, FfnKind, FfnSpec, HeadSpec, LayerSpec, NormPlacement,
-    NormSpec,
+    AttentionBias, AttentionSpec, DecoderSpec, EmbeddingSpec, FfnKind, FfnSpec, HeadSpec, LayerSpec, NormSpec,
 };
 
 const NAMES: Names = &[
-    (Role::Embedding, "wte"),
-    (Role::Positions, "wpe"),
-    (Role::OutputNorm, "ln_f"),
-    (Role::AttentionNorm, "h.{l}.ln_1"),
-    (Role::Qkv, "h.{l}.attn.c_attn"),
-    (Role::AttentionOut, "h.{l}.attn.c_proj"),
-    (Role::FfnNorm, "h.{l}.ln_2"),
-    (Role::Up, "h.{l}.mlp.c_fc"),
-    (Role::Down, "h.{l}.mlp.c_proj"),
+    (TensorKind::Embedding, "wte"),
+    (TensorKind::Positions, "wpe"),
+    (TensorKind::OutputNorm, "ln_f"),
+    (TensorKind::AttentionNorm, "h.{l}.ln_1"),
+    (TensorKind::Qkv, "h.{l}.attn.c_attn"),
+    (TensorKind::AttentionOut, "h.{l}.attn.c_proj"),
+    (TensorKind::FfnNorm, "h.{l}.ln_2"),
+    (TensorKind::Up, "h.{l}.mlp.c_fc"),
+    (TensorKind::Down, "h.{l}.mlp.c_proj"),
 ];
 
+/// What differs between models of this architecture.
 struct Shape {
     vocab_size: usize,
     hidden_size: usize,
@@ -36,43 +38,34 @@ struct Shape {
 fn decoder(shape: &Shape, naming: Naming) -> Result<DecoderSpec, LoadError> {
     let &Shape { vocab_size, hidden_size, n_heads, n_layers, context_len, ffn_size } = shape;
     if n_heads == 0 || !hidden_size.is_multiple_of(n_heads) {
-        return Err(unsupported("number of heads", n_heads, format!("it must divide {hidden_size}")));
+        let reason = format!("it must divide the hidden size {hidden_size}");
+        return Err(unsupported("number of heads", n_heads, reason));
     }
-    let head_dim = hidden_size / n_heads;
-    let ffn = FfnSpec { kind: FfnKind::Plain, ffn_size, activation: Activation::GeluTanh };
+    let attention = AttentionSpec {
+        bias: AttentionBias { qkv: true, out: true },
+        ..AttentionSpec::new(n_heads, n_heads, hidden_size / n_heads)
+    };
+    let ffn = FfnSpec { kind: FfnKind::Plain, ffn_size, activation: Activation::GeluTanh, bias: true };
     Ok(DecoderSpec {
         architecture: "gpt2",
         vocab_size,
         hidden_size,
         max_context_len: context_len,
         embedding: EmbeddingSpec { scale: 1.0, learned_positions: true },
-        attention: AttentionSpec {
-            n_heads,
-            n_kv_heads: n_heads,
-            head_dim,
-            scale: (1.0 / (head_dim as f64).sqrt()) as f32,
-            soft_cap: None,
-            qk_norm: false,
-        },
-        norm: NormSpec {
-            kind: NormKind::Layer,
-            eps: 1e-5,
-            weight_offset: 0.0,
-            placement: NormPlacement::Before,
-        },
-        ropes: Vec::new(),
-        layers: vec![LayerSpec { window: None, rope: None, ffn }; n_layers],
-        biases: Biases { qkv: true, attention_out: true, ffn: true },
-        head: HeadSpec { tied: true, soft_cap: None },
+        norm: NormSpec { kind: NormKind::Layer, eps: 1e-5, weight_offset: 0.0 },
+        layers: vec![LayerSpec::new(attention, ffn); n_layers],
+        head: HeadSpec::new(true),
         naming,
     })
 }
 
 /// `modeling_gpt2.py` of transformers.
 pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
-    config
-        .refuse("quantization_config", "only unquantized safetensors are read; use a GGUF file or --quant")?;
-    config.refuse("scale_attn_by_inverse_layer_idx", "scores scaled by the layer are not supported")?;
+    config.refuse(
+        "quantization_config",
+        "only unquantized safetensors are supported; use a GGUF file, or quantize on load with --quant",
+    )?;
+    config.refuse("scale_attn_by_inverse_layer_idx", "scores scaled by layer index are not supported")?;
     config.refuse("add_cross_attention", "cross attention is not supported")?;
     if config.bool("scale_attn_weights")? == Some(false) {
         return Err(unsupported("scale_attn_weights", false, "unscaled scores are not supported".into()));
@@ -91,14 +84,14 @@ pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
     let mut spec = decoder(&shape, naming)?;
     if config.value("activation_function").is_some() {
         let activation = hf::activation(config)?;
-        spec.layers.iter_mut().for_each(|layer| layer.ffn.activation = activation);
+        spec.ffns_mut().for_each(|ffn| ffn.activation = activation);
     }
     spec.norm.eps = config.number("layer_norm_epsilon")?.unwrap_or(1e-5) as f32;
     spec.head.tied = config.bool("tie_word_embeddings")?.unwrap_or(true);
     Ok(spec)
 }
 
-/// Files of llama.cpp's converter, which transposes the matrices.
+/// GGUF architecture `gpt2`, whose converter transposes the matrices.
 pub(super) fn from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, LoadError> {
     let shape = Shape {
         vocab_size: gguf::vocab_size(config)?,
@@ -114,7 +107,7 @@ pub(super) fn from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, Lo
     Ok(spec)
 }
 
-/// `.smnd` checkpoints, whose tensors carry the names of GGUF files.
+/// `.smnd` checkpoints, whose tensors we give the names of GGUF files.
 pub(super) fn from_smnd(config: &SmndConfig) -> Result<DecoderSpec, LoadError> {
     let shape = Shape {
         vocab_size: config.vocab_size,

@@ -1,4 +1,8 @@
-//! What most `config.json` files have in common.
+//! What most `config.json` files of Hugging Face models have in common.
+//!
+//! The fields are those of transformers' `LlamaConfig`, and the defaults of missing ones too. A field that switches on
+//! something unsupported is refused, never ignored. Both spellings of rotary settings are read: `rope_theta` with
+//! `rope_scaling` (transformers 4), and `rope_parameters` (transformers 5).
 
 use sm_kernels::plan::{Activation, NormKind, RopePairs};
 
@@ -6,47 +10,46 @@ use crate::LoadError;
 use crate::config::{Config, MAX_CONTEXT, MAX_EXTENT, MAX_HEAD_DIM, MAX_REPEATS, unsupported};
 use crate::names::Naming;
 use crate::spec::{
-    AttentionSpec, Biases, DecoderSpec, EmbeddingSpec, FfnKind, FfnSpec, HeadSpec, LayerSpec, NormPlacement,
-    NormSpec, RopeScaling, RopeSpec, longrope_attention_factor, yarn_attention_factor,
+    AttentionBias, AttentionSpec, DecoderSpec, EmbeddingSpec, FfnSpec, HeadSpec, LayerSpec, NormSpec,
+    RopeScaling, RopeSpec, longrope_attention_factor, yarn_attention_factor,
 };
 
-/// A decoder like Llama, without biases and windows; architectures change what they have of their own.
+/// A decoder like Llama, without biases and windows; architectures change what differs.
 pub(super) fn decoder(config: &Config) -> Result<DecoderSpec, LoadError> {
-    config
-        .refuse("quantization_config", "only unquantized safetensors are read; use a GGUF file or --quant")?;
-    config.refuse("rope_interleaved", "only rotations of halves are supported in Hugging Face models")?;
-    config.refuse("mlp_bias", "gated feed-forward networks with biases are not supported")?;
     if let Some(factor) = config.number("partial_rotary_factor")?.filter(|&factor| factor != 1.0) {
         let reason = "this architecture rotates whole heads".into();
         return Err(unsupported("partial_rotary_factor", factor, reason));
     }
+    partly_rotated_decoder(config, 1.0)
+}
+
+/// As [`decoder`], but with a rotation of only this fraction of each head's values.
+pub(super) fn partly_rotated_decoder(config: &Config, rotated: f64) -> Result<DecoderSpec, LoadError> {
+    config.refuse(
+        "quantization_config",
+        "only unquantized safetensors are supported; use a GGUF file, or quantize on load with --quant",
+    )?;
+    config.refuse("rope_interleaved", "only rotation of halves is supported in Hugging Face models")?;
+    config.refuse("mlp_bias", "gated feed-forward networks with biases are not supported")?;
     let hidden_size = config.require_count("hidden_size", MAX_EXTENT)?;
     let n_layers = config.require_count("num_hidden_layers", MAX_REPEATS)?;
-    let attention = attention(config, hidden_size)?;
-    let ffn = FfnSpec {
-        kind: FfnKind::Gated,
-        ffn_size: config.require_count("intermediate_size", MAX_EXTENT)?,
-        activation: activation(config)?,
-    };
     let max_position = config.require_count("max_position_embeddings", MAX_CONTEXT)?;
-    let rope = rope(config, attention.head_dim)?;
+    let mut attention = attention(config, hidden_size)?;
+    let rope = rope(config, rotary_dim(attention.head_dim, rotated)?)?;
+    let max_context_len = rope.stretched_context_len(max_position);
+    attention.rope = Some(rope);
+    let ffn_size = config.require_count("intermediate_size", MAX_EXTENT)?;
+    let layer = LayerSpec::new(attention, FfnSpec::gated(ffn_size, activation(config)?));
+    let eps = config.number("rms_norm_eps")?.unwrap_or(1e-6) as f32;
     Ok(DecoderSpec {
         architecture: "llama",
         vocab_size: config.require_count("vocab_size", MAX_EXTENT)?,
         hidden_size,
-        max_context_len: rope.stretched_context_len(max_position),
+        max_context_len,
         embedding: EmbeddingSpec { scale: 1.0, learned_positions: false },
-        attention,
-        norm: NormSpec {
-            kind: NormKind::Rms,
-            eps: config.number("rms_norm_eps")?.unwrap_or(1e-6) as f32,
-            weight_offset: 0.0,
-            placement: NormPlacement::Before,
-        },
-        ropes: vec![rope],
-        layers: vec![LayerSpec { window: None, rope: Some(0), ffn }; n_layers],
-        biases: Biases::default(),
-        head: HeadSpec { tied: config.bool("tie_word_embeddings")?.unwrap_or(false), soft_cap: None },
+        norm: NormSpec { kind: NormKind::Rms, eps, weight_offset: 0.0 },
+        layers: vec![layer; n_layers],
+        head: HeadSpec::new(config.bool("tie_word_embeddings")?.unwrap_or(false)),
         naming: Naming::hf(),
     })
 }
@@ -57,23 +60,34 @@ fn attention(config: &Config, hidden_size: usize) -> Result<AttentionSpec, LoadE
         Some(head_dim) => head_dim,
         None if hidden_size.is_multiple_of(n_heads) => hidden_size / n_heads,
         None => {
-            return Err(unsupported("num_attention_heads", n_heads, format!("it must divide {hidden_size}")));
+            let reason = format!("it must divide the hidden size {hidden_size}");
+            return Err(unsupported("num_attention_heads", n_heads, reason));
         }
     };
     if !head_dim.is_multiple_of(2) {
-        return Err(unsupported("head_dim", head_dim, "rotations need an even number".into()));
+        return Err(unsupported("head_dim", head_dim, "rotation needs an even number".into()));
     }
-    Ok(AttentionSpec {
-        n_heads,
-        n_kv_heads: config.count("num_key_value_heads", MAX_EXTENT)?.unwrap_or(n_heads),
-        head_dim,
-        scale: (1.0 / (head_dim as f64).sqrt()) as f32,
-        soft_cap: None,
-        qk_norm: false,
-    })
+    let n_kv_heads = config.count("num_key_value_heads", MAX_EXTENT)?.unwrap_or(n_heads);
+    Ok(AttentionSpec::new(n_heads, n_kv_heads, head_dim))
 }
 
-/// The non-linearity that a name of transformers stands for.
+/// How many of a head's values are rotated.
+fn rotary_dim(head_dim: usize, fraction: f64) -> Result<usize, LoadError> {
+    let rotary_dim = (head_dim as f64 * fraction) as usize;
+    if !(1..=head_dim).contains(&rotary_dim) || !rotary_dim.is_multiple_of(2) {
+        let reason = format!("it would rotate {rotary_dim} of {head_dim} values, which must be even");
+        return Err(unsupported("partial_rotary_factor", fraction, reason));
+    }
+    Ok(rotary_dim)
+}
+
+/// The biases that `attention_bias` switches on: those of all linear maps of the attention.
+pub(super) fn attention_bias(config: &Config) -> Result<AttentionBias, LoadError> {
+    let has_bias = config.bool("attention_bias")?.unwrap_or(false);
+    Ok(AttentionBias { qkv: has_bias, out: has_bias })
+}
+
+/// The non-linearity; transformers has three keys for its name.
 pub(super) fn activation(config: &Config) -> Result<Activation, LoadError> {
     for key in ["hidden_activation", "hidden_act", "activation_function"] {
         match config.text(key)? {
@@ -90,25 +104,24 @@ pub(super) fn activation(config: &Config) -> Result<Activation, LoadError> {
     Ok(Activation::Silu)
 }
 
-/// The only rotation of a model, of `rotary_dim` values per head.
-pub(super) fn rope(config: &Config, rotary_dim: usize) -> Result<RopeSpec, LoadError> {
-    // transformers 5 renamed `rope_scaling` and moved the base into it.
+/// The rotation of `rotary_dim` values per head, where all layers rotate alike.
+fn rope(config: &Config, rotary_dim: usize) -> Result<RopeSpec, LoadError> {
     let parameters = match config.object("rope_parameters")? {
         None => config.object("rope_scaling")?,
         found => found,
     };
-    let theta = match &parameters {
+    let own_theta = match &parameters {
         Some(parameters) => parameters.positive("rope_theta")?,
         None => None,
     };
-    let theta = match theta {
+    let theta = match own_theta {
         None => config.positive("rope_theta")?.unwrap_or(10_000.0),
         Some(theta) => theta,
     };
     scaled_rope(config, parameters.as_ref(), theta, rotary_dim)
 }
 
-/// A rotation with the scaling that `parameters` describe.
+/// A rotation with the scaling that `parameters` describes.
 pub(super) fn scaled_rope(
     config: &Config,
     parameters: Option<&Config>,
@@ -150,7 +163,7 @@ fn required_factor(parameters: &Config) -> Result<f64, LoadError> {
     parameters.positive("factor")?.ok_or_else(|| LoadError::MissingKey { key: "rope_scaling.factor".into() })
 }
 
-/// The context length of the training, where the configuration tells it apart.
+/// The trained context length, where the configuration has it apart from the supported one.
 fn original_context_len(config: &Config, parameters: &Config) -> Result<Option<usize>, LoadError> {
     const KEY: &str = "original_max_position_embeddings";
     Ok(match parameters.count(KEY, MAX_CONTEXT)? {
@@ -168,8 +181,8 @@ fn yarn(config: &Config, parameters: &Config) -> Result<RopeScaling, LoadError> 
     };
     let mscale = parameters.positive("mscale")?.zip(parameters.positive("mscale_all_dim")?);
     let recommended = match mscale {
-        Some((of_all, of_some)) => {
-            yarn_attention_factor(factor, of_all) / yarn_attention_factor(factor, of_some)
+        Some((mscale, mscale_all_dim)) => {
+            yarn_attention_factor(factor, mscale) / yarn_attention_factor(factor, mscale_all_dim)
         }
         None => yarn_attention_factor(factor, 1.0),
     };
@@ -196,7 +209,7 @@ fn longrope(config: &Config, parameters: &Config, rotary_dim: usize) -> Result<R
             return Ok(list);
         }
         let reason = format!("a rotation of {rotary_dim} values needs {} positive divisors", rotary_dim / 2);
-        Err(unsupported(key, format!("a list of {}", list.len()), reason))
+        Err(unsupported(key, format!("a list of {} numbers", list.len()), reason))
     };
     Ok(RopeScaling::LongRope {
         short: divisors("short_factor")?,
@@ -206,7 +219,7 @@ fn longrope(config: &Config, parameters: &Config, rotary_dim: usize) -> Result<R
     })
 }
 
-/// Gives each layer a window: those that `layer_types` names, or else those that `is_sliding` picks by index.
+/// Sets the window of each layer: `layer_types` says which layers have one, or else `is_sliding` by index.
 pub(super) fn set_windows(
     spec: &mut DecoderSpec,
     config: &Config,
@@ -221,7 +234,8 @@ pub(super) fn set_windows(
         return Err(unsupported("layer_types", format!("a list of {}", types.len()), reason));
     }
     for (index, layer) in spec.layers.iter_mut().enumerate() {
-        let sliding = match types.as_ref().map(|types| types[index]) {
+        let Some(attention) = layer.mixer.attention_mut() else { continue };
+        let is_sliding = match types.as_ref().map(|types| types[index]) {
             None => is_sliding(index),
             Some("sliding_attention") => true,
             Some("full_attention") => false,
@@ -230,7 +244,7 @@ pub(super) fn set_windows(
                 return Err(unsupported("layer_types", format!("{other:?}"), reason));
             }
         };
-        layer.window = if sliding { window } else { None };
+        attention.window = if is_sliding { window } else { None };
     }
     Ok(())
 }

@@ -5,14 +5,14 @@ use serde_json::json;
 use super::hf;
 use crate::LoadError;
 use crate::config::{Config, MAX_REPEATS};
-use crate::names::{Names, Role};
-use crate::spec::{DecoderSpec, FfnKind};
+use crate::names::{Names, TensorKind};
+use crate::spec::{DecoderSpec, ExpertsSpec, FfnKind};
 
 const NAMES: Names = &[
-    (Role::Router, "layers.{l}.block_sparse_moe.gate"),
-    (Role::ExpertGate, "layers.{l}.block_sparse_moe.experts.{e}.w1"),
-    (Role::ExpertUp, "layers.{l}.block_sparse_moe.experts.{e}.w3"),
-    (Role::ExpertDown, "layers.{l}.block_sparse_moe.experts.{e}.w2"),
+    (TensorKind::Router, "layers.{l}.block_sparse_moe.gate"),
+    (TensorKind::ExpertGate, "layers.{l}.block_sparse_moe.experts.{e}.w1"),
+    (TensorKind::ExpertUp, "layers.{l}.block_sparse_moe.experts.{e}.w3"),
+    (TensorKind::ExpertDown, "layers.{l}.block_sparse_moe.experts.{e}.w2"),
 ];
 
 /// `modeling_mixtral.py` of transformers.
@@ -21,12 +21,12 @@ pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
         &config.or_defaults(json!({ "num_key_value_heads": 8, "rms_norm_eps": 1e-5, "rope_theta": 1e6 }));
     let mut spec = hf::decoder(config)?;
     hf::set_windows(&mut spec, config, |_| true)?;
-    let kind = FfnKind::Experts {
+    let experts = ExpertsSpec {
         n_experts: config.require_count("num_local_experts", MAX_REPEATS)?,
         top_k: config.require_count("num_experts_per_tok", MAX_REPEATS)?,
         renormalize: true,
     };
-    spec.layers.iter_mut().for_each(|layer| layer.ffn.kind = kind);
+    spec.ffns_mut().for_each(|ffn| ffn.kind = FfnKind::Experts(experts));
     spec.naming = spec.naming.with(NAMES);
     Ok(spec)
 }

@@ -1,17 +1,17 @@
-//! Qwen2 and Qwen2.5: Llama with biases on q, k and v, and windows in the upper layers if switched on.
+//! Qwen2 and Qwen2.5: Llama with biases on q, k and v, and optional windows in the upper layers.
 
 use sm_kernels::plan::RopePairs;
 
 use super::{gguf, hf};
 use crate::LoadError;
 use crate::config::Config;
-use crate::spec::{Biases, DecoderSpec};
+use crate::spec::{AttentionBias, DecoderSpec};
 
 /// `modeling_qwen2.py` of transformers.
 pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
     let mut spec = hf::decoder(config)?;
     set_upper_windows(&mut spec, config)?;
-    spec.biases = Biases { qkv: true, ..Biases::default() };
+    spec.attentions_mut().for_each(|attention| attention.bias = AttentionBias { qkv: true, out: false });
     Ok(spec)
 }
 
@@ -24,7 +24,7 @@ pub(super) fn set_upper_windows(spec: &mut DecoderSpec, config: &Config) -> Resu
     hf::set_windows(spec, config, |layer| layer as u64 >= first)
 }
 
-/// Files of llama.cpp's converter.
+/// GGUF architecture `qwen2`.
 pub(super) fn from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, LoadError> {
     gguf::decoder(config, RopePairs::Halves)
 }

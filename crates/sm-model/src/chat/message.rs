@@ -1,4 +1,4 @@
-//! What a chat template is given: messages, tools, and the wishes of the caller.
+//! The input of a chat template: messages, tools and options.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,22 +7,22 @@ use serde_json::{Map, Value};
 
 use super::ChatError;
 
-/// One message of a conversation: `role`, `content` (text or a list of parts), and whatever else the template
-/// knows, such as `tool_calls`. Fields keep the order in which they came.
+/// A message of a conversation: `role`, `content` (a string or a list of parts), and any field that the template knows, such as
+/// `tool_calls`. Fields keep their order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Message(Map<String, Value>);
 
 impl Message {
-    /// A message of `role` (`system`, `user`, `assistant`, `tool`) with text.
+    /// A message with a role (`system`, `user`, `assistant`, `tool`) and text.
     pub fn new(role: &str, content: &str) -> Self {
         Self(Map::from_iter([("role".to_owned(), role.into()), ("content".to_owned(), content.into())]))
     }
 
-    /// A message as JSON clients send it.
+    /// A message as JSON.
     ///
     /// # Errors
-    /// [`ChatError::BadMessage`], with `idx` 0, unless it is an object with a text `role`.
+    /// [`ChatError::BadMessage`] with index 0 unless it is an object with a string `role`.
     pub fn from_json(json: Value) -> Result<Self, ChatError> {
         match json {
             Value::Object(fields) if fields.get("role").is_some_and(Value::is_string) => Ok(Self(fields)),
@@ -33,13 +33,13 @@ impl Message {
     /// Messages from a JSON list.
     ///
     /// # Errors
-    /// [`ChatError::BadMessage`] with the place of the first that is none.
+    /// [`ChatError::BadMessage`] with the index of the first malformed one.
     pub fn list_from_json(list: Vec<Value>) -> Result<Vec<Self>, ChatError> {
         let message = |(idx, json)| Self::from_json(json).map_err(|_| ChatError::BadMessage { idx });
         list.into_iter().enumerate().map(message).collect()
     }
 
-    /// Who speaks; empty if the message has none.
+    /// The role; empty if the message has none.
     pub fn role(&self) -> &str {
         self.0.get("role").and_then(Value::as_str).unwrap_or_default()
     }
@@ -57,18 +57,18 @@ pub struct ChatRequest<'a> {
     pub messages: &'a [Message],
     /// Functions that the model may call, as JSON schemas.
     pub tools: &'a [Value],
-    /// Texts to answer from, for templates that support it.
+    /// Documents to answer from, for templates that support them.
     pub documents: &'a [Value],
-    /// Whether the prompt ends with the opening of an answer.
+    /// Whether the prompt ends with the start of an assistant message.
     pub add_generation_prompt: bool,
-    /// Further variables of the template, such as `enable_thinking`; they win over all others.
+    /// More variables for the template, such as `enable_thinking`. They override all others.
     pub variables: Map<String, Value>,
-    /// The time that the template may print, in seconds since 1970-01-01 UTC.
+    /// The current time for `strftime_now`, in seconds since 1970-01-01 UTC.
     pub now_unix_seconds: i64,
 }
 
 impl<'a> ChatRequest<'a> {
-    /// The conversation, with an answer to come, no tools, now.
+    /// A request for an answer to `messages`, without tools, at the current time.
     pub fn new(messages: &'a [Message]) -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {

@@ -1,4 +1,6 @@
-//! What templates expect of Python: functions, filters and methods, as `transformers` provides them.
+//! What templates expect of Python: functions, filters and methods, as transformers provides them.
+//!
+//! See `_compile_jinja_template` in `chat_template_utils.py` of transformers.
 
 use std::fmt;
 
@@ -13,10 +15,10 @@ use super::{ChatRequest, Message};
 mod bounded;
 mod json;
 
-/// Name of the filter around the values of assignments to namespaces.
+/// The name of the filter around values that are assigned to namespaces.
 pub(super) const BOUNDED: &str = "__bounded";
 
-/// The exception of a template, as the cause of a render error.
+/// An exception that a template raised; the source of a render error.
 #[derive(Debug)]
 struct Raised(String);
 
@@ -28,6 +30,7 @@ impl fmt::Display for Raised {
 
 impl std::error::Error for Raised {}
 
+/// Adds filters, functions and methods to the engine.
 pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_filter("tojson", json::tojson);
     environment.add_filter(BOUNDED, bounded::bounded);
@@ -35,7 +38,7 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment.set_unknown_method_callback(method);
 }
 
-/// The message of `raise_exception`, if that is why the template failed.
+/// The message of `raise_exception`, if that made the render fail.
 pub(super) fn raised(error: &Error) -> Option<String> {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -55,15 +58,15 @@ pub(super) fn context(request: &ChatRequest<'_>, special_texts: &Map<String, Jso
     };
     let now = request.now_unix_seconds;
     let strftime_now = Value::from_function(move |format: &str| strftime(format, now));
-    let own = [
+    let variables = [
         ("messages", messages),
         ("tools", list(request.tools)),
         ("documents", list(request.documents)),
         ("add_generation_prompt", Value::from(request.add_generation_prompt)),
         ("strftime_now", strftime_now),
     ];
-    let own = own.map(|(name, value)| (Value::from(name), value));
-    Value::from_pairs(pairs(special_texts).chain(own).chain(pairs(&request.variables)))
+    let variables = variables.map(|(name, value)| (Value::from(name), value));
+    Value::from_pairs(pairs(special_texts).chain(variables).chain(pairs(&request.variables)))
 }
 
 fn pairs(fields: &Map<String, Json>) -> impl Iterator<Item = (Value, Value)> {

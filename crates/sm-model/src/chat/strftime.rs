@@ -1,4 +1,4 @@
-//! The date formats of Python's `strftime` that templates use to tell the model the day.
+//! Python's `strftime`, which templates use to tell the model the date.
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -16,29 +16,31 @@ const MONTHS: [&str; 12] = [
 ];
 const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 
-/// Formats a time, in seconds since 1970-01-01 UTC, in UTC. Directives without a meaning here stay as they are, as in Python.
+/// Formats a time in UTC, given in seconds since 1970-01-01 UTC. Unknown directives are kept as they are, as in Python.
 pub(super) fn strftime(format: &str, unix_seconds: i64) -> String {
     let days = unix_seconds.div_euclid(86_400);
     let second_of_day = unix_seconds.rem_euclid(86_400);
     let (year, month, day) = civil_from_days(days);
-    let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
+    let hour = second_of_day / 3600;
+    let minute = second_of_day / 60 % 60;
+    let second = second_of_day % 60;
     let hour12 = (hour + 11) % 12 + 1;
     let month_name = MONTHS[(month - 1) as usize];
     let weekday = days.rem_euclid(7);
     let day_name = DAYS[weekday as usize];
     let mut out = String::new();
-    let mut letters = format.chars();
-    while let Some(letter) = letters.next() {
-        if letter != '%' {
-            out.push(letter);
+    let mut characters = format.chars();
+    while let Some(character) = characters.next() {
+        if character != '%' {
+            out.push(character);
             continue;
         }
-        let directive = letters.next();
+        let directive = characters.next();
         // `%-d` is `%d` without padding.
-        let (bare, directive) =
-            if directive == Some('-') { (true, letters.next()) } else { (false, directive) };
+        let (is_unpadded, directive) =
+            if directive == Some('-') { (true, characters.next()) } else { (false, directive) };
         let number = |value: i64, width: usize| {
-            if bare { value.to_string() } else { format!("{value:0width$}") }
+            if is_unpadded { value.to_string() } else { format!("{value:0width$}") }
         };
         out.push_str(&match directive {
             Some('Y') => number(year, 4),
@@ -68,10 +70,10 @@ pub(super) fn strftime(format: &str, unix_seconds: i64) -> String {
     out
 }
 
-/// Year, month 1–12 and day 1–31 of a count of days since 1970-01-01
+/// The year, month (1–12) and day (1–31) of a number of days since 1970-01-01
 /// (<https://howardhinnant.github.io/date_algorithms.html>).
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468; // since 0000-03-01: years that end in February have their leap day last
+    let days = days + 719_468; // since 0000-03-01: if years end in February, a leap day is their last
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -82,6 +84,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// The number of days since 1970-01-01 of a date.
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -95,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formats_are_those_of_python() {
+    fn formats_match_python() {
         // datetime.fromtimestamp(t, timezone.utc).strftime(…)
         let cases = [
             (0, "%Y-%m-%d %H:%M:%S %A %j", "1970-01-01 00:00:00 Thursday 001"),
@@ -110,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_and_day_counts_are_inverse() {
+    fn dates_and_day_counts_convert_both_ways() {
         for days in (-1_000_000..1_000_000).step_by(37) {
             let (year, month, day) = civil_from_days(days);
             assert_eq!(days_from_civil(year, month, day), days);

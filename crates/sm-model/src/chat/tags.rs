@@ -1,10 +1,10 @@
-//! Looks at the tags of a template before the engine does: rewrites what it does not know, refuses what it cannot bear.
+//! Preprocesses the tags of a template: rewrites what the engine does not know, and bounds what it cannot handle.
 
 use std::borrow::Cow;
 
 use super::python::BOUNDED;
 
-/// Most code in one tag, in bytes outside of strings: the engine's time grows with the square of a chain of operators.
+/// The most code in a tag, in bytes outside strings: compile time grows with the square of a chain of operators.
 const MAX_CODE_BYTES: usize = 2048;
 
 /// A tag with too much code.
@@ -18,15 +18,14 @@ pub(super) struct TagTooLong {
 
 impl TagTooLong {
     pub(super) fn reason(&self) -> String {
-        format!("a tag has {} bytes of code, more than {MAX_CODE_BYTES}", self.n_bytes)
+        format!("a tag has {} bytes of code, but at most {MAX_CODE_BYTES} are accepted", self.n_bytes)
     }
 }
 
-/// The template, with
-/// * `{% generation %} … {% endgeneration %}`, which marks text to train on, turned into a block without effect;
-/// * assignments to namespaces bounded: only through them can a loop build a value without end, or one that holds itself.
-///
-/// Lines stay where they are.
+/// The template, with two changes that keep its line numbers:
+/// * `{% generation %} … {% endgeneration %}`, which marks text to train on, becomes a block without effect;
+/// * values assigned to namespaces go through the filter [`BOUNDED`]: only through a namespace can a loop grow a value without
+///   limit, or build one that contains itself.
 pub(super) fn prepare(template: &str) -> Result<String, TagTooLong> {
     let mut out = String::with_capacity(template.len());
     let mut at = 0;
@@ -66,36 +65,36 @@ pub(super) fn prepare(template: &str) -> Result<String, TagTooLong> {
     Ok(out)
 }
 
-/// Length of the code up to the end of its tag, and how much of it is not within strings.
+/// The length of the code up to the end of its tag, and how much of it is outside strings.
 fn code(body: &str) -> (usize, usize) {
     let mut quote = None;
     let mut escaped = false;
     let mut n_braces = 0_usize;
     let mut n_bytes = 0;
-    let mut letters = body.char_indices().peekable();
-    while let Some((at, letter)) = letters.next() {
+    let mut characters = body.char_indices().peekable();
+    while let Some((at, character)) = characters.next() {
         if let Some(open) = quote {
-            if letter == open && !escaped {
+            if character == open && !escaped {
                 quote = None;
             }
-            escaped = letter == '\\' && !escaped;
+            escaped = character == '\\' && !escaped;
             continue;
         }
-        let closes = letters.peek().is_some_and(|&(_, next)| next == '}');
-        match letter {
-            '"' | '\'' => quote = Some(letter),
+        let closes = characters.peek().is_some_and(|&(_, next)| next == '}');
+        match character {
+            '"' | '\'' => quote = Some(character),
             '%' if closes => return (at, n_bytes),
             '}' if closes && n_braces == 0 => return (at, n_bytes),
             '{' => n_braces += 1,
             '}' => n_braces = n_braces.saturating_sub(1),
             _ => {}
         }
-        n_bytes += letter.len_utf8();
+        n_bytes += character.len_utf8();
     }
     (body.len(), n_bytes)
 }
 
-/// Where the first word of a statement starts, and the word.
+/// The first word of a statement, and where it starts.
 fn name(body: &str) -> (usize, &str) {
     let start = body.len() - body.trim_start_matches(['-', '+']).trim_start().len();
     let len = body[start..].find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(body.len() - start);
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn long_strings_are_fine_and_long_code_is_not() {
+    fn long_strings_are_accepted_and_long_code_is_refused() {
         assert!(prepare(&format!("{{{{ '{}' }}}}", "x".repeat(9000))).is_ok());
         let error = prepare(&format!("\n{{{{ {} }}}}", "-".repeat(MAX_CODE_BYTES))).unwrap_err();
         assert_eq!(error, TagTooLong { line: 2, n_bytes: MAX_CODE_BYTES + 2 });

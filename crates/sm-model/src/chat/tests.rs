@@ -1,4 +1,4 @@
-//! Golden renders of published templates, and hostile templates.
+//! Golden renders of published templates, agreement with Jinja, and hostile templates.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,7 +21,7 @@ struct Golden {
 }
 
 #[test]
-fn golden_renders_are_equal() {
+fn renders_match_the_published_ones() {
     let Some(data) = data_dir() else { return };
     for name in ["qwen2", "qwen3", "mistral-7b-v0.1-instruct", "phi-3-mini"] {
         let dir = data.join("tokenizers").join(name);
@@ -73,7 +73,7 @@ struct Render {
     error: Option<String>,
 }
 
-/// The template at a path of the test data, whatever kind of file it is in.
+/// The template at a path of the test data, whatever the kind of file.
 fn published(path: &Path) -> ChatTemplate {
     if path.is_dir() {
         return ChatTemplate::load(path).unwrap();
@@ -106,18 +106,18 @@ fn published_templates_render_as_in_transformers() {
             ..ChatRequest::new(&messages)
         };
         let template = published(&data.join("tokenizers").join(&golden_render.template));
-        let place = format!("{} {}", golden_render.template, golden_render.case);
+        let label = format!("{} {}", golden_render.template, golden_render.case);
         match (template.render(&request), &golden_render.rendered, golden_render.error.as_deref()) {
-            (Ok(text), Some(rendered), None) => assert_eq!(text, *rendered, "{place}"),
+            (Ok(text), Some(rendered), None) => assert_eq!(text, *rendered, "{label}"),
             (Err(ChatError::Refused { message }), None, Some(error)) => {
-                assert_eq!(format!("TemplateError: {message}"), error, "{place}");
+                assert_eq!(format!("TemplateError: {message}"), error, "{label}");
             }
             (Err(ChatError::Render { .. }), None, Some(error)) => {
-                assert!(!error.starts_with("TemplateError"), "{place}: {error}");
+                assert!(!error.starts_with("TemplateError"), "{label}: {error}");
             }
-            // Without tools, these templates fail in Python; here they render an empty list.
+            // Without tools these templates fail in Python; here they see an empty list.
             (Ok(_), None, Some("TypeError: 'NoneType' object is not iterable")) => {}
-            (result, ..) => panic!("{place}: {result:?}"),
+            (result, ..) => panic!("{label}: {result:?}"),
         }
     }
 }
@@ -228,7 +228,7 @@ fn hostile_templates_are_stopped() {
 }
 
 #[test]
-fn a_model_without_template_says_how_to_go_on() {
+fn the_error_for_a_missing_template_says_what_to_do() {
     let error = ChatTemplate::load(Path::new("no such directory")).unwrap_err();
     assert!(error.to_string().contains("chat_template.jinja"), "{error}");
 }

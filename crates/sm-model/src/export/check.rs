@@ -1,16 +1,16 @@
-//! Whether a written file describes the decoder that was to be written.
+//! Checks that a written file describes the decoder that was meant.
 
 use std::path::Path;
 
 use crate::LoadError;
 use crate::export::ExportError;
 use crate::model::{LoadOptions, load_model};
-use crate::spec::{DecoderSpec, RopeSpec};
+use crate::spec::{AttentionSpec, DecoderSpec, LayerSpec, Mixer, RopeSpec};
 
-/// Reads a file back and compares its decoder.
+/// Loads a file and compares its decoder with `spec`.
 ///
 /// # Errors
-/// If the file cannot be read, or describes another decoder than `spec`.
+/// If the file cannot be loaded, or describes a different decoder.
 pub(super) fn same_decoder(spec: &DecoderSpec, path: &Path) -> Result<(), ExportError> {
     let different = match load_model(path, &LoadOptions::default()) {
         Ok(written) => difference(spec, &written.spec),
@@ -23,7 +23,7 @@ pub(super) fn same_decoder(spec: &DecoderSpec, path: &Path) -> Result<(), Export
     }
 }
 
-/// Whether the decoder that a file describes needs other tensors than the file has, which are those of the source.
+/// Whether the file describes a decoder with other tensors than it has; it has those of the source.
 fn asks_for_other_tensors(error: &LoadError) -> bool {
     match error {
         LoadError::InFile { source, .. } => asks_for_other_tensors(source),
@@ -31,31 +31,56 @@ fn asks_for_other_tensors(error: &LoadError) -> bool {
     }
 }
 
-/// The first field in which two decoders compute something else; names, the order of pairs and offsets of norms are
-/// matters of the file alone.
+/// The first field in which two decoders compute something else. Names, the order of pairs and norm offsets only matter
+/// within a file.
 fn difference(a: &DecoderSpec, b: &DecoderSpec) -> Option<&'static str> {
     let fields = [
         ("vocabulary", a.vocab_size == b.vocab_size),
         ("hidden size", a.hidden_size == b.hidden_size),
         ("context length", a.max_context_len == b.max_context_len),
         ("embedding", a.embedding.learned_positions == b.embedding.learned_positions),
-        ("scale of the embedding", same_scale(a.embedding.scale, b.embedding.scale)),
-        ("scale of attention scores", near(a.attention.scale, b.attention.scale)),
-        ("attention", a.attention == crate::spec::AttentionSpec { scale: a.attention.scale, ..b.attention }),
-        ("kind of norm", (a.norm.kind, a.norm.placement) == (b.norm.kind, b.norm.placement)),
+        ("embedding scale", same_embedding_scale(a.embedding.scale, b.embedding.scale)),
+        ("kind of norm", a.norm.kind == b.norm.kind),
         ("norm epsilon", a.norm.eps == b.norm.eps),
-        ("layers", a.layers == b.layers),
-        ("biases", a.biases == b.biases),
-        ("head", a.head == b.head),
-        ("rotations", a.ropes.len() == b.ropes.len()),
+        ("head", a.head.tied == b.head.tied && a.head.soft_cap == b.head.soft_cap),
+        ("logit scale", near(a.head.scale, b.head.scale)),
+        ("number of layers", a.layers.len() == b.layers.len()),
     ];
-    if let Some((field, _)) = fields.into_iter().find(|(_, same)| !same) {
-        return Some(field);
+    let different = fields.into_iter().find(|(_, is_same)| !is_same).map(|(field, _)| field);
+    let mut layers = a.layers.iter().zip(&b.layers);
+    different.or_else(|| {
+        layers.find_map(|(a_layer, b_layer)| layer_difference(a_layer, b_layer, a.max_context_len))
+    })
+}
+
+fn layer_difference(a: &LayerSpec, b: &LayerSpec, context_len: usize) -> Option<&'static str> {
+    if a.ffn != b.ffn {
+        return Some("feed-forward network");
     }
-    let context_len = a.max_context_len;
-    let same =
-        a.ropes.iter().zip(&b.ropes).all(|(a, b)| same_rotation(a, b, context_len) && same_rotation(a, b, 1));
-    if same { None } else { Some("rotation") }
+    if a.norms != b.norms {
+        return Some("placement of norms");
+    }
+    if !near(a.residual_scale, b.residual_scale) {
+        return Some("residual scale");
+    }
+    match (&a.mixer, &b.mixer) {
+        (Mixer::Attention(a), Mixer::Attention(b)) => attention_difference(a, b, context_len),
+    }
+}
+
+fn attention_difference(a: &AttentionSpec, b: &AttentionSpec, context_len: usize) -> Option<&'static str> {
+    let same_rotation = match (&a.rope, &b.rope) {
+        (Some(a), Some(b)) => [1, context_len].iter().all(|&len| same_rotation(a, b, len)),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    let is_otherwise_equal = AttentionSpec { scale: b.scale, rope: b.rope.clone(), ..a.clone() } == *b;
+    let fields = [
+        ("attention scale", near(a.scale, b.scale)),
+        ("attention", is_otherwise_equal),
+        ("rotation", same_rotation),
+    ];
+    fields.into_iter().find(|(_, is_same)| !is_same).map(|(field, _)| field)
 }
 
 fn same_rotation(a: &RopeSpec, b: &RopeSpec, context_len: usize) -> bool {
@@ -64,9 +89,9 @@ fn same_rotation(a: &RopeSpec, b: &RopeSpec, context_len: usize) -> bool {
     a.inv_freq.len() == b.inv_freq.len() && near(a.scale, b.scale) && same_frequencies
 }
 
-/// Equal, or one is the other rounded to bfloat16: transformers rounds the scale of Gemma's embedding where it runs the
-/// model in that type, and GGUF files do not carry it.
-fn same_scale(a: f32, b: f32) -> bool {
+/// Equal, or one is the other rounded to BF16: transformers rounds the scale of Gemma's embedding if it runs the model in
+/// that type, and GGUF files do not carry the scale.
+fn same_embedding_scale(a: f32, b: f32) -> bool {
     (a - b).abs() <= a.abs() / 256.0
 }
 

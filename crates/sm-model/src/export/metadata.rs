@@ -1,20 +1,20 @@
-//! A decoder as the metadata of a GGUF file.
+//! Describes a decoder as GGUF metadata.
 
 use sm_kernels::plan::{NormKind, RopePairs};
 
 use crate::LoadError;
 use crate::metadata::{Array, Metadata, Value};
-use crate::names::{Names, Naming, Role};
-use crate::spec::{DecoderSpec, FfnKind, RopeScaling, RopeSpec};
+use crate::names::{Names, Naming, TensorKind};
+use crate::spec::{DecoderSpec, ExpertsSpec, FfnKind, RopeScaling, RopeSpec};
 
-/// How a GGUF architecture differs from the others.
+/// What is peculiar to a GGUF architecture.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GgufArchitecture {
     /// `general.architecture`.
     pub(super) name: &'static str,
-    /// How heads are rotated.
+    /// Which values of a head form rotated pairs.
     pub(super) pairs: RopePairs,
-    /// Names of tensors that only it has.
+    /// Names of tensors that differ from the usual ones.
     names: Names,
 }
 
@@ -25,11 +25,14 @@ impl GgufArchitecture {
     }
 }
 
-/// The GGUF architecture for each of ours.
-const TABLE: [(&str, GgufArchitecture); 11] = [
+/// The GGUF architecture of each of ours.
+const TABLE: [(&str, GgufArchitecture); 14] = [
     ("llama", plain("llama", RopePairs::Adjacent)),
     ("mistral", plain("llama", RopePairs::Adjacent)),
     ("mixtral", plain("llama", RopePairs::Adjacent)),
+    ("smollm3", plain("smollm3", RopePairs::Adjacent)),
+    ("granite", plain("granite", RopePairs::Adjacent)),
+    ("olmo2", plain("olmo2", RopePairs::Halves)),
     ("qwen2", plain("qwen2", RopePairs::Halves)),
     ("qwen3", plain("qwen3", RopePairs::Halves)),
     ("qwen3_moe", plain("qwen3moe", RopePairs::Halves)),
@@ -38,7 +41,10 @@ const TABLE: [(&str, GgufArchitecture); 11] = [
     ("gemma3", plain("gemma3", RopePairs::Halves)),
     (
         "phi3",
-        GgufArchitecture { names: &[(Role::GateUp, "blk.{l}.ffn_up")], ..plain("phi3", RopePairs::Halves) },
+        GgufArchitecture {
+            names: &[(TensorKind::GateUp, "blk.{l}.ffn_up")],
+            ..plain("phi3", RopePairs::Halves)
+        },
     ),
     ("gpt2", plain("gpt2", RopePairs::Halves)),
 ];
@@ -50,7 +56,7 @@ const fn plain(name: &'static str, pairs: RopePairs) -> GgufArchitecture {
 /// The GGUF architecture of a decoder.
 ///
 /// # Errors
-/// If it has none.
+/// If there is none.
 pub(super) fn architecture(spec: &DecoderSpec) -> Result<GgufArchitecture, LoadError> {
     let found = TABLE.iter().find(|(ours, _)| *ours == spec.architecture);
     found.map(|(_, architecture)| *architecture).ok_or_else(|| LoadError::UnknownArchitecture {
@@ -59,7 +65,7 @@ pub(super) fn architecture(spec: &DecoderSpec) -> Result<GgufArchitecture, LoadE
     })
 }
 
-/// Entries under the prefix of an architecture.
+/// Sets metadata under the prefix of an architecture.
 struct Entries<'m> {
     metadata: &'m mut Metadata,
     prefix: &'static str,
@@ -75,7 +81,7 @@ impl Entries<'_> {
     }
 }
 
-/// Writes the shape of a decoder.
+/// Writes the metadata of a decoder.
 pub(super) fn write(spec: &DecoderSpec, architecture: &GgufArchitecture, metadata: &mut Metadata) {
     metadata.insert("general.architecture", Value::String(architecture.name.into()));
     let mut entries = Entries { metadata, prefix: architecture.name };
@@ -83,37 +89,68 @@ pub(super) fn write(spec: &DecoderSpec, architecture: &GgufArchitecture, metadat
     entries.count("context_length", spec.max_context_len);
     entries.count("embedding_length", spec.hidden_size);
     entries.count("block_count", spec.layers.len());
-    let attention = &spec.attention;
-    entries.count("attention.head_count", attention.n_heads);
-    entries.count("attention.head_count_kv", attention.n_kv_heads);
-    entries.count("attention.key_length", attention.head_dim);
-    entries.count("attention.value_length", attention.head_dim);
     let epsilon = match spec.norm.kind {
         NormKind::Rms => "attention.layer_norm_rms_epsilon",
         NormKind::Layer => "attention.layer_norm_epsilon",
     };
     entries.set(epsilon, Value::F32(spec.norm.eps));
-    let caps =
-        [("attn_logit_softcapping", attention.soft_cap), ("final_logit_softcapping", spec.head.soft_cap)];
-    for (key, cap) in caps {
-        if let Some(cap) = cap {
-            entries.set(key, Value::F32(cap));
-        }
+    if let Some(cap) = spec.head.soft_cap {
+        entries.set("final_logit_softcapping", Value::F32(cap));
+    }
+    attention(spec, &mut entries);
+    if architecture.name == "granite" {
+        multipliers(spec, &mut entries);
     }
     ffn(spec, &mut entries);
     windows(spec, &mut entries);
-    if let Some(rope) = spec.ropes.first() {
+    if let Some(rope) = main_rope(spec) {
         rotation(rope, &mut entries);
     }
-    if let Some(local) = spec.ropes.get(1) {
+    if let Some(local) = local_rope(spec) {
         entries.set("rope.freq_base_swa", Value::F32(local.theta as f32));
     }
+}
+
+/// The attention of the first layer; GGUF metadata have it in common for all.
+fn attention(spec: &DecoderSpec, entries: &mut Entries<'_>) {
+    let Some(attention) = spec.attentions().next() else { return };
+    entries.count("attention.head_count", attention.n_heads);
+    entries.count("attention.head_count_kv", attention.n_kv_heads);
+    entries.count("attention.key_length", attention.head_dim);
+    entries.count("attention.value_length", attention.head_dim);
+    if let Some(cap) = attention.soft_cap {
+        entries.set("attn_logit_softcapping", Value::F32(cap));
+    }
+}
+
+/// Granite's multipliers; other architectures have no keys for them. The logits' is a divisor.
+fn multipliers(spec: &DecoderSpec, entries: &mut Entries<'_>) {
+    entries.set("embedding_scale", Value::F32(spec.embedding.scale));
+    entries.set("logit_scale", Value::F32(1.0 / spec.head.scale));
+    if let Some(attention) = spec.attentions().next() {
+        entries.set("attention.scale", Value::F32(attention.scale));
+    }
+    if let Some(layer) = spec.layers.first() {
+        entries.set("residual_scale", Value::F32(layer.residual_scale));
+    }
+}
+
+/// The rotation of the layers that attend to the whole context, or of all where every layer has a window.
+fn main_rope(spec: &DecoderSpec) -> Option<&RopeSpec> {
+    let full = spec.attentions().filter(|attention| attention.window.is_none());
+    full.chain(spec.attentions()).find_map(|attention| attention.rope.as_ref())
+}
+
+/// The rotation of the layers with a window, where it is another than the main one.
+fn local_rope(spec: &DecoderSpec) -> Option<&RopeSpec> {
+    let local = spec.attentions().filter(|attention| attention.window.is_some());
+    local.filter_map(|attention| attention.rope.as_ref()).find(|rope| Some(*rope) != main_rope(spec))
 }
 
 fn ffn(spec: &DecoderSpec, entries: &mut Entries<'_>) {
     let Some(ffn) = spec.layers.first().map(|layer| layer.ffn) else { return };
     entries.count("feed_forward_length", ffn.ffn_size);
-    if let FfnKind::Experts { n_experts, top_k, renormalize } = ffn.kind {
+    if let FfnKind::Experts(ExpertsSpec { n_experts, top_k, renormalize }) = ffn.kind {
         entries.count("expert_count", n_experts);
         entries.count("expert_used_count", top_k);
         entries.count("expert_feed_forward_length", ffn.ffn_size);
@@ -122,16 +159,16 @@ fn ffn(spec: &DecoderSpec, entries: &mut Entries<'_>) {
 }
 
 fn windows(spec: &DecoderSpec, entries: &mut Entries<'_>) {
-    let Some(window) = spec.layers.iter().find_map(|layer| layer.window) else {
-        // Without the key, llama.cpp takes a file of Phi-3 for an old one that lacks its window.
+    let Some(window) = spec.attentions().find_map(|attention| attention.window) else {
+        // Without this key llama.cpp takes a Phi-3 file for one from an old converter, and assumes a window.
         if entries.prefix == "phi3" {
             entries.count("attention.sliding_window", 0);
         }
         return;
     };
     entries.count("attention.sliding_window", window);
-    if spec.layers.iter().any(|layer| layer.window.is_none()) {
-        let flags = spec.layers.iter().map(|layer| layer.window.is_some()).collect();
+    if spec.attentions().any(|attention| attention.window.is_none()) {
+        let flags = spec.attentions().map(|attention| attention.window.is_some()).collect();
         entries.set("attention.sliding_window_pattern", Value::Array(Array::Bool(flags)));
     }
 }
@@ -140,7 +177,7 @@ fn rotation(rope: &RopeSpec, entries: &mut Entries<'_>) {
     entries.count("rope.dimension_count", rope.rotary_dim);
     entries.set("rope.freq_base", Value::F32(rope.theta as f32));
     match &rope.scaling {
-        // Divisors of pairs are tensors.
+        // Divisors per pair are tensors.
         RopeScaling::None | RopeScaling::Llama3 { .. } | RopeScaling::Divisors(_) => {}
         RopeScaling::Linear { factor } => {
             entries.set("rope.scaling.type", Value::String("linear".into()));
@@ -161,9 +198,9 @@ fn rotation(rope: &RopeSpec, entries: &mut Entries<'_>) {
     }
 }
 
-/// Vectors of divisors that a GGUF file holds as tensors of `f32`.
+/// Divisors of rotary frequencies, which GGUF files hold as tensors of `f32`.
 pub(super) fn divisors(spec: &DecoderSpec) -> Vec<(&'static str, Vec<f32>)> {
-    let Some(rope) = spec.ropes.first() else { return Vec::new() };
+    let Some(rope) = main_rope(spec) else { return Vec::new() };
     match &rope.scaling {
         RopeScaling::Llama3 { .. } => {
             let plain =

@@ -1,4 +1,7 @@
-//! The tensors of a GGUF file, and what becomes of those of a Hugging Face model on their way there.
+//! The tensors of the GGUF file to be written, and what happens to those of a Hugging Face model on the way.
+//!
+//! llama.cpp's converter renames tensors, stacks experts, permutes q and k of architectures that rotate neighbouring pairs, adds
+//! one to Gemma's norms and transposes GPT-2's matrices; so do we.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -7,60 +10,60 @@ use sm_kernels::plan::RopePairs;
 use sm_tensor::DType;
 
 use crate::LoadError;
-use crate::export::values::{self, Layout};
+use crate::export::values::{self, Rearrangement};
 use crate::load::tensors::Tensors;
-use crate::names::{GGUF, LinearLayout, Naming, Place, Role};
-use crate::spec::{DecoderSpec, FfnKind};
+use crate::names::{GGUF, LinearLayout, Naming, TensorKey, TensorKind};
+use crate::spec::{DecoderSpec, ExpertsSpec, FfnKind};
 
-/// A tensor of the file to be written.
+/// A tensor of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    /// Its name in the file.
+    /// Its name.
     pub(super) name: String,
-    /// Its extents, slowest first.
+    /// Its extents, slowest dimension first.
     pub(super) shape: Vec<usize>,
-    /// Indices of the tensors that are joined to it.
+    /// Indices of the source tensors that it consists of, in order.
     sources: Vec<usize>,
-    layout: Layout,
+    rearrangement: Rearrangement,
 }
 
 impl Target {
-    /// A tensor that stays as it is.
+    /// A tensor that is copied as it is.
     pub(super) fn same(tensors: &Tensors, index: usize) -> Self {
         let (info, _) = tensors.at(index);
         Self {
             name: info.name.clone(),
             shape: info.shape.clone(),
             sources: vec![index],
-            layout: Layout::AsIs,
+            rearrangement: Rearrangement::None,
         }
     }
 
-    /// How the values of [`Target::bytes`] are stored.
+    /// The data type of [`Target::bytes`].
     pub(super) fn dtype(&self, tensors: &Tensors) -> DType {
         let (info, _) = tensors.at(self.sources[0]);
-        if matches!(self.layout, Layout::AsIs | Layout::AdjacentPairs { .. }) {
+        if matches!(self.rearrangement, Rearrangement::None | Rearrangement::PairNeighbours { .. }) {
             info.dtype
         } else {
             DType::F32
         }
     }
 
-    /// Its values, in the order of the file to be written.
+    /// Its values, in the order of the file.
     ///
     /// # Errors
-    /// If the values cannot be reordered as they are stored.
+    /// If the shape does not allow the rearrangement.
     pub(super) fn bytes<'t>(&self, tensors: &'t Tensors) -> Result<Cow<'t, [u8]>, LoadError> {
         match self.sources.as_slice() {
             [only] => {
                 let (info, bytes) = tensors.at(*only);
-                values::arranged(info, bytes, self.layout)
+                values::rearranged(info, bytes, self.rearrangement)
             }
             several => {
                 let mut joined = Vec::new();
                 for &index in several {
                     let (info, bytes) = tensors.at(index);
-                    joined.extend_from_slice(&values::arranged(info, bytes, self.layout)?);
+                    joined.extend_from_slice(&values::rearranged(info, bytes, self.rearrangement)?);
                 }
                 Ok(joined.into())
             }
@@ -73,18 +76,18 @@ impl Target {
 struct Collector<'a> {
     spec: &'a DecoderSpec,
     tensors: &'a Tensors,
-    /// The names in the file to be written.
+    /// The names in the file.
     naming: Naming,
-    /// How heads are rotated there.
+    /// How heads are rotated in the file.
     pairs: RopePairs,
     used: HashSet<usize>,
     targets: Vec<Target>,
 }
 
-/// The tensors of a GGUF file with the names of `naming` and rotations of `pairs`.
+/// The tensors of a GGUF file that names them as `naming` and rotates pairs as `pairs` says.
 ///
 /// # Errors
-/// If a tensor of the model has no place in a GGUF file.
+/// If a tensor of the model cannot be part of a GGUF file.
 pub(super) fn targets(
     spec: &DecoderSpec,
     tensors: &Tensors,
@@ -92,101 +95,117 @@ pub(super) fn targets(
     pairs: RopePairs,
 ) -> Result<Vec<Target>, LoadError> {
     let mut collector = Collector { spec, tensors, naming, pairs, used: HashSet::new(), targets: Vec::new() };
-    for role in [Role::Embedding, Role::Positions, Role::OutputNorm, Role::Head] {
-        collector.add(role, Place::default());
+    for kind in [TensorKind::Embedding, TensorKind::Positions, TensorKind::OutputNorm, TensorKind::Head] {
+        collector.add(kind.of_model());
     }
     for (layer, of_layer) in spec.layers.iter().enumerate() {
-        let roles = GGUF.iter().map(|(role, _)| *role).chain([Role::GateUp]);
-        for role in roles.filter(|role| !is_global(*role) && !is_single_expert(*role)) {
-            collector.add(role, Place::layer(layer));
+        let kinds = GGUF.iter().map(|(kind, _)| *kind).chain([TensorKind::GateUp]);
+        for kind in kinds.filter(|kind| !is_global(*kind) && !is_single_expert(*kind)) {
+            collector.add(kind.in_layer(layer));
         }
-        if let FfnKind::Experts { n_experts, .. } = of_layer.ffn.kind {
+        if let FfnKind::Experts(ExpertsSpec { n_experts, .. }) = of_layer.ffn.kind {
             collector.add_experts(layer, n_experts);
         }
     }
     collector.finish()
 }
 
-fn is_global(role: Role) -> bool {
-    matches!(role, Role::Embedding | Role::Positions | Role::OutputNorm | Role::Head)
+fn is_global(kind: TensorKind) -> bool {
+    matches!(kind, TensorKind::Embedding | TensorKind::Positions | TensorKind::OutputNorm | TensorKind::Head)
 }
 
-fn is_single_expert(role: Role) -> bool {
-    matches!(role, Role::ExpertGate | Role::ExpertUp | Role::ExpertDown)
+fn is_single_expert(kind: TensorKind) -> bool {
+    matches!(kind, TensorKind::ExpertGate | TensorKind::ExpertUp | TensorKind::ExpertDown)
 }
 
 impl Collector<'_> {
-    /// Adds the weight and the bias of a role, where the model has them.
-    fn add(&mut self, role: Role, place: Place) {
+    /// Adds a tensor's weight and bias, where the model has them.
+    fn add(&mut self, key: TensorKey) {
         for suffix in ["weight", "bias"] {
-            let source =
-                self.spec.naming.tensor(role, place, suffix).and_then(|name| self.tensors.position(&name));
-            let (Some(index), Some(name)) = (source, self.naming.tensor(role, place, suffix)) else {
+            let source = self.spec.naming.tensor(key, suffix).and_then(|name| self.tensors.position(&name));
+            let (Some(index), Some(name)) = (source, self.naming.tensor(key, suffix)) else {
                 continue;
             };
             self.used.insert(index);
-            if role == Role::Head && self.spec.head.tied {
+            if key.kind == TensorKind::Head && self.spec.head.tied {
                 continue;
             }
             let (info, _) = self.tensors.at(index);
-            let layout = self.layout(role, info.shape.len());
-            let shape = if layout == Layout::Transposed {
+            let rearrangement = self.rearrangement(key, info.shape.len());
+            let shape = if rearrangement == Rearrangement::Transpose {
                 info.shape.iter().rev().copied().collect()
             } else {
                 info.shape.clone()
             };
-            self.targets.push(Target { name, shape, sources: vec![index], layout });
+            self.targets.push(Target { name, shape, sources: vec![index], rearrangement });
         }
     }
 
-    /// Adds the experts of a layer, which lie in a tensor each and are stacked in the file.
+    /// Adds the experts of a layer, which have a tensor each in the source and are stacked in the file.
     fn add_experts(&mut self, layer: usize, n_experts: usize) {
         let stacks = [
-            (Role::ExpertGate, Role::ExpertsGate),
-            (Role::ExpertUp, Role::ExpertsUp),
-            (Role::ExpertDown, Role::ExpertsDown),
+            (TensorKind::ExpertGate, TensorKind::ExpertsGate),
+            (TensorKind::ExpertUp, TensorKind::ExpertsUp),
+            (TensorKind::ExpertDown, TensorKind::ExpertsDown),
         ];
         for (one, stacked) in stacks {
             let names =
-                (0..n_experts).map(|expert| self.spec.naming.tensor(one, Place { layer, expert }, "weight"));
+                (0..n_experts).map(|expert| self.spec.naming.tensor(one.in_expert(layer, expert), "weight"));
             let sources: Option<Vec<usize>> = names.map(|name| self.tensors.position(&name?)).collect();
-            let name = self.naming.tensor(stacked, Place::layer(layer), "weight");
+            let name = self.naming.tensor(stacked.in_layer(layer), "weight");
             let (Some(sources), Some(name)) = (sources, name) else { continue };
             let (first, _) = self.tensors.at(sources[0]);
             let shape = [&[n_experts], first.shape.as_slice()].concat();
             self.used.extend(&sources);
-            self.targets.push(Target { name, shape, sources, layout: Layout::AsIs });
+            self.targets.push(Target { name, shape, sources, rearrangement: Rearrangement::None });
         }
     }
 
-    /// What becomes of the values of a tensor.
-    fn layout(&self, role: Role, n_dims: usize) -> Layout {
+    /// What happens to the values of a tensor.
+    fn rearrangement(&self, key: TensorKey, n_dims: usize) -> Rearrangement {
         let is_norm = matches!(
-            role,
-            Role::OutputNorm
-                | Role::QNorm
-                | Role::KNorm
-                | Role::AttentionNorm
-                | Role::AttentionPostNorm
-                | Role::FfnNorm
-                | Role::FfnPostNorm
+            key.kind,
+            TensorKind::OutputNorm
+                | TensorKind::QNorm
+                | TensorKind::KNorm
+                | TensorKind::AttentionNorm
+                | TensorKind::AttentionPostNorm
+                | TensorKind::FfnNorm
+                | TensorKind::FfnPostNorm
         );
-        let is_linear = matches!(role, Role::Qkv | Role::AttentionOut | Role::Up | Role::Down);
-        let rotates = self.pairs == RopePairs::Adjacent
-            && self.spec.ropes.iter().all(|rope| rope.pairs == RopePairs::Halves);
+        let is_linear = matches!(
+            key.kind,
+            TensorKind::Qkv | TensorKind::AttentionOut | TensorKind::Up | TensorKind::Down
+        );
         let offset = self.spec.norm.weight_offset;
         if is_norm && offset != 0.0 {
-            Layout::Plus(offset)
+            Rearrangement::Add(offset)
         } else if is_linear && n_dims == 2 && self.spec.naming.linear == LinearLayout::InOut {
-            Layout::Transposed
-        } else if rotates && matches!(role, Role::Q | Role::K) {
-            Layout::AdjacentPairs { head_dim: self.spec.attention.head_dim }
+            Rearrangement::Transpose
+        } else if matches!(key.kind, TensorKind::Q | TensorKind::K) {
+            self.head_rearrangement(key.layer)
         } else {
-            Layout::AsIs
+            Rearrangement::None
         }
     }
 
-    /// The targets, if nothing was left behind.
+    /// What happens to the rows of q and k: some architectures rotate neighbours in GGUF files, but halves in Hugging Face models.
+    /// The converter permutes every layer then, even those that do not rotate.
+    fn head_rearrangement(&self, layer: usize) -> Rearrangement {
+        let has_halves = self
+            .spec
+            .attentions()
+            .filter_map(|attention| attention.rope.as_ref())
+            .all(|rope| rope.pairs == RopePairs::Halves);
+        match self.spec.layers[layer].mixer.attention() {
+            Some(attention) if has_halves && self.pairs == RopePairs::Adjacent => {
+                Rearrangement::PairNeighbours { head_dim: attention.head_dim }
+            }
+            _ => Rearrangement::None,
+        }
+    }
+
+    /// The targets, if they account for every tensor of the model.
     fn finish(self) -> Result<Vec<Target>, LoadError> {
         let unused =
             self.tensors.infos().iter().enumerate().find(|(index, info)| {
@@ -197,7 +216,7 @@ impl Collector<'_> {
             Some((_, info)) => Err(LoadError::Unsupported {
                 key: "tensor".into(),
                 value: info.name.clone(),
-                reason: format!("a GGUF file of architecture {} has no place for it", self.spec.architecture),
+                reason: format!("GGUF files of architecture {} have no such tensor", self.spec.architecture),
             }),
         }
     }

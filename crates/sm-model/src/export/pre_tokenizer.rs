@@ -1,10 +1,12 @@
-//! The name that GGUF has for a pre-tokenizer of a Hugging Face tokenizer.
+//! The GGUF name of a Hugging Face pre-tokenizer.
+//!
+//! llama.cpp's converter recognizes pre-tokenizers by a hash of what they make of a test text; we compare the rules themselves.
 
 use serde_json::Value as Json;
 
 use crate::LoadError;
 
-/// The patterns of pre-tokenizers that split by one regular expression, and their names.
+/// Pre-tokenizers that split by one regular expression, and their names.
 const PATTERNS: [(&str, &str); 2] = [
     (
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
@@ -19,7 +21,7 @@ const PATTERNS: [(&str, &str); 2] = [
 /// The name of the pre-tokenizer.
 ///
 /// # Errors
-/// If it is none that GGUF has a name for.
+/// If GGUF has no name for it.
 pub(super) fn name(pre_tokenizer: &Json) -> Result<&'static str, LoadError> {
     let steps = match pre_tokenizer["pretokenizers"].as_array() {
         Some(steps) => steps.as_slice(),
@@ -27,7 +29,7 @@ pub(super) fn name(pre_tokenizer: &Json) -> Result<&'static str, LoadError> {
     };
     let kinds: Vec<&str> = steps.iter().map(|step| step["type"].as_str().unwrap_or("none")).collect();
     let name = match kinds.as_slice() {
-        // Its own regular expression, GPT-2's, is on where nothing is said.
+        // `use_regex` defaults to true; the expression is GPT-2's.
         ["ByteLevel"] if steps[0]["use_regex"].as_bool() != Some(false) => Some("gpt-2"),
         ["Digits", "ByteLevel"] if steps[0]["individual_digits"].as_bool() == Some(true) => Some("smollm"),
         ["Split", "ByteLevel"] => {
@@ -39,7 +41,7 @@ pub(super) fn name(pre_tokenizer: &Json) -> Result<&'static str, LoadError> {
     name.ok_or_else(|| LoadError::Unsupported {
         key: "pre_tokenizer".into(),
         value: kinds.join(" + "),
-        reason: "it can be written to GGUF if it is that of GPT-2, Llama 3, Qwen 2 or SmolLM".into(),
+        reason: "GGUF export supports those of GPT-2, Llama 3, Qwen 2 and SmolLM".into(),
     })
 }
 
@@ -74,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_refused_by_their_kind() {
+    fn unknown_pre_tokenizers_are_refused_by_name() {
         let message = name(&json!({"type": "Whitespace"})).unwrap_err().to_string();
         assert!(message.contains("Whitespace") && message.contains("Llama 3"), "{message}");
     }

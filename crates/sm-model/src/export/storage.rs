@@ -1,4 +1,4 @@
-//! How each tensor of a GGUF file is stored, and the conversion to that.
+//! The data type of each tensor of a GGUF file, and the conversion to it.
 
 use std::thread;
 
@@ -8,26 +8,26 @@ use crate::export::ExportError;
 use crate::export::plan::Target;
 use crate::weights::fitting_dtype;
 
-/// Values that a thread converts before its result is written.
+/// Values that a thread converts at a time.
 const CHUNK_VALUES: usize = 1 << 20;
 
-/// The data type for a tensor whose values are stored as `from`, where matrices are to be stored as `wanted`.
+/// The data type for a tensor stored as `from`, if matrices are to become `wanted`.
 pub(super) fn dtype(target: &Target, from: DType, wanted: DType) -> DType {
     let Some(&cols) = target.shape.last() else { return from };
     if is_matrix(&target.name, &target.shape) {
         return fitting_dtype(wanted, cols);
     }
-    // Vectors are small and sensitive; every reader expects them as they were trained or wider.
+    // Vectors are small and sensitive, and readers expect them in F32.
     if from.is_quantized() { from } else { DType::F32 }
 }
 
-/// Whether a tensor is a matrix of weights. Routers and positions are small and sensitive.
+/// Whether a tensor is to be quantized. Routers, learned positions and norms are small and sensitive.
 pub(super) fn is_matrix(name: &str, shape: &[usize]) -> bool {
     let is_small = ["ffn_gate_inp.", "position_embd.", "_norm."].iter().any(|part| name.contains(part));
     shape.len() >= 2 && !is_small
 }
 
-/// `general.file_type`: the number that llama.cpp has for files that are mostly of this type.
+/// `general.file_type`: llama.cpp's number for files that are mostly of this type (`LLAMA_FTYPE_MOSTLY_*`).
 pub(super) fn file_type(dtype: DType) -> u32 {
     match dtype {
         DType::F32 => 0,
@@ -47,7 +47,7 @@ pub(super) fn file_type(dtype: DType) -> u32 {
     }
 }
 
-/// Hands rows of `cols` values, stored as `to`, to `write`, in order. Several threads convert.
+/// Converts rows of `cols` values on several threads and passes them to `write` in order.
 pub(super) fn convert(
     bytes: &[u8],
     from: DType,
@@ -78,7 +78,7 @@ pub(super) fn convert(
     Ok(())
 }
 
-/// Whole rows from one data type to another.
+/// Converts whole rows.
 fn convert_chunk(bytes: &[u8], from: DType, to: DType) -> Result<Vec<u8>, QuantizeError> {
     let mut values = vec![0.0; bytes.len() / from.block_bytes() * from.block_len()];
     dequantize(from, bytes, &mut values)?;

@@ -1,4 +1,7 @@
-//! The vocabulary of a Hugging Face directory as GGUF metadata.
+//! Writes the tokenizer of a Hugging Face directory as GGUF metadata.
+//!
+//! A `tokenizer.json` with byte fallback is a SentencePiece vocabulary: merges become scores (`llama`). Otherwise it is byte-level
+//! BPE (`gpt2`), and its pre-tokenizer must be one that GGUF has a name for.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,10 +12,10 @@ use crate::LoadError;
 use crate::export::pre_tokenizer;
 use crate::metadata::{Array, Metadata, Value};
 
-/// What a token is, by the numbers of GGUF.
+/// `tokenizer.ggml.token_type`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-enum Kind {
+enum TokenType {
     Normal = 1,
     Unknown = 2,
     Control = 3,
@@ -21,20 +24,20 @@ enum Kind {
     Byte = 6,
 }
 
-/// One entry of the vocabulary.
+/// A token of the vocabulary.
 #[derive(Clone, Debug)]
 struct Token {
     text: String,
-    kind: Kind,
-    /// How early the token is merged, for vocabularies of the SentencePiece kind: higher is earlier.
+    token_type: TokenType,
+    /// Merge priority in SentencePiece vocabularies: higher is earlier.
     score: f32,
 }
 
-/// The metadata under `tokenizer.` of the model in `dir`, whose embedding has `vocab_size` rows. A model without any
-/// tokenizer has none in the file either.
+/// The metadata under `tokenizer.` for the model in `dir`, whose embedding has `vocab_size` rows. If the model has no tokenizer, the
+/// file says so.
 ///
 /// # Errors
-/// If a file is missing or malformed, or the tokenizer is of a kind that GGUF has no name for.
+/// If a file is missing or malformed, or GGUF does not support the kind of tokenizer.
 pub(super) fn metadata(dir: &Path, vocab_size: usize) -> Result<Metadata, LoadError> {
     let path = dir.join("tokenizer.json");
     let mut metadata = Metadata::default();
@@ -49,19 +52,19 @@ pub(super) fn metadata(dir: &Path, vocab_size: usize) -> Result<Metadata, LoadEr
     let config = read_json(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
     let model_config = read_json(&dir.join("config.json"))?.unwrap_or_default();
     let tokens = vocabulary(&tokenizer, vocab_size, &mut metadata).map_err(|error| error.in_file(&path))?;
-    Roles { tokenizer: &tokenizer, config: &config, model_config: &model_config, tokens: &tokens }
+    SpecialTokens { tokenizer: &tokenizer, config: &config, model_config: &model_config, tokens: &tokens }
         .write(&mut metadata);
     if let Some(template) = chat_template(dir, &config)? {
         metadata.insert("tokenizer.chat_template", Value::String(template));
     }
     let texts = tokens.iter().map(|token| token.text.clone()).collect();
     metadata.insert("tokenizer.ggml.tokens", Value::Array(Array::String(texts)));
-    let kinds = tokens.iter().map(|token| token.kind as i32).collect();
-    metadata.insert("tokenizer.ggml.token_type", Value::Array(Array::I32(kinds)));
+    let types = tokens.iter().map(|token| token.token_type as i32).collect();
+    metadata.insert("tokenizer.ggml.token_type", Value::Array(Array::I32(types)));
     Ok(metadata)
 }
 
-/// The JSON of a file, or `None` if there is no such file.
+/// The JSON of a file; `None` if the file does not exist.
 fn read_json(path: &Path) -> Result<Option<Json>, LoadError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
@@ -71,12 +74,12 @@ fn read_json(path: &Path) -> Result<Option<Json>, LoadError> {
     serde_json::from_slice(&bytes).map(Some).map_err(|source| LoadError::Json { source }.in_file(path))
 }
 
-/// The tokens in the order of their ids, gaps filled; sets what tells how to split and merge.
+/// The tokens by id, with gaps filled. Writes the metadata that say how to split and merge.
 fn vocabulary(tokenizer: &Json, vocab_size: usize, metadata: &mut Metadata) -> Result<Vec<Token>, LoadError> {
     let model = &tokenizer["model"];
     let kind = model["type"].as_str().unwrap_or("BPE");
     if kind != "BPE" {
-        return Err(unsupported("model.type", kind, "only BPE vocabularies can be written to GGUF"));
+        return Err(unsupported("model.type", kind, "only BPE vocabularies can be exported to GGUF"));
     }
     let mut tokens = plain_tokens(model, vocab_size)?;
     let merges = merges(model)?;
@@ -94,42 +97,40 @@ fn vocabulary(tokenizer: &Json, vocab_size: usize, metadata: &mut Metadata) -> R
         metadata.insert("tokenizer.ggml.merges", Value::Array(Array::String(joined)));
     }
     for added in tokenizer["added_tokens"].as_array().map_or(&[][..], Vec::as_slice) {
-        let (Some(text), Some(slot)) = (added["content"].as_str(), slot(&mut tokens, &added["id"])) else {
-            continue;
-        };
-        text.clone_into(&mut slot.text);
-        slot.kind = match (slot.kind, added["special"].as_bool()) {
-            (Kind::Unknown, _) => Kind::Unknown,
-            (_, Some(true)) => Kind::Control,
-            _ => Kind::UserDefined,
+        let token = token_mut(&mut tokens, &added["id"]);
+        let (Some(text), Some(token)) = (added["content"].as_str(), token) else { continue };
+        text.clone_into(&mut token.text);
+        token.token_type = match (token.token_type, added["special"].as_bool()) {
+            (TokenType::Unknown, _) => TokenType::Unknown,
+            (_, Some(true)) => TokenType::Control,
+            _ => TokenType::UserDefined,
         };
     }
     Ok(tokens)
 }
 
-/// The entry of the token with this id, if it lies within the vocabulary.
-fn slot<'a>(tokens: &'a mut [Token], id: &Json) -> Option<&'a mut Token> {
+/// The token with this id, if it is within the vocabulary.
+fn token_mut<'a>(tokens: &'a mut [Token], id: &Json) -> Option<&'a mut Token> {
     tokens.get_mut(usize::try_from(id.as_u64()?).ok()?)
 }
 
-/// The tokens of the model's own vocabulary.
+/// The tokens of the model's vocabulary, without added ones.
 fn plain_tokens(model: &Json, vocab_size: usize) -> Result<Vec<Token>, LoadError> {
-    let unused = |id| Token { text: format!("[PAD{id}]"), kind: Kind::Unused, score: 0.0 };
+    let unused = |id| Token { text: format!("[PAD{id}]"), token_type: TokenType::Unused, score: 0.0 };
     let mut tokens: Vec<Token> = (0..vocab_size).map(unused).collect();
     let vocab =
         model["vocab"].as_object().ok_or_else(|| LoadError::MissingKey { key: "model.vocab".into() })?;
     for (text, id) in vocab {
-        let slot = slot(&mut tokens, id).ok_or_else(|| {
-            let reason =
-                format!("the id of token {text:?} lies outside of the {vocab_size} rows of the embedding");
+        let token = token_mut(&mut tokens, id).ok_or_else(|| {
+            let reason = format!("the id of token {text:?} is beyond the {vocab_size} rows of the embedding");
             unsupported("model.vocab", &id.to_string(), &reason)
         })?;
-        *slot = Token { text: text.clone(), kind: Kind::Normal, score: 0.0 };
+        *token = Token { text: text.clone(), token_type: TokenType::Normal, score: 0.0 };
     }
     Ok(tokens)
 }
 
-/// The pairs that are merged, the first first.
+/// The merges, by rank.
 fn merges(model: &Json) -> Result<Vec<[&str; 2]>, LoadError> {
     let wrong = |found: &Json| LoadError::KeyType {
         key: "model.merges".into(),
@@ -150,31 +151,31 @@ fn pair(merge: &Json) -> Option<[&str; 2]> {
     }
 }
 
-/// Gives tokens the scores and kinds of a SentencePiece vocabulary: there, the two neighbours are merged first whose
-/// joint token has the highest score, which is the order of the merges.
+/// Turns merges into the scores and token types of a SentencePiece vocabulary, which merges the two neighbours first whose token
+/// has the highest score.
 fn score(tokens: &mut [Token], model: &Json, merges: &[[&str; 2]]) {
     let mut rank_of: HashMap<String, usize> = HashMap::with_capacity(merges.len());
     for (rank, pair) in merges.iter().enumerate() {
         rank_of.entry(pair.concat()).or_insert(rank);
     }
     let unknown = model["unk_token"].as_str();
-    for token in tokens.iter_mut().filter(|token| token.kind == Kind::Normal) {
+    for token in tokens.iter_mut().filter(|token| token.token_type == TokenType::Normal) {
         token.score = rank_of.get(&token.text).map_or(0.0, |rank| -(*rank as f32) - 1.0);
         if unknown == Some(&token.text) {
-            token.kind = Kind::Unknown;
+            token.token_type = TokenType::Unknown;
         } else if is_byte(&token.text) {
-            token.kind = Kind::Byte;
+            token.token_type = TokenType::Byte;
         }
     }
 }
 
-/// Whether a token is one byte, as in `<0x0A>`.
+/// Whether a token is a byte, such as `<0x0A>`.
 fn is_byte(text: &str) -> bool {
     let digits = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
     digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())
 }
 
-/// Whether a space is put before a text, by a normalizer or by the pre-tokenizer.
+/// Whether a normalizer or the pre-tokenizer puts a space before a text.
 fn adds_space(tokenizer: &Json) -> bool {
     let prepends = |part: &Json| match part["type"].as_str() {
         Some("Prepend") => true,
@@ -191,23 +192,23 @@ fn adds_space(tokenizer: &Json) -> bool {
     })
 }
 
-/// An end of a text.
+/// A side of a text.
 #[derive(Clone, Copy, Debug)]
-enum End {
-    First,
-    Last,
+enum Side {
+    Before,
+    After,
 }
 
-/// Where the roles of tokens are written.
-struct Roles<'a> {
+/// The files that say which tokens are special.
+struct SpecialTokens<'a> {
     tokenizer: &'a Json,
     config: &'a Json,
     model_config: &'a Json,
     tokens: &'a [Token],
 }
 
-impl Roles<'_> {
-    /// Sets the ids of tokens with a role, and whether they are added to a text.
+impl SpecialTokens<'_> {
+    /// Writes the ids of special tokens, and whether they are added to texts.
     fn write(&self, metadata: &mut Metadata) {
         let bos = self.id("bos_token", "bos_token_id");
         let eos = self.id("eos_token", "eos_token_id");
@@ -222,13 +223,13 @@ impl Roles<'_> {
                 metadata.insert(format!("tokenizer.ggml.{name}_token_id"), Value::U32(id));
             }
         }
-        for (key, id, end) in [("add_bos_token", bos, End::First), ("add_eos_token", eos, End::Last)] {
-            let added = self.is_in_template(id, end).or_else(|| self.config[key].as_bool()).unwrap_or(false);
+        for (key, id, side) in [("add_bos_token", bos, Side::Before), ("add_eos_token", eos, Side::After)] {
+            let added = self.is_in_template(id, side).or_else(|| self.config[key].as_bool()).unwrap_or(false);
             metadata.insert(format!("tokenizer.ggml.{key}"), Value::Bool(added));
         }
     }
 
-    /// The id of a role: by the token's text in the tokenizer's configuration, else from the model's.
+    /// The id of a special token: by its text in the tokenizer's configuration, else as the model's configuration says.
     fn id(&self, text_key: &str, id_key: &str) -> Option<u32> {
         let entry = &self.config[text_key];
         let text = entry.as_str().or_else(|| entry["content"].as_str());
@@ -238,21 +239,21 @@ impl Roles<'_> {
         by_text.or_else(|| usize::try_from(by_id?).ok()).and_then(|id| u32::try_from(id).ok())
     }
 
-    /// Whether the post-processor puts a token at an end of a text, if it is a template.
-    fn is_in_template(&self, id: Option<u32>, end: End) -> Option<bool> {
+    /// Whether the post-processor puts a token on this side of a text; `None` if it is not a template.
+    fn is_in_template(&self, id: Option<u32>, side: Side) -> Option<bool> {
         let processor = &self.tokenizer["post_processor"];
         let parts = processor["processors"].as_array().map_or(std::slice::from_ref(processor), Vec::as_slice);
         let template = parts.iter().find_map(|part| part["single"].as_array())?;
-        let piece = match end {
-            End::First => template.first(),
-            End::Last => template.last(),
+        let piece = match side {
+            Side::Before => template.first(),
+            Side::After => template.last(),
         };
         let token = self.tokens.get(id? as usize)?;
         Some(piece?["SpecialToken"]["id"] == token.text.as_str())
     }
 }
 
-/// The chat template: a file of its own, or a field of the tokenizer's configuration.
+/// The chat template: a file, or a field of the tokenizer's configuration.
 fn chat_template(dir: &Path, config: &Json) -> Result<Option<String>, LoadError> {
     let path = dir.join("chat_template.jinja");
     match std::fs::read_to_string(&path) {

@@ -1,4 +1,4 @@
-//! The order of a tensor's values on its way to a GGUF file.
+//! Rearranges the values of tensors on their way to a GGUF file.
 
 use std::borrow::Cow;
 
@@ -7,34 +7,37 @@ use sm_tensor::{DType, dequantize};
 use crate::LoadError;
 use crate::load::TensorInfo;
 
-/// What becomes of the values of a tensor.
+/// What happens to the values of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Layout {
-    AsIs,
-    /// The rows of each head go from two halves to neighbours, so that the pairs which are rotated together are adjacent.
-    AdjacentPairs {
+pub(super) enum Rearrangement {
+    None,
+    /// Within each head, rows that are rotated together move from opposite halves to neighbouring places
+    /// (`LlamaModel.permute` of llama.cpp's converter).
+    PairNeighbours {
         head_dim: usize,
     },
-    /// Rows and columns change places; the values become `f32`.
-    Transposed,
+    /// Rows and columns are swapped; the values become `f32`.
+    Transpose,
     /// A constant is added to each value; the values become `f32`.
-    Plus(f32),
+    Add(f32),
 }
 
-/// The values of a tensor in another layout.
+/// The values of a tensor, rearranged.
 ///
 /// # Errors
 /// If the shape does not allow it.
-pub(super) fn arranged<'t>(
+pub(super) fn rearranged<'t>(
     info: &TensorInfo,
     bytes: &'t [u8],
-    layout: Layout,
+    rearrangement: Rearrangement,
 ) -> Result<Cow<'t, [u8]>, LoadError> {
-    match layout {
-        Layout::AsIs => Ok(bytes.into()),
-        Layout::AdjacentPairs { head_dim } => pairs_adjacent(info, bytes, head_dim).map(Cow::from),
-        Layout::Transposed => transposed(info, bytes).map(Cow::from),
-        Layout::Plus(offset) => Ok(to_bytes(to_f32(info, bytes)?.iter().map(|value| value + offset)).into()),
+    match rearrangement {
+        Rearrangement::None => Ok(bytes.into()),
+        Rearrangement::PairNeighbours { head_dim } => pair_neighbours(info, bytes, head_dim).map(Cow::from),
+        Rearrangement::Transpose => transpose(info, bytes).map(Cow::from),
+        Rearrangement::Add(offset) => {
+            Ok(to_bytes(to_f32(info, bytes)?.iter().map(|value| value + offset)).into())
+        }
     }
 }
 
@@ -49,11 +52,11 @@ pub(super) fn to_f32(info: &TensorInfo, bytes: &[u8]) -> Result<Vec<f32>, LoadEr
     Ok(values)
 }
 
-/// Rows `first half, second half` of each head as `first of first, first of second, second of first, …`.
-fn pairs_adjacent(info: &TensorInfo, bytes: &[u8], head_dim: usize) -> Result<Vec<u8>, LoadError> {
+/// Interleaves the two halves of each head's rows: `a0 a1 … b0 b1 …` becomes `a0 b0 a1 b1 …`.
+fn pair_neighbours(info: &TensorInfo, bytes: &[u8], head_dim: usize) -> Result<Vec<u8>, LoadError> {
     let n_rows = info.shape[0];
     if head_dim == 0 || !head_dim.is_multiple_of(2) || !n_rows.is_multiple_of(head_dim) {
-        return Err(layout_error(info, info.dtype, &format!("its rows are no whole heads of {head_dim}")));
+        return Err(layout_error(info, info.dtype, &format!("its rows are not whole heads of {head_dim}")));
     }
     let row_bytes = bytes.len() / n_rows;
     let mut out = Vec::with_capacity(bytes.len());
@@ -65,9 +68,9 @@ fn pairs_adjacent(info: &TensorInfo, bytes: &[u8], head_dim: usize) -> Result<Ve
     Ok(out)
 }
 
-fn transposed(info: &TensorInfo, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+fn transpose(info: &TensorInfo, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
     let &[n_rows, n_cols] = info.shape.as_slice() else {
-        return Err(layout_error(info, info.dtype, "it is no matrix"));
+        return Err(layout_error(info, info.dtype, "it is not a matrix"));
     };
     let values = to_f32(info, bytes)?;
     let order = (0..n_cols).flat_map(|col| (0..n_rows).map(move |row| row * n_cols + col));
@@ -96,29 +99,29 @@ mod tests {
         TensorInfo { name: "t".into(), shape: shape.into(), dtype: DType::F32, bytes: 0..4 * n_values }
     }
 
-    fn arrange(shape: &[usize], layout: Layout) -> Vec<f32> {
+    fn rearrange(shape: &[usize], rearrangement: Rearrangement) -> Vec<f32> {
         let n_values: usize = shape.iter().product();
         let bytes = to_bytes((0..n_values).map(|value| value as f32));
-        let arranged = arranged(&info(shape), &bytes, layout).unwrap();
-        arranged.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+        let rearranged = rearranged(&info(shape), &bytes, rearrangement).unwrap();
+        rearranged.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
     }
 
     #[test]
-    fn halves_become_neighbours_in_each_head() {
-        let layout = Layout::AdjacentPairs { head_dim: 4 };
-        assert_eq!(arrange(&[8], layout), [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
-        assert_eq!(arrange(&[4, 2], layout), [0.0, 1.0, 4.0, 5.0, 2.0, 3.0, 6.0, 7.0]);
+    fn halves_of_each_head_are_interleaved() {
+        let rearrangement = Rearrangement::PairNeighbours { head_dim: 4 };
+        assert_eq!(rearrange(&[8], rearrangement), [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+        assert_eq!(rearrange(&[4, 2], rearrangement), [0.0, 1.0, 4.0, 5.0, 2.0, 3.0, 6.0, 7.0]);
     }
 
     #[test]
     fn matrices_are_transposed_and_norms_shifted() {
-        assert_eq!(arrange(&[2, 3], Layout::Transposed), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
-        assert_eq!(arrange(&[3], Layout::Plus(1.0)), [1.0, 2.0, 3.0]);
+        assert_eq!(rearrange(&[2, 3], Rearrangement::Transpose), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        assert_eq!(rearrange(&[3], Rearrangement::Add(1.0)), [1.0, 2.0, 3.0]);
     }
 
     #[test]
-    fn rows_that_are_no_whole_heads_are_refused() {
+    fn rows_that_are_not_whole_heads_are_refused() {
         let bytes = [0; 24];
-        assert!(arranged(&info(&[6]), &bytes, Layout::AdjacentPairs { head_dim: 4 }).is_err());
+        assert!(rearranged(&info(&[6]), &bytes, Rearrangement::PairNeighbours { head_dim: 4 }).is_err());
     }
 }

@@ -1,8 +1,10 @@
 //! Reads little-endian values from bytes that may end anywhere.
+//!
+//! Every read says what it reads, so that a truncated file is reported with the item, the offset and the missing bytes.
 
 use crate::LoadError;
 
-/// A position in the bytes of a file of some format.
+/// A position in the bytes of a file.
 #[derive(Debug)]
 pub(crate) struct Cursor<'a> {
     format: &'static str,
@@ -28,7 +30,7 @@ impl<'a> Cursor<'a> {
         self.offset
     }
 
-    /// Bytes that are left.
+    /// Bytes left to read.
     pub(crate) fn remaining(&self) -> usize {
         self.bytes.len() - self.offset
     }
@@ -57,12 +59,13 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    /// Checks that `count` items of at least `item_bytes` can follow, so that memory may be reserved for them.
+    /// Checks that `count` items of at least `item_bytes` each can follow, so that it is safe to allocate for them.
     pub(crate) fn count(&self, count: u64, item_bytes: usize, what: &str) -> Result<usize, LoadError> {
         let needed = count.saturating_mul(item_bytes as u64);
         if self.remaining() as u64 >= needed { Ok(count as usize) } else { Err(self.truncated(what, needed)) }
     }
 
+    /// The next `len` bytes, as UTF-8.
     pub(crate) fn text(&mut self, len: u64, what: &str) -> Result<&'a str, LoadError> {
         let offset = self.offset;
         let bytes = self.bytes(len, what)?;
@@ -74,7 +77,12 @@ impl<'a> Cursor<'a> {
     }
 
     fn truncated(&self, what: &str, needed: u64) -> LoadError {
-        let (format, offset, available) = (self.format, self.offset, self.remaining());
-        LoadError::Truncated { format, what: what.into(), offset, needed, available }
+        LoadError::Truncated {
+            format: self.format,
+            what: what.into(),
+            offset: self.offset,
+            needed,
+            available: self.remaining(),
+        }
     }
 }

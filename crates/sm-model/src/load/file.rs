@@ -1,5 +1,9 @@
 //! The bytes of a file, mapped into memory or owned.
-#![allow(unsafe_code, reason = "mapping a file is unsafe by nature; it happens only here")]
+//!
+//! Mapping makes opening a file of any size immediate, and lets the system drop pages under memory pressure. For reading once
+//! from front to back it is the slower way: each page costs a fault and stays resident. [`FileBytes::read`] therefore copies
+//! pieces that fit a cache with `pread` instead, and [`FileBytes::release`] drops pages that were mapped.
+#![allow(unsafe_code, reason = "mapping a file is inherently unsafe; it happens only here")]
 
 use std::borrow::Cow;
 use std::fs::{File, Metadata};
@@ -15,14 +19,14 @@ use crate::LoadError;
 /// The bytes of a file.
 #[derive(Debug)]
 pub(crate) enum FileBytes {
-    /// Read by the system when touched.
+    /// Mapped: pages are read when touched.
     Mapped {
-        /// The whole file.
+        /// The mapping of the whole file.
         map: Mmap,
-        /// The same, to be read.
+        /// The open file, for reads that bypass the mapping.
         file: File,
     },
-    /// In memory, or part of the program.
+    /// In memory, or built into the program.
     Loaded(Cow<'static, [u8]>),
 }
 
@@ -38,16 +42,17 @@ impl FileBytes {
         if metadata.len() == 0 {
             return Ok(Self::Loaded(Cow::default()));
         }
-        // SAFETY: the mapping is private to this process and read only. Should another process shrink the file
-        // meanwhile, the system ends this one with a signal; every reader of mapped model files accepts that.
+        // SAFETY: the mapping is read-only, and we never write to the file. Should another process change it, bytes change under
+        // us; should it truncate the file, touching a lost page kills this process with SIGBUS. Whoever maps model files accepts
+        // both.
         let map = unsafe { Mmap::map(&file) };
         Ok(Self::Mapped { map: map.map_err(io_error)?, file })
     }
 
-    /// What the system says of the file; `None` of bytes that are in no file.
+    /// Size, time and so on of the file; `None` for bytes that are not in a file.
     ///
     /// # Errors
-    /// If it says nothing.
+    /// If the system does not say.
     pub(crate) fn metadata(&self) -> std::io::Result<Option<Metadata>> {
         match self {
             Self::Mapped { file, .. } => file.metadata().map(Some),
@@ -55,14 +60,14 @@ impl FileBytes {
         }
     }
 
-    /// Some bytes, by way of `buffer` if they are in a file: to read parts that fit a cache takes less time than to map
-    /// their pages, and no memory.
+    /// A range of the bytes, copied to `buffer` if they are in a file: for parts that fit a cache, a copy is faster than page
+    /// faults, and nothing stays resident.
     ///
     /// # Errors
     /// If the file cannot be read.
     ///
     /// # Panics
-    /// If there are fewer bytes.
+    /// If the range is out of bounds.
     pub(crate) fn read<'a>(
         &'a self,
         bytes: Range<usize>,
@@ -82,15 +87,15 @@ impl FileBytes {
         Ok(mapped)
     }
 
-    /// Lets go of the memory that holds some bytes of a mapped file; the system reads them again when they are touched.
+    /// Drops the pages that hold a range of a mapped file from memory. They are read again if touched.
     pub(crate) fn release(&self, bytes: Range<usize>) {
         #[cfg(unix)]
         if let Self::Mapped { map, .. } = self {
             let dont_need = UncheckedAdvice::DontNeed;
-            // SAFETY: nobody writes to the mapping, so what comes back for a page is what the file holds, as when it
-            // was touched first.
+            // SAFETY: nothing is ever written to the mapping, so a page that is read again has the file's contents, as when
+            // it was touched first.
             let advised = unsafe { map.unchecked_advise_range(dont_need, bytes.start, bytes.len()) };
-            // A system that refuses keeps the pages until it needs them.
+            // Only advice: if the system refuses, the pages stay until it needs the memory.
             drop(advised);
         }
         #[cfg(not(unix))]
@@ -98,9 +103,9 @@ impl FileBytes {
     }
 }
 
-/// A file that is mapped into memory, to be read.
+/// A file that is mapped into memory, read-only.
 ///
-/// Should another process shrink the file meanwhile, the system ends this one with a signal.
+/// If another process truncates the file while it is mapped, touching the lost part kills this process (SIGBUS).
 #[derive(Debug)]
 pub struct MappedFile(FileBytes);
 
@@ -147,7 +152,7 @@ impl Deref for FileBytes {
 mod tests {
     use super::*;
 
-    /// Bytes of a mapped file that are in memory, as Linux tells.
+    /// Resident bytes of a mapped file, according to Linux.
     #[cfg(target_os = "linux")]
     fn resident_bytes(path: &Path) -> usize {
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
@@ -172,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_read_without_mapping_them() {
+    fn reading_parts_leaves_nothing_resident() {
         let path = std::env::temp_dir().join(format!("sm-model-read-bytes-{}", std::process::id()));
         let expected: Vec<u8> = (0..1_u32 << 20).map(|i| (i * 11 + (i >> 8)) as u8).collect();
         std::fs::write(&path, &expected).unwrap();
@@ -184,7 +189,7 @@ mod tests {
         }
         #[cfg(target_os = "linux")]
         assert_eq!(resident_bytes(&path), 0);
-        // What has become of the file meanwhile is an error and no signal.
+        // A file truncated in the meantime is an error, not a signal.
         File::options().write(true).open(&path).unwrap().set_len(1000).unwrap();
         #[cfg(unix)]
         mapped.read(900..1100, &mut buffer).unwrap_err();

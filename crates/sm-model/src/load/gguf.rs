@@ -1,6 +1,13 @@
 //! Reads GGUF files, versions 2 and 3.
 //!
-//! Layout: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+//! ```text
+//! "GGUF", u32 version, u64 n_tensors, u64 n_entries
+//! per entry:    string key, u32 type, value
+//! per tensor:   string name, u32 rank, u64 extents[rank] (fastest first), u32 type, u64 offset
+//! padding to general.alignment, data
+//! ```
+//!
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Big-endian files and version 1 are refused.
 
 mod write;
 
@@ -19,13 +26,13 @@ use crate::LoadError;
 use crate::metadata::{Array, Metadata, Value};
 
 const FORMAT: &str = "GGUF";
-/// ggml knows no tensors of more dimensions.
+/// `GGML_MAX_DIMS`.
 const MAX_RANK: u32 = 4;
 const MAX_ARRAY_DEPTH: usize = 4;
 const DEFAULT_ALIGNMENT: u32 = 32;
-/// A key's length and a value's type.
+/// Bytes of the shortest metadata entry: the key's length and the value's type.
 const MIN_ENTRY_BYTES: usize = 8 + 4;
-/// A name's length, the rank, the type and the offset.
+/// Bytes of the shortest tensor description: the name's length, the rank, the type and the offset.
 const MIN_TENSOR_BYTES: usize = 8 + 4 + 4 + 8;
 
 /// A GGUF file: metadata and tensors.
@@ -45,7 +52,7 @@ impl Gguf {
         FileBytes::open(path).and_then(Self::read).map_err(|error| error.in_file(path))
     }
 
-    /// Checks the bytes of a file, owned or part of the program.
+    /// Checks the bytes of a file, owned or built into the program.
     ///
     /// # Errors
     /// As [`Gguf::open`].
@@ -71,15 +78,15 @@ impl Gguf {
         &self.tensors
     }
 
-    /// The bytes of one of this file's tensors.
+    /// The bytes of a tensor of this file.
     ///
     /// # Panics
-    /// If `tensor` is not of this file.
+    /// May panic if `tensor` belongs to another file.
     pub fn tensor_bytes(&self, tensor: &TensorInfo) -> &[u8] {
         &self.bytes[tensor.bytes.clone()]
     }
 
-    /// Metadata, tensors, and the bytes that hold them.
+    /// The metadata, the tensors, and the bytes of the file.
     pub(crate) fn into_parts(self) -> (Metadata, Vec<TensorInfo>, FileBytes) {
         (self.metadata, self.tensors, self.bytes)
     }
@@ -158,7 +165,7 @@ fn read_value(cursor: &mut Cursor<'_>, type_id: u32, key: &str) -> Result<Value,
     })
 }
 
-/// Reads `len` numbers of `N` bytes.
+/// Reads `len` numbers of `N` bytes each.
 fn read_numbers<const N: usize, T>(
     cursor: &mut Cursor<'_>,
     len: u64,
@@ -217,8 +224,8 @@ fn read_alignment(metadata: &Metadata) -> Result<u32, LoadError> {
     })
 }
 
-/// A tensor's entry, before the start of the data is known.
-struct Entry {
+/// The description of a tensor; its offset is from the start of the data, which is not known yet.
+struct TensorHeader {
     name: String,
     shape: Vec<u64>,
     dtype: DType,
@@ -231,17 +238,18 @@ fn read_tensors(
     alignment: u32,
 ) -> Result<Vec<TensorInfo>, LoadError> {
     let n_tensors = cursor.count(n_tensors, MIN_TENSOR_BYTES, "the list of tensors")?;
-    let entries = (0..n_tensors).map(|_| read_entry(cursor, alignment)).collect::<Result<Vec<_>, _>>()?;
+    let headers =
+        (0..n_tensors).map(|_| read_tensor_header(cursor, alignment)).collect::<Result<Vec<_>, _>>()?;
     let mut names = HashSet::new();
-    if let Some(twice) = entries.iter().find(|entry| !names.insert(entry.name.as_str())) {
-        return Err(LoadError::Duplicate { format: FORMAT, what: "tensor", name: twice.name.clone() });
+    if let Some(duplicate) = headers.iter().find(|header| !names.insert(header.name.as_str())) {
+        return Err(LoadError::Duplicate { format: FORMAT, what: "tensor", name: duplicate.name.clone() });
     }
     let data_start = cursor.offset().next_multiple_of(alignment as usize);
     let available = (cursor.offset() + cursor.remaining()).saturating_sub(data_start);
-    entries.into_iter().map(|entry| place(entry, data_start, available)).collect()
+    headers.into_iter().map(|header| tensor_info(header, data_start, available)).collect()
 }
 
-fn read_entry(cursor: &mut Cursor<'_>, alignment: u32) -> Result<Entry, LoadError> {
+fn read_tensor_header(cursor: &mut Cursor<'_>, alignment: u32) -> Result<TensorHeader, LoadError> {
     let name = read_string(cursor, "tensor name")?;
     let out_of_range = |what: &str, found: i128, expected| LoadError::OutOfRange {
         format: FORMAT,
@@ -262,11 +270,12 @@ fn read_entry(cursor: &mut Cursor<'_>, alignment: u32) -> Result<Entry, LoadErro
     if !offset.is_multiple_of(alignment.into()) {
         return Err(out_of_range("the offset", offset.into(), "a multiple of \"general.alignment\""));
     }
-    Ok(Entry { name, shape, dtype, offset })
+    Ok(TensorHeader { name, shape, dtype, offset })
 }
 
-fn place(entry: Entry, data_start: usize, available: usize) -> Result<TensorInfo, LoadError> {
-    let Entry { name, shape, dtype, offset } = entry;
+/// A tensor, checked against the `available` bytes of data that start at `data_start`.
+fn tensor_info(header: TensorHeader, data_start: usize, available: usize) -> Result<TensorInfo, LoadError> {
+    let TensorHeader { name, shape, dtype, offset } = header;
     let size = checked_size(&name, &shape, dtype)?;
     let end = offset.saturating_add(size);
     if end > available as u64 {

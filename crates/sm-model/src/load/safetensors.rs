@@ -1,7 +1,11 @@
-//! Reads safetensors files, single or in shards.
+//! Reads safetensors files, single or sharded.
 //!
-//! Layout: <https://huggingface.co/docs/safetensors/index#format>. The header is read here because the `safetensors`
-//! crate refuses a whole file for one tensor of a type that it does not know, without naming the tensor.
+//! ```text
+//! u64 header_len, JSON { name: { dtype, shape, data_offsets }, … }, data
+//! ```
+//!
+//! Format: <https://huggingface.co/docs/safetensors/index#format>. We parse the header ourselves because the `safetensors` crate
+//! rejects a whole file for one tensor of an unknown type, without naming the tensor; tests compare the two readers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -19,17 +23,17 @@ const FORMAT: &str = "safetensors";
 /// The limit of the reference implementation.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// The file that names the shards.
+/// The file that lists the shards.
 const INDEX: &str = "model.safetensors.index.json";
-/// The file of a model without shards.
+/// The file of a model that is not sharded.
 const SINGLE: &str = "model.safetensors";
 
-/// Whether a directory has safetensors.
-pub(crate) fn is_there(dir: &Path) -> bool {
+/// Whether a directory has a model as safetensors.
+pub(crate) fn exist_in(dir: &Path) -> bool {
     dir.join(INDEX).is_file() || dir.join(SINGLE).is_file()
 }
 
-/// The safetensors files of a directory, in order.
+/// The safetensors files of a directory: `model.safetensors`, or the shards that the index lists, by name.
 pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let index = dir.join(INDEX);
     if index.is_file() {
@@ -61,9 +65,9 @@ fn shards(dir: &Path, index: &Path) -> Result<Vec<PathBuf>, LoadError> {
 }
 
 fn shard(dir: &Path, index: &Path, file: &str, n_tensors: usize) -> Result<PathBuf, LoadError> {
-    // A name with folders could lead out of the model's directory.
+    // A path could lead out of the model's directory.
     if Path::new(file).file_name().is_none_or(|name| name != file) {
-        let reason = "a shard must be a file beside the index".into();
+        let reason = "a shard must be a file in the same directory as the index".into();
         let error = LoadError::Unsupported { key: "weight_map".into(), value: format!("{file:?}"), reason };
         return Err(error.in_file(index));
     }
@@ -71,31 +75,32 @@ fn shard(dir: &Path, index: &Path, file: &str, n_tensors: usize) -> Result<PathB
     if path.is_file() { Ok(path) } else { Err(LoadError::MissingShard { path, n_tensors }) }
 }
 
-/// The entry of one tensor.
+/// A tensor in the header.
 #[derive(Debug, Deserialize)]
-struct Entry {
+struct TensorHeader {
     dtype: String,
     shape: Vec<u64>,
     data_offsets: (u64, u64),
 }
 
-/// The tensors of a header in order; `__metadata__` is left out, and a name that occurs twice is an error.
+/// The tensors of a header by name, in order, without `__metadata__`. A visitor of our own, since a map type would silently
+/// keep only one of two equal names.
 #[derive(Debug)]
-struct Entries(Vec<(String, Entry)>);
+struct Header(Vec<(String, TensorHeader)>);
 
-impl<'de> Deserialize<'de> for Entries {
+impl<'de> Deserialize<'de> for Header {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor;
+        struct HeaderVisitor;
 
-        impl<'de> Visitor<'de> for EntriesVisitor {
-            type Value = Entries;
+        impl<'de> Visitor<'de> for HeaderVisitor {
+            type Value = Header;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an object of tensors")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
-                let mut entries = Vec::new();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+                let mut tensors = Vec::new();
                 let mut names = HashSet::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if !names.insert(name.clone()) {
@@ -104,14 +109,14 @@ impl<'de> Deserialize<'de> for Entries {
                     if name == "__metadata__" {
                         map.next_value::<serde::de::IgnoredAny>()?;
                     } else {
-                        entries.push((name, map.next_value()?));
+                        tensors.push((name, map.next_value()?));
                     }
                 }
-                Ok(Entries(entries))
+                Ok(Header(tensors))
             }
         }
 
-        deserializer.deserialize_map(EntriesVisitor)
+        deserializer.deserialize_map(HeaderVisitor)
     }
 }
 
@@ -125,13 +130,14 @@ pub(crate) fn read_header(bytes: &[u8]) -> Result<Vec<TensorInfo>, LoadError> {
         return Err(LoadError::OutOfRange { format: FORMAT, what, found, expected: "at most 100000000" });
     }
     let header = cursor.text(header_len, "header")?;
-    let Entries(entries) = serde_json::from_str(header)
+    let Header(tensors) = serde_json::from_str(header)
         .map_err(|source| LoadError::SafetensorsHeader { reason: source.to_string() })?;
     let data_start = cursor.offset();
-    // Masks of booleans, which nothing reads, are no reason to refuse a model.
-    let is_read = |(name, entry): &(String, Entry)| dtype_of(&entry.dtype).is_some() || !is_constant(name);
-    let read = entries.into_iter().filter(is_read);
-    read.map(|(name, entry)| place(name, &entry, data_start, cursor.remaining())).collect()
+    // Old models carry boolean masks that nothing reads; they are no reason to refuse the model.
+    let is_read =
+        |(name, tensor): &(String, TensorHeader)| dtype_of(&tensor.dtype).is_some() || !is_constant(name);
+    let read = tensors.into_iter().filter(is_read);
+    read.map(|(name, tensor)| tensor_info(name, &tensor, data_start, cursor.remaining())).collect()
 }
 
 fn dtype_of(name: &str) -> Option<DType> {
@@ -143,22 +149,28 @@ fn dtype_of(name: &str) -> Option<DType> {
     }
 }
 
-fn place(name: String, entry: &Entry, data_start: usize, available: usize) -> Result<TensorInfo, LoadError> {
-    let Some(dtype) = dtype_of(&entry.dtype) else {
-        let found = entry.dtype.clone();
+/// A tensor of the header, checked against the `available` bytes of data that start at `data_start`.
+fn tensor_info(
+    name: String,
+    tensor: &TensorHeader,
+    data_start: usize,
+    available: usize,
+) -> Result<TensorInfo, LoadError> {
+    let Some(dtype) = dtype_of(&tensor.dtype) else {
+        let found = tensor.dtype.clone();
         return Err(LoadError::UnsupportedDType { tensor: name, found, supported: "F32, F16, BF16" });
     };
-    let size = checked_size(&name, &entry.shape, dtype)?;
-    let (start, end) = entry.data_offsets;
+    let size = checked_size(&name, &tensor.shape, dtype)?;
+    let (start, end) = tensor.data_offsets;
     if start > end || end > available as u64 {
         return Err(LoadError::TensorRange { tensor: name, start, end, available });
     }
     if end - start != size {
-        let reason = format!("its shape takes {size} bytes but the file gives it {}", end - start);
-        return Err(LoadError::TensorLayout { tensor: name, shape: entry.shape.clone(), dtype, reason });
+        let reason = format!("its shape implies {size} bytes but it has {}", end - start);
+        return Err(LoadError::TensorLayout { tensor: name, shape: tensor.shape.clone(), dtype, reason });
     }
     let bytes = data_start + start as usize..data_start + end as usize;
-    let shape = entry.shape.iter().map(|&extent| extent as usize).collect();
+    let shape = tensor.shape.iter().map(|&extent| extent as usize).collect();
     Ok(TensorInfo { name, shape, dtype, bytes })
 }
 

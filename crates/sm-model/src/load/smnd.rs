@@ -1,4 +1,4 @@
-//! Reads `.smnd` checkpoints, version 1: a GPT-2 in F32, tensors without names in a fixed order.
+//! Reads `.smnd` checkpoints, version 1: a GPT-2 in F32 whose tensors have no names but a fixed order.
 //!
 //! ```text
 //! "SMND", i32 version, i64 reserved, i32 metadata_len, JSON, i32 tensor_count,
@@ -11,6 +11,7 @@ use sm_tensor::DType;
 use super::TensorInfo;
 use super::cursor::Cursor;
 use crate::LoadError;
+use crate::config::unsupported;
 
 const FORMAT: &str = "smnd";
 const MODEL_TYPE: &str = "TransformerModel";
@@ -34,12 +35,12 @@ pub(crate) struct SmndConfig {
     pub(crate) num_heads: usize,
     pub(crate) num_layers: usize,
     pub(crate) ffn_hidden_dim: usize,
-    /// Whatever else the training program wrote.
+    /// What else the training program wrote.
     #[serde(default)]
     pub(crate) extra: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Configuration and tensors of a file; the tensors get the names that GGUF files of GPT-2 use.
+/// The configuration and tensors of a file. The tensors get the names that they would have in a GGUF file of GPT-2.
 pub(crate) fn read(bytes: &[u8]) -> Result<(SmndConfig, Vec<TensorInfo>), LoadError> {
     let mut cursor = Cursor::new(FORMAT, bytes);
     let magic: [u8; 4] = cursor.array("magic")?;
@@ -59,9 +60,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(SmndConfig, Vec<TensorInfo>), LoadEr
     let tensor_count = cursor.i32("tensor count")?;
     let tensor_count = in_range(tensor_count, 1, MAX_TENSORS, "the tensor count", "1 to 10000")?;
     if tensor_count as usize != expected.len() {
-        let (key, value) = ("tensor_count".into(), tensor_count.to_string());
-        let reason = format!("{} layers have {} tensors", config.num_layers, expected.len());
-        return Err(LoadError::Unsupported { key, value, reason });
+        let reason = format!("a model of {} layers has {} tensors", config.num_layers, expected.len());
+        return Err(unsupported("tensor_count", tensor_count, reason));
     }
     let tensors = expected.into_iter().map(|(name, shape)| read_tensor(&mut cursor, name, shape));
     Ok((config, tensors.collect::<Result<_, _>>()?))
@@ -77,14 +77,14 @@ fn in_range(found: i32, min: i32, max: i32, what: &str, expected: &'static str) 
 /// Names and shapes of the tensors, in the order of the file.
 fn expected_tensors(config: &SmndConfig) -> Result<Vec<(String, Vec<usize>)>, LoadError> {
     if config.model_type != MODEL_TYPE {
-        let (key, value) = ("ModelType".into(), format!("{:?}", config.model_type));
-        return Err(LoadError::Unsupported { key, value, reason: format!("supported: {MODEL_TYPE:?}") });
+        let found = format!("{:?}", config.model_type);
+        return Err(unsupported("ModelType", found, format!("supported: {MODEL_TYPE:?}")));
     }
     if config.num_layers > MAX_LAYERS {
-        let (key, value) = ("NumLayers".into(), config.num_layers.to_string());
-        return Err(LoadError::Unsupported { key, value, reason: format!("at most {MAX_LAYERS} layers") });
+        return Err(unsupported("NumLayers", config.num_layers, format!("it must be at most {MAX_LAYERS}")));
     }
-    let (hidden, ffn) = (config.embed_dim, config.ffn_hidden_dim);
+    let hidden = config.embed_dim;
+    let ffn = config.ffn_hidden_dim;
     let mut list = Vec::with_capacity(config.num_layers * TENSORS_PER_LAYER + TENSORS_OUTSIDE);
     list.push(("token_embd.weight".to_owned(), vec![config.vocab_size, hidden]));
     list.push(("position_embd.weight".to_owned(), vec![config.block_size, hidden]));

@@ -1,4 +1,4 @@
-//! The tensors of a model, whichever files they lie in.
+//! The tensors of a model, in one file or several.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,11 +11,11 @@ use super::{TensorInfo, safetensors};
 use crate::LoadError;
 use crate::metadata::Metadata;
 
-/// The tensors of a model with the bytes of their files.
+/// The tensors of a model with the files that hold them.
 #[derive(Debug, Default)]
 pub(crate) struct Tensors {
     infos: Vec<TensorInfo>,
-    /// Which of `files` holds the tensor of the same index.
+    /// `[n_tensors]`, the index in `files` of each tensor's file.
     file_of: Vec<usize>,
     by_name: HashMap<String, usize>,
     files: Vec<FileBytes>,
@@ -55,10 +55,10 @@ impl Tensors {
         Ok(tensors)
     }
 
-    /// What the system says of the files; `None` if there are none.
+    /// Size, time and so on of each file; `None` if the tensors are not in files.
     ///
     /// # Errors
-    /// If it says nothing.
+    /// If the system does not say.
     pub(crate) fn file_metadata(&self) -> std::io::Result<Option<Vec<fs::Metadata>>> {
         let metadata: Option<Vec<_>> =
             self.files.iter().map(FileBytes::metadata).collect::<std::io::Result<_>>()?;
@@ -69,6 +69,7 @@ impl Tensors {
         &self.infos
     }
 
+    /// The index of a tensor in [`Tensors::infos`].
     pub(crate) fn position(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
     }
@@ -83,7 +84,7 @@ impl Tensors {
         (info, &self.files[self.file_of[index]][info.bytes.clone()])
     }
 
-    /// Some bytes of the tensor at `index`, by way of `buffer` where that is quicker than mapped memory.
+    /// A range of the bytes of the tensor at `index`, by way of `buffer` if that is faster than mapped memory.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -97,7 +98,7 @@ impl Tensors {
         self.files[self.file_of[index]].read(bytes.start + part.start..bytes.start + part.end, buffer)
     }
 
-    /// Lets go of the memory that holds the bytes of the tensor at `index`, if the system can read them again.
+    /// Drops the bytes of the tensor at `index` from memory, if they can be read from the file again.
     pub(crate) fn release(&self, index: usize) {
         self.files[self.file_of[index]].release(self.infos[index].bytes.clone());
     }

@@ -1,6 +1,21 @@
-//! Rotary embeddings: from base and scaling to one frequency per pair.
+//! Rotary position embeddings (RoPE): from base and scaling to one frequency per pair of dimensions.
 //!
-//! The arithmetic is in `f32` where the reference (`modeling_rope_utils.py` of transformers) has it so.
+//! ```text
+//! pair i at position p turns by  p * inv_freq[i],   inv_freq[i] = theta^(-2 i / rotary_dim)
+//! ```
+//!
+//! A model trained on `original_context_len` positions is stretched to longer contexts by lowering frequencies. The
+//! schemes differ in which pairs they slow down and by how much:
+//!
+//! | scaling | frequencies | source |
+//! |---|---|---|
+//! | linear | all divided by one factor | position interpolation, <https://arxiv.org/abs/2306.15595> |
+//! | llama3 | by wavelength: short ones kept, long ones divided, a ramp between | Llama 3.1's reference code |
+//! | yarn | by turns within the original context: a ramp between kept and divided, and sharper attention | <https://arxiv.org/abs/2309.00071> |
+//! | longrope | a searched divisor per pair, one set for short and one for long contexts | <https://arxiv.org/abs/2402.13753> |
+//!
+//! RoPE itself: <https://arxiv.org/abs/2104.09864>. The arithmetic follows `modeling_rope_utils.py` of transformers down to
+//! which values are `f32`, since a relative error of 1e-7 in a frequency is an angle error of 1e-3 at position 10,000.
 
 use std::f64::consts::PI;
 
@@ -8,82 +23,83 @@ use sm_kernels::plan::{RopePairs, RopeTable};
 
 use crate::config::MAX_CONTEXT;
 
-/// A rotary embedding before the context length is known.
+/// A rotary embedding, for any context length.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RopeSpec {
     /// The base of the frequencies.
     pub theta: f64,
-    /// Values of a head that are rotated, from its first.
+    /// How many values of a head are rotated, counted from its first; even.
     pub rotary_dim: usize,
-    /// How pairs are formed.
+    /// Which two values of a head form a pair.
     pub pairs: RopePairs,
-    /// How the frequencies are stretched for long contexts.
+    /// How the frequencies are lowered for long contexts.
     pub scaling: RopeScaling,
 }
 
-/// How the frequencies are stretched for long contexts.
+/// How the frequencies of a rotation are lowered for contexts beyond the trained length.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum RopeScaling {
-    /// Not at all.
+    /// They are not.
     None,
-    /// All alike.
+    /// All alike: position interpolation.
     Linear {
         /// Divisor of the frequencies.
         factor: f32,
     },
-    /// Low frequencies only, as Llama 3.1 does.
+    /// Low frequencies only, as in Llama 3.1.
     Llama3 {
         /// Divisor of the low frequencies.
         factor: f32,
-        /// Wavelengths above `original_context_len / low_freq_factor` are stretched fully.
+        /// Wavelengths above `original_context_len / low_freq_factor` are divided in full.
         low_freq_factor: f32,
-        /// Wavelengths below `original_context_len / high_freq_factor` are left.
+        /// Wavelengths below `original_context_len / high_freq_factor` are kept.
         high_freq_factor: f32,
-        /// The context length of the training.
+        /// The trained context length.
         original_context_len: usize,
     },
-    /// A ramp between stretched and plain frequencies, <https://arxiv.org/abs/2309.00071>.
+    /// A ramp between kept and divided frequencies: YaRN.
     Yarn {
         /// Divisor of the low frequencies.
         factor: f32,
-        /// Rotations within the original context above which a frequency is left.
+        /// Frequencies with more turns than this within the original context are kept.
         beta_fast: f32,
-        /// Rotations below which it is stretched fully.
+        /// Frequencies with fewer turns than this are divided in full.
         beta_slow: f32,
-        /// The context length of the training.
+        /// The trained context length.
         original_context_len: usize,
-        /// Factor on sine and cosine.
+        /// Multiplier of sine and cosine.
         attention_factor: f32,
-        /// Whether the ends of the ramp are rounded to whole pairs.
+        /// Whether the ends of the ramp are rounded outwards to whole pairs.
         truncate: bool,
     },
-    /// A divisor per pair, one set for short and one for long contexts, <https://arxiv.org/abs/2402.13753>.
+    /// A divisor per pair, from one of two sets: LongRoPE.
     LongRope {
-        /// Divisors up to the original context length, one per pair.
+        /// Divisors for contexts up to the original length, one per pair.
         short: Vec<f32>,
-        /// Divisors beyond it, one per pair.
+        /// Divisors for longer contexts, one per pair.
         long: Vec<f32>,
-        /// The context length of the training.
+        /// The trained context length.
         original_context_len: usize,
-        /// Factor on sine and cosine.
+        /// Multiplier of sine and cosine.
         attention_factor: f32,
     },
-    /// A divisor per pair.
+    /// A divisor per pair for every context length (`rope_freqs.weight` of GGUF files).
     Divisors(Vec<f32>),
 }
 
-/// The attention factor that YaRN recommends.
+/// The attention factor that YaRN recommends: `0.1 scale ln(factor) + 1`.
 pub(crate) fn yarn_attention_factor(factor: f64, scale: f64) -> f64 {
     if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 }
 }
 
-/// The attention factor that longrope recommends for a context stretched by `factor`.
+/// The attention factor that LongRoPE recommends: `sqrt(1 + ln(factor) / ln(original_context_len))`.
 pub(crate) fn longrope_attention_factor(factor: f64, original_context_len: usize) -> f64 {
     if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original_context_len as f64).ln()).sqrt() }
 }
 
 impl RopeSpec {
-    /// The rotation for a context of up to `context_len` positions.
+    /// The frequencies for a context of up to `context_len` positions.
     pub fn table(&self, context_len: usize) -> RopeTable {
         let mut inv_freq: Vec<f32> =
             (0..self.rotary_dim / 2).map(|pair| self.plain_frequency(pair)).collect();
@@ -106,8 +122,8 @@ impl RopeSpec {
         RopeTable { inv_freq, scale, pairs: self.pairs }
     }
 
-    /// The longest context of a model whose configuration says `context_len`: configurations that switch YaRN on often
-    /// keep the length of the training.
+    /// The longest context of a model whose configuration says `context_len`. Where YaRN is switched on, that is often still
+    /// the trained length.
     pub(crate) fn stretched_context_len(&self, context_len: usize) -> usize {
         match self.scaling {
             RopeScaling::Yarn { factor, original_context_len, .. } => {
@@ -146,7 +162,7 @@ impl RopeSpec {
         else {
             return plain.to_vec();
         };
-        // The pair that turns `rotations` times within the original context.
+        // The (fractional) pair that makes `rotations` turns within the original context.
         let pair_of = |rotations: f32| {
             let turns = original_context_len as f64 / (f64::from(rotations) * 2.0 * PI);
             self.rotary_dim as f64 * turns.ln() / (2.0 * self.theta.ln())

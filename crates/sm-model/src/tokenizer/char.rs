@@ -1,4 +1,4 @@
-//! One token for each character of a text: the vocabulary of the small character models.
+//! One token per character: the vocabulary of small models trained on characters.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +11,14 @@ use super::{EncodeOptions, Tokenizer, TokenizerError};
 /// What to do with a character that the vocabulary lacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnknownCharacter {
-    /// Refuse the text.
+    /// Fail to encode the text.
     #[default]
     Error,
-    /// Leave the character out.
+    /// Skip the character.
     Skip,
 }
 
-/// The sorted, unique Unicode scalars of a text; the id of a character is its place among them.
+/// A vocabulary of the distinct characters of a text. The id of a character is its index in their sorted list.
 #[derive(Clone, Debug)]
 pub struct CharTokenizer {
     characters: Vec<char>, // ascending
@@ -27,10 +27,10 @@ pub struct CharTokenizer {
 }
 
 impl CharTokenizer {
-    /// The vocabulary of the characters in `text`.
+    /// A tokenizer for the characters of `text`.
     ///
     /// # Errors
-    /// [`TokenizerError::Invalid`] for an empty text.
+    /// [`TokenizerError::Invalid`] if the text is empty.
     pub fn new(text: &str, unknown: UnknownCharacter) -> Result<Self, TokenizerError> {
         let characters: Vec<char> = text.chars().collect::<BTreeSet<_>>().into_iter().collect();
         let mut builder = VocabularyBuilder::new(Lead::Keep);
@@ -69,7 +69,7 @@ mod tests {
     use crate::tokenizer::SpecialTokens;
 
     #[test]
-    fn ids_are_places_among_the_sorted_scalars() {
+    fn ids_are_indices_in_the_sorted_characters() {
         let tokenizer = CharTokenizer::new("hello 😁 é", UnknownCharacter::Error).unwrap();
         assert_eq!(tokenizer.vocabulary().vocab_size(), 7); // space, e, h, l, o, é, 😁
         let ids = tokenizer.encode("ho é😁", EncodeOptions::PROMPT).unwrap();
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_characters_are_errors_or_skipped() {
+    fn unknown_characters_fail_or_are_skipped() {
         let error = CharTokenizer::new("ab", UnknownCharacter::Error).unwrap();
         let message = error.encode("aéx", EncodeOptions::PLAIN).unwrap_err().to_string();
         assert!(message.contains("'é' at byte 1") && message.contains("2 characters"), "{message}");

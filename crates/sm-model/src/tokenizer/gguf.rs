@@ -1,4 +1,11 @@
-//! The vocabulary in the metadata of a GGUF file, encoded as llama.cpp encodes it.
+//! The tokenizer in the metadata of a GGUF file (`tokenizer.ggml.*`), encoding as llama.cpp does.
+//!
+//! ```text
+//! text ─► cut at special tokens ─► llama: SentencePiece-style BPE by score          (spm)
+//!         (fragments)              gpt2:  split by regular expressions, byte-level BPE (pre, bpe)
+//! ```
+//!
+//! Keys: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>; behaviour: `llama-vocab.cpp` of llama.cpp.
 
 use sm_tensor::TokenId;
 
@@ -22,14 +29,22 @@ mod spm;
 mod tests;
 mod tokens;
 
-/// A tokenizer read from GGUF metadata (`tokenizer.ggml.*`): SentencePiece-style (`llama`) or byte-level BPE (`gpt2`).
+/// A tokenizer read from GGUF metadata: SentencePiece-style (`llama`) or byte-level BPE (`gpt2`).
 #[derive(Debug)]
 pub struct GgufTokenizer {
     algorithm: Algorithm,
     specials: SpecialTexts,
-    before: Option<TokenId>, // BOS, if the model wants it
-    after: Option<TokenId>,  // EOS, if the model wants it
+    before: Option<TokenId>, // BOS, if the model expects it
+    after: Option<TokenId>,  // EOS, if the model expects it
     vocabulary: Vocabulary,
+}
+
+/// What the algorithm implies where the metadata do not say.
+struct Defaults {
+    lead: Lead,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    adds_bos: bool,
 }
 
 #[derive(Debug)]
@@ -42,43 +57,40 @@ impl GgufTokenizer {
     /// Builds the tokenizer of a GGUF file from its metadata.
     ///
     /// # Errors
-    /// [`TokenizerError`] for metadata that is missing, malformed or of an unsupported kind.
+    /// If metadata is missing, malformed or of an unsupported kind.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, TokenizerError> {
         let tokens = Tokens::read(metadata)?;
         let model: &str = metadata.require("tokenizer.ggml.model")?;
-        let (algorithm, lead, default_ids, adds_bos) = match model {
+        let (algorithm, defaults) = match model {
             "llama" => {
                 let add_space_prefix = metadata.get("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
                 let lead = if add_space_prefix { Lead::DropOneSpace } else { Lead::Keep };
-                (
-                    Algorithm::Spm { model: Box::new(Spm::new(&tokens)), add_space_prefix },
-                    lead,
-                    [Some(1), Some(2)],
-                    true,
-                )
+                let algorithm = Algorithm::Spm { model: Box::new(Spm::new(&tokens)), add_space_prefix };
+                (algorithm, Defaults { lead, bos: Some(1), eos: Some(2), adds_bos: true })
             }
             "gpt2" => {
                 let pre = PreTokenizer::named(metadata.get("tokenizer.ggml.pre")?.unwrap_or("default"))?;
                 let bpe = Bpe::new(metadata.require("tokenizer.ggml.merges")?, &tokens, pre)?;
-                (Algorithm::Bpe(Box::new(bpe)), Lead::Keep, [None, None], pre.adds_bos)
+                let defaults = Defaults { lead: Lead::Keep, bos: None, eos: None, adds_bos: pre.adds_bos };
+                (Algorithm::Bpe(Box::new(bpe)), defaults)
             }
             other => {
                 return Err(TokenizerError::Unsupported {
                     part: "tokenizer.ggml.model",
                     found: other.to_owned(),
-                    supported: "llama and gpt2".to_owned(),
+                    supported: "llama, gpt2".to_owned(),
                 });
             }
         };
-        let special = special_ids(metadata, &tokens, default_ids)?;
+        let special = special_ids(metadata, &tokens, &defaults)?;
         let wanted = |key: &str, default: bool, id: Option<TokenId>| -> Result<_, TokenizerError> {
             Ok(if metadata.get(key)?.unwrap_or(default) { id } else { None })
         };
-        let before = wanted("tokenizer.ggml.add_bos_token", adds_bos, special.bos)?;
+        let before = wanted("tokenizer.ggml.add_bos_token", defaults.adds_bos, special.bos)?;
         let after = wanted("tokenizer.ggml.add_eos_token", false, special.eos)?;
         let phi3 = metadata.get::<&str>("general.name")?.is_some_and(is_phi3);
         let specials = SpecialTexts::new(&tokens, phi3.then_some(fragments::PHI3_KEEPS_SPACES))?;
-        let vocabulary = vocabulary(&tokens, &algorithm, lead, special)?;
+        let vocabulary = vocabulary(&tokens, &algorithm, defaults.lead, special)?;
         Ok(Self { algorithm, specials, before, after, vocabulary })
     }
 }
@@ -110,7 +122,7 @@ impl Tokenizer for GgufTokenizer {
     }
 }
 
-/// The files do not say which tokens swallow the spaces after them; llama.cpp, too, goes by the name of the model.
+/// Whether special tokens swallow the spaces after them. Metadata do not say; like llama.cpp, we go by the model's name.
 fn is_phi3(name: &str) -> bool {
     let name = name.to_lowercase();
     name.contains("phi-3") || name.contains("phi3")
@@ -119,19 +131,19 @@ fn is_phi3(name: &str) -> bool {
 fn special_ids(
     metadata: &Metadata,
     tokens: &Tokens<'_>,
-    [default_bos, default_eos]: [Option<u32>; 2],
+    defaults: &Defaults,
 ) -> Result<SpecialIds, TokenizerError> {
     let id = |key: &str, default: Option<u32>| -> Result<_, TokenizerError> {
         let given: Option<i64> = metadata.get(&format!("tokenizer.ggml.{key}_token_id"))?;
         let vocab_size = tokens.texts.len();
         match given {
             None => Ok(default.filter(|&id| (id as usize) < vocab_size).map(TokenId)),
-            // Some writers say -1, in either width, for a token that the model does not have.
+            // Some writers use -1, or 2^32 - 1, for a token that the model does not have.
             Some(-1 | 0xFFFF_FFFF) => Ok(None),
             Some(id) => match u32::try_from(id) {
                 Ok(id) if (id as usize) < vocab_size => Ok(Some(TokenId(id))),
                 _ => Err(TokenizerError::IdOutOfRange {
-                    role: key.to_owned(),
+                    token: key.to_owned(),
                     id: id.unsigned_abs(),
                     vocab_size,
                 }),
@@ -139,8 +151,8 @@ fn special_ids(
         }
     };
     let mut special = SpecialIds {
-        bos: id("bos", default_bos)?,
-        eos: id("eos", default_eos)?,
+        bos: id("bos", defaults.bos)?,
+        eos: id("eos", defaults.eos)?,
         unknown: id("unknown", None)?,
         padding: id("padding", None)?,
         end_of_generation: Vec::new(),
@@ -163,11 +175,11 @@ fn vocabulary(
     let mut builder = VocabularyBuilder::new(lead);
     for (id, text) in (0..).zip(tokens.texts) {
         let mut bytes = Vec::new();
-        let kind = match (tokens.kind(id), algorithm) {
-            (TokenType::Control | TokenType::Unknown, _) => TokenKind::Control,
-            (TokenType::UserDefined, _) => TokenKind::Added,
-            (TokenType::Unused, _) => TokenKind::Unused,
-            (TokenType::Byte | TokenType::Normal, _) => TokenKind::Normal,
+        let kind = match tokens.kind(id) {
+            TokenType::Control | TokenType::Unknown => TokenKind::Control,
+            TokenType::UserDefined => TokenKind::Added,
+            TokenType::Unused => TokenKind::Unused,
+            TokenType::Byte | TokenType::Normal => TokenKind::Normal,
         };
         match (tokens.kind(id), algorithm) {
             (TokenType::Control | TokenType::Unknown | TokenType::UserDefined, _) => {

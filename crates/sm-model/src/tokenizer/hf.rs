@@ -1,4 +1,7 @@
-//! `tokenizer.json` of Hugging Face, run by the crate `tokenizers`.
+//! `tokenizer.json` of Hugging Face models, run by the crate `tokenizers`.
+//!
+//! Encoding is the library's: normalizer, pre-tokenizer and model of the file. Decoding is ours ([`decoder`]), since streaming
+//! needs the bytes of each token. Marks around sequences are found by running the post-processor once.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,14 +16,14 @@ use tokenizers::{
 
 use self::decoder::PieceDecoder;
 pub(super) use self::decoder::fallback_byte;
-use self::roles::Roles;
-pub(crate) use self::roles::{read_json, token_text};
+use self::special_config::SpecialConfig;
+pub(crate) use self::special_config::{read_json, token_text};
 use super::special::SpecialIds;
 use super::vocabulary::{TokenKind, Vocabulary, VocabularyBuilder};
 use super::{EncodeOptions, SequenceMarks, SpecialText, Tokenizer, TokenizerError};
 
 mod decoder;
-mod roles;
+mod special_config;
 #[cfg(test)]
 mod tests;
 
@@ -28,35 +31,35 @@ mod tests;
 #[derive(Debug)]
 pub struct HfTokenizer {
     library: Library,
-    plain: AddedVocabulary, // as in `library`, except that control tokens are not recognized in text
+    plain: AddedVocabulary, // that of `library`, but blind to control tokens
     marks: Marks,
     vocabulary: Vocabulary,
 }
 
-/// What the model wants before and after every sequence.
+/// The ids that the model expects before and after every sequence.
 #[derive(Debug, Default, PartialEq)]
 struct Marks {
     before: Vec<TokenId>,
     after: Vec<TokenId>,
 }
 
-/// The parts of the file that are read here and not by the library.
+/// The parts of the file that we read ourselves.
 #[derive(Deserialize)]
 struct TokenizerFile {
     #[serde(default)]
     decoder: Value,
     #[serde(default)]
-    added_tokens: Vec<AddedTokenEntry>,
+    added_tokens: Vec<AddedToken>,
 }
 
 #[derive(Deserialize)]
-struct AddedTokenEntry {
+struct AddedToken {
     id: u32,
     content: String,
 }
 
 impl HfTokenizer {
-    /// Loads `path`, a directory that holds `tokenizer.json` or the file itself.
+    /// Loads a `tokenizer.json`; `path` is the file or its directory.
     ///
     /// # Errors
     /// [`TokenizerError`] for files that are missing, malformed or of an unsupported kind.
@@ -70,28 +73,28 @@ impl HfTokenizer {
             return Err(no_tokenizer(dir));
         }
         let json = fs::read(&file).map_err(|source| TokenizerError::Read { path: file.clone(), source })?;
-        Self::from_json(&json, &file.display().to_string(), &Roles::load(dir)?)
+        Self::from_json(&json, &file.display().to_string(), &SpecialConfig::load(dir)?)
     }
 
-    fn from_json(json: &[u8], file: &str, roles: &Roles) -> Result<Self, TokenizerError> {
+    fn from_json(json: &[u8], file: &str, config: &SpecialConfig) -> Result<Self, TokenizerError> {
         let invalid =
             |reason: String| TokenizerError::Invalid { file: file.to_owned(), what: "tokenizer", reason };
-        // The library panics on some files that are not JSON, so they are sorted out first.
+        // The library panics on some files that are not JSON, so we parse first.
         let parts: TokenizerFile =
             serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
         let library = guarded(|| Library::from_bytes(json)).map_err(invalid)?;
         for token in parts.added_tokens.iter().filter(|token| !token.content.is_empty()) {
             let found = library.token_to_id(&token.content);
             if found != Some(token.id) {
-                let (content, id) = (&token.content, token.id);
                 return Err(invalid(format!(
-                    "added token {content:?} has id {id}, but its place is {found:?}"
+                    "added token {:?} has id {}, but the vocabulary has it at {found:?}",
+                    token.content, token.id
                 )));
             }
         }
-        let special = special_ids(&library, roles);
+        let special = special_ids(&library, config);
         let vocabulary = vocabulary(&library, &parts.decoder, file, special)?;
-        let marks = marks(&library, roles, &vocabulary).map_err(invalid)?;
+        let marks = marks(&library, config, &vocabulary).map_err(invalid)?;
         let mut plain = library.get_added_vocabulary().clone();
         plain.set_encode_special_tokens(true);
         Ok(Self { library, plain, marks, vocabulary })
@@ -127,7 +130,7 @@ impl Tokenizer for HfTokenizer {
     }
 }
 
-/// Runs a part of the library; its panics on malformed files become errors.
+/// Calls the library and turns its panics, which malformed files can cause, into errors.
 pub(super) fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result.map_err(|error| error.to_string()),
@@ -144,24 +147,24 @@ fn no_tokenizer(dir: &Path) -> TokenizerError {
         "its tokenizer.model is a SentencePiece file: convert it with transformers \
          (AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)), or use a GGUF file"
     } else {
-        "download it from where the model came from, or use a GGUF file, which holds its tokenizer"
+        "download it from the model's source, or use a GGUF file, which contains its tokenizer"
     };
     TokenizerError::NoTokenizer { dir: dir.to_owned(), remedy }
 }
 
-fn special_ids(library: &Library, roles: &Roles) -> SpecialIds {
+fn special_ids(library: &Library, config: &SpecialConfig) -> SpecialIds {
     let id_of =
         |text: &Option<String>| text.as_deref().and_then(|text| library.token_to_id(text)).map(TokenId);
     let mut special = SpecialIds {
-        bos: id_of(&roles.bos).or(roles.bos_id),
-        eos: id_of(&roles.eos).or(roles.end_ids.first().copied()),
-        unknown: id_of(&roles.unknown),
-        padding: id_of(&roles.padding),
+        bos: id_of(&config.bos).or(config.bos_id),
+        eos: id_of(&config.eos).or(config.end_ids.first().copied()),
+        unknown: id_of(&config.unknown),
+        padding: id_of(&config.padding),
         end_of_generation: Vec::new(),
     };
     let added = library.get_added_tokens_decoder();
     let controls = added.iter().map(|(&id, token)| (TokenId(id), token.content.as_str()));
-    special.set_end_of_generation(roles.end_ids.iter().copied(), controls);
+    special.set_end_of_generation(config.end_ids.iter().copied(), controls);
     special
 }
 
@@ -183,9 +186,9 @@ fn vocabulary(
     builder.build(file, special)
 }
 
-/// Finds out what the post-processor puts around a sequence by showing it one. The flags of the configuration win, as they
-/// do in transformers.
-fn marks(library: &Library, roles: &Roles, vocabulary: &Vocabulary) -> Result<Marks, String> {
+/// The ids that the post-processor puts around a sequence, found by giving it one. Flags of the configuration take precedence, as
+/// in transformers.
+fn marks(library: &Library, config: &SpecialConfig, vocabulary: &Vocabulary) -> Result<Marks, String> {
     const PROBE: u32 = u32::MAX;
     let mut marks = Marks::default();
     if let Some(processor) = library.get_post_processor() {
@@ -195,17 +198,17 @@ fn marks(library: &Library, roles: &Roles, vocabulary: &Vocabulary) -> Result<Ma
         let mut side = || sides.next().unwrap_or_default().iter().copied().map(TokenId).collect();
         marks = Marks { before: side(), after: side() };
     }
-    let place = |side: &mut Vec<TokenId>, id: Option<TokenId>, wanted: Option<bool>| match (id, wanted) {
+    let set = |side: &mut Vec<TokenId>, id: Option<TokenId>, wanted: Option<bool>| match (id, wanted) {
         (Some(id), Some(true)) if !side.contains(&id) => side.push(id),
         (Some(id), Some(false)) => side.retain(|&other| other != id),
         _ => {}
     };
-    place(&mut marks.before, vocabulary.bos(), roles.add_bos);
-    place(&mut marks.after, vocabulary.eos(), roles.add_eos);
+    set(&mut marks.before, vocabulary.bos(), config.add_bos);
+    set(&mut marks.after, vocabulary.eos(), config.add_eos);
     let beyond = |id: &&TokenId| id.0 as usize >= vocabulary.vocab_size();
     if let Some(id) = marks.before.iter().chain(&marks.after).find(beyond) {
         return Err(format!(
-            "the post-processor adds id {}, but there are {} tokens",
+            "the post-processor adds id {}, but there are only {} tokens",
             id.0,
             vocabulary.vocab_size()
         ));

@@ -1,22 +1,24 @@
-//! The tokens with a role: where a sequence begins and ends, and where generation ends.
+//! Special tokens: which open and close a sequence, and which end generation.
+//!
+//! A model's files name one end of sequence, often the wrong one for chats: the turn ends at another token (`<|im_end|>`), and
+//! generation would run on. So, as llama.cpp does, control tokens whose text is known to end a turn also end generation.
 
 use sm_tensor::TokenId;
 
 use super::TokenizerError;
 
-/// Ids of the tokens with a role.
+/// The ids of a model's special tokens.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SpecialIds {
     pub(super) bos: Option<TokenId>,
     pub(super) eos: Option<TokenId>,
     pub(super) unknown: Option<TokenId>,
     pub(super) padding: Option<TokenId>,
-    /// Ascending, without repetition, after [`SpecialIds::set_end_of_generation`].
+    /// Sorted and distinct once [`SpecialIds::set_end_of_generation`] has run.
     pub(super) end_of_generation: Vec<TokenId>,
 }
 
-/// Written forms of tokens that end a turn, a message or a text in the models of this field. Files often name only one
-/// end of sequence although the model was trained to stop at others too.
+/// Tokens known to end a turn, a message or a text.
 const END_TEXTS: [&str; 16] = [
     "<|eot_id|>",
     "<|eom_id|>",
@@ -37,15 +39,15 @@ const END_TEXTS: [&str; 16] = [
 ];
 
 impl SpecialIds {
-    /// Ends generation at `eos`, at the ids that the files `name`d, and at the control tokens of `controls` (id and written
-    /// form) that are known to end a turn.
+    /// Ends generation at `eos`, at the `named` ids that the files declare, and at those of the control tokens `controls` (id and
+    /// text) that are known to end a turn.
     pub(super) fn set_end_of_generation<'a>(
         &mut self,
         named: impl IntoIterator<Item = TokenId>,
         controls: impl IntoIterator<Item = (TokenId, &'a str)>,
     ) {
         let known: Vec<_> = controls.into_iter().filter(|(_, text)| END_TEXTS.contains(text)).collect();
-        // In the Harmony format `<|end|>` closes one message of several; `<|return|>` ends the answer.
+        // In OpenAI's Harmony format an answer has several messages: `<|end|>` ends one, `<|return|>` the answer.
         let harmony = known.iter().any(|(_, text)| *text == "<|return|>");
         let known = known.into_iter().filter(|(_, text)| !(harmony && *text == "<|end|>")).map(|(id, _)| id);
         self.end_of_generation = self.eos.into_iter().chain(named).chain(known).collect();
@@ -53,14 +55,15 @@ impl SpecialIds {
         self.end_of_generation.dedup();
     }
 
+    /// Checks that every id is within the vocabulary.
     pub(super) fn check(&self, vocab_size: usize) -> Result<(), TokenizerError> {
-        let roles =
+        let tokens =
             [("bos", self.bos), ("eos", self.eos), ("unknown", self.unknown), ("padding", self.padding)];
         let ends = self.end_of_generation.iter().map(|&id| ("end of generation", Some(id)));
-        for (role, id) in roles.into_iter().chain(ends) {
+        for (token, id) in tokens.into_iter().chain(ends) {
             if let Some(id) = id.filter(|id| id.0 as usize >= vocab_size) {
                 return Err(TokenizerError::IdOutOfRange {
-                    role: role.to_owned(),
+                    token: token.to_owned(),
                     id: u64::from(id.0),
                     vocab_size,
                 });
@@ -75,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn generation_ends_at_what_the_files_name_and_at_known_turn_ends() {
+    fn generation_ends_at_declared_tokens_and_at_known_ends_of_turns() {
         let mut special = SpecialIds { eos: Some(TokenId(7)), ..SpecialIds::default() };
         let controls = [(TokenId(3), "<|im_end|>"), (TokenId(4), "<|im_start|>"), (TokenId(5), "<|end|>")];
         special.set_end_of_generation([TokenId(7), TokenId(1)], controls);
@@ -83,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_harmony_message_is_not_the_end_of_the_answer() {
+    fn a_harmony_message_may_end_before_the_answer() {
         let mut special = SpecialIds::default();
         special.set_end_of_generation([], [(TokenId(3), "<|end|>"), (TokenId(4), "<|return|>")]);
         assert_eq!(special.end_of_generation, [TokenId(4)]);

@@ -1,4 +1,7 @@
-//! Ids to text, one at a time: text leaves as soon as its last byte is known, never a broken character.
+//! Ids to text, one id at a time.
+//!
+//! A token can end in the middle of a character. Its bytes are held back until the character is complete, so that each piece is
+//! valid text as soon as it can be, and all pieces together equal the text decoded at once.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -8,10 +11,10 @@ use sm_tensor::TokenId;
 use super::vocabulary::{Lead, TokenKind, Vocabulary};
 use super::{SpecialTokens, Tokenizer};
 
-/// The text of a growing sequence of ids. All pieces returned by [`TextStream::push`], then [`TextStream::finish`], are together
-/// what [`Tokenizer::decode`] returns for all ids at once.
+/// Decodes a growing sequence of ids. The pieces that [`TextStream::push`] and finally [`TextStream::finish`] return add up to what
+/// [`Tokenizer::decode`] returns for all ids.
 ///
-/// Byte tokens are held back until their character is complete; bytes that cannot become one turn into U+FFFD at once.
+/// Bytes are held back until their character is complete. Bytes that cannot become a character turn into U+FFFD at once.
 #[derive(Clone, Debug)]
 pub struct TextStream {
     tokenizer: Arc<dyn Tokenizer>,
@@ -21,25 +24,25 @@ pub struct TextStream {
 }
 
 impl TextStream {
-    /// A stream that starts a text: the space that some encoders put before the first word is dropped.
+    /// A stream at the start of a text: the space that some tokenizers put before the first word is dropped.
     pub fn new(tokenizer: Arc<dyn Tokenizer>, specials: SpecialTokens) -> Self {
         let lead = tokenizer.vocabulary().lead();
         Self { tokenizer, specials, assembler: Assembler::new(lead), piece: String::new() }
     }
 
-    /// A stream that goes on after other text, such as a completion printed after its prompt: a leading space stays.
+    /// A stream that continues a text, such as a completion after its prompt: a leading space is kept.
     pub fn after_text(tokenizer: Arc<dyn Tokenizer>, specials: SpecialTokens) -> Self {
         Self { tokenizer, specials, assembler: Assembler::new(Lead::Keep), piece: String::new() }
     }
 
-    /// Takes the next id; returns the text that it completes, often a word, sometimes nothing.
+    /// Takes the next id and returns the text that it completes: often a word, sometimes nothing.
     pub fn push(&mut self, id: TokenId) -> &str {
         self.piece.clear();
         self.assembler.push(shown(self.tokenizer.vocabulary(), id, self.specials), &mut self.piece);
         &self.piece
     }
 
-    /// Ends the text: what is left of an incomplete character, as U+FFFD. The stream can then start a new text.
+    /// Ends the text. Bytes of an incomplete character become U+FFFD. The stream can then be used for a new text.
     pub fn finish(&mut self) -> &str {
         self.piece.clear();
         self.assembler.finish(&mut self.piece);
@@ -47,7 +50,7 @@ impl TextStream {
     }
 }
 
-/// The text of `ids` as a whole.
+/// The text of all `ids`.
 pub(super) fn decode(vocabulary: &Vocabulary, ids: &[TokenId], specials: SpecialTokens) -> String {
     let mut assembler = Assembler::new(vocabulary.lead());
     let mut text = String::new();
@@ -58,6 +61,7 @@ pub(super) fn decode(vocabulary: &Vocabulary, ids: &[TokenId], specials: Special
     text
 }
 
+/// The bytes that a token adds to the text.
 fn shown(vocabulary: &Vocabulary, id: TokenId, specials: SpecialTokens) -> &[u8] {
     match (specials, vocabulary.kind(id)) {
         (SpecialTokens::Skip, TokenKind::Control) => &[],
@@ -65,7 +69,7 @@ fn shown(vocabulary: &Vocabulary, id: TokenId, specials: SpecialTokens) -> &[u8]
     }
 }
 
-/// Turns bytes into text in the way of `String::from_utf8_lossy`, without waiting for the end.
+/// `String::from_utf8_lossy`, incrementally.
 #[derive(Clone, Debug)]
 struct Assembler {
     lead: Lead,
@@ -97,13 +101,13 @@ impl Assembler {
                     break;
                 }
                 Err(error) => {
-                    let (valid, broken) = rest.split_at(error.valid_up_to());
+                    let (valid, invalid) = rest.split_at(error.valid_up_to());
                     out.push_str(&String::from_utf8_lossy(valid));
                     done += valid.len();
-                    let Some(n_bad) = error.error_len() else { break };
-                    debug_assert!(n_bad <= broken.len(), "an error lies within its text");
+                    let Some(n_invalid) = error.error_len() else { break };
+                    debug_assert!(n_invalid <= invalid.len(), "the error is within the text");
                     out.push(char::REPLACEMENT_CHARACTER);
-                    done += n_bad;
+                    done += n_invalid;
                 }
             }
         }
@@ -127,7 +131,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_in_any_cuts_are_the_lossy_text_of_the_whole(
+        fn pieces_add_up_to_the_lossy_text_of_all_bytes(
             chunks in proptest::collection::vec(
                 prop_oneof![
                     proptest::collection::vec(any::<u8>(), 0..4),

@@ -1,4 +1,4 @@
-//! The tokens of a model: the bytes that each stands for, and those with a role.
+//! The tokens of a model: their bytes, their kinds, and which are special.
 
 use sm_tensor::TokenId;
 
@@ -10,19 +10,19 @@ use super::special::SpecialIds;
 pub enum TokenKind {
     /// Text.
     Normal,
-    /// Text that was added after training; recognized in any text, and kept when decoding.
+    /// Text added after training; recognized in any text, kept in decoded text.
     Added,
-    /// A control token such as BOS or `<|im_end|>`; left out when decoding with [`super::SpecialTokens::Skip`].
+    /// A control token such as BOS or `<|im_end|>`; left out of text decoded with [`super::SpecialTokens::Skip`].
     Control,
-    /// An id without a token, where the numbering has a gap.
+    /// An id that no token has: a gap in the numbering.
     Unused,
 }
 
-/// Every token of a model. `token_bytes(id)` of a normal token is what it adds to a text.
+/// All tokens of a model. A text is the bytes of its tokens, one after the other.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
-    bytes: Vec<u8>,        // of all tokens, one after the other
-    ends: Vec<u32>,        // [vocab_size], end of each token in `bytes`
+    bytes: Vec<u8>,        // all tokens, one after the other
+    ends: Vec<u32>,        // [vocab_size], where each token ends in `bytes`
     kinds: Vec<TokenKind>, // [vocab_size]
     lead: Lead,
     special: SpecialIds,
@@ -31,19 +31,19 @@ pub struct Vocabulary {
 /// What becomes of a space at the very start of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lead {
-    /// It stays.
+    /// It is kept.
     Keep,
-    /// One is dropped: the encoder put it there (SentencePiece's dummy prefix).
+    /// It is dropped, because the tokenizer put it there (SentencePiece's `add_dummy_prefix`).
     DropOneSpace,
 }
 
 impl Vocabulary {
-    /// Number of ids, from 0; the model's logits may be padded to more.
+    /// Number of ids. The model's logits may be padded to more.
     pub fn vocab_size(&self) -> usize {
         self.ends.len()
     }
 
-    /// What `id` stands for; empty for ids beyond the vocabulary. A byte token is its one byte, which need not be UTF-8.
+    /// The bytes of `id`, which need not be valid UTF-8; empty for ids beyond the vocabulary.
     pub fn token_bytes(&self, id: TokenId) -> &[u8] {
         let idx = id.0 as usize;
         let Some(&end) = self.ends.get(idx) else { return &[] };
@@ -51,7 +51,7 @@ impl Vocabulary {
         &self.bytes[start as usize..end as usize]
     }
 
-    /// The kind of `id`; ids beyond the vocabulary are unused.
+    /// The kind of `id`; [`TokenKind::Unused`] for ids beyond the vocabulary.
     pub fn kind(&self, id: TokenId) -> TokenKind {
         self.kinds.get(id.0 as usize).copied().unwrap_or(TokenKind::Unused)
     }
@@ -66,27 +66,27 @@ impl Vocabulary {
         self.special.eos
     }
 
-    /// The token for what cannot be encoded, if the model has one.
+    /// The token for text that cannot be encoded, if the model has one.
     pub fn unknown(&self) -> Option<TokenId> {
         self.special.unknown
     }
 
-    /// The filler of padded batches, if the model has one.
+    /// The token that pads batches, if the model has one.
     pub fn padding(&self) -> Option<TokenId> {
         self.special.padding
     }
 
-    /// The ids after which the model has nothing more to say, ascending: EOS, and the ends of a turn or message.
+    /// The ids that end generation, sorted: EOS, and tokens that end a turn or message.
     pub fn end_of_generation(&self) -> &[TokenId] {
         &self.special.end_of_generation
     }
 
-    /// Whether generation ends with `id`.
+    /// Whether `id` ends generation.
     pub fn ends_generation(&self, id: TokenId) -> bool {
         self.special.end_of_generation.binary_search(&id).is_ok()
     }
 
-    /// The written form of a token with a role, as chat templates want it; empty for `None`.
+    /// The written form of a special token, as chat templates use it; empty for `None`.
     pub fn text_of(&self, id: Option<TokenId>) -> String {
         id.map(|id| String::from_utf8_lossy(self.token_bytes(id)).into_owned()).unwrap_or_default()
     }
@@ -96,7 +96,7 @@ impl Vocabulary {
     }
 }
 
-/// Collects tokens in any order.
+/// Collects tokens, in any order of ids.
 #[derive(Debug)]
 pub(super) struct VocabularyBuilder {
     tokens: Vec<(u32, Vec<u8>, TokenKind)>,
@@ -108,16 +108,16 @@ impl VocabularyBuilder {
         Self { tokens: Vec::new(), lead }
     }
 
-    /// Adds a token; a second one for the same id replaces the first.
+    /// Adds a token. A later one with the same id replaces it.
     pub(super) fn push(&mut self, id: u32, bytes: Vec<u8>, kind: TokenKind) {
         self.tokens.push((id, bytes, kind));
     }
 
-    /// Numbers the tokens.
+    /// The finished vocabulary.
     ///
     /// # Errors
-    /// An empty vocabulary, ids far beyond the number of tokens (the table would be mostly holes, and a hostile
-    /// file could ask for any amount of memory), special ids beyond the vocabulary.
+    /// If it is empty, if a special id is beyond it, or if ids go far beyond the number of tokens: the table would be mostly
+    /// gaps, and a hostile file could make it any size.
     pub(super) fn build(mut self, file: &str, special: SpecialIds) -> Result<Vocabulary, TokenizerError> {
         self.tokens.sort_by_key(|token| token.0);
         let n_tokens = self.tokens.len();
@@ -130,8 +130,8 @@ impl VocabularyBuilder {
         };
         let vocab_size = last as usize + 1;
         if vocab_size > 4 * n_tokens + 65_536 {
-            let role = format!("the last token of {file}");
-            return Err(TokenizerError::IdOutOfRange { role, id: u64::from(last), vocab_size: n_tokens });
+            let token = format!("the last token of {file}");
+            return Err(TokenizerError::IdOutOfRange { token, id: u64::from(last), vocab_size: n_tokens });
         }
         let mut vocabulary = Vocabulary {
             bytes: Vec::new(),
@@ -154,7 +154,7 @@ impl VocabularyBuilder {
                 u32::try_from(vocabulary.bytes.len()).map_err(|_| TokenizerError::Invalid {
                     file: file.to_owned(),
                     what: "tokenizer",
-                    reason: "its tokens have more than 4 GiB of text".to_owned(),
+                    reason: "the text of its tokens exceeds 4 GiB".to_owned(),
                 })?;
         }
         vocabulary.special.check(vocab_size)?;
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn huge_ids_and_empty_vocabularies_are_errors() {
+    fn huge_ids_and_empty_vocabularies_are_refused() {
         let huge = builder(&[0, u32::MAX]).build("f", SpecialIds::default()).unwrap_err();
         assert!(matches!(huge, TokenizerError::IdOutOfRange { vocab_size: 2, .. }), "{huge}");
         let empty = builder(&[]).build("f", SpecialIds::default()).unwrap_err();
@@ -194,9 +194,9 @@ mod tests {
     }
 
     #[test]
-    fn roles_beyond_the_vocabulary_are_errors() {
+    fn special_tokens_beyond_the_vocabulary_are_refused() {
         let special = SpecialIds { eos: Some(TokenId(9)), ..SpecialIds::default() };
         let error = builder(&[0, 1]).build("f", special).unwrap_err();
-        assert_eq!(error.to_string(), "eos has id 9, but the vocabulary has 2 tokens");
+        assert_eq!(error.to_string(), "eos has id 9, but the vocabulary has only 2 tokens");
     }
 }

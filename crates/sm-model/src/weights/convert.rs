@@ -1,10 +1,10 @@
-//! Rows of matrices from one data type to another.
+//! Conversion of matrix rows between data types, by way of `f32`.
 
 use std::ops::Range;
 
 use sm_tensor::{DType, QuantizeError, ShapeError, dequantize, quantize};
 
-/// Whole rows of a matrix that lies row by row, as numbers.
+/// Rows of a row-major matrix as `f32`; `bytes` holds whole rows of `cols` values.
 pub(super) fn rows(dtype: DType, bytes: &[u8], cols: usize) -> Result<Vec<f32>, ShapeError> {
     if dtype.row_bytes(cols).is_none() {
         return Err(ShapeError::PartialBlock { dtype, cols });
@@ -14,7 +14,7 @@ pub(super) fn rows(dtype: DType, bytes: &[u8], cols: usize) -> Result<Vec<f32>, 
     Ok(values)
 }
 
-/// Rows of a matrix of `n_rows` that lies column by column, as numbers.
+/// Rows `rows` of a column-major matrix with `n_rows` rows, as row-major `f32`.
 pub(super) fn transposed_rows(
     dtype: DType,
     bytes: &[u8],
@@ -34,7 +34,7 @@ pub(super) fn transposed_rows(
     Ok(values)
 }
 
-/// Rows of numbers, stored as `dtype`.
+/// Rows of `cols` values, converted to `dtype`.
 pub(super) fn store(dtype: DType, values: &[f32], cols: usize) -> Result<Vec<u8>, QuantizeError> {
     let row_bytes = dtype.row_bytes(cols).ok_or(ShapeError::PartialBlock { dtype, cols })?;
     let mut bytes = vec![0; values.len() / cols * row_bytes];

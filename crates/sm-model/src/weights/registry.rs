@@ -1,4 +1,8 @@
-//! Collects what a plan needs of a model's tensors while the plan is built.
+//! Notes which tensors a plan reads, and how, while the plan is built.
+//!
+//! Every tensor is found by its [`TensorKey`], so the builder does not know names. Shapes are checked here, against what the
+//! configuration implies. At the end no tensor may be left over: a tensor that nothing reads means that the configuration
+//! does not describe the model.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -9,15 +13,15 @@ use sm_tensor::DType;
 use super::{Fallback, MatrixView, VectorView, Weights};
 use crate::LoadError;
 use crate::load::tensors::Tensors;
-use crate::names::{LinearLayout, Naming, Place, Role};
+use crate::names::{LinearLayout, Naming, TensorKey, TensorKind};
 use crate::spec::DecoderSpec;
 
-/// Rows of a tensor that form a matrix of the plan.
+/// The rows of a tensor that form a matrix of the plan.
 #[derive(Clone, Debug)]
 pub(crate) struct RowRange {
-    /// The rows, in the tensor without its leading dimensions.
+    /// The rows, counted over all leading dimensions.
     pub(crate) rows: Range<usize>,
-    /// The shape that the tensor must have, as `[…, out_features, in_features]`.
+    /// The shape that the whole tensor must have, as `[…, out_features, in_features]`.
     pub(crate) shape: Vec<usize>,
 }
 
@@ -29,7 +33,7 @@ impl RowRange {
     }
 }
 
-/// Registers tensors by their part in the decoder and checks their shapes.
+/// Finds tensors by key, checks their shapes, and notes how the plan reads them.
 #[derive(Debug)]
 pub(crate) struct Registry {
     weights: Weights,
@@ -40,27 +44,23 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// For the tensors of a model; matrices of linear maps and the embedding become `quant` if given.
+    /// A registry of `tensors`. Matrices of linear maps and the embedding are to become `quant`, if given; `norm_offset` is
+    /// added to the weights of norms.
     pub(crate) fn new(tensors: Tensors, naming: Naming, norm_offset: f32, quant: Option<DType>) -> Self {
         let weights =
             Weights { tensors, matrices: HashMap::new(), vectors: HashMap::new(), fallbacks: Vec::new() };
         Self { weights, naming, norm_offset, quant, used: HashSet::new() }
     }
 
-    /// Whether the file has a tensor for this part.
-    pub(crate) fn has(&self, role: Role, place: Place) -> bool {
-        self.naming.candidates(role, place, "weight").any(|name| self.weights.tensors.contains(&name))
+    /// Whether the model has this tensor.
+    pub(crate) fn has(&self, key: TensorKey) -> bool {
+        self.naming.names(key, "weight").any(|name| self.weights.tensors.contains(&name))
     }
 
     /// Registers a matrix, or some rows of one.
-    pub(crate) fn matrix(
-        &mut self,
-        role: Role,
-        place: Place,
-        part: RowRange,
-    ) -> Result<MatrixPart, LoadError> {
-        let (name, tensor) = self.find(role, place, "weight")?;
-        let layout = if is_linear_of_layer(role) { self.naming.linear } else { LinearLayout::OutIn };
+    pub(crate) fn matrix(&mut self, key: TensorKey, part: RowRange) -> Result<MatrixPart, LoadError> {
+        let (name, tensor) = self.find(key, "weight")?;
+        let layout = if is_linear_of_layer(key.kind) { self.naming.linear } else { LinearLayout::OutIn };
         let (info, _) = self.weights.tensors.at(tensor);
         let RowRange { rows, shape } = part;
         let mut stored_shape = shape.clone();
@@ -73,29 +73,24 @@ impl Registry {
         let cols = shape[shape.len() - 1];
         let tensor_rows = shape[..shape.len() - 1].iter().product();
         let stored = info.dtype;
-        let dtype = match (role, stored) {
-            // Not in BF16, to which its products round activations: the choice of experts depends on little.
-            (Role::Router, DType::Bf16) => DType::F32,
-            _ if is_quantizable(role) => self.dtype_for(&name, cols, stored),
+        let dtype = match (key.kind, stored) {
+            // Products with BF16 weights round activations to BF16, which could change the choice of experts.
+            (TensorKind::Router, DType::Bf16) => DType::F32,
+            _ if is_quantizable(key.kind) => self.dtype_for(&name, cols, stored),
             _ => stored,
         };
         let is_whole = rows == (0..tensor_rows);
-        let key = if is_whole { name } else { format!("{name}[{}..{}]", rows.start, rows.end) };
-        let (first_row, n_rows) = (rows.start, rows.len());
-        let view = MatrixView { tensor, layout, tensor_rows, first_row, rows: n_rows, cols, dtype };
-        self.weights.matrices.insert(key.clone(), view);
-        Ok(MatrixPart { tensor: key, dtype, rows: n_rows })
+        let view_name = if is_whole { name } else { format!("{name}[{}..{}]", rows.start, rows.end) };
+        let n_rows = rows.len();
+        let view =
+            MatrixView { tensor, layout, tensor_rows, first_row: rows.start, rows: n_rows, cols, dtype };
+        self.weights.matrices.insert(view_name.clone(), view);
+        Ok(MatrixPart { tensor: view_name, dtype, rows: n_rows })
     }
 
-    /// Registers a vector and gives its name.
-    pub(crate) fn vector(
-        &mut self,
-        role: Role,
-        place: Place,
-        suffix: &str,
-        len: usize,
-    ) -> Result<String, LoadError> {
-        let (name, tensor) = self.find(role, place, suffix)?;
+    /// Registers a vector and returns its name.
+    pub(crate) fn vector(&mut self, key: TensorKey, suffix: &str, len: usize) -> Result<String, LoadError> {
+        let (name, tensor) = self.find(key, suffix)?;
         let (info, _) = self.weights.tensors.at(tensor);
         if info.shape != [len] {
             return Err(LoadError::Shape { tensor: name, found: info.shape.clone(), expected: vec![len] });
@@ -108,12 +103,12 @@ impl Registry {
     /// The registered weights.
     ///
     /// # Errors
-    /// If the files hold a tensor that the plan does not use: the configuration then does not describe the model.
+    /// [`LoadError::UnusedTensor`] if the plan does not read a tensor of the model.
     pub(crate) fn finish(self, spec: &DecoderSpec) -> Result<Weights, LoadError> {
         let infos = self.weights.tensors.infos().iter().enumerate();
         let mut unused = infos.filter(|(index, _)| !self.used.contains(index)).map(|(_, info)| &info.name);
         let tied_head =
-            || spec.head.tied.then(|| self.naming.tensor(Role::Head, Place::default(), "weight")).flatten();
+            || spec.head.tied.then(|| self.naming.tensor(TensorKind::Head.of_model(), "weight")).flatten();
         let is_fine = |name: &&String| self.naming.is_ignorable(name) || tied_head().as_ref() == Some(*name);
         match unused.find(|name| !is_fine(name)) {
             Some(name) => Err(LoadError::UnusedTensor { tensor: name.clone() }),
@@ -121,20 +116,20 @@ impl Registry {
         }
     }
 
-    fn find(&mut self, role: Role, place: Place, suffix: &str) -> Result<(String, usize), LoadError> {
-        let candidates: Vec<String> = self.naming.candidates(role, place, suffix).collect();
+    fn find(&mut self, key: TensorKey, suffix: &str) -> Result<(String, usize), LoadError> {
+        let candidates: Vec<String> = self.naming.names(key, suffix).collect();
         let found =
             candidates.iter().find_map(|name| Some((name.clone(), self.weights.tensors.position(name)?)));
         if let Some((_, index)) = found {
             self.used.insert(index);
         }
-        let role_of_layer = || format!("{role:?} of layer {}", place.layer);
+        let kind_and_layer = || format!("{:?} of layer {}", key.kind, key.layer);
         found.ok_or_else(|| LoadError::MissingTensor {
-            tensor: candidates.into_iter().next().unwrap_or_else(role_of_layer),
+            tensor: candidates.into_iter().next().unwrap_or_else(kind_and_layer),
         })
     }
 
-    /// The format for a matrix whose rows have `cols` values.
+    /// The data type for a matrix whose rows have `cols` values.
     fn dtype_for(&mut self, tensor: &str, cols: usize, stored: DType) -> DType {
         let Some(wanted) = self.quant else { return stored };
         let used = fitting_dtype(wanted, cols);
@@ -146,13 +141,13 @@ impl Registry {
     }
 }
 
-/// The format nearest to `wanted` whose blocks fit into rows of `cols` values.
+/// The data type nearest to `wanted` whose blocks divide rows of `cols` values.
 pub(crate) fn fitting_dtype(wanted: DType, cols: usize) -> DType {
     let fits = |dtype: &DType| cols.is_multiple_of(dtype.block_len());
     [wanted, small_block(wanted), DType::F16].into_iter().find(fits).unwrap_or(DType::F16)
 }
 
-/// The format with blocks of 32 that keeps at least as much as one with blocks of 256.
+/// The data type with blocks of 32 values that is at least as precise as one with blocks of 256.
 fn small_block(dtype: DType) -> DType {
     match dtype {
         DType::Q2K | DType::Q3K => DType::Iq4Nl,
@@ -163,22 +158,22 @@ fn small_block(dtype: DType) -> DType {
     }
 }
 
-fn is_linear_of_layer(role: Role) -> bool {
+fn is_linear_of_layer(kind: TensorKind) -> bool {
     matches!(
-        role,
-        Role::Qkv
-            | Role::Q
-            | Role::K
-            | Role::V
-            | Role::AttentionOut
-            | Role::GateUp
-            | Role::Gate
-            | Role::Up
-            | Role::Down
+        kind,
+        TensorKind::Qkv
+            | TensorKind::Q
+            | TensorKind::K
+            | TensorKind::V
+            | TensorKind::AttentionOut
+            | TensorKind::GateUp
+            | TensorKind::Gate
+            | TensorKind::Up
+            | TensorKind::Down
     )
 }
 
-/// Routers and positions are small and sensitive, and stay as they are.
-fn is_quantizable(role: Role) -> bool {
-    !matches!(role, Role::Router | Role::Positions)
+/// Whether a matrix may be quantized. Routers and learned positions are small and sensitive, so they stay as stored.
+fn is_quantizable(kind: TensorKind) -> bool {
+    !matches!(kind, TensorKind::Router | TensorKind::Positions)
 }

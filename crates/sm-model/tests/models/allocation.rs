@@ -1,5 +1,5 @@
-//! Counts what a thread allocates, so that tests see memory asked for by a damaged file.
-#![allow(unsafe_code, reason = "an allocator is unsafe by nature")]
+//! Watches a thread's allocations, so that tests notice when a damaged file makes us allocate too much.
+#![allow(unsafe_code, reason = "implementing an allocator is inherently unsafe")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -8,27 +8,27 @@ thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
 }
 
-struct Counting;
+struct Watching;
 
-// SAFETY: everything is passed on to the system's allocator; a constant thread local allocates nothing.
-unsafe impl GlobalAlloc for Counting {
+// SAFETY: every call is forwarded to the system allocator; a thread local with a constant initializer does not allocate.
+unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that ends has no counter any more.
+        // The thread local is gone while its thread ends.
         let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(layout.size())));
-        // SAFETY: the caller keeps the contract of `alloc`.
+        // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer comes from `System`, see above.
+        // SAFETY: `pointer` was allocated by `System` in `alloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Watching = Watching;
 
-/// The size of the largest block that this thread allocates within `body`.
+/// The size of the largest allocation that this thread makes during `body`.
 pub(crate) fn largest_within(body: impl FnOnce()) -> usize {
     LARGEST.set(0);
     body();

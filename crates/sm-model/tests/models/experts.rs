@@ -1,4 +1,4 @@
-//! The forms in which files hold experts: stacked in one tensor, gate and up together, or each in its own.
+//! The three ways to store experts: stacked, stacked with gate and up fused, or one by one.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ fn parse(bytes: ModelBytes) -> Model {
     parse_model(bytes, &LoadOptions::default()).unwrap()
 }
 
-/// Writes safetensors of BF16 tensors.
+/// A safetensors file of BF16 tensors.
 fn write_safetensors(tensors: &BTreeMap<String, (Vec<usize>, Vec<u8>)>) -> Vec<u8> {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
     for (name, (shape, bytes)) in tensors {
@@ -28,7 +28,7 @@ fn write_safetensors(tensors: &BTreeMap<String, (Vec<usize>, Vec<u8>)>) -> Vec<u
 }
 
 #[test]
-fn experts_stacked_with_gate_and_up_together() {
+fn stacked_experts_with_fused_gate_and_up_load() {
     let dir = golden_dir().join("mixtral");
     let apart = load_model(&dir, &LoadOptions::default()).unwrap();
     let n_experts = 4;
@@ -55,7 +55,7 @@ fn experts_stacked_with_gate_and_up_together() {
 }
 
 #[test]
-fn gguf_files_with_a_tensor_per_expert() {
+fn gguf_files_with_a_tensor_per_expert_load() {
     let bytes = std::fs::read(golden_dir().join("mixtral/model.gguf")).unwrap();
     let file = Gguf::parse(bytes.clone()).unwrap();
     let (mut specs, mut pieces) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! Models written as GGUF files are the files that llama.cpp's converter would write.
+//! Exported GGUF files equal those of llama.cpp's converter.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use sm_tensor::{DType, quantize};
 
 use crate::golden_dir;
 
-/// Writes a golden model of Hugging Face to a file of the test's own.
+/// Exports a golden Hugging Face model to a temporary file, and reads it.
 fn export(model: &str, dtype: DType) -> Result<Gguf, ExportError> {
     let model_dir = golden_dir().join(model);
     static RUN: AtomicUsize = AtomicUsize::new(0);
@@ -22,7 +22,7 @@ fn export(model: &str, dtype: DType) -> Result<Gguf, ExportError> {
     Ok(file)
 }
 
-/// Golden models that exist in both forms.
+/// Golden models that exist in both formats.
 fn pairs() -> Vec<String> {
     let entries = golden_dir().read_dir().unwrap().map(|entry| entry.unwrap().path());
     let both = entries.filter(|dir| dir.join("config.json").is_file() && dir.join("model.gguf").is_file());
@@ -30,7 +30,7 @@ fn pairs() -> Vec<String> {
 }
 
 #[test]
-fn tensors_are_those_of_the_reference_file() {
+fn tensors_equal_those_of_the_reference_file() {
     let models = pairs();
     assert!(models.len() >= 10, "{models:?}");
     for model in models {
@@ -57,14 +57,14 @@ fn tensors_are_those_of_the_reference_file() {
 }
 
 #[test]
-fn metadata_are_those_of_the_reference_file() {
+fn metadata_equal_those_of_the_reference_file() {
     let mut differences = Vec::new();
     for model in pairs() {
         let reference = Gguf::open(&golden_dir().join(&model).join("model.gguf")).unwrap();
         let written = export(&model, DType::F32).unwrap();
         for (key, expected) in reference.metadata().iter() {
             let found = written.metadata().value(key);
-            // The first is the converter's choice; the second means nothing where experts have a length of their own.
+            // The first is the converter's choice; the second has no meaning if experts have their own length.
             let is_free = key == "general.name" || key == "qwen3moe.feed_forward_length";
             if !is_free && found != Some(expected) {
                 differences.push(format!("{model}: {key} is {found:?}, expected {expected:?}"));
@@ -75,7 +75,7 @@ fn metadata_are_those_of_the_reference_file() {
 }
 
 #[test]
-fn quantized_files_say_so_and_keep_vectors() {
+fn quantized_files_declare_their_type_and_keep_vectors() {
     let file = export("llama-gqa", DType::Q8_0).unwrap();
     assert_eq!(file.metadata().value("general.file_type"), Some(&Value::U32(7)));
     let dtype = |name: &str| file.tensors().iter().find(|tensor| tensor.name == name).unwrap().dtype;
@@ -84,7 +84,7 @@ fn quantized_files_say_so_and_keep_vectors() {
 }
 
 #[test]
-fn what_gguf_cannot_express_is_refused_and_leaves_no_file() {
+fn models_that_gguf_cannot_express_are_refused_and_leave_no_file() {
     for (model, architecture, field) in [
         ("gemma2-attention-scale", "gemma2", "attention"),
         ("qwen3-moe-dense-layer", "qwen3", "list of tensors"),

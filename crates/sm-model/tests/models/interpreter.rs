@@ -184,6 +184,7 @@ impl State<'_> {
                 Epilogue::None => sum as f32,
                 Epilogue::Activation(activation) => activate(activation, sum as f32),
                 Epilogue::SoftCap(cap) => soft_cap(cap, sum) as f32,
+                Epilogue::Scale(scale) => (sum * f64::from(scale)) as f32,
             }
         };
         let row = |x: &Vec<f32>| weight.iter().enumerate().map(|(index, row)| value(x, index, row)).collect();
@@ -200,13 +201,14 @@ impl State<'_> {
         let (q_norm, k_norm) = (q_norm.map(|id| self.vector(id)), k_norm.map(|id| self.vector(id)));
         let mut rows = self.rows(qkv).to_vec();
         for (position, row) in rows.iter_mut().enumerate() {
-            for (index, head) in row[..q_width + kv_width].chunks_mut(head_dim).enumerate() {
-                let norm = if index * head_dim < q_width { &q_norm } else { &k_norm };
+            let (all_q, all_k) = row[..q_width + kv_width].split_at_mut(q_width);
+            for (heads, norm) in [(all_q, &q_norm), (all_k, &k_norm)] {
+                // Weights for one head are for each on its own, weights for all are for all together.
                 if let Some(weight) = norm {
-                    rms_norm(head, weight, norm_eps);
+                    heads.chunks_mut(weight.len()).for_each(|values| rms_norm(values, weight, norm_eps));
                 }
                 if let Some(rope) = rope {
-                    rotate(head, rope, position);
+                    heads.chunks_mut(head_dim).for_each(|head| rotate(head, rope, position));
                 }
             }
         }

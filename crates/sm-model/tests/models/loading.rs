@@ -1,4 +1,4 @@
-//! Every golden model loads into a valid plan, from every file it comes in.
+//! Every golden model loads into a valid plan, from every format it comes in.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ fn models() -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_golden_model_becomes_a_valid_plan() {
+fn every_golden_model_has_a_valid_plan() {
     for path in models() {
         let model = load_model(&path, &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
         model.plan.validate().unwrap_or_else(|error| panic!("{}: {error}\n{}", path.display(), model.plan));
@@ -38,7 +38,7 @@ fn models_are_shared_between_threads() {
 }
 
 #[test]
-fn what_is_told_about_a_model_follows_from_its_files() {
+fn a_model_reports_its_parameters_types_and_context() {
     let model = load_model(&golden_dir().join("qwen3-moe/model.gguf"), &LoadOptions::default()).unwrap();
     assert_eq!(model.architecture(), "qwen3_moe");
     let n_parameters: usize = model.weights.tensors().iter().map(|tensor| tensor.n_values()).sum();

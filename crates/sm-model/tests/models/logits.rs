@@ -1,4 +1,4 @@
-//! Every golden model computes the logits that transformers computed.
+//! Every golden model computes the logits of transformers.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ pub(crate) fn read_f32(path: &Path) -> Vec<f32> {
     values.iter().map(|value| f32::from_le_bytes(*value)).collect()
 }
 
-/// The largest difference, relative to the largest logit.
+/// The largest absolute error, relative to the largest logit.
 fn relative_error(actual: &[Vec<f32>], expected: &[f32], vocab_size: usize) -> f32 {
     let largest = expected.iter().fold(0.0f32, |largest, logit| largest.max(logit.abs()));
     let rows = expected.chunks_exact(vocab_size);
@@ -43,7 +43,7 @@ fn relative_error(actual: &[Vec<f32>], expected: &[f32], vocab_size: usize) -> f
 /// Computes the logits of every token.
 type Run = fn(&Model, &[u32]) -> Vec<Vec<f32>>;
 
-/// A file, the data type that its matrices are converted to, and the folder of the logits.
+/// A model, the data type to convert its matrices to, and the directory of the expected logits.
 struct Case<'a> {
     path: &'a Path,
     quant: Option<DType>,
@@ -56,7 +56,7 @@ fn check(case: &Case<'_>, run: Run, tolerance: f32) -> Vec<String> {
         serde_json::from_slice(&std::fs::read(dir.join("expected.json")).unwrap()).unwrap();
     let mut failures = Vec::new();
     for prompt in &expected.prompts {
-        // The reference changes its rotation where a prompt is longer than the original context; so does the plan.
+        // LongRoPE: the reference rotates by the length of the prompt, a plan by its context length.
         let options = LoadOptions { context_len: Some(prompt.input_ids.len()), quant };
         let model = load_model(path, &options).unwrap();
         let actual = run(&model, &prompt.input_ids);
@@ -70,7 +70,7 @@ fn check(case: &Case<'_>, run: Run, tolerance: f32) -> Vec<String> {
     failures
 }
 
-/// Checks every golden model from every file it comes in.
+/// Checks every golden model in every format it comes in.
 fn check_all(run: Run, quant: Option<DType>, tolerance: f32) {
     let mut dirs: Vec<PathBuf> =
         golden_dir().read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -96,14 +96,14 @@ fn golden_models_compute_the_reference_logits_on_the_cpu() {
     check_all(executed::logits, Some(DType::F32), 1e-5);
 }
 
-/// Weights in BF16 are multiplied with activations that are rounded to it: a relative error of up to 2^-9 in each. The models show up
-/// to 1.5e-2, and 3.2e-2 one with experts; what is wrong in an architecture shows in F32.
+/// Products with BF16 weights round activations to BF16, a relative error of up to 2^-9 in each. Measured: up to 1.5e-2, and 3.2e-2
+/// for one with experts. Mistakes in an architecture show in the F32 test above.
 #[test]
 fn golden_models_in_their_own_types_compute_nearly_the_reference_logits_on_the_cpu() {
     check_all(executed::logits, None, 25.0 / 512.0);
 }
 
-/// The reference computes in single precision with the weights that the blocks of the file stand for.
+/// The reference computes in single precision with the dequantized weights of the file.
 #[test]
 fn the_shipped_models_compute_the_reference_logits() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

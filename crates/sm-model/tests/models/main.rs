@@ -1,8 +1,7 @@
-//! The promises of this crate: files become plans that compute what the reference computes, and damaged files become
-//! errors.
+//! What this crate promises: files become plans that compute what the reference computes, and damaged files become errors.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
-#![allow(clippy::print_stdout, reason = "tests say what they skip and how close they come")]
+#![allow(clippy::print_stdout, reason = "tests print what they skip and the errors they measure")]
 
 mod allocation;
 mod executed;
@@ -24,7 +23,7 @@ fn golden_dir() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/arch"))
 }
 
-/// The directory of the shared test data; says so and returns `None` if there is none.
+/// The directory of the shared test data; prints a note and returns `None` if there is none.
 fn data_dir() -> Option<PathBuf> {
     let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data"));
     let dir = std::env::var_os("SM_TEST_DATA").map_or_else(default, PathBuf::from);

@@ -1,4 +1,4 @@
-//! Damaged files are refused, or load into a valid plan; nothing panics, and no damage asks for much memory.
+//! Damaged files are refused, or load into a valid plan. Nothing panics, and nothing makes us allocate much.
 
 use std::path::Path;
 
@@ -10,12 +10,12 @@ use sm_model::{Gguf, LoadOptions, ModelBytes, Weights, parse_model};
 use crate::allocation::largest_within;
 use crate::{data_dir, golden_dir};
 
-/// One change to a file. Places are fractions of its interesting part.
+/// A change to a file. Positions are fractions of its interesting part.
 #[derive(Clone, Debug)]
 enum Mutation {
     FlipBit(f64, u8),
     SetByte(f64, u8),
-    /// Overwrites eight bytes, as a length or count would be.
+    /// Overwrites eight bytes, such as a length or count.
     SetU64(f64, u64),
     SetU32(f64, u32),
     Truncate(f64),
@@ -47,31 +47,31 @@ fn mutate(bytes: &mut Vec<u8>, interesting: usize, mutation: &Mutation) {
     if interesting == 0 {
         return;
     }
-    let place = |at: f64| ((interesting as f64 * at) as usize).min(interesting - 1);
+    let offset = |at: f64| ((interesting as f64 * at) as usize).min(interesting - 1);
     let overwrite = |bytes: &mut Vec<u8>, at: f64, value: &[u8]| {
-        let start = place(at);
+        let start = offset(at);
         let len = value.len().min(bytes.len() - start);
         bytes[start..start + len].copy_from_slice(&value[..len]);
     };
     match *mutation {
-        Mutation::FlipBit(at, bit) => bytes[place(at)] ^= 1 << bit,
-        Mutation::SetByte(at, byte) => bytes[place(at)] = byte,
+        Mutation::FlipBit(at, bit) => bytes[offset(at)] ^= 1 << bit,
+        Mutation::SetByte(at, byte) => bytes[offset(at)] = byte,
         Mutation::SetU64(at, value) => overwrite(bytes, at, &value.to_le_bytes()),
         Mutation::SetU32(at, value) => overwrite(bytes, at, &value.to_le_bytes()),
-        Mutation::Truncate(at) => bytes.truncate(place(at)),
+        Mutation::Truncate(at) => bytes.truncate(offset(at)),
         Mutation::Remove(at, len) => {
-            let start = place(at);
+            let start = offset(at);
             bytes.drain(start..(start + len).min(bytes.len()));
         }
         Mutation::Repeat(at, len) => {
-            let start = place(at);
+            let start = offset(at);
             let piece = bytes[start..(start + len).min(bytes.len())].to_vec();
             bytes.splice(start..start, piece);
         }
     }
 }
 
-/// The first row of every matrix, the last one, and every vector.
+/// Reads the first and last row of every matrix, and every vector.
 fn read_some(plan: &Plan, weights: &Weights) {
     for part in plan.matrices.iter().flat_map(|matrix| &matrix.parts) {
         weights.matrix_rows(&part.tensor, 0..1, &mut Vec::new()).unwrap();
@@ -108,8 +108,8 @@ fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// Bytes before the tensors' data.
-fn gguf_head(bytes: &[u8]) -> usize {
+/// Bytes of a GGUF file before its data.
+fn gguf_header_len(bytes: &[u8]) -> usize {
     let file = Gguf::parse(bytes.to_vec()).unwrap();
     file.tensors().iter().map(|tensor| tensor.bytes.start).min().unwrap()
 }
@@ -118,11 +118,11 @@ fn gguf_head(bytes: &[u8]) -> usize {
 fn damaged_gguf_files_are_refused_or_valid() {
     for name in ["llama-gqa", "gemma3", "qwen3-moe", "phi3-longrope-gguf", "gpt2"] {
         let bytes = read(&golden_dir().join(name).join("model.gguf"));
-        check(1000, gguf_head(&bytes), &bytes, |bytes| ModelBytes::Gguf(bytes.into()));
+        check(1000, gguf_header_len(&bytes), &bytes, |bytes| ModelBytes::Gguf(bytes.into()));
     }
     let Some(data) = data_dir() else { return };
     let bytes = read(&data.join("models/stories260K/hf/stories260K-f32.gguf"));
-    check(500, gguf_head(&bytes), &bytes, |bytes| ModelBytes::Gguf(bytes.into()));
+    check(500, gguf_header_len(&bytes), &bytes, |bytes| ModelBytes::Gguf(bytes.into()));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Published models compute the published logits, and a published run its activations at every stage.
+//! Published models compute their published logits, and one also its published activations at every stage.
 
 use std::path::Path;
 
@@ -44,7 +44,7 @@ fn stories260k_computes_the_published_logits_from_both_formats() {
         let expected = json(&root.join(format!("ref/{reference}.json")));
         let mut tokens = ids(&expected["prompt_ids"]);
         tokens.extend(ids(&expected["greedy_ids"]));
-        // Nothing was computed after the last token.
+        // The last token was generated but never fed back.
         tokens.pop();
         let logits = read_f32(&root.join(format!("ref/{reference}.logits.f32")));
         for file in ["hf", "hf/stories260K-f32.gguf"] {
@@ -82,7 +82,7 @@ fn base64_f32(text: &str) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect()
 }
 
-/// The stages of the published run, in the order of the plan's operations.
+/// The stages of the published run, and the operations of the plan that they correspond to.
 const STAGES: [(usize, &str); 12] = [
     (0, "x"),
     (1, "ln1"),

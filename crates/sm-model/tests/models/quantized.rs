@@ -10,7 +10,7 @@ fn load(name: &str, quant: Option<DType>) -> Model {
     load_model(&golden_dir().join(name), &LoadOptions { context_len: None, quant }).unwrap()
 }
 
-/// All rows of a matrix of the plan, as numbers.
+/// All values of a matrix of the plan, as `f32`.
 fn values(model: &Model, name: &str) -> Vec<f32> {
     let matrix = model.plan.matrices.iter().find(|matrix| matrix.name == name).unwrap();
     let (mut all, mut buffer) = (Vec::new(), Vec::new());
@@ -23,7 +23,7 @@ fn values(model: &Model, name: &str) -> Vec<f32> {
     all
 }
 
-/// What quantizing and dequantizing makes of rows of `cols` values.
+/// `values`, quantized and dequantized.
 fn round_trip(values: &[f32], dtype: DType) -> Vec<f32> {
     let mut bytes = vec![0; dtype.row_bytes(values.len()).unwrap()];
     quantize(dtype, values, &mut bytes).unwrap();
@@ -34,7 +34,7 @@ fn round_trip(values: &[f32], dtype: DType) -> Vec<f32> {
 
 #[test]
 fn matrices_are_quantized_row_by_row_whatever_their_layout() {
-    // GPT-2's matrices lie transposed, Phi-3's gate and up in one tensor, Mixtral's experts in many.
+    // GPT-2 stores matrices transposed, Phi-3 has gate and up in one tensor, Mixtral has a tensor per expert.
     for (name, matrix) in [
         ("gpt2", "layer0.up"),
         ("gpt2", "embedding"),
@@ -64,7 +64,7 @@ fn rows_can_be_read_in_any_pieces() {
 }
 
 #[test]
-fn rows_that_do_not_fit_the_blocks_fall_back_and_are_reported() {
+fn matrices_that_do_not_fit_the_blocks_fall_back_and_are_reported() {
     // Hidden size 32, feed-forward size 40.
     let model = load("qwen2", Some(DType::Q4K));
     let fallback =
@@ -85,6 +85,7 @@ fn quantized_readers_get_the_int8_form_and_others_do_not() {
         of_name.map(|buffer| buffer.encoding).collect::<Vec<_>>()
     };
     let model = load("qwen2", Some(DType::Q8_0));
+    // The last one is the hidden state, which callers may read.
     assert_eq!(encodings(&model, "normed"), [Encoding::Int8, Encoding::Int8, Encoding::F32AndInt8]);
     assert_eq!(encodings(&model, "ffn"), [Encoding::F32, Encoding::F32]);
     // A router stays as it is and reads floats.

@@ -1,4 +1,4 @@
-//! The plans of a few golden models, as text.
+//! The plans of some golden models, as text.
 
 use sm_model::{LoadOptions, load_model};
 use sm_tensor::DType;
@@ -16,21 +16,21 @@ fn check(model: &str, quant: Option<DType>, expected: &str) {
 }
 
 #[test]
-fn gemma_with_norms_on_both_sides_windows_and_soft_caps() {
+fn gemma2_has_norms_on_both_sides_windows_and_soft_caps() {
     check("gemma2-attention-scale", None, include_str!("snapshots/gemma2.txt"));
 }
 
 #[test]
-fn phi_with_fused_matrices_quantized() {
+fn phi3_has_fused_matrices_quantized() {
     check("phi3", Some(DType::Q8_0), include_str!("snapshots/phi3-q8_0.txt"));
 }
 
 #[test]
-fn gpt2_with_positions_and_biases() {
+fn gpt2_has_learned_positions_and_biases() {
     check("gpt2/model.gguf", None, include_str!("snapshots/gpt2.txt"));
 }
 
 #[test]
-fn experts_in_some_layers() {
+fn qwen3_moe_has_experts_in_some_layers() {
     check("qwen3-moe-dense-layer", None, include_str!("snapshots/qwen3-moe.txt"));
 }

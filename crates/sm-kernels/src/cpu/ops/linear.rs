@@ -60,6 +60,7 @@ impl Sink<1> for LinearSink<'_, '_, '_> {
                 Epilogue::None => break,
                 Epilogue::Activation(activation) => isa.store(v, activate(isa, activation, isa.load(v))),
                 Epilogue::SoftCap(cap) => isa.store(v, soft_cap(isa, cap, isa.load(v))),
+                Epilogue::Scale(scale) => isa.store(v, isa.mul(isa.load(v), isa.splat(scale))),
             }
         }
         self.out.put(isa, row, &columns, values, self.op.store);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! qkv row     │ q heads │ k heads │ v heads │
-//!               norm      norm                     RMS per head, where the model has it (Qwen3, Gemma 3)
+//!               norm      norm                     RMS, where the model has it: per head (Qwen3, Gemma 3), or over all heads (OLMo 2)
 //!               rotate    rotate                   (x, y) → (x cos a - y sin a, y cos a + x sin a)
 //!                 │         └─────────┴──► page    keys [head_dim][16], values [16][head_dim]
 //!                 └──► q buffer
@@ -10,6 +10,9 @@
 //!
 //! A worker has tiles of (rows that go to one page, key head) with the query heads of that key head: each element of a page is
 //! written by one worker, and rows of one page are written together.
+//!
+//! With a norm over all heads, every worker that has heads of a row adds up the squares of the whole row. That costs little beside the
+//! product that made the row, and saves a phase with its barrier.
 //!
 //! Angles are `position * inv_freq` in double precision, once per step for all layers, [`RopeAngles`]. A table of all positions
 //! of a long context would not fit a cache. Scaled variants (linear, Llama 3, YaRN) differ in `inv_freq` and in a factor on
@@ -67,6 +70,15 @@ pub(crate) struct Rotation {
     pub(crate) pairs: RopePairs,
 }
 
+/// An RMS norm of heads in a [`RopeStore`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadNorm {
+    /// `[len]`
+    pub(crate) weight: VectorId,
+    /// Values that are normalised together: those of a head, or of all heads of a position.
+    pub(crate) len: usize,
+}
+
 /// A rotation and KV write with its regions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RopeStore {
@@ -78,10 +90,10 @@ pub(crate) struct RopeStore {
     pub(crate) work: Region<f32>,
     /// None for models without rotary embedding.
     pub(crate) rotation: Option<Rotation>,
-    /// `[head_dim]`
-    pub(crate) q_norm: Option<VectorId>,
-    /// `[head_dim]`
-    pub(crate) k_norm: Option<VectorId>,
+    /// The norm of q.
+    pub(crate) q_norm: Option<HeadNorm>,
+    /// The norm of k.
+    pub(crate) k_norm: Option<HeadNorm>,
     /// Epsilon of the two norms.
     pub(crate) norm_eps: f32,
     /// Number of key heads.
@@ -94,9 +106,28 @@ pub(crate) struct RopeStore {
 
 /// What happens to a head before it is written.
 struct Transform<'a> {
-    norm: Option<&'a [f32]>,
+    norm: Option<Norm<'a>>,
     /// Cosines, then sines; empty if the head is not rotated.
     angles: &'a [f32],
+}
+
+/// A norm of one row.
+#[derive(Clone, Copy)]
+struct Norm<'a> {
+    /// `[head_dim or more]`, padded to whole vectors: the weights, from those of the head on.
+    weight: &'a [f32],
+    /// `1 / rms` of all heads together; of the head itself if none.
+    inverse: Option<f32>,
+}
+
+impl<'a> Norm<'a> {
+    /// The norm of a head, given that of its row.
+    fn of_head(self, index: usize, head_dim: usize) -> Norm<'a> {
+        match self.inverse {
+            Some(_) => Norm { weight: &self.weight[index * head_dim..], ..self },
+            None => self,
+        }
+    }
 }
 
 impl RopeStore {
@@ -104,7 +135,6 @@ impl RopeStore {
     pub(crate) fn run<I: Isa, E: KvElement>(&self, isa: I, step: &StepContext<'_>, access: &Access<'_>) {
         let qkv = access.read(self.qkv);
         let angles = self.rotation.map(|rotation| (access.read(rotation.angles), rotation.angles.stride()));
-        let [q_norm, k_norm] = [self.q_norm, self.k_norm].map(|norm| norm.map(|id| step.weights.vector(id)));
         let mut q = access.tiles(self.q);
         let mut work = access.share(self.work);
         let mut pages = access.kv_share::<E>();
@@ -122,15 +152,22 @@ impl RopeStore {
                         let slot = first_slot + index;
                         let qkv = &qkv[row * self.qkv.stride()..][..self.qkv.stride()];
                         let angles = angles.map_or(&[][..], |(all, stride)| &all[row * stride..][..stride]);
+                        let (all_q, all_kv) = qkv.split_at(self.n_kv_heads * q_len);
+                        let q_norm = self.q_norm.map(|norm| self.row_norm(isa, norm, all_q, step));
+                        let k_norm = self.k_norm.map(|norm| self.row_norm(isa, norm, all_kv, step));
                         let (q_out, padding) = q.row_mut(tile, row).split_at_mut(q_len);
                         padding.fill(0.0);
-                        let q_in = &qkv[kv_head * q_len..][..q_len];
-                        for (x, out) in q_in.chunks_exact(head_dim).zip(q_out.chunks_exact_mut(head_dim)) {
-                            self.transform(isa, x, &Transform { norm: q_norm, angles }, head);
+                        let q_in = &all_q[kv_head * q_len..][..q_len];
+                        let q_heads = q_in.chunks_exact(head_dim).zip(q_out.chunks_exact_mut(head_dim));
+                        for (index, (x, out)) in q_heads.enumerate() {
+                            let index = kv_head * self.heads_per_kv + index;
+                            let norm = q_norm.map(|norm| norm.of_head(index, head_dim));
+                            self.transform(isa, x, &Transform { norm, angles }, head);
                             out.copy_from_slice(&head[..head_dim]);
                         }
-                        let k = &qkv[self.n_kv_heads * q_len + kv_head * head_dim..][..head_dim];
-                        self.transform(isa, k, &Transform { norm: k_norm, angles }, head);
+                        let k = &all_kv[kv_head * head_dim..][..head_dim];
+                        let norm = k_norm.map(|norm| norm.of_head(kv_head, head_dim));
+                        self.transform(isa, k, &Transform { norm, angles }, head);
                         E::store_key(isa, pages.page_mut(tile).0, head_dim, slot, head);
                         let v = &qkv[self.n_kv_heads * (q_len + head_dim) + kv_head * head_dim..][..head_dim];
                         self.transform(isa, v, &Transform { norm: None, angles: &[] }, head);
@@ -141,25 +178,47 @@ impl RopeStore {
         );
     }
 
+    /// The norm of a row's heads; `x` begins with them.
+    #[inline(always)]
+    fn row_norm<'a, I: Isa>(&self, isa: I, norm: HeadNorm, x: &[f32], step: &'a StepContext<'_>) -> Norm<'a> {
+        let weight = step.weights.vector(norm.weight);
+        let all_heads = norm.len != self.head_dim;
+        Norm { weight, inverse: all_heads.then(|| self.inverse_rms(isa, &x[..norm.len], norm.len)) }
+    }
+
+    /// `1 / rms` of `n` values, which zeros may follow.
+    #[inline(always)]
+    fn inverse_rms<I: Isa>(&self, isa: I, x: &[f32], n: usize) -> f32 {
+        let (vectors, tail) = x.as_chunks::<LANES>();
+        let mut last = [0.0; LANES];
+        last[..tail.len()].copy_from_slice(tail);
+        let square_sum = sum_vectors(
+            isa,
+            vectors.len() + usize::from(!tail.is_empty()),
+            #[inline(always)]
+            |index, sum| {
+                let v = isa.load(vectors.get(index).unwrap_or(&last));
+                isa.mul_add(v, v, sum)
+            },
+        );
+        1.0 / (square_sum / n as f32 + self.norm_eps).sqrt()
+    }
+
     /// Writes a head to `out`, normalised, rotated, and padded with zeros.
     #[inline(always)]
     fn transform<I: Isa>(&self, isa: I, x: &[f32], transform: &Transform<'_>, out: &mut [f32]) {
         let (head, padding) = out.split_at_mut(x.len());
         head.copy_from_slice(x);
         padding.fill(0.0);
-        if let Some(weight) = transform.norm {
-            let vectors = out.as_chunks_mut::<LANES>().0;
-            let square_sum = sum_vectors(
-                isa,
-                vectors.len(),
-                #[inline(always)]
-                |index, sum| isa.mul_add(isa.load(&vectors[index]), isa.load(&vectors[index]), sum),
-            );
-            let mean_square = square_sum / x.len() as f32;
-            let inverse = isa.splat(1.0 / (mean_square + self.norm_eps).sqrt());
-            for (v, weight) in vectors.iter_mut().zip(weight.as_chunks().0) {
-                let normal = isa.mul(isa.mul(isa.load(v), inverse), isa.load(weight));
-                isa.store(v, normal);
+        if let Some(Norm { weight, inverse }) = transform.norm {
+            let inverse = isa.splat(inverse.unwrap_or_else(|| self.inverse_rms(isa, out, x.len())));
+            // The weights of a head need not begin at a whole vector of all, so the last one may be cut short.
+            let (weights, tail) = weight.as_chunks::<LANES>();
+            let mut last = [0.0; LANES];
+            last[..tail.len()].copy_from_slice(tail);
+            for (index, v) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                let weight = isa.load(weights.get(index).unwrap_or(&last));
+                isa.store(v, isa.mul(isa.mul(isa.load(v), inverse), weight));
             }
         }
         if let Some(rotation) = self.rotation.filter(|_| !transform.angles.is_empty()) {

@@ -13,7 +13,7 @@ use crate::cpu::ops::embed::Embed;
 use crate::cpu::ops::gather_rows::GatherRows;
 use crate::cpu::ops::moe_ffn::MoeFfn;
 use crate::cpu::ops::norm::Norm;
-use crate::cpu::ops::rope_store::{RopeAngles, RopeStore, Rotation};
+use crate::cpu::ops::rope_store::{HeadNorm, RopeAngles, RopeStore, Rotation};
 use crate::cpu::schedule::AttentionShape;
 use crate::cpu::split::By;
 use crate::plan::{
@@ -181,6 +181,8 @@ impl Binder<'_> {
 
     fn rope_store(&mut self, op: plan::RopeStore) -> Result<(), PrepareError> {
         let plan::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, q } = op;
+        let [q_norm, k_norm] = [q_norm, k_norm]
+            .map(|norm| norm.map(|weight| HeadNorm { weight, len: self.plan.vector(weight).len }));
         let HeadShape { n_kv_heads, head_dim } = self.heads(kv);
         let heads_per_kv = self.plan.buffer(q).width / (head_dim * n_kv_heads);
         let (qkv, q, rotation) = (self.f32(qkv), self.f32(q), rope.map(|id| self.rotation(id)));

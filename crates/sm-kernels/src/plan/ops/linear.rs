@@ -34,6 +34,8 @@ pub enum Epilogue {
     Activation(Activation),
     /// `cap * tanh(x / cap)`.
     SoftCap(f32),
+    /// `scale * x`: multipliers of residual branches and logits (Granite).
+    Scale(f32),
 }
 
 impl Linear {
@@ -65,6 +67,7 @@ impl Operation for Linear {
         match self.epilogue {
             Epilogue::None | Epilogue::Activation(_) => Ok(()),
             Epilogue::SoftCap(cap) => positive("the soft cap", cap),
+            Epilogue::Scale(scale) => positive("the scale of the result", scale),
         }
     }
 
@@ -97,6 +100,7 @@ impl Display for Epilogue {
             Self::None => Ok(()),
             Self::Activation(activation) => write!(f, " {activation}"),
             Self::SoftCap(cap) => write!(f, " soft cap {cap}"),
+            Self::Scale(scale) => write!(f, " scale {scale}"),
         }
     }
 }

@@ -6,7 +6,10 @@ use crate::plan::check::{Check, Checker, Form, ensure, f32_only, product, rows_a
 use crate::plan::operation::{IdVisitor, Operation};
 use crate::plan::{BufferId, KvId, PageGroup, Plan, Read, RopeId, Rows, VectorId, Write};
 
-/// Takes q, k and v apart, normalises q and k per head, rotates them, writes q out and k and v into the pages.
+/// Takes q, k and v apart, normalises and rotates q and k, writes q out and k and v into the pages.
+///
+/// The length of a norm's weights says what is normalised together: `[key_dim]` each head on its own, with weights that all
+/// heads share (Qwen3); `[n_heads * key_dim]` all heads of a position (OLMo 2).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RopeStore {
     /// `[tokens, n_heads * key_dim + n_kv_heads * (key_dim + value_dim)]`: q heads, then k heads, then v heads.
@@ -15,9 +18,9 @@ pub struct RopeStore {
     pub kv: KvId,
     /// The rotation; none for learned positions.
     pub rope: Option<RopeId>,
-    /// `[key_dim]`: RMS norm of each q head before the rotation.
+    /// `[key_dim]` or `[n_heads * key_dim]`: RMS norm of q before the rotation.
     pub q_norm: Option<VectorId>,
-    /// `[key_dim]`: the same for k.
+    /// `[key_dim]` or `[n_kv_heads * key_dim]`: the same for k.
     pub k_norm: Option<VectorId>,
     /// Epsilon of the two norms.
     pub norm_eps: f32,
@@ -54,8 +57,9 @@ impl Operation for RopeStore {
         if let Some(rope) = self.rope {
             checker.rope(rope, key_dim)?;
         }
-        for norm in [self.q_norm, self.k_norm].into_iter().flatten() {
-            checker.vector("head norm", norm, key_dim)?;
+        for (norm, all_heads) in [(self.q_norm, q.width), (self.k_norm, n_kv_heads * key_dim)] {
+            let Some(norm) = norm else { continue };
+            checker.head_norm(norm, key_dim, all_heads)?;
             let eps = self.norm_eps;
             ensure(eps.is_finite() && 0.0 <= eps, || format!("norm_eps is {eps}"))?;
         }

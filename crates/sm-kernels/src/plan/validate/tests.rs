@@ -178,12 +178,17 @@ fn parameters_are_in_range() {
         (2, "the soft cap is 0", |p| set!(p, Linear "linear", epilogue = Epilogue::SoftCap(0.0))),
         (
             2,
+            "the scale of the result is NaN",
+            |p| set!(p, Linear "linear", epilogue = Epilogue::Scale(f32::NAN)),
+        ),
+        (
+            2,
             "the length of bias \"norm\" is 64 but must be 128",
             |p| set!(p, Linear "linear", bias = Some(VectorId(0))),
         ),
         (
             3,
-            "the length of head norm \"norm\" is 64",
+            "the length of head norm \"norm\" is 64 but must be 16",
             |p| set!(p, RopeStore "rope_store", k_norm = Some(VectorId(0))),
         ),
         (4, "3 query heads are no multiple of 2", |p| set!(p, Attention "attention", n_heads = 3)),

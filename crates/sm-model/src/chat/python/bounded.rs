@@ -1,28 +1,28 @@
-//! A bound on what templates keep in namespaces, the only values that can grow from one turn of a loop to the next.
+//! Bounds what templates keep in namespaces, the only values that can grow from one iteration of a loop to the next.
 
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, State, Value};
 
-/// Deepest nesting of a kept value. The engine drops and prints values recursively.
+/// The deepest nesting of a kept value. The engine drops and prints values recursively.
 const MAX_DEPTH: usize = 64;
 
-/// Longest string kept, in bytes.
+/// The longest string kept, in bytes.
 const MAX_STRING_BYTES: usize = 16 << 20;
 
-/// Parts of kept values looked at in one render.
+/// Parts of kept values visited in a render.
 const MAX_VISITS: usize = 1_000_000;
 
-/// Returns `value`, unless it is deeper or longer than any real template needs, or holds a namespace.
+/// Returns `value`, unless it is deeper or longer than any real template needs, or contains a namespace.
 pub(super) fn bounded(state: &mut State<'_, '_>, value: Value) -> Result<Value, Error> {
     let mut n_visits = state.get_temp("n_visits").and_then(|visits| visits.as_usize()).unwrap_or(0);
     let mut open = vec![(value.clone(), 0)];
     while let Some((part, depth)) = open.pop() {
-        // Counted before they are walked: a list that doubles is stopped before it takes long.
+        // Counted before visiting, so that a list that doubles in each iteration is stopped before it takes long.
         n_visits += 1 + part.as_object().and_then(|object| object.enumerator_len()).unwrap_or(0);
         let namespace = part.as_object().is_some_and(|object| object.type_name().ends_with("Namespace"));
         let long = part.as_str().is_some_and(|text| text.len() > MAX_STRING_BYTES);
         if namespace || long || depth > MAX_DEPTH || n_visits > MAX_VISITS {
-            let message = "a namespace cannot keep a namespace, a value of more than 64 levels, or one of more than 16 MiB";
+            let message = "a namespace cannot hold a namespace, a value nested deeper than 64 levels, or a string of more than 16 MiB";
             return Err(Error::new(ErrorKind::InvalidOperation, message));
         }
         match part.kind() {

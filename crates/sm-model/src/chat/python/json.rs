@@ -1,11 +1,11 @@
-//! The filter `tojson` as `transformers` defines it: Python's `json.dumps` with `ensure_ascii=False`.
+//! The filter `tojson` as transformers defines it: Python's `json.dumps` with `ensure_ascii=False`.
 
 use std::fmt::Write;
 
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
-/// Deepest nesting written; deeper values can only come from a template that builds them on purpose.
+/// The deepest nesting written. Only a template that builds deeper values on purpose gets there.
 const MAX_DEPTH: usize = 100;
 
 /// `value | tojson(indent=…, ensure_ascii=…, separators=…, sort_keys=…)`
@@ -18,7 +18,7 @@ pub(super) fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
         }),
         _ => None,
     };
-    let separators = match kwargs.get::<Option<Vec<String>>>("separators")?.as_deref() {
+    let (item_separator, key_separator) = match kwargs.get::<Option<Vec<String>>>("separators")?.as_deref() {
         Some([item, key]) => (item.clone(), key.clone()),
         Some(_) => return Err(Error::new(ErrorKind::InvalidOperation, "tojson: separators must be a pair")),
         None if indent.is_some() => (",".to_owned(), ": ".to_owned()),
@@ -27,7 +27,8 @@ pub(super) fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
     let mut writer = Writer {
         out: String::new(),
         indent,
-        separators,
+        item_separator,
+        key_separator,
         ascii: kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
         sorted: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
     };
@@ -39,7 +40,8 @@ pub(super) fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
 struct Writer {
     out: String,
     indent: Option<String>,
-    separators: (String, String), // between items, between key and value
+    item_separator: String,
+    key_separator: String,
     ascii: bool,
     sorted: bool,
 }
@@ -49,7 +51,7 @@ impl Writer {
         if depth > MAX_DEPTH {
             return Err(Error::new(
                 ErrorKind::BadSerialization,
-                format!("tojson: deeper than {MAX_DEPTH} levels"),
+                format!("tojson: nested deeper than {MAX_DEPTH} levels"),
             ));
         }
         match value.kind() {
@@ -91,7 +93,7 @@ impl Writer {
         self.out.push(brackets[0]);
         for idx in 0..len {
             if idx > 0 {
-                self.out.push_str(&self.separators.0);
+                self.out.push_str(&self.item_separator);
             }
             self.line_break(depth + 1);
             item(self, idx)?;
@@ -125,14 +127,14 @@ impl Writer {
                 ));
             }
         }
-        self.out.push_str(&self.separators.1);
+        self.out.push_str(&self.key_separator);
         Ok(())
     }
 
     fn string(&mut self, text: &str) {
         self.out.push('"');
-        for letter in text.chars() {
-            match letter {
+        for character in text.chars() {
+            match character {
                 '"' => self.out.push_str("\\\""),
                 '\\' => self.out.push_str("\\\\"),
                 '\n' => self.out.push_str("\\n"),
@@ -140,24 +142,24 @@ impl Writer {
                 '\t' => self.out.push_str("\\t"),
                 '\u{8}' => self.out.push_str("\\b"),
                 '\u{c}' => self.out.push_str("\\f"),
-                ' '..='~' => self.out.push(letter),
-                '\0'..='\u{1f}' => self.escape(letter),
-                _ if self.ascii => self.escape(letter),
-                _ => self.out.push(letter),
+                ' '..='~' => self.out.push(character),
+                '\0'..='\u{1f}' => self.escape(character),
+                _ if self.ascii => self.escape(character),
+                _ => self.out.push(character),
             }
         }
         self.out.push('"');
     }
 
-    fn escape(&mut self, letter: char) {
-        for unit in letter.encode_utf16(&mut [0; 2]) {
+    fn escape(&mut self, character: char) {
+        for unit in character.encode_utf16(&mut [0; 2]) {
             // Writing to a string cannot fail.
             let _ = write!(self.out, "\\u{unit:04x}");
         }
     }
 }
 
-/// As Python's `repr`: the shortest digits that read back, an exponent with sign and two digits.
+/// A number as Python's `repr` writes it: the shortest digits that read back, an exponent with sign and at least two digits.
 fn number(value: &Value) -> String {
     if value.is_integer() {
         return value.to_string();

@@ -1,4 +1,4 @@
-//! Vocabularies of Hugging Face directories, written as metadata.
+//! Tokenizers of Hugging Face directories, written as GGUF metadata.
 
 use super::metadata;
 use crate::Gguf;
@@ -7,7 +7,7 @@ use crate::testing::data_dir;
 use crate::tokenizer::{EncodeOptions, GgufTokenizer, Tokenizer, load_tokenizer};
 
 #[test]
-fn tokens_kinds_and_roles_are_those_of_another_converter() {
+fn metadata_match_another_converter() {
     let Some(data) = data_dir() else { return };
     let dir = data.join("models/stories260K/hf");
     let file = Gguf::open(&dir.join("stories260K-f32.gguf")).unwrap();
@@ -28,7 +28,7 @@ fn tokens_kinds_and_roles_are_those_of_another_converter() {
 }
 
 #[test]
-fn byte_level_vocabularies_have_merges_and_the_name_of_their_pattern() {
+fn byte_level_vocabularies_have_merges_and_a_pre_tokenizer() {
     let Some(data) = data_dir() else { return };
     for (name, vocab_size, pre) in
         [("gpt2", 50_257, "gpt-2"), ("qwen2", 151_936, "qwen2"), ("qwen3", 151_936, "qwen2")]
@@ -44,7 +44,7 @@ fn byte_level_vocabularies_have_merges_and_the_name_of_their_pattern() {
 }
 
 #[test]
-fn texts_have_the_same_ids_as_by_the_original() {
+fn written_tokenizers_encode_like_the_originals() {
     let Some(data) = data_dir() else { return };
     for name in ["gpt2", "mistral-7b-v0.1-instruct", "phi-3-mini", "qwen2", "qwen3"] {
         let dir = data.join("tokenizers").join(name);
@@ -55,7 +55,7 @@ fn texts_have_the_same_ids_as_by_the_original() {
         for line in golden.lines() {
             let case: serde_json::Value = serde_json::from_str(line).unwrap();
             let text = case["text"].as_str().unwrap();
-            // GGUF has no key for the composition of characters that Qwen's tokenizer begins with.
+            // GGUF has no key for Unicode normalization, which Qwen's tokenizer applies.
             if name.starts_with("qwen") && text.contains('\u{301}') {
                 continue;
             }
@@ -69,7 +69,7 @@ fn texts_have_the_same_ids_as_by_the_original() {
 }
 
 #[test]
-fn scores_order_tokens_as_the_trained_ones_do() {
+fn scores_order_tokens_like_the_trained_ones() {
     let Some(data) = data_dir() else { return };
     let dir = data.join("models/stories260K/hf");
     let file = Gguf::open(&dir.join("stories260K-f32.gguf")).unwrap();
@@ -77,7 +77,7 @@ fn scores_order_tokens_as_the_trained_ones_do() {
     let trained: &[f32] = file.metadata().require(key).unwrap();
     let written = metadata(&dir, trained.len()).unwrap();
     let written: &[f32] = written.require(key).unwrap();
-    // Bytes and single characters are never merged; their scores mean nothing.
+    // Bytes and single characters are never merged, so their scores have no meaning.
     let first = (0..trained.len()).find(|&id| trained[id] < 0.0).unwrap();
     let merged: Vec<usize> = (first..trained.len()).filter(|&id| written[id] < 0.0).collect();
     assert!(merged.len() > 100, "{}", merged.len());
@@ -87,7 +87,7 @@ fn scores_order_tokens_as_the_trained_ones_do() {
 }
 
 #[test]
-fn a_directory_without_a_readable_tokenizer_is_an_error_only_if_it_has_another() {
+fn a_missing_tokenizer_is_refused_only_if_there_is_another_kind() {
     let dir = std::env::temp_dir().join(format!("sm-export-tokenizer-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let none = metadata(&dir, 8).unwrap();

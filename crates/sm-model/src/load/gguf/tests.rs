@@ -1,4 +1,4 @@
-//! Tests of the GGUF reader: one file built by hand, and what is wrong with its variations.
+//! The GGUF reader: a hand-made file, and corrupted variations of it.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn string(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-/// A file of the parts of interest, to be varied by each test.
+/// The parts of a small valid file. Each test varies some of them.
 struct Sample {
     version: u32,
     n_tensors: u64,
@@ -94,13 +94,14 @@ fn hostile_tensors_are_refused() {
     Sample { version: 1, ..sample() }.fails_with("version 1 is not supported; supported: 2 and 3");
     Sample { type_id: 16, ..sample() }
         .fails_with("tensor \"w\": unknown data type ggml type 16; supported: f32");
-    Sample { type_id: 2, ..sample() }.fails_with("rows are not a multiple of the block length 32");
+    Sample { type_id: 2, ..sample() }
+        .fails_with("its rows of 4 values are not a multiple of the block length 32");
     Sample { dims: vec![1; 5], ..sample() }.fails_with("the rank of tensor \"w\" is 5, expected at most 4");
     Sample { dims: vec![1 << 40, 1 << 40], ..sample() }.fails_with("too many values");
     Sample { offset: 33, ..sample() }.fails_with("the offset of tensor \"w\" is 33");
-    Sample { offset: 64, ..sample() }.fails_with("takes bytes 64..96 of the data, which has only 64");
+    Sample { offset: 64, ..sample() }.fails_with("occupies bytes 64..96 of the data, which has only 64");
     Sample { offset: 1 << 63, ..sample() }.fails_with("which has only 64");
-    Sample { data_bytes: 63, ..sample() }.fails_with("takes bytes 32..64 of the data, which has only 63");
+    Sample { data_bytes: 63, ..sample() }.fails_with("occupies bytes 32..64 of the data, which has only 63");
 }
 
 #[test]

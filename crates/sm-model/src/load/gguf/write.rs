@@ -1,7 +1,7 @@
-//! Writes GGUF files, version 3, one tensor after the other.
+//! Writes GGUF files, version 3, tensor by tensor.
 //!
-//! The head (metadata and where each tensor lies) is written first, from what the caller announces;
-//! the bytes of the tensors follow in pieces, so that no model has to fit into memory.
+//! The header (metadata and the position of each tensor) is written first, from the tensors that the caller announces; their
+//! bytes follow in pieces of any size, so that a model need not fit in memory.
 
 use std::io::{self, Write};
 
@@ -12,10 +12,10 @@ use crate::LoadError;
 use crate::load::checked_size;
 use crate::metadata::{Array, Metadata, Value};
 
-/// A tensor that is going to be written.
+/// A tensor that will be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
-    /// The name in the file.
+    /// Its name.
     pub name: String,
     /// Extents, slowest dimension first: `[out_features, in_features]` for a matrix.
     pub shape: Vec<usize>,
@@ -26,10 +26,10 @@ pub struct TensorSpec {
 /// Why a GGUF file could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The system refused to write.
+    /// The file cannot be written.
     #[error("cannot write the GGUF file: {0}")]
     Io(#[from] io::Error),
-    /// The metadata or a tensor's shape is none that a reader would accept.
+    /// No reader would accept the metadata or the shape of a tensor.
     #[error(transparent)]
     Content(#[from] LoadError),
 }
@@ -55,58 +55,57 @@ pub enum WriteError {
 pub struct GgufWriter<W> {
     out: W,
     alignment: usize,
-    /// Bytes of the tensors that are still to come, the current one last.
+    /// Sizes in bytes of the unfinished tensors, in reverse order: the current one is last.
     pending: Vec<u64>,
-    /// Bytes of the current tensor written so far.
+    /// Bytes of the current tensor that are written.
     written: u64,
 }
 
 impl<W: Write> GgufWriter<W> {
-    /// Writes the head. The bytes of `tensors` have to follow in this order.
+    /// Writes the header. The bytes of `tensors` must follow in this order.
     ///
     /// # Errors
-    /// If writing fails, `general.alignment` is no valid alignment, or rows of a tensor are not
-    /// whole blocks.
+    /// If writing fails, `general.alignment` is invalid, or the rows of a tensor are not whole blocks.
     pub fn new(out: W, metadata: &Metadata, tensors: &[TensorSpec]) -> Result<Self, WriteError> {
         let alignment = read_alignment(metadata)? as usize;
         let sizes = tensors.iter().map(size).collect::<Result<Vec<_>, _>>()?;
-        let mut head = b"GGUF".to_vec();
-        head.extend(3_u32.to_le_bytes());
-        head.extend((tensors.len() as u64).to_le_bytes());
-        head.extend((metadata.len() as u64).to_le_bytes());
+        let mut header = b"GGUF".to_vec();
+        header.extend(3_u32.to_le_bytes());
+        header.extend((tensors.len() as u64).to_le_bytes());
+        header.extend((metadata.len() as u64).to_le_bytes());
         for (key, value) in metadata.iter() {
-            put_string(&mut head, key);
-            put_value(&mut head, value);
+            put_string(&mut header, key);
+            put_value(&mut header, value);
         }
         let mut offset = 0_u64;
         for (tensor, size) in tensors.iter().zip(&sizes) {
-            put_tensor(&mut head, tensor, offset);
+            put_tensor(&mut header, tensor, offset);
             offset += size.next_multiple_of(alignment as u64);
         }
-        head.resize(head.len().next_multiple_of(alignment), 0);
+        header.resize(header.len().next_multiple_of(alignment), 0);
         let pending = sizes.into_iter().rev().collect();
         let mut writer = Self { out, alignment, pending, written: 0 };
-        writer.out.write_all(&head)?;
+        writer.out.write_all(&header)?;
         writer.end_full_tensors()?;
         Ok(writer)
     }
 
-    /// Appends to the current tensor; when it is complete the next one begins.
+    /// Appends bytes to the current tensor. Once it is complete, the next one begins.
     ///
     /// # Errors
     /// If writing fails.
     ///
     /// # Panics
-    /// If `bytes` are more than the current tensor still takes.
+    /// If the current tensor needs fewer bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
         let left = self.pending.last().map_or(0, |size| size - self.written);
-        assert!(bytes.len() as u64 <= left, "{} bytes for a tensor that takes {left} more", bytes.len());
+        assert!(bytes.len() as u64 <= left, "{} bytes for a tensor that needs {left} more", bytes.len());
         self.out.write_all(bytes)?;
         self.written += bytes.len() as u64;
         self.end_full_tensors()
     }
 
-    /// Flushes the file and returns what it was written to.
+    /// Flushes the output and returns it.
     ///
     /// # Errors
     /// If writing fails.
@@ -119,7 +118,7 @@ impl<W: Write> GgufWriter<W> {
         Ok(self.out)
     }
 
-    /// Pads after the current tensor if it is complete, and after empty ones that follow.
+    /// Ends the current tensor if it is complete, and empty ones after it, each with padding.
     fn end_full_tensors(&mut self) -> Result<(), WriteError> {
         while self.pending.pop_if(|size| *size == self.written).is_some() {
             let padding = self.written.next_multiple_of(self.alignment as u64) - self.written;
@@ -135,26 +134,26 @@ fn size(tensor: &TensorSpec) -> Result<u64, LoadError> {
     checked_size(&tensor.name, &shape, tensor.dtype)
 }
 
-fn put_tensor(head: &mut Vec<u8>, tensor: &TensorSpec, offset: u64) {
-    put_string(head, &tensor.name);
-    head.extend((tensor.shape.len() as u32).to_le_bytes());
+fn put_tensor(header: &mut Vec<u8>, tensor: &TensorSpec, offset: u64) {
+    put_string(header, &tensor.name);
+    header.extend((tensor.shape.len() as u32).to_le_bytes());
     for &extent in tensor.shape.iter().rev() {
-        head.extend((extent as u64).to_le_bytes());
+        header.extend((extent as u64).to_le_bytes());
     }
-    head.extend(tensor.dtype.ggml_id().to_le_bytes());
-    head.extend(offset.to_le_bytes());
+    header.extend(tensor.dtype.ggml_id().to_le_bytes());
+    header.extend(offset.to_le_bytes());
 }
 
-fn put_string(head: &mut Vec<u8>, text: &str) {
-    head.extend((text.len() as u64).to_le_bytes());
-    head.extend(text.as_bytes());
+fn put_string(header: &mut Vec<u8>, text: &str) {
+    header.extend((text.len() as u64).to_le_bytes());
+    header.extend(text.as_bytes());
 }
 
-/// The type and the value.
-fn put_value(head: &mut Vec<u8>, value: &Value) {
+/// A value's type, and the value.
+fn put_value(header: &mut Vec<u8>, value: &Value) {
     let mut put = |type_id: u32, bytes: &[u8]| {
-        head.extend(type_id.to_le_bytes());
-        head.extend(bytes);
+        header.extend(type_id.to_le_bytes());
+        header.extend(bytes);
     };
     match value {
         Value::U8(v) => put(0, &v.to_le_bytes()),
@@ -167,11 +166,11 @@ fn put_value(head: &mut Vec<u8>, value: &Value) {
         Value::Bool(v) => put(7, &[u8::from(*v)]),
         Value::String(v) => {
             put(8, &[]);
-            put_string(head, v);
+            put_string(header, v);
         }
         Value::Array(v) => {
             put(9, &[]);
-            put_array(head, v);
+            put_array(header, v);
         }
         Value::U64(v) => put(10, &v.to_le_bytes()),
         Value::I64(v) => put(11, &v.to_le_bytes()),
@@ -179,16 +178,16 @@ fn put_value(head: &mut Vec<u8>, value: &Value) {
     }
 }
 
-/// The type of the elements, their number and the elements.
-fn put_array(head: &mut Vec<u8>, array: &Array) {
+/// The elements' type, their number, and the elements.
+fn put_array(header: &mut Vec<u8>, array: &Array) {
     let mut begin = |type_id: u32, len: usize| {
-        head.extend(type_id.to_le_bytes());
-        head.extend((len as u64).to_le_bytes());
+        header.extend(type_id.to_le_bytes());
+        header.extend((len as u64).to_le_bytes());
     };
     macro_rules! numbers {
         ($type_id:literal, $items:expr) => {{
             begin($type_id, $items.len());
-            $items.iter().for_each(|item| head.extend(item.to_le_bytes()));
+            $items.iter().for_each(|item| header.extend(item.to_le_bytes()));
         }};
     }
     match array {
@@ -201,15 +200,15 @@ fn put_array(head: &mut Vec<u8>, array: &Array) {
         Array::F32(items) => numbers!(6, items),
         Array::Bool(items) => {
             begin(7, items.len());
-            head.extend(items.iter().map(|item| u8::from(*item)));
+            header.extend(items.iter().map(|item| u8::from(*item)));
         }
         Array::String(items) => {
             begin(8, items.len());
-            items.iter().for_each(|item| put_string(head, item));
+            items.iter().for_each(|item| put_string(header, item));
         }
         Array::Array(items) => {
             begin(9, items.len());
-            items.iter().for_each(|item| put_array(head, item));
+            items.iter().for_each(|item| put_array(header, item));
         }
         Array::U64(items) => numbers!(10, items),
         Array::I64(items) => numbers!(11, items),

@@ -1,4 +1,4 @@
-//! Tests of the safetensors reader.
+//! The safetensors reader: hand-made headers, hostile ones, and agreement with the `safetensors` crate.
 
 use super::*;
 
@@ -26,7 +26,7 @@ fn reads_tensors_and_skips_metadata() {
 }
 
 #[test]
-fn masks_of_unknown_types_are_left_out() {
+fn boolean_masks_are_skipped() {
     let header = r#"{"h.0.attn.bias":{"dtype":"BOOL","shape":[4],"data_offsets":[0,4]}}"#;
     assert_eq!(read_header(&file(header, 4)).unwrap(), []);
 }
@@ -37,19 +37,15 @@ fn hostile_headers_are_refused() {
     fails_with(
         &one(r#""dtype":"I64","shape":[1],"data_offsets":[0,8]"#),
         8,
-        "tensor \"w\" is stored as I64, which cannot be read; supported: F32, F16, BF16",
+        "tensor \"w\" is stored as I64, which is not supported here; supported: F32, F16, BF16",
     );
     fails_with(
         &one(r#""dtype":"F32","shape":[2],"data_offsets":[0,8]"#),
         7,
-        "takes bytes 0..8 of the data, which has only 7",
+        "occupies bytes 0..8 of the data, which has only 7",
     );
-    fails_with(&one(r#""dtype":"F32","shape":[2],"data_offsets":[8,0]"#), 8, "takes bytes 8..0");
-    fails_with(
-        &one(r#""dtype":"F32","shape":[3],"data_offsets":[0,8]"#),
-        8,
-        "takes 12 bytes but the file gives it 8",
-    );
+    fails_with(&one(r#""dtype":"F32","shape":[2],"data_offsets":[8,0]"#), 8, "occupies bytes 8..0");
+    fails_with(&one(r#""dtype":"F32","shape":[3],"data_offsets":[0,8]"#), 8, "implies 12 bytes but it has 8");
     fails_with(
         &one(r#""dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]"#),
         8,
@@ -77,13 +73,10 @@ fn missing_shards_are_named() {
     std::fs::write(&index, r#"{"weight_map":{"a":"model-1.safetensors","b":"model-1.safetensors"}}"#)
         .unwrap();
     let message = files(&dir).unwrap_err().to_string();
-    assert!(
-        message.contains("model-1.safetensors is missing: the index places 2 tensors in it"),
-        "{message}"
-    );
+    assert!(message.contains("model-1.safetensors is missing: the index lists 2 tensors in it"), "{message}");
     std::fs::write(&index, r#"{"weight_map":{"a":"../model.safetensors"}}"#).unwrap();
     let message = files(&dir).unwrap_err().to_string();
-    assert!(message.contains("a shard must be a file beside the index"), "{message}");
+    assert!(message.contains("a shard must be a file in the same directory as the index"), "{message}");
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
@@ -93,7 +86,7 @@ fn agrees_with_the_reference_implementation_on_every_golden_file() {
     let mut n_tensors = 0;
     for model in std::fs::read_dir(folder).unwrap() {
         let dir = model.unwrap().path();
-        for path in if is_there(&dir) { files(&dir).unwrap() } else { Vec::new() } {
+        for path in if exist_in(&dir) { files(&dir).unwrap() } else { Vec::new() } {
             let bytes = std::fs::read(&path).unwrap();
             let theirs = safetensors::SafeTensors::deserialize(&bytes).unwrap();
             let ours = read_header(&bytes).unwrap();

@@ -1,4 +1,4 @@
-//! Tests of the `.smnd` reader: a published checkpoint, and what is wrong with its variations.
+//! The `.smnd` reader: a published checkpoint, and corrupted variations of it.
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn reads_a_published_checkpoint() {
 }
 
 #[test]
-fn broken_checkpoints_name_what_is_broken() {
+fn errors_name_what_is_corrupt() {
     let Some(bytes) = demo() else { return };
     let metadata_len = i32::from_le_bytes(bytes[16..20].try_into().unwrap()) as usize;
     let tensors_at = 20 + metadata_len;
@@ -39,7 +39,7 @@ fn broken_checkpoints_name_what_is_broken() {
     fails_with(&with(16, &i32::MAX.to_le_bytes()), "the metadata length is 2147483647");
     fails_with(
         &with(tensors_at, &28i32.to_le_bytes()),
-        "\"tensor_count\" = 28 is not supported: 2 layers have 29 tensors",
+        "\"tensor_count\" = 28 is not supported: a model of 2 layers has 29 tensors",
     );
     fails_with(&with(tensors_at + 4, &9i32.to_le_bytes()), "the rank of \"token_embd.weight\" is 9");
     fails_with(&with(tensors_at + 8, &49i32.to_le_bytes()), "\"token_embd.weight\" has shape [49, 64]");

@@ -1,4 +1,8 @@
-//! Byte-level BPE: the text is split by the model's rules, and the bytes of each part are joined in the order of the merges.
+//! Byte-level BPE: splits the text by the model's regular expressions, then merges the bytes of each part by rank.
+//!
+//! Merging is done by the crate `tokenizers`. Byte-level BPE: GPT-2,
+//! <https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf>; merge order: Sennrich et al.,
+//! <https://arxiv.org/abs/1508.07909>.
 
 use std::fmt;
 
@@ -62,13 +66,13 @@ fn split(pattern: &str) -> Result<Split, TokenizerError> {
         .map_err(|reason| invalid(format!("pattern {pattern}: {reason}")))
 }
 
-/// `"a b"` merges `a` and `b`; a first space belongs to `a`.
+/// The two sides of a merge, written `"a b"`. A leading space belongs to `a`.
 fn merge_pair(merge: &str) -> Result<(String, String), TokenizerError> {
     let first = merge.chars().next().map_or(0, char::len_utf8);
     let space = merge[first..].find(' ').map(|at| first + at);
     match space.map(|at| (&merge[..at], &merge[at + 1..])) {
         Some((left, right)) if !right.is_empty() => Ok((left.to_owned(), right.to_owned())),
-        _ => Err(invalid(format!("merge {merge:?} is not two tokens with a space between"))),
+        _ => Err(invalid(format!("merge {merge:?} is not two tokens separated by a space"))),
     }
 }
 

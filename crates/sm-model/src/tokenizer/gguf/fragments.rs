@@ -1,4 +1,6 @@
-//! Finds the written forms of special tokens in a text before anything else looks at it.
+//! Cuts a text at the written forms of special tokens, before it is encoded.
+//!
+//! As `tokenizer_st_partition` of llama.cpp: longer tokens first, each cut as often as it occurs in what is still text.
 
 use aho_corasick::AhoCorasick;
 use sm_tensor::TokenId;
@@ -6,7 +8,7 @@ use sm_tensor::TokenId;
 use super::tokens::{TokenType, Tokens, invalid};
 use crate::tokenizer::{SpecialText, TokenizerError};
 
-/// The special tokens of Phi-3 after which spaces stay; after all its others they are dropped.
+/// The special tokens of Phi-3 that keep the spaces after them; its others swallow them.
 pub(super) const PHI3_KEEPS_SPACES: &[&str] = &["<unk>", "<s>", "<|endoftext|>"];
 
 /// A part of a text.
@@ -16,7 +18,7 @@ pub(super) enum Fragment<'a> {
     Special(TokenId),
 }
 
-/// All special tokens, longest first: where two overlap the longer one is meant.
+/// All special tokens, longest first, so that the longer of two overlapping ones wins.
 #[derive(Debug)]
 pub(super) struct SpecialTexts {
     specials: Vec<SpecialToken>,
@@ -27,13 +29,13 @@ pub(super) struct SpecialTexts {
 struct SpecialToken {
     text: String,
     id: TokenId,
-    /// Recognized even where special tokens are plain text.
+    /// Recognized even if special tokens are to be taken as plain text.
     user_defined: bool,
     drops_spaces_after: bool,
 }
 
 impl SpecialTexts {
-    /// `keep_spaces`: where given, all special tokens but these swallow the white space after them.
+    /// `keep_spaces`: if given, all special tokens except these swallow the white space after them.
     pub(super) fn new(tokens: &Tokens<'_>, keep_spaces: Option<&[&str]>) -> Result<Self, TokenizerError> {
         let mut specials = Vec::new();
         for (id, text) in (0..).zip(tokens.texts) {
@@ -57,7 +59,7 @@ impl SpecialTexts {
 
     /// Cuts `text` at its special tokens.
     pub(super) fn split<'a>(&self, text: &'a str, special_text: SpecialText) -> Vec<Fragment<'a>> {
-        // Vocabularies have thousands of special tokens and texts hold few of them: one pass finds which.
+        // A vocabulary may have thousands of special tokens, of which a text has few. One pass finds which.
         let mut present: Vec<usize> =
             self.finder.find_overlapping_iter(text).map(|found| found.pattern().as_usize()).collect();
         present.sort_unstable();

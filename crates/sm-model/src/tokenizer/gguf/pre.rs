@@ -1,26 +1,27 @@
-//! How `tokenizer.ggml.pre` splits a text before the merges: regular expressions, one after the other on what the one before
-//! left, where what lies between two matches is a part as well.
+//! The pre-tokenizers that `tokenizer.ggml.pre` names: how a text is split before merging.
 //!
-//! The expressions are those of the published `tokenizer.json` files, or of llama.cpp where it names a family of them.
+//! Each is a list of regular expressions. An expression splits every part that the previous ones left into its matches and the
+//! text between them. The expressions are those of the published `tokenizer.json` files, or of llama.cpp
+//! (`llama_vocab_pre_type` in `llama-vocab.cpp`) where it has one name for several models.
 
 use crate::tokenizer::TokenizerError;
 
-/// The rules of one family of byte-level vocabularies.
+/// The pre-tokenizer of a family of byte-level vocabularies.
 #[derive(Debug, PartialEq)]
 pub(super) struct PreTokenizer {
     names: &'static [&'static str],
     pub(super) patterns: &'static [&'static str],
-    /// A part that is a token as a whole is that token, whatever the merges would make of it.
+    /// Whether a part that is a token as a whole becomes that token, whatever the merges would make of it.
     pub(super) ignores_merges: bool,
-    /// Whether BOS is added where the file does not say.
+    /// Whether BOS is added if the file does not say.
     pub(super) adds_bos: bool,
 }
 
 impl PreTokenizer {
-    /// The rules called `name`.
+    /// The pre-tokenizer of this name.
     ///
     /// # Errors
-    /// [`TokenizerError::Unsupported`], with the names that are known.
+    /// [`TokenizerError::Unsupported`] if the name is not known.
     pub(super) fn named(name: &str) -> Result<&'static Self, TokenizerError> {
         TABLE.iter().find(|pre| pre.names.contains(&name)).ok_or_else(|| {
             let known: Vec<_> = TABLE.iter().flat_map(|pre| pre.names).copied().collect();
@@ -48,16 +49,17 @@ const fn whole_words(names: &'static [&'static str], patterns: &'static [&'stati
     PreTokenizer { names, patterns, ignores_merges: true, adds_bos: true }
 }
 
-/// Words with the space before them, as GPT-2 has them.
+/// GPT-2: words, each with the space before it.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 /// Llama 3: numbers of up to three digits.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Qwen 2: one digit at a time.
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// GPT-4o: words split where lower case turns to upper.
+/// GPT-4o: splits words where lower case turns to upper.
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Mistral's Tekken.
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// DeepSeek LLM: letters with case. Those that Unicode normalization would change are given by number.
+/// DeepSeek LLM: letters with case. Those that Unicode normalization would change are written as numbers.
 const DEEPSEEK_LETTERS: &str = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\x{1F7D}ᾀ-ᾴᾶ-ᾼ\x{1FBE}ῂ-ῄῆ-ῌῐ-\x{1FD3}ῖ-\x{1FDB}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\x{2126}ℨ\x{212A}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
 const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
 const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_are_errors_that_name_the_known() {
+    fn unknown_names_are_refused_with_the_known_ones() {
         let message = PreTokenizer::named("no-such").unwrap_err().to_string();
         assert!(message.starts_with("tokenizer.ggml.pre \"no-such\" is not supported"), "{message}");
         assert!(message.contains("llama-bpe") && message.contains("qwen2"), "{message}");

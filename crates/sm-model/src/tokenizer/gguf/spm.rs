@@ -1,4 +1,12 @@
-//! SentencePiece-style encoding: characters are joined into tokens, best score first; what is left over becomes bytes.
+//! SentencePiece-style BPE: merges neighbours into tokens, best score first; what is left over becomes byte tokens.
+//!
+//! ```text
+//! queue = all neighbours that form a token
+//! while the best pair of the queue is still two neighbours: merge it, queue the pairs it forms with its new neighbours
+//! ```
+//!
+//! A priority queue over a linked list of symbols, `O(n log n)`, as SentencePiece's `bpe_model.cc` and llama.cpp's
+//! `llm_tokenizer_spm` have it. SentencePiece: <https://arxiv.org/abs/1808.06226>.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashMap};
@@ -9,15 +17,15 @@ use super::tokens::{TokenType, Tokens};
 use crate::tokenizer::TokenizerError;
 use crate::tokenizer::hf::fallback_byte;
 
-/// Scored tokens of a `llama` vocabulary.
+/// A `llama` vocabulary: tokens with scores.
 #[derive(Debug)]
 pub(super) struct Spm {
-    tokens: HashMap<String, (u32, f32)>, // id and score by text, with `▁` for spaces
+    tokens: HashMap<String, (u32, f32)>, // id and score by text, spaces as `▁`
     bytes: [Option<TokenId>; 256],
     unknown: Option<TokenId>,
 }
 
-/// A run of the text that is one token so far; empty once it is joined to its left neighbour.
+/// A piece of the text that is one symbol so far; empty once it is merged into its left neighbour.
 #[derive(Clone, Copy)]
 struct Symbol {
     start: usize,
@@ -26,7 +34,7 @@ struct Symbol {
     next: Option<usize>,
 }
 
-/// Two neighbours that would make a token.
+/// Two neighbours that form a token.
 struct Pair {
     score: f32,
     left: usize,
@@ -74,7 +82,7 @@ impl Spm {
         Self { tokens: ids.collect(), bytes, unknown }
     }
 
-    /// Appends the ids of `text`, in which spaces are already `▁`.
+    /// Appends the ids of `text`, whose spaces have been replaced with `▁`.
     pub(super) fn encode(&self, text: &str, ids: &mut Vec<TokenId>) -> Result<(), TokenizerError> {
         let mut symbols: Vec<Symbol> = text
             .char_indices()
@@ -88,17 +96,17 @@ impl Spm {
             .collect();
         let Some(last) = symbols.last_mut() else { return Ok(()) };
         last.next = None;
-        self.join(text, &mut symbols);
-        let mut at = Some(0);
-        while let Some(idx) = at {
+        self.merge(text, &mut symbols);
+        let mut current = Some(0);
+        while let Some(idx) = current {
             let symbol = symbols[idx];
             self.emit(&text[symbol.start..symbol.start + symbol.len], text.len(), ids)?;
-            at = symbol.next;
+            current = symbol.next;
         }
         Ok(())
     }
 
-    fn join(&self, text: &str, symbols: &mut [Symbol]) {
+    fn merge(&self, text: &str, symbols: &mut [Symbol]) {
         let mut queue = BinaryHeap::new();
         for left in 0..symbols.len() - 1 {
             queue.extend(self.pair(text, symbols, Some(left), Some(left + 1)));
@@ -106,7 +114,7 @@ impl Spm {
         while let Some(Pair { left, right, len, .. }) = queue.pop() {
             let (l, r) = (symbols[left], symbols[right]);
             if l.len == 0 || r.len == 0 || l.len + r.len != len {
-                continue; // one of them has been joined to another since
+                continue; // stale: one of the two has been merged in the meantime
             }
             symbols[left].len = len;
             symbols[left].next = r.next;
@@ -143,7 +151,7 @@ impl Spm {
                 self.bytes[usize::from(byte)].or(self.unknown).ok_or_else(|| TokenizerError::Encode {
                     n_bytes,
                     reason: format!(
-                        "the vocabulary has no token for {piece:?}, for byte {byte:#04x}, or for the unknown"
+                        "the vocabulary has no token for {piece:?} or byte {byte:#04x}, and no unknown token"
                     ),
                 })?;
             ids.push(id);

@@ -1,4 +1,4 @@
-//! Golden encodes of llama.cpp's vocabularies, and agreement with `tokenizer.json` of the same model.
+//! Golden encodings of llama.cpp's vocabularies, and agreement with the `tokenizer.json` of the same model.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::tokenizer::{HfTokenizer, SpecialText, SpecialTokens};
 
 mod damaged;
 
-/// Texts and ids of a vocabulary: texts between lines of a mark, ids one line per text.
+/// The texts of a vocabulary, separated by lines with a marker, and their ids, a line per text.
 fn golden(path: &std::path::Path) -> Vec<(String, Vec<TokenId>)> {
     let texts = fs::read_to_string(path.with_extension("gguf.inp")).unwrap();
     let ids = fs::read_to_string(path.with_extension("gguf.out")).unwrap();
@@ -21,7 +21,7 @@ fn golden(path: &std::path::Path) -> Vec<(String, Vec<TokenId>)> {
 }
 
 #[test]
-fn golden_encodes_of_llama_cpp_are_equal() {
+fn encodings_match_llama_cpp() {
     let Some(data) = data_dir() else { return };
     let names =
         ["deepseek-coder", "deepseek-llm", "falcon", "gpt-2", "llama-spm", "mpt", "phi-3", "starcoder"];
@@ -39,7 +39,7 @@ fn golden_encodes_of_llama_cpp_are_equal() {
     }
 }
 
-/// Metadata as a converter writes it for a byte-level `tokenizer.json`.
+/// The metadata that a converter would write for a byte-level `tokenizer.json`.
 fn converted(json: &serde_json::Value, pre: &str) -> Metadata {
     let added = json["added_tokens"].as_array().unwrap();
     let vocab = json["model"]["vocab"].as_object().unwrap();
@@ -67,7 +67,7 @@ fn converted(json: &serde_json::Value, pre: &str) -> Metadata {
 }
 
 #[test]
-fn golden_encodes_hold_for_the_published_tokenizer_and_its_conversion() {
+fn a_published_tokenizer_and_its_conversion_match_llama_cpp() {
     let Some(data) = data_dir() else { return };
     for (dir, vocab, pre) in [("qwen2", "qwen2", Some("qwen2")), ("phi-3-mini", "phi-3", None)] {
         let dir = data.join("tokenizers").join(dir);
@@ -85,7 +85,7 @@ fn golden_encodes_hold_for_the_published_tokenizer_and_its_conversion() {
 }
 
 #[test]
-fn both_forms_of_one_tokenizer_agree() {
+fn gguf_and_json_forms_of_a_tokenizer_agree() {
     let Some(data) = data_dir() else { return };
     let dir = data.join("models/stories260K/hf");
     let gguf = Gguf::open(&dir.join("stories260K-f32.gguf")).unwrap();
@@ -118,7 +118,7 @@ fn both_forms_of_one_tokenizer_agree() {
 }
 
 #[test]
-fn malformed_metadata_is_an_error_with_a_reason() {
+fn malformed_metadata_is_refused_with_a_reason() {
     let texts =
         |texts: &[&str]| Value::Array(Array::String(texts.iter().map(|&text| text.to_owned()).collect()));
     let model = |name: &str| ("tokenizer.ggml.model", Value::String(name.to_owned()));
@@ -126,10 +126,13 @@ fn malformed_metadata_is_an_error_with_a_reason() {
     let cases: [(Vec<(&str, Value)>, &str); 12] = [
         (vec![("tokenizer.ggml.tokens", Value::U32(3)), model("llama")], "tokenizer.ggml.tokens"),
         (vec![("tokenizer.ggml.tokens", texts(&[])), model("llama")], "the vocabulary is empty"),
-        (vec![("tokenizer.ggml.tokens", texts(&["a", "a"])), model("llama")], "token \"a\" has ids 0 and 1"),
+        (
+            vec![("tokenizer.ggml.tokens", texts(&["a", "a"])), model("llama")],
+            "token \"a\" occurs twice, as ids 0 and 1",
+        ),
         (
             vec![("tokenizer.ggml.scores", Value::Array(Array::F32(vec![0.0]))), model("llama")],
-            "3 tokens, but",
+            "there are 3 tokens, but",
         ),
         (
             vec![("tokenizer.ggml.token_type", Value::Array(Array::I32(vec![1]))), model("llama")],
@@ -137,7 +140,7 @@ fn malformed_metadata_is_an_error_with_a_reason() {
         ),
         (vec![("tokenizer.ggml.eos_token_id", Value::U32(3)), model("llama")], "eos has id 3, but"),
         (vec![("tokenizer.ggml.bos_token_id", Value::String("a".into())), model("llama")], "bos_token_id"),
-        (vec![model("bert")], "tokenizer.ggml.model \"bert\" is not supported; supported are llama and gpt2"),
+        (vec![model("bert")], "tokenizer.ggml.model \"bert\" is not supported; supported: llama, gpt2"),
         (vec![model("gpt2")], "tokenizer.ggml.merges"),
         (vec![model("gpt2"), merges(&["a x"])], "`x` out of vocabulary"),
         (vec![model("gpt2"), merges(&["ab"])], "merge \"ab\" is not two tokens"),
@@ -158,7 +161,7 @@ fn malformed_metadata_is_an_error_with_a_reason() {
 }
 
 #[test]
-fn text_without_a_token_is_an_error() {
+fn text_without_a_token_cannot_be_encoded() {
     let mut metadata = Metadata::default();
     metadata.insert("tokenizer.ggml.tokens", Value::Array(Array::String(vec!["▁a".into(), "a".into()])));
     metadata.insert("tokenizer.ggml.model", Value::String("llama".to_owned()));

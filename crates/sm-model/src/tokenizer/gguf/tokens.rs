@@ -1,4 +1,4 @@
-//! The token lists of GGUF metadata, checked against each other.
+//! The token lists of GGUF metadata, checked for consistency.
 
 use std::collections::HashMap;
 
@@ -16,13 +16,13 @@ pub(super) enum TokenType {
     Byte,
 }
 
-/// The tokens of a file by id, and back.
+/// The tokens of a file by id, and their ids by text.
 #[derive(Debug)]
 pub(super) struct Tokens<'a> {
     pub(super) texts: &'a [String],
-    /// Merge priorities, empty if the file has none.
+    /// `[n_tokens]`, merge priorities; empty if the file has none.
     pub(super) scores: Vec<f32>,
-    types: Vec<TokenType>, // empty if the file has none
+    types: Vec<TokenType>, // [n_tokens]; empty if the file has none
     pub(super) ids: HashMap<&'a str, u32>,
 }
 
@@ -30,7 +30,7 @@ impl<'a> Tokens<'a> {
     pub(super) fn read(metadata: &'a Metadata) -> Result<Self, TokenizerError> {
         let texts: &[String] = metadata.require("tokenizer.ggml.tokens")?;
         if u32::try_from(texts.len()).is_err() {
-            return Err(invalid(format!("{} tokens are more than 32 bits can number", texts.len())));
+            return Err(invalid(format!("{} tokens are more than 32-bit ids allow", texts.len())));
         }
         let scores = match metadata.get::<&Array>("tokenizer.ggml.scores")? {
             None => Vec::new(),
@@ -43,7 +43,7 @@ impl<'a> Tokens<'a> {
         for (key, len) in [("scores", scores.len()), ("token_type", types.len())] {
             if len != 0 && len != texts.len() {
                 return Err(invalid(format!(
-                    "{} tokens, but tokenizer.ggml.{key} has {len} entries",
+                    "there are {} tokens, but tokenizer.ggml.{key} has {len} entries",
                     texts.len()
                 )));
             }
@@ -51,7 +51,7 @@ impl<'a> Tokens<'a> {
         let mut ids = HashMap::with_capacity(texts.len());
         for (id, text) in (0..).zip(texts) {
             if let Some(first) = ids.insert(text.as_str(), id) {
-                return Err(invalid(format!("token {text:?} has ids {first} and {id}")));
+                return Err(invalid(format!("token {text:?} occurs twice, as ids {first} and {id}")));
             }
         }
         Ok(Self { texts, scores, types, ids })

@@ -1,8 +1,8 @@
-//! The `decoder` of `tokenizer.json`: what bytes each piece of the vocabulary stands for.
+//! The `decoder` of `tokenizer.json`: the bytes of each piece of the vocabulary.
 //!
-//! The library decodes whole sequences of strings. Here each piece becomes its bytes once, at load; a text is then the bytes
-//! of its tokens in a row, which is what streaming needs. Only decoders of which this is true are accepted: those of
-//! byte-level and SentencePiece-style vocabularies.
+//! The library decodes whole sequences of pieces. We turn each piece into bytes once, at load, so that a text is the bytes of
+//! its tokens in a row, which is what streaming needs. That is true of the decoders of byte-level and SentencePiece-style
+//! vocabularies; decoders that look at neighbouring pieces (WordPiece) are refused.
 
 use serde_json::Value;
 
@@ -10,10 +10,11 @@ use crate::tokenizer::TokenizerError;
 use crate::tokenizer::byte_level::ByteLevelDecoder;
 use crate::tokenizer::vocabulary::Lead;
 
-/// Turns a piece of the vocabulary into the bytes that it adds to a text.
+/// Turns pieces of the vocabulary into bytes.
 #[derive(Debug)]
 pub(super) struct PieceDecoder {
     steps: Vec<Step>,
+    /// Whether pieces are joined to one text; later steps then see the text, not the pieces.
     fused: bool,
     lead: Lead,
 }
@@ -33,17 +34,19 @@ impl PieceDecoder {
     /// Reads the JSON object of the decoder.
     ///
     /// # Errors
-    /// [`TokenizerError::Unsupported`] for other decoders than those of the module's description.
+    /// [`TokenizerError::Unsupported`] for decoders that look at neighbouring pieces.
     pub(super) fn from_json(decoder: &Value) -> Result<Self, TokenizerError> {
         let mut parsed = Self { steps: Vec::new(), fused: false, lead: Lead::Keep };
         parsed.add(decoder)?;
         Ok(parsed)
     }
 
+    /// What becomes of a space at the start of a text.
     pub(super) fn lead(&self) -> Lead {
         self.lead
     }
 
+    /// The bytes of a piece.
     pub(super) fn bytes(&self, piece: &str) -> Vec<u8> {
         let mut text = piece.to_owned();
         for step in &self.steps {

@@ -1,4 +1,4 @@
-//! Golden encodes and decodes of published tokenizers, and hostile files.
+//! Golden encodings and decodings of published tokenizers, and hostile files.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ struct Golden {
 }
 
 #[test]
-fn golden_encodes_and_decodes_are_equal() {
+fn encodings_and_decodings_match_transformers() {
     let Some(data) = data_dir() else { return };
     for name in ["gpt2", "qwen2", "qwen3", "mistral-7b-v0.1-instruct", "phi-3-mini"] {
         let dir = data.join("tokenizers").join(name);
@@ -50,7 +50,7 @@ fn to_ids(ids: &[u32]) -> Vec<TokenId> {
     ids.iter().copied().map(TokenId).collect()
 }
 
-/// Every kind of tokenizer.
+/// A tokenizer of each kind.
 fn tokenizers() -> Vec<Arc<dyn Tokenizer>> {
     let Some(data) = data_dir() else { return Vec::new() };
     let gguf = crate::Gguf::open(&data.join("models/stories260K/hf/stories260K-f32.gguf")).unwrap();
@@ -70,7 +70,7 @@ fn streamed(tokenizer: &Arc<dyn Tokenizer>, ids: &[TokenId], specials: SpecialTo
 }
 
 #[test]
-fn a_stream_of_pieces_is_the_text_decoded_at_once() {
+fn streamed_pieces_add_up_to_the_text_decoded_at_once() {
     let tokenizers = tokenizers();
     let texts = ["Hello world", "  two  spaces", "naïve café 日本語 😁👩\u{200d}👩", "", " ", "\n\t<s>x</s>"];
     for tokenizer in &tokenizers {
@@ -85,7 +85,7 @@ fn a_stream_of_pieces_is_the_text_decoded_at_once() {
     proptest!(ProptestConfig::with_cases(300), |(ids in any_ids)| {
         for tokenizer in &tokenizers {
             let vocab_size = tokenizer.vocabulary().vocab_size() as u32;
-            // One id in eight is beyond the vocabulary or anywhere in it, the others are among the byte tokens.
+            // One id in eight is anywhere in the vocabulary or just beyond it, the others are byte tokens.
             let ids: Vec<_> = ids
                 .iter()
                 .map(|&id| TokenId(if id % 8 == 0 { id / 8 % (vocab_size + 9) } else { id / 8 % 256.min(vocab_size) }))
@@ -99,7 +99,7 @@ fn a_stream_of_pieces_is_the_text_decoded_at_once() {
 }
 
 #[test]
-fn text_after_a_prompt_keeps_its_leading_space() {
+fn a_completion_keeps_its_leading_space() {
     let Some(tokenizer) = tokenizers().into_iter().next() else { return };
     let prompt = tokenizer.encode("Once upon", EncodeOptions::PROMPT).unwrap();
     let whole = tokenizer.encode("Once upon a time", EncodeOptions::PROMPT).unwrap();
@@ -112,7 +112,7 @@ fn text_after_a_prompt_keeps_its_leading_space() {
 }
 
 #[test]
-fn roles_come_from_the_configuration() {
+fn special_tokens_come_from_the_configuration() {
     let Some(data) = data_dir() else { return };
     let qwen3 = HfTokenizer::load(&data.join("tokenizers/qwen3")).unwrap();
     let vocabulary = qwen3.vocabulary();
@@ -125,7 +125,7 @@ fn roles_come_from_the_configuration() {
     assert!(phi3.vocabulary().ends_generation(TokenId(32_007)), "<|end|>");
 }
 
-/// A valid file with one part replaced.
+/// A valid file, edited.
 fn file_with(edit: impl FnOnce(&mut Value)) -> Vec<u8> {
     let mut file = json!({
         "version": "1.0", "added_tokens": [{"id": 3, "content": "<s>", "single_word": false, "lstrip": false,
@@ -139,7 +139,7 @@ fn file_with(edit: impl FnOnce(&mut Value)) -> Vec<u8> {
 }
 
 #[test]
-fn flags_of_the_configuration_win_over_the_post_processor() {
+fn flags_of_the_configuration_override_the_post_processor() {
     let byte_level =
         json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
     let template = json!({
@@ -157,16 +157,16 @@ fn flags_of_the_configuration_win_over_the_post_processor() {
     ];
     for (add_bos, add_eos, expected) in cases {
         let text = || Some("<s>".to_owned());
-        let roles = Roles { bos: text(), eos: text(), add_bos, add_eos, ..Roles::default() };
-        let tokenizer = HfTokenizer::from_json(&json, "tokenizer.json", &roles).unwrap();
+        let config = SpecialConfig { bos: text(), eos: text(), add_bos, add_eos, ..SpecialConfig::default() };
+        let tokenizer = HfTokenizer::from_json(&json, "tokenizer.json", &config).unwrap();
         assert_eq!(tokenizer.encode("ab", EncodeOptions::PROMPT).unwrap(), to_ids(expected));
         assert_eq!(tokenizer.encode("ab", EncodeOptions::RENDERED_CHAT).unwrap(), to_ids(&[2]));
     }
 }
 
 #[test]
-fn malformed_files_are_errors_with_a_reason() {
-    let load = |json: &[u8]| HfTokenizer::from_json(json, "tokenizer.json", &Roles::default());
+fn malformed_files_are_refused_with_a_reason() {
+    let load = |json: &[u8]| HfTokenizer::from_json(json, "tokenizer.json", &SpecialConfig::default());
     let whole = load(&file_with(|_| ())).unwrap();
     assert_eq!(whole.encode("ab<s>", EncodeOptions::PROMPT).unwrap(), to_ids(&[2, 3]));
     let cases = [
@@ -177,7 +177,10 @@ fn malformed_files_are_errors_with_a_reason() {
         ),
         (file_with(|file| file["model"]["vocab"]["a"] = json!(-1)), "expected u32"),
         (file_with(|file| file["model"] = json!({"type": "BPE", "vocab": {}, "merges": []})), "added token"),
-        (file_with(|file| file["added_tokens"][0]["id"] = json!(77)), "has id 77, but its place is Some(3)"),
+        (
+            file_with(|file| file["added_tokens"][0]["id"] = json!(77)),
+            "has id 77, but the vocabulary has it at Some(3)",
+        ),
         (
             file_with(|file| file["decoder"] = json!({"type": "WordPiece", "prefix": "", "cleanup": true})),
             "WordPiece",
@@ -194,7 +197,7 @@ fn malformed_files_are_errors_with_a_reason() {
 }
 
 #[test]
-fn damaged_files_give_errors_or_tokenizers_but_no_panic() {
+fn damaged_files_never_panic() {
     let Some(data) = data_dir() else { return };
     let json = fs::read(data.join("models/stories260K/hf/tokenizer.json")).unwrap();
     let flips = proptest::collection::vec((0..json.len(), any::<u8>()), 0..4);
@@ -202,11 +205,11 @@ fn damaged_files_give_errors_or_tokenizers_but_no_panic() {
         let mut damaged = json.clone();
         damaged.truncate(len.max(1));
         for (at, byte) in flips {
-            if let Some(place) = damaged.get_mut(at) {
-                *place = byte;
+            if let Some(damaged_byte) = damaged.get_mut(at) {
+                *damaged_byte = byte;
             }
         }
-        match HfTokenizer::from_json(&damaged, "damaged", &Roles::default()) {
+        match HfTokenizer::from_json(&damaged, "damaged", &SpecialConfig::default()) {
             Err(error) => prop_assert!(error.to_string().len() < 2000),
             Ok(tokenizer) => {
                 if let Ok(ids) = tokenizer.encode("Once upon a time é😁 </s>", EncodeOptions::PROMPT) {

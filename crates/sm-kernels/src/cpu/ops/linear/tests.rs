@@ -130,6 +130,10 @@ fn bias_epilogue_and_store_follow_the_product() {
             assert_close(&activated, with_bias.iter().map(|y| silu(f64::from(*y))));
             let capped = run(Case::Linear(Linear { epilogue: Epilogue::SoftCap(3.0), ..op }));
             assert_close(&capped, with_bias.iter().map(|y| 3.0 * (f64::from(*y) / 3.0).tanh()));
+            let op = Linear { epilogue: Epilogue::Scale(0.3), ..op };
+            assert_eq!(run(Case::Linear(op)), with_bias.iter().map(|y| 0.3 * y).collect::<Vec<_>>());
+            let added = run(Case::Linear(Linear { store: Store::Add, ..op }));
+            assert_eq!(added, with_bias.iter().map(|y| 1.0 + 0.3 * y).collect::<Vec<_>>());
         }
     }
 }

@@ -5,6 +5,14 @@ use half::f16;
 use super::*;
 use crate::plan::{Attention, RopePairs, RopeStore, RopeTable};
 
+/// The norms of q and k.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Norms {
+    None,
+    PerHead,
+    AllHeads,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Case {
     n_heads: usize,
@@ -13,7 +21,7 @@ struct Case {
     /// Rotated pairs, 0 for no rotation.
     n_pairs: usize,
     pairs: RopePairs,
-    norms: bool,
+    norms: Norms,
     window: Option<usize>,
     soft_cap: Option<f32>,
     kv_dtype: KvDType,
@@ -26,7 +34,7 @@ const CASE: Case = Case {
     head_dim: 16,
     n_pairs: 8,
     pairs: RopePairs::Halves,
-    norms: false,
+    norms: Norms::None,
     window: None,
     soft_cap: None,
     kv_dtype: KvDType::F32,
@@ -44,10 +52,16 @@ impl Case {
         let q = test.buffer(q_width, Encoding::F32);
         let out = test.buffer(q_width, self.encoding);
         let rope = (self.n_pairs != 0).then(|| test.builder.rope(self.rope()));
-        let mut norm =
-            |name: &str| self.norms.then(|| test.builder.vector(name, head_dim, vec![name.to_owned()]));
-        let q_norm = norm("q_norm");
-        let k_norm = norm("k_norm");
+        let mut norm = |name: &str, n_heads: usize| {
+            let len = match self.norms {
+                Norms::None => return None,
+                Norms::PerHead => head_dim,
+                Norms::AllHeads => n_heads * head_dim,
+            };
+            Some(test.builder.vector(name, len, vec![name.to_owned()]))
+        };
+        let q_norm = norm("q_norm", n_heads);
+        let k_norm = norm("k_norm", n_kv_heads);
         test.builder.push(RopeStore { qkv: test.x, kv, rope, q_norm, k_norm, norm_eps: 1e-6, q });
         let &Self { window, soft_cap, .. } = self;
         test.builder.push(Attention { q, kv, n_heads, scale, window, soft_cap, out });
@@ -69,12 +83,17 @@ impl Case {
         RopeTable { inv_freq, scale: 1.25, pairs: self.pairs }
     }
 
-    fn head(&self, x: &[f32], norm: &str, position: usize) -> Vec<f64> {
+    /// Head `index` of `heads`, which are all query heads or all key heads of a row.
+    fn head(&self, heads: &[f32], index: usize, norm: &str, position: usize) -> Vec<f64> {
+        let x = &heads[index * self.head_dim..][..self.head_dim];
         let mut x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
-        if self.norms {
-            let mean_square = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
-            let weight = random_vector(norm, x.len());
-            x.iter_mut().zip(weight).for_each(|(x, w)| *x *= f64::from(w) / (mean_square + 1e-6).sqrt());
+        if self.norms != Norms::None {
+            let len = if self.norms == Norms::AllHeads { heads.len() } else { x.len() };
+            let first = index * x.len() / len * len;
+            let squares = heads[first..][..len].iter().map(|x| f64::from(*x).powi(2));
+            let rms = (squares.sum::<f64>() / len as f64 + 1e-6).sqrt();
+            let weight = random_vector(norm, len).split_off(index * x.len() - first);
+            x.iter_mut().zip(weight).for_each(|(x, w)| *x *= f64::from(w) / rms);
         }
         for (i, frequency) in self.rope().inv_freq.iter().enumerate() {
             let (a, b) = match self.pairs {
@@ -111,7 +130,7 @@ impl Case {
             let first = *context.start();
             let row = *context.end();
             for head in 0..n_heads {
-                let q = self.head(&rows[row][head * head_dim..][..head_dim], "q_norm", row - first);
+                let q = self.head(&rows[row][..n_heads * head_dim], head, "q_norm", row - first);
                 let kv_head = head / (n_heads / n_kv_heads);
                 let mut out = vec![0.0; head_dim];
                 let mut max = f64::NEG_INFINITY;
@@ -119,11 +138,8 @@ impl Case {
                 let visible =
                     self.window.map_or(first, |window| first.max((row + 1).saturating_sub(window)))..=row;
                 for seen in visible {
-                    let k = self.head(
-                        &rows[seen][(n_heads + kv_head) * head_dim..][..head_dim],
-                        "k_norm",
-                        seen - first,
-                    );
+                    let keys = &rows[seen][n_heads * head_dim..][..n_kv_heads * head_dim];
+                    let k = self.head(keys, kv_head, "k_norm", seen - first);
                     let v = &rows[seen][(n_heads + n_kv_heads + kv_head) * head_dim..][..head_dim];
                     let v: Vec<f64> = v.iter().map(|v| f64::from(*v)).collect();
                     let k = self.stored(&k);
@@ -156,7 +172,7 @@ fn heads_of_any_size_are_rotated_and_attended() {
         [(1, 0), (2, 1), (8, 4), (10, 3), (16, 8), (33, 16), (80, 40), (96, 20), (128, 64), (256, 128)]
     {
         for pairs in [RopePairs::Halves, RopePairs::Adjacent] {
-            for norms in [false, true] {
+            for norms in [Norms::None, Norms::PerHead, Norms::AllHeads] {
                 Case { head_dim, n_pairs, pairs, norms, ..CASE }.run(&[19, 3]);
             }
         }

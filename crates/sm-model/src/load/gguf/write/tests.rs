@@ -1,9 +1,9 @@
-//! What is written is what the reader reads.
+//! The reader reads back what is written.
 
 use super::*;
 use crate::Gguf;
 
-/// One value and one array of every type.
+/// A value and an array of every type.
 fn metadata() -> Metadata {
     let arrays = [
         Array::U8(vec![1, 255]),
@@ -73,10 +73,13 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
-fn contents_that_no_reader_accepts_are_refused() {
+fn invalid_shapes_and_alignments_are_refused() {
     let partial = spec("w", &[2, 33], DType::Q8_0);
     let error = GgufWriter::new(Vec::new(), &Metadata::default(), &[partial]).unwrap_err();
-    assert!(error.to_string().contains("rows are not a multiple of the block length 32"), "{error}");
+    assert!(
+        error.to_string().contains("its rows of 33 values are not a multiple of the block length 32"),
+        "{error}"
+    );
     let mut metadata = Metadata::default();
     metadata.insert("general.alignment", Value::U32(12));
     let error = GgufWriter::new(Vec::new(), &metadata, &[]).unwrap_err();
@@ -85,7 +88,7 @@ fn contents_that_no_reader_accepts_are_refused() {
 
 #[test]
 #[should_panic(expected = "1 tensors are incomplete")]
-fn a_missing_tensor_is_a_broken_invariant() {
+fn finishing_before_the_last_tensor_panics() {
     let writer = GgufWriter::new(Vec::new(), &Metadata::default(), &[spec("w", &[2], DType::F32)]).unwrap();
     writer.finish().unwrap();
 }

@@ -1,14 +1,14 @@
-//! Reads the vocabulary files of the test data, which have been through a text filter.
+//! Reads the vocabulary files of the test data, which a text filter has damaged.
 //!
-//! In these copies every byte that was not UTF-8 has become U+FFFD. Texts are whole, since they are UTF-8; of numbers, bytes from
-//! 128 on are lost and the places of all that follows have moved. Arrays are therefore read up to the next key instead of by
-//! their counts, lost numbers are left out, and the scores are made anew by the rule of Llama's vocabulary.
+//! In these copies every byte that was not valid UTF-8 has become U+FFFD. Texts are intact, since they are UTF-8. Numbers have
+//! lost their bytes from 128 on, and everything behind them has moved. So arrays are read up to the next key instead of by their
+//! counts, lost numbers are skipped, and scores are reconstructed by the rule of Llama's vocabulary.
 
 use crate::metadata::{Array, Metadata, Value};
 
 const LOST: &[u8] = "\u{FFFD}".as_bytes();
 
-/// The metadata of a damaged file, without the scalars that were lost.
+/// The metadata of a damaged file, without the scalars that are lost.
 pub(super) fn read(bytes: &[u8]) -> Metadata {
     let mut reader = Reader { bytes, at: 24 };
     let mut metadata = Metadata::default();
@@ -61,7 +61,7 @@ impl Reader<'_> {
         None
     }
 
-    /// Everything up to `end` is one array: its type, its count, its items.
+    /// The array that extends to `end`: its type, its length, its items.
     fn array(&mut self, end: usize) -> Option<Value> {
         let kind = self.bytes[self.at];
         self.at += 4;
@@ -95,14 +95,14 @@ impl Reader<'_> {
         text
     }
 
-    /// Length of a text whose length was lost: up to the next length, a byte and seven zeros.
+    /// The length of a text whose length is lost: the next one, a byte and seven zeros, ends it.
     fn len_to_next_text(&self, end: usize) -> usize {
         let rest = &self.bytes[self.at..end];
         let Some(zeros) = rest.windows(7).position(|window| window == [0; 7]) else { return rest.len() };
         if rest[..zeros].ends_with(LOST) { zeros - LOST.len() } else { zeros - 1 }
     }
 
-    /// A number of eight bytes. Where some are lost (even two for one U+FFFD), it goes up to the last of its zeros.
+    /// Skips a number of eight bytes. If some are lost (even two to one U+FFFD), it ends with the last of its zeros.
     fn skip_number(&mut self) {
         if !self.bytes[self.at..self.at + 8].contains(&LOST[0]) {
             self.at += 8;
@@ -120,7 +120,7 @@ impl Reader<'_> {
     }
 }
 
-/// Length of the metadata key that starts here with its length.
+/// The length of the metadata key whose length is at this offset, if there is one.
 fn key_at(bytes: &[u8], at: usize) -> Option<usize> {
     let len = u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?);
     let len = usize::try_from(len).ok().filter(|len| (12..64).contains(len))?;
@@ -135,18 +135,18 @@ fn key_at(bytes: &[u8], at: usize) -> Option<usize> {
     is_key.then_some(len)
 }
 
-/// The scores of Llama's vocabulary: 0 for bytes, then counting down from 0; runs of spaces come last of all. Checked against
-/// what is left of them.
+/// The scores of Llama's vocabulary: 0 for bytes, then counting down from 0, and lowest for runs of spaces. What is left of the
+/// file's scores is compared with them.
 fn llama_scores(texts: &[String], damaged: &[u8]) -> Vec<f32> {
     let score = |(id, text): (usize, &String)| match id {
         ..259 => 0.0,
-        _ if text.chars().all(|letter| letter == '▁') => -1e9,
+        _ if text.chars().all(|character| character == '▁') => -1e9,
         _ => -((id - 259) as f32),
     };
     let scores: Vec<f32> = texts.iter().enumerate().map(score).collect();
     let trained: Vec<u8> = scores[3..32_000].iter().flat_map(|score| score.to_le_bytes()).collect();
     let trained = String::from_utf8_lossy(&trained[..trained.len() - 4]).into_owned();
     let damaged = std::str::from_utf8(damaged).unwrap();
-    assert!(damaged.contains(trained.trim_end_matches('\u{FFFD}')), "the scores are others");
+    assert!(damaged.contains(trained.trim_end_matches('\u{FFFD}')), "the file has other scores");
     scores
 }

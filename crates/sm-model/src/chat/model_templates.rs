@@ -1,4 +1,8 @@
-//! Where the templates of a model lie, and the variables that come with them.
+//! Finds the chat templates of a model, and the special tokens that they refer to.
+//!
+//! Templates have moved over the years: a field of `tokenizer_config.json`, with one template or a list of named ones, then
+//! files of their own (`chat_template.json`, `chat_template.jinja`); GGUF files have metadata keys. Newer places win, as in
+//! transformers.
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +13,8 @@ use super::ChatError;
 use crate::metadata::Metadata;
 use crate::tokenizer::{TokenizerError, Vocabulary, read_json, token_text};
 
-/// Templates by name, and the texts of the special tokens.
-pub(super) struct Source {
+/// The templates of a model by name, and the texts of its special tokens.
+pub(super) struct ModelTemplates {
     pub(super) templates: Vec<(String, String)>,
     pub(super) special_texts: Map<String, Value>,
 }
@@ -18,14 +22,15 @@ pub(super) struct Source {
 const SPECIAL_TOKENS: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-impl Source {
+impl ModelTemplates {
+    /// Those of a Hugging Face directory.
     pub(super) fn from_dir(dir: &Path) -> Result<Self, ChatError> {
         let config = read_json(&dir.join("tokenizer_config.json"))?;
         let map = read_json(&dir.join("special_tokens_map.json"))?;
         let mut special_texts = Map::new();
-        for role in SPECIAL_TOKENS {
-            if let Some(text) = token_text(&config[role]).or_else(|| token_text(&map[role])) {
-                special_texts.insert(role.to_owned(), text.into());
+        for token in SPECIAL_TOKENS {
+            if let Some(text) = token_text(&config[token]).or_else(|| token_text(&map[token])) {
+                special_texts.insert(token.to_owned(), text.into());
             }
         }
         let jinja = dir.join("chat_template.jinja");
@@ -41,6 +46,7 @@ impl Source {
         Ok(Self { templates, special_texts })
     }
 
+    /// Those of a GGUF file.
     pub(super) fn from_metadata(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Self, ChatError> {
         let text = |key: &str| metadata.get::<&str>(key).map_err(TokenizerError::from);
         let mut templates = Vec::new();
@@ -54,22 +60,22 @@ impl Source {
                 templates.push((name.clone(), template.to_owned()));
             }
         }
-        let roles = [
+        let special = [
             ("bos_token", vocabulary.bos()),
             ("eos_token", vocabulary.eos()),
             ("unk_token", vocabulary.unknown()),
             ("pad_token", vocabulary.padding()),
         ];
-        let special_texts = roles
+        let special_texts = special
             .into_iter()
             .filter(|(_, id)| id.is_some())
-            .map(|(role, id)| (role.to_owned(), vocabulary.text_of(id).into()))
+            .map(|(token, id)| (token.to_owned(), vocabulary.text_of(id).into()))
             .collect();
         Ok(Self { templates, special_texts })
     }
 }
 
-/// A template is one text, or a list of `{"name", "template"}`.
+/// The templates in a field that is one text, or a list of `{"name", "template"}`.
 fn named(chat_template: &Value) -> Vec<(String, String)> {
     match chat_template {
         Value::String(text) => vec![("default".to_owned(), text.clone())],
@@ -88,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn templates_come_alone_or_by_name() {
+    fn a_field_has_one_template_or_named_ones() {
         let list = serde_json::json!([{"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"}, 3]);
         let names: Vec<_> = named(&list).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["default", "tool_use"]);

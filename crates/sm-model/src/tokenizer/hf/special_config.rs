@@ -1,4 +1,7 @@
-//! Which tokens have a role, as said by the configuration files beside `tokenizer.json`.
+//! The special tokens that configuration files beside `tokenizer.json` declare.
+//!
+//! transformers spreads them over four files: text forms and flags in `tokenizer_config.json` and the older
+//! `special_tokens_map.json`, ids in `generation_config.json` and `config.json`. Earlier files in this order win.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -9,9 +12,9 @@ use sm_tensor::TokenId;
 
 use crate::tokenizer::TokenizerError;
 
-/// Roles as the files give them: some by written form, some by id.
+/// Special tokens as the files declare them: some by text, some by id.
 #[derive(Debug, Default)]
-pub(super) struct Roles {
+pub(super) struct SpecialConfig {
     pub(super) bos: Option<String>,
     pub(super) eos: Option<String>,
     pub(super) unknown: Option<String>,
@@ -19,44 +22,44 @@ pub(super) struct Roles {
     pub(super) add_bos: Option<bool>,
     pub(super) add_eos: Option<bool>,
     pub(super) bos_id: Option<TokenId>,
-    /// All ids that `generation_config.json` and `config.json` call end of sequence.
+    /// All ids that `generation_config.json` and `config.json` declare as ends of sequence.
     pub(super) end_ids: Vec<TokenId>,
 }
 
-impl Roles {
-    /// Reads what is there; every file is optional.
+impl SpecialConfig {
+    /// Reads the files of a directory. Each of them is optional.
     ///
     /// # Errors
-    /// Files that are not JSON, and ids that are not numbers.
+    /// If a file is not JSON, or an id is not a number.
     pub(super) fn load(dir: &Path) -> Result<Self, TokenizerError> {
-        let mut roles = Self::default();
+        let mut special = Self::default();
         for name in ["tokenizer_config.json", "special_tokens_map.json"] {
             let config = read_json(&dir.join(name))?;
-            let text = |role: &str| token_text(&config[role]);
-            roles.bos = roles.bos.or_else(|| text("bos_token"));
-            roles.eos = roles.eos.or_else(|| text("eos_token"));
-            roles.unknown = roles.unknown.or_else(|| text("unk_token"));
-            roles.padding = roles.padding.or_else(|| text("pad_token"));
-            roles.add_bos = roles.add_bos.or(config["add_bos_token"].as_bool());
-            roles.add_eos = roles.add_eos.or(config["add_eos_token"].as_bool());
+            let text = |key: &str| token_text(&config[key]);
+            special.bos = special.bos.or_else(|| text("bos_token"));
+            special.eos = special.eos.or_else(|| text("eos_token"));
+            special.unknown = special.unknown.or_else(|| text("unk_token"));
+            special.padding = special.padding.or_else(|| text("pad_token"));
+            special.add_bos = special.add_bos.or(config["add_bos_token"].as_bool());
+            special.add_eos = special.add_eos.or(config["add_eos_token"].as_bool());
         }
         for name in ["generation_config.json", "config.json"] {
             let path = dir.join(name);
             let config = read_json(&path)?;
-            roles.bos_id = roles.bos_id.or(ids(&config["bos_token_id"], &path)?.first().copied());
-            roles.end_ids.extend(ids(&config["eos_token_id"], &path)?);
-            roles.end_ids.extend(ids(&config["text_config"]["eos_token_id"], &path)?);
+            special.bos_id = special.bos_id.or(ids(&config["bos_token_id"], &path)?.first().copied());
+            special.end_ids.extend(ids(&config["eos_token_id"], &path)?);
+            special.end_ids.extend(ids(&config["text_config"]["eos_token_id"], &path)?);
         }
-        Ok(roles)
+        Ok(special)
     }
 }
 
-/// A token is written as its text, or as an object with the text in `content`.
+/// The text of a token, which is written as a string, or as an object with the string in `content`.
 pub(crate) fn token_text(token: &Value) -> Option<String> {
     token.as_str().or_else(|| token["content"].as_str()).map(str::to_owned)
 }
 
-/// The file's JSON, or null where there is no file.
+/// The JSON of a file; null if the file does not exist.
 pub(crate) fn read_json(path: &Path) -> Result<Value, TokenizerError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
@@ -70,14 +73,14 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, TokenizerError> {
     })
 }
 
-/// One id, a list of ids, or null.
+/// The ids in a value that is one id, a list of ids, or null.
 fn ids(value: &Value, path: &Path) -> Result<Vec<TokenId>, TokenizerError> {
     let one = |value: &Value| {
         value.as_u64().and_then(|id| u32::try_from(id).ok()).map(TokenId).ok_or_else(|| {
             TokenizerError::Invalid {
                 file: path.display().to_string(),
                 what: "model configuration",
-                reason: format!("token id {value} is not a number from 0 to {}", u32::MAX),
+                reason: format!("token id {value} is not an integer from 0 to {}", u32::MAX),
             }
         })
     };
