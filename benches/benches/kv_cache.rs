@@ -1,5 +1,5 @@
-//! What the bookkeeping of the KV cache costs, for caches of very different sizes: but for misses of the CPU's caches, it
-//! should not depend on the size.
+//! What the bookkeeping of the KV cache costs, for caches of very different sizes. But for CPU cache misses, it should not depend
+//! on the size.
 
 use std::hint::black_box;
 
@@ -26,7 +26,7 @@ struct FullCache {
 impl FullCache {
     fn new(n_pages: usize) -> Self {
         let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 2 };
-        let pool = PagePool { n_pages, page_len: PAGE_LEN, shape };
+        let pool = PagePool::new(n_pages, PAGE_LEN, shape);
         let cache = KvCache::new(KvCacheConfig::default(), pool).expect("the pool is usable");
         let prompt = vec![TokenId(0); REQUEST_PAGES * PAGE_LEN];
         let mut full = Self { cache, namespace: Namespace::default(), prompt, n_served: 0 };
@@ -44,7 +44,8 @@ impl FullCache {
     /// The last request again: finds and touches its pages.
     fn serve(&mut self) {
         let owner = LeaseOwner::Request(&self.namespace);
-        let (tokens, max_len) = (&self.prompt[..], self.prompt.len());
+        let tokens = &self.prompt[..];
+        let max_len = self.prompt.len();
         let lease = self.cache.lease(&LeaseRequest { owner, tokens, max_len, arrival: Arrival::New });
         self.cache.reserve(&lease, max_len, &mut Vec::new()).expect("nobody else holds pages");
         self.cache.commit(&lease, tokens, max_len);
@@ -52,12 +53,12 @@ impl FullCache {
     }
 }
 
-/// A cache that remembers as many sessions as it may.
+/// A cache with as many sessions as it may remember.
 #[derive(Debug)]
 struct FullSessions {
     cache: KvCache,
     namespace: Namespace,
-    /// Those that are remembered, and one more.
+    /// The remembered sessions, and one more.
     names: Vec<SessionId>,
     next: usize,
 }
@@ -65,7 +66,7 @@ struct FullSessions {
 impl FullSessions {
     fn new(n_sessions: usize) -> Self {
         let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 2 };
-        let pool = PagePool { n_pages: n_sessions, page_len: PAGE_LEN, shape };
+        let pool = PagePool::new(n_sessions, PAGE_LEN, shape);
         let config = KvCacheConfig { max_sessions: n_sessions, ..KvCacheConfig::default() };
         let cache = KvCache::new(config, pool).expect("the pool is usable");
         let name = |number| SessionId::new(&format!("session {number}")).expect("the name is not blank");
@@ -75,14 +76,13 @@ impl FullSessions {
         full
     }
 
-    /// A turn of the session that had none for the longest time: it is the one that is not remembered, so that the oldest
-    /// of the others is evicted.
+    /// A turn of the least recently used session: it is the one not remembered, so the oldest of the others is evicted.
     fn turn_of_next(&mut self) {
         self.turn(self.next);
         self.next = (self.next + 1) % self.names.len();
     }
 
-    /// A turn of one that is remembered: found, and touched. With a stride, so that it is seldom in the CPU's caches.
+    /// A turn of a remembered session: found and touched. The stride keeps it out of the CPU's caches.
     fn turn_of_known(&mut self) {
         let n_known = self.names.len() - 1;
         self.turn(self.next);
@@ -90,7 +90,9 @@ impl FullSessions {
     }
 
     fn turn(&mut self, session: usize) {
-        let (session, mode, namespace) = (&self.names[session], SessionMode::Prefix, &self.namespace);
+        let session = &self.names[session];
+        let mode = SessionMode::Prefix;
+        let namespace = &self.namespace;
         let request = TurnRequest { session, mode, namespace, tokens: &[TokenId(0)] };
         let (turn, log) = self.cache.begin_turn(&request).expect("nobody else uses the session");
         self.cache.end_turn(turn, None, TurnEnd::Commit(&log));

@@ -1,6 +1,5 @@
-//! Matrix products through the CPU backend, per weight format, instruction set, shape, number of rows and of threads. Each is
-//! printed with the fraction of what the machine was just measured to do: bytes of weights per second beside a plain read of
-//! memory, operations beside multiplications and additions in registers.
+//! Matrix products of the CPU backend, by weight format, instruction set, shape, rows and threads. Each is printed as a fraction of
+//! the machine's limits, measured just before: weight bytes per second of a plain read, operations of multiply-adds in registers.
 #![allow(clippy::print_stdout, reason = "what criterion does not print")]
 
 use std::cell::Cell;
@@ -10,8 +9,8 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sm_benches::random_weights::RandomWeights;
 use sm_kernels::plan::{
-    Backend, Encoding, Epilogue, Executor, Limits, NormKind, Op, OutputRow, Plan, PlanBuilder, Rows, Span,
-    StepBatch, StepOutput, Store,
+    Backend, Embed, Encoding, Executor, GatherRows, Limits, Linear, Norm, NormKind, OutputRow, Plan,
+    PlanBuilder, Rows, Span, StepBatch, StepOutput, Store,
 };
 use sm_kernels::testing::{Numbers, multiply_and_add};
 use sm_kernels::{CpuBackend, IsaKind};
@@ -28,12 +27,11 @@ struct Shape {
     copies: usize,
 }
 
-/// The up projections of the models of 1.1 billion and of 135 million parameters. K formats have no rows as short as those
-/// of the second.
+/// The up projections of the models of 1.1 billion and 135 million parameters. Rows of the second are too short for K formats.
 const SHAPES: [Shape; 2] =
     [Shape { rows: 5632, cols: 2048, copies: 16 }, Shape { rows: 1536, cols: 576, copies: 208 }];
 
-/// A product, and how it runs.
+/// A product and its setting.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     dtype: DType,
@@ -44,7 +42,7 @@ struct Case {
 }
 
 impl Case {
-    /// Copies of the matrix: many where it is read once, one where it is used by many rows.
+    /// Copies of the matrix: many if it is read once, one if many rows use it.
     fn copies(&self) -> usize {
         if self.n_rows > 64 { 1 } else { self.shape.copies }
     }
@@ -70,17 +68,16 @@ impl Case {
         let x = plan.buffer("x", Rows::Tokens, cols, encoding);
         let y = plan.buffer("y", Rows::Tokens, rows * self.copies(), Encoding::F32);
         let logits = plan.buffer("logits", Rows::Outputs, rows * self.copies(), Encoding::F32);
-        plan.push(Op::Embed { table, positions: None, scale: 1.0, out: h });
+        plan.push(Embed { table, positions: None, scale: 1.0, out: h });
         let (kind, store) = (NormKind::Rms, Store::Write);
-        plan.push(Op::Norm { x: h, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });
-        let (bias, epilogue) = (None, Epilogue::None);
-        plan.push(Op::Linear { x, weight, bias, epilogue, store, out: y });
-        plan.push(Op::GatherRows { x: y, out: logits });
+        plan.push(Norm { x: h, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });
+        plan.push(Linear::new(x, weight, y));
+        plan.push(GatherRows { x: y, out: logits });
         plan.finish(logits)
     }
 }
 
-/// The plan made ready, and a step of its rows.
+/// The prepared plan, and a step of its rows.
 struct Step {
     executor: Box<dyn Executor>,
     tokens: Vec<TokenId>,
@@ -115,7 +112,7 @@ impl Step {
     }
 }
 
-/// What the machine does at best on so many threads.
+/// The machine's limits with a number of threads.
 #[derive(Clone, Copy, Debug)]
 struct Peak {
     bytes_per_second: f64,
@@ -158,7 +155,7 @@ impl Peak {
         );
     }
 
-    /// What a case did, as absolute figures and as fractions of this.
+    /// The speed of a case, absolute and as fractions of the limits.
     fn print_share(&self, case: &Case, seconds: f64) {
         let bytes = case.weight_bytes() as f64 / seconds;
         let operations = case.n_operations() as f64 / seconds;
@@ -175,7 +172,7 @@ impl Peak {
     }
 }
 
-/// The least seconds of five times `work` on every thread.
+/// The least seconds of five runs of `work` on every thread.
 fn best_time(n_threads: usize, work: &(dyn Fn(usize) + Sync)) -> f64 {
     let once = |_| {
         let start = Instant::now();
@@ -189,7 +186,7 @@ fn best_time(n_threads: usize, work: &(dyn Fn(usize) + Sync)) -> f64 {
     (0..5).map(once).fold(f64::INFINITY, f64::min)
 }
 
-/// Every instruction set but the scalar one, which is there to compare with.
+/// Every instruction set but the scalar one, which exists for comparison only.
 fn instruction_sets() -> impl Iterator<Item = IsaKind> {
     IsaKind::available().filter(|isa| *isa == IsaKind::best() || *isa != IsaKind::Scalar)
 }
@@ -221,7 +218,7 @@ fn bench(criterion: &mut Criterion, case: Case, peak: &Peak) {
     } else {
         Throughput::Elements(case.n_operations() as u64)
     });
-    // Made ready only if the filter lets it through.
+    // Prepared only if the filter selects the case.
     let mut step = None;
     let best = Cell::new(f64::INFINITY);
     group.bench_function(BenchmarkId::new(dtype.name(), n_threads), |bencher| {

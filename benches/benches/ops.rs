@@ -1,5 +1,5 @@
-//! Each operation of a layer but the matrix products, where it stands: one after the other in steps of a model, timed by the
-//! profile that the executor takes.
+//! Each operation of a layer but the matrix products, measured in place: in steps of a whole model, by the executor's
+//! profile.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -8,13 +8,13 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use sm_benches::random_weights::RandomWeights;
 use sm_kernels::CpuBackend;
 use sm_kernels::plan::{
-    Activation, AttentionParams, Backend, BufferId, Encoding, Epilogue, Executor, Experts, Limits, MatrixId,
-    NormKind, Op, OutputRow, PAGE_LEN, Plan, PlanBuilder, RopePairs, RopeTable, Rows, Span, StepBatch,
-    StepOutput, Store,
+    Activation, Attention, Backend, BufferId, Embed, Encoding, Executor, Experts, GatedLinear, GatherRows,
+    Limits, Linear, MatrixId, MoeFfn, Norm, NormKind, OutputRow, PAGE_LEN, Plan, PlanBuilder, RopePairs,
+    RopeStore, RopeTable, Rows, Span, StepBatch, StepOutput, Store,
 };
 use sm_tensor::{DType, PageId, TokenId};
 
-/// The extents of the model of 1.1 billion parameters, and of some experts.
+/// The dimensions of the model of 1.1 billion parameters, and of some experts.
 const HIDDEN: usize = 2048;
 const N_HEADS: usize = 32;
 const N_KV_HEADS: usize = 4;
@@ -23,21 +23,21 @@ const FFN: usize = 5632;
 const N_EXPERTS: usize = 8;
 const EXPERT_FFN: usize = 512;
 const VOCAB_SIZE: usize = 64;
-/// So many that their weights are larger than most caches.
+/// Enough layers that their weights exceed most caches.
 const N_LAYERS: usize = 2;
 
 const CONTEXT_LEN: usize = 1024 + 16;
 const PAGES: usize = CONTEXT_LEN.div_ceil(PAGE_LEN);
-/// Rows of a step at most.
+/// The most rows of a step.
 const MAX_ROWS: usize = 512;
 
-/// Operations by their names in a profile.
+/// The names of operations in a profile.
 const OPS: [&str; 7] = ["embed", "norm", "rope_store", "attention", "gated_linear", "moe_ffn", "gather_rows"];
 
-/// How long steps run for one sample, at most.
+/// The most time for one sample.
 const SAMPLE_TIME: Duration = Duration::from_millis(100);
 
-/// What is in a step: for each sequence so many tokens, behind so many.
+/// The sequences of a step: the new tokens of each, and the positions before them.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     name: &'static str,
@@ -66,7 +66,7 @@ impl Layers {
         let normed = plan.buffer("normed", Rows::Tokens, HIDDEN, Encoding::F32AndInt8);
         let mut layers = Self { plan, h, normed };
         let table = layers.matrix(DType::F16, VOCAB_SIZE, HIDDEN);
-        layers.plan.push(Op::Embed { table, positions: None, scale: 1.0, out: h });
+        layers.plan.push(Embed { table, positions: None, scale: 1.0, out: h });
         for _ in 0..N_LAYERS {
             layers.attention();
             layers.feed_forward();
@@ -74,7 +74,7 @@ impl Layers {
         }
         let last = layers.plan.buffer("last", Rows::Outputs, HIDDEN, Encoding::F32);
         let logits = layers.plan.buffer("logits", Rows::Outputs, VOCAB_SIZE, Encoding::F32);
-        layers.plan.push(Op::GatherRows { x: h, out: last });
+        layers.plan.push(GatherRows { x: h, out: last });
         layers.plan.push(linear(last, table, Store::Write, logits));
         layers.plan.finish(logits)
     }
@@ -86,7 +86,7 @@ impl Layers {
     fn norm(&mut self) {
         let weight = self.plan.vector("norm", HIDDEN, RandomWeights::vector(HIDDEN));
         let (x, out, kind, store) = (self.h, self.normed, NormKind::Rms, Store::Write);
-        self.plan.push(Op::Norm { x, kind, weight, bias: None, eps: 1e-5, store, out });
+        self.plan.push(Norm { x, kind, weight, bias: None, eps: 1e-5, store, out });
     }
 
     fn attention(&mut self) {
@@ -101,12 +101,19 @@ impl Layers {
         let to_qkv = self.matrix(DType::Q4_0, qkv_width, HIDDEN);
         let to_h = self.matrix(DType::Q4_0, HIDDEN, HIDDEN);
         let scale = 1.0 / (HEAD_DIM as f32).sqrt();
-        let params = AttentionParams { n_heads: N_HEADS, scale, window: None, soft_cap: None };
         self.norm();
         self.plan.push(linear(self.normed, to_qkv, Store::Write, qkv));
         let (q_norm, k_norm) = (None, None);
-        self.plan.push(Op::RopeStore { qkv, kv, rope: Some(rope), q_norm, k_norm, norm_eps: 1e-5, q });
-        self.plan.push(Op::Attention { q, kv, params, out: heads });
+        self.plan.push(RopeStore { qkv, kv, rope: Some(rope), q_norm, k_norm, norm_eps: 1e-5, q });
+        self.plan.push(Attention {
+            q,
+            kv,
+            n_heads: N_HEADS,
+            scale,
+            window: None,
+            soft_cap: None,
+            out: heads,
+        });
         self.plan.push(linear(heads, to_h, Store::Add, self.h));
     }
 
@@ -115,13 +122,7 @@ impl Layers {
         let [gate, up] = [(); 2].map(|()| self.matrix(DType::Q4_0, FFN, HIDDEN));
         let down = self.matrix(DType::Q4_0, HIDDEN, FFN);
         self.norm();
-        self.plan.push(Op::GatedLinear {
-            x: self.normed,
-            gate,
-            up,
-            activation: Activation::Silu,
-            out: inner,
-        });
+        self.plan.push(GatedLinear { x: self.normed, gate, up, activation: Activation::Silu, out: inner });
         self.plan.push(linear(inner, down, Store::Add, self.h));
     }
 
@@ -137,15 +138,15 @@ impl Layers {
             activation: Activation::Silu,
         };
         self.norm();
-        self.plan.push(Op::MoeFfn { x: self.normed, experts, store: Store::Add, out: self.h });
+        self.plan.push(MoeFfn { x: self.normed, experts, store: Store::Add, out: self.h });
     }
 }
 
-fn linear(x: BufferId, weight: MatrixId, store: Store, out: BufferId) -> Op {
-    Op::Linear { x, weight, bias: None, epilogue: Epilogue::None, store, out }
+fn linear(x: BufferId, weight: MatrixId, store: Store, out: BufferId) -> Linear {
+    Linear { store, ..Linear::new(x, weight, out) }
 }
 
-/// The layers, made ready.
+/// The prepared layers.
 struct Model {
     executor: Box<dyn Executor>,
     tokens: Vec<TokenId>,
@@ -154,7 +155,7 @@ struct Model {
 }
 
 impl Model {
-    /// With every page written: pages that never were are but one page of zeros to the machine.
+    /// Writes every page first: untouched memory is one shared page of zeros, which would stay in the cache.
     fn new(n_threads: usize) -> Self {
         let max_sequences = CASES.iter().map(|case| case.n_sequences).max().unwrap_or(1);
         let n_pages = max_sequences * PAGES;
@@ -195,7 +196,7 @@ impl Model {
         black_box(self.output.logits(0)[0]);
     }
 
-    /// How long one operation takes in a step of `case`: the mean of up to `n_steps` steps.
+    /// The time of one operation in a step of `case`: the mean of up to `n_steps` steps.
     fn time(&mut self, case: &Case, op: &str, n_steps: u64) -> Duration {
         let spans: Vec<_> = (0..case.n_sequences)
             .map(|sequence| span(sequence * case.n_tokens, case.n_tokens, case.depth, sequence * PAGES))
@@ -232,7 +233,7 @@ fn ops(criterion: &mut Criterion) {
     let mut thread_counts = vec![1, all];
     thread_counts.dedup();
     for n_threads in thread_counts {
-        // Made ready only if the filter lets something through.
+        // Prepared only if the filter selects a case.
         let mut model = None;
         for case in CASES {
             let mut group = criterion.benchmark_group(format!("ops, {}", case.name));
@@ -240,7 +241,7 @@ fn ops(criterion: &mut Criterion) {
             for op in OPS {
                 group.bench_function(BenchmarkId::new(op, n_threads), |bencher| {
                     let model = model.get_or_insert_with(|| Model::new(n_threads));
-                    // Where an operation is a small part of a step, as many steps as criterion wants would take forever.
+                    // If the operation is a small part of a step, criterion's number of steps would take forever.
                     bencher.iter_custom(|n_times| {
                         model.time(&case, op, n_times).max(Duration::from_nanos(1)) * n_times as u32
                     });

@@ -1,4 +1,4 @@
-"""Drives CTranslate2 on a model of random weights with the extents of a GGUF file.
+"""Drives CTranslate2 on a model of random weights with the dimensions of a GGUF file.
 
 It reads no GGUF files; its nearest format, int8 with a scale per row, stands for all of them. Its interface generates from a
 prompt, so that the time of a step is the difference between a long and a short answer.

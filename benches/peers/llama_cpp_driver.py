@@ -15,7 +15,7 @@ N_BATCH = 2048
 
 @llama.llama_log_callback
 def quiet(_level, _text, _data):
-    """Takes what llama.cpp would log."""
+    """Discards the log of llama.cpp."""
 
 
 class Engine:
@@ -71,12 +71,12 @@ class Engine:
         return perf_counter() - start
 
     def keep(self, sequence, depth):
-        """Forgets what lies behind `depth`."""
+        """Removes everything after `depth`."""
         self.filled[sequence] = min(self.filled[sequence], depth)
         llama.llama_memory_seq_rm(self.memory, sequence, self.filled[sequence], -1)
 
     def stage(self, sequence, tokens):
-        """Puts tokens into the batch; the logits of the last one are wanted."""
+        """Fills the batch; the logits of the last token are computed."""
         self.batch.n_tokens = 0
         for index, token in enumerate(tokens, 1):
             self.add(sequence, token, index == len(tokens))
@@ -95,7 +95,7 @@ class Engine:
         status = llama.llama_decode(self.context, self.batch)
         if status != 0:
             raise RuntimeError(f"llama_decode gave {status} for {self.batch.n_tokens} tokens")
-        # The results are waited for where they are read.
+        # Reading the results waits for them.
         llama.llama_get_logits_ith(self.context, -1)
 
 

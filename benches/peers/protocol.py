@@ -36,7 +36,7 @@ class Tokens:
 
 def serve(engine):
     """Answers requests with the methods `load`, `prefill` and `decode` of `engine`, which give seconds."""
-    # What a library prints must not stand between the answers.
+    # What a library prints must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -44,6 +44,6 @@ def serve(engine):
         call = getattr(engine, request.pop("call"))
         try:
             answer = {"seconds": call(**request)}
-        except Exception as error:  # whatever it is, whoever asked has to know
+        except Exception as error:  # whatever it is, the caller has to know
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)

@@ -1,7 +1,7 @@
 //! The experiments of the documents that `SmallMind` began with, beside what they claimed.
 //!
-//! What is compared runs in one process, in turns, after one run of each that warms up and does not count; figures are
-//! medians. An experiment is one file here and one line of the table in `bin/experiments.rs`.
+//! What is compared runs in turns in one process, after one uncounted warm-up each; results are medians. An experiment is one file
+//! here and one line of the table in `bin/experiments.rs`.
 
 pub mod batching;
 pub mod concurrency;
@@ -31,7 +31,7 @@ use crate::replay::mix;
 use crate::summary::median;
 use crate::synth::{self, Shape, SynthError};
 
-/// Why an experiment has no result.
+/// Why an experiment failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExperimentError {
     /// The engine failed.
@@ -40,16 +40,16 @@ pub enum ExperimentError {
     /// A model could not be written.
     #[error(transparent)]
     Synth(#[from] SynthError),
-    /// A vocabulary could not be made.
+    /// A vocabulary could not be built.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     /// A conversation could not be rendered.
     #[error("the demo model cannot chat: {reason}")]
     Chat {
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// Two ways that must give the same tokens did not.
+    /// Two runs that must give the same tokens did not.
     #[error("{what}: the tokens differ, so the times mean nothing")]
     Different {
         /// What was compared.
@@ -57,12 +57,12 @@ pub enum ExperimentError {
     },
 }
 
-/// A result, beside what was promised.
+/// A result, beside what was claimed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// What was measured.
     pub what: String,
-    /// The figures.
+    /// The result.
     pub measured: String,
     /// What the documents claim, or the goal.
     pub claim: String,
@@ -75,7 +75,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The model of the documents' KV cache experiment: 4 layers, 128 wide. They do not give the rest.
+/// The model of the documents' KV cache experiment: 4 layers, 128 wide; they do not say more.
 pub const DOCUMENTS: Shape = Shape {
     name: "documents",
     architecture: "llama",
@@ -91,7 +91,7 @@ pub const DOCUMENTS: Shape = Shape {
     has_llama3_scaling: false,
 };
 
-/// A file of random weights in the system's folder for temporary files; gone when this is dropped.
+/// A temporary file of random weights, removed on drop.
 #[derive(Debug)]
 pub struct RandomModel(PathBuf);
 
@@ -99,7 +99,7 @@ impl RandomModel {
     /// Writes it.
     ///
     /// # Errors
-    /// If that fails.
+    /// If it cannot be written.
     pub fn write(shape: &Shape, dtype: DType) -> Result<Self, SynthError> {
         let name = format!("sm-{}-{}-{}.gguf", shape.name, dtype.name(), std::process::id());
         let model = Self(std::env::temp_dir().join(name));
@@ -107,7 +107,7 @@ impl RandomModel {
         Ok(model)
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -115,20 +115,20 @@ impl RandomModel {
 
 impl Drop for RandomModel {
     fn drop(&mut self) {
-        // Left behind, it costs only disk.
+        // If this fails, only disk space is lost.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// Turns for each repetition asked for, where one answer takes but milliseconds.
+/// Turns per requested repetition, for experiments whose answers take milliseconds.
 const N_TURNS_PER_REP: usize = 8;
 
-/// The seconds of each of `N` cases in each turn.
+/// The seconds of `N` cases in each turn.
 #[derive(Debug)]
 pub(crate) struct Turns<const N: usize>([Vec<f64>; N]);
 
 impl<const N: usize> Turns<N> {
-    /// Runs each case once to warm up, then all of them `reps` times in turns.
+    /// Runs each case once to warm up, then all `reps` times in turns.
     pub(crate) fn run(
         reps: usize,
         mut cases: [&mut dyn FnMut() -> Result<(), ExperimentError>; N],
@@ -152,24 +152,25 @@ impl<const N: usize> Turns<N> {
         median(self.0[case].clone())
     }
 
-    /// How many times the speed of `over` a case has: the median over the turns, so that a machine whose speed changes
-    /// from turn to turn favours neither.
+    /// How many times as fast as `over` a case is: the median over the turns, so that a machine whose speed drifts favours
+    /// neither.
     pub(crate) fn speed_up(&self, case: usize, over: usize) -> f64 {
         let turns = self.0[case].iter().zip(&self.0[over]);
         median(turns.map(|(seconds, over)| over / seconds).collect())
     }
 }
 
-/// How long a case is repeated to tell its processor time, which the system counts in hundredths of a second.
+/// How long a case is repeated to measure its processor time, which the system counts in hundredths of a second.
 const CPU_TIME_SECONDS: f64 = 1.0;
 
-/// Milliseconds of processor time per token of a case that gives `n_tokens`, in words; of all threads, those included that
-/// wait for work without sleeping.
+/// Processor time per token of a case that generates `n_tokens`, in words: milliseconds of all threads, spinning ones
+/// included.
 pub(crate) fn cpu_per_token(
     n_tokens: usize,
     mut case: impl FnMut() -> Result<(), ExperimentError>,
 ) -> Result<String, ExperimentError> {
-    let (start, before) = (Instant::now(), Used::now());
+    let start = Instant::now();
+    let before = Used::now();
     let mut n_runs = 0;
     while n_runs == 0 || start.elapsed().as_secs_f64() < CPU_TIME_SECONDS {
         case()?;
@@ -182,19 +183,19 @@ pub(crate) fn cpu_per_token(
     })
 }
 
-/// Waits as long as threads need to fall asleep, so that a lone request finds the machine as it does in life, and not in the
-/// wake of another.
+/// Waits until idle threads sleep, so that a lone request finds the machine as it would in practice, not warm from the one
+/// before.
 pub(crate) fn pause() {
     std::thread::sleep(Duration::from_millis(20));
 }
 
-/// A prompt of `n_tokens` tokens, another for each number.
+/// A prompt of `n_tokens` tokens, different for each number.
 pub(crate) fn prompt(number: usize, n_tokens: usize, vocab_size: usize) -> Vec<TokenId> {
     let token = |index: usize| TokenId((mix(mix(number as u64) ^ index as u64) % vocab_size as u64) as u32);
     (0..n_tokens).map(token).collect()
 }
 
-/// Exactly `n_tokens` tokens, the likeliest each time.
+/// Exactly `n_tokens` tokens, greedily chosen.
 pub(crate) fn greedy(n_tokens: usize) -> GenerationOptions {
     GenerationOptions::greedy().max_new_tokens(n_tokens).stop(StopRules::new().eos(EosRule::Ignore))
 }

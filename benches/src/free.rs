@@ -1,4 +1,4 @@
-//! An executor that computes nothing, so that what is left is the engine.
+//! An executor that computes nothing, to measure the engine alone.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use sm_model::tokenizer::{CharTokenizer, TokenizerError, UnknownCharacter};
 use sm_runtime::LoadedModel;
 use sm_tensor::PageId;
 
-/// Has the same logits at hand for every step.
+/// Returns the same logits for every step.
 pub struct FreeExecutor {
     info: ExecutorInfo,
     limits: Limits,
@@ -33,14 +33,14 @@ impl fmt::Debug for FreeExecutor {
 /// positions. `on_step` is called on the engine's thread, before each step, with the number of steps before it.
 ///
 /// # Errors
-/// If there are not so many characters.
+/// If `vocab_size` exceeds the number of characters.
 pub fn free_model(
     vocab_size: usize,
     n_sequences: usize,
     context_len: usize,
     on_step: impl FnMut(usize) + Send + 'static,
 ) -> Result<LoadedModel, TokenizerError> {
-    // Ideographs first: there are many in a row.
+    // Ideographs first: there are many in one range.
     let characters: String = (0x4e00..).filter_map(char::from_u32).take(vocab_size).collect();
     let tokenizer = Arc::new(CharTokenizer::new(&characters, UnknownCharacter::Error)?);
     let limits = Limits {
@@ -64,7 +64,7 @@ pub fn free_model(
     Ok(LoadedModel::from_executor(Box::new(executor), Some(tokenizer), vocab_size, context_len, shape))
 }
 
-/// Something like the logits of a model: bell-shaped, from -8 to 8.
+/// Logits distributed like those of a model: bell-shaped, from -8 to 8.
 pub(crate) fn logits(n: usize) -> Vec<f32> {
     (0..n).map(logit).collect()
 }

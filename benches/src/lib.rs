@@ -1,4 +1,4 @@
-//! Criterion benches, experiments and replays of traces, and the random models that they and other engines run.
+//! Measurements: acceptance table, experiments, replays of traces, and the random models that they run.
 
 pub mod experiments;
 pub mod free;

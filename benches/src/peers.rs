@@ -1,8 +1,8 @@
-//! This engine beside others: the same files, threads and lengths, in turns, each engine in a process of its own.
+//! This engine beside others: the same files, threads and lengths, in turns, each engine in its own process.
 //!
-//! A [`Cell`] is one thing to measure on one model. Its engines are loaded together and take turns, A B A B, so that whatever
-//! else the machine does meets all of them; a figure is a ratio of two that lie seconds apart. An engine speaks the
-//! protocol of `benches/peers/protocol.py`. What an engine cannot do, and an engine that is missing, is part of the result.
+//! A [`Cell`] is one measurement on one model. Its engines are loaded together and take turns, A B A B, so that other load on
+//! the machine affects them alike; a ratio compares two measurements that are seconds apart. Engines speak the protocol of
+//! `benches/peers/protocol.py`. What an engine cannot do, or that it is missing, is part of the result.
 
 mod calibrate;
 mod cells;
@@ -17,32 +17,32 @@ mod start;
 pub use calibrate::{Calibration, Calibrator};
 pub use cells::{Cell, Model, Peer, Test, cells};
 pub use child::{Answer, Child, Request};
-pub use engines::{Engine, OURS, PACKED, PEERS, packed_dir};
+pub use engines::{BASELINE, Engine, OURS, PACKED, PEERS, packed_dir, program, sibling};
 pub use machine::machine;
 pub use measure::{Contender, Measurement, Options, Sample, measure};
-pub use report::{HEADING, Ratio, ratio, row};
-pub use saved::{Saved, SavedCell};
+pub use report::{HEADING, Ratio, baseline_ratio, ratio, ratios_in_short, row};
+pub use saved::{Change, Saved, SavedCell};
 pub use start::first_token;
 
-/// Why a comparison has no result.
+/// Why a comparison failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PeersError {
     /// A model could not be written.
     #[error(transparent)]
     Synth(#[from] crate::synth::SynthError),
-    /// A type of weights is unknown.
+    /// A weight format is unknown.
     #[error(transparent)]
     DType(#[from] sm_tensor::UnknownDType),
-    /// A file cannot be used.
+    /// A file cannot be read or written.
     #[error("{path}: {source}")]
     File {
         /// The file or folder.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file is no saved run.
-    #[error("{path} is no saved run: {source}; make one with --save")]
+    /// A file is not a saved run.
+    #[error("{path} is not a saved run: {source}; make one with --save")]
     NotSaved {
         /// The file.
         path: String,

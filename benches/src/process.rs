@@ -1,35 +1,35 @@
-//! What a process has used of the machine, as Linux tells; nothing where there is no `/proc`.
+//! Processor time and page faults of a process, read from `/proc`; nothing where there is none.
 
 use std::fs;
 
-/// Ticks of `/proc` per second, as Linux gives them to programs on every architecture.
+/// Clock ticks of `/proc` per second: the same on every architecture of Linux.
 pub(crate) const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What the threads of a process have used since it started.
+/// What a process, with all its threads, has used since it started.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Used {
-    /// Processor time, in seconds, exact to a hundredth.
+    /// Processor time in seconds, to a hundredth.
     pub(crate) cpu_seconds: f64,
-    /// Pages of memory that the system provided when they were touched.
+    /// Minor page faults: pages that the system provided on first touch.
     pub(crate) page_faults: f64,
 }
 
 impl Used {
-    /// By this process.
+    /// Of this process.
     pub(crate) fn now() -> Option<Self> {
         Self::parse(&fs::read_to_string("/proc/self/stat").ok()?)
     }
 
     /// From a process's `/proc/…/stat`.
     pub(crate) fn parse(stat: &str) -> Option<Self> {
-        // The name, in parentheses, may hold anything; the state behind it is a letter and no number.
+        // The name, in parentheses, may contain anything. The state after it is a letter, not a number.
         let fields = numbers(stat.rsplit_once(')')?.1);
         let cpu_seconds = (fields.get(10)? + fields.get(11)?) / TICKS_PER_SECOND;
         Some(Self { cpu_seconds, page_faults: *fields.get(6)? })
     }
 }
 
-/// The words of a text that are numbers.
+/// The words of `text` that are numbers.
 pub(crate) fn numbers(text: &str) -> Vec<f64> {
     text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }

@@ -1,11 +1,11 @@
-//! Weights for plans that are only timed: bytes that mean nothing, made when they are asked for.
+//! Random weights for plans that are only timed, generated on demand.
 
 use std::ops::Range;
 
 use sm_kernels::plan::{MatrixPart, WeightError, WeightSource};
 use sm_tensor::DType;
 
-/// Random bytes with small half-precision scales for matrices, ones for vectors; the names of its tensors say which.
+/// Random bytes with small f16 scales for matrices, ones for vectors. Tensor names say which.
 #[derive(Clone, Copy, Debug)]
 pub struct RandomWeights;
 
@@ -21,7 +21,7 @@ impl RandomWeights {
     }
 }
 
-/// The two words of a name.
+/// The two words of a tensor name.
 fn parse(tensor: &str) -> Result<(&str, usize), WeightError> {
     let words = tensor.split_once(' ').and_then(|(kind, len)| Some((kind, len.parse().ok()?)));
     words.ok_or_else(|| WeightError::Missing { tensor: tensor.to_owned() })
@@ -42,7 +42,7 @@ impl WeightSource for RandomWeights {
         buffer.clear();
         buffer.extend((0..rows.len() * row_bytes).map(|index| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // The upper bytes of numbers keep a small exponent.
+            // The high byte of each number gets a small exponent.
             if index % 2 == 0 { (state >> 24) as u8 } else { (state >> 24) as u8 & 0x3b }
         }));
         Ok(buffer)

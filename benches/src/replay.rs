@@ -1,8 +1,7 @@
 //! Replays of recorded traffic on a real engine.
 //!
-//! A trace says when requests came, how long their prompts and outputs were, and which blocks prompts have in common. It
-//! is scaled to what the model can do, its prompts are made of tokens that are equal where the trace's blocks are, and
-//! the engine is asked as the trace's callers asked theirs.
+//! A trace says when requests arrived, how long their prompts and outputs were, and which blocks prompts share. It is scaled to
+//! the model; prompts get tokens that are equal where the trace's blocks are, and arrive as they did in the trace.
 
 pub mod drive;
 pub mod fairness;
@@ -12,7 +11,7 @@ pub mod scale;
 pub mod trace;
 pub mod verify;
 
-/// A thorough mixer of 64 bits: the finisher of `SplitMix64`.
+/// Mixes 64 bits well: the finalizer of `SplitMix64`.
 pub(crate) fn mix(bits: u64) -> u64 {
     let bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! Many measurements in a few numbers.
+//! Summary statistics of measurements.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,22 +6,22 @@ use std::time::Duration;
 use serde::Serialize;
 use sm_runtime::percentile;
 
-/// Mean, percentiles and extreme of measurements; all 0 where there are none.
+/// Mean, percentiles and maximum; all 0 if there are no measurements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
-    /// How many there are.
+    /// The number of measurements.
     pub n: usize,
     /// The mean.
     pub mean: f64,
     /// The median.
     pub p50: f64,
-    /// 90 % are at most this.
+    /// The 90th percentile.
     pub p90: f64,
-    /// 95 % are at most this.
+    /// The 95th percentile.
     pub p95: f64,
-    /// 99 % are at most this.
+    /// The 99th percentile.
     pub p99: f64,
-    /// The largest.
+    /// The maximum.
     pub max: f64,
 }
 
@@ -56,13 +56,13 @@ impl fmt::Display for Summary {
     }
 }
 
-/// The median of values in any order; 0 of nothing.
+/// The median of values in any order; 0 if there are none.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     percentile(&values, 0.50)
 }
 
-/// Jain's index of fairness: 1 where all shares are equal, `1/n` where one of `n` has everything; 1 of nothing.
+/// Jain's fairness index: 1 if all shares are equal, `1/n` if one of `n` has everything; 1 if there are none.
 pub fn jain(shares: &[f64]) -> f64 {
     let sum: f64 = shares.iter().sum();
     let squares: f64 = shares.iter().map(|share| share * share).sum();

@@ -1,9 +1,9 @@
 //! Models of real shapes with random weights, as GGUF files that this engine and llama.cpp load.
 //!
-//! Speed depends on shapes and data types, not on what the weights say, so such a file stands for a
-//! download of gigabytes. Weights are gaussian with the deviation that keeps activations in range.
-//! They are drawn as pieces of one quantization block (or 32 floats) from a pool of 2²⁰ values per data
-//! type and width: rows differ, but the file takes seconds to write, not minutes of quantizing.
+//! Speed depends on shapes and data types, not on the values of weights, so such a file replaces a download of gigabytes.
+//! Weights are gaussian, with the standard deviation that keeps activations in range. They are drawn in pieces of one
+//! quantization block (or 32 floats) from a pool of 2²⁰ values per data type and deviation: rows differ, but writing the
+//! file takes seconds instead of minutes of quantizing.
 
 mod model;
 mod noise;
@@ -22,23 +22,23 @@ pub use shape::{SHAPES, Shape};
 /// Why a random model could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SynthError {
-    /// The file cannot be made.
+    /// The file cannot be created.
     #[error("cannot create {path}: {source}")]
     Create {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Writing failed.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// A data type does not fit.
+    /// A matrix cannot be stored in the data type.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
 }
 
-/// How many weights a model of this shape has.
+/// The number of weights of a model of this shape.
 pub fn n_weights(shape: &Shape) -> usize {
     let tensors = model::tensors(shape, Mixture::uniform(DType::F32));
     tensors.iter().map(|tensor| tensor.spec.shape.iter().product::<usize>()).sum()

@@ -1,4 +1,4 @@
-//! An engine whose requests decode allocates nothing on its thread: not to schedule, not to sample, not to answer.
+//! While requests decode, the engine's thread allocates nothing: not to schedule, to sample, or to answer.
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -14,12 +14,12 @@ use sm_runtime::{
 struct Counting;
 
 thread_local! {
-    /// Of this thread alone: callers and the test harness may allocate in theirs at any time.
+    /// Of this thread alone: callers and the test harness may allocate on theirs at any time.
     static N_ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
 #[allow(unsafe_code, reason = "a global allocator is unsafe to implement")]
-// SAFETY: the system's allocator does the work.
+// SAFETY: every call is passed on to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         N_ALLOCATIONS.set(N_ALLOCATIONS.get() + 1);
@@ -36,7 +36,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Steps until all requests decode and every list has its size; later steps are counted.
+/// Steps until all requests decode and all lists have grown; later steps are counted.
 const WARM_UP: usize = 40;
 const COUNTED: usize = 300;
 const VOCAB_SIZE: usize = 512;
@@ -45,7 +45,7 @@ const VOCAB_SIZE: usize = 512;
 static BEFORE: AtomicUsize = AtomicUsize::new(0);
 static AFTER: AtomicUsize = AtomicUsize::new(0);
 
-/// Requests that use what sampling and stopping have to offer, and log-probabilities.
+/// Requests that use every feature of sampling and stopping, and log-probabilities.
 fn request(index: usize) -> Request {
     let base = || SamplingOptions::new().seed(index as u64);
     let sampling = match index {
@@ -73,9 +73,9 @@ fn decoding_allocates_nothing() {
         _ => {}
     };
     let model = free_model(VOCAB_SIZE, 8, 1024, count).unwrap();
-    // All begin in one step: the engine waits for a full batch.
+    // All start in one step: the engine waits for a full batch.
     let batching = BatchingConfig { max_batch_wait_us: 10_000_000, ..BatchingConfig::default() };
-    let engine = Engine::start(model, EngineConfig { batching, ..EngineConfig::default() }).unwrap();
+    let engine = Engine::start(model, EngineConfig::new().batching(batching)).unwrap();
     let streams: Vec<_> = (0..4).map(|index| engine.stream(request(index)).unwrap()).collect();
     let handles: Vec<_> = (4..8).map(|index| engine.submit(request(index)).unwrap()).collect();
     for mut stream in streams {
@@ -88,7 +88,8 @@ fn decoding_allocates_nothing() {
     }
     let stats = engine.stats();
     assert_eq!(stats.batching.steps as usize, WARM_UP + COUNTED + 100, "all decode in the same steps");
-    let (before, after) = (BEFORE.load(Ordering::SeqCst), AFTER.load(Ordering::SeqCst));
+    let before = BEFORE.load(Ordering::SeqCst);
+    let after = AFTER.load(Ordering::SeqCst);
     assert!(0 < before, "the allocations of the engine's thread are counted");
     assert_eq!(after - before, 0);
 }

@@ -1,6 +1,6 @@
 """Writes the logits of the shipped models, as `transformers` computes them from the very files.
 
-The package `gguf` reads `models/demo/*.gguf` and turns the blocks into single precision.
+The package `gguf` reads `crates/sm-demo-model/*.gguf` and turns the blocks into single precision.
 """
 
 import json
@@ -10,15 +10,15 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-FOLDER, OUT = Path("models/demo"), Path("crates/sm-model/tests/data/demo")
-sys.path.insert(0, str(FOLDER))
+FOLDER, OUT = Path("crates/sm-demo-model"), Path("crates/sm-model/tests/data/demo")
+sys.path.insert(0, str(FOLDER / "recipe"))
 from model import from_gguf  # noqa: E402 (the recipe is no package)
 TEXT = "<|begin|><|user|>\nSolve for x: 2x + 3 = 9<|end|>\n<|assistant|>\nSubtract 3 from both sides: 2x = 9 - 3."
 
 
 def main(root: Path) -> None:
     torch.set_num_threads(1)
-    ids = Tokenizer.from_file(str(FOLDER / "tokenizer.json")).encode(TEXT, add_special_tokens=False).ids
+    ids = Tokenizer.from_file(str(FOLDER / "recipe/tokenizer.json")).encode(TEXT, add_special_tokens=False).ids
     for name in ("demo", "draft"):
         model = from_gguf(FOLDER / f"{name}.gguf")
         with torch.no_grad():

@@ -1,28 +1,29 @@
-//! Speed: the criterion benches, the table of acceptance, the documents' experiments, replays of traces, `sm bench`, and the
-//! random models that they run.
+//! `cargo xtask bench`, `synth` and `replay`: builds and runs the programs of `sm-benches`.
+
+use std::path::Path;
 
 use crate::Outcome;
 use crate::spawn::{self, cargo};
 
-/// Writes a GGUF file with random weights; `args` are those of the `synth` program.
+/// Writes a GGUF file with random weights; see `benches/src/bin/synth.rs` for `args`.
 pub(crate) fn synth(args: &[String]) -> Outcome {
     program("synth", args)
 }
 
-/// Replays recorded traffic; `args` are those of the `replay` program. A path is as seen from the root.
+/// Replays recorded traffic; see `benches/src/bin/replay.rs` for `args`. Paths are relative to the root.
 pub(crate) fn replay(args: &[String]) -> Outcome {
     program("replay", args)
 }
 
-/// A program of the package `sm-benches`, built as it ships.
+/// Runs a program of `sm-benches`, built in release mode.
 fn program(name: &str, args: &[String]) -> Outcome {
     let mut command = cargo(&["run", "--release", "--quiet", "-p", "sm-benches", "--bin", name, "--"]);
     spawn::run(name, command.args(args))
 }
 
-/// Without arguments everything: the criterion benches, then this engine in every cell of the table of acceptance. With
-/// options, that table alone: beside the peers with `--peers`, else without them. With `--experiments`, the experiments of
-/// the documents; with a model, `sm bench` on it. Further arguments go to the program that runs.
+/// Without arguments, the criterion benches and the acceptance table for this engine alone. The first argument chooses
+/// something else: the table beside other engines, or beside the build of another checkout, the documents' experiments, or
+/// `sm bench` on a model. Further arguments go to the program that runs.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let Some((first, rest)) = args.split_first() else {
         spawn::run("criterion", &mut cargo(&["bench", "-p", "sm-benches", "--benches"]))?;
@@ -31,6 +32,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     match first.as_str() {
         "--experiments" => program("experiments", rest),
         "--peers" => table(rest),
+        "--against" => against(rest),
         option if option.starts_with('-') => table(&[&["--alone".to_owned()], args].concat()),
         model => {
             let mut command =
@@ -40,10 +42,26 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     }
 }
 
-/// The table of acceptance; `args` are those of the `peers` program.
+/// The acceptance table, in turns with the build of another checkout, whose folder is the first argument.
+fn against(args: &[String]) -> Outcome {
+    let Some((checkout, rest)) = args.split_first() else {
+        return Err("--against needs the folder of another checkout".to_owned());
+    };
+    let checkout = Path::new(checkout).canonicalize().map_err(|error| format!("{checkout}: {error}"))?;
+    let mut build = cargo(&BUILD);
+    // Two builds must not share a target folder.
+    build.current_dir(&checkout).env_remove("CARGO_TARGET_DIR");
+    spawn::run(&format!("build of {}", checkout.display()), &mut build)?;
+    let programs = checkout.join("target/release").to_string_lossy().into_owned();
+    table(&[&["--against".to_owned(), programs], rest].concat())
+}
+
+/// Arguments of cargo that build what the acceptance table runs.
+const BUILD: [&str; 7] = ["build", "--release", "-p", "sm-cli", "-p", "sm-benches", "--bins"];
+
+/// The acceptance table; see `benches/src/bin/peers.rs` for `args`.
 fn table(args: &[String]) -> Outcome {
-    // It starts programs that have to lie beside it.
-    let build = ["build", "--release", "-p", "sm-cli", "-p", "sm-benches", "--bins"];
-    spawn::run("build", &mut cargo(&build))?;
+    // `peers` runs the programs beside it.
+    spawn::run("build", &mut cargo(&BUILD))?;
     program("peers", args)
 }

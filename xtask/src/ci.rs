@@ -1,12 +1,12 @@
-//! The checks that a change has to pass.
+//! `cargo xtask ci` and `cargo xtask check`: what a change has to pass.
 
 use crate::spawn::{self, cargo};
 use crate::{Outcome, deny, tests_command, tidy};
 
-/// Feature sets beside the default: the vocabulary alone, without any backend.
+/// Crates that also have to compile without any backend.
 const WITHOUT_BACKEND: [&str; 2] = ["sm-kernels", "sm-runtime"];
 
-/// Checks, then tests. The tests run even where a check fails, so that one run shows everything.
+/// Checks, then tests. The tests run even if a check fails, so that one run shows everything.
 pub(crate) fn run() -> Outcome {
     let checks = check();
     let tests = tests_command::run(&[]);
@@ -17,9 +17,9 @@ pub(crate) fn run() -> Outcome {
     }
 }
 
-/// Everything but the tests. All checks run; the failures are named together.
+/// Everything but the tests. Runs all checks and reports the failures together.
 pub(crate) fn check() -> Outcome {
-    let mut results = vec![spawn::run("fmt", &mut cargo(&["fmt", "--all", "--check"])), tidy::run()];
+    let mut results = vec![spawn::run("fmt", &mut cargo(&["fmt", "--all", "--check"])), tidy::run(&[])];
     results.push(spawn::run(
         "clippy",
         &mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),

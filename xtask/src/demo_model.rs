@@ -1,24 +1,26 @@
-//! `cargo xtask demo-model`: makes the models that come with the program, from the generator of their text to the files.
+//! `cargo xtask demo-model`: trains the built-in models from scratch: text generator, tokenizer, weights, GGUF files.
 
 use crate::Outcome;
 use crate::setup::{python_environment, venv_python};
 use crate::spawn::{self, cargo, command, root};
 
-/// The shipped files and their recipe.
-const FOLDER: &str = "models/demo";
-/// Where checkpoints and weights in full precision lie; git ignores it.
-const BUILD: &str = "models/demo/build";
+/// The crate of the shipped files.
+const FOLDER: &str = "crates/sm-demo-model";
+/// The scripts that make them, and their vocabulary.
+const RECIPE: &str = "crates/sm-demo-model/recipe";
+/// Checkpoints and full-precision weights; ignored by git.
+const BUILD: &str = "crates/sm-demo-model/recipe/build";
 
-/// A model of the recipe.
+/// One of the two models.
 struct Shape {
     name: &'static str,
-    /// Minutes that it learns, together over all runs, where nothing else is asked for.
+    /// Total training time over all runs, by default.
     minutes: &'static str,
 }
 
 const SHAPES: [Shape; 2] = [Shape { name: "demo", minutes: "240" }, Shape { name: "draft", minutes: "20" }];
 
-/// What the weights are before the first step.
+/// The weights before the first training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
     Noise,
@@ -26,12 +28,12 @@ enum Start {
 }
 
 const USAGE: &str = "\
-usage: cargo xtask demo-model [--shipped] [--minutes M]    train until the demo model has learnt for M minutes in all, quantize, evaluate
+usage: cargo xtask demo-model [--shipped] [--minutes M]    train the demo model for M minutes in all, quantize, evaluate
        cargo xtask demo-model --eval                       evaluate what is committed
 
-Training goes on from its checkpoints. With --shipped it begins with the weights of the shipped files instead of noise.";
+Training resumes from its checkpoints. With --shipped it starts from the shipped weights instead of random ones.";
 
-/// Generates, trains, quantizes and evaluates; with `--eval` evaluates only.
+/// Trains, quantizes and evaluates; with `--eval`, only evaluates.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let arguments: Vec<&str> = args.iter().map(String::as_str).collect();
     let (start, minutes) = match arguments[..] {
@@ -56,7 +58,8 @@ pub(crate) fn run(args: &[String]) -> Outcome {
 }
 
 fn write_vocabulary(start: Start) -> Outcome {
-    let (built, shipped) = (format!("{BUILD}/tokenizer.json"), format!("{FOLDER}/tokenizer.json"));
+    let built = format!("{BUILD}/tokenizer.json");
+    let shipped = format!("{RECIPE}/tokenizer.json");
     match start {
         Start::Shipped => python("tokenizer", "vocabulary.py", &[BUILD, &shipped]),
         Start::Noise if root().join(&built).exists() => Ok(()),
@@ -77,9 +80,10 @@ fn train(shape: &Shape, start: Start, minutes: &str) -> Outcome {
     python(&format!("training of {}", shape.name), "train.py", &args)
 }
 
-/// Writes the file that is part of the program. The program that writes it must not need that file.
+/// Writes the shipped file, with a build of `sm` that does not contain it.
 fn quantize(name: &str) -> Outcome {
-    let (input, output) = (format!("{BUILD}/{name}"), format!("{FOLDER}/{name}.gguf"));
+    let input = format!("{BUILD}/{name}");
+    let output = format!("{FOLDER}/{name}.gguf");
     let build =
         ["run", "--release", "--quiet", "-p", "sm-cli", "--no-default-features", "--features", "cpu", "--"];
     spawn::run(&output, cargo(&build).args(["quantize", &input, &output, "--type", "q8_0", "--force"]))
@@ -91,6 +95,6 @@ fn evaluate() -> Outcome {
 }
 
 fn python(title: &str, script: &str, args: &[&str]) -> Outcome {
-    let script = format!("{FOLDER}/{script}");
+    let script = format!("{RECIPE}/{script}");
     spawn::run(title, command(&venv_python().to_string_lossy(), &[&script]).args(args))
 }

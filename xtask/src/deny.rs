@@ -1,21 +1,21 @@
-//! What the dependencies may be: `cargo deny` where it is installed, and duplicate versions in any case.
+//! `cargo xtask deny`: runs `cargo deny` if it is installed, and finds duplicate versions without it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Outcome;
-use crate::spawn::{self, answers, cargo, output, root};
+use crate::spawn::{self, cargo, output, root, succeeds};
 
-/// Checks the tree of dependencies against `deny.toml`.
+/// Checks the dependency tree against `deny.toml`.
 pub(crate) fn run() -> Outcome {
     duplicates()?;
-    if answers(&mut cargo(&["deny", "--version"])) {
+    if succeeds(&mut cargo(&["deny", "--version"])) {
         return spawn::run("deny", &mut cargo(&["deny", "--all-features", "check"]));
     }
-    println!("left out: licences and advisories (cargo-deny is not installed: cargo install cargo-deny)");
+    println!("skipped: licences and advisories (cargo install cargo-deny)");
     Ok(())
 }
 
-/// Fails where a crate is linked in two incompatible versions and `deny.toml` gives no reason.
+/// Fails if a crate is linked in two incompatible versions and `deny.toml` gives no reason.
 fn duplicates() -> Outcome {
     let args = ["tree", "--workspace", "--edges", "normal", "--prefix", "none", "--locked"];
     let tree = output(&mut cargo(&args))?;
@@ -26,12 +26,12 @@ fn duplicates() -> Outcome {
         return Ok(());
     }
     Err(format!(
-        "linked in two versions, and deny.toml's bans.skip has no reason: {}",
+        "linked in two versions without a reason in bans.skip of deny.toml: {}",
         unexplained.join(", ")
     ))
 }
 
-/// Crates of `cargo tree --prefix none` with more than one compatible range, without an entry in `deny`.
+/// Crates that `tree`, of `cargo tree --prefix none`, has in several incompatible versions and `deny` does not explain.
 fn unexplained(tree: &str, deny: &str) -> Vec<String> {
     let mut versions: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for line in tree.lines() {
@@ -49,7 +49,7 @@ fn unexplained(tree: &str, deny: &str) -> Vec<String> {
         .collect()
 }
 
-/// The part of a version that must be equal for cargo to unify: `1` of `1.4.2`, `0.8` of `0.8.1`.
+/// The part of a version within which cargo unifies: `1` of `1.4.2`, `0.8` of `0.8.1`.
 fn compatible_range(version: &str) -> String {
     let parts: Vec<&str> = version.split('.').collect();
     let n_significant = parts.iter().position(|p| *p != "0").map_or(parts.len(), |i| i + 1);

@@ -1,16 +1,16 @@
-//! `cargo xtask fuzz`: the targets under `fuzz/`, which want cargo-fuzz and a nightly toolchain.
+//! `cargo xtask fuzz`: the targets under `fuzz/`, which need cargo-fuzz and a nightly toolchain.
 
 use crate::Outcome;
-use crate::spawn::{self, answers, command, root};
+use crate::spawn::{self, command, root, succeeds};
 use crate::tests_command::data_folder;
 
-/// How long a target runs where no time is given.
+/// How long a target runs by default.
 const DEFAULT_SECONDS: u32 = 60;
 
-/// The largest file that is worth starting from, in bytes.
+/// Larger files make poor seeds.
 const MAX_SEED_BYTES: u64 = 256 << 10;
 
-/// Runs a target for some seconds; without arguments, names the targets.
+/// Fuzzes one target; without arguments, lists the targets.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let targets = targets()?;
     let Some(target) = args.first() else {
@@ -18,16 +18,16 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         return Ok(());
     };
     if !targets.contains(target) {
-        return Err(format!("there is no target {target:?}; there are {}", targets.join(", ")));
+        return Err(format!("unknown target {target:?}; the targets are {}", targets.join(", ")));
     }
     let seconds = match args.get(1) {
-        Some(text) => text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?,
+        Some(text) => text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?,
         None => DEFAULT_SECONDS,
     };
-    if !answers(&mut command("cargo", &["+nightly", "--version"])) {
+    if !succeeds(&mut command("cargo", &["+nightly", "--version"])) {
         return Err("fuzzing needs a nightly toolchain: rustup toolchain install nightly".to_owned());
     }
-    if !answers(&mut command("cargo", &["+nightly", "fuzz", "--version"])) {
+    if !succeeds(&mut command("cargo", &["+nightly", "fuzz", "--version"])) {
         return Err("fuzzing needs cargo-fuzz: cargo install cargo-fuzz".to_owned());
     }
     seed_corpus(target).map_err(|e| format!("cannot fill the corpus of {target}: {e}"))?;
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     spawn::run(&format!("fuzz {target}"), &mut command("cargo", &args))
 }
 
-/// The files that a target starts from: the end of their names.
+/// What the names of a target's seed files end with.
 fn seed_suffix(target: &str) -> &'static str {
     match target {
         "gguf" => ".gguf",
@@ -54,7 +54,7 @@ fn seed_corpus(target: &str) -> std::io::Result<()> {
     std::fs::create_dir_all(&corpus)?;
     let mut folders = vec![root().join("crates/sm-model/tests/data"), data_folder()];
     while let Some(folder) = folders.pop() {
-        // The shared data may be missing; then the committed files have to do.
+        // The shared data may be missing; the committed files are enough to start from.
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for entry in entries {
             let path = entry?.path();

@@ -1,4 +1,4 @@
-//! `cargo xtask golden`: makes the committed reference values with the packages that they stand for.
+//! `cargo xtask golden`: computes the committed reference values with the Python packages that they come from.
 
 use std::path::{Path, PathBuf};
 
@@ -6,18 +6,18 @@ use crate::Outcome;
 use crate::setup::{python_environment, venv_python};
 use crate::spawn::{self, command, root};
 
-/// The scripts of `xtask/golden/`; each takes the folder that stands for the root of the repository.
+/// The scripts of `xtask/golden/`. Each takes the folder to write into, laid out as the repository.
 const SCRIPTS: [&str; 4] = ["formats.py", "architectures.py", "chat.py", "demo.py"];
 
-/// How far float values may lie apart on another CPU, relative to the largest value of the file.
+/// How far values may differ on another CPU, relative to the largest value of the file.
 const FLOAT_TOLERANCE: f32 = 1e-5;
 
-/// Writes the fixtures in place; with `--check`, beside, and compares.
+/// Writes the fixtures in place; with `--check`, writes them elsewhere and compares.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let out = match args.first().map(String::as_str) {
         None => root(),
         Some("--check") => root().join("target/golden"),
-        Some(other) => return Err(format!("there is no option {other:?}, only --check")),
+        Some(other) => return Err(format!("unknown option {other:?}; there is only --check")),
     };
     if out != root() && out.exists() {
         std::fs::remove_dir_all(&out).map_err(|e| format!("{}: {e}", out.display()))?;
@@ -72,7 +72,7 @@ fn difference(made: &Path, committed: &Path) -> Option<String> {
     if made.extension().is_some_and(|e| e == "f32") {
         return float_difference(&a, &b);
     }
-    Some(format!("other bytes ({} made, {} committed)", a.len(), b.len()))
+    Some(format!("bytes differ ({} computed, {} committed)", a.len(), b.len()))
 }
 
 fn float_difference(a: &[u8], b: &[u8]) -> Option<String> {
@@ -82,7 +82,8 @@ fn float_difference(a: &[u8], b: &[u8]) -> Option<String> {
     let values = |bytes: &[u8]| -> Vec<f32> {
         bytes.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect()
     };
-    let (a, b) = (values(a), values(b));
+    let a = values(a);
+    let b = values(b);
     let scale = b.iter().fold(0.0f32, |m, x| m.max(x.abs()));
     let worst = a.iter().zip(&b).map(|(x, y)| (x - y).abs()).fold(0.0f32, f32::max);
     // Written so that a NaN counts as a difference.

@@ -1,12 +1,15 @@
-//! `cargo xtask`: the repository's tasks. It spawns cargo and Python and uses no crate of the project.
+//! `cargo xtask`: the repository's tasks. It runs cargo and Python, and depends on no crate of the project.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool reports on its terminal")]
 
 mod bench;
 mod ci;
 mod demo_model;
 mod deny;
+mod examples;
 mod fuzz;
 mod golden;
+mod package;
+mod readme;
 mod setup;
 mod soak;
 mod spawn;
@@ -18,26 +21,29 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  ci                     everything that has to hold before a change lands: check, then test
+  ci                     check, then test: what a change has to pass
   check                  fmt, tidy, clippy for each feature set, docs, duplicate dependencies, deny
-  test [ARGS]            all tests; ARGS go to cargo test
-  tidy                   the rules of the repository that clippy does not know
+  test [ARGS]            all tests and examples; with ARGS, cargo test with these arguments
+  tidy [--root DIR] [--only RULE]  the repository's rules that clippy cannot check
   deny                   licences, advisories and duplicate versions of the dependencies
-  setup [--peers]        what the other commands use: rustfmt, clippy, and .venv/ for the golden values; the engines of
-                         bench --peers
-  golden [--check]       make the committed reference values again, or compare them with what is committed
-  demo-model [--eval]    train, quantize and evaluate the models that come with the program, or evaluate them only
+  package                package and build every crate as cargo publish would, without publishing
+  readme                 write each crate's README from the documentation of its root module
+  setup [--peers]        install what the other commands need: rustfmt, clippy and .venv/; with --peers, the engines
+                         that bench --peers measures
+  golden [--check]       regenerate the committed reference values, or compare them with what is committed
+  demo-model [--eval]    train, quantize and evaluate the built-in models, or only evaluate them
   synth ARGS             write a GGUF file with random weights (cargo xtask synth --help)
-  bench                  the criterion benches, then this engine in every cell of the table of acceptance
-  bench --peers [ARGS]   that table beside other engines (cargo xtask bench --peers --help)
-  bench --save|--check FILE [ARGS]  that table without them, kept or compared with what was kept
+  bench                  the criterion benches, then the acceptance table for this engine alone
+  bench --peers [ARGS]   the acceptance table beside other engines (cargo xtask bench --peers --help)
+  bench --against CHECKOUT [ARGS]  the acceptance table, in turns with the build of another checkout
+  bench --save|--check FILE [ARGS]  the acceptance table, saved or compared with a saved one
   bench MODEL [ARGS]     sm bench on a model
-  bench --experiments [ARGS]  the experiments of the documents beside what they claim
+  bench --experiments [ARGS]  the documents' experiments beside what they claim
   replay TRACE [ARGS]    replay recorded traffic on the engine (cargo xtask replay --help)
-  soak [TIMES]           the tests of random schedules, so many times longer than in test (50)
-  fuzz [TARGET [SECONDS]]  run one fuzz target, or name them";
+  soak [TIMES]           the random-schedule tests, TIMES (50) times as long as in test
+  fuzz [TARGET [SECONDS]]  run one fuzz target, or list them";
 
-/// Why a task stopped; the message is for a person at a terminal.
+/// The error says why a task failed, for a person at a terminal.
 type Outcome = Result<(), String>;
 
 fn main() -> ExitCode {
@@ -60,8 +66,10 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "ci" => ci::run(),
         "check" => ci::check(),
         "test" => tests_command::run(args),
-        "tidy" => tidy::run(),
+        "tidy" => tidy::run(args),
         "deny" => deny::run(),
+        "package" => package::run(),
+        "readme" => readme::run(),
         "setup" => setup::run(args),
         "golden" => golden::run(args),
         "demo-model" => demo_model::run(args),
@@ -74,6 +82,6 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
             println!("{USAGE}");
             Ok(())
         }
-        other => Err(format!("there is no command {other:?}\n{USAGE}")),
+        other => Err(format!("unknown command {other:?}\n{USAGE}")),
     }
 }

@@ -1,43 +1,43 @@
-//! `cargo xtask setup`: installs what the other tasks use, where it may, and names what stays missing.
+//! `cargo xtask setup`: installs what the other commands need, and lists what it cannot install.
 
 use std::path::PathBuf;
 
 use crate::Outcome;
-use crate::spawn::{self, answers, cargo, command, root};
+use crate::spawn::{self, cargo, command, root, succeeds};
 
 /// The Python environment of the golden scripts.
 pub(crate) fn venv_python() -> PathBuf {
     root().join(".venv/bin/python")
 }
 
-/// Components of the toolchain, then the Python environment; with `--peers`, the engines to compare with instead. Building
-/// and testing need neither Python nor this.
+/// Installs toolchain components and the Python environment; with `--peers`, the engines to compare with. Building and
+/// testing need none of it.
 pub(crate) fn run(args: &[String]) -> Outcome {
     match args.first().map(String::as_str) {
         None => tools(),
         Some("--peers") => peers(),
-        Some(other) => Err(format!("there is no option {other:?}, only --peers")),
+        Some(other) => Err(format!("unknown option {other:?}; there is only --peers")),
     }
 }
 
 fn tools() -> Outcome {
     for (component, subcommand) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
-        if !answers(&mut cargo(&[subcommand, "--version"])) {
+        if !succeeds(&mut cargo(&[subcommand, "--version"])) {
             spawn::run(component, &mut command("rustup", &["component", "add", component]))?;
         }
     }
-    if !answers(&mut cargo(&["deny", "--version"])) {
-        println!("left out: cargo-deny (cargo install cargo-deny), for licences and advisories");
+    if !succeeds(&mut cargo(&["deny", "--version"])) {
+        println!("missing: cargo-deny, for licences and advisories (cargo install cargo-deny)");
     }
-    if !answers(&mut cargo(&["fuzz", "--version"])) {
+    if !succeeds(&mut cargo(&["fuzz", "--version"])) {
         println!(
-            "left out: cargo-fuzz (cargo install cargo-fuzz) and a nightly toolchain, for cargo xtask fuzz"
+            "missing: cargo-fuzz (cargo install cargo-fuzz) and a nightly toolchain, for cargo xtask fuzz"
         );
     }
     python_environment()
 }
 
-/// Makes `.venv/` with the pinned packages if it is not there.
+/// Creates `.venv/` if it is missing, and installs the pinned packages.
 pub(crate) fn python_environment() -> Outcome {
     if !venv_python().exists() {
         spawn::run("python environment", &mut command("python3", &["-m", "venv", ".venv"]))?;
@@ -50,8 +50,8 @@ pub(crate) fn python_environment() -> Outcome {
     )
 }
 
-/// Builds other engines for this machine: those of Python packages in `.venv-peers/`, then candle. It takes many minutes.
-/// One that cannot be had does not keep the others out; `cargo xtask bench --peers` names it as missing.
+/// Builds the other engines for this machine: Python packages in `.venv-peers/`, then candle. Takes many minutes. If one
+/// fails, the others are still installed, and `cargo xtask bench --peers` reports it as missing.
 fn peers() -> Outcome {
     let python = root().join(".venv-peers/bin/python");
     if !python.exists() {
@@ -79,5 +79,5 @@ fn peers() -> Outcome {
 /// The Python packages of the peers.
 const PEERS: &str = "benches/peers/requirements.txt";
 
-/// How llama.cpp is built: for this machine, without what reads images.
+/// Builds llama.cpp for this machine, without image support.
 const LLAMA_OPTIONS: &str = "-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAVA_BUILD=OFF";

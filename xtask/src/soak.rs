@@ -1,16 +1,16 @@
-//! `cargo xtask soak`: the tests of random schedules, much longer than in the tests.
+//! `cargo xtask soak`: the random-schedule tests, many times as long as in `cargo xtask test`.
 
 use crate::Outcome;
 use crate::spawn::{self, cargo};
 
 const TIMES: u32 = 50;
 
-/// Runs schedules on the fake model, then on real ones; the first argument says how many times as many as the tests do.
+/// Runs schedules on the fake model, then on real ones: as many times the usual number as the argument says.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let times = match args {
         [] => TIMES,
-        [times] => times.parse().map_err(|_| format!("{times:?} is no number of times"))?,
-        _ => return Err("one number at most".to_owned()),
+        [times] => times.parse().map_err(|_| format!("{times:?} is not a number"))?,
+        _ => return Err("expected at most one number".to_owned()),
     };
     for target in [&["--lib"][..], &["--test", "promises"]] {
         let mut command = cargo(&["test", "--release", "-p", "sm-runtime", "--features", "demo-model"]);

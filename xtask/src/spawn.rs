@@ -1,4 +1,4 @@
-//! Running other programs from the root of the repository.
+//! Runs other programs from the root of the repository.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -12,20 +12,20 @@ pub(crate) fn root() -> PathBuf {
     here.parent().map_or(here.clone(), PathBuf::from)
 }
 
-/// A command that runs in the root.
+/// A command that runs in the root of the repository.
 pub(crate) fn command(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(root());
     command
 }
 
-/// Cargo, as the cargo that runs this task.
+/// The cargo that runs this task.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     command(&cargo, args)
 }
 
-/// Runs a command with the terminal's streams; says how long it took.
+/// Runs a command on this terminal and prints how long it took.
 pub(crate) fn run(title: &str, command: &mut Command) -> Outcome {
     println!("== {title}");
     let start = Instant::now();
@@ -35,7 +35,7 @@ pub(crate) fn run(title: &str, command: &mut Command) -> Outcome {
     if status.success() { Ok(()) } else { Err(format!("{title} failed ({status})")) }
 }
 
-/// Runs a command quietly and returns what it wrote to stdout.
+/// Runs a command and returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     let program = format!("{:?}", command.get_program());
     let output =
@@ -43,10 +43,10 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     if !output.status.success() {
         return Err(format!("{program} failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
-    String::from_utf8(output.stdout).map_err(|e| format!("{program} wrote something that is no text: {e}"))
+    String::from_utf8(output.stdout).map_err(|e| format!("{program} wrote something that is not text: {e}"))
 }
 
-/// Whether a program answers to being called.
-pub(crate) fn answers(command: &mut Command) -> bool {
+/// Whether a command exists and succeeds.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }

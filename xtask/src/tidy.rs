@@ -1,6 +1,9 @@
-//! `cargo xtask tidy`: the rules of the repository that clippy does not know.
+//! `cargo xtask tidy`: the repository's rules that clippy cannot check.
 
+mod circles;
 mod dependencies;
+mod functions;
+mod packages;
 mod places;
 mod text;
 
@@ -8,6 +11,7 @@ mod text;
 mod tests;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use crate::Outcome;
 use crate::spawn::{command, output, root};
@@ -53,32 +57,61 @@ impl SourceFile {
     }
 }
 
-/// Files that people write; data files are held to their size only.
+/// Extensions of files written by people. Data files are only checked for their size.
 const WRITTEN: [&str; 11] = ["rs", "wgsl", "py", "md", "toml", "sh", "yml", "yaml", "html", "js", "txt"];
 
-/// The largest file that the repository may hold.
+/// The largest file allowed in the repository.
 const MAX_FILE_BYTES: u64 = 10 << 20;
 
-/// Checks the files that git tracks, or would track.
-pub(crate) fn run() -> Outcome {
-    let findings = findings()?;
+/// A rule. It sees all files, since some rules are about how files belong together.
+type Check = fn(&[SourceFile], &mut Vec<Finding>);
+
+/// The rules, by the name that `--only` takes.
+const RULES: [(&str, Check); 6] = [
+    ("text", text::check),
+    ("places", places::check),
+    ("dependencies", dependencies::check),
+    ("packages", packages::check),
+    ("functions", functions::check),
+    ("circles", circles::check),
+];
+
+const USAGE: &str = "\
+usage: cargo xtask tidy [--root DIR] [--only RULE]    check this checkout or the one in DIR, by all rules or by one";
+
+/// Checks the files that git tracks or would add.
+pub(crate) fn run(args: &[String]) -> Outcome {
+    let mut folder = root();
+    let mut only = None;
+    for option in args.chunks(2) {
+        match option {
+            [name, dir] if name == "--root" => folder = PathBuf::from(dir),
+            [name, rule] if name == "--only" && RULES.iter().any(|(known, _)| known == rule) => {
+                only = Some(rule);
+            }
+            _ => return Err(USAGE.to_owned()),
+        }
+    }
+    let findings = findings(&folder, |rule| only.is_none_or(|only| only == rule))?;
     for finding in &findings {
         println!("{finding}");
     }
     if findings.is_empty() {
-        println!("== tidy: nothing to say");
+        println!("== tidy: no findings");
         return Ok(());
     }
     Err(format!("tidy has {} findings", findings.len()))
 }
 
-fn findings() -> Result<Vec<Finding>, String> {
-    let list = output(&mut command("git", &["ls-files", "--cached", "--others", "--exclude-standard"]))?;
+/// What the selected rules find in the checkout at `root`.
+fn findings(root: &Path, is_selected: impl Fn(&str) -> bool) -> Result<Vec<Finding>, String> {
+    let mut list = command("git", &["ls-files", "--cached", "--others", "--exclude-standard"]);
+    let list = output(list.current_dir(root))?;
     let mut findings = Vec::new();
     let mut files = Vec::new();
     for path in list.lines() {
-        let full = root().join(path);
-        // A file that git still lists may be gone from the working tree.
+        let full = root.join(path);
+        // git may list a file that is gone from the working tree.
         let Ok(metadata) = std::fs::metadata(&full) else { continue };
         if metadata.len() > MAX_FILE_BYTES {
             let what = format!("{} bytes; the limit is {MAX_FILE_BYTES}", metadata.len());
@@ -89,7 +122,7 @@ fn findings() -> Result<Vec<Finding>, String> {
             files.push(SourceFile { path: path.to_owned(), text });
         }
     }
-    check_all(&files, &mut findings);
+    check_all(&files, is_selected, &mut findings);
     Ok(findings)
 }
 
@@ -99,11 +132,10 @@ fn is_written(path: &str) -> bool {
     !is_test_data && (extension.is_some_and(|e| WRITTEN.contains(&e)) || path.starts_with(".ci/"))
 }
 
-fn check_all(files: &[SourceFile], findings: &mut Vec<Finding>) {
-    for file in files {
-        text::check(file, findings);
-        places::check(file, findings);
-        dependencies::check(file, findings);
+fn check_all(files: &[SourceFile], is_selected: impl Fn(&str) -> bool, findings: &mut Vec<Finding>) {
+    for (name, check) in RULES {
+        if is_selected(name) {
+            check(files, findings);
+        }
     }
-    places::check_modules(files, findings);
 }

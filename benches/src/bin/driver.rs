@@ -1,23 +1,17 @@
-//! Drives this engine by the protocol of `benches/peers/protocol.py`, as other engines are driven.
+//! Runs this engine by the protocol of `benches/peers/protocol.py`, like the other engines.
 #![allow(clippy::print_stdout, reason = "the answers go to standard output")]
 
 use std::io::BufRead;
 
 use sm_benches::peers::{Answer, PACKED, Request, packed_dir};
-use sm_runtime::{Bench, LoadOptions, LoadedModel, ModelRef};
+use sm_runtime::{Bench, Device, ExecutorOptions, LoadOptions, Loader, ModelRef};
 
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
-    let mut model = None;
-    let mut lines = std::io::stdin().lock().lines();
-    // A bench borrows the model, so the first request stands apart.
-    let Some(first) = lines.next() else { return Ok(()) };
-    answer(load(&serde_json::from_str(&first?)?, &mut model))?;
-    let Some(model) = &mut model else { return Ok(()) };
-    let mut bench = Bench::new(model);
-    for line in lines {
-        answer(time(&serde_json::from_str(&line?)?, &mut bench))?;
+    let mut bench = None;
+    for line in std::io::stdin().lock().lines() {
+        answer(run(&serde_json::from_str(&line?)?, &mut bench))?;
     }
     Ok(())
 }
@@ -28,29 +22,35 @@ fn answer(result: Result<f64, Failure>) -> Result<(), serde_json::Error> {
     Ok(())
 }
 
-fn load(request: &Request, loaded: &mut Option<LoadedModel>) -> Result<f64, Failure> {
-    let Request::Load { model, n_threads, context_len, n_sequences, setting } = request else {
-        return Err("the first request has to load a model".into());
-    };
-    let options = LoadOptions {
-        context_len: Some(*context_len),
-        n_threads: Some(*n_threads),
-        isa: (setting != "default" && setting != PACKED).then(|| setting.clone()),
-        packed_dir: (setting == PACKED).then(|| packed_dir(model.as_ref())),
-        max_outputs: *n_sequences,
-        n_sequences: *n_sequences,
-        ..LoadOptions::default()
-    };
-    let start = std::time::Instant::now();
-    *loaded = Some(LoadedModel::load(ModelRef::named(model.as_ref()), &options, &|_| ())?);
-    Ok(start.elapsed().as_secs_f64())
-}
-
-fn time(request: &Request, bench: &mut Bench<'_>) -> Result<f64, Failure> {
-    let time = match *request {
-        Request::Load { .. } => return Err("a model is loaded already".into()),
-        Request::Prefill { n_tokens } => bench.prefill(n_tokens, 0, 1)?,
-        Request::Decode { n_tokens, depth, n_sequences } => bench.decode(n_tokens, depth, n_sequences)?,
+/// Carries out a request. The first one has to load a model.
+fn run(request: &Request, bench: &mut Option<Bench>) -> Result<f64, Failure> {
+    let time = match (request, bench) {
+        (Request::Load { .. }, Some(_)) => return Err("a model is loaded already".into()),
+        (Request::Load { .. }, bench) => {
+            let start = std::time::Instant::now();
+            *bench = Some(load(request)?);
+            start.elapsed()
+        }
+        (_, None) => return Err("the first request must load a model".into()),
+        (Request::Prefill { n_tokens }, Some(bench)) => bench.prefill(*n_tokens, 0, 1)?,
+        (Request::Decode { n_tokens, depth, n_sequences }, Some(bench)) => {
+            bench.decode(*n_tokens, *depth, *n_sequences)?
+        }
     };
     Ok(time.as_secs_f64())
+}
+
+fn load(request: &Request) -> Result<Bench, Failure> {
+    let Request::Load { model, n_threads, context_len, n_sequences, setting } = request else {
+        return Err("this request loads no model".into());
+    };
+    let isa = (setting != "default" && setting != PACKED).then(|| setting.clone());
+    let device = Device::Cpu { isa, threads: Some(*n_threads) };
+    let mut options = LoadOptions::new().device(device).context_len(*context_len);
+    if setting == PACKED {
+        options = options.packed_dir(packed_dir(model.as_ref()));
+    }
+    let executor = ExecutorOptions::new().n_sequences(*n_sequences).max_outputs(*n_sequences);
+    let model = Loader::new(ModelRef::named(model)).options(options).executor(executor.clone()).load()?;
+    Ok(Bench::new(&model, &executor)?)
 }

@@ -20,13 +20,13 @@ use sm_runtime::ModelRef;
 #[derive(Debug, Parser)]
 #[command(name = "experiments")]
 struct Args {
-    /// Which ones; all by default.
+    /// Which experiments [default: all]
     #[arg(value_enum)]
     experiments: Vec<Experiment>,
-    /// Counted repetitions; the medians are printed.
+    /// Counted repetitions; results are medians
     #[arg(long, value_name = "N", default_value_t = 5)]
     reps: usize,
-    /// The model of `batching-large`. By default one of 1.1 billion random weights in Q4_0 is written, and removed after.
+    /// The model of `batching-large` [default: 1.1 billion random weights in Q4_0, written and removed afterwards]
     #[arg(long, value_name = "MODEL")]
     large: Option<PathBuf>,
 }
@@ -41,7 +41,7 @@ enum Experiment {
     BatchingLarge,
     /// A hundred requests from 1, 4 and 8 callers
     Concurrency,
-    /// The same requests on 1 to as many threads as there are cores
+    /// The same requests on 1 thread up to the number of cores
     Threads,
     /// Latency with and without batching
     Latency,
@@ -55,9 +55,9 @@ enum Experiment {
     Memory,
     /// What the engine costs per step
     Overhead,
-    /// Guesses of next tokens, by kind of prompt
+    /// Speculative decoding, by kind of prompt
     Speculation,
-    /// Tokens one by one and all at once
+    /// Streaming against the whole answer at once
     Streaming,
     /// Waiting for more requests before a batch begins
     Waiting,
@@ -68,7 +68,9 @@ impl Experiment {
         match self {
             Self::KvCache => kv_cache::run(args.reps),
             Self::Batching => batching::run_small(args.reps),
-            Self::BatchingLarge => batching::run_large(args.large.as_deref().map(ModelRef::named), args.reps),
+            Self::BatchingLarge => {
+                batching::run_large(args.large.as_deref().map(ModelRef::named).as_ref(), args.reps)
+            }
             Self::Concurrency => concurrency::run(args.reps),
             Self::Threads => threads::run(args.reps),
             Self::Latency => latency::run(args.reps),

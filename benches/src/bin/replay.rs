@@ -15,37 +15,39 @@ use sm_benches::replay::report::Report;
 use sm_benches::replay::scale::Scale;
 use sm_benches::replay::trace::{self, BLOCK_LEN};
 use sm_benches::replay::verify::verify;
-use sm_runtime::{BatchingConfig, Engine, EngineConfig, KvCacheConfig, LoadOptions, ModelRef, QueueOrder};
+use sm_runtime::{
+    BatchingConfig, Device, Engine, EngineConfig, KvCacheConfig, LoadOptions, ModelRef, QueueOrder,
+};
 
 /// Replays a trace of recorded traffic on the engine with the demo model: Mooncake's (JSON lines) or Azure's of 2023 (CSV).
 ///
-/// Every request gets tokens that are equal where the trace says that prompts are, writes as many tokens as it did, scaled,
-/// and is compared with a lone run of the same request. Fails if one is lost, fails, or has other tokens.
+/// Prompts are equal where the trace's are, and outputs have the recorded length, scaled. Requests are compared with lone
+/// runs of the same prompt. The replay fails if a request is lost, fails, or gets different tokens.
 #[derive(Debug, Parser)]
 #[command(name = "replay")]
 struct Args {
     /// The trace.
     trace: PathBuf,
-    /// Divides lengths; a divisor of 512. By default 32 for a trace that names blocks, which makes a block of 512 tokens
-    /// a page of 16, and 8 for others.
+    /// The divisor of lengths; divides 512 [default: 32 if the trace has blocks, so that a block of 512 tokens becomes a page of
+    /// 16, else 8].
     #[arg(long, value_name = "N")]
     scale: Option<NonZeroUsize>,
-    /// How many times faster requests come than they did.
+    /// How many times as fast as recorded requests arrive.
     #[arg(long, value_name = "FACTOR", default_value_t = 3.0)]
     speed: f64,
-    /// How many requests of the trace; 0 for all.
+    /// The number of requests; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     requests: usize,
-    /// Requests to leave out before them.
+    /// The number of requests to skip before them.
     #[arg(long, value_name = "N", default_value_t = 0)]
     skip: usize,
-    /// Callers: half of the requests are the first's, a quarter the second's, and so on.
+    /// The number of callers: half of the requests are the first's, a quarter the second's, and so on.
     #[arg(long, value_name = "N", default_value_t = 4)]
     keys: u64,
     /// Who is served first.
     #[arg(long, value_enum, default_value_t = Order::Priority)]
     order: Order,
-    /// Sequences that run at a time.
+    /// Sequences that run at once.
     #[arg(long, value_name = "N", default_value_t = 8)]
     batch: usize,
     /// Memory of the cache, in MiB.
@@ -54,7 +56,7 @@ struct Args {
     /// Worker threads [default: one per core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Compare every request with a lone run, not one in twenty.
+    /// Compare every request with a lone run, instead of one in twenty.
     #[arg(long)]
     verify: bool,
     /// Write the report as JSON.
@@ -64,15 +66,15 @@ struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Order {
-    /// The oldest
+    /// The oldest request
     Fifo,
-    /// The oldest of the key that was served least
+    /// The oldest request of the least served caller
     RoundRobin,
-    /// The same after the priority, which rises while a request waits
+    /// By priority, which rises while a request waits; then as fair
     Priority,
 }
 
-/// Without `--verify`, one in so many requests is compared with a lone run.
+/// Without `--verify`, one in this many requests is compared with a lone run.
 const STRIDE: usize = 20;
 
 fn main() -> ExitCode {
@@ -100,9 +102,11 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     }
     let engine = Engine::builder().config(config(args)).load(ModelRef::Demo)?;
     let vocab_size = engine.tokenizer().map_or(1, |tokenizer| tokenizer.vocabulary().vocab_size());
-    let (speed, context_len, n_keys) = (args.speed, engine.context_len(), args.keys);
+    let speed = args.speed;
+    let context_len = engine.context_len();
+    let n_keys = args.keys;
     let requests = Scale { lengths, speed, context_len, vocab_size, n_keys }.apply(&recorded);
-    // The first request has come when the replay begins, whatever was left out.
+    // The replay begins with the first request that is not skipped.
     let begin = requests.first().map(|first| first.at).unwrap_or_default();
     let requests: Vec<_> = requests
         .into_iter()
@@ -131,20 +135,18 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
 }
 
 fn config(args: &Args) -> EngineConfig {
-    EngineConfig {
-        load: LoadOptions { n_threads: args.threads, ..LoadOptions::default() },
-        batching: BatchingConfig {
+    EngineConfig::new()
+        .load(LoadOptions::new().device(Device::Cpu { isa: None, threads: args.threads }))
+        .batching(BatchingConfig {
             max_batch_size: args.batch,
             order: match args.order {
                 Order::Fifo => QueueOrder::Fifo,
                 Order::RoundRobin => QueueOrder::RoundRobin,
                 Order::Priority => QueueOrder::Priority,
             },
-            // A replay refuses nobody.
+            // A replay never refuses a request.
             max_queued_requests: usize::MAX,
             ..BatchingConfig::default()
-        },
-        cache: KvCacheConfig { max_bytes_total: args.cache_mib << 20, ..KvCacheConfig::default() },
-        ..EngineConfig::default()
-    }
+        })
+        .cache(KvCacheConfig { max_bytes_total: args.cache_mib << 20, ..KvCacheConfig::default() })
 }

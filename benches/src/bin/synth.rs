@@ -13,14 +13,14 @@ use sm_model::Mixture;
 #[derive(Debug, Parser)]
 #[command(name = "synth")]
 struct Args {
-    /// The model whose extents to use.
+    /// The model whose dimensions to use.
     #[arg(long, default_value = "llama-1.1b", value_parser = PossibleValuesParser::new(SHAPES.map(|s| s.name)))]
     shape: String,
     /// f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q2_k to q6_k or iq4_nl, or a mixture: q4_k_m, q5_k_m.
-    /// As llama-quantize does it, the output matrix is q6_k where most others have fewer bits.
+    /// As with llama-quantize, the output matrix is q6_k if most others have fewer bits.
     #[arg(long = "type", default_value = "q4_0")]
     dtype: String,
-    /// Store every matrix in the type given, the output matrix too.
+    /// Stores every matrix in that type, the output matrix too.
     #[arg(long)]
     pure: bool,
     /// The same seed gives the same file.

@@ -1,4 +1,4 @@
-//! Eight requests together, and one after the other, on one and the same engine.
+//! Eight requests together against one after the other, on the same engine.
 
 use sm_runtime::{
     BatchingConfig, Engine, EngineConfig, Error, KvCacheConfig, ModelRef, Request, RequestHandle, TokenId,
@@ -20,26 +20,26 @@ pub fn run_small(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     let claim = "~40 → ~200 tok/s: 5 ×, and better CPU utilization (the documents do not say on which model)";
     let model = RandomModel::write(&DOCUMENTS, DType::F32)?;
     Ok(vec![
-        compare("4 layers, 128 wide, f32", ModelRef::Path(model.path()), claim, reps)?,
-        compare("demo model", ModelRef::Demo, claim, reps)?,
+        compare("4 layers, 128 wide, f32", &model.path().into(), claim, reps)?,
+        compare("demo model", &ModelRef::Demo, claim, reps)?,
     ])
 }
 
-/// Runs it on a model that is larger than any cache of the processor: `model`, or 1.1 billion random weights in Q4_0.
+/// Runs it on a model larger than any CPU cache: `model`, or 1.1 billion random weights in Q4_0.
 ///
 /// # Errors
 /// As [`run_small`].
-pub fn run_large(model: Option<ModelRef<'_>>, reps: usize) -> Result<Vec<Finding>, ExperimentError> {
+pub fn run_large(model: Option<&ModelRef>, reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     let claim = "~40 → ~200 tok/s: 5 ×; the goal here is ≥ 2.5 ×";
     if let Some(model) = model {
         return Ok(vec![compare("the model given", model, claim, reps)?]);
     }
     let shape = Shape::named("llama-1.1b").unwrap_or(&DOCUMENTS);
     let model = RandomModel::write(shape, DType::Q4_0)?;
-    Ok(vec![compare("22 layers, 2048 wide, q4_0", ModelRef::Path(model.path()), claim, reps)?])
+    Ok(vec![compare("22 layers, 2048 wide, q4_0", &model.path().into(), claim, reps)?])
 }
 
-fn compare(name: &str, model: ModelRef<'_>, claim: &str, reps: usize) -> Result<Finding, ExperimentError> {
+fn compare(name: &str, model: &ModelRef, claim: &str, reps: usize) -> Result<Finding, ExperimentError> {
     let engine = engine(model)?;
     let what = format!("Batching: {N_REQUESTS} requests of {N_PROMPT} + {N_TOKENS} tokens, {name}");
     if together(&engine)? != one_by_one(&engine)? {
@@ -62,22 +62,20 @@ fn compare(name: &str, model: ModelRef<'_>, claim: &str, reps: usize) -> Result<
     Ok(Finding { what, measured, claim: claim.to_owned() })
 }
 
-/// That of an engine that waits for nobody and remembers nothing, so that neither way has an advantage but the batch.
+/// No batching delay and no prefix cache, so that only batching makes a difference.
 pub(super) fn config() -> EngineConfig {
-    EngineConfig {
-        batching: BatchingConfig {
+    EngineConfig::new()
+        .batching(BatchingConfig {
             max_batch_size: N_REQUESTS,
             max_batch_wait_us: 0,
             ..BatchingConfig::default()
-        },
-        cache: KvCacheConfig { enabled: false, ..KvCacheConfig::default() },
-        ..EngineConfig::default()
-    }
+        })
+        .cache(KvCacheConfig { enabled: false, ..KvCacheConfig::default() })
 }
 
 /// An engine with this [`config`].
-pub(super) fn engine(model: ModelRef<'_>) -> Result<Engine, Error> {
-    Engine::builder().config(config()).load(model)
+pub(super) fn engine(model: &ModelRef) -> Result<Engine, Error> {
+    Engine::builder().config(config()).load(model.clone())
 }
 
 fn submit(engine: &Engine, number: usize) -> Result<RequestHandle, Error> {

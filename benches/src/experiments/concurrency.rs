@@ -12,7 +12,7 @@ use crate::summary::Summary;
 pub(super) const N_REQUESTS: usize = 100;
 pub(super) const N_TOKENS: usize = 50;
 const CONCURRENCY: [usize; 3] = [1, 4, 8];
-/// What users of the tutorial ask.
+/// The questions of the tutorial's users.
 const PROMPTS: [&str; 5] =
     ["The quick brown fox", "Once upon a time", "In a distant galaxy", "The secret to happiness", "Hello"];
 
@@ -27,9 +27,9 @@ pub(super) struct Run {
 /// Runs the experiment on the demo model.
 ///
 /// # Errors
-/// If it cannot be run.
+/// If the model fails.
 pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
-    let engine = batching::engine(ModelRef::Demo)?;
+    let engine = batching::engine(&ModelRef::Demo)?;
     let mut runs = CONCURRENCY.map(|_| Vec::new());
     serve(&engine, CONCURRENCY[2])?;
     for _ in 0..reps {
@@ -40,7 +40,7 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     Ok(runs.into_iter().zip(CONCURRENCY).filter_map(|(runs, n_callers)| finding(runs, n_callers)).collect())
 }
 
-/// The run whose duration is the median.
+/// The run with the median duration.
 pub(super) fn median_run(mut runs: Vec<Run>) -> Option<Run> {
     runs.sort_by_key(|run| run.total);
     let middle = runs.len().checked_sub(1)? / 2;
@@ -67,9 +67,11 @@ fn options(number: usize) -> GenerationOptions {
     greedy(N_TOKENS).sampling(SamplingOptions::new().seed(number as u64))
 }
 
-/// Serves all requests to callers who each ask for the next when they have the last.
+/// Serves all requests to callers who each send the next when they have the last answer.
 pub(super) fn serve(engine: &Engine, n_callers: usize) -> Result<Run, Error> {
-    let (next, latencies, failure) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(None));
+    let next = AtomicUsize::new(0);
+    let latencies = Mutex::new(Vec::new());
+    let failure = Mutex::new(None);
     let call = || {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);

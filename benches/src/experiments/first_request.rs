@@ -1,4 +1,4 @@
-//! The first request after loading, and those behind it.
+//! The first request after loading, against later ones.
 
 use std::time::Instant;
 
@@ -12,9 +12,9 @@ use crate::process::Used;
 use crate::summary::median;
 use crate::synth::Shape;
 
-/// Tokens of each prompt; no prompt comes twice.
+/// Tokens of each prompt; no prompt is used twice.
 const N_PROMPT: usize = 128;
-/// Requests behind the first.
+/// Later requests.
 const N_LATER: usize = 10;
 
 /// Runs the experiment on the demo model and on 135 million random weights in Q4_0.
@@ -25,13 +25,14 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     let shape = Shape::named("smollm2-135m").unwrap_or(&DOCUMENTS);
     let model = RandomModel::write(shape, DType::Q4_0)?;
     Ok(vec![
-        compare("demo model", ModelRef::Demo, reps * N_TURNS_PER_REP)?,
-        compare("30 layers, 576 wide, q4_0", ModelRef::Path(model.path()), reps)?,
+        compare("demo model", &ModelRef::Demo, reps * N_TURNS_PER_REP)?,
+        compare("30 layers, 576 wide, q4_0", &model.path().into(), reps)?,
     ])
 }
 
-fn compare(name: &str, model: ModelRef<'_>, reps: usize) -> Result<Finding, ExperimentError> {
-    let (mut seconds, mut faults) = ([const { Vec::new() }; 2], [const { Vec::new() }; 2]);
+fn compare(name: &str, model: &ModelRef, reps: usize) -> Result<Finding, ExperimentError> {
+    let mut seconds = [const { Vec::new() }; 2];
+    let mut faults = [const { Vec::new() }; 2];
     for _ in 0..reps {
         let [first, later] = after_loading(model)?;
         for (index, request) in [first, later].into_iter().enumerate() {
@@ -54,7 +55,7 @@ fn compare(name: &str, model: ModelRef<'_>, reps: usize) -> Result<Finding, Expe
     })
 }
 
-/// What a request took.
+/// What a request cost.
 #[derive(Clone, Copy, Debug)]
 struct Taken {
     seconds: f64,
@@ -62,12 +63,12 @@ struct Taken {
 }
 
 /// The first request of an engine that has just been loaded, and the median of those that follow.
-fn after_loading(model: ModelRef<'_>) -> Result<[Taken; 2], ExperimentError> {
+fn after_loading(model: &ModelRef) -> Result<[Taken; 2], ExperimentError> {
     let batching = BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() };
-    // A small pool, of which the system has to provide less before the first request.
+    // A small pool: the system has fewer pages to provide on first touch.
     let cache = KvCacheConfig { max_bytes_total: 128 << 20, ..KvCacheConfig::default() };
-    let config = EngineConfig { batching, cache, ..EngineConfig::default() };
-    let engine = Engine::builder().config(config).load(model)?;
+    let config = EngineConfig::new().batching(batching).cache(cache);
+    let engine = Engine::builder().config(config).load(model.clone())?;
     let first = first_token(&engine, 0)?;
     let later = (1..=N_LATER).map(|number| first_token(&engine, number)).collect::<Result<Vec<_>, _>>()?;
     let later = Taken {
@@ -80,7 +81,8 @@ fn after_loading(model: ModelRef<'_>) -> Result<[Taken; 2], ExperimentError> {
 fn first_token(engine: &Engine, number: usize) -> Result<Taken, ExperimentError> {
     let prompt = tokens(&prompt(number, N_PROMPT, DOCUMENTS.vocab_size));
     pause();
-    let (before, start) = (Used::now(), Instant::now());
+    let before = Used::now();
+    let start = Instant::now();
     engine.generate(prompt, &greedy(1))?;
     let seconds = start.elapsed().as_secs_f64();
     let faults = before.zip(Used::now()).map(|(before, after)| after.page_faults - before.page_faults);

@@ -1,4 +1,4 @@
-//! How long it takes to the first token, by model and length of the prompt.
+//! Time to the first token, by model and prompt length.
 
 use sm_runtime::ModelRef;
 use sm_tensor::DType;
@@ -6,7 +6,7 @@ use sm_tensor::DType;
 use super::{DOCUMENTS, ExperimentError, Finding, RandomModel, Turns, batching, greedy, prompt, tokens};
 use crate::synth::Shape;
 
-/// Tokens of the prompts.
+/// Prompt lengths.
 const PROMPTS: [usize; 3] = [16, 128, 512];
 
 /// Runs the experiment on the demo model and on 135 million and 1.1 billion random weights in Q4_0.
@@ -14,15 +14,15 @@ const PROMPTS: [usize; 3] = [16, 128, 512];
 /// # Errors
 /// If a model cannot be written or run.
 pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
-    let mut findings = vec![measure("demo model", ModelRef::Demo, reps)?];
+    let mut findings = vec![measure("demo model", &ModelRef::Demo, reps)?];
     for name in ["smollm2-135m", "llama-1.1b"] {
         let model = RandomModel::write(Shape::named(name).unwrap_or(&DOCUMENTS), DType::Q4_0)?;
-        findings.push(measure(&format!("{name}, q4_0"), ModelRef::Path(model.path()), reps)?);
+        findings.push(measure(&format!("{name}, q4_0"), &model.path().into(), reps)?);
     }
     Ok(findings)
 }
 
-fn measure(name: &str, model: ModelRef<'_>, reps: usize) -> Result<Finding, ExperimentError> {
+fn measure(name: &str, model: &ModelRef, reps: usize) -> Result<Finding, ExperimentError> {
     let engine = batching::engine(model)?;
     let first_token = |n_prompt: usize| {
         engine.generate(tokens(&prompt(1, n_prompt, DOCUMENTS.vocab_size)), &greedy(1)).map(drop)

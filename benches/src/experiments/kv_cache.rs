@@ -1,15 +1,15 @@
-//! Generation with a KV cache, and without one: the whole context computed again for every token.
+//! Generation with a KV cache, against recomputing the whole context for every token.
 
 use std::path::Path;
 
-use sm_runtime::{Error, Generator, LoadOptions, LoadedModel, TokenId};
+use sm_runtime::{Error, Generator, Loader, TokenId};
 use sm_tensor::DType;
 
 use super::{DOCUMENTS, ExperimentError, Finding, RandomModel, Turns, cpu_per_token, greedy, prompt, tokens};
 
-/// Tokens that are generated.
+/// Generated tokens.
 const N_TOKENS: usize = 50;
-/// Lengths of the prompts: that of the documents, and what fills a context of 512 and of 2048 tokens.
+/// Prompt lengths: the documents', and those that fill a context of 512 and of 2048 tokens.
 const PROMPTS: [usize; 3] = [19, 512 - N_TOKENS, 2048 - N_TOKENS];
 
 /// Runs the experiment.
@@ -22,8 +22,9 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
 }
 
 fn compare(model: &Path, n_prompt: usize, reps: usize) -> Result<Finding, ExperimentError> {
-    let load = || LoadedModel::load(model, &LoadOptions::default(), &|_| ()).map(Generator::new);
-    let (mut cached, mut uncached) = (load()?, load()?);
+    let load = || Loader::new(model).load().and_then(Generator::new);
+    let mut cached = load()?;
+    let mut uncached = load()?;
     let prompt = prompt(1, n_prompt, DOCUMENTS.vocab_size);
     let what =
         format!("KV cache: 4 layers, 128 wide, f32; {n_prompt} tokens of prompt, {N_TOKENS} generated");
@@ -36,7 +37,8 @@ fn compare(model: &Path, n_prompt: usize, reps: usize) -> Result<Finding, Experi
             Ok(without_cache(&mut uncached, &prompt).map(drop)?)
         }],
     )?;
-    let (on, off) = (turns.seconds(0), turns.seconds(1));
+    let on = turns.seconds(0);
+    let off = turns.seconds(1);
     let cpu_on = cpu_per_token(N_TOKENS, || Ok(with_cache(&mut cached, &prompt).map(drop)?))?;
     let cpu_off = cpu_per_token(N_TOKENS, || Ok(without_cache(&mut uncached, &prompt).map(drop)?))?;
     let rate = |seconds: f64| N_TOKENS as f64 / seconds;

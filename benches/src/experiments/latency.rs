@@ -1,4 +1,4 @@
-//! What batching does to the latency of eight callers, and to that of a lone one.
+//! What batching does to the latency of eight callers, and of a lone one.
 
 use std::time::Instant;
 
@@ -20,21 +20,22 @@ const N_PROMPT: usize = 19;
 /// If a model cannot be written or run.
 pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     let model = RandomModel::write(&DOCUMENTS, DType::F32)?;
-    let models = [("4 layers, 128 wide, f32", ModelRef::Path(model.path())), ("demo model", ModelRef::Demo)];
+    let models = [("4 layers, 128 wide, f32", model.path().into()), ("demo model", ModelRef::Demo)];
     let mut findings = Vec::new();
     for (name, model) in models {
-        let engines = engines(model)?;
+        let engines = engines(&model)?;
         findings.push(eight_callers(&engines, name, reps)?);
         findings.push(lone_request(&engines, name, reps)?);
     }
     Ok(findings)
 }
 
-/// Without batching, with it as it is by default, and with it but without waiting for company. None remembers anything.
-fn engines(model: ModelRef<'_>) -> Result<[Engine; 3], Error> {
+/// Without batching, with batching by default, and with batching that never waits for more requests; all without a prefix cache.
+fn engines(model: &ModelRef) -> Result<[Engine; 3], Error> {
     let engine = |batching| {
         let cache = KvCacheConfig { enabled: false, ..KvCacheConfig::default() };
-        Engine::builder().config(EngineConfig { batching, cache, ..EngineConfig::default() }).load(model)
+        let config = EngineConfig::new().batching(batching).cache(cache);
+        Engine::builder().config(config).load(model.clone())
     };
     let on = BatchingConfig::default();
     Ok([
@@ -45,7 +46,8 @@ fn engines(model: ModelRef<'_>) -> Result<[Engine; 3], Error> {
 }
 
 fn eight_callers(engines: &[Engine; 3], name: &str, reps: usize) -> Result<Finding, ExperimentError> {
-    let (mut latencies, mut first_tokens) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
+    let mut latencies = [const { Vec::new() }; 3];
+    let mut first_tokens = [const { Vec::new() }; 3];
     for engine in engines {
         serve(engine, N_CALLERS)?;
     }

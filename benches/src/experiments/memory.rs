@@ -1,13 +1,13 @@
-//! The memory of weights, keys and values, beside that of an engine that takes no care of it.
+//! The memory of weights, keys and values, beside that of a naive engine.
 
 use sm_cache::ByteSize;
-use sm_runtime::{BatchingConfig, Engine, EngineConfig, Error, ModelRef, Request, RequestHandle};
+use sm_runtime::{BatchingConfig, Engine, Error, ModelRef, Request, RequestHandle};
 use sm_tensor::DType;
 
 use super::{DOCUMENTS, ExperimentError, Finding, RandomModel, greedy, prompt, tokens};
 use crate::synth::{Shape, n_weights};
 
-/// Tokens of the prompts of sequences that run together.
+/// Prompt lengths of the sequences that run together.
 const PROMPTS: [usize; 8] = [64, 128, 192, 256, 320, 384, 448, 512];
 /// Tokens that each generates.
 const N_TOKENS: usize = 32;
@@ -20,8 +20,7 @@ struct Memory {
 }
 
 impl Memory {
-    /// Computed, not measured: weights, keys and values in single precision, and room for the longest context in every
-    /// sequence.
+    /// Computed, not measured: everything in f32, and room for the longest context in every sequence.
     fn naive(shape: &Shape, n_sequences: usize) -> Self {
         let position = 2 * shape.n_layers * shape.n_kv_heads * shape.head_dim() * size_of::<f32>();
         Self {
@@ -30,12 +29,11 @@ impl Memory {
         }
     }
 
-    /// What an engine holds at most while it serves the sequences.
-    fn measured(model: ModelRef<'_>) -> Result<Self, Error> {
+    /// The peak of an engine that serves the sequences.
+    fn measured(model: &ModelRef) -> Result<Self, Error> {
         let n_sequences = PROMPTS.len();
         let batching = BatchingConfig { max_batch_size: n_sequences, ..BatchingConfig::default() };
-        let engine =
-            Engine::builder().config(EngineConfig { batching, ..EngineConfig::default() }).load(model)?;
+        let engine = Engine::builder().batching(batching).load(model.clone())?;
         let submit = |(number, n_prompt): (usize, usize)| {
             let prompt = prompt(number, n_prompt, DOCUMENTS.vocab_size);
             engine.submit(Request::new(tokens(&prompt), greedy(N_TOKENS)))
@@ -61,7 +59,7 @@ pub fn run() -> Result<Vec<Finding>, ExperimentError> {
     let shape = Shape::named("llama-1.1b").unwrap_or(&DOCUMENTS);
     let model = RandomModel::write(shape, DType::Q4_0)?;
     let naive = Memory::naive(shape, PROMPTS.len());
-    let ours = Memory::measured(ModelRef::Path(model.path()))?;
+    let ours = Memory::measured(&model.path().into())?;
     let [shortest, .., longest] = PROMPTS.map(|n_prompt| n_prompt + N_TOKENS);
     let ratio = naive.total() as f64 / ours.total() as f64;
     Ok(vec![Finding {
@@ -90,7 +88,7 @@ mod tests {
     #[test]
     fn the_naive_memory_is_that_of_single_precision() {
         let shape = Shape { is_tied: true, ..DOCUMENTS };
-        // Of a layer: q, k, v, o; gate, up, down; two norms.
+        // Per layer: q, k, v, o; gate, up, down; two norms.
         let layer = 4 * 128 * 128 + 3 * 128 * 512 + 2 * 128;
         let naive = Memory::naive(&shape, 3);
         assert_eq!(naive.weights, 4 * (512 * 128 + 4 * layer + 128));

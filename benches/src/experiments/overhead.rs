@@ -1,4 +1,4 @@
-//! What the engine itself costs per step, where the model costs nothing: schedule, sample, send.
+//! What the engine itself costs per step, with a model that costs nothing: schedule, sample, send.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -18,7 +18,7 @@ const CONTEXT_LEN: usize = 1024;
 /// Runs the experiment.
 ///
 /// # Errors
-/// If it cannot be run.
+/// If the engine fails.
 pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     let sampled = SamplingOptions::new().seed(1);
     let cases = [("default sampling", sampled), ("greedy", SamplingOptions::greedy())];
@@ -43,10 +43,11 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     Ok(findings)
 }
 
-/// Microseconds to draw one token for each of the requests, without an engine.
+/// Microseconds to sample one token for each request, without an engine.
 fn sample_us(options: &SamplingOptions) -> Result<f64, ExperimentError> {
     let chain = SamplerChain::new(options);
-    let (mut candidates, mut counts) = (Candidates::new(), Vec::new());
+    let mut candidates = Candidates::new();
+    let mut counts = Vec::new();
     let mut logits = logits(N_REQUESTS * VOCAB_SIZE);
     let start = Instant::now();
     for position in 0..N_TOKENS as u32 {
@@ -58,16 +59,17 @@ fn sample_us(options: &SamplingOptions) -> Result<f64, ExperimentError> {
     Ok(start.elapsed().as_secs_f64() * 1e6 / N_TOKENS as f64)
 }
 
-/// Microseconds per step of requests that decode together and are read as they go.
+/// Microseconds per step of requests that decode together and are streamed.
 fn step_us(options: &GenerationOptions) -> Result<f64, ExperimentError> {
     let model = free_model(VOCAB_SIZE, N_REQUESTS, CONTEXT_LEN, |_| ())?;
     let engine = Engine::start(model, EngineConfig::default())?;
     let stream =
         |number| engine.stream(Request::new(tokens(&prompt(number, 19, VOCAB_SIZE)), options.clone()));
     let mut streams: Vec<TokenStream> = (0..N_REQUESTS).map(stream).collect::<Result<_, Error>>()?;
-    // The first token is behind the prompts and whatever the engine waited for.
+    // The clock starts with the first token: prefill and batching delay are over.
     read(&mut streams)?;
-    let (start, n_before) = (Instant::now(), engine.stats().batching.steps);
+    let start = Instant::now();
+    let n_before = engine.stats().batching.steps;
     for _ in 1..N_TOKENS {
         read(&mut streams)?;
     }

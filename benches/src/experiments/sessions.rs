@@ -1,4 +1,4 @@
-//! The second turn of a conversation: what was said before is not computed again, however many others there are.
+//! The second turn of a conversation: the first is not recomputed, however many conversations there are.
 
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     let model = RandomModel::write(&DOCUMENTS, DType::F32)?;
     let mut conversations = N_SESSIONS
         .into_iter()
-        .map(|n_sessions| Conversations::new(ModelRef::Path(model.path()), n_sessions))
+        .map(|n_sessions| Conversations::new(&model.path().into(), n_sessions))
         .collect::<Result<Vec<_>, _>>()?;
     // The first turn warms up.
     for turn in 0..=reps * N_TURNS_PER_REP {
@@ -37,39 +37,37 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     conversations.into_iter().map(Conversations::finding).collect()
 }
 
-/// An engine that remembers so many conversations, and how long second turns took by the length of the first.
+/// An engine with many conversations, and how long second turns took by the length of the first.
 #[derive(Debug)]
 struct Conversations {
     engine: Engine,
-    /// Prompts so far: no two are the same.
+    /// Prompts so far; no two are the same.
     n_prompts: usize,
     seconds: [FirstToken; FIRST_TURNS.len()],
 }
 
-/// Seconds to the first token behind the same tokens.
+/// Seconds to the first token after the same tokens.
 #[derive(Clone, Debug, Default)]
 struct FirstToken {
-    /// In a conversation, as its second turn.
+    /// As the second turn of a conversation.
     in_session: Vec<f64>,
-    /// In one prompt.
+    /// As one prompt.
     alone: Vec<f64>,
 }
 
 impl Conversations {
-    /// Begins all of them, with short turns.
-    fn new(model: ModelRef<'_>, n_sessions: usize) -> Result<Self, Error> {
-        let config = EngineConfig {
-            batching: BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() },
-            cache: KvCacheConfig { max_sessions: n_sessions, ..KvCacheConfig::default() },
-            ..EngineConfig::default()
-        };
-        let engine = Engine::builder().config(config).load(model)?;
+    /// Starts all conversations, with short turns.
+    fn new(model: &ModelRef, n_sessions: usize) -> Result<Self, Error> {
+        let config = EngineConfig::new()
+            .batching(BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() })
+            .cache(KvCacheConfig { max_sessions: n_sessions, ..KvCacheConfig::default() });
+        let engine = Engine::builder().config(config).load(model.clone())?;
         let mut conversations = Self { engine, n_prompts: 0, seconds: Default::default() };
         (0..n_sessions).try_for_each(|_| conversations.begin(SECOND_TURN).map(drop))?;
         Ok(conversations)
     }
 
-    /// The name of a conversation whose first turn is over.
+    /// Runs the first turn of a conversation and returns its name.
     fn begin(&mut self, n_tokens: usize) -> Result<String, Error> {
         let name = format!("conversation {}", self.n_prompts);
         self.turn(&name, n_tokens)?;

@@ -1,4 +1,4 @@
-//! Guesses of next tokens, by kind of prompt: how many tokens a step gives, and what that is worth.
+//! Speculative decoding, by kind of prompt: tokens per step, and what they are worth.
 
 use sm_runtime::model::chat::{ChatRequest, Message};
 use sm_runtime::{
@@ -8,7 +8,7 @@ use sm_runtime::{
 
 use super::{ExperimentError, Finding, N_TURNS_PER_REP, Turns};
 
-/// Kinds of prompts, one of each.
+/// One prompt of each kind.
 const QUESTIONS: [(&str, &str); 5] = [
     ("arithmetic", "What is 347 + 285?"),
     ("an equation", "Solve for x: 5x + 24 = 2x - 6"),
@@ -17,7 +17,7 @@ const QUESTIONS: [(&str, &str); 5] = [
     ("a story", "Tell me a story about a dragon."),
 ];
 
-/// Runs the experiment on the demo model: without guesses, with lookup, and with its draft model.
+/// Runs the experiment on the demo model: without drafts, with lookup, and with the draft model.
 ///
 /// # Errors
 /// If a model cannot be run.
@@ -36,14 +36,12 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     Ok(findings)
 }
 
-fn engine(lookup: bool, draft: Option<ModelRef<'_>>) -> Result<Engine, Error> {
+fn engine(lookup: bool, draft: Option<ModelRef>) -> Result<Engine, Error> {
     let mut speculation = SpeculationConfig::new();
     speculation.lookup = lookup;
-    let config = EngineConfig {
-        batching: BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() },
-        speculation,
-        ..EngineConfig::default()
-    };
+    let config = EngineConfig::new()
+        .batching(BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() })
+        .speculation(speculation);
     let builder = Engine::builder().config(config);
     let builder = match draft {
         Some(draft) => builder.draft(draft),
@@ -91,12 +89,12 @@ fn compare(
     )?;
     let told = |index: usize| {
         let per_step = completions[index].usage.tokens_per_step();
-        let guesses = told_guesses(completions[index].usage, after[index].checks - before[index].checks);
-        format!("{per_step:.2} tokens per step, {:.2} × ({guesses})", turns.speed_up(index, 0))
+        let drafts = describe_drafts(completions[index].usage, after[index].checks - before[index].checks);
+        format!("{per_step:.2} tokens per step, {:.2} × ({drafts})", turns.speed_up(index, 0))
     };
     let rate = completions[0].tokens.len() as f64 / turns.seconds(0);
     let measured = format!("{rate:.0} tok/s plain; lookup {}; draft model {}", told(1), told(2));
-    let claim = "4 × by a draft model, which takes 0.89 of 4 guesses each; the goals here: text that repeats, ≥ 2 tokens per step and ≥ 1.3 × by lookup; \
+    let claim = "4 × by a draft model, which accepts 0.89 of 4 drafts; the goals here: text that repeats, ≥ 2 tokens per step and ≥ 1.3 × by lookup; \
                  other text, ≥ 0.97 ×";
     Ok(Finding { what, measured, claim: claim.to_owned() })
 }
@@ -105,34 +103,35 @@ fn speculation(engines: &[Engine; 3]) -> Result<Vec<SpeculationStats>, Error> {
     engines.iter().map(|engine| Ok(engine.stats().speculation)).collect()
 }
 
-/// How many guesses were right in the `n_checks` steps that checked some, and what that had to give.
-fn told_guesses(usage: Usage, n_checks: u64) -> String {
+/// The acceptance rate in the `n_checks` steps that checked drafts, and the tokens per step to expect from it.
+fn describe_drafts(usage: Usage, n_checks: u64) -> String {
     if usage.drafted_tokens == 0 || n_checks == 0 {
-        return "no guesses".to_owned();
+        return "no drafts".to_owned();
     }
     let per_check = |n_tokens: usize| n_tokens as f64 / n_checks as f64;
     let acceptance = usage.accepted_tokens as f64 / usage.drafted_tokens as f64;
     format!(
-        "acceptance {acceptance:.2} of {:.1} guesses a time, {:.2} tokens each such step, {:.2} by the formula",
+        "acceptance {acceptance:.2} of {:.1} drafts per check, {:.2} tokens per check, {:.2} by the formula",
         per_check(usage.drafted_tokens),
         1.0 + per_check(usage.accepted_tokens),
         expected_tokens(acceptance, per_check(usage.drafted_tokens))
     )
 }
 
-/// Tokens of a step that checks `n_guesses` guesses, if each is right with the same probability once those before it are:
+/// The expected tokens of a step that checks `n_drafts` drafts, if each is accepted with the same probability after those
+/// before it:
 ///
 /// ```text
-/// (1 - acceptance^(n_guesses + 1)) / (1 - acceptance)
+/// (1 - acceptance^(n_drafts + 1)) / (1 - acceptance)
 /// ```
 ///
-/// Leviathan et al., <https://arxiv.org/abs/2211.17192>. What stands behind a wrong guess was not right either, so the share
-/// of all guesses that were right is less than that probability, and gives less than there is.
-fn expected_tokens(acceptance: f64, n_guesses: f64) -> f64 {
+/// Leviathan et al., <https://arxiv.org/abs/2211.17192>. Drafts after a rejected one count
+/// as rejected, so the measured share of accepted drafts is below that probability and the formula's result too low.
+fn expected_tokens(acceptance: f64, n_drafts: f64) -> f64 {
     if acceptance < 1.0 {
-        (1.0 - acceptance.powf(n_guesses + 1.0)) / (1.0 - acceptance)
+        (1.0 - acceptance.powf(n_drafts + 1.0)) / (1.0 - acceptance)
     } else {
-        n_guesses + 1.0
+        n_drafts + 1.0
     }
 }
 
@@ -149,11 +148,12 @@ mod tests {
     }
 
     #[test]
-    fn guesses_are_told() {
+    fn describes_drafts() {
         let mut usage = Usage::default();
-        (usage.drafted_tokens, usage.accepted_tokens) = (40, 32);
-        let told = "acceptance 0.80 of 4.0 guesses a time, 4.20 tokens each such step, 3.36 by the formula";
-        assert_eq!(told_guesses(usage, 10), told);
-        assert_eq!(told_guesses(Usage::default(), 0), "no guesses");
+        usage.drafted_tokens = 40;
+        usage.accepted_tokens = 32;
+        let told = "acceptance 0.80 of 4.0 drafts per check, 4.20 tokens per check, 3.36 by the formula";
+        assert_eq!(describe_drafts(usage, 10), told);
+        assert_eq!(describe_drafts(Usage::default(), 0), "no drafts");
     }
 }

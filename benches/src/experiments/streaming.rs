@@ -1,4 +1,4 @@
-//! Tokens one by one against the whole answer at once.
+//! Streamed tokens against the whole answer at once.
 
 use sm_runtime::{Error, ModelRef, Request, TokenStream};
 
@@ -9,9 +9,9 @@ const N_TOKENS: usize = 100;
 /// Runs the experiment on the demo model.
 ///
 /// # Errors
-/// If it cannot be run.
+/// If the model fails.
 pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
-    let engine = batching::engine(ModelRef::Demo)?;
+    let engine = batching::engine(&ModelRef::Demo)?;
     let request = || Request::new(tokens(&prompt(1, 19, 256)), greedy(N_TOKENS));
     let turns = Turns::run(
         reps * N_TURNS_PER_REP,

@@ -1,8 +1,8 @@
-//! Speed by the number of worker threads, up to the cores that there are.
+//! Speed by the number of worker threads, up to the number of cores.
 
 use std::time::Instant;
 
-use sm_runtime::{Engine, EngineConfig, LoadOptions, ModelRef};
+use sm_runtime::{Device, Engine, LoadOptions, ModelRef};
 use sm_tensor::DType;
 
 use super::batching::{self, N_REQUESTS, N_TOKENS, one_by_one, together};
@@ -17,12 +17,12 @@ use crate::synth::Shape;
 pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     let shape = Shape::named("smollm2-135m").unwrap_or(&DOCUMENTS);
     let model = RandomModel::write(shape, DType::Q4_0)?;
-    let mut findings = curve("demo model", ModelRef::Demo, reps)?;
-    findings.extend(curve("30 layers, 576 wide, q4_0", ModelRef::Path(model.path()), reps)?);
+    let mut findings = curve("demo model", &ModelRef::Demo, reps)?;
+    findings.extend(curve("30 layers, 576 wide, q4_0", &model.path().into(), reps)?);
     Ok(findings)
 }
 
-/// An engine, and the seconds that it took for the requests.
+/// An engine, and the seconds that the requests took.
 #[derive(Debug)]
 struct Threads {
     engine: Engine,
@@ -31,10 +31,9 @@ struct Threads {
 }
 
 impl Threads {
-    fn new(model: ModelRef<'_>, n_threads: usize) -> Result<Self, ExperimentError> {
-        let load = LoadOptions { n_threads: Some(n_threads), ..LoadOptions::default() };
-        let config = EngineConfig { load, ..batching::config() };
-        let engine = Engine::builder().config(config).load(model)?;
+    fn new(model: &ModelRef, n_threads: usize) -> Result<Self, ExperimentError> {
+        let load = LoadOptions::new().device(Device::cpu_threads(n_threads));
+        let engine = Engine::builder().config(batching::config().load(load)).load(model.clone())?;
         one_by_one(&engine)?;
         together(&engine)?;
         Ok(Self { engine, one_by_one: Vec::new(), together: Vec::new() })
@@ -51,7 +50,7 @@ impl Threads {
     }
 }
 
-fn curve(name: &str, model: ModelRef<'_>, reps: usize) -> Result<Vec<Finding>, ExperimentError> {
+fn curve(name: &str, model: &ModelRef, reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     let n_threads = thread_counts(std::thread::available_parallelism().map_or(1, usize::from));
     let mut engines =
         n_threads.iter().map(|n| Threads::new(model, *n)).collect::<Result<Vec<Threads>, _>>()?;
@@ -59,7 +58,8 @@ fn curve(name: &str, model: ModelRef<'_>, reps: usize) -> Result<Vec<Finding>, E
         engines.iter_mut().try_for_each(Threads::measure)?;
     }
     let finding = |(n_threads, threads): (usize, Threads)| {
-        let (alone, together) = (median(threads.one_by_one), median(threads.together));
+        let alone = median(threads.one_by_one);
+        let together = median(threads.together);
         let rate = |seconds: f64| (N_REQUESTS * N_TOKENS) as f64 / seconds;
         Finding {
             what: format!("Threads: {n_threads}; requests of {N_TOKENS} tokens, {name}"),

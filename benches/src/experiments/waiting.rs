@@ -1,24 +1,24 @@
-//! What it costs and gives to wait for more requests before a batch begins.
+//! What a batching delay costs and gains.
 
-use sm_runtime::{BatchingConfig, Engine, EngineConfig, ModelRef};
+use sm_runtime::{BatchingConfig, Engine, ModelRef};
 
 use super::concurrency::{N_REQUESTS, N_TOKENS, median_run, serve};
 use super::{ExperimentError, Finding};
 
 const N_CALLERS: usize = 8;
-/// How long the first request of a batch waits for others, at most.
+/// The longest that the first request of a batch waits for others.
 const WAITS_MS: [u64; 4] = [0, 2, 10, 50];
 
 /// Runs the experiment on the demo model.
 ///
 /// # Errors
-/// If it cannot be run.
+/// If the model fails.
 pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     let engine = |wait_ms: u64| {
         let max_batch_wait_us = wait_ms * 1000;
         let batching =
             BatchingConfig { max_batch_size: N_CALLERS, max_batch_wait_us, ..BatchingConfig::default() };
-        Engine::builder().config(EngineConfig { batching, ..EngineConfig::default() }).load(ModelRef::Demo)
+        Engine::builder().batching(batching).load(ModelRef::Demo)
     };
     let mut findings = Vec::new();
     for wait_ms in WAITS_MS {

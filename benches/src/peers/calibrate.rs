@@ -1,23 +1,23 @@
-//! Two fixed kernels that tell how fast the machine is just now, so that runs of different days can be compared.
+//! Two fixed kernels that measure how fast the machine is right now, so that runs of different days can be compared.
 
 use std::hint::black_box;
 use std::time::Instant;
 
-/// Words that the memory kernel reads, 256 MiB: more than caches hold.
+/// Words that the memory kernel reads: 256 MiB, more than any cache.
 const N_WORDS: usize = 32 << 20;
 /// Rounds of the arithmetic kernel.
 const N_ROUNDS: u64 = 50_000_000;
 
-/// Seconds that the kernels took.
+/// How long the kernels took, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Calibration {
-    /// Multiplications and additions of integers in registers.
+    /// Integer multiply-adds in registers.
     pub arithmetic: f64,
-    /// A read of memory from one end to the other.
+    /// A sequential read of memory.
     pub memory: f64,
 }
 
-/// The kernels, with the memory that one of them reads.
+/// The kernels, with the memory to read.
 #[derive(Debug)]
 pub struct Calibrator {
     words: Vec<u64>,
@@ -37,7 +37,7 @@ impl Calibrator {
         Calibration { arithmetic: self.time(|thread| arithmetic(thread, N_ROUNDS)), memory }
     }
 
-    /// Seconds until `work` is done on every thread.
+    /// Runs `work` on every thread; returns the seconds until all are done.
     fn time(&self, work: impl Fn(usize) -> u64 + Sync) -> f64 {
         let start = Instant::now();
         std::thread::scope(|scope| {
@@ -50,7 +50,7 @@ impl Calibrator {
     }
 }
 
-/// Four chains, so that the multiplier is always busy.
+/// Four independent chains keep the multiplier busy.
 fn arithmetic(thread: usize, n_rounds: u64) -> u64 {
     let mut chains = [1, 2, 3, 4_u64].map(|chain| chain + black_box(thread as u64));
     for round in 0..n_rounds {

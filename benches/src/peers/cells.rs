@@ -1,10 +1,10 @@
-//! What is measured: the table of acceptance.
+//! What is measured: the acceptance table.
 
 use std::fmt;
 
 use super::engines::{
-    CANDLE, CTRANSLATE2, Engine, LLAMA, LLAMA_NO_FLASH, LLAMA_NO_REPACK, OPENVINO, OPENVINO_F32, READ,
-    READ_INTO_MEMORY,
+    BASELINE, CANDLE, CTRANSLATE2, Engine, LLAMA, LLAMA_NO_FLASH, LLAMA_NO_REPACK, OPENVINO, OPENVINO_F32,
+    READ, READ_INTO_MEMORY,
 };
 
 /// A model of random weights.
@@ -16,10 +16,10 @@ pub struct Model {
     pub dtype: &'static str,
 }
 
-/// What is timed, or weighed.
+/// What is timed, or how much memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Test {
-    /// A prompt of so many tokens.
+    /// A prompt.
     Prefill {
         /// Its length.
         n_tokens: usize,
@@ -28,16 +28,16 @@ pub enum Test {
     Decode {
         /// Steps.
         n_tokens: usize,
-        /// Positions that each sequence holds before.
+        /// Positions filled before the clock starts.
         depth: usize,
         /// Sequences.
         n_sequences: usize,
     },
-    /// From a file in the system's cache to the first token, in a new process.
+    /// From a file in the page cache to the first token, in a new process.
     Load,
-    /// The same where weights were packed and kept before.
+    /// The same with packed weights kept from an earlier run.
     LoadPacked,
-    /// The most memory that a new process holds while it reads a prompt and generates, the file's mapped pages included.
+    /// Peak memory of a new process that reads a prompt and generates, mapped pages of the file included.
     Memory,
 }
 
@@ -48,7 +48,7 @@ pub struct Cell {
     pub model: Model,
     /// What is measured on it.
     pub test: Test,
-    /// Whom to compare with.
+    /// The engines to compare with.
     pub peers: Vec<Peer>,
 }
 
@@ -57,12 +57,12 @@ pub struct Cell {
 pub struct Peer {
     /// The engine.
     pub engine: Engine,
-    /// How many times better than it this engine has to be.
+    /// How many times faster, or smaller, this engine has to be.
     pub goal: f64,
 }
 
 impl Test {
-    /// Positions that each sequence takes.
+    /// Positions per sequence.
     pub(crate) fn context_len(&self) -> usize {
         match *self {
             Self::Prefill { n_tokens } => n_tokens,
@@ -72,12 +72,12 @@ impl Test {
         }
     }
 
-    /// Sequences that run at once.
+    /// Sequences at once.
     pub(crate) fn n_sequences(&self) -> usize {
         if let Self::Decode { n_sequences, .. } = self { *n_sequences } else { 1 }
     }
 
-    /// Tokens that are timed, those of all sequences; `None` where the figure is no speed.
+    /// Timed tokens of all sequences; `None` if the result is not a speed.
     pub(crate) fn total_tokens(&self) -> Option<usize> {
         match *self {
             Self::Prefill { n_tokens } => Some(n_tokens),
@@ -86,14 +86,14 @@ impl Test {
         }
     }
 
-    /// Whether it wants a process that did nothing before.
+    /// Whether it needs a fresh process.
     pub(crate) fn wants_new_process(&self) -> bool {
         matches!(self, Self::Load | Self::LoadPacked | Self::Memory)
     }
 }
 
 impl fmt::Display for Test {
-    /// As `sm bench` and llama-bench name them: `pp512`, `tg64`, `tg64@d1024`, `tg32@d16@b8`.
+    /// The name that `sm bench` and llama-bench use: `pp512`, `tg64`, `tg64@d1024`, `tg32@d16@b8`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Prefill { n_tokens } => write!(f, "pp{n_tokens}"),
@@ -123,12 +123,21 @@ impl fmt::Display for Cell {
     }
 }
 
+impl Cell {
+    /// The cell with another build of this engine as its first peer.
+    #[must_use]
+    pub fn against_baseline(mut self, goal: f64) -> Self {
+        self.peers.insert(0, Peer { engine: BASELINE, goal });
+        self
+    }
+}
+
 const LARGE: &str = "llama-1.1b";
 const SMALL: &str = "smollm2-135m";
 const DTYPES: [&str; 5] = ["q4_0", "q8_0", "q4_k_m", "f16", "bf16"];
 
-/// Every cell, those of one model together. `is_quick` makes the tests shorter and leaves batches between out.
-/// `has_wide` says whether this engine has the instructions for which the goals were set; without them no peer may be ahead.
+/// All cells, grouped by model. `is_quick` shortens the tests and skips most batch sizes. The goals were set for processors
+/// with AVX-512 VNNI; without (`has_wide`), the goal is to be no slower than any peer.
 pub fn cells(is_quick: bool, has_wide: bool) -> Vec<Cell> {
     let (prompt, steps) = if is_quick { (128, 16) } else { (512, 64) };
     let prefill = Test::Prefill { n_tokens: prompt };
@@ -157,12 +166,12 @@ pub fn cells(is_quick: bool, has_wide: bool) -> Vec<Cell> {
     cells
 }
 
-/// Whom to compare with in a cell; nobody where it is none of the table.
+/// The engines to compare with in a cell; none if the table does not have it.
 fn peers(model: Model, test: Test) -> Vec<Peer> {
     let peers = match (model.shape, model.dtype, test) {
         (_, _, Test::Load | Test::LoadPacked) => vec![(LLAMA, 1.0), (READ, 0.5), (READ_INTO_MEMORY, 0.5)],
         (_, _, Test::Memory) => vec![(LLAMA, 1.0)],
-        // Of the batches two have goals.
+        // Two of the batch sizes have goals.
         (_, _, Test::Decode { n_sequences, depth: 1..1024, .. }) => {
             let goal = |of: usize, goal: f64| if n_sequences == of { goal } else { 1.0 };
             vec![(LLAMA, goal(8, 2.5)), (CTRANSLATE2, goal(32, 2.3))]

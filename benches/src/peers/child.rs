@@ -1,17 +1,15 @@
-//! An engine's process: requests and answers, one JSON object per line.
+//! An engine's process: requests and answers, one JSON object a line.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{ChildStdin, ChildStdout, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
-use super::engines::Engine;
-
-/// What a process is asked for.
+/// A request to an engine's process.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "call", rename_all = "snake_case")]
 pub enum Request {
-    /// Loads a model; comes first.
+    /// Loads a model; always the first request.
     Load {
         /// A GGUF file.
         model: String,
@@ -33,20 +31,20 @@ pub enum Request {
     Decode {
         /// Steps.
         n_tokens: usize,
-        /// Positions before, which are not timed.
+        /// Positions filled before the clock starts.
         depth: usize,
         /// Sequences in a step.
         n_sequences: usize,
     },
 }
 
-/// What it answers.
+/// Its answer.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// How long it took.
     Seconds(f64),
-    /// Why it could not.
+    /// Why it failed.
     Error(String),
 }
 
@@ -59,27 +57,26 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts an engine.
+    /// Starts an engine's program.
     ///
     /// # Errors
-    /// A sentence, if its program is missing.
-    pub fn start(engine: Engine) -> Result<Self, String> {
-        let mut command = engine.command().ok_or("it has no process")?;
+    /// A sentence, if it is missing.
+    pub fn start(mut command: Command) -> Result<Self, String> {
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| format!("missing ({e}; cargo xtask setup --peers installs it)"))?;
         let (Some(requests), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
-            return Err("its streams cannot be had".to_owned());
+            return Err("its pipes are missing".to_owned());
         };
         Ok(Self { process, requests, answers: BufReader::new(answers) })
     }
 
-    /// Asks, and waits for the answer: seconds.
+    /// Sends a request and waits for the answer, in seconds.
     ///
     /// # Errors
-    /// A sentence, if the engine cannot do it or has ended.
+    /// A sentence, if the engine cannot do it or its process has ended.
     pub fn call(&mut self, request: &Request) -> Result<f64, String> {
         let ended = |e: &dyn std::fmt::Display| format!("its process ended ({e}; see what it wrote above)");
         let line = serde_json::to_string(request).map_err(|e| e.to_string())?;
@@ -92,7 +89,7 @@ impl Child {
         }
     }
 
-    /// The number of the process.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
@@ -100,7 +97,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

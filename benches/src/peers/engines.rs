@@ -4,10 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// An engine in one of its settings.
+/// An engine with one of its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Engine {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
     /// The name of the setting.
     pub setting: &'static str,
@@ -16,13 +16,15 @@ pub struct Engine {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Program {
-    /// A program of this package.
+    /// The program `driver` of this package.
     Ours,
+    /// The program `driver` of another build.
+    Baseline,
     /// A script of `benches/peers/`.
     Python(&'static str),
     /// The workspace `benches/peers/candle/`.
     Candle,
-    /// None: this process reads the file, once.
+    /// No program: this process reads the file once.
     Read,
 }
 
@@ -34,6 +36,8 @@ const fn peer(name: &'static str, setting: &'static str, program: Program) -> En
 pub const PEERS: [&str; 4] = ["llama.cpp", "candle", "openvino", "ctranslate2"];
 /// This engine.
 pub const OURS: Engine = peer("sm", "default", Program::Ours);
+/// Another build of it.
+pub const BASELINE: Engine = peer("baseline", "default", Program::Baseline);
 pub(super) const LLAMA: Engine = peer(PEERS[0], "default", Program::Python("llama_cpp_driver.py"));
 pub(super) const LLAMA_NO_REPACK: Engine = Engine { setting: "no-repack", ..LLAMA };
 pub(super) const LLAMA_NO_FLASH: Engine = Engine { setting: "no-flash", ..LLAMA };
@@ -41,30 +45,36 @@ pub(super) const OPENVINO: Engine = peer(PEERS[2], "default", Program::Python("o
 pub(super) const OPENVINO_F32: Engine = Engine { setting: "f32", ..OPENVINO };
 pub(super) const CTRANSLATE2: Engine = peer(PEERS[3], "int8", Program::Python("ctranslate2_driver.py"));
 pub(super) const CANDLE: Engine = peer(PEERS[1], "default", Program::Candle);
-/// No engine, but what loading is measured by: reading the file and nothing else.
+/// What loading is compared with: reading the file and nothing else.
 pub(super) const READ: Engine = peer("reading", "default", Program::Read);
-/// The same into memory that the process has not had before, which holds all of it.
+/// The same, into fresh memory that holds the whole file.
 pub(super) const READ_INTO_MEMORY: Engine = Engine { setting: "into memory", ..READ };
 
-/// The setting in which this engine keeps packed weights.
+/// The setting with which this engine keeps packed weights.
 pub const PACKED: &str = "packed";
 
-/// Where it keeps those of a model.
+/// The folder for those of a model.
 pub fn packed_dir(model: &Path) -> PathBuf {
     model.with_extension(PACKED)
 }
 
 impl Engine {
-    /// The command that starts its process; `None` if it has none.
-    pub(crate) fn command(&self) -> Option<Command> {
+    /// Whether it is a build of this engine.
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(self.program, Program::Ours | Program::Baseline)
+    }
+
+    /// The command that starts its process; `None` if it has none. `baseline` is the folder with the other build's programs.
+    pub(crate) fn command(&self, baseline: Option<&Path>) -> Option<Command> {
         let root = root();
         let command = match self.program {
             Program::Read => return None,
             Program::Ours => Command::new(sibling("driver")),
+            Program::Baseline => Command::new(program(baseline?, "driver")),
             Program::Python(script) => {
                 let mut command = Command::new(root.join(".venv-peers/bin/python"));
                 command.arg(root.join("benches/peers").join(script));
-                // Threads of OpenMP that wait for work must not take the time of another engine.
+                // Idle OpenMP threads must not spin while another engine is measured.
                 command.env("OMP_WAIT_POLICY", "passive").env("KMP_BLOCKTIME", "0");
                 command
             }
@@ -87,8 +97,13 @@ fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-/// A program that was built together with this one.
-pub(crate) fn sibling(name: &str) -> PathBuf {
+/// A program in the same folder as this one.
+pub fn sibling(name: &str) -> PathBuf {
     let here = std::env::current_exe().unwrap_or_default();
-    here.with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+    program(here.parent().unwrap_or(&here), name)
+}
+
+/// A program in a folder.
+pub fn program(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }

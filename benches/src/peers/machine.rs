@@ -1,10 +1,10 @@
-//! What the system says of the machine and of processes; nothing where there is no `/proc`.
+//! The machine and its processes as `/proc` describes them; nothing where there is none.
 
 use std::fs;
 
 use crate::process::{TICKS_PER_SECOND, Used, numbers};
 
-/// The processor's name and the number of cores that this process may use.
+/// The processor, the cores that this process may use, and its instruction sets.
 pub fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
@@ -20,7 +20,7 @@ pub fn machine() -> String {
     format!("{name} (family {family}, model {number}), {n_cores} cores, {}", kinds.join(", "))
 }
 
-/// Processor time in seconds: of all processes, and of one.
+/// Processor time in seconds, of all processes and of one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CpuTime {
     all: f64,
@@ -28,14 +28,14 @@ pub(super) struct CpuTime {
 }
 
 impl CpuTime {
-    /// Until now, with that of the process of this number.
+    /// Of all processes, and of `process`, until now.
     pub(super) fn now(process: u32) -> Option<Self> {
         let system = fs::read_to_string("/proc/stat").ok()?;
         let process = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
         Self::parse(&system, &process)
     }
 
-    /// From the texts of `/proc/stat` and of a process's own.
+    /// From `/proc/stat` and `/proc/PID/stat`.
     fn parse(system: &str, process: &str) -> Option<Self> {
         let ticks = numbers(system.lines().next()?.strip_prefix("cpu ")?);
         // User, nice, system, idle, waiting, interrupts, soft interrupts, stolen.
@@ -43,13 +43,13 @@ impl CpuTime {
         Some(Self { all: all / TICKS_PER_SECOND, process: Used::parse(process)?.cpu_seconds })
     }
 
-    /// Processor time since `self` that was not the process's own, in seconds.
+    /// Processor time of all other processes from `self` to `later`, in seconds.
     pub(super) fn foreign_until(&self, later: &Self) -> f64 {
         (later.all - self.all - (later.process - self.process)).max(0.0)
     }
 }
 
-/// The most memory that a process held at once, in bytes.
+/// The peak resident memory of a process, in bytes.
 pub(super) fn peak_bytes(process: u32) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

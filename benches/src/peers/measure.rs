@@ -1,4 +1,4 @@
-//! The runs: engines of a cell take turns.
+//! Runs the engines of each cell in turns.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,18 +13,18 @@ use super::PeersError;
 use super::calibrate::{Calibration, Calibrator};
 use super::cells::{Cell, Model, Test};
 use super::child::{Child, Request};
-use super::engines::{Engine, OURS, PACKED, READ, packed_dir};
+use super::engines::{BASELINE, Engine, OURS, PACKED, READ, packed_dir};
 use super::machine::{CpuTime, peak_bytes};
 use crate::summary::median;
 use crate::synth::{self, Shape};
 
-/// Cores' worth of other work beside a measurement from which it is made again.
+/// A measurement is repeated if other processes kept this many cores busy.
 pub(super) const FOREIGN_LIMIT: f64 = 0.1;
-/// How often, at most.
+/// The most attempts at a measurement.
 const MAX_TRIES: usize = 3;
-/// Between measurements: threads that wait for work spin this long at most.
+/// Pause between measurements, longer than idle threads spin.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Free memory that an engine may need, as a multiple of the model's file: some hold the weights widened.
+/// Memory that an engine may need, as a multiple of the model's file size: some widen the weights.
 const ROOM_PER_FILE: u64 = 5;
 
 /// How to measure.
@@ -34,31 +34,33 @@ pub struct Options {
     pub reps: usize,
     /// Threads of each engine.
     pub n_threads: usize,
-    /// The kernel set of this engine; `default` is the best of the machine.
+    /// The kernel set of this engine; `default` is the machine's best.
     pub isa: String,
-    /// The names of the peers that run.
+    /// The folder with the programs of another build of this engine, if one is measured too.
+    pub baseline: Option<PathBuf>,
+    /// The names of the peers to run.
     pub peers: Vec<String>,
-    /// A folder where models are kept; without it they are written when they are needed, and removed after.
+    /// A folder where models are kept; without it, each is written when needed and then removed.
     pub models: Option<PathBuf>,
 }
 
 /// One counted repetition.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Seconds, or bytes: less is better.
+    /// Seconds or bytes: less is better.
     pub cost: f64,
-    /// How many cores were busy with other things.
+    /// Cores that other processes kept busy.
     pub foreign: f64,
-    /// The machine just before.
+    /// The machine's speed just before.
     pub calibration: Calibration,
 }
 
-/// What an engine did in a cell.
+/// An engine's results in a cell.
 #[derive(Clone, Debug)]
 pub struct Contender {
     /// The engine.
     pub engine: Engine,
-    /// Its repetitions, or why there are none.
+    /// Its repetitions, or why it failed.
     pub outcome: Result<Vec<Sample>, String>,
 }
 
@@ -67,7 +69,7 @@ pub struct Contender {
 pub struct Measurement {
     /// The cell.
     pub cell: Cell,
-    /// This engine, then the peers in their order.
+    /// This engine, then the peers.
     pub contenders: Vec<Contender>,
 }
 
@@ -79,10 +81,10 @@ impl Contender {
     }
 }
 
-/// Measures cells in their order and hands each one over when it is done.
+/// Measures `cells` in order and passes each result to `done`.
 ///
 /// # Errors
-/// If a model cannot be written. What an engine cannot do is part of its [`Contender`].
+/// If a model cannot be written. Failures of engines are part of their [`Contender`].
 pub fn measure(
     cells: &[Cell],
     options: &Options,
@@ -90,12 +92,12 @@ pub fn measure(
 ) -> Result<(), PeersError> {
     let calibrator = Calibrator::new(options.n_threads);
     for cells in cells.chunk_by(|a, b| a.model == b.model) {
-        let file = ModelFile::ready(cells[0].model, options.models.as_deref())?;
-        // Processes stay for the cells that can share them.
+        let file = ModelFile::ready(cells[0].model, options)?;
+        // Cells that can share processes do so.
         let kind = |cell: &Cell| (cell.test.wants_new_process(), cell.test.n_sequences() > 1);
         for cells in cells.chunk_by(|a, b| kind(a) == kind(b)) {
             let mut turns =
-                Turns { options, calibrator: &calibrator, file: &file.path, cells, running: Vec::new() };
+                Turns { options, calibrator: &calibrator, file: &file, cells, running: Vec::new() };
             for cell in cells {
                 done(turns.measure(cell));
             }
@@ -108,28 +110,29 @@ pub fn measure(
 struct Turns<'a> {
     options: &'a Options,
     calibrator: &'a Calibrator,
-    file: &'a Path,
+    file: &'a ModelFile,
     cells: &'a [Cell],
-    /// The one used last is the last.
+    /// The most recently used last.
     running: Vec<(Engine, Child)>,
 }
 
 impl Turns<'_> {
     fn measure(&mut self, cell: &Cell) -> Measurement {
         let runs = |engine: &Engine| {
-            engine.name == READ.name || self.options.peers.iter().any(|name| name == engine.name)
+            let is_named = || self.options.peers.iter().any(|name| name == engine.name);
+            [READ.name, BASELINE.name].contains(&engine.name) || is_named()
         };
         let peers = cell.peers.iter().map(|peer| peer.engine).filter(runs);
         let engines = [OURS].into_iter().chain(peers);
         let mut contenders: Vec<_> =
             engines.map(|engine| Contender { engine, outcome: Ok(Vec::new()) }).collect();
-        // Memory neither varies nor needs a warm-up.
+        // Memory does not vary and needs no warm-up.
         let (n_warm_ups, n_counted) = if cell.test == Test::Memory { (0, 1) } else { (1, self.options.reps) };
         for turn in 0..n_warm_ups + n_counted {
             for contender in &mut contenders {
                 let Ok(samples) = &mut contender.outcome else { continue };
                 if turn >= n_warm_ups && self.was_ended(contender.engine, cell.test) {
-                    // It starts again, and so warms up again; what is wrong shows in what counts.
+                    // It restarts, so it warms up again. An error shows in the counted run.
                     let _ = self.try_sample(contender.engine, cell.test);
                 }
                 match self.sample(contender.engine, cell.test) {
@@ -142,7 +145,7 @@ impl Turns<'_> {
         Measurement { cell: cell.clone(), contenders }
     }
 
-    /// One repetition, made again while something else keeps the machine busy.
+    /// One repetition, repeated while other processes keep the machine busy.
     fn sample(&mut self, engine: Engine, test: Test) -> Result<Sample, String> {
         let mut best: Option<Sample> = None;
         for _ in 0..MAX_TRIES {
@@ -166,38 +169,47 @@ impl Turns<'_> {
                 watched(self.running(engine)?, &[Request::Decode { n_tokens, depth, n_sequences }])?
             }
             Test::Load | Test::LoadPacked if engine.name == READ.name => {
-                let (start, before) = (Instant::now(), CpuTime::now(std::process::id()));
-                let read = if engine == READ { read(self.file) } else { std::fs::read(self.file).map(drop) };
-                read.map_err(|e| format!("{}: {e}", self.file.display()))?;
+                let start = Instant::now();
+                let before = CpuTime::now(std::process::id());
+                let path = &self.file.path;
+                let read = if engine == READ { read(path) } else { std::fs::read(path).map(drop) };
+                read.map_err(|e| format!("{}: {e}", path.display()))?;
                 elapsed(std::process::id(), start, before)
             }
             Test::Load | Test::LoadPacked => {
                 let mut load = self.load_request(engine);
-                if let (OURS, Test::LoadPacked, Request::Load { setting, .. }) = (engine, test, &mut load) {
+                if let Request::Load { setting, .. } = &mut load
+                    && engine.is_ours()
+                    && test == Test::LoadPacked
+                {
                     *setting = PACKED.to_owned();
                 }
                 let first = Request::Decode { n_tokens: 1, depth: 0, n_sequences: 1 };
-                watched(&mut Child::start(engine)?, &[load, first])?
+                watched(&mut self.start(engine)?, &[load, first])?
             }
             Test::Memory => {
-                let mut child = Child::start(engine)?;
+                let mut child = self.start(engine)?;
                 let prompt = Request::Prefill { n_tokens: 512 };
                 let answer = Request::Decode { n_tokens: 64, depth: 0, n_sequences: 1 };
                 watched(&mut child, &[self.load_request(engine), prompt, answer])?;
-                // Other work does not change it.
-                (peak_bytes(child.id()).ok_or("the system does not tell the memory of a process")?, 0.0)
+                // Other processes do not change it.
+                (peak_bytes(child.id()).ok_or("the memory of a process is unknown on this system")?, 0.0)
             }
         };
         Ok(Sample { cost, foreign, calibration })
     }
 
-    /// The engine's process, with the model loaded.
+    fn start(&self, engine: Engine) -> Result<Child, String> {
+        Child::start(engine.command(self.options.baseline.as_deref()).ok_or("it has no process")?)
+    }
+
+    /// The engine's process with the model loaded.
     fn running(&mut self, engine: Engine) -> Result<&mut Child, String> {
         let child = match self.running.iter().position(|(other, _)| *other == engine) {
             Some(index) => self.running.remove(index).1,
             None => {
                 self.make_room();
-                let mut child = Child::start(engine)?;
+                let mut child = self.start(engine)?;
                 child.call(&self.load_request(engine))?;
                 child
             }
@@ -206,14 +218,14 @@ impl Turns<'_> {
         Ok(&mut self.running.last_mut().expect("it was added just now").1)
     }
 
-    /// Whether the test runs in a process that has to make way for others and has ended.
+    /// Whether the test needs the engine's shared process, which was ended to make room.
     fn was_ended(&self, engine: Engine, test: Test) -> bool {
         !test.wants_new_process() && self.running.iter().all(|(other, _)| *other != engine)
     }
 
-    /// Ends processes, those used longest ago first, until there is room for another and for the file that all of them read.
+    /// Ends processes, least recently used first, until there is memory for another one and for the file in the page cache.
     fn make_room(&mut self) {
-        let file_bytes = std::fs::metadata(self.file).map_or(0, |metadata| metadata.len());
+        let file_bytes = std::fs::metadata(&self.file.path).map_or(0, |metadata| metadata.len());
         let has_room =
             || CpuBackend::new().available_bytes().is_none_or(|free| free >= ROOM_PER_FILE * file_bytes);
         while !self.running.is_empty() && !has_room() {
@@ -223,9 +235,10 @@ impl Turns<'_> {
 
     fn load_request(&self, engine: Engine) -> Request {
         let tests = || self.cells.iter().map(|cell| cell.test);
-        let setting = if engine == OURS { &self.options.isa } else { engine.setting };
+        let setting = if engine.is_ours() { &self.options.isa } else { engine.setting };
+        let path = if engine == BASELINE { &self.file.second_path } else { &self.file.path };
         Request::Load {
-            model: self.file.display().to_string(),
+            model: path.display().to_string(),
             n_threads: self.options.n_threads,
             context_len: tests().map(|test| test.context_len()).max().unwrap_or(1),
             n_sequences: tests().map(|test| test.n_sequences()).max().unwrap_or(1),
@@ -234,9 +247,10 @@ impl Turns<'_> {
     }
 }
 
-/// The seconds of requests together, and how many cores were busy with other things meanwhile.
+/// The total seconds of `requests`, and the cores that other processes kept busy meanwhile.
 fn watched(child: &mut Child, requests: &[Request]) -> Result<(f64, f64), String> {
-    let (start, before) = (Instant::now(), CpuTime::now(child.id()));
+    let start = Instant::now();
+    let before = CpuTime::now(child.id());
     let mut seconds = 0.0;
     for request in requests {
         seconds += child.call(request)?;
@@ -245,7 +259,7 @@ fn watched(child: &mut Child, requests: &[Request]) -> Result<(f64, f64), String
     Ok((seconds, foreign))
 }
 
-/// The seconds since `start`, and how many cores were busy with other things than the process.
+/// The seconds since `start`, and the cores that processes other than `process` kept busy.
 fn elapsed(process: u32, start: Instant, before: Option<CpuTime>) -> (f64, f64) {
     let seconds = start.elapsed().as_secs_f64();
     let foreign = before.zip(CpuTime::now(process)).map_or(0.0, |(a, b)| a.foreign_until(&b));
@@ -254,49 +268,62 @@ fn elapsed(process: u32, start: Instant, before: Option<CpuTime>) -> (f64, f64) 
 
 /// Reads a file from one end to the other.
 fn read(path: &Path) -> std::io::Result<()> {
-    let (mut file, mut part) = (File::open(path)?, vec![0; 1 << 20]);
+    let mut file = File::open(path)?;
+    let mut part = vec![0; 1 << 20];
     while file.read(&mut part)? > 0 {}
     Ok(())
 }
 
-/// A file of random weights, removed in the end unless a folder keeps it.
+/// A file of random weights, removed on drop unless a folder keeps it.
 struct ModelFile {
     path: PathBuf,
+    /// The same file under another name, for the other build of this engine: packed weights are kept beside the model,
+    /// and each build would replace the other's.
+    second_path: PathBuf,
     is_kept: bool,
 }
 
 impl ModelFile {
-    fn ready(model: Model, folder: Option<&Path>) -> Result<Self, PeersError> {
-        let name = format!("{}-{}.gguf", model.shape, model.dtype);
-        let Some(folder) = folder else {
-            let path = std::env::temp_dir().join(format!("sm-{}-{name}", std::process::id()));
-            let file = Self { path, is_kept: false };
-            write(model, &file.path)?;
-            return Ok(file);
+    fn ready(model: Model, options: &Options) -> Result<Self, PeersError> {
+        let name = format!("{}-{}", model.shape, model.dtype);
+        let (stem, is_kept) = match &options.models {
+            Some(folder) => (folder.join(name), true),
+            None => (std::env::temp_dir().join(format!("sm-{}-{name}", std::process::id())), false),
         };
-        std::fs::create_dir_all(folder).map_err(PeersError::file(folder))?;
-        let file = Self { path: folder.join(name), is_kept: true };
+        let with = |end: &str| PathBuf::from(format!("{}{end}", stem.display()));
+        let file = Self { path: with(".gguf"), second_path: with("-baseline.gguf"), is_kept };
+        if let Some(folder) = &options.models {
+            std::fs::create_dir_all(folder).map_err(PeersError::file(folder))?;
+        }
         if !file.path.exists() {
-            // Under its name only when it is whole.
-            let partial = file.path.with_extension("partial");
+            // A file that is not complete must not have the final name.
+            let partial = with(".partial");
             write(model, &partial)?;
             std::fs::rename(&partial, &file.path).map_err(PeersError::file(&file.path))?;
+        }
+        if options.baseline.is_some() {
+            // A killed run may have left it behind.
+            let _ = std::fs::remove_file(&file.second_path);
+            std::fs::hard_link(&file.path, &file.second_path).map_err(PeersError::file(&file.second_path))?;
         }
         Ok(file)
     }
 }
 
 fn write(model: Model, path: &Path) -> Result<(), PeersError> {
-    let shape = Shape::named(model.shape).unwrap_or_else(|| panic!("a cell names no shape: {model}"));
+    let shape =
+        Shape::named(model.shape).unwrap_or_else(|| panic!("unknown shape in the table of cells: {model}"));
     Ok(synth::write(path, shape, Mixture::named(model.dtype)?, 1)?)
 }
 
 impl Drop for ModelFile {
     fn drop(&mut self) {
-        // It is there only if loading from it was measured.
+        // Most runs have none of these.
         let _ = std::fs::remove_dir_all(packed_dir(&self.path));
+        let _ = std::fs::remove_dir_all(packed_dir(&self.second_path));
+        let _ = std::fs::remove_file(&self.second_path);
         if !self.is_kept {
-            // Left behind, it costs only disk.
+            // If this fails, only disk space is lost.
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -1,51 +1,83 @@
-//! A measurement as a row of a table in Markdown.
+//! Measurements as rows of a Markdown table.
+
+use std::fmt;
 
 use super::cells::Test;
+use super::engines::BASELINE;
 use super::measure::{Contender, FOREIGN_LIMIT, Measurement};
 use crate::summary::median;
 
-/// The heading of the rows that [`row`] gives.
+/// The heading for the rows of [`row`].
 pub const HEADING: &str = "\
 | cell | sm | beside it: figure, ratio (least–most), goal | |
 |---|---|---|---|";
 
-/// How much better this engine is than another: above 1 it is better.
+/// How many times better this engine is than another.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
     /// The median over the turns.
     pub median: f64,
-    /// The least of a turn.
+    /// The least of all turns.
     pub least: f64,
-    /// The most of a turn.
+    /// The most of all turns.
     pub most: f64,
 }
 
-/// The ratio to one of the peers; `None` where this engine or the peer failed.
-pub fn ratio(ours: &Contender, peer: &Contender) -> Option<Ratio> {
-    let turns = peer.outcome.as_ref().ok()?.iter().zip(ours.outcome.as_ref().ok()?);
-    let ratios: Vec<f64> = turns.map(|(theirs, ours)| theirs.cost / ours.cost).collect();
-    let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = ratios.iter().copied().fold(0.0, f64::max);
-    Some(Ratio { median: median(ratios), least, most })
+impl Ratio {
+    /// From the ratio of each turn.
+    pub fn of(turns: Vec<f64>) -> Self {
+        let least = turns.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = turns.iter().copied().fold(0.0, f64::max);
+        Self { median: median(turns), least, most }
+    }
 }
 
-/// This engine, every peer with the ratio to it and the goal, and whether all goals are met. `*` marks figures that other
-/// work on the machine disturbed.
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { median, least, most } = self;
+        write!(f, "{median:.2} ({least:.2}–{most:.2})")
+    }
+}
+
+/// The ratio to a peer; `None` if this engine or the peer failed.
+pub fn ratio(ours: &Contender, peer: &Contender) -> Option<Ratio> {
+    let turns = peer.outcome.as_ref().ok()?.iter().zip(ours.outcome.as_ref().ok()?);
+    Some(Ratio::of(turns.map(|(theirs, ours)| theirs.cost / ours.cost).collect()))
+}
+
+/// The ratio to another build of this engine; `None` if none ran.
+pub fn baseline_ratio(measurement: &Measurement) -> Option<Ratio> {
+    let (ours, peers) = measurement.contenders.split_first()?;
+    ratio(ours, peers.iter().find(|peer| peer.engine == BASELINE)?)
+}
+
+/// The geometric mean and the least of the ratios of cells, in words; `None` if there are none.
+pub fn ratios_in_short(ratios: &[(String, Ratio)]) -> Option<String> {
+    let (least, Ratio { median, .. }) = ratios.iter().min_by(|a, b| a.1.median.total_cmp(&b.1.median))?;
+    let logarithms: f64 = ratios.iter().map(|(_, ratio)| ratio.median.ln()).sum();
+    let mean = (logarithms / ratios.len() as f64).exp();
+    Some(format!("{} cells, geometric mean {mean:.3}, least {median:.3} ({least})", ratios.len()))
+}
+
+/// This engine's result; each peer's result, ratio and goal; and whether all goals are met. `*` marks results disturbed by
+/// other processes.
 pub fn row(measurement: &Measurement) -> String {
     let Measurement { cell, contenders } = measurement;
     let Some((ours, peers)) = contenders.split_first() else { return String::new() };
-    let (mut told, mut missed, mut n_ran) = (Vec::new(), Vec::new(), 0);
+    let mut told = Vec::new();
+    let mut missed = Vec::new();
+    let mut n_ran = 0;
     for peer in peers {
         let goal =
             cell.peers.iter().find(|wanted| wanted.engine == peer.engine).map_or(1.0, |wanted| wanted.goal);
         let figure = figure(peer, cell.test);
-        let Some(Ratio { median, least, most }) = ratio(ours, peer) else {
+        let Some(ratio) = ratio(ours, peer) else {
             told.push(format!("{} {figure}", peer.engine));
             continue;
         };
         n_ran += 1;
-        told.push(format!("{} {figure}, {median:.2} ({least:.2}–{most:.2}), {goal:.2}", peer.engine));
-        if median < goal {
+        told.push(format!("{} {figure}, {ratio}, {goal:.2}", peer.engine));
+        if ratio.median < goal {
             missed.push(peer.engine.to_string());
         }
     }
@@ -77,7 +109,7 @@ fn figure(contender: &Contender, test: Test) -> String {
 mod tests {
     use super::super::calibrate::Calibration;
     use super::super::cells::cells;
-    use super::super::engines::{CANDLE, Engine, LLAMA, OURS};
+    use super::super::engines::{BASELINE, CANDLE, Engine, LLAMA, OURS};
     use super::super::measure::Sample;
     use super::*;
 
@@ -95,13 +127,25 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_turn_by_turn() {
-        let (slow, equal) = (ran(CANDLE, &[40.0, 40.0, 40.0]), ran(LLAMA, &[8.0, 5.0, 4.0]));
+        let slow = ran(CANDLE, &[40.0, 40.0, 40.0]);
+        let equal = ran(LLAMA, &[8.0, 5.0, 4.0]);
         let measurement = measurement(vec![slow, equal]);
         let [ours, _, llama] = measurement.contenders.as_slice() else { panic!("three") };
         assert_eq!(ratio(ours, llama), Some(Ratio { median: 1.0, least: 0.5, most: 2.0 }));
         let row = row(&measurement);
         assert!(row.contains("| 102.4 tok/s | candle 12.8 tok/s, 8.00 (5.00–10.00), 1.00; "), "{row}");
         assert!(row.ends_with("llama.cpp 102.4 tok/s, 1.00 (0.50–2.00), 1.00 | met |"), "{row}");
+    }
+
+    #[test]
+    fn another_build_is_compared_with_and_summed_up() {
+        let measurement = measurement(vec![ran(LLAMA, &[8.0, 8.0, 8.0]), ran(BASELINE, &[8.0, 5.0, 4.0])]);
+        let ratio = baseline_ratio(&measurement).unwrap();
+        assert_eq!(ratio, Ratio { median: 1.0, least: 0.5, most: 2.0 });
+        let other = Ratio { median: 0.25, ..ratio };
+        let summary = ratios_in_short(&[("a".to_owned(), ratio), ("b".to_owned(), other)]);
+        assert_eq!(summary.as_deref(), Some("2 cells, geometric mean 0.500, least 0.250 (b)"));
+        assert_eq!(ratios_in_short(&[]), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Runs that are kept, to see later whether something has become slower.
+//! Saved runs, to see later whether something became slower.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -14,28 +15,28 @@ use crate::summary::median;
 /// A run.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Saved {
-    /// Where it was.
+    /// The machine.
     pub machine: String,
-    /// The figures of each cell, by its name.
+    /// The results, by the names of cells.
     pub cells: BTreeMap<String, SavedCell>,
 }
 
-/// The figures of a cell.
+/// The results of a cell.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct SavedCell {
-    /// This engine's median: seconds, or bytes.
+    /// This engine's median, in seconds or bytes.
     pub cost: f64,
-    /// The median of this engine's seconds per seconds of the calibration kernel that is nearest in kind; memory is not
-    /// divided by anything.
+    /// The median of this engine's time over that of the calibration kernel nearest in kind; for memory, just the
+    /// median.
     pub relative: f64,
     /// The medians of the peers that ran.
     pub peers: BTreeMap<String, f64>,
-    /// This engine's medians relative to theirs: above 1 it is better.
+    /// How many times better this engine is than each of them.
     pub ratios: BTreeMap<String, f64>,
 }
 
 impl SavedCell {
-    /// The figures of a measurement; `None` if this engine failed.
+    /// The results of a measurement; `None` if this engine failed.
     pub fn of(measurement: &Measurement) -> Option<Self> {
         let (ours, peers) = measurement.contenders.split_first()?;
         let samples = ours.outcome.as_ref().ok()?;
@@ -51,7 +52,7 @@ impl SavedCell {
     }
 }
 
-/// What a cost is divided by: prompts and packing compute, one token after the other reads.
+/// What a cost is divided by: prefill and packing are bound by arithmetic, decoding by memory.
 fn unit(test: Test, sample: &Sample) -> f64 {
     match test {
         Test::Prefill { .. } | Test::Load | Test::LoadPacked => sample.calibration.arithmetic,
@@ -64,17 +65,17 @@ impl Saved {
     /// Reads a run.
     ///
     /// # Errors
-    /// If the file cannot be read or is no run.
+    /// If the file cannot be read or is not a saved run.
     pub fn read(path: &Path) -> Result<Self, PeersError> {
         let text = std::fs::read_to_string(path).map_err(PeersError::file(path))?;
         serde_json::from_str(&text)
             .map_err(|source| PeersError::NotSaved { path: path.display().to_string(), source })
     }
 
-    /// Writes a run; cells of a run that the file holds stay where this one has no figures for them.
+    /// Writes this run into the file, over the cells that it has already and beside those that this run has not.
     ///
     /// # Errors
-    /// If the file cannot be written, or holds something else.
+    /// If the file cannot be written, or is not a saved run.
     pub fn add_to(&self, path: &Path) -> Result<(), PeersError> {
         let mut all = if path.exists() { Self::read(path)?.cells } else { BTreeMap::new() };
         all.extend(self.cells.clone());
@@ -84,18 +85,52 @@ impl Saved {
         std::fs::write(path, text + "\n").map_err(PeersError::file(path))
     }
 
-    /// A sentence for each cell that costs more than in `before` by more than `tolerance`, a fraction, or that failed; and how
-    /// many cells both runs have.
-    pub fn check(&self, before: &Self, tolerance: f64) -> (usize, Vec<String>) {
-        let both: Vec<_> =
-            self.cells.iter().filter_map(|(name, now)| Some((name, now, before.cells.get(name)?))).collect();
-        let worse = both.iter().filter_map(|(name, now, before)| {
-            let change = now.relative / before.relative - 1.0;
-            let (percent, limit) = (100.0 * change, 100.0 * tolerance);
-            (change > tolerance)
-                .then(|| format!("{name} costs {percent:.0} % more; the limit is {limit:.0} %"))
-        });
-        (both.len(), worse.collect())
+    /// The change of each cell that is in both runs.
+    pub fn changes_since(&self, before: &Self) -> Vec<Change> {
+        let change = |(name, now): (&String, &SavedCell)| {
+            let before = before.cells.get(name)?;
+            Some(Change {
+                cell: name.clone(),
+                before: before.cost,
+                now: now.cost,
+                ratio: before.relative / now.relative,
+            })
+        };
+        self.cells.iter().filter_map(change).collect()
+    }
+}
+
+/// A cell in two runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Its name.
+    pub cell: String,
+    /// The cost before, in seconds or bytes.
+    pub before: f64,
+    /// The cost now.
+    pub now: f64,
+    /// How many times better it is now, relative to the calibration kernels.
+    pub ratio: f64,
+}
+
+impl Change {
+    /// The heading of the rows that [`Change`] is displayed as.
+    pub const HEADING: &str = "| cell | cost before | now | ratio |\n|---|---|---|---|";
+
+    /// A sentence, if the cost grew by more than `tolerance`, a fraction.
+    pub fn complaint(&self, tolerance: f64) -> Option<String> {
+        let change = 1.0 / self.ratio - 1.0;
+        let percent = 100.0 * change;
+        let limit = 100.0 * tolerance;
+        (change > tolerance)
+            .then(|| format!("{} costs {percent:.0} % more; the limit is {limit:.0} %", self.cell))
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cell, before, now, ratio } = self;
+        write!(f, "| {cell} | {before:.4} | {now:.4} | {ratio:.2} |")
     }
 }
 
@@ -113,8 +148,11 @@ mod tests {
     #[test]
     fn only_what_became_worse_beyond_the_tolerance_is_named() {
         let before = saved(&[("a", 1.0), ("b", 1.0), ("gone", 1.0)]);
-        let (n_both, worse) = saved(&[("a", 1.09), ("b", 1.5), ("new", 9.0)]).check(&before, 0.1);
-        assert_eq!((n_both, worse), (2, vec!["b costs 50 % more; the limit is 10 %".to_owned()]));
+        let changes = saved(&[("a", 1.09), ("b", 1.5), ("new", 9.0)]).changes_since(&before);
+        let rows: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        assert_eq!(rows, ["| a | 1.0000 | 1.0000 | 0.92 |", "| b | 1.0000 | 1.0000 | 0.67 |"]);
+        let complaints: Vec<String> = changes.iter().filter_map(|change| change.complaint(0.1)).collect();
+        assert_eq!(complaints, ["b costs 50 % more; the limit is 10 %"]);
     }
 
     #[test]
@@ -126,6 +164,6 @@ mod tests {
         std::fs::write(&path, "[]").unwrap();
         let error = Saved::read(&path).unwrap_err().to_string();
         std::fs::remove_file(&path).unwrap();
-        assert!(error.contains("is no saved run"), "{error}");
+        assert!(error.contains("is not a saved run"), "{error}");
     }
 }

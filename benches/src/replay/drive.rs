@@ -1,4 +1,4 @@
-//! Sends requests when their time comes and takes their tokens as they come: one thread, many streams.
+//! Sends requests when they are due and receives their tokens as they arrive: one thread, many streams.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -11,15 +11,15 @@ use sm_runtime::{
 
 use super::scale::Scaled;
 
-/// A request that nothing was heard of for so long, while no other was heard of either, is lost.
+/// If no stream has had an event for this long, the open requests are lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What became of a request.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// When it was sent, from the start on: when it was due, or as soon as this thread could.
+    /// When it was sent, relative to the start: when it was due, or as soon as this thread could.
     pub sent: Duration,
-    /// When each of its tokens came, from the start on.
+    /// When each of its tokens arrived, relative to the start.
     pub tokens_at: Vec<Duration>,
     /// How it ended; `None` if it was lost.
     pub ended: Option<Result<Completion, Error>>,
@@ -38,7 +38,7 @@ impl Outcome {
     }
 }
 
-/// How the request of this index is to be continued: to its full length, whatever the model says.
+/// Options for the request at `index`: full length, ignoring end-of-sequence tokens.
 pub fn options(scaled: &Scaled, index: usize) -> GenerationOptions {
     GenerationOptions::new()
         .seed(index as u64)
@@ -46,7 +46,7 @@ pub fn options(scaled: &Scaled, index: usize) -> GenerationOptions {
         .stop(StopRules::new().eos(EosRule::Ignore))
 }
 
-/// Streams that have something to tell.
+/// Streams that have events.
 #[derive(Debug)]
 struct Board {
     woken: Mutex<Vec<usize>>,
@@ -66,7 +66,7 @@ impl Wake for Bell {
     }
 }
 
-/// Sends `requests`, in the order of their times, and gives what became of each.
+/// Sends `requests` in order of their times and returns what became of each.
 pub fn drive(engine: &Engine, requests: &[Scaled]) -> Vec<Outcome> {
     let board = Arc::new(Board { woken: Mutex::default(), driver: std::thread::current() });
     let mut driver = Driver {
@@ -99,7 +99,7 @@ struct Driver<'a> {
     requests: &'a [Scaled],
     start: Instant,
     last_news: Instant,
-    /// Of the requests sent so far; `None` when they have ended.
+    /// Streams of the requests sent so far; `None` once they have ended.
     streams: Vec<Option<(TokenStream, Waker)>>,
     outcomes: Vec<Outcome>,
     n_live: usize,
@@ -138,7 +138,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Takes what a stream has to tell, until it has to be waited for.
+    /// Takes the events of a stream until it would have to wait.
     fn listen(&mut self, index: usize) {
         let Some((stream, waker)) = &mut self.streams[index] else {
             return;

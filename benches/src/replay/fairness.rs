@@ -1,4 +1,4 @@
-//! Whether callers who all want more than there is are served alike.
+//! Whether callers who all ask for more than the engine can serve get equal shares.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,41 +7,41 @@ use serde::Serialize;
 
 use crate::summary::jain;
 
-/// A time in which a request waited for its first step.
+/// The time that a request waited for its first step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Wait {
-    /// Who asked.
+    /// The caller.
     pub key: u64,
-    /// When it came.
+    /// When it arrived.
     pub from: Duration,
-    /// When it was taken.
+    /// When it was admitted.
     pub until: Duration,
 }
 
-/// A piece of service.
+/// Service of a caller.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Service {
-    /// For whom.
+    /// The caller.
     pub key: u64,
     /// When.
     pub at: Duration,
-    /// How much: tokens, weighted as the engine weighs them.
+    /// Tokens, weighted as in the engine.
     pub amount: f64,
 }
 
-/// How alike keys were served while several of them waited all the time.
+/// How equally keys were served while several of them were always waiting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Fairness {
-    /// Windows of time in which several keys waited from beginning to end.
+    /// Windows of time in which several keys were waiting throughout.
     pub n_windows: usize,
-    /// Jain's index of their service in such a window, on average; 1 is equal.
+    /// Jain's index of their service in a window, on average; 1 is equal.
     pub jain: f64,
-    /// Service of the least served key over that of the most served, on average.
+    /// The least service of a key over the most, on average.
     pub min_over_max: f64,
 }
 
 impl Fairness {
-    /// Looks at windows of a length that one request does not fill.
+    /// Uses windows longer than any one request.
     pub fn of(waits: &[Wait], services: &[Service], window: Duration) -> Self {
         let index = |at: Duration| (at.as_secs_f64() / window.as_secs_f64()) as u32;
         let mut served: BTreeMap<(u32, u64), f64> = BTreeMap::new();
@@ -99,7 +99,7 @@ mod tests {
     fn only_those_who_wait_all_the_time_are_compared() {
         let wait = |key, from, until| Wait { key, from: ms(from), until: ms(until) };
         let service = |key, at, amount| Service { key, at: ms(at), amount };
-        // Key 0 waits without a gap, key 1 in the second window only, key 2 with a gap in it.
+        // Key 0 waits throughout, key 1 in the second window only, key 2 with a gap in it.
         let waits = [wait(0, 0, 15), wait(0, 12, 40), wait(1, 8, 21), wait(2, 0, 14), wait(2, 16, 40)];
         let services = [
             service(0, 5, 100.0),

@@ -1,5 +1,4 @@
-//! What a prefix cache could find at most: one that forgets nothing, and one of so many pages that forgets the least
-//! recently used, served one request after the other.
+//! Upper bounds of what a prefix cache can find: an unbounded cache and an LRU cache, serving one request after the other.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,10 +9,9 @@ use super::mix;
 /// A request as the cache sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Names of the full pages of prompt and output; a name stands for the page and all before it.
+    /// Hashes of the full pages of prompt and output; a hash covers the page and all before it.
     pub pages: Vec<u64>,
-    /// How many of them, from the first, a request may find: of the prompt, and not all of it, for its last token has to be
-    /// computed.
+    /// How many leading pages a request may find: not all of the prompt, since its last token has to be computed.
     pub n_findable: usize,
 }
 
@@ -37,7 +35,7 @@ impl Access {
     }
 }
 
-/// Pages found by a cache that forgets nothing.
+/// Pages found by an unbounded cache.
 pub fn found_without_limit(accesses: &[Access]) -> usize {
     let mut known: HashSet<u64> = HashSet::new();
     let mut n_found = 0;
@@ -48,15 +46,16 @@ pub fn found_without_limit(accesses: &[Access]) -> usize {
     n_found
 }
 
-/// Pages found by a cache of `capacity` pages that forgets the least recently used, and of one request the end first.
+/// Pages found by an LRU cache of `capacity` pages that evicts the end of a request first.
 pub fn found_by_lru(accesses: &[Access], capacity: usize) -> usize {
     let mut used_at: HashMap<u64, u64> = HashMap::new();
     let mut by_use = BTreeMap::new();
-    let (mut n_found, mut clock) = (0, 0_u64);
+    let mut n_found = 0;
+    let mut clock = 0_u64;
     for access in accesses {
         let findable = &access.pages[..access.n_findable];
         n_found += findable.iter().take_while(|page| used_at.contains_key(*page)).count();
-        // The first page counts as used last.
+        // The first page counts as the most recently used.
         for page in access.pages.iter().rev() {
             clock += 1;
             if let Some(before) = used_at.insert(*page, clock) {
@@ -103,7 +102,8 @@ mod tests {
     fn pages_are_named_by_all_tokens_up_to_their_end() {
         let prompt = |tokens: &[u32]| tokens.iter().copied().map(TokenId).collect::<Vec<_>>();
         let of = |index, tokens: &[u32], n_output| Access::new(index, &prompt(tokens), n_output, 2);
-        let (a, b) = (of(0, &[1, 2, 3, 4], 4), of(1, &[1, 2, 3, 4, 5], 1));
+        let a = of(0, &[1, 2, 3, 4], 4);
+        let b = of(1, &[1, 2, 3, 4, 5], 1);
         assert_eq!((a.pages.len(), a.n_findable), (3, 1), "7 positions are computed, and 4 must be");
         assert_eq!((b.pages.len(), b.n_findable), (2, 2));
         assert_eq!(a.pages[..2], b.pages[..]);

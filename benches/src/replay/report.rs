@@ -1,4 +1,4 @@
-//! What a replay has shown.
+//! The report of a replay.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use crate::summary::Summary;
 
 /// Positions in a page of the cache.
 const PAGE_LEN: usize = 16;
-/// The length of a window in which keys are compared: time for many requests of each.
+/// Length of a window in which keys are compared: time for many requests of each.
 const WINDOW: Duration = Duration::from_secs(5);
-/// What a generated token counts when keys are compared, as in the engine's default; a prompt token counts 1.
+/// The weight of a generated token when keys are compared, as by default in the engine; a prompt token weighs 1.
 const OUTPUT_WEIGHT: f64 = 2.0;
 
-/// What a replay has shown. Lengths are in tokens of the scaled requests.
+/// The results of a replay. Lengths are in tokens of the scaled requests.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Requests sent.
     pub requests: usize,
-    /// Requests that ended well.
+    /// Requests that succeeded.
     pub completed: usize,
     /// Requests that ended with an error.
     pub failed: usize,
@@ -36,7 +36,7 @@ pub struct Report {
     pub cut: usize,
     /// Requests that were run again alone.
     pub verified: usize,
-    /// Of these, the ones that had other tokens.
+    /// Those of them that got different tokens.
     pub wrong: Vec<usize>,
     /// Seconds from the first request to the last token.
     pub seconds: f64,
@@ -52,28 +52,28 @@ pub struct Report {
     pub queue_ms: Summary,
     /// Requests in the queue, on average.
     pub mean_queue_len: f64,
-    /// Milliseconds by which requests were sent too late.
+    /// Milliseconds by which requests were sent late.
     pub late_ms: Summary,
     /// Steps.
     pub steps: u64,
     /// Sequences in a step, on average.
     pub mean_batch: f64,
-    /// Sequences that gave way to others.
+    /// Preemptions.
     pub preempted: u64,
     /// What the prefix cache found.
     pub prefix: Prefix,
-    /// How alike keys were served.
+    /// How equally keys were served.
     pub fairness: Fairness,
 }
 
-/// Shares of the prompts' tokens that a prefix cache finds.
+/// Hit rates of prefix caches: shares of prompt tokens found.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Prefix {
-    /// Share of the trace's blocks, unscaled, that came before; 0 where it names none.
+    /// Share of the trace's blocks, unscaled, that occurred before; 0 if it has none.
     pub trace_blocks: f64,
-    /// A cache of full pages that forgets nothing.
+    /// An unbounded cache of full pages.
     pub without_limit: f64,
-    /// A cache of as many pages as the engine's, least recently used first, one request after the other.
+    /// An LRU cache with the engine's number of pages, serving one request after the other.
     pub lru: f64,
     /// The engine's.
     pub measured: f64,
@@ -82,7 +82,7 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// What was found of what the same number of pages allows; 1 where that is nothing.
+    /// The engine's hit rate over that of the LRU cache; 1 if that found nothing.
     pub fn measured_over_lru(&self) -> f64 {
         if self.lru == 0.0 { 1.0 } else { self.measured / self.lru }
     }
@@ -132,7 +132,7 @@ impl Report {
         }
     }
 
-    /// Whether every request was answered, and with the right tokens as far as that was verified.
+    /// Whether every request was answered, and every verified one with the right tokens.
     pub fn is_sound(&self) -> bool {
         self.lost == 0 && self.failed == 0 && self.wrong.is_empty()
     }
@@ -167,7 +167,8 @@ fn prefix(trace: &[Recorded], requests: &[Scaled], outcomes: &[Outcome], pages: 
 
 /// When requests waited, and when their keys were served.
 fn contention(requests: &[Scaled], outcomes: &[Outcome]) -> (Vec<Wait>, Vec<Service>) {
-    let (mut waits, mut services) = (Vec::new(), Vec::new());
+    let mut waits = Vec::new();
+    let mut services = Vec::new();
     for (scaled, outcome) in requests.iter().zip(outcomes) {
         let (key, Some(queued)) = (scaled.key, outcome.queued()) else {
             continue;

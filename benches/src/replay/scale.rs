@@ -1,4 +1,4 @@
-//! A trace scaled to a small model: shorter, faster, and with tokens for its blocks.
+//! Scales a trace to a small model: shorter, faster, and with tokens for its blocks.
 
 use std::time::Duration;
 
@@ -12,34 +12,34 @@ use super::trace::{BLOCK_LEN, Recorded};
 pub struct Scale {
     /// Lengths are divided by this and rounded up; it divides [`BLOCK_LEN`].
     pub lengths: usize,
-    /// How many times faster requests come than they did.
+    /// How many times as fast requests arrive.
     pub speed: f64,
-    /// Positions of a sequence of the model; what is longer after the division is cut.
+    /// The model's context length; longer requests are cut after the division.
     pub context_len: usize,
-    /// Tokens of the model.
+    /// The size of the model's vocabulary.
     pub vocab_size: usize,
-    /// Callers among whom the requests are spread: half of them are the first's, a quarter the second's, and so on, and the
-    /// last gets what is left.
+    /// Number of callers: half of the requests are the first's, a quarter the second's, and so on; the rest are the
+    /// last's.
     pub n_keys: u64,
 }
 
 /// A request to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scaled {
-    /// When, from the start on.
+    /// When to send it, relative to the start.
     pub at: Duration,
-    /// What to continue.
+    /// The prompt.
     pub prompt: Vec<TokenId>,
     /// Tokens to generate, at least 1.
     pub n_output: usize,
-    /// Who asks.
+    /// The caller.
     pub key: u64,
     /// Whether the prompt or the output had to be cut.
     pub is_cut: bool,
 }
 
 impl Scale {
-    /// The divisor of the lengths of a trace that its kind suggests: a block of Mooncake's becomes a page of 16 positions.
+    /// The default divisor: it makes a block of Mooncake's traces a page of 16 positions.
     pub fn usual_divisor(trace: &[Recorded]) -> usize {
         if trace.iter().any(|request| request.blocks.is_some()) { 32 } else { 8 }
     }
@@ -51,13 +51,15 @@ impl Scale {
 
     fn scaled(&self, request: &Recorded, index: u64) -> Scaled {
         let length = |n: usize| n.div_ceil(self.lengths).max(1);
-        let (n_input, n_output) = (length(request.n_input), length(request.n_output));
-        // An output may have half of the context, and a prompt what that leaves.
+        let n_input = length(request.n_input);
+        let n_output = length(request.n_output);
+        // An output may fill half of the context, and the prompt the rest.
         let n_output_kept = n_output.min(self.context_len / 2);
         let n_input_kept = n_input.min(self.context_len - n_output_kept);
         let block_len = BLOCK_LEN / self.lengths;
         let token = |position: usize| {
-            let (block, offset) = (position / block_len, position % block_len);
+            let block = position / block_len;
+            let offset = position % block_len;
             let name = match request.blocks.as_ref().and_then(|blocks| blocks.get(block)) {
                 Some(name) => *name,
                 // Unlike any other.

@@ -1,24 +1,24 @@
-//! The traces that can be read: Mooncake's (JSON, one request a line) and Azure's of 2023 (CSV).
+//! Reads traces: Mooncake's (JSON lines) and Azure's of 2023 (CSV).
 
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Tokens of a block of Mooncake's traces.
+/// Tokens per block in Mooncake's traces.
 pub const BLOCK_LEN: usize = 512;
 
-/// One request as it was recorded; lengths in tokens.
+/// A recorded request; lengths in tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
-    /// When it came, from the first request on.
+    /// Its arrival, relative to the first request.
     pub at: Duration,
     /// Length of the prompt.
     pub n_input: usize,
     /// Length of the output.
     pub n_output: usize,
-    /// Names of the prompt's blocks of [`BLOCK_LEN`] tokens, the last maybe not full: a name stands for the block and all
-    /// before it. `None` where the trace does not tell.
+    /// Hashes of the prompt's blocks of [`BLOCK_LEN`] tokens, the last possibly partial; a hash covers the block and all
+    /// before it. `None` if the trace has none.
     pub blocks: Option<Vec<u64>>,
 }
 
@@ -30,10 +30,10 @@ pub enum TraceError {
     Read {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A line is not what it should be.
+    /// A line is malformed.
     #[error("line {line}: {reason}")]
     Line {
         /// Counted from 1.
@@ -66,7 +66,7 @@ pub fn read(path: &Path) -> Result<Vec<Recorded>, TraceError> {
     parse(&text)
 }
 
-/// The requests of a trace of either kind, in the order of their arrival.
+/// The requests of a trace of either kind, in order of arrival.
 ///
 /// # Errors
 /// If a line is malformed.
@@ -104,7 +104,7 @@ fn azure(line: &str) -> Result<Recorded, String> {
     Ok(Recorded { at, n_input: number(n_input)?, n_output: number(n_output)?, blocks: None })
 }
 
-/// The time since the start of the year 0 of a date and a time of day, both in the order of the calendar's units.
+/// The time from the start of the year 0 to a date and a time of day.
 fn time(text: &str) -> Option<Duration> {
     let (date, time) = text.split_once(' ')?;
     let [year, month, day] = numbers(date, '-')?;
@@ -120,8 +120,7 @@ fn numbers(text: &str, separator: char) -> Option<[u64; 3]> {
     numbers.try_into().ok()
 }
 
-/// Days since the first of March of the year 0, in the Gregorian calendar: years that begin in March have their leap day
-/// at their end.
+/// Days since 1 March of the year 0 in the Gregorian calendar. If years begin in March, the leap day is their last day.
 fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     if !(1..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;

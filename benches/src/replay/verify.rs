@@ -1,20 +1,20 @@
-//! Runs requests again, each alone: without scheduler, cache and company.
+//! Runs requests again, each alone: no scheduler, no cache, no other requests.
 
-use sm_runtime::{Completion, Error, Generator, LoadOptions, LoadedModel, ModelRef, Prompt};
+use sm_runtime::{Completion, Device, Error, Generator, LoadOptions, Loader, ModelRef, Prompt};
 
 use super::drive::{Outcome, options};
 use super::scale::Scaled;
 
-/// How many requests were run again, and which had other tokens.
+/// How many requests were run again, and which got different tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
     /// How many were run again.
     pub n: usize,
-    /// Those that were wrong.
+    /// Those that got different tokens.
     pub wrong: Vec<usize>,
 }
 
-/// Runs every `stride`th request again on the demo model, `n_threads` threads, and compares tokens.
+/// Runs every `stride`th request again on the demo model with `n_threads` threads, and compares tokens.
 ///
 /// # Errors
 /// If the model cannot be loaded, or a request fails alone.
@@ -24,8 +24,8 @@ pub fn verify(
     stride: usize,
     n_threads: Option<usize>,
 ) -> Result<Verified, Error> {
-    let options = LoadOptions { n_threads, ..LoadOptions::default() };
-    let mut generator = Generator::new(LoadedModel::load(ModelRef::Demo, &options, &|_| ())?);
+    let options = LoadOptions::new().device(Device::Cpu { isa: None, threads: n_threads });
+    let mut generator = Generator::new(Loader::new(ModelRef::Demo).options(options).load()?)?;
     let mut verified = Verified::default();
     for (index, (scaled, outcome)) in requests.iter().zip(outcomes).enumerate().step_by(stride) {
         let Some(completion) = outcome.completion() else {

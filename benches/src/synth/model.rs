@@ -26,7 +26,9 @@ pub(super) struct SynthTensor {
 /// All tensors, in the order of the file.
 pub(super) fn tensors(shape: &Shape, mixture: Mixture) -> Vec<SynthTensor> {
     let list = TensorList { shape, mixture };
-    let (hidden, q, kv) = (shape.hidden_size, shape.hidden_size, shape.n_kv_heads * shape.head_dim());
+    let hidden = shape.hidden_size;
+    let q = shape.hidden_size;
+    let kv = shape.n_kv_heads * shape.head_dim();
     let mut tensors = vec![list.matrix("token_embd.weight", shape.vocab_size, hidden)];
     if shape.has_llama3_scaling {
         tensors.push(list.vector("rope_freqs.weight", llama3_divisors(shape)));
@@ -75,7 +77,7 @@ impl TensorList<'_> {
     }
 }
 
-/// What Llama 3.2 divides its rotary frequencies by: 32 for long waves, 1 for short ones.
+/// Llama 3.2's divisors of the rotary frequencies: 32 for long wavelengths, 1 for short ones.
 fn llama3_divisors(shape: &Shape) -> Vec<f32> {
     const FACTOR: f32 = 32.0;
     const ORIGINAL_CONTEXT: f32 = 8192.0;
@@ -91,7 +93,7 @@ fn llama3_divisors(shape: &Shape) -> Vec<f32> {
     (0..shape.head_dim() / 2).map(divisor).collect()
 }
 
-/// The metadata: extents and vocabulary.
+/// The metadata: dimensions and vocabulary.
 pub(super) fn metadata(shape: &Shape, mixture: Mixture) -> Metadata {
     let mut metadata = Metadata::default();
     metadata.insert("general.architecture", Value::String(shape.architecture.into()));

@@ -1,4 +1,4 @@
-//! Random weights: pools of quantized noise from which rows are put together.
+//! Random weights: pools of quantized noise, from which rows are assembled.
 
 use std::collections::HashMap;
 use std::f32::consts::TAU;
@@ -11,13 +11,13 @@ use super::SynthError;
 
 /// Values in a pool.
 const POOL_LEN: usize = 1 << 20;
-/// Values of a piece of a float row; quantized rows are made of blocks.
+/// Values per piece of a float row; a piece of a quantized row is a block.
 const FLOAT_PIECE: usize = 32;
 
 /// The source of all random weights of a file.
 pub(super) struct Noise {
     random: SplitMix64,
-    /// Noise with a deviation (its bits) in a data type.
+    /// Noise, by the bits of its standard deviation and its data type.
     pools: HashMap<(DType, u32), Vec<u8>>,
 }
 
@@ -26,7 +26,7 @@ impl Noise {
         Self { random: SplitMix64(seed), pools: HashMap::new() }
     }
 
-    /// Writes the rows of a matrix, pieces of its pool in random order.
+    /// Writes the rows of a matrix: pieces of its pool in random order.
     pub(super) fn fill<W: Write>(
         &mut self,
         writer: &mut GgufWriter<W>,
@@ -64,7 +64,7 @@ fn pool(dtype: DType, deviation: f32, random: &mut SplitMix64) -> Result<Vec<u8>
     Ok(bytes)
 }
 
-/// Steele, Lea and Flood's generator: <https://doi.org/10.1145/2660193.2660195>.
+/// `SplitMix64`, by Steele, Lea and Flood: <https://doi.org/10.1145/2660193.2660195>.
 struct SplitMix64(u64);
 
 impl SplitMix64 {
@@ -75,7 +75,7 @@ impl SplitMix64 {
         mixed ^ mixed >> 31
     }
 
-    /// Two independent gaussian numbers, by the transform of Box and Muller.
+    /// Two independent gaussian numbers, by the Box–Muller transform.
     fn gaussian_pair(&mut self, deviation: f32) -> [f32; 2] {
         let bits = self.next();
         // Both from 24 bits; the first is never 0.

@@ -1,11 +1,11 @@
 //! The shapes of well-known models.
 
-/// The extents of a decoder.
+/// The dimensions of a decoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
-    /// What it is called on the command line.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// The architecture as GGUF files name it: `llama` or `qwen2`, which adds biases to q, k and v.
+    /// The architecture's name in GGUF files: `llama`, or `qwen2`, which adds biases to q, k and v.
     pub architecture: &'static str,
     /// Width of the residual stream.
     pub hidden_size: usize,
@@ -17,9 +17,9 @@ pub struct Shape {
     pub n_kv_heads: usize,
     /// Width of the feed-forward network.
     pub ffn_size: usize,
-    /// Tokens of the vocabulary, at least 512.
+    /// Size of the vocabulary, at least 512.
     pub vocab_size: usize,
-    /// Whether the token embeddings serve as the output matrix too.
+    /// Whether the token embeddings are the output matrix too.
     pub is_tied: bool,
     /// Longest context, in tokens.
     pub context_len: usize,
@@ -29,7 +29,7 @@ pub struct Shape {
     pub has_llama3_scaling: bool,
 }
 
-/// A Llama of 1.1 billion parameters, as TinyLlama; the others differ from it in what they name.
+/// TinyLlama, 1.1 billion parameters. The other shapes override what differs.
 const LLAMA_1_1B: Shape = Shape {
     name: "llama-1.1b",
     architecture: "llama",

@@ -1,4 +1,4 @@
-//! A tiny model of every kind is what a reader expects.
+//! Tiny models of every kind load as expected.
 
 use std::collections::HashSet;
 
@@ -52,10 +52,10 @@ fn weights_are_gaussian_and_rows_differ() {
         let mut values = vec![0.0; tensor.n_values()];
         dequantize(dtype, gguf.tensor_bytes(tensor), &mut values).unwrap();
         let variance = values.iter().map(|value| value * value).sum::<f32>() / values.len() as f32;
-        // 131072 values: the variance of noise is known to 0.4 %, that of Q4_0 is off by its error.
+        // The variance of 131072 values is known to 0.4 %; quantization to Q4_0 adds its own error.
         assert!((variance * 256.0 - 1.0).abs() < 0.03, "{dtype}: {variance}");
         let rows: HashSet<_> = gguf.tensor_bytes(tensor).chunks(dtype.row_bytes(256).unwrap()).collect();
-        // Rows of a single Q4_K block may meet by chance.
+        // Rows of a single Q4_K block may coincide by chance.
         assert!(rows.len() > 480, "{dtype}: {} different rows of 512", rows.len());
     }
 }

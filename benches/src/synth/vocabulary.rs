@@ -1,4 +1,4 @@
-//! A made-up byte-level vocabulary: it covers any text by bytes, and short words by merges.
+//! A synthetic byte-level vocabulary: every byte is a token, and short words are merges.
 
 use sm_model::metadata::{Array, Metadata, Value};
 
@@ -6,7 +6,7 @@ use sm_model::metadata::{Array, Metadata, Value};
 const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
 
-/// The rules by which text is split; every engine that reads GGUF files knows them.
+/// The pre-tokenizer. Every engine that reads GGUF files knows this one.
 const PRE_TOKENIZER: &str = "smollm";
 
 /// Adds a vocabulary of `vocab_size` tokens: special ones, 256 bytes, then words.
@@ -31,7 +31,7 @@ pub(super) fn describe(vocab_size: usize, metadata: &mut Metadata) {
     metadata.insert("tokenizer.ggml.add_eos_token", Value::Bool(false));
 }
 
-/// The character that stands for a byte in vocabularies since GPT-2: itself, or one from U+0100 on where it is not visible.
+/// The character that represents a byte in GPT-2's vocabulary: itself, or one from U+0100 on if it is not printable.
 fn visible(byte: u8) -> char {
     let is_visible = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..);
     if is_visible(&byte) {
@@ -42,8 +42,8 @@ fn visible(byte: u8) -> char {
     char::from_u32(0x100 + u32::from(n_before)).unwrap_or_default()
 }
 
-/// The word of this number, `a`, …, `z`, `aa`, `ab`, …, after a space and alone, each as the two tokens that it is merged
-/// from. Single letters are bytes.
+/// Word number `n` of `a`, …, `z`, `aa`, `ab`, …, with and without a leading space, each as the two tokens that are merged
+/// into it. Single letters are bytes.
 fn words(mut number: u32) -> impl Iterator<Item = (String, String)> {
     let mut word = String::new();
     while number > 0 {

@@ -37,7 +37,8 @@ impl Budget {
         if !(1..=u32::MAX as usize / 2).contains(&pool.n_pages) {
             return invalid("n_pages", pool.n_pages as u64, "must be at least 1 and below 2^31");
         }
-        let Some(page_bytes) = pool.page_bytes().filter(|bytes| *bytes > 0) else {
+        let is_usable = |bytes: &u64| *bytes > 0 || pool.n_state_slots > 0;
+        let Some(page_bytes) = pool.page_bytes().filter(is_usable) else {
             return invalid("shape", 0, "must have positive factors whose product fits 64 bits");
         };
         if pool.n_state_slots > u32::MAX as usize / 2 {
@@ -129,8 +130,10 @@ impl Budget {
 
     /// Pages that may be in use or cached at a time.
     pub(crate) fn max_resident(&self) -> usize {
-        let n_pages = (self.max_bytes_total - self.states_bytes) / self.page_bytes;
-        usize::try_from(n_pages).map_or(self.n_pages, |n_pages| n_pages.min(self.n_pages))
+        let n_pages = (self.max_bytes_total - self.states_bytes).checked_div(self.page_bytes);
+        n_pages
+            .and_then(|n_pages| usize::try_from(n_pages).ok())
+            .map_or(self.n_pages, |n| n.min(self.n_pages))
     }
 
     /// Whether a session may have `n_tokens` positions.
@@ -168,20 +171,24 @@ mod tests {
     use super::*;
     use crate::config::KvShape;
 
-    const POOL: PagePool = PagePool::new(100, 16, KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 8 });
+    const SHAPE: KvShape = KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 8 };
+
+    fn pool() -> PagePool {
+        PagePool::new(100, 16, SHAPE)
+    }
 
     #[test]
     fn bytes_count_whole_pages_of_key_and_value_heads() {
-        let budget = Budget::new(&KvCacheConfig::default(), &POOL).unwrap();
+        let budget = Budget::new(&KvCacheConfig::default(), &pool()).unwrap();
         assert_eq!(budget.bytes_of(budget.pages_for(17)), 2 * 2 * 2 * 2 * 4 * 2 * 16);
         assert_eq!(budget.max_resident(), 100);
         let config = KvCacheConfig { max_bytes_total: 10 * 1024 + 1, ..KvCacheConfig::default() };
-        assert_eq!(Budget::new(&config, &POOL).unwrap().max_resident(), 10);
+        assert_eq!(Budget::new(&config, &pool()).unwrap().max_resident(), 10);
     }
 
     #[test]
     fn all_state_slots_are_paid_for_before_the_first_page() {
-        let pool = POOL.with_states(3, 500);
+        let pool = pool().with_states(3, 500);
         let config = KvCacheConfig {
             max_bytes_total: 1500 + 2 * 1024,
             max_bytes_per_session: Some(2 * 1024),
@@ -198,6 +205,14 @@ mod tests {
     }
 
     #[test]
+    fn pages_without_bytes_are_limited_by_their_number() {
+        let states_only = PagePool::from_page_bytes(100, 16, 0).with_states(4, 500);
+        let budget = Budget::new(&KvCacheConfig::default(), &states_only).unwrap();
+        assert_eq!((budget.max_resident(), budget.max_bytes(), budget.bytes_of(7)), (100, 2000, 0));
+        assert!(budget.check_total(100).is_ok());
+    }
+
+    #[test]
     fn limits_are_checked_in_order() {
         let config = KvCacheConfig {
             max_tokens_per_session: 64,
@@ -205,7 +220,7 @@ mod tests {
             max_bytes_total: 8 * 1024,
             ..KvCacheConfig::default()
         };
-        let budget = Budget::new(&config, &POOL).unwrap();
+        let budget = Budget::new(&config, &pool()).unwrap();
         let over = |n_tokens| match budget.check_session(n_tokens) {
             Err(CacheError::ResourceLimit { resource, limit, actual }) => Some((resource, limit, actual)),
             _ => None,
@@ -224,19 +239,18 @@ mod tests {
     fn unusable_numbers_are_rejected() {
         let config = KvCacheConfig::default();
         let rejected = |config: &KvCacheConfig, pool: PagePool| Budget::new(config, &pool).is_err();
-        assert!(rejected(&config, PagePool { page_len: 0, ..POOL }));
-        assert!(rejected(&config, PagePool { n_pages: 0, ..POOL }));
-        assert!(rejected(&config, PagePool { n_pages: usize::MAX, ..POOL }));
-        assert!(rejected(&config, PagePool { shape: KvShape { head_bytes: 0, ..POOL.shape }, ..POOL }));
-        assert!(rejected(
-            &config,
-            PagePool { shape: KvShape { head_bytes: usize::MAX, ..POOL.shape }, ..POOL }
-        ));
-        assert!(rejected(&config, POOL.with_states(1, 0)));
-        assert!(rejected(&config, POOL.with_states(usize::MAX, 1)));
-        assert!(rejected(&config, POOL.with_states(4, usize::MAX)));
-        assert!(rejected(&KvCacheConfig { max_bytes_total: 1023, ..config.clone() }, POOL));
-        assert!(rejected(&KvCacheConfig { high_watermark_percent: 0, ..config.clone() }, POOL));
-        assert!(rejected(&KvCacheConfig { gc_threshold_percent: 101, ..config }, POOL));
+        assert!(rejected(&config, PagePool::new(100, 0, SHAPE)));
+        assert!(rejected(&config, PagePool::new(0, 16, SHAPE)));
+        assert!(rejected(&config, PagePool::new(usize::MAX, 16, SHAPE)));
+        for head_bytes in [0, usize::MAX] {
+            assert!(rejected(&config, PagePool::new(100, 16, KvShape { head_bytes, ..SHAPE })));
+        }
+        assert!(rejected(&config, PagePool::from_page_bytes(100, 16, 0)));
+        assert!(rejected(&config, pool().with_states(1, 0)));
+        assert!(rejected(&config, pool().with_states(usize::MAX, 1)));
+        assert!(rejected(&config, pool().with_states(4, usize::MAX)));
+        assert!(rejected(&KvCacheConfig { max_bytes_total: 1023, ..config.clone() }, pool()));
+        assert!(rejected(&KvCacheConfig { high_watermark_percent: 0, ..config.clone() }, pool()));
+        assert!(rejected(&KvCacheConfig { gc_threshold_percent: 101, ..config }, pool()));
     }
 }

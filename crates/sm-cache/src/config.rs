@@ -73,7 +73,7 @@ impl KvCacheConfig {
     }
 }
 
-/// What one position of a sequence stores.
+/// What one position of a sequence stores, in a model whose layers are all alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvShape {
     /// Transformer layers with keys and values.
@@ -116,18 +116,26 @@ pub struct PagePool {
     pub n_pages: usize,
     /// Positions of a page; the executor's page length.
     pub page_len: usize,
-    /// What a position stores.
-    pub shape: KvShape,
     /// State slots; 0 if the model has no recurrent state.
     pub n_state_slots: usize,
     /// Bytes of one state slot.
     pub state_bytes: usize,
+    /// `None` if the number does not fit.
+    page_bytes: Option<u64>,
 }
 
 impl PagePool {
     /// Pages only, for a model without recurrent state.
-    pub const fn new(n_pages: usize, page_len: usize, shape: KvShape) -> Self {
-        Self { n_pages, page_len, shape, n_state_slots: 0, state_bytes: 0 }
+    pub fn new(n_pages: usize, page_len: usize, shape: KvShape) -> Self {
+        let page_bytes = shape.position_bytes().and_then(|bytes| bytes.checked_mul(page_len));
+        let page_bytes = page_bytes.and_then(|bytes| u64::try_from(bytes).ok());
+        Self { n_pages, page_len, n_state_slots: 0, state_bytes: 0, page_bytes }
+    }
+
+    /// Pages of a given size, for a model whose layers differ. The size may be 0 if no layer has keys and values but the
+    /// pool has states: pages then only name prefixes.
+    pub fn from_page_bytes(n_pages: usize, page_len: usize, page_bytes: u64) -> Self {
+        Self { n_pages, page_len, n_state_slots: 0, state_bytes: 0, page_bytes: Some(page_bytes) }
     }
 
     /// The same pages with `n_slots` state slots of `state_bytes` each.
@@ -135,14 +143,13 @@ impl PagePool {
     /// Each running sequence needs one slot, so one is the minimum; each draft that a step verifies needs one more. The
     /// rest holds snapshots: without them no prefix is shared, and a sequence that has to go back starts over. Two per
     /// running sequence are a good start.
-    pub const fn with_states(self, n_slots: usize, state_bytes: usize) -> Self {
+    pub fn with_states(self, n_slots: usize, state_bytes: usize) -> Self {
         Self { n_state_slots: n_slots, state_bytes, ..self }
     }
 
     /// Bytes of one page; `None` if the number does not fit.
     pub fn page_bytes(&self) -> Option<u64> {
-        let bytes = self.shape.position_bytes()?.checked_mul(self.page_len)?;
-        u64::try_from(bytes).ok()
+        self.page_bytes
     }
 
     /// Bytes of all state slots; `None` if the number does not fit.
@@ -152,6 +159,6 @@ impl PagePool {
 
     /// Bytes of all pages and state slots; `None` if the number does not fit.
     pub fn total_bytes(&self) -> Option<u64> {
-        (self.n_pages as u64).checked_mul(self.page_bytes()?)?.checked_add(self.states_bytes()?)
+        (self.n_pages as u64).checked_mul(self.page_bytes?)?.checked_add(self.states_bytes()?)
     }
 }

@@ -205,13 +205,19 @@ impl MemoryPlan {
         sum(&[self.weight_bytes, self.workspace_bytes, self.state_bytes()?, self.kv_bytes()?])
     }
 
-    /// The most sequences that fit `limit_bytes`.
+    /// The most sequences that fit `limit_bytes`, and that have a state slot if the pool has any.
     pub fn max_sequences(&self, limit_bytes: u64) -> u64 {
         let one = Self { n_sequences: 1, ..*self };
         let fixed = sum(&[self.weight_bytes, self.workspace_bytes, self.state_bytes().unwrap_or(u64::MAX)]);
-        match one.kv_bytes() {
-            Ok(bytes) if bytes > 0 => limit_bytes.saturating_sub(fixed.unwrap_or(u64::MAX)) / bytes,
+        let n_fitting = match (fixed, one.kv_bytes()) {
+            (Ok(fixed), Ok(bytes)) if fixed <= limit_bytes => {
+                (limit_bytes - fixed).checked_div(bytes).unwrap_or(self.pool.n_state_slots as u64)
+            }
             _ => 0,
+        };
+        match self.pool.n_state_slots {
+            0 => n_fitting,
+            n_slots => n_fitting.min(n_slots as u64),
         }
     }
 }

@@ -22,8 +22,7 @@
 //! Two requests with 35 equal tokens share two pages of 16:
 //!
 //! ```
-//! use sm_cache::{Arrival, KvCache, KvCacheConfig, KvShape, LeaseOwner, LeaseRequest, Namespace, PagePool};
-//! use sm_tensor::TokenId;
+//! use sm_cache::{Arrival, KvCache, KvCacheConfig, KvShape, LeaseOwner, LeaseRequest, Namespace, PagePool, TokenId};
 //!
 //! let shape = KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 32 };
 //! let mut cache = KvCache::new(KvCacheConfig::default(), PagePool::new(8, 16, shape))?;
@@ -95,3 +94,5 @@ pub use prefix::CachedPage;
 pub use session::{SessionMode, Turn};
 pub use session_id::{BlankSessionId, SessionId};
 pub use stats::KvCacheStats;
+
+pub use sm_tensor::{PageId, TokenId};

@@ -1,11 +1,10 @@
-//! The two streams of a command: results on standard output, everything else on standard error.
+//! The two streams of a command: results on stdout, everything else on stderr.
 
 use std::fmt::{self, Arguments};
 use std::io::{self, IsTerminal, Stderr, Stdout, Write};
 
 use serde::Serialize;
 
-use crate::args::GlobalArgs;
 use crate::failure::Failure;
 
 /// Where a command writes.
@@ -17,9 +16,9 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// As the global options say.
-    pub(crate) fn new(args: &GlobalArgs) -> Self {
-        Self { stdout: io::stdout(), stderr: io::stderr(), quiet: args.quiet }
+    /// A console that shows neither progress nor notes if `quiet`.
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self { stdout: io::stdout(), stderr: io::stderr(), quiet }
     }
 
     /// Whether bars may be drawn: on a terminal, unless `--quiet`.
@@ -32,23 +31,23 @@ impl Console {
         self.stdout.is_terminal()
     }
 
-    /// Writes a piece of the result at once, so that a stream of pieces appears as it grows.
+    /// Writes a piece of the result and flushes, so that a stream of pieces appears as it grows.
     ///
     /// # Errors
-    /// If standard output is closed or fails.
+    /// If stdout is closed or fails.
     pub(crate) fn piece(&self, text: &str) -> Result<(), Failure> {
         let mut stdout = self.stdout.lock();
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         written.map_err(|source| match source.kind() {
             io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-            _ => Failure::Stream { action: "write to standard output", source },
+            _ => Failure::Stream { action: "write to stdout", source },
         })
     }
 
     /// Writes one line of the result.
     ///
     /// # Errors
-    /// If standard output is closed or fails.
+    /// If stdout is closed or fails.
     pub(crate) fn line(&self, text: Arguments<'_>) -> Result<(), Failure> {
         self.piece(&format!("{text}\n"))
     }
@@ -56,33 +55,33 @@ impl Console {
     /// Writes a result as one line of JSON.
     ///
     /// # Errors
-    /// If standard output is closed or fails.
+    /// If stdout is closed or fails.
     pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
         self.line(format_args!("{}", to_json(value)?))
     }
 
-    /// Tells something beside the result, unless `--quiet`.
+    /// Shows a note, unless `--quiet`.
     pub(crate) fn note(&self, text: Arguments<'_>) {
         if !self.quiet {
-            self.tell(text);
+            self.message(text);
         }
     }
 
-    /// Tells why the command failed.
+    /// Shows why the command failed.
     pub(crate) fn failure(&self, failure: &Failure) {
         if !failure.is_silent() {
-            self.tell(format_args!("error: {}", failure.chain()));
+            self.message(format_args!("error: {}", failure.chain()));
         }
     }
 
-    /// Tells something beside the result in any case.
-    pub(crate) fn tell(&self, text: Arguments<'_>) {
-        // Nobody is left to hear that standard error is closed.
+    /// Shows a message, even if `--quiet`.
+    pub(crate) fn message(&self, text: Arguments<'_>) {
+        // A closed stderr cannot be reported anywhere.
         let _ = writeln!(self.stderr.lock(), "{text}");
     }
 }
 
-/// A value as JSON, in one line.
+/// A value as one line of JSON.
 ///
 /// # Errors
 /// If the value has no JSON form.
@@ -116,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_have_prefixes() {
+    fn bytes_are_shown_with_binary_prefixes() {
         for (bytes, text) in [
             (0, "0 B"),
             (1023, "1023 B"),

@@ -1,4 +1,4 @@
-//! What ends a command early, how it is told, and with which exit code.
+//! Why a command failed: the message and the exit code.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -8,116 +8,113 @@ use std::process::ExitCode;
 
 /// Exit code of a command that failed.
 const FAILED: u8 = 1;
-/// Exit code of a command line that cannot be right; also clap's.
+/// Exit code of a usage error, the same as clap's.
 const USAGE: u8 = 2;
-/// Exit code of an interrupted command: 128 + SIGINT, as shells have it.
+/// Exit code of an interrupted command: 128 + SIGINT, as in shells.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Why a command ended early.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The command line asks for something that cannot be.
+    /// The command line asks for something impossible.
     #[error("{0}")]
     Usage(String),
-    /// An option of the runtime has an impossible value.
+    /// An option has an impossible value.
     #[error("invalid value for {flag}: {message}")]
     Option {
         /// The option as the user knows it.
         flag: &'static str,
-        /// What is wrong with its value.
+        /// What is wrong with the value.
         message: String,
     },
-    /// The model cannot be written.
+    /// The model cannot be exported.
     #[error(transparent)]
     Export(#[from] sm_runtime::model::ExportError),
-    /// A file is in the way.
-    #[error("{} exists; choose another name or replace it with --force", path.display())]
+    /// The output file exists.
+    #[error("{} already exists; choose another name or replace it with --force", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// The file for answers is there already.
-    #[error("{} exists; go on behind its answers with --resume, or replace it with --force", path.display())]
+    /// The file of answers exists.
+    #[error("{} already exists; continue it with --resume or replace it with --force", path.display())]
     AnswersExist {
         /// The file.
         path: PathBuf,
     },
-    /// A file holds something else than the answers to these requests.
+    /// The file does not hold the answers to these requests.
     #[error(
-        "line {number} of {} is not the answer to request {number}; name another file, or replace it with --force",
+        "line {number} of {} is not the answer to request {number}; choose another file or replace it with --force",
         path.display()
     )]
     OtherAnswers {
         /// The file.
         path: PathBuf,
-        /// The line, from 1; requests are counted without blank lines.
+        /// The line, from 1. Blank lines of the requests are not counted.
         number: u64,
     },
-    /// A text cannot be encoded.
+    /// A text cannot be tokenized.
     #[error(transparent)]
     Tokenizer(#[from] sm_runtime::model::tokenizer::TokenizerError),
-    /// An id lies beyond the vocabulary.
-    #[error("there is no token {id}; the last one of this vocabulary is {last}")]
+    /// A token id is out of range.
+    #[error("token {id} is out of range; the last token of this vocabulary is {last}")]
     NoSuchToken {
         /// The id.
         id: u32,
         /// The last one.
         last: usize,
     },
-    /// There is no prompt for a conversation.
-    #[error(transparent)]
-    Chat(#[from] sm_runtime::model::chat::ChatError),
-    /// A chat needs a template that the model does not bring.
+    /// The model has no chat template that works.
     #[error("{reason}; sm chat --raw continues your lines as plain text")]
     NoChatTemplate {
-        /// What is wrong with it.
+        /// What is wrong.
         reason: String,
     },
-    /// The engine failed.
+    /// The runtime failed.
     #[error(transparent)]
     Engine(sm_runtime::Error),
-    /// A file could not be read or written.
+    /// A file cannot be read or written.
     #[error("cannot {action} {}", path.display())]
     File {
         /// `read`, `write`, ….
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A text is not UTF-8.
-    #[error("{origin} is not UTF-8 at byte {offset}; convert it first, for instance with iconv")]
+    #[error("{origin} is not UTF-8 at byte {offset}; convert it first, for example with iconv")]
     NotUtf8 {
         /// Where the text came from.
         origin: String,
-        /// The first wrong byte.
+        /// The first invalid byte.
         offset: usize,
     },
     /// A standard stream failed.
     #[error("cannot {action}")]
     Stream {
-        /// `read standard input`, ….
+        /// `read stdin`, ….
         action: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The reader of our output went away, as in `sm generate | head`: nothing to complain about.
-    #[error("standard output is closed")]
+    /// The reader of the output went away, as in `sm generate | head`. That is not an error of the user.
+    #[error("stdout is closed")]
     OutputClosed,
-    /// Ctrl-C, after what was done so far was shown.
+    /// Ctrl-C was pressed. What was done until then has been shown.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl Failure {
-    /// Fills [`Failure::File`]; for `map_err`.
+    /// Makes a [`Failure::File`], for `map_err`.
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::File { action, path, source }
     }
 
-    /// Whether the user needs no word about it.
+    /// Whether no message is shown.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self, Self::OutputClosed | Self::Interrupted)
     }
@@ -134,13 +131,13 @@ impl Failure {
         }
     }
 
-    /// The message and its causes, in one line.
+    /// The message and its causes on one line.
     pub(crate) fn chain(&self) -> String {
         let mut line = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
             let message = error.to_string();
-            // Some libraries repeat the cause in their own message.
+            // Some errors repeat their cause in their own message.
             if !line.ends_with(&message) {
                 write!(line, ": {message}").expect("writing to a string cannot fail");
             }
@@ -150,8 +147,8 @@ impl Failure {
     }
 }
 
-/// The options that have another name on the command line than in the engine.
-const FLAGS: [(&str, &str); 13] = [
+/// The options of the runtime and their flags.
+const FLAGS: [(&str, &str); 15] = [
     ("temperature", "--temp"),
     ("top_k", "--top-k"),
     ("top_p", "--top-p"),
@@ -162,6 +159,8 @@ const FLAGS: [(&str, &str); 13] = [
     ("max_new_tokens", "-n"),
     ("stop", "--stop"),
     ("isa", "--isa"),
+    ("device", "--device"),
+    ("threads", "-t"),
     ("ignore_eos", "--ignore-eos"),
     ("max_draft_len", "--draft-len"),
     ("kv_disk", "--kv-disk"),

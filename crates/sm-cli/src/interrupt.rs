@@ -1,11 +1,11 @@
-//! Ctrl-C: ends the work under way, or the process where there is none.
+//! Ctrl-C: cancels the work in progress, or ends the process if there is none.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::failure::{Failure, INTERRUPTED};
 
-/// Ends the work under way.
+/// Cancels the work in progress.
 type End = Box<dyn FnOnce() + Send>;
 
 /// What Ctrl-C does.
@@ -13,27 +13,25 @@ type End = Box<dyn FnOnce() + Send>;
 pub(crate) struct Interrupt(Arc<Mutex<Option<End>>>);
 
 impl Interrupt {
-    /// Takes over Ctrl-C. Until [`Interrupt::begin`], after [`Interrupt::end`], and when it is pressed a second time,
-    /// it ends the process at once: work that does not come to its next step must not hold the user.
+    /// Handles Ctrl-C from now on. It ends the process before [`Interrupt::begin`] and after [`Interrupt::end`]. Pressed a second
+    /// time, it ends the process too, in case the work does not react.
     ///
     /// # Errors
-    /// If the system refuses a handler.
+    /// If the handler cannot be installed.
     pub(crate) fn install() -> Result<Self, Failure> {
         let interrupt = Self(Arc::default());
         let handled = interrupt.clone();
-        ctrlc::set_handler(move || handled.press()).map_err(|error| Failure::Stream {
-            action: "take over Ctrl-C",
-            source: io::Error::other(error),
-        })?;
+        ctrlc::set_handler(move || handled.press())
+            .map_err(|error| Failure::Stream { action: "handle Ctrl-C", source: io::Error::other(error) })?;
         Ok(interrupt)
     }
 
-    /// From now on, Ctrl-C calls `end_work`, which must not wait for anything.
+    /// Makes Ctrl-C call `end_work`, which must not block.
     pub(crate) fn begin(&self, end_work: impl FnOnce() + Send + 'static) {
         self.set(Some(Box::new(end_work)));
     }
 
-    /// From now on, Ctrl-C ends the process.
+    /// Makes Ctrl-C end the process.
     pub(crate) fn end(&self) {
         self.set(None);
     }
@@ -42,7 +40,7 @@ impl Interrupt {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = end_work;
     }
 
-    /// Runs on a thread of its own, not in the signal handler, and so may take the lock.
+    /// Runs on a thread of its own, not in the signal handler, so it may take the lock.
     fn press(&self) {
         let end_work = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match end_work {
@@ -59,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_press_ends_only_the_work_under_way() {
+    fn a_press_cancels_only_the_work_in_progress() {
         let interrupt = Interrupt(Arc::default());
         let [first, second] = [(); 2].map(|()| {
             let token = CancelToken::new();

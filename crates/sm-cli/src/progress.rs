@@ -1,4 +1,4 @@
-//! Progress bars: on a terminal only, gone when the work is done.
+//! Progress bars: on a terminal only, and removed when the work is done.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(crate) enum Unit {
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// An empty bar; [`Progress::set`] gives it its length.
+    /// An empty bar. [`Progress::set`] gives it its length.
     pub(crate) fn new(console: &Console, what: &'static str, unit: Unit) -> Self {
         let target = if console.shows_progress() {
             ProgressDrawTarget::stderr()
@@ -46,9 +46,9 @@ impl Progress {
         self.0.set_position(done);
     }
 
-    /// Says something else in front of the bar.
-    pub(crate) fn say(&self, what: String) {
-        self.0.set_message(what);
+    /// Changes the text in front of the bar.
+    pub(crate) fn set_message(&self, message: String) {
+        self.0.set_message(message);
     }
 
     /// Shows `done` of an unknown total.
@@ -61,4 +61,10 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
+}
+
+/// A bar for a model that is being loaded, which disappears when the loader does.
+pub(crate) fn load_progress(console: &Console) -> impl Fn(sm_runtime::Progress) + Send + Sync + 'static {
+    let bar = Progress::new(console, "loading", Unit::Bytes);
+    move |progress| bar.set(progress.done_bytes, progress.total_bytes)
 }

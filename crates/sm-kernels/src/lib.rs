@@ -16,3 +16,5 @@ pub use cpu::CpuBackend;
 pub use cpu::isa::{IsaKind, UnknownIsa};
 #[cfg(feature = "cpu")]
 pub use cpu::ops::block_maxima::{BLOCK_LEN, block_maxima};
+
+pub use sm_tensor;

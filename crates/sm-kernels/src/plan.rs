@@ -4,17 +4,23 @@ mod backend;
 mod batch;
 mod builder;
 mod cache;
+mod check;
 mod display;
 mod executor;
 mod ids;
 #[cfg(feature = "cpu")]
 mod kinds;
+mod kv_dtype;
 #[cfg(feature = "cpu")]
 pub(crate) mod lifetime;
 mod op;
+mod operation;
+mod ops;
 mod output;
 mod profile;
+mod rope;
 mod source;
+mod split;
 mod validate;
 mod work;
 
@@ -22,16 +28,22 @@ pub use backend::{Backend, MemoryNeeds, PrepareError, Progress, Weights};
 pub use batch::{KeptState, OutputRow, PAGE_LEN, Span, StateSpan, StepBatch, Wanted};
 pub use builder::PlanBuilder;
 pub use cache::{CacheLayout, PageGroup, StateLayout};
-pub use executor::{ExecError, Executor, ExecutorInfo, KvDType, Limits};
+pub use executor::{ExecError, Executor, ExecutorInfo, Limits};
 pub use ids::{BufferId, KvId, MatrixId, RopeId, StateId, VectorId};
 #[cfg(feature = "cpu")]
 pub(crate) use kinds::OpProfile;
-pub use op::{Activation, AttentionParams, Epilogue, Experts, NormKind, Op, RopePairs, RopeTable, Store};
-#[cfg(feature = "cpu")]
-pub(crate) use output::RowMemory;
-pub use output::StepOutput;
+pub use kv_dtype::KvDType;
+pub use op::Op;
+pub use operation::{Read, Store, Usage, Write};
+pub use ops::{
+    Activation, Attention, Embed, Epilogue, Experts, GatedLinear, GatherRows, Input, Linear, MoeFfn, Norm,
+    NormKind, RopeStore,
+};
+pub use output::{RowMemory, StepOutput};
 pub use profile::{Profile, ProfileRow, Speed};
+pub use rope::{RopePairs, RopeTable};
 pub use source::{PackedBytes, WeightError, WeightSource};
+pub use split::SplitError;
 pub use work::Work;
 
 use sm_tensor::DType;
@@ -47,7 +59,7 @@ pub enum Rows {
 
 /// Which forms of a buffer's rows its producer writes.
 ///
-/// The int8 form is what a [`Op::Linear`] with quantized weights reads: signed codes, and per block of 32 a scale
+/// The int8 form is what a [`Linear`] with quantized weights reads: signed codes, and per block of 32 a scale
 /// and the sum of the codes. It is made once, by the op that produces the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {

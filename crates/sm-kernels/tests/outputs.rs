@@ -125,7 +125,7 @@ fn executors_share_weights_whatever_their_limits_and_threads() {
     let expected = all_logits(&mut *executor(&plan, 1));
     let mut short = plan.clone();
     short.context_len = 100;
-    let mut executors: Vec<_> = [(&plan, 1, 64), (&plan, 3, 200), (&short, 2, 40)]
+    let mut executors: Vec<_> = [(&plan, 1, 64), (&plan, 3, 200), (&short, 2, 50)]
         .map(|(plan, n_threads, n_positions)| {
             let limits = Limits { n_pages: n_positions / PAGE_LEN + 1, ..limits() };
             CpuBackend::new().threads(n_threads).prepare(plan, &loaded, limits).unwrap()

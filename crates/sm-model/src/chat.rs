@@ -15,6 +15,7 @@
 
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 
 use minijinja::syntax::SyntaxConfig;
@@ -27,6 +28,7 @@ use crate::tokenizer::{TokenizerError, Vocabulary};
 
 mod message;
 mod python;
+mod renderer;
 mod source;
 mod strftime;
 mod tags;
@@ -35,6 +37,7 @@ mod tests;
 
 pub use message::{ChatRequest, Message};
 
+use self::renderer::Renderer;
 use self::source::Source;
 
 /// Instructions that one render may execute. Real templates use some hundred per message.
@@ -47,11 +50,12 @@ const MAX_TEMPLATE_BYTES: usize = 1 << 16;
 /// consists of nothing else. Memory is used only where the stack grows that far.
 const STACK_BYTES: usize = 64 << 20;
 
-/// The chat templates of a model, compiled.
+/// The chat templates of a model, compiled. Clones share them, and the thread that they render on.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
     special_texts: Map<String, Value>, // `bos_token`, `eos_token`, … as templates call them
+    renderer: Arc<Renderer>,
 }
 
 /// Why there is no prompt for a conversation.
@@ -166,19 +170,27 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         python::install(&mut environment);
         on_large_stack(|| add_templates(&mut environment, source.templates))?;
-        Ok(Self { environment, special_texts: source.special_texts })
+        Ok(Self {
+            environment: Arc::new(environment),
+            special_texts: source.special_texts,
+            renderer: Arc::default(),
+        })
     }
 
     /// The prompt for a conversation. Encode it with [`crate::tokenizer::EncodeOptions::RENDERED_CHAT`].
+    ///
+    /// Renders on the template's own thread and blocks until that is done: some hundred microseconds for a usual
+    /// conversation. Renders of one template, from whatever threads, take turns.
     ///
     /// # Errors
     /// [`ChatError::Refused`] where the template raises an exception, [`ChatError::Render`] where it fails, and
     /// [`ChatError::TooMuchWork`].
     pub fn render(&self, request: &ChatRequest<'_>) -> Result<String, ChatError> {
         let name = self.template_for(request);
-        let failed = |error: minijinja::Error| self.render_error(name, &error);
-        let template = self.environment.get_template(name).map_err(failed)?;
-        on_large_stack(|| template.render(python::context(request, &self.special_texts)).map_err(failed))
+        let context = python::context(request, &self.special_texts);
+        let (environment, owned_name) = (Arc::clone(&self.environment), name.to_owned());
+        let render = move || environment.get_template(&owned_name)?.render(context);
+        self.renderer.run(render)?.map_err(|error| self.render_error(name, &error))
     }
 
     /// With tools, the template made for them if there is one; else the default, or the only one.
@@ -231,7 +243,7 @@ fn add_templates(
     Ok(())
 }
 
-/// Runs the engine on a thread of its own, with [`STACK_BYTES`].
+/// Runs the compiler on a thread with [`STACK_BYTES`]: once per template, so the thread need not stay.
 fn on_large_stack<T: Send>(run: impl FnOnce() -> Result<T, ChatError> + Send) -> Result<T, ChatError> {
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("chat template".to_owned()).stack_size(STACK_BYTES);

@@ -5,8 +5,8 @@ mod layer;
 use std::collections::HashMap;
 
 use sm_kernels::plan::{
-    BufferId, Encoding, Epilogue, MatrixId, MatrixPart, NormKind, Op, Plan, PlanBuilder, RopeId, Rows, Store,
-    VectorId,
+    self, BufferId, Embed, Encoding, Epilogue, GatherRows, Linear, MatrixId, MatrixPart, NormKind, Plan,
+    PlanBuilder, RopeId, Rows, Store, VectorId,
 };
 
 use crate::LoadError;
@@ -116,7 +116,7 @@ impl Decoder<'_> {
             NormKind::Rms => None,
         };
         let (kind, eps) = (self.spec.norm.kind, self.spec.norm.eps);
-        self.plan.push(Op::Norm { x: norm.x, kind, weight, bias, eps, store: norm.store, out: norm.out });
+        self.plan.push(plan::Norm { x: norm.x, kind, weight, bias, eps, store: norm.store, out: norm.out });
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl Decoder<'_> {
         } else {
             None
         };
-        self.plan.push(Op::Embed { table, positions, scale: spec.embedding.scale, out: self.x });
+        self.plan.push(Embed { table, positions, scale: spec.embedding.scale, out: self.x });
         Ok(Table { id: table, part })
     }
 
@@ -139,7 +139,7 @@ impl Decoder<'_> {
         let x = self.x;
         self.rows = Rows::Outputs;
         self.x = self.buffer("x", self.spec.hidden_size, Encoding::F32);
-        self.plan.push(Op::GatherRows { x, out: self.x });
+        self.plan.push(GatherRows { x, out: self.x });
     }
 
     fn head(&mut self, table: Table) -> Result<BufferId, LoadError> {
@@ -154,14 +154,7 @@ impl Decoder<'_> {
         let weight = if self.spec.head.tied { table.id } else { self.matrix("head".into(), hidden, part) };
         let logits = self.plan.buffer("logits", self.rows, vocab_size, Encoding::F32);
         let epilogue = self.spec.head.soft_cap.map_or(Epilogue::None, Epilogue::SoftCap);
-        self.plan.push(Op::Linear {
-            x: normed,
-            weight,
-            bias: None,
-            epilogue,
-            store: Store::Write,
-            out: logits,
-        });
+        self.plan.push(Linear { x: normed, weight, bias: None, epilogue, store: Store::Write, out: logits });
         Ok(logits)
     }
 }

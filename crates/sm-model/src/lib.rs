@@ -41,3 +41,5 @@ pub use mixture::{Mixture, MixtureModel};
 pub use model::{DEFAULT_CONTEXT_LEN, LoadOptions, Model, ModelBytes, ModelSource, load_model, parse_model};
 pub use names::{LinearLayout, Naming};
 pub use weights::{Fallback, Weights};
+
+pub use {sm_kernels, sm_tensor};

@@ -1,4 +1,4 @@
-//! A custom filter: it changes logits before a token is drawn, here so that the story is told in short words.
+//! A custom logits filter, here one that makes the model tell its story in short words.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use std::sync::Arc;

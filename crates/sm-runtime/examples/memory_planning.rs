@@ -1,4 +1,4 @@
-//! How much memory so many conversations take, before they come; and that an engine refuses what does not fit.
+//! Memory planning: what a number of conversations will take, and that an engine refuses what does not fit.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use sm_runtime::{ByteSize, Engine, EngineConfig, Error, KvCacheConfig, LoadError, ModelRef};
@@ -13,7 +13,7 @@ fn main() -> Result<(), Error> {
     println!("{} hold {n_sequences} full contexts", ByteSize(limit));
 
     let cache = KvCacheConfig { max_bytes_total: 1 << 20, ..KvCacheConfig::default() };
-    let too_small = Engine::builder().config(EngineConfig { cache, ..EngineConfig::default() });
+    let too_small = Engine::builder().config(EngineConfig::new().cache(cache));
     match too_small.load(ModelRef::Demo) {
         Err(error @ Error::Load(LoadError::InsufficientMemory { .. })) => println!("refused: {error}"),
         other => println!("unexpected: {other:?}"),

@@ -1,4 +1,4 @@
-//! A conversation: the second call gives only what is new, and computes only that.
+//! A session: the second call sends only what is new, and only that is computed.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use sm_runtime::{Engine, GenerationOptions, ModelRef};
@@ -10,6 +10,6 @@ fn main() -> Result<(), sm_runtime::Error> {
     let first = session.generate("Once upon a time", &options)?;
     let second = session.generate(" Suddenly,", &options)?;
     println!("Once upon a time{} Suddenly,{}", first.text, second.text);
-    println!("[{} of {} tokens were known]", second.usage.cached_tokens, second.usage.prompt_tokens);
+    println!("[{} of {} tokens were cached]", second.usage.cached_tokens, second.usage.prompt_tokens);
     session.forget()
 }

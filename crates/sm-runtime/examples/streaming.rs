@@ -1,17 +1,14 @@
-//! Text as it grows, in the chat template of the model.
+//! A chat answer, printed as it is generated.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use std::io::Write;
 
-use sm_runtime::model::chat::{ChatRequest, Message};
-use sm_runtime::{Engine, GenerationOptions, ModelRef, Prompt, Request};
+use sm_runtime::{ChatRequest, Engine, GenerationOptions, ModelRef, Request};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::builder().load(ModelRef::Demo)?;
-    let messages = [Message::new("user", "Solve for x: 2x + 3 = 9")];
-    let template = engine.chat_template().map_err(ToString::to_string)?;
-    let prompt = Prompt::Chat(template.render(&ChatRequest::new(&messages))?);
-    let mut stream = engine.stream(Request::new(prompt, GenerationOptions::greedy()))?;
+    let chat = ChatRequest::new().user("Solve for x: 2x + 3 = 9");
+    let mut stream = engine.stream(Request::new(chat.into(), GenerationOptions::greedy()))?;
     while let Some(event) = stream.next_blocking() {
         let event = event?;
         print!("{}", event.text);

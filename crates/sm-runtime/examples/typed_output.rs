@@ -1,9 +1,9 @@
-//! An answer as a value of a Rust type: the text can be nothing else.
+//! Output as a value of a Rust type, enforced while it is generated.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sm_runtime::{Engine, GenerationOptions, ModelRef, Prompt};
+use sm_runtime::{Engine, GenerationOptions, ModelRef};
 
 /// A person of a story.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -25,7 +25,7 @@ enum Kind {
 fn main() -> Result<(), sm_runtime::Error> {
     let engine = Engine::builder().load(ModelRef::Demo)?;
     let options = GenerationOptions::new().seed(1).max_new_tokens(80);
-    let person: Person = engine.generate_typed(Prompt::Text("A hero:".into()), &options)?;
+    let person: Person = engine.generate_typed("A hero:".into(), &options)?;
     println!("{:?}, {} years, brave: {}", person.kind, person.age, person.is_brave);
     Ok(())
 }

@@ -1,11 +1,56 @@
-//! Which backend runs the plans.
+//! Which backend runs the plans: the one place that names backends.
 
 #[cfg(feature = "cpu")]
 #[path = "backend/cpu.rs"]
-mod implementation;
+mod cpu;
 #[cfg(not(feature = "cpu"))]
 #[path = "backend/no_cpu.rs"]
-mod implementation;
+mod cpu;
 
-pub use implementation::kernel_sets;
-pub(crate) use implementation::{BLOCK_LEN, block_maxima, cpu};
+use sm_kernels::plan::Backend;
+
+use crate::{Device, Error};
+
+pub use cpu::kernel_sets;
+pub(crate) use cpu::{BLOCK_LEN, block_maxima};
+
+/// The backend of a device.
+///
+/// # Errors
+/// If this build has no backend for it, or the machine lacks it.
+pub(crate) fn open(device: &Device) -> Result<Box<dyn Backend>, Error> {
+    match device {
+        Device::Auto => cpu::open(None, None),
+        Device::Cpu { isa, threads } => cpu::open(isa.as_deref(), *threads),
+        Device::Gpu(_) => {
+            let message = format!("this build has no GPU backend; use cpu or auto instead of {device}");
+            Err(Error::validation("device", message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_is_refused_by_a_build_without_it() {
+        let message = open(&Device::Gpu(1)).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "invalid device: this build has no GPU backend; use cpu or auto instead of gpu:1"
+        );
+    }
+
+    #[cfg(feature = "cpu")]
+    #[test]
+    fn a_kernel_set_that_the_processor_lacks_is_refused_with_those_it_has() {
+        assert_eq!(open(&Device::Auto).unwrap().name(), "cpu");
+        let open = |isa: &str| open(&Device::Cpu { isa: Some(isa.to_owned()), threads: Some(1) });
+        for isa in kernel_sets() {
+            open(isa).unwrap();
+        }
+        let message = open("mmx").unwrap_err().to_string();
+        assert!(message.contains("mmx") && message.contains("scalar"), "{message}");
+    }
+}

@@ -3,17 +3,19 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use sm_kernels::plan::{OutputRow, PAGE_LEN, Profile, Span, StepBatch, StepOutput};
+use sm_kernels::plan::{Executor, ExecutorInfo, OutputRow, PAGE_LEN, Profile, Span, StepBatch, StepOutput};
 use sm_tensor::{PageId, StateSlot, TokenId};
 
 use crate::sampling::random_token;
 use crate::sequence::state_in_place;
-use crate::{Error, LimitedResource, LoadedModel};
+use crate::{Error, ExecutorOptions, LimitedResource, LoadedModel};
 
 /// Runs and times steps of random tokens. Sequences keep to pages of their own.
 #[derive(Debug)]
-pub struct Bench<'a> {
-    model: &'a mut LoadedModel,
+pub struct Bench {
+    executor: Box<dyn Executor>,
+    context_len: usize,
+    vocab_size: usize,
     page_table: Vec<PageId>,
     spans: Vec<Span>,
     tokens: Vec<TokenId>,
@@ -25,14 +27,20 @@ pub struct Bench<'a> {
     is_profiled: bool,
 }
 
-impl<'a> Bench<'a> {
-    /// A bench on a model that was loaded with as many sequences, outputs and positions as will be asked for.
-    pub fn new(model: &'a mut LoadedModel) -> Self {
+impl Bench {
+    /// A bench on an executor of its own for as many sequences, outputs and positions as the tests need.
+    ///
+    /// # Errors
+    /// If an option is impossible, or memory does not suffice.
+    pub fn new(model: &LoadedModel, options: &ExecutorOptions) -> Result<Self, Error> {
+        let executor = model.prepare(options)?.executor;
         let pages_per_sequence = model.context_len.div_ceil(PAGE_LEN) as u32;
-        let n_sequences = model.executor.limits().max_sequences;
+        let n_sequences = executor.limits().max_sequences;
         let page_table = (0..n_sequences as u32 * pages_per_sequence).map(PageId).collect();
-        Self {
-            model,
+        Ok(Self {
+            executor,
+            context_len: model.context_len,
+            vocab_size: model.vocab_size,
             page_table,
             spans: Vec::new(),
             tokens: Vec::new(),
@@ -41,7 +49,17 @@ impl<'a> Bench<'a> {
             drawn: 0,
             filled: vec![0; n_sequences],
             is_profiled: false,
-        }
+        })
+    }
+
+    /// The backend, its kernels, workers and memory.
+    pub fn info(&self) -> &ExecutorInfo {
+        self.executor.info()
+    }
+
+    /// Forgets the positions that were filled.
+    pub fn reset(&mut self) {
+        self.filled.fill(0);
     }
 
     /// Time to compute prompts of `n_tokens` tokens, in chunks, one sequence after the other, logits of the last token
@@ -88,13 +106,13 @@ impl<'a> Bench<'a> {
         self.is_profiled = true;
         let tested = test(self);
         self.is_profiled = false;
-        let profile = self.model.executor.finish_profile();
+        let profile = self.executor.finish_profile();
         tested.map(|_| profile)
     }
 
     fn timed(&mut self, steps: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<Duration, Error> {
         if self.is_profiled {
-            self.model.executor.start_profile();
+            self.executor.start_profile();
         }
         let start = Instant::now();
         steps(self)?;
@@ -102,9 +120,9 @@ impl<'a> Bench<'a> {
     }
 
     fn check(&self, n_sequences: usize, n_positions: usize) -> Result<(), Error> {
-        let limits = self.model.executor.limits();
+        let limits = self.executor.limits();
         let n_sequences_max = limits.max_sequences.min(limits.max_outputs).min(limits.max_tokens);
-        let context_len = self.model.context_len;
+        let context_len = self.context_len;
         if n_sequences > n_sequences_max {
             return Err(Error::limit(LimitedResource::Sequences, n_sequences_max, n_sequences));
         }
@@ -127,7 +145,7 @@ impl<'a> Bench<'a> {
 
     /// Computes positions of some sequences.
     fn fill(&mut self, sequences: Range<usize>, positions: Range<usize>) -> Result<(), Error> {
-        let chunk_len = self.model.executor.limits().max_tokens;
+        let chunk_len = self.executor.limits().max_tokens;
         for sequence in sequences {
             for start in positions.clone().step_by(chunk_len) {
                 let n_rows = chunk_len.min(positions.end - start);
@@ -149,8 +167,8 @@ impl<'a> Bench<'a> {
     }
 
     fn add_span(&mut self, sequence: usize, start: usize, n_rows: usize) {
-        let pages_per_sequence = self.model.context_len.div_ceil(PAGE_LEN);
-        let is_stateful = self.model.executor.state_bytes() > 0;
+        let pages_per_sequence = self.context_len.div_ceil(PAGE_LEN);
+        let is_stateful = self.executor.state_bytes() > 0;
         self.filled[sequence] = self.filled[sequence].max(start + n_rows);
         self.spans.push(Span {
             first_row: self.tokens.len() as u32,
@@ -161,7 +179,7 @@ impl<'a> Bench<'a> {
             state: is_stateful.then(|| state_in_place(StateSlot(sequence as u32), start)),
         });
         for _ in 0..n_rows {
-            self.tokens.push(random_token(self.drawn, self.model.vocab_size));
+            self.tokens.push(random_token(self.drawn, self.vocab_size));
             self.drawn += 1;
         }
     }
@@ -174,7 +192,7 @@ impl<'a> Bench<'a> {
             outputs: &self.outputs,
             ..StepBatch::default()
         };
-        Ok(self.model.executor.run(&batch, &mut self.output)?)
+        Ok(self.executor.run(&batch, &mut self.output)?)
     }
 }
 
@@ -185,18 +203,22 @@ mod tests {
 
     const SIZE: FakeSize = FakeSize { context_len: 40, max_tokens: 8, n_sequences: 3 };
 
+    fn bench(model: &LoadedModel) -> Bench {
+        Bench::new(model, &ExecutorOptions::default()).unwrap()
+    }
+
     #[test]
     fn prompts_are_computed_in_chunks_behind_what_is_there() {
-        let (mut model, steps) = fake_model(SIZE, hashed);
-        Bench::new(&mut model).prefill(10, 3, 2).unwrap();
+        let (model, steps) = fake_model(SIZE, hashed);
+        bench(&model).prefill(10, 3, 2).unwrap();
         let [fill, chunk, rest] = [(0, 3, 1), (3, 8, 0), (11, 2, 1)];
         assert_eq!(*steps.lock().unwrap(), [fill, fill, chunk, rest, chunk, rest]);
     }
 
     #[test]
     fn a_step_decodes_one_token_of_each_sequence() {
-        let (mut model, steps) = fake_model(SIZE, hashed);
-        Bench::new(&mut model).decode(2, 5, 3).unwrap();
+        let (model, steps) = fake_model(SIZE, hashed);
+        bench(&model).decode(2, 5, 3).unwrap();
         let fill = [(0, 5, 1); 3];
         let spans = [[(5, 1, 3); 3], [(6, 1, 3); 3]].concat();
         assert_eq!(*steps.lock().unwrap(), [&fill[..], &spans].concat());
@@ -204,8 +226,8 @@ mod tests {
 
     #[test]
     fn a_depth_that_is_there_is_not_computed_again() {
-        let (mut model, steps) = fake_model(SIZE, hashed);
-        let mut bench = Bench::new(&mut model);
+        let (model, steps) = fake_model(SIZE, hashed);
+        let mut bench = bench(&model);
         bench.decode(1, 5, 1).unwrap();
         bench.decode(1, 3, 1).unwrap();
         bench.decode(1, 8, 1).unwrap();
@@ -215,8 +237,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let (mut model, steps) = fake_model(SIZE, hashed);
-        let mut bench = Bench::new(&mut model);
+        let (model, steps) = fake_model(SIZE, hashed);
+        let mut bench = bench(&model);
         let too_long = bench.decode(10, 31, 1).unwrap_err();
         assert!(matches!(
             too_long,

@@ -1,158 +1,122 @@
 //! How an engine is set up.
 
 mod display;
+mod preset;
 
 use sm_batching::BatchingConfig;
 use sm_cache::KvCacheConfig;
 
-use crate::{KvDiskConfig, LoadOptions, SpeculationConfig};
+pub use preset::Preset;
+
+use crate::setters::{setters, some_setters};
+use crate::{Error, ExecutorOptions, KvDiskConfig, LoadOptions, SpeculationConfig};
 
 /// How an engine is set up.
+///
+/// Prints as one `section.name = value` per line.
+///
+/// ```
+/// use sm_runtime::{Device, EngineConfig, KvCacheConfig, LoadOptions, Preset};
+///
+/// let config = Preset::Throughput
+///     .config()
+///     .load(LoadOptions::new().device(Device::cpu()))
+///     .cache(KvCacheConfig { max_bytes_total: 256 << 20, ..KvCacheConfig::default() });
+/// assert!(config.to_string().contains("batching.max_batch_size = 32"));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct EngineConfig {
-    /// How the model is made ready, and the limits of all memory. Rows and outputs of a step follow from `batching`, the KV
-    /// pool from `cache`. More sequences here than there leave room for [`Engine::reconfigure`](crate::Engine::reconfigure).
+    /// How the model is loaded. An engine that starts on a [`LoadedModel`](crate::LoadedModel) ignores it.
     pub load: LoadOptions,
-    /// Who is served when, and with whom.
+    /// How keys and values are stored, and memory limits. The sizes of steps follow from `batching`, the bytes for keys and
+    /// values also from `cache`. More sequences here than there leave room for
+    /// [`Engine::reconfigure`](crate::Engine::reconfigure).
+    pub executor: ExecutorOptions,
+    /// Which requests run when, and together with which.
     pub batching: BatchingConfig,
     /// What stays in memory between requests.
     pub cache: KvCacheConfig,
-    /// Whether next tokens are guessed. With a draft model or lookup, a step needs memory for the logits of all guesses.
+    /// Speculative decoding. With a draft model or lookup, a step needs memory for the logits of all drafts.
     pub speculation: SpeculationConfig,
-    /// Where pages go that leave the memory. By default nowhere.
+    /// Where evicted pages are stored. Nowhere by default.
     pub kv_disk: Option<KvDiskConfig>,
 }
 
-/// Starting points for [`EngineConfig`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Preset {
-    /// Some users at a time, a shared cache.
-    #[default]
-    Basic,
-    /// Many users, and time to gather them.
-    Throughput,
-    /// Twice as many users, and twice the time.
-    MaxThroughput,
-    /// One sequence at a time, no waiting for company, and guesses.
-    LatencyOptimized,
-    /// Some users at a time, fewer while memory is short, and guesses for all of them.
-    Aggressive,
-    /// A small cache and few users, fewer still while memory is short.
-    MemoryOptimized,
-}
-
-impl Preset {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Basic,
-        Self::Throughput,
-        Self::MaxThroughput,
-        Self::LatencyOptimized,
-        Self::Aggressive,
-        Self::MemoryOptimized,
-    ];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Basic => "basic",
-            Self::Throughput => "throughput",
-            Self::MaxThroughput => "max-throughput",
-            Self::LatencyOptimized => "latency",
-            Self::Aggressive => "aggressive",
-            Self::MemoryOptimized => "memory",
-        }
-    }
-
-    /// The configuration.
-    pub fn config(self) -> EngineConfig {
-        let base = EngineConfig::default();
-        match self {
-            Self::Basic => base,
-            Self::Throughput => EngineConfig { batching: BatchingConfig::throughput(), ..base },
-            Self::MaxThroughput => EngineConfig {
-                batching: BatchingConfig {
-                    max_batch_size: 64,
-                    max_batch_wait_us: 100_000,
-                    ..BatchingConfig::default()
-                },
-                ..base
-            },
-            Self::LatencyOptimized => EngineConfig {
-                batching: BatchingConfig {
-                    max_batch_size: 1,
-                    max_batch_wait_us: 0,
-                    ..BatchingConfig::default()
-                },
-                speculation: SpeculationConfig { lookup: true, ..SpeculationConfig::default() },
-                ..base
-            },
-            Self::Aggressive => EngineConfig {
-                batching: BatchingConfig { adaptive: true, ..BatchingConfig::default() },
-                cache: KvCacheConfig { gc_threshold_percent: 90, ..KvCacheConfig::default() },
-                speculation: SpeculationConfig { lookup: true, max_draft_len: 6 },
-                ..base
-            },
-            Self::MemoryOptimized => EngineConfig {
-                batching: BatchingConfig {
-                    max_batch_size: 4,
-                    adaptive: true,
-                    max_step_tokens: 128,
-                    ..BatchingConfig::default()
-                },
-                cache: KvCacheConfig {
-                    max_bytes_total: 256 << 20,
-                    max_sessions: 100,
-                    gc_threshold_percent: 80,
-                    ..KvCacheConfig::default()
-                },
-                ..base
-            },
-        }
-    }
-}
-
 impl EngineConfig {
-    /// The options of the loader for the model.
-    pub(crate) fn load_options(&self, has_draft: bool) -> LoadOptions {
+    /// The defaults, which are those of [`Preset::Basic`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters!(
+        load: LoadOptions,
+        executor: ExecutorOptions,
+        batching: BatchingConfig,
+        cache: KvCacheConfig,
+        speculation: SpeculationConfig,
+    );
+    some_setters!(kv_disk: KvDiskConfig);
+
+    /// Checks what can be checked without a model.
+    ///
+    /// # Errors
+    /// If a value is impossible.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        self.batching.validate()?;
+        self.speculation.validate()
+    }
+
+    /// How the engine's model is loaded.
+    pub(crate) fn load_options(&self) -> LoadOptions {
+        let fingerprint = self.load.fingerprint || self.kv_disk.is_some();
+        LoadOptions { fingerprint, ..self.load.clone() }
+    }
+
+    /// The executor of the engine's model.
+    pub(crate) fn executor_options(&self, has_draft_model: bool) -> ExecutorOptions {
         let n_sequences = self.n_sequences();
-        let speculates = has_draft || self.speculation.lookup;
+        let speculates = has_draft_model || self.speculation.lookup;
         let n_drafts = if speculates { self.speculation.max_draft_len } else { 0 };
-        LoadOptions {
+        let kv_bytes = self.executor.kv_bytes.unwrap_or(u64::MAX).min(self.cache.max_bytes_total);
+        ExecutorOptions {
             max_step_tokens: self.batching.max_step_tokens,
             max_outputs: n_sequences.saturating_mul(1 + n_drafts),
             n_sequences,
-            kv_bytes: Some(self.load.kv_bytes.unwrap_or(u64::MAX).min(self.cache.max_bytes_total)),
-            fingerprint: self.kv_disk.is_some(),
-            ..self.load.clone()
+            // Without any limit, the pool is as large as the contexts of all sequences.
+            kv_bytes: Some(kv_bytes).filter(|n_bytes| *n_bytes < u64::MAX),
+            ..self.executor.clone()
         }
     }
 
-    /// The options of the loader for the draft model, a whole context for each sequence, beside `used_bytes` of the model.
-    pub fn draft_load_options(&self, used_bytes: u64) -> LoadOptions {
+    /// How a draft model is loaded.
+    pub(crate) fn draft_load_options(&self) -> LoadOptions {
+        LoadOptions { quant: None, fingerprint: false, ..self.load.clone() }
+    }
+
+    /// The executor of a draft model: a whole context for each sequence, beside the `used_bytes` of the engine's model.
+    pub(crate) fn draft_executor_options(&self, used_bytes: u64) -> ExecutorOptions {
         let n_sequences = self.n_sequences();
-        LoadOptions {
+        ExecutorOptions {
             max_step_tokens: self.batching.max_step_tokens,
             max_outputs: n_sequences,
             n_sequences,
             kv_bytes: None,
             pool_bytes: None,
-            memory_limit: self.load.memory_limit.map(|limit| limit.saturating_sub(used_bytes)),
-            quant: None,
-            fingerprint: false,
-            ..self.load.clone()
+            memory_limit: self.executor.memory_limit.map(|limit| limit.saturating_sub(used_bytes)),
+            ..self.executor.clone()
         }
     }
 
-    /// Sequences that the executor's steps can have.
+    /// Sequences in one step of the executor.
     fn n_sequences(&self) -> usize {
         let BatchingConfig { enabled, max_batch_size, max_step_tokens, .. } = self.batching;
-        let own = match (enabled, max_batch_size) {
+        let running = match (enabled, max_batch_size) {
             (false, _) => 1,
             (true, 0) => max_step_tokens,
             (true, size) => size,
         };
-        own.max(self.load.n_sequences)
+        running.max(self.executor.n_sequences)
     }
 }
 
@@ -161,27 +125,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_preset_is_valid() {
-        for preset in Preset::ALL {
-            let config = preset.config();
-            config.batching.validate().unwrap_or_else(|error| panic!("{preset:?}: {error}"));
-            config.speculation.validate().unwrap_or_else(|error| panic!("{preset:?}: {error}"));
-        }
-        let latency = Preset::LatencyOptimized.config();
-        assert_eq!((latency.batching.max_batch_size, latency.batching.max_batch_wait_us), (1, 0));
-        assert!(latency.speculation.lookup);
-        let throughput = Preset::Throughput.config().batching;
-        assert_eq!((throughput.max_batch_size, throughput.max_batch_wait_us), (32, 50_000));
-        let most = Preset::MaxThroughput.config().batching;
-        assert_eq!((most.max_batch_size, most.max_batch_wait_us), (64, 100_000));
-        assert_eq!(most.strategy, sm_batching::BatchingStrategy::Continuous);
-    }
-
-    #[test]
-    fn the_model_is_made_ready_for_what_may_come() {
+    fn an_executor_is_sized_for_the_batches_to_come() {
         let sequences = |batching: BatchingConfig, n_sequences| {
-            let load = LoadOptions { n_sequences, ..LoadOptions::default() };
-            EngineConfig { batching, load, ..EngineConfig::default() }.load_options(false).n_sequences
+            let config = EngineConfig::new().batching(batching);
+            config
+                .executor(ExecutorOptions::new().n_sequences(n_sequences))
+                .executor_options(false)
+                .n_sequences
         };
         let base = BatchingConfig::default;
         assert_eq!(sequences(base(), 1), 8);
@@ -192,5 +142,18 @@ mod tests {
             "no limit but a step's rows"
         );
         assert_eq!(sequences(BatchingConfig { enabled: false, ..base() }, 1), 1);
+    }
+
+    #[test]
+    fn keys_and_values_have_the_smaller_of_two_limits_or_none() {
+        let kv_bytes = |own: Option<u64>, max_bytes_total| {
+            let cache = KvCacheConfig { max_bytes_total, ..KvCacheConfig::default() };
+            let executor = ExecutorOptions { kv_bytes: own, ..ExecutorOptions::default() };
+            EngineConfig::new().cache(cache).executor(executor).executor_options(false).kv_bytes
+        };
+        assert_eq!(kv_bytes(None, 5), Some(5));
+        assert_eq!(kv_bytes(Some(3), 5), Some(3));
+        assert_eq!(kv_bytes(Some(7), 5), Some(5));
+        assert_eq!(kv_bytes(None, u64::MAX), None);
     }
 }

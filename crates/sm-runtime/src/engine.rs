@@ -36,9 +36,9 @@ use std::time::Instant;
 use sm_batching::{QueueLimit, RequestId};
 use sm_cache::{Namespace, PagePool};
 use sm_kernels::plan::ExecutorInfo;
-use sm_model::chat::{ChatError, ChatTemplate};
-use sm_model::tokenizer::EncodeOptions;
 
+pub(crate) use active_request::Delivery;
+pub(crate) use builder::PlannedModels;
 pub(crate) use control::deadline;
 
 pub use batch::BatchRun;
@@ -49,15 +49,13 @@ pub use session::{Session, SessionOptions};
 pub use stats::EngineStats;
 pub use ticket::RequestStatus;
 
-use crate::grammar::Grammars;
-use crate::input::{echo, encode};
+use crate::prompt::RenderedPrompt;
 use crate::rules::Rules;
 use crate::sampling::random_seed;
-use crate::text::Text;
 use crate::{
     Completion, EngineConfig, Error, GenerationOptions, LimitedResource, LoadedModel, Prompt, Request, Select,
 };
-use active_request::{Delivery, RequestParams};
+use active_request::{KeepAlive, RequestParams};
 use admission::Admission;
 use directory::Directory;
 use engine_loop::{Core, Message, PromptTokens, Submission};
@@ -91,11 +89,7 @@ struct Inner {
     thread_id: ThreadId,
     gate: Arc<Admission>,
     directory: Mutex<Directory>,
-    text: Text,
-    grammars: Grammars,
-    /// Positions per sequence that the model was made ready for.
-    max_context_len: usize,
-    chat: Result<ChatTemplate, ChatError>,
+    model: LoadedModel,
     info: ExecutorInfo,
     namespace: Namespace,
     pool: PagePool,
@@ -103,14 +97,14 @@ struct Inner {
 
 impl Engine {
     /// An engine to be set up.
-    pub fn builder<'d>() -> EngineBuilder<'d> {
+    pub fn builder() -> EngineBuilder {
         EngineBuilder::default()
     }
 
-    /// Starts on a model that is loaded: with as many sequences at a time as its executor and the configuration allow.
+    /// Starts an engine on a loaded model, whose weights it shares with all clones of it.
     ///
     /// # Errors
-    /// If a value of the configuration cannot be used.
+    /// As [`EngineBuilder::start`].
     pub fn start(model: LoadedModel, config: EngineConfig) -> Result<Self, Error> {
         Self::builder().config(config).start(model, None)
     }
@@ -135,6 +129,19 @@ impl Engine {
     ) -> Result<RequestId, Error> {
         let extra = Extra { callback: Some(Box::new(callback)), ..Extra::default() };
         Ok(self.send(request, Delivery::Whole, extra)?.detach())
+    }
+
+    /// As [`Engine::submit`] or [`Engine::stream`]; `keep_alive` is dropped when the request is over.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub(crate) fn submit_keeping(
+        &self,
+        request: Request,
+        delivery: Delivery,
+        keep_alive: KeepAlive,
+    ) -> Result<RequestHandle, Error> {
+        self.send(request, delivery, Extra { keep_alive: Some(keep_alive), ..Extra::default() })
     }
 
     /// Where a request stands. The last few thousand that are over are remembered.
@@ -244,19 +251,23 @@ impl Engine {
     }
 
     fn send(&self, request: Request, delivery: Delivery, extra: Extra) -> Result<RequestHandle, Error> {
-        let Extra { callback, owner, has_spoken } = extra;
+        let Extra { callback, owner, has_spoken, keep_alive } = extra;
         let submitted = Instant::now();
         request.validate()?;
         let (limit, actual) = (self.max_batch_size(), request.n);
         if actual > limit {
             return Err(Error::limit(LimitedResource::Queue(QueueLimit::Choices), limit, actual));
         }
-        let echo = echo(&self.0.text, &request.prompt, &request.options)?;
-        let prompt = self.tokens(&request.prompt)?;
+        let mode = request.session.as_ref().map(|(_, mode)| *mode);
+        let LoadedModel { text, grammars, chat, .. } = &self.0.model;
+        let mut rendered = RenderedPrompt::new(&request.prompt, chat.as_ref(), mode)?;
+        let echo = rendered.echo(text, &request.options)?;
+        let (first, start) = rendered.encode(text)?;
+        let prompt = PromptTokens { first, start, appended: rendered.encode_appended(text) };
         let Request {
             options, n, select, priority, client, session, salt, speculate, filters, cancel, ..
         } = request;
-        let rules = Rules::new(&options, &self.0.text, &self.0.grammars)?.with_filters(filters);
+        let rules = Rules::new(&options, text, grammars)?.with_filters(filters);
         let room = TicketRoom {
             n_choices: n,
             max_new_tokens: options.limits.max_new_tokens,
@@ -275,6 +286,7 @@ impl Engine {
             answer: Responder::new(Arc::clone(&ticket), Arc::clone(&self.0.gate)),
             id,
             owner,
+            keep_alive,
             has_spoken,
             delivery,
             seed: options.sampling.seed.unwrap_or_else(random_seed),
@@ -296,16 +308,6 @@ impl Engine {
         }
         Ok(RequestHandle::new(ticket, id, self.0.thread_id))
     }
-
-    fn tokens(&self, prompt: &Prompt) -> Result<PromptTokens, Error> {
-        let text = &self.0.text;
-        let (first, start) = encode(text, prompt)?;
-        let appended = match prompt {
-            Prompt::Append(prompt) => Some(text.encode(prompt, EncodeOptions::PLAIN)?),
-            Prompt::Text(_) | Prompt::Chat(_) | Prompt::Tokens(_) => None,
-        };
-        Ok(PromptTokens { first, start, appended })
-    }
 }
 
 /// What comes with a request from inside the engine.
@@ -314,6 +316,8 @@ struct Extra {
     callback: Option<Callback>,
     /// The session that must not be forgotten before the request is over.
     owner: Option<Arc<Owner>>,
+    /// Whatever else must exist until the request is over.
+    keep_alive: Option<KeepAlive>,
     /// Whether its session has been told something; set when it is.
     has_spoken: Option<Arc<AtomicBool>>,
 }

@@ -8,9 +8,12 @@ mod kv_disk;
 mod limit;
 mod load;
 
+use std::sync::Arc;
+
 use sm_batching::BatchingError;
-use sm_cache::{BlankSessionId, CacheError};
+use sm_cache::{BlankSessionId, ByteSize, CacheError};
 use sm_kernels::plan::{ExecError, PrepareError};
+use sm_model::chat::ChatError;
 use sm_model::tokenizer::TokenizerError;
 
 pub use kind::ErrorKind;
@@ -53,6 +56,9 @@ pub enum Error {
     /// The prompt cannot be tokenized.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The messages of a chat cannot be turned into a prompt.
+    #[error(transparent)]
+    Chat(Arc<ChatError>),
     /// The request did not finish in time.
     #[error("the time limit of {limit_ms} ms was reached after {} tokens; raise max_time_ms", partial.tokens.len())]
     Timeout {
@@ -108,6 +114,26 @@ pub enum Error {
         /// The names that exist.
         known: String,
     },
+    /// A model could not be loaded on demand.
+    #[error("cannot load model {name:?}: {source}")]
+    ModelLoad {
+        /// The name.
+        name: String,
+        /// Why. Everybody who waited for this load gets the same error.
+        source: Arc<Error>,
+    },
+    /// A model does not fit beside those that are loaded, all of which are in use.
+    #[error(
+        "the model needs {needed} but {free} of {limit} are free and every loaded model is in use; retry later or raise the budget"
+    )]
+    ModelsInUse {
+        /// What the model takes.
+        needed: ByteSize,
+        /// What is left of the budget.
+        free: ByteSize,
+        /// The budget.
+        limit: ByteSize,
+    },
     /// One of the request's own logits filters panicked.
     #[error("a logits filter of this request panicked: {message}; other requests are not affected")]
     FilterPanicked {
@@ -147,6 +173,7 @@ impl Error {
             | Self::EmptyPrompt
             | Self::NoTokenizer
             | Self::Tokenizer(_)
+            | Self::Chat(_)
             | Self::Grammar { .. }
             | Self::NoCandidates { .. }
             | Self::UnknownModel { .. } => ErrorKind::InvalidRequest,
@@ -159,7 +186,8 @@ impl Error {
                 crate::FinishReason::Length | crate::FinishReason::ContextLimit => ErrorKind::Limit,
                 _ => ErrorKind::Model,
             },
-            Self::ShutDown => ErrorKind::Overloaded,
+            Self::ModelLoad { source, .. } => source.kind(),
+            Self::ShutDown | Self::ModelsInUse { .. } => ErrorKind::Overloaded,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::InvalidLogits { .. } => ErrorKind::Model,
@@ -214,6 +242,12 @@ impl From<BatchingError> for Error {
             BatchingError::Cache(error) => error.into(),
             other => Self::Batching(other),
         }
+    }
+}
+
+impl From<ChatError> for Error {
+    fn from(error: ChatError) -> Self {
+        Self::Chat(Arc::new(error))
     }
 }
 

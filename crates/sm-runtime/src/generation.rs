@@ -56,7 +56,7 @@ impl<'g> Generation<'g> {
         options: &'g GenerationOptions,
         (rules, start): (Rules, Start),
     ) -> Self {
-        let Generator { model, sequence, token_ids, candidates, counts, raw } = generator;
+        let Generator { model, executor, sequence, token_ids, candidates, counts, raw } = generator;
         let n_prompt = input.tokens.len();
         let bound = input.bound(options);
         let output = Output::new(&model.text, input.text_start, &options.stop).with_head(start.echo);
@@ -65,7 +65,7 @@ impl<'g> Generation<'g> {
         *token_ids = input.tokens;
         token_ids.reserve(bound.n_tokens);
         Self {
-            executor: model.executor.as_mut(),
+            executor: executor.as_mut(),
             sequence,
             token_ids,
             candidates,

@@ -2,17 +2,19 @@
 
 use std::time::Instant;
 
-use sm_model::tokenizer::EncodeOptions;
+use sm_kernels::plan::{Executor, ExecutorInfo};
 use sm_tensor::TokenId;
 
 use crate::generation::{Generation, Start};
-use crate::input::{Input, echo, encode};
+use crate::input::Input;
+use crate::prompt::RenderedPrompt;
 use crate::rules::Rules;
 use crate::sampling::{Candidates, RawLogits, log_sum_exp};
 use crate::sequence::{Outputs, Sequence};
 use crate::text::TextStart;
 use crate::{
-    CancelToken, Completion, Error, FinishReason, GenerationOptions, LimitedResource, LoadedModel, Prompt,
+    CancelToken, Completion, Error, ExecutorOptions, FinishReason, GenerationOptions, LimitedResource,
+    LoadedModel, Prompt,
 };
 
 /// Continues one sequence at a time on a model of its own. What it computed stays: of a prompt that begins with it,
@@ -20,6 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Generator {
     pub(crate) model: LoadedModel,
+    pub(crate) executor: Box<dyn Executor>,
     pub(crate) sequence: Sequence,
     /// Prompts and outputs so far: what [`Prompt::Append`] appends to.
     pub(crate) token_ids: Vec<TokenId>,
@@ -30,17 +33,30 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// A generator that has seen nothing.
-    pub fn new(model: LoadedModel) -> Self {
-        let sequence = Sequence::new(model.context_len, &*model.executor);
-        Self {
+    /// A generator that has seen nothing, on an executor of its own for one sequence.
+    ///
+    /// # Errors
+    /// As [`Generator::with_executor`].
+    pub fn new(model: LoadedModel) -> Result<Self, Error> {
+        Self::with_executor(model, &ExecutorOptions::default())
+    }
+
+    /// A generator that has seen nothing, on an executor of its own.
+    ///
+    /// # Errors
+    /// If an option is impossible, or memory does not suffice.
+    pub fn with_executor(model: LoadedModel, options: &ExecutorOptions) -> Result<Self, Error> {
+        let executor = model.prepare(options)?.executor;
+        let sequence = Sequence::new(model.context_len, &*executor);
+        Ok(Self {
             model,
+            executor,
             sequence,
             token_ids: Vec::new(),
             candidates: Candidates::new(),
             counts: Vec::new(),
             raw: RawLogits::default(),
-        }
+        })
     }
 
     /// The model.
@@ -48,9 +64,9 @@ impl Generator {
         &self.model
     }
 
-    /// The model back, for instance to measure it.
-    pub fn into_model(self) -> LoadedModel {
-        self.model
+    /// The backend, its kernels, workers and memory.
+    pub fn info(&self) -> &ExecutorInfo {
+        self.executor.info()
     }
 
     /// The tokens of prompts and outputs so far: what [`Prompt::Append`] appends to.
@@ -60,7 +76,7 @@ impl Generator {
 
     /// Forgets everything; a next prompt is computed from its beginning.
     pub fn reset(&mut self) {
-        self.sequence = Sequence::new(self.model.context_len, &*self.model.executor);
+        self.sequence = Sequence::new(self.model.context_len, &*self.executor);
         self.token_ids.clear();
     }
 
@@ -101,9 +117,10 @@ impl Generator {
     ) -> Result<Generation<'g>, Error> {
         let submitted = Instant::now();
         options.validate()?;
-        let input = self.input(prompt, options)?;
+        let rendered = RenderedPrompt::new(prompt, self.model.chat.as_ref(), None)?;
+        let echo = rendered.echo(&self.model.text, options)?;
+        let input = self.input(rendered, options)?;
         let rules = Rules::new(options, &self.model.text, &self.model.grammars)?;
-        let echo = echo(&self.model.text, prompt, options)?;
         let start = Start { submitted, cancel: cancel.clone(), echo };
         Ok(Generation::new(self, input, options, (rules, start)))
     }
@@ -118,11 +135,11 @@ impl Generator {
             return Err(Error::limit(LimitedResource::Context, self.model.context_len, tokens.len()));
         }
         self.reset();
-        let limits = self.model.executor.limits();
+        let limits = self.executor.limits();
         let chunk_len = limits.max_tokens.min(limits.max_outputs);
         for chunk in tokens.chunks(chunk_len) {
             let first = self.sequence.computed().len();
-            let output = self.sequence.step(self.model.executor.as_mut(), chunk, Outputs::All)?;
+            let output = self.sequence.step(self.executor.as_mut(), chunk, Outputs::All)?;
             for row in 0..chunk.len() {
                 visit(first + row, output.logits(row));
             }
@@ -152,14 +169,11 @@ impl Generator {
     }
 
     /// The tokens of a prompt, checked against the limits.
-    fn input(&self, prompt: &Prompt, options: &GenerationOptions) -> Result<Input, Error> {
+    fn input(&self, mut prompt: RenderedPrompt<'_>, options: &GenerationOptions) -> Result<Input, Error> {
         let text = &self.model.text;
-        let (tokens, start) = match prompt {
-            Prompt::Append(prompt) if !self.token_ids.is_empty() => (
-                [self.token_ids.clone(), text.encode(prompt, EncodeOptions::PLAIN)?].concat(),
-                TextStart::Continued,
-            ),
-            prompt => encode(text, prompt)?,
+        let (tokens, start) = match prompt.encode_appended(text).filter(|_| !self.token_ids.is_empty()) {
+            Some(appended) => ([&self.token_ids[..], &appended?].concat(), TextStart::Continued),
+            None => prompt.encode(text)?,
         };
         Input::new(tokens, start, options, &self.model.bounds())
     }

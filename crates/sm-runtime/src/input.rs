@@ -1,10 +1,9 @@
 //! Prompts as tokens, checked against the limits of a request and of the model.
 
-use sm_model::tokenizer::EncodeOptions;
 use sm_tensor::TokenId;
 
-use crate::text::{Text, TextStart};
-use crate::{Error, FinishReason, GenerationOptions, LimitedResource, LongInput, Prompt};
+use crate::text::TextStart;
+use crate::{Error, FinishReason, GenerationOptions, LimitedResource, LongInput};
 
 /// What a model allows.
 #[derive(Clone, Copy, Debug)]
@@ -30,31 +29,6 @@ pub(crate) struct Input {
 pub(crate) struct Bound {
     pub(crate) n_tokens: usize,
     pub(crate) reason: FinishReason,
-}
-
-/// The tokens of a prompt that follows nothing.
-pub(crate) fn encode(text: &Text, prompt: &Prompt) -> Result<(Vec<TokenId>, TextStart), Error> {
-    Ok(match prompt {
-        Prompt::Text(prompt) | Prompt::Append(prompt) => {
-            (text.encode(prompt, EncodeOptions::PROMPT)?, TextStart::Continued)
-        }
-        Prompt::Chat(prompt) => (text.encode(prompt, EncodeOptions::RENDERED_CHAT)?, TextStart::New),
-        Prompt::Tokens(tokens) => (tokens.clone(), TextStart::Continued),
-    })
-}
-
-/// What an output begins with: the text of the prompt, if the options ask for it.
-///
-/// # Errors
-/// [`Error::NoTokenizer`] if it is tokens that cannot become text.
-pub(crate) fn echo(text: &Text, prompt: &Prompt, options: &GenerationOptions) -> Result<String, Error> {
-    if !options.echo {
-        return Ok(String::new());
-    }
-    match prompt {
-        Prompt::Text(prompt) | Prompt::Append(prompt) | Prompt::Chat(prompt) => Ok(prompt.clone()),
-        Prompt::Tokens(tokens) => text.decode(tokens),
-    }
 }
 
 impl Input {

@@ -1,34 +1,153 @@
-//! The runtime of `SmallMind`: load a model, continue a prompt, measure.
+//! Runs language models: an engine that answers one caller or hundreds, on one copy of the weights.
 //!
-//! [`LoadedModel::load`] turns a path, or the demo model, into a plan made ready on a backend. A [`Generator`] continues one sequence with
-//! it, blocking ([`Generator::generate`]) or token by token ([`Generator::stream`]); it keeps the keys and values of
-//! what it has seen, so a next turn computes only what is new. The choice of tokens is a pure function of options,
-//! seed, position and logits ([`sampling`]), so a seed repeats a text wherever the same logits come from.
+//! Three lines answer a chat:
 //!
-//! ```no_run
-//! use std::path::Path;
-//!
-//! use sm_runtime::{CancelToken, GenerationOptions, Generator, LoadOptions, LoadedModel, Prompt};
-//!
-//! # fn main() -> Result<(), sm_runtime::Error> {
-//! let model = LoadedModel::load(Path::new("model.gguf"), &LoadOptions::default(), &|_| ())?;
-//! let mut generator = Generator::new(model);
-//! let (prompt, options) = (Prompt::Text("Once upon a time".into()), GenerationOptions::default());
-//!
-//! let mut generation = generator.stream(&prompt, &options, &CancelToken::new())?;
-//! while let Some(event) = generation.next_event()? {
-//!     print!("{}", event.text);
-//! }
-//! println!("\nseed {}", generation.finish().seed);
-//! # Ok(())
-//! # }
 //! ```
+//! # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
+//! use sm_runtime::{ChatRequest, Engine, GenerationOptions, ModelRef};
+//!
+//! let engine = Engine::builder().load(ModelRef::Demo)?;
+//! let question = ChatRequest::new().user("What is 17 + 25?");
+//! let answer = engine.generate(question.into(), &GenerationOptions::greedy())?;
+//! assert!(answer.text.contains("42"));
+//! # }
+//! # Ok::<(), sm_runtime::Error>(())
+//! ```
+//!
+//! [`ModelRef::Demo`] is a small model built into the program. A path works the same way: a Hugging Face directory, or a GGUF,
+//! safetensors or `.smnd` file. A [`ChatRequest`] is rendered by the model's own chat template; a plain string is continued as it
+//! is. Whatever else runs at the same time, a request gets exactly the tokens that it would get alone, and a seed reproduces
+//! them.
+//!
+//! # Streaming
+//!
+//! [`Engine::stream`] delivers tokens as they are generated, to a thread ([`TokenStream::next_blocking`]) or a task
+//! ([`TokenStream::next`]). Dropping the stream cancels the request.
+//!
+//! ```
+//! # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
+//! # use sm_runtime::{Engine, GenerationOptions, ModelRef, Request};
+//! # let engine = Engine::builder().load(ModelRef::Demo)?;
+//! let options = GenerationOptions::new().seed(1).max_new_tokens(20);
+//! let mut stream = engine.stream(Request::new("Once upon a time".into(), options))?;
+//! while let Some(event) = stream.next_blocking() {
+//!     print!("{}", event?.text);
+//! }
+//! # }
+//! # Ok::<(), sm_runtime::Error>(())
+//! ```
+//!
+//! # Sessions
+//!
+//! A [`Session`] keeps the keys and values of a conversation, so that a turn computes only what is new.
+//!
+//! ```
+//! # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
+//! # use sm_runtime::{ChatRequest, Engine, GenerationOptions, ModelRef};
+//! # let engine = Engine::builder().load(ModelRef::Demo)?;
+//! # let options = GenerationOptions::greedy().max_new_tokens(60);
+//! let session = engine.session("alice")?;
+//! let ask = |text: &str| session.submit(ChatRequest::new().user(text).into(), options.clone());
+//! println!("{}", ask("What is 17 + 25?")?.wait()?[0].text);
+//! let second = ask("And what is 3 + 4?")?.wait()?.swap_remove(0);
+//! assert!(second.usage.cached_tokens > 20);
+//! # }
+//! # Ok::<(), sm_runtime::Error>(())
+//! ```
+//!
+//! # Many requests
+//!
+//! [`Engine::submit`] does not block. It returns a handle, which is a future; requests from all threads share the steps of the
+//! engine. [`Request`] has what one request can ask for beside its options: several choices, a priority, a caller's key for
+//! fairness, a cancel token.
+//!
+//! ```
+//! # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
+//! # use sm_runtime::{Engine, GenerationOptions, ModelRef, Request};
+//! # let engine = Engine::builder().load(ModelRef::Demo)?;
+//! # let options = GenerationOptions::new().seed(1).max_new_tokens(20);
+//! let submit = |text: &str| engine.submit(Request::new(text.into(), options.clone()));
+//! let handles = [submit("Once upon a time")?, submit("In a distant galaxy")?];
+//! for handle in handles {
+//!     println!("{}", handle.wait()?[0].text);
+//! }
+//! # }
+//! # Ok::<(), sm_runtime::Error>(())
+//! ```
+//!
+//! # Structured output
+//!
+//! A [`Grammar`] is enforced while tokens are sampled: a JSON schema, any JSON object, a regular expression, or a Lark grammar.
+//! With the feature `typed`, `Engine::generate_typed` returns a value of a Rust type.
+//!
+//! ```
+//! # #[cfg(all(feature = "cpu", feature = "demo-model", feature = "grammar"))] {
+//! # use sm_runtime::{Engine, GenerationOptions, Grammar, ModelRef};
+//! # let engine = Engine::builder().load(ModelRef::Demo)?;
+//! let options = GenerationOptions::new().seed(1).grammar(Grammar::Regex("[0-9]{3}-[0-9]{4}".into()));
+//! let number = engine.generate("Call".into(), &options)?.text;
+//! assert_eq!((number.len(), &number[3..4]), (8, "-"));
+//! # }
+//! # Ok::<(), sm_runtime::Error>(())
+//! ```
+//!
+//! # Models
+//!
+//! A [`Loader`] loads a model with options, progress and cancellation. Engines that start on clones of a [`LoadedModel`] share its
+//! weights. [`Models`] loads and unloads models by name, within a budget of memory.
+//!
+//! ```
+//! # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
+//! use sm_runtime::{Device, EngineConfig, ExecutorOptions, LoadOptions, Loader};
+//! # use sm_runtime::{Engine, ModelRef};
+//!
+//! let options = LoadOptions::new().device(Device::cpu_threads(2)).context_len(512);
+//! let model = Loader::new(ModelRef::Demo).options(options).load()?;
+//! let config = EngineConfig::new().executor(ExecutorOptions::new().kv_bytes(32 << 20));
+//! let engine = Engine::start(model.clone(), config)?;
+//! assert!(engine.model().shares_weights_with(&model));
+//! # }
+//! # Ok::<(), sm_runtime::Error>(())
+//! ```
+//!
+//! # Tuning
+//!
+//! An [`EngineConfig`] says how requests are batched, how much memory keys and values get, and whether tokens are drafted; a
+//! [`Preset`] is a starting point. [`Engine::stats`], a [`MetricsSink`] and [`Engine::recommendations`] show what to change.
+//! [`Generator`] continues a single sequence without an engine, and [`Bench`] times steps.
+//!
+//! ```
+//! # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
+//! use sm_runtime::{Preset, SpeculationConfig};
+//! # use sm_runtime::{Engine, GenerationOptions, ModelRef};
+//!
+//! let lookup = SpeculationConfig { lookup: true, ..SpeculationConfig::default() };
+//! let config = Preset::Throughput.config().speculation(lookup);
+//! let engine = Engine::builder().config(config).load(ModelRef::Demo)?;
+//! engine.generate("Once upon a time".into(), &GenerationOptions::new().max_new_tokens(8))?;
+//! println!("{:.1} sequences per step", engine.stats().average_batch_size());
+//! # }
+//! # Ok::<(), sm_runtime::Error>(())
+//! ```
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `cpu` | yes | the CPU backend, which runs models |
+//! | `grammar` | yes | structured output: JSON schemas, regular expressions, grammars |
+//! | `typed` | yes | `Engine::generate_typed`: output as a value of a Rust type |
+//! | `demo-model` | no | [`ModelRef::Demo`] and its draft model, built into the program (4 MB) |
+//!
+//! Types of other crates that occur in signatures are re-exported here, so a program needs only this one: [`model`] is `sm_model`
+//! with its tokenizers and chat templates, and [`serde_json`] has the JSON values of chats.
 
 mod backend;
 mod bench;
 mod cancel;
 mod completion;
 mod config;
+mod device;
 mod engine;
 mod error;
 mod generation;
@@ -47,6 +166,7 @@ mod request;
 mod rules;
 pub mod sampling;
 mod sequence;
+mod setters;
 mod source;
 mod speculate;
 mod stop;
@@ -54,14 +174,14 @@ mod stop;
 mod testing;
 mod text;
 
-/// The code of the tutorials compiles.
+/// Compiles the code of the tutorials.
 #[cfg(doctest)]
 mod tutorials {
-    #[doc = include_str!("../../../docs/tutorials/concurrent-inference.md")]
+    #[doc = include_str!("../tutorials/concurrent-inference.md")]
     struct ConcurrentInference;
-    #[doc = include_str!("../../../docs/tutorials/kv-cache-and-batching.md")]
+    #[doc = include_str!("../tutorials/kv-cache-and-batching.md")]
     struct KvCacheAndBatching;
-    #[doc = include_str!("../../../docs/tutorials/checkpoints-and-formats.md")]
+    #[doc = include_str!("../tutorials/checkpoints-and-formats.md")]
     struct CheckpointsAndFormats;
 }
 
@@ -72,6 +192,7 @@ pub use completion::{
     Completion, FinishReason, GenerationStrategy, Timings, TokenEvent, TokenLogprob, Usage,
 };
 pub use config::{EngineConfig, Preset};
+pub use device::Device;
 pub use engine::{
     BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestStatus, Session,
     SessionOptions, TokenStream,
@@ -81,15 +202,15 @@ pub use generation::Generation;
 pub use generator::Generator;
 pub use grammar::Grammar;
 pub use kv_disk::{KvDiskConfig, KvDiskStats};
-pub use load::{LoadOptions, LoadedModel, load_tokenizer};
+pub use load::{ExecutorOptions, LoadOptions, LoadedModel, Loader, PlannedLoad, TokenizerSource};
 pub use metrics::{
     Distribution, MetricsSink, RecentMetrics, RecentSummary, RequestMetrics, StepMetrics, StepPhases, Window,
     percentile,
 };
-pub use models::{Models, ModelsBuilder};
+pub use models::{AcquireModel, ModelHandle, ModelInfo, ModelSpec, ModelState, Models};
 pub use options::{EosRule, GenerationOptions, Limits, LongInput, MatchedStop, SamplingOptions, StopRules};
 pub use perplexity::{Perplexity, PerplexityOptions};
-pub use prompt::Prompt;
+pub use prompt::{ChatRequest, Prompt};
 pub use request::{Request, Select};
 pub use source::ModelRef;
 pub use speculate::{MAX_DRAFT_LEN, SpeculationConfig, SpeculationStats};
@@ -99,12 +220,21 @@ pub use sm_batching::{
     Recommendations, RequestId, Suggestion,
 };
 pub use sm_cache::{
-    BlankSessionId, ByteSize, CacheError, CacheEvent, CacheObserver, CachedPage, EvictionPolicy,
-    EvictionReason, KvCacheConfig, KvCacheStats, KvShape, MemoryPlan, Resource, SessionId, SessionMode,
-    Victim,
+    BlankSessionId, ByteSize, ByteSizeError, CacheError, CacheEvent, CacheObserver, CachedPage,
+    EstimateError, EvictionPolicy, EvictionReason, KvCacheConfig, KvCacheStats, KvShape, MemoryPlan,
+    PagePool, Resource, SessionId, SessionMode, Victim,
 };
+/// Plans and executors, for those who bring an executor of their own
+/// ([`LoadedModel::from_executor`]).
+pub use sm_kernels::plan;
 pub use sm_kernels::plan::{
     ExecutorInfo, KvDType, MemoryNeeds, Plan, Profile, ProfileRow, Progress, Speed, Work,
 };
+/// Model files, tokenizers and chat templates.
 pub use sm_model as model;
-pub use sm_tensor::{DType, TokenId};
+pub use sm_model::chat::{ChatError, ChatTemplate, Message};
+pub use sm_tensor::{DType, PageId, StateSlot, TokenId};
+
+#[cfg(feature = "typed")]
+pub use schemars;
+pub use serde_json;

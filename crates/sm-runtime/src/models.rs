@@ -1,214 +1,145 @@
-//! Several models in one process, under one budget of memory.
+//! Several models in one process: loaded when they are needed, unloaded when others need the memory.
+//!
+//! ```text
+//! acquire ──► Unloaded ── plan, reserve memory ──► Loading ──► Ready ──► Unloading ──► Unloaded
+//!                             │                      │           │            ▲
+//!                             │ evicts the idle      │ all who   │ handles    │ evicted while idle,
+//!                             │ models used longest  │ ask wait  │ in use     │ or drained by unload
+//!                             │ ago                  │ for it    │            │
+//! ```
+//!
+//! Memory is reserved before a model is loaded: what its weights and its executor will take. A model in use is never
+//! evicted; where the rest of the budget does not suffice, the request fails and can be retried.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+mod handle;
+mod registry;
+mod spec;
+#[cfg(test)]
+mod tests;
 
-use sm_cache::ByteSize;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::engine::deadline;
-use crate::load::weight_bytes;
-use crate::{
-    Engine, EngineConfig, Error, LoadError, MemoryBound, ModelRef, Request, RequestHandle, TokenStream,
-};
+pub use handle::{AcquireModel, ModelHandle};
+pub use registry::{ModelInfo, ModelState};
+pub use spec::ModelSpec;
 
-/// Engines by name: each has a model, a queue, and its share of a common budget of memory.
+use crate::Error;
+use registry::Registry;
+
+/// Models by name, which are loaded and unloaded within a budget of memory.
 ///
-/// ```no_run
-/// use sm_runtime::{EngineConfig, ModelRef, Models};
-///
-/// # fn main() -> Result<(), sm_runtime::Error> {
-/// let models = Models::builder(2 << 30)
-///     .add("demo", ModelRef::Demo, EngineConfig::default(), 3)
-///     .add("small", ModelRef::DemoDraft, EngineConfig::default(), 1)
-///     .load()?;
-/// println!("{:?}", models.names().collect::<Vec<_>>());
-/// # Ok(())
-/// # }
 /// ```
-#[derive(Debug)]
-pub struct Models(BTreeMap<String, Engine>);
-
-/// Which models there shall be.
-#[derive(Debug)]
-pub struct ModelsBuilder<'m> {
-    memory_bytes: u64,
-    entries: Vec<Entry<'m>>,
-}
-
-#[derive(Debug)]
-struct Entry<'m> {
-    name: String,
-    model: ModelRef<'m>,
-    config: EngineConfig,
-    share: u32,
-}
+/// # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
+/// use std::time::Duration;
+///
+/// use sm_runtime::{EngineConfig, ExecutorOptions, GenerationOptions, ModelRef, ModelSpec, Models};
+///
+/// let models = Models::new(256 << 20);
+/// let config = EngineConfig::new().executor(ExecutorOptions::new().pool_bytes(64 << 20));
+/// models.add("demo", ModelSpec::new(ModelRef::Demo).config(config.clone()).alias("default"))?;
+/// models.add("small", ModelSpec::new(ModelRef::DemoDraft).config(config))?;
+///
+/// let model = models.get("default")?; // loads it
+/// println!("{}", model.generate("Once upon a time".into(), &GenerationOptions::default())?.text);
+/// drop(model); // may now be unloaded if another model needs the memory
+/// models.shut_down(Duration::from_secs(1));
+/// # }
+/// # Ok::<(), sm_runtime::Error>(())
+/// ```
+///
+/// Keys and values are often the larger part of a model's memory: 1 GiB unless the [`EngineConfig`](crate::EngineConfig) says
+/// otherwise. Give each model so much that those you want to have loaded at the same time fit the budget together. A pool
+/// larger than the whole budget is made as large as the budget allows.
+///
+/// A clone is another reference to the same models. Engines end with the last reference and the last handle.
+#[derive(Clone, Debug)]
+pub struct Models(Arc<Registry>);
 
 impl Models {
-    /// Models that take at most `memory_bytes` together: weights, keys and values, activations and scratch.
-    pub fn builder<'m>(memory_bytes: u64) -> ModelsBuilder<'m> {
-        ModelsBuilder { memory_bytes, entries: Vec::new() }
+    /// No models yet. Those that are loaded at one time take at most `memory_bytes` together: weights, keys and values,
+    /// activations and scratch.
+    pub fn new(memory_bytes: u64) -> Self {
+        Self(Arc::new(Registry::new(memory_bytes)))
     }
 
-    /// The names, in alphabetical order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+    /// Adds a model, which is loaded when it is first needed.
+    ///
+    /// # Errors
+    /// If the name or an alias is blank or already taken.
+    pub fn add(&self, name: &str, spec: ModelSpec) -> Result<(), Error> {
+        let aliases = spec.aliases.clone();
+        self.0.add(name, aliases, Arc::new(spec))
     }
 
-    /// The engine of a model.
+    /// Unloads a model as [`Models::unload`] does, and forgets it.
     ///
     /// # Errors
     /// [`Error::UnknownModel`].
-    pub fn get(&self, name: &str) -> Result<&Engine, Error> {
-        self.0.get(name).ok_or_else(|| Error::UnknownModel {
-            name: name.to_owned(),
-            known: self.names().collect::<Vec<_>>().join(", "),
-        })
+    pub fn remove(&self, name: &str, grace: Duration) -> Result<(), Error> {
+        Registry::remove(&self.0, name, grace)
     }
 
-    /// Puts a request into the queue of a model.
+    /// The engine of a model, by its name or an alias. Loads the model if necessary and blocks until it is loaded;
+    /// [`Models::acquire`] does not block.
     ///
     /// # Errors
-    /// [`Error::UnknownModel`]; as [`Engine::submit`].
-    pub fn submit(&self, name: &str, request: Request) -> Result<RequestHandle, Error> {
-        self.get(name)?.submit(request)
+    /// [`Error::UnknownModel`], [`Error::ModelLoad`]; [`Error::ModelsInUse`] if the budget does not suffice and no loaded model is
+    /// idle; [`Error::ShutDown`].
+    pub fn get(&self, name: &str) -> Result<ModelHandle, Error> {
+        self.acquire(name)?.wait()
     }
 
-    /// As [`Models::submit`]; the stream gives the tokens as they come.
+    /// A future of the engine of a model. If the model is not loaded, starts to load it on a thread of its own; all who ask for
+    /// it meanwhile wait for that one load, and share its error if it fails.
     ///
     /// # Errors
-    /// As [`Models::submit`].
-    pub fn stream(&self, name: &str, request: Request) -> Result<TokenStream, Error> {
-        self.get(name)?.stream(request)
+    /// [`Error::UnknownModel`], [`Error::ShutDown`]. The future has the errors of [`Models::get`].
+    pub fn acquire(&self, name: &str) -> Result<AcquireModel, Error> {
+        let (model_use, outcome) = Registry::acquire(&self.0, name)?;
+        Ok(AcquireModel { outcome, model_use: Some(model_use) })
     }
 
-    /// As [`Engine::trim_memory`] of all engines, to what their requests hold. Gives the bytes that are still held.
+    /// Unloads a model, if it is loaded. Handles that exist have `grace` to be dropped, and requests to end; then requests are
+    /// cut off. Who asks for the model meanwhile gets it loaded again afterwards. Blocks; not for an engine's callbacks, which
+    /// belong to requests in use.
     ///
     /// # Errors
-    /// [`Error::ShutDown`].
+    /// [`Error::UnknownModel`].
+    pub fn unload(&self, name: &str, grace: Duration) -> Result<(), Error> {
+        Registry::unload(&self.0, name, grace)
+    }
+
+    /// All models, by name in alphabetical order.
+    pub fn list(&self) -> Vec<ModelInfo> {
+        self.0.list()
+    }
+
+    /// Bytes of the budget that loaded models take, those included that are being loaded or unloaded.
+    pub fn used_bytes(&self) -> u64 {
+        self.0.used_bytes()
+    }
+
+    /// Frees the cached pages of all loaded models that no request holds, as [`Engine::trim_memory`](crate::Engine::trim_memory)
+    /// does. Returns the bytes of pages still in use.
+    ///
+    /// # Errors
+    /// If an executor fails.
     pub fn trim_memory(&self) -> Result<u64, Error> {
-        self.0.values().map(|engine| engine.trim_memory(0)).sum()
-    }
-
-    /// As [`Engine::shut_down`] for all of them; they share the grace.
-    ///
-    /// # Errors
-    /// As [`Engine::shut_down`].
-    pub fn shut_down(&self, grace: Duration) -> Result<(), Error> {
-        let until = deadline(grace);
-        self.0.values().for_each(|engine| drop(engine.drain(until)));
-        self.0
-            .values()
-            .try_for_each(|engine| engine.shut_down(until.saturating_duration_since(Instant::now())))
-    }
-}
-
-impl<'m> ModelsBuilder<'m> {
-    /// Adds a model. What the weights of all leave of the budget is divided by the models' shares; the configuration may
-    /// allow it less.
-    #[must_use]
-    pub fn add(
-        mut self,
-        name: &str,
-        model: impl Into<ModelRef<'m>>,
-        config: EngineConfig,
-        share: u32,
-    ) -> Self {
-        self.entries.push(Entry { name: name.to_owned(), model: model.into(), config, share });
-        self
-    }
-
-    /// Loads all models and starts their engines.
-    ///
-    /// # Errors
-    /// If a model cannot be loaded, a name is used twice, a share is 0, or the weights alone exceed the budget.
-    pub fn load(self) -> Result<Models, Error> {
-        let mut n_bytes = 0;
-        for entry in &self.entries {
-            if entry.share == 0 {
-                return Err(Error::validation(
-                    "share",
-                    format!("that of {} is 0; it must be at least 1", entry.name),
-                ));
-            }
-            n_bytes += weight_bytes(entry.model, &entry.config.load_options(false))?;
+        let mut held_bytes = 0;
+        for engine in self.0.engines() {
+            held_bytes += match engine.trim_memory(0) {
+                // It was unloaded in the meantime.
+                Err(Error::ShutDown) => 0,
+                trimmed => trimmed?,
+            };
         }
-        let Some(pool_bytes) = self.memory_bytes.checked_sub(n_bytes) else {
-            let (needed, limit) = (ByteSize(n_bytes), ByteSize(self.memory_bytes));
-            let (what, bound) = ("the weights of all models".to_owned(), MemoryBound::Configured);
-            return Err(LoadError::InsufficientMemory { what, needed, limit, bound }.into());
-        };
-        let n_shares: u64 = self.entries.iter().map(|entry| u64::from(entry.share)).sum();
-        let mut engines = BTreeMap::new();
-        for Entry { name, model, mut config, share } in self.entries {
-            let share_bytes = u128::from(pool_bytes) * u128::from(share) / u128::from(n_shares);
-            let pool_bytes = config.load.pool_bytes.unwrap_or(u64::MAX).min(share_bytes as u64);
-            config.load.pool_bytes = Some(pool_bytes);
-            let engine = Engine::builder().config(config).load(model)?;
-            if engines.insert(name.clone(), engine).is_some() {
-                return Err(Error::validation("name", format!("two models are called {name}; rename one")));
-            }
-        }
-        Ok(Models(engines))
-    }
-}
-
-#[cfg(all(test, feature = "demo-model"))]
-mod tests {
-    use super::*;
-    use crate::{GenerationOptions, Generator, LoadOptions, LoadedModel, Prompt, SamplingOptions};
-
-    fn models(memory_bytes: u64) -> Result<Models, Error> {
-        Models::builder(memory_bytes)
-            .add("demo", ModelRef::Demo, EngineConfig::default(), 3)
-            .add("small", ModelRef::DemoDraft, EngineConfig::default(), 1)
-            .load()
+        Ok(held_bytes)
     }
 
-    fn request() -> Request {
-        let sampling = SamplingOptions { seed: Some(5), ..SamplingOptions::default() };
-        let options = GenerationOptions { sampling, ..GenerationOptions::default() };
-        Request::new(Prompt::Text("Once upon a time".into()), options)
-    }
-
-    #[test]
-    fn each_model_answers_for_itself_within_its_share() {
-        let models = models(64 << 20).unwrap();
-        assert_eq!(models.names().collect::<Vec<_>>(), ["demo", "small"]);
-        let handles = ["demo", "small", "demo"].map(|name| models.submit(name, request()).unwrap());
-        let texts = handles.map(|handle| handle.wait().unwrap().swap_remove(0).text);
-        for (index, model) in [(0, ModelRef::Demo), (1, ModelRef::DemoDraft), (2, ModelRef::Demo)] {
-            let loaded = LoadedModel::load(model, &LoadOptions::default(), &|_| ()).unwrap();
-            let Request { prompt, options, .. } = request();
-            assert_eq!(texts[index], Generator::new(loaded).generate(&prompt, &options).unwrap().text);
-        }
-        let bytes = |name| {
-            let info = models.get(name).unwrap().info();
-            info.kv_bytes + info.weight_bytes + info.activation_bytes
-        };
-        let n_bytes = bytes("demo") + bytes("small");
-        assert!(n_bytes <= 64 << 20, "{n_bytes}");
-        assert!(
-            models.get("demo").unwrap().info().kv_bytes > 2 * models.get("small").unwrap().info().kv_bytes
-        );
-        models.trim_memory().unwrap();
-        models.shut_down(Duration::ZERO).unwrap();
-        assert!(matches!(models.submit("demo", request()), Err(Error::ShutDown)));
-    }
-
-    #[test]
-    fn what_cannot_be_is_refused_with_numbers() {
-        let known = models(64 << 20).unwrap().get("large").unwrap_err().to_string();
-        assert_eq!(known, "there is no model \"large\"; there are demo, small");
-        match models(1 << 20) {
-            Err(Error::Load(LoadError::InsufficientMemory { what, limit, .. })) => {
-                assert_eq!((what.as_str(), limit), ("the weights of all models", ByteSize(1 << 20)));
-            }
-            other => panic!("{other:?}"),
-        }
-        let twice = Models::builder(64 << 20)
-            .add("a", ModelRef::DemoDraft, EngineConfig::default(), 1)
-            .add("a", ModelRef::DemoDraft, EngineConfig::default(), 1)
-            .load();
-        assert!(matches!(twice, Err(Error::Validation { field: "name", .. })));
+    /// Ends all engines, as [`Engine::shut_down`](crate::Engine::shut_down) does with one grace period for all, and cancels loads.
+    /// From then on, everything fails with [`Error::ShutDown`].
+    pub fn shut_down(&self, grace: Duration) {
+        Registry::shut_down(&self.0, grace);
     }
 }

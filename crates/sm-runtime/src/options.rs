@@ -1,16 +1,4 @@
-//! What a caller may ask of a generation: defaults, and the checks that run before any work.
-//!
-//! Fields are public to read and to set; the methods of the same names build a value in one expression:
-//!
-//! ```
-//! use sm_runtime::{GenerationOptions, Limits, SamplingOptions};
-//!
-//! let options = GenerationOptions::new()
-//!     .sampling(SamplingOptions::new().temperature(0.2).seed(7))
-//!     .limits(Limits::new().max_new_tokens(50).max_time_ms(10_000))
-//!     .logprobs(5);
-//! assert_eq!(options.sampling.seed, Some(7));
-//! ```
+//! The options of a generation, and the checks that run before any work.
 
 mod limits;
 mod sampling;
@@ -18,29 +6,41 @@ mod stop;
 
 use sm_tensor::TokenId;
 
-use crate::{Error, Grammar};
-
 pub use limits::{Limits, LongInput};
 pub use sampling::SamplingOptions;
 pub use stop::{EosRule, MatchedStop, StopRules};
 
-/// Everything that shapes one generation.
+use crate::setters::{setters, some_setters};
+use crate::{Error, Grammar};
+
+/// The options of a generation.
+///
+/// ```
+/// use sm_runtime::{GenerationOptions, Grammar};
+///
+/// let options = GenerationOptions::greedy().max_new_tokens(50).stop_sequence("\n");
+/// options.validate()?;
+/// let json = GenerationOptions::new().seed(7).grammar(Grammar::JsonObject);
+/// assert_eq!(json.sampling.seed, Some(7));
+/// # Ok::<(), sm_runtime::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct GenerationOptions {
-    /// How the next token is chosen.
+    /// How the next token is sampled.
     pub sampling: SamplingOptions,
     /// How long the prompt, the output and the wait may be.
     pub limits: Limits,
     /// What ends the output early.
     pub stop: StopRules,
-    /// What the text has to match; the output ends where the match is complete. Anything by default.
+    /// What the output must match. It ends where the grammar ends. By default anything.
     pub grammar: Option<Grammar>,
-    /// Whether the text begins with that of the prompt; `logprobs` then cover the tokens of the prompt too. Off by default.
+    /// Whether the text begins with the prompt, and `logprobs` covers the prompt too. Off by default.
     pub echo: bool,
-    /// `Some(n)` returns the raw log-probability of each generated token and of the `n` likeliest alternatives.
+    /// `Some(n)` returns the log-probability of each generated token and of the `n` most likely ones, before any filter.
     pub logprobs: Option<usize>,
-    /// `Some(n)` returns the same of each token of the prompt after the first; nothing of it is taken from a cache then.
+    /// `Some(n)` returns the same for each token of the prompt after the first. The whole prompt is computed then, whatever is
+    /// cached.
     pub prompt_logprobs: Option<usize>,
 }
 
@@ -50,89 +50,64 @@ impl GenerationOptions {
         Self::default()
     }
 
-    /// The likeliest token each time, and otherwise the defaults.
+    /// Options that always pick the most likely token, without filters or penalties.
     pub fn greedy() -> Self {
         Self::new().sampling(SamplingOptions::greedy())
     }
 
-    /// Sets how the next token is chosen.
-    #[must_use]
-    pub fn sampling(self, sampling: SamplingOptions) -> Self {
-        Self { sampling, ..self }
-    }
+    setters!(sampling: SamplingOptions, limits: Limits, stop: StopRules);
+    some_setters!(grammar: Grammar, logprobs: usize, prompt_logprobs: usize);
 
-    /// Sets how long the prompt, the output and the wait may be.
-    #[must_use]
-    pub fn limits(self, limits: Limits) -> Self {
-        Self { limits, ..self }
-    }
-
-    /// Sets what ends the output early.
-    #[must_use]
-    pub fn stop(self, stop: StopRules) -> Self {
-        Self { stop, ..self }
-    }
-
-    /// Sets what the text has to match.
-    #[must_use]
-    pub fn grammar(self, grammar: Grammar) -> Self {
-        Self { grammar: Some(grammar), ..self }
-    }
-
-    /// Begins the text with that of the prompt.
+    /// Begins the text with the prompt.
     #[must_use]
     pub fn echo(self) -> Self {
         Self { echo: true, ..self }
     }
 
-    /// Returns the log-probability of each generated token and of the `n` likeliest alternatives.
+    /// Sets [`SamplingOptions::seed`](field@SamplingOptions::seed).
     #[must_use]
-    pub fn logprobs(self, n: usize) -> Self {
-        Self { logprobs: Some(n), ..self }
+    pub fn seed(self, seed: u64) -> Self {
+        Self { sampling: self.sampling.seed(seed), ..self }
     }
 
-    /// Returns the log-probability of each token of the prompt after the first, and of the `n` likeliest alternatives.
+    /// Sets [`SamplingOptions::temperature`](field@SamplingOptions::temperature).
     #[must_use]
-    pub fn prompt_logprobs(self, n: usize) -> Self {
-        Self { prompt_logprobs: Some(n), ..self }
+    pub fn temperature(self, temperature: f32) -> Self {
+        Self { sampling: self.sampling.temperature(temperature), ..self }
     }
 
-    /// Sets [`Limits::max_new_tokens`].
+    /// Sets [`Limits::max_new_tokens`](field@Limits::max_new_tokens).
     #[must_use]
-    pub fn max_new_tokens(mut self, n: usize) -> Self {
-        self.limits.max_new_tokens = n;
+    pub fn max_new_tokens(self, n_tokens: usize) -> Self {
+        Self { limits: self.limits.max_new_tokens(n_tokens), ..self }
+    }
+
+    /// Sets [`Limits::max_time_ms`](field@Limits::max_time_ms).
+    #[must_use]
+    pub fn max_time_ms(self, milliseconds: u64) -> Self {
+        Self { limits: self.limits.max_time_ms(milliseconds), ..self }
+    }
+
+    /// Adds a string to [`StopRules::sequences`](field@StopRules::sequences).
+    #[must_use]
+    pub fn stop_sequence(mut self, text: &str) -> Self {
+        self.stop.sequences.push(text.to_owned());
         self
     }
 
-    /// Sets [`SamplingOptions::seed`].
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.sampling.seed = Some(seed);
-        self
-    }
-
-    /// The number of alternatives that are wanted of each token of the prompt, if its log-probabilities are.
+    /// The number of alternatives to return for each token of the prompt, if its log-probabilities are wanted.
     pub(crate) fn wanted_of_prompt(&self) -> Option<usize> {
         self.prompt_logprobs.or(self.logprobs.filter(|_| self.echo))
     }
 
-    /// Checks everything that can be checked without a model.
+    /// Checks every value.
     ///
     /// # Errors
-    /// [`Error::Validation`] with the name of the first impossible field.
+    /// [`Error::Validation`] with the name of the first field whose value is impossible.
     pub fn validate(&self) -> Result<(), Error> {
         self.sampling.validate()?;
         self.limits.validate()?;
-        if self.stop.sequences.iter().any(String::is_empty) {
-            return Err(Error::validation("stop", "a stop string is empty; leave it out"));
-        }
-        if self.stop.min_new_tokens > self.limits.max_new_tokens {
-            let message = format!(
-                "{} is more than max_new_tokens = {}; lower it",
-                self.stop.min_new_tokens, self.limits.max_new_tokens
-            );
-            return Err(Error::validation("min_new_tokens", message));
-        }
+        self.stop.validate(self.limits.max_new_tokens)?;
         if self.grammar.is_some() && self.stop.eos == EosRule::Ignore {
             let message = "with a grammar, the output ends where the grammar does; do not ignore end-of-sequence tokens";
             return Err(Error::validation("ignore_eos", message));
@@ -140,20 +115,30 @@ impl GenerationOptions {
         Ok(())
     }
 
-    /// Checks that every token it names is one of `vocab_size`.
+    /// Checks that every token named is in a vocabulary of `vocab_size`.
+    ///
+    /// # Errors
+    /// [`Error::Validation`] with the name of the field.
     pub(crate) fn check_vocabulary(&self, vocab_size: usize) -> Result<(), Error> {
-        let check = |field, mut tokens: Box<dyn Iterator<Item = TokenId> + '_>| match tokens
-            .find(|token| token.0 as usize >= vocab_size)
-        {
-            None => Ok(()),
-            Some(TokenId(token)) => {
-                let message = format!("token {token} is not in the vocabulary of {vocab_size}");
-                Err(Error::validation(field, message))
-            }
-        };
-        check("logit_bias", Box::new(self.sampling.logit_bias.iter().map(|(token, _)| *token)))?;
-        check("allowed_tokens", Box::new(self.sampling.allowed_tokens.iter().flatten().copied()))?;
-        check("stop_token_ids", Box::new(self.stop.token_ids.iter().copied()))
+        let bias = self.sampling.logit_bias.iter().map(|(token, _)| *token);
+        check_tokens("logit_bias", bias, vocab_size)?;
+        let allowed = self.sampling.allowed_tokens.iter().flatten().copied();
+        check_tokens("allowed_tokens", allowed, vocab_size)?;
+        check_tokens("stop_token_ids", self.stop.token_ids.iter().copied(), vocab_size)
+    }
+}
+
+fn check_tokens(
+    field: &'static str,
+    mut tokens: impl Iterator<Item = TokenId>,
+    vocab_size: usize,
+) -> Result<(), Error> {
+    match tokens.find(|token| token.0 as usize >= vocab_size) {
+        None => Ok(()),
+        Some(TokenId(token)) => {
+            let message = format!("token {token} is not in the vocabulary of {vocab_size}");
+            Err(Error::validation(field, message))
+        }
     }
 }
 

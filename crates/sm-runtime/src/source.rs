@@ -7,6 +7,7 @@ mod demo;
 #[path = "source/not_embedded.rs"]
 mod demo;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use sm_model::{LoadOptions, Model, ModelBytes, load_model, parse_model};
@@ -16,38 +17,38 @@ use crate::Error;
 /// Where a model comes from.
 ///
 /// ```
-/// use std::path::{Path, PathBuf};
-///
 /// use sm_runtime::ModelRef;
 ///
-/// assert_eq!(ModelRef::named(Path::new("demo")), ModelRef::Demo);
-/// assert_eq!(ModelRef::named(Path::new("./demo")), ModelRef::Path(Path::new("./demo")));
+/// assert_eq!(ModelRef::named("demo"), ModelRef::Demo);
+/// assert_eq!(ModelRef::named("./demo"), ModelRef::Path("./demo".into()));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ModelRef<'a> {
-    /// A Hugging Face directory, a GGUF, safetensors or `.smnd` file.
-    Path(&'a Path),
-    /// The model that comes with the program, under the feature `demo-model`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ModelRef {
+    /// A Hugging Face directory, or a GGUF, safetensors or `.smnd` file.
+    Path(PathBuf),
+    /// The model that is built into the program with the feature `demo-model`.
     Demo,
-    /// A much smaller model with the vocabulary of [`ModelRef::Demo`], which drafts for it.
+    /// A much smaller model with the vocabulary of [`ModelRef::Demo`], which can draft for it.
     DemoDraft,
 }
 
-impl<'a> ModelRef<'a> {
+impl ModelRef {
     /// The model that a user names: `demo`, `demo-draft`, or a path. A file called `demo` is `./demo`.
-    pub fn named(name: &'a Path) -> Self {
+    pub fn named(name: impl AsRef<Path>) -> Self {
+        let name = name.as_ref();
         match name.to_str() {
             Some("demo") => Self::Demo,
             Some("demo-draft") => Self::DemoDraft,
-            _ => Self::Path(name),
+            _ => Self::Path(name.to_owned()),
         }
     }
 
-    /// Reads what the model is; its weights stay where they are.
+    /// Reads the description of the model. Its weights are mapped, not read.
     ///
     /// # Errors
-    /// If it cannot be read or is not supported, or this build comes without it.
-    pub fn open(self, options: &LoadOptions) -> Result<Model, Error> {
+    /// If it cannot be read or is not supported, or this build does not include it.
+    pub fn open(&self, options: &LoadOptions) -> Result<Model, Error> {
         let embedded = |bytes: &'static [u8]| parse_model(ModelBytes::Gguf(bytes.into()), options);
         Ok(match self {
             Self::Path(path) => load_model(path, options)?,
@@ -57,36 +58,30 @@ impl<'a> ModelRef<'a> {
     }
 }
 
-/// A [`ModelRef`] that goes to another thread.
-#[derive(Debug)]
-pub(crate) enum OwnedModelRef {
-    Path(PathBuf),
-    Demo,
-    DemoDraft,
-}
-
-impl OwnedModelRef {
-    pub(crate) fn borrow(&self) -> ModelRef<'_> {
+impl fmt::Display for ModelRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Path(path) => ModelRef::Path(path),
-            Self::Demo => ModelRef::Demo,
-            Self::DemoDraft => ModelRef::DemoDraft,
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Demo => f.write_str("demo"),
+            Self::DemoDraft => f.write_str("demo-draft"),
         }
     }
 }
 
-impl From<ModelRef<'_>> for OwnedModelRef {
-    fn from(model: ModelRef<'_>) -> Self {
-        match model {
-            ModelRef::Path(path) => Self::Path(path.to_owned()),
-            ModelRef::Demo => Self::Demo,
-            ModelRef::DemoDraft => Self::DemoDraft,
-        }
+impl From<&Path> for ModelRef {
+    fn from(path: &Path) -> Self {
+        Self::Path(path.to_owned())
     }
 }
 
-impl<'a> From<&'a Path> for ModelRef<'a> {
-    fn from(path: &'a Path) -> Self {
+impl From<&PathBuf> for ModelRef {
+    fn from(path: &PathBuf) -> Self {
+        Self::Path(path.clone())
+    }
+}
+
+impl From<PathBuf> for ModelRef {
+    fn from(path: PathBuf) -> Self {
         Self::Path(path)
     }
 }

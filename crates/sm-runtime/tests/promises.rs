@@ -24,10 +24,12 @@ mod reproducible;
 mod schedules;
 #[path = "promises/stories.rs"]
 mod stories;
+#[path = "promises/tokenizers.rs"]
+mod tokenizers;
 
 use std::path::{Path, PathBuf};
 
-use sm_runtime::{GenerationOptions, Generator, KvDType, LoadOptions, LoadedModel};
+use sm_runtime::{Device, ExecutorOptions, GenerationOptions, Generator, KvDType, LoadOptions, Loader};
 
 /// A file or directory of the test data, or a note that the test is skipped.
 fn data(path: &str) -> Option<PathBuf> {
@@ -43,20 +45,30 @@ fn data(path: &str) -> Option<PathBuf> {
     None
 }
 
-/// Options to compute logits at every position, keys and values in single precision.
-fn exact(max_step_tokens: usize) -> LoadOptions {
-    LoadOptions {
-        max_step_tokens,
-        max_outputs: max_step_tokens,
-        kv_dtype: KvDType::F32,
-        // Tests run beside each other already; `reproducible` shows that threads change nothing.
-        n_threads: Some(1),
-        ..LoadOptions::default()
-    }
+/// How a model is loaded and run.
+#[derive(Clone, Debug, Default)]
+struct Setup {
+    load: LoadOptions,
+    executor: ExecutorOptions,
 }
 
-fn generator(path: &Path, options: &LoadOptions) -> Generator {
-    Generator::new(LoadedModel::load(path, options, &|_| ()).expect("the model loads"))
+/// One thread: tests run beside each other already, and `reproducible` shows that threads change nothing.
+fn one_thread() -> LoadOptions {
+    LoadOptions::new().device(Device::cpu_threads(1))
+}
+
+/// Logits at every position, keys and values in single precision.
+fn exact(max_step_tokens: usize) -> Setup {
+    let executor = ExecutorOptions::new()
+        .max_step_tokens(max_step_tokens)
+        .max_outputs(max_step_tokens)
+        .kv_dtype(KvDType::F32);
+    Setup { load: one_thread(), executor }
+}
+
+fn generator(path: &Path, setup: &Setup) -> Generator {
+    let loader = Loader::new(path).options(setup.load.clone()).executor(setup.executor.clone());
+    Generator::with_executor(loader.load().expect("the model loads"), &setup.executor).unwrap()
 }
 
 fn greedy(max_new_tokens: usize) -> GenerationOptions {

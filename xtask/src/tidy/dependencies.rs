@@ -1,12 +1,12 @@
-//! The table of what each crate may use, as ARCHITECTURE.md has it.
+//! What each crate may depend on: the table of ARCHITECTURE.md.
 
 use super::{Finding, SourceFile};
 
-/// What a crate may depend on: crates of the project, and outside crates that only some may use.
+/// What a crate may depend on: crates of the project, and third-party crates that only some may use.
 struct Rule {
     name: &'static str,
     may_use: &'static [&'static str],
-    /// Whether the crate may ask `sm-kernels` for a backend.
+    /// Whether it may enable a backend of `sm-kernels`.
     may_name_backend: bool,
 }
 
@@ -14,33 +14,51 @@ const fn rule(name: &'static str, may_use: &'static [&'static str]) -> Rule {
     Rule { name, may_use, may_name_backend: false }
 }
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 12] = [
     rule("sm-tensor", &[]),
+    rule("sm-demo-model", &[]),
     rule("sm-kernels", &["sm-tensor", "rayon", "wgpu"]),
     rule("sm-model", &["sm-tensor", "sm-kernels"]),
     rule("sm-cache", &["sm-tensor"]),
     rule("sm-batching", &["sm-tensor", "sm-kernels", "sm-cache"]),
     Rule {
         name: "sm-runtime",
-        may_use: &["sm-tensor", "sm-kernels", "sm-model", "sm-cache", "sm-batching", "tokio"],
+        may_use: &[
+            "sm-tensor",
+            "sm-demo-model",
+            "sm-kernels",
+            "sm-model",
+            "sm-cache",
+            "sm-batching",
+            "tokio",
+        ],
         may_name_backend: true,
     },
     rule("sm-server", &["sm-runtime", "tokio"]),
     rule("sm-cli", &["sm-runtime", "sm-server", "tokio"]),
+    rule("quantize", &["sm-tensor"]),
+    rule("scheduler", &["sm-cache", "sm-batching"]),
+    rule("chat", &["sm-runtime"]),
 ];
 
-/// Crates that nothing may depend on but what lists them above.
+/// Third-party crates that only the crates that list them above may use.
 const RESTRICTED: [&str; 3] = ["rayon", "tokio", "wgpu"];
 
-/// Checks the manifest of a crate. Development dependencies are free: they do not ship.
-pub(super) fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
+/// Checks the manifest of each crate, but for its development dependencies: they do not ship.
+pub(super) fn check(files: &[SourceFile], findings: &mut Vec<Finding>) {
+    for file in files {
+        check_manifest(file, findings);
+    }
+}
+
+fn check_manifest(file: &SourceFile, findings: &mut Vec<Finding>) {
     let Some(name) = file.path.strip_suffix("/Cargo.toml").and_then(|folder| folder.rsplit('/').next())
     else {
         return;
     };
     let is_xtask = name == "xtask";
     let rule = RULES.iter().find(|r| r.name == name);
-    if rule.is_none() && file.path.starts_with("crates/") {
+    if rule.is_none() && ["crates/", "examples/"].iter().any(|folder| file.path.starts_with(folder)) {
         findings.push(file.finding(0, format!("{name} has no row in the dependency table")));
     }
     for (number, dependency, entry) in dependencies(file) {
@@ -57,9 +75,7 @@ pub(super) fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
         let names_backend =
             dependency == "sm-kernels" && ["cpu", "gpu"].iter().any(|f| entry.contains(&format!("\"{f}\"")));
         if names_backend && rule.is_some_and(|r| !r.may_name_backend) {
-            findings.push(
-                file.finding(number, format!("{name} may use sm-kernels only without a backend feature")),
-            );
+            findings.push(file.finding(number, format!("{name} may not enable a backend of sm-kernels")));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Rules about where things may stand: unsafe code, threads, async, the GPU, and files that no module declares.
+//! Where unsafe code, threads, async and the GPU may appear, and files that no module declares.
 
 use super::{Finding, SourceFile};
 
-/// A word of code and the only places where it may stand.
+/// A word and the only places where code may contain it.
 struct Place {
     word: &'static str,
     /// Path prefixes.
@@ -28,6 +28,7 @@ const PLACES: [Place; 5] = [
         allowed: &[
             "crates/sm-kernels/src/cpu/",
             "crates/sm-model/src/chat.rs",
+            "crates/sm-model/src/chat/",
             "crates/sm-model/src/export/",
             "crates/sm-runtime/src/",
             "crates/sm-server/",
@@ -43,9 +44,17 @@ const PLACES: [Place; 5] = [
     Place { word: "wgpu", allowed: &["crates/sm-kernels/src/gpu/"] },
 ];
 
-/// Checks one file's code for words out of place.
-pub(super) fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
-    // A test may count allocations or call a peer; the rules are about what ships.
+/// Checks all files.
+pub(super) fn check(files: &[SourceFile], findings: &mut Vec<Finding>) {
+    for file in files {
+        check_words(file, findings);
+    }
+    check_modules(files, findings);
+}
+
+/// Checks one file for words out of place.
+fn check_words(file: &SourceFile, findings: &mut Vec<Finding>) {
+    // Tests may do more, such as count allocations; the rules are about what ships.
     if !file.is_rust() || !file.path.starts_with("crates/") || file.is_test() {
         return;
     }
@@ -56,15 +65,15 @@ pub(super) fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
             if !is_allowed && has_word(&code, place.word) {
                 let places =
                     if place.allowed.is_empty() { "no crate".to_owned() } else { place.allowed.join(", ") };
-                let what = format!("`{}` may stand only in {places}", place.word);
+                let what = format!("`{}` is allowed only in {places}", place.word);
                 findings.push(file.finding(number, what));
             }
         }
     }
 }
 
-/// Checks that every source file is a module that its parent declares; others are dead.
-pub(super) fn check_modules(files: &[SourceFile], findings: &mut Vec<Finding>) {
+/// Checks that a module declares every source file; one that is not declared is dead code.
+fn check_modules(files: &[SourceFile], findings: &mut Vec<Finding>) {
     for file in files.iter().filter(|f| f.is_rust()) {
         let Some((source_root, module)) = file.path.split_once("/src/") else { continue };
         if matches!(module, "lib.rs" | "main.rs") || module.starts_with("bin/") {
@@ -87,13 +96,13 @@ pub(super) fn check_modules(files: &[SourceFile], findings: &mut Vec<Finding>) {
     }
 }
 
-/// Whether a line declares the module `name`, or gives another module its file.
+/// Whether a line declares the module `name`, or names its file for another module.
 fn declares(line: &str, name: &str) -> bool {
     let names_file = line.trim().starts_with("#[path = ") && line.trim().ends_with(&format!("/{name}.rs\"]"));
     names_file || code_of(line).trim_end().ends_with(&format!("mod {name};"))
 }
 
-/// A line without its comment and without what stands in string literals.
+/// A line without comments and the contents of string literals.
 fn code_of(line: &str) -> String {
     let mut code = String::new();
     let mut chars = line.chars().peekable();
@@ -112,7 +121,7 @@ fn code_of(line: &str) -> String {
     code
 }
 
-/// Whether `word` stands in `code` as a word of its own.
+/// Whether `code` contains `word` as a whole word.
 fn has_word(code: &str, word: &str) -> bool {
     code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == word)
 }

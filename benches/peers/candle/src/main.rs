@@ -1,4 +1,4 @@
-//! Drives candle's quantized llama by the protocol of `benches/peers/protocol.py`.
+//! Runs candle's quantized llama by the protocol of `benches/peers/protocol.py`.
 #![allow(clippy::print_stdout, reason = "the answers go to standard output")]
 
 use std::fs::File;
@@ -80,14 +80,14 @@ impl Engine {
         Ok(start.elapsed().as_secs_f64())
     }
 
-    /// Computes tokens behind `position` others; at position 0 the cache starts anew.
+    /// Computes tokens after `position` others; position 0 resets the cache.
     fn run(&mut self, tokens: &[u32], position: usize) -> Result<(), Failure> {
         let tokens = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
         self.model.forward(&tokens, position)?;
         Ok(())
     }
 
-    /// Tokens by the constants of Knuth's MMIX; the first three of a vocabulary are special.
+    /// Pseudo-random tokens (Knuth's MMIX constants); the first three of a vocabulary are special.
     fn draw(&mut self, n_tokens: usize) -> Vec<u32> {
         let mut token = || {
             self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

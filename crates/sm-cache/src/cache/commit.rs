@@ -49,7 +49,8 @@ impl KvCache {
     fn advance(&mut self, handle: &KvHandle, token_ids: &[TokenId], computed: usize) -> usize {
         let page_len = self.page_len();
         let lease = self.leases.get_mut(handle);
-        let (before, n_pages) = (lease.table.computed(), lease.table.pages().len());
+        let before = lease.table.computed();
+        let n_pages = lease.table.pages().len();
         assert!(
             before <= computed && computed <= token_ids.len(),
             "{computed} computed positions of {} after {before}",
@@ -86,7 +87,8 @@ impl KvCache {
     /// caller who has the page elsewhere can reserve it, fill it and call [`KvCache::commit_restored`].
     pub fn next_key(&self, handle: &KvHandle, token_ids: &[TokenId]) -> Option<PageKey> {
         let lease = self.leases.get(handle);
-        let (page_len, computed) = (self.page_len(), lease.table.computed());
+        let page_len = self.page_len();
+        let computed = lease.table.computed();
         if !self.config.shares()
             || !computed.is_multiple_of(page_len)
             || token_ids.len() <= computed + page_len

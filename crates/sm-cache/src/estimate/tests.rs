@@ -69,5 +69,10 @@ fn a_plan_counts_whole_pages_of_key_and_value_heads() {
     let stateful = MemoryPlan { pool: plan.pool.with_states(8, 1 << 20), ..plan };
     assert_eq!(stateful.total_bytes(), Ok(total + (8 << 20)));
     assert_eq!((stateful.max_sequences(total + (8 << 20)), stateful.max_sequences(total)), (4, 3));
+    let few_slots = MemoryPlan { pool: plan.pool.with_states(2, 1), ..plan };
+    assert_eq!(few_slots.max_sequences(u64::MAX), 2);
+    let states_only =
+        MemoryPlan { pool: PagePool::from_page_bytes(0, 16, 0).with_states(8, 1 << 20), ..plan };
+    assert_eq!((states_only.max_sequences(616 << 20), states_only.max_sequences((616 << 20) - 1)), (8, 0));
     assert!(stateful.to_string().contains("\nstates          8.00 MB\nKV cache"), "{stateful}");
 }

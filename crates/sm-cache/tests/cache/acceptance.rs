@@ -155,9 +155,13 @@ fn a_session_of_another_model_is_never_reused() {
         ("salt", namespace("y")),
     ];
     for (field, namespace) in others {
-        let (session, mode, tokens) = (&id("a"), SessionMode::Append, &tokens(0..4)[..]);
-        let error =
-            cache.begin_turn(&TurnRequest { session, mode, namespace: &namespace, tokens }).unwrap_err();
+        let request = TurnRequest {
+            session: &id("a"),
+            mode: SessionMode::Append,
+            namespace: &namespace,
+            tokens: &tokens(0..4),
+        };
+        let error = cache.begin_turn(&request).unwrap_err();
         assert_eq!(error, CacheError::SessionMismatch { session: id("a"), field });
     }
 }
@@ -199,7 +203,8 @@ fn forks_share_pages_until_they_write() {
     let second = cache.fork(&first);
     assert_eq!(cache.pages(&first), cache.pages(&second));
     assert_eq!(cache.stats().pinned_pages, 3);
-    let (mut copies, shared) = (Vec::new(), cache.pages(&first)[2]);
+    let mut copies = Vec::new();
+    let shared = cache.pages(&first)[2];
     cache.reserve(&second, 11, &mut copies).unwrap();
     assert_eq!(copies, [(shared, cache.pages(&second)[2])]);
     cache.reserve(&first, 11, &mut copies).unwrap();

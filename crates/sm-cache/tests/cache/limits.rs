@@ -57,7 +57,8 @@ fn watched(config: KvCacheConfig, n_pages: usize) -> (KvCache, Recorder) {
 }
 
 fn begin(cache: &mut KvCache, name: &str, tokens: &[TokenId]) -> Result<(Turn, Vec<TokenId>), CacheError> {
-    let (session, mode) = (&SessionId::new(name).unwrap(), SessionMode::Append);
+    let session = &SessionId::new(name).unwrap();
+    let mode = SessionMode::Append;
     cache.begin_turn(&TurnRequest { session, mode, namespace: &namespace(""), tokens })
 }
 
@@ -230,8 +231,8 @@ fn above_the_threshold_unused_pages_are_evicted_early() {
 fn equal_pages_are_kept_once() {
     let mut cache = cache(8);
     let token_ids = tokens(0..8);
-    let (first, second) =
-        (lease(&mut cache, &namespace(""), &token_ids), lease(&mut cache, &namespace(""), &token_ids));
+    let first = lease(&mut cache, &namespace(""), &token_ids);
+    let second = lease(&mut cache, &namespace(""), &token_ids);
     compute(&mut cache, &first, &token_ids);
     compute(&mut cache, &second, &token_ids);
     assert_eq!(cache.stats().pinned_pages, 4);

@@ -168,7 +168,9 @@ impl Reference {
     fn evict_pages(&mut self, session: &str) {
         let entry = self.sessions.get_mut(session).unwrap();
         entry.computed = 0;
-        let (pages, used, state) = (std::mem::take(&mut entry.pages), entry.used, entry.state.take());
+        let used = entry.used;
+        let pages = std::mem::take(&mut entry.pages);
+        let state = entry.state.take();
         let newer = pages.iter().take_while(|page| self.used.get(page).is_some_and(|at| *at > used)).count();
         pages[..newer].iter().rev().for_each(|page| self.retire(*page, true));
         pages[newer..].iter().for_each(|page| self.retire(*page, false));
@@ -365,8 +367,16 @@ impl Reference {
             self.drop_session(&oldest.unwrap());
             self.stats.evictions += 1;
         }
-        let (pages, token_ids) = (Vec::new(), Vec::new());
-        let new = RefSession { pages, computed: 0, token_ids, used: 0, busy: true, kept, first, state: None };
+        let new = RefSession {
+            pages: Vec::new(),
+            computed: 0,
+            token_ids: Vec::new(),
+            used: 0,
+            busy: true,
+            kept,
+            first,
+            state: None,
+        };
         let session = self.sessions.entry(id.into()).or_insert(new);
         (session.busy, session.first, session.kept, session.used) = (true, first, kept, self.now);
         Some(context)

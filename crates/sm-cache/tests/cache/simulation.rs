@@ -111,7 +111,8 @@ impl Simulation {
     }
 
     fn begin_turn(&mut self, name: &str, choice: u32) {
-        let (session, append) = (SessionId::new(name).unwrap(), choice.is_multiple_of(2));
+        let session = SessionId::new(name).unwrap();
+        let append = choice.is_multiple_of(2);
         let mode = if append { SessionMode::Append } else { SessionMode::Prefix };
         let mut tokens = text(choice / 2);
         if !append && let Some(token_ids) = self.reference.log(name) {
@@ -277,7 +278,8 @@ impl Simulation {
         let namespace = namespace(salt);
         let tokens = [text(choice), vec![TokenId(8); 2]].concat();
         let keys: Vec<_> = self.cache.page_keys(&namespace, &tokens).collect();
-        let (id, owner) = (self.next_id, LeaseOwner::Request(&namespace));
+        let id = self.next_id;
+        let owner = LeaseOwner::Request(&namespace);
         self.next_id += 1;
         let request = LeaseRequest { owner, tokens: &tokens, max_len: 0, arrival: Arrival::Resumed };
         let handle = self.cache.lease(&request);

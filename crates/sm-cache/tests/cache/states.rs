@@ -107,8 +107,12 @@ fn decoding_overwrites_its_state_until_a_snapshot_needs_it() {
 #[test]
 fn a_long_answer_evicts_its_own_snapshots_before_anything_older() {
     let mut cache = cache(5);
-    let (session, mode) = (&SessionId::new("idle").unwrap(), SessionMode::Append);
-    let request = TurnRequest { session, mode, namespace: &namespace(""), tokens: &tokens(300..303) };
+    let request = TurnRequest {
+        session: &SessionId::new("idle").unwrap(),
+        mode: SessionMode::Append,
+        namespace: &namespace(""),
+        tokens: &tokens(300..303),
+    };
     let (turn, token_ids) = cache.begin_turn(&request).unwrap();
     let handle = lease_turn(&mut cache, &turn, &token_ids);
     compute(&mut cache, &handle, &token_ids);
@@ -141,8 +145,8 @@ fn rejected_drafts_go_back_to_the_state_that_was_kept() {
     reserve(&mut cache, &handle, 1, 3).unwrap();
     assert_eq!(kept(&cache, &handle), [6, 7, 8]);
     let plan = cache.state_plan(&handle).unwrap();
-    let (after_one, n_free) = (plan.kept[1].slot, 8 - 4);
-    assert_eq!(cache.n_available_states(), n_free);
+    let after_one = plan.kept[1].slot;
+    assert_eq!(cache.n_available_states(), 8 - 4);
     token_ids.push(TokenId(71));
     cache.commit(&handle, &token_ids, 7);
     assert_eq!(cache.truncate(&handle, 7), 7);
@@ -194,6 +198,23 @@ fn a_position_whose_state_was_not_kept_cannot_be_committed() {
     let handle = lease(&mut cache, &namespace(""), &tokens(0..9));
     reserve(&mut cache, &handle, 9, 0).unwrap();
     cache.commit(&handle, &tokens(0..9), 7);
+}
+
+#[test]
+fn a_commit_of_nothing_new_changes_no_state() {
+    let mut cache = cache(4);
+    let token_ids = tokens(0..6);
+    let handle = lease(&mut cache, &namespace(""), &token_ids);
+    compute(&mut cache, &handle, &token_ids[..5]);
+    let current = cache.state(&handle);
+    cache.commit(&handle, &token_ids, 5);
+    assert_eq!(cache.state(&handle), current);
+    reserve(&mut cache, &handle, 1, 0).unwrap();
+    cache.commit(&handle, &token_ids, 5);
+    assert!(cache.state_plan(&handle).is_some(), "the step is still to come");
+    cache.commit(&handle, &token_ids, 6);
+    cache.release(handle);
+    cache.check().unwrap();
 }
 
 #[test]

@@ -1,51 +1,45 @@
-//! What a text has to be.
+//! Structured output.
 
 use std::path::PathBuf;
 
 use sm_runtime::Grammar;
 
 use crate::failure::Failure;
-use crate::prompt::utf8;
+use crate::prompt::read_file;
 
-/// What a text has to be.
+/// Structured output.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Form")]
+#[command(next_help_heading = "Structured output")]
 #[group(multiple = false)]
 pub(crate) struct GrammarArgs {
-    /// The text is JSON that fits the JSON schema in FILE
+    /// Generate JSON that matches the JSON schema in FILE
     #[arg(long, value_name = "FILE")]
     json_schema: Option<PathBuf>,
-    /// The text is a JSON object
+    /// Generate a JSON object
     #[arg(long)]
     json_object: bool,
-    /// The text is one that the regular expression R matches as a whole
+    /// Generate text that matches the regular expression R from start to end
     #[arg(long, value_name = "R")]
     regex: Option<String>,
-    /// The text follows the grammar in FILE, written in the Lark syntax of llguidance
+    /// Generate text that matches the grammar in FILE, in the Lark syntax of llguidance
     #[arg(long, value_name = "FILE")]
     grammar: Option<PathBuf>,
 }
 
 impl GrammarArgs {
-    /// The grammar, if one was asked for.
+    /// The grammar, if one was given.
     ///
     /// # Errors
     /// If its file cannot be read.
     pub(crate) fn read(&self) -> Result<Option<Grammar>, Failure> {
         Ok(if let Some(path) = &self.json_schema {
-            Some(Grammar::JsonSchema(read(path)?))
+            Some(Grammar::JsonSchema(read_file(path)?))
         } else if let Some(path) = &self.grammar {
-            Some(Grammar::Lark(read(path)?))
+            Some(Grammar::Lark(read_file(path)?))
         } else if self.json_object {
             Some(Grammar::JsonObject)
         } else {
             self.regex.clone().map(Grammar::Regex)
         })
     }
-}
-
-fn read(path: &PathBuf) -> Result<String, Failure> {
-    let bytes =
-        std::fs::read(path).map_err(|source| Failure::File { action: "read", path: path.clone(), source })?;
-    utf8(bytes, || path.display().to_string())
 }

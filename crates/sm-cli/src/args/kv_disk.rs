@@ -1,4 +1,4 @@
-//! Whether pages of keys and values are kept in a file.
+//! The disk tier of the KV cache.
 
 use std::path::PathBuf;
 
@@ -6,15 +6,14 @@ use sm_runtime::{ByteSize, Engine, KvDiskConfig, KvDiskStats};
 
 use crate::console::Console;
 
-/// Whether pages of keys and values are kept in a file.
+/// The disk tier of the KV cache.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Model")]
+#[command(next_help_heading = "Engine")]
 pub(crate) struct KvDiskArgs {
-    /// Keep keys and values that leave the memory in a file in DIR, and use them again, also in later runs; the text stays
-    /// the same
+    /// Store evicted keys and values in a file in DIR and reuse them, also in later runs
     #[arg(long, value_name = "DIR")]
     kv_disk: Option<PathBuf>,
-    /// The most bytes that the file may have: a number, with K, M, G or T behind it for powers of 1024
+    /// Maximum size of that file, in bytes; K, M, G and T are powers of 1024
     #[arg(long, value_name = "N", requires = "kv_disk", default_value = "4G")]
     kv_disk_bytes: ByteSize,
 }
@@ -26,7 +25,7 @@ impl KvDiskArgs {
         self.kv_disk.clone().map(|dir| KvDiskConfig::new(dir, max_bytes))
     }
 
-    /// Reports how the disk tier was used, if there is one.
+    /// Shows what was read from the file and written to it, if there is one.
     pub(crate) fn report(&self, engine: &Engine, console: &Console) {
         if self.kv_disk.is_some() {
             let KvDiskStats {

@@ -1,26 +1,26 @@
-//! Whether next tokens are guessed.
+//! Speculative decoding.
 
 use std::path::PathBuf;
 
 use sm_runtime::SpeculationConfig;
 
-/// Whether next tokens are guessed.
+/// Speculative decoding.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Speculation")]
+#[command(next_help_heading = "Speculative decoding (never changes the output)")]
 pub(crate) struct SpeculationArgs {
-    /// Let the smaller model DRAFT, with the same vocabulary, guess next tokens; the text stays the same
+    /// Draft tokens with the smaller model DRAFT, which must have the same vocabulary
     #[arg(long, value_name = "DRAFT")]
     pub(crate) draft: Option<PathBuf>,
-    /// Guess that what followed the last few tokens before follows again; the text stays the same
+    /// Draft what followed the last few tokens earlier in the text
     #[arg(long)]
     lookup: bool,
-    /// Guess at most N tokens at a time
+    /// Draft at most N tokens at a time
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     draft_len: Option<usize>,
 }
 
 impl SpeculationArgs {
-    /// The options of the runtime, which checks their values; where nothing is said, those of `base`.
+    /// The options of the runtime, which checks their values; those of `base` where no option is given.
     pub(crate) fn config(&self, base: SpeculationConfig) -> SpeculationConfig {
         let mut config = base.max_draft_len(self.draft_len.unwrap_or(base.max_draft_len));
         config.lookup |= self.lookup;

@@ -2,7 +2,7 @@
 
 mod answers;
 mod fields;
-mod flight;
+mod in_flight;
 mod lines;
 mod request;
 
@@ -13,16 +13,16 @@ use std::time::Instant;
 
 use sm_runtime::{CancelToken, GenerationOptions};
 
-use crate::args::{EndArgs, EngineArgs, GrammarArgs, KvDiskArgs, PresetArgs, SamplingArgs, SpeculationArgs};
-use crate::commands::batch::answers::{Answer, Answers, Place};
-use crate::commands::batch::flight::Flight;
-use crate::commands::batch::lines::Lines;
+use crate::args::{EndArgs, EngineArgs, GrammarArgs, SamplingArgs};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::{Progress, Unit};
+use answers::{Answer, Answers, Destination};
+use in_flight::InFlight;
+use lines::Lines;
 
-/// Answer the requests of a file, many at a time
+/// Answer the requests in a file, many at a time
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -30,45 +30,39 @@ Examples:
   sm batch questions.jsonl answers.jsonl --resume
   sm batch -m ./Qwen3-0.6B --parallel 16 - - < questions.jsonl > answers.jsonl
 
-A line of IN is an object with `prompt`, a text to continue, or `messages`, a conversation to answer:
+Each line of IN is an object with `prompt`, a text to continue, or `messages`, a chat to answer:
   {\"id\": \"a\", \"prompt\": \"Once upon a time\", \"n_tokens\": 50}
   {\"id\": \"b\", \"messages\": [{\"role\": \"user\", \"content\": \"What is 17 + 25?\"}], \"temp\": 0}
 
-Without `id` it is the line's number. The options are those of the command line, which hold for lines that
-do not have them: n_tokens (or max_tokens), temp (or temperature), top_k, top_p, min_p, repeat_penalty (or
-repetition_penalty), presence_penalty, frequency_penalty, seed, stop, ignore_eos, json_schema (the schema
-itself), json_object, regex, grammar (its text); and echo, max_time_ms, allowed_tokens, bad_words, logprobs and
-prompt_logprobs, numbers of alternatives. With --seed S, line 1 has seed S, line 2 has S + 1, and so on.
+`id` defaults to the line number. Other fields override the options of the command line: n_tokens (or max_tokens),
+temp (or temperature), top_k, top_p, min_p, repeat_penalty (or repetition_penalty), presence_penalty,
+frequency_penalty, seed, stop, ignore_eos, json_schema (the schema itself), json_object, regex, grammar (its
+text), echo, max_time_ms, allowed_tokens, bad_words, logprobs and prompt_logprobs (numbers of alternatives).
+With --seed S, line 1 has seed S, line 2 has S + 1, and so on.
 
-OUT gets one line for each, in the same order: {\"id\", \"text\", \"tokens\", \"finish_reason\", \"usage\",
-\"seed\"}, or {\"id\", \"error\"} where a line is wrong or cannot be answered. Such lines are no failure
-of the command. Ctrl-C keeps what is written; --resume goes on behind it.")]
+OUT gets one line per request, in the same order: {\"id\", \"text\", \"tokens\", \"finish_reason\", \"usage\",
+\"seed\"}, or {\"id\", \"error\"} if the request is invalid or fails. Such requests do not fail the command.
+Ctrl-C keeps the answers written; --resume continues after them.")]
 pub(crate) struct Args {
-    /// The requests, one JSON object a line; `-` reads standard input
+    /// Requests, one JSON object per line; `-` is stdin
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// The answers; `-` writes to standard output
+    /// Answers; `-` is stdout
     #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// Keep the answers that OUT has, and go on with the requests behind them
+    /// Keep the answers in OUT and continue with the requests after them
     #[arg(long, conflicts_with = "force")]
     resume: bool,
-    /// Replace OUT if it exists
+    /// Overwrite OUT
     #[arg(long)]
     force: bool,
-    /// Requests that are computed at a time [default: 8, or what the preset says]
+    /// Requests to run at a time [default: 8, or the preset's]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     parallel: Option<NonZeroUsize>,
     #[command(flatten)]
     end: EndArgs,
     #[command(flatten)]
     engine: EngineArgs,
-    #[command(flatten)]
-    preset: PresetArgs,
-    #[command(flatten)]
-    kv_disk: KvDiskArgs,
-    #[command(flatten)]
-    speculation: SpeculationArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
@@ -78,16 +72,16 @@ pub(crate) struct Args {
 /// Answers line after line.
 ///
 /// # Errors
-/// If a file cannot be used, the model cannot be loaded, an option is impossible, or Ctrl-C ended it.
+/// If a file cannot be used, the model cannot be loaded, an option is impossible, or Ctrl-C was pressed.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let options = args.end.options(&args.sampling, &args.grammar)?;
     options.validate()?;
     let mut lines = Lines::open(&args.input)?;
-    let place = Place::find(args, &mut lines)?;
+    let destination = Destination::find(args, &mut lines)?;
     let interrupt = Interrupt::install()?;
-    let parallel = args.preset.n_sequences(args.parallel);
-    let engine = args.engine.start(parallel, &args.preset, (&args.speculation, &args.kv_disk), console)?;
-    let answers = Answers::open(&place, &args.output, console)?;
+    let parallel = args.parallel.map_or_else(|| args.engine.default_parallel(), NonZeroUsize::get);
+    let engine = args.engine.start(parallel, console)?;
+    let answers = Answers::open(&destination, &args.output, console)?;
     let stop = CancelToken::new();
     interrupt.begin({
         let (stop, main) = (stop.clone(), thread::current());
@@ -97,18 +91,18 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
         }
     });
     let bar = Progress::new(console, "answering", Unit::Bytes);
-    let mut run = Run { lines, answers, tally: Tally::new(&place), bar };
-    let ended = run.answer_all(Flight::new(&engine, parallel), &options, &stop);
+    let mut run = Run { lines, answers, tally: Tally::new(&destination), bar };
+    let ended = run.answer_all(InFlight::new(&engine, parallel), &options, &stop);
     drop(run.bar);
     console.note(format_args!("{}", run.tally.summary()));
-    args.kv_disk.report(&engine, console);
+    args.engine.kv_disk.report(&engine, console);
     if matches!(ended, Err(Failure::Interrupted)) && !is_stream(&args.output) {
-        console.note(format_args!("--resume goes on behind {}", args.output.display()));
+        console.note(format_args!("use --resume to continue {}", args.output.display()));
     }
     ended
 }
 
-/// Whether a path stands for standard input or output.
+/// Whether a path means stdin or stdout.
 fn is_stream(path: &Path) -> bool {
     path == Path::new("-")
 }
@@ -122,21 +116,21 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Sends requests as there is room, and writes answers as they come.
+    /// Sends requests while there is room, and writes answers in order.
     fn answer_all(
         &mut self,
-        mut flight: Flight<'_>,
+        mut in_flight: InFlight<'_>,
         options: &GenerationOptions,
         stop: &CancelToken,
     ) -> Result<(), Failure> {
         loop {
-            while flight.has_room()
+            while in_flight.has_room()
                 && let Some(line) = self.lines.next_if_there()?
             {
-                flight.send(&line, options)?;
+                in_flight.send(&line, options)?;
             }
-            let is_changed = flight.land()?;
-            while let Some(answer) = flight.next_answer() {
+            let is_changed = in_flight.collect()?;
+            while let Some(answer) = in_flight.next_answer() {
                 self.answers.write(&answer)?;
                 self.tally.count(&answer);
                 self.show(&answer);
@@ -144,11 +138,11 @@ impl Run<'_> {
             if stop.is_cancelled() {
                 return Err(Failure::Interrupted);
             }
-            if flight.is_empty() && self.lines.are_over() {
+            if in_flight.is_empty() && self.lines.are_over() {
                 return Ok(());
             }
             if !is_changed {
-                // Woken by a line that was read, by a token, and by Ctrl-C.
+                // A line that was read, a token or Ctrl-C unparks it.
                 thread::park();
             }
         }
@@ -156,7 +150,7 @@ impl Run<'_> {
 
     fn show(&self, answer: &Answer) {
         let Tally { n_answers, .. } = self.tally;
-        self.bar.say(format!("{n_answers} answered, {:.1} tok/s", self.tally.rate()));
+        self.bar.set_message(format!("{n_answers} answered, {:.1} tok/s", self.tally.rate()));
         match self.lines.total_bytes() {
             Some(total_bytes) => self.bar.set(answer.line_end, total_bytes),
             None => self.bar.set_open(answer.line_end),
@@ -164,7 +158,7 @@ impl Run<'_> {
     }
 }
 
-/// What a run has done.
+/// Counts of a run.
 struct Tally {
     n_kept: u64,
     n_answers: u64,
@@ -174,8 +168,8 @@ struct Tally {
 }
 
 impl Tally {
-    fn new(place: &Place) -> Self {
-        Self { n_kept: place.n_kept(), n_answers: 0, n_failed: 0, n_tokens: 0, began: Instant::now() }
+    fn new(destination: &Destination) -> Self {
+        Self { n_kept: destination.n_kept(), n_answers: 0, n_failed: 0, n_tokens: 0, began: Instant::now() }
     }
 
     fn count(&mut self, answer: &Answer) {
@@ -196,8 +190,8 @@ impl Tally {
 }
 
 impl Args {
-    /// Whether both files are one, which would be read while it is written.
-    fn is_one_file(&self) -> bool {
+    /// Whether input and output are the same file, which would be read while it is written.
+    fn is_same_file(&self) -> bool {
         let real = |path: &Path| path.canonicalize().ok();
         real(&self.input).is_some_and(|input| real(&self.output) == Some(input))
     }

@@ -1,4 +1,4 @@
-//! `sm bench`: how many tokens per second a model reads and writes, in the shape of llama-bench.
+//! `sm bench`: tokens per second, with the tests of llama-bench.
 
 mod case;
 mod profile;
@@ -7,14 +7,14 @@ mod report;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use sm_runtime::{Bench, Error, LoadOptions, LoadedModel};
+use sm_runtime::{Bench, Error};
 
 use crate::args::ModelArgs;
-use crate::commands::bench::case::{Case, Grid, Phase};
-use crate::commands::bench::profile::Report;
-use crate::commands::bench::report::{Form, Measurement, Reporter};
 use crate::console::Console;
 use crate::failure::Failure;
+use case::{Case, Grid, Phase};
+use profile::Report;
+use report::{Format, Measurement, Reporter};
 
 /// Measure tokens per second
 #[derive(Debug, clap::Args)]
@@ -25,24 +25,24 @@ Examples:
   sm bench -m model.gguf -p 0 -n 64 -b 1,4,8
   sm bench -m model.gguf --profile
 
-Tests are named as by llama-bench: pp512 reads a prompt of 512 tokens, tg128 generates
-128 tokens one by one, @d1024 starts behind 1024 tokens, @b8 runs 8 sequences at once
-and counts the tokens of all. Tokens are random and not sampled. One repetition of
-each test warms up and is not counted. With --profile, one more repetition of each test
-shows how long each operation of a step takes, how fast it reads weights and keys and
-computes, and what part of the machine's own speed that is: the same threads read all
-weights, and multiply without memory, and the slower of both is the limit.")]
+Tests have the names of llama-bench: pp512 processes a prompt of 512 tokens, tg128 generates 128 tokens
+one at a time, @d1024 starts at depth 1024, @b8 runs 8 sequences at once and counts the tokens of all.
+Tokens are random and not sampled. One repetition of each test is a warm-up and not counted.
+
+--profile runs each test once more and shows, for each operation of a step, the time, the memory bandwidth,
+the arithmetic throughput, and the fraction of the limit: the least time that the same threads need to read
+the same bytes or to compute the same products, whichever is longer.")]
 pub(crate) struct Args {
-    /// Prompt lengths; 0 for none
+    /// Prompt lengths; 0 skips the test
     #[arg(short = 'p', long, value_name = "N,…", value_delimiter = ',', default_value = "512")]
     prompt: Vec<usize>,
-    /// Numbers of tokens to generate; 0 for none
+    /// Numbers of tokens to generate; 0 skips the test
     #[arg(short, long, value_name = "N,…", value_delimiter = ',', default_value = "128")]
     n_tokens: Vec<usize>,
-    /// Positions filled before the clock starts
+    /// Positions filled before timing starts
     #[arg(short, long, value_name = "DEPTH,…", value_delimiter = ',', default_value = "0")]
     depth: Vec<usize>,
-    /// Sequences that run at once
+    /// Sequences to run at once
     #[arg(short = 'b', long, value_name = "SEQUENCES,…", value_delimiter = ',', default_value = "1")]
     sequences: Vec<NonZeroUsize>,
     /// Worker threads [default: one per core]
@@ -51,12 +51,12 @@ pub(crate) struct Args {
     /// Counted repetitions of each test
     #[arg(short, long, value_name = "REPS", default_value = "5")]
     reps: NonZeroUsize,
-    /// Show where the time of a step goes
+    /// Show the time of each operation of a step
     #[arg(long)]
     profile: bool,
-    /// The form of the output
-    #[arg(short, long, value_name = "FORM", value_enum, default_value = "md")]
-    output: Form,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "md")]
+    output: Format,
     #[command(flatten)]
     model: ModelArgs,
 }
@@ -70,23 +70,24 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let sequences: Vec<usize> = args.sequences.iter().map(|n| n.get()).collect();
     let grid = Grid { prompt: &args.prompt, generate: &args.n_tokens, depths, sequences: &sequences };
     let cases = grid.cases();
-    if args.profile && args.output == Form::Csv {
-        return Err(Failure::Usage("--profile has no form in CSV; take -o md, json or jsonl".to_owned()));
+    if args.profile && args.output == Format::Csv {
+        return Err(Failure::Usage("--profile is not available in CSV; use -o md, json or jsonl".to_owned()));
     }
     let mut reporter = Reporter::new(console, args.output);
     for threads in args.thread_counts() {
-        let mut model = args.load(&cases, threads, console)?;
+        let mut bench = args.load(&cases, threads, console)?;
         for case in &cases {
-            let rates = args.rates(*case, &mut model, console)?;
-            let profile = if args.profile { case.profile(&mut model)? } else { None };
-            reporter.write(Measurement { profile, ..args.measurement(*case, &model, rates) })?;
+            bench.reset();
+            let rates = args.rates(*case, &mut bench, console)?;
+            let profile = if args.profile { case.profile(&mut bench)? } else { None };
+            reporter.write(Measurement { profile, ..args.measurement(*case, &bench, rates) })?;
         }
     }
     reporter.finish()
 }
 
 impl Args {
-    /// The numbers of threads to try; `None` is one per core.
+    /// The numbers of threads to test; `None` is one per core.
     fn thread_counts(&self) -> Vec<Option<usize>> {
         if self.threads.is_empty() {
             vec![None]
@@ -95,37 +96,27 @@ impl Args {
         }
     }
 
-    /// A model with room for every test.
-    fn load(
-        &self,
-        cases: &[Case],
-        n_threads: Option<usize>,
-        console: &Console,
-    ) -> Result<LoadedModel, Failure> {
+    /// A bench with room for every test.
+    fn load(&self, cases: &[Case], n_threads: Option<usize>, console: &Console) -> Result<Bench, Failure> {
         let n_sequences = cases.iter().map(|case| case.sequences).max().unwrap_or(1);
         let context_len = cases.iter().map(Case::context_len).max().unwrap_or(1);
-        let options = LoadOptions {
-            context_len: Some(context_len),
-            n_threads,
-            n_sequences,
-            max_outputs: n_sequences,
-            ..self.model.options()
-        };
-        self.model.load(&options, console)
+        let options = self.model.options(n_threads)?.context_len(context_len);
+        let executor = self.model.executor().n_sequences(n_sequences).max_outputs(n_sequences);
+        let model = self.model.load(options, executor.clone(), console)?;
+        Ok(Bench::new(&model, &executor)?)
     }
 
     /// Tokens per second of each counted repetition.
-    fn rates(&self, case: Case, model: &mut LoadedModel, console: &Console) -> Result<Vec<f64>, Failure> {
-        let mut bench = Bench::new(model);
-        console.note(format_args!("{case}: warm-up, then {} counted", self.reps));
-        case.time(&mut bench)?;
+    fn rates(&self, case: Case, bench: &mut Bench, console: &Console) -> Result<Vec<f64>, Failure> {
+        console.note(format_args!("{case}: warm-up, then {} repetitions", self.reps));
+        case.time(bench)?;
         let rate = |time: Duration| case.total_tokens() as f64 / time.as_secs_f64();
-        (0..self.reps.get()).map(|_| Ok(rate(case.time(&mut bench)?))).collect()
+        (0..self.reps.get()).map(|_| Ok(rate(case.time(bench)?))).collect()
     }
 
-    fn measurement(&self, case: Case, model: &LoadedModel, samples: Vec<f64>) -> Measurement {
+    fn measurement(&self, case: Case, bench: &Bench, samples: Vec<f64>) -> Measurement {
         let (mean, stddev) = mean_and_deviation(&samples);
-        let info = model.info();
+        let info = bench.info();
         Measurement {
             test: case.to_string(),
             threads: info.n_workers,
@@ -146,16 +137,16 @@ impl Args {
 
 impl Case {
     /// Runs the test once.
-    fn time(&self, bench: &mut Bench<'_>) -> Result<Duration, Error> {
+    fn time(&self, bench: &mut Bench) -> Result<Duration, Error> {
         match self.phase {
             Phase::Prompt => bench.prefill(self.n_tokens, self.depth, self.sequences),
             Phase::Generate => bench.decode(self.n_tokens, self.depth, self.sequences),
         }
     }
 
-    /// Runs the test once more and shows where the time went.
-    fn profile(&self, model: &mut LoadedModel) -> Result<Option<Report>, Error> {
-        let profile = Bench::new(model).profile(|bench| self.time(bench))?;
+    /// Runs the test once more, profiled.
+    fn profile(&self, bench: &mut Bench) -> Result<Option<Report>, Error> {
+        let profile = bench.profile(|bench| self.time(bench))?;
         Ok(profile.as_ref().map(Report::new))
     }
 }

@@ -1,9 +1,9 @@
-//! `sm completions`: scripts that teach a shell the command line.
+//! `sm completions`: completion scripts for shells.
 
-use clap::CommandFactory;
+use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use crate::args::Cli;
+use crate::Cli;
 use crate::console::Console;
 use crate::failure::Failure;
 
@@ -15,14 +15,14 @@ Examples:
   sm completions zsh > ~/.zfunc/_sm
   sm completions fish > ~/.config/fish/completions/sm.fish")]
 pub(crate) struct Args {
-    /// The shell
+    /// Shell
     shell: Shell,
 }
 
 /// Prints the script.
 ///
 /// # Errors
-/// If standard output is closed or fails.
+/// If stdout is closed or fails.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "sm", &mut script);

@@ -1,9 +1,9 @@
 //! `sm detokenize`: the text of tokens.
 
+use sm_runtime::TokenId;
 use sm_runtime::model::tokenizer::SpecialTokens;
-use sm_runtime::{TokenId, load_tokenizer};
 
-use crate::args::TokenizerArgs;
+use crate::args::VocabularyArgs;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::prompt::read_stdin;
@@ -15,12 +15,12 @@ Examples:
   sm detokenize -m model.gguf 1 403 407 261
   sm tokenize -m model.gguf --json \"Once\" | sm detokenize -m model.gguf")]
 pub(crate) struct Args {
-    /// Token ids, with or without brackets and commas; none reads standard input
+    /// Token ids, with or without brackets and commas; stdin if omitted
     #[arg(value_name = "IDS")]
     ids: Vec<String>,
     #[command(flatten)]
-    tokenizer: TokenizerArgs,
-    /// Write special tokens out
+    vocabulary: VocabularyArgs,
+    /// Print special tokens
     #[arg(long)]
     special: bool,
 }
@@ -28,11 +28,11 @@ pub(crate) struct Args {
 /// Prints the text.
 ///
 /// # Errors
-/// If the tokenizer cannot be read, or an id is none of its vocabulary.
+/// If the tokenizer cannot be read, or an id is out of range.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let ids = if args.ids.is_empty() { read_stdin()? } else { args.ids.join(" ") };
     let ids = parse(&ids)?;
-    let tokenizer = load_tokenizer(args.tokenizer.model())?;
+    let tokenizer = args.vocabulary.loader()?.tokenizer()?;
     let vocab_size = tokenizer.vocabulary().vocab_size();
     if let Some(id) = ids.iter().find(|id| id.0 as usize >= vocab_size) {
         return Err(Failure::NoSuchToken { id: id.0, last: vocab_size.saturating_sub(1) });
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     if console.is_terminal() { console.piece("\n") } else { Ok(()) }
 }
 
-/// Reads ids between white space, commas and brackets.
+/// Parses ids that are separated by white space, commas and brackets.
 fn parse(text: &str) -> Result<Vec<TokenId>, Failure> {
     let words = text
         .split(|c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']'))
@@ -50,7 +50,7 @@ fn parse(text: &str) -> Result<Vec<TokenId>, Failure> {
     let id = |word: &str| match word.parse() {
         Ok(id) => Ok(TokenId(id)),
         Err(_) => Err(Failure::Usage(format!(
-            "{word:?} is no token id; ids are whole numbers, as sm tokenize prints them"
+            "{word:?} is not a token id; ids are whole numbers, as printed by sm tokenize"
         ))),
     };
     words.map(id).collect()

@@ -1,4 +1,4 @@
-//! `sm doctor`: what this machine has and what would run on it.
+//! `sm doctor`: what this machine has, and how models would run on it.
 
 mod machine;
 
@@ -8,7 +8,7 @@ use crate::commands::doctor::machine::{Cpu, Memory};
 use crate::console::Console;
 use crate::failure::Failure;
 
-/// Show CPU features, memory, GPU state, and what would run
+/// Show CPU features, memory, GPU support, and how models would run
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -20,13 +20,13 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// All that is told.
+/// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
     version: &'static str,
     platform: String,
     cpu: Cpu,
-    /// The kernel sets that this machine can run, the fastest last.
+    /// The kernel sets that this machine can run, fastest last.
     kernels: Vec<&'static str>,
     memory: Memory,
     gpu: &'static str,
@@ -36,7 +36,7 @@ struct Report {
 /// Prints the report.
 ///
 /// # Errors
-/// If standard output is closed or fails.
+/// If stdout is closed or fails.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let report = Report::collect();
     if args.json { console.json(&report) } else { console.piece(&report.text()) }
@@ -48,10 +48,10 @@ impl Report {
         let kernels = sm_runtime::kernel_sets();
         let would_run = match kernels.last() {
             Some(best) => format!(
-                "models run on the CPU, {} workers with {best} kernels (-t and --isa change it)",
+                "models run on the CPU with {} threads and {best} kernels (change with -t and --isa)",
                 cpu.cores
             ),
-            None => "models cannot run: this build has no backend; build it with the feature cpu".to_owned(),
+            None => "models cannot run: this build has no backend; build with the feature cpu".to_owned(),
         };
         Self {
             version: env!("CARGO_PKG_VERSION"),

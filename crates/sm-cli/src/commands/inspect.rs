@@ -1,4 +1,4 @@
-//! `sm inspect`: what a model file holds.
+//! `sm inspect`: what a model file contains.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use sm_runtime::model::{LoadOptions, Model};
 use crate::console::{Bytes, Console};
 use crate::failure::Failure;
 
-/// Show what a model file holds
+/// Show what a model file contains
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -18,9 +18,9 @@ Examples:
   sm inspect ./Qwen3-0.6B --json
   sm inspect model.gguf --plan")]
 pub(crate) struct Args {
-    /// A Hugging Face directory, a GGUF, safetensors or .smnd file, or `demo`
+    /// Hugging Face directory, GGUF, safetensors or .smnd file, or `demo`
     model: PathBuf,
-    /// Print the operations of a step instead
+    /// Print the operations of one step instead
     #[arg(long, conflicts_with = "json")]
     plan: bool,
     /// Print one JSON object
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What is told, in machine-readable form.
+/// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     architecture: &'static str,
@@ -45,7 +45,7 @@ struct Report<'a> {
     tensors: Vec<Tensor<'a>>,
 }
 
-/// A tensor of the file.
+/// A tensor in the file.
 #[derive(Debug, Serialize)]
 struct Tensor<'a> {
     name: &'a str,
@@ -55,7 +55,7 @@ struct Tensor<'a> {
     bytes: usize,
 }
 
-/// Prints what the model is.
+/// Prints the report.
 ///
 /// # Errors
 /// If the model cannot be read or is not supported.
@@ -106,7 +106,7 @@ impl<'a> Report<'a> {
             (
                 "heads",
                 format!(
-                    "{} for queries, {} for keys and values, {} values each",
+                    "{} query heads, {} key and value heads, {} values each",
                     self.heads, self.kv_heads, self.head_dim
                 ),
             ),

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use sm_runtime::{Generator, LoadOptions, Perplexity, PerplexityOptions};
+use sm_runtime::{Generator, Perplexity, PerplexityOptions};
 
-use crate::args::EngineArgs;
+use crate::args::LoadArgs;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::progress::{Progress, Unit};
-use crate::prompt::utf8;
+use crate::prompt::read_file;
 
 /// Measure how well a model predicts a text
 #[derive(Debug, clap::Args)]
@@ -18,25 +18,25 @@ Examples:
   sm perplexity -m model.gguf wiki.test.txt
   sm perplexity -m model.gguf stories.txt --split '<|endoftext|>' --max-tokens 100000 --json
 
-Without --split the text is read in pieces as long as the context; with it, each document is read from the
-beginning of the context and cut at its end, and what follows the last separator is dropped.")]
+Without --split, the text is scored in pieces as long as the context. With it, each document starts a new
+context and is truncated to its length; the text after the last separator is ignored.")]
 pub(crate) struct Args {
-    /// The text, UTF-8
+    /// Text file, UTF-8
     file: PathBuf,
-    /// Separates documents
+    /// Split the text into documents at STR
     #[arg(long, value_name = "STR")]
     split: Option<String>,
-    /// Stop after N predicted tokens
+    /// Stop after N scored tokens
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    engine: EngineArgs,
+    load: LoadArgs,
 }
 
-/// The result in machine-readable form.
+/// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
     perplexity: f64,
@@ -50,12 +50,13 @@ struct Report {
 /// # Errors
 /// If the text or the model cannot be read, the text is too short, or a step fails.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let bytes = std::fs::read(&args.file).map_err(Failure::file("read", &args.file))?;
-    let text = utf8(bytes, || args.file.display().to_string())?;
+    let text = read_file(&args.file)?;
     // Every position of a chunk is scored, so every row needs its logits.
-    let defaults = LoadOptions::default();
-    let options = LoadOptions { max_outputs: defaults.max_step_tokens, ..args.engine.options() };
-    let mut generator = Generator::new(args.engine.model.load(&options, console)?);
+    let executor = args.load.executor();
+    let max_outputs = executor.max_step_tokens;
+    let executor = executor.max_outputs(max_outputs);
+    let model = args.load.model.load(args.load.options()?, executor.clone(), console)?;
+    let mut generator = Generator::with_executor(model, &executor)?;
     let bar = Progress::new(console, "scoring", Unit::Count("tokens"));
     let mut cut = PerplexityOptions::new();
     cut.split.clone_from(&args.split);

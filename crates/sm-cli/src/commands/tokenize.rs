@@ -1,9 +1,8 @@
 //! `sm tokenize`: the tokens of a text.
 
-use sm_runtime::load_tokenizer;
 use sm_runtime::model::tokenizer::EncodeOptions;
 
-use crate::args::TokenizerArgs;
+use crate::args::VocabularyArgs;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::prompt::PromptArgs;
@@ -14,26 +13,26 @@ use crate::prompt::PromptArgs;
 Examples:
   sm tokenize -m model.gguf \"Once upon a time\"
   sm tokenize -m ./Qwen3-0.6B --json < prompt.txt
-  sm tokenize -m model.gguf --plain \"<s> is two characters and a letter\"")]
+  sm tokenize -m model.gguf --plain \"<s> is not a special token here\"")]
 pub(crate) struct Args {
     #[command(flatten)]
     text: PromptArgs,
     #[command(flatten)]
-    tokenizer: TokenizerArgs,
-    /// Add no sequence marks, and take special tokens in the text as plain characters
+    vocabulary: VocabularyArgs,
+    /// Add no sequence marks, and treat special tokens in the text as plain text
     #[arg(long)]
     plain: bool,
-    /// Print one array of ids
+    /// Print a JSON array of ids
     #[arg(long)]
     json: bool,
 }
 
-/// Prints an id and its piece per line.
+/// Prints one token per line, its id and its text.
 ///
 /// # Errors
-/// If the tokenizer cannot be read, or has no tokens for a part of the text.
+/// If the tokenizer cannot be read, or has no token for a part of the text.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let tokenizer = load_tokenizer(args.tokenizer.model())?;
+    let tokenizer = args.vocabulary.loader()?.tokenizer()?;
     let text = args.text.read()?;
     let options = if args.plain { EncodeOptions::PLAIN } else { EncodeOptions::PROMPT };
     let ids = tokenizer.encode(&text, options)?;

@@ -11,7 +11,7 @@ use super::team::Team;
 use super::topology::{MAX_THREADS, available_bytes, default_threads};
 use super::weights::PackedWeights;
 use crate::cpu::isa::IsaKind;
-use crate::cpu::ops::product::Scratch;
+use crate::cpu::ops::product::ProductWorkspace;
 use crate::plan::{
     Backend, Executor, Limits, MemoryNeeds, PageGroup, Plan, PrepareError, Progress, WeightSource, Weights,
 };
@@ -79,7 +79,7 @@ impl Backend for CpuBackend {
         Ok(MemoryNeeds {
             weight_bytes,
             kv_bytes: KvPool::needed_bytes(pages, limits.n_pages, limits.kv_dtype)?,
-            activation_bytes: arena_bytes.saturating_add(n_workers * Scratch::n_bytes(max_cols)),
+            activation_bytes: arena_bytes.saturating_add(n_workers * ProductWorkspace::n_bytes(max_cols)),
         })
     }
 

@@ -17,7 +17,7 @@ use super::step::{StepContext, StepRules, StepTables};
 use super::team::{Team, WorkerPanic};
 use super::weights::PackedWeights;
 use crate::cpu::isa::{Isa, IsaKind, IsaVisitor};
-use crate::cpu::ops::product::Scratch;
+use crate::cpu::ops::product::ProductWorkspace;
 use crate::plan::{
     ExecError, Executor, ExecutorInfo, Limits, Op, OutputRow, PageGroup, Plan, PrepareError, Profile,
     StepBatch, StepOutput, Wanted, Weights,
@@ -47,7 +47,7 @@ pub(crate) struct CpuExecutor {
 /// Token ids that every table has.
 fn n_token_ids(plan: &Plan) -> usize {
     let rows = plan.ops.iter().filter_map(|op| match op {
-        Op::Embed { table, .. } => Some(plan.matrix(*table).rows()),
+        Op::Embed(embed) => Some(plan.matrix(embed.table).rows()),
         _ => None,
     });
     rows.min().unwrap_or(usize::MAX)
@@ -75,7 +75,7 @@ impl CpuExecutor {
             n_kv_heads: pages.n_kv_heads,
             n_workers,
         };
-        let scratch_bytes = n_workers * Scratch::n_bytes(weights.max_cols());
+        let scratch_bytes = n_workers * ProductWorkspace::n_bytes(weights.max_cols());
         let info = ExecutorInfo {
             kernels: format!("cpu {isa}"),
             n_workers,
@@ -89,7 +89,7 @@ impl CpuExecutor {
             limits,
             plan: plan.clone(),
             isa,
-            locals: (0..n_workers).map(|_| Local::new(Scratch::new(weights.max_cols()))).collect(),
+            locals: (0..n_workers).map(|_| Local::new(ProductWorkspace::new(weights.max_cols()))).collect(),
             team,
             weights,
             tables: StepTables::new(rules, &program.shapes),
@@ -291,7 +291,8 @@ impl Executor for CpuExecutor {
             let start = self.program.phases.partition_point(|phase| phase.op < index);
             let end = self.program.phases.partition_point(|phase| phase.op <= index);
             self.run_phases(batch, start..end)?;
-            visit(index, &self.values(self.plan.ops[index].output()));
+            let buffer = self.plan.ops[index].writes()[0].buffer;
+            visit(index, &self.values(buffer));
         }
         Ok(())
     }

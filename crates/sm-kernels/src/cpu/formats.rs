@@ -1,16 +1,32 @@
-//! Weight formats as the kernels read them: panels of 16 rows, interleaved.
-//!
-//! A *panel* holds [`LANES`] rows, so that a lane of a vector is a row of the matrix, and an output of the product.
-//! Panels of float formats go value by value: `[cols][16]`, or pair by pair in BF16: `[cols / 2][16][2]`. Panels of
-//! quantized formats are a list of blocks, each one or more *units* of 32 columns. A unit has 8 *quads*: vectors of
-//! 64 bytes with the codes of 4 columns of 16 rows, which is what a byte product takes.
+//! Weight formats as the kernels read them: panels of 16 rows, interleaved so that a lane of a vector is a row of the
+//! matrix, which is an output of the product.
 //!
 //! ```text
-//! value = scale * (code - OFFSET) - min
+//! matrix [rows, cols]                    quantized panel                     segment of 32 columns
+//!
+//! row  0 ┌───────────────────────┐      ┌─────────┬─────────┬──             quad 0 │ row 0: 4 codes │ row 1: 4 codes │ …
+//!  ...   │        panel 0        │  ──► │ block 0 │ block 1 │          ──►  quad 1 │     64 bytes, 4 for each of 16 rows
+//! row 15 ├───────────────────────┤      └─────────┴─────────┴──              ...
+//! row 16 │        panel 1        │       1 block = 2 or 8 segments          quad 7 │
+//!                                                                           scales │ row 0 │ row 1 │ …
+//! float panel      [cols][16]
+//! BF16 panel       [cols / 2][16][2]
 //! ```
 //!
-//! Every format keeps each value to the bit; only BF16 has none below [`MIN_BF16`](crate::cpu::isa::MIN_BF16). To add one: a
-//! file here, and a row in [`dispatch`].
+//! A *quad* is what one byte product takes: 4 columns of 16 rows, against 4 activations that all lanes share. Codes of less
+//! than 8 bits lie several quads to a vector (`planes.rs`). A *segment* is 32 columns, as many as an int8 block of
+//! activations has; its columns share one scale (and minimum) per row, or two.
+//!
+//! ```text
+//! value = scale * (code - OFFSET) - min        code unsigned, as vpdpbusd wants it
+//! ```
+//!
+//! Every value is kept to the bit, except that BF16 has none below [`MIN_BF16`](crate::cpu::isa::MIN_BF16), and a panel has
+//! hardly more bytes than the file, since decoding is bound by reading them. Lanes along rows need no horizontal sums and
+//! give each output one chain of additions over the columns, in order, whatever the instruction set; `pack.rs` has the
+//! alternative.
+//!
+//! To add a format: a file here and a row in [`dispatch`].
 
 mod float;
 mod iq4_nl;
@@ -32,31 +48,31 @@ use sm_tensor::DType;
 
 use crate::cpu::isa::{Isa, LANES};
 
-/// Columns of a unit; an int8 block of activations has as many.
-pub(crate) const UNIT_LEN: usize = 32;
-/// Vectors of codes in a unit.
-pub(crate) const UNIT_QUADS: usize = 8;
+/// Columns of a segment; an int8 block of activations has as many.
+pub(crate) const SEGMENT_LEN: usize = 32;
+/// Quads of a segment.
+pub(crate) const SEGMENT_QUADS: usize = SEGMENT_LEN / 4;
 
 /// A float format: `[cols / COLS][16]`.
 pub(crate) trait FloatFormat: 'static {
-    /// The format in the file.
+    /// The type in the file.
     const DTYPE: DType;
-    /// Neighbouring columns that a lane holds.
+    /// Neighbouring columns in a lane.
     const COLS: usize;
-    /// One row's values of so many columns, little-endian in the file.
+    /// Values of that many columns of one row, little-endian in the file.
     type Value: Pod;
-    /// Widens one of the columns of 16 rows.
+    /// Widens column `column < COLS` of 16 rows.
     fn load<I: Isa>(isa: I, values: &[Self::Value; LANES], column: usize) -> I::F32;
-    /// What is packed for values of the file.
+    /// Maps values of the file to packed ones.
     #[inline(always)]
     fn pack(values: Self::Value) -> Self::Value {
         values
     }
 }
 
-/// What the product has to do for a quantized format, beyond its codes.
+/// Which terms the product of a quantized format has.
 pub(crate) trait CodeKind: Copy + 'static {
-    /// Scales (and minima) of a row in a unit: 1 or 2.
+    /// Groups of columns in a segment with a scale (and minimum) of their own: 1 or 2.
     const GROUPS: usize;
     /// Whether there are minima.
     const HAS_MIN: bool;
@@ -64,11 +80,11 @@ pub(crate) trait CodeKind: Copy + 'static {
     const BITS: u32;
 }
 
-/// The kinds of codes as types.
+/// A [`CodeKind`] by its constants.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Codes<const GROUPS: usize, const HAS_MIN: bool, const BITS: u32>;
+pub(crate) struct Kind<const GROUPS: usize, const HAS_MIN: bool, const BITS: u32>;
 
-impl<const GROUPS: usize, const HAS_MIN: bool, const BITS: u32> CodeKind for Codes<GROUPS, HAS_MIN, BITS> {
+impl<const GROUPS: usize, const HAS_MIN: bool, const BITS: u32> CodeKind for Kind<GROUPS, HAS_MIN, BITS> {
     const GROUPS: usize = GROUPS;
     const HAS_MIN: bool = HAS_MIN;
     const BITS: u32 = BITS;
@@ -76,36 +92,36 @@ impl<const GROUPS: usize, const HAS_MIN: bool, const BITS: u32> CodeKind for Cod
 
 /// A quantized format.
 pub(crate) trait QuantFormat: 'static {
-    /// The format in the file.
+    /// The type in the file.
     const DTYPE: DType;
-    /// 16 rows of [`QuantFormat::UNITS`] units, a multiple of 64 bytes.
+    /// 16 rows of [`QuantFormat::SEGMENTS`] segments, a multiple of 64 bytes.
     type Block: Pod;
-    /// Units in a block.
-    const UNITS: usize;
-    /// What the product has to do.
+    /// Segments in a block.
+    const SEGMENTS: usize;
+    /// Terms of the product.
     type Kind: CodeKind;
-    /// What is subtracted from every code.
+    /// Subtracted from every code.
     const OFFSET: i32;
 
-    /// Writes row `lane` of the units from `unit` on from one block of the file.
-    fn pack(file_block: &[u8], lane: usize, unit: usize, block: &mut Self::Block);
-    /// The codes of columns `4 quad..4 quad + 4` of a unit.
-    fn codes<I: Isa>(isa: I, block: &Self::Block, unit: usize, quad: usize) -> I::Bytes;
-    /// The scales of a group of a unit.
-    fn scales<I: Isa>(isa: I, block: &Self::Block, unit: usize, group: usize) -> I::F32;
-    /// The minima of a group of a unit.
-    fn mins<I: Isa>(isa: I, _block: &Self::Block, _unit: usize, _group: usize) -> I::F32 {
+    /// Packs one block of the file as row `lane` of the segments from `segment` on.
+    fn pack(file_block: &[u8], lane: usize, segment: usize, block: &mut Self::Block);
+    /// The codes of columns `4 quad..4 quad + 4` of a segment.
+    fn codes<I: Isa>(isa: I, block: &Self::Block, segment: usize, quad: usize) -> I::Bytes;
+    /// The scales of a group of a segment.
+    fn scales<I: Isa>(isa: I, block: &Self::Block, segment: usize, group: usize) -> I::F32;
+    /// The minima of a group of a segment.
+    fn mins<I: Isa>(isa: I, _block: &Self::Block, _segment: usize, _group: usize) -> I::F32 {
         isa.splat(0.0)
     }
 }
 
 /// A computation that is generic over the weight format.
 pub(crate) trait FormatVisitor {
-    /// What it gives.
+    /// Its result.
     type Output;
-    /// Runs it for a float format.
+    /// Runs the computation for a float format.
     fn float<F: FloatFormat>(self) -> Self::Output;
-    /// Runs it for a quantized format.
+    /// Runs the computation for a quantized format.
     fn quantized<F: QuantFormat>(self) -> Self::Output;
 }
 
@@ -130,7 +146,7 @@ pub(crate) fn dispatch<V: FormatVisitor>(dtype: DType, visitor: V) -> V::Output 
     }
 }
 
-/// The 16-bit number at a byte of a block of the file.
+/// The little-endian `u16` at byte `offset` of a block of the file.
 fn read_u16(file_block: &[u8], offset: usize) -> u16 {
     u16::from_le_bytes([file_block[offset], file_block[offset + 1]])
 }

@@ -1,7 +1,17 @@
-//! How keys and values are stored in the pages: as numbers of one width, or as bytes with a scale for each 32 of a head.
+//! How keys and values are stored in pages: F16, F32, or Q8_0, bytes with a scale for each 32 values of a head.
 //!
-//! What is stored of a position depends on that position alone, so a context is the same whoever computed it, in whatever
-//! chunks.
+//! ```text
+//! one head of a page     keys     [head_dim][16 positions]            a vector: one dimension of 16 positions
+//!                        scales   [head_dim / 32][16 positions]       Q8_0 only
+//!                        values   [16 positions][padded head_dim]     vectors: the dimensions of one position
+//!                        scales   [16 positions][padded head_dim / 32]
+//! ```
+//!
+//! Keys are transposed, so that scores of 16 positions are one vector and add up in the order of dimensions; values are not,
+//! so that outputs add up in the order of positions. A position fills a column of the keys when it is written, which costs
+//! strided stores once, and reading, which happens in every later step, goes straight through memory.
+//!
+//! What is stored of a position depends on that position alone: a context is the same whoever computed it, in whatever chunks.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -9,32 +19,31 @@ use crate::cpu::activations::int8::{BLOCK_LEN, Int8Block, encode_block};
 use crate::cpu::isa::{Isa, LANES};
 use crate::plan::{KvDType, PAGE_LEN};
 
-/// How a key or value is stored.
+/// A stored number of a key or value.
 pub(crate) trait KvElement: Pod + Send + Sync {
-    /// The name of the storage.
+    /// The storage type.
     const DTYPE: KvDType;
     /// Whether each 32 values of a head have a scale.
     const IS_SCALED: bool;
-    /// Reads a vector, not yet scaled.
+    /// Loads a vector, not yet scaled.
     fn load<I: Isa>(isa: I, codes: &[Self; LANES]) -> I::F32;
-    /// Writes a padded head into column `slot` of `[head_dim][PAGE_LEN]` keys (and their scales).
+    /// Stores a padded head as column `slot` of `[head_dim][PAGE_LEN]` keys, and its scales.
     fn store_key<I: Isa>(isa: I, keys: &mut [Self], head_dim: usize, slot: usize, head: &[f32]);
-    /// Writes a padded head into row `slot` of `[PAGE_LEN][padded head_dim]` values (and their scales).
+    /// Stores a padded head as row `slot` of `[PAGE_LEN][padded head_dim]` values, and its scales.
     fn store_value<I: Isa>(isa: I, values: &mut [Self], slot: usize, head: &[f32]);
 }
 
-/// The keys or the values of a page and head.
+/// The keys or the values of one head of a page.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Codes<'a, E> {
-    /// Keys: a vector for each dimension. Values: whole vectors for each position.
+pub(crate) struct HeadPage<'a, E> {
+    /// Keys: `[head_dim]`. Values: `[PAGE_LEN][padded head_dim / LANES]`.
     pub(crate) vectors: &'a [[E; LANES]],
-    /// Keys: for each 32 dimensions those of all positions. Values: for each position those of its 32 dimensions each.
-    /// None where numbers stand for themselves.
+    /// Keys: `[head_dim / 32][PAGE_LEN]`. Values: `[PAGE_LEN][padded head_dim / 32]`. Empty unless [`KvElement::IS_SCALED`].
     pub(crate) scales: &'a [f32],
 }
 
-impl<'a, E: KvElement> Codes<'a, E> {
-    /// Takes the memory of a page and head apart, the first `n_codes` of which are codes.
+impl<'a, E: KvElement> HeadPage<'a, E> {
+    /// The keys or values in `memory`: `n_codes` numbers, then the scales.
     #[inline(always)]
     pub(crate) fn new(memory: &'a [E], n_codes: usize) -> Self {
         let (codes, scales) = memory.split_at(n_codes);
@@ -52,12 +61,13 @@ impl<'a, E: KvElement> Codes<'a, E> {
         isa.mul(codes, isa.load(&self.scales.as_chunks().0[d / BLOCK_LEN]))
     }
 
-    /// The values of a position, which has `n_vectors`, from vector `first` on.
+    /// `V` vectors of the value in `slot`, from vector `first` of its `n_vectors` on.
     #[inline(always)]
     pub(crate) fn value<I: Isa, const V: usize>(
         &self,
         isa: I,
-        (slot, n_vectors): (usize, usize),
+        slot: usize,
+        n_vectors: usize,
         first: usize,
     ) -> [I::F32; V] {
         let row = &self.vectors[slot * n_vectors + first..][..V];
@@ -94,7 +104,7 @@ impl KvElement for f32 {
     }
 }
 
-/// Half precision, as bits, rounded to nearest even.
+/// F16, as bits, rounded to nearest, ties to even.
 impl KvElement for u16 {
     const DTYPE: KvDType = KvDType::F16;
     const IS_SCALED: bool = false;
@@ -122,7 +132,7 @@ impl KvElement for u16 {
     }
 }
 
-/// Codes from -127 to 127; the scales, single precision, lie behind them.
+/// Codes from -127 to 127, followed by `f32` scales.
 impl KvElement for i8 {
     const DTYPE: KvDType = KvDType::Q8_0;
     const IS_SCALED: bool = true;

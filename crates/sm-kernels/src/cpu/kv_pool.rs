@@ -11,7 +11,7 @@ use std::ops::Range;
 use sm_tensor::PageId;
 
 use super::allocation::Allocation;
-use super::kv_element::{Codes, KvElement};
+use super::kv_element::{HeadPage, KvElement};
 use super::split::TileTable;
 use super::team::Worker;
 use crate::cpu::isa::LANES;
@@ -222,11 +222,11 @@ pub(crate) struct KvPages<'a, E> {
 impl<'a, E: KvElement> KvPages<'a, E> {
     /// A page's keys `[head_dim][PAGE_LEN]` and values `[PAGE_LEN][padded head_dim]` of one head.
     #[inline(always)]
-    pub(crate) fn page(&self, page: PageId, head: usize) -> (Codes<'a, E>, Codes<'a, E>) {
+    pub(crate) fn page(&self, page: PageId, head: usize) -> (HeadPage<'a, E>, HeadPage<'a, E>) {
         let Sizes { n_kv_heads, key_codes, value_codes, keys, head: len, .. } = self.sizes;
         let start = (page.0 as usize * n_kv_heads + head) * len;
         let (keys, values) = self.values[start..start + len].split_at(keys);
-        (Codes::new(keys, key_codes), Codes::new(values, value_codes))
+        (HeadPage::new(keys, key_codes), HeadPage::new(values, value_codes))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The kernels behind the operations of a plan.
+//! The kernels behind the operations of a plan, one file each.
 
 pub(crate) mod attention;
 pub(crate) mod block_maxima;

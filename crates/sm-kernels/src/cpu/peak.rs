@@ -36,12 +36,12 @@ impl IsaVisitor for Loop {
     type Output = u64;
 
     fn visit<I: Isa>(self, isa: I) -> u64 {
-        match (self.numbers, I::MANY_REGISTERS) {
+        match (self.numbers, I::HAS_32_REGISTERS) {
             (Numbers::F32, true) => floats::<I, 12>(isa, self.n_rounds),
             (Numbers::F32, false) => floats::<I, 5>(isa, self.n_rounds),
             (Numbers::Bf16, _) => pairs(isa, self.n_rounds),
             (Numbers::Int8, true) => dots::<I, 12>(isa, self.n_rounds),
-            (Numbers::Int8, false) if I::HAS_QUICK_SHORTS => shorts::<I, 4>(isa, self.n_rounds),
+            (Numbers::Int8, false) if I::PREFERS_I16_SUMS => shorts::<I, 4>(isa, self.n_rounds),
             (Numbers::Int8, false) => dots::<I, 4>(isa, self.n_rounds),
         }
     }
@@ -62,7 +62,7 @@ fn floats<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
                 }
             }
             for sum in sums {
-                black_box(isa.sum(sum));
+                black_box(isa.reduce_sum(sum));
             }
         },
     );
@@ -84,7 +84,7 @@ struct Pairs<'a, I> {
 
 impl<I: Isa> Bf16Visitor<I> for Pairs<'_, I> {
     fn visit<B: Bf16Products<I>>(self, products: B) {
-        if I::MANY_REGISTERS { self.run::<B, 12>(products) } else { self.run::<B, 5>(products) }
+        if I::HAS_32_REGISTERS { self.run::<B, 12>(products) } else { self.run::<B, 5>(products) }
     }
 }
 
@@ -98,7 +98,7 @@ impl<I: Isa> Pairs<'_, I> {
             || {
                 let mut sums = [isa.splat(0.0); N];
                 for round in 0..self.n_rounds {
-                    for step in 0..B::STEPS {
+                    for step in 0..B::STAGES {
                         let weights = products.weights(isa.load_bytes(&weights[round % N_WEIGHTS]), step);
                         for sum in &mut sums {
                             *sum = products.add(*sum, weights, B::pair(x), step);
@@ -106,7 +106,7 @@ impl<I: Isa> Pairs<'_, I> {
                     }
                 }
                 for sum in sums {
-                    black_box(isa.sum(sum));
+                    black_box(isa.reduce_sum(sum));
                 }
             },
         );
@@ -132,7 +132,7 @@ fn shorts<I: Isa, const N: usize>(isa: I, n_rounds: usize) -> u64 {
         n_rounds,
         isa.load_bytes(&[0; 64]),
         #[inline(always)]
-        |sum, weights, x| isa.dot_short(sum, weights, x),
+        |sum, weights, x| isa.dot_i16(sum, weights, x),
     )
 }
 

@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::program::Phase;
-use crate::cpu::ops::product::Scratch;
+use crate::cpu::ops::product::ProductWorkspace;
 use crate::plan::{KvDType, OpProfile, Plan, Profile, Speed, StepBatch, Work};
 
 /// What one worker has for itself.
 #[derive(Debug)]
 pub(crate) struct Local {
     /// Memory of the matrix products.
-    pub(crate) scratch: Scratch,
+    pub(crate) scratch: ProductWorkspace,
     timeline: Option<Timeline>,
 }
 
@@ -32,12 +32,12 @@ struct PhaseTime {
 
 impl Local {
     /// Without a clock.
-    pub(crate) fn new(scratch: Scratch) -> Self {
+    pub(crate) fn new(scratch: ProductWorkspace) -> Self {
         Self { scratch, timeline: None }
     }
 
     /// Runs this worker's part of a phase; without a profile, no clock is read.
-    pub(crate) fn timed(&mut self, part: impl FnOnce(&mut Scratch)) {
+    pub(crate) fn timed(&mut self, part: impl FnOnce(&mut ProductWorkspace)) {
         let began = self.timeline.is_some().then(Instant::now);
         part(&mut self.scratch);
         if let (Some(began), Some(timeline)) = (began, &mut self.timeline) {
@@ -103,7 +103,7 @@ impl Profiler {
         self.n_steps += 1;
         self.time += ended - began;
         for (work, op) in self.work.iter_mut().zip(&plan.ops) {
-            *work += plan.work(op, batch, kv_dtype);
+            *work += op.work(plan, batch, kv_dtype);
         }
     }
 

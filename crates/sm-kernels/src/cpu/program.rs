@@ -14,9 +14,9 @@ use crate::cpu::ops::gather_rows::GatherRows;
 use crate::cpu::ops::linear::{GatedLinear, Linear};
 use crate::cpu::ops::moe_ffn::MoeFfn;
 use crate::cpu::ops::norm::Norm;
-use crate::cpu::ops::product::Scratch;
+use crate::cpu::ops::product::ProductWorkspace;
 use crate::cpu::ops::rope_store::{RopeAngles, RopeStore};
-use crate::cpu::schedule::Shape;
+use crate::cpu::schedule::AttentionShape;
 use crate::plan::{Activation, Epilogue, KvDType, MatrixId, Store, VectorId};
 
 /// What the workers do between two barriers.
@@ -48,7 +48,7 @@ pub(crate) struct Program {
     /// Bytes of the logits, at the start of the arena.
     pub(crate) logits_bytes: usize,
     /// The shapes of the attentions, by the index of their schedule.
-    pub(crate) shapes: Vec<Shape>,
+    pub(crate) shapes: Vec<AttentionShape>,
     /// Bytes of the arena.
     pub(crate) arena_bytes: usize,
     /// The largest steps.
@@ -115,7 +115,7 @@ impl Phase {
         isa: I,
         step: &StepContext<'_>,
         access: &Access<'_>,
-        scratch: &mut Scratch,
+        scratch: &mut ProductWorkspace,
     ) {
         match &self.task {
             Task::RopeAngles(task) => task.run(step, access),
@@ -141,7 +141,13 @@ impl Phase {
 }
 
 impl LinearTask {
-    fn run<I: Isa>(&self, isa: I, step: &StepContext<'_>, access: &Access<'_>, scratch: &mut Scratch) {
+    fn run<I: Isa>(
+        &self,
+        isa: I,
+        step: &StepContext<'_>,
+        access: &Access<'_>,
+        scratch: &mut ProductWorkspace,
+    ) {
         let linear = Linear {
             x: self.x.input(access),
             weight: step.weights.matrix(self.weight),
@@ -154,7 +160,13 @@ impl LinearTask {
 }
 
 impl GatedTask {
-    fn run<I: Isa>(&self, isa: I, step: &StepContext<'_>, access: &Access<'_>, scratch: &mut Scratch) {
+    fn run<I: Isa>(
+        &self,
+        isa: I,
+        step: &StepContext<'_>,
+        access: &Access<'_>,
+        scratch: &mut ProductWorkspace,
+    ) {
         let (gate, up) = (step.weights.matrix(self.gate), step.weights.matrix(self.up));
         let linear = GatedLinear { x: self.x.input(access), gate, up, activation: self.activation };
         linear.run(isa, &mut self.out.output(access), scratch);

@@ -1,39 +1,55 @@
-//! How the work of an attention is shared out to the workers.
+//! How attention is split over workers.
 //!
-//! The unit of work is (rows of a span, key head, group of positions). A worker has a contiguous range of units, so it
-//! has whole items (rows, key head) but for the first and the last, whose groups it may share with its neighbours.
+//! ```text
+//! positions          0        256       512       768          partitions of 256 positions, at fixed places
+//! rows 0..8   head 0 │ ███████ │ ███████ │ ██      │            tile = rows of a span × key head
+//! rows 0..8   head 1 │ ███████ │ ███████ │ ██      │
+//! rows 8..16  head 0 │ ███████ │ ███████ │ ███     │
+//!                              ▲ cut: worker 0 has what comes before, worker 1 what comes after
+//! ```
+//!
+//! Work is cut between any two partitions, so that one long sequence keeps all workers busy. A worker has a contiguous range:
+//! whole tiles, except perhaps its first and its last, of which it computes partial results that are merged afterwards.
+//!
+//! Work is counted in pages times the rows that see them, plus an overhead per page. Counting partitions balanced worse: the
+//! last one of a row is rarely full.
+//!
+//! Results do not depend on the cuts: partitions begin at multiples of 256 positions of the sequence, wherever it was chunked,
+//! and are merged in order. Cutting at equal shares instead would change the order of additions with the number of workers.
+//!
+//! Sources: Flash-Decoding (Dao et al. 2023) for splitting over positions; PagedAttention V2 of vLLM for fixed partitions.
 
 use crate::cpu::split::TileTable;
 use crate::plan::{PAGE_LEN, Span};
 
-/// Positions in a group; groups begin at multiples of it.
-pub(crate) const GROUP_LEN: usize = 256;
+/// Positions of a partition; partitions begin at multiples of it.
+pub(crate) const PARTITION_LEN: usize = 256;
 
-/// Pages of a group.
-const GROUP_PAGES: usize = GROUP_LEN / PAGE_LEN;
+/// Pages of a partition.
+pub(crate) const PARTITION_PAGES: usize = PARTITION_LEN / PAGE_LEN;
 
-/// Query vectors that are worked on together, if one row does not have more.
+/// Query vectors of a tile, unless one row has more: as many as share the keys and values of a page.
 const TILE_QUERIES: usize = 32;
 
-/// Work per page besides that of the rows that see it, in rows.
+/// Work of a page besides that of the rows that see it, in rows.
 const PAGE_OVERHEAD: usize = 1;
 
-/// What the schedule of an attention depends on, besides the spans.
+/// What the schedule of an attention depends on besides the spans; attentions of one shape share a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub(crate) struct AttentionShape {
     /// Query heads per key head.
     pub(crate) heads_per_kv: usize,
-    /// Positions that a row sees.
+    /// Positions that a row sees, itself included.
     pub(crate) window: Option<usize>,
 }
 
-impl Shape {
-    /// Rows in a tile.
+impl AttentionShape {
+    /// Rows of a tile.
     pub(crate) fn tile_rows(self) -> usize {
         (TILE_QUERIES / self.heads_per_kv).max(1)
     }
 
-    /// Query vectors in a tile.
+    /// Query vectors of a tile.
     pub(crate) fn tile_queries(self) -> usize {
         self.tile_rows() * self.heads_per_kv
     }
@@ -44,64 +60,65 @@ impl Shape {
     }
 }
 
-/// Some rows of a span.
+/// The rows of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RowTile {
     /// Index of the span.
     pub(crate) span: usize,
     /// Position of the first row.
     pub(crate) position: usize,
-    /// The first group that a row sees.
-    pub(crate) first_group: usize,
-    /// Groups from there to the last row.
-    pub(crate) n_groups: usize,
-    /// Work of the tiles before.
+    /// The first partition that a row sees.
+    pub(crate) first_partition: usize,
+    /// Partitions from there to the last row.
+    pub(crate) n_partitions: usize,
+    /// Work of all row tiles before this one.
     work_before: usize,
-    /// Pages from the first group to the last row.
+    /// Pages from the first partition to the last row.
     n_pages: usize,
     /// Work of a page.
     page_work: usize,
 }
 
 impl RowTile {
-    /// Work of a key head.
+    /// Work of one key head.
     fn head_work(&self) -> usize {
         self.n_pages * self.page_work
     }
 }
 
-/// A place between two units.
+/// A boundary between two workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
     /// Row tile × number of key heads + key head.
-    pub(crate) item: usize,
-    /// Groups of the item that come before.
-    pub(crate) group: usize,
+    pub(crate) tile: usize,
+    /// Partitions of the tile before the cut.
+    pub(crate) partition: usize,
 }
 
-/// The units of a step, and who works on them.
+/// The attention tiles of a step, and who works on them.
 #[derive(Debug)]
-pub(crate) struct Schedule {
-    shape: Shape,
+pub(crate) struct AttentionSchedule {
+    shape: AttentionShape,
     n_workers: usize,
     n_kv_heads: usize,
-    tiles: Vec<RowTile>,
-    /// `[n_workers + 1]`: worker `w` has the units between cut `w` and cut `w + 1`.
+    row_tiles: Vec<RowTile>,
+    /// `[n_workers + 1]`: worker `w` has what lies between cut `w` and cut `w + 1`.
     cuts: Vec<Cut>,
 }
 
-impl Schedule {
-    /// With room for `max_tokens`.
-    pub(crate) fn new(shape: Shape, max_tokens: usize, n_workers: usize) -> Self {
-        let tiles = Vec::with_capacity(max_tokens);
+impl AttentionSchedule {
+    /// An empty schedule with room for `max_tokens`.
+    pub(crate) fn new(shape: AttentionShape, max_tokens: usize, n_workers: usize) -> Self {
+        let row_tiles = Vec::with_capacity(max_tokens);
         let cuts = Vec::with_capacity(n_workers + 1);
-        Self { shape, n_workers, n_kv_heads: 1, tiles, cuts }
+        Self { shape, n_workers, n_kv_heads: 1, row_tiles, cuts }
     }
 
-    /// Shares out the rows of `spans`; `table` gets the rectangles of the output, each for the worker of its first unit.
+    /// Splits the rows of `spans` over the workers. `table` gets the rectangles of the output; each belongs to the worker that
+    /// has the tile's first partition.
     pub(crate) fn set(&mut self, spans: &[Span], n_kv_heads: usize, table: &mut TileTable) {
         self.n_kv_heads = n_kv_heads;
-        self.tiles.clear();
+        self.row_tiles.clear();
         table.reset(n_kv_heads);
         let mut work = 0;
         for (index, span) in spans.iter().enumerate() {
@@ -110,42 +127,43 @@ impl Schedule {
             for first in (0..n_rows).step_by(self.shape.tile_rows()) {
                 let n_tile_rows = self.shape.tile_rows().min(n_rows - first);
                 let position = start + first;
-                let first_group = self.shape.first_visible(position) / GROUP_LEN;
-                let n_pages = (position + n_tile_rows).div_ceil(PAGE_LEN) - first_group * GROUP_PAGES;
+                let first_partition = self.shape.first_visible(position) / PARTITION_LEN;
+                let n_pages = (position + n_tile_rows).div_ceil(PAGE_LEN) - first_partition * PARTITION_PAGES;
                 let tile = RowTile {
                     span: index,
                     position,
-                    first_group,
-                    n_groups: n_pages.div_ceil(GROUP_PAGES),
+                    first_partition,
+                    n_partitions: n_pages.div_ceil(PARTITION_PAGES),
                     work_before: work,
                     n_pages,
                     page_work: n_tile_rows + PAGE_OVERHEAD,
                 };
                 work += tile.head_work() * n_kv_heads;
-                self.tiles.push(tile);
+                self.row_tiles.push(tile);
                 table.push_rows(n_tile_rows);
             }
         }
         self.cut(work);
         for cut in &self.cuts[1..] {
-            table.push_worker(cut.item + usize::from(0 < cut.group));
+            table.push_worker(cut.tile + usize::from(0 < cut.partition));
         }
     }
 
+    /// Cuts `work` into equal shares, each rounded down to a partition.
     fn cut(&mut self, work: usize) {
         self.cuts.clear();
-        let end = Cut { item: self.tiles.len() * self.n_kv_heads, group: 0 };
+        let end = Cut { tile: self.n_tiles(), partition: 0 };
         for worker in 0..=self.n_workers {
             let target = work * worker / self.n_workers;
-            let after = self.tiles.partition_point(|tile| tile.work_before <= target);
+            let after = self.row_tiles.partition_point(|tile| tile.work_before <= target);
             let cut = match after.checked_sub(1) {
                 Some(index) if target < work => {
-                    let tile = &self.tiles[index];
+                    let tile = &self.row_tiles[index];
                     let work = target - tile.work_before;
                     let head_work = tile.head_work();
                     Cut {
-                        item: index * self.n_kv_heads + work / head_work,
-                        group: work % head_work / (tile.page_work * GROUP_PAGES),
+                        tile: index * self.n_kv_heads + work / head_work,
+                        partition: work % head_work / (tile.page_work * PARTITION_PAGES),
                     }
                 }
                 _ => end,
@@ -154,36 +172,36 @@ impl Schedule {
         }
     }
 
-    /// Number of (row tile, key head).
-    pub(crate) fn n_items(&self) -> usize {
-        self.tiles.len() * self.n_kv_heads
+    /// Number of tiles.
+    pub(crate) fn n_tiles(&self) -> usize {
+        self.row_tiles.len() * self.n_kv_heads
     }
 
-    /// The units of a worker.
-    pub(crate) fn units(&self, worker: usize) -> (Cut, Cut) {
+    /// Where the work of a worker begins and ends.
+    pub(crate) fn cuts(&self, worker: usize) -> (Cut, Cut) {
         (self.cuts[worker], self.cuts[worker + 1])
     }
 
-    /// The rows of an item, and its key head.
-    pub(crate) fn item(&self, item: usize) -> (&RowTile, usize) {
-        (&self.tiles[item / self.n_kv_heads], item % self.n_kv_heads)
+    /// The rows of a tile, and its key head.
+    pub(crate) fn tile(&self, tile: usize) -> (&RowTile, usize) {
+        (&self.row_tiles[tile / self.n_kv_heads], tile % self.n_kv_heads)
     }
 
-    /// The groups of `item` that `worker` has.
-    pub(crate) fn groups(&self, worker: usize, item: usize) -> std::ops::Range<usize> {
-        let (from, to) = self.units(worker);
-        let (tile, _) = self.item(item);
-        let start = if item < from.item {
-            tile.n_groups
-        } else if item == from.item {
-            from.group
+    /// The partitions of `tile` that `worker` has.
+    pub(crate) fn partitions(&self, worker: usize, tile: usize) -> std::ops::Range<usize> {
+        let (from, to) = self.cuts(worker);
+        let (row_tile, _) = self.tile(tile);
+        let start = if tile < from.tile {
+            row_tile.n_partitions
+        } else if tile == from.tile {
+            from.partition
         } else {
             0
         };
-        let end = if item < to.item {
-            tile.n_groups
-        } else if item == to.item {
-            to.group
+        let end = if tile < to.tile {
+            row_tile.n_partitions
+        } else if tile == to.tile {
+            to.partition
         } else {
             0
         };
@@ -197,49 +215,49 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn groups_that_are_not_full_count_for_less() {
-        let shape = Shape { heads_per_kv: 8, window: None };
-        let mut schedule = Schedule::new(shape, 512, 2);
+    fn partial_partitions_count_for_less() {
+        let shape = AttentionShape { heads_per_kv: 8, window: None };
+        let mut schedule = AttentionSchedule::new(shape, 512, 2);
         let span = Span { n_rows: 512, n_pages: 32, ..Span::default() };
         schedule.set(&[span], 4, &mut TileTable::default());
         // Rows up to 512 / sqrt(2) see half of the pairs.
-        let (tile, _) = schedule.item(schedule.units(1).0.item);
+        let (tile, _) = schedule.tile(schedule.cuts(1).0.tile);
         assert!((356..=364).contains(&tile.position), "{tile:?}");
     }
 
     proptest! {
         #[test]
-        fn every_unit_has_one_worker_and_every_item_one_owner(
+        fn every_partition_has_one_worker_and_every_tile_one_owner(
             rows in prop::collection::vec((1_u32..70, 0_u32..2000), 1..6),
             (heads_per_kv, n_kv_heads, n_workers) in (1_usize..40, 1_usize..5, 1_usize..6),
             window in prop::option::of(1_usize..600),
         ) {
-            let shape = Shape { heads_per_kv, window };
+            let shape = AttentionShape { heads_per_kv, window };
             let mut first_row = 0;
             let spans: Vec<_> = rows.iter().map(|&(n_rows, start)| {
                 let span = Span { first_row, n_rows, start, ..Span::default() };
                 first_row += n_rows;
                 span
             }).collect();
-            let mut schedule = Schedule::new(shape, first_row as usize, n_workers);
+            let mut schedule = AttentionSchedule::new(shape, first_row as usize, n_workers);
             let mut table = TileTable::default();
             schedule.set(&spans, n_kv_heads, &mut table);
-            for item in 0..table.n_tiles() {
-                let (tile, _) = schedule.item(item);
+            for tile in 0..table.n_tiles() {
+                let (row_tile, _) = schedule.tile(tile);
                 let mut next = 0;
                 for worker in 0..n_workers {
-                    let groups = schedule.groups(worker, item);
-                    if !groups.is_empty() {
-                        prop_assert_eq!(groups.start, next);
-                        next = groups.end;
+                    let partitions = schedule.partitions(worker, tile);
+                    if !partitions.is_empty() {
+                        prop_assert_eq!(partitions.start, next);
+                        next = partitions.end;
                     }
                 }
-                prop_assert_eq!(next, tile.n_groups);
-                let rows = table.rows(item / n_kv_heads);
-                let span = &spans[tile.span];
-                prop_assert_eq!(tile.position, span.start as usize + rows.start - span.first_row as usize);
+                prop_assert_eq!(next, row_tile.n_partitions);
+                let rows = table.rows(tile / n_kv_heads);
+                let span = &spans[row_tile.span];
+                prop_assert_eq!(row_tile.position, span.start as usize + rows.start - span.first_row as usize);
                 prop_assert!(rows.end <= (span.first_row + span.n_rows) as usize);
-                prop_assert!(tile.first_group * GROUP_LEN <= shape.first_visible(tile.position));
+                prop_assert!(row_tile.first_partition * PARTITION_LEN <= shape.first_visible(row_tile.position));
             }
         }
     }

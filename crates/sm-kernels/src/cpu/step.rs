@@ -8,7 +8,7 @@ use super::arena::{Extents, Shares};
 use super::kv_pool::WrittenPages;
 use super::split::TileTable;
 use super::weights::PackedWeights;
-use crate::cpu::schedule::{Schedule, Shape};
+use crate::cpu::schedule::{AttentionSchedule, AttentionShape};
 use crate::plan::{ExecError, Limits, PAGE_LEN, StepBatch, Wanted};
 
 /// What the plan and the limits allow in a step.
@@ -50,7 +50,7 @@ pub(crate) struct StepTables {
     /// For each row tile of [`Shares::PAGE_RUNS`], the place of its first row in the page.
     pub(crate) first_slots: Vec<usize>,
     /// How the attentions are shared out, one for each shape; schedule `i` belongs to tile table `i + 1`.
-    pub(crate) schedules: Vec<Schedule>,
+    pub(crate) schedules: Vec<AttentionSchedule>,
     written: WrittenPages,
     tiles: Vec<TileTable>,
     extents: Extents,
@@ -70,10 +70,10 @@ fn at_most(what: &str, n: usize, limit: usize) -> Result<(), ExecError> {
 
 impl StepTables {
     /// Tables for steps within `rules`, with attentions of these shapes.
-    pub(crate) fn new(rules: StepRules, shapes: &[Shape]) -> Self {
+    pub(crate) fn new(rules: StepRules, shapes: &[AttentionShape]) -> Self {
         let (max_tokens, n_workers) = (rules.limits.max_tokens, rules.n_workers);
         let schedules: Vec<_> =
-            shapes.iter().map(|&shape| Schedule::new(shape, max_tokens, n_workers)).collect();
+            shapes.iter().map(|&shape| AttentionSchedule::new(shape, max_tokens, n_workers)).collect();
         let tiles = (0..=shapes.len()).map(|_| TileTable::with_capacity(max_tokens, n_workers)).collect();
         Self {
             positions: Vec::with_capacity(max_tokens),

@@ -1,8 +1,8 @@
 //! Builds a plan, one verb per operation.
 
 use super::{
-    BufferDecl, BufferId, CacheLayout, Encoding, KvId, MatrixDecl, MatrixId, MatrixPart, Op, PageGroup, Plan,
-    RopeId, RopeTable, Rows, StateId, StateLayout, VectorDecl, VectorId,
+    BufferDecl, BufferId, CacheLayout, Encoding, KvId, MatrixDecl, MatrixId, MatrixPart, Op, Plan, RopeId,
+    RopeTable, Rows, StateId, StateLayout, VectorDecl, VectorId,
 };
 
 /// Collects the declarations and operations of a [`Plan`].
@@ -73,16 +73,9 @@ impl PlanBuilder {
     }
 
     /// Declares the paged keys and values of one more layer. Layers of the same shape that follow each other share a
-    /// [`PageGroup`].
+    /// [`PageGroup`](super::PageGroup).
     pub fn kv(&mut self, n_kv_heads: usize, key_dim: usize, value_dim: usize) -> KvId {
-        let id =
-            KvId(u32::try_from(self.plan.cache.n_kv_layers()).expect("a plan has fewer than 2^32 layers"));
-        let layer = PageGroup { n_layers: 1, n_kv_heads, key_dim, value_dim };
-        match self.plan.cache.pages.last_mut().filter(|group| group.is_like(&layer)) {
-            Some(group) => group.n_layers += 1,
-            None => self.plan.cache.pages.push(layer),
-        }
-        id
+        self.plan.cache.push_layer(n_kv_heads, key_dim, value_dim)
     }
 
     /// Declares a recurrent state of `len` values per sequence.
@@ -103,8 +96,8 @@ impl PlanBuilder {
     }
 
     /// Appends an operation.
-    pub fn push(&mut self, op: Op) {
-        self.plan.ops.push(op);
+    pub fn push(&mut self, op: impl Into<Op>) {
+        self.plan.ops.push(op.into());
     }
 
     /// The plan, whose last result is `logits`.

@@ -46,14 +46,20 @@ impl PageGroup {
     pub const fn uniform(n_layers: usize, n_kv_heads: usize, head_dim: usize) -> Self {
         Self { n_layers, n_kv_heads, key_dim: head_dim, value_dim: head_dim }
     }
-
-    /// Whether a layer of the two groups looks the same.
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
-        Self { n_layers: 0, ..*self } == Self { n_layers: 0, ..*other }
-    }
 }
 
 impl CacheLayout {
+    /// Appends a layer: to the last group, if it looks the same, or to a new one.
+    pub(crate) fn push_layer(&mut self, n_kv_heads: usize, key_dim: usize, value_dim: usize) -> KvId {
+        let id = KvId(u32::try_from(self.n_kv_layers()).expect("a plan has fewer than 2^32 layers"));
+        let layer = PageGroup { n_layers: 1, n_kv_heads, key_dim, value_dim };
+        match self.pages.last_mut().filter(|group| PageGroup { n_layers: 1, ..**group } == layer) {
+            Some(group) => group.n_layers += 1,
+            None => self.pages.push(layer),
+        }
+        id
+    }
+
     /// Layers with paged keys and values, in all groups.
     pub fn n_kv_layers(&self) -> usize {
         self.pages.iter().map(|group| group.n_layers).sum()

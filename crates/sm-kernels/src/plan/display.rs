@@ -11,10 +11,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{
-    Activation, AttentionParams, CacheLayout, Encoding, Epilogue, Experts, MatrixDecl, NormKind, Op,
-    PageGroup, Plan, RopePairs, Rows, Store,
-};
+use super::{CacheLayout, Encoding, MatrixDecl, Op, PageGroup, Plan, RopePairs, Rows, Store};
 
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -80,66 +77,13 @@ struct Line<'p> {
 impl Display for Line<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { plan, op } = self;
-        let sign = match op.store() {
-            Store::Write => "=",
-            Store::Add => "+=",
-        };
-        write!(f, "{} {sign} {}", plan.buffer(op.output()).name, op.name())?;
-        let x = op.input().map_or("", |x| &plan.buffer(x).name);
-        match op {
-            Op::Embed { table, positions, scale, .. } => {
-                write!(f, "({}", plan.matrix(*table).name)?;
-                optional(f, positions.map(|id| &plan.matrix(id).name))?;
-                write!(f, ")")?;
-                if *scale == 1.0 { Ok(()) } else { write!(f, " scale {scale}") }
-            }
-            Op::Norm { kind, weight, bias, eps, .. } => {
-                write!(f, " {kind}({x}, {}", plan.vector(*weight).name)?;
-                optional(f, bias.map(|id| &plan.vector(id).name))?;
-                write!(f, ") eps {eps:?}")
-            }
-            Op::Linear { weight, bias, epilogue, .. } => {
-                write!(f, "({x}, {}", plan.matrix(*weight).name)?;
-                optional(f, bias.map(|id| &plan.vector(id).name))?;
-                write!(f, "){epilogue}")
-            }
-            Op::GatedLinear { gate, up, activation, .. } => {
-                write!(f, "({x}, {}, {}) {activation}", plan.matrix(*gate).name, plan.matrix(*up).name)
-            }
-            Op::RopeStore { .. } => self.rope_store(f, x),
-            Op::Attention { kv, params, .. } => write!(f, "({x}) layer {}, {params}", kv.index()),
-            Op::MoeFfn { experts, .. } => self.moe_ffn(f, x, experts),
-            Op::GatherRows { .. } => write!(f, "({x})"),
-        }
+        let writes = op.writes();
+        let names: Vec<&str> = writes.iter().map(|write| plan.buffer(write.buffer).name.as_str()).collect();
+        let is_added = writes.iter().any(|write| write.store == Store::Add);
+        let sign = if is_added { "+=" } else { "=" };
+        write!(f, "{} {sign} {}", names.join(", "), op.name())?;
+        op.operation().text(plan, f)
     }
-}
-
-impl Line<'_> {
-    fn rope_store(&self, f: &mut Formatter<'_>, x: &str) -> fmt::Result {
-        let Op::RopeStore { kv, rope, q_norm, k_norm, norm_eps, .. } = self.op else { return Ok(()) };
-        write!(f, "({x}) layer {}", kv.index())?;
-        if let Some(rope) = rope {
-            write!(f, ", rope {}", rope.index())?;
-        }
-        for (name, norm) in [("q", q_norm), ("k", k_norm)] {
-            if let Some(norm) = norm {
-                write!(f, ", {name} norm {} eps {norm_eps:?}", self.plan.vector(*norm).name)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn moe_ffn(&self, f: &mut Formatter<'_>, x: &str, experts: &Experts) -> fmt::Result {
-        let [router, gate, up, down] =
-            [experts.router, experts.gate, experts.up, experts.down].map(|id| &self.plan.matrix(id).name);
-        write!(f, "({x}, {router}, {gate}, {up}, {down}) {}", experts.activation)?;
-        write!(f, ", {} of {} experts", experts.top_k, experts.n_experts)?;
-        if experts.renormalize { write!(f, ", renormalized") } else { Ok(()) }
-    }
-}
-
-fn optional(f: &mut Formatter<'_>, name: Option<&String>) -> fmt::Result {
-    name.map_or(Ok(()), |name| write!(f, ", {name}"))
 }
 
 impl Display for MatrixDecl {
@@ -171,45 +115,6 @@ impl Display for Encoding {
             Self::Int8 => "int8",
             Self::F32AndInt8 => "f32+int8",
         })
-    }
-}
-
-impl Display for NormKind {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Rms => "rms",
-            Self::Layer => "layer",
-        })
-    }
-}
-
-impl Display for Activation {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Silu => "silu",
-            Self::GeluTanh => "gelu_tanh",
-            Self::GeluErf => "gelu_erf",
-        })
-    }
-}
-
-impl Display for Epilogue {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => Ok(()),
-            Self::Activation(activation) => write!(f, " {activation}"),
-            Self::SoftCap(cap) => write!(f, " soft cap {cap}"),
-        }
-    }
-}
-
-impl Display for AttentionParams {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} heads, scale {}", self.n_heads, self.scale)?;
-        if let Some(window) = self.window {
-            write!(f, ", window {window}")?;
-        }
-        self.soft_cap.map_or(Ok(()), |cap| write!(f, ", soft cap {cap}"))
     }
 }
 

@@ -4,44 +4,10 @@ use std::fmt;
 
 use sm_tensor::{PageId, StateSlot};
 
-use super::StepBatch;
+use super::batch::{PAGE_LEN, StepBatch};
+use super::kv_dtype::KvDType;
 use super::output::StepOutput;
 use super::profile::Profile;
-
-/// How keys and values are stored in the pages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum KvDType {
-    /// Half precision.
-    #[default]
-    F16,
-    /// Single precision.
-    F32,
-    /// A byte and, for each 32 values of a head, a scale.
-    Q8_0,
-}
-
-impl KvDType {
-    /// Bytes of the key or the value of one position and head.
-    pub const fn head_bytes(self, head_dim: usize) -> usize {
-        head_dim.saturating_mul(self.element_bytes()).saturating_add(self.scale_bytes(head_dim))
-    }
-
-    pub(crate) const fn element_bytes(self) -> usize {
-        match self {
-            Self::F16 => 2,
-            Self::F32 => 4,
-            Self::Q8_0 => 1,
-        }
-    }
-
-    /// Bytes of a head's scales.
-    pub(crate) const fn scale_bytes(self, head_dim: usize) -> usize {
-        match self {
-            Self::F16 | Self::F32 => 0,
-            Self::Q8_0 => head_dim.div_ceil(32).saturating_mul(size_of::<f32>()),
-        }
-    }
-}
 
 /// The largest steps that an executor is prepared for, and the size of its pools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +34,7 @@ impl Limits {
             max_tokens: 512,
             max_outputs: 1,
             max_sequences: 1,
-            n_pages: context_len.div_ceil(super::PAGE_LEN),
+            n_pages: context_len.div_ceil(PAGE_LEN),
             n_state_slots: 0,
             kv_dtype: KvDType::F16,
         }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{MatrixId, Op, Plan, Profile, ProfileRow, Speed, Work};
+use super::profile::{Profile, ProfileRow, Speed};
+use super::work::Work;
+use super::{MatrixId, Op, Plan};
 
 /// What was measured of one operation in some steps.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,18 +44,10 @@ impl Plan {
     }
 
     fn kind(&self, op: &Op) -> String {
-        let weights = match *op {
-            Op::Linear { weight, .. } => self.format_and_shape(&[weight]),
-            Op::GatedLinear { gate, up, .. } => self.format_and_shape(&[gate, up]),
-            Op::MoeFfn { experts, .. } => self.format_and_shape(&[experts.gate, experts.up, experts.down]),
-            Op::Embed { .. }
-            | Op::Norm { .. }
-            | Op::RopeStore { .. }
-            | Op::Attention { .. }
-            | Op::GatherRows { .. } => String::new(),
-        };
-        let name = if Some(op.output()) == self.logits { "output head" } else { op.name() };
-        name.to_owned() + &weights
+        let is_head = op.writes().iter().any(|write| Some(write.buffer) == self.logits);
+        let matrices = op.main_matrices();
+        let weights = if matrices.is_empty() { String::new() } else { self.format_and_shape(&matrices) };
+        (if is_head { "output head" } else { op.name() }).to_owned() + &weights
     }
 
     /// ` q8_0 4096 x 576`: the formats of the parts, and the shape of the matrices stacked.

@@ -24,9 +24,8 @@ pub(crate) fn lifetimes(plan: &Plan) -> Vec<Option<Lifetime>> {
         lifetimes[buffer].get_or_insert(Lifetime { first: at, last: at }).last = at;
     };
     for (index, op) in plan.ops.iter().enumerate() {
-        for buffer in op.input().into_iter().chain([op.output()]) {
-            touch(buffer.index(), index);
-        }
+        op.reads().iter().for_each(|read| touch(read.buffer.index(), index));
+        op.writes().iter().for_each(|write| touch(write.buffer.index(), index));
     }
     for result in plan.hidden.into_iter().chain(plan.logits) {
         touch(result.index(), plan.ops.len());

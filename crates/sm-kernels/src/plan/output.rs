@@ -9,11 +9,12 @@
 mod memory;
 mod select;
 
+use std::any::Any;
 use std::ops::Range;
 
 use sm_tensor::TokenId;
 
-pub(crate) use memory::RowMemory;
+pub use memory::RowMemory;
 
 use super::batch::Wanted;
 
@@ -148,6 +149,9 @@ impl StepOutput {
 }
 
 /// For executors: how outputs get in.
+///
+/// Small ones are pushed by value. Logits are copied by [`StepOutput::push_logits`], or the memory that they lie in is
+/// handed over and taken back when the next step is waited for.
 impl StepOutput {
     /// Forgets all outputs; memory stays.
     pub fn clear(&mut self) {
@@ -196,29 +200,26 @@ impl StepOutput {
         self.outputs.push(Output::TopK { top: first..self.top.len(), log_sum_exp });
     }
 
+    /// Takes memory back that an executor handed over, if it is of this kind, so that the next step can write into it.
+    pub fn take_memory<M: RowMemory>(&mut self) -> Option<Box<M>> {
+        (self.handed.take()? as Box<dyn Any>).downcast().ok()
+    }
+
+    /// Hands memory over, whose rows become outputs by [`StepOutput::push_row`].
+    pub fn hand_over(&mut self, memory: Box<dyn RowMemory>) {
+        self.handed = Some(memory);
+    }
+
+    /// Appends logits that lie in the memory handed over, or to be handed over.
+    pub fn push_row(&mut self, row: Range<usize>) {
+        self.outputs.push(Output::Handed(row));
+    }
+
     /// Appends a hidden state, `[hidden_size]`.
     pub fn push_hidden(&mut self, hidden: &[f32]) {
         let first = self.hidden.len();
         self.hidden.extend_from_slice(hidden);
         self.outputs.push(Output::Hidden(first..self.hidden.len()));
-    }
-}
-
-#[cfg(feature = "cpu")]
-impl StepOutput {
-    /// Takes memory back that an executor handed over, if it is of this kind.
-    pub(crate) fn take_memory<M: RowMemory>(&mut self) -> Option<Box<M>> {
-        (self.handed.take()? as Box<dyn std::any::Any>).downcast().ok()
-    }
-
-    /// Hands memory over, whose rows become outputs by [`StepOutput::push_row`].
-    pub(crate) fn hand_over(&mut self, memory: Box<dyn RowMemory>) {
-        self.handed = Some(memory);
-    }
-
-    /// Appends a row of the memory that was handed over, as it is.
-    pub(crate) fn push_row(&mut self, row: Range<usize>) {
-        self.outputs.push(Output::Handed(row));
     }
 }
 

@@ -4,7 +4,9 @@ use std::ops::AddAssign;
 
 use sm_tensor::DType;
 
-use super::{AttentionParams, Experts, KvDType, KvId, MatrixId, Op, Plan, Rows, Span, StepBatch};
+use super::batch::StepBatch;
+use super::kv_dtype::KvDType;
+use super::{BufferId, MatrixId, Plan, Rows};
 
 /// What an operation must read and compute. Activations are not counted: they stay in caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,38 +30,31 @@ impl AddAssign for Work {
     }
 }
 
-impl Plan {
-    /// The work of an operation of this plan in a step, with pages of `kv_dtype`.
-    pub fn work(&self, op: &Op, batch: &StepBatch<'_>, kv_dtype: KvDType) -> Work {
-        let n_rows = match self.buffer(op.output()).rows {
-            Rows::Tokens => batch.tokens.len(),
-            Rows::Outputs => batch.outputs.len(),
-        } as u64;
-        let mut work = Work::default();
-        match *op {
-            Op::Embed { table, positions, .. } => {
-                for matrix in [Some(table), positions].into_iter().flatten() {
-                    let matrix_bytes = self.product(matrix, 0).read_bytes;
-                    work.read_bytes += matrix_bytes / self.matrix(matrix).rows() as u64 * n_rows;
-                }
-            }
-            Op::Linear { weight, .. } => work = self.product(weight, n_rows),
-            Op::GatedLinear { gate, up, .. } => {
-                work = self.product(gate, n_rows);
-                work += self.product(up, n_rows);
-            }
-            Op::Attention { kv, params, .. } => {
-                batch.spans.iter().for_each(|span| work += self.attention_work(span, kv, params, kv_dtype));
-            }
-            Op::MoeFfn { experts, .. } => work = self.experts_work(experts, n_rows),
-            Op::Norm { .. } | Op::RopeStore { .. } | Op::GatherRows { .. } => {}
-        }
-        work
+/// A step of a plan, whose work is counted.
+pub(crate) struct StepWork<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) batch: &'a StepBatch<'a>,
+    pub(crate) kv_dtype: KvDType,
+}
+
+impl StepWork<'_> {
+    /// Rows of a buffer.
+    pub(crate) fn n_rows(&self, buffer: BufferId) -> u64 {
+        let n_rows = match self.plan.buffer(buffer).rows {
+            Rows::Tokens => self.batch.tokens.len(),
+            Rows::Outputs => self.batch.outputs.len(),
+        };
+        n_rows as u64
     }
 
-    /// A matrix is read, and multiplied with `n_rows` rows; without rows, nothing is.
-    fn product(&self, id: MatrixId, n_rows: u64) -> Work {
-        let matrix = self.matrix(id);
+    /// Bytes of a row of a matrix, on average over its parts.
+    pub(crate) fn row_bytes(&self, id: MatrixId) -> u64 {
+        self.product(id, 0).read_bytes / self.plan.matrix(id).rows() as u64
+    }
+
+    /// A matrix is read once, and multiplied with `n_rows` rows.
+    pub(crate) fn product(&self, id: MatrixId, n_rows: u64) -> Work {
+        let matrix = self.plan.matrix(id);
         let mut work = Work::default();
         for part in &matrix.parts {
             let (rows, cols) = (part.rows as u64, matrix.cols as u64);
@@ -73,38 +68,6 @@ impl Plan {
         }
         work
     }
-
-    fn experts_work(&self, experts: Experts, n_rows: u64) -> Work {
-        let (n_experts, top_k) = (experts.n_experts as u64, experts.top_k as u64);
-        let mut work = self.product(experts.router, n_rows);
-        for matrix in [experts.gate, experts.up, experts.down] {
-            // As if every row went through all experts.
-            let all = self.product(matrix, n_rows);
-            work += Work {
-                read_bytes: all.read_bytes * (n_rows * top_k).min(n_experts) / n_experts,
-                float_ops: all.float_ops * top_k / n_experts,
-                bf16_ops: all.bf16_ops * top_k / n_experts,
-                int8_ops: all.int8_ops * top_k / n_experts,
-            };
-        }
-        work
-    }
-
-    fn attention_work(&self, span: &Span, kv: KvId, params: AttentionParams, kv_dtype: KvDType) -> Work {
-        let Some(group) = self.cache.group(kv) else { return Work::default() };
-        let head_bytes = (kv_dtype.head_bytes(group.key_dim) + kv_dtype.head_bytes(group.value_dim)) as u64;
-        let width = (group.key_dim + group.value_dim) as u64;
-        let (start, end) = (u64::from(span.start), u64::from(span.start) + u64::from(span.n_rows));
-        let window = params.window.map_or(u64::MAX, |window| window as u64);
-        let n_seen: u64 = (start..end).map(|position| (position + 1).min(window)).sum();
-        // The first row sees the furthest back.
-        let n_positions = end - (start + 1).saturating_sub(window);
-        Work {
-            read_bytes: n_positions * group.n_kv_heads as u64 * head_bytes,
-            float_ops: 2 * n_seen * params.n_heads as u64 * width,
-            ..Work::default()
-        }
-    }
 }
 
 #[cfg(test)]
@@ -112,7 +75,7 @@ mod tests {
     use sm_tensor::{PageId, TokenId};
 
     use super::*;
-    use crate::plan::OutputRow;
+    use crate::plan::{OutputRow, Span};
     use crate::testing;
 
     /// The work of the first op of a plan with that name, in a step of 3 rows at position 30, one of which is wanted.
@@ -126,7 +89,7 @@ mod tests {
             ..StepBatch::default()
         };
         let op = plan.ops.iter().filter(|op| op.name() == name).nth(nth).expect("the plan has the op");
-        plan.work(op, &batch, KvDType::F16)
+        op.work(plan, &batch, KvDType::F16)
     }
 
     #[test]

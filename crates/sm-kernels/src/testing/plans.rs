@@ -3,8 +3,9 @@
 use sm_tensor::DType;
 
 use crate::plan::{
-    Activation, AttentionParams, BufferId, Encoding, Epilogue, Experts, MatrixId, MatrixPart, NormKind, Op,
-    Plan, PlanBuilder, RopeId, RopePairs, RopeTable, Rows, Store, VectorId,
+    Activation, Attention, BufferId, Embed, Encoding, Experts, GatedLinear, GatherRows, Linear, MatrixId,
+    MatrixPart, MoeFfn, Norm, NormKind, Plan, PlanBuilder, RopeId, RopePairs, RopeStore, RopeTable, Rows,
+    Store, VectorId,
 };
 
 /// Tokens of [`decoder`].
@@ -27,11 +28,11 @@ pub fn decoder(dtype: DType) -> Plan {
     let norm = builder.vector("norm", HIDDEN, vec!["norm".to_owned()]);
     let inv_freq = (0..HEAD_DIM / 2).map(|i| 10000_f32.powf(-2.0 * i as f32 / HEAD_DIM as f32)).collect();
     let rope = builder.rope(RopeTable { inv_freq, scale: 1.0, pairs: RopePairs::Halves });
-    builder.push(Op::Embed { table, positions: None, scale: 1.0, out: buffers.x });
+    builder.push(Embed { table, positions: None, scale: 1.0, out: buffers.x });
     for layer in 0..N_LAYERS {
         push_layer(&mut builder, &Layer { layer, dtype, norm, rope }, &buffers);
     }
-    builder.push(Op::GatherRows { x: buffers.x, out: buffers.out });
+    builder.push(GatherRows { x: buffers.x, out: buffers.out });
     builder.push(norm_op(buffers.out, norm, buffers.out_norm));
     builder.hidden(buffers.out_norm);
     builder.push(linear_op(buffers.out_norm, table, Store::Write, buffers.logits));
@@ -59,10 +60,10 @@ pub fn experts(dtype: DType) -> Plan {
         renormalize: true,
         activation: Activation::Silu,
     };
-    builder.push(Op::Embed { table, positions: None, scale: 1.0, out: x });
+    builder.push(Embed { table, positions: None, scale: 1.0, out: x });
     builder.push(norm_op(x, norm, h));
-    builder.push(Op::MoeFfn { x: h, experts, store: Store::Write, out: y });
-    builder.push(Op::GatherRows { x: y, out: logits });
+    builder.push(MoeFfn { x: h, experts, store: Store::Write, out: y });
+    builder.push(GatherRows { x: y, out: logits });
     builder.finish(logits)
 }
 
@@ -117,25 +118,24 @@ fn push_layer(builder: &mut PlanBuilder, layer: &Layer, buffers: &Buffers) {
     let up = named("up", HIDDEN, &[FFN]);
     let down = named("down", FFN, &[HIDDEN]);
     let window = (index == 1).then_some(20);
-    let params = AttentionParams { n_heads: N_HEADS, scale: 0.25, window, soft_cap: None };
     let kv = builder.kv(N_KV_HEADS, HEAD_DIM, HEAD_DIM);
     builder.begin_layer();
     builder.push(norm_op(x, norm, h));
     builder.push(linear_op(h, qkv_weight, Store::Write, qkv));
-    builder.push(Op::RopeStore { qkv, kv, rope: Some(rope), q_norm: None, k_norm: None, norm_eps: EPS, q });
-    builder.push(Op::Attention { q, kv, params, out: attn });
+    builder.push(RopeStore { qkv, kv, rope: Some(rope), q_norm: None, k_norm: None, norm_eps: EPS, q });
+    builder.push(Attention { q, kv, n_heads: N_HEADS, scale: 0.25, window, soft_cap: None, out: attn });
     builder.push(linear_op(attn, o_weight, Store::Add, x));
     builder.push(norm_op(x, norm, h));
-    builder.push(Op::GatedLinear { x: h, gate, up, activation: Activation::Silu, out: ffn });
+    builder.push(GatedLinear { x: h, gate, up, activation: Activation::Silu, out: ffn });
     builder.push(linear_op(ffn, down, Store::Add, x));
 }
 
-fn norm_op(x: BufferId, weight: VectorId, out: BufferId) -> Op {
-    Op::Norm { x, kind: NormKind::Rms, weight, bias: None, eps: EPS, store: Store::Write, out }
+fn norm_op(x: BufferId, weight: VectorId, out: BufferId) -> Norm {
+    Norm { x, kind: NormKind::Rms, weight, bias: None, eps: EPS, store: Store::Write, out }
 }
 
-fn linear_op(x: BufferId, weight: MatrixId, store: Store, out: BufferId) -> Op {
-    Op::Linear { x, weight, bias: None, epilogue: Epilogue::None, store, out }
+fn linear_op(x: BufferId, weight: MatrixId, store: Store, out: BufferId) -> Linear {
+    Linear { store, ..Linear::new(x, weight, out) }
 }
 
 fn matrix(builder: &mut PlanBuilder, name: &str, cols: usize, parts: &[(usize, DType)]) -> MatrixId {

@@ -1,8 +1,8 @@
 //! The operations of one layer.
 
 use sm_kernels::plan::{
-    Activation, AttentionParams, BufferId, Encoding, Epilogue, Experts, KvId, MatrixId, MatrixPart, Op,
-    Store, VectorId,
+    Activation, Attention, BufferId, Encoding, Epilogue, Experts, GatedLinear, KvId, Linear, MatrixId,
+    MatrixPart, MoeFfn, RopeStore, Store, VectorId,
 };
 
 use super::{Decoder, Norm, read_encoding};
@@ -37,19 +37,21 @@ impl Decoder<'_> {
         let weight = self.plan.matrix(format!("layer{layer}.qkv"), hidden, parts);
         let qkv = self.buffer("qkv", q_width + 2 * kv_width, Encoding::F32);
         let (epilogue, store) = (Epilogue::None, Store::Write);
-        self.plan.push(Op::Linear { x: normed, weight, bias, epilogue, store, out: qkv });
+        self.plan.push(Linear { x: normed, weight, bias, epilogue, store, out: qkv });
 
         let kv = self.plan.kv(spec.n_kv_heads, spec.head_dim, spec.head_dim);
         let q = self.rope_store(layer, kv, qkv, q_width)?;
         let out_part = self.whole(Role::AttentionOut, layer, [hidden, q_width])?;
         let heads = self.buffer("heads", q_width, read_encoding([&out_part]));
-        let params = AttentionParams {
+        self.plan.push(Attention {
+            q,
+            kv,
             n_heads: spec.n_heads,
             scale: spec.scale,
             window: self.spec.layers[layer].window,
             soft_cap: spec.soft_cap,
-        };
-        self.plan.push(Op::Attention { q, kv, params, out: heads });
+            out: heads,
+        });
         let has_bias = self.spec.biases.attention_out;
         let bias = has_bias.then(|| self.vector(Role::AttentionOut, layer, "bias", hidden)).transpose()?;
         let weight = self.matrix(format!("layer{layer}.attention_out"), q_width, out_part);
@@ -98,7 +100,7 @@ impl Decoder<'_> {
         }
         let rope = self.spec.layers[layer].rope.map(|rope| self.ropes[rope]);
         let q = self.buffer("q", q_width, Encoding::F32);
-        self.plan.push(Op::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps: self.spec.norm.eps, q });
+        self.plan.push(RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps: self.spec.norm.eps, q });
         Ok(q)
     }
 
@@ -128,7 +130,7 @@ impl Decoder<'_> {
     ) -> Result<(), LoadError> {
         let &AddToResidual { x, weight, bias } = map;
         let (out, store) = self.branch_end();
-        self.plan.push(Op::Linear { x, weight, bias, epilogue: Epilogue::None, store, out });
+        self.plan.push(Linear { x, weight, bias, epilogue: Epilogue::None, store, out });
         self.post_norm(post_norm, layer, out)
     }
 
@@ -155,7 +157,7 @@ impl Decoder<'_> {
                     activation: ffn.activation,
                 };
                 let (out, store) = self.branch_end();
-                self.plan.push(Op::MoeFfn { x, experts, store, out });
+                self.plan.push(MoeFfn { x, experts, store, out });
                 self.post_norm(Role::FfnPostNorm, layer, out)
             }
         }
@@ -177,7 +179,7 @@ impl Decoder<'_> {
         let inner = self.buffer("ffn", ffn_size, read_encoding([&down_part]));
         let weight = self.matrix(format!("layer{layer}.up"), hidden, up_part);
         let (epilogue, store) = (Epilogue::Activation(ffn.activation), Store::Write);
-        self.plan.push(Op::Linear { x, weight, bias, epilogue, store, out: inner });
+        self.plan.push(Linear { x, weight, bias, epilogue, store, out: inner });
         let bias = has_bias.then(|| self.vector(Role::Down, layer, "bias", hidden)).transpose()?;
         let weight = self.matrix(format!("layer{layer}.down"), ffn_size, down_part);
         self.add_to_residual(&AddToResidual { x: inner, weight, bias }, Role::FfnPostNorm, layer)
@@ -192,7 +194,7 @@ impl Decoder<'_> {
         let gate = self.matrix(format!("layer{layer}.gate"), hidden, gate_part);
         let up = self.matrix(format!("layer{layer}.up"), hidden, up_part);
         let activation: Activation = ffn.activation;
-        self.plan.push(Op::GatedLinear { x, gate, up, activation, out });
+        self.plan.push(GatedLinear { x, gate, up, activation, out });
         let weight = self.matrix(format!("layer{layer}.down"), ffn_size, down_part);
         self.add_to_residual(&AddToResidual { x: out, weight, bias: None }, Role::FfnPostNorm, layer)
     }

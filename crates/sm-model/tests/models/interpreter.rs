@@ -3,8 +3,9 @@
 //! One sequence from its first position, sums in `f64`, nothing reused between steps.
 
 use sm_kernels::plan::{
-    Activation, AttentionParams, BufferId, Epilogue, Experts, KvId, MatrixId, NormKind, Op, PageGroup, Plan,
-    RopePairs, RopeTable, Rows, Store, VectorId, WeightSource,
+    Activation, Attention, BufferId, Embed, Epilogue, Experts, GatedLinear, GatherRows, Linear, MatrixId,
+    Norm, NormKind, Op, PageGroup, Plan, RopePairs, RopeStore, RopeTable, Rows, Store, VectorId,
+    WeightSource,
 };
 use sm_model::Model;
 use sm_tensor::dequantize;
@@ -128,92 +129,81 @@ impl State<'_> {
 
     fn run(&mut self, op: &Op) -> BufferId {
         match op {
-            Op::Embed { table, positions, scale, out } => {
-                let (table, positions) = (self.matrix(*table), positions.map(|id| self.matrix(id)));
+            &Op::Embed(Embed { table, positions, scale, out }) => {
+                let (table, positions) = (self.matrix(table), positions.map(|id| self.matrix(id)));
                 let row = |(position, &token): (usize, &u32)| -> Vec<f32> {
                     let added = positions.as_ref().map(|rows| &rows[position]);
                     let scaled = table[token as usize].iter().map(|value| value * scale);
                     scaled.enumerate().map(|(i, value)| value + added.map_or(0.0, |row| row[i])).collect()
                 };
                 self.buffers[out.index()] = self.tokens.iter().enumerate().map(row).collect();
-                *out
             }
-            Op::Norm { x, kind, weight, bias, eps, store, out } => {
-                let (weight, bias) = (self.vector(*weight), bias.map(|id| self.vector(id)));
-                let mut rows = self.rows(*x).to_vec();
+            &Op::Norm(Norm { x, kind, weight, bias, eps, store, out }) => {
+                let (weight, bias) = (self.vector(weight), bias.map(|id| self.vector(id)));
+                let mut rows = self.rows(x).to_vec();
                 for row in &mut rows {
                     match kind {
-                        NormKind::Rms => rms_norm(row, &weight, *eps),
-                        NormKind::Layer => layer_norm(row, &weight, bias.as_ref().unwrap(), *eps),
+                        NormKind::Rms => rms_norm(row, &weight, eps),
+                        NormKind::Layer => layer_norm(row, &weight, bias.as_ref().unwrap(), eps),
                     }
                 }
-                self.store(*out, *store, rows);
-                *out
+                self.store(out, store, rows);
             }
-            Op::Linear { .. } => self.linear(op),
-            Op::GatedLinear { x, gate, up, activation, out } => {
-                let (gate, up) = (self.matrix(*gate), self.matrix(*up));
+            Op::Linear(op) => self.linear(op),
+            &Op::GatedLinear(GatedLinear { x, gate, up, activation, out }) => {
+                let (gate, up) = (self.matrix(gate), self.matrix(up));
                 let row = |x: &Vec<f32>| -> Vec<f32> {
                     let gated = |(g, u): (&Vec<f32>, &Vec<f32>)| {
-                        activate(*activation, dot(g, x) as f32) * dot(u, x) as f32
+                        activate(activation, dot(g, x) as f32) * dot(u, x) as f32
                     };
                     gate.iter().zip(&up).map(gated).collect()
                 };
-                self.buffers[out.index()] = self.rows(*x).iter().map(row).collect();
-                *out
+                self.buffers[out.index()] = self.rows(x).iter().map(row).collect();
             }
-            Op::RopeStore { .. } => self.rope_store(op),
-            Op::Attention { q, kv, params, out } => {
-                self.buffers[out.index()] = self.attention(*q, *kv, params);
-                *out
+            Op::RopeStore(op) => self.rope_store(op),
+            Op::Attention(op) => self.buffers[op.out.index()] = self.attention(op),
+            Op::MoeFfn(op) => {
+                let rows = self.moe_ffn(op.x, &op.experts);
+                self.store(op.out, op.store, rows);
             }
-            Op::MoeFfn { x, experts, store, out } => {
-                let rows = self.moe_ffn(*x, experts);
-                self.store(*out, *store, rows);
-                *out
+            &Op::GatherRows(GatherRows { x, out }) => {
+                assert_eq!(self.plan.buffer(out).rows, Rows::Outputs);
+                self.buffers[out.index()] = self.rows(x).to_vec();
             }
-            Op::GatherRows { x, out } => {
-                assert_eq!(self.plan.buffer(*out).rows, Rows::Outputs);
-                self.buffers[out.index()] = self.rows(*x).to_vec();
-                *out
-            }
+            other => panic!("no model has a {}", other.name()),
         }
+        op.writes()[0].buffer
     }
 
-    fn linear(&mut self, op: &Op) -> BufferId {
-        let Op::Linear { x, weight, bias, epilogue, store, out } = op else {
-            unreachable!("called for Linear")
-        };
-        let (weight, bias) = (self.matrix(*weight), bias.map(|id| self.vector(id)));
+    fn linear(&mut self, op: &Linear) {
+        let &Linear { x, weight, bias, epilogue, store, out } = op;
+        let (weight, bias) = (self.matrix(weight), bias.map(|id| self.vector(id)));
         let value = |x: &[f32], index: usize, row: &[f32]| {
             let sum = dot(row, x) + bias.as_ref().map_or(0.0, |bias| f64::from(bias[index]));
             match epilogue {
                 Epilogue::None => sum as f32,
-                Epilogue::Activation(activation) => activate(*activation, sum as f32),
-                Epilogue::SoftCap(cap) => soft_cap(*cap, sum) as f32,
+                Epilogue::Activation(activation) => activate(activation, sum as f32),
+                Epilogue::SoftCap(cap) => soft_cap(cap, sum) as f32,
             }
         };
         let row = |x: &Vec<f32>| weight.iter().enumerate().map(|(index, row)| value(x, index, row)).collect();
-        let rows = self.rows(*x).iter().map(row).collect();
-        self.store(*out, *store, rows);
-        *out
+        let rows = self.rows(x).iter().map(row).collect();
+        self.store(out, store, rows);
     }
 
-    fn rope_store(&mut self, op: &Op) -> BufferId {
-        let Op::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, q } = op else {
-            unreachable!("called for RopeStore")
-        };
-        let &PageGroup { n_kv_heads, key_dim: head_dim, .. } = self.plan.cache.group(*kv).unwrap();
+    fn rope_store(&mut self, op: &RopeStore) {
+        let &RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, q } = op;
+        let &PageGroup { n_kv_heads, key_dim: head_dim, .. } = self.plan.cache.group(kv).unwrap();
         let kv_width = n_kv_heads * head_dim;
-        let q_width = self.plan.buffer(*q).width;
+        let q_width = self.plan.buffer(q).width;
         let rope = rope.map(|id| self.plan.rope(id));
         let (q_norm, k_norm) = (q_norm.map(|id| self.vector(id)), k_norm.map(|id| self.vector(id)));
-        let mut rows = self.rows(*qkv).to_vec();
+        let mut rows = self.rows(qkv).to_vec();
         for (position, row) in rows.iter_mut().enumerate() {
             for (index, head) in row[..q_width + kv_width].chunks_mut(head_dim).enumerate() {
                 let norm = if index * head_dim < q_width { &q_norm } else { &k_norm };
                 if let Some(weight) = norm {
-                    rms_norm(head, weight, *norm_eps);
+                    rms_norm(head, weight, norm_eps);
                 }
                 if let Some(rope) = rope {
                     rotate(head, rope, position);
@@ -224,20 +214,20 @@ impl State<'_> {
         self.buffers[q.index()] = part(0, q_width);
         self.keys[kv.index()] = part(q_width, q_width + kv_width);
         self.values[kv.index()] = part(q_width + kv_width, q_width + 2 * kv_width);
-        *q
     }
 
-    fn attention(&self, q: BufferId, kv: KvId, params: &AttentionParams) -> Vec<Vec<f32>> {
+    fn attention(&self, op: &Attention) -> Vec<Vec<f32>> {
+        let &Attention { q, kv, n_heads, scale, window, soft_cap: cap, .. } = op;
         let &PageGroup { n_kv_heads, key_dim: head_dim, .. } = self.plan.cache.group(kv).unwrap();
         let (keys, values) = (&self.keys[kv.index()], &self.values[kv.index()]);
-        let group = params.n_heads / n_kv_heads;
+        let group = n_heads / n_kv_heads;
         let row = |(position, q): (usize, &Vec<f32>)| {
-            let first = params.window.map_or(0, |window| (position + 1).saturating_sub(window));
+            let first = window.map_or(0, |window| (position + 1).saturating_sub(window));
             let head = |(index, q): (usize, &[f32])| -> Vec<f32> {
                 let kv = index / group * head_dim;
                 let score = |key: &Vec<f32>| {
-                    let score = dot(q, &key[kv..kv + head_dim]) * f64::from(params.scale);
-                    params.soft_cap.map_or(score, |cap| soft_cap(cap, score))
+                    let score = dot(q, &key[kv..kv + head_dim]) * f64::from(scale);
+                    cap.map_or(score, |cap| soft_cap(cap, score))
                 };
                 let scores: Vec<f64> = keys[first..=position].iter().map(score).collect();
                 let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);

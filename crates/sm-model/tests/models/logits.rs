@@ -108,7 +108,7 @@ fn golden_models_in_their_own_types_compute_nearly_the_reference_logits_on_the_c
 fn the_shipped_models_compute_the_reference_logits() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for name in ["demo", "draft"] {
-        let path = root.join("../../models/demo").join(name).with_extension("gguf");
+        let path = root.join("../sm-demo-model").join(name).with_extension("gguf");
         let expected = root.join("tests/data/demo").join(name);
         let case = Case { path: &path, quant: Some(DType::F32), expected: &expected };
         let failures = check(&case, executed::logits, 1e-3);

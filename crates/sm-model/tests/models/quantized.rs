@@ -85,7 +85,7 @@ fn quantized_readers_get_the_int8_form_and_others_do_not() {
         of_name.map(|buffer| buffer.encoding).collect::<Vec<_>>()
     };
     let model = load("qwen2", Some(DType::Q8_0));
-    assert_eq!(encodings(&model, "normed"), [Encoding::Int8, Encoding::Int8]);
+    assert_eq!(encodings(&model, "normed"), [Encoding::Int8, Encoding::Int8, Encoding::F32AndInt8]);
     assert_eq!(encodings(&model, "ffn"), [Encoding::F32, Encoding::F32]);
     // A router stays as it is and reads floats.
     let model = load("mixtral", Some(DType::Q8_0));

@@ -1,26 +1,29 @@
-//! The CPU executor.
+//! The CPU backend.
 
 use sm_kernels::plan::Backend;
 use sm_kernels::{CpuBackend, IsaKind};
 
-use crate::{Error, LoadOptions};
+use crate::Error;
 
 pub(crate) use sm_kernels::{BLOCK_LEN, block_maxima};
 
-/// The backend that the options ask for.
+/// The CPU with a kernel set and a number of worker threads, or the best and one per core.
 ///
 /// # Errors
-/// If the kernel set is unknown or the processor lacks it.
-pub(crate) fn cpu(options: &LoadOptions) -> Result<Box<dyn Backend>, Error> {
+/// If the kernel set is unknown, the processor lacks it, or there are no threads.
+pub(super) fn open(isa: Option<&str>, threads: Option<usize>) -> Result<Box<dyn Backend>, Error> {
     let mut backend = CpuBackend::new();
-    if let Some(n_threads) = options.n_threads {
-        backend = backend.threads(n_threads);
+    if let Some(threads) = threads {
+        if threads == 0 {
+            return Err(Error::validation("threads", "0 is not possible; use at least 1"));
+        }
+        backend = backend.threads(threads);
     }
-    if let Some(name) = &options.isa {
+    if let Some(name) = isa {
         let kind: IsaKind = name.parse().map_err(|error| Error::validation("isa", format!("{error}")))?;
         if !kind.is_available() {
-            let available: Vec<&str> = IsaKind::available().map(IsaKind::name).collect();
-            let message = format!("this processor has no {kind}; it has {}", available.join(", "));
+            let message =
+                format!("this processor cannot run {kind}; it can run {}", kernel_sets().join(", "));
             return Err(Error::validation("isa", message));
         }
         backend = backend.isa(kind);
@@ -28,8 +31,7 @@ pub(crate) fn cpu(options: &LoadOptions) -> Result<Box<dyn Backend>, Error> {
     Ok(Box::new(backend))
 }
 
-/// The kernel sets that this machine can run, the fastest last; the names are those of
-/// [`LoadOptions::isa`](crate::LoadOptions::isa).
+/// The kernel sets that this machine can run, fastest last: values of `isa` in [`Device::Cpu`](crate::Device::Cpu).
 pub fn kernel_sets() -> Vec<&'static str> {
     IsaKind::available().map(IsaKind::name).collect()
 }

@@ -6,7 +6,7 @@ use sm_batching::BatchingConfig;
 use sm_cache::{ByteSize, KvCacheConfig};
 
 use super::EngineConfig;
-use crate::{KvDiskConfig, LoadOptions, SpeculationConfig};
+use crate::{ExecutorOptions, KvDiskConfig, LoadOptions, SpeculationConfig, TokenizerSource};
 
 /// Writes one line: `section.name = value`.
 struct Lines<'a, 'f> {
@@ -35,10 +35,11 @@ impl Lines<'_, '_> {
 }
 
 impl fmt::Display for EngineConfig {
-    /// One line for each value that is no secret and does not follow from others: `section.name = value`.
+    /// One line for each value that is not a secret and does not follow from others: `section.name = value`.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { load, batching, cache, speculation, kv_disk } = self;
+        let Self { load, executor, batching, cache, speculation, kv_disk } = self;
         load_lines(load, &mut Lines { to: f, section: "load" })?;
+        executor_lines(executor, &mut Lines { to: f, section: "executor" })?;
         batching_lines(batching, &mut Lines { to: f, section: "batching" })?;
         cache_lines(cache, &mut Lines { to: f, section: "cache" })?;
         let SpeculationConfig { lookup, max_draft_len } = speculation;
@@ -55,30 +56,33 @@ impl fmt::Display for EngineConfig {
 }
 
 fn load_lines(load: &LoadOptions, lines: &mut Lines<'_, '_>) -> fmt::Result {
-    let LoadOptions {
-        context_len,
-        n_threads,
-        quant,
+    let LoadOptions { device, context_len, quant, tokenizer, packed_dir, fingerprint: _ } = load;
+    lines.put("device", &format_args!("{device}"))?;
+    lines.put_option("context_len", context_len.as_ref().map(|value| value as &dyn Debug))?;
+    lines.put_option("quant", quant.as_ref().map(|value| value as &dyn Debug))?;
+    match tokenizer {
+        TokenizerSource::Model => lines.put_option("tokenizer", None)?,
+        TokenizerSource::File(path) => lines.put("tokenizer", path)?,
+        TokenizerSource::Characters(_) => lines.put("tokenizer", &format_args!("characters"))?,
+        TokenizerSource::Custom(_) => lines.put("tokenizer", &format_args!("custom"))?,
+    }
+    lines.put_option("packed_dir", packed_dir.as_ref().map(|value| value as &dyn Debug))
+}
+
+fn executor_lines(executor: &ExecutorOptions, lines: &mut Lines<'_, '_>) -> fmt::Result {
+    let ExecutorOptions {
         kv_dtype,
-        isa,
+        n_sequences,
         max_step_tokens: _,
         max_outputs: _,
-        n_sequences,
         kv_bytes: _,
         pool_bytes,
         memory_limit,
-        packed_dir,
-        fingerprint: _,
-    } = load;
-    lines.put_option("context_len", context_len.as_ref().map(|value| value as &dyn Debug))?;
-    lines.put_option("n_threads", n_threads.as_ref().map(|value| value as &dyn Debug))?;
-    lines.put_option("quant", quant.as_ref().map(|value| value as &dyn Debug))?;
+    } = executor;
     lines.put("kv_dtype", kv_dtype)?;
-    lines.put_option("isa", isa.as_ref().map(|value| value as &dyn Debug))?;
     lines.put("n_sequences", n_sequences)?;
     lines.put_bytes("pool_bytes", *pool_bytes)?;
-    lines.put_bytes("memory_limit", *memory_limit)?;
-    lines.put_option("packed_dir", packed_dir.as_ref().map(|value| value as &dyn Debug))
+    lines.put_bytes("memory_limit", *memory_limit)
 }
 
 fn batching_lines(batching: &BatchingConfig, lines: &mut Lines<'_, '_>) -> fmt::Result {
@@ -162,8 +166,9 @@ mod tests {
         config.batching.target_itl_us = Some(2000);
         let text = config.to_string();
         for line in [
-            "load.memory_limit = no limit",
-            "load.n_threads = default",
+            "executor.memory_limit = no limit",
+            "load.device = auto",
+            "load.tokenizer = default",
             "batching.adaptive = true",
             "batching.target_itl_us = 2000",
             "batching.memory_limit = 4.00 GB",

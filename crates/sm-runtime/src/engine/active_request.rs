@@ -22,6 +22,9 @@ use crate::{
     Completion, Error, FinishReason, GenerationOptions, RequestMetrics, Select, Timings, TokenEvent, Usage,
 };
 
+/// Something that must exist until a request is over.
+pub(crate) type KeepAlive = Arc<dyn Any + Send + Sync>;
+
 /// Whether a caller takes the text as it grows, or waits for all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
@@ -38,6 +41,7 @@ pub(crate) struct ActiveRequest {
     pub(crate) id: RequestId,
     /// Kept until it is over.
     _owner: Option<Arc<Owner>>,
+    keep_alive: Option<KeepAlive>,
     has_spoken: Option<Arc<AtomicBool>>,
     pub(crate) delivery: Delivery,
     options: GenerationOptions,
@@ -108,6 +112,7 @@ pub(crate) struct RequestParams {
     pub(crate) id: RequestId,
     /// The private session that it belongs to, if it does.
     pub(crate) owner: Option<Arc<Owner>>,
+    pub(crate) keep_alive: Option<KeepAlive>,
     /// Whether its session has been told something, as far as its handle knows.
     pub(crate) has_spoken: Option<Arc<AtomicBool>>,
     pub(crate) delivery: Delivery,
@@ -132,7 +137,7 @@ pub(crate) struct Place<'a> {
 impl ActiveRequest {
     pub(crate) fn new(terms: RequestParams, input: &Input, text: &Text) -> Self {
         let RequestParams { answer, id, owner, delivery, options, rules, echo, select, n, .. } = terms;
-        let RequestParams { has_spoken, seed, submitted, speculate, .. } = terms;
+        let RequestParams { keep_alive, has_spoken, seed, submitted, speculate, .. } = terms;
         let bound = input.bound(&options);
         let n_top = wants_logprobs(&options, select).then_some(options.logprobs.unwrap_or(0));
         let output = || {
@@ -154,6 +159,7 @@ impl ActiveRequest {
             answer,
             id,
             _owner: owner,
+            keep_alive,
             has_spoken,
             delivery,
             select,
@@ -402,6 +408,8 @@ impl ActiveRequest {
     /// Answers the caller.
     pub(crate) fn give_answer(mut self) {
         let outcome = self.outcome();
+        // Whoever has the answer finds that it is over.
+        drop(self.keep_alive.take());
         self.answer.give(outcome);
     }
 

@@ -1,5 +1,6 @@
 //! How an engine is set up and started.
 
+use std::fmt;
 use std::sync::Arc;
 
 use sm_batching::BatchingConfig;
@@ -7,135 +8,183 @@ use sm_cache::CacheObserver;
 use sm_kernels::plan::Progress;
 
 use super::{Engine, Loading};
-use crate::source::OwnedModelRef;
+use crate::load::OnProgress;
 use crate::speculate::DraftModel;
-use crate::{CancelToken, EngineConfig, Error, KvDiskConfig, LoadedModel, MetricsSink, ModelRef, Preset};
+use crate::{
+    CancelToken, EngineConfig, Error, ExecutorOptions, KvDiskConfig, LoadOptions, LoadedModel, Loader,
+    MetricsSink, ModelRef, PlannedLoad, Preset,
+};
 
-/// Sets an engine up.
-#[derive(Debug, Default)]
-pub struct EngineBuilder<'d> {
+/// Sets up an engine.
+///
+/// ```
+/// # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
+/// use sm_runtime::{Engine, ModelRef, Preset};
+///
+/// let engine = Engine::builder().preset(Preset::LatencyOptimized).draft(ModelRef::DemoDraft).load(ModelRef::Demo)?;
+/// # drop(engine);
+/// # }
+/// # Ok::<(), sm_runtime::Error>(())
+/// ```
+#[derive(Default)]
+#[must_use = "a builder does nothing until it loads or starts"]
+pub struct EngineBuilder {
     pub(super) config: EngineConfig,
-    draft: Option<ModelRef<'d>>,
+    draft: Option<ModelRef>,
     pub(super) metrics: Option<Arc<dyn MetricsSink>>,
     pub(super) observers: Vec<Box<dyn CacheObserver>>,
+    progress: Option<OnProgress>,
     cancel: CancelToken,
 }
 
-impl<'d> EngineBuilder<'d> {
+impl EngineBuilder {
     /// Starts from a preset.
-    #[must_use]
     pub fn preset(self, preset: Preset) -> Self {
         Self { config: preset.config(), ..self }
     }
 
-    /// Sets everything.
-    #[must_use]
+    /// Replaces the whole configuration.
     pub fn config(self, config: EngineConfig) -> Self {
         Self { config, ..self }
     }
 
-    /// Sets how requests are batched.
-    #[must_use]
+    /// How requests are batched.
     pub fn batching(self, batching: BatchingConfig) -> Self {
-        Self { config: EngineConfig { batching, ..self.config }, ..self }
+        Self { config: self.config.batching(batching), ..self }
     }
 
-    /// Keeps evicted pages in a file, for this engine and for later ones. What comes out stays the same.
-    #[must_use]
+    /// Stores evicted pages in a file, for this engine and for later ones. Outputs stay the same.
     pub fn kv_disk(self, kv_disk: KvDiskConfig) -> Self {
-        Self { config: EngineConfig { kv_disk: Some(kv_disk), ..self.config }, ..self }
+        Self { config: self.config.kv_disk(kv_disk), ..self }
     }
 
-    /// Lets a smaller model with the same vocabulary guess next tokens. What comes out stays the same.
-    #[must_use]
-    pub fn draft(self, draft: impl Into<ModelRef<'d>>) -> Self {
+    /// A smaller model with the same vocabulary that drafts tokens. Outputs stay the same.
+    pub fn draft(self, draft: impl Into<ModelRef>) -> Self {
         Self { draft: Some(draft.into()), ..self }
     }
 
-    /// Tells a sink what is measured. Without one, nothing is.
-    #[must_use]
+    /// Where measurements go. Without a sink, nothing is measured.
     pub fn metrics(self, sink: Arc<dyn MetricsSink>) -> Self {
         Self { metrics: Some(sink), ..self }
     }
 
-    /// Tells an observer, beside those before it, what the KV cache gives up and which session asks for too much.
-    #[must_use]
+    /// Adds an observer of evictions from the KV cache and of sessions that exceed their budget.
     pub fn cache_observer(mut self, observer: Box<dyn CacheObserver>) -> Self {
         self.observers.push(observer);
         self
     }
 
-    /// What ends the loading: it fails then with [`Error::Cancelled`].
-    #[must_use]
+    /// Calls `progress` now and then while weights are packed, from several threads.
+    pub fn progress(self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        Self { progress: Some(Arc::new(progress)), ..self }
+    }
+
+    /// A token that ends loading with [`Error::Cancelled`].
     pub fn cancel(self, cancel: CancelToken) -> Self {
         Self { cancel, ..self }
     }
 
-    /// Loads a model and starts.
+    /// Loads a model and starts an engine on it. Blocks.
     ///
     /// # Errors
-    /// As [`LoadedModel::load`]; if a value of the configuration cannot be used, or the draft model has other tokens.
-    pub fn load<'a>(self, model: impl Into<ModelRef<'a>>) -> Result<Engine, Error> {
-        self.load_with(model, &|_| ())
+    /// As [`Loader::load`] and [`EngineBuilder::start`].
+    pub fn load(self, model: impl Into<ModelRef>) -> Result<Engine, Error> {
+        let planned = self.plan(model.into())?;
+        self.load_planned(planned)
     }
 
-    /// As [`EngineBuilder::load`]; `progress` tells how far packing has come.
-    ///
-    /// # Errors
-    /// As [`EngineBuilder::load`].
-    pub fn load_with<'a>(
-        self,
-        model: impl Into<ModelRef<'a>>,
-        progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Engine, Error> {
-        let (config, cancel, model) = (&self.config, &self.cancel, model.into());
-        config.batching.validate()?;
-        config.speculation.validate()?;
-        let options = config.load_options(self.draft.is_some());
-        let Some(draft) = self.draft else {
-            let model = LoadedModel::load_until(model, &options, progress, cancel)?;
-            return self.start(model, None);
-        };
-        // Both have to fit before one is loaded.
-        let needs = LoadedModel::memory_needs(model, &options)?;
-        let draft_options = config.draft_load_options(needs.total_bytes() as u64);
-        LoadedModel::memory_needs(draft, &draft_options)?;
-        let model = LoadedModel::load_until(model, &options, progress, cancel)?;
-        let draft = LoadedModel::load_until(draft, &draft_options, progress, cancel)?;
-        self.start(model, Some(draft))
-    }
-
-    /// As [`EngineBuilder::load_with`], on a thread of its own: a future, which blocks no executor.
+    /// As [`EngineBuilder::load`], on a thread of its own. The result is a future that does not block.
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub fn load_in_background(
-        self,
-        model: ModelRef<'_>,
-        progress: impl Fn(Progress) + Send + Sync + 'static,
-    ) -> Result<Loading, Error> {
-        let (model, draft) = (OwnedModelRef::from(model), self.draft.map(OwnedModelRef::from));
+    pub fn load_in_background(mut self, model: impl Into<ModelRef>) -> Result<Loading, Error> {
+        let model = model.into();
         let cancel = self.cancel.child();
-        let Self { config, metrics, observers, .. } = self;
-        let load = {
-            let cancel = cancel.clone();
-            move || {
-                let draft = draft.as_ref().map(OwnedModelRef::borrow);
-                let builder = EngineBuilder { config, draft, metrics, observers, cancel };
-                builder.load_with(model.borrow(), &progress)
-            }
-        };
-        Loading::spawn(load, cancel)
+        self.cancel = cancel.clone();
+        Loading::spawn(move || self.load(model), cancel)
     }
 
-    /// Starts on models that are loaded: with as many sequences at a time as the executor and the configuration allow.
-    /// `draft`, a smaller model with the same vocabulary, guesses next tokens; steps can check as many guesses as the model
-    /// was loaded with outputs ([`LoadOptions::max_outputs`](crate::LoadOptions::max_outputs)).
+    /// Starts an engine on a loaded model, whose weights it shares with all clones of it. `draft`, a smaller model with the
+    /// same vocabulary, drafts tokens.
     ///
     /// # Errors
-    /// If a value of the configuration cannot be used; [`LoadError::DraftVocabulary`](crate::LoadError::DraftVocabulary).
+    /// If a value of the configuration is impossible, or memory does not suffice;
+    /// [`LoadError::DraftVocabulary`](crate::LoadError::DraftVocabulary).
     pub fn start(self, model: LoadedModel, draft: Option<LoadedModel>) -> Result<Engine, Error> {
-        let draft = draft.map(|draft| DraftModel::new(draft, &model)).transpose()?;
-        Engine::new(model, draft, self)
+        self.config.validate()?;
+        let prepared = model.prepare(&self.config.executor_options(draft.is_some()))?;
+        let info = prepared.executor.info();
+        let used_bytes = (info.weight_bytes + info.kv_bytes + info.activation_bytes) as u64;
+        let draft = draft.map(|draft| {
+            let prepared = draft.prepare(&self.config.draft_executor_options(used_bytes))?;
+            DraftModel::new(&draft, prepared.executor, &model)
+        });
+        Engine::new(model, prepared, draft.transpose()?, self)
+    }
+
+    /// Plans the model and, if there is one, the draft model: both have to fit before one is loaded.
+    ///
+    /// # Errors
+    /// As [`Loader::plan`].
+    pub(crate) fn plan(&self, model: ModelRef) -> Result<PlannedModels, Error> {
+        let config = &self.config;
+        config.validate()?;
+        let plan = |model, options: LoadOptions, executor: ExecutorOptions| {
+            let loader = Loader::new(model).options(options).executor(executor);
+            loader.on_progress(self.progress.clone()).cancel(self.cancel.clone()).plan()
+        };
+        let model = plan(model, config.load_options(), config.executor_options(self.draft.is_some()))?;
+        let draft = self.draft.clone().map(|draft| {
+            let used_bytes = model.memory_needs()?.total_bytes() as u64;
+            plan(draft, config.draft_load_options(), config.draft_executor_options(used_bytes))
+        });
+        Ok(PlannedModels { draft: draft.transpose()?, model })
+    }
+
+    /// Loads what [`EngineBuilder::plan`] planned, and starts.
+    ///
+    /// # Errors
+    /// As [`EngineBuilder::load`].
+    pub(crate) fn load_planned(self, planned: PlannedModels) -> Result<Engine, Error> {
+        let model = planned.model.load()?;
+        let draft = planned.draft.map(PlannedLoad::load).transpose()?;
+        self.start(model, draft)
+    }
+}
+
+/// An engine's model and draft model, which are known to fit.
+pub(crate) struct PlannedModels {
+    model: PlannedLoad,
+    draft: Option<PlannedLoad>,
+}
+
+impl PlannedModels {
+    /// Bytes that both take with their executors.
+    ///
+    /// # Errors
+    /// If a size overflows.
+    pub(crate) fn total_bytes(&self) -> Result<u64, Error> {
+        let draft_bytes = match &self.draft {
+            Some(draft) => draft.memory_needs()?.total_bytes(),
+            None => 0,
+        };
+        Ok((self.model.memory_needs()?.total_bytes() as u64).saturating_add(draft_bytes as u64))
+    }
+
+    /// Bytes of all that but what [`ExecutorOptions::pool_bytes`] limits.
+    ///
+    /// # Errors
+    /// If a size overflows.
+    pub(crate) fn bytes_without_pool(&self) -> Result<u64, Error> {
+        let needs = self.model.memory_needs()?;
+        let pool_bytes = needs.kv_bytes.saturating_add(needs.activation_bytes) as u64;
+        Ok(self.total_bytes()?.saturating_sub(pool_bytes))
+    }
+}
+
+impl fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { config, draft, .. } = self;
+        f.debug_struct("EngineBuilder").field("config", config).field("draft", draft).finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ use sm_model::tokenizer::Tokenizer;
 use super::engine_loop::{Core, Message};
 use super::reply::{Reply, reply};
 use super::{Engine, EngineStats};
-use crate::Error;
+use crate::{Error, LoadedModel};
 
 impl Engine {
     /// What it does and has done. Never waits for a step: the engine publishes the numbers after each step, and whenever it
@@ -26,7 +26,7 @@ impl Engine {
     ///
     /// # Errors
     /// If a value is impossible, or the model was loaded for fewer sequences or rows than asked for
-    /// ([`LoadOptions::n_sequences`](crate::LoadOptions::n_sequences) leaves room); nothing changes then. [`Error::ShutDown`],
+    /// ([`ExecutorOptions::n_sequences`](crate::ExecutorOptions::n_sequences) leaves room); nothing changes then. [`Error::ShutDown`],
     /// [`Error::EngineThread`].
     pub fn reconfigure(&self, batching: BatchingConfig) -> Result<(), Error> {
         self.call(|core| core.reconfigure(batching))?
@@ -49,7 +49,7 @@ impl Engine {
     /// # Errors
     /// If the model was made ready for fewer; [`Error::ShutDown`].
     pub fn set_context_len(&self, context_len: usize) -> Result<(), Error> {
-        let most = self.0.max_context_len;
+        let most = self.0.model.context_len;
         if !(1..=most).contains(&context_len) {
             let message = format!("{context_len} is not possible; the model was made ready for 1 to {most}");
             return Err(Error::validation("context_len", message));
@@ -152,9 +152,14 @@ impl Engine {
         }
     }
 
+    /// The model. Engines that start on clones of it share its weights.
+    pub fn model(&self) -> &LoadedModel {
+        &self.0.model
+    }
+
     /// The tokenizer, if the model has one.
     pub fn tokenizer(&self) -> Option<&Arc<dyn Tokenizer>> {
-        self.0.text.0.as_ref()
+        self.0.model.tokenizer()
     }
 
     /// The chat templates that come with the model.
@@ -162,7 +167,7 @@ impl Engine {
     /// # Errors
     /// If there are none, or they cannot be used.
     pub fn chat_template(&self) -> Result<&ChatTemplate, &ChatError> {
-        self.0.chat.as_ref()
+        self.0.model.chat_template()
     }
 
     /// Positions per sequence.

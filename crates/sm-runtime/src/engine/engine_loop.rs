@@ -54,7 +54,7 @@ pub(crate) struct PromptTokens {
     pub(crate) first: Vec<TokenId>,
     pub(crate) start: TextStart,
     /// Where it follows what a session has said, if that is different.
-    pub(crate) appended: Option<Vec<TokenId>>,
+    pub(crate) appended: Option<Result<Vec<TokenId>, Error>>,
 }
 
 /// What the thread owns.
@@ -321,7 +321,7 @@ impl Core {
             return Err(CacheError::UnknownSession { session: session.clone() }.into());
         }
         let tokens = match prompt.appended {
-            Some(appended) if !token_ids.is_empty() => appended,
+            Some(appended) if !token_ids.is_empty() => appended?,
             _ => prompt.first,
         };
         let context = match mode {

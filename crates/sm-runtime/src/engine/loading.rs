@@ -1,4 +1,4 @@
-//! Loading without waiting for it.
+//! An engine whose model is loaded in the background.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,9 +7,9 @@ use super::Engine;
 use super::reply::{Reply, reply};
 use crate::{CancelToken, Error, LoadError};
 
-/// An engine whose model is being loaded on a thread of its own: a future of it. Dropping it cancels the loading.
+/// An engine whose model is being loaded on a thread of its own: a future of the engine. Dropping it cancels the load.
 #[derive(Debug)]
-#[must_use = "dropping it cancels the loading"]
+#[must_use = "dropping it cancels the load"]
 pub struct Loading {
     /// `None` once it was waited for.
     reply: Option<Reply<Result<Engine, Error>>>,
@@ -17,7 +17,7 @@ pub struct Loading {
 }
 
 impl Loading {
-    /// Runs `load` on a thread until it is done or `cancel` ends it.
+    /// Runs `load` on a thread. `cancel` is the token that `load` obeys.
     pub(super) fn spawn(
         load: impl FnOnce() -> Result<Engine, Error> + Send + 'static,
         cancel: CancelToken,
@@ -29,12 +29,12 @@ impl Loading {
         Ok(Self { reply: Some(reply), cancel })
     }
 
-    /// Ends the loading within a few rows of a matrix; it fails with [`Error::Cancelled`] then.
+    /// Cancels the load, which ends with [`Error::Cancelled`] within some rows of a matrix.
     pub fn cancel(&self) {
         self.cancel.cancel();
     }
 
-    /// Blocks until the engine is there.
+    /// Blocks until the engine has started.
     ///
     /// # Errors
     /// As [`EngineBuilder::load`](super::EngineBuilder::load); [`Error::Cancelled`].
@@ -54,7 +54,7 @@ impl Future for Loading {
     }
 }
 
-/// A thread that panicked has given nothing.
+/// A thread that panicked gave no outcome.
 fn outcome(loaded: Option<Result<Engine, Error>>) -> Result<Engine, Error> {
     loaded.unwrap_or_else(|| Err(LoadError::Panicked.into()))
 }

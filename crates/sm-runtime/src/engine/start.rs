@@ -5,8 +5,8 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
 use sm_batching::{BatchMemory, Scheduler, StepLimits};
-use sm_cache::{KvCache, Namespace, PagePool};
-use sm_kernels::plan::PAGE_LEN;
+use sm_cache::{KvCache, KvShape, Namespace, PagePool};
+use sm_kernels::plan::{Executor, PAGE_LEN};
 
 use super::admission::Admission;
 use super::disk::open_disk;
@@ -15,6 +15,7 @@ use super::guard::{GuardedObserver, GuardedSink, LostEvents};
 use super::speculation::Speculator;
 use super::{Engine, EngineBuilder, Inner, log};
 use crate::kv_disk::program_fingerprint;
+use crate::load::PreparedExecutor;
 use crate::speculate::DraftModel;
 use crate::{EngineConfig, Error, LoadError, LoadedModel};
 
@@ -24,17 +25,18 @@ const THREAD: &str = "sm-engine";
 impl Engine {
     pub(super) fn new(
         model: LoadedModel,
+        prepared: PreparedExecutor,
         draft: Option<DraftModel>,
-        builder: EngineBuilder<'_>,
+        builder: EngineBuilder,
     ) -> Result<Self, Error> {
         let EngineBuilder { config, metrics, observers, .. } = builder;
-        config.speculation.validate()?;
+        let PreparedExecutor { executor, kv_shape } = prepared;
+        let info = executor.info().clone();
         let speculator = Speculator::new(config.speculation, draft, model.vocab_size);
         let bounds = model.bounds();
-        let n_pages = model.executor.limits().n_pages;
-        let pool = PagePool::new(n_pages, PAGE_LEN, model.kv_shape)
-            .with_states(model.executor.limits().n_state_slots, model.executor.state_bytes());
-        let scheduler = Scheduler::new(config.batching.clone(), step_limits(&model))?;
+        let pool = PagePool::new(executor.limits().n_pages, PAGE_LEN, kv_shape)
+            .with_states(executor.limits().n_state_slots, executor.state_bytes());
+        let scheduler = Scheduler::new(config.batching.clone(), step_limits(&*executor, kv_shape))?;
         let mut cache = KvCache::new(config.cache.clone(), pool)?;
         let lost_events = LostEvents::default();
         for observer in observers {
@@ -43,9 +45,7 @@ impl Engine {
         let gate = Arc::new(Admission::new(config.batching.max_queued_requests));
         gate.max_batch_size.store(scheduler.batch_size(), Ordering::Relaxed);
         gate.context_len.store(model.context_len, Ordering::Relaxed);
-        let namespace = namespace(&model, &config)?;
-        let LoadedModel { executor, text, grammars, context_len, chat, .. } = model;
-        let info = executor.info().clone();
+        let namespace = namespace(&model, &*executor, &config)?;
         let (messages, received) = mpsc::channel();
         let disk = match &config.kv_disk {
             Some(disk) => Some(open_disk(disk, &namespace, &*executor, &mut cache, messages.clone())?),
@@ -55,7 +55,7 @@ impl Engine {
             executor,
             scheduler,
             cache,
-            text: text.clone(),
+            text: model.text.clone(),
             bounds,
             gate: Arc::clone(&gate),
             speculator,
@@ -75,10 +75,7 @@ impl Engine {
             thread: Mutex::new(Some(thread)),
             gate,
             directory: Mutex::default(),
-            text,
-            grammars,
-            max_context_len: context_len,
-            chat,
+            model,
             info,
             namespace,
             pool,
@@ -87,9 +84,9 @@ impl Engine {
 }
 
 /// What the executor's steps can hold, and what they cost in memory.
-fn step_limits(model: &LoadedModel) -> StepLimits {
-    let limits = model.executor.limits();
-    let info = model.info();
+fn step_limits(executor: &dyn Executor, kv_shape: KvShape) -> StepLimits {
+    let limits = executor.limits();
+    let info = executor.info();
     StepLimits {
         max_tokens: limits.max_tokens,
         max_outputs: limits.max_outputs,
@@ -97,7 +94,7 @@ fn step_limits(model: &LoadedModel) -> StepLimits {
         row_group: info.row_group,
         memory: BatchMemory {
             fixed_bytes: info.activation_bytes as u64,
-            bytes_per_token: model.kv_shape.position_bytes().unwrap_or(usize::MAX) as u64,
+            bytes_per_token: kv_shape.position_bytes().unwrap_or(usize::MAX) as u64,
         },
     }
 }
@@ -107,8 +104,12 @@ fn step_limits(model: &LoadedModel) -> StepLimits {
 ///
 /// # Errors
 /// If there is to be a file and the model or the program has no fingerprint.
-fn namespace(model: &LoadedModel, config: &EngineConfig) -> Result<Namespace, Error> {
-    let mut fingerprint = model.info().kernels.clone();
+fn namespace(
+    model: &LoadedModel,
+    executor: &dyn Executor,
+    config: &EngineConfig,
+) -> Result<Namespace, Error> {
+    let mut fingerprint = executor.info().kernels.clone();
     if config.kv_disk.is_some() {
         let unknown = || Error::validation("kv_disk", "the model has no fingerprint; load it with one");
         let weights = model.fingerprint.as_ref().ok_or_else(unknown)?;
@@ -116,7 +117,7 @@ fn namespace(model: &LoadedModel, config: &EngineConfig) -> Result<Namespace, Er
     }
     Ok(Namespace {
         model: fingerprint,
-        kv_dtype: format!("{:?}", model.executor.limits().kv_dtype),
+        kv_dtype: format!("{:?}", executor.limits().kv_dtype),
         ..Namespace::default()
     })
 }

@@ -4,6 +4,7 @@ mod answers;
 mod batches;
 mod caching;
 mod cancelling;
+mod chats;
 mod choices;
 mod control;
 mod deadlines;
@@ -82,7 +83,7 @@ fn transcript(name: &str) -> SessionOptions {
 
 /// What a request gets that is alone.
 fn alone(request: &Request) -> crate::Completion {
-    let mut generator = Generator::new(fake_model(FakeSize { n_sequences: 1, ..SIZE }, hashed).0);
+    let mut generator = Generator::new(fake_model(FakeSize { n_sequences: 1, ..SIZE }, hashed).0).unwrap();
     generator.generate(&request.prompt, &request.options).unwrap()
 }
 

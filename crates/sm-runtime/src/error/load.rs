@@ -55,6 +55,21 @@ pub enum LoadError {
         /// The first token that differs.
         token: Option<u32>,
     },
+    /// The attached tokenizer is not one of this model.
+    #[error(
+        "the tokenizer has {tokenizer} tokens and the model {model}; attach the tokenizer that the model was trained with"
+    )]
+    TokenizerVocabulary {
+        /// Tokens of the tokenizer.
+        tokenizer: usize,
+        /// Tokens of the model.
+        model: usize,
+    },
+    /// The model was made from a single executor, which an engine or generator already uses.
+    #[error(
+        "the model's only executor is in use; load the model from its files to start several engines on it"
+    )]
+    ExecutorTaken,
     /// Packed weights cannot be stored.
     #[error("cannot store packed weights in {}; choose another directory or none", path.display())]
     PackedDir {
@@ -89,6 +104,8 @@ impl LoadError {
             | Self::Prepare(PrepareError::Weight(_)) => ErrorKind::Model,
             Self::NoDemoModel
             | Self::NoBackend
+            | Self::TokenizerVocabulary { .. }
+            | Self::ExecutorTaken
             | Self::PackedDir { .. }
             | Self::Prepare(PrepareError::InvalidLimit { .. }) => ErrorKind::InvalidRequest,
             Self::InsufficientMemory { bound: MemoryBound::Configured, .. } => ErrorKind::Limit,

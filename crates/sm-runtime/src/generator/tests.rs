@@ -31,7 +31,7 @@ fn seeded(seed: u64, max_new_tokens: usize) -> GenerationOptions {
 
 /// What a scripted model writes behind `a`: the script from its second character on.
 fn run(script: &'static str, options: &GenerationOptions) -> Completion {
-    Generator::new(fake_model(SIZE, scripted(script)).0).generate(&text("a"), options).unwrap()
+    Generator::new(fake_model(SIZE, scripted(script)).0).unwrap().generate(&text("a"), options).unwrap()
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn an_echoed_prompt_begins_the_text_and_nothing_else() {
     let stop = StopRules { sequences: vec!["ab".into(), "fg".into()], ..StopRules::default() };
     let options = GenerationOptions { echo: true, logprobs: Some(1), stop, ..greedy(20) };
     for prompt in [text("abc"), Prompt::Tokens("abc".chars().map(token_of).collect())] {
-        let mut generator = Generator::new(fake_model(SIZE, scripted("abcdefgh")).0);
+        let mut generator = Generator::new(fake_model(SIZE, scripted("abcdefgh")).0).unwrap();
         let completion = generator.generate(&prompt, &options).unwrap();
         assert_eq!(
             (completion.text.as_str(), completion.finish_reason),
@@ -61,7 +61,7 @@ fn an_echoed_prompt_begins_the_text_and_nothing_else() {
 
 #[test]
 fn an_echo_comes_though_nothing_is_generated() {
-    let mut generator = Generator::new(fake_model(SIZE, scripted("abcdefgh")).0);
+    let mut generator = Generator::new(fake_model(SIZE, scripted("abcdefgh")).0).unwrap();
     let options = GenerationOptions { echo: true, ..greedy(20) };
     let cancel = CancelToken::new();
     cancel.cancel();
@@ -100,7 +100,7 @@ fn a_stop_token_ends_the_output_without_its_text() {
 
 #[test]
 fn a_stop_string_ends_the_output_and_leaves_the_log() {
-    let mut generator = Generator::new(fake_model(SIZE, scripted("abcdefgh")).0);
+    let mut generator = Generator::new(fake_model(SIZE, scripted("abcdefgh")).0).unwrap();
     let stop = StopRules { sequences: vec!["def".into()], ..StopRules::default() };
     let mut options = GenerationOptions { stop, ..greedy(20) };
     let completion = generator.generate(&text("a"), &options).unwrap();
@@ -131,7 +131,7 @@ fn nothing_stops_before_the_minimum() {
 #[test]
 fn events_add_up_to_the_completion() {
     let (model, _) = fake_model(SIZE, scripted("abcdefgh"));
-    let mut generator = Generator::new(model);
+    let mut generator = Generator::new(model).unwrap();
     let stop = StopRules { sequences: vec!["cdx".into(), "fgh".into()], ..StopRules::default() };
     let options = GenerationOptions { stop, logprobs: Some(2), ..greedy(20) };
     let mut generation = generator.stream(&text("a"), &options, &CancelToken::new()).unwrap();
@@ -155,7 +155,7 @@ fn events_add_up_to_the_completion() {
 fn a_prompt_is_computed_in_chunks_and_only_its_last_row_has_logits() {
     let (model, steps) = fake_model(SIZE, hashed);
     let prompt = "abcdefghijklmnopq";
-    Generator::new(model).generate(&text(prompt), &greedy(3)).unwrap();
+    Generator::new(model).unwrap().generate(&text(prompt), &greedy(3)).unwrap();
     let expected = [(0, 7, 0), (7, 7, 0), (14, 3, 1), (17, 1, 1), (18, 1, 1)];
     assert_eq!(*steps.lock().unwrap(), expected);
 }
@@ -163,7 +163,7 @@ fn a_prompt_is_computed_in_chunks_and_only_its_last_row_has_logits() {
 #[test]
 fn a_next_turn_computes_only_what_is_new_and_gives_the_same() {
     let (model, steps) = fake_model(SIZE, hashed);
-    let mut generator = Generator::new(model);
+    let mut generator = Generator::new(model).unwrap();
     let first = generator.generate(&text("abcdefghij"), &seeded(3, 6)).unwrap();
     steps.lock().unwrap().clear();
     let appended = generator.generate(&Prompt::Append("xyz".into()), &seeded(4, 6)).unwrap();
@@ -188,7 +188,7 @@ fn a_next_turn_computes_only_what_is_new_and_gives_the_same() {
 fn a_seed_repeats_a_text_and_chunks_do_not_change_it() {
     let run = |seed, max_tokens| {
         let size = FakeSize { max_tokens, ..SIZE };
-        let mut generator = Generator::new(fake_model(size, hashed).0);
+        let mut generator = Generator::new(fake_model(size, hashed).0).unwrap();
         generator.generate(&text("hello there"), &seeded(seed, 30)).unwrap()
     };
     let reference = run(42, 7);
@@ -198,14 +198,14 @@ fn a_seed_repeats_a_text_and_chunks_do_not_change_it() {
     assert_ne!(run(43, 7).tokens, reference.tokens);
     let mut options = seeded(0, 30);
     options.sampling.seed = None;
-    let mut generator = Generator::new(fake_model(SIZE, hashed).0);
+    let mut generator = Generator::new(fake_model(SIZE, hashed).0).unwrap();
     let unseeded = generator.generate(&text("hello there"), &options).unwrap();
     assert_eq!(run(unseeded.seed, 7).tokens, unseeded.tokens);
 }
 
 #[test]
 fn a_cancelled_generation_ends_at_the_next_step() {
-    let mut generator = Generator::new(fake_model(SIZE, scripted("abcdefgh")).0);
+    let mut generator = Generator::new(fake_model(SIZE, scripted("abcdefgh")).0).unwrap();
     let (cancel, options) = (CancelToken::new(), greedy(20));
     let mut generation = generator.stream(&text("a"), &options, &cancel).unwrap();
     generation.next_event().unwrap();
@@ -220,7 +220,7 @@ fn a_cancelled_generation_ends_at_the_next_step() {
 
 #[test]
 fn a_dropped_generation_keeps_what_was_delivered() {
-    let mut generator = Generator::new(fake_model(SIZE, scripted("abcdefgh")).0);
+    let mut generator = Generator::new(fake_model(SIZE, scripted("abcdefgh")).0).unwrap();
     let options = greedy(20);
     let mut generation = generator.stream(&text("a"), &options, &CancelToken::new()).unwrap();
     generation.next_event().unwrap();
@@ -237,7 +237,7 @@ fn time_is_checked_between_steps() {
     };
     let mut options = greedy(60);
     options.limits.max_time_ms = Some(50);
-    match Generator::new(fake_model(SIZE, slow).0).generate(&text("a"), &options) {
+    match Generator::new(fake_model(SIZE, slow).0).unwrap().generate(&text("a"), &options) {
         Err(Error::Timeout { limit_ms: 50, partial }) => {
             assert_eq!(partial.finish_reason, FinishReason::Timeout);
             assert!((1..=3).contains(&partial.tokens.len()), "{} tokens", partial.tokens.len());
@@ -249,7 +249,7 @@ fn time_is_checked_between_steps() {
 #[test]
 fn what_cannot_be_is_refused_before_any_step() {
     let (model, steps) = fake_model(SIZE, hashed);
-    let mut generator = Generator::new(model);
+    let mut generator = Generator::new(model).unwrap();
     let long = "a".repeat(64);
     let mut narrow = greedy(1);
     narrow.limits.max_input_tokens = Some(10);
@@ -292,7 +292,7 @@ fn what_cannot_be_is_refused_before_any_step() {
 fn a_long_input_may_lose_its_head() {
     let mut options = seeded(1, 5);
     options.limits = Limits { max_input_tokens: Some(4), long_input: LongInput::KeepTail, ..options.limits };
-    let mut generator = Generator::new(fake_model(SIZE, hashed).0);
+    let mut generator = Generator::new(fake_model(SIZE, hashed).0).unwrap();
     let truncated = generator.generate(&text("abcdefghij"), &options).unwrap();
     assert_eq!(truncated.usage.truncated_tokens, 6);
     let tail = generator.generate(&text("ghij"), &seeded(1, 5)).unwrap();
@@ -306,7 +306,7 @@ fn broken_logits_end_the_generation_with_an_error() {
         logits[5] = if history.len() > 3 { f32::NAN } else { 0.0 };
         logits
     };
-    let mut generator = Generator::new(fake_model(SIZE, broken).0);
+    let mut generator = Generator::new(fake_model(SIZE, broken).0).unwrap();
     generator.generate(&text("a"), &greedy(1)).unwrap();
     let token_ids = generator.token_ids().to_vec();
     let error = generator.generate(&text("ab"), &greedy(10)).unwrap_err();
@@ -318,7 +318,7 @@ fn broken_logits_end_the_generation_with_an_error() {
 
 #[test]
 fn scores_are_log_probabilities() {
-    let mut generator = Generator::new(fake_model(SIZE, hashed).0);
+    let mut generator = Generator::new(fake_model(SIZE, hashed).0).unwrap();
     let tokens: Vec<TokenId> = "some text to score".chars().map(token_of).collect();
     let scores = generator.score(&tokens).unwrap();
     assert_eq!(scores.len(), tokens.len() - 1);

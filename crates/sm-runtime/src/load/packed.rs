@@ -1,12 +1,12 @@
-//! Packed weights in a file, to be mapped by the next loading.
+//! Packed weights in a file, which the next load maps.
 //!
 //! ```text
-//! magic | key | bytes of a chunk, bytes of all | CRC-32 of each chunk, then of all that is before | zeros | bytes, page-aligned
+//! magic 16 | key 16 | chunk bytes 8 | total bytes 8 | CRC-32 of each chunk | CRC-32 of all before | zeros | weights, aligned
 //! ```
 //!
-//! The key stands for the model's files as the system describes them, for how they are loaded, and for the program. A file
-//! whose key or checksums are not as expected is made again. It is written beside its place and renamed, so nobody sees half
-//! of one.
+//! The key covers the model's files (device, inode, length and times; reading them would take as long as packing them), the
+//! matrices of the plan, and the program, because another build may pack differently. A file with another key or a wrong
+//! checksum is written again. A file is written under a temporary name and renamed, so no process maps half of one.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -22,43 +22,43 @@ use tracing::{info, warn};
 
 use super::LoadOptions;
 use crate::kv_disk::program_fingerprint;
-use crate::{Error, LoadError};
+use crate::{Device, Error, LoadError};
 
-/// The first bytes; the number changes with the format.
+/// The first bytes. The number changes with the format.
 const MAGIC: [u8; 16] = *b"SmallMind PW 01\n";
-/// Bytes that one checksum is of.
+/// Bytes that one checksum covers: enough chunks for all threads, few enough for a small header.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Of the first packed byte: every system maps files from a multiple of it.
+/// Alignment of the weights: a multiple of the page size of every system.
 const ALIGN: usize = 64 << 10;
-/// Magic, key, bytes of a chunk and of all.
+/// Bytes of magic, key, chunk bytes and total bytes.
 const FIXED_BYTES: usize = 16 + 16 + 8 + 8;
 
-/// Where the packed weights of a model are kept.
+/// Where the packed weights of a model are stored.
 #[derive(Debug)]
 pub(super) struct PackedFile {
     path: PathBuf,
-    /// Of everything that decides what is in the file, but its form.
-    text: String,
+    /// Everything that decides what is in the file, except its form.
+    key_text: String,
     n_threads: usize,
 }
 
-/// Kept bytes: the file behind its header.
-struct Mapped {
+/// The weights in a mapped file.
+struct MappedWeights {
     file: MappedFile,
     start: usize,
 }
 
-impl AsRef<[u8]> for Mapped {
+impl AsRef<[u8]> for MappedWeights {
     fn as_ref(&self) -> &[u8] {
         &self.file.as_ref()[self.start..]
     }
 }
 
 impl PackedFile {
-    /// The file of a model in a directory, which is made if it is not there; `None` if the model is part of the program.
+    /// The file of a model in `dir`, which is created if necessary; `None` for a model that is built into the program.
     ///
     /// # Errors
-    /// If there can be no such directory, or the files of the model or of the program cannot be looked at.
+    /// If the directory cannot be created, or the files of the model or the program cannot be examined.
     pub(super) fn of(dir: &Path, model: &Model, options: &LoadOptions) -> Result<Option<Self>, Error> {
         let no_dir = |source| LoadError::PackedDir { path: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(no_dir)?;
@@ -74,16 +74,19 @@ impl PackedFile {
         let name = hash(&format!("{} {:?}", place.display(), options.quant));
         let mut file_name = place.file_stem().map_or_else(|| OsString::from("model"), OsString::from);
         file_name.push(format!("-{:016x}.packed", name as u64));
-        let text = format!("{files}{:?}\n{}\n", model.plan.matrices, program_fingerprint()?);
-        let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Some(Self { path: dir.join(file_name), text, n_threads: options.n_threads.unwrap_or_else(all) }))
+        let key_text = format!("{files}{:?}\n{}\n", model.plan.matrices, program_fingerprint()?);
+        let n_threads = match options.device {
+            Device::Cpu { threads: Some(n_threads), .. } => n_threads,
+            _ => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        Ok(Some(Self { path: dir.join(file_name), key_text, n_threads }))
     }
 
     fn key(&self, form: &str) -> u128 {
-        hash(&format!("{form}\n{}", self.text))
+        hash(&format!("{form}\n{}", self.key_text))
     }
 
-    /// Maps the file, if it holds `n_bytes` of the form, whole.
+    /// Maps the file if it holds `n_bytes` of this form, undamaged.
     pub(super) fn read(&self, form: &str, n_bytes: usize) -> Option<PackedBytes> {
         let file = match MappedFile::open(&self.path) {
             Ok(file) => file,
@@ -91,25 +94,25 @@ impl PackedFile {
                 return None;
             }
             Err(error) => {
-                warn!(%error, "packed weights cannot be opened; they are made again");
+                warn!(%error, "packed weights cannot be opened; packing again");
                 return None;
             }
         };
         let (header_bytes, all) = (header_bytes(n_bytes), file.as_ref());
         let fixed = fixed_header(self.key(form), n_bytes);
         if all.len() != header_bytes + n_bytes || all[..FIXED_BYTES] != fixed {
-            info!(path = %self.path.display(), "packed weights of another version; they are made again");
+            info!(path = %self.path.display(), "packed weights are outdated; packing again");
             return None;
         }
         let (header, bytes) = all.split_at(header_bytes);
         if header != make_header(&fixed, &self.checksums(bytes)) {
-            warn!(path = %self.path.display(), "packed weights are damaged; they are made again");
+            warn!(path = %self.path.display(), "packed weights are damaged; packing again");
             return None;
         }
-        Some(PackedBytes::new(Mapped { file, start: header_bytes }))
+        Some(PackedBytes::new(MappedWeights { file, start: header_bytes }))
     }
 
-    /// Writes the file. If that fails, the next loading packs again.
+    /// Writes the file. If that fails, the next load packs again.
     pub(super) fn write(&self, form: &str, bytes: &[u8]) {
         let header = make_header(&fixed_header(self.key(form), bytes.len()), &self.checksums(bytes));
         let mut beside = self.path.clone().into_os_string();
@@ -121,13 +124,13 @@ impl PackedFile {
             fs::rename(&beside, &self.path)
         };
         if let Err(error) = write() {
-            warn!(path = %self.path.display(), %error, "packed weights cannot be kept");
-            // Whatever is there is not whole.
+            warn!(path = %self.path.display(), %error, "packed weights cannot be stored");
+            // Whatever was written is incomplete.
             let _ = fs::remove_file(&beside);
         }
     }
 
-    /// The checksum of each chunk, found by several threads.
+    /// The checksum of each chunk, computed on several threads.
     fn checksums(&self, bytes: &[u8]) -> Vec<u32> {
         let mut checksums = vec![0; bytes.len().div_ceil(CHUNK_BYTES)];
         let share = checksums.len().div_ceil(self.n_threads.max(1)).max(1);
@@ -144,7 +147,7 @@ impl PackedFile {
     }
 }
 
-/// What the system says of files: it changes with their content.
+/// What the system says about files, which changes with their content.
 fn identities(files: &[Metadata]) -> io::Result<String> {
     let mut text = String::new();
     for metadata in files {

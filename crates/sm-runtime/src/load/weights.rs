@@ -1,4 +1,4 @@
-//! The weights of a model that is being loaded: nobody may want them any more, and they may have been packed before.
+//! The weights of a model that is being loaded: cancellable, and read from a packed file where there is one.
 
 use std::ops::Range;
 
@@ -8,20 +8,20 @@ use super::packed::PackedFile;
 use crate::CancelToken;
 
 /// The weights of a model that is being loaded.
-pub(super) struct Source<'w> {
+pub(super) struct LoadingWeights<'w> {
     pub(super) weights: &'w dyn WeightSource,
     pub(super) cancel: &'w CancelToken,
-    /// Where they are kept packed, if anywhere.
-    pub(super) kept: Option<PackedFile>,
+    /// Where packed weights are stored, if anywhere.
+    pub(super) packed: Option<PackedFile>,
 }
 
-impl Source<'_> {
+impl LoadingWeights<'_> {
     fn check(&self) -> Result<(), WeightError> {
         if self.cancel.is_cancelled() { Err(WeightError::Cancelled) } else { Ok(()) }
     }
 }
 
-impl WeightSource for Source<'_> {
+impl WeightSource for LoadingWeights<'_> {
     fn matrix_rows<'a>(
         &'a self,
         tensor: &str,
@@ -42,12 +42,12 @@ impl WeightSource for Source<'_> {
     }
 
     fn packed(&self, form: &str, n_bytes: usize) -> Option<PackedBytes> {
-        self.kept.as_ref()?.read(form, n_bytes)
+        self.packed.as_ref()?.read(form, n_bytes)
     }
 
     fn keep_packed(&self, form: &str, bytes: &[u8]) {
-        if let Some(kept) = self.kept.as_ref().filter(|_| !self.cancel.is_cancelled()) {
-            kept.write(form, bytes);
+        if let Some(packed) = self.packed.as_ref().filter(|_| !self.cancel.is_cancelled()) {
+            packed.write(form, bytes);
         }
     }
 }

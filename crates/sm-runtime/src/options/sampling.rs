@@ -1,37 +1,38 @@
-//! How the next token is chosen.
+//! How the next token is sampled.
 
 use sm_tensor::TokenId;
 
 use crate::Error;
+use crate::setters::{setters, some_setters};
 
-/// How the next token is chosen; [`sampling`](crate::sampling) has the order in which it is applied.
+/// How the next token is sampled. [`sampling`](crate::sampling) describes the order of the filters.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SamplingOptions {
-    /// The only tokens that may be sampled. All by default.
+    /// The only tokens that may be sampled. By default all.
     pub allowed_tokens: Option<Vec<TokenId>>,
-    /// Words that the output must not contain, at the beginning of a word or within one, in the spelling of their tokens. None
-    /// by default.
+    /// Words that must not occur in the output, at the start of a word or inside one, as the tokenizer spells them. None by
+    /// default.
     pub bad_words: Vec<String>,
-    /// Added to the logits of single tokens; `-inf` forbids one. Empty by default.
+    /// Added to the logits of tokens; `-inf` forbids one. Empty by default.
     pub logit_bias: Vec<(TokenId, f32)>,
-    /// Divides positive and multiplies negative logits of tokens that occurred. 1 (the default) is off.
+    /// Divides the positive and multiplies the negative logits of tokens that occurred. 1 (the default) disables it.
     pub repetition_penalty: f32,
-    /// How many of the last tokens of prompt and output the repetition penalty sees; 0 (the default) is all.
+    /// How many of the last tokens of prompt and output the repetition penalty considers. 0 (the default) considers all.
     pub repetition_window: usize,
-    /// Subtracted once from the logits of generated tokens. 0 (the default) is off.
+    /// Subtracted once from the logits of tokens that occur in the output. 0 (the default) disables it.
     pub presence_penalty: f32,
-    /// Subtracted from the logits of generated tokens once per occurrence. 0 (the default) is off.
+    /// Subtracted from the logits of tokens for each time they occur in the output. 0 (the default) disables it.
     pub frequency_penalty: f32,
-    /// Divides the logits; 0 always takes the likeliest token. 0.8 by default.
+    /// Divides the logits. 0 always picks the most likely token. 0.8 by default.
     pub temperature: f32,
-    /// Keeps exactly so many of the likeliest tokens; 0 is off. 40 by default.
+    /// Keeps the `top_k` most likely tokens. 0 disables it. 40 by default.
     pub top_k: usize,
-    /// Keeps the fewest likeliest tokens whose probabilities sum to at least this; 1 is off. 0.95 by default.
+    /// Keeps the fewest most likely tokens with a total probability of at least this. 1 disables it. 0.95 by default.
     pub top_p: f32,
-    /// Keeps tokens at least this probable relative to the likeliest; 0 (the default) is off.
+    /// Keeps tokens at least this probable relative to the most likely one. 0 (the default) disables it.
     pub min_p: f32,
-    /// Makes the choice repeatable; without one, a random seed is drawn and returned with the result.
+    /// Makes the output reproducible. By default a random seed is drawn, and returned with the result.
     pub seed: Option<u64>,
 }
 
@@ -60,121 +61,45 @@ impl SamplingOptions {
         Self::default()
     }
 
-    /// Always the likeliest token, without filters or penalties.
+    /// Options that always pick the most likely token, without filters or penalties.
     pub fn greedy() -> Self {
         Self { temperature: 0.0, top_k: 0, top_p: 1.0, ..Self::default() }
     }
 
-    /// Sets the only tokens that may be sampled.
-    #[must_use]
-    pub fn allowed_tokens(self, allowed_tokens: Vec<TokenId>) -> Self {
-        Self { allowed_tokens: Some(allowed_tokens), ..self }
-    }
-
-    /// Sets words that the output must not contain.
-    #[must_use]
-    pub fn bad_words(self, bad_words: Vec<String>) -> Self {
-        Self { bad_words, ..self }
-    }
-
-    /// Sets what is added to the logits of single tokens.
-    #[must_use]
-    pub fn logit_bias(self, logit_bias: Vec<(TokenId, f32)>) -> Self {
-        Self { logit_bias, ..self }
-    }
-
-    /// Sets the penalty of tokens that occurred; 1 is off.
-    #[must_use]
-    pub fn repetition_penalty(self, repetition_penalty: f32) -> Self {
-        Self { repetition_penalty, ..self }
-    }
-
-    /// Sets how many of the last tokens the repetition penalty sees; 0 is all.
-    #[must_use]
-    pub fn repetition_window(self, repetition_window: usize) -> Self {
-        Self { repetition_window, ..self }
-    }
-
-    /// Sets what is subtracted once from the logits of generated tokens.
-    #[must_use]
-    pub fn presence_penalty(self, presence_penalty: f32) -> Self {
-        Self { presence_penalty, ..self }
-    }
-
-    /// Sets what is subtracted from the logits of generated tokens per occurrence.
-    #[must_use]
-    pub fn frequency_penalty(self, frequency_penalty: f32) -> Self {
-        Self { frequency_penalty, ..self }
-    }
-
-    /// Sets the temperature; 0 always takes the likeliest token.
-    #[must_use]
-    pub fn temperature(self, temperature: f32) -> Self {
-        Self { temperature, ..self }
-    }
-
-    /// Sets how many of the likeliest tokens are kept; 0 is all.
-    #[must_use]
-    pub fn top_k(self, top_k: usize) -> Self {
-        Self { top_k, ..self }
-    }
-
-    /// Sets the probability that the kept tokens reach together; 1 is off.
-    #[must_use]
-    pub fn top_p(self, top_p: f32) -> Self {
-        Self { top_p, ..self }
-    }
-
-    /// Sets how probable a token must be relative to the likeliest; 0 is off.
-    #[must_use]
-    pub fn min_p(self, min_p: f32) -> Self {
-        Self { min_p, ..self }
-    }
-
-    /// Makes the choice repeatable.
-    #[must_use]
-    pub fn seed(self, seed: u64) -> Self {
-        Self { seed: Some(seed), ..self }
-    }
+    setters!(
+        bad_words: Vec<String>,
+        logit_bias: Vec<(TokenId, f32)>,
+        repetition_penalty: f32,
+        repetition_window: usize,
+        presence_penalty: f32,
+        frequency_penalty: f32,
+        temperature: f32,
+        top_k: usize,
+        top_p: f32,
+        min_p: f32,
+    );
+    some_setters!(allowed_tokens: Vec<TokenId>, seed: u64);
 
     pub(super) fn validate(&self) -> Result<(), Error> {
-        let fraction = |value: f32| (0.0..=1.0).contains(&value);
+        let is_fraction = |value: f32| (0.0..=1.0).contains(&value);
+        let is_positive = self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0;
+        let is_temperature = self.temperature.is_finite() && self.temperature >= 0.0;
         let checks = [
-            (
-                "temperature",
-                self.temperature,
-                self.temperature.is_finite() && self.temperature >= 0.0,
-                "0 or more",
-            ),
-            ("top_p", self.top_p, fraction(self.top_p), "between 0 and 1"),
-            ("min_p", self.min_p, fraction(self.min_p), "between 0 and 1"),
-            (
-                "repetition_penalty",
-                self.repetition_penalty,
-                self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0,
-                "more than 0 (1 is off)",
-            ),
-            ("presence_penalty", self.presence_penalty, self.presence_penalty.is_finite(), "a finite number"),
-            (
-                "frequency_penalty",
-                self.frequency_penalty,
-                self.frequency_penalty.is_finite(),
-                "a finite number",
-            ),
+            ("temperature", self.temperature, is_temperature, "0 or more"),
+            ("top_p", self.top_p, is_fraction(self.top_p), "between 0 and 1"),
+            ("min_p", self.min_p, is_fraction(self.min_p), "between 0 and 1"),
+            ("repetition_penalty", self.repetition_penalty, is_positive, "more than 0 (1 disables it)"),
+            ("presence_penalty", self.presence_penalty, self.presence_penalty.is_finite(), "finite"),
+            ("frequency_penalty", self.frequency_penalty, self.frequency_penalty.is_finite(), "finite"),
         ];
-        for (field, value, valid, rule) in checks {
-            if !valid {
-                return Err(Error::validation(field, format!("{value} is not possible; it must be {rule}")));
-            }
+        if let Some((field, value, _, rule)) = checks.into_iter().find(|(_, _, is_valid, _)| !is_valid) {
+            return Err(Error::validation(field, format!("{value} is not possible; it must be {rule}")));
         }
         if self.allowed_tokens.as_ref().is_some_and(Vec::is_empty) {
-            return Err(Error::validation(
-                "allowed_tokens",
-                "no token is allowed; leave it out to allow all",
-            ));
+            return Err(Error::validation("allowed_tokens", "no token is allowed; omit it to allow all"));
         }
         if self.bad_words.iter().any(String::is_empty) {
-            return Err(Error::validation("bad_words", "a word is empty; leave it out"));
+            return Err(Error::validation("bad_words", "a word is empty; remove it"));
         }
         match self.logit_bias.iter().find(|(_, bias)| bias.is_nan() || *bias == f32::INFINITY) {
             Some((token, bias)) => {

@@ -1,9 +1,6 @@
-//! Which values are possible.
-
-use sm_tensor::TokenId;
+//! Which values are impossible.
 
 use super::*;
-use crate::Error;
 
 fn rejected_field(change: impl FnOnce(&mut GenerationOptions)) -> &'static str {
     let mut options = GenerationOptions::default();

@@ -1,4 +1,4 @@
-//! A build without the models that may be part of the program.
+//! Stands in for the built-in models in a build without them.
 
 use crate::{Error, LoadError};
 

@@ -77,9 +77,13 @@ impl DraftModel {
     ///
     /// # Errors
     /// If their vocabularies differ.
-    pub(crate) fn new(draft: LoadedModel, target: &LoadedModel) -> Result<Self, Error> {
-        same_vocabulary(&draft, target)?;
-        let LoadedModel { executor, context_len, .. } = draft;
+    pub(crate) fn new(
+        draft: &LoadedModel,
+        executor: Box<dyn Executor>,
+        target: &LoadedModel,
+    ) -> Result<Self, Error> {
+        same_vocabulary(draft, target)?;
+        let context_len = draft.context_len;
         let limits = *executor.limits();
         let n_pages = context_len.div_ceil(PAGE_LEN);
         let is_stateful = executor.state_bytes() > 0;

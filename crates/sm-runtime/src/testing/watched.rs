@@ -37,8 +37,7 @@ fn judged(
     model: LoadedModel,
     verdict: impl FnMut(&StepBatch<'_>) -> Result<(), ExecError> + Send + 'static,
 ) -> LoadedModel {
-    let executor = Watched { inner: model.executor, verdict: Box::new(verdict), error: None };
-    LoadedModel { executor: Box::new(executor), ..model }
+    model.map_executor(|inner| Box::new(Watched { inner, verdict: Box::new(verdict), error: None }))
 }
 
 /// A model whose device is lost at the first step that has a row of one token, and stays lost.

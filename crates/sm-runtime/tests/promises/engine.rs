@@ -1,8 +1,8 @@
 //! Many requests on the demo model: each gets what it gets alone, whatever threads, chunks, batches and memory there are.
 
 use sm_runtime::{
-    BatchingConfig, Completion, Engine, EngineConfig, GenerationOptions, Generator, KvCacheConfig,
-    LoadOptions, LoadedModel, ModelRef, Prompt, Request, SamplingOptions, SpeculationConfig,
+    BatchingConfig, Completion, Device, Engine, EngineConfig, GenerationOptions, Generator, KvCacheConfig,
+    LoadOptions, Loader, ModelRef, Prompt, Request, SamplingOptions, SpeculationConfig,
 };
 
 const PROMPTS: [&str; 6] = [
@@ -27,13 +27,8 @@ fn requests() -> Vec<Request> {
 }
 
 fn alone(requests: &[Request]) -> Vec<Completion> {
-    let model = LoadedModel::load(
-        ModelRef::Demo,
-        &LoadOptions { n_threads: Some(1), ..LoadOptions::default() },
-        &|_| (),
-    )
-    .unwrap();
-    let mut generator = Generator::new(model);
+    let model = Loader::new(ModelRef::Demo).options(crate::one_thread()).load().unwrap();
+    let mut generator = Generator::new(model).unwrap();
     let complete = |request: &Request| {
         generator.reset();
         generator.generate(&request.prompt, &request.options).unwrap()
@@ -56,18 +51,16 @@ fn everybody_gets_what_they_would_get_alone() {
         let page_bytes = 2 * 5 * 4 * 32 * 2 * 16;
         let mut speculation = SpeculationConfig::new();
         speculation.lookup = lookup;
-        let config = EngineConfig {
-            load: LoadOptions { n_threads: Some(n_threads), ..LoadOptions::default() },
-            batching: BatchingConfig {
+        let config = EngineConfig::new()
+            .load(LoadOptions::new().device(Device::cpu_threads(n_threads)))
+            .batching(BatchingConfig {
                 max_step_tokens,
                 max_batch_size,
                 max_batch_wait_us: 0,
                 ..BatchingConfig::default()
-            },
-            cache: KvCacheConfig { max_bytes_total: n_pages * page_bytes, ..KvCacheConfig::default() },
-            speculation,
-            ..EngineConfig::default()
-        };
+            })
+            .cache(KvCacheConfig { max_bytes_total: n_pages * page_bytes, ..KvCacheConfig::default() })
+            .speculation(speculation);
         let builder = Engine::builder().config(config);
         let builder = if drafts { builder.draft(ModelRef::DemoDraft) } else { builder };
         let engine = builder.load(ModelRef::Demo).unwrap();

@@ -1,24 +1,23 @@
 //! Keys and values of the demo model: the memory that they take, and the work that they save a conversation.
 
 use sm_runtime::{
-    BatchingConfig, Completion, Engine, EngineConfig, GenerationOptions, Generator, LoadOptions, LoadedModel,
-    ModelRef, Prompt, Request,
+    BatchingConfig, Completion, Device, Engine, EngineConfig, GenerationOptions, Generator, KvCacheConfig,
+    LoadOptions, LoadedModel, Loader, ModelRef, Prompt, Request,
 };
 
-fn load(options: &LoadOptions) -> LoadedModel {
-    LoadedModel::load(ModelRef::Demo, options, &|_| ()).unwrap()
-}
-
-fn one_thread() -> LoadOptions {
-    LoadOptions { n_threads: Some(1), ..LoadOptions::default() }
+fn load(options: LoadOptions) -> LoadedModel {
+    Loader::new(ModelRef::Demo).options(options).load().unwrap()
 }
 
 #[test]
 fn their_memory_is_as_planned_and_proportional_to_the_context() {
     const N_SEQUENCES: usize = 3;
     let measured = [256, 512, 1024].map(|context_len| {
-        let sizes = LoadOptions { context_len: Some(context_len), n_sequences: N_SEQUENCES, ..one_thread() };
-        let engine = Engine::start(load(&sizes), EngineConfig::default()).unwrap();
+        // As many pages as the contexts of all sequences need.
+        let config = EngineConfig::new()
+            .batching(BatchingConfig { max_batch_size: N_SEQUENCES, ..BatchingConfig::default() })
+            .cache(KvCacheConfig { max_bytes_total: u64::MAX, ..KvCacheConfig::default() });
+        let engine = Engine::start(load(crate::one_thread().context_len(context_len)), config).unwrap();
         let planned = engine.memory_plan(N_SEQUENCES as u64, context_len as u64).kv_bytes().unwrap();
         assert_eq!(engine.info().kv_bytes as u64, planned, "a context of {context_len}");
         planned
@@ -41,14 +40,12 @@ fn assert_as_alone(generator: &mut Generator, completion: &Completion, options: 
 
 #[test]
 fn a_second_turn_among_others_computes_what_is_new_and_says_what_it_would_say_alone() {
-    let config = EngineConfig {
-        load: LoadOptions { n_threads: Some(2), ..LoadOptions::default() },
-        batching: BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() },
-        ..EngineConfig::default()
-    };
+    let config = EngineConfig::new()
+        .load(LoadOptions::new().device(Device::cpu_threads(2)))
+        .batching(BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() });
     let engine = Engine::builder().config(config).load(ModelRef::Demo).unwrap();
     let session = engine.session("talk").unwrap();
-    let mut generator = Generator::new(load(&one_thread()));
+    let mut generator = Generator::new(load(crate::one_thread())).unwrap();
     let mut said = Vec::new();
     for (turn, text) in
         ["Once upon a time, there was a dog.", " The dog saw a cat.", " Then"].iter().enumerate()

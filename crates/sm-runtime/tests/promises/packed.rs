@@ -1,10 +1,11 @@
-//! Weights that were packed by an earlier loading: the same tokens, sooner, whatever has become of the file.
+//! Weights packed by an earlier load: the same tokens, sooner, whatever happened to the file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sm_runtime::{DType, Error, GenerationOptions, Generator, LoadError, LoadOptions, LoadedModel, Prompt};
+use sm_runtime::{DType, Device, Error, GenerationOptions, Generator, LoadError, LoadOptions, Loader};
 
 /// A directory with a model of the demo's, and one for packed weights.
 struct Place(PathBuf);
@@ -20,7 +21,7 @@ impl Place {
 
     /// Makes the model another one.
     fn put(&self, name: &str) {
-        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo").join(name);
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sm-demo-model").join(name);
         fs::copy(demo, self.model()).unwrap();
     }
 
@@ -29,7 +30,11 @@ impl Place {
     }
 
     fn options(&self) -> LoadOptions {
-        LoadOptions { packed_dir: Some(self.0.join("packed")), n_threads: Some(2), ..LoadOptions::default() }
+        Self::unpacked_options().packed_dir(self.0.join("packed"))
+    }
+
+    fn unpacked_options() -> LoadOptions {
+        LoadOptions::new().device(Device::cpu_threads(2))
     }
 
     /// The files of packed weights.
@@ -45,12 +50,13 @@ impl Place {
 
     /// What the model says, and whether it was packed for that.
     fn run(&self, options: &LoadOptions) -> (String, bool) {
-        let n_reports = AtomicUsize::new(0);
-        let count = |_| _ = n_reports.fetch_add(1, Ordering::Relaxed);
-        let model = LoadedModel::load(self.model().as_path(), options, &count).unwrap();
-        let options = GenerationOptions::new().seed(5);
-        let text = Generator::new(model).generate(&Prompt::Text("Once upon".into()), &options).unwrap().text;
-        (text, n_reports.into_inner() > 0)
+        let n_reports = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&n_reports);
+        let count = move |_| _ = counted.fetch_add(1, Ordering::Relaxed);
+        let model = Loader::new(self.model()).options(options.clone()).progress(count).load().unwrap();
+        let mut generator = Generator::new(model).unwrap();
+        let completion = generator.generate(&"Once upon".into(), &GenerationOptions::new().seed(5)).unwrap();
+        (completion.text, n_reports.load(Ordering::Relaxed) > 0)
     }
 }
 
@@ -63,14 +69,14 @@ impl Drop for Place {
 #[test]
 fn the_second_loading_maps_what_the_first_has_packed() {
     let place = Place::new("again");
-    let plain = place.run(&LoadOptions { packed_dir: None, ..place.options() });
+    let plain = place.run(&Place::unpacked_options());
     assert_eq!(place.run(&place.options()), plain, "the first packs");
     let kept = fs::read(place.file()).unwrap();
     for n_threads in 1..=3 {
-        let options = LoadOptions { n_threads: Some(n_threads), ..place.options() };
+        let options = place.options().device(Device::cpu_threads(n_threads));
         assert_eq!(place.run(&options), (plain.0.clone(), false));
     }
-    let scalar = LoadOptions { isa: Some("scalar".into()), ..place.options() };
+    let scalar = place.options().device("cpu:scalar:2".parse().unwrap());
     assert_eq!(place.run(&scalar), (plain.0, false), "the form is that of every instruction set");
     assert_eq!(fs::read(place.file()).unwrap(), kept);
 }
@@ -110,7 +116,7 @@ fn another_model_or_format_is_not_taken_for_the_one_that_was_packed() {
     let (draft, is_packed) = place.run(&place.options());
     assert!(is_packed && draft != demo);
     assert_eq!(place.run(&place.options()), (draft, false));
-    let quantized = LoadOptions { quant: Some(DType::Q4_0), ..place.options() };
+    let quantized = place.options().quant(DType::Q4_0);
     assert!(place.run(&quantized).1 && !place.run(&quantized).1);
     assert_eq!(place.files().len(), 2, "a file for each format, none for what is gone");
 }
@@ -118,8 +124,8 @@ fn another_model_or_format_is_not_taken_for_the_one_that_was_packed() {
 #[test]
 fn a_directory_that_cannot_be_is_an_error_that_names_it() {
     let place = Place::new("refused");
-    let options = LoadOptions { packed_dir: Some(place.model()), ..place.options() };
-    match LoadedModel::load(place.model().as_path(), &options, &|_| ()) {
+    let options = place.options().packed_dir(place.model());
+    match Loader::new(place.model()).options(options).load() {
         Err(error @ Error::Load(LoadError::PackedDir { .. })) => {
             assert!(error.to_string().contains("model.gguf"), "{error}");
         }

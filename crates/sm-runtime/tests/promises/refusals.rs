@@ -1,15 +1,16 @@
-//! What cannot be done is said with the numbers and the remedy.
+//! Refusals carry the numbers and the remedy.
 
 use std::path::Path;
 
 use sm_runtime::{
-    CancelToken, Error, FinishReason, LimitedResource, LoadOptions, LoadedModel, Prompt, TokenId,
+    CancelToken, Device, Error, ExecutorOptions, FinishReason, LimitedResource, LoadOptions, Loader, Prompt,
+    TokenId,
 };
 
-use crate::{data, generator, greedy};
+use crate::{Setup, data, generator, greedy};
 
-fn load_error(path: &Path, options: &LoadOptions) -> Error {
-    match LoadedModel::load(path, options, &|_| ()) {
+fn load_error(path: &Path, load: LoadOptions, executor: ExecutorOptions) -> Error {
+    match Loader::new(path).options(load).executor(executor).load() {
         Err(error) => error,
         Ok(model) => panic!("{} loads: {model:?}", path.display()),
     }
@@ -18,7 +19,7 @@ fn load_error(path: &Path, options: &LoadOptions) -> Error {
 #[test]
 fn a_path_without_a_model_is_named() {
     let missing = Path::new("no/such/model.gguf");
-    let message = load_error(missing, &LoadOptions::default()).to_string();
+    let message = load_error(missing, LoadOptions::new(), ExecutorOptions::new()).to_string();
     assert!(message.contains("no/such/model.gguf"), "{message}");
 }
 
@@ -26,7 +27,7 @@ fn a_path_without_a_model_is_named() {
 fn a_model_without_a_tokenizer_continues_tokens_but_no_text() {
     let fixture =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../sm-model/tests/data/arch/llama-gqa/model.gguf");
-    let mut generator = generator(&fixture, &LoadOptions::default());
+    let mut generator = generator(&fixture, &Setup::default());
     let completion = generator.generate(&Prompt::Tokens(vec![TokenId(1), TokenId(2)]), &greedy(3)).unwrap();
     assert_eq!((completion.tokens.len(), completion.text.as_str()), (3, ""));
     let error = generator.generate(&Prompt::Text("some text".into()), &greedy(3)).unwrap_err();
@@ -37,18 +38,20 @@ fn a_model_without_a_tokenizer_continues_tokens_but_no_text() {
 #[test]
 fn impossible_load_options_are_refused() {
     let Some(path) = data("models/stories260K/hf") else { return };
-    let default = LoadOptions::default;
+    let load = LoadOptions::new;
+    let executor = ExecutorOptions::new;
     let cases = [
-        (LoadOptions { context_len: Some(0), ..default() }, "context"),
-        (LoadOptions { context_len: Some(100_000), ..default() }, "100000"),
-        (LoadOptions { n_threads: Some(0), ..default() }, "n_threads"),
-        (LoadOptions { max_step_tokens: 0, ..default() }, "max_step_tokens"),
-        (LoadOptions { max_outputs: 0, ..default() }, "max_outputs"),
-        (LoadOptions { n_sequences: 0, ..default() }, "n_sequences"),
-        (LoadOptions { isa: Some("mmx".into()), ..default() }, "mmx"),
+        (load().context_len(0), executor(), "context"),
+        (load().context_len(100_000), executor(), "100000"),
+        (load().device(Device::cpu_threads(0)), executor(), "threads"),
+        (load().device("cpu:mmx".parse().unwrap()), executor(), "mmx"),
+        (load().device(Device::Gpu(0)), executor(), "no GPU backend"),
+        (load(), executor().max_step_tokens(0), "max_step_tokens"),
+        (load(), executor().max_outputs(0), "max_outputs"),
+        (load(), executor().n_sequences(0), "n_sequences"),
     ];
-    for (options, part) in cases {
-        let message = load_error(&path, &options).to_string();
+    for (load, executor, part) in cases {
+        let message = load_error(&path, load, executor).to_string();
         assert!(message.contains(part), "{part}: {message}");
     }
 }
@@ -56,8 +59,8 @@ fn impossible_load_options_are_refused() {
 #[test]
 fn a_prompt_as_long_as_the_context_is_refused() {
     let Some(path) = data("models/stories260K/hf") else { return };
-    let options = LoadOptions { context_len: Some(32), ..LoadOptions::default() };
-    let mut generator = generator(&path, &options);
+    let setup = Setup { load: LoadOptions::new().context_len(32), ..Setup::default() };
+    let mut generator = generator(&path, &setup);
     let prompt = Prompt::Text("Once upon a time ".repeat(20));
     let error = generator.generate(&prompt, &greedy(5)).unwrap_err();
     assert!(
@@ -75,7 +78,7 @@ fn an_input_limit_is_an_error_that_carries_the_numbers() {
     let mut options = greedy(5);
     options.limits.max_input_tokens = Some(10);
     let prompt = Prompt::Text("One day, Tim and his dog went to the big forest".into());
-    let error = generator(&path, &LoadOptions::default()).generate(&prompt, &options).unwrap_err();
+    let error = generator(&path, &Setup::default()).generate(&prompt, &options).unwrap_err();
     let is_limit = matches!(
         error,
         Error::ResourceLimit { resource: LimitedResource::InputTokens, limit: 10, actual: 18 }
@@ -86,7 +89,7 @@ fn an_input_limit_is_an_error_that_carries_the_numbers() {
 #[test]
 fn cancelling_keeps_what_was_said_and_the_generator_usable() {
     let Some(path) = data("models/stories260K/hf") else { return };
-    let mut generator = generator(&path, &LoadOptions::default());
+    let mut generator = generator(&path, &Setup::default());
     let prompt = Prompt::Text("Once upon a time".into());
     let whole = generator.generate(&prompt, &greedy(20)).unwrap();
     let (options, cancel) = (greedy(20), CancelToken::new());

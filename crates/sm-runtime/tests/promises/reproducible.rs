@@ -1,8 +1,8 @@
 //! The same tokens and the same bits, however the work is cut.
 
-use sm_runtime::{GenerationOptions, LoadOptions, Prompt, SamplingOptions, TokenId};
+use sm_runtime::{Device, ExecutorOptions, GenerationOptions, LoadOptions, Prompt, SamplingOptions, TokenId};
 
-use crate::{data, generator};
+use crate::{Setup, data, generator};
 
 fn sampled(seed: u64) -> GenerationOptions {
     let sampling = SamplingOptions::new()
@@ -22,9 +22,10 @@ const PROMPT: &str =
 fn threads_and_chunks_change_nothing() {
     let Some(path) = data("models/stories260K/hf") else { return };
     let run = |n_threads, max_step_tokens, seed| {
-        let options = LoadOptions { n_threads: Some(n_threads), max_step_tokens, ..LoadOptions::default() };
+        let load = LoadOptions::new().device(Device::cpu_threads(n_threads));
+        let setup = Setup { load, executor: ExecutorOptions::new().max_step_tokens(max_step_tokens) };
         let completion =
-            generator(&path, &options).generate(&Prompt::Text(PROMPT.into()), &sampled(seed)).unwrap();
+            generator(&path, &setup).generate(&Prompt::Text(PROMPT.into()), &sampled(seed)).unwrap();
         assert_eq!(completion.seed, seed);
         (completion.tokens, completion.logprobs)
     };
@@ -43,7 +44,7 @@ fn threads_and_chunks_change_nothing() {
 #[test]
 fn turns_give_what_one_prompt_gives() {
     let Some(path) = data("models/stories260K/hf") else { return };
-    let mut generator = generator(&path, &LoadOptions::default());
+    let mut generator = generator(&path, &Setup::default());
     let first = generator.generate(&Prompt::Text(PROMPT.into()), &sampled(1)).unwrap();
     let appended = generator.generate(&Prompt::Append(" The end. Once".into()), &sampled(2)).unwrap();
     assert!(appended.usage.cached_tokens + 1 >= first.prompt_tokens.len() + first.tokens.len());

@@ -8,15 +8,15 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sm_runtime::{
-    BatchingConfig, BatchingStrategy, Completion, Engine, EngineConfig, Error, GenerationOptions, Generator,
-    Grammar, KvCacheConfig, KvDiskConfig, LoadOptions, LoadedModel, ModelRef, Priority, Prompt, Request,
-    SamplingOptions, SessionMode, SessionOptions, SpeculationConfig, StopRules, TokenId,
+    BatchingConfig, BatchingStrategy, Completion, Device, Engine, EngineConfig, Error, GenerationOptions,
+    Generator, Grammar, KvCacheConfig, KvDiskConfig, LoadOptions, Loader, ModelRef, Priority, Prompt,
+    Request, SamplingOptions, SessionMode, SessionOptions, SpeculationConfig, StopRules, TokenId,
 };
 
 /// What one model needs to be tested.
 struct Subject {
-    model: ModelRef<'static>,
-    draft: Option<ModelRef<'static>>,
+    model: ModelRef,
+    draft: Option<ModelRef>,
     vocab_size: u32,
     context_len: usize,
     /// Keys and values of a page in half precision.
@@ -127,9 +127,9 @@ fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (Engin
         let (strategy, prefill_only, max_batch_size, max_step_tokens, max_chunk_tokens) = batching;
         let mut speculation = SpeculationConfig::new();
         speculation.lookup = lookup;
-        let config = EngineConfig {
-            load: LoadOptions { n_threads: Some(n_threads), ..LoadOptions::default() },
-            batching: BatchingConfig {
+        let config = EngineConfig::new()
+            .load(LoadOptions::new().device(Device::cpu_threads(n_threads)))
+            .batching(BatchingConfig {
                 strategy,
                 prefill_only,
                 max_batch_size,
@@ -137,15 +137,13 @@ fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (Engin
                 max_chunk_tokens,
                 max_batch_wait_us: 0,
                 ..BatchingConfig::default()
-            },
-            cache: KvCacheConfig {
+            })
+            .cache(KvCacheConfig {
                 prefix_sharing,
                 max_bytes_total: n_pages * page_bytes,
                 ..KvCacheConfig::default()
-            },
-            speculation,
-            kv_disk: None,
-        };
+            })
+            .speculation(speculation);
         (config, drafts)
     })
 }
@@ -180,8 +178,8 @@ fn alone(generator: &mut Generator, prompt: &[TokenId], options: &GenerationOpti
 }
 
 fn run(subject: &Subject) {
-    let one_thread = LoadOptions { n_threads: Some(1), ..LoadOptions::default() };
-    let mut generator = Generator::new(LoadedModel::load(subject.model, &one_thread, &|_| ()).unwrap());
+    let model = Loader::new(subject.model.clone()).options(crate::one_thread()).load().unwrap();
+    let mut generator = Generator::new(model).unwrap();
     let has_tokenizer = generator.model().tokenizer().is_some();
     let config =
         Config { cases: schedules(subject.n_schedules), failure_persistence: None, ..Config::default() };
@@ -247,11 +245,11 @@ fn session_of(index: usize) -> SessionOptions {
 
 fn start(subject: &Subject, config: EngineConfig, drafts: bool) -> Engine {
     let builder = Engine::builder().config(config);
-    let builder = match subject.draft.filter(|_| drafts) {
+    let builder = match subject.draft.clone().filter(|_| drafts) {
         Some(draft) => builder.draft(draft),
         None => builder,
     };
-    builder.load(subject.model).unwrap()
+    builder.load(subject.model.clone()).unwrap()
 }
 
 fn submit(
@@ -294,7 +292,7 @@ fn schedules_on_the_demo_model() {
 fn grouped_heads(n_schedules: u32, requests_below: usize, tokens_below: usize) -> Subject {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sm-model/tests/data/arch/llama-gqa");
     Subject {
-        model: ModelRef::Path(Box::leak(path.into_boxed_path())),
+        model: ModelRef::Path(path),
         draft: None,
         vocab_size: 56,
         context_len: 256,

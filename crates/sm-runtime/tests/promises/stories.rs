@@ -4,11 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 use sm_runtime::{
-    DType, EosRule, FinishReason, GenerationOptions, LoadOptions, Perplexity, PerplexityOptions, Prompt,
-    TokenId,
+    DType, EosRule, FinishReason, GenerationOptions, Perplexity, PerplexityOptions, Prompt, TokenId,
 };
 
-use crate::{data, exact, generator, greedy};
+use crate::{Setup, data, exact, generator, greedy};
 
 const DIRECTORY: &str = "models/stories260K/hf";
 const GGUF: &str = "models/stories260K/hf/stories260K-f32.gguf";
@@ -84,7 +83,7 @@ fn logits_equal_the_reference_from_gguf() {
 fn greedy_text_equals_the_reference() {
     for path in [DIRECTORY, GGUF] {
         let Some(path) = data(path) else { return };
-        let mut generator = generator(&path, &LoadOptions::default());
+        let mut generator = generator(&path, &Setup::default());
         for reference in references() {
             let prompt = Prompt::Text(reference.prompt.clone());
             let completion = generator.generate(&prompt, &greedy(reference.greedy_tokens.len())).unwrap();
@@ -99,7 +98,7 @@ fn greedy_text_equals_the_reference() {
 #[test]
 fn the_end_token_ends_a_text_unless_it_is_ignored() {
     let Some(path) = data(DIRECTORY) else { return };
-    let mut generator = generator(&path, &LoadOptions::default());
+    let mut generator = generator(&path, &Setup::default());
     let end = generator.model().tokenizer().expect("the model has a tokenizer").vocabulary().eos().unwrap();
     let prompt = Prompt::Text("Once upon a time".into());
     let mut options = greedy(10);
@@ -123,12 +122,17 @@ fn slice() -> String {
     String::from_utf8(std::fs::read(path).unwrap()[..262_144].to_vec()).unwrap()
 }
 
-fn perplexity(path: &Path, options: &LoadOptions, max_tokens: Option<usize>) -> Perplexity {
+fn perplexity(path: &Path, setup: &Setup, max_tokens: Option<usize>) -> Perplexity {
     let mut cut = PerplexityOptions::new().split("<|endoftext|>");
     cut.max_tokens = max_tokens;
-    let measured = Perplexity::measure(&mut generator(path, options), &slice(), &cut, &mut |_| ()).unwrap();
-    println!("{options:?}: {measured:?}");
+    let measured = Perplexity::measure(&mut generator(path, setup), &slice(), &cut, &mut |_| ()).unwrap();
+    println!("{setup:?}: {measured:?}");
     measured
+}
+
+fn quantized(dtype: DType) -> Setup {
+    let Setup { load, executor } = exact(WHOLE);
+    Setup { load: load.quant(dtype), executor }
 }
 
 #[test]
@@ -137,7 +141,7 @@ fn perplexity_equals_the_reference() {
     let f32 = perplexity(&path, &exact(WHOLE), None);
     assert_eq!((f32.tokens, f32.documents), (127_918, 316));
     assert!((f32.perplexity - 4.51223).abs() <= 0.0005, "{f32:?}");
-    let q8_0 = perplexity(&path, &LoadOptions { quant: Some(DType::Q8_0), ..exact(WHOLE) }, None);
+    let q8_0 = perplexity(&path, &quantized(DType::Q8_0), None);
     assert_eq!(q8_0.tokens, f32.tokens);
     assert!(q8_0.perplexity <= f32.perplexity * 1.005, "Q8_0: {q8_0:?}");
 }
@@ -158,8 +162,7 @@ fn quantized_perplexities_are_as_documented() {
     let Some(path) = data(DIRECTORY) else { return };
     let documented = documented_perplexities();
     for dtype in [DType::Q4_0, DType::Q4K] {
-        let measured =
-            perplexity(&path, &LoadOptions { quant: Some(dtype), ..exact(WHOLE) }, None).perplexity;
+        let measured = perplexity(&path, &quantized(dtype), None).perplexity;
         let expected = documented.iter().find(|row| row.0 == dtype).map(|row| row.1);
         assert!(expected.is_some_and(|expected| (measured - expected).abs() < 0.002), "{dtype}: {measured}");
     }

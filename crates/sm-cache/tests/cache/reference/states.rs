@@ -205,7 +205,8 @@ impl Reference {
         }
         self.drop_step_states(id);
         let super::RefLease { computed: start, state, branch, .. } = self.leases[&id].clone();
-        let (n_drafts, n_available) = (n_rows - n_certain, self.n_available_states());
+        let n_drafts = n_rows - n_certain;
+        let n_available = self.n_available_states();
         let is_own = state.is_some_and(|state| {
             self.pinned_states().filter(|other| *other == state).count() == 1
                 && self.session_states().all(|other| other != state)

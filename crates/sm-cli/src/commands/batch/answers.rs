@@ -1,4 +1,4 @@
-//! The lines of the output: what they say, and where the first one goes.
+//! The lines of the output, and where the first one goes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -19,13 +19,13 @@ use crate::failure::Failure;
 pub(super) struct Answer {
     json: String,
     pub(super) is_failed: bool,
-    /// Tokens that were generated.
+    /// Generated tokens.
     pub(super) n_tokens: usize,
-    /// Bytes of the input up to the end of the request.
+    /// Offset of the end of the request in the input, in bytes.
     pub(super) line_end: u64,
 }
 
-/// An answer in machine-readable form.
+/// An answer as JSON.
 #[derive(Debug, Serialize)]
 struct Answered<'a> {
     id: &'a Value,
@@ -40,14 +40,14 @@ struct Answered<'a> {
     prompt_logprobs: Vec<Logprob>,
 }
 
-/// What does not depend on the requests beside it.
+/// The part of the usage that does not depend on other requests.
 #[derive(Debug, Serialize)]
 struct Usage {
     prompt_tokens: usize,
     generated_tokens: usize,
 }
 
-/// The probability of a token, and the likeliest ones in its place.
+/// The log-probability of a token, and of the most likely tokens in its place.
 #[derive(Debug, Serialize)]
 struct Logprob {
     logprob: f32,
@@ -67,10 +67,10 @@ struct Failed<'a> {
 }
 
 impl Answer {
-    /// What was generated.
+    /// The answer to a request that succeeded.
     ///
     /// # Errors
-    /// If it has no JSON form.
+    /// If it cannot be written as JSON.
     pub(super) fn new(id: &Value, completion: &Completion, line_end: u64) -> Result<Self, Failure> {
         let Completion { text, tokens, finish_reason, seed, usage, logprobs, prompt_logprobs, .. } =
             completion;
@@ -89,10 +89,10 @@ impl Answer {
         Ok(Self { json, is_failed: false, n_tokens, line_end })
     }
 
-    /// Why there is nothing.
+    /// The answer to a request that failed.
     ///
     /// # Errors
-    /// If it has no JSON form.
+    /// If it cannot be written as JSON.
     pub(super) fn failed(id: &Value, error: &str, line_end: u64) -> Result<Self, Failure> {
         Ok(Self { json: to_json(&Failed { id, error })?, is_failed: true, n_tokens: 0, line_end })
     }
@@ -107,35 +107,35 @@ impl Logprob {
 
 /// Where the first answer goes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Destination {
     Stdout,
     NewFile,
-    /// A file whose contents are given up.
+    /// A file that is overwritten.
     OldFile,
     /// A file whose first bytes are answers that are kept.
-    Behind {
+    After {
         n_bytes: u64,
         n_answers: u64,
     },
 }
 
-impl Place {
-    /// Looks at what there is; of the lines, those are taken that are answered. Changes nothing.
+impl Destination {
+    /// Finds the destination and skips the lines that are answered already. Changes no file.
     ///
     /// # Errors
-    /// If a file is in the way, or holds other answers.
+    /// If the output exists, or holds other answers.
     pub(super) fn find(args: &Args, lines: &mut Lines) -> Result<Self, Failure> {
         let output = &args.output;
         if is_stream(output) {
-            let message = "standard output cannot be resumed; name a file";
+            let message = "stdout cannot be resumed; name a file";
             return if args.resume { Err(Failure::Usage(message.to_owned())) } else { Ok(Self::Stdout) };
         }
-        if args.is_one_file() {
+        if args.is_same_file() {
             return Err(Failure::Usage(format!("{} is both input and output", output.display())));
         }
         match (output.exists(), args.resume, args.force) {
             (false, ..) => Ok(Self::NewFile),
-            (true, true, _) => behind_answers(output, lines),
+            (true, true, _) => after_answers(output, lines),
             (true, false, true) => Ok(Self::OldFile),
             (true, false, false) => Err(Failure::AnswersExist { path: output.clone() }),
         }
@@ -144,27 +144,28 @@ impl Place {
     /// Answers that are kept.
     pub(super) fn n_kept(&self) -> u64 {
         match self {
-            Self::Behind { n_answers, .. } => *n_answers,
+            Self::After { n_answers, .. } => *n_answers,
             Self::Stdout | Self::NewFile | Self::OldFile => 0,
         }
     }
 }
 
-/// The end of the last whole answer. A killed run may have left a piece of another one behind it.
-fn behind_answers(output: &Path, lines: &mut Lines) -> Result<Place, Failure> {
+/// The end of the last complete answer. A killed run may have left part of another one after it.
+fn after_answers(output: &Path, lines: &mut Lines) -> Result<Destination, Failure> {
     #[derive(Deserialize)]
     struct Id {
         id: Value,
     }
     let file = File::open(output).map_err(Failure::file("read", output))?;
     let mut answers = BufReader::new(file);
-    let (mut n_bytes, mut n_answers) = (0, 0);
+    let mut n_bytes = 0;
+    let mut n_answers = 0;
     let mut answer = Vec::new();
     loop {
         answer.clear();
         let n_read = answers.read_until(b'\n', &mut answer).map_err(Failure::file("read", output))?;
         if !answer.ends_with(b"\n") {
-            return Ok(Place::Behind { n_bytes, n_answers });
+            return Ok(Destination::After { n_bytes, n_answers });
         }
         n_bytes += n_read as u64;
         n_answers += 1;
@@ -176,7 +177,7 @@ fn behind_answers(output: &Path, lines: &mut Lines) -> Result<Place, Failure> {
     }
 }
 
-/// Where answers are written, each whole and at once.
+/// Where answers are written, one line at a time.
 #[derive(Debug)]
 pub(super) enum Answers<'a> {
     Stdout(&'a Console),
@@ -184,17 +185,21 @@ pub(super) enum Answers<'a> {
 }
 
 impl<'a> Answers<'a> {
-    /// Makes the place ready.
+    /// Opens the destination.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub(super) fn open(place: &Place, path: &Path, console: &'a Console) -> Result<Self, Failure> {
+    pub(super) fn open(
+        destination: &Destination,
+        path: &Path,
+        console: &'a Console,
+    ) -> Result<Self, Failure> {
         let mut options = OpenOptions::new();
-        let file = match place {
-            Place::Stdout => return Ok(Self::Stdout(console)),
-            Place::NewFile => options.write(true).create_new(true).open(path),
-            Place::OldFile => options.write(true).create(true).truncate(true).open(path),
-            Place::Behind { n_bytes, .. } => {
+        let file = match destination {
+            Destination::Stdout => return Ok(Self::Stdout(console)),
+            Destination::NewFile => options.write(true).create_new(true).open(path),
+            Destination::OldFile => options.write(true).create(true).truncate(true).open(path),
+            Destination::After { n_bytes, .. } => {
                 options.append(true).open(path).and_then(|file| file.set_len(*n_bytes).map(|()| file))
             }
         };
@@ -202,10 +207,10 @@ impl<'a> Answers<'a> {
         Ok(Self::File { file, path: path.to_path_buf() })
     }
 
-    /// Writes one.
+    /// Writes an answer.
     ///
     /// # Errors
-    /// If that fails.
+    /// If it cannot be written.
     pub(super) fn write(&mut self, answer: &Answer) -> Result<(), Failure> {
         match self {
             Self::Stdout(console) => console.line(format_args!("{}", answer.json)),

@@ -1,4 +1,4 @@
-//! The fields of a JSON object as they stand there: in their order, and twice if one is there twice.
+//! The fields of a JSON object in their order, duplicates included.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use serde_json::Value;
 pub(super) struct Fields(pub(super) Vec<(String, Value)>);
 
 impl Fields {
-    /// Reads an object.
+    /// Parses an object.
     ///
     /// # Errors
-    /// If the text is none; with the column.
+    /// If the text is not an object, with the column.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         serde_json::from_str(text.trim_end()).map_err(|error| {
             let message = error.to_string();
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_object_is_refused_with_its_column() {
+    fn text_that_is_not_an_object_is_refused_with_the_column() {
         for (text, parts) in [
             ("{\"a\": 1", ["column 7", "EOF"]),
             ("{\"a\": tru}", ["column 10", "expected"]),

@@ -1,4 +1,4 @@
-//! The lines of the input. A thread of its own reads them, so that a slow input holds up neither answers nor Ctrl-C.
+//! The lines of the input. A thread reads them, so that a slow input delays neither answers nor Ctrl-C.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -11,21 +11,21 @@ use crate::failure::Failure;
 
 /// Longest line, in bytes.
 const MAX_LINE_BYTES: u64 = 16 << 20;
-/// Lines that are read before they are wanted.
+/// Lines that are read ahead.
 const N_AHEAD: usize = 4;
 
 /// A line that is not blank.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// Its number, from 1; blank lines count.
+    /// Its number, from 1. Blank lines count.
     pub(super) number: u64,
-    /// Bytes of the input up to its end.
+    /// Offset of its end, in bytes.
     pub(super) end: u64,
-    /// Its text, or why there is none.
+    /// Its text, or why it cannot be used.
     pub(super) text: Result<String, String>,
 }
 
-/// The lines that are to come.
+/// The lines that follow.
 #[derive(Debug)]
 pub(super) struct Lines {
     received: Receiver<io::Result<Line>>,
@@ -34,7 +34,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Begins to read. The calling thread is unparked when there is something new.
+    /// Starts reading. The calling thread is unparked when a line has been read.
     ///
     /// # Errors
     /// If the file cannot be opened.
@@ -50,7 +50,7 @@ impl Lines {
         let reader = thread::current();
         thread::spawn(move || {
             if let Err(error) = read(BufReader::new(input), &send, &reader) {
-                // A receiver that is gone needs no lines.
+                // A receiver that is gone needs no error.
                 let _ = send.send(Err(error));
             }
             drop(send);
@@ -59,17 +59,17 @@ impl Lines {
         Ok(Self { received, are_over: false, total_bytes })
     }
 
-    /// The length of the input, if it is known.
+    /// The length of the input in bytes, if it is known.
     pub(super) fn total_bytes(&self) -> Option<u64> {
         self.total_bytes
     }
 
-    /// Whether the last line was given.
+    /// Whether the last line was returned.
     pub(super) fn are_over(&self) -> bool {
         self.are_over
     }
 
-    /// The next line, `None` at the end; waits for it.
+    /// The next line, `None` at the end. Blocks.
     ///
     /// # Errors
     /// If the input cannot be read.
@@ -79,7 +79,7 @@ impl Lines {
         line.map_err(unreadable)
     }
 
-    /// The next line, `None` at the end or if it was not read yet.
+    /// The next line, `None` at the end or if it has not been read yet.
     ///
     /// # Errors
     /// If the input cannot be read.
@@ -99,13 +99,14 @@ fn unreadable(source: io::Error) -> Failure {
     Failure::Stream { action: "read the requests", source }
 }
 
-/// Sends line after line until the input or the receiver is gone.
+/// Sends line after line until the input ends or the receiver is gone.
 fn read(
     mut input: impl BufRead,
     send: &SyncSender<io::Result<Line>>,
     reader: &thread::Thread,
 ) -> io::Result<()> {
-    let (mut number, mut end) = (0, 0);
+    let mut number = 0;
+    let mut end = 0;
     loop {
         let mut bytes = Vec::new();
         let n_read = (&mut input).take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes)? as u64;
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_numbered_and_wrong_ones_leave_the_others_alone() {
+    fn lines_are_numbered_and_an_invalid_one_affects_no_other() {
         let long = "x".repeat(MAX_LINE_BYTES as usize + 5);
         let input = [b"{}\n\n \r\n\xff\n", long.as_bytes(), b"\nlast"].concat();
         let (send, received) = mpsc::sync_channel(9);

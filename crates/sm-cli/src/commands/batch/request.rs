@@ -1,14 +1,13 @@
-//! What a line asks for.
+//! A line of the input as a request.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sm_runtime::model::chat::{ChatError, ChatRequest, ChatTemplate, Message};
-use sm_runtime::{EosRule, GenerationOptions, Grammar, Prompt, Request, TokenId};
+use sm_runtime::{ChatRequest, EosRule, GenerationOptions, Grammar, Message, Prompt, Request, TokenId};
 
 use super::fields::Fields;
 use super::lines::Line;
 
-/// Other names of fields, those of the runtime and of common interfaces.
+/// Other names of fields: those of the runtime and of common APIs.
 const ALIASES: [(&str, &str); 4] = [
     ("max_tokens", "n_tokens"),
     ("max_new_tokens", "n_tokens"),
@@ -16,35 +15,27 @@ const ALIASES: [(&str, &str); 4] = [
     ("repetition_penalty", "repeat_penalty"),
 ];
 
-/// Fields of which a line has one at most.
+/// Fields of which a line may have one.
 const FORMS: [&str; 4] = ["json_schema", "json_object", "regex", "grammar"];
 
-/// A line that was read: who asks, and what, or why that cannot be.
+/// A line that was parsed.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct ParsedLine {
     pub(super) id: Value,
+    /// The request, or why the line is not one.
     pub(super) request: Result<Request, String>,
 }
 
-/// What holds for all lines.
-#[derive(Clone, Copy)]
-pub(super) struct Defaults<'a> {
-    /// Of lines that have no options of their own; the seed is that of line 1.
-    pub(super) options: &'a GenerationOptions,
-    /// How messages become a prompt, or why they do not.
-    pub(super) template: Result<&'a ChatTemplate, &'a ChatError>,
-}
-
-impl Asked {
-    /// Reads a line.
-    pub(super) fn read(line: &Line, defaults: Defaults<'_>) -> Self {
+impl ParsedLine {
+    /// Parses a line. `defaults` apply where it has no options of its own; their seed is that of line 1.
+    pub(super) fn new(line: &Line, defaults: &GenerationOptions) -> Self {
         let fields = fields(line);
         let id = id(line, &fields);
         Self { id, request: fields.and_then(|fields| request(&fields, line.number, defaults)) }
     }
 }
 
-/// Who asks: the line's own `id`, or its number.
+/// The line's own `id`, or its number.
 pub(super) fn id_of(line: &Line) -> Value {
     id(line, &fields(line))
 }
@@ -58,15 +49,15 @@ fn id(line: &Line, fields: &Result<Fields, String>) -> Value {
     own.cloned().unwrap_or_else(|| line.number.into())
 }
 
-/// Other numbers would not come back as they were written.
+/// Other numbers might not be written as they were read.
 fn is_id(value: &Value) -> bool {
     value.is_string() || value.is_i64() || value.is_u64()
 }
 
-fn request(fields: &Fields, number: u64, defaults: Defaults<'_>) -> Result<Request, String> {
-    let mut options = defaults.options.clone();
+fn request(fields: &Fields, number: u64, defaults: &GenerationOptions) -> Result<Request, String> {
+    let mut options = defaults.clone();
     options.sampling.seed = options.sampling.seed.map(|seed| seed.wrapping_add(number - 1));
-    let mut building = Building { options, prompt: None, template: defaults.template };
+    let mut builder = RequestBuilder { options, prompt: None };
     let mut seen: Vec<&str> = Vec::with_capacity(fields.0.len());
     for (given, value) in &fields.0 {
         let name = ALIASES.iter().find(|(alias, _)| alias == given).map_or(given.as_str(), |(_, name)| name);
@@ -77,21 +68,20 @@ fn request(fields: &Fields, number: u64, defaults: Defaults<'_>) -> Result<Reque
             return Err(format!("{other} and {name} are both given; leave one out"));
         }
         seen.push(name);
-        building.set(name, value).map_err(|message| format!("{given}: {message}"))?;
+        builder.set(name, value).map_err(|message| format!("{given}: {message}"))?;
     }
-    let prompt = building.prompt.ok_or("neither prompt nor messages are given")?;
-    building.options.validate().map_err(|error| error.to_string())?;
-    Ok(Request::new(prompt, building.options))
+    let prompt = builder.prompt.ok_or("neither prompt nor messages are given")?;
+    builder.options.validate().map_err(|error| error.to_string())?;
+    Ok(Request::new(prompt, builder.options))
 }
 
-/// A request as far as its fields were read.
-struct Building<'a> {
+/// A request whose fields are being read.
+struct RequestBuilder {
     options: GenerationOptions,
     prompt: Option<Prompt>,
-    template: Result<&'a ChatTemplate, &'a ChatError>,
 }
 
-impl Building<'_> {
+impl RequestBuilder {
     fn set(&mut self, name: &str, value: &Value) -> Result<(), String> {
         let GenerationOptions { sampling, limits, stop, grammar, echo, logprobs, prompt_logprobs, .. } =
             &mut self.options;
@@ -125,16 +115,17 @@ impl Building<'_> {
             "echo" => *echo = read(value)?,
             "logprobs" => *logprobs = Some(read(value)?),
             "prompt_logprobs" => *prompt_logprobs = Some(read(value)?),
-            _ => return Err("there is no field of this name; sm batch --help lists them".to_owned()),
+            _ => return Err("unknown field; see sm batch --help".to_owned()),
         }
         Ok(())
     }
 
     fn set_messages(&mut self, list: Vec<Value>) -> Result<(), String> {
         let messages = Message::list_from_json(list).map_err(|error| error.to_string())?;
-        let template = self.template.map_err(ToString::to_string)?;
-        let rendered = template.render(&ChatRequest::new(&messages)).map_err(|error| error.to_string())?;
-        self.set_prompt(Prompt::Chat(rendered))
+        if messages.is_empty() {
+            return Err("the list is empty".to_owned());
+        }
+        self.set_prompt(ChatRequest::new().messages(messages).into())
     }
 
     fn set_prompt(&mut self, prompt: Prompt) -> Result<(), String> {
@@ -153,17 +144,15 @@ fn read<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
 mod tests {
     use super::*;
 
-    fn asked(number: u64, text: &str) -> Asked {
-        let options = GenerationOptions::new().seed(u64::MAX);
-        let template = Err(&ChatError::BadMessage { idx: 7 });
+    fn parsed(number: u64, text: &str) -> ParsedLine {
         let line = Line { number, end: 0, text: Ok(text.to_owned()) };
-        Asked::read(&line, Defaults { options: &options, template })
+        ParsedLine::new(&line, &GenerationOptions::new().seed(u64::MAX))
     }
 
     #[test]
-    fn options_are_those_of_the_line_or_of_all() {
+    fn options_of_a_line_override_the_defaults() {
         let text = r#"{"prompt": "a", "max_tokens": 5, "temp": 0, "stop": "x", "top_k": 3, "ignore_eos": true, "echo": true}"#;
-        let Request { prompt, options, .. } = asked(3, text).request.unwrap();
+        let Request { prompt, options, .. } = parsed(3, text).request.unwrap();
         assert_eq!(prompt, Prompt::Text("a".to_owned()));
         assert_eq!((options.limits.max_new_tokens, options.sampling.temperature), (5, 0.0));
         assert!(options.echo);
@@ -171,9 +160,11 @@ mod tests {
         assert_eq!((options.stop.sequences, options.stop.eos), (vec!["x".to_owned()], EosRule::Ignore));
         assert_eq!(options.sampling.seed, Some(1));
         let own =
-            asked(3, r#"{"prompt": "a", "seed": 9, "stop": ["x", "y"], "logprobs": 2, "max_time_ms": 8}"#);
+            parsed(3, r#"{"prompt": "a", "seed": 9, "stop": ["x", "y"], "logprobs": 2, "max_time_ms": 8}"#);
         let own = own.request.unwrap().options;
         assert_eq!((own.sampling.seed, own.logprobs, own.limits.max_time_ms), (Some(9), Some(2), Some(8)));
+        let chat = parsed(1, r#"{"messages": [{"role": "user", "content": "a"}]}"#).request.unwrap();
+        assert_eq!(chat.prompt, ChatRequest::new().user("a").into());
     }
 
     #[test]
@@ -186,19 +177,19 @@ mod tests {
             (r#"{"prompt": "a", "id": null}"#, Value::from(4)),
             ("nonsense", Value::from(4)),
         ] {
-            assert_eq!(asked(4, text).id, id, "{text}");
+            assert_eq!(parsed(4, text).id, id, "{text}");
         }
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_field() {
+    fn errors_name_the_field() {
         for (text, part) in [
             ("{", "column 1"),
             ("7", "object"),
             ("{}", "neither prompt nor messages"),
             (r#"{"prompt": "a", "messages": []}"#, "messages: "),
             (r#"{"prompt": 3}"#, "prompt: invalid type"),
-            (r#"{"prompt": "a", "tempratur": 1}"#, "tempratur: there is no field"),
+            (r#"{"prompt": "a", "tempratur": 1}"#, "tempratur: unknown field"),
             (r#"{"prompt": "a", "temp": "hot"}"#, "temp: invalid type"),
             (r#"{"prompt": "a", "temp": -1}"#, "invalid temperature: -1"),
             (r#"{"prompt": "a", "temp": 1, "temperature": 2}"#, "temp is given twice"),
@@ -209,9 +200,8 @@ mod tests {
             (r#"{"prompt": "a", "stop": [""]}"#, "invalid stop"),
             (r#"{"prompt": "a", "id": 1.5}"#, "id: it must be"),
             (r#"{"messages": [{"content": "a"}]}"#, "messages: message 0"),
-            (r#"{"messages": [{"role": "user", "content": "a"}]}"#, "messages: message 7"),
         ] {
-            let message = asked(12, text).request.unwrap_err();
+            let message = parsed(12, text).request.unwrap_err();
             assert!(message.contains(part), "{text}: {message}");
         }
     }

@@ -1,13 +1,13 @@
-//! What is measured: the tests that the options span, under the names that llama-bench gave them.
+//! The tests: every combination of the options, with the names of llama-bench.
 
 use std::fmt;
 
 /// What a test times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Reading a prompt, many tokens in a step.
+    /// Prompt processing, many tokens per step.
     Prompt,
-    /// Generating, one token of each sequence in a step.
+    /// Generation, one token of each sequence per step.
     Generate,
 }
 
@@ -17,13 +17,13 @@ pub(super) struct Case {
     pub(super) phase: Phase,
     /// Tokens of each sequence that are timed.
     pub(super) n_tokens: usize,
-    /// Positions of each sequence that are filled before the clock starts.
+    /// Positions of each sequence that are filled before timing starts.
     pub(super) depth: usize,
     /// Sequences in a step.
     pub(super) sequences: usize,
 }
 
-/// The values of the options, to be combined.
+/// The values of the options.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grid<'a> {
     pub(super) prompt: &'a [usize],
@@ -33,7 +33,7 @@ pub(super) struct Grid<'a> {
 }
 
 impl Grid<'_> {
-    /// Every combination; a length of 0 leaves its tests out.
+    /// Every combination. A length of 0 has no test.
     pub(super) fn cases(&self) -> Vec<Case> {
         let mut cases = Vec::new();
         for &sequences in self.sequences {
@@ -49,7 +49,7 @@ impl Grid<'_> {
 }
 
 impl Case {
-    /// Positions that each sequence takes at the end.
+    /// Positions that each sequence has at the end.
     pub(super) fn context_len(&self) -> usize {
         self.depth.saturating_add(self.n_tokens)
     }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_combine_and_zero_leaves_out() {
+    fn options_are_combined_and_zero_has_no_test() {
         let grid = Grid { prompt: &[512, 0], generate: &[64], depths: &[0, 1024], sequences: &[1, 8] };
         let names: Vec<String> = grid.cases().iter().map(Case::to_string).collect();
         let expected = [

@@ -1,4 +1,4 @@
-//! Where the time of a test's steps went, as a table or as JSON.
+//! The time of each operation of a test's steps, as a table or as JSON.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use serde::Serialize;
 use sm_runtime::{Profile, ProfileRow, Speed, Work};
 
-/// A profile in the numbers that people compare.
+/// A profile, per step and in the usual units.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     steps: usize,
-    /// The first rows are kinds of operations, the last is the whole step.
+    /// Kinds of operations, then the whole step.
     ops: Vec<Row>,
-    /// What the same threads reach, measured after the steps.
+    /// What the same threads reach without the model, measured after the steps.
     read_gb_per_second: f64,
     float_gop_per_second: f64,
     bf16_gop_per_second: f64,
@@ -25,13 +25,13 @@ struct Row {
     op: String,
     count: usize,
     time_us: f64,
-    /// Of the time of the step.
+    /// Fraction of the time of the step.
     share: f64,
-    /// Of the time of the row: threads waited for others.
+    /// Fraction of the time of the row in which threads waited for others.
     waiting: f64,
     gb_per_second: f64,
     gop_per_second: f64,
-    /// The least time at the speeds measured, over the time taken; none for what neither reads weights nor multiplies.
+    /// The least possible time over the time taken; none for operations that neither read weights nor multiply.
     of_limit: Option<f64>,
 }
 
@@ -52,10 +52,9 @@ impl Report {
             total.work += row.work;
             least_time += profile.speed.least_time(&row.work);
         }
-        let row = |row: &ProfileRow, least_time| Row::new(row, (profile, least_time));
-        let ops = profile.rows.iter().map(|kind| row(kind, profile.speed.least_time(&kind.work)));
+        let ops = profile.rows.iter().map(|row| Row::new(row, profile, profile.speed.least_time(&row.work)));
         let mut ops: Vec<Row> = ops.collect();
-        ops.push(row(&total, least_time));
+        ops.push(Row::new(&total, profile, least_time));
         let Speed { read_bytes, float_ops, bf16_ops, int8_ops } = profile.speed;
         Self {
             steps: profile.n_steps,
@@ -69,7 +68,7 @@ impl Report {
 }
 
 impl Row {
-    fn new(row: &ProfileRow, (profile, least_time): (&Profile, Duration)) -> Self {
+    fn new(row: &ProfileRow, profile: &Profile, least_time: Duration) -> Self {
         let seconds = row.time.as_secs_f64();
         let n_ops = row.work.float_ops + row.work.bf16_ops + row.work.int8_ops;
         let over = |amount: f64, divisor: f64| if divisor > 0.0 { amount / divisor } else { 0.0 };
@@ -109,13 +108,13 @@ impl fmt::Display for Report {
         } = self;
         writeln!(
             f,
-            "\nLimits: weights are read at {read_gb_per_second:.2} GB/s; {float_gop_per_second:.1} GOP/s of single \
-             precision, {bf16_gop_per_second:.1} of bfloat16 and {int8_gop_per_second:.1} of bytes."
+            "\nLimits: {read_gb_per_second:.2} GB/s memory bandwidth; {float_gop_per_second:.1} GOP/s in f32, \
+             {bf16_gop_per_second:.1} in bf16, {int8_gop_per_second:.1} in int8."
         )
     }
 }
 
-/// The line below the head: columns of numbers stand to the right.
+/// The line below the header. Columns of numbers are right-aligned.
 fn rule(head: &str) -> String {
     let mut rule = String::new();
     for (index, cell) in head.trim_matches('|').split('|').enumerate() {
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_per_step_and_compared_with_the_limit() {
+    fn rows_are_per_step_and_relative_to_the_limit() {
         let report = report();
         let [linear, norm, step] = &report.ops[..] else { panic!("{report:?}") };
         assert_eq!((linear.time_us, linear.share, linear.waiting), (1_500_000.0, 0.75, 0.25));
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_of_the_table_are_of_one_length() {
+    fn the_columns_of_the_table_line_up() {
         let text = report().to_string();
         let lengths: Vec<usize> =
             text.lines().filter(|line| line.starts_with('|')).map(|line| line.chars().count()).collect();

@@ -1,4 +1,4 @@
-//! How measurements are written: a Markdown table, CSV, JSON, or one JSON object per line.
+//! Output formats of measurements: a Markdown table, CSV, JSON, or one JSON object per line.
 
 use serde::Serialize;
 
@@ -6,9 +6,9 @@ use crate::commands::bench::profile::Report;
 use crate::console::{Bytes, Console, to_json};
 use crate::failure::Failure;
 
-/// The form of the output.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Form {
+pub(super) enum Format {
     /// A Markdown table
     Md,
     /// Comma-separated values with a header
@@ -19,7 +19,7 @@ pub(super) enum Form {
     Jsonl,
 }
 
-/// The outcome of one test.
+/// The result of one test.
 #[derive(Debug, Serialize)]
 pub(super) struct Measurement {
     /// `pp512`, `tg128`, `tg64@d1024`, ….
@@ -32,7 +32,7 @@ pub(super) struct Measurement {
     pub(super) stddev: f64,
     pub(super) reps: usize,
     pub(super) model: String,
-    /// Bytes of the weights as they lie in memory.
+    /// Bytes of the weights in memory.
     pub(super) weight_bytes: usize,
     /// The backend and its kernel set.
     pub(super) kernels: String,
@@ -40,47 +40,47 @@ pub(super) struct Measurement {
     pub(super) depth: usize,
     /// Tokens per second of each repetition.
     pub(super) samples: Vec<f64>,
-    /// Where the time of the steps went, if that was asked for.
+    /// The profile, with `--profile`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) profile: Option<Report>,
 }
 
-/// Writes measurements as they come.
+/// Writes measurements one by one.
 #[derive(Debug)]
 pub(super) struct Reporter<'a> {
     console: &'a Console,
-    form: Form,
+    format: Format,
     n_written: usize,
-    /// What follows the table: the name of each test that was profiled, and its profile.
+    /// Printed after the table: the name of each profiled test, and its profile.
     profiles: Vec<(String, Report)>,
 }
 
 impl<'a> Reporter<'a> {
-    /// Nothing is written yet.
-    pub(super) fn new(console: &'a Console, form: Form) -> Self {
-        Self { console, form, n_written: 0, profiles: Vec::new() }
+    /// A reporter that has written nothing.
+    pub(super) fn new(console: &'a Console, format: Format) -> Self {
+        Self { console, format, n_written: 0, profiles: Vec::new() }
     }
 
-    /// Writes one measurement, after what must precede it.
+    /// Writes one measurement, after the header if it is the first.
     ///
     /// # Errors
-    /// If standard output is closed or fails.
+    /// If stdout is closed or fails.
     pub(super) fn write(&mut self, measured: Measurement) -> Result<(), Failure> {
         let first = self.n_written == 0;
         self.n_written += 1;
-        match self.form {
-            Form::Jsonl => self.console.json(&measured),
-            Form::Json => {
+        match self.format {
+            Format::Jsonl => self.console.json(&measured),
+            Format::Json => {
                 self.console.piece(if first { "[\n" } else { ",\n" })?;
                 self.console.piece(&to_json(&measured)?)
             }
-            Form::Csv => {
+            Format::Csv => {
                 if first {
                     self.console.piece("model,weight_bytes,kernels,threads,sequences,tokens,depth,test,reps,tokens_per_second,stddev\n")?;
                 }
                 self.console.line(format_args!("{}", csv_row(&measured)))
             }
-            Form::Md => {
+            Format::Md => {
                 if first {
                     self.console.piece(&md_head())?;
                 }
@@ -92,16 +92,16 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Writes what must follow the last measurement.
+    /// Writes what follows the last measurement.
     ///
     /// # Errors
-    /// If standard output is closed or fails.
+    /// If stdout is closed or fails.
     pub(super) fn finish(&self) -> Result<(), Failure> {
-        match (self.form, self.n_written) {
-            (Form::Json, 0) => self.console.piece("[]\n"),
-            (Form::Json, _) => self.console.piece("\n]\n"),
-            (Form::Csv | Form::Jsonl, _) => Ok(()),
-            (Form::Md, _) => {
+        match (self.format, self.n_written) {
+            (Format::Json, 0) => self.console.piece("[]\n"),
+            (Format::Json, _) => self.console.piece("\n]\n"),
+            (Format::Csv | Format::Jsonl, _) => Ok(()),
+            (Format::Md, _) => {
                 let mut profiles = self.profiles.iter();
                 profiles.try_for_each(|(test, profile)| self.console.piece(&format!("\n{test}\n\n{profile}")))
             }
@@ -109,7 +109,7 @@ impl<'a> Reporter<'a> {
     }
 }
 
-/// Columns of the table: title, width, and whether numbers stand to the right.
+/// Columns of the table: title, width, and whether they are right-aligned.
 const COLUMNS: [(&str, usize, bool); 6] = [
     ("model", 28, false),
     ("size", 10, true),
@@ -146,12 +146,20 @@ fn md_line(cells: &[String; COLUMNS.len()]) -> String {
 
 fn csv_row(m: &Measurement) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-    let (model, kernels, test) = (quoted(&m.model), quoted(&m.kernels), quoted(&m.test));
-    let Measurement { weight_bytes, threads, sequences, tokens, depth, reps, .. } = m;
-    let Measurement { tokens_per_second, stddev, .. } = m;
-    format!(
-        "{model},{weight_bytes},{kernels},{threads},{sequences},{tokens},{depth},{test},{reps},{tokens_per_second:.4},{stddev:.4}"
-    )
+    let cells = [
+        quoted(&m.model),
+        m.weight_bytes.to_string(),
+        quoted(&m.kernels),
+        m.threads.to_string(),
+        m.sequences.to_string(),
+        m.tokens.to_string(),
+        m.depth.to_string(),
+        quoted(&m.test),
+        m.reps.to_string(),
+        format!("{:.4}", m.tokens_per_second),
+        format!("{:.4}", m.stddev),
+    ];
+    cells.join(",")
 }
 
 #[cfg(test)]

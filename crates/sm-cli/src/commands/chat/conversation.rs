@@ -1,51 +1,58 @@
 //! The messages of a chat, and the answers to them.
 
-use sm_runtime::model::chat::{ChatRequest, ChatTemplate, Message};
 use sm_runtime::{
-    Completion, Engine, FinishReason, GenerationOptions, Prompt, Session, SessionMode, SessionOptions,
+    ChatRequest, Completion, Engine, FinishReason, GenerationOptions, Message, Prompt, Session, SessionMode,
+    SessionOptions,
 };
 
 use crate::console::{Console, to_json};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 
-/// What the engine calls the only conversation that it has.
+/// The session of the only conversation.
 const NAME: &str = "chat";
 
-/// A conversation with a model, which keeps the keys and values of what was said.
+/// How a conversation becomes a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// By the model's chat template.
+    Messages,
+    /// As plain text, one line after the other.
+    Lines,
+}
+
+/// A conversation with a model, in a session that keeps its keys and values.
 #[derive(Debug)]
 pub(super) struct Conversation {
     session: Session,
     options: GenerationOptions,
-    /// How messages become text; one after the other as they are if none.
-    template: Option<ChatTemplate>,
+    form: Form,
     /// The system message if there is one, then questions and answers in turn.
     messages: Vec<Message>,
 }
 
 impl Conversation {
-    /// A conversation in which nothing was said.
+    /// A conversation without messages.
     ///
     /// # Errors
     /// If the engine refuses the session.
-    pub(super) fn new(
-        engine: &Engine,
-        options: GenerationOptions,
-        template: Option<ChatTemplate>,
-    ) -> Result<Self, Failure> {
-        // A template renders everything anew, and may render earlier messages differently than before.
-        let mode = if template.is_some() { SessionMode::Prefix } else { SessionMode::Append };
+    pub(super) fn new(engine: &Engine, options: GenerationOptions, form: Form) -> Result<Self, Failure> {
+        let mode = match form {
+            // A template may render earlier messages differently as the conversation grows.
+            Form::Messages => SessionMode::Prefix,
+            Form::Lines => SessionMode::Append,
+        };
         let session = engine.session(SessionOptions::named(NAME).mode(mode))?;
-        Ok(Self { session, options, template, messages: Vec::new() })
+        Ok(Self { session, options, form, messages: Vec::new() })
     }
 
-    /// Forgets what was said, but not the system message.
+    /// Forgets all messages but the system message.
     pub(super) fn reset(&mut self) {
         self.messages.retain(|message| message.role() == "system");
         self.forget();
     }
 
-    /// Starts anew with another system message; an empty one is none.
+    /// Starts again with another system message, or without one if it is empty.
     pub(super) fn set_system(&mut self, text: &str) {
         self.messages.clear();
         self.forget();
@@ -55,14 +62,14 @@ impl Conversation {
     }
 
     fn forget(&self) {
-        // Before the first answer there is nothing to forget.
+        // Before the first answer, the engine does not know the session.
         let _ = self.session.forget();
     }
 
-    /// Prints the answer as it grows. Where there is none, the question is forgotten.
+    /// Prints the answer as it is generated. If there is none, the question is forgotten.
     ///
     /// # Errors
-    /// If the context is full, a step fails, or standard output is closed.
+    /// If the context is full, the template or a step fails, or stdout is closed.
     pub(super) fn answer(
         &mut self,
         question: &str,
@@ -70,7 +77,7 @@ impl Conversation {
         console: &Console,
     ) -> Result<(), Failure> {
         self.messages.push(Message::new("user", question));
-        let answered = self.prompt(question).and_then(|prompt| self.generate(prompt, interrupt, console));
+        let answered = self.generate(self.prompt(question), interrupt, console);
         let completion = answered.inspect_err(|_| _ = self.messages.pop())?;
         console.piece("\n")?;
         console.note(format_args!("{}", summary(&completion)));
@@ -78,11 +85,11 @@ impl Conversation {
         Ok(())
     }
 
-    /// What the session is to continue; only what it has not seen is computed.
-    fn prompt(&self, question: &str) -> Result<Prompt, Failure> {
-        match &self.template {
-            Some(template) => Ok(Prompt::Chat(template.render(&ChatRequest::new(&self.messages))?)),
-            None => Ok(Prompt::Append(question.to_owned())),
+    /// What the session continues. Only what it has not seen is computed.
+    fn prompt(&self, question: &str) -> Prompt {
+        match self.form {
+            Form::Messages => ChatRequest::new().messages(self.messages.iter().cloned()).into(),
+            Form::Lines => Prompt::Append(question.to_owned()),
         }
     }
 
@@ -115,8 +122,8 @@ fn summary(completion: &Completion) -> String {
     let rate = timings.decode_tokens_per_second(usage);
     let ended = match finish_reason {
         FinishReason::Cancelled => ", stopped",
-        FinishReason::Length => ", cut at -n",
-        FinishReason::ContextLimit => ", the context is full: /reset starts anew",
+        FinishReason::Length => ", cut off at -n",
+        FinishReason::ContextLimit => ", the context is full; /reset starts again",
         _ => "",
     };
     format!(

@@ -1,9 +1,9 @@
-//! Where the lines typed into a chat are remembered.
+//! Where the lines typed into a chat are saved.
 
 use std::env;
 use std::path::PathBuf;
 
-/// The file of remembered lines in the user's state directory, or `None` where the system has no such place.
+/// The history file in the user's state directory; `None` if the system has no such directory.
 pub(super) fn path() -> Option<PathBuf> {
     let state = if cfg!(windows) {
         variable("LOCALAPPDATA")
@@ -15,7 +15,7 @@ pub(super) fn path() -> Option<PathBuf> {
     state.map(|state| state.join("smallmind/chat_history"))
 }
 
-/// The absolute path that an environment variable holds.
+/// The absolute path in an environment variable.
 fn variable(name: &str) -> Option<PathBuf> {
     env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }

@@ -1,4 +1,4 @@
-//! Lines of a chat: edited on a terminal, read as they are from a pipe.
+//! The lines of a chat: edited on a terminal, or read from a pipe.
 
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub(super) enum Input {
     /// A person, with line editing and history.
     Editor {
         editor: Box<DefaultEditor>,
-        /// Where the lines are remembered.
+        /// Where the lines are saved.
         history: Option<PathBuf>,
     },
     /// A file or a pipe.
@@ -28,7 +28,7 @@ pub(super) enum Input {
 }
 
 impl Input {
-    /// The editor if standard input is a terminal. A history that cannot be read is an empty one.
+    /// The editor if stdin is a terminal. A history that cannot be read counts as empty.
     ///
     /// # Errors
     /// If the terminal cannot be used.
@@ -36,7 +36,7 @@ impl Input {
         if !io::stdin().is_terminal() {
             return Ok(Self::Pipe);
         }
-        // Standard output may be redirected; the line is edited on the terminal all the same.
+        // The line is edited on the terminal even if stdout is redirected.
         let config = Config::builder().behavior(Behavior::PreferTerm).auto_add_history(true).build();
         let mut editor = DefaultEditor::with_config(config).map_err(terminal)?;
         editor.bind_sequence(KeyEvent::ctrl('c'), EventHandler::Conditional(Box::new(DiscardLine)));
@@ -60,14 +60,13 @@ impl Input {
             Self::Pipe => {
                 let mut bytes = Vec::new();
                 let read = io::stdin().lock().read_until(b'\n', &mut bytes);
-                let n_read =
-                    read.map_err(|source| Failure::Stream { action: "read standard input", source })?;
-                if n_read == 0 { Ok(None) } else { utf8(bytes, || "standard input".to_owned()).map(Some) }
+                let n_read = read.map_err(|source| Failure::Stream { action: "read stdin", source })?;
+                if n_read == 0 { Ok(None) } else { utf8(bytes, || "stdin".to_owned()).map(Some) }
             }
         }
     }
 
-    /// Keeps the history for the next time.
+    /// Saves the history.
     pub(super) fn close(self, console: &Console) {
         let Self::Editor { mut editor, history: Some(path) } = self else { return };
         let directory = path.parent().map_or(Ok(()), std::fs::create_dir_all);
@@ -82,7 +81,7 @@ fn terminal(error: ReadlineError) -> Failure {
     Failure::Stream { action: "use the terminal", source: io::Error::other(error) }
 }
 
-/// Ctrl-C clears a line that has something on it; on an empty one it leaves, as the editor has it by default.
+/// Ctrl-C clears a line. On an empty line it ends the chat, which is the editor's default.
 struct DiscardLine;
 
 impl ConditionalEventHandler for DiscardLine {

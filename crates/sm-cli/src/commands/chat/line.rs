@@ -1,40 +1,40 @@
-//! What a line of a chat means: something to say, or a command.
+//! What a line of a chat means: a message or a command.
 
 use std::path::PathBuf;
 
-/// A line that was understood.
+/// A line that was parsed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    Nothing,
-    Say(String),
+    Blank,
+    Message(String),
     Help,
     Reset,
     System(String),
     Save(PathBuf),
     Exit,
-    /// A command that there is not, or one without what it needs; with what to tell.
-    Wrong(String),
+    /// An unknown command, or one without its argument. The message says what is wrong.
+    Invalid(String),
 }
 
 /// The text of `/help`.
 pub(super) const HELP: &str = "\
-/help         show this
+/help         show this help
 /reset        forget the conversation, keep the system message
-/system TEXT  set the system message and start anew; without TEXT, remove it
+/system TEXT  set the system message and start again; without TEXT, remove it
 /save FILE    write the conversation as JSON
-/exit         leave, as do Ctrl-D and Ctrl-C on an empty line
-Ctrl-C stops an answer. A line that starts with // is said with one / less.";
+/exit         leave (also Ctrl-D, or Ctrl-C on an empty line)
+Ctrl-C stops an answer. Start a line with // to send a message that starts with /.";
 
 impl Line {
-    /// Reads a line; white space around it does not count.
+    /// Parses a line, without the white space around it.
     pub(super) fn parse(text: &str) -> Self {
         let text = text.trim();
         if text.is_empty() {
-            return Self::Nothing;
+            return Self::Blank;
         }
-        let Some(command) = text.strip_prefix('/') else { return Self::Say(text.to_owned()) };
+        let Some(command) = text.strip_prefix('/') else { return Self::Message(text.to_owned()) };
         if command.starts_with('/') {
-            return Self::Say(command.to_owned());
+            return Self::Message(command.to_owned());
         }
         let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         let rest = rest.trim();
@@ -43,9 +43,9 @@ impl Line {
             ("reset", "") => Self::Reset,
             ("exit" | "quit", "") => Self::Exit,
             ("system", text) => Self::System(text.to_owned()),
-            ("save", "") => Self::Wrong("/save needs a file, as in /save chat.json".to_owned()),
+            ("save", "") => Self::Invalid("/save needs a file name, as in /save chat.json".to_owned()),
             ("save", file) => Self::Save(file.into()),
-            _ => Self::Wrong(format!("there is no command /{command}; /help shows all")),
+            _ => Self::Invalid(format!("unknown command /{command}; type /help for the commands")),
         }
     }
 }
@@ -55,11 +55,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_understood() {
+    fn lines_are_parsed() {
         let cases = [
-            ("  \n", Line::Nothing),
-            ("hello /exit\n", Line::Say("hello /exit".to_owned())),
-            ("//etc is a path", Line::Say("/etc is a path".to_owned())),
+            ("  \n", Line::Blank),
+            ("hello /exit\n", Line::Message("hello /exit".to_owned())),
+            ("//etc is a path", Line::Message("/etc is a path".to_owned())),
             ("/help", Line::Help),
             ("/reset", Line::Reset),
             ("/system be kind ", Line::System("be kind".to_owned())),
@@ -73,9 +73,9 @@ mod tests {
     }
 
     #[test]
-    fn wrong_commands_name_the_remedy() {
+    fn invalid_commands_name_the_remedy() {
         for (text, remedy) in [("/save", "/save chat.json"), ("/exit now", "/help"), ("/rest", "/help")] {
-            let Line::Wrong(message) = Line::parse(text) else { panic!("{text} was understood") };
+            let Line::Invalid(message) = Line::parse(text) else { panic!("{text} was accepted") };
             assert!(message.contains(remedy), "{message}");
         }
     }

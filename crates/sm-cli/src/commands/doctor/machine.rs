@@ -1,4 +1,4 @@
-//! What the operating system and the CPU tell about themselves; unknown where they do not.
+//! What the operating system and the CPU report about themselves.
 
 use std::fmt;
 use std::fs;
@@ -10,9 +10,9 @@ use crate::console::Bytes;
 /// The CPU.
 #[derive(Debug, Serialize)]
 pub(super) struct Cpu {
-    /// The name it gives itself.
+    /// Its name.
     model: Option<String>,
-    /// How many threads can run at once for this process.
+    /// Threads that this process can run at once.
     pub(super) cores: usize,
     /// The instruction sets that kernels may use.
     pub(super) features: Vec<&'static str>,
@@ -37,9 +37,9 @@ impl fmt::Display for Cpu {
 pub(super) struct Memory {
     total_bytes: Option<u64>,
     available_bytes: Option<u64>,
-    /// What the control group of this process may use, where it is limited.
+    /// The limit of this process's control group, if it has one.
     limit_bytes: Option<u64>,
-    /// When the kernel backs memory with huge pages by itself.
+    /// When the kernel uses transparent huge pages.
     pub(super) huge_pages: Option<String>,
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for Memory {
     }
 }
 
-/// Files of the kernel that a system lacks count as empty.
+/// A file of the kernel; empty where the system lacks it.
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -80,7 +80,7 @@ fn field(text: &str, name: &str) -> Option<String> {
     lines.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned())
 }
 
-/// The chosen one of `always [madvise] never`.
+/// The selected mode in `always [madvise] never`.
 fn bracketed(modes: &str) -> Option<&str> {
     modes.split_once('[')?.1.split_once(']').map(|(mode, _)| mode)
 }

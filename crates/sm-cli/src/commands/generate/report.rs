@@ -1,4 +1,4 @@
-//! What `sm generate` tells about a text: as JSON, and in one line on standard error.
+//! What `sm generate` reports: JSON on stdout, or one line on stderr.
 
 use std::time::Duration;
 
@@ -58,23 +58,23 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// The line on standard error.
+/// The line on stderr.
 pub(super) fn summary(completions: &[Completion], load_time: Duration) -> String {
     let Some(first) = completions.first() else { return String::new() };
     let n_generated: usize = completions.iter().map(|each| each.usage.generated_tokens).sum();
-    // Rates leave out the first token of each, which belongs to the prompt's time.
+    // The first token of each output is part of the prompt's time.
     let n_timed: usize = completions.iter().map(|each| each.usage.generated_tokens.saturating_sub(1)).sum();
     let seconds = completions.iter().map(|each| each.timings.decode.as_secs_f64()).fold(0.0, f64::max);
     let mut reasons: Vec<&str> = completions.iter().map(|each| each.finish_reason.name()).collect();
     reasons.dedup();
     let n_drafted: usize = completions.iter().map(|each| each.usage.drafted_tokens).sum();
     let n_accepted: usize = completions.iter().map(|each| each.usage.accepted_tokens).sum();
-    let guessed = match n_drafted {
+    let drafted = match n_drafted {
         0 => String::new(),
-        _ => format!(" | {n_accepted} of {n_drafted} guesses right"),
+        _ => format!(" | {n_accepted} of {n_drafted} drafts accepted"),
     };
     format!(
-        "load {:.2} s | prompt {} tokens, {:.1} tok/s | generated {n_generated} tokens, {:.1} tok/s{guessed} | seed {} | {}",
+        "load {:.2} s | prompt {} tokens, {:.1} tok/s | generated {n_generated} tokens, {:.1} tok/s{drafted} | seed {} | {}",
         load_time.as_secs_f64(),
         first.usage.prompt_tokens,
         first.timings.prefill_tokens_per_second(&first.usage),

@@ -1,4 +1,22 @@
-//! The int8 form of activations: what the linear ops read when their weights are quantized.
+//! Activations as int8 blocks: what products with quantized weights read.
+//!
+//! ```text
+//! block of 32:   x[i] ≈ scale * code[i]        scale = max |x| / 127,   -127 <= code <= 127
+//! ```
+//!
+//! A weight is `scale_w * (code_w - offset) - min_w`, with unsigned codes, so a block adds to an output
+//!
+//! ```text
+//! scale_w * scale * (sum code_w code - offset * sum code)  -  min_w * scale * sum code
+//! ```
+//!
+//! The sums over the activations alone are the same for all outputs. They are stored with the block, negated, ready to start
+//! an accumulator or to be multiplied with a minimum.
+//!
+//! Rows are encoded once, by the op that produces them, and not by each product that reads them. Codes never are -128: the
+//! products of AVX2 move signs between the factors, and 128 would not fit.
+//!
+//! Sources: Q8_0 of ggml for the encoding; Jacob et al. 2018 (arXiv 1712.05877), section 2.3, for the sums.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -11,23 +29,28 @@ pub(crate) const BLOCK_LEN: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Int8Block {
-    /// From -127 to 127, by fours, as a byte product takes them.
+    /// Codes from -127 to 127, in the groups of four that a byte product takes.
     pub(crate) quads: [[i8; 4]; BLOCK_LEN / 4],
     /// The largest magnitude of the block / 127.
     pub(crate) scale: f32,
-    /// What offsets and minima of weights are multiplied with, ready to be added: the sum of the codes, negated,
+    /// Minus the sum of the codes.
     pub(crate) neg_sum: i32,
-    /// those of the first and of the second half,
-    pub(crate) neg_sums: [i32; 2],
-    /// and `neg_sum * scale`.
-    pub(crate) neg_total: f32,
+    /// Minus the sums of the first and of the second 16 codes.
+    pub(crate) neg_half_sums: [i32; 2],
+    /// `neg_sum * scale`
+    pub(crate) neg_scaled_sum: f32,
 }
 
 impl Int8Block {
     /// A block of zeros.
     #[cfg(test)]
-    pub(crate) const ZERO: Self =
-        Self { quads: [[0; 4]; BLOCK_LEN / 4], scale: 0.0, neg_sum: 0, neg_sums: [0; 2], neg_total: 0.0 };
+    pub(crate) const ZERO: Self = Self {
+        quads: [[0; 4]; BLOCK_LEN / 4],
+        scale: 0.0,
+        neg_sum: 0,
+        neg_half_sums: [0; 2],
+        neg_scaled_sum: 0.0,
+    };
 
     /// The values.
     pub(crate) fn decode(&self) -> [f32; BLOCK_LEN] {
@@ -55,8 +78,8 @@ pub(crate) fn encode_block<I: Isa>(isa: I, x: &[f32; BLOCK_LEN], out: &mut Int8B
     let halves = x.as_chunks::<LANES>().0;
     let a = isa.load(&halves[0]);
     let b = isa.load(&halves[1]);
-    let largest = isa.max_lane(isa.max(isa.abs(a), isa.abs(b)));
-    // A block of zeros, or of values whose quotient would overflow, is encoded as zeros.
+    let largest = isa.reduce_max(isa.max(isa.abs(a), isa.abs(b)));
+    // A block of zeros, or of values so small that the quotient would overflow, encodes to zeros.
     let inverse = if largest < f32::MIN_POSITIVE { 0.0 } else { 127.0 / largest };
     let inverse = isa.splat(inverse);
     let a = isa.to_i32(isa.mul(a, inverse));
@@ -65,9 +88,9 @@ pub(crate) fn encode_block<I: Isa>(isa: I, x: &[f32; BLOCK_LEN], out: &mut Int8B
     isa.store_i8(&mut codes[0], a);
     isa.store_i8(&mut codes[1], b);
     out.scale = largest / 127.0;
-    out.neg_sums = [-isa.sum_i32(a), -isa.sum_i32(b)];
-    out.neg_sum = out.neg_sums[0] + out.neg_sums[1];
-    out.neg_total = out.neg_sum as f32 * out.scale;
+    out.neg_half_sums = [-isa.reduce_sum_i32(a), -isa.reduce_sum_i32(b)];
+    out.neg_sum = out.neg_half_sums[0] + out.neg_half_sums[1];
+    out.neg_scaled_sum = out.neg_sum as f32 * out.scale;
 }
 
 #[cfg(test)]
@@ -90,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn values_come_back_within_half_a_step_and_sums_are_exact() {
+    fn blocks_decode_within_half_a_step_and_have_exact_sums() {
         let mut x: Vec<f32> =
             (0..320).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.013 * (i / 32 + 1) as f32).collect();
         x[64..96].fill(0.0);
@@ -108,9 +131,9 @@ mod tests {
             }
             let codes = block.quads.as_flattened();
             let neg_sum = |codes: &[i8]| -codes.iter().map(|&code| i32::from(code)).sum::<i32>();
-            assert_eq!(block.neg_sums, [neg_sum(&codes[..16]), neg_sum(&codes[16..])]);
+            assert_eq!(block.neg_half_sums, [neg_sum(&codes[..16]), neg_sum(&codes[16..])]);
             assert_eq!(block.neg_sum, neg_sum(codes));
-            assert_eq!(block.neg_total, neg_sum(codes) as f32 * block.scale);
+            assert_eq!(block.neg_scaled_sum, neg_sum(codes) as f32 * block.scale);
         }
         for kind in IsaKind::available() {
             assert_eq!(kind.dispatch(Encode(&x)), want, "{kind}");

@@ -8,7 +8,8 @@ use super::*;
 use crate::cpu::arena::Access;
 use crate::cpu::backend::CpuBackend;
 use crate::plan::{
-    Activation, Backend, Encoding, Epilogue, MatrixPart, MemoryNeeds, PlanBuilder, Rows, Store,
+    Activation, Backend, Embed, Encoding, Epilogue, GatedLinear, GatherRows, Linear, MatrixPart, MemoryNeeds,
+    Norm, PlanBuilder, Rows, Store,
 };
 use crate::plan::{KvDType, Span, Speed};
 use crate::testing::{self, RandomWeights};
@@ -155,12 +156,12 @@ fn products(dtype: DType) -> Plan {
     let inner = plan.buffer("inner", Rows::Tokens, 352, encoding);
     let y = plan.buffer("y", Rows::Tokens, 272, Encoding::F32);
     let logits = plan.buffer("logits", Rows::Outputs, 272, Encoding::F32);
-    plan.push(Op::Embed { table, positions: None, scale: 1.0, out: embedded });
+    plan.push(Embed { table, positions: None, scale: 1.0, out: embedded });
     let (kind, store) = (crate::plan::NormKind::Rms, Store::Write);
-    plan.push(Op::Norm { x: embedded, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });
-    plan.push(Op::GatedLinear { x, gate, up, activation: Activation::Silu, out: inner });
-    plan.push(Op::Linear { x: inner, weight: down, bias: None, epilogue: Epilogue::None, store, out: y });
-    plan.push(Op::GatherRows { x: y, out: logits });
+    plan.push(Norm { x: embedded, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });
+    plan.push(GatedLinear { x, gate, up, activation: Activation::Silu, out: inner });
+    plan.push(Linear { x: inner, weight: down, bias: None, epilogue: Epilogue::None, store, out: y });
+    plan.push(GatherRows { x: y, out: logits });
     plan.finish(logits)
 }
 

@@ -1,4 +1,7 @@
-//! F32, F16, BF16: values as they are in the file.
+//! F32, F16 and BF16, packed: values as in the file, `[cols][16]`, and BF16 in pairs of columns, `[cols / 2][16][2]`.
+//!
+//! A pair of bfloat16 fills a lane as `vdpbf16ps` takes it; where two fused multiply-adds replace that, a shift and a mask
+//! take it apart (see `isa/bf16.rs`).
 
 use sm_tensor::DType;
 
@@ -7,7 +10,7 @@ use crate::cpu::isa::{Isa, LANES, MIN_BF16};
 
 pub(super) struct F32;
 pub(super) struct F16;
-/// Pairs of columns; magnitudes below [`MIN_BF16`] count as zero.
+/// Pairs of columns; magnitudes below [`MIN_BF16`] become zero.
 pub(super) struct Bf16;
 
 impl FloatFormat for F32 {

@@ -1,20 +1,27 @@
-//! IQ4_NL: `scale * VALUES[index]`, indices of 4 bits; the code is the value + 128.
+//! IQ4_NL, packed: `scale * (TABLE[index] - 128)`, indices of 4 bits; the code is the table's signed byte plus 128.
+//!
+//! ```text
+//! block = 2 segments × 16 rows, 576 bytes, as Q4_0
+//! ```
+//!
+//! Indices stay packed and are looked up in registers (`vpshufb`), so that decoding reads 4 bits per weight; the product
+//! is then that of 8-bit codes.
 
 use sm_tensor::DType;
 
 use super::q4_0::{self, Block};
-use super::{Codes, QuantFormat, planes};
+use super::{Kind, QuantFormat, planes};
 use crate::cpu::isa::Isa;
 
 pub(super) struct Iq4Nl;
 
-const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+const TABLE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 const CODES: [u8; 16] = {
     let mut codes = [0; 16];
     let mut index = 0;
     while index < 16 {
-        codes[index] = (VALUES[index] as i32 + 128) as u8;
+        codes[index] = (TABLE[index] as i32 + 128) as u8;
         index += 1;
     }
     codes
@@ -23,20 +30,20 @@ const CODES: [u8; 16] = {
 impl QuantFormat for Iq4Nl {
     const DTYPE: DType = DType::Iq4Nl;
     type Block = Block;
-    const UNITS: usize = 2;
-    type Kind = Codes<1, false, 8>;
+    const SEGMENTS: usize = 2;
+    type Kind = Kind<1, false, 8>;
     const OFFSET: i32 = 128;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, unit: usize, block: &mut Block) {
-        q4_0::pack(file_block, lane, unit, block);
+    fn pack(file_block: &[u8], lane: usize, segment: usize, block: &mut Block) {
+        q4_0::pack(file_block, lane, segment, block);
     }
     #[inline(always)]
-    fn codes<I: Isa>(isa: I, block: &Block, unit: usize, quad: usize) -> I::Bytes {
-        isa.lookup(&CODES, planes::nibbles(isa, &block.codes[unit], quad))
+    fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {
+        isa.lookup(&CODES, planes::unpack4(isa, &block.codes[segment], quad))
     }
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &Block, unit: usize, _group: usize) -> I::F32 {
-        isa.load_f16(&block.scales[unit])
+    fn scales<I: Isa>(isa: I, block: &Block, segment: usize, _group: usize) -> I::F32 {
+        isa.load_f16(&block.scales[segment])
     }
 }

@@ -1,14 +1,22 @@
-//! Q4_0: `scale * (code - 8)`, codes of 4 bits.
+//! Q4_0, packed: `scale * (code - 8)`, codes of 4 bits.
+//!
+//! ```text
+//! block = 2 segments × 16 rows, 576 bytes, as in the file
+//! codes   [2][4][64]: quad q in the low nibbles of vector q, quad q + 4 in the high ones
+//! scales  [2][16] f16
+//! ```
+//!
+//! Two segments to a block: the scales of one are half a cache line.
 
 use bytemuck::{Pod, Zeroable};
 use sm_tensor::DType;
 
-use super::{Codes, QuantFormat, planes, read_u16};
+use super::{Kind, QuantFormat, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q4_0;
 
-/// Two units; also what IQ4_NL packs into.
+/// Two segments; IQ4_NL packs into it too.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Block {
@@ -16,30 +24,30 @@ pub(crate) struct Block {
     pub(super) scales: [[u16; LANES]; 2],
 }
 
-/// Packs an f16 scale and 16 bytes of nibbles.
+/// Packs a file block of an f16 scale and 16 bytes of nibbles.
 #[inline(always)]
-pub(super) fn pack(file_block: &[u8], lane: usize, unit: usize, block: &mut Block) {
-    planes::put_nibbles(&planes::file_nibbles(&file_block[2..]), lane, &mut block.codes[unit]);
-    block.scales[unit][lane] = read_u16(file_block, 0);
+pub(super) fn pack(file_block: &[u8], lane: usize, segment: usize, block: &mut Block) {
+    planes::pack4(&planes::file_codes4(&file_block[2..]), lane, &mut block.codes[segment]);
+    block.scales[segment][lane] = read_u16(file_block, 0);
 }
 
 impl QuantFormat for Q4_0 {
     const DTYPE: DType = DType::Q4_0;
     type Block = Block;
-    const UNITS: usize = 2;
-    type Kind = Codes<1, false, 4>;
+    const SEGMENTS: usize = 2;
+    type Kind = Kind<1, false, 4>;
     const OFFSET: i32 = 8;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, unit: usize, block: &mut Block) {
-        pack(file_block, lane, unit, block);
+    fn pack(file_block: &[u8], lane: usize, segment: usize, block: &mut Block) {
+        pack(file_block, lane, segment, block);
     }
     #[inline(always)]
-    fn codes<I: Isa>(isa: I, block: &Block, unit: usize, quad: usize) -> I::Bytes {
-        planes::nibbles(isa, &block.codes[unit], quad)
+    fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {
+        planes::unpack4(isa, &block.codes[segment], quad)
     }
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &Block, unit: usize, _group: usize) -> I::F32 {
-        isa.load_f16(&block.scales[unit])
+    fn scales<I: Isa>(isa: I, block: &Block, segment: usize, _group: usize) -> I::F32 {
+        isa.load_f16(&block.scales[segment])
     }
 }

@@ -1,14 +1,21 @@
-//! Q4_1: `scale * code + m`, codes of 4 bits; the minimum is `-m`.
+//! Q4_1, packed: `scale * code - min`, codes of 4 bits; `min` is the file's with the sign changed.
+//!
+//! ```text
+//! block = 2 segments × 16 rows, 640 bytes, as in the file
+//! codes   [2][4][64], as Q4_0
+//! scales  [2][16] f16
+//! mins    [2][16] f16
+//! ```
 
 use bytemuck::{Pod, Zeroable};
 use sm_tensor::DType;
 
-use super::{Codes, QuantFormat, planes, read_u16};
+use super::{Kind, QuantFormat, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q4_1;
 
-/// Two units.
+/// Two segments.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Block {
@@ -17,32 +24,32 @@ pub(crate) struct Block {
     mins: [[u16; LANES]; 2],
 }
 
-/// The sign bit of a half-precision number.
+/// The sign bit of an f16.
 pub(super) const F16_SIGN: u16 = 0x8000;
 
 impl QuantFormat for Q4_1 {
     const DTYPE: DType = DType::Q4_1;
     type Block = Block;
-    const UNITS: usize = 2;
-    type Kind = Codes<1, true, 4>;
+    const SEGMENTS: usize = 2;
+    type Kind = Kind<1, true, 4>;
     const OFFSET: i32 = 0;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, unit: usize, block: &mut Block) {
-        planes::put_nibbles(&planes::file_nibbles(&file_block[4..]), lane, &mut block.codes[unit]);
-        block.scales[unit][lane] = read_u16(file_block, 0);
-        block.mins[unit][lane] = read_u16(file_block, 2) ^ F16_SIGN;
+    fn pack(file_block: &[u8], lane: usize, segment: usize, block: &mut Block) {
+        planes::pack4(&planes::file_codes4(&file_block[4..]), lane, &mut block.codes[segment]);
+        block.scales[segment][lane] = read_u16(file_block, 0);
+        block.mins[segment][lane] = read_u16(file_block, 2) ^ F16_SIGN;
     }
     #[inline(always)]
-    fn codes<I: Isa>(isa: I, block: &Block, unit: usize, quad: usize) -> I::Bytes {
-        planes::nibbles(isa, &block.codes[unit], quad)
+    fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {
+        planes::unpack4(isa, &block.codes[segment], quad)
     }
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &Block, unit: usize, _group: usize) -> I::F32 {
-        isa.load_f16(&block.scales[unit])
+    fn scales<I: Isa>(isa: I, block: &Block, segment: usize, _group: usize) -> I::F32 {
+        isa.load_f16(&block.scales[segment])
     }
     #[inline(always)]
-    fn mins<I: Isa>(isa: I, block: &Block, unit: usize, _group: usize) -> I::F32 {
-        isa.load_f16(&block.mins[unit])
+    fn mins<I: Isa>(isa: I, block: &Block, segment: usize, _group: usize) -> I::F32 {
+        isa.load_f16(&block.mins[segment])
     }
 }

@@ -1,15 +1,23 @@
-//! Q5_1: `scale * code + m`, codes of 5 bits; the minimum is `-m`.
+//! Q5_1, packed: `scale * code - min`, codes of 5 bits; `min` is the file's with the sign changed.
+//!
+//! ```text
+//! block = 2 segments × 16 rows, 768 bytes, as in the file
+//! low     [2][4][64]: 4 low bits, as Q4_0
+//! fifth   [2][64]: bit q of a byte belongs to quad q
+//! scales  [2][16] f16
+//! mins    [2][16] f16
+//! ```
 
 use bytemuck::{Pod, Zeroable};
 use sm_tensor::DType;
 
 use super::q4_1::F16_SIGN;
-use super::{Codes, QuantFormat, planes, read_u16};
+use super::{Kind, QuantFormat, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q5_1;
 
-/// Two units.
+/// Two segments.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Block {
@@ -22,29 +30,29 @@ pub(crate) struct Block {
 impl QuantFormat for Q5_1 {
     const DTYPE: DType = DType::Q5_1;
     type Block = Block;
-    const UNITS: usize = 2;
-    type Kind = Codes<1, true, 5>;
+    const SEGMENTS: usize = 2;
+    type Kind = Kind<1, true, 5>;
     const OFFSET: i32 = 0;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, unit: usize, block: &mut Block) {
-        let codes = planes::file_fives(&file_block[4..8], &file_block[8..]);
-        planes::put_nibbles(&codes, lane, &mut block.low[unit]);
-        planes::put_bits(&codes.map(|code| code >> 4), lane, &mut block.fifth[unit]);
-        block.scales[unit][lane] = read_u16(file_block, 0);
-        block.mins[unit][lane] = read_u16(file_block, 2) ^ F16_SIGN;
+    fn pack(file_block: &[u8], lane: usize, segment: usize, block: &mut Block) {
+        let codes = planes::file_codes5(&file_block[4..8], &file_block[8..]);
+        planes::pack4(&codes, lane, &mut block.low[segment]);
+        planes::pack1(&codes.map(|code| code >> 4), lane, &mut block.fifth[segment]);
+        block.scales[segment][lane] = read_u16(file_block, 0);
+        block.mins[segment][lane] = read_u16(file_block, 2) ^ F16_SIGN;
     }
     #[inline(always)]
-    fn codes<I: Isa>(isa: I, block: &Block, unit: usize, quad: usize) -> I::Bytes {
-        let low = planes::nibbles(isa, &block.low[unit], quad);
-        isa.or_bytes(low, planes::bits(isa, &block.fifth[unit], quad, 4))
+    fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {
+        let low = planes::unpack4(isa, &block.low[segment], quad);
+        isa.or_bytes(low, planes::unpack1(isa, &block.fifth[segment], quad, 4))
     }
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &Block, unit: usize, _group: usize) -> I::F32 {
-        isa.load_f16(&block.scales[unit])
+    fn scales<I: Isa>(isa: I, block: &Block, segment: usize, _group: usize) -> I::F32 {
+        isa.load_f16(&block.scales[segment])
     }
     #[inline(always)]
-    fn mins<I: Isa>(isa: I, block: &Block, unit: usize, _group: usize) -> I::F32 {
-        isa.load_f16(&block.mins[unit])
+    fn mins<I: Isa>(isa: I, block: &Block, segment: usize, _group: usize) -> I::F32 {
+        isa.load_f16(&block.mins[segment])
     }
 }

@@ -1,15 +1,24 @@
-//! Q5_K: `d * scale * code - d_min * min`, codes of 5 bits, a scale and a minimum of 6 bits per 32.
+//! Q5_K, packed: `d * scale * code - d_min * min`, codes of 5 bits, a scale and a minimum of 6 bits for each 32 columns.
+//!
+//! ```text
+//! block = 8 segments × 16 rows, 2880 bytes; 2816 in the file
+//! low        [8][4][64]: 4 low bits, as Q4_0
+//! fifth      [8][64]: bit q of a byte belongs to quad q
+//! scales     [8][16] u8
+//! mins       [8][16] u8
+//! d, d_min   [16] f16
+//! ```
 
 use bytemuck::{Pod, Zeroable};
 use sm_tensor::{DType, unpack_k_scales};
 
 use super::q4_k::file_codes;
-use super::{Codes, QuantFormat, k_scales, planes, read_u16};
+use super::{Kind, QuantFormat, k_scales, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q5K;
 
-/// Eight units.
+/// Eight segments.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Block {
@@ -24,33 +33,33 @@ pub(crate) struct Block {
 impl QuantFormat for Q5K {
     const DTYPE: DType = DType::Q5K;
     type Block = Block;
-    const UNITS: usize = 8;
-    type Kind = Codes<1, true, 5>;
+    const SEGMENTS: usize = 8;
+    type Kind = Kind<1, true, 5>;
     const OFFSET: i32 = 0;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, _unit: usize, block: &mut Block) {
+    fn pack(file_block: &[u8], lane: usize, _segment: usize, block: &mut Block) {
         block.d[lane] = read_u16(file_block, 0);
         block.d_min[lane] = read_u16(file_block, 2);
         let (scales, mins) = unpack_k_scales(&file_block[4..16]);
-        for unit in 0..8 {
-            block.scales[unit][lane] = scales[unit];
-            block.mins[unit][lane] = mins[unit];
-            planes::put_nibbles(&file_codes(&file_block[48..], unit), lane, &mut block.low[unit]);
-            planes::put_bits(&planes::shift_right(&file_block[16..], unit), lane, &mut block.fifth[unit]);
+        for segment in 0..8 {
+            block.scales[segment][lane] = scales[segment];
+            block.mins[segment][lane] = mins[segment];
+            planes::pack4(&file_codes(&file_block[48..], segment), lane, &mut block.low[segment]);
+            planes::pack1(&planes::shift_right(&file_block[16..], segment), lane, &mut block.fifth[segment]);
         }
     }
     #[inline(always)]
-    fn codes<I: Isa>(isa: I, block: &Block, unit: usize, quad: usize) -> I::Bytes {
-        let low = planes::nibbles(isa, &block.low[unit], quad);
-        isa.or_bytes(low, planes::bits(isa, &block.fifth[unit], quad, 4))
+    fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {
+        let low = planes::unpack4(isa, &block.low[segment], quad);
+        isa.or_bytes(low, planes::unpack1(isa, &block.fifth[segment], quad, 4))
     }
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &Block, unit: usize, _group: usize) -> I::F32 {
-        k_scales::unsigned(isa, &block.d, &block.scales[unit])
+    fn scales<I: Isa>(isa: I, block: &Block, segment: usize, _group: usize) -> I::F32 {
+        k_scales::unsigned(isa, &block.d, &block.scales[segment])
     }
     #[inline(always)]
-    fn mins<I: Isa>(isa: I, block: &Block, unit: usize, _group: usize) -> I::F32 {
-        k_scales::unsigned(isa, &block.d_min, &block.mins[unit])
+    fn mins<I: Isa>(isa: I, block: &Block, segment: usize, _group: usize) -> I::F32 {
+        k_scales::unsigned(isa, &block.d_min, &block.mins[segment])
     }
 }

@@ -1,14 +1,23 @@
-//! Q6_K: `d * scale * (code - 32)`, codes of 6 bits, a scale of 8 bits per 16.
+//! Q6_K, packed: `d * scale * (code - 32)`, codes of 6 bits, a signed scale of 8 bits for each 16 columns.
+//!
+//! ```text
+//! block = 8 segments × 16 rows, 3392 bytes; 3360 in the file
+//! low      [8][4][64]: 4 low bits, as Q4_0
+//! high     [8][2][64]: 2 high bits, as Q2_K
+//! scales   [16 groups][16] i8
+//! d        [16] f16
+//! padding
+//! ```
 
 use bytemuck::{Pod, Zeroable};
 use sm_tensor::DType;
 
-use super::{Codes, QuantFormat, k_scales, planes, read_u16};
+use super::{Kind, QuantFormat, k_scales, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q6K;
 
-/// Eight units.
+/// Eight segments.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Block {
@@ -16,26 +25,26 @@ pub(crate) struct Block {
     high: [[[u8; 64]; 2]; 8],
     scales: [[i8; LANES]; 16],
     d: [u16; LANES],
-    /// To whole cache lines.
+    /// Pads to whole cache lines.
     padding: [u16; LANES],
 }
 
 impl QuantFormat for Q6K {
     const DTYPE: DType = DType::Q6K;
     type Block = Block;
-    const UNITS: usize = 8;
-    type Kind = Codes<2, false, 6>;
+    const SEGMENTS: usize = 8;
+    type Kind = Kind<2, false, 6>;
     const OFFSET: i32 = 32;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, _unit: usize, block: &mut Block) {
-        for unit in 0..8 {
-            let half = unit / 4;
-            let quarter = unit % 4;
+    fn pack(file_block: &[u8], lane: usize, _segment: usize, block: &mut Block) {
+        for segment in 0..8 {
+            let half = segment / 4;
+            let quarter = segment % 4;
             let low = planes::shift_right(&file_block[half * 64 + quarter % 2 * 32..], quarter / 2 * 4);
             let high = planes::shift_right(&file_block[128 + half * 32..], quarter * 2);
-            planes::put_nibbles(&low, lane, &mut block.low[unit]);
-            planes::put_pairs(&high, lane, &mut block.high[unit]);
+            planes::pack4(&low, lane, &mut block.low[segment]);
+            planes::pack2(&high, lane, &mut block.high[segment]);
         }
         for (group, scales) in block.scales.iter_mut().enumerate() {
             scales[lane] = file_block[192 + group].cast_signed();
@@ -43,12 +52,12 @@ impl QuantFormat for Q6K {
         block.d[lane] = read_u16(file_block, 208);
     }
     #[inline(always)]
-    fn codes<I: Isa>(isa: I, block: &Block, unit: usize, quad: usize) -> I::Bytes {
-        let low = planes::nibbles(isa, &block.low[unit], quad);
-        isa.or_bytes(low, planes::pairs(isa, &block.high[unit], quad, 4))
+    fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {
+        let low = planes::unpack4(isa, &block.low[segment], quad);
+        isa.or_bytes(low, planes::unpack2(isa, &block.high[segment], quad, 4))
     }
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &Block, unit: usize, group: usize) -> I::F32 {
-        k_scales::signed(isa, &block.d, &block.scales[2 * unit + group])
+    fn scales<I: Isa>(isa: I, block: &Block, segment: usize, group: usize) -> I::F32 {
+        k_scales::signed(isa, &block.d, &block.scales[2 * segment + group])
     }
 }

@@ -1,14 +1,23 @@
-//! Q8_0: `scale * value`, signed bytes; the code is the value + 128.
+//! Q8_0, packed: `scale * (code - 128)`; the code is the signed byte of the file plus 128.
+//!
+//! ```text
+//! block = 2 segments × 16 rows, 1088 bytes, as in the file
+//! codes   [2][8 quads][64]
+//! scales  [2][16] f16
+//! ```
+//!
+//! Unsigned codes suit `vpdpbusd`; the 128 is taken off by the sum of the activations, or by
+//! [`Isa::DOT_OFFSET`] where signed bytes multiply faster. Two segments to a block: the scales of one are half a cache line.
 
 use bytemuck::{Pod, Zeroable};
 use sm_tensor::DType;
 
-use super::{Codes, QuantFormat, UNIT_LEN, planes, read_u16};
+use super::{Kind, QuantFormat, SEGMENT_LEN, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q8_0;
 
-/// Two units.
+/// Two segments.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Block {
@@ -19,23 +28,23 @@ pub(crate) struct Block {
 impl QuantFormat for Q8_0 {
     const DTYPE: DType = DType::Q8_0;
     type Block = Block;
-    const UNITS: usize = 2;
-    type Kind = Codes<1, false, 8>;
+    const SEGMENTS: usize = 2;
+    type Kind = Kind<1, false, 8>;
     const OFFSET: i32 = 128;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, unit: usize, block: &mut Block) {
-        let mut codes: [u8; UNIT_LEN] = *file_block[2..].first_chunk().expect("32 codes");
+    fn pack(file_block: &[u8], lane: usize, segment: usize, block: &mut Block) {
+        let mut codes: [u8; SEGMENT_LEN] = *file_block[2..].first_chunk().expect("32 codes");
         codes.iter_mut().for_each(|code| *code ^= 0x80);
-        planes::put_bytes(&codes, lane, &mut block.codes[unit]);
-        block.scales[unit][lane] = read_u16(file_block, 0);
+        planes::pack8(&codes, lane, &mut block.codes[segment]);
+        block.scales[segment][lane] = read_u16(file_block, 0);
     }
     #[inline(always)]
-    fn codes<I: Isa>(isa: I, block: &Block, unit: usize, quad: usize) -> I::Bytes {
-        isa.load_bytes(&block.codes[unit][quad])
+    fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {
+        isa.load_bytes(&block.codes[segment][quad])
     }
     #[inline(always)]
-    fn scales<I: Isa>(isa: I, block: &Block, unit: usize, _group: usize) -> I::F32 {
-        isa.load_f16(&block.scales[unit])
+    fn scales<I: Isa>(isa: I, block: &Block, segment: usize, _group: usize) -> I::F32 {
+        isa.load_f16(&block.scales[segment])
     }
 }

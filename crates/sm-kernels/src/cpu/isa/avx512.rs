@@ -1,4 +1,12 @@
-//! AVX-512: a logical vector is one register. Sets differ in how they multiply bytes.
+//! AVX-512: a logical vector is one register, and there are 32.
+//!
+//! Processors differ in how they multiply bytes, which [`Int8Dot`] abstracts: by way of 16-bit products here, by `vpdpbusd` in
+//! `avx512_vnni.rs`. Everything else is shared.
+//!
+//! ```text
+//! dot (u8 × i8)      even and odd bytes widened to 16 bits, vpmaddwd each        cannot saturate
+//! dot_7bit           vpmaddubsw, vpmaddwd with ones                              2 · 127 · 128 fits 16 bits
+//! ```
 #![allow(
     unsafe_code,
     reason = "intrinsics: their preconditions are met by the proof value and by array types"
@@ -11,11 +19,11 @@
 use std::arch::x86_64::*;
 use std::fmt::Debug;
 
-use super::{Bf16Visitor, Isa, LANES, Widened};
+use super::{Bf16Visitor, FmaBf16, Isa, LANES};
 
-/// How a set multiplies bytes, and what else it has.
-pub(super) trait ByteProducts: Copy + Send + Sync + Debug + 'static {
-    /// The proof, if the processor has AVX-512 F, BW, DQ and VL, AVX2, FMA, F16C, and what the products need.
+/// How a processor with AVX-512 multiplies bytes, and what else sets it apart.
+pub(super) trait Int8Dot: Copy + Send + Sync + Debug + 'static {
+    /// The proof value, if the processor has AVX-512 F, BW, DQ and VL, AVX2, FMA, F16C, and what the dots need.
     fn detect() -> Option<Self>;
     /// As [`Isa::enter`].
     fn enter<R>(self, f: impl FnOnce() -> R) -> R;
@@ -25,22 +33,22 @@ pub(super) trait ByteProducts: Copy + Send + Sync + Debug + 'static {
     fn dot_7bit(self, acc: __m512i, w: __m512i, x: __m512i) -> __m512i;
     /// As [`Isa::with_bf16`].
     fn with_bf16<V: Bf16Visitor<Avx512With<Self>>>(isa: Avx512With<Self>, visitor: V) {
-        visitor.visit(Widened(isa));
+        visitor.visit(FmaBf16(isa));
     }
 }
 
-/// AVX-512 with some way to multiply bytes; holding the proof of the latter is the proof of all.
+/// AVX-512 with some way to multiply bytes, whose proof value is the proof of all.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Avx512With<P> {
-    products: P,
+    int8: P,
 }
 
-/// AVX-512 as the first processors had it.
-pub(super) type Avx512 = Avx512With<MultiplyAdd>;
+/// AVX-512 as in the first processors that had it (Skylake-X).
+pub(super) type Avx512 = Avx512With<MaddInt8>;
 
-/// Products by way of 16 bits.
+/// Dots of bytes by way of 16-bit products.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct MultiplyAdd {
+pub(super) struct MaddInt8 {
     _detected: (),
 }
 
@@ -58,7 +66,7 @@ macro_rules! compiled {
     )*};
 }
 
-impl ByteProducts for MultiplyAdd {
+impl Int8Dot for MaddInt8 {
     fn detect() -> Option<Self> {
         let found = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
@@ -97,40 +105,40 @@ impl ByteProducts for MultiplyAdd {
     }
 }
 
-impl<P: ByteProducts> Isa for Avx512With<P> {
+impl<P: Int8Dot> Isa for Avx512With<P> {
     const TILE_ROWS: usize = 8;
-    const HAS_SLOW_F16: bool = true;
-    const HAS_QUICK_SHORTS: bool = false;
+    const HAS_SLOW_F16_LOADS: bool = true;
+    const PREFERS_I16_SUMS: bool = false;
     const DOT_OFFSET: i32 = 0;
-    const MANY_REGISTERS: bool = true;
+    const HAS_32_REGISTERS: bool = true;
     type F32 = __m512;
     type I32 = __m512i;
     type Bytes = __m512i;
 
     fn detect() -> Option<Self> {
-        P::detect().map(|products| Self { products })
+        P::detect().map(|int8| Self { int8 })
     }
     #[inline(always)]
     fn enter<R>(self, f: impl FnOnce() -> R) -> R {
-        self.products.enter(f)
+        self.int8.enter(f)
     }
     #[inline(always)]
-    fn prefetch<T>(self, address: *const T) {
+    fn prefetch_l2<T>(self, address: *const T) {
         // SAFETY: a prefetch of any address is harmless.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }
     #[inline(always)]
-    fn prefetch_near<T>(self, address: *const T) {
+    fn prefetch_l1<T>(self, address: *const T) {
         // SAFETY: a prefetch of any address is harmless.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
     #[inline(always)]
     fn dot(self, acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
-        self.products.dot(acc, w, x)
+        self.int8.dot(acc, w, x)
     }
     #[inline(always)]
     fn dot_7bit(self, acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
-        self.products.dot_7bit(acc, w, x)
+        self.int8.dot_7bit(acc, w, x)
     }
     #[inline(always)]
     fn with_bf16<V: Bf16Visitor<Self>>(self, visitor: V) {
@@ -198,13 +206,13 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(n, _mm512_set1_epi32(127))))
         }
         fn scale_by_pow2(a: __m512, n: __m512) -> __m512 { _mm512_scalef_ps(a, n) }
-        fn sum(v: __m512) -> f32 {
+        fn reduce_sum(v: __m512) -> f32 {
             let eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
             let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
         }
-        fn max_lane(v: __m512) -> f32 {
+        fn reduce_max(v: __m512) -> f32 {
             let eight = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
             let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
             let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
@@ -215,7 +223,7 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
         fn shl_i32(a: __m512i, n: u32) -> __m512i { _mm512_sll_epi32(a, _mm_cvtsi32_si128(n as i32)) }
         fn shr_i32(a: __m512i, n: u32) -> __m512i { _mm512_srl_epi32(a, _mm_cvtsi32_si128(n as i32)) }
         fn to_f32(a: __m512i) -> __m512 { _mm512_cvtepi32_ps(a) }
-        fn sum_i32(v: __m512i) -> i32 { _mm512_reduce_add_epi32(v) }
+        fn reduce_sum_i32(v: __m512i) -> i32 { _mm512_reduce_add_epi32(v) }
         fn splat_quad(x: [i8; 4]) -> __m512i {
             _mm512_set1_epi32(i32::from_le_bytes([x[0] as u8, x[1] as u8, x[2] as u8, x[3] as u8]))
         }
@@ -224,7 +232,7 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
             _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(!0xffff)))
         }
         fn shift_bytes(v: __m512i, left: i32, mask: u8) -> __m512i {
-            // Shifts of 16 bits bring in bits of the neighbour, which the valid part of the mask drops.
+            // There is no shift of bytes. One of 16-bit lanes brings in bits of the neighbour, which the mask drops.
             let count = _mm_cvtsi32_si128(left.abs());
             let (shifted, valid) = match left {
                 ..0 => (_mm512_srl_epi16(v, count), 0xff >> -left),
@@ -239,10 +247,10 @@ impl<P: ByteProducts> Isa for Avx512With<P> {
             let table = unsafe { _mm_loadu_si128(table.as_ptr().cast()) };
             _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), v)
         }
-        fn dot_short(acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
+        fn dot_i16(acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
             _mm512_add_epi16(acc, _mm512_maddubs_epi16(w, x))
         }
-        fn add_halves(acc: __m512i, v: __m512i) -> __m512i {
+        fn add_i16_halves(acc: __m512i, v: __m512i) -> __m512i {
             _mm512_add_epi32(acc, _mm512_madd_epi16(v, _mm512_set1_epi16(1)))
         }
     }

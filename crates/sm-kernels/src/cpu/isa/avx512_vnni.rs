@@ -1,4 +1,10 @@
-//! AVX-512 with VNNI: four byte products and their sum in one instruction.
+//! AVX-512 with VNNI: `vpdpbusd` multiplies four unsigned bytes of each lane with four signed ones and adds the products to a
+//! 32-bit sum, exactly, in one instruction (Intel SDM, volume 2).
+//!
+//! Weights are packed as unsigned codes and activations are signed, so no sign has to be moved. Zen 4 starts one 512-bit
+//! `vpdpbusd` per cycle, Sapphire Rapids two.
+//!
+//! `vdpbf16ps`, where the processor has it too, is used on AMD only; see `bf16.rs`.
 #![allow(unsafe_code, reason = "intrinsics: their preconditions are met by the proof value")]
 
 use std::arch::x86_64::{
@@ -7,21 +13,21 @@ use std::arch::x86_64::{
 use std::mem::transmute;
 use std::sync::LazyLock;
 
-use super::avx512::{Avx512With, ByteProducts, MultiplyAdd};
-use super::{Bf16Products, Bf16Visitor, Widened};
+use super::avx512::{Avx512With, Int8Dot, MaddInt8};
+use super::{Bf16Products, Bf16Visitor, FmaBf16};
 
 /// AVX-512 with VNNI.
 pub(super) type Avx512Vnni = Avx512With<Vnni>;
 
-/// Products by `vpdpbusd`.
+/// Dots of bytes by `vpdpbusd`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Vnni {
     _detected: (),
 }
 
-impl ByteProducts for Vnni {
+impl Int8Dot for Vnni {
     fn detect() -> Option<Self> {
-        let found = MultiplyAdd::detect().is_some() && is_x86_feature_detected!("avx512vnni");
+        let found = MaddInt8::detect().is_some() && is_x86_feature_detected!("avx512vnni");
         found.then_some(Self { _detected: () })
     }
 
@@ -52,35 +58,34 @@ impl ByteProducts for Vnni {
     }
 
     fn with_bf16<V: Bf16Visitor<Avx512Vnni>>(isa: Avx512Vnni, visitor: V) {
-        match Bf16Pairs::detect() {
-            Some(pairs) => visitor.visit(pairs),
-            None => visitor.visit(Widened(isa)),
+        match DotBf16::detect() {
+            Some(products) => visitor.visit(products),
+            None => visitor.visit(FmaBf16(isa)),
         }
     }
 }
 
-/// Products of pairs of bfloat16 by `vdpbf16ps`: on processors of AMD two for the time of one in single precision, and the other
-/// way round on those of Intel.
+/// Products of bfloat16 by `vdpbf16ps`.
 #[derive(Clone, Copy, Debug)]
-struct Bf16Pairs {
+struct DotBf16 {
     _detected: (),
 }
 
-impl Bf16Pairs {
+impl DotBf16 {
     fn detect() -> Option<Self> {
-        static IS_QUICK: LazyLock<bool> = LazyLock::new(|| {
+        static IS_FAST: LazyLock<bool> = LazyLock::new(|| {
             let vendor = __cpuid(0);
             let is_amd =
                 [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD";
             is_amd && Vnni::detect().is_some() && is_x86_feature_detected!("avx512bf16")
         });
-        IS_QUICK.then_some(Self { _detected: () })
+        IS_FAST.then_some(Self { _detected: () })
     }
 }
 
-impl Bf16Products<Avx512Vnni> for Bf16Pairs {
+impl Bf16Products<Avx512Vnni> for DotBf16 {
     type Pair = u32;
-    const STEPS: usize = 1;
+    const STAGES: usize = 1;
     type Weights = __m512i;
 
     #[inline(always)]
@@ -99,16 +104,16 @@ impl Bf16Products<Avx512Vnni> for Bf16Pairs {
     }
 
     #[inline(always)]
-    fn weights(self, pairs: __m512i, _step: usize) -> __m512i {
+    fn weights(self, pairs: __m512i, _stage: usize) -> __m512i {
         pairs
     }
 
     #[inline(always)]
-    fn add(self, acc: __m512, w: __m512i, x: u32, _step: usize) -> __m512 {
+    fn add(self, acc: __m512, w: __m512i, x: u32, _stage: usize) -> __m512 {
         #[inline]
         #[target_feature(enable = "avx512f,avx512bf16")]
         fn body(acc: __m512, w: __m512i, x: u32) -> __m512 {
-            // SAFETY: vectors of 64 bytes, any of which are some bfloat16.
+            // SAFETY: both types are 64 bytes, and any bits are some bfloat16.
             let pairs = |v: __m512i| unsafe { transmute::<__m512i, __m512bh>(v) };
             _mm512_dpbf16_ps(acc, pairs(w), pairs(_mm512_set1_epi32(x as i32)))
         }

@@ -1,4 +1,7 @@
-//! Plain Rust: the reference for the other instruction sets, and the fallback.
+//! Plain Rust: the reference for the other instruction sets, and the fallback where none is available.
+//!
+//! Conversions imitate the instructions at the edges: out of range they give `i32::MIN`, where `as` would saturate, and
+//! minimum and maximum return the second operand if one is NaN, as `minps` and `maxps` do.
 
 use std::array;
 
@@ -38,16 +41,16 @@ fn fold<T: Copy>(v: [T; LANES], f: impl Fn(T, T) -> T) -> T {
 #[inline(always)]
 fn round_to_i32(x: f32) -> i32 {
     let x = x.round_ties_even();
-    // What the conversion instructions give for values out of range, where `as` would saturate.
+    // As `cvtps2dq` does out of range.
     if (-2_147_483_648.0..2_147_483_648.0).contains(&x) { x as i32 } else { i32::MIN }
 }
 
 impl Isa for Scalar {
     const TILE_ROWS: usize = 1;
-    const HAS_SLOW_F16: bool = true;
-    const HAS_QUICK_SHORTS: bool = false;
+    const HAS_SLOW_F16_LOADS: bool = true;
+    const PREFERS_I16_SUMS: bool = false;
     const DOT_OFFSET: i32 = 0;
-    const MANY_REGISTERS: bool = false;
+    const HAS_32_REGISTERS: bool = false;
     type F32 = [f32; LANES];
     type I32 = [i32; LANES];
     type Bytes = [u8; 64];
@@ -60,9 +63,9 @@ impl Isa for Scalar {
         f()
     }
     #[inline(always)]
-    fn prefetch<T>(self, _address: *const T) {}
+    fn prefetch_l2<T>(self, _address: *const T) {}
     #[inline(always)]
-    fn prefetch_near<T>(self, _address: *const T) {}
+    fn prefetch_l1<T>(self, _address: *const T) {}
 
     #[inline(always)]
     fn load(self, xs: &[f32; LANES]) -> Self::F32 {
@@ -150,11 +153,11 @@ impl Isa for Scalar {
         n.map(|n| f32::from_bits((n.wrapping_add(127) as u32) << 23))
     }
     #[inline(always)]
-    fn sum(self, v: Self::F32) -> f32 {
+    fn reduce_sum(self, v: Self::F32) -> f32 {
         fold(v, |a, b| a + b)
     }
     #[inline(always)]
-    fn max_lane(self, v: Self::F32) -> f32 {
+    fn reduce_max(self, v: Self::F32) -> f32 {
         fold(v, |a, b| if a > b { a } else { b })
     }
 
@@ -179,7 +182,7 @@ impl Isa for Scalar {
         a.map(|a| a as f32)
     }
     #[inline(always)]
-    fn sum_i32(self, v: Self::I32) -> i32 {
+    fn reduce_sum_i32(self, v: Self::I32) -> i32 {
         fold(v, i32::wrapping_add)
     }
 
@@ -225,12 +228,12 @@ impl Isa for Scalar {
         self.dot(acc, w, x)
     }
     #[inline(always)]
-    fn dot_short(self, acc: Self::Bytes, w: Self::Bytes, x: Self::Bytes) -> Self::Bytes {
+    fn dot_i16(self, acc: Self::Bytes, w: Self::Bytes, x: Self::Bytes) -> Self::Bytes {
         let product = |i: usize| i16::from(w[i]) * i16::from(x[i] as i8);
         words(|i| word(&acc, i).wrapping_add(product(2 * i)).wrapping_add(product(2 * i + 1)))
     }
     #[inline(always)]
-    fn add_halves(self, acc: Self::I32, v: Self::Bytes) -> Self::I32 {
+    fn add_i16_halves(self, acc: Self::I32, v: Self::Bytes) -> Self::I32 {
         lanes(|i| acc[i] + i32::from(word(&v, 2 * i)) + i32::from(word(&v, 2 * i + 1)))
     }
 }

@@ -1,9 +1,9 @@
-//! Every instruction set of the machine against the scalar one, bit for bit.
+//! Every instruction set of this machine against the scalar one, bit for bit.
 
 use super::scalar::Scalar;
 use super::{Isa, IsaKind, IsaVisitor, LANES};
 
-/// Values with signs, ties, denormals, infinities and NaN among them.
+/// Random values, with ties, subnormals, infinities and NaN among them.
 fn floats(seed: u32) -> [f32; LANES] {
     let special =
         [0.0, -0.0, 0.5, 1.5, -2.5, 1e-40, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 3e9, -1e-3];
@@ -26,7 +26,7 @@ fn bytes(seed: u32) -> [u8; 64] {
 fn out<I: Isa>(isa: I, v: I::F32) -> Vec<u32> {
     let mut xs = [0.0; LANES];
     isa.store(&mut xs, v);
-    // The sign and payload of a NaN are not promised.
+    // Sign and payload of a NaN may differ.
     xs.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
 }
 
@@ -36,7 +36,7 @@ fn out_bytes<I: Isa>(isa: I, v: I::Bytes) -> Vec<u32> {
     xs.map(u32::from).to_vec()
 }
 
-/// The results of every operation, named.
+/// The name and result of every operation.
 struct EveryOperation {
     seed: u32,
 }
@@ -78,12 +78,12 @@ impl IsaVisitor for EveryOperation {
             ("shl_i32", out(isa, isa.to_f32(isa.shl_i32(ints, 3)))),
             ("shr_i32", out(isa, isa.to_f32(isa.shr_i32(isa.load_u8(&words), 4)))),
             ("and_i32", out(isa, isa.to_f32(isa.and_i32(ints, 15)))),
-            ("sum_i32", vec![isa.sum_i32(ints) as u32]),
+            ("reduce_sum_i32", vec![isa.reduce_sum_i32(ints) as u32]),
             ("dot", out(isa, full_dot(isa, acc, wb, isa.load_bytes(&moderate)))),
             ("dot of a quad", out(isa, full_dot(isa, acc, wb, isa.splat_quad(quad.map(|x| x.max(-127)))))),
             ("dot_7bit", out(isa, isa.to_f32(isa.dot_7bit(acc, low, xb)))),
-            ("dot_short", out_bytes(isa, isa.dot_short(isa.load_bytes(&bytes(self.seed + 2000)), low, xb))),
-            ("add_halves", out(isa, isa.to_f32(isa.add_halves(acc, wb)))),
+            ("dot_i16", out_bytes(isa, isa.dot_i16(isa.load_bytes(&bytes(self.seed + 2000)), low, xb))),
+            ("add_i16_halves", out(isa, isa.to_f32(isa.add_i16_halves(acc, wb)))),
             ("or_bytes", out_bytes(isa, isa.or_bytes(wb, xb))),
             ("lookup", out_bytes(isa, isa.lookup(&words, isa.shift_bytes(wb, 0, 15)))),
         ];
@@ -98,8 +98,8 @@ impl IsaVisitor for EveryOperation {
         }
         let finite =
             isa.load(&floats(self.seed).map(|v| if v.is_finite() && v.abs() < 1e9 { v } else { 0.25 }));
-        results.push(("sum", vec![isa.sum(finite).to_bits()]));
-        results.push(("max_lane", vec![isa.max_lane(finite).to_bits()]));
+        results.push(("reduce_sum", vec![isa.reduce_sum(finite).to_bits()]));
+        results.push(("reduce_max", vec![isa.reduce_max(finite).to_bits()]));
         let mut halves = [0; LANES];
         let mut small = [0; LANES];
         isa.store_f16(&mut halves, finite);
@@ -111,7 +111,7 @@ impl IsaVisitor for EveryOperation {
 }
 
 #[test]
-fn every_set_gives_the_bits_of_the_scalar_one() {
+fn every_set_matches_the_scalar_one_bit_for_bit() {
     let scalar = Scalar::detect().unwrap();
     for kind in IsaKind::available() {
         for seed in 0..200 {
@@ -124,7 +124,7 @@ fn every_set_gives_the_bits_of_the_scalar_one() {
     }
 }
 
-/// `dot` with what it takes off put on again: all these integers fit `f32`.
+/// `dot` with [`Isa::DOT_OFFSET`] added back; all these integers are exact in `f32`.
 fn full_dot<I: Isa>(isa: I, acc: I::I32, w: I::Bytes, x: I::Bytes) -> I::F32 {
     let one = isa.load_bytes(&[(I::DOT_OFFSET + 1) as u8; 64]);
     let sum = isa.to_f32(isa.dot(isa.splat_i32(0), one, x));
@@ -143,8 +143,8 @@ fn dot_is_exact_at_the_extremes() {
             let least = full_dot(isa, zero, isa.load_bytes(&[0; 64]), isa.splat_quad([-127; 4]));
             let narrow = isa.dot_7bit(zero, isa.shift_bytes(w, 0, 0x7f), isa.splat_quad([-128; 4]));
             let most = isa.shift_bytes(w, 0, 0x7f);
-            let short = isa.dot_short(isa.load_bytes(&[0; 64]), most, isa.splat_quad([-128; 4]));
-            let short = isa.add_halves(zero, short);
+            let short = isa.dot_i16(isa.load_bytes(&[0; 64]), most, isa.splat_quad([-128; 4]));
+            let short = isa.add_i16_halves(zero, short);
             [full, least, isa.to_f32(narrow), isa.to_f32(short)].map(|v| out(isa, v))
         }
     }
@@ -158,7 +158,7 @@ fn dot_is_exact_at_the_extremes() {
 }
 
 #[test]
-fn names_are_read_back() {
+fn names_round_trip() {
     for kind in IsaKind::ALL {
         assert_eq!(kind.name().parse(), Ok(kind));
     }

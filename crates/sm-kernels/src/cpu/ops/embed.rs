@@ -1,4 +1,11 @@
-//! Rows of the embedding table, scaled, and learned positions added.
+//! Token embedding: rows of the table, scaled, plus learned positions.
+//!
+//! ```text
+//! out[n] = scale * table[token[n]] + positions[position[n]]
+//! ```
+//!
+//! Rows are split over workers. The table is packed like any matrix, since models that tie it multiply with it in the output
+//! head; a row is one lane of a panel, decoded to the bits of the file.
 
 use crate::cpu::arena::{Access, Region};
 use crate::cpu::isa::Isa;
@@ -12,11 +19,11 @@ pub(crate) struct Embed {
     pub(crate) table: MatrixId,
     /// `[context_len or more, hidden]`
     pub(crate) positions: Option<MatrixId>,
-    /// Factor on the table's row.
+    /// Factor on the row of the table.
     pub(crate) scale: f32,
     /// `[n_tokens, hidden]`, by rows.
     pub(crate) out: Region<f32>,
-    /// A row for each worker, as long as a row of `out`.
+    /// A row for each worker, as long as a row of `out`: the position's embedding.
     pub(crate) work: Region<f32>,
 }
 

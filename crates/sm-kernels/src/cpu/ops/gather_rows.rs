@@ -1,9 +1,9 @@
-//! The rows of which something is wanted.
+//! Gathers the rows whose outputs are wanted, so that the final norm and the output head compute nothing else.
 
 use crate::cpu::arena::{Access, Region};
 use crate::cpu::step::StepContext;
 
-/// A choice of rows with its regions.
+/// A gather with its regions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GatherRows {
     /// `[n_tokens, width]`

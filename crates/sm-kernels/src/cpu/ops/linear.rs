@@ -1,4 +1,13 @@
 //! `Linear` and `GatedLinear`: matrix products with what follows them.
+//!
+//! ```text
+//! Linear        out[n] = epilogue(W x[n] + bias)                   stored or added
+//! GatedLinear   out[n] = activation(G x[n]) * (U x[n])             SwiGLU and its kin (Shazeer 2020)
+//! ```
+//!
+//! Bias, activation, gate and residual are applied to a strip of results while it is in L1, and the int8 encoding for the
+//! next product is made there too: the output is written once and not read again. Gate and up are multiplied strip by strip,
+//! one after the other, so that their products meet in L1.
 
 #[cfg(test)]
 mod tests;
@@ -6,7 +15,7 @@ mod tests;
 use std::ops::Range;
 
 use super::math::{activate, soft_cap};
-use super::product::{Scratch, Sink, product};
+use super::product::{ProductWorkspace, Sink, product};
 use crate::cpu::activations::{InputRows, OutputColumns, add_assign};
 use crate::cpu::isa::{Isa, LANES};
 use crate::cpu::pack::PackedMatrix;
@@ -23,15 +32,15 @@ pub(crate) struct Linear<'a> {
     pub(crate) bias: Option<&'a [f32]>,
     /// Applied to each value.
     pub(crate) epilogue: Epilogue,
-    /// Replace or add.
+    /// Whether to replace or to add.
     pub(crate) store: Store,
 }
 
 impl Linear<'_> {
-    /// Computes the share of one worker.
-    pub(crate) fn run<I: Isa>(&self, isa: I, out: &mut OutputColumns<'_>, scratch: &mut Scratch) {
+    /// Computes the columns of `out`.
+    pub(crate) fn run<I: Isa>(&self, isa: I, out: &mut OutputColumns<'_>, workspace: &mut ProductWorkspace) {
         let columns = out.columns(self.weight.rows());
-        product(isa, (&self.x, [self.weight]), columns, &mut LinearSink { op: self, out }, scratch);
+        product(isa, &self.x, [self.weight], columns, &mut LinearSink { op: self, out }, workspace);
     }
 }
 
@@ -66,16 +75,16 @@ pub(crate) struct GatedLinear<'a> {
     pub(crate) gate: PackedMatrix<'a>,
     /// `[out_features, in_features]`.
     pub(crate) up: PackedMatrix<'a>,
-    /// The non-linearity on the gate.
+    /// The activation on the gate.
     pub(crate) activation: Activation,
 }
 
 impl GatedLinear<'_> {
-    /// Computes the share of one worker.
-    pub(crate) fn run<I: Isa>(&self, isa: I, out: &mut OutputColumns<'_>, scratch: &mut Scratch) {
+    /// Computes the columns of `out`.
+    pub(crate) fn run<I: Isa>(&self, isa: I, out: &mut OutputColumns<'_>, workspace: &mut ProductWorkspace) {
         let columns = out.columns(self.gate.rows());
         let mut sink = GatedSink { activation: self.activation, out };
-        product(isa, (&self.x, [self.gate, self.up]), columns, &mut sink, scratch);
+        product(isa, &self.x, [self.gate, self.up], columns, &mut sink, workspace);
     }
 }
 
@@ -87,14 +96,14 @@ struct GatedSink<'o, 's> {
 impl Sink<2> for GatedSink<'_, '_> {
     #[inline(always)]
     fn put<I: Isa>(&mut self, isa: I, row: usize, columns: Range<usize>, [gate, up]: [&mut [f32]; 2]) {
-        gate_values(isa, self.activation, gate, up);
+        apply_gate(isa, self.activation, gate, up);
         self.out.put(isa, row, &columns, gate, Store::Write);
     }
 }
 
 /// `gate = activation(gate) * up`, whole vectors.
 #[inline(always)]
-pub(crate) fn gate_values<I: Isa>(isa: I, activation: Activation, gate: &mut [f32], up: &[f32]) {
+pub(crate) fn apply_gate<I: Isa>(isa: I, activation: Activation, gate: &mut [f32], up: &[f32]) {
     for (gate, up) in gate.as_chunks_mut::<LANES>().0.iter_mut().zip(up.as_chunks::<LANES>().0) {
         isa.store(gate, isa.mul(activate(isa, activation, isa.load(gate)), isa.load(up)));
     }

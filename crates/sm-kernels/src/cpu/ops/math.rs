@@ -1,6 +1,10 @@
-//! Elementary functions over logical vectors.
+//! Elementary functions over logical vectors: exp, tanh and the activations made of them.
 //!
-//! All are written over [`Isa`], so that they give the same bits on every instruction set.
+//! All are polynomials and divisions written over [`Isa`], with fused multiply-adds throughout, so that they give the same bits
+//! on every instruction set, which no C library promises. Each is accurate to a few units in the last place; the tests hold
+//! them against double precision.
+//!
+//! Sources: Cephes (Moshier) for exp and tanh; Numerical Recipes, section 6.2, for erfc.
 
 #[cfg(test)]
 mod tests;
@@ -8,7 +12,7 @@ mod tests;
 use crate::cpu::isa::Isa;
 use crate::plan::Activation;
 
-/// The polynomial with these coefficients, the highest power first.
+/// Evaluates a polynomial by Horner's scheme; coefficients of the highest power first.
 #[inline(always)]
 fn polynomial<I: Isa>(isa: I, x: I::F32, coefficients: &[f32]) -> I::F32 {
     let mut sum = isa.splat(coefficients[0]);
@@ -18,16 +22,16 @@ fn polynomial<I: Isa>(isa: I, x: I::F32, coefficients: &[f32]) -> I::F32 {
     sum
 }
 
-/// `e^x` to a few units in the last place; 0 and infinity beyond the range, NaN for NaN.
+/// `e^x`; 0 and infinity beyond the range of `f32`, NaN for NaN.
 #[inline(always)]
 pub(crate) fn exp<I: Isa>(isa: I, x: I::F32) -> I::F32 {
-    // The bound comes first, so that NaN passes.
+    // The bound is the first operand, so that NaN passes.
     let x = isa.min(isa.splat(89.0), isa.max(isa.splat(-104.0), x));
     let n = isa.round(isa.mul(x, isa.splat(std::f32::consts::LOG2_E)));
-    // ln 2 in two parts: the product with the first is exact.
+    // Cody-Waite: ln 2 in two parts, of which the product with the first is exact.
     let r = isa.neg_mul_add(n, isa.splat(0.693_359_4), x);
     let r = isa.neg_mul_add(n, isa.splat(-2.121_944_4e-4), r);
-    // Cephes' expf.
+    // Cephes, expf.
     let p = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
     let p = isa.mul_add(polynomial(isa, r, &p), isa.mul(r, r), r);
     isa.scale_by_pow2(isa.add(p, isa.splat(1.0)), n)
@@ -39,7 +43,7 @@ pub(crate) fn tanh<I: Isa>(isa: I, x: I::F32) -> I::F32 {
     let one = isa.splat(1.0);
     let size = isa.abs(x);
     let square = isa.mul(x, x);
-    // Cephes' tanhf: an odd polynomial where the exponential would cancel.
+    // Cephes, tanhf: an odd polynomial near zero, where 1 - 2 / (e^2x + 1) would cancel.
     let p = [-5.704_988_7e-3, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
     let small = isa.mul_add(isa.mul(polynomial(isa, square, &p), square), x, x);
     let e = exp(isa, isa.add(size, size));
@@ -52,7 +56,7 @@ pub(crate) fn tanh<I: Isa>(isa: I, x: I::F32) -> I::F32 {
 #[inline(always)]
 fn times_sigmoid<I: Isa>(isa: I, x: I::F32, y: I::F32) -> I::F32 {
     let zero = isa.splat(0.0);
-    // The exponential of -|y| cannot overflow.
+    // e^-|y| cannot overflow.
     let e = exp(isa, isa.sub(zero, isa.abs(y)));
     let numerator = isa.select_lt(y, zero, isa.mul(x, e), x);
     isa.div(numerator, isa.add(isa.splat(1.0), e))
@@ -67,7 +71,7 @@ pub(crate) fn silu<I: Isa>(isa: I, x: I::F32) -> I::F32 {
 /// `0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`
 #[inline(always)]
 pub(crate) fn gelu_tanh<I: Isa>(isa: I, x: I::F32) -> I::F32 {
-    // 0.5 (1 + tanh u) = sigmoid(2 u), which does not cancel.
+    // 0.5 (1 + tanh u) = sigmoid(2u), which does not cancel for negative u.
     let square = isa.mul(x, x);
     let u = isa.mul(x, isa.mul_add(isa.splat(0.044_715), square, isa.splat(1.0)));
     times_sigmoid(isa, x, isa.mul(u, isa.splat(1.595_769)))
@@ -78,8 +82,8 @@ pub(crate) fn gelu_tanh<I: Isa>(isa: I, x: I::F32) -> I::F32 {
 pub(crate) fn gelu_erf<I: Isa>(isa: I, x: I::F32) -> I::F32 {
     let one = isa.splat(1.0);
     let half = isa.splat(0.5);
-    // erfc(z) = t exp(-z^2 + p(t)), t = 2 / (2 + z): Press et al., Numerical Recipes, section 6.2. The square is
-    // taken of x with its rounding error, and has an exponential of its own, so that the tail keeps its digits.
+    // erfc(z) = t exp(-z^2 + p(t)), t = 2 / (2 + z). The square keeps its rounding error and has an exponential of its own, so
+    // that the tail keeps its digits.
     let z = isa.mul(isa.abs(x), isa.splat(std::f32::consts::FRAC_1_SQRT_2));
     let t = isa.div(one, isa.mul_add(half, z, one));
     let p = [
@@ -108,7 +112,7 @@ pub(crate) fn soft_cap<I: Isa>(isa: I, cap: f32, x: I::F32) -> I::F32 {
     isa.mul(isa.splat(cap), tanh(isa, isa.div(x, isa.splat(cap))))
 }
 
-/// The non-linearity.
+/// Applies an activation.
 #[inline(always)]
 pub(crate) fn activate<I: Isa>(isa: I, activation: Activation, x: I::F32) -> I::F32 {
     match activation {

@@ -1,9 +1,12 @@
-//! Normalisation of rows.
+//! RMS norm and layer norm of rows.
 //!
 //! ```text
-//! rms:   x / sqrt(mean(x^2) + eps) * weight
-//! layer: (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * weight + bias
+//! rms     x / sqrt(mean(x²) + eps) * weight                                    Zhang & Sennrich 2019
+//! layer   (x - mean(x)) / sqrt(mean((x - mean(x))²) + eps) * weight + bias     Ba et al. 2016
 //! ```
+//!
+//! Rows are split over workers. A row is small enough for L1, so layer norm takes two passes, mean first, and does not
+//! subtract large sums of squares from each other; the division by the width is that of the row without its padding.
 
 use super::reduce::{mask_tail, sum_vectors};
 use crate::cpu::activations::RowWriter;
@@ -18,9 +21,9 @@ use crate::plan::{NormKind, Store, VectorId};
 pub(crate) struct Norm {
     /// `[rows, width]`
     pub(crate) x: Region<f32>,
-    /// Values per row, without padding.
+    /// Values of a row without its padding.
     pub(crate) width: usize,
-    /// Which normalisation.
+    /// RMS or layer norm.
     pub(crate) kind: NormKind,
     /// `[width]`
     pub(crate) weight: VectorId,
@@ -28,7 +31,7 @@ pub(crate) struct Norm {
     pub(crate) bias: Option<VectorId>,
     /// Added to the mean square.
     pub(crate) eps: f32,
-    /// Replace or add.
+    /// Whether to replace or to add.
     pub(crate) store: Store,
     /// `[rows, width]`, by rows.
     pub(crate) out: BufferRegions,
@@ -53,18 +56,19 @@ impl Norm {
                         int8: int8.as_mut().map(|share| share.row_mut(row)),
                         store: self.store,
                     };
-                    self.row(isa, x, (weight, bias), &mut out);
+                    self.normalise(isa, x, weight, bias, &mut out);
                 }
             },
         );
     }
 
     #[inline(always)]
-    fn row<I: Isa>(
+    fn normalise<I: Isa>(
         &self,
         isa: I,
         x: &[f32],
-        (weight, bias): (&[f32], Option<&[f32]>),
+        weight: &[f32],
+        bias: Option<&[f32]>,
         out: &mut RowWriter<'_>,
     ) {
         let vectors = x.as_chunks::<LANES>().0;
@@ -108,10 +112,8 @@ impl Norm {
             },
         );
     }
-}
 
-impl Norm {
-    /// A vector of a row, with zeros for padding.
+    /// Vector `index` of a row, with zeros for padding.
     #[inline(always)]
     fn vector<I: Isa>(&self, isa: I, vectors: &[[f32; LANES]], index: usize) -> I::F32 {
         mask_tail(isa, self.width - index * LANES, isa.load(&vectors[index]))

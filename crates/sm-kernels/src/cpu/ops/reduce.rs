@@ -20,7 +20,7 @@ pub(crate) fn sum_vectors<I: Isa>(isa: I, n: usize, add: impl Fn(usize, I::F32) 
     for index in 0..n {
         sums[index % N_CHAINS] = add(index, sums[index % N_CHAINS]);
     }
-    isa.sum(isa.add(isa.add(sums[0], sums[1]), isa.add(sums[2], sums[3])))
+    isa.reduce_sum(isa.add(isa.add(sums[0], sums[1]), isa.add(sums[2], sums[3])))
 }
 
 /// `v` with zeros after the first `n_values` lanes: the padding of a row's last vector may hold anything.

@@ -1,4 +1,22 @@
-//! Takes q, k and v apart, normalises and rotates q and k, and writes k and v into the pages.
+//! Rotary embedding and the KV write: splits q, k and v, normalises and rotates q and k, stores k and v in the pages.
+//!
+//! ```text
+//! qkv row     │ q heads │ k heads │ v heads │
+//!               norm      norm                     RMS per head, where the model has it (Qwen3, Gemma 3)
+//!               rotate    rotate                   (x, y) → (x cos a - y sin a, y cos a + x sin a)
+//!                 │         └─────────┴──► page    keys [head_dim][16], values [16][head_dim]
+//!                 └──► q buffer
+//! ```
+//!
+//! A worker has tiles of (rows that go to one page, key head) with the query heads of that key head: each element of a page is
+//! written by one worker, and rows of one page are written together.
+//!
+//! Angles are `position * inv_freq` in double precision, once per step for all layers, [`RopeAngles`]. A table of all positions
+//! of a long context would not fit a cache. Scaled variants (linear, Llama 3, YaRN) differ in `inv_freq` and in a factor on
+//! cosine and sine alone, which the plan holds.
+//!
+//! Sources: RoFormer (Su et al. 2021), YaRN (Peng et al. 2023). `Halves` pairs dimension `i` with `i + n`, as GPT-NeoX and
+//! Hugging Face's Llama do; `Adjacent` pairs `2i` with `2i + 1`, as the paper does.
 
 use super::reduce::sum_vectors;
 use crate::cpu::arena::{Access, Region};
@@ -7,20 +25,17 @@ use crate::cpu::kv_element::KvElement;
 use crate::cpu::step::StepContext;
 use crate::plan::{RopePairs, RopeTable, VectorId};
 
-/// The cosines and sines of a step's positions.
-///
-/// They are computed in double precision, in every step: a table of all positions of a long context would not fit a
-/// cache.
+/// Computes the cosines and sines of a step's positions.
 #[derive(Clone, Debug)]
 pub(crate) struct RopeAngles {
-    /// Frequencies and scale.
+    /// Frequencies, and the factor on cosine and sine.
     pub(crate) table: RopeTable,
-    /// `[n_tokens, 2 * pairs]`, by rows: cosines, then sines, each padded to whole vectors.
+    /// `[n_tokens, 2 * half_len]`, by rows: cosines, then sines, each padded to whole vectors.
     pub(crate) out: Region<f32>,
 }
 
 impl RopeAngles {
-    /// Values in a row for cosines, and as many for sines.
+    /// Values of a row for the cosines, and as many for the sines.
     pub(crate) fn half_len(table: &RopeTable) -> usize {
         table.inv_freq.len().next_multiple_of(LANES)
     }
@@ -34,24 +49,25 @@ impl RopeAngles {
             for (frequency, (cosine, sine)) in self.table.inv_freq.iter().zip(cosines.iter_mut().zip(sines)) {
                 let (sin, cos) = (position * f64::from(*frequency)).sin_cos();
                 let scale = f64::from(self.table.scale);
-                (*cosine, *sine) = ((cos * scale) as f32, (sin * scale) as f32);
+                *cosine = (cos * scale) as f32;
+                *sine = (sin * scale) as f32;
             }
         }
     }
 }
 
-/// A rotation in a [`RopeStore`].
+/// The rotation of a [`RopeStore`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rotation {
-    /// The region of [`RopeAngles`].
+    /// What [`RopeAngles`] wrote.
     pub(crate) angles: Region<f32>,
-    /// Number of pairs.
+    /// Pairs of dimensions that turn; the other dimensions of a head stay.
     pub(crate) n_pairs: usize,
-    /// How pairs are formed.
+    /// Which dimensions form a pair.
     pub(crate) pairs: RopePairs,
 }
 
-/// A rope-and-store with its regions.
+/// A rotation and KV write with its regions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RopeStore {
     /// `[n_tokens, (n_heads + 2 * n_kv_heads) * head_dim]`
@@ -60,7 +76,7 @@ pub(crate) struct RopeStore {
     pub(crate) q: Region<f32>,
     /// A head for each worker, padded to whole vectors.
     pub(crate) work: Region<f32>,
-    /// The rotation.
+    /// None for models without rotary embedding.
     pub(crate) rotation: Option<Rotation>,
     /// `[head_dim]`
     pub(crate) q_norm: Option<VectorId>,
@@ -68,7 +84,7 @@ pub(crate) struct RopeStore {
     pub(crate) k_norm: Option<VectorId>,
     /// Epsilon of the two norms.
     pub(crate) norm_eps: f32,
-    /// Key heads.
+    /// Number of key heads.
     pub(crate) n_kv_heads: usize,
     /// Values of a head.
     pub(crate) head_dim: usize,
@@ -79,7 +95,7 @@ pub(crate) struct RopeStore {
 /// What happens to a head before it is written.
 struct Transform<'a> {
     norm: Option<&'a [f32]>,
-    /// Cosines, then sines.
+    /// Cosines, then sines; empty if the head is not rotated.
     angles: &'a [f32],
 }
 
@@ -125,7 +141,7 @@ impl RopeStore {
         );
     }
 
-    /// Puts a head into `out`, padded with zeros, normalised and rotated.
+    /// Writes a head to `out`, normalised, rotated, and padded with zeros.
     #[inline(always)]
     fn transform<I: Isa>(&self, isa: I, x: &[f32], transform: &Transform<'_>, out: &mut [f32]) {
         let (head, padding) = out.split_at_mut(x.len());
@@ -153,7 +169,7 @@ impl RopeStore {
 }
 
 impl Rotation {
-    /// Turns the pairs of a head.
+    /// Rotates the pairs of a head.
     #[inline(always)]
     fn rotate<I: Isa>(&self, isa: I, head: &mut [f32], angles: &[f32]) {
         let (cosines, sines) = angles.split_at(angles.len() / 2);
@@ -162,29 +178,29 @@ impl Rotation {
             RopePairs::Halves => {
                 let (xs, ys) = head.split_at_mut(self.n_pairs);
                 let ys = &mut ys[..self.n_pairs];
-                for ((xs, ys), angles) in xs.chunks_mut(LANES).zip(ys.chunks_mut(LANES)).zip(angles) {
+                for ((xs, ys), (cos, sin)) in xs.chunks_mut(LANES).zip(ys.chunks_mut(LANES)).zip(angles) {
                     if let (Some(x), Some(y)) = (xs.first_chunk_mut(), ys.first_chunk_mut()) {
-                        rotate_lanes(isa, (x, y), angles);
+                        rotate_lanes(isa, x, y, cos, sin);
                         continue;
                     }
                     let mut x = [0.0; LANES];
                     let mut y = [0.0; LANES];
                     x[..xs.len()].copy_from_slice(xs);
                     y[..ys.len()].copy_from_slice(ys);
-                    rotate_lanes(isa, (&mut x, &mut y), angles);
+                    rotate_lanes(isa, &mut x, &mut y, cos, sin);
                     xs.copy_from_slice(&x[..xs.len()]);
                     ys.copy_from_slice(&y[..ys.len()]);
                 }
             }
             RopePairs::Adjacent => {
                 let pairs = head[..2 * self.n_pairs].as_chunks_mut::<2>().0;
-                for (pairs, angles) in pairs.chunks_mut(LANES).zip(angles) {
-                    // Arrays of one size, so that they are taken apart in registers.
+                for (pairs, (cos, sin)) in pairs.chunks_mut(LANES).zip(angles) {
+                    // Arrays of a fixed size, so that they are deinterleaved in registers.
                     let mut lanes = [[0.0; 2]; LANES];
                     lanes[..pairs.len()].copy_from_slice(pairs);
                     let mut x = lanes.map(|[x, _]| x);
                     let mut y = lanes.map(|[_, y]| y);
-                    rotate_lanes(isa, (&mut x, &mut y), angles);
+                    rotate_lanes(isa, &mut x, &mut y, cos, sin);
                     let turned: [[f32; 2]; LANES] = std::array::from_fn(|lane| [x[lane], y[lane]]);
                     pairs.copy_from_slice(&turned[..pairs.len()]);
                 }
@@ -193,12 +209,14 @@ impl Rotation {
     }
 }
 
-/// Turns a vector of pairs.
+/// Rotates a vector of pairs `(x, y)`.
 #[inline(always)]
 fn rotate_lanes<I: Isa>(
     isa: I,
-    (x, y): (&mut [f32; LANES], &mut [f32; LANES]),
-    (cos, sin): (&[f32; LANES], &[f32; LANES]),
+    x: &mut [f32; LANES],
+    y: &mut [f32; LANES],
+    cos: &[f32; LANES],
+    sin: &[f32; LANES],
 ) {
     let a = isa.load(x);
     let b = isa.load(y);

@@ -9,8 +9,8 @@ mod rows;
 use sm_tensor::{DType, PageId, TokenId};
 
 use crate::plan::{
-    Backend, BufferId, Encoding, KvDType, Limits, MatrixId, MatrixPart, Op, OutputRow, PAGE_LEN, Plan,
-    PlanBuilder, Rows, Span, StepBatch,
+    Backend, BufferId, Embed, Encoding, GatherRows, KvDType, Limits, MatrixId, MatrixPart, OutputRow,
+    PAGE_LEN, Plan, PlanBuilder, Rows, Span, StepBatch,
 };
 use crate::testing::{RandomWeights, random_values};
 use crate::{CpuBackend, IsaKind};
@@ -32,7 +32,7 @@ impl OpTest {
         let x = builder.buffer("x", Rows::Tokens, width, Encoding::F32);
         let mut test = Self { builder, x, width, kv_dtype: KvDType::F32 };
         let table = test.matrix("table", width, &[(N_IDS, DType::F32)]);
-        test.builder.push(Op::Embed { table, positions: None, scale: 1.0, out: x });
+        test.builder.push(Embed { table, positions: None, scale: 1.0, out: x });
         test
     }
 
@@ -51,7 +51,7 @@ impl OpTest {
 
     fn finish(mut self) -> (Plan, KvDType) {
         let logits = self.builder.buffer("logits", Rows::Outputs, self.width, Encoding::F32);
-        self.builder.push(Op::GatherRows { x: self.x, out: logits });
+        self.builder.push(GatherRows { x: self.x, out: logits });
         (self.builder.finish(logits), self.kv_dtype)
     }
 

@@ -1,4 +1,4 @@
-//! Packed rows against the formats of `sm-tensor`, and how workers share the packing.
+//! Packed rows against the formats of `sm-tensor`, and how packing is split over workers.
 
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
@@ -49,14 +49,14 @@ fn decl(cols: usize, parts: &[(DType, usize)]) -> MatrixDecl {
     MatrixDecl { name: "w".to_owned(), cols, parts: parts.iter().map(part).collect() }
 }
 
-/// A matrix with lines of its own.
+/// A matrix that owns its lines.
 pub(crate) struct Packed {
     layout: MatrixLayout,
     lines: Vec<Line>,
 }
 
 impl Packed {
-    /// Packs `decl`, whose rows are shared out as `shares` says; gives the bytes that were read, too.
+    /// Packs `decl`, with its rows split into `shares`. Also returns the number of bytes read.
     pub(crate) fn new(decl: &MatrixDecl, source: &dyn WeightSource, shares: &[Range<usize>]) -> (Self, u64) {
         let layout = MatrixLayout::new(decl).unwrap();
         let mut lines = vec![Line([0; 64]); layout.n_lines()];
@@ -87,7 +87,7 @@ impl IsaVisitor for Row<'_> {
 }
 
 #[test]
-fn packed_rows_have_the_values_of_the_file_to_the_bit() {
+fn packed_rows_decode_bit_identically() {
     for dtype in DType::all() {
         let cols = if dtype.is_quantized() { dtype.block_len() * 3 } else { 37 };
         for (n_rows, n_workers) in [(1, 1), (16, 2), (47, 1), (47, 3), (200, 2)] {
@@ -115,7 +115,7 @@ fn packed_rows_have_the_values_of_the_file_to_the_bit() {
 }
 
 #[test]
-fn packed_bytes_stay_near_those_of_the_file() {
+fn panels_are_at_most_6_percent_larger_than_the_file() {
     for dtype in DType::all() {
         let n_bytes = MatrixLayout::new(&decl(2048, &[(dtype, 64)])).unwrap().n_lines() * size_of::<Line>();
         let file_bytes = 64 * dtype.row_bytes(2048).unwrap();
@@ -137,7 +137,7 @@ fn partial_blocks_and_missing_tensors_are_errors() {
 }
 
 #[test]
-fn panels_cover_the_rows_of_every_part() {
+fn panels_cover_the_rows_of_every_tensor() {
     let parts = [(DType::Q8_0, 8), (DType::F32, 24), (DType::Q4_0, 40), (DType::F16, 16)];
     let layout = MatrixLayout::new(&decl(64, &parts)).unwrap();
     let lines = vec![Line([0; 64]); layout.n_lines()];

@@ -8,17 +8,17 @@ use crate::cpu::activations::int8::BLOCK_LEN;
 use crate::cpu::arena::{ArenaLayout, Extents, Footprint, KvUse, Region, RowCount, Shares};
 use crate::cpu::buffers::{BufferRegions, place_buffers};
 use crate::cpu::isa::LANES;
-use crate::cpu::ops::attention::{Attention, Fixed, Scratch};
+use crate::cpu::ops::attention::{Attention, AttentionConfig, AttentionWorkspace};
 use crate::cpu::ops::embed::Embed;
 use crate::cpu::ops::gather_rows::GatherRows;
 use crate::cpu::ops::moe_ffn::MoeFfn;
 use crate::cpu::ops::norm::Norm;
 use crate::cpu::ops::rope_store::{RopeAngles, RopeStore, Rotation};
-use crate::cpu::schedule::Shape;
+use crate::cpu::schedule::AttentionShape;
 use crate::cpu::split::By;
 use crate::plan::{
-    AttentionParams, BufferId, Encoding, Epilogue, Experts, KvDType, KvId, Limits, MatrixId, Op, Plan,
-    PrepareError, RopeId, Rows, Store,
+    self, BufferId, Encoding, Epilogue, KvDType, KvId, Limits, MatrixId, Op, Plan, PrepareError, RopeId,
+    Rows, Store,
 };
 
 impl Program {
@@ -79,7 +79,7 @@ struct Binder<'a> {
     buffers: Vec<BufferRegions>,
     /// The angles of each rope.
     angles: Vec<Region<f32>>,
-    shapes: Vec<Shape>,
+    shapes: Vec<AttentionShape>,
     phases: Vec<Phase>,
     op: usize,
 }
@@ -121,36 +121,37 @@ impl Binder<'_> {
 
     fn bind(&mut self, op: &Op) -> Result<(), PrepareError> {
         match *op {
-            Op::Embed { table, positions, scale, out } => {
+            Op::Input(_) => return Err(PrepareError::Unsupported("external inputs".to_owned())),
+            Op::Embed(plan::Embed { table, positions, scale, out }) => {
                 let out = self.f32(out);
                 let work = self.per_worker(out.stride())?;
                 let footprint = Footprint::default().write(self.limits, out, By::Rows(1));
                 let footprint = footprint.write(self.limits, work, By::Rows(1));
                 self.push(Task::Embed(Embed { table, positions, scale, out, work }), footprint);
             }
-            Op::Norm { x, kind, weight, bias, eps, store, out } => {
+            Op::Norm(plan::Norm { x, kind, weight, bias, eps, store, out }) => {
                 let (width, x, out) = (self.plan.buffer(x).width, self.f32(x), self.buffer(out));
                 let footprint = out.write_rows(Footprint::default().read(self.limits, x), self.limits);
                 self.push(Task::Norm(Norm { x, width, kind, weight, bias, eps, store, out }), footprint);
             }
-            Op::Linear { x, weight, bias, epilogue, store, out } => {
+            Op::Linear(plan::Linear { x, weight, bias, epilogue, store, out }) => {
                 let depth = self.plan.matrix(weight).cols;
                 let (x, out) = (self.rounded(self.buffer(x), &[weight])?, self.buffer(out));
                 let footprint = x.read(Footprint::default(), self.limits);
                 let footprint = out.write_products(footprint, self.limits, depth);
                 self.push(Task::Linear(LinearTask { x, weight, bias, epilogue, store, out }), footprint);
             }
-            Op::GatedLinear { x, gate, up, activation, out } => {
+            Op::GatedLinear(plan::GatedLinear { x, gate, up, activation, out }) => {
                 let depth = self.plan.matrix(gate).cols + self.plan.matrix(up).cols;
                 let (x, out) = (self.rounded(self.buffer(x), &[gate, up])?, self.buffer(out));
                 let footprint = x.read(Footprint::default(), self.limits);
                 let footprint = out.write_products(footprint, self.limits, depth);
                 self.push(Task::GatedLinear(GatedTask { x, gate, up, activation, out }), footprint);
             }
-            Op::RopeStore { .. } => self.rope_store(op)?,
-            Op::Attention { q, kv, params, out } => self.attention(q, kv, params, out)?,
-            Op::MoeFfn { x, experts, store, out } => self.moe_ffn(x, experts, store, out)?,
-            Op::GatherRows { x, out } => {
+            Op::RopeStore(op) => self.rope_store(op)?,
+            Op::Attention(op) => self.attention(op)?,
+            Op::MoeFfn(op) => self.moe_ffn(op)?,
+            Op::GatherRows(plan::GatherRows { x, out }) => {
                 let (x, out) = (self.f32(x), self.f32(out));
                 let footprint =
                     Footprint::default().read(self.limits, x).write(self.limits, out, By::Rows(1));
@@ -178,8 +179,8 @@ impl Binder<'_> {
         Rotation { angles: self.angles[id.index()], n_pairs: table.inv_freq.len(), pairs: table.pairs }
     }
 
-    fn rope_store(&mut self, op: &Op) -> Result<(), PrepareError> {
-        let &Op::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, q } = op else { return Ok(()) };
+    fn rope_store(&mut self, op: plan::RopeStore) -> Result<(), PrepareError> {
+        let plan::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, q } = op;
         let HeadShape { n_kv_heads, head_dim } = self.heads(kv);
         let heads_per_kv = self.plan.buffer(q).width / (head_dim * n_kv_heads);
         let (qkv, q, rotation) = (self.f32(qkv), self.f32(q), rope.map(|id| self.rotation(id)));
@@ -212,7 +213,7 @@ impl Binder<'_> {
     }
 
     /// The schedule of attentions of a shape.
-    fn schedule(&mut self, shape: Shape) -> usize {
+    fn schedule(&mut self, shape: AttentionShape) -> usize {
         let known = self.shapes.iter().position(|known| *known == shape);
         known.unwrap_or_else(|| {
             self.shapes.push(shape);
@@ -220,19 +221,14 @@ impl Binder<'_> {
         })
     }
 
-    fn attention(
-        &mut self,
-        q: BufferId,
-        kv: KvId,
-        params: AttentionParams,
-        out: BufferId,
-    ) -> Result<(), PrepareError> {
-        let AttentionParams { n_heads, scale, window, soft_cap } = params;
+    fn attention(&mut self, op: plan::Attention) -> Result<(), PrepareError> {
+        let plan::Attention { q, kv, n_heads, scale, window, soft_cap, out } = op;
         let HeadShape { n_kv_heads, head_dim } = self.heads(kv);
-        let shape = Shape { heads_per_kv: n_heads / n_kv_heads, window };
-        let fixed = Fixed { shape, head_dim, scale, soft_cap };
+        let shape = AttentionShape { heads_per_kv: n_heads / n_kv_heads, window };
+        let config = AttentionConfig { shape, head_dim, scale, soft_cap };
         let (q, out) = (self.f32(q), self.buffer(out));
-        let scratch = Scratch::new(&mut self.scratch, &fixed, (self.plan.context_len, self.n_workers))?;
+        let workspace =
+            AttentionWorkspace::new(&mut self.scratch, &config, self.plan.context_len, self.n_workers)?;
         let schedule = self.schedule(shape);
         let values = match out.f32 {
             Some(region) => region,
@@ -241,17 +237,18 @@ impl Binder<'_> {
         let unit = shape.heads_per_kv * head_dim;
         let whole_blocks = unit.is_multiple_of(BLOCK_LEN);
         let encoded = out.int8.filter(|_| whole_blocks);
-        let task = Attention { q, out: values, encoded, scratch, schedule, fixed };
+        let task = Attention { q, out: values, encoded, workspace, schedule, config };
         let write = |footprint: Footprint, limits| {
             let footprint = footprint.write(limits, values, By::Tiles { table: schedule + 1, unit });
-            let footprint = footprint.write(limits, scratch.work, By::Rows(1));
+            let footprint = footprint.write(limits, workspace.private, By::Rows(1));
             let Some(encoded) = encoded else { return footprint };
             footprint.write(limits, encoded, By::Tiles { table: schedule + 1, unit: unit / BLOCK_LEN })
         };
         let footprint = write(Footprint::default().read(self.limits, q), self.limits);
-        let footprint = footprint.write(self.limits, scratch.shared, By::Rows(1)).kv(KvUse::Read(kv.index()));
+        let footprint =
+            footprint.write(self.limits, workspace.shared, By::Rows(1)).kv(KvUse::Read(kv.index()));
         self.push(Task::Attend(task, self.kv_dtype), footprint);
-        let footprint = write(Footprint::default().read(self.limits, scratch.shared), self.limits);
+        let footprint = write(Footprint::default().read(self.limits, workspace.shared), self.limits);
         self.push(Task::MergeAttention(task), footprint);
         if let Some(encoded) = out.int8.filter(|_| !whole_blocks) {
             let footprint =
@@ -261,13 +258,8 @@ impl Binder<'_> {
         Ok(())
     }
 
-    fn moe_ffn(
-        &mut self,
-        x: BufferId,
-        experts: Experts,
-        store: Store,
-        out: BufferId,
-    ) -> Result<(), PrepareError> {
+    fn moe_ffn(&mut self, op: plan::MoeFfn) -> Result<(), PrepareError> {
+        let plan::MoeFfn { x, experts, store, out } = op;
         let (rows, hidden) = (self.plan.buffer(x).rows, self.plan.buffer(x).width);
         let down = self.plan.matrix(experts.down);
         let (x, out, scratch) = (self.buffer(x), self.buffer(out), &mut self.scratch);

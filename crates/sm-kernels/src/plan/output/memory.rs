@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 
 /// Memory that an executor wrote logits into. It gets its own type back by upcasting to [`Any`].
-pub(crate) trait RowMemory: Any + fmt::Debug + Send + Sync {
+pub trait RowMemory: Any + fmt::Debug + Send + Sync {
     /// The values.
     fn values(&self) -> &[f32];
 
@@ -12,7 +12,6 @@ pub(crate) trait RowMemory: Any + fmt::Debug + Send + Sync {
     fn values_mut(&mut self) -> &mut [f32];
 }
 
-/// Memory of executors that copy.
 impl RowMemory for Vec<f32> {
     fn values(&self) -> &[f32] {
         self

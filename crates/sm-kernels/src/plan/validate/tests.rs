@@ -3,7 +3,10 @@
 use sm_tensor::DType;
 
 use super::*;
-use crate::plan::StateLayout;
+use crate::plan::{
+    BufferDecl, BufferId, Encoding, Epilogue, Experts, KvId, MatrixDecl, MatrixId, RopeId, StateLayout,
+    VectorId,
+};
 use crate::testing;
 
 fn buffer<'p>(plan: &'p mut Plan, name: &str) -> &'p mut BufferDecl {
@@ -22,21 +25,17 @@ fn op<'p>(plan: &'p mut Plan, name: &str) -> &'p mut Op {
 /// Changes fields of the first op of a kind.
 macro_rules! set {
     ($plan:expr, $kind:ident $name:literal, $($field:ident = $value:expr),+) => {
-        if let Op::$kind { $($field,)+ .. } = op($plan, $name) {
-            $(*$field = $value;)+
+        match op($plan, $name) {
+            Op::$kind(op) => { $(op.$field = $value;)+ }
+            other => panic!("{other:?}"),
         }
     };
 }
 
-fn attention(plan: &mut Plan, change: impl Fn(&mut AttentionParams)) {
-    if let Op::Attention { params, .. } = op(plan, "attention") {
-        change(params);
-    }
-}
-
 fn experts(plan: &mut Plan, change: impl Fn(&mut Experts)) {
-    if let Op::MoeFfn { experts, .. } = op(plan, "moe_ffn") {
-        change(experts);
+    match op(plan, "moe_ffn") {
+        Op::MoeFfn(op) => change(&mut op.experts),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -103,14 +102,13 @@ fn buffers_are_written_first_and_in_the_form_that_is_read() {
             p.ops.remove(0);
         }),
         (1, "reads the buffer that it writes", |p| {
-            let x = p.ops[1].input().unwrap();
+            let x = p.ops[1].reads()[0].buffer;
             set!(p, Norm "norm", out = x);
         }),
         (1, "adds to buffer \"h\" before it is written", |p| set!(p, Norm "norm", store = Store::Add)),
         (6, "\"h\" must be f32 only", |p| {
-            if let Op::Norm { store, .. } = &mut p.ops[6] {
-                *store = Store::Add;
-            }
+            let Op::Norm(norm) = &mut p.ops[6] else { panic!("op 6 is a norm") };
+            norm.store = Store::Add;
         }),
         (2, "\"h\" has no int8 form", |p| buffer(p, "h").encoding = Encoding::F32),
         (19, "\"out_norm\" has no f32 form", |p| buffer(p, "out_norm").encoding = Encoding::Int8),
@@ -188,12 +186,12 @@ fn parameters_are_in_range() {
             "the length of head norm \"norm\" is 64",
             |p| set!(p, RopeStore "rope_store", k_norm = Some(VectorId(0))),
         ),
-        (4, "3 query heads are no multiple of 2", |p| attention(p, |params| params.n_heads = 3)),
-        (4, "the width of q is 64 but must be 32", |p| attention(p, |params| params.n_heads = 2)),
-        (4, "overflows", |p| attention(p, |params| params.n_heads = usize::MAX - 1)),
-        (4, "the scale is NaN", |p| attention(p, |params| params.scale = f32::NAN)),
-        (4, "the window is 0", |p| attention(p, |params| params.window = Some(0))),
-        (4, "the soft cap is -1", |p| attention(p, |params| params.soft_cap = Some(-1.0))),
+        (4, "3 query heads are no multiple of 2", |p| set!(p, Attention "attention", n_heads = 3)),
+        (4, "the width of q is 64 but must be 32", |p| set!(p, Attention "attention", n_heads = 2)),
+        (4, "overflows", |p| set!(p, Attention "attention", n_heads = usize::MAX - 1)),
+        (4, "the scale is NaN", |p| set!(p, Attention "attention", scale = f32::NAN)),
+        (4, "the window is 0", |p| set!(p, Attention "attention", window = Some(0))),
+        (4, "the soft cap is -1", |p| set!(p, Attention "attention", soft_cap = Some(-1.0))),
     ];
     check(&testing::decoder(DType::Q8_0), cases);
 }

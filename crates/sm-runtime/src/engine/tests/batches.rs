@@ -51,7 +51,8 @@ fn prompts_of_3_70_and_500_tokens_in_one_batch_get_what_they_would_get_alone() {
         config.batching = BatchingConfig { max_step_tokens, ..three };
         let (engine, diary) = diarist(fake_model(WIDE, hashed).0, config);
         for (request, handle) in requests.iter().zip(submit_all(&engine, &requests)) {
-            let mut generator = Generator::new(fake_model(FakeSize { n_sequences: 1, ..WIDE }, hashed).0);
+            let mut generator =
+                Generator::new(fake_model(FakeSize { n_sequences: 1, ..WIDE }, hashed).0).unwrap();
             let expected = generator.generate(&request.prompt, &request.options).unwrap();
             assert_eq!(handle.wait().unwrap()[0].tokens, expected.tokens, "steps of {max_step_tokens}");
         }

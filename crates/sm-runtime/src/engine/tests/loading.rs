@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::{seeded, text};
-use crate::{CancelToken, Engine, EngineConfig, Error, LoadError, MemoryBound, ModelRef, Progress};
+use crate::{
+    CancelToken, Engine, EngineConfig, Error, ExecutorOptions, Generator, KvDType, LoadError, Loader,
+    MemoryBound, ModelRef, Progress,
+};
 
 /// Wakes the thread that waits.
 struct Unpark(std::thread::Thread);
@@ -31,38 +34,42 @@ fn block_on<F: Future>(future: F) -> F::Output {
 fn an_engine_loads_beside_whoever_awaits_it() {
     let cancel = CancelToken::new();
     let builder = || Engine::builder().cancel(cancel.clone());
-    let engine = block_on(builder().load_in_background(ModelRef::Demo, |_| ()).unwrap()).unwrap();
+    let engine = block_on(builder().load_in_background(ModelRef::Demo).unwrap()).unwrap();
     engine.generate(text("Once"), &seeded(1, 2)).unwrap();
     // What is over cancels nobody else who has the same token.
     assert!(!cancel.is_cancelled());
-    builder().load_in_background(ModelRef::Demo, |_| ()).unwrap().wait().unwrap();
+    builder().load_in_background(ModelRef::Demo).unwrap().wait().unwrap();
     cancel.cancel();
     assert!(matches!(builder().load(ModelRef::Demo), Err(Error::Cancelled)));
-    let loading = builder().load_in_background(ModelRef::Demo, |_| ()).unwrap();
+    let loading = builder().load_in_background(ModelRef::Demo).unwrap();
     assert!(matches!(block_on(loading), Err(Error::Cancelled)));
-    drop(Engine::builder().load_in_background(ModelRef::Demo, |_| ()).unwrap());
+    drop(Engine::builder().load_in_background(ModelRef::Demo).unwrap());
 }
 
 #[test]
 fn loading_ends_where_it_is_cancelled() {
-    let (cancel, most) = (CancelToken::new(), AtomicU64::new(0));
-    let progress = |Progress { done_bytes, total_bytes }| {
-        most.fetch_max(done_bytes, Ordering::Relaxed);
-        assert!(done_bytes < total_bytes, "it is not loaded to its end");
-        if done_bytes > 0 {
-            cancel.cancel();
+    let (cancel, most) = (CancelToken::new(), Arc::new(AtomicU64::new(0)));
+    let progress = {
+        let (cancel, most) = (cancel.clone(), Arc::clone(&most));
+        move |Progress { done_bytes, total_bytes }| {
+            most.fetch_max(done_bytes, Ordering::Relaxed);
+            assert!(done_bytes < total_bytes, "it is not loaded to its end");
+            if done_bytes > 0 {
+                cancel.cancel();
+            }
         }
     };
-    let loaded = Engine::builder().cancel(cancel.clone()).load_with(ModelRef::Demo, &progress);
+    let loaded = Engine::builder().cancel(cancel).progress(progress).load(ModelRef::Demo);
     assert!(matches!(loaded, Err(Error::Cancelled)));
-    assert!(most.into_inner() > 0, "it had begun");
+    assert!(most.load(Ordering::Relaxed) > 0, "it had begun");
 }
 
 #[test]
 fn what_exceeds_the_memory_limit_is_refused_before_it_is_loaded() {
     let mut config = EngineConfig::default();
-    config.load.memory_limit = Some(64 << 20);
-    match Engine::builder().config(config.clone()).load_with(ModelRef::Demo, &|_| panic!("it loads")) {
+    config.executor.memory_limit = Some(64 << 20);
+    let builder = Engine::builder().config(config.clone());
+    match builder.progress(|_| panic!("it loads")).load(ModelRef::Demo) {
         Err(Error::Load(LoadError::InsufficientMemory {
             what,
             needed,
@@ -74,17 +81,45 @@ fn what_exceeds_the_memory_limit_is_refused_before_it_is_loaded() {
         }
         other => panic!("{other:?}"),
     }
-    config.load.pool_bytes = Some(48 << 20);
+    config.executor.pool_bytes = Some(48 << 20);
     let engine = Engine::builder().config(config.clone()).load(ModelRef::Demo).unwrap();
     let info = engine.info();
     assert!(info.kv_bytes + info.activation_bytes <= 48 << 20, "{info:?}");
     assert!(info.kv_bytes + info.activation_bytes > 47 << 20, "{info:?}");
     let used = info.weight_bytes + info.kv_bytes + info.activation_bytes;
-    config.load.memory_limit = Some(used as u64 + (64 << 10));
+    config.executor.memory_limit = Some(used as u64 + (64 << 10));
     Engine::builder().config(config.clone()).load(ModelRef::Demo).unwrap();
     let drafted = Engine::builder().config(config).draft(ModelRef::DemoDraft).load(ModelRef::Demo);
     assert!(
         matches!(drafted, Err(Error::Load(LoadError::InsufficientMemory { .. }))),
         "the draft model counts"
     );
+}
+
+#[test]
+fn engines_of_one_load_share_its_weights_whatever_their_caches() {
+    let model = Loader::new(ModelRef::Demo).load().unwrap();
+    let config = |kv_bytes, kv_dtype| {
+        EngineConfig::new().executor(ExecutorOptions::new().kv_bytes(kv_bytes).kv_dtype(kv_dtype))
+    };
+    let engines = [(8 << 20, KvDType::F16), (32 << 20, KvDType::F16), (16 << 20, KvDType::F32)]
+        .map(|(kv_bytes, kv_dtype)| Engine::start(model.clone(), config(kv_bytes, kv_dtype)).unwrap());
+    let [small, large, wide] = &engines;
+    assert!(3 * small.info().kv_bytes < large.info().kv_bytes);
+    for engine in &engines {
+        assert!(engine.model().shares_weights_with(&model));
+        assert_eq!(engine.info().weight_bytes, model.weight_bytes());
+    }
+    let other = Loader::new(ModelRef::Demo).load().unwrap();
+    assert!(!other.shares_weights_with(&model));
+    let text_of = |engine: &Engine| engine.generate(text("Once upon a time"), &seeded(3, 20)).unwrap().text;
+    let expected =
+        Generator::new(other).unwrap().generate(&text("Once upon a time"), &seeded(3, 20)).unwrap();
+    assert_eq!(text_of(small), expected.text);
+    assert_eq!(text_of(large), expected.text);
+    assert!(!text_of(wide).is_empty());
+    // The weights stay as long as somebody uses them.
+    let [small, ..] = engines;
+    drop(model);
+    assert_eq!(text_of(&small), expected.text);
 }

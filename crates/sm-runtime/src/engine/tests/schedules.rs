@@ -167,7 +167,7 @@ pub(super) fn lone_choices(request: &Request) -> Vec<Completion> {
 /// What a generator gives, which knows nothing of schedulers and caches.
 fn generated(request: &Request) -> Completion {
     let size = FakeSize { context_len: 80, max_tokens: 512, n_sequences: 1 };
-    let mut generator = Generator::new(fake_model(size, mostly_recent).0);
+    let mut generator = Generator::new(fake_model(size, mostly_recent).0).unwrap();
     generator.generate(&request.prompt, &request.options).unwrap()
 }
 

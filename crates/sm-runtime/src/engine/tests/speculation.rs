@@ -18,7 +18,7 @@ fn model(predict: impl Fn(&[TokenId]) -> Vec<f32> + Send + 'static) -> LoadedMod
 
 fn alone(request: &Request, predict: impl Fn(&[TokenId]) -> Vec<f32> + Send + 'static) -> Vec<TokenId> {
     let model = fake_model(FakeSize { n_sequences: 1, ..SIZE }, predict).0;
-    Generator::new(model).generate(&request.prompt, &request.options).unwrap().tokens
+    Generator::new(model).unwrap().generate(&request.prompt, &request.options).unwrap().tokens
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! What follows a product, on every instruction set and with several workers.
+//! Epilogues and gates, on every instruction set and with several workers.
 
 use sm_tensor::DType;
 
 use super::{GatedLinear, Linear, OutputColumns};
 use crate::cpu::activations::int8::{BLOCK_LEN, Int8Block, encode_row};
 use crate::cpu::isa::{Isa, IsaKind, IsaVisitor};
-use crate::cpu::ops::product::Scratch;
+use crate::cpu::ops::product::ProductWorkspace;
 use crate::cpu::ops::product::tests::{Activations, packed};
 use crate::cpu::pack::PackedMatrix;
 use crate::cpu::split::{By, Split};
@@ -34,7 +34,7 @@ impl Case<'_> {
     }
 }
 
-/// Both forms of the output, which holds ones before; the int8 form only of whole blocks.
+/// Runs a case on outputs in both encodings, filled with ones before; int8 only if the width is whole blocks.
 struct Run<'a> {
     case: Case<'a>,
     n_workers: usize,
@@ -56,10 +56,10 @@ impl IsaVisitor for Run<'_> {
             .run(|worker| {
                 let int8 = int8_split.as_ref().map(|split| split.share(worker));
                 let mut out = OutputColumns { f32: Some(f32_split.share(worker)), int8 };
-                let mut scratch = Scratch::new(self.case.weight().cols());
+                let mut workspace = ProductWorkspace::new(self.case.weight().cols());
                 match self.case {
-                    Case::Linear(op) => op.run(isa, &mut out, &mut scratch),
-                    Case::Gated(op) => op.run(isa, &mut out, &mut scratch),
+                    Case::Linear(op) => op.run(isa, &mut out, &mut workspace),
+                    Case::Gated(op) => op.run(isa, &mut out, &mut workspace),
                 }
                 Ok(())
             })
@@ -81,7 +81,7 @@ fn run(case: Case<'_>) -> Vec<f32> {
                 blocks
             }
         }
-        // With `Store::Add` only the f32 form exists.
+        // With `Store::Add` there is no int8 encoding.
         if !matches!(case, Case::Linear(Linear { store: Store::Add, .. })) {
             assert_eq!(IsaKind::Scalar.dispatch(Encode(&want.0)), want.1);
         }
@@ -135,7 +135,7 @@ fn bias_epilogue_and_store_follow_the_product() {
 }
 
 #[test]
-fn a_gate_multiplies_what_it_lets_through() {
+fn gated_product_multiplies_activated_gate_and_up() {
     for (gate_dtype, up_dtype) in [(DType::Q8_0, DType::Q8_0), (DType::Q4_0, DType::F16)] {
         let cols = 64;
         let width = 160;

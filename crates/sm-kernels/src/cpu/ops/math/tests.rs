@@ -36,7 +36,7 @@ impl IsaVisitor for Evaluate<'_> {
     }
 }
 
-/// `erfc(z) exp(z^2) ` by a continued fraction for `z > 2`, `erfc` by the series of `erf` below.
+/// The normal distribution function: a continued fraction of `erfc(z)` above `z = 2`, the series of `erf` below.
 fn normal_cdf(x: f64) -> f64 {
     let z = x.abs() / std::f64::consts::SQRT_2;
     let erfc = if z > 2.0 {
@@ -92,25 +92,25 @@ fn check(function: Function, tolerance: f64) {
 }
 
 #[test]
-fn exp_is_right_to_three_units_in_the_last_place() {
+fn exp_is_accurate_to_three_ulp() {
     check(Function::Exp, 1.5 * f64::from(f32::EPSILON));
 }
 
 #[test]
-fn hyperbolic_tangents_are_right_to_a_millionth() {
+fn tanh_is_accurate_to_a_millionth() {
     check(Function::Tanh, 1e-6);
     check(Function::SoftCap, 1e-6);
 }
 
 #[test]
-fn activations_are_right_to_a_millionth_of_what_the_argument_allows() {
+fn activations_are_accurate_to_a_millionth() {
     check(Function::Activation(Activation::Silu), 1e-6);
     for activation in [Activation::GeluTanh, Activation::GeluErf] {
         check_gelu(activation);
     }
 }
 
-/// In the tail the exponent's own rounding is magnified: its size counts towards the tolerance.
+/// In the tail the rounding of the exponent is magnified, so its size counts towards the tolerance.
 fn check_gelu(activation: Activation) {
     let xs = inputs();
     for kind in IsaKind::available() {
@@ -126,7 +126,7 @@ fn check_gelu(activation: Activation) {
 }
 
 #[test]
-fn every_set_gives_the_same_bits_and_nan_passes() {
+fn every_set_gives_the_same_bits_and_propagates_nan() {
     let mut xs = inputs();
     xs.extend([f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30, 88.8, -103.9, 0.0]);
     xs.extend([-0.0; 8]);

@@ -1,30 +1,34 @@
-//! Products with weights in BF16: activations are rounded to it, and pairs of columns are multiplied and added at a time.
+//! Products with BF16 weights: pairs of columns, through the register tiles of `float.rs`.
+//!
+//! Weights are bound by what `vdpbf16ps` or two fused multiply-adds per pair take; activations are rounded to pairs before
+//! (`activations/bf16.rs`). Without the instruction a pair takes two stages, all rows of the tile through the odd columns and
+//! then through the even ones: with both in registers at once a tile does not fit those of AVX2.
 
-use super::Multiply;
-use super::float::{Columns, multiply_with};
+use super::float::{FloatColumns, multiply_with};
+use super::panel::PanelProduct;
 use crate::cpu::isa::{Bf16Products, Bf16Visitor, Isa, LANES};
 
 /// Pairs of columns.
 #[derive(Clone, Copy)]
-struct Pairs<B>(B);
+struct Bf16Columns<B>(B);
 
-impl<I: Isa, B: Bf16Products<I>> Columns<I> for Pairs<B> {
-    const STEPS: usize = B::STEPS;
+impl<I: Isa, B: Bf16Products<I>> FloatColumns<I> for Bf16Columns<B> {
+    const STAGES: usize = B::STAGES;
     type Stored = [u16; 2];
     type Weights = B::Weights;
     type X = B::Pair;
 
     #[inline(always)]
-    fn load(self, isa: I, stored: &[[u16; 2]; LANES], step: usize) -> B::Weights {
-        self.0.weights(isa.load_bytes(bytemuck::cast_ref(stored)), step)
+    fn load(self, isa: I, stored: &[[u16; 2]; LANES], stage: usize) -> B::Weights {
+        self.0.weights(isa.load_bytes(bytemuck::cast_ref(stored)), stage)
     }
     #[inline(always)]
-    fn add(self, _isa: I, acc: I::F32, (w, x): (B::Weights, B::Pair), step: usize) -> I::F32 {
-        self.0.add(acc, w, x, step)
+    fn add(self, _isa: I, acc: I::F32, w: B::Weights, x: B::Pair, stage: usize) -> I::F32 {
+        self.0.add(acc, w, x, stage)
     }
 }
 
-impl<I: Isa> Bf16Visitor<I> for Multiply<'_, I> {
+impl<I: Isa> Bf16Visitor<I> for PanelProduct<'_, I> {
     fn visit<B: Bf16Products<I>>(self, products: B) {
         let Self { input, panels, .. } = self;
         let first = self.rows.start;
@@ -34,7 +38,7 @@ impl<I: Isa> Bf16Visitor<I> for Multiply<'_, I> {
             || {
                 multiply_with(
                     self,
-                    Pairs(products),
+                    Bf16Columns(products),
                     #[inline(always)]
                     |row| &bytemuck::cast_slice(input.bf16_row(first + row, panels.cols))[..n_pairs],
                 );

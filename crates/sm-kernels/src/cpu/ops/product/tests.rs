@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use sm_tensor::DType;
 
-use super::{Scratch, Sink, product};
+use super::{ProductWorkspace, Sink, product};
 use crate::cpu::activations::InputRows;
 use crate::cpu::activations::bf16::{self, Bf16Slot};
 use crate::cpu::activations::int8::{BLOCK_LEN, Int8Block, encode_row};
@@ -63,7 +63,7 @@ pub(crate) fn packed(cols: usize, parts: &[(DType, usize)]) -> Packed {
     Packed::new(&decl, &Tensors { cols }, std::slice::from_ref(&all)).0
 }
 
-/// Activations in both forms.
+/// Random activations, in `f32` and int8.
 pub(crate) struct Activations {
     cols: usize,
     f32: Vec<f32>,
@@ -96,7 +96,7 @@ impl Activations {
     }
 }
 
-/// Keeps the results, `[n_rows, columns]`.
+/// A sink that keeps the results, `[n_rows, columns]`.
 struct Keep {
     columns: Range<usize>,
     values: Vec<f32>,
@@ -122,20 +122,20 @@ impl IsaVisitor for Product<'_> {
         let values = vec![f32::NAN; self.input.n_rows * self.columns.len()];
         let mut keep = Keep { columns: self.columns.clone(), values };
         let cols = self.matrix.cols();
-        let mut scratch = Scratch::new(cols);
+        let mut workspace = ProductWorkspace::new(cols);
         let stride = bf16::stride(cols);
         let mut rounded = vec![Bf16Slot::default(); self.input.f32.len() / cols * stride];
         for (row, out) in self.input.f32.chunks(cols).zip(rounded.chunks_mut(stride)) {
             bf16::round_row(isa, row, out);
         }
         let input = InputRows { bf16: &rounded, ..self.input };
-        product(isa, (&input, [self.matrix]), self.columns, &mut keep, &mut scratch);
+        product(isa, &input, [self.matrix], self.columns, &mut keep, &mut workspace);
         keep.values
     }
 }
 
-/// All rows times all outputs, row by row, on the scalar set.
-fn master(matrix: PackedMatrix<'_>, x: &Activations) -> Vec<f32> {
+/// All rows times all outputs, one row at a time on the scalar set: the bits that everything else must give.
+fn reference(matrix: PackedMatrix<'_>, x: &Activations) -> Vec<f32> {
     let one = |row: u32| {
         let input = InputRows { row_indices: Some(&[row]), ..x.input(1) };
         IsaKind::Scalar.dispatch(Product { input, matrix, columns: 0..matrix.rows() })
@@ -152,12 +152,12 @@ fn columns_of(dtype: DType) -> Vec<usize> {
 }
 
 #[test]
-fn products_agree_with_double_precision() {
+fn products_match_double_precision() {
     for dtype in DType::all() {
         for cols in columns_of(dtype) {
             let packed = packed(cols, &[(dtype, OUTPUTS)]);
             let x = Activations::new(cols);
-            let got = master(packed.matrix(), &x);
+            let got = reference(packed.matrix(), &x);
             let mut w = vec![0.0; OUTPUTS * cols];
             sm_tensor::dequantize(dtype, &Tensors { cols }.bytes(dtype, 0..OUTPUTS), &mut w).unwrap();
             let decoded = || x.int8.iter().flat_map(Int8Block::decode).collect();
@@ -186,11 +186,11 @@ fn products_agree_with_double_precision() {
 }
 
 #[test]
-fn every_set_and_every_size_give_the_same_bits() {
+fn every_set_and_every_size_gives_the_same_bits() {
     for dtype in DType::all() {
         for cols in columns_of(dtype) {
             let x = Activations::new(cols);
-            let want = master(packed(cols, &[(dtype, OUTPUTS)]).matrix(), &x);
+            let want = reference(packed(cols, &[(dtype, OUTPUTS)]).matrix(), &x);
             for outputs in [1, 15, 16, 17, 31, 32, 33, 64, 100] {
                 let packed = packed(cols, &[(dtype, outputs)]);
                 for n_rows in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 33, ROWS] {
@@ -223,10 +223,10 @@ fn magnitudes(n: usize, seed: u64, exponents: Range<u32>) -> impl Iterator<Item 
     })
 }
 
-/// All magnitudes whose products do not overflow, subnormal ones too; then those whose products would be around the least normal
-/// number, did small factors not count as zero.
+/// All magnitudes whose products do not overflow, subnormal ones included; then those whose products would be around the least
+/// normal number, were small factors not zero.
 #[test]
-fn bf16_of_any_magnitude_gives_the_same_bits_on_every_set_and_no_subnormal_number() {
+fn bf16_of_any_magnitude_gives_the_same_bits_and_no_subnormal_numbers() {
     for (cols, exponents) in [(130, 0..177), (6, 47..77)] {
         let part = MatrixPart { tensor: "w".to_owned(), dtype: DType::Bf16, rows: OUTPUTS };
         let decl = MatrixDecl { name: "w".to_owned(), cols, parts: vec![part] };
@@ -236,7 +236,7 @@ fn bf16_of_any_magnitude_gives_the_same_bits_on_every_set_and_no_subnormal_numbe
         let packed = Packed::new(&decl, &source, std::slice::from_ref(&(0..OUTPUTS))).0;
         let f32 = magnitudes(ROWS * cols, 21, exponents).map(f32::from_bits).collect();
         let x = Activations { cols, f32, int8: Vec::new() };
-        let want = master(packed.matrix(), &x);
+        let want = reference(packed.matrix(), &x);
         assert!(want.iter().all(|value| *value == 0.0 || value.is_normal()));
         assert!(want.iter().any(|value| *value != 0.0));
         for kind in IsaKind::available() {
@@ -248,19 +248,19 @@ fn bf16_of_any_magnitude_gives_the_same_bits_on_every_set_and_no_subnormal_numbe
 }
 
 #[test]
-fn picked_rows_and_some_columns_give_the_same_bits() {
+fn gathered_rows_and_column_ranges_give_the_same_bits() {
     for dtype in [DType::Q4_0, DType::Q6K, DType::Bf16] {
         let cols = 256;
         let packed = packed(cols, &[(dtype, OUTPUTS)]);
         let x = Activations::new(cols);
-        let want = master(packed.matrix(), &x);
+        let want = reference(packed.matrix(), &x);
         for columns in [0..32, 32..64, 16..48, 5..40, 47..48, 64..100] {
-            for picked in [&[7_u32][..], &[3, 1, 49], &[0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24]] {
+            for gathered in [&[7_u32][..], &[3, 1, 49], &[0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24]] {
                 for kind in IsaKind::available() {
-                    let input = InputRows { row_indices: Some(picked), ..x.input(picked.len()) };
+                    let input = InputRows { row_indices: Some(gathered), ..x.input(gathered.len()) };
                     let got =
                         kind.dispatch(Product { input, matrix: packed.matrix(), columns: columns.clone() });
-                    for (got, row) in got.chunks(columns.len()).zip(picked) {
+                    for (got, row) in got.chunks(columns.len()).zip(gathered) {
                         let want = &want[*row as usize * OUTPUTS..][columns.clone()];
                         assert_eq!(want, got, "{dtype}, row {row}, columns {columns:?}, {kind}");
                     }
@@ -271,14 +271,14 @@ fn picked_rows_and_some_columns_give_the_same_bits() {
 }
 
 #[test]
-fn stacked_parts_of_any_size_and_format_are_one_matrix() {
+fn stacked_tensors_of_any_size_and_format_are_one_matrix() {
     let cols = 64;
     let floats = [(DType::F32, 11), (DType::Bf16, 13)];
     let quantized = [(DType::Q4_0, 3), (DType::Q4_0, 2), (DType::Q5_1, 40)];
     let parts = [&[(DType::Q8_0, 8)], &floats[..], &quantized].concat();
     let stacked = packed(cols, &parts);
     let x = Activations::new(cols);
-    let alone = |&part: &(DType, usize)| (part.1, master(packed(cols, &[part]).matrix(), &x));
+    let alone = |&part: &(DType, usize)| (part.1, reference(packed(cols, &[part]).matrix(), &x));
     let wants: Vec<_> = parts.iter().map(alone).collect();
     for n_rows in [1, 4, 5, 13, ROWS] {
         for columns in [0..77, 0..32, 32..64, 30..38] {

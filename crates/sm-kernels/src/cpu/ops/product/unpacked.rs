@@ -1,27 +1,51 @@
-//! Pairs of panels unpacked to bytes and `f32` scales, for sweeping over many rows.
+//! Products of many rows with quantized weights: a pair of panels is unpacked once and swept over all rows.
+//!
+//! ```text
+//! packed                               unpacked segment (L2)
+//! panel p      codes of 2 to 8 bits    codes  [8 quads][2 panels][64]
+//! panel p + 1  f16 scales, …      ──►  scales [2 groups][2 panels][16] f32
+//!                                      mins   [2 groups][2 panels][16] f32
+//! ```
+//!
+//! Shifts, masks and conversions of scales are paid once instead of once per tile of rows. AVX-512 sweeps tiles of 6 rows × 2
+//! panels: 12 sums, 12 dots, 2 vectors of codes and a broadcast in 32 registers. Without that many the panels are swept one
+//! after the other, 4 rows at a time.
+//!
+//! All formats with the same terms share the compiled sweep of the widest codes among them: nothing but [`Kind`] is left of a
+//! format.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Lanes;
-use super::quantized::{Weights, tile};
+use super::dots::TileWeights;
+use super::quantized::tile;
+use super::strip::{PAIR_LEN, TileOut};
 use crate::cpu::activations::InputRows;
 use crate::cpu::activations::int8::Int8Block;
 use crate::cpu::formats::{
-    self, CodeKind, Codes, FloatFormat, FormatVisitor, QuantFormat, UNIT_LEN, UNIT_QUADS,
+    self, CodeKind, FloatFormat, FormatVisitor, Kind, QuantFormat, SEGMENT_LEN, SEGMENT_QUADS,
 };
 use crate::cpu::isa::{Isa, LANES};
 use crate::cpu::pack::{Line, Panels};
 
-/// A unit of two panels, whatever their format was.
+/// A segment of two panels, whatever their format was.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
-pub(super) struct Unit {
-    codes: [[[u8; 64]; 2]; UNIT_QUADS],
+struct UnpackedSegment {
+    codes: [[[u8; 64]; 2]; SEGMENT_QUADS],
     scales: [[[f32; LANES]; 2]; 2],
     mins: [[[f32; LANES]; 2]; 2],
+}
+
+/// Lines of a pair of panels of `cols` columns, unpacked or widened: F32 takes the most.
+pub(super) const fn pair_lines(cols: usize) -> usize {
+    const {
+        let widened_bytes = SEGMENT_LEN * PAIR_LEN * size_of::<f32>();
+        assert!(size_of::<UnpackedSegment>() <= widened_bytes, "F32 takes the most");
+    }
+    cols.next_multiple_of(SEGMENT_LEN) * PAIR_LEN / LANES
 }
 
 /// Two panels, unpacked; the second is zero if there is only one.
@@ -29,14 +53,14 @@ pub(super) struct PanelPair<'a> {
     /// The row of the matrix in lane 0 of the first panel.
     pub(super) first_row: usize,
     cols: usize,
-    units: &'a [Unit],
+    segments: &'a [UnpackedSegment],
     offset: i32,
-    kind: Kind,
+    terms: Terms,
 }
 
-/// [`CodeKind`] as a value.
+/// A [`CodeKind`] as a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kind {
+struct Terms {
     groups: usize,
     has_min: bool,
     bits: u32,
@@ -46,12 +70,13 @@ impl<'a> PanelPair<'a> {
     /// Unpacks one or two panels of a quantized format.
     ///
     /// # Panics
-    /// If there are fewer lines than the units of the panels take.
+    /// If there are fewer than [`pair_lines`] lines.
     pub(super) fn unpack<I: Isa>(isa: I, panels: Panels<'_>, lines: &'a mut [Line]) -> Self {
-        let unit_lines = size_of::<Unit>() / size_of::<Line>();
-        let units: &mut [Unit] = bytemuck::cast_slice_mut(&mut lines[..panels.cols / UNIT_LEN * unit_lines]);
-        let (offset, kind) = formats::dispatch(panels.dtype, Unpack { isa, panels, units });
-        Self { first_row: panels.first_row, cols: panels.cols, units, offset, kind }
+        let segment_lines = size_of::<UnpackedSegment>() / size_of::<Line>();
+        let lines = &mut lines[..panels.cols / SEGMENT_LEN * segment_lines];
+        let segments: &mut [UnpackedSegment] = bytemuck::cast_slice_mut(lines);
+        let (offset, terms) = formats::dispatch(panels.dtype, Unpack { isa, panels, segments });
+        Self { first_row: panels.first_row, cols: panels.cols, segments, offset, terms }
     }
 
     /// Multiplies rows with the pair.
@@ -60,19 +85,19 @@ impl<'a> PanelPair<'a> {
         isa: I,
         input: &InputRows<'_>,
         rows: Range<usize>,
-        lanes: Lanes<'_>,
+        out: TileOut<'_>,
     ) {
-        let sweep = Sweep { isa, pair: self, input, rows, lanes };
-        // For the next larger number of bits.
-        match (self.kind.groups, self.kind.has_min, self.kind.bits) {
-            (1, false, ..=4) => sweep.run::<Codes<1, false, 4>>(),
-            (1, false, 5) => sweep.run::<Codes<1, false, 5>>(),
-            (1, false, _) => sweep.run::<Codes<1, false, 8>>(),
-            (1, true, ..=4) => sweep.run::<Codes<1, true, 4>>(),
-            (1, true, _) => sweep.run::<Codes<1, true, 5>>(),
-            (_, false, ..=4) => sweep.run::<Codes<2, false, 4>>(),
-            (_, false, _) => sweep.run::<Codes<2, false, 6>>(),
-            (_, true, _) => sweep.run::<Codes<2, true, 4>>(),
+        let sweep = Sweep { isa, pair: self, input, rows, out };
+        // The next larger number of bits that has a row.
+        match (self.terms.groups, self.terms.has_min, self.terms.bits) {
+            (1, false, ..=4) => sweep.run::<Kind<1, false, 4>>(),
+            (1, false, 5) => sweep.run::<Kind<1, false, 5>>(),
+            (1, false, _) => sweep.run::<Kind<1, false, 8>>(),
+            (1, true, ..=4) => sweep.run::<Kind<1, true, 4>>(),
+            (1, true, _) => sweep.run::<Kind<1, true, 5>>(),
+            (_, false, ..=4) => sweep.run::<Kind<2, false, 4>>(),
+            (_, false, _) => sweep.run::<Kind<2, false, 6>>(),
+            (_, true, _) => sweep.run::<Kind<2, true, 4>>(),
         }
     }
 }
@@ -80,17 +105,17 @@ impl<'a> PanelPair<'a> {
 struct Unpack<'a, I> {
     isa: I,
     panels: Panels<'a>,
-    units: &'a mut [Unit],
+    segments: &'a mut [UnpackedSegment],
 }
 
 impl<I: Isa> FormatVisitor for Unpack<'_, I> {
-    type Output = (i32, Kind);
+    type Output = (i32, Terms);
 
-    fn float<F: FloatFormat>(self) -> (i32, Kind) {
-        unreachable!("float panels are multiplied as they are")
+    fn float<F: FloatFormat>(self) -> (i32, Terms) {
+        unreachable!("float panels are not unpacked")
     }
 
-    fn quantized<F: QuantFormat>(self) -> (i32, Kind) {
+    fn quantized<F: QuantFormat>(self) -> (i32, Terms) {
         const {
             let most = match (F::Kind::GROUPS, F::Kind::HAS_MIN) {
                 (1, false) => 8,
@@ -100,57 +125,60 @@ impl<I: Isa> FormatVisitor for Unpack<'_, I> {
             };
             assert!(F::Kind::BITS <= most, "PanelPair::multiply has no row for this kind of codes");
         }
-        let Self { isa, panels, units } = self;
+        let Self { isa, panels, segments } = self;
         isa.enter(
             #[inline(always)]
             || {
                 for panel in 0..panels.len() {
                     let blocks = panels.blocks::<F>(panel);
-                    for (index, unit) in units.iter_mut().enumerate() {
-                        unpack_unit::<I, F>(isa, (&blocks[index / F::UNITS], index % F::UNITS), unit, panel);
+                    for (index, segment) in segments.iter_mut().enumerate() {
+                        let block = &blocks[index / F::SEGMENTS];
+                        unpack_segment::<I, F>(isa, block, index % F::SEGMENTS, segment, panel);
                     }
                 }
                 if panels.len() == 1 {
-                    for unit in units {
-                        unit.codes.iter_mut().for_each(|codes| codes[1] = [0; 64]);
-                        unit.scales.iter_mut().for_each(|scales| scales[1] = [0.0; LANES]);
-                        unit.mins.iter_mut().for_each(|mins| mins[1] = [0.0; LANES]);
+                    for segment in segments {
+                        segment.codes.iter_mut().for_each(|codes| codes[1] = [0; 64]);
+                        segment.scales.iter_mut().for_each(|scales| scales[1] = [0.0; LANES]);
+                        segment.mins.iter_mut().for_each(|mins| mins[1] = [0.0; LANES]);
                     }
                 }
             },
         );
-        let kind = Kind { groups: F::Kind::GROUPS, has_min: F::Kind::HAS_MIN, bits: F::Kind::BITS };
-        (F::OFFSET, kind)
+        let terms = Terms { groups: F::Kind::GROUPS, has_min: F::Kind::HAS_MIN, bits: F::Kind::BITS };
+        (F::OFFSET, terms)
     }
 }
 
+/// Unpacks segment `index` of a block as panel `panel` of `out`.
 #[inline(always)]
-fn unpack_unit<I: Isa, F: QuantFormat>(
+fn unpack_segment<I: Isa, F: QuantFormat>(
     isa: I,
-    (block, index): (&F::Block, usize),
-    unit: &mut Unit,
+    block: &F::Block,
+    index: usize,
+    out: &mut UnpackedSegment,
     panel: usize,
 ) {
     for group in 0..F::Kind::GROUPS {
-        isa.store(&mut unit.scales[group][panel], F::scales(isa, block, index, group));
+        isa.store(&mut out.scales[group][panel], F::scales(isa, block, index, group));
         if F::Kind::HAS_MIN {
-            isa.store(&mut unit.mins[group][panel], F::mins(isa, block, index, group));
+            isa.store(&mut out.mins[group][panel], F::mins(isa, block, index, group));
         }
     }
-    for quad in 0..UNIT_QUADS {
-        isa.store_bytes(&mut unit.codes[quad][panel], F::codes(isa, block, index, quad));
+    for quad in 0..SEGMENT_QUADS {
+        isa.store_bytes(&mut out.codes[quad][panel], F::codes(isa, block, index, quad));
     }
 }
 
-/// Panels of a pair from one on, as a tile reads them.
-struct Side<'a, K> {
-    units: &'a [Unit],
+/// The panels of a pair from `first_panel` on, as a tile reads them.
+struct UnpackedPanels<'a, K> {
+    segments: &'a [UnpackedSegment],
     first_panel: usize,
     offset: i32,
     kind: PhantomData<K>,
 }
 
-impl<I: Isa, K: CodeKind> Weights<I> for Side<'_, K> {
+impl<I: Isa, K: CodeKind> TileWeights<I> for UnpackedPanels<'_, K> {
     type Kind = K;
 
     #[inline(always)]
@@ -158,28 +186,28 @@ impl<I: Isa, K: CodeKind> Weights<I> for Side<'_, K> {
         self.offset
     }
     #[inline(always)]
-    fn codes(&self, isa: I, panel: usize, unit: usize, quad: usize) -> I::Bytes {
-        isa.load_bytes(&self.units[unit].codes[quad][self.first_panel + panel])
+    fn codes(&self, isa: I, panel: usize, segment: usize, quad: usize) -> I::Bytes {
+        isa.load_bytes(&self.segments[segment].codes[quad][self.first_panel + panel])
     }
     #[inline(always)]
-    fn scales(&self, isa: I, panel: usize, unit: usize, group: usize) -> I::F32 {
-        isa.load(&self.units[unit].scales[group][self.first_panel + panel])
+    fn scales(&self, isa: I, panel: usize, segment: usize, group: usize) -> I::F32 {
+        isa.load(&self.segments[segment].scales[group][self.first_panel + panel])
     }
     #[inline(always)]
-    fn mins(&self, isa: I, panel: usize, unit: usize, group: usize) -> I::F32 {
-        isa.load(&self.units[unit].mins[group][self.first_panel + panel])
+    fn mins(&self, isa: I, panel: usize, segment: usize, group: usize) -> I::F32 {
+        isa.load(&self.segments[segment].mins[group][self.first_panel + panel])
     }
     #[inline(always)]
-    fn prefetch(&self, _isa: I, _unit: usize) {}
+    fn prefetch(&self, _isa: I, _segment: usize) {}
 }
 
-/// The rows that a pair is multiplied with.
+/// Multiplies all rows with a pair.
 struct Sweep<'a, I> {
     isa: I,
     pair: &'a PanelPair<'a>,
     input: &'a InputRows<'a>,
     rows: Range<usize>,
-    lanes: Lanes<'a>,
+    out: TileOut<'a>,
 }
 
 impl<I: Isa> Sweep<'_, I> {
@@ -188,7 +216,7 @@ impl<I: Isa> Sweep<'_, I> {
             #[inline(always)]
             || {
                 let n_rows = self.rows.len();
-                if I::MANY_REGISTERS {
+                if I::HAS_32_REGISTERS {
                     let mut row = 0;
                     while row + 6 <= n_rows {
                         self.tile::<K, 6, 2>(row, 0);
@@ -221,13 +249,18 @@ impl<I: Isa> Sweep<'_, I> {
     /// Multiplies `R` rows with `P` panels of the pair.
     #[inline(always)]
     fn tile<K: CodeKind, const R: usize, const P: usize>(&mut self, row: usize, first_panel: usize) {
-        let n_units = self.pair.cols / UNIT_LEN;
+        let n_segments = self.pair.cols / SEGMENT_LEN;
         let mut x: [&[Int8Block]; R] = [&[]; R];
         for (r, x) in x.iter_mut().enumerate() {
             *x = self.input.int8_row(self.rows.start + row + r, self.pair.cols);
         }
-        let PanelPair { units, offset, .. } = *self.pair;
-        let side = Side::<'_, K> { units: &units[..n_units], first_panel, offset, kind: PhantomData };
-        tile::<I, Side<'_, K>, R, P>(self.isa, &side, (x, n_units), (row, first_panel, &mut self.lanes));
+        let PanelPair { segments, offset, .. } = *self.pair;
+        let weights = UnpackedPanels::<'_, K> {
+            segments: &segments[..n_segments],
+            first_panel,
+            offset,
+            kind: PhantomData,
+        };
+        tile::<I, _, R, P>(self.isa, &weights, x, n_segments, row, first_panel, &mut self.out);
     }
 }

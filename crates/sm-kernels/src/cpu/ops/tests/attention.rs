@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::*;
-use crate::plan::{AttentionParams, RopePairs, RopeTable};
+use crate::plan::{Attention, RopePairs, RopeStore, RopeTable};
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -48,9 +48,9 @@ impl Case {
             |name: &str| self.norms.then(|| test.builder.vector(name, head_dim, vec![name.to_owned()]));
         let q_norm = norm("q_norm");
         let k_norm = norm("k_norm");
-        test.builder.push(Op::RopeStore { qkv: test.x, kv, rope, q_norm, k_norm, norm_eps: 1e-6, q });
-        let params = AttentionParams { n_heads, scale, window: self.window, soft_cap: self.soft_cap };
-        test.builder.push(Op::Attention { q, kv, params, out });
+        test.builder.push(RopeStore { qkv: test.x, kv, rope, q_norm, k_norm, norm_eps: 1e-6, q });
+        let &Self { window, soft_cap, .. } = self;
+        test.builder.push(Attention { q, kv, n_heads, scale, window, soft_cap, out });
         let trace = test.run(lengths);
         let (q, out) = self.reference(&trace, scale);
         assert_close(&format!("rope store {self:?}"), &trace.outputs[1], &q, 1e-6);

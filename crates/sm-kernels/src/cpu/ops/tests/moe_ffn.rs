@@ -1,7 +1,7 @@
 //! MoeFfn.
 
 use super::*;
-use crate::plan::{Activation, Experts, Store};
+use crate::plan::{Activation, Experts, MoeFfn, Norm, Store};
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -35,7 +35,7 @@ impl Case {
         let h = test.buffer(hidden, both);
         let out = test.buffer(hidden, encoding);
         let x = test.x;
-        let norm = |eps, out| Op::Norm {
+        let norm = |eps, out| Norm {
             x,
             kind: crate::plan::NormKind::Rms,
             weight,
@@ -58,7 +58,7 @@ impl Case {
             renormalize,
             activation: Activation::Silu,
         };
-        test.builder.push(Op::MoeFfn { x: h, experts, store, out });
+        test.builder.push(MoeFfn { x: h, experts, store, out });
         let trace = test.run(lengths);
         let expected = self.reference(&trace);
         let is_rounded = dtype.is_quantized() || dtype == DType::Bf16 || encoding == Encoding::Int8;

@@ -1,7 +1,7 @@
 //! Ops on single rows: embed, norm, take outputs.
 
 use super::*;
-use crate::plan::{NormKind, Store};
+use crate::plan::{Norm, NormKind, Store};
 
 #[test]
 fn embed_scales_rows_and_adds_learned_positions() {
@@ -11,7 +11,7 @@ fn embed_scales_rows_and_adds_learned_positions() {
         let dtype = if width == 64 { DType::Q8_0 } else { DType::F16 };
         let table = test.matrix("other", width, &[(N_IDS, dtype)]);
         let positions = test.matrix("positions", width, &[(700, DType::F32)]);
-        test.builder.push(Op::Embed { table, positions: Some(positions), scale, out });
+        test.builder.push(Embed { table, positions: Some(positions), scale, out });
         let trace = test.run(&[5, 1, 3]);
         let table = trace.weights.values("other.0");
         let positions = trace.weights.values("positions.0");
@@ -44,9 +44,9 @@ fn check_norm(case: &NormCase) {
     let x = test.x;
     if store == Store::Add {
         let table = test.matrix("other", width, &[(N_IDS, DType::F32)]);
-        test.builder.push(Op::Embed { table, positions: None, scale: 1.0, out });
+        test.builder.push(Embed { table, positions: None, scale: 1.0, out });
     }
-    test.builder.push(Op::Norm { x, kind, weight, bias, eps: 1e-3, store, out });
+    test.builder.push(Norm { x, kind, weight, bias, eps: 1e-3, store, out });
     let trace = test.run(&[7, 2]);
     let weight = random_vector("w", width);
     let bias = bias.map(|_| random_vector("b", width));

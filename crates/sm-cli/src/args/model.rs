@@ -1,0 +1,138 @@
+//! Which model is loaded, and how.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use sm_runtime::{DType, Device, ExecutorOptions, KvDType, LoadOptions, LoadedModel, Loader, ModelRef};
+
+use super::DEMO;
+use super::tokenizer::TokenizerArgs;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::progress::load_progress;
+
+/// Which model is loaded, and how.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    /// Hugging Face directory, GGUF, safetensors or .smnd file, or `demo`
+    #[arg(short, long, default_value = DEMO, value_name = "MODEL")]
+    model: PathBuf,
+    #[command(flatten)]
+    tokenizer: TokenizerArgs,
+    /// Quantize the weight matrices to TYPE while loading
+    #[arg(long, value_name = "TYPE", value_parser = dtype())]
+    quant: Option<DType>,
+    /// Data type of the KV cache
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t = KvType::F16)]
+    kv_type: KvType,
+    /// Cache packed weights in DIR: later runs map them, load fast and share memory
+    #[arg(long, value_name = "DIR")]
+    packed: Option<PathBuf>,
+    /// Device: auto, cpu, cpu:ISA, gpu or gpu:INDEX
+    #[arg(long, default_value_t = Device::Auto)]
+    device: Device,
+    /// CPU kernel set, for comparisons [default: the fastest of this machine]
+    #[arg(long, value_name = "ISA")]
+    isa: Option<String>,
+}
+
+/// Parses the name of a data type.
+pub(crate) fn dtype() -> impl TypedValueParser<Value = DType> {
+    PossibleValuesParser::new(DType::names()).try_map(|name| name.parse::<DType>())
+}
+
+impl ModelArgs {
+    /// The options of the loader. Threads, like kernel sets, are a matter of the CPU.
+    ///
+    /// # Errors
+    /// If options contradict each other, or the tokenizer that was given cannot be used.
+    pub(crate) fn options(&self, n_threads: Option<usize>) -> Result<LoadOptions, Failure> {
+        let mut options = LoadOptions::new();
+        options.device = self.device(n_threads)?;
+        options.quant = self.quant;
+        options.packed_dir.clone_from(&self.packed);
+        options.tokenizer = self.tokenizer.source()?;
+        Ok(options)
+    }
+
+    fn device(&self, n_threads: Option<usize>) -> Result<Device, Failure> {
+        if self.isa.is_none() && n_threads.is_none() {
+            return Ok(self.device.clone());
+        }
+        let (own_isa, own_threads) = match self.device.clone() {
+            Device::Auto => (None, None),
+            Device::Cpu { isa, threads } => (isa, threads),
+            _ => {
+                let message =
+                    format!("--isa and -t apply to the CPU only; remove them or --device {}", self.device);
+                return Err(Failure::Usage(message));
+            }
+        };
+        Ok(Device::Cpu { isa: self.isa.clone().or(own_isa), threads: n_threads.or(own_threads) })
+    }
+
+    /// The sizes of an executor that the options decide.
+    pub(crate) fn executor(&self) -> ExecutorOptions {
+        ExecutorOptions::new().kv_dtype(self.kv_type.into())
+    }
+
+    /// The model.
+    pub(crate) fn model(&self) -> ModelRef {
+        ModelRef::named(&self.model)
+    }
+
+    /// The last component of its path.
+    pub(crate) fn name(&self) -> String {
+        self.model.file_name().unwrap_or(self.model.as_os_str()).to_string_lossy().into_owned()
+    }
+
+    /// Loads the model, with a progress bar.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not supported, or does not fit into memory.
+    pub(crate) fn load(
+        &self,
+        options: LoadOptions,
+        executor: ExecutorOptions,
+        console: &Console,
+    ) -> Result<LoadedModel, Failure> {
+        let loader = Loader::new(self.model()).options(options).executor(executor);
+        let model = loader.progress(load_progress(console)).load()?;
+        note_fallbacks(&model, console);
+        Ok(model)
+    }
+}
+
+/// Shows which matrices could not be quantized as requested.
+pub(super) fn note_fallbacks(model: &LoadedModel, console: &Console) {
+    if let [first, ..] = model.fallbacks() {
+        let n_matrices = model.fallbacks().len();
+        console.note(format_args!(
+            "{n_matrices} matrices do not divide into {} blocks: {} has rows of {} and is stored as {}",
+            first.wanted, first.tensor, first.cols, first.used
+        ));
+    }
+}
+
+/// Data type of the KV cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum KvType {
+    /// Half precision
+    F16,
+    /// Single precision, twice the memory
+    F32,
+    /// One byte per value and one scale per 32 values, a little over half the memory
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl From<KvType> for KvDType {
+    fn from(kv_type: KvType) -> Self {
+        match kv_type {
+            KvType::F16 => Self::F16,
+            KvType::F32 => Self::F32,
+            KvType::Q8_0 => Self::Q8_0,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Which tokenizer is used.
+
+use std::path::PathBuf;
+
+use sm_runtime::model::tokenizer::{CharTokenizer, UnknownCharacter};
+use sm_runtime::{LoadOptions, Loader, ModelRef, TokenizerSource};
+
+use super::DEMO;
+use crate::failure::Failure;
+
+/// A tokenizer that replaces the model's own.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+pub(crate) struct TokenizerArgs {
+    /// Use the tokenizer in FILE: a tokenizer.json, a directory with one, or a GGUF file
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Use one token per character; CHARACTERS must contain every character of the vocabulary
+    #[arg(long, value_name = "CHARACTERS")]
+    char_tokenizer: Option<String>,
+}
+
+impl TokenizerArgs {
+    /// The option of the loader.
+    ///
+    /// # Errors
+    /// If there are no characters.
+    pub(crate) fn source(&self) -> Result<TokenizerSource, Failure> {
+        match (&self.tokenizer, &self.char_tokenizer) {
+            (Some(path), _) => Ok(TokenizerSource::File(path.clone())),
+            (None, Some(text)) if text.is_empty() => Err(Failure::Option {
+                flag: "--char-tokenizer",
+                message: "it is empty; list every character of the vocabulary".to_owned(),
+            }),
+            (None, Some(text)) => Ok(CharTokenizer::new(text, UnknownCharacter::Error)?.into()),
+            (None, None) => Ok(TokenizerSource::Model),
+        }
+    }
+}
+
+/// The vocabulary of a command that needs no weights.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VocabularyArgs {
+    /// Hugging Face directory, GGUF file, or `demo`; weights are not needed
+    #[arg(short, long, default_value = DEMO, value_name = "MODEL")]
+    model: PathBuf,
+    #[command(flatten)]
+    tokenizer: TokenizerArgs,
+}
+
+impl VocabularyArgs {
+    /// The loader of the tokenizer.
+    ///
+    /// # Errors
+    /// If the tokenizer that was given cannot be used.
+    pub(crate) fn loader(&self) -> Result<Loader, Failure> {
+        let options = LoadOptions::new().tokenizer(self.tokenizer.source()?);
+        Ok(Loader::new(ModelRef::named(&self.model)).options(options))
+    }
+}

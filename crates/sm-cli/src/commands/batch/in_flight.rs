@@ -1,0 +1,143 @@
+//! Requests in flight, and their answers in the order of the input.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use serde_json::Value;
+use sm_runtime::{Completion, Engine, Error, GenerationOptions, RequestHandle};
+
+use super::answers::Answer;
+use super::lines::Line;
+use super::request::ParsedLine;
+use crate::failure::Failure;
+
+/// Answers that may wait for an earlier one, per request that runs.
+const N_WAITING: usize = 32;
+
+/// Requests in flight.
+pub(super) struct InFlight<'e> {
+    engine: &'e Engine,
+    /// In the order of the input.
+    slots: VecDeque<Slot>,
+    n_running: usize,
+    /// More than the engine runs at a time, so that the next one is queued when one ends.
+    max_running: usize,
+    max_slots: usize,
+    waker: Waker,
+}
+
+enum Slot {
+    Running { id: Value, number: u64, line_end: u64, handle: RequestHandle },
+    Done(Answer),
+}
+
+/// Unparks the thread that waits for answers.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+impl<'e> InFlight<'e> {
+    /// For an engine that runs `parallel` requests at a time. The calling thread is unparked when one makes progress.
+    pub(super) fn new(engine: &'e Engine, parallel: usize) -> Self {
+        Self {
+            engine,
+            slots: VecDeque::new(),
+            n_running: 0,
+            max_running: parallel + parallel.div_ceil(4),
+            max_slots: parallel.saturating_mul(N_WAITING),
+            waker: Waker::from(Arc::new(Unpark(thread::current()))),
+        }
+    }
+
+    /// Whether another request can be sent.
+    pub(super) fn has_room(&self) -> bool {
+        self.n_running < self.max_running && self.slots.len() < self.max_slots
+    }
+
+    /// Whether there are no requests and no answers.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Sends the request of a line.
+    ///
+    /// # Errors
+    /// If the engine has ended.
+    pub(super) fn send(&mut self, line: &Line, options: &GenerationOptions) -> Result<(), Failure> {
+        let ParsedLine { id, request } = ParsedLine::new(line, options);
+        let number = line.number;
+        let line_end = line.end;
+        let sent = match request {
+            Ok(request) => of_request(self.engine.submit(request))?,
+            Err(message) => Err(message),
+        };
+        let slot = match sent {
+            Ok(handle) => {
+                self.n_running += 1;
+                Slot::Running { id, number, line_end, handle }
+            }
+            Err(message) => Slot::Done(Answer::failed(&id, &on_line(number, &message), line_end)?),
+        };
+        self.slots.push_back(slot);
+        Ok(())
+    }
+
+    /// Collects the answers that are complete. Returns whether there were any.
+    ///
+    /// # Errors
+    /// If the engine has ended.
+    pub(super) fn collect(&mut self) -> Result<bool, Failure> {
+        let mut context = Context::from_waker(&self.waker);
+        let mut n_done = 0;
+        for slot in &mut self.slots {
+            let Slot::Running { id, number, line_end, handle } = slot else { continue };
+            let Poll::Ready(outcome) = Pin::new(handle).poll(&mut context) else { continue };
+            let answer = match of_request(outcome.or_else(partial))? {
+                Ok(completions) => Answer::new(id, &completions[0], *line_end)?,
+                Err(message) => Answer::failed(id, &on_line(*number, &message), *line_end)?,
+            };
+            *slot = Slot::Done(answer);
+            n_done += 1;
+        }
+        self.n_running -= n_done;
+        Ok(n_done > 0)
+    }
+
+    /// The answer to the oldest request, if it is complete.
+    pub(super) fn next_answer(&mut self) -> Option<Answer> {
+        match self.slots.pop_front()? {
+            Slot::Done(answer) => Some(answer),
+            running @ Slot::Running { .. } => {
+                self.slots.push_front(running);
+                None
+            }
+        }
+    }
+}
+
+/// If the engine has ended, the command fails. Any other error is one request's.
+fn of_request<T>(result: Result<T, Error>) -> Result<Result<T, String>, Failure> {
+    match result {
+        Err(Error::ShutDown) => Err(Error::ShutDown.into()),
+        result => Ok(result.map_err(|error| error.to_string())),
+    }
+}
+
+/// The answer to a request that timed out is what was generated until then.
+fn partial(error: Error) -> Result<Vec<Completion>, Error> {
+    match error {
+        Error::Timeout { partial, .. } => Ok(vec![*partial]),
+        error => Err(error),
+    }
+}
+
+fn on_line(number: u64, message: &str) -> String {
+    format!("line {number}: {message}")
+}

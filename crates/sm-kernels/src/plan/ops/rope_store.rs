@@ -1,0 +1,89 @@
+//! Takes q, k and v apart, rotates q and k, and stores k and v in the pages.
+
+use std::fmt::{self, Formatter};
+
+use crate::plan::check::{Check, Checker, Form, ensure, f32_only, product, rows_are};
+use crate::plan::operation::{IdVisitor, Operation};
+use crate::plan::{BufferId, KvId, PageGroup, Plan, Read, RopeId, Rows, VectorId, Write};
+
+/// Takes q, k and v apart, normalises q and k per head, rotates them, writes q out and k and v into the pages.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RopeStore {
+    /// `[tokens, n_heads * key_dim + n_kv_heads * (key_dim + value_dim)]`: q heads, then k heads, then v heads.
+    pub qkv: BufferId,
+    /// The layer's keys and values in the pages.
+    pub kv: KvId,
+    /// The rotation; none for learned positions.
+    pub rope: Option<RopeId>,
+    /// `[key_dim]`: RMS norm of each q head before the rotation.
+    pub q_norm: Option<VectorId>,
+    /// `[key_dim]`: the same for k.
+    pub k_norm: Option<VectorId>,
+    /// Epsilon of the two norms.
+    pub norm_eps: f32,
+    /// `[tokens, n_heads * key_dim]`.
+    pub q: BufferId,
+}
+
+impl Operation for RopeStore {
+    fn name(&self) -> &'static str {
+        "rope_store"
+    }
+
+    fn reads(&self) -> Vec<Read> {
+        vec![Read::values(self.qkv)]
+    }
+
+    fn writes(&self) -> Vec<Write> {
+        vec![Write::new(self.q)]
+    }
+
+    fn check(&self, checker: &mut Checker<'_>) -> Check {
+        let PageGroup { n_kv_heads, key_dim, value_dim, .. } = checker.kv(self.kv)?;
+        let (qkv, q) = (checker.read(self.qkv, Form::F32)?, checker.buffer(self.q)?);
+        let kv_width = product("k and v", n_kv_heads, key_dim.saturating_add(value_dim))?;
+        ensure(q.width.is_multiple_of(key_dim), || {
+            format!("q is {} wide, no multiple of the head dimension {key_dim}", q.width)
+        })?;
+        ensure(qkv.width.checked_sub(kv_width) == Some(q.width), || {
+            format!(
+                "buffer {:?} is {} wide, not q's {} and {kv_width} for k and v",
+                qkv.name, qkv.width, q.width
+            )
+        })?;
+        if let Some(rope) = self.rope {
+            checker.rope(rope, key_dim)?;
+        }
+        for norm in [self.q_norm, self.k_norm].into_iter().flatten() {
+            checker.vector("head norm", norm, key_dim)?;
+            let eps = self.norm_eps;
+            ensure(eps.is_finite() && 0.0 <= eps, || format!("norm_eps is {eps}"))?;
+        }
+        rows_are(qkv, Rows::Tokens)?;
+        rows_are(q, Rows::Tokens)?;
+        checker.store_kv(self.kv);
+        f32_only(q)
+    }
+
+    fn text(&self, plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "({}) layer {}", plan.buffer(self.qkv).name, self.kv.index())?;
+        if let Some(rope) = self.rope {
+            write!(f, ", rope {}", rope.index())?;
+        }
+        for (name, norm) in [("q", self.q_norm), ("k", self.k_norm)] {
+            if let Some(norm) = norm {
+                write!(f, ", {name} norm {} eps {:?}", plan.vector(norm).name, self.norm_eps)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_ids(&mut self, visitor: &mut dyn IdVisitor) {
+        let Self { qkv, kv, rope, q_norm, k_norm, norm_eps: _, q } = self;
+        visitor.buffer(qkv);
+        visitor.kv(kv);
+        rope.iter_mut().for_each(|id| visitor.rope(id));
+        q_norm.iter_mut().chain(k_norm).for_each(|id| visitor.vector(id));
+        visitor.buffer(q);
+    }
+}

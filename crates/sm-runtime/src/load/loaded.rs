@@ -1,0 +1,216 @@
+//! A model whose weights are on a device.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sm_cache::KvShape;
+use sm_kernels::plan::{Backend, Executor, KvDType, Plan, Weights};
+use sm_model::chat::{ChatError, ChatTemplate};
+use sm_model::tokenizer::Tokenizer;
+use sm_model::{Fallback, Model};
+
+use super::ExecutorOptions;
+use super::memory::{WeightState, executor_limits};
+use crate::grammar::Grammars;
+use crate::input::ModelBounds;
+use crate::text::Text;
+use crate::{Error, LoadError};
+
+/// A model whose weights are packed on a device, with its tokenizer and chat template.
+///
+/// Clones share all of it. So do engines and generators that are started on clones, whatever their caches and batches look
+/// like: each adds an executor with pages and buffers of its own. The weights are freed with the last of them.
+///
+/// ```
+/// # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
+/// use sm_runtime::{Engine, EngineConfig, ExecutorOptions, Loader, ModelRef};
+///
+/// let model = Loader::new(ModelRef::Demo).load()?;
+/// let config = |kv_bytes| EngineConfig::new().executor(ExecutorOptions::new().kv_bytes(kv_bytes));
+/// let small = Engine::start(model.clone(), config(16 << 20))?;
+/// let large = Engine::start(model, config(64 << 20))?;
+/// assert!(small.info().kv_bytes < large.info().kv_bytes);
+/// # }
+/// # Ok::<(), sm_runtime::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct LoadedModel {
+    pub(super) executors: Arc<ExecutorSource>,
+    pub(crate) text: Text,
+    pub(crate) grammars: Grammars,
+    pub(crate) vocab_size: usize,
+    pub(crate) context_len: usize,
+    pub(super) fallbacks: Arc<[Fallback]>,
+    /// Of the weights, if it was asked for.
+    pub(crate) fingerprint: Option<String>,
+    /// A template that cannot be used is an error of those who use it, not of the model.
+    pub(crate) chat: Result<ChatTemplate, Arc<ChatError>>,
+}
+
+/// Where the executors of a model come from.
+pub(super) enum ExecutorSource {
+    /// A backend prepares one for everybody who asks, on the same weights.
+    Backend { backend: Box<dyn Backend>, plan: Plan, weights: Arc<dyn Weights>, keys: KeyShape },
+    /// The caller made one, and whoever asks first gets it.
+    Given { executor: Mutex<Option<Box<dyn Executor>>>, kv_shape: KvShape },
+}
+
+/// An executor with pages and buffers of its own.
+#[derive(Debug)]
+pub(crate) struct PreparedExecutor {
+    pub(crate) executor: Box<dyn Executor>,
+    /// What a position takes in the pages.
+    pub(crate) kv_shape: KvShape,
+}
+
+/// What a position has in the pages, before it is known how it is stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyShape {
+    n_layers: usize,
+    n_kv_heads: usize,
+    head_dim: usize,
+}
+
+impl KeyShape {
+    pub(super) fn new(model: &Model) -> Self {
+        let attention = &model.spec.attention;
+        Self {
+            n_layers: model.spec.layers.len(),
+            n_kv_heads: attention.n_kv_heads,
+            head_dim: attention.head_dim,
+        }
+    }
+
+    /// The shape of keys and values that are stored as `kv_dtype`.
+    pub(super) fn stored_as(self, kv_dtype: KvDType) -> KvShape {
+        let Self { n_layers, n_kv_heads, head_dim } = self;
+        KvShape { n_layers, n_kv_heads, head_bytes: kv_dtype.head_bytes(head_dim) }
+    }
+}
+
+impl fmt::Debug for ExecutorSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Backend { backend, weights, .. } => {
+                write!(f, "{} with {} bytes of weights", backend.name(), weights.n_bytes())
+            }
+            Self::Given { .. } => f.write_str("given"),
+        }
+    }
+}
+
+impl LoadedModel {
+    /// A model on an executor that the caller made, say to measure or test what surrounds it. It has no chat template, and only
+    /// one engine or generator can be started on it.
+    ///
+    /// `kv_shape` is what a position takes in the executor's pages.
+    pub fn from_executor(
+        executor: Box<dyn Executor>,
+        tokenizer: Option<Arc<dyn Tokenizer>>,
+        vocab_size: usize,
+        context_len: usize,
+        kv_shape: KvShape,
+    ) -> Self {
+        let no_template = ChatError::NoTemplate { model: "a model made from an executor".to_owned() };
+        let executor = Mutex::new(Some(executor));
+        Self {
+            executors: Arc::new(ExecutorSource::Given { executor, kv_shape }),
+            text: Text(tokenizer),
+            grammars: Grammars::default(),
+            vocab_size,
+            context_len,
+            fallbacks: Arc::new([]),
+            fingerprint: None,
+            chat: Err(Arc::new(no_template)),
+        }
+    }
+
+    /// The model with a fingerprint, by which the disk tier knows its weights.
+    #[must_use]
+    pub fn with_fingerprint(self, fingerprint: &str) -> Self {
+        Self { fingerprint: Some(fingerprint.to_owned()), ..self }
+    }
+
+    /// The model with another chat template.
+    #[must_use]
+    pub fn with_chat_template(self, template: ChatTemplate) -> Self {
+        Self { chat: Ok(template), ..self }
+    }
+
+    /// An executor on the model's weights.
+    ///
+    /// # Errors
+    /// If an option is impossible, or memory does not suffice; [`LoadError::ExecutorTaken`].
+    pub(crate) fn prepare(&self, options: &ExecutorOptions) -> Result<PreparedExecutor, Error> {
+        options.validate()?;
+        match &*self.executors {
+            ExecutorSource::Given { executor, kv_shape } => {
+                let executor = executor.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let executor = executor.ok_or(LoadError::ExecutorTaken)?;
+                Ok(PreparedExecutor { executor, kv_shape: *kv_shape })
+            }
+            ExecutorSource::Backend { backend, plan, weights, keys } => {
+                let kv_shape = keys.stored_as(options.kv_dtype);
+                let limits = executor_limits(&**backend, plan, kv_shape, options, WeightState::Loaded)?;
+                Ok(PreparedExecutor { executor: backend.prepare(plan, weights, limits)?, kv_shape })
+            }
+        }
+    }
+
+    /// What prompts are checked against.
+    pub(crate) fn bounds(&self) -> ModelBounds {
+        let (vocab_size, context_len) = (self.vocab_size, self.context_len);
+        ModelBounds { vocab_size, context_len, bos: self.text.bos() }
+    }
+
+    /// The tokenizer, if the model has one.
+    pub fn tokenizer(&self) -> Option<&Arc<dyn Tokenizer>> {
+        self.text.0.as_ref()
+    }
+
+    /// The chat template.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be used.
+    pub fn chat_template(&self) -> Result<&ChatTemplate, &ChatError> {
+        self.chat.as_ref().map_err(|error| &**error)
+    }
+
+    /// Number of tokens in the vocabulary.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// Positions per sequence that the model was loaded for.
+    pub fn context_len(&self) -> usize {
+        self.context_len
+    }
+
+    /// Bytes of the packed weights, which all clones share.
+    pub fn weight_bytes(&self) -> usize {
+        match &*self.executors {
+            ExecutorSource::Backend { weights, .. } => weights.n_bytes(),
+            ExecutorSource::Given { .. } => 0,
+        }
+    }
+
+    /// Whether both have the same weights in memory, not only equal ones.
+    pub fn shares_weights_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.executors, &other.executors)
+    }
+
+    /// Matrices that could not be quantized as [`LoadOptions::quant`](crate::LoadOptions::quant) asks.
+    pub fn fallbacks(&self) -> &[Fallback] {
+        &self.fallbacks
+    }
+}
+
+#[cfg(test)]
+impl LoadedModel {
+    /// The same model on an executor made from its own.
+    pub(crate) fn map_executor(self, map: impl FnOnce(Box<dyn Executor>) -> Box<dyn Executor>) -> Self {
+        let PreparedExecutor { executor, kv_shape } = self.prepare(&ExecutorOptions::default()).unwrap();
+        let executor = Mutex::new(Some(map(executor)));
+        Self { executors: Arc::new(ExecutorSource::Given { executor, kv_shape }), ..self }
+    }
+}

@@ -1,0 +1,217 @@
+//! The one way to load a model.
+
+use std::fmt;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use sm_kernels::plan::{Backend, Limits, MemoryNeeds, Plan, Progress};
+use sm_model::Model;
+use sm_model::tokenizer::Tokenizer;
+
+use super::chat::chat_template;
+use super::loaded::{ExecutorSource, KeyShape, LoadedModel};
+use super::memory::{WeightState, executor_limits};
+use super::packed::PackedFile;
+use super::weights::LoadingWeights;
+use super::{ExecutorOptions, LoadOptions, TokenizerSource};
+use crate::grammar::Grammars;
+use crate::kv_disk::weights_fingerprint;
+use crate::text::Text;
+use crate::{CancelToken, Error, ModelRef, backend};
+
+/// Is told how far loading has come.
+pub(crate) type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// Loads a model.
+///
+/// ```no_run
+/// use std::path::Path;
+///
+/// use sm_runtime::{DType, LoadOptions, Loader};
+///
+/// # fn main() -> Result<(), sm_runtime::Error> {
+/// let planned = Loader::new(Path::new("model.gguf"))
+///     .options(LoadOptions::new().quant(DType::Q8_0))
+///     .progress(|progress| eprint!("\r{} of {} bytes", progress.done_bytes, progress.total_bytes))
+///     .plan()?;
+/// println!("this will take {} bytes", planned.memory_needs()?.total_bytes());
+/// let model = planned.load()?;
+/// for fallback in model.fallbacks() {
+///     println!("{} is kept as {}", fallback.tensor, fallback.used);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use = "a loader does nothing until it is told to load"]
+pub struct Loader {
+    model: ModelRef,
+    options: LoadOptions,
+    executor: ExecutorOptions,
+    progress: Option<OnProgress>,
+    cancel: CancelToken,
+}
+
+impl Loader {
+    /// A loader with default options.
+    pub fn new(model: impl Into<ModelRef>) -> Self {
+        Self {
+            model: model.into(),
+            options: LoadOptions::default(),
+            executor: ExecutorOptions::default(),
+            progress: None,
+            cancel: CancelToken::new(),
+        }
+    }
+
+    /// How the model is loaded.
+    pub fn options(self, options: LoadOptions) -> Self {
+        Self { options, ..self }
+    }
+
+    /// The executor that memory must suffice for, beside the weights. One context by default.
+    pub fn executor(self, executor: ExecutorOptions) -> Self {
+        Self { executor, ..self }
+    }
+
+    /// Calls `progress` now and then while weights are packed, from several threads.
+    pub fn progress(self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.on_progress(Some(Arc::new(progress)))
+    }
+
+    pub(crate) fn on_progress(self, progress: Option<OnProgress>) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// A token that ends loading, within some rows of a matrix, with [`Error::Cancelled`].
+    pub fn cancel(self, cancel: CancelToken) -> Self {
+        Self { cancel, ..self }
+    }
+
+    /// Reads the description of the model and checks that it fits into memory. Reads no weights.
+    ///
+    /// # Errors
+    /// If an option is impossible, the model cannot be read or is not supported, the attached tokenizer does not fit it, or
+    /// memory does not suffice ([`LoadError::InsufficientMemory`](crate::LoadError::InsufficientMemory)).
+    pub fn plan(self) -> Result<PlannedLoad, Error> {
+        self.options.validate()?;
+        self.executor.validate()?;
+        let backend = backend::open(&self.options.device)?;
+        let model = self.model.open(&self.options.of_model())?;
+        let shape = KeyShape::new(&model).stored_as(self.executor.kv_dtype);
+        let limits = executor_limits(&*backend, &model.plan, shape, &self.executor, WeightState::NotLoaded)?;
+        // An own tokenizer is read beside the weights; one that may not fit is read before them.
+        let attached = match self.options.tokenizer {
+            TokenizerSource::Model => None,
+            _ => self.options.tokenizer.of_model(&model)?,
+        };
+        Ok(PlannedLoad { loader: self, backend, model, limits, attached })
+    }
+
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// As [`Loader::plan`] and [`PlannedLoad::load`].
+    pub fn load(self) -> Result<LoadedModel, Error> {
+        self.plan()?.load()
+    }
+
+    /// The model's tokenizer alone. If one is attached, the model is not read.
+    ///
+    /// # Errors
+    /// If the model or the tokenizer cannot be read, or the model has no tokenizer.
+    pub fn tokenizer(&self) -> Result<Arc<dyn Tokenizer>, Error> {
+        if let Some(attached) = self.options.tokenizer.attached()? {
+            return Ok(attached);
+        }
+        let model = self.model.open(&sm_model::LoadOptions::default())?;
+        self.options.tokenizer.of_model(&model)?.ok_or(Error::NoTokenizer)
+    }
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { model, options, executor, .. } = self;
+        f.debug_struct("Loader")
+            .field("model", model)
+            .field("options", options)
+            .field("executor", executor)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A model that is known to fit, and whose weights are not read yet.
+#[must_use = "nothing is loaded until `load` is called"]
+pub struct PlannedLoad {
+    loader: Loader,
+    backend: Box<dyn Backend>,
+    model: Model,
+    limits: Limits,
+    attached: Option<Arc<dyn Tokenizer>>,
+}
+
+impl PlannedLoad {
+    /// What the weights and an executor of the loader's [`ExecutorOptions`] take.
+    ///
+    /// # Errors
+    /// If a size overflows.
+    pub fn memory_needs(&self) -> Result<MemoryNeeds, Error> {
+        Ok(self.backend.memory_needs(&self.model.plan, &self.limits)?)
+    }
+
+    /// The operations of a step.
+    pub fn plan(&self) -> &Plan {
+        &self.model.plan
+    }
+
+    /// Packs the weights for the device.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or memory cannot be allocated; [`Error::Cancelled`].
+    pub fn load(self) -> Result<LoadedModel, Error> {
+        let Self { loader: Loader { options, progress, cancel, .. }, backend, model, attached, .. } = self;
+        let packed = match &options.packed_dir {
+            Some(dir) => PackedFile::of(dir, &model, &options)?,
+            None => None,
+        };
+        let source = LoadingWeights { weights: &model.weights, cancel: &cancel, packed };
+        let report = |done: Progress| progress.iter().for_each(|progress| progress(done));
+        // A large vocabulary takes as long as the weights of a small model.
+        let (weights, text) = std::thread::scope(|scope| {
+            let text = scope.spawn(|| match attached {
+                Some(tokenizer) => Ok(Text(Some(tokenizer))),
+                None => options.tokenizer.of_model(&model).map(Text),
+            });
+            let weights = backend.load(&model.plan, &source, &report);
+            (weights, text.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let (weights, text) = (weights?, text?);
+        Ok(LoadedModel {
+            chat: chat_template(&model, &text, options.tokenizer.directory()).map_err(Arc::new),
+            text,
+            grammars: Grammars::default(),
+            vocab_size: model.plan.vocab_size(),
+            context_len: model.plan.context_len,
+            fallbacks: model.weights.fallbacks().into(),
+            fingerprint: options.fingerprint.then(|| weights_fingerprint(&model)),
+            executors: Arc::new(ExecutorSource::Backend {
+                backend,
+                keys: KeyShape::new(&model),
+                plan: model.plan,
+                weights,
+            }),
+        })
+    }
+}
+
+impl fmt::Debug for PlannedLoad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlannedLoad")
+            .field("loader", &self.loader)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,103 @@
+//! How many pages an executor gets, and whether it all fits into memory: decided before anything is allocated.
+//!
+//! ```text
+//! needs    = weights + keys and values (n_pages) + activations and scratch
+//! n_pages  = n_sequences full contexts, or as many as kv_bytes and pool_bytes allow, but at least one context
+//! refused  if needs > memory_limit, or without a limit, if the needs of one context > what the machine has left
+//! ```
+//!
+//! Without a limit only one context counts: further pages take memory when they are first used, and the cache evicts
+//! others for them.
+
+use sm_cache::{ByteSize, KvShape, PagePool};
+use sm_kernels::plan::{Backend, Limits, MemoryNeeds, PAGE_LEN, Plan};
+
+use super::ExecutorOptions;
+use crate::{Error, LoadError, MemoryBound};
+
+/// Whether the weights of a plan are in memory already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WeightState {
+    Loaded,
+    NotLoaded,
+}
+
+/// The limits of an executor of a plan.
+///
+/// # Errors
+/// If it does not fit into memory.
+pub(super) fn executor_limits(
+    backend: &dyn Backend,
+    plan: &Plan,
+    shape: KvShape,
+    options: &ExecutorOptions,
+    weights: WeightState,
+) -> Result<Limits, Error> {
+    let max_tokens = options.max_step_tokens.max(options.n_sequences);
+    let context_pages = plan.context_len.div_ceil(PAGE_LEN);
+    let one_context = Limits {
+        max_tokens,
+        max_outputs: options.max_outputs.min(max_tokens),
+        max_sequences: options.n_sequences,
+        n_pages: context_pages,
+        n_state_slots: 0,
+        kv_dtype: options.kv_dtype,
+    };
+    let least = backend.memory_needs(plan, &one_context)?;
+    let n_pages = n_pages(options, context_pages, shape, least.activation_bytes as u64)?;
+    let limits = Limits { n_pages, ..one_context };
+    match (options.memory_limit, backend.available_bytes()) {
+        (Some(limit), _) => check(&backend.memory_needs(plan, &limits)?, limit, MemoryBound::Configured)?,
+        (None, Some(available)) => {
+            // Loaded weights are in use already, so the machine has what is left beside them.
+            let resident = if weights == WeightState::Loaded { least.weight_bytes as u64 } else { 0 };
+            check(&least, available.saturating_add(resident), MemoryBound::Available)?;
+        }
+        (None, None) => {}
+    }
+    Ok(limits)
+}
+
+/// Pages of the pool, at least the `context_pages` of a full context.
+fn n_pages(
+    options: &ExecutorOptions,
+    context_pages: usize,
+    shape: KvShape,
+    activation_bytes: u64,
+) -> Result<usize, Error> {
+    let pool_bytes = options.pool_bytes.map(|n_bytes| n_bytes.saturating_sub(activation_bytes));
+    let contexts = options.n_sequences.saturating_mul(context_pages);
+    let Some(limit_bytes) = options.kv_bytes.into_iter().chain(pool_bytes).min() else {
+        return Ok(contexts);
+    };
+    let page = PagePool::new(1, PAGE_LEN, shape);
+    let page_bytes = page.page_bytes().unwrap_or(u64::MAX).max(1);
+    let context_bytes = page_bytes.saturating_mul(context_pages as u64);
+    if context_bytes > limit_bytes {
+        let needed = ByteSize(context_bytes);
+        let (what, limit) = ("keys and values of one context".to_owned(), ByteSize(limit_bytes));
+        return Err(
+            LoadError::InsufficientMemory { what, needed, limit, bound: MemoryBound::Configured }.into()
+        );
+    }
+    let most = match options.kv_bytes {
+        Some(_) => u64::from(u32::MAX),
+        None => contexts as u64,
+    };
+    Ok((limit_bytes / page_bytes).min(most) as usize)
+}
+
+/// Checks that the needs are within a limit.
+fn check(needs: &MemoryNeeds, limit: u64, bound: MemoryBound) -> Result<(), LoadError> {
+    let needed = needs.total_bytes() as u64;
+    if needed <= limit {
+        return Ok(());
+    }
+    let [weights, kv, activations] =
+        [needs.weight_bytes, needs.kv_bytes, needs.activation_bytes].map(|n_bytes| ByteSize(n_bytes as u64));
+    let what = format!("weights ({weights}), keys and values ({kv}) and activations ({activations})");
+    Err(LoadError::InsufficientMemory { what, needed: ByteSize(needed), limit: ByteSize(limit), bound })
+}
+
+#[cfg(all(test, feature = "demo-model"))]
+mod tests;

@@ -1,0 +1,70 @@
+//! How a model is loaded.
+
+use std::path::PathBuf;
+
+use sm_tensor::DType;
+
+use super::TokenizerSource;
+use crate::setters::{setters, some_setters};
+use crate::{Device, Error};
+
+/// How a model is loaded: what decides its weights, not what runs on them.
+///
+/// ```
+/// use sm_runtime::{DType, Device, LoadOptions};
+///
+/// let options = LoadOptions::new().device(Device::cpu_threads(2)).context_len(2048).quant(DType::Q8_0);
+/// assert_eq!(options.context_len, Some(2048));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct LoadOptions {
+    /// The device that runs the model. The fastest of the machine by default.
+    pub device: Device,
+    /// Positions per sequence, prompt and output together. The model's own limit by default, but at most 4096.
+    pub context_len: Option<usize>,
+    /// Quantizes matrices that the file has in a wider type. By default they stay as they are.
+    pub quant: Option<DType>,
+    /// The tokenizer. The model's own by default.
+    pub tokenizer: TokenizerSource,
+    /// A directory for packed weights. The next load maps them, which takes about as long as reading them once, and processes
+    /// share the memory. One file for each model, as large as its weights. By default nothing is stored.
+    pub packed_dir: Option<PathBuf>,
+    /// Whether to fingerprint the weights, which the disk tier of the KV cache needs
+    /// ([`KvDiskConfig`](crate::KvDiskConfig)). Reads all of them once. Off by default.
+    pub fingerprint: bool,
+}
+
+impl LoadOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters!(device: Device, fingerprint: bool);
+    some_setters!(context_len: usize, quant: DType);
+
+    /// Sets [`LoadOptions::tokenizer`](field@Self::tokenizer).
+    #[must_use]
+    pub fn tokenizer(self, tokenizer: impl Into<TokenizerSource>) -> Self {
+        Self { tokenizer: tokenizer.into(), ..self }
+    }
+
+    /// Sets [`LoadOptions::packed_dir`](field@Self::packed_dir).
+    #[must_use]
+    pub fn packed_dir(self, dir: impl Into<PathBuf>) -> Self {
+        Self { packed_dir: Some(dir.into()), ..self }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), Error> {
+        match self.context_len {
+            Some(0) => Err(Error::validation("context_len", "0 is not possible; use at least 1")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The part of the options that decides the plan and the weights.
+    pub(super) fn of_model(&self) -> sm_model::LoadOptions {
+        sm_model::LoadOptions { context_len: self.context_len, quant: self.quant }
+    }
+}

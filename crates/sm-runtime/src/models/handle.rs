@@ -1,0 +1,112 @@
+//! What callers hold of a model: it keeps the model loaded.
+
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::registry::{ModelUse, Outcome};
+use crate::engine::Delivery;
+use crate::{Engine, Error, Request, RequestHandle, TokenStream};
+
+/// A loaded model in use. It gives access to the model's [`Engine`], and keeps the model loaded until it is dropped and the
+/// requests that were submitted through it are over.
+///
+/// Clones of the engine itself do not: they fail with [`Error::ShutDown`] once the model is unloaded.
+#[derive(Clone, Debug)]
+pub struct ModelHandle {
+    engine: Engine,
+    model_use: Arc<ModelUse>,
+}
+
+impl ModelHandle {
+    /// The name of the model, whichever alias it was asked for by.
+    pub fn name(&self) -> &str {
+        &self.model_use.name
+    }
+
+    /// As [`Engine::submit`]. The model stays loaded until the request is over.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub fn submit(&self, request: Request) -> Result<RequestHandle, Error> {
+        let keep_alive = Arc::clone(&self.model_use) as _;
+        self.engine.submit_keeping(request, Delivery::Whole, keep_alive)
+    }
+
+    /// As [`Engine::stream`]. The model stays loaded until the request is over.
+    ///
+    /// # Errors
+    /// As [`Engine::stream`].
+    pub fn stream(&self, request: Request) -> Result<TokenStream, Error> {
+        let keep_alive = Arc::clone(&self.model_use) as _;
+        self.engine.submit_keeping(request, Delivery::Stream, keep_alive).map(TokenStream::new)
+    }
+}
+
+impl Deref for ModelHandle {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+/// A model that was asked for: a future of its handle. Dropping it does not cancel a load, which others may wait for.
+#[derive(Debug)]
+#[must_use = "the model is released when this is dropped"]
+pub struct AcquireModel {
+    pub(super) outcome: Outcome,
+    /// Taken by the handle.
+    pub(super) model_use: Option<ModelUse>,
+}
+
+impl AcquireModel {
+    /// Blocks until the model is loaded.
+    ///
+    /// # Errors
+    /// As [`Models::get`](crate::Models::get).
+    pub fn wait(mut self) -> Result<ModelHandle, Error> {
+        if let Some(model_use) = &self.model_use {
+            model_use.wait_until(|| self.outcome.get().is_some());
+        }
+        self.take().unwrap_or(Err(Error::ShutDown))
+    }
+
+    /// The handle, if the load has ended.
+    fn take(&mut self) -> Option<Result<ModelHandle, Error>> {
+        let outcome = self.outcome.get()?;
+        let model_use = self.model_use.take()?;
+        Some(match outcome {
+            Ok(engine) => Ok(ModelHandle { engine: engine.clone(), model_use: Arc::new(model_use) }),
+            Err(error) => Err(shared(&model_use.name, error)),
+        })
+    }
+}
+
+/// The error of a load for one of those who waited for it.
+fn shared(name: &str, error: &Arc<Error>) -> Error {
+    match &**error {
+        Error::ShutDown => Error::ShutDown,
+        Error::ModelsInUse { needed, free, limit } => {
+            Error::ModelsInUse { needed: *needed, free: *free, limit: *limit }
+        }
+        _ => Error::ModelLoad { name: name.to_owned(), source: Arc::clone(error) },
+    }
+}
+
+impl Future for AcquireModel {
+    type Output = Result<ModelHandle, Error>;
+
+    /// # Panics
+    /// If it is polled after it was ready.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(model_use) = &self.model_use else {
+            panic!("a model was acquired already; the future must not be polled again")
+        };
+        if !model_use.wake_unless(|| self.outcome.get().is_some(), context.waker()) {
+            return Poll::Pending;
+        }
+        self.take().map_or(Poll::Pending, Poll::Ready)
+    }
+}

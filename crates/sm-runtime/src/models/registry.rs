@@ -1,0 +1,351 @@
+//! The states of all models, and who may change them.
+//!
+//! One lock guards the states; nothing slow happens while it is held. A load or an unload runs on the thread that put the model
+//! into the state `Loading` or `Unloading`, and nobody else touches the model until that thread moves it on.
+
+mod loading;
+mod unloading;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+
+use crate::{CancelToken, Engine, Error};
+
+/// Makes the engine of a model.
+pub(super) trait EngineSource: fmt::Debug + Send + Sync {
+    /// Finds out what the model takes, if possible at most `budget_bytes`.
+    ///
+    /// # Errors
+    /// If there is no such model, or it does not fit.
+    fn plan(&self, budget_bytes: u64, cancel: &CancelToken) -> Result<Box<dyn PlannedEngine>, Error>;
+}
+
+/// An engine that can be loaded.
+pub(super) trait PlannedEngine {
+    /// Bytes that it takes.
+    ///
+    /// # Errors
+    /// If a size overflows.
+    fn total_bytes(&self) -> Result<u64, Error>;
+
+    /// Loads it.
+    ///
+    /// # Errors
+    /// If that fails.
+    fn load(self: Box<Self>) -> Result<Engine, Error>;
+}
+
+/// The outcome of a load, which everybody who waits for it shares.
+pub(super) type Outcome = Arc<OnceLock<Result<Engine, Arc<Error>>>>;
+
+/// One use of a model, from the moment it is asked for: while it exists, the model is not evicted.
+#[derive(Debug)]
+pub(super) struct ModelUse {
+    registry: Arc<Registry>,
+    /// The model's own name.
+    pub(super) name: Arc<str>,
+    /// Which load of the model is used. A model that was unloaded and loaded again is another one.
+    load: u64,
+}
+
+impl Drop for ModelUse {
+    fn drop(&mut self) {
+        self.registry.release(&self.name, self.load);
+    }
+}
+
+impl ModelUse {
+    /// Blocks until `is_done`, which a change of state makes true.
+    pub(super) fn wait_until(&self, is_done: impl Fn() -> bool) {
+        let registry = &self.registry;
+        let mut state = registry.lock();
+        while !is_done() {
+            state = registry.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// `true` if `is_done`; else `waker` is woken by the next change of state.
+    pub(super) fn wake_unless(&self, is_done: impl Fn() -> bool, waker: &Waker) -> bool {
+        let mut state = self.registry.lock();
+        let is_done = is_done();
+        if !is_done && !state.wakers.iter().any(|known| known.will_wake(waker)) {
+            state.wakers.push(waker.clone());
+        }
+        is_done
+    }
+}
+
+/// A model of [`Models`](crate::Models), at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelInfo {
+    /// The name.
+    pub name: String,
+    /// Other names.
+    pub aliases: Vec<String>,
+    /// Whether it is loaded.
+    pub state: ModelState,
+    /// Handles, requests and pending acquisitions that keep it loaded.
+    pub n_uses: usize,
+    /// Bytes of the budget that it takes.
+    pub memory_bytes: u64,
+}
+
+/// Whether a model is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ModelState {
+    /// It is not.
+    Unloaded,
+    /// It is being loaded.
+    Loading,
+    /// It is.
+    Ready,
+    /// It is being unloaded; its handles can still be used until it is.
+    Unloading,
+}
+
+/// All models.
+pub(super) struct Registry {
+    memory_bytes: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    models: BTreeMap<Arc<str>, Model>,
+    /// Other names, and the models' own.
+    aliases: BTreeMap<String, Arc<str>>,
+    /// Counts releases; orders models by their last use.
+    clock: u64,
+    is_shut_down: bool,
+    wakers: Vec<Waker>,
+}
+
+struct Model {
+    source: Arc<dyn EngineSource>,
+    /// Reserved of the budget.
+    bytes: u64,
+    stage: Stage,
+    n_loads: u64,
+    /// The load that begins when the model is unloaded, if somebody waits for it.
+    next: Option<Load>,
+}
+
+enum Stage {
+    Unloaded,
+    Loading(Load),
+    Ready(Ready),
+    /// The uses that are left, whose engine is being ended.
+    Unloading {
+        load: u64,
+        n_uses: usize,
+    },
+}
+
+/// A load that has begun, or will.
+struct Load {
+    number: u64,
+    n_uses: usize,
+    outcome: Outcome,
+    cancel: CancelToken,
+}
+
+struct Ready {
+    engine: Engine,
+    load: u64,
+    n_uses: usize,
+    last_use: u64,
+    /// Nobody gets it any more.
+    is_draining: bool,
+}
+
+impl Model {
+    /// A use of the model as it is, or of its next load; says whether that load has to be started.
+    fn begin_use(&mut self) -> (u64, Outcome, bool) {
+        if let Stage::Ready(ready) = &mut self.stage
+            && !ready.is_draining
+        {
+            ready.n_uses += 1;
+            return (ready.load, Arc::new(Ok(ready.engine.clone()).into()), false);
+        }
+        let is_unloaded = matches!(self.stage, Stage::Unloaded);
+        let load = match &mut self.stage {
+            Stage::Loading(load) => load,
+            _ => self.next.get_or_insert_with(|| {
+                self.n_loads += 1;
+                let (outcome, cancel) = (Outcome::default(), CancelToken::new());
+                Load { number: self.n_loads, n_uses: 0, outcome, cancel }
+            }),
+        };
+        load.n_uses += 1;
+        (load.number, Arc::clone(&load.outcome), is_unloaded)
+    }
+
+    /// The load that the model is in, or was loaded by.
+    fn current_load(&self) -> Option<u64> {
+        match &self.stage {
+            Stage::Unloaded => None,
+            Stage::Loading(load) => Some(load.number),
+            Stage::Ready(ready) => Some(ready.load),
+            Stage::Unloading { load, .. } => Some(*load),
+        }
+    }
+
+    /// The count of the uses of a load, while there are any.
+    fn uses_of(&mut self, number: u64) -> Option<&mut usize> {
+        if let Some(load) = self.next.as_mut().filter(|load| load.number == number) {
+            return Some(&mut load.n_uses);
+        }
+        match &mut self.stage {
+            Stage::Loading(load) if load.number == number => Some(&mut load.n_uses),
+            Stage::Ready(ready) if ready.load == number => Some(&mut ready.n_uses),
+            Stage::Unloading { load, n_uses } if *load == number => Some(n_uses),
+            _ => None,
+        }
+    }
+
+    fn info(&self, name: &Arc<str>, aliases: &BTreeMap<String, Arc<str>>) -> ModelInfo {
+        let (state, n_uses) = match &self.stage {
+            Stage::Unloaded => (ModelState::Unloaded, 0),
+            Stage::Loading(load) => (ModelState::Loading, load.n_uses),
+            Stage::Ready(ready) if ready.is_draining => (ModelState::Unloading, ready.n_uses),
+            Stage::Ready(ready) => (ModelState::Ready, ready.n_uses),
+            Stage::Unloading { n_uses, .. } => (ModelState::Unloading, *n_uses),
+        };
+        let own = |(alias, model): (&String, &Arc<str>)| {
+            (model == name && **alias != **name).then(|| alias.clone())
+        };
+        ModelInfo {
+            name: name.to_string(),
+            aliases: aliases.iter().filter_map(own).collect(),
+            state,
+            n_uses: n_uses + self.next.as_ref().map_or(0, |load| load.n_uses),
+            memory_bytes: self.bytes,
+        }
+    }
+}
+
+impl State {
+    /// The model of a name or alias.
+    fn find(&self, name: &str) -> Result<Arc<str>, Error> {
+        if self.is_shut_down {
+            return Err(Error::ShutDown);
+        }
+        self.aliases.get(name).cloned().ok_or_else(|| Error::UnknownModel {
+            name: name.to_owned(),
+            known: self.models.keys().map(|name| &**name).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.models.values().map(|model| model.bytes).sum()
+    }
+
+    fn model(&mut self, name: &str) -> Option<&mut Model> {
+        self.models.get_mut(name)
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("models", &self.list()).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    pub(super) fn new(memory_bytes: u64) -> Self {
+        Self { memory_bytes, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Nothing panics while it holds the lock, so a poisoned one is intact.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells everybody who waits that a state has changed.
+    fn notify(&self, mut state: MutexGuard<'_, State>) {
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        self.changed.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn add(
+        &self,
+        name: &str,
+        aliases: Vec<String>,
+        source: Arc<dyn EngineSource>,
+    ) -> Result<(), Error> {
+        let mut state = self.lock();
+        let mut names = aliases;
+        names.push(name.to_owned());
+        names.sort_unstable();
+        let taken = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| &pair[0]);
+        if let Some(name) = taken.or_else(|| names.iter().find(|name| state.aliases.contains_key(*name))) {
+            return Err(Error::validation(
+                "name",
+                format!("{name:?} is taken; choose another name or alias"),
+            ));
+        }
+        if names.iter().any(|name| name.trim().is_empty()) {
+            return Err(Error::validation("name", "it is blank; give the model a name"));
+        }
+        let own: Arc<str> = name.into();
+        state.aliases.extend(names.into_iter().map(|alias| (alias, Arc::clone(&own))));
+        let model = Model { source, bytes: 0, stage: Stage::Unloaded, n_loads: 0, next: None };
+        state.models.insert(own, model);
+        Ok(())
+    }
+
+    pub(super) fn list(&self) -> Vec<ModelInfo> {
+        let state = self.lock();
+        state.models.iter().map(|(name, model)| model.info(name, &state.aliases)).collect()
+    }
+
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.lock().used_bytes()
+    }
+
+    pub(super) fn engines(&self) -> Vec<Engine> {
+        let ready = |model: &Model| match &model.stage {
+            Stage::Ready(ready) => Some(ready.engine.clone()),
+            _ => None,
+        };
+        self.lock().models.values().filter_map(ready).collect()
+    }
+
+    /// A use of a model, and where the outcome of its load appears. Starts the load if necessary.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`], [`Error::ShutDown`].
+    pub(super) fn acquire(registry: &Arc<Self>, name: &str) -> Result<(ModelUse, Outcome), Error> {
+        let mut state = registry.lock();
+        let name = state.find(name)?;
+        let model = state.models.get_mut(&name).ok_or(Error::ShutDown)?;
+        let (load, outcome, is_to_load) = model.begin_use();
+        if is_to_load {
+            Self::start_load(registry, &name, &mut state);
+        }
+        drop(state);
+        Ok((ModelUse { registry: Arc::clone(registry), name, load }, outcome))
+    }
+
+    /// Ends one use of a load.
+    pub(super) fn release(&self, name: &str, load: u64) {
+        let mut state = self.lock();
+        state.clock += 1;
+        let clock = state.clock;
+        let Some(model) = state.models.get_mut(name) else { return };
+        if let Some(n_uses) = model.uses_of(load) {
+            *n_uses -= 1;
+        }
+        if let Stage::Ready(ready) = &mut model.stage {
+            ready.last_use = clock;
+        }
+        self.notify(state);
+    }
+}

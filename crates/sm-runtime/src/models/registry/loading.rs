@@ -1,0 +1,149 @@
+//! Loads: memory is reserved first, from idle models if necessary.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use sm_cache::ByteSize;
+
+use super::{EngineSource, Model, Ready, Registry, Stage, State};
+use crate::{CancelToken, Engine, Error, LoadError, MemoryBound};
+
+impl State {
+    /// The idle model whose last use is longest ago.
+    fn least_recently_used(&self) -> Option<Arc<str>> {
+        let idle = self.models.iter().filter(|(_, model)| model.is_idle());
+        let last_use = |model: &Model| match &model.stage {
+            Stage::Ready(ready) => ready.last_use,
+            _ => u64::MAX,
+        };
+        idle.min_by_key(|(_, model)| last_use(model)).map(|(name, _)| Arc::clone(name))
+    }
+
+    /// Bytes that idle models and those being unloaded will give back.
+    fn reclaimable_bytes(&self) -> u64 {
+        let models = self.models.values().filter(|model| model.is_idle() || model.is_being_unloaded());
+        models.map(|model| model.bytes).sum()
+    }
+}
+
+impl Model {
+    fn is_idle(&self) -> bool {
+        matches!(&self.stage, Stage::Ready(ready) if ready.n_uses == 0 && !ready.is_draining)
+    }
+
+    fn is_being_unloaded(&self) -> bool {
+        match &self.stage {
+            Stage::Ready(ready) => ready.is_draining,
+            Stage::Unloading { .. } => true,
+            Stage::Unloaded | Stage::Loading(_) => false,
+        }
+    }
+}
+
+impl Registry {
+    /// Starts the load that waits for an unloaded model.
+    pub(super) fn start_load(registry: &Arc<Self>, name: &Arc<str>, state: &mut State) {
+        let Some(model) = state.model(name) else { return };
+        let Some(load) = model.next.take() else { return };
+        let (source, cancel) = (Arc::clone(&model.source), load.cancel.clone());
+        let outcome = Arc::clone(&load.outcome);
+        model.stage = Stage::Loading(load);
+        let (registry, name) = (Arc::clone(registry), Arc::clone(name));
+        let run = move || {
+            let load = || registry.load(&registry, &name, &*source, &cancel);
+            let loaded = catch_unwind(AssertUnwindSafe(load));
+            registry.finish_load(&name, loaded.unwrap_or_else(|_| Err(LoadError::Panicked.into())));
+        };
+        let spawned = std::thread::Builder::new().name("sm-load".to_owned()).spawn(run);
+        if let Err(source) = spawned {
+            model.stage = Stage::Unloaded;
+            // Nobody else sets it: the thread that would does not exist.
+            let _ = outcome.set(Err(Arc::new(LoadError::Thread { name: "sm-load", source }.into())));
+        }
+    }
+
+    fn load(
+        &self,
+        registry: &Arc<Self>,
+        name: &str,
+        source: &dyn EngineSource,
+        cancel: &CancelToken,
+    ) -> Result<Engine, Error> {
+        let planned = source.plan(self.memory_bytes, cancel)?;
+        Self::reserve(registry, name, planned.total_bytes()?)?;
+        planned.load()
+    }
+
+    /// Reserves memory for a model, and unloads idle ones for it.
+    ///
+    /// # Errors
+    /// If it is larger than the budget, or than all that is free or idle.
+    fn reserve(registry: &Arc<Self>, name: &str, bytes: u64) -> Result<(), Error> {
+        let limit = registry.memory_bytes;
+        if bytes > limit {
+            let (what, needed) = (format!("all parts of model {name:?}"), ByteSize(bytes));
+            let bound = MemoryBound::Configured;
+            return Err(LoadError::InsufficientMemory { what, needed, limit: ByteSize(limit), bound }.into());
+        }
+        let mut state = registry.lock();
+        loop {
+            if state.is_shut_down {
+                return Err(Error::ShutDown);
+            }
+            let free = limit.saturating_sub(state.used_bytes());
+            if bytes <= free {
+                state.model(name).ok_or(Error::ShutDown)?.bytes = bytes;
+                return Ok(());
+            }
+            // Nothing is unloaded in vain.
+            if bytes > free.saturating_add(state.reclaimable_bytes()) {
+                let (needed, free) = (ByteSize(bytes), ByteSize(free));
+                return Err(Error::ModelsInUse { needed, free, limit: ByteSize(limit) });
+            }
+            state = match state.least_recently_used() {
+                Some(idle) => {
+                    let engine = state.begin_unload(&idle);
+                    drop(state);
+                    Self::finish_unload(registry, &idle, engine, Duration::ZERO);
+                    registry.lock()
+                }
+                None => registry.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    fn finish_load(&self, name: &str, loaded: Result<Engine, Error>) {
+        let mut state = self.lock();
+        let (is_shut_down, last_use) = (state.is_shut_down, state.clock);
+        let Some(model) = state.model(name) else { return };
+        let Stage::Loading(load) = std::mem::replace(&mut model.stage, Stage::Unloaded) else { return };
+        let mut unused = None;
+        let outcome = match loaded {
+            Ok(engine) if !is_shut_down => {
+                model.stage = Stage::Ready(Ready {
+                    engine: engine.clone(),
+                    load: load.number,
+                    n_uses: load.n_uses,
+                    last_use,
+                    is_draining: false,
+                });
+                Ok(engine)
+            }
+            Ok(engine) => {
+                model.bytes = 0;
+                unused = Some(engine);
+                Err(Arc::new(Error::ShutDown))
+            }
+            Err(error) => {
+                model.bytes = 0;
+                Err(Arc::new(if is_shut_down { Error::ShutDown } else { error }))
+            }
+        };
+        // Only the thread of a load sets its outcome.
+        let _ = load.outcome.set(outcome);
+        self.notify(state);
+        // Ending an engine waits for its thread, so it must not happen under the lock.
+        drop(unused);
+    }
+}

@@ -1,0 +1,218 @@
+//! A conversation to be answered, as a chat template takes it.
+
+use serde_json::{Map, Value};
+use sm_model::chat::{self, ChatTemplate, Message};
+
+use crate::Error;
+
+/// Stands for an answer whose place in the rendered text is wanted. A private-use character keeps it apart from text that
+/// people write; it has no white space that a template could trim.
+const MARK: &str = "\u{f8ff}answer\u{f8ff}";
+
+/// Messages, and what else the model's chat template may use.
+///
+/// ```
+/// use sm_runtime::ChatRequest;
+/// use sm_runtime::serde_json::json;
+///
+/// let request = ChatRequest::new()
+///     .system("Answer in one sentence.")
+///     .user("What is the weather in Vienna?")
+///     .tool(json!({"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}))
+///     .variable("enable_thinking", false);
+/// # let _ = request;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatRequest {
+    messages: Vec<Message>,
+    tools: Vec<Value>,
+    documents: Vec<Value>,
+    variables: Map<String, Value>,
+    add_generation_prompt: bool,
+    continue_final_message: bool,
+    now_unix_seconds: Option<i64>,
+}
+
+impl Default for ChatRequest {
+    fn default() -> Self {
+        Self {
+            messages: Vec::new(),
+            tools: Vec::new(),
+            documents: Vec::new(),
+            variables: Map::new(),
+            add_generation_prompt: true,
+            continue_final_message: false,
+            now_unix_seconds: None,
+        }
+    }
+}
+
+impl ChatRequest {
+    /// A conversation without messages.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a message with the role `system`.
+    #[must_use]
+    pub fn system(self, text: &str) -> Self {
+        self.message(Message::new("system", text))
+    }
+
+    /// Adds a message with the role `user`.
+    #[must_use]
+    pub fn user(self, text: &str) -> Self {
+        self.message(Message::new("user", text))
+    }
+
+    /// Adds a message with the role `assistant`.
+    #[must_use]
+    pub fn assistant(self, text: &str) -> Self {
+        self.message(Message::new("assistant", text))
+    }
+
+    /// Adds a message.
+    #[must_use]
+    pub fn message(mut self, message: Message) -> Self {
+        self.messages.push(message);
+        self
+    }
+
+    /// Adds messages.
+    #[must_use]
+    pub fn messages(mut self, messages: impl IntoIterator<Item = Message>) -> Self {
+        self.messages.extend(messages);
+        self
+    }
+
+    /// Adds a function that the model may call, as a JSON schema.
+    #[must_use]
+    pub fn tool(mut self, schema: Value) -> Self {
+        self.tools.push(schema);
+        self
+    }
+
+    /// Adds functions that the model may call, as JSON schemas.
+    #[must_use]
+    pub fn tools(mut self, schemas: impl IntoIterator<Item = Value>) -> Self {
+        self.tools.extend(schemas);
+        self
+    }
+
+    /// Adds texts to answer from, for templates that support them.
+    #[must_use]
+    pub fn documents(mut self, documents: impl IntoIterator<Item = Value>) -> Self {
+        self.documents.extend(documents);
+        self
+    }
+
+    /// Sets a variable of the template, such as `enable_thinking`. It takes precedence over all variables that the runtime
+    /// sets itself.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.variables.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Whether the prompt ends with the opening of an answer. On by default.
+    #[must_use]
+    pub fn add_generation_prompt(self, add_generation_prompt: bool) -> Self {
+        Self { add_generation_prompt, ..self }
+    }
+
+    /// Whether the output continues the last message instead of opening a new one: the prompt then ends where the content of
+    /// that message ends, whatever [`ChatRequest::add_generation_prompt`] says. Off by default.
+    #[must_use]
+    pub fn continue_final_message(self, continue_final_message: bool) -> Self {
+        Self { continue_final_message, ..self }
+    }
+
+    /// The time that the template sees, in seconds since 1970-01-01 UTC. By default that of the request. A template that
+    /// prints the time gives another prompt, and so finds nothing in the cache, each time it prints another.
+    #[must_use]
+    pub fn now_unix_seconds(self, seconds: i64) -> Self {
+        Self { now_unix_seconds: Some(seconds), ..self }
+    }
+
+    /// Whether the output is the rest of the last message.
+    pub(super) fn continues_message(&self) -> bool {
+        self.continue_final_message
+    }
+
+    /// The whole conversation as text.
+    ///
+    /// # Errors
+    /// If there is no message, the last one cannot be continued, or the template fails.
+    pub(super) fn render(&self, template: &ChatTemplate) -> Result<String, Error> {
+        if self.messages.is_empty() {
+            return Err(Error::validation("messages", "there are none; give at least one"));
+        }
+        if !self.continue_final_message {
+            return self.render_messages(template, &self.messages);
+        }
+        let mut messages = self.messages.clone();
+        if let Some(last) = messages.last_mut() {
+            *last = marked(last)?;
+        }
+        let mut text = self.render_messages(template, &messages)?;
+        let end = text.rfind(MARK).ok_or_else(|| {
+            let message = "the chat template leaves the last message out, so it cannot be continued";
+            Error::validation("continue_final_message", message)
+        })?;
+        text.truncate(end);
+        Ok(text)
+    }
+
+    /// The messages as text that follows an answer which the context holds already: what the template puts between the
+    /// answer's content and the end of the prompt.
+    ///
+    /// The earlier messages are not needed. The template renders a conversation in which [`MARK`] stands for the answer, and what
+    /// comes behind the mark is the continuation. So the context becomes the render of the whole conversation for every
+    /// template that renders a message from that message and its predecessor alone; what a template changes in
+    /// earlier messages, such as leaving their reasoning out, stays as it was.
+    ///
+    /// # Errors
+    /// As [`ChatRequest::render`]; if the template leaves the answer out.
+    pub(super) fn render_after_answer(&self, template: &ChatTemplate) -> Result<String, Error> {
+        let earlier = [Message::new("user", "…"), Message::new("assistant", MARK)];
+        let messages = earlier.into_iter().chain(self.messages.iter().cloned()).collect();
+        let text = Self { messages, ..self.clone() }.render(template)?;
+        let (_, after) = text.split_once(MARK).ok_or_else(|| {
+            let message = "the chat template leaves earlier answers out, so messages cannot be appended; use a session in \
+                           prefix mode and send the whole conversation";
+            Error::validation("messages", message)
+        })?;
+        Ok(after.to_owned())
+    }
+
+    fn render_messages(&self, template: &ChatTemplate, messages: &[Message]) -> Result<String, Error> {
+        let mut request = chat::ChatRequest {
+            tools: &self.tools,
+            documents: &self.documents,
+            add_generation_prompt: self.add_generation_prompt && !self.continue_final_message,
+            variables: self.variables.clone(),
+            ..chat::ChatRequest::new(messages)
+        };
+        request.now_unix_seconds = self.now_unix_seconds.unwrap_or(request.now_unix_seconds);
+        Ok(template.render(&request)?)
+    }
+}
+
+/// The message with [`MARK`] at the end of its text.
+fn marked(message: &Message) -> Result<Message, Error> {
+    let mut fields = message.fields().clone();
+    let text = match fields.get_mut("content") {
+        Some(Value::String(text)) => Some(text),
+        Some(Value::Array(parts)) => match parts.last_mut().and_then(|part| part.get_mut("text")) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    };
+    let no_text = || Error::validation("continue_final_message", "the last message has no text to continue");
+    text.ok_or_else(no_text)?.push_str(MARK);
+    Ok(Message::from_json(Value::Object(fields))?)
+}
+
+#[cfg(test)]
+mod tests;

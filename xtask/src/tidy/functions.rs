@@ -1,0 +1,54 @@
+//! Functions fit a screen, whatever lints are allowed where they stand.
+
+use syn::visit::{self, Visit};
+use syn::{Block, Ident, ImplItemFn, ItemFn, TraitItemFn};
+
+use super::{Finding, SourceFile};
+
+/// The most lines of a body between its braces, comments and empty lines included: they take room on the screen too.
+const MAX_LINES: usize = 60;
+
+/// Checks every function of every file, tests included.
+pub(super) fn check(files: &[SourceFile], findings: &mut Vec<Finding>) {
+    for file in files.iter().filter(|file| file.is_rust()) {
+        // What does not parse does not compile, and another check says so.
+        let Ok(syntax) = syn::parse_file(&file.text) else { continue };
+        Functions { file, findings }.visit_file(&syntax);
+    }
+}
+
+struct Functions<'a> {
+    file: &'a SourceFile,
+    findings: &'a mut Vec<Finding>,
+}
+
+impl Functions<'_> {
+    fn check(&mut self, name: &Ident, body: &Block) {
+        let braces = body.brace_token.span;
+        let n_lines = (braces.close().start().line - braces.open().start().line).saturating_sub(1);
+        if n_lines > MAX_LINES {
+            let what =
+                format!("the body of `{name}` has {n_lines} lines; the limit is {MAX_LINES}: split it");
+            self.findings.push(self.file.finding(name.span().start().line, what));
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Functions<'_> {
+    fn visit_item_fn(&mut self, function: &'ast ItemFn) {
+        self.check(&function.sig.ident, &function.block);
+        visit::visit_item_fn(self, function);
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'ast ImplItemFn) {
+        self.check(&function.sig.ident, &function.block);
+        visit::visit_impl_item_fn(self, function);
+    }
+
+    fn visit_trait_item_fn(&mut self, function: &'ast TraitItemFn) {
+        if let Some(body) = &function.default {
+            self.check(&function.sig.ident, body);
+        }
+        visit::visit_trait_item_fn(self, function);
+    }
+}
