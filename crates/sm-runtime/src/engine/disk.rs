@@ -6,7 +6,7 @@ use sm_cache::{KvCache, Namespace};
 use sm_kernels::plan::Executor;
 
 use super::engine_loop::{Core, Message};
-use crate::kv_disk::{DiskTier, Setup};
+use crate::kv_disk::{DiskTier, TierParams};
 use crate::{Error, KvDiskConfig};
 
 /// Opens the disk tier of an engine that takes `messages`.
@@ -16,11 +16,12 @@ use crate::{Error, KvDiskConfig};
 pub(super) fn open_disk(
     config: &KvDiskConfig,
     namespace: &Namespace,
-    (executor, cache): (&dyn Executor, &mut KvCache),
+    executor: &dyn Executor,
+    cache: &mut KvCache,
     messages: Sender<Message>,
 ) -> Result<DiskTier, Error> {
     let wake = Box::new(move || _ = messages.send(Message::Wake));
-    DiskTier::open(Setup { config, namespace, page_bytes: executor.page_bytes(), wake }, cache)
+    DiskTier::open(TierParams { config, namespace, executor, wake }, cache)
 }
 
 impl Core {
@@ -33,7 +34,7 @@ impl Core {
         disk.advance(&mut **executor, cache, scheduler);
         let cost = scheduler.cost().clone();
         scheduler.begin_prefetch(now_us, cache, |upcoming| disk.begin(&upcoming, cache, &cost));
-        disk.ask(scheduler);
+        disk.ask(cache, scheduler);
     }
 
     /// Hands over what the cache has evicted, before a step overwrites it.

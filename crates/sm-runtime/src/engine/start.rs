@@ -47,8 +47,10 @@ impl Engine {
         gate.context_len.store(model.context_len, Ordering::Relaxed);
         let namespace = namespace(&model, &*executor, &config)?;
         let (messages, received) = mpsc::channel();
-        let open = |disk| open_disk(disk, &namespace, (&*executor, &mut cache), messages.clone());
-        let disk = config.kv_disk.as_ref().map(open).transpose()?;
+        let disk = match &config.kv_disk {
+            Some(disk) => Some(open_disk(disk, &namespace, &*executor, &mut cache, messages.clone())?),
+            None => None,
+        };
         let core = Core::new(Parts {
             executor,
             scheduler,

@@ -21,6 +21,7 @@ mod seeds;
 mod sessions;
 mod slots;
 mod speculation;
+mod stateful;
 mod storm;
 mod streams;
 mod watching;

@@ -17,7 +17,7 @@ pub enum KvDiskError {
         dir: PathBuf,
     },
     /// The limit leaves no room for a single page.
-    #[error("a file with one KV page needs {needed} but kv_disk_bytes allows {limit}; raise it")]
+    #[error("a file with one KV page or state needs {needed} but kv_disk_bytes allows {limit}; raise it")]
     TooSmall {
         /// Bytes of a file with one page.
         needed: ByteSize,

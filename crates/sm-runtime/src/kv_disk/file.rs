@@ -1,12 +1,12 @@
-//! The file of the disk tier: a header, then slots of one page each.
+//! A file of the disk tier: a header, then slots of one record each.
 //!
 //! ```text
 //! file:   magic, geometry and fingerprint, checksum | slot 0 | slot 1 | …
-//! slot:   header (136 bytes, see `record.rs`) | page
+//! slot:   header (136 bytes, see `record.rs`) | page or state
 //! ```
 //!
-//! Nothing is forced onto the disk. A process that is killed leaves whole writes behind, and what a power failure tears is
-//! found by its checksum.
+//! Slots have a fixed size, so a record overwrites another in place and the file needs no compaction. Nothing is flushed to
+//! the disk: a killed process leaves whole writes behind, and what a power failure tears is found by its checksum.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -14,30 +14,37 @@ use std::path::Path;
 
 use sm_cache::{ByteSize, PageKey};
 
-use super::KvDiskConfig;
-use super::record::{HEADER_BYTES, Header, PageName, Seal};
+use super::record::{HEADER_BYTES, Header, RecordKind, RecordName, Seal};
 use crate::KvDiskError;
 
-/// The name of the file in its directory.
-pub(super) const FILE_NAME: &str = "smallmind-kv.pages";
 /// The first bytes of the file; the number changes with the format.
 const MAGIC: [u8; 16] = *b"SmallMind KV 01\n";
-/// Magic, bytes of a page, fingerprint, checksum.
+/// Magic, bytes of a record, fingerprint, checksum.
 const FILE_HEADER_BYTES: usize = 16 + 8 + 16 + 16;
 
-/// The file, locked for this process.
+/// A file, locked for this process.
 #[derive(Debug)]
-pub(super) struct PageFile {
+pub(super) struct RecordFile {
     file: File,
     seal: Seal,
-    page_bytes: usize,
+    record_bytes: usize,
     n_slots: u32,
+}
+
+/// Which file, and of what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FileParams<'a> {
+    pub(super) kind: RecordKind,
+    pub(super) dir: &'a Path,
+    pub(super) max_bytes: u64,
+    pub(super) fingerprint: u128,
+    pub(super) record_bytes: usize,
 }
 
 /// What a file held when it was opened.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Contents {
-    /// Per slot, from the first: the page's key and the number of the write.
+    /// Per slot, from the first: the record's key and the number of the write.
     pub(super) stored: Vec<Option<(PageKey, u64)>>,
     /// Records that were torn or damaged.
     pub(super) n_damaged: u64,
@@ -45,53 +52,55 @@ pub(super) struct Contents {
     pub(super) last_number: u64,
 }
 
-/// What came of reading a page.
+/// What came of reading a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It is the page that was asked for.
+    /// It is the record that was asked for.
     Intact,
-    /// It is another page, whole, whose key is the same.
+    /// It is another record, whole, with the same key.
     Other,
     /// It is not as it was written.
     Damaged,
 }
 
-impl PageFile {
-    /// Opens or makes the file for pages of `page_bytes` bytes. One with another fingerprint or page is emptied, and what
-    /// lies beyond the limit is cut off.
+impl RecordFile {
+    /// Opens or makes a file. One with another fingerprint or record size is emptied, and what lies beyond the limit is cut
+    /// off.
     ///
     /// # Errors
-    /// If the directory is in use, the limit is below one page, or the file cannot be used.
-    pub(super) fn open(
-        config: &KvDiskConfig,
-        fingerprint: u128,
-        page_bytes: usize,
-    ) -> Result<(Self, Contents), KvDiskError> {
-        let slot_bytes = (HEADER_BYTES + page_bytes) as u64;
+    /// If the directory is in use, the limit is below one record, or the file cannot be used.
+    pub(super) fn open(params: &FileParams<'_>) -> Result<(Self, Contents), KvDiskError> {
+        let FileParams { kind, dir, max_bytes, fingerprint, record_bytes } = *params;
+        let slot_bytes = (HEADER_BYTES + record_bytes) as u64;
         let needed = FILE_HEADER_BYTES as u64 + slot_bytes;
-        if config.max_bytes < needed {
-            let (needed, limit) = (ByteSize(needed), ByteSize(config.max_bytes));
-            return Err(KvDiskError::TooSmall { needed, limit });
+        if max_bytes < needed {
+            return Err(KvDiskError::TooSmall { needed: ByteSize(needed), limit: ByteSize(max_bytes) });
         }
-        let n_slots = (config.max_bytes - FILE_HEADER_BYTES as u64) / slot_bytes;
+        let n_slots = (max_bytes - FILE_HEADER_BYTES as u64) / slot_bytes;
         let n_slots = u32::try_from(n_slots).unwrap_or(u32::MAX);
-        std::fs::create_dir_all(&config.dir).map_err(KvDiskError::io("make the directory", &config.dir))?;
-        let path = config.dir.join(FILE_NAME);
+        std::fs::create_dir_all(dir).map_err(KvDiskError::io("make the directory", dir))?;
+        let path = dir.join(file_name(kind));
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
         let file = options.open(&path).map_err(KvDiskError::io("open", &path))?;
-        lock(&file, &config.dir, &path)?;
-        let mut file = Self { file, seal: Seal { fingerprint }, page_bytes, n_slots };
+        lock(&file, dir, &path)?;
+        let mut file = Self { file, seal: Seal { fingerprint }, record_bytes, n_slots };
         let contents = file.read_contents().map_err(KvDiskError::io("read", &path))?;
         Ok((file, contents))
     }
 
-    /// Pages that fit.
+    /// Removes a file that an earlier model has left in the directory, if there is one.
+    pub(super) fn remove(kind: RecordKind, dir: &Path) {
+        // One that cannot be removed is in nobody's way.
+        let _ = std::fs::remove_file(dir.join(file_name(kind)));
+    }
+
+    /// Records that fit.
     pub(super) fn n_slots(&self) -> u32 {
         self.n_slots
     }
 
     fn slot_bytes(&self) -> u64 {
-        (HEADER_BYTES + self.page_bytes) as u64
+        (HEADER_BYTES + self.record_bytes) as u64
     }
 
     fn seek(&mut self, slot: u32) -> io::Result<()> {
@@ -100,12 +109,12 @@ impl PageFile {
     }
 
     fn read_contents(&mut self) -> io::Result<Contents> {
-        let expected = file_header(self.page_bytes, self.seal.fingerprint);
+        let expected = file_header(self.record_bytes, self.seal.fingerprint);
         let len = self.file.metadata()?.len();
         let mut header = Vec::with_capacity(FILE_HEADER_BYTES);
         (&self.file).take(FILE_HEADER_BYTES as u64).read_to_end(&mut header)?;
         if header != expected {
-            // That of another model is whole and means nothing here.
+            // That of another model is whole, and of no use here.
             let n_damaged = u64::from(len > 0 && !is_whole(&header));
             self.file.set_len(0)?;
             self.file.seek(SeekFrom::Start(0))?;
@@ -140,26 +149,32 @@ impl PageFile {
         Ok(bytes)
     }
 
-    /// Makes a slot hold nothing.
+    /// Empties a slot.
     fn clear(&mut self, slot: u32) -> io::Result<()> {
         self.seek(slot)?;
         self.file.write_all(&[0; HEADER_BYTES])
     }
 
-    /// Writes a page into a slot: while it is written, the slot holds nothing.
+    /// Writes a record into a slot. While it is written, the slot is empty.
     ///
     /// # Errors
-    /// If the system refuses; the slot then holds nothing, or what the checksums refuse.
-    pub(super) fn write(&mut self, slot: u32, name: &PageName, number: u64, page: &[u8]) -> io::Result<()> {
+    /// If the system refuses; the slot is then empty, or holds what the checksums refuse.
+    pub(super) fn write(
+        &mut self,
+        slot: u32,
+        name: &RecordName,
+        number: u64,
+        record: &[u8],
+    ) -> io::Result<()> {
         self.clear(slot)?;
-        self.file.write_all(page)?;
-        let header = Header { name: *name, number, page_sum: self.seal.sum(slot, page) };
+        self.file.write_all(record)?;
+        let header = Header { name: *name, number, sum: self.seal.sum(slot, record) };
         self.seek(slot)?;
         self.file.write_all(&header.to_bytes(self.seal, slot))
     }
 
-    /// Reads the page of a slot into `page`, which means something only if the page is [`Outcome::Intact`].
-    pub(super) fn read(&mut self, slot: u32, name: &PageName, page: &mut [u8]) -> Outcome {
+    /// Reads the record of a slot into `record`, which is valid only if the outcome is [`Outcome::Intact`].
+    pub(super) fn read(&mut self, slot: u32, name: &RecordName, record: &mut [u8]) -> Outcome {
         let bytes = self.read_header(slot).ok();
         let Some(header) = bytes.and_then(|bytes| Header::from_bytes(&bytes, self.seal, slot)) else {
             return Outcome::Damaged;
@@ -167,10 +182,17 @@ impl PageFile {
         if header.name != *name {
             return Outcome::Other;
         }
-        match self.file.read_exact(page) {
-            Ok(()) if self.seal.sum(slot, page) == header.page_sum => Outcome::Intact,
+        match self.file.read_exact(record) {
+            Ok(()) if self.seal.sum(slot, record) == header.sum => Outcome::Intact,
             _ => Outcome::Damaged,
         }
+    }
+}
+
+fn file_name(kind: RecordKind) -> &'static str {
+    match kind {
+        RecordKind::Page => "smallmind-kv.pages",
+        RecordKind::State => "smallmind-kv.states",
     }
 }
 
@@ -182,9 +204,9 @@ fn lock(file: &File, dir: &Path, path: &Path) -> Result<(), KvDiskError> {
     }
 }
 
-fn file_header(page_bytes: usize, fingerprint: u128) -> Vec<u8> {
+fn file_header(record_bytes: usize, fingerprint: u128) -> Vec<u8> {
     let mut header = MAGIC.to_vec();
-    header.extend((page_bytes as u64).to_le_bytes());
+    header.extend((record_bytes as u64).to_le_bytes());
     header.extend(fingerprint.to_le_bytes());
     header.extend(header_sum(&header));
     header

@@ -1,4 +1,4 @@
-//! What stands before each page in the file: whose page it is, sealed by checksums.
+//! The header of each record in a file: what the record is, sealed by checksums.
 
 use std::hash::Hasher as _;
 
@@ -10,30 +10,39 @@ use sm_tensor::TokenId;
 /// Bytes of a header.
 pub(super) const HEADER_BYTES: usize = 8 + 16 + 16 + 16 + 4 * PAGE_LEN + 16;
 
-/// Tells a page from every other.
+/// What records hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PageName {
+pub(super) enum RecordKind {
+    /// The keys and values of a page.
+    Page,
+    /// The recurrent state after a page.
+    State,
+}
+
+/// Identifies a page, and the state after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RecordName {
     pub(super) key: PageKey,
-    /// The key of what comes before it.
+    /// The key of the page before it.
     pub(super) parent: PageKey,
-    /// Its own tokens, compared on every hit: the key only finds.
+    /// The page's own tokens, compared on every hit: a hash can collide.
     pub(super) tokens: [TokenId; PAGE_LEN],
 }
 
 /// A header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
-    pub(super) name: PageName,
-    /// Counts the pages written to the file, from 1.
+    pub(super) name: RecordName,
+    /// Counts the records written to the file, from 1.
     pub(super) number: u64,
-    /// The checksum of the page.
-    pub(super) page_sum: u128,
+    /// The checksum of what follows.
+    pub(super) sum: u128,
 }
 
-/// Makes checksums that hold at one place of one file only: a record of another file or slot is as good as damaged.
+/// Makes checksums that hold in one slot of one file only: a record of another file or slot counts as damaged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seal {
-    /// Of all that decides what is in the pages.
+    /// Of everything that determines the content of records besides their tokens.
     pub(super) fingerprint: u128,
 }
 
@@ -53,14 +62,14 @@ impl Header {
         let mut bytes = [0; HEADER_BYTES];
         let mut rest = &mut bytes[..];
         let mut put = |part: &[u8]| {
-            let (place, behind) = std::mem::take(&mut rest).split_at_mut(part.len());
-            place.copy_from_slice(part);
+            let (field, behind) = std::mem::take(&mut rest).split_at_mut(part.len());
+            field.copy_from_slice(part);
             rest = behind;
         };
         put(&self.number.to_le_bytes());
         put(&self.name.key.0.to_le_bytes());
         put(&self.name.parent.0.to_le_bytes());
-        put(&self.page_sum.to_le_bytes());
+        put(&self.sum.to_le_bytes());
         self.name.tokens.iter().for_each(|token| put(&token.0.to_le_bytes()));
         let (sealed, sum) = bytes.split_at_mut(HEADER_BYTES - 16);
         sum.copy_from_slice(&seal.sum(slot, sealed).to_le_bytes());
@@ -69,21 +78,21 @@ impl Header {
 
     /// Reads a header back; `None` if it is not as it was written.
     pub(super) fn from_bytes(bytes: &[u8; HEADER_BYTES], seal: Seal, slot: u32) -> Option<Self> {
-        let (sealed, sum) = bytes.split_at(HEADER_BYTES - 16);
-        if seal.sum(slot, sealed).to_le_bytes() != *sum {
+        let (sealed, header_sum) = bytes.split_at(HEADER_BYTES - 16);
+        if seal.sum(slot, sealed).to_le_bytes() != *header_sum {
             return None;
         }
         let (number, rest) = sealed.split_first_chunk()?;
         let (key, rest) = rest.split_first_chunk()?;
         let (parent, rest) = rest.split_first_chunk()?;
-        let (page_sum, rest) = rest.split_first_chunk()?;
+        let (sum, rest) = rest.split_first_chunk()?;
         let mut tokens = [TokenId(0); PAGE_LEN];
         for (token, bytes) in tokens.iter_mut().zip(rest.as_chunks().0) {
             *token = TokenId(u32::from_le_bytes(*bytes));
         }
         let [key, parent] = [key, parent].map(|bytes| PageKey(u128::from_le_bytes(*bytes)));
-        let name = PageName { key, parent, tokens };
-        Some(Self { name, number: u64::from_le_bytes(*number), page_sum: u128::from_le_bytes(*page_sum) })
+        let name = RecordName { key, parent, tokens };
+        Some(Self { name, number: u64::from_le_bytes(*number), sum: u128::from_le_bytes(*sum) })
     }
 }
 
@@ -95,8 +104,8 @@ mod tests {
     fn a_header_is_read_as_it_was_written_and_no_flipped_bit_passes() {
         let mut tokens = [TokenId(7); PAGE_LEN];
         tokens[3] = TokenId(u32::MAX);
-        let name = PageName { key: PageKey(5 << 100), parent: PageKey(3), tokens };
-        let header = Header { name, number: 9, page_sum: u128::MAX - 2 };
+        let name = RecordName { key: PageKey(5 << 100), parent: PageKey(3), tokens };
+        let header = Header { name, number: 9, sum: u128::MAX - 2 };
         let seal = Seal { fingerprint: 1 };
         let mut bytes = header.to_bytes(seal, 4);
         assert_eq!(Header::from_bytes(&bytes, seal, 4), Some(header));

@@ -1,10 +1,21 @@
-//! Which page is in which slot of the file, and which gives way.
+//! Which record is in which slot of a file, and which is replaced.
+//!
+//! Replacement is CLOCK (second chance, F. Corbató 1968): a hand goes around the slots and replaces the next record that was
+//! not used since it last came by.
+//!
+//! ```text
+//! slots   [a·] [b ] [c·] [d ]      · used since the last turn
+//!                ▲ hand            the next victim is b; then c loses its mark, and d goes
+//! ```
+//!
+//! It approximates least recently used without a list to maintain on every hit, and its state need not be stored: after a
+//! restart the hand begins at the oldest write.
 
 use std::collections::HashMap;
 
 use sm_cache::PageKey;
 
-/// The slots of a file. Where all are taken, the next in turn that was not used since the last turn gives way.
+/// The slots of a file.
 #[derive(Debug)]
 pub(super) struct Slots {
     by_key: HashMap<PageKey, u32>,
@@ -13,7 +24,7 @@ pub(super) struct Slots {
     /// Of these, those that hold nothing.
     free: Vec<u32>,
     max: u32,
-    /// The slot whose turn it is.
+    /// The slot that the hand points to.
     hand: u32,
 }
 
@@ -24,14 +35,14 @@ struct Slot {
 }
 
 impl Slots {
-    /// `max` slots, at least one, that hold the pages `stored`: per slot from the first its key and the number of the write.
+    /// `max` slots, at least one, that hold `stored`: per slot from the first, the record's key and the number of the write.
     pub(super) fn new(max: u32, stored: &[Option<(PageKey, u64)>]) -> Self {
         let mut slots = Self { by_key: HashMap::new(), slots: Vec::new(), free: Vec::new(), max, hand: 0 };
         slots.slots.resize(stored.len(), Slot::default());
         let mut oldest = u64::MAX;
         for (slot, stored) in (0..).zip(stored) {
             match *stored {
-                // The second of two equal pages is not needed.
+                // The second of two equal records is not needed.
                 Some((key, number)) if !slots.by_key.contains_key(&key) => {
                     slots.put(slot, key);
                     if number < oldest {
@@ -44,29 +55,29 @@ impl Slots {
         slots
     }
 
-    /// Pages that are stored.
+    /// Records that are stored.
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }
 
-    /// Pages that can be stored.
+    /// Records that can be stored.
     pub(super) fn max(&self) -> usize {
         self.max as usize
     }
 
-    /// The slot of a page, if it is stored; spares it for a turn.
+    /// The slot of a record, if it is stored; spares it for a turn of the hand.
     pub(super) fn find(&mut self, key: PageKey) -> Option<u32> {
         let slot = *self.by_key.get(&key)?;
         self.slots[slot as usize].is_used = true;
         Some(slot)
     }
 
-    /// Whether a page is stored.
+    /// Whether a record is stored.
     pub(super) fn contains(&self, key: PageKey) -> bool {
         self.by_key.contains_key(&key)
     }
 
-    /// A slot for a page that is not stored; the page that was there is forgotten.
+    /// A slot for a record that is not stored; the record that was there is forgotten.
     pub(super) fn take(&mut self, key: PageKey) -> u32 {
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -83,7 +94,7 @@ impl Slots {
         slot
     }
 
-    /// Forgets a page, if it is still in this slot.
+    /// Forgets a record, if it is still in this slot.
     pub(super) fn forget(&mut self, slot: u32, key: PageKey) {
         if self.by_key.get(&key) == Some(&slot) {
             self.by_key.remove(&key);
@@ -113,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_gives_way_unless_it_was_used() {
+    fn the_oldest_is_replaced_unless_it_was_used() {
         let mut slots = Slots::new(3, &[]);
         assert_eq!([1, 2, 3].map(|key| slots.take(PageKey(key))), [0, 1, 2]);
         assert_eq!(slots.find(PageKey(1)), Some(0));

@@ -1,85 +1,109 @@
-//! The thread that reads and writes the file, one job after the other: a page that was handed over is found by every read
+//! The thread that reads and writes the files, one job after the other: a record that was handed over is found by every read
 //! after it.
 
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::file::{Outcome, PageFile};
-use super::record::PageName;
+use super::file::{Outcome, RecordFile};
+use super::record::{RecordKind, RecordName};
 
-/// What is to be done. The buffer `page`, `[page_bytes]`, comes back.
+/// The name of the thread.
+pub(super) const THREAD: &str = "sm-kv-disk";
+
+/// What is to be done. The buffer `record`, `[record_bytes]`, comes back.
 #[derive(Debug)]
 pub(super) enum Job {
-    Write { slot: u32, name: PageName, number: u64, page: Vec<u8> },
-    Read { slot: u32, name: PageName, fetch: u64, page: Vec<u8> },
+    Write { kind: RecordKind, slot: u32, name: RecordName, number: u64, record: Vec<u8> },
+    Read { kind: RecordKind, slot: u32, name: RecordName, fetch: u64, record: Vec<u8> },
 }
 
 /// What was done.
 #[derive(Debug)]
 pub(super) enum Done {
-    Written { slot: u32, name: PageName, is_ok: bool, page: Vec<u8> },
-    Read(PageRead),
+    Written { kind: RecordKind, slot: u32, name: RecordName, is_ok: bool, record: Vec<u8> },
+    Read(RecordRead),
 }
 
-/// A page that was read, if it is intact.
+/// A record that was read, if it is intact.
 #[derive(Debug)]
-pub(super) struct PageRead {
+pub(super) struct RecordRead {
+    pub(super) kind: RecordKind,
     pub(super) slot: u32,
-    pub(super) name: PageName,
+    pub(super) name: RecordName,
     pub(super) fetch: u64,
-    pub(super) page: Vec<u8>,
+    pub(super) record: Vec<u8>,
     pub(super) outcome: Outcome,
     pub(super) read_us: u64,
 }
 
-/// Tells the engine that there is something to take in, also when the thread ends.
-pub(super) struct Bell(pub(super) Box<dyn Fn() + Send>);
+/// The files, by the kind of their records.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) pages: RecordFile,
+    /// Of models with recurrent states.
+    pub(super) states: Option<RecordFile>,
+}
 
-impl Drop for Bell {
+/// Tells the engine that something was read, and that the thread has ended, however it does.
+pub(super) struct EngineWaker(pub(super) Box<dyn Fn() + Send>);
+
+impl Drop for EngineWaker {
     fn drop(&mut self) {
         self.0();
     }
 }
 
-/// Starts the thread; it ends when nobody can send it jobs any more, after those that were sent.
+/// Starts the thread. It ends after the last job when nobody can send more.
 ///
 /// # Errors
 /// What the system says.
 pub(super) fn spawn(
-    mut file: PageFile,
+    mut files: Files,
     jobs: Receiver<Job>,
     done: SyncSender<Done>,
-    bell: Bell,
+    waker: EngineWaker,
 ) -> std::io::Result<JoinHandle<()>> {
     let work = move || {
         while let Ok(job) = jobs.recv() {
-            let result = perform(&mut file, job);
+            let result = perform(&mut files, job);
             let is_awaited = matches!(result, Done::Read(_));
             if done.send(result).is_err() {
                 return;
             }
             if is_awaited {
-                bell.0();
+                waker.0();
             }
         }
-        // After the end of the channel, which the engine is to find.
-        drop((done, bell));
+        // In this order: the engine that is woken must find the channel closed.
+        drop(done);
+        drop(waker);
     };
-    std::thread::Builder::new().name("sm-kv-disk".to_owned()).spawn(work)
+    std::thread::Builder::new().name(THREAD.to_owned()).spawn(work)
 }
 
-fn perform(file: &mut PageFile, job: Job) -> Done {
+fn perform(files: &mut Files, job: Job) -> Done {
     match job {
-        Job::Write { slot, name, number, page } => {
-            let is_ok = file.write(slot, &name, number, &page).is_ok();
-            Done::Written { slot, name, is_ok, page }
+        Job::Write { kind, slot, name, number, record } => {
+            let file = files.of(kind);
+            let is_ok = file.is_some_and(|file| file.write(slot, &name, number, &record).is_ok());
+            Done::Written { kind, slot, name, is_ok, record }
         }
-        Job::Read { slot, name, fetch, mut page } => {
+        Job::Read { kind, slot, name, fetch, mut record } => {
             let began = Instant::now();
-            let outcome = file.read(slot, &name, &mut page);
+            let file = files.of(kind);
+            let outcome = file.map_or(Outcome::Damaged, |file| file.read(slot, &name, &mut record));
             let read_us = began.elapsed().as_micros() as u64;
-            Done::Read(PageRead { slot, name, fetch, page, outcome, read_us })
+            Done::Read(RecordRead { kind, slot, name, fetch, record, outcome, read_us })
+        }
+    }
+}
+
+impl Files {
+    fn of(&mut self, kind: RecordKind) -> Option<&mut RecordFile> {
+        match kind {
+            RecordKind::Page => Some(&mut self.pages),
+            RecordKind::State => self.states.as_mut(),
         }
     }
 }

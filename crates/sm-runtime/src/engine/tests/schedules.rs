@@ -18,7 +18,7 @@ fn n_schedules() -> u32 {
 
 /// One request of a schedule, and what happens to it.
 #[derive(Clone, Debug)]
-struct Arrival {
+pub(super) struct Arrival {
     prompt: String,
     seed: u64,
     n_tokens: usize,
@@ -30,8 +30,8 @@ struct Arrival {
     n: usize,
     priority: Priority,
     client: u64,
-    is_cancelled: bool,
-    streams: bool,
+    pub(super) is_cancelled: bool,
+    pub(super) streams: bool,
     speculates: bool,
     grammar: Option<Grammar>,
 }
@@ -46,7 +46,7 @@ fn grammar() -> impl Strategy<Value = Option<Grammar>> {
     prop_oneof![6 => Just(None), 1 => some("([a-e]{2,4} )+"), 1 => some("(yes|no|abc+)[.!]")]
 }
 
-fn arrival() -> impl Strategy<Value = Arrival> {
+pub(super) fn arrival() -> impl Strategy<Value = Arrival> {
     // Few beginnings, so that prefixes are shared.
     let prompt = ("(once upon a time there |hello |)", "[a-d]{1,12}").prop_map(|(a, b)| format!("{a}{b}"));
     let sampling =
@@ -104,7 +104,7 @@ fn speculation() -> impl Strategy<Value = (SpeculationConfig, Option<FakeSize>)>
 }
 
 /// An engine's settings: all of them may change when something is computed, none what comes out.
-fn settings() -> impl Strategy<Value = (FakeSize, EngineConfig)> {
+pub(super) fn settings() -> impl Strategy<Value = (FakeSize, EngineConfig)> {
     let size = (3usize..30, 3usize..6, 6u64..24);
     let batching = (strategy(), any::<[bool; 2]>(), 1usize..12, 0usize..9);
     let cache = (any::<bool>(), any::<bool>());
@@ -135,7 +135,7 @@ fn settings() -> impl Strategy<Value = (FakeSize, EngineConfig)> {
     )
 }
 
-fn to_request(arrival: &Arrival) -> Request {
+pub(super) fn to_request(arrival: &Arrival) -> Request {
     let mut request = request(&arrival.prompt, arrival.seed, arrival.n_tokens);
     request.options.sampling.temperature = arrival.temperature;
     request.options.sampling.repetition_penalty = arrival.repetition_penalty;
@@ -150,7 +150,7 @@ fn to_request(arrival: &Arrival) -> Request {
 }
 
 /// The text, tokens and log-probabilities, which must be the same bits.
-fn bits(completion: &Completion) -> (String, Vec<u32>, Vec<u32>, &'static str) {
+pub(super) fn bits(completion: &Completion) -> (String, Vec<u32>, Vec<u32>, &'static str) {
     let tokens = completion.tokens.iter().map(|token| token.0).collect();
     let scored = completion.logprobs.iter().chain(&completion.prompt_logprobs);
     let logprobs = scored.map(|token| token.logprob.to_bits()).collect();
@@ -158,7 +158,7 @@ fn bits(completion: &Completion) -> (String, Vec<u32>, Vec<u32>, &'static str) {
 }
 
 /// What choices get on an engine of their own, one request at a time; the first must be what a generator gives.
-fn lone_choices(request: &Request) -> Vec<Completion> {
+pub(super) fn lone_choices(request: &Request) -> Vec<Completion> {
     let size = FakeSize { context_len: 80, max_tokens: 512, n_sequences: 4 };
     let engine = Engine::start(fake_model(size, mostly_recent).0, super::config()).unwrap();
     engine.submit(request.clone()).unwrap().wait().unwrap()
@@ -224,20 +224,20 @@ proptest! {
     }
 }
 
-enum Sent {
+pub(super) enum Sent {
     Handle(crate::RequestHandle),
     Stream(crate::TokenStream),
 }
 
 impl Sent {
-    fn cancel(&self) {
+    pub(super) fn cancel(&self) {
         match self {
             Self::Handle(handle) => handle.cancel(),
             Self::Stream(stream) => stream.cancel(),
         }
     }
 
-    fn completions(self) -> Result<Vec<Completion>, Error> {
+    pub(super) fn completions(self) -> Result<Vec<Completion>, Error> {
         match self {
             Self::Handle(handle) => handle.wait(),
             Self::Stream(mut stream) => {

@@ -12,14 +12,20 @@ use crate::testing::Scratch;
 const PAGE_BYTES: usize = 40;
 const SLOT_BYTES: usize = HEADER_BYTES + PAGE_BYTES;
 
-fn config(dir: &Scratch, n_pages: usize) -> KvDiskConfig {
+fn params(dir: &Scratch, n_pages: usize) -> FileParams<'_> {
     let max_bytes = (FILE_HEADER_BYTES + n_pages * SLOT_BYTES) as u64;
-    KvDiskConfig { dir: dir.path().to_owned(), max_bytes }
+    FileParams {
+        kind: RecordKind::Page,
+        dir: dir.path(),
+        max_bytes,
+        fingerprint: 5,
+        record_bytes: PAGE_BYTES,
+    }
 }
 
-fn name(key: u32) -> PageName {
+fn name(key: u32) -> RecordName {
     let keys = [key, key + 1].map(|key| PageKey(u128::from(key) << 77));
-    PageName { key: keys[1], parent: keys[0], tokens: [TokenId(key); PAGE_LEN] }
+    RecordName { key: keys[1], parent: keys[0], tokens: [TokenId(key); PAGE_LEN] }
 }
 
 fn page(key: u32) -> Vec<u8> {
@@ -27,18 +33,18 @@ fn page(key: u32) -> Vec<u8> {
 }
 
 /// A file of the pages 1 to `n_pages`.
-fn filled(config: &KvDiskConfig, n_pages: u32) -> PathBuf {
-    let (mut file, contents) = PageFile::open(config, 5, PAGE_BYTES).unwrap();
+fn filled(params: &FileParams<'_>, n_pages: u32) -> PathBuf {
+    let (mut file, contents) = RecordFile::open(params).unwrap();
     assert_eq!(contents, Contents::default());
     for key in 1..=n_pages {
         file.write(key - 1, &name(key), u64::from(key), &page(key)).unwrap();
     }
-    config.dir.join(FILE_NAME)
+    params.dir.join(file_name(params.kind))
 }
 
 /// The pages that can be read of a file of `n_pages`, each as it was written, and how many were found damaged.
-fn readable(config: &KvDiskConfig, n_pages: u32) -> (Vec<u32>, u64) {
-    let (mut file, contents) = PageFile::open(config, 5, PAGE_BYTES).unwrap();
+fn readable(params: &FileParams<'_>, n_pages: u32) -> (Vec<u32>, u64) {
+    let (mut file, contents) = RecordFile::open(params).unwrap();
     let (mut keys, mut n_damaged) = (Vec::new(), contents.n_damaged);
     let mut bytes = vec![0; PAGE_BYTES];
     for key in 1..=n_pages {
@@ -58,10 +64,10 @@ fn readable(config: &KvDiskConfig, n_pages: u32) -> (Vec<u32>, u64) {
 #[test]
 fn what_was_written_is_there_after_it_is_opened_again() {
     let dir = Scratch::new();
-    let config = config(&dir, 4);
-    filled(&config, 3);
-    assert_eq!(readable(&config, 4), (vec![1, 2, 3], 0));
-    let (mut file, contents) = PageFile::open(&config, 5, PAGE_BYTES).unwrap();
+    let params = params(&dir, 4);
+    filled(&params, 3);
+    assert_eq!(readable(&params, 4), (vec![1, 2, 3], 0));
+    let (mut file, contents) = RecordFile::open(&params).unwrap();
     assert_eq!(contents.last_number, 3);
     assert_eq!(contents.stored[1], Some((name(2).key, 2)));
     assert_eq!(file.read(0, &name(2), &mut [0; PAGE_BYTES]), Outcome::Other);
@@ -72,11 +78,11 @@ fn what_was_written_is_there_after_it_is_opened_again() {
 
 #[test]
 fn another_model_or_page_begins_it_afresh() {
-    for (fingerprint, page_bytes) in [(6, PAGE_BYTES), (5, PAGE_BYTES + 1)] {
+    for (fingerprint, record_bytes) in [(6, PAGE_BYTES), (5, PAGE_BYTES + 1)] {
         let dir = Scratch::new();
-        let config = config(&dir, 4);
-        filled(&config, 3);
-        let (_, contents) = PageFile::open(&config, fingerprint, page_bytes).unwrap();
+        let params = params(&dir, 4);
+        filled(&params, 3);
+        let (_, contents) = RecordFile::open(&FileParams { fingerprint, record_bytes, ..params }).unwrap();
         assert_eq!(contents, Contents::default());
     }
 }
@@ -84,36 +90,37 @@ fn another_model_or_page_begins_it_afresh() {
 #[test]
 fn a_lower_limit_cuts_the_file_and_a_higher_one_lets_it_grow() {
     let dir = Scratch::new();
-    let path = filled(&config(&dir, 4), 4);
-    assert_eq!(readable(&config(&dir, 2), 4), (vec![1, 2], 0));
-    assert_eq!(std::fs::metadata(path).unwrap().len(), config(&dir, 2).max_bytes);
-    assert_eq!(readable(&config(&dir, 9), 4), (vec![1, 2], 0));
+    let path = filled(&params(&dir, 4), 4);
+    assert_eq!(readable(&params(&dir, 2), 4), (vec![1, 2], 0));
+    assert_eq!(std::fs::metadata(path).unwrap().len(), params(&dir, 2).max_bytes);
+    assert_eq!(readable(&params(&dir, 9), 4), (vec![1, 2], 0));
 }
 
 #[test]
 fn a_directory_is_for_one_at_a_time_and_a_file_for_one_page_at_least() {
     let dir = Scratch::new();
-    let config = config(&dir, 1);
-    let open = PageFile::open(&config, 5, PAGE_BYTES).unwrap();
-    let error = PageFile::open(&config, 5, PAGE_BYTES).unwrap_err();
+    let params = params(&dir, 1);
+    let open = RecordFile::open(&params).unwrap();
+    let error = RecordFile::open(&params).unwrap_err();
     assert!(matches!(error, KvDiskError::InUse { .. }), "{error}");
     drop(open);
-    let small = KvDiskConfig { max_bytes: config.max_bytes - 1, ..config };
-    let error = PageFile::open(&small, 5, PAGE_BYTES).unwrap_err();
+    let small = FileParams { max_bytes: params.max_bytes - 1, ..params };
+    let error = RecordFile::open(&small).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a file with one KV page needs 232 B but kv_disk_bytes allows 231 B; raise it"
+        "a file with one KV page or state needs 232 B but kv_disk_bytes allows 231 B; raise it"
     );
-    let file = KvDiskConfig { dir: dir.path().join(FILE_NAME), ..small };
-    let error = PageFile::open(&file, 5, 1).unwrap_err();
+    let in_the_way = dir.path().join(file_name(RecordKind::Page));
+    let file = FileParams { dir: &in_the_way, record_bytes: 1, ..small };
+    let error = RecordFile::open(&file).unwrap_err();
     assert!(matches!(error, KvDiskError::Io { action: "make the directory", .. }), "{error}");
 }
 
 #[test]
 fn a_flipped_byte_anywhere_costs_the_page_it_is_in_and_is_counted() {
     let dir = Scratch::new();
-    let config = config(&dir, 3);
-    let path = filled(&config, 3);
+    let params = params(&dir, 3);
+    let path = filled(&params, 3);
     let whole = std::fs::read(&path).unwrap();
     for index in 0..whole.len() {
         let mut bytes = whole.clone();
@@ -121,15 +128,15 @@ fn a_flipped_byte_anywhere_costs_the_page_it_is_in_and_is_counted() {
         std::fs::write(&path, &bytes).unwrap();
         let hit = index.checked_sub(FILE_HEADER_BYTES).map(|behind| (behind / SLOT_BYTES) as u32 + 1);
         let left: Vec<u32> = (1..=3).filter(|key| hit.is_some_and(|hit| hit != *key)).collect();
-        assert_eq!(readable(&config, 3), (left, 1), "byte {index}");
+        assert_eq!(readable(&params, 3), (left, 1), "byte {index}");
     }
 }
 
 #[test]
 fn a_file_cut_anywhere_keeps_the_pages_before_the_cut() {
     let dir = Scratch::new();
-    let config = config(&dir, 3);
-    let path = filled(&config, 3);
+    let params = params(&dir, 3);
+    let path = filled(&params, 3);
     let whole = std::fs::read(&path).unwrap();
     for len in 0..whole.len() {
         std::fs::write(&path, &whole[..len]).unwrap();
@@ -139,7 +146,7 @@ fn a_file_cut_anywhere_keeps_the_pages_before_the_cut() {
             None => len > 0,
         };
         let kept = (1..=n_whole as u32).collect();
-        assert_eq!(readable(&config, 3), (kept, u64::from(is_torn)), "{len} bytes");
+        assert_eq!(readable(&params, 3), (kept, u64::from(is_torn)), "{len} bytes");
     }
 }
 
@@ -147,14 +154,14 @@ proptest! {
     #[test]
     fn garbage_is_never_taken_for_a_page(garbage in prop::collection::vec(any::<u8>(), 1..1000), at in 0usize..800) {
         let dir = Scratch::new();
-        let config = config(&dir, 4);
-        let path = filled(&config, 3);
+        let params = params(&dir, 4);
+        let path = filled(&params, 3);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes.truncate(at);
         bytes.extend(garbage);
         std::fs::write(&path, &bytes).unwrap();
-        let (keys, _) = readable(&config, 4);
+        let (keys, _) = readable(&params, 4);
         prop_assert!(keys.iter().all(|key| FILE_HEADER_BYTES + *key as usize * SLOT_BYTES <= at));
-        prop_assert!(std::fs::metadata(&path).unwrap().len() <= config.max_bytes);
+        prop_assert!(std::fs::metadata(&path).unwrap().len() <= params.max_bytes);
     }
 }
