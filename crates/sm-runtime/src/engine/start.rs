@@ -42,9 +42,9 @@ impl Engine {
         for observer in observers {
             cache.watch(Box::new(GuardedObserver::new(observer, lost_events.clone())));
         }
-        let gate = Arc::new(Admission::new(config.batching.max_queued_requests));
-        gate.max_batch_size.store(scheduler.batch_size(), Ordering::Relaxed);
-        gate.context_len.store(model.context_len, Ordering::Relaxed);
+        let admission = Arc::new(Admission::new(config.batching.max_queued_requests));
+        admission.max_batch_size.store(scheduler.batch_size(), Ordering::Relaxed);
+        admission.context_len.store(model.context_len, Ordering::Relaxed);
         let namespace = namespace(&model, &*executor, &config)?;
         let (messages, received) = mpsc::channel();
         let disk = match &config.kv_disk {
@@ -57,7 +57,7 @@ impl Engine {
             cache,
             text: model.text.clone(),
             bounds,
-            gate: Arc::clone(&gate),
+            admission: Arc::clone(&admission),
             speculator,
             disk,
             metrics: metrics.map(|sink| GuardedSink::new(sink, lost_events.clone())),
@@ -73,7 +73,7 @@ impl Engine {
             messages,
             thread_id: thread.thread().id(),
             thread: Mutex::new(Some(thread)),
-            gate,
+            admission,
             directory: Mutex::default(),
             model,
             info,
