@@ -15,6 +15,7 @@ mod handle;
 mod loading;
 mod log;
 mod reply;
+mod request_params;
 mod sample;
 mod session;
 mod speculation;
@@ -37,9 +38,9 @@ use sm_batching::{QueueLimit, RequestId};
 use sm_cache::{Namespace, PagePool};
 use sm_kernels::plan::ExecutorInfo;
 
-pub(crate) use active_request::Delivery;
 pub(crate) use builder::PlannedModels;
 pub(crate) use control::deadline;
+pub(crate) use request_params::Delivery;
 
 pub use batch::BatchRun;
 pub use builder::EngineBuilder;
@@ -55,11 +56,11 @@ use crate::sampling::random_seed;
 use crate::{
     Completion, EngineConfig, Error, GenerationOptions, LimitedResource, LoadedModel, Prompt, Request, Select,
 };
-use active_request::{KeepAlive, RequestParams};
 use admission::Admission;
 use directory::Directory;
 use engine_loop::{Core, Message, PromptTokens, Submission};
 use reply::{Reply, reply};
+use request_params::{KeepAlive, RequestParams};
 use session::Owner;
 use ticket::{Callback, Responder, Ticket, TicketRoom, is_current};
 
@@ -87,7 +88,7 @@ struct Inner {
     messages: Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
     thread_id: ThreadId,
-    gate: Arc<Admission>,
+    admission: Arc<Admission>,
     directory: Mutex<Directory>,
     model: LoadedModel,
     info: ExecutorInfo,
@@ -223,7 +224,7 @@ impl Engine {
         if self.is_own_thread() {
             return Err(Error::EngineThread);
         }
-        self.ask(what).wait().ok_or_else(|| self.0.gate.end_error())
+        self.ask(what).wait().ok_or_else(|| self.0.admission.end_error())
     }
 
     /// As [`Engine::call`], without blocking. It is done whether or not the future is awaited.
@@ -232,7 +233,7 @@ impl Engine {
         what: F,
     ) -> impl Future<Output = Result<T, Error>> + Send + use<T, F> {
         let reply = self.ask(what);
-        let admission = Arc::clone(&self.0.gate);
+        let admission = Arc::clone(&self.0.admission);
         async move { reply.await.ok_or_else(|| admission.end_error()) }
     }
 
@@ -276,16 +277,16 @@ impl Engine {
         let messages = self.0.messages.clone();
         let ticket = Ticket::new(room, cancel.unwrap_or_default().child())
             .with_wake(move || _ = messages.send(Message::Wake));
-        self.0.gate.enter()?;
+        self.0.admission.enter()?;
         let ticket = Arc::new(match callback {
             Some(callback) => ticket.with_callback(callback),
             None => ticket,
         });
         let id = self.directory().enter(&ticket);
-        let terms = RequestParams {
-            answer: Responder::new(Arc::clone(&ticket), Arc::clone(&self.0.gate)),
+        let params = RequestParams {
+            responder: Responder::new(Arc::clone(&ticket), Arc::clone(&self.0.admission)),
             id,
-            owner,
+            owner: owner.map(|owner| owner as KeepAlive),
             keep_alive,
             has_spoken,
             delivery,
@@ -299,12 +300,12 @@ impl Engine {
             speculate,
         };
         let namespace = Arc::new(Namespace { salt, ..self.0.namespace.clone() });
-        let submission = Submission { terms, prompt, priority, client, session, namespace };
+        let submission = Submission { params, prompt, priority, client, session, namespace };
         if let Err(SendError(unsent)) = self.0.messages.send(Message::Submit(Box::new(submission))) {
-            self.0.gate.leave();
+            self.0.admission.leave();
             ticket.disarm();
             drop(unsent);
-            return Err(self.0.gate.end_error());
+            return Err(self.0.admission.end_error());
         }
         Ok(RequestHandle::new(ticket, id, self.0.thread_id))
     }

@@ -1,11 +1,12 @@
 //! A model and the sequence that it has computed.
 
+mod generation;
+
 use std::time::Instant;
 
 use sm_kernels::plan::{Executor, ExecutorInfo};
 use sm_tensor::TokenId;
 
-use crate::generation::{Generation, Start};
 use crate::input::Input;
 use crate::prompt::RenderedPrompt;
 use crate::rules::Rules;
@@ -16,6 +17,9 @@ use crate::{
     CancelToken, Completion, Error, ExecutorOptions, FinishReason, GenerationOptions, LimitedResource,
     LoadedModel, Prompt,
 };
+
+pub use generation::Generation;
+use generation::Start;
 
 /// Continues one sequence at a time on a model of its own. What it computed stays: of a prompt that begins with it,
 /// only the rest is computed.

@@ -5,7 +5,7 @@ use sm_tensor::TokenId;
 use crate::text::TextStart;
 use crate::{Error, FinishReason, GenerationOptions, LimitedResource, LongInput};
 
-/// What a model allows.
+/// The bounds of a model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ModelBounds {
     pub(crate) vocab_size: usize,
@@ -18,13 +18,13 @@ pub(crate) struct ModelBounds {
 pub(crate) struct Input {
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) text_start: TextStart,
-    /// Tokens that were cut off.
+    /// Tokens that were cut off its head.
     pub(crate) n_truncated: usize,
-    /// The context of this request.
+    /// Context length of this request.
     pub(crate) context_len: usize,
 }
 
-/// How many tokens may be generated, and what it means to reach that.
+/// How many tokens may be generated, and why the output ends there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound {
     pub(crate) n_tokens: usize,
@@ -32,7 +32,10 @@ pub(crate) struct Bound {
 }
 
 impl Input {
-    /// Checks tokens, and cuts them where the options say so.
+    /// Checks the tokens of a prompt, and truncates them if the options say so.
+    ///
+    /// # Errors
+    /// If the prompt is empty or too long, or a token does not exist.
     pub(crate) fn new(
         mut tokens: Vec<TokenId>,
         start: TextStart,
@@ -62,7 +65,7 @@ impl Input {
         Ok(Self { tokens, text_start, n_truncated, context_len })
     }
 
-    /// How many tokens may follow.
+    /// How many tokens may be generated.
     pub(crate) fn bound(&self, options: &GenerationOptions) -> Bound {
         let n_prompt = self.tokens.len();
         let by_total = options.limits.max_length.unwrap_or(usize::MAX) - n_prompt;
@@ -76,7 +79,10 @@ impl Input {
     }
 }
 
-/// Applies [`Limits::max_input_tokens`](crate::Limits::max_input_tokens), and returns how many tokens were cut off.
+/// Applies [`Limits::max_input_tokens`](field@crate::Limits::max_input_tokens). Returns how many tokens were cut off.
+///
+/// # Errors
+/// If the prompt is too long and must not be truncated.
 fn truncate(
     tokens: &mut Vec<TokenId>,
     bos: Option<TokenId>,

@@ -150,7 +150,6 @@ mod config;
 mod device;
 mod engine;
 mod error;
-mod generation;
 mod generator;
 mod grammar;
 mod input;
@@ -198,8 +197,7 @@ pub use engine::{
     SessionOptions, TokenStream,
 };
 pub use error::{Error, ErrorKind, KvDiskError, LimitedResource, LoadError, MemoryBound};
-pub use generation::Generation;
-pub use generator::Generator;
+pub use generator::{Generation, Generator};
 pub use grammar::Grammar;
 pub use kv_disk::{KvDiskConfig, KvDiskStats};
 pub use load::{ExecutorOptions, LoadOptions, LoadedModel, Loader, PlannedLoad, TokenizerSource};

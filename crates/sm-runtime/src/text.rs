@@ -1,4 +1,4 @@
-//! Between text and tokens, as the generator needs it.
+//! The tokenizer of a model, which a model need not have.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use sm_tensor::TokenId;
 
 use crate::Error;
 
-/// The tokenizer of a model, or none: a model file without one still continues token ids.
+/// The tokenizer of a model, or none: a model without one can still continue token ids.
 #[derive(Clone, Debug)]
 pub(crate) struct Text(pub(crate) Option<Arc<dyn Tokenizer>>);
 
@@ -22,17 +22,17 @@ impl Text {
         Ok(tokenizer.decode(tokens, SpecialTokens::Skip))
     }
 
-    /// The token that begins a sequence, if the model has one.
+    /// The beginning-of-sequence token, if there is one.
     pub(crate) fn bos(&self) -> Option<TokenId> {
         self.0.as_ref().and_then(|tokenizer| tokenizer.vocabulary().bos())
     }
 
-    /// Tokens that end an output.
+    /// The tokens that end an output.
     pub(crate) fn eos(&self) -> &[TokenId] {
         self.0.as_ref().map_or(&[], |tokenizer| tokenizer.vocabulary().end_of_generation())
     }
 
-    /// A decoder of the text behind a prompt: a text of its own, or one that goes on.
+    /// A decoder of the output.
     pub(crate) fn stream(&self, start: TextStart) -> Option<TextStream> {
         let tokenizer = self.0.clone()?;
         Some(match start {
@@ -42,11 +42,11 @@ impl Text {
     }
 }
 
-/// Whether the space that some encoders put before the first word of a text belongs to the output.
+/// Whether the space that some tokenizers put before the first word of a text belongs to the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TextStart {
-    /// The output is a text of its own, such as an answer.
+    /// The output is a new text, such as an answer. The space is not part of it.
     New,
-    /// The output goes on in the prompt's text.
+    /// The output continues the prompt's text. The space is part of it.
     Continued,
 }

@@ -13,7 +13,7 @@ fn the_first_answer_needs_neither_model_nor_network() {
     std::fs::create_dir_all(scratch.path("demo")).unwrap();
     let text = sm_in(&scratch.path(""), &["generate", "Once upon a time", "-n", "150"]).success();
     assert!(text.split_whitespace().count() > 50, "{text}");
-    assert!(sm_in(&scratch.path(""), &["inspect", "./demo"]).error(1).contains("no model"));
+    assert!(sm_in(&scratch.path(""), &["inspect", "./demo"]).error(1).contains("is not a model"));
 }
 
 #[test]

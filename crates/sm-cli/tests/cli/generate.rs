@@ -1,4 +1,4 @@
-//! `sm generate`: the right text, on the right stream, in the right form.
+//! `sm generate`: the right text, on the right stream, in the right format.
 
 use crate::run::{Scratch, reference, sm, sm_with_input, stories};
 
@@ -27,16 +27,21 @@ fn greedy_text_is_the_reference_from_directory_and_gguf() {
 }
 
 #[test]
-fn guesses_change_no_text() {
+fn speculation_changes_no_text() {
     let question =
         ["generate", "--chat", "What is 347 + 285?", "-n", "120", "-t", "1", "--seed", "5", "--json"];
     let plain = sm(&question).json();
     assert_eq!(plain["drafted_tokens"], 0);
-    for guesses in [&["--draft", "demo-draft"][..], &["--lookup"], &["--draft", "demo-draft", "--lookup"]] {
-        let guessed = sm(&[&question, guesses].concat()).json();
-        assert_eq!((&guessed["text"], &guessed["tokens"]), (&plain["text"], &plain["tokens"]), "{guesses:?}");
-        if guesses.contains(&"--draft") {
-            assert!(guessed["accepted_tokens"].as_u64().unwrap() > 0, "{guessed}");
+    for speculation in [&["--draft", "demo-draft"][..], &["--lookup"], &["--draft", "demo-draft", "--lookup"]]
+    {
+        let drafted = sm(&[&question, speculation].concat()).json();
+        assert_eq!(
+            (&drafted["text"], &drafted["tokens"]),
+            (&plain["text"], &plain["tokens"]),
+            "{speculation:?}"
+        );
+        if speculation.contains(&"--draft") {
+            assert!(drafted["accepted_tokens"].as_u64().unwrap() > 0, "{drafted}");
         }
     }
     let Some([model, _]) = stories() else { return };
@@ -202,22 +207,24 @@ fn a_closed_standard_output_is_no_error() {
 }
 
 #[test]
-fn candidates_stand_under_their_numbers_and_in_an_array() {
+fn choices_are_printed_below_their_numbers_and_in_an_array() {
     let args = |rest: &[&'static str]| {
         [&["generate", "One day", "-n", "12", "--seed", "3", "-t", "1"], rest].concat()
     };
-    let array = sm(&args(&["--candidates", "3", "--json"])).json();
+    let array = sm(&args(&["--choices", "3", "--json"])).json();
     let texts: Vec<&str> =
         array.as_array().unwrap().iter().map(|each| each["text"].as_str().unwrap()).collect();
     let [first, second, third] = texts[..] else { panic!("{array}") };
     assert!(first != second && second != third && first != third, "{array}");
     let expected = format!("--- 1 of 3 ---\n{first}\n--- 2 of 3 ---\n{second}\n--- 3 of 3 ---\n{third}\n");
-    for rest in [["--candidates", "3", "-q"], ["--candidates", "3", "--no-stream"]] {
+    for rest in [["--choices", "3", "-q"], ["--choices", "3", "--no-stream"]] {
         assert_eq!(sm(&args(&rest)).success(), expected);
     }
-    let echoed = sm(&args(&["--candidates", "2", "--echo"])).success();
+    let echoed = sm(&args(&["--choices", "2", "--echo"])).success();
     assert_eq!(echoed, format!("--- 1 of 2 ---\nOne day{first}\n--- 2 of 2 ---\nOne day{second}\n"));
-    // The first candidate is what there is without others, and the best is one of them.
+    let alias = ["--candidates", "3", "--json"];
+    assert_eq!(sm(&args(&alias)).json()[1]["text"], array[1]["text"], "the former name of the flag");
+    // The first choice is what there is without others, and the best is one of them.
     assert_eq!(sm(&args(&[])).success(), first);
     let best = sm(&args(&["--best-of", "3"])).success();
     assert!(texts.contains(&best.as_str()), "{best}");
@@ -229,7 +236,7 @@ fn candidates_stand_under_their_numbers_and_in_an_array() {
 #[test]
 fn a_whole_context_can_be_filled() {
     let long = "word ".repeat(40);
-    for rest in [["--candidates", "1"], ["--candidates", "3"], ["--best-of", "2"]] {
+    for rest in [["--choices", "1"], ["--choices", "3"], ["--best-of", "2"]] {
         let base = ["generate", &long, "-c", "100", "-n", "500", "--ignore-eos", "--json", "-t", "1"];
         let report = sm(&[&base, rest.as_slice()].concat()).json();
         let reports = report.as_array().cloned().unwrap_or_else(|| vec![report]);

@@ -42,7 +42,7 @@ fn impossible_options_are_refused() {
     let dir = scratch.path("cache");
     let with = |rest: &[&str]| sm(&generate(rest));
     let small = with(&["--kv-disk", &dir, "--kv-disk-bytes", "1K"]).error(1);
-    assert!(small.contains("one KV page needs") && small.contains("1.00 KB"), "{small}");
+    assert!(small.contains("one KV page or state needs") && small.contains("1.00 KB"), "{small}");
     let file = scratch.file("file", "");
     let not_a_directory = with(&["--kv-disk", &file]).error(1);
     assert!(not_a_directory.contains("cannot make the directory"), "{not_a_directory}");

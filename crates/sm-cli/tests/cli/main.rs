@@ -1,4 +1,4 @@
-//! Runs the real program on real models, and looks at its output, its messages and its exit codes.
+//! Runs the program on real models, and checks its output, messages and exit codes.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 #![allow(clippy::print_stderr, reason = "a test that is skipped says so")]

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// What a run left behind.
+/// The outcome of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: i32,
@@ -37,7 +37,7 @@ fn finish(command: &mut Command, input: &str) -> Outcome {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A program that fails before it reads closes the pipe; that is no failure of the test.
+    // A program that fails before it reads closes the pipe, which does not fail the test.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -76,7 +76,7 @@ impl Outcome {
     }
 }
 
-/// The published models and texts, or `None` with a word about it where they are not there.
+/// The directory of published models and texts. If it is missing, says so and returns `None`.
 pub(crate) fn data() -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let path = std::env::var_os("SM_TEST_DATA").map_or_else(beside, PathBuf::from);
@@ -100,7 +100,7 @@ pub(crate) fn reference(name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// A directory of its own for a test, gone at its end.
+/// A directory for one test, removed at its end.
 #[derive(Debug)]
 pub(crate) struct Scratch(PathBuf);
 

@@ -43,6 +43,61 @@ fn a_model_without_tokenizer_says_so() {
 }
 
 #[test]
+fn an_attached_tokenizer_gives_a_model_text() {
+    let Some(data) = data() else { return };
+    let model = data.join("models/smnd/demo-model.smnd");
+    let model = model.to_str().unwrap();
+    // It has 50 tokens.
+    let characters: String = ('A'..='Z').chain('a'..='x').collect();
+    let args = ["-m", model, "--char-tokenizer", &characters, "-t", "1"];
+    let options = ["--temp", "0", "-n", "8", "--json"];
+    let report = sm(&[&["generate", "Hello"], &args[..], &options[..]].concat()).json();
+    assert_eq!(report["text"].as_str().unwrap().chars().count(), 8, "{report}");
+    assert_eq!(report["prompt_tokens"], 5);
+    let requests = "{\"prompt\": \"Hello\", \"n_tokens\": 8, \"temp\": 0}\n";
+    let answer = sm_with_input(&[&["batch"], &args[..], &["-", "-"]].concat(), requests).json();
+    assert_eq!((&answer["text"], &answer["tokens"]), (&report["text"], &report["tokens"]));
+    let ids = sm(&["tokenize", "--char-tokenizer", &characters, "--json", "AZa"]).json();
+    assert_eq!(ids, json!([0, 25, 26]));
+    let text = sm(&["detokenize", "--char-tokenizer", &characters, "0", "25", "26"]).success();
+    assert_eq!(text, "AZa");
+    let refused = sm(&["generate", "x", "-m", model, "--char-tokenizer", "abc"]).error(1);
+    assert!(refused.contains('3') && refused.contains("50"), "{refused}");
+    let empty = sm(&["generate", "x", "-m", model, "--char-tokenizer", ""]).error(2);
+    assert!(empty.contains("--char-tokenizer"), "{empty}");
+    let Some([stories, _]) = stories() else { return };
+    let refused = sm(&["generate", "x", "-m", model, "--tokenizer", &stories]).error(1);
+    assert!(refused.contains("512") && refused.contains("50"), "{refused}");
+    let tokenizer = format!("{stories}/tokenizer.json");
+    let ids = sm(&["tokenize", "--tokenizer", &tokenizer, "One day", "--json"]).json();
+    assert_eq!(ids, json!([1, 385, 328]));
+}
+
+#[test]
+fn devices_are_chosen_by_name() {
+    let story = ["generate", "Once upon a time", "-n", "8", "--seed", "5", "-q"];
+    let text = sm(&story).success();
+    for device in [
+        &["--device", "auto"][..],
+        &["--device", "cpu:2"],
+        &["--device", "cpu:scalar", "-t", "1"],
+        &["--isa", "scalar"],
+    ] {
+        assert_eq!(sm(&[&story, device].concat()).success(), text, "{device:?}");
+    }
+    for (device, part) in [
+        (&["--device", "gpu"][..], "no GPU backend"),
+        (&["--device", "gpu:1", "-t", "2"], "-t"),
+        (&["--device", "cpu:mmx"], "mmx"),
+        (&["--device", "npu"], "gpu:INDEX"),
+    ] {
+        let outcome = sm(&[&story, device].concat());
+        assert_eq!(outcome.code, 2, "{device:?}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(part), "{device:?}: {}", outcome.stderr);
+    }
+}
+
+#[test]
 fn detokenize_refuses_ids_beyond_the_vocabulary() {
     let Some([model, _]) = stories() else { return };
     let message = sm(&["detokenize", "-m", &model, "5", "512"]).error(1);

@@ -19,7 +19,7 @@ impl Engine {
     /// What it does and has done. Never waits for a step: the engine publishes the numbers after each step, and whenever it
     /// takes something in. Whoever has the answer to a request finds it counted. After the engine's end, the last numbers.
     pub fn stats(&self) -> EngineStats {
-        self.0.gate.stats()
+        self.0.admission.stats()
     }
 
     /// Changes how requests are batched, from the next step on. Running requests stay. Blocks until the current step is over.
@@ -56,7 +56,7 @@ impl Engine {
         }
         self.call(move |core| {
             core.bounds.context_len = context_len;
-            core.gate.context_len.store(context_len, Ordering::Relaxed);
+            core.admission.context_len.store(context_len, Ordering::Relaxed);
         })
     }
 
@@ -77,7 +77,7 @@ impl Engine {
         self.call(|core| core.advice.recommendations())
     }
 
-    /// Drops cached pages until at most `max_bytes` of the KV cache are in use, drops scratch memory, and returns the memory
+    /// Drops cached pages until at most `max_bytes` of the KV cache are in use, drops buffers memory, and returns the memory
     /// of empty pages to the operating system. Running requests keep their pages. Returns the bytes still in use. Blocks until
     /// the current step is over.
     ///
@@ -172,12 +172,12 @@ impl Engine {
 
     /// Positions per sequence.
     pub fn context_len(&self) -> usize {
-        self.0.gate.context_len.load(Ordering::Relaxed)
+        self.0.admission.context_len.load(Ordering::Relaxed)
     }
 
     /// Sequences that can run at a time.
     pub(super) fn max_batch_size(&self) -> usize {
-        self.0.gate.max_batch_size.load(Ordering::Relaxed)
+        self.0.admission.max_batch_size.load(Ordering::Relaxed)
     }
 }
 
@@ -187,8 +187,8 @@ impl Core {
         self.scheduler.reconfigure(batching)?;
         let max_batch_size = self.scheduler.batch_size();
         self.advice.resize(max_batch_size);
-        self.gate.limit.store(limit, Ordering::Relaxed);
-        self.gate.max_batch_size.store(max_batch_size, Ordering::Relaxed);
+        self.admission.limit.store(limit, Ordering::Relaxed);
+        self.admission.max_batch_size.store(max_batch_size, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -12,12 +12,13 @@ use sm_cache::{CacheError, KvCache, Namespace, SessionId, SessionMode, Turn, Tur
 use sm_kernels::plan::{ExecError, Executor, StepOutput};
 use sm_tensor::{PageId, TokenId};
 
-use super::active_request::{ActiveRequest, RequestParams, Scratch};
+use super::active_request::{ActiveRequest, SamplingBuffers};
 use super::admission::{Admission, EngineEnd};
 use super::advice::Advice;
 use super::guard::{GuardedSink, LostEvents};
 use super::log;
 use super::reply::Replier;
+use super::request_params::RequestParams;
 use super::speculation::Speculator;
 use super::stats::EngineStats;
 use crate::input::{Input, ModelBounds};
@@ -40,7 +41,7 @@ pub(crate) enum Message {
 
 /// A request as tokens.
 pub(crate) struct Submission {
-    pub(crate) terms: RequestParams,
+    pub(crate) params: RequestParams,
     pub(crate) prompt: PromptTokens,
     pub(crate) priority: sm_batching::Priority,
     pub(crate) client: u64,
@@ -62,10 +63,10 @@ pub(crate) struct Core {
     pub(crate) executor: Box<dyn Executor>,
     pub(crate) scheduler: Scheduler,
     pub(crate) cache: KvCache,
-    pub(super) live: HashMap<RequestId, ActiveRequest>,
+    pub(super) active: HashMap<RequestId, ActiveRequest>,
     text: Text,
     pub(crate) bounds: ModelBounds,
-    pub(crate) gate: Arc<Admission>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) speculator: Speculator,
     /// Where evicted pages go, if anywhere.
     pub(crate) disk: Option<DiskTier>,
@@ -73,7 +74,7 @@ pub(crate) struct Core {
     lost_events: LostEvents,
     pub(super) output: StepOutput,
     pub(super) results: Results,
-    pub(super) scratch: Scratch,
+    pub(super) buffers: SamplingBuffers,
     pub(super) ended: Vec<Ended>,
     pub(super) cancelled: Vec<RequestId>,
     /// Requests that are over and not answered yet.
@@ -103,7 +104,7 @@ pub(crate) struct Parts {
     pub(crate) cache: KvCache,
     pub(crate) text: Text,
     pub(crate) bounds: ModelBounds,
-    pub(crate) gate: Arc<Admission>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) speculator: Speculator,
     pub(crate) disk: Option<DiskTier>,
     pub(crate) metrics: Option<GuardedSink>,
@@ -112,24 +113,34 @@ pub(crate) struct Parts {
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { executor, scheduler, cache, text, bounds, gate, speculator, disk, metrics, lost_events } =
-            parts;
+        let Parts {
+            executor,
+            scheduler,
+            cache,
+            text,
+            bounds,
+            admission,
+            speculator,
+            disk,
+            metrics,
+            lost_events,
+        } = parts;
         let advice = Advice::new(scheduler.batch_size());
         Self {
             executor,
             scheduler,
             cache,
-            live: HashMap::new(),
+            active: HashMap::new(),
             text,
             bounds,
-            gate,
+            admission,
             speculator,
             disk,
             metrics,
             lost_events,
             output: StepOutput::new(),
             results: Results::new(),
-            scratch: Scratch::default(),
+            buffers: SamplingBuffers::default(),
             ended: Vec::new(),
             cancelled: Vec::new(),
             over: Vec::new(),
@@ -149,10 +160,10 @@ impl Core {
             is_stalled = !self.step();
             self.answer_ended();
         }
-        log::shut_down(self.live.len());
+        log::shut_down(self.active.len());
         let end = self.device_lost.take().map_or(EngineEnd::ShutDown, EngineEnd::DeviceLost);
         let has_pages = matches!(end, EngineEnd::ShutDown);
-        self.gate.close(end);
+        self.admission.close(end);
         self.end_all();
         if has_pages {
             self.close_disk();
@@ -166,10 +177,10 @@ impl Core {
     }
 
     fn end_all(&mut self) {
-        let ids: Vec<RequestId> = self.live.keys().copied().collect();
+        let ids: Vec<RequestId> = self.active.keys().copied().collect();
         for id in ids {
-            if let Some(live) = self.live.get_mut(&id) {
-                live.error.get_or_insert_with(|| self.gate.end_error());
+            if let Some(active) = self.active.get_mut(&id) {
+                active.error.get_or_insert_with(|| self.admission.end_error());
             }
             self.scheduler.cancel(id, &mut self.cache);
         }
@@ -182,17 +193,17 @@ impl Core {
 
     /// Tells callers how many wait.
     pub(super) fn tell_waiting(&self) {
-        self.gate.n_waiting.store(self.scheduler.n_waiting(), Ordering::Release);
+        self.admission.n_waiting.store(self.scheduler.n_waiting(), Ordering::Release);
     }
 
     /// Shows callers how the engine stands now.
     pub(crate) fn publish(&self) {
-        self.gate.publish(self.stats(), 0);
+        self.admission.publish(self.stats(), 0);
     }
 
     fn stats(&self) -> EngineStats {
         EngineStats {
-            live_requests: self.live.len(),
+            live_requests: self.active.len(),
             running: self.scheduler.n_running(),
             waiting: self.scheduler.n_waiting(),
             max_running: (!self.scheduler.config().is_unlimited()).then(|| self.scheduler.batch_size()),
@@ -218,7 +229,7 @@ impl Core {
                 Err(TryRecvError::Empty) => break,
             }
         }
-        if self.drain_until.is_some_and(|until| self.live.is_empty() || until <= Instant::now()) {
+        if self.drain_until.is_some_and(|until| self.active.is_empty() || until <= Instant::now()) {
             return false;
         }
         let Some(wait) = self.idle_time(is_stalled).filter(|_| !is_woken) else {
@@ -251,7 +262,7 @@ impl Core {
         match message {
             Message::Submit(submission) => {
                 self.submit(*submission);
-                self.gate.publish(self.stats(), 1);
+                self.admission.publish(self.stats(), 1);
                 self.answer();
             }
             Message::Wake => {}
@@ -263,44 +274,44 @@ impl Core {
     }
 
     fn submit(&mut self, submission: Submission) {
-        let Submission { terms, prompt, priority, client, session, namespace } = submission;
+        let Submission { params, prompt, priority, client, session, namespace } = submission;
         if self.drain_until.is_some() {
-            return self.refuse(terms, Error::ShutDown);
+            return self.refuse(params, Error::ShutDown);
         }
-        let begun = self.begin(prompt, session.as_ref(), &namespace, &terms);
+        let begun = self.begin(prompt, session.as_ref(), &namespace, &params);
         let (input, turn) = match begun {
             Ok(begun) => begun,
-            Err(error) => return self.refuse(terms, error),
+            Err(error) => return self.refuse(params, error),
         };
-        log::submitted(&terms, input.tokens.len());
-        let submitted_us = terms.submitted.saturating_duration_since(self.epoch).as_micros() as u64;
+        log::submitted(&params, input.tokens.len());
+        let submitted_us = params.submitted.saturating_duration_since(self.epoch).as_micros() as u64;
         let deadline_us =
-            terms.options.limits.max_time_ms.map(|ms| submitted_us.saturating_add(ms.saturating_mul(1000)));
-        let n_choices = terms.n as u32;
-        let mut live = ActiveRequest::new(terms, &input, &self.text);
-        let max_new_tokens = live.max_new_tokens();
-        let id = live.id;
+            params.options.limits.max_time_ms.map(|ms| submitted_us.saturating_add(ms.saturating_mul(1000)));
+        let n_choices = params.n as u32;
+        let mut active = ActiveRequest::new(params, &input, &self.text);
+        let max_new_tokens = active.max_new_tokens();
+        let id = active.id;
         let mut request = Request::new(id, input.tokens, namespace, max_new_tokens);
         request.turn = turn;
         request.priority = priority;
         request.client = client;
         request.n_choices = n_choices;
         request.deadline_us = deadline_us;
-        request.prompt_logits = live.prompt_logits();
+        request.prompt_logits = active.prompt_logits();
         match self.scheduler.submit(request, submitted_us, &self.cache) {
-            Ok(()) => _ = self.live.insert(id, live),
+            Ok(()) => _ = self.active.insert(id, active),
             Err((error, request)) => {
                 if let Some(turn) = request.turn {
                     self.cache.end_turn(turn, None, TurnEnd::Rollback);
                 }
-                live.error = Some(error.into());
-                self.over.push(Over::Ended(Box::new(live)));
+                active.error = Some(error.into());
+                self.over.push(Over::Ended(Box::new(active)));
             }
         }
     }
 
-    fn refuse(&mut self, terms: RequestParams, error: Error) {
-        self.over.push(Over::Refused { params: Box::new(terms), error });
+    fn refuse(&mut self, params: RequestParams, error: Error) {
+        self.over.push(Over::Refused { params: Box::new(params), error });
     }
 
     /// The tokens to be continued, checked, and the turn on the request's session.
@@ -309,13 +320,13 @@ impl Core {
         prompt: PromptTokens,
         session: Option<&(SessionId, SessionMode)>,
         namespace: &Namespace,
-        terms: &RequestParams,
+        params: &RequestParams,
     ) -> Result<(Input, Option<Turn>), Error> {
         let Some((session, mode)) = session else {
-            return Ok((Input::new(prompt.first, prompt.start, &terms.options, &self.bounds)?, None));
+            return Ok((Input::new(prompt.first, prompt.start, &params.options, &self.bounds)?, None));
         };
         let token_ids = self.cache.session_token_ids(session).unwrap_or_default();
-        let has_spoken = terms.has_spoken.as_ref().is_some_and(|spoken| spoken.load(Ordering::Relaxed));
+        let has_spoken = params.has_spoken.as_ref().is_some_and(|spoken| spoken.load(Ordering::Relaxed));
         let is_to_persist = self.cache.config().persist_across_requests;
         if token_ids.is_empty() && has_spoken && is_to_persist && *mode == SessionMode::Append {
             return Err(CacheError::UnknownSession { session: session.clone() }.into());
@@ -329,7 +340,7 @@ impl Core {
             SessionMode::Prefix => tokens.clone(),
         };
         // Before the cache looks at it: a full context is to be told as one, not as a lack of pages.
-        let input = Input::new(context, prompt.start, &terms.options, &self.bounds)?;
+        let input = Input::new(context, prompt.start, &params.options, &self.bounds)?;
         if input.n_truncated > 0 && *mode == SessionMode::Append {
             let message = "cutting the head off would change what the session has said; raise it, or send the whole \
                            conversation in prefix mode";
@@ -341,14 +352,15 @@ impl Core {
     }
 
     fn cancel_flagged(&mut self) {
-        let flagged = self.live.iter().filter(|(_, live)| live.answer.ticket().cancel.is_cancelled());
+        let flagged =
+            self.active.iter().filter(|(_, active)| active.responder.ticket().cancel.is_cancelled());
         self.cancelled.extend(flagged.map(|(id, _)| *id));
         while let Some(id) = self.cancelled.pop() {
             self.scheduler.cancel(id, &mut self.cache);
         }
     }
 
-    /// Gives up cached pages beyond `max_bytes`, scratch, and the memory of pages that hold nothing; gives the bytes that are
+    /// Gives up cached pages beyond `max_bytes`, buffers, and the memory of pages that hold nothing; gives the bytes that are
     /// held then.
     pub(crate) fn trim(&mut self, max_bytes: u64) -> Result<u64, ExecError> {
         let held_bytes = self.cache.trim(max_bytes);
@@ -356,7 +368,7 @@ impl Core {
         let mut blank: Vec<PageId> = self.cache.blank_pages().collect();
         blank.sort_unstable();
         self.executor.release_pages(&blank)?;
-        (self.scratch, self.results) = (Scratch::default(), Results::new());
+        (self.buffers, self.results) = (SamplingBuffers::default(), Results::new());
         Ok(held_bytes)
     }
 
@@ -379,8 +391,8 @@ impl Core {
                 sink.request(&metrics);
             }
             match request {
-                Over::Ended(request) => request.give_answer(),
-                Over::Refused { params, error } => params.answer.give(Err(error)),
+                Over::Ended(request) => request.respond(),
+                Over::Refused { params, error } => params.responder.give(Err(error)),
             }
         }
         self.over = over;

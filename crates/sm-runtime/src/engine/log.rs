@@ -9,7 +9,8 @@ use sm_batching::{RequestId, Step};
 use sm_kernels::plan::{ExecError, ExecutorInfo};
 use tracing::{Level, debug, enabled, error, info, warn};
 
-use super::active_request::{ActiveRequest, RequestParams};
+use super::active_request::ActiveRequest;
+use super::request_params::RequestParams;
 use crate::{EngineConfig, Error, StepMetrics};
 
 /// What the events are of.
@@ -23,48 +24,48 @@ pub(super) fn started(info: &ExecutorInfo, config: &EngineConfig) {
 }
 
 /// An engine ends.
-pub(super) fn shut_down(n_live: usize) {
-    info!(target: TARGET, unfinished_requests = n_live, "engine shuts down");
+pub(super) fn shut_down(n_active: usize) {
+    info!(target: TARGET, unfinished_requests = n_active, "engine shuts down");
 }
 
 /// A request has come in.
-pub(super) fn submitted(terms: &RequestParams, n_prompt: usize) {
-    debug!(target: TARGET, request = terms.id.0, prompt_tokens = n_prompt, choices = terms.n, "request submitted");
+pub(super) fn submitted(params: &RequestParams, n_prompt: usize) {
+    debug!(target: TARGET, request = params.id.0, prompt_tokens = n_prompt, choices = params.n, "request submitted");
 }
 
 /// A request cannot be served.
-pub(super) fn refused(terms: &RequestParams, error: &Error) {
-    debug!(target: TARGET, request = terms.id.0, %error, "request refused");
+pub(super) fn refused(params: &RequestParams, error: &Error) {
+    debug!(target: TARGET, request = params.id.0, %error, "request refused");
 }
 
 /// A request is over.
-pub(super) fn ended(live: &ActiveRequest) {
+pub(super) fn ended(active: &ActiveRequest) {
     if !enabled!(target: TARGET, Level::DEBUG) {
         return;
     }
-    let metrics = live.metrics();
-    let error = live.error.as_ref().map(ToString::to_string);
+    let metrics = active.metrics();
+    let error = active.error.as_ref().map(ToString::to_string);
     let finish_reason = metrics.finish_reason.map_or("failed", |reason| reason.name());
     let (tokens, cached) = (metrics.usage.generated_tokens, metrics.usage.cached_tokens);
     let (queue, total) = (metrics.queue, metrics.total);
-    let request = live.id.0;
+    let request = active.id.0;
     debug!(target: TARGET, request, finish_reason, error, tokens, cached, ?queue, ?total, "request is over");
 }
 
 /// Who is in a step, as `request.choice rows@position`, with what those waited who are in their first; `None` if nobody
 /// listens.
-pub(super) fn plan(step: &Step, live: &HashMap<RequestId, ActiveRequest>) -> Option<String> {
+pub(super) fn plan(step: &Step, active: &HashMap<RequestId, ActiveRequest>) -> Option<String> {
     if !enabled!(target: TARGET, Level::DEBUG) {
         return None;
     }
     let mut plan = String::new();
     for part in step.parts() {
-        let Some(live) = live.get(&part.id.request) else { continue };
+        let Some(active) = active.get(&part.id.request) else { continue };
         let gap = if plan.is_empty() { "" } else { ", " };
-        let (number, choice) = (live.id.0, part.id.choice);
+        let (number, choice) = (active.id.0, part.id.choice);
         // Writing to a string does not fail.
         let _ = write!(plan, "{gap}{number}.{choice} {}@{}", part.n_rows, part.start);
-        if let Some(waited) = live.waits() {
+        if let Some(waited) = active.waits() {
             let _ = write!(plan, " after {:.1} ms", waited.as_secs_f64() * 1e3);
         }
     }

@@ -5,20 +5,20 @@ use sm_batching::{Results, StepPart, Verdict};
 use sm_kernels::plan::StepOutput;
 use sm_tensor::TokenId;
 
-use super::active_request::{ActiveRequest, Place, Scratch};
+use super::active_request::{ActiveRequest, DrawPosition, SamplingBuffers};
 
 /// Scores the tokens of a prompt whose logits a part has.
 pub(super) fn score_part(
     part: &StepPart,
-    live: &mut ActiveRequest,
+    active: &mut ActiveRequest,
     token_ids: &[TokenId],
     output: &StepOutput,
-    scratch: &mut Scratch,
+    buffers: &mut SamplingBuffers,
 ) {
     for (index, row) in part.scored_outputs().enumerate() {
         let position = part.scored_start + index + 1;
-        if let Err(error) = live.score((position, token_ids[position]), output.logits(row), scratch) {
-            live.error.get_or_insert(error);
+        if let Err(error) = active.score(position, token_ids[position], output.logits(row), buffers) {
+            active.error.get_or_insert(error);
         }
     }
 }
@@ -26,28 +26,28 @@ pub(super) fn score_part(
 /// Draws for all choices of a part of a step.
 pub(super) fn sample_part(
     part: &StepPart,
-    live: &mut ActiveRequest,
+    active: &mut ActiveRequest,
     token_ids: &[TokenId],
     output: &mut StepOutput,
-    (scratch, results): (&mut Scratch, &mut Results),
+    (buffers, results): (&mut SamplingBuffers, &mut Results),
 ) {
     let Some(row) = part.sampled_outputs().next() else {
         return;
     };
     if part.n_choices > 1 {
-        scratch.keep_shared(output.logits(row));
+        buffers.keep_shared(output.logits(row));
     }
     for offset in 0..part.n_choices as usize {
         if offset > 0 {
-            scratch.restore_shared(output.logits_mut(row));
+            buffers.restore_shared(output.logits_mut(row));
         }
-        let place = Place { choice: part.id.choice as usize + offset, token_ids };
-        let sampled = match live.error {
+        let at = DrawPosition { choice: part.id.choice as usize + offset, token_ids };
+        let sampled = match active.error {
             // Another choice failed in this step.
             Some(_) => None,
-            None => live
-                .sample(&place, output.logits_mut(row), scratch)
-                .map_err(|error| live.error = Some(error))
+            None => active
+                .sample(&at, output.logits_mut(row), buffers)
+                .map_err(|error| active.error = Some(error))
                 .ok(),
         };
         match sampled {
@@ -66,21 +66,21 @@ pub(super) fn sample_part(
 pub(super) fn sample_drafted(
     part: &StepPart,
     (token_ids, drafts): (&[TokenId], &[TokenId]),
-    live: &mut ActiveRequest,
+    active: &mut ActiveRequest,
     output: &mut StepOutput,
-    (scratch, results): (&mut Scratch, &mut Results),
+    (buffers, results): (&mut SamplingBuffers, &mut Results),
 ) -> usize {
     let choice = part.id.choice as usize;
-    let mut tokens = std::mem::take(&mut scratch.tokens);
+    let mut tokens = std::mem::take(&mut buffers.tokens);
     tokens.clear();
     tokens.extend_from_slice(token_ids);
     let (mut n_accepted, mut verdict) = (0, Verdict::Continue);
     for row in part.sampled_outputs() {
-        let place = Place { choice, token_ids: &tokens };
-        let sampled = match live.sample(&place, output.logits_mut(row), scratch) {
+        let at = DrawPosition { choice, token_ids: &tokens };
+        let sampled = match active.sample(&at, output.logits_mut(row), buffers) {
             Ok(sampled) => sampled,
             Err(error) => {
-                live.error = Some(error);
+                active.error = Some(error);
                 verdict = Verdict::Stop;
                 break;
             }
@@ -98,7 +98,7 @@ pub(super) fn sample_drafted(
         n_accepted += 1;
     }
     results.push(&tokens[token_ids.len()..], verdict);
-    scratch.tokens = tokens;
-    live.count_drafts(choice, drafts.len(), n_accepted);
+    buffers.tokens = tokens;
+    active.count_drafts(choice, drafts.len(), n_accepted);
     n_accepted
 }

@@ -6,8 +6,8 @@ use std::sync::mpsc::Sender;
 
 use sm_cache::{CacheError, SessionId, SessionMode};
 
-use super::active_request::Delivery;
 use super::engine_loop::{Core, Message};
+use super::request_params::Delivery;
 use super::{Engine, Extra, RequestHandle, TokenStream};
 use crate::{Completion, Error, GenerationOptions, Prompt, Request};
 
@@ -18,7 +18,7 @@ use crate::{Completion, Error, GenerationOptions, Prompt, Request};
 /// # let engine = Engine::builder().load(ModelRef::Demo)?;
 /// let alice = engine.session("alice")?;
 /// let transcript = engine.session(SessionOptions::named("bob").mode(SessionMode::Prefix))?;
-/// let scratch = engine.session(SessionOptions::private())?;
+/// let buffers = engine.session(SessionOptions::private())?;
 /// # Ok::<(), sm_runtime::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use sm_batching::{DecodingSequence, DraftLimits, RequestId, Scheduler, SequenceI
 use sm_cache::KvCache;
 use sm_kernels::plan::ExecError;
 
-use super::active_request::{ActiveRequest, Scratch};
+use super::active_request::{ActiveRequest, SamplingBuffers};
 use super::choice_drafts::{ChoiceDrafts, DraftOrigin};
 use crate::speculate::{DraftModel, Drafts, SpeculationConfig, SpeculationStats, lookup};
 
@@ -33,13 +33,13 @@ impl Speculator {
         scheduler: &mut Scheduler,
         cache: &KvCache,
         active: &mut HashMap<RequestId, ActiveRequest>,
-        scratch: &mut Scratch,
+        buffers: &mut SamplingBuffers,
     ) {
         if !self.config.lookup && self.model.is_none() {
             return;
         }
         self.plan_drafts(scheduler, cache, active);
-        self.ask_model(scheduler, active, scratch);
+        self.ask_model(scheduler, active, buffers);
         for drafts in self.drafts.iter_mut().filter(|drafts| !drafts.tokens.is_empty()) {
             scheduler.propose(drafts.id, &drafts.tokens);
         }
@@ -112,7 +112,7 @@ impl Speculator {
         &mut self,
         scheduler: &Scheduler,
         active: &mut HashMap<RequestId, ActiveRequest>,
-        scratch: &mut Scratch,
+        buffers: &mut SamplingBuffers,
     ) {
         let Some(model) = &mut self.model else { return };
         let drafts = self.drafts.as_mut_slice();
@@ -124,7 +124,7 @@ impl Speculator {
         let drafted = model.draft(drafts, token_ids, |id, token_ids, logits| {
             let n_known = logits.len().min(vocab_size);
             let request = active.get_mut(&id.request)?;
-            request.draft(id.choice as usize, token_ids, &mut logits[..n_known], scratch)
+            request.draft(id.choice as usize, token_ids, &mut logits[..n_known], buffers)
         });
         // A failure costs drafts and nothing else. Those that exist may still be right.
         self.stats.failed += u64::from(drafted.is_err());

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
 use sm_batching::{BatchMemory, Scheduler, StepLimits};
-use sm_cache::{KvCache, KvShape, Namespace, PagePool};
+use sm_cache::{KvCache, Namespace, PagePool};
 use sm_kernels::plan::{Executor, PAGE_LEN};
 
 use super::admission::Admission;
@@ -30,21 +30,21 @@ impl Engine {
         builder: EngineBuilder,
     ) -> Result<Self, Error> {
         let EngineBuilder { config, metrics, observers, .. } = builder;
-        let PreparedExecutor { executor, kv_shape } = prepared;
+        let PreparedExecutor { executor, page_bytes } = prepared;
         let info = executor.info().clone();
         let speculator = Speculator::new(config.speculation, draft, model.vocab_size);
         let bounds = model.bounds();
-        let pool = PagePool::new(executor.limits().n_pages, PAGE_LEN, kv_shape)
+        let pool = PagePool::from_page_bytes(executor.limits().n_pages, PAGE_LEN, page_bytes)
             .with_states(executor.limits().n_state_slots, executor.state_bytes());
-        let scheduler = Scheduler::new(config.batching.clone(), step_limits(&*executor, kv_shape))?;
+        let scheduler = Scheduler::new(config.batching.clone(), step_limits(&*executor, page_bytes))?;
         let mut cache = KvCache::new(config.cache.clone(), pool)?;
         let lost_events = LostEvents::default();
         for observer in observers {
             cache.watch(Box::new(GuardedObserver::new(observer, lost_events.clone())));
         }
-        let gate = Arc::new(Admission::new(config.batching.max_queued_requests));
-        gate.max_batch_size.store(scheduler.batch_size(), Ordering::Relaxed);
-        gate.context_len.store(model.context_len, Ordering::Relaxed);
+        let admission = Arc::new(Admission::new(config.batching.max_queued_requests));
+        admission.max_batch_size.store(scheduler.batch_size(), Ordering::Relaxed);
+        admission.context_len.store(model.context_len, Ordering::Relaxed);
         let namespace = namespace(&model, &*executor, &config)?;
         let (messages, received) = mpsc::channel();
         let disk = match &config.kv_disk {
@@ -57,7 +57,7 @@ impl Engine {
             cache,
             text: model.text.clone(),
             bounds,
-            gate: Arc::clone(&gate),
+            admission: Arc::clone(&admission),
             speculator,
             disk,
             metrics: metrics.map(|sink| GuardedSink::new(sink, lost_events.clone())),
@@ -73,7 +73,7 @@ impl Engine {
             messages,
             thread_id: thread.thread().id(),
             thread: Mutex::new(Some(thread)),
-            gate,
+            admission,
             directory: Mutex::default(),
             model,
             info,
@@ -84,7 +84,7 @@ impl Engine {
 }
 
 /// What the executor's steps can hold, and what they cost in memory.
-fn step_limits(executor: &dyn Executor, kv_shape: KvShape) -> StepLimits {
+fn step_limits(executor: &dyn Executor, page_bytes: u64) -> StepLimits {
     let limits = executor.limits();
     let info = executor.info();
     StepLimits {
@@ -94,7 +94,7 @@ fn step_limits(executor: &dyn Executor, kv_shape: KvShape) -> StepLimits {
         row_group: info.row_group,
         memory: BatchMemory {
             fixed_bytes: info.activation_bytes as u64,
-            bytes_per_token: kv_shape.position_bytes().unwrap_or(usize::MAX) as u64,
+            bytes_per_token: page_bytes / PAGE_LEN as u64,
         },
     }
 }

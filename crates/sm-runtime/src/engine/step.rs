@@ -16,15 +16,15 @@ impl Core {
     pub(super) fn step(&mut self) -> bool {
         let (arrived, before) = (Instant::now(), self.scheduler.stats());
         self.fetch_pages();
-        let Self { scheduler, cache, live, scratch, .. } = self;
-        self.speculator.propose(scheduler, cache, live, scratch);
+        let Self { scheduler, cache, active, buffers, .. } = self;
+        self.speculator.propose(scheduler, cache, active, buffers);
         let began = Instant::now();
         if self.scheduler.schedule(self.now_us(), &mut self.cache).is_none() {
             return false;
         }
         // Before anybody hears of a token: who is in the step does not wait any more.
         self.tell_waiting();
-        let plan = log::plan(self.scheduler.step(), &self.live);
+        let plan = log::plan(self.scheduler.step(), &self.active);
         let mut phases = StepPhases { schedule: arrived.elapsed(), ..StepPhases::default() };
         match self.execute(&mut phases) {
             Ok(()) => {
@@ -69,15 +69,15 @@ impl Core {
         phases.compute = computed.duration_since(began);
         self.results.clear();
         for (index, part) in step.parts().iter().enumerate() {
-            if let Some(live) = self.live.get_mut(&part.id.request) {
-                live.start(part.start, began);
+            if let Some(active) = self.active.get_mut(&part.id.request) {
+                active.start(part.start, began);
                 let token_ids = self.scheduler.token_ids(part.id).unwrap_or_default();
-                score_part(part, live, token_ids, output, &mut self.scratch);
-                let to = (&mut self.scratch, &mut self.results);
+                score_part(part, active, token_ids, output, &mut self.buffers);
+                let to = (&mut self.buffers, &mut self.results);
                 match step.drafts(index) {
-                    [] => sample_part(part, live, token_ids, output, to),
+                    [] => sample_part(part, active, token_ids, output, to),
                     drafts => {
-                        let n_accepted = sample_drafted(part, (token_ids, drafts), live, output, to);
+                        let n_accepted = sample_drafted(part, (token_ids, drafts), active, output, to);
                         self.speculator.stats.count(drafts.len(), n_accepted);
                     }
                 }
@@ -89,7 +89,8 @@ impl Core {
 
     /// Ends requests whose sampler failed.
     fn cancel_failed(&mut self) {
-        self.cancelled.extend(self.live.iter().filter(|(_, live)| live.error.is_some()).map(|(id, _)| *id));
+        self.cancelled
+            .extend(self.active.iter().filter(|(_, active)| active.error.is_some()).map(|(id, _)| *id));
         while let Some(id) = self.cancelled.pop() {
             self.scheduler.cancel(id, &mut self.cache);
         }
@@ -136,8 +137,8 @@ impl Core {
     }
 
     fn fail(&mut self, id: SequenceId, error: ExecError) {
-        if let Some(live) = self.live.get_mut(&id.request) {
-            live.error = Some(error.into());
+        if let Some(active) = self.active.get_mut(&id.request) {
+            active.error = Some(error.into());
         }
         self.scheduler.cancel(id.request, &mut self.cache);
     }
@@ -147,12 +148,12 @@ impl Core {
         self.ended.extend(self.scheduler.drain_ended());
         while let Some(ended) = self.ended.pop() {
             let id = ended.id.request;
-            let Some(live) = self.live.get_mut(&id) else {
+            let Some(active) = self.active.get_mut(&id) else {
                 continue;
             };
             let reason = match ended.reason {
                 EndReason::Cache(error) => {
-                    live.error.get_or_insert(error.into());
+                    active.error.get_or_insert(error.into());
                     FinishReason::Cancelled
                 }
                 EndReason::TimedOut => FinishReason::Timeout,
@@ -161,23 +162,23 @@ impl Core {
             let first = ended.id.choice as usize;
             let mut n_kept = ended.token_ids.len();
             for choice in first..first + ended.n_choices as usize {
-                n_kept = live.end(choice, &ended.token_ids, reason);
+                n_kept = active.end(choice, &ended.token_ids, reason);
                 self.speculator.release(SequenceId { request: id, choice: choice as u32 });
             }
             if let Some((turn, lease)) = ended.turn {
-                let end = match live.is_rolled_back(live.finish_reason(first)) {
+                let end = match active.is_rolled_back(active.finish_reason(first)) {
                     true => TurnEnd::Rollback,
                     false => {
-                        live.has_spoken();
+                        active.has_spoken();
                         TurnEnd::Commit(&ended.token_ids[..n_kept])
                     }
                 };
                 self.cache.end_turn(turn, lease, end);
             }
-            if live.is_over()
-                && let Some(live) = self.live.remove(&id)
+            if active.is_over()
+                && let Some(active) = self.active.remove(&id)
             {
-                self.over.push(Over::Ended(Box::new(live)));
+                self.over.push(Over::Ended(Box::new(active)));
             }
         }
         self.publish();

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sm_cache::KvShape;
-use sm_kernels::plan::{Backend, Executor, KvDType, PageGroup, Plan, Weights};
+use sm_cache::{KvShape, PagePool};
+use sm_kernels::plan::{Backend, Executor, PAGE_LEN, Plan, Weights};
+use sm_model::Fallback;
 use sm_model::chat::{ChatError, ChatTemplate};
 use sm_model::tokenizer::Tokenizer;
-use sm_model::{Fallback, Model};
 
 use super::ExecutorOptions;
-use super::memory::{WeightState, executor_limits};
+use super::memory::{WeightState, executor_limits, page_bytes};
 use crate::grammar::Grammars;
 use crate::input::ModelBounds;
 use crate::text::Text;
@@ -50,44 +50,17 @@ pub struct LoadedModel {
 /// Where the executors of a model come from.
 pub(super) enum ExecutorSource {
     /// A backend prepares one for everybody who asks, on the same weights.
-    Backend { backend: Box<dyn Backend>, plan: Plan, weights: Arc<dyn Weights>, keys: KeyShape },
+    Backend { backend: Box<dyn Backend>, plan: Plan, weights: Arc<dyn Weights> },
     /// The caller made one, and whoever asks first gets it.
-    Given { executor: Mutex<Option<Box<dyn Executor>>>, kv_shape: KvShape },
+    Given { executor: Mutex<Option<Box<dyn Executor>>>, page_bytes: u64 },
 }
 
 /// An executor with pages and buffers of its own.
 #[derive(Debug)]
 pub(crate) struct PreparedExecutor {
     pub(crate) executor: Box<dyn Executor>,
-    /// What a position takes in the pages.
-    pub(crate) kv_shape: KvShape,
-}
-
-/// What a position has in the pages, before it is known how it is stored.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct KeyShape {
-    n_layers: usize,
-    n_kv_heads: usize,
-    head_dim: usize,
-}
-
-impl KeyShape {
-    pub(super) fn new(model: &Model) -> Self {
-        let layout = model.spec.cache_layout();
-        // A `KvShape` has one shape for all layers. Where layers differ, each counts as much as the largest: a bound.
-        let largest = |of: fn(&PageGroup) -> usize| layout.pages.iter().map(of).max().unwrap_or(0);
-        Self {
-            n_layers: layout.n_kv_layers(),
-            n_kv_heads: largest(|group| group.n_kv_heads),
-            head_dim: largest(|group| group.key_dim.max(group.value_dim)),
-        }
-    }
-
-    /// The shape of keys and values that are stored as `kv_dtype`.
-    pub(super) fn stored_as(self, kv_dtype: KvDType) -> KvShape {
-        let Self { n_layers, n_kv_heads, head_dim } = self;
-        KvShape { n_layers, n_kv_heads, head_bytes: kv_dtype.head_bytes(head_dim) }
-    }
+    /// Bytes of a page, all layers.
+    pub(crate) page_bytes: u64,
 }
 
 impl fmt::Debug for ExecutorSource {
@@ -115,8 +88,9 @@ impl LoadedModel {
     ) -> Self {
         let no_template = ChatError::NoTemplate { model: "a model made from an executor".to_owned() };
         let executor = Mutex::new(Some(executor));
+        let page_bytes = PagePool::new(1, PAGE_LEN, kv_shape).page_bytes().unwrap_or(u64::MAX);
         Self {
-            executors: Arc::new(ExecutorSource::Given { executor, kv_shape }),
+            executors: Arc::new(ExecutorSource::Given { executor, page_bytes }),
             text: Text(tokenizer),
             grammars: Grammars::default(),
             vocab_size,
@@ -146,15 +120,15 @@ impl LoadedModel {
     pub(crate) fn prepare(&self, options: &ExecutorOptions) -> Result<PreparedExecutor, Error> {
         options.validate()?;
         match &*self.executors {
-            ExecutorSource::Given { executor, kv_shape } => {
+            ExecutorSource::Given { executor, page_bytes } => {
                 let executor = executor.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let executor = executor.ok_or(LoadError::ExecutorTaken)?;
-                Ok(PreparedExecutor { executor, kv_shape: *kv_shape })
+                Ok(PreparedExecutor { executor, page_bytes: *page_bytes })
             }
-            ExecutorSource::Backend { backend, plan, weights, keys } => {
-                let kv_shape = keys.stored_as(options.kv_dtype);
-                let limits = executor_limits(&**backend, plan, kv_shape, options, WeightState::Loaded)?;
-                Ok(PreparedExecutor { executor: backend.prepare(plan, weights, limits)?, kv_shape })
+            ExecutorSource::Backend { backend, plan, weights } => {
+                let limits = executor_limits(&**backend, plan, options, WeightState::Loaded)?;
+                let executor = backend.prepare(plan, weights, limits)?;
+                Ok(PreparedExecutor { executor, page_bytes: page_bytes(&plan.cache, options.kv_dtype) })
             }
         }
     }
@@ -211,8 +185,8 @@ impl LoadedModel {
 impl LoadedModel {
     /// The same model on an executor made from its own.
     pub(crate) fn map_executor(self, map: impl FnOnce(Box<dyn Executor>) -> Box<dyn Executor>) -> Self {
-        let PreparedExecutor { executor, kv_shape } = self.prepare(&ExecutorOptions::default()).unwrap();
+        let PreparedExecutor { executor, page_bytes } = self.prepare(&ExecutorOptions::default()).unwrap();
         let executor = Mutex::new(Some(map(executor)));
-        Self { executors: Arc::new(ExecutorSource::Given { executor, kv_shape }), ..self }
+        Self { executors: Arc::new(ExecutorSource::Given { executor, page_bytes }), ..self }
     }
 }

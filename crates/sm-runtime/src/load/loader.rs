@@ -9,7 +9,7 @@ use sm_model::Model;
 use sm_model::tokenizer::Tokenizer;
 
 use super::chat::chat_template;
-use super::loaded::{ExecutorSource, KeyShape, LoadedModel};
+use super::loaded::{ExecutorSource, LoadedModel};
 use super::memory::{WeightState, executor_limits};
 use super::packed::PackedFile;
 use super::weights::LoadingWeights;
@@ -98,8 +98,7 @@ impl Loader {
         self.executor.validate()?;
         let backend = backend::open(&self.options.device)?;
         let model = self.model.open(&self.options.of_model())?;
-        let shape = KeyShape::new(&model).stored_as(self.executor.kv_dtype);
-        let limits = executor_limits(&*backend, &model.plan, shape, &self.executor, WeightState::NotLoaded)?;
+        let limits = executor_limits(&*backend, &model.plan, &self.executor, WeightState::NotLoaded)?;
         // An own tokenizer is read beside the weights; one that may not fit is read before them.
         let attached = match self.options.tokenizer {
             TokenizerSource::Model => None,
@@ -197,12 +196,7 @@ impl PlannedLoad {
             context_len: model.plan.context_len,
             fallbacks: model.weights.fallbacks().into(),
             fingerprint: options.fingerprint.then(|| weights_fingerprint(&model)),
-            executors: Arc::new(ExecutorSource::Backend {
-                backend,
-                keys: KeyShape::new(&model),
-                plan: model.plan,
-                weights,
-            }),
+            executors: Arc::new(ExecutorSource::Backend { backend, plan: model.plan, weights }),
         })
     }
 }

@@ -9,8 +9,8 @@
 //! Without a limit only one context counts: further pages take memory when they are first used, and the cache evicts
 //! others for them.
 
-use sm_cache::{ByteSize, KvShape, PagePool};
-use sm_kernels::plan::{Backend, Limits, MemoryNeeds, PAGE_LEN, Plan};
+use sm_cache::ByteSize;
+use sm_kernels::plan::{Backend, CacheLayout, KvDType, Limits, MemoryNeeds, PAGE_LEN, PageGroup, Plan};
 
 use super::ExecutorOptions;
 use crate::{Error, LoadError, MemoryBound};
@@ -22,6 +22,28 @@ pub(super) enum WeightState {
     NotLoaded,
 }
 
+/// Bytes of a page of a cache, all layers.
+pub(super) fn page_bytes(layout: &CacheLayout, kv_dtype: KvDType) -> u64 {
+    let position = |group: &PageGroup| {
+        let [key, value] = [group.key_dim, group.value_dim].map(|dim| kv_dtype.head_bytes(dim) as u64);
+        let heads = (group.n_layers as u64).saturating_mul(group.n_kv_heads as u64);
+        heads.saturating_mul(key.saturating_add(value))
+    };
+    let position_bytes = layout.pages.iter().map(position).fold(0, u64::saturating_add);
+    position_bytes.saturating_mul(PAGE_LEN as u64)
+}
+
+/// Slots for the recurrent states of a plan: one for each row whose state may have to be kept, and two snapshots per
+/// sequence.
+fn n_state_slots(plan: &Plan, options: &ExecutorOptions) -> usize {
+    match plan.cache.states.is_empty() {
+        true => 0,
+        false => {
+            options.n_sequences.saturating_mul(2).saturating_add(options.max_outputs.max(options.n_sequences))
+        }
+    }
+}
+
 /// The limits of an executor of a plan.
 ///
 /// # Errors
@@ -29,7 +51,6 @@ pub(super) enum WeightState {
 pub(super) fn executor_limits(
     backend: &dyn Backend,
     plan: &Plan,
-    shape: KvShape,
     options: &ExecutorOptions,
     weights: WeightState,
 ) -> Result<Limits, Error> {
@@ -40,11 +61,12 @@ pub(super) fn executor_limits(
         max_outputs: options.max_outputs.min(max_tokens),
         max_sequences: options.n_sequences,
         n_pages: context_pages,
-        n_state_slots: 0,
+        n_state_slots: n_state_slots(plan, options),
         kv_dtype: options.kv_dtype,
     };
     let least = backend.memory_needs(plan, &one_context)?;
-    let n_pages = n_pages(options, context_pages, shape, least.activation_bytes as u64)?;
+    let page_bytes = page_bytes(&plan.cache, options.kv_dtype);
+    let n_pages = n_pages(options, context_pages, page_bytes, least.activation_bytes as u64)?;
     let limits = Limits { n_pages, ..one_context };
     match (options.memory_limit, backend.available_bytes()) {
         (Some(limit), _) => check(&backend.memory_needs(plan, &limits)?, limit, MemoryBound::Configured)?,
@@ -62,7 +84,7 @@ pub(super) fn executor_limits(
 fn n_pages(
     options: &ExecutorOptions,
     context_pages: usize,
-    shape: KvShape,
+    page_bytes: u64,
     activation_bytes: u64,
 ) -> Result<usize, Error> {
     let pool_bytes = options.pool_bytes.map(|n_bytes| n_bytes.saturating_sub(activation_bytes));
@@ -70,12 +92,11 @@ fn n_pages(
     let Some(limit_bytes) = options.kv_bytes.into_iter().chain(pool_bytes).min() else {
         return Ok(contexts);
     };
-    let page = PagePool::new(1, PAGE_LEN, shape);
-    let page_bytes = page.page_bytes().unwrap_or(u64::MAX).max(1);
     let context_bytes = page_bytes.saturating_mul(context_pages as u64);
     if context_bytes > limit_bytes {
         let needed = ByteSize(context_bytes);
-        let (what, limit) = ("keys and values of one context".to_owned(), ByteSize(limit_bytes));
+        let what = "keys and values of one context".to_owned();
+        let limit = ByteSize(limit_bytes);
         return Err(
             LoadError::InsufficientMemory { what, needed, limit, bound: MemoryBound::Configured }.into()
         );
@@ -84,7 +105,7 @@ fn n_pages(
         Some(_) => u64::from(u32::MAX),
         None => contexts as u64,
     };
-    Ok((limit_bytes / page_bytes).min(most) as usize)
+    Ok((limit_bytes / page_bytes.max(1)).min(most) as usize)
 }
 
 /// Checks that the needs are within a limit.

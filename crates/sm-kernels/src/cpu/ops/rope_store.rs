@@ -11,6 +11,9 @@
 //! A worker has tiles of (rows that go to one page, key head) with the query heads of that key head: each element of a
 //! page is written by one worker, and rows of one page are written together.
 //!
+//! With a norm over all heads, every worker that has heads of a row adds up the squares of the whole row. That costs
+//! little beside the product that made the row, and saves a phase with its barrier.
+//!
 //! [`RopeAngles`] computes `position * inv_freq` in double precision, once per step for all layers. A table of all
 //! positions of a long context would not fit a cache. Scaled variants (linear, Llama 3, YaRN) differ in `inv_freq` and
 //! in a factor on cosine and sine alone, which the plan holds.
@@ -175,8 +178,7 @@ impl RopeStore {
         );
     }
 
-    /// The norm of a row's heads; `x` begins with them. Workers that share a row, one for each key head, all add up its
-    /// squares: that is a small part of the product that made the row, and saves a phase.
+    /// The norm of a row's heads; `x` begins with them.
     #[inline(always)]
     fn row_norm<'a, I: Isa>(
         &self,

@@ -200,8 +200,11 @@ fn assert_nothing_is_left(engine: &Engine) {
     assert_eq!((cache.current_leases, cache.pinned_pages, cache.busy_sessions), (0, 0, 0));
     assert_eq!(engine.trim_memory(0).unwrap(), 0, "nobody holds a page that could not be given back");
     assert_eq!(engine.stats().cache.cached_pages, 0);
-    let gate = &engine.0.gate;
-    assert_eq!((gate.n_sent.load(Ordering::Relaxed), gate.n_waiting.load(Ordering::Relaxed)), (0, 0));
+    let admission = &engine.0.admission;
+    assert_eq!(
+        (admission.n_sent.load(Ordering::Relaxed), admission.n_waiting.load(Ordering::Relaxed)),
+        (0, 0)
+    );
 }
 
 fn assert_it_still_works(engine: &Engine) {

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use sm_kernels::plan::{Executor, PrepareError, Progress, WeightSource, Weights};
 
-use super::super::loaded::KeyShape;
 use super::*;
-use crate::{KvDType, ModelRef};
+use crate::ModelRef;
 
 /// A device with so many bytes left.
 #[derive(Debug)]
@@ -49,9 +48,8 @@ fn what_the_machine_cannot_give_for_one_context_is_refused_unless_a_limit_says_o
     let model = ModelRef::Demo.open(&sm_model::LoadOptions::default()).unwrap();
     let n_pages = model.plan.context_len / PAGE_LEN;
     let needed = 1024 + n_pages as u64;
-    let shape = KeyShape::new(&model).stored_as(KvDType::F16);
     let limits = |options: &ExecutorOptions, available, weights| {
-        executor_limits(&Small(available), &model.plan, shape, options, weights)
+        executor_limits(&Small(available), &model.plan, options, weights)
     };
     let options = ExecutorOptions::new().n_sequences(3);
     let fits = limits(&options, needed, WeightState::NotLoaded).unwrap();
@@ -72,4 +70,15 @@ fn what_the_machine_cannot_give_for_one_context_is_refused_unless_a_limit_says_o
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn pages_hold_the_keys_and_values_of_layers_that_differ() {
+    let group =
+        |n_layers, n_kv_heads, key_dim, value_dim| PageGroup { n_layers, n_kv_heads, key_dim, value_dim };
+    let layout = CacheLayout { pages: vec![group(2, 4, 64, 64), group(1, 1, 96, 32)], states: Vec::new() };
+    assert_eq!(page_bytes(&layout, KvDType::F16), 16 * 2 * (2 * 4 * 128 + 128));
+    assert_eq!(page_bytes(&CacheLayout::default(), KvDType::F32), 0);
+    // A byte per value, and a scale per 32 of a head.
+    assert_eq!(page_bytes(&layout, KvDType::Q8_0), 16 * (2 * 4 * 2 * (64 + 8) + (96 + 12) + (32 + 4)));
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sm_kernels::plan::Executor;
 use sm_tensor::TokenId;
 
-use crate::generator::Generator;
+use super::Generator;
 use crate::input::{Bound, Input};
 use crate::output::Output;
 use crate::rules::Rules;

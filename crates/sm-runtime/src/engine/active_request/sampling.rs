@@ -1,0 +1,151 @@
+//! Sampling for one request: the next token of a choice, draft tokens, and scores of the prompt.
+//!
+//! A token is a function of the request's options, its tokens so far, the logits and `(seed, choice, position)`; see
+//! [`crate::sampling`]. Filters may be the caller's own code, so a panic in one fails this request alone.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use sm_tensor::TokenId;
+
+use super::{ActiveRequest, wants_logprobs};
+use crate::sampling::{Candidates, Draw, History, RawLogits};
+use crate::{Error, FinishReason, TokenEvent};
+
+/// Buffers for sampling, reused from step to step.
+#[derive(Debug, Default)]
+pub(crate) struct SamplingBuffers {
+    candidates: Candidates,
+    counts: Vec<u32>,
+    raw: RawLogits,
+    event: TokenEvent,
+    /// A copy of logits that several choices draw from.
+    shared: Vec<f32>,
+    /// A sequence's tokens and the accepted drafts behind it.
+    pub(crate) tokens: Vec<TokenId>,
+}
+
+impl SamplingBuffers {
+    /// Copies logits that several choices will draw from.
+    pub(crate) fn keep_shared(&mut self, logits: &[f32]) {
+        self.shared.clear();
+        self.shared.extend_from_slice(logits);
+    }
+
+    /// Restores them: sampling changes logits in at.
+    pub(crate) fn restore_shared(&self, logits: &mut [f32]) {
+        logits.copy_from_slice(&self.shared);
+    }
+}
+
+/// The position that a token is drawn for.
+pub(crate) struct DrawPosition<'a> {
+    pub(crate) choice: usize,
+    /// The prompt and the output so far.
+    pub(crate) token_ids: &'a [TokenId],
+}
+
+/// A token that was drawn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sampled {
+    pub(crate) token: TokenId,
+    /// Whether it belongs to the output: an end-of-sequence or stop token does not.
+    pub(crate) is_kept: bool,
+    /// Whether a stop rule matched.
+    pub(crate) stops: bool,
+}
+
+impl ActiveRequest {
+    /// Scores the prompt's token at a position with the logits `[vocab_size]` of the position before. Each position is scored
+    /// once.
+    ///
+    /// # Errors
+    /// If a logit is not finite.
+    pub(crate) fn score(
+        &mut self,
+        position: usize,
+        token: TokenId,
+        logits: &[f32],
+        buffers: &mut SamplingBuffers,
+    ) -> Result<(), Error> {
+        if self.options.wanted_of_prompt().is_some() && position == self.prompt_logprobs.len() + 1 {
+            let SamplingBuffers { raw, candidates, .. } = buffers;
+            raw.score(logits, (position, token), &mut self.prompt_logprobs, candidates)?;
+        }
+        Ok(())
+    }
+
+    /// Samples the next token of a choice from `logits`, `[vocab_size]`, which it changes, and sends it to the caller.
+    ///
+    /// # Errors
+    /// If no token can be sampled.
+    pub(crate) fn sample(
+        &mut self,
+        at: &DrawPosition<'_>,
+        logits: &mut [f32],
+        buffers: &mut SamplingBuffers,
+    ) -> Result<Sampled, Error> {
+        let SamplingBuffers { candidates, counts, raw, event, .. } = buffers;
+        let wants_logprobs = wants_logprobs(&self.options, self.select);
+        if wants_logprobs {
+            raw.keep(logits);
+        }
+        let draw = Draw { seed: self.seed, choice: at.choice as u32, position: at.token_ids.len() as u32 };
+        let choice = &mut self.choices[at.choice];
+        let constraint = choice.constraint.as_mut();
+        let mut history = History::new(at.token_ids, self.usage.prompt_tokens, counts);
+        let drawn = catch_unwind(AssertUnwindSafe(|| {
+            self.chain.sample_within((constraint, logits), &mut history, draw, candidates)
+        }));
+        let token = drawn.unwrap_or_else(|panic| {
+            // The panic may have left them half counted.
+            counts.clear();
+            Err(Error::FilterPanicked { message: message_of(&*panic) })
+        })?;
+        let Some(output) = &mut choice.output else {
+            return Ok(Sampled { token, is_kept: false, stops: true });
+        };
+        event.logprob = None;
+        event.top_logprobs.clear();
+        if wants_logprobs {
+            let logprob = raw.append(token, &mut choice.logprobs, candidates);
+            if self.options.logprobs.is_some() {
+                event.logprob = Some(logprob);
+                event.top_logprobs.extend_from_slice(choice.logprobs.last_top());
+            }
+        }
+        event.choice = at.choice;
+        let stop = output.push_within(token, choice.constraint.as_mut(), event)?;
+        let is_kept = !matches!(stop, Some(FinishReason::Stop | FinishReason::Eos));
+        let is_full = output.n_tokens() >= self.bound.n_tokens;
+        event.finish_reason = stop.or(is_full.then_some(self.bound.reason));
+        choice.finish_reason = event.finish_reason;
+        if event.finish_reason.is_some_and(|reason| reason != FinishReason::StopSequence) {
+            output.flush(event);
+        }
+        self.times.first_token.get_or_insert_with(Instant::now);
+        self.responder.ticket().push(event);
+        Ok(Sampled { token, is_kept, stops: stop.is_some() })
+    }
+
+    /// The token that a choice samples after `token_ids` from the logits of a draft model, with the same options and noise as
+    /// from those of the model; `None` if no token can be sampled.
+    pub(crate) fn draft(
+        &self,
+        choice: usize,
+        token_ids: &[TokenId],
+        logits: &mut [f32],
+        buffers: &mut SamplingBuffers,
+    ) -> Option<TokenId> {
+        let draw = Draw { seed: self.seed, choice: choice as u32, position: token_ids.len() as u32 };
+        let mut history = History::new(token_ids, self.usage.prompt_tokens, &mut buffers.counts);
+        self.chain.sample(logits, &mut history, draw, &mut buffers.candidates).ok()
+    }
+}
+
+/// The message of a panic.
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
