@@ -36,6 +36,18 @@ fn out_bytes<I: Isa>(isa: I, v: I::Bytes) -> Vec<u32> {
     xs.map(u32::from).to_vec()
 }
 
+fn out_f16<I: Isa>(isa: I, v: I::F32) -> Vec<u32> {
+    let mut xs = [0; LANES];
+    isa.store_f16(&mut xs, v);
+    xs.map(u32::from).to_vec()
+}
+
+fn out_i8<I: Isa>(isa: I, v: I::I32) -> Vec<u32> {
+    let mut xs = [0; LANES];
+    isa.store_i8(&mut xs, v);
+    xs.map(|x| x as u32).to_vec()
+}
+
 /// The name and result of every operation.
 struct EveryOperation {
     seed: u32,
@@ -100,12 +112,8 @@ impl IsaVisitor for EveryOperation {
             isa.load(&floats(self.seed).map(|v| if v.is_finite() && v.abs() < 1e9 { v } else { 0.25 }));
         results.push(("reduce_sum", vec![isa.reduce_sum(finite).to_bits()]));
         results.push(("reduce_max", vec![isa.reduce_max(finite).to_bits()]));
-        let mut halves = [0; LANES];
-        let mut small = [0; LANES];
-        isa.store_f16(&mut halves, finite);
-        isa.store_i8(&mut small, ints);
-        results.push(("store_f16", halves.map(u32::from).to_vec()));
-        results.push(("store_i8", small.map(|v| v as u32).to_vec()));
+        results.push(("store_f16", out_f16(isa, finite)));
+        results.push(("store_i8", out_i8(isa, ints)));
         results
     }
 }
