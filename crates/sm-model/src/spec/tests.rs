@@ -34,65 +34,64 @@ fn consecutive_layers_of_one_shape_share_a_page_group() {
     assert_eq!(decoder([]).cache_layout(), CacheLayout::default());
 }
 
+type Change = fn(&mut DecoderSpec);
+
+/// Changes that make a valid spec invalid, and what the error says.
+const CONTRADICTIONS: [(Change, &str); 13] = [
+    (|spec| spec.norm.eps = f32::NAN, "\"norm epsilon\" = NaN"),
+    (|spec| spec.embedding.scale = 0.0, "\"embedding scale\" = 0"),
+    (|spec| spec.head.soft_cap = Some(-1.0), "\"soft cap of the logits\" = -1"),
+    (|spec| spec.head.scale = f32::INFINITY, "\"logit scale\" = inf"),
+    (
+        |spec| (spec.head.scale, spec.head.soft_cap) = (0.5, Some(30.0)),
+        "\"logit scale\" = 0.5 is not supported: logits with a soft cap",
+    ),
+    (|spec| spec.layers[0].ffn.bias = true, "only plain feed-forward networks may have biases"),
+    (|spec| spec.layers[0].residual_scale = -0.5, "\"residual scale\" = -0.5"),
+    (
+        |spec| {
+            spec.layers[0].norms = NormPlacement::After;
+            spec.layers[0].residual_scale = 0.5;
+        },
+        "layers with norms after the blocks cannot scale",
+    ),
+    (
+        |spec| {
+            let experts = ExpertsSpec { n_experts: 4, top_k: 2, renormalize: true };
+            spec.layers[0].ffn.kind = FfnKind::Experts(experts);
+            spec.layers[0].residual_scale = 0.5;
+        },
+        "layers with a mixture of experts cannot scale",
+    ),
+    (
+        |spec| {
+            let experts = ExpertsSpec { n_experts: 4, top_k: 5, renormalize: true };
+            spec.layers[0].ffn.kind = FfnKind::Experts(experts);
+        },
+        "\"experts per token\" = 5 is not supported: there are only 4 experts",
+    ),
+    (
+        |spec| spec.attentions_mut().for_each(|attention| attention.n_kv_heads = 3),
+        "\"number of key and value heads\" = 3 is not supported: 4 query heads",
+    ),
+    (
+        |spec| {
+            let rope =
+                RopeSpec { theta: 1e4, rotary_dim: 32, pairs: RopePairs::Halves, scaling: RopeScaling::None };
+            spec.attentions_mut().for_each(|attention| attention.rope = Some(rope.clone()));
+        },
+        "\"rotated dimensions\" = 32 is not supported: a head has only 16 values",
+    ),
+    (
+        |spec| spec.attentions_mut().for_each(|attention| attention.scale = f32::NAN),
+        "\"attention scale\" = NaN",
+    ),
+];
+
 #[test]
 fn contradictions_are_refused_with_the_field_and_the_reason() {
-    type Change = fn(&mut DecoderSpec);
-    let cases: [(Change, &str); 13] = [
-        (|spec| spec.norm.eps = f32::NAN, "\"norm epsilon\" = NaN"),
-        (|spec| spec.embedding.scale = 0.0, "\"embedding scale\" = 0"),
-        (|spec| spec.head.soft_cap = Some(-1.0), "\"soft cap of the logits\" = -1"),
-        (|spec| spec.head.scale = f32::INFINITY, "\"logit scale\" = inf"),
-        (
-            |spec| (spec.head.scale, spec.head.soft_cap) = (0.5, Some(30.0)),
-            "\"logit scale\" = 0.5 is not supported: logits with a soft cap",
-        ),
-        (|spec| spec.layers[0].ffn.bias = true, "only plain feed-forward networks may have biases"),
-        (|spec| spec.layers[0].residual_scale = -0.5, "\"residual scale\" = -0.5"),
-        (
-            |spec| {
-                spec.layers[0].norms = NormPlacement::After;
-                spec.layers[0].residual_scale = 0.5;
-            },
-            "layers with norms after the blocks cannot scale",
-        ),
-        (
-            |spec| {
-                let experts = ExpertsSpec { n_experts: 4, top_k: 2, renormalize: true };
-                spec.layers[0].ffn.kind = FfnKind::Experts(experts);
-                spec.layers[0].residual_scale = 0.5;
-            },
-            "layers with a mixture of experts cannot scale",
-        ),
-        (
-            |spec| {
-                let experts = ExpertsSpec { n_experts: 4, top_k: 5, renormalize: true };
-                spec.layers[0].ffn.kind = FfnKind::Experts(experts);
-            },
-            "\"experts per token\" = 5 is not supported: there are only 4 experts",
-        ),
-        (
-            |spec| spec.attentions_mut().for_each(|attention| attention.n_kv_heads = 3),
-            "\"number of key and value heads\" = 3 is not supported: 4 query heads",
-        ),
-        (
-            |spec| {
-                let rope = RopeSpec {
-                    theta: 1e4,
-                    rotary_dim: 32,
-                    pairs: RopePairs::Halves,
-                    scaling: RopeScaling::None,
-                };
-                spec.attentions_mut().for_each(|attention| attention.rope = Some(rope.clone()));
-            },
-            "\"rotated dimensions\" = 32 is not supported: a head has only 16 values",
-        ),
-        (
-            |spec| spec.attentions_mut().for_each(|attention| attention.scale = f32::NAN),
-            "\"attention scale\" = NaN",
-        ),
-    ];
     decoder([attention(2, 16)]).check().unwrap();
-    for (change, expected) in cases {
+    for (change, expected) in CONTRADICTIONS {
         let mut spec = decoder([attention(2, 16), attention(2, 16)]);
         change(&mut spec);
         let message = spec.check().unwrap_err().to_string();
