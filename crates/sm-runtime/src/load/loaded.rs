@@ -50,7 +50,7 @@ pub struct LoadedModel {
 /// Where the executors of a model come from.
 pub(super) enum ExecutorSource {
     /// A backend prepares one for everybody who asks, on the same weights.
-    Backend { backend: Box<dyn Backend>, plan: Plan, weights: Arc<dyn Weights> },
+    Backend { backend: Box<dyn Backend>, plan: Box<Plan>, weights: Arc<dyn Weights> },
     /// The caller made one, and whoever asks first gets it.
     Given { executor: Mutex<Option<Box<dyn Executor>>>, page_bytes: u64 },
 }

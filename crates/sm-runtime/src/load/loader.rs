@@ -196,7 +196,7 @@ impl PlannedLoad {
             context_len: model.plan.context_len,
             fallbacks: model.weights.fallbacks().into(),
             fingerprint: options.fingerprint.then(|| weights_fingerprint(&model)),
-            executors: Arc::new(ExecutorSource::Backend { backend, plan: model.plan, weights }),
+            executors: Arc::new(ExecutorSource::Backend { backend, plan: Box::new(model.plan), weights }),
         })
     }
 }

@@ -47,7 +47,7 @@ impl FakeStates {
         if self.0.is_empty() {
             return Ok(Vec::new());
         }
-        self.check(batch)?;
+        Self::check(batch)?;
         // Spans run at the same time: all read before any writes.
         let before = self.0.clone();
         let mut states = Vec::with_capacity(batch.tokens.len());
@@ -75,7 +75,7 @@ impl FakeStates {
     }
 
     /// No slot that a span writes is touched by another; what is kept lies within the span, in order.
-    fn check(&self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
+    fn check(batch: &StepBatch<'_>) -> Result<(), ExecError> {
         let mut written = HashSet::new();
         for span in batch.spans {
             let Some(plan) = span.state else { continue };
