@@ -121,7 +121,7 @@
 //! use sm_runtime::{Preset, SpeculationConfig};
 //! # use sm_runtime::{Engine, GenerationOptions, ModelRef};
 //!
-//! let lookup = SpeculationConfig { lookup: true, ..SpeculationConfig::default() };
+//! let lookup = SpeculationConfig::new().lookup();
 //! let config = Preset::Throughput.config().speculation(lookup);
 //! let engine = Engine::builder().config(config).load(ModelRef::Demo)?;
 //! engine.generate("Once upon a time".into(), &GenerationOptions::new().max_new_tokens(8))?;

@@ -16,7 +16,7 @@
 //! use sm_runtime::SamplingOptions;
 //! use sm_runtime::sampling::{Candidates, Draw, History, SamplerChain};
 //!
-//! let chain = SamplerChain::new(&SamplingOptions { top_k: 2, ..SamplingOptions::default() });
+//! let chain = SamplerChain::new(&SamplingOptions::new().top_k(2));
 //! let (mut candidates, mut counts) = (Candidates::new(), Vec::new());
 //! let mut draw = |position| {
 //!     let mut logits = [0.1, 2.0, -1.0, 1.5];
