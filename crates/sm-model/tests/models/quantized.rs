@@ -1,6 +1,6 @@
 //! Quantization on load.
 
-use sm_kernels::plan::{Encoding, WeightSource};
+use sm_kernels::plan::WeightSource;
 use sm_model::{Fallback, LoadOptions, Model, load_model};
 use sm_tensor::{DType, dequantize, quantize};
 
@@ -76,22 +76,6 @@ fn matrices_that_do_not_fit_the_blocks_fall_back_and_are_reported() {
     );
     assert!(reported.contains(&fallback("model.embed_tokens.weight", 32, DType::Q5_0)), "{reported:?}");
     model.plan.validate().unwrap();
-}
-
-#[test]
-fn quantized_readers_get_the_int8_form_and_others_do_not() {
-    let encodings = |model: &Model, name: &str| {
-        let of_name = model.plan.buffers.iter().filter(|buffer| buffer.name.starts_with(name));
-        of_name.map(|buffer| buffer.encoding).collect::<Vec<_>>()
-    };
-    let model = load("qwen2", Some(DType::Q8_0));
-    // The last one is the hidden state, which callers may read.
-    assert_eq!(encodings(&model, "normed"), [Encoding::Int8, Encoding::Int8, Encoding::F32AndInt8]);
-    assert_eq!(encodings(&model, "ffn"), [Encoding::F32, Encoding::F32]);
-    // A router stays as it is and reads floats.
-    let model = load("mixtral", Some(DType::Q8_0));
-    assert!(encodings(&model, "normed").contains(&Encoding::F32AndInt8));
-    assert_eq!(encodings(&load("mixtral", None), "normed"), [Encoding::F32, Encoding::F32]);
 }
 
 #[test]
