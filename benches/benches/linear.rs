@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sm_benches::random_weights::RandomWeights;
 use sm_kernels::plan::{
-    Backend, Embed, Encoding, Executor, GatherRows, Limits, Linear, Norm, NormKind, OutputRow, Plan,
-    PlanBuilder, Rows, Span, StepBatch, StepOutput, Store,
+    Backend, Embed, Executor, GatherRows, Limits, Linear, Norm, NormKind, OutputRow, Plan, PlanBuilder, Rows,
+    Span, StepBatch, StepOutput, Store,
 };
 use sm_kernels::testing::{Precision, multiply_and_add};
 use sm_kernels::{CpuBackend, IsaKind};
@@ -62,12 +62,11 @@ impl Case {
         let part = |dtype: DType, rows| RandomWeights::part(dtype, rows, cols);
         let table = plan.matrix("table", cols, vec![part(DType::F16, 64)]);
         let weight = plan.matrix("weight", cols, vec![part(self.dtype, rows); self.copies()]);
-        let encoding = if self.dtype.is_quantized() { Encoding::Int8 } else { Encoding::F32 };
         let norm = plan.vector("norm", cols, RandomWeights::vector(cols));
-        let h = plan.buffer("h", Rows::Tokens, cols, Encoding::F32);
-        let x = plan.buffer("x", Rows::Tokens, cols, encoding);
-        let y = plan.buffer("y", Rows::Tokens, rows * self.copies(), Encoding::F32);
-        let logits = plan.buffer("logits", Rows::Outputs, rows * self.copies(), Encoding::F32);
+        let h = plan.buffer("h", Rows::Tokens, cols);
+        let x = plan.buffer("x", Rows::Tokens, cols);
+        let y = plan.buffer("y", Rows::Tokens, rows * self.copies());
+        let logits = plan.buffer("logits", Rows::Outputs, rows * self.copies());
         plan.push(Embed { table, positions: None, scale: 1.0, out: h });
         let (kind, store) = (NormKind::Rms, Store::Write);
         plan.push(Norm { x: h, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });

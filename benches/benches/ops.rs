@@ -8,9 +8,9 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use sm_benches::random_weights::RandomWeights;
 use sm_kernels::CpuBackend;
 use sm_kernels::plan::{
-    Activation, Attention, Backend, BufferId, Embed, Encoding, Executor, Experts, GatedLinear, GatherRows,
-    Limits, Linear, MatrixId, MoeFfn, Norm, NormKind, OutputRow, PAGE_LEN, Plan, PlanBuilder, RopePairs,
-    RopeStore, RopeTable, Rows, Span, StepBatch, StepOutput, Store,
+    Activation, Attention, Backend, BufferId, Embed, Executor, Experts, GatedLinear, GatherRows, Limits,
+    Linear, MatrixId, MoeFfn, Norm, NormKind, OutputRow, PAGE_LEN, Plan, PlanBuilder, RopePairs, RopeStore,
+    RopeTable, Rows, Span, StepBatch, StepOutput, Store,
 };
 use sm_tensor::{DType, PageId, TokenId};
 
@@ -62,8 +62,8 @@ struct Layers {
 impl Layers {
     fn plan() -> Plan {
         let mut plan = PlanBuilder::new(CONTEXT_LEN);
-        let h = plan.buffer("h", Rows::Tokens, HIDDEN, Encoding::F32);
-        let normed = plan.buffer("normed", Rows::Tokens, HIDDEN, Encoding::F32AndInt8);
+        let h = plan.buffer("h", Rows::Tokens, HIDDEN);
+        let normed = plan.buffer("normed", Rows::Tokens, HIDDEN);
         let mut layers = Self { plan, h, normed };
         let table = layers.matrix(DType::F16, VOCAB_SIZE, HIDDEN);
         layers.plan.push(Embed { table, positions: None, scale: 1.0, out: h });
@@ -72,8 +72,8 @@ impl Layers {
             layers.feed_forward();
             layers.experts();
         }
-        let last = layers.plan.buffer("last", Rows::Outputs, HIDDEN, Encoding::F32);
-        let logits = layers.plan.buffer("logits", Rows::Outputs, VOCAB_SIZE, Encoding::F32);
+        let last = layers.plan.buffer("last", Rows::Outputs, HIDDEN);
+        let logits = layers.plan.buffer("logits", Rows::Outputs, VOCAB_SIZE);
         layers.plan.push(GatherRows { x: h, out: last });
         layers.plan.push(linear(last, table, Store::Write, logits));
         layers.plan.finish(logits)
@@ -95,9 +95,9 @@ impl Layers {
             (0..HEAD_DIM / 2).map(|pair| 1e4_f32.powf(-2.0 * pair as f32 / HEAD_DIM as f32)).collect();
         let rope = self.plan.rope(RopeTable { inv_freq, scale: 1.0, pairs: RopePairs::Adjacent });
         let qkv_width = (N_HEADS + 2 * N_KV_HEADS) * HEAD_DIM;
-        let qkv = self.plan.buffer("qkv", Rows::Tokens, qkv_width, Encoding::F32);
-        let q = self.plan.buffer("q", Rows::Tokens, HIDDEN, Encoding::F32);
-        let heads = self.plan.buffer("heads", Rows::Tokens, HIDDEN, Encoding::Int8);
+        let qkv = self.plan.buffer("qkv", Rows::Tokens, qkv_width);
+        let q = self.plan.buffer("q", Rows::Tokens, HIDDEN);
+        let heads = self.plan.buffer("heads", Rows::Tokens, HIDDEN);
         let to_qkv = self.matrix(DType::Q4_0, qkv_width, HIDDEN);
         let to_h = self.matrix(DType::Q4_0, HIDDEN, HIDDEN);
         let scale = 1.0 / (HEAD_DIM as f32).sqrt();
@@ -118,7 +118,7 @@ impl Layers {
     }
 
     fn feed_forward(&mut self) {
-        let inner = self.plan.buffer("inner", Rows::Tokens, FFN, Encoding::Int8);
+        let inner = self.plan.buffer("inner", Rows::Tokens, FFN);
         let [gate, up] = [(); 2].map(|()| self.matrix(DType::Q4_0, FFN, HIDDEN));
         let down = self.matrix(DType::Q4_0, HIDDEN, FFN);
         self.norm();

@@ -3,6 +3,7 @@
 mod circles;
 mod dependencies;
 mod functions;
+mod operations;
 mod packages;
 mod places;
 mod text;
@@ -67,13 +68,14 @@ const MAX_FILE_BYTES: u64 = 10 << 20;
 type Check = fn(&[SourceFile], &mut Vec<Finding>);
 
 /// The rules, by the name that `--only` takes.
-const RULES: [(&str, Check); 6] = [
+const RULES: [(&str, Check); 7] = [
     ("text", text::check),
     ("places", places::check),
     ("dependencies", dependencies::check),
     ("packages", packages::check),
     ("functions", functions::check),
     ("circles", circles::check),
+    ("operations", operations::check),
 ];
 
 const USAGE: &str = "\

@@ -1,5 +1,6 @@
 //! The contract between models, backends and the runtime.
 
+mod activation;
 mod backend;
 mod batch;
 mod builder;
@@ -19,11 +20,14 @@ mod ops;
 mod output;
 mod profile;
 mod rope;
+mod rules;
 mod source;
 mod split;
+mod split_executor;
 mod validate;
 mod work;
 
+pub use activation::Activation;
 pub use backend::{Backend, MemoryNeeds, PrepareError, Progress, Weights};
 pub use batch::{KeptState, OutputRow, PAGE_LEN, Span, StateSpan, StepBatch, Wanted};
 pub use builder::PlanBuilder;
@@ -36,14 +40,18 @@ pub use kv_dtype::KvDType;
 pub use op::Op;
 pub use operation::{Read, Store, Usage, Write};
 pub use ops::{
-    Activation, Attention, Embed, Epilogue, Experts, GatedLinear, GatherRows, Input, Linear, MoeFfn, Norm,
-    NormKind, RopeStore,
+    Attention, Embed, Epilogue, Experts, GatedLinear, GatherRows, Input, Linear, MoeFfn, Norm, NormKind,
+    RopeStore,
 };
+#[cfg(feature = "cpu")]
+pub(crate) use output::select;
 pub use output::{RowMemory, StepOutput};
 pub use profile::{Profile, ProfileRow, Speed};
 pub use rope::{RopePairs, RopeTable};
+pub use rules::StepRules;
 pub use source::{PackedBytes, WeightError, WeightSource};
 pub use split::SplitError;
+pub use split_executor::SplitExecutor;
 pub use work::Work;
 
 use sm_tensor::DType;
@@ -57,41 +65,6 @@ pub enum Rows {
     Outputs,
 }
 
-/// Which forms of a buffer's rows its producer writes.
-///
-/// The int8 form is what a [`Linear`] with quantized weights reads: signed codes, and per block of 32 a scale
-/// and the sum of the codes. It is made once, by the op that produces the rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Encoding {
-    /// `f32` values only.
-    F32,
-    /// Int8 blocks only.
-    Int8,
-    /// Both forms.
-    F32AndInt8,
-}
-
-impl Encoding {
-    /// Whether the `f32` form is kept.
-    pub const fn has_f32(self) -> bool {
-        matches!(self, Self::F32 | Self::F32AndInt8)
-    }
-
-    /// This, and the `f32` form too.
-    #[must_use]
-    pub const fn with_f32(self) -> Self {
-        match self {
-            Self::F32 => Self::F32,
-            Self::Int8 | Self::F32AndInt8 => Self::F32AndInt8,
-        }
-    }
-
-    /// Whether the int8 form is kept.
-    pub const fn has_int8(self) -> bool {
-        matches!(self, Self::Int8 | Self::F32AndInt8)
-    }
-}
-
 /// An activation buffer: `[rows, width]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BufferDecl {
@@ -99,10 +72,8 @@ pub struct BufferDecl {
     pub name: String,
     /// Which extent gives the number of rows.
     pub rows: Rows,
-    /// Values per row; a multiple of 32 where the encoding has an int8 form.
+    /// Values per row.
     pub width: usize,
-    /// The forms that are kept.
-    pub encoding: Encoding,
 }
 
 /// Rows of a tensor of the weight source, part of a matrix of the plan.
@@ -110,7 +81,7 @@ pub struct BufferDecl {
 pub struct MatrixPart {
     /// The tensor's name in the [`WeightSource`].
     pub tensor: String,
-    /// How its values are stored there.
+    /// How its values are stored there. Nothing in a plan depends on it but how many columns are whole blocks.
     pub dtype: DType,
     /// Rows of the tensor, from the first.
     pub rows: usize,
@@ -131,16 +102,6 @@ impl MatrixDecl {
     /// Rows of all parts together.
     pub fn rows(&self) -> usize {
         self.parts.iter().map(|part| part.rows).sum()
-    }
-
-    /// Whether a part is quantized, so that the matrix is multiplied with int8 activations there.
-    pub fn has_quantized(&self) -> bool {
-        self.parts.iter().any(|part| part.dtype.is_quantized())
-    }
-
-    /// Whether a part is stored as floats, so that the matrix is multiplied with `f32` activations there.
-    pub fn has_floats(&self) -> bool {
-        self.parts.iter().any(|part| !part.dtype.is_quantized())
     }
 }
 

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 use sm_kernels::plan::{
-    Backend, ExecError, Executor, KeptState, KvDType, Limits, OutputRow, PAGE_LEN, Progress, Span, StateSpan,
-    StepBatch, StepOutput, Wanted, WeightError, WeightSource,
+    Backend, ExecError, Executor, KeptState, KvDType, Limits, OutputRow, PAGE_LEN, Plan, Progress, Span,
+    StateSpan, StepBatch, StepOutput, Wanted, WeightError, WeightSource,
 };
 use sm_kernels::testing::{self, RandomWeights};
 use sm_kernels::{CpuBackend, IsaKind};
@@ -28,8 +28,20 @@ const FORMATS: [Formats; 4] = [
     (DType::Q4_0, KvDType::F16),
 ];
 
-fn executor((dtype, kv_dtype): Formats, n_threads: usize, isa: IsaKind) -> Box<dyn Executor> {
-    let plan = testing::decoder(dtype);
+fn executor(formats: Formats, n_threads: usize, isa: IsaKind) -> Box<dyn Executor> {
+    executor_of(testing::decoder, formats, n_threads, isa)
+}
+
+/// Makes a plan with matrices of a data type.
+type MakePlan = fn(DType) -> Plan;
+
+fn executor_of(
+    plan: MakePlan,
+    (dtype, kv_dtype): Formats,
+    n_threads: usize,
+    isa: IsaKind,
+) -> Box<dyn Executor> {
+    let plan = plan(dtype);
     let weights = RandomWeights::new(&plan);
     let limits = Limits { kv_dtype, ..limits() };
     CpuBackend::new().threads(n_threads).isa(isa).load_and_prepare(&plan, &weights, limits, &|_| ()).unwrap()
@@ -106,14 +118,16 @@ fn alone(executor: &mut dyn Executor, seed: usize, n_tokens: usize, chunk: usize
 
 #[test]
 fn steps_are_the_same_to_the_bit_on_every_instruction_set_and_team() {
-    for formats in FORMATS {
-        let expected = alone(&mut *executor(formats, 1, IsaKind::Scalar), 1, 300, 96);
-        let finite = expected.iter().flatten().all(|bits| f32::from_bits(*bits).is_finite());
-        assert!(finite && expected[299] != expected[298], "{formats:?}");
-        for isa in IsaKind::available() {
-            for n_threads in [1, 2, 3, 4] {
-                let actual = alone(&mut *executor(formats, n_threads, isa), 1, 300, 96);
-                assert!(actual == expected, "{formats:?} {isa} {n_threads} threads");
+    for plan in [testing::decoder, testing::mixed_decoder] as [MakePlan; 2] {
+        for formats in FORMATS {
+            let expected = alone(&mut *executor_of(plan, formats, 1, IsaKind::Scalar), 1, 300, 96);
+            let finite = expected.iter().flatten().all(|bits| f32::from_bits(*bits).is_finite());
+            assert!(finite && expected[299] != expected[298], "{formats:?}");
+            for isa in IsaKind::available() {
+                for n_threads in [1, 2, 3, 4] {
+                    let actual = alone(&mut *executor_of(plan, formats, n_threads, isa), 1, 300, 96);
+                    assert!(actual == expected, "{formats:?} {isa} {n_threads} threads");
+                }
             }
         }
     }
@@ -127,15 +141,16 @@ proptest! {
         rows in prop::collection::vec(prop::collection::vec(0_usize..60, 4), 1..12),
         n_threads in prop::sample::select(vec![1_usize, 2, 4]),
         formats in prop::sample::select(FORMATS.to_vec()),
+        plan in prop::sample::select(vec![testing::decoder as MakePlan, testing::mixed_decoder]),
     ) {
-        let mut mixed = executor(formats, n_threads, IsaKind::best());
+        let mut mixed = executor_of(plan, formats, n_threads, IsaKind::best());
         let count = lengths.len();
         let sequence = |(index, &n_tokens)| Sequence::new(index, n_tokens, (index, count));
         let mut sequences: Vec<_> = lengths.iter().enumerate().map(sequence).collect();
         for rows in rows.iter().cycle().take(200) {
             step(&mut *mixed, &mut sequences, rows);
         }
-        let mut lone = executor(formats, 2, IsaKind::best());
+        let mut lone = executor_of(plan, formats, 2, IsaKind::best());
         for (seed, sequence) in sequences.iter().enumerate() {
             let expected = alone(&mut *lone, seed, sequence.tokens.len(), 96);
             prop_assert!(sequence.logits[..] == expected[..sequence.logits.len()], "sequence {seed}");
@@ -213,7 +228,7 @@ fn invalid_batches_are_refused_with_the_numbers() {
     let batch = StepBatch { tokens, spans, page_table, outputs, ..StepBatch::default() };
     let kept_states = &[KeptState { position: 20, slot: StateSlot(3) }];
     let error = executor.submit(&StepBatch { kept_states, ..batch }).unwrap_err().to_string();
-    assert!(error.contains("state slot 3 is to be kept, but the plan has no states"), "{error}");
+    assert!(error.contains("the spans keep 0 states, but 1 are listed"), "{error}");
     let error = executor.submit(&StepBatch { input: Some(&[0.5; 21]), ..batch }).unwrap_err().to_string();
     assert!(error.contains("it has an input, but the plan reads none"), "{error}");
     executor.submit(&batch).unwrap();

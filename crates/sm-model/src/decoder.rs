@@ -17,8 +17,8 @@ mod ffn;
 use std::collections::HashMap;
 
 use sm_kernels::plan::{
-    BufferId, Embed, Encoding, Epilogue, GatherRows, Linear, MatrixId, MatrixPart, Norm, NormKind, Plan,
-    PlanBuilder, Rows, Store, VectorId,
+    BufferId, Embed, Epilogue, GatherRows, Linear, MatrixId, MatrixPart, Norm, NormKind, Plan, PlanBuilder,
+    Rows, Store, VectorId,
 };
 
 use crate::LoadError;
@@ -33,7 +33,7 @@ pub(crate) fn build(
     context_len: usize,
 ) -> Result<Plan, LoadError> {
     let mut plan = PlanBuilder::new(context_len);
-    let x = plan.buffer("x", Rows::Tokens, spec.hidden_size, Encoding::F32);
+    let x = plan.buffer("x", Rows::Tokens, spec.hidden_size);
     let mut builder =
         Builder { spec, weights, plan, context_len, buffers: HashMap::new(), rows: Rows::Tokens, x };
     let embedding = builder.embed()?;
@@ -63,7 +63,7 @@ struct Builder<'a> {
     plan: PlanBuilder,
     context_len: usize,
     /// Buffers by name and shape; layers share them.
-    buffers: HashMap<(&'static str, Rows, usize, Encoding), BufferId>,
+    buffers: HashMap<(&'static str, Rows, usize), BufferId>,
     /// The rows that are computed: all tokens, and after the last mixer only those whose logits are wanted.
     rows: Rows,
     /// The residual stream.
@@ -71,17 +71,12 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// The buffer of this name and width for the present rows, in the encoding that its readers need.
-    fn buffer(&mut self, name: &'static str, width: usize, encoding: Encoding) -> BufferId {
+    /// The buffer of this name and width for the present rows; layers share it.
+    fn buffer(&mut self, name: &'static str, width: usize) -> BufferId {
         let rows = self.rows;
-        *self.buffers.entry((name, rows, width, encoding)).or_insert_with(|| {
+        *self.buffers.entry((name, rows, width)).or_insert_with(|| {
             let of_rows = if rows == Rows::Tokens { "" } else { "_out" };
-            let of_encoding = match encoding {
-                Encoding::F32 => "",
-                Encoding::Int8 => "_q8",
-                Encoding::F32AndInt8 => "_f32_q8",
-            };
-            self.plan.buffer(format!("{name}{of_rows}{of_encoding}"), rows, width, encoding)
+            self.plan.buffer(format!("{name}{of_rows}"), rows, width)
         })
     }
 
@@ -113,16 +108,16 @@ impl Builder<'_> {
     }
 
     /// What a mixer or feed-forward network reads: the residual stream, normalised or not.
-    fn branch_input(&mut self, norm: TensorKey, encoding: Encoding) -> Result<BufferId, LoadError> {
+    fn branch_input(&mut self, norm: TensorKey) -> Result<BufferId, LoadError> {
         match self.spec.layers[norm.layer].norms {
-            NormPlacement::Before | NormPlacement::BeforeAndAfter => self.normed(norm, encoding),
+            NormPlacement::Before | NormPlacement::BeforeAndAfter => self.normed(norm),
             NormPlacement::After => Ok(self.x),
         }
     }
 
     /// The residual stream, normalised.
-    fn normed(&mut self, norm: TensorKey, encoding: Encoding) -> Result<BufferId, LoadError> {
-        let normed = self.buffer("normed", self.spec.hidden_size, encoding);
+    fn normed(&mut self, norm: TensorKey) -> Result<BufferId, LoadError> {
+        let normed = self.buffer("normed", self.spec.hidden_size);
         self.norm(norm, self.x, normed, Store::Write)?;
         Ok(normed)
     }
@@ -132,7 +127,7 @@ impl Builder<'_> {
         match self.spec.layers[layer].norms {
             NormPlacement::Before => (self.x, Store::Add),
             NormPlacement::BeforeAndAfter | NormPlacement::After => {
-                (self.buffer("branch", self.spec.hidden_size, Encoding::F32), Store::Write)
+                (self.buffer("branch", self.spec.hidden_size), Store::Write)
             }
         }
     }
@@ -180,7 +175,7 @@ impl Builder<'_> {
     fn gather_rows(&mut self) {
         let x = self.x;
         self.rows = Rows::Outputs;
-        self.x = self.buffer("x", self.spec.hidden_size, Encoding::F32);
+        self.x = self.buffer("x", self.spec.hidden_size);
         self.plan.push(GatherRows { x, out: self.x });
     }
 
@@ -192,12 +187,10 @@ impl Builder<'_> {
         } else {
             self.whole(TensorKind::Head.of_model(), [spec.vocab_size, hidden])?
         };
-        // Callers may want the hidden state, whatever the head reads.
-        let encoding = read_encoding([&part]).with_f32();
-        let normed = self.normed(TensorKind::OutputNorm.of_model(), encoding)?;
+        let normed = self.normed(TensorKind::OutputNorm.of_model())?;
         self.plan.hidden(normed);
         let weight = if spec.head.tied { embedding.id } else { self.matrix("head".into(), hidden, part) };
-        let logits = self.plan.buffer("logits", self.rows, spec.vocab_size, Encoding::F32);
+        let logits = self.plan.buffer("logits", self.rows, spec.vocab_size);
         let epilogue = spec.head.soft_cap.map_or_else(|| scale(spec.head.scale), Epilogue::SoftCap);
         self.plan.push(Linear { epilogue, ..Linear::new(normed, weight, logits) });
         Ok(logits)
@@ -207,14 +200,4 @@ impl Builder<'_> {
 /// A multiplication by `factor`, which 1 needs none.
 fn scale(factor: f32) -> Epilogue {
     if factor == 1.0 { Epilogue::None } else { Epilogue::Scale(factor) }
-}
-
-/// The encoding of a buffer that is multiplied by these matrices.
-fn read_encoding<'a>(parts: impl IntoIterator<Item = &'a MatrixPart>) -> Encoding {
-    let (quantized, floats): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| part.dtype.is_quantized());
-    match (quantized.is_empty(), floats.is_empty()) {
-        (true, _) => Encoding::F32,
-        (false, true) => Encoding::Int8,
-        (false, false) => Encoding::F32AndInt8,
-    }
 }

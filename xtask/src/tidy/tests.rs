@@ -165,3 +165,52 @@ fn a_crate_is_ready_to_be_published() {
     let private = format!("publish = false\n{manifest}");
     assert!(check(&private, &readme)[0].contains("`publish = false`"));
 }
+
+#[test]
+fn an_operation_has_its_files_and_its_line_in_each_table() {
+    let op = "//! Ops.\n\noperations! {\n    /// Gathers.\n    GatherRows,\n}\n";
+    let row = "| an operation | `plan/ops/x.rs`, `plan/op.rs`, `plan/ops.rs`, `cpu/program/x.rs`, `cpu/program.rs`, \
+        `cpu/forms.rs`, `cpu/ops/x.rs`, `sm-model/src/decoder/` |\n";
+    let sources = |changed: &[(&str, &str)]| {
+        let mut texts = std::collections::BTreeMap::from([
+            ("crates/sm-kernels/src/plan/op.rs", op),
+            ("crates/sm-kernels/src/plan/ops/gather_rows.rs", ""),
+            ("crates/sm-kernels/src/cpu/program/gather_rows.rs", ""),
+            ("crates/sm-kernels/src/cpu/program/binder.rs", ""),
+            ("CONTRIBUTING.md", row),
+        ]);
+        texts.extend(changed.iter().copied());
+        let file = |(path, text): (&str, &str)| SourceFile { path: path.to_owned(), text: text.to_owned() };
+        let files: Vec<SourceFile> = texts.into_iter().map(file).collect();
+        let mut found = Vec::new();
+        operations::check(&files, &mut found);
+        found.into_iter().map(|finding| finding.what).collect::<Vec<String>>()
+    };
+    let breaks = |changed: &[(&str, &str)], message: &str| {
+        let found = sources(changed);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(message), "{found:?} has no {message:?}");
+    };
+    assert_eq!(sources(&[]), Vec::<String>::new());
+    let two = op.replace("    GatherRows,\n", "    GatherRows,\n    Pool,\n");
+    let pool = ("crates/sm-kernels/src/cpu/program/pool.rs", "");
+    breaks(
+        &[("crates/sm-kernels/src/plan/op.rs", &two), pool],
+        "without its file crates/sm-kernels/src/plan/ops/pool.rs",
+    );
+    breaks(&[pool], "no operation in crates/sm-kernels/src/plan/op.rs has this name");
+    breaks(&[("CONTRIBUTING.md", &row.replace("`cpu/forms.rs`, ", ""))], "touches `cpu/forms.rs`");
+    breaks(
+        &[("CONTRIBUTING.md", &row.replace("`cpu/forms.rs`", "`cpu/forms.rs`, `cpu/split.rs`"))],
+        "need not touch `cpu/split.rs`",
+    );
+    breaks(&[("CONTRIBUTING.md", "")], "no row");
+    let many = op.replace("    GatherRows,\n", "    GatherRows,\n    A,\n    B,\n");
+    let files = ["plan/ops/a.rs", "plan/ops/b.rs", "cpu/program/a.rs", "cpu/program/b.rs"]
+        .map(|path| format!("crates/sm-kernels/src/{path}"));
+    let mut changed: Vec<(&str, &str)> = files.iter().map(|path| (path.as_str(), "")).collect();
+    changed.push(("crates/sm-kernels/src/plan/op.rs", &many));
+    changed
+        .push(("crates/sm-kernels/src/plan/cost.rs", "Op::A(a) => 1, Op::B(b) => 2, Op::GatherRows(g) => 3"));
+    breaks(&changed, "names 3 operations, like a table");
+}

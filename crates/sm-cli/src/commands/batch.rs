@@ -84,7 +84,8 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let answers = Answers::open(&destination, &args.output, console)?;
     let stop = CancelToken::new();
     interrupt.begin({
-        let (stop, main) = (stop.clone(), thread::current());
+        let stop = stop.clone();
+        let main = thread::current();
         move || {
             stop.cancel();
             main.unpark();

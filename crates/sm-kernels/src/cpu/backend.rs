@@ -72,13 +72,13 @@ impl Backend for CpuBackend {
         plan.validate()?;
         let n_workers = self.n_threads();
         check_limits(limits, n_workers)?;
-        let pages = supported_pages(plan)?;
+        check_cache(plan)?;
         let (weight_bytes, max_cols) = PackedWeights::needs(plan)?;
         let program = Program::bind(plan, limits, n_workers)?;
         let arena_bytes = Arena::needed_bytes(program.logits_bytes, program.arena_bytes);
         Ok(MemoryNeeds {
             weight_bytes,
-            kv_bytes: KvPool::needed_bytes(pages, limits.n_pages, limits.kv_dtype)?,
+            kv_bytes: KvPool::needed_bytes(&plan.cache, limits.n_pages, limits.kv_dtype)?,
             activation_bytes: arena_bytes.saturating_add(n_workers * ProductWorkspace::n_bytes(max_cols)),
         })
     }
@@ -111,43 +111,30 @@ impl Backend for CpuBackend {
             return Err(PrepareError::Unsupported(reason));
         }
         check_limits(&limits, self.n_threads())?;
-        let pages = supported_pages(plan)?;
+        check_cache(plan)?;
         let packed = (Arc::clone(weights) as Arc<dyn Any + Send + Sync>).downcast::<PackedWeights>();
         let packed = packed
             .map_err(|_| PrepareError::OtherWeights { reason: "another backend packed them".to_owned() })?;
         packed.check(plan)?;
-        Ok(Box::new(CpuExecutor::new(plan, packed, self.team()?, isa, pages, limits)?))
+        Ok(Box::new(CpuExecutor::new(plan, packed, self.team()?, isa, limits)?))
     }
 }
 
-/// The pages of a plan, if this backend can hold them.
-fn supported_pages(plan: &Plan) -> Result<PageGroup, PrepareError> {
+/// Refuses what a sequence of the plan leaves behind, if this backend cannot keep it.
+fn check_cache(plan: &Plan) -> Result<(), PrepareError> {
     if let Some(state) = plan.cache.states.first() {
         return Err(PrepareError::Unsupported(format!(
             "the CPU backend has no recurrent states yet, and the plan has {:?}",
             state.name
         )));
     }
-    let group = match plan.cache.pages[..] {
-        // Nothing reads or writes pages.
-        [] => PageGroup::uniform(0, 1, 1),
-        [group] => group,
-        [first, second, ..] => {
-            let [first, second] =
-                [first, second].map(|group| format!("{} heads of {}", group.n_kv_heads, group.key_dim));
-            let reason =
-                format!("the CPU backend needs layers of one shape, and the plan has {first} and {second}");
-            return Err(PrepareError::Unsupported(reason));
-        }
+    let Some(group) = plan.cache.pages.iter().find(|group| group.key_dim != group.value_dim) else {
+        return Ok(());
     };
-    if group.key_dim == group.value_dim {
-        return Ok(group);
-    }
     let PageGroup { key_dim, value_dim, .. } = group;
-    let reason = format!(
+    Err(PrepareError::Unsupported(format!(
         "the CPU backend needs keys and values of one width, and the plan has {key_dim} and {value_dim}"
-    );
-    Err(PrepareError::Unsupported(reason))
+    )))
 }
 
 /// A limit, its value, the most that it may be, and how an error says so.

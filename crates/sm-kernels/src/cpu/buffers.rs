@@ -1,12 +1,13 @@
-//! The regions of a plan's buffers.
+//! The regions of a plan's buffers: one for each form of their rows, see `forms.rs`.
 
 use super::arena::{Access, ArenaLayout, Extents, Footprint, ProductSize, Region, RowCount};
 use super::split::By;
 use crate::cpu::activations::bf16::Bf16Slot;
 use crate::cpu::activations::int8::{BLOCK_LEN, Int8Block};
 use crate::cpu::activations::{InputRows, OutputColumns};
+use crate::cpu::forms::{Forms, PlanForms};
 use crate::cpu::isa::LANES;
-use crate::plan::{Encoding, Plan, PrepareError, lifetime};
+use crate::plan::{BufferId, Plan, PrepareError, lifetime};
 
 /// Columns of the smallest share of a row: an int8 block.
 const COLUMN_UNIT: usize = BLOCK_LEN;
@@ -23,7 +24,7 @@ pub(crate) struct BufferRegions {
 }
 
 impl BufferRegions {
-    /// Places the forms that `encoding` names.
+    /// Places some forms.
     ///
     /// # Errors
     /// If the size overflows.
@@ -31,17 +32,21 @@ impl BufferRegions {
         layout: &mut ArenaLayout,
         rows: RowCount,
         width: usize,
-        encoding: Encoding,
+        forms: Forms,
     ) -> Result<Self, PrepareError> {
-        let f32 =
-            if encoding.has_f32() { Some(layout.region(rows, width.next_multiple_of(LANES))?) } else { None };
-        let int8 = if encoding.has_int8() { Some(layout.region(rows, width / BLOCK_LEN)?) } else { None };
+        let f32 = if forms.f32 { Some(layout.region(rows, width.next_multiple_of(LANES))?) } else { None };
+        let int8 = if forms.int8 { Some(layout.region(rows, width / BLOCK_LEN)?) } else { None };
         Ok(Self { f32, int8, bf16: None })
     }
 
     /// Only the `f32` form.
     pub(crate) fn only_f32(region: Region<f32>) -> Self {
         Self { f32: Some(region), int8: None, bf16: None }
+    }
+
+    /// Only some of the forms.
+    pub(crate) fn only(self, forms: Forms) -> Self {
+        Self { f32: self.f32.filter(|_| forms.f32), int8: self.int8.filter(|_| forms.int8), bf16: None }
     }
 
     /// `footprint`, which also reads this.
@@ -60,12 +65,12 @@ impl BufferRegions {
 
     /// `footprint`, which also writes this, shared by rows.
     pub(crate) fn write_rows(&self, footprint: Footprint, limits: Extents) -> Footprint {
-        self.write(footprint, limits, (By::Rows(1), By::Rows(1)))
+        self.write(footprint, limits, By::Rows(1), By::Rows(1))
     }
 
     /// `footprint`, which also writes this, shared by columns.
     pub(crate) fn write_columns(&self, footprint: Footprint, limits: Extents) -> Footprint {
-        self.write(footprint, limits, (By::Columns(COLUMN_UNIT), By::Columns(COLUMN_UNIT / BLOCK_LEN)))
+        self.write(footprint, limits, By::Columns(COLUMN_UNIT), By::Columns(COLUMN_UNIT / BLOCK_LEN))
     }
 
     /// The same, for products that take `depth` multiplications each: they may be cut into more parts.
@@ -77,7 +82,7 @@ impl BufferRegions {
         footprint.divisible(ProductSize { rows, columns, granularity: COLUMN_UNIT, depth })
     }
 
-    fn write(&self, mut footprint: Footprint, limits: Extents, (f32, int8): (By, By)) -> Footprint {
+    fn write(&self, mut footprint: Footprint, limits: Extents, f32: By, int8: By) -> Footprint {
         if let Some(region) = self.f32 {
             footprint = footprint.write(limits, region, f32);
         }
@@ -110,39 +115,52 @@ impl BufferRegions {
     }
 }
 
-/// The regions of all buffers of a plan: the logits first, by themselves, then the others, those that are not in use at
-/// the same time in the same place. Gives the bytes of the logits too.
-///
-/// # Errors
-/// If the size overflows.
-pub(crate) fn place_buffers(
-    plan: &Plan,
-    layout: &mut ArenaLayout,
-) -> Result<(Vec<BufferRegions>, usize), PrepareError> {
-    let at = |layout: &mut ArenaLayout, index: usize| {
-        let buffer = &plan.buffers[index];
-        BufferRegions::place(layout, RowCount::Per(buffer.rows, 1), buffer.width, buffer.encoding)
-    };
-    let mut lifetimes = lifetime::lifetimes(plan);
-    let mut logits = None;
-    if let Some(id) = plan.logits {
-        lifetimes[id.index()] = None;
-        logits = Some((id.index(), at(layout, id.index())?));
+/// The regions of all buffers of a plan.
+#[derive(Debug)]
+pub(crate) struct PlacedBuffers {
+    /// By buffer, every form that an op writes.
+    pub(crate) regions: Vec<BufferRegions>,
+    /// Bytes of the logits, which come first.
+    pub(crate) logits_bytes: usize,
+}
+
+impl PlacedBuffers {
+    /// Places the logits first, by themselves, because their memory leaves with a step's output; then the other buffers,
+    /// those that are not in use at the same time in the same place.
+    ///
+    /// # Errors
+    /// If the size overflows.
+    pub(crate) fn place(
+        plan: &Plan,
+        forms: &PlanForms,
+        layout: &mut ArenaLayout,
+    ) -> Result<Self, PrepareError> {
+        let place = |layout: &mut ArenaLayout, index: usize| {
+            let buffer = &plan.buffers[index];
+            let forms = forms.kept(BufferId(index as u32));
+            BufferRegions::place(layout, RowCount::Per(buffer.rows, 1), buffer.width, forms)
+        };
+        let mut lifetimes = lifetime::lifetimes(plan);
+        let mut logits = None;
+        if let Some(id) = plan.logits {
+            lifetimes[id.index()] = None;
+            logits = Some((id.index(), place(layout, id.index())?));
+        }
+        let logits_bytes = layout.end();
+        let mut sizes = Vec::with_capacity(plan.buffers.len());
+        for index in 0..plan.buffers.len() {
+            let mut alone = layout.at(0);
+            place(&mut alone, index)?;
+            sizes.push(alone.end());
+        }
+        let placement = lifetime::place(&lifetimes, &sizes);
+        let placed = placement.offsets.iter().enumerate();
+        let regions = placed.map(|(index, offset)| place(&mut layout.at(logits_bytes + offset), index));
+        let mut regions: Vec<_> = regions.collect::<Result<_, _>>()?;
+        if let Some((index, region)) = logits {
+            regions[index] = region;
+        }
+        *layout = layout.at(logits_bytes + placement.len);
+        Ok(Self { regions, logits_bytes })
     }
-    let logits_bytes = layout.end();
-    let mut sizes = Vec::with_capacity(plan.buffers.len());
-    for index in 0..plan.buffers.len() {
-        let mut alone = layout.at(0);
-        at(&mut alone, index)?;
-        sizes.push(alone.end());
-    }
-    let placement = lifetime::place(&lifetimes, &sizes);
-    let placed = placement.offsets.iter().enumerate();
-    let regions = placed.map(|(index, offset)| at(&mut layout.at(logits_bytes + offset), index));
-    let mut regions: Vec<_> = regions.collect::<Result<_, _>>()?;
-    if let Some((index, region)) = logits {
-        regions[index] = region;
-    }
-    *layout = layout.at(logits_bytes + placement.len);
-    Ok((regions, logits_bytes))
 }

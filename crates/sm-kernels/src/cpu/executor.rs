@@ -1,26 +1,31 @@
 //! The executor: runs a program step by step on a team of workers.
+//!
+//! The calling thread is one of the workers, so a step is over when [`Executor::submit`] returns, and one can be in flight.
+//! Its logits are handed to the caller with their memory; the next step writes into what the caller had before.
 
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use sm_tensor::PageId;
 
 use super::arena::{Arena, Region, StepMemory};
 use super::kv_pool::KvPool;
-use super::profiler::{Local, Profiler};
+use super::profiler::Profiler;
 use super::program::{Phase, Program};
+use super::select::{LogitRows, Selections};
 use super::speed;
-use super::step::{StepContext, StepRules, StepTables};
+use super::step::{StepContext, StepTables};
 use super::team::{Team, WorkerPanic};
 use super::weights::PackedWeights;
+use super::worker_state::WorkerState;
 use crate::cpu::isa::{Isa, IsaKind, IsaVisitor};
 use crate::cpu::ops::product::ProductWorkspace;
 use crate::plan::{
-    ExecError, Executor, ExecutorInfo, Limits, Op, OutputRow, PageGroup, Plan, PrepareError, Profile,
-    StepBatch, StepOutput, Wanted, Weights,
+    ExecError, Executor, ExecutorInfo, Limits, OutputRow, Plan, PrepareError, Profile, StepBatch, StepOutput,
+    StepRules, Wanted, Weights,
 };
 
 /// A plan made ready to run on a team.
@@ -32,7 +37,7 @@ pub(crate) struct CpuExecutor {
     isa: IsaKind,
     team: Team,
     /// One for each worker.
-    locals: Vec<Local>,
+    workers: Vec<WorkerState>,
     weights: Arc<PackedWeights>,
     program: Program,
     tables: StepTables,
@@ -40,17 +45,9 @@ pub(crate) struct CpuExecutor {
     profiler: Option<Profiler>,
     /// The result of a step that was not waited for.
     submitted: Option<Result<(), WorkerPanic>>,
-    /// Its outputs.
+    /// What it gives.
     outputs: Vec<OutputRow>,
-}
-
-/// Token ids that every table has.
-fn n_token_ids(plan: &Plan) -> usize {
-    let rows = plan.ops.iter().filter_map(|op| match op {
-        Op::Embed(embed) => Some(plan.matrix(embed.table).rows()),
-        _ => None,
-    });
-    rows.min().unwrap_or(usize::MAX)
+    selections: Selections,
 }
 
 impl CpuExecutor {
@@ -59,62 +56,85 @@ impl CpuExecutor {
         weights: Arc<PackedWeights>,
         team: Team,
         isa: IsaKind,
-        pages: PageGroup,
         limits: Limits,
     ) -> Result<Self, PrepareError> {
         let n_workers = team.n_workers();
         let program = Program::bind(plan, &limits, n_workers)?;
-        let kv = KvPool::new(pages, limits.n_pages, limits.kv_dtype)?;
+        let kv = KvPool::new(&plan.cache, limits.n_pages, limits.kv_dtype)?;
         let arena = Arena::new(program.limits, program.logits_bytes, program.arena_bytes)?;
-        let rules = StepRules {
-            limits,
-            context_len: plan.context_len,
-            n_token_ids: n_token_ids(plan),
-            has_logits: plan.logits.is_some(),
-            has_hidden: plan.hidden.is_some(),
-            n_kv_heads: pages.n_kv_heads,
-            n_workers,
-        };
-        let scratch_bytes = n_workers * ProductWorkspace::n_bytes(weights.max_cols());
+        let max_cols = weights.max_cols();
         let info = ExecutorInfo {
             kernels: format!("cpu {isa}"),
             n_workers,
             row_group: isa.dispatch(RowGroup),
             weight_bytes: weights.n_bytes(),
             kv_bytes: kv.n_bytes(),
-            activation_bytes: arena.n_bytes() + scratch_bytes,
+            activation_bytes: arena.n_bytes() + n_workers * ProductWorkspace::n_bytes(max_cols),
         };
+        let rules = StepRules::new(plan, limits);
         Ok(Self {
             info,
             limits,
             plan: plan.clone(),
             isa,
-            locals: (0..n_workers).map(|_| Local::new(ProductWorkspace::new(weights.max_cols()))).collect(),
+            workers: (0..n_workers).map(|_| WorkerState::new(ProductWorkspace::new(max_cols))).collect(),
             team,
             weights,
-            tables: StepTables::new(rules, &program.shapes),
+            tables: StepTables::new(rules, &limits, n_workers, &program.run_heads, &program.shapes),
             program,
             memory: StepMemory::new(arena, kv, n_workers),
             profiler: None,
             submitted: None,
             outputs: Vec::with_capacity(limits.max_outputs),
+            selections: Selections::default(),
         })
     }
 
     /// Runs some phases of the step that the tables describe.
-    fn run_phases(
-        &mut self,
-        batch: &StepBatch<'_>,
-        phases: std::ops::Range<usize>,
-    ) -> Result<(), WorkerPanic> {
+    fn run_phases(&mut self, batch: &StepBatch<'_>, phases: Range<usize>) -> Result<(), WorkerPanic> {
         let step = StepContext { batch, tables: &self.tables, weights: &self.weights };
         self.isa.dispatch(Run {
             step: &step,
             phases: &self.program.phases[phases],
             team: &mut self.team,
-            locals: &mut self.locals,
+            workers: &mut self.workers,
             memory: &mut self.memory,
         })
+    }
+
+    /// Runs the phases that the outputs of a step need: the output head is half of a small model, and embeddings do without.
+    fn compute(&mut self, batch: &StepBatch<'_>) -> Result<(), WorkerPanic> {
+        let is_hidden = |output: &OutputRow| output.wanted == Wanted::Hidden;
+        let is_short = !batch.outputs.is_empty() && batch.outputs.iter().all(is_hidden);
+        let end = if is_short { self.program.n_hidden_phases } else { self.program.phases.len() };
+        self.run_phases(batch, 0..end)
+    }
+
+    /// Selects from the logits of the step where not all are wanted.
+    fn select(&mut self) -> Result<(), WorkerPanic> {
+        let Some(region) = self.program.logits else { return Ok(()) };
+        let values = self.memory.arena.region_mut(region, self.tables.shares().extents);
+        let vocab_size = self.plan.vocab_size();
+        let logits = LogitRows { values, stride: region.stride(), vocab_size };
+        self.selections.select(&mut self.team, self.isa, &self.outputs, logits)
+    }
+
+    /// Hands over what the outputs of the step want.
+    fn give_outputs(&mut self, output: &mut StepOutput) {
+        let extents = self.tables.shares().extents;
+        let stride = self.program.logits.map_or(0, Region::stride);
+        for (index, wanted) in self.outputs.iter().map(|output| output.wanted).enumerate() {
+            match wanted {
+                Wanted::Logits => output.push_row(index * stride..index * stride + self.plan.vocab_size()),
+                Wanted::ArgMax | Wanted::TopK(_) => self.selections.push(index, wanted, output),
+                Wanted::Hidden => {
+                    let region = self.program.hidden.expect("the batch was checked");
+                    let rows = self.memory.arena.region_mut(region, extents);
+                    output.push_hidden(&rows[index * region.stride()..][..self.plan.hidden_size()]);
+                }
+            }
+        }
+        self.memory.arena.hand_over_logits(output);
     }
 
     /// Checks that pages are in the pool.
@@ -137,33 +157,10 @@ impl CpuExecutor {
         Err(ExecError::InvalidBatch { reason })
     }
 
-    /// Hands over the logits of the step, or selects from them what is wanted.
-    fn give_outputs(&mut self, output: &mut StepOutput) {
-        let (extents, vocab_size) = (self.tables.shares().extents, self.plan.vocab_size());
-        let stride = self.program.logits.map_or(0, Region::stride);
-        for (index, wanted) in self.outputs.iter().map(|output| output.wanted).enumerate() {
-            let (region, width) = match wanted {
-                Wanted::Logits => {
-                    output.push_row(index * stride..index * stride + vocab_size);
-                    continue;
-                }
-                Wanted::ArgMax | Wanted::TopK(_) => (self.program.logits, vocab_size),
-                Wanted::Hidden => (self.program.hidden, self.plan.hidden_size()),
-            };
-            let region = region.expect("the batch was checked");
-            let values = &self.memory.arena.region_mut(region, extents)[index * region.stride()..][..width];
-            if wanted == Wanted::Hidden {
-                output.push_hidden(values);
-            } else {
-                output.push_logits(wanted, values);
-            }
-        }
-        self.memory.arena.hand_over_logits(output);
-    }
-
-    /// The values of a buffer, `[rows, width]`.
-    fn values(&mut self, buffer: crate::plan::BufferId) -> Vec<f32> {
-        let (width, regions) = (self.plan.buffer(buffer).width, self.program.buffers[buffer.index()]);
+    /// The first output of an op, `[rows, width]`.
+    fn values(&mut self, op: usize) -> Vec<f32> {
+        let width = self.plan.buffer(self.plan.ops[op].writes()[0].buffer).width;
+        let regions = self.program.outputs[op];
         let extents = self.tables.shares().extents;
         if let Some(region) = regions.f32 {
             let rows = self.memory.arena.region_mut(region, extents).chunks_exact(region.stride());
@@ -190,7 +187,7 @@ struct Run<'a> {
     step: &'a StepContext<'a>,
     phases: &'a [Phase],
     team: &'a mut Team,
-    locals: &'a mut [Local],
+    workers: &'a mut [WorkerState],
     memory: &'a mut StepMemory,
 }
 
@@ -198,9 +195,9 @@ impl IsaVisitor for Run<'_> {
     type Output = Result<(), WorkerPanic>;
 
     fn visit<I: Isa>(self, isa: I) -> Self::Output {
-        let Self { step, phases, team, locals, memory } = self;
-        memory.run(team, locals, &step.tables.shares(), phases, |phase, parts, local| {
-            local.timed(|scratch| parts.for_each(|access| phase.run(isa, step, &access, scratch)));
+        let Self { step, phases, team, workers, memory } = self;
+        memory.run(team, workers, &step.tables.shares(), phases, |phase, parts, worker| {
+            worker.timed(|workspace| parts.for_each(|access| phase.run(isa, step, &access, workspace)));
         })
     }
 }
@@ -220,23 +217,22 @@ impl Executor for CpuExecutor {
         &self.limits
     }
 
-    /// Computes the step: the calling thread is one of the workers.
     fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
         if self.submitted.is_some() {
             return Err(ExecError::NotSubmitted);
         }
         self.memory.arena.prepare_logits()?;
-        let began = self.profiler.is_some().then(Instant::now);
         self.tables.set(batch)?;
-        if began.is_some() {
-            Profiler::begin_step(&mut self.locals);
-        }
         self.outputs.clear();
         self.outputs.extend_from_slice(batch.outputs);
-        self.submitted = Some(self.run_phases(batch, 0..self.program.phases.len()));
-        if let (Some(began), Some(profiler)) = (began, &mut self.profiler) {
-            profiler.end_step(began, (&self.plan, batch, self.limits.kv_dtype), &mut self.locals);
+        if let Some(profiler) = &mut self.profiler {
+            profiler.begin_step(&mut self.workers);
         }
+        let computed = self.compute(batch);
+        if let Some(profiler) = &mut self.profiler {
+            profiler.end_step(&self.plan, batch, self.limits.kv_dtype, &mut self.workers);
+        }
+        self.submitted = Some(computed.and_then(|()| self.select()));
         Ok(())
     }
 
@@ -291,19 +287,18 @@ impl Executor for CpuExecutor {
             let start = self.program.phases.partition_point(|phase| phase.op < index);
             let end = self.program.phases.partition_point(|phase| phase.op <= index);
             self.run_phases(batch, start..end)?;
-            let buffer = self.plan.ops[index].writes()[0].buffer;
-            visit(index, &self.values(buffer));
+            visit(index, &self.values(index));
         }
         Ok(())
     }
 
     fn start_profile(&mut self) {
-        self.profiler = Some(Profiler::start(&self.plan, &self.program.phases, &mut self.locals));
+        self.profiler = Some(Profiler::start(&self.plan, &self.program.phases, &mut self.workers));
     }
 
     fn finish_profile(&mut self) -> Option<Profile> {
         let profiler = self.profiler.take()?;
         let speed = speed::measure(&mut self.team, self.isa, &self.weights);
-        Some(profiler.finish(&self.plan, &self.program.phases, (&mut self.locals, speed)))
+        Some(profiler.finish(&self.plan, &self.program.phases, &mut self.workers, speed))
     }
 }

@@ -40,6 +40,8 @@ const PAGE_OVERHEAD: usize = 1;
 /// What the schedule of an attention depends on besides the spans; attentions of one shape share a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AttentionShape {
+    /// Key heads.
+    pub(crate) n_kv_heads: usize,
     /// Query heads per key head.
     pub(crate) heads_per_kv: usize,
     /// Positions that a row sees, itself included.
@@ -103,7 +105,6 @@ pub(crate) struct Cut {
 pub(crate) struct AttentionSchedule {
     shape: AttentionShape,
     n_workers: usize,
-    n_kv_heads: usize,
     row_tiles: Vec<RowTile>,
     /// `[n_workers + 1]`: worker `w` has what lies between cut `w` and cut `w + 1`.
     cuts: Vec<Cut>,
@@ -114,13 +115,13 @@ impl AttentionSchedule {
     pub(crate) fn new(shape: AttentionShape, max_tokens: usize, n_workers: usize) -> Self {
         let row_tiles = Vec::with_capacity(max_tokens);
         let cuts = Vec::with_capacity(n_workers + 1);
-        Self { shape, n_workers, n_kv_heads: 1, row_tiles, cuts }
+        Self { shape, n_workers, row_tiles, cuts }
     }
 
-    /// Splits the rows of `spans` over the workers. `table` gets the rectangles of the output; each belongs to the
-    /// worker that has the tile's first partition.
-    pub(crate) fn set(&mut self, spans: &[Span], n_kv_heads: usize, table: &mut TileTable) {
-        self.n_kv_heads = n_kv_heads;
+    /// Splits the rows of `spans` over the workers. `table` gets the rectangles of the output; each belongs to the worker that
+    /// has the tile's first partition.
+    pub(crate) fn set(&mut self, spans: &[Span], table: &mut TileTable) {
+        let n_kv_heads = self.shape.n_kv_heads;
         self.row_tiles.clear();
         table.reset(n_kv_heads);
         let mut work = 0;
@@ -165,7 +166,7 @@ impl AttentionSchedule {
                     let work = target - tile.work_before;
                     let head_work = tile.head_work();
                     Cut {
-                        tile: index * self.n_kv_heads + work / head_work,
+                        tile: index * self.shape.n_kv_heads + work / head_work,
                         partition: work % head_work / (tile.page_work * PARTITION_PAGES),
                     }
                 }
@@ -177,7 +178,7 @@ impl AttentionSchedule {
 
     /// Number of tiles.
     pub(crate) fn n_tiles(&self) -> usize {
-        self.row_tiles.len() * self.n_kv_heads
+        self.row_tiles.len() * self.shape.n_kv_heads
     }
 
     /// Where the work of a worker begins and ends.
@@ -187,7 +188,7 @@ impl AttentionSchedule {
 
     /// The rows of a tile, and its key head.
     pub(crate) fn tile(&self, tile: usize) -> (&RowTile, usize) {
-        (&self.row_tiles[tile / self.n_kv_heads], tile % self.n_kv_heads)
+        (&self.row_tiles[tile / self.shape.n_kv_heads], tile % self.shape.n_kv_heads)
     }
 
     /// The partitions of `tile` that `worker` has.
@@ -219,10 +220,10 @@ mod tests {
 
     #[test]
     fn partial_partitions_count_for_less() {
-        let shape = AttentionShape { heads_per_kv: 8, window: None };
+        let shape = AttentionShape { n_kv_heads: 4, heads_per_kv: 8, window: None };
         let mut schedule = AttentionSchedule::new(shape, 512, 2);
         let span = Span { n_rows: 512, n_pages: 32, ..Span::default() };
-        schedule.set(&[span], 4, &mut TileTable::default());
+        schedule.set(&[span], &mut TileTable::default());
         // Rows up to 512 / sqrt(2) see half of the pairs.
         let (tile, _) = schedule.tile(schedule.cuts(1).0.tile);
         assert!((356..=364).contains(&tile.position), "{tile:?}");
@@ -235,7 +236,7 @@ mod tests {
             (heads_per_kv, n_kv_heads, n_workers) in (1_usize..40, 1_usize..5, 1_usize..6),
             window in prop::option::of(1_usize..600),
         ) {
-            let shape = AttentionShape { heads_per_kv, window };
+            let shape = AttentionShape { n_kv_heads, heads_per_kv, window };
             let mut first_row = 0;
             let spans: Vec<_> = rows.iter().map(|&(n_rows, start)| {
                 let span = Span { first_row, n_rows, start, ..Span::default() };
@@ -244,7 +245,7 @@ mod tests {
             }).collect();
             let mut schedule = AttentionSchedule::new(shape, first_row as usize, n_workers);
             let mut table = TileTable::default();
-            schedule.set(&spans, n_kv_heads, &mut table);
+            schedule.set(&spans, &mut table);
             for tile in 0..table.n_tiles() {
                 let (row_tile, _) = schedule.tile(tile);
                 let mut next = 0;

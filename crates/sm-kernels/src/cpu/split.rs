@@ -31,10 +31,17 @@ pub(crate) enum By {
     Columns(usize),
     /// Into ranges of rows that begin at multiples of this number.
     Rows(usize),
-    /// Into the rectangles of a [`TileTable`].
-    Tiles {
-        /// Index of the table among the step's.
-        table: usize,
+    /// Into the rectangles of a table of page runs: the rows that go to one page, and the columns of one key head.
+    PageRuns {
+        /// Which of the step's tables of page runs.
+        runs: usize,
+        /// Columns of a tile.
+        tile_cols: usize,
+    },
+    /// Into the rectangles of a schedule of attention.
+    AttentionTiles {
+        /// Which of the step's schedules.
+        schedule: usize,
         /// Columns of a tile.
         tile_cols: usize,
     },
@@ -126,7 +133,9 @@ impl<T> Share<'_, T> {
         let (rows, columns) = match by {
             By::Columns(granularity) => (0..n_rows, part.of(stride, granularity)),
             By::Rows(granularity) => (part.of(n_rows, granularity), 0..stride),
-            By::Tiles { .. } => panic!("tiles are not a share of rows or columns"),
+            By::PageRuns { .. } | By::AttentionTiles { .. } => {
+                panic!("tiles are not a share of rows or columns")
+            }
         };
         Self { data, stride, rows, columns, _data: PhantomData }
     }

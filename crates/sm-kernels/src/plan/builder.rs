@@ -1,8 +1,8 @@
 //! Builds a plan, one verb per operation.
 
 use super::{
-    BufferDecl, BufferId, CacheLayout, Encoding, KvId, MatrixDecl, MatrixId, MatrixPart, Op, Plan, RopeId,
-    RopeTable, Rows, StateId, StateLayout, VectorDecl, VectorId,
+    BufferDecl, BufferId, CacheLayout, KvId, MatrixDecl, MatrixId, MatrixPart, Op, Plan, RopeId, RopeTable,
+    Rows, StateId, StateLayout, VectorDecl, VectorId,
 };
 
 /// Collects the declarations and operations of a [`Plan`].
@@ -36,15 +36,9 @@ impl PlanBuilder {
     }
 
     /// Declares a buffer.
-    pub fn buffer(
-        &mut self,
-        name: impl Into<String>,
-        rows: Rows,
-        width: usize,
-        encoding: Encoding,
-    ) -> BufferId {
+    pub fn buffer(&mut self, name: impl Into<String>, rows: Rows, width: usize) -> BufferId {
         let id = BufferId(next_id(&self.plan.buffers));
-        self.plan.buffers.push(BufferDecl { name: name.into(), rows, width, encoding });
+        self.plan.buffers.push(BufferDecl { name: name.into(), rows, width });
         id
     }
 

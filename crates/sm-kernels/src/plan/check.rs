@@ -1,22 +1,11 @@
 //! The rules that operations share: declarations that exist and fit, buffers and pages written before they are read.
 
 use super::{
-    BufferDecl, BufferId, Encoding, KvId, MatrixDecl, MatrixId, PageGroup, Plan, RopeId, RopeTable, Rows,
-    VectorId,
+    BufferDecl, BufferId, KvId, MatrixDecl, MatrixId, PageGroup, Plan, RopeId, RopeTable, Rows, VectorId,
 };
-
-/// Values in a block of the int8 form.
-const INT8_BLOCK: usize = 32;
 
 /// What a check gives, or the rule that is broken.
 pub(crate) type Check<T = ()> = Result<T, String>;
-
-/// The form in which an op reads a buffer.
-#[derive(Clone, Copy)]
-pub(crate) enum Form {
-    F32,
-    Int8,
-}
 
 pub(crate) fn ensure(holds: bool, reason: impl FnOnce() -> String) -> Check {
     if holds { Ok(()) } else { Err(reason()) }
@@ -34,10 +23,6 @@ pub(crate) fn product(what: &str, a: usize, b: usize) -> Check<usize> {
     a.checked_mul(b).ok_or_else(|| format!("{what} of {a} x {b} overflows"))
 }
 
-pub(crate) fn f32_only(buffer: &BufferDecl) -> Check {
-    ensure(buffer.encoding == Encoding::F32, || format!("buffer {:?} must be f32 only", buffer.name))
-}
-
 pub(crate) fn rows_are(buffer: &BufferDecl, rows: Rows) -> Check {
     ensure(buffer.rows == rows, || format!("the rows of buffer {:?} must be {rows:?}", buffer.name))
 }
@@ -47,12 +32,14 @@ pub(crate) struct Checker<'p> {
     plan: &'p Plan,
     written: Vec<bool>,
     stored: Vec<bool>,
+    has_input: bool,
 }
 
 impl<'p> Checker<'p> {
     /// Before the first op.
     pub(crate) fn new(plan: &'p Plan) -> Self {
-        Self { plan, written: vec![false; plan.buffers.len()], stored: vec![false; plan.cache.n_kv_layers()] }
+        let (written, stored) = (vec![false; plan.buffers.len()], vec![false; plan.cache.n_kv_layers()]);
+        Self { plan, written, stored, has_input: false }
     }
 
     /// Positions that the plan is for.
@@ -65,13 +52,6 @@ impl<'p> Checker<'p> {
         let buffer =
             self.plan.buffers.get(id.index()).ok_or_else(|| format!("there is no buffer {}", id.index()))?;
         ensure(0 < buffer.width, || format!("buffer {:?} has width 0", buffer.name))?;
-        if buffer.encoding.has_int8() {
-            let (name, width) = (&buffer.name, buffer.width);
-            let whole_blocks = width.is_multiple_of(INT8_BLOCK);
-            ensure(whole_blocks, || {
-                format!("int8 buffer {name:?} has width {width}, no multiple of {INT8_BLOCK}")
-            })?;
-        }
         Ok(buffer)
     }
 
@@ -85,15 +65,10 @@ impl<'p> Checker<'p> {
         self.written[id.index()] = true;
     }
 
-    /// A buffer that an op reads in one form.
-    pub(crate) fn read(&self, id: BufferId, form: Form) -> Check<&'p BufferDecl> {
+    /// A buffer that an op reads.
+    pub(crate) fn read(&self, id: BufferId) -> Check<&'p BufferDecl> {
         let buffer = self.buffer(id)?;
         ensure(self.is_written(id), || format!("buffer {:?} is read before it is written", buffer.name))?;
-        let (kept, name) = match form {
-            Form::F32 => (buffer.encoding.has_f32(), "f32"),
-            Form::Int8 => (buffer.encoding.has_int8(), "int8"),
-        };
-        ensure(kept, || format!("buffer {:?} has no {name} form, which the op reads", buffer.name))?;
         Ok(buffer)
     }
 
@@ -173,15 +148,15 @@ impl<'p> Checker<'p> {
         self.stored[kv.index()] = true;
     }
 
+    /// An op takes the rows that the caller brings.
+    pub(crate) fn take_input(&mut self) -> Check {
+        let is_first = !std::mem::replace(&mut self.has_input, true);
+        ensure(is_first, || "another op takes the step's input already".to_owned())
+    }
+
     /// `x`, whose rows are multiplied with `matrix`.
     pub(crate) fn factor(&self, x: BufferId, matrix: &MatrixDecl) -> Check<&'p BufferDecl> {
-        if matrix.has_quantized() {
-            self.read(x, Form::Int8)?;
-        }
-        if matrix.has_floats() {
-            self.read(x, Form::F32)?;
-        }
-        let x = self.buffer(x)?;
+        let x = self.read(x)?;
         same(&format!("the width of buffer {:?}", x.name), x.width, matrix.cols)?;
         Ok(x)
     }

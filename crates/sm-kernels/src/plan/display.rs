@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! plan: 2 layers, 1 kv heads of 64, context 128, vocabulary 512
-//! buffer x: tokens x 64 f32
+//! buffer x: tokens x 64
 //! matrix qkv: 192 x 64 = 64 q8_0 + 64 q8_0 + 64 q8_0
 //!    0 x = embed(table)
 //!    1 h = norm rms(x, attn_norm) eps 1e-5
@@ -11,7 +11,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{CacheLayout, Encoding, MatrixDecl, Op, PageGroup, Plan, RopePairs, Rows, Store};
+use super::{CacheLayout, MatrixDecl, Op, PageGroup, Plan, RopePairs, Rows, Store};
 
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -21,7 +21,7 @@ impl Display for Plan {
             writeln!(f, "state {}: {} f32", state.name, state.len)?;
         }
         for buffer in &self.buffers {
-            writeln!(f, "buffer {}: {} x {} {}", buffer.name, buffer.rows, buffer.width, buffer.encoding)?;
+            writeln!(f, "buffer {}: {} x {}", buffer.name, buffer.rows, buffer.width)?;
         }
         for matrix in &self.matrices {
             writeln!(f, "matrix {matrix}")?;
@@ -108,16 +108,6 @@ impl Display for Rows {
     }
 }
 
-impl Display for Encoding {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::Int8 => "int8",
-            Self::F32AndInt8 => "f32+int8",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::testing;
@@ -126,15 +116,15 @@ mod tests {
     fn the_text_form_is_stable() {
         let expected = "\
 plan: 2 layers, 2 kv heads of 16, context 600, vocabulary 40
-buffer x: tokens x 64 f32
-buffer h: tokens x 64 f32+int8
-buffer qkv: tokens x 128 f32
-buffer q: tokens x 64 f32
-buffer attn: tokens x 64 f32+int8
-buffer ffn: tokens x 96 f32+int8
-buffer out: outputs x 64 f32
-buffer out_norm: outputs x 64 f32+int8
-buffer logits: outputs x 40 f32
+buffer x: tokens x 64
+buffer h: tokens x 64
+buffer ffn: tokens x 96
+buffer qkv: tokens x 128
+buffer q: tokens x 64
+buffer attn: tokens x 64
+buffer out: outputs x 64
+buffer out_norm: outputs x 64
+buffer logits: outputs x 40
 matrix table: 40 x 64 f32
 matrix qkv.0: 128 x 64 = 64 q8_0 + 32 q8_0 + 32 q8_0
 matrix o.0: 64 x 64 q8_0

@@ -190,8 +190,8 @@ pub trait Executor: Send + fmt::Debug {
         slots.first().map_or(Ok(()), |slot| Err(no_such_slot(*slot)))
     }
 
-    /// Runs a step op by op and shows each op's index and its output in `f32`, `[rows, width]` without padding
-    /// (int8 forms decoded). For tests and debugging: slow, and it allocates.
+    /// Runs a step op by op and shows each op's index and its first output in `f32`, `[rows, width]` without padding, also
+    /// where the backend keeps another form of it. For tests and debugging: slow, and it allocates.
     ///
     /// # Errors
     /// As [`Executor::submit`] and [`Executor::wait`].

@@ -8,7 +8,6 @@ mod input;
 mod linear;
 mod moe_ffn;
 mod norm;
-mod pointwise;
 mod rope_store;
 
 use std::fmt::{self, Formatter};
@@ -21,7 +20,6 @@ pub use input::Input;
 pub use linear::{Epilogue, Linear};
 pub use moe_ffn::{Experts, MoeFfn};
 pub use norm::{Norm, NormKind};
-pub use pointwise::Activation;
 pub use rope_store::RopeStore;
 
 /// Writes one more operand of a text form, if there is one.

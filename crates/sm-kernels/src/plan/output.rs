@@ -7,7 +7,7 @@
 //! and several per cent where many sequences share a step.
 
 mod memory;
-mod select;
+pub(crate) mod select;
 
 use std::any::Any;
 use std::ops::Range;

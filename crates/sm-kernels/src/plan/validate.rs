@@ -4,12 +4,12 @@
 mod tests;
 
 use super::backend::PrepareError;
-use super::check::{Check, Checker, Form, ensure, f32_only, rows_are};
+use super::check::{Check, Checker, ensure, rows_are};
 use super::{Op, Plan, Rows, Store};
 
 impl Plan {
-    /// Checks every rule of the vocabulary: ids in range, widths that agree, encodings that fit the readers, buffers
-    /// and pages written before they are read.
+    /// Checks every rule of the vocabulary: ids in range, widths that agree, buffers and pages written before they are
+    /// read.
     ///
     /// # Errors
     /// The first broken rule with the op that breaks it; the number of ops where it is the plan as a whole.
@@ -27,10 +27,7 @@ impl Plan {
             "it has neither a hidden state nor logits".to_owned()
         })?;
         for result in self.hidden.into_iter().chain(self.logits) {
-            rows_are(checker.read(result, Form::F32)?, Rows::Outputs)?;
-        }
-        if let Some(logits) = self.logits {
-            f32_only(checker.buffer(logits)?)?;
+            rows_are(checker.read(result)?, Rows::Outputs)?;
         }
         for state in &self.cache.states {
             ensure(0 < state.len, || format!("state {:?} has no values", state.name))?;
@@ -54,7 +51,6 @@ fn check_op(op: &Op, checker: &mut Checker<'_>) -> Check {
             ensure(checker.is_written(write.buffer), || {
                 format!("adds to buffer {:?} before it is written", out.name)
             })?;
-            f32_only(out)?;
         }
     }
     op.operation().check(checker)?;

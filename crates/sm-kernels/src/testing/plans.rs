@@ -3,40 +3,75 @@
 use sm_tensor::DType;
 
 use crate::plan::{
-    Activation, Attention, BufferId, Embed, Encoding, Experts, GatedLinear, GatherRows, Linear, MatrixId,
-    MatrixPart, MoeFfn, Norm, NormKind, Plan, PlanBuilder, RopeId, RopePairs, RopeStore, RopeTable, Rows,
-    Store, VectorId,
+    Activation, Attention, BufferId, Embed, Experts, GatedLinear, GatherRows, Linear, MatrixId, MatrixPart,
+    MoeFfn, Norm, NormKind, Plan, PlanBuilder, RopePairs, RopeStore, RopeTable, Rows, Store, VectorId,
 };
 
 /// Tokens of [`decoder`].
 pub const VOCAB_SIZE: usize = 40;
 const HIDDEN: usize = 64;
 const FFN: usize = 96;
-const N_HEADS: usize = 4;
-const N_LAYERS: usize = 2;
-const N_KV_HEADS: usize = 2;
-const HEAD_DIM: usize = 16;
+/// The layers of [`decoder`].
+const LAYER: LayerShape =
+    LayerShape { n_heads: 4, n_kv_heads: 2, head_dim: 16, window: None, norm_first: true };
+const LAYERS: [LayerShape; 2] = [LAYER, LayerShape { window: Some(20), ..LAYER }];
+/// Those of [`mixed_decoder`].
+const MIXED_LAYERS: [LayerShape; 4] = [
+    LAYER,
+    LayerShape { n_heads: 2, n_kv_heads: 1, head_dim: 32, ..LAYER },
+    LayerShape { window: Some(20), norm_first: false, ..LAYER },
+    LayerShape { n_heads: 4, n_kv_heads: 4, head_dim: 8, ..LAYER },
+];
 /// Positions of [`decoder`]: more than two groups of an attention.
 pub const CONTEXT_LEN: usize = 600;
 const EPS: f32 = 1e-5;
 
 /// A decoder of two layers, grouped queries, a window in the second layer; matrices but the table of `dtype`.
 pub fn decoder(dtype: DType) -> Plan {
+    decoder_of(&LAYERS, dtype)
+}
+
+/// A decoder whose layers differ in their heads, and of which one multiplies the residual as it is, without a norm before.
+pub fn mixed_decoder(dtype: DType) -> Plan {
+    decoder_of(&MIXED_LAYERS, dtype)
+}
+
+/// What layers may differ in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct LayerShape {
+    n_heads: usize,
+    n_kv_heads: usize,
+    head_dim: usize,
+    window: Option<usize>,
+    norm_first: bool,
+}
+
+fn decoder_of(layers: &[LayerShape], dtype: DType) -> Plan {
     let mut builder = PlanBuilder::new(CONTEXT_LEN);
     let buffers = Buffers::declare(&mut builder);
+    let mut heads: Vec<(usize, HeadBuffers)> = Vec::new();
+    for shape in layers {
+        let qkv_width = (shape.n_heads + 2 * shape.n_kv_heads) * shape.head_dim;
+        if !heads.iter().any(|(width, _)| *width == qkv_width) {
+            heads.push((qkv_width, HeadBuffers::declare(&mut builder, shape)));
+        }
+    }
+    let outputs = Outputs::declare(&mut builder);
     let table = matrix(&mut builder, "table", HIDDEN, &[(VOCAB_SIZE, DType::F32)]);
     let norm = builder.vector("norm", HIDDEN, vec!["norm".to_owned()]);
-    let inv_freq = (0..HEAD_DIM / 2).map(|i| 10000_f32.powf(-2.0 * i as f32 / HEAD_DIM as f32)).collect();
-    let rope = builder.rope(RopeTable { inv_freq, scale: 1.0, pairs: RopePairs::Halves });
     builder.push(Embed { table, positions: None, scale: 1.0, out: buffers.x });
-    for layer in 0..N_LAYERS {
-        push_layer(&mut builder, &Layer { layer, dtype, norm, rope }, &buffers);
+    for (index, &shape) in layers.iter().enumerate() {
+        let qkv_width = (shape.n_heads + 2 * shape.n_kv_heads) * shape.head_dim;
+        let (_, heads) = heads.iter().find(|(width, _)| *width == qkv_width).expect("declared above");
+        let layer = Layer { index, shape, dtype, norm };
+        layer.push_attention(&mut builder, &buffers, heads);
+        layer.push_ffn(&mut builder, &buffers);
     }
-    builder.push(GatherRows { x: buffers.x, out: buffers.out });
-    builder.push(norm_op(buffers.out, norm, buffers.out_norm));
-    builder.hidden(buffers.out_norm);
-    builder.push(linear_op(buffers.out_norm, table, Store::Write, buffers.logits));
-    builder.finish(buffers.logits)
+    builder.push(GatherRows { x: buffers.x, out: outputs.out });
+    builder.push(norm_op(outputs.out, norm, outputs.out_norm));
+    builder.hidden(outputs.out_norm);
+    builder.push(linear_op(outputs.out_norm, table, Store::Write, outputs.logits));
+    builder.finish(outputs.logits)
 }
 
 /// One feed-forward of four experts, two chosen; experts' matrices of `dtype`, the router `f32`.
@@ -44,10 +79,10 @@ pub fn experts(dtype: DType) -> Plan {
     const N_EXPERTS: usize = 4;
     const EXPERT_FFN: usize = 32;
     let mut builder = PlanBuilder::new(CONTEXT_LEN);
-    let x = builder.buffer("x", Rows::Tokens, HIDDEN, Encoding::F32);
-    let h = builder.buffer("h", Rows::Tokens, HIDDEN, Encoding::F32AndInt8);
-    let y = builder.buffer("y", Rows::Tokens, HIDDEN, Encoding::F32);
-    let logits = builder.buffer("logits", Rows::Outputs, HIDDEN, Encoding::F32);
+    let x = builder.buffer("x", Rows::Tokens, HIDDEN);
+    let h = builder.buffer("h", Rows::Tokens, HIDDEN);
+    let y = builder.buffer("y", Rows::Tokens, HIDDEN);
+    let logits = builder.buffer("logits", Rows::Outputs, HIDDEN);
     let norm = builder.vector("norm", HIDDEN, vec!["norm".to_owned()]);
     let table = matrix(&mut builder, "table", HIDDEN, &[(VOCAB_SIZE, DType::F32)]);
     let experts = Experts {
@@ -70,10 +105,16 @@ pub fn experts(dtype: DType) -> Plan {
 struct Buffers {
     x: BufferId,
     h: BufferId,
+    ffn: BufferId,
+}
+
+struct HeadBuffers {
     qkv: BufferId,
     q: BufferId,
     attn: BufferId,
-    ffn: BufferId,
+}
+
+struct Outputs {
     out: BufferId,
     out_norm: BufferId,
     logits: BufferId,
@@ -81,53 +122,76 @@ struct Buffers {
 
 impl Buffers {
     fn declare(builder: &mut PlanBuilder) -> Self {
-        let (tokens, outputs, both) = (Rows::Tokens, Rows::Outputs, Encoding::F32AndInt8);
-        let qkv_width = (N_HEADS + 2 * N_KV_HEADS) * HEAD_DIM;
+        let mut buffer = |name, width| builder.buffer(name, Rows::Tokens, width);
+        Self { x: buffer("x", HIDDEN), h: buffer("h", HIDDEN), ffn: buffer("ffn", FFN) }
+    }
+}
+
+impl HeadBuffers {
+    fn declare(builder: &mut PlanBuilder, shape: &LayerShape) -> Self {
+        let &LayerShape { n_heads, n_kv_heads, head_dim, .. } = shape;
+        let mut buffer = |name, n_heads| builder.buffer(name, Rows::Tokens, n_heads * head_dim);
         Self {
-            x: builder.buffer("x", tokens, HIDDEN, Encoding::F32),
-            h: builder.buffer("h", tokens, HIDDEN, both),
-            qkv: builder.buffer("qkv", tokens, qkv_width, Encoding::F32),
-            q: builder.buffer("q", tokens, N_HEADS * HEAD_DIM, Encoding::F32),
-            attn: builder.buffer("attn", tokens, N_HEADS * HEAD_DIM, both),
-            ffn: builder.buffer("ffn", tokens, FFN, both),
-            out: builder.buffer("out", outputs, HIDDEN, Encoding::F32),
-            out_norm: builder.buffer("out_norm", outputs, HIDDEN, both),
-            logits: builder.buffer("logits", outputs, VOCAB_SIZE, Encoding::F32),
+            qkv: buffer("qkv", n_heads + 2 * n_kv_heads),
+            q: buffer("q", n_heads),
+            attn: buffer("attn", n_heads),
+        }
+    }
+}
+
+impl Outputs {
+    fn declare(builder: &mut PlanBuilder) -> Self {
+        let mut buffer = |name, width| builder.buffer(name, Rows::Outputs, width);
+        Self {
+            out: buffer("out", HIDDEN),
+            out_norm: buffer("out_norm", HIDDEN),
+            logits: buffer("logits", VOCAB_SIZE),
         }
     }
 }
 
 struct Layer {
-    layer: usize,
+    index: usize,
+    shape: LayerShape,
     dtype: DType,
     norm: VectorId,
-    rope: RopeId,
 }
 
-fn push_layer(builder: &mut PlanBuilder, layer: &Layer, buffers: &Buffers) {
-    let &Layer { layer: index, dtype, norm, rope } = layer;
-    let &Buffers { x, h, qkv, q, attn, ffn, .. } = buffers;
-    let (q_rows, kv_rows) = (N_HEADS * HEAD_DIM, N_KV_HEADS * HEAD_DIM);
-    let mut named = |name: &str, cols, rows: &[usize]| {
-        let parts: Vec<_> = rows.iter().map(|&rows| (rows, dtype)).collect();
-        matrix(builder, &format!("{name}.{index}"), cols, &parts)
-    };
-    let qkv_weight = named("qkv", HIDDEN, &[q_rows, kv_rows, kv_rows]);
-    let o_weight = named("o", q_rows, &[HIDDEN]);
-    let gate = named("gate", HIDDEN, &[FFN]);
-    let up = named("up", HIDDEN, &[FFN]);
-    let down = named("down", FFN, &[HIDDEN]);
-    let window = (index == 1).then_some(20);
-    let kv = builder.kv(N_KV_HEADS, HEAD_DIM, HEAD_DIM);
-    builder.begin_layer();
-    builder.push(norm_op(x, norm, h));
-    builder.push(linear_op(h, qkv_weight, Store::Write, qkv));
-    builder.push(RopeStore { qkv, kv, rope: Some(rope), q_norm: None, k_norm: None, norm_eps: EPS, q });
-    builder.push(Attention { q, kv, n_heads: N_HEADS, scale: 0.25, window, soft_cap: None, out: attn });
-    builder.push(linear_op(attn, o_weight, Store::Add, x));
-    builder.push(norm_op(x, norm, h));
-    builder.push(GatedLinear { x: h, gate, up, activation: Activation::Silu, out: ffn });
-    builder.push(linear_op(ffn, down, Store::Add, x));
+impl Layer {
+    fn matrix(&self, builder: &mut PlanBuilder, name: &str, cols: usize, rows: &[usize]) -> MatrixId {
+        let parts: Vec<_> = rows.iter().map(|&rows| (rows, self.dtype)).collect();
+        matrix(builder, &format!("{name}.{}", self.index), cols, &parts)
+    }
+
+    fn push_attention(&self, builder: &mut PlanBuilder, buffers: &Buffers, heads: &HeadBuffers) {
+        let LayerShape { n_heads, n_kv_heads, head_dim, window, norm_first } = self.shape;
+        let (&Buffers { x, h, .. }, &HeadBuffers { qkv, q, attn }) = (buffers, heads);
+        let (q_rows, kv_rows) = (n_heads * head_dim, n_kv_heads * head_dim);
+        let qkv_weight = self.matrix(builder, "qkv", HIDDEN, &[q_rows, kv_rows, kv_rows]);
+        let o_weight = self.matrix(builder, "o", q_rows, &[HIDDEN]);
+        let inv_freq = (0..head_dim / 2).map(|i| 10000_f32.powf(-2.0 * i as f32 / head_dim as f32)).collect();
+        let rope = Some(builder.rope(RopeTable { inv_freq, scale: 1.0, pairs: RopePairs::Halves }));
+        let kv = builder.kv(n_kv_heads, head_dim, head_dim);
+        builder.begin_layer();
+        if norm_first {
+            builder.push(norm_op(x, self.norm, h));
+        }
+        let factor = if norm_first { h } else { x };
+        builder.push(linear_op(factor, qkv_weight, Store::Write, qkv));
+        builder.push(RopeStore { qkv, kv, rope, q_norm: None, k_norm: None, norm_eps: EPS, q });
+        builder.push(Attention { q, kv, n_heads, scale: 0.25, window, soft_cap: None, out: attn });
+        builder.push(linear_op(attn, o_weight, Store::Add, x));
+    }
+
+    fn push_ffn(&self, builder: &mut PlanBuilder, buffers: &Buffers) {
+        let &Buffers { x, h, ffn } = buffers;
+        let gate = self.matrix(builder, "gate", HIDDEN, &[FFN]);
+        let up = self.matrix(builder, "up", HIDDEN, &[FFN]);
+        let down = self.matrix(builder, "down", FFN, &[HIDDEN]);
+        builder.push(norm_op(x, self.norm, h));
+        builder.push(GatedLinear { x: h, gate, up, activation: Activation::Silu, out: ffn });
+        builder.push(linear_op(ffn, down, Store::Add, x));
+    }
 }
 
 fn norm_op(x: BufferId, weight: VectorId, out: BufferId) -> Norm {

@@ -7,11 +7,9 @@
 //! x    += linear(heads, Wo)
 //! ```
 
-use sm_kernels::plan::{
-    Attention, BufferId, Encoding, KvId, Linear, MatrixPart, RopeId, RopeStore, VectorId,
-};
+use sm_kernels::plan::{Attention, BufferId, KvId, Linear, MatrixPart, RopeId, RopeStore, VectorId};
 
-use super::{Builder, read_encoding};
+use super::Builder;
 use crate::LoadError;
 use crate::config::unsupported;
 use crate::names::TensorKind;
@@ -24,16 +22,16 @@ impl Builder<'_> {
         let (q_width, kv_width) = (spec.q_width(), spec.kv_width());
         let parts = self.qkv_parts(layer, spec)?;
         let bias = if spec.bias.qkv { Some(self.qkv_bias(layer, spec)?) } else { None };
-        let x = self.branch_input(TensorKind::AttentionNorm.in_layer(layer), read_encoding(&parts))?;
+        let x = self.branch_input(TensorKind::AttentionNorm.in_layer(layer))?;
         let weight = self.plan.matrix(format!("layer{layer}.qkv"), hidden, parts);
-        let qkv = self.buffer("qkv", q_width + 2 * kv_width, Encoding::F32);
+        let qkv = self.buffer("qkv", q_width + 2 * kv_width);
         self.plan.push(Linear { bias, ..Linear::new(x, weight, qkv) });
 
         let kv = self.plan.kv(spec.n_kv_heads, spec.head_dim, spec.head_dim);
         let q = self.rope_store(layer, spec, qkv, kv)?;
         let out = TensorKind::AttentionOut.in_layer(layer);
         let out_part = self.whole(out, [hidden, q_width])?;
-        let heads = self.buffer("heads", q_width, read_encoding([&out_part]));
+        let heads = self.buffer("heads", q_width);
         self.plan.push(Attention {
             q,
             kv,
@@ -93,7 +91,7 @@ impl Builder<'_> {
             k_norm = Some(self.vector(TensorKind::KNorm.in_layer(layer), "weight", k_len)?);
         }
         let rope = spec.rope.as_ref().map(|rope| self.rope(rope)).transpose()?;
-        let q = self.buffer("q", spec.q_width(), Encoding::F32);
+        let q = self.buffer("q", spec.q_width());
         self.plan.push(RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps: self.spec.norm.eps, q });
         Ok(q)
     }

@@ -8,7 +8,7 @@
 
 use sm_kernels::plan::{Experts, MatrixPart, MoeFfn};
 
-use super::{Builder, read_encoding};
+use super::Builder;
 use crate::LoadError;
 use crate::names::TensorKind;
 use crate::spec::{ExpertsSpec, FfnSpec};
@@ -34,9 +34,7 @@ impl Builder<'_> {
         let ffn_size = ffn.ffn_size;
         let parts = self.expert_parts(layer, n_experts, ffn_size)?;
         let router = self.whole(TensorKind::Router.in_layer(layer), [n_experts, hidden])?;
-        let all = parts.gate.iter().chain(&parts.up).chain(&parts.down);
-        let encoding = read_encoding(all.chain([&router]));
-        let x = self.branch_input(TensorKind::FfnNorm.in_layer(layer), encoding)?;
+        let x = self.branch_input(TensorKind::FfnNorm.in_layer(layer))?;
         let name = |part| format!("layer{layer}.{part}");
         let experts = Experts {
             router: self.matrix(name("router"), hidden, router),

@@ -8,7 +8,7 @@
 
 use sm_kernels::plan::{Epilogue, GatedLinear, Linear, MatrixPart};
 
-use super::{Builder, read_encoding};
+use super::Builder;
 use crate::LoadError;
 use crate::names::TensorKind;
 use crate::spec::{FfnKind, FfnSpec};
@@ -31,9 +31,9 @@ impl Builder<'_> {
         let (up, down) = (TensorKind::Up.in_layer(layer), TensorKind::Down.in_layer(layer));
         let up_part = self.whole(up, [ffn_size, hidden])?;
         let bias = ffn.bias.then(|| self.vector(up, "bias", ffn_size)).transpose()?;
-        let x = self.branch_input(TensorKind::FfnNorm.in_layer(layer), read_encoding([&up_part]))?;
+        let x = self.branch_input(TensorKind::FfnNorm.in_layer(layer))?;
         let down_part = self.whole(down, [hidden, ffn_size])?;
-        let inner = self.buffer("ffn", ffn_size, read_encoding([&down_part]));
+        let inner = self.buffer("ffn", ffn_size);
         let weight = self.matrix(format!("layer{layer}.up"), hidden, up_part);
         let epilogue = Epilogue::Activation(ffn.activation);
         self.plan.push(Linear { bias, epilogue, ..Linear::new(x, weight, inner) });
@@ -47,9 +47,9 @@ impl Builder<'_> {
         let ffn_size = ffn.ffn_size;
         let (gate_part, up_part) = self.gate_and_up(layer, ffn_size)?;
         let norm = TensorKind::FfnNorm.in_layer(layer);
-        let x = self.branch_input(norm, read_encoding([&gate_part, &up_part]))?;
+        let x = self.branch_input(norm)?;
         let down_part = self.whole(TensorKind::Down.in_layer(layer), [hidden, ffn_size])?;
-        let inner = self.buffer("ffn", ffn_size, read_encoding([&down_part]));
+        let inner = self.buffer("ffn", ffn_size);
         let gate = self.matrix(format!("layer{layer}.gate"), hidden, gate_part);
         let up = self.matrix(format!("layer{layer}.up"), hidden, up_part);
         self.plan.push(GatedLinear { x, gate, up, activation: ffn.activation, out: inner });

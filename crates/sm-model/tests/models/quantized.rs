@@ -1,10 +1,10 @@
 //! Quantization on load.
 
-use sm_kernels::plan::{Encoding, WeightSource};
+use sm_kernels::plan::WeightSource;
 use sm_model::{Fallback, LoadOptions, Model, load_model};
 use sm_tensor::{DType, dequantize, quantize};
 
-use crate::{golden_dir, interpreter};
+use crate::{executed, golden_dir, interpreter};
 
 fn load(name: &str, quant: Option<DType>) -> Model {
     load_model(&golden_dir().join(name), &LoadOptions { context_len: None, quant }).unwrap()
@@ -79,22 +79,6 @@ fn matrices_that_do_not_fit_the_blocks_fall_back_and_are_reported() {
 }
 
 #[test]
-fn quantized_readers_get_the_int8_form_and_others_do_not() {
-    let encodings = |model: &Model, name: &str| {
-        let of_name = model.plan.buffers.iter().filter(|buffer| buffer.name.starts_with(name));
-        of_name.map(|buffer| buffer.encoding).collect::<Vec<_>>()
-    };
-    let model = load("qwen2", Some(DType::Q8_0));
-    // The last one is the hidden state, which callers may read.
-    assert_eq!(encodings(&model, "normed"), [Encoding::Int8, Encoding::Int8, Encoding::F32AndInt8]);
-    assert_eq!(encodings(&model, "ffn"), [Encoding::F32, Encoding::F32]);
-    // A router stays as it is and reads floats.
-    let model = load("mixtral", Some(DType::Q8_0));
-    assert!(encodings(&model, "normed").contains(&Encoding::F32AndInt8));
-    assert_eq!(encodings(&load("mixtral", None), "normed"), [Encoding::F32, Encoding::F32]);
-}
-
-#[test]
 fn logits_of_a_quantized_model_stay_close() {
     let tokens = [3, 14, 15, 9, 26, 5];
     let exact = interpreter::run(&load("llama-gqa", None), &tokens, &mut |_, _| ()).concat();
@@ -104,5 +88,24 @@ fn logits_of_a_quantized_model_stay_close() {
         let error = actual.iter().zip(&exact).map(|(a, e)| (a - e).abs()).fold(0.0, f32::max) / largest;
         println!("{dtype}: {error:.2e}");
         assert!(error <= tolerance, "{dtype}: {error}");
+    }
+}
+
+/// Post-norm layers (OLMo 2) multiply the residual itself, which is added to and has no int8 form of its own.
+#[test]
+fn every_architecture_runs_with_quantized_weights() {
+    let tokens = [3, 14, 15, 9, 26, 5];
+    for name in ["olmo2", "granite", "smollm3", "gemma2", "mixtral"] {
+        let model = load(name, Some(DType::Q8_0));
+        let exact = interpreter::run(&model, &tokens, &mut |_, _| ()).concat();
+        let norm =
+            |values: &mut dyn Iterator<Item = f32>| values.map(|value| value * value).sum::<f32>().sqrt();
+        let actual = executed::logits(&model, &tokens).concat();
+        let error =
+            norm(&mut actual.iter().zip(&exact).map(|(a, e)| a - e)) / norm(&mut exact.iter().copied());
+        println!("{name}: {error:.2e}");
+        // Int8 rounds a block of activations to steps of 1/127 of its largest value: about 0.7 % of the norm for each
+        // product, and a path crosses some ten. Rows that are stale or of another layer are off by about 1.
+        assert!(error <= 0.07, "{name}: {error}");
     }
 }

@@ -135,8 +135,7 @@ impl LoadedModel {
 
     /// What prompts are checked against.
     pub(crate) fn bounds(&self) -> ModelBounds {
-        let (vocab_size, context_len) = (self.vocab_size, self.context_len);
-        ModelBounds { vocab_size, context_len, bos: self.text.bos() }
+        ModelBounds { vocab_size: self.vocab_size, context_len: self.context_len, bos: self.text.bos() }
     }
 
     /// The tokenizer, if the model has one.

@@ -187,7 +187,8 @@ impl PlannedLoad {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let (weights, text) = (weights?, text?);
+        let weights = weights?;
+        let text = text?;
         Ok(LoadedModel {
             chat: chat_template(&model, &text, options.tokenizer.directory()).map_err(Arc::new),
             text,

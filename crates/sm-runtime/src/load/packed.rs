@@ -98,7 +98,8 @@ impl PackedFile {
                 return None;
             }
         };
-        let (header_bytes, all) = (header_bytes(n_bytes), file.as_ref());
+        let header_bytes = header_bytes(n_bytes);
+        let all = file.as_ref();
         let fixed = fixed_header(self.key(form), n_bytes);
         if all.len() != header_bytes + n_bytes || all[..FIXED_BYTES] != fixed {
             info!(path = %self.path.display(), "packed weights are outdated; packing again");
@@ -155,9 +156,16 @@ fn identities(files: &[Metadata]) -> io::Result<String> {
         #[cfg(unix)]
         let _ = {
             use std::os::unix::fs::MetadataExt as _;
-            let (changed, nanoseconds) = (metadata.ctime(), metadata.ctime_nsec());
-            let (device, inode, len) = (metadata.dev(), metadata.ino(), metadata.len());
-            writeln!(text, "{device} {inode} {len} {:?} {changed} {nanoseconds}", metadata.modified()?)
+            writeln!(
+                text,
+                "{} {} {} {:?} {} {}",
+                metadata.dev(),
+                metadata.ino(),
+                metadata.len(),
+                metadata.modified()?,
+                metadata.ctime(),
+                metadata.ctime_nsec()
+            )
         };
         #[cfg(not(unix))]
         let _ = writeln!(text, "{} {:?}", metadata.len(), metadata.modified()?);

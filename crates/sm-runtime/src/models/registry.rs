@@ -177,8 +177,12 @@ impl Model {
             Stage::Loading(load) => load,
             _ => self.next.get_or_insert_with(|| {
                 self.n_loads += 1;
-                let (outcome, cancel) = (Outcome::default(), CancelToken::new());
-                Load { number: self.n_loads, n_uses: 0, outcome, cancel }
+                Load {
+                    number: self.n_loads,
+                    n_uses: 0,
+                    outcome: Outcome::default(),
+                    cancel: CancelToken::new(),
+                }
             }),
         };
         load.n_uses += 1;

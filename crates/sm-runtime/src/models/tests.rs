@@ -22,6 +22,7 @@ struct Fake {
     /// Where a load tells that it has begun, and waits until it may go on.
     gate: Option<Gate>,
     fails: AtomicBool,
+    panics: bool,
     n_loads: AtomicUsize,
 }
 
@@ -39,6 +40,7 @@ struct PlannedFake {
 impl EngineSource for Arc<Fake> {
     fn plan(&self, _budget_bytes: u64, _cancel: &CancelToken) -> Result<Box<dyn PlannedEngine>, Error> {
         self.n_loads.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.panics, "a load that panics");
         if let Some(gate) = &self.gate {
             gate.begun.send(()).unwrap();
             gate.may_go_on.lock().unwrap().recv().unwrap();
@@ -69,7 +71,8 @@ fn fake(bytes: u64) -> Arc<Fake> {
 
 /// A model whose loads are held up, and what lets one begin and go on.
 fn gated(bytes: u64) -> (Arc<Fake>, Receiver<()>, Sender<()>) {
-    let ((begun, is_begun), (go_on, may_go_on)) = (channel(), channel());
+    let (begun, is_begun) = channel();
+    let (go_on, may_go_on) = channel();
     let gate = Some(Gate { begun, may_go_on: Mutex::new(may_go_on) });
     (Arc::new(Fake { bytes, gate, ..Fake::default() }), is_begun, go_on)
 }
@@ -175,6 +178,17 @@ fn a_load_that_fails_fails_for_all_and_is_tried_again_by_the_next() {
     assert_eq!(n_loads(&fake), 2);
 }
 
+#[test]
+fn a_load_that_panics_is_an_error_of_those_who_wait() {
+    let broken = Arc::new(Fake { bytes: 10, panics: true, ..Fake::default() });
+    let models = models(10, [("a", &broken)]);
+    match models.get("a") {
+        Err(Error::ModelLoad { source, .. }) => assert!(matches!(*source, Error::Load(LoadError::Panicked))),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(state(&models, "a"), (ModelState::Unloaded, 0, 0));
+}
+
 /// Reports each wake-up.
 struct Bell(Sender<()>);
 
@@ -218,7 +232,7 @@ fn the_idle_model_used_longest_ago_makes_room() {
 
 #[test]
 fn models_in_use_are_never_evicted() {
-    let (small, large, huge) = (fake(10), fake(20), fake(40));
+    let [small, large, huge] = [10, 20, 40].map(fake);
     let models = models(30, [("a", &small), ("b", &small), ("large", &large), ("huge", &huge)]);
     let used = models.get("a").unwrap();
     drop(models.get("b").unwrap());

@@ -39,12 +39,14 @@ impl Lines {
     /// # Errors
     /// If the file cannot be opened.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
-        let (input, total_bytes): (Box<dyn Read + Send>, _) = if is_stream(path) {
-            (Box::new(io::stdin()), None)
+        let mut total_bytes = None;
+        let input: Box<dyn Read + Send> = if is_stream(path) {
+            Box::new(io::stdin())
         } else {
             let file = File::open(path).map_err(Failure::file("read", path))?;
             let metadata = file.metadata().map_err(Failure::file("read", path))?;
-            (Box::new(file), metadata.is_file().then_some(metadata.len()))
+            total_bytes = metadata.is_file().then_some(metadata.len());
+            Box::new(file)
         };
         let (send, received) = mpsc::sync_channel(N_AHEAD);
         let reader = thread::current();

@@ -33,9 +33,17 @@ pub(crate) enum KvUse {
     #[default]
     None,
     /// Reads the pages of a layer.
-    Read(usize),
-    /// Writes the step's pages of a layer, split like the tiles of [`StepShares::PAGE_RUNS`].
-    Write(usize),
+    Read {
+        /// Which layer.
+        layer: usize,
+    },
+    /// Writes the step's pages of a layer.
+    Write {
+        /// Which layer.
+        layer: usize,
+        /// The table of page runs by which they are shared out.
+        runs: usize,
+    },
 }
 
 /// What a phase reads and writes.
@@ -103,15 +111,12 @@ impl Footprint {
 pub(crate) struct StepShares<'a> {
     /// The rows of the step.
     pub(crate) extents: Extents,
-    /// The tables that [`By::Tiles`] names.
-    pub(crate) tiles: &'a [TileTable],
-    /// The pages that the step writes, one for each row tile of [`StepShares::PAGE_RUNS`].
+    /// For each number of key heads, a table whose row tiles are the rows that go to one page and whose units are the heads.
+    pub(crate) page_runs: &'a [TileTable],
+    /// For each schedule of attention, the rectangles of its output.
+    pub(crate) attention_tiles: &'a [TileTable],
+    /// The pages that the step writes, one for each row tile of the page runs.
     pub(crate) written: &'a WrittenPages,
-}
-
-impl StepShares<'_> {
-    /// The table whose row tiles are the rows that go to one page, and whose column tiles are the key heads.
-    pub(crate) const PAGE_RUNS: usize = 0;
 }
 
 /// The memory of steps: activations and KV pages.
@@ -254,11 +259,12 @@ impl Access<'_> {
     /// # Panics
     /// If it is not in the footprint, is not split by tiles, or was taken before.
     pub(crate) fn tiles<T: Pod + Send>(&self, region: Region<T>) -> TileShare<'_, T> {
-        let By::Tiles { table, tile_cols } = self.take(region) else {
-            panic!("{region:?} is not written by tiles")
+        let (table, tile_cols) = match self.take(region) {
+            By::PageRuns { runs, tile_cols } => (&self.shares.page_runs[runs], tile_cols),
+            By::AttentionTiles { schedule, tile_cols } => (&self.shares.attention_tiles[schedule], tile_cols),
+            By::Rows(_) | By::Columns(_) => panic!("{region:?} is not written by tiles"),
         };
         let start = self.memory.arena.start_of(region);
-        let table = &self.shares.tiles[table];
         // SAFETY: as in `share`; the table is the same for all workers.
         unsafe { TileShare::of(start, self.n_rows(region), region.stride(), table, tile_cols, self.worker) }
     }
@@ -277,7 +283,7 @@ impl Access<'_> {
     /// # Panics
     /// If it reads none.
     pub(crate) fn kv_pages<E: KvElement>(&self) -> KvPages<'_, E> {
-        let KvUse::Read(layer) = self.footprint.kv else { panic!("no pages are read in this phase") };
+        let KvUse::Read { layer } = self.footprint.kv else { panic!("no pages are read in this phase") };
         // SAFETY: no worker writes pages in this phase.
         unsafe { self.memory.kv.pages(layer) }
     }
@@ -287,10 +293,12 @@ impl Access<'_> {
     /// # Panics
     /// If the phase writes none, or the share was taken before.
     pub(crate) fn kv_share<E: KvElement>(&self) -> KvShare<'_, E> {
-        let KvUse::Write(layer) = self.footprint.kv else { panic!("no pages are written in this phase") };
+        let KvUse::Write { layer, runs } = self.footprint.kv else {
+            panic!("no pages are written in this phase")
+        };
         let bit = 1 << (u64::BITS - 1);
         assert!(self.taken.replace(self.taken.get() | bit) & bit == 0, "the pages were taken before");
-        let table = &self.shares.tiles[StepShares::PAGE_RUNS];
+        let table = &self.shares.page_runs[runs];
         // SAFETY: no worker reads pages in this phase; the table is the same for all workers, and this worker takes its
         // share for the first time.
         unsafe { self.memory.kv.share(layer, self.shares.written, table, self.worker) }

@@ -8,8 +8,8 @@ use super::*;
 use crate::cpu::arena::Access;
 use crate::cpu::backend::CpuBackend;
 use crate::plan::{
-    Activation, Backend, Embed, Encoding, Epilogue, GatedLinear, GatherRows, Linear, MatrixPart, MemoryNeeds,
-    Norm, PlanBuilder, Rows, Store,
+    Activation, Backend, Embed, Epilogue, GatedLinear, GatherRows, Linear, MatrixPart, MemoryNeeds, Norm,
+    PlanBuilder, Rows, Store,
 };
 use crate::plan::{KvDType, Span, Speed};
 use crate::testing::{self, RandomWeights};
@@ -17,8 +17,7 @@ use crate::testing::{self, RandomWeights};
 fn prepared(plan: &Plan, n_threads: usize, limits: Limits) -> CpuExecutor {
     let mut team = Team::new(n_threads).unwrap();
     let weights = PackedWeights::load(plan, &RandomWeights::new(plan), &mut team, &|_| ()).unwrap();
-    let pages = plan.cache.pages.first().copied().unwrap_or(PageGroup::uniform(0, 1, 1));
-    CpuExecutor::new(plan, Arc::new(weights), team, IsaKind::best(), pages, limits).unwrap()
+    CpuExecutor::new(plan, Arc::new(weights), team, IsaKind::best(), limits).unwrap()
 }
 
 fn limits(max_tokens: usize, n_pages: usize, kv_dtype: KvDType) -> Limits {
@@ -48,9 +47,9 @@ fn a_panic_in_any_worker_leaves_the_executor_usable() {
         let mut executor = executor(n_threads);
         let expected = logits(&mut executor);
         for culprit in 0..n_threads {
-            let CpuExecutor { memory, team, locals, tables, program, .. } = &mut executor;
+            let CpuExecutor { memory, team, workers, tables, program, .. } = &mut executor;
             let result =
-                memory.run(team, locals, &tables.shares(), &program.phases, |phase, mut parts, _| {
+                memory.run(team, workers, &tables.shares(), &program.phases, |phase, mut parts, _| {
                     let is_culprit = |access: Access<'_>| phase.op == 5 && access.worker().index() == culprit;
                     assert!(!parts.any(is_culprit), "worker {culprit} fails");
                 });
@@ -72,13 +71,13 @@ fn each_phase_keeps_to_its_footprint() {
     let logits = executor.program.logits.unwrap();
     // The memory of the step before went with its output.
     executor.memory.arena.prepare_logits().unwrap();
-    let CpuExecutor { memory, team, locals, tables, program, .. } = &mut executor;
+    let CpuExecutor { memory, team, workers, tables, program, .. } = &mut executor;
     let first = &program.phases[..1];
-    let read = memory.run(team, locals, &tables.shares(), first, |_, parts, _| {
+    let read = memory.run(team, workers, &tables.shares(), first, |_, parts, _| {
         parts.for_each(|access| assert!(access.read(logits).is_empty()));
     });
     assert!(read.unwrap_err().message.contains("is not read in this phase"));
-    let write = memory.run(team, locals, &tables.shares(), first, |_, parts, _| {
+    let write = memory.run(team, workers, &tables.shares(), first, |_, parts, _| {
         parts.for_each(|access| assert_eq!(access.share(logits).rows(), 0..0));
     });
     assert!(write.unwrap_err().message.contains("is not written in this phase"));
@@ -149,13 +148,12 @@ fn products(dtype: DType) -> Plan {
     let table = matrix(&mut plan, "table", DType::F32, (8, 256));
     let [gate, up] = ["gate", "up"].map(|name| matrix(&mut plan, name, dtype, (352, 256)));
     let down = matrix(&mut plan, "down", dtype, (272, 352));
-    let encoding = if dtype.is_quantized() { Encoding::Int8 } else { Encoding::F32 };
-    let embedded = plan.buffer("embedded", Rows::Tokens, 256, Encoding::F32);
+    let embedded = plan.buffer("embedded", Rows::Tokens, 256);
     let norm = plan.vector("norm", 256, vec!["norm".to_owned()]);
-    let x = plan.buffer("x", Rows::Tokens, 256, encoding);
-    let inner = plan.buffer("inner", Rows::Tokens, 352, encoding);
-    let y = plan.buffer("y", Rows::Tokens, 272, Encoding::F32);
-    let logits = plan.buffer("logits", Rows::Outputs, 272, Encoding::F32);
+    let x = plan.buffer("x", Rows::Tokens, 256);
+    let inner = plan.buffer("inner", Rows::Tokens, 352);
+    let y = plan.buffer("y", Rows::Tokens, 272);
+    let logits = plan.buffer("logits", Rows::Outputs, 272);
     plan.push(Embed { table, positions: None, scale: 1.0, out: embedded });
     let (kind, store) = (crate::plan::NormKind::Rms, Store::Write);
     plan.push(Norm { x: embedded, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });

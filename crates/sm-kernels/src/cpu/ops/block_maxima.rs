@@ -28,7 +28,7 @@ pub fn block_maxima(values: &[f32], maxima: &mut Vec<f32>) -> bool {
 
 /// One pass over `values`; `maxima` holds `-inf` before.
 #[inline(always)]
-fn scan<I: Isa>(isa: I, values: &[f32], maxima: &mut [f32]) -> bool {
+pub(crate) fn scan<I: Isa>(isa: I, values: &[f32], maxima: &mut [f32]) -> bool {
     const N_VECTORS: usize = BLOCK_LEN / LANES;
     let (blocks, rest) = values.as_chunks::<BLOCK_LEN>();
     let lowest = isa.splat(f32::NEG_INFINITY);

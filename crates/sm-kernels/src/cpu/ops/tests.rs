@@ -8,14 +8,18 @@ mod rows;
 
 use sm_tensor::{DType, PageId, TokenId};
 
+use crate::cpu::forms::Forms;
 use crate::plan::{
-    Backend, BufferId, Embed, Encoding, GatherRows, KvDType, Limits, MatrixId, MatrixPart, OutputRow,
-    PAGE_LEN, Plan, PlanBuilder, Rows, Span, StepBatch,
+    Backend, BufferId, Embed, GatherRows, KvDType, Limits, Linear, MatrixId, MatrixPart, OutputRow, PAGE_LEN,
+    Plan, PlanBuilder, Rows, Span, StepBatch,
 };
 use crate::testing::{RandomWeights, random_values};
 use crate::{CpuBackend, IsaKind};
 
 const N_IDS: usize = 61;
+
+const INT8: Forms = Forms { f32: false, int8: true };
+const BOTH: Forms = Forms { f32: true, int8: true };
 
 /// A plan that begins with random rows of `width` in a buffer.
 struct OpTest {
@@ -29,15 +33,28 @@ struct OpTest {
 impl OpTest {
     fn new(width: usize) -> Self {
         let mut builder = PlanBuilder::new(700);
-        let x = builder.buffer("x", Rows::Tokens, width, Encoding::F32);
+        let x = builder.buffer("x", Rows::Tokens, width);
         let mut test = Self { builder, x, width, kv_dtype: KvDType::F32 };
         let table = test.matrix("table", width, &[(N_IDS, DType::F32)]);
         test.builder.push(Embed { table, positions: None, scale: 1.0, out: x });
         test
     }
 
-    fn buffer(&mut self, width: usize, encoding: Encoding) -> BufferId {
-        self.builder.buffer("out", Rows::Tokens, width, encoding)
+    fn buffer(&mut self, width: usize) -> BufferId {
+        self.builder.buffer("out", Rows::Tokens, width)
+    }
+
+    /// Products that read a buffer of `width` in these forms, so that it is written in them.
+    fn read_as(&mut self, buffer: BufferId, width: usize, forms: Forms) {
+        for (name, dtype, is_read) in
+            [("float_reader", DType::F32, forms.f32), ("int8_reader", DType::Q8_0, forms.int8)]
+        {
+            if is_read {
+                let weight = self.matrix(name, width, &[(3, dtype)]);
+                let out = self.builder.buffer(name, Rows::Tokens, 3);
+                self.builder.push(Linear::new(buffer, weight, out));
+            }
+        }
     }
 
     fn matrix(&mut self, name: &str, cols: usize, parts: &[(usize, DType)]) -> MatrixId {
@@ -50,7 +67,7 @@ impl OpTest {
     }
 
     fn finish(mut self) -> (Plan, KvDType) {
-        let logits = self.builder.buffer("logits", Rows::Outputs, self.width, Encoding::F32);
+        let logits = self.builder.buffer("logits", Rows::Outputs, self.width);
         self.builder.push(GatherRows { x: self.x, out: logits });
         (self.builder.finish(logits), self.kv_dtype)
     }

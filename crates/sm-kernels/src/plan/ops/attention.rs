@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Formatter};
 
-use crate::plan::check::{Check, Checker, Form, ensure, positive, product, rows_are, same};
+use crate::plan::check::{Check, Checker, ensure, positive, product, rows_are, same};
 use crate::plan::operation::{IdVisitor, Operation};
 use crate::plan::work::{StepWork, Work};
 use crate::plan::{BufferId, KvId, PageGroup, Plan, Read, Rows, Write};
@@ -49,7 +49,7 @@ impl Operation for Attention {
         ensure(checker.is_stored(self.kv), || {
             format!("the pages of layer {} are read before they are written", self.kv.index())
         })?;
-        let (q, out) = (checker.read(self.q, Form::F32)?, checker.buffer(self.out)?);
+        let (q, out) = (checker.read(self.q)?, checker.buffer(self.out)?);
         let n_heads = self.n_heads;
         ensure(0 < n_heads && n_heads.is_multiple_of(n_kv_heads), || {
             format!("{n_heads} query heads are no multiple of {n_kv_heads} key heads")

@@ -3,7 +3,7 @@
 use std::fmt::{self, Formatter};
 
 use super::optional;
-use crate::plan::check::{Check, Checker, ensure, f32_only, rows_are, same};
+use crate::plan::check::{Check, Checker, ensure, rows_are, same};
 use crate::plan::operation::{IdVisitor, Operation};
 use crate::plan::work::{StepWork, Work};
 use crate::plan::{BufferId, MatrixId, Plan, Read, Rows, Write};
@@ -46,8 +46,7 @@ impl Operation for Embed {
             })?;
         }
         ensure(self.scale.is_finite(), || format!("the scale is {}", self.scale))?;
-        rows_are(out, Rows::Tokens)?;
-        f32_only(out)
+        rows_are(out, Rows::Tokens)
     }
 
     fn text(&self, plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {

@@ -2,11 +2,10 @@
 
 use std::fmt::{self, Formatter};
 
-use super::Activation;
 use crate::plan::check::{Check, Checker, same};
 use crate::plan::operation::{IdVisitor, Operation};
 use crate::plan::work::{StepWork, Work};
-use crate::plan::{BufferId, MatrixId, Plan, Read, Write};
+use crate::plan::{Activation, BufferId, MatrixId, Plan, Read, Write};
 
 /// `out[n] = activation(gate * x[n]) * (up * x[n])`.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Formatter};
 
-use crate::plan::check::{Check, Checker, Form, f32_only, rows_are, same};
+use crate::plan::check::{Check, Checker, rows_are, same};
 use crate::plan::operation::{IdVisitor, Operation};
 use crate::plan::{BufferId, Plan, Read, Rows, Write};
 
@@ -32,11 +32,10 @@ impl Operation for GatherRows {
     }
 
     fn check(&self, checker: &mut Checker<'_>) -> Check {
-        let (x, out) = (checker.read(self.x, Form::F32)?, checker.buffer(self.out)?);
+        let (x, out) = (checker.read(self.x)?, checker.buffer(self.out)?);
         same("the width of the output", out.width, x.width)?;
         rows_are(x, Rows::Tokens)?;
-        rows_are(out, Rows::Outputs)?;
-        f32_only(out)
+        rows_are(out, Rows::Outputs)
     }
 
     fn text(&self, plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {

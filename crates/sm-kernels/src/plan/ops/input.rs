@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Formatter};
 
-use crate::plan::check::{Check, Checker, f32_only, rows_are};
+use crate::plan::check::{Check, Checker, rows_are};
 use crate::plan::operation::{IdVisitor, Operation};
 use crate::plan::{BufferId, Plan, Read, Rows, Write};
 
@@ -27,9 +27,8 @@ impl Operation for Input {
     }
 
     fn check(&self, checker: &mut Checker<'_>) -> Check {
-        let out = checker.buffer(self.out)?;
-        rows_are(out, Rows::Tokens)?;
-        f32_only(out)
+        rows_are(checker.buffer(self.out)?, Rows::Tokens)?;
+        checker.take_input()
     }
 
     fn text(&self, _plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {

@@ -2,11 +2,11 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Activation, optional};
+use super::optional;
 use crate::plan::check::{Check, Checker, positive};
 use crate::plan::operation::{IdVisitor, Operation};
 use crate::plan::work::{StepWork, Work};
-use crate::plan::{BufferId, MatrixId, Plan, Read, Store, VectorId, Write};
+use crate::plan::{Activation, BufferId, MatrixId, Plan, Read, Store, VectorId, Write};
 
 /// `out[n] = epilogue(weight * x[n] + bias)`.
 #[derive(Clone, Copy, Debug, PartialEq)]

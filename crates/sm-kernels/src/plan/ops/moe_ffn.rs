@@ -2,11 +2,10 @@
 
 use std::fmt::{self, Formatter};
 
-use super::Activation;
 use crate::plan::check::{Check, Checker, ensure, product, rows_are, same};
 use crate::plan::operation::{IdVisitor, Operation};
 use crate::plan::work::{StepWork, Work};
-use crate::plan::{BufferId, MatrixId, Plan, Read, Store, Write};
+use crate::plan::{Activation, BufferId, MatrixId, Plan, Read, Store, Write};
 
 /// Routes each row to a few experts and stores the weighted sum of their outputs.
 ///

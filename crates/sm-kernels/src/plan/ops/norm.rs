@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::optional;
-use crate::plan::check::{Check, Checker, Form, ensure, rows_are, same};
+use crate::plan::check::{Check, Checker, ensure, rows_are, same};
 use crate::plan::operation::{IdVisitor, Operation};
 use crate::plan::{BufferId, Plan, Read, Store, VectorId, Write};
 
@@ -49,7 +49,7 @@ impl Operation for Norm {
     }
 
     fn check(&self, checker: &mut Checker<'_>) -> Check {
-        let (x, out) = (checker.read(self.x, Form::F32)?, checker.buffer(self.out)?);
+        let (x, out) = (checker.read(self.x)?, checker.buffer(self.out)?);
         checker.vector("weight", self.weight, x.width)?;
         if let Some(bias) = self.bias {
             ensure(self.kind == NormKind::Layer, || "an RMS norm has no bias".to_owned())?;

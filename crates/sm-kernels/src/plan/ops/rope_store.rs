@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Formatter};
 
-use crate::plan::check::{Check, Checker, Form, ensure, f32_only, product, rows_are};
+use crate::plan::check::{Check, Checker, ensure, product, rows_are};
 use crate::plan::operation::{IdVisitor, Operation};
 use crate::plan::{BufferId, KvId, PageGroup, Plan, Read, RopeId, Rows, VectorId, Write};
 
@@ -43,7 +43,7 @@ impl Operation for RopeStore {
 
     fn check(&self, checker: &mut Checker<'_>) -> Check {
         let PageGroup { n_kv_heads, key_dim, value_dim, .. } = checker.kv(self.kv)?;
-        let (qkv, q) = (checker.read(self.qkv, Form::F32)?, checker.buffer(self.q)?);
+        let (qkv, q) = (checker.read(self.qkv)?, checker.buffer(self.q)?);
         let kv_width = product("k and v", n_kv_heads, key_dim.saturating_add(value_dim))?;
         ensure(q.width.is_multiple_of(key_dim), || {
             format!("q is {} wide, no multiple of the head dimension {key_dim}", q.width)
@@ -66,7 +66,7 @@ impl Operation for RopeStore {
         rows_are(qkv, Rows::Tokens)?;
         rows_are(q, Rows::Tokens)?;
         checker.store_kv(self.kv);
-        f32_only(q)
+        Ok(())
     }
 
     fn text(&self, plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ fn precedes(a: f32, b: f32) -> bool {
 }
 
 /// The first token and its logit.
-pub(super) fn arg_max(logits: &[f32]) -> (TokenId, f32) {
+pub(crate) fn arg_max(logits: &[f32]) -> (TokenId, f32) {
     let mut first = 0;
     for (token, &logit) in logits.iter().enumerate() {
         if precedes(logit, logits[first]) {
@@ -22,9 +22,20 @@ pub(super) fn arg_max(logits: &[f32]) -> (TokenId, f32) {
 }
 
 /// Appends the `k` first tokens and their logits to `top`.
-pub(super) fn top_k(logits: &[f32], k: usize, top: &mut Vec<(TokenId, f32)>) {
-    let start = top.len();
-    for (token, &logit) in (0..).map(TokenId).zip(logits) {
+pub(crate) fn top_k(logits: &[f32], k: usize, top: &mut Vec<(TokenId, f32)>) {
+    insert(logits, 0, top.len(), k, top);
+}
+
+/// Inserts the tokens from `first_token` on into the list of the `k` first that begins at `start` of `top` and has those
+/// before them.
+pub(crate) fn insert(
+    logits: &[f32],
+    first_token: usize,
+    start: usize,
+    k: usize,
+    top: &mut Vec<(TokenId, f32)>,
+) {
+    for (token, &logit) in (first_token as u32..).map(TokenId).zip(logits) {
         let found = &top[start..];
         if found.len() == k && found.last().is_none_or(|&(_, last)| !precedes(logit, last)) {
             continue;
@@ -36,7 +47,7 @@ pub(super) fn top_k(logits: &[f32], k: usize, top: &mut Vec<(TokenId, f32)>) {
 }
 
 /// `ln Σ exp(logit)`, summed in order in double precision; NaN if a logit is, infinite if one is +∞ or all are -∞.
-pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
+pub(crate) fn log_sum_exp(logits: &[f32]) -> f64 {
     let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     if max.is_infinite() {
         return if logits.iter().any(|logit| logit.is_nan()) { f64::NAN } else { max };

@@ -46,12 +46,14 @@ impl Registry {
     pub(super) fn start_load(registry: &Arc<Self>, name: &Arc<str>, state: &mut State) {
         let Some(model) = state.model(name) else { return };
         let Some(load) = model.next.take() else { return };
-        let (source, cancel) = (Arc::clone(&model.source), load.cancel.clone());
+        let source = Arc::clone(&model.source);
+        let cancel = load.cancel.clone();
         let outcome = Arc::clone(&load.outcome);
         model.stage = Stage::Loading(load);
-        let (registry, name) = (Arc::clone(registry), Arc::clone(name));
+        let registry = Arc::clone(registry);
+        let name = Arc::clone(name);
         let run = move || {
-            let load = || registry.load(&registry, &name, &*source, &cancel);
+            let load = || Self::load(&registry, &name, &*source, &cancel);
             let loaded = catch_unwind(AssertUnwindSafe(load));
             registry.finish_load(&name, loaded.unwrap_or_else(|_| Err(LoadError::Panicked.into())));
         };
@@ -64,13 +66,12 @@ impl Registry {
     }
 
     fn load(
-        &self,
         registry: &Arc<Self>,
         name: &str,
         source: &dyn EngineSource,
         cancel: &CancelToken,
     ) -> Result<Engine, Error> {
-        let planned = source.plan(self.memory_bytes, cancel)?;
+        let planned = source.plan(registry.memory_bytes, cancel)?;
         Self::reserve(registry, name, planned.total_bytes()?)?;
         planned.load()
     }
@@ -82,9 +83,13 @@ impl Registry {
     fn reserve(registry: &Arc<Self>, name: &str, bytes: u64) -> Result<(), Error> {
         let limit = registry.memory_bytes;
         if bytes > limit {
-            let (what, needed) = (format!("all parts of model {name:?}"), ByteSize(bytes));
-            let bound = MemoryBound::Configured;
-            return Err(LoadError::InsufficientMemory { what, needed, limit: ByteSize(limit), bound }.into());
+            return Err(LoadError::InsufficientMemory {
+                what: format!("all parts of model {name:?}"),
+                needed: ByteSize(bytes),
+                limit: ByteSize(limit),
+                bound: MemoryBound::Configured,
+            }
+            .into());
         }
         let mut state = registry.lock();
         loop {
@@ -98,8 +103,11 @@ impl Registry {
             }
             // Nothing is unloaded in vain.
             if bytes > free.saturating_add(state.reclaimable_bytes()) {
-                let (needed, free) = (ByteSize(bytes), ByteSize(free));
-                return Err(Error::ModelsInUse { needed, free, limit: ByteSize(limit) });
+                return Err(Error::ModelsInUse {
+                    needed: ByteSize(bytes),
+                    free: ByteSize(free),
+                    limit: ByteSize(limit),
+                });
             }
             state = match state.least_recently_used() {
                 Some(idle) => {
@@ -115,7 +123,8 @@ impl Registry {
 
     fn finish_load(&self, name: &str, loaded: Result<Engine, Error>) {
         let mut state = self.lock();
-        let (is_shut_down, last_use) = (state.is_shut_down, state.clock);
+        let is_shut_down = state.is_shut_down;
+        let last_use = state.clock;
         let Some(model) = state.model(name) else { return };
         let Stage::Loading(load) = std::mem::replace(&mut model.stage, Stage::Unloaded) else { return };
         let mut unused = None;

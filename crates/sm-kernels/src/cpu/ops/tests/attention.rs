@@ -25,7 +25,7 @@ struct Case {
     window: Option<usize>,
     soft_cap: Option<f32>,
     kv_dtype: KvDType,
-    encoding: Encoding,
+    forms: Forms,
 }
 
 const CASE: Case = Case {
@@ -38,7 +38,7 @@ const CASE: Case = Case {
     window: None,
     soft_cap: None,
     kv_dtype: KvDType::F32,
-    encoding: Encoding::F32,
+    forms: Forms::F32,
 };
 
 impl Case {
@@ -49,8 +49,8 @@ impl Case {
         let mut test = OpTest::new((n_heads + 2 * n_kv_heads) * head_dim);
         let [_, kv] = [0, 1].map(|_| test.builder.kv(n_kv_heads, head_dim, head_dim));
         test.kv_dtype = self.kv_dtype;
-        let q = test.buffer(q_width, Encoding::F32);
-        let out = test.buffer(q_width, self.encoding);
+        let q = test.buffer(q_width);
+        let out = test.buffer(q_width);
         let rope = (self.n_pairs != 0).then(|| test.builder.rope(self.rope()));
         let mut norm = |name: &str, n_heads: usize| {
             let len = match self.norms {
@@ -65,11 +65,12 @@ impl Case {
         test.builder.push(RopeStore { qkv: test.x, kv, rope, q_norm, k_norm, norm_eps: 1e-6, q });
         let &Self { window, soft_cap, .. } = self;
         test.builder.push(Attention { q, kv, n_heads, scale, window, soft_cap, out });
+        test.read_as(out, q_width, self.forms);
         let trace = test.run(lengths);
         let (q, out) = self.reference(&trace, scale);
         assert_close(&format!("rope store {self:?}"), &trace.outputs[1], &q, 1e-6);
-        let tolerance = match (self.encoding, self.kv_dtype) {
-            (Encoding::Int8, _) => 0.5 / 127.0 + 1e-4,
+        let tolerance = match (self.forms, self.kv_dtype) {
+            (INT8, _) => 0.5 / 127.0 + 1e-4,
             (_, KvDType::F16) => 1e-4,
             (_, KvDType::F32) => 5e-6,
             // A code at the edge between two becomes the other one.
@@ -211,9 +212,9 @@ fn windows_and_soft_caps_apply_across_pages_and_partitions() {
 
 #[test]
 fn outputs_are_encoded_as_the_buffer_asks() {
-    for encoding in [Encoding::Int8, Encoding::F32AndInt8] {
+    for forms in [INT8, BOTH] {
         for (n_heads, n_kv_heads, head_dim) in [(4, 2, 16), (4, 4, 8), (4, 4, 80), (2, 1, 16), (3, 3, 32)] {
-            Case { encoding, n_heads, n_kv_heads, head_dim, n_pairs: 4, ..CASE }.run(&[40, 7]);
+            Case { forms, n_heads, n_kv_heads, head_dim, n_pairs: 4, ..CASE }.run(&[40, 7]);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::plan::{Norm, NormKind, Store};
 fn embed_scales_rows_and_adds_learned_positions() {
     for (width, scale) in [(1, 1.0), (16, 1.0), (33, 2.5), (64, 0.5)] {
         let mut test = OpTest::new(width);
-        let out = test.buffer(width, Encoding::F32);
+        let out = test.buffer(width);
         let dtype = if width == 64 { DType::Q8_0 } else { DType::F16 };
         let table = test.matrix("other", width, &[(N_IDS, dtype)]);
         let positions = test.matrix("positions", width, &[(700, DType::F32)]);
@@ -32,13 +32,13 @@ struct NormCase {
     kind: NormKind,
     bias: bool,
     store: Store,
-    encoding: Encoding,
+    forms: Forms,
 }
 
 fn check_norm(case: &NormCase) {
-    let &NormCase { width, kind, bias, store, encoding } = case;
+    let &NormCase { width, kind, bias, store, forms } = case;
     let mut test = OpTest::new(width);
-    let out = test.buffer(width, encoding);
+    let out = test.buffer(width);
     let weight = test.builder.vector("w", width, vec!["w".to_owned()]);
     let bias = bias.then(|| test.builder.vector("b", width, vec!["b".to_owned()]));
     let x = test.x;
@@ -47,6 +47,8 @@ fn check_norm(case: &NormCase) {
         test.builder.push(Embed { table, positions: None, scale: 1.0, out });
     }
     test.builder.push(Norm { x, kind, weight, bias, eps: 1e-3, store, out });
+    let norm = if store == Store::Add { 2 } else { 1 };
+    test.read_as(out, width, forms);
     let trace = test.run(&[7, 2]);
     let weight = random_vector("w", width);
     let bias = bias.map(|_| random_vector("b", width));
@@ -61,13 +63,12 @@ fn check_norm(case: &NormCase) {
             expected.push((x - mean) * scale * f64::from(weight[column]) + bias);
         }
     }
-    let n_ops = trace.outputs.len();
     if store == Store::Add {
-        let before = &trace.outputs[n_ops - 3];
+        let before = &trace.outputs[norm - 1];
         expected.iter_mut().zip(before).for_each(|(expected, before)| *expected += f64::from(*before));
     }
-    let tolerance = if encoding == Encoding::Int8 { 0.5 / 127.0 + 1e-6 } else { 2e-6 };
-    assert_close(&format!("{kind:?} {width} {encoding:?}"), &trace.outputs[n_ops - 2], &expected, tolerance);
+    let tolerance = if forms == INT8 { 0.5 / 127.0 + 1e-6 } else { 2e-6 };
+    assert_close(&format!("{kind:?} {width} {forms:?}"), &trace.outputs[norm], &expected, tolerance);
 }
 
 #[test]
@@ -75,13 +76,13 @@ fn norms_match_plain_loops() {
     for width in [1, 15, 16, 17, 63, 64, 65, 130] {
         for (kind, bias) in [(NormKind::Rms, false), (NormKind::Layer, false), (NormKind::Layer, true)] {
             for store in [Store::Write, Store::Add] {
-                check_norm(&NormCase { width, kind, bias, store, encoding: Encoding::F32 });
+                check_norm(&NormCase { width, kind, bias, store, forms: Forms::F32 });
             }
         }
     }
     for width in [32, 64, 160] {
-        for encoding in [Encoding::Int8, Encoding::F32AndInt8] {
-            check_norm(&NormCase { width, kind: NormKind::Rms, bias: false, store: Store::Write, encoding });
+        for forms in [INT8, BOTH] {
+            check_norm(&NormCase { width, kind: NormKind::Rms, bias: false, store: Store::Write, forms });
         }
     }
 }
