@@ -222,7 +222,7 @@ fn invalid_batches_are_refused_with_the_numbers() {
         let error = executor.submit(&batch).unwrap_err();
         let message = error.to_string();
         assert!(matches!(error, ExecError::InvalidBatch { .. }) && message.contains(expected), "{message}");
-        assert_eq!(executor.wait(&mut output).unwrap_err(), ExecError::NotSubmitted);
+        assert_eq!(executor.wait(&mut output).unwrap_err(), ExecError::OutOfTurn);
     }
     let Parts { tokens, spans, page_table, outputs } = &good_parts();
     let batch = StepBatch { tokens, spans, page_table, outputs, ..StepBatch::default() };
@@ -232,7 +232,7 @@ fn invalid_batches_are_refused_with_the_numbers() {
     let error = executor.submit(&StepBatch { input: Some(&[0.5; 21]), ..batch }).unwrap_err().to_string();
     assert!(error.contains("it has an input, but the plan reads none"), "{error}");
     executor.submit(&batch).unwrap();
-    assert_eq!(executor.submit(&batch).unwrap_err(), ExecError::NotSubmitted);
+    assert_eq!(executor.submit(&batch).unwrap_err(), ExecError::OutOfTurn);
     executor.wait(&mut output).unwrap();
     assert_eq!(output.n_outputs(), 2);
 }

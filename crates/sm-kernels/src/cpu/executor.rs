@@ -149,7 +149,8 @@ impl CpuExecutor {
     /// Checks that pages are in the pool and have `n_bytes` bytes together.
     fn check_copy(&self, pages: &[PageId], n_bytes: usize) -> Result<(), ExecError> {
         self.check_pages(pages.iter().copied())?;
-        let (n_pages, page_bytes) = (pages.len(), self.page_bytes());
+        let n_pages = pages.len();
+        let page_bytes = self.page_bytes();
         if n_pages.checked_mul(page_bytes) == Some(n_bytes) {
             return Ok(());
         }
@@ -219,7 +220,7 @@ impl Executor for CpuExecutor {
 
     fn submit(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
         if self.submitted.is_some() {
-            return Err(ExecError::NotSubmitted);
+            return Err(ExecError::OutOfTurn);
         }
         self.memory.arena.prepare_logits()?;
         self.tables.set(batch)?;
@@ -238,7 +239,7 @@ impl Executor for CpuExecutor {
 
     fn wait(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
         output.clear();
-        self.submitted.take().ok_or(ExecError::NotSubmitted)??;
+        self.submitted.take().ok_or(ExecError::OutOfTurn)??;
         self.give_outputs(output);
         Ok(())
     }
@@ -279,7 +280,7 @@ impl Executor for CpuExecutor {
         visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), ExecError> {
         if self.submitted.is_some() {
-            return Err(ExecError::NotSubmitted);
+            return Err(ExecError::OutOfTurn);
         }
         self.memory.arena.prepare_logits()?;
         self.tables.set(batch)?;

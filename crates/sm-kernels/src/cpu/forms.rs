@@ -144,7 +144,8 @@ mod tests {
         let mut matrix = |name: &str, dtype| {
             plan.matrix(name, 32, vec![MatrixPart { tensor: name.to_owned(), dtype, rows: 32 }])
         };
-        let (table, quantized) = (matrix("table", DType::F32), matrix("quantized", DType::Q8_0));
+        let table = matrix("table", DType::F32);
+        let quantized = matrix("quantized", DType::Q8_0);
         let norm = plan.vector("norm", 32, vec!["norm".to_owned()]);
         let [x, h] = ["x", "h"].map(|name| plan.buffer(name, Rows::Tokens, 32));
         let out = plan.buffer("out", Rows::Outputs, 32);

@@ -132,7 +132,8 @@ impl KvPool {
     /// If a page is out of range.
     pub(crate) fn copy_page(&mut self, from: PageId, to: PageId) {
         for layer in 0..self.layers.len() {
-            let (from, to) = (self.range(layer, from), self.range(layer, to));
+            let from = self.range(layer, from);
+            let to = self.range(layer, to);
             self.bytes_mut().copy_within(from, to.start);
         }
     }
@@ -190,7 +191,8 @@ impl KvPool {
 
     /// Where a page of a layer lies.
     fn range(&self, layer: usize, page: PageId) -> Range<usize> {
-        let (page, layer) = (page.0 as usize, &self.layers[layer]);
+        let page = page.0 as usize;
+        let layer = &self.layers[layer];
         assert!(page < self.n_pages, "page {page} of {}", self.n_pages);
         let len = self.layer_page_bytes(layer);
         layer.start + page * len..layer.start + (page + 1) * len
@@ -244,7 +246,8 @@ impl KvPool {
         assert_eq!(written.pages.len(), table.n_row_tiles(), "one row tile for each page");
         assert_eq!(sizes.n_kv_heads, table.n_col_tiles(), "one unit for each head");
         assert!(written.stamps.len() == self.n_pages, "pages of another pool");
-        let (start, tiles) = (self.layer_start(layer), table.of_worker(worker));
+        let start = self.layer_start(layer);
+        let tiles = table.of_worker(worker);
         KvShare { start, sizes, written, tiles, _values: PhantomData }
     }
 }

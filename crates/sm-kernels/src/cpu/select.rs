@@ -176,7 +176,8 @@ mod tests {
 
     /// The selections of rows, the same on every instruction set and team.
     fn selected(rows: &[Vec<f32>], wanted: &[Wanted]) -> StepOutput {
-        let (vocab_size, stride) = (rows[0].len(), rows[0].len() + 5);
+        let vocab_size = rows[0].len();
+        let stride = rows[0].len() + 5;
         let mut values = vec![f32::NAN; rows.len() * stride];
         rows.iter()
             .zip(values.chunks_mut(stride))
@@ -185,7 +186,8 @@ mod tests {
         let outputs: Vec<_> =
             wanted.iter().zip(0..).map(|(&wanted, row)| OutputRow { row, wanted }).collect();
         let select = |isa, n_workers| {
-            let (mut selections, mut output) = (Selections::default(), StepOutput::new());
+            let mut selections = Selections::default();
+            let mut output = StepOutput::new();
             selections.select(&mut Team::new(n_workers).unwrap(), isa, &outputs, logits).unwrap();
             wanted.iter().enumerate().for_each(|(row, &wanted)| selections.push(row, wanted, &mut output));
             output
@@ -215,7 +217,8 @@ mod tests {
                     continue;
                 }
                 assert_eq!(format!("{:?}", actual.top(index)), format!("{:?}", expected.top(0)));
-                let (actual, expected) = (actual.log_sum_exp(index), expected.log_sum_exp(0));
+                let actual = actual.log_sum_exp(index);
+                let expected = expected.log_sum_exp(0);
                 let is_same = (actual.is_nan() && expected.is_nan()) || actual == expected;
                 // The additions of a lane within a block, and some units in the last place of each exponential.
                 let tolerance = (SUM_LEN / LANES + 8) as f64 * f64::from(f32::EPSILON);

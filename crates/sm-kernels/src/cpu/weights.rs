@@ -225,7 +225,7 @@ fn pack(
     let packed = team.run(|worker| {
         let mut buffer = Vec::new();
         for (index, packing) in packings.iter().enumerate() {
-            match packing.run(worker, (source, &mut buffer), &done_bytes) {
+            match packing.run(worker, source, &mut buffer, &done_bytes) {
                 Ok(true) => report(),
                 Ok(false) => {}
                 Err(error) => {
@@ -267,7 +267,8 @@ impl<'a> Packing<'a> {
     fn run(
         &self,
         worker: &Worker<'_>,
-        (source, buffer): (&dyn WeightSource, &mut Vec<u8>),
+        source: &dyn WeightSource,
+        buffer: &mut Vec<u8>,
         done_bytes: &AtomicU64,
     ) -> Result<bool, PrepareError> {
         for share in self.split.share(worker).all_mut() {

@@ -38,7 +38,8 @@ pub(crate) struct Checker<'p> {
 impl<'p> Checker<'p> {
     /// Before the first op.
     pub(crate) fn new(plan: &'p Plan) -> Self {
-        let (written, stored) = (vec![false; plan.buffers.len()], vec![false; plan.cache.n_kv_layers()]);
+        let written = vec![false; plan.buffers.len()];
+        let stored = vec![false; plan.cache.n_kv_layers()];
         Self { plan, written, stored, has_input: false }
     }
 

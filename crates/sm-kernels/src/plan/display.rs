@@ -34,7 +34,8 @@ impl Display for Plan {
                 RopePairs::Halves => "halves",
                 RopePairs::Adjacent => "adjacent",
             };
-            let (first, last) = (rope.inv_freq.first(), rope.inv_freq.last());
+            let first = rope.inv_freq.first();
+            let last = rope.inv_freq.last();
             write!(f, "rope {index}: {} pairs, {pairs}", rope.inv_freq.len())?;
             writeln!(
                 f,

@@ -58,8 +58,8 @@ pub enum ExecError {
         message: String,
     },
     /// `wait` without a submitted step, or `submit` beyond [`Executor::max_in_flight`].
-    #[error("steps are taken in turn: each is submitted once, then waited for")]
-    NotSubmitted,
+    #[error("`submit` and `wait` must alternate: wait for each step once before submitting the next")]
+    OutOfTurn,
     /// The system refuses memory for the step's logits.
     #[error("the logits of a step need {needed_bytes} bytes, which the system refuses")]
     OutOfMemory {

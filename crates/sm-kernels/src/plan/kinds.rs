@@ -22,7 +22,8 @@ impl Plan {
             let name = self.kind(op);
             let known = rows.iter().position(|row| row.name == name);
             let index = known.unwrap_or_else(|| {
-                let (time, waiting) = (Duration::ZERO, Duration::ZERO);
+                let time = Duration::ZERO;
+                let waiting = Duration::ZERO;
                 rows.push(ProfileRow { name, n_ops: 0, time, waiting, work: Work::default() });
                 rows.len() - 1
             });

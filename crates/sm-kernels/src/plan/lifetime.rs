@@ -92,7 +92,8 @@ mod tests {
             let sizes: Vec<_> = buffers.iter().map(|buffer| buffer.2).collect();
             let placement = place(&lifetimes, &sizes);
             for a in 0..sizes.len() {
-                let (start, end) = (placement.offsets[a], placement.offsets[a] + sizes[a]);
+                let start = placement.offsets[a];
+                let end = placement.offsets[a] + sizes[a];
                 prop_assert!(end <= placement.len);
                 for b in 0..a {
                     let apart = end <= placement.offsets[b] || placement.offsets[b] + sizes[b] <= start;

@@ -92,7 +92,8 @@ impl StepRules {
     }
 
     fn check_rows(&self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
-        let (limits, n_tokens) = (&self.limits, batch.tokens.len());
+        let limits = &self.limits;
+        let n_tokens = batch.tokens.len();
         if n_tokens == 0 {
             return invalid("it has no tokens".to_owned());
         }
@@ -139,7 +140,8 @@ impl StepRules {
         let mut n_rows = 0;
         for (index, span) in batch.spans.iter().enumerate() {
             if span.first_row as usize != n_rows || span.n_rows == 0 {
-                let (first, count) = (span.first_row, span.n_rows);
+                let first = span.first_row;
+                let count = span.n_rows;
                 return invalid(format!(
                     "span {index} has {count} rows from row {first}, after {n_rows} rows"
                 ));
@@ -155,7 +157,8 @@ impl StepRules {
     }
 
     fn check_pages(&self, index: usize, span: &Span, batch: &StepBatch<'_>) -> Result<(), ExecError> {
-        let (context_len, n_pages) = (self.context_len, self.limits.n_pages);
+        let context_len = self.context_len;
+        let n_pages = self.limits.n_pages;
         let end = span.start as usize + span.n_rows as usize;
         if context_len < end {
             return invalid(format!("span {index} ends at position {end}, but the context is {context_len}"));
@@ -165,7 +168,8 @@ impl StepRules {
         }
         let first = span.first_page as usize;
         let Some(pages) = batch.page_table.get(first..first + span.n_pages as usize) else {
-            let (count, len) = (span.n_pages, batch.page_table.len());
+            let count = span.n_pages;
+            let len = batch.page_table.len();
             return invalid(format!(
                 "span {index} has {count} pages from {first}, but the page table has {len}"
             ));
@@ -257,7 +261,8 @@ impl StepRules {
 
     /// What this check has seen of a slot.
     fn slot(&mut self, span: usize, slot: StateSlot) -> Result<&mut SlotUse, ExecError> {
-        let (n_slots, check) = (self.slots.len(), self.n_checks);
+        let n_slots = self.slots.len();
+        let check = self.n_checks;
         let Some(used) = self.slots.get_mut(slot.0 as usize) else {
             return invalid(format!("span {span} names state slot {}, but the pool has {n_slots}", slot.0));
         };

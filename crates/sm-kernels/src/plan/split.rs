@@ -100,7 +100,8 @@ impl Plan {
         let (before, after) = self.ops.split_at(cut);
         let is_written =
             |buffer| before.iter().any(|op| op.writes().iter().any(|write| write.buffer == buffer));
-        let (mut crossing, mut replaced) = (Vec::new(), Vec::new());
+        let mut crossing = Vec::new();
+        let mut replaced = Vec::new();
         let mut note_use = |buffer, replaced: &[BufferId]| {
             if is_written(buffer) && !replaced.contains(&buffer) && !crossing.contains(&buffer) {
                 crossing.push(buffer);
@@ -213,7 +214,8 @@ impl IdVisitor for Part<'_> {
     }
 
     fn kv(&mut self, id: &mut KvId) {
-        let (plan, cache) = (self.plan, &mut self.cache);
+        let plan = self.plan;
+        let cache = &mut self.cache;
         *id = *self.kvs[id.index()].get_or_insert_with(|| {
             let group = plan.cache.group(*id).expect("a valid plan has the layer");
             cache.push_layer(group.n_kv_heads, group.key_dim, group.value_dim)

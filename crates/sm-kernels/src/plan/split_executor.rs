@@ -63,7 +63,8 @@ impl SplitExecutor {
                 first.limits()
             )));
         }
-        let (a, b) = (first.info(), second.info());
+        let a = first.info();
+        let b = second.info();
         let info = ExecutorInfo {
             kernels: if a.kernels == b.kernels {
                 a.kernels.clone()
@@ -167,7 +168,9 @@ impl Items {
     }
 
     fn check(&self, n_bytes: usize) -> Result<(), ExecError> {
-        let (what, count, size) = (self.what, self.count, self.size());
+        let what = self.what;
+        let count = self.count;
+        let size = self.size();
         if count.checked_mul(size) == Some(n_bytes) {
             return Ok(());
         }
@@ -248,7 +251,8 @@ impl Executor for SplitExecutor {
         visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), ExecError> {
         self.rules.check(batch)?;
-        let (cut, n_rows) = (self.cut, batch.tokens.len());
+        let cut = self.cut;
+        let n_rows = batch.tokens.len();
         let mut residual = Vec::new();
         let first = StepBatch { outputs: &self.all_rows[..n_rows], ..*batch };
         self.first.trace(&first, &mut |op, values| {

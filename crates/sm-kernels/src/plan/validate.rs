@@ -32,7 +32,8 @@ impl Plan {
         for state in &self.cache.states {
             ensure(0 < state.len, || format!("state {:?} has no values", state.name))?;
         }
-        let (starts, n_ops) = (&self.layer_starts, self.ops.len());
+        let starts = &self.layer_starts;
+        let n_ops = self.ops.len();
         let ascend = starts.is_sorted_by(|a, b| a < b) && starts.last().is_none_or(|&start| start < n_ops);
         ensure(ascend, || format!("layers begin at ops {starts:?}, which do not ascend within {n_ops}"))
     }

@@ -57,7 +57,8 @@ impl StepWork<'_> {
         let matrix = self.plan.matrix(id);
         let mut work = Work::default();
         for part in &matrix.parts {
-            let (rows, cols) = (part.rows as u64, matrix.cols as u64);
+            let rows = part.rows as u64;
+            let cols = matrix.cols as u64;
             work.read_bytes += rows * part.dtype.row_bytes(matrix.cols).unwrap_or(0) as u64;
             let ops = match part.dtype {
                 DType::Bf16 => &mut work.bf16_ops,

@@ -166,7 +166,8 @@ impl Layer {
     fn push_attention(&self, builder: &mut PlanBuilder, buffers: &Buffers, heads: &HeadBuffers) {
         let LayerShape { n_heads, n_kv_heads, head_dim, window, norm_first } = self.shape;
         let (&Buffers { x, h, .. }, &HeadBuffers { qkv, q, attn }) = (buffers, heads);
-        let (q_rows, kv_rows) = (n_heads * head_dim, n_kv_heads * head_dim);
+        let q_rows = n_heads * head_dim;
+        let kv_rows = n_kv_heads * head_dim;
         let qkv_weight = self.matrix(builder, "qkv", HIDDEN, &[q_rows, kv_rows, kv_rows]);
         let o_weight = self.matrix(builder, "o", q_rows, &[HIDDEN]);
         let inv_freq = (0..head_dim / 2).map(|i| 10000_f32.powf(-2.0 * i as f32 / head_dim as f32)).collect();

@@ -38,7 +38,7 @@ fn every_error_has_the_kind_that_its_caller_acts_on() {
         (Error::Cancelled, ErrorKind::Cancelled),
         (Error::InvalidLogits { value: f32::NAN, token: 1, position: 2 }, ErrorKind::Model),
         (LoadError::DraftVocabulary { draft: 1, target: 2, token: None }.into(), ErrorKind::Model),
-        (ExecError::NotSubmitted.into(), ErrorKind::Device),
+        (ExecError::OutOfTurn.into(), ErrorKind::Device),
         (memory(MemoryBound::Available), ErrorKind::Device),
         (KvDiskError::io("open", "a".as_ref())(io()).into(), ErrorKind::Device),
         (Error::EngineThread, ErrorKind::Internal),

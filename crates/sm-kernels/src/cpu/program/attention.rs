@@ -33,7 +33,8 @@ pub(super) fn bind(op: &plan::Attention, binder: &mut Binder<'_>) -> Result<(), 
     let config = AttentionConfig { shape, head_dim, scale, soft_cap };
     let q = binder.values(q);
     let out = binder.output(out);
-    let (context_len, n_workers) = (binder.plan.context_len, binder.n_workers);
+    let context_len = binder.plan.context_len;
+    let n_workers = binder.n_workers;
     let workspace =
         binder.place_scratch(|layout| AttentionWorkspace::new(layout, &config, context_len, n_workers))?;
     let schedule = binder.schedule(shape);

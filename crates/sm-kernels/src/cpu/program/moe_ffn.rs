@@ -27,13 +27,16 @@ pub(crate) struct DownExperts(MoeFfn);
 
 pub(super) fn bind(op: &plan::MoeFfn, binder: &mut Binder<'_>) -> Result<(), PrepareError> {
     let &plan::MoeFfn { x, experts, store, out } = op;
-    let (rows, hidden) = (binder.plan.buffer(x).rows, binder.plan.buffer(x).width);
-    let (limits, n_workers) = (binder.limits, binder.n_workers);
+    let rows = binder.plan.buffer(x).rows;
+    let hidden = binder.plan.buffer(x).width;
+    let limits = binder.limits;
+    let n_workers = binder.n_workers;
     let ffn_size = binder.plan.matrix(experts.down).cols;
     let inner_forms = Forms::of_factors(binder.plan, &[experts.down]);
     let x = binder.buffer(x);
     let out = binder.output(out);
-    let (row, pair) = (RowCount::Per(rows, 1), RowCount::Per(rows, experts.top_k));
+    let row = RowCount::Per(rows, 1);
+    let pair = RowCount::Per(rows, experts.top_k);
     let worker = RowCount::Fixed(n_workers);
     let n_padded = experts.n_experts.next_multiple_of(LANES);
     let mut kernel = MoeFfn {

@@ -49,7 +49,8 @@ impl Operation for Attention {
         ensure(checker.is_stored(self.kv), || {
             format!("the pages of layer {} are read before they are written", self.kv.index())
         })?;
-        let (q, out) = (checker.read(self.q)?, checker.buffer(self.out)?);
+        let q = checker.read(self.q)?;
+        let out = checker.buffer(self.out)?;
         let n_heads = self.n_heads;
         ensure(0 < n_heads && n_heads.is_multiple_of(n_kv_heads), || {
             format!("{n_heads} query heads are no multiple of {n_kv_heads} key heads")
@@ -82,7 +83,8 @@ impl Operation for Attention {
         let window = self.window.map_or(u64::MAX, |window| window as u64);
         let mut work = Work::default();
         for span in step.batch.spans {
-            let (start, end) = (u64::from(span.start), u64::from(span.start) + u64::from(span.n_rows));
+            let start = u64::from(span.start);
+            let end = u64::from(span.start) + u64::from(span.n_rows);
             let n_seen: u64 = (start..end).map(|position| (position + 1).min(window)).sum();
             // The first row sees the furthest back.
             let n_positions = end - (start + 1).saturating_sub(window);

@@ -40,7 +40,8 @@ impl Operation for Embed {
         if let Some(positions) = self.positions {
             let positions = checker.matrix(positions)?;
             same("the columns of the learned positions", positions.cols, out.width)?;
-            let (n_rows, context_len) = (positions.rows(), checker.context_len());
+            let n_rows = positions.rows();
+            let context_len = checker.context_len();
             ensure(context_len <= n_rows, || {
                 format!("{n_rows} learned positions for a context of {context_len}")
             })?;

@@ -36,7 +36,8 @@ impl Operation for GatedLinear {
     }
 
     fn check(&self, checker: &mut Checker<'_>) -> Check {
-        let (gate, up) = (checker.matrix(self.gate)?, checker.matrix(self.up)?);
+        let gate = checker.matrix(self.gate)?;
+        let up = checker.matrix(self.up)?;
         same("the rows of up", up.rows(), gate.rows())?;
         let out = checker.buffer(self.out)?;
         checker.multiply(self.x, self.gate, out)?;
@@ -44,7 +45,9 @@ impl Operation for GatedLinear {
     }
 
     fn text(&self, plan: &Plan, f: &mut Formatter<'_>) -> fmt::Result {
-        let (x, gate, up) = (plan.buffer(self.x), plan.matrix(self.gate), plan.matrix(self.up));
+        let x = plan.buffer(self.x);
+        let gate = plan.matrix(self.gate);
+        let up = plan.matrix(self.up);
         write!(f, "({}, {}, {}) {}", x.name, gate.name, up.name, self.activation)
     }
 

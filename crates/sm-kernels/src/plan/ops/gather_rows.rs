@@ -32,7 +32,8 @@ impl Operation for GatherRows {
     }
 
     fn check(&self, checker: &mut Checker<'_>) -> Check {
-        let (x, out) = (checker.read(self.x)?, checker.buffer(self.out)?);
+        let x = checker.read(self.x)?;
+        let out = checker.buffer(self.out)?;
         same("the width of the output", out.width, x.width)?;
         rows_are(x, Rows::Tokens)?;
         rows_are(out, Rows::Outputs)

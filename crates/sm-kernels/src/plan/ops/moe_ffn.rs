@@ -61,13 +61,16 @@ impl Operation for MoeFfn {
     }
 
     fn check(&self, checker: &mut Checker<'_>) -> Check {
-        let (experts, out) = (&self.experts, checker.buffer(self.out)?);
+        let experts = &self.experts;
+        let out = checker.buffer(self.out)?;
         let n_experts = experts.n_experts;
         ensure((1..=n_experts).contains(&experts.top_k), || {
             format!("chooses {} of {n_experts} experts", experts.top_k)
         })?;
-        let (router, gate) = (checker.matrix(experts.router)?, checker.matrix(experts.gate)?);
-        let (up, down) = (checker.matrix(experts.up)?, checker.matrix(experts.down)?);
+        let router = checker.matrix(experts.router)?;
+        let gate = checker.matrix(experts.gate)?;
+        let up = checker.matrix(experts.up)?;
+        let down = checker.matrix(experts.down)?;
         let gate_rows = product("the experts' rows", n_experts, down.cols)?;
         same("the rows of the router", router.rows(), n_experts)?;
         same("the rows of gate", gate.rows(), gate_rows)?;
@@ -92,8 +95,10 @@ impl Operation for MoeFfn {
     }
 
     fn work(&self, step: &StepWork<'_>) -> Work {
-        let (experts, n_rows) = (&self.experts, step.n_rows(self.out));
-        let (n_experts, top_k) = (experts.n_experts as u64, experts.top_k as u64);
+        let experts = &self.experts;
+        let n_rows = step.n_rows(self.out);
+        let n_experts = experts.n_experts as u64;
+        let top_k = experts.top_k as u64;
         let mut work = step.product(experts.router, n_rows);
         for matrix in [experts.gate, experts.up, experts.down] {
             // As if every row went through all experts.

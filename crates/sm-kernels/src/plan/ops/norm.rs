@@ -49,7 +49,8 @@ impl Operation for Norm {
     }
 
     fn check(&self, checker: &mut Checker<'_>) -> Check {
-        let (x, out) = (checker.read(self.x)?, checker.buffer(self.out)?);
+        let x = checker.read(self.x)?;
+        let out = checker.buffer(self.out)?;
         checker.vector("weight", self.weight, x.width)?;
         if let Some(bias) = self.bias {
             ensure(self.kind == NormKind::Layer, || "an RMS norm has no bias".to_owned())?;

@@ -43,7 +43,8 @@ impl Operation for RopeStore {
 
     fn check(&self, checker: &mut Checker<'_>) -> Check {
         let PageGroup { n_kv_heads, key_dim, value_dim, .. } = checker.kv(self.kv)?;
-        let (qkv, q) = (checker.read(self.qkv)?, checker.buffer(self.q)?);
+        let qkv = checker.read(self.qkv)?;
+        let q = checker.buffer(self.q)?;
         let kv_width = product("k and v", n_kv_heads, key_dim.saturating_add(value_dim))?;
         ensure(q.width.is_multiple_of(key_dim), || {
             format!("q is {} wide, no multiple of the head dimension {key_dim}", q.width)
