@@ -67,7 +67,7 @@ impl FullSessions {
     fn new(n_sessions: usize) -> Self {
         let shape = KvShape { n_layers: 1, n_kv_heads: 1, head_bytes: 2 };
         let pool = PagePool::new(n_sessions, PAGE_LEN, shape);
-        let config = KvCacheConfig { max_sessions: n_sessions, ..KvCacheConfig::default() };
+        let config = KvCacheConfig::new().max_sessions(n_sessions);
         let cache = KvCache::new(config, pool).expect("the pool is usable");
         let name = |number| SessionId::new(&format!("session {number}")).expect("the name is not blank");
         let names = (0..=n_sessions).map(name).collect();

@@ -74,7 +74,7 @@ fn decoding_allocates_nothing() {
     };
     let model = free_model(VOCAB_SIZE, 8, 1024, count).unwrap();
     // All start in one step: the engine waits for a full batch.
-    let batching = BatchingConfig { max_batch_wait_us: 10_000_000, ..BatchingConfig::default() };
+    let batching = BatchingConfig::new().max_batch_wait_us(10_000_000);
     let engine = Engine::start(model, EngineConfig::new().batching(batching)).unwrap();
     let streams: Vec<_> = (0..4).map(|index| engine.stream(request(index)).unwrap()).collect();
     let handles: Vec<_> = (4..8).map(|index| engine.submit(request(index)).unwrap()).collect();

@@ -137,16 +137,16 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
 fn config(args: &Args) -> EngineConfig {
     EngineConfig::new()
         .load(LoadOptions::new().device(Device::Cpu { isa: None, threads: args.threads }))
-        .batching(BatchingConfig {
-            max_batch_size: args.batch,
-            order: match args.order {
-                Order::Fifo => QueueOrder::Fifo,
-                Order::RoundRobin => QueueOrder::RoundRobin,
-                Order::Priority => QueueOrder::Priority,
-            },
-            // A replay never refuses a request.
-            max_queued_requests: usize::MAX,
-            ..BatchingConfig::default()
-        })
-        .cache(KvCacheConfig { max_bytes_total: args.cache_mib << 20, ..KvCacheConfig::default() })
+        .batching(
+            BatchingConfig::new()
+                .max_batch_size(args.batch)
+                .order(match args.order {
+                    Order::Fifo => QueueOrder::Fifo,
+                    Order::RoundRobin => QueueOrder::RoundRobin,
+                    Order::Priority => QueueOrder::Priority,
+                })
+                // A replay never refuses a request.
+                .max_queued_requests(usize::MAX),
+        )
+        .cache(KvCacheConfig::new().max_bytes_total(args.cache_mib << 20))
 }

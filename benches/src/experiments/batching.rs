@@ -65,12 +65,8 @@ fn compare(name: &str, model: &ModelRef, claim: &str, reps: usize) -> Result<Fin
 /// No batching delay and no prefix cache, so that only batching makes a difference.
 pub(super) fn config() -> EngineConfig {
     EngineConfig::new()
-        .batching(BatchingConfig {
-            max_batch_size: N_REQUESTS,
-            max_batch_wait_us: 0,
-            ..BatchingConfig::default()
-        })
-        .cache(KvCacheConfig { enabled: false, ..KvCacheConfig::default() })
+        .batching(BatchingConfig::new().max_batch_size(N_REQUESTS).max_batch_wait_us(0))
+        .cache(KvCacheConfig::new().enabled(false))
 }
 
 /// An engine with this [`config`].

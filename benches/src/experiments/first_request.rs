@@ -64,9 +64,9 @@ struct Taken {
 
 /// The first request of an engine that has just been loaded, and the median of those that follow.
 fn after_loading(model: &ModelRef) -> Result<[Taken; 2], ExperimentError> {
-    let batching = BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() };
+    let batching = BatchingConfig::new().max_batch_wait_us(0);
     // A small pool: the system has fewer pages to provide on first touch.
-    let cache = KvCacheConfig { max_bytes_total: 128 << 20, ..KvCacheConfig::default() };
+    let cache = KvCacheConfig::new().max_bytes_total(128 << 20);
     let config = EngineConfig::new().batching(batching).cache(cache);
     let engine = Engine::builder().config(config).load(model.clone())?;
     let first = first_token(&engine, 0)?;

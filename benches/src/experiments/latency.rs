@@ -33,16 +33,12 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
 /// Without batching, with batching by default, and with batching that never waits for more requests; all without a prefix cache.
 fn engines(model: &ModelRef) -> Result<[Engine; 3], Error> {
     let engine = |batching| {
-        let cache = KvCacheConfig { enabled: false, ..KvCacheConfig::default() };
+        let cache = KvCacheConfig::new().enabled(false);
         let config = EngineConfig::new().batching(batching).cache(cache);
         Engine::builder().config(config).load(model.clone())
     };
     let on = BatchingConfig::default();
-    Ok([
-        engine(BatchingConfig { enabled: false, ..on.clone() })?,
-        engine(on.clone())?,
-        engine(BatchingConfig { max_batch_wait_us: 0, ..on })?,
-    ])
+    Ok([engine(on.clone().enabled(false))?, engine(on.clone())?, engine(on.max_batch_wait_us(0))?])
 }
 
 fn eight_callers(engines: &[Engine; 3], name: &str, reps: usize) -> Result<Finding, ExperimentError> {

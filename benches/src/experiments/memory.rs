@@ -32,7 +32,7 @@ impl Memory {
     /// The peak of an engine that serves the sequences.
     fn measured(model: &ModelRef) -> Result<Self, Error> {
         let n_sequences = PROMPTS.len();
-        let batching = BatchingConfig { max_batch_size: n_sequences, ..BatchingConfig::default() };
+        let batching = BatchingConfig::new().max_batch_size(n_sequences);
         let engine = Engine::builder().batching(batching).load(model.clone())?;
         let submit = |(number, n_prompt): (usize, usize)| {
             let prompt = prompt(number, n_prompt, DOCUMENTS.vocab_size);

@@ -59,8 +59,8 @@ impl Conversations {
     /// Starts all conversations, with short turns.
     fn new(model: &ModelRef, n_sessions: usize) -> Result<Self, Error> {
         let config = EngineConfig::new()
-            .batching(BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() })
-            .cache(KvCacheConfig { max_sessions: n_sessions, ..KvCacheConfig::default() });
+            .batching(BatchingConfig::new().max_batch_wait_us(0))
+            .cache(KvCacheConfig::new().max_sessions(n_sessions));
         let engine = Engine::builder().config(config).load(model.clone())?;
         let mut conversations = Self { engine, n_prompts: 0, seconds: Default::default() };
         (0..n_sessions).try_for_each(|_| conversations.begin(SECOND_TURN).map(drop))?;

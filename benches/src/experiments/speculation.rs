@@ -39,9 +39,8 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
 fn engine(lookup: bool, draft: Option<ModelRef>) -> Result<Engine, Error> {
     let mut speculation = SpeculationConfig::new();
     speculation.lookup = lookup;
-    let config = EngineConfig::new()
-        .batching(BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() })
-        .speculation(speculation);
+    let config =
+        EngineConfig::new().batching(BatchingConfig::new().max_batch_wait_us(0)).speculation(speculation);
     let builder = Engine::builder().config(config);
     let builder = match draft {
         Some(draft) => builder.draft(draft),

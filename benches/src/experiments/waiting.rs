@@ -16,8 +16,7 @@ const WAITS_MS: [u64; 4] = [0, 2, 10, 50];
 pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     let engine = |wait_ms: u64| {
         let max_batch_wait_us = wait_ms * 1000;
-        let batching =
-            BatchingConfig { max_batch_size: N_CALLERS, max_batch_wait_us, ..BatchingConfig::default() };
+        let batching = BatchingConfig::new().max_batch_size(N_CALLERS).max_batch_wait_us(max_batch_wait_us);
         Engine::builder().batching(batching).load(ModelRef::Demo)
     };
     let mut findings = Vec::new();

@@ -1,5 +1,7 @@
 //! Settings of the scheduler, their defaults and their validation.
 
+use sm_tensor::{setters, some_setters};
+
 use crate::error::BatchingError;
 use crate::policy::{BatchMemory, BatchPolicy, Bucketed, Continuous, MemoryAware, Naive, PrefillOnly};
 
@@ -34,11 +36,12 @@ pub enum QueueOrder {
 /// Limits of the executor's steps, and what steps take.
 ///
 /// ```
-/// use sm_batching::{BatchMemory, StepLimits};
+/// use sm_batching::StepLimits;
 ///
-/// let limits = StepLimits { max_tokens: 512, max_outputs: 8, max_sequences: 8, row_group: 4, memory: BatchMemory::default() };
+/// let limits = StepLimits::new(512).max_sequences(8).max_outputs(8).row_group(4);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StepLimits {
     /// Maximum number of rows in a step.
     pub max_tokens: usize,
@@ -53,6 +56,15 @@ pub struct StepLimits {
 }
 
 impl StepLimits {
+    /// Steps of at most `max_tokens` rows, of as many sequences with as many outputs. Rows are computed one by one, and a batch
+    /// takes no memory.
+    pub fn new(max_tokens: usize) -> Self {
+        let memory = BatchMemory::default();
+        Self { max_tokens, max_outputs: max_tokens, max_sequences: max_tokens, row_group: 1, memory }
+    }
+
+    setters!(max_outputs: usize, max_sequences: usize, row_group: usize, memory: BatchMemory);
+
     /// Checks all values.
     ///
     /// # Errors
@@ -79,10 +91,11 @@ impl StepLimits {
 /// use sm_batching::BatchingConfig;
 ///
 /// // Up to 16 sequences, and chunks of prompts that keep steps within 50 ms.
-/// let config = BatchingConfig { max_batch_size: 16, target_itl_us: Some(50_000), ..BatchingConfig::default() };
+/// let config = BatchingConfig::new().max_batch_size(16).target_itl_us(50_000);
 /// assert_eq!(config.validate(), Ok(()));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BatchingConfig {
     /// Whether requests are batched. If not, they are served one after the other, and never wait for more to arrive.
     pub enabled: bool,
@@ -150,6 +163,32 @@ impl Default for BatchingConfig {
 }
 
 impl BatchingConfig {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters!(
+        enabled: bool,
+        strategy: BatchingStrategy,
+        prefill_only: bool,
+        max_batch_size: usize,
+        adaptive: bool,
+        max_batch_wait_us: u64,
+        max_queued_requests: usize,
+        max_queued_tokens: usize,
+        max_step_tokens: usize,
+        max_chunk_tokens: usize,
+        max_total_tokens: usize,
+        memory_limit_bytes: u64,
+        bucket_size: usize,
+        order: QueueOrder,
+        priority_boost_after_us: u64,
+        prompt_weight: u32,
+        output_weight: u32,
+    );
+    some_setters!(target_itl_us: u64);
+
     /// More sequences at a time, and a longer wait for them: for jobs, not for people who wait.
     pub fn throughput() -> Self {
         Self { max_batch_size: 32, max_batch_wait_us: 50_000, ..Self::default() }

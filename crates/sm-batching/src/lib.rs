@@ -39,8 +39,8 @@
 //!
 //! let shape = KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 32 };
 //! let mut cache = KvCache::new(KvCacheConfig::default(), PagePool::new(64, 16, shape))?;
-//! let limits = StepLimits { max_tokens: 512, max_outputs: 8, max_sequences: 8, row_group: 4, memory: BatchMemory::default() };
-//! let config = BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() };
+//! let limits = StepLimits::new(512).max_outputs(8).max_sequences(8).row_group(4);
+//! let config = BatchingConfig::new().max_batch_wait_us(0);
 //! let mut scheduler = Scheduler::new(config, limits)?;
 //!
 //! let namespace = Arc::new(Namespace { model: "demo".into(), ..Namespace::default() });

@@ -54,13 +54,7 @@ fn step(scheduler: &mut Scheduler, cache: &mut KvCache, results: &mut Results, i
 /// Decodes 8 sequences, and returns the number of allocations once all lists have grown to their sizes.
 fn n_allocations_of_decoding(pool: PagePool) -> usize {
     let mut cache = KvCache::new(KvCacheConfig::default(), pool).unwrap();
-    let limits = StepLimits {
-        max_tokens: 512,
-        max_outputs: 64,
-        max_sequences: 8,
-        row_group: 4,
-        memory: BatchMemory::default(),
-    };
+    let limits = StepLimits::new(512).max_outputs(64).max_sequences(8).row_group(4);
     let mut scheduler = Scheduler::new(BatchingConfig::default(), limits).unwrap();
     let namespace = Arc::new(Namespace::default());
     for first in 0..8 {

@@ -1,5 +1,7 @@
 //! Limits of a cache, and the shape of the memory it manages.
 
+use sm_tensor::{setters, some_setters};
+
 /// Which idle session, cached page or snapshot is evicted first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -14,6 +16,7 @@ pub enum EvictionPolicy {
 /// Limits are checked in the order of the fields. A request that exceeds a limit of its session fails; at a limit of the
 /// whole cache, idle sessions and cached pages are evicted.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KvCacheConfig {
     /// Whether pages are shared, and outlive the lease that computed them. Turning it off changes no output.
     pub enabled: bool,
@@ -62,6 +65,25 @@ impl Default for KvCacheConfig {
 }
 
 impl KvCacheConfig {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters!(
+        enabled: bool,
+        max_tokens_per_session: usize,
+        max_sessions: usize,
+        max_bytes_total: u64,
+        policy: EvictionPolicy,
+        persist_across_requests: bool,
+        prefix_sharing: bool,
+        high_watermark_percent: u8,
+        gc_threshold_percent: u8,
+        hash_key: [u8; 16],
+    );
+    some_setters!(max_bytes_per_session: u64);
+
     /// Whether pages are indexed.
     pub(crate) fn shares(&self) -> bool {
         self.enabled && self.prefix_sharing

@@ -61,7 +61,7 @@ use sm_tensor::DType;
 pub enum Rows {
     /// One row per token of the step.
     Tokens,
-    /// One row per token of which something is wanted.
+    /// One row per token with a wanted output.
     Outputs,
 }
 

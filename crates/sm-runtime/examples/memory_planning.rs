@@ -12,7 +12,7 @@ fn main() -> Result<(), Error> {
     let n_sequences = engine.memory_plan(1, 1024).max_sequences(limit);
     println!("{} hold {n_sequences} full contexts", ByteSize(limit));
 
-    let cache = KvCacheConfig { max_bytes_total: 1 << 20, ..KvCacheConfig::default() };
+    let cache = KvCacheConfig::new().max_bytes_total(1 << 20);
     let too_small = Engine::builder().config(EngineConfig::new().cache(cache));
     match too_small.load(ModelRef::Demo) {
         Err(error @ Error::Load(LoadError::InsufficientMemory { .. })) => println!("refused: {error}"),

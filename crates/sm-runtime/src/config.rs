@@ -5,10 +5,10 @@ mod preset;
 
 use sm_batching::BatchingConfig;
 use sm_cache::KvCacheConfig;
+use sm_tensor::{setters, some_setters};
 
 pub use preset::Preset;
 
-use crate::setters::{setters, some_setters};
 use crate::{Error, ExecutorOptions, KvDiskConfig, LoadOptions, SpeculationConfig};
 
 /// How an engine is set up.
@@ -21,7 +21,7 @@ use crate::{Error, ExecutorOptions, KvDiskConfig, LoadOptions, SpeculationConfig
 /// let config = Preset::Throughput
 ///     .config()
 ///     .load(LoadOptions::new().device(Device::cpu()))
-///     .cache(KvCacheConfig { max_bytes_total: 256 << 20, ..KvCacheConfig::default() });
+///     .cache(KvCacheConfig::new().max_bytes_total(256 << 20));
 /// assert!(config.to_string().contains("batching.max_batch_size = 32"));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -136,18 +136,14 @@ mod tests {
         let base = BatchingConfig::default;
         assert_eq!(sequences(base(), 1), 8);
         assert_eq!(sequences(base(), 20), 20, "room for more than the batch size");
-        assert_eq!(
-            sequences(BatchingConfig { max_batch_size: 0, ..base() }, 1),
-            512,
-            "no limit but a step's rows"
-        );
-        assert_eq!(sequences(BatchingConfig { enabled: false, ..base() }, 1), 1);
+        assert_eq!(sequences(base().max_batch_size(0), 1), 512, "no limit but a step's rows");
+        assert_eq!(sequences(base().enabled(false), 1), 1);
     }
 
     #[test]
     fn keys_and_values_have_the_smaller_of_two_limits_or_none() {
         let kv_bytes = |own: Option<u64>, max_bytes_total| {
-            let cache = KvCacheConfig { max_bytes_total, ..KvCacheConfig::default() };
+            let cache = KvCacheConfig::new().max_bytes_total(max_bytes_total);
             let executor = ExecutorOptions { kv_bytes: own, ..ExecutorOptions::default() };
             EngineConfig::new().cache(cache).executor(executor).executor_options(false).kv_bytes
         };

@@ -165,7 +165,6 @@ mod request;
 mod rules;
 pub mod sampling;
 mod sequence;
-mod setters;
 mod source;
 mod speculate;
 mod stop;

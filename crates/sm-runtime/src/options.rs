@@ -4,13 +4,12 @@ mod limits;
 mod sampling;
 mod stop;
 
-use sm_tensor::TokenId;
+use sm_tensor::{TokenId, setters, some_setters};
 
 pub use limits::{Limits, LongInput};
 pub use sampling::SamplingOptions;
 pub use stop::{EosRule, MatchedStop, StopRules};
 
-use crate::setters::{setters, some_setters};
 use crate::{Error, Grammar};
 
 /// The options of a generation.

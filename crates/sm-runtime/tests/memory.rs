@@ -31,8 +31,8 @@ fn the_plan_is_within_a_tenth_of_what_is_taken() {
     let before = status("RssAnon");
     let max_bytes_total = N_SEQUENCES * (CONTEXT_LEN / 16) * PAGE_BYTES;
     let config = EngineConfig::new()
-        .batching(BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() })
-        .cache(KvCacheConfig { max_bytes_total, ..KvCacheConfig::default() });
+        .batching(BatchingConfig::new().max_batch_wait_us(0))
+        .cache(KvCacheConfig::new().max_bytes_total(max_bytes_total));
     let engine = Engine::builder().config(config).load(ModelRef::Demo).unwrap();
     let plan = engine.memory_plan(N_SEQUENCES, CONTEXT_LEN);
     let options = GenerationOptions::new().max_new_tokens(1);

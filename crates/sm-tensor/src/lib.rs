@@ -22,6 +22,7 @@ mod dtype;
 mod formats;
 mod ids;
 mod matrix;
+mod setters;
 
 pub use dtype::{DType, UnknownDType};
 pub use formats::{QuantizeError, dequantize, quantize, unpack_k_scales};

@@ -18,15 +18,9 @@ const STEP_US: u64 = 1000;
 fn main() -> Result<(), Box<dyn Error>> {
     let shape = KvShape { n_layers: 2, n_kv_heads: 2, head_bytes: 32 };
     let mut cache = KvCache::new(KvCacheConfig::default(), PagePool::new(64, 16, shape))?;
-    let limits = StepLimits {
-        max_tokens: 32,
-        max_outputs: 8,
-        max_sequences: 8,
-        row_group: 4,
-        memory: BatchMemory::default(),
-    };
+    let limits = StepLimits::new(32).max_outputs(8).max_sequences(8).row_group(4);
     // All requests are here already, so the first need not wait for others to share its step.
-    let config = BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() };
+    let config = BatchingConfig::new().max_batch_wait_us(0);
     let mut scheduler = Scheduler::new(config, limits)?;
 
     // Three prompts with the same beginning, and a short one.

@@ -7,7 +7,7 @@ use sm_batching::{
 use crate::world::{World, limits, tokens};
 
 fn config() -> BatchingConfig {
-    BatchingConfig { max_batch_wait_us: 0, max_step_tokens: 2048, ..BatchingConfig::default() }
+    BatchingConfig::new().max_batch_wait_us(0).max_step_tokens(2048)
 }
 
 /// A prompt whose continuation has `n_new` tokens, without an early EOS.
@@ -76,7 +76,7 @@ fn b_decoding_sequences_are_one_step_of_b_rows_and_new_ones_are_admitted_to_the_
 
 #[test]
 fn slots_of_finished_and_cancelled_sequences_are_refilled() {
-    let mut world = World::new(BatchingConfig { max_batch_size: 2, ..config() }, limits(), 100);
+    let mut world = World::new(config().max_batch_size(2), limits(), 100);
     let lens = [2, 8, 8, 8];
     let ids: Vec<_> = lens
         .into_iter()
@@ -104,7 +104,7 @@ fn slots_of_finished_and_cancelled_sequences_are_refilled() {
 #[test]
 fn a_common_prefix_of_1000_tokens_is_computed_once() {
     for max_step_tokens in [2048, 300] {
-        let mut world = World::new(BatchingConfig { max_step_tokens, ..config() }, limits(), 600);
+        let mut world = World::new(config().max_step_tokens(max_step_tokens), limits(), 600);
         let common = (0..1000).map(|position| position % 50);
         for last in 60..62 {
             world.add(tokens(common.clone().chain([last, last])), 1);
@@ -198,7 +198,7 @@ fn choices_share_one_prompt() {
 
 #[test]
 fn an_endless_stream_of_high_requests_does_not_starve_a_low_one() {
-    let config = BatchingConfig { max_batch_size: 1, ..config() };
+    let config = config().max_batch_size(1);
     let mut world = World::new(config, limits(), 100);
     let mut low = World::request(tokens([5, 6]), 1);
     low.priority = Priority::Low;
@@ -218,7 +218,7 @@ fn an_endless_stream_of_high_requests_does_not_starve_a_low_one() {
 
 #[test]
 fn clients_get_equal_shares() {
-    let config = BatchingConfig { max_batch_size: 2, ..config() };
+    let config = config().max_batch_size(2);
     let mut world = World::new(config, limits(), 200);
     for (client, n_requests) in [(1, 12), (2, 4)] {
         for which in 0..n_requests {
@@ -236,7 +236,7 @@ fn clients_get_equal_shares() {
 
 #[test]
 fn an_idle_engine_waits_for_more_requests_and_no_longer() {
-    let config = BatchingConfig { max_batch_wait_us: 10_000, max_batch_size: 2, ..config() };
+    let config = config().max_batch_wait_us(10_000).max_batch_size(2);
     let mut world = World::new(config, limits(), 100);
     world.now_us = 500;
     world.add(tokens([1, 2]), 1);
@@ -254,7 +254,7 @@ fn an_idle_engine_waits_for_more_requests_and_no_longer() {
 
 #[test]
 fn a_batch_is_full_when_its_choices_fill_it() {
-    let config = BatchingConfig { max_batch_wait_us: 10_000, max_batch_size: 4, ..config() };
+    let config = config().max_batch_wait_us(10_000).max_batch_size(4);
     let mut world = World::new(config, limits(), 100);
     for (n_choices, is_full) in [(3, false), (1, true)] {
         let mut request = World::request(tokens([1, 2]), 2);
@@ -269,7 +269,7 @@ fn a_batch_is_full_when_its_choices_fill_it() {
 #[test]
 fn static_batches_end_before_the_next_begins() {
     for strategy in [BatchingStrategy::Naive, BatchingStrategy::Bucketed, BatchingStrategy::MemoryAware] {
-        let config = BatchingConfig { strategy, max_batch_size: 2, ..config() };
+        let config = config().strategy(strategy).max_batch_size(2);
         let mut world = World::new(config, limits(), 100);
         for (which, n_new) in [(0, 2), (1, 4), (2, 2)] {
             let prompt = long_prompt(&world, which, n_new);
@@ -288,7 +288,7 @@ fn static_batches_end_before_the_next_begins() {
 
 #[test]
 fn prefill_only_decodes_one_sequence_per_step() {
-    let mut world = World::new(BatchingConfig { prefill_only: true, ..config() }, limits(), 100);
+    let mut world = World::new(config().prefill_only(true), limits(), 100);
     for which in 0..3 {
         let prompt = long_prompt(&world, which, 3);
         world.add(prompt, 3);
@@ -303,7 +303,7 @@ fn prefill_only_decodes_one_sequence_per_step() {
 
 #[test]
 fn drafts_leave_room_for_prompts() {
-    let mut world = World::new(BatchingConfig { max_step_tokens: 8, ..config() }, limits(), 100);
+    let mut world = World::new(config().max_step_tokens(8), limits(), 100);
     let prompt = long_prompt(&world, 1, 12);
     let drafting = world.add(prompt, 12);
     world.step();
@@ -363,8 +363,7 @@ fn a_prefetching_request_waits_and_others_overtake_it() {
 
 #[test]
 fn fewer_sequences_run_while_steps_are_late() {
-    let adaptive =
-        BatchingConfig { adaptive: true, max_batch_size: 4, target_itl_us: Some(1000), ..config() };
+    let adaptive = config().adaptive(true).max_batch_size(4).target_itl_us(1000);
     let mut world = World::new(adaptive, limits(), 400);
     let most = |world: &mut World, step_us| {
         world.step_us = step_us;
@@ -387,7 +386,7 @@ fn fewer_sequences_run_while_steps_are_late() {
 
 #[test]
 fn fewer_sequences_run_while_memory_is_short() {
-    let adaptive = BatchingConfig { adaptive: true, max_batch_size: 4, ..config() };
+    let adaptive = config().adaptive(true).max_batch_size(4);
     let mut world = World::new(adaptive, limits(), 8);
     let fewest = |world: &mut World, n_waiting, n_new| {
         let sizes = (0..200).map(|step| {
@@ -411,8 +410,8 @@ fn fewer_sequences_run_while_memory_is_short() {
 fn a_memory_aware_batch_stays_within_its_limit_to_its_last_token() {
     let memory = BatchMemory { fixed_bytes: 100, bytes_per_token: 10 };
     let strategy = BatchingStrategy::MemoryAware;
-    let aware = BatchingConfig { strategy, memory_limit_bytes: 1000, ..config() };
-    let mut world = World::new(aware.clone(), StepLimits { memory, ..limits() }, 400);
+    let aware = config().strategy(strategy).memory_limit_bytes(1000);
+    let mut world = World::new(aware.clone(), limits().memory(memory), 400);
     let error = world.submit(World::request(tokens(0..80), 11), 1).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -434,7 +433,7 @@ fn a_memory_aware_batch_stays_within_its_limit_to_its_last_token() {
     let stats = world.scheduler.stats();
     assert_eq!((stats.admitted, stats.batch_tokens), (7, 205));
     assert!(stats.batch_tokens < stats.padded_tokens && stats.padding_efficiency() < 1.0);
-    let less = BatchingConfig { memory_limit_bytes: 109, ..aware };
+    let less = aware.memory_limit_bytes(109);
     assert!(world.scheduler.reconfigure(less).unwrap_err().to_string().contains("memory_limit_bytes = 109"));
 }
 
@@ -443,13 +442,13 @@ fn a_configuration_beyond_the_executor_is_refused_and_changes_nothing() {
     let mut world = World::new(config(), limits(), 100);
     let before = world.scheduler.config().clone();
     for (larger, expected) in [
-        (BatchingConfig { max_batch_size: 65, ..config() }, "max_batch_size cannot become 65"),
-        (BatchingConfig { max_step_tokens: 5000, ..config() }, "max_step_tokens cannot become 5000"),
+        (config().max_batch_size(65), "max_batch_size cannot become 65"),
+        (config().max_step_tokens(5000), "max_step_tokens cannot become 5000"),
     ] {
         let error = world.scheduler.reconfigure(larger).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
     }
     assert_eq!(*world.scheduler.config(), before);
-    world.scheduler.reconfigure(BatchingConfig { max_batch_size: 0, ..config() }).unwrap();
+    world.scheduler.reconfigure(config().max_batch_size(0)).unwrap();
     assert_eq!(world.scheduler.batch_size(), 64, "the limit of the executor");
 }

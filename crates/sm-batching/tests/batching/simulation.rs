@@ -43,23 +43,24 @@ fn config(random: &mut Random) -> BatchingConfig {
         BatchingStrategy::MemoryAware,
     ];
     let strategy = if random.one_in(3) { random.pick(&strategies) } else { BatchingStrategy::Continuous };
-    BatchingConfig {
-        enabled: !random.one_in(10),
-        strategy,
-        prefill_only: random.one_in(5),
-        max_batch_size: 4 + random.below(5) as usize,
-        adaptive: random.one_in(3),
-        max_batch_wait_us: random.pick(&[0, 0, 3000]),
-        max_queued_requests: 20,
-        max_queued_tokens: random.pick(&[0, 300]),
-        max_step_tokens: random.pick(&[1, 5, 17, 64, 512]),
-        max_chunk_tokens: random.pick(&[0, 0, 3, 16]),
-        target_itl_us: random.pick(&[None, Some(50), Some(5000)]),
-        max_total_tokens: random.pick(&[1000, 8000]),
-        bucket_size: 16,
-        order: random.pick(&[QueueOrder::Priority, QueueOrder::RoundRobin, QueueOrder::Fifo]),
-        priority_boost_after_us: 20_000,
-        ..BatchingConfig::default()
+    let config = BatchingConfig::new()
+        .enabled(!random.one_in(10))
+        .strategy(strategy)
+        .prefill_only(random.one_in(5))
+        .max_batch_size(4 + random.below(5) as usize)
+        .adaptive(random.one_in(3))
+        .max_batch_wait_us(random.pick(&[0, 0, 3000]))
+        .max_queued_requests(20)
+        .max_queued_tokens(random.pick(&[0, 300]))
+        .max_step_tokens(random.pick(&[1, 5, 17, 64, 512]))
+        .max_chunk_tokens(random.pick(&[0, 0, 3, 16]))
+        .max_total_tokens(random.pick(&[1000, 8000]))
+        .bucket_size(16)
+        .order(random.pick(&[QueueOrder::Priority, QueueOrder::RoundRobin, QueueOrder::Fifo]))
+        .priority_boost_after_us(20_000);
+    match random.pick(&[0, 50, 5000]) {
+        0 => config,
+        target_itl_us => config.target_itl_us(target_itl_us),
     }
 }
 
@@ -122,13 +123,11 @@ fn propose(world: &mut World, random: &mut Random) {
 /// Runs `n_steps` steps of a model that has a recurrent state if there are slots for it.
 fn simulate(seed: u64, n_steps: u64, n_state_slots: usize) -> World {
     let mut random = Random { state: seed << 32 };
-    let limits = StepLimits {
-        max_tokens: random.pick(&[16, 256]),
-        max_outputs: random.pick(&[8, 32]),
-        max_sequences: random.pick(&[8, 16]),
-        row_group: 4,
-        memory: BatchMemory { fixed_bytes: 100, bytes_per_token: 2 },
-    };
+    let limits = StepLimits::new(random.pick(&[16, 256]))
+        .max_outputs(random.pick(&[8, 32]))
+        .max_sequences(random.pick(&[8, 16]))
+        .row_group(4)
+        .memory(BatchMemory { fixed_bytes: 100, bytes_per_token: 2 });
     let mut world = World::hybrid(config(&mut random), limits, N_PAGES, n_state_slots);
     while world.scheduler.stats().steps < n_steps {
         world.now_us += random.below(1000);
@@ -146,7 +145,7 @@ fn simulate(seed: u64, n_steps: u64, n_state_slots: usize) -> World {
         if random.one_in(300) {
             let config = config(&mut random);
             let max_step_tokens = config.max_step_tokens.min(limits.max_tokens);
-            world.scheduler.reconfigure(BatchingConfig { max_step_tokens, ..config }).unwrap();
+            world.scheduler.reconfigure(config.max_step_tokens(max_step_tokens)).unwrap();
         }
         if random.one_in(3) {
             propose(&mut world, &mut random);

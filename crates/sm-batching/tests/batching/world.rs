@@ -57,13 +57,7 @@ pub(crate) struct World {
 }
 
 pub(crate) fn limits() -> StepLimits {
-    StepLimits {
-        max_tokens: 4096,
-        max_outputs: 4096,
-        max_sequences: 64,
-        row_group: 4,
-        memory: BatchMemory::default(),
-    }
+    StepLimits::new(4096).max_outputs(4096).max_sequences(64).row_group(4)
 }
 
 /// Tokens by number, none of them EOS.

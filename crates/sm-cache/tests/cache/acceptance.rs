@@ -262,7 +262,7 @@ fn restored_pages_count_as_reused() {
 
 #[test]
 fn a_disabled_cache_keeps_only_the_conversation() {
-    let config = KvCacheConfig { enabled: false, ..KvCacheConfig::default() };
+    let config = KvCacheConfig::new().enabled(false);
     let mut cache = KvCache::new(config, pool(16)).unwrap();
     assert_eq!(turn(&mut cache, "a", SessionMode::Append, &tokens(0..10), &[50]), 10);
     assert_eq!(cache.stats().current_bytes, 0);
@@ -278,7 +278,7 @@ fn a_disabled_cache_keeps_only_the_conversation() {
 
 #[test]
 fn without_persistence_nothing_outlives_its_request() {
-    let config = KvCacheConfig { persist_across_requests: false, ..KvCacheConfig::default() };
+    let config = KvCacheConfig::new().persist_across_requests(false);
     let mut cache = KvCache::new(config, pool(16)).unwrap();
     turn(&mut cache, "a", SessionMode::Append, &tokens(0..10), &[50]);
     serve(&mut cache, &namespace(""), &tokens(0..10));

@@ -72,7 +72,7 @@ fn turn(cache: &mut KvCache, name: &str, new: &[TokenId]) {
 
 #[test]
 fn a_session_over_its_tokens_fails_and_observers_hear_of_it() {
-    let config = KvCacheConfig { max_tokens_per_session: 10, ..KvCacheConfig::default() };
+    let config = KvCacheConfig::new().max_tokens_per_session(10);
     let (mut cache, recorder) = watched(config, 16);
     let limit = |actual| CacheError::ResourceLimit { resource: Resource::SessionTokens, limit: 10, actual };
     assert_eq!(begin(&mut cache, "a", &tokens(0..11)).unwrap_err(), limit(11));
@@ -90,7 +90,7 @@ fn a_session_over_its_tokens_fails_and_observers_hear_of_it() {
 
 #[test]
 fn a_session_over_its_bytes_fails() {
-    let config = KvCacheConfig { max_bytes_per_session: Some(2 * PAGE_BYTES), ..KvCacheConfig::default() };
+    let config = KvCacheConfig::new().max_bytes_per_session(2 * PAGE_BYTES);
     let (mut cache, recorder) = watched(config, 16);
     turn(&mut cache, "a", &tokens(0..8));
     let error = begin(&mut cache, "a", &tokens([9])).unwrap_err();
@@ -101,7 +101,7 @@ fn a_session_over_its_bytes_fails() {
 
 #[test]
 fn one_session_too_many_evicts_the_least_recently_used() {
-    let config = KvCacheConfig { max_sessions: 1000, ..KvCacheConfig::default() };
+    let config = KvCacheConfig::new().max_sessions(1000);
     let (mut cache, recorder) = watched(config, 4000);
     for index in 0..1000 {
         turn(&mut cache, &format!("s{index}"), &tokens(index * 5..index * 5 + 5));
@@ -116,7 +116,7 @@ fn one_session_too_many_evicts_the_least_recently_used() {
 
 #[test]
 fn sessions_in_use_are_never_evicted() {
-    let config = KvCacheConfig { max_sessions: 1, ..KvCacheConfig::default() };
+    let config = KvCacheConfig::new().max_sessions(1);
     let (mut cache, _) = watched(config, 16);
     let (busy, _) = begin(&mut cache, "a", &tokens(0..4)).unwrap();
     let error = begin(&mut cache, "b", &tokens(0..4)).unwrap_err();
@@ -148,7 +148,7 @@ fn idle_sessions_and_cached_pages_are_evicted_in_the_order_of_their_use() {
 
 #[test]
 fn bytes_never_exceed_the_limit() {
-    let config = KvCacheConfig { max_bytes_total: 5 * PAGE_BYTES + 1, ..KvCacheConfig::default() };
+    let config = KvCacheConfig::new().max_bytes_total(5 * PAGE_BYTES + 1);
     let (mut cache, _) = watched(config, 100);
     for index in 0..20 {
         turn(&mut cache, &format!("s{}", index % 4), &tokens(index..index + 3));
@@ -180,7 +180,7 @@ fn a_failed_reservation_changes_nothing() {
 
 #[test]
 fn admission_respects_the_watermark() {
-    let config = KvCacheConfig { high_watermark_percent: 75, ..KvCacheConfig::default() };
+    let config = KvCacheConfig::new().high_watermark_percent(75);
     let (mut cache, _) = watched(config, 8);
     assert!(cache.admits(8), "a sequence that runs alone may take everything");
     let handle = lease(&mut cache, &namespace(""), &tokens(0..16));
@@ -211,7 +211,7 @@ fn trimming_and_lower_limits_evict_what_is_unused() {
 
 #[test]
 fn above_the_threshold_unused_pages_are_evicted_early() {
-    let config = KvCacheConfig { gc_threshold_percent: 50, ..KvCacheConfig::default() };
+    let config = KvCacheConfig::new().gc_threshold_percent(50);
     let (mut cache, recorder) = watched(config, 8);
     for first in [0, 10, 20] {
         let handle = lease(&mut cache, &namespace(""), &tokens(first..first + 8));

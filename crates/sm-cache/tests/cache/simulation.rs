@@ -456,14 +456,7 @@ proptest! {
         n_slots in 0usize..14,
     ) {
         let n_slots = n_slots.saturating_sub(4);
-        let config = KvCacheConfig {
-            enabled: keeps != 1,
-            persist_across_requests: keeps != 2,
-            prefix_sharing: shares != 1,
-            max_sessions,
-            max_bytes_total: max_pages * PAGE_BYTES + n_slots as u64 * STATE_BYTES,
-            ..KvCacheConfig::default()
-        };
+        let config = KvCacheConfig::new().enabled(keeps != 1).persist_across_requests(keeps != 2).prefix_sharing(shares != 1).max_sessions(max_sessions).max_bytes_total(max_pages * PAGE_BYTES + n_slots as u64 * STATE_BYTES);
         simulate(&config, n_slots, &ops);
     }
 }

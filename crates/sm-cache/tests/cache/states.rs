@@ -12,7 +12,7 @@ use crate::world::{
 };
 
 fn cache(n_slots: usize) -> KvCache {
-    let config = KvCacheConfig { max_bytes_total: 1 << 20, ..KvCacheConfig::default() };
+    let config = KvCacheConfig::new().max_bytes_total(1 << 20);
     KvCache::new(config, stateful_pool(32, n_slots)).unwrap()
 }
 

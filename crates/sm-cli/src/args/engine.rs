@@ -81,8 +81,7 @@ impl EngineArgs {
         match self.preset {
             Some(preset) => preset.config(),
             // The contexts of the sequences are limit enough.
-            None => EngineConfig::new()
-                .cache(KvCacheConfig { max_bytes_total: u64::MAX, ..KvCacheConfig::default() }),
+            None => EngineConfig::new().cache(KvCacheConfig::new().max_bytes_total(u64::MAX)),
         }
     }
 
@@ -92,14 +91,15 @@ impl EngineArgs {
         let mut config = self.base();
         config.load = self.load.options()?;
         config.executor = self.load.executor();
-        config.batching = BatchingConfig {
-            max_batch_size: n_sequences,
+        let max_queued_requests = config.batching.max_queued_requests.max(2 * n_sequences);
+        let max_step_tokens = config.batching.max_step_tokens.max(n_sequences);
+        config.batching = config
+            .batching
+            .max_batch_size(n_sequences)
             // Nobody else sends requests.
-            max_batch_wait_us: 0,
-            max_queued_requests: config.batching.max_queued_requests.max(2 * n_sequences),
-            max_step_tokens: config.batching.max_step_tokens.max(n_sequences),
-            ..config.batching
-        };
+            .max_batch_wait_us(0)
+            .max_queued_requests(max_queued_requests)
+            .max_step_tokens(max_step_tokens);
         config.cache.max_tokens_per_session = 0;
         config.speculation = self.speculation.config(config.speculation);
         config.kv_disk = self.kv_disk.config();

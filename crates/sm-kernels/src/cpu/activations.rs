@@ -1,4 +1,4 @@
-//! Activations, in the encodings that products read.
+//! Activations, in the forms that products read.
 //!
 //! ```text
 //! weights            activations              file
@@ -7,7 +7,7 @@
 //! quantized          int8 blocks of 32        int8.rs
 //! ```
 //!
-//! A buffer keeps one or more encodings of the same values. [`InputRows`] are the rows a product reads,
+//! A buffer keeps one or more forms of the same values. [`InputRows`] are the rows a product reads,
 //! [`OutputColumns`] the columns a worker writes, and [`RowWriter`] writes whole rows.
 
 pub(crate) mod bf16;

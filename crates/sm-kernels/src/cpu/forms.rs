@@ -11,9 +11,9 @@
 //! ```
 //!
 //! Rows are encoded once, where they are written: the producer has them in registers, and several readers share the
-//! result. Where the producer cannot, because it adds to what is there or writes heads apart, the reader encodes in a
-//! phase of its own. So forms belong to what one op writes, not to the buffer: the same buffer may be int8 in one layer
-//! and `f32` in the next.
+//! result. Where the producer cannot encode, because it adds to a residual or writes heads one by one, the reader does so
+//! in a phase of its own. Forms therefore belong to one op's write, not to the buffer: the same buffer may be int8 in one
+//! layer and `f32` in the next.
 
 use std::ops::{BitOr, BitOrAssign};
 
@@ -107,7 +107,7 @@ impl PlanForms {
     }
 }
 
-/// Whether the kernel of an operation writes int8 blocks by itself. One that does not needs no line here.
+/// Whether the kernel of an operation can write int8 blocks. One that cannot needs no line here.
 fn can_encode(op: &Op) -> bool {
     matches!(op, Op::Norm(_) | Op::Linear(_) | Op::GatedLinear(_) | Op::Attention(_) | Op::MoeFfn(_))
 }

@@ -152,7 +152,7 @@ pub(crate) struct Program {
     pub(crate) logits: Option<Region<f32>>,
     /// The hidden state, if the plan names it.
     pub(crate) hidden: Option<Region<f32>>,
-    /// Phases after which the hidden state is there.
+    /// Phases up to the one that computes the hidden state.
     pub(crate) n_hidden_phases: usize,
     /// Bytes of the logits, at the start of the arena.
     pub(crate) logits_bytes: usize,

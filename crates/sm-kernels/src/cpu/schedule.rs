@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Work is cut between any two partitions, so that one long sequence keeps all workers busy. A worker has a contiguous
-//! range: whole tiles, except perhaps its first and its last, of which it computes partial results that are merged
+//! range: whole tiles, except perhaps its first and its last, whose partial results are merged
 //! afterwards.
 //!
 //! Work is counted in pages times the rows that see them, plus an overhead per page. Counting partitions balanced

@@ -263,7 +263,7 @@ impl<'a> Packing<'a> {
         Self { decl, split, n_working: AtomicUsize::new(n_workers) }
     }
 
-    /// Packs the share of a worker; gives whether that was the last one.
+    /// Packs a worker's share. Returns whether it was the last one.
     fn run(
         &self,
         worker: &Worker<'_>,

@@ -107,7 +107,7 @@ pub struct StepBatch<'a> {
     pub page_table: &'a [PageId],
     /// The kept states of all spans.
     pub kept_states: &'a [KeptState],
-    /// `[n_outputs]`: rows of which something is wanted, ascending.
+    /// `[n_outputs]`: the rows with wanted outputs, ascending.
     pub outputs: &'a [OutputRow],
     /// `[n_tokens, width]`: what the plan's external input holds, for plans that have one: the second part of a plan
     /// that was split.

@@ -14,7 +14,7 @@ use super::profile::Profile;
 pub struct Limits {
     /// Rows in a step.
     pub max_tokens: usize,
-    /// Rows of a step of which something is wanted.
+    /// Rows of a step with wanted outputs.
     pub max_outputs: usize,
     /// Spans in a step.
     pub max_sequences: usize,

@@ -40,21 +40,21 @@ macro_rules! operations {
 operations! {
     /// Looks up the rows of tokens.
     Embed,
-    /// Takes rows that the caller brings.
+    /// Takes the rows that the caller supplies.
     Input,
     /// Normalises each row.
     Norm,
     /// A matrix product.
     Linear,
-    /// Two matrix products, one of which gates the other.
+    /// Two matrix products, one gating the other.
     GatedLinear,
-    /// Takes q, k and v apart and stores k and v.
+    /// Splits q, k and v, rotates q and k, and stores k and v.
     RopeStore,
     /// Causal attention over the pages.
     Attention,
-    /// A feed-forward of experts.
+    /// A mixture-of-experts feed-forward.
     MoeFfn,
-    /// Keeps the rows of which something is wanted.
+    /// Keeps the rows with wanted outputs.
     GatherRows,
 }
 

@@ -31,7 +31,7 @@ pub fn decoder(dtype: DType) -> Plan {
     decoder_of(&LAYERS, dtype)
 }
 
-/// A decoder whose layers differ in their heads, and of which one multiplies the residual as it is, without a norm before.
+/// A decoder whose layers differ in their heads; one of them multiplies the residual without a norm before.
 pub fn mixed_decoder(dtype: DType) -> Plan {
     decoder_of(&MIXED_LAYERS, dtype)
 }

@@ -58,35 +58,24 @@ impl Preset {
         match self {
             Self::Basic => base,
             Self::Throughput => base.batching(BatchingConfig::throughput()),
-            Self::MaxThroughput => base.batching(BatchingConfig {
-                max_batch_size: 64,
-                max_batch_wait_us: 100_000,
-                ..BatchingConfig::default()
-            }),
+            Self::MaxThroughput => {
+                base.batching(BatchingConfig::new().max_batch_size(64).max_batch_wait_us(100_000))
+            }
             Self::LatencyOptimized => base
-                .batching(BatchingConfig {
-                    max_batch_size: 1,
-                    max_batch_wait_us: 0,
-                    ..BatchingConfig::default()
-                })
+                .batching(BatchingConfig::new().max_batch_size(1).max_batch_wait_us(0))
                 .speculation(lookup),
             Self::Aggressive => base
-                .batching(BatchingConfig { adaptive: true, ..BatchingConfig::default() })
-                .cache(KvCacheConfig { gc_threshold_percent: 90, ..KvCacheConfig::default() })
+                .batching(BatchingConfig::new().adaptive(true))
+                .cache(KvCacheConfig::new().gc_threshold_percent(90))
                 .speculation(SpeculationConfig { max_draft_len: 6, ..lookup }),
             Self::MemoryOptimized => base
-                .batching(BatchingConfig {
-                    max_batch_size: 4,
-                    adaptive: true,
-                    max_step_tokens: 128,
-                    ..BatchingConfig::default()
-                })
-                .cache(KvCacheConfig {
-                    max_bytes_total: 256 << 20,
-                    max_sessions: 100,
-                    gc_threshold_percent: 80,
-                    ..KvCacheConfig::default()
-                }),
+                .batching(BatchingConfig::new().max_batch_size(4).adaptive(true).max_step_tokens(128))
+                .cache(
+                    KvCacheConfig::new()
+                        .max_bytes_total(256 << 20)
+                        .max_sessions(100)
+                        .gc_threshold_percent(80),
+                ),
         }
     }
 }

@@ -87,16 +87,14 @@ impl Engine {
 fn step_limits(executor: &dyn Executor, page_bytes: u64) -> StepLimits {
     let limits = executor.limits();
     let info = executor.info();
-    StepLimits {
-        max_tokens: limits.max_tokens,
-        max_outputs: limits.max_outputs,
-        max_sequences: limits.max_sequences,
-        row_group: info.row_group,
-        memory: BatchMemory {
+    StepLimits::new(limits.max_tokens)
+        .max_outputs(limits.max_outputs)
+        .max_sequences(limits.max_sequences)
+        .row_group(info.row_group)
+        .memory(BatchMemory {
             fixed_bytes: info.activation_bytes as u64,
             bytes_per_token: page_bytes / PAGE_LEN as u64,
-        },
-    }
+        })
 }
 
 /// What determines the content of a page besides its tokens. Within a process that is the model and its kernels; pages in a file

@@ -42,12 +42,8 @@ const SIZE: FakeSize = FakeSize { context_len: 64, max_tokens: 24, n_sequences: 
 
 fn config() -> EngineConfig {
     EngineConfig {
-        batching: BatchingConfig {
-            max_batch_wait_us: 0,
-            max_step_tokens: SIZE.max_tokens,
-            ..BatchingConfig::default()
-        },
-        cache: KvCacheConfig { max_bytes_total: 1 << 20, ..KvCacheConfig::default() },
+        batching: BatchingConfig::new().max_batch_wait_us(0).max_step_tokens(SIZE.max_tokens),
+        cache: KvCacheConfig::new().max_bytes_total(1 << 20),
         ..EngineConfig::default()
     }
 }

@@ -1,9 +1,9 @@
 //! What the executor of a loaded model is sized for.
 
 use sm_kernels::plan::KvDType;
+use sm_tensor::{setters, some_setters};
 
 use crate::Error;
-use crate::setters::{setters, some_setters};
 
 /// What the executor of a loaded model is sized for: how large its steps may be, and how many keys and values it can hold.
 /// Executors of one [`LoadedModel`](crate::LoadedModel) share its weights, whatever their sizes.

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use sm_tensor::DType;
+use sm_tensor::{DType, setters, some_setters};
 
 use super::TokenizerSource;
-use crate::setters::{setters, some_setters};
 use crate::{Device, Error};
 
 /// How a model is loaded: what decides its weights, not what runs on them.

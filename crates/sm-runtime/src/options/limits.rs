@@ -1,7 +1,8 @@
 //! How long the prompt, the output and the wait may be.
 
+use sm_tensor::{setters, some_setters};
+
 use crate::Error;
-use crate::setters::{setters, some_setters};
 
 /// How long the prompt, the output and the wait of a request may be. Lengths are in tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,8 @@
 //! How the next token is sampled.
 
-use sm_tensor::TokenId;
+use sm_tensor::{TokenId, setters, some_setters};
 
 use crate::Error;
-use crate::setters::{setters, some_setters};
 
 /// How the next token is sampled. [`sampling`](crate::sampling) describes the order of the filters.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,9 +1,8 @@
 //! What ends the output before its length does.
 
-use sm_tensor::TokenId;
+use sm_tensor::{TokenId, setters};
 
 use crate::Error;
-use crate::setters::setters;
 
 /// What ends the output before its length does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -53,13 +53,13 @@ fn everybody_gets_what_they_would_get_alone() {
         speculation.lookup = lookup;
         let config = EngineConfig::new()
             .load(LoadOptions::new().device(Device::cpu_threads(n_threads)))
-            .batching(BatchingConfig {
-                max_step_tokens,
-                max_batch_size,
-                max_batch_wait_us: 0,
-                ..BatchingConfig::default()
-            })
-            .cache(KvCacheConfig { max_bytes_total: n_pages * page_bytes, ..KvCacheConfig::default() })
+            .batching(
+                BatchingConfig::new()
+                    .max_step_tokens(max_step_tokens)
+                    .max_batch_size(max_batch_size)
+                    .max_batch_wait_us(0),
+            )
+            .cache(KvCacheConfig::new().max_bytes_total(n_pages * page_bytes))
             .speculation(speculation);
         let builder = Engine::builder().config(config);
         let builder = if drafts { builder.draft(ModelRef::DemoDraft) } else { builder };

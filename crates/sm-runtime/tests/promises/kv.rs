@@ -15,8 +15,8 @@ fn their_memory_is_as_planned_and_proportional_to_the_context() {
     let measured = [256, 512, 1024].map(|context_len| {
         // As many pages as the contexts of all sequences need.
         let config = EngineConfig::new()
-            .batching(BatchingConfig { max_batch_size: N_SEQUENCES, ..BatchingConfig::default() })
-            .cache(KvCacheConfig { max_bytes_total: u64::MAX, ..KvCacheConfig::default() });
+            .batching(BatchingConfig::new().max_batch_size(N_SEQUENCES))
+            .cache(KvCacheConfig::new().max_bytes_total(u64::MAX));
         let engine = Engine::start(load(crate::one_thread().context_len(context_len)), config).unwrap();
         let planned = engine.memory_plan(N_SEQUENCES as u64, context_len as u64).kv_bytes().unwrap();
         assert_eq!(engine.info().kv_bytes as u64, planned, "a context of {context_len}");
@@ -42,7 +42,7 @@ fn assert_as_alone(generator: &mut Generator, completion: &Completion, options: 
 fn a_second_turn_among_others_computes_what_is_new_and_says_what_it_would_say_alone() {
     let config = EngineConfig::new()
         .load(LoadOptions::new().device(Device::cpu_threads(2)))
-        .batching(BatchingConfig { max_batch_wait_us: 0, ..BatchingConfig::default() });
+        .batching(BatchingConfig::new().max_batch_wait_us(0));
     let engine = Engine::builder().config(config).load(ModelRef::Demo).unwrap();
     let session = engine.session("talk").unwrap();
     let mut generator = Generator::new(load(crate::one_thread())).unwrap();

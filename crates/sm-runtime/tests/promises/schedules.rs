@@ -129,20 +129,16 @@ fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (Engin
         speculation.lookup = lookup;
         let config = EngineConfig::new()
             .load(LoadOptions::new().device(Device::cpu_threads(n_threads)))
-            .batching(BatchingConfig {
-                strategy,
-                prefill_only,
-                max_batch_size,
-                max_step_tokens,
-                max_chunk_tokens,
-                max_batch_wait_us: 0,
-                ..BatchingConfig::default()
-            })
-            .cache(KvCacheConfig {
-                prefix_sharing,
-                max_bytes_total: n_pages * page_bytes,
-                ..KvCacheConfig::default()
-            })
+            .batching(
+                BatchingConfig::new()
+                    .strategy(strategy)
+                    .prefill_only(prefill_only)
+                    .max_batch_size(max_batch_size)
+                    .max_step_tokens(max_step_tokens)
+                    .max_chunk_tokens(max_chunk_tokens)
+                    .max_batch_wait_us(0),
+            )
+            .cache(KvCacheConfig::new().prefix_sharing(prefix_sharing).max_bytes_total(n_pages * page_bytes))
             .speculation(speculation);
         (config, drafts)
     })

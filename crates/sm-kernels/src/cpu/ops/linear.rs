@@ -1,4 +1,4 @@
-//! `Linear` and `GatedLinear`: matrix products with what follows them.
+//! `Linear` and `GatedLinear`: matrix products with their epilogues.
 //!
 //! ```text
 //! Linear        out[n] = epilogue(W x[n] + bias)                   stored or added

@@ -28,7 +28,7 @@ pub(crate) fn exp<I: Isa>(isa: I, x: I::F32) -> I::F32 {
     // The bound is the first operand, so that NaN passes.
     let x = isa.min(isa.splat(89.0), isa.max(isa.splat(-104.0), x));
     let n = isa.round(isa.mul(x, isa.splat(std::f32::consts::LOG2_E)));
-    // Cody-Waite: ln 2 in two parts, of which the product with the first is exact.
+    // Cody-Waite: ln 2 in two parts; the product with the first is exact.
     let r = isa.neg_mul_add(n, isa.splat(0.693_359_4), x);
     let r = isa.neg_mul_add(n, isa.splat(-2.121_944_4e-4), r);
     // Cephes, expf.

@@ -1,4 +1,4 @@
-//! Collects the phases of a plan, op by op: which forms of which buffers are there, scratch, schedules.
+//! Collects the phases of a plan, op by op; keeps track of the forms each buffer has, of scratch and of schedules.
 
 use sm_tensor::DType;
 
@@ -32,9 +32,9 @@ pub(crate) struct Binder<'a> {
     placed: Vec<BufferRegions>,
     /// The forms that hold the buffers' values now.
     current: Vec<BufferRegions>,
-    /// Behind what all ops share; no op needs the scratch of another.
+    /// Starts behind what all ops share; ops reuse each other's scratch.
     scratch_start: ArenaLayout,
-    /// Scratch of the present op.
+    /// Scratch of the current op.
     scratch: ArenaLayout,
     arena_bytes: usize,
     op: usize,
@@ -84,7 +84,7 @@ impl<'a> Binder<'a> {
         })
     }
 
-    /// What follows belongs to the op `index`.
+    /// Starts the op `index`.
     pub(super) fn begin_op(&mut self, index: usize) {
         self.op = index;
         self.scratch = self.scratch_start;
@@ -132,7 +132,7 @@ impl<'a> Binder<'a> {
         self.output(id).f32.expect("ops that do not encode write values")
     }
 
-    /// Scratch of the op.
+    /// Scratch of the current op.
     ///
     /// # Errors
     /// If the size overflows.
@@ -146,7 +146,7 @@ impl<'a> Binder<'a> {
         Ok(region)
     }
 
-    /// Scratch of the op that a function places.
+    /// Scratch of the current op, placed by `place`.
     ///
     /// # Errors
     /// As `place`.
@@ -167,7 +167,7 @@ impl<'a> Binder<'a> {
         self.scratch(RowCount::Fixed(self.n_workers), stride)
     }
 
-    /// `x` in every form that products with these matrices read, of which phases make those that are not there.
+    /// `x` in every form that products with these matrices read; appends phases for the forms that are missing.
     ///
     /// # Errors
     /// If a size overflows.
@@ -202,7 +202,7 @@ impl<'a> Binder<'a> {
         self.push(Encode { x, out }, footprint);
     }
 
-    /// The shape of a layer's keys and values, which this backend wants to be of one width.
+    /// The shape of a layer's keys and values; this backend needs keys and values of one width.
     pub(super) fn kv_heads(&self, kv: KvId) -> KvHeads {
         let group = self.plan.cache.group(kv).expect("a valid plan has the layer");
         KvHeads { n_kv_heads: group.n_kv_heads, head_dim: group.key_dim }
@@ -219,7 +219,7 @@ impl<'a> Binder<'a> {
     }
 }
 
-/// The place of a value in a list, to which it is added if it is not there.
+/// The index of a value in a list; appends it if it is missing.
 fn index_of<T: PartialEq>(list: &mut Vec<T>, value: T) -> usize {
     list.iter().position(|known| *known == value).unwrap_or_else(|| {
         list.push(value);

@@ -1,4 +1,4 @@
-//! Two matrix products, one of which gates the other: the first half of a gated feed-forward.
+//! Two matrix products, one gating the other: the first half of a gated feed-forward.
 
 use std::fmt::{self, Formatter};
 

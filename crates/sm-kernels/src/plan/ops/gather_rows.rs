@@ -1,4 +1,4 @@
-//! Keeps the rows of which something is wanted.
+//! Keeps the rows with wanted outputs.
 //!
 //! Behind the last attention, rows of a prompt that give no output are never read again; dropping them there saves the
 //! last feed-forward and the output head for all but the last token of a prompt.
@@ -9,7 +9,7 @@ use crate::plan::check::{Check, Checker, rows_are, same};
 use crate::plan::operation::{IdVisitor, Operation};
 use crate::plan::{BufferId, Plan, Read, Rows, Write};
 
-/// Keeps only the rows of which something is wanted.
+/// Keeps only the rows with wanted outputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GatherRows {
     /// `[tokens, width]`.

@@ -1,4 +1,4 @@
-//! A matrix product with what follows it.
+//! A matrix product with its epilogue: bias, non-linearity, scale or soft cap, residual addition.
 
 use std::fmt::{self, Display, Formatter};
 

@@ -47,8 +47,8 @@ fn prompts_of_3_70_and_500_tokens_in_one_batch_get_what_they_would_get_alone() {
     // Whole prompts, or the long ones in chunks beside the others.
     for max_step_tokens in [600, 64] {
         let mut config = config();
-        let three = BatchingConfig { max_batch_size: 3, max_batch_wait_us: u64::MAX, ..config.batching };
-        config.batching = BatchingConfig { max_step_tokens, ..three };
+        let three = config.batching.max_batch_size(3).max_batch_wait_us(u64::MAX);
+        config.batching = three.max_step_tokens(max_step_tokens);
         let (engine, diary) = diarist(fake_model(WIDE, hashed).0, config);
         for (request, handle) in requests.iter().zip(submit_all(&engine, &requests)) {
             let mut generator =

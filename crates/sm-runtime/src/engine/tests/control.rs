@@ -198,7 +198,7 @@ impl CacheObserver for Notes {
 #[test]
 fn limits_of_sessions_are_told_with_numbers_to_callers_and_observers() {
     let notes = Notes::default();
-    let cache = KvCacheConfig { max_tokens_per_session: 16, ..config().cache };
+    let cache = config().cache.max_tokens_per_session(16);
     let config = EngineConfig { cache, ..config() };
     let builder = Engine::builder().config(config).cache_observer(Box::new(notes.clone()));
     let engine = builder.start(fake_model(SIZE, hashed).0, None).unwrap();

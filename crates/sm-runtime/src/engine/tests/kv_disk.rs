@@ -16,7 +16,7 @@ const STORY: &str = "once upon a time there was a little girl who liked all ";
 /// A cache of four pages: one context.
 fn small(dir: &Path, n_stored: u64) -> EngineConfig {
     EngineConfig {
-        cache: KvCacheConfig { max_bytes_total: 4 * 128, ..KvCacheConfig::default() },
+        cache: KvCacheConfig::new().max_bytes_total(4 * 128),
         kv_disk: Some(KvDiskConfig { dir: dir.to_owned(), max_bytes: 56 + n_stored * SLOT_BYTES }),
         ..config()
     }
@@ -132,7 +132,7 @@ fn what_cannot_be_is_refused() {
     }
     let unknown = Engine::start(fake_model(SIZE, hashed).0, config.clone());
     assert!(matches!(unknown, Err(Error::Validation { field: "kv_disk", .. })));
-    let cache = KvCacheConfig { prefix_sharing: false, ..config.cache.clone() };
+    let cache = config.cache.clone().prefix_sharing(false);
     let unshared = start(EngineConfig { cache, ..config }, "a");
     assert!(matches!(unshared, Err(Error::Validation { field: "kv_disk", .. })));
 }

@@ -88,7 +88,7 @@ impl CacheObserver for Observer {
 
 /// A cache of which a second prompt evicts the first.
 fn tiny_cache() -> EngineConfig {
-    EngineConfig { cache: KvCacheConfig { max_bytes_total: 4 * 128, ..config().cache }, ..config() }
+    EngineConfig { cache: config().cache.max_bytes_total(4 * 128), ..config() }
 }
 
 #[test]

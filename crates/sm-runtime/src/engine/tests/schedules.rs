@@ -111,24 +111,20 @@ pub(super) fn settings() -> impl Strategy<Value = (FakeSize, EngineConfig)> {
     (size, batching, cache).prop_map(
         |((max_tokens, n_sequences, n_pages), batching, (enabled, prefix_sharing))| {
             let (strategy, [prefill_only, adaptive], max_batch_size, max_chunk_tokens) = batching;
-            let batching = BatchingConfig {
-                strategy,
-                prefill_only,
+            let batching = BatchingConfig::new()
+                .strategy(strategy)
+                .prefill_only(prefill_only)
                 // The choices of one request have to fit.
-                max_batch_size: max_batch_size.max(3),
-                adaptive,
-                max_chunk_tokens,
-                max_batch_wait_us: 0,
-                max_step_tokens: max_tokens.max(3),
-                ..BatchingConfig::default()
-            };
+                .max_batch_size(max_batch_size.max(3))
+                .adaptive(adaptive)
+                .max_chunk_tokens(max_chunk_tokens)
+                .max_batch_wait_us(0)
+                .max_step_tokens(max_tokens.max(3));
             // A page of the fake model: 16 positions of one key and one value in single precision.
-            let cache = KvCacheConfig {
-                enabled,
-                prefix_sharing,
-                max_bytes_total: n_pages * 16 * 8,
-                ..KvCacheConfig::default()
-            };
+            let cache = KvCacheConfig::new()
+                .enabled(enabled)
+                .prefix_sharing(prefix_sharing)
+                .max_bytes_total(n_pages * 16 * 8);
             let size = FakeSize { context_len: 80, max_tokens, n_sequences };
             (size, EngineConfig { batching, cache, ..EngineConfig::default() })
         },

@@ -79,7 +79,7 @@ fn a_session_takes_one_call_at_a_time() {
 
 #[test]
 fn a_conversation_that_was_forgotten_is_not_continued_as_if_it_were_new() {
-    let cache = KvCacheConfig { max_sessions: 1, ..config().cache };
+    let cache = config().cache.max_sessions(1);
     let engine = Engine::start(fake_model(SIZE, hashed).0, EngineConfig { cache, ..config() }).unwrap();
     let (first, second) = (engine.session("a").unwrap(), engine.session("b").unwrap());
     first.generate("hello", &seeded(1, 4)).unwrap();

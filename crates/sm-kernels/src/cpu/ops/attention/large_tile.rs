@@ -142,7 +142,7 @@ pub(super) fn values_product<I: Isa, E: KvElement>(
     }
 }
 
-/// Adds the weighted values of a page to the sums of `Q` queries, all of which see the whole page.
+/// Adds the weighted values of a page to the sums of `Q` queries that all see the whole page.
 #[inline(always)]
 fn add_page<I: Isa, const Q: usize>(
     isa: I,

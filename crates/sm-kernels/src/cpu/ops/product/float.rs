@@ -87,7 +87,7 @@ pub(super) fn multiply<I: Isa, F: FloatFormat>(args: PanelProduct<'_, I>) {
     );
 }
 
-/// Multiplies all rows, of which `x` gives the activations, with all panels, two panels at a time.
+/// Multiplies the rows of activations that `x` yields with all panels, two panels at a time.
 #[inline(always)]
 pub(super) fn multiply_with<'x, I: Isa, C: FloatColumns<I, X: 'x>>(
     mut args: PanelProduct<'_, I>,

@@ -1,6 +1,8 @@
-//! Builder methods of option structs. With them, a struct can get new fields without breaking those who make one.
+//! Builder methods for the option structs of all crates, so that a struct can gain fields without breaking its users.
 
 /// Makes a method that sets it for each field.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! setters {
     ($($field:ident: $type:ty),* $(,)?) => {
         $(
@@ -14,6 +16,8 @@ macro_rules! setters {
 }
 
 /// As [`setters`] for optional fields: each method gives the field a value.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! some_setters {
     ($($field:ident: $type:ty),* $(,)?) => {
         $(
@@ -25,5 +29,3 @@ macro_rules! some_setters {
         )*
     };
 }
-
-pub(crate) use {setters, some_setters};
