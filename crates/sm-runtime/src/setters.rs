@@ -1,6 +1,6 @@
-//! Builder methods of option structs. With them, a struct can get new fields without breaking those who make one.
+//! Builder methods for option structs, so that adding fields does not break callers.
 
-/// Makes a method that sets it for each field.
+/// Generates a setter for each field.
 macro_rules! setters {
     ($($field:ident: $type:ty),* $(,)?) => {
         $(
@@ -13,7 +13,7 @@ macro_rules! setters {
     };
 }
 
-/// As [`setters`] for optional fields: each method gives the field a value.
+/// As [`setters`], for optional fields: each setter wraps its value in `Some`.
 macro_rules! some_setters {
     ($($field:ident: $type:ty),* $(,)?) => {
         $(

@@ -70,7 +70,7 @@ fn what_cannot_be_rendered_names_the_remedy() {
         (ChatRequest::new().render(&last_only), "give at least one"),
         (user.render_after_answer(&last_only), "prefix mode"),
         (no_text.continue_final_message(true).render(&last_only), "no text to continue"),
-        (user.assistant("x").continue_final_message(true).render(&users_only), "leaves the last message out"),
+        (user.assistant("x").continue_final_message(true).render(&users_only), "omits the last message"),
         (
             ChatRequest::new().user("hi").render(&template("{{ raise_exception('no') }}")),
             "refuses this conversation: no",
