@@ -187,7 +187,8 @@ impl BatchingConfig {
         self.validate()?;
         let is_aware = self.strategy == BatchingStrategy::MemoryAware;
         if is_aware && limits.memory.estimate(1, 1) > self.memory_limit_bytes {
-            let (field, value) = ("memory_limit_bytes", self.memory_limit_bytes);
+            let field = "memory_limit_bytes";
+            let value = self.memory_limit_bytes;
             let reason = "must hold at least one token in addition to the fixed bytes";
             return Err(BatchingError::InvalidConfig { field, value, reason });
         }
