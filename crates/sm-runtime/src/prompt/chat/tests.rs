@@ -73,7 +73,7 @@ fn what_cannot_be_rendered_names_the_remedy() {
         (user.assistant("x").continue_final_message(true).render(&users_only), "omits the last message"),
         (
             ChatRequest::new().user("hi").render(&template("{{ raise_exception('no') }}")),
-            "refuses this conversation: no",
+            "rejects this conversation: no",
         ),
     ];
     for (outcome, part) in cases {
