@@ -1,4 +1,4 @@
-//! `cargo xtask`: the repository's tasks. It runs cargo and Python, and depends on no crate of the project.
+//! `cargo xtask`: the repository's tasks. Runs cargo and Python; depends on no crate of the project.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool reports on its terminal")]
 
 mod bench;
@@ -43,7 +43,7 @@ usage: cargo xtask COMMAND
   soak [TIMES]           the random-schedule tests, TIMES (50) times as long as in test
   fuzz [TARGET [SECONDS]]  run one fuzz target, or list them";
 
-/// The error says why a task failed, for a person at a terminal.
+/// The error is a message for the terminal.
 type Outcome = Result<(), String>;
 
 fn main() -> ExitCode {
