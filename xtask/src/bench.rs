@@ -21,9 +21,9 @@ fn program(name: &str, args: &[String]) -> Outcome {
     spawn::run(name, command.args(args))
 }
 
-/// Without arguments, runs the criterion benches and the acceptance table for this engine alone. The first argument selects
-/// something else: the table against other engines or against another checkout's build, the documents' experiments, or `sm
-/// bench` on a model. Further arguments are passed to the program.
+/// Without arguments, runs the criterion benches and the acceptance table for this engine alone. The first argument
+/// selects something else: the table against other engines or another checkout's build, the documents' experiments, or
+/// `sm bench` on a model. Further arguments are passed to the program.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let Some((first, rest)) = args.split_first() else {
         spawn::run("criterion", &mut cargo(&["bench", "-p", "sm-benches", "--benches"]))?;

@@ -111,7 +111,8 @@ fn namespace(
 ) -> Result<Namespace, Error> {
     let mut fingerprint = executor.info().kernels.clone();
     if config.kv_disk.is_some() {
-        let unknown = || Error::validation("kv_disk", "the model has no fingerprint; load it with fingerprint = true");
+        let unknown =
+            || Error::validation("kv_disk", "the model has no fingerprint; load it with fingerprint = true");
         let weights = model.fingerprint.as_ref().ok_or_else(unknown)?;
         fingerprint = format!("{weights} {fingerprint} {}", program_fingerprint()?);
     }

@@ -66,9 +66,7 @@ pub enum LoadError {
         model: usize,
     },
     /// The model was built on a single executor, which an engine or generator already uses.
-    #[error(
-        "the model's only executor is in use; load the model from files to start several engines"
-    )]
+    #[error("the model's only executor is in use; load the model from files to start several engines")]
     ExecutorTaken,
     /// Packed weights cannot be stored.
     #[error("cannot store packed weights in {}; choose another directory or disable packed weights", path.display())]

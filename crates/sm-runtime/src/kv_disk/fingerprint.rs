@@ -33,8 +33,8 @@ pub(crate) fn program_fingerprint() -> Result<&'static str, KvDiskError> {
     if let Some(known) = FINGERPRINT.get() {
         return Ok(known);
     }
-    let path =
-        std::env::current_exe().map_err(KvDiskError::io("find the executable of", "this program".as_ref()))?;
+    let path = std::env::current_exe()
+        .map_err(KvDiskError::io("find the executable of", "this program".as_ref()))?;
     let read = |path| -> std::io::Result<String> {
         let mut file = File::open(path)?;
         let mut hasher = SipHasher13::new();

@@ -101,9 +101,7 @@ impl Future for AcquireModel {
     /// # Panics
     /// If polled after completion.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(model_use) = &self.model_use else {
-            panic!("`AcquireModel` polled after completion")
-        };
+        let Some(model_use) = &self.model_use else { panic!("`AcquireModel` polled after completion") };
         if !model_use.wake_unless(|| self.outcome.get().is_some(), context.waker()) {
             return Poll::Pending;
         }

@@ -79,7 +79,9 @@ impl PieceDecoder {
             "ByteFallback" if !self.fused => self.steps.push(Step::ByteFallback),
             "Fuse" => self.fused = true,
             "Replace" if !self.fused => {
-                let Some(from) = decoder["pattern"]["String"].as_str() else { return Err(unsupported(decoder)) };
+                let Some(from) = decoder["pattern"]["String"].as_str() else {
+                    return Err(unsupported(decoder));
+                };
                 let Some(to) = decoder["content"].as_str() else { return Err(unsupported(decoder)) };
                 self.steps.push(Step::Replace { from: from.to_owned(), to: to.to_owned() });
             }
