@@ -13,16 +13,17 @@
 //!            aging      pages         then the results are committed
 //! ```
 //!
-//! * [`Scheduler`] owns the queue and the running sequences. Each step has a row for every decoding sequence (and its
-//! drafts)   and chunks of prompts; sequences join and leave between steps. * The next request is the one with the highest
-//! [`Priority`], aged by waiting; ties go to the client with the least service,   then to the oldest. A request waits a
-//! step for another that is computing its prefix. * If pages run out, the worst ranked sequence is preempted and recomputed
-//! later. No tokens change. * For models with recurrent states, each span also names the state slots it reads, writes and
-//! keeps: one after each draft,   so that the sequence can roll back to the last accepted one, and snapshots at page ends,
-//! where others can start. * [`CostModel`] learns step costs, so that prompt chunks respect a target inter-token latency. *
-//! A [`BatchPolicy`] decides which requests form a batch; nothing is ever padded. * [`DraftLength`] chooses the number of
-//! drafts for a sequence. * [`AdaptiveController`] chooses the number of running sequences, and [`BatchAdvisor`] recommends
-//! settings.
+//! * [`Scheduler`] owns the queue and the running sequences. Each step has a row for every decoding sequence (and its drafts)
+//!   and chunks of prompts; sequences join and leave between steps.
+//! * The next request is the one with the highest [`Priority`], aged by waiting; ties go to the client with the least service,
+//!   then to the oldest. A request waits a step for another that is computing its prefix.
+//! * If pages run out, the worst ranked sequence is preempted and recomputed later. No tokens change.
+//! * For models with recurrent states, each span also names the state slots it reads, writes and keeps: one after each draft,
+//!   so that the sequence can roll back to the last accepted one, and snapshots at page ends, where others can start.
+//! * [`CostModel`] learns step costs, so that prompt chunks respect a target inter-token latency.
+//! * A [`BatchPolicy`] decides which requests form a batch; nothing is ever padded.
+//! * [`DraftLength`] chooses the number of drafts for a sequence.
+//! * [`AdaptiveController`] chooses the number of running sequences, and [`BatchAdvisor`] recommends settings.
 //!
 //! # Example
 //!

@@ -8,10 +8,10 @@
 //!
 //! * Priority is aged by waiting (see [`Priority`]), so that nobody starves.
 //! * Clients share service by virtual token counters (see [`Fairness`]). A chosen request is charged for its prompt right
-//! away when choosing the next one; otherwise one client's whole queue would go first. * The longest cached prefix is only
-//! a tie break among requests that arrived between the same two steps. Ordering by it   first, as
-//! [RadixAttention](https://arxiv.org/abs/2312.07104) does (Zheng et al., 2024), saves more work but lets popular
-//! prefixes overtake everything else indefinitely.
+//!   away when choosing the next one; otherwise one client's whole queue would go first.
+//! * The longest cached prefix is only a tie break among requests that arrived between the same two steps. Ordering by it
+//!   first, as [RadixAttention](https://arxiv.org/abs/2312.07104) does (Zheng et al., 2024), saves more work but lets popular
+//!   prefixes overtake everything else indefinitely.
 
 use std::cmp::Reverse;
 

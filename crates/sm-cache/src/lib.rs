@@ -3,14 +3,15 @@
 //! The memory itself belongs to an executor. It is divided into pages of a few positions each ([PagedAttention]) and, for
 //! models with recurrent layers, state slots. This crate only handles their indices:
 //!
-//! * A running sequence has a **lease** ([`KvHandle`]): it reserves pages for a step, the executor computes, it commits. *
-//! Full pages are identified by a hash of their content, so requests with equal **prefixes** share them. After the last
-//! lease   ends they stay cached until their memory is needed: evicted least recently used first, and within a sequence
-//! from the end. * Some recurrent **states**, which cannot be truncated, are kept as snapshots at page ends
-//! ([`KvCache::reserve_states`]). * A **session** ([`SessionId`]) keeps a conversation between calls ([`Turn`]): its tokens
-//! always, its pages while there is   room. Losing pages costs work but never changes the output. * [`KvCacheConfig`] sets
-//! limits, [`KvCacheStats`] counts, a [`CacheObserver`] observes evictions, and [`MemoryPlan`] and   [`MemoryEstimator`]
-//! estimate memory in advance.
+//! * A running sequence has a **lease** ([`KvHandle`]): it reserves pages for a step, the executor computes, it commits.
+//! * Full pages are identified by a hash of their content, so requests with equal **prefixes** share them. After the last
+//!   lease ends they stay cached until their memory is needed: evicted least recently used first, and within a sequence
+//!   from the end.
+//! * Some recurrent **states**, which cannot be truncated, are kept as snapshots at page ends ([`KvCache::reserve_states`]).
+//! * A **session** ([`SessionId`]) keeps a conversation between calls ([`Turn`]): its tokens always, its pages while there
+//!   is room. Losing pages costs work but never changes the output.
+//! * [`KvCacheConfig`] sets limits, [`KvCacheStats`] counts, a [`CacheObserver`] observes evictions, and [`MemoryPlan`] and
+//!   [`MemoryEstimator`] estimate memory in advance.
 //!
 //! The crate is deterministic: no clock, no threads, no randomness.
 //!

@@ -5,7 +5,7 @@
 //! * It must be indexed, and the configuration must retain pages.
 //! * No duplicate of it may be indexed: one copy is enough.
 //! * If the pool has states, it must lead to a snapshot: its own or that of a later page. No sequence could continue from
-//! any   other page. So when a page loses its last child or its snapshot, it and then its predecessors may be *pruned*.
+//!   any other page. So when a page loses its last child or its snapshot, it and then its predecessors may be *pruned*.
 
 use sm_tensor::PageId;
 

@@ -25,7 +25,7 @@ impl TagTooLong {
 /// The template, with two changes that keep its line numbers:
 /// * `{% generation %} … {% endgeneration %}`, which marks text to train on, becomes a block without effect;
 /// * values assigned to namespaces go through the filter [`BOUNDED`]: a loop can only grow a value without limit, or build
-/// one that   contains itself, through a namespace.
+///   one that contains itself, through a namespace.
 pub(super) fn prepare(template: &str) -> Result<String, TagTooLong> {
     let mut out = String::with_capacity(template.len());
     let mut at = 0;
