@@ -198,7 +198,7 @@ mod tests {
             (r#"{"prompt": "a", "n_tokens": 0}"#, "invalid max_new_tokens: 0"),
             (r#"{"prompt": "a", "top_k": -1}"#, "top_k: invalid value"),
             (r#"{"prompt": "a", "stop": [""]}"#, "invalid stop"),
-            (r#"{"prompt": "a", "id": 1.5}"#, "id: it must be"),
+            (r#"{"prompt": "a", "id": 1.5}"#, "id: must be"),
             (r#"{"messages": [{"content": "a"}]}"#, "messages: message 0"),
         ] {
             let message = parsed(12, text).request.unwrap_err();
