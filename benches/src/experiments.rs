@@ -1,4 +1,4 @@
-//! The experiments of `SmallMind`'s original design documents, next to their claims.
+//! The experiments of `SmallMind`'s original documents, next to their claims.
 //!
 //! Compared cases are interleaved in one process, after one uncounted warm-up each; results are medians. An experiment is
 //! one file here and one row of the table in `bin/experiments.rs`.

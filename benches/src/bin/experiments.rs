@@ -1,4 +1,4 @@
-//! Runs the experiments of the original design documents and prints the results next to their claims.
+//! Runs the experiments of the original documents and prints the results next to their claims.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -16,7 +16,7 @@ use sm_benches::experiments::{
 use sm_benches::peers::machine;
 use sm_runtime::ModelRef;
 
-/// Runs the experiments of SmallMind's original design documents, and prints the results next to their claims.
+/// Runs the experiments of SmallMind's original documents, and prints the results next to their claims.
 #[derive(Debug, Parser)]
 #[command(name = "experiments")]
 struct Args {

@@ -95,7 +95,7 @@ fn lone_request(engines: &[Engine; 3], name: &str, reps: usize) -> Result<Findin
     Ok(Finding {
         what: format!("First token of a lone request of {N_PROMPT} tokens, {name}"),
         measured: format!(
-            "{off:.2} ms without batching; {on:.2} ms with it, {at_once:.2} ms where it waits for nobody ({:.2} × without)",
+            "{off:.2} ms without batching; {on:.2} ms with it, {at_once:.2} ms if it never waits ({:.2} × without)",
             turns.speed_up(0, 2)
         ),
         claim: "disable batching for low latency: without, no later than with".to_owned(),

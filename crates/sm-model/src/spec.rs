@@ -214,7 +214,7 @@ impl DecoderSpec {
         check_positive("soft cap of the logits", self.head.soft_cap)?;
         check_positive("logit scale", Some(self.head.scale))?;
         if self.head.scale != 1.0 && self.head.soft_cap.is_some() {
-            let reason = "logits with a soft cap cannot be scaled, too".into();
+            let reason = "logits with a soft cap cannot also be scaled".into();
             return Err(unsupported("logit scale", self.head.scale, reason));
         }
         self.layers.iter().try_for_each(LayerSpec::check)
