@@ -1,4 +1,4 @@
-//! `cargo xtask golden`: computes the committed reference values with the Python packages that they come from.
+//! `cargo xtask golden`: regenerates the committed reference values with the original Python packages.
 
 use std::path::{Path, PathBuf};
 
@@ -6,10 +6,10 @@ use crate::Outcome;
 use crate::setup::{python_environment, venv_python};
 use crate::spawn::{self, command, root};
 
-/// The scripts of `xtask/golden/`. Each takes the folder to write into, laid out as the repository.
+/// The scripts of `xtask/golden/`. Each takes an output folder, laid out like the repository.
 const SCRIPTS: [&str; 4] = ["formats.py", "architectures.py", "chat.py", "demo.py"];
 
-/// How far values may differ on another CPU, relative to the largest value of the file.
+/// Tolerance for values computed on another CPU, relative to the largest value in the file.
 const FLOAT_TOLERANCE: f32 = 1e-5;
 
 /// Writes the fixtures in place; with `--check`, writes them elsewhere and compares.

@@ -124,7 +124,7 @@ pub enum LoadError {
         /// Which rule is broken.
         reason: String,
     },
-    /// A tensor has a data type that we do not know.
+    /// A tensor has an unknown data type.
     #[error("tensor {tensor:?}: {source}")]
     TensorDType {
         /// The tensor.
@@ -132,7 +132,7 @@ pub enum LoadError {
         /// The data type.
         source: UnknownDType,
     },
-    /// A tensor has a data type that we do not read from this kind of file.
+    /// A tensor has a data type that is not supported in this file format.
     #[error("tensor {tensor:?} is stored as {found}, which is not supported here; supported: {supported}")]
     UnsupportedDType {
         /// The tensor.
@@ -142,13 +142,13 @@ pub enum LoadError {
         /// The supported ones.
         supported: &'static str,
     },
-    /// The model lacks a tensor that its architecture needs.
+    /// The model lacks a required tensor.
     #[error("the model has no tensor {tensor:?}, which its architecture needs; the file may be incomplete")]
     MissingTensor {
         /// The tensor.
         tensor: String,
     },
-    /// The model has a tensor that its configuration does not account for, so one of the two is wrong.
+    /// The model has a tensor that its configuration does not account for; one of the two is wrong.
     #[error("tensor {tensor:?} is not part of the model that the configuration describes")]
     UnusedTensor {
         /// The tensor.
@@ -165,7 +165,7 @@ pub enum LoadError {
         expected: Vec<usize>,
     },
     /// A file that the index names is missing.
-    #[error("shard {} is missing: the index lists {n_tensors} tensors in it; download that file, too", path.display())]
+    #[error("shard {} is missing: the index lists {n_tensors} tensors in it; download that file as well", path.display())]
     MissingShard {
         /// The shard.
         path: PathBuf,
@@ -232,7 +232,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// The same error, with the file it is in.
+    /// Adds the file to the error.
     pub(crate) fn in_file(self, path: &std::path::Path) -> Self {
         match self {
             Self::Io { .. } | Self::InFile { .. } => self,

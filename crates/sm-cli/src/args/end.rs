@@ -1,11 +1,11 @@
-//! Where an output ends.
+//! Options for when an output ends.
 
 use sm_runtime::{EosRule, GenerationOptions, StopRules};
 
 use super::{GrammarArgs, SamplingArgs};
 use crate::failure::Failure;
 
-/// Where an output ends.
+/// When an output ends.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EndArgs {
     /// Generate at most N tokens
@@ -20,7 +20,7 @@ pub(crate) struct EndArgs {
 }
 
 impl EndArgs {
-    /// The options of the runtime, which checks their values.
+    /// The runtime's options, which the runtime validates.
     ///
     /// # Errors
     /// If a grammar file cannot be read.

@@ -1,4 +1,4 @@
-//! How the next token is sampled.
+//! Sampling options.
 
 use sm_runtime::SamplingOptions;
 
@@ -33,7 +33,7 @@ pub(crate) struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// The options of the runtime, which checks their values.
+    /// The runtime's options, which the runtime validates.
     pub(crate) fn options(&self) -> SamplingOptions {
         let mut options = SamplingOptions::new()
             .repetition_penalty(self.repeat_penalty)

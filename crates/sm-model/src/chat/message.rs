@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::ChatError;
 
-/// A message of a conversation: `role`, `content` (a string or a list of parts), and any field that the template knows, such as
-/// `tool_calls`. Fields keep their order.
+/// A message of a conversation: `role`, `content` (a string or a list of parts), and any other field the template supports,
+/// such as `tool_calls`. Fields keep their order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Message(Map<String, Value>);
@@ -61,7 +61,7 @@ pub struct ChatRequest<'a> {
     pub documents: &'a [Value],
     /// Whether the prompt ends with the start of an assistant message.
     pub add_generation_prompt: bool,
-    /// More variables for the template, such as `enable_thinking`. They override all others.
+    /// Additional template variables, such as `enable_thinking`. They override all others.
     pub variables: Map<String, Value>,
     /// The current time for `strftime_now`, in seconds since 1970-01-01 UTC.
     pub now_unix_seconds: i64,

@@ -4,8 +4,8 @@
 //! u64 header_len, JSON { name: { dtype, shape, data_offsets }, … }, data
 //! ```
 //!
-//! Format: <https://huggingface.co/docs/safetensors/index#format>. We parse the header ourselves because the `safetensors` crate
-//! rejects a whole file for one tensor of an unknown type, without naming the tensor; tests compare the two readers.
+//! Format: <https://huggingface.co/docs/safetensors/index#format>. The header is parsed here because the `safetensors`
+//! crate rejects a whole file for one tensor of unknown type, without naming it; tests compare the two readers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -25,15 +25,15 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// The file that lists the shards.
 const INDEX: &str = "model.safetensors.index.json";
-/// The file of a model that is not sharded.
+/// The file of an unsharded model.
 const SINGLE: &str = "model.safetensors";
 
-/// Whether a directory has a model as safetensors.
+/// Whether a directory contains a safetensors model.
 pub(crate) fn exist_in(dir: &Path) -> bool {
     dir.join(INDEX).is_file() || dir.join(SINGLE).is_file()
 }
 
-/// The safetensors files of a directory: `model.safetensors`, or the shards that the index lists, by name.
+/// The safetensors files of a directory: `model.safetensors`, or the shards in the index, sorted by name.
 pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let index = dir.join(INDEX);
     if index.is_file() {
@@ -65,7 +65,7 @@ fn shards(dir: &Path, index: &Path) -> Result<Vec<PathBuf>, LoadError> {
 }
 
 fn shard(dir: &Path, index: &Path, file: &str, n_tensors: usize) -> Result<PathBuf, LoadError> {
-    // A path could lead out of the model's directory.
+    // A path could escape the model's directory.
     if Path::new(file).file_name().is_none_or(|name| name != file) {
         let reason = "a shard must be a file in the same directory as the index".into();
         let error = LoadError::Unsupported { key: "weight_map".into(), value: format!("{file:?}"), reason };
@@ -75,7 +75,7 @@ fn shard(dir: &Path, index: &Path, file: &str, n_tensors: usize) -> Result<PathB
     if path.is_file() { Ok(path) } else { Err(LoadError::MissingShard { path, n_tensors }) }
 }
 
-/// A tensor in the header.
+/// A header entry.
 #[derive(Debug, Deserialize)]
 struct TensorHeader {
     dtype: String,
@@ -83,8 +83,8 @@ struct TensorHeader {
     data_offsets: (u64, u64),
 }
 
-/// The tensors of a header by name, in order, without `__metadata__`. A visitor of our own, since a map type would silently
-/// keep only one of two equal names.
+/// The tensors of a header, in order, without `__metadata__`. Uses a custom visitor because a map would silently drop
+/// duplicates.
 #[derive(Debug)]
 struct Header(Vec<(String, TensorHeader)>);
 
@@ -133,7 +133,7 @@ pub(crate) fn read_header(bytes: &[u8]) -> Result<Vec<TensorInfo>, LoadError> {
     let Header(tensors) = serde_json::from_str(header)
         .map_err(|source| LoadError::SafetensorsHeader { reason: source.to_string() })?;
     let data_start = cursor.offset();
-    // Old models carry boolean masks that nothing reads; they are no reason to refuse the model.
+    // Old models contain unused boolean masks, which are no reason to reject the model.
     let is_read =
         |(name, tensor): &(String, TensorHeader)| dtype_of(&tensor.dtype).is_some() || !is_constant(name);
     let read = tensors.into_iter().filter(is_read);
@@ -149,7 +149,7 @@ fn dtype_of(name: &str) -> Option<DType> {
     }
 }
 
-/// A tensor of the header, checked against the `available` bytes of data that start at `data_start`.
+/// A tensor, checked against the `available` bytes of data from `data_start`.
 fn tensor_info(
     name: String,
     tensor: &TensorHeader,

@@ -1,7 +1,7 @@
 //! `tokenizer.json` of Hugging Face models, run by the crate `tokenizers`.
 //!
-//! Encoding is the library's: normalizer, pre-tokenizer and model of the file. Decoding is ours ([`decoder`]), since streaming
-//! needs the bytes of each token. Marks around sequences are found by running the post-processor once.
+//! The library encodes, with the file's normalizer, pre-tokenizer and model. Decoding is implemented here ([`decoder`]),
+//! since streaming needs the bytes of each token. Sequence markers are found by running the post-processor once.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +27,7 @@ mod special_config;
 #[cfg(test)]
 mod tests;
 
-/// A tokenizer read from `tokenizer.json` and the configuration files beside it.
+/// A tokenizer read from `tokenizer.json` and the configuration files next to it.
 #[derive(Debug)]
 pub struct HfTokenizer {
     library: Library,
@@ -36,14 +36,14 @@ pub struct HfTokenizer {
     vocabulary: Vocabulary,
 }
 
-/// The ids that the model expects before and after every sequence.
+/// The ids added before and after every sequence.
 #[derive(Debug, Default, PartialEq)]
 struct Marks {
     before: Vec<TokenId>,
     after: Vec<TokenId>,
 }
 
-/// The parts of the file that we read ourselves.
+/// The parts of the file not read by the library.
 #[derive(Deserialize)]
 struct TokenizerFile {
     #[serde(default)]
@@ -79,7 +79,7 @@ impl HfTokenizer {
     fn from_json(json: &[u8], file: &str, config: &SpecialConfig) -> Result<Self, TokenizerError> {
         let invalid =
             |reason: String| TokenizerError::Invalid { file: file.to_owned(), what: "tokenizer", reason };
-        // The library panics on some files that are not JSON, so we parse first.
+        // Parse first: the library panics on some files that are not JSON.
         let parts: TokenizerFile =
             serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
         let library = guarded(|| Library::from_bytes(json)).map_err(invalid)?;
@@ -130,7 +130,7 @@ impl Tokenizer for HfTokenizer {
     }
 }
 
-/// Calls the library and turns its panics, which malformed files can cause, into errors.
+/// Calls the library, converting panics caused by malformed files to errors.
 pub(super) fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result.map_err(|error| error.to_string()),
@@ -186,8 +186,8 @@ fn vocabulary(
     builder.build(file, special)
 }
 
-/// The ids that the post-processor puts around a sequence, found by giving it one. Flags of the configuration take precedence, as
-/// in transformers.
+/// The ids that the post-processor puts around a sequence, found by running it. Configuration flags take precedence, as in
+/// transformers.
 fn marks(library: &Library, config: &SpecialConfig, vocabulary: &Vocabulary) -> Result<Marks, String> {
     const PROBE: u32 = u32::MAX;
     let mut marks = Marks::default();

@@ -1,7 +1,8 @@
-//! Special tokens: which open and close a sequence, and which end generation.
+//! Special tokens: sequence markers, and tokens that end generation.
 //!
-//! A model's files name one end of sequence, often the wrong one for chats: the turn ends at another token (`<|im_end|>`), and
-//! generation would run on. So, as llama.cpp does, control tokens whose text is known to end a turn also end generation.
+//! A model's files declare one end of sequence, often the wrong one for chats: a turn ends with another token
+//! (`<|im_end|>`), and generation would run on. So, as in llama.cpp, control tokens whose text is known to end a turn also
+//! end generation.
 
 use sm_tensor::TokenId;
 
@@ -39,15 +40,15 @@ const END_TEXTS: [&str; 16] = [
 ];
 
 impl SpecialIds {
-    /// Ends generation at `eos`, at the `named` ids that the files declare, and at those of the control tokens `controls` (id and
-    /// text) that are known to end a turn.
+    /// Ends generation at `eos`, at the `named` ids declared in the files, and at those `controls` (id and text of control
+    /// tokens) that are known to end a turn.
     pub(super) fn set_end_of_generation<'a>(
         &mut self,
         named: impl IntoIterator<Item = TokenId>,
         controls: impl IntoIterator<Item = (TokenId, &'a str)>,
     ) {
         let known: Vec<_> = controls.into_iter().filter(|(_, text)| END_TEXTS.contains(text)).collect();
-        // In OpenAI's Harmony format an answer has several messages: `<|end|>` ends one, `<|return|>` the answer.
+        // In OpenAI's Harmony format an answer has several messages: `<|end|>` ends a message, `<|return|>` the answer.
         let harmony = known.iter().any(|(_, text)| *text == "<|return|>");
         let known = known.into_iter().filter(|(_, text)| !(harmony && *text == "<|end|>")).map(|(id, _)| id);
         self.end_of_generation = self.eos.into_iter().chain(named).chain(known).collect();

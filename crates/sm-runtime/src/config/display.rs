@@ -1,4 +1,4 @@
-//! A configuration as text.
+//! Formats a configuration as text.
 
 use std::fmt::{self, Debug, Formatter};
 
@@ -35,7 +35,7 @@ impl Lines<'_, '_> {
 }
 
 impl fmt::Display for EngineConfig {
-    /// One line for each value that is not a secret and does not follow from others: `section.name = value`.
+    /// One `section.name = value` line per value, except secrets and derived values.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { load, executor, batching, cache, speculation, kv_disk } = self;
         load_lines(load, &mut Lines { to: f, section: "load" })?;

@@ -1,4 +1,4 @@
-//! A prompt ready for the tokenizer: messages have become text.
+//! Prompts ready for the tokenizer, with messages rendered to text.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::{ChatRequest, Prompt};
 use crate::text::{Text, TextStart};
 use crate::{Error, GenerationOptions};
 
-/// A prompt ready for the tokenizer.
+/// A prompt ready for tokenization.
 #[derive(Debug)]
 pub(crate) enum RenderedPrompt<'p> {
     Text(&'p str),
@@ -21,17 +21,17 @@ pub(crate) enum RenderedPrompt<'p> {
     Chat {
         text: Cow<'p, str>,
         start: TextStart,
-        /// The text where it follows an answer, for messages in a session in append mode. An error of those only whose
-        /// session holds an answer.
+        /// The text as a continuation of an answer, for sessions in append mode. An error here only matters if the session
+        /// holds an answer.
         after_answer: Option<Result<String, Error>>,
     },
 }
 
 impl<'p> RenderedPrompt<'p> {
-    /// Renders messages. Everything else stays what it is.
+    /// Renders messages; leaves other prompts unchanged.
     ///
     /// # Errors
-    /// If there are messages and no usable template, or the template fails.
+    /// If there are messages but no usable template, or the template fails.
     pub(crate) fn new(
         prompt: &'p Prompt,
         template: Result<&ChatTemplate, &Arc<ChatError>>,
@@ -60,7 +60,7 @@ impl<'p> RenderedPrompt<'p> {
         Ok(Self::Chat { text: request.render(template)?.into(), start, after_answer })
     }
 
-    /// The tokens where the prompt follows nothing.
+    /// Tokenizes the prompt without preceding context.
     ///
     /// # Errors
     /// [`Error::NoTokenizer`]; if the text cannot be encoded.
@@ -76,7 +76,7 @@ impl<'p> RenderedPrompt<'p> {
         })
     }
 
-    /// The tokens where the prompt follows what was said before, if they differ from those of [`RenderedPrompt::encode`].
+    /// Tokenizes the prompt as a continuation of earlier turns, if that differs from [`RenderedPrompt::encode`].
     ///
     /// # Errors
     /// As [`RenderedPrompt::encode`].
@@ -90,7 +90,7 @@ impl<'p> RenderedPrompt<'p> {
         }
     }
 
-    /// What the output begins with: the text of the prompt if the options ask for it, else nothing.
+    /// Initial text of the output: the prompt if `echo` is set, otherwise empty.
     ///
     /// # Errors
     /// [`Error::NoTokenizer`] for tokens that cannot become text.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
-/// The deepest nesting written. Only a template that builds deeper values on purpose gets there.
+/// Maximum nesting written. Only a template that deliberately builds deeper values exceeds it.
 const MAX_DEPTH: usize = 100;
 
 /// `value | tojson(indent=…, ensure_ascii=…, separators=…, sort_keys=…)`

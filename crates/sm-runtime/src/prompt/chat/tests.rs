@@ -67,13 +67,13 @@ fn what_cannot_be_rendered_names_the_remedy() {
     let user = ChatRequest::new().user("hi");
     let no_text = user.clone().message(Message::from_json(json!({"role": "assistant"})).unwrap());
     let cases = [
-        (ChatRequest::new().render(&last_only), "give at least one"),
+        (ChatRequest::new().render(&last_only), "at least one message"),
         (user.render_after_answer(&last_only), "prefix mode"),
         (no_text.continue_final_message(true).render(&last_only), "no text to continue"),
-        (user.assistant("x").continue_final_message(true).render(&users_only), "leaves the last message out"),
+        (user.assistant("x").continue_final_message(true).render(&users_only), "omits the last message"),
         (
             ChatRequest::new().user("hi").render(&template("{{ raise_exception('no') }}")),
-            "refuses this conversation: no",
+            "rejects this conversation: no",
         ),
     ];
     for (outcome, part) in cases {
