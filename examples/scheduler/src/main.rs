@@ -8,7 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use sm_batching::{
-    BatchMemory, BatchingConfig, Request, RequestId, Results, Scheduler, Step, StepLimits, TokenId, Verdict,
+    BatchingConfig, Request, RequestId, Results, Scheduler, Step, StepLimits, TokenId, Verdict,
 };
 use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool};
 

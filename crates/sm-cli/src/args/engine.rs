@@ -4,8 +4,7 @@ use std::num::NonZeroUsize;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sm_runtime::{
-    BatchingConfig, ByteSize, Engine, EngineConfig, ExecutorOptions, KvCacheConfig, LoadOptions, ModelRef,
-    Preset,
+    ByteSize, Engine, EngineConfig, ExecutorOptions, KvCacheConfig, LoadOptions, ModelRef, Preset,
 };
 
 use super::ModelArgs;

@@ -1,7 +1,5 @@
 //! Conversations.
 
-use sm_cache::KvCacheConfig;
-
 use super::{SIZE, alone, config, engine_of, seeded, text, transcript};
 use crate::testing::{FakeSize, fake_model, hashed};
 use crate::{Engine, EngineConfig, Error, LimitedResource, Prompt, Request};
