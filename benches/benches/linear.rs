@@ -96,7 +96,7 @@ impl Step {
     fn new(case: &Case) -> Self {
         let max_tokens = case.n_rows;
         let limits = Limits { max_tokens, ..Limits::one_sequence(max_tokens) };
-        let backend = CpuBackend::new().threads(case.n_threads).isa(case.isa);
+        let backend = CpuBackend::new().exact_threads(case.n_threads).isa(case.isa);
         let executor = backend
             .load_and_prepare(&case.plan(), &RandomWeights, limits, &|_| ())
             .expect("the plan is valid");

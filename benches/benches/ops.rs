@@ -179,7 +179,7 @@ impl Model {
             n_pages,
             ..Limits::one_sequence(CONTEXT_LEN)
         };
-        let backend = CpuBackend::new().threads(n_threads);
+        let backend = CpuBackend::new().exact_threads(n_threads);
         let executor = backend
             .load_and_prepare(&Layers::plan(), &RandomWeights, limits, &|_| ())
             .expect("the plan is valid");

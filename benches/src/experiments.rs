@@ -4,6 +4,7 @@
 //! one file here and one row of the table in `bin/experiments.rs`.
 
 pub mod batching;
+pub mod busy;
 pub mod concurrency;
 pub mod first_request;
 pub mod first_token;
@@ -47,6 +48,14 @@ pub enum ExperimentError {
     #[error("the demo model cannot chat: {reason}")]
     Chat {
         /// The reason.
+        reason: String,
+    },
+    /// An engine in a process of its own failed.
+    #[error("{what}: {reason}")]
+    Engine {
+        /// Which.
+        what: String,
+        /// Its error.
         reason: String,
     },
     /// Two runs that must give the same tokens did not.

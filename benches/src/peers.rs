@@ -17,7 +17,9 @@ mod start;
 pub use calibrate::{Calibration, Calibrator};
 pub use cells::{Cell, Model, Peer, Test, cells};
 pub use child::{Answer, Child, Request};
-pub use engines::{BASELINE, Engine, OURS, PACKED, PEERS, packed_dir, program, sibling};
+pub use engines::{
+    BASELINE, DEFAULT_THREADS, Engine, FIXED, LLAMA, OURS, PACKED, PEERS, packed_dir, program, sibling,
+};
 pub use machine::machine;
 pub use measure::{Contender, Measurement, Options, Sample, measure};
 pub use report::{HEADING, Ratio, baseline_ratio, ratio, ratios_in_short, row};

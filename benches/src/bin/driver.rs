@@ -3,8 +3,8 @@
 
 use std::io::BufRead;
 
-use sm_benches::peers::{Answer, PACKED, Request, packed_dir};
-use sm_runtime::{Bench, Device, ExecutorOptions, LoadOptions, Loader, ModelRef};
+use sm_benches::peers::{Answer, DEFAULT_THREADS, FIXED, PACKED, Request, packed_dir};
+use sm_runtime::{Bench, Device, ExecutorOptions, LoadOptions, Loader, ModelRef, Threads};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -44,8 +44,13 @@ fn load(request: &Request) -> Result<Bench, Failure> {
     let Request::Load { model, n_threads, context_len, n_sequences, setting } = request else {
         return Err("this request does not load a model".into());
     };
-    let isa = (setting != "default" && setting != PACKED).then(|| setting.clone());
-    let device = Device::Cpu { isa, threads: Some(*n_threads) };
+    let is_isa = setting != "default" && setting != PACKED && setting != FIXED.setting;
+    let threads = match *n_threads {
+        DEFAULT_THREADS => Threads::PerCore,
+        n_threads if setting == FIXED.setting => Threads::Exactly(n_threads),
+        n_threads => Threads::AtMost(n_threads),
+    };
+    let device = Device::Cpu { isa: is_isa.then(|| setting.clone()), threads };
     let mut options = LoadOptions::new().device(device).context_len(*context_len);
     if setting == PACKED {
         options = options.packed_dir(packed_dir(model.as_ref()));

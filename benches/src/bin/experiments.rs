@@ -10,8 +10,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use sm_benches::experiments::{
-    ExperimentError, Finding, batching, concurrency, first_request, first_token, kv_cache, latency, memory,
-    overhead, sessions, speculation, streaming, threads, waiting,
+    ExperimentError, Finding, batching, busy, concurrency, first_request, first_token, kv_cache, latency,
+    memory, overhead, sessions, speculation, streaming, threads, waiting,
 };
 use sm_benches::peers::machine;
 use sm_runtime::ModelRef;
@@ -26,6 +26,9 @@ struct Args {
     /// Counted repetitions; results are medians
     #[arg(long, value_name = "N", default_value_t = 5)]
     reps: usize,
+    /// Run llama.cpp too, in `busy` (`cargo xtask setup --peers` installs it)
+    #[arg(long)]
+    peers: bool,
     /// The model of `batching-large` [default: 1.1 billion random weights in Q4_0, written and removed afterwards]
     #[arg(long, value_name = "MODEL")]
     large: Option<PathBuf>,
@@ -39,6 +42,8 @@ enum Experiment {
     Batching,
     /// The same on a model larger than the CPU caches
     BatchingLarge,
+    /// Beside other processes, and on one processor
+    Busy,
     /// A hundred requests from 1, 4 and 8 callers
     Concurrency,
     /// The same requests on 1 thread up to the number of cores
@@ -71,6 +76,7 @@ impl Experiment {
             Self::BatchingLarge => {
                 batching::run_large(args.large.as_deref().map(ModelRef::named).as_ref(), args.reps)
             }
+            Self::Busy => busy::run(args.reps, args.peers),
             Self::Concurrency => concurrency::run(args.reps),
             Self::Threads => threads::run(args.reps),
             Self::Latency => latency::run(args.reps),
@@ -87,6 +93,9 @@ impl Experiment {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|argument| argument == busy::SPIN) {
+        busy::spin();
+    }
     let args = Args::parse();
     let chosen =
         if args.experiments.is_empty() { Experiment::value_variants() } else { &args.experiments[..] };

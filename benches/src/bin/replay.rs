@@ -16,7 +16,7 @@ use sm_benches::replay::scale::Scale;
 use sm_benches::replay::trace::{self, BLOCK_LEN};
 use sm_benches::replay::verify::verify;
 use sm_runtime::{
-    BatchingConfig, Device, Engine, EngineConfig, KvCacheConfig, LoadOptions, ModelRef, QueueOrder,
+    BatchingConfig, Device, Engine, EngineConfig, KvCacheConfig, LoadOptions, ModelRef, QueueOrder, Threads,
 };
 
 /// Replays a trace of recorded traffic on the engine with the demo model: Mooncake's (JSON lines) or Azure's of 2023 (CSV).
@@ -136,7 +136,10 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
 
 fn config(args: &Args) -> EngineConfig {
     EngineConfig::new()
-        .load(LoadOptions::new().device(Device::Cpu { isa: None, threads: args.threads }))
+        .load(LoadOptions::new().device(Device::Cpu {
+            isa: None,
+            threads: args.threads.map_or(Threads::PerCore, Threads::AtMost),
+        }))
         .batching(
             BatchingConfig::new()
                 .max_batch_size(args.batch)

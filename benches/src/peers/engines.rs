@@ -36,9 +36,14 @@ const fn peer(name: &'static str, setting: &'static str, program: Program) -> En
 pub const PEERS: [&str; 4] = ["llama.cpp", "candle", "openvino", "ctranslate2"];
 /// This engine.
 pub const OURS: Engine = peer("sm", "default", Program::Ours);
+/// The same with exactly as many threads as it is told.
+pub const FIXED: Engine = Engine { setting: "fixed", ..OURS };
+/// A number of threads that leaves it to the engine how many there are.
+pub const DEFAULT_THREADS: usize = 0;
 /// Another build of it.
 pub const BASELINE: Engine = peer("baseline", "default", Program::Baseline);
-pub(super) const LLAMA: Engine = peer(PEERS[0], "default", Program::Python("llama_cpp_driver.py"));
+/// llama.cpp.
+pub const LLAMA: Engine = peer(PEERS[0], "default", Program::Python("llama_cpp_driver.py"));
 pub(super) const LLAMA_NO_REPACK: Engine = Engine { setting: "no-repack", ..LLAMA };
 pub(super) const LLAMA_NO_FLASH: Engine = Engine { setting: "no-flash", ..LLAMA };
 pub(super) const OPENVINO: Engine = peer(PEERS[2], "default", Program::Python("openvino_driver.py"));

@@ -1,6 +1,6 @@
 //! Re-runs requests alone: no scheduler, no cache, no other requests.
 
-use sm_runtime::{Completion, Device, Error, Generator, LoadOptions, Loader, ModelRef, Prompt};
+use sm_runtime::{Completion, Device, Error, Generator, LoadOptions, Loader, ModelRef, Prompt, Threads};
 
 use super::drive::{Outcome, options};
 use super::scale::Scaled;
@@ -24,7 +24,8 @@ pub fn verify(
     stride: usize,
     n_threads: Option<usize>,
 ) -> Result<Verified, Error> {
-    let options = LoadOptions::new().device(Device::Cpu { isa: None, threads: n_threads });
+    let options = LoadOptions::new()
+        .device(Device::Cpu { isa: None, threads: n_threads.map_or(Threads::PerCore, Threads::AtMost) });
     let mut generator = Generator::new(Loader::new(ModelRef::Demo).options(options).load()?)?;
     let mut verified = Verified::default();
     for (index, (scaled, outcome)) in requests.iter().zip(outcomes).enumerate().step_by(stride) {

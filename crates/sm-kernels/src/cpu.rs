@@ -4,7 +4,8 @@
 //! executor ── program ── ops ──┬── step ── schedule
 //!     │                        ├── buffers ── arena ── kv_pool ── allocation
 //!     │                        └── pack ── formats ── isa
-//!  profiler, speed          activations, kv_element      split ── team ── barrier, topology
+//!  profiler, speed,         activations, kv_element      split ── team ── barrier ── signal
+//!  team_size, estimate                                                       topology
 //! ```
 //!
 //! Modules import each other downwards only.
@@ -15,6 +16,7 @@ pub(crate) mod arena;
 mod backend;
 pub(crate) mod barrier;
 pub(crate) mod buffers;
+mod estimate;
 mod executor;
 pub(crate) mod formats;
 mod forms;
@@ -28,10 +30,12 @@ mod profiler;
 pub(crate) mod program;
 pub(crate) mod schedule;
 mod select;
+pub(crate) mod signal;
 mod speed;
 pub(crate) mod split;
 pub(crate) mod step;
 pub(crate) mod team;
+mod team_size;
 mod topology;
 pub(crate) mod weights;
 mod worker_state;

@@ -40,7 +40,7 @@ fn all_logits(executor: &mut dyn Executor) -> Vec<Vec<f32>> {
 }
 
 fn executor(plan: &Plan, n_threads: usize) -> Box<dyn Executor> {
-    let backend = CpuBackend::new().threads(n_threads);
+    let backend = CpuBackend::new().exact_threads(n_threads);
     backend.load_and_prepare(plan, &RandomWeights::new(plan), limits(), &|_| ()).unwrap()
 }
 
@@ -122,14 +122,14 @@ fn an_output_stays_while_the_next_step_is_computed() {
 fn executors_share_weights_whatever_their_limits_and_threads() {
     let plan = testing::decoder(DType::Q4_0);
     let loaded: Arc<dyn Weights> =
-        CpuBackend::new().threads(2).load(&plan, &RandomWeights::new(&plan), &|_| ()).unwrap();
+        CpuBackend::new().exact_threads(2).load(&plan, &RandomWeights::new(&plan), &|_| ()).unwrap();
     let expected = all_logits(&mut *executor(&plan, 1));
     let mut short = plan.clone();
     short.context_len = 100;
     let mut executors: Vec<_> = [(&plan, 1, 64), (&plan, 3, 200), (&short, 2, 50)]
         .map(|(plan, n_threads, n_positions)| {
             let limits = Limits { n_pages: n_positions / PAGE_LEN + 1, ..limits() };
-            CpuBackend::new().threads(n_threads).prepare(plan, &loaded, limits).unwrap()
+            CpuBackend::new().exact_threads(n_threads).prepare(plan, &loaded, limits).unwrap()
         })
         .into();
     assert_eq!(Arc::strong_count(&loaded), 4);
@@ -154,7 +154,7 @@ impl Weights for Foreign {
 #[test]
 fn the_weights_of_another_plan_are_refused() {
     let plan = testing::decoder(DType::Q4_0);
-    let backend = CpuBackend::new().threads(1);
+    let backend = CpuBackend::new().exact_threads(1);
     let loaded = backend.load(&plan, &RandomWeights::new(&plan), &|_| ()).unwrap();
     let refuse = |plan: &Plan, weights: &Arc<dyn Weights>, expected: &str| {
         let error = backend.prepare(plan, weights, limits()).unwrap_err().to_string();

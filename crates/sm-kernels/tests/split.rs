@@ -26,7 +26,7 @@ fn limits(kv_dtype: KvDType) -> Limits {
 }
 
 fn executor(plan: &Plan, n_threads: usize, limits: Limits) -> Box<dyn Executor> {
-    let backend = CpuBackend::new().threads(n_threads);
+    let backend = CpuBackend::new().exact_threads(n_threads);
     backend.load_and_prepare(plan, &RandomWeights::new(plan), limits, &|_| ()).unwrap()
 }
 

@@ -44,7 +44,11 @@ fn executor_of(
     let plan = plan(dtype);
     let weights = RandomWeights::new(&plan);
     let limits = Limits { kv_dtype, ..limits() };
-    CpuBackend::new().threads(n_threads).isa(isa).load_and_prepare(&plan, &weights, limits, &|_| ()).unwrap()
+    CpuBackend::new()
+        .exact_threads(n_threads)
+        .isa(isa)
+        .load_and_prepare(&plan, &weights, limits, &|_| ())
+        .unwrap()
 }
 
 /// A sequence with its pages, somewhere in the pool.
@@ -289,7 +293,7 @@ fn what_pages_held_before_never_shows() {
     let mut weights = RandomWeights::new(&plan);
     weights.fill_row("table.0", unused, f32::NAN);
     let mut poisoned =
-        CpuBackend::new().threads(2).load_and_prepare(&plan, &weights, limits(), &|_| ()).unwrap();
+        CpuBackend::new().exact_threads(2).load_and_prepare(&plan, &weights, limits(), &|_| ()).unwrap();
     for n_rows in 1..8 {
         let mut nan = [Sequence::new(0, 48, (0, 1))];
         nan[0].tokens.fill(TokenId(unused as u32));
@@ -362,7 +366,7 @@ fn a_source_that_panics_is_an_error_that_names_the_matrix() {
     let source = Panicking(RandomWeights::new(&plan));
     for n_threads in [1, 3] {
         let prepared =
-            CpuBackend::new().threads(n_threads).load_and_prepare(&plan, &source, limits(), &|_| ());
+            CpuBackend::new().exact_threads(n_threads).load_and_prepare(&plan, &source, limits(), &|_| ());
         let error = prepared.unwrap_err().to_string();
         assert!(error.contains("gate.1") && error.contains("packing it failed: a bad day"), "{error}");
     }
@@ -374,7 +378,7 @@ fn progress_ends_at_the_total() {
     let seen = std::sync::Mutex::new(Vec::new());
     let note = |progress: Progress| seen.lock().unwrap().push((progress.done_bytes, progress.total_bytes));
     let executor = CpuBackend::new()
-        .threads(2)
+        .exact_threads(2)
         .load_and_prepare(&plan, &RandomWeights::new(&plan), limits(), &note)
         .unwrap();
     let seen = seen.into_inner().unwrap();

@@ -9,7 +9,7 @@ mod cpu;
 
 use sm_kernels::plan::Backend;
 
-use crate::{Device, Error};
+use crate::{Device, Error, Threads};
 
 pub use cpu::kernel_sets;
 pub(crate) use cpu::{BLOCK_LEN, block_maxima};
@@ -20,7 +20,7 @@ pub(crate) use cpu::{BLOCK_LEN, block_maxima};
 /// If this build has no backend for the device, or the machine lacks it.
 pub(crate) fn open(device: &Device) -> Result<Box<dyn Backend>, Error> {
     match device {
-        Device::Auto => cpu::open(None, None),
+        Device::Auto => cpu::open(None, Threads::PerCore),
         Device::Cpu { isa, threads } => cpu::open(isa.as_deref(), *threads),
         Device::Gpu(_) => {
             let message = format!("this build has no GPU backend; use cpu or auto instead of {device}");
@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn a_kernel_set_that_the_processor_lacks_is_refused_with_those_it_has() {
         assert_eq!(open(&Device::Auto).unwrap().name(), "cpu");
-        let open = |isa: &str| open(&Device::Cpu { isa: Some(isa.to_owned()), threads: Some(1) });
+        let open = |isa: &str| open(&Device::Cpu { isa: Some(isa.to_owned()), threads: Threads::AtMost(1) });
         for isa in kernel_sets() {
             open(isa).unwrap();
         }

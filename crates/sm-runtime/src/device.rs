@@ -7,13 +7,13 @@ use crate::Error;
 
 /// The device that runs a model.
 ///
-/// Parses and prints in command-line syntax: `auto`, `cpu`, `cpu:avx2` (kernel set), `cpu:4` (threads), `cpu:avx2:4`,
-/// `gpu`, `gpu:1` (index).
+/// Reads and prints as on the command line: `auto`, `cpu`, `cpu:avx2` (kernel set), `cpu:4` ([`Threads`]), `cpu:avx2:4`, `gpu`,
+/// `gpu:1` (index).
 ///
 /// ```
-/// use sm_runtime::Device;
+/// use sm_runtime::{Device, Threads};
 ///
-/// assert_eq!("cpu:2".parse::<Device>()?, Device::Cpu { isa: None, threads: Some(2) });
+/// assert_eq!("cpu:2".parse::<Device>()?, Device::Cpu { isa: None, threads: Threads::AtMost(2) });
 /// assert_eq!(Device::cpu().to_string(), "cpu");
 /// assert_eq!(Device::default(), Device::Auto);
 /// # Ok::<(), sm_runtime::Error>(())
@@ -28,8 +28,8 @@ pub enum Device {
     Cpu {
         /// The kernel set, one of [`kernel_sets`](crate::kernel_sets). By default the fastest the processor supports.
         isa: Option<String>,
-        /// Worker threads. By default one per core.
-        threads: Option<usize>,
+        /// Worker threads.
+        threads: Threads,
     },
     /// The GPU with this index.
     Gpu(usize),
@@ -38,12 +38,58 @@ pub enum Device {
 impl Device {
     /// The CPU, with its fastest kernel set and one thread per core.
     pub fn cpu() -> Self {
-        Self::Cpu { isa: None, threads: None }
+        Self::Cpu { isa: None, threads: Threads::PerCore }
     }
 
-    /// The CPU with `threads` worker threads.
+    /// The CPU with at most `threads` worker threads.
     pub fn cpu_threads(threads: usize) -> Self {
-        Self::Cpu { isa: None, threads: Some(threads) }
+        Self::Cpu { isa: None, threads: Threads::AtMost(threads) }
+    }
+}
+
+/// How many threads compute a step on the CPU.
+///
+/// Reads and prints as on the command line: `4` (at most), `4!` (exactly). The number never changes a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Threads {
+    /// At most one per physical core.
+    #[default]
+    PerCore,
+    /// At most this many, and no more than the process has processors. Steps use fewer whenever that is faster: for little
+    /// work, and while other processes keep cores busy.
+    AtMost(usize),
+    /// This many in every step, even if there are fewer processors: to measure and to test.
+    Exactly(usize),
+}
+
+impl fmt::Display for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PerCore => f.write_str("one per core"),
+            Self::AtMost(n_threads) => write!(f, "{n_threads}"),
+            Self::Exactly(n_threads) => write!(f, "{n_threads}!"),
+        }
+    }
+}
+
+impl FromStr for Threads {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (number, threads): (&str, fn(usize) -> Self) = match text.strip_suffix('!') {
+            Some(number) => (number, Self::Exactly),
+            None => (text, Self::AtMost),
+        };
+        match number.parse() {
+            Ok(n_threads) if n_threads > 0 => Ok(threads(n_threads)),
+            _ => {
+                let message = format!(
+                    "{text:?} is not a number of threads; use 1 or more, such as 4, or 4! for exactly 4"
+                );
+                Err(Error::validation("threads", message))
+            }
+        }
     }
 }
 
@@ -54,7 +100,10 @@ impl fmt::Display for Device {
             Self::Cpu { isa, threads } => {
                 f.write_str("cpu")?;
                 isa.iter().try_for_each(|isa| write!(f, ":{isa}"))?;
-                threads.iter().try_for_each(|threads| write!(f, ":{threads}"))
+                match threads {
+                    Threads::PerCore => Ok(()),
+                    threads => write!(f, ":{threads}"),
+                }
             }
             Self::Gpu(0) => f.write_str("gpu"),
             Self::Gpu(index) => write!(f, "gpu:{index}"),
@@ -75,12 +124,12 @@ impl FromStr for Device {
         let device = match (parts.next(), parts.next(), parts.next()) {
             (Some("auto"), None, None) => Self::Auto,
             (Some("cpu"), None, None) => Self::cpu(),
-            (Some("cpu"), Some(threads), None) if is_number(threads) => {
-                Self::cpu_threads(threads.parse().map_err(|_| unknown())?)
+            (Some("cpu"), Some(threads), None) if !is_name(threads) => {
+                Self::Cpu { isa: None, threads: threads.parse().map_err(|_| unknown())? }
             }
             (Some("cpu"), Some(isa), threads) if is_name(isa) => {
                 let threads = threads.map(|threads| threads.parse().map_err(|_| unknown())).transpose()?;
-                Self::Cpu { isa: Some(isa.to_owned()), threads }
+                Self::Cpu { isa: Some(isa.to_owned()), threads: threads.unwrap_or_default() }
             }
             (Some("gpu"), index, None) => Self::Gpu(index.unwrap_or("0").parse().map_err(|_| unknown())?),
             _ => return Err(unknown()),
@@ -89,11 +138,7 @@ impl FromStr for Device {
     }
 }
 
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Kernel set names begin with a letter, which distinguishes them from thread counts.
+/// Names of kernel sets begin with a letter, which tells them from numbers of threads.
 fn is_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
 }
@@ -104,14 +149,16 @@ mod tests {
 
     #[test]
     fn devices_read_as_they_print() {
+        use Threads::{AtMost, Exactly, PerCore};
         let cpu = |isa: Option<&str>, threads| Device::Cpu { isa: isa.map(str::to_owned), threads };
         for (text, device) in [
             ("auto", Device::Auto),
             ("cpu", Device::cpu()),
-            ("cpu:avx2", cpu(Some("avx2"), None)),
-            ("cpu:avx512-vnni", cpu(Some("avx512-vnni"), None)),
-            ("cpu:3", cpu(None, Some(3))),
-            ("cpu:scalar:2", cpu(Some("scalar"), Some(2))),
+            ("cpu:avx2", cpu(Some("avx2"), PerCore)),
+            ("cpu:avx512-vnni", cpu(Some("avx512-vnni"), PerCore)),
+            ("cpu:3", cpu(None, AtMost(3))),
+            ("cpu:scalar:2", cpu(Some("scalar"), AtMost(2))),
+            ("cpu:8!", cpu(None, Exactly(8))),
             ("gpu", Device::Gpu(0)),
             ("gpu:1", Device::Gpu(1)),
         ] {
@@ -128,6 +175,8 @@ mod tests {
             "cuda",
             "cpu:",
             "cpu::2",
+            "cpu:0",
+            "cpu:2!!",
             "cpu:avx2:x",
             "cpu:2:avx2",
             "cpu:a:1:2",

@@ -188,7 +188,7 @@ pub use completion::{
     Completion, FinishReason, GenerationStrategy, Timings, TokenEvent, TokenLogprob, Usage,
 };
 pub use config::{EngineConfig, Preset};
-pub use device::Device;
+pub use device::{Device, Threads};
 pub use engine::{
     BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestStatus, Session,
     SessionOptions, TokenStream,

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sm_runtime::{
-    ByteSize, Engine, EngineConfig, ExecutorOptions, KvCacheConfig, LoadOptions, ModelRef, Preset,
+    ByteSize, Engine, EngineConfig, ExecutorOptions, KvCacheConfig, LoadOptions, ModelRef, Preset, Threads,
 };
 
 use super::ModelArgs;
@@ -21,9 +21,9 @@ use crate::progress::load_progress;
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// Worker threads [default: one per core]
+    /// Worker threads, at most one per processor; N! forces exactly N [default: one per core]
     #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
-    threads: Option<NonZeroUsize>,
+    threads: Option<Threads>,
     /// Context length, prompt and output together [default: the model's, at most 4096]
     #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
     context: Option<NonZeroUsize>,
@@ -38,7 +38,7 @@ impl LoadArgs {
     /// # Errors
     /// If options contradict each other, or the given tokenizer cannot be used.
     pub(crate) fn options(&self) -> Result<LoadOptions, Failure> {
-        let mut options = self.model.options(self.threads.map(NonZeroUsize::get))?;
+        let mut options = self.model.options(self.threads)?;
         options.context_len = self.context.map(NonZeroUsize::get);
         Ok(options)
     }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use sm_runtime::{DType, Device, ExecutorOptions, KvDType, LoadOptions, LoadedModel, Loader, ModelRef};
+use sm_runtime::{
+    DType, Device, ExecutorOptions, KvDType, LoadOptions, LoadedModel, Loader, ModelRef, Threads,
+};
 
 use super::DEMO;
 use super::tokenizer::TokenizerArgs;
@@ -46,22 +48,22 @@ impl ModelArgs {
     /// The loader's options. Threads and kernel sets only apply to the CPU.
     ///
     /// # Errors
-    /// If options contradict each other, or the given tokenizer cannot be used.
-    pub(crate) fn options(&self, n_threads: Option<usize>) -> Result<LoadOptions, Failure> {
+    /// If options contradict each other, or the tokenizer that was given cannot be used.
+    pub(crate) fn options(&self, threads: Option<Threads>) -> Result<LoadOptions, Failure> {
         let mut options = LoadOptions::new();
-        options.device = self.device(n_threads)?;
+        options.device = self.device(threads)?;
         options.quant = self.quant;
         options.packed_dir.clone_from(&self.packed);
         options.tokenizer = self.tokenizer.source()?;
         Ok(options)
     }
 
-    fn device(&self, n_threads: Option<usize>) -> Result<Device, Failure> {
-        if self.isa.is_none() && n_threads.is_none() {
+    fn device(&self, threads: Option<Threads>) -> Result<Device, Failure> {
+        if self.isa.is_none() && threads.is_none() {
             return Ok(self.device.clone());
         }
         let (own_isa, own_threads) = match self.device.clone() {
-            Device::Auto => (None, None),
+            Device::Auto => (None, Threads::PerCore),
             Device::Cpu { isa, threads } => (isa, threads),
             _ => {
                 let message =
@@ -69,7 +71,7 @@ impl ModelArgs {
                 return Err(Failure::Usage(message));
             }
         };
-        Ok(Device::Cpu { isa: self.isa.clone().or(own_isa), threads: n_threads.or(own_threads) })
+        Ok(Device::Cpu { isa: self.isa.clone().or(own_isa), threads: threads.unwrap_or(own_threads) })
     }
 
     /// Executor options set on the command line.

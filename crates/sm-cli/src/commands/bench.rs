@@ -7,7 +7,7 @@ mod report;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use sm_runtime::{Bench, Error};
+use sm_runtime::{Bench, Error, Threads};
 
 use crate::args::ModelArgs;
 use crate::console::Console;
@@ -45,9 +45,9 @@ pub(crate) struct Args {
     /// Sequences to run at once
     #[arg(short = 'b', long, value_name = "SEQUENCES,…", value_delimiter = ',', default_value = "1")]
     sequences: Vec<NonZeroUsize>,
-    /// Worker threads [default: one per core]
+    /// Worker threads, at most one per processor; N! forces exactly N [default: one per core]
     #[arg(short, long, value_name = "N,…", value_delimiter = ',')]
-    threads: Vec<NonZeroUsize>,
+    threads: Vec<Threads>,
     /// Counted repetitions of each test
     #[arg(short, long, value_name = "REPS", default_value = "5")]
     reps: NonZeroUsize,
@@ -87,20 +87,16 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
 }
 
 impl Args {
-    /// The thread counts to test; `None` is one per core.
-    fn thread_counts(&self) -> Vec<Option<usize>> {
-        if self.threads.is_empty() {
-            vec![None]
-        } else {
-            self.threads.iter().map(|n| Some(n.get())).collect()
-        }
+    /// The numbers of threads to test; `None` is one per core.
+    fn thread_counts(&self) -> Vec<Option<Threads>> {
+        if self.threads.is_empty() { vec![None] } else { self.threads.iter().copied().map(Some).collect() }
     }
 
-    /// A bench sized for every test.
-    fn load(&self, cases: &[Case], n_threads: Option<usize>, console: &Console) -> Result<Bench, Failure> {
+    /// A bench with room for every test.
+    fn load(&self, cases: &[Case], threads: Option<Threads>, console: &Console) -> Result<Bench, Failure> {
         let n_sequences = cases.iter().map(|case| case.sequences).max().unwrap_or(1);
         let context_len = cases.iter().map(Case::context_len).max().unwrap_or(1);
-        let options = self.model.options(n_threads)?.context_len(context_len);
+        let options = self.model.options(threads)?.context_len(context_len);
         let executor = self.model.executor().n_sequences(n_sequences).max_outputs(n_sequences);
         let model = self.model.load(options, executor.clone(), console)?;
         Ok(Bench::new(&model, &executor)?)

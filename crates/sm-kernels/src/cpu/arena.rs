@@ -33,6 +33,8 @@ pub(crate) struct Extents {
     pub(crate) n_tokens: usize,
     /// Rows whose outputs are wanted.
     pub(crate) n_outputs: usize,
+    /// Workers that compute the step.
+    pub(crate) n_workers: usize,
 }
 
 /// Rows of a region in a step.
@@ -40,8 +42,8 @@ pub(crate) struct Extents {
 pub(crate) enum RowCount {
     /// This many per token or per output.
     Per(Rows, usize),
-    /// The same in every step.
-    Fixed(usize),
+    /// One per worker of the step.
+    PerWorker,
 }
 
 impl RowCount {
@@ -49,7 +51,7 @@ impl RowCount {
         match self {
             Self::Per(Rows::Tokens, times) => extents.n_tokens * times,
             Self::Per(Rows::Outputs, times) => extents.n_outputs * times,
-            Self::Fixed(n_rows) => n_rows,
+            Self::PerWorker => extents.n_workers,
         }
     }
 }

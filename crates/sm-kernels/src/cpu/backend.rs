@@ -8,7 +8,8 @@ use super::executor::CpuExecutor;
 use super::kv_pool::KvPool;
 use super::program::Program;
 use super::team::Team;
-use super::topology::{MAX_THREADS, available_bytes, default_threads};
+use super::team_size::TeamSize;
+use super::topology::{MAX_THREADS, available_bytes, default_threads, n_processors};
 use super::weights::PackedWeights;
 use crate::cpu::isa::IsaKind;
 use crate::cpu::ops::product::ProductWorkspace;
@@ -29,20 +30,40 @@ const MAX_TOKENS: usize = 1 << 20;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuBackend {
-    n_threads: Option<usize>,
+    threads: Threads,
     isa: Option<IsaKind>,
 }
 
+/// How many threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Threads {
+    /// One per physical core.
+    #[default]
+    PerCore,
+    /// Not more than the process has processors.
+    AtMost(usize),
+    /// This many, in every step.
+    Exactly(usize),
+}
+
 impl CpuBackend {
-    /// As many threads as the processor has cores, and its fastest instruction set.
+    /// A thread per physical core that this process may use, and the processor's fastest instruction set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the number of threads, the calling one included.
+    /// Sets the number of threads, the calling one included. The backend starts no more than the process has processors,
+    /// and steps use fewer whenever that is faster: for little work, and while other processes keep cores busy. The number
+    /// never changes a result.
     #[must_use]
     pub fn threads(self, n_threads: usize) -> Self {
-        Self { n_threads: Some(n_threads), ..self }
+        Self { threads: Threads::AtMost(n_threads), ..self }
+    }
+
+    /// Sets the number of threads that every step uses, even if there are fewer processors: to measure and to test.
+    #[must_use]
+    pub fn exact_threads(self, n_threads: usize) -> Self {
+        Self { threads: Threads::Exactly(n_threads), ..self }
     }
 
     /// Sets the instruction set.
@@ -51,13 +72,16 @@ impl CpuBackend {
         Self { isa: Some(isa), ..self }
     }
 
-    fn n_threads(&self) -> usize {
-        self.n_threads.unwrap_or_else(default_threads)
+    fn n_threads(&self) -> Result<usize, PrepareError> {
+        match self.threads {
+            Threads::PerCore => Ok(default_threads()),
+            Threads::AtMost(n_threads) => check_threads(n_threads).map(|()| n_threads.min(n_processors())),
+            Threads::Exactly(n_threads) => check_threads(n_threads).map(|()| n_threads),
+        }
     }
 
     fn team(&self) -> Result<Team, PrepareError> {
-        let n_threads = self.n_threads();
-        check_threads(n_threads)?;
+        let n_threads = self.n_threads()?;
         Team::new(n_threads)
             .map_err(|error| PrepareError::Unsupported(format!("cannot start {n_threads} threads: {error}")))
     }
@@ -70,8 +94,8 @@ impl Backend for CpuBackend {
 
     fn memory_needs(&self, plan: &Plan, limits: &Limits) -> Result<MemoryNeeds, PrepareError> {
         plan.validate()?;
-        let n_workers = self.n_threads();
-        check_limits(limits, n_workers)?;
+        let n_workers = self.n_threads()?;
+        check_limits(limits)?;
         check_cache(plan)?;
         let (weight_bytes, max_cols) = PackedWeights::needs(plan)?;
         let program = Program::bind(plan, limits, n_workers)?;
@@ -110,13 +134,18 @@ impl Backend for CpuBackend {
             let reason = format!("this processor has no {isa}; it has {}", available.join(", "));
             return Err(PrepareError::Unsupported(reason));
         }
-        check_limits(&limits, self.n_threads())?;
+        check_limits(&limits)?;
         check_cache(plan)?;
         let packed = (Arc::clone(weights) as Arc<dyn Any + Send + Sync>).downcast::<PackedWeights>();
         let packed = packed
             .map_err(|_| PrepareError::OtherWeights { reason: "another backend packed them".to_owned() })?;
         packed.check(plan)?;
-        Ok(Box::new(CpuExecutor::new(plan, packed, self.team()?, isa, limits)?))
+        let team = self.team()?;
+        let sizes = match self.threads {
+            Threads::Exactly(n_threads) => TeamSize::fixed(n_threads),
+            Threads::PerCore | Threads::AtMost(_) => TeamSize::new(team.n_workers()),
+        };
+        Ok(Box::new(CpuExecutor::new(plan, packed, team, sizes, isa, limits)?))
     }
 }
 
@@ -149,8 +178,7 @@ fn check_threads(n_threads: usize) -> Result<(), PrepareError> {
     check_bounds(&[("n_threads", n_threads, MAX_THREADS, "must be from 1 to 64")])
 }
 
-fn check_limits(limits: &Limits, n_threads: usize) -> Result<(), PrepareError> {
-    check_threads(n_threads)?;
+fn check_limits(limits: &Limits) -> Result<(), PrepareError> {
     let at_most_tokens = "must be at least 1 and at most max_tokens";
     check_bounds(&[
         ("max_tokens", limits.max_tokens, MAX_TOKENS, "must be from 1 to 1048576"),

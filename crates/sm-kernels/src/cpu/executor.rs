@@ -8,10 +8,12 @@ mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sm_tensor::PageId;
 
 use super::arena::{Arena, Region, StepMemory};
+use super::estimate::StepEstimate;
 use super::kv_pool::KvPool;
 use super::profiler::Profiler;
 use super::program::{Phase, Program};
@@ -19,6 +21,7 @@ use super::select::{LogitRows, Selections};
 use super::speed;
 use super::step::{StepContext, StepTables};
 use super::team::{Team, WorkerPanic};
+use super::team_size::{StepTime, TeamSize};
 use super::weights::PackedWeights;
 use super::worker_state::WorkerState;
 use crate::cpu::isa::{Isa, IsaKind, IsaVisitor};
@@ -36,6 +39,7 @@ pub(crate) struct CpuExecutor {
     plan: Plan,
     isa: IsaKind,
     team: Team,
+    sizes: TeamSize,
     /// One for each worker.
     workers: Vec<WorkerState>,
     weights: Arc<PackedWeights>,
@@ -51,10 +55,15 @@ pub(crate) struct CpuExecutor {
 }
 
 impl CpuExecutor {
+    /// An executor whose steps have as many workers of `team` as `sizes` chooses.
+    ///
+    /// # Errors
+    /// If a size overflows, or the system refuses memory.
     pub(crate) fn new(
         plan: &Plan,
         weights: Arc<PackedWeights>,
-        team: Team,
+        mut team: Team,
+        mut sizes: TeamSize,
         isa: IsaKind,
         limits: Limits,
     ) -> Result<Self, PrepareError> {
@@ -72,6 +81,10 @@ impl CpuExecutor {
             activation_bytes: arena.n_bytes() + n_workers * ProductWorkspace::n_bytes(max_cols),
         };
         let rules = StepRules::new(plan, limits);
+        if !sizes.is_fixed() {
+            let estimate = StepEstimate::new(plan, limits.kv_dtype, program.phases.len(), &mut team);
+            sizes.begin_with(|n_rows| estimate.n_workers(n_rows, n_workers));
+        }
         Ok(Self {
             info,
             limits,
@@ -79,6 +92,7 @@ impl CpuExecutor {
             isa,
             workers: (0..n_workers).map(|_| WorkerState::new(ProductWorkspace::new(max_cols))).collect(),
             team,
+            sizes,
             weights,
             tables: StepTables::new(rules, &limits, n_workers, &program.run_heads, &program.shapes),
             program,
@@ -90,8 +104,8 @@ impl CpuExecutor {
         })
     }
 
-    /// Runs some phases of the step that the tables describe.
-    fn run_phases(&mut self, batch: &StepBatch<'_>, phases: Range<usize>) -> Result<(), WorkerPanic> {
+    /// Runs some phases of the step that the tables describe. Returns the longest time that a worker waited for others.
+    fn run_phases(&mut self, batch: &StepBatch<'_>, phases: Range<usize>) -> Result<Duration, WorkerPanic> {
         let step = StepContext { batch, tables: &self.tables, weights: &self.weights };
         self.isa.dispatch(Run {
             step: &step,
@@ -107,7 +121,12 @@ impl CpuExecutor {
         let is_hidden = |output: &OutputRow| output.wanted == Wanted::Hidden;
         let is_short = !batch.outputs.is_empty() && batch.outputs.iter().all(is_hidden);
         let end = if is_short { self.program.n_hidden_phases } else { self.program.phases.len() };
-        self.run_phases(batch, 0..end)
+        let began = Instant::now();
+        let waited = self.run_phases(batch, 0..end)?;
+        if !is_short && self.profiler.is_none() {
+            self.sizes.record(batch.tokens.len(), StepTime { total: began.elapsed(), waited });
+        }
+        Ok(())
     }
 
     /// Selects from the logits of the step where not all are wanted.
@@ -116,7 +135,8 @@ impl CpuExecutor {
         let values = self.memory.arena.region_mut(region, self.tables.shares().extents);
         let vocab_size = self.plan.vocab_size();
         let logits = LogitRows { values, stride: region.stride(), vocab_size };
-        self.selections.select(&mut self.team, self.isa, &self.outputs, logits)
+        let n_workers = self.tables.shares().extents.n_workers;
+        self.selections.select(&mut self.team, n_workers, self.isa, &self.outputs, logits)
     }
 
     /// Hands over what the outputs of the step want.
@@ -193,7 +213,7 @@ struct Run<'a> {
 }
 
 impl IsaVisitor for Run<'_> {
-    type Output = Result<(), WorkerPanic>;
+    type Output = Result<Duration, WorkerPanic>;
 
     fn visit<I: Isa>(self, isa: I) -> Self::Output {
         let Self { step, phases, team, workers, memory } = self;
@@ -223,7 +243,12 @@ impl Executor for CpuExecutor {
             return Err(ExecError::OutOfTurn);
         }
         self.memory.arena.prepare_logits()?;
-        self.tables.set(batch)?;
+        // A profile is that of the whole team, whose times add up.
+        let n_workers = match self.profiler {
+            Some(_) => self.team.n_workers(),
+            None => self.sizes.choose(batch.tokens.len()),
+        };
+        self.tables.set(batch, n_workers)?;
         self.outputs.clear();
         self.outputs.extend_from_slice(batch.outputs);
         if let Some(profiler) = &mut self.profiler {
@@ -283,7 +308,7 @@ impl Executor for CpuExecutor {
             return Err(ExecError::OutOfTurn);
         }
         self.memory.arena.prepare_logits()?;
-        self.tables.set(batch)?;
+        self.tables.set(batch, self.team.n_workers())?;
         for index in 0..self.plan.ops.len() {
             let start = self.program.phases.partition_point(|phase| phase.op < index);
             let end = self.program.phases.partition_point(|phase| phase.op <= index);

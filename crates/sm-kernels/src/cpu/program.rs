@@ -172,12 +172,12 @@ impl Program {
     /// # Errors
     /// If a size overflows.
     pub(crate) fn bind(plan: &Plan, limits: &Limits, n_workers: usize) -> Result<Self, PrepareError> {
-        let extents = Extents { n_tokens: limits.max_tokens, n_outputs: limits.max_outputs };
+        let extents = Extents { n_tokens: limits.max_tokens, n_outputs: limits.max_outputs, n_workers };
         let mut layout = ArenaLayout::new(extents, 0);
         let forms = PlanForms::of(plan);
         let placed = PlacedBuffers::place(plan, &forms, &mut layout)?;
         let logits_bytes = placed.logits_bytes;
-        let mut binder = Binder::new(plan, limits, n_workers, forms, placed, layout)?;
+        let mut binder = Binder::new(plan, limits, extents, forms, placed, layout)?;
         rope_store::bind_angles(&mut binder);
         let mut outputs = Vec::with_capacity(plan.ops.len());
         let mut n_hidden_phases = 0;

@@ -104,23 +104,22 @@ pub(crate) struct Cut {
 #[derive(Debug)]
 pub(crate) struct AttentionSchedule {
     shape: AttentionShape,
-    n_workers: usize,
     row_tiles: Vec<RowTile>,
     /// `[n_workers + 1]`: worker `w` has what lies between cut `w` and cut `w + 1`.
     cuts: Vec<Cut>,
 }
 
 impl AttentionSchedule {
-    /// An empty schedule with room for `max_tokens`.
-    pub(crate) fn new(shape: AttentionShape, max_tokens: usize, n_workers: usize) -> Self {
+    /// An empty schedule with room for `max_tokens` and `max_workers`.
+    pub(crate) fn new(shape: AttentionShape, max_tokens: usize, max_workers: usize) -> Self {
         let row_tiles = Vec::with_capacity(max_tokens);
-        let cuts = Vec::with_capacity(n_workers + 1);
-        Self { shape, n_workers, row_tiles, cuts }
+        let cuts = Vec::with_capacity(max_workers + 1);
+        Self { shape, row_tiles, cuts }
     }
 
-    /// Splits the rows of `spans` over the workers. `table` gets the rectangles of the output; each belongs to the worker that
+    /// Splits the rows of `spans` over `n_workers`. `table` gets the rectangles of the output; each belongs to the worker that
     /// has the tile's first partition.
-    pub(crate) fn set(&mut self, spans: &[Span], table: &mut TileTable) {
+    pub(crate) fn set(&mut self, spans: &[Span], n_workers: usize, table: &mut TileTable) {
         let n_kv_heads = self.shape.n_kv_heads;
         self.row_tiles.clear();
         table.reset(n_kv_heads);
@@ -147,18 +146,18 @@ impl AttentionSchedule {
                 table.push_rows(n_tile_rows);
             }
         }
-        self.cut(work);
+        self.cut(work, n_workers);
         for cut in &self.cuts[1..] {
             table.push_worker(cut.tile + usize::from(0 < cut.partition));
         }
     }
 
     /// Cuts `work` into equal shares, each rounded down to a partition.
-    fn cut(&mut self, work: usize) {
+    fn cut(&mut self, work: usize, n_workers: usize) {
         self.cuts.clear();
         let end = Cut { tile: self.n_tiles(), partition: 0 };
-        for worker in 0..=self.n_workers {
-            let target = work * worker / self.n_workers;
+        for worker in 0..=n_workers {
+            let target = work * worker / n_workers;
             let after = self.row_tiles.partition_point(|tile| tile.work_before <= target);
             let cut = match after.checked_sub(1) {
                 Some(index) if target < work => {
@@ -223,7 +222,7 @@ mod tests {
         let shape = AttentionShape { n_kv_heads: 4, heads_per_kv: 8, window: None };
         let mut schedule = AttentionSchedule::new(shape, 512, 2);
         let span = Span { n_rows: 512, n_pages: 32, ..Span::default() };
-        schedule.set(&[span], &mut TileTable::default());
+        schedule.set(&[span], 2, &mut TileTable::default());
         // Rows up to 512 / sqrt(2) see half of the pairs.
         let (tile, _) = schedule.tile(schedule.cuts(1).0.tile);
         assert!((356..=364).contains(&tile.position), "{tile:?}");
@@ -245,7 +244,7 @@ mod tests {
             }).collect();
             let mut schedule = AttentionSchedule::new(shape, first_row as usize, n_workers);
             let mut table = TileTable::default();
-            schedule.set(&spans, &mut table);
+            schedule.set(&spans, n_workers, &mut table);
             for tile in 0..table.n_tiles() {
                 let (row_tile, _) = schedule.tile(tile);
                 let mut next = 0;

@@ -15,7 +15,7 @@
 use sm_tensor::TokenId;
 
 use super::split::{By, Split};
-use super::team::{Team, WorkerPanic};
+use super::team::{Team, Worker, WorkerPanic};
 use crate::cpu::isa::{Isa, IsaKind, IsaVisitor, LANES};
 use crate::cpu::ops::block_maxima::{BLOCK_LEN, scan};
 use crate::cpu::ops::math;
@@ -54,13 +54,14 @@ fn is_selected(wanted: Wanted) -> bool {
 }
 
 impl Selections {
-    /// Selects what `outputs` want, each worker from some of the rows.
+    /// Selects what `outputs` want, each of up to `n_workers` from some of the rows.
     ///
     /// # Errors
     /// If a worker panics.
     pub(crate) fn select(
         &mut self,
         team: &mut Team,
+        n_workers: usize,
         isa: IsaKind,
         outputs: &[OutputRow],
         logits: LogitRows<'_>,
@@ -71,8 +72,9 @@ impl Selections {
         if self.rows.len() < outputs.len() {
             self.rows.resize_with(outputs.len(), Selection::default);
         }
-        let rows = Split::new(&mut self.rows[..outputs.len()], 1, By::Rows(1), team.n_workers());
-        team.run(|worker| {
+        let n_workers = n_workers.min(outputs.len());
+        let rows = Split::new(&mut self.rows[..outputs.len()], 1, By::Rows(1), n_workers);
+        let body = |worker: &Worker<'_>| {
             let mut share = rows.share(worker);
             for index in share.rows() {
                 let wanted = outputs[index].wanted;
@@ -82,7 +84,8 @@ impl Selections {
                 }
             }
             Ok(())
-        })
+        };
+        team.run_on(n_workers, body).map(|_| ())
     }
 
     /// Appends what was selected of row `index`, if it was selected from.
@@ -188,7 +191,7 @@ mod tests {
         let select = |isa, n_workers| {
             let mut selections = Selections::default();
             let mut output = StepOutput::new();
-            selections.select(&mut Team::new(n_workers).unwrap(), isa, &outputs, logits).unwrap();
+            selections.select(&mut Team::new(n_workers).unwrap(), n_workers, isa, &outputs, logits).unwrap();
             wanted.iter().enumerate().for_each(|(row, &wanted)| selections.push(row, wanted, &mut output));
             output
         };

@@ -28,7 +28,6 @@ pub(crate) struct StepContext<'a> {
 #[derive(Debug)]
 pub(crate) struct StepTables {
     rules: StepRules,
-    n_workers: usize,
     /// Key heads of each table of page runs.
     run_heads: Vec<usize>,
     /// The position of each row.
@@ -49,17 +48,16 @@ impl StepTables {
     pub(crate) fn new(
         rules: StepRules,
         limits: &Limits,
-        n_workers: usize,
+        max_workers: usize,
         run_heads: &[usize],
         shapes: &[AttentionShape],
     ) -> Self {
         let max_tokens = limits.max_tokens;
         let run_heads = if run_heads.is_empty() { vec![1] } else { run_heads.to_vec() };
-        let table = || TileTable::with_capacity(max_tokens, n_workers);
-        let schedule = |&shape: &AttentionShape| AttentionSchedule::new(shape, max_tokens, n_workers);
+        let table = || TileTable::with_capacity(max_tokens, max_workers);
+        let schedule = |&shape: &AttentionShape| AttentionSchedule::new(shape, max_tokens, max_workers);
         Self {
             rules,
-            n_workers,
             positions: Vec::with_capacity(max_tokens),
             first_slots: Vec::with_capacity(max_tokens),
             schedules: shapes.iter().map(schedule).collect(),
@@ -67,7 +65,7 @@ impl StepTables {
             page_runs: run_heads.iter().map(|_| table()).collect(),
             attention_tiles: shapes.iter().map(|_| table()).collect(),
             run_heads,
-            extents: Extents { n_tokens: 0, n_outputs: 0 },
+            extents: Extents { n_tokens: 0, n_outputs: 0, n_workers: max_workers },
         }
     }
 
@@ -92,16 +90,16 @@ impl StepTables {
         self.page_runs[0].rows(run)
     }
 
-    /// Derives the tables of `batch`.
+    /// Derives the tables of `batch`, shared out to `n_workers`, which must be as many as there is room for or fewer.
     ///
     /// # Errors
     /// If the batch breaks a rule.
-    pub(crate) fn set(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
+    pub(crate) fn set(&mut self, batch: &StepBatch<'_>, n_workers: usize) -> Result<(), ExecError> {
         self.rules.check(batch)?;
-        self.extents = Extents { n_tokens: batch.tokens.len(), n_outputs: batch.outputs.len() };
+        self.extents = Extents { n_tokens: batch.tokens.len(), n_outputs: batch.outputs.len(), n_workers };
         self.set_page_runs(batch);
         for (schedule, tiles) in self.schedules.iter_mut().zip(&mut self.attention_tiles) {
-            schedule.set(batch.spans, tiles);
+            schedule.set(batch.spans, n_workers, tiles);
         }
         Ok(())
     }
@@ -124,6 +122,6 @@ impl StepTables {
                 position = next;
             }
         }
-        self.page_runs.iter_mut().for_each(|table| table.share_evenly(self.n_workers));
+        self.page_runs.iter_mut().for_each(|table| table.share_evenly(self.extents.n_workers));
     }
 }

@@ -1,14 +1,17 @@
 //! The threads that execute one program together: fork and join over resident workers.
 //!
 //! ```text
-//! worker 0, the caller   publish ─┬─ body ─┬─ finish ─────────────────────────► publish …
-//! worker 1               ─────────┴─ body ─┴─ spins, yields, sleeps after 500 µs ───┴─ …
+//! worker 0, the caller   publish ─┬─ body ─┬─ finish ─────────────────► publish …
+//! worker 1               ─────────┴─ body ─┴─ spins, then sleeps ────────┴─ body …
+//! worker 2                                    sleeps on, if the next call has two workers
 //! ```
 //!
 //! A step is one parallel region. Entering one for each op would cost some hundred forks per token, and a rayon
 //! broadcast for each step allocates, which a step must not do: the private pool is entered once, and its threads stay
-//! in [`ForkJoin::serve`]. Between two calls they wait longer than sampling takes, so that decoding never waits for a
-//! thread to wake up.
+//! in [`ForkJoin::serve`]. Between two calls they spin for longer than sampling takes, so that decoding never waits for
+//! a thread to wake up, unless calls have become rare.
+//!
+//! Each call says how many workers take part; `team_size.rs` chooses. The others are not even woken.
 //!
 //! If the cores do not suffice for all teams of a process, say those of a model and its drafter, or of two engines,
 //! teams of one size share their threads and take turns: workers wait for each other many times per step, so more
@@ -21,24 +24,19 @@
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
+mod fork_join;
+
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-use super::barrier::{Barrier, Poisoned, wait_until};
-use super::topology::n_cores;
-
-/// Checks for the next call before an idle thread yields its core.
-const IDLE_SPINS: u32 = 1 << 10;
-
-/// How long an idle thread waits for the next call before it sleeps: longer than sampling takes between two steps.
-const IDLE_TIME: Duration = Duration::from_micros(500);
+use super::barrier::{Barrier, Poisoned};
+use super::topology::n_processors;
+use fork_join::ForkJoin;
 
 /// The threads of all teams of the process.
 static ALL_THREADS: Mutex<Vec<Weak<Threads>>> = Mutex::new(Vec::new());
@@ -51,25 +49,36 @@ pub(crate) struct Worker<'t> {
     index: usize,
     count: usize,
     barrier: &'t Barrier,
+    /// How long it has waited at barriers.
+    waited: Cell<Duration>,
 }
 
-impl Worker<'_> {
+impl<'t> Worker<'t> {
+    fn new(index: usize, count: usize, barrier: &'t Barrier) -> Self {
+        Self { index, count, barrier, waited: Cell::new(Duration::ZERO) }
+    }
+
     /// Index of this worker in the team.
     pub(crate) fn index(&self) -> usize {
         self.index
     }
 
-    /// Number of workers in the team.
+    /// Number of workers in this call.
     pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    /// Waits for all workers of the team.
+    /// Waits for all workers of the call.
     ///
     /// # Errors
     /// If a worker panicked.
     pub(crate) fn barrier(&self) -> Result<(), Poisoned> {
-        self.barrier.wait()
+        if self.count == 1 {
+            return Ok(());
+        }
+        let waited = self.barrier.wait(self.count)?;
+        self.waited.set(self.waited.get() + waited);
+        Ok(())
     }
 
     /// This worker's share of `0..n`; it begins and, except at `n`, ends at a multiple of `granularity`.
@@ -108,7 +117,7 @@ struct Threads {
 
 impl fmt::Debug for Threads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Threads").field("n_workers", &self.fork_join.n_workers).finish_non_exhaustive()
+        f.debug_struct("Threads").field("n_workers", &self.fork_join.n_workers()).finish_non_exhaustive()
     }
 }
 
@@ -147,9 +156,9 @@ impl Team {
         let mut all = lock(&ALL_THREADS);
         all.retain(|threads| threads.strong_count() > 0);
         let present: Vec<_> = all.iter().filter_map(Weak::upgrade).collect();
-        let n_busy = present.iter().map(|threads| threads.fork_join.n_workers).sum::<usize>();
-        let same_size = present.into_iter().find(|threads| threads.fork_join.n_workers == n_workers);
-        if let Some(threads) = same_size.filter(|_| n_workers > 1 && n_busy + n_workers > n_cores()) {
+        let n_busy = present.iter().map(|threads| threads.fork_join.n_workers()).sum::<usize>();
+        let same_size = present.into_iter().find(|threads| threads.fork_join.n_workers() == n_workers);
+        if let Some(threads) = same_size.filter(|_| n_workers > 1 && n_busy + n_workers > n_processors()) {
             return Ok(Self(threads));
         }
         let threads = Arc::new(Threads::start(n_workers)?);
@@ -159,7 +168,7 @@ impl Team {
 
     /// Number of workers, the calling thread included.
     pub(crate) fn n_workers(&self) -> usize {
-        self.0.fork_join.n_workers
+        self.0.fork_join.n_workers()
     }
 
     /// Runs `body` on every worker and returns when all have left it. Waits first if another team has the threads.
@@ -170,131 +179,33 @@ impl Team {
     where
         F: Fn(&Worker<'_>) -> Result<(), Poisoned> + Sync,
     {
+        self.run_on(self.n_workers(), body).map(|_| ())
+    }
+
+    /// The same on the first `n_workers`. Returns the longest time that one of them has waited at barriers.
+    ///
+    /// # Errors
+    /// As [`Team::run`].
+    ///
+    /// # Panics
+    /// If the team has fewer workers, or none are to run.
+    pub(crate) fn run_on<F>(&mut self, n_workers: usize, body: F) -> Result<Duration, WorkerPanic>
+    where
+        F: Fn(&Worker<'_>) -> Result<(), Poisoned> + Sync,
+    {
+        assert!((1..=self.n_workers()).contains(&n_workers), "{n_workers} of {} workers", self.n_workers());
         let body: &Body<'_> = &body;
         // SAFETY: only the lifetime changes. Threads use `body` only between `publish` and their increment of `n_left`,
         // which `finish` waits for below; nothing in between can unwind, because `work` catches panics.
         let lent = unsafe { std::mem::transmute::<&Body<'_>, &'static Body<'static>>(body) };
         let _turn = lock(&self.0.turn);
         let fork_join = &self.0.fork_join;
-        fork_join.publish(lent);
-        fork_join.work(0, body);
-        fork_join.finish()
+        fork_join.publish(lent, n_workers);
+        fork_join.work(&Worker::new(0, n_workers, fork_join.barrier()), body);
+        fork_join.finish(n_workers)
     }
-}
-
-/// What the resident threads are to do next.
-struct Mailbox {
-    body: Option<&'static Body<'static>>,
-    n_sleeping: usize,
-    closed: bool,
-}
-
-/// What the caller and the resident threads share.
-struct ForkJoin {
-    n_workers: usize,
-    barrier: Barrier,
-    mailbox: Mutex<Mailbox>,
-    wake: Condvar,
-    /// Number of messages so far; changed only while `mailbox` is locked.
-    epoch: AtomicUsize,
-    /// Resident threads that have left the current body.
-    n_left: AtomicUsize,
-    first_panic: Mutex<Option<WorkerPanic>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl ForkJoin {
-    fn new(n_workers: usize) -> Self {
-        Self {
-            n_workers,
-            barrier: Barrier::new(n_workers),
-            mailbox: Mutex::new(Mailbox { body: None, n_sleeping: 0, closed: false }),
-            wake: Condvar::new(),
-            epoch: AtomicUsize::new(0),
-            n_left: AtomicUsize::new(0),
-            first_panic: Mutex::new(None),
-        }
-    }
-
-    fn publish(&self, body: &'static Body<'static>) {
-        self.n_left.store(0, Ordering::Relaxed);
-        self.send(|mailbox| mailbox.body = Some(body));
-    }
-
-    fn close(&self) {
-        self.send(|mailbox| mailbox.closed = true);
-    }
-
-    fn send(&self, change: impl FnOnce(&mut Mailbox)) {
-        let mut mailbox = lock(&self.mailbox);
-        change(&mut mailbox);
-        self.epoch.fetch_add(1, Ordering::Release);
-        if 0 < mailbox.n_sleeping {
-            self.wake.notify_all();
-        }
-    }
-
-    fn work(&self, index: usize, body: &Body<'_>) {
-        let worker = Worker { index, count: self.n_workers, barrier: &self.barrier };
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
-            // A poisoned barrier only means that this worker leaves early; the one that panicked reports it.
-            let _ = body(&worker);
-        })) {
-            lock(&self.first_panic)
-                .get_or_insert_with(|| WorkerPanic { message: message_of(payload.as_ref()) });
-            self.barrier.poison();
-        }
-    }
-
-    fn finish(&self) -> Result<(), WorkerPanic> {
-        wait_until(|| self.n_left.load(Ordering::Acquire) == self.n_workers - 1);
-        match lock(&self.first_panic).take() {
-            None => Ok(()),
-            Some(panic) => {
-                self.barrier.reset();
-                Err(panic)
-            }
-        }
-    }
-
-    /// Runs a resident thread until the threads are closed.
-    fn serve(&self, index: usize) {
-        let mut epoch = 0;
-        while let Some(body) = self.next_body(&mut epoch) {
-            self.work(index, body);
-            self.n_left.fetch_add(1, Ordering::AcqRel);
-        }
-    }
-
-    fn next_body(&self, epoch: &mut usize) -> Option<&'static Body<'static>> {
-        let is_idle = || self.epoch.load(Ordering::Acquire) == *epoch;
-        let mut spins = 0;
-        while is_idle() && spins < IDLE_SPINS {
-            spins += 1;
-            std::hint::spin_loop();
-        }
-        let since = Instant::now();
-        while is_idle() && since.elapsed() < IDLE_TIME {
-            std::thread::yield_now();
-        }
-        let mut mailbox = lock(&self.mailbox);
-        while self.epoch.load(Ordering::Acquire) == *epoch {
-            mailbox.n_sleeping += 1;
-            mailbox = self.wake.wait(mailbox).unwrap_or_else(PoisonError::into_inner);
-            mailbox.n_sleeping -= 1;
-        }
-        *epoch = epoch.wrapping_add(1);
-        if mailbox.closed { None } else { mailbox.body }
-    }
-}
-
-fn message_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").to_owned()
 }

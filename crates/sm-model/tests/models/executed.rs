@@ -24,7 +24,7 @@ impl Sequence {
             kv_dtype: KvDType::F32,
             ..Limits::one_sequence(n_tokens)
         };
-        let backend = CpuBackend::new().threads(2);
+        let backend = CpuBackend::new().exact_threads(2);
         let executor = backend.load_and_prepare(&model.plan, &model.weights, limits, &|_| ()).unwrap();
         // Backwards, so that a backend that took positions for pages would show.
         let pages = (0..n_pages as u32).rev().map(PageId).collect();

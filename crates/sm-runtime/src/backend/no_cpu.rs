@@ -2,10 +2,10 @@
 
 use sm_kernels::plan::Backend;
 
-use crate::{Error, LoadError};
+use crate::{Error, LoadError, Threads};
 
-/// Always fails.
-pub(super) fn open(_isa: Option<&str>, _threads: Option<usize>) -> Result<Box<dyn Backend>, Error> {
+/// Refuses.
+pub(super) fn open(_isa: Option<&str>, _threads: Threads) -> Result<Box<dyn Backend>, Error> {
     Err(LoadError::NoBackend.into())
 }
 

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use super::LoadOptions;
 use crate::kv_disk::program_fingerprint;
-use crate::{Device, Error, LoadError};
+use crate::{Device, Error, LoadError, Threads};
 
 /// File magic; the number is the format version.
 const MAGIC: [u8; 16] = *b"SmallMind PW 01\n";
@@ -76,7 +76,9 @@ impl PackedFile {
         file_name.push(format!("-{:016x}.packed", name as u64));
         let key_text = format!("{files}{:?}\n{}\n", model.plan.matrices, program_fingerprint()?);
         let n_threads = match options.device {
-            Device::Cpu { threads: Some(n_threads), .. } => n_threads,
+            Device::Cpu { threads: Threads::AtMost(n_threads) | Threads::Exactly(n_threads), .. } => {
+                n_threads
+            }
             _ => std::thread::available_parallelism().map_or(1, usize::from),
         };
         Ok(Some(Self { path: dir.join(file_name), key_text, n_threads }))

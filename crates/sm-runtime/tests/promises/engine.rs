@@ -2,7 +2,7 @@
 
 use sm_runtime::{
     BatchingConfig, Completion, Device, Engine, EngineConfig, GenerationOptions, Generator, KvCacheConfig,
-    LoadOptions, Loader, ModelRef, Prompt, Request, SamplingOptions, SpeculationConfig,
+    LoadOptions, Loader, ModelRef, Prompt, Request, SamplingOptions, SpeculationConfig, Threads,
 };
 
 const PROMPTS: [&str; 6] = [
@@ -52,7 +52,7 @@ fn everybody_gets_what_they_would_get_alone() {
         let mut speculation = SpeculationConfig::new();
         speculation.lookup = lookup;
         let config = EngineConfig::new()
-            .load(LoadOptions::new().device(Device::cpu_threads(n_threads)))
+            .load(LoadOptions::new().device(Device::Cpu { isa: None, threads: Threads::Exactly(n_threads) }))
             .batching(
                 BatchingConfig::new()
                     .max_step_tokens(max_step_tokens)

@@ -2,7 +2,7 @@
 
 use sm_runtime::{
     BatchingConfig, Completion, Device, Engine, EngineConfig, GenerationOptions, Generator, KvCacheConfig,
-    LoadOptions, LoadedModel, Loader, ModelRef, Prompt, Request,
+    LoadOptions, LoadedModel, Loader, ModelRef, Prompt, Request, Threads,
 };
 
 fn load(options: LoadOptions) -> LoadedModel {
@@ -41,7 +41,7 @@ fn assert_as_alone(generator: &mut Generator, completion: &Completion, options: 
 #[test]
 fn a_second_turn_among_others_computes_what_is_new_and_says_what_it_would_say_alone() {
     let config = EngineConfig::new()
-        .load(LoadOptions::new().device(Device::cpu_threads(2)))
+        .load(LoadOptions::new().device(Device::Cpu { isa: None, threads: Threads::Exactly(2) }))
         .batching(BatchingConfig::new().max_batch_wait_us(0));
     let engine = Engine::builder().config(config).load(ModelRef::Demo).unwrap();
     let session = engine.session("talk").unwrap();

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sm_runtime::{DType, Device, Error, GenerationOptions, Generator, LoadError, LoadOptions, Loader};
+use sm_runtime::{
+    DType, Device, Error, GenerationOptions, Generator, LoadError, LoadOptions, Loader, Threads,
+};
 
 /// A directory with a model of the demo's, and one for packed weights.
 struct Place(PathBuf);
@@ -34,7 +36,7 @@ impl Place {
     }
 
     fn unpacked_options() -> LoadOptions {
-        LoadOptions::new().device(Device::cpu_threads(2))
+        LoadOptions::new().device(Device::Cpu { isa: None, threads: Threads::Exactly(2) })
     }
 
     /// The files of packed weights.
@@ -73,7 +75,7 @@ fn the_second_loading_maps_what_the_first_has_packed() {
     assert_eq!(place.run(&place.options()), plain, "the first packs");
     let kept = fs::read(place.file()).unwrap();
     for n_threads in 1..=3 {
-        let options = place.options().device(Device::cpu_threads(n_threads));
+        let options = place.options().device(Device::Cpu { isa: None, threads: Threads::Exactly(n_threads) });
         assert_eq!(place.run(&options), (plain.0.clone(), false));
     }
     let scalar = place.options().device("cpu:scalar:2".parse().unwrap());

@@ -1,6 +1,8 @@
 //! The same tokens and the same bits, however the work is cut.
 
-use sm_runtime::{Device, ExecutorOptions, GenerationOptions, LoadOptions, Prompt, SamplingOptions, TokenId};
+use sm_runtime::{
+    Device, ExecutorOptions, GenerationOptions, LoadOptions, Prompt, SamplingOptions, Threads, TokenId,
+};
 
 use crate::{Setup, data, generator};
 
@@ -22,7 +24,7 @@ const PROMPT: &str =
 fn threads_and_chunks_change_nothing() {
     let Some(path) = data("models/stories260K/hf") else { return };
     let run = |n_threads, max_step_tokens, seed| {
-        let load = LoadOptions::new().device(Device::cpu_threads(n_threads));
+        let load = LoadOptions::new().device(Device::Cpu { isa: None, threads: Threads::Exactly(n_threads) });
         let setup = Setup { load, executor: ExecutorOptions::new().max_step_tokens(max_step_tokens) };
         let completion =
             generator(&path, &setup).generate(&Prompt::Text(PROMPT.into()), &sampled(seed)).unwrap();

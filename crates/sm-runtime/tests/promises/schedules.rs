@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 use sm_runtime::{
     BatchingConfig, BatchingStrategy, Completion, Device, Engine, EngineConfig, Error, GenerationOptions,
     Generator, Grammar, KvCacheConfig, KvDiskConfig, LoadOptions, Loader, ModelRef, Priority, Prompt,
-    Request, SamplingOptions, SessionMode, SessionOptions, SpeculationConfig, StopRules, TokenId,
+    Request, SamplingOptions, SessionMode, SessionOptions, SpeculationConfig, StopRules, Threads, TokenId,
 };
 
 /// What one model needs to be tested.
@@ -128,7 +128,7 @@ fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (Engin
         let mut speculation = SpeculationConfig::new();
         speculation.lookup = lookup;
         let config = EngineConfig::new()
-            .load(LoadOptions::new().device(Device::cpu_threads(n_threads)))
+            .load(LoadOptions::new().device(Device::Cpu { isa: None, threads: Threads::Exactly(n_threads) }))
             .batching(
                 BatchingConfig::new()
                     .strategy(strategy)

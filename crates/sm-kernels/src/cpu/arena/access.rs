@@ -16,6 +16,7 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::time::Duration;
 
 use bytemuck::Pod;
 
@@ -130,19 +131,20 @@ pub(crate) struct StepMemory {
 }
 
 impl StepMemory {
-    /// Memory for steps of a team of `n_workers`.
+    /// Memory for steps of up to `n_workers`.
     pub(crate) fn new(arena: Arena, kv: KvPool, n_workers: usize) -> Self {
         Self { arena, kv, claims: Claims::new(n_workers) }
     }
 
-    /// Runs `task` for each phase on every worker of `team`, with a barrier after each phase. Worker `w` gets
-    /// `locals[w]`, and computes all parts that the iterator gives it.
+    /// Runs `task` for each phase on the workers that the step is shared out to, with a barrier after each phase. Worker
+    /// `w` gets `locals[w]`, and computes all parts that the iterator gives it. Returns the longest time that a worker
+    /// waited at barriers.
     ///
     /// # Errors
     /// If a worker panics.
     ///
     /// # Panics
-    /// If the step exceeds the arena's limits, or the memory was made for another number of workers.
+    /// If the step exceeds the arena's limits, or the memory was made for fewer workers.
     pub(crate) fn run<P, L, F>(
         &mut self,
         team: &mut Team,
@@ -150,30 +152,32 @@ impl StepMemory {
         shares: &StepShares<'_>,
         phases: &[P],
         task: F,
-    ) -> Result<(), WorkerPanic>
+    ) -> Result<Duration, WorkerPanic>
     where
         P: AsRef<Footprint> + Sync,
         L: Send,
         F: Fn(&P, WorkerParts<'_>, &mut L) + Sync,
     {
-        let n_workers = team.n_workers();
-        assert_eq!((locals.len(), self.claims.n_workers()), (n_workers, n_workers), "another team");
+        let n_workers = shares.extents.n_workers;
+        assert!(n_workers <= self.claims.max_workers(), "memory for fewer than {n_workers} workers");
         self.claims.reset();
-        let locals = Split::new(locals, 1, By::Rows(1), n_workers);
+        let locals = Split::new(&mut locals[..n_workers], 1, By::Rows(1), n_workers);
         let step = shares.extents;
         let limits = self.arena.limits();
         assert!(
-            step.n_tokens <= limits.n_tokens && step.n_outputs <= limits.n_outputs,
+            step.n_tokens <= limits.n_tokens
+                && step.n_outputs <= limits.n_outputs
+                && step.n_workers <= limits.n_workers,
             "{step:?} exceeds {limits:?}"
         );
         let memory: &Self = self;
-        team.run(|worker| {
+        team.run_on(n_workers, |worker| {
             let mut local = locals.share(worker);
             let local = &mut local.all_mut()[0];
             for (index, phase) in phases.iter().enumerate() {
                 let footprint = phase.as_ref();
                 let n_own = footprint.size.map_or(1, |size| size.parts_per_worker(step, n_workers));
-                let claimed = memory.claims.of_phase(index, worker.index(), n_own);
+                let claimed = memory.claims.of_phase(index, worker, n_own);
                 task(phase, WorkerParts { memory, shares, footprint, worker, claimed }, local);
                 worker.barrier()?;
             }
@@ -205,7 +209,7 @@ impl<'a> Iterator for WorkerParts<'a> {
 /// What one worker may touch in one part of a phase.
 ///
 /// Why the slices do not alias: a value exists only inside [`StepMemory::run`], which holds the memory exclusively, has
-/// all workers of one team go through the same phases, and separates them by barriers. Within a phase all workers use
+/// all workers of one call go through the same phases, and separates them by barriers. Within a phase all workers use
 /// the same footprint, shares and number of parts: regions read are not written, regions written are disjoint, each
 /// part goes to one worker, and its share of a region is taken at most once.
 #[derive(Debug)]

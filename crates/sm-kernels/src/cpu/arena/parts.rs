@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Extents, RowCount};
 use crate::cpu::split::Part;
+use crate::cpu::team::Worker;
 
 /// Multiplications of the smallest part: claiming it takes well below a thousandth of the time of computing it.
 const PART_WORK: usize = 1 << 19;
@@ -65,8 +66,8 @@ impl Claims {
         Self { taken: [counters(), counters()] }
     }
 
-    /// Number of workers.
-    pub(super) fn n_workers(&self) -> usize {
+    /// Workers that there is room for.
+    pub(super) fn max_workers(&self) -> usize {
         self.taken[0].len()
     }
 
@@ -80,10 +81,11 @@ impl Claims {
     /// The parts of a phase that `worker` computes, if each worker has `n_own`; a single one is never taken by others.
     /// Every worker calls this once per phase, all with the same numbers, after all have left the phase before. It also
     /// resets the counters of the next phase.
-    pub(super) fn of_phase(&self, phase: usize, worker: usize, n_own: usize) -> ClaimedParts<'_> {
-        self.taken[(phase + 1) % 2][worker].0.store(0, Ordering::Relaxed);
-        let (only, n_left) = if n_own == 1 { (Some(worker), 0) } else { (None, self.n_workers()) };
-        ClaimedParts { taken: &self.taken[phase % 2], only, owner: worker, n_owners_left: n_left, n_own }
+    pub(super) fn of_phase(&self, phase: usize, worker: &Worker<'_>, n_own: usize) -> ClaimedParts<'_> {
+        let (owner, n_workers) = (worker.index(), worker.count());
+        self.taken[(phase + 1) % 2][owner].0.store(0, Ordering::Relaxed);
+        let (only, n_owners_left) = if n_own == 1 { (Some(owner), 0) } else { (None, n_workers) };
+        ClaimedParts { taken: &self.taken[phase % 2][..n_workers], only, owner, n_owners_left, n_own }
     }
 }
 
@@ -124,20 +126,21 @@ impl Iterator for ClaimedParts<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::team::{Team, Worker};
+    use crate::cpu::team::Team;
     use crate::plan::Rows;
 
     #[test]
     fn every_part_is_claimed_once_in_every_phase() {
         for n_workers in 1..=4 {
-            let mut claims = Claims::new(n_workers);
+            // There may be room for more workers than take part.
+            let mut claims = Claims::new(4);
             for n_own in [1, 3, 16] {
                 claims.reset();
                 let counts: Vec<Vec<_>> =
                     (0..5).map(|_| (0..n_workers * n_own).map(|_| AtomicUsize::new(0)).collect()).collect();
                 let body = |worker: &Worker<'_>| {
                     for (phase, counts) in counts.iter().enumerate() {
-                        for part in claims.of_phase(phase, worker.index(), n_own) {
+                        for part in claims.of_phase(phase, worker, n_own) {
                             assert_eq!(part.count, counts.len());
                             counts[part.index].fetch_add(1, Ordering::Relaxed);
                             // A slow worker leaves its parts to others.
@@ -157,7 +160,7 @@ mod tests {
 
     #[test]
     fn small_products_are_not_cut() {
-        let step = |n_tokens| Extents { n_tokens, n_outputs: 1 };
+        let step = |n_tokens| Extents { n_tokens, n_outputs: 1, n_workers: 2 };
         let size = |columns, depth| ProductSize {
             rows: RowCount::Per(Rows::Tokens, 1),
             columns,

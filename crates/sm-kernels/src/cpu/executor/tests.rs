@@ -17,7 +17,8 @@ use crate::testing::{self, RandomWeights};
 fn prepared(plan: &Plan, n_threads: usize, limits: Limits) -> CpuExecutor {
     let mut team = Team::new(n_threads).unwrap();
     let weights = PackedWeights::load(plan, &RandomWeights::new(plan), &mut team, &|_| ()).unwrap();
-    CpuExecutor::new(plan, Arc::new(weights), team, IsaKind::best(), limits).unwrap()
+    let sizes = TeamSize::fixed(n_threads);
+    CpuExecutor::new(plan, Arc::new(weights), team, sizes, IsaKind::best(), limits).unwrap()
 }
 
 fn limits(max_tokens: usize, n_pages: usize, kv_dtype: KvDType) -> Limits {
@@ -42,6 +43,42 @@ fn logits(executor: &mut CpuExecutor) -> Vec<f32> {
 }
 
 #[test]
+fn steps_may_have_any_number_of_workers() {
+    for dtype in [DType::F32, DType::Q8_0, DType::Bf16] {
+        for plan in [testing::mixed_decoder(dtype), testing::experts(dtype)] {
+            let n_tokens = 40;
+            let tokens: Vec<_> = (0..n_tokens).map(|i| TokenId(i * i % 40)).collect();
+            let outputs: Vec<_> = (0..n_tokens).map(OutputRow::logits).collect();
+            let batch = StepBatch {
+                tokens: &tokens,
+                spans: &[Span { n_rows: n_tokens, n_pages: 3, ..Span::default() }],
+                page_table: &[2, 0, 1].map(PageId),
+                outputs: &outputs,
+                ..StepBatch::default()
+            };
+            let limits = limits(n_tokens as usize, 3, KvDType::F16);
+            let mut expected = StepOutput::new();
+            prepared(&plan, 1, limits).run(&batch, &mut expected).unwrap();
+            let mut executor = prepared(&plan, 5, limits);
+            for n_workers in [5, 1, 3, 2, 4, 5] {
+                executor.memory.arena.prepare_logits().unwrap();
+                executor.tables.set(&batch, n_workers).unwrap();
+                executor.outputs.clone_from(&outputs);
+                executor.submitted = Some(executor.compute(&batch));
+                let mut output = StepOutput::new();
+                executor.wait(&mut output).unwrap();
+                for row in 0..outputs.len() {
+                    assert!(
+                        output.logits(row) == expected.logits(row),
+                        "{dtype}, {n_workers} workers, row {row}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_panic_in_any_worker_leaves_the_executor_usable() {
     for n_threads in 1..=3 {
         let mut executor = executor(n_threads);
@@ -53,7 +90,7 @@ fn a_panic_in_any_worker_leaves_the_executor_usable() {
                     let is_culprit = |access: Access<'_>| phase.op == 5 && access.worker().index() == culprit;
                     assert!(!parts.any(is_culprit), "worker {culprit} fails");
                 });
-            executor.submitted = Some(result);
+            executor.submitted = Some(result.map(|_| ()));
             let message = format!("worker {culprit} fails");
             assert_eq!(
                 executor.wait(&mut StepOutput::new()).unwrap_err(),
@@ -128,7 +165,7 @@ fn the_shares_of_a_profile_add_up_to_the_time_of_its_steps() {
 fn what_a_plan_takes_is_known_before() {
     let limits = limits(8, 4, KvDType::F16);
     for (n_threads, dtype) in [(1, DType::F32), (2, DType::Q8_0), (3, DType::Q4_0), (2, DType::Bf16)] {
-        let (plan, backend) = (testing::decoder(dtype), CpuBackend::new().threads(n_threads));
+        let (plan, backend) = (testing::decoder(dtype), CpuBackend::new().exact_threads(n_threads));
         let needs = backend.memory_needs(&plan, &limits).unwrap();
         let executor = backend.load_and_prepare(&plan, &RandomWeights::new(&plan), limits, &|_| ()).unwrap();
         let ExecutorInfo { weight_bytes, kv_bytes, activation_bytes, .. } = *executor.info();

@@ -69,7 +69,7 @@ pub(crate) struct AttentionWorkspace {
 }
 
 impl AttentionWorkspace {
-    /// Places the memory for attention over up to `context_len` positions in a team of `n_workers`.
+    /// Places the memory for attention over up to `context_len` positions.
     ///
     /// # Errors
     /// If the size overflows.
@@ -77,12 +77,11 @@ impl AttentionWorkspace {
         layout: &mut ArenaLayout,
         config: &AttentionConfig,
         context_len: usize,
-        n_workers: usize,
     ) -> Result<Self, PrepareError> {
         let state_len = config.state_len();
         let private = config.buffers_len() + 2 * state_len;
         let shared = state_len.saturating_mul(1 + context_len.div_ceil(PARTITION_LEN));
-        let rows = RowCount::Fixed(n_workers);
+        let rows = RowCount::PerWorker;
         Ok(Self { private: layout.region(rows, private)?, shared: layout.region(rows, shared)? })
     }
 }

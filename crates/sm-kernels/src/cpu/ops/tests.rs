@@ -88,7 +88,7 @@ impl OpTest {
             kv_dtype,
         };
         let trace = |isa, n_threads| {
-            let backend = CpuBackend::new().threads(n_threads).isa(isa);
+            let backend = CpuBackend::new().exact_threads(n_threads).isa(isa);
             let mut executor = backend.load_and_prepare(&plan, &weights, limits, &|_| ()).unwrap();
             let mut outputs = Vec::new();
             executor.trace(&batch.step(), &mut |_, values| outputs.push(values.to_vec())).unwrap();

@@ -34,9 +34,7 @@ pub(super) fn bind(op: &plan::Attention, binder: &mut Binder<'_>) -> Result<(), 
     let q = binder.values(q);
     let out = binder.output(out);
     let context_len = binder.plan.context_len;
-    let n_workers = binder.n_workers;
-    let workspace =
-        binder.place_scratch(|layout| AttentionWorkspace::new(layout, &config, context_len, n_workers))?;
+    let workspace = binder.place_scratch(|layout| AttentionWorkspace::new(layout, &config, context_len))?;
     let schedule = binder.schedule(shape);
     let values = match out.f32 {
         Some(region) => region,

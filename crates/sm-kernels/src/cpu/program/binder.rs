@@ -18,7 +18,6 @@ use crate::plan::{BufferId, KvDType, KvId, Limits, MatrixId, Plan, PrepareError,
 pub(crate) struct Binder<'a> {
     pub(super) plan: &'a Plan,
     pub(super) limits: Extents,
-    pub(super) n_workers: usize,
     pub(super) kv_dtype: KvDType,
     pub(super) phases: Vec<Phase>,
     /// By the index of their schedule.
@@ -54,7 +53,7 @@ impl<'a> Binder<'a> {
     pub(super) fn new(
         plan: &'a Plan,
         limits: &Limits,
-        n_workers: usize,
+        extents: Extents,
         forms: PlanForms,
         placed: PlacedBuffers,
         mut layout: ArenaLayout,
@@ -67,8 +66,7 @@ impl<'a> Binder<'a> {
         let nothing = BufferRegions { f32: None, int8: None, bf16: None };
         Ok(Self {
             plan,
-            limits: Extents { n_tokens: limits.max_tokens, n_outputs: limits.max_outputs },
-            n_workers,
+            limits: extents,
             kv_dtype: limits.kv_dtype,
             phases: Vec::new(),
             shapes: Vec::new(),
@@ -159,7 +157,7 @@ impl<'a> Binder<'a> {
     /// # Errors
     /// If the size overflows.
     pub(super) fn per_worker(&mut self, stride: usize) -> Result<Region<f32>, PrepareError> {
-        self.scratch(RowCount::Fixed(self.n_workers), stride)
+        self.scratch(RowCount::PerWorker, stride)
     }
 
     /// `x` in every form that products with these matrices read; appends phases for the forms that are missing.

@@ -30,14 +30,13 @@ pub(super) fn bind(op: &plan::MoeFfn, binder: &mut Binder<'_>) -> Result<(), Pre
     let rows = binder.plan.buffer(x).rows;
     let hidden = binder.plan.buffer(x).width;
     let limits = binder.limits;
-    let n_workers = binder.n_workers;
     let ffn_size = binder.plan.matrix(experts.down).cols;
     let inner_forms = Forms::of_factors(binder.plan, &[experts.down]);
     let x = binder.buffer(x);
     let out = binder.output(out);
     let row = RowCount::Per(rows, 1);
     let pair = RowCount::Per(rows, experts.top_k);
-    let worker = RowCount::Fixed(n_workers);
+    let worker = RowCount::PerWorker;
     let n_padded = experts.n_experts.next_multiple_of(LANES);
     let mut kernel = MoeFfn {
         x,

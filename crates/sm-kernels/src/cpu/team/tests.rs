@@ -1,5 +1,7 @@
 //! Teams: order, panics, shares, and the sharing of threads.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 
 #[test]
@@ -85,7 +87,7 @@ fn teams_that_share_threads_take_turns() {
 
 #[test]
 fn threads_are_shared_only_if_cores_are_short() {
-    let large = n_cores().max(2);
+    let large = n_processors().max(2);
     let teams = [large, large, large + 1, 1, 1].map(|n_workers| Team::new(n_workers).unwrap());
     assert!(Arc::ptr_eq(&teams[0].0, &teams[1].0), "{large} and {large} workers");
     assert!(!Arc::ptr_eq(&teams[0].0, &teams[2].0), "another size");
@@ -96,7 +98,28 @@ fn threads_are_shared_only_if_cores_are_short() {
 fn sleeping_threads_wake_for_the_next_call() {
     let mut team = Team::new(2).unwrap();
     for _ in 0..3 {
-        wait_until(|| lock(&team.0.fork_join.mailbox).n_sleeping == 1);
+        while team.0.fork_join.n_sleeping() == 0 {
+            std::thread::yield_now();
+        }
         team.run(|worker| worker.barrier()).unwrap();
+    }
+}
+
+#[test]
+fn a_call_has_the_workers_it_asks_for() {
+    let mut team = Team::new(4).unwrap();
+    for n_workers in [4, 1, 2, 3, 2, 4] {
+        let n_ran = AtomicUsize::new(0);
+        for _ in 0..20 {
+            team.run_on(n_workers, |worker| {
+                assert_eq!(worker.count(), n_workers);
+                n_ran.fetch_add(1 << (8 * worker.index()), Ordering::Relaxed);
+                worker.barrier()?;
+                worker.barrier()
+            })
+            .unwrap();
+        }
+        let each = (0..n_workers).map(|index| 20 << (8 * index)).sum::<usize>();
+        assert_eq!(n_ran.into_inner(), each, "{n_workers} workers");
     }
 }
