@@ -114,5 +114,5 @@ pub use step::{Step, StepPart};
 
 // The types of other crates in this crate's interface, so that a direct dependency on this crate and `sm-cache` is enough to
 // drive an executor.
-pub use sm_kernels::plan::{KeptState, OutputRow, Span, StateSpan, StepBatch, Wanted};
+pub use sm_kernels::plan::{KeptState, OutputRow, RopeRange, Span, StateSpan, StepBatch, Wanted};
 pub use sm_tensor::{PageId, StateSlot, TokenId};

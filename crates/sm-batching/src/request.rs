@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sm_cache::{CacheError, KvHandle, Namespace, Turn};
-use sm_kernels::plan::Wanted;
+use sm_kernels::plan::{RopeRange, Wanted};
 use sm_tensor::TokenId;
 
 /// How urgent a request is. Later variants are served first.
@@ -96,6 +96,8 @@ pub struct Request {
     /// What the executor returns for the rows to sample from. The default is all logits; [`Wanted::ArgMax`] is all that greedy
     /// decoding needs, and much less to send from a device. Prompt positions that are scored always return logits.
     pub wanted: Wanted,
+    /// Which frequencies turn its keys and queries. Requests of one namespace must agree: they share keys.
+    pub rope_range: RopeRange,
 }
 
 impl Request {
@@ -118,6 +120,7 @@ impl Request {
             deadline_us: None,
             prompt_logits: PromptLogits::Last,
             wanted: Wanted::Logits,
+            rope_range: RopeRange::Original,
         }
     }
 }
