@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::LoadError;
+use crate::{LoadError, json};
 
 /// The largest extent of any dimension. A larger one means a damaged file, and would make us allocate absurd amounts.
 pub(crate) const MAX_EXTENT: usize = 1 << 24;
@@ -33,7 +33,7 @@ impl Config {
 
     /// Reads JSON.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
-        let fields = serde_json::from_slice(bytes).map_err(|source| LoadError::Json { source })?;
+        let fields = json::parse(bytes).map_err(|source| LoadError::Json { source })?;
         Ok(Self { fields })
     }
 
