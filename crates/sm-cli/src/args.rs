@@ -13,7 +13,7 @@ pub(crate) use end::EndArgs;
 pub(crate) use engine::{EngineArgs, LoadArgs};
 pub(crate) use grammar::GrammarArgs;
 pub(crate) use model::{ModelArgs, dtype};
-pub(crate) use sampling::SamplingArgs;
+pub(crate) use sampling::{SamplingArgs, recommendations};
 pub(crate) use tokenizer::VocabularyArgs;
 
 use tracing_subscriber::filter::LevelFilter;

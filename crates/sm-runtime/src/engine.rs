@@ -36,7 +36,7 @@ use std::time::Instant;
 
 use sm_batching::{QueueLimit, RequestId};
 use sm_cache::{Namespace, PagePool};
-use sm_kernels::plan::ExecutorInfo;
+use sm_kernels::plan::{ExecutorInfo, RopeRange};
 
 pub(crate) use builder::PlannedModels;
 pub(crate) use control::deadline;
@@ -50,6 +50,7 @@ pub use session::{Session, SessionOptions};
 pub use stats::EngineStats;
 pub use ticket::RequestStatus;
 
+use crate::input::longest;
 use crate::prompt::RenderedPrompt;
 use crate::rules::Rules;
 use crate::sampling::random_seed;
@@ -251,6 +252,15 @@ impl Engine {
         reply
     }
 
+    /// Where a request finds pages: keys that other frequencies turned are of no use.
+    fn namespace(&self, salt: String, rope_range: RopeRange) -> Namespace {
+        let namespace = Namespace { salt, ..self.0.namespace.clone() };
+        match rope_range {
+            RopeRange::Original => namespace,
+            RopeRange::Extended => Namespace { model: format!("{} extended", namespace.model), ..namespace },
+        }
+    }
+
     fn send(&self, request: Request, delivery: Delivery, extra: Extra) -> Result<RequestHandle, Error> {
         let Extra { callback, owner, has_spoken, keep_alive } = extra;
         let submitted = Instant::now();
@@ -260,8 +270,8 @@ impl Engine {
             return Err(Error::limit(LimitedResource::Queue(QueueLimit::Choices), limit, actual));
         }
         let mode = request.session.as_ref().map(|(_, mode)| *mode);
-        let LoadedModel { text, grammars, chat, .. } = &self.0.model;
-        let mut rendered = RenderedPrompt::new(&request.prompt, chat.as_ref(), mode)?;
+        let LoadedModel { text, grammars, .. } = &self.0.model;
+        let mut rendered = RenderedPrompt::new(&request.prompt, self.0.model.template(), mode)?;
         let echo = rendered.echo(text, &request.options)?;
         let (first, start) = rendered.encode(text)?;
         let prompt = PromptTokens { first, start, appended: rendered.encode_appended(text) };
@@ -269,6 +279,13 @@ impl Engine {
             options, n, select, priority, client, session, salt, speculate, filters, cancel, ..
         } = request;
         let rules = Rules::new(&options, text, grammars)?.with_filters(filters);
+        // A session may grow as long as the context; its first call cannot know.
+        let bounds = self.0.model.bounds();
+        let n_longest = session
+            .as_ref()
+            .map_or_else(|| longest(prompt.first.len(), &options, &bounds), |_| bounds.context_len);
+        let rope_range = self.0.model.rope_range(n_longest);
+        let namespace = Arc::new(self.namespace(salt, rope_range));
         let room = TicketRoom {
             n_choices: n,
             max_new_tokens: options.limits.max_new_tokens,
@@ -299,8 +316,7 @@ impl Engine {
             submitted,
             speculate,
         };
-        let namespace = Arc::new(Namespace { salt, ..self.0.namespace.clone() });
-        let submission = Submission { params, prompt, priority, client, session, namespace };
+        let submission = Submission { params, prompt, priority, client, session, namespace, rope_range };
         if let Err(SendError(unsent)) = self.0.messages.send(Message::Submit(Box::new(submission))) {
             self.0.admission.leave();
             ticket.disarm();

@@ -6,7 +6,7 @@ use sm_tensor::TokenId;
 use crate::grammar::Constraint;
 use crate::stop::{StopMatcher, StopSearch};
 use crate::text::{Text, TextStart};
-use crate::{EosRule, Error, FinishReason, StopRules, TokenEvent};
+use crate::{EosRule, Error, FinishReason, MatchedStop, StopRules, TokenEvent};
 
 /// Bytes of text that room is made for per token.
 pub(crate) const TEXT_BYTES_PER_TOKEN: usize = 6;
@@ -18,6 +18,8 @@ pub(crate) const MAX_RESERVED: usize = 4096;
 pub(crate) struct Output {
     rules: StopRules,
     eos: Vec<TokenId>,
+    /// The special tokens that are stop strings, with their text.
+    stop_tokens: Vec<(TokenId, String)>,
     decoder: Option<TextStream>,
     matcher: StopMatcher,
     /// What the text begins with, until it is shown; stop strings are not searched in it.
@@ -32,7 +34,13 @@ pub(crate) struct Output {
 
 /// The tokens that end an output.
 pub(crate) fn end_tokens(text: &Text, rules: &StopRules) -> Vec<TokenId> {
-    [eos_tokens(text, rules), &rules.token_ids].concat()
+    let stop_tokens = stop_tokens(text, rules).map(|(token, _)| token);
+    eos_tokens(text, rules).iter().chain(&rules.token_ids).copied().chain(stop_tokens).collect()
+}
+
+/// The special tokens whose written form is a stop string. It is not part of the output's text, and so not found there.
+fn stop_tokens<'r>(text: &Text, rules: &'r StopRules) -> impl Iterator<Item = (TokenId, &'r String)> {
+    rules.sequences.iter().filter_map(|stop| Some((text.special_token(stop)?, stop)))
 }
 
 fn eos_tokens<'t>(text: &'t Text, rules: &StopRules) -> &'t [TokenId] {
@@ -57,6 +65,7 @@ impl Output {
         Self {
             rules: rules.clone(),
             eos,
+            stop_tokens: stop_tokens(text, rules).map(|(token, stop)| (token, stop.clone())).collect(),
             decoder: text.stream(start),
             matcher: StopMatcher::new(rules),
             head: String::new(),
@@ -118,6 +127,15 @@ impl Output {
         }
         if self.eos.contains(&token) {
             return Some(FinishReason::Eos);
+        }
+        if let Some(index) = self.stop_tokens.iter().position(|(stop, _)| *stop == token) {
+            self.flush(event);
+            if self.rules.matched == MatchedStop::Keep {
+                let (_, stop) = &self.stop_tokens[index];
+                event.text.push_str(stop);
+                self.text.push_str(stop);
+            }
+            return Some(FinishReason::StopSequence);
         }
         let piece = self.decoder.as_mut().map_or("", |decoder| decoder.push(token));
         let n_shown = event.text.len();

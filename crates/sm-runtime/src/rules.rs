@@ -22,6 +22,15 @@ pub(crate) struct Rules {
 impl Rules {
     /// Compiles options that were validated.
     pub(crate) fn new(options: &GenerationOptions, text: &Text, grammars: &Grammars) -> Result<Self, Error> {
+        for stop in &options.stop.sequences {
+            if let Some(special) = text.special_within(stop) {
+                let message = format!(
+                    "{stop:?} would not be found: it contains the special token {special}, whose text is not part of \
+                     the output; stop at {special:?} alone, or without it"
+                );
+                return Err(Error::validation("stop", message));
+            }
+        }
         let mut chain = SamplerChain::new(&options.sampling);
         if !options.sampling.bad_words.is_empty() {
             chain = chain.with_filter(Box::new(bad_words(&options.sampling.bad_words, text)?));

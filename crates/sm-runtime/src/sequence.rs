@@ -1,6 +1,6 @@
 //! One sequence on an executor: which tokens its pages hold, and steps that extend them.
 
-use sm_kernels::plan::{Executor, OutputRow, PAGE_LEN, Span, StateSpan, StepBatch, StepOutput};
+use sm_kernels::plan::{Executor, OutputRow, PAGE_LEN, RopeRange, Span, StateSpan, StepBatch, StepOutput};
 use sm_tensor::{PageId, StateSlot, TokenId};
 
 use crate::Error;
@@ -12,6 +12,8 @@ pub(crate) struct Sequence {
     page_table: Vec<PageId>,
     /// Where the recurrent state after the computed tokens is, if the model has one.
     state: Option<StateSlot>,
+    /// Which frequencies turned the keys.
+    rope_range: RopeRange,
     outputs: Vec<OutputRow>,
     output: StepOutput,
 }
@@ -32,6 +34,7 @@ impl Sequence {
             computed: Vec::with_capacity(context_len),
             page_table: (0..context_len.div_ceil(PAGE_LEN) as u32).map(PageId).collect(),
             state: (executor.state_bytes() > 0).then_some(StateSlot(0)),
+            rope_range: RopeRange::default(),
             outputs: Vec::with_capacity(1),
             output: StepOutput::new(),
         }
@@ -40,6 +43,14 @@ impl Sequence {
     /// The tokens whose keys and values are there.
     pub(crate) fn computed(&self) -> &[TokenId] {
         &self.computed
+    }
+
+    /// Takes the frequencies of a sequence to come. Keys that were turned by others are lost.
+    pub(crate) fn set_rope_range(&mut self, rope_range: RopeRange) {
+        if self.rope_range != rope_range {
+            self.rope_range = rope_range;
+            self.computed.clear();
+        }
     }
 
     /// Forgets what does not lead to `tokens`, and returns how many of them need not be computed again. At least one
@@ -64,7 +75,8 @@ impl Sequence {
         let n_rows = tokens.len() as u32;
         let n_pages = (start + tokens.len()).div_ceil(PAGE_LEN) as u32;
         let state = self.state.map(|slot| state_in_place(slot, start));
-        let span = Span { n_rows, start: start as u32, n_pages, state, ..Span::default() };
+        let rope_range = self.rope_range;
+        let span = Span { n_rows, start: start as u32, n_pages, state, rope_range, ..Span::default() };
         self.outputs.clear();
         match outputs {
             Outputs::None => {}

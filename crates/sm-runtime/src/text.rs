@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sm_model::tokenizer::{EncodeOptions, SpecialTokens, TextStream, Tokenizer};
+use sm_model::tokenizer::{EncodeOptions, GuardedText, SpecialTokens, TextStream, TokenKind, Tokenizer};
 use sm_tensor::TokenId;
 
 use crate::Error;
@@ -17,9 +17,31 @@ impl Text {
         Ok(tokenizer.encode(text, options)?)
     }
 
+    pub(crate) fn encode_guarded(&self, text: &GuardedText) -> Result<Vec<TokenId>, Error> {
+        let tokenizer = self.0.as_ref().ok_or(Error::NoTokenizer)?;
+        Ok(tokenizer.encode_guarded(text)?)
+    }
+
     pub(crate) fn decode(&self, tokens: &[TokenId]) -> Result<String, Error> {
         let tokenizer = self.0.as_ref().ok_or(Error::NoTokenizer)?;
         Ok(tokenizer.decode(tokens, SpecialTokens::Skip))
+    }
+
+    /// The control token with this written form.
+    pub(crate) fn special_token(&self, written: &str) -> Option<TokenId> {
+        let tokenizer = self.0.as_ref()?;
+        match tokenizer.encode(written, EncodeOptions::RENDERED_CHAT).ok()?[..] {
+            [id] => (tokenizer.vocabulary().kind(id) == TokenKind::Control).then_some(id),
+            _ => None,
+        }
+    }
+
+    /// The written form of a control token that a text holds beside other text.
+    pub(crate) fn special_within(&self, text: &str) -> Option<String> {
+        let vocabulary = self.0.as_ref()?.vocabulary();
+        let ids = self.encode(text, EncodeOptions::RENDERED_CHAT).ok()?;
+        let control = ids.iter().find(|&&id| vocabulary.kind(id) == TokenKind::Control && ids.len() > 1)?;
+        Some(vocabulary.text_of(Some(*control))).filter(|written| text.contains(written.as_str()))
     }
 
     /// The beginning-of-sequence token, if there is one.

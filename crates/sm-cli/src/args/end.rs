@@ -1,5 +1,6 @@
 //! Where an output ends.
 
+use sm_runtime::model::SamplingDefaults;
 use sm_runtime::{EosRule, GenerationOptions, StopRules};
 
 use super::{GrammarArgs, SamplingArgs};
@@ -20,7 +21,7 @@ pub(crate) struct EndArgs {
 }
 
 impl EndArgs {
-    /// The options of the runtime, which checks their values.
+    /// The options of the runtime, which checks their values. What the model recommends is not known yet.
     ///
     /// # Errors
     /// If a grammar file cannot be read.
@@ -31,7 +32,7 @@ impl EndArgs {
     ) -> Result<GenerationOptions, Failure> {
         let eos = if self.ignore_eos { EosRule::Ignore } else { EosRule::Stop };
         let mut options = GenerationOptions::new()
-            .sampling(sampling.options())
+            .sampling(sampling.options(&SamplingDefaults::default()))
             .max_new_tokens(self.n_tokens)
             .stop(StopRules::new().sequences(&self.stop).eos(eos));
         options.grammar = grammar.read()?;

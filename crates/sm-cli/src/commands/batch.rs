@@ -74,13 +74,15 @@ pub(crate) struct Args {
 /// # Errors
 /// If a file cannot be used, the model cannot be loaded, an option is impossible, or Ctrl-C was pressed.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let options = args.end.options(&args.sampling, &args.grammar)?;
+    let mut options = args.end.options(&args.sampling, &args.grammar)?;
     options.validate()?;
     let mut lines = Lines::open(&args.input)?;
     let destination = Destination::find(args, &mut lines)?;
     let interrupt = Interrupt::install()?;
     let parallel = args.parallel.map_or_else(|| args.engine.default_parallel(), NonZeroUsize::get);
     let engine = args.engine.start(parallel, console)?;
+    let recommended = engine.model().sampling_defaults();
+    options.sampling = args.sampling.options(recommended);
     let answers = Answers::open(&destination, &args.output, console)?;
     let stop = CancelToken::new();
     interrupt.begin({
@@ -95,7 +97,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let mut run = Run { lines, answers, tally: Tally::new(&destination), bar };
     let ended = run.answer_all(InFlight::new(&engine, parallel), &options, &stop);
     drop(run.bar);
-    console.note(format_args!("{}", run.tally.summary()));
+    console.note(format_args!("{}", run.tally.summary() + &args.sampling.from_model(recommended)));
     args.engine.kv_disk.report(&engine, console);
     if matches!(ended, Err(Failure::Interrupted)) && !is_stream(&args.output) {
         console.note(format_args!("use --resume to continue {}", args.output.display()));

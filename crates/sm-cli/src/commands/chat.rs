@@ -7,7 +7,7 @@ mod line;
 
 use std::path::Path;
 
-use sm_runtime::{GenerationOptions, StopRules};
+use sm_runtime::{Engine, GenerationOptions, StopRules};
 
 use crate::args::{EngineArgs, SamplingArgs};
 use crate::console::Console;
@@ -56,7 +56,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let interrupt = Interrupt::install()?;
     let engine = args.engine.start(1, console)?;
-    let options = args.options(engine.context_len());
+    let options = args.options(&engine);
     options.validate()?;
     if !args.raw {
         engine.chat_template().map_err(|error| Failure::NoChatTemplate { reason: error.to_string() })?;
@@ -65,7 +65,9 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let mut conversation = Conversation::new(&engine, options, form)?;
     conversation.set_system(args.system.as_deref().unwrap_or_default());
     let mut input = Input::open(if args.no_history { None } else { history::path() })?;
-    console.note(format_args!("{}; type /help for the commands", args.engine.load.model.name()));
+    let recommended = args.sampling.from_model(engine.model().sampling_defaults());
+    let name = args.engine.load.model.name();
+    console.note(format_args!("{name}{recommended}; type /help for the commands"));
     let ended = answer_lines(&mut conversation, &mut input, &interrupt, console);
     input.close(console);
     args.engine.kv_disk.report(&engine, console);
@@ -73,10 +75,10 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
 }
 
 impl Args {
-    fn options(&self, context_len: usize) -> GenerationOptions {
+    fn options(&self, engine: &Engine) -> GenerationOptions {
         GenerationOptions::new()
-            .sampling(self.sampling.options())
-            .max_new_tokens(self.n_tokens.unwrap_or(context_len))
+            .sampling(self.sampling.options(engine.model().sampling_defaults()))
+            .max_new_tokens(self.n_tokens.unwrap_or_else(|| engine.context_len()))
             .stop(StopRules::new().sequences(&self.stop))
     }
 }

@@ -6,7 +6,8 @@ mod report;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use sm_runtime::{ChatRequest, Completion, FinishReason, Prompt, Request, Select, TokenStream};
+use sm_runtime::model::tokenizer::EncodeOptions;
+use sm_runtime::{ChatRequest, Completion, Engine, FinishReason, Prompt, Request, Select, TokenStream};
 
 use crate::args::{EndArgs, EngineArgs, GrammarArgs, SamplingArgs};
 use crate::console::Console;
@@ -78,6 +79,9 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let started = Instant::now();
     let engine = args.engine.start(args.n_choices(), console)?;
     let load_time = started.elapsed();
+    let recommended = engine.model().sampling_defaults();
+    options.sampling = args.sampling.options(recommended);
+    args.note_bos(&text, &engine, console);
     let request = Request::new(args.prompt(text), options).n(args.n_choices()).select(args.select());
     let stream = engine.stream(request)?;
     let cancel = stream.cancel_token();
@@ -91,7 +95,8 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
             _ => console.json(&reports)?,
         }
     }
-    console.note(format_args!("{}", summary(&completions, load_time)));
+    console
+        .note(format_args!("{}", summary(&completions, load_time) + &args.sampling.from_model(recommended)));
     args.engine.kv_disk.report(&engine, console);
     let is_cancelled = completions.iter().any(|each| each.finish_reason == FinishReason::Cancelled);
     if is_cancelled { Err(Failure::Interrupted) } else { Ok(()) }
@@ -104,6 +109,20 @@ impl Args {
 
     fn select(&self) -> Select {
         if self.best_of.is_some() { Select::Best } else { Select::All }
+    }
+
+    /// Says so if the prompt begins with the token that the tokenizer puts there.
+    fn note_bos(&self, text: &str, engine: &Engine, console: &Console) {
+        let Some(tokenizer) = engine.model().tokenizer().filter(|_| !self.chat) else { return };
+        let bos = tokenizer.vocabulary().text_of(tokenizer.vocabulary().bos());
+        let adds_bos = tokenizer
+            .encode("", EncodeOptions::PROMPT)
+            .is_ok_and(|ids| ids.first().copied() == tokenizer.vocabulary().bos());
+        if !bos.is_empty() && adds_bos && text.starts_with(&bos) {
+            console.note(format_args!(
+                "the prompt begins with {bos}, which the model adds itself; it is used once"
+            ));
+        }
     }
 
     /// The text as it is, or as the question of a chat.

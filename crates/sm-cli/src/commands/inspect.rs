@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use sm_runtime::ModelRef;
-use sm_runtime::model::{LoadOptions, Model};
+use sm_runtime::model::{LoadOptions, Model, SamplingDefaults};
 
+use crate::args::recommendations;
 use crate::console::{Bytes, Console};
 use crate::failure::Failure;
 
@@ -40,6 +41,9 @@ struct Report<'a> {
     kv_heads: usize,
     head_dim: usize,
     vocab_size: usize,
+    /// What the model recommends.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    sampling: String,
     /// Number of tensors by data type.
     dtypes: BTreeMap<&'static str, usize>,
     tensors: Vec<Tensor<'a>>,
@@ -64,12 +68,13 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     if args.plan {
         return console.piece(&model.plan.to_string());
     }
-    let report = Report::new(&model);
+    let sampling = SamplingDefaults::of_model(&model).map_err(sm_runtime::Error::from)?;
+    let report = Report::new(&model, recommendations(&sampling));
     if args.json { console.json(&report) } else { console.piece(&report.text()) }
 }
 
 impl<'a> Report<'a> {
-    fn new(model: &'a Model) -> Self {
+    fn new(model: &'a Model, sampling: String) -> Self {
         let spec = &model.spec;
         let attention = spec.attentions().next();
         let tensors = model.weights.tensors().iter().map(|tensor| Tensor {
@@ -88,6 +93,7 @@ impl<'a> Report<'a> {
             kv_heads: attention.map_or(0, |attention| attention.n_kv_heads),
             head_dim: attention.map_or(0, |attention| attention.head_dim),
             vocab_size: spec.vocab_size,
+            sampling,
             dtypes: model.dtypes().into_iter().map(|(dtype, count)| (dtype.name(), count)).collect(),
             tensors: tensors.collect(),
         }
@@ -114,7 +120,11 @@ impl<'a> Report<'a> {
             ("vocabulary", self.vocab_size.to_string()),
             ("tensors", format!("{} ({}), {}", self.tensors.len(), dtypes.join(", "), Bytes(size as u64))),
             ("KV cache", format!("{} per token in f16", Bytes(2 * kv_values as u64))),
+            ("sampling", self.sampling.clone()),
         ];
-        rows.iter().map(|(name, value)| format!("{name:<15} {value}\n")).collect()
+        rows.iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| format!("{name:<15} {value}\n"))
+            .collect()
     }
 }

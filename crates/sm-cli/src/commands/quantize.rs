@@ -49,7 +49,8 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
 }
 
 fn report(exported: &Exported, output: &Path, console: &Console) {
-    let Exported { n_tensors, source_bytes, written_bytes, n_fallbacks, n_requantized } = *exported;
+    let Exported { n_tensors, source_bytes, written_bytes, n_fallbacks, n_requantized, cut_context_len } =
+        *exported;
     console.note(format_args!(
         "{}: {n_tensors} tensors, {} converted to {}",
         output.display(),
@@ -59,6 +60,11 @@ fn report(exported: &Exported, output: &Path, console: &Console) {
     if n_fallbacks > 0 {
         console.note(format_args!(
             "{n_fallbacks} matrices have rows that do not divide into blocks; they have a type with smaller ones"
+        ));
+    }
+    if let Some(context_len) = cut_context_len {
+        console.note(format_args!(
+            "the context is cut to {context_len} tokens: GGUF files of this architecture have no sliding windows"
         ));
     }
     if n_requantized > 0 {

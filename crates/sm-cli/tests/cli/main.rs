@@ -10,5 +10,6 @@ mod chat;
 mod demo;
 mod generate;
 mod kv_disk;
+mod model_files;
 mod run;
 mod tools;

@@ -61,6 +61,8 @@ impl<'g> Generation<'g> {
         let bound = input.bound(options);
         let output = Output::new(&model.text, input.text_start, &options.stop).with_head(start.echo);
         let reusable = if options.wanted_of_prompt().is_some() { &[] } else { input.tokens.as_slice() };
+        // The last token is sampled, and not computed.
+        sequence.set_rope_range(model.rope_range(n_prompt + bound.n_tokens - 1));
         let cached_tokens = sequence.keep_common_prefix(reusable);
         *token_ids = input.tokens;
         token_ids.reserve(bound.n_tokens);

@@ -5,13 +5,14 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use sm_kernels::plan::{Backend, Limits, MemoryNeeds, Plan, Progress};
-use sm_model::Model;
 use sm_model::tokenizer::Tokenizer;
+use sm_model::{Model, SamplingDefaults};
 
 use super::chat::chat_template;
 use super::loaded::{ExecutorSource, LoadedModel};
 use super::memory::{WeightState, executor_limits};
 use super::packed::PackedFile;
+use super::tokenizer::without_model;
 use super::weights::LoadingWeights;
 use super::{ExecutorOptions, LoadOptions, TokenizerSource};
 use crate::grammar::Grammars;
@@ -115,13 +116,19 @@ impl Loader {
         self.plan()?.load()
     }
 
-    /// The model's tokenizer alone. If one is attached, the model is not read.
+    /// The model's tokenizer alone. The model is not read if a tokenizer is attached, or can be found without: a vocabulary is
+    /// enough.
     ///
     /// # Errors
     /// If the model or the tokenizer cannot be read, or the model has no tokenizer.
     pub fn tokenizer(&self) -> Result<Arc<dyn Tokenizer>, Error> {
         if let Some(attached) = self.options.tokenizer.attached()? {
             return Ok(attached);
+        }
+        if let ModelRef::Path(path) = &self.model
+            && let Some(own) = without_model(path)?
+        {
+            return Ok(own);
         }
         let model = self.model.open(&sm_model::LoadOptions::default())?;
         self.options.tokenizer.of_model(&model)?.ok_or(Error::NoTokenizer)
@@ -191,11 +198,14 @@ impl PlannedLoad {
         let text = text?;
         Ok(LoadedModel {
             chat: chat_template(&model, &text, options.tokenizer.directory()).map_err(Arc::new),
+            guard: Arc::default(),
             text,
             grammars: Grammars::default(),
             vocab_size: model.plan.vocab_size(),
             context_len: model.plan.context_len,
+            rope_extended_beyond: model.plan.rope_extended_beyond(),
             fallbacks: model.weights.fallbacks().into(),
+            sampling_defaults: SamplingDefaults::of_model(&model)?,
             fingerprint: options.fingerprint.then(|| weights_fingerprint(&model)),
             executors: Arc::new(ExecutorSource::Backend { backend, plan: Box::new(model.plan), weights }),
         })

@@ -1,5 +1,6 @@
 //! How the next token is sampled.
 
+use sm_model::SamplingDefaults;
 use sm_tensor::{TokenId, setters, some_setters};
 
 use crate::Error;
@@ -58,6 +59,32 @@ impl SamplingOptions {
     /// The defaults.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The defaults, and where a model's files recommend other values, those.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), sm_runtime::Error> {
+    /// use std::path::Path;
+    ///
+    /// use sm_runtime::{Engine, GenerationOptions, SamplingOptions};
+    ///
+    /// let engine = Engine::builder().load(Path::new("model.gguf"))?;
+    /// let sampling = SamplingOptions::of_model(engine.model().sampling_defaults()).seed(7);
+    /// let options = GenerationOptions::new().sampling(sampling);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn of_model(model: &SamplingDefaults) -> Self {
+        let own = Self::default();
+        Self {
+            repetition_penalty: model.repetition_penalty.unwrap_or(own.repetition_penalty),
+            temperature: model.temperature.unwrap_or(own.temperature),
+            top_k: model.top_k.unwrap_or(own.top_k),
+            top_p: model.top_p.unwrap_or(own.top_p),
+            min_p: model.min_p.unwrap_or(own.min_p),
+            ..own
+        }
     }
 
     /// Options that always pick the most likely token, without filters or penalties.
