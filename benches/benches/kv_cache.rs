@@ -1,5 +1,5 @@
-//! What the bookkeeping of the KV cache costs, for caches of very different sizes. But for CPU cache misses, it should not depend
-//! on the size.
+//! Cost of KV cache bookkeeping at very different cache sizes. Except for CPU cache misses, it should not depend on the
+//! size.
 
 use std::hint::black_box;
 
@@ -14,7 +14,7 @@ const PAGE_LEN: usize = 16;
 /// Pages of one request.
 const REQUEST_PAGES: usize = 8;
 
-/// A cache whose pages are all cached, and a source of prompts that never repeat.
+/// A full cache, and a source of unique prompts.
 #[derive(Debug)]
 struct FullCache {
     cache: KvCache,
@@ -34,14 +34,14 @@ impl FullCache {
         full
     }
 
-    /// A request that finds nothing and evicts the oldest pages: lease, reserve, commit, release.
+    /// A request that misses and evicts the oldest pages: lease, reserve, commit, release.
     fn serve_new(&mut self) {
         self.prompt[0] = TokenId(self.n_served);
         self.n_served += 1;
         self.serve();
     }
 
-    /// The last request again: finds and touches its pages.
+    /// Repeats the last request, which hits and touches its pages.
     fn serve(&mut self) {
         let owner = LeaseOwner::Request(&self.namespace);
         let tokens = &self.prompt[..];
@@ -53,12 +53,12 @@ impl FullCache {
     }
 }
 
-/// A cache with as many sessions as it may remember.
+/// A cache with the maximum number of sessions.
 #[derive(Debug)]
 struct FullSessions {
     cache: KvCache,
     namespace: Namespace,
-    /// The remembered sessions, and one more.
+    /// The stored sessions, plus one more.
     names: Vec<SessionId>,
     next: usize,
 }
@@ -76,13 +76,13 @@ impl FullSessions {
         full
     }
 
-    /// A turn of the least recently used session: it is the one not remembered, so the oldest of the others is evicted.
+    /// A turn of the least recently used session, which is not stored, so the oldest stored one is evicted.
     fn turn_of_next(&mut self) {
         self.turn(self.next);
         self.next = (self.next + 1) % self.names.len();
     }
 
-    /// A turn of a remembered session: found and touched. The stride keeps it out of the CPU's caches.
+    /// A turn of a stored session, which is found and touched. The stride keeps it out of the CPU caches.
     fn turn_of_known(&mut self) {
         let n_known = self.names.len() - 1;
         self.turn(self.next);

@@ -1,5 +1,6 @@
-//! Matrix products of the CPU backend, by weight format, instruction set, shape, rows and threads. Each is printed as a fraction of
-//! the machine's limits, measured just before: weight bytes per second of a plain read, operations of multiply-adds in registers.
+//! Matrix products of the CPU backend, by weight format, instruction set, shape, rows and threads. Results are fractions of
+//! the machine's limits, measured just before: bytes per second of a plain read, and operations per second of multiply-adds
+//! in registers.
 #![allow(clippy::print_stdout, reason = "what criterion does not print")]
 
 use std::cell::Cell;
@@ -19,7 +20,7 @@ use sm_tensor::{DType, PageId, TokenId};
 const FORMATS: [DType; 7] =
     [DType::Q4_0, DType::Q8_0, DType::Q4K, DType::Q6K, DType::F16, DType::Bf16, DType::F32];
 
-/// A matrix, and how many of them are stacked so that together they are larger than any cache.
+/// A matrix, and how many are stacked to exceed every cache.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     rows: usize,
@@ -42,7 +43,7 @@ struct Case {
 }
 
 impl Case {
-    /// Copies of the matrix: many if it is read once, one if many rows use it.
+    /// Copies of the matrix: many if each is read once, one if many rows use it.
     fn copies(&self) -> usize {
         if self.n_rows > 64 { 1 } else { self.shape.copies }
     }
@@ -68,8 +69,15 @@ impl Case {
         let y = plan.buffer("y", Rows::Tokens, rows * self.copies());
         let logits = plan.buffer("logits", Rows::Outputs, rows * self.copies());
         plan.push(Embed { table, positions: None, scale: 1.0, out: h });
-        let (kind, store) = (NormKind::Rms, Store::Write);
-        plan.push(Norm { x: h, kind, weight: norm, bias: None, eps: 1e-6, store, out: x });
+        plan.push(Norm {
+            x: h,
+            kind: NormKind::Rms,
+            weight: norm,
+            bias: None,
+            eps: 1e-6,
+            store: Store::Write,
+            out: x,
+        });
         plan.push(Linear::new(x, weight, y));
         plan.push(GatherRows { x: y, out: logits });
         plan.finish(logits)
@@ -98,7 +106,8 @@ impl Step {
     }
 
     fn run(&mut self) {
-        let (n_rows, n_pages) = (self.tokens.len() as u32, self.pages.len() as u32);
+        let n_rows = self.tokens.len() as u32;
+        let n_pages = self.pages.len() as u32;
         let batch = StepBatch {
             tokens: &self.tokens,
             spans: &[Span { n_rows, n_pages, ..Span::default() }],
@@ -163,15 +172,17 @@ impl Peak {
             dtype if dtype.is_quantized() => self.int8_operations_per_second,
             _ => self.float_operations_per_second,
         };
-        let (of_memory, of_arithmetic) = (100.0 * bytes / self.bytes_per_second, 100.0 * operations / limit);
-        let (bytes, operations) = (bytes / 1e9, operations / 1e9);
+        let of_memory = 100.0 * bytes / self.bytes_per_second;
+        let of_arithmetic = 100.0 * operations / limit;
+        let bytes = bytes / 1e9;
+        let operations = operations / 1e9;
         println!(
             "    at best {bytes:.1} GB/s, {of_memory:.0} %; {operations:.0} GOP/s, {of_arithmetic:.0} %"
         );
     }
 }
 
-/// The least seconds of five runs of `work` on every thread.
+/// The minimum time, in seconds, of five runs of `work` on every thread.
 fn best_time(n_threads: usize, work: &(dyn Fn(usize) + Sync)) -> f64 {
     let once = |_| {
         let start = Instant::now();
@@ -185,7 +196,7 @@ fn best_time(n_threads: usize, work: &(dyn Fn(usize) + Sync)) -> f64 {
     (0..5).map(once).fold(f64::INFINITY, f64::min)
 }
 
-/// Every instruction set but the scalar one, which exists for comparison only.
+/// Every instruction set except the scalar one, which only exists for comparison.
 fn instruction_sets() -> impl Iterator<Item = IsaKind> {
     IsaKind::available().filter(|isa| *isa == IsaKind::best() || *isa != IsaKind::Scalar)
 }
@@ -217,7 +228,7 @@ fn bench(criterion: &mut Criterion, case: Case, peak: &Peak) {
     } else {
         Throughput::Elements(case.n_operations() as u64)
     });
-    // Prepared only if the filter selects the case.
+    // Prepare only if the filter selects the case.
     let mut step = None;
     let best = Cell::new(f64::INFINITY);
     group.bench_function(BenchmarkId::new(dtype.name(), n_threads), |bencher| {

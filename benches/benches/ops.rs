@@ -1,5 +1,4 @@
-//! Each operation of a layer but the matrix products, measured in place: in steps of a whole model, by the executor's
-//! profile.
+//! Each operation of a layer except the matrix products, measured in place by the executor's profile of whole-model steps.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -23,18 +22,18 @@ const FFN: usize = 5632;
 const N_EXPERTS: usize = 8;
 const EXPERT_FFN: usize = 512;
 const VOCAB_SIZE: usize = 64;
-/// Enough layers that their weights exceed most caches.
+/// Enough layers for their weights to exceed most caches.
 const N_LAYERS: usize = 2;
 
 const CONTEXT_LEN: usize = 1024 + 16;
 const PAGES: usize = CONTEXT_LEN.div_ceil(PAGE_LEN);
-/// The most rows of a step.
+/// Maximum rows per step.
 const MAX_ROWS: usize = 512;
 
 /// The names of operations in a profile.
 const OPS: [&str; 7] = ["embed", "norm", "rope_store", "attention", "gated_linear", "moe_ffn", "gather_rows"];
 
-/// The most time for one sample.
+/// Maximum time per sample.
 const SAMPLE_TIME: Duration = Duration::from_millis(100);
 
 /// The sequences of a step: the new tokens of each, and the positions before them.
@@ -47,12 +46,12 @@ struct Case {
 }
 
 const CASES: [Case; 3] = [
-    Case { name: "1 token behind 1024", n_sequences: 1, n_tokens: 1, depth: 1024 },
-    Case { name: "8 sequences, 1 token behind 1024 each", n_sequences: 8, n_tokens: 1, depth: 1024 },
+    Case { name: "1 token after 1024", n_sequences: 1, n_tokens: 1, depth: 1024 },
+    Case { name: "8 sequences, 1 token after 1024 each", n_sequences: 8, n_tokens: 1, depth: 1024 },
     Case { name: "a prompt of 512", n_sequences: 1, n_tokens: 512, depth: 0 },
 ];
 
-/// The plan, and the buffers that all layers use.
+/// The plan and the buffers shared by all layers.
 struct Layers {
     plan: PlanBuilder,
     h: BufferId,
@@ -85,8 +84,15 @@ impl Layers {
 
     fn norm(&mut self) {
         let weight = self.plan.vector("norm", HIDDEN, RandomWeights::vector(HIDDEN));
-        let (x, out, kind, store) = (self.h, self.normed, NormKind::Rms, Store::Write);
-        self.plan.push(Norm { x, kind, weight, bias: None, eps: 1e-5, store, out });
+        self.plan.push(Norm {
+            x: self.h,
+            kind: NormKind::Rms,
+            weight,
+            bias: None,
+            eps: 1e-5,
+            store: Store::Write,
+            out: self.normed,
+        });
     }
 
     fn attention(&mut self) {
@@ -103,8 +109,15 @@ impl Layers {
         let scale = 1.0 / (HEAD_DIM as f32).sqrt();
         self.norm();
         self.plan.push(linear(self.normed, to_qkv, Store::Write, qkv));
-        let (q_norm, k_norm) = (None, None);
-        self.plan.push(RopeStore { qkv, kv, rope: Some(rope), q_norm, k_norm, norm_eps: 1e-5, q });
+        self.plan.push(RopeStore {
+            qkv,
+            kv,
+            rope: Some(rope),
+            q_norm: None,
+            k_norm: None,
+            norm_eps: 1e-5,
+            q,
+        });
         self.plan.push(Attention {
             q,
             kv,
@@ -155,7 +168,7 @@ struct Model {
 }
 
 impl Model {
-    /// Writes every page first: untouched memory is one shared page of zeros, which would stay in the cache.
+    /// Writes every page first: untouched memory maps to one shared zero page, which would stay in the CPU cache.
     fn new(n_threads: usize) -> Self {
         let max_sequences = CASES.iter().map(|case| case.n_sequences).max().unwrap_or(1);
         let n_pages = max_sequences * PAGES;
@@ -196,7 +209,7 @@ impl Model {
         black_box(self.output.logits(0)[0]);
     }
 
-    /// The time of one operation in a step of `case`: the mean of up to `n_steps` steps.
+    /// The mean time of one operation over up to `n_steps` steps of `case`.
     fn time(&mut self, case: &Case, op: &str, n_steps: u64) -> Duration {
         let spans: Vec<_> = (0..case.n_sequences)
             .map(|sequence| span(sequence * case.n_tokens, case.n_tokens, case.depth, sequence * PAGES))
@@ -209,14 +222,14 @@ impl Model {
                 break;
             }
         }
-        let profile = self.executor.finish_profile().expect("the CPU tells where time goes");
+        let profile = self.executor.finish_profile().expect("the CPU backend supports profiling");
         let row =
             profile.rows.iter().find(|row| row.name.split(' ').next() == Some(op)).expect("the plan has it");
         row.time / (profile.n_steps * row.n_ops) as u32
     }
 }
 
-/// `n_rows` rows from `first_row` on, behind `depth` positions, with the pages of a sequence that begin at `first_page`.
+/// `n_rows` rows from `first_row` on, after `depth` positions, of the sequence whose pages start at `first_page`.
 fn span(first_row: usize, n_rows: usize, depth: usize, first_page: usize) -> Span {
     Span {
         first_row: first_row as u32,
@@ -233,7 +246,7 @@ fn ops(criterion: &mut Criterion) {
     let mut thread_counts = vec![1, all];
     thread_counts.dedup();
     for n_threads in thread_counts {
-        // Prepared only if the filter selects a case.
+        // Prepare only if the filter selects a case.
         let mut model = None;
         for case in CASES {
             let mut group = criterion.benchmark_group(format!("ops, {}", case.name));
@@ -241,7 +254,7 @@ fn ops(criterion: &mut Criterion) {
             for op in OPS {
                 group.bench_function(BenchmarkId::new(op, n_threads), |bencher| {
                     let model = model.get_or_insert_with(|| Model::new(n_threads));
-                    // If the operation is a small part of a step, criterion's number of steps would take forever.
+                    // If the operation is a small part of a step, criterion's step count would take forever.
                     bencher.iter_custom(|n_times| {
                         model.time(&case, op, n_times).max(Duration::from_nanos(1)) * n_times as u32
                     });

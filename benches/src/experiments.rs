@@ -1,7 +1,7 @@
-//! The experiments of the documents that `SmallMind` began with, beside what they claimed.
+//! The experiments of `SmallMind`'s original documents, next to their claims.
 //!
-//! What is compared runs in turns in one process, after one uncounted warm-up each; results are medians. An experiment is one file
-//! here and one line of the table in `bin/experiments.rs`.
+//! Compared cases are interleaved in one process, after one uncounted warm-up each; results are medians. An experiment is
+//! one file here and one row of the table in `bin/experiments.rs`.
 
 pub mod batching;
 pub mod concurrency;
@@ -57,14 +57,14 @@ pub enum ExperimentError {
     },
 }
 
-/// A result, beside what was claimed.
+/// A result and the corresponding claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// What was measured.
     pub what: String,
     /// The result.
     pub measured: String,
-    /// What the documents claim, or the goal.
+    /// The documents' claim, or the target.
     pub claim: String,
 }
 
@@ -75,7 +75,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The model of the documents' KV cache experiment: 4 layers, 128 wide; they do not say more.
+/// The model of the documents' KV cache experiment: 4 layers, 128 wide; they specify no more.
 pub const DOCUMENTS: Shape = Shape {
     name: "documents",
     architecture: "llama",
@@ -96,7 +96,7 @@ pub const DOCUMENTS: Shape = Shape {
 pub struct RandomModel(PathBuf);
 
 impl RandomModel {
-    /// Writes it.
+    /// Writes the file.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -115,12 +115,12 @@ impl RandomModel {
 
 impl Drop for RandomModel {
     fn drop(&mut self) {
-        // If this fails, only disk space is lost.
+        // A failure only wastes disk space.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// Turns per requested repetition, for experiments whose answers take milliseconds.
+/// Turns per requested repetition, for experiments that take milliseconds.
 const N_TURNS_PER_REP: usize = 8;
 
 /// The seconds of `N` cases in each turn.
@@ -128,7 +128,7 @@ const N_TURNS_PER_REP: usize = 8;
 pub(crate) struct Turns<const N: usize>([Vec<f64>; N]);
 
 impl<const N: usize> Turns<N> {
-    /// Runs each case once to warm up, then all `reps` times in turns.
+    /// Runs each case once to warm up, then all cases `reps` times, interleaved.
     pub(crate) fn run(
         reps: usize,
         mut cases: [&mut dyn FnMut() -> Result<(), ExperimentError>; N],
@@ -152,19 +152,17 @@ impl<const N: usize> Turns<N> {
         median(self.0[case].clone())
     }
 
-    /// How many times as fast as `over` a case is: the median over the turns, so that a machine whose speed drifts favours
-    /// neither.
+    /// Speed-up of a case over `over`: the median over the turns, so that a machine whose speed drifts favours neither.
     pub(crate) fn speed_up(&self, case: usize, over: usize) -> f64 {
         let turns = self.0[case].iter().zip(&self.0[over]);
         median(turns.map(|(seconds, over)| over / seconds).collect())
     }
 }
 
-/// How long a case is repeated to measure its processor time, which the system counts in hundredths of a second.
+/// How long to repeat a case to measure its CPU time, which the system counts in hundredths of a second.
 const CPU_TIME_SECONDS: f64 = 1.0;
 
-/// Processor time per token of a case that generates `n_tokens`, in words: milliseconds of all threads, spinning ones
-/// included.
+/// CPU time per token of a case that generates `n_tokens`, as text: milliseconds of all threads, including spinning ones.
 pub(crate) fn cpu_per_token(
     n_tokens: usize,
     mut case: impl FnMut() -> Result<(), ExperimentError>,
@@ -183,8 +181,8 @@ pub(crate) fn cpu_per_token(
     })
 }
 
-/// Waits until idle threads sleep, so that a lone request finds the machine as it would in practice, not warm from the one
-/// before.
+/// Waits until idle threads sleep, so that a single request finds the machine as in practice, not warm from the previous
+/// one.
 pub(crate) fn pause() {
     std::thread::sleep(Duration::from_millis(20));
 }
@@ -195,7 +193,7 @@ pub(crate) fn prompt(number: usize, n_tokens: usize, vocab_size: usize) -> Vec<T
     (0..n_tokens).map(token).collect()
 }
 
-/// Exactly `n_tokens` tokens, greedily chosen.
+/// Exactly `n_tokens` tokens, decoded greedily.
 pub(crate) fn greedy(n_tokens: usize) -> GenerationOptions {
     GenerationOptions::greedy().max_new_tokens(n_tokens).stop(StopRules::new().eos(EosRule::Ignore))
 }

@@ -1,4 +1,4 @@
-//! Measurements: acceptance table, experiments, replays of traces, and the random models that they run.
+//! Measurements: acceptance table, experiments, trace replays, and the random models they use.
 
 pub mod experiments;
 pub mod free;

@@ -1,8 +1,8 @@
-//! This engine beside others: the same files, threads and lengths, in turns, each engine in its own process.
+//! Compares this engine with others: same files, threads and lengths, interleaved, each engine in its own process.
 //!
-//! A [`Cell`] is one measurement on one model. Its engines are loaded together and take turns, A B A B, so that other load on
-//! the machine affects them alike; a ratio compares two measurements that are seconds apart. Engines speak the protocol of
-//! `benches/peers/protocol.py`. What an engine cannot do, or that it is missing, is part of the result.
+//! A [`Cell`] is one measurement on one model. Its engines are loaded together and run interleaved, A B A B, so that other
+//! load affects them equally; a ratio compares measurements taken seconds apart. Engines speak the protocol of
+//! `benches/peers/protocol.py`. Missing engines and unsupported tests are part of the result.
 
 mod calibrate;
 mod cells;

@@ -1,26 +1,26 @@
-//! Processor time and page faults of a process, read from `/proc`; nothing where there is none.
+//! CPU time and page faults of a process, from `/proc`; `None` without it.
 
 use std::fs;
 
 /// Clock ticks of `/proc` per second: the same on every architecture of Linux.
 pub(crate) const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What a process, with all its threads, has used since it started.
+/// Resources used by a process, including all threads, since it started.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Used {
-    /// Processor time in seconds, to a hundredth.
+    /// CPU time in seconds, to a hundredth.
     pub(crate) cpu_seconds: f64,
-    /// Minor page faults: pages that the system provided on first touch.
+    /// Minor page faults: pages provided by the system on first touch.
     pub(crate) page_faults: f64,
 }
 
 impl Used {
-    /// Of this process.
+    /// The usage of this process.
     pub(crate) fn now() -> Option<Self> {
         Self::parse(&fs::read_to_string("/proc/self/stat").ok()?)
     }
 
-    /// From a process's `/proc/…/stat`.
+    /// Parses a process's `/proc/…/stat`.
     pub(crate) fn parse(stat: &str) -> Option<Self> {
         // The name, in parentheses, may contain anything. The state after it is a letter, not a number.
         let fields = numbers(stat.rsplit_once(')')?.1);

@@ -1,7 +1,7 @@
-//! Replays of recorded traffic on a real engine.
+//! Replays recorded traffic on a real engine.
 //!
-//! A trace says when requests arrived, how long their prompts and outputs were, and which blocks prompts share. It is scaled to
-//! the model; prompts get tokens that are equal where the trace's blocks are, and arrive as they did in the trace.
+//! A trace records when requests arrived, how long their prompts and outputs were, and which blocks prompts share. It is
+//! scaled to the model; prompts have equal tokens where the trace has equal blocks, and arrive at the trace's times.
 
 pub mod drive;
 pub mod fairness;

@@ -26,7 +26,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of values in any order.
+    /// Summarizes values in any order.
     pub fn of(mut values: Vec<f64>) -> Self {
         if values.is_empty() {
             return Self::default();
@@ -43,7 +43,7 @@ impl Summary {
         }
     }
 
-    /// Of durations, in milliseconds.
+    /// Summarizes durations, in milliseconds.
     pub fn of_ms(durations: impl IntoIterator<Item = Duration>) -> Self {
         Self::of(durations.into_iter().map(|duration| duration.as_secs_f64() * 1e3).collect())
     }

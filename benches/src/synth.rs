@@ -1,9 +1,9 @@
 //! Models of real shapes with random weights, as GGUF files that this engine and llama.cpp load.
 //!
-//! Speed depends on shapes and data types, not on the values of weights, so such a file replaces a download of gigabytes.
-//! Weights are gaussian, with the standard deviation that keeps activations in range. They are drawn in pieces of one
-//! quantization block (or 32 floats) from a pool of 2²⁰ values per data type and deviation: rows differ, but writing the
-//! file takes seconds instead of minutes of quantizing.
+//! Speed depends on shapes and data types, not on weight values, so such a file replaces a multi-gigabyte download. Weights
+//! are Gaussian, with a standard deviation that keeps activations in range. They are drawn in pieces of one quantization
+//! block (or 32 floats) from a pool of 2²⁰ values per data type and deviation: rows differ, but writing the file takes
+//! seconds instead of minutes of quantizing.
 
 mod model;
 mod noise;
@@ -44,7 +44,7 @@ pub fn n_weights(shape: &Shape) -> usize {
     tensors.iter().map(|tensor| tensor.spec.shape.iter().product::<usize>()).sum()
 }
 
-/// Writes a model with random weights to `path`; the same arguments give the same bytes.
+/// Writes a model with random weights to `path`. The same arguments give the same bytes.
 ///
 /// # Errors
 /// If the file cannot be written.

@@ -1,4 +1,4 @@
-//! While requests decode, the engine's thread allocates nothing: not to schedule, to sample, or to answer.
+//! Checks that the engine's thread does not allocate while decoding: not to schedule, sample or answer.
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`, `synth` and `replay`: builds and runs the programs of `sm-benches`.
+//! `cargo xtask bench`, `synth` and `replay`: build and run the programs of `sm-benches`.
 
 use std::path::Path;
 
@@ -21,9 +21,9 @@ fn program(name: &str, args: &[String]) -> Outcome {
     spawn::run(name, command.args(args))
 }
 
-/// Without arguments, the criterion benches and the acceptance table for this engine alone. The first argument chooses
-/// something else: the table beside other engines, or beside the build of another checkout, the documents' experiments, or
-/// `sm bench` on a model. Further arguments go to the program that runs.
+/// Without arguments, runs the criterion benches and the acceptance table for this engine alone. The first argument
+/// selects something else: the table against other engines or another checkout's build, the documents' experiments, or
+/// `sm bench` on a model. Further arguments are passed to the program.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let Some((first, rest)) = args.split_first() else {
         spawn::run("criterion", &mut cargo(&["bench", "-p", "sm-benches", "--benches"]))?;
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     }
 }
 
-/// The acceptance table, in turns with the build of another checkout, whose folder is the first argument.
+/// The acceptance table, interleaved with the build of another checkout, whose folder is the first argument.
 fn against(args: &[String]) -> Outcome {
     let Some((checkout, rest)) = args.split_first() else {
         return Err("--against needs the folder of another checkout".to_owned());
@@ -56,12 +56,12 @@ fn against(args: &[String]) -> Outcome {
     table(&[&["--against".to_owned(), programs], rest].concat())
 }
 
-/// Arguments of cargo that build what the acceptance table runs.
+/// Cargo arguments that build the programs of the acceptance table.
 const BUILD: [&str; 7] = ["build", "--release", "-p", "sm-cli", "-p", "sm-benches", "--bins"];
 
 /// The acceptance table; see `benches/src/bin/peers.rs` for `args`.
 fn table(args: &[String]) -> Outcome {
-    // `peers` runs the programs beside it.
+    // `peers` runs the programs in its own folder.
     spawn::run("build", &mut cargo(&BUILD))?;
     program("peers", args)
 }

@@ -1,9 +1,9 @@
-//! `cargo xtask ci` and `cargo xtask check`: what a change has to pass.
+//! `cargo xtask ci` and `cargo xtask check`: the checks a change must pass.
 
 use crate::spawn::{self, cargo};
 use crate::{Outcome, deny, tests_command, tidy};
 
-/// Crates that also have to compile without any backend.
+/// Crates that must also compile without a backend.
 const WITHOUT_BACKEND: [&str; 2] = ["sm-kernels", "sm-runtime"];
 
 /// Checks, then tests. The tests run even if a check fails, so that one run shows everything.
@@ -17,7 +17,7 @@ pub(crate) fn run() -> Outcome {
     }
 }
 
-/// Everything but the tests. Runs all checks and reports the failures together.
+/// Everything except the tests. Runs all checks and reports failures together.
 pub(crate) fn check() -> Outcome {
     let mut results = vec![spawn::run("fmt", &mut cargo(&["fmt", "--all", "--check"])), tidy::run(&[])];
     results.push(spawn::run(

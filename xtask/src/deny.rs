@@ -15,7 +15,7 @@ pub(crate) fn run() -> Outcome {
     Ok(())
 }
 
-/// Fails if a crate is linked in two incompatible versions and `deny.toml` gives no reason.
+/// Fails if a crate is linked in two incompatible versions without a reason in `deny.toml`.
 fn duplicates() -> Outcome {
     let args = ["tree", "--workspace", "--edges", "normal", "--prefix", "none", "--locked"];
     let tree = output(&mut cargo(&args))?;
@@ -31,7 +31,7 @@ fn duplicates() -> Outcome {
     ))
 }
 
-/// Crates that `tree`, of `cargo tree --prefix none`, has in several incompatible versions and `deny` does not explain.
+/// Crates with several incompatible versions in `tree`, from `cargo tree --prefix none`, that `deny` does not explain.
 fn unexplained(tree: &str, deny: &str) -> Vec<String> {
     let mut versions: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for line in tree.lines() {
@@ -49,7 +49,7 @@ fn unexplained(tree: &str, deny: &str) -> Vec<String> {
         .collect()
 }
 
-/// The part of a version within which cargo unifies: `1` of `1.4.2`, `0.8` of `0.8.1`.
+/// The part of a version that cargo unifies by: `1` of `1.4.2`, `0.8` of `0.8.1`.
 fn compatible_range(version: &str) -> String {
     let parts: Vec<&str> = version.split('.').collect();
     let n_significant = parts.iter().position(|p| *p != "0").map_or(parts.len(), |i| i + 1);

@@ -1,4 +1,4 @@
-//! Runs the examples: those of the runtime, and the programs in `examples/` that use the crates from outside.
+//! Runs the examples: the runtime's, and the programs in `examples/` that use the crates as dependencies.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ struct Downstream {
     name: &'static str,
     /// A file for its standard input, relative to its folder.
     input: Option<&'static str>,
-    /// A line that it prints.
+    /// A line it must print.
     prints: &'static str,
 }
 
@@ -22,7 +22,7 @@ const DOWNSTREAM: [Downstream; 3] = [
     Downstream { name: "chat", input: Some("questions.txt"), prints: "Answer: 3" },
 ];
 
-/// Runs them all. `cargo test` has built those of the runtime.
+/// Runs all examples. `cargo test` has built the runtime's.
 pub(crate) fn run() -> Outcome {
     for name in runtime_examples()? {
         let program = target().join("debug/examples").join(&name);

@@ -4,7 +4,7 @@ use crate::Outcome;
 use crate::spawn::{self, command, root, succeeds};
 use crate::tests_command::data_folder;
 
-/// How long a target runs by default.
+/// Default run time of a target.
 const DEFAULT_SECONDS: u32 = 60;
 
 /// Larger files make poor seeds.
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     spawn::run(&format!("fuzz {target}"), &mut command("cargo", &args))
 }
 
-/// What the names of a target's seed files end with.
+/// File name suffix of a target's seed files.
 fn seed_suffix(target: &str) -> &'static str {
     match target {
         "gguf" => ".gguf",

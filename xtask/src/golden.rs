@@ -1,4 +1,4 @@
-//! `cargo xtask golden`: computes the committed reference values with the Python packages that they come from.
+//! `cargo xtask golden`: regenerates the committed reference values with the original Python packages.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::spawn::{self, command, root};
 /// The scripts of `xtask/golden/`. Each takes the folder to write into, laid out as the repository.
 const SCRIPTS: [&str; 5] = ["formats.py", "architectures.py", "chat.py", "tokenizer_files.py", "demo.py"];
 
-/// How far values may differ on another CPU, relative to the largest value of the file.
+/// Tolerance for values computed on another CPU, relative to the largest value in the file.
 const FLOAT_TOLERANCE: f32 = 1e-5;
 
 /// Writes the fixtures in place; with `--check`, writes them elsewhere and compares.

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the repository's tasks. It runs cargo and Python, and depends on no crate of the project.
+//! `cargo xtask`: the repository's tasks. Runs cargo and Python; depends on no crate of the project.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool reports on its terminal")]
 
 mod bench;
@@ -21,29 +21,29 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  ci                     check, then test: what a change has to pass
+  ci                     check, then test: what a change must pass
   check                  fmt, tidy, clippy for each feature set, docs, duplicate dependencies, deny
   test [ARGS]            all tests and examples; with ARGS, cargo test with these arguments
   tidy [--root DIR] [--only RULE]  the repository's rules that clippy cannot check
   deny                   licences, advisories and duplicate versions of the dependencies
   package                package and build every crate as cargo publish would, without publishing
-  readme                 write each crate's README from the documentation of its root module
-  setup [--peers]        install what the other commands need: rustfmt, clippy and .venv/; with --peers, the engines
+  readme                 generate each crate's README from its crate-level documentation
+  setup [--peers]        install dependencies of the other commands: rustfmt, clippy and .venv/; with --peers, the engines
                          that bench --peers measures
   golden [--check]       regenerate the committed reference values, or compare them with what is committed
   demo-model [--eval]    train, quantize and evaluate the built-in models, or only evaluate them
   synth ARGS             write a GGUF file with random weights (cargo xtask synth --help)
   bench                  the criterion benches, then the acceptance table for this engine alone
-  bench --peers [ARGS]   the acceptance table beside other engines (cargo xtask bench --peers --help)
-  bench --against CHECKOUT [ARGS]  the acceptance table, in turns with the build of another checkout
+  bench --peers [ARGS]   the acceptance table against other engines (cargo xtask bench --peers --help)
+  bench --against CHECKOUT [ARGS]  the acceptance table, interleaved with the build of another checkout
   bench --save|--check FILE [ARGS]  the acceptance table, saved or compared with a saved one
   bench MODEL [ARGS]     sm bench on a model
-  bench --experiments [ARGS]  the documents' experiments beside what they claim
+  bench --experiments [ARGS]  the original documents' experiments, next to their claims
   replay TRACE [ARGS]    replay recorded traffic on the engine (cargo xtask replay --help)
-  soak [TIMES]           the random-schedule tests, TIMES (50) times as long as in test
+  soak [TIMES]           the random-schedule tests, TIMES (50) times longer than in test
   fuzz [TARGET [SECONDS]]  run one fuzz target, or list them";
 
-/// The error says why a task failed, for a person at a terminal.
+/// The error is a message for the terminal.
 type Outcome = Result<(), String>;
 
 fn main() -> ExitCode {

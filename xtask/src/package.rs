@@ -1,12 +1,12 @@
-//! `cargo xtask package`: packs and builds what would be published, without publishing.
+//! `cargo xtask package`: packages and builds what would be published, without publishing.
 
 use crate::Outcome;
 use crate::spawn::{self, cargo, root};
 
-/// Texts that each package carries beside its code. The licences are links to those of the root; cargo packs the files.
+/// Text files included in each package. Licences are symlinks to the root's; cargo packages the files.
 const TEXTS: [&str; 3] = ["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
 
-/// Packs every crate that is not `publish = false`, and builds it from its package.
+/// Packages every crate that is not `publish = false`, and builds it from the package.
 pub(crate) fn run() -> Outcome {
     let folder = root().join("crates");
     let crates = std::fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;

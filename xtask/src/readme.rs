@@ -1,14 +1,14 @@
-//! `cargo xtask readme`: a crate's README is the documentation of its root, so that the two never differ.
+//! `cargo xtask readme`: generates each crate's README from its crate-level documentation.
 //!
-//! crates.io shows Markdown without rustdoc: hidden lines of examples are left out, links to items become plain code, and
-//! headings go one level below the crate's name. A crate whose documentation includes its README writes that by hand.
+//! crates.io renders Markdown without rustdoc: hidden example lines are dropped, item links become plain code, and headings
+//! move one level below the crate's name. A crate whose documentation includes its README maintains it by hand.
 
 use std::fs;
 
 use crate::Outcome;
 use crate::spawn::root;
 
-/// Writes the README of each crate that ships.
+/// Writes the README of each published crate.
 pub(crate) fn run() -> Outcome {
     let folder = root().join("crates");
     let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -27,7 +27,7 @@ pub(crate) fn run() -> Outcome {
     Ok(())
 }
 
-/// The README of the crate `name` whose root module has the text `source`; none if it is written by hand.
+/// The README of the crate `name` with root module `source`; `None` if it is maintained by hand.
 pub(crate) fn from_source(name: &str, source: &str) -> Option<String> {
     if source.contains(r#"#![doc = include_str!("../README.md")]"#) {
         return None;
@@ -57,13 +57,13 @@ pub(crate) fn from_source(name: &str, source: &str) -> Option<String> {
     Some(readme)
 }
 
-/// Whether rustdoc takes a code block with this info string for Rust.
+/// Whether rustdoc treats a code block with this info string as Rust.
 fn is_rust(info: &str) -> bool {
     const ATTRIBUTES: [&str; 5] = ["", "rust", "no_run", "should_panic", "compile_fail"];
     info.split(',').all(|word| ATTRIBUTES.contains(&word.trim()))
 }
 
-/// A line in which `` [`Item`] `` and `` [`Item`](path::Item) `` are `` `Item` ``. Links to addresses and files stay.
+/// Replaces `` [`Item`] `` and `` [`Item`](path::Item) `` with `` `Item` ``. Links to URLs and files stay.
 fn without_item_links(line: &str) -> String {
     let mut text = String::new();
     let mut rest = line;

@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: installs what the other commands need, and lists what it cannot install.
+//! `cargo xtask setup`: installs dependencies of the other commands, and lists those it cannot install.
 
 use std::path::PathBuf;
 
@@ -10,8 +10,8 @@ pub(crate) fn venv_python() -> PathBuf {
     root().join(".venv/bin/python")
 }
 
-/// Installs toolchain components and the Python environment; with `--peers`, the engines to compare with. Building and
-/// testing need none of it.
+/// Installs toolchain components and the Python environment; with `--peers`, the engines to compare with. Not needed for
+/// building and testing.
 pub(crate) fn run(args: &[String]) -> Outcome {
     match args.first().map(String::as_str) {
         None => tools(),

@@ -1,11 +1,11 @@
-//! `cargo xtask soak`: the random-schedule tests, many times as long as in `cargo xtask test`.
+//! `cargo xtask soak`: the random-schedule tests, run much longer than in `cargo xtask test`.
 
 use crate::Outcome;
 use crate::spawn::{self, cargo};
 
 const TIMES: u32 = 50;
 
-/// Runs schedules on the fake model, then on real ones: as many times the usual number as the argument says.
+/// Runs schedules on the fake model, then on real ones. The argument multiplies the default number.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let times = match args {
         [] => TIMES,

@@ -1,4 +1,4 @@
-//! Runs other programs from the root of the repository.
+//! Runs other programs from the repository root.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -12,20 +12,20 @@ pub(crate) fn root() -> PathBuf {
     here.parent().map_or(here.clone(), PathBuf::from)
 }
 
-/// A command that runs in the root of the repository.
+/// A command that runs in the repository root.
 pub(crate) fn command(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(root());
     command
 }
 
-/// The cargo that runs this task.
+/// The cargo running this task.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     command(&cargo, args)
 }
 
-/// Runs a command on this terminal and prints how long it took.
+/// Runs a command on this terminal and prints its duration.
 pub(crate) fn run(title: &str, command: &mut Command) -> Outcome {
     println!("== {title}");
     let start = Instant::now();

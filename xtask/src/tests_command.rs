@@ -1,11 +1,11 @@
-//! `cargo xtask test`: all tests, and a list of those skipped for want of data.
+//! `cargo xtask test`: runs all tests, and lists those skipped for lack of data.
 
 use std::path::PathBuf;
 
 use crate::spawn::{self, cargo, root};
 use crate::{Outcome, examples};
 
-/// The folders of the shared test data, and what is tested with them.
+/// The folders of the shared test data, and the tests that use them.
 const DATA: [(&str, &str); 4] = [
     ("models", "logits, greedy text and perplexity of trained models"),
     ("tokenizers", "golden encodes, decodes and chat renders"),
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     result
 }
 
-/// Where the tests look for data: `SM_TEST_DATA`, else a folder beside the repository.
+/// The test data folder: `SM_TEST_DATA`, or else a folder next to the repository.
 pub(crate) fn data_folder() -> PathBuf {
     std::env::var_os("SM_TEST_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from)
 }

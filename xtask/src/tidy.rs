@@ -105,7 +105,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     Err(format!("tidy has {} findings", findings.len()))
 }
 
-/// What the selected rules find in the checkout at `root`.
+/// Findings of the selected rules in the checkout at `root`.
 fn findings(root: &Path, is_selected: impl Fn(&str) -> bool) -> Result<Vec<Finding>, String> {
     let mut list = command("git", &["ls-files", "--cached", "--others", "--exclude-standard"]);
     let list = output(list.current_dir(root))?;
@@ -113,7 +113,7 @@ fn findings(root: &Path, is_selected: impl Fn(&str) -> bool) -> Result<Vec<Findi
     let mut files = Vec::new();
     for path in list.lines() {
         let full = root.join(path);
-        // git may list a file that is gone from the working tree.
+        // git may list files missing from the working tree.
         let Ok(metadata) = std::fs::metadata(&full) else { continue };
         if metadata.len() > MAX_FILE_BYTES {
             let what = format!("{} bytes; the limit is {MAX_FILE_BYTES}", metadata.len());

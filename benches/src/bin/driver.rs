@@ -25,7 +25,7 @@ fn answer(result: Result<f64, Failure>) -> Result<(), serde_json::Error> {
 /// Carries out a request. The first one has to load a model.
 fn run(request: &Request, bench: &mut Option<Bench>) -> Result<f64, Failure> {
     let time = match (request, bench) {
-        (Request::Load { .. }, Some(_)) => return Err("a model is loaded already".into()),
+        (Request::Load { .. }, Some(_)) => return Err("a model is already loaded".into()),
         (Request::Load { .. }, bench) => {
             let start = std::time::Instant::now();
             *bench = Some(load(request)?);
@@ -42,7 +42,7 @@ fn run(request: &Request, bench: &mut Option<Bench>) -> Result<f64, Failure> {
 
 fn load(request: &Request) -> Result<Bench, Failure> {
     let Request::Load { model, n_threads, context_len, n_sequences, setting } = request else {
-        return Err("this request loads no model".into());
+        return Err("this request does not load a model".into());
     };
     let isa = (setting != "default" && setting != PACKED).then(|| setting.clone());
     let device = Device::Cpu { isa, threads: Some(*n_threads) };

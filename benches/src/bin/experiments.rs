@@ -1,4 +1,4 @@
-//! Runs the experiments of the documents and prints them beside their claims.
+//! Runs the experiments of the original documents and prints the results next to their claims.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -16,7 +16,7 @@ use sm_benches::experiments::{
 use sm_benches::peers::machine;
 use sm_runtime::ModelRef;
 
-/// Runs the experiments of the documents that SmallMind began with, and prints them beside what they claim.
+/// Runs the experiments of SmallMind's original documents, and prints the results next to their claims.
 #[derive(Debug, Parser)]
 #[command(name = "experiments")]
 struct Args {
@@ -35,9 +35,9 @@ struct Args {
 enum Experiment {
     /// Generation with and without the KV cache
     KvCache,
-    /// Eight requests together and one after the other, on small models
+    /// Eight requests batched and one at a time, on small models
     Batching,
-    /// The same on a model larger than the processor's caches
+    /// The same on a model larger than the CPU caches
     BatchingLarge,
     /// A hundred requests from 1, 4 and 8 callers
     Concurrency,
@@ -53,13 +53,13 @@ enum Experiment {
     Sessions,
     /// Bytes of weights, keys and values
     Memory,
-    /// What the engine costs per step
+    /// Engine overhead per step
     Overhead,
     /// Speculative decoding, by kind of prompt
     Speculation,
-    /// Streaming against the whole answer at once
+    /// Streaming versus the whole answer at once
     Streaming,
-    /// Waiting for more requests before a batch begins
+    /// Waiting for more requests before starting a batch
     Waiting,
 }
 

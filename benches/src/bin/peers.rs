@@ -1,4 +1,4 @@
-//! Prints the acceptance table: this engine beside others.
+//! Prints the acceptance table: this engine compared with others.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -18,7 +18,7 @@ use sm_benches::peers::{
 use sm_benches::summary::Summary;
 use sm_kernels::IsaKind;
 
-/// Measures this engine beside others, in turns, and prints the ratios.
+/// Measures this engine and others, interleaved, and prints the ratios.
 #[derive(Debug, Parser)]
 #[command(name = "peers")]
 struct Args {
@@ -37,8 +37,8 @@ struct Args {
     /// Measure this engine alone
     #[arg(long)]
     alone: bool,
-    /// Measure only this engine, in turns with the build in this folder (its programs `driver` and `sm`); fail if a cell is
-    /// worse by more than --tolerance
+    /// Measure only this engine, interleaved with the build in this folder (its programs `driver` and `sm`); fail if a cell
+    /// is worse by more than --tolerance
     #[arg(long, value_name = "FOLDER")]
     against: Option<PathBuf>,
     /// Threads of each engine [default: one per core]
@@ -47,7 +47,7 @@ struct Args {
     /// The kernel set of this engine, as in `sm bench --isa`
     #[arg(long, value_name = "NAME", default_value = "default")]
     isa: String,
-    /// Keep the random models in this folder (gigabytes) and reuse those that are there
+    /// Keep the random models in this folder (gigabytes) and reuse existing ones
     #[arg(long, value_name = "FOLDER")]
     models: Option<PathBuf>,
     /// Add the results to this file
@@ -64,7 +64,7 @@ struct Args {
 
 /// The cell of the time to the first token of `sm`.
 const FIRST_TOKEN: &str = "demo first-token";
-/// Its goal in milliseconds.
+/// Its target in milliseconds.
 const FIRST_TOKEN_MS: f64 = 60.0;
 
 fn main() -> ExitCode {
@@ -99,7 +99,7 @@ fn run(args: &Args) -> Result<Vec<String>, PeersError> {
         complaints.push("nothing was measured: no cell's name contains all words of --cells".to_owned());
     }
     if let Some(ratios) = ratios_in_short(&ratios) {
-        println!("\nbeside the baseline: {ratios}");
+        println!("\nversus the baseline: {ratios}");
     }
     let now = Saved { machine: machine(), cells };
     if let Some(path) = &args.save {
@@ -146,7 +146,7 @@ impl Args {
         }
     }
 
-    /// The least ratio to another build without a complaint.
+    /// The minimum acceptable ratio to another build.
     fn least_ratio(&self) -> f64 {
         1.0 / (1.0 + self.tolerance)
     }
@@ -168,7 +168,7 @@ impl Figures {
             self.add_ratio(&name, ratio, least_ratio);
         }
         let Some(cell) = SavedCell::of(measurement) else {
-            return self.complaints.push(format!("{name} has no figure"));
+            return self.complaints.push(format!("{name} has no result"));
         };
         self.cells.insert(name, cell);
     }

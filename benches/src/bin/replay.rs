@@ -21,7 +21,7 @@ use sm_runtime::{
 
 /// Replays a trace of recorded traffic on the engine with the demo model: Mooncake's (JSON lines) or Azure's of 2023 (CSV).
 ///
-/// Prompts are equal where the trace's are, and outputs have the recorded length, scaled. Requests are compared with lone
+/// Prompts share prefixes as in the trace, and outputs have the recorded length, scaled. Requests are compared with solo
 /// runs of the same prompt. The replay fails if a request is lost, fails, or gets different tokens.
 #[derive(Debug, Parser)]
 #[command(name = "replay")]
@@ -32,7 +32,7 @@ struct Args {
     /// 16, else 8].
     #[arg(long, value_name = "N")]
     scale: Option<NonZeroUsize>,
-    /// How many times as fast as recorded requests arrive.
+    /// Speed-up of the arrival rate over the recording.
     #[arg(long, value_name = "FACTOR", default_value_t = 3.0)]
     speed: f64,
     /// The number of requests; 0 for all.
@@ -44,10 +44,10 @@ struct Args {
     /// The number of callers: half of the requests are the first's, a quarter the second's, and so on.
     #[arg(long, value_name = "N", default_value_t = 4)]
     keys: u64,
-    /// Who is served first.
+    /// The service order.
     #[arg(long, value_enum, default_value_t = Order::Priority)]
     order: Order,
-    /// Sequences that run at once.
+    /// Maximum concurrent sequences.
     #[arg(long, value_name = "N", default_value_t = 8)]
     batch: usize,
     /// Memory of the cache, in MiB.
@@ -56,7 +56,7 @@ struct Args {
     /// Worker threads [default: one per core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Compare every request with a lone run, instead of one in twenty.
+    /// Compare every request with a solo run, instead of one in twenty.
     #[arg(long)]
     verify: bool,
     /// Write the report as JSON.
@@ -70,18 +70,18 @@ enum Order {
     Fifo,
     /// The oldest request of the least served caller
     RoundRobin,
-    /// By priority, which rises while a request waits; then as fair
+    /// By priority, aged by waiting; then as fair
     Priority,
 }
 
-/// Without `--verify`, one in this many requests is compared with a lone run.
+/// Without `--verify`, one in this many requests is compared with a solo run.
 const STRIDE: usize = 20;
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            eprintln!("error: a request was lost, failed, or got other tokens than it gets alone");
+            eprintln!("error: a request was lost, failed, or got different tokens than alone");
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -106,7 +106,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     let context_len = engine.context_len();
     let n_keys = args.keys;
     let requests = Scale { lengths, speed, context_len, vocab_size, n_keys }.apply(&recorded);
-    // The replay begins with the first request that is not skipped.
+    // The replay starts with the first request not skipped.
     let begin = requests.first().map(|first| first.at).unwrap_or_default();
     let requests: Vec<_> = requests
         .into_iter()
@@ -145,7 +145,7 @@ fn config(args: &Args) -> EngineConfig {
                     Order::RoundRobin => QueueOrder::RoundRobin,
                     Order::Priority => QueueOrder::Priority,
                 })
-                // A replay never refuses a request.
+                // A replay never rejects a request.
                 .max_queued_requests(usize::MAX),
         )
         .cache(KvCacheConfig::new().max_bytes_total(args.cache_mib << 20))

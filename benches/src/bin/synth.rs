@@ -1,5 +1,5 @@
 //! Writes a GGUF file of a real shape with random weights.
-#![allow(clippy::print_stderr, reason = "a command line program says there why it failed")]
+#![allow(clippy::print_stderr, reason = "a command line program reports failures there")]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ struct Args {
     /// As with llama-quantize, the output matrix is q6_k if most others have fewer bits.
     #[arg(long = "type", default_value = "q4_0")]
     dtype: String,
-    /// Stores every matrix in that type, the output matrix too.
+    /// Stores every matrix in that type, including the output matrix.
     #[arg(long)]
     pure: bool,
     /// The same seed gives the same file.
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
-    let shape = Shape::named(&args.shape).ok_or("no such shape")?;
+    let shape = Shape::named(&args.shape).ok_or("unknown shape")?;
     let named = Mixture::named(&args.dtype)?;
     let mixture = if args.pure { Mixture::uniform(named.base()) } else { named };
     synth::write(&args.out, shape, mixture, args.seed)?;

@@ -1,4 +1,4 @@
-//! Eight requests together against one after the other, on the same engine.
+//! Eight requests batched versus one at a time, on the same engine.
 
 use sm_runtime::{
     BatchingConfig, Engine, EngineConfig, Error, KvCacheConfig, ModelRef, Request, RequestHandle, TokenId,

@@ -67,7 +67,7 @@ fn options(number: usize) -> GenerationOptions {
     greedy(N_TOKENS).sampling(SamplingOptions::new().seed(number as u64))
 }
 
-/// Serves all requests to callers who each send the next when they have the last answer.
+/// Serves all requests to callers that each send the next one after receiving the previous answer.
 pub(super) fn serve(engine: &Engine, n_callers: usize) -> Result<Run, Error> {
     let next = AtomicUsize::new(0);
     let latencies = Mutex::new(Vec::new());

@@ -1,4 +1,4 @@
-//! The first request after loading, against later ones.
+//! The first request after loading versus later ones.
 
 use std::time::Instant;
 
@@ -43,7 +43,7 @@ fn compare(name: &str, model: &ModelRef, reps: usize) -> Result<Finding, Experim
     let [first_faults, later_faults] = faults.map(median);
     let turns = Turns(seconds);
     Ok(Finding {
-        what: format!("First request: to the first token behind {N_PROMPT} tokens, {name}, no warm-up"),
+        what: format!("First request: time to first token after {N_PROMPT} tokens, {name}, no warm-up"),
         measured: format!(
             "{:.2} ms, then {:.2} ms ({N_LATER} requests, median): {:.2} × the time; {first_faults:.0} page faults, then \
              {later_faults:.0}",
@@ -55,14 +55,14 @@ fn compare(name: &str, model: &ModelRef, reps: usize) -> Result<Finding, Experim
     })
 }
 
-/// What a request cost.
+/// The cost of a request.
 #[derive(Clone, Copy, Debug)]
 struct Taken {
     seconds: f64,
     page_faults: f64,
 }
 
-/// The first request of an engine that has just been loaded, and the median of those that follow.
+/// The first request of a newly loaded engine, and the median of later ones.
 fn after_loading(model: &ModelRef) -> Result<[Taken; 2], ExperimentError> {
     let batching = BatchingConfig::new().max_batch_wait_us(0);
     // A small pool: the system has fewer pages to provide on first touch.

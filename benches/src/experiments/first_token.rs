@@ -33,7 +33,7 @@ fn measure(name: &str, model: &ModelRef, reps: usize) -> Result<Finding, Experim
         [&mut || Ok(first_token(short)?), &mut || Ok(first_token(medium)?), &mut || Ok(first_token(long)?)],
     )?;
     let told: Vec<_> = (0..PROMPTS.len())
-        .map(|case| format!("{:.1} ms behind {} tokens", turns.seconds(case) * 1e3, PROMPTS[case]))
+        .map(|case| format!("{:.1} ms after {} tokens", turns.seconds(case) * 1e3, PROMPTS[case]))
         .collect();
     Ok(Finding {
         what: format!("First token, one request at a time, CPU, {name}"),

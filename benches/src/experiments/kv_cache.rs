@@ -1,4 +1,4 @@
-//! Generation with a KV cache, against recomputing the whole context for every token.
+//! Generation with a KV cache versus recomputing the whole context for every token.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What batching does to the latency of eight callers, and of a lone one.
+//! Effect of batching on the latency of eight callers and of a single one.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use super::{
 };
 
 const N_CALLERS: usize = 8;
-/// Tokens of a lone request's prompt.
+/// Prompt tokens of a single request.
 const N_PROMPT: usize = 19;
 
 /// Runs the experiment on the documents' model and on the demo model.
@@ -30,7 +30,7 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     Ok(findings)
 }
 
-/// Without batching, with batching by default, and with batching that never waits for more requests; all without a prefix cache.
+/// Engines without batching, with default batching, and with batching that never waits; all without a prefix cache.
 fn engines(model: &ModelRef) -> Result<[Engine; 3], Error> {
     let engine = |batching| {
         let cache = KvCacheConfig::new().enabled(false);
@@ -91,7 +91,7 @@ fn lone_request(engines: &[Engine; 3], name: &str, reps: usize) -> Result<Findin
     Ok(Finding {
         what: format!("First token of a lone request of {N_PROMPT} tokens, {name}"),
         measured: format!(
-            "{off:.2} ms without batching; {on:.2} ms with it, {at_once:.2} ms where it waits for nobody ({:.2} × without)",
+            "{off:.2} ms without batching; {on:.2} ms with it, {at_once:.2} ms if it never waits ({:.2} × without)",
             turns.speed_up(0, 2)
         ),
         claim: "disable batching for low latency: without, no later than with".to_owned(),

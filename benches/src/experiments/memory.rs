@@ -1,4 +1,4 @@
-//! The memory of weights, keys and values, beside that of a naive engine.
+//! Memory for weights, keys and values, compared with a naive engine.
 
 use sm_cache::ByteSize;
 use sm_runtime::{BatchingConfig, Engine, Error, ModelRef, Request, RequestHandle};
@@ -7,7 +7,7 @@ use sm_tensor::DType;
 use super::{DOCUMENTS, ExperimentError, Finding, RandomModel, greedy, prompt, tokens};
 use crate::synth::{Shape, n_weights};
 
-/// Prompt lengths of the sequences that run together.
+/// Prompt lengths of the concurrent sequences.
 const PROMPTS: [usize; 8] = [64, 128, 192, 256, 320, 384, 448, 512];
 /// Tokens that each generates.
 const N_TOKENS: usize = 32;
@@ -20,7 +20,7 @@ struct Memory {
 }
 
 impl Memory {
-    /// Computed, not measured: everything in f32, and room for the longest context in every sequence.
+    /// Computed, not measured: everything in f32, with room for the longest context in every sequence.
     fn naive(shape: &Shape, n_sequences: usize) -> Self {
         let position = 2 * shape.n_layers * shape.n_kv_heads * shape.head_dim() * size_of::<f32>();
         Self {
@@ -29,7 +29,7 @@ impl Memory {
         }
     }
 
-    /// The peak of an engine that serves the sequences.
+    /// Peak memory of an engine serving the sequences.
     fn measured(model: &ModelRef) -> Result<Self, Error> {
         let n_sequences = PROMPTS.len();
         let batching = BatchingConfig::new().max_batch_size(n_sequences);

@@ -1,4 +1,4 @@
-//! What the engine itself costs per step, with a model that costs nothing: schedule, sample, send.
+//! The engine's own overhead per step, with a model that costs nothing: schedule, sample, send.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -66,7 +66,7 @@ fn step_us(options: &GenerationOptions) -> Result<f64, ExperimentError> {
     let stream =
         |number| engine.stream(Request::new(tokens(&prompt(number, 19, VOCAB_SIZE)), options.clone()));
     let mut streams: Vec<TokenStream> = (0..N_REQUESTS).map(stream).collect::<Result<_, Error>>()?;
-    // The clock starts with the first token: prefill and batching delay are over.
+    // Start the clock at the first token, after prefill and the batching delay.
     read(&mut streams)?;
     let start = Instant::now();
     let n_before = engine.stats().batching.steps;
@@ -77,7 +77,7 @@ fn step_us(options: &GenerationOptions) -> Result<f64, ExperimentError> {
     Ok(seconds * 1e6 / (engine.stats().batching.steps - n_before) as f64)
 }
 
-/// The next event of each.
+/// Reads the next event of each.
 fn read(streams: &mut [TokenStream]) -> Result<(), Error> {
     streams.iter_mut().filter_map(TokenStream::next_blocking).try_for_each(|event| event.map(drop))
 }

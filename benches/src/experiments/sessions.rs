@@ -1,4 +1,4 @@
-//! The second turn of a conversation: the first is not recomputed, however many conversations there are.
+//! The second turn of a conversation: the first is not recomputed, regardless of the number of conversations.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use sm_tensor::DType;
 use super::{DOCUMENTS, ExperimentError, Finding, N_TURNS_PER_REP, RandomModel, greedy, prompt, tokens};
 use crate::summary::median;
 
-/// Conversations that the engine remembers.
+/// Conversations kept by the engine.
 const N_SESSIONS: [usize; 3] = [1, 100, 1000];
 /// Tokens of the first turn.
 const FIRST_TURNS: [usize; 3] = [64, 256, 1024];
@@ -37,7 +37,7 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     conversations.into_iter().map(Conversations::finding).collect()
 }
 
-/// An engine with many conversations, and how long second turns took by the length of the first.
+/// An engine with many conversations, and the times of second turns by the length of the first.
 #[derive(Debug)]
 struct Conversations {
     engine: Engine,
@@ -106,7 +106,7 @@ impl Conversations {
     fn finding(self) -> Result<Finding, ExperimentError> {
         let told = |(first_turn, FirstToken { in_session, alone }): (usize, FirstToken)| {
             let [in_session, alone] = [in_session, alone].map(|seconds| median(seconds) * 1e3);
-            format!("{in_session:.2} ms behind {first_turn} tokens ({alone:.2} ms without a session)")
+            format!("{in_session:.2} ms after {first_turn} tokens ({alone:.2} ms without a session)")
         };
         let told: Vec<_> = FIRST_TURNS.into_iter().zip(self.seconds).map(told).collect();
         Ok(Finding {

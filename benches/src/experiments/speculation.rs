@@ -1,4 +1,4 @@
-//! Speculative decoding, by kind of prompt: tokens per step, and what they are worth.
+//! Speculative decoding by kind of prompt: tokens per step and speed-up.
 
 use sm_runtime::model::chat::{ChatRequest, Message};
 use sm_runtime::{
@@ -102,7 +102,7 @@ fn speculation(engines: &[Engine; 3]) -> Result<Vec<SpeculationStats>, Error> {
     engines.iter().map(|engine| Ok(engine.stats().speculation)).collect()
 }
 
-/// The acceptance rate in the `n_checks` steps that checked drafts, and the tokens per step to expect from it.
+/// The acceptance rate in the `n_checks` steps that verified drafts, and the expected tokens per step.
 fn describe_drafts(usage: Usage, n_checks: u64) -> String {
     if usage.drafted_tokens == 0 || n_checks == 0 {
         return "no drafts".to_owned();
@@ -117,15 +117,15 @@ fn describe_drafts(usage: Usage, n_checks: u64) -> String {
     )
 }
 
-/// The expected tokens of a step that checks `n_drafts` drafts, if each is accepted with the same probability after those
-/// before it:
+/// Expected tokens of a step that verifies `n_drafts` drafts, if each is accepted with the same probability given its
+/// predecessors:
 ///
 /// ```text
 /// (1 - acceptance^(n_drafts + 1)) / (1 - acceptance)
 /// ```
 ///
-/// Leviathan et al., <https://arxiv.org/abs/2211.17192>. Drafts after a rejected one count
-/// as rejected, so the measured share of accepted drafts is below that probability and the formula's result too low.
+/// Leviathan et al., <https://arxiv.org/abs/2211.17192>. Drafts after a rejected one count as rejected, so the measured
+/// acceptance rate is below that probability and the result too low.
 fn expected_tokens(acceptance: f64, n_drafts: f64) -> f64 {
     if acceptance < 1.0 {
         (1.0 - acceptance.powf(n_drafts + 1.0)) / (1.0 - acceptance)

@@ -1,4 +1,4 @@
-//! Streamed tokens against the whole answer at once.
+//! Streamed tokens versus the whole answer at once.
 
 use sm_runtime::{Error, ModelRef, Request, TokenStream};
 
@@ -32,7 +32,7 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     }])
 }
 
-/// All events of a stream.
+/// Reads all events of a stream.
 fn read(mut stream: TokenStream) -> Result<(), Error> {
     std::iter::from_fn(|| stream.next_blocking()).try_for_each(|event| event.map(drop))
 }

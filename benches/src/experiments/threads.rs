@@ -1,4 +1,4 @@
-//! Speed by the number of worker threads, up to the number of cores.
+//! Speed by number of worker threads, up to the number of cores.
 
 use std::time::Instant;
 

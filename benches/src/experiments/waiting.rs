@@ -1,4 +1,4 @@
-//! What a batching delay costs and gains.
+//! Cost and benefit of a batching delay.
 
 use sm_runtime::{BatchingConfig, Engine, ModelRef};
 
@@ -6,7 +6,7 @@ use super::concurrency::{N_REQUESTS, N_TOKENS, median_run, serve};
 use super::{ExperimentError, Finding};
 
 const N_CALLERS: usize = 8;
-/// The longest that the first request of a batch waits for others.
+/// Maximum wait of a batch's first request for others.
 const WAITS_MS: [u64; 4] = [0, 2, 10, 50];
 
 /// Runs the experiment on the demo model.

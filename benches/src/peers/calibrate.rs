@@ -1,9 +1,9 @@
-//! Two fixed kernels that measure how fast the machine is right now, so that runs of different days can be compared.
+//! Two fixed kernels that measure the machine's current speed, so that runs from different days are comparable.
 
 use std::hint::black_box;
 use std::time::Instant;
 
-/// Words that the memory kernel reads: 256 MiB, more than any cache.
+/// Words read by the memory kernel: 256 MiB, more than any cache.
 const N_WORDS: usize = 32 << 20;
 /// Rounds of the arithmetic kernel.
 const N_ROUNDS: u64 = 50_000_000;
@@ -25,7 +25,7 @@ pub struct Calibrator {
 }
 
 impl Calibrator {
-    /// Kernels that run on `n_threads` threads.
+    /// Kernels for `n_threads` threads.
     pub fn new(n_threads: usize) -> Self {
         Self { words: vec![1; N_WORDS], n_threads: n_threads.max(1) }
     }
@@ -37,7 +37,7 @@ impl Calibrator {
         Calibration { arithmetic: self.time(|thread| arithmetic(thread, N_ROUNDS)), memory }
     }
 
-    /// Runs `work` on every thread; returns the seconds until all are done.
+    /// Runs `work` on every thread. Returns the seconds until all are done.
     fn time(&self, work: impl Fn(usize) -> u64 + Sync) -> f64 {
         let start = Instant::now();
         std::thread::scope(|scope| {

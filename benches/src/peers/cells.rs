@@ -1,4 +1,4 @@
-//! What is measured: the acceptance table.
+//! The cells of the acceptance table.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::engines::{
     READ, READ_INTO_MEMORY,
 };
 
-/// A model of random weights.
+/// A model with random weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Model {
     /// The name of its [`Shape`](crate::synth::Shape).
@@ -16,7 +16,7 @@ pub struct Model {
     pub dtype: &'static str,
 }
 
-/// What is timed, or how much memory.
+/// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Test {
     /// A prompt.
@@ -35,9 +35,9 @@ pub enum Test {
     },
     /// From a file in the page cache to the first token, in a new process.
     Load,
-    /// The same with packed weights kept from an earlier run.
+    /// The same with packed weights saved by an earlier run.
     LoadPacked,
-    /// Peak memory of a new process that reads a prompt and generates, mapped pages of the file included.
+    /// Peak memory of a new process that reads a prompt and generates, including mapped file pages.
     Memory,
 }
 
@@ -57,7 +57,7 @@ pub struct Cell {
 pub struct Peer {
     /// The engine.
     pub engine: Engine,
-    /// How many times faster, or smaller, this engine has to be.
+    /// Required speed-up, or memory reduction, of this engine over the peer.
     pub goal: f64,
 }
 
@@ -93,7 +93,7 @@ impl Test {
 }
 
 impl fmt::Display for Test {
-    /// The name that `sm bench` and llama-bench use: `pp512`, `tg64`, `tg64@d1024`, `tg32@d16@b8`.
+    /// The name in `sm bench` and llama-bench: `pp512`, `tg64`, `tg64@d1024`, `tg32@d16@b8`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Prefill { n_tokens } => write!(f, "pp{n_tokens}"),
@@ -136,8 +136,8 @@ const LARGE: &str = "llama-1.1b";
 const SMALL: &str = "smollm2-135m";
 const DTYPES: [&str; 5] = ["q4_0", "q8_0", "q4_k_m", "f16", "bf16"];
 
-/// All cells, grouped by model. `is_quick` shortens the tests and skips most batch sizes. The goals were set for processors
-/// with AVX-512 VNNI; without (`has_wide`), the goal is to be no slower than any peer.
+/// All cells, grouped by model. `is_quick` shortens the tests and skips most batch sizes. Goals assume AVX-512 VNNI;
+/// without it (`has_wide`), the goal is to be no slower than any peer.
 pub fn cells(is_quick: bool, has_wide: bool) -> Vec<Cell> {
     let (prompt, steps) = if is_quick { (128, 16) } else { (512, 64) };
     let prefill = Test::Prefill { n_tokens: prompt };
@@ -166,7 +166,7 @@ pub fn cells(is_quick: bool, has_wide: bool) -> Vec<Cell> {
     cells
 }
 
-/// The engines to compare with in a cell; none if the table does not have it.
+/// The peers of a cell; none if the cell is not in the table.
 fn peers(model: Model, test: Test) -> Vec<Peer> {
     let peers = match (model.shape, model.dtype, test) {
         (_, _, Test::Load | Test::LoadPacked) => vec![(LLAMA, 1.0), (READ, 0.5), (READ_INTO_MEMORY, 0.5)],

@@ -1,4 +1,4 @@
-//! An engine's process: requests and answers, one JSON object a line.
+//! An engine's process: requests and answers, one JSON object per line.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
@@ -27,7 +27,7 @@ pub enum Request {
         /// Its length.
         n_tokens: usize,
     },
-    /// Generates.
+    /// Decodes.
     Decode {
         /// Steps.
         n_tokens: usize,
@@ -60,7 +60,7 @@ impl Child {
     /// Starts an engine's program.
     ///
     /// # Errors
-    /// A sentence, if it is missing.
+    /// A message, if it is missing.
     pub fn start(mut command: Command) -> Result<Self, String> {
         let mut process = command
             .stdin(Stdio::piped())
@@ -76,9 +76,9 @@ impl Child {
     /// Sends a request and waits for the answer, in seconds.
     ///
     /// # Errors
-    /// A sentence, if the engine cannot do it or its process has ended.
+    /// A message, if the engine does not support the request or its process has ended.
     pub fn call(&mut self, request: &Request) -> Result<f64, String> {
-        let ended = |e: &dyn std::fmt::Display| format!("its process ended ({e}; see what it wrote above)");
+        let ended = |e: &dyn std::fmt::Display| format!("its process ended ({e}; see its output above)");
         let line = serde_json::to_string(request).map_err(|e| e.to_string())?;
         writeln!(self.requests, "{line}").map_err(|e| ended(&e))?;
         let mut answer = String::new();

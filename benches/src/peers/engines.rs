@@ -1,4 +1,4 @@
-//! The engines, and how their processes are started.
+//! The engines and their commands.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -45,26 +45,26 @@ pub(super) const OPENVINO: Engine = peer(PEERS[2], "default", Program::Python("o
 pub(super) const OPENVINO_F32: Engine = Engine { setting: "f32", ..OPENVINO };
 pub(super) const CTRANSLATE2: Engine = peer(PEERS[3], "int8", Program::Python("ctranslate2_driver.py"));
 pub(super) const CANDLE: Engine = peer(PEERS[1], "default", Program::Candle);
-/// What loading is compared with: reading the file and nothing else.
+/// The reference for loading: just reading the file.
 pub(super) const READ: Engine = peer("reading", "default", Program::Read);
-/// The same, into fresh memory that holds the whole file.
+/// The same, into fresh memory for the whole file.
 pub(super) const READ_INTO_MEMORY: Engine = Engine { setting: "into memory", ..READ };
 
-/// The setting with which this engine keeps packed weights.
+/// The setting in which this engine saves packed weights.
 pub const PACKED: &str = "packed";
 
-/// The folder for those of a model.
+/// The folder of a model's packed weights.
 pub fn packed_dir(model: &Path) -> PathBuf {
     model.with_extension(PACKED)
 }
 
 impl Engine {
-    /// Whether it is a build of this engine.
+    /// Whether this is a build of this engine.
     pub(crate) fn is_ours(&self) -> bool {
         matches!(self.program, Program::Ours | Program::Baseline)
     }
 
-    /// The command that starts its process; `None` if it has none. `baseline` is the folder with the other build's programs.
+    /// The command of its process; `None` if it has none. `baseline` is the folder with the other build's programs.
     pub(crate) fn command(&self, baseline: Option<&Path>) -> Option<Command> {
         let root = root();
         let command = match self.program {

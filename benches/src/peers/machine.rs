@@ -1,10 +1,10 @@
-//! The machine and its processes as `/proc` describes them; nothing where there is none.
+//! The machine and its processes, from `/proc`; `None` without it.
 
 use std::fs;
 
 use crate::process::{TICKS_PER_SECOND, Used, numbers};
 
-/// The processor, the cores that this process may use, and its instruction sets.
+/// The processor, the cores available to this process, and the instruction sets.
 pub fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
@@ -20,7 +20,7 @@ pub fn machine() -> String {
     format!("{name} (family {family}, model {number}), {n_cores} cores, {}", kinds.join(", "))
 }
 
-/// Processor time in seconds, of all processes and of one.
+/// CPU time in seconds, of all processes and of one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CpuTime {
     all: f64,
@@ -28,14 +28,14 @@ pub(super) struct CpuTime {
 }
 
 impl CpuTime {
-    /// Of all processes, and of `process`, until now.
+    /// The CPU time so far, of all processes and of `process`.
     pub(super) fn now(process: u32) -> Option<Self> {
         let system = fs::read_to_string("/proc/stat").ok()?;
         let process = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
         Self::parse(&system, &process)
     }
 
-    /// From `/proc/stat` and `/proc/PID/stat`.
+    /// Parses `/proc/stat` and `/proc/PID/stat`.
     fn parse(system: &str, process: &str) -> Option<Self> {
         let ticks = numbers(system.lines().next()?.strip_prefix("cpu ")?);
         // User, nice, system, idle, waiting, interrupts, soft interrupts, stolen.
@@ -43,7 +43,7 @@ impl CpuTime {
         Some(Self { all: all / TICKS_PER_SECOND, process: Used::parse(process)?.cpu_seconds })
     }
 
-    /// Processor time of all other processes from `self` to `later`, in seconds.
+    /// CPU time of all other processes from `self` to `later`, in seconds.
     pub(super) fn foreign_until(&self, later: &Self) -> f64 {
         (later.all - self.all - (later.process - self.process)).max(0.0)
     }

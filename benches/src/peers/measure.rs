@@ -1,4 +1,4 @@
-//! Runs the engines of each cell in turns.
+//! Runs the engines of each cell, interleaved.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,13 +18,13 @@ use super::machine::{CpuTime, peak_bytes};
 use crate::summary::median;
 use crate::synth::{self, Shape};
 
-/// A measurement is repeated if other processes kept this many cores busy.
+/// Repeat a measurement if other processes kept this many cores busy.
 pub(super) const FOREIGN_LIMIT: f64 = 0.1;
-/// The most attempts at a measurement.
+/// Maximum attempts per measurement.
 const MAX_TRIES: usize = 3;
 /// Pause between measurements, longer than idle threads spin.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Memory that an engine may need, as a multiple of the model's file size: some widen the weights.
+/// Memory an engine may need, as a multiple of the model's file size: some widen the weights.
 const ROOM_PER_FILE: u64 = 5;
 
 /// How to measure.
@@ -40,7 +40,7 @@ pub struct Options {
     pub baseline: Option<PathBuf>,
     /// The names of the peers to run.
     pub peers: Vec<String>,
-    /// A folder where models are kept; without it, each is written when needed and then removed.
+    /// Folder for models; without it, each is written when needed and then removed.
     pub models: Option<PathBuf>,
 }
 
@@ -93,7 +93,7 @@ pub fn measure(
     let calibrator = Calibrator::new(options.n_threads);
     for cells in cells.chunk_by(|a, b| a.model == b.model) {
         let file = ModelFile::ready(cells[0].model, options)?;
-        // Cells that can share processes do so.
+        // Group cells that can share processes.
         let kind = |cell: &Cell| (cell.test.wants_new_process(), cell.test.n_sequences() > 1);
         for cells in cells.chunk_by(|a, b| kind(a) == kind(b)) {
             let mut turns =
@@ -132,7 +132,7 @@ impl Turns<'_> {
             for contender in &mut contenders {
                 let Ok(samples) = &mut contender.outcome else { continue };
                 if turn >= n_warm_ups && self.was_ended(contender.engine, cell.test) {
-                    // It restarts, so it warms up again. An error shows in the counted run.
+                    // It restarted, so warm up again. An error will show in the counted run.
                     let _ = self.try_sample(contender.engine, cell.test);
                 }
                 match self.sample(contender.engine, cell.test) {
@@ -192,8 +192,8 @@ impl Turns<'_> {
                 let prompt = Request::Prefill { n_tokens: 512 };
                 let answer = Request::Decode { n_tokens: 64, depth: 0, n_sequences: 1 };
                 watched(&mut child, &[self.load_request(engine), prompt, answer])?;
-                // Other processes do not change it.
-                (peak_bytes(child.id()).ok_or("the memory of a process is unknown on this system")?, 0.0)
+                // Not affected by other processes.
+                (peak_bytes(child.id()).ok_or("process memory is not available on this system")?, 0.0)
             }
         };
         Ok(Sample { cost, foreign, calibration })
@@ -203,7 +203,7 @@ impl Turns<'_> {
         Child::start(engine.command(self.options.baseline.as_deref()).ok_or("it has no process")?)
     }
 
-    /// The engine's process with the model loaded.
+    /// The engine's process, with the model loaded.
     fn running(&mut self, engine: Engine) -> Result<&mut Child, String> {
         let child = match self.running.iter().position(|(other, _)| *other == engine) {
             Some(index) => self.running.remove(index).1,
@@ -218,12 +218,12 @@ impl Turns<'_> {
         Ok(&mut self.running.last_mut().expect("it was added just now").1)
     }
 
-    /// Whether the test needs the engine's shared process, which was ended to make room.
+    /// Whether the test needs the engine's shared process, but it was ended to make room.
     fn was_ended(&self, engine: Engine, test: Test) -> bool {
         !test.wants_new_process() && self.running.iter().all(|(other, _)| *other != engine)
     }
 
-    /// Ends processes, least recently used first, until there is memory for another one and for the file in the page cache.
+    /// Ends processes, least recently used first, until there is memory for another one plus the file in the page cache.
     fn make_room(&mut self) {
         let file_bytes = std::fs::metadata(&self.file.path).map_or(0, |metadata| metadata.len());
         let has_room =
@@ -247,7 +247,7 @@ impl Turns<'_> {
     }
 }
 
-/// The total seconds of `requests`, and the cores that other processes kept busy meanwhile.
+/// The total seconds of `requests`, and the cores kept busy by other processes.
 fn watched(child: &mut Child, requests: &[Request]) -> Result<(f64, f64), String> {
     let start = Instant::now();
     let before = CpuTime::now(child.id());
@@ -259,14 +259,14 @@ fn watched(child: &mut Child, requests: &[Request]) -> Result<(f64, f64), String
     Ok((seconds, foreign))
 }
 
-/// The seconds since `start`, and the cores that processes other than `process` kept busy.
+/// The seconds since `start`, and the cores kept busy by processes other than `process`.
 fn elapsed(process: u32, start: Instant, before: Option<CpuTime>) -> (f64, f64) {
     let seconds = start.elapsed().as_secs_f64();
     let foreign = before.zip(CpuTime::now(process)).map_or(0.0, |(a, b)| a.foreign_until(&b));
     (seconds, foreign / seconds)
 }
 
-/// Reads a file from one end to the other.
+/// Reads a file sequentially.
 fn read(path: &Path) -> std::io::Result<()> {
     let mut file = File::open(path)?;
     let mut part = vec![0; 1 << 20];
@@ -274,10 +274,10 @@ fn read(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A file of random weights, removed on drop unless a folder keeps it.
+/// A file of random weights, removed on drop unless kept in a folder.
 struct ModelFile {
     path: PathBuf,
-    /// The same file under another name, for the other build of this engine: packed weights are kept beside the model,
+    /// The same file under another name, for the other build of this engine: packed weights are stored next to the model,
     /// and each build would replace the other's.
     second_path: PathBuf,
     is_kept: bool,
@@ -296,7 +296,7 @@ impl ModelFile {
             std::fs::create_dir_all(folder).map_err(PeersError::file(folder))?;
         }
         if !file.path.exists() {
-            // A file that is not complete must not have the final name.
+            // An incomplete file must not have the final name.
             let partial = with(".partial");
             write(model, &partial)?;
             std::fs::rename(&partial, &file.path).map_err(PeersError::file(&file.path))?;
@@ -318,12 +318,12 @@ fn write(model: Model, path: &Path) -> Result<(), PeersError> {
 
 impl Drop for ModelFile {
     fn drop(&mut self) {
-        // Most runs have none of these.
+        // Usually does not exist.
         let _ = std::fs::remove_dir_all(packed_dir(&self.path));
         let _ = std::fs::remove_dir_all(packed_dir(&self.second_path));
         let _ = std::fs::remove_file(&self.second_path);
         if !self.is_kept {
-            // If this fails, only disk space is lost.
+            // A failure only wastes disk space.
             let _ = std::fs::remove_file(&self.path);
         }
     }

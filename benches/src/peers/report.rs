@@ -12,19 +12,19 @@ pub const HEADING: &str = "\
 | cell | sm | beside it: figure, ratio (least–most), goal | |
 |---|---|---|---|";
 
-/// How many times better this engine is than another.
+/// Improvement factor of this engine over another.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
     /// The median over the turns.
     pub median: f64,
-    /// The least of all turns.
+    /// Minimum over the turns.
     pub least: f64,
-    /// The most of all turns.
+    /// Maximum over the turns.
     pub most: f64,
 }
 
 impl Ratio {
-    /// From the ratio of each turn.
+    /// Computed from the ratio of each turn.
     pub fn of(turns: Vec<f64>) -> Self {
         let least = turns.iter().copied().fold(f64::INFINITY, f64::min);
         let most = turns.iter().copied().fold(0.0, f64::max);
@@ -51,7 +51,7 @@ pub fn baseline_ratio(measurement: &Measurement) -> Option<Ratio> {
     ratio(ours, peers.iter().find(|peer| peer.engine == BASELINE)?)
 }
 
-/// The geometric mean and the least of the ratios of cells, in words; `None` if there are none.
+/// The geometric mean and minimum of the cells' ratios, as text; `None` if there are none.
 pub fn ratios_in_short(ratios: &[(String, Ratio)]) -> Option<String> {
     let (least, Ratio { median, .. }) = ratios.iter().min_by(|a, b| a.1.median.total_cmp(&b.1.median))?;
     let logarithms: f64 = ratios.iter().map(|(_, ratio)| ratio.median.ln()).sum();

@@ -1,4 +1,4 @@
-//! Saved runs, to see later whether something became slower.
+//! Saved runs, to detect regressions.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::summary::median;
 pub struct Saved {
     /// The machine.
     pub machine: String,
-    /// The results, by the names of cells.
+    /// The results, by cell name.
     pub cells: BTreeMap<String, SavedCell>,
 }
 
@@ -26,12 +26,11 @@ pub struct Saved {
 pub struct SavedCell {
     /// This engine's median, in seconds or bytes.
     pub cost: f64,
-    /// The median of this engine's time over that of the calibration kernel nearest in kind; for memory, just the
-    /// median.
+    /// The median of this engine's time over that of the matching calibration kernel; for memory, just the median.
     pub relative: f64,
     /// The medians of the peers that ran.
     pub peers: BTreeMap<String, f64>,
-    /// How many times better this engine is than each of them.
+    /// Improvement factor of this engine over each of them.
     pub ratios: BTreeMap<String, f64>,
 }
 
@@ -52,7 +51,7 @@ impl SavedCell {
     }
 }
 
-/// What a cost is divided by: prefill and packing are bound by arithmetic, decoding by memory.
+/// The unit of a cost: prefill and packing are compute-bound, decoding is memory-bound.
 fn unit(test: Test, sample: &Sample) -> f64 {
     match test {
         Test::Prefill { .. } | Test::Load | Test::LoadPacked => sample.calibration.arithmetic,
@@ -62,7 +61,7 @@ fn unit(test: Test, sample: &Sample) -> f64 {
 }
 
 impl Saved {
-    /// Reads a run.
+    /// Reads a saved run.
     ///
     /// # Errors
     /// If the file cannot be read or is not a saved run.
@@ -72,7 +71,7 @@ impl Saved {
             .map_err(|source| PeersError::NotSaved { path: path.display().to_string(), source })
     }
 
-    /// Writes this run into the file, over the cells that it has already and beside those that this run has not.
+    /// Merges this run into the file, replacing cells that exist in both.
     ///
     /// # Errors
     /// If the file cannot be written, or is not a saved run.
@@ -85,7 +84,7 @@ impl Saved {
         std::fs::write(path, text + "\n").map_err(PeersError::file(path))
     }
 
-    /// The change of each cell that is in both runs.
+    /// The change of each cell present in both runs.
     pub fn changes_since(&self, before: &Self) -> Vec<Change> {
         let change = |(name, now): (&String, &SavedCell)| {
             let before = before.cells.get(name)?;
@@ -109,15 +108,15 @@ pub struct Change {
     pub before: f64,
     /// The cost now.
     pub now: f64,
-    /// How many times better it is now, relative to the calibration kernels.
+    /// Improvement factor, relative to the calibration kernels.
     pub ratio: f64,
 }
 
 impl Change {
-    /// The heading of the rows that [`Change`] is displayed as.
+    /// The table heading for displayed [`Change`]s.
     pub const HEADING: &str = "| cell | cost before | now | ratio |\n|---|---|---|---|";
 
-    /// A sentence, if the cost grew by more than `tolerance`, a fraction.
+    /// A message if the cost grew by more than `tolerance`, a fraction.
     pub fn complaint(&self, tolerance: f64) -> Option<String> {
         let change = 1.0 / self.ratio - 1.0;
         let percent = 100.0 * change;

@@ -1,15 +1,15 @@
-//! How soon the program shows text.
+//! Time from process start to first text.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// Milliseconds from starting `sm generate` on its built-in model to the first byte of text: `reps` times for each of
-/// `programs`, in turns, after a warm-up.
+/// Milliseconds from starting `sm generate` with its built-in model to the first byte of text: `reps` times for each of
+/// `programs`, interleaved, after a warm-up.
 ///
 /// # Errors
-/// A sentence, if a program is missing or writes nothing.
+/// A message, if a program is missing or writes nothing.
 pub fn first_token(programs: &[PathBuf], reps: usize) -> Result<Vec<Vec<f64>>, String> {
     let mut times = vec![Vec::new(); programs.len()];
     for turn in 0..=reps {

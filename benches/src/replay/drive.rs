@@ -1,4 +1,4 @@
-//! Sends requests when they are due and receives their tokens as they arrive: one thread, many streams.
+//! Sends requests on schedule and receives their tokens, many streams on one thread.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -11,15 +11,15 @@ use sm_runtime::{
 
 use super::scale::Scaled;
 
-/// If no stream has had an event for this long, the open requests are lost.
+/// After this long without an event on any stream, open requests count as lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// When it was sent, relative to the start: when it was due, or as soon as this thread could.
+    /// When it was sent, relative to the start: when due, or as soon as this thread could.
     pub sent: Duration,
-    /// When each of its tokens arrived, relative to the start.
+    /// Arrival time of each token, relative to the start.
     pub tokens_at: Vec<Duration>,
     /// How it ended; `None` if it was lost.
     pub ended: Option<Result<Completion, Error>>,
@@ -31,7 +31,7 @@ impl Outcome {
         self.ended.as_ref()?.as_ref().ok()
     }
 
-    /// How long it waited for its first step.
+    /// Time until its first step.
     pub fn queued(&self) -> Option<Duration> {
         let timings = self.completion()?.timings;
         Some(timings.first_token.saturating_sub(timings.prefill))
@@ -46,7 +46,7 @@ pub fn options(scaled: &Scaled, index: usize) -> GenerationOptions {
         .stop(StopRules::new().eos(EosRule::Ignore))
 }
 
-/// Streams that have events.
+/// Streams with pending events.
 #[derive(Debug)]
 struct Board {
     woken: Mutex<Vec<usize>>,
@@ -66,7 +66,7 @@ impl Wake for Bell {
     }
 }
 
-/// Sends `requests` in order of their times and returns what became of each.
+/// Sends `requests` in order of time and returns the outcome of each.
 pub fn drive(engine: &Engine, requests: &[Scaled]) -> Vec<Outcome> {
     let board = Arc::new(Board { woken: Mutex::default(), driver: std::thread::current() });
     let mut driver = Driver {
@@ -138,7 +138,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Takes the events of a stream until it would have to wait.
+    /// Drains a stream until it would block.
     fn listen(&mut self, index: usize) {
         let Some((stream, waker)) = &mut self.streams[index] else {
             return;

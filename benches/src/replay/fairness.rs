@@ -1,4 +1,4 @@
-//! Whether callers who all ask for more than the engine can serve get equal shares.
+//! Measures whether backlogged callers get equal shares.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::summary::jain;
 
-/// The time that a request waited for its first step.
+/// A request's wait for its first step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Wait {
     /// The caller.
@@ -18,30 +18,30 @@ pub struct Wait {
     pub until: Duration,
 }
 
-/// Service of a caller.
+/// Service received by a caller.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Service {
     /// The caller.
     pub key: u64,
-    /// When.
+    /// Time of service.
     pub at: Duration,
     /// Tokens, weighted as in the engine.
     pub amount: f64,
 }
 
-/// How equally keys were served while several of them were always waiting.
+/// How equally keys were served while several were backlogged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Fairness {
-    /// Windows of time in which several keys were waiting throughout.
+    /// Time windows in which several keys were backlogged throughout.
     pub n_windows: usize,
-    /// Jain's index of their service in a window, on average; 1 is equal.
+    /// Mean Jain's index of their service per window; 1 is equal.
     pub jain: f64,
-    /// The least service of a key over the most, on average.
+    /// Mean ratio of the least served key to the most served.
     pub min_over_max: f64,
 }
 
 impl Fairness {
-    /// Uses windows longer than any one request.
+    /// `window` should be longer than any single request.
     pub fn of(waits: &[Wait], services: &[Service], window: Duration) -> Self {
         let index = |at: Duration| (at.as_secs_f64() / window.as_secs_f64()) as u32;
         let mut served: BTreeMap<(u32, u64), f64> = BTreeMap::new();
@@ -71,7 +71,7 @@ impl Fairness {
     }
 }
 
-/// The times in which a key had at least one request waiting.
+/// The intervals in which a key had at least one request waiting.
 fn backlogs(waits: &[Wait]) -> Vec<(u64, Duration, Duration)> {
     let mut sorted = waits.to_vec();
     sorted.sort_by_key(|wait| (wait.key, wait.from));

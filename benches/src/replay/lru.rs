@@ -1,4 +1,4 @@
-//! Upper bounds of what a prefix cache can find: an unbounded cache and an LRU cache, serving one request after the other.
+//! Upper bounds for prefix cache hits: an unbounded cache and an LRU cache, serving one request at a time.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -6,18 +6,17 @@ use sm_tensor::TokenId;
 
 use super::mix;
 
-/// A request as the cache sees it.
+/// A request as seen by the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
     /// Hashes of the full pages of prompt and output; a hash covers the page and all before it.
     pub pages: Vec<u64>,
-    /// How many leading pages a request may find: not all of the prompt, since its last token has to be computed.
+    /// Maximum leading pages a request can hit: not the whole prompt, since its last token must be computed.
     pub n_findable: usize,
 }
 
 impl Access {
-    /// The pages of `page_len` positions of a request. Outputs differ from each other, and their last token is never
-    /// computed.
+    /// The pages of `page_len` positions of a request. Outputs are all distinct, and their last token is never computed.
     pub fn new(index: usize, prompt: &[TokenId], n_output: usize, page_len: usize) -> Self {
         let mut name = 0;
         let mut pages: Vec<u64> = prompt
@@ -35,7 +34,7 @@ impl Access {
     }
 }
 
-/// Pages found by an unbounded cache.
+/// Pages hit in an unbounded cache.
 pub fn found_without_limit(accesses: &[Access]) -> usize {
     let mut known: HashSet<u64> = HashSet::new();
     let mut n_found = 0;
@@ -46,7 +45,7 @@ pub fn found_without_limit(accesses: &[Access]) -> usize {
     n_found
 }
 
-/// Pages found by an LRU cache of `capacity` pages that evicts the end of a request first.
+/// Pages hit in an LRU cache of `capacity` pages that evicts the end of a request first.
 pub fn found_by_lru(accesses: &[Access], capacity: usize) -> usize {
     let mut used_at: HashMap<u64, u64> = HashMap::new();
     let mut by_use = BTreeMap::new();

@@ -16,9 +16,9 @@ use crate::summary::Summary;
 
 /// Positions in a page of the cache.
 const PAGE_LEN: usize = 16;
-/// Length of a window in which keys are compared: time for many requests of each.
+/// Window for comparing keys: long enough for many requests of each.
 const WINDOW: Duration = Duration::from_secs(5);
-/// The weight of a generated token when keys are compared, as by default in the engine; a prompt token weighs 1.
+/// Weight of a generated token when comparing keys, the engine's default; a prompt token weighs 1.
 const OUTPUT_WEIGHT: f64 = 2.0;
 
 /// The results of a replay. Lengths are in tokens of the scaled requests.
@@ -32,15 +32,15 @@ pub struct Report {
     pub failed: usize,
     /// Requests that were never answered.
     pub lost: usize,
-    /// Requests whose prompt or output was cut to fit the context.
+    /// Requests whose prompt or output was truncated to fit the context.
     pub cut: usize,
-    /// Requests that were run again alone.
+    /// Requests re-run alone.
     pub verified: usize,
-    /// Those of them that got different tokens.
+    /// Those that got different tokens.
     pub wrong: Vec<usize>,
     /// Seconds from the first request to the last token.
     pub seconds: f64,
-    /// Prompt tokens, those found in the cache included.
+    /// Prompt tokens, including cached ones.
     pub input_tokens: usize,
     /// Generated tokens.
     pub output_tokens: usize,
@@ -50,32 +50,32 @@ pub struct Report {
     pub inter_token_ms: Summary,
     /// Milliseconds from the submission of a request to its first step.
     pub queue_ms: Summary,
-    /// Requests in the queue, on average.
+    /// Mean queue length.
     pub mean_queue_len: f64,
     /// Milliseconds by which requests were sent late.
     pub late_ms: Summary,
     /// Steps.
     pub steps: u64,
-    /// Sequences in a step, on average.
+    /// Mean sequences per step.
     pub mean_batch: f64,
     /// Preemptions.
     pub preempted: u64,
-    /// What the prefix cache found.
+    /// Prefix cache hits.
     pub prefix: Prefix,
     /// How equally keys were served.
     pub fairness: Fairness,
 }
 
-/// Hit rates of prefix caches: shares of prompt tokens found.
+/// Prefix cache hit rates: fractions of prompt tokens found.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Prefix {
-    /// Share of the trace's blocks, unscaled, that occurred before; 0 if it has none.
+    /// Fraction of the trace's blocks, unscaled, that occurred before; 0 if it has none.
     pub trace_blocks: f64,
     /// An unbounded cache of full pages.
     pub without_limit: f64,
     /// An LRU cache with the engine's number of pages, serving one request after the other.
     pub lru: f64,
-    /// The engine's.
+    /// The engine's cache.
     pub measured: f64,
     /// Pages of the engine's cache.
     pub pages: usize,
@@ -132,7 +132,7 @@ impl Report {
         }
     }
 
-    /// Whether every request was answered, and every verified one with the right tokens.
+    /// Whether every request was answered and every verified one got the right tokens.
     pub fn is_sound(&self) -> bool {
         self.lost == 0 && self.failed == 0 && self.wrong.is_empty()
     }
@@ -165,7 +165,7 @@ fn prefix(trace: &[Recorded], requests: &[Scaled], outcomes: &[Outcome], pages: 
     }
 }
 
-/// When requests waited, and when their keys were served.
+/// The waits of requests and the service of their keys.
 fn contention(requests: &[Scaled], outcomes: &[Outcome]) -> (Vec<Wait>, Vec<Service>) {
     let mut waits = Vec::new();
     let mut services = Vec::new();

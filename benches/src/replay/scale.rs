@@ -1,4 +1,4 @@
-//! Scales a trace to a small model: shorter, faster, and with tokens for its blocks.
+//! Scales a trace to a small model: shorter, faster, and with tokens generated for its blocks.
 
 use std::time::Duration;
 
@@ -12,14 +12,13 @@ use super::trace::{BLOCK_LEN, Recorded};
 pub struct Scale {
     /// Lengths are divided by this and rounded up; it divides [`BLOCK_LEN`].
     pub lengths: usize,
-    /// How many times as fast requests arrive.
+    /// Speed-up of the arrival rate.
     pub speed: f64,
-    /// The model's context length; longer requests are cut after the division.
+    /// The model's context length; longer requests are truncated after the division.
     pub context_len: usize,
     /// The size of the model's vocabulary.
     pub vocab_size: usize,
-    /// Number of callers: half of the requests are the first's, a quarter the second's, and so on; the rest are the
-    /// last's.
+    /// Number of callers: half of the requests are the first's, a quarter the second's, and so on; the rest are the last's.
     pub n_keys: u64,
 }
 
@@ -34,12 +33,12 @@ pub struct Scaled {
     pub n_output: usize,
     /// The caller.
     pub key: u64,
-    /// Whether the prompt or the output had to be cut.
+    /// Whether the prompt or output was truncated.
     pub is_cut: bool,
 }
 
 impl Scale {
-    /// The default divisor: it makes a block of Mooncake's traces a page of 16 positions.
+    /// The default divisor: maps a block of Mooncake's traces to a page of 16 positions.
     pub fn usual_divisor(trace: &[Recorded]) -> usize {
         if trace.iter().any(|request| request.blocks.is_some()) { 32 } else { 8 }
     }
@@ -62,7 +61,7 @@ impl Scale {
             let offset = position % block_len;
             let name = match request.blocks.as_ref().and_then(|blocks| blocks.get(block)) {
                 Some(name) => *name,
-                // Unlike any other.
+                // A unique value.
                 None => mix(mix(index) ^ block as u64) | 1 << 63,
             };
             TokenId((mix(mix(name) ^ offset as u64) % self.vocab_size as u64) as u32)

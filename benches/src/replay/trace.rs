@@ -99,8 +99,8 @@ fn azure(line: &str) -> Result<Recorded, String> {
     let [at, n_input, n_output] = fields[..] else {
         return Err(format!("{} fields, not 3", fields.len()));
     };
-    let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is no number of tokens"));
-    let at = time(at).ok_or_else(|| format!("{at:?} is no time like 2023-11-16 18:15:46.6805900"))?;
+    let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a token count"));
+    let at = time(at).ok_or_else(|| format!("{at:?} is not a time like 2023-11-16 18:15:46.6805900"))?;
     Ok(Recorded { at, n_input: number(n_input)?, n_output: number(n_output)?, blocks: None })
 }
 
@@ -120,7 +120,7 @@ fn numbers(text: &str, separator: char) -> Option<[u64; 3]> {
     numbers.try_into().ok()
 }
 
-/// Days since 1 March of the year 0 in the Gregorian calendar. If years begin in March, the leap day is their last day.
+/// Days since 1 March of year 0 in the Gregorian calendar. With years starting in March, the leap day is the last day.
 fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     if !(1..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;

@@ -1,23 +1,23 @@
-//! Runs requests again, each alone: no scheduler, no cache, no other requests.
+//! Re-runs requests alone: no scheduler, no cache, no other requests.
 
 use sm_runtime::{Completion, Device, Error, Generator, LoadOptions, Loader, ModelRef, Prompt};
 
 use super::drive::{Outcome, options};
 use super::scale::Scaled;
 
-/// How many requests were run again, and which got different tokens.
+/// The number of requests re-run, and those that got different tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// How many were run again.
+    /// Number re-run.
     pub n: usize,
     /// Those that got different tokens.
     pub wrong: Vec<usize>,
 }
 
-/// Runs every `stride`th request again on the demo model with `n_threads` threads, and compares tokens.
+/// Re-runs every `stride`th request on the demo model with `n_threads` threads, and compares tokens.
 ///
 /// # Errors
-/// If the model cannot be loaded, or a request fails alone.
+/// If the model cannot be loaded or a re-run fails.
 pub fn verify(
     requests: &[Scaled],
     outcomes: &[Outcome],

@@ -1,4 +1,4 @@
-//! The tensors and the metadata of a model, as llama.cpp's converter would write them.
+//! A model's tensors and metadata, as llama.cpp's converter would write them.
 
 use sm_model::metadata::{Metadata, Value};
 use sm_model::{Mixture, MixtureModel, TensorSpec};
@@ -6,7 +6,7 @@ use sm_model::{Mixture, MixtureModel, TensorSpec};
 use super::shape::Shape;
 use super::vocabulary;
 
-/// What a tensor holds.
+/// The content of a tensor.
 pub(super) enum Content {
     /// These F32 values.
     Values(Vec<f32>),
@@ -23,7 +23,7 @@ pub(super) struct SynthTensor {
     pub(super) content: Content,
 }
 
-/// All tensors, in the order of the file.
+/// All tensors, in file order.
 pub(super) fn tensors(shape: &Shape, mixture: Mixture) -> Vec<SynthTensor> {
     let list = TensorList { shape, mixture };
     let hidden = shape.hidden_size;

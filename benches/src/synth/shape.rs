@@ -19,13 +19,13 @@ pub struct Shape {
     pub ffn_size: usize,
     /// Size of the vocabulary, at least 512.
     pub vocab_size: usize,
-    /// Whether the token embeddings are the output matrix too.
+    /// Whether the embedding doubles as the output matrix.
     pub is_tied: bool,
     /// Longest context, in tokens.
     pub context_len: usize,
     /// Base of the rotary frequencies.
     pub rope_base: f32,
-    /// Whether frequencies are scaled as Llama 3.1 and 3.2 do.
+    /// Whether frequencies are scaled as in Llama 3.1 and 3.2.
     pub has_llama3_scaling: bool,
 }
 

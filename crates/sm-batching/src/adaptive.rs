@@ -6,16 +6,16 @@
 //!   pages in use < 70 %, and 2 · average step ≤ target     size = min(max, 2 · size)
 //! ```
 //!
-//! Between the marks nothing changes, so that the size does not oscillate: doubling from below 70 % may pass 90 % and be
-//! taken back, but from 70 to 90 % it rests. A doubled batch takes at most twice the time, so growth never makes steps late
-//! by itself. Growth is multiplicative too, unlike that of a congestion window (AIMD), because batch sizes are small numbers:
-//! from 1 to 32 takes five windows. Only leased pages count as in use; cached pages are evicted when needed.
+//! Between the thresholds nothing changes, which prevents oscillation: doubling from below 70 % may overshoot 90 % and be
+//! undone, but between 70 and 90 % the size is stable. A doubled batch takes at most twice the time, so growth alone never
+//! makes steps late. Unlike a congestion window (AIMD), growth is multiplicative too, because batch sizes are small: from 1
+//! to 32 takes five windows. Only leased pages count as in use; cached pages are evicted when needed.
 
-/// Share of pages in use, in percent, below which batches grow.
+/// Percentage of pages in use below which batches grow.
 const GROW_BELOW_PERCENT: usize = 70;
-/// Share of pages in use, in percent, above which batches shrink.
+/// Percentage of pages in use above which batches shrink.
 const SHRINK_ABOVE_PERCENT: usize = 90;
-/// Steps between two changes, so that one slow step decides nothing.
+/// Steps between changes, so that a single slow step has no effect.
 const WINDOW: u64 = 16;
 
 /// Finds a batch size between 1 and a maximum.
@@ -40,7 +40,7 @@ pub struct AdaptiveController {
 }
 
 impl AdaptiveController {
-    /// Begins with `batch_size`. Batches shrink while steps take longer than `target_step_us` on average.
+    /// Starts at `batch_size`. Batches shrink while steps take longer than `target_step_us` on average.
     pub fn new(batch_size: usize, max_batch_size: usize, target_step_us: Option<u64>) -> Self {
         let max_batch_size = max_batch_size.max(1);
         let batch_size = batch_size.clamp(1, max_batch_size);
@@ -52,7 +52,7 @@ impl AdaptiveController {
         self.batch_size
     }
 
-    /// Records the time of a step, and how many of the pages are in use. Every 16 steps the batch size may change.
+    /// Records a step's time and the pages in use. The batch size may change every 16 steps.
     pub fn observe(&mut self, step_us: u64, used_pages: usize, max_pages: usize) {
         self.n_steps += 1;
         self.sum_us = self.sum_us.saturating_add(step_us);

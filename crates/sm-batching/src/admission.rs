@@ -1,4 +1,4 @@
-//! Admission: which waiting requests begin to run, and when.
+//! Admission: which queued requests start running, and when.
 //!
 //! ```text
 //! order of the queue ──► policy ──► for each chosen request, in order:
@@ -8,17 +8,17 @@
 //!                                     lease the cached prefix, first chunk of the prompt, into the running set
 //! ```
 //!
-//! * A request that does not get its pages stops admission, though a smaller one behind it might fit: otherwise a large
-//!   request would be overtaken forever.
-//! * Pages are checked for the next step only, with one page in reserve per running sequence; the rest is left to
-//!   preemption. Reserving `max_len` pages up front would never preempt, but would leave most of the memory empty:
-//!   few requests use all tokens that they may.
-//! * **Prefix-aware:** of requests that arrive together with a common prefix, one computes it and the others wait a step or
-//!   a few, then find it in the cache. SGLang calls this in-batch prefix caching
+//! * A request that does not get its pages stops admission, even if a smaller one behind it would fit: otherwise a large
+//!   request could be overtaken forever.
+//! * Pages are checked for the next step only, with one page in reserve per running sequence; preemption handles the rest.
+//!   Reserving `max_len` pages up front would avoid preemption but leave most of the memory idle, because few requests
+//!   use all the tokens they may.
+//! * **Prefix-aware:** of requests that arrive together with a common prefix, one computes it while the others wait a few
+//!   steps, then find it in the cache. SGLang calls this in-batch prefix caching
 //!   ([RadixAttention](https://arxiv.org/abs/2312.07104)). Example: 8 requests with a system prompt of 1000 tokens cost 1000
 //!   rows of prefill, not 8000.
-//! * An idle engine waits `max_batch_wait_us` for more requests, unless the batch is full already. A batch is full when its
-//!   choices fill it: a request for 4 choices takes 4 slots.
+//! * An idle engine waits `max_batch_wait_us` for more requests, unless the batch is already full. Choices count: a request
+//!   for 4 choices takes 4 slots.
 
 use sm_cache::KvCache;
 
@@ -32,24 +32,24 @@ use crate::sequence::Sequence;
 use crate::sequences::Sequences;
 use crate::step::Step;
 
-/// Tokens that two requests must have in common for one to wait until the other has computed them.
+/// Minimum common prefix for one request to wait until another has computed it.
 const MIN_COMMON_TOKENS: usize = 32;
 /// Requests considered beyond the free slots, because some may have to wait for a prefix.
 const LOOK_AHEAD: usize = 8;
 
-/// Lets waiting requests into the running set.
+/// Admits queued requests into the running set.
 #[derive(Debug)]
 pub(crate) struct Admission {
     policy: Box<dyn BatchPolicy>,
-    /// If the batch size adapts.
+    /// Set if the batch size adapts.
     adaptive: Option<AdaptiveController>,
     max_batch_size: usize,
     last_batch: BatchInfo,
     /// Scratch: indices of waiting requests, in the order of service.
     order: Vec<usize>,
-    /// Scratch: what the policy sees of them.
+    /// Scratch: their shapes, for the policy.
     shapes: Vec<RequestShape>,
-    /// Scratch: what the policy chose, as indices into `order`.
+    /// Scratch: the policy's choice, as indices into `order`.
     chosen: Vec<usize>,
 }
 
@@ -78,8 +78,8 @@ impl Admission {
         &*self.policy
     }
 
-    /// Maximum number of sequences that may decode in a step, which has prompts or not. A policy that limits decoding keeps it
-    /// out of steps that prefill.
+    /// Maximum number of decoding sequences in a step with or without prefill. A policy that limits decoding keeps it out
+    /// of prefill steps.
     pub(crate) fn max_decoding(&self, has_prefill: bool) -> usize {
         match self.policy.max_decoding() {
             usize::MAX => usize::MAX,
@@ -88,17 +88,17 @@ impl Admission {
         }
     }
 
-    /// Maximum number of sequences that the configuration lets run.
+    /// Configured maximum number of running sequences.
     pub(crate) fn max_batch_size(&self) -> usize {
         self.max_batch_size
     }
 
-    /// Maximum number of sequences that may run now.
+    /// Current maximum number of running sequences.
     pub(crate) fn batch_size(&self) -> usize {
         self.adaptive.as_ref().map_or(self.max_batch_size, AdaptiveController::batch_size)
     }
 
-    /// The batch that was formed last.
+    /// The last batch formed.
     pub(crate) fn last_batch(&self) -> BatchInfo {
         self.last_batch
     }
@@ -111,7 +111,7 @@ impl Admission {
         }
     }
 
-    /// When an idle engine begins a batch; `None` if no request may be admitted.
+    /// When an idle engine should start a batch; `None` if no request may be admitted.
     pub(crate) fn due_us(&self, waiting: &Queue, config: &BatchingConfig) -> Option<u64> {
         let n_choices: usize = waiting.admissible().map(|sequence| sequence.n_choices as usize).sum();
         let has_preempted = waiting.admissible().any(|sequence| sequence.preempted_at.is_some());
@@ -120,7 +120,7 @@ impl Admission {
         Some(if is_full { 0 } else { oldest_us.saturating_add(config.wait_us()) })
     }
 
-    /// Admits waiting requests as the policy says, while there are slots, rows in the step, and pages.
+    /// Admits queued requests by the policy, while slots, rows and pages last.
     pub(crate) fn admit(
         &mut self,
         sequences: &mut Sequences,
@@ -178,10 +178,10 @@ impl Admission {
         self.batch_size().saturating_sub(running.n_choices())
     }
 
-    /// Puts the requests that come next into `order`, and the policy's choice of them into `chosen`.
+    /// Fills `order` with the next requests, and `chosen` with the policy's choice of them.
     fn choose(&mut self, waiting: &mut Queue, n_free: usize, by: RankBy<'_>) {
         let is_continuous = self.policy.admit_at() == AdmitAt::EveryStep;
-        // A request that waits for a prefix leaves its slot to the next, so more are chosen than there are slots.
+        // A request waiting for a prefix leaves its slot to the next, so choose more than there are slots.
         let n_slots = if is_continuous { n_free + LOOK_AHEAD } else { n_free };
         waiting.order(by, if is_continuous { n_slots } else { usize::MAX }, &mut self.order);
         self.shapes.clear();
@@ -189,12 +189,12 @@ impl Admission {
         self.chosen.clear();
         self.policy.select(&self.shapes, n_slots, &mut self.chosen);
         if self.chosen.is_empty() && !self.shapes.is_empty() {
-            // Possible only if limits were lowered since the request was accepted, and what was accepted is served.
+            // Happens only if limits were lowered after the request was accepted. Accepted requests are always served.
             self.chosen.push(0);
         }
     }
 
-    /// Takes a request out of the queue, and keeps `order` valid.
+    /// Removes a request from the queue and keeps `order` valid.
     fn take_waiting(&mut self, queue_index: usize, waiting: &mut Queue) -> Sequence {
         let sequence = waiting.swap_remove(queue_index);
         let moved_from = waiting.len();
@@ -202,7 +202,7 @@ impl Admission {
         sequence
     }
 
-    /// The requests that may be admitted soon, in the order of service, as indices into `waiting`.
+    /// The requests that may be admitted soon, in service order, as indices into `waiting`.
     pub(crate) fn upcoming(&mut self, waiting: &mut Queue, running: &Running, by: RankBy<'_>) -> &[usize] {
         let n_free = self.n_free_slots(running);
         self.order.clear();
@@ -213,7 +213,7 @@ impl Admission {
     }
 }
 
-/// What a policy sees of a waiting request.
+/// A queued request's shape, for the policy.
 fn shape_of(sequence: &Sequence) -> RequestShape {
     let Sequence { n_prompt: prompt_len, max_len, n_choices, .. } = *sequence;
     RequestShape { prompt_len, max_len, n_choices: n_choices as usize }
@@ -224,7 +224,7 @@ pub(crate) fn shares_prefixes(cache: &KvCache) -> bool {
     cache.config().enabled && cache.config().prefix_sharing
 }
 
-/// Whether a running sequence is about to compute the page that a waiting one would compute next.
+/// Whether a running sequence is about to compute the page that a queued one would compute next.
 fn is_prefix_in_progress(waiting: &Sequence, running: &Running, cache: &KvCache) -> bool {
     if waiting.n_scored.is_some() || !shares_prefixes(cache) {
         return false;
@@ -235,13 +235,13 @@ fn is_prefix_in_progress(waiting: &Sequence, running: &Running, cache: &KvCache)
     let Some(key) = waiting.page_keys.get(last) else {
         return false;
     };
-    // The key of a page depends on all tokens before it too, so one comparison covers the whole prefix.
+    // A page's key covers all tokens before it, so one comparison covers the whole prefix.
     let computes =
         |s: &Sequence| s.page_keys.get(last) == Some(key) && s.computed(cache) <= n_cached * page_len;
     running.iter().any(computes)
 }
 
-/// Leases pages for a sequence, unless it and the running ones would soon be short of them. Returns whether it did.
+/// Leases pages for a sequence, unless pages would soon run short. Returns whether it did.
 fn lease_pages(sequence: &mut Sequence, running: &Running, cache: &mut KvCache) -> bool {
     sequence.take_lease(cache);
     let n_leased = sequence.lease.as_ref().map_or(0, |lease| cache.pages(lease).len());
@@ -249,7 +249,7 @@ fn lease_pages(sequence: &mut Sequence, running: &Running, cache: &mut KvCache) 
     let fits = if running.is_empty() {
         n_needed <= cache.n_available()
     } else {
-        // One page in reserve for each running sequence, which may need its next one at any step.
+        // Reserve one page per running sequence, which may need it at any step.
         cache.admits(n_needed + running.len())
     };
     if !fits {
@@ -258,7 +258,7 @@ fn lease_pages(sequence: &mut Sequence, running: &Running, cache: &mut KvCache) 
     fits
 }
 
-/// Gives a sequence its first chunk in this step, if there are rows, pages and states.
+/// Schedules a sequence's first chunk in this step, if rows, pages and states allow.
 fn prefill_first_chunk(sequence: &mut Sequence, step: &mut Step, cache: &mut KvCache) {
     prefill::assign_chunk(sequence, &mut step.budget, cache);
     if sequence.reserve_rows(&mut step.copies, cache).is_err() {

@@ -1,31 +1,31 @@
-//! Recommends settings from the batches that ran.
+//! Recommends settings based on past batches.
 //!
-//! Batches are summed up per strategy. The strategy with the most tokens per second is the best; the rest are rules of thumb
-//! about the sums: padding efficiency below 70 %, static batches less than half full, requests that wait longer than their
+//! Totals are kept per strategy. The strategy with the most tokens per second is the best; the rest are rules of thumb on
+//! the totals: padding efficiency below 70 %, static batches less than half full, requests that wait longer than their
 //! batches run.
 
 use crate::config::BatchingStrategy;
 use crate::policy::BatchInfo;
 
-/// Number of batches before there are recommendations.
+/// Minimum number of batches before recommendations are made.
 const MIN_BATCHES: u64 = 10;
-/// Padding efficiency, in percent, below which batches should be of similar lengths.
+/// Padding efficiency, in percent, below which batches should have similar lengths.
 const LOW_EFFICIENCY_PERCENT: u64 = 70;
 
-/// A batch that ran.
+/// A finished batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchRecord {
     /// How it was formed.
     pub strategy: BatchingStrategy,
     /// Its size.
     pub info: BatchInfo,
-    /// Average time that its requests waited, in µs.
+    /// Average queue time of its requests, in µs.
     pub wait_us: u64,
-    /// Time that it ran, in µs.
+    /// Run time, in µs.
     pub run_us: u64,
 }
 
-/// A change that should help.
+/// A suggested change.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suggestion {
@@ -48,14 +48,14 @@ pub enum Suggestion {
     },
 }
 
-/// What the recorded batches suggest.
+/// Recommendations from the recorded batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recommendations {
     /// Whether enough batches were recorded for suggestions.
     pub has_enough_data: bool,
     /// The strategy with the most tokens per second so far; the default if none was recorded.
     pub best_strategy: BatchingStrategy,
-    /// Changes that should help.
+    /// Suggested changes.
     pub suggestions: Vec<Suggestion>,
 }
 
@@ -89,7 +89,7 @@ pub struct BatchAdvisor {
 }
 
 impl BatchAdvisor {
-    /// For batches of at most `max_batch_size` sequences.
+    /// An advisor for batches of at most `max_batch_size` sequences.
     pub fn new(max_batch_size: usize) -> Self {
         let strategies = [
             BatchingStrategy::Naive,
@@ -118,7 +118,7 @@ impl BatchAdvisor {
         }
     }
 
-    /// What the batches suggest so far.
+    /// Recommendations so far.
     pub fn recommendations(&self) -> Recommendations {
         let all = self.totals.iter().fold(Totals::default(), |sum, (_, t)| Totals {
             n_batches: sum.n_batches + t.n_batches,
@@ -147,7 +147,7 @@ impl BatchAdvisor {
         let efficiency = all.n_tokens * 100 / all.padded_tokens.max(1);
         let similar = (efficiency < LOW_EFFICIENCY_PERCENT)
             .then_some(Suggestion::GatherSimilarLengths { padding_efficiency_percent: efficiency });
-        // A continuous batch fills up after it was formed.
+        // A continuous batch keeps filling after it was formed.
         let fixed = self.totals.iter().filter(|(strategy, _)| *strategy != BatchingStrategy::Continuous);
         let (n_batches, n_sequences) = fixed.fold((0, 0), |(n_batches, n_sequences), (_, totals)| {
             (n_batches + totals.n_batches, n_sequences + totals.n_sequences)

@@ -1,17 +1,17 @@
-//! The rows that a step has left.
+//! A step's remaining row budget.
 
 use crate::config::{BatchingConfig, StepLimits};
 
-/// Shrinks while rows are handed out.
+/// Rows left in a step, reduced as they are assigned.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct StepBudget {
     /// Rows.
     pub(crate) tokens: usize,
-    /// Rows whose logits are wanted.
+    /// Rows with outputs.
     pub(crate) outputs: usize,
-    /// Rows of prompts. Never more than `tokens` matters; fewer where a target latency asks for it.
+    /// Prefill rows. Capped by `tokens`; lower to meet a target latency.
     pub(crate) prefill: usize,
-    /// Rows of one prompt.
+    /// Maximum rows of one prompt.
     pub(crate) max_chunk: usize,
 }
 

@@ -1,8 +1,7 @@
-//! Commit: a step's results become the sequences' tokens.
+//! Commit: appends a step's results to the sequences.
 //!
-//! For each part of the step: its positions count as computed; a prompt for several choices is forked; sampled tokens are
-//! appended; positions computed for rejected drafts are discarded; and sequences that have all their tokens, or were told to
-//! stop, end.
+//! For each part of the step: its positions count as computed; a prompt with several choices is forked; sampled tokens are
+//! appended; positions of rejected drafts are discarded; and sequences that reached their length or a stop verdict end.
 //!
 //! ```text
 //! token_ids … b, drafts x y z, sampled x y Q        x, y accepted, z rejected
@@ -19,7 +18,7 @@ use crate::results::{Results, Verdict};
 use crate::sequences::Sequences;
 use crate::step::StepPart;
 
-/// What a commit reads and changes.
+/// State that a commit reads and modifies.
 #[derive(Debug)]
 pub(crate) struct Commit<'a> {
     pub(crate) sequences: &'a mut Sequences,
@@ -29,7 +28,7 @@ pub(crate) struct Commit<'a> {
 }
 
 impl Commit<'_> {
-    /// Commits all parts of a step; sequences that were cancelled meanwhile are left out.
+    /// Commits all parts of a step, skipping sequences cancelled in the meantime.
     pub(crate) fn parts(&mut self, parts: &[StepPart]) {
         let mut first_result = 0;
         for part in parts {
@@ -56,7 +55,7 @@ impl Commit<'_> {
             sequence.commit(sequence.token_ids.len(), self.cache);
             self.sequences.fork(index, self.cache);
         }
-        // The choices are next to each other. Going backwards, one that ends does not move those that are still to come.
+        // Choices are adjacent. Iterate backwards, so that removing one does not move those still to be processed.
         for choice in (0..part.n_choices as usize).rev() {
             let (tokens, verdict) = self.results.get(first_result + choice);
             self.sampled(index + choice, tokens, verdict);

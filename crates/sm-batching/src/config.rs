@@ -1,4 +1,4 @@
-//! Settings of the scheduler, their defaults and their validation.
+//! Scheduler settings, defaults and validation.
 
 use sm_tensor::{setters, some_setters};
 
@@ -9,31 +9,31 @@ use crate::policy::{BatchMemory, BatchPolicy, Bucketed, Continuous, MemoryAware,
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BatchingStrategy {
-    /// Static batches of the first requests in the queue: see [`Naive`].
+    /// Static batches in queue order: see [`Naive`].
     Naive,
     /// Static batches of similar prompt lengths: see [`Bucketed`].
     Bucketed,
-    /// Static batches within a limit of memory: see [`MemoryAware`].
+    /// Static batches within a memory limit: see [`MemoryAware`].
     MemoryAware,
-    /// Sequences are admitted and leave at every step: see [`Continuous`].
+    /// Sequences join and leave at every step: see [`Continuous`].
     #[default]
     Continuous,
 }
 
-/// Which waiting request is served first.
+/// Which queued request is served first.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum QueueOrder {
-    /// The oldest.
+    /// The oldest request.
     Fifo,
-    /// The oldest of the client that received the least service.
+    /// The oldest request of the client with the least service.
     RoundRobin,
-    /// That of the highest priority, aged by waiting; then as [`QueueOrder::RoundRobin`].
+    /// The highest priority, aged by waiting; ties as [`QueueOrder::RoundRobin`].
     #[default]
     Priority,
 }
 
-/// Limits of the executor's steps, and what steps take.
+/// Limits and memory of the executor's steps.
 ///
 /// ```
 /// use sm_batching::StepLimits;
@@ -45,11 +45,11 @@ pub enum QueueOrder {
 pub struct StepLimits {
     /// Maximum number of rows in a step.
     pub max_tokens: usize,
-    /// Maximum number of rows whose logits are wanted.
+    /// Maximum number of rows with outputs.
     pub max_outputs: usize,
     /// Maximum number of spans.
     pub max_sequences: usize,
-    /// Rows that the executor computes together: one row more than a multiple of it costs about as much as several.
+    /// Rows that the executor computes as a group: one row more than a multiple of it costs about as much as a full group.
     pub row_group: usize,
     /// The memory of a batch, for [`BatchingStrategy::MemoryAware`].
     pub memory: BatchMemory,
@@ -65,7 +65,7 @@ impl StepLimits {
 
     setters!(max_outputs: usize, max_sequences: usize, row_group: usize, memory: BatchMemory);
 
-    /// Checks all values.
+    /// Validates all values.
     ///
     /// # Errors
     /// The first that is 0.
@@ -85,7 +85,7 @@ impl StepLimits {
     }
 }
 
-/// Settings of the scheduler.
+/// Scheduler settings.
 ///
 /// ```
 /// use sm_batching::BatchingConfig;
@@ -97,39 +97,39 @@ impl StepLimits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatchingConfig {
-    /// Whether requests are batched. If not, they are served one after the other, and never wait for more to arrive.
+    /// Whether requests are batched. If not, they run one at a time and never wait for others to arrive.
     pub enabled: bool,
     /// How requests are batched.
     pub strategy: BatchingStrategy,
-    /// Whether only prompts are batched, and each sequence decodes in steps of its own.
+    /// Whether only prefill is batched; sequences then decode one per step.
     pub prefill_only: bool,
-    /// Maximum number of running sequences; 0 for as many as the executor's steps may have.
+    /// Maximum number of running sequences; 0 for the executor's limit.
     pub max_batch_size: usize,
-    /// Whether the number of running sequences adapts, up to `max_batch_size`: it falls while memory is short or, with
+    /// Whether the number of running sequences adapts, up to `max_batch_size`: it drops when memory is short or, with
     /// `target_itl_us`, steps are late. See [`AdaptiveController`](crate::AdaptiveController).
     pub adaptive: bool,
     /// How long an idle engine waits for more requests, in µs since the oldest one arrived.
     pub max_batch_wait_us: u64,
-    /// Maximum number of waiting requests.
+    /// Maximum number of queued requests.
     pub max_queued_requests: usize,
-    /// Maximum number of prompt tokens of the waiting requests; 0 for no limit.
+    /// Maximum number of prompt tokens in the queue; 0 for no limit.
     pub max_queued_tokens: usize,
     /// Maximum number of rows in a step.
     pub max_step_tokens: usize,
-    /// Maximum number of rows of one prompt in a step; 0 for no limit but that of the step.
+    /// Maximum number of rows of one prompt in a step; 0 for the step's limit.
     pub max_chunk_tokens: usize,
-    /// Target inter-token latency, in µs: chunks of prompts become as small as it takes for steps to stay within it.
+    /// Target inter-token latency, in µs: prompt chunks shrink until steps stay within it.
     pub target_itl_us: Option<u64>,
     /// Maximum number of prompt tokens in a batch, counted as if padded to the longest. Does not apply to
     /// [`BatchingStrategy::Continuous`].
     pub max_total_tokens: usize,
-    /// Maximum bytes of a batch of [`BatchingStrategy::MemoryAware`], with all that its sequences may generate.
+    /// Maximum bytes of a [`BatchingStrategy::MemoryAware`] batch, including everything its sequences may generate.
     pub memory_limit_bytes: u64,
-    /// Width of a bucket of [`BatchingStrategy::Bucketed`], in tokens.
+    /// Bucket width of [`BatchingStrategy::Bucketed`], in tokens.
     pub bucket_size: usize,
-    /// Which waiting request is served first.
+    /// Which queued request is served first.
     pub order: QueueOrder,
-    /// Time in the queue after which a request is treated as one priority higher, up to high, in µs.
+    /// Queue time, in µs, after which a request is treated as one priority higher, up to high.
     pub priority_boost_after_us: u64,
     /// Weight of a prompt token in a client's service.
     pub prompt_weight: u32,
@@ -189,12 +189,12 @@ impl BatchingConfig {
     );
     some_setters!(target_itl_us: u64);
 
-    /// More sequences at a time, and a longer wait for them: for jobs, not for people who wait.
+    /// Larger batches and a longer wait: for batch jobs, not interactive use.
     pub fn throughput() -> Self {
         Self { max_batch_size: 32, max_batch_wait_us: 50_000, ..Self::default() }
     }
 
-    /// Checks all values.
+    /// Validates all values.
     ///
     /// # Errors
     /// The first that is invalid.
@@ -218,7 +218,7 @@ impl BatchingConfig {
         Ok(())
     }
 
-    /// Checks all values, for an executor of these limits.
+    /// Validates all values for an executor with these limits.
     ///
     /// # Errors
     /// The first that is invalid.
@@ -226,17 +226,18 @@ impl BatchingConfig {
         self.validate()?;
         let is_aware = self.strategy == BatchingStrategy::MemoryAware;
         if is_aware && limits.memory.estimate(1, 1) > self.memory_limit_bytes {
-            let (field, value) = ("memory_limit_bytes", self.memory_limit_bytes);
-            let reason = "must hold at least one token beside the fixed bytes";
+            let field = "memory_limit_bytes";
+            let value = self.memory_limit_bytes;
+            let reason = "must hold at least one token in addition to the fixed bytes";
             return Err(BatchingError::InvalidConfig { field, value, reason });
         }
         Ok(())
     }
 
-    /// Checks all values, for a change from `before` while the scheduler runs.
+    /// Validates a change from `before` while the scheduler runs.
     ///
     /// # Errors
-    /// The first that is invalid, or raised beyond the limits of the executor's steps.
+    /// The first that is invalid or raised beyond the executor's limits.
     pub(crate) fn validate_change(&self, before: &Self, limits: &StepLimits) -> Result<(), BatchingError> {
         self.validate_with(limits)?;
         let max_sequences = limits.max_sequences.min(limits.max_outputs);
@@ -244,7 +245,7 @@ impl BatchingConfig {
             ("max_batch_size", self.max_batch_size, before.max_batch_size, max_sequences),
             ("max_step_tokens", self.max_step_tokens, before.max_step_tokens, limits.max_tokens),
         ] {
-            // A value beyond the executor's limits that the scheduler began with stays valid: it is cut when it is used.
+            // An initial value beyond the executor's limits stays valid: it is clamped on use.
             if value > max.max(before) {
                 return Err(BatchingError::BeyondExecutor { field, value: value as u64, max: max as u64 });
             }
@@ -252,12 +253,12 @@ impl BatchingConfig {
         Ok(())
     }
 
-    /// Whether the number of running sequences is limited by the executor alone.
+    /// Whether only the executor limits the number of running sequences.
     pub fn is_unlimited(&self) -> bool {
         self.enabled && self.max_batch_size == 0
     }
 
-    /// Maximum number of running sequences, in steps of these limits.
+    /// Maximum number of running sequences, given these step limits.
     pub(crate) fn batch_size(&self, limits: &StepLimits) -> usize {
         let own = match (self.enabled, self.max_batch_size) {
             (false, _) => 1,
@@ -287,12 +288,12 @@ impl BatchingConfig {
         if self.prefill_only { Box::new(PrefillOnly(policy)) } else { policy }
     }
 
-    /// Service that a prompt counts for.
+    /// Service charged for a prompt.
     pub(crate) fn prompt_service(&self, n_tokens: usize) -> u64 {
         (n_tokens as u64).saturating_mul(self.prompt_weight.into())
     }
 
-    /// Service that generated tokens count for.
+    /// Service charged for generated tokens.
     pub(crate) fn output_service(&self, n_tokens: usize) -> u64 {
         (n_tokens as u64).saturating_mul(self.output_weight.into())
     }

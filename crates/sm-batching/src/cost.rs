@@ -1,40 +1,40 @@
-//! The cost model: a running least-squares fit of the time of a step,
+//! The cost model: a running least-squares fit of step time,
 //!
 //! ```text
-//! step_us ≈ a + b · rows + c · context        context: the positions that the rows attend to, summed
+//! step_us ≈ a + b · rows + c · context        context: total positions attended to by all rows
 //! ```
 //!
-//! `a` is the cost of reading the weights once, `b` that of one row's matrix products, `c` that of attention per position.
-//! The scheduler uses the fit to size chunks of prompts for a target latency, and to find how many drafts pay.
+//! `a` is the cost of reading the weights once, `b` of one row's matrix products, `c` of attention per position. The
+//! scheduler uses the fit to size prompt chunks for a target latency, and to find how many drafts pay off.
 //!
-//! The normal equations have three unknowns and are solved after each step. Old observations decay by `MEMORY` per step, so
-//! that the fit follows a machine that throttles. A negative factor would make predictions fall with size, so one that comes
-//! out negative is fixed at zero and the others are fitted again: non-negative least squares, for this small case. No float
-//! here reaches what is generated; they only decide how rows are spread over steps.
+//! The normal equations have three unknowns and are solved after each step. Observations decay by `MEMORY` per step, so
+//! that the fit tracks thermal throttling. A negative factor would make predictions fall with size, so it is fixed at zero
+//! and the others are refitted: non-negative least squares, for this small case. No float here affects generated tokens;
+//! they only decide how rows are spread over steps.
 
 /// Number of observations before predictions are trusted.
 const MIN_OBSERVATIONS: u32 = 8;
 /// Weight of an observation relative to the one after it.
 const MEMORY: f64 = 0.98;
-/// Ridge term: keeps factors near zero that the observations say nothing about.
+/// Ridge term: keeps factors without evidence near zero.
 const RIDGE: f64 = 1e-6;
-/// Minimum rows of a chunk, however late the step: prompts must advance.
+/// Minimum chunk size, however late the step: prompts must advance.
 const MIN_CHUNK: usize = 16;
-/// Maximum rows of a chunk while predictions are not trusted.
+/// Maximum chunk size while predictions are not trusted.
 const FIRST_CHUNK: usize = 64;
-/// Scales the features to sizes near 1, for the conditioning of the normal equations.
+/// Scales the features to around 1, to condition the normal equations.
 const SCALE: [f64; 3] = [1.0, 1.0 / 256.0, 1.0 / 65_536.0];
 
-/// What the cost of a step depends on.
+/// The size of a step, which determines its cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepLoad {
     /// Rows.
     pub n_rows: usize,
-    /// Positions that the rows attend to, summed.
+    /// Total positions attended to by all rows.
     pub context: u64,
 }
 
-/// Predicts the time of a step from those observed.
+/// Predicts step times from observations.
 ///
 /// ```
 /// use sm_batching::CostModel;
@@ -47,7 +47,7 @@ pub struct StepLoad {
 /// ```
 #[derive(Clone, Debug)]
 pub struct CostModel {
-    /// Rows that the executor computes together.
+    /// Rows that the executor computes as a group.
     row_group: usize,
     /// Decayed sums of products of features, `Xᵀ X`.
     products: [[f64; 3]; 3],
@@ -65,12 +65,12 @@ impl Default for CostModel {
 }
 
 impl CostModel {
-    /// A model for an executor that computes `row_group` rows together.
+    /// A model for an executor that computes rows in groups of `row_group`.
     pub fn new(row_group: usize) -> Self {
         Self { row_group, products: [[0.0; 3]; 3], times: [0.0; 3], factors: [0.0; 3], n_observations: 0 }
     }
 
-    /// Adds the observation that a step of `n_rows` rows, which attended to `context` positions in total, took `step_us`.
+    /// Records that a step of `n_rows` rows, attending to `context` positions in total, took `step_us`.
     pub fn observe(&mut self, step_us: u64, n_rows: usize, context: u64) {
         let features = features(n_rows, context);
         for i in 0..3 {
@@ -95,8 +95,8 @@ impl CostModel {
         us.max(0.0) as u64
     }
 
-    /// The largest chunk of a prompt, of at most `max` rows beginning at position `start`, that keeps a step within
-    /// `target_us` beside the `decoding` rows that it has already.
+    /// The largest prompt chunk, of at most `max` rows from position `start`, that keeps a step with `decoding` rows within
+    /// `target_us`.
     pub fn chunk_within(&self, target_us: u64, decoding: StepLoad, start: usize, max: usize) -> usize {
         if !self.is_ready() {
             return FIRST_CHUNK.min(max);
@@ -105,8 +105,9 @@ impl CostModel {
             let context = decoding.context + (n_rows * start + n_rows * (n_rows + 1) / 2) as u64;
             self.predict_us(decoding.n_rows + n_rows, context) <= target_us
         };
-        // The cost rises with the rows, so bisection finds the last that fits.
-        let (mut low, mut high) = (0, max);
+        // The cost is monotonic in the rows, so bisection finds the largest that fits.
+        let mut low = 0;
+        let mut high = max;
         while low < high {
             let middle = (low + high).div_ceil(2);
             if fits(middle) {
@@ -118,12 +119,12 @@ impl CostModel {
         low.max(MIN_CHUNK).min(max)
     }
 
-    /// Rows that the executor computes together.
+    /// Rows that the executor computes as a group.
     pub(crate) fn row_group(&self) -> usize {
         self.row_group
     }
 
-    /// Solves the normal equations; a factor that comes out negative is fixed at zero and the others are fitted again.
+    /// Solves the normal equations; fixes negative factors at zero and refits the others.
     fn fit(&mut self) {
         let mut used = [true; 3];
         for _ in 0..3 {
@@ -141,7 +142,7 @@ fn features(n_rows: usize, context: u64) -> [f64; 3] {
     [SCALE[0], n_rows as f64 * SCALE[1], context as f64 * SCALE[2]]
 }
 
-/// Gaussian elimination of a positive definite system, which needs no pivoting; unused unknowns are zero.
+/// Gaussian elimination for a positive definite system, which needs no pivoting. Unused unknowns are zero.
 fn solve(products: &[[f64; 3]; 3], times: &[f64; 3], used: [bool; 3]) -> [f64; 3] {
     let mut rows = [[0.0; 4]; 3];
     for i in 0..3 {

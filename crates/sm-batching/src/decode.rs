@@ -1,9 +1,8 @@
-//! Decode rows: one for each sequence that lacks one, then rows for its drafts.
+//! Decode rows: one per decoding sequence, then rows for its drafts.
 //!
-//! Decoding comes before prefill in every step, so that a long prompt never makes the others wait: it gets the rows that
-//! decoding leaves. This is stall-free batching as in [Sarathi-Serve](https://arxiv.org/abs/2403.02310) (Agrawal et al.,
-//! 2024), and a step with rows of drafts verifies them all at once as in [speculative
-//! decoding](https://arxiv.org/abs/2211.17192) (Leviathan et al., 2023):
+//! Decoding precedes prefill in every step, so a long prompt never stalls the others: it gets the remaining rows. This is
+//! stall-free batching as in [Sarathi-Serve](https://arxiv.org/abs/2403.02310) (Agrawal et al., 2024). A step verifies all
+//! draft rows at once, as in [speculative decoding](https://arxiv.org/abs/2211.17192) (Leviathan et al., 2023):
 //!
 //! ```text
 //! sequence   token_ids   drafts          rows
@@ -16,7 +15,7 @@ use sm_cache::KvCache;
 use crate::budget::StepBudget;
 use crate::running::Running;
 
-/// One row for each decoding sequence, the best ranked first, as far as the budget goes.
+/// Assigns one row per decoding sequence, best ranked first, within the budget.
 pub(crate) fn assign_rows(running: &mut Running, budget: &mut StepBudget, cache: &KvCache) {
     for sequence in running.iter_mut().filter(|sequence| sequence.is_decoding(cache)) {
         if budget.tokens > 0 && budget.outputs > 0 {
@@ -26,7 +25,7 @@ pub(crate) fn assign_rows(running: &mut Running, budget: &mut StepBudget, cache:
     }
 }
 
-/// One row for each of `n` decoding sequences: those whose last step is longest ago, so that all get their turns.
+/// Assigns one row each to the `n` decoding sequences with the least recent step, so that all take turns.
 pub(crate) fn assign_rows_in_turn(running: &mut Running, n: usize, budget: &mut StepBudget, cache: &KvCache) {
     for _ in 0..n {
         let decoding = running.iter_mut().filter(|s| s.n_rows == 0 && s.is_decoding(cache));
@@ -37,7 +36,7 @@ pub(crate) fn assign_rows_in_turn(running: &mut Running, n: usize, budget: &mut 
     }
 }
 
-/// Rows for the drafts of the sequences that have a decode row, `max_drafts` together.
+/// Assigns rows to drafts of sequences with a decode row, at most `max_drafts` in total.
 pub(crate) fn assign_drafts(running: &mut Running, mut max_drafts: usize, budget: &mut StepBudget) {
     for sequence in running.iter_mut().filter(|sequence| sequence.n_rows > 0 && sequence.n_choices == 1) {
         let n_drafts = sequence.drafts.len().min(max_drafts).min(budget.outputs);

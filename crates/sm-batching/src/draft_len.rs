@@ -1,20 +1,19 @@
-//! How many tokens to draft for a sequence: as many as raise the throughput of the step.
+//! Chooses the number of drafts per sequence that maximizes the step's throughput.
 //!
-//! With a drafter whose tokens are each accepted with probability `α`, and rows that cost what the [`CostModel`] says,
-//! `n` drafts are worth
+//! If each draft is accepted with probability `α` and the [`CostModel`] gives the cost of rows, `n` drafts yield
 //!
 //! ```text
 //! rate(n) = (B + α + α² + … + αⁿ) / (step_us(B + n rows) + n · draft_token_us)        tokens per µs
 //! ```
 //!
-//! for a step that decodes `B` sequences; the `n` of the highest rate is chosen. The numerator is the expected number of
-//! tokens of [Leviathan et al.](https://arxiv.org/abs/2211.17192) (2023, equation 1); the denominator replaces their constant
-//! cost ratio, which does not hold for batches: beside 200 other rows a draft costs a row's matrix products, alone it is
-//! almost free, because the weights are read anyway.
+//! in a step that decodes `B` sequences; the `n` with the highest rate is chosen. The numerator is the expected number of
+//! tokens of [Leviathan et al.](https://arxiv.org/abs/2211.17192) (2023, equation 1). The denominator replaces their
+//! constant cost ratio, which does not hold for batches: next to 200 other rows a draft costs a row's matrix products;
+//! alone it is almost free, because the weights are read anyway.
 //!
-//! `α` is estimated per sequence and drafter, with a prior, and older evidence counts less. Where no draft pays, drafting
-//! pauses, for twice as long each time (exponential back-off), and then tries one draft: text changes, and a drafter that
-//! failed in prose may succeed in the code after it.
+//! `α` is estimated per sequence and drafter, with a prior and decaying evidence. If no draft pays off, drafting pauses
+//! with exponential back-off and then tries a single draft: text changes, and a drafter that failed on prose may succeed on
+//! the code that follows.
 
 use crate::cost::{CostModel, StepLoad};
 
@@ -23,24 +22,24 @@ const ONE: u64 = 1000;
 /// Prior acceptance rate: drafts accepted, of drafts proposed.
 const PRIOR_ACCEPTED: u64 = 3;
 const PRIOR_PROPOSED: u64 = 4;
-/// Prior acceptance rate of a drafter that was right after a pause.
+/// Prior acceptance rate of a drafter that succeeded after a pause.
 const RETRY_ACCEPTED: u64 = 1;
 const RETRY_PROPOSED: u64 = 2;
-/// Number of drafts after which older evidence is halved.
+/// Number of drafts after which the evidence is halved.
 const MEMORY: u64 = 32;
-/// Steps without drafts after the first failure; doubled by each further one.
+/// Steps without drafts after the first failure; doubled with each further one.
 const FIRST_PAUSE: u32 = 16;
 /// Maximum number of steps without drafts.
 const LONGEST_PAUSE: u32 = 256;
 /// Maximum number of drafts while the cost model has too few observations.
 const FIRST_DRAFTS: usize = 4;
 
-/// What limits the drafts of a sequence, and what they cost.
+/// Limits and cost of a sequence's drafts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DraftLimits {
     /// Maximum number of drafts.
     pub max_drafts: usize,
-    /// Positions of the sequence, which each row attends to.
+    /// Positions that each row attends to.
     pub context_len: usize,
     /// Time to draft one token, in µs.
     pub draft_token_us: u64,
@@ -63,12 +62,12 @@ pub struct DraftLimits {
 pub struct DraftLength {
     /// Accepted drafts, in thousandths.
     accepted: u64,
-    /// Accepted drafts and first rejected ones, in thousandths. Drafts behind a rejected one are no evidence.
+    /// Accepted drafts plus first rejections, in thousandths. Drafts after a rejected one are no evidence.
     judged: u64,
-    /// Steps left without drafts.
+    /// Remaining steps without drafts.
     pause: u32,
     next_pause: u32,
-    /// Whether the last draft was a try after or before a pause, not one that promised to pay.
+    /// Whether the last draft was a trial around a pause rather than expected to pay off.
     is_try: bool,
 }
 
@@ -85,7 +84,7 @@ impl Default for DraftLength {
 }
 
 impl DraftLength {
-    /// Records that of `n_drafts` the first `n_accepted` were accepted.
+    /// Records that the first `n_accepted` of `n_drafts` were accepted.
     pub fn observe(&mut self, n_drafts: usize, n_accepted: usize) {
         let n_judged = n_drafts.min(n_accepted + 1) as u64;
         self.accepted += n_accepted as u64 * ONE;
@@ -106,7 +105,7 @@ impl DraftLength {
         self.accepted * ONE / self.judged
     }
 
-    /// Number of drafts for the next step, whose load without drafts is `step`.
+    /// Number of drafts for the next step; `step` is its load without drafts.
     pub fn choose(&mut self, cost: &CostModel, step: StepLoad, limits: DraftLimits) -> usize {
         if self.pause > 0 {
             self.pause -= 1;
@@ -149,8 +148,8 @@ impl DraftLength {
     }
 }
 
-/// One draft fewer where the last would be alone in its group of rows. The executor computes rows in groups, so that a row
-/// alone in one costs about as much as a full group, which the linear cost model does not see.
+/// Drops the last draft if it would be alone in its row group. The executor computes rows in groups, so a lone row costs
+/// about as much as a full group, which the linear cost model does not capture.
 fn without_lone_row(row_group: usize, n_rows: usize, n_drafts: usize) -> usize {
     let is_alone = row_group > 2 && (n_rows + n_drafts) % row_group == 1;
     if is_alone && n_drafts > 1 { n_drafts - 1 } else { n_drafts }

@@ -1,4 +1,4 @@
-//! Why a request or a configuration is refused.
+//! Errors of the scheduler.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use sm_cache::CacheError;
 
 use crate::request::RequestId;
 
-/// A limit that a request can exceed when it is submitted.
+/// A limit that a request can exceed on submission.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QueueLimit {
@@ -34,7 +34,7 @@ impl QueueLimit {
         }
     }
 
-    /// Whether the same request can be accepted later, when others have been served.
+    /// Whether the same request may be accepted later.
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Requests | Self::Tokens)
     }
@@ -46,7 +46,7 @@ impl fmt::Display for QueueLimit {
     }
 }
 
-/// Why the scheduler refuses a request or a configuration.
+/// Why the scheduler rejects a request or configuration.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchingError {
@@ -57,13 +57,13 @@ pub enum BatchingError {
         resource: QueueLimit,
         /// Its value.
         limit: u64,
-        /// What it would be with the request.
+        /// The value including the request.
         actual: u64,
     },
-    /// The request cannot run even if it is alone in the cache.
+    /// The request would not fit even with the cache to itself.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// A request with the same id is waiting or running.
+    /// A request with the same id is queued or running.
     #[error("request {} is waiting or running already; give each request its own id", id.0)]
     DuplicateId {
         /// The id.
@@ -72,10 +72,10 @@ pub enum BatchingError {
     /// The request has no tokens.
     #[error("the prompt has no tokens; begin it with the tokenizer's BOS token")]
     EmptyPrompt,
-    /// The request asks for nothing.
+    /// The request asks for no output.
     #[error("max_new_tokens is 0 and no prompt log-probabilities are wanted; ask for at least 1 token")]
     NothingToDo,
-    /// The configuration asks for larger steps than the executor was prepared for.
+    /// The configuration needs larger steps than the executor was prepared for.
     #[error(
         "{field} cannot become {value}: the executor was prepared for at most {max}; load the model with a higher limit"
     )]

@@ -1,4 +1,4 @@
-//! Fair shares among clients: virtual token counters ([Sheng et al., "Fairness in Serving Large Language
+//! Fair scheduling of clients: virtual token counters ([Sheng et al., "Fairness in Serving Large Language
 //! Models"](https://arxiv.org/abs/2401.00588), OSDI 2024).
 //!
 //! ```text
@@ -7,13 +7,13 @@
 //! next request: the client with the least service
 //! ```
 //!
-//! A client that returns after a pause is lifted to the least service of the active ones. Without the lift it would have
-//! saved up a claim while it was idle, and could then shut the others out until it had caught up.
+//! A client that returns after a pause is lifted to the least service of the active ones. Otherwise it would accumulate
+//! credit while idle and could then lock the others out until it caught up.
 //!
-//! For example, with weights 1 and 2: A had 100 prompt tokens computed and 10 generated, a service of 120; B, with 60 and 20,
-//! has 100. The next free slot is B's. C, which never asked before, begins at 100 too.
+//! For example, with weights 1 and 2: A had 100 prompt tokens computed and 10 generated, a service of 120; B, with 60 and
+//! 20, has 100. The next free slot goes to B. C, a new client, starts at 100 too.
 
-/// Maximum number of clients remembered. Active ones are never forgotten, whatever their number.
+/// Maximum number of clients remembered. Active ones are never forgotten.
 const MAX_CLIENTS: usize = 1024;
 
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,7 @@ struct Client {
     n_active: usize,
 }
 
-/// The service that each client received. Clients are addressed by slots, which stay valid while a client has sequences.
+/// The service each client has received. Clients are addressed by slots, which stay valid while a client has sequences.
 #[derive(Debug, Default)]
 pub(crate) struct Fairness {
     clients: Vec<Client>,
@@ -71,8 +71,8 @@ impl Fairness {
         self.clients.len()
     }
 
-    /// A new slot; where there are too many, that of the idle client with the least service, which loses the least when it
-    /// returns: it would be lifted anyway.
+    /// A new slot. If there are too many, reuses that of the idle client with the least service, which loses the least: on
+    /// its return, it would be lifted anyway.
     fn new_slot(&mut self, name: u64) -> usize {
         let client = Client { name, service: 0, n_active: 0 };
         if self.clients.len() >= MAX_CLIENTS {

@@ -1,10 +1,10 @@
 //! Continuous batching: decides what each step of an executor computes, and for whom.
 //!
-//! Everything here is a deterministic function of its inputs, in integers, with the time passed in.
+//! The crate is deterministic: integers only, and time is an argument.
 //!
-//! There is no prefill phase and no decode phase. A sequence is two counters: the positions that are *computed* chase the
-//! tokens that are known, and each step hands out rows so that the first catch up with the second. Chunked prompts, prefixes
-//! found in the cache, preempted sequences that resume, and drafts to be verified are then one case.
+//! There is no prefill phase and no decode phase. A sequence is two counters: *computed* positions chase known tokens, and
+//! each step assigns rows so that the first catch up with the second. Chunked prompts, cached prefixes, resumed sequences
+//! and drafts are all the same case.
 //!
 //! ```text
 //! submit ──► queue ──► admission ──► running ──► ended
@@ -14,20 +14,20 @@
 //! ```
 //!
 //! * [`Scheduler`] owns the queue and the running sequences. Each step has a row for every decoding sequence (and its drafts)
-//!   and chunks of prompts; sequences are admitted and leave between any two steps.
-//! * The next request is the one with the highest [`Priority`], aged by waiting; then that of the client that received the
-//!   least service; then the oldest. A request waits a step for another one that is computing its prefix.
-//! * Where pages run out, the worst ranked sequence is preempted and recomputed later. Nobody's tokens change.
-//! * For models with recurrent states, each span also names the state slots that it reads, writes and keeps: one behind each
-//!   draft, so that a sequence goes back to the last accepted one, and snapshots at page ends, where others can begin.
-//! * [`CostModel`] learns what steps cost, so that chunks of prompts keep a target inter-token latency.
+//!   and chunks of prompts; sequences join and leave between steps.
+//! * The next request is the one with the highest [`Priority`], aged by waiting; ties go to the client with the least service,
+//!   then to the oldest. A request waits a step for another that is computing its prefix.
+//! * If pages run out, the worst ranked sequence is preempted and recomputed later. No tokens change.
+//! * For models with recurrent states, each span also names the state slots it reads, writes and keeps: one after each draft,
+//!   so that the sequence can roll back to the last accepted one, and snapshots at page ends, where others can start.
+//! * [`CostModel`] learns step costs, so that prompt chunks respect a target inter-token latency.
 //! * A [`BatchPolicy`] decides which requests form a batch; nothing is ever padded.
-//! * [`DraftLength`] finds how many drafts pay for a sequence.
-//! * [`AdaptiveController`] finds how many sequences may run at a time, and [`BatchAdvisor`] recommends settings.
+//! * [`DraftLength`] chooses the number of drafts for a sequence.
+//! * [`AdaptiveController`] chooses the number of running sequences, and [`BatchAdvisor`] recommends settings.
 //!
 //! # Example
 //!
-//! Two requests, served by a model whose next token is always the last one plus one:
+//! Two requests on a model whose next token is always the last one plus one:
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,18 +1,18 @@
-//! Batch policies: which waiting requests form a batch.
+//! Batch policies: which queued requests form a batch.
 //!
-//! A policy sees lengths only, and decides when requests are admitted, not how they are computed: nothing is ever padded.
-//! [`BatchInfo`] tells what padding would have cost, for comparison with engines that pad.
+//! A policy only sees lengths, and decides when requests are admitted, not how they are computed: nothing is ever padded.
+//! [`BatchInfo`] reports what padding would have cost, for comparison with engines that pad.
 //!
-//! | policy | takes | beginning |
+//! | policy | takes | when |
 //! |---|---|---|
 //! | [`Continuous`] | the first in the queue | at every step |
 //! | [`Naive`] | the first in the queue | when the last batch has ended |
 //! | [`Bucketed`] | those of similar length | when the last batch has ended |
 //! | [`MemoryAware`] | as many as a memory limit allows | when the last batch has ended |
-//! | [`PrefillOnly`] | as another policy says; decodes one sequence at a time | as the other policy |
+//! | [`PrefillOnly`] | as its inner policy; decodes one sequence at a time | as its inner policy |
 //!
-//! Continuous batching is the default, and better in nearly every respect: a static batch computes steps with ever fewer
-//! rows until its longest sequence ends, while others wait. The static ones are for fixed jobs and for measurements.
+//! Continuous batching is the default, and better in nearly every respect: a static batch runs steps with ever fewer rows
+//! until its longest sequence ends, while others wait. Static policies are for fixed jobs and measurements.
 //!
 //! # Example
 //!
@@ -42,14 +42,14 @@ pub use memory_aware::{BatchMemory, MemoryAware};
 pub use naive::Naive;
 pub use prefill_only::PrefillOnly;
 
-/// What a policy knows of a request.
+/// A request as seen by a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestShape {
     /// Tokens of the prompt.
     pub prompt_len: usize,
-    /// Maximum number of positions of each of its sequences.
+    /// Maximum number of positions per sequence.
     pub max_len: usize,
-    /// Number of sequences that the request becomes.
+    /// Number of choices, each of which becomes a sequence.
     pub n_choices: usize,
 }
 
@@ -62,16 +62,16 @@ pub enum AdmitAt {
     Idle,
 }
 
-/// Decides which waiting requests form a batch.
+/// Decides which queued requests form a batch.
 pub trait BatchPolicy: fmt::Debug + Send {
-    /// Appends to `chosen` the indices of those of `waiting`, `[n_waiting]` in the order in which they should be served,
-    /// that form a batch of at most `n_slots` sequences. Must choose at least one if the first fits the slots.
+    /// Appends to `chosen` the indices of the requests in `waiting`, `[n_waiting]` in service order, that form a batch of
+    /// at most `n_slots` sequences. Must choose at least one if the first fits.
     fn select(&self, waiting: &[RequestShape], n_slots: usize, chosen: &mut Vec<usize>);
 
-    /// Whether a request can be in a batch at all.
+    /// Checks that a request fits into a batch at all.
     ///
     /// # Errors
-    /// The limit that it exceeds even alone.
+    /// The limit it exceeds even alone.
     fn check(&self, _request: &RequestShape) -> Result<(), BatchingError> {
         Ok(())
     }
@@ -81,13 +81,13 @@ pub trait BatchPolicy: fmt::Debug + Send {
         AdmitAt::Idle
     }
 
-    /// Maximum number of sequences that decode in one step. Any limit also keeps decoding out of steps that prefill.
+    /// Maximum number of decoding sequences per step. Any limit also keeps decoding out of prefill steps.
     fn max_decoding(&self) -> usize {
         usize::MAX
     }
 }
 
-/// The size of a batch when it was formed.
+/// The size of a batch on formation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchInfo {
     /// Number of sequences.
@@ -123,13 +123,13 @@ impl BatchInfo {
         self.n_sequences.saturating_mul(self.max_len)
     }
 
-    /// Share of the padded tokens that are no padding, in percent.
+    /// Percentage of the padded tokens that are real.
     pub fn padding_efficiency_percent(&self) -> usize {
         (self.n_tokens * 100).checked_div(self.padded_tokens()).unwrap_or(100)
     }
 }
 
-/// Whether a request, padded, is within `max_total_tokens`.
+/// Checks a padded request against `max_total_tokens`.
 fn check_tokens(request: &RequestShape, max_total_tokens: usize) -> Result<(), BatchingError> {
     let padded_tokens = BatchInfo::of([*request]).padded_tokens();
     check_limit(QueueLimit::BatchTokens, padded_tokens as u64, max_total_tokens as u64)
@@ -139,8 +139,8 @@ fn check_limit(resource: QueueLimit, actual: u64, limit: u64) -> Result<(), Batc
     if actual <= limit { Ok(()) } else { Err(BatchingError::ResourceLimit { resource, limit, actual }) }
 }
 
-/// Takes requests in order while there are slots and the batch `fits`, and stops at the first that does not: taking a
-/// smaller one behind it would delay it again and again.
+/// Takes requests in order while there are slots and the batch `fits`. Stops at the first that does not fit: taking a
+/// smaller one behind it could delay it indefinitely.
 fn take_while(
     waiting: impl IntoIterator<Item = (usize, RequestShape)>,
     n_slots: usize,

@@ -1,9 +1,9 @@
-//! Pages and state slots for the rows of a step, and preemption where there are none.
+//! Reserves pages and state slots for a step's rows, preempting sequences when they run out.
 //!
-//! They are reserved for the best ranked sequence first. Where none is left, the worst ranked one is preempted until there
-//! are enough, possibly the one that needs them. So the best ranked sequence always advances, and whatever else happens all
-//! requests end. The policy is that of vLLM ([PagedAttention](https://arxiv.org/abs/2309.06180), section 4.5): all or nothing
-//! of a sequence, last come first preempted.
+//! The best ranked sequence reserves first. When memory runs out, the worst ranked sequence is preempted until there is
+//! enough, possibly the one that needs it. So the best ranked sequence always advances, and all requests eventually finish.
+//! This is vLLM's policy ([PagedAttention](https://arxiv.org/abs/2309.06180), section 4.5): all or nothing per sequence,
+//! last come first preempted.
 //!
 //! ```text
 //! rank   1   2   3   4          2 needs a page, none is left:  4 is preempted
@@ -29,13 +29,13 @@ pub(crate) fn reserve_rows(
         match sequence.reserve_rows(copies, cache) {
             Ok(()) => index += 1,
             Err(error) if error.is_out_of_memory() && !sequence.drafts.is_empty() => {
-                // Drafts are not worth a preemption.
+                // Drafts are not worth preempting for.
                 sequence.n_rows = sequence.n_rows.min(sequence.remaining(cache));
                 sequence.drafts.clear();
             }
             Err(error) if error.is_out_of_memory() && n_running == 1 => {
-                // Leases outside the scheduler hold the rest. Preempting the last sequence would not free any that it
-                // does not need itself, so it waits a step.
+                // Leases outside the scheduler hold the rest. Preempting the last sequence would only free what it needs
+                // itself, so it waits a step.
                 sequence.n_rows = 0;
                 index += 1;
             }

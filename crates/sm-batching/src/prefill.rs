@@ -1,8 +1,8 @@
-//! Prefill rows: chunks of prompts, in what decoding leaves of the step.
+//! Prefill rows: prompt chunks in the rows that decoding leaves.
 //!
-//! A prompt that does not fit is cut, and its next chunk goes into the next step, beside everybody's decode rows (chunked
-//! prefill, [Sarathi-Serve](https://arxiv.org/abs/2403.02310), 2024). With a target for the time between tokens, chunks are
-//! as long as the cost model says that the step stays within it.
+//! A prompt that does not fit is split, and its next chunk goes into the next step, next to all decode rows (chunked
+//! prefill, [Sarathi-Serve](https://arxiv.org/abs/2403.02310), 2024). With a target inter-token latency, the cost model
+//! sizes chunks so that the step stays within it.
 //!
 //! ```text
 //! step          1            2            3
@@ -17,7 +17,7 @@ use crate::cost::{CostModel, StepLoad};
 use crate::running::Running;
 use crate::sequence::Sequence;
 
-/// Limits the budget's rows of prompts to what keeps the step within `target_us`, if there are decode rows to delay.
+/// Limits prefill rows so that the step stays within `target_us`, if there are decode rows to delay.
 pub(crate) fn limit_rows(
     budget: &mut StepBudget,
     target_us: Option<u64>,
@@ -40,22 +40,23 @@ pub(crate) fn limit_rows(
     }
 }
 
-/// Rows for the next chunk of each prompt, the best ranked first.
+/// Assigns rows to the next chunk of each prompt, best ranked first.
 pub(crate) fn assign_chunks(running: &mut Running, budget: &mut StepBudget, cache: &KvCache) {
     for sequence in running.iter_mut().filter(|sequence| sequence.is_prefilling(cache)) {
         assign_chunk(sequence, budget, cache);
     }
 }
 
-/// Rows for the next chunk of one prompt.
+/// Assigns rows to the next chunk of one prompt.
 pub(crate) fn assign_chunk(sequence: &mut Sequence, budget: &mut StepBudget, cache: &KvCache) {
-    let (start, remaining) = (sequence.computed(cache), sequence.remaining(cache));
+    let start = sequence.computed(cache);
+    let remaining = sequence.remaining(cache);
     let mut n_rows = remaining.min(budget.tokens).min(budget.prefill).min(budget.max_chunk);
     let n_outputs =
         |n_rows| (start..start + n_rows).filter_map(|position| sequence.wanted_at(position)).count();
     if n_outputs(n_rows) > budget.outputs {
-        // The longest chunk whose outputs fit. A search from the end is quick: a prompt has one output, at its end, unless
-        // all its logits are wanted.
+        // The longest chunk whose outputs fit. Searching from the end is fast: a prompt has one output, at its end, unless
+        // all its logits are requested.
         n_rows = (0..n_rows).rev().find(|n_rows| n_outputs(*n_rows) <= budget.outputs).unwrap_or(0);
     }
     budget.take(n_rows, n_outputs(n_rows));

@@ -1,17 +1,17 @@
-//! The waiting requests, bounded, and the order in which they are served.
+//! The bounded queue and its service order.
 //!
-//! The next request is the least of
+//! The next request is the minimum of
 //!
 //! ```text
 //! (aged priority, preempted before new, service of its client, arrival step, cached prefix, id)
 //! ```
 //!
 //! * Priority is aged by waiting (see [`Priority`]), so that nobody starves.
-//! * Clients share the service by virtual token counters (see [`Fairness`]). A request that is chosen is charged for its
-//!   prompt at once, as far as the choices after it are concerned; else one client's whole queue would go first.
-//! * The longest cached prefix comes late in the order, as a tie break among requests that arrived between the same two
-//!   steps. Ordering by it first, as [RadixAttention](https://arxiv.org/abs/2312.07104) does (Zheng et al., 2024), saves more
-//!   work but lets popular prefixes overtake everybody else without end.
+//! * Clients share service by virtual token counters (see [`Fairness`]). A chosen request is charged for its prompt right
+//!   away when choosing the next one; otherwise one client's whole queue would go first.
+//! * The longest cached prefix is only a tie break among requests that arrived between the same two steps. Ordering by it
+//!   first, as [RadixAttention](https://arxiv.org/abs/2312.07104) does (Zheng et al., 2024), saves more work but lets popular
+//!   prefixes overtake everything else indefinitely.
 
 use std::cmp::Reverse;
 
@@ -23,12 +23,12 @@ use crate::fairness::Fairness;
 use crate::request::{Priority, SequenceId};
 use crate::sequence::{Prefetch, Sequence};
 
-/// With more waiting requests than this, cached prefixes are not looked up, for a lookup hashes the whole prompt.
+/// Above this queue length, cached prefixes are not looked up, because a lookup hashes the whole prompt.
 const MAX_PREFIX_LOOKUPS: usize = 128;
-/// A cached prefix that was not looked up yet.
+/// A cached prefix not looked up yet.
 const UNKNOWN: usize = usize::MAX;
 
-/// The waiting requests, in no order.
+/// The queued requests, unordered.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     waiting: Vec<Sequence>,
@@ -37,23 +37,24 @@ pub(crate) struct Queue {
     shared: Vec<usize>,
     /// Scratch, per request: whether it is in the order already.
     taken: Vec<bool>,
-    /// Scratch, per client: its service, with the prompts in the order counted in.
+    /// Scratch, per client: its service, including the prompts already in the order.
     served: Vec<u64>,
 }
 
-/// Decides which request is next, up to ties; the least first.
+/// The sort key of a request, up to ties; the least goes first.
 type Rank = (Reverse<Priority>, bool, u64, u64);
 
 impl Queue {
-    /// Whether there is room for one more request of `n_tokens` tokens.
+    /// Checks for room for one more request of `n_tokens` tokens.
     ///
     /// # Errors
-    /// The limit that it would exceed.
+    /// The limit it would exceed.
     pub(crate) fn check(&self, n_tokens: usize, config: &BatchingConfig) -> Result<(), BatchingError> {
         let over = |resource, limit: usize, actual: usize| {
             Err(BatchingError::ResourceLimit { resource, limit: limit as u64, actual: actual as u64 })
         };
-        let (n_requests, n_tokens) = (self.waiting.len() + 1, self.n_tokens + n_tokens);
+        let n_requests = self.waiting.len() + 1;
+        let n_tokens = self.n_tokens + n_tokens;
         if n_requests > config.max_queued_requests {
             return over(QueueLimit::Requests, config.max_queued_requests, n_requests);
         }
@@ -68,7 +69,7 @@ impl Queue {
         self.waiting.push(sequence);
     }
 
-    /// Removes the request at an index; the last one moves there.
+    /// Removes the request at an index, moving the last one there.
     pub(crate) fn swap_remove(&mut self, index: usize) -> Sequence {
         let sequence = self.waiting.swap_remove(index);
         self.n_tokens -= sequence.token_ids.len();
@@ -87,12 +88,12 @@ impl Queue {
         self.waiting.iter()
     }
 
-    /// The requests that may be admitted: whose pages are not being prefetched.
+    /// Admissible requests: those without a pending prefetch.
     pub(crate) fn admissible(&self) -> impl Iterator<Item = &Sequence> {
         self.waiting.iter().filter(|sequence| sequence.prefetch != Prefetch::Pending)
     }
 
-    /// The request whose prefetch is pending, if it is that of `id`.
+    /// The request `id`, if its prefetch is pending.
     pub(crate) fn prefetching_mut(&mut self, id: SequenceId) -> Option<&mut Sequence> {
         let mut pending = self.waiting.iter_mut().filter(|sequence| sequence.prefetch == Prefetch::Pending);
         pending.find(|sequence| sequence.id == id)
@@ -106,12 +107,12 @@ impl Queue {
         self.waiting.is_empty()
     }
 
-    /// Number of tokens of all waiting requests.
+    /// Total tokens in the queue.
     pub(crate) fn n_tokens(&self) -> usize {
         self.n_tokens
     }
 
-    /// Puts the indices of the first `limit` admissible requests into `order`.
+    /// Fills `order` with the indices of the first `limit` admissible requests.
     pub(crate) fn order(&mut self, by: RankBy<'_>, limit: usize, order: &mut Vec<usize>) {
         order.clear();
         self.taken.clear();
@@ -172,7 +173,8 @@ impl Queue {
     /// Whether a request precedes another of equal rank.
     fn wins_tie(&mut self, index: usize, other: usize, cache: &KvCache) -> bool {
         if self.waiting[index].client == self.waiting[other].client {
-            let (own, others) = (self.shared_len(index, cache), self.shared_len(other, cache));
+            let own = self.shared_len(index, cache);
+            let others = self.shared_len(other, cache);
             if own != others {
                 return own > others;
             }
@@ -189,7 +191,7 @@ impl Queue {
     }
 }
 
-/// What ranks depend on besides the requests.
+/// Inputs of the ranking besides the requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RankBy<'a> {
     pub(crate) config: &'a BatchingConfig,

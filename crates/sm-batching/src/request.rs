@@ -1,4 +1,4 @@
-//! A request as it is submitted, and its sequences as they come back.
+//! Submitted requests and ended sequences.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use sm_cache::{CacheError, KvHandle, Namespace, Turn};
 use sm_kernels::plan::{RopeRange, Wanted};
 use sm_tensor::TokenId;
 
-/// How urgent a request is. Later variants are served first.
+/// Priority of a request. Later variants are served first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Priority {
     /// Runs when nothing else is waiting.
@@ -16,13 +16,13 @@ pub enum Priority {
     Normal,
     /// Before normal requests.
     High,
-    /// Before everything else. Only requests submitted as critical are.
+    /// Before everything else. Never reached by aging.
     Critical,
 }
 
 impl Priority {
     /// The priority after `waited_us` in the queue: one level higher per `boost_after_us`, up to high. Without aging, a
-    /// stream of urgent requests would starve everybody else.
+    /// stream of urgent requests would starve all others.
     pub(crate) fn aged(self, waited_us: u64, boost_after_us: u64) -> Self {
         match (self, waited_us / boost_after_us.max(1)) {
             (Self::Critical, _) => Self::Critical,
@@ -33,8 +33,8 @@ impl Priority {
     }
 }
 
-/// Identifies a request. The caller chooses it; no two requests that are waiting or running may share one. Of requests that
-/// are otherwise equal, the one with the lower id is served first.
+/// Identifies a request. Chosen by the caller, and unique among queued and running requests. Of otherwise equal requests,
+/// the one with the lower id is served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
@@ -47,17 +47,17 @@ pub struct SequenceId {
     pub choice: u32,
 }
 
-/// Which logits of the prompt are wanted, for its log-probabilities.
+/// Which logits of the prompt to return, for log-probabilities.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PromptLogits {
-    /// Only the last position's, from which the first new token is sampled.
+    /// Only those of the last position, from which the first new token is sampled.
     #[default]
     Last,
-    /// Every position's.
+    /// Those of every position.
     All,
 }
 
-/// What to generate, for whom, and how urgently.
+/// A generation request to the scheduler.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -73,28 +73,28 @@ pub enum PromptLogits {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Request {
-    /// The id by which the scheduler refers to the request.
+    /// Identifies the request.
     pub id: RequestId,
-    /// All tokens known: the prompt or, for a turn, the whole context; at least one.
+    /// All known tokens: the prompt or, for a turn, the whole context; at least one.
     pub prompt: Vec<TokenId>,
     /// Requests share pages within a namespace.
     pub namespace: Arc<Namespace>,
-    /// The call on a session that the request belongs to; returned in [`Ended`].
+    /// The session call it belongs to; returned in [`Ended`].
     pub turn: Option<Turn>,
-    /// How urgent it is.
+    /// Its priority.
     pub priority: Priority,
-    /// Whom the request is charged to: clients get equal shares of the service.
+    /// The client to charge: clients get equal shares of service.
     pub client: u64,
-    /// Maximum number of tokens to generate; 0 only to get the prompt's logits.
+    /// Maximum number of tokens to generate; 0 to only get the prompt's logits.
     pub max_new_tokens: usize,
     /// Number of sequences that continue the prompt.
     pub n_choices: u32,
-    /// When it must have ended, in µs.
+    /// Deadline, in µs.
     pub deadline_us: Option<u64>,
-    /// Which logits of the prompt are wanted.
+    /// Which logits of the prompt to return.
     pub prompt_logits: PromptLogits,
-    /// What the executor returns for the rows to sample from. The default is all logits; [`Wanted::ArgMax`] is all that greedy
-    /// decoding needs, and much less to send from a device. Prompt positions that are scored always return logits.
+    /// What the executor returns for rows to sample from. All logits by default; greedy decoding only needs
+    /// [`Wanted::ArgMax`], which is far less to transfer from a device. Scored prompt positions always return logits.
     pub wanted: Wanted,
     /// Which frequencies turn its keys and queries. Requests of one namespace must agree: they share keys.
     pub rope_range: RopeRange,
@@ -125,13 +125,13 @@ impl Request {
     }
 }
 
-/// A waiting request whose pages a slower tier may have.
+/// A queued request whose pages may be in a slower tier.
 #[derive(Clone, Copy, Debug)]
 pub struct PrefetchRequest<'a> {
-    /// The sequence: the first of its request, unless it ran already.
+    /// The sequence: the first of its request, unless it has already run.
     pub id: SequenceId,
-    /// The tokens whose pages it can use: all that it has, or fewer if logits of its prompt are wanted. The last one is
-    /// computed in any case.
+    /// The tokens whose pages it can use: all, or fewer if logits of its prompt are requested. The last one is always
+    /// computed.
     pub tokens: &'a [TokenId],
     /// The namespace of the pages.
     pub namespace: &'a Namespace,
@@ -140,9 +140,9 @@ pub struct PrefetchRequest<'a> {
 /// Why a sequence ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndReason {
-    /// The caller's verdict was to stop.
+    /// The caller's verdict was [`Verdict::Stop`](crate::Verdict::Stop).
     Stopped,
-    /// It has `max_new_tokens`.
+    /// It reached `max_new_tokens`.
     Length,
     /// It was cancelled.
     Cancelled,
@@ -152,7 +152,7 @@ pub enum EndReason {
     Cache(CacheError),
 }
 
-/// A sequence that ended, and what it leaves.
+/// An ended sequence and its results.
 #[non_exhaustive]
 #[derive(Debug)]
 pub struct Ended {
@@ -162,12 +162,12 @@ pub struct Ended {
     pub n_choices: u32,
     /// Why it ended.
     pub reason: EndReason,
-    /// The prompt and what was generated.
+    /// The prompt and the output.
     pub token_ids: Vec<TokenId>,
     /// Number of tokens of the prompt.
     pub n_prompt: usize,
-    /// For a call on a session, what [`KvCache::end_turn`](sm_cache::KvCache::end_turn) needs. Other sequences have returned
-    /// their pages already.
+    /// For a session call, the arguments of [`KvCache::end_turn`](sm_cache::KvCache::end_turn). Other sequences have
+    /// already released their pages.
     pub turn: Option<(Turn, Option<KvHandle>)>,
 }
 

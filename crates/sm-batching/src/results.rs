@@ -1,17 +1,17 @@
-//! What was sampled from a step's logits.
+//! Sampled tokens of a step.
 
 use sm_tensor::TokenId;
 
 /// Whether a sequence continues after its new tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// It continues, unless it has all its tokens.
+    /// It continues, unless it has reached its length.
     Continue,
-    /// It ends because a stop rule matched. Its new tokens are those to keep, possibly none.
+    /// It ends because a stop rule matched. Its new tokens, possibly none, are kept.
     Stop,
 }
 
-/// The sampled tokens of a step, one result per sequence. Cleared and refilled for each step, it does not allocate.
+/// The sampled tokens of a step, one result per sequence. Reused between steps to avoid allocation.
 #[derive(Debug, Default)]
 pub struct Results {
     tokens: Vec<TokenId>,
@@ -31,8 +31,8 @@ impl Results {
         self.ends.clear();
     }
 
-    /// Adds the result of the next sequence, in the order of [`Step::parts`](crate::Step::parts): the tokens sampled from its
-    /// rows, up to and including the first that differs from the draft in its place.
+    /// Adds the result of the next sequence, in the order of [`Step::parts`](crate::Step::parts): the tokens sampled from
+    /// its rows, up to and including the first that differs from its draft.
     pub fn push(&mut self, tokens: &[TokenId], verdict: Verdict) {
         self.tokens.extend_from_slice(tokens);
         self.ends.push((self.tokens.len(), verdict));

@@ -1,5 +1,4 @@
-//! The running sequences, ranked by the priority at which they were admitted, then by arrival. The last one is preempted
-//! first.
+//! The running sequences, ranked by priority at admission, then by arrival. The last is preempted first.
 
 use std::cmp::Reverse;
 
@@ -8,7 +7,7 @@ use sm_cache::KvCache;
 use crate::request::SequenceId;
 use crate::sequence::Sequence;
 
-/// The running sequences, the best ranked first.
+/// The running sequences, best ranked first.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
     sequences: Vec<Sequence>,
@@ -65,12 +64,12 @@ impl Running {
         self.sequences.is_empty()
     }
 
-    /// Takes back all rows that were assigned.
+    /// Clears all assigned rows.
     pub(crate) fn clear_rows(&mut self) {
         self.sequences.iter_mut().for_each(|sequence| sequence.n_rows = 0);
     }
 
-    /// Number of choices: a sequence that is not forked yet counts once for each choice of its request.
+    /// Number of choices; a sequence not yet forked counts once per choice.
     pub(crate) fn n_choices(&self) -> usize {
         self.sequences.iter().map(|sequence| sequence.n_choices as usize).sum()
     }
@@ -80,7 +79,7 @@ impl Running {
         self.sequences.iter().any(|sequence| sequence.is_prefilling(cache))
     }
 
-    /// The pages that all of them will have at their full lengths.
+    /// Pages that all of them need at full length.
     pub(crate) fn max_pages(&self, cache: &KvCache) -> usize {
         let n_pages = |sequence: &Sequence| cache.pages_for(sequence.max_len) * sequence.n_choices as usize;
         self.sequences.iter().map(n_pages).sum()

@@ -21,15 +21,15 @@ use crate::sequences::Sequences;
 use crate::stats::BatchingStats;
 use crate::step::{Step, StepPart};
 
-/// A sequence that decodes, for which drafts may be proposed.
+/// A decoding sequence, for which drafts may be proposed.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
 pub struct DecodingSequence<'a> {
     /// The sequence.
     pub id: SequenceId,
-    /// The prompt and what was generated.
+    /// The prompt and the output.
     pub token_ids: &'a [TokenId],
-    /// Maximum number of drafts that it can use: its step gives it one token in any case.
+    /// Maximum number of useful drafts: a step yields one token in any case.
     pub max_drafts: usize,
 }
 
@@ -47,7 +47,7 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// A scheduler for an executor of these limits.
+    /// A scheduler for an executor with these limits.
     ///
     /// # Errors
     /// If a value is invalid.
@@ -64,10 +64,10 @@ impl Scheduler {
         })
     }
 
-    /// Changes the configuration from the next step on. Running sequences stay, even if there are too many of them now.
+    /// Changes the configuration from the next step on. Running sequences continue, even if there are now too many.
     ///
     /// # Errors
-    /// If a value is invalid, or is raised beyond the limits of the executor's steps. Nothing changes then.
+    /// If a value is invalid or raised beyond the executor's limits. Nothing changes then.
     pub fn reconfigure(&mut self, config: BatchingConfig) -> Result<(), BatchingError> {
         config.validate_change(&self.config, &self.limits)?;
         self.admission.reconfigure(&config, &self.limits);
@@ -78,7 +78,7 @@ impl Scheduler {
     /// Adds a request to the queue.
     ///
     /// # Errors
-    /// If a limit is exceeded, or the request can never run. The request is returned with the error, so that its turn can be
+    /// If a limit is exceeded or the request can never run. Returns the request with the error, so that its turn can be
     /// ended.
     #[expect(clippy::result_large_err, reason = "the request is returned so that its turn can be ended")]
     pub fn submit(
@@ -125,14 +125,14 @@ impl Scheduler {
         let max_len = prompt_len.saturating_add(request.max_new_tokens);
         let n_choices = request.n_choices as usize;
         self.admission.policy().check(&RequestShape { prompt_len, max_len, n_choices })?;
-        // Positions are counted in 32 bits.
+        // Positions are 32-bit.
         let is_countable = u32::try_from(max_len).is_ok();
         cache.check_fits(if is_countable { cache.pages_for(max_len) } else { usize::MAX })?;
         self.sequences.waiting.check(prompt_len, &self.config)
     }
 
-    /// What to compute next; `None` if there is nothing to do before [`Scheduler::wake_at_us`]. Sequences whose deadline has
-    /// passed end first.
+    /// The next step; `None` if there is nothing to do before [`Scheduler::wake_at_us`]. First ends sequences past their
+    /// deadline.
     ///
     /// Each step must be followed by [`Scheduler::commit`] or [`Scheduler::abandon`].
     pub fn schedule(&mut self, now_us: u64, cache: &mut KvCache) -> Option<&Step> {
@@ -149,17 +149,17 @@ impl Scheduler {
             decode::assign_rows_in_turn(running, max_decoding, budget, cache);
         } else {
             decode::assign_rows(running, budget, cache);
-            // Drafts may be rejected: they leave half of the step to prompts, if there are any.
+            // Drafts may be rejected, so leave half of the step to prompts, if there are any.
             let has_prompts = has_prefill || !self.sequences.waiting.is_empty();
             let max_drafts = if has_prompts { budget.tokens / 2 } else { budget.tokens };
             decode::assign_drafts(running, max_drafts, budget);
         }
 
-        // Prefill chunks, in what is left.
+        // Prefill chunks in the remaining rows.
         prefill::limit_rows(budget, self.config.target_itl_us, running, &self.cost, cache);
         prefill::assign_chunks(running, budget, cache);
 
-        // Pages for these rows, by preemption if need be; then new requests, unless that would preempt others again.
+        // Pages for these rows, preempting if necessary; then new requests, unless there was preemption.
         let n_preempted = self.sequences.stats.preempted;
         preemption::reserve_rows(&mut self.sequences, &mut self.step.copies, cache);
         if self.sequences.stats.preempted == n_preempted {
@@ -168,7 +168,7 @@ impl Scheduler {
         self.build_step(cache)
     }
 
-    /// As [`Scheduler::schedule`], for one running sequence alone: to find out whose rows made a step fail.
+    /// As [`Scheduler::schedule`], for one running sequence alone, to find out whose rows made a step fail.
     pub fn schedule_alone(&mut self, id: SequenceId, cache: &mut KvCache) -> Option<&Step> {
         self.step.begin(StepBudget::default());
         self.sequences.running.clear_rows();
@@ -183,7 +183,7 @@ impl Scheduler {
         self.build_step(cache)
     }
 
-    /// Builds the step from the rows that were assigned.
+    /// Builds the step from the assigned rows.
     fn build_step(&mut self, cache: &KvCache) -> Option<&Step> {
         let Sequences { running, stats, .. } = &mut self.sequences;
         let starts_prefill = running.iter().any(|s| s.n_rows > 0 && s.is_prefilling(cache));
@@ -205,14 +205,13 @@ impl Scheduler {
         Some(&self.step)
     }
 
-    /// Commits what the step has computed: `results` has one entry per sequence that sampled, in the order of
-    /// [`Step::parts`], [`StepPart::n_results`] for each. `step_us` is the time that the step took, or 0 if the cost model
-    /// should not learn from it.
+    /// Commits a computed step. `results` has [`StepPart::n_results`] entries per part, in the order of [`Step::parts`].
+    /// `step_us` is the step's duration, or 0 if the cost model should not learn from it.
     ///
-    /// Sequences that end are returned by [`Scheduler::drain_ended`]; their slots are free for the next step.
+    /// Ended sequences are returned by [`Scheduler::drain_ended`]; their slots are free for the next step.
     ///
     /// # Panics
-    /// If the number of results is not what the step asked for.
+    /// If the number of results does not match the step.
     pub fn commit(&mut self, results: &Results, step_us: u64, cache: &mut KvCache) {
         let n_expected: usize = self.step.parts().iter().map(StepPart::n_results).sum();
         assert!(results.len() == n_expected, "{} results of a step that has {n_expected}", results.len());
@@ -225,7 +224,7 @@ impl Scheduler {
         self.step.clear();
     }
 
-    /// Discards a step that failed: its rows count as not computed.
+    /// Discards a failed step: its rows count as not computed.
     pub fn abandon(&mut self, cache: &mut KvCache) {
         self.sequences.stats.abandoned_steps += 1;
         for sequence in self.sequences.running.iter_mut().filter(|sequence| sequence.n_rows > 0) {
@@ -234,14 +233,14 @@ impl Scheduler {
         self.step.clear();
     }
 
-    /// Cancels a request: at once if it is waiting, else before the next step. Its sequences are returned by
-    /// [`Scheduler::drain_ended`]. Returns whether there was one. Must not be called between a step and its commit.
+    /// Cancels a request: immediately if queued, otherwise before the next step. Its sequences are returned by
+    /// [`Scheduler::drain_ended`]. Returns whether it existed. Must not be called between a step and its commit.
     pub fn cancel(&mut self, request: RequestId, cache: &mut KvCache) -> bool {
         let is_of_request = |s: &Sequence| s.id.request == request;
         self.sequences.end_where(cache, |s, _| is_of_request(s).then_some(EndReason::Cancelled)) > 0
     }
 
-    /// Cancels one sequence, for instance one whose sampler failed; otherwise as [`Scheduler::cancel`].
+    /// As [`Scheduler::cancel`], for one sequence, for example if its sampler failed.
     pub fn cancel_sequence(&mut self, id: SequenceId, cache: &mut KvCache) -> bool {
         self.sequences.end_where(cache, |s, _| (s.id == id).then_some(EndReason::Cancelled)) > 0
     }
@@ -251,7 +250,7 @@ impl Scheduler {
         self.sequences.ended.drain(..)
     }
 
-    /// The sequences that decode, for which drafts may be proposed.
+    /// The decoding sequences, for which drafts may be proposed.
     pub fn decoding<'a>(&'a self, cache: &'a KvCache) -> impl Iterator<Item = DecodingSequence<'a>> {
         let running = self.sequences.running.iter();
         running.filter(|s| s.n_choices == 1 && s.is_decoding(cache)).map(|s| DecodingSequence {
@@ -261,8 +260,8 @@ impl Scheduler {
         })
     }
 
-    /// Proposes drafts for a sequence, to be verified in the next step and forgotten after it. Keeps as many as the sequence
-    /// may still generate. Does nothing if it is not running.
+    /// Proposes drafts for a sequence, to be verified in the next step and then dropped. Keeps at most as many as the
+    /// sequence may still generate. Does nothing if it is not running.
     pub fn propose(&mut self, id: SequenceId, drafts: &[TokenId]) {
         if let Some(index) = self.sequences.running.position(id) {
             let sequence = self.sequences.running.get_mut(index);
@@ -272,9 +271,9 @@ impl Scheduler {
         }
     }
 
-    /// Calls `begin` for each request that may be admitted soon, once, in the order of service: `begin` starts to fetch the
-    /// request's pages from a slower tier, and returns whether there are any. If so, the request keeps its place in the queue
-    /// but is not admitted before [`Scheduler::finish_prefetch`].
+    /// Calls `begin` once for each request that may be admitted soon, in service order. `begin` starts fetching the
+    /// request's pages from a slower tier and returns whether there are any. If so, the request keeps its place in the
+    /// queue but is not admitted before [`Scheduler::finish_prefetch`].
     pub fn begin_prefetch(
         &mut self,
         now_us: u64,
@@ -295,12 +294,12 @@ impl Scheduler {
         }
     }
 
-    /// Lets a request be admitted whose prefetch has ended, well or badly. Does nothing if none is pending.
+    /// Makes a request admissible after its prefetch succeeded or failed. Does nothing if none is pending.
     pub fn finish_prefetch(&mut self, id: SequenceId) {
         self.set_prefetch(id, Prefetch::Done);
     }
 
-    /// As [`Scheduler::finish_prefetch`], but lets [`Scheduler::begin_prefetch`] ask for the request's pages again.
+    /// As [`Scheduler::finish_prefetch`], but lets [`Scheduler::begin_prefetch`] request its pages again.
     pub fn retry_prefetch(&mut self, id: SequenceId) {
         self.set_prefetch(id, Prefetch::Unasked);
     }
@@ -311,8 +310,8 @@ impl Scheduler {
         }
     }
 
-    /// When [`Scheduler::schedule`] has to be called at the latest though nothing happens: to begin a batch, or to end what is
-    /// overdue. `None` if nothing runs, and all that waits is prefetching and has no deadline.
+    /// The latest time to call [`Scheduler::schedule`] without other events, to start a batch or end overdue requests.
+    /// `None` if nothing is running and all queued requests are prefetching and have no deadline.
     pub fn wake_at_us(&self) -> Option<u64> {
         if !self.sequences.running.is_empty() {
             return Some(0);
@@ -333,43 +332,43 @@ impl Scheduler {
         self.admission.batch_size()
     }
 
-    /// Number of running sequences; choices that still share a prompt count once each.
+    /// Number of running sequences; choices that still share a prompt count individually.
     pub fn n_running(&self) -> usize {
         self.sequences.running.n_choices()
     }
 
-    /// Number of waiting requests.
+    /// Number of queued requests.
     pub fn n_waiting(&self) -> usize {
         self.sequences.waiting.len()
     }
 
-    /// Number of tokens of the waiting requests.
+    /// Total tokens of the queued requests.
     pub fn n_waiting_tokens(&self) -> usize {
         self.sequences.waiting.n_tokens()
     }
 
-    /// The tokens of a waiting or running sequence.
+    /// The tokens of a queued or running sequence.
     pub fn token_ids(&self, id: SequenceId) -> Option<&[TokenId]> {
         let sequence = self.sequences.iter().find(|sequence| sequence.id == id);
         sequence.map(|sequence| sequence.token_ids.as_slice())
     }
 
-    /// The current step, until it is committed or abandoned; empty then.
+    /// The current step; empty once committed or abandoned.
     pub fn step(&self) -> &Step {
         &self.step
     }
 
-    /// What has been done so far.
+    /// Counters so far.
     pub fn stats(&self) -> BatchingStats {
         self.sequences.stats
     }
 
-    /// The batch that was formed last.
+    /// The last batch formed.
     pub fn last_batch(&self) -> BatchInfo {
         self.admission.last_batch()
     }
 
-    /// What steps cost.
+    /// The cost model.
     pub fn cost(&self) -> &CostModel {
         &self.cost
     }
@@ -379,7 +378,7 @@ impl Scheduler {
         &self.config
     }
 
-    /// All leases that it has, for [`KvCache::check_leases`].
+    /// All leases it holds, for [`KvCache::check_leases`].
     pub fn leases(&self) -> impl Iterator<Item = &KvHandle> {
         let running = self.sequences.running.iter().filter_map(|sequence| sequence.lease.as_ref());
         running.chain(self.sequences.ended.iter().filter_map(|ended| ended.turn.as_ref()?.1.as_ref()))

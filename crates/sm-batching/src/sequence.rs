@@ -7,12 +7,11 @@
 //!                 └ remaining ───────┘
 //! ```
 //!
-//! A sequence has no phase. It *prefills* while it lacks more than one row and *decodes* when it lacks exactly one: the row
-//! whose logits give its next token. Chunked prompts, prefixes found in the cache, and sequences that resume after
-//! preemption differ only in where `computed` stands.
+//! A sequence has no phase. It *prefills* while it lacks more than one row, and *decodes* when it lacks exactly one: the
+//! row whose logits yield its next token. Chunked prompts, cached prefixes and resumed sequences differ only in `computed`.
 //!
-//! With recurrent states, `computed` can fall back further than a page table would: to the last position whose state is
-//! known. The rows behind it are then computed again, like those of a resumed sequence.
+//! With recurrent states, `computed` can fall back further than a page table would: to the last position with a known
+//! state. The rows after it are then recomputed, like those of a resumed sequence.
 
 use std::sync::Arc;
 
@@ -23,25 +22,25 @@ use sm_tensor::{PageId, TokenId};
 use crate::request::{EndReason, Ended, PrefetchRequest, Priority, PromptLogits, Request, SequenceId};
 use crate::results::Verdict;
 
-/// Whether pages of a waiting sequence are being fetched from a slower tier, such as a disk.
+/// Whether a queued sequence's pages are being fetched from a slower tier, such as a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Prefetch {
-    /// The tier was not asked yet; the sequence may be admitted.
+    /// Not requested yet; the sequence may be admitted.
     #[default]
     Unasked,
-    /// Pages are on their way; the sequence must wait for them.
+    /// In progress; the sequence must wait.
     Pending,
-    /// All pages that the tier had are in the cache; it is not asked again.
+    /// Finished; not requested again.
     Done,
 }
 
-/// A sequence that is waiting or running.
+/// A queued or running sequence.
 #[derive(Debug)]
 pub(crate) struct Sequence {
     pub(crate) id: SequenceId,
-    /// Choices that this sequence still stands for: above 1 until the prompt is computed and it is forked.
+    /// Choices this sequence represents: above 1 until its prompt is computed and it is forked.
     pub(crate) n_choices: u32,
-    /// The prompt and what was generated.
+    /// The prompt and the output.
     pub(crate) token_ids: Vec<TokenId>,
     pub(crate) n_prompt: usize,
     /// Length at which it ends.
@@ -52,33 +51,33 @@ pub(crate) struct Sequence {
     pub(crate) turn: Option<Turn>,
     pub(crate) lease: Option<KvHandle>,
     pub(crate) priority: Priority,
-    /// The priority that it had reached when it was admitted.
+    /// Its aged priority at admission.
     pub(crate) admitted_priority: Priority,
     /// Its client's slot in [`Fairness`](crate::fairness::Fairness).
     pub(crate) client: usize,
     pub(crate) arrival_us: u64,
-    /// Steps made before it arrived: requests that arrive between the same two steps count as simultaneous.
+    /// Number of steps before it arrived: requests arriving between the same two steps count as simultaneous.
     pub(crate) arrival_step: u64,
     pub(crate) deadline_us: Option<u64>,
-    /// Prompt positions whose logits have been delivered, if all are wanted.
+    /// Prompt positions whose logits have been delivered, if all are requested.
     pub(crate) n_scored: Option<usize>,
-    /// What the executor returns for the rows to sample from.
+    /// What the executor returns for rows to sample from.
     pub(crate) wanted: Wanted,
     /// Which frequencies turn its keys and queries.
     pub(crate) rope_range: RopeRange,
     /// The keys of the prompt's full pages.
     pub(crate) page_keys: Vec<PageKey>,
-    /// While it waits after preemption: positions that were computed.
+    /// Computed positions at preemption, while it waits to resume.
     pub(crate) preempted_at: Option<usize>,
     /// Rows in the current step.
     pub(crate) n_rows: usize,
-    /// Number of the last step that it was in.
+    /// Number of the last step it took part in.
     pub(crate) last_step: u64,
     pub(crate) prefetch: Prefetch,
 }
 
 impl Sequence {
-    /// A sequence that stands for all choices of `request`.
+    /// A sequence representing all choices of `request`.
     pub(crate) fn new(request: Request, client: usize, page_keys: Vec<PageKey>) -> Self {
         let n_prompt = request.prompt.len();
         let mut token_ids = request.prompt;
@@ -110,7 +109,7 @@ impl Sequence {
         }
     }
 
-    /// Another choice of the same prompt, which is computed.
+    /// Forks off another choice of the same, computed prompt.
     pub(crate) fn fork(&self, choice: u32, cache: &mut KvCache) -> Self {
         let mut token_ids = Vec::with_capacity(self.max_len);
         token_ids.extend_from_slice(&self.token_ids);
@@ -129,12 +128,12 @@ impl Sequence {
         }
     }
 
-    /// Number of positions that are computed.
+    /// Number of computed positions.
     pub(crate) fn computed(&self, cache: &KvCache) -> usize {
         self.lease.as_ref().map_or(0, |lease| cache.computed(lease))
     }
 
-    /// Number of rows that it lacks, drafts not counted.
+    /// Number of rows still to compute, excluding drafts.
     pub(crate) fn remaining(&self, cache: &KvCache) -> usize {
         self.token_ids.len() - self.computed(cache)
     }
@@ -147,8 +146,8 @@ impl Sequence {
         self.remaining(cache) == 1
     }
 
-    /// Why it must end before the next step, if it must: its deadline has passed, or it waits for more pages than there can
-    /// be. The latter happens only after the limit of the cache was lowered; it would wait forever.
+    /// Why it must end before the next step, if it must: its deadline passed, or it needs more pages than can exist. The
+    /// latter only happens after the cache limit was lowered; it would wait forever.
     pub(crate) fn overdue(&self, now_us: u64, cache: &KvCache) -> Option<EndReason> {
         if self.deadline_us.is_some_and(|deadline_us| deadline_us <= now_us) {
             return Some(EndReason::TimedOut);
@@ -159,7 +158,7 @@ impl Sequence {
         error.map(EndReason::Cache)
     }
 
-    /// What a slower tier needs to know to fetch its pages.
+    /// The request for a slower tier to fetch its pages.
     pub(crate) fn prefetch_request(&self) -> PrefetchRequest<'_> {
         PrefetchRequest { id: self.id, tokens: self.reusable(), namespace: &self.namespace }
     }
@@ -169,12 +168,12 @@ impl Sequence {
         self.token_ids.len() < self.max_len
     }
 
-    /// Number of drafts that it can use: a token follows them in any case.
+    /// Maximum number of useful drafts: a token follows them in any case.
     pub(crate) fn max_drafts(&self) -> usize {
         self.max_len.saturating_sub(self.token_ids.len() + 1)
     }
 
-    /// What the executor is to return for the row at `position`, if anything.
+    /// The output requested for the row at `position`, if any.
     pub(crate) fn wanted_at(&self, position: usize) -> Option<Wanted> {
         if self.samples() && position + 1 >= self.token_ids.len() {
             return Some(self.wanted);
@@ -184,7 +183,7 @@ impl Sequence {
         is_scored.then_some(Wanted::Logits)
     }
 
-    /// The tokens of which all but the last may be found in the cache. Positions whose logits are wanted must be computed.
+    /// The tokens of which all but the last may come from the cache. Positions with requested logits must be computed.
     pub(crate) fn reusable(&self) -> &[TokenId] {
         let n_tokens = match self.n_scored {
             Some(0) => 0,
@@ -194,7 +193,7 @@ impl Sequence {
         &self.token_ids[..n_tokens]
     }
 
-    /// Leases the longest computed prefix that leaves all wanted logits to be computed.
+    /// Leases the longest computed prefix that leaves all requested logits to compute.
     pub(crate) fn take_lease(&mut self, cache: &mut KvCache) {
         let owner = match &self.turn {
             Some(turn) => LeaseOwner::Turn(turn),
@@ -207,7 +206,7 @@ impl Sequence {
 
     /// Reserves states and pages for its rows; `copies` gets the pages to copy before the step.
     ///
-    /// States come first: if there are none, no page was replaced by a copy that is never made.
+    /// States come first: if they run out, no page has been replaced by a copy that is never made.
     ///
     /// # Errors
     /// Those of [`KvCache::reserve_states`] and [`KvCache::reserve`].
@@ -224,7 +223,7 @@ impl Sequence {
         cache.reserve(lease, cache.computed(lease) + self.n_rows, copies)
     }
 
-    /// Returns its pages and states, and forgets the rows that they were for.
+    /// Releases its pages and states, and clears its rows.
     pub(crate) fn release_lease(&mut self, cache: &mut KvCache) {
         if let Some(lease) = self.lease.take() {
             cache.release(lease);
@@ -241,8 +240,7 @@ impl Sequence {
         self.n_rows = 0;
     }
 
-    /// Appends sampled tokens, and discards the positions computed for drafts that they differ from. Returns the number of
-    /// accepted drafts.
+    /// Appends sampled tokens and discards the positions of rejected drafts. Returns the number of accepted drafts.
     pub(crate) fn accept(&mut self, tokens: &[TokenId], verdict: Verdict, cache: &mut KvCache) -> usize {
         let n_drafts = self.n_rows.saturating_sub(self.remaining(cache));
         let drafts = &self.drafts[..n_drafts.min(self.drafts.len())];
@@ -265,8 +263,8 @@ impl Sequence {
         n_accepted
     }
 
-    /// Discards what a failed step was to compute. With recurrent states, the step may have overwritten the state that it began
-    /// with; then fewer positions are left.
+    /// Discards the rows of a failed step. With recurrent states, the step may have overwritten its initial state; then
+    /// fewer positions are left.
     pub(crate) fn abandon_rows(&mut self, cache: &mut KvCache) {
         if let Some(lease) = &self.lease {
             cache.truncate(lease, cache.computed(lease));
@@ -275,7 +273,7 @@ impl Sequence {
         self.n_rows = 0;
     }
 
-    /// Ends it. A turn keeps its lease for the session; other sequences return their pages.
+    /// Ends it. A turn keeps its lease for the session; other sequences release their pages.
     pub(crate) fn end(mut self, reason: EndReason, cache: &mut KvCache) -> Ended {
         let turn = match self.turn.take() {
             Some(turn) => Some((turn, self.lease.take())),

@@ -1,4 +1,4 @@
-//! All sequences, and how they pass from waiting to running to ended.
+//! All sequences and their transitions from waiting to running to ended.
 //!
 //! ```text
 //!            admit                 end
@@ -9,10 +9,10 @@
 //!                 cancelled, timed out
 //! ```
 //!
-//! A preempted sequence returns its pages and its state, and keeps its tokens. It waits ahead of those that never ran; when it resumes, it
-//! recomputes what is no longer in the cache, and goes on to the same tokens. Recomputing is chosen over swapping pages out
-//! because the prefix index usually still has most of them ([PagedAttention](https://arxiv.org/abs/2309.06180), section 4.5,
-//! compares the two).
+//! A preempted sequence releases its pages and state but keeps its tokens. It waits ahead of those that never ran; on
+//! resuming, it recomputes what is no longer cached and continues with the same tokens. Recomputation is chosen over
+//! swapping because the prefix index usually still has most of the pages
+//! ([PagedAttention](https://arxiv.org/abs/2309.06180), section 4.5, compares the two).
 
 use sm_cache::KvCache;
 
@@ -24,24 +24,24 @@ use crate::running::Running;
 use crate::sequence::{Prefetch, Sequence};
 use crate::stats::BatchingStats;
 
-/// Every sequence, in the state it is in, and the accounts that change with the states.
+/// All sequences by state, and the counters that change with it.
 #[derive(Debug, Default)]
 pub(crate) struct Sequences {
     pub(crate) waiting: Queue,
     pub(crate) running: Running,
-    /// Those that the caller has not collected yet.
+    /// Ended sequences not yet collected by the caller.
     pub(crate) ended: Vec<Ended>,
     pub(crate) fairness: Fairness,
     pub(crate) stats: BatchingStats,
 }
 
 impl Sequences {
-    /// All sequences that are waiting or running.
+    /// All queued and running sequences.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Sequence> {
         self.running.iter().chain(self.waiting.iter())
     }
 
-    /// Ends all sequences for which there is a reason. Returns their number.
+    /// Ends all sequences for which `reason` returns one. Returns their number.
     pub(crate) fn end_where(
         &mut self,
         cache: &mut KvCache,
@@ -74,7 +74,7 @@ impl Sequences {
         self.ended.push(sequence.end(reason, cache));
     }
 
-    /// Adds a leased sequence, which was taken out of the queue, to the running ones.
+    /// Adds a leased sequence, taken out of the queue, to the running ones.
     pub(crate) fn admit(
         &mut self,
         mut sequence: Sequence,
@@ -93,7 +93,7 @@ impl Sequences {
                 self.stats.recomputed_tokens += n_computed.saturating_sub(sequence.computed(cache)) as u64;
             }
         }
-        // It keeps the priority that it has risen to; else an urgent request that arrives next would preempt it at once.
+        // Keep its aged priority; otherwise the next urgent request would preempt it immediately.
         sequence.admitted_priority = sequence.priority.aged(waited_us, config.priority_boost_after_us);
         self.running.insert(sequence);
     }

@@ -1,4 +1,4 @@
-//! Counters of what the scheduler did.
+//! Scheduler counters.
 
 use crate::policy::BatchInfo;
 use crate::request::EndReason;
@@ -21,15 +21,15 @@ pub struct BatchingStats {
     pub generated_tokens: u64,
     /// Requests admitted, not counting those that resumed.
     pub admitted: u64,
-    /// Time that these waited, in µs, summed.
+    /// Their total queue time, in µs.
     pub waited_us: u64,
-    /// Batches formed: of requests admitted together.
+    /// Batches of requests admitted together.
     pub batches: u64,
     /// Tokens of their prompts.
     pub batch_tokens: u64,
     /// The same if each batch were padded to its longest prompt. Nothing is ever padded.
     pub padded_tokens: u64,
-    /// Times that a request waited a step for another one that was computing its prefix.
+    /// Times a request waited a step for another that was computing its prefix.
     pub prefix_waits: u64,
     /// Preemptions.
     pub preempted: u64,
@@ -41,14 +41,14 @@ pub struct BatchingStats {
     pub cancelled: u64,
     /// Sequences whose deadline passed.
     pub timed_out: u64,
-    /// Sequences that the cache could not hold.
+    /// Sequences that did not fit into the cache.
     pub failed: u64,
     /// Steps that failed and were abandoned.
     pub abandoned_steps: u64,
 }
 
 impl BatchingStats {
-    /// Share of the padded tokens that are no padding; 1 before the first batch.
+    /// Fraction of the padded tokens that are real; 1 before the first batch.
     pub fn padding_efficiency(&self) -> f64 {
         if self.padded_tokens == 0 { 1.0 } else { self.batch_tokens as f64 / self.padded_tokens as f64 }
     }

@@ -22,7 +22,7 @@ use crate::sequence::Sequence;
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepPart {
-    /// The sequence; the first choice for all of its request while they share the prompt.
+    /// The sequence; the first choice of its request while choices share the prompt.
     pub id: SequenceId,
     /// Position of the first row.
     pub start: usize,
@@ -30,14 +30,14 @@ pub struct StepPart {
     pub n_rows: usize,
     /// Index of the first output among those of the step.
     pub first_output: usize,
-    /// Number of outputs at prompt positions, which come first: each tells how likely the token after its position was.
+    /// Number of outputs at prompt positions, which come first: each scores the token after its position.
     pub n_scored: usize,
     /// Position of the first of these.
     pub scored_start: usize,
-    /// Number of outputs to sample from: 0 while the prompt is not computed, else 1 and one per draft.
+    /// Number of outputs to sample from: 0 until the prompt is computed, then 1 plus one per draft.
     pub n_sampled: usize,
-    /// Number of choices that sample from these outputs: above 1 for a prompt that is computed in this step and whose
-    /// sequence is forked after it. Each choice has its own result.
+    /// Number of choices sampling from these outputs: above 1 if this step completes the prompt and the sequence is then
+    /// forked. Each choice has its own result.
     pub n_choices: u32,
 }
 
@@ -47,8 +47,8 @@ impl StepPart {
         self.first_output..self.first_output + self.n_scored
     }
 
-    /// The outputs to sample from, in order: the first always; each further one only if the token sampled before it equals
-    /// the draft.
+    /// The outputs to sample from, in order: always the first, and each further one only if the previous sample equals the
+    /// draft.
     pub fn sampled_outputs(&self) -> Range<usize> {
         let first = self.first_output + self.n_scored;
         first..first + self.n_sampled
@@ -60,7 +60,7 @@ impl StepPart {
     }
 }
 
-/// What the executor computes next. Its lists are reused from step to step.
+/// What the executor computes next. Lists are reused between steps.
 #[derive(Debug, Default)]
 pub struct Step {
     tokens: Vec<TokenId>,
@@ -69,21 +69,21 @@ pub struct Step {
     kept_states: Vec<KeptState>,
     outputs: Vec<OutputRow>,
     pub(crate) copies: Vec<(PageId, PageId)>,
-    /// The rows that it may still get.
+    /// Its remaining row budget.
     pub(crate) budget: StepBudget,
     parts: Vec<StepPart>,
-    /// Positions that the rows attend to, summed.
+    /// Total positions attended to by all rows.
     context: u64,
     n_decoding: usize,
 }
 
 impl Step {
-    /// An empty step, with capacity for all that the limits allow but the pages.
+    /// An empty step, with capacity for everything the limits allow except pages.
     pub(crate) fn new(limits: &StepLimits) -> Self {
         Self {
             tokens: Vec::with_capacity(limits.max_tokens),
             spans: Vec::with_capacity(limits.max_sequences),
-            // A state for each draft, each of which has an output, and at most two snapshots per span.
+            // One state per draft, each of which has an output, and at most two snapshots per span.
             kept_states: Vec::with_capacity(limits.max_outputs + 2 * limits.max_sequences),
             outputs: Vec::with_capacity(limits.max_outputs),
             copies: Vec::with_capacity(limits.max_sequences),
@@ -92,7 +92,7 @@ impl Step {
         }
     }
 
-    /// Reserves capacity for `n_pages` pages, so that sequences can grow without an allocation.
+    /// Reserves capacity for `n_pages` pages, so that sequences grow without allocating.
     pub(crate) fn reserve_pages(&mut self, n_pages: usize) {
         self.page_table.reserve(n_pages.saturating_sub(self.page_table.len()));
     }
@@ -132,17 +132,17 @@ impl Step {
         self.tokens.len()
     }
 
-    /// Number of sequences that decode.
+    /// Number of decoding sequences.
     pub fn n_decoding(&self) -> usize {
         self.n_decoding
     }
 
-    /// Positions that the rows attend to, summed: the cost of attention.
+    /// Total positions attended to by all rows: the cost of attention.
     pub fn context(&self) -> u64 {
         self.context
     }
 
-    /// Begins a step that may have the rows of `budget`.
+    /// Begins a step with the given row budget.
     pub(crate) fn begin(&mut self, budget: StepBudget) {
         self.clear();
         self.budget = budget;
@@ -160,12 +160,12 @@ impl Step {
         self.n_decoding = 0;
     }
 
-    /// Number of rows of drafts.
+    /// Number of draft rows.
     pub(crate) fn n_draft_rows(&self) -> u64 {
         self.parts.iter().map(|part| part.n_sampled.saturating_sub(1) as u64).sum()
     }
 
-    /// Adds the rows of a sequence, whose pages and states are reserved.
+    /// Adds a sequence's rows. Its pages and states must be reserved.
     pub(crate) fn push(&mut self, sequence: &Sequence, cache: &KvCache) {
         let Some(lease) = &sequence.lease else {
             return;

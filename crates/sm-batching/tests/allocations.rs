@@ -5,9 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use sm_batching::{
-    BatchMemory, BatchingConfig, Request, RequestId, Results, Scheduler, SequenceId, StepLimits, Verdict,
-};
+use sm_batching::{BatchingConfig, Request, RequestId, Results, Scheduler, SequenceId, StepLimits, Verdict};
 use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool};
 use sm_tensor::TokenId;
 

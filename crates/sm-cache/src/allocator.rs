@@ -12,7 +12,7 @@
 //!
 //! A referenced page has *pins* from leases, which protect it, or references from idle *sessions*, which the cache may
 //! revoke. Reference counts make sharing cheap (PagedAttention, <https://arxiv.org/abs/2309.06180>); a cached page keeps
-//! its content at no cost until someone needs the memory.
+//! its content at no cost until the memory is needed.
 
 use sm_tensor::PageId;
 
@@ -28,9 +28,9 @@ struct Page {
 /// Reference counts of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PageRefs {
-    /// Leases that use it: it must stay.
+    /// Leases that use it: it must not be evicted.
     pub(crate) pins: u32,
-    /// Idle sessions that refer to it: they can lose it.
+    /// Idle sessions that refer to it: it may be evicted.
     pub(crate) sessions: u32,
 }
 
@@ -46,7 +46,7 @@ impl PageRefs {
 pub(crate) struct PageAllocator {
     pages: Vec<Page>,
     blank: Vec<u32>,
-    /// Unreferenced pages whose content is indexed, least recently used first.
+    /// Unreferenced but indexed pages, least recently used first.
     cached: IndexList,
     n_pinned: usize,
     max_resident: usize,
@@ -86,7 +86,7 @@ impl PageAllocator {
         self.n_pinned
     }
 
-    /// Pages that leases can still take if everything else is evicted.
+    /// Pages available to leases if everything else is evicted.
     pub(crate) fn n_available(&self) -> usize {
         self.max_resident.saturating_sub(self.n_pinned)
     }

@@ -4,8 +4,8 @@
 //! max_bytes_total ≥ pages in use or cached · page_bytes  +  all state slots · state_bytes
 //! ```
 //!
-//! All state slots count as in use at any time. They are few, the executor has allocated them anyway, and the number of
-//! usable pages must not depend on how many sequences happen to run.
+//! All state slots always count as in use: they are few, the executor has allocated them anyway, and the number of usable
+//! pages must not depend on how many sequences happen to run.
 
 use crate::config::{KvCacheConfig, PagePool};
 use crate::error::{CacheError, Resource};
@@ -45,7 +45,7 @@ impl Budget {
             return invalid("n_state_slots", pool.n_state_slots as u64, "must be below 2^31");
         }
         if pool.n_state_slots > 0 && pool.state_bytes == 0 {
-            return invalid("state_bytes", 0, "must be at least 1 where there are state slots");
+            return invalid("state_bytes", 0, "must be at least 1 if there are state slots");
         }
         let Some(states_bytes) = pool.states_bytes().filter(|bytes| bytes.checked_add(page_bytes).is_some())
         else {
@@ -80,7 +80,7 @@ impl Budget {
         Ok(new)
     }
 
-    /// Checks a limit of bytes in total.
+    /// Checks a total byte limit.
     ///
     /// # Errors
     /// If it is too small to compute anything.
@@ -114,16 +114,16 @@ impl Budget {
 
     /// Bytes of `n_slots` state slots.
     pub(crate) fn bytes_of_states(&self, n_slots: usize) -> u64 {
-        // All slots together fit, and these are not more.
+        // Cannot overflow: all slots together fit.
         n_slots as u64 * self.state_bytes
     }
 
-    /// The most bytes that pages and states can take.
+    /// Maximum bytes of pages and states.
     pub(crate) fn max_bytes(&self) -> u64 {
         self.max_bytes_total.min(self.bytes_of(self.n_pages).saturating_add(self.states_bytes))
     }
 
-    /// Changes the limit of bytes in total, which must have been checked.
+    /// Changes the total byte limit, which must have been checked.
     pub(crate) fn set_max_bytes(&mut self, max_bytes_total: u64) {
         self.max_bytes_total = max_bytes_total;
     }
@@ -136,10 +136,10 @@ impl Budget {
             .map_or(self.n_pages, |n| n.min(self.n_pages))
     }
 
-    /// Whether a session may have `n_tokens` positions.
+    /// Checks that a session may have `n_tokens` positions.
     ///
     /// # Errors
-    /// The first limit that is exceeded.
+    /// The first limit exceeded.
     pub(crate) fn check_session(&self, n_tokens: usize) -> Result<(), CacheError> {
         let within = |resource, actual: u64, limit: u64| match actual <= limit {
             true => Ok(()),
@@ -152,7 +152,7 @@ impl Budget {
         within(Resource::SessionBytes, bytes, max_bytes)
     }
 
-    /// Whether one sequence can have `n_pages` pages if it runs alone.
+    /// Checks that a single sequence running alone can have `n_pages` pages.
     ///
     /// # Errors
     /// If the whole cache is too small.

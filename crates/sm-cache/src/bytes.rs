@@ -38,13 +38,13 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// Why a text is not a number of bytes.
+/// Why a string is not a valid byte count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ByteSizeError {
-    /// It is not a whole number with an optional unit.
+    /// Not a whole number with an optional unit.
     #[error("expected a whole number, optionally followed by K, M, G or T for powers of 1024")]
     NotASize,
-    /// It is too large.
+    /// Too large.
     #[error("the largest size is {} bytes", u64::MAX)]
     TooLarge,
 }

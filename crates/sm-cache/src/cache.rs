@@ -1,8 +1,8 @@
-//! The cache: a pool's books.
+//! The cache: bookkeeping of a pool.
 //!
-//! [`KvCache`] is one struct with one job per file: `leasing` begins and ends leases and reserves pages, `commit` records
-//! what a step computed, `states` and `snapshots` do both for recurrent states, `turn` runs calls on sessions, `evict`
-//! and `retire` move memory, `check` verifies the books.
+//! [`KvCache`] is one struct, split into a file per task: `leasing` begins and ends leases and reserves pages, `commit`
+//! records what a step computed, `states` and `snapshots` do both for recurrent states, `turn` runs session calls, `evict`
+//! and `retire` reclaim memory, `check` verifies invariants.
 
 use sm_tensor::{PageId, TokenId};
 
@@ -33,9 +33,9 @@ pub use leasing::{Arrival, LeaseOwner, LeaseRequest};
 pub use states::StatePlan;
 pub use turn::{TurnEnd, TurnRequest};
 
-/// Knows what every page and state slot of an executor's pool contains, and who uses it.
+/// Tracks the content and users of every page and state slot of an executor's pool.
 ///
-/// It belongs to the thread that owns the executor. It stores integers only, and equal calls have equal effects.
+/// Belongs to the thread that owns the executor. Stores integers only and is deterministic.
 #[derive(Debug)]
 pub struct KvCache {
     config: KvCacheConfig,
@@ -47,17 +47,17 @@ pub struct KvCache {
     leases: Leases,
     stats: KvCacheStats,
     observers: Observers,
-    /// Counts operations: the time of "least recently used".
+    /// Counts operations: the clock for LRU.
     clock: u64,
-    /// Scratch list of pages, reused so that nothing is allocated.
+    /// Scratch list of pages, reused to avoid allocation.
     scratch: Vec<PageId>,
 }
 
 impl KvCache {
-    /// An empty cache for the memory of `pool`.
+    /// An empty cache for `pool`.
     ///
     /// # Errors
-    /// If a number in `config` or `pool` is unusable.
+    /// If a number in `config` or `pool` is invalid.
     pub fn new(config: KvCacheConfig, pool: PagePool) -> Result<Self, CacheError> {
         let budget = Budget::new(&config, &pool)?;
         let mut index = PrefixIndex::new(pool.n_pages, pool.page_len, config.hash_key);
@@ -89,17 +89,17 @@ impl KvCache {
         &self.config
     }
 
-    /// Positions of a page.
+    /// Positions per page.
     pub fn page_len(&self) -> usize {
         self.budget.page_len()
     }
 
-    /// Pages of `n_tokens` positions.
+    /// Pages for `n_tokens` positions.
     pub fn pages_for(&self, n_tokens: usize) -> usize {
         self.budget.pages_for(n_tokens)
     }
 
-    /// The most pages that leases can use together.
+    /// Maximum pages of all leases together.
     pub fn max_pages(&self) -> usize {
         self.allocator.max_resident()
     }
@@ -109,7 +109,7 @@ impl KvCache {
         !self.states.is_empty()
     }
 
-    /// Whether one sequence can have `n_pages` pages if it runs alone.
+    /// Checks that a single sequence running alone can have `n_pages` pages.
     ///
     /// # Errors
     /// [`CacheError::ResourceLimit`], in bytes.
@@ -117,18 +117,18 @@ impl KvCache {
         self.budget.check_total(n_pages)
     }
 
-    /// Pages that leases can still take: those that are blank, cached, or referenced by idle sessions only.
+    /// Pages available to leases: blank, cached, or referenced by idle sessions only.
     pub fn n_available(&self) -> usize {
         self.allocator.n_available()
     }
 
-    /// State slots that leases can still take: those that are free, snapshots, or referenced by idle sessions only.
+    /// State slots available to leases: free, snapshots, or referenced by idle sessions only.
     pub fn n_available_states(&self) -> usize {
         self.states.n_available()
     }
 
-    /// Whether a sequence that will take `n_pages` more pages should be admitted: leases stay below the high watermark, or
-    /// there are none, and if the pool has states, one is available.
+    /// Whether to admit a sequence that needs `n_pages` more pages: leases stay below the high watermark, or there are
+    /// none; and if the pool has states, one is available.
     pub fn admits(&self, n_pages: usize) -> bool {
         let n_pinned = self.allocator.n_pinned();
         let watermark = self.max_pages() * usize::from(self.config.high_watermark_percent) / 100;
@@ -136,7 +136,7 @@ impl KvCache {
         has_state && n_pages <= self.n_available() && (n_pinned == 0 || n_pinned + n_pages <= watermark)
     }
 
-    /// Positions of `tokens` that a new lease would find computed. Does not count as a use.
+    /// Length of the cached prefix of `tokens` for a new lease. Does not count as a use.
     pub fn shared_len(&self, namespace: &Namespace, tokens: &[TokenId]) -> usize {
         let Some(namespace) = self.index.namespaces().find(namespace).filter(|_| self.config.shares()) else {
             return 0;
@@ -166,12 +166,12 @@ impl KvCache {
         })
     }
 
-    /// The cached pages, the first to be evicted first.
+    /// The cached pages, in eviction order.
     pub fn evictable(&self) -> impl Iterator<Item = CachedPage<'_>> {
         self.allocator.cached().filter_map(|page| self.cached_page(page))
     }
 
-    /// The pages that have a snapshot of the state after them, in use or cached.
+    /// The pages, in use or cached, that have a snapshot of the state after them.
     pub fn snapshots(&self) -> impl Iterator<Item = CachedPage<'_>> {
         self.states.pages_with_snapshot().filter_map(|page| self.cached_page(page))
     }

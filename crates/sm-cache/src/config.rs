@@ -1,4 +1,4 @@
-//! Limits of a cache, and the shape of the memory it manages.
+//! Cache limits, and the shape of the managed memory.
 
 use sm_tensor::{setters, some_setters};
 
@@ -11,22 +11,22 @@ pub enum EvictionPolicy {
     Lru,
 }
 
-/// What the cache keeps, and how much.
+/// What the cache keeps, and its limits.
 ///
-/// Limits are checked in the order of the fields. A request that exceeds a limit of its session fails; at a limit of the
-/// whole cache, idle sessions and cached pages are evicted.
+/// Limits are checked in field order. A request that exceeds a session limit fails; at a limit of the whole cache, idle
+/// sessions and cached pages are evicted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KvCacheConfig {
-    /// Whether pages are shared, and outlive the lease that computed them. Turning it off changes no output.
+    /// Whether pages are shared and outlive the lease that computed them. Does not affect outputs.
     pub enabled: bool,
-    /// Positions of one session; 0 for no limit.
+    /// Maximum positions per session; 0 for no limit.
     pub max_tokens_per_session: usize,
-    /// Bytes of one session.
+    /// Maximum bytes per session.
     pub max_bytes_per_session: Option<u64>,
-    /// Sessions remembered at a time; 0 for no limit.
+    /// Maximum number of sessions; 0 for no limit.
     pub max_sessions: usize,
-    /// Bytes of all pages in use or cached, and of all state slots.
+    /// Maximum bytes of all pages in use or cached, and all state slots.
     pub max_bytes_total: u64,
     /// What is evicted first.
     pub policy: EvictionPolicy,
@@ -34,15 +34,14 @@ pub struct KvCacheConfig {
     pub persist_across_requests: bool,
     /// Whether requests with equal prefixes share full pages.
     pub prefix_sharing: bool,
-    /// Percentage of the pages up to which [`KvCache::admits`](crate::KvCache::admits) lets leases use pages. Below 100,
+    /// Percentage of pages that leases may use for [`KvCache::admits`](crate::KvCache::admits) to admit more. Below 100,
     /// running sequences have room to grow before one must be preempted.
     pub high_watermark_percent: u8,
-    /// Percentage of the pages that may be in use or cached when a request is admitted; above it,
-    /// [`KvCache::collect`](crate::KvCache::collect) evicts. At 100, the default, nothing is evicted before its memory is
-    /// needed, which is no slower and keeps more.
+    /// Percentage of pages in use or cached above which [`KvCache::collect`](crate::KvCache::collect) evicts when a request
+    /// is admitted. At 100, the default, nothing is evicted before its memory is needed, which is no slower and keeps more.
     pub gc_threshold_percent: u8,
-    /// The key of the hash that names pages. The default is fixed, so that names are stable across processes. Set a secret
-    /// one if tenants who distrust each other share files of pages.
+    /// Hash key for page keys. Fixed by default, so that page keys are stable across processes. Use a secret one if
+    /// mutually distrusting tenants share page files.
     pub hash_key: [u8; 16],
 }
 
@@ -95,19 +94,19 @@ impl KvCacheConfig {
     }
 }
 
-/// What one position of a sequence stores, in a model whose layers are all alike.
+/// Shape of one position's keys and values, in a model with uniform layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvShape {
     /// Transformer layers with keys and values.
     pub n_layers: usize,
     /// Key and value heads per layer.
     pub n_kv_heads: usize,
-    /// Bytes of one head's key, and of its value, scales included.
+    /// Bytes of one head's key, and of its value, including scales.
     pub head_bytes: usize,
 }
 
 impl KvShape {
-    /// Bytes of the keys and values of one position in all layers; `None` if the number does not fit.
+    /// Bytes of one position's keys and values in all layers; `None` on overflow.
     ///
     /// ```
     /// use sm_cache::KvShape;
@@ -120,7 +119,7 @@ impl KvShape {
     }
 }
 
-/// An executor's memory for sequences: pages of keys and values and, for models with recurrent layers, state slots.
+/// An executor's memory for sequences: KV pages and, for models with recurrent layers, state slots.
 ///
 /// ```
 /// use sm_cache::{KvShape, PagePool};
@@ -134,15 +133,15 @@ impl KvShape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PagePool {
-    /// Pages.
+    /// Number of pages.
     pub n_pages: usize,
-    /// Positions of a page; the executor's page length.
+    /// Positions per page: the executor's page length.
     pub page_len: usize,
-    /// State slots; 0 if the model has no recurrent state.
+    /// Number of state slots; 0 if the model has no recurrent state.
     pub n_state_slots: usize,
     /// Bytes of one state slot.
     pub state_bytes: usize,
-    /// `None` if the number does not fit.
+    /// `None` on overflow.
     page_bytes: Option<u64>,
 }
 
@@ -154,32 +153,32 @@ impl PagePool {
         Self { n_pages, page_len, n_state_slots: 0, state_bytes: 0, page_bytes }
     }
 
-    /// Pages of a given size, for a model whose layers differ. The size may be 0 if no layer has keys and values but the
-    /// pool has states: pages then only name prefixes.
+    /// Pages of a given size, for a model with non-uniform layers. The size may be 0 if no layer has keys and values but
+    /// the pool has states: pages then only identify prefixes.
     pub fn from_page_bytes(n_pages: usize, page_len: usize, page_bytes: u64) -> Self {
         Self { n_pages, page_len, n_state_slots: 0, state_bytes: 0, page_bytes: Some(page_bytes) }
     }
 
     /// The same pages with `n_slots` state slots of `state_bytes` each.
     ///
-    /// Each running sequence needs one slot, so one is the minimum; each draft that a step verifies needs one more. The
-    /// rest holds snapshots: without them no prefix is shared, and a sequence that has to go back starts over. Two per
-    /// running sequence are a good start.
+    /// Each running sequence needs one slot, so one is the minimum; each draft verified in a step needs one more. The rest
+    /// holds snapshots: without them no prefix is shared, and a sequence that rolls back starts over. Two per running
+    /// sequence are a good start.
     pub fn with_states(self, n_slots: usize, state_bytes: usize) -> Self {
         Self { n_state_slots: n_slots, state_bytes, ..self }
     }
 
-    /// Bytes of one page; `None` if the number does not fit.
+    /// Bytes per page; `None` on overflow.
     pub fn page_bytes(&self) -> Option<u64> {
         self.page_bytes
     }
 
-    /// Bytes of all state slots; `None` if the number does not fit.
+    /// Bytes of all state slots; `None` on overflow.
     pub fn states_bytes(&self) -> Option<u64> {
         (self.n_state_slots as u64).checked_mul(self.state_bytes as u64)
     }
 
-    /// Bytes of all pages and state slots; `None` if the number does not fit.
+    /// Bytes of all pages and state slots; `None` on overflow.
     pub fn total_bytes(&self) -> Option<u64> {
         (self.n_pages as u64).checked_mul(self.page_bytes?)?.checked_add(self.states_bytes()?)
     }

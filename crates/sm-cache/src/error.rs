@@ -35,7 +35,7 @@ impl fmt::Display for Resource {
     }
 }
 
-/// Why the cache refuses a call.
+/// Why the cache rejects a call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
@@ -73,7 +73,7 @@ pub enum CacheError {
         /// The session.
         session: SessionId,
     },
-    /// The session was begun with another model, KV dtype, adapter or salt.
+    /// The session was started with another model, KV dtype, adapter or salt.
     #[error("session {session} belongs to another {field}; use another session id")]
     SessionMismatch {
         /// The session.
@@ -82,7 +82,7 @@ pub enum CacheError {
         field: &'static str,
     },
     /// There is no such session.
-    #[error("there is no session {session}; it was never begun, or it was evicted or dropped")]
+    #[error("there is no session {session}; it was never started, or was evicted or dropped")]
     UnknownSession {
         /// The id.
         session: SessionId,
@@ -90,7 +90,7 @@ pub enum CacheError {
     /// The session id is blank.
     #[error(transparent)]
     BlankSessionId(#[from] BlankSessionId),
-    /// A value of the configuration or the pool is unusable.
+    /// A value of the configuration or pool is invalid.
     #[error("invalid {field} = {value}: {reason}")]
     InvalidConfig {
         /// The field.
@@ -103,7 +103,7 @@ pub enum CacheError {
 }
 
 impl CacheError {
-    /// Whether the same call can succeed after another sequence was preempted.
+    /// Whether the same call can succeed after preempting another sequence.
     pub fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::OutOfPages { .. } | Self::OutOfStates { .. })
     }

@@ -34,8 +34,8 @@ fn positive(field: &'static str, value: u64) -> Result<u64, EstimateError> {
     if value == 0 { Err(EstimateError::Zero { field }) } else { Ok(value) }
 }
 
-/// Rough estimates from the sizes of a model, by the formulas documented for the systems that SmallMind replaces. They assume
-/// as many key heads as query heads; [`MemoryPlan`] does not.
+/// Rough estimates from model sizes, using the formulas documented for the systems that SmallMind replaces. They assume as
+/// many key heads as query heads; [`MemoryPlan`] does not.
 ///
 /// ```
 /// use sm_cache::{ByteSize, MemoryEstimator};
@@ -146,7 +146,8 @@ impl MemoryEstimator {
             self.batch_bytes(BatchSize { n_sequences, ..one }).is_ok_and(|bytes| bytes <= limit_bytes)
         };
         // Memory grows with the batch, so bisection finds the largest that fits.
-        let (mut fitting, mut above) = (0, max_batch.saturating_add(1));
+        let mut fitting = 0;
+        let mut above = max_batch.saturating_add(1);
         while above - fitting > 1 {
             let middle = fitting + (above - fitting) / 2;
             if fits(middle) { fitting = middle } else { above = middle }
@@ -155,19 +156,19 @@ impl MemoryEstimator {
     }
 }
 
-/// What an engine will take: weights as they are stored, whole pages of the model's key and value heads, state slots, and the
-/// workspace that the executor reports. Prints as a table.
+/// Memory of an engine: weights as stored, whole KV pages, state slots, and the workspace reported by the executor.
+/// Displays as a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
     /// Bytes of the packed weights.
     pub weight_bytes: u64,
-    /// Bytes of activations and scratch buffers, as measured when the model is prepared.
+    /// Bytes of activations and scratch buffers, measured when the model is prepared.
     pub workspace_bytes: u64,
-    /// Sequences that must fit at the same time.
+    /// Concurrent sequences.
     pub n_sequences: u64,
     /// Positions per sequence.
     pub context_len: u64,
-    /// Length and shape of the pages, whose number is estimated, and the state slots.
+    /// Page length and shape (the number of pages is estimated), and state slots.
     pub pool: PagePool,
 }
 
@@ -205,7 +206,7 @@ impl MemoryPlan {
         sum(&[self.weight_bytes, self.workspace_bytes, self.state_bytes()?, self.kv_bytes()?])
     }
 
-    /// The most sequences that fit `limit_bytes`, and that have a state slot if the pool has any.
+    /// Maximum number of sequences that fit into `limit_bytes` and, if the pool has state slots, have one each.
     pub fn max_sequences(&self, limit_bytes: u64) -> u64 {
         let one = Self { n_sequences: 1, ..*self };
         let fixed = sum(&[self.weight_bytes, self.workspace_bytes, self.state_bytes().unwrap_or(u64::MAX)]);

@@ -1,4 +1,4 @@
-//! Events for observers of the cache.
+//! Cache events for observers.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ pub enum EvictionReason {
 pub enum Victim<'a> {
     /// An idle session, with its tokens and pages.
     Session(&'a SessionId),
-    /// An idle session's pages and state. Its tokens stay, so its next call costs more and gives the same output.
+    /// An idle session's pages and state. Its tokens stay, so its next call costs more but gives the same output.
     SessionPages(&'a SessionId),
     /// A cached page and its snapshot, if it has one. To save the content, copy it before the next step overwrites it.
     Page(CachedPage<'a>),
@@ -49,7 +49,7 @@ pub enum CacheEvent<'a> {
         /// The value of the limit.
         max: u64,
     },
-    /// Something unused was evicted.
+    /// Unused memory or a session was evicted.
     Evicted {
         /// What.
         victim: Victim<'a>,
@@ -60,7 +60,7 @@ pub enum CacheEvent<'a> {
     },
 }
 
-/// Receives the events of a cache, on the thread that uses the cache and in the middle of its calls: be quick.
+/// Receives cache events, synchronously on the thread that uses the cache, so it should be quick.
 pub trait CacheObserver: fmt::Debug + Send {
     /// Called for each event.
     fn on_event(&mut self, event: &CacheEvent<'_>);

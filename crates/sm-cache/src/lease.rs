@@ -1,12 +1,12 @@
-//! Leases: what running sequences use, by index.
+//! Leases: the memory of running sequences, by index.
 
 use sm_tensor::StateSlot;
 
 use crate::page_table::PageTable;
 
-/// The right of a running sequence to its pages and its state.
+/// A running sequence's lease on its pages and state.
 ///
-/// It cannot be copied. What it covers stays in use until it is passed to [`KvCache::release`](crate::KvCache::release) or
+/// Not copyable. Its memory stays in use until it is passed to [`KvCache::release`](crate::KvCache::release) or
 /// [`KvCache::end_turn`](crate::KvCache::end_turn); [`KvCache::check_leases`](crate::KvCache::check_leases) finds handles
 /// that were dropped instead.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,13 +15,13 @@ pub struct KvHandle {
     pub(crate) lease: u32,
 }
 
-/// The state after `position` positions, and the slot where a step puts it.
+/// The state after `position` positions, and the slot a step writes it to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeptState {
     /// Positions before it.
     pub position: usize,
-    /// Where it goes.
+    /// Destination slot.
     pub slot: StateSlot,
 }
 
@@ -29,7 +29,7 @@ pub struct KeptState {
 #[derive(Debug, Default)]
 pub(crate) struct StepStates {
     pub(crate) written: Option<WrittenState>,
-    /// In rising order of positions; pinned by the lease.
+    /// By ascending position; pinned by the lease.
     pub(crate) kept: Vec<KeptState>,
 }
 
@@ -52,19 +52,19 @@ pub(crate) struct Lease {
     pub(crate) namespace: u32,
     /// The session whose turn it serves.
     pub(crate) session: Option<u32>,
-    /// Full pages from the start that are indexed.
+    /// Number of indexed full pages from the start.
     pub(crate) n_published: usize,
-    /// Positions that the lease found computed, until a step proves that they were really skipped.
+    /// Positions found computed, until a step confirms that they were skipped.
     pub(crate) unconfirmed: Option<usize>,
     pub(crate) step: StepStates,
-    /// Positions in common with an earlier request. The lease could begin there if it had the state.
+    /// Positions in common with an earlier request. The lease could have started there if the state were known.
     pub(crate) branch: usize,
     /// Positions before the last snapshot that decoding left; 0 for none.
     pub(crate) trail: usize,
     is_live: bool,
 }
 
-/// All leases. The entry of an ended lease keeps its buffers for the next.
+/// All leases. The entry of an ended lease keeps its buffers for reuse.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
     leases: Vec<Lease>,
@@ -112,7 +112,7 @@ impl Leases {
         }
     }
 
-    /// Ends a lease that has no pages any more.
+    /// Ends a lease without pages.
     pub(crate) fn remove(&mut self, handle: &KvHandle) {
         self.get_mut(handle).is_live = false;
         self.free.push(handle.lease);

@@ -1,19 +1,19 @@
-//! The books of a paged KV cache: which page and which recurrent state belongs to which sequence, and what is in it.
+//! Bookkeeping of a paged KV cache: which page and which recurrent state belongs to which sequence, and what it contains.
 //!
-//! The memory itself is an executor's. It is cut into pages of a few positions each ([PagedAttention]) and, for models with
-//! recurrent layers, state slots. This crate deals in their numbers only:
+//! The memory itself belongs to an executor. It is divided into pages of a few positions each ([PagedAttention]) and, for
+//! models with recurrent layers, state slots. This crate only handles their indices:
 //!
 //! * A running sequence has a **lease** ([`KvHandle`]): it reserves pages for a step, the executor computes, it commits.
-//! * Full pages are named by a hash of their content, so requests with equal **prefixes** share them, whoever computed them.
-//!   After the last lease ends they stay cached until their memory is needed: least recently used first, and of one
-//!   sequence the end first.
-//! * Of recurrent **states**, which cannot be cut back, some are kept as snapshots at page ends ([`KvCache::reserve_states`]).
-//! * A **session** ([`SessionId`]) remembers a conversation between calls ([`Turn`]): its tokens always, its pages while there
-//!   is room. Losing pages costs work and never changes an output.
-//! * [`KvCacheConfig`] sets limits, [`KvCacheStats`] counts, a [`CacheObserver`] is told of evictions, and [`MemoryPlan`] and
+//! * Full pages are identified by a hash of their content, so requests with equal **prefixes** share them. After the last
+//!   lease ends they stay cached until their memory is needed: evicted least recently used first, and within a sequence
+//!   from the end.
+//! * Some recurrent **states**, which cannot be truncated, are kept as snapshots at page ends ([`KvCache::reserve_states`]).
+//! * A **session** ([`SessionId`]) keeps a conversation between calls ([`Turn`]): its tokens always, its pages while there
+//!   is room. Losing pages costs work but never changes the output.
+//! * [`KvCacheConfig`] sets limits, [`KvCacheStats`] counts, a [`CacheObserver`] observes evictions, and [`MemoryPlan`] and
 //!   [`MemoryEstimator`] estimate memory in advance.
 //!
-//! There is no clock, no thread and no randomness: equal calls have equal effects.
+//! The crate is deterministic: no clock, no threads, no randomness.
 //!
 //! [PagedAttention]: https://arxiv.org/abs/2309.06180
 //!
@@ -59,8 +59,7 @@
 //!                                        └ out of memory: wait, or preempt another sequence: release it, later lease it again
 //! ```
 //!
-//! Drafts are reserved like other rows, but only those that turn out right are committed. [`KvCache::truncate`] drops the
-//! rest.
+//! Drafts are reserved like other rows, but only accepted ones are committed. [`KvCache::truncate`] drops the rest.
 
 mod allocator;
 mod budget;

@@ -1,16 +1,16 @@
-//! A doubly linked list over indices, for orders of use: links in one array, so that no operation allocates.
+//! A doubly linked list over indices, for LRU orders. Links are in one array, so no operation allocates.
 
 /// Marks the end of the list.
 const NONE: u32 = u32::MAX;
 /// The `previous` of an index that is not in the list.
 const ABSENT: u32 = u32::MAX - 1;
 
-/// Where an index enters a list that is ordered by last use.
+/// Where an index enters an LRU list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recency {
     /// At the back, as the most recently used.
     Newest,
-    /// At the front, as the first to be evicted.
+    /// At the front, first to be evicted.
     Oldest,
 }
 
@@ -20,7 +20,7 @@ struct Links {
     next: u32,
 }
 
-/// An ordered subset of the indices below a capacity. Every operation but iteration is O(1).
+/// An ordered subset of the indices below a capacity. All operations except iteration are O(1).
 #[derive(Clone, Debug)]
 pub(crate) struct IndexList {
     links: Vec<Links>,

@@ -1,23 +1,23 @@
-//! Namespaces: requests share pages only if everything but their tokens agrees.
+//! Namespaces: requests share pages only if everything but their tokens matches.
 
 use std::collections::HashMap;
 
-/// Everything except the tokens that determines the content of a page. Requests share pages only within a namespace.
+/// Everything besides the tokens that determines a page's content. Requests share pages only within a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Namespace {
-    /// Fingerprint of weights, build and kernels: under one fingerprint, equal tokens give equal bits.
+    /// Fingerprint of weights, build and kernels: with equal fingerprints, equal tokens give equal bits.
     pub model: String,
-    /// How keys and values are stored.
+    /// Data type of keys and values.
     pub kv_dtype: String,
     /// The LoRA adapter applied to the weights; empty for none.
     pub adapter: String,
-    /// A secret that isolates a tenant's pages from all others; empty to share. Also defeats timing probes for what other
-    /// tenants have cached.
+    /// A secret that isolates a tenant's pages from all others; empty to share. Also prevents probing other tenants' cached
+    /// prefixes by timing.
     pub salt: String,
 }
 
 impl Namespace {
-    /// The fields in the order in which they are hashed. Keys in files depend on it.
+    /// The fields in hashing order, on which keys in files depend.
     pub(crate) fn fields(&self) -> [&str; 4] {
         [&self.model, &self.kv_dtype, &self.adapter, &self.salt]
     }
@@ -29,7 +29,7 @@ struct Interned {
     n_users: usize,
 }
 
-/// Interned namespaces with use counts. Ids without users are reused.
+/// Interned namespaces with use counts. Unused ids are recycled.
 #[derive(Debug, Default)]
 pub(crate) struct Namespaces {
     interned: Vec<Interned>,
@@ -53,7 +53,7 @@ impl Namespaces {
         self.interned.get(id as usize).map_or(0, |interned| interned.n_users)
     }
 
-    /// Interns a namespace for one more user; returns its id, and whether it is new.
+    /// Interns a namespace for one more user. Returns its id and whether it is new.
     pub(crate) fn intern(&mut self, namespace: &Namespace) -> (u32, bool) {
         if let Some(id) = self.find(namespace) {
             self.retain(id);

@@ -5,12 +5,12 @@
 //! key_i = H(key_{i-1}, tokens of page i)            key_{-1} = root
 //! ```
 //!
-//! A key names a page's tokens and, through its parent, all tokens before them and the namespace. This is the block hashing
-//! of vLLM (<https://docs.vllm.ai/en/latest/design/prefix_caching/>).
+//! A key identifies a page's tokens and, through its parent, all preceding tokens and the namespace. This is vLLM's block
+//! hashing (<https://docs.vllm.ai/en/latest/design/prefix_caching/>).
 //!
-//! `H` is SipHash-2-4 with 128 bits of output (Aumasson and Bernstein, <https://eprint.iacr.org/2012/351>). It is keyed, so
-//! a client who does not know the key cannot construct collisions; it is stable across processes, so keys can name pages in
-//! files; and it is fast on inputs as short as one page.
+//! `H` is SipHash-2-4 with 128-bit output (Aumasson and Bernstein, <https://eprint.iacr.org/2012/351>). It is keyed, so a
+//! client without the key cannot construct collisions; stable across processes, so keys can identify pages in files; and
+//! fast on inputs as short as one page.
 
 use std::fmt;
 use std::hash::Hasher as _;
@@ -20,7 +20,7 @@ use sm_tensor::TokenId;
 
 use crate::namespace::Namespace;
 
-/// Names the content of a page: a keyed hash of the namespace and of all tokens up to the page's end.
+/// Identifies a page's content: a keyed hash of the namespace and all tokens up to the page's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PageKey(pub u128);
 

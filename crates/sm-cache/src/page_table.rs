@@ -1,7 +1,7 @@
 //! The page table of one sequence, and its recurrent state.
 //!
-//! As in PagedAttention (<https://arxiv.org/abs/2309.06180>): position `p` is in page `pages[p / page_len]` at offset
-//! `p % page_len`, so a sequence grows without moving and pages of equal content can be shared.
+//! As in PagedAttention (<https://arxiv.org/abs/2309.06180>), position `p` is in page `pages[p / page_len]` at offset
+//! `p % page_len`, so sequences grow in place and can share pages of equal content.
 
 use sm_tensor::{PageId, StateSlot};
 
@@ -14,7 +14,7 @@ pub(crate) struct PageTable {
 }
 
 impl PageTable {
-    /// The pages, in the order of their positions.
+    /// The pages, in position order.
     pub(crate) fn pages(&self) -> &[PageId] {
         &self.pages
     }
@@ -24,7 +24,7 @@ impl PageTable {
         self.computed
     }
 
-    /// The state after the computed positions. `None` without states in the pool, before the first position, and where the
+    /// The state after the computed positions. `None` if the pool has no states, before the first position, and if the
     /// state was lost or not restored.
     pub(crate) fn state(&self) -> Option<StateSlot> {
         self.state
@@ -35,7 +35,7 @@ impl PageTable {
         std::mem::replace(&mut self.state, state)
     }
 
-    /// Makes room for `n_pages` pages in all, so that appending up to there does not allocate.
+    /// Reserves capacity for `n_pages` pages in total, so that appending does not allocate.
     pub(crate) fn reserve(&mut self, n_pages: usize) {
         self.pages.reserve(n_pages.saturating_sub(self.pages.len()));
     }
@@ -50,7 +50,7 @@ impl PageTable {
         self.computed = computed;
     }
 
-    /// Keeps at most `computed` positions and their `n_pages` pages; returns the other pages, last first.
+    /// Keeps at most `computed` positions and their `n_pages` pages. Returns the other pages, last first.
     pub(crate) fn truncate(&mut self, computed: usize, n_pages: usize) -> impl Iterator<Item = PageId> {
         self.computed = self.computed.min(computed);
         let n_pages = n_pages.min(self.pages.len());
@@ -62,8 +62,8 @@ impl PageTable {
         std::mem::replace(&mut self.pages[index], page)
     }
 
-    /// Takes over the computed positions of `parent`, which are in its first `n_pages` pages. Both tables then name the
-    /// same pages and state, so neither sequence may write to them.
+    /// Adopts the computed positions of `parent`, which are in its first `n_pages` pages. Both tables then share pages and
+    /// state, so neither sequence may write to them.
     pub(crate) fn fork_from(&mut self, parent: &Self, n_pages: usize) {
         self.pages.clear();
         self.pages.extend_from_slice(&parent.pages[..n_pages]);

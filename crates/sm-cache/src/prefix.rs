@@ -1,4 +1,4 @@
-//! The prefix index: finds the pages that hold the beginning of a prompt.
+//! The prefix index: finds cached pages for the beginning of a prompt.
 //!
 //! A flat hash table from [`PageKey`]s to pages, walked from the root until a key is missing:
 //!
@@ -8,12 +8,12 @@
 //!                                              └─ tokens 32..48 ─► key ─► (none: compute from here)
 //! ```
 //!
-//! The hash only finds candidates. A page matches only if its tokens and its predecessor's identity are equal, so a collision
-//! costs a miss and never gives a request the keys and values of another.
+//! The hash only finds candidates. A page matches only if its tokens and its predecessor's identity are equal, so a
+//! collision costs a miss but never exposes another request's keys and values.
 //!
 //! The rejected alternative is a radix tree over tokens, as in SGLang (RadixAttention, <https://arxiv.org/abs/2312.07104>).
-//! It matches down to a single token. But only whole pages can be shared without copying, and at that granularity a hash
-//! table finds the same prefixes without splitting nodes, and its keys also name pages on disk.
+//! It matches down to a single token, but only whole pages can be shared without copying. At that granularity a hash table
+//! finds the same prefixes without splitting nodes, and its keys also identify pages on disk.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,7 @@ const NONE: u32 = u32::MAX;
 pub(crate) struct ChainEnd {
     /// The key of the last page.
     pub(crate) key: PageKey,
-    /// Unique to these tokens in this namespace as long as a page with them is indexed.
+    /// Unique to these tokens in this namespace while a page with them is indexed.
     content: u64,
 }
 
@@ -39,9 +39,9 @@ struct IndexedPage {
     parent: ChainEnd,
     end: ChainEnd,
     namespace: u32,
-    /// Indexed pages whose parent is this content. Counted only if the pool has states.
+    /// Number of indexed pages whose parent is this content. Only counted if the pool has states.
     n_children: u32,
-    /// Neighbours among the pages with the same key.
+    /// Links to pages with the same key.
     previous: u32,
     next: u32,
 }
@@ -50,11 +50,11 @@ struct IndexedPage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CachedPage<'a> {
-    /// Where it is.
+    /// The page.
     pub page: PageId,
-    /// Names its content.
+    /// The key of its content.
     pub key: PageKey,
-    /// The key of the page before it.
+    /// The key of the preceding page.
     pub parent: PageKey,
     /// `[page_len]`: its tokens.
     pub tokens: &'a [TokenId],
@@ -62,7 +62,7 @@ pub struct CachedPage<'a> {
     pub snapshot: Option<StateSlot>,
 }
 
-/// The full pages whose content is known.
+/// The full pages with known content.
 #[derive(Debug)]
 pub(crate) struct PrefixIndex {
     page_len: usize,
@@ -85,7 +85,7 @@ impl PrefixIndex {
         Self {
             page_len,
             hasher: KeyHasher::new(hash_key),
-            // Twice the need, so that the table never grows while requests run.
+            // Twice the need, so that the table never grows at run time.
             heads: HashMap::with_capacity(2 * n_pages),
             pages: vec![None; n_pages],
             tokens: vec![TokenId(0); n_pages * page_len],
@@ -96,7 +96,7 @@ impl PrefixIndex {
         }
     }
 
-    /// Counts the children of each page, for [`PrefixIndex::n_children`].
+    /// Enables child counts, for [`PrefixIndex::n_children`].
     pub(crate) fn counting_children(self) -> Self {
         Self { counts_children: true, ..self }
     }
@@ -187,7 +187,7 @@ impl PrefixIndex {
         std::iter::successors(get(head), move |(_, last)| get(last.next))
     }
 
-    /// All pages that end a chain: equal contents that were computed more than once.
+    /// All pages that end a chain: duplicates of equal content.
     pub(crate) fn with_content(&self, end: ChainEnd) -> impl Iterator<Item = PageId> {
         let pages = self.with_key(end.key).filter(move |(_, indexed)| indexed.end.content == end.content);
         pages.map(|(page, _)| page)
@@ -219,7 +219,7 @@ impl PrefixIndex {
         })
     }
 
-    /// Indexes a page that holds `tokens` and follows `parent`; returns the chain that it ends.
+    /// Indexes a page that holds `tokens` and follows `parent`. Returns the chain it ends.
     pub(crate) fn insert(
         &mut self,
         page: PageId,
@@ -233,7 +233,7 @@ impl PrefixIndex {
             None => (ChainEnd { key: self.hasher.child(parent.key, tokens), content: self.new_content() }, 0),
         };
         self.tokens[page.0 as usize * self.page_len..][..self.page_len].copy_from_slice(tokens);
-        // Behind the head, so that lookups keep finding the page that others share already.
+        // Insert after the head, so that lookups keep finding the page that others already share.
         let head = *self.heads.entry(end.key).or_insert(page.0);
         let (previous, next) = match head == page.0 {
             true => (NONE, NONE),

@@ -1,4 +1,4 @@
-//! Sessions: conversations that are remembered between calls.
+//! Sessions: conversations kept between calls.
 
 use std::collections::HashMap;
 
@@ -11,13 +11,13 @@ use crate::session_id::SessionId;
 /// How the tokens of a call relate to the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SessionMode {
-    /// Only new tokens, which follow the session's.
+    /// Only new tokens, appended to the session's.
     Append,
-    /// The whole conversation, which replaces the session's tokens. Their common beginning is not computed again.
+    /// The whole conversation, which replaces the session's tokens. The common prefix is not recomputed.
     Prefix,
 }
 
-/// A call on a session. It cannot be copied; the session is busy until it is passed to
+/// A call on a session. Not copyable; the session is busy until it is passed to
 /// [`KvCache::end_turn`](crate::KvCache::end_turn).
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the session stays busy until the turn is ended"]
@@ -25,10 +25,10 @@ pub struct Turn {
     pub(crate) session: u32,
 }
 
-/// The call that uses a session.
+/// The call using a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Call {
-    /// Length of the common beginning of the call's context and the session's tokens.
+    /// Length of the common prefix of the call's context and the session's tokens.
     pub(crate) n_common: usize,
     /// Whether the call created the session.
     pub(crate) is_first: bool,
@@ -39,16 +39,16 @@ pub(crate) struct Call {
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) namespace: u32,
-    /// All tokens so far. The last sampled one is among them, but not yet computed.
+    /// All tokens so far, including the last sampled one, which is not computed yet.
     pub(crate) token_ids: Vec<TokenId>,
-    /// Pages of the first positions; empty while a lease has them, and after they were evicted.
+    /// Pages of the first positions; empty while a lease holds them and after eviction.
     pub(crate) table: PageTable,
     pub(crate) call: Option<Call>,
     /// Time of last use, in ticks of the cache.
     pub(crate) used: u64,
 }
 
-/// All sessions by index, and two orders of use.
+/// All sessions by index, with two LRU orders.
 #[derive(Debug)]
 pub(crate) struct SessionStore {
     by_id: HashMap<SessionId, u32>,
@@ -102,7 +102,7 @@ impl SessionStore {
         numbered.filter_map(|(index, session)| Some((index as u32, session.as_ref()?)))
     }
 
-    /// Adds a session, to neither order yet.
+    /// Adds a session without adding it to an order.
     pub(crate) fn insert(&mut self, session: Session) -> u32 {
         let id = session.id.clone();
         let index = match self.free.pop() {
@@ -132,11 +132,12 @@ impl SessionStore {
         session
     }
 
-    /// Makes a session the most recently used one, in the orders to which it belongs.
+    /// Makes a session the most recently used one in its orders.
     pub(crate) fn touch(&mut self, index: u32, now: u64) {
         let session = self.get_mut(index);
         session.used = now;
-        let (is_idle, has_pages) = (session.call.is_none(), !session.table.pages().is_empty());
+        let is_idle = session.call.is_none();
+        let has_pages = !session.table.pages().is_empty();
         for (list, belongs) in [(&mut self.idle, is_idle), (&mut self.with_pages, has_pages)] {
             list.discard(index);
             if belongs {
@@ -161,7 +162,7 @@ impl SessionStore {
         self.with_pages.front().map(|index| (index, self.get(index).used))
     }
 
-    /// Whether a session is in the orders to which it belongs, and no other.
+    /// Whether a session is in exactly the orders it belongs to.
     pub(crate) fn is_in_order(&self, index: u32) -> bool {
         let session = self.get(index);
         self.idle.contains(index) == session.call.is_none()

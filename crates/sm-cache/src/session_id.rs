@@ -1,4 +1,4 @@
-//! Names of sessions.
+//! Session names.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -6,17 +6,17 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Names a session: any text that is not blank.
+/// A session name: any non-blank text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(Arc<str>);
 
-/// The error of a session id without visible characters.
+/// The error for a blank session id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a session id must not be blank")]
 pub struct BlankSessionId;
 
 impl SessionId {
-    /// The session of this name.
+    /// A session id with this name.
     ///
     /// # Errors
     /// If the name is blank.
@@ -24,7 +24,7 @@ impl SessionId {
         if name.trim().is_empty() { Err(BlankSessionId) } else { Ok(Self(name.into())) }
     }
 
-    /// A new name: unique in this process, and random enough to be unique among processes.
+    /// A new random name, unique within and across processes.
     ///
     /// ```
     /// use sm_cache::SessionId;

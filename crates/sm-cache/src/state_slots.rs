@@ -1,16 +1,16 @@
 //! State slots: reference counts, snapshots, and the eviction order of snapshots.
 //!
-//! Layers with a recurrent state (short convolution, delta net, state space) leave a state of fixed size after each
-//! position. Unlike a page table it cannot be cut back to an earlier position, so copies are kept where going back or
+//! Layers with a recurrent state (short convolution, delta net, state space) have a state of fixed size after each
+//! position. Unlike a page table it cannot be truncated to an earlier position, so copies are kept where rollback or
 //! sharing is likely. A slot is referenced by
 //!
-//! * **leases** (pins): their current state, and what their step writes;
+//! * **leases** (pins): their current state, and the states their step writes;
 //! * idle **sessions**: the state at the end of a conversation;
 //! * a **snapshot**: the slot holds the state after the last position of an indexed page.
 //!
-//! One slot can have all of these references. A sequence that stops at the end of a page shares its current state with the
+//! A slot can have all of these references at once. A sequence that stops at a page end shares its current state with the
 //! snapshot, and forks share their parent's. Nothing is ever copied: a step writes in place only if its lease has the only
-//! reference, and to another slot otherwise.
+//! reference, otherwise to another slot.
 
 use sm_tensor::{PageId, StateSlot};
 
@@ -19,18 +19,18 @@ use crate::list::{IndexList, Recency};
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     refs: SlotRefs,
-    /// The page whose snapshot this is.
+    /// The page it is a snapshot of.
     page: Option<PageId>,
     /// Time of last use, in ticks of the cache.
     used: u64,
 }
 
-/// Reference counts of a slot, its snapshot aside.
+/// Reference counts of a slot, excluding its snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SlotRefs {
-    /// By leases: the state must stay.
+    /// By leases: must not be evicted.
     pub(crate) pins: u32,
-    /// By idle sessions, which can lose it.
+    /// By idle sessions: may be evicted.
     pub(crate) sessions: u32,
 }
 
@@ -49,7 +49,7 @@ impl Slot {
 pub(crate) struct StateSlots {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Slots that are snapshots and nothing else, least recently used first.
+    /// Slots referenced only as snapshots, least recently used first.
     evictable: IndexList,
     /// The snapshot of each page; empty if there are no slots.
     snapshots: Vec<Option<StateSlot>>,
@@ -86,12 +86,12 @@ impl StateSlots {
         self.slots.len() - self.free.len()
     }
 
-    /// Slots that leases refer to.
+    /// Slots referenced by leases.
     pub(crate) fn n_pinned(&self) -> usize {
         self.n_pinned
     }
 
-    /// Slots that leases can still take if everything else is evicted.
+    /// Slots available to leases if everything else is evicted.
     pub(crate) fn n_available(&self) -> usize {
         self.slots.len() - self.n_pinned
     }
@@ -106,22 +106,22 @@ impl StateSlots {
         self.slots[slot.0 as usize].refs
     }
 
-    /// Whether a slot is a snapshot and nothing else, so that evicting it frees it.
+    /// Whether a slot is referenced only as a snapshot, so that evicting it frees it.
     pub(crate) fn is_evictable(&self, slot: StateSlot) -> bool {
         self.slots[slot.0 as usize].is_evictable()
     }
 
-    /// The page whose snapshot a slot is.
+    /// The page a slot is a snapshot of.
     pub(crate) fn page_of(&self, slot: StateSlot) -> Option<PageId> {
         self.slots[slot.0 as usize].page
     }
 
-    /// The snapshot attached to this very page. A duplicate of the page may have one instead.
+    /// The snapshot attached to this page itself; a duplicate of the page may have one instead.
     pub(crate) fn snapshot(&self, page: PageId) -> Option<StateSlot> {
         self.snapshots.get(page.0 as usize).copied().flatten()
     }
 
-    /// The pages that have a snapshot, in the order of their slots.
+    /// The pages with a snapshot, in slot order.
     pub(crate) fn pages_with_snapshot(&self) -> impl Iterator<Item = PageId> {
         self.slots.iter().filter_map(|slot| slot.page)
     }
@@ -136,7 +136,7 @@ impl StateSlots {
         self.evictable.iter().map(StateSlot)
     }
 
-    /// The page of the least recently used snapshot that nothing else refers to, and the snapshot's time of last use.
+    /// The page of the least recently used evictable snapshot, and the snapshot's time of last use.
     pub(crate) fn oldest_evictable(&self) -> Option<(PageId, u64)> {
         let Slot { page, used, .. } = self.slots[self.evictable.front()? as usize];
         page.map(|page| (page, used))
@@ -187,7 +187,7 @@ impl StateSlots {
         self.n_snapshots += 1;
     }
 
-    /// Takes the snapshot off a page, if it has one. A slot without references becomes free.
+    /// Detaches a page's snapshot, if any. A slot without references becomes free.
     pub(crate) fn detach(&mut self, page: PageId) {
         let Some(slot) = self.snapshots.get_mut(page.0 as usize).and_then(Option::take) else {
             return;
@@ -198,7 +198,7 @@ impl StateSlots {
         self.retire(slot, Recency::Newest);
     }
 
-    /// Moves the snapshot of a page to a duplicate of it that has none.
+    /// Moves a page's snapshot to a duplicate that has none.
     pub(crate) fn move_snapshot(&mut self, from: PageId, to: PageId) {
         debug_assert!(self.snapshot(to).is_none(), "page {} has a snapshot", to.0);
         if let Some(slot) = self.snapshots[from.0 as usize].take() {
@@ -207,7 +207,7 @@ impl StateSlots {
         }
     }
 
-    /// Makes the snapshot of a page the first to be evicted, unless it has other references.
+    /// Makes a page's snapshot the first to be evicted, unless it has other references.
     pub(crate) fn demote(&mut self, page: PageId) {
         if let Some(slot) = self.snapshot(page).filter(|slot| self.evictable.contains(slot.0)) {
             self.evictable.remove(slot.0);
@@ -216,7 +216,7 @@ impl StateSlots {
         }
     }
 
-    /// Files a slot that may have lost its last reference.
+    /// Frees a slot or makes it evictable if it has lost its references.
     fn retire(&mut self, slot: StateSlot, recency: Recency) {
         let entry = self.slots[slot.0 as usize];
         if entry.is_free() {

@@ -1,26 +1,26 @@
-//! Statistics of the cache.
+//! Cache statistics.
 
-/// What a cache holds now, and what happened since it was created.
+/// Current contents of a cache, and counters since its creation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KvCacheStats {
     /// Sessions.
     pub current_sessions: usize,
-    /// Sessions that a call uses.
+    /// Sessions in use by a call.
     pub busy_sessions: usize,
     /// Leases.
     pub current_leases: usize,
     /// Pages in the pool.
     pub n_pages: usize,
-    /// Pages that leases use.
+    /// Pages in use by leases.
     pub pinned_pages: usize,
-    /// Unreferenced pages whose content can be found.
+    /// Unreferenced pages with reusable content.
     pub cached_pages: usize,
     /// State slots in the pool.
     pub state_slots: usize,
-    /// State slots that leases use.
+    /// State slots in use by leases.
     pub pinned_states: usize,
-    /// Pages that have a snapshot of the state after them.
+    /// Pages with a snapshot of the state after them.
     pub snapshots: usize,
     /// Bytes of all pages and state slots in use or cached.
     pub current_bytes: u64,
@@ -28,26 +28,26 @@ pub struct KvCacheStats {
     pub peak_bytes: u64,
     /// The limit of `current_bytes`.
     pub max_bytes: u64,
-    /// Sequences that began with positions computed before.
+    /// Sequences that started with a cached prefix.
     pub hits: u64,
-    /// Sequences that began with none.
+    /// Sequences that started without one.
     pub misses: u64,
-    /// Positions that did not have to be computed.
+    /// Positions reused instead of computed.
     pub reused_tokens: u64,
-    /// Positions that were computed.
+    /// Positions computed.
     pub computed_tokens: u64,
-    /// Sessions, pages and snapshots that were evicted.
+    /// Evicted sessions, pages and snapshots.
     pub evictions: u64,
-    /// Pages that were evicted.
+    /// Evicted pages.
     pub evicted_pages: u64,
-    /// Snapshots that were evicted, with their pages or alone.
+    /// Evicted snapshots, with or without their pages.
     pub evicted_snapshots: u64,
-    /// Pages that were copied before a write because they were shared.
+    /// Pages copied on write because they were shared.
     pub copied_pages: u64,
 }
 
 impl KvCacheStats {
-    /// Share of sequences that began with positions computed before; 0 if there were none.
+    /// Fraction of sequences that started with a cached prefix; 0 without sequences.
     pub fn hit_rate(&self) -> f64 {
         match self.hits + self.misses {
             0 => 0.0,

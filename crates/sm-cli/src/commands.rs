@@ -1,4 +1,4 @@
-//! The commands: a file and a line of the table for each.
+//! The commands: one file and one table row each.
 
 mod batch;
 mod bench;
@@ -15,8 +15,8 @@ mod tokenize;
 use crate::console::Console;
 use crate::failure::Failure;
 
-/// Makes the enum of commands and its dispatch from the table. Each module has `Args`, whose documentation is the command's
-/// help, and `run`.
+/// Generates the enum of commands and its dispatch from the table. Each module has `Args`, whose documentation is the
+/// command's help, and `run`.
 macro_rules! commands {
     ($($name:ident => $module:ident,)*) => {
         /// A command with its arguments.

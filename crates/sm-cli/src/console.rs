@@ -1,4 +1,4 @@
-//! The two streams of a command: results on stdout, everything else on stderr.
+//! Command output: results on stdout, everything else on stderr.
 
 use std::fmt::{self, Arguments};
 use std::io::{self, IsTerminal, Stderr, Stdout, Write};
@@ -16,22 +16,22 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// A console that shows neither progress nor notes if `quiet`.
+    /// A console; `quiet` suppresses progress and notes.
     pub(crate) fn new(quiet: bool) -> Self {
         Self { stdout: io::stdout(), stderr: io::stderr(), quiet }
     }
 
-    /// Whether bars may be drawn: on a terminal, unless `--quiet`.
+    /// Whether progress bars may be drawn: on a terminal, unless `--quiet`.
     pub(crate) fn shows_progress(&self) -> bool {
         !self.quiet && self.stderr.is_terminal()
     }
 
-    /// Whether a person reads the result.
+    /// Whether stdout is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.stdout.is_terminal()
     }
 
-    /// Writes a piece of the result and flushes, so that a stream of pieces appears as it grows.
+    /// Writes a piece of the result and flushes, so that streamed text appears immediately.
     ///
     /// # Errors
     /// If stdout is closed or fails.
@@ -67,14 +67,14 @@ impl Console {
         }
     }
 
-    /// Shows why the command failed.
+    /// Shows a failure.
     pub(crate) fn failure(&self, failure: &Failure) {
         if !failure.is_silent() {
             self.message(format_args!("error: {}", failure.chain()));
         }
     }
 
-    /// Shows a message, even if `--quiet`.
+    /// Shows a message, even with `--quiet`.
     pub(crate) fn message(&self, text: Arguments<'_>) {
         // A closed stderr cannot be reported anywhere.
         let _ = writeln!(self.stderr.lock(), "{text}");
@@ -84,7 +84,7 @@ impl Console {
 /// A value as one line of JSON.
 ///
 /// # Errors
-/// If the value has no JSON form.
+/// If the value cannot be serialized.
 pub(crate) fn to_json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value)
         .map_err(|error| Failure::Stream { action: "write JSON", source: error.into() })

@@ -1,4 +1,4 @@
-//! Why a command failed: the message and the exit code.
+//! Command failures: messages and exit codes.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -16,13 +16,13 @@ pub(crate) const INTERRUPTED: u8 = 130;
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The command line asks for something impossible.
+    /// Invalid usage.
     #[error("{0}")]
     Usage(String),
-    /// An option has an impossible value.
+    /// An option has an invalid value.
     #[error("invalid value for {flag}: {message}")]
     Option {
-        /// The option as the user knows it.
+        /// The command-line flag.
         flag: &'static str,
         /// What is wrong with the value.
         message: String,
@@ -64,7 +64,7 @@ pub(crate) enum Failure {
         /// The last one.
         last: usize,
     },
-    /// The model has no chat template that works.
+    /// The model has no usable chat template.
     #[error("{reason}; sm chat --raw continues your lines as plain text")]
     NoChatTemplate {
         /// What is wrong.
@@ -99,22 +99,22 @@ pub(crate) enum Failure {
         /// The system's error.
         source: io::Error,
     },
-    /// The reader of the output went away, as in `sm generate | head`. That is not an error of the user.
+    /// The reader of stdout went away, as in `sm generate | head`. Not the user's error.
     #[error("stdout is closed")]
     OutputClosed,
-    /// Ctrl-C was pressed. What was done until then has been shown.
+    /// Ctrl-C was pressed. Results so far have been shown.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl Failure {
-    /// Makes a [`Failure::File`], for `map_err`.
+    /// Creates a [`Failure::File`], for `map_err`.
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::File { action, path, source }
     }
 
-    /// Whether no message is shown.
+    /// Whether to show no message.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self, Self::OutputClosed | Self::Interrupted)
     }
@@ -137,7 +137,7 @@ impl Failure {
         let mut cause = self.source();
         while let Some(error) = cause {
             let message = error.to_string();
-            // Some errors repeat their cause in their own message.
+            // Some errors already include their cause.
             if !line.ends_with(&message) {
                 write!(line, ": {message}").expect("writing to a string cannot fail");
             }
@@ -147,7 +147,7 @@ impl Failure {
     }
 }
 
-/// The options of the runtime and their flags.
+/// Runtime options and their flags.
 const FLAGS: [(&str, &str); 15] = [
     ("temperature", "--temp"),
     ("top_k", "--top-k"),

@@ -8,13 +8,13 @@ use crate::failure::{Failure, INTERRUPTED};
 /// Cancels the work in progress.
 type End = Box<dyn FnOnce() + Send>;
 
-/// What Ctrl-C does.
+/// The Ctrl-C handler.
 #[derive(Clone)]
 pub(crate) struct Interrupt(Arc<Mutex<Option<End>>>);
 
 impl Interrupt {
-    /// Handles Ctrl-C from now on. It ends the process before [`Interrupt::begin`] and after [`Interrupt::end`]. Pressed a second
-    /// time, it ends the process too, in case the work does not react.
+    /// Installs the handler. Ctrl-C ends the process before [`Interrupt::begin`] and after [`Interrupt::end`]; a second
+    /// press always does, in case the work does not react.
     ///
     /// # Errors
     /// If the handler cannot be installed.
@@ -40,7 +40,7 @@ impl Interrupt {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = end_work;
     }
 
-    /// Runs on a thread of its own, not in the signal handler, so it may take the lock.
+    /// Runs on a separate thread, not in the signal handler, so it may take the lock.
     fn press(&self) {
         let end_work = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match end_work {

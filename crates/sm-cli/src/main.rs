@@ -3,12 +3,12 @@
 //! ```sh
 //! sm generate "Once upon a time"            # the demo model, no download
 //! sm chat -m Qwen3-0.6B-Q8_0.gguf           # a GGUF file or a Hugging Face directory
-//! sm batch -m MODEL in.jsonl out.jsonl      # many requests at a time
-//! sm quantize MODEL model.gguf --type q4_k  # a GGUF file that llama.cpp reads, too
-//! sm bench -m MODEL                         # how fast it is here
+//! sm batch -m MODEL in.jsonl out.jsonl      # many requests concurrently
+//! sm quantize MODEL model.gguf --type q4_k  # a GGUF file that llama.cpp also reads
+//! sm bench -m MODEL                         # speed on this machine
 //! ```
 //!
-//! `sm --help` names all commands, and `sm COMMAND --help` explains each option.
+//! `sm --help` lists all commands, and `sm COMMAND --help` explains each option.
 
 mod args;
 mod commands;

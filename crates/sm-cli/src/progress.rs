@@ -1,4 +1,4 @@
-//! Progress bars: on a terminal only, and removed when the work is done.
+//! Progress bars: shown only on a terminal, removed when done.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ pub(crate) enum Unit {
     Count(&'static str),
 }
 
-/// A bar that is drawn if the console allows it, and silent otherwise.
+/// A bar, drawn only if the console allows it.
 #[derive(Debug)]
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// An empty bar. [`Progress::set`] gives it its length.
+    /// An empty bar; [`Progress::set`] sets its length.
     pub(crate) fn new(console: &Console, what: &'static str, unit: Unit) -> Self {
         let target = if console.shows_progress() {
             ProgressDrawTarget::stderr()
@@ -46,7 +46,7 @@ impl Progress {
         self.0.set_position(done);
     }
 
-    /// Changes the text in front of the bar.
+    /// Sets the text before the bar.
     pub(crate) fn set_message(&self, message: String) {
         self.0.set_message(message);
     }
@@ -63,7 +63,7 @@ impl Drop for Progress {
     }
 }
 
-/// A bar for a model that is being loaded, which disappears when the loader does.
+/// A bar for loading a model, removed when the loader is dropped.
 pub(crate) fn load_progress(console: &Console) -> impl Fn(sm_runtime::Progress) + Send + Sync + 'static {
     let bar = Progress::new(console, "loading", Unit::Bytes);
     move |progress| bar.set(progress.done_bytes, progress.total_bytes)

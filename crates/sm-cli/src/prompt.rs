@@ -16,7 +16,7 @@ pub(crate) struct PromptArgs {
 }
 
 impl PromptArgs {
-    /// The prompt. One newline at the end of a file or of standard input is dropped, because editors and `echo` add it.
+    /// Reads the prompt. Drops one final newline of a file or standard input, because editors and `echo` add it.
     ///
     /// # Errors
     /// If no prompt is given and standard input is a terminal, or the text cannot be read.
@@ -33,7 +33,7 @@ impl PromptArgs {
     }
 }
 
-/// All of standard input.
+/// Reads all of standard input.
 ///
 /// # Errors
 /// If it cannot be read or is not UTF-8.
@@ -46,7 +46,7 @@ pub(crate) fn read_stdin() -> Result<String, Failure> {
     utf8(bytes, || "stdin".to_owned())
 }
 
-/// All of a file.
+/// Reads a whole file.
 ///
 /// # Errors
 /// If it cannot be read or is not UTF-8.
@@ -55,7 +55,7 @@ pub(crate) fn read_file(path: &Path) -> Result<String, Failure> {
     utf8(bytes, || path.display().to_string())
 }
 
-/// The bytes as text.
+/// Converts bytes to text.
 ///
 /// # Errors
 /// If they are not UTF-8.

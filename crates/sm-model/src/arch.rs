@@ -1,7 +1,7 @@
-//! The supported architectures: the names they go by, and how their configurations become a [`DecoderSpec`].
+//! The supported architectures: their names, and how their configurations become a [`DecoderSpec`].
 //!
-//! An architecture is one row of [`TABLE`] and one file. The file reads what it has in common with Llama through [`hf`] (for
-//! `config.json`) and [`gguf`] (for GGUF metadata), and then changes the fields that differ. Defaults and semantics follow
+//! An architecture is one row of [`TABLE`] and one file. The file reads what it shares with Llama through [`hf`] (for
+//! `config.json`) and [`gguf`] (for GGUF metadata), then changes the fields that differ. Defaults and semantics follow
 //! the architecture's `modeling_*.py` in transformers; names and conversions of GGUF files follow `convert_hf_to_gguf.py` of
 //! llama.cpp.
 
@@ -29,7 +29,7 @@ use crate::spec::DecoderSpec;
 
 /// One row of the table of architectures.
 struct Architecture {
-    /// Our name for it.
+    /// Its name in SmallMind.
     name: &'static str,
     /// `architectures` and `model_type` of `config.json`.
     hf_names: &'static [&'static str],
@@ -157,7 +157,7 @@ fn finish(row: &Architecture, mut spec: DecoderSpec, tensors: &Tensors) -> Resul
     Ok(spec)
 }
 
-/// The decoder that a `config.json` describes.
+/// The decoder described by a `config.json`.
 pub(crate) fn from_hf(config: &Config, tensors: &Tensors) -> Result<DecoderSpec, LoadError> {
     let names = config.texts("architectures")?.unwrap_or_default();
     let name = match names.first() {
@@ -170,7 +170,7 @@ pub(crate) fn from_hf(config: &Config, tensors: &Tensors) -> Result<DecoderSpec,
     finish(row, (row.from_hf)(config)?, tensors)
 }
 
-/// The decoder that the metadata of a GGUF file describes.
+/// The decoder described by GGUF metadata.
 pub(crate) fn from_gguf(metadata: &Metadata, tensors: &Tensors) -> Result<DecoderSpec, LoadError> {
     let name: &str = metadata.require("general.architecture")?;
     if let Some(parts @ 2..) = metadata.get::<u32>("split.count")? {
@@ -185,7 +185,7 @@ pub(crate) fn from_gguf(metadata: &Metadata, tensors: &Tensors) -> Result<Decode
     finish(row, (row.from_gguf)(&config)?, tensors)
 }
 
-/// The decoder that a `.smnd` checkpoint describes.
+/// The decoder described by a `.smnd` checkpoint.
 pub(crate) fn from_smnd(config: &SmndConfig) -> Result<DecoderSpec, LoadError> {
     let spec = gpt2::from_smnd(config)?;
     spec.check()?;

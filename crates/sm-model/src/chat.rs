@@ -1,8 +1,8 @@
 //! Chat templates: turn a conversation into the prompt text that the model was trained on.
 //!
-//! Templates are Jinja programs that come with the model. They run in `minijinja`, set up as transformers sets up Jinja
-//! (<https://huggingface.co/docs/transformers/chat_templating>). A template is code from a stranger: its size, its instructions, its
-//! recursion and what it may build up in memory are all bounded.
+//! Templates are Jinja programs that come with the model. They run in `minijinja`, configured as transformers configures
+//! Jinja (<https://huggingface.co/docs/transformers/chat_templating>). Templates are untrusted code: size, instruction
+//! count, recursion and memory are all bounded.
 //!
 //! ```
 //! use sm_model::chat::{ChatRequest, ChatTemplate, Message};
@@ -43,17 +43,17 @@ use self::content::{Parts, Prepared};
 use self::model_templates::ModelTemplates;
 use self::renderer::Renderer;
 
-/// Instructions that a render may execute. Real templates use a few hundred per message.
+/// Maximum instructions per render. Real templates use a few hundred per message.
 const FUEL: u64 = 2_000_000;
 
 /// The largest template accepted, in bytes. The largest published ones have about 20 KB.
 const MAX_TEMPLATE_BYTES: usize = 1 << 16;
 
-/// Stack for the template engine, which recurses once per operator of a chain: enough for the largest template if it consists of
-/// nothing else. The system only backs the part that is used.
+/// Stack for the template engine, which recurses once per operator of a chain: enough for the largest template even if it
+/// consists of nothing else. Only the used part becomes resident.
 const STACK_BYTES: usize = 64 << 20;
 
-/// The chat templates of a model, compiled. Clones share them, and the thread that they render on.
+/// A model's compiled chat templates. Clones share them and their render thread.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,
@@ -61,13 +61,13 @@ pub struct ChatTemplate {
     renderer: Arc<Renderer>,
 }
 
-/// Why a conversation could not be turned into a prompt.
+/// Why a conversation could not be rendered into a prompt.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ChatError {
     /// The model has no template.
     #[error(
-        "{model} has no chat template; put one beside it as chat_template.jinja, or use a plain prompt instead of a chat"
+        "{model} has no chat template; put one next to it as chat_template.jinja, or use a plain prompt instead of a chat"
     )]
     NoTemplate {
         /// The model's directory or file.
@@ -94,19 +94,19 @@ pub enum ChatError {
         reason: String,
     },
     /// The template raised an exception: the model cannot continue this conversation.
-    #[error("the model's chat template refuses this conversation: {message}")]
+    #[error("the model's chat template rejects this conversation: {message}")]
     Refused {
         /// The template's message.
         message: String,
     },
-    /// The template exceeded its bound on instructions.
+    /// The template exceeded its instruction limit.
     #[error("chat template {template:?} was stopped at line {line} after {limit} instructions")]
     TooMuchWork {
         /// Name of the template.
         template: String,
         /// Line of the template, from 1.
         line: usize,
-        /// The bound.
+        /// The limit.
         limit: u64,
     },
     /// The template is too large.
@@ -116,10 +116,10 @@ pub enum ChatError {
         template: String,
         /// Its size.
         n_bytes: usize,
-        /// The bound.
+        /// The limit.
         limit: usize,
     },
-    /// The system cannot start a thread to run the template on.
+    /// The thread that runs the template cannot be started.
     #[error("cannot start a thread with {} MiB of stack for the chat template: {source}", STACK_BYTES >> 20)]
     NoThread {
         /// The system's error.
@@ -156,7 +156,7 @@ impl ChatTemplate {
         Self::compile(ModelTemplates::from_dir(dir)?, &dir.display().to_string())
     }
 
-    /// Compiles the templates in the metadata of a GGUF file with this `vocabulary`.
+    /// Compiles the templates in the metadata of a GGUF file with the given `vocabulary`.
     ///
     /// # Errors
     /// As [`ChatTemplate::load`].
@@ -191,7 +191,7 @@ impl ChatTemplate {
         })
     }
 
-    /// The prompt for a conversation. Encode it with [`crate::tokenizer::EncodeOptions::RENDERED_CHAT`].
+    /// Renders the prompt for a conversation. Encode it with [`crate::tokenizer::EncodeOptions::RENDERED_CHAT`].
     ///
     /// The written forms of special tokens in messages look like those of the template; [`ChatTemplate::render_guarded`] tells
     /// them apart.
@@ -260,12 +260,13 @@ impl ChatTemplate {
         request: &ChatRequest<'_>,
     ) -> Result<Result<String, minijinja::Error>, ChatError> {
         let context = python::context(request, &self.special_texts);
-        let (environment, owned_name) = (Arc::clone(&self.environment), name.to_owned());
+        let environment = Arc::clone(&self.environment);
+        let owned_name = name.to_owned();
         let render = move || environment.get_template(&owned_name)?.render(context);
         self.renderer.run(render)
     }
 
-    /// The template for tools if there are tools and it exists; else the default, or the only one.
+    /// The tool template if there are tools and it exists; otherwise the default, or the only one.
     fn template_for(&self, request: &ChatRequest<'_>) -> &str {
         let has = |wanted: &str| self.environment.templates().any(|(name, _)| name == wanted);
         if !request.tools.is_empty() && has("tool_use") {
@@ -319,7 +320,7 @@ fn add_templates(
     Ok(())
 }
 
-/// Runs the compiler on a thread with [`STACK_BYTES`]: once per template, so the thread need not stay.
+/// Runs the compiler on a temporary thread with [`STACK_BYTES`], once per template.
 fn on_large_stack<T: Send>(run: impl FnOnce() -> Result<T, ChatError> + Send) -> Result<T, ChatError> {
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("chat template".to_owned()).stack_size(STACK_BYTES);
@@ -335,8 +336,8 @@ fn reason(error: &minijinja::Error) -> String {
     }
 }
 
-/// As transformers: tags swallow the line break after them and the indentation before them.
+/// As in transformers: tags swallow the line break after them and the indentation before them.
 fn syntax() -> SyntaxConfig {
-    // Building fails only for clashing delimiters, and the default ones do not clash.
+    // Fails only for clashing delimiters; the defaults do not clash.
     SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().unwrap_or_default()
 }

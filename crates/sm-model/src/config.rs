@@ -1,7 +1,7 @@
 //! Typed access to the fields of a `config.json`.
 //!
-//! Configurations come from anywhere: every number is checked against a limit that no real model exceeds before it is used
-//! as an extent, and every error names the field.
+//! Configurations are untrusted: every number is checked against a limit that no real model exceeds before it is used as an
+//! extent, and every error names the field.
 
 use std::path::Path;
 
@@ -9,16 +9,16 @@ use serde_json::{Map, Value};
 
 use crate::{LoadError, json};
 
-/// The largest extent of any dimension. A larger one means a damaged file, and would make us allocate absurd amounts.
+/// Maximum extent of any dimension. A larger one indicates a damaged file and would cause absurd allocations.
 pub(crate) const MAX_EXTENT: usize = 1 << 24;
-/// The largest head dimension.
+/// Maximum head dimension.
 pub(crate) const MAX_HEAD_DIM: usize = 1 << 14;
-/// The largest number of layers or experts.
+/// Maximum number of layers or experts.
 pub(crate) const MAX_REPEATS: usize = 4096;
-/// The longest context.
+/// Maximum context length.
 pub(crate) const MAX_CONTEXT: usize = 1 << 28;
 
-/// The fields of a `config.json`. A field that is `null` counts as absent.
+/// The fields of a `config.json`. `null` counts as absent.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     fields: Map<String, Value>,
@@ -118,7 +118,7 @@ impl Config {
         Ok(fields.map(|fields| Self { fields: fields.clone() }))
     }
 
-    /// The same configuration with fields that are missing (not `null`) taken from `defaults`, a JSON object.
+    /// Fills missing (not `null`) fields from `defaults`, a JSON object.
     pub(crate) fn or_defaults(&self, defaults: Value) -> Self {
         let mut fields = self.fields.clone();
         if let Value::Object(defaults) = defaults {
@@ -129,10 +129,10 @@ impl Config {
         Self { fields }
     }
 
-    /// The configuration of the text model within that of a multimodal one; otherwise itself.
+    /// The text model's part of a multimodal configuration; otherwise the configuration itself.
     pub(crate) fn text_model(self) -> Result<Self, LoadError> {
         let Some(mut text) = self.object("text_config")? else { return Ok(self) };
-        // The architecture is named by the outer configuration.
+        // The outer configuration names the architecture.
         for key in ["architectures", "model_type"] {
             if let Some(value) = self.fields.get(key) {
                 text.fields.insert(key.to_owned(), value.clone());
@@ -146,7 +146,7 @@ impl Config {
         self.get(key)
     }
 
-    /// Fails if `key` switches a feature on, that is, if it is anything but absent or `false`.
+    /// Fails if `key` enables a feature, that is, unless it is absent or `false`.
     pub(crate) fn refuse(&self, key: &str, reason: &str) -> Result<(), LoadError> {
         match self.get(key) {
             None | Some(Value::Bool(false)) => Ok(()),
@@ -155,7 +155,7 @@ impl Config {
     }
 }
 
-/// The error for a value that is invalid or not implemented.
+/// The error for an invalid or unsupported value.
 pub(crate) fn unsupported(key: &str, value: impl std::fmt::Display, reason: String) -> LoadError {
     LoadError::Unsupported { key: key.to_owned(), value: value.to_string(), reason }
 }

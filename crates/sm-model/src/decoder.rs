@@ -1,4 +1,4 @@
-//! From the description of a decoder and its weights to a plan.
+//! Builds a plan from a decoder's description and weights.
 //!
 //! ```text
 //! x = embed(token)
@@ -6,9 +6,9 @@
 //! logits = head(norm(x))
 //! ```
 //!
-//! One builder for all architectures: it pushes the ops of each part as the [`DecoderSpec`] describes it, and registers the
-//! tensors that they read. All rows go through every layer but the last; there, only keys and values of all rows are needed,
-//! so rows whose logits nobody wants are dropped right after the last mixer.
+//! One builder serves all architectures: it pushes the ops of each part of the [`DecoderSpec`] and registers the tensors
+//! they read. All rows go through every layer but the last; there, only their keys and values are needed, so rows without
+//! outputs are dropped right after the last mixer.
 
 mod attention;
 mod experts;
@@ -51,7 +51,7 @@ pub(crate) fn build(
     Ok(builder.plan.finish(logits))
 }
 
-/// The embedding's matrix, which may serve the head, too.
+/// The embedding matrix, possibly shared with the head.
 struct Embedding {
     id: MatrixId,
     part: MatrixPart,
@@ -64,14 +64,14 @@ struct Builder<'a> {
     context_len: usize,
     /// Buffers by name and shape; layers share them.
     buffers: HashMap<(&'static str, Rows, usize), BufferId>,
-    /// The rows that are computed: all tokens, and after the last mixer only those whose logits are wanted.
+    /// The rows computed: all tokens, and after the last mixer only output rows.
     rows: Rows,
     /// The residual stream.
     x: BufferId,
 }
 
 impl Builder<'_> {
-    /// The buffer of this name and width for the present rows; layers share it.
+    /// The buffer of this name and width for the current rows; layers share it.
     fn buffer(&mut self, name: &'static str, width: usize) -> BufferId {
         let rows = self.rows;
         *self.buffers.entry((name, rows, width)).or_insert_with(|| {
@@ -94,7 +94,7 @@ impl Builder<'_> {
         Ok(self.plan.vector(name.clone(), len, vec![name]))
     }
 
-    /// Normalises rows of `x` into `out`.
+    /// Normalizes rows of `x` into `out`.
     fn norm(&mut self, key: TensorKey, x: BufferId, out: BufferId, store: Store) -> Result<(), LoadError> {
         let hidden = self.spec.hidden_size;
         let weight = self.vector(key, "weight", hidden)?;
@@ -107,7 +107,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// What a mixer or feed-forward network reads: the residual stream, normalised or not.
+    /// The input of a mixer or feed-forward network: the residual stream, normalized or not.
     fn branch_input(&mut self, norm: TensorKey) -> Result<BufferId, LoadError> {
         match self.spec.layers[norm.layer].norms {
             NormPlacement::Before | NormPlacement::BeforeAndAfter => self.normed(norm),
@@ -115,14 +115,14 @@ impl Builder<'_> {
         }
     }
 
-    /// The residual stream, normalised.
+    /// The normalized residual stream.
     fn normed(&mut self, norm: TensorKey) -> Result<BufferId, LoadError> {
         let normed = self.buffer("normed", self.spec.hidden_size);
         self.norm(norm, self.x, normed, Store::Write)?;
         Ok(normed)
     }
 
-    /// Where a mixer or feed-forward network puts its result: into the residual stream, or aside to be normalised first.
+    /// Destination of a mixer's or feed-forward network's result: the residual stream, or a buffer to be normalized first.
     fn branch_output(&mut self, layer: usize) -> (BufferId, Store) {
         match self.spec.layers[layer].norms {
             NormPlacement::Before => (self.x, Store::Add),
@@ -132,7 +132,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Adds a result that was put aside to the residual stream, normalised.
+    /// Normalizes a buffered result and adds it to the residual stream.
     fn end_branch(&mut self, post_norm: TensorKey, out: BufferId) -> Result<(), LoadError> {
         match self.spec.layers[post_norm.layer].norms {
             NormPlacement::Before => Ok(()),
@@ -171,7 +171,7 @@ impl Builder<'_> {
         Ok(Embedding { id: table, part })
     }
 
-    /// Drops the rows whose logits are not wanted; only their keys and values were.
+    /// Drops rows without outputs; only their keys and values were needed.
     fn gather_rows(&mut self) {
         let x = self.x;
         self.rows = Rows::Outputs;
@@ -197,7 +197,7 @@ impl Builder<'_> {
     }
 }
 
-/// A multiplication by `factor`, which 1 needs none.
+/// A multiplication by `factor`; omitted for 1.
 fn scale(factor: f32) -> Epilogue {
     if factor == 1.0 { Epilogue::None } else { Epilogue::Scale(factor) }
 }

@@ -173,7 +173,7 @@ pub enum LoadError {
         expected: Vec<usize>,
     },
     /// A file that the index names is missing.
-    #[error("shard {} is missing: the index lists {n_tensors} tensors in it; download that file, too", path.display())]
+    #[error("shard {} is missing: the index lists {n_tensors} tensors in it; download that file as well", path.display())]
     MissingShard {
         /// The shard.
         path: PathBuf,
@@ -248,7 +248,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// The same error, with the file it is in.
+    /// Adds the file to the error.
     pub(crate) fn in_file(self, path: &std::path::Path) -> Self {
         match self {
             Self::Io { .. } | Self::InFile { .. } => self,

@@ -1,4 +1,4 @@
-//! Writes models as GGUF files, quantizing them on the way.
+//! Exports models to GGUF, optionally quantized.
 //!
 //! ```text
 //! model ─► metadata (metadata, tokenizer) ─┐
@@ -6,9 +6,9 @@
 //!          (plan, values), types (storage) ┘
 //! ```
 //!
-//! The files are those of llama.cpp's `convert_hf_to_gguf.py`; tests compare them with files of the Python package `gguf`.
-//! GGUF cannot express everything that a `config.json` can, and says many things by convention only. So the written file is
-//! loaded again and its decoder compared with the original before it gets its final name.
+//! The output matches llama.cpp's `convert_hf_to_gguf.py`; tests compare it with files written by the Python package
+//! `gguf`. GGUF cannot express everything a `config.json` can, and relies on conventions. So the written file is loaded
+//! again and its decoder compared with the original before it gets its final name.
 
 mod check;
 mod metadata;
@@ -40,7 +40,7 @@ pub enum ExportError {
     /// The model cannot be read, or cannot be expressed as a GGUF file.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The model is of a kind that cannot be exported.
+    /// Models of this kind cannot be exported.
     #[error("{} cannot be exported to GGUF; use a Hugging Face directory or a GGUF file", path.display())]
     Source {
         /// The model's path.
@@ -54,7 +54,7 @@ pub enum ExportError {
         /// The system's error.
         source: io::Error,
     },
-    /// The content of the file cannot be written.
+    /// The file's content is invalid.
     #[error(transparent)]
     Write(#[from] WriteError),
     /// A tensor has values that the data type cannot represent.
@@ -84,9 +84,9 @@ pub struct Exported {
     pub source_bytes: u64,
     /// Bytes of all tensors in the file written.
     pub written_bytes: u64,
-    /// Matrices stored in another type than requested, because their rows are not whole blocks.
+    /// Matrices stored in a different type than requested because their rows are not whole blocks.
     pub n_fallbacks: usize,
-    /// Matrices that were quantized already, and so have lost accuracy twice.
+    /// Matrices that were already quantized and so lost accuracy twice.
     pub n_requantized: usize,
     /// The length that the context was cut to: that of the model's sliding windows, which GGUF files of its architecture do
     /// not have.
@@ -100,13 +100,13 @@ struct Export<'m> {
     tensors: &'m Tensors,
     metadata: Metadata,
     targets: Vec<Target>,
-    /// Tensors of the file that are not tensors in the source.
+    /// Tensors of the file that do not exist in the source.
     vectors: Vec<(&'static str, Vec<f32>)>,
 }
 
-/// Writes a model from a Hugging Face directory or a GGUF file to the GGUF file `target`, with its matrices as `dtype`.
-/// Metadata and tokenizer are kept. A file at `target` is replaced only once the new one is complete and has been read back.
-/// `progress` gets the bytes of the source done, and their total.
+/// Exports a model from a Hugging Face directory or a GGUF file to the GGUF file `target`, with its matrices as `dtype`.
+/// Keeps metadata and tokenizer. Replaces `target` only once the new file is complete and verified. `progress` receives the
+/// source bytes done and their total.
 ///
 /// # Errors
 /// If GGUF cannot express the model, or the file cannot be written.
@@ -128,7 +128,7 @@ pub fn export_gguf(
         renamed.map(|()| written).map_err(|source| ExportError::Io { path: target.to_owned(), source })
     });
     if written.is_err() {
-        // The first error is the one to report.
+        // Report the first error, not this one.
         let _ = std::fs::remove_file(&partial);
     }
     written
@@ -194,7 +194,7 @@ impl<'m> Export<'m> {
         Ok(exported)
     }
 
-    /// Writes a tensor as `spec` says; `wanted` is the data type requested for matrices.
+    /// Writes a tensor according to `spec`; `wanted` is the data type requested for matrices.
     fn write_tensor<W: Write>(
         &self,
         target: &Target,

@@ -1,9 +1,10 @@
-//! Models: from files to plans.
+//! Loads model files and builds plans.
 //!
 //! [`load_model`] reads a Hugging Face directory, a GGUF file or a `.smnd` checkpoint. Its configuration becomes a
-//! [`DecoderSpec`](spec::DecoderSpec), a description of the decoder as data; that becomes a [`Plan`](sm_kernels::plan::Plan), a flat
-//! list of operations that a backend runs; and the [`Weights`] hand the backend the tensors that the plan names. Beside the model
-//! are its [`tokenizer`] and its [`chat`] template. [`export_gguf`] writes a model as GGUF, quantized if wanted.
+//! [`DecoderSpec`](spec::DecoderSpec), a description of the decoder as data; that becomes a
+//! [`Plan`](sm_kernels::plan::Plan), a flat list of operations for a backend; and [`Weights`] provides the tensors that the
+//! plan names. [`tokenizer`] and [`chat`] cover tokenizers and chat templates. [`export_gguf`] writes a model as GGUF,
+//! optionally quantized.
 //!
 //! ```
 //! use sm_model::{LoadOptions, load_model};

@@ -1,8 +1,8 @@
 //! Readers of model files.
 //!
-//! Files come from strangers. Every count, length and offset is checked against the size of the file before it is used to
-//! index or to allocate; what a reader returns can be trusted. Nothing is copied: a tensor is a name, a shape, a data type and
-//! a range of bytes.
+//! Files are untrusted. Every count, length and offset is checked against the file size before it is used to index or
+//! allocate; what a reader returns can be trusted. Nothing is copied: a tensor is a name, a shape, a data type and a range
+//! of bytes.
 
 mod cursor;
 pub(crate) mod file;

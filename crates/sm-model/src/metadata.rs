@@ -1,7 +1,7 @@
 //! Typed key-value metadata of GGUF files.
 //!
-//! Types are those of the GGUF specification (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>). Readers ask for
-//! the type they need: an integer of any width converts if its value fits, since writers disagree on widths.
+//! Types are those of the GGUF specification (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>). Readers request
+//! the type they need; integers of any width convert if the value fits, since writers disagree on widths.
 
 use std::collections::BTreeMap;
 
@@ -113,7 +113,7 @@ impl Array {
     }
 }
 
-/// A type that [`Metadata::get`] can read a value as.
+/// A type that [`Metadata::get`] can read.
 pub trait FromValue<'a>: Sized {
     /// The values accepted, for error messages.
     const EXPECTED: &'static str;

@@ -1,7 +1,7 @@
-//! Which data type each tensor of a quantized GGUF file gets: llama.cpp's mixtures.
+//! llama.cpp's quantization mixtures: the data type of each tensor in a quantized GGUF file.
 //!
-//! Some matrices suffer more from quantization than others. llama.cpp gives the output matrix more bits, and in its "medium"
-//! mixtures (`Q4_K_M`, `Q5_K_M`) half of the value and down projections as well. The rules are those of
+//! Some matrices are more sensitive to quantization than others. llama.cpp gives the output matrix more bits and, in its
+//! "medium" mixtures (`Q4_K_M`, `Q5_K_M`), also half of the value and down projections. The rules are those of
 //! `llama_tensor_get_type` in its `llama-quant.cpp`.
 
 use sm_tensor::{DType, UnknownDType};
@@ -13,8 +13,8 @@ enum Rule {
     Uniform,
     /// The output matrix.
     Output,
-    /// The output matrix, and the value and down projections in the first and last eighth of the layers and in every third
-    /// layer between.
+    /// The output matrix, and the value and down projections in the first and last eighth of the layers and every third
+    /// layer in between.
     Medium,
 }
 
@@ -25,7 +25,7 @@ pub struct Mixture {
     rule: Rule,
 }
 
-/// What a [`Mixture`] needs to know of a model.
+/// The properties of a model that a [`Mixture`] depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct MixtureModel {
     /// Transformer layers.
@@ -40,7 +40,7 @@ impl Mixture {
         Self { base: dtype, rule: Rule::Uniform }
     }
 
-    /// The mixture that `llama-quantize` makes for a name: that of a data type, or `q4_k_m` or `q5_k_m`.
+    /// The mixture of `llama-quantize` for a name: a data type, `q4_k_m` or `q5_k_m`.
     ///
     /// # Errors
     /// If the name is not known.
@@ -58,7 +58,7 @@ impl Mixture {
         self.base
     }
 
-    /// The number of this mixture under `general.file_type` (`LLAMA_FTYPE_*` of llama.cpp).
+    /// The `general.file_type` of this mixture (`LLAMA_FTYPE_*` of llama.cpp).
     pub const fn file_type(&self) -> u32 {
         match self.base {
             DType::F32 => 0,
@@ -78,9 +78,9 @@ impl Mixture {
         }
     }
 
-    /// The data type of a tensor with its name in GGUF files; `shape` is slowest dimension first.
+    /// The data type of a tensor, by its GGUF name; `shape` is slowest dimension first.
     ///
-    /// Vectors, norms and routers stay F32. Where rows are not whole blocks, a related format with shorter blocks is used.
+    /// Vectors, norms and routers stay F32. If rows are not whole blocks, uses a related format with shorter blocks.
     pub fn dtype_of(&self, tensor: &str, shape: &[usize], model: MixtureModel) -> DType {
         let is_matrix = shape.len() >= 2 && tensor.ends_with(".weight");
         let [.., cols] = shape else { return DType::F32 };
@@ -109,7 +109,7 @@ fn is_sensitive(layer: usize, n_layers: usize) -> bool {
     layer < eighth || layer >= 7 * n_layers / 8 || (layer - eighth) % 3 == 2
 }
 
-/// `wanted`, or what llama.cpp uses instead if rows of `cols` values are not whole blocks.
+/// `wanted`, or llama.cpp's fallback if rows of `cols` values are not whole blocks.
 fn fit(wanted: DType, cols: usize) -> DType {
     if cols.is_multiple_of(wanted.block_len()) {
         return wanted;

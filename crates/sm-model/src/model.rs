@@ -1,4 +1,4 @@
-//! From a path to a loaded model: its description, its plan and its weights.
+//! Loads a model: description, plan and weights.
 //!
 //! ```text
 //! path ─► kind of file ─► configuration + tensors ─► DecoderSpec ─► Plan + Weights
@@ -25,21 +25,21 @@ use crate::spec::DecoderSpec;
 use crate::weights::{Registry, Weights};
 use crate::{LoadError, arch, decoder};
 
-/// The context length if [`LoadOptions::context_len`] says nothing and the model supports as much.
+/// The default context length, if the model supports it.
 pub const DEFAULT_CONTEXT_LEN: usize = 4096;
 
 /// How a model is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// The longest context to support, in positions; if `None`, [`DEFAULT_CONTEXT_LEN`] or the model's limit, whichever is less.
+    /// Context length; if `None`, [`DEFAULT_CONTEXT_LEN`] or the model's limit, whichever is less.
     pub context_len: Option<usize>,
-    /// The data type to convert matrices to; if `None`, they stay as stored.
+    /// Data type to convert matrices to; if `None`, they keep their stored type.
     pub quant: Option<DType>,
 }
 
-/// Where a model comes from. Its tokenizer, chat template and stop tokens are read from there.
+/// A model's source, from which its tokenizer, chat template and stop tokens are read.
 ///
-/// A model that was loaded from memory has empty paths.
+/// Models loaded from memory have empty paths.
 #[derive(Clone, Debug)]
 pub enum ModelSource {
     /// A Hugging Face directory.
@@ -55,7 +55,7 @@ pub enum ModelSource {
     Smnd {
         /// The file.
         path: PathBuf,
-        /// What else the training program wrote into it.
+        /// Additional fields from the training program.
         extra: serde_json::Map<String, serde_json::Value>,
     },
 }
@@ -76,16 +76,16 @@ pub enum ModelBytes {
     Smnd(Vec<u8>),
 }
 
-/// A model, ready for a backend. It is immutable and can be shared between threads.
+/// A model ready for a backend. Immutable; can be shared between threads.
 #[derive(Debug)]
 pub struct Model {
     /// Its description.
     pub spec: DecoderSpec,
-    /// The operations that a step runs.
+    /// The operations of a step.
     pub plan: Plan,
-    /// Its tensors, by their names in the plan.
+    /// Its tensors, by name in the plan.
     pub weights: Weights,
-    /// Where it comes from.
+    /// Its source.
     pub source: ModelSource,
 }
 
@@ -113,7 +113,7 @@ impl Model {
 /// Loads a model from a Hugging Face directory (`config.json` and safetensors, sharded or not), from a directory with one
 /// GGUF file, or from a `.gguf`, `.safetensors` or `.smnd` file.
 ///
-/// Files are mapped. No weight is read or converted before a backend asks for it.
+/// Files are memory-mapped. Weights are read and converted only when a backend requests them.
 ///
 /// ```no_run
 /// use sm_model::{LoadOptions, load_model};

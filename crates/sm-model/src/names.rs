@@ -1,7 +1,7 @@
-//! Tensor names: what each weight of a decoder is called in Hugging Face models and in GGUF files.
+//! Tensor names: each decoder weight's name in Hugging Face models and GGUF files.
 //!
-//! A weight is identified by its kind and, where there are several, by layer and expert. A [`Naming`] turns that into the
-//! names it may have in a file:
+//! A weight is identified by kind and, if there are several, by layer and expert. A [`Naming`] maps that to its possible
+//! names in a file:
 //!
 //! ```text
 //! TensorKind::Q.in_layer(3)   Hugging Face   model.layers.3.self_attn.q_proj.weight
@@ -12,7 +12,7 @@
 
 use crate::LoadError;
 
-/// What a tensor is for.
+/// The role of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum TensorKind {
     // One for the whole model.
@@ -39,7 +39,7 @@ pub(crate) enum TensorKind {
     Down,
     FfnPostNorm,
     Router,
-    /// All experts in one tensor, for each its gate rows and then its up rows.
+    /// All experts in one tensor: per expert, gate rows then up rows.
     ExpertsGateUp,
     /// All experts in one tensor.
     ExpertsGate,
@@ -68,13 +68,13 @@ impl TensorKind {
     }
 }
 
-/// Identifies a tensor of a decoder, whatever its name in a file.
+/// Identifies a tensor of a decoder independently of file names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TensorKey {
     pub(crate) kind: TensorKind,
     /// 0 for tensors of the whole model.
     pub(crate) layer: usize,
-    /// 0 for tensors that are not one expert's.
+    /// 0 for tensors that do not belong to one expert.
     pub(crate) expert: usize,
 }
 
@@ -136,8 +136,8 @@ pub(crate) const GGUF: Names = &[
     (TensorKind::ExpertDown, "blk.{l}.ffn_down.{e}"),
 ];
 
-/// Prefixes under which Hugging Face models have everything but the head; longer ones first, since the plain names of one
-/// model may end like the prefixed names of another.
+/// Prefixes of everything but the head in Hugging Face models; longer ones first, since the plain names of one model may
+/// end like the prefixed names of another.
 const HF_PREFIXES: [&str; 5] =
     ["model.language_model.", "language_model.model.", "model.", "transformer.", ""];
 
@@ -155,7 +155,7 @@ pub enum LinearLayout {
 pub struct Naming {
     prefix: &'static str,
     base: Names,
-    /// Names of the architecture that come before those of `base`.
+    /// The architecture's names, which take precedence over `base`.
     overrides: Names,
     /// How the matrices of a layer's linear maps are stored.
     pub linear: LinearLayout,
@@ -172,14 +172,14 @@ impl Naming {
         Self { prefix: "model.", base: HF, overrides: &[], linear: LinearLayout::OutIn }
     }
 
-    /// The same names with some overridden. A name that an override takes no longer stands for its usual kind.
+    /// Overrides some names. An overridden name no longer stands for its default kind.
     pub(crate) fn with(mut self, overrides: Names) -> Self {
         self.overrides = overrides;
         self
     }
 
-    /// The same names under the prefix that the model uses, found by looking for its embedding. `exists` says whether the
-    /// model has a tensor of that name.
+    /// Resolves the model's prefix by looking for its embedding. `exists` returns whether the model has a tensor of that
+    /// name.
     ///
     /// # Errors
     /// If the model has no embedding under any known prefix.
@@ -199,12 +199,12 @@ impl Naming {
         Err(LoadError::MissingTensor { tensor: usual })
     }
 
-    /// The usual name of a tensor; `None` if the architecture has none of this kind. `suffix` is `weight` or `bias`.
+    /// The default name of a tensor; `None` if the architecture has none of this kind. `suffix` is `weight` or `bias`.
     pub(crate) fn tensor(&self, key: TensorKey, suffix: &str) -> Option<String> {
         self.names(key, suffix).next()
     }
 
-    /// All names that a tensor may have, overrides first.
+    /// All possible names of a tensor, overrides first.
     pub(crate) fn names(&self, key: TensorKey, suffix: &str) -> impl Iterator<Item = String> {
         let TensorKey { kind, layer, expert } = key;
         let is_taken = |name: &str| self.overrides.iter().any(|(_, taken)| *taken == name);
@@ -215,7 +215,7 @@ impl Naming {
             TensorKind::Head => "",
             _ => self.prefix,
         };
-        // Stacked experts of Hugging Face models are bare parameters, not modules with a `weight`.
+        // In Hugging Face models, stacked experts are bare parameters, not modules with a `weight`.
         let is_bare = self.base == HF && matches!(kind, TensorKind::ExpertsGateUp | TensorKind::ExpertsDown);
         of_kind.map(move |(_, name)| {
             let name = name.replace("{l}", &layer.to_string()).replace("{e}", &expert.to_string());
@@ -223,9 +223,9 @@ impl Naming {
         })
     }
 
-    /// Whether a tensor that the plan does not use can be dropped without changing the results.
+    /// Whether an unused tensor can be ignored without changing the results.
     pub(crate) fn is_ignorable(&self, name: &str) -> bool {
-        // The architectures read these when they fill in the rotation.
+        // The architectures read these for the rotation.
         const ROPE_DIVISORS: [&str; 3] =
             ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
         if self.base == GGUF {

@@ -1,7 +1,7 @@
-//! What a decoder model is, as data.
+//! Decoder models as data.
 //!
-//! Decoder models are variations on one theme, so every point where they differ is a field or an enum here. An
-//! architecture fills in a [`DecoderSpec`] from its configuration; one builder turns any spec into a plan.
+//! Decoder models are variations on a theme, so every difference is a field or an enum here. An architecture fills in a
+//! [`DecoderSpec`] from its configuration; one builder turns any spec into a plan.
 //!
 //! ```text
 //! DecoderSpec
@@ -13,8 +13,8 @@
 //! └─ naming           what the tensors are called in the model's files
 //! ```
 //!
-//! What may differ between layers belongs to the layer: heads, window, rotation, scale. Models that alternate (Gemma's local
-//! and global layers, SmolLM3's layers without rotation) are then ordinary lists.
+//! Whatever may differ between layers belongs to the layer: heads, window, rotation, scale. Models that alternate (Gemma's
+//! local and global layers, SmolLM3's layers without rotation) are then ordinary lists.
 
 mod attention;
 mod rope;
@@ -70,7 +70,7 @@ pub struct NormSpec {
     pub kind: NormKind,
     /// Added to the mean square or the variance.
     pub eps: f32,
-    /// Added to every stored weight: 1 where the file holds the difference from one (Gemma), else 0.
+    /// Added to every stored weight: 1 if the file stores the difference from one (Gemma), otherwise 0.
     pub weight_offset: f32,
 }
 
@@ -78,13 +78,13 @@ pub struct NormSpec {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LayerSpec {
-    /// What mixes information between positions.
+    /// Mixes information between positions.
     pub mixer: Mixer,
-    /// What then transforms each position on its own.
+    /// Then transforms each position independently.
     pub ffn: FfnSpec,
     /// Where the norms are.
     pub norms: NormPlacement,
-    /// Multiplier of the results of mixer and network before they are added to the residual stream (Granite); usually 1.
+    /// Multiplier of mixer and feed-forward outputs before they are added to the residual stream (Granite); usually 1.
     pub residual_scale: f32,
 }
 
@@ -122,7 +122,7 @@ pub enum FfnKind {
     Plain,
     /// `down(activation(gate x) * up x)`.
     Gated,
-    /// Several gated networks, of which a router picks a few for each token.
+    /// Several gated networks; a router picks a few per token.
     Experts(ExpertsSpec),
 }
 
@@ -134,7 +134,7 @@ pub struct ExpertsSpec {
     pub n_experts: usize,
     /// Experts used per token.
     pub top_k: usize,
-    /// Whether the probabilities of the chosen experts are divided by their sum.
+    /// Whether the probabilities of the chosen experts are renormalized.
     pub renormalize: bool,
 }
 
@@ -151,7 +151,7 @@ pub struct HeadSpec {
 }
 
 impl LayerSpec {
-    /// A layer with norms before the mixer and before the network, as most models have it.
+    /// A pre-norm layer, as in most models.
     pub(crate) fn new(attention: AttentionSpec, ffn: FfnSpec) -> Self {
         Self { mixer: Mixer::Attention(attention), ffn, norms: NormPlacement::Before, residual_scale: 1.0 }
     }
@@ -165,7 +165,7 @@ impl HeadSpec {
 }
 
 impl FfnSpec {
-    /// A gated network without biases, as most models have it.
+    /// A gated network without biases, as in most models.
     pub(crate) fn gated(ffn_size: usize, activation: Activation) -> Self {
         Self { kind: FfnKind::Gated, ffn_size, activation, bias: false }
     }
@@ -177,17 +177,17 @@ impl DecoderSpec {
         self.layers.iter().filter_map(|layer| layer.mixer.attention())
     }
 
-    /// The attention of each layer that has one, to be changed.
+    /// Mutable attention of each layer that has one.
     pub(crate) fn attentions_mut(&mut self) -> impl Iterator<Item = &mut AttentionSpec> {
         self.layers.iter_mut().filter_map(|layer| layer.mixer.attention_mut())
     }
 
-    /// The feed-forward network of each layer, to be changed.
+    /// Mutable feed-forward network of each layer.
     pub(crate) fn ffns_mut(&mut self) -> impl Iterator<Item = &mut FfnSpec> {
         self.layers.iter_mut().map(|layer| &mut layer.ffn)
     }
 
-    /// What a sequence leaves behind in the cache: consecutive layers with keys and values of one shape form a group.
+    /// The cache layout: consecutive layers with equal key and value shapes form a group.
     pub fn cache_layout(&self) -> CacheLayout {
         let mut layout = CacheLayout::default();
         for layer in &self.layers {
@@ -201,7 +201,7 @@ impl DecoderSpec {
         layout
     }
 
-    /// Checks what must hold between the fields.
+    /// Checks consistency between fields.
     ///
     /// # Errors
     /// The first field that contradicts another or is out of range.
@@ -214,7 +214,7 @@ impl DecoderSpec {
         check_positive("soft cap of the logits", self.head.soft_cap)?;
         check_positive("logit scale", Some(self.head.scale))?;
         if self.head.scale != 1.0 && self.head.soft_cap.is_some() {
-            let reason = "logits with a soft cap cannot be scaled, too".into();
+            let reason = "logits with a soft cap cannot also be scaled".into();
             return Err(unsupported("logit scale", self.head.scale, reason));
         }
         self.layers.iter().try_for_each(LayerSpec::check)
@@ -243,7 +243,7 @@ impl LayerSpec {
 }
 
 impl LayerSpec {
-    /// The scale is part of the linear map that ends a branch, so nothing else may end it.
+    /// The scale is part of the linear map that ends a branch, so nothing else may follow it.
     fn check_residual_scale(&self) -> Result<(), LoadError> {
         check_positive("residual scale", Some(self.residual_scale))?;
         let obstacle = match (self.norms, self.ffn.kind) {
@@ -259,7 +259,7 @@ impl LayerSpec {
     }
 }
 
-/// Refuses a number that is there but not finite and positive.
+/// Rejects a number that is present but not finite and positive.
 fn check_positive(name: &str, value: Option<f32>) -> Result<(), LoadError> {
     match value.filter(|value| !(value.is_finite() && *value > 0.0)) {
         None => Ok(()),

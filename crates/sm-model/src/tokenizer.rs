@@ -1,13 +1,13 @@
-//! Text to token ids and back: one trait for tokenizers of every origin.
+//! Tokenizers: one trait for all sources.
 //!
 //! | tokenizer | read from | algorithm |
 //! |---|---|---|
-//! | [`HfTokenizer`] | `tokenizer.json` | whatever the file says, by the crate `tokenizers` |
-//! | [`GgufTokenizer`] | GGUF metadata | SentencePiece-style BPE (`llama`) or byte-level BPE (`gpt2`), as llama.cpp does it |
+//! | [`HfTokenizer`] | `tokenizer.json` | as specified by the file, run by the crate `tokenizers` |
+//! | [`GgufTokenizer`] | GGUF metadata | SentencePiece-style BPE (`llama`) or byte-level BPE (`gpt2`), as in llama.cpp |
 //! | [`CharTokenizer`] | a text | one token per character |
 //!
-//! All three turn ids back into text the same way: a [`Vocabulary`] holds the bytes of each token, and text is those bytes
-//! one after the other. That is what makes streaming exact ([`TextStream`]).
+//! All three decode the same way: a [`Vocabulary`] holds the bytes of each token, and text is their concatenation. This
+//! makes streaming exact ([`TextStream`]).
 //!
 //! ```
 //! use sm_model::tokenizer::{CharTokenizer, EncodeOptions, SpecialTokens, Tokenizer, UnknownCharacter};
@@ -47,21 +47,21 @@ pub(crate) use hf::{read_json, token_text};
 pub use stream::TextStream;
 pub use vocabulary::{TokenKind, Vocabulary};
 
-/// Whether to add the ids that open and close every sequence of the model (BOS, EOS).
+/// Whether to add the model's sequence markers (BOS, EOS).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SequenceMarks {
-    /// As the model's files say.
+    /// As configured by the model's files.
     Add,
-    /// Never: for text that continues other text, or already has them, such as a rendered chat.
+    /// Never: for text that continues other text or already has them, such as a rendered chat.
     Omit,
 }
 
-/// What the written form of a special token, such as `<|im_end|>`, stands for in a text.
+/// How to encode a special token written in a text, such as `<|im_end|>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpecialText {
-    /// The special token.
+    /// As the special token.
     Parse,
-    /// Its characters, so that text from users cannot forge control tokens.
+    /// As plain characters, so that users' text cannot forge control tokens.
     Plain,
 }
 
@@ -70,25 +70,25 @@ pub enum SpecialText {
 pub struct EncodeOptions {
     /// BOS and EOS.
     pub marks: SequenceMarks,
-    /// The written form of special tokens.
+    /// Special tokens written in the text.
     pub special_text: SpecialText,
 }
 
 impl EncodeOptions {
-    /// For a prompt as typed: adds sequence marks and recognizes special tokens.
+    /// For a plain prompt: adds sequence markers and recognizes special tokens.
     pub const PROMPT: Self = Self { marks: SequenceMarks::Add, special_text: SpecialText::Parse };
-    /// For a rendered chat, which has its own marks: recognizes special tokens only.
+    /// For a rendered chat, which has its own markers: only recognizes special tokens.
     pub const RENDERED_CHAT: Self = Self { marks: SequenceMarks::Omit, special_text: SpecialText::Parse };
-    /// For text as such: no marks, and no special tokens.
+    /// For plain text: no markers, no special tokens.
     pub const PLAIN: Self = Self { marks: SequenceMarks::Omit, special_text: SpecialText::Plain };
 }
 
-/// What becomes of control tokens in decoded text.
+/// How to decode control tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpecialTokens {
-    /// Their written form appears in it.
+    /// Include their text.
     Keep,
-    /// They are left out.
+    /// Omit them.
     Skip,
 }
 
@@ -117,8 +117,8 @@ pub trait Tokenizer: Debug + Send + Sync {
     /// The tokens, their bytes, and which of them are special.
     fn vocabulary(&self) -> &Vocabulary;
 
-    /// The text of `ids`. Invalid UTF-8 becomes U+FFFD. Ids beyond the vocabulary, which exist because models pad their logits,
-    /// add nothing.
+    /// Decodes `ids`. Invalid UTF-8 becomes U+FFFD. Ids beyond the vocabulary, which exist because models pad their logits,
+    /// are ignored.
     fn decode(&self, ids: &[TokenId], specials: SpecialTokens) -> String {
         stream::decode(self.vocabulary(), ids, specials)
     }
@@ -136,7 +136,7 @@ pub enum TokenizerError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// A directory has no tokenizer that we can read.
+    /// A directory has no supported tokenizer.
     #[error("no tokenizer.json in {dir}; {remedy}")]
     NoTokenizer {
         /// The directory searched.
@@ -206,8 +206,8 @@ impl From<LoadError> for TokenizerError {
     }
 }
 
-/// Loads the tokenizer of a Hugging Face model: `tokenizer.json`, with special tokens as `tokenizer_config.json`,
-/// `special_tokens_map.json`, `generation_config.json` and `config.json` declare them, where present.
+/// Loads the tokenizer of a Hugging Face model: `tokenizer.json`, with special tokens from `tokenizer_config.json`,
+/// `special_tokens_map.json`, `generation_config.json` and `config.json`, if present.
 ///
 /// `path` is the directory, or a `tokenizer.json` in it. For a GGUF file, use [`GgufTokenizer::from_metadata`].
 ///

@@ -1,11 +1,11 @@
-//! The weights of a model, handed to a backend in the form that the plan declares.
+//! A model's weights, provided to a backend in the form declared by the plan.
 //!
 //! ```text
-//! plan's name ─► view (tensor, rows, layout) ─► bytes of the file ─► as they are, transposed, or quantized
+//! plan's name ─► view (tensor, rows, layout) ─► bytes of the file ─► as stored, transposed, or quantized
 //! ```
 //!
-//! While the plan is built, [`Registry`] notes for each name which tensor it is; a backend then reads rows through
-//! [`WeightSource`], in pieces that fit a cache, so that a model is never in memory twice.
+//! While the plan is built, [`Registry`] maps each name to a tensor; a backend then reads rows through [`WeightSource`] in
+//! cache-sized pieces, so that a model is never in memory twice.
 
 mod convert;
 mod registry;
@@ -30,11 +30,11 @@ struct MatrixView {
     layout: LinearLayout,
     /// Rows of the whole tensor, seen as `[out_features, in_features]`.
     tensor_rows: usize,
-    /// The tensor's row that is the view's first.
+    /// The first row of the view.
     first_row: usize,
     rows: usize,
     cols: usize,
-    /// The data type that the backend gets.
+    /// The data type provided to the backend.
     dtype: DType,
 }
 
@@ -47,7 +47,7 @@ struct VectorView {
     offset: f32,
 }
 
-/// A matrix that is not quantized as requested, because its rows are not whole blocks of that format.
+/// A matrix not quantized as requested because its rows are not whole blocks of that format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fallback {
     /// The tensor.
@@ -60,9 +60,9 @@ pub struct Fallback {
     pub used: DType,
 }
 
-/// The weights of a model, by their names in its files and in its plan.
+/// A model's weights, by their names in its files and its plan.
 ///
-/// Nothing is read or converted before a backend asks for rows.
+/// Rows are read and converted only on request.
 #[derive(Debug)]
 pub struct Weights {
     tensors: Tensors,
@@ -77,15 +77,15 @@ impl Weights {
         self.tensors.infos()
     }
 
-    /// Size, time and so on of the files that hold the tensors; `None` if they are not in files.
+    /// The metadata (size, times) of the tensors' files; `None` if they are not in files.
     ///
     /// # Errors
-    /// If the system does not say.
+    /// If the system call fails.
     pub fn file_metadata(&self) -> std::io::Result<Option<Vec<Metadata>>> {
         self.tensors.file_metadata()
     }
 
-    /// The tensors with the files that hold them.
+    /// The tensors and their files.
     pub(crate) fn files(&self) -> &Tensors {
         &self.tensors
     }

@@ -1,4 +1,4 @@
-//! Many requests at once, with priorities: they share steps, and each gets what it would get alone.
+//! Many concurrent requests with priorities: they share steps, and each gets the tokens it would get alone.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use sm_runtime::{Engine, GenerationOptions, ModelRef, Preset, Priority, Prompt, Request};

@@ -1,4 +1,4 @@
-//! A custom logits filter, here one that makes the model tell its story in short words.
+//! A custom logits filter that makes the model tell its story in short words.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sm_runtime::sampling::{History, LogitsFilter};
 use sm_runtime::{Engine, GenerationOptions, ModelRef, Prompt, Request};
 
-/// Forbids tokens of more than some bytes.
+/// Forbids long tokens.
 #[derive(Debug)]
 struct ShortTokens(Vec<bool>);
 

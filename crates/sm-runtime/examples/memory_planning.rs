@@ -1,4 +1,4 @@
-//! Memory planning: what a number of conversations will take, and that an engine refuses what does not fit.
+//! Memory planning: estimates the memory of many conversations, and shows that an engine rejects what does not fit.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use sm_runtime::{ByteSize, Engine, EngineConfig, Error, KvCacheConfig, LoadError, ModelRef};

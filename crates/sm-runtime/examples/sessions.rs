@@ -1,4 +1,4 @@
-//! A session: the second call sends only what is new, and only that is computed.
+//! A session: the second call sends and computes only new text.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use sm_runtime::{Engine, GenerationOptions, ModelRef};

@@ -1,4 +1,4 @@
-//! Output as a value of a Rust type, enforced while it is generated.
+//! Output as a value of a Rust type, enforced during generation.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! Which backend runs the plans: the one place that names backends.
+//! Selects the backend that runs plans. The only file that names backends.
 
 #[cfg(feature = "cpu")]
 #[path = "backend/cpu.rs"]
@@ -17,7 +17,7 @@ pub(crate) use cpu::{BLOCK_LEN, block_maxima};
 /// The backend of a device.
 ///
 /// # Errors
-/// If this build has no backend for it, or the machine lacks it.
+/// If this build has no backend for the device, or the machine lacks it.
 pub(crate) fn open(device: &Device) -> Result<Box<dyn Backend>, Error> {
     match device {
         Device::Auto => cpu::open(None, None),

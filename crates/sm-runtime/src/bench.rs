@@ -1,4 +1,4 @@
-//! Timed steps on a model, for `sm bench`: random tokens, no sampling.
+//! Times model steps for `sm bench`: random tokens, no sampling.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::sampling::random_token;
 use crate::sequence::state_in_place;
 use crate::{Error, ExecutorOptions, LimitedResource, LoadedModel};
 
-/// Runs and times steps of random tokens. Sequences keep to pages of their own.
+/// Runs and times steps on random tokens. Each sequence has its own pages.
 #[derive(Debug)]
 pub struct Bench {
     executor: Box<dyn Executor>,
@@ -22,16 +22,17 @@ pub struct Bench {
     outputs: Vec<OutputRow>,
     output: StepOutput,
     drawn: u64,
-    /// Positions of each sequence that hold keys and values. What was timed stays there, so that a depth is computed once.
+    /// Positions of each sequence that hold keys and values. Timed positions stay valid, so each depth is computed only
+    /// once.
     filled: Vec<usize>,
     is_profiled: bool,
 }
 
 impl Bench {
-    /// A bench on an executor of its own for as many sequences, outputs and positions as the tests need.
+    /// Creates a bench with its own executor, sized by `options` for the sequences, outputs and positions of the tests.
     ///
     /// # Errors
-    /// If an option is impossible, or memory does not suffice.
+    /// If an option is invalid or memory runs out.
     pub fn new(model: &LoadedModel, options: &ExecutorOptions) -> Result<Self, Error> {
         let executor = model.prepare(options)?.executor;
         let pages_per_sequence = model.context_len.div_ceil(PAGE_LEN) as u32;
@@ -52,32 +53,31 @@ impl Bench {
         })
     }
 
-    /// The backend, its kernels, workers and memory.
+    /// The backend, its kernel set, workers and memory.
     pub fn info(&self) -> &ExecutorInfo {
         self.executor.info()
     }
 
-    /// Forgets the positions that were filled.
+    /// Discards all filled positions.
     pub fn reset(&mut self) {
         self.filled.fill(0);
     }
 
-    /// Time to compute prompts of `n_tokens` tokens, in chunks, one sequence after the other, logits of the last token
-    /// included. The sequences hold `depth` tokens each before (computed untimed).
+    /// Times prefill of `n_tokens` tokens per sequence, in chunks, one sequence after another, including the logits of
+    /// the last token. Each sequence already holds `depth` tokens (computed untimed).
     ///
     /// # Errors
-    /// If `depth + n_tokens` exceeds the context, `n_sequences` what the model was loaded for, or a step fails.
+    /// If `depth + n_tokens` exceeds the context, `n_sequences` exceeds what the model was loaded for, or a step fails.
     pub fn prefill(&mut self, n_tokens: usize, depth: usize, n_sequences: usize) -> Result<Duration, Error> {
         self.check(n_sequences, depth + n_tokens)?;
         self.deepen(n_sequences, depth)?;
         self.timed(|bench| bench.fill(0..n_sequences, depth..depth + n_tokens))
     }
 
-    /// Time for `n_steps` steps of one token in each of `n_sequences` sequences, which hold `depth` tokens each
-    /// before (computed untimed).
+    /// Times `n_steps` decode steps of `n_sequences` sequences, each already holding `depth` tokens (computed untimed).
     ///
     /// # Errors
-    /// If `depth + n_steps` exceeds the context, `n_sequences` what the model was loaded for, or a step fails.
+    /// If `depth + n_steps` exceeds the context, `n_sequences` exceeds what the model was loaded for, or a step fails.
     pub fn decode(&mut self, n_steps: usize, depth: usize, n_sequences: usize) -> Result<Duration, Error> {
         self.check(n_sequences, depth + n_steps)?;
         self.deepen(n_sequences, depth)?;
@@ -94,8 +94,8 @@ impl Bench {
         })
     }
 
-    /// Where the time of the timed steps of `test`, one of the methods above, goes. That takes some time of its own;
-    /// none if the backend cannot tell.
+    /// Profiles the timed steps of `test`, which calls one of the methods above. Profiling adds overhead. `None` if the
+    /// backend does not support it.
     ///
     /// # Errors
     /// As `test`.
@@ -132,7 +132,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Sees to it that the sequences hold `depth` positions.
+    /// Extends the sequences to `depth` positions.
     fn deepen(&mut self, n_sequences: usize, depth: usize) -> Result<(), Error> {
         for sequence in 0..n_sequences {
             let filled = self.filled[sequence];
@@ -143,7 +143,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Computes positions of some sequences.
+    /// Computes `positions` of each of `sequences`.
     fn fill(&mut self, sequences: Range<usize>, positions: Range<usize>) -> Result<(), Error> {
         let chunk_len = self.executor.limits().max_tokens;
         for sequence in sequences {

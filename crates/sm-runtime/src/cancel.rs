@@ -1,16 +1,16 @@
-//! Cancelling work from another thread.
+//! Cancellation from another thread.
 //!
-//! A token is a flag with hooks. Work that runs polls the flag: between two steps, between two rows of a matrix. Work that
-//! sleeps, such as an idle engine, registers a hook that wakes it, so that nobody waits for a timeout to be heard.
+//! A token is a flag with hooks. Running work polls the flag: between two steps, between two rows of a matrix. Sleeping
+//! work, such as an idle engine, registers a hook that wakes it, so cancellation never waits for a timeout.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Cancels the request, the generation or the loading that it was given to. Clones share one state.
+/// Cancels the request, generation or load it was passed to. Clones share one state.
 ///
-/// Work that runs ends at the next step boundary, or within a few rows of a matrix. A request that waits is answered at once.
+/// Running work stops at the next step boundary or within a few matrix rows. A queued request is answered immediately.
 ///
 /// ```
 /// use sm_runtime::CancelToken;
@@ -28,7 +28,7 @@ pub struct CancelToken(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     is_cancelled: AtomicBool,
-    /// Cancels this token too.
+    /// Cancelling the parent cancels this token.
     parent: Option<CancelToken>,
     hooks: Mutex<Hooks>,
 }
@@ -38,43 +38,43 @@ type Hook = Arc<dyn Fn() + Send + Sync>;
 #[derive(Default)]
 struct Hooks {
     n_registered: u64,
-    /// By the number that each got when it was registered.
+    /// Keyed by registration number.
     by_number: HashMap<u64, Hook>,
 }
 
 impl CancelToken {
-    /// A token that nobody has cancelled.
+    /// A token that is not cancelled.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A token that is cancelled with this one, and can be cancelled alone.
+    /// A token that is cancelled with this one and can also be cancelled on its own.
     #[must_use]
     pub fn child(&self) -> Self {
         Self(Arc::new(Shared { parent: Some(self.clone()), ..Shared::default() }))
     }
 
-    /// Cancels whatever has this token or a child of it. Can be called any number of times, but takes a lock: call it from a
-    /// thread that handles signals, not from a signal handler itself.
+    /// Cancels all work that holds this token or a descendant. Idempotent. Takes a lock: call it from a signal-handling
+    /// thread, not from a signal handler.
     pub fn cancel(&self) {
         self.0.is_cancelled.store(true, Ordering::Release);
         let hooks = std::mem::take(&mut self.0.lock().by_number);
-        // Without the lock: a hook may drop the last handle of something that removes its own.
+        // Outside the lock: a hook may drop the last handle of something that then removes its own hook.
         hooks.into_values().for_each(|hook| hook());
     }
 
-    /// Whether this token or an ancestor of it was cancelled.
+    /// Whether this token or an ancestor was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.ancestry().any(|token| token.0.is_cancelled.load(Ordering::Acquire))
     }
 
-    /// Calls `hook` when this token or an ancestor is cancelled, at once if that is so already, until the registration is
-    /// dropped. It may be called more than once.
+    /// Calls `hook` when this token or an ancestor is cancelled, immediately if it already is, until the registration
+    /// is dropped. The hook may run more than once.
     pub(crate) fn on_cancel(&self, hook: impl Fn() + Send + Sync + 'static) -> CancelHook {
         let hook: Hook = Arc::new(hook);
         let register = |token: &CancelToken| (token.clone(), token.0.register(Arc::clone(&hook)));
         let registered = self.ancestry().map(register).collect();
-        // Registered first and looked at then: a `cancel` in between is seen by one of the two.
+        // Register first, then check: one of the two catches a concurrent `cancel`.
         if self.is_cancelled() {
             hook();
         }
@@ -104,7 +104,7 @@ impl Drop for CancelHook {
 }
 
 impl Shared {
-    /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
+    /// Nothing panics while holding the lock, so a poisoned one is still consistent.
     fn lock(&self) -> MutexGuard<'_, Hooks> {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
     }

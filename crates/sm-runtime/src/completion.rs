@@ -1,4 +1,4 @@
-//! What a generation gives back: events while it runs, a completion at its end.
+//! The results of a generation: events while it runs, a completion at the end.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,13 +15,13 @@ pub enum FinishReason {
     Eos,
     /// A stop string appeared in the text.
     StopSequence,
-    /// What the grammar describes is complete: nothing could follow.
+    /// The grammar is complete: no token can follow.
     Complete,
-    /// The number of new tokens, or the total length, was reached.
+    /// The limit of new tokens or of total length was reached.
     Length,
     /// The context is full.
     ContextLimit,
-    /// The time was over.
+    /// The time limit passed.
     Timeout,
     /// The caller cancelled.
     Cancelled,
@@ -54,18 +54,18 @@ impl fmt::Display for FinishReason {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct TokenEvent {
-    /// Which of the request's continuations it belongs to, from 0.
+    /// The choice it belongs to, from 0.
     pub choice: usize,
     /// The sampled token; `None` where the generation ended without one (cancelled, timed out).
     pub token: Option<TokenId>,
-    /// What the text grew by: whole characters, often empty while a character or a stop string is incomplete.
+    /// Newly released text: whole characters; often empty while a character or a possible stop string is incomplete.
     pub text: String,
     /// Index of the token in the output, from 0.
     pub index: usize,
-    /// Natural logarithm of the token's raw probability, if log-probabilities were asked for.
+    /// Natural logarithm of the token's raw probability, if log-probabilities were requested.
     pub logprob: Option<f32>,
-    /// The likeliest tokens in its place and their log-probabilities, falling: as many as
-    /// [`GenerationOptions::logprobs`](crate::GenerationOptions::logprobs) asks for.
+    /// The most likely tokens at this position and their log-probabilities, in descending order; as many as
+    /// [`GenerationOptions::logprobs`](crate::GenerationOptions::logprobs) requests.
     pub top_logprobs: Vec<(TokenId, f32)>,
     /// Set in the last event.
     pub finish_reason: Option<FinishReason>,
@@ -75,24 +75,24 @@ pub struct TokenEvent {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Completion {
-    /// The generated text, without end-of-sequence text, (by default) stop strings and, unless it is echoed, the prompt.
+    /// The generated text, without end-of-sequence text, stop strings (by default) and the prompt (unless echoed).
     pub text: String,
-    /// The tokens of the text: no end or stop token, nothing of a removed stop string.
+    /// The tokens of `text`: no end or stop tokens, and none of a removed stop string.
     pub tokens: Vec<TokenId>,
-    /// The prompt as the model saw it, context of earlier turns included.
+    /// The prompt as the model saw it, including the context of earlier turns.
     pub prompt_tokens: Vec<TokenId>,
     /// Why it ended.
     pub finish_reason: FinishReason,
-    /// The seed that repeats it, given or drawn.
+    /// The seed, given or drawn; it reproduces the generation.
     pub seed: u64,
-    /// How many tokens were handled.
+    /// Token counts.
     pub usage: Usage,
     /// How long it took.
     pub timings: Timings,
-    /// One entry per entry of `tokens`, if asked for; else empty.
+    /// One entry per entry of `tokens`, if requested; otherwise empty.
     pub logprobs: Vec<TokenLogprob>,
-    /// One entry per entry of `prompt_tokens` after the first, before which there is nothing, if asked for, or echoed with
-    /// log-probabilities; else empty.
+    /// One entry per entry of `prompt_tokens` except the first, which nothing predicts. Empty unless requested, or
+    /// echoed with log-probabilities.
     pub prompt_logprobs: Vec<TokenLogprob>,
 }
 
@@ -102,39 +102,39 @@ pub struct Completion {
 pub struct TokenLogprob {
     /// Natural logarithm of the token's probability.
     pub logprob: f32,
-    /// The likeliest tokens, falling.
+    /// The most likely tokens, in descending order.
     pub top: Vec<(TokenId, f32)>,
 }
 
-/// How many tokens a generation handled.
+/// Token counts of a generation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Tokens of the prompt, context of earlier turns included.
+    /// Prompt tokens, including the context of earlier turns.
     pub prompt_tokens: usize,
-    /// Prompt tokens whose keys and values were kept from earlier turns.
+    /// Prompt tokens whose keys and values were already cached.
     pub cached_tokens: usize,
     /// Prompt tokens cut off by [`LongInput::KeepTail`](crate::LongInput::KeepTail).
     pub truncated_tokens: usize,
-    /// Sampled tokens, end and stop tokens not counted.
+    /// Sampled tokens, excluding end and stop tokens.
     pub generated_tokens: usize,
-    /// Guesses that steps have checked.
+    /// Draft tokens verified.
     pub drafted_tokens: usize,
-    /// Generated tokens that were guessed: each saved a step.
+    /// Draft tokens accepted: each saved a step.
     pub accepted_tokens: usize,
-    /// Continuations of the prompt that were generated together, this one included.
+    /// Choices generated from the prompt, including this one.
     pub choices: usize,
 }
 
-/// How tokens came about. It changes none of them.
+/// How tokens were generated. Does not affect which tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GenerationStrategy {
-    /// One by one.
+    /// One token per step.
     Plain,
-    /// Guessed, and several checked in a step.
+    /// Drafted, then verified several per step.
     Speculative,
-    /// Several continuations of one prompt beside each other.
+    /// Several choices of one prompt in parallel.
     Parallel,
 }
 
@@ -150,18 +150,18 @@ impl GenerationStrategy {
 }
 
 impl Usage {
-    /// Generated tokens per step of the model, 1 without speculation; 0 without any.
+    /// Generated tokens per model step: 1 without speculation, 0 if nothing was generated.
     pub fn tokens_per_step(&self) -> f64 {
         let n_steps = self.generated_tokens.saturating_sub(self.accepted_tokens);
         if n_steps == 0 { 0.0 } else { self.generated_tokens as f64 / n_steps as f64 }
     }
 
-    /// Share of the guesses that were right; `None` without any.
+    /// Fraction of drafts that were accepted; `None` without drafts.
     pub fn acceptance_rate(&self) -> Option<f64> {
         (self.drafted_tokens > 0).then(|| self.accepted_tokens as f64 / self.drafted_tokens as f64)
     }
 
-    /// How the tokens came about; of several that hold, the last in the order of [`GenerationStrategy`].
+    /// How the tokens were generated. If several apply, the last in the order of [`GenerationStrategy`].
     pub fn strategy(&self) -> GenerationStrategy {
         match (self.choices, self.drafted_tokens) {
             (2.., _) => GenerationStrategy::Parallel,
@@ -175,9 +175,9 @@ impl Usage {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timings {
-    /// Steps over the prompt, and sampling of the first token.
+    /// Prefill, including sampling of the first token.
     pub prefill: Duration,
-    /// All that follows the first token.
+    /// Everything after the first token.
     pub decode: Duration,
     /// From the call to the first token.
     pub first_token: Duration,
@@ -186,12 +186,12 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// Prompt tokens per second that were really computed; 0 without any.
+    /// Computed (not cached) prompt tokens per second; 0 if there are none.
     pub fn prefill_tokens_per_second(&self, usage: &Usage) -> f64 {
         per_second(usage.prompt_tokens - usage.cached_tokens, self.prefill)
     }
 
-    /// Generated tokens per second after the first; 0 without any.
+    /// Generated tokens per second after the first; 0 if there are none.
     pub fn decode_tokens_per_second(&self, usage: &Usage) -> f64 {
         per_second(usage.generated_tokens.saturating_sub(1), self.decode)
     }

@@ -1,4 +1,4 @@
-//! How an engine is set up.
+//! Engine configuration.
 
 mod display;
 mod preset;
@@ -11,9 +11,9 @@ pub use preset::Preset;
 
 use crate::{Error, ExecutorOptions, KvDiskConfig, LoadOptions, SpeculationConfig};
 
-/// How an engine is set up.
+/// Configuration of an engine.
 ///
-/// Prints as one `section.name = value` per line.
+/// `Display` prints one `section.name = value` per line.
 ///
 /// ```
 /// use sm_runtime::{Device, EngineConfig, KvCacheConfig, LoadOptions, Preset};
@@ -27,24 +27,24 @@ use crate::{Error, ExecutorOptions, KvDiskConfig, LoadOptions, SpeculationConfig
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct EngineConfig {
-    /// How the model is loaded. An engine that starts on a [`LoadedModel`](crate::LoadedModel) ignores it.
+    /// How the model is loaded. Ignored by an engine started on a [`LoadedModel`](crate::LoadedModel).
     pub load: LoadOptions,
-    /// How keys and values are stored, and memory limits. The sizes of steps follow from `batching`, the bytes for keys and
-    /// values also from `cache`. More sequences here than there leave room for
+    /// KV cache storage and memory limits. Step sizes follow from `batching`; the KV cache size is also limited by
+    /// `cache`. Setting more sequences than `batching` needs leaves room for
     /// [`Engine::reconfigure`](crate::Engine::reconfigure).
     pub executor: ExecutorOptions,
-    /// Which requests run when, and together with which.
+    /// Admission and batching of requests.
     pub batching: BatchingConfig,
-    /// What stays in memory between requests.
+    /// What the KV cache keeps between requests.
     pub cache: KvCacheConfig,
-    /// Speculative decoding. With a draft model or lookup, a step needs memory for the logits of all drafts.
+    /// Speculative decoding. Drafting needs memory for the logits of all drafts in a step.
     pub speculation: SpeculationConfig,
-    /// Where evicted pages are stored. Nowhere by default.
+    /// Disk tier for evicted pages. None by default.
     pub kv_disk: Option<KvDiskConfig>,
 }
 
 impl EngineConfig {
-    /// The defaults, which are those of [`Preset::Basic`].
+    /// The defaults, identical to [`Preset::Basic`].
     pub fn new() -> Self {
         Self::default()
     }
@@ -58,22 +58,22 @@ impl EngineConfig {
     );
     some_setters!(kv_disk: KvDiskConfig);
 
-    /// Checks what can be checked without a model.
+    /// Validates everything that does not depend on a model.
     ///
     /// # Errors
-    /// If a value is impossible.
+    /// If a value is invalid.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         self.batching.validate()?;
         self.speculation.validate()
     }
 
-    /// How the engine's model is loaded.
+    /// Load options of the engine's model.
     pub(crate) fn load_options(&self) -> LoadOptions {
         let fingerprint = self.load.fingerprint || self.kv_disk.is_some();
         LoadOptions { fingerprint, ..self.load.clone() }
     }
 
-    /// The executor of the engine's model.
+    /// Executor options of the engine's model.
     pub(crate) fn executor_options(&self, has_draft_model: bool) -> ExecutorOptions {
         let n_sequences = self.n_sequences();
         let speculates = has_draft_model || self.speculation.lookup;
@@ -83,18 +83,19 @@ impl EngineConfig {
             max_step_tokens: self.batching.max_step_tokens,
             max_outputs: n_sequences.saturating_mul(1 + n_drafts),
             n_sequences,
-            // Without any limit, the pool is as large as the contexts of all sequences.
+            // Without a limit, the pool holds the full context of every sequence.
             kv_bytes: Some(kv_bytes).filter(|n_bytes| *n_bytes < u64::MAX),
             ..self.executor.clone()
         }
     }
 
-    /// How a draft model is loaded.
+    /// Load options of the draft model.
     pub(crate) fn draft_load_options(&self) -> LoadOptions {
         LoadOptions { quant: None, fingerprint: false, ..self.load.clone() }
     }
 
-    /// The executor of a draft model: a whole context for each sequence, beside the `used_bytes` of the engine's model.
+    /// Executor options of the draft model: a full context per sequence, on top of the `used_bytes` of the engine's
+    /// model.
     pub(crate) fn draft_executor_options(&self, used_bytes: u64) -> ExecutorOptions {
         let n_sequences = self.n_sequences();
         ExecutorOptions {
@@ -108,7 +109,7 @@ impl EngineConfig {
         }
     }
 
-    /// Sequences in one step of the executor.
+    /// Maximum number of sequences in a step.
     fn n_sequences(&self) -> usize {
         let BatchingConfig { enabled, max_batch_size, max_step_tokens, .. } = self.batching;
         let running = match (enabled, max_batch_size) {

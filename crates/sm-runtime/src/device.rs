@@ -1,14 +1,14 @@
-//! Which device runs a model.
+//! The device that runs a model.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::Error;
 
-/// Which device runs a model.
+/// The device that runs a model.
 ///
-/// Reads and prints as on the command line: `auto`, `cpu`, `cpu:avx2` (kernel set), `cpu:4` (threads), `cpu:avx2:4`, `gpu`,
-/// `gpu:1` (index).
+/// Parses and prints in command-line syntax: `auto`, `cpu`, `cpu:avx2` (kernel set), `cpu:4` (threads), `cpu:avx2:4`,
+/// `gpu`, `gpu:1` (index).
 ///
 /// ```
 /// use sm_runtime::Device;
@@ -21,12 +21,12 @@ use crate::Error;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Device {
-    /// The fastest device that this build supports and the machine has.
+    /// The fastest device that the build supports and the machine has.
     #[default]
     Auto,
     /// The CPU.
     Cpu {
-        /// The kernel set, one of [`kernel_sets`](crate::kernel_sets). By default the fastest that the processor can run.
+        /// The kernel set, one of [`kernel_sets`](crate::kernel_sets). By default the fastest the processor supports.
         isa: Option<String>,
         /// Worker threads. By default one per core.
         threads: Option<usize>,
@@ -36,7 +36,7 @@ pub enum Device {
 }
 
 impl Device {
-    /// The CPU, with its fastest kernels and a thread per core.
+    /// The CPU, with its fastest kernel set and one thread per core.
     pub fn cpu() -> Self {
         Self::Cpu { isa: None, threads: None }
     }
@@ -93,7 +93,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Names of kernel sets begin with a letter, which tells them from numbers of threads.
+/// Kernel set names begin with a letter, which distinguishes them from thread counts.
 fn is_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
 }

@@ -1,4 +1,4 @@
-//! Many requests on one model: the engine as callers see it.
+//! The public engine API: many requests on one model.
 
 mod active_request;
 mod admission;
@@ -65,9 +65,9 @@ use request_params::{KeepAlive, RequestParams};
 use session::Owner;
 use ticket::{Callback, Responder, Ticket, TicketRoom, is_current};
 
-/// Serves many requests on one model: each gets exactly the tokens that it would get alone.
+/// Serves many requests on one model. Each gets exactly the tokens it would get alone.
 ///
-/// A clone is another way to the same engine. When the last one is dropped, what still runs is ended.
+/// Clones refer to the same engine. Dropping the last one cancels all outstanding requests.
 ///
 /// ```no_run
 /// use sm_runtime::{Engine, GenerationOptions, ModelRef, Prompt, Request};
@@ -98,12 +98,12 @@ struct Inner {
 }
 
 impl Engine {
-    /// An engine to be set up.
+    /// Returns a builder.
     pub fn builder() -> EngineBuilder {
         EngineBuilder::default()
     }
 
-    /// Starts an engine on a loaded model, whose weights it shares with all clones of it.
+    /// Starts an engine on a loaded model, sharing the weights with its clones.
     ///
     /// # Errors
     /// As [`EngineBuilder::start`].
@@ -111,19 +111,19 @@ impl Engine {
         Self::builder().config(config).start(model, None)
     }
 
-    /// Puts a request into the queue; the handle is a future of its completions.
+    /// Queues a request. The handle is a future of its completions.
     ///
     /// # Errors
-    /// If the request cannot be or the queue is full, before any work; [`Error::ShutDown`].
+    /// If the request is invalid or the queue is full, before any work is done; [`Error::ShutDown`].
     pub fn submit(&self, request: Request) -> Result<RequestHandle, Error> {
         self.send(request, Delivery::Whole, Extra::default())
     }
 
-    /// Puts a request into the queue; `callback` gets its result, once, whatever happens: on the engine's thread, so it should
-    /// be quick.
+    /// Queues a request. `callback` receives its result exactly once, whatever happens. It runs on the engine's thread,
+    /// so keep it short.
     ///
     /// # Errors
-    /// As [`Engine::submit`]; the callback is not called then.
+    /// As [`Engine::submit`]; the callback is then not called.
     pub fn submit_with(
         &self,
         request: Request,
@@ -146,12 +146,12 @@ impl Engine {
         self.send(request, delivery, Extra { keep_alive: Some(keep_alive), ..Extra::default() })
     }
 
-    /// Where a request stands. The last few thousand that are over are remembered.
+    /// The status of a request. The last few thousand finished requests are remembered.
     pub fn status(&self, id: RequestId) -> Option<RequestStatus> {
         self.directory().status(id)
     }
 
-    /// Ends a request at the next step boundary; `false` if it is over or unknown.
+    /// Cancels a request at the next step boundary; `false` if it is finished or unknown.
     pub fn cancel(&self, id: RequestId) -> bool {
         self.directory().cancel(id)
     }
@@ -160,7 +160,7 @@ impl Engine {
         self.0.directory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a request into the queue; the stream gives its tokens as they come.
+    /// Queues a request and streams its tokens as they are generated.
     ///
     /// # Errors
     /// As [`Engine::submit`].
@@ -168,7 +168,7 @@ impl Engine {
         self.send(request, Delivery::Stream, Extra::default()).map(TokenStream::new)
     }
 
-    /// Continues a prompt to its end. Blocks; to wait without blocking, await [`Engine::submit`].
+    /// Runs a prompt to completion. Blocks; to avoid blocking, await [`Engine::submit`].
     ///
     /// # Errors
     /// As [`Engine::submit`] and [`RequestHandle::wait`].
@@ -177,8 +177,8 @@ impl Engine {
         Ok(completions.swap_remove(0))
     }
 
-    /// Continues a prompt `n` times, computing the prompt once, and returns the choices that `select` keeps. Blocks; to wait
-    /// without blocking, await [`Engine::submit`] of a request with [`Request::n`].
+    /// Generates `n` choices for a prompt that is computed once, and returns those that `select` keeps. Blocks; to
+    /// avoid blocking, await [`Engine::submit`] of a request with [`Request::n`].
     ///
     /// # Errors
     /// As [`Engine::submit`] and [`RequestHandle::wait`].
@@ -192,8 +192,8 @@ impl Engine {
         self.submit(Request { n, select, ..Request::new(prompt, options.clone()) })?.wait()
     }
 
-    /// Continues many prompts, as many at a time as the engine takes, and gives the results in the prompts' order: an
-    /// iterator that blocks. Prompt `i` has the seed of the options plus `i`; without one, each has a random seed.
+    /// Runs many prompts, as many at a time as the engine accepts, and yields results in prompt order: a blocking
+    /// iterator. Prompt `i` uses the options' seed plus `i`; without a seed, each prompt draws a random one.
     pub fn generate_batch<I>(&self, prompts: I, options: &GenerationOptions) -> BatchRun<I::IntoIter>
     where
         I: IntoIterator<Item = Prompt>,
@@ -201,7 +201,7 @@ impl Engine {
         BatchRun::new(self.clone(), prompts.into_iter(), options.clone())
     }
 
-    /// A conversation: a name, or [`SessionOptions`] that say more.
+    /// Opens a conversation by name or by [`SessionOptions`].
     ///
     /// # Errors
     /// If the name is blank.
@@ -209,12 +209,13 @@ impl Engine {
         Session::new(self.clone(), options.into())
     }
 
-    /// Whether this is the engine's thread, in a callback, sink, observer, filter or waker: it must not wait for itself.
+    /// Whether the caller is on the engine's thread (a callback, sink, observer, filter or waker), which must not wait
+    /// for itself.
     fn is_own_thread(&self) -> bool {
         is_current(self.0.thread_id)
     }
 
-    /// Does something on the engine's thread between two steps, and blocks until it is done.
+    /// Runs a closure on the engine's thread between two steps, and blocks until it is done.
     ///
     /// # Errors
     /// [`Error::ShutDown`], [`Error::EngineThread`].
@@ -228,7 +229,7 @@ impl Engine {
         self.ask(what).wait().ok_or_else(|| self.0.admission.end_error())
     }
 
-    /// As [`Engine::call`], without blocking. It is done whether or not the future is awaited.
+    /// As [`Engine::call`], without blocking. Runs whether or not the future is awaited.
     fn call_async<T: Send + 'static, F: FnOnce(&mut Core) -> T + Send + 'static>(
         &self,
         what: F,
@@ -238,16 +239,16 @@ impl Engine {
         async move { reply.await.ok_or_else(|| admission.end_error()) }
     }
 
-    /// Has something done on the engine's thread between two steps. The reply is `None` if the thread is gone.
+    /// Schedules a closure on the engine's thread between two steps. The reply is `None` if the thread is gone.
     fn ask<T: Send + 'static>(&self, what: impl FnOnce(&mut Core) -> T + Send + 'static) -> Reply<T> {
         let (replier, reply) = reply();
         let call = move |core: &mut Core| {
             let value = what(core);
-            // First, so that whoever has the reply sees its effect.
+            // Publish first, so that whoever gets the reply sees the effect.
             core.publish();
             replier.give(value);
         };
-        // A thread that is gone drops the message, which closes the reply.
+        // If the thread is gone, the message is dropped, which closes the reply.
         let _ = self.0.messages.send(Message::Call(Box::new(call)));
         reply
     }
@@ -327,15 +328,15 @@ impl Engine {
     }
 }
 
-/// What comes with a request from inside the engine.
+/// Internal additions to a request.
 #[derive(Default)]
 struct Extra {
     callback: Option<Callback>,
-    /// The session that must not be forgotten before the request is over.
+    /// The private session to keep until the request is over.
     owner: Option<Arc<Owner>>,
-    /// Whatever else must exist until the request is over.
+    /// Anything else to keep alive until the request is over.
     keep_alive: Option<KeepAlive>,
-    /// Whether its session has been told something; set when it is.
+    /// Set once a call on the session has succeeded.
     has_spoken: Option<Arc<AtomicBool>>,
 }
 
@@ -343,7 +344,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let _ = self.messages.send(Message::Call(Box::new(|core| core.drain(Instant::now()))));
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        // Its own thread ends when it comes to that.
+        // The engine's own thread cannot join itself; it ends on its own.
         if let Some(thread) = thread.filter(|_| !is_current(self.thread_id)) {
             let _ = thread.join();
         }

@@ -1,7 +1,7 @@
-//! What can go wrong between a path and a generated token.
+//! The crate's error type.
 //!
-//! [`Error::kind`] says what a caller can do about it, so that nobody has to look into a message: a server maps the kind to
-//! a status, a client decides whether to retry. The variants carry the numbers; the messages add the remedy.
+//! [`Error::kind`] says what a caller can do about it without parsing the message: a server maps the kind to a status, a
+//! client decides whether to retry. Variants carry the numbers; messages add the remedy.
 
 mod kind;
 mod kv_disk;
@@ -23,26 +23,26 @@ pub use load::{LoadError, MemoryBound};
 
 use crate::Completion;
 
-/// What can go wrong with a request, with a call to an engine, or while a model is loaded.
+/// An error of a request, of a call to an engine, or of loading a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An option has an impossible value.
+    /// An option has an invalid value.
     #[error("invalid {field}: {message}")]
     Validation {
         /// The option.
         field: &'static str,
-        /// The value and the rule.
+        /// The value and the rule it breaks.
         message: String,
     },
-    /// The request exceeds a limit. Nothing was computed for it.
+    /// The request exceeds a limit. Nothing was computed.
     #[error("{resource} is {limit} but the request needs {actual}; {}", resource.remedy())]
     ResourceLimit {
-        /// What is limited.
+        /// The limited resource.
         resource: LimitedResource,
         /// The limit.
         limit: u64,
-        /// What the request needs at least, in the same unit.
+        /// The minimum the request needs, in the same unit.
         actual: u64,
     },
     /// The prompt has no tokens, and the model has no beginning-of-sequence token to start from.
@@ -56,7 +56,7 @@ pub enum Error {
     /// The prompt cannot be tokenized.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// The messages of a chat cannot be turned into a prompt.
+    /// The chat messages cannot be rendered into a prompt.
     #[error(transparent)]
     Chat(Arc<ChatError>),
     /// The request did not finish in time.
@@ -64,7 +64,7 @@ pub enum Error {
     Timeout {
         /// The limit.
         limit_ms: u64,
-        /// What was generated until then.
+        /// The output so far.
         partial: Box<Completion>,
     },
     /// The logits of a step contain NaN or infinity, so no token can be trusted.
@@ -76,16 +76,16 @@ pub enum Error {
         value: f32,
         /// The token whose logit it is.
         token: usize,
-        /// The position that was to be sampled.
+        /// The position to be sampled.
         position: usize,
     },
-    /// The grammar does not compile, or has grown too large while it was matched.
+    /// The grammar does not compile, or became too large while matching.
     #[error("the grammar cannot be used: {message}; correct or simplify it")]
     Grammar {
         /// What is wrong.
         message: String,
     },
-    /// The text ended before it was a value of the requested type.
+    /// The text ended before it formed a value of the requested type.
     #[cfg(feature = "typed")]
     #[error(
         "the text ended with {finish_reason} before it was a complete value: {text:?}; raise max_new_tokens"
@@ -95,7 +95,7 @@ pub enum Error {
         finish_reason: crate::FinishReason,
         /// The text.
         text: String,
-        /// Where it stops being a value.
+        /// The parse error.
         source: serde_json::Error,
     },
     /// The options forbid every token.
@@ -103,15 +103,15 @@ pub enum Error {
         "every token is forbidden at position {position}; relax logit_bias, allowed_tokens, bad_words, the grammar or the stop rules"
     )]
     NoCandidates {
-        /// The position that was to be sampled.
+        /// The position to be sampled.
         position: usize,
     },
-    /// The request names a model that is not loaded.
-    #[error("no model is named {name:?}; the models are {known}")]
+    /// The request names an unknown model.
+    #[error("unknown model {name:?}; the known models are {known}")]
     UnknownModel {
         /// The name.
         name: String,
-        /// The names that exist.
+        /// The known names.
         known: String,
     },
     /// A model could not be loaded on demand.
@@ -119,31 +119,31 @@ pub enum Error {
     ModelLoad {
         /// The name.
         name: String,
-        /// Why. Everybody who waited for this load gets the same error.
+        /// The cause, shared by all callers waiting for this load.
         source: Arc<Error>,
     },
-    /// A model does not fit beside those that are loaded, all of which are in use.
+    /// A model does not fit next to the loaded ones, all of which are in use.
     #[error(
         "the model needs {needed} but {free} of {limit} are free and every loaded model is in use; retry later or raise the budget"
     )]
     ModelsInUse {
-        /// What the model takes.
+        /// Bytes the model needs.
         needed: ByteSize,
-        /// What is left of the budget.
+        /// Bytes left in the budget.
         free: ByteSize,
         /// The budget.
         limit: ByteSize,
     },
-    /// One of the request's own logits filters panicked.
+    /// One of the request's custom logits filters panicked.
     #[error("a logits filter of this request panicked: {message}; other requests are not affected")]
     FilterPanicked {
-        /// The panic's message.
+        /// The panic message.
         message: String,
     },
     /// The engine shut down before the request finished, or before the call reached it.
     #[error("the engine has shut down; start another one")]
     ShutDown,
-    /// A blocking call was made on the engine's own thread, which would wait for itself forever.
+    /// A blocking call on the engine's own thread, which would deadlock.
     #[error(
         "a callback, sink, observer, filter or waker must not block on its own engine; use the asynchronous call or another thread"
     )]
@@ -151,16 +151,16 @@ pub enum Error {
     /// The request was cancelled.
     #[error("cancelled")]
     Cancelled,
-    /// The KV cache refuses the request.
+    /// The KV cache rejected the request.
     #[error(transparent)]
     Cache(CacheError),
-    /// The scheduler refuses the request or the configuration.
+    /// The scheduler rejected the request or the configuration.
     #[error(transparent)]
     Batching(BatchingError),
     /// A step failed.
     #[error(transparent)]
     Exec(#[from] ExecError),
-    /// A model could not be loaded, or an engine not started.
+    /// A model failed to load, or an engine failed to start.
     #[error(transparent)]
     Load(#[from] LoadError),
 }
@@ -197,7 +197,7 @@ impl Error {
         }
     }
 
-    /// Whether the queue is full: the same request can be accepted once others have been served.
+    /// Whether the queue is full, so that the same request may be accepted later.
     pub(crate) fn is_full_queue(&self) -> bool {
         match self {
             Self::ResourceLimit { resource: LimitedResource::Queue(limit), .. } => limit.is_transient(),
@@ -215,7 +215,7 @@ impl Error {
 }
 
 impl From<CacheError> for Error {
-    /// A limit is one error, whichever crate checks it.
+    /// Maps every limit to [`Error::ResourceLimit`], whichever crate checks it.
     fn from(error: CacheError) -> Self {
         match error {
             CacheError::ResourceLimit { resource, limit, actual } => {
@@ -233,7 +233,7 @@ impl From<BlankSessionId> for Error {
 }
 
 impl From<BatchingError> for Error {
-    /// A limit is one error, whichever crate checks it.
+    /// Maps every limit to [`Error::ResourceLimit`], whichever crate checks it.
     fn from(error: BatchingError) -> Self {
         match error {
             BatchingError::ResourceLimit { resource, limit, actual } => {

@@ -1,4 +1,4 @@
-//! A model and the sequence that it has computed.
+//! A model with a single sequence.
 
 mod generation;
 
@@ -21,8 +21,8 @@ use crate::{
 pub use generation::Generation;
 use generation::Start;
 
-/// Continues one sequence at a time on a model of its own. What it computed stays: of a prompt that begins with it,
-/// only the rest is computed.
+/// Generates one sequence at a time without an engine. Computed tokens are kept: a prompt that begins with them only
+/// computes the rest.
 #[derive(Debug)]
 pub struct Generator {
     pub(crate) model: LoadedModel,
@@ -37,7 +37,7 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// A generator that has seen nothing, on an executor of its own for one sequence.
+    /// A new generator with its own executor for one sequence.
     ///
     /// # Errors
     /// As [`Generator::with_executor`].
@@ -45,10 +45,10 @@ impl Generator {
         Self::with_executor(model, &ExecutorOptions::default())
     }
 
-    /// A generator that has seen nothing, on an executor of its own.
+    /// A new generator with its own executor.
     ///
     /// # Errors
-    /// If an option is impossible, or memory does not suffice.
+    /// If an option is invalid or memory runs out.
     pub fn with_executor(model: LoadedModel, options: &ExecutorOptions) -> Result<Self, Error> {
         let executor = model.prepare(options)?.executor;
         let sequence = Sequence::new(model.context_len, &*executor);
@@ -68,7 +68,7 @@ impl Generator {
         &self.model
     }
 
-    /// The backend, its kernels, workers and memory.
+    /// The backend, its kernel set, workers and memory.
     pub fn info(&self) -> &ExecutorInfo {
         self.executor.info()
     }
@@ -78,16 +78,16 @@ impl Generator {
         &self.token_ids
     }
 
-    /// Forgets everything; a next prompt is computed from its beginning.
+    /// Forgets all tokens; the next prompt is computed from scratch.
     pub fn reset(&mut self) {
         self.sequence = Sequence::new(self.model.context_len, &*self.executor);
         self.token_ids.clear();
     }
 
-    /// Continues the prompt to its end. After an error, the tokens are what they were before.
+    /// Generates a completion of the prompt. After an error, the tokens are unchanged.
     ///
     /// # Errors
-    /// Options or a prompt that cannot be, before any work; a failed step; [`Error::Timeout`] with what was generated.
+    /// If options or prompt are invalid, before any work; if a step fails; [`Error::Timeout`] with the output so far.
     pub fn generate(&mut self, prompt: &Prompt, options: &GenerationOptions) -> Result<Completion, Error> {
         let token_ids = self.token_ids.clone();
         let completion = self.complete(prompt, options);
@@ -109,10 +109,10 @@ impl Generator {
         }
     }
 
-    /// Begins to continue the prompt; [`Generation::next_event`] computes token by token.
+    /// Starts generating; [`Generation::next_event`] computes token by token.
     ///
     /// # Errors
-    /// Options or a prompt that cannot be; nothing was computed then.
+    /// If options or prompt are invalid; nothing was computed then.
     pub fn stream<'g>(
         &'g mut self,
         prompt: &Prompt,
@@ -129,8 +129,8 @@ impl Generator {
         Ok(Generation::new(self, input, options, (rules, start)))
     }
 
-    /// Computes `tokens` from the beginning, in chunks, and shows `visit` the logits `[vocab_size]` behind each position.
-    /// Ends whatever sequence there was.
+    /// Computes `tokens` from scratch, in chunks, and passes the logits `[vocab_size]` after each position to `visit`.
+    /// Discards the current sequence.
     ///
     /// # Errors
     /// If the tokens exceed the context, or a step fails.
@@ -152,7 +152,7 @@ impl Generator {
         Ok(())
     }
 
-    /// The log-probabilities (natural) of `tokens[1..]`, each behind those before it. Ends whatever sequence there was.
+    /// The log-probabilities (natural) of `tokens[1..]`, each given its predecessors. Discards the current sequence.
     ///
     /// # Errors
     /// As [`Generator::forward`], and [`Error::InvalidLogits`].
@@ -173,7 +173,7 @@ impl Generator {
         invalid.map_or(Ok(logprobs), Err)
     }
 
-    /// The tokens of a prompt, checked against the limits.
+    /// Tokenizes a prompt and checks it against the limits.
     fn input(&self, mut prompt: RenderedPrompt<'_>, options: &GenerationOptions) -> Result<Input, Error> {
         let text = &self.model.text;
         let (tokens, start) = match prompt.encode_appended(text).filter(|_| !self.token_ids.is_empty()) {

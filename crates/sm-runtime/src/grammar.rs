@@ -1,7 +1,7 @@
-//! Structured output: which tokens may follow, so that the text is what a schema, an expression or a grammar describes.
+//! Structured output: constrains tokens so that the text matches a schema, regular expression or grammar.
 //!
-//! Grammars are compiled by `llguidance` on the caller's thread, and each choice walks through its own. Tokens that cannot
-//! go on are masked before anything else is done to the logits; so a grammar has no bearing on other requests.
+//! `llguidance` compiles grammars on the caller's thread; each choice walks its own copy. Disallowed tokens are masked
+//! before anything else touches the logits, so a grammar does not affect other requests.
 
 #[cfg(not(feature = "grammar"))]
 #[path = "grammar/absent.rs"]
@@ -12,16 +12,16 @@ mod compiler;
 
 pub(crate) use compiler::{Constraint, Grammars};
 
-/// What the text has to be. Its end is the end of the output.
+/// The required form of the output, which ends where the grammar is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Grammar {
-    /// JSON that fits a JSON schema (2020-12 and earlier drafts; what cannot be enforced is an error). Between its parts may stand
-    /// a space, or a line end and an indentation.
+    /// JSON that matches a JSON schema (2020-12 and earlier drafts; unsupported keywords are an error). Between tokens of
+    /// the JSON, a space or a line break with indentation is allowed.
     JsonSchema(String),
     /// Any JSON object.
     JsonObject,
-    /// A text that a regular expression matches as a whole (the syntax of the crate `regex`, without look-around).
+    /// Text that a regular expression matches in full (syntax of the crate `regex`, without look-around).
     Regex(String),
     /// A context-free grammar in the Lark syntax of `llguidance`.
     Lark(String),

@@ -1,11 +1,11 @@
-//! Prompts as tokens, checked against the limits of a request and of the model.
+//! Checks tokenized prompts against the limits of the request and the model.
 
 use sm_tensor::TokenId;
 
 use crate::text::TextStart;
 use crate::{Error, FinishReason, GenerationOptions, LimitedResource, LongInput};
 
-/// The bounds of a model.
+/// The limits of a model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ModelBounds {
     pub(crate) vocab_size: usize,
@@ -18,13 +18,13 @@ pub(crate) struct ModelBounds {
 pub(crate) struct Input {
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) text_start: TextStart,
-    /// Tokens that were cut off its head.
+    /// Tokens cut off the beginning.
     pub(crate) n_truncated: usize,
     /// Context length of this request.
     pub(crate) context_len: usize,
 }
 
-/// How many tokens may be generated, and why the output ends there.
+/// Maximum number of new tokens, and the finish reason on reaching it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound {
     pub(crate) n_tokens: usize,
@@ -32,10 +32,10 @@ pub(crate) struct Bound {
 }
 
 impl Input {
-    /// Checks the tokens of a prompt, and truncates them if the options say so.
+    /// Checks a tokenized prompt, truncating it if the options allow.
     ///
     /// # Errors
-    /// If the prompt is empty or too long, or a token does not exist.
+    /// If the prompt is empty or too long, or a token is not in the vocabulary.
     pub(crate) fn new(
         mut tokens: Vec<TokenId>,
         start: TextStart,
@@ -91,7 +91,7 @@ pub(crate) fn longest(n_prompt: usize, options: &GenerationOptions, model: &Mode
 /// Applies [`Limits::max_input_tokens`](field@crate::Limits::max_input_tokens). Returns how many tokens were cut off.
 ///
 /// # Errors
-/// If the prompt is too long and must not be truncated.
+/// If the prompt is too long and truncation is not allowed.
 fn truncate(
     tokens: &mut Vec<TokenId>,
     bos: Option<TokenId>,

@@ -1,4 +1,4 @@
-//! Runs language models: an engine that answers one caller or hundreds, on one copy of the weights.
+//! Runs language models: an engine that serves one caller or hundreds from one copy of the weights.
 //!
 //! Three lines answer a chat:
 //!
@@ -14,10 +14,9 @@
 //! # Ok::<(), sm_runtime::Error>(())
 //! ```
 //!
-//! [`ModelRef::Demo`] is a small model built into the program. A path works the same way: a Hugging Face directory, or a GGUF,
-//! safetensors or `.smnd` file. A [`ChatRequest`] is rendered by the model's own chat template; a plain string is continued as it
-//! is. Whatever else runs at the same time, a request gets exactly the tokens that it would get alone, and a seed reproduces
-//! them.
+//! [`ModelRef::Demo`] is a small model built into the program. Paths work too: a Hugging Face directory, or a GGUF,
+//! safetensors or `.smnd` file. A [`ChatRequest`] is rendered by the model's chat template; a plain string is continued as
+//! is. Whatever else runs concurrently, a request gets exactly the tokens it would get alone, and a seed reproduces them.
 //!
 //! # Streaming
 //!
@@ -57,9 +56,8 @@
 //!
 //! # Many requests
 //!
-//! [`Engine::submit`] does not block. It returns a handle, which is a future; requests from all threads share the steps of the
-//! engine. [`Request`] has what one request can ask for beside its options: several choices, a priority, a caller's key for
-//! fairness, a cancel token.
+//! [`Engine::submit`] returns immediately with a handle, which is a future. Requests from all threads share the engine's
+//! steps. A [`Request`] also sets the number of choices, the priority, the client for fair scheduling, and a cancel token.
 //!
 //! ```
 //! # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
@@ -77,7 +75,7 @@
 //!
 //! # Structured output
 //!
-//! A [`Grammar`] is enforced while tokens are sampled: a JSON schema, any JSON object, a regular expression, or a Lark grammar.
+//! A [`Grammar`] constrains sampling: a JSON schema, any JSON object, a regular expression, or a Lark grammar.
 //! With the feature `typed`, `Engine::generate_typed` returns a value of a Rust type.
 //!
 //! ```
@@ -93,8 +91,8 @@
 //!
 //! # Models
 //!
-//! A [`Loader`] loads a model with options, progress and cancellation. Engines that start on clones of a [`LoadedModel`] share its
-//! weights. [`Models`] loads and unloads models by name, within a budget of memory.
+//! A [`Loader`] loads a model with options, progress and cancellation. Engines started on clones of a [`LoadedModel`] share
+//! its weights. [`Models`] loads and unloads models by name within a memory budget.
 //!
 //! ```
 //! # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
@@ -112,9 +110,9 @@
 //!
 //! # Tuning
 //!
-//! An [`EngineConfig`] says how requests are batched, how much memory keys and values get, and whether tokens are drafted; a
-//! [`Preset`] is a starting point. [`Engine::stats`], a [`MetricsSink`] and [`Engine::recommendations`] show what to change.
-//! [`Generator`] continues a single sequence without an engine, and [`Bench`] times steps.
+//! An [`EngineConfig`] sets batching, KV cache size and speculative decoding; a [`Preset`] is a starting point.
+//! [`Engine::stats`], a [`MetricsSink`] and [`Engine::recommendations`] show what to change. [`Generator`] continues a
+//! single sequence without an engine, and [`Bench`] times steps.
 //!
 //! ```
 //! # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
@@ -139,8 +137,8 @@
 //! | `typed` | yes | `Engine::generate_typed`: output as a value of a Rust type |
 //! | `demo-model` | no | [`ModelRef::Demo`] and its draft model, built into the program (4 MB) |
 //!
-//! Types of other crates that occur in signatures are re-exported here, so a program needs only this one: [`model`] is `sm_model`
-//! with its tokenizers and chat templates, and [`serde_json`] has the JSON values of chats.
+//! All types in public signatures are re-exported, so a program depends on this crate alone: [`model`] is `sm_model` with
+//! its tokenizers and chat templates, and [`serde_json`] has the JSON values of chats.
 
 mod backend;
 mod bench;
@@ -172,7 +170,7 @@ mod stop;
 mod testing;
 mod text;
 
-/// Compiles the code of the tutorials.
+/// Compiles the tutorials' code.
 #[cfg(doctest)]
 mod tutorials {
     #[doc = include_str!("../tutorials/concurrent-inference.md")]
@@ -221,8 +219,7 @@ pub use sm_cache::{
     EstimateError, EvictionPolicy, EvictionReason, KvCacheConfig, KvCacheStats, KvShape, MemoryPlan,
     PagePool, Resource, SessionId, SessionMode, Victim,
 };
-/// Plans and executors, for those who bring an executor of their own
-/// ([`LoadedModel::from_executor`]).
+/// Plans and executors, for use with a custom executor ([`LoadedModel::from_executor`]).
 pub use sm_kernels::plan;
 pub use sm_kernels::plan::{
     ExecutorInfo, KvDType, MemoryNeeds, Plan, Profile, ProfileRow, Progress, Speed, Work,

@@ -1,5 +1,4 @@
-//! From a model's files to a model on a device. Everybody who loads a model does it this way: engines, generators, [`Models`]
-//! and the command line.
+//! Loads a model's files onto a device. Engines, generators, [`Models`] and the command line all load this way.
 //!
 //! ```text
 //! ModelRef ── Loader::plan ──► PlannedLoad ── load ──► LoadedModel ── prepare ──► executor

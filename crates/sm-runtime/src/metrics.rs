@@ -1,7 +1,7 @@
-//! What an engine measures, and where it tells it.
+//! Engine metrics and their sinks.
 //!
-//! An engine without a sink records nothing. With one it calls it from its own thread, after each step and at the end of each
-//! request; a sink should be quick. [`RecentMetrics`] keeps the last of them for a look at any time.
+//! An engine without a sink records nothing. It calls a sink on its own thread, after each step and at the end of each
+//! request, so a sink should be quick. [`RecentMetrics`] keeps the most recent measurements.
 
 mod recent;
 mod window;
@@ -14,50 +14,50 @@ use crate::{FinishReason, Usage};
 pub use recent::{RecentMetrics, RecentSummary};
 pub use window::{Distribution, Window, percentile};
 
-/// Takes measurements in, on the engine's thread.
+/// Receives measurements on the engine's thread.
 pub trait MetricsSink: Debug + Send + Sync {
-    /// A step was made.
+    /// A step completed.
     fn step(&self, step: &StepMetrics);
-    /// A request is over.
+    /// A request ended.
     fn request(&self, request: &RequestMetrics);
 }
 
-/// A step of the model.
+/// Metrics of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StepMetrics {
-    /// From the schedule to the last answer.
+    /// Total time, from scheduling to the last response.
     pub time: Duration,
-    /// Where it went.
+    /// Time per phase.
     pub phases: StepPhases,
-    /// Sequences in it.
+    /// Number of sequences.
     pub sequences: usize,
-    /// Rows: tokens of prompts, one for each decoding sequence, and guesses.
+    /// Rows: prompt tokens, one per decoding sequence, and drafts.
     pub rows: usize,
-    /// Rows that were guesses.
+    /// Draft rows.
     pub draft_rows: usize,
-    /// Tokens that came out.
+    /// Generated tokens.
     pub tokens: u64,
-    /// Requests that waited meanwhile.
+    /// Requests queued during the step.
     pub waiting: usize,
 }
 
-/// Where the time of a step went.
+/// Time per phase of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StepPhases {
-    /// Choosing rows and pages; guesses, and pages from the disk.
+    /// Choosing rows and pages, drafting, and fetching pages from disk.
     pub schedule: Duration,
     /// Running the model.
     pub compute: Duration,
-    /// Drawing tokens from the logits, and telling streams.
+    /// Sampling, and delivering tokens to streams.
     pub sample: Duration,
-    /// Taking the tokens in: pages, slots and counters.
+    /// Committing tokens: pages, slots and counters.
     pub commit: Duration,
 }
 
 impl RequestMetrics {
-    /// Of a request that was refused, `total` after its submission.
+    /// Metrics of a request rejected `total` after submission.
     pub(crate) fn refused(total: Duration) -> Self {
         Self {
             queue: None,
@@ -70,20 +70,20 @@ impl RequestMetrics {
     }
 }
 
-/// A request from its submission to its end. One that is refused at once, before it reaches the engine's thread, has none.
+/// Metrics of a request. One rejected at submission, before it reaches the engine's thread, has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestMetrics {
-    /// From its submission to its first step, if it had one.
+    /// From submission to the first step, if any.
     pub queue: Option<Duration>,
-    /// From its submission to its first token, if it had one.
+    /// From submission to the first token, if any.
     pub first_token: Option<Duration>,
-    /// Between two tokens of a choice, on average, if one had two.
+    /// Mean time between tokens of a choice, if one had at least two.
     pub inter_token: Option<Duration>,
-    /// From its submission to its end.
+    /// From submission to the end.
     pub total: Duration,
-    /// Tokens of the prompt, and of all choices together.
+    /// Token counts of the prompt and of all choices together.
     pub usage: Usage,
-    /// How it ended, the first of its choices; `None` if it failed.
+    /// Finish reason of the first choice; `None` if the request failed.
     pub finish_reason: Option<FinishReason>,
 }

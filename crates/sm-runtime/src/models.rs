@@ -1,4 +1,4 @@
-//! Several models in one process: loaded when they are needed, unloaded when others need the memory.
+//! Several models in one process: loaded on demand, unloaded when others need the memory.
 //!
 //! ```text
 //! acquire ──► Unloaded ── plan, reserve memory ──► Loading ──► Ready ──► Unloading ──► Unloaded
@@ -8,8 +8,8 @@
 //!                             │ ago                  │ for it    │            │
 //! ```
 //!
-//! Memory is reserved before a model is loaded: what its weights and its executor will take. A model in use is never
-//! evicted; where the rest of the budget does not suffice, the request fails and can be retried.
+//! Memory for a model's weights and executor is reserved before it is loaded. A model in use is never evicted; if the
+//! remaining budget is insufficient, the request fails and can be retried.
 
 mod handle;
 mod registry;
@@ -27,7 +27,7 @@ pub use spec::ModelSpec;
 use crate::Error;
 use registry::Registry;
 
-/// Models by name, which are loaded and unloaded within a budget of memory.
+/// Loads and unloads models by name within a memory budget.
 ///
 /// ```
 /// # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
@@ -48,22 +48,21 @@ use registry::Registry;
 /// # Ok::<(), sm_runtime::Error>(())
 /// ```
 ///
-/// Keys and values are often the larger part of a model's memory: 1 GiB unless the [`EngineConfig`](crate::EngineConfig) says
-/// otherwise. Give each model so much that those you want to have loaded at the same time fit the budget together. A pool
-/// larger than the whole budget is made as large as the budget allows.
+/// The KV cache is often the larger part of a model's memory: 1 GiB unless the [`EngineConfig`](crate::EngineConfig) says
+/// otherwise. Size it so that the models you want loaded together fit the budget. A pool larger than the whole budget is
+/// shrunk to fit.
 ///
-/// A clone is another reference to the same models. Engines end with the last reference and the last handle.
+/// Clones refer to the same models. Engines end with the last clone and the last handle.
 #[derive(Clone, Debug)]
 pub struct Models(Arc<Registry>);
 
 impl Models {
-    /// No models yet. Those that are loaded at one time take at most `memory_bytes` together: weights, keys and values,
-    /// activations and scratch.
+    /// An empty registry. Loaded models take at most `memory_bytes` together: weights, KV cache, activations and scratch.
     pub fn new(memory_bytes: u64) -> Self {
         Self(Arc::new(Registry::new(memory_bytes)))
     }
 
-    /// Adds a model, which is loaded when it is first needed.
+    /// Adds a model, to be loaded on first use.
     ///
     /// # Errors
     /// If the name or an alias is blank or already taken.
@@ -72,7 +71,7 @@ impl Models {
         self.0.add(name, aliases, Arc::new(spec))
     }
 
-    /// Unloads a model as [`Models::unload`] does, and forgets it.
+    /// Unloads a model as [`Models::unload`] does, and removes it.
     ///
     /// # Errors
     /// [`Error::UnknownModel`].
@@ -80,18 +79,17 @@ impl Models {
         Registry::remove(&self.0, name, grace)
     }
 
-    /// The engine of a model, by its name or an alias. Loads the model if necessary and blocks until it is loaded;
-    /// [`Models::acquire`] does not block.
+    /// The engine of a model, by name or alias. Loads the model if necessary. Blocks; [`Models::acquire`] does not.
     ///
     /// # Errors
-    /// [`Error::UnknownModel`], [`Error::ModelLoad`]; [`Error::ModelsInUse`] if the budget does not suffice and no loaded model is
-    /// idle; [`Error::ShutDown`].
+    /// [`Error::UnknownModel`], [`Error::ModelLoad`]; [`Error::ModelsInUse`] if the budget is insufficient and no loaded
+    /// model is idle; [`Error::ShutDown`].
     pub fn get(&self, name: &str) -> Result<ModelHandle, Error> {
         self.acquire(name)?.wait()
     }
 
-    /// A future of the engine of a model. If the model is not loaded, starts to load it on a thread of its own; all who ask for
-    /// it meanwhile wait for that one load, and share its error if it fails.
+    /// A future of a model's engine. If the model is not loaded, starts loading it on a new thread; concurrent callers wait
+    /// for the same load and share its error if it fails.
     ///
     /// # Errors
     /// [`Error::UnknownModel`], [`Error::ShutDown`]. The future has the errors of [`Models::get`].
@@ -100,9 +98,9 @@ impl Models {
         Ok(AcquireModel { outcome, model_use: Some(model_use) })
     }
 
-    /// Unloads a model, if it is loaded. Handles that exist have `grace` to be dropped, and requests to end; then requests are
-    /// cut off. Who asks for the model meanwhile gets it loaded again afterwards. Blocks; not for an engine's callbacks, which
-    /// belong to requests in use.
+    /// Unloads a model, if loaded. Existing handles and requests have `grace` to finish; then requests are cut off. Callers
+    /// that acquire the model in the meantime get it reloaded afterwards. Blocks; do not call from an engine's callbacks,
+    /// which belong to requests in use.
     ///
     /// # Errors
     /// [`Error::UnknownModel`].
@@ -110,18 +108,18 @@ impl Models {
         Registry::unload(&self.0, name, grace)
     }
 
-    /// All models, by name in alphabetical order.
+    /// All models, sorted by name.
     pub fn list(&self) -> Vec<ModelInfo> {
         self.0.list()
     }
 
-    /// Bytes of the budget that loaded models take, those included that are being loaded or unloaded.
+    /// Bytes of the budget in use, including models being loaded or unloaded.
     pub fn used_bytes(&self) -> u64 {
         self.0.used_bytes()
     }
 
-    /// Frees the cached pages of all loaded models that no request holds, as [`Engine::trim_memory`](crate::Engine::trim_memory)
-    /// does. Returns the bytes of pages still in use.
+    /// Frees all cached pages that no request holds, in all loaded models, as
+    /// [`Engine::trim_memory`](crate::Engine::trim_memory) does. Returns the bytes of pages still in use.
     ///
     /// # Errors
     /// If an executor fails.
@@ -129,7 +127,7 @@ impl Models {
         let mut held_bytes = 0;
         for engine in self.0.engines() {
             held_bytes += match engine.trim_memory(0) {
-                // It was unloaded in the meantime.
+                // Unloaded in the meantime.
                 Err(Error::ShutDown) => 0,
                 trimmed => trimmed?,
             };
@@ -137,8 +135,8 @@ impl Models {
         Ok(held_bytes)
     }
 
-    /// Ends all engines, as [`Engine::shut_down`](crate::Engine::shut_down) does with one grace period for all, and cancels loads.
-    /// From then on, everything fails with [`Error::ShutDown`].
+    /// Shuts down all engines, as [`Engine::shut_down`](crate::Engine::shut_down) does, with one grace period for all, and
+    /// cancels loads. All later calls fail with [`Error::ShutDown`].
     pub fn shut_down(&self, grace: Duration) {
         Registry::shut_down(&self.0, grace);
     }

@@ -1,4 +1,4 @@
-//! The options of a generation, and the checks that run before any work.
+//! Generation options and their validation.
 
 mod limits;
 mod sampling;
@@ -12,7 +12,7 @@ pub use stop::{EosRule, MatchedStop, StopRules};
 
 use crate::{Error, Grammar};
 
-/// The options of a generation.
+/// Options of a generation.
 ///
 /// ```
 /// use sm_runtime::{GenerationOptions, Grammar};
@@ -28,18 +28,17 @@ use crate::{Error, Grammar};
 pub struct GenerationOptions {
     /// How the next token is sampled.
     pub sampling: SamplingOptions,
-    /// How long the prompt, the output and the wait may be.
+    /// Limits on prompt, output and time.
     pub limits: Limits,
     /// What ends the output early.
     pub stop: StopRules,
-    /// What the output must match. It ends where the grammar ends. By default anything.
+    /// Grammar that the output must match; the output ends where the grammar is complete. None by default.
     pub grammar: Option<Grammar>,
-    /// Whether the text begins with the prompt, and `logprobs` covers the prompt too. Off by default.
+    /// Whether the text starts with the prompt and `logprobs` covers it too. Off by default.
     pub echo: bool,
-    /// `Some(n)` returns the log-probability of each generated token and of the `n` most likely ones, before any filter.
+    /// `Some(n)` returns the log-probabilities of each generated token and of the `n` most likely ones, before any filter.
     pub logprobs: Option<usize>,
-    /// `Some(n)` returns the same for each token of the prompt after the first. The whole prompt is computed then, whatever is
-    /// cached.
+    /// `Some(n)` returns the same for each prompt token after the first. Recomputes the whole prompt, ignoring the cache.
     pub prompt_logprobs: Option<usize>,
 }
 
@@ -49,7 +48,7 @@ impl GenerationOptions {
         Self::default()
     }
 
-    /// Options that always pick the most likely token, without filters or penalties.
+    /// Greedy decoding, without filters or penalties.
     pub fn greedy() -> Self {
         Self::new().sampling(SamplingOptions::greedy())
     }
@@ -57,7 +56,7 @@ impl GenerationOptions {
     setters!(sampling: SamplingOptions, limits: Limits, stop: StopRules);
     some_setters!(grammar: Grammar, logprobs: usize, prompt_logprobs: usize);
 
-    /// Begins the text with the prompt.
+    /// Starts the text with the prompt.
     #[must_use]
     pub fn echo(self) -> Self {
         Self { echo: true, ..self }
@@ -94,27 +93,27 @@ impl GenerationOptions {
         self
     }
 
-    /// The number of alternatives to return for each token of the prompt, if its log-probabilities are wanted.
+    /// The number of alternatives to return per prompt token, if prompt log-probabilities are requested.
     pub(crate) fn wanted_of_prompt(&self) -> Option<usize> {
         self.prompt_logprobs.or(self.logprobs.filter(|_| self.echo))
     }
 
-    /// Checks every value.
+    /// Validates all values.
     ///
     /// # Errors
-    /// [`Error::Validation`] with the name of the first field whose value is impossible.
+    /// [`Error::Validation`] with the name of the first invalid field.
     pub fn validate(&self) -> Result<(), Error> {
         self.sampling.validate()?;
         self.limits.validate()?;
         self.stop.validate(self.limits.max_new_tokens)?;
         if self.grammar.is_some() && self.stop.eos == EosRule::Ignore {
-            let message = "with a grammar, the output ends where the grammar does; do not ignore end-of-sequence tokens";
+            let message = "not possible with a grammar, which decides where the output ends";
             return Err(Error::validation("ignore_eos", message));
         }
         Ok(())
     }
 
-    /// Checks that every token named is in a vocabulary of `vocab_size`.
+    /// Checks all token ids against `vocab_size`.
     ///
     /// # Errors
     /// [`Error::Validation`] with the name of the field.

@@ -1,4 +1,4 @@
-//! The output of one generation while it grows: tokens become text, text is searched for stop strings.
+//! The growing output of a generation: decodes tokens and searches the text for stop strings.
 
 use sm_model::tokenizer::TextStream;
 use sm_tensor::TokenId;
@@ -8,9 +8,9 @@ use crate::stop::{StopMatcher, StopSearch};
 use crate::text::{Text, TextStart};
 use crate::{EosRule, Error, FinishReason, MatchedStop, StopRules, TokenEvent};
 
-/// Bytes of text that room is made for per token.
+/// Bytes of text reserved per token.
 pub(crate) const TEXT_BYTES_PER_TOKEN: usize = 6;
-/// Tokens that room is made for at most; longer outputs make their lists grow.
+/// Maximum number of tokens to reserve for; longer outputs grow their lists.
 pub(crate) const MAX_RESERVED: usize = 4096;
 
 /// The output so far.
@@ -22,13 +22,13 @@ pub(crate) struct Output {
     stop_tokens: Vec<(TokenId, String)>,
     decoder: Option<TextStream>,
     matcher: StopMatcher,
-    /// What the text begins with, until it is shown; stop strings are not searched in it.
+    /// Initial text, until it is released; not searched for stop strings.
     head: String,
     n_head_bytes: usize,
     n_decoded_bytes: usize,
-    /// All text that may be shown.
+    /// All released text.
     text: String,
-    /// Bytes of decoded text up to the end of each token, the one that ended the output left out.
+    /// End of each token in the decoded text, in bytes, excluding the token that ended the output.
     ends: Vec<usize>,
 }
 
@@ -53,9 +53,9 @@ fn eos_tokens<'t>(text: &'t Text, rules: &StopRules) -> &'t [TokenId] {
 /// A finished output.
 pub(crate) struct Finished {
     pub(crate) text: String,
-    /// How many of the tokens make up the text: all but those of a removed stop string.
+    /// Number of tokens that make up the text: all but those of a removed stop string.
     pub(crate) n_tokens: usize,
-    /// How many tokens were generated.
+    /// Number of generated tokens.
     pub(crate) n_generated: usize,
 }
 
@@ -76,7 +76,7 @@ impl Output {
         }
     }
 
-    /// The same with room for `n_tokens` tokens, so that they are taken without an allocation.
+    /// Reserves memory for `n_tokens` tokens, so that pushing them does not allocate.
     pub(crate) fn with_room(mut self, n_tokens: usize) -> Self {
         let n_tokens = n_tokens.min(MAX_RESERVED);
         self.ends.reserve(n_tokens);
@@ -84,7 +84,7 @@ impl Output {
         self
     }
 
-    /// The same behind a text that is shown with the first token.
+    /// Prepends a text, released with the first token.
     pub(crate) fn with_head(mut self, head: String) -> Self {
         self.n_head_bytes = head.len();
         self.head = head;
@@ -96,11 +96,11 @@ impl Output {
         self.ends.len()
     }
 
-    /// Takes the next token: sets the event's token, index and text, and says whether the output ends with it. Where there
-    /// is a grammar, it goes on too.
+    /// Pushes the next token: sets the event's token, index and text, and returns the finish reason if the output ends.
+    /// Advances the grammar, if any.
     ///
     /// # Errors
-    /// If the token is none that the grammar allows.
+    /// If the grammar does not allow the token.
     pub(crate) fn push_within(
         &mut self,
         token: TokenId,
@@ -141,7 +141,7 @@ impl Output {
         let n_shown = event.text.len();
         self.n_decoded_bytes += piece.len();
         self.ends.push(self.n_decoded_bytes);
-        // Before the minimum length, stop strings do not match.
+        // Stop strings do not match before the minimum length.
         let search = if self.ends.len() < self.rules.min_new_tokens {
             event.text.push_str(piece);
             StopSearch::Nothing
@@ -155,14 +155,14 @@ impl Output {
         }
     }
 
-    /// Shows what the text begins with.
+    /// Releases the initial text.
     fn begin(&mut self, event: &mut TokenEvent) {
         event.text.push_str(&self.head);
         self.text.push_str(&self.head);
         self.head.clear();
     }
 
-    /// Appends to the last event what was held back.
+    /// Appends text that was held back to the last event.
     pub(crate) fn flush(&mut self, event: &mut TokenEvent) {
         self.begin(event);
         let n_shown = event.text.len();
@@ -181,8 +181,8 @@ impl Output {
         Finished { text: self.text, n_tokens, n_generated }
     }
 
-    /// How many tokens lie wholly within the first `n_bytes` bytes of decoded text. Tokens without text before the
-    /// first that does not are left out: they may be the beginning of its first character.
+    /// Number of tokens entirely within the first `n_bytes` bytes of decoded text. Tokens without text right before the
+    /// first one outside are excluded: they may begin its first character.
     fn n_tokens_within(&self, n_bytes: usize) -> usize {
         let mut n_tokens = self.ends.partition_point(|&end| end <= n_bytes);
         if n_tokens == self.ends.len() {

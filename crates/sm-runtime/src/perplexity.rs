@@ -1,18 +1,18 @@
-//! How well a model predicts a text.
+//! Measures the perplexity of a model on a text.
 
 use sm_model::tokenizer::EncodeOptions;
 use sm_tensor::TokenId;
 
 use crate::{Error, Generator};
 
-/// How a text is cut into documents.
+/// How a text is split into documents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PerplexityOptions {
-    /// Separates documents, each of which is cut at the context; what follows the last separator is dropped, as it may
-    /// be cut off. Without one, the text is cut into pieces as long as the context.
+    /// Document separator. Each document is truncated to the context; text after the last separator is dropped because it
+    /// may be incomplete. Without a separator, the text is split into pieces of one context each.
     pub split: Option<String>,
-    /// Stops after so many predicted tokens.
+    /// Stops after this many predicted tokens.
     pub max_tokens: Option<usize>,
 }
 
@@ -22,20 +22,20 @@ impl PerplexityOptions {
         Self::default()
     }
 
-    /// Sets what separates documents.
+    /// Sets the document separator.
     #[must_use]
     pub fn split(self, separator: impl Into<String>) -> Self {
         Self { split: Some(separator.into()), ..self }
     }
 
-    /// Stops after so many predicted tokens.
+    /// Stops after `n` predicted tokens.
     #[must_use]
     pub fn max_tokens(self, n: usize) -> Self {
         Self { max_tokens: Some(n), ..self }
     }
 }
 
-/// How well a model predicts a text.
+/// Perplexity of a model on a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Perplexity {
@@ -50,11 +50,11 @@ pub struct Perplexity {
 }
 
 impl Perplexity {
-    /// Measures a text: each document without newlines at its ends, behind the beginning-of-sequence token. `progress` is
-    /// told after each document how many tokens were predicted.
+    /// Measures a text: each document with surrounding newlines trimmed, after the beginning-of-sequence token. Calls
+    /// `progress` after each document with the number of tokens predicted so far.
     ///
     /// # Errors
-    /// If nothing can be predicted, or a step fails.
+    /// If there is nothing to predict, or a step fails.
     pub fn measure(
         generator: &mut Generator,
         text: &str,
@@ -62,7 +62,9 @@ impl Perplexity {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Self, Error> {
         let max_tokens = options.max_tokens.unwrap_or(usize::MAX);
-        let (mut sum, mut n_tokens, mut n_documents) = (0.0, 0, 0);
+        let mut sum = 0.0;
+        let mut n_tokens = 0;
+        let mut n_documents = 0;
         for mut tokens in generator.documents(text, options.split.as_deref())? {
             if n_tokens >= max_tokens {
                 break;
@@ -75,7 +77,7 @@ impl Perplexity {
             progress(n_tokens);
         }
         if n_tokens == 0 {
-            return Err(Error::validation("text", "it holds no token to predict; give a longer text"));
+            return Err(Error::validation("text", "contains no token to predict; provide a longer text"));
         }
         let nll = sum / n_tokens as f64;
         Ok(Self { perplexity: nll.exp(), nll, tokens: n_tokens, documents: n_documents })
@@ -83,12 +85,12 @@ impl Perplexity {
 }
 
 impl Generator {
-    /// The tokens of each document, as many as fit into the context.
+    /// Tokenizes each document, truncated to the context.
     fn documents(&self, text: &str, split: Option<&str>) -> Result<Vec<Vec<TokenId>>, Error> {
         let context_len = self.model.context_len;
         let tokenizer = &self.model.text;
         let Some(split) = split else {
-            // What the tokenizer puts before a text, usually the beginning-of-sequence token, goes before each piece.
+            // Each piece gets the tokenizer's prefix, usually the beginning-of-sequence token.
             let head = tokenizer.encode("", EncodeOptions::PROMPT)?;
             let tokens = tokenizer.encode(text, EncodeOptions::PLAIN)?;
             let pieces = tokens.chunks(context_len.saturating_sub(head.len()).max(1));

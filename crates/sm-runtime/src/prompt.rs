@@ -1,4 +1,4 @@
-//! What a generation continues.
+//! Prompts.
 
 mod chat;
 mod rendered;
@@ -9,10 +9,10 @@ pub use chat::ChatRequest;
 pub(crate) use chat::Template;
 pub(crate) use rendered::RenderedPrompt;
 
-/// What a generation continues.
+/// The input of a generation.
 ///
-/// All but [`Prompt::Append`] describe the whole context. Where it begins with what a [`Generator`](crate::Generator) or a
-/// session has seen before, that part is not computed again.
+/// All variants but [`Prompt::Append`] describe the whole context. A prefix that a [`Generator`](crate::Generator) or
+/// session has already computed is not computed again.
 ///
 /// ```
 /// use sm_runtime::{ChatRequest, Prompt};
@@ -25,18 +25,17 @@ pub(crate) use rendered::RenderedPrompt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Prompt {
-    /// Text. The tokenizer adds its marks, such as a beginning-of-sequence token, and the written form of a special token
-    /// stands for that token.
+    /// Text. The tokenizer adds its markers, such as a beginning-of-sequence token, and special tokens written in the text
+    /// are recognized.
     Text(String),
     /// Messages, rendered by the model's chat template on the thread that submits the request. In a session in append mode,
     /// the messages since the last answer.
     Messages(ChatRequest),
-    /// The output of a chat template. It holds its own marks, and the written form of a special token stands for that
-    /// token.
+    /// The output of a chat template. It contains its own markers, and special tokens written in the text are recognized.
     Chat(String),
-    /// Token ids, taken as they are.
+    /// Token ids, used as is.
     Tokens(Vec<TokenId>),
-    /// Text that follows the prompts and outputs so far. No marks are added, and special tokens are plain text.
+    /// Text appended to the prompts and outputs so far. No markers are added, and special tokens are treated as plain text.
     Append(String),
 }
 

@@ -1,4 +1,4 @@
-//! What is asked of an engine.
+//! Requests to an engine.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use sm_cache::{SessionId, SessionMode};
 use crate::sampling::LogitsFilter;
 use crate::{CancelToken, Error, GenerationOptions, Prompt};
 
-/// What is asked of an engine. Everything here concerns this request alone: requests of all kinds share steps.
+/// A request to an engine. All settings apply to this request alone; requests of all kinds share steps.
 ///
 /// ```
 /// use sm_runtime::{CancelToken, GenerationOptions, Priority, Prompt, Request, Select};
@@ -24,45 +24,44 @@ use crate::{CancelToken, Error, GenerationOptions, Prompt};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Request {
-    /// What to continue.
+    /// The prompt.
     pub prompt: Prompt,
-    /// How.
+    /// Generation options.
     pub options: GenerationOptions,
-    /// Choices: continuations of the prompt, which is computed once for all. Each draws random numbers of its own.
+    /// Number of choices. The prompt is computed once; each choice samples with its own noise.
     pub n: usize,
-    /// Which of them are given back.
+    /// Which choices to return.
     pub select: Select,
-    /// How urgent it is.
+    /// Scheduling priority.
     pub priority: Priority,
-    /// Who asks. Under load, every client gets the same share.
+    /// The client, for fair scheduling: under load, every client gets the same share.
     pub client: u64,
-    /// The conversation that it belongs to.
+    /// The conversation it belongs to.
     pub session: Option<(SessionId, SessionMode)>,
-    /// Cached prefixes are shared only among requests of the same salt, so that tenants cannot learn from timing what others
-    /// asked. Empty by default.
+    /// Cached prefixes are only shared between requests with the same salt, so that tenants cannot infer each other's
+    /// prompts from timing. Empty by default.
     pub salt: String,
-    /// Whether its tokens may be drafted where the engine speculates. The output is the same.
+    /// Whether speculative decoding may be used, if the engine has it enabled. Does not change the output.
     pub speculate: bool,
-    /// Cancels it from elsewhere, whether it waits or runs. Several requests may share one token; the end of a request leaves it
-    /// as it is.
+    /// Cancels the request, queued or running. Requests may share a token; a request's end does not affect it.
     pub cancel: Option<CancelToken>,
-    /// The caller's own filters, applied after those of the options and before the temperature.
+    /// Custom logits filters, applied after those of the options and before the temperature.
     pub filters: Vec<Arc<dyn LogitsFilter>>,
 }
 
-/// Which of a request's choices are given back.
+/// Which of a request's choices to return.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Select {
     /// All, in order.
     #[default]
     All,
-    /// The one with the highest mean log-probability per token; the first of several.
+    /// The one with the highest mean log-probability per token; ties go to the first.
     Best,
 }
 
 impl Request {
-    /// A request for one choice, of normal priority, outside of any session.
+    /// A request for one choice, with normal priority and no session.
     pub fn new(prompt: Prompt, options: GenerationOptions) -> Self {
         Self {
             prompt,
@@ -79,7 +78,7 @@ impl Request {
         }
     }
 
-    /// Sets how many choices there are.
+    /// Sets the number of choices.
     #[must_use]
     pub fn n(self, n: usize) -> Self {
         Self { n, ..self }
@@ -91,61 +90,61 @@ impl Request {
         Self { select, ..self }
     }
 
-    /// Sets how urgent it is.
+    /// Sets the priority.
     #[must_use]
     pub fn priority(self, priority: Priority) -> Self {
         Self { priority, ..self }
     }
 
-    /// Sets who asks.
+    /// Sets the client.
     #[must_use]
     pub fn client(self, client: u64) -> Self {
         Self { client, ..self }
     }
 
-    /// Makes it the next call of a conversation; see [`Session`](crate::Session) for an easier way.
+    /// Makes it the next call of a conversation; [`Session`](crate::Session) is the easier way.
     #[must_use]
     pub fn session(self, id: SessionId, mode: SessionMode) -> Self {
         Self { session: Some((id, mode)), ..self }
     }
 
-    /// Sets among whom cached prefixes are shared.
+    /// Sets the salt that scopes prefix sharing.
     #[must_use]
     pub fn salt(self, salt: impl Into<String>) -> Self {
         Self { salt: salt.into(), ..self }
     }
 
-    /// Drafts no tokens, even where the engine speculates.
+    /// Disables speculative decoding for this request.
     #[must_use]
     pub fn without_speculation(self) -> Self {
         Self { speculate: false, ..self }
     }
 
-    /// Sets what cancels it from elsewhere.
+    /// Sets a cancel token.
     #[must_use]
     pub fn cancel(self, cancel: CancelToken) -> Self {
         Self { cancel: Some(cancel), ..self }
     }
 
-    /// Adds a filter after the others.
+    /// Appends a filter.
     #[must_use]
     pub fn filter(mut self, filter: Arc<dyn LogitsFilter>) -> Self {
         self.filters.push(filter);
         self
     }
 
-    /// Checks what can be checked without the model.
+    /// Validates everything that does not depend on the model.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         self.options.validate()?;
         if self.n == 0 {
-            return Err(Error::validation("n", "0 is not possible; use at least 1"));
+            return Err(Error::validation("n", "0 is not allowed; use at least 1"));
         }
         match (&self.session, &self.prompt) {
             (Some(_), _) if self.n > 1 => {
-                Err(Error::validation("n", "a session continues with one choice; leave n at 1"))
+                Err(Error::validation("n", "a session supports only one choice; leave n at 1"))
             }
             (None, Prompt::Append(_)) => {
-                Err(Error::validation("prompt", "there is nothing to append to without a session"))
+                Err(Error::validation("prompt", "nothing to append to; use a session"))
             }
             _ => Ok(()),
         }

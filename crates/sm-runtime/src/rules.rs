@@ -1,4 +1,4 @@
-//! What a request asks of its tokens, compiled before any work: on the caller's thread, and an error is of this request alone.
+//! Compiles a request's sampling rules on the caller's thread, before any work, so that an error only affects this request.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use crate::sampling::{BadWords, EarlyEnd, LogitsFilter, SamplerChain};
 use crate::text::Text;
 use crate::{Error, GenerationOptions};
 
-/// How tokens are chosen.
+/// A request's compiled sampling rules.
 #[derive(Debug)]
 pub(crate) struct Rules {
     pub(crate) chain: SamplerChain,
-    /// Where an output stands in its grammar: at the beginning.
+    /// The grammar at its initial position.
     pub(crate) constraint: Option<Constraint>,
 }
 
 impl Rules {
-    /// Compiles options that were validated.
+    /// Compiles validated options.
     pub(crate) fn new(options: &GenerationOptions, text: &Text, grammars: &Grammars) -> Result<Self, Error> {
         for stop in &options.stop.sequences {
             if let Some(special) = text.special_within(stop) {
@@ -36,7 +36,8 @@ impl Rules {
             chain = chain.with_filter(Box::new(bad_words(&options.sampling.bad_words, text)?));
         }
         if options.stop.min_new_tokens > 0 {
-            let (tokens, min_new_tokens) = (end_tokens(text, &options.stop), options.stop.min_new_tokens);
+            let tokens = end_tokens(text, &options.stop);
+            let min_new_tokens = options.stop.min_new_tokens;
             chain = chain.with_filter(Box::new(EarlyEnd { tokens, min_new_tokens }));
         }
         let grammar = options.grammar.as_ref();
@@ -46,7 +47,7 @@ impl Rules {
 }
 
 impl Rules {
-    /// Adds a caller's own filters behind all others.
+    /// Appends the caller's custom filters.
     pub(crate) fn with_filters(mut self, filters: Vec<Arc<dyn LogitsFilter>>) -> Self {
         for filter in filters {
             self.chain = self.chain.with_filter(Box::new(filter));
@@ -55,7 +56,7 @@ impl Rules {
     }
 }
 
-/// The tokens of words as they begin a text and as they follow others.
+/// Tokenizes words, both at the start of a text and after other text.
 fn bad_words(words: &[String], text: &Text) -> Result<BadWords, Error> {
     let mut sequences: Vec<Vec<TokenId>> = Vec::new();
     for word in words {

@@ -1,16 +1,16 @@
-//! The choice of the next token: a pure function of options, history, logits and (seed, choice, position).
+//! Sampling of the next token: a pure function of options, history, logits and (seed, choice, position).
 //!
 //! The order is fixed:
 //!
 //! ```text
-//! grammar → allowed tokens → bias → repetition, presence, frequency penalties → bad words, minimum length, own filters
+//! grammar → allowed tokens → bias → repetition, presence, frequency penalties → bad words, minimum length, custom filters
 //!     → temperature → top-k → top-p → min-p → draw
 //! ```
 //!
-//! What comes before the temperature changes logits in place ([`LogitsFilter`]). Then the likeliest are gathered as [`Candidate`]s, cut
-//! further, and a [`Sampler`] draws one. The temperature keeps the order of the logits, so it is applied in double
-//! precision where probabilities are needed, and top-k compares the undivided logits. Nothing sorts the vocabulary,
-//! and after the first call nothing allocates.
+//! Everything before the temperature modifies logits in place ([`LogitsFilter`]). Then the most likely tokens are gathered
+//! as [`Candidate`]s and cut further, and a [`Sampler`] draws one. The temperature preserves the order of logits, so it is
+//! applied in double precision only where probabilities are needed, and top-k compares undivided logits. Nothing sorts the
+//! vocabulary, and nothing allocates after the first call.
 //!
 //! ```
 //! use sm_runtime::SamplingOptions;
@@ -69,11 +69,11 @@ pub use seed::random_seed;
 pub(crate) use logprob::{Logprobs, MAX_RESERVED_TOPS, RawLogits, log_sum_exp};
 pub(crate) use seed::random_token;
 
-/// Changes logits before the likeliest are gathered.
+/// Modifies logits before candidates are gathered.
 ///
-/// What it does must follow from its arguments alone, for a draw to be repeatable.
+/// The result must depend on the arguments alone, so that sampling is reproducible.
 pub trait LogitsFilter: std::fmt::Debug + Send + Sync {
-    /// Changes `logits`, `[vocab_size]`; `-inf` forbids a token.
+    /// Modifies `logits`, `[vocab_size]`; `-inf` forbids a token.
     fn apply(&self, logits: &mut [f32], history: &mut History<'_>);
 }
 
@@ -85,22 +85,22 @@ impl<F: LogitsFilter + ?Sized> LogitsFilter for std::sync::Arc<F> {
 
 /// Draws one of the candidates.
 pub trait Sampler: std::fmt::Debug + Send {
-    /// The token drawn from `candidates`, in any order, never empty.
+    /// Draws a token from `candidates`, which are unordered and never empty.
     fn sample(&self, candidates: &[Candidate], draw: Draw) -> TokenId;
 }
 
-/// Which random numbers belong to a draw. The same values give the same numbers, whatever was drawn before.
+/// Identifies the random numbers of a draw. Equal values give equal numbers, regardless of earlier draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draw {
     /// The request's seed.
     pub seed: u64,
-    /// Which of the request's parallel outputs it is, from 0.
+    /// Index of the choice, from 0.
     pub choice: u32,
-    /// Position in the sequence of the token to be drawn, the prompt counted.
+    /// Position of the token in the sequence, prompt included.
     pub position: u32,
 }
 
-/// The whole chain of one request.
+/// The complete sampling chain of a request.
 #[derive(Debug)]
 pub struct SamplerChain {
     filters: Vec<Box<dyn LogitsFilter>>,
@@ -112,7 +112,7 @@ pub struct SamplerChain {
 }
 
 impl SamplerChain {
-    /// The chain for options that were validated.
+    /// The chain for validated options.
     pub fn new(options: &SamplingOptions) -> Self {
         let mut filters: Vec<Box<dyn LogitsFilter>> = Vec::new();
         if let Some(tokens) = &options.allowed_tokens {
@@ -135,7 +135,7 @@ impl SamplerChain {
         }
         let temperature = f64::from(options.temperature);
         let is_greedy = options.temperature == 0.0;
-        // The likeliest token survives every cut, so a greedy choice needs no other candidate.
+        // The most likely token survives every cut, so greedy decoding needs no other candidate.
         let (top_k, top_p, min_p) =
             if is_greedy { (1, 1.0, 0.0) } else { (options.top_k, options.top_p, options.min_p) };
         let sampler: Box<dyn Sampler> =
@@ -143,21 +143,21 @@ impl SamplerChain {
         Self { filters, top_k, top_p, min_p, temperature, sampler }
     }
 
-    /// Draws with something else than the options say, after the same filters and cuts.
+    /// Replaces the sampler, keeping all filters and cuts.
     #[must_use]
     pub fn with_sampler(mut self, sampler: Box<dyn Sampler>) -> Self {
         self.sampler = sampler;
         self
     }
 
-    /// Adds a filter behind the others.
+    /// Appends a filter.
     #[must_use]
     pub fn with_filter(mut self, filter: Box<dyn LogitsFilter>) -> Self {
         self.filters.push(filter);
         self
     }
 
-    /// Chooses a token; `logits`, `[vocab_size]`, are changed by the filters.
+    /// Samples a token. The filters modify `logits`, `[vocab_size]`.
     ///
     /// # Errors
     /// [`Error::InvalidLogits`] if a logit is not finite, [`Error::NoCandidates`] if the filters forbid every token.

@@ -1,16 +1,16 @@
-//! One sequence on an executor: which tokens its pages hold, and steps that extend them.
+//! A single sequence on an executor, without a scheduler or cache.
 
 use sm_kernels::plan::{Executor, OutputRow, PAGE_LEN, RopeRange, Span, StateSpan, StepBatch, StepOutput};
 use sm_tensor::{PageId, StateSlot, TokenId};
 
 use crate::Error;
 
-/// The tokens whose keys and values lie in the pages, in order.
+/// A sequence: the tokens whose keys and values are in its pages, in order.
 #[derive(Debug)]
 pub(crate) struct Sequence {
     computed: Vec<TokenId>,
     page_table: Vec<PageId>,
-    /// Where the recurrent state after the computed tokens is, if the model has one.
+    /// Slot of the recurrent state after the computed tokens, if the model has one.
     state: Option<StateSlot>,
     /// Which frequencies turned the keys.
     rope_range: RopeRange,
@@ -27,8 +27,7 @@ pub(crate) enum Outputs {
 }
 
 impl Sequence {
-    /// An empty sequence that may grow to `context_len` tokens and owns the first pages, and the first state slot, of an
-    /// executor.
+    /// An empty sequence of up to `context_len` tokens that owns the executor's first pages and first state slot.
     pub(crate) fn new(context_len: usize, executor: &dyn Executor) -> Self {
         Self {
             computed: Vec::with_capacity(context_len),
@@ -40,7 +39,7 @@ impl Sequence {
         }
     }
 
-    /// The tokens whose keys and values are there.
+    /// The tokens whose keys and values are computed.
     pub(crate) fn computed(&self) -> &[TokenId] {
         &self.computed
     }
@@ -58,13 +57,13 @@ impl Sequence {
     pub(crate) fn keep_common_prefix(&mut self, tokens: &[TokenId]) -> usize {
         let n_common = self.computed.iter().zip(tokens).take_while(|(a, b)| a == b).count();
         let n_kept = n_common.min(tokens.len().saturating_sub(1));
-        // A recurrent state is known after the last computed token only.
+        // A recurrent state exists only after the last computed token.
         let is_lost = self.state.is_some() && n_kept < self.computed.len();
         self.computed.truncate(if is_lost { 0 } else { n_kept });
         self.computed.len()
     }
 
-    /// Computes `tokens` behind the others in one step.
+    /// Appends `tokens` in one step.
     pub(crate) fn step(
         &mut self,
         executor: &mut dyn Executor,
@@ -91,7 +90,7 @@ impl Sequence {
             ..StepBatch::default()
         };
         if let Err(error) = executor.run(&batch, &mut self.output) {
-            // The pages from `start` on are undefined now, and the state is.
+            // A failed step leaves the pages from `start` on and the state undefined.
             if self.state.is_some() {
                 self.computed.clear();
             }
@@ -102,7 +101,7 @@ impl Sequence {
     }
 }
 
-/// A span that goes on from the state of a slot and leaves its own there.
+/// A state span that updates a slot in place.
 pub(crate) fn state_in_place(slot: StateSlot, start: usize) -> StateSpan {
     StateSpan { read: (start > 0).then_some(slot), write: slot, first_kept: 0, n_kept: 0 }
 }

@@ -1,4 +1,4 @@
-//! Where a model comes from: a path, or the program itself.
+//! Model sources: a path or a built-in model.
 
 #[cfg(feature = "demo-model")]
 #[path = "source/embedded.rs"]
@@ -14,7 +14,7 @@ use sm_model::{LoadOptions, Model, ModelBytes, load_model, parse_model};
 
 use crate::Error;
 
-/// Where a model comes from.
+/// The source of a model.
 ///
 /// ```
 /// use sm_runtime::ModelRef;
@@ -27,14 +27,14 @@ use crate::Error;
 pub enum ModelRef {
     /// A Hugging Face directory, or a GGUF, safetensors or `.smnd` file.
     Path(PathBuf),
-    /// The model that is built into the program with the feature `demo-model`.
+    /// The model built into the program with the feature `demo-model`.
     Demo,
-    /// A much smaller model with the vocabulary of [`ModelRef::Demo`], which can draft for it.
+    /// A much smaller draft model for [`ModelRef::Demo`], with the same vocabulary.
     DemoDraft,
 }
 
 impl ModelRef {
-    /// The model that a user names: `demo`, `demo-draft`, or a path. A file called `demo` is `./demo`.
+    /// Parses user input: `demo`, `demo-draft`, or a path. A file called `demo` is `./demo`.
     pub fn named(name: impl AsRef<Path>) -> Self {
         let name = name.as_ref();
         match name.to_str() {
@@ -44,10 +44,10 @@ impl ModelRef {
         }
     }
 
-    /// Reads the description of the model. Its weights are mapped, not read.
+    /// Reads the model's configuration. Maps the weights without reading them.
     ///
     /// # Errors
-    /// If it cannot be read or is not supported, or this build does not include it.
+    /// If the model cannot be read, is not supported, or is not included in this build.
     pub fn open(&self, options: &LoadOptions) -> Result<Model, Error> {
         let embedded = |bytes: &'static [u8]| parse_model(ModelBytes::Gguf(bytes.into()), options);
         Ok(match self {

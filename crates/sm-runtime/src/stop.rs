@@ -1,16 +1,16 @@
-//! Finding stop strings in text that arrives in pieces.
+//! Finds stop strings in streamed text.
 
 use crate::{MatchedStop, StopRules};
 
-/// Passes text on, except what may be the beginning of a stop string; ends it at the first that is complete.
+/// Passes text through, holding back possible beginnings of stop strings; ends it at the first complete one.
 ///
-/// The text is looked at character by character, so the result does not depend on how it is cut into pieces: the stop
-/// string that is complete first ends the text, the longest among several that end together.
+/// Scans character by character, so the result does not depend on how the text is split: the stop string that completes
+/// first ends the text; of several that end together, the longest.
 #[derive(Debug)]
 pub(crate) struct StopMatcher {
     sequences: Vec<String>,
     matched: MatchedStop,
-    /// The end of the text so far that is a proper prefix of a stop string.
+    /// The tail of the text that is a proper prefix of a stop string.
     held: String,
 }
 
@@ -26,7 +26,7 @@ impl StopMatcher {
         Self { sequences: rules.sequences.clone(), matched: rules.matched, held: String::new() }
     }
 
-    /// Appends to `out` what of the text so far is certainly no part of a removed stop string.
+    /// Appends to `out` the text that can no longer be part of a removed stop string.
     pub(crate) fn push(&mut self, piece: &str, out: &mut String) -> StopSearch {
         let n_held = self.held.len();
         self.held.push_str(piece);
@@ -48,7 +48,7 @@ impl StopMatcher {
         StopSearch::Nothing
     }
 
-    /// Appends what was held back: no more text comes.
+    /// Appends held-back text at the end of the stream.
     pub(crate) fn finish(&mut self, out: &mut String) {
         out.push_str(&self.held);
         self.held.clear();
@@ -60,7 +60,7 @@ impl StopMatcher {
         self.sequences.iter().filter(|stop| text.ends_with(stop.as_str())).map(String::len).max()
     }
 
-    /// Length of the longest end of the held text with which a stop string begins.
+    /// Length of the longest suffix of the held text that is a prefix of a stop string.
     fn longest_open_prefix(&self) -> usize {
         let longest_stop = self.sequences.iter().map(String::len).max().unwrap_or(0);
         let shortest_start = self.held.len().saturating_sub(longest_stop.saturating_sub(1));

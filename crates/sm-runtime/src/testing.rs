@@ -1,4 +1,4 @@
-//! An executor whose pages hold the tokens themselves, for tests of what drives executors.
+//! A fake executor whose pages hold the tokens themselves, for testing the layers above executors.
 
 mod states;
 mod watched;
@@ -27,22 +27,22 @@ pub(crate) const CHARACTERS: &str = "\n !.abcdefghijklmnopqrstuvwxyzé";
 /// Tokens of the fake model.
 pub(crate) const SIZE_OF_VOCABULARY: usize = 31;
 
-/// Of all fake models, whose vocabulary is one: it is prepared once.
+/// Shared by all fake models, which have the same vocabulary, so that it is prepared once.
 static GRAMMARS: OnceLock<Grammars> = OnceLock::new();
 
 type Predict = Box<dyn Fn(&[TokenId]) -> Vec<f32> + Send>;
 
-/// The rows of each step that was submitted: position of the first, how many, how many with logits.
+/// The spans of each submitted step: first position, number of rows, number of rows with logits.
 pub(crate) type Steps = Arc<Mutex<Vec<(u32, usize, usize)>>>;
 
-/// Gives as logits a function of the tokens that its pages hold up to the row, and of the state there.
+/// Its logits are a function of the tokens in its pages up to the row, and of the state there.
 pub(crate) struct FakeExecutor {
     info: ExecutorInfo,
     limits: Limits,
     pages: Vec<[Option<TokenId>; PAGE_LEN]>,
     states: FakeStates,
     predict: Predict,
-    /// What was wanted of the step, and the logits for it.
+    /// The requested outputs of the step, and their logits.
     logits: Vec<(Wanted, Vec<f32>)>,
     steps: Steps,
 }
@@ -61,7 +61,7 @@ pub(crate) struct FakeSize {
     pub(crate) n_sequences: usize,
 }
 
-/// A model of the characters of [`CHARACTERS`] with the logits that `predict` gives behind a history.
+/// A model over [`CHARACTERS`] whose logits after a history are given by `predict`.
 pub(crate) fn fake_model(
     size: FakeSize,
     predict: impl Fn(&[TokenId]) -> Vec<f32> + Send + 'static,
@@ -69,8 +69,8 @@ pub(crate) fn fake_model(
     stateful_model(size, 0, predict)
 }
 
-/// As [`fake_model`], with a recurrent state for each sequence if there are slots: a hash of all tokens so far, without which
-/// the logits are others.
+/// As [`fake_model`], with a recurrent state per sequence if there are slots: a hash of all tokens so far. A wrong state
+/// changes the logits.
 pub(crate) fn stateful_model(
     size: FakeSize,
     n_state_slots: usize,
@@ -112,7 +112,7 @@ pub(crate) fn token_of(character: char) -> TokenId {
     TokenId(characters.binary_search(&character).unwrap() as u32)
 }
 
-/// Logits that make the model write `script` position by position, wherever it starts.
+/// Logits that make the model write `script`, position by position, from any start.
 pub(crate) fn scripted(script: &'static str) -> impl Fn(&[TokenId]) -> Vec<f32> {
     let script: Vec<char> = script.chars().collect();
     move |history| {
@@ -130,12 +130,12 @@ pub(crate) fn hashed(history: &[TokenId]) -> Vec<f32> {
     (0..CHARACTERS.chars().count() as u32).map(|token| (hash(state, token) % 1000) as f32 / 200.0).collect()
 }
 
-/// As [`hashed`] of the last three tokens: what repeats goes on repeating, as far as draws let it.
+/// As [`hashed`] of the last three tokens: repetitions continue, as far as sampling allows.
 pub(crate) fn recent(history: &[TokenId]) -> Vec<f32> {
     hashed(&history[history.len().saturating_sub(3)..])
 }
 
-/// As [`recent`], but at every fourth place or so [`hashed`]: it repeats itself, and yet all of the history counts.
+/// As [`recent`], but [`hashed`] at about every fourth position: repetitive, yet dependent on the whole history.
 pub(crate) fn mostly_recent(history: &[TokenId]) -> Vec<f32> {
     let whole = hashed(history);
     if whole[0] < 1.25 { whole } else { recent(history) }
@@ -212,7 +212,7 @@ impl Executor for FakeExecutor {
     }
 
     fn release_pages(&mut self, pages: &[PageId]) -> Result<(), ExecError> {
-        // Whoever reads one of them before it is written fails.
+        // Reading one of them before it is written fails.
         pages.iter().for_each(|page| self.pages[page.0 as usize] = [None; PAGE_LEN]);
         Ok(())
     }
@@ -238,7 +238,7 @@ impl Executor for FakeExecutor {
     }
 }
 
-/// A directory of its own for a test, gone at its end.
+/// A temporary directory for a test, removed at its end.
 #[derive(Debug)]
 pub(crate) struct Scratch(PathBuf);
 

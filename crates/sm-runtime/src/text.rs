@@ -1,4 +1,4 @@
-//! The tokenizer of a model, which a model need not have.
+//! A model's optional tokenizer.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use sm_tensor::TokenId;
 
 use crate::Error;
 
-/// The tokenizer of a model, or none: a model without one can still continue token ids.
+/// A model's tokenizer, if any; without one, it can still continue token ids.
 #[derive(Clone, Debug)]
 pub(crate) struct Text(pub(crate) Option<Arc<dyn Tokenizer>>);
 
@@ -54,7 +54,7 @@ impl Text {
         self.0.as_ref().map_or(&[], |tokenizer| tokenizer.vocabulary().end_of_generation())
     }
 
-    /// A decoder of the output.
+    /// A streaming decoder for the output.
     pub(crate) fn stream(&self, start: TextStart) -> Option<TextStream> {
         let tokenizer = self.0.clone()?;
         Some(match start {
@@ -64,11 +64,11 @@ impl Text {
     }
 }
 
-/// Whether the space that some tokenizers put before the first word of a text belongs to the output.
+/// Whether the output includes the space that some tokenizers put before the first word of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TextStart {
-    /// The output is a new text, such as an answer. The space is not part of it.
+    /// The output is a new text, such as an answer, without the space.
     New,
-    /// The output continues the prompt's text. The space is part of it.
+    /// The output continues the prompt's text, with the space.
     Continued,
 }

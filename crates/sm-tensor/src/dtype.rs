@@ -22,7 +22,7 @@ use std::fmt;
 
 /// Storage type of a matrix. Names and layouts follow GGUF.
 ///
-/// Exhaustive on purpose: a format that some table of a backend lacks must not compile.
+/// Deliberately exhaustive: a backend table that lacks a format must not compile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DType {
     /// IEEE 754 single precision.

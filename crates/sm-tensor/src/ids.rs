@@ -8,6 +8,6 @@ pub struct TokenId(pub u32);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PageId(pub u32);
 
-/// A place for the recurrent states of one sequence in an executor's pool: one of each state that the model has.
+/// A slot for one sequence's recurrent states in an executor's pool, one of each kind the model has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StateSlot(pub u32);

@@ -1,4 +1,4 @@
-//! A conversation with the demo model: a question per line of standard input, answers as they grow.
+//! A conversation with the demo model: one question per line of standard input, streamed answers.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use std::error::Error;
@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut messages = Vec::new();
     for line in io::stdin().lines() {
         messages.push(Message::new("user", &line?));
-        // The engine still has the keys and values of what was said before.
+        // The engine still has the keys and values of earlier turns.
         let prompt = Prompt::Chat(template.render(&ChatRequest::new(&messages))?);
         let mut answer = String::new();
         let mut stream = engine.stream(Request::new(prompt, options.clone()))?;

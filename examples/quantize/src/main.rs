@@ -1,4 +1,4 @@
-//! What each weight format costs: its bits per weight, and how far it moves the weights.
+//! The cost of each weight format: bits per weight and relative error.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use sm_tensor::{DType, QuantizeError, dequantize, quantize};
@@ -23,7 +23,7 @@ fn main() -> Result<(), QuantizeError> {
     Ok(())
 }
 
-/// Values distributed about as trained weights are: each is a sum of twelve uniform ones.
+/// Values distributed roughly like trained weights: sums of twelve uniform ones.
 fn bell_curve() -> Vec<f32> {
     let mut state = 1_u32;
     let mut uniform = || {

@@ -1,4 +1,4 @@
-//! Continuous batching for a model of one's own: the scheduler says what a step computes, the cache on which pages.
+//! Continuous batching for a custom model: the scheduler decides what a step computes, the cache on which pages.
 //!
 //! The model here counts: the token after `n` is `n + 1`. A real one would read [`Step::batch`], which also has the page
 //! table, and sample from its logits.
@@ -8,11 +8,11 @@ use std::error::Error;
 use std::sync::Arc;
 
 use sm_batching::{
-    BatchMemory, BatchingConfig, Request, RequestId, Results, Scheduler, Step, StepLimits, TokenId, Verdict,
+    BatchingConfig, Request, RequestId, Results, Scheduler, Step, StepLimits, TokenId, Verdict,
 };
 use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool};
 
-/// What a step is assumed to take.
+/// Assumed duration of a step.
 const STEP_US: u64 = 1000;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = BatchingConfig::new().max_batch_wait_us(0);
     let mut scheduler = Scheduler::new(config, limits)?;
 
-    // Three prompts with the same beginning, and a short one.
+    // Three prompts with a common prefix, and a short one.
     let namespace = Arc::new(Namespace { model: "counter".into(), ..Namespace::default() });
     let prompts = [(0..40, 3), (0..42, 5), (0..44, 4), (100..102, 6)];
     for (id, (prompt, n_new)) in (0..).zip(prompts) {
@@ -44,11 +44,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("request {}: {new:?}", ended.id.request.0);
         }
     }
-    println!("{} tokens of prompts were not computed twice", cache.stats().reused_tokens);
+    println!("{} prompt tokens were reused", cache.stats().reused_tokens);
     Ok(())
 }
 
-/// The model: one token for each sequence whose prompt is computed.
+/// The model: one token per sequence whose prompt is computed.
 fn count(step: &Step, results: &mut Results) {
     results.clear();
     let batch = step.batch();

@@ -1,19 +1,19 @@
-//! No import circles: at every level of a crate's module tree, the siblings form an acyclic graph.
+//! No import cycles: at every level of a crate's module tree, siblings form an acyclic graph.
 //!
-//! A sibling stands for its whole subtree. There is an edge from one to another where code of the first names something
-//! that the second defines:
+//! A sibling represents its whole subtree. There is an edge from one to another if code in the first names something
+//! defined in the second:
 //!
 //! ```text
 //! crate ─┬─ plan ── op          plan ──► ops        `use crate::ops::Linear` in plan/op.rs
 //!        └─ ops  ── linear      ops  ──► plan       `super::super::plan::Op` in ops/linear.rs: a circle
 //! ```
 //!
-//! A re-export is no definition: `use super::Foo` is an edge to the sibling that defines `Foo`, and none if the parent
-//! itself does. Parent and child may name each other, since a parent that hides its children has to. Without circles the
-//! modules of a crate can be read, tested and moved one after the other. Tests are exempt: they may look at everything.
+//! A re-export is not a definition: `use super::Foo` is an edge to the sibling that defines `Foo`, and no edge if the
+//! parent itself does. Parent and child may name each other, since a parent that hides its children has to. Without cycles
+//! a crate's modules can be read, tested and moved one at a time. Tests are exempt.
 //!
-//! Names are resolved as far as the syntax tree goes: `use`, paths, and paths among the tokens of a macro. Methods are not
-//! followed; whoever has a value of a type has been given it by somebody who names the type.
+//! Names are resolved as far as syntax allows: `use`, paths, and paths in macro tokens. Methods are not followed: whoever
+//! has a value of a type got it from code that names the type.
 
 mod cycles;
 mod modules;
@@ -30,7 +30,7 @@ use self::modules::{ModuleId, Tree};
 use self::names::definers;
 use super::{Finding, SourceFile};
 
-/// How one sibling depends on another: one place that shows it, and how many there are.
+/// A dependency of one sibling on another: one example, and the number of occurrences.
 struct Edge {
     file: String,
     line: usize,
@@ -72,7 +72,7 @@ fn edges_by_parent(tree: &Tree) -> BTreeMap<ModuleId, Edges> {
     by_parent
 }
 
-/// A finding at the first edge of `cycle`, with a witness for each edge.
+/// A finding at the first edge of `cycle`, with an example for each edge.
 fn describe(tree: &Tree, parent: ModuleId, edges: &Edges, cycle: &[ModuleId]) -> Finding {
     let name = |id: ModuleId| tree.module(id).name.as_str();
     let names: Vec<&str> = cycle.iter().chain(&cycle[..1]).map(|&id| name(id)).collect();

@@ -1,8 +1,8 @@
-//! What each crate may depend on: the table of ARCHITECTURE.md.
+//! Allowed dependencies of each crate: the table of ARCHITECTURE.md.
 
 use super::{Finding, SourceFile};
 
-/// What a crate may depend on: crates of the project, and third-party crates that only some may use.
+/// A crate's allowed dependencies: crates of the project, and restricted third-party crates.
 struct Rule {
     name: &'static str,
     may_use: &'static [&'static str],
@@ -41,10 +41,10 @@ const RULES: [Rule; 12] = [
     rule("chat", &["sm-runtime"]),
 ];
 
-/// Third-party crates that only the crates that list them above may use.
+/// Third-party crates restricted to the crates that list them above.
 const RESTRICTED: [&str; 3] = ["rayon", "tokio", "wgpu"];
 
-/// Checks the manifest of each crate, but for its development dependencies: they do not ship.
+/// Checks each crate's manifest, except development dependencies, which do not ship.
 pub(super) fn check(files: &[SourceFile], findings: &mut Vec<Finding>) {
     for file in files {
         check_manifest(file, findings);

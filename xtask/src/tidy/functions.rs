@@ -1,17 +1,17 @@
-//! Functions fit a screen, whatever lints are allowed where they stand.
+//! Functions fit a screen, regardless of allowed lints.
 
 use syn::visit::{self, Visit};
 use syn::{Block, Ident, ImplItemFn, ItemFn, TraitItemFn};
 
 use super::{Finding, SourceFile};
 
-/// The most lines of a body between its braces, comments and empty lines included: they take room on the screen too.
+/// Maximum lines between a body's braces, including comments and blank lines, which also take up screen space.
 const MAX_LINES: usize = 60;
 
 /// Checks every function of every file, tests included.
 pub(super) fn check(files: &[SourceFile], findings: &mut Vec<Finding>) {
     for file in files.iter().filter(|file| file.is_rust()) {
-        // What does not parse does not compile, and another check says so.
+        // Files that do not parse do not compile, which other checks report.
         let Ok(syntax) = syn::parse_file(&file.text) else { continue };
         Functions { file, findings }.visit_file(&syntax);
     }

@@ -1,9 +1,9 @@
-//! Each crate can be published: its manifest describes it, and its README matches its documentation.
+//! Every crate is publishable: its manifest is complete, and its README matches its documentation.
 
 use super::{Finding, SourceFile};
 use crate::readme;
 
-/// What a manifest has to say, as the beginnings of lines.
+/// Required manifest keys, as line prefixes.
 const KEYS: [&str; 7] = [
     "description = ",
     "keywords = ",

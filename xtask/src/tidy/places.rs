@@ -35,7 +35,7 @@ const PLACES: [Place; 5] = [
             "crates/sm-cli/",
         ],
     },
-    // The kernels' team is the only pool of threads.
+    // The kernels' team is the only thread pool.
     Place { word: "rayon", allowed: &["crates/sm-kernels/src/cpu/team.rs"] },
     Place {
         word: "tokio",
@@ -54,7 +54,7 @@ pub(super) fn check(files: &[SourceFile], findings: &mut Vec<Finding>) {
 
 /// Checks one file for words out of place.
 fn check_words(file: &SourceFile, findings: &mut Vec<Finding>) {
-    // Tests may do more, such as count allocations; the rules are about what ships.
+    // Tests may do more, such as count allocations; the rules only cover shipped code.
     if !file.is_rust() || !file.path.starts_with("crates/") || file.is_test() {
         return;
     }
@@ -72,7 +72,7 @@ fn check_words(file: &SourceFile, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Checks that a module declares every source file; one that is not declared is dead code.
+/// Checks that every source file is declared by a module; otherwise it is dead code.
 fn check_modules(files: &[SourceFile], findings: &mut Vec<Finding>) {
     for file in files.iter().filter(|f| f.is_rust()) {
         let Some((source_root, module)) = file.path.split_once("/src/") else { continue };
@@ -96,13 +96,13 @@ fn check_modules(files: &[SourceFile], findings: &mut Vec<Finding>) {
     }
 }
 
-/// Whether a line declares the module `name`, or names its file for another module.
+/// Whether a line declares the module `name` or names its file in a `#[path]`.
 fn declares(line: &str, name: &str) -> bool {
     let names_file = line.trim().starts_with("#[path = ") && line.trim().ends_with(&format!("/{name}.rs\"]"));
     names_file || code_of(line).trim_end().ends_with(&format!("mod {name};"))
 }
 
-/// A line without comments and the contents of string literals.
+/// A line stripped of comments and the contents of string literals.
 fn code_of(line: &str) -> String {
     let mut code = String::new();
     let mut chars = line.chars().peekable();

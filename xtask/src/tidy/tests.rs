@@ -1,4 +1,4 @@
-//! Samples that break each rule; and the repository itself, which keeps them all.
+//! Samples that break each rule, and the repository itself, which follows all of them.
 
 use super::*;
 

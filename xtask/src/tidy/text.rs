@@ -1,16 +1,16 @@
-//! A file's first line, length, name, and words that must not be in it.
+//! Rules for a file's first line, length and name, and for forbidden words.
 
 use super::{Finding, SourceFile};
 
 const MAX_LINES: usize = 400;
 
-/// Files that are one long table, and why it stays in one piece.
+/// Files that are one long table, and why they are not split.
 const TABLES: [(&str, &str); 0] = [];
 
-/// Names that say nothing about what a module does.
+/// Meaningless module names.
 const EMPTY_NAMES: [&str; 5] = ["utils", "util", "common", "helpers", "manager"];
 
-/// Marks of unfinished work, split so that this file does not match.
+/// Markers of unfinished work, split so that this file does not match.
 const UNFINISHED: [&str; 7] = [
     concat!("TO", "DO"),
     concat!("FIX", "ME"),
@@ -21,7 +21,7 @@ const UNFINISHED: [&str; 7] = [
     concat!("#[ig", "nore"),
 ];
 
-/// Prefixes of paths that exist on one machine only.
+/// Prefixes of machine-specific paths.
 const MACHINE_PATHS: [&str; 4] =
     [concat!("/wo", "rk/"), concat!("/tm", "p/"), concat!("/ho", "me/"), concat!("/ro", "ot/")];
 

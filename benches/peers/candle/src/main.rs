@@ -38,9 +38,9 @@ fn answer(request: &Value, engine: &mut Option<Engine>) -> Result<f64, Failure> 
     let engine = engine.as_mut().ok_or("no model is loaded")?;
     match call {
         "prefill" => engine.prefill(number("n_tokens")?),
-        "decode" if number("n_sequences")? > 1 => Err("one sequence at a time is all that its cache has".into()),
+        "decode" if number("n_sequences")? > 1 => Err("its cache only supports one sequence".into()),
         "decode" => engine.decode(number("n_tokens")?, number("depth")?),
-        other => Err(format!("there is no call {other:?}").into()),
+        other => Err(format!("unknown call {other:?}").into()),
     }
 }
 
@@ -80,7 +80,7 @@ impl Engine {
         Ok(start.elapsed().as_secs_f64())
     }
 
-    /// Computes tokens after `position` others; position 0 resets the cache.
+    /// Computes tokens from `position` on; position 0 resets the cache.
     fn run(&mut self, tokens: &[u32], position: usize) -> Result<(), Failure> {
         let tokens = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
         self.model.forward(&tokens, position)?;

@@ -4,14 +4,14 @@
 //! bucket(len) = ⌈len / bucket_size⌉        128: 1..=128 → 1, 129..=256 → 2, …
 //! ```
 //!
-//! The bucket of the first request in the queue decides, so that nobody starves; then come its neighbours, nearest first.
-//! For engines that pad, this keeps the padding below one bucket per sequence. Nothing is padded here; what remains is that
-//! prompts of similar length end their prefill together.
+//! The bucket of the first request in the queue goes first, so that nobody starves, then its neighbours, nearest first. In
+//! engines that pad, this bounds padding to one bucket per sequence. Nothing is padded here; the remaining effect is that
+//! prompts of similar length finish prefill together.
 
 use super::{BatchInfo, BatchPolicy, RequestShape, check_tokens, take_while};
 use crate::error::BatchingError;
 
-/// Sorts lengths into buckets of equal width: with width 128, lengths 1 to 128 share a bucket, 129 to 256 the next.
+/// Maps lengths to buckets of equal width: with width 128, lengths 1 to 128 share a bucket, 129 to 256 the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucketer {
     /// Width, in tokens; at least 1.
@@ -19,17 +19,17 @@ pub struct Bucketer {
 }
 
 impl Bucketer {
-    /// Buckets of this width; 0 is taken as 1.
+    /// Buckets of this width; 0 is treated as 1.
     pub fn new(bucket_size: usize) -> Self {
         Self { bucket_size: bucket_size.max(1) }
     }
 
-    /// The bucket of a length, counted from 1; that of length 0 is 0.
+    /// The bucket of a length, from 1; length 0 is in bucket 0.
     pub fn bucket(&self, len: usize) -> usize {
         len.div_ceil(self.bucket_size)
     }
 
-    /// The longest length of a bucket.
+    /// The maximum length in a bucket.
     pub fn bucket_len(&self, bucket: usize) -> usize {
         bucket.saturating_mul(self.bucket_size)
     }
@@ -56,7 +56,7 @@ impl BatchPolicy for Bucketed {
         };
         let own = self.bucketer.bucket(first.prompt_len);
         let mut nearest: Vec<(usize, RequestShape)> = waiting.iter().copied().enumerate().collect();
-        // The sort is stable: requests at the same distance keep the order of the queue.
+        // The sort is stable: equally near requests keep queue order.
         nearest.sort_by_key(|(_, request)| self.bucketer.bucket(request.prompt_len).abs_diff(own));
         let fits = |batch: &BatchInfo| batch.padded_tokens() <= self.max_total_tokens;
         take_while(nearest, n_slots, fits, chosen);

@@ -1,7 +1,7 @@
-//! Continuous batching: free slots are filled at every step, in the order of the queue.
+//! Continuous batching: fills free slots at every step, in queue order.
 //!
-//! Iteration-level scheduling of [Orca](https://www.usenix.org/conference/osdi22/presentation/yu) (Yu et al., OSDI 2022). A
-//! sequence that ends leaves its slot at once, and a request that arrives waits for a slot, not for a batch:
+//! Iteration-level scheduling as in [Orca](https://www.usenix.org/conference/osdi22/presentation/yu) (Yu et al., OSDI
+//! 2022). A finished sequence frees its slot immediately, and a new request waits for a slot, not for a batch:
 //!
 //! ```text
 //! slot 1   A A A A A D D D          A has 5 tokens, B 2, C 6; D takes A's slot, E takes B's
@@ -10,11 +10,11 @@
 //!          steps ───────►
 //! ```
 //!
-//! There is no limit of tokens or memory here: pages are checked when a request is admitted, and rows when a step is made.
+//! No token or memory limit applies here: pages are checked on admission, and rows when a step is built.
 
 use super::{AdmitAt, BatchPolicy, RequestShape, take_while};
 
-/// Fills free slots at every step, in the order of the queue.
+/// Fills free slots at every step, in queue order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Continuous;
 

@@ -1,16 +1,16 @@
-//! Static batches as large as a limit of memory allows:
+//! Static batches as large as a memory limit allows:
 //!
 //! ```text
 //! fixed_bytes + n_sequences · longest max_len · bytes_per_token ≤ memory_limit_bytes
 //! ```
 //!
-//! The estimate counts every sequence at the full length of the longest, so a batch stays within the limit to its last token
-//! and is never preempted for it. Continuous batching needs no such worst case, since it preempts.
+//! The estimate assumes that every sequence reaches the maximum length of the longest, so a batch stays within the limit to
+//! the end without preemption. Continuous batching needs no such worst case, since it preempts.
 
 use super::{BatchInfo, BatchPolicy, RequestShape, check_limit, check_tokens, take_while};
 use crate::error::{BatchingError, QueueLimit};
 
-/// What the memory of a batch depends on: `fixed_bytes + n_sequences · len · bytes_per_token`.
+/// Memory model of a batch: `fixed_bytes + n_sequences · len · bytes_per_token`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchMemory {
     /// Bytes that do not depend on the batch.
@@ -27,14 +27,14 @@ impl BatchMemory {
     }
 }
 
-/// Takes requests in order while the batch, with all that it may generate, stays within a limit of memory.
+/// Takes requests in order while the batch, including everything it may generate, stays within a memory limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryAware {
     /// Maximum number of prompt tokens in a batch, counted as if padded to the longest.
     pub max_total_tokens: usize,
     /// Maximum bytes of a batch.
     pub memory_limit_bytes: u64,
-    /// Estimates the bytes.
+    /// Estimates a batch's bytes.
     pub memory: BatchMemory,
 }
 

@@ -1,11 +1,11 @@
-//! Static batches of the first requests in the queue: `padded tokens ≤ max_total_tokens`, whatever their lengths.
+//! Static batches in queue order, regardless of length: `padded tokens ≤ max_total_tokens`.
 //!
-//! The baseline that the other policies are measured against.
+//! The baseline for the other policies.
 
 use super::{BatchInfo, BatchPolicy, RequestShape, check_tokens, take_while};
 use crate::error::BatchingError;
 
-/// Takes the first requests, whatever their lengths.
+/// Takes requests in queue order, regardless of length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Naive {
     /// Maximum number of prompt tokens in a batch, counted as if padded to the longest.

@@ -1,11 +1,11 @@
-//! Batched prefill, unbatched decode: prompts share steps, and each sequence decodes in steps of its own.
+//! Batched prefill, unbatched decode: prompts share steps, and sequences decode one per step.
 //!
-//! For measurements of what batched decoding gains. Steps are either prefill or decode; the sequences take turns to decode.
+//! For measuring the benefit of batched decoding. Steps are either prefill or decode; sequences take turns decoding.
 
 use super::{AdmitAt, BatchPolicy, RequestShape};
 use crate::error::BatchingError;
 
-/// Another policy, except that sequences decode one at a time.
+/// Wraps a policy so that sequences decode one at a time.
 #[derive(Debug)]
 pub struct PrefillOnly(
     /// The policy that chooses requests.

@@ -1,8 +1,6 @@
 //! Counters that prove the documented behaviour.
 
-use sm_batching::{
-    BatchMemory, BatchingConfig, BatchingStrategy, Priority, PromptLogits, StepLimits, Wanted,
-};
+use sm_batching::{BatchMemory, BatchingConfig, BatchingStrategy, Priority, PromptLogits, Wanted};
 
 use crate::world::{World, limits, tokens};
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sm_batching::{
-    BatchMemory, BatchingConfig, BatchingError, EndReason, Ended, PromptLogits, Request, RequestId, Results,
-    Scheduler, SequenceId, StepLimits, StepPart, Verdict,
+    BatchingConfig, BatchingError, EndReason, Ended, PromptLogits, Request, RequestId, Results, Scheduler,
+    SequenceId, StepLimits, StepPart, Verdict,
 };
 use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool, TurnEnd};
 use sm_tensor::TokenId;

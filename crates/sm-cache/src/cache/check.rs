@@ -1,6 +1,6 @@
-//! Integrity: every page and every state slot is in exactly one place, and all counts are right.
+//! Integrity checks: every page and state slot is in exactly one place, and all counts are right.
 //!
-//! For tests, and for an engine to run between steps when it suspects a defect.
+//! For tests, and for engines that suspect a defect, between steps.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use crate::lease::KvHandle;
 use crate::prefix::ChainEnd;
 use crate::state_slots::SlotRefs;
 
-/// A broken invariant: a defect of this crate or of its caller, never of a request. Log it and start with a new cache.
+/// A broken invariant: a defect in this crate or its caller, never in a request. Log it and start over with a new cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheFault {
@@ -70,7 +70,7 @@ fn count(what: &'static str, counted: usize, recorded: usize) -> Result<(), Cach
 }
 
 impl KvCache {
-    /// Checks everything that must hold between two calls, in time proportional to the number of pages.
+    /// Checks all invariants that hold between calls, in time linear in the number of pages.
     ///
     /// # Errors
     /// The first broken invariant.
@@ -82,7 +82,7 @@ impl KvCache {
         self.check_namespaces()
     }
 
-    /// Checks that `handles` are all handles there are. One that is missing was dropped without being released.
+    /// Checks that `handles` are all existing handles. A missing one was dropped without being released.
     ///
     /// # Errors
     /// The first lease whose handle is missing.
@@ -128,7 +128,8 @@ impl KvCache {
         }
         let n_pinned = refs.iter().filter(|refs| refs.pins > 0).count();
         count("pinned pages", n_pinned, self.allocator.n_pinned())?;
-        let (n_resident, n_max) = (self.allocator.n_resident(), self.allocator.max_resident());
+        let n_resident = self.allocator.n_resident();
+        let n_max = self.allocator.max_resident();
         if n_resident > n_max && n_resident > n_pinned {
             count("resident pages", n_resident, n_max)
         } else {
@@ -177,7 +178,7 @@ impl KvCache {
         count("snapshots", self.states.pages_with_snapshot().count(), self.states.n_snapshots())
     }
 
-    /// If the pool has states: checks that snapshots can be found and that cached pages lead to one.
+    /// If the pool has states, checks that snapshots can be found and that cached pages lead to one.
     fn check_snapshots(&self) -> Result<(), CacheFault> {
         if !self.is_stateful() {
             return Ok(());
@@ -212,7 +213,8 @@ impl KvCache {
     fn check_leases_and_sessions(&self) -> Result<(), CacheFault> {
         let is_distinct = |pages: &[PageId]| pages.iter().collect::<HashSet<_>>().len() == pages.len();
         for (lease, entry) in self.leases.iter() {
-            let (pages, computed) = (entry.table.pages(), entry.table.computed());
+            let pages = entry.table.pages();
+            let computed = entry.table.computed();
             let published = pages.get(..entry.n_published);
             let is_indexed = |pages: &[PageId]| pages.iter().all(|page| self.index.contains(*page));
             let rule = broken(&[
@@ -226,7 +228,8 @@ impl KvCache {
             }
         }
         for (session, entry) in self.sessions.iter() {
-            let (pages, computed) = (entry.table.pages(), entry.table.computed());
+            let pages = entry.table.pages();
+            let computed = entry.table.computed();
             let has_state = self.is_stateful() && computed > 0;
             let rule = broken(&[
                 (is_distinct(pages), "its pages differ"),

@@ -1,4 +1,4 @@
-//! Commit: what a step computed becomes part of the sequence, and its full pages can be found by others.
+//! Commit: adds what a step computed to the sequence and publishes its full pages.
 //!
 //! Only accepted tokens are committed. A rejected draft never enters the index, so its pages can simply be dropped.
 
@@ -9,12 +9,12 @@ use crate::lease::KvHandle;
 use crate::page_key::PageKey;
 
 impl KvCache {
-    /// Records that positions up to `computed` are computed. `token_ids` are the sequence's tokens, at least that many, without
-    /// any that may still be rejected. From now on others can find its full pages.
+    /// Records that positions up to `computed` are computed. `token_ids` are at least as many of the sequence's tokens,
+    /// without any that may still be rejected. Publishes its full pages.
     ///
     /// # Panics
     /// If the positions are not reserved, are fewer than before, or have no tokens; or if the pool has states and the step
-    /// was not to keep the state after them.
+    /// did not keep the state after them.
     pub fn commit(&mut self, handle: &KvHandle, token_ids: &[TokenId], computed: usize) {
         let lease = self.leases.get(handle);
         let has_state = !self.is_stateful() || lease.step.written.is_some();
@@ -33,8 +33,8 @@ impl KvCache {
 
     /// Like [`KvCache::commit`], for positions whose pages were restored from elsewhere instead of computed.
     ///
-    /// If the pool has states, restore the pages up to one whose state is restored as well, into the slot of
-    /// [`KvCache::reserve_restored_state`]. No sequence can continue from pages beyond it, so these are dropped when the
+    /// If the pool has states, also restore the state after the last page, into the slot of
+    /// [`KvCache::reserve_restored_state`]. No sequence can continue from pages beyond it, so those are dropped when the
     /// lease ends.
     ///
     /// # Panics
@@ -67,7 +67,7 @@ impl KvCache {
         computed - before
     }
 
-    /// Indexes the full pages that are not indexed yet.
+    /// Indexes full pages not indexed yet.
     fn publish(&mut self, handle: &KvHandle, token_ids: &[TokenId]) {
         let page_len = self.page_len();
         let lease = self.leases.get_mut(handle);
@@ -83,8 +83,8 @@ impl KvCache {
         }
     }
 
-    /// The key of the next page of a sequence, if the sequence is at the start of a page and more tokens follow that page. A
-    /// caller who has the page elsewhere can reserve it, fill it and call [`KvCache::commit_restored`].
+    /// The key of a sequence's next page, if the sequence is at a page boundary and tokens follow that page. A caller that
+    /// has the page elsewhere can reserve it, fill it and call [`KvCache::commit_restored`].
     pub fn next_key(&self, handle: &KvHandle, token_ids: &[TokenId]) -> Option<PageKey> {
         let lease = self.leases.get(handle);
         let page_len = self.page_len();
@@ -102,11 +102,11 @@ impl KvCache {
         Some(self.index.hasher().child(end.key, &token_ids[computed..][..page_len]))
     }
 
-    /// Drops all computed positions beyond `len`, and all pages without computed positions, reserved ones included. Returns
-    /// the computed positions that are left.
+    /// Drops all computed positions beyond `len`, and all pages without computed positions, including reserved ones.
+    /// Returns the remaining computed positions.
     ///
-    /// If the pool has states, these are the longest at most `len` whose state is known. After a step that was reserved but
-    /// not committed, the state that it read counts as lost if the step was to overwrite it; so this is how a sequence
+    /// If the pool has states, truncates to the last position, at most `len`, with a known state. After a step that was
+    /// reserved but not committed, the state it read counts as lost if the step was to overwrite it. This is how a sequence
     /// recovers from a failed step.
     pub fn truncate(&mut self, handle: &KvHandle, len: usize) -> usize {
         self.tick();
@@ -115,7 +115,7 @@ impl KvCache {
         self.computed(handle)
     }
 
-    /// [`KvCache::truncate`] within another operation.
+    /// [`KvCache::truncate`] as part of another operation.
     pub(super) fn shrink(&mut self, handle: &KvHandle, len: usize) {
         let len = if self.is_stateful() { self.rewind_state(handle, len) } else { len };
         let page_len = self.page_len();

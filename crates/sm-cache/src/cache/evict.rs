@@ -1,14 +1,14 @@
-//! Eviction: where memory comes from when there is none left.
+//! Eviction: reclaims memory when none is free.
 //!
-//! A page for a lease is taken from the blank pages, else something is evicted: least recently used first, be it a cached
-//! page or the pages of an idle session. A state slot comes from the free slots, else from the least recently used
-//! snapshot or idle session. What leases use is never evicted; if nothing else is left, a sequence must be preempted.
+//! A lease gets a blank page if there is one; otherwise the least recently used cached page or idle session's pages are
+//! evicted. Likewise, a state slot is a free one, or that of the least recently used snapshot or idle session. Leased
+//! memory is never evicted; if nothing else is left, a sequence must be preempted.
 //!
-//! Of one sequence, the end is evicted before the beginning, because pages are found only through those before them. That
-//! takes no search: pages enter the order last page first, whenever a sequence ends.
+//! Within a sequence, the end is evicted before the beginning, because pages are only found through their predecessors.
+//! That needs no search: when a sequence ends, its pages enter the LRU order last page first.
 //!
-//! Evicting an idle session only drops its references. Its full pages become cached pages, the first in line, so nothing is
-//! lost before the memory is really needed.
+//! Evicting an idle session only drops its references. Its full pages become cached pages, first in line for eviction, so
+//! nothing is lost before the memory is needed.
 
 use sm_tensor::{PageId, StateSlot};
 
@@ -21,7 +21,7 @@ use crate::session_id::SessionId;
 
 impl KvCache {
     /// Evicts idle sessions' pages, cached pages and snapshots, least recently used first, until at most `max_bytes` are in
-    /// use or cached, or nothing is left to evict. Returns the bytes then in use or cached.
+    /// use or cached, or nothing is left to evict. Returns the bytes still in use or cached.
     pub fn trim(&mut self, max_bytes: u64) -> u64 {
         let reason = EvictionReason::Trim;
         while self.current_bytes() > max_bytes
@@ -30,24 +30,22 @@ impl KvCache {
         self.current_bytes()
     }
 
-    /// Evicts while more pages are in use or cached than
-    /// [`KvCacheConfig::gc_threshold_percent`](crate::KvCacheConfig::gc_threshold_percent) allows. To be called before a
-    /// request is admitted.
+    /// Evicts down to [`KvCacheConfig::gc_threshold_percent`](crate::KvCacheConfig::gc_threshold_percent). Call before
+    /// admitting a request.
     pub fn collect(&mut self) {
         let threshold = self.max_pages() * usize::from(self.config.gc_threshold_percent) / 100;
         while self.allocator.n_resident() > threshold && self.evict_oldest(EvictionReason::Threshold) {}
     }
 
-    /// The pages without content. Their memory can be used otherwise until they are leased.
+    /// The pages without content. Their memory is free for other uses until they are leased.
     pub fn blank_pages(&self) -> impl Iterator<Item = PageId> {
         self.allocator.blank()
     }
 
-    /// Changes the limit of bytes in total, and evicts down to it. Pages that leases use stay; they are dropped when
-    /// released.
+    /// Changes the total byte limit and evicts down to it. Leased pages stay until released.
     ///
     /// # Errors
-    /// If not even one page fits beside the state slots.
+    /// If not even one page fits next to the state slots.
     pub fn set_max_bytes_total(&mut self, max_bytes: u64) -> Result<(), CacheError> {
         self.budget.check_max_bytes(max_bytes)?;
         self.config.max_bytes_total = max_bytes;
@@ -57,7 +55,7 @@ impl KvCache {
         Ok(())
     }
 
-    /// Forgets all idle sessions and all cached pages. Does not count as eviction.
+    /// Drops all idle sessions and cached pages. Does not count as eviction.
     pub fn clear(&mut self) {
         while let Some(session) = self.sessions.oldest_idle() {
             self.remove_session(session);
@@ -67,7 +65,7 @@ impl KvCache {
         }
     }
 
-    /// Evicts until the limit holds, as far as possible.
+    /// Evicts down to the limit, as far as possible.
     pub(super) fn keep_within_limit(&mut self) {
         while self.allocator.n_resident() > self.allocator.max_resident()
             && self.evict_oldest(EvictionReason::Trim)
@@ -126,7 +124,7 @@ impl KvCache {
         true
     }
 
-    /// Evicts the snapshot of a page, and the page with it if nothing else makes it useful.
+    /// Evicts a page's snapshot, and the page too if nothing else makes it useful.
     pub(super) fn evict_snapshot(&mut self, page: PageId, reason: EvictionReason) {
         let is_useful = self.index.n_children(page) > 0 || self.index.duplicate(page).is_some();
         if self.allocator.is_cached(page) && !is_useful {
@@ -149,8 +147,8 @@ impl KvCache {
     fn evict_session_pages(&mut self, session: u32, reason: EvictionReason) {
         let used = self.sessions.get(session).used;
         let table = self.sessions.take_table(session);
-        // The session is older than every cached page, so its pages are the first in line. Only its first pages may have
-        // been used by others since. Either way the last page comes before the one in front of it.
+        // The session is older than every cached page, so its pages are first in line. Only its first pages may have been
+        // used by others since. Either way, a page comes before its predecessor.
         let n_newer = table.pages().iter().take_while(|page| self.allocator.used(**page) > used).count();
         let (newer, older) = table.pages().split_at(n_newer);
         let n_freed = self.drop_session_refs(newer.iter().rev(), Recency::Newest)
@@ -161,7 +159,7 @@ impl KvCache {
         self.stats.evictions += 1;
     }
 
-    /// Evicts the least recently used idle session, tokens included, to make room for a new one.
+    /// Evicts the least recently used idle session, including its tokens, to make room for a new one.
     pub(super) fn evict_session(&mut self) {
         let Some(session) = self.sessions.oldest_idle() else {
             return;
@@ -184,7 +182,7 @@ impl KvCache {
     }
 }
 
-/// What [`KvCache::remove_session`] leaves.
+/// Result of [`KvCache::remove_session`].
 #[derive(Debug)]
 pub(super) struct RemovedSession {
     id: SessionId,

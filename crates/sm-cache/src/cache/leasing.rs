@@ -1,9 +1,8 @@
-//! Leasing: how a running sequence gets its pages.
+//! Leasing: allocates pages to running sequences.
 //!
-//! A lease begins with the longest prefix that is computed already, be it in the prefix index or in the session whose turn it
-//! serves. Each step reserves the pages of its rows. A page that is written in part and shared is copied first
-//! (copy-on-write as in PagedAttention, <https://arxiv.org/abs/2309.06180>); full pages are never written again, so sharing
-//! them needs no copy.
+//! A lease starts with the longest computed prefix, from the prefix index or from the session it serves. Each step reserves
+//! pages for its rows. A shared, partially written page is copied first (copy-on-write as in PagedAttention,
+//! <https://arxiv.org/abs/2309.06180>); full pages are never written again, so sharing them needs no copy.
 
 use sm_tensor::{PageId, TokenId};
 
@@ -17,13 +16,13 @@ use crate::session::Turn;
 /// Whether a sequence counts as a hit or a miss in the statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arrival {
-    /// It is new: it counts.
+    /// New: counts.
     New,
-    /// It was preempted and resumes. Finding its own pages again saves no work, so it does not count.
+    /// Resuming after preemption: does not count, because finding its own pages again saves no work.
     Resumed,
 }
 
-/// Whom a lease serves.
+/// Who a lease serves.
 #[derive(Clone, Copy, Debug)]
 pub enum LeaseOwner<'a> {
     /// A request without a session.
@@ -35,19 +34,19 @@ pub enum LeaseOwner<'a> {
 /// The arguments of [`KvCache::lease`].
 #[derive(Clone, Copy, Debug)]
 pub struct LeaseRequest<'a> {
-    /// Whom it serves.
+    /// Who it serves.
     pub owner: LeaseOwner<'a>,
     /// All tokens known so far, including those to be computed.
     pub tokens: &'a [TokenId],
-    /// Positions that the sequence may reach. Only sizes its page table, so that growing up to there allocates nothing.
+    /// Maximum length of the sequence. Only sizes its page table, so that growing does not allocate.
     pub max_len: usize,
     /// Whether it counts as a hit or a miss.
     pub arrival: Arrival,
 }
 
 impl KvCache {
-    /// Leases the pages of the longest computed prefix of the tokens, but never of all of them: the last must be computed for
-    /// its logits. If the pool has states, the prefix ends where the state is known. Takes no new memory.
+    /// Leases the pages of the longest computed proper prefix of the tokens: the last token must be computed for its
+    /// logits. If the pool has states, the prefix ends where the state is known. Takes no new memory.
     pub fn lease(&mut self, request: &LeaseRequest<'_>) -> KvHandle {
         self.tick();
         let (namespace, session) = match request.owner {
@@ -75,8 +74,8 @@ impl KvCache {
         handle
     }
 
-    /// Fills `scratch` with the indexed pages that a lease on `tokens` can begin with; returns the positions of all indexed
-    /// pages that match, state or not.
+    /// Fills `scratch` with the indexed pages that a lease on `tokens` can start with. Returns the number of positions in
+    /// all matching indexed pages, with or without a state.
     fn match_prefix(&mut self, namespace: u32, tokens: &[TokenId]) -> usize {
         self.scratch.clear();
         if self.config.shares() {
@@ -90,7 +89,7 @@ impl KvCache {
         n_matched
     }
 
-    /// Positions that a session's own pages save a call whose context has `n_tokens` tokens.
+    /// Positions reusable from a session's own pages for a call with `n_tokens` tokens of context.
     fn reusable_len(&self, session: u32, n_tokens: usize) -> usize {
         let session = self.sessions.get(session);
         let n_common = session.call.map_or(0, |call| call.n_common);
@@ -142,7 +141,7 @@ impl KvCache {
         self.shrink(handle, n_own);
     }
 
-    /// The pages of a sequence, in the order of their positions, reserved ones included.
+    /// The pages of a sequence, in position order, including reserved ones.
     pub fn pages(&self, handle: &KvHandle) -> &[PageId] {
         self.leases.get(handle).table.pages()
     }
@@ -152,12 +151,12 @@ impl KvCache {
         self.leases.get(handle).table.computed()
     }
 
-    /// Makes positions up to `len` writable. A page that is written in part, and that others share or could find, is
-    /// replaced; the copies that the executor must make before the step are appended to `copies` in order, as (from, to).
+    /// Makes positions up to `len` writable. A partially written page that others share or could find is replaced; the
+    /// copies the executor must make before the step are appended to `copies` in order, as (from, to).
     ///
     /// # Errors
     /// All or nothing: [`CacheError::OutOfPages`] says how many pages others must release first;
-    /// [`CacheError::ResourceLimit`], that the sequence can never have so many.
+    /// [`CacheError::ResourceLimit`] means that the sequence can never have that many.
     pub fn reserve(
         &mut self,
         handle: &KvHandle,
@@ -170,7 +169,7 @@ impl KvCache {
         let computed = lease.table.computed();
         let is_begun = !computed.is_multiple_of(self.page_len()) && len > computed;
         let begun = is_begun.then_some(computed / self.page_len());
-        // A page that only sessions share stops being shared when they are evicted, so it needs no second page.
+        // A page shared only with idle sessions stops being shared when they are evicted, so it needs no second page.
         let is_shared = begun.is_some_and(|index| {
             let refs = self.allocator.refs(lease.table.pages()[index]);
             refs.pins > 1
@@ -205,8 +204,8 @@ impl KvCache {
         self.budget.check_total(n_pages)
     }
 
-    /// Makes the lease the only user of a page that is written in part. If others could find the page, it is copied while
-    /// there is room, because the pages that follow it are found only through it.
+    /// Makes the lease the only user of a partially written page. If others could find the page, copies it while there is
+    /// room, because later pages are only found through it.
     fn make_writable(&mut self, handle: &KvHandle, index: usize, copies: &mut Vec<(PageId, PageId)>) {
         let from = self.pages(handle)[index];
         if self.allocator.refs(from).total() == 1 && !self.index.contains(from) {
@@ -225,12 +224,13 @@ impl KvCache {
         }
     }
 
-    /// A second sequence that continues from what the first has computed. They share pages and state: whichever writes to a
-    /// shared page copies it first, and whichever runs a step writes its state to another slot.
+    /// Forks a sequence. Both share pages and state: whichever writes to a shared page first copies it, and whichever runs
+    /// a step writes its state to another slot.
     pub fn fork(&mut self, handle: &KvHandle) -> KvHandle {
         self.tick();
         let parent = self.leases.get(handle);
-        let (namespace, session) = (parent.namespace, parent.session);
+        let namespace = parent.namespace;
+        let session = parent.session;
         self.index.retain(namespace);
         let fork = self.leases.insert(namespace, session);
         let mut table = std::mem::take(&mut self.leases.get_mut(&fork).table);
@@ -247,8 +247,7 @@ impl KvCache {
         fork
     }
 
-    /// Ends the lease of a sequence that finished, was cancelled, or is preempted. Full pages stay findable until their
-    /// memory is needed.
+    /// Ends the lease of a finished, cancelled or preempted sequence. Full pages stay cached until their memory is needed.
     #[expect(clippy::needless_pass_by_value, reason = "the handle ends here")]
     pub fn release(&mut self, handle: KvHandle) {
         self.truncate(&handle, 0);

@@ -1,12 +1,11 @@
-//! Retirement: what becomes of pages and states that lose references.
+//! Retirement of pages and states that lose references.
 //!
-//! An unreferenced page is cached if others can find and use it, else blanked:
+//! An unreferenced page is cached if others can find and use it, otherwise blanked:
 //!
 //! * It must be indexed, and the configuration must retain pages.
-//! * If a duplicate of it is indexed, one copy is enough.
-//! * If the pool has states, it must lead to a snapshot: its own or that of a page that follows it. No sequence could
-//!   continue from any other page. So a page that loses its last child or its snapshot may have to go as well, and then the
-//!   page before it: that is *pruning*.
+//! * No duplicate of it may be indexed: one copy is enough.
+//! * If the pool has states, it must lead to a snapshot: its own or that of a later page. No sequence could continue from
+//!   any other page. So when a page loses its last child or its snapshot, it and then its predecessors may be *pruned*.
 
 use sm_tensor::PageId;
 
@@ -23,7 +22,7 @@ impl KvCache {
         self.retire(page, Recency::Newest);
     }
 
-    /// Takes pages and state from a session, which counts as a use; returns the bytes that lost their last reference.
+    /// Takes pages and state from a session, which counts as a use. Returns the bytes that lost their last reference.
     pub(super) fn drop_session_pages(&mut self, session: u32) -> u64 {
         let table = self.sessions.take_table(session);
         let n_freed = self.drop_session_refs(table.pages().iter().rev(), Recency::Newest);
@@ -54,7 +53,7 @@ impl KvCache {
         self.budget.bytes_of_states(n_used - self.states.n_used())
     }
 
-    /// Files a page that may have lost its last reference.
+    /// Caches or blanks a page if it has lost its last reference.
     fn retire(&mut self, page: PageId, recency: Recency) {
         if self.allocator.is_referenced(page) {
             return;
@@ -79,19 +78,19 @@ impl KvCache {
         }
     }
 
-    /// Whether a sequence can continue from an indexed page, or from one that follows it.
+    /// Whether a sequence can continue from an indexed page or a later one.
     fn is_useful(&self, page: PageId) -> bool {
         !self.is_stateful() || self.index.n_children(page) > 0 || self.snapshot_of(page).is_some()
     }
 
-    /// Blanks a cached page and prunes. With a reason, it is an eviction.
+    /// Blanks a cached page and prunes. With a reason, counts as an eviction.
     pub(super) fn blank_page(&mut self, page: PageId, reason: Option<EvictionReason>) {
         let parent = self.index.parent_of(page);
         self.blank_one_page(page, reason);
         self.prune(parent, reason);
     }
 
-    /// Blanks the cached page at the end of a chain if it became useless, then the page before it, and so on.
+    /// Blanks the cached page at the end of a chain if it has become useless, then its predecessor, and so on.
     pub(super) fn prune(&mut self, mut end: Option<ChainEnd>, reason: Option<EvictionReason>) {
         if !self.is_stateful() {
             return;
@@ -117,7 +116,7 @@ impl KvCache {
     }
 
     fn report_eviction(&mut self, page: PageId, reason: EvictionReason) {
-        // If a duplicate stays, so does the snapshot.
+        // If a duplicate remains, so does the snapshot.
         let snapshot = self.states.snapshot(page).filter(|_| self.index.duplicate(page).is_none());
         let n_freed_states = usize::from(snapshot.is_some_and(|slot| self.states.is_evictable(slot)));
         if let Some(cached) = self.index.get(page) {
@@ -130,7 +129,7 @@ impl KvCache {
         self.stats.evicted_snapshots += u64::from(snapshot.is_some());
     }
 
-    /// Removes a page from the index. Its snapshot moves to a duplicate, or is lost if there is none.
+    /// Removes a page from the index. Its snapshot moves to a duplicate or, without one, is lost.
     pub(super) fn unindex(&mut self, page: PageId) {
         match self.states.snapshot(page).and_then(|_| self.index.duplicate(page)) {
             Some(duplicate) => self.states.move_snapshot(page, duplicate),

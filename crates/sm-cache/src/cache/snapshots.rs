@@ -1,8 +1,8 @@
 //! Known states: the current state of each lease, and snapshots of earlier ones.
 //!
-//! A lease knows the state after its computed positions, and about earlier ones only where a page has a snapshot. Whatever goes
-//! back (rejected drafts, trimmed text, a failed step) or begins in the middle (a shared prefix, a resumed sequence) ends at
-//! the last position whose state is known; the rest is computed again. That costs work and never changes an output.
+//! A lease knows the state after its computed positions, and earlier ones only where a page has a snapshot. Anything that
+//! rolls back (rejected drafts, trimmed text, a failed step) or starts in the middle (a shared prefix, a resumed sequence)
+//! goes to the last position with a known state and recomputes the rest. That costs work but never changes the output.
 
 use sm_tensor::{PageId, StateSlot};
 
@@ -13,7 +13,7 @@ impl KvCache {
     /// After a step: makes the state after `computed` positions the current one, and those at page ends snapshots.
     ///
     /// # Panics
-    /// If the step was not to keep that state.
+    /// If the step did not keep that state.
     pub(super) fn commit_states(&mut self, handle: &KvHandle, computed: usize) {
         let lease = self.leases.get_mut(handle);
         let StepStates { written, mut kept } = std::mem::take(&mut lease.step);
@@ -44,7 +44,7 @@ impl KvCache {
         self.leases.get_mut(handle).step.kept = kept;
     }
 
-    /// Makes a state the snapshot of the page that ends at `position`, if the page is indexed and its content has none.
+    /// Makes a state the snapshot of the page that ends at `position`, if the page is indexed and has none.
     fn publish_snapshot(&mut self, handle: &KvHandle, position: usize, slot: StateSlot, decodes: bool) {
         let page_len = self.page_len();
         let lease = self.leases.get_mut(handle);
@@ -61,7 +61,7 @@ impl KvCache {
         }
     }
 
-    /// Demotes the last snapshot that decoding left, now that it leaves another at `position`.
+    /// Demotes decoding's previous snapshot in favour of a new one at `position`.
     fn trail_snapshot(&mut self, handle: &KvHandle, position: usize) {
         let page_len = self.page_len();
         let lease = self.leases.get_mut(handle);
@@ -79,15 +79,15 @@ impl KvCache {
         self.states.snapshot(page).or_else(of_duplicates)
     }
 
-    /// Of the first `len` positions in `pages`: how many lead up to the last snapshot.
+    /// Number of positions, of the first `len` in `pages`, up to the last snapshot.
     pub(super) fn len_with_snapshot(&self, pages: &[PageId], len: usize) -> usize {
         let n_pages = pages.len().min(len / self.page_len());
         let has_snapshot = |page: &PageId| self.snapshot_of(*page).is_some();
         pages[..n_pages].iter().rposition(has_snapshot).map_or(0, |index| (index + 1) * self.page_len())
     }
 
-    /// Goes back to the last of the first `len` positions whose state is known, makes that state the current one, and returns
-    /// the positions before it. A step that was reserved but not committed may have overwritten the current state.
+    /// Rolls back to the last of the first `len` positions with a known state, makes that state the current one, and
+    /// returns the position. A step that was reserved but not committed may have overwritten the current state.
     pub(super) fn rewind_state(&mut self, handle: &KvHandle, len: usize) -> usize {
         let written = self.leases.get(handle).step.written;
         let is_lost = written.is_some_and(|written| written.in_place);

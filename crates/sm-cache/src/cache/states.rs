@@ -1,25 +1,25 @@
-//! Recurrent states of a step: what it reads, writes and keeps.
+//! Recurrent states that a step reads, writes and keeps.
 //!
 //! ```text
 //! position   0        16        32        48    53  54  55  56
 //! pages      [  page  ][  page  ][  page  ][  page ....
 //! states              s         .         s     c   k   k   w        a step of one certain row and two drafts
 //!
-//! s  snapshot: found by others through the prefix index
+//! s  snapshot: available to others through the prefix index
 //! c  the current state, which the step reads
-//! k  kept: the state after a row that may turn out to be the last accepted one
-//! w  written: the state after the last row; in the slot of `c` if only this lease refers to it
+//! k  kept: the state after a row that may be the last accepted one
+//! w  written: the state after the last row; in place of `c` if only this lease refers to it
 //! ```
 //!
-//! **Which states become snapshots.** A snapshot at every page end would take as much memory as attention over all positions,
-//! which is what recurrent layers avoid. So a step keeps two at most, and only if a slot is available:
+//! **Which states become snapshots.** A snapshot at every page end would take as much memory as attention over all
+//! positions, which recurrent layers are meant to avoid. So a step keeps at most two, and only if a slot is available:
 //!
-//! * the last page end among its certain rows, so a chunk of a prompt leaves one snapshot and decoding one per page;
-//! * the page end at which the request parts from an earlier one, because a third that does the same is likely. This is
+//! * the last page end among its certain rows, so a prompt chunk leaves one snapshot and decoding one per page;
+//! * the page end at which the request diverges from an earlier one, because a third is likely to branch there too. This is
 //!   the branch point of Marconi (<https://arxiv.org/abs/2411.19379>).
 //!
-//! Decoding trails a single snapshot: when it leaves the next, the one before becomes the first to be evicted, so that a
-//! long answer does not cost others the snapshots of their prompts.
+//! Decoding trails a single snapshot: each new one makes the previous one the first to evict, so that a long answer does
+//! not displace the snapshots of other prompts.
 
 use sm_tensor::StateSlot;
 
@@ -28,15 +28,15 @@ use crate::error::CacheError;
 use crate::event::EvictionReason;
 use crate::lease::{KeptState, KvHandle, WrittenState};
 
-/// What a step does with the states of one sequence.
+/// A step's use of one sequence's states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StatePlan<'a> {
     /// The state before the first row; `None` for the zero state before position 0.
     pub read: Option<StateSlot>,
-    /// Where the state after the last row goes; may be the slot that is read.
+    /// Slot for the state after the last row; may be the slot that is read.
     pub write: StateSlot,
-    /// Where the states after other rows go, in rising order of positions.
+    /// Slots for the states after other rows, by ascending position.
     pub kept: &'a [KeptState],
 }
 
@@ -46,25 +46,25 @@ impl KvCache {
         self.leases.get(handle).table.state()
     }
 
-    /// The states of the step that was reserved for a sequence; `None` if the pool has no states.
+    /// The states of a sequence's reserved step; `None` if the pool has no states.
     pub fn state_plan(&self, handle: &KvHandle) -> Option<StatePlan<'_>> {
         let lease = self.leases.get(handle);
         let WrittenState { slot: write, .. } = lease.step.written?;
         Some(StatePlan { read: lease.table.state(), write, kept: &lease.step.kept })
     }
 
-    /// Reserves the state slots of a step of `n_rows` rows, of which the first `n_certain` will be accepted and the others are
-    /// drafts: one for the state after each row from the `n_certain`th on, and some for snapshots. Does nothing if the pool
-    /// has no states.
+    /// Reserves state slots for a step of `n_rows` rows, of which the first `n_certain` are certain and the others drafts:
+    /// one for the state after each row from the `n_certain`th on, and some for snapshots. Does nothing if the pool has no
+    /// states.
     ///
     /// Replaces an earlier reservation, whose step must not have been submitted.
     ///
     /// # Errors
-    /// All or nothing: [`CacheError::OutOfStates`] says how many slots others must release first. Without drafts, this cannot
-    /// happen to a sequence that has a state of its own.
+    /// All or nothing: [`CacheError::OutOfStates`] says how many slots others must release first. Cannot happen without
+    /// drafts to a sequence that has its own state.
     ///
     /// # Panics
-    /// Unless `1 <= n_certain <= n_rows`. If the current state is unknown because positions were restored without it.
+    /// Unless `1 <= n_certain <= n_rows`, or if the current state is unknown because positions were restored without it.
     pub fn reserve_states(
         &mut self,
         handle: &KvHandle,
@@ -77,7 +77,8 @@ impl KvCache {
         assert!((1..=n_rows).contains(&n_certain), "{n_certain} of {n_rows} rows are certain");
         self.drop_step_states(handle);
         let table = &self.leases.get(handle).table;
-        let (start, current) = (table.computed(), table.state());
+        let start = table.computed();
+        let current = table.state();
         assert!(current.is_some() || start == 0, "the state after {start} positions is unknown");
         let n_drafts = n_rows - n_certain;
         let in_place = current.filter(|slot| self.is_writable(*slot, n_drafts));
@@ -90,7 +91,8 @@ impl KvCache {
         if let Some(page) = in_place.and_then(|slot| self.states.page_of(slot)) {
             self.evict_snapshot(page, EvictionReason::Memory);
         }
-        let (certain, end) = (start + n_certain, start + n_rows);
+        let certain = start + n_certain;
+        let end = start + n_rows;
         self.leases.get_mut(handle).step.written = Some(WrittenState {
             position: end,
             slot: in_place.or_else(|| self.take_state()).expect("enough slots are available"),
@@ -104,8 +106,8 @@ impl KvCache {
         Ok(())
     }
 
-    /// Whether a step may overwrite a lease's current state: if only the lease refers to it. If a snapshot does as well, only
-    /// if there is no other slot, so that a single sequence can always go on.
+    /// Whether a step may overwrite a lease's current state: only if nothing else refers to it. If a snapshot does, only if
+    /// no other slot is available, so that a single sequence can always advance.
     fn is_writable(&self, slot: StateSlot, n_drafts: usize) -> bool {
         let refs = self.states.refs(slot);
         let is_shared = refs.pins > 1 || refs.sessions > 0;
@@ -113,7 +115,7 @@ impl KvCache {
         !is_shared && (!is_snapshot || self.states.n_available() <= n_drafts)
     }
 
-    /// Keeps the states that should become snapshots, as far as slots are available.
+    /// Keeps states that should become snapshots, while slots are available.
     fn keep_snapshots(&mut self, handle: &KvHandle, start: usize, certain: usize) {
         if !self.config.shares() {
             return;
@@ -138,8 +140,9 @@ impl KvCache {
         }
     }
 
-    /// Reserves the slot of a state that is restored from elsewhere: the one after the first `len` positions, which are
-    /// reserved and end a page. Fill the slot, then pass `len` to [`KvCache::commit_restored`]; the state becomes a snapshot.
+    /// Reserves a slot for a state restored from elsewhere: the one after the first `len` positions, which must be reserved
+    /// and end at a page boundary. Fill the slot, then pass `len` to [`KvCache::commit_restored`]; the state becomes a
+    /// snapshot.
     ///
     /// # Errors
     /// [`CacheError::OutOfStates`].
@@ -152,7 +155,7 @@ impl KvCache {
         Ok(slot)
     }
 
-    /// Releases the slots of a step that is not committed.
+    /// Releases the slots of an uncommitted step.
     pub(super) fn drop_step_states(&mut self, handle: &KvHandle) {
         let step = &mut self.leases.get_mut(handle).step;
         if let Some(written) = step.written.take().filter(|written| !written.in_place) {

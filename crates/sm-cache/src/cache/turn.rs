@@ -1,8 +1,8 @@
-//! Turns: calls on sessions.
+//! Turns: session calls.
 //!
-//! A call copies the session's tokens, runs as an ordinary sequence, and gives its pages back to the session at the end. Until
-//! then the session is busy. A call that fails leaves the session's tokens as they were. Pages are only a cache of them: what
-//! the session loses, its next call computes again.
+//! A call copies the session's tokens, runs as an ordinary sequence, and returns its pages to the session at the end. Until
+//! then the session is busy. A failed call leaves the session's tokens unchanged. Pages only cache them: the next call
+//! recomputes any that are lost.
 
 use sm_tensor::TokenId;
 
@@ -17,33 +17,33 @@ use crate::session_id::SessionId;
 /// The arguments of [`KvCache::begin_turn`].
 #[derive(Clone, Copy, Debug)]
 pub struct TurnRequest<'a> {
-    /// The session. It is created if it does not exist.
+    /// The session; created if it does not exist.
     pub session: &'a SessionId,
     /// How the tokens relate to the session.
     pub mode: SessionMode,
-    /// Must be the same in all calls on a session.
+    /// Must be the same for all calls on a session.
     pub namespace: &'a Namespace,
-    /// New tokens or the whole conversation, as the mode says.
+    /// New tokens or the whole conversation, depending on the mode.
     pub tokens: &'a [TokenId],
 }
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnEnd<'a> {
-    /// It succeeded, or was cancelled after everything it generated was delivered. These are the session's tokens from now on:
-    /// the call's context and what was generated, without stop tokens and trimmed text.
+    /// It succeeded, or was cancelled after its whole output was delivered. These become the session's tokens: the call's
+    /// context and output, without stop tokens and trimmed text.
     Commit(&'a [TokenId]),
-    /// It failed. The session keeps the tokens it had before.
+    /// It failed. The session keeps its previous tokens.
     Rollback,
 }
 
 impl KvCache {
-    /// Begins a call on a session. Returns the context to continue: the session's tokens and the new ones, or only the new
+    /// Begins a call on a session. Returns the context to continue: the session's tokens plus the new ones, or only the new
     /// ones if they are the whole conversation.
     ///
     /// # Errors
-    /// If another call uses the session, the session belongs to another namespace, or a limit is exceeded. The error is
-    /// transient if there is no room for a new session because all are in use.
+    /// If the session is busy or belongs to another namespace, or a limit is exceeded. The error is transient if there is
+    /// no room for a new session because all are in use.
     pub fn begin_turn(&mut self, request: &TurnRequest<'_>) -> Result<(Turn, Vec<TokenId>), CacheError> {
         let known = self.sessions.find(request.session);
         if let Some(session) = known {
@@ -102,15 +102,15 @@ impl KvCache {
         }
     }
 
-    /// Ends a call on a session. `lease` is that of the sequence whose text the session continues, unless that is preempted at
-    /// the moment. Leases of the call's other choices are released separately.
+    /// Ends a call on a session. `lease` belongs to the sequence that the session continues, unless it is currently
+    /// preempted. Leases of the call's other choices are released separately.
     #[expect(clippy::needless_pass_by_value, reason = "the turn ends here")]
     pub fn end_turn(&mut self, turn: Turn, lease: Option<KvHandle>, end: TurnEnd<'_>) {
         let now = self.tick();
         let session = self.sessions.get_mut(turn.session);
         let Call { n_common, is_first } =
             session.call.take().unwrap_or(Call { n_common: 0, is_first: false });
-        // Positions that stay valid: of the lease, or of the session's own pages if the call never leased them.
+        // Positions that stay valid, in the lease or, if the call never leased them, in the session's own pages.
         let (n_valid, n_valid_own) = match end {
             TurnEnd::Commit(token_ids) => {
                 session.token_ids.clear();
@@ -137,7 +137,7 @@ impl KvCache {
         self.keep_within_limit();
     }
 
-    /// Gives the first `n_valid` positions of a lease to the session, or as many as their state is known for, and ends the
+    /// Moves the first `n_valid` positions of a lease, or as many as have a known state, to the session, and ends the
     /// lease.
     fn keep_pages(&mut self, session: u32, lease: &KvHandle, n_valid: usize) {
         self.drop_session_pages(session);
@@ -148,7 +148,7 @@ impl KvCache {
             && n_begun > 0
             && self.allocator.refs(*last).total() > 1
         {
-            // Another choice still writes to it.
+            // Another choice is still writing to it.
             self.shrink(lease, computed - n_begun);
         }
         let table = std::mem::take(&mut self.leases.get_mut(lease).table);

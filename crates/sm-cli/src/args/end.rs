@@ -1,4 +1,4 @@
-//! Where an output ends.
+//! Options for when an output ends.
 
 use sm_runtime::model::SamplingDefaults;
 use sm_runtime::{EosRule, GenerationOptions, StopRules};
@@ -6,7 +6,7 @@ use sm_runtime::{EosRule, GenerationOptions, StopRules};
 use super::{GrammarArgs, SamplingArgs};
 use crate::failure::Failure;
 
-/// Where an output ends.
+/// When an output ends.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EndArgs {
     /// Generate at most N tokens

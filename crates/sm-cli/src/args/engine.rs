@@ -1,11 +1,10 @@
-//! How a model is loaded to generate, and the engine that runs it.
+//! Options for loading a model and running an engine.
 
 use std::num::NonZeroUsize;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sm_runtime::{
-    BatchingConfig, ByteSize, Engine, EngineConfig, ExecutorOptions, KvCacheConfig, LoadOptions, ModelRef,
-    Preset,
+    ByteSize, Engine, EngineConfig, ExecutorOptions, KvCacheConfig, LoadOptions, ModelRef, Preset,
 };
 
 use super::ModelArgs;
@@ -16,7 +15,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::progress::load_progress;
 
-/// A model with the size of its context and limits on what it uses.
+/// A model with its context length and resource limits.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct LoadArgs {
@@ -37,14 +36,14 @@ impl LoadArgs {
     /// The options of the loader.
     ///
     /// # Errors
-    /// If options contradict each other, or the tokenizer that was given cannot be used.
+    /// If options contradict each other, or the given tokenizer cannot be used.
     pub(crate) fn options(&self) -> Result<LoadOptions, Failure> {
         let mut options = self.model.options(self.threads.map(NonZeroUsize::get))?;
         options.context_len = self.context.map(NonZeroUsize::get);
         Ok(options)
     }
 
-    /// The sizes of an executor that the options decide.
+    /// Executor options set on the command line.
     pub(crate) fn executor(&self) -> ExecutorOptions {
         let mut options = self.model.executor();
         options.memory_limit = self.memory_limit.map(|limit| limit.0);
@@ -71,22 +70,22 @@ fn preset() -> impl TypedValueParser<Value = Preset> {
 }
 
 impl EngineArgs {
-    /// How many requests run at a time if nothing else is said.
+    /// Default number of concurrent requests.
     pub(crate) fn default_parallel(&self) -> usize {
         self.base().batching.max_batch_size
     }
 
-    /// What the other options change.
+    /// The configuration before other options are applied.
     fn base(&self) -> EngineConfig {
         match self.preset {
             Some(preset) => preset.config(),
-            // The contexts of the sequences are limit enough.
+            // The sequences' context lengths are limit enough.
             None => EngineConfig::new().cache(KvCacheConfig::new().max_bytes_total(u64::MAX)),
         }
     }
 
-    /// The configuration of an engine that runs `n_sequences` at a time. Each may fill its context, unless a preset limits what
-    /// they share.
+    /// The configuration of an engine for `n_sequences` concurrent sequences. Each may fill its context, unless a preset
+    /// limits their shared memory.
     fn config(&self, n_sequences: usize) -> Result<EngineConfig, Failure> {
         let mut config = self.base();
         config.load = self.load.options()?;
@@ -96,7 +95,7 @@ impl EngineArgs {
         config.batching = config
             .batching
             .max_batch_size(n_sequences)
-            // Nobody else sends requests.
+            // There are no other callers to wait for.
             .max_batch_wait_us(0)
             .max_queued_requests(max_queued_requests)
             .max_step_tokens(max_step_tokens);
@@ -106,7 +105,7 @@ impl EngineArgs {
         Ok(config)
     }
 
-    /// Loads the model, and the draft model if there is one, and starts an engine that runs `n_sequences` at a time.
+    /// Loads the model and any draft model, and starts an engine for `n_sequences` concurrent sequences.
     ///
     /// # Errors
     /// If a model cannot be read, is not supported, or does not fit into memory.

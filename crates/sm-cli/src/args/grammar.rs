@@ -1,4 +1,4 @@
-//! Structured output.
+//! Options for structured output.
 
 use std::path::PathBuf;
 

@@ -19,13 +19,13 @@ pub(crate) struct KvDiskArgs {
 }
 
 impl KvDiskArgs {
-    /// The options of the runtime, which checks their values.
+    /// The runtime's options, which the runtime validates.
     pub(crate) fn config(&self) -> Option<KvDiskConfig> {
         let ByteSize(max_bytes) = self.kv_disk_bytes;
         self.kv_disk.clone().map(|dir| KvDiskConfig::new(dir, max_bytes))
     }
 
-    /// Shows what was read from the file and written to it, if there is one.
+    /// Reports what was read from and written to the file, if there is one.
     pub(crate) fn report(&self, engine: &Engine, console: &Console) {
         if self.kv_disk.is_some() {
             let KvDiskStats {

@@ -1,4 +1,4 @@
-//! Which model is loaded, and how.
+//! Options for loading a model.
 
 use std::path::PathBuf;
 
@@ -43,10 +43,10 @@ pub(crate) fn dtype() -> impl TypedValueParser<Value = DType> {
 }
 
 impl ModelArgs {
-    /// The options of the loader. Threads, like kernel sets, are a matter of the CPU.
+    /// The loader's options. Threads and kernel sets only apply to the CPU.
     ///
     /// # Errors
-    /// If options contradict each other, or the tokenizer that was given cannot be used.
+    /// If options contradict each other, or the given tokenizer cannot be used.
     pub(crate) fn options(&self, n_threads: Option<usize>) -> Result<LoadOptions, Failure> {
         let mut options = LoadOptions::new();
         options.device = self.device(n_threads)?;
@@ -72,7 +72,7 @@ impl ModelArgs {
         Ok(Device::Cpu { isa: self.isa.clone().or(own_isa), threads: n_threads.or(own_threads) })
     }
 
-    /// The sizes of an executor that the options decide.
+    /// Executor options set on the command line.
     pub(crate) fn executor(&self) -> ExecutorOptions {
         ExecutorOptions::new().kv_dtype(self.kv_type.into())
     }
@@ -104,7 +104,7 @@ impl ModelArgs {
     }
 }
 
-/// Shows which matrices could not be quantized as requested.
+/// Notes which matrices could not be quantized as requested.
 pub(super) fn note_fallbacks(model: &LoadedModel, console: &Console) {
     if let [first, ..] = model.fallbacks() {
         let n_matrices = model.fallbacks().len();

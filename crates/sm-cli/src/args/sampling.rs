@@ -1,4 +1,4 @@
-//! How the next token is sampled.
+//! Sampling options.
 
 use sm_runtime::SamplingOptions;
 use sm_runtime::model::SamplingDefaults;

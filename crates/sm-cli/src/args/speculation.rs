@@ -1,4 +1,4 @@
-//! Speculative decoding.
+//! Options for speculative decoding.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub(crate) struct SpeculationArgs {
 }
 
 impl SpeculationArgs {
-    /// The options of the runtime, which checks their values; those of `base` where no option is given.
+    /// The runtime's options, which the runtime validates; `base` where no option is given.
     pub(crate) fn config(&self, base: SpeculationConfig) -> SpeculationConfig {
         let mut config = base.max_draft_len(self.draft_len.unwrap_or(base.max_draft_len));
         config.lookup |= self.lookup;

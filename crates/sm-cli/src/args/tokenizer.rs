@@ -1,4 +1,4 @@
-//! Which tokenizer is used.
+//! Options for the tokenizer.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub(crate) struct TokenizerArgs {
 }
 
 impl TokenizerArgs {
-    /// The option of the loader.
+    /// The loader's option.
     ///
     /// # Errors
     /// If there are no characters.
@@ -30,7 +30,7 @@ impl TokenizerArgs {
             (Some(path), _) => Ok(TokenizerSource::File(path.clone())),
             (None, Some(text)) if text.is_empty() => Err(Failure::Option {
                 flag: "--char-tokenizer",
-                message: "it is empty; list every character of the vocabulary".to_owned(),
+                message: "must not be empty; list every character of the vocabulary".to_owned(),
             }),
             (None, Some(text)) => Ok(CharTokenizer::new(text, UnknownCharacter::Error)?.into()),
             (None, None) => Ok(TokenizerSource::Model),
@@ -38,7 +38,7 @@ impl TokenizerArgs {
     }
 }
 
-/// The vocabulary of a command that needs no weights.
+/// The model of a command that only needs its vocabulary.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VocabularyArgs {
     /// Hugging Face directory, GGUF file, or `demo`; weights are not needed
@@ -49,10 +49,10 @@ pub(crate) struct VocabularyArgs {
 }
 
 impl VocabularyArgs {
-    /// The loader of the tokenizer.
+    /// A loader for the tokenizer.
     ///
     /// # Errors
-    /// If the tokenizer that was given cannot be used.
+    /// If the given tokenizer cannot be used.
     pub(crate) fn loader(&self) -> Result<Loader, Failure> {
         let options = LoadOptions::new().tokenizer(self.tokenizer.source()?);
         Ok(Loader::new(ModelRef::named(&self.model)).options(options))

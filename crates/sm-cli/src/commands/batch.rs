@@ -1,4 +1,4 @@
-//! `sm batch`: answers the requests of a file.
+//! `sm batch`: answers the requests in a file.
 
 mod answers;
 mod fields;
@@ -69,10 +69,10 @@ pub(crate) struct Args {
     grammar: GrammarArgs,
 }
 
-/// Answers line after line.
+/// Runs the command.
 ///
 /// # Errors
-/// If a file cannot be used, the model cannot be loaded, an option is impossible, or Ctrl-C was pressed.
+/// If a file cannot be used, the model cannot be loaded, an option is invalid, or Ctrl-C was pressed.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let mut options = args.end.options(&args.sampling, &args.grammar)?;
     options.validate()?;
@@ -145,7 +145,7 @@ impl Run<'_> {
                 return Ok(());
             }
             if !is_changed {
-                // A line that was read, a token or Ctrl-C unparks it.
+                // Unparked by a new line, a token or Ctrl-C.
                 thread::park();
             }
         }
@@ -193,7 +193,7 @@ impl Tally {
 }
 
 impl Args {
-    /// Whether input and output are the same file, which would be read while it is written.
+    /// Whether input and output are the same file, which would be read while being written.
     fn is_same_file(&self) -> bool {
         let real = |path: &Path| path.canonicalize().ok();
         real(&self.input).is_some_and(|input| real(&self.output) == Some(input))

@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
 }
 
 impl Args {
-    /// The numbers of threads to test; `None` is one per core.
+    /// The thread counts to test; `None` is one per core.
     fn thread_counts(&self) -> Vec<Option<usize>> {
         if self.threads.is_empty() {
             vec![None]
@@ -96,7 +96,7 @@ impl Args {
         }
     }
 
-    /// A bench with room for every test.
+    /// A bench sized for every test.
     fn load(&self, cases: &[Case], n_threads: Option<usize>, console: &Console) -> Result<Bench, Failure> {
         let n_sequences = cases.iter().map(|case| case.sequences).max().unwrap_or(1);
         let context_len = cases.iter().map(Case::context_len).max().unwrap_or(1);

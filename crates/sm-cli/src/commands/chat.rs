@@ -52,7 +52,7 @@ pub(crate) struct Args {
 /// Chats until the user leaves or the input ends.
 ///
 /// # Errors
-/// If the model cannot be loaded or has no chat template, an option is impossible, or a stream fails.
+/// If the model cannot be loaded or has no chat template, an option is invalid, or a stream fails.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let interrupt = Interrupt::install()?;
     let engine = args.engine.start(1, console)?;
@@ -103,7 +103,7 @@ fn answer_lines(
                 let answered = conversation.answer(&text, interrupt, console);
                 interrupt.end();
                 match answered {
-                    // A question that cannot be answered does not end the conversation.
+                    // A failed question does not end the conversation.
                     Err(failure @ Failure::Engine(_)) => console.failure(&failure),
                     other => other?,
                 }
@@ -113,7 +113,7 @@ fn answer_lines(
     Ok(())
 }
 
-/// Writes the conversation to a file. A failure is shown, and the chat continues.
+/// Writes the conversation to a file. A failure is reported, and the chat continues.
 fn save(conversation: &Conversation, path: &Path, console: &Console) {
     let written = conversation
         .to_json()

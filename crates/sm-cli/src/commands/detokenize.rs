@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     if console.is_terminal() { console.piece("\n") } else { Ok(()) }
 }
 
-/// Parses ids that are separated by white space, commas and brackets.
+/// Parses ids separated by white space, commas and brackets.
 fn parse(text: &str) -> Result<Vec<TokenId>, Failure> {
     let words = text
         .split(|c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']'))

@@ -1,4 +1,4 @@
-//! `sm doctor`: what this machine has, and how models would run on it.
+//! `sm doctor`: the machine's capabilities, and how models would run on it.
 
 mod machine;
 

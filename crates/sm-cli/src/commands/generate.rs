@@ -69,7 +69,7 @@ pub(crate) struct Args {
 /// Generates and prints.
 ///
 /// # Errors
-/// If the prompt or the model cannot be read, an option is impossible, a step fails, or Ctrl-C was pressed.
+/// If the prompt or the model cannot be read, an option is invalid, a step fails, or Ctrl-C was pressed.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let mut options = args.end.options(&args.sampling, &args.grammar)?;
     options.echo = args.echo;
@@ -137,9 +137,9 @@ impl Args {
         chat.user(&text).into()
     }
 
-    /// Prints the outputs as they grow, or at the end.
+    /// Prints outputs as they are generated, or at the end.
     fn print(&self, mut stream: TokenStream, printer: &mut Printer<'_>) -> Result<Vec<Completion>, Failure> {
-        // Which output is the best is known only at the end.
+        // The best output is only known at the end.
         let prints_pieces = !self.json && !self.no_stream && self.best_of.is_none();
         if !self.json {
             printer.begin()?;

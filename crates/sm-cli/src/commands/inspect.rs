@@ -1,4 +1,4 @@
-//! `sm inspect`: what a model file contains.
+//! `sm inspect`: shows the contents of a model file.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

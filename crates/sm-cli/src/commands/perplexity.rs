@@ -1,4 +1,4 @@
-//! `sm perplexity`: how well a model predicts a text.
+//! `sm perplexity`: measures perplexity on a text.
 
 use std::path::PathBuf;
 
@@ -51,7 +51,7 @@ struct Report {
 /// If the text or the model cannot be read, the text is too short, or a step fails.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let text = read_file(&args.file)?;
-    // Every position of a chunk is scored, so every row needs its logits.
+    // Every position is scored, so every row needs logits.
     let executor = args.load.executor();
     let max_outputs = executor.max_step_tokens;
     let executor = executor.max_outputs(max_outputs);

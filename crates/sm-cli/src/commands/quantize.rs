@@ -59,7 +59,7 @@ fn report(exported: &Exported, output: &Path, console: &Console) {
     ));
     if n_fallbacks > 0 {
         console.note(format_args!(
-            "{n_fallbacks} matrices have rows that do not divide into blocks; they have a type with smaller ones"
+            "{n_fallbacks} matrices have rows that do not divide into blocks and use a type with smaller blocks"
         ));
     }
     if let Some(context_len) = cut_context_len {

@@ -45,7 +45,7 @@ fn impossible_options_are_refused() {
     assert!(small.contains("one KV page or state needs") && small.contains("1.00 KB"), "{small}");
     let file = scratch.file("file", "");
     let not_a_directory = with(&["--kv-disk", &file]).error(1);
-    assert!(not_a_directory.contains("cannot make the directory"), "{not_a_directory}");
+    assert!(not_a_directory.contains("cannot create the directory"), "{not_a_directory}");
     for rest in [&["--kv-disk-bytes", "1G"][..], &["--kv-disk", &dir, "--kv-disk-bytes", "1X"]] {
         let outcome = with(rest);
         assert_eq!(outcome.code, 2, "{}", outcome.stderr);

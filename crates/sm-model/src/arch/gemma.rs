@@ -1,9 +1,9 @@
-//! Gemma 1, 2 and 3 (text): scaled embeddings, and norm weights stored as their difference from one.
+//! Gemma 1, 2 and 3 (text): scaled embeddings, and norm weights stored as the difference from one.
 //!
 //! | | adds |
 //! |---|---|
-//! | Gemma 2 | norms after the blocks too, alternating windows, soft caps on scores and logits |
-//! | Gemma 3 | norms of queries and keys, a rotation of their own for layers with a window; no soft caps |
+//! | Gemma 2 | post-norms, alternating windows, soft caps on scores and logits |
+//! | Gemma 3 | query and key norms, a separate rotation for layers with a window; no soft caps |
 
 use half::{bf16, f16};
 use serde_json::json;
@@ -27,7 +27,7 @@ const LOCAL_THETA: f64 = 10_000.0;
 
 /// `modeling_gemma.py` of transformers.
 pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
-    // Old configurations say "gelu" but mean the tanh approximation; transformers ignores their `hidden_act`, too.
+    // Old configurations say "gelu" but mean the tanh approximation; transformers also ignores their `hidden_act`.
     let config = &config.or_defaults(json!({
         "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": true,
     }));
@@ -40,7 +40,7 @@ pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
     Ok(spec)
 }
 
-/// The square root of the hidden size, rounded to the type that transformers would run the model in.
+/// The square root of the hidden size, rounded to the type in which transformers would run the model.
 fn rounded_scale(config: &Config, hidden_size: usize) -> Result<f32, LoadError> {
     let scale = (hidden_size as f64).sqrt() as f32;
     let dtype = match config.text("dtype")? {
@@ -92,7 +92,7 @@ pub(super) fn gemma3_from_hf(config: &Config) -> Result<DecoderSpec, LoadError> 
     };
     hf::set_windows(&mut spec, config, |layer| !(layer + 1).is_multiple_of(period))?;
     spec.attentions_mut().for_each(|attention| attention.qk_norm = Some(QkNorm::PerHead));
-    // transformers 5 has an object of parameters for each kind of layer.
+    // transformers 5 has separate parameters for each kind of layer.
     let by_kind = config.object("rope_parameters")?;
     let of_kind = |kind: &str| by_kind.as_ref().map_or(Ok(None), |by_kind| by_kind.object(kind));
     if let Some(full) = of_kind("full_attention")? {
@@ -109,7 +109,7 @@ pub(super) fn gemma3_from_hf(config: &Config) -> Result<DecoderSpec, LoadError> 
     Ok(spec)
 }
 
-/// Gives the layers with a window an unscaled rotation of their own.
+/// Gives layers with a window a separate, unscaled rotation.
 fn set_local_rope(spec: &mut DecoderSpec, theta: f64) {
     let local = spec.attentions_mut().filter(|attention| attention.window.is_some());
     for rope in local.filter_map(|attention| attention.rope.as_mut()) {
@@ -118,7 +118,7 @@ fn set_local_rope(spec: &mut DecoderSpec, theta: f64) {
     }
 }
 
-/// GGUF architecture `gemma`, whose converter adds the one to the norm weights.
+/// GGUF architecture `gemma`; its converter adds one to the norm weights.
 pub(super) fn from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, LoadError> {
     let mut spec = gguf::decoder(config, RopePairs::Halves)?;
     spec.embedding.scale = (spec.hidden_size as f64).sqrt() as f32;
@@ -126,8 +126,8 @@ pub(super) fn from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, Lo
     Ok(spec)
 }
 
-/// As [`from_gguf`], with norms after the blocks and soft caps. The metadata do not carry `query_pre_attn_scalar`, so we do
-/// as llama.cpp: the 27B size, known by its `n_layers_27b` layers, scales scores by `hidden_size / n_heads`.
+/// As [`from_gguf`], with post-norms and soft caps. The metadata lack `query_pre_attn_scalar`, so as in llama.cpp the 27B
+/// size, recognized by its `n_layers_27b` layers, scales scores by `hidden_size / n_heads`.
 fn with_post_norms(config: &gguf::GgufConfig<'_>, n_layers_27b: usize) -> Result<DecoderSpec, LoadError> {
     let mut spec = from_gguf(config)?;
     spec.layers.iter_mut().for_each(|layer| layer.norms = NormPlacement::BeforeAndAfter);

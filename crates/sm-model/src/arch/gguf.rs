@@ -1,8 +1,8 @@
-//! What the metadata of most GGUF files have in common.
+//! Metadata shared by most GGUF files.
 //!
 //! Keys are `ARCHITECTURE.name`, listed in `gguf-py/gguf/constants.py` of llama.cpp and in the GGUF specification
-//! (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>). Metadata says less than `config.json`: whether linear maps
-//! have biases, and whether the embedding doubles as the output matrix, shows in the list of tensors.
+//! (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>). Metadata says less than `config.json`: biases and tied
+//! embeddings are inferred from the list of tensors.
 
 use sm_kernels::plan::{Activation, NormKind, RopePairs};
 use sm_tensor::DType;
@@ -17,7 +17,7 @@ use crate::spec::{
     LayerSpec, NormSpec, RopeScaling, RopeSpec, yarn_attention_factor,
 };
 
-/// Metadata of one architecture, whose prefix is added to each key, and the tensors beside it.
+/// The metadata of one architecture, whose prefix is added to each key, and the tensors.
 pub(super) struct GgufConfig<'a> {
     pub(super) metadata: &'a Metadata,
     pub(super) tensors: &'a Tensors,
@@ -71,7 +71,7 @@ impl<'a> GgufConfig<'a> {
         Ok(self.number_up_to(key, max)?.filter(|&count| count > 0))
     }
 
-    /// Fails if `key` switches a feature on, that is, if it is anything but absent, zero or `false`.
+    /// Fails if `key` enables a feature, that is, unless it is absent, zero or `false`.
     pub(super) fn refuse(&self, key: &str, reason: &str) -> Result<(), LoadError> {
         let key = self.key(key);
         match self.metadata.value(&key) {
@@ -125,7 +125,7 @@ pub(super) fn decoder(config: &GgufConfig<'_>, pairs: RopePairs) -> Result<Decod
     })
 }
 
-/// Tokens in the vocabulary: rows of the embedding, since not every file has a key for it.
+/// Vocabulary size, from the rows of the embedding, since not every file has a key for it.
 pub(super) fn vocab_size(config: &GgufConfig<'_>) -> Result<usize, LoadError> {
     let name = "token_embd.weight";
     let (table, _) =
@@ -207,7 +207,7 @@ fn rope(config: &GgufConfig<'_>, head_dim: usize, pairs: RopePairs) -> Result<Ro
     Ok(rope)
 }
 
-/// The divisors, if there is a positive one for each rotated pair.
+/// Checks that there is one positive divisor per rotated pair.
 pub(super) fn check_divisors(name: &str, divisors: &[f32], rotary_dim: usize) -> Result<Vec<f32>, LoadError> {
     if divisors.len() == rotary_dim / 2
         && divisors.iter().all(|&divisor| divisor.is_finite() && divisor > 0.0)
@@ -219,14 +219,14 @@ pub(super) fn check_divisors(name: &str, divisors: &[f32], rotary_dim: usize) ->
 }
 
 fn scaling(config: &GgufConfig<'_>) -> Result<RopeScaling, LoadError> {
-    // `rope.scale_linear` is the key of files from before scalings had types.
+    // Files from before scaling types use `rope.scale_linear`.
     let factor = match config.positive("rope.scaling.factor")? {
         None => config.positive("rope.scale_linear")?,
         found => found,
     };
     let kind: Option<&str> = config.get("rope.scaling.type")?;
     match kind.unwrap_or(if factor.is_some() { "linear" } else { "none" }) {
-        // The divisors of LongRoPE are tensors, which the architecture reads.
+        // LongRoPE divisors are tensors, which the architecture reads.
         "none" | "longrope" => Ok(RopeScaling::None),
         "linear" => Ok(RopeScaling::Linear { factor: factor.unwrap_or(1.0) }),
         "yarn" => yarn(config, factor.unwrap_or(1.0)),

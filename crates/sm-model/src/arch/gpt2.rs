@@ -25,7 +25,7 @@ const NAMES: Names = &[
     (TensorKind::Down, "h.{l}.mlp.c_proj"),
 ];
 
-/// What differs between models of this architecture.
+/// The parameters of this architecture.
 struct Shape {
     vocab_size: usize,
     hidden_size: usize,
@@ -91,7 +91,7 @@ pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
     Ok(spec)
 }
 
-/// GGUF architecture `gpt2`, whose converter transposes the matrices.
+/// GGUF architecture `gpt2`; its converter transposes the matrices.
 pub(super) fn from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, LoadError> {
     let shape = Shape {
         vocab_size: gguf::vocab_size(config)?,
@@ -107,7 +107,7 @@ pub(super) fn from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, Lo
     Ok(spec)
 }
 
-/// `.smnd` checkpoints, whose tensors we give the names of GGUF files.
+/// `.smnd` checkpoints; their tensors get GGUF names.
 pub(super) fn from_smnd(config: &SmndConfig) -> Result<DecoderSpec, LoadError> {
     let shape = Shape {
         vocab_size: config.vocab_size,

@@ -1,4 +1,4 @@
-//! Granite 3: Llama with multipliers of embedding, attention scores, residual branches and logits.
+//! Granite 3: Llama with multipliers for embedding, attention scores, residual branches and logits.
 
 use sm_kernels::plan::RopePairs;
 
@@ -7,7 +7,7 @@ use crate::LoadError;
 use crate::config::{Config, unsupported};
 use crate::spec::DecoderSpec;
 
-/// The multipliers; what a model does not name stays as it is in Llama.
+/// The multipliers; missing ones default to Llama's.
 struct Multipliers {
     embedding: Option<f32>,
     attention: Option<f32>,
@@ -37,7 +37,7 @@ pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
     let number = |key: &str| Ok::<_, LoadError>(config.positive(key)?.map(|value| value as f32));
     let multipliers = Multipliers {
         embedding: number("embedding_multiplier")?,
-        // Scores are not scaled by default, unlike in Llama.
+        // Unlike in Llama, scores are not scaled by default.
         attention: Some(number("attention_multiplier")?.unwrap_or(1.0)),
         residual: number("residual_multiplier")?,
         logits: number("logits_scaling")?,
@@ -47,7 +47,7 @@ pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
 
 /// GGUF architecture `granite`, converted like `llama`.
 pub(super) fn from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, LoadError> {
-    // llama.cpp takes this key for a switch of the rotation in Granite.
+    // In Granite, llama.cpp uses this key to disable the rotation.
     if config.get("rope.scaling.finetuned")? == Some(false) {
         let key = "granite.rope.scaling.finetuned";
         return Err(unsupported(key, false, "Granite without rotation is not supported".into()));

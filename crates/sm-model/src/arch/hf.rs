@@ -1,8 +1,8 @@
-//! What most `config.json` files of Hugging Face models have in common.
+//! Fields shared by most Hugging Face `config.json` files.
 //!
-//! The fields are those of transformers' `LlamaConfig`, and the defaults of missing ones too. A field that switches on
-//! something unsupported is refused, never ignored. Both spellings of rotary settings are read: `rope_theta` with
-//! `rope_scaling` (transformers 4), and `rope_parameters` (transformers 5).
+//! Fields and defaults are those of transformers' `LlamaConfig`. A field that enables an unsupported feature is rejected,
+//! never ignored. Both spellings of rotary settings are read: `rope_theta` with `rope_scaling` (transformers 4), and
+//! `rope_parameters` (transformers 5).
 
 use sm_kernels::plan::{Activation, NormKind, RopePairs};
 
@@ -14,7 +14,7 @@ use crate::spec::{
     RopeScaling, RopeSpec, longrope_attention_factor, yarn_attention_factor,
 };
 
-/// A decoder like Llama, without biases and windows; architectures change what differs.
+/// A Llama-like decoder without biases and windows; architectures change what differs.
 pub(super) fn decoder(config: &Config) -> Result<DecoderSpec, LoadError> {
     if let Some(factor) = config.number("partial_rotary_factor")?.filter(|&factor| factor != 1.0) {
         let reason = "this architecture rotates whole heads".into();
@@ -23,7 +23,7 @@ pub(super) fn decoder(config: &Config) -> Result<DecoderSpec, LoadError> {
     partly_rotated_decoder(config, 1.0)
 }
 
-/// As [`decoder`], but with a rotation of only this fraction of each head's values.
+/// As [`decoder`], but rotating only this fraction of each head's values.
 pub(super) fn partly_rotated_decoder(config: &Config, rotated: f64) -> Result<DecoderSpec, LoadError> {
     config.refuse(
         "quantization_config",
@@ -71,7 +71,7 @@ fn attention(config: &Config, hidden_size: usize) -> Result<AttentionSpec, LoadE
     Ok(AttentionSpec::new(n_heads, n_kv_heads, head_dim))
 }
 
-/// How many of a head's values are rotated.
+/// Number of rotated values per head.
 fn rotary_dim(head_dim: usize, fraction: f64) -> Result<usize, LoadError> {
     let rotary_dim = (head_dim as f64 * fraction) as usize;
     if !(1..=head_dim).contains(&rotary_dim) || !rotary_dim.is_multiple_of(2) {
@@ -81,7 +81,7 @@ fn rotary_dim(head_dim: usize, fraction: f64) -> Result<usize, LoadError> {
     Ok(rotary_dim)
 }
 
-/// The biases that `attention_bias` switches on: those of all linear maps of the attention.
+/// The biases enabled by `attention_bias`: those of all linear maps of the attention.
 pub(super) fn attention_bias(config: &Config) -> Result<AttentionBias, LoadError> {
     let has_bias = config.bool("attention_bias")?.unwrap_or(false);
     Ok(AttentionBias { qkv: has_bias, out: has_bias })
@@ -104,7 +104,7 @@ pub(super) fn activation(config: &Config) -> Result<Activation, LoadError> {
     Ok(Activation::Silu)
 }
 
-/// The rotation of `rotary_dim` values per head, where all layers rotate alike.
+/// A rotation of `rotary_dim` values per head, the same in all layers.
 fn rope(config: &Config, rotary_dim: usize) -> Result<RopeSpec, LoadError> {
     let parameters = match config.object("rope_parameters")? {
         None => config.object("rope_scaling")?,
@@ -121,7 +121,7 @@ fn rope(config: &Config, rotary_dim: usize) -> Result<RopeSpec, LoadError> {
     scaled_rope(config, parameters.as_ref(), theta, rotary_dim)
 }
 
-/// A rotation with the scaling that `parameters` describes.
+/// A rotation with the scaling given by `parameters`.
 pub(super) fn scaled_rope(
     config: &Config,
     parameters: Option<&Config>,
@@ -163,7 +163,7 @@ fn required_factor(parameters: &Config) -> Result<f64, LoadError> {
     parameters.positive("factor")?.ok_or_else(|| LoadError::MissingKey { key: "rope_scaling.factor".into() })
 }
 
-/// The trained context length, where the configuration has it apart from the supported one.
+/// The trained context length, if the configuration distinguishes it from the supported one.
 fn original_context_len(config: &Config, parameters: &Config) -> Result<Option<usize>, LoadError> {
     const KEY: &str = "original_max_position_embeddings";
     Ok(match parameters.count(KEY, MAX_CONTEXT)? {
@@ -219,7 +219,7 @@ fn longrope(config: &Config, parameters: &Config, rotary_dim: usize) -> Result<R
     })
 }
 
-/// Sets the window of each layer: `layer_types` says which layers have one, or else `is_sliding` by index.
+/// Sets the window of each layer, by `layer_types` or, without it, by `is_sliding` of the layer index.
 pub(super) fn set_windows(
     spec: &mut DecoderSpec,
     config: &Config,

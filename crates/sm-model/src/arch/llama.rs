@@ -1,4 +1,4 @@
-//! Llama 2, 3, 3.1 and 3.2, SmolLM, and what shares their GGUF architecture: Mistral and Mixtral.
+//! Llama 2, 3, 3.1 and 3.2, SmolLM, and models that share their GGUF architecture: Mistral and Mixtral.
 
 use sm_kernels::plan::RopePairs;
 
@@ -15,8 +15,8 @@ pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
     Ok(spec)
 }
 
-/// GGUF architecture `llama`. Its converter permutes the rows of q and k (`LlamaModel.permute`) from halves to
-/// neighbouring pairs, which is how Meta's original files rotate.
+/// GGUF architecture `llama`. Its converter permutes the rows of q and k (`LlamaModel.permute`) from rotated halves to
+/// rotated neighbours, as in Meta's original files.
 pub(super) fn from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, LoadError> {
     gguf::decoder(config, RopePairs::Adjacent)
 }

@@ -1,4 +1,4 @@
-//! OLMo 2: Llama with norms after the blocks instead of before, and norms of queries and keys over all heads.
+//! OLMo 2: Llama with post-norms instead of pre-norms, and query and key norms over all heads.
 
 use serde_json::json;
 use sm_kernels::plan::RopePairs;

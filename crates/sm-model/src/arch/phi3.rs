@@ -9,7 +9,7 @@ use crate::config::{Config, MAX_CONTEXT};
 use crate::names::{Names, TensorKind};
 use crate::spec::{DecoderSpec, RopeScaling, longrope_attention_factor};
 
-/// GGUF files have gate and up fused under the name of up.
+/// GGUF files store fused gate and up under the name of up.
 const GGUF_NAMES: Names = &[(TensorKind::GateUp, "blk.{l}.ffn_up")];
 
 /// `modeling_phi3.py` of transformers.
@@ -28,7 +28,7 @@ pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
     Ok(spec)
 }
 
-/// GGUF architecture `phi3`; the divisors of LongRoPE are tensors, and its scaling has no type.
+/// GGUF architecture `phi3`; LongRoPE divisors are tensors, and its scaling has no type.
 pub(super) fn from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, LoadError> {
     let mut spec = gguf::decoder(config, RopePairs::Halves)?;
     spec.naming = spec.naming.with(GGUF_NAMES);

@@ -15,7 +15,7 @@ pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
     Ok(spec)
 }
 
-/// Gives the layers from `max_window_layers` on a window, but only if `use_sliding_window` is set.
+/// Adds a window to the layers from `max_window_layers` on, if `use_sliding_window` is set.
 pub(super) fn set_upper_windows(spec: &mut DecoderSpec, config: &Config) -> Result<(), LoadError> {
     if !config.bool("use_sliding_window")?.unwrap_or(false) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Qwen3 and Qwen3-MoE: Llama with normalised queries and keys; most layers of the latter have experts.
+//! Qwen3 and Qwen3-MoE: Llama with normalized queries and keys; most layers of the latter have experts.
 
 use sm_kernels::plan::RopePairs;
 
@@ -46,7 +46,7 @@ pub(super) fn moe_from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
     Ok(spec)
 }
 
-/// GGUF architectures `qwen3` and `qwen3moe`, whose experts are in the common metadata.
+/// GGUF architectures `qwen3` and `qwen3moe`; the common metadata covers the experts.
 pub(super) fn from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, LoadError> {
     let mut spec = gguf::decoder(config, RopePairs::Halves)?;
     spec.attentions_mut().for_each(|attention| attention.qk_norm = Some(QkNorm::PerHead));

@@ -8,7 +8,7 @@ use crate::LoadError;
 use crate::config::{Config, MAX_REPEATS, unsupported};
 use crate::spec::DecoderSpec;
 
-/// Unless the model says otherwise, every fourth layer does not rotate.
+/// By default, every fourth layer does not rotate.
 const NO_ROPE_INTERVAL: usize = 4;
 
 /// `modeling_smollm3.py` of transformers.
@@ -25,7 +25,7 @@ pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
     Ok(spec)
 }
 
-/// Which layers rotate: despite its name, `no_rope_layers` has a 1 for each that does.
+/// Which layers rotate: despite its name, `no_rope_layers` is 1 for those that do.
 fn rotating_layers(config: &Config, n_layers: usize) -> Result<Vec<bool>, LoadError> {
     let Some(flags) = config.integers("no_rope_layers")? else {
         let interval = config.count("no_rope_layer_interval", MAX_REPEATS)?.unwrap_or(NO_ROPE_INTERVAL);
@@ -46,7 +46,7 @@ fn keep_rotation(spec: &mut DecoderSpec, rotates: impl Fn(usize) -> bool) {
     }
 }
 
-/// GGUF architecture `smollm3`. Metadata do not carry the interval, so it is fixed, as in llama.cpp.
+/// GGUF architecture `smollm3`. The metadata lack the interval, so it is fixed, as in llama.cpp.
 pub(super) fn from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, LoadError> {
     let mut spec = gguf::decoder(config, RopePairs::Adjacent)?;
     keep_rotation(&mut spec, |layer| !(layer + 1).is_multiple_of(NO_ROPE_INTERVAL));

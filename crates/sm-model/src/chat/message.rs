@@ -61,7 +61,7 @@ pub struct ChatRequest<'a> {
     pub documents: &'a [Value],
     /// Whether the prompt ends with the start of an assistant message.
     pub add_generation_prompt: bool,
-    /// More variables for the template, such as `enable_thinking`. They override all others.
+    /// Additional template variables, such as `enable_thinking`. They override all others.
     pub variables: Map<String, Value>,
     /// The current time for `strftime_now`, in seconds since 1970-01-01 UTC.
     pub now_unix_seconds: i64,

@@ -1,7 +1,7 @@
-//! Finds the chat templates of a model, and the special tokens that they refer to.
+//! Finds a model's chat templates and the special tokens they refer to.
 //!
 //! Templates have moved over the years: a field of `tokenizer_config.json`, with one template or a list of named ones, then
-//! files of their own (`chat_template.json`, `chat_template.jinja`); GGUF files have metadata keys. Newer places win, as in
+//! separate files (`chat_template.json`, `chat_template.jinja`); GGUF files use metadata keys. Newer locations win, as in
 //! transformers.
 
 use std::fs;
@@ -75,7 +75,7 @@ impl ModelTemplates {
     }
 }
 
-/// The templates in a field that is one text, or a list of `{"name", "template"}`.
+/// The templates in a field that is a string or a list of `{"name", "template"}`.
 fn named(chat_template: &Value) -> Vec<(String, String)> {
     match chat_template {
         Value::String(text) => vec![("default".to_owned(), text.clone())],

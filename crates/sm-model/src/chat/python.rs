@@ -1,4 +1,4 @@
-//! What templates expect of Python: functions, filters and methods, as transformers provides them.
+//! The Python functions, filters and methods that templates expect, as transformers provides them.
 //!
 //! See `_compile_jinja_template` in `chat_template_utils.py` of transformers.
 
@@ -15,7 +15,7 @@ use super::{ChatRequest, Message};
 mod bounded;
 mod json;
 
-/// The name of the filter around values that are assigned to namespaces.
+/// The filter applied to values assigned to namespaces.
 pub(super) const BOUNDED: &str = "__bounded";
 
 /// The name of the filter around values that loops iterate.
@@ -50,7 +50,7 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment.set_unknown_method_callback(method);
 }
 
-/// The message of `raise_exception`, if that made the render fail.
+/// The message of `raise_exception`, if it caused the failure.
 pub(super) fn raised(error: &Error) -> Option<String> {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

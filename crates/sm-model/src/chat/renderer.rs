@@ -1,9 +1,9 @@
-//! The thread that templates render on.
+//! The render thread of a template.
 //!
-//! The template engine recurses on nested expressions, macros and values, so a render needs more stack than a caller's thread can be
-//! trusted to have. One thread with a large stack serves all renders of a template: a render takes some hundred
-//! microseconds, of which starting a thread for each would be a good part. (Growing the caller's stack instead, as the crate
-//! `stacker` does, needs assembly that a C compiler builds.)
+//! The template engine recurses on nested expressions, macros and values, so a render may need more stack than the caller's
+//! thread has. One thread with a large stack serves all renders of a template: a render takes a few hundred microseconds,
+//! of which starting a thread each time would be a significant part. (Growing the caller's stack instead, as the crate
+//! `stacker` does, needs assembly built by a C compiler.)
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,12 +15,12 @@ use super::{ChatError, STACK_BYTES};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A thread with [`STACK_BYTES`] of stack, started by the first job; it ends when the renderer is dropped.
+/// A thread with [`STACK_BYTES`] of stack, started by the first job and ended when the renderer is dropped.
 #[derive(Default)]
 pub(super) struct Renderer(Mutex<Option<Sender<Job>>>);
 
 impl Renderer {
-    /// Runs `job` on the thread and waits for its result. A panic of the job is the caller's.
+    /// Runs `job` on the thread and waits for its result. Propagates its panic to the caller.
     ///
     /// # Errors
     /// [`ChatError::NoThread`] if the thread cannot be started.

@@ -16,7 +16,7 @@ const MONTHS: [&str; 12] = [
 ];
 const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 
-/// Formats a time in UTC, given in seconds since 1970-01-01 UTC. Unknown directives are kept as they are, as in Python.
+/// Formats a UTC time given in seconds since 1970-01-01 UTC. Unknown directives are kept, as in Python.
 pub(super) fn strftime(format: &str, unix_seconds: i64) -> String {
     let days = unix_seconds.div_euclid(86_400);
     let second_of_day = unix_seconds.rem_euclid(86_400);

@@ -1,10 +1,10 @@
-//! Preprocesses the tags of a template: rewrites what the engine does not know, and bounds what it cannot handle.
+//! Preprocesses a template's tags: rewrites those the engine does not support, and bounds those it cannot handle.
 
 use std::borrow::Cow;
 
 use super::python::{BOUNDED, ITERABLE};
 
-/// The most code in a tag, in bytes outside strings: compile time grows with the square of a chain of operators.
+/// Maximum code in a tag, in bytes outside strings: compile time is quadratic in the length of an operator chain.
 const MAX_CODE_BYTES: usize = 2048;
 
 /// A tag with too much code.
@@ -68,7 +68,7 @@ pub(super) fn prepare(template: &str) -> Result<String, TagTooLong> {
     Ok(out)
 }
 
-/// The length of the code up to the end of its tag, and how much of it is outside strings.
+/// The length of the code up to the end of its tag, and its length outside strings.
 fn code(body: &str) -> (usize, usize) {
     let mut quote = None;
     let mut escaped = false;

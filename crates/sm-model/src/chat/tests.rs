@@ -317,7 +317,7 @@ fn errors_name_the_line_and_the_reason() {
         ),
         (
             "\n{{ raise_exception('no ' ~ messages[0].role) }}",
-            "the model's chat template refuses this conversation: no user",
+            "the model's chat template rejects this conversation: no user",
         ),
         ("{% include 'x' %}", "chat template \"default\" failed at line 1: template not found"),
     ];

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! qkv   = linear(norm(x), [Wq; Wk; Wv])      one product, since all three read the same rows
-//! q     = rope_store(qkv)                    norms and rotates q and k, writes k and v into the pages
+//! q     = rope_store(qkv)                    normalizes and rotates q and k, writes k and v into the pages
 //! heads = attention(q, pages)
 //! x    += linear(heads, Wo)
 //! ```
@@ -48,7 +48,7 @@ impl Builder<'_> {
         self.linear_to_residual(heads, weight, bias, TensorKind::AttentionPostNorm.in_layer(layer))
     }
 
-    /// The matrices to queries, keys and values, fused in the file or not.
+    /// The query, key and value matrices, whether or not the file fuses them.
     fn qkv_parts(&mut self, layer: usize, spec: &AttentionSpec) -> Result<Vec<MatrixPart>, LoadError> {
         let hidden = self.spec.hidden_size;
         let (q_width, kv_width) = (spec.q_width(), spec.kv_width());
@@ -98,7 +98,7 @@ impl Builder<'_> {
         Ok(q)
     }
 
-    /// The rotation for the plan's context length. Layers that rotate alike share one.
+    /// The rotation for the plan's context length. Layers with equal rotations share one.
     fn rope(&mut self, spec: &RopeSpec) -> Result<RopeId, LoadError> {
         let table = spec.table(self.context_len);
         let frequencies = [RopeRange::Original, RopeRange::Extended].map(|range| table.frequencies(range));

@@ -1,4 +1,4 @@
-//! The op of a mixture of experts, and the three ways in which files store the experts' matrices.
+//! The op of a mixture of experts, and the three layouts in which files store the experts' matrices.
 //!
 //! ```text
 //! stacked, all apart        gate [n, ffn, hidden], up [n, ffn, hidden], down [n, hidden, ffn]     GGUF
@@ -14,7 +14,7 @@ use crate::names::TensorKind;
 use crate::spec::{ExpertsSpec, FfnSpec};
 use crate::weights::RowRange;
 
-/// The parts of the experts' three matrices, each the experts' rows in order.
+/// The parts of the experts' three matrices, each with the experts' rows in order.
 struct ExpertParts {
     gate: Vec<MatrixPart>,
     up: Vec<MatrixPart>,

@@ -57,7 +57,7 @@ impl Builder<'_> {
         self.linear_to_residual(inner, weight, None, TensorKind::FfnPostNorm.in_layer(layer))
     }
 
-    /// The matrices to gate and up, fused in the file or not.
+    /// The gate and up matrices, whether or not the file fuses them.
     fn gate_and_up(&mut self, layer: usize, ffn_size: usize) -> Result<(MatrixPart, MatrixPart), LoadError> {
         let hidden = self.spec.hidden_size;
         let fused = TensorKind::GateUp.in_layer(layer);

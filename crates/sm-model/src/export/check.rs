@@ -1,4 +1,4 @@
-//! Checks that a written file describes the decoder that was meant.
+//! Checks that an exported file describes the intended decoder.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub(super) fn same_decoder(spec: &DecoderSpec, path: &Path) -> Result<(), Export
     }
 }
 
-/// Whether the file describes a decoder with other tensors than it has; it has those of the source.
+/// Whether the error means that the described decoder needs other tensors than the source's.
 fn asks_for_other_tensors(error: &LoadError) -> bool {
     match error {
         LoadError::InFile { source, .. } => asks_for_other_tensors(source),
@@ -33,8 +33,8 @@ fn asks_for_other_tensors(error: &LoadError) -> bool {
     }
 }
 
-/// The first field in which two decoders compute something else. Names, the order of pairs and norm offsets only matter
-/// within a file.
+/// The first field that makes two decoders compute different results. Names, pair order and norm offsets only matter within
+/// a file.
 fn difference(a: &DecoderSpec, b: &DecoderSpec) -> Option<&'static str> {
     let fields = [
         ("vocabulary", a.vocab_size == b.vocab_size),
@@ -94,13 +94,13 @@ fn same_rotation(a: &RopeSpec, b: &RopeSpec, context_len: usize) -> bool {
     near(a.scale, b.scale) && [RopeRange::Original, RopeRange::Extended].into_iter().all(same_frequencies)
 }
 
-/// Equal, or one is the other rounded to BF16: transformers rounds the scale of Gemma's embedding if it runs the model in
-/// that type, and GGUF files do not carry the scale.
+/// Equal, or equal after rounding one to BF16: transformers rounds Gemma's embedding scale if it runs the model in that
+/// type, and GGUF files do not store the scale.
 fn same_embedding_scale(a: f32, b: f32) -> bool {
     (a - b).abs() <= a.abs() / 256.0
 }
 
-/// Equal but for the rounding of a few operations.
+/// Equal up to the rounding of a few operations.
 fn near(a: f32, b: f32) -> bool {
     (a - b).abs() <= 1e-6 * a.abs()
 }

@@ -7,14 +7,14 @@ use crate::metadata::{Array, Metadata, Value};
 use crate::names::{Names, Naming, TensorKind};
 use crate::spec::{DecoderSpec, ExpertsSpec, FfnKind, RopeScaling, RopeSpec};
 
-/// What is peculiar to a GGUF architecture.
+/// Properties of a GGUF architecture.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GgufArchitecture {
     /// `general.architecture`.
     pub(super) name: &'static str,
     /// Which values of a head form rotated pairs.
     pub(super) pairs: RopePairs,
-    /// Names of tensors that differ from the usual ones.
+    /// Tensor names that differ from the default ones.
     names: Names,
 }
 
@@ -25,7 +25,7 @@ impl GgufArchitecture {
     }
 }
 
-/// The GGUF architecture of each of ours.
+/// The GGUF architecture of each supported architecture.
 const TABLE: [(&str, GgufArchitecture); 14] = [
     ("llama", plain("llama", RopePairs::Adjacent)),
     ("mistral", plain("llama", RopePairs::Adjacent)),
@@ -125,7 +125,7 @@ pub(super) fn write(spec: &DecoderSpec, architecture: &GgufArchitecture, metadat
     }
 }
 
-/// The attention of the first layer; GGUF metadata have it in common for all.
+/// The attention of the first layer; in GGUF metadata all layers share it.
 fn attention(spec: &DecoderSpec, entries: &mut Entries<'_>) {
     let Some(attention) = spec.attentions().next() else { return };
     entries.count("attention.head_count", attention.n_heads);
@@ -137,7 +137,7 @@ fn attention(spec: &DecoderSpec, entries: &mut Entries<'_>) {
     }
 }
 
-/// Granite's multipliers; other architectures have no keys for them. The logits' is a divisor.
+/// Granite's multipliers; other architectures have no keys for them. The logit scale is stored as a divisor.
 fn multipliers(spec: &DecoderSpec, entries: &mut Entries<'_>) {
     entries.set("embedding_scale", Value::F32(spec.embedding.scale));
     entries.set("logit_scale", Value::F32(1.0 / spec.head.scale));
@@ -149,13 +149,13 @@ fn multipliers(spec: &DecoderSpec, entries: &mut Entries<'_>) {
     }
 }
 
-/// The rotation of the layers that attend to the whole context, or of all where every layer has a window.
+/// The rotation of the global layers, or of all if every layer has a window.
 fn main_rope(spec: &DecoderSpec) -> Option<&RopeSpec> {
     let full = spec.attentions().filter(|attention| attention.window.is_none());
     full.chain(spec.attentions()).find_map(|attention| attention.rope.as_ref())
 }
 
-/// The rotation of the layers with a window, where it is another than the main one.
+/// The rotation of layers with a window, if different from the main one.
 fn local_rope(spec: &DecoderSpec) -> Option<&RopeSpec> {
     let local = spec.attentions().filter(|attention| attention.window.is_some());
     local.filter_map(|attention| attention.rope.as_ref()).find(|rope| Some(*rope) != main_rope(spec))
@@ -174,7 +174,7 @@ fn ffn(spec: &DecoderSpec, entries: &mut Entries<'_>) {
 
 fn windows(spec: &DecoderSpec, entries: &mut Entries<'_>) {
     let Some(window) = spec.attentions().find_map(|attention| attention.window) else {
-        // Without this key llama.cpp takes a Phi-3 file for one from an old converter, and assumes a window.
+        // Without this key llama.cpp assumes a Phi-3 file is from an old converter and has a window.
         if entries.prefix == "phi3" {
             entries.count("attention.sliding_window", 0);
         }
@@ -191,7 +191,7 @@ fn rotation(rope: &RopeSpec, entries: &mut Entries<'_>) {
     entries.count("rope.dimension_count", rope.rotary_dim);
     entries.set("rope.freq_base", Value::F32(rope.theta as f32));
     match &rope.scaling {
-        // Divisors per pair are tensors.
+        // Per-pair divisors are tensors.
         RopeScaling::None | RopeScaling::Llama3 { .. } | RopeScaling::Divisors(_) => {}
         RopeScaling::Linear { factor } => {
             entries.set("rope.scaling.type", Value::String("linear".into()));
@@ -212,7 +212,7 @@ fn rotation(rope: &RopeSpec, entries: &mut Entries<'_>) {
     }
 }
 
-/// Divisors of rotary frequencies, which GGUF files hold as tensors of `f32`.
+/// Divisors of rotary frequencies, which GGUF files store as `f32` tensors.
 pub(super) fn divisors(spec: &DecoderSpec) -> Vec<(&'static str, Vec<f32>)> {
     let Some(rope) = main_rope(spec) else { return Vec::new() };
     match &rope.scaling {

@@ -1,7 +1,7 @@
-//! The tensors of the GGUF file to be written, and what happens to those of a Hugging Face model on the way.
+//! Maps the tensors of a model to those of the GGUF file.
 //!
-//! llama.cpp's converter renames tensors, stacks experts, permutes q and k of architectures that rotate neighbouring pairs, adds
-//! one to Gemma's norms and transposes GPT-2's matrices; so do we.
+//! Like llama.cpp's converter, it renames tensors, stacks experts, permutes q and k of architectures that rotate
+//! neighbouring pairs, adds one to Gemma's norms and transposes GPT-2's matrices.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -22,13 +22,13 @@ pub(super) struct Target {
     pub(super) name: String,
     /// Its extents, slowest dimension first.
     pub(super) shape: Vec<usize>,
-    /// Indices of the source tensors that it consists of, in order.
+    /// Indices of its source tensors, in order.
     sources: Vec<usize>,
     rearrangement: Rearrangement,
 }
 
 impl Target {
-    /// A tensor that is copied as it is.
+    /// A tensor copied unchanged.
     pub(super) fn same(tensors: &Tensors, index: usize) -> Self {
         let (info, _) = tensors.at(index);
         Self {
@@ -84,7 +84,7 @@ struct Collector<'a> {
     targets: Vec<Target>,
 }
 
-/// The tensors of a GGUF file that names them as `naming` and rotates pairs as `pairs` says.
+/// The tensors of a GGUF file with this naming and these rotated pairs.
 ///
 /// # Errors
 /// If a tensor of the model cannot be part of a GGUF file.
@@ -119,7 +119,7 @@ fn is_single_expert(kind: TensorKind) -> bool {
 }
 
 impl Collector<'_> {
-    /// Adds a tensor's weight and bias, where the model has them.
+    /// Adds a tensor's weight and bias, if the model has them.
     fn add(&mut self, key: TensorKey) {
         for suffix in ["weight", "bias"] {
             let source = self.spec.naming.tensor(key, suffix).and_then(|name| self.tensors.position(&name));
@@ -141,7 +141,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Adds the experts of a layer, which have a tensor each in the source and are stacked in the file.
+    /// Adds a layer's experts, which are separate tensors in the source and stacked in the file.
     fn add_experts(&mut self, layer: usize, n_experts: usize) {
         let stacks = [
             (TensorKind::ExpertGate, TensorKind::ExpertsGate),
@@ -161,7 +161,7 @@ impl Collector<'_> {
         }
     }
 
-    /// What happens to the values of a tensor.
+    /// The rearrangement of a tensor's values.
     fn rearrangement(&self, key: TensorKey, n_dims: usize) -> Rearrangement {
         let is_norm = matches!(
             key.kind,
@@ -189,8 +189,8 @@ impl Collector<'_> {
         }
     }
 
-    /// What happens to the rows of q and k: some architectures rotate neighbours in GGUF files, but halves in Hugging Face models.
-    /// The converter permutes every layer then, even those that do not rotate.
+    /// The rearrangement of q and k: some architectures rotate neighbours in GGUF files but halves in Hugging Face models.
+    /// The converter then permutes every layer, even those that do not rotate.
     fn head_rearrangement(&self, layer: usize) -> Rearrangement {
         let has_halves = self
             .spec

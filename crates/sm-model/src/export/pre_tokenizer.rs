@@ -1,6 +1,7 @@
 //! The GGUF name of a Hugging Face pre-tokenizer.
 //!
-//! llama.cpp's converter recognizes pre-tokenizers by a hash of what they make of a test text; we compare the rules themselves.
+//! llama.cpp's converter identifies pre-tokenizers by hashing their output on a test text; this compares the rules
+//! themselves.
 
 use serde_json::Value as Json;
 

@@ -8,10 +8,10 @@ use crate::export::ExportError;
 use crate::export::plan::Target;
 use crate::weights::fitting_dtype;
 
-/// Values that a thread converts at a time.
+/// Values converted per thread at a time.
 const CHUNK_VALUES: usize = 1 << 20;
 
-/// The data type for a tensor stored as `from`, if matrices are to become `wanted`.
+/// The data type for a tensor stored as `from`, if `wanted` is requested for matrices.
 pub(super) fn dtype(target: &Target, from: DType, wanted: DType) -> DType {
     let Some(&cols) = target.shape.last() else { return from };
     if is_matrix(&target.name, &target.shape) {
@@ -21,7 +21,7 @@ pub(super) fn dtype(target: &Target, from: DType, wanted: DType) -> DType {
     if from.is_quantized() { from } else { DType::F32 }
 }
 
-/// Whether a tensor is to be quantized. Routers, learned positions and norms are small and sensitive.
+/// Whether to quantize a tensor. Routers, learned positions and norms are small and sensitive.
 pub(super) fn is_matrix(name: &str, shape: &[usize]) -> bool {
     let is_small = ["ffn_gate_inp.", "position_embd.", "_norm."].iter().any(|part| name.contains(part));
     shape.len() >= 2 && !is_small

@@ -1,7 +1,7 @@
 //! Writes the tokenizer of a Hugging Face directory as GGUF metadata.
 //!
-//! A `tokenizer.json` with byte fallback is a SentencePiece vocabulary: merges become scores (`llama`). Otherwise it is byte-level
-//! BPE (`gpt2`), and its pre-tokenizer must be one that GGUF has a name for.
+//! A `tokenizer.json` with byte fallback is a SentencePiece vocabulary: merges become scores (`llama`). Otherwise it is
+//! byte-level BPE (`gpt2`), and GGUF must have a name for its pre-tokenizer.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -33,8 +33,8 @@ struct Token {
     score: f32,
 }
 
-/// The metadata under `tokenizer.` for the model in `dir`, whose embedding has `vocab_size` rows. If the model has no tokenizer, the
-/// file says so.
+/// The `tokenizer.` metadata for the model in `dir`, whose embedding has `vocab_size` rows. Records if the model has no
+/// tokenizer.
 ///
 /// # Errors
 /// If a file is missing or malformed, or GGUF does not support the kind of tokenizer.
@@ -74,7 +74,7 @@ fn read_json(path: &Path) -> Result<Option<Json>, LoadError> {
     json::parse(&bytes).map(Some).map_err(|source| LoadError::Json { source }.in_file(path))
 }
 
-/// The tokens by id, with gaps filled. Writes the metadata that say how to split and merge.
+/// The tokens by id, with gaps filled. Writes the metadata for splitting and merging.
 fn vocabulary(tokenizer: &Json, vocab_size: usize, metadata: &mut Metadata) -> Result<Vec<Token>, LoadError> {
     let model = &tokenizer["model"];
     let kind = model["type"].as_str().unwrap_or("BPE");
@@ -152,8 +152,8 @@ fn pair(merge: &Json) -> Option<[&str; 2]> {
     }
 }
 
-/// Turns merges into the scores and token types of a SentencePiece vocabulary, which merges the two neighbours first whose token
-/// has the highest score.
+/// Converts merges to the scores and token types of a SentencePiece vocabulary, which first merges the neighbours whose
+/// token has the highest score.
 fn score(tokens: &mut [Token], model: &Json, merges: &[[&str; 2]]) {
     let mut rank_of: HashMap<String, usize> = HashMap::with_capacity(merges.len());
     for (rank, pair) in merges.iter().enumerate() {
@@ -170,7 +170,7 @@ fn score(tokens: &mut [Token], model: &Json, merges: &[[&str; 2]]) {
     }
 }
 
-/// Whether a token is a byte, such as `<0x0A>`.
+/// Whether a token is a byte token, such as `<0x0A>`.
 fn is_byte(text: &str) -> bool {
     let digits = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
     digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())
@@ -200,7 +200,7 @@ enum Side {
     After,
 }
 
-/// The files that say which tokens are special.
+/// The files that declare special tokens.
 struct SpecialTokens<'a> {
     tokenizer: &'a Json,
     config: &'a Json,
@@ -230,7 +230,7 @@ impl SpecialTokens<'_> {
         }
     }
 
-    /// The id of a special token: by its text in the tokenizer's configuration, else as the model's configuration says.
+    /// The id of a special token, by its text in the tokenizer's configuration or from the model's configuration.
     fn id(&self, text_key: &str, id_key: &str) -> Option<u32> {
         let entry = &self.config[text_key];
         let text = entry.as_str().or_else(|| entry["content"].as_str());

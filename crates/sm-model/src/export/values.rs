@@ -1,4 +1,4 @@
-//! Rearranges the values of tensors on their way to a GGUF file.
+//! Rearranges tensor values for GGUF.
 
 use std::borrow::Cow;
 
@@ -7,18 +7,18 @@ use sm_tensor::{DType, dequantize};
 use crate::LoadError;
 use crate::load::TensorInfo;
 
-/// What happens to the values of a tensor.
+/// A rearrangement of a tensor's values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Rearrangement {
     None,
-    /// Within each head, rows that are rotated together move from opposite halves to neighbouring places
+    /// Within each head, moves rows rotated together from opposite halves to neighbouring positions
     /// (`LlamaModel.permute` of llama.cpp's converter).
     PairNeighbours {
         head_dim: usize,
     },
-    /// Rows and columns are swapped; the values become `f32`.
+    /// Transposes the matrix; the values become `f32`.
     Transpose,
-    /// A constant is added to each value; the values become `f32`.
+    /// Adds a constant to each value; the values become `f32`.
     Add(f32),
 }
 

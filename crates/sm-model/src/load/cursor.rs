@@ -1,6 +1,6 @@
-//! Reads little-endian values from bytes that may end anywhere.
+//! Reads little-endian values from possibly truncated bytes.
 //!
-//! Every read says what it reads, so that a truncated file is reported with the item, the offset and the missing bytes.
+//! Every read names the item, so that errors report it with its offset and the missing bytes.
 
 use crate::LoadError;
 
@@ -59,7 +59,7 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    /// Checks that `count` items of at least `item_bytes` each can follow, so that it is safe to allocate for them.
+    /// Checks that `count` items of at least `item_bytes` each fit in the rest, so that allocating for them is safe.
     pub(crate) fn count(&self, count: u64, item_bytes: usize, what: &str) -> Result<usize, LoadError> {
         let needed = count.saturating_mul(item_bytes as u64);
         if self.remaining() as u64 >= needed { Ok(count as usize) } else { Err(self.truncated(what, needed)) }

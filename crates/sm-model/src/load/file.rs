@@ -1,8 +1,8 @@
 //! The bytes of a file, mapped into memory or owned.
 //!
-//! Mapping makes opening a file of any size immediate, and lets the system drop pages under memory pressure. For reading once
-//! from front to back it is the slower way: each page costs a fault and stays resident. [`FileBytes::read`] therefore copies
-//! pieces that fit a cache with `pread` instead, and [`FileBytes::release`] drops pages that were mapped.
+//! Mapping opens files of any size instantly and lets the system drop pages under memory pressure. For a single sequential
+//! read it is slower: each page costs a fault and stays resident. [`FileBytes::read`] therefore copies cache-sized pieces
+//! with `pread`, and [`FileBytes::release`] drops mapped pages.
 #![allow(unsafe_code, reason = "mapping a file is inherently unsafe; it happens only here")]
 
 use std::borrow::Cow;
@@ -40,17 +40,17 @@ impl FileBytes {
         if metadata.len() == 0 {
             return Ok(Self::Loaded(Cow::default()));
         }
-        // SAFETY: the mapping is read-only, and we never write to the file. Should another process change it, bytes change under
-        // us; should it truncate the file, touching a lost page kills this process with SIGBUS. Whoever maps model files accepts
-        // both.
+        // SAFETY: the mapping is read-only, and we never write to the file. If another process modifies it, bytes change
+        // under us; if it truncates the file, touching a lost page kills this process with SIGBUS. Mapping model files
+        // accepts both.
         let map = unsafe { Mmap::map(&file) };
         Ok(Self::Mapped { map: map.map_err(io_error)?, file })
     }
 
-    /// Size, time and so on of the file; `None` for bytes that are not in a file.
+    /// The file's metadata (size, times); `None` for bytes not in a file.
     ///
     /// # Errors
-    /// If the system does not say.
+    /// If the system call fails.
     pub(crate) fn metadata(&self) -> std::io::Result<Option<Metadata>> {
         match self {
             Self::Mapped { file, .. } => file.metadata().map(Some),
@@ -58,7 +58,7 @@ impl FileBytes {
         }
     }
 
-    /// A range of the bytes, copied to `buffer` if they are in a file: for parts that fit a cache, a copy is faster than page
+    /// A range of the bytes, copied to `buffer` if they are in a file: for cache-sized parts, copying is faster than page
     /// faults, and nothing stays resident.
     ///
     /// # Errors
@@ -85,15 +85,15 @@ impl FileBytes {
         Ok(mapped)
     }
 
-    /// Drops the pages that hold a range of a mapped file from memory. They are read again if touched.
+    /// Drops a range of a mapped file from memory. It is read again if touched.
     pub(crate) fn release(&self, bytes: Range<usize>) {
         #[cfg(unix)]
         if let Self::Mapped { map, .. } = self {
             let dont_need = UncheckedAdvice::DontNeed;
-            // SAFETY: nothing is ever written to the mapping, so a page that is read again has the file's contents, as when
-            // it was touched first.
+            // SAFETY: the mapping is never written, so a page that is read again has the file's contents, as on first
+            // touch.
             let advised = unsafe { map.unchecked_advise_range(dont_need, bytes.start, bytes.len()) };
-            // Only advice: if the system refuses, the pages stay until it needs the memory.
+            // Advisory: on failure, the pages stay until the system needs the memory.
             drop(advised);
         }
         #[cfg(not(unix))]

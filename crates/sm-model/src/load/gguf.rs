@@ -7,7 +7,7 @@
 //! padding to general.alignment, data
 //! ```
 //!
-//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Big-endian files and version 1 are refused.
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Big-endian files and version 1 are rejected.
 
 mod write;
 
@@ -31,9 +31,9 @@ const FORMAT: &str = "GGUF";
 const MAX_RANK: u32 = 4;
 const MAX_ARRAY_DEPTH: usize = 4;
 const DEFAULT_ALIGNMENT: u32 = 32;
-/// Bytes of the shortest metadata entry: the key's length and the value's type.
+/// Minimum size of a metadata entry: key length and value type.
 const MIN_ENTRY_BYTES: usize = 8 + 4;
-/// Bytes of the shortest tensor description: the name's length, the rank, the type and the offset.
+/// Minimum size of a tensor description: name length, rank, type and offset.
 const MIN_TENSOR_BYTES: usize = 8 + 4 + 4 + 8;
 
 /// A GGUF file: metadata and tensors.
@@ -225,7 +225,7 @@ fn read_alignment(metadata: &Metadata) -> Result<u32, LoadError> {
     })
 }
 
-/// The description of a tensor; its offset is from the start of the data, which is not known yet.
+/// A tensor description. Its offset is relative to the start of the data, which is not known yet.
 struct TensorHeader {
     name: String,
     shape: Vec<u64>,

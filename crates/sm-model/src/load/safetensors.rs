@@ -4,8 +4,8 @@
 //! u64 header_len, JSON { name: { dtype, shape, data_offsets }, … }, data
 //! ```
 //!
-//! Format: <https://huggingface.co/docs/safetensors/index#format>. We parse the header ourselves because the `safetensors` crate
-//! rejects a whole file for one tensor of an unknown type, without naming the tensor; tests compare the two readers.
+//! Format: <https://huggingface.co/docs/safetensors/index#format>. The header is parsed here because the `safetensors`
+//! crate rejects a whole file for one tensor of unknown type, without naming it; tests compare the two readers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -24,10 +24,10 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// The file that lists the shards.
 const INDEX: &str = "model.safetensors.index.json";
-/// The file of a model that is not sharded.
+/// The file of an unsharded model.
 const SINGLE: &str = "model.safetensors";
 
-/// Whether a directory has a model as safetensors.
+/// Whether a directory contains a safetensors model.
 pub(crate) fn exist_in(dir: &Path) -> bool {
     dir.join(INDEX).is_file() || dir.join(SINGLE).is_file()
 }
@@ -65,7 +65,7 @@ fn shards(dir: &Path, index: &Path) -> Result<Vec<PathBuf>, LoadError> {
 }
 
 fn shard(dir: &Path, index: &Path, file: &str, n_tensors: usize) -> Result<PathBuf, LoadError> {
-    // A path could lead out of the model's directory.
+    // A path could escape the model's directory.
     if Path::new(file).file_name().is_none_or(|name| name != file) {
         let reason = "a shard must be a file in the same directory as the index".into();
         let error = LoadError::Unsupported { key: "weight_map".into(), value: format!("{file:?}"), reason };
@@ -75,7 +75,7 @@ fn shard(dir: &Path, index: &Path, file: &str, n_tensors: usize) -> Result<PathB
     if path.is_file() { Ok(path) } else { Err(LoadError::MissingShard { path, n_tensors }) }
 }
 
-/// A tensor in the header.
+/// A header entry.
 #[derive(Debug, Deserialize)]
 struct TensorHeader {
     dtype: String,
@@ -83,8 +83,8 @@ struct TensorHeader {
     data_offsets: (u64, u64),
 }
 
-/// The tensors of a header by name, in order, without `__metadata__`. A visitor of our own, since a map type would silently
-/// keep only one of two equal names.
+/// The tensors of a header, in order, without `__metadata__`. Uses a custom visitor because a map would silently drop
+/// duplicates.
 #[derive(Debug)]
 struct Header(Vec<(String, TensorHeader)>);
 
@@ -145,7 +145,7 @@ pub(crate) fn read_header(bytes: &[u8]) -> Result<FileTensors, LoadError> {
     Ok(file)
 }
 
-/// A tensor of the header, checked against the `available` bytes of data that start at `data_start`.
+/// A tensor, checked against the `available` bytes of data from `data_start`.
 fn tensor_info(
     name: String,
     tensor: &TensorHeader,

@@ -1,4 +1,4 @@
-//! Reads `.smnd` checkpoints, version 1: a GPT-2 in F32 whose tensors have no names but a fixed order.
+//! Reads `.smnd` checkpoints, version 1: a GPT-2 in F32 with unnamed tensors in fixed order.
 //!
 //! ```text
 //! "SMND", i32 version, i64 reserved, i32 metadata_len, JSON, i32 tensor_count,
@@ -35,12 +35,12 @@ pub(crate) struct SmndConfig {
     pub(crate) num_heads: usize,
     pub(crate) num_layers: usize,
     pub(crate) ffn_hidden_dim: usize,
-    /// What else the training program wrote.
+    /// Additional fields from the training program.
     #[serde(default)]
     pub(crate) extra: serde_json::Map<String, serde_json::Value>,
 }
 
-/// The configuration and tensors of a file. The tensors get the names that they would have in a GGUF file of GPT-2.
+/// Reads the configuration and tensors of a file. Tensors get the names of a GGUF file of GPT-2.
 pub(crate) fn read(bytes: &[u8]) -> Result<(SmndConfig, Vec<TensorInfo>), LoadError> {
     let mut cursor = Cursor::new(FORMAT, bytes);
     let magic: [u8; 4] = cursor.array("magic")?;
@@ -74,7 +74,7 @@ fn in_range(found: i32, min: i32, max: i32, what: &str, expected: &'static str) 
     Err(LoadError::OutOfRange { format: FORMAT, what: what.into(), found: found.into(), expected })
 }
 
-/// Names and shapes of the tensors, in the order of the file.
+/// Names and shapes of the tensors, in file order.
 fn expected_tensors(config: &SmndConfig) -> Result<Vec<(String, Vec<usize>)>, LoadError> {
     if config.model_type != MODEL_TYPE {
         let found = format!("{:?}", config.model_type);

@@ -1,4 +1,4 @@
-//! The tensors of a model, in one file or several.
+//! A model's tensors, in one or several files.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,11 +13,11 @@ use super::{TensorInfo, safetensors};
 use crate::LoadError;
 use crate::metadata::Metadata;
 
-/// The tensors of a model with the files that hold them.
+/// A model's tensors and their files.
 #[derive(Debug, Default)]
 pub(crate) struct Tensors {
     infos: Vec<TensorInfo>,
-    /// `[n_tensors]`, the index in `files` of each tensor's file.
+    /// `[n_tensors]`, index of each tensor's file in `files`.
     file_of: Vec<usize>,
     by_name: HashMap<String, usize>,
     /// Names and types of the tensors that cannot be read.
@@ -71,10 +71,10 @@ impl Tensors {
         Ok(tensors)
     }
 
-    /// Size, time and so on of each file; `None` if the tensors are not in files.
+    /// The metadata (size, times) of each file; `None` if the tensors are not in files.
     ///
     /// # Errors
-    /// If the system does not say.
+    /// If the system call fails.
     pub(crate) fn file_metadata(&self) -> std::io::Result<Option<Vec<fs::Metadata>>> {
         let metadata: Option<Vec<_>> =
             self.files.iter().map(FileBytes::metadata).collect::<std::io::Result<_>>()?;
@@ -105,7 +105,7 @@ impl Tensors {
         (info, &self.files[self.file_of[index]][info.bytes.clone()])
     }
 
-    /// A range of the bytes of the tensor at `index`, by way of `buffer` if that is faster than mapped memory.
+    /// A range of the bytes of the tensor at `index`, through `buffer` if that is faster than mapped memory.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -119,7 +119,7 @@ impl Tensors {
         self.files[self.file_of[index]].read(bytes.start + part.start..bytes.start + part.end, buffer)
     }
 
-    /// Drops the bytes of the tensor at `index` from memory, if they can be read from the file again.
+    /// Drops the tensor at `index` from memory, if it can be read from the file again.
     pub(crate) fn release(&self, index: usize) {
         self.files[self.file_of[index]].release(self.infos[index].bytes.clone());
     }

@@ -1,13 +1,13 @@
-//! What mixes information between the positions of a sequence.
+//! Mixers: how information moves between positions.
 
 use super::check_positive;
 use super::rope::RopeSpec;
 use crate::LoadError;
 use crate::config::{MAX_HEAD_DIM, unsupported};
 
-/// What mixes information between positions in a layer.
+/// A layer's mixer.
 ///
-/// Each kind of mixer says what a sequence leaves behind in the cache: attention leaves a key and a value per position.
+/// Each kind of mixer determines a sequence's cache contents: attention stores a key and a value per position.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Mixer {
@@ -16,14 +16,14 @@ pub enum Mixer {
 }
 
 impl Mixer {
-    /// The attention, if that is what mixes positions here.
+    /// The attention, if that is the mixer.
     pub fn attention(&self) -> Option<&AttentionSpec> {
         match self {
             Self::Attention(attention) => Some(attention),
         }
     }
 
-    /// The attention, to be changed.
+    /// The mutable attention, if that is the mixer.
     pub(crate) fn attention_mut(&mut self) -> Option<&mut AttentionSpec> {
         match self {
             Self::Attention(attention) => Some(attention),
@@ -42,17 +42,17 @@ impl Mixer {
 pub struct AttentionSpec {
     /// Query heads.
     pub n_heads: usize,
-    /// Key and value heads; they divide the query heads.
+    /// Key and value heads; divides the number of query heads.
     pub n_kv_heads: usize,
-    /// Values per head, the same for queries, keys and values.
+    /// Values per head, for queries, keys and values.
     pub head_dim: usize,
     /// Multiplier of the scores.
     pub scale: f32,
     /// Scores become `cap * tanh(score / cap)`.
     pub soft_cap: Option<f32>,
-    /// A position attends to itself and the `window - 1` positions before it; to all of them if `None`.
+    /// A position attends to itself and the `window - 1` positions before it; to all if `None`.
     pub window: Option<usize>,
-    /// The rotation of queries and keys; `None` where positions are learned, or left out (SmolLM3's "NoPE" layers).
+    /// The rotation of queries and keys; `None` if positions are learned or omitted (SmolLM3's "NoPE" layers).
     pub rope: Option<RopeSpec>,
     /// RMS norms of queries and keys before the rotation.
     pub qk_norm: Option<QkNorm>,
@@ -60,13 +60,13 @@ pub struct AttentionSpec {
     pub bias: AttentionBias,
 }
 
-/// Which values of a position the norms of queries and keys take together.
+/// Which values query and key norms cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QkNorm {
-    /// Those of a head; all heads share the weights (Qwen3, Gemma 3).
+    /// Per head; all heads share the weights (Qwen3, Gemma 3).
     PerHead,
-    /// Those of all query heads, and those of all key heads; each head has weights of its own (OLMo 2).
+    /// Over all query heads, and over all key heads; each head has its own weights (OLMo 2).
     AllHeads,
 }
 
@@ -74,9 +74,9 @@ pub enum QkNorm {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AttentionBias {
-    /// Those to queries, keys and values.
+    /// The query, key and value projections.
     pub qkv: bool,
-    /// The one from the heads' results back to the residual stream.
+    /// The output projection.
     pub out: bool,
 }
 
@@ -96,12 +96,12 @@ impl AttentionSpec {
         }
     }
 
-    /// Values of all query heads.
+    /// Total width of the query heads.
     pub(crate) fn q_width(&self) -> usize {
         self.n_heads * self.head_dim
     }
 
-    /// Values of all key heads, and as many of all value heads.
+    /// Total width of the key heads, equal to that of the value heads.
     pub(crate) fn kv_width(&self) -> usize {
         self.n_kv_heads * self.head_dim
     }

@@ -1,18 +1,18 @@
-//! Rotary position embeddings (RoPE): from base and scaling to one frequency per pair of dimensions.
+//! Rotary position embeddings (RoPE): one frequency per pair of dimensions, from base and scaling.
 //!
 //! ```text
 //! pair i at position p turns by  p * inv_freq[i],   inv_freq[i] = theta^(-2 i / rotary_dim)
 //! ```
 //!
-//! A model trained on `original_context_len` positions is stretched to longer contexts by lowering frequencies. The
-//! schemes differ in which pairs they slow down and by how much:
+//! A model trained on `original_context_len` positions is extended to longer contexts by lowering frequencies. Schemes
+//! differ in which pairs they slow down and by how much:
 //!
 //! | scaling | frequencies | source |
 //! |---|---|---|
 //! | linear | all divided by one factor | position interpolation, <https://arxiv.org/abs/2306.15595> |
 //! | llama3 | by wavelength: short ones kept, long ones divided, a ramp between | Llama 3.1's reference code |
 //! | yarn | by turns within the original context: a ramp between kept and divided, and sharper attention | <https://arxiv.org/abs/2309.00071> |
-//! | longrope | a searched divisor per pair, one set for short and one for long contexts | <https://arxiv.org/abs/2402.13753> |
+//! | longrope | a divisor per pair found by search, one set for short and one for long contexts | <https://arxiv.org/abs/2402.13753> |
 //!
 //! RoPE itself: <https://arxiv.org/abs/2104.09864>. The arithmetic follows `modeling_rope_utils.py` of transformers down to
 //! which values are `f32`, since a relative error of 1e-7 in a frequency is an angle error of 1e-3 at position 10,000.
@@ -28,7 +28,7 @@ use crate::config::MAX_CONTEXT;
 pub struct RopeSpec {
     /// The base of the frequencies.
     pub theta: f64,
-    /// How many values of a head are rotated, counted from its first; even.
+    /// Number of rotated values per head, from the first; even.
     pub rotary_dim: usize,
     /// Which two values of a head form a pair.
     pub pairs: RopePairs,
@@ -40,9 +40,9 @@ pub struct RopeSpec {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RopeScaling {
-    /// They are not.
+    /// Unchanged.
     None,
-    /// All alike: position interpolation.
+    /// All by the same factor: position interpolation.
     Linear {
         /// Divisor of the frequencies.
         factor: f32,
@@ -51,7 +51,7 @@ pub enum RopeScaling {
     Llama3 {
         /// Divisor of the low frequencies.
         factor: f32,
-        /// Wavelengths above `original_context_len / low_freq_factor` are divided in full.
+        /// Wavelengths above `original_context_len / low_freq_factor` are fully divided.
         low_freq_factor: f32,
         /// Wavelengths below `original_context_len / high_freq_factor` are kept.
         high_freq_factor: f32,
@@ -64,7 +64,7 @@ pub enum RopeScaling {
         factor: f32,
         /// Frequencies with more turns than this within the original context are kept.
         beta_fast: f32,
-        /// Frequencies with fewer turns than this are divided in full.
+        /// Frequencies with fewer turns than this are fully divided.
         beta_slow: f32,
         /// The trained context length.
         original_context_len: usize,
@@ -130,8 +130,8 @@ impl RopeSpec {
         RopeTable { inv_freq, scale, pairs: self.pairs, extended }
     }
 
-    /// The longest context of a model whose configuration says `context_len`. Where YaRN is switched on, that is often still
-    /// the trained length.
+    /// The maximum context of a model whose configuration says `context_len`, which with YaRN is often still the trained
+    /// length.
     pub(crate) fn stretched_context_len(&self, context_len: usize) -> usize {
         match self.scaling {
             RopeScaling::Yarn { factor, original_context_len, .. } => {
@@ -175,7 +175,8 @@ impl RopeSpec {
             let turns = original_context_len as f64 / (f64::from(rotations) * 2.0 * PI);
             self.rotary_dim as f64 * turns.ln() / (2.0 * self.theta.ln())
         };
-        let (mut low, mut high) = (pair_of(beta_fast), pair_of(beta_slow));
+        let mut low = pair_of(beta_fast);
+        let mut high = pair_of(beta_slow);
         if truncate {
             (low, high) = (low.floor(), high.ceil());
         }

@@ -3,7 +3,7 @@
 //! GPT-2 runs BPE on bytes but stores pieces as text, so it maps bytes to characters (`bytes_to_unicode` in `encoder.py` of
 //! <https://github.com/openai/gpt-2>). A space is `Ġ`, a line feed `Ċ`.
 
-/// The character of each byte: the byte itself if that is printable in Latin-1, else the next from U+0100 on.
+/// The character of each byte: the byte itself if printable in Latin-1, otherwise the next from U+0100 on.
 pub(super) fn alphabet() -> [char; 256] {
     let mut table = ['\0'; 256];
     let mut next = 0x100_u32;
@@ -19,7 +19,7 @@ pub(super) fn alphabet() -> [char; 256] {
     table
 }
 
-/// Turns pieces written in the alphabet back into bytes.
+/// Decodes pieces in this alphabet to bytes.
 #[derive(Clone, Debug)]
 pub(super) struct ByteLevelDecoder {
     /// The byte of each character below U+0200 that is in the alphabet.
@@ -35,7 +35,7 @@ impl ByteLevelDecoder {
         Self { bytes }
     }
 
-    /// Appends the bytes of `piece`. A piece with characters outside the alphabet is taken as text.
+    /// Appends the bytes of `piece`. A piece with characters outside the alphabet is treated as text.
     pub(super) fn append(&self, piece: &str, out: &mut Vec<u8>) {
         let start = out.len();
         for character in piece.chars() {

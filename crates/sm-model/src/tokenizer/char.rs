@@ -1,4 +1,4 @@
-//! One token per character: the vocabulary of small models trained on characters.
+//! Character-level tokenizer: one token per character.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::special::SpecialIds;
 use super::vocabulary::{Lead, TokenKind, Vocabulary, VocabularyBuilder};
 use super::{EncodeOptions, Tokenizer, TokenizerError};
 
-/// What to do with a character that the vocabulary lacks.
+/// How to handle characters outside the vocabulary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnknownCharacter {
     /// Fail to encode the text.

@@ -40,7 +40,7 @@ pub struct GgufTokenizer {
     vocabulary: Vocabulary,
 }
 
-/// What the algorithm implies where the metadata do not say.
+/// The algorithm's defaults for missing metadata.
 struct Defaults {
     lead: Lead,
     bos: Option<u32>,
@@ -137,7 +137,8 @@ impl Tokenizer for GgufTokenizer {
     }
 }
 
-/// Whether special tokens swallow the spaces after them. Metadata do not say; like llama.cpp, we go by the model's name.
+/// Whether special tokens swallow the spaces after them. As in llama.cpp, decided by the model's name, since metadata lack
+/// it.
 fn is_phi3(name: &str) -> bool {
     let name = name.to_lowercase();
     name.contains("phi-3") || name.contains("phi3")
@@ -153,7 +154,7 @@ fn special_ids(
         let vocab_size = tokens.texts.len();
         match given {
             None => Ok(default.filter(|&id| (id as usize) < vocab_size).map(TokenId)),
-            // Some writers use -1, or 2^32 - 1, for a token that the model does not have.
+            // Some writers use -1 or 2^32 - 1 for a token the model does not have.
             Some(-1 | 0xFFFF_FFFF) => Ok(None),
             Some(id) => match u32::try_from(id) {
                 Ok(id) if (id as usize) < vocab_size => Ok(Some(TokenId(id))),

@@ -1,7 +1,7 @@
 //! `tokenizer.json` of Hugging Face models, run by the crate `tokenizers`.
 //!
-//! Encoding is the library's: normalizer, pre-tokenizer and model of the file. Decoding is ours ([`decoder`]), since streaming
-//! needs the bytes of each token. Marks around sequences are found by running the post-processor once.
+//! The library encodes, with the file's normalizer, pre-tokenizer and model. Decoding is implemented here ([`decoder`]),
+//! since streaming needs the bytes of each token. Sequence markers are found by running the post-processor once.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,7 +30,7 @@ mod special_config;
 #[cfg(test)]
 mod tests;
 
-/// A tokenizer read from `tokenizer.json` and the configuration files beside it.
+/// A tokenizer read from `tokenizer.json` and the configuration files next to it.
 #[derive(Debug)]
 pub struct HfTokenizer {
     library: Library,
@@ -39,7 +39,7 @@ pub struct HfTokenizer {
     vocabulary: Vocabulary,
 }
 
-/// The ids that the model expects before and after every sequence.
+/// The ids added before and after every sequence.
 #[derive(Debug, Default, PartialEq)]
 struct Marks {
     before: Vec<TokenId>,
@@ -137,7 +137,7 @@ impl Tokenizer for HfTokenizer {
     }
 }
 
-/// Calls the library and turns its panics, which malformed files can cause, into errors.
+/// Calls the library, converting panics caused by malformed files to errors.
 pub(super) fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result.map_err(|error| error.to_string()),

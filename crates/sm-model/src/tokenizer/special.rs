@@ -1,4 +1,4 @@
-//! Special tokens: which open and close a sequence, and which end generation.
+//! Special tokens: sequence markers, and tokens that end generation.
 //!
 //! A model's files name one end of sequence, often the wrong one for chats: the turn ends at another token (`<|im_end|>`), and
 //! generation would run on. So, as llama.cpp does, tokens whose text is known to end a turn also end generation.

@@ -1,7 +1,7 @@
-//! Ids to text, one id at a time.
+//! Incremental decoding.
 //!
-//! A token can end in the middle of a character. Its bytes are held back until the character is complete, so that each piece is
-//! valid text as soon as it can be, and all pieces together equal the text decoded at once.
+//! A token can end within a character. Its bytes are held back until the character is complete, so that every piece is
+//! valid text, released as early as possible, and all pieces together equal the text decoded at once.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use sm_tensor::TokenId;
 use super::vocabulary::{Lead, TokenKind, Vocabulary};
 use super::{SpecialTokens, Tokenizer};
 
-/// Decodes a growing sequence of ids. The pieces that [`TextStream::push`] and finally [`TextStream::finish`] return add up to what
-/// [`Tokenizer::decode`] returns for all ids.
+/// Decodes a growing sequence of ids. The pieces returned by [`TextStream::push`] and finally [`TextStream::finish`]
+/// concatenate to the result of [`Tokenizer::decode`] for all ids.
 ///
-/// Bytes are held back until their character is complete. Bytes that cannot become a character turn into U+FFFD at once.
+/// Bytes are held back until their character is complete. Invalid bytes become U+FFFD immediately.
 #[derive(Clone, Debug)]
 pub struct TextStream {
     tokenizer: Arc<dyn Tokenizer>,
@@ -35,7 +35,7 @@ impl TextStream {
         Self { tokenizer, specials, assembler: Assembler::new(Lead::Keep), piece: String::new() }
     }
 
-    /// Takes the next id and returns the text that it completes: often a word, sometimes nothing.
+    /// Pushes the next id and returns the text it completes: often a word, sometimes nothing.
     pub fn push(&mut self, id: TokenId) -> &str {
         self.piece.clear();
         self.assembler.push(shown(self.tokenizer.vocabulary(), id, self.specials), &mut self.piece);
@@ -61,7 +61,7 @@ pub(super) fn decode(vocabulary: &Vocabulary, ids: &[TokenId], specials: Special
     text
 }
 
-/// The bytes that a token adds to the text.
+/// A token's bytes in the text.
 fn shown(vocabulary: &Vocabulary, id: TokenId, specials: SpecialTokens) -> &[u8] {
     match (specials, vocabulary.kind(id)) {
         (SpecialTokens::Skip, TokenKind::Control) => &[],

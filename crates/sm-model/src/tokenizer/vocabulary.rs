@@ -1,24 +1,24 @@
-//! The tokens of a model: their bytes, their kinds, and which are special.
+//! A model's vocabulary: token bytes, kinds and special tokens.
 
 use sm_tensor::TokenId;
 
 use super::TokenizerError;
 use super::special::SpecialIds;
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
     /// Text.
     Normal,
-    /// Text added after training; recognized in any text, kept in decoded text.
+    /// Text added after training; recognized in any text and kept when decoding.
     Added,
-    /// A control token such as BOS or `<|im_end|>`; left out of text decoded with [`super::SpecialTokens::Skip`].
+    /// A control token such as BOS or `<|im_end|>`; omitted when decoding with [`super::SpecialTokens::Skip`].
     Control,
-    /// An id that no token has: a gap in the numbering.
+    /// A gap in the ids.
     Unused,
 }
 
-/// All tokens of a model. A text is the bytes of its tokens, one after the other.
+/// All tokens of a model. Text is the concatenation of its tokens' bytes.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
     bytes: Vec<u8>,        // all tokens, one after the other
@@ -28,7 +28,7 @@ pub struct Vocabulary {
     special: SpecialIds,
 }
 
-/// What becomes of a space at the very start of a text.
+/// Handling of a space at the very start of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lead {
     /// It is kept.
@@ -86,7 +86,7 @@ impl Vocabulary {
         self.special.end_of_generation.binary_search(&id).is_ok()
     }
 
-    /// The written form of a special token, as chat templates use it; empty for `None`.
+    /// The text of a special token, as used by chat templates; empty for `None`.
     pub fn text_of(&self, id: Option<TokenId>) -> String {
         id.map(|id| String::from_utf8_lossy(self.token_bytes(id)).into_owned()).unwrap_or_default()
     }
@@ -116,8 +116,8 @@ impl VocabularyBuilder {
     /// The finished vocabulary.
     ///
     /// # Errors
-    /// If it is empty, if a special id is beyond it, or if ids go far beyond the number of tokens: the table would be mostly
-    /// gaps, and a hostile file could make it any size.
+    /// If it is empty, a special id is out of range, or ids far exceed the number of tokens: the table would be mostly
+    /// gaps, and a hostile file could make it arbitrarily large.
     pub(super) fn build(mut self, file: &str, special: SpecialIds) -> Result<Vocabulary, TokenizerError> {
         self.tokens.sort_by_key(|token| token.0);
         let n_tokens = self.tokens.len();

@@ -1,4 +1,4 @@
-//! Conversion of matrix rows between data types, by way of `f32`.
+//! Converts matrix rows between data types, via `f32`.
 
 use std::ops::Range;
 

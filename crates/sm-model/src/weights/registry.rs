@@ -1,8 +1,8 @@
-//! Notes which tensors a plan reads, and how, while the plan is built.
+//! Records which tensors a plan reads, and how, while the plan is built.
 //!
-//! Every tensor is found by its [`TensorKey`], so the builder does not know names. Shapes are checked here, against what the
-//! configuration implies. At the end no tensor may be left over: a tensor that nothing reads means that the configuration
-//! does not describe the model.
+//! Tensors are found by [`TensorKey`], so the builder does not know names. Shapes are checked here against the
+//! configuration. At the end no tensor may be left over: an unread tensor means that the configuration does not describe
+//! the model.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -22,7 +22,7 @@ use crate::spec::DecoderSpec;
 pub(crate) struct RowRange {
     /// The rows, counted over all leading dimensions.
     pub(crate) rows: Range<usize>,
-    /// The shape that the whole tensor must have, as `[…, out_features, in_features]`.
+    /// The required shape of the whole tensor, `[…, out_features, in_features]`.
     pub(crate) shape: Vec<usize>,
 }
 
@@ -34,7 +34,7 @@ impl RowRange {
     }
 }
 
-/// Finds tensors by key, checks their shapes, and notes how the plan reads them.
+/// Finds tensors by key, checks their shapes, and records how the plan reads them.
 #[derive(Debug)]
 pub(crate) struct Registry {
     weights: Weights,
@@ -45,8 +45,8 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// A registry of `tensors`. Matrices of linear maps and the embedding are to become `quant`, if given; `norm_offset` is
-    /// added to the weights of norms.
+    /// A registry of `tensors`. Linear matrices and the embedding are converted to `quant`, if given; `norm_offset` is
+    /// added to norm weights.
     pub(crate) fn new(tensors: Tensors, naming: Naming, norm_offset: f32, quant: Option<DType>) -> Self {
         let weights =
             Weights { tensors, matrices: HashMap::new(), vectors: HashMap::new(), fallbacks: Vec::new() };
@@ -75,7 +75,7 @@ impl Registry {
         let tensor_rows = shape[..shape.len() - 1].iter().product();
         let stored = info.dtype;
         let dtype = match (key.kind, stored) {
-            // Products with BF16 weights round activations to BF16, which could change the choice of experts.
+            // Products with BF16 weights round activations to BF16, which could change expert selection.
             (TensorKind::Router, DType::Bf16) => DType::F32,
             _ if is_quantizable(key.kind) => self.dtype_for(&name, cols, stored),
             _ => stored,
@@ -148,13 +148,13 @@ impl Registry {
     }
 }
 
-/// The data type nearest to `wanted` whose blocks divide rows of `cols` values.
+/// The data type closest to `wanted` whose blocks divide rows of `cols` values.
 pub(crate) fn fitting_dtype(wanted: DType, cols: usize) -> DType {
     let fits = |dtype: &DType| cols.is_multiple_of(dtype.block_len());
     [wanted, small_block(wanted), DType::F16].into_iter().find(fits).unwrap_or(DType::F16)
 }
 
-/// The data type with blocks of 32 values that is at least as precise as one with blocks of 256.
+/// The data type with blocks of 32 values that is at least as precise as the given one with blocks of 256.
 fn small_block(dtype: DType) -> DType {
     match dtype {
         DType::Q2K | DType::Q3K => DType::Iq4Nl,
@@ -180,7 +180,8 @@ fn is_linear_of_layer(kind: TensorKind) -> bool {
     )
 }
 
-/// Whether a matrix may be quantized. Routers and learned positions are small and sensitive, so they stay as stored.
+/// Whether a matrix may be quantized. Routers and learned positions are small and sensitive, so they keep their stored
+/// type.
 fn is_quantizable(kind: TensorKind) -> bool {
     !matches!(kind, TensorKind::Router | TensorKind::Positions)
 }

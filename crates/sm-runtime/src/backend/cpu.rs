@@ -7,15 +7,15 @@ use crate::Error;
 
 pub(crate) use sm_kernels::{BLOCK_LEN, block_maxima};
 
-/// The CPU with a kernel set and a number of worker threads, or the best and one per core.
+/// The CPU backend. Defaults to the fastest kernel set and one worker thread per core.
 ///
 /// # Errors
-/// If the kernel set is unknown, the processor lacks it, or there are no threads.
+/// If the kernel set is unknown or not supported by the processor, or `threads` is 0.
 pub(super) fn open(isa: Option<&str>, threads: Option<usize>) -> Result<Box<dyn Backend>, Error> {
     let mut backend = CpuBackend::new();
     if let Some(threads) = threads {
         if threads == 0 {
-            return Err(Error::validation("threads", "0 is not possible; use at least 1"));
+            return Err(Error::validation("threads", "0 is not allowed; use at least 1"));
         }
         backend = backend.threads(threads);
     }
@@ -31,7 +31,7 @@ pub(super) fn open(isa: Option<&str>, threads: Option<usize>) -> Result<Box<dyn 
     Ok(Box::new(backend))
 }
 
-/// The kernel sets that this machine can run, fastest last: values of `isa` in [`Device::Cpu`](crate::Device::Cpu).
+/// The kernel sets this machine can run, fastest last: values of `isa` in [`Device::Cpu`](crate::Device::Cpu).
 pub fn kernel_sets() -> Vec<&'static str> {
     IsaKind::available().map(IsaKind::name).collect()
 }

@@ -1,4 +1,4 @@
-//! A configuration as text.
+//! Formats a configuration as text.
 
 use std::fmt::{self, Debug, Formatter};
 
@@ -35,7 +35,7 @@ impl Lines<'_, '_> {
 }
 
 impl fmt::Display for EngineConfig {
-    /// One line for each value that is not a secret and does not follow from others: `section.name = value`.
+    /// One `section.name = value` line per value, except secrets and derived values.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { load, executor, batching, cache, speculation, kv_disk } = self;
         load_lines(load, &mut Lines { to: f, section: "load" })?;
@@ -105,6 +105,7 @@ fn batching_lines(batching: &BatchingConfig, lines: &mut Lines<'_, '_>) -> fmt::
         priority_boost_after_us,
         prompt_weight,
         output_weight,
+        ..
     } = batching;
     let values: [(&str, &dyn Debug); 16] = [
         ("enabled", enabled),
@@ -141,7 +142,7 @@ fn cache_lines(cache: &KvCacheConfig, lines: &mut Lines<'_, '_>) -> fmt::Result 
         prefix_sharing,
         high_watermark_percent,
         gc_threshold_percent,
-        hash_key: _,
+        ..
     } = cache;
     lines.put("enabled", enabled)?;
     lines.put("max_tokens_per_session", max_tokens_per_session)?;
@@ -179,6 +180,17 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
         }
         assert!(!text.contains("hash_key"));
+        // Structs of other crates may grow, and their derived text always has all fields.
+        for (section, debug) in
+            [("batching", format!("{:#?}", config.batching)), ("cache", format!("{:#?}", config.cache))]
+        {
+            let fields = debug.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(": "));
+            let fields = fields.map(|(field, _)| field).filter(|field| !field.starts_with(' '));
+            for field in fields.filter(|field| *field != "hash_key") {
+                let start = format!("{section}.{}", field.trim_end_matches("_bytes"));
+                assert!(text.lines().any(|line| line.starts_with(&start)), "{start} is not in:\n{text}");
+            }
+        }
         assert_eq!(EngineConfig::default().to_string().lines().count(), 39);
     }
 }

@@ -1,4 +1,4 @@
-//! Starting points for a configuration.
+//! Preset configurations.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,22 +9,22 @@ use sm_cache::KvCacheConfig;
 use super::EngineConfig;
 use crate::{Error, SpeculationConfig};
 
-/// Starting points for [`EngineConfig`].
+/// Preset [`EngineConfig`]s to start from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Preset {
-    /// A few users at a time, and a shared cache.
+    /// A few concurrent users and a shared cache.
     #[default]
     Basic,
-    /// Many users. An idle engine waits for requests to batch.
+    /// Many users. An idle engine waits briefly to batch requests.
     Throughput,
-    /// Twice as many users, and twice the wait.
+    /// Twice the users of `Throughput`, and twice the wait.
     MaxThroughput,
-    /// One sequence at a time, no waiting, and speculation by lookup.
+    /// One sequence at a time, no batching delay, prompt lookup drafts.
     LatencyOptimized,
-    /// A few users at a time, fewer while memory is short, and speculation by lookup for all of them.
+    /// A few concurrent users, fewer when memory is short; prompt lookup drafts.
     Aggressive,
-    /// A small cache and few users, fewer still while memory is short.
+    /// A small cache and few concurrent users, fewer when memory is short.
     MemoryOptimized,
 }
 

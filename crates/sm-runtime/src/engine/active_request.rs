@@ -1,4 +1,4 @@
-//! A request on the engine's thread, from submission to response.
+//! A request's state on the engine's thread, from submission to response.
 //!
 //! ```text
 //! RequestParams ──► ActiveRequest ── start ──► score, sample (per token, events to the ticket) ──► end ──► respond
@@ -25,12 +25,12 @@ use crate::{Completion, Error, FinishReason, GenerationOptions, Select, Timings,
 
 pub(crate) use sampling::{DrawPosition, SamplingBuffers};
 
-/// A request that waits or runs.
+/// A queued or running request.
 #[derive(Debug)]
 pub(crate) struct ActiveRequest {
     pub(crate) responder: Responder,
     pub(crate) id: RequestId,
-    /// Its private session lives as long as the request.
+    /// Keeps the private session alive as long as the request.
     _owner: Option<KeepAlive>,
     keep_alive: Option<KeepAlive>,
     has_spoken: Option<Arc<AtomicBool>>,
@@ -40,18 +40,18 @@ pub(crate) struct ActiveRequest {
     chain: SamplerChain,
     seed: u64,
     bound: Bound,
-    /// Whether tokens may be drafted for it.
+    /// Whether speculation is allowed.
     speculate: bool,
     usage: Usage,
     choices: Vec<Choice>,
-    /// One for each prompt token after the first, as far as they are scored.
+    /// One for each prompt token after the first that has been scored.
     prompt_logprobs: Logprobs,
-    /// Why it failed.
+    /// The failure, if any.
     pub(crate) error: Option<Error>,
     times: Times,
 }
 
-/// The times of a request's events.
+/// Timestamps of a request's events.
 #[derive(Debug)]
 struct Times {
     submitted: Instant,
@@ -59,14 +59,14 @@ struct Times {
     first_token: Option<Instant>,
 }
 
-/// One continuation of the prompt.
+/// One of the `n` results of a request.
 #[derive(Debug)]
 struct Choice {
     output: Option<Output>,
     constraint: Option<Constraint>,
     logprobs: Logprobs,
     drafts: ChoiceDrafts,
-    /// Set by the last token.
+    /// Set with the last token.
     finish_reason: Option<FinishReason>,
     completion: Option<Completion>,
 }
@@ -115,12 +115,12 @@ impl ActiveRequest {
         }
     }
 
-    /// Maximum number of tokens of each choice.
+    /// Maximum number of new tokens per choice.
     pub(crate) fn max_new_tokens(&self) -> usize {
         self.bound.n_tokens
     }
 
-    /// Why a completed choice ended.
+    /// Why a finished choice ended.
     pub(crate) fn finish_reason(&self, index: usize) -> FinishReason {
         let completion = self.choices[index].completion.as_ref();
         completion.map_or(FinishReason::Cancelled, |completion| completion.finish_reason)
@@ -135,12 +135,12 @@ impl ActiveRequest {
         }
     }
 
-    /// How long it has been queued, if it had no step yet.
+    /// Time in the queue, if the request has had no step yet.
     pub(crate) fn waits(&self) -> Option<Duration> {
         self.times.started.is_none().then(|| self.times.submitted.elapsed())
     }
 
-    /// Which logits of the prompt it needs.
+    /// The prompt logits it needs.
     pub(crate) fn prompt_logits(&self) -> PromptLogits {
         if self.options.wanted_of_prompt().is_some() { PromptLogits::All } else { PromptLogits::Last }
     }
@@ -155,12 +155,12 @@ impl ActiveRequest {
         self.choices[choice].drafts.observe(n_drafts, n_accepted);
     }
 
-    /// Whether all its choices have ended.
+    /// Whether all choices have ended.
     pub(crate) fn is_over(&self) -> bool {
         self.choices.iter().all(|choice| choice.completion.is_some())
     }
 
-    /// Records that a call on its session has succeeded.
+    /// Records that a call on the session has succeeded.
     pub(crate) fn has_spoken(&self) {
         if let Some(has_spoken) = &self.has_spoken {
             has_spoken.store(true, Ordering::Relaxed);
@@ -182,7 +182,7 @@ impl Times {
     }
 }
 
-/// Whether raw log-probabilities are needed: for the caller, or to select the best choice.
+/// Whether raw log-probabilities are needed, by the caller or to select the best choice.
 fn wants_logprobs(options: &GenerationOptions, select: Select) -> bool {
     options.logprobs.is_some() || select == Select::Best
 }

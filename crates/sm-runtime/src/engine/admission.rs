@@ -1,4 +1,4 @@
-//! What callers know of an engine without asking its thread: whether a request can be accepted, and the last statistics.
+//! Engine state that callers read without asking its thread: admission limits and the latest statistics.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -9,25 +9,25 @@ use sm_kernels::plan::ExecError;
 use super::stats::EngineStats;
 use crate::{Error, LimitedResource};
 
-/// Counts requests on their way to a step, and knows the limits.
+/// Counts requests that have not reached a step, and holds the limits.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
-    /// Sent to the thread, and not yet taken in.
+    /// Sent to the thread but not yet received.
     pub(super) n_sent: AtomicUsize,
-    /// In the scheduler's queue, as of its last step or submission.
+    /// In the scheduler's queue, as of the last step or submission.
     pub(crate) n_waiting: AtomicUsize,
-    /// Requests in the queue at most.
+    /// Maximum number of queued requests.
     pub(crate) limit: AtomicUsize,
-    /// Sequences that can run at a time.
+    /// Maximum number of running sequences.
     pub(crate) max_batch_size: AtomicUsize,
     /// Positions per sequence.
     pub(crate) context_len: AtomicUsize,
-    /// Why the thread has ended, if it has.
+    /// Why the thread ended, if it has.
     end: OnceLock<EngineEnd>,
     stats: Mutex<EngineStats>,
 }
 
-/// Why an engine has ended.
+/// Why an engine ended.
 #[derive(Debug)]
 pub(crate) enum EngineEnd {
     /// It was shut down.
@@ -37,7 +37,7 @@ pub(crate) enum EngineEnd {
 }
 
 impl EngineEnd {
-    /// What everybody is told who still wants something.
+    /// The error for all outstanding callers.
     pub(crate) fn error(&self) -> Error {
         match self {
             Self::ShutDown => Error::ShutDown,
@@ -54,7 +54,7 @@ impl Admission {
     /// Counts one more request as sent.
     ///
     /// # Errors
-    /// If the queue is full, or the engine has ended.
+    /// If the queue is full or the engine has ended.
     pub(crate) fn enter(&self) -> Result<(), Error> {
         if let Some(end) = self.end.get() {
             return Err(end.error());
@@ -68,33 +68,33 @@ impl Admission {
         Err(Error::limit(LimitedResource::Queue(QueueLimit::Requests), limit, actual))
     }
 
-    /// Refuses everything from now on.
+    /// Rejects all requests from now on.
     pub(crate) fn close(&self, end: EngineEnd) {
-        // A second reason would be a consequence of the first.
+        // Any later reason is a consequence of the first.
         let _ = self.end.set(end);
     }
 
-    /// What a caller is told whom the engine's thread can no longer answer.
+    /// The error for a caller that the engine's thread can no longer answer.
     pub(crate) fn end_error(&self) -> Error {
-        // A thread that panicked has not said why it ended.
+        // A thread that panicked recorded no reason.
         self.end.get().unwrap_or(&EngineEnd::ShutDown).error()
     }
 
-    /// A request that was counted as sent was not.
+    /// Undoes [`Self::enter`] for a request that was not sent.
     pub(crate) fn leave(&self) {
         self.n_sent.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Makes `stats` what callers see. `n_taken_in` requests, counted as sent so far, are in them.
+    /// Publishes `stats` to callers. They include `n_taken_in` requests that so far counted as sent.
     pub(crate) fn publish(&self, stats: EngineStats, n_taken_in: usize) {
-        // In this order a request counts twice for a moment in `enter`, and never not at all.
+        // In this order, `enter` may briefly count a request twice but never miss one.
         self.n_waiting.store(stats.waiting, Ordering::Release);
         let mut published = self.lock();
         *published = stats;
         self.n_sent.fetch_sub(n_taken_in, Ordering::AcqRel);
     }
 
-    /// The last published statistics. Requests on their way to the thread count as waiting.
+    /// The last published statistics. Requests not yet received by the thread count as waiting.
     pub(crate) fn stats(&self) -> EngineStats {
         let published = self.lock();
         let n_sent = self.n_sent.load(Ordering::Acquire);
@@ -105,7 +105,7 @@ impl Admission {
         }
     }
 
-    /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
+    /// Nothing panics while holding the lock, so a poisoned one is still consistent.
     fn lock(&self) -> MutexGuard<'_, EngineStats> {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,13 +1,13 @@
-//! What the batches that ran say about the settings.
+//! Collects batch records for tuning recommendations.
 
 use sm_batching::{BatchAdvisor, BatchRecord, BatchingStats, Recommendations, Scheduler};
 
-/// Records the batches of an engine. A batch is those who were admitted together, and runs until the next is formed.
+/// Records an engine's batches. A batch is the set of requests admitted together; it runs until the next is formed.
 #[derive(Debug)]
 pub(crate) struct Advice {
     advisor: BatchAdvisor,
     current: Option<BatchRecord>,
-    /// When the current batch was formed.
+    /// Statistics when the current batch was formed.
     seen: BatchingStats,
 }
 
@@ -16,7 +16,7 @@ impl Advice {
         Self { advisor: BatchAdvisor::new(max_batch_size), current: None, seen: BatchingStats::default() }
     }
 
-    /// After a step.
+    /// Records a step.
     pub(super) fn observe(&mut self, scheduler: &Scheduler, step_us: u64) {
         let stats = scheduler.stats();
         if stats.batches != self.seen.batches {
@@ -37,12 +37,12 @@ impl Advice {
         }
     }
 
-    /// Batches may have as many sequences now.
+    /// Sets the new maximum batch size.
     pub(super) fn resize(&mut self, max_batch_size: usize) {
         self.advisor.set_max_batch_size(max_batch_size);
     }
 
-    /// What the batches say so far, the one that runs included.
+    /// Recommendations from all batches so far, including the running one.
     pub(super) fn recommendations(&self) -> Recommendations {
         let mut advisor = self.advisor.clone();
         if let Some(batch) = &self.current {

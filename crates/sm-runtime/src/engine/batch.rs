@@ -1,4 +1,4 @@
-//! Many prompts, results in their order.
+//! Runs many prompts and yields results in prompt order.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use super::{Engine, RequestHandle};
 use crate::{Completion, Error, GenerationOptions, Prompt, Request};
 
-/// How long to wait for room in a queue that others fill.
+/// Wait before retrying when other callers have filled the queue.
 const RETRY: Duration = Duration::from_millis(2);
 
-/// Completions of many prompts in the prompts' order: an iterator that blocks. Prompts are taken as the engine has room, so
-/// neither they nor the results pile up. On the engine's own thread, [`Error::EngineThread`] ends it.
+/// A blocking iterator over the completions of many prompts, in prompt order. Prompts are pulled as the engine has
+/// room, so neither prompts nor results pile up. On the engine's own thread it ends with [`Error::EngineThread`].
 pub struct BatchRun<I> {
     engine: Engine,
     prompts: I,
-    /// A prompt that the queue had no room for.
+    /// A prompt that did not fit in the queue.
     held: Option<Prompt>,
     options: GenerationOptions,
     n_sent: u64,
@@ -23,7 +23,7 @@ pub struct BatchRun<I> {
     sent: VecDeque<Sent>,
     window: usize,
     progress: Box<dyn FnMut(u64) + Send>,
-    /// It was used on the engine's own thread.
+    /// Iterated on the engine's own thread.
     is_refused: bool,
 }
 
@@ -36,7 +36,7 @@ impl<I> fmt::Debug for BatchRun<I> {
 
 impl<I: Iterator<Item = Prompt>> BatchRun<I> {
     pub(super) fn new(engine: Engine, prompts: I, options: GenerationOptions) -> Self {
-        // As many wait as run, so that a slot that becomes free is filled at once.
+        // Queue as many as run, so that a freed slot is filled immediately.
         let window = 2 * engine.max_batch_size();
         Self {
             engine,
@@ -52,19 +52,20 @@ impl<I: Iterator<Item = Prompt>> BatchRun<I> {
         }
     }
 
-    /// Has at most `n` prompts under way at a time, at least one. By default as many run as the engine takes, and as many wait.
+    /// Limits the prompts in flight to `n`, at least one. By default, twice the engine's batch size: half running, half
+    /// queued.
     #[must_use]
     pub fn max_parallel(self, n: usize) -> Self {
         Self { window: n.max(1), ..self }
     }
 
-    /// Calls `progress` with the number of prompts that are done, once for each, before its result is given.
+    /// Calls `progress` with the number of finished prompts, once per prompt, before yielding its result.
     #[must_use]
     pub fn on_progress(self, progress: impl FnMut(u64) + Send + 'static) -> Self {
         Self { progress: Box::new(progress), ..self }
     }
 
-    /// Puts the next prompt into the queue; `false` if there is none, or no room.
+    /// Queues the next prompt; `false` if there is none, or no room.
     fn send(&mut self) -> bool {
         let Some(prompt) = self.held.take().or_else(|| self.prompts.next()) else {
             return false;
@@ -85,7 +86,7 @@ impl<I: Iterator<Item = Prompt>> BatchRun<I> {
         }
     }
 
-    /// What came of a prompt. Where others have filled the queue in the meantime, it is put there again.
+    /// Waits for a prompt's result. Resubmits it if other callers filled the queue in the meantime.
     fn wait(&self, sent: Sent) -> Result<Completion, Error> {
         let Sent { request, mut handle } = sent;
         loop {
@@ -100,7 +101,7 @@ impl<I: Iterator<Item = Prompt>> BatchRun<I> {
     }
 }
 
-/// A prompt that is under way.
+/// A prompt in flight.
 #[derive(Debug)]
 struct Sent {
     request: Request,
@@ -124,7 +125,7 @@ impl<I: Iterator<Item = Prompt>> Iterator for BatchRun<I> {
             if self.held.is_none() || !self.sent.is_empty() {
                 break;
             }
-            // Others fill the queue.
+            // Other callers have filled the queue.
             std::thread::sleep(RETRY);
         }
         let sent = self.sent.pop_front()?;

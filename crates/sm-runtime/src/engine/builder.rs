@@ -1,4 +1,4 @@
-//! How an engine is set up and started.
+//! Configures and starts an engine.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::{
     MetricsSink, ModelRef, PlannedLoad, Preset,
 };
 
-/// Sets up an engine.
+/// Configures an engine.
 ///
 /// ```
 /// # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
@@ -48,38 +48,38 @@ impl EngineBuilder {
         Self { config, ..self }
     }
 
-    /// How requests are batched.
+    /// Sets how requests are batched.
     pub fn batching(self, batching: BatchingConfig) -> Self {
         Self { config: self.config.batching(batching), ..self }
     }
 
-    /// Stores evicted pages in a file, for this engine and for later ones. Outputs stay the same.
+    /// Stores evicted pages on disk for this and later engines. Does not change outputs.
     pub fn kv_disk(self, kv_disk: KvDiskConfig) -> Self {
         Self { config: self.config.kv_disk(kv_disk), ..self }
     }
 
-    /// A smaller model with the same vocabulary that drafts tokens. Outputs stay the same.
+    /// Drafts tokens with a smaller model of the same vocabulary. Does not change outputs.
     pub fn draft(self, draft: impl Into<ModelRef>) -> Self {
         Self { draft: Some(draft.into()), ..self }
     }
 
-    /// Where measurements go. Without a sink, nothing is measured.
+    /// Sets the metrics sink. Without one, nothing is measured.
     pub fn metrics(self, sink: Arc<dyn MetricsSink>) -> Self {
         Self { metrics: Some(sink), ..self }
     }
 
-    /// Adds an observer of evictions from the KV cache and of sessions that exceed their budget.
+    /// Adds an observer of KV cache evictions and of sessions that exceed their budget.
     pub fn cache_observer(mut self, observer: Box<dyn CacheObserver>) -> Self {
         self.observers.push(observer);
         self
     }
 
-    /// Calls `progress` now and then while weights are packed, from several threads.
+    /// Calls `progress` periodically while weights are packed, from several threads.
     pub fn progress(self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         Self { progress: Some(Arc::new(progress)), ..self }
     }
 
-    /// A token that ends loading with [`Error::Cancelled`].
+    /// Sets a token that cancels loading with [`Error::Cancelled`].
     pub fn cancel(self, cancel: CancelToken) -> Self {
         Self { cancel, ..self }
     }
@@ -93,7 +93,7 @@ impl EngineBuilder {
         self.load_planned(planned)
     }
 
-    /// As [`EngineBuilder::load`], on a thread of its own. The result is a future that does not block.
+    /// As [`EngineBuilder::load`], on a background thread. Returns a future.
     ///
     /// # Errors
     /// If the thread cannot be started.
@@ -104,11 +104,11 @@ impl EngineBuilder {
         Loading::spawn(move || self.load(model), cancel)
     }
 
-    /// Starts an engine on a loaded model, whose weights it shares with all clones of it. `draft`, a smaller model with the
-    /// same vocabulary, drafts tokens.
+    /// Starts an engine on a loaded model, sharing the weights with its clones. `draft`, a smaller model of the same
+    /// vocabulary, drafts tokens.
     ///
     /// # Errors
-    /// If a value of the configuration is impossible, or memory does not suffice;
+    /// If a configuration value is invalid or memory runs out;
     /// [`LoadError::DraftVocabulary`](crate::LoadError::DraftVocabulary).
     pub fn start(self, model: LoadedModel, draft: Option<LoadedModel>) -> Result<Engine, Error> {
         self.config.validate()?;
@@ -122,7 +122,7 @@ impl EngineBuilder {
         Engine::new(model, prepared, draft.transpose()?, self)
     }
 
-    /// Plans the model and, if there is one, the draft model: both have to fit before one is loaded.
+    /// Plans the model and the draft model, if any: both must fit before either is loaded.
     ///
     /// # Errors
     /// As [`Loader::plan`].
@@ -141,7 +141,7 @@ impl EngineBuilder {
         Ok(PlannedModels { draft: draft.transpose()?, model })
     }
 
-    /// Loads what [`EngineBuilder::plan`] planned, and starts.
+    /// Loads the planned models and starts the engine.
     ///
     /// # Errors
     /// As [`EngineBuilder::load`].
@@ -152,14 +152,14 @@ impl EngineBuilder {
     }
 }
 
-/// An engine's model and draft model, which are known to fit.
+/// An engine's model and draft model, checked to fit into memory.
 pub(crate) struct PlannedModels {
     model: PlannedLoad,
     draft: Option<PlannedLoad>,
 }
 
 impl PlannedModels {
-    /// Bytes that both take with their executors.
+    /// Bytes of both models and their executors.
     ///
     /// # Errors
     /// If a size overflows.
@@ -171,7 +171,7 @@ impl PlannedModels {
         Ok((self.model.memory_needs()?.total_bytes() as u64).saturating_add(draft_bytes as u64))
     }
 
-    /// Bytes of all that but what [`ExecutorOptions::pool_bytes`] limits.
+    /// The same without the memory that [`ExecutorOptions::pool_bytes`] limits.
     ///
     /// # Errors
     /// If a size overflows.

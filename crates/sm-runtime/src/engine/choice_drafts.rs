@@ -1,8 +1,8 @@
-//! How many drafts a choice should have.
+//! Chooses how many drafts a choice gets.
 
 use sm_batching::DraftLength;
 
-/// What drafts were worth to one choice, by where they came from.
+/// Draft acceptance of one choice, by draft origin.
 #[derive(Debug, Default)]
 pub(crate) struct ChoiceDrafts {
     pub(super) lookup: DraftLength,
@@ -12,7 +12,7 @@ pub(crate) struct ChoiceDrafts {
     pub(crate) n_accepted: usize,
 }
 
-/// Where the last drafts of a choice came from.
+/// Origin of a choice's last drafts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum DraftOrigin {
     #[default]
@@ -21,7 +21,7 @@ pub(super) enum DraftOrigin {
 }
 
 impl ChoiceDrafts {
-    /// Notes that of `n_drafts` the first `n_accepted` were accepted.
+    /// Records that the first `n_accepted` of `n_drafts` were accepted.
     pub(crate) fn observe(&mut self, n_drafts: usize, n_accepted: usize) {
         self.n_drafted += n_drafts;
         self.n_accepted += n_accepted;

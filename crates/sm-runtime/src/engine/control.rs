@@ -1,4 +1,4 @@
-//! Looking at a running engine, changing and ending it.
+//! Inspecting, reconfiguring and shutting down a running engine.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -16,18 +16,18 @@ use super::{Engine, EngineStats};
 use crate::{Error, LoadedModel};
 
 impl Engine {
-    /// What it does and has done. Never waits for a step: the engine publishes the numbers after each step, and whenever it
-    /// takes something in. Whoever has the answer to a request finds it counted. After the engine's end, the last numbers.
+    /// Current statistics. Never waits for a step: the engine publishes after each step and whenever it receives a
+    /// message. A request is counted by the time its caller has the response. After shutdown, returns the last numbers.
     pub fn stats(&self) -> EngineStats {
         self.0.admission.stats()
     }
 
-    /// Changes how requests are batched, from the next step on. Running requests stay. Blocks until the current step is over.
+    /// Changes batching from the next step on. Running requests continue. Blocks until the current step is over.
     ///
     /// # Errors
-    /// If a value is impossible, or the model was loaded for fewer sequences or rows than asked for
-    /// ([`ExecutorOptions::n_sequences`](crate::ExecutorOptions::n_sequences) leaves room); nothing changes then. [`Error::ShutDown`],
-    /// [`Error::EngineThread`].
+    /// If a value is invalid, or the model was loaded for fewer sequences or rows (set
+    /// [`ExecutorOptions::n_sequences`](crate::ExecutorOptions::n_sequences) to leave room); nothing changes then.
+    /// [`Error::ShutDown`], [`Error::EngineThread`].
     pub fn reconfigure(&self, batching: BatchingConfig) -> Result<(), Error> {
         self.call(|core| core.reconfigure(batching))?
     }
@@ -44,14 +44,14 @@ impl Engine {
         async { reply.await? }
     }
 
-    /// Changes how many positions a sequence may have, prompt and output together. Requests that are under way stay.
+    /// Changes the context length, prompt and output together. Running requests continue.
     ///
     /// # Errors
-    /// If the model was made ready for fewer; [`Error::ShutDown`].
+    /// If the model was prepared for a shorter context; [`Error::ShutDown`].
     pub fn set_context_len(&self, context_len: usize) -> Result<(), Error> {
         let most = self.0.model.context_len;
         if !(1..=most).contains(&context_len) {
-            let message = format!("{context_len} is not possible; the model was made ready for 1 to {most}");
+            let message = format!("{context_len} is out of range; the model was prepared for 1 to {most}");
             return Err(Error::validation("context_len", message));
         }
         self.call(move |core| {
@@ -60,8 +60,8 @@ impl Engine {
         })
     }
 
-    /// Changes how many bytes keys and values may take. What runs keeps its pages; a request that comes to need more than the new
-    /// limit fails with [`Error::ResourceLimit`].
+    /// Changes the byte limit of the KV cache. Running requests keep their pages; one that grows beyond the new limit
+    /// fails with [`Error::ResourceLimit`].
     ///
     /// # Errors
     /// If not even one page fits; [`Error::ShutDown`].
@@ -69,7 +69,7 @@ impl Engine {
         Ok(self.call(move |core| core.cache.set_max_bytes_total(max_bytes))??)
     }
 
-    /// What the batches so far say about the settings.
+    /// Tuning recommendations from the batches so far.
     ///
     /// # Errors
     /// [`Error::ShutDown`].
@@ -77,9 +77,9 @@ impl Engine {
         self.call(|core| core.advice.recommendations())
     }
 
-    /// Drops cached pages until at most `max_bytes` of the KV cache are in use, drops buffers memory, and returns the memory
-    /// of empty pages to the operating system. Running requests keep their pages. Returns the bytes still in use. Blocks until
-    /// the current step is over.
+    /// Drops cached pages until at most `max_bytes` of the KV cache are in use, frees buffers, and returns the memory
+    /// of empty pages to the operating system. Running requests keep their pages. Returns the bytes still in use.
+    /// Blocks until the current step is over.
     ///
     /// # Errors
     /// If the executor fails; [`Error::ShutDown`], [`Error::EngineThread`].
@@ -99,11 +99,11 @@ impl Engine {
         async { Ok(reply.await??) }
     }
 
-    /// Takes no more requests, gives running ones `grace` to end, and cancels the rest. Every request is answered. Blocks until
-    /// the engine has released everything it held. A second call does nothing.
+    /// Rejects new requests, gives running ones `grace` to finish, then cancels the rest. Every request is answered.
+    /// Blocks until the engine has released all its resources. Idempotent.
     ///
     /// # Errors
-    /// [`Error::EngineThread`], without beginning to shut down; [`Engine::shut_down_async`] can be called there.
+    /// [`Error::EngineThread`], without starting to shut down; use [`Engine::shut_down_async`] on that thread.
     pub fn shut_down(&self, grace: Duration) -> Result<(), Error> {
         if self.is_own_thread() {
             return Err(Error::EngineThread);
@@ -111,7 +111,7 @@ impl Engine {
         self.drain(deadline(grace)).wait();
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // If the thread panicked, dropping what it owned has answered every request.
+            // If the thread panicked, dropping its state has answered every request.
             let _ = thread.join();
         }
         Ok(())
@@ -123,24 +123,25 @@ impl Engine {
         async { _ = end.await }
     }
 
-    /// Takes no more requests; running ones have until then. The reply closes when the engine's thread is gone.
+    /// Rejects new requests and gives running ones until the deadline. The reply closes when the engine's thread is
+    /// gone.
     pub(crate) fn drain(&self, until: Instant) -> Reply<()> {
         let (replier, reply) = reply();
         let begin = move |core: &mut Core| {
             core.drain(until);
             core.waiting_for_end.push(replier);
         };
-        // A thread that is gone drops the message, which closes the reply.
+        // If the thread is gone, the message is dropped, which closes the reply.
         let _ = self.0.messages.send(Message::Call(Box::new(begin)));
         reply
     }
 
-    /// The backend, its kernels, workers and memory.
+    /// The backend, its kernel set, workers and memory.
     pub fn info(&self) -> &ExecutorInfo {
         &self.0.info
     }
 
-    /// What this engine takes with `n_sequences` sequences at a time of `context_len` positions each.
+    /// Memory this engine needs for `n_sequences` concurrent sequences of `context_len` positions each.
     pub fn memory_plan(&self, n_sequences: u64, context_len: u64) -> MemoryPlan {
         let ExecutorInfo { weight_bytes, activation_bytes, .. } = self.0.info;
         MemoryPlan {
@@ -152,7 +153,7 @@ impl Engine {
         }
     }
 
-    /// The model. Engines that start on clones of it share its weights.
+    /// The model. Engines started on its clones share the weights.
     pub fn model(&self) -> &LoadedModel {
         &self.0.model
     }
@@ -162,20 +163,20 @@ impl Engine {
         self.0.model.tokenizer()
     }
 
-    /// The chat templates that come with the model.
+    /// The model's chat templates.
     ///
     /// # Errors
-    /// If there are none, or they cannot be used.
+    /// If there are none, or they are unusable.
     pub fn chat_template(&self) -> Result<&ChatTemplate, &ChatError> {
         self.0.model.chat_template()
     }
 
-    /// Positions per sequence.
+    /// Maximum positions per sequence.
     pub fn context_len(&self) -> usize {
         self.0.admission.context_len.load(Ordering::Relaxed)
     }
 
-    /// Sequences that can run at a time.
+    /// Maximum number of running sequences.
     pub(super) fn max_batch_size(&self) -> usize {
         self.0.admission.max_batch_size.load(Ordering::Relaxed)
     }
@@ -193,7 +194,7 @@ impl Core {
     }
 }
 
-/// The end of a time that begins now; as good as never if no clock goes so far.
+/// The instant `grace` from now; far in the future if the clock cannot represent it.
 pub(crate) fn deadline(grace: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     let now = Instant::now();

@@ -1,4 +1,4 @@
-//! Requests by their ids: those that wait or run, and the last of those that are over.
+//! Requests by id: queued, running, and recently finished.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -7,14 +7,14 @@ use sm_batching::RequestId;
 
 use super::ticket::{RequestStatus, StatusCell, Ticket};
 
-/// Requests that are remembered after their end.
+/// Finished requests that are remembered.
 const MAX_OVER: usize = 4096;
 
-/// All requests that can be asked for.
+/// All requests that can be looked up.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     n_requests: u64,
-    /// In the order of their ids.
+    /// Ordered by id.
     entries: VecDeque<Entry>,
 }
 
@@ -26,7 +26,7 @@ struct Entry {
 }
 
 impl Directory {
-    /// Gives a request its id, counting from 0; the oldest that are over are forgotten.
+    /// Assigns the next id, counting from 0, and forgets the oldest finished requests.
     pub(crate) fn enter(&mut self, ticket: &Arc<Ticket>) -> RequestId {
         let id = RequestId(self.n_requests);
         self.n_requests += 1;
@@ -48,12 +48,12 @@ impl Directory {
         self.entries.get(index).filter(|entry| entry.id == id)
     }
 
-    /// Where a request stands, if it is remembered.
+    /// The status of a request, if it is remembered.
     pub(crate) fn status(&self, id: RequestId) -> Option<RequestStatus> {
         Some(self.find(id)?.status.get())
     }
 
-    /// Asks a request to end; `false` if it is over or unknown.
+    /// Cancels a request; `false` if it is finished or unknown.
     pub(crate) fn cancel(&self, id: RequestId) -> bool {
         let ticket = self.find(id).filter(|entry| !entry.status.get().is_over());
         ticket.and_then(|entry| entry.ticket.upgrade()).map(|ticket| ticket.cancel.cancel()).is_some()

@@ -1,4 +1,4 @@
-//! Pages on their way to the disk and back, between two steps.
+//! Moves pages to disk and back between steps.
 
 use std::sync::mpsc::Sender;
 
@@ -9,7 +9,7 @@ use super::engine_loop::{Core, Message};
 use crate::kv_disk::{DiskTier, TierParams};
 use crate::{Error, KvDiskConfig};
 
-/// Opens the disk tier of an engine that takes `messages`.
+/// Opens the disk tier of an engine that receives `messages`.
 ///
 /// # Errors
 /// As [`DiskTier::open`].
@@ -25,7 +25,7 @@ pub(super) fn open_disk(
 }
 
 impl Core {
-    /// Takes in what the disk has read, and lets those who wait and have pages there wait for them.
+    /// Installs pages read from disk, and holds back queued requests whose pages are on disk.
     pub(super) fn fetch_pages(&mut self) {
         let now_us = self.now_us();
         let Self { disk: Some(disk), executor, cache, scheduler, .. } = self else {
@@ -37,14 +37,14 @@ impl Core {
         disk.ask(cache, scheduler);
     }
 
-    /// Hands over what the cache has evicted, before a step overwrites it.
+    /// Hands evicted pages to the disk tier before a step overwrites them.
     pub(super) fn spill_pages(&mut self) {
         if let Some(disk) = &mut self.disk {
             disk.spill(&mut *self.executor);
         }
     }
 
-    /// Stores what the cache holds when nothing runs any more.
+    /// Stores the cache contents once nothing runs.
     pub(super) fn close_disk(&mut self) {
         if let Some(disk) = self.disk.take() {
             disk.close(&mut *self.executor, &mut self.cache);

@@ -1,5 +1,5 @@
-//! The engine's thread: receive → schedule → submit → wait → sample → commit → answer. It alone changes sequences, cache and
-//! executor; callers reach it by messages.
+//! The engine's thread: receive → schedule → submit → wait → sample → commit → answer. Only this thread modifies
+//! sequences, cache and executor; callers send it messages.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,20 +26,20 @@ use crate::kv_disk::DiskTier;
 use crate::text::{Text, TextStart};
 use crate::{Error, RequestMetrics};
 
-/// How long to wait where sequences run but no step can be made, because others hold the pages.
+/// Wait when sequences are running but no step is possible because others hold the pages.
 const STALL: Duration = Duration::from_millis(1);
 
-/// What callers tell the engine.
+/// A message from a caller to the engine.
 pub(crate) enum Message {
-    /// A request.
+    /// A new request.
     Submit(Box<Submission>),
-    /// A request was cancelled, or pages came from the disk.
+    /// A request was cancelled, or pages arrived from disk.
     Wake,
-    /// Something to be done between two steps.
+    /// A closure to run between two steps.
     Call(Box<dyn FnOnce(&mut Core) + Send>),
 }
 
-/// A request as tokens.
+/// A tokenized request.
 pub(crate) struct Submission {
     pub(crate) params: RequestParams,
     pub(crate) prompt: PromptTokens,
@@ -50,16 +50,16 @@ pub(crate) struct Submission {
     pub(crate) rope_range: RopeRange,
 }
 
-/// A prompt as tokens; which of them hold is known when its session is looked up.
+/// A tokenized prompt. Which variant applies is known once the session is looked up.
 pub(crate) struct PromptTokens {
-    /// Where it follows nothing.
+    /// Tokens without preceding context.
     pub(crate) first: Vec<TokenId>,
     pub(crate) start: TextStart,
-    /// Where it follows what a session has said, if that is different.
+    /// Tokens after a session's context, if they differ.
     pub(crate) appended: Option<Result<Vec<TokenId>, Error>>,
 }
 
-/// What the thread owns.
+/// The state owned by the engine's thread.
 pub(crate) struct Core {
     pub(crate) executor: Box<dyn Executor>,
     pub(crate) scheduler: Scheduler,
@@ -69,7 +69,7 @@ pub(crate) struct Core {
     pub(crate) bounds: ModelBounds,
     pub(crate) admission: Arc<Admission>,
     pub(crate) speculator: Speculator,
-    /// Where evicted pages go, if anywhere.
+    /// Disk tier for evicted pages.
     pub(crate) disk: Option<DiskTier>,
     pub(super) metrics: Option<GuardedSink>,
     lost_events: LostEvents,
@@ -78,27 +78,27 @@ pub(crate) struct Core {
     pub(super) buffers: SamplingBuffers,
     pub(super) ended: Vec<Ended>,
     pub(super) cancelled: Vec<RequestId>,
-    /// Requests that are over and not answered yet.
+    /// Finished requests not yet answered.
     pub(super) over: Vec<Over>,
     pub(crate) advice: Advice,
     epoch: Instant,
-    /// No new requests; the thread ends when those it has are over, or at the instant.
+    /// When set, new requests are rejected, and the thread ends when the others are over or at this instant.
     drain_until: Option<Instant>,
-    /// What ended the engine, if its device is gone.
+    /// The error that ended the engine, if its device was lost.
     pub(super) device_lost: Option<ExecError>,
-    /// Who waits for the end of the thread. Dropped last, when everything that the thread owned is gone.
+    /// Callers waiting for the thread to end. Dropped last, after everything else the thread owned.
     pub(crate) waiting_for_end: Vec<Replier<()>>,
 }
 
-/// A request that is over.
+/// A finished request.
 pub(super) enum Over {
-    /// It was accepted.
+    /// Accepted and ended.
     Ended(Box<ActiveRequest>),
-    /// It cannot be served.
+    /// Rejected.
     Refused { params: Box<RequestParams>, error: Error },
 }
 
-/// The parts that [`Core::new`] is made of.
+/// Arguments of [`Core::new`].
 pub(crate) struct Parts {
     pub(crate) executor: Box<dyn Executor>,
     pub(crate) scheduler: Scheduler,
@@ -153,7 +153,7 @@ impl Core {
         }
     }
 
-    /// Serves until all callers are gone or the engine is drained. Whoever is left learns that it has shut down.
+    /// Runs until all callers are gone or the engine is drained. Remaining callers get [`Error::ShutDown`].
     pub(crate) fn run(mut self, messages: &Receiver<Message>) {
         let mut is_stalled = false;
         while self.device_lost.is_none() && self.receive(messages, is_stalled) {
@@ -172,7 +172,7 @@ impl Core {
         self.publish();
     }
 
-    /// Begins to drain: nothing new is accepted, and what runs has until the instant.
+    /// Starts draining: rejects new requests and gives running ones until the deadline.
     pub(crate) fn drain(&mut self, until: Instant) {
         self.drain_until = Some(until);
     }
@@ -192,12 +192,12 @@ impl Core {
         self.epoch.elapsed().as_micros() as u64
     }
 
-    /// Tells callers how many wait.
+    /// Publishes the queue length.
     pub(super) fn tell_waiting(&self) {
         self.admission.n_waiting.store(self.scheduler.n_waiting(), Ordering::Release);
     }
 
-    /// Shows callers how the engine stands now.
+    /// Publishes current statistics.
     pub(crate) fn publish(&self) {
         self.admission.publish(self.stats(), 0);
     }
@@ -217,7 +217,7 @@ impl Core {
         }
     }
 
-    /// Takes in what callers say; waits for it where there is nothing to do. `false` if it is time to go.
+    /// Receives messages, blocking while there is nothing else to do. Returns `false` when the thread should end.
     fn receive(&mut self, messages: &Receiver<Message>, is_stalled: bool) -> bool {
         let mut is_woken = false;
         loop {
@@ -244,7 +244,7 @@ impl Core {
         true
     }
 
-    /// How long nothing has to be done; `None` if there is something now.
+    /// How long the thread may sleep; `None` if there is work now.
     fn idle_time(&self, is_stalled: bool) -> Option<Duration> {
         const FOREVER: Duration = Duration::from_secs(3600);
         let wait = match self.scheduler.wake_at_us() {
@@ -314,7 +314,7 @@ impl Core {
         self.over.push(Over::Refused { params: Box::new(params), error });
     }
 
-    /// The tokens to be continued, checked, and the turn on the request's session.
+    /// Validates the prompt tokens and begins the turn on the request's session.
     fn begin(
         &mut self,
         prompt: PromptTokens,
@@ -339,7 +339,7 @@ impl Core {
             SessionMode::Append => [token_ids, &tokens].concat(),
             SessionMode::Prefix => tokens.clone(),
         };
-        // Before the cache looks at it: a full context is to be told as one, not as a lack of pages.
+        // Check before the cache does: a full context should be reported as such, not as a lack of pages.
         let input = Input::new(context, prompt.start, &params.options, &self.bounds)?;
         if input.n_truncated > 0 && *mode == SessionMode::Append {
             let message = "cutting the head off would change what the session has said; raise it, or send the whole \
@@ -360,8 +360,7 @@ impl Core {
         }
     }
 
-    /// Gives up cached pages beyond `max_bytes`, buffers, and the memory of pages that hold nothing; gives the bytes that are
-    /// held then.
+    /// Drops cached pages beyond `max_bytes`, buffers, and the memory of empty pages. Returns the bytes still held.
     pub(crate) fn trim(&mut self, max_bytes: u64) -> Result<u64, ExecError> {
         let held_bytes = self.cache.trim(max_bytes);
         self.spill_pages();
@@ -372,8 +371,7 @@ impl Core {
         Ok(held_bytes)
     }
 
-    /// Answers all who wait for requests that are over. The statistics were published before: who has an answer finds it
-    /// counted.
+    /// Answers finished requests. Statistics were published before, so whoever has the answer finds it counted.
     pub(super) fn answer(&mut self) {
         let mut over = std::mem::take(&mut self.over);
         for request in over.drain(..) {

@@ -1,4 +1,4 @@
-//! Callers' own code on the engine's thread: what panics loses its event, and nothing else.
+//! Guards against panics of callers' code on the engine's thread: a panic loses that event and nothing else.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use sm_cache::{CacheEvent, CacheObserver};
 
 use crate::{MetricsSink, RequestMetrics, StepMetrics};
 
-/// Counts the events that were lost by a panic. Clones count together.
+/// Counts events lost to panics. Clones share the counter.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LostEvents(Arc<AtomicU64>);
 
@@ -17,9 +17,9 @@ impl LostEvents {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Hands an event over. The panic hook has told of a panic when this returns.
+    /// Delivers an event. Any panic has been reported by the panic hook when this returns.
     fn deliver(&self, event: impl FnOnce()) {
-        // What the receiver was in the middle of is its own affair: it is called again with the next event.
+        // A receiver left in an inconsistent state is its own problem: it is called again with the next event.
         if catch_unwind(AssertUnwindSafe(event)).is_err() {
             self.0.fetch_add(1, Ordering::Relaxed);
         }

@@ -1,4 +1,4 @@
-//! A caller's hold on a request.
+//! A caller's handles to a request.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -17,7 +17,7 @@ use crate::{CancelToken, Completion, Error, TokenEvent};
 pub struct RequestHandle {
     ticket: Arc<Ticket>,
     id: RequestId,
-    /// The thread that must not wait for the request.
+    /// The engine's thread, which must not wait for the request.
     engine: ThreadId,
     is_taken: bool,
 }
@@ -27,31 +27,32 @@ impl RequestHandle {
         Self { ticket, id, engine, is_taken: false }
     }
 
-    /// Its id, by which [`Engine::status`](crate::Engine::status) and [`Engine::cancel`](crate::Engine::cancel) find it.
+    /// The id for [`Engine::status`](crate::Engine::status) and [`Engine::cancel`](crate::Engine::cancel).
     pub fn id(&self) -> RequestId {
         self.id
     }
 
-    /// Lets it run to its end although nobody waits: its callback gets the result.
+    /// Lets the request run without a waiting handle; its callback gets the result.
     pub(crate) fn detach(mut self) -> RequestId {
         self.is_taken = true;
         self.id
     }
 
-    /// Where it stands.
+    /// The request's status.
     pub fn status(&self) -> RequestStatus {
         self.ticket.status()
     }
 
-    /// Ends it at the next step boundary, or at once if it waits. Can be called at any time, any number of times.
+    /// Cancels the request at the next step boundary, or immediately if it is queued. Idempotent.
     pub fn cancel(&self) {
         self.ticket.cancel.cancel();
     }
 
-    /// Blocks until it has ended; one completion per choice.
+    /// Blocks until the request has ended. Returns one completion per choice.
     ///
     /// # Errors
-    /// What made it fail; [`Error::Timeout`], [`Error::Cancelled`]; [`Error::EngineThread`], which cancels it.
+    /// The request's failure; [`Error::Timeout`], [`Error::Cancelled`]; [`Error::EngineThread`], which cancels the
+    /// request.
     pub fn wait(mut self) -> Result<Vec<Completion>, Error> {
         let outcome = self.ticket.wait_outcome(self.engine);
         self.is_taken = !matches!(outcome, Err(Error::EngineThread));
@@ -83,7 +84,7 @@ impl fmt::Debug for RequestHandle {
     }
 }
 
-/// The events of a request while it runs. Dropping it cancels the request.
+/// The events of a running request. Dropping it cancels the request.
 #[derive(Debug)]
 #[must_use = "dropping a stream cancels its request"]
 pub struct TokenStream {
@@ -109,7 +110,7 @@ impl TokenStream {
         polled
     }
 
-    /// The next event, `None` after the last or after an error; blocks until it is there.
+    /// The next event, `None` after the last or after an error. Blocks.
     pub fn next_blocking(&mut self) -> Option<Result<TokenEvent, Error>> {
         if self.is_over {
             return None;
@@ -119,11 +120,11 @@ impl TokenStream {
         event
     }
 
-    /// The completions, one per choice, with everything that the events said piece by piece. Cancels the request if it still
-    /// runs.
+    /// The completions, one per choice, with everything the events delivered piecewise. Cancels the request if it is
+    /// still running.
     ///
     /// # Errors
-    /// What made it fail, if no event said so.
+    /// The request's failure, if no event reported it.
     pub fn finish(mut self) -> Result<Vec<Completion>, Error> {
         if !self.is_over {
             self.handle.cancel();
@@ -137,17 +138,17 @@ impl TokenStream {
         self.handle.id()
     }
 
-    /// Where it stands.
+    /// The request's status.
     pub fn status(&self) -> RequestStatus {
         self.handle.status()
     }
 
-    /// Ends it at the next step boundary; its last event says so.
+    /// Cancels the request at the next step boundary; its last event reports it.
     pub fn cancel(&self) {
         self.handle.cancel();
     }
 
-    /// Cancels the request from another thread while this one waits for an event.
+    /// A token to cancel the request from another thread while this one waits for an event.
     pub fn cancel_token(&self) -> CancelToken {
         self.handle.ticket.cancel.clone()
     }

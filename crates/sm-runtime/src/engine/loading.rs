@@ -1,4 +1,4 @@
-//! An engine whose model is loaded in the background.
+//! Loads an engine's model in the background.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,17 +7,17 @@ use super::Engine;
 use super::reply::{Reply, reply};
 use crate::{CancelToken, Error, LoadError};
 
-/// An engine whose model is being loaded on a thread of its own: a future of the engine. Dropping it cancels the load.
+/// A future of an engine whose model is loading on a background thread. Dropping it cancels the load.
 #[derive(Debug)]
 #[must_use = "dropping it cancels the load"]
 pub struct Loading {
-    /// `None` once it was waited for.
+    /// `None` once waited for.
     reply: Option<Reply<Result<Engine, Error>>>,
     cancel: CancelToken,
 }
 
 impl Loading {
-    /// Runs `load` on a thread. `cancel` is the token that `load` obeys.
+    /// Runs `load` on a new thread. `cancel` is the token that `load` observes.
     pub(super) fn spawn(
         load: impl FnOnce() -> Result<Engine, Error> + Send + 'static,
         cancel: CancelToken,
@@ -29,7 +29,7 @@ impl Loading {
         Ok(Self { reply: Some(reply), cancel })
     }
 
-    /// Cancels the load, which ends with [`Error::Cancelled`] within some rows of a matrix.
+    /// Cancels the load, which ends with [`Error::Cancelled`] within a few matrix rows.
     pub fn cancel(&self) {
         self.cancel.cancel();
     }
@@ -54,7 +54,7 @@ impl Future for Loading {
     }
 }
 
-/// A thread that panicked gave no outcome.
+/// Maps a missing outcome to [`LoadError::Panicked`]: only a panic leaves none.
 fn outcome(loaded: Option<Result<Engine, Error>>) -> Result<Engine, Error> {
     loaded.unwrap_or_else(|| Err(LoadError::Panicked.into()))
 }

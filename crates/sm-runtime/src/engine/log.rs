@@ -1,6 +1,6 @@
-//! What an engine tells those who listen to its log. Prompts and answers are not in it.
+//! Log events of an engine. Prompts and answers are never logged.
 //!
-//! Every step is an event of level `DEBUG`; while nobody listens to that level, it costs the question.
+//! Every step is a `DEBUG` event; if that level is disabled, it costs only the check.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -13,32 +13,32 @@ use super::active_request::ActiveRequest;
 use super::request_params::RequestParams;
 use crate::{EngineConfig, Error, StepMetrics};
 
-/// What the events are of.
+/// The `tracing` target of all events.
 const TARGET: &str = "sm_runtime";
 
-/// An engine begins.
+/// An engine started.
 pub(super) fn started(info: &ExecutorInfo, config: &EngineConfig) {
     let ExecutorInfo { kernels, n_workers, weight_bytes, kv_bytes, activation_bytes, .. } = info;
     info!(target: TARGET, kernels, n_workers, weight_bytes, kv_bytes, activation_bytes, "engine started");
     debug!(target: TARGET, "engine configured:\n{config}");
 }
 
-/// An engine ends.
+/// An engine is shutting down.
 pub(super) fn shut_down(n_active: usize) {
-    info!(target: TARGET, unfinished_requests = n_active, "engine shuts down");
+    info!(target: TARGET, unfinished_requests = n_active, "engine shutting down");
 }
 
-/// A request has come in.
+/// A request was submitted.
 pub(super) fn submitted(params: &RequestParams, n_prompt: usize) {
     debug!(target: TARGET, request = params.id.0, prompt_tokens = n_prompt, choices = params.n, "request submitted");
 }
 
-/// A request cannot be served.
+/// A request was rejected.
 pub(super) fn refused(params: &RequestParams, error: &Error) {
-    debug!(target: TARGET, request = params.id.0, %error, "request refused");
+    debug!(target: TARGET, request = params.id.0, %error, "request rejected");
 }
 
-/// A request is over.
+/// A request finished.
 pub(super) fn ended(active: &ActiveRequest) {
     if !enabled!(target: TARGET, Level::DEBUG) {
         return;
@@ -46,14 +46,16 @@ pub(super) fn ended(active: &ActiveRequest) {
     let metrics = active.metrics();
     let error = active.error.as_ref().map(ToString::to_string);
     let finish_reason = metrics.finish_reason.map_or("failed", |reason| reason.name());
-    let (tokens, cached) = (metrics.usage.generated_tokens, metrics.usage.cached_tokens);
-    let (queue, total) = (metrics.queue, metrics.total);
+    let tokens = metrics.usage.generated_tokens;
+    let cached = metrics.usage.cached_tokens;
+    let queue = metrics.queue;
+    let total = metrics.total;
     let request = active.id.0;
-    debug!(target: TARGET, request, finish_reason, error, tokens, cached, ?queue, ?total, "request is over");
+    debug!(target: TARGET, request, finish_reason, error, tokens, cached, ?queue, ?total, "request finished");
 }
 
-/// Who is in a step, as `request.choice rows@position`, with what those waited who are in their first; `None` if nobody
-/// listens.
+/// The sequences of a step, as `request.choice rows@position`, with the queue time of those in their first step; `None`
+/// if the level is disabled.
 pub(super) fn plan(step: &Step, active: &HashMap<RequestId, ActiveRequest>) -> Option<String> {
     if !enabled!(target: TARGET, Level::DEBUG) {
         return None;
@@ -62,8 +64,9 @@ pub(super) fn plan(step: &Step, active: &HashMap<RequestId, ActiveRequest>) -> O
     for part in step.parts() {
         let Some(active) = active.get(&part.id.request) else { continue };
         let gap = if plan.is_empty() { "" } else { ", " };
-        let (number, choice) = (active.id.0, part.id.choice);
-        // Writing to a string does not fail.
+        let number = active.id.0;
+        let choice = part.id.choice;
+        // Writing to a `String` cannot fail.
         let _ = write!(plan, "{gap}{number}.{choice} {}@{}", part.n_rows, part.start);
         if let Some(waited) = active.waits() {
             let _ = write!(plan, " after {:.1} ms", waited.as_secs_f64() * 1e3);
@@ -72,18 +75,18 @@ pub(super) fn plan(step: &Step, active: &HashMap<RequestId, ActiveRequest>) -> O
     Some(plan)
 }
 
-/// A step was made.
+/// A step completed.
 pub(super) fn step(number: u64, plan: &str, step: &StepMetrics) {
     let StepMetrics { time, rows, tokens, waiting, .. } = *step;
     debug!(target: TARGET, step = number, %plan, rows, tokens, waiting, ?time, "step");
 }
 
-/// A step failed, and is made again for each sequence alone.
+/// A step failed and is retried for each sequence alone.
 pub(super) fn step_failed(error: &ExecError) {
-    warn!(target: TARGET, %error, "a step failed; each of its sequences is tried alone");
+    warn!(target: TARGET, %error, "step failed; retrying each sequence alone");
 }
 
-/// The device is gone, and the engine ends.
+/// The device was lost, which ends the engine.
 pub(super) fn device_lost(error: &ExecError) {
-    error!(target: TARGET, %error, "the engine ends");
+    error!(target: TARGET, %error, "device lost; engine stopping");
 }

@@ -1,20 +1,20 @@
-//! What one thread gives another once: awaited by a task, or waited for by a thread.
+//! A one-shot channel whose receiver can be awaited by a task or block a thread.
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// The two ends of a reply.
+/// Creates both ends of a reply.
 pub(crate) fn reply<T>() -> (Replier<T>, Reply<T>) {
     let shared = Arc::new(Shared { state: Mutex::new(State::Open { waker: None }), changed: Condvar::new() });
     (Replier(Arc::clone(&shared)), Reply(shared))
 }
 
-/// Gives the reply. If it is dropped without, the other end learns that none comes.
+/// Sends the reply. Dropping it unsent closes the other end.
 pub(crate) struct Replier<T>(Arc<Shared<T>>);
 
-/// Gets the reply: a future of it, `None` if none comes.
+/// Receives the reply: a future, `None` if the sender is gone.
 pub(crate) struct Reply<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
@@ -26,12 +26,12 @@ enum State<T> {
     Open {
         waker: Option<Waker>,
     },
-    /// `None` once it was taken, or if none comes.
+    /// `None` once taken, or if the sender is gone.
     Closed(Option<T>),
 }
 
 impl<T> Shared<T> {
-    /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
+    /// Nothing panics while holding the lock, so a poisoned one is still consistent.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -62,7 +62,7 @@ impl<T> Drop for Replier<T> {
 }
 
 impl<T> Reply<T> {
-    /// Blocks until the reply is there; `None` if none comes.
+    /// Blocks until the reply arrives; `None` if the sender is gone.
     pub(crate) fn wait(self) -> Option<T> {
         let mut state = self.0.lock();
         loop {

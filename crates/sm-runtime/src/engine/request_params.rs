@@ -1,4 +1,4 @@
-//! What a caller hands over to the engine's thread with a request, beside its prompt.
+//! A request's parameters for the engine's thread, without the prompt.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use super::ticket::Responder;
 use crate::rules::Rules;
 use crate::{GenerationOptions, Select};
 
-/// Something that must outlive a request.
+/// Keeps something alive as long as a request.
 pub(crate) type KeepAlive = Arc<dyn Any + Send + Sync>;
 
-/// Whether a caller reads the text as it grows, or waits for all of it.
+/// Whether a caller streams the text or waits for all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    /// What was delivered counts, however the request ends.
+    /// Delivered text counts, however the request ends.
     Stream,
-    /// A request that is cut short has failed.
+    /// A request that is cut short fails.
     Whole,
 }
 
@@ -27,15 +27,15 @@ pub(crate) enum Delivery {
 pub(crate) struct RequestParams {
     pub(crate) responder: Responder,
     pub(crate) id: RequestId,
-    /// Its private session, if it has one.
+    /// Keeps its private session alive, if it has one.
     pub(crate) owner: Option<KeepAlive>,
     pub(crate) keep_alive: Option<KeepAlive>,
-    /// Whether a call on its session has succeeded, as far as its handle knows.
+    /// Whether a call on its session has succeeded, as known to the session's handle.
     pub(crate) has_spoken: Option<Arc<AtomicBool>>,
     pub(crate) delivery: Delivery,
     pub(crate) options: GenerationOptions,
     pub(crate) rules: Rules,
-    /// What each text begins with.
+    /// Text that each output begins with.
     pub(crate) echo: String,
     pub(crate) select: Select,
     pub(crate) n: usize,

@@ -1,5 +1,5 @@
-//! From the logits of a step to tokens: for one sequence, for the choices of a prompt, for guesses, and for the prompt
-//! itself.
+//! Turns a step's logits into tokens: for single sequences, for the choices of a prompt, for drafts, and for prompt
+//! scores.
 
 use sm_batching::{Results, StepPart, Verdict};
 use sm_kernels::plan::StepOutput;
@@ -7,7 +7,7 @@ use sm_tensor::TokenId;
 
 use super::active_request::{ActiveRequest, DrawPosition, SamplingBuffers};
 
-/// Scores the tokens of a prompt whose logits a part has.
+/// Scores the prompt tokens whose logits are in a part of a step.
 pub(super) fn score_part(
     part: &StepPart,
     active: &mut ActiveRequest,
@@ -23,7 +23,7 @@ pub(super) fn score_part(
     }
 }
 
-/// Draws for all choices of a part of a step.
+/// Samples for all choices of a part of a step.
 pub(super) fn sample_part(
     part: &StepPart,
     active: &mut ActiveRequest,
@@ -61,8 +61,7 @@ pub(super) fn sample_part(
     }
 }
 
-/// Draws for a sequence whose next tokens were guessed, until a guess was wrong or the sequence ends. Gives how many were
-/// right.
+/// Samples for a sequence with drafts, until a draft is rejected or the sequence ends. Returns the number accepted.
 pub(super) fn sample_drafted(
     part: &StepPart,
     (token_ids, drafts): (&[TokenId], &[TokenId]),
@@ -74,7 +73,8 @@ pub(super) fn sample_drafted(
     let mut tokens = std::mem::take(&mut buffers.tokens);
     tokens.clear();
     tokens.extend_from_slice(token_ids);
-    let (mut n_accepted, mut verdict) = (0, Verdict::Continue);
+    let mut n_accepted = 0;
+    let mut verdict = Verdict::Continue;
     for row in part.sampled_outputs() {
         let at = DrawPosition { choice, token_ids: &tokens };
         let sampled = match active.sample(&at, output.logits_mut(row), buffers) {

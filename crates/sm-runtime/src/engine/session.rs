@@ -11,7 +11,7 @@ use super::request_params::Delivery;
 use super::{Engine, Extra, RequestHandle, TokenStream};
 use crate::{Completion, Error, GenerationOptions, Prompt, Request};
 
-/// How a conversation is named, and what each of its calls contains.
+/// The name of a conversation, and what each call contains.
 ///
 /// ```no_run
 /// # use sm_runtime::{Engine, ModelRef, SessionMode, SessionOptions};
@@ -24,15 +24,16 @@ use crate::{Completion, Error, GenerationOptions, Prompt, Request};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionOptions {
-    /// Sessions of one name are one conversation, which the engine remembers without a handle. Without a name it is private:
-    /// nobody else can reach it, and it is forgotten when its last handle is dropped and its calls are over.
+    /// Sessions with the same name share one conversation, which the engine keeps without a handle. A session without a
+    /// name is private: only its handles reach it, and it is freed when the last handle is dropped and its calls are
+    /// over.
     pub name: Option<String>,
-    /// Whether a call contains only what is new (the default), or everything said so far.
+    /// Whether a call contains only new text (the default), or the whole conversation so far.
     pub mode: SessionMode,
 }
 
 impl Default for SessionOptions {
-    /// Those of [`SessionOptions::private`].
+    /// Same as [`SessionOptions::private`].
     fn default() -> Self {
         Self { name: None, mode: SessionMode::Append }
     }
@@ -44,7 +45,7 @@ impl SessionOptions {
         Self::default()
     }
 
-    /// A conversation that the engine remembers by a name.
+    /// A conversation that the engine keeps by name.
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: Some(name.into()), ..Self::default() }
     }
@@ -70,23 +71,23 @@ impl From<String> for SessionOptions {
 
 /// A conversation with an engine, made by [`Engine::session`].
 ///
-/// A call does not wait for another call of the same conversation: it fails while one runs. So does the next call that would
-/// append to a conversation that the engine had to forget because it had too many; [`Session::forget`] begins anew.
+/// Calls on one conversation do not queue: a call fails while another is running. Appending also fails if the engine
+/// had to evict the conversation because there were too many; [`Session::forget`] starts over.
 #[derive(Clone, Debug)]
 pub struct Session {
     engine: Engine,
     id: SessionId,
     mode: SessionMode,
-    /// Of a private one.
+    /// Set for private sessions.
     owner: Option<Arc<Owner>>,
-    /// Whether a call on this handle, or a clone of it, has added something.
+    /// Whether a call on this handle or a clone has succeeded.
     has_spoken: Arc<AtomicBool>,
 }
 
-/// Whoever may still use a private session: its handles and its requests.
+/// Shared by all that may still use a private session: its handles and requests.
 #[derive(Debug)]
 pub(crate) struct Owner {
-    /// Not the engine itself, which must not end on its own thread.
+    /// A sender rather than the engine, which must not be dropped on its own thread.
     messages: Sender<Message>,
     id: SessionId,
 }
@@ -95,10 +96,10 @@ impl Drop for Owner {
     fn drop(&mut self) {
         let id = self.id.clone();
         let forget = move |core: &mut Core| {
-            // It was never begun, or has been evicted.
+            // Fails if the session was never used or has been evicted.
             let _ = core.cache.drop_session(&id);
         };
-        // An engine that is gone has forgotten it.
+        // If the engine is gone, so is the session.
         let _ = self.messages.send(Message::Call(Box::new(forget)));
     }
 }
@@ -117,16 +118,16 @@ impl Session {
         Ok(Self { engine, id, mode, owner, has_spoken: Arc::default() })
     }
 
-    /// Continues the conversation to the end of the next answer. Blocks.
+    /// Generates the next answer. Blocks.
     ///
     /// # Errors
-    /// As [`Engine::generate`]; the conversation is then what it was before.
+    /// As [`Engine::generate`]; the conversation is then unchanged.
     pub fn generate(&self, text: &str, options: &GenerationOptions) -> Result<Completion, Error> {
         let mut completions = self.submit(self.prompt(text), options.clone())?.wait()?;
         Ok(completions.swap_remove(0))
     }
 
-    /// Puts the next call into the queue.
+    /// Queues the next call.
     ///
     /// # Errors
     /// As [`Engine::submit`].
@@ -134,8 +135,8 @@ impl Session {
         self.engine.send(self.request(prompt, options), Delivery::Whole, self.extra())
     }
 
-    /// Puts the next call into the queue and gives its tokens as they come. What was given stays said, even if the stream
-    /// is dropped.
+    /// Queues the next call and streams its tokens. Streamed text stays in the conversation even if the stream is
+    /// dropped.
     ///
     /// # Errors
     /// As [`Engine::stream`].
@@ -144,10 +145,10 @@ impl Session {
         Ok(TokenStream::new(handle))
     }
 
-    /// Forgets the conversation, if there is one: the next call begins it anew. Blocks until the current step is over.
+    /// Forgets the conversation, if any; the next call starts a new one. Blocks until the current step is over.
     ///
     /// # Errors
-    /// If a call uses it; [`Error::ShutDown`], [`Error::EngineThread`].
+    /// If a call is running; [`Error::ShutDown`], [`Error::EngineThread`].
     pub fn forget(&self) -> Result<(), Error> {
         self.engine.call(self.forgetting())?
     }

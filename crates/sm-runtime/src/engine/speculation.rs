@@ -15,7 +15,7 @@ use crate::speculate::{DraftModel, Drafts, SpeculationConfig, SpeculationStats, 
 pub(crate) struct Speculator {
     config: SpeculationConfig,
     model: Option<DraftModel>,
-    /// Of the target model. A draft model may have more logits, for tokens that the target does not know.
+    /// Of the target model. A draft model may have more logits, for tokens unknown to the target.
     vocab_size: usize,
     drafts: DraftList,
     pub(crate) stats: SpeculationStats,
@@ -27,7 +27,7 @@ impl Speculator {
         Self { config, model, vocab_size, drafts: DraftList::default(), stats }
     }
 
-    /// Proposes drafts to the scheduler for all sequences that decode and want some.
+    /// Proposes drafts to the scheduler for all decoding sequences that want some.
     pub(crate) fn propose(
         &mut self,
         scheduler: &mut Scheduler,
@@ -52,7 +52,7 @@ impl Speculator {
         }
     }
 
-    /// Looks drafts up in the text, and sets how many the draft model should make where that finds none.
+    /// Looks up drafts in the text; where there are none, sets how many to request from the draft model.
     fn plan_drafts(
         &mut self,
         scheduler: &Scheduler,
@@ -107,7 +107,7 @@ impl Speculator {
         }
     }
 
-    /// Has the draft model make the drafts that are wanted of it.
+    /// Runs the draft model for the sequences that want drafts from it.
     fn ask_model(
         &mut self,
         scheduler: &Scheduler,
@@ -126,7 +126,7 @@ impl Speculator {
             let request = active.get_mut(&id.request)?;
             request.draft(id.choice as usize, token_ids, &mut logits[..n_known], buffers)
         });
-        // A failure costs drafts and nothing else. Those that exist may still be right.
+        // A failure only costs drafts. Existing ones may still be right.
         self.stats.failed += u64::from(drafted.is_err());
         if matches!(drafted, Err(ExecError::DeviceLost { .. })) {
             self.model = None;
@@ -134,7 +134,7 @@ impl Speculator {
     }
 }
 
-/// The drafts of one step. The memory of each entry is reused from step to step.
+/// The drafts of one step. Entries are reused from step to step.
 #[derive(Debug, Default)]
 struct DraftList {
     entries: Vec<Drafts>,

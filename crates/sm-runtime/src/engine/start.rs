@@ -1,4 +1,4 @@
-//! From a loaded model to a running engine.
+//! Starts an engine on a loaded model.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -83,7 +83,7 @@ impl Engine {
     }
 }
 
-/// What the executor's steps can hold, and what they cost in memory.
+/// Capacity and memory cost of the executor's steps.
 fn step_limits(executor: &dyn Executor, page_bytes: u64) -> StepLimits {
     let limits = executor.limits();
     let info = executor.info();
@@ -97,11 +97,11 @@ fn step_limits(executor: &dyn Executor, page_bytes: u64) -> StepLimits {
         })
 }
 
-/// What determines the content of a page besides its tokens. Within a process that is the model and its kernels; pages in a file
-/// also depend on the weights and the program.
+/// Everything that determines a page's content besides its tokens. Within a process, that is the model and its kernels;
+/// pages on disk also depend on the weights and the program.
 ///
 /// # Errors
-/// If there is to be a file and the model or the program has no fingerprint.
+/// If a disk tier is configured and the model or program has no fingerprint.
 fn namespace(
     model: &LoadedModel,
     executor: &dyn Executor,
@@ -109,7 +109,8 @@ fn namespace(
 ) -> Result<Namespace, Error> {
     let mut fingerprint = executor.info().kernels.clone();
     if config.kv_disk.is_some() {
-        let unknown = || Error::validation("kv_disk", "the model has no fingerprint; load it with one");
+        let unknown =
+            || Error::validation("kv_disk", "the model has no fingerprint; load it with fingerprint = true");
         let weights = model.fingerprint.as_ref().ok_or_else(unknown)?;
         fingerprint = format!("{weights} {fingerprint} {}", program_fingerprint()?);
     }

@@ -1,4 +1,4 @@
-//! One step: schedule, compute, sample, commit, and answer who is done.
+//! One step: schedule, compute, sample, commit, and answer finished requests.
 
 use std::time::Instant;
 
@@ -12,9 +12,10 @@ use super::sample::{sample_drafted, sample_part, score_part};
 use crate::{FinishReason, StepMetrics, StepPhases};
 
 impl Core {
-    /// Makes one step; `false` if there is none to be made.
+    /// Runs one step; `false` if there is nothing to do.
     pub(super) fn step(&mut self) -> bool {
-        let (arrived, before) = (Instant::now(), self.scheduler.stats());
+        let arrived = Instant::now();
+        let before = self.scheduler.stats();
         self.fetch_pages();
         let Self { scheduler, cache, active, buffers, .. } = self;
         self.speculator.propose(scheduler, cache, active, buffers);
@@ -22,7 +23,7 @@ impl Core {
         if self.scheduler.schedule(self.now_us(), &mut self.cache).is_none() {
             return false;
         }
-        // Before anybody hears of a token: who is in the step does not wait any more.
+        // Publish before any token is delivered: requests in the step no longer wait.
         self.tell_waiting();
         let plan = log::plan(self.scheduler.step(), &self.active);
         let mut phases = StepPhases { schedule: arrived.elapsed(), ..StepPhases::default() };
@@ -56,7 +57,7 @@ impl Core {
         true
     }
 
-    /// Computes the scheduler's step and samples from it.
+    /// Computes the scheduled step and samples from it.
     fn execute(&mut self, phases: &mut StepPhases) -> Result<(), ExecError> {
         let began = Instant::now();
         self.spill_pages();
@@ -87,7 +88,7 @@ impl Core {
         Ok(())
     }
 
-    /// Ends requests whose sampler failed.
+    /// Cancels requests whose sampling failed.
     fn cancel_failed(&mut self) {
         self.cancelled
             .extend(self.active.iter().filter(|(_, active)| active.error.is_some()).map(|(id, _)| *id));
@@ -96,7 +97,7 @@ impl Core {
         }
     }
 
-    /// After a step that failed. Where the device is gone, no other step can succeed: the engine ends.
+    /// Handles a failed step. After a lost device no step can succeed, so the engine ends.
     fn recover(&mut self, error: ExecError) {
         match error {
             ExecError::DeviceLost { .. } => self.lose_device(error),
@@ -110,7 +111,7 @@ impl Core {
         self.device_lost = Some(error);
     }
 
-    /// Makes a step that failed again for each sequence alone, so that only the culprit fails.
+    /// Retries a failed step for each sequence alone, so that only the culprit fails.
     fn isolate(&mut self, error: &ExecError) {
         log::step_failed(error);
         let ids: Vec<SequenceId> = self.scheduler.step().parts().iter().map(|part| part.id).collect();
@@ -143,7 +144,7 @@ impl Core {
         self.scheduler.cancel(id.request, &mut self.cache);
     }
 
-    /// Gives back what ended, publishes how the engine stands then, and answers whose last choice that was.
+    /// Releases ended choices, publishes statistics, and answers requests whose last choice has ended.
     pub(super) fn answer_ended(&mut self) {
         self.ended.extend(self.scheduler.drain_ended());
         while let Some(ended) = self.ended.pop() {

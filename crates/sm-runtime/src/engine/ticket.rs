@@ -1,6 +1,6 @@
-//! What the engine's thread and a caller share of one request: an append-only record of events, and how it ended.
+//! A request's record shared by caller and engine thread: an append-only list of events, and the outcome.
 //!
-//! The thread writes into room that was reserved when the request was submitted; readers copy out what they have not seen.
+//! The engine writes into memory reserved at submission; readers copy out what they have not seen.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,24 +17,24 @@ use crate::output::{MAX_RESERVED, TEXT_BYTES_PER_TOKEN};
 use crate::sampling::MAX_RESERVED_TOPS;
 use crate::{CancelToken, Completion, Error, FinishReason, TokenEvent};
 
-/// Where a request stands.
+/// Status of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RequestStatus {
-    /// It waits for its turn.
+    /// Waiting in the queue.
     Queued,
-    /// It has rows in the steps.
+    /// Taking part in steps.
     Running,
-    /// It ended by itself, or the time of a stream was over.
+    /// Finished by itself, or a stream ran out of time.
     Completed,
-    /// It failed.
+    /// Failed.
     Failed,
-    /// It was cancelled.
+    /// Cancelled.
     Cancelled,
 }
 
 impl RequestStatus {
-    /// Whether nothing more comes.
+    /// Whether the request has ended.
     pub fn is_over(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
@@ -62,7 +62,7 @@ impl StatusCell {
     }
 }
 
-/// What is called with the result of a request.
+/// Called with the result of a request.
 pub(crate) type Callback = Box<dyn FnOnce(Result<Vec<Completion>, Error>) + Send>;
 
 /// The shared record of one request.
@@ -76,13 +76,13 @@ pub(crate) struct Ticket {
     _wake: Option<CancelHook>,
 }
 
-/// What a ticket has room for, so that the engine's thread allocates nothing to deliver a token.
+/// Capacity of a ticket, reserved so that the engine delivers tokens without allocating.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TicketRoom {
     pub(crate) n_choices: usize,
-    /// Of each choice.
+    /// Per choice.
     pub(crate) max_new_tokens: usize,
-    /// Alternatives whose log-probabilities come with each token.
+    /// Alternatives with log-probabilities per token.
     pub(crate) n_top: usize,
 }
 
@@ -90,10 +90,10 @@ struct State {
     events: Vec<Record>,
     /// The text of each choice.
     texts: Vec<String>,
-    /// The alternatives of all events, in the order of the events.
+    /// The alternatives of all events, in event order.
     tops: Vec<(TokenId, f32)>,
     completions: Vec<Completion>,
-    /// Set once nothing more comes.
+    /// Set once the request has ended.
     is_over: bool,
     error: Option<Error>,
     waker: Option<Waker>,
@@ -106,7 +106,7 @@ impl fmt::Debug for State {
     }
 }
 
-/// A [`TokenEvent`] whose text and alternatives are ranges of what the ticket keeps.
+/// A [`TokenEvent`] whose text and alternatives are ranges into the ticket's lists.
 #[derive(Clone, Copy, Debug)]
 struct Record {
     choice: usize,
@@ -118,7 +118,7 @@ struct Record {
     finish_reason: Option<FinishReason>,
 }
 
-/// How far a reader has come.
+/// A reader's position.
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
     n_events: usize,
@@ -128,7 +128,7 @@ pub(crate) struct Cursor {
 }
 
 impl Ticket {
-    /// The ticket of a request that `cancel` ends.
+    /// A ticket for a request that `cancel` cancels.
     pub(crate) fn new(room: TicketRoom, cancel: CancelToken) -> Self {
         let TicketRoom { n_choices, max_new_tokens, n_top } = room;
         let n_tokens = max_new_tokens.min(MAX_RESERVED) + 1;
@@ -147,29 +147,29 @@ impl Ticket {
         Self { state: Mutex::new(state), changed: Condvar::new(), status, cancel, _wake: None }
     }
 
-    /// The same, calling `wake` when the request is cancelled.
+    /// Calls `wake` when the request is cancelled.
     pub(crate) fn with_wake(self, wake: impl Fn() + Send + Sync + 'static) -> Self {
         let hook = self.cancel.on_cancel(wake);
         Self { _wake: Some(hook), ..self }
     }
 
-    /// The same, calling `callback` with the result; nothing else gets it then.
+    /// Calls `callback` with the result, which is then not available elsewhere.
     pub(crate) fn with_callback(self, callback: Callback) -> Self {
         self.lock().callback = Some(callback);
         self
     }
 
-    /// Calls nobody with the result.
+    /// Removes the callback.
     pub(crate) fn disarm(&self) {
         self.lock().callback = None;
     }
 
-    /// Nothing here panics while it holds the lock, so a poisoned one is as good as any.
+    /// Nothing here panics while holding the lock, so a poisoned one is still consistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells readers of an event.
+    /// Appends an event and wakes readers.
     pub(crate) fn push(&self, event: &TokenEvent) {
         let mut state = self.lock();
         self.status.set(RequestStatus::Running);
@@ -190,7 +190,7 @@ impl Ticket {
         self.notify(state);
     }
 
-    /// Says that it has rows in a step.
+    /// Marks the request as running.
     pub(crate) fn run(&self) {
         self.status.set(RequestStatus::Running);
     }
@@ -201,7 +201,7 @@ impl Ticket {
         state.is_over = true;
         if let Some(callback) = state.callback.take() {
             self.notify(state);
-            // Likewise: the panic hook has reported it.
+            // As above: the panic hook has reported it.
             let _ = catch_unwind(AssertUnwindSafe(|| callback(outcome)));
             return;
         }
@@ -217,22 +217,22 @@ impl Ticket {
         drop(state);
         self.changed.notify_all();
         if let Some(waker) = waker {
-            // A caller's panic is none of the engine's.
+            // A panic in a caller's waker must not take down the engine.
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 
-    /// Where the request stands.
+    /// The request's status.
     pub(crate) fn status(&self) -> RequestStatus {
         self.status.get()
     }
 
-    /// The status, to be looked at when the ticket is gone.
+    /// A status that outlives the ticket.
     pub(crate) fn status_cell(&self) -> Arc<StatusCell> {
         Arc::clone(&self.status)
     }
 
-    /// The result, once; waits for it as the task of `context`.
+    /// Takes the result, or registers the task of `context` to be woken.
     pub(crate) fn poll_outcome(&self, context: &Context<'_>) -> Poll<Result<Vec<Completion>, Error>> {
         let mut state = self.lock();
         match state.take_outcome() {
@@ -241,10 +241,10 @@ impl Ticket {
         }
     }
 
-    /// The result, once; blocks until it is there.
+    /// Takes the result; blocks until it is available.
     ///
     /// # Errors
-    /// What made the request fail; [`Error::EngineThread`] on the thread `engine`, which would wait for itself.
+    /// The request's failure; [`Error::EngineThread`] on the thread `engine`, which would wait for itself.
     pub(crate) fn wait_outcome(&self, engine: ThreadId) -> Result<Vec<Completion>, Error> {
         let mut state = self.lock();
         loop {
@@ -258,7 +258,7 @@ impl Ticket {
         }
     }
 
-    /// The next event behind the cursor, `None` after the last; waits for it as the task of `context`.
+    /// The next event after the cursor, `None` after the last; registers the task of `context` to be woken.
     pub(crate) fn poll_event(
         &self,
         cursor: &mut Cursor,
@@ -271,8 +271,8 @@ impl Ticket {
         }
     }
 
-    /// The next event behind the cursor, `None` after the last; blocks until it is there, and fails with
-    /// [`Error::EngineThread`] on the thread `engine`, which would wait for itself.
+    /// The next event after the cursor, `None` after the last. Blocks. Fails with [`Error::EngineThread`] on the thread
+    /// `engine`, which would wait for itself.
     pub(crate) fn wait_event(
         &self,
         cursor: &mut Cursor,
@@ -302,7 +302,7 @@ impl State {
         })
     }
 
-    /// `None` if it has not come yet, `Some(None)` if none comes.
+    /// `None` if there is no new event yet, `Some(None)` after the last.
     fn next_event(&mut self, cursor: &mut Cursor) -> Option<Option<Result<TokenEvent, Error>>> {
         let Some(record) = self.events.get(cursor.n_events) else {
             return self.is_over.then(|| self.error.take().map(Err));
@@ -331,12 +331,13 @@ impl State {
     }
 }
 
-/// The duty to answer a request: if it is dropped unanswered, whatever happened, the caller learns that the engine is gone.
+/// The obligation to answer a request: dropping it unanswered, for whatever reason, reports to the caller that the
+/// engine is gone.
 #[derive(Debug)]
 pub(crate) struct Responder {
     /// `None` once it is answered.
     ticket: Option<Arc<Ticket>>,
-    /// Knows why the engine is gone.
+    /// Holds the reason the engine ended.
     admission: Arc<Admission>,
 }
 
@@ -347,10 +348,10 @@ impl Responder {
 
     /// The ticket, until it is answered.
     pub(crate) fn ticket(&self) -> &Ticket {
-        self.ticket.as_ref().expect("an answer is given once, and by value")
+        self.ticket.as_ref().expect("answering consumes the responder")
     }
 
-    /// Ends the request.
+    /// Answers the request.
     pub(crate) fn give(mut self, outcome: Result<Vec<Completion>, Error>) {
         if let Some(ticket) = self.ticket.take() {
             let status = match &outcome {
@@ -374,7 +375,8 @@ impl Drop for Responder {
     }
 }
 
-/// Whether this is the engine's thread, in a callback, sink, observer, filter or waker: it must not wait for itself.
+/// Whether the caller is on the engine's thread (a callback, sink, observer, filter or waker), which must not wait for
+/// itself.
 pub(crate) fn is_current(engine: ThreadId) -> bool {
     std::thread::current().id() == engine
 }

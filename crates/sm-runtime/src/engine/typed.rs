@@ -1,4 +1,4 @@
-//! Answers as values of a Rust type.
+//! Output as values of a Rust type.
 
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
@@ -7,13 +7,14 @@ use super::Engine;
 use crate::{Error, GenerationOptions, Grammar, Prompt};
 
 impl Engine {
-    /// Continues a prompt with JSON that fits the schema of a type, and reads it. Blocks; a grammar of the options is replaced, and nothing is
-    /// echoed.
-    /// A type with `#[serde(deny_unknown_fields)]` gets its fields and no others; without it, its schema allows any.
+    /// Generates JSON that matches the schema of a type, and deserializes it. Blocks. Replaces any grammar in the
+    /// options and ignores `echo`.
+    ///
+    /// Without `#[serde(deny_unknown_fields)]`, the schema of a type allows additional fields.
     ///
     /// # Errors
-    /// As [`Engine::generate`]; [`Error::Grammar`] if the schema cannot be enforced; [`Error::Incomplete`] if the text ends
-    /// before it is a value.
+    /// As [`Engine::generate`]; [`Error::Grammar`] if the schema cannot be enforced; [`Error::Incomplete`] if the text
+    /// ends before the value is complete.
     pub fn generate_typed<T: JsonSchema + DeserializeOwned>(
         &self,
         prompt: Prompt,

@@ -22,20 +22,20 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request or the configuration is wrong. Change it.
+    /// The request or configuration is invalid. Change it.
     InvalidRequest,
-    /// The request exceeds a limit, whatever else runs. Shorten it or raise the limit.
+    /// The request exceeds a limit regardless of load. Shorten it or raise the limit.
     Limit,
-    /// The engine cannot serve it now. Retry later, or on another engine.
+    /// The engine cannot serve the request now. Retry later, or on another engine.
     Overloaded,
-    /// The request's time limit has passed. What was generated comes with the error.
+    /// The request's time limit passed. The error contains the output so far.
     Timeout,
-    /// Somebody cancelled it.
+    /// The request was cancelled.
     Cancelled,
-    /// The model is at fault: its files cannot be used, or it computes what cannot be used.
+    /// The model is at fault: unusable files or unusable results.
     Model,
-    /// The machine is at fault: a backend, memory, a file system.
+    /// The machine is at fault: backend, memory or file system.
     Device,
-    /// The program is at fault, this library or what it calls back.
+    /// The program is at fault: this library or a callback.
     Internal,
 }

@@ -1,4 +1,4 @@
-//! Why the disk tier of the KV cache cannot be used.
+//! Errors of the KV cache's disk tier.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use sm_cache::ByteSize;
 
 use super::ErrorKind;
 
-/// Why the disk tier of the KV cache cannot be used.
+/// An error of the KV cache's disk tier.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KvDiskError {
@@ -16,12 +16,12 @@ pub enum KvDiskError {
         /// The directory.
         dir: PathBuf,
     },
-    /// The limit leaves no room for a single page.
+    /// The limit is too small for a single page.
     #[error("a file with one KV page or state needs {needed} but kv_disk_bytes allows {limit}; raise it")]
     TooSmall {
-        /// Bytes of a file with one page.
+        /// Size of a file with one page.
         needed: ByteSize,
-        /// Bytes that it may have.
+        /// The configured limit.
         limit: ByteSize,
     },
     /// A file or directory could not be used.
@@ -31,7 +31,7 @@ pub enum KvDiskError {
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
 }
@@ -44,7 +44,7 @@ impl KvDiskError {
         }
     }
 
-    /// Makes a [`KvDiskError::Io`]; for `map_err`.
+    /// Creates a [`KvDiskError::Io`]; for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }

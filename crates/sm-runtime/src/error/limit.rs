@@ -1,11 +1,11 @@
-//! The limits that a request can exceed.
+//! Limits that a request can exceed.
 
 use std::fmt;
 
 use sm_batching::QueueLimit;
 use sm_cache::Resource;
 
-/// What [`Error::ResourceLimit`](crate::Error::ResourceLimit) is about.
+/// The limited resource of an [`Error::ResourceLimit`](crate::Error::ResourceLimit).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LimitedResource {
@@ -15,7 +15,7 @@ pub enum LimitedResource {
     TotalLength,
     /// [`Limits::max_input_tokens`](crate::Limits::max_input_tokens).
     InputTokens,
-    /// Sequences in a step, which the model was loaded for.
+    /// Sequences per step that the model was loaded for.
     Sequences,
     /// A limit of the queue or of a batch.
     Queue(QueueLimit),
@@ -36,7 +36,7 @@ impl LimitedResource {
         }
     }
 
-    /// Whether the same request can be accepted once others have been served.
+    /// Whether the same request may be accepted later.
     pub fn is_transient(self) -> bool {
         match self {
             Self::Queue(limit) => limit.is_transient(),
@@ -45,12 +45,12 @@ impl LimitedResource {
         }
     }
 
-    /// What the caller can do.
+    /// What the caller can do about it.
     pub(super) fn remedy(self) -> &'static str {
         match self {
             Self::Context => "shorten the prompt or load the model with a longer context",
             Self::TotalLength => "shorten the prompt or raise max_length",
-            Self::InputTokens => "shorten the prompt, raise max_input_tokens, or let its head be cut off",
+            Self::InputTokens => "shorten the prompt, raise max_input_tokens, or allow truncation",
             Self::Queue(QueueLimit::Choices) => "ask for fewer choices or raise max_batch_size",
             Self::Sequences => "use fewer sequences or load the model for more",
             Self::Cache(Resource::Sessions) => "retry when a session is idle or raise max_sessions",

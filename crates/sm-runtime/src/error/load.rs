@@ -1,4 +1,4 @@
-//! Why a model cannot be loaded, or an engine not started.
+//! Errors of loading a model or starting an engine.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,73 +9,71 @@ use sm_model::tokenizer::TokenizerError;
 
 use super::{ErrorKind, KvDiskError};
 
-/// Why a model cannot be loaded, or an engine not started.
+/// An error of loading a model or starting an engine.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The model's files cannot be read, or describe a model that is not supported.
+    /// The model's files cannot be read, or the model is not supported.
     #[error(transparent)]
     Model(#[from] sm_model::LoadError),
     /// The model's tokenizer cannot be read.
     #[error(transparent)]
     Tokenizer(TokenizerError),
-    /// The demo model was requested from a build without it.
+    /// The demo model was requested, but the build does not include it.
     #[error(
         "this build does not include the demo model; build with the feature `demo-model`, or pass the path of a model"
     )]
     NoDemoModel,
-    /// This build contains no backend that could run the model.
+    /// The build contains no backend that can run the model.
     #[error("this build cannot run models on the CPU; build with the feature `cpu`")]
     NoBackend,
     /// The backend cannot prepare the model.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
-    /// The model needs more memory than exists or is allowed. Found before any of it is allocated.
+    /// The model needs more memory than is available or allowed. Detected before allocation.
     #[error("{what} need {needed} but {bound} {limit}; {}", bound.remedy())]
     InsufficientMemory {
         /// What the memory is for.
         what: String,
         /// How much is needed.
         needed: ByteSize,
-        /// How much may be used.
+        /// How much is available or allowed.
         limit: ByteSize,
         /// Where the limit comes from.
         bound: MemoryBound,
     },
-    /// The draft model has a different vocabulary than the model that it drafts for.
+    /// The draft and target models have different vocabularies.
     #[error(
         "the draft model has {draft} tokens and the model {target}{}; both must have the same vocabulary",
         token.map_or(String::new(), |token| format!(", and token {token} differs"))
     )]
     DraftVocabulary {
-        /// Tokens of the draft model.
+        /// Vocabulary size of the draft model.
         draft: usize,
-        /// Tokens of the model.
+        /// Vocabulary size of the target model.
         target: usize,
         /// The first token that differs.
         token: Option<u32>,
     },
-    /// The attached tokenizer is not one of this model.
+    /// The attached tokenizer does not fit the model.
     #[error(
         "the tokenizer has {tokenizer} tokens and the model {model}; attach the tokenizer that the model was trained with"
     )]
     TokenizerVocabulary {
-        /// Tokens of the tokenizer.
+        /// Vocabulary size of the tokenizer.
         tokenizer: usize,
-        /// Tokens of the model.
+        /// Vocabulary size of the model.
         model: usize,
     },
-    /// The model was made from a single executor, which an engine or generator already uses.
-    #[error(
-        "the model's only executor is in use; load the model from its files to start several engines on it"
-    )]
+    /// The model was built on a single executor, which an engine or generator already uses.
+    #[error("the model's only executor is in use; load the model from files to start several engines")]
     ExecutorTaken,
     /// Packed weights cannot be stored.
-    #[error("cannot store packed weights in {}; choose another directory or none", path.display())]
+    #[error("cannot store packed weights in {}; choose another directory or disable packed weights", path.display())]
     PackedDir {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// The disk tier of the KV cache cannot be used.
@@ -86,7 +84,7 @@ pub enum LoadError {
     Thread {
         /// Its name.
         name: &'static str,
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// The thread that loaded the model panicked.
@@ -113,18 +111,18 @@ impl LoadError {
             Self::InsufficientMemory { bound: MemoryBound::Available, .. }
             | Self::Prepare(PrepareError::OutOfMemory { .. } | PrepareError::Unsupported(_))
             | Self::Thread { .. } => ErrorKind::Device,
-            // A plan or weights that do not fit: the backend and the model disagree.
+            // Backend and model disagree about the plan or its weights.
             Self::Prepare(_) | Self::Panicked => ErrorKind::Internal,
         }
     }
 }
 
-/// What limits memory.
+/// The origin of a memory limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MemoryBound {
-    /// A limit of the configuration.
+    /// The configured limit.
     Configured,
-    /// What the machine has left.
+    /// The machine's available memory.
     Available,
 }
 
@@ -135,7 +133,7 @@ impl MemoryBound {
                 "raise the limit, quantize to fewer bits, shorten the context or run fewer sequences at a time"
             }
             Self::Available => {
-                "quantize to fewer bits, shorten the context, run fewer sequences at a time, or end other programs"
+                "quantize to fewer bits, shorten the context, run fewer sequences at a time, or close other programs"
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One generation while it runs.
+//! A running generation.
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,9 @@ use crate::sampling::{Candidates, Draw, History, Logprobs, RawLogits, random_see
 use crate::sequence::{Outputs, Sequence};
 use crate::{CancelToken, Completion, Error, FinishReason, GenerationOptions, Timings, TokenEvent, Usage};
 
-/// One generation while it runs: tokens are computed when they are asked for.
+/// A running generation. Computes tokens on demand.
 ///
-/// Dropping it ends the generation; the tokens that were delivered stay in the generator's tokens.
+/// Dropping it ends the generation; delivered tokens stay in the generator.
 pub struct Generation<'g> {
     executor: &'g mut dyn Executor,
     sequence: &'g mut Sequence,
@@ -40,16 +40,16 @@ pub struct Generation<'g> {
     finish_reason: Option<FinishReason>,
 }
 
-/// When a generation was asked for, how it can be ended, and how it begins.
+/// Start time, cancellation and initial text of a generation.
 pub(crate) struct Start {
     pub(crate) submitted: Instant,
     pub(crate) cancel: CancelToken,
-    /// What the text begins with.
+    /// Text that the output begins with.
     pub(crate) echo: String,
 }
 
 impl<'g> Generation<'g> {
-    /// `input` was checked against the limits.
+    /// `input` must have been checked against the limits.
     pub(crate) fn new(
         generator: &'g mut Generator,
         input: Input,
@@ -96,15 +96,15 @@ impl<'g> Generation<'g> {
         }
     }
 
-    /// The seed that repeats this generation, given or drawn.
+    /// The seed, given or drawn; it reproduces this generation.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// Computes the next token and what its text is; `None` after the event with a finish reason.
+    /// Computes the next token and its text; `None` after the event with a finish reason.
     ///
     /// # Errors
-    /// If a step fails, or no token can be chosen from its logits. The generation is over then.
+    /// If a step fails or no token can be sampled. Ends the generation.
     pub fn next_event(&mut self) -> Result<Option<&TokenEvent>, Error> {
         if self.finish_reason.is_some() {
             return Ok(None);
@@ -130,8 +130,7 @@ impl<'g> Generation<'g> {
         result.map(|_| Some(&self.event))
     }
 
-    /// Everything at once that the events told piece by piece. If they were not taken to the end, the generation is
-    /// cancelled.
+    /// The completion: everything the events delivered piecewise. Cancels the generation if it has not ended.
     pub fn finish(mut self) -> Completion {
         let finish_reason = self.finish_reason.unwrap_or(FinishReason::Cancelled);
         if self.finish_reason.is_none() {
@@ -154,7 +153,7 @@ impl<'g> Generation<'g> {
         }
     }
 
-    /// Computes what is not computed yet, samples, and sets the event.
+    /// Computes pending tokens, samples, and sets the event.
     fn advance(&mut self) -> Result<Option<FinishReason>, Error> {
         let index = self.output.n_tokens();
         let Some(token) = self.next_token()? else {
@@ -170,7 +169,7 @@ impl<'g> Generation<'g> {
         Ok(reason.or(is_bound_reached.then_some(self.bound.reason)))
     }
 
-    /// The next token, or `None` if the time is over or the caller cancelled.
+    /// The next token, or `None` on timeout or cancellation.
     fn next_token(&mut self) -> Result<Option<TokenId>, Error> {
         if self.options.wanted_of_prompt().is_some() {
             self.score_prompt()?;
@@ -204,7 +203,7 @@ impl<'g> Generation<'g> {
         Ok(Some(token))
     }
 
-    /// Computes what is left of the prompt but its last token, and scores each token by the logits before it.
+    /// Computes the rest of the prompt except its last token, scoring each token with the preceding logits.
     fn score_prompt(&mut self) -> Result<(), Error> {
         let limits = self.executor.limits();
         let chunk_len = limits.max_tokens.min(limits.max_outputs);

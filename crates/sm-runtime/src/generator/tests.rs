@@ -272,14 +272,14 @@ fn what_cannot_be_is_refused_before_any_step() {
     refused(
         text("abcdefghijk"),
         &narrow,
-        "max_input_tokens is 10 but the request needs 11; shorten the prompt, raise max_input_tokens, or let its head be cut off",
+        "max_input_tokens is 10 but the request needs 11; shorten the prompt, raise max_input_tokens, or allow truncation",
     );
     refused(
         text("abc"),
         &short,
         "max_length is 3 but the request needs 4; shorten the prompt or raise max_length",
     );
-    refused(text("a"), &greedy(0), "invalid max_new_tokens: 0 is not possible; use at least 1");
+    refused(text("a"), &greedy(0), "invalid max_new_tokens: 0 is not allowed; use at least 1");
     refused(
         Prompt::Tokens(vec![TokenId(31)]),
         &greedy(1),

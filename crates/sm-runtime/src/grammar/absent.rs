@@ -1,4 +1,4 @@
-//! Stands in for grammars in a build without them.
+//! Replaces grammars in builds without the feature `grammar`.
 
 use sm_tensor::TokenId;
 
@@ -6,18 +6,18 @@ use super::Grammar;
 use crate::Error;
 use crate::text::Text;
 
-/// Compiles nothing.
+/// Always fails to compile.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Grammars(());
 
-/// Never exists.
+/// Uninhabited.
 #[derive(Clone, Debug)]
 pub(crate) enum Constraint {}
 
 impl Grammars {
-    #[expect(clippy::unused_self, reason = "it stands in for one that uses it")]
+    #[expect(clippy::unused_self, reason = "same signature as the real one, which uses it")]
     pub(crate) fn compile(&self, _grammar: &Grammar, _text: &Text) -> Result<Constraint, Error> {
-        let message = "this build has no grammars; build it with the feature grammar";
+        let message = "this build has no structured output; enable the feature `grammar`";
         Err(Error::Grammar { message: message.to_owned() })
     }
 }

@@ -1,4 +1,4 @@
-//! Compiles grammars for the vocabulary of a model.
+//! Compiles grammars for a model's vocabulary.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -14,10 +14,10 @@ use super::Grammar;
 use crate::Error;
 use crate::text::Text;
 
-/// Between two parts of JSON: nothing, a space, or a line end with an indentation.
+/// White space between parts of JSON: none, one space, or a line break with indentation.
 const WHITE_SPACE: &str = r"( |\n[ \t]{0,20})?";
 
-/// Compiles grammars for one vocabulary, which is prepared with the first. Clones share it.
+/// Compiles grammars for one vocabulary, preparing it on first use. Clones share the preparation.
 #[derive(Clone, Default)]
 pub(crate) struct Grammars(Arc<OnceLock<Result<Arc<ParserFactory>, String>>>);
 
@@ -27,12 +27,12 @@ impl fmt::Debug for Grammars {
     }
 }
 
-/// Where one output stands in its grammar.
+/// One output's position in its grammar.
 pub(crate) struct Constraint {
     matcher: Matcher,
-    /// Tokens that end an output: any of them may come where the grammar may end.
+    /// End tokens: all are allowed wherever the grammar may end.
     ends: Arc<[TokenId]>,
-    /// The end as the grammar knows it.
+    /// The end token as known to the grammar.
     end: u32,
 }
 
@@ -67,10 +67,10 @@ impl Grammars {
 }
 
 impl Constraint {
-    /// Forbids what cannot follow.
+    /// Masks tokens that cannot follow.
     ///
     /// # Errors
-    /// [`Error::Grammar`] if nothing can, or the grammar has become too large.
+    /// [`Error::Grammar`] if no token can follow, or the grammar has become too large.
     pub(crate) fn mask(&mut self, logits: &mut [f32]) -> Result<(), Error> {
         let mut mask = self.matcher.compute_mask_or_eos().map_err(grammar_error)?;
         if mask.is_allowed(self.end) {
@@ -90,7 +90,7 @@ impl Constraint {
         Ok(())
     }
 
-    /// Goes on by a token, and says whether the text is complete: nothing can follow.
+    /// Advances by a token. Returns whether the text is complete, so that nothing can follow.
     ///
     /// # Errors
     /// [`Error::Grammar`] if the token cannot follow.
@@ -117,7 +117,7 @@ fn top_level(grammar: &Grammar) -> Result<TopLevelGrammar, Error> {
     })
 }
 
-/// A schema, with a bound on the white space between two parts, which a small model may never stop to write otherwise.
+/// A schema with bounded white space between parts; a small model might otherwise emit white space forever.
 fn json(mut schema: Value) -> TopLevelGrammar {
     if let Some(object) = schema.as_object_mut() {
         let options = serde_json::json!({ "whitespace_pattern": WHITE_SPACE });
@@ -126,12 +126,12 @@ fn json(mut schema: Value) -> TopLevelGrammar {
     TopLevelGrammar::from_json_schema(schema)
 }
 
-/// The token that ends an output, or an id behind all others where the vocabulary has none.
+/// The end token, or an id past the vocabulary if it has none.
 fn end_of(vocabulary: &Vocabulary) -> u32 {
     vocabulary.eos().map_or(vocabulary.vocab_size() as u32, |end| end.0)
 }
 
-/// What is the same for all grammars of a vocabulary.
+/// The state shared by all grammars of a vocabulary.
 fn factory(vocabulary: &Vocabulary) -> Result<Arc<ParserFactory>, String> {
     let word = |id: u32| {
         let bytes = vocabulary.token_bytes(TokenId(id));

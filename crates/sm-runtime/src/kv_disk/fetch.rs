@@ -1,4 +1,4 @@
-//! Pages of a waiting request on their way from the disk into the cache.
+//! Fetches a queued request's pages from disk into the cache.
 
 use sm_batching::{PrefetchRequest, SequenceId};
 use sm_cache::{Arrival, KvCache, KvHandle, LeaseOwner, LeaseRequest, Namespace};
@@ -7,24 +7,24 @@ use sm_tensor::TokenId;
 
 use super::record::{RecordKind, RecordName};
 
-/// Pages of a waiting request that are being read.
+/// A queued request's pages that are being read.
 #[derive(Debug)]
 pub(super) struct Fetch {
     pub(super) number: u64,
     pub(super) id: SequenceId,
     namespace: Namespace,
-    /// The tokens up to the end of the last page, and one more.
+    /// The tokens up to the end of the last page, plus one.
     tokens: Vec<TokenId>,
-    /// Pages before the first that is read.
+    /// Pages before the first one to read.
     n_before: usize,
     pub(super) names: Vec<RecordName>,
     /// The state after the last page.
     pub(super) state: FetchedState,
     n_asked: usize,
     n_installed: usize,
-    /// With states, held until the last page has its snapshot: pages that lead to none are worth nothing and would be dropped.
+    /// With states, held until the last page has its snapshot: pages without one are useless and would be dropped.
     lease: Option<KvHandle>,
-    /// Other requests that wait for the same pages.
+    /// Other requests waiting for the same pages.
     pub(super) followers: Vec<SequenceId>,
 }
 
@@ -33,34 +33,34 @@ pub(super) struct Fetch {
 pub(super) enum FetchedState {
     /// The model has none.
     None,
-    /// It is being read: before the pages, so that it is there when the last page comes.
+    /// It is read before the pages, so that it is available when the last page arrives.
     Wanted,
-    /// It was read into this buffer.
+    /// It has been read into this buffer.
     Read(Vec<u8>),
 }
 
-/// Whether there is room in the cache for a page that was read.
+/// Whether the cache has room for a page that was read.
 pub(super) enum Room {
-    /// It was reserved.
+    /// Reserved.
     Reserved(Destination),
-    /// Somebody else has computed the page meanwhile.
+    /// The page has been computed in the meantime.
     Known,
-    /// There is none, or what comes before the page is gone.
+    /// There is no room, or the preceding pages are gone.
     None,
 }
 
-/// Where a page goes that was read.
+/// Destination of a page that was read.
 pub(super) struct Destination {
     pub(super) lease: KvHandle,
     pub(super) page_index: usize,
     /// Positions up to the end of the page.
     pub(super) len: usize,
-    /// Whether the state after the page goes to the cache too.
+    /// Whether the state after the page is installed too.
     pub(super) has_state: bool,
 }
 
 impl Fetch {
-    /// Reads the pages `names` that follow the first `n_before` of a request.
+    /// Fetches the pages `names` that follow the first `n_before` pages of a request.
     pub(super) fn new(
         number: u64,
         request: &PrefetchRequest<'_>,
@@ -84,7 +84,7 @@ impl Fetch {
         }
     }
 
-    /// What is to be read next, if not all has been asked for.
+    /// The next record to request, if any is left.
     pub(super) fn next_read(&self) -> Option<(RecordKind, RecordName)> {
         match (&self.state, self.n_asked) {
             (FetchedState::None, n_asked) => Some((RecordKind::Page, *self.names.get(n_asked)?)),
@@ -93,7 +93,7 @@ impl Fetch {
         }
     }
 
-    /// Notes that it was asked for.
+    /// Marks it as requested.
     pub(super) fn advance(&mut self) {
         self.n_asked += 1;
     }
@@ -133,7 +133,7 @@ impl Fetch {
         !matches!(self.state, FetchedState::None)
     }
 
-    /// Makes the page that was written to its destination known to the cache.
+    /// Registers the page in the cache once it has been written to its destination.
     pub(super) fn commit(&mut self, destination: Destination, cache: &mut KvCache) {
         let Destination { lease, len, .. } = destination;
         cache.commit_restored(&lease, &self.tokens[..=len], len);
@@ -145,7 +145,7 @@ impl Fetch {
         }
     }
 
-    /// Gives back what it holds in the cache.
+    /// Releases its lease in the cache.
     pub(super) fn release(&mut self, cache: &mut KvCache) {
         if let Some(lease) = self.lease.take() {
             cache.release(lease);

@@ -1,12 +1,12 @@
-//! A file of the disk tier: a header, then slots of one record each.
+//! A disk tier file: a header, then slots of one record each.
 //!
 //! ```text
 //! file:   magic, geometry and fingerprint, checksum | slot 0 | slot 1 | …
 //! slot:   header (136 bytes, see `record.rs`) | page or state
 //! ```
 //!
-//! Slots have a fixed size, so a record overwrites another in place and the file needs no compaction. Nothing is flushed to
-//! the disk: a killed process leaves whole writes behind, and what a power failure tears is found by its checksum.
+//! Slots have a fixed size, so records are overwritten in place and the file needs no compaction. Nothing is fsynced: a
+//! killed process leaves complete writes behind, and checksums detect records torn by a power failure.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -17,12 +17,12 @@ use sm_cache::{ByteSize, PageKey};
 use super::record::{HEADER_BYTES, Header, RecordKind, RecordName, Seal};
 use crate::KvDiskError;
 
-/// The first bytes of the file; the number changes with the format.
+/// File magic; the number is the format version.
 const MAGIC: [u8; 16] = *b"SmallMind KV 01\n";
 /// Magic, bytes of a record, fingerprint, checksum.
 const FILE_HEADER_BYTES: usize = 16 + 8 + 16 + 16;
 
-/// A file, locked for this process.
+/// A file locked by this process.
 #[derive(Debug)]
 pub(super) struct RecordFile {
     file: File,
@@ -31,7 +31,7 @@ pub(super) struct RecordFile {
     n_slots: u32,
 }
 
-/// Which file, and of what.
+/// Parameters of a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FileParams<'a> {
     pub(super) kind: RecordKind,
@@ -41,34 +41,33 @@ pub(super) struct FileParams<'a> {
     pub(super) record_bytes: usize,
 }
 
-/// What a file held when it was opened.
+/// The contents of a file on opening.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Contents {
-    /// Per slot, from the first: the record's key and the number of the write.
+    /// Per slot: the record's key and write number.
     pub(super) stored: Vec<Option<(PageKey, u64)>>,
     /// Records that were torn or damaged.
     pub(super) n_damaged: u64,
-    /// The highest number of a write.
+    /// The highest write number.
     pub(super) last_number: u64,
 }
 
-/// What came of reading a record.
+/// The result of reading a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It is the record that was asked for.
+    /// The requested record.
     Intact,
-    /// It is another record, whole, with the same key.
+    /// A different intact record with the same key.
     Other,
-    /// It is not as it was written.
+    /// Torn or damaged.
     Damaged,
 }
 
 impl RecordFile {
-    /// Opens or makes a file. One with another fingerprint or record size is emptied, and what lies beyond the limit is cut
-    /// off.
+    /// Opens or creates a file. Clears it if its fingerprint or record size differs, and truncates it to the limit.
     ///
     /// # Errors
-    /// If the directory is in use, the limit is below one record, or the file cannot be used.
+    /// If the directory is in use, the limit is smaller than one record, or the file cannot be used.
     pub(super) fn open(params: &FileParams<'_>) -> Result<(Self, Contents), KvDiskError> {
         let FileParams { kind, dir, max_bytes, fingerprint, record_bytes } = *params;
         let slot_bytes = (HEADER_BYTES + record_bytes) as u64;
@@ -78,7 +77,7 @@ impl RecordFile {
         }
         let n_slots = (max_bytes - FILE_HEADER_BYTES as u64) / slot_bytes;
         let n_slots = u32::try_from(n_slots).unwrap_or(u32::MAX);
-        std::fs::create_dir_all(dir).map_err(KvDiskError::io("make the directory", dir))?;
+        std::fs::create_dir_all(dir).map_err(KvDiskError::io("create the directory", dir))?;
         let path = dir.join(file_name(kind));
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
         let file = options.open(&path).map_err(KvDiskError::io("open", &path))?;
@@ -88,13 +87,13 @@ impl RecordFile {
         Ok((file, contents))
     }
 
-    /// Removes a file that an earlier model has left in the directory, if there is one.
+    /// Removes a file left in the directory by an earlier model, if any.
     pub(super) fn remove(kind: RecordKind, dir: &Path) {
-        // One that cannot be removed is in nobody's way.
+        // Best effort: a leftover file is harmless.
         let _ = std::fs::remove_file(dir.join(file_name(kind)));
     }
 
-    /// Records that fit.
+    /// Capacity in records.
     pub(super) fn n_slots(&self) -> u32 {
         self.n_slots
     }
@@ -114,7 +113,7 @@ impl RecordFile {
         let mut header = Vec::with_capacity(FILE_HEADER_BYTES);
         (&self.file).take(FILE_HEADER_BYTES as u64).read_to_end(&mut header)?;
         if header != expected {
-            // That of another model is whole, and of no use here.
+            // A valid header of another model is not damage.
             let n_damaged = u64::from(len > 0 && !is_whole(&header));
             self.file.set_len(0)?;
             self.file.seek(SeekFrom::Start(0))?;
@@ -155,10 +154,10 @@ impl RecordFile {
         self.file.write_all(&[0; HEADER_BYTES])
     }
 
-    /// Writes a record into a slot. While it is written, the slot is empty.
+    /// Writes a record into a slot. The slot is empty during the write.
     ///
     /// # Errors
-    /// If the system refuses; the slot is then empty, or holds what the checksums refuse.
+    /// On an I/O error; the slot is then empty or fails its checksum.
     pub(super) fn write(
         &mut self,
         slot: u32,
@@ -173,7 +172,7 @@ impl RecordFile {
         self.file.write_all(&header.to_bytes(self.seal, slot))
     }
 
-    /// Reads the record of a slot into `record`, which is valid only if the outcome is [`Outcome::Intact`].
+    /// Reads a slot's record into `record`, which is valid only if the outcome is [`Outcome::Intact`].
     pub(super) fn read(&mut self, slot: u32, name: &RecordName, record: &mut [u8]) -> Outcome {
         let bytes = self.read_header(slot).ok();
         let Some(header) = bytes.and_then(|bytes| Header::from_bytes(&bytes, self.seal, slot)) else {
@@ -216,7 +215,7 @@ fn header_sum(sealed: &[u8]) -> [u8; 16] {
     Seal { fingerprint: 0 }.sum(0, sealed).to_le_bytes()
 }
 
-/// Whether a file's header is as it was written, for whichever model.
+/// Whether a file's header is intact, for any model.
 fn is_whole(header: &[u8]) -> bool {
     header.split_last_chunk().is_some_and(|(sealed, sum)| header_sum(sealed) == *sum)
 }

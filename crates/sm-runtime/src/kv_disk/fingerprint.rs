@@ -1,4 +1,4 @@
-//! What a page depends on besides its tokens, as short texts: the weights and the program.
+//! Fingerprints of what a page depends on besides its tokens: the weights and the program.
 
 use std::fs::File;
 use std::hash::Hasher as _;
@@ -11,8 +11,8 @@ use sm_model::Model;
 
 use crate::KvDiskError;
 
-/// The fingerprint of a model as it is loaded: its operations and all bytes of its tensors. The length of the context, which
-/// changes no position, is not in it.
+/// The fingerprint of a loaded model: its operations and all tensor bytes, but not the context length, which does not
+/// affect the values at any position.
 pub(crate) fn weights_fingerprint(model: &Model) -> String {
     let mut hasher = SipHasher13::new();
     let plan = Plan { context_len: 0, ..model.plan.clone() };
@@ -24,7 +24,7 @@ pub(crate) fn weights_fingerprint(model: &Model) -> String {
     format!("{:032x}", hasher.finish128().as_u128())
 }
 
-/// The fingerprint of the running program's file: another build may compute other bits.
+/// The fingerprint of the running executable: another build may compute different bits.
 ///
 /// # Errors
 /// If the file cannot be read.
@@ -33,10 +33,11 @@ pub(crate) fn program_fingerprint() -> Result<&'static str, KvDiskError> {
     if let Some(known) = FINGERPRINT.get() {
         return Ok(known);
     }
-    let path =
-        std::env::current_exe().map_err(KvDiskError::io("find the file of", "this program".as_ref()))?;
+    let path = std::env::current_exe()
+        .map_err(KvDiskError::io("find the executable of", "this program".as_ref()))?;
     let read = |path| -> std::io::Result<String> {
-        let (mut file, mut hasher) = (File::open(path)?, SipHasher13::new());
+        let mut file = File::open(path)?;
+        let mut hasher = SipHasher13::new();
         let mut buffer = vec![0; 1 << 20];
         loop {
             match file.read(&mut buffer)? {
@@ -45,6 +46,6 @@ pub(crate) fn program_fingerprint() -> Result<&'static str, KvDiskError> {
             }
         }
     };
-    let fingerprint = read(&path).map_err(KvDiskError::io("read the program's own file", &path))?;
+    let fingerprint = read(&path).map_err(KvDiskError::io("read the program's executable", &path))?;
     Ok(FINGERPRINT.get_or_init(|| fingerprint))
 }

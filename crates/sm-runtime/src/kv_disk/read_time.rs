@@ -1,23 +1,23 @@
-//! Whether pages should be read or computed: by how long records took to read, and what steps cost.
+//! Decides whether to read pages or recompute them, from measured read times and step costs.
 //!
 //! ```text
 //! read if   n_pages · page time + n_states · state time   <=   step of n rows at their positions − empty step
 //! ```
 //!
-//! The times are exponential moving averages. A time that was too long decays with each request that it turned away, so
-//! that a disk that has become faster is noticed.
+//! Read times are exponential moving averages. A time that was too long decays with every request it rejected, so that a
+//! disk that has become faster is noticed.
 
 use sm_batching::CostModel;
 use sm_kernels::plan::PAGE_LEN;
 
 use super::record::RecordKind;
 
-/// Weight of the newest time in the average.
+/// Weight of the newest measurement in the average.
 const NEWEST: f64 = 0.125;
-/// What is left of a time each time that it was too long.
+/// Factor applied to a time each time it was too long.
 const DECAY: f64 = 0.9;
 
-/// How long records take to read, in µs; `None` before the first.
+/// Mean read time of records, in µs; `None` before the first read.
 #[derive(Debug, Default)]
 pub(super) struct ReadTime {
     page_us: Option<f64>,
@@ -25,7 +25,7 @@ pub(super) struct ReadTime {
 }
 
 impl ReadTime {
-    /// Learns how long a record took.
+    /// Records a measured read time.
     pub(super) fn observe(&mut self, kind: RecordKind, read_us: u64) {
         let us = read_us as f64;
         let average = match kind {
@@ -35,8 +35,8 @@ impl ReadTime {
         *average = Some(average.map_or(us, |known| known + NEWEST * (us - known)));
     }
 
-    /// Whether reading `n_pages` pages after the first `n_before`, and `n_states` states, should be faster than computing them.
-    /// What was never measured is tried.
+    /// Whether reading `n_pages` pages after the first `n_before`, and `n_states` states, should beat computing them.
+    /// Unmeasured reads are tried.
     pub(super) fn is_worth(
         &mut self,
         n_before: usize,
@@ -50,7 +50,7 @@ impl ReadTime {
         let start = (n_before * PAGE_LEN) as u64;
         let n_rows = (n_pages * PAGE_LEN) as u64;
         let context = n_rows * start + n_rows * (n_rows + 1) / 2;
-        // There is a step in any case, for the last token.
+        // The last token needs a step in any case.
         let compute_us = cost.predict_us(n_rows as usize, context).saturating_sub(cost.predict_us(0, 0));
         let read_us = page_us * n_pages as f64 + self.state_us.unwrap_or(0.0) * n_states as f64;
         let is_worth = read_us <= compute_us as f64;

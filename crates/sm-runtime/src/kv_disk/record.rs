@@ -1,4 +1,4 @@
-//! The header of each record in a file: what the record is, sealed by checksums.
+//! Record headers: identity and checksums.
 
 use std::hash::Hasher as _;
 
@@ -7,10 +7,10 @@ use sm_cache::PageKey;
 use sm_kernels::plan::PAGE_LEN;
 use sm_tensor::TokenId;
 
-/// Bytes of a header.
+/// Size of a header.
 pub(super) const HEADER_BYTES: usize = 8 + 16 + 16 + 16 + 4 * PAGE_LEN + 16;
 
-/// What records hold.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecordKind {
     /// The keys and values of a page.
@@ -23,26 +23,26 @@ pub(super) enum RecordKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RecordName {
     pub(super) key: PageKey,
-    /// The key of the page before it.
+    /// The key of the preceding page.
     pub(super) parent: PageKey,
-    /// The page's own tokens, compared on every hit: a hash can collide.
+    /// The page's own tokens, compared on every hit because hashes can collide.
     pub(super) tokens: [TokenId; PAGE_LEN],
 }
 
-/// A header.
+/// A record header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) name: RecordName,
-    /// Counts the records written to the file, from 1.
+    /// Sequence number of the write, from 1.
     pub(super) number: u64,
-    /// The checksum of what follows.
+    /// The checksum of the payload.
     pub(super) sum: u128,
 }
 
-/// Makes checksums that hold in one slot of one file only: a record of another file or slot counts as damaged.
+/// Computes checksums bound to one slot of one file: a record from elsewhere counts as damaged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seal {
-    /// Of everything that determines the content of records besides their tokens.
+    /// Covers everything that determines a record's content besides its tokens.
     pub(super) fingerprint: u128,
 }
 
@@ -57,7 +57,7 @@ impl Seal {
 }
 
 impl Header {
-    /// The header as it lies in a slot, integers in little-endian order.
+    /// The on-disk header; integers are little-endian.
     pub(super) fn to_bytes(self, seal: Seal, slot: u32) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         let mut rest = &mut bytes[..];
@@ -76,7 +76,7 @@ impl Header {
         bytes
     }
 
-    /// Reads a header back; `None` if it is not as it was written.
+    /// Parses a header; `None` if it is damaged.
     pub(super) fn from_bytes(bytes: &[u8; HEADER_BYTES], seal: Seal, slot: u32) -> Option<Self> {
         let (sealed, header_sum) = bytes.split_at(HEADER_BYTES - 16);
         if seal.sum(slot, sealed).to_le_bytes() != *header_sum {

@@ -1,15 +1,15 @@
-//! Which record is in which slot of a file, and which is replaced.
+//! Maps records to file slots and picks the one to replace.
 //!
-//! Replacement is CLOCK (second chance, F. Corbató 1968): a hand goes around the slots and replaces the next record that was
-//! not used since it last came by.
+//! Replacement is CLOCK (second chance, F. Corbató 1968): a hand sweeps the slots and replaces the first record not used
+//! since its last pass.
 //!
 //! ```text
 //! slots   [a·] [b ] [c·] [d ]      · used since the last turn
 //!                ▲ hand            the next victim is b; then c loses its mark, and d goes
 //! ```
 //!
-//! It approximates least recently used without a list to maintain on every hit, and its state need not be stored: after a
-//! restart the hand begins at the oldest write.
+//! It approximates LRU without updating a list on every hit, and its state need not be stored: after a restart the hand
+//! starts at the oldest write.
 
 use std::collections::HashMap;
 
@@ -19,12 +19,12 @@ use sm_cache::PageKey;
 #[derive(Debug)]
 pub(super) struct Slots {
     by_key: HashMap<PageKey, u32>,
-    /// Slots that were ever taken.
+    /// Slots ever used.
     slots: Vec<Slot>,
-    /// Of these, those that hold nothing.
+    /// Indices of empty slots.
     free: Vec<u32>,
     max: u32,
-    /// The slot that the hand points to.
+    /// The slot under the hand.
     hand: u32,
 }
 
@@ -35,14 +35,14 @@ struct Slot {
 }
 
 impl Slots {
-    /// `max` slots, at least one, that hold `stored`: per slot from the first, the record's key and the number of the write.
+    /// `max` slots, at least one, initially holding `stored`: per slot, the record's key and write number.
     pub(super) fn new(max: u32, stored: &[Option<(PageKey, u64)>]) -> Self {
         let mut slots = Self { by_key: HashMap::new(), slots: Vec::new(), free: Vec::new(), max, hand: 0 };
         slots.slots.resize(stored.len(), Slot::default());
         let mut oldest = u64::MAX;
         for (slot, stored) in (0..).zip(stored) {
             match *stored {
-                // The second of two equal records is not needed.
+                // Drop duplicates.
                 Some((key, number)) if !slots.by_key.contains_key(&key) => {
                     slots.put(slot, key);
                     if number < oldest {
@@ -55,17 +55,17 @@ impl Slots {
         slots
     }
 
-    /// Records that are stored.
+    /// Number of stored records.
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }
 
-    /// Records that can be stored.
+    /// Capacity in records.
     pub(super) fn max(&self) -> usize {
         self.max as usize
     }
 
-    /// The slot of a record, if it is stored; spares it for a turn of the hand.
+    /// The slot of a record, if stored; marks it as used.
     pub(super) fn find(&mut self, key: PageKey) -> Option<u32> {
         let slot = *self.by_key.get(&key)?;
         self.slots[slot as usize].is_used = true;
@@ -77,7 +77,7 @@ impl Slots {
         self.by_key.contains_key(&key)
     }
 
-    /// A slot for a record that is not stored; the record that was there is forgotten.
+    /// Assigns a slot to a new record, evicting the one there.
     pub(super) fn take(&mut self, key: PageKey) -> u32 {
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -94,7 +94,7 @@ impl Slots {
         slot
     }
 
-    /// Forgets a record, if it is still in this slot.
+    /// Removes a record, if it is still in this slot.
     pub(super) fn forget(&mut self, slot: u32, key: PageKey) {
         if self.by_key.get(&key) == Some(&slot) {
             self.by_key.remove(&key);

@@ -1,5 +1,5 @@
-//! The disk tier as the engine's thread sees it: it alone knows what is stored, and it never waits for the disk while requests
-//! run.
+//! The disk tier from the engine thread's side. Only this thread knows what is stored, and it never waits for the disk
+//! while requests run.
 
 mod restore;
 
@@ -21,22 +21,22 @@ use super::worker::{self, Done, EngineWaker, Files, Job};
 use super::{KvDiskConfig, KvDiskStats};
 use crate::{Error, LoadError};
 
-/// What a tier is for.
+/// Parameters of a tier.
 pub(crate) struct TierParams<'a> {
     pub(crate) config: &'a KvDiskConfig,
-    /// Of requests without a salt.
+    /// The namespace of requests without a salt.
     pub(crate) namespace: &'a Namespace,
-    /// Whose pages and states are stored.
+    /// The executor whose pages and states are stored.
     pub(crate) executor: &'a dyn Executor,
     /// Wakes the engine.
     pub(crate) wake: Box<dyn Fn() + Send>,
 }
 
-/// What is stored, what is on its way to the disk, and what is on its way back.
+/// Stored records, and those in flight to and from disk.
 #[derive(Debug)]
 pub(crate) struct DiskTier {
     pages: Shelf,
-    /// Of models with recurrent states.
+    /// For models with recurrent states.
     states: Option<Shelf>,
     /// `None` once the tier is closed.
     jobs: Option<SyncSender<Job>>,
@@ -49,7 +49,7 @@ pub(crate) struct DiskTier {
     stats: KvDiskStats,
 }
 
-/// What the cache has evicted and nobody has overwritten yet.
+/// An evicted page or state that has not been overwritten yet.
 #[derive(Clone, Copy, Debug)]
 struct Evicted {
     name: RecordName,
@@ -58,7 +58,7 @@ struct Evicted {
     state: Option<StateSlot>,
 }
 
-/// Notes what is evicted. The channel has room for all pages and states, and none is evicted twice before it is overwritten.
+/// Records evictions. The channel holds all pages and states, and nothing is evicted twice before it is overwritten.
 #[derive(Debug)]
 struct Evictions(SyncSender<Evicted>);
 
@@ -72,17 +72,17 @@ impl CacheObserver for Evictions {
         };
         if let Ok(tokens) = content.tokens.try_into() {
             let name = RecordName { key: content.key, parent: content.parent, tokens };
-            // An engine that is gone keeps no pages.
+            // Fails only if the engine is gone.
             let _ = self.0.try_send(Evicted { name, page, state: content.snapshot });
         }
     }
 }
 
 impl DiskTier {
-    /// Opens the files, starts their thread, and watches what `cache` evicts.
+    /// Opens the files, starts the I/O thread, and observes evictions from `cache`.
     ///
     /// # Errors
-    /// If the cache keeps nothing that could be stored, or a file cannot be used.
+    /// If the cache keeps nothing to store, or a file cannot be used.
     pub(crate) fn open(params: TierParams<'_>, cache: &mut KvCache) -> Result<Self, Error> {
         let TierParams { config, namespace, executor, wake } = params;
         let KvCacheConfig { enabled, prefix_sharing, persist_across_requests, hash_key, .. } =
@@ -116,7 +116,7 @@ impl DiskTier {
             RecordFile::remove(RecordKind::State, &config.dir);
             (None, None)
         };
-        // A job has a buffer, so no queue is ever full.
+        // Every job owns a buffer, so the queue is never full.
         let n_jobs = pages.max_jobs() + states.as_ref().map_or(0, Shelf::max_jobs);
         let (jobs, received) = mpsc::sync_channel(n_jobs);
         let (results, done) = mpsc::sync_channel(n_jobs);
@@ -140,7 +140,7 @@ impl DiskTier {
         })
     }
 
-    /// What it holds and has done.
+    /// Current statistics.
     pub(crate) fn stats(&self) -> KvDiskStats {
         let states = self.states.as_ref();
         KvDiskStats {
@@ -156,13 +156,13 @@ impl DiskTier {
         match kind {
             RecordKind::Page => &mut self.pages,
             RecordKind::State => {
-                self.states.as_mut().expect("states are only stored for models that have some")
+                self.states.as_mut().expect("states are only stored for models with recurrent states")
             }
         }
     }
 
-    /// Hands over what was evicted. To be called before any page or state is overwritten. Where all buffers are on their way,
-    /// it is dropped.
+    /// Queues evicted pages and states for writing; drops them if no buffer is free. Call before any page or state is
+    /// overwritten.
     pub(crate) fn spill(&mut self, executor: &mut dyn Executor) {
         while let Ok(evicted) = self.evicted.try_recv() {
             self.store(evicted, executor);
@@ -212,13 +212,13 @@ impl DiskTier {
         self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
     }
 
-    /// Stores what the cache holds, the most valuable last, and waits until it is written.
+    /// Stores the cache contents, most valuable last, and waits for the writes.
     pub(crate) fn close(mut self, executor: &mut dyn Executor, cache: &mut KvCache) {
         self.fetches.iter_mut().for_each(|fetch| fetch.release(cache));
         self.spill(executor);
         cache.trim(0);
         let evicted: Vec<Evicted> = self.evicted.try_iter().collect();
-        // What does not fit gives way anyway: the least valuable, which come first.
+        // Skip the least valuable records, which come first: the file would replace them anyway.
         let mut n_pages = evicted.iter().filter(|evicted| evicted.page.is_some()).count();
         let mut n_states = evicted.iter().filter(|evicted| evicted.state.is_some()).count();
         let max_states = self.states.as_ref().map_or(0, |states| states.slots.max());
@@ -236,7 +236,7 @@ impl DiskTier {
         }
     }
 
-    /// Waits until a page and a state can be handed over; `false` if the thread is gone.
+    /// Waits for a free page and state buffer; `false` if the thread is gone.
     fn wait_for_buffers(&mut self) -> bool {
         let has_buffer = |shelf: &Shelf| !shelf.write_buffers.is_empty();
         while !(has_buffer(&self.pages) && self.states.as_ref().is_none_or(has_buffer)) {
@@ -251,17 +251,17 @@ impl DiskTier {
 }
 
 impl Drop for DiskTier {
-    /// Lets the thread finish what it was given.
+    /// Waits for queued jobs to finish.
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
-            // Its panic costs pages and nothing else.
+            // A panic there only costs pages.
             let _ = thread.join();
         }
     }
 }
 
-/// Everything that determines the content of a page, except its tokens and the request's salt: these are in its key.
+/// Covers everything that determines a page's content, except its tokens and the request's salt, which are in its key.
 fn fingerprint(namespace: &Namespace, hash_key: [u8; 16]) -> u128 {
     let mut hasher = SipHasher13::new_with_key(&hash_key);
     let Namespace { model, kv_dtype, adapter, salt: _ } = namespace;

@@ -1,5 +1,4 @@
-//! The thread that reads and writes the files, one job after the other: a record that was handed over is found by every read
-//! after it.
+//! The I/O thread. It processes jobs in order, so a queued record is visible to every later read.
 
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
@@ -11,21 +10,21 @@ use super::record::{RecordKind, RecordName};
 /// The name of the thread.
 pub(super) const THREAD: &str = "sm-kv-disk";
 
-/// What is to be done. The buffer `record`, `[record_bytes]`, comes back.
+/// An I/O job. Its buffer `record`, `[record_bytes]`, is returned.
 #[derive(Debug)]
 pub(super) enum Job {
     Write { kind: RecordKind, slot: u32, name: RecordName, number: u64, record: Vec<u8> },
     Read { kind: RecordKind, slot: u32, name: RecordName, fetch: u64, record: Vec<u8> },
 }
 
-/// What was done.
+/// A finished job.
 #[derive(Debug)]
 pub(super) enum Done {
     Written { kind: RecordKind, slot: u32, name: RecordName, is_ok: bool, record: Vec<u8> },
     Read(RecordRead),
 }
 
-/// A record that was read, if it is intact.
+/// A record that was read, if intact.
 #[derive(Debug)]
 pub(super) struct RecordRead {
     pub(super) kind: RecordKind,
@@ -37,15 +36,15 @@ pub(super) struct RecordRead {
     pub(super) read_us: u64,
 }
 
-/// The files, by the kind of their records.
+/// The files, by record kind.
 #[derive(Debug)]
 pub(super) struct Files {
     pub(super) pages: RecordFile,
-    /// Of models with recurrent states.
+    /// For models with recurrent states.
     pub(super) states: Option<RecordFile>,
 }
 
-/// Tells the engine that something was read, and that the thread has ended, however it does.
+/// Wakes the engine when a record was read and when the thread ends, even by panic.
 pub(super) struct EngineWaker(pub(super) Box<dyn Fn() + Send>);
 
 impl Drop for EngineWaker {
@@ -54,10 +53,10 @@ impl Drop for EngineWaker {
     }
 }
 
-/// Starts the thread. It ends after the last job when nobody can send more.
+/// Starts the thread. It ends after the last job once all senders are gone.
 ///
 /// # Errors
-/// What the system says.
+/// If the thread cannot be started.
 pub(super) fn spawn(
     mut files: Files,
     jobs: Receiver<Job>,
@@ -75,7 +74,7 @@ pub(super) fn spawn(
                 waker.0();
             }
         }
-        // In this order: the engine that is woken must find the channel closed.
+        // Before the waker: the woken engine must find the channel closed.
         drop(done);
         drop(waker);
     };

@@ -7,10 +7,10 @@ use sm_model::{Model, ModelSource};
 
 use crate::text::Text;
 
-/// The chat template in a model's files, or else beside the tokenizer that was attached.
+/// The chat template in a model's files, or else next to the attached tokenizer.
 ///
 /// # Errors
-/// If there is none, or it cannot be used. That is an error of those who chat, not of the model.
+/// If there is none or it is unusable. This fails chat requests, not loading.
 pub(super) fn chat_template(
     model: &Model,
     text: &Text,

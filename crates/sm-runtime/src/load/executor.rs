@@ -1,12 +1,12 @@
-//! What the executor of a loaded model is sized for.
+//! Executor sizing.
 
 use sm_kernels::plan::KvDType;
 use sm_tensor::{setters, some_setters};
 
 use crate::Error;
 
-/// What the executor of a loaded model is sized for: how large its steps may be, and how many keys and values it can hold.
-/// Executors of one [`LoadedModel`](crate::LoadedModel) share its weights, whatever their sizes.
+/// Sizes an executor: its largest step and its KV cache. Executors of one [`LoadedModel`](crate::LoadedModel) share its
+/// weights, whatever their sizes.
 ///
 /// ```
 /// use sm_runtime::{ExecutorOptions, KvDType};
@@ -17,21 +17,20 @@ use crate::Error;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExecutorOptions {
-    /// How keys and values are stored. F16 by default.
+    /// Data type of the KV cache. F16 by default.
     pub kv_dtype: KvDType,
-    /// Sequences in one step. 1 by default.
+    /// Maximum sequences per step. 1 by default.
     pub n_sequences: usize,
-    /// Rows in one step, and so the length of a prompt's chunks. 512 by default.
+    /// Maximum rows per step, and thus the length of prompt chunks. 512 by default.
     pub max_step_tokens: usize,
-    /// Rows of one step whose logits can be read: 1 to generate (the default), more to score text quickly.
+    /// Maximum rows per step with logits: 1 for generation (the default), more to score text faster.
     pub max_outputs: usize,
-    /// Bytes for keys and values. By default what [`ExecutorOptions::n_sequences`] full contexts need.
+    /// Size of the KV cache in bytes. By default enough for [`ExecutorOptions::n_sequences`] full contexts.
     pub kv_bytes: Option<u64>,
-    /// Bytes for keys and values, activations and scratch together. By default not limited.
+    /// Limit in bytes for KV cache, activations and scratch together. Unlimited by default.
     pub pool_bytes: Option<u64>,
-    /// Bytes for everything: weights, keys and values, activations and scratch. A model that needs more is refused before it
-    /// is loaded. Without a limit, a model is refused whose weights and one context do not fit into the memory that the machine
-    /// has left.
+    /// Limit in bytes for everything: weights, KV cache, activations and scratch. Loading fails up front if the model needs
+    /// more. By default, it fails if the weights and one context do not fit into available memory.
     pub memory_limit: Option<u64>,
 }
 
@@ -65,7 +64,7 @@ impl ExecutorOptions {
             ("max_outputs", self.max_outputs),
         ];
         match counts.into_iter().find(|(_, count)| *count == 0) {
-            Some((field, _)) => Err(Error::validation(field, "0 is not possible; use at least 1")),
+            Some((field, _)) => Err(Error::validation(field, "0 is not allowed; use at least 1")),
             None => Ok(()),
         }
     }

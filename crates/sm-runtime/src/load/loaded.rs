@@ -1,4 +1,4 @@
-//! A model whose weights are on a device.
+//! A loaded model.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -17,10 +17,10 @@ use crate::prompt::Template;
 use crate::text::Text;
 use crate::{Error, LoadError};
 
-/// A model whose weights are packed on a device, with its tokenizer and chat template.
+/// A model whose weights are packed for a device, with its tokenizer and chat template.
 ///
-/// Clones share all of it. So do engines and generators that are started on clones, whatever their caches and batches look
-/// like: each adds an executor with pages and buffers of its own. The weights are freed with the last of them.
+/// Clones, and engines and generators started on them, share the weights, whatever their cache and batch sizes: each adds
+/// an executor with its own pages and buffers. The weights are freed with the last of them.
 ///
 /// ```
 /// # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
@@ -47,25 +47,25 @@ pub struct LoadedModel {
     pub(super) sampling_defaults: SamplingDefaults,
     /// Of the weights, if it was asked for.
     pub(crate) fingerprint: Option<String>,
-    /// A template that cannot be used is an error of those who use it, not of the model.
+    /// An unusable template only fails requests that use it.
     pub(crate) chat: Result<ChatTemplate, Arc<ChatError>>,
     /// Of the tokenizer, made when the first chat needs it.
     pub(super) guard: Arc<OnceLock<Option<Guard>>>,
 }
 
-/// Where the executors of a model come from.
+/// Where a model's executors come from.
 pub(super) enum ExecutorSource {
-    /// A backend prepares one for everybody who asks, on the same weights.
+    /// A backend prepares any number of executors on the same weights.
     Backend { backend: Box<dyn Backend>, plan: Box<Plan>, weights: Arc<dyn Weights> },
-    /// The caller made one, and whoever asks first gets it.
+    /// The caller provided one; the first user takes it.
     Given { executor: Mutex<Option<Box<dyn Executor>>>, page_bytes: u64 },
 }
 
-/// An executor with pages and buffers of its own.
+/// An executor with its own pages and buffers.
 #[derive(Debug)]
 pub(crate) struct PreparedExecutor {
     pub(crate) executor: Box<dyn Executor>,
-    /// Bytes of a page, all layers.
+    /// Bytes per page across all layers.
     pub(crate) page_bytes: u64,
 }
 
@@ -81,10 +81,10 @@ impl fmt::Debug for ExecutorSource {
 }
 
 impl LoadedModel {
-    /// A model on an executor that the caller made, say to measure or test what surrounds it. It has no chat template, and only
-    /// one engine or generator can be started on it.
+    /// A model on a custom executor, for example to measure or test the layers around it. It has no chat template, and
+    /// supports only one engine or generator.
     ///
-    /// `kv_shape` is what a position takes in the executor's pages.
+    /// `kv_shape` describes one position in the executor's pages.
     pub fn from_executor(
         executor: Box<dyn Executor>,
         tokenizer: Option<Arc<dyn Tokenizer>>,
@@ -92,7 +92,7 @@ impl LoadedModel {
         context_len: usize,
         kv_shape: KvShape,
     ) -> Self {
-        let no_template = ChatError::NoTemplate { model: "a model made from an executor".to_owned() };
+        let no_template = ChatError::NoTemplate { model: "a model with a custom executor".to_owned() };
         let executor = Mutex::new(Some(executor));
         let page_bytes = PagePool::new(1, PAGE_LEN, kv_shape).page_bytes().unwrap_or(u64::MAX);
         Self {
@@ -110,22 +110,22 @@ impl LoadedModel {
         }
     }
 
-    /// The model with a fingerprint, by which the disk tier knows its weights.
+    /// Sets the fingerprint by which the disk tier identifies the weights.
     #[must_use]
     pub fn with_fingerprint(self, fingerprint: &str) -> Self {
         Self { fingerprint: Some(fingerprint.to_owned()), ..self }
     }
 
-    /// The model with another chat template.
+    /// Replaces the chat template.
     #[must_use]
     pub fn with_chat_template(self, template: ChatTemplate) -> Self {
         Self { chat: Ok(template), ..self }
     }
 
-    /// An executor on the model's weights.
+    /// Prepares an executor on the model's weights.
     ///
     /// # Errors
-    /// If an option is impossible, or memory does not suffice; [`LoadError::ExecutorTaken`].
+    /// If an option is invalid or memory runs out; [`LoadError::ExecutorTaken`].
     pub(crate) fn prepare(&self, options: &ExecutorOptions) -> Result<PreparedExecutor, Error> {
         options.validate()?;
         match &*self.executors {
@@ -171,7 +171,7 @@ impl LoadedModel {
     /// The chat template.
     ///
     /// # Errors
-    /// If there is none, or it cannot be used.
+    /// If there is none, or it is unusable.
     pub fn chat_template(&self) -> Result<&ChatTemplate, &ChatError> {
         self.chat.as_ref().map_err(|error| &**error)
     }
@@ -187,12 +187,12 @@ impl LoadedModel {
         self.vocab_size
     }
 
-    /// Positions per sequence that the model was loaded for.
+    /// Maximum positions per sequence that the model was loaded for.
     pub fn context_len(&self) -> usize {
         self.context_len
     }
 
-    /// Bytes of the packed weights, which all clones share.
+    /// Bytes of the packed weights, shared by all clones.
     pub fn weight_bytes(&self) -> usize {
         match &*self.executors {
             ExecutorSource::Backend { weights, .. } => weights.n_bytes(),
@@ -200,12 +200,12 @@ impl LoadedModel {
         }
     }
 
-    /// Whether both have the same weights in memory, not only equal ones.
+    /// Whether both refer to the same weights in memory, not just equal ones.
     pub fn shares_weights_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.executors, &other.executors)
     }
 
-    /// Matrices that could not be quantized as [`LoadOptions::quant`](crate::LoadOptions::quant) asks.
+    /// Matrices that could not be quantized as [`LoadOptions::quant`](crate::LoadOptions::quant) requests.
     pub fn fallbacks(&self) -> &[Fallback] {
         &self.fallbacks
     }
@@ -213,7 +213,7 @@ impl LoadedModel {
 
 #[cfg(test)]
 impl LoadedModel {
-    /// The same model on an executor made from its own.
+    /// Wraps the model's executor.
     pub(crate) fn map_executor(self, map: impl FnOnce(Box<dyn Executor>) -> Box<dyn Executor>) -> Self {
         let PreparedExecutor { executor, page_bytes } = self.prepare(&ExecutorOptions::default()).unwrap();
         let executor = Mutex::new(Some(map(executor)));

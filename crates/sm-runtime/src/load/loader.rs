@@ -1,4 +1,4 @@
-//! The one way to load a model.
+//! Loads models: the single entry point.
 
 use std::fmt;
 use std::panic::resume_unwind;
@@ -20,7 +20,7 @@ use crate::kv_disk::weights_fingerprint;
 use crate::text::Text;
 use crate::{CancelToken, Error, ModelRef, backend};
 
-/// Is told how far loading has come.
+/// Progress callback.
 pub(crate) type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
 
 /// Loads a model.
@@ -44,7 +44,7 @@ pub(crate) type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
 /// # }
 /// ```
 #[derive(Clone)]
-#[must_use = "a loader does nothing until it is told to load"]
+#[must_use = "a loader does nothing until `load` is called"]
 pub struct Loader {
     model: ModelRef,
     options: LoadOptions,
@@ -65,17 +65,17 @@ impl Loader {
         }
     }
 
-    /// How the model is loaded.
+    /// Sets how the model is loaded.
     pub fn options(self, options: LoadOptions) -> Self {
         Self { options, ..self }
     }
 
-    /// The executor that memory must suffice for, beside the weights. One context by default.
+    /// Sets the executor that must fit into memory next to the weights. One context by default.
     pub fn executor(self, executor: ExecutorOptions) -> Self {
         Self { executor, ..self }
     }
 
-    /// Calls `progress` now and then while weights are packed, from several threads.
+    /// Calls `progress` periodically while weights are packed, from several threads.
     pub fn progress(self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.on_progress(Some(Arc::new(progress)))
     }
@@ -84,23 +84,23 @@ impl Loader {
         Self { progress, ..self }
     }
 
-    /// A token that ends loading, within some rows of a matrix, with [`Error::Cancelled`].
+    /// Sets a token that cancels loading, within a few matrix rows, with [`Error::Cancelled`].
     pub fn cancel(self, cancel: CancelToken) -> Self {
         Self { cancel, ..self }
     }
 
-    /// Reads the description of the model and checks that it fits into memory. Reads no weights.
+    /// Reads the model's configuration and checks that it fits into memory. Reads no weights.
     ///
     /// # Errors
-    /// If an option is impossible, the model cannot be read or is not supported, the attached tokenizer does not fit it, or
-    /// memory does not suffice ([`LoadError::InsufficientMemory`](crate::LoadError::InsufficientMemory)).
+    /// If an option is invalid, the model cannot be read or is not supported, the attached tokenizer does not fit it, or
+    /// memory is insufficient ([`LoadError::InsufficientMemory`](crate::LoadError::InsufficientMemory)).
     pub fn plan(self) -> Result<PlannedLoad, Error> {
         self.options.validate()?;
         self.executor.validate()?;
         let backend = backend::open(&self.options.device)?;
         let model = self.model.open(&self.options.of_model())?;
         let limits = executor_limits(&*backend, &model.plan, &self.executor, WeightState::NotLoaded)?;
-        // An own tokenizer is read beside the weights; one that may not fit is read before them.
+        // Read an attached tokenizer now, because it may not fit; the model's own is read in parallel with the weights.
         let attached = match self.options.tokenizer {
             TokenizerSource::Model => None,
             _ => self.options.tokenizer.of_model(&model)?,
@@ -146,7 +146,7 @@ impl fmt::Debug for Loader {
     }
 }
 
-/// A model that is known to fit, and whose weights are not read yet.
+/// A model checked to fit into memory, with its weights not yet read.
 #[must_use = "nothing is loaded until `load` is called"]
 pub struct PlannedLoad {
     loader: Loader,
@@ -157,7 +157,7 @@ pub struct PlannedLoad {
 }
 
 impl PlannedLoad {
-    /// What the weights and an executor of the loader's [`ExecutorOptions`] take.
+    /// Memory for the weights and an executor with the loader's [`ExecutorOptions`].
     ///
     /// # Errors
     /// If a size overflows.
@@ -182,7 +182,7 @@ impl PlannedLoad {
         };
         let source = LoadingWeights { weights: &model.weights, cancel: &cancel, packed };
         let report = |done: Progress| progress.iter().for_each(|progress| progress(done));
-        // A large vocabulary takes as long as the weights of a small model.
+        // In parallel: a large vocabulary takes as long as the weights of a small model.
         let (weights, text) = std::thread::scope(|scope| {
             let text = scope.spawn(|| match attached {
                 Some(tokenizer) => Ok(Text(Some(tokenizer))),

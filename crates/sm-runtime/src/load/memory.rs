@@ -1,4 +1,4 @@
-//! How many pages an executor gets, and whether it all fits into memory: decided before anything is allocated.
+//! Sizes an executor's page pool and checks that everything fits into memory, before anything is allocated.
 //!
 //! ```text
 //! needs    = weights + keys and values (n_pages) + activations and scratch
@@ -6,8 +6,8 @@
 //! refused  if needs > memory_limit, or without a limit, if the needs of one context > what the machine has left
 //! ```
 //!
-//! Without a limit only one context counts: further pages take memory when they are first used, and the cache evicts
-//! others for them.
+//! Without a limit only one context counts: further pages become resident on first use, and the cache evicts others for
+//! them.
 
 use sm_cache::ByteSize;
 use sm_kernels::plan::{Backend, CacheLayout, KvDType, Limits, MemoryNeeds, PAGE_LEN, PageGroup, Plan};
@@ -15,14 +15,14 @@ use sm_kernels::plan::{Backend, CacheLayout, KvDType, Limits, MemoryNeeds, PAGE_
 use super::ExecutorOptions;
 use crate::{Error, LoadError, MemoryBound};
 
-/// Whether the weights of a plan are in memory already.
+/// Whether a plan's weights are already in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WeightState {
     Loaded,
     NotLoaded,
 }
 
-/// Bytes of a page of a cache, all layers.
+/// Bytes per page across all layers.
 pub(super) fn page_bytes(layout: &CacheLayout, kv_dtype: KvDType) -> u64 {
     let position = |group: &PageGroup| {
         let [key, value] = [group.key_dim, group.value_dim].map(|dim| kv_dtype.head_bytes(dim) as u64);
@@ -33,8 +33,7 @@ pub(super) fn page_bytes(layout: &CacheLayout, kv_dtype: KvDType) -> u64 {
     position_bytes.saturating_mul(PAGE_LEN as u64)
 }
 
-/// Slots for the recurrent states of a plan: one for each row whose state may have to be kept, and two snapshots per
-/// sequence.
+/// Number of recurrent state slots: one per row whose state may be kept, plus two snapshots per sequence.
 fn n_state_slots(plan: &Plan, options: &ExecutorOptions) -> usize {
     match plan.cache.states.is_empty() {
         true => 0,
@@ -44,7 +43,7 @@ fn n_state_slots(plan: &Plan, options: &ExecutorOptions) -> usize {
     }
 }
 
-/// The limits of an executor of a plan.
+/// The limits of a plan's executor.
 ///
 /// # Errors
 /// If it does not fit into memory.
@@ -71,7 +70,7 @@ pub(super) fn executor_limits(
     match (options.memory_limit, backend.available_bytes()) {
         (Some(limit), _) => check(&backend.memory_needs(plan, &limits)?, limit, MemoryBound::Configured)?,
         (None, Some(available)) => {
-            // Loaded weights are in use already, so the machine has what is left beside them.
+            // Available memory already excludes loaded weights.
             let resident = if weights == WeightState::Loaded { least.weight_bytes as u64 } else { 0 };
             check(&least, available.saturating_add(resident), MemoryBound::Available)?;
         }
@@ -80,7 +79,7 @@ pub(super) fn executor_limits(
     Ok(limits)
 }
 
-/// Pages of the pool, at least the `context_pages` of a full context.
+/// Pages in the pool, at least the `context_pages` of one full context.
 fn n_pages(
     options: &ExecutorOptions,
     context_pages: usize,
@@ -108,7 +107,7 @@ fn n_pages(
     Ok((limit_bytes / page_bytes.max(1)).min(most) as usize)
 }
 
-/// Checks that the needs are within a limit.
+/// Checks memory needs against a limit.
 fn check(needs: &MemoryNeeds, limit: u64, bound: MemoryBound) -> Result<(), LoadError> {
     let needed = needs.total_bytes() as u64;
     if needed <= limit {

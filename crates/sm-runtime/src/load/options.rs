@@ -1,4 +1,4 @@
-//! How a model is loaded.
+//! Load options.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use sm_tensor::{DType, setters, some_setters};
 use super::TokenizerSource;
 use crate::{Device, Error};
 
-/// How a model is loaded: what decides its weights, not what runs on them.
+/// How a model is loaded: everything that affects the weights, but not the executors on them.
 ///
 /// ```
 /// use sm_runtime::{DType, Device, LoadOptions};
@@ -18,19 +18,19 @@ use crate::{Device, Error};
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct LoadOptions {
-    /// The device that runs the model. The fastest of the machine by default.
+    /// The device that runs the model. The machine's fastest by default.
     pub device: Device,
-    /// Positions per sequence, prompt and output together. The model's own limit by default, but at most 4096.
+    /// Context length, prompt and output together. By default the model's own limit, but at most 4096.
     pub context_len: Option<usize>,
-    /// Quantizes matrices that the file has in a wider type. By default they stay as they are.
+    /// Quantizes matrices stored in a wider type. By default they keep their type.
     pub quant: Option<DType>,
     /// The tokenizer. The model's own by default.
     pub tokenizer: TokenizerSource,
-    /// A directory for packed weights. The next load maps them, which takes about as long as reading them once, and processes
-    /// share the memory. One file for each model, as large as its weights. By default nothing is stored.
+    /// Directory for packed weights. The next load maps them, which takes about as long as reading them once and shares the
+    /// memory between processes. One file per model, as large as its weights. Disabled by default.
     pub packed_dir: Option<PathBuf>,
-    /// Whether to fingerprint the weights, which the disk tier of the KV cache needs
-    /// ([`KvDiskConfig`](crate::KvDiskConfig)). Reads all of them once. Off by default.
+    /// Whether to fingerprint the weights, as the KV cache's disk tier requires ([`KvDiskConfig`](crate::KvDiskConfig)).
+    /// Reads all weights once. Off by default.
     pub fingerprint: bool,
 }
 
@@ -57,12 +57,12 @@ impl LoadOptions {
 
     pub(super) fn validate(&self) -> Result<(), Error> {
         match self.context_len {
-            Some(0) => Err(Error::validation("context_len", "0 is not possible; use at least 1")),
+            Some(0) => Err(Error::validation("context_len", "0 is not allowed; use at least 1")),
             _ => Ok(()),
         }
     }
 
-    /// The part of the options that decides the plan and the weights.
+    /// The options that affect the plan and the weights.
     pub(super) fn of_model(&self) -> sm_model::LoadOptions {
         sm_model::LoadOptions { context_len: self.context_len, quant: self.quant }
     }

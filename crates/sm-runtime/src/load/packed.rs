@@ -1,12 +1,12 @@
-//! Packed weights in a file, which the next load maps.
+//! Stores packed weights in a file that the next load maps.
 //!
 //! ```text
 //! magic 16 | key 16 | chunk bytes 8 | total bytes 8 | CRC-32 of each chunk | CRC-32 of all before | zeros | weights, aligned
 //! ```
 //!
-//! The key covers the model's files (device, inode, length and times; reading them would take as long as packing them), the
-//! matrices of the plan, and the program, because another build may pack differently. A file with another key or a wrong
-//! checksum is written again. A file is written under a temporary name and renamed, so no process maps half of one.
+//! The key covers the model's files (device, inode, length and times; hashing their contents would take as long as
+//! packing), the plan's matrices, and the program, because another build may pack differently. A file with a different key
+//! or a bad checksum is rewritten. Files are written under a temporary name and renamed, so no process maps a partial one.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -24,20 +24,20 @@ use super::LoadOptions;
 use crate::kv_disk::program_fingerprint;
 use crate::{Device, Error, LoadError};
 
-/// The first bytes. The number changes with the format.
+/// File magic; the number is the format version.
 const MAGIC: [u8; 16] = *b"SmallMind PW 01\n";
-/// Bytes that one checksum covers: enough chunks for all threads, few enough for a small header.
+/// Bytes covered by one checksum: small enough for parallel checking, large enough for a small header.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Alignment of the weights: a multiple of the page size of every system.
+/// Alignment of the weights: a multiple of every system's page size.
 const ALIGN: usize = 64 << 10;
-/// Bytes of magic, key, chunk bytes and total bytes.
+/// Size of magic, key, chunk bytes and total bytes.
 const FIXED_BYTES: usize = 16 + 16 + 8 + 8;
 
-/// Where the packed weights of a model are stored.
+/// The file of a model's packed weights.
 #[derive(Debug)]
 pub(super) struct PackedFile {
     path: PathBuf,
-    /// Everything that decides what is in the file, except its form.
+    /// Everything that determines the contents, except their form.
     key_text: String,
     n_threads: usize,
 }
@@ -55,7 +55,7 @@ impl AsRef<[u8]> for MappedWeights {
 }
 
 impl PackedFile {
-    /// The file of a model in `dir`, which is created if necessary; `None` for a model that is built into the program.
+    /// A model's file in `dir`, which is created if necessary; `None` for a built-in model.
     ///
     /// # Errors
     /// If the directory cannot be created, or the files of the model or the program cannot be examined.
@@ -70,7 +70,7 @@ impl PackedFile {
         };
         let files = identities(&files).map_err(look)?;
         let place = path.canonicalize().map_err(look)?;
-        // One file for each model and format: the next version of the model replaces it.
+        // One file per model and format: a new version of the model replaces it.
         let name = hash(&format!("{} {:?}", place.display(), options.quant));
         let mut file_name = place.file_stem().map_or_else(|| OsString::from("model"), OsString::from);
         file_name.push(format!("-{:016x}.packed", name as u64));
@@ -94,7 +94,7 @@ impl PackedFile {
                 return None;
             }
             Err(error) => {
-                warn!(%error, "packed weights cannot be opened; packing again");
+                warn!(%error, "cannot open packed weights; packing again");
                 return None;
             }
         };
@@ -125,13 +125,13 @@ impl PackedFile {
             fs::rename(&beside, &self.path)
         };
         if let Err(error) = write() {
-            warn!(path = %self.path.display(), %error, "packed weights cannot be stored");
-            // Whatever was written is incomplete.
+            warn!(path = %self.path.display(), %error, "cannot store packed weights");
+            // Remove the partial file.
             let _ = fs::remove_file(&beside);
         }
     }
 
-    /// The checksum of each chunk, computed on several threads.
+    /// The checksum of each chunk, computed in parallel.
     fn checksums(&self, bytes: &[u8]) -> Vec<u32> {
         let mut checksums = vec![0; bytes.len().div_ceil(CHUNK_BYTES)];
         let share = checksums.len().div_ceil(self.n_threads.max(1)).max(1);
@@ -148,7 +148,7 @@ impl PackedFile {
     }
 }
 
-/// What the system says about files, which changes with their content.
+/// File metadata that changes with the contents.
 fn identities(files: &[Metadata]) -> io::Result<String> {
     let mut text = String::new();
     for metadata in files {

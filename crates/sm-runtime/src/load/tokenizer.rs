@@ -1,4 +1,4 @@
-//! Which tokenizer a model gets: its own, or one that is attached.
+//! Selects a model's tokenizer: its own or an attached one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use sm_model::{Gguf, Model, ModelSource};
 
 use crate::{Error, LoadError};
 
-/// Which tokenizer a model gets.
+/// The tokenizer of a model.
 ///
-/// A `.smnd` file of the C# runtime has no tokenizer. One trained on characters generates text once its characters are attached:
+/// The C# runtime's `.smnd` files have no tokenizer. Attach the characters to generate text with a character-level model:
 ///
 /// ```
 /// use sm_runtime::LoadOptions;
@@ -24,20 +24,20 @@ use crate::{Error, LoadError};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum TokenizerSource {
-    /// The model's own, from its files or beside them. A model without one can still continue token ids.
+    /// The model's own, in or next to its files. A model without one can still continue token ids.
     #[default]
     Model,
-    /// A `tokenizer.json`, a directory that holds one, or a GGUF file with a vocabulary. It must not have more tokens than the
-    /// model; it may have fewer, because models pad their vocabulary.
+    /// A `tokenizer.json`, a directory containing one, or a GGUF file with a vocabulary. It must not have more tokens than
+    /// the model, but may have fewer, because models pad their vocabulary.
     File(PathBuf),
     /// One token per character, exactly as many as the model has.
     Characters(Arc<CharTokenizer>),
-    /// Any other. It must not have more tokens than the model.
+    /// Any other tokenizer. It must not have more tokens than the model.
     Custom(Arc<dyn Tokenizer>),
 }
 
 impl PartialEq for TokenizerSource {
-    /// Tokenizers in memory are equal if they are the same one.
+    /// Compares in-memory tokenizers by identity.
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Model, Self::Model) => true,
@@ -74,7 +74,7 @@ impl From<&Path> for TokenizerSource {
 }
 
 impl TokenizerSource {
-    /// The attached tokenizer, `None` if the model's own is wanted.
+    /// The attached tokenizer; `None` to use the model's own.
     ///
     /// # Errors
     /// If its file cannot be read.
@@ -91,7 +91,7 @@ impl TokenizerSource {
     /// The tokenizer of `model`: the attached one, or its own if it has one.
     ///
     /// # Errors
-    /// If a file cannot be read, or the attached tokenizer is not one of this model.
+    /// If a file cannot be read, or the attached tokenizer does not fit the model.
     pub(super) fn of_model(&self, model: &Model) -> Result<Option<Arc<dyn Tokenizer>>, Error> {
         let Some(tokenizer) = self.attached()? else {
             return own(model);
@@ -107,7 +107,7 @@ impl TokenizerSource {
         Err(LoadError::TokenizerVocabulary { tokenizer: sizes.0, model: sizes.1 }.into())
     }
 
-    /// The directory in which an attached file lies.
+    /// The directory of an attached file.
     pub(super) fn directory(&self) -> Option<&Path> {
         match self {
             Self::File(path) if path.is_dir() => Some(path),
@@ -117,7 +117,7 @@ impl TokenizerSource {
     }
 }
 
-/// The tokenizer in a file or directory.
+/// Reads the tokenizer in a file or directory.
 fn from_file(path: &Path) -> Result<Arc<dyn Tokenizer>, TokenizerError> {
     if is_gguf(path) {
         return Ok(Arc::new(GgufTokenizer::from_metadata(Gguf::open(path)?.metadata())?));
@@ -164,7 +164,7 @@ fn own(model: &Model) -> Result<Option<Arc<dyn Tokenizer>>, Error> {
     }
 }
 
-/// Whether a GGUF file has a vocabulary. Files without one leave the key out or say `none`.
+/// Whether a GGUF file has a vocabulary. Files without one omit the key or set it to `none`.
 fn has_vocabulary(metadata: &Metadata) -> Result<bool, Error> {
     let kind: Option<&str> = metadata.get("tokenizer.ggml.model")?;
     Ok(!matches!(kind, None | Some("none" | "no_vocab")))

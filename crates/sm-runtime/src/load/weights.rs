@@ -1,4 +1,4 @@
-//! The weights of a model that is being loaded: cancellable, and read from a packed file where there is one.
+//! The weight source of a load: cancellable, and read from a packed file if there is one.
 
 use std::ops::Range;
 
@@ -7,11 +7,11 @@ use sm_kernels::plan::{PackedBytes, WeightError, WeightSource};
 use super::packed::PackedFile;
 use crate::CancelToken;
 
-/// The weights of a model that is being loaded.
+/// The weight source of a load.
 pub(super) struct LoadingWeights<'w> {
     pub(super) weights: &'w dyn WeightSource,
     pub(super) cancel: &'w CancelToken,
-    /// Where packed weights are stored, if anywhere.
+    /// The file of packed weights, if enabled.
     pub(super) packed: Option<PackedFile>,
 }
 

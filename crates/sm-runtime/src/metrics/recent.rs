@@ -1,4 +1,4 @@
-//! The last measurements of an engine, for a look at any time.
+//! Recent measurements of an engine.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::{Distribution, MetricsSink, RequestMetrics, StepMetrics, Window};
 use crate::FinishReason;
 
-/// Values that distributions are of.
+/// Window length of each distribution.
 const WINDOW: usize = 1000;
 
-/// Keeps the last 1,000 values of each measurement. Share it by an `Arc`: one for the engine, one to look at.
+/// Keeps the last 1,000 values of each measurement. Share it in an `Arc`: one for the engine, one to read.
 #[derive(Debug)]
 pub struct RecentMetrics {
     since: Instant,
@@ -35,19 +35,19 @@ struct State {
     total_ms: Window,
 }
 
-/// What [`RecentMetrics`] has kept. Times are in milliseconds.
+/// A summary of [`RecentMetrics`]. Times are in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RecentSummary {
-    /// Seconds since the metrics were made.
+    /// Seconds since creation.
     pub seconds: f64,
-    /// Requests that are over.
+    /// Requests that ended.
     pub requests: u64,
     /// Requests that failed.
     pub failed: u64,
-    /// Tokens that were generated.
+    /// Generated tokens.
     pub tokens: u64,
-    /// The time of a step, and its phases.
+    /// Step time.
     pub step_ms: Distribution,
     /// See [`StepPhases::schedule`](crate::StepPhases::schedule).
     pub schedule_ms: Distribution,
@@ -57,29 +57,29 @@ pub struct RecentSummary {
     pub sample_ms: Distribution,
     /// See [`StepPhases::commit`](crate::StepPhases::commit).
     pub commit_ms: Distribution,
-    /// Sequences of a step.
+    /// Sequences per step.
     pub batch_size: Distribution,
-    /// Tokens of a step over its time, of those that had any.
+    /// Tokens per second of each step that generated any.
     pub tokens_per_second: Distribution,
-    /// Requests that waited during a step.
+    /// Requests queued during a step.
     pub queue_depth: Distribution,
-    /// Time that a request waited for its first step, of those that had one.
+    /// Time from submission to the first step.
     pub queue_ms: Distribution,
     /// Time from the submission to the first token.
     pub first_token_ms: Distribution,
-    /// Time between two tokens, a request's average.
+    /// Mean time between tokens, per request.
     pub inter_token_ms: Distribution,
-    /// Time from the submission to the end, of requests that came to their own end: not failed, cancelled or out of time.
+    /// Time from submission to the end, excluding failed, cancelled and timed-out requests.
     pub total_ms: Distribution,
 }
 
 impl RecentSummary {
-    /// Requests per second, since the beginning.
+    /// Requests per second since creation.
     pub fn requests_per_second(&self) -> f64 {
         self.requests as f64 / self.seconds.max(f64::MIN_POSITIVE)
     }
 
-    /// Tokens per second, since the beginning.
+    /// Tokens per second since creation.
     pub fn generated_tokens_per_second(&self) -> f64 {
         self.tokens as f64 / self.seconds.max(f64::MIN_POSITIVE)
     }
@@ -110,7 +110,7 @@ impl Default for RecentMetrics {
 }
 
 impl RecentMetrics {
-    /// What was measured so far.
+    /// Summarizes the measurements so far.
     pub fn summary(&self) -> RecentSummary {
         let state = self.lock();
         RecentSummary {

@@ -1,8 +1,8 @@
-//! The last of many values, and how they are distributed.
+//! A sliding window of values and its distribution.
 
 use std::collections::VecDeque;
 
-/// The last values of a measurement, and how many there have been.
+/// The last values of a measurement, and a count of all values.
 #[derive(Clone, Debug)]
 pub struct Window {
     values: VecDeque<f64>,
@@ -10,27 +10,27 @@ pub struct Window {
     count: u64,
 }
 
-/// How values are distributed: percentiles are interpolated between the two nearest ranks. All 0 of nothing.
+/// A distribution. Percentiles are interpolated between the two nearest ranks. All 0 without values.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Distribution {
-    /// Values there have been, those that left the window included.
+    /// Number of values, including those that left the window.
     pub count: u64,
-    /// Their mean, from here on of the window.
+    /// Mean over the window, as are all following fields.
     pub mean: f64,
-    /// The smallest.
+    /// Minimum.
     pub min: f64,
-    /// The largest.
+    /// Maximum.
     pub max: f64,
-    /// The last.
+    /// Latest value.
     pub latest: f64,
-    /// Half of them are at most this.
+    /// Median.
     pub p50: f64,
-    /// 90 % are at most this.
+    /// 90th percentile.
     pub p90: f64,
-    /// 95 % are at most this.
+    /// 95th percentile.
     pub p95: f64,
-    /// 99 % are at most this.
+    /// 99th percentile.
     pub p99: f64,
 }
 
@@ -40,7 +40,7 @@ impl Window {
         Self { values: VecDeque::with_capacity(len), len: len.max(1), count: 0 }
     }
 
-    /// Takes a value in; the oldest leaves a full window.
+    /// Adds a value; a full window drops the oldest.
     pub fn push(&mut self, value: f64) {
         if self.values.len() == self.len {
             self.values.pop_front();
@@ -49,7 +49,7 @@ impl Window {
         self.count += 1;
     }
 
-    /// How the values are distributed.
+    /// The distribution of the values.
     pub fn distribution(&self) -> Distribution {
         let mut sorted: Vec<f64> = self.values.iter().copied().collect();
         sorted.sort_by(f64::total_cmp);
@@ -70,8 +70,7 @@ impl Window {
     }
 }
 
-/// The value that a `share`, from 0 to 1, of the sorted values does not exceed, interpolated between the two nearest ranks; 0
-/// of nothing.
+/// The quantile `share`, from 0 to 1, of sorted values, interpolated between the two nearest ranks; 0 without values.
 pub fn percentile(sorted: &[f64], share: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
     let rank = share.clamp(0.0, 1.0) * last as f64;

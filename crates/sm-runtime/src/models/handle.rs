@@ -1,4 +1,4 @@
-//! What callers hold of a model: it keeps the model loaded.
+//! Handles that keep a model loaded.
 
 use std::ops::Deref;
 use std::pin::Pin;
@@ -9,10 +9,10 @@ use super::registry::{ModelUse, Outcome};
 use crate::engine::Delivery;
 use crate::{Engine, Error, Request, RequestHandle, TokenStream};
 
-/// A loaded model in use. It gives access to the model's [`Engine`], and keeps the model loaded until it is dropped and the
-/// requests that were submitted through it are over.
+/// A loaded model in use. Dereferences to its [`Engine`], and keeps the model loaded until it is dropped and all requests
+/// submitted through it are over.
 ///
-/// Clones of the engine itself do not: they fail with [`Error::ShutDown`] once the model is unloaded.
+/// Clones of the engine do not: they fail with [`Error::ShutDown`] once the model is unloaded.
 #[derive(Clone, Debug)]
 pub struct ModelHandle {
     engine: Engine,
@@ -20,7 +20,7 @@ pub struct ModelHandle {
 }
 
 impl ModelHandle {
-    /// The name of the model, whichever alias it was asked for by.
+    /// The model's name, even if acquired by an alias.
     pub fn name(&self) -> &str {
         &self.model_use.name
     }
@@ -52,12 +52,12 @@ impl Deref for ModelHandle {
     }
 }
 
-/// A model that was asked for: a future of its handle. Dropping it does not cancel a load, which others may wait for.
+/// A future of a model's handle. Dropping it does not cancel the load, which others may be waiting for.
 #[derive(Debug)]
 #[must_use = "the model is released when this is dropped"]
 pub struct AcquireModel {
     pub(super) outcome: Outcome,
-    /// Taken by the handle.
+    /// Moved into the handle.
     pub(super) model_use: Option<ModelUse>,
 }
 
@@ -73,7 +73,7 @@ impl AcquireModel {
         self.take().unwrap_or(Err(Error::ShutDown))
     }
 
-    /// The handle, if the load has ended.
+    /// The handle, if loading has finished.
     fn take(&mut self) -> Option<Result<ModelHandle, Error>> {
         let outcome = self.outcome.get()?;
         let model_use = self.model_use.take()?;
@@ -84,7 +84,7 @@ impl AcquireModel {
     }
 }
 
-/// The error of a load for one of those who waited for it.
+/// The error of a load, for each caller waiting for it.
 fn shared(name: &str, error: &Arc<Error>) -> Error {
     match &**error {
         Error::ShutDown => Error::ShutDown,
@@ -99,11 +99,9 @@ impl Future for AcquireModel {
     type Output = Result<ModelHandle, Error>;
 
     /// # Panics
-    /// If it is polled after it was ready.
+    /// If polled after completion.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(model_use) = &self.model_use else {
-            panic!("a model was acquired already; the future must not be polled again")
-        };
+        let Some(model_use) = &self.model_use else { panic!("`AcquireModel` polled after completion") };
         if !model_use.wake_unless(|| self.outcome.get().is_some(), context.waker()) {
             return Poll::Pending;
         }

@@ -1,7 +1,7 @@
-//! The states of all models, and who may change them.
+//! The states of all models and their transitions.
 //!
-//! One lock guards the states; nothing slow happens while it is held. A load or an unload runs on the thread that put the model
-//! into the state `Loading` or `Unloading`, and nobody else touches the model until that thread moves it on.
+//! One lock guards the states and is never held during slow work. A load or unload runs on the thread that moved the model
+//! to `Loading` or `Unloading`; no other thread touches the model until that thread moves it on.
 
 mod loading;
 mod unloading;
@@ -13,40 +13,40 @@ use std::task::Waker;
 
 use crate::{CancelToken, Engine, Error};
 
-/// Makes the engine of a model.
+/// Creates a model's engine.
 pub(super) trait EngineSource: fmt::Debug + Send + Sync {
-    /// Finds out what the model takes, if possible at most `budget_bytes`.
+    /// Plans the model, within `budget_bytes` if possible.
     ///
     /// # Errors
-    /// If there is no such model, or it does not fit.
+    /// If the model does not exist or does not fit.
     fn plan(&self, budget_bytes: u64, cancel: &CancelToken) -> Result<Box<dyn PlannedEngine>, Error>;
 }
 
-/// An engine that can be loaded.
+/// An engine ready to be loaded.
 pub(super) trait PlannedEngine {
-    /// Bytes that it takes.
+    /// Bytes it needs.
     ///
     /// # Errors
     /// If a size overflows.
     fn total_bytes(&self) -> Result<u64, Error>;
 
-    /// Loads it.
+    /// Loads the model and starts the engine.
     ///
     /// # Errors
-    /// If that fails.
+    /// If loading fails.
     fn load(self: Box<Self>) -> Result<Engine, Error>;
 }
 
-/// The outcome of a load, which everybody who waits for it shares.
+/// The outcome of a load, shared by all waiting callers.
 pub(super) type Outcome = Arc<OnceLock<Result<Engine, Arc<Error>>>>;
 
-/// One use of a model, from the moment it is asked for: while it exists, the model is not evicted.
+/// One use of a model, starting when it is acquired. Prevents eviction.
 #[derive(Debug)]
 pub(super) struct ModelUse {
     registry: Arc<Registry>,
     /// The model's own name.
     pub(super) name: Arc<str>,
-    /// Which load of the model is used. A model that was unloaded and loaded again is another one.
+    /// Identifies the load. A model that was unloaded and reloaded has a new one.
     load: u64,
 }
 
@@ -57,7 +57,7 @@ impl Drop for ModelUse {
 }
 
 impl ModelUse {
-    /// Blocks until `is_done`, which a change of state makes true.
+    /// Blocks until a state change makes `is_done` true.
     pub(super) fn wait_until(&self, is_done: impl Fn() -> bool) {
         let registry = &self.registry;
         let mut state = registry.lock();
@@ -66,7 +66,7 @@ impl ModelUse {
         }
     }
 
-    /// `true` if `is_done`; else `waker` is woken by the next change of state.
+    /// Returns `is_done()`; if false, the next state change wakes `waker`.
     pub(super) fn wake_unless(&self, is_done: impl Fn() -> bool, waker: &Waker) -> bool {
         let mut state = self.registry.lock();
         let is_done = is_done();
@@ -77,7 +77,7 @@ impl ModelUse {
     }
 }
 
-/// A model of [`Models`](crate::Models), at one moment.
+/// A snapshot of one model in [`Models`](crate::Models).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ModelInfo {
@@ -85,25 +85,25 @@ pub struct ModelInfo {
     pub name: String,
     /// Other names.
     pub aliases: Vec<String>,
-    /// Whether it is loaded.
+    /// Its state.
     pub state: ModelState,
     /// Handles, requests and pending acquisitions that keep it loaded.
     pub n_uses: usize,
-    /// Bytes of the budget that it takes.
+    /// Bytes of the budget in use.
     pub memory_bytes: u64,
 }
 
-/// Whether a model is loaded.
+/// State of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ModelState {
-    /// It is not.
+    /// Not loaded.
     Unloaded,
-    /// It is being loaded.
+    /// Loading.
     Loading,
-    /// It is.
+    /// Loaded.
     Ready,
-    /// It is being unloaded; its handles can still be used until it is.
+    /// Unloading; handles stay usable until it is unloaded.
     Unloading,
 }
 
@@ -117,9 +117,9 @@ pub(super) struct Registry {
 #[derive(Default)]
 struct State {
     models: BTreeMap<Arc<str>, Model>,
-    /// Other names, and the models' own.
+    /// All names and aliases.
     aliases: BTreeMap<String, Arc<str>>,
-    /// Counts releases; orders models by their last use.
+    /// Counts releases, to order models by last use.
     clock: u64,
     is_shut_down: bool,
     wakers: Vec<Waker>,
@@ -127,11 +127,11 @@ struct State {
 
 struct Model {
     source: Arc<dyn EngineSource>,
-    /// Reserved of the budget.
+    /// Bytes reserved in the budget.
     bytes: u64,
     stage: Stage,
     n_loads: u64,
-    /// The load that begins when the model is unloaded, if somebody waits for it.
+    /// The load to start after unloading, if a caller is waiting for it.
     next: Option<Load>,
 }
 
@@ -139,14 +139,14 @@ enum Stage {
     Unloaded,
     Loading(Load),
     Ready(Ready),
-    /// The uses that are left, whose engine is being ended.
+    /// Remaining uses of the engine being shut down.
     Unloading {
         load: u64,
         n_uses: usize,
     },
 }
 
-/// A load that has begun, or will.
+/// A running or pending load.
 struct Load {
     number: u64,
     n_uses: usize,
@@ -159,12 +159,12 @@ struct Ready {
     load: u64,
     n_uses: usize,
     last_use: u64,
-    /// Nobody gets it any more.
+    /// No longer handed out.
     is_draining: bool,
 }
 
 impl Model {
-    /// A use of the model as it is, or of its next load; says whether that load has to be started.
+    /// Begins a use of the current or next load. Returns whether that load has to be started.
     fn begin_use(&mut self) -> (u64, Outcome, bool) {
         if let Stage::Ready(ready) = &mut self.stage
             && !ready.is_draining
@@ -189,7 +189,7 @@ impl Model {
         (load.number, Arc::clone(&load.outcome), is_unloaded)
     }
 
-    /// The load that the model is in, or was loaded by.
+    /// The load in progress, or the one that loaded the model.
     fn current_load(&self) -> Option<u64> {
         match &self.stage {
             Stage::Unloaded => None,
@@ -199,7 +199,7 @@ impl Model {
         }
     }
 
-    /// The count of the uses of a load, while there are any.
+    /// The use count of a load, while nonzero.
     fn uses_of(&mut self, number: u64) -> Option<&mut usize> {
         if let Some(load) = self.next.as_mut().filter(|load| load.number == number) {
             return Some(&mut load.n_uses);
@@ -234,7 +234,7 @@ impl Model {
 }
 
 impl State {
-    /// The model of a name or alias.
+    /// Resolves a name or alias.
     fn find(&self, name: &str) -> Result<Arc<str>, Error> {
         if self.is_shut_down {
             return Err(Error::ShutDown);
@@ -265,12 +265,12 @@ impl Registry {
         Self { memory_bytes, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Nothing panics while it holds the lock, so a poisoned one is intact.
+    /// Nothing panics while holding the lock, so a poisoned one is still consistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells everybody who waits that a state has changed.
+    /// Wakes all waiters after a state change.
     fn notify(&self, mut state: MutexGuard<'_, State>) {
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
@@ -292,11 +292,11 @@ impl Registry {
         if let Some(name) = taken.or_else(|| names.iter().find(|name| state.aliases.contains_key(*name))) {
             return Err(Error::validation(
                 "name",
-                format!("{name:?} is taken; choose another name or alias"),
+                format!("{name:?} is already taken; choose another name or alias"),
             ));
         }
         if names.iter().any(|name| name.trim().is_empty()) {
-            return Err(Error::validation("name", "it is blank; give the model a name"));
+            return Err(Error::validation("name", "must not be blank"));
         }
         let own: Arc<str> = name.into();
         state.aliases.extend(names.into_iter().map(|alias| (alias, Arc::clone(&own))));
@@ -322,7 +322,7 @@ impl Registry {
         self.lock().models.values().filter_map(ready).collect()
     }
 
-    /// A use of a model, and where the outcome of its load appears. Starts the load if necessary.
+    /// Begins a use of a model, and returns it with the outcome of its load. Starts the load if necessary.
     ///
     /// # Errors
     /// [`Error::UnknownModel`], [`Error::ShutDown`].

@@ -1,4 +1,4 @@
-//! What a model is loaded from, and how its engine is set up.
+//! Specification of a model: source and engine configuration.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use crate::engine::PlannedModels;
 use crate::load::OnProgress;
 use crate::{CancelToken, Engine, EngineBuilder, EngineConfig, Error, MetricsSink, ModelRef};
 
-/// What a model of [`Models`](crate::Models) is loaded from, and how its engine is set up.
+/// Source and engine configuration of a model in [`Models`](crate::Models).
 #[derive(Clone)]
-#[must_use = "a specification does nothing until it is added to models"]
+#[must_use = "a specification does nothing until it is added to `Models`"]
 pub struct ModelSpec {
     model: ModelRef,
     draft: Option<ModelRef>,
@@ -35,28 +35,28 @@ impl ModelSpec {
         }
     }
 
-    /// How the engine is set up.
+    /// Sets the engine configuration.
     pub fn config(self, config: EngineConfig) -> Self {
         Self { config, ..self }
     }
 
-    /// A smaller model with the same vocabulary that drafts tokens. It is loaded with the model and counts as part of it.
+    /// Drafts tokens with a smaller model of the same vocabulary. It is loaded with the model and counts as part of it.
     pub fn draft(self, draft: impl Into<ModelRef>) -> Self {
         Self { draft: Some(draft.into()), ..self }
     }
 
-    /// Adds another name.
+    /// Adds an alias.
     pub fn alias(mut self, alias: &str) -> Self {
         self.aliases.push(alias.to_owned());
         self
     }
 
-    /// Where the engine's measurements go.
+    /// Sets the engine's metrics sink.
     pub fn metrics(self, sink: Arc<dyn MetricsSink>) -> Self {
         Self { metrics: Some(sink), ..self }
     }
 
-    /// Calls `progress` now and then while the model is loaded, from several threads.
+    /// Calls `progress` periodically while the model is loaded, from several threads.
     pub fn progress(self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         Self { progress: Some(Arc::new(progress)), ..self }
     }
@@ -77,8 +77,7 @@ impl ModelSpec {
 }
 
 impl EngineSource for ModelSpec {
-    /// Where the pool of keys and values makes the model larger than the budget, plans again with the pool that the budget
-    /// leaves.
+    /// If the KV pool makes the model exceed the budget, plans again with a pool shrunk to fit.
     fn plan(&self, budget_bytes: u64, cancel: &CancelToken) -> Result<Box<dyn PlannedEngine>, Error> {
         let builder = self.builder(self.config.clone(), cancel);
         let planned = builder.plan(self.model.clone())?;
@@ -107,7 +106,7 @@ impl fmt::Debug for ModelSpec {
     }
 }
 
-/// An engine whose models are known to exist.
+/// A planned engine.
 struct Planned {
     builder: EngineBuilder,
     planned: PlannedModels,

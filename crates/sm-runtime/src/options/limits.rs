@@ -1,24 +1,24 @@
-//! How long the prompt, the output and the wait may be.
+//! Limits on prompt, output and time.
 
 use sm_tensor::{setters, some_setters};
 
 use crate::Error;
 
-/// How long the prompt, the output and the wait of a request may be. Lengths are in tokens.
+/// Limits on the prompt, output and time of a request. Lengths are in tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Generated tokens; the output then ends with `Length`. 100 by default.
+    /// Maximum number of generated tokens; the output then ends with `Length`. 100 by default.
     pub max_new_tokens: usize,
-    /// Prompt and generated tokens together. The smaller of the two bounds applies. Unlimited by default.
+    /// Maximum number of prompt and generated tokens together; the tighter of the two limits applies. Unlimited by default.
     pub max_length: Option<usize>,
-    /// Prompt tokens, the beginning-of-sequence token included. Unlimited by default.
+    /// Maximum number of prompt tokens, including the beginning-of-sequence token. Unlimited by default.
     pub max_input_tokens: Option<usize>,
-    /// Context length of this request. By default the model's.
+    /// Context length of this request. The model's by default.
     pub max_context_tokens: Option<usize>,
     /// What happens to a prompt longer than `max_input_tokens`.
     pub long_input: LongInput,
-    /// Milliseconds from submission until the request ends with what it has. Unlimited by default.
+    /// Milliseconds from submission until the request ends with its output so far. Unlimited by default.
     pub max_time_ms: Option<u64>,
 }
 
@@ -42,7 +42,7 @@ pub enum LongInput {
     /// The request fails with [`Error::ResourceLimit`].
     #[default]
     Reject,
-    /// The last tokens are kept, after the beginning-of-sequence token if the prompt has one.
+    /// Keeps the last tokens, and the beginning-of-sequence token if the prompt has one.
     KeepTail,
 }
 
@@ -68,14 +68,14 @@ impl Limits {
             ("max_context_tokens", self.max_context_tokens),
         ];
         if let Some((field, _)) = bounds.into_iter().find(|(_, value)| *value == Some(0)) {
-            return Err(Error::validation(field, "0 is not possible; use at least 1"));
+            return Err(Error::validation(field, "0 is not allowed; use at least 1"));
         }
         if self.max_time_ms == Some(0) {
-            return Err(Error::validation("max_time_ms", "0 is not possible; omit it for no limit"));
+            return Err(Error::validation("max_time_ms", "0 is not allowed; omit it for no limit"));
         }
         match (self.max_input_tokens, self.max_context_tokens) {
             (Some(input), Some(context)) if input > context => {
-                let message = format!("{input} is more than max_context_tokens = {context}; lower it");
+                let message = format!("{input} exceeds max_context_tokens = {context}; lower it");
                 Err(Error::validation("max_input_tokens", message))
             }
             _ => Ok(()),

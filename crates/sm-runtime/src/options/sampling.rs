@@ -1,4 +1,4 @@
-//! How the next token is sampled.
+//! Sampling options.
 
 use sm_model::SamplingDefaults;
 use sm_tensor::{TokenId, setters, some_setters};
@@ -9,30 +9,29 @@ use crate::Error;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SamplingOptions {
-    /// The only tokens that may be sampled. By default all.
+    /// The only tokens that may be sampled. All by default.
     pub allowed_tokens: Option<Vec<TokenId>>,
-    /// Words that must not occur in the output, at the start of a word or inside one, as the tokenizer spells them. None by
-    /// default.
+    /// Words that must not occur in the output, at the start of a word or inside one, as tokenized. None by default.
     pub bad_words: Vec<String>,
-    /// Added to the logits of tokens; `-inf` forbids one. Empty by default.
+    /// Values added to the logits of tokens; `-inf` forbids a token. Empty by default.
     pub logit_bias: Vec<(TokenId, f32)>,
-    /// Divides the positive and multiplies the negative logits of tokens that occurred. 1 (the default) disables it.
+    /// Divides positive and multiplies negative logits of tokens that have occurred. 1 (the default) disables it.
     pub repetition_penalty: f32,
-    /// How many of the last tokens of prompt and output the repetition penalty considers. 0 (the default) considers all.
+    /// Number of most recent prompt and output tokens the repetition penalty considers. 0 (the default) considers all.
     pub repetition_window: usize,
     /// Subtracted once from the logits of tokens that occur in the output. 0 (the default) disables it.
     pub presence_penalty: f32,
-    /// Subtracted from the logits of tokens for each time they occur in the output. 0 (the default) disables it.
+    /// Subtracted from the logits of tokens once per occurrence in the output. 0 (the default) disables it.
     pub frequency_penalty: f32,
     /// Divides the logits. 0 always picks the most likely token. 0.8 by default.
     pub temperature: f32,
     /// Keeps the `top_k` most likely tokens. 0 disables it. 40 by default.
     pub top_k: usize,
-    /// Keeps the fewest most likely tokens with a total probability of at least this. 1 disables it. 0.95 by default.
+    /// Keeps the smallest set of most likely tokens with at least this total probability. 1 disables it. 0.95 by default.
     pub top_p: f32,
-    /// Keeps tokens at least this probable relative to the most likely one. 0 (the default) disables it.
+    /// Keeps tokens with at least this probability relative to the most likely one. 0 (the default) disables it.
     pub min_p: f32,
-    /// Makes the output reproducible. By default a random seed is drawn, and returned with the result.
+    /// Makes the output reproducible. By default a random seed is drawn and returned with the result.
     pub seed: Option<u64>,
 }
 
@@ -119,7 +118,7 @@ impl SamplingOptions {
             ("frequency_penalty", self.frequency_penalty, self.frequency_penalty.is_finite(), "finite"),
         ];
         if let Some((field, value, _, rule)) = checks.into_iter().find(|(_, _, is_valid, _)| !is_valid) {
-            return Err(Error::validation(field, format!("{value} is not possible; it must be {rule}")));
+            return Err(Error::validation(field, format!("{value} is out of range; it must be {rule}")));
         }
         if self.allowed_tokens.as_ref().is_some_and(Vec::is_empty) {
             return Err(Error::validation("allowed_tokens", "no token is allowed; omit it to allow all"));
@@ -130,7 +129,7 @@ impl SamplingOptions {
         match self.logit_bias.iter().find(|(_, bias)| bias.is_nan() || *bias == f32::INFINITY) {
             Some((token, bias)) => {
                 let message =
-                    format!("{bias} for token {} is not possible; it must be finite or -inf", token.0);
+                    format!("{bias} for token {} is out of range; it must be finite or -inf", token.0);
                 Err(Error::validation("logit_bias", message))
             }
             None => Ok(()),

@@ -1,14 +1,14 @@
-//! What ends the output before its length does.
+//! Stop conditions.
 
 use sm_tensor::{TokenId, setters};
 
 use crate::Error;
 
-/// What ends the output before its length does.
+/// Conditions that end the output before its length limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StopRules {
-    /// Tokens that end the output with `Stop`. Their text is not part of it.
+    /// Tokens that end the output with `Stop`. Their text is not included.
     pub token_ids: Vec<TokenId>,
     /// Strings that end the output with `StopSequence`, also across token boundaries. One that is the written form of a special
     /// token ends it at that token.
@@ -17,7 +17,7 @@ pub struct StopRules {
     pub matched: MatchedStop,
     /// Whether the model's end-of-sequence tokens end the output with `Eos`.
     pub eos: EosRule,
-    /// Before this many generated tokens nothing stops: stop and end tokens cannot be sampled, and strings do not match.
+    /// Minimum number of generated tokens. Until then, stop and end tokens cannot be sampled, and strings do not match.
     pub min_new_tokens: usize,
 }
 
@@ -34,7 +34,7 @@ pub enum MatchedStop {
 /// Whether the model's end-of-sequence tokens end the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EosRule {
-    /// They do.
+    /// They end the output.
     #[default]
     Stop,
     /// They are ordinary tokens without text.
@@ -66,7 +66,7 @@ impl StopRules {
         }
         if self.min_new_tokens > max_new_tokens {
             let min = self.min_new_tokens;
-            let message = format!("{min} is more than max_new_tokens = {max_new_tokens}; lower it");
+            let message = format!("{min} exceeds max_new_tokens = {max_new_tokens}; lower it");
             return Err(Error::validation("min_new_tokens", message));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! A conversation to be answered, as a chat template takes it.
+//! Chat requests and their rendering.
 
 use serde_json::{Map, Value};
 use sm_model::chat::{self, ChatTemplate, Message};
@@ -6,11 +6,11 @@ use sm_model::tokenizer::{Guard, GuardedText};
 
 use crate::Error;
 
-/// Stands for an answer whose place in the rendered text is wanted. A private-use character keeps it apart from text that
-/// people write; it has no white space that a template could trim.
+/// Placeholder for locating an answer in the rendered text. A private-use character distinguishes it from ordinary text; it
+/// has no white space that a template could trim.
 const MARK: &str = "\u{f8ff}answer\u{f8ff}";
 
-/// Messages, and what else the model's chat template may use.
+/// Messages and other inputs of the model's chat template.
 ///
 /// What messages, tools and documents say is text: `<|im_end|>` in a message is ten characters, not the token that ends a turn. Where
 /// it is to be the token, the content is a list of parts, one of which is
@@ -118,46 +118,45 @@ impl ChatRequest {
         self
     }
 
-    /// Sets a variable of the template, such as `enable_thinking`. It takes precedence over all variables that the runtime
-    /// sets itself.
+    /// Sets a template variable, such as `enable_thinking`. Takes precedence over variables set by the runtime.
     #[must_use]
     pub fn variable(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.variables.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Whether the prompt ends with the opening of an answer. On by default.
+    /// Whether the prompt ends with the start of an assistant message. On by default.
     #[must_use]
     pub fn add_generation_prompt(self, add_generation_prompt: bool) -> Self {
         Self { add_generation_prompt, ..self }
     }
 
-    /// Whether the output continues the last message instead of opening a new one: the prompt then ends where the content of
-    /// that message ends, whatever [`ChatRequest::add_generation_prompt`] says. Off by default.
+    /// Whether the output continues the last message instead of starting a new one: the prompt then ends with that
+    /// message's content, regardless of [`ChatRequest::add_generation_prompt`]. Off by default.
     #[must_use]
     pub fn continue_final_message(self, continue_final_message: bool) -> Self {
         Self { continue_final_message, ..self }
     }
 
-    /// The time that the template sees, in seconds since 1970-01-01 UTC. By default that of the request. A template that
-    /// prints the time gives another prompt, and so finds nothing in the cache, each time it prints another.
+    /// The time visible to the template, in seconds since 1970-01-01 UTC. By default the time of the request. A template
+    /// that prints the time misses the prefix cache whenever the printed time changes.
     #[must_use]
     pub fn now_unix_seconds(self, seconds: i64) -> Self {
         Self { now_unix_seconds: Some(seconds), ..self }
     }
 
-    /// Whether the output is the rest of the last message.
+    /// Whether the output continues the last message.
     pub(super) fn continues_message(&self) -> bool {
         self.continue_final_message
     }
 
-    /// The whole conversation as text.
+    /// Renders the whole conversation.
     ///
     /// # Errors
     /// If there is no message, the last one cannot be continued, or the template fails.
     pub(super) fn render(&self, template: Template<'_>) -> Result<GuardedText, Error> {
         if self.messages.is_empty() {
-            return Err(Error::validation("messages", "there are none; give at least one"));
+            return Err(Error::validation("messages", "must contain at least one message"));
         }
         if !self.continue_final_message {
             return self.render_messages(template, &self.messages);
@@ -175,13 +174,13 @@ impl ChatRequest {
         Ok(text)
     }
 
-    /// The messages as text that follows an answer which the context holds already: what the template puts between the
-    /// answer's content and the end of the prompt.
+    /// Renders the messages as a continuation of an answer already in the context: the text that the template puts between
+    /// the answer's content and the end of the prompt.
     ///
-    /// The earlier messages are not needed. The template renders a conversation in which [`MARK`] stands for the answer, and what
-    /// comes behind the mark is the continuation. So the context becomes the render of the whole conversation for every
-    /// template that renders a message from that message and its predecessor alone; what a template changes in
-    /// earlier messages, such as leaving their reasoning out, stays as it was.
+    /// Earlier messages are not needed. The template renders a conversation in which [`MARK`] stands for the answer; the
+    /// text after the mark is the continuation. The context then equals the render of the whole conversation for every
+    /// template that renders a message from that message and its predecessor alone. Changes that a template makes to
+    /// earlier messages, such as dropping their reasoning, do not take effect.
     ///
     /// # Errors
     /// As [`ChatRequest::render`]; if the template leaves the answer out.

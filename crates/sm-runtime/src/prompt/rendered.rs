@@ -1,4 +1,4 @@
-//! A prompt ready for the tokenizer: messages have become text.
+//! Prompts ready for the tokenizer, with messages rendered to text.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::{ChatRequest, Prompt, Template};
 use crate::text::{Text, TextStart};
 use crate::{Error, GenerationOptions};
 
-/// A prompt ready for the tokenizer.
+/// A prompt ready for tokenization.
 #[derive(Debug)]
 pub(crate) enum RenderedPrompt<'p> {
     Text(&'p str),
@@ -27,10 +27,10 @@ pub(crate) enum RenderedPrompt<'p> {
 }
 
 impl<'p> RenderedPrompt<'p> {
-    /// Renders messages. Everything else stays what it is.
+    /// Renders messages; leaves other prompts unchanged.
     ///
     /// # Errors
-    /// If there are messages and no usable template, or the template fails.
+    /// If there are messages but no usable template, or the template fails.
     pub(crate) fn new(
         prompt: &'p Prompt,
         template: Result<Template<'_>, &Arc<ChatError>>,
@@ -62,7 +62,7 @@ impl<'p> RenderedPrompt<'p> {
         Ok(Self::Chat { text: request.render(template)?, start, after_answer })
     }
 
-    /// The tokens where the prompt follows nothing.
+    /// Tokenizes the prompt without preceding context.
     ///
     /// # Errors
     /// [`Error::NoTokenizer`]; if the text cannot be encoded.
@@ -76,7 +76,7 @@ impl<'p> RenderedPrompt<'p> {
         })
     }
 
-    /// The tokens where the prompt follows what was said before, if they differ from those of [`RenderedPrompt::encode`].
+    /// Tokenizes the prompt as a continuation of earlier turns, if that differs from [`RenderedPrompt::encode`].
     ///
     /// # Errors
     /// As [`RenderedPrompt::encode`].
@@ -90,7 +90,7 @@ impl<'p> RenderedPrompt<'p> {
         }
     }
 
-    /// What the output begins with: the text of the prompt if the options ask for it, else nothing.
+    /// Initial text of the output: the prompt if `echo` is set, otherwise empty.
     ///
     /// # Errors
     /// [`Error::NoTokenizer`] for tokens that cannot become text.

@@ -1,15 +1,15 @@
-//! Keeping the choice to some tokens.
+//! Restricts sampling to some tokens.
 
 use sm_tensor::TokenId;
 
 use super::{History, LogitsFilter};
 
-/// Forbids all tokens but some.
+/// Forbids all other tokens.
 #[derive(Clone, Debug)]
 pub struct AllowedTokens(Vec<TokenId>);
 
 impl AllowedTokens {
-    /// The tokens that stay.
+    /// Allows only `tokens`.
     pub fn new(tokens: &[TokenId]) -> Self {
         let mut tokens = tokens.to_vec();
         tokens.sort_unstable();

@@ -1,10 +1,10 @@
-//! Keeping words out of an output.
+//! Keeps words out of the output.
 
 use sm_tensor::TokenId;
 
 use super::{History, LogitsFilter};
 
-/// Forbids the last token of each of some sequences where the output ends in the tokens before it.
+/// Token sequences to suppress: forbids the last token of each when the output ends in the tokens before it.
 #[derive(Clone, Debug)]
 pub struct BadWords(pub Vec<Vec<TokenId>>);
 

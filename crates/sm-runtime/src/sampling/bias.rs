@@ -1,15 +1,15 @@
-//! Adding constants to the logits of single tokens.
+//! Logit bias.
 
 use sm_tensor::TokenId;
 
 use super::{History, LogitsFilter};
 
-/// Constants for the logits of single tokens; `-inf` forbids one.
+/// Constants added to the logits of tokens; `-inf` forbids a token.
 #[derive(Clone, Debug)]
 pub struct LogitBias(Vec<(TokenId, f32)>);
 
 impl LogitBias {
-    /// The biases; a token that occurs twice gets the sum. Tokens outside of the vocabulary are ignored.
+    /// Creates the filter. Duplicate tokens get the sum of their biases; tokens outside the vocabulary are ignored.
     pub fn new(biases: &[(TokenId, f32)]) -> Self {
         Self(biases.to_vec())
     }

@@ -1,12 +1,12 @@
-//! The largest logit of each block of a vocabulary: what spares most logits a second look.
+//! Block maxima of logits, so that most logits need not be read a second time.
 
 use crate::backend::{BLOCK_LEN, block_maxima};
 
-/// Groups of blocks for each of the `k` largest logits: many make the bound of [`BlockMaxima::at_most_kth`] tight, few make it
-/// quick to find.
+/// Groups of blocks per each of the `k` largest logits: more make the bound of [`BlockMaxima::at_most_kth`] tighter, fewer
+/// make it cheaper.
 const GROUPS_PER_LOGIT: usize = 3;
 
-/// The largest logit of each block, NaN left out; `-inf` where all are forbidden.
+/// The largest logit of each block, ignoring NaN; `-inf` where all are forbidden.
 #[derive(Debug, Default)]
 pub(crate) struct BlockMaxima {
     values: Vec<f32>,
@@ -15,12 +15,12 @@ pub(crate) struct BlockMaxima {
 }
 
 impl BlockMaxima {
-    /// Finds the maxima of `logits`, `[vocab_size]`, in one pass; gives whether all logits are finite.
+    /// Computes the maxima of `logits`, `[vocab_size]`, in one pass. Returns whether all logits are finite.
     pub(crate) fn find(&mut self, logits: &[f32]) -> bool {
         block_maxima(logits, &mut self.values)
     }
 
-    /// What the `k`-th largest logit is not below: the `k`-th largest of the maxima of groups of blocks, each of which is a
+    /// A lower bound on the `k`-th largest logit: the `k`-th largest maximum over groups of blocks, each of which is a
     /// logit. `-inf` if there are fewer blocks.
     pub(crate) fn at_most_kth(&mut self, k: usize) -> f32 {
         let group_len = (self.values.len() / GROUPS_PER_LOGIT.saturating_mul(k)).max(1);
@@ -32,12 +32,12 @@ impl BlockMaxima {
         *self.groups.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
     }
 
-    /// The blocks of `logits`, the same that were looked at: the token that each begins with, its maximum, and its logits.
+    /// The blocks of `logits`, which must be those passed to `find`: each with its first token, its maximum and its logits.
     pub(crate) fn blocks<'a>(&'a self, logits: &'a [f32]) -> impl Iterator<Item = (u32, f32, &'a [f32])> {
         debug_assert_eq!(
             self.values.len(),
             logits.len().div_ceil(BLOCK_LEN),
-            "the maxima are of other logits"
+            "the maxima belong to other logits"
         );
         let blocks = self.values.iter().zip(logits.chunks(BLOCK_LEN));
         blocks.enumerate().map(|(index, (&max, logits))| ((index * BLOCK_LEN) as u32, max, logits))

@@ -1,4 +1,4 @@
-//! The tokens among which the draw is made.
+//! Candidate tokens for sampling.
 
 use std::cmp::Ordering;
 
@@ -7,50 +7,50 @@ use sm_tensor::TokenId;
 use super::block_maxima::BlockMaxima;
 use crate::Error;
 
-/// A token that may be drawn.
+/// A token that may be sampled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
     /// The token.
     pub token: TokenId,
-    /// Its logit after the filters, not divided by the temperature.
+    /// Its logit after filtering, not divided by the temperature.
     pub logit: f32,
-    /// Its probability relative to the likeliest, in units of 2^-40; only set by top-p.
+    /// Its probability relative to the most likely token, in units of 2^-40; only set by top-p.
     pub(crate) mass: u64,
 }
 
 impl Candidate {
-    /// Likelier first, the lower token id first among equals. A total order, so every cut is well defined.
+    /// Most likely first, ties by lower token id. A total order, so every cut is well defined.
     pub(crate) fn rank(&self, other: &Self) -> Ordering {
         other.logit.total_cmp(&self.logit).then(self.token.cmp(&other.token))
     }
 }
 
-/// The tokens that are left, and the memory for them, kept from draw to draw.
+/// The remaining candidates. Reuses its memory between draws.
 #[derive(Debug, Default)]
 pub struct Candidates {
     pub(crate) list: Vec<Candidate>,
-    /// Of the logits that candidates are gathered from.
+    /// Maxima of the logits that candidates are gathered from.
     pub(crate) maxima: BlockMaxima,
 }
 
 impl Candidates {
-    /// No candidates, no memory.
+    /// An empty list, without allocating.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The candidates that are left, in no particular order.
+    /// The remaining candidates, unordered.
     pub fn as_slice(&self) -> &[Candidate] {
         &self.list
     }
 
-    /// Looks at `logits`, `[vocab_size]`, from which candidates will be gathered.
+    /// Scans `logits`, `[vocab_size]`, from which candidates will be gathered.
     pub(crate) fn look_at(&mut self, logits: &[f32]) {
         self.maxima.find(logits);
     }
 
-    /// The same for logits as a model gave them. Refuses NaN and infinities: an argmax over them would be an arbitrary
-    /// token that looks like an answer.
+    /// The same for raw model logits. Rejects NaN and infinities: an argmax over them would be an arbitrary token that
+    /// looks valid.
     ///
     /// # Errors
     /// [`Error::InvalidLogits`].
@@ -62,8 +62,8 @@ impl Candidates {
         Err(Error::InvalidLogits { value: logits[token], token, position })
     }
 
-    /// Replaces the candidates by the `top_k` likeliest tokens that are not forbidden; by all of them if 0. The logits are
-    /// those that were looked at last.
+    /// Replaces the candidates with the `top_k` most likely allowed tokens, or all of them if 0. The logits must be those
+    /// last scanned.
     pub(crate) fn gather(&mut self, logits: &[f32], top_k: usize) {
         if top_k == 0 || top_k >= logits.len() {
             self.gather_all(logits);

@@ -1,15 +1,15 @@
-//! Keeping an output from ending before its minimum length.
+//! Prevents an output from ending before its minimum length.
 
 use sm_tensor::TokenId;
 
 use super::{History, LogitsFilter};
 
-/// Forbids the tokens that would end the output as long as it has fewer tokens than wanted.
+/// Forbids end tokens until the output has its minimum length.
 #[derive(Clone, Debug)]
 pub struct EarlyEnd {
     /// The tokens that end an output.
     pub tokens: Vec<TokenId>,
-    /// Generated tokens before one of them may come.
+    /// Minimum number of generated tokens.
     pub min_new_tokens: usize,
 }
 

@@ -1,10 +1,10 @@
-//! The likeliest token.
+//! Greedy sampling.
 
 use sm_tensor::TokenId;
 
 use super::{Candidate, Draw, Sampler};
 
-/// Always the likeliest token, the lower id among equals.
+/// Picks the most likely token; ties go to the lower id.
 #[derive(Clone, Copy, Debug)]
 pub struct Greedy;
 

@@ -1,17 +1,17 @@
-//! Drawing by Gumbel noise: the argmax of `logit / temperature + noise` is a sample of the softmax.
+//! The Gumbel-max trick: the argmax of `logit / temperature + noise` is a sample of the softmax.
 //!
-//! Unlike a draw by one uniform number, the choice depends on each token's own noise only: small changes of the logits
-//! rarely change it, and a draft model under the same noise mostly agrees. The logarithms come from the crate `libm`
-//! and not from the system's C library, whose last bits differ between platforms.
+//! Unlike inverse-CDF sampling with one uniform number, each token has its own noise: small changes of the logits rarely
+//! change the sample, and a draft model with the same noise usually agrees. Logarithms come from the crate `libm` because
+//! the last bits of the system's C library differ between platforms.
 
 use sm_tensor::TokenId;
 
 use super::{Candidate, Draw, Sampler, philox4x32_10};
 
-/// Above every value of [`noise`], which is at most `-ln(-ln(1 - 2^-33)) = 22.873…`.
+/// Upper bound of [`noise`], which is at most `-ln(-ln(1 - 2^-33)) = 22.873…`.
 const MAX_NOISE: f64 = 22.88;
 
-/// Standard Gumbel noise of a token at a position: a function of the arguments alone, on every platform the same.
+/// Standard Gumbel noise of a token at a position. Depends only on the arguments and is identical on all platforms.
 pub fn noise(draw: Draw, token: TokenId) -> f64 {
     gumbel(words(draw, token.0 / 4)[token.0 as usize % 4])
 }
@@ -21,13 +21,13 @@ fn words(draw: Draw, group: u32) -> [u32; 4] {
     philox4x32_10([group, draw.position, draw.choice, 0], [draw.seed as u32, (draw.seed >> 32) as u32])
 }
 
-/// Maps a word to `u` in the middle of one of 2^32 equal parts of (0, 1), and that to Gumbel noise.
+/// Maps a word to `u`, the midpoint of one of 2^32 equal parts of (0, 1), and `u` to Gumbel noise.
 fn gumbel(word: u32) -> f64 {
     const PARTS: f64 = 4_294_967_296.0;
     -libm::log(-libm::log((f64::from(word) + 0.5) / PARTS))
 }
 
-/// The softmax at a temperature above 0.
+/// Samples the softmax at a temperature above 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Gumbel {
     /// Divides the logits.
@@ -37,7 +37,8 @@ pub struct Gumbel {
 impl Sampler for Gumbel {
     fn sample(&self, candidates: &[Candidate], draw: Draw) -> TokenId {
         let mut best = Best { token: TokenId(0), value: f64::NEG_INFINITY };
-        let (mut group, mut group_words) = (u32::MAX, [0; 4]);
+        let mut group = u32::MAX;
+        let mut group_words = [0; 4];
         for candidate in candidates {
             let score = f64::from(candidate.logit) / self.temperature;
             let needed = best.value - score;
@@ -45,7 +46,7 @@ impl Sampler for Gumbel {
                 continue;
             }
             let token = candidate.token;
-            // Neighbours share the words; no id has the initial group, since ids / 4 are smaller.
+            // Four consecutive ids share one Philox block. No id is in the initial group, since id / 4 is smaller.
             if token.0 / 4 != group {
                 group = token.0 / 4;
                 group_words = words(draw, group);
@@ -59,7 +60,7 @@ impl Sampler for Gumbel {
     }
 }
 
-/// A cheap upper bound of `gumbel(word)`, which spares most tokens of a large vocabulary the logarithms.
+/// A cheap upper bound of `gumbel(word)`, which avoids the logarithms for most tokens of a large vocabulary.
 ///
 /// With z leading ones, `1 - u ≥ 2^-(z+1)`, and `-ln(-ln u) ≤ -ln(1 - u) ≤ (z + 1) ln 2`.
 fn upper_bound(word: u32) -> f64 {

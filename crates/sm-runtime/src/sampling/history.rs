@@ -1,22 +1,22 @@
-//! What the sequence holds so far, as penalties see it.
+//! The token history that penalties see.
 
 use sm_tensor::TokenId;
 
-/// The tokens of a sequence, and scratch to count them.
+/// The tokens of a sequence, and scratch for counting them.
 ///
-/// Counts are made anew for each draw instead of being kept per sequence: so there is nothing to save when a sequence
-/// is preempted, and a few thousand tokens take microseconds.
+/// Tokens are recounted for each draw instead of keeping counts per sequence: there is nothing to save on preemption, and
+/// counting a few thousand tokens takes microseconds.
 #[derive(Debug)]
 pub struct History<'a> {
     tokens: &'a [TokenId],
     n_prompt: usize,
-    /// One count per token of the vocabulary; all zero between calls.
+    /// One count per vocabulary entry; all zero between calls.
     counts: &'a mut Vec<u32>,
 }
 
 impl<'a> History<'a> {
-    /// The history `tokens`, of which the first `n_prompt` were given and the rest generated. `counts` is scratch, empty
-    /// at first and then left as it is.
+    /// The history `tokens`: the first `n_prompt` are the prompt, the rest generated. `counts` is scratch, initially empty
+    /// and reused unchanged between calls.
     pub fn new(tokens: &'a [TokenId], n_prompt: usize, counts: &'a mut Vec<u32>) -> Self {
         Self { tokens, n_prompt: n_prompt.min(tokens.len()), counts }
     }
@@ -31,7 +31,7 @@ impl<'a> History<'a> {
         &self.tokens[self.n_prompt..]
     }
 
-    /// Calls `visit` with each distinct token of `tokens` once, and how often it occurs there.
+    /// Calls `visit` once for each distinct token of `tokens`, with its count.
     pub fn for_each_distinct(&mut self, tokens: &[TokenId], mut visit: impl FnMut(TokenId, u32)) {
         for token in tokens {
             let idx = token.0 as usize;

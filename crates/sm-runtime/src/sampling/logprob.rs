@@ -6,7 +6,7 @@ use super::{Candidate, Candidates};
 use crate::output::MAX_RESERVED;
 use crate::{Error, TokenLogprob};
 
-/// Likeliest tokens that room is made for at most; longer lists grow.
+/// Maximum number of top tokens to reserve for; longer lists grow.
 pub(crate) const MAX_RESERVED_TOPS: usize = 20 * MAX_RESERVED;
 
 /// `ln Σ exp(logit)`, summed in order in double precision.
@@ -15,20 +15,20 @@ pub(crate) fn log_sum_exp(logits: &[f32]) -> f64 {
     max + libm::log(logits.iter().map(|&logit| libm::exp(f64::from(logit) - max)).sum())
 }
 
-/// A copy of the logits of a step, kept from before the filters change them.
+/// A copy of a step's logits before the filters modify them.
 #[derive(Debug, Default)]
 pub(crate) struct RawLogits {
     logits: Vec<f32>,
 }
 
 impl RawLogits {
-    /// Keeps `logits`, `[vocab_size]`, instead of the last ones.
+    /// Saves `logits`, `[vocab_size]`, replacing the previous ones.
     pub(crate) fn keep(&mut self, logits: &[f32]) {
         self.logits.clear();
         self.logits.extend_from_slice(logits);
     }
 
-    /// Appends the log-probability of the token at a position by the logits before it.
+    /// Appends the log-probability of the token at a position, given the preceding logits.
     ///
     /// # Errors
     /// [`Error::InvalidLogits`].
@@ -45,7 +45,7 @@ impl RawLogits {
         Ok(())
     }
 
-    /// Appends the log-probability of `token`, and gives it.
+    /// Appends and returns the log-probability of `token`.
     pub(crate) fn append(&self, token: TokenId, logprobs: &mut Logprobs, candidates: &mut Candidates) -> f32 {
         let log_sum_exp = log_sum_exp(&self.logits);
         let logprob = |logit: f32| (f64::from(logit) - log_sum_exp) as f32;
@@ -62,19 +62,19 @@ impl RawLogits {
     }
 }
 
-/// The log-probabilities of the tokens of a sequence and of the `n_top` likeliest at each, in lists with room for all, so
-/// that a token is added without an allocation.
+/// Log-probabilities of a sequence's tokens and of the `n_top` most likely tokens at each, preallocated so that appending
+/// does not allocate.
 #[derive(Debug, Default)]
 pub(crate) struct Logprobs {
     n_top: usize,
     /// One per token.
     values: Vec<f32>,
-    /// Those of the likeliest tokens, falling: as many for each token.
+    /// Those of the most likely tokens, in descending order; the same number for each token.
     tops: Vec<(TokenId, f32)>,
 }
 
 impl Logprobs {
-    /// None yet; with room for `n_tokens` tokens if `n_top` is given, which means that they are wanted.
+    /// An empty list. Reserves `n_tokens` entries if `n_top` is given, that is, if log-probabilities are requested.
     pub(crate) fn with_room(n_top: Option<usize>, n_tokens: usize) -> Self {
         let Some(n_top) = n_top else { return Self::default() };
         let n_tokens = n_tokens.min(MAX_RESERVED);
@@ -82,18 +82,18 @@ impl Logprobs {
         Self { n_top, values: Vec::with_capacity(n_tokens), tops: Vec::with_capacity(n_tops) }
     }
 
-    /// The likeliest tokens in the place of the last token, falling.
+    /// The most likely tokens at the last position, in descending order.
     pub(crate) fn last_top(&self) -> &[(TokenId, f32)] {
         let n_top = self.tops.len().checked_div(self.values.len()).unwrap_or(0);
         &self.tops[self.tops.len() - n_top..]
     }
 
-    /// How many tokens have one.
+    /// Number of tokens.
     pub(crate) fn len(&self) -> usize {
         self.values.len()
     }
 
-    /// Those of the first `n_tokens` tokens at most, each in a list of its own.
+    /// Those of at most the first `n_tokens` tokens.
     pub(crate) fn first(&self, n_tokens: usize) -> Vec<TokenLogprob> {
         // A vocabulary may have fewer than `n_top` tokens.
         let n_top = self.tops.len().checked_div(self.values.len()).unwrap_or(0);

@@ -1,9 +1,9 @@
-//! Dropping tokens that are improbable beside the likeliest.
+//! Min-p: drops tokens that are improbable relative to the most likely one.
 
 use super::Candidates;
 
 impl Candidates {
-    /// Keeps candidates whose probability is at least `min_p` times that of the likeliest.
+    /// Keeps candidates with at least `min_p` times the probability of the most likely one.
     pub(crate) fn keep_min_p(&mut self, min_p: f32, temperature: f64) {
         // p ≥ min_p · p_max  ⇔  (logit - max) / temperature ≥ ln(min_p)
         let max = f64::from(self.max_logit());

@@ -1,14 +1,14 @@
-//! Making tokens less likely that occurred before.
+//! Penalties for tokens that have occurred before.
 
 use super::{History, LogitsFilter};
 
-/// Divides the positive and multiplies the negative logits of tokens in the prompt or the output, once per token
+/// Divides positive and multiplies negative logits of tokens in the prompt or the output, once per token
 /// ([CTRL](https://arxiv.org/abs/1909.05858), section 4.1).
 #[derive(Clone, Copy, Debug)]
 pub struct RepetitionPenalty {
     /// Above 1 for less repetition, below 1 for more.
     pub penalty: f32,
-    /// How many of the last tokens count; 0 is all.
+    /// Number of most recent tokens considered; 0 means all.
     pub window: usize,
 }
 
@@ -24,7 +24,7 @@ impl LogitsFilter for RepetitionPenalty {
     }
 }
 
-/// Subtracts from the logits of generated tokens; the prompt does not count.
+/// Subtracts from the logits of generated tokens. Ignores the prompt.
 #[derive(Clone, Copy, Debug)]
 pub struct OccurrencePenalty {
     /// Subtracted once.

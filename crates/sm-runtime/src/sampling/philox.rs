@@ -1,4 +1,4 @@
-//! Philox4x32-10: random numbers as a function of a counter, without state.
+//! Philox4x32-10: a stateless, counter-based random number generator.
 //!
 //! Salmon, Moraes, Dror, Shaw: [Parallel random numbers: as easy as 1, 2, 3](https://doi.org/10.1145/2063384.2063405),
 //! SC 2011; the constants are those of the authors' library Random123.
@@ -20,7 +20,7 @@ pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     [a, b, c, d]
 }
 
-/// The low and the high half of the product.
+/// The low and high halves of the product.
 fn widening_mul(a: u32, b: u32) -> (u32, u32) {
     let product = u64::from(a) * u64::from(b);
     (product as u32, (product >> 32) as u32)

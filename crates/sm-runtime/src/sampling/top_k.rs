@@ -1,20 +1,20 @@
-//! Keeping the k likeliest tokens.
+//! Top-k: keeps the k most likely tokens.
 
 use sm_tensor::TokenId;
 
 use super::{Candidate, Candidates};
 
-/// Logits compared at once: a whole number of vectors on every machine.
+/// Logits compared at once: a whole number of vectors on every instruction set.
 const CHUNK_LEN: usize = 16;
-/// How far the collection may exceed `k` at least before it is thinned out.
+/// Minimum number of candidates above `k` before the collection is pruned.
 const MIN_SURPLUS: usize = 32;
 
 impl Candidates {
-    /// Exactly the `k` likeliest tokens (fewer only if fewer are allowed), ties to the lower id.
+    /// Gathers exactly the `k` most likely tokens (fewer only if fewer are allowed); ties go to the lower id.
     ///
-    /// The maxima of the blocks give a bound that the `k`-th largest logit is not below: what reaches it is collected, mostly
-    /// few more than `k`. Whenever the collection has doubled nevertheless, it is thinned out, and only what beats the `k`-th
-    /// best so far follows.
+    /// Block maxima give a lower bound on the `k`-th largest logit. Logits that reach it are collected, usually few more
+    /// than `k`. If the collection still doubles, it is pruned, and from then on only logits that beat the `k`-th best so
+    /// far are added.
     pub(crate) fn gather_top_k(&mut self, logits: &[f32], k: usize) {
         let full = (2 * k).max(k + MIN_SURPLUS);
         self.list.clear();

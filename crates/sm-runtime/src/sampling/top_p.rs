@@ -1,26 +1,29 @@
-//! Keeping the fewest likeliest tokens that together have a given probability (nucleus sampling).
+//! Top-p (nucleus sampling): keeps the smallest set of most likely tokens with a given total probability.
 
 use super::{Candidate, Candidates};
 
-/// The mass of the likeliest token. Masses are integers, so their sums are exact and do not depend on the order of
-/// additions: the cut is well defined without sorting. A vocabulary of 2^20 tokens does not overflow 2^60.
+/// The mass of the most likely token. Masses are integers, so sums are exact and independent of order: the cut is well
+/// defined without sorting. With 2^20 tokens, the sum does not exceed 2^60.
 const UNIT: f64 = (1u64 << 40) as f64;
 
-/// Below so many candidates sorting is cheaper than selecting further.
+/// Below this many candidates, sorting is cheaper than further selection.
 const SORT_LEN: usize = 64;
 
 impl Candidates {
-    /// Keeps the smallest set of likeliest candidates whose probabilities reach `top_p`, at least one.
+    /// Keeps the smallest set of most likely candidates whose probabilities sum to at least `top_p`; never empty.
     ///
-    /// Most candidates are dropped by their mass alone. Among the others, a weighted selection: halve the range that holds the cut, look at the mass of the better half, go on in the
-    /// half with the cut. Linear in the number of candidates.
+    /// Most candidates are dropped by mass alone. The rest go through a weighted quickselect: halve the range that contains
+    /// the cut, compare the mass of the better half, and continue in the half with the cut. Linear in the number of
+    /// candidates.
     pub(crate) fn keep_top_p(&mut self, top_p: f32, temperature: f64) {
         let total = self.weigh(temperature);
         let target = (f64::from(top_p) * total as f64).ceil() as u64;
-        // Whatever is below its share of the mass outside of the cut lies outside, all such candidates together.
+        // Candidates below this share are outside the cut: together they weigh less than the mass outside it.
         let share = (total - target) / self.list.len().max(1) as u64;
         self.list.retain(|candidate| candidate.mass >= share);
-        let (mut first, mut end, mut before) = (0, self.list.len(), 0);
+        let mut first = 0;
+        let mut end = self.list.len();
+        let mut before = 0;
         while end - first > SORT_LEN {
             let n_better = (end - first) / 2;
             let range = &mut self.list[first..end];

@@ -1,4 +1,4 @@
-//! The models that are built into the program.
+//! The built-in models.
 
 use crate::Error;
 

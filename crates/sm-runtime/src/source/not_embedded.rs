@@ -1,13 +1,13 @@
-//! Stands in for the built-in models in a build without them.
+//! Replaces the built-in models in builds without them.
 
 use crate::{Error, LoadError};
 
-/// Refuses: the file is not in this build.
+/// Always fails: the file is not in this build.
 pub(super) fn demo() -> Result<&'static [u8], Error> {
     Err(LoadError::NoDemoModel.into())
 }
 
-/// Refuses: the file is not in this build.
+/// Always fails: the file is not in this build.
 pub(super) fn draft() -> Result<&'static [u8], Error> {
     Err(LoadError::NoDemoModel.into())
 }

@@ -1,4 +1,4 @@
-//! Drafts by a smaller model, for all sequences of a step together.
+//! Drafts with a smaller model, batched over all sequences of a step.
 //!
 //! ```text
 //! sequence   … a b c                 known tokens; the draft model has computed … a b
@@ -6,12 +6,12 @@
 //! step 2             x → y           each further step adds one draft to every sequence that wants more
 //! ```
 //!
-//! The draft model draws with the request's own options and noise. Under the same Gumbel noise, two models that nearly agree
-//! nearly always draw the same token, so more drafts are accepted than by comparing probabilities
+//! The draft model samples with the request's own options and noise. Under the same Gumbel noise, two models that nearly
+//! agree nearly always sample the same token, so more drafts are accepted than by comparing probabilities
 //! (drafter-invariant speculative decoding by Gumbel coupling, <https://arxiv.org/abs/2408.07978>).
 //!
-//! Pages and state slots are fixed per sequence: a draft model is small, and losing what it has computed costs time and
-//! never a token, so scheduling them is not worth its code.
+//! Pages and state slots are fixed per sequence: a draft model is small, and losing its state only costs time, so
+//! scheduling them is not worth the code.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -27,13 +27,13 @@ use crate::{Error, LoadError, LoadedModel};
 #[derive(Debug)]
 pub(crate) struct Drafts {
     pub(crate) id: SequenceId,
-    /// Tokens that the draft model should propose.
+    /// Number of tokens the draft model should propose.
     pub(crate) n_wanted: usize,
     pub(crate) tokens: Vec<TokenId>,
 }
 
-/// A smaller model with the same vocabulary. It keeps as many sequences as it has pages for whole contexts; beyond that, those
-/// that were away longest are computed again.
+/// A smaller model with the same vocabulary. It keeps as many sequences as it has pages for full contexts; beyond that, it
+/// evicts the least recently used ones and recomputes them later.
 #[derive(Debug)]
 pub(crate) struct DraftModel {
     executor: Box<dyn Executor>,
@@ -41,19 +41,19 @@ pub(crate) struct DraftModel {
     sequences: Vec<DraftSequence>,
     by_id: HashMap<SequenceId, usize>,
     n_calls: u64,
-    /// µs per draft, averaged.
+    /// Mean time per draft, in µs.
     token_us: u64,
     rows: Rows,
     output: StepOutput,
 }
 
-/// The memory of one sequence, and what is in it.
+/// The memory of one sequence and its contents.
 #[derive(Debug)]
 struct DraftSequence {
-    /// The sequence that has it now.
+    /// The sequence currently using it.
     id: Option<SequenceId>,
     pages: Vec<PageId>,
-    /// The recurrent state after the computed tokens, if the model has one.
+    /// Slot of the recurrent state after the computed tokens, if the model has one.
     state: Option<StateSlot>,
     /// Known tokens, then drafts.
     token_ids: Vec<TokenId>,
@@ -61,21 +61,21 @@ struct DraftSequence {
     last_call: u64,
 }
 
-/// The rows of a step. Its lists are reused from step to step.
+/// The rows of a step. Lists are reused between steps.
 #[derive(Debug, Default)]
 struct Rows {
     tokens: Vec<TokenId>,
     spans: Vec<Span>,
     page_table: Vec<PageId>,
     outputs: Vec<OutputRow>,
-    /// Index of the drafts that each output is for.
+    /// For each output, the index of its drafts.
     owners: Vec<usize>,
     /// Which frequencies turn the sequences.
     rope_range: RopeRange,
 }
 
 impl DraftModel {
-    /// Makes a loaded model the draft model of `target`.
+    /// Uses a loaded model as the draft model of `target`.
     ///
     /// # Errors
     /// If their vocabularies differ.
@@ -113,7 +113,7 @@ impl DraftModel {
         })
     }
 
-    /// µs per draft, averaged; 0 before the first.
+    /// Mean time per draft, in µs; 0 before the first.
     pub(crate) fn token_us(&self) -> u64 {
         self.token_us
     }
@@ -125,9 +125,9 @@ impl DraftModel {
         }
     }
 
-    /// Drafts for all sequences that want some. `token_ids` gives a sequence's known tokens; `sample` draws the token behind
-    /// some tokens from the logits `[vocab_size]` of this model, or none. A sequence with more new tokens than one step
-    /// computes gets drafts in a later call.
+    /// Drafts for all sequences that want some. `token_ids` returns a sequence's known tokens; `sample` samples the token
+    /// after given tokens from this model's logits `[vocab_size]`, or none. A sequence with more new tokens than fit into
+    /// one step gets drafts in a later call.
     ///
     /// # Errors
     /// If a step fails.
@@ -142,7 +142,7 @@ impl DraftModel {
         for drafts in drafts.iter_mut().filter(|drafts| drafts.n_wanted > 0) {
             n_served += 1;
             if n_served > self.sequences.len() {
-                // It would take the memory of another sequence of this step.
+                // Its memory would have to come from another sequence of this step.
                 drafts.n_wanted = 0;
                 continue;
             }
@@ -157,7 +157,7 @@ impl DraftModel {
             let began = Instant::now();
             let n_rows = self.rows.tokens.len();
             self.step(drafts, &mut sample)?;
-            // Only steps of one row per draft are measured: catching up with a prompt says nothing about a draft's cost.
+            // Only measure steps with one row per draft: catching up with a prompt says nothing about the cost of a draft.
             if n_rows == self.rows.owners.len() {
                 let token_us = began.elapsed().as_micros() as u64 / n_rows as u64;
                 self.token_us =
@@ -167,7 +167,7 @@ impl DraftModel {
         Ok(())
     }
 
-    /// The memory of a sequence: its own, a free one, or that of the sequence that was away longest.
+    /// Finds memory for a sequence: its own, a free one, or that of the least recently used sequence.
     fn claim(&mut self, id: SequenceId) -> usize {
         let n_calls = self.n_calls;
         let index = self.by_id.get(&id).copied().or_else(|| {
@@ -186,8 +186,8 @@ impl DraftModel {
         index
     }
 
-    /// Gathers the missing rows of all sequences that want more drafts; `false` if there are none. Only a first step computes
-    /// whole chunks: a sequence that is not ready after it goes without drafts.
+    /// Gathers the missing rows of all sequences that want more drafts; `false` if there are none. Only the first step
+    /// computes whole chunks; a sequence that has not caught up after it gets no drafts.
     fn gather_rows(&mut self, drafts: &mut [Drafts], is_first: bool) -> bool {
         let rows = &mut self.rows;
         rows.clear();
@@ -215,7 +215,7 @@ impl DraftModel {
         !rows.spans.is_empty()
     }
 
-    /// Computes the rows that were gathered and draws a draft from each output.
+    /// Computes the gathered rows and samples a draft from each output.
     fn step(
         &mut self,
         drafts: &mut [Drafts],
@@ -223,7 +223,7 @@ impl DraftModel {
     ) -> Result<(), ExecError> {
         let output = &mut self.output;
         if let Err(error) = self.executor.run(&self.rows.batch(), output) {
-            // What the pages and states hold is unknown.
+            // A failed step leaves pages and states undefined.
             self.sequences.iter_mut().for_each(|sequence| sequence.n_computed = 0);
             return Err(error);
         }
@@ -243,12 +243,12 @@ impl DraftModel {
 }
 
 impl DraftSequence {
-    /// Makes `token_ids` its tokens. What they have in common with the old ones need not be computed again, except for the last,
-    /// whose logits are wanted.
+    /// Sets its tokens. The common prefix with the old ones is not recomputed, except for the last token, whose logits are
+    /// needed.
     fn follow(&mut self, token_ids: &[TokenId]) {
         let n_common = self.token_ids.iter().zip(token_ids).take_while(|(a, b)| a == b).count();
         let n_kept = self.n_computed.min(n_common).min(token_ids.len().saturating_sub(1));
-        // A recurrent state is known after the last computed token only.
+        // A recurrent state exists only after the last computed token.
         let is_lost = self.state.is_some() && n_kept < self.n_computed;
         self.n_computed = if is_lost { 0 } else { n_kept };
         self.token_ids.truncate(n_common);
@@ -293,8 +293,8 @@ impl Rows {
     }
 }
 
-/// Checks that two models have the same tokens. Models of one family may pad their logits differently, so where both have a
-/// tokenizer, the tokenizers decide.
+/// Checks that two models have the same vocabulary. Models of one family may pad their logits differently, so if both have
+/// tokenizers, those are compared.
 fn same_vocabulary(draft: &LoadedModel, target: &LoadedModel) -> Result<(), LoadError> {
     let (Some(a), Some(b)) = (draft.tokenizer(), target.tokenizer()) else {
         return match draft.vocab_size == target.vocab_size {

@@ -1,12 +1,12 @@
-//! Drafts from the text itself: what followed the last tokens earlier (prompt lookup, n-gram speculation).
+//! Prompt lookup (n-gram speculation): drafts what followed the last tokens earlier in the text.
 //!
 //! ```text
 //! … [the cat] sat down . Then [the cat]     the longest earlier occurrence of the end
 //!             └──────┘ drafted again        and what followed it
 //! ```
 //!
-//! A linear search from the end. An index of n-grams would have to be kept per sequence and rolled back with it; the search
-//! compares one token per position and stops at [`WINDOW`], which is little beside a step.
+//! A linear search from the end. An n-gram index would have to be kept per sequence and rolled back with it; the search
+//! compares one token per position and stops at [`WINDOW`], which is negligible next to a step.
 //!
 //! Source: A. Saxena, Prompt Lookup Decoding, 2023 (<https://github.com/apoorvumang/prompt-lookup-decoding>).
 
@@ -16,11 +16,11 @@ use sm_tensor::TokenId;
 const MIN_MATCH: usize = 3;
 /// Longer matches predict no better.
 const MAX_MATCH: usize = 16;
-/// Tokens that are searched, from the end.
+/// Number of tokens searched, from the end.
 const WINDOW: usize = 16_384;
 
-/// Appends to `drafts` up to `max` tokens that followed the longest earlier occurrence of the end of `token_ids`; the latest of
-/// several. A match that reaches the end continues with its own drafts, so that a repetition goes on.
+/// Appends to `drafts` up to `max` tokens that followed the longest earlier occurrence of the end of `token_ids`; ties go
+/// to the latest. A match that reaches the end continues into its own drafts, which extends repetitions.
 pub(crate) fn lookup(token_ids: &[TokenId], max: usize, drafts: &mut Vec<TokenId>) {
     let first = token_ids.len().saturating_sub(WINDOW);
     let Some(start) = continuation(&token_ids[first..]) else {
@@ -37,7 +37,7 @@ pub(crate) fn lookup(token_ids: &[TokenId], max: usize, drafts: &mut Vec<TokenId
     }
 }
 
-/// Where the text continues after the best earlier occurrence of its end.
+/// The index after the best earlier occurrence of the text's end.
 fn continuation(token_ids: &[TokenId]) -> Option<usize> {
     let (last, before) = token_ids.split_last()?;
     let mut best = (MIN_MATCH - 1, None);

@@ -1,4 +1,4 @@
-//! Recurrent states of a fake model: a running hash of all tokens of a sequence.
+//! Recurrent states of a fake model: a running hash of a sequence's tokens.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use sm_tensor::{StateSlot, TokenId};
 /// The state before the first token.
 const ZERO: u64 = 0x243f_6a88_85a3_08d3;
 
-/// A pool of states; `None` where nothing was written.
+/// A pool of states; `None` if never written.
 #[derive(Debug)]
 pub(super) struct FakeStates(Vec<Option<u64>>);
 
@@ -17,7 +17,7 @@ fn follow(state: u64, token: TokenId) -> u64 {
     (state ^ u64::from(token.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31)
 }
 
-/// Makes logits depend on a state: they stay what they are only if it is that of the history.
+/// Makes logits depend on a state: leaves them unchanged only if it is the state of the history.
 pub(super) fn confuse(logits: &mut [f32], state: u64, history: &[TokenId]) {
     let error = state ^ history.iter().fold(ZERO, |state, token| follow(state, *token));
     if error != 0 {
@@ -39,16 +39,16 @@ impl FakeStates {
         if self.0.is_empty() { 0 } else { size_of::<u64>() }
     }
 
-    /// Computes the states of a step: gives that after each row, none without a pool.
+    /// Computes the states of a step and returns that after each row; none without a pool.
     ///
     /// # Errors
-    /// If spans touch each other's slots, or begin with a state that nobody has written.
+    /// If spans touch each other's slots or read a state that was never written.
     pub(super) fn run(&mut self, batch: &StepBatch<'_>) -> Result<Vec<u64>, ExecError> {
         if self.0.is_empty() {
             return Ok(Vec::new());
         }
         Self::check(batch)?;
-        // Spans run at the same time: all read before any writes.
+        // Spans run concurrently: all read before any writes.
         let before = self.0.clone();
         let mut states = Vec::with_capacity(batch.tokens.len());
         for span in batch.spans {
@@ -74,7 +74,7 @@ impl FakeStates {
         Ok(states)
     }
 
-    /// No slot that a span writes is touched by another; what is kept lies within the span, in order.
+    /// Checks that no slot written by a span is touched by another, and that kept states lie within the span, in order.
     fn check(batch: &StepBatch<'_>) -> Result<(), ExecError> {
         let mut written = HashSet::new();
         for span in batch.spans {

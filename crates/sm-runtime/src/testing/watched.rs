@@ -1,4 +1,4 @@
-//! An executor whose steps are looked at, and made to fail.
+//! An executor whose steps can be inspected and made to fail.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use sm_tensor::{PageId, StateSlot, TokenId};
 
 use crate::LoadedModel;
 
-/// What becomes of a step.
+/// Decides whether a step fails.
 type Verdict = Box<dyn FnMut(&StepBatch<'_>) -> Result<(), ExecError> + Send>;
 
-/// Looks at each step before it is made, and makes some of them fail; what those steps would have written is undefined.
+/// Inspects each step before it runs, and makes some fail; the outputs of failed steps are undefined.
 pub(crate) struct Watched {
     inner: Box<dyn Executor>,
     verdict: Verdict,
-    /// Of the step that was submitted.
+    /// The error of the submitted step.
     error: Option<ExecError>,
 }
 
@@ -24,7 +24,7 @@ impl fmt::Debug for Watched {
     }
 }
 
-/// A model whose steps are looked at: `passes` says whether a step is made or fails.
+/// A model whose steps are inspected: `passes` decides whether a step runs or fails.
 pub(crate) fn watched(
     model: LoadedModel,
     mut passes: impl FnMut(&StepBatch<'_>) -> bool + Send + 'static,
@@ -40,7 +40,7 @@ fn judged(
     model.map_executor(|inner| Box::new(Watched { inner, verdict: Box::new(verdict), error: None }))
 }
 
-/// A model whose device is lost at the first step that has a row of one token, and stays lost.
+/// A model whose device is lost at the first step with a row of `token`, and stays lost.
 pub(crate) fn losing(model: LoadedModel, token: TokenId) -> LoadedModel {
     let mut is_lost = false;
     judged(model, move |batch| {
@@ -53,7 +53,7 @@ pub(crate) fn losing(model: LoadedModel, token: TokenId) -> LoadedModel {
     })
 }
 
-/// A model of which every step fails that has a row of one token.
+/// A model that fails every step with a row of `token`.
 pub(crate) fn failing(model: LoadedModel, token: TokenId) -> LoadedModel {
     watched(model, move |batch| !batch.tokens.contains(&token))
 }

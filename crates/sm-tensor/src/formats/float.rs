@@ -23,7 +23,7 @@ impl BlockFormat<1, 4> for F32 {
     }
 }
 
-/// A row of the table of its own: it converts chunks, not blocks of one value.
+/// A hand-written table row: it converts chunks instead of blocks of one value.
 pub(super) const F16: Format =
     Format { dtype: DType::F16, max_abs: 65504.0, dequantize: dequantize_f16, quantize: quantize_f16 };
 

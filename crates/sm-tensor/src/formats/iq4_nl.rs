@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The table is denser near zero, where most weights are. The quantizer tries several scales around
-//! those that map the value of largest magnitude to an end of the table, gives each its weighted
+//! those that map the value of largest magnitude to an end of the table, refines each to its weighted
 //! least-squares scale, and keeps the best.
 //!
 //! Source: `block_iq4_nl`, `kvalues_iq4nl` and `quantize_row_iq4_nl_impl` of ggml.

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// Cycles that together hold the graph back from being acyclic, short ones first: cutting each at its lightest edge is
-/// enough. `edges` has a weight for each pair of nodes. A cycle begins with its smallest node.
+/// A set of cycles, short ones first, such that cutting each at its lightest edge makes the graph acyclic. `edges` maps
+/// pairs of nodes to weights. A cycle begins with its smallest node.
 ///
-/// All cycles of a graph are too many to read, and one alone would hide what comes after it.
+/// Listing all cycles would be unreadable, and listing only one would hide the rest.
 pub(super) fn cycles_to_cut<N: Copy + Ord>(mut edges: BTreeMap<(N, N), usize>) -> Vec<Vec<N>> {
     let mut cycles = Vec::new();
     while let Some(cycle) = shortest_cycle(&edges) {
@@ -16,7 +16,7 @@ pub(super) fn cycles_to_cut<N: Copy + Ord>(mut edges: BTreeMap<(N, N), usize>) -
     cycles
 }
 
-/// The edges of a cycle, the one that closes it last.
+/// The edges of a cycle, the closing one last.
 pub(super) fn steps<N: Copy>(cycle: &[N]) -> impl Iterator<Item = (N, N)> {
     let successors = cycle.iter().cycle().skip(1);
     cycle.iter().copied().zip(successors.copied())
@@ -32,7 +32,7 @@ fn shortest_cycle<N: Copy + Ord>(edges: &BTreeMap<(N, N), usize>) -> Option<Vec<
     )
 }
 
-/// The nodes of a shortest path, both ends included: breadth first.
+/// The nodes of a shortest path, including both ends, by breadth-first search.
 fn shortest_path<N: Copy + Ord>(edges: &BTreeMap<(N, N), usize>, start: N, end: N) -> Option<Vec<N>> {
     let mut reached_from: BTreeMap<N, N> = BTreeMap::new();
     let mut queue = VecDeque::from([start]);

@@ -1,4 +1,4 @@
-//! The module tree of a crate: its files, inline modules and `#[path]` modules, without those of tests.
+//! A crate's module tree: files, inline modules and `#[path]` modules, excluding tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +11,14 @@ use super::paths::{self, Import, Mention};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ModuleId(usize);
 
-/// What the rule has to know about a module.
+/// The properties of a module needed by the rule.
 pub(super) struct Module {
     pub(super) name: String,
-    /// The file that its code is in, relative to the root of the repository.
+    /// Its file, relative to the repository root.
     pub(super) file: String,
     pub(super) parent: Option<ModuleId>,
     pub(super) children: Vec<ModuleId>,
-    /// Names of what it defines, but modules.
+    /// Names it defines, except modules.
     pub(super) items: BTreeSet<String>,
     pub(super) imports: Vec<Import>,
     pub(super) mentions: Vec<Mention>,
@@ -40,7 +40,7 @@ impl Tree {
         &self.modules[id.0]
     }
 
-    /// Children of `parent` named `name`: more than one where `cfg` chooses between files.
+    /// Children of `parent` named `name`: more than one if `cfg` selects between files.
     pub(super) fn children(&self, parent: ModuleId, name: &str) -> impl Iterator<Item = ModuleId> {
         self.module(parent).children.iter().copied().filter(move |&child| self.module(child).name == name)
     }
@@ -51,8 +51,7 @@ impl Tree {
         names.join("::")
     }
 
-    /// The module where the ways to two modules part, and its children on the way to each. None if one of the two lies on
-    /// the way to the other.
+    /// The lowest common ancestor of two modules, and its children towards each. `None` if one is an ancestor of the other.
     pub(super) fn fork(&self, a: ModuleId, b: ModuleId) -> Option<(ModuleId, ModuleId, ModuleId)> {
         let to_a = self.lineage(a);
         let to_b = self.lineage(b);
@@ -69,7 +68,7 @@ impl Tree {
     }
 }
 
-/// The trees of all crates that have their root in a `src` folder among `files`.
+/// The trees of all crates in `files` with their root in a `src` folder.
 pub(super) fn trees(files: &[SourceFile]) -> Vec<Tree> {
     let by_path: BTreeMap<&str, &SourceFile> = files.iter().map(|f| (f.path.as_str(), f)).collect();
     let is_root = |path: &str| {
@@ -93,9 +92,9 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// Adds the module that a file is, with everything below. Its children's files are in `folder`.
+    /// Adds a file's module and everything below it. Its children's files are in `folder`.
     fn add_file(&mut self, name: &str, parent: Option<ModuleId>, file: &SourceFile, folder: &str) {
-        // What does not parse does not compile, and another check says so.
+        // Files that do not parse do not compile, which other checks report.
         let Ok(syntax) = syn::parse_file(&file.text) else { return };
         self.add(name, parent, &file.path, folder, &syntax.items);
     }
@@ -129,7 +128,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Adds a module that is declared in `file` and has a file of its own.
+    /// Adds a module declared in `file` that has its own file.
     fn add_declared(&mut self, name: &str, parent: ModuleId, attrs: &[Attribute], file: &str, folder: &str) {
         let path = match path_attribute(attrs) {
             Some(path) => format!("{}/{path}", folder_of(file)),

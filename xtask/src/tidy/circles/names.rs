@@ -1,17 +1,17 @@
-//! Which module defines what a path names, through imports and re-exports.
+//! Resolves paths to defining modules, through imports and re-exports.
 
 use super::modules::{ModuleId, Tree};
 
-/// What a name stands for.
+/// What a name refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
     Module(ModuleId),
-    /// Anything but a module, in the module that defines it.
+    /// Anything but a module, in its defining module.
     Item(ModuleId),
 }
 
-/// The modules that define what `path` names in `module`. None for what other crates define; several where `cfg` decides
-/// or a name is both a type and a function.
+/// The modules that define what `path` refers to in `module`. None for items of other crates; several if `cfg` decides or a
+/// name is both a type and a function.
 pub(super) fn definers(tree: &Tree, module: ModuleId, path: &[String]) -> Vec<ModuleId> {
     let targets = Resolver { tree, pending: Vec::new() }.resolve(module, path);
     let mut ids: Vec<ModuleId> =
@@ -22,7 +22,7 @@ pub(super) fn definers(tree: &Tree, module: ModuleId, path: &[String]) -> Vec<Mo
 
 struct Resolver<'a> {
     tree: &'a Tree,
-    /// Names that are being looked up. `use a::a` would ask for itself.
+    /// Names being looked up, since `use a::a` would recurse.
     pending: Vec<(ModuleId, String)>,
 }
 
@@ -42,8 +42,8 @@ impl Resolver<'_> {
         targets
     }
 
-    /// What `name` stands for behind `target`. A variant or an associated function belongs to its type. A name that cannot
-    /// be found is one that a macro has made, or another crate's: the module that offers it counts.
+    /// What `name` refers to inside `target`. A variant or associated function belongs to its type. An unknown name comes
+    /// from a macro or another crate: the module that provides it counts.
     fn member(&mut self, target: Target, name: &str) -> Vec<Target> {
         let Target::Module(module) = target else { return vec![target] };
         let found = match name {
@@ -54,7 +54,7 @@ impl Resolver<'_> {
         if found.is_empty() { vec![Target::Item(module)] } else { found }
     }
 
-    /// What `name` stands for in the scope of `module`. As in the language, what has a name there goes before globs.
+    /// What `name` refers to in the scope of `module`. As in the language, explicit names take precedence over globs.
     fn look_up(&mut self, module: ModuleId, name: &str) -> Vec<Target> {
         let key = (module, name.to_owned());
         if self.pending.contains(&key) {

@@ -1,4 +1,4 @@
-//! What the code of one module defines, imports and names, without its tests and without the modules below it.
+//! Collects what one module defines, imports and names, excluding tests and child modules.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use syn::{Attribute, ImplItem, Item, ItemUse, Macro, Meta, UseTree, Visibility};
 
 /// A `use`, of one name or of all names of a module.
 pub(super) struct Import {
-    /// The name in this module; none for a glob.
+    /// The name in this module; `None` for a glob.
     pub(super) name: Option<String>,
     pub(super) path: Vec<String>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Found {
     pub(super) mentions: Vec<Mention>,
 }
 
-/// Goes through the items of a module.
+/// Visits the items of a module.
 pub(super) fn collect(items: &[Item]) -> Found {
     let mut found = Found::default();
     for item in items {
@@ -39,7 +39,7 @@ pub(super) fn collect(items: &[Item]) -> Found {
     found
 }
 
-/// Whether the attributes keep something out of all builds but those of tests.
+/// Whether the attributes restrict an item to test builds.
 pub(super) fn is_test(attrs: &[Attribute]) -> bool {
     attrs.iter().any(|attribute| {
         attribute.path().is_ident("test") || attribute.path().is_ident("cfg") && wants_test(&attribute.meta)
@@ -91,7 +91,7 @@ impl Found {
         self.imports.push(Import { name, path });
     }
 
-    /// Paths among the tokens of a macro, which are no syntax tree: identifiers with `::` between them.
+    /// Paths in macro tokens, which have no syntax tree: identifiers separated by `::`.
     fn add_tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let mut at = 0;
@@ -124,7 +124,7 @@ fn is_colon(token: &TokenTree) -> bool {
 
 impl<'ast> Visit<'ast> for Found {
     fn visit_item(&mut self, item: &'ast Item) {
-        // Modules are looked at by themselves.
+        // Modules are visited separately.
         if !matches!(item, Item::Mod(_)) && !is_test(attributes(item)) {
             visit::visit_item(self, item);
         }
@@ -156,7 +156,7 @@ impl<'ast> Visit<'ast> for Found {
     }
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
-        // `use ::a::b` is another crate's.
+        // `use ::a::b` refers to another crate.
         if item.leading_colon.is_none() {
             self.add_use(&item.tree, &[]);
         }
@@ -175,7 +175,7 @@ impl<'ast> Visit<'ast> for Found {
         visit::visit_macro(self, call);
     }
 
-    // `pub(in crate::a)` and attributes use nothing.
+    // `pub(in crate::a)` and attributes are not uses.
     fn visit_visibility(&mut self, _: &'ast Visibility) {}
     fn visit_attribute(&mut self, _: &'ast Attribute) {}
 }

@@ -1,4 +1,4 @@
-//! Small crates that keep the rule, and such that break it.
+//! Small crates that follow and break the rule.
 
 use super::*;
 
@@ -111,14 +111,14 @@ fn circles_are_found_at_every_level() {
 #[test]
 fn names_are_followed_to_the_module_that_defines_them() {
     let lib = ("lib.rs", "mod a;\nmod b;\nmod c;\npub use a::A;\npub struct Top;\n");
-    // What the parent re-exports is its child's.
+    // An item re-exported by the parent belongs to the child.
     has_circle(
         &[lib, ("a.rs", "use crate::b::B; pub struct A;"), ("b.rs", "use super::A; pub struct B;")],
         "a -> b -> a",
     );
-    // What the parent defines is nobody else's.
+    // An item defined by the parent belongs to the parent.
     has_none(&[lib, ("a.rs", "use crate::b::B; pub struct A;"), ("b.rs", "use super::Top; pub struct B;")]);
-    // `b` only hands on what `c` defines.
+    // `b` only re-exports from `c`.
     has_none(&[
         lib,
         ("a.rs", "use crate::b::C; pub struct A;"),

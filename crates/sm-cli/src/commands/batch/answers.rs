@@ -1,4 +1,4 @@
-//! The lines of the output, and where the first one goes.
+//! Output lines and their destination.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -47,7 +47,7 @@ struct Usage {
     generated_tokens: usize,
 }
 
-/// The log-probability of a token, and of the most likely tokens in its place.
+/// The log-probability of a token, and of the most likely tokens at its position.
 #[derive(Debug, Serialize)]
 struct Logprob {
     logprob: f32,
@@ -70,7 +70,7 @@ impl Answer {
     /// The answer to a request that succeeded.
     ///
     /// # Errors
-    /// If it cannot be written as JSON.
+    /// If it cannot be serialized as JSON.
     pub(super) fn new(id: &Value, completion: &Completion, line_end: u64) -> Result<Self, Failure> {
         let Completion { text, tokens, finish_reason, seed, usage, logprobs, prompt_logprobs, .. } =
             completion;
@@ -92,7 +92,7 @@ impl Answer {
     /// The answer to a request that failed.
     ///
     /// # Errors
-    /// If it cannot be written as JSON.
+    /// If it cannot be serialized as JSON.
     pub(super) fn failed(id: &Value, error: &str, line_end: u64) -> Result<Self, Failure> {
         Ok(Self { json: to_json(&Failed { id, error })?, is_failed: true, n_tokens: 0, line_end })
     }
@@ -112,7 +112,7 @@ pub(super) enum Destination {
     NewFile,
     /// A file that is overwritten.
     OldFile,
-    /// A file whose first bytes are answers that are kept.
+    /// A file that starts with answers to keep.
     After {
         n_bytes: u64,
         n_answers: u64,
@@ -120,10 +120,10 @@ pub(super) enum Destination {
 }
 
 impl Destination {
-    /// Finds the destination and skips the lines that are answered already. Changes no file.
+    /// Finds the destination and skips lines that are already answered. Changes no file.
     ///
     /// # Errors
-    /// If the output exists, or holds other answers.
+    /// If the output exists or holds other answers.
     pub(super) fn find(args: &Args, lines: &mut Lines) -> Result<Self, Failure> {
         let output = &args.output;
         if is_stream(output) {
@@ -141,7 +141,7 @@ impl Destination {
         }
     }
 
-    /// Answers that are kept.
+    /// Number of answers kept.
     pub(super) fn n_kept(&self) -> u64 {
         match self {
             Self::After { n_answers, .. } => *n_answers,
@@ -150,7 +150,7 @@ impl Destination {
     }
 }
 
-/// The end of the last complete answer. A killed run may have left part of another one after it.
+/// The end of the last complete answer. A killed run may have left a partial one after it.
 fn after_answers(output: &Path, lines: &mut Lines) -> Result<Destination, Failure> {
     #[derive(Deserialize)]
     struct Id {

@@ -1,4 +1,4 @@
-//! The fields of a JSON object in their order, duplicates included.
+//! The fields of a JSON object in order, including duplicates.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Requests in flight, and their answers in the order of the input.
+//! Requests in flight, and their answers in input order.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -14,16 +14,16 @@ use super::lines::Line;
 use super::request::ParsedLine;
 use crate::failure::Failure;
 
-/// Answers that may wait for an earlier one, per request that runs.
+/// Maximum answers waiting for an earlier one, per running request.
 const N_WAITING: usize = 32;
 
 /// Requests in flight.
 pub(super) struct InFlight<'e> {
     engine: &'e Engine,
-    /// In the order of the input.
+    /// In input order.
     slots: VecDeque<Slot>,
     n_running: usize,
-    /// More than the engine runs at a time, so that the next one is queued when one ends.
+    /// More than the engine runs concurrently, so that the next request is already queued when one ends.
     max_running: usize,
     max_slots: usize,
     waker: Waker,
@@ -44,7 +44,7 @@ impl Wake for Unpark {
 }
 
 impl<'e> InFlight<'e> {
-    /// For an engine that runs `parallel` requests at a time. The calling thread is unparked when one makes progress.
+    /// For an engine that runs `parallel` requests concurrently. The calling thread is unparked when one makes progress.
     pub(super) fn new(engine: &'e Engine, parallel: usize) -> Self {
         Self {
             engine,
@@ -66,7 +66,7 @@ impl<'e> InFlight<'e> {
         self.slots.is_empty()
     }
 
-    /// Sends the request of a line.
+    /// Submits the request of a line.
     ///
     /// # Errors
     /// If the engine has ended.
@@ -89,7 +89,7 @@ impl<'e> InFlight<'e> {
         Ok(())
     }
 
-    /// Collects the answers that are complete. Returns whether there were any.
+    /// Collects completed answers. Returns whether there were any.
     ///
     /// # Errors
     /// If the engine has ended.
@@ -110,7 +110,7 @@ impl<'e> InFlight<'e> {
         Ok(n_done > 0)
     }
 
-    /// The answer to the oldest request, if it is complete.
+    /// The answer to the oldest request, if complete.
     pub(super) fn next_answer(&mut self) -> Option<Answer> {
         match self.slots.pop_front()? {
             Slot::Done(answer) => Some(answer),
@@ -122,7 +122,7 @@ impl<'e> InFlight<'e> {
     }
 }
 
-/// If the engine has ended, the command fails. Any other error is one request's.
+/// Fails the command if the engine has ended. Any other error belongs to one request.
 fn of_request<T>(result: Result<T, Error>) -> Result<Result<T, String>, Failure> {
     match result {
         Err(Error::ShutDown) => Err(Error::ShutDown.into()),
@@ -130,7 +130,7 @@ fn of_request<T>(result: Result<T, Error>) -> Result<Result<T, String>, Failure>
     }
 }
 
-/// The answer to a request that timed out is what was generated until then.
+/// A request that timed out is answered with its output so far.
 fn partial(error: Error) -> Result<Vec<Completion>, Error> {
     match error {
         Error::Timeout { partial, .. } => Ok(vec![*partial]),

@@ -1,4 +1,4 @@
-//! The lines of the input. A thread reads them, so that a slow input delays neither answers nor Ctrl-C.
+//! Input lines, read on a thread so that a slow input delays neither answers nor Ctrl-C.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -11,21 +11,21 @@ use crate::failure::Failure;
 
 /// Longest line, in bytes.
 const MAX_LINE_BYTES: u64 = 16 << 20;
-/// Lines that are read ahead.
+/// Lines read ahead.
 const N_AHEAD: usize = 4;
 
-/// A line that is not blank.
+/// A non-blank line.
 #[derive(Debug)]
 pub(super) struct Line {
     /// Its number, from 1. Blank lines count.
     pub(super) number: u64,
     /// Offset of its end, in bytes.
     pub(super) end: u64,
-    /// Its text, or why it cannot be used.
+    /// Its text, or why it is unusable.
     pub(super) text: Result<String, String>,
 }
 
-/// The lines that follow.
+/// The remaining lines.
 #[derive(Debug)]
 pub(super) struct Lines {
     received: Receiver<io::Result<Line>>,
@@ -52,7 +52,7 @@ impl Lines {
         let reader = thread::current();
         thread::spawn(move || {
             if let Err(error) = read(BufReader::new(input), &send, &reader) {
-                // A receiver that is gone needs no error.
+                // Fails only if the receiver is gone.
                 let _ = send.send(Err(error));
             }
             drop(send);
@@ -61,12 +61,12 @@ impl Lines {
         Ok(Self { received, are_over: false, total_bytes })
     }
 
-    /// The length of the input in bytes, if it is known.
+    /// The length of the input in bytes, if known.
     pub(super) fn total_bytes(&self) -> Option<u64> {
         self.total_bytes
     }
 
-    /// Whether the last line was returned.
+    /// Whether the last line has been returned.
     pub(super) fn are_over(&self) -> bool {
         self.are_over
     }

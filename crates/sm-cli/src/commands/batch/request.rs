@@ -1,4 +1,4 @@
-//! A line of the input as a request.
+//! Parses an input line as a request.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use sm_runtime::{ChatRequest, EosRule, GenerationOptions, Grammar, Message, Prom
 use super::fields::Fields;
 use super::lines::Line;
 
-/// Other names of fields: those of the runtime and of common APIs.
+/// Field aliases from the runtime and common APIs.
 const ALIASES: [(&str, &str); 4] = [
     ("max_tokens", "n_tokens"),
     ("max_new_tokens", "n_tokens"),
@@ -15,19 +15,19 @@ const ALIASES: [(&str, &str); 4] = [
     ("repetition_penalty", "repeat_penalty"),
 ];
 
-/// Fields of which a line may have one.
+/// Mutually exclusive fields.
 const FORMS: [&str; 4] = ["json_schema", "json_object", "regex", "grammar"];
 
-/// A line that was parsed.
+/// A parsed line.
 #[derive(Debug)]
 pub(super) struct ParsedLine {
     pub(super) id: Value,
-    /// The request, or why the line is not one.
+    /// The request, or why it is invalid.
     pub(super) request: Result<Request, String>,
 }
 
 impl ParsedLine {
-    /// Parses a line. `defaults` apply where it has no options of its own; their seed is that of line 1.
+    /// Parses a line. `defaults` apply to options it does not set; their seed is that of line 1.
     pub(super) fn new(line: &Line, defaults: &GenerationOptions) -> Self {
         let fields = fields(line);
         let id = id(line, &fields);
@@ -49,7 +49,7 @@ fn id(line: &Line, fields: &Result<Fields, String>) -> Value {
     own.cloned().unwrap_or_else(|| line.number.into())
 }
 
-/// Other numbers might not be written as they were read.
+/// Other numbers might not round-trip.
 fn is_id(value: &Value) -> bool {
     value.is_string() || value.is_i64() || value.is_u64()
 }
@@ -75,7 +75,7 @@ fn request(fields: &Fields, number: u64, defaults: &GenerationOptions) -> Result
     Ok(Request::new(prompt, builder.options))
 }
 
-/// A request whose fields are being read.
+/// A request being built from fields.
 struct RequestBuilder {
     options: GenerationOptions,
     prompt: Option<Prompt>,
@@ -87,7 +87,7 @@ impl RequestBuilder {
             &mut self.options;
         match name {
             "id" if is_id(value) => {}
-            "id" => return Err("it must be a string or an integer".to_owned()),
+            "id" => return Err("must be a string or an integer".to_owned()),
             "prompt" => return self.set_prompt(Prompt::Text(read(value)?)),
             "messages" => return self.set_messages(read(value)?),
             "n_tokens" => limits.max_new_tokens = read(value)?,
@@ -198,7 +198,7 @@ mod tests {
             (r#"{"prompt": "a", "n_tokens": 0}"#, "invalid max_new_tokens: 0"),
             (r#"{"prompt": "a", "top_k": -1}"#, "top_k: invalid value"),
             (r#"{"prompt": "a", "stop": [""]}"#, "invalid stop"),
-            (r#"{"prompt": "a", "id": 1.5}"#, "id: it must be"),
+            (r#"{"prompt": "a", "id": 1.5}"#, "id: must be"),
             (r#"{"messages": [{"content": "a"}]}"#, "messages: message 0"),
         ] {
             let message = parsed(12, text).request.unwrap_err();

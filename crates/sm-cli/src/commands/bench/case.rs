@@ -15,9 +15,9 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Case {
     pub(super) phase: Phase,
-    /// Tokens of each sequence that are timed.
+    /// Timed tokens per sequence.
     pub(super) n_tokens: usize,
-    /// Positions of each sequence that are filled before timing starts.
+    /// Positions filled per sequence before timing starts.
     pub(super) depth: usize,
     /// Sequences in a step.
     pub(super) sequences: usize,
@@ -49,7 +49,7 @@ impl Grid<'_> {
 }
 
 impl Case {
-    /// Positions that each sequence has at the end.
+    /// Positions per sequence at the end.
     pub(super) fn context_len(&self) -> usize {
         self.depth.saturating_add(self.n_tokens)
     }

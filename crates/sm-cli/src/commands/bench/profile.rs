@@ -1,4 +1,4 @@
-//! The time of each operation of a test's steps, as a table or as JSON.
+//! The time of each operation in a test's steps, as a table or JSON.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use serde::Serialize;
 use sm_runtime::{Profile, ProfileRow, Speed, Work};
 
-/// A profile, per step and in the usual units.
+/// A profile, per step and in display units.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     steps: usize,
     /// Kinds of operations, then the whole step.
     ops: Vec<Row>,
-    /// What the same threads reach without the model, measured after the steps.
+    /// Read bandwidth of the same threads without the model, measured after the steps.
     read_gb_per_second: f64,
     float_gop_per_second: f64,
     bf16_gop_per_second: f64,
@@ -25,13 +25,13 @@ struct Row {
     op: String,
     count: usize,
     time_us: f64,
-    /// Fraction of the time of the step.
+    /// Fraction of the step's time.
     share: f64,
-    /// Fraction of the time of the row in which threads waited for others.
+    /// Fraction of the row's time in which threads waited for others.
     waiting: f64,
     gb_per_second: f64,
     gop_per_second: f64,
-    /// The least possible time over the time taken; none for operations that neither read weights nor multiply.
+    /// Minimum possible time over time taken; `None` for operations that neither read weights nor multiply.
     of_limit: Option<f64>,
 }
 

@@ -56,7 +56,7 @@ pub(super) struct Reporter<'a> {
 }
 
 impl<'a> Reporter<'a> {
-    /// A reporter that has written nothing.
+    /// A new reporter.
     pub(super) fn new(console: &'a Console, format: Format) -> Self {
         Self { console, format, n_written: 0, profiles: Vec::new() }
     }
@@ -92,7 +92,7 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Writes what follows the last measurement.
+    /// Writes the end of the output.
     ///
     /// # Errors
     /// If stdout is closed or fails.

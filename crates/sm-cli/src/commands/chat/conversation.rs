@@ -1,4 +1,4 @@
-//! The messages of a chat, and the answers to them.
+//! A chat's messages and answers.
 
 use sm_runtime::{
     ChatRequest, Completion, Engine, FinishReason, GenerationOptions, Message, Prompt, Session, SessionMode,
@@ -9,25 +9,25 @@ use crate::console::{Console, to_json};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 
-/// The session of the only conversation.
+/// The session name of the only conversation.
 const NAME: &str = "chat";
 
 /// How a conversation becomes a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// By the model's chat template.
+    /// With the model's chat template.
     Messages,
-    /// As plain text, one line after the other.
+    /// As plain text, line by line.
     Lines,
 }
 
-/// A conversation with a model, in a session that keeps its keys and values.
+/// A conversation in a session that keeps its KV pages.
 #[derive(Debug)]
 pub(super) struct Conversation {
     session: Session,
     options: GenerationOptions,
     form: Form,
-    /// The system message if there is one, then questions and answers in turn.
+    /// The system message, if any, then alternating questions and answers.
     messages: Vec<Message>,
 }
 
@@ -35,7 +35,7 @@ impl Conversation {
     /// A conversation without messages.
     ///
     /// # Errors
-    /// If the engine refuses the session.
+    /// If the engine rejects the session.
     pub(super) fn new(engine: &Engine, options: GenerationOptions, form: Form) -> Result<Self, Failure> {
         let mode = match form {
             // A template may render earlier messages differently as the conversation grows.
@@ -52,7 +52,7 @@ impl Conversation {
         self.forget();
     }
 
-    /// Starts again with another system message, or without one if it is empty.
+    /// Starts over with a new system message, or without one if it is empty.
     pub(super) fn set_system(&mut self, text: &str) {
         self.messages.clear();
         self.forget();
@@ -62,11 +62,11 @@ impl Conversation {
     }
 
     fn forget(&self) {
-        // Before the first answer, the engine does not know the session.
+        // Fails harmlessly before the first answer, when the session does not exist yet.
         let _ = self.session.forget();
     }
 
-    /// Prints the answer as it is generated. If there is none, the question is forgotten.
+    /// Prints the answer as it is generated. Forgets the question if there is none.
     ///
     /// # Errors
     /// If the context is full, the template or a step fails, or stdout is closed.
@@ -85,7 +85,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// What the session continues. Only what it has not seen is computed.
+    /// The prompt for the session, which only computes what is new.
     fn prompt(&self, question: &str) -> Prompt {
         match self.form {
             Form::Messages => ChatRequest::new().messages(self.messages.iter().cloned()).into(),
@@ -108,10 +108,10 @@ impl Conversation {
         Ok(stream.finish()?.swap_remove(0))
     }
 
-    /// All messages, as an array of objects with `role` and `content`.
+    /// All messages, as a JSON array of objects with `role` and `content`.
     ///
     /// # Errors
-    /// If they have no JSON form.
+    /// If they cannot be serialized.
     pub(super) fn to_json(&self) -> Result<String, Failure> {
         to_json(&self.messages)
     }

@@ -1,4 +1,4 @@
-//! Where the lines typed into a chat are saved.
+//! The location of the chat history.
 
 use std::env;
 use std::path::PathBuf;

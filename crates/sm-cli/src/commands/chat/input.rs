@@ -1,4 +1,4 @@
-//! The lines of a chat: edited on a terminal, or read from a pipe.
+//! Chat input: edited on a terminal or read from a pipe.
 
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
@@ -14,13 +14,13 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::prompt::utf8;
 
-/// Where lines come from.
+/// The source of lines.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// A person, with line editing and history.
+    /// A terminal, with line editing and history.
     Editor {
         editor: Box<DefaultEditor>,
-        /// Where the lines are saved.
+        /// The history file.
         history: Option<PathBuf>,
     },
     /// A file or a pipe.

@@ -1,8 +1,8 @@
-//! What a line of a chat means: a message or a command.
+//! Parses a chat line as a message or a command.
 
 use std::path::PathBuf;
 
-/// A line that was parsed.
+/// A parsed line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     Blank,
@@ -12,7 +12,7 @@ pub(super) enum Line {
     System(String),
     Save(PathBuf),
     Exit,
-    /// An unknown command, or one without its argument. The message says what is wrong.
+    /// An unknown command or a missing argument, with an error message.
     Invalid(String),
 }
 
@@ -26,7 +26,7 @@ pub(super) const HELP: &str = "\
 Ctrl-C stops an answer. Start a line with // to send a message that starts with /.";
 
 impl Line {
-    /// Parses a line, without the white space around it.
+    /// Parses a line, ignoring surrounding white space.
     pub(super) fn parse(text: &str) -> Self {
         let text = text.trim();
         if text.is_empty() {

@@ -1,4 +1,4 @@
-//! What the operating system and the CPU report about themselves.
+//! Information reported by the operating system and the CPU.
 
 use std::fmt;
 use std::fs;
@@ -12,9 +12,9 @@ use crate::console::Bytes;
 pub(super) struct Cpu {
     /// Its name.
     model: Option<String>,
-    /// Threads that this process can run at once.
+    /// Threads this process can run concurrently.
     pub(super) cores: usize,
-    /// The instruction sets that kernels may use.
+    /// Instruction sets usable by kernels.
     pub(super) features: Vec<&'static str>,
 }
 
@@ -37,9 +37,9 @@ impl fmt::Display for Cpu {
 pub(super) struct Memory {
     total_bytes: Option<u64>,
     available_bytes: Option<u64>,
-    /// The limit of this process's control group, if it has one.
+    /// The limit of this process's control group, if any.
     limit_bytes: Option<u64>,
-    /// When the kernel uses transparent huge pages.
+    /// The kernel's transparent huge page mode.
     pub(super) huge_pages: Option<String>,
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for Memory {
     }
 }
 
-/// A file of the kernel; empty where the system lacks it.
+/// Reads a kernel file; empty if it does not exist.
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }

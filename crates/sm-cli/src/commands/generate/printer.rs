@@ -1,4 +1,4 @@
-//! Outputs on stdout one after the other, although they grow at the same time.
+//! Prints concurrently generated outputs one after another.
 
 use std::num::NonZeroUsize;
 
@@ -7,32 +7,32 @@ use sm_runtime::{Completion, TokenEvent};
 use crate::console::Console;
 use crate::failure::Failure;
 
-/// Prints one output as it is, or several, each below a line with its number.
+/// Prints a single output as is, or several, each below a line with its number.
 #[derive(Debug)]
 pub(super) struct Printer<'a> {
     console: &'a Console,
     is_numbered: bool,
     outputs: Vec<Output>,
-    /// The output that is printed as it grows. Those before it are complete.
+    /// The output being streamed. Those before it are complete.
     current: usize,
 }
 
-/// An output that is not printed completely.
+/// An output not completely printed.
 #[derive(Clone, Debug, Default)]
 struct Output {
-    /// What is printed when its turn comes.
+    /// Text to print when its turn comes.
     pending: String,
     is_complete: bool,
 }
 
 impl<'a> Printer<'a> {
-    /// A printer of numbered outputs, or of one without a number if `None`.
+    /// A printer for numbered outputs, or for a single unnumbered one if `None`.
     pub(super) fn new(n_outputs: Option<NonZeroUsize>, console: &'a Console) -> Self {
         let outputs = vec![Output::default(); n_outputs.map_or(1, NonZeroUsize::get)];
         Self { console, is_numbered: n_outputs.is_some(), outputs, current: 0 }
     }
 
-    /// Prints the line above the current output, if there are numbers and such an output.
+    /// Prints the line above the current output, if there is one and outputs are numbered.
     ///
     /// # Errors
     /// If stdout is closed or fails.
@@ -45,7 +45,7 @@ impl<'a> Printer<'a> {
         self.console.line(format_args!("{newline}--- {number} of {} ---", self.outputs.len()))
     }
 
-    /// Prints what an output grew by, or keeps it until its turn comes.
+    /// Prints an output's new text, or keeps it until its turn comes.
     ///
     /// # Errors
     /// If stdout is closed or fails.
@@ -53,7 +53,7 @@ impl<'a> Printer<'a> {
         self.append(event.choice, &event.text, event.finish_reason.is_some())
     }
 
-    /// Prints outputs of which nothing was printed.
+    /// Prints whole outputs.
     ///
     /// # Errors
     /// If stdout is closed or fails.
@@ -61,7 +61,7 @@ impl<'a> Printer<'a> {
         completions.iter().enumerate().try_for_each(|(index, each)| self.append(index, &each.text, true))
     }
 
-    /// Ends the last line, unless the output is one text on its way to a program.
+    /// Ends the last line, unless the output is a single text piped to a program.
     ///
     /// # Errors
     /// If stdout is closed or fails.

@@ -1,4 +1,4 @@
-//! What `sm generate` reports: JSON on stdout, or one line on stderr.
+//! The report of `sm generate`: JSON on stdout, or one line on stderr.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ fn milliseconds(time: Duration) -> f64 {
 pub(super) fn summary(completions: &[Completion], load_time: Duration) -> String {
     let Some(first) = completions.first() else { return String::new() };
     let n_generated: usize = completions.iter().map(|each| each.usage.generated_tokens).sum();
-    // The first token of each output is part of the prompt's time.
+    // The prompt's time includes the first token of each output.
     let n_timed: usize = completions.iter().map(|each| each.usage.generated_tokens.saturating_sub(1)).sum();
     let seconds = completions.iter().map(|each| each.timings.decode.as_secs_f64()).fold(0.0, f64::max);
     let mut reasons: Vec<&str> = completions.iter().map(|each| each.finish_reason.name()).collect();

@@ -54,10 +54,10 @@ pub(super) fn bind(op: &plan::Attention, binder: &mut Binder<'_>) -> Result<(), 
         let Some(encoded) = encoded else { return footprint };
         footprint.write(limits, encoded, By::AttentionTiles { schedule, tile_cols: unit / BLOCK_LEN })
     };
-    let footprint = write(binder.footprint().read(limits, q)).write(limits, workspace.shared, By::Rows(1));
+    let footprint = write(Footprint::default().read(limits, q)).write(limits, workspace.shared, By::Rows(1));
     let attend = Attend { kernel, kv_dtype: binder.kv_dtype };
     binder.push(attend, footprint.kv(KvUse::Read { layer: kv.index() }));
-    let footprint = write(binder.footprint().read(limits, workspace.shared));
+    let footprint = write(Footprint::default().read(limits, workspace.shared));
     binder.push(MergeAttention(kernel), footprint);
     if let Some(encoded) = out.int8.filter(|_| !whole_blocks) {
         binder.encode(values, encoded);

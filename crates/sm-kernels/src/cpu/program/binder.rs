@@ -105,11 +105,6 @@ impl<'a> Binder<'a> {
         self.arena_bytes
     }
 
-    /// An empty footprint.
-    pub(super) fn footprint(&self) -> Footprint {
-        Footprint::default()
-    }
-
     /// The forms that hold a buffer's values.
     pub(super) fn buffer(&self, id: BufferId) -> BufferRegions {
         self.current[id.index()]
@@ -189,7 +184,8 @@ impl<'a> Binder<'a> {
         if is_rounded && x.bf16.is_none() {
             let x_values = x.f32.expect("rows that are not encoded are values");
             let out = self.scratch(x_values.rows(), bf16::stride(cols))?;
-            let footprint = self.footprint().read(self.limits, x_values).write(self.limits, out, By::Rows(1));
+            let footprint =
+                Footprint::default().read(self.limits, x_values).write(self.limits, out, By::Rows(1));
             self.push(Round { x: x_values, cols, out }, footprint);
             x.bf16 = Some(out);
         }
@@ -198,7 +194,7 @@ impl<'a> Binder<'a> {
 
     /// Appends a phase that makes the int8 form of rows.
     pub(super) fn encode(&mut self, x: Region<f32>, out: Region<crate::cpu::activations::int8::Int8Block>) {
-        let footprint = self.footprint().read(self.limits, x).write(self.limits, out, By::Rows(1));
+        let footprint = Footprint::default().read(self.limits, x).write(self.limits, out, By::Rows(1));
         self.push(Encode { x, out }, footprint);
     }
 

@@ -2,7 +2,7 @@
 
 use super::BoundKernel;
 use super::binder::Binder;
-use crate::cpu::arena::Access;
+use crate::cpu::arena::{Access, Footprint};
 use crate::cpu::isa::Isa;
 use crate::cpu::ops::embed::Embed;
 use crate::cpu::ops::product::ProductWorkspace;
@@ -14,7 +14,7 @@ pub(super) fn bind(op: &plan::Embed, binder: &mut Binder<'_>) -> Result<(), Prep
     let &plan::Embed { table, positions, scale, out } = op;
     let out = binder.output_values(out);
     let work = binder.per_worker(out.stride())?;
-    let footprint = binder.footprint().write(binder.limits, out, By::Rows(1));
+    let footprint = Footprint::default().write(binder.limits, out, By::Rows(1));
     let footprint = footprint.write(binder.limits, work, By::Rows(1));
     binder.push(Embed { table, positions, scale, out, work }, footprint);
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::BoundKernel;
 use super::binder::Binder;
-use crate::cpu::arena::Access;
+use crate::cpu::arena::{Access, Footprint};
 use crate::cpu::buffers::BufferRegions;
 use crate::cpu::isa::Isa;
 use crate::cpu::ops::linear::GatedLinear;
@@ -25,7 +25,7 @@ pub(super) fn bind(op: &plan::GatedLinear, binder: &mut Binder<'_>) -> Result<()
     let depth = binder.plan.matrix(gate).cols + binder.plan.matrix(up).cols;
     let x = binder.factor(binder.buffer(x), &[gate, up])?;
     let out = binder.output(out);
-    let footprint = x.read(binder.footprint(), binder.limits);
+    let footprint = x.read(Footprint::default(), binder.limits);
     let footprint = out.write_products(footprint, binder.limits, depth);
     binder.push(BoundGatedLinear { x, gate, up, activation, out }, footprint);
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::BoundKernel;
 use super::binder::Binder;
-use crate::cpu::arena::Access;
+use crate::cpu::arena::{Access, Footprint};
 use crate::cpu::isa::Isa;
 use crate::cpu::ops::gather_rows::GatherRows;
 use crate::cpu::ops::product::ProductWorkspace;
@@ -13,7 +13,7 @@ use crate::plan;
 pub(super) fn bind(op: &plan::GatherRows, binder: &mut Binder<'_>) {
     let x = binder.values(op.x);
     let out = binder.output_values(op.out);
-    let footprint = binder.footprint().read(binder.limits, x).write(binder.limits, out, By::Rows(1));
+    let footprint = Footprint::default().read(binder.limits, x).write(binder.limits, out, By::Rows(1));
     binder.push(GatherRows { x, out }, footprint);
 }
 

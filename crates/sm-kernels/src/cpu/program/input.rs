@@ -2,7 +2,7 @@
 
 use super::BoundKernel;
 use super::binder::Binder;
-use crate::cpu::arena::{Access, Region};
+use crate::cpu::arena::{Access, Footprint, Region};
 use crate::cpu::isa::Isa;
 use crate::cpu::ops::product::ProductWorkspace;
 use crate::cpu::split::By;
@@ -21,7 +21,7 @@ pub(crate) struct InputRows {
 pub(super) fn bind(op: &Input, binder: &mut Binder<'_>) {
     let width = binder.plan.buffer(op.out).width;
     let out = binder.output_values(op.out);
-    let footprint = binder.footprint().write(binder.limits, out, By::Rows(1));
+    let footprint = Footprint::default().write(binder.limits, out, By::Rows(1));
     binder.push(InputRows { width, out }, footprint);
 }
 

@@ -6,7 +6,7 @@
 
 use super::BoundKernel;
 use super::binder::Binder;
-use crate::cpu::arena::Access;
+use crate::cpu::arena::{Access, Footprint};
 use crate::cpu::buffers::BufferRegions;
 use crate::cpu::isa::Isa;
 use crate::cpu::ops::linear::Linear;
@@ -30,7 +30,7 @@ pub(super) fn bind(op: &plan::Linear, binder: &mut Binder<'_>) -> Result<(), Pre
     let depth = binder.plan.matrix(weight).cols;
     let x = binder.factor(binder.buffer(x), &[weight])?;
     let out = binder.output(out);
-    let footprint = x.read(binder.footprint(), binder.limits);
+    let footprint = x.read(Footprint::default(), binder.limits);
     let footprint = out.write_products(footprint, binder.limits, depth);
     binder.push(BoundLinear { x, weight, bias, epilogue, store, out }, footprint);
     Ok(())

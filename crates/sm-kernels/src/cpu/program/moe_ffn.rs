@@ -3,7 +3,7 @@
 use super::BoundKernel;
 use super::binder::Binder;
 use super::linear::BoundLinear;
-use crate::cpu::arena::{Access, RowCount};
+use crate::cpu::arena::{Access, Footprint, RowCount};
 use crate::cpu::buffers::BufferRegions;
 use crate::cpu::forms::Forms;
 use crate::cpu::isa::{Isa, LANES};
@@ -54,12 +54,12 @@ pub(super) fn bind(op: &plan::MoeFfn, binder: &mut Binder<'_>) -> Result<(), Pre
     };
     bind_router(&kernel, binder)?;
     kernel.x = binder.factor(kernel.x, &[experts.gate, experts.up])?;
-    let footprint = kernel.x.read(binder.footprint(), limits).read(limits, kernel.chosen);
+    let footprint = kernel.x.read(Footprint::default(), limits).read(limits, kernel.chosen);
     let footprint = kernel.inner.write_columns(footprint, limits).write(limits, kernel.order, By::Rows(1));
     binder.push(GatedExperts(kernel), footprint);
     kernel.inner = binder.factor(kernel.inner, &[experts.down])?;
     let results = BufferRegions::only_f32(kernel.results);
-    let footprint = binder.footprint().read(limits, kernel.order).read(limits, kernel.weights);
+    let footprint = Footprint::default().read(limits, kernel.order).read(limits, kernel.weights);
     let footprint = kernel.inner.read(footprint.read(limits, kernel.chosen), limits);
     let footprint = kernel.out.write_columns(results.write_columns(footprint, limits), limits);
     binder.push(DownExperts(kernel), footprint);
@@ -78,9 +78,9 @@ fn bind_router(kernel: &MoeFfn, binder: &mut Binder<'_>) -> Result<(), PrepareEr
         store: Store::Write,
         out: logits,
     };
-    let footprint = logits.write_columns(router.x.read(binder.footprint(), limits), limits);
+    let footprint = logits.write_columns(router.x.read(Footprint::default(), limits), limits);
     binder.push(router, footprint);
-    let footprint = binder.footprint().read(limits, kernel.logits).write(limits, kernel.exps, By::Rows(1));
+    let footprint = Footprint::default().read(limits, kernel.logits).write(limits, kernel.exps, By::Rows(1));
     let footprint = footprint.write(limits, kernel.chosen, By::Rows(1));
     binder.push(ChooseExperts(*kernel), footprint.write(limits, kernel.weights, By::Rows(1)));
     Ok(())

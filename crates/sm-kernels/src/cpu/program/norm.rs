@@ -2,7 +2,7 @@
 
 use super::BoundKernel;
 use super::binder::Binder;
-use crate::cpu::arena::Access;
+use crate::cpu::arena::{Access, Footprint};
 use crate::cpu::isa::Isa;
 use crate::cpu::ops::norm::Norm;
 use crate::cpu::ops::product::ProductWorkspace;
@@ -14,7 +14,7 @@ pub(super) fn bind(op: &plan::Norm, binder: &mut Binder<'_>) {
     let width = binder.plan.buffer(x).width;
     let x = binder.values(x);
     let out = binder.output(out);
-    let footprint = out.write_rows(binder.footprint().read(binder.limits, x), binder.limits);
+    let footprint = out.write_rows(Footprint::default().read(binder.limits, x), binder.limits);
     binder.push(Norm { x, width, kind, weight, bias, eps, store, out }, footprint);
 }
 

@@ -2,7 +2,7 @@
 
 use super::BoundKernel;
 use super::binder::{Binder, KvHeads};
-use crate::cpu::arena::{Access, KvUse};
+use crate::cpu::arena::{Access, Footprint, KvUse};
 use crate::cpu::isa::{Isa, LANES};
 use crate::cpu::ops::product::ProductWorkspace;
 use crate::cpu::ops::rope_store::{HeadNorm, RopeAngles, RopeStore, Rotation};
@@ -20,7 +20,7 @@ pub(crate) struct BoundRopeStore {
 /// Appends the phases that compute the angles of a step's positions, which all layers share.
 pub(super) fn bind_angles(binder: &mut Binder<'_>) {
     for (table, out) in binder.plan.ropes.iter().zip(binder.angles.clone()) {
-        let footprint = binder.footprint().write(binder.limits, out, By::Rows(1));
+        let footprint = Footprint::default().write(binder.limits, out, By::Rows(1));
         binder.push(RopeAngles { table: table.clone(), out }, footprint);
     }
 }
@@ -40,7 +40,7 @@ pub(super) fn bind(op: &plan::RopeStore, binder: &mut Binder<'_>) -> Result<(), 
     let work = binder.per_worker(head_dim.next_multiple_of(LANES))?;
     let runs = binder.page_runs(n_kv_heads);
     let tiles = By::PageRuns { runs, tile_cols: heads_per_kv * head_dim };
-    let mut footprint = binder.footprint().read(binder.limits, qkv).write(binder.limits, q, tiles);
+    let mut footprint = Footprint::default().read(binder.limits, qkv).write(binder.limits, q, tiles);
     footprint = footprint.write(binder.limits, work, By::Rows(1));
     footprint = footprint.kv(KvUse::Write { layer: kv.index(), runs });
     if let Some(rotation) = rotation {

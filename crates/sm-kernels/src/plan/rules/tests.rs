@@ -65,7 +65,8 @@ fn state(parts: &mut Parts, span: usize) -> &mut StateSpan {
 #[test]
 fn states_are_read_and_written_by_one_span_each() {
     let mut rules = StepRules::new(&plan_with_states(), limits());
-    let cases: &[(&str, fn(&mut Parts))] = &[
+    type Change = fn(&mut Parts);
+    let cases: &[(&str, Change)] = &[
         ("span 1 names no state, but the plan has some", |p| p.spans[1].state = None),
         ("span 1 starts at position 5 but reads no state", |p| state(p, 1).read = None),
         ("span 0 starts at position 0 but reads state slot 1", |p| state(p, 0).read = Some(slot(1))),

@@ -1,15 +1,15 @@
-//! Bounds what templates keep in namespaces, the only values that can grow from one iteration of a loop to the next.
+//! Bounds the values in namespaces, the only ones that can grow across loop iterations.
 
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, State, Value};
 
-/// The deepest nesting of a kept value. The engine drops and prints values recursively.
+/// Maximum nesting of a kept value. The engine drops and prints values recursively.
 const MAX_DEPTH: usize = 64;
 
-/// The longest string kept, in bytes.
+/// Maximum length of a kept string, in bytes.
 const MAX_STRING_BYTES: usize = 16 << 20;
 
-/// Parts of kept values visited in a render.
+/// Maximum parts of kept values visited per render.
 const MAX_VISITS: usize = 1_000_000;
 
 /// Returns `value`, unless it is deeper or longer than any real template needs, or contains a namespace.
@@ -17,7 +17,7 @@ pub(super) fn bounded(state: &mut State<'_, '_>, value: Value) -> Result<Value, 
     let mut n_visits = state.get_temp("n_visits").and_then(|visits| visits.as_usize()).unwrap_or(0);
     let mut open = vec![(value.clone(), 0)];
     while let Some((part, depth)) = open.pop() {
-        // Counted before visiting, so that a list that doubles in each iteration is stopped before it takes long.
+        // Count before visiting, so that a list that doubles in each iteration is stopped early.
         n_visits += 1 + part.as_object().and_then(|object| object.enumerator_len()).unwrap_or(0);
         let namespace = part.as_object().is_some_and(|object| object.type_name().ends_with("Namespace"));
         let long = part.as_str().is_some_and(|text| text.len() > MAX_STRING_BYTES);

@@ -1,7 +1,7 @@
 //! Writes GGUF files, version 3, tensor by tensor.
 //!
-//! The header (metadata and the position of each tensor) is written first, from the tensors that the caller announces; their
-//! bytes follow in pieces of any size, so that a model need not fit in memory.
+//! The header (metadata and tensor positions) is written first, from the tensors announced by the caller; their bytes
+//! follow in pieces of any size, so a model need not fit in memory.
 
 use std::io::{self, Write};
 
@@ -29,7 +29,7 @@ pub enum WriteError {
     /// The file cannot be written.
     #[error("cannot write the GGUF file: {0}")]
     Io(#[from] io::Error),
-    /// No reader would accept the metadata or the shape of a tensor.
+    /// The metadata or a tensor's shape is invalid.
     #[error(transparent)]
     Content(#[from] LoadError),
 }
@@ -57,7 +57,7 @@ pub struct GgufWriter<W> {
     alignment: usize,
     /// Sizes in bytes of the unfinished tensors, in reverse order: the current one is last.
     pending: Vec<u64>,
-    /// Bytes of the current tensor that are written.
+    /// Bytes written of the current tensor.
     written: u64,
 }
 
@@ -118,7 +118,7 @@ impl<W: Write> GgufWriter<W> {
         Ok(self.out)
     }
 
-    /// Ends the current tensor if it is complete, and empty ones after it, each with padding.
+    /// Finishes the current tensor if complete, and any empty ones after it, each with padding.
     fn end_full_tensors(&mut self) -> Result<(), WriteError> {
         while self.pending.pop_if(|size| *size == self.written).is_some() {
             let padding = self.written.next_multiple_of(self.alignment as u64) - self.written;

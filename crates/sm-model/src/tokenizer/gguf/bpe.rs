@@ -1,8 +1,8 @@
-//! Byte-level BPE: splits the text by the model's regular expressions, then merges the bytes of each part by rank.
+//! Byte-level BPE: splits text by the model's regular expressions, then merges the bytes of each part by rank.
 //!
-//! Merging is done by the crate `tokenizers`. Byte-level BPE: GPT-2,
-//! <https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf>; merge order: Sennrich et al.,
-//! <https://arxiv.org/abs/1508.07909>.
+//! The crate `tokenizers` does the merging. Byte-level BPE: GPT-2,
+//! <https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf>; merge
+//! order: Sennrich et al., <https://arxiv.org/abs/1508.07909>.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
-//! Cuts a text at the written forms of special tokens, before it is encoded.
+//! Splits text at special tokens before encoding.
 //!
-//! As `tokenizer_st_partition` of llama.cpp: longer tokens first, each cut as often as it occurs in what is still text.
+//! As in `tokenizer_st_partition` of llama.cpp: longer tokens first, each at every occurrence in the remaining text.
 
 use aho_corasick::AhoCorasick;
 use sm_tensor::TokenId;
@@ -8,7 +8,7 @@ use sm_tensor::TokenId;
 use super::tokens::{TokenType, Tokens, invalid};
 use crate::tokenizer::{GuardedText, SpecialText, TokenizerError};
 
-/// The special tokens of Phi-3 that keep the spaces after them; its others swallow them.
+/// The special tokens of Phi-3 that keep the spaces after them; all others swallow them.
 pub(super) const PHI3_KEEPS_SPACES: &[&str] = &["<unk>", "<s>", "<|endoftext|>"];
 
 /// A part of a text.
@@ -29,7 +29,7 @@ pub(super) struct SpecialTexts {
 struct SpecialToken {
     text: String,
     id: TokenId,
-    /// Recognized even if special tokens are to be taken as plain text.
+    /// Recognized even if special tokens are treated as plain text.
     user_defined: bool,
     drops_spaces_after: bool,
 }
@@ -57,7 +57,7 @@ impl SpecialTexts {
         Ok(Self { specials, finder: finder.map_err(|error| invalid(error.to_string()))? })
     }
 
-    /// Cuts `text` at its special tokens.
+    /// Splits `text` at its special tokens.
     pub(super) fn split<'a>(&self, text: &'a str, special_text: SpecialText) -> Vec<Fragment<'a>> {
         self.split_where(text, |special, _| special_text == SpecialText::Parse || special.user_defined)
     }

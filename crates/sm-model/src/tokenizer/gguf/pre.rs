@@ -1,8 +1,8 @@
-//! The pre-tokenizers that `tokenizer.ggml.pre` names: how a text is split before merging.
+//! The pre-tokenizers named by `tokenizer.ggml.pre`, which split text before merging.
 //!
-//! Each is a list of regular expressions. An expression splits every part that the previous ones left into its matches and the
-//! text between them. The expressions are those of the published `tokenizer.json` files, or of llama.cpp
-//! (`llama_vocab_pre_type` in `llama-vocab.cpp`) where it has one name for several models.
+//! Each is a list of regular expressions. Each expression splits every part left by the previous ones into its matches and
+//! the text between them. They are taken from the published `tokenizer.json` files, or from llama.cpp
+//! (`llama_vocab_pre_type` in `llama-vocab.cpp`) where one name covers several models.
 
 use crate::tokenizer::TokenizerError;
 
@@ -11,9 +11,9 @@ use crate::tokenizer::TokenizerError;
 pub(super) struct PreTokenizer {
     names: &'static [&'static str],
     pub(super) patterns: &'static [&'static str],
-    /// Whether a part that is a token as a whole becomes that token, whatever the merges would make of it.
+    /// Whether a part that is a single token becomes that token regardless of merges.
     pub(super) ignores_merges: bool,
-    /// Whether BOS is added if the file does not say.
+    /// Whether BOS is added by default.
     pub(super) adds_bos: bool,
 }
 
@@ -65,7 +65,7 @@ const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Mistral's Tekken.
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// DeepSeek LLM: letters with case. Those that Unicode normalization would change are written as numbers.
+/// DeepSeek LLM: cased letters. Those that Unicode normalization would change are written as code points.
 const DEEPSEEK_LETTERS: &str = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\x{1F7D}ᾀ-ᾴᾶ-ᾼ\x{1FBE}ῂ-ῄῆ-ῌῐ-\x{1FD3}ῖ-\x{1FDB}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\x{2126}ℨ\x{212A}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
 const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
 const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";

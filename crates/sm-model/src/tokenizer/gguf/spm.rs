@@ -1,12 +1,12 @@
-//! SentencePiece-style BPE: merges neighbours into tokens, best score first; what is left over becomes byte tokens.
+//! SentencePiece-style BPE: merges neighbours into tokens, best score first; the rest becomes byte tokens.
 //!
 //! ```text
 //! queue = all neighbours that form a token
 //! while the best pair of the queue is still two neighbours: merge it, queue the pairs it forms with its new neighbours
 //! ```
 //!
-//! A priority queue over a linked list of symbols, `O(n log n)`, as SentencePiece's `bpe_model.cc` and llama.cpp's
-//! `llm_tokenizer_spm` have it. SentencePiece: <https://arxiv.org/abs/1808.06226>.
+//! A priority queue over a linked list of symbols, `O(n log n)`, as in SentencePiece's `bpe_model.cc` and llama.cpp's
+//! `llm_tokenizer_spm`. SentencePiece: <https://arxiv.org/abs/1808.06226>.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashMap};
@@ -25,7 +25,7 @@ pub(super) struct Spm {
     unknown: Option<TokenId>,
 }
 
-/// A piece of the text that is one symbol so far; empty once it is merged into its left neighbour.
+/// A piece of text merged into one symbol so far; empty once merged into its left neighbour.
 #[derive(Clone, Copy)]
 struct Symbol {
     start: usize,
@@ -134,7 +134,8 @@ impl Spm {
         left: Option<usize>,
         right: Option<usize>,
     ) -> Option<Pair> {
-        let (left, right) = (left?, right?);
+        let left = left?;
+        let right = right?;
         let start = symbols[left].start;
         let len = symbols[left].len + symbols[right].len;
         let &(_, score) = self.tokens.get(&text[start..start + len])?;

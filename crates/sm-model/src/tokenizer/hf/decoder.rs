@@ -1,4 +1,4 @@
-//! The `decoder` of `tokenizer.json`: the bytes of each piece of the vocabulary.
+//! The `decoder` of `tokenizer.json`: the bytes of each vocabulary piece.
 //!
 //! The library decodes whole sequences of pieces. We turn each piece into bytes once, at load, so that a text is the bytes of
 //! its tokens in a row, which is what streaming needs. Where pieces are words, as with WordPiece or without a decoder, a piece
@@ -12,11 +12,11 @@ use crate::tokenizer::TokenizerError;
 use crate::tokenizer::byte_level::ByteLevelDecoder;
 use crate::tokenizer::vocabulary::Lead;
 
-/// Turns pieces of the vocabulary into bytes.
+/// Converts vocabulary pieces to bytes.
 #[derive(Debug)]
 pub(super) struct PieceDecoder {
     steps: Vec<Step>,
-    /// Whether pieces are joined to one text; later steps then see the text, not the pieces.
+    /// Whether pieces have been joined; later steps then see the text, not the pieces.
     fused: bool,
     lead: Lead,
 }
@@ -50,14 +50,14 @@ impl PieceDecoder {
     /// Reads the JSON object of the decoder.
     ///
     /// # Errors
-    /// [`TokenizerError::Unsupported`] for decoders that look at neighbouring pieces.
+    /// [`TokenizerError::Unsupported`] for decoders that depend on neighbouring pieces.
     pub(super) fn from_json(decoder: &Value) -> Result<Self, TokenizerError> {
         let mut parsed = Self { steps: Vec::new(), fused: false, lead: Lead::Keep };
         parsed.add(decoder)?;
         Ok(parsed)
     }
 
-    /// What becomes of a space at the start of a text.
+    /// Handling of a space at the start of a text.
     pub(super) fn lead(&self) -> Lead {
         self.lead
     }
@@ -211,7 +211,7 @@ fn word_piece(piece: &str, prefix: &str, cleanup: bool) -> String {
     text
 }
 
-/// The byte that a piece such as `<0x0A>` names.
+/// The byte of a piece such as `<0x0A>`.
 pub(in crate::tokenizer) fn fallback_byte(piece: &str) -> Option<u8> {
     let digits = piece.strip_prefix("<0x")?.strip_suffix('>')?;
     if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }

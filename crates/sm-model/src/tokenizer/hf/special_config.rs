@@ -1,4 +1,4 @@
-//! The special tokens that configuration files beside `tokenizer.json` declare.
+//! Special tokens declared by the configuration files next to `tokenizer.json`.
 //!
 //! transformers spreads them over four files: text forms and flags in `tokenizer_config.json` and the older
 //! `special_tokens_map.json`, ids in `generation_config.json` and `config.json`. Earlier files in this order win.
@@ -14,7 +14,7 @@ use tokenizers::AddedToken;
 use crate::json;
 use crate::tokenizer::TokenizerError;
 
-/// Special tokens as the files declare them: some by text, some by id.
+/// The declared special tokens: some by text, some by id.
 #[derive(Debug, Default)]
 pub(super) struct SpecialConfig {
     pub(super) bos: Option<String>,
@@ -24,12 +24,12 @@ pub(super) struct SpecialConfig {
     /// `added_tokens_decoder`, by ascending ids.
     pub(super) added_tokens: Vec<(u32, AddedToken)>,
     pub(super) bos_id: Option<TokenId>,
-    /// All ids that `generation_config.json` and `config.json` declare as ends of sequence.
+    /// All end-of-sequence ids in `generation_config.json` and `config.json`.
     pub(super) end_ids: Vec<TokenId>,
 }
 
 impl SpecialConfig {
-    /// Reads the files of a directory. Each of them is optional.
+    /// Reads the files of a directory, all of them optional.
     ///
     /// # Errors
     /// If a file is not JSON, or an id is not a number.

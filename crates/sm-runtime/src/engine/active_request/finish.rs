@@ -1,4 +1,4 @@
-//! The end of a request: its completions, what is reported about it, and the response.
+//! The end of a request: its completions, metrics and response.
 
 use std::time::Instant;
 
@@ -9,8 +9,8 @@ use crate::engine::request_params::Delivery;
 use crate::{Completion, Error, FinishReason, RequestMetrics, Select, TokenEvent, Usage};
 
 impl ActiveRequest {
-    /// Completes a choice that the scheduler has ended. `token_ids` are prompt and output; `reason` holds if no token ended the
-    /// choice. Returns how many of the tokens are kept.
+    /// Completes a choice that the scheduler has ended. `token_ids` are prompt and output; `reason` applies if no token
+    /// ended the choice. Returns how many of the tokens are kept.
     pub(crate) fn end(&mut self, index: usize, token_ids: &[TokenId], reason: FinishReason) -> usize {
         let n_prompt = self.usage.prompt_tokens;
         let choice = &mut self.choices[index];
@@ -23,7 +23,7 @@ impl ActiveRequest {
                 let mut event = TokenEvent {
                     choice: index,
                     index: output.n_tokens(),
-                    // After an error, the error is what ends a stream.
+                    // If the request failed, the error ends the stream.
                     finish_reason: self.error.is_none().then_some(reason),
                     ..TokenEvent::default()
                 };
@@ -56,19 +56,19 @@ impl ActiveRequest {
         n_kept
     }
 
-    /// Whether the session of a choice that has ended stays as it was before the call.
+    /// Whether to restore the session to its state before the call.
     pub(crate) fn is_rolled_back(&self, reason: FinishReason) -> bool {
         match self.delivery {
-            // The caller gets nothing of a request that was cut short.
+            // The caller gets nothing from a request that was cut short.
             Delivery::Whole => {
                 self.error.is_some() || matches!(reason, FinishReason::Cancelled | FinishReason::Timeout)
             }
-            // The caller has what was delivered. If that is nothing, the failed call can be repeated.
+            // The caller has what was streamed. If nothing was, a failed call can be repeated.
             Delivery::Stream => self.error.is_some() && self.times.first_token.is_none(),
         }
     }
 
-    /// The metrics of a request that has ended.
+    /// The metrics of a finished request.
     pub(crate) fn metrics(&self) -> RequestMetrics {
         let Times { submitted, started, first_token } = self.times;
         let total = submitted.elapsed();
@@ -99,7 +99,7 @@ impl ActiveRequest {
     /// Responds to the caller.
     pub(crate) fn respond(mut self) {
         let outcome = self.outcome();
-        // Released first, so that a caller with the response finds the request gone.
+        // Release first, so that a caller holding the response finds the request gone.
         drop(self.keep_alive.take());
         self.responder.give(outcome);
     }
@@ -131,7 +131,7 @@ impl ActiveRequest {
     }
 }
 
-/// The completion with the highest mean log-probability, the first of several.
+/// The completion with the highest mean log-probability; ties go to the first.
 fn best(completions: Vec<Completion>) -> Option<Completion> {
     let mean = |completion: &Completion| {
         let sum: f64 = completion.logprobs.iter().map(|token| f64::from(token.logprob)).sum();

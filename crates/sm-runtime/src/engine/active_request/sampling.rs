@@ -1,4 +1,4 @@
-//! Sampling for one request: the next token of a choice, draft tokens, and scores of the prompt.
+//! Sampling for one request: next tokens, draft tokens and prompt scores.
 //!
 //! A token is a function of the request's options, its tokens so far, the logits and `(seed, choice, position)`; see
 //! [`crate::sampling`]. Filters may be the caller's own code, so a panic in one fails this request alone.
@@ -20,45 +20,45 @@ pub(crate) struct SamplingBuffers {
     counts: Vec<u32>,
     raw: RawLogits,
     event: TokenEvent,
-    /// A copy of logits that several choices draw from.
+    /// Copy of logits from which several choices draw.
     shared: Vec<f32>,
-    /// A sequence's tokens and the accepted drafts behind it.
+    /// A sequence's tokens, then its accepted drafts.
     pub(crate) tokens: Vec<TokenId>,
 }
 
 impl SamplingBuffers {
-    /// Copies logits that several choices will draw from.
+    /// Saves logits from which several choices will draw.
     pub(crate) fn keep_shared(&mut self, logits: &[f32]) {
         self.shared.clear();
         self.shared.extend_from_slice(logits);
     }
 
-    /// Restores them: sampling changes logits in at.
+    /// Restores them: sampling modifies logits in place.
     pub(crate) fn restore_shared(&self, logits: &mut [f32]) {
         logits.copy_from_slice(&self.shared);
     }
 }
 
-/// The position that a token is drawn for.
+/// The position for which a token is drawn.
 pub(crate) struct DrawPosition<'a> {
     pub(crate) choice: usize,
     /// The prompt and the output so far.
     pub(crate) token_ids: &'a [TokenId],
 }
 
-/// A token that was drawn.
+/// A sampled token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sampled {
     pub(crate) token: TokenId,
-    /// Whether it belongs to the output: an end-of-sequence or stop token does not.
+    /// Whether it is part of the output; end-of-sequence and stop tokens are not.
     pub(crate) is_kept: bool,
     /// Whether a stop rule matched.
     pub(crate) stops: bool,
 }
 
 impl ActiveRequest {
-    /// Scores the prompt's token at a position with the logits `[vocab_size]` of the position before. Each position is scored
-    /// once.
+    /// Scores the prompt token at a position with the logits `[vocab_size]` of the position before. Each position is
+    /// scored once.
     ///
     /// # Errors
     /// If a logit is not finite.
@@ -76,7 +76,7 @@ impl ActiveRequest {
         Ok(())
     }
 
-    /// Samples the next token of a choice from `logits`, `[vocab_size]`, which it changes, and sends it to the caller.
+    /// Samples the next token of a choice from `logits`, `[vocab_size]`, which it modifies, and sends it to the caller.
     ///
     /// # Errors
     /// If no token can be sampled.
@@ -99,7 +99,7 @@ impl ActiveRequest {
             self.chain.sample_within((constraint, logits), &mut history, draw, candidates)
         }));
         let token = drawn.unwrap_or_else(|panic| {
-            // The panic may have left them half counted.
+            // The panic may have left partial counts.
             counts.clear();
             Err(Error::FilterPanicked { message: message_of(&*panic) })
         })?;
@@ -129,8 +129,8 @@ impl ActiveRequest {
         Ok(Sampled { token, is_kept, stops: stop.is_some() })
     }
 
-    /// The token that a choice samples after `token_ids` from the logits of a draft model, with the same options and noise as
-    /// from those of the model; `None` if no token can be sampled.
+    /// Samples the token after `token_ids` from the logits of a draft model, with the same options and noise as for the
+    /// target model; `None` if no token can be sampled.
     pub(crate) fn draft(
         &self,
         choice: usize,

@@ -1,7 +1,5 @@
 //! Steps: how many sequences they have, how many there are, and prompts of all lengths in one of them.
 
-use sm_batching::BatchingConfig;
-
 use super::watching::{Diary, diarist};
 use super::{SIZE, config, request};
 use crate::testing::{FakeSize, fake_model, hashed};

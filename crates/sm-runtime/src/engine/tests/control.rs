@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sm_batching::{BatchingConfig, BatchingStrategy, Suggestion};
-use sm_cache::{CacheEvent, CacheObserver, KvCacheConfig};
+use sm_cache::{CacheEvent, CacheObserver};
 
 use super::watching::gated;
 use super::{SIZE, alone, always, config, engine_of, request, seeded, text};

@@ -8,9 +8,7 @@ use sm_cache::{CacheEvent, CacheObserver};
 use super::{SIZE, alone, block_on, config, engine_of, request, seeded, text};
 use crate::sampling::{History, LogitsFilter};
 use crate::testing::{fake_model, hashed};
-use crate::{
-    Engine, EngineConfig, Error, KvCacheConfig, MetricsSink, Request, RequestMetrics, Select, StepMetrics,
-};
+use crate::{Engine, EngineConfig, Error, MetricsSink, Request, RequestMetrics, Select, StepMetrics};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -1,7 +1,5 @@
 //! Conversations.
 
-use sm_cache::KvCacheConfig;
-
 use super::{SIZE, alone, config, engine_of, seeded, text, transcript};
 use crate::testing::{FakeSize, fake_model, hashed};
 use crate::{Engine, EngineConfig, Error, LimitedResource, Prompt, Request};
@@ -85,7 +83,7 @@ fn a_conversation_that_was_forgotten_is_not_continued_as_if_it_were_new() {
     first.generate("hello", &seeded(1, 4)).unwrap();
     second.generate("hello", &seeded(1, 4)).unwrap();
     let error = first.clone().generate(" again", &seeded(1, 4)).unwrap_err().to_string();
-    assert_eq!(error, "there is no session a; it was never begun, or it was evicted or dropped");
+    assert_eq!(error, "there is no session a; it was never started, or was evicted or dropped");
     first.forget().unwrap();
     let anew = first.generate("hello", &seeded(1, 4)).unwrap();
     assert_eq!(anew.prompt_tokens.len(), 5);

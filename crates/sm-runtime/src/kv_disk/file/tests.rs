@@ -113,7 +113,7 @@ fn a_directory_is_for_one_at_a_time_and_a_file_for_one_page_at_least() {
     let in_the_way = dir.path().join(file_name(RecordKind::Page));
     let file = FileParams { dir: &in_the_way, record_bytes: 1, ..small };
     let error = RecordFile::open(&file).unwrap_err();
-    assert!(matches!(error, KvDiskError::Io { action: "make the directory", .. }), "{error}");
+    assert!(matches!(error, KvDiskError::Io { action: "create the directory", .. }), "{error}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Reading stored pages back for a request that waits.
+//! Restores stored pages for queued requests.
 
 use std::sync::mpsc::TryRecvError;
 
@@ -13,8 +13,8 @@ use crate::kv_disk::record::{RecordKind, RecordName};
 use crate::kv_disk::worker::{Done, Job, RecordRead};
 
 impl DiskTier {
-    /// Begins to read the stored pages that a waiting request could use, if that is faster than computing them. Returns whether
-    /// the request should wait for it.
+    /// Starts reading the stored pages that a queued request can use, if that is faster than computing them. Returns
+    /// whether the request should wait.
     pub(crate) fn begin(&mut self, request: &PrefetchRequest<'_>, cache: &KvCache, cost: &CostModel) -> bool {
         if self.pages.slots.len() == 0 || self.jobs.is_none() {
             return false;
@@ -40,8 +40,8 @@ impl DiskTier {
         true
     }
 
-    /// The stored pages after the first `n_before`, without a gap, that leave a token to compute and for which there is room in
-    /// memory; with states, up to the last page that has a stored state.
+    /// The contiguous stored pages after the first `n_before` that fit into memory and leave a token to compute; with
+    /// states, up to the last page with a stored state.
     fn stored_names(
         &self,
         request: &PrefetchRequest<'_>,
@@ -67,7 +67,7 @@ impl DiskTier {
         names
     }
 
-    /// Takes in what the disk has done: installs pages in the cache, and lets requests continue whose pages are there.
+    /// Processes finished I/O: installs pages in the cache and releases requests whose pages have arrived.
     pub(crate) fn advance(
         &mut self,
         executor: &mut dyn Executor,
@@ -91,7 +91,7 @@ impl DiskTier {
                 }
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
-                    // The thread is gone: nobody must wait in vain.
+                    // The thread is gone: release everyone waiting for it.
                     self.jobs = None;
                     for fetch in std::mem::take(&mut self.fetches) {
                         self.finish(fetch, cache, scheduler);
@@ -102,7 +102,7 @@ impl DiskTier {
         }
     }
 
-    /// Takes in a record that was read. Returns the fetch that this ends.
+    /// Processes a record that was read. Returns the fetch it completes.
     fn take_in(
         &mut self,
         read: RecordRead,
@@ -116,7 +116,7 @@ impl DiskTier {
             self.stats.damaged_pages += 1;
         }
         let Some(index) = self.fetches.iter().position(|other| other.number == fetch) else {
-            // It ended at an earlier record.
+            // The fetch ended at an earlier record.
             self.shelf(kind).read_buffers.push(record);
             return None;
         };
@@ -144,8 +144,8 @@ impl DiskTier {
         None
     }
 
-    /// Puts the next page of a fetch, and the state after the last, into the cache, where the request will find it; `false` if
-    /// there is no room, or what comes before it is gone.
+    /// Installs the next page of a fetch, and the state after the last, in the cache; `false` if there is no room or the
+    /// preceding pages are gone.
     fn install(
         &mut self,
         fetch: &mut Fetch,
@@ -164,7 +164,7 @@ impl DiskTier {
             }
             _ => None,
         };
-        // What had to go for this page must be stored before it is overwritten.
+        // Pages evicted for this one must be stored before they are overwritten.
         self.spill(executor);
         let page_id = cache.pages(&destination.lease)[destination.page_index];
         let mut is_written = executor.write_pages(&[page_id], page).is_ok();
@@ -185,7 +185,7 @@ impl DiskTier {
         true
     }
 
-    /// Asks for records as long as there are buffers, the oldest request's first.
+    /// Requests records while buffers are free, oldest request first.
     pub(crate) fn ask(&mut self, cache: &mut KvCache, scheduler: &mut Scheduler) {
         let mut index = 0;
         while let Some(fetch) = self.fetches.get(index) {
@@ -196,7 +196,7 @@ impl DiskTier {
             let number = fetch.number;
             let shelf = self.shelf(kind);
             let Some(slot) = shelf.slots.find(name.key) else {
-                // Another record has its slot now.
+                // Its slot has been reused.
                 let fetch = self.fetches.remove(index);
                 self.finish(fetch, cache, scheduler);
                 continue;
@@ -213,7 +213,7 @@ impl DiskTier {
         }
     }
 
-    /// Lets the request of a fetch be admitted, and those that waited for the same pages look again.
+    /// Releases the request of a fetch for admission, and retries those waiting for the same pages.
     fn finish(&mut self, mut fetch: Fetch, cache: &mut KvCache, scheduler: &mut Scheduler) {
         fetch.release(cache);
         if let FetchedState::Read(record) = std::mem::replace(&mut fetch.state, FetchedState::None) {

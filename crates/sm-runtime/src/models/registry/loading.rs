@@ -1,4 +1,4 @@
-//! Loads: memory is reserved first, from idle models if necessary.
+//! Loads models, first reserving memory, from idle models if necessary.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
@@ -10,7 +10,7 @@ use super::{EngineSource, Model, Ready, Registry, Stage, State};
 use crate::{CancelToken, Engine, Error, LoadError, MemoryBound};
 
 impl State {
-    /// The idle model whose last use is longest ago.
+    /// The least recently used idle model.
     fn least_recently_used(&self) -> Option<Arc<str>> {
         let idle = self.models.iter().filter(|(_, model)| model.is_idle());
         let last_use = |model: &Model| match &model.stage {
@@ -20,7 +20,7 @@ impl State {
         idle.min_by_key(|(_, model)| last_use(model)).map(|(name, _)| Arc::clone(name))
     }
 
-    /// Bytes that idle models and those being unloaded will give back.
+    /// Bytes reclaimable from idle models and those being unloaded.
     fn reclaimable_bytes(&self) -> u64 {
         let models = self.models.values().filter(|model| model.is_idle() || model.is_being_unloaded());
         models.map(|model| model.bytes).sum()
@@ -42,7 +42,7 @@ impl Model {
 }
 
 impl Registry {
-    /// Starts the load that waits for an unloaded model.
+    /// Starts the pending load of an unloaded model.
     pub(super) fn start_load(registry: &Arc<Self>, name: &Arc<str>, state: &mut State) {
         let Some(model) = state.model(name) else { return };
         let Some(load) = model.next.take() else { return };
@@ -60,7 +60,7 @@ impl Registry {
         let spawned = std::thread::Builder::new().name("sm-load".to_owned()).spawn(run);
         if let Err(source) = spawned {
             model.stage = Stage::Unloaded;
-            // Nobody else sets it: the thread that would does not exist.
+            // Cannot fail: the thread that would set it does not exist.
             let _ = outcome.set(Err(Arc::new(LoadError::Thread { name: "sm-load", source }.into())));
         }
     }
@@ -76,10 +76,10 @@ impl Registry {
         planned.load()
     }
 
-    /// Reserves memory for a model, and unloads idle ones for it.
+    /// Reserves memory for a model, unloading idle ones if necessary.
     ///
     /// # Errors
-    /// If it is larger than the budget, or than all that is free or idle.
+    /// If it exceeds the budget, or the free and idle part of it.
     fn reserve(registry: &Arc<Self>, name: &str, bytes: u64) -> Result<(), Error> {
         let limit = registry.memory_bytes;
         if bytes > limit {
@@ -101,7 +101,7 @@ impl Registry {
                 state.model(name).ok_or(Error::ShutDown)?.bytes = bytes;
                 return Ok(());
             }
-            // Nothing is unloaded in vain.
+            // Do not unload anything if it would not help.
             if bytes > free.saturating_add(state.reclaimable_bytes()) {
                 return Err(Error::ModelsInUse {
                     needed: ByteSize(bytes),
@@ -149,10 +149,10 @@ impl Registry {
                 Err(Arc::new(if is_shut_down { Error::ShutDown } else { error }))
             }
         };
-        // Only the thread of a load sets its outcome.
+        // Cannot fail: only the load's own thread sets its outcome.
         let _ = load.outcome.set(outcome);
         self.notify(state);
-        // Ending an engine waits for its thread, so it must not happen under the lock.
+        // Dropping an engine joins its thread, so it must not happen under the lock.
         drop(unused);
     }
 }

@@ -1,4 +1,4 @@
-//! Unloads: nobody new gets the model, those who have it finish, the engine ends.
+//! Unloads models: rejects new uses, lets current ones finish, then shuts down the engine.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::engine::deadline;
 use crate::{Engine, Error};
 
 impl State {
-    /// Takes the engine of a model that is ready, so that the caller can end it; `None` if it is not ready.
+    /// Takes the engine of a ready model for the caller to shut down; `None` if it is not ready.
     pub(super) fn begin_unload(&mut self, name: &str) -> Option<Engine> {
         let model = self.model(name)?;
         match std::mem::replace(&mut model.stage, Stage::Unloaded) {
@@ -23,17 +23,17 @@ impl State {
         }
     }
 
-    /// Fails those who wait for the next load of a model.
+    /// Fails callers waiting for the next load of a model.
     fn fail_next(&mut self, name: &str, error: Error) {
         if let Some(next) = self.model(name).and_then(|model| model.next.take()) {
-            // A load that has not begun has no thread that could set it.
+            // Cannot fail: a pending load has no thread that could set it.
             let _ = next.outcome.set(Err(Arc::new(error)));
         }
     }
 }
 
 impl Registry {
-    /// Ends the engine that [`State::begin_unload`] gave, and begins the load that somebody waits for meanwhile.
+    /// Shuts down the engine from [`State::begin_unload`], then starts a pending load.
     pub(super) fn finish_unload(
         registry: &Arc<Self>,
         name: &Arc<str>,
@@ -41,7 +41,7 @@ impl Registry {
         grace: Duration,
     ) {
         let Some(engine) = engine else { return };
-        // Only an engine's own thread is refused, and this is none.
+        // Fails only on an engine's own thread, which this is not.
         let _ = engine.shut_down(grace);
         drop(engine);
         let mut state = registry.lock();
@@ -73,7 +73,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Waits for the uses of a model to end, at most `grace`, and unloads it.
+    /// Waits up to `grace` for a model's uses to end, then unloads it.
     fn drain(registry: &Arc<Self>, name: &Arc<str>, grace: Duration) {
         let until = deadline(grace);
         let mut state = registry.lock();
@@ -81,7 +81,7 @@ impl Registry {
         let engine = loop {
             let Some(model) = state.model(name) else { return };
             if model.current_load() != Some(load) {
-                // Somebody else unloaded it, or it could not be loaded.
+                // Unloaded concurrently, or its load failed.
                 return;
             }
             let left = until.saturating_duration_since(Instant::now());
