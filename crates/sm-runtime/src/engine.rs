@@ -253,13 +253,15 @@ impl Engine {
         reply
     }
 
-    /// Where a request finds pages: keys that other frequencies turned are of no use.
-    fn namespace(&self, salt: String, rope_range: RopeRange) -> Namespace {
-        let namespace = Namespace { salt, ..self.0.namespace.clone() };
-        match rope_range {
-            RopeRange::Original => namespace,
-            RopeRange::Extended => Namespace { model: format!("{} extended", namespace.model), ..namespace },
+    /// Where a request that may reach `n_longest` positions finds pages, and which frequencies turn it: keys that others
+    /// turned are of no use. A session may grow as long as the context; its first call cannot know.
+    fn namespace(&self, salt: String, n_longest: usize) -> (Arc<Namespace>, RopeRange) {
+        let rope_range = self.0.model.rope_range(n_longest);
+        let mut namespace = Namespace { salt, ..self.0.namespace.clone() };
+        if rope_range == RopeRange::Extended {
+            namespace.model += " extended";
         }
+        (Arc::new(namespace), rope_range)
     }
 
     fn send(&self, request: Request, delivery: Delivery, extra: Extra) -> Result<RequestHandle, Error> {
@@ -280,13 +282,9 @@ impl Engine {
             options, n, select, priority, client, session, salt, speculate, filters, cancel, ..
         } = request;
         let rules = Rules::new(&options, text, grammars)?.with_filters(filters);
-        // A session may grow as long as the context; its first call cannot know.
-        let bounds = self.0.model.bounds();
-        let n_longest = session
-            .as_ref()
-            .map_or_else(|| longest(prompt.first.len(), &options, &bounds), |_| bounds.context_len);
-        let rope_range = self.0.model.rope_range(n_longest);
-        let namespace = Arc::new(self.namespace(salt, rope_range));
+        let n_alone = longest(prompt.first.len(), &options, &self.0.model.bounds());
+        let n_longest = if session.is_some() { self.0.model.context_len } else { n_alone };
+        let (namespace, rope_range) = self.namespace(salt, n_longest);
         let room = TicketRoom {
             n_choices: n,
             max_new_tokens: options.limits.max_new_tokens,
