@@ -30,7 +30,7 @@ pub const DEFAULT_CONTEXT_LEN: usize = 4096;
 /// How a model is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Context length; if `None`, [`DEFAULT_CONTEXT_LEN`] or the model's limit, whichever is less.
+    /// Context length; `usize::MAX` is the model's limit; if `None`, [`DEFAULT_CONTEXT_LEN`] or that limit, whichever is less.
     pub context_len: Option<usize>,
     /// Data type to convert matrices to; if `None`, they keep their stored type.
     pub quant: Option<DType>,
@@ -240,7 +240,10 @@ fn build(
     options: &LoadOptions,
 ) -> Result<Model, LoadError> {
     let max = spec.max_context_len;
-    let context_len = options.context_len.unwrap_or(max.min(DEFAULT_CONTEXT_LEN));
+    let context_len = match options.context_len {
+        Some(usize::MAX) => max,
+        given => given.unwrap_or(max.min(DEFAULT_CONTEXT_LEN)),
+    };
     if !(1..=max).contains(&context_len) {
         return Err(LoadError::ContextLen { requested: context_len, max });
     }

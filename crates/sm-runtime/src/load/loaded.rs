@@ -91,7 +91,7 @@ impl LoadedModel {
         let page_bytes = PagePool::new(1, PAGE_LEN, kv_shape).page_bytes().unwrap_or(u64::MAX);
         Self {
             executors: Arc::new(ExecutorSource::Given { executor, page_bytes }),
-            text: Text(tokenizer),
+            text: Text::new(tokenizer),
             grammars: Grammars::default(),
             vocab_size,
             context_len,
@@ -140,7 +140,7 @@ impl LoadedModel {
 
     /// The tokenizer, if the model has one.
     pub fn tokenizer(&self) -> Option<&Arc<dyn Tokenizer>> {
-        self.text.0.as_ref()
+        self.text.tokenizer()
     }
 
     /// The chat template.

@@ -8,7 +8,7 @@ use sm_kernels::plan::{Backend, Limits, MemoryNeeds, Plan, Progress};
 use sm_model::Model;
 use sm_model::tokenizer::Tokenizer;
 
-use super::chat::chat_template;
+use super::chat::{chat_template, given_template};
 use super::loaded::{ExecutorSource, LoadedModel};
 use super::memory::{WeightState, executor_limits};
 use super::packed::PackedFile;
@@ -178,8 +178,8 @@ impl PlannedLoad {
         // In parallel: a large vocabulary takes as long as the weights of a small model.
         let (weights, text) = std::thread::scope(|scope| {
             let text = scope.spawn(|| match attached {
-                Some(tokenizer) => Ok(Text(Some(tokenizer))),
-                None => options.tokenizer.of_model(&model).map(Text),
+                Some(tokenizer) => Ok(Text::new(Some(tokenizer))),
+                None => options.tokenizer.of_model(&model).map(Text::new),
             });
             let weights = backend.load(&model.plan, &source, &report);
             (weights, text.join().unwrap_or_else(|panic| resume_unwind(panic)))
@@ -189,8 +189,12 @@ impl PlannedLoad {
         }
         let weights = weights?;
         let text = text?;
+        let chat = match &options.chat_template {
+            Some(source) => given_template(source, &text),
+            None => chat_template(&model, &text, options.tokenizer.directory()),
+        };
         Ok(LoadedModel {
-            chat: chat_template(&model, &text, options.tokenizer.directory()).map_err(Arc::new),
+            chat: chat.map_err(Arc::new),
             text,
             grammars: Grammars::default(),
             vocab_size: model.plan.vocab_size(),
