@@ -9,7 +9,7 @@ use super::Generator;
 use crate::input::{Bound, Input};
 use crate::output::Output;
 use crate::rules::Rules;
-use crate::sampling::{Candidates, Draw, History, Logprobs, RawLogits, random_seed};
+use crate::sampling::{Candidates, Draw, History, Logprobs, MirostatState, RawLogits, random_seed};
 use crate::sequence::{Outputs, Sequence};
 use crate::{CancelToken, Completion, Error, FinishReason, GenerationOptions, Timings, TokenEvent, Usage};
 
@@ -26,6 +26,7 @@ pub struct Generation<'g> {
     raw: &'g mut RawLogits,
     options: &'g GenerationOptions,
     rules: Rules,
+    mirostat: MirostatState,
     output: Output,
     cancel: CancelToken,
     seed: u64,
@@ -73,6 +74,7 @@ impl<'g> Generation<'g> {
             raw,
             options,
             rules,
+            mirostat: MirostatState::default(),
             output,
             cancel: start.cancel,
             seed: options.sampling.seed.unwrap_or_else(random_seed),
@@ -189,7 +191,8 @@ impl<'g> Generation<'g> {
         if self.options.logprobs.is_some() {
             self.raw.keep(logits);
         }
-        let mut history = History::new(self.token_ids, self.n_prompt, self.counts);
+        let mut history =
+            History::new(self.token_ids, self.n_prompt, self.counts).with_mirostat(&mut self.mirostat);
         let Rules { chain, constraint } = &mut self.rules;
         let token =
             chain.sample_within((constraint.as_mut(), logits), &mut history, draw, self.candidates)?;
