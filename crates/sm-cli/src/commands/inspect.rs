@@ -12,14 +12,20 @@ use crate::failure::Failure;
 
 /// Show what a model file contains
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    alias = "show",
+    after_help = "\
 Examples:
   sm inspect model.gguf
   sm inspect ./Qwen3-0.6B --json
-  sm inspect model.gguf --plan")]
+  sm inspect model.gguf --plan"
+)]
 pub(crate) struct Args {
     /// Hugging Face directory, GGUF, safetensors or .smnd file, or `demo`
-    model: PathBuf,
+    #[arg(required_unless_present = "model_option")]
+    model: Option<PathBuf>,
+    #[arg(short = 'm', long = "model", value_name = "MODEL", hide = true, conflicts_with = "model")]
+    model_option: Option<PathBuf>,
     /// Print the operations of one step instead
     #[arg(long, conflicts_with = "json")]
     plan: bool,
@@ -60,7 +66,8 @@ struct Tensor<'a> {
 /// # Errors
 /// If the model cannot be read or is not supported.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let model = ModelRef::named(&args.model).open(&LoadOptions::default())?;
+    let given = args.model.as_ref().or(args.model_option.as_ref());
+    let model = given.map_or(ModelRef::Demo, ModelRef::named).open(&LoadOptions::default())?;
     if args.plan {
         return console.piece(&model.plan.to_string());
     }

@@ -8,6 +8,7 @@ mod batch;
 mod bench;
 mod chat;
 mod demo;
+mod familiar;
 mod generate;
 mod kv_disk;
 mod run;
