@@ -44,7 +44,7 @@ impl fmt::Display for ByteSize {
 pub enum ByteSizeError {
     /// Not a number with an optional unit.
     #[error(
-        "it must be a number of bytes, or one with a unit (K, M, G, T, in powers of 1024), as in 6G or 1.5GB"
+        "must be a number of bytes, or one with a unit (K, M, G, T, in powers of 1024), as in 6G or 1.5GB"
     )]
     NotASize,
     /// Too large.

@@ -63,9 +63,12 @@ fn set_sampler(sampling: &mut SamplingOptions, name: &str, value: &Value) -> Opt
         "dynatemp_range" => number(value).map(|it| dynamic_temperature.range = it),
         "dynatemp_exponent" => number(value).map(|it| dynamic_temperature.exponent = it),
         "mirostat" => match value.as_u64() {
-            Some(0) => Ok(*mirostat = None),
+            Some(0) => {
+                *mirostat = None;
+                Ok(())
+            }
             Some(2) => Ok(_ = mirostat.get_or_insert_default()),
-            _ => Err("it must be 2, or 0 to disable it".to_owned()),
+            _ => Err("must be 2, or 0 to disable it".to_owned()),
         },
         "mirostat_tau" => number(value).map(|it| mirostat.get_or_insert_default().tau = it),
         "mirostat_eta" => number(value).map(|it| mirostat.get_or_insert_default().eta = it),
@@ -101,7 +104,10 @@ fn set_end(options: &mut GenerationOptions, name: &str, value: &Value) -> Option
 fn set_form(options: &mut GenerationOptions, name: &str, value: &Value) -> Option<Result<(), String>> {
     let grammar = &mut options.grammar;
     Some(match name {
-        "json_schema" => Ok(*grammar = Some(Grammar::JsonSchema(value.to_string()))),
+        "json_schema" => {
+            *grammar = Some(Grammar::JsonSchema(value.to_string()));
+            Ok(())
+        }
         "json_object" => flag(value).map(|it| *grammar = it.then_some(Grammar::JsonObject)),
         "regex" => text(value).map(|it| *grammar = Some(Grammar::Regex(it))),
         "grammar" => text(value).map(|it| *grammar = Some(Grammar::Lark(it))),
@@ -115,7 +121,7 @@ fn expected(what: &str, value: &Value) -> String {
     if given.len() > 40 {
         given = given.chars().take(40).chain(['…']).collect();
     }
-    format!("it must be {what}, not {given}")
+    format!("must be {what}, not {given}")
 }
 
 /// Reads a text.
@@ -223,11 +229,11 @@ mod tests {
     #[test]
     fn messages_say_what_was_expected_in_plain_words() {
         for (name, value, message) in [
-            ("temp", json!("hot"), "it must be a number, not \"hot\""),
-            ("n_tokens", json!(1.5), "it must be a whole number of 0 or more, not 1.5"),
-            ("ignore_eos", json!(1), "it must be true or false, not 1"),
-            ("stop", json!([1]), "it must be a list of texts, not [1]"),
-            ("allowed_tokens", json!([-1]), "it must be a list of token ids, not [-1]"),
+            ("temp", json!("hot"), "must be a number, not \"hot\""),
+            ("n_tokens", json!(1.5), "must be a whole number of 0 or more, not 1.5"),
+            ("ignore_eos", json!(1), "must be true or false, not 1"),
+            ("stop", json!([1]), "must be a list of texts, not [1]"),
+            ("allowed_tokens", json!([-1]), "must be a list of token ids, not [-1]"),
         ] {
             let error = set(&mut GenerationOptions::new(), name, &value).unwrap().unwrap_err();
             assert_eq!(error, message, "{name}");

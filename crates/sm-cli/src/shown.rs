@@ -11,9 +11,9 @@ pub(crate) fn shown(path: &Path) -> String {
 pub(crate) fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
         if is_escaped(c) {
-            out.extend(c.escape_default())
+            out.extend(c.escape_default());
         } else {
-            out.push(c)
+            out.push(c);
         }
         out
     })

@@ -188,9 +188,9 @@ mod tests {
                 search == StopSearch::Found
             });
             if found {
-                out.push('|')
+                out.push('|');
             } else {
-                stop.finish(&mut out)
+                stop.finish(&mut out);
             }
             assert_eq!(out, expected, "{stops:?} {pieces:?}");
         }

@@ -78,7 +78,7 @@ impl ChatArgs {
         }
         if let Some(text) = &self.chat_template_kwargs {
             let Ok(Value::Object(given)) = serde_json::from_str(text) else {
-                let message = "it must be a JSON object, as in {\"enable_thinking\": false}".to_owned();
+                let message = "must be a JSON object, as in {\"enable_thinking\": false}".to_owned();
                 return Err(Failure::Option { flag: "--chat-template-kwargs", message });
             };
             variables.extend(given);

@@ -5,15 +5,15 @@ use std::num::NonZeroUsize;
 /// Parses a whole number of 0 or more.
 pub(crate) fn count(text: &str) -> Result<usize, String> {
     match text.parse::<i128>() {
-        Ok(number) if number < 0 => Err("it must be 0 or more".to_owned()),
+        Ok(number) if number < 0 => Err("must be 0 or more".to_owned()),
         Ok(number) => usize::try_from(number).map_err(|_| format!("the largest value is {}", usize::MAX)),
-        Err(_) => Err("it must be a whole number".to_owned()),
+        Err(_) => Err("must be a whole number".to_owned()),
     }
 }
 
 /// Parses a whole number of 1 or more.
 pub(crate) fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
-    let message = || "it must be a whole number of 1 or more".to_owned();
+    let message = || "must be a whole number of 1 or more".to_owned();
     NonZeroUsize::new(count(text).map_err(|_| message())?).ok_or_else(message)
 }
 
@@ -75,14 +75,14 @@ pub(crate) fn seed(text: &str) -> Result<Seed, String> {
     match text.parse::<i128>() {
         Ok(number) => u64::try_from(number)
             .map(|seed| Seed(Some(seed)))
-            .map_err(|_| format!("it must lie between 0 and {}, or be -1 for a random seed", u64::MAX)),
-        Err(_) => Err("it must be a whole number, or -1 for a random seed".to_owned()),
+            .map_err(|_| format!("must lie between 0 and {}, or be -1 for a random seed", u64::MAX)),
+        Err(_) => Err("must be a whole number, or -1 for a random seed".to_owned()),
     }
 }
 
 /// Parses a number.
 pub(crate) fn real(text: &str) -> Result<f32, String> {
-    text.parse().map_err(|_| "it must be a number".to_owned())
+    text.parse().map_err(|_| "must be a number".to_owned())
 }
 
 /// A token and what is added to its logit.
@@ -94,7 +94,7 @@ pub(crate) struct Bias {
 
 /// Parses a token id with a bias: `42=-3.5`, or `42-3.5`, `42+1`, `42-inf` as in llama.cpp.
 pub(crate) fn bias(text: &str) -> Result<Bias, String> {
-    let message = || "it must be a token id and a bias, as in 42=-1.5, 42+1 or 42-inf".to_owned();
+    let message = || "must be a token id and a bias, as in 42=-1.5, 42+1 or 42-inf".to_owned();
     let end = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(message)?;
     let (token, bias) = text.split_at(end);
     let bias = bias.strip_prefix('=').unwrap_or(bias);
@@ -106,7 +106,7 @@ pub(crate) fn bias(text: &str) -> Result<Bias, String> {
 
 /// Parses a token id.
 pub(crate) fn token(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| "it must be a token id, as printed by sm tokenize".to_owned())
+    text.parse().map_err(|_| "must be a token id, as printed by sm tokenize".to_owned())
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ fn mirostat(text: &str) -> Result<u8, String> {
         "0" => Ok(0),
         "2" => Ok(2),
         "1" => Err("version 1 is not available; use 2, which needs no estimate of the vocabulary".to_owned()),
-        _ => Err("it must be 2, or 0 to disable it".to_owned()),
+        _ => Err("must be 2, or 0 to disable it".to_owned()),
     }
 }
 
@@ -184,7 +184,7 @@ impl MoreSamplingArgs {
                 return Err(Failure::Option { flag: "--dry-sequence-breaker", message });
             }
             several => {
-                dry.sequence_breakers = several.iter().map(|text| crate::escapes::unescape(text)).collect()
+                dry.sequence_breakers = several.iter().map(|text| crate::escapes::unescape(text)).collect();
             }
         }
         Ok(dry)

@@ -2,7 +2,7 @@
 //!
 //! `llguidance` stores numbers as doubles, which skip integers beyond 2^53: a constant could become its neighbor, and a bound could
 //! admit one. Constants without an exact double are refused; bounds move inwards to the next double. An unknown `format` is
-//! dropped, as the JSON Schema standard demands.
+//! dropped, as the JSON Schema standard demands. Patterns that match only a few names become properties.
 
 use serde_json::{Map, Number, Value};
 
@@ -50,6 +50,7 @@ pub(super) fn prepare(schema: &mut Value) -> Result<(), String> {
         map.get(keyword).map_or(Ok(()), |value| check_constants(keyword, value))?;
     }
     move_bounds(map)?;
+    name_literal_patterns(map);
     for keyword in SCHEMAS.into_iter().chain(["prefixItems"]) {
         match map.get_mut(keyword) {
             Some(Value::Array(schemas)) => schemas.iter_mut().try_for_each(prepare)?,
@@ -63,6 +64,49 @@ pub(super) fn prepare(schema: &mut Value) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Moves the schemas of patterns that match a few names only to those names, which means the same.
+///
+/// The compiler would subtract the names from the pattern, and not notice that nothing is left: an object could go on with a
+/// comma behind which no name is possible.
+fn name_literal_patterns(map: &mut Map<String, Value>) {
+    let Some(Value::Object(patterns)) = map.get_mut("patternProperties") else { return };
+    let mut named: Vec<(String, Value)> = Vec::new();
+    patterns.retain(|pattern, schema| match literal_names(pattern) {
+        Some(names) => {
+            named.extend(names.into_iter().map(|name| (name, schema.clone())));
+            false
+        }
+        None => true,
+    });
+    if patterns.is_empty() {
+        map.remove("patternProperties");
+    }
+    if named.is_empty() {
+        return;
+    }
+    let properties = map.entry("properties").or_insert_with(|| Map::new().into());
+    let Some(properties) = properties.as_object_mut() else { return };
+    for (name, schema) in named {
+        let merged = match properties.get_mut(&name).map(Value::take) {
+            Some(own) => Value::from_iter([("allOf", Value::from(vec![own, schema]))]),
+            None => schema,
+        };
+        properties.insert(name, merged);
+    }
+}
+
+/// The names that an expression such as `^a$` or `^(a|b)$` matches; `None` for others.
+fn literal_names(pattern: &str) -> Option<Vec<String>> {
+    let inner = pattern.strip_prefix('^')?.strip_suffix('$')?;
+    let group = inner.strip_prefix('(').and_then(|inner| inner.strip_suffix(')'));
+    let names = match group {
+        Some(group) => group.strip_prefix("?:").unwrap_or(group).split('|').collect(),
+        None => vec![inner],
+    };
+    let is_literal = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | ' '));
+    names.iter().all(is_literal).then(|| names.into_iter().map(str::to_owned).collect())
 }
 
 /// Refuses numbers in a constant that no double holds exactly.
@@ -179,6 +223,27 @@ mod tests {
         assert!(prepared(json!({"minimum": 1e300})).unwrap_err().contains("beyond"));
         let strict = prepared(json!({"minimum": exact, "exclusiveMinimum": true})).unwrap();
         assert_eq!(strict["minimum"], json!(exact + 2));
+    }
+
+    #[test]
+    fn patterns_of_a_few_names_become_properties() {
+        let schema = json!({
+            "properties": {"score": {"minimum": 0}},
+            "patternProperties": {"^score$": {"type": "integer"}, "^(a|b_1)$": {"type": "null"}, "^x": {"type": "string"}},
+        });
+        let expected = json!({
+            "properties": {
+                "score": {"allOf": [{"minimum": 0}, {"type": "integer"}]},
+                "a": {"type": "null"},
+                "b_1": {"type": "null"},
+            },
+            "patternProperties": {"^x": {"type": "string"}},
+        });
+        assert_eq!(prepared(schema).unwrap(), expected);
+        for pattern in ["score", "^a.$", "^a|b$", "^[ab]$", "^a", "b$"] {
+            let schema = json!({"patternProperties": {pattern: {"type": "null"}}});
+            assert_eq!(prepared(schema.clone()).unwrap(), schema, "{pattern}");
+        }
     }
 
     #[test]

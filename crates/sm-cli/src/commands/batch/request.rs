@@ -77,7 +77,7 @@ impl RequestBuilder {
     fn set(&mut self, name: &str, value: &Value) -> Result<(), String> {
         match name {
             "id" if is_id(value) => Ok(()),
-            "id" => Err("it must be a string or a whole number".to_owned()),
+            "id" => Err("must be a string or a whole number".to_owned()),
             "prompt" => self.set_prompt(Prompt::Text(named_option::text(value)?)),
             "messages" => self.set_messages(value),
             _ => named_option::set(&mut self.options, name, value)
@@ -86,7 +86,7 @@ impl RequestBuilder {
     }
 
     fn set_messages(&mut self, value: &Value) -> Result<(), String> {
-        let list = value.as_array().ok_or_else(|| format!("it must be a list of messages, not {value}"))?;
+        let list = value.as_array().ok_or_else(|| format!("must be a list of messages, not {value}"))?;
         let messages = Message::list_from_json(list.clone()).map_err(|error| error.to_string())?;
         if messages.is_empty() {
             return Err("the list is empty".to_owned());
@@ -152,15 +152,15 @@ mod tests {
             ("7", "object"),
             ("{}", "neither prompt nor messages"),
             (r#"{"prompt": "a", "messages": []}"#, "messages: "),
-            (r#"{"prompt": 3}"#, "prompt: it must be a text, not 3"),
+            (r#"{"prompt": 3}"#, "prompt: must be a text, not 3"),
             (r#"{"prompt": "a", "tempratur": 1}"#, "tempratur: unknown field"),
-            (r#"{"prompt": "a", "temp": "hot"}"#, "temp: it must be a number, not \"hot\""),
+            (r#"{"prompt": "a", "temp": "hot"}"#, "temp: must be a number, not \"hot\""),
             (r#"{"prompt": "a", "temp": -1}"#, "invalid temperature: -1"),
             (r#"{"prompt": "a", "temp": 1, "temperature": 2}"#, "temp is given twice"),
             (r#"{"prompt": "a", "prompt": "b"}"#, "prompt is given twice"),
             (r#"{"prompt": "a", "regex": "b", "json_object": true}"#, "regex and json_object are both given"),
             (r#"{"prompt": "a", "n_tokens": 0}"#, "invalid max_new_tokens: 0"),
-            (r#"{"prompt": "a", "top_k": -2}"#, "top_k: it must be a whole number"),
+            (r#"{"prompt": "a", "top_k": -2}"#, "top_k: must be a whole number"),
             (r#"{"prompt": "a", "stop": [""]}"#, "invalid stop"),
             (r#"{"prompt": "a", "id": 1.5}"#, "id: must be"),
             (r#"{"messages": [{"content": "a"}]}"#, "messages: message 0"),

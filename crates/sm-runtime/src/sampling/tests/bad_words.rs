@@ -19,8 +19,8 @@ fn bad_words_do_not_appear_across_tokens_either() {
         filter.apply(&mut logits, &mut History::new(&history, 0, &mut counts));
         let allowed: Vec<usize> = (0..8).filter(|id| logits[*id] == 0.0).collect();
         // Exactly those are forbidden with which a word would appear.
-        for id in 0..8 {
-            let next = format!("{written}{}", tokens[id]);
+        for (id, token) in tokens.iter().enumerate() {
+            let next = format!("{written}{token}");
             let appears = next.contains("bcab") || next.contains("aa");
             assert_eq!(appears, !allowed.contains(&id), "{next:?}");
         }

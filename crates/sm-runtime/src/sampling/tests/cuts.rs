@@ -152,7 +152,7 @@ impl Plain {
         match kind {
             SamplerKind::Penalties => self.penalize(options, tokens, n_prompt),
             SamplerKind::TopNSigma if options.top_n_sigma > 0.0 => {
-                self.top_n_sigma(options.top_n_sigma.into())
+                self.top_n_sigma(options.top_n_sigma.into());
             }
             SamplerKind::Temperature => self.temperature(options),
             SamplerKind::TopK if options.top_k > 0 => self.list.truncate(options.top_k),
