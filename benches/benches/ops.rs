@@ -99,7 +99,8 @@ impl Layers {
         let kv = self.plan.kv(N_KV_HEADS, HEAD_DIM, HEAD_DIM);
         let inv_freq =
             (0..HEAD_DIM / 2).map(|pair| 1e4_f32.powf(-2.0 * pair as f32 / HEAD_DIM as f32)).collect();
-        let rope = self.plan.rope(RopeTable { inv_freq, scale: 1.0, pairs: RopePairs::Adjacent });
+        let rope =
+            self.plan.rope(RopeTable { inv_freq, scale: 1.0, pairs: RopePairs::Adjacent, extended: None });
         let qkv_width = (N_HEADS + 2 * N_KV_HEADS) * HEAD_DIM;
         let qkv = self.plan.buffer("qkv", Rows::Tokens, qkv_width);
         let q = self.plan.buffer("q", Rows::Tokens, HIDDEN);
@@ -238,6 +239,7 @@ fn span(first_row: usize, n_rows: usize, depth: usize, first_page: usize) -> Spa
         first_page: first_page as u32,
         n_pages: (depth + n_rows).div_ceil(PAGE_LEN) as u32,
         state: None,
+        ..Span::default()
     }
 }
 

@@ -2,8 +2,9 @@
 
     python xtask/golden/chat.py ROOT
 
-writes `crates/sm-model/tests/data/chat.json` below ROOT: conversations, and what each template makes of them. Templates are
-read from the shared test data and named by their path in it; they themselves stay where they are.
+writes `crates/sm-model/tests/data/chat.json` below ROOT: conversations, and what each template makes of them, and small
+expressions with what they become. Templates are read from the shared test data and named by their path in it; they themselves stay
+where they are.
 """
 
 import datetime
@@ -55,6 +56,26 @@ CASES = {
     "quiet": {"messages": [USER], "variables": {"enable_thinking": False}},
 }
 
+# Where Jinja's semantics are Python's: None, what is undefined, and the escapes of strings.
+EXPRESSIONS = [
+    "{{ missing | length }}", "{{ missing | count }}", "{{ x.missing | length }}", "{{ none | length }}", "{{ 5 | length }}",
+    "{{ [1] | length }}{{ {'a': 1} | length }}{{ 'é' | length }}", "{{ missing.foo | length }}",
+    "{{ missing | list }}", "{{ missing | trim }}|", "{{ missing | upper }}|", "{{ missing | lower }}|", "{{ missing | join(',') }}|",
+    "{{ missing | first }}|", "{{ missing | last }}|", "{{ missing | string }}|", "{{ missing | reverse | list }}",
+    "{{ missing | sort }}", "{{ missing | unique | list }}", "{{ missing | items | list }}", "{{ missing | map('upper') | list }}",
+    "{{ missing | selectattr('a') | list }}", "{{ missing | replace('a', 'b') }}|", "{{ missing | capitalize }}|",
+    "{{ 'a' in missing }}", "{{ missing == none }}", "{{ missing[0] }}", "{{ missing + 'a' }}", "{{ missing | tojson }}",
+    "{% for a in missing %}x{% endfor %}|", "{% for a in none %}x{% endfor %}|", "{% for a in x.null %}x{% endfor %}",
+    "{% for a in x.null if a %}x{% endfor %}", "{% for a in messages[0].tool_calls %}x{% endfor %}|", "{% for a in 5 %}x{% endfor %}",
+    "{% for a, b in {'k': 'v'}.items() %}{{ a }}{{ b }}{% endfor %}", "{%- for a in [1, 2, 3] if a != 2 -%} {{ a }} {%- endfor -%}",
+    "{% for a in 'b if c', 'd' %}{{ a }};{% endfor %}", "{% for a in [3, [4, [5]]] recursive %}{{ loop(a) if a is iterable else a }}{% endfor %}",
+    "{{ none | list }}", "{{ none | trim }}|", "{{ none | upper }}|", "{{ none ~ 'a' }}", "{{ none + 'a' }}", "{{ 'a' in none }}",
+    "{{ none is iterable }}", "{{ missing is iterable }}", "{{ missing is string }}",
+    "{{ 'a\\\nb' }}", "{{ 'a\\\n\nb' ~ \"c\\\nd\" }}", "{{ 'a\\x41\\u00e9\\n\\t\\d\\\\n\\'\\\"' }}", "{{ '\\101\\a\\v\\U0001F600' }}", "{{ \"a\\/b\" }}",
+    "{% if x.a == 'b\\\nc' %}yes{% else %}no{% endif %}",
+]
+VARIABLES = {"x": {"a": "bc", "null": None}, "messages": [USER], "tools": None}
+
 
 def strftime_now(format):
     return datetime.datetime.fromtimestamp(NOW, datetime.timezone.utc).strftime(format)
@@ -97,7 +118,15 @@ def main(out):
                 row["error"] = f"{type(error).__name__}: {error}"
             renders.append(row)
     assert renders, f"no templates below {root}"
-    document = {"now": NOW, "cases": CASES, "renders": renders}
+    expressions = []
+    for template in EXPRESSIONS:
+        row = {"template": template}
+        try:
+            row["rendered"] = chat_template_utils._compile_jinja_template(template).render(**VARIABLES)
+        except Exception as error:
+            row["error"] = f"{type(error).__name__}: {error}"
+        expressions.append(row)
+    document = {"now": NOW, "cases": CASES, "renders": renders, "variables": VARIABLES, "expressions": expressions}
     out = out / "crates/sm-model/tests/data/chat.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(document, ensure_ascii=False, indent=0) + "\n")

@@ -30,7 +30,7 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
     Ok(findings)
 }
 
-/// Engines without batching, with default batching, and with batching that never waits; all without a prefix cache.
+/// Engines without batching, with the original delay of 10 ms, and with batching that never waits; all without a prefix cache.
 fn engines(model: &ModelRef) -> Result<[Engine; 3], Error> {
     let engine = |batching| {
         let cache = KvCacheConfig::new().enabled(false);
@@ -38,7 +38,7 @@ fn engines(model: &ModelRef) -> Result<[Engine; 3], Error> {
         Engine::builder().config(config).load(model.clone())
     };
     let on = BatchingConfig::default();
-    Ok([engine(on.clone().enabled(false))?, engine(on.clone())?, engine(on.max_batch_wait_us(0))?])
+    Ok([engine(on.clone().enabled(false))?, engine(on.clone().max_batch_wait_us(10_000))?, engine(on)?])
 }
 
 fn eight_callers(engines: &[Engine; 3], name: &str, reps: usize) -> Result<Finding, ExperimentError> {

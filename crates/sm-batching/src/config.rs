@@ -108,7 +108,8 @@ pub struct BatchingConfig {
     /// Whether the number of running sequences adapts, up to `max_batch_size`: it drops when memory is short or, with
     /// `target_itl_us`, steps are late. See [`AdaptiveController`](crate::AdaptiveController).
     pub adaptive: bool,
-    /// How long an idle engine waits for more requests, in µs since the oldest one arrived.
+    /// How long an idle engine waits for more requests, in µs since the oldest one arrived. 0 by default: a lone request waits for
+    /// nobody, and in a running engine the next step takes in whoever has come.
     pub max_batch_wait_us: u64,
     /// Maximum number of queued requests.
     pub max_queued_requests: usize,
@@ -145,7 +146,7 @@ impl Default for BatchingConfig {
             prefill_only: false,
             max_batch_size: 8,
             adaptive: false,
-            max_batch_wait_us: 10_000,
+            max_batch_wait_us: 0,
             max_queued_requests: 100,
             max_queued_tokens: 0,
             max_step_tokens: 512,
@@ -308,7 +309,7 @@ mod tests {
         let config = BatchingConfig::default();
         assert_eq!(
             (config.max_batch_size, config.max_batch_wait_us, config.max_queued_requests),
-            (8, 10_000, 100)
+            (8, 0, 100)
         );
         let throughput = BatchingConfig::throughput();
         assert_eq!((throughput.max_batch_size, throughput.max_batch_wait_us), (32, 50_000));

@@ -112,6 +112,7 @@ pub use scheduler::{DecodingSequence, Scheduler};
 pub use stats::BatchingStats;
 pub use step::{Step, StepPart};
 
-// Types of other crates in the public API, so that this crate and `sm-cache` are enough to drive an executor.
-pub use sm_kernels::plan::{KeptState, OutputRow, Span, StateSpan, StepBatch, Wanted};
+// The types of other crates in this crate's interface, so that a direct dependency on this crate and `sm-cache` is enough to
+// drive an executor.
+pub use sm_kernels::plan::{KeptState, OutputRow, RopeRange, Span, StateSpan, StepBatch, Wanted};
 pub use sm_tensor::{PageId, StateSlot, TokenId};

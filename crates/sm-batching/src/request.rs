@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sm_cache::{CacheError, KvHandle, Namespace, Turn};
-use sm_kernels::plan::Wanted;
+use sm_kernels::plan::{RopeRange, Wanted};
 use sm_tensor::TokenId;
 
 /// Priority of a request. Later variants are served first.
@@ -96,6 +96,8 @@ pub struct Request {
     /// What the executor returns for rows to sample from. All logits by default; greedy decoding only needs
     /// [`Wanted::ArgMax`], which is far less to transfer from a device. Scored prompt positions always return logits.
     pub wanted: Wanted,
+    /// Which frequencies turn its keys and queries. Requests of one namespace must agree: they share keys.
+    pub rope_range: RopeRange,
 }
 
 impl Request {
@@ -118,6 +120,7 @@ impl Request {
             deadline_us: None,
             prompt_logits: PromptLogits::Last,
             wanted: Wanted::Logits,
+            rope_range: RopeRange::Original,
         }
     }
 }

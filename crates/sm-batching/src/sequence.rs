@@ -16,7 +16,7 @@
 use std::sync::Arc;
 
 use sm_cache::{Arrival, CacheError, KvCache, KvHandle, LeaseOwner, LeaseRequest, Namespace, PageKey, Turn};
-use sm_kernels::plan::Wanted;
+use sm_kernels::plan::{RopeRange, Wanted};
 use sm_tensor::{PageId, TokenId};
 
 use crate::request::{EndReason, Ended, PrefetchRequest, Priority, PromptLogits, Request, SequenceId};
@@ -63,6 +63,8 @@ pub(crate) struct Sequence {
     pub(crate) n_scored: Option<usize>,
     /// What the executor returns for rows to sample from.
     pub(crate) wanted: Wanted,
+    /// Which frequencies turn its keys and queries.
+    pub(crate) rope_range: RopeRange,
     /// The keys of the prompt's full pages.
     pub(crate) page_keys: Vec<PageKey>,
     /// Computed positions at preemption, while it waits to resume.
@@ -98,6 +100,7 @@ impl Sequence {
             deadline_us: request.deadline_us,
             n_scored: (request.prompt_logits == PromptLogits::All).then_some(0),
             wanted: request.wanted,
+            rope_range: request.rope_range,
             page_keys,
             preempted_at: None,
             n_rows: 0,

@@ -183,6 +183,7 @@ impl Step {
             first_page: self.page_table.len() as u32,
             n_pages: n_pages as u32,
             state,
+            rope_range: sequence.rope_range,
         });
         self.tokens.extend_from_slice(&sequence.token_ids[start..end.min(n_known)]);
         self.tokens.extend_from_slice(&sequence.drafts[..end.saturating_sub(n_known)]);

@@ -1,19 +1,23 @@
 //! The options that commands share.
 
+mod chat;
 mod end;
 mod engine;
 mod grammar;
 mod kv_disk;
 mod model;
+pub(crate) mod number;
 mod sampling;
 mod speculation;
+mod template;
 mod tokenizer;
 
+pub(crate) use chat::{ChatArgs, ChatSetup};
 pub(crate) use end::EndArgs;
 pub(crate) use engine::{EngineArgs, LoadArgs};
 pub(crate) use grammar::GrammarArgs;
 pub(crate) use model::{ModelArgs, dtype};
-pub(crate) use sampling::SamplingArgs;
+pub(crate) use sampling::{SamplingArgs, recommendations};
 pub(crate) use tokenizer::VocabularyArgs;
 
 use tracing_subscriber::filter::LevelFilter;

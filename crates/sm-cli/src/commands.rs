@@ -10,6 +10,7 @@ mod generate;
 mod inspect;
 mod perplexity;
 mod quantize;
+mod run;
 mod tokenize;
 
 use crate::console::Console;
@@ -30,7 +31,7 @@ macro_rules! commands {
             ///
             /// # Errors
             /// As the command's own `run`.
-            pub(crate) fn run(&self, console: &Console) -> Result<(), Failure> {
+            pub(crate) fn run(&mut self, console: &Console) -> Result<(), Failure> {
                 match self {
                     $(Self::$name(args) => $module::run(args, console),)*
                 }
@@ -51,4 +52,5 @@ commands! {
     Bench => bench,
     Completions => completions,
     Doctor => doctor,
+    Run => run,
 }

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Stderr, Stdout, Write};
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::shown::escaped;
 
 /// Where a command writes.
 #[derive(Debug)]
@@ -74,10 +75,19 @@ impl Console {
         }
     }
 
-    /// Shows a message, even with `--quiet`.
+    /// Shows a message, even with `--quiet`. Control characters are escaped: those in a file name could command the terminal.
     pub(crate) fn message(&self, text: Arguments<'_>) {
+        let text = escaped(&text.to_string(), |c| c.is_control() && c != '\n' && c != '\t');
         // A closed stderr cannot be reported anywhere.
         let _ = writeln!(self.stderr.lock(), "{text}");
+    }
+
+    /// Shows a piece of what the model thinks, unless `--quiet`: it is not the result.
+    pub(crate) fn thought(&self, text: &str) {
+        if !self.quiet {
+            let mut stderr = self.stderr.lock();
+            let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+        }
     }
 }
 

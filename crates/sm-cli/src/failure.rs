@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::shown::shown;
+
 /// Exit code of a command that failed.
 const FAILED: u8 = 1;
 /// Exit code of a usage error, the same as clap's.
@@ -31,13 +33,13 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Export(#[from] sm_runtime::model::ExportError),
     /// The output file exists.
-    #[error("{} already exists; choose another name or replace it with --force", path.display())]
+    #[error("{} already exists; choose another name or replace it with --force", shown(path))]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// The file of answers exists.
-    #[error("{} already exists; continue it with --resume or replace it with --force", path.display())]
+    #[error("{} already exists; continue it with --resume or replace it with --force", shown(path))]
     AnswersExist {
         /// The file.
         path: PathBuf,
@@ -45,7 +47,7 @@ pub(crate) enum Failure {
     /// The file does not hold the answers to these requests.
     #[error(
         "line {number} of {} is not the answer to request {number}; choose another file or replace it with --force",
-        path.display()
+        shown(path)
     )]
     OtherAnswers {
         /// The file.
@@ -74,7 +76,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Engine(sm_runtime::Error),
     /// A file cannot be read or written.
-    #[error("cannot {action} {}", path.display())]
+    #[error("cannot {action} {}", shown(path))]
     File {
         /// `read`, `write`, ….
         action: &'static str,
@@ -148,7 +150,7 @@ impl Failure {
 }
 
 /// Runtime options and their flags.
-const FLAGS: [(&str, &str); 15] = [
+const FLAGS: [(&str, &str); 35] = [
     ("temperature", "--temp"),
     ("top_k", "--top-k"),
     ("top_p", "--top-p"),
@@ -164,6 +166,26 @@ const FLAGS: [(&str, &str); 15] = [
     ("ignore_eos", "--ignore-eos"),
     ("max_draft_len", "--draft-len"),
     ("kv_disk", "--kv-disk"),
+    ("allowed_tokens", "--allow-token"),
+    ("bad_words", "--bad-word"),
+    ("logit_bias", "--logit-bias"),
+    ("top_n_sigma", "--top-nsigma"),
+    ("typical_p", "--typical"),
+    ("xtc.probability", "--xtc-probability"),
+    ("xtc.threshold", "--xtc-threshold"),
+    ("dry.multiplier", "--dry-multiplier"),
+    ("dry.base", "--dry-base"),
+    ("dry.sequence_breakers", "--dry-sequence-breaker"),
+    ("dynamic_temperature.range", "--dynatemp-range"),
+    ("dynamic_temperature.exponent", "--dynatemp-exp"),
+    ("mirostat.tau", "--mirostat-ent"),
+    ("mirostat.eta", "--mirostat-lr"),
+    ("samplers", "--samplers"),
+    ("stop_token_ids", "--stop-token"),
+    ("min_new_tokens", "--min-tokens"),
+    ("max_input_tokens", "--max-prompt-tokens"),
+    ("max_length", "--max-length"),
+    ("max_time_ms", "--max-time-ms"),
 ];
 
 impl From<sm_runtime::Error> for Failure {

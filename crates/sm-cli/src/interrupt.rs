@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::failure::{Failure, INTERRUPTED};
+use crate::terminal;
 
 /// Cancels the work in progress.
 type End = Box<dyn FnOnce() + Send>;
@@ -45,7 +46,10 @@ impl Interrupt {
         let end_work = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match end_work {
             Some(end_work) => end_work(),
-            None => std::process::exit(INTERRUPTED.into()),
+            None => {
+                terminal::restore();
+                std::process::exit(INTERRUPTED.into())
+            }
         }
     }
 }

@@ -13,10 +13,17 @@
 mod args;
 mod commands;
 mod console;
+mod escapes;
 mod failure;
+mod familiar;
 mod interrupt;
+mod logprob;
+mod named_option;
 mod progress;
 mod prompt;
+mod reasoning;
+mod shown;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -52,7 +59,14 @@ Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted.
 Results are written to stdout, everything else to stderr.";
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let args = match familiar::translate(std::env::args_os()) {
+        Ok(args) => args,
+        Err(failure) => {
+            Console::new(false).failure(&failure);
+            return failure.exit_code();
+        }
+    };
+    let mut cli = Cli::parse_from(args);
     tracing_subscriber::fmt().with_max_level(cli.global.log_level).with_writer(std::io::stderr).init();
     let console = Console::new(cli.global.quiet);
     match cli.command.run(&console) {

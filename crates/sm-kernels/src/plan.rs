@@ -47,7 +47,7 @@ pub use ops::{
 pub(crate) use output::select;
 pub use output::{RowMemory, StepOutput};
 pub use profile::{Profile, ProfileRow, Speed};
-pub use rope::{RopePairs, RopeTable};
+pub use rope::{ExtendedRope, RopePairs, RopeRange, RopeTable};
 pub use rules::StepRules;
 pub use source::{PackedBytes, WeightError, WeightSource};
 pub use split::SplitError;
@@ -150,6 +150,11 @@ impl Plan {
     /// Width of the hidden state; 0 for a plan that does not name it.
     pub fn hidden_size(&self) -> usize {
         self.hidden.map_or(0, |hidden| self.buffer(hidden).width)
+    }
+
+    /// Positions beyond which a sequence is turned by frequencies of its own; `None` if all sequences are turned alike.
+    pub fn rope_extended_beyond(&self) -> Option<usize> {
+        self.ropes.iter().find_map(|rope| rope.extended.as_ref()).map(|extended| extended.beyond)
     }
 
     /// The declaration of a buffer.

@@ -64,7 +64,7 @@ impl Sequences {
                 start: start as u32,
                 first_page: page_table.len() as u32,
                 n_pages: PAGES as u32,
-                state: None,
+                ..Span::default()
             });
             tokens.extend(
                 (start..start + n_rows).map(|i| TokenId(((i * i + 7 * sequence + 3 * i) % 40) as u32)),

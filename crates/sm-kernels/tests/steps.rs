@@ -87,7 +87,7 @@ fn step(executor: &mut dyn Executor, sequences: &mut [Sequence], rows: &[usize])
             start: sequence.computed as u32,
             first_page: page_table.len() as u32,
             n_pages: sequence.pages.len() as u32,
-            state: None,
+            ..Span::default()
         });
         tokens.extend(&sequence.tokens[sequence.computed..sequence.computed + rows]);
         page_table.extend(&sequence.pages);
@@ -179,7 +179,7 @@ fn good_parts() -> Parts {
         start,
         first_page,
         n_pages: 2,
-        state: None,
+        ..Span::default()
     };
     Parts {
         tokens: vec![TokenId(1); 21],

@@ -25,8 +25,9 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::metadata::Metadata;
-use crate::tokenizer::{TokenizerError, Vocabulary};
+use crate::tokenizer::{Guard, GuardedText, TokenizerError, Vocabulary};
 
+mod content;
 mod message;
 mod model_templates;
 mod python;
@@ -38,6 +39,7 @@ mod tests;
 
 pub use message::{ChatRequest, Message};
 
+use self::content::{Parts, Prepared};
 use self::model_templates::ModelTemplates;
 use self::renderer::Renderer;
 
@@ -129,7 +131,17 @@ pub enum ChatError {
         /// Its index in the conversation, from 0.
         idx: usize,
     },
-    /// A model file cannot be read.
+    /// The content of a message cannot be read.
+    #[error("the content of message {idx} ({role}) cannot be read: {reason}")]
+    Content {
+        /// The message's index in the conversation, from 0.
+        idx: usize,
+        /// Its role.
+        role: String,
+        /// What is wrong, and what to give instead.
+        reason: String,
+    },
+    /// A file of the model cannot be read.
     #[error(transparent)]
     File(#[from] TokenizerError),
 }
@@ -181,19 +193,77 @@ impl ChatTemplate {
 
     /// Renders the prompt for a conversation. Encode it with [`crate::tokenizer::EncodeOptions::RENDERED_CHAT`].
     ///
-    /// Renders on the template's own thread and blocks until done: a few hundred microseconds for a typical conversation.
-    /// Concurrent renders of one template run one after another.
+    /// The written forms of special tokens in messages look like those of the template; [`ChatTemplate::render_guarded`] tells
+    /// them apart.
+    ///
+    /// Renders on the template's own thread and blocks until that is done: some hundred microseconds for a usual
+    /// conversation. Renders of one template, from whatever threads, take turns.
     ///
     /// # Errors
-    /// [`ChatError::Refused`] if the template raises an exception, [`ChatError::Render`] if it fails, and
-    /// [`ChatError::TooMuchWork`].
+    /// [`ChatError::Refused`] where the template raises an exception, [`ChatError::Render`] where it fails,
+    /// [`ChatError::TooMuchWork`], and [`ChatError::Content`].
     pub fn render(&self, request: &ChatRequest<'_>) -> Result<String, ChatError> {
+        self.render_prepared(request, None).map(|rendered| rendered.text)
+    }
+
+    /// As [`ChatTemplate::render`], for [`crate::tokenizer::Tokenizer::encode_guarded`]: control tokens that the template wrote are
+    /// special, and the same characters in messages, tools and documents are plain text, unless they are in a text part that
+    /// says `"parse_special": true`.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn render_guarded(&self, request: &ChatRequest<'_>, guard: &Guard) -> Result<GuardedText, ChatError> {
+        self.render_prepared(request, Some(guard))
+    }
+
+    fn render_prepared(
+        &self,
+        request: &ChatRequest<'_>,
+        guard: Option<&Guard>,
+    ) -> Result<GuardedText, ChatError> {
         let name = self.template_for(request);
+        let parts = if content::has_parts(request.messages) { self.parts(name)? } else { Parts::Taken };
+        let mut prepared = Prepared::new(request, parts, guard)?;
+        let mut rendered = self.run_prepared(name, request, &prepared)?;
+        // A message that only calls tools has no content. Templates that want a text there fail.
+        if rendered.is_err() && prepared.blank_nulls() {
+            rendered = self.run_prepared(name, request, &prepared)?;
+        }
+        let text = rendered.map_err(|error| self.render_error(name, &error))?;
+        Ok(match prepared.sealer {
+            Some(sealer) => sealer.open(&text),
+            None => text.into(),
+        })
+    }
+
+    fn run_prepared(
+        &self,
+        name: &str,
+        request: &ChatRequest<'_>,
+        prepared: &Prepared<'_>,
+    ) -> Result<Result<String, minijinja::Error>, ChatError> {
+        let Prepared { messages, documents, tools, .. } = prepared;
+        let variables = request.variables.clone();
+        self.run(name, &ChatRequest { messages, tools, documents, variables, ..*request })
+    }
+
+    /// What a template does with a list of parts.
+    fn parts(&self, name: &str) -> Result<Parts, ChatError> {
+        let (message, judge) = content::trial();
+        let rendered = self.run(name, &ChatRequest::new(&[message]))?;
+        Ok(rendered.map_or(Parts::Unknown, |text| judge(&text)))
+    }
+
+    fn run(
+        &self,
+        name: &str,
+        request: &ChatRequest<'_>,
+    ) -> Result<Result<String, minijinja::Error>, ChatError> {
         let context = python::context(request, &self.special_texts);
         let environment = Arc::clone(&self.environment);
         let owned_name = name.to_owned();
         let render = move || environment.get_template(&owned_name)?.render(context);
-        self.renderer.run(render)?.map_err(|error| self.render_error(name, &error))
+        self.renderer.run(render)
     }
 
     /// The tool template if there are tools and it exists; otherwise the default, or the only one.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::LoadError;
+use crate::{LoadError, json};
 
 /// Maximum extent of any dimension. A larger one indicates a damaged file and would cause absurd allocations.
 pub(crate) const MAX_EXTENT: usize = 1 << 24;
@@ -33,7 +33,7 @@ impl Config {
 
     /// Reads JSON.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
-        let fields = serde_json::from_slice(bytes).map_err(|source| LoadError::Json { source })?;
+        let fields = json::parse(bytes).map_err(|source| LoadError::Json { source })?;
         Ok(Self { fields })
     }
 

@@ -1,10 +1,22 @@
 //! Why a model could not be loaded.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
 use sm_kernels::plan::WeightError;
-use sm_tensor::{DType, UnknownDType};
+use sm_tensor::DType;
+
+/// The longest piece of a file that a message repeats, in characters. Names in damaged files can have any length.
+const MAX_SHOWN: usize = 200;
+
+/// The beginning of a text from a file, short enough for a message.
+pub(crate) fn cut(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
+}
 
 /// Why a model could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +66,8 @@ pub enum LoadError {
     },
     /// The file ends too early.
     #[error(
-        "{format} file is truncated: {what} at byte {offset} needs {needed} bytes but {available} are left"
+        "{format} file is truncated: {} at byte {offset} needs {needed} bytes but {available} are left",
+        cut(.what)
     )]
     Truncated {
         /// The format.
@@ -69,7 +82,7 @@ pub enum LoadError {
         available: usize,
     },
     /// A count, length or other number is out of range.
-    #[error("{format} file is corrupt: {what} is {found}, expected {expected}")]
+    #[error("{format} file is corrupt: {} is {found}, expected {expected}", cut(.what))]
     OutOfRange {
         /// The format.
         format: &'static str,
@@ -81,7 +94,7 @@ pub enum LoadError {
         expected: &'static str,
     },
     /// Text in the file is not UTF-8.
-    #[error("{format} file is corrupt: {what} at byte {offset} is not UTF-8")]
+    #[error("{format} file is corrupt: {} at byte {offset} is not UTF-8", cut(.what))]
     NotUtf8 {
         /// The format.
         format: &'static str,
@@ -91,7 +104,7 @@ pub enum LoadError {
         offset: usize,
     },
     /// A name occurs twice.
-    #[error("{format} file is corrupt: {what} {name:?} occurs twice")]
+    #[error("{format} file is corrupt: {what} {:?} occurs twice", cut(.name))]
     Duplicate {
         /// The format.
         format: &'static str,
@@ -101,7 +114,7 @@ pub enum LoadError {
         name: String,
     },
     /// A tensor's bytes are outside its file's data.
-    #[error("tensor {tensor:?} occupies bytes {start}..{end} of the data, which has only {available}")]
+    #[error("tensor {:?} occupies bytes {start}..{end} of the data, which has only {available}", cut(.tensor))]
     TensorRange {
         /// The tensor.
         tensor: String,
@@ -113,7 +126,7 @@ pub enum LoadError {
         available: usize,
     },
     /// A tensor's shape and data type contradict each other or its size in the file.
-    #[error("tensor {tensor:?} of shape {shape:?} cannot be stored as {dtype}: {reason}")]
+    #[error("tensor {:?} of shape {shape:?} cannot be stored as {dtype}: {reason}", cut(.tensor))]
     TensorLayout {
         /// The tensor.
         tensor: String,
@@ -124,16 +137,11 @@ pub enum LoadError {
         /// Which rule is broken.
         reason: String,
     },
-    /// A tensor has an unknown data type.
-    #[error("tensor {tensor:?}: {source}")]
-    TensorDType {
-        /// The tensor.
-        tensor: String,
-        /// The data type.
-        source: UnknownDType,
-    },
-    /// A tensor has a data type that is not supported in this file format.
-    #[error("tensor {tensor:?} is stored as {found}, which is not supported here; supported: {supported}")]
+    /// A tensor has a data type that we do not read from this kind of file.
+    #[error(
+        "tensor {:?} is stored as {}, which is not supported here; supported: {supported}",
+        cut(.tensor), cut(.found)
+    )]
     UnsupportedDType {
         /// The tensor.
         tensor: String,
@@ -142,20 +150,20 @@ pub enum LoadError {
         /// The supported ones.
         supported: &'static str,
     },
-    /// The model lacks a required tensor.
-    #[error("the model has no tensor {tensor:?}, which its architecture needs; the file may be incomplete")]
+    /// The model lacks a tensor that its architecture needs.
+    #[error("the model has no tensor {:?}, which its architecture needs; the file may be incomplete", cut(.tensor))]
     MissingTensor {
         /// The tensor.
         tensor: String,
     },
-    /// The model has a tensor that its configuration does not account for; one of the two is wrong.
-    #[error("tensor {tensor:?} is not part of the model that the configuration describes")]
+    /// The model has a tensor that its configuration does not account for, so one of the two is wrong.
+    #[error("tensor {:?} is not part of the model that the configuration describes", cut(.tensor))]
     UnusedTensor {
         /// The tensor.
         tensor: String,
     },
     /// A tensor's shape contradicts the configuration.
-    #[error("tensor {tensor:?} has shape {found:?} but the configuration implies {expected:?}")]
+    #[error("tensor {:?} has shape {found:?} but the configuration implies {expected:?}", cut(.tensor))]
     Shape {
         /// The tensor.
         tensor: String,
@@ -172,26 +180,34 @@ pub enum LoadError {
         /// Tensors that the index lists in it.
         n_tensors: usize,
     },
+    /// A part of a split GGUF model is missing.
+    #[error("{} is missing: the model is split into {count} files; download all of them", path.display())]
+    MissingSplit {
+        /// The part.
+        path: PathBuf,
+        /// Number of parts.
+        count: usize,
+    },
     /// A JSON file is malformed.
-    #[error("malformed JSON: {source}")]
+    #[error("malformed JSON: {}", cut(&.source.to_string()))]
     Json {
         /// The parser's error, with line and column.
         source: serde_json::Error,
     },
     /// A safetensors header is malformed.
-    #[error("malformed safetensors header: {reason}")]
+    #[error("malformed safetensors header: {}", cut(.reason))]
     SafetensorsHeader {
         /// What is wrong.
         reason: String,
     },
     /// A required field or key is missing.
-    #[error("{key:?} is missing")]
+    #[error("{:?} is missing", cut(.key))]
     MissingKey {
         /// The field of the configuration or the metadata key.
         key: String,
     },
     /// A field or key has the wrong type.
-    #[error("{key:?} is {found}, expected {expected}")]
+    #[error("{:?} is {}, expected {expected}", cut(.key), cut(.found))]
     KeyType {
         /// The field of the configuration or the metadata key.
         key: String,
@@ -201,7 +217,7 @@ pub enum LoadError {
         expected: &'static str,
     },
     /// A field has a value that is invalid or not supported.
-    #[error("{key:?} = {value} is not supported: {reason}")]
+    #[error("{:?} = {} is not supported: {}", cut(.key), cut(.value), cut(.reason))]
     Unsupported {
         /// The field of the configuration or the metadata key.
         key: String,
@@ -211,7 +227,7 @@ pub enum LoadError {
         reason: String,
     },
     /// The model's architecture is not supported.
-    #[error("unknown architecture {found:?}; supported: {supported}")]
+    #[error("unknown architecture {:?}; supported: {supported}", cut(.found))]
     UnknownArchitecture {
         /// The name in the file.
         found: String,

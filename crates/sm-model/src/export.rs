@@ -31,6 +31,7 @@ use crate::load::gguf::{GgufWriter, TensorSpec, WriteError};
 use crate::load::tensors::Tensors;
 use crate::metadata::{Metadata, Value};
 use crate::model::{Model, ModelSource};
+use crate::spec::DecoderSpec;
 
 /// Why a model could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -87,10 +88,15 @@ pub struct Exported {
     pub n_fallbacks: usize,
     /// Matrices that were already quantized and so lost accuracy twice.
     pub n_requantized: usize,
+    /// The length that the context was cut to: that of the model's sliding windows, which GGUF files of its architecture do
+    /// not have.
+    pub cut_context_len: Option<usize>,
 }
 
 /// The content of the file to be written.
 struct Export<'m> {
+    /// What the file describes.
+    spec: DecoderSpec,
     tensors: &'m Tensors,
     metadata: Metadata,
     targets: Vec<Target>,
@@ -113,9 +119,11 @@ pub fn export_gguf(
     let mut export = Export::new(model)?;
     export.metadata.insert("general.file_type", Value::U32(storage::file_type(dtype)));
     export.metadata.insert("general.quantization_version", Value::U32(2));
+    let cut = export.spec.max_context_len;
     let partial = target.with_added_extension("part");
-    let written = export.write(&partial, dtype, progress).and_then(|written| {
-        check::same_decoder(&model.spec, &partial)?;
+    let written = export.write(&partial, dtype, progress).and_then(|mut written| {
+        written.cut_context_len = (cut < model.spec.max_context_len).then_some(cut);
+        check::same_decoder(&export.spec, &partial)?;
         let renamed = std::fs::rename(&partial, target);
         renamed.map(|()| written).map_err(|source| ExportError::Io { path: target.to_owned(), source })
     });
@@ -133,17 +141,20 @@ impl<'m> Export<'m> {
         match &model.source {
             ModelSource::Gguf { metadata, .. } => {
                 let targets = (0..tensors.infos().len()).map(|index| Target::same(tensors, index)).collect();
-                Ok(Self { tensors, metadata: metadata.as_ref().clone(), targets, vectors: Vec::new() })
+                let metadata = metadata.as_ref().clone();
+                Ok(Self { spec: spec.clone(), tensors, metadata, targets, vectors: Vec::new() })
             }
             ModelSource::Directory(dir) => {
                 let architecture = metadata::architecture(spec)?;
+                let spec = metadata::expressible(spec, &architecture);
                 let mut metadata = tokenizer::metadata(dir, spec.vocab_size)?;
-                metadata::write(spec, &architecture, &mut metadata);
+                metadata::write(&spec, &architecture, &mut metadata);
                 if let Some(name) = dir.file_name().and_then(|name| name.to_str()) {
                     metadata.insert("general.name", Value::String(name.to_owned()));
                 }
-                let targets = plan::targets(spec, tensors, architecture.naming(), architecture.pairs)?;
-                Ok(Self { tensors, metadata, targets, vectors: metadata::divisors(spec) })
+                let targets = plan::targets(&spec, tensors, architecture.naming(), architecture.pairs)?;
+                let vectors = metadata::divisors(&spec);
+                Ok(Self { spec, tensors, metadata, targets, vectors })
             }
             ModelSource::Smnd { path, .. } => Err(ExportError::Source { path: path.clone() }),
         }

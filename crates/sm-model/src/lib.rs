@@ -22,11 +22,13 @@ mod config;
 mod decoder;
 mod error;
 mod export;
+mod json;
 mod load;
 pub mod metadata;
 mod mixture;
 mod model;
 mod names;
+mod sampling;
 pub mod spec;
 #[cfg(test)]
 mod testing;
@@ -42,6 +44,7 @@ pub use load::gguf::{Gguf, GgufWriter, TensorSpec, WriteError};
 pub use mixture::{Mixture, MixtureModel};
 pub use model::{DEFAULT_CONTEXT_LEN, LoadOptions, Model, ModelBytes, ModelSource, load_model, parse_model};
 pub use names::{LinearLayout, Naming};
+pub use sampling::SamplingDefaults;
 pub use weights::{Fallback, Weights};
 
 pub use {sm_kernels, sm_tensor};

@@ -9,6 +9,8 @@ pub(crate) mod file;
 pub(crate) mod gguf;
 pub(crate) mod safetensors;
 pub(crate) mod smnd;
+pub(crate) mod split;
+pub(crate) mod stored;
 pub(crate) mod tensors;
 
 use std::ops::Range;

@@ -65,6 +65,18 @@ impl Value {
         }
     }
 
+    /// The value as JSON; null for arrays.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        match *self {
+            Self::F32(v) => v.into(),
+            Self::F64(v) => v.into(),
+            Self::Bool(v) => v.into(),
+            Self::String(ref v) => v.as_str().into(),
+            Self::Array(_) => serde_json::Value::Null,
+            _ => self.as_integer().and_then(|v| i64::try_from(v).ok()).into(),
+        }
+    }
+
     fn as_integer(&self) -> Option<i128> {
         match *self {
             Self::U8(v) => Some(v.into()),
@@ -225,6 +237,11 @@ impl Metadata {
     /// Sets a value, and returns the one it replaces.
     pub fn insert(&mut self, key: impl Into<String>, value: Value) -> Option<Value> {
         self.entries.insert(key.into(), value)
+    }
+
+    /// Takes a value out.
+    pub fn remove(&mut self, key: &str) -> Option<Value> {
+        self.entries.remove(key)
     }
 
     /// All entries, sorted by key.

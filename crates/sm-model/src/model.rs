@@ -15,8 +15,9 @@ use sm_kernels::plan::Plan;
 use sm_tensor::DType;
 
 use crate::config::Config;
-use crate::load::file::FileBytes;
+use crate::load::file::{FileBytes, check_kind};
 use crate::load::gguf::Gguf;
+use crate::load::split::model_among;
 use crate::load::tensors::Tensors;
 use crate::load::{safetensors, smnd};
 use crate::metadata::Metadata;
@@ -30,7 +31,7 @@ pub const DEFAULT_CONTEXT_LEN: usize = 4096;
 /// How a model is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Context length; if `None`, [`DEFAULT_CONTEXT_LEN`] or the model's limit, whichever is less.
+    /// Context length; `usize::MAX` is the model's limit; if `None`, [`DEFAULT_CONTEXT_LEN`] or that limit, whichever is less.
     pub context_len: Option<usize>,
     /// Data type to convert matrices to; if `None`, they keep their stored type.
     pub quant: Option<DType>,
@@ -142,12 +143,12 @@ pub fn parse_model(bytes: ModelBytes, options: &LoadOptions) -> Result<Model, Lo
     let path = PathBuf::new();
     let (spec, source) = match bytes {
         ModelBytes::Directory { config, tensors } => {
-            all.add(safetensors::read_header(&tensors)?, tensors.into())?;
+            all.add_file(safetensors::read_header(&tensors)?, tensors.into())?;
             (arch::from_hf(&Config::parse(&config)?.text_model()?, &all)?, ModelSource::Directory(path))
         }
         ModelBytes::Gguf(bytes) => {
             let (metadata, infos, bytes) = Gguf::parse(bytes)?.into_parts();
-            all.add(infos, bytes)?;
+            all.add_file(infos, bytes)?;
             (arch::from_gguf(&metadata, &all)?, ModelSource::Gguf { path, metadata: Box::new(metadata) })
         }
         ModelBytes::Smnd(bytes) => {
@@ -170,15 +171,19 @@ fn detect(path: &Path) -> Result<Kind, LoadError> {
     let io_error = |source| LoadError::Io { path: path.to_owned(), source };
     if path.is_dir() {
         let has_config = path.join("config.json").is_file();
-        return match &gguf_files(path)?[..] {
+        let files = gguf_files(path)?;
+        return match model_among(&files) {
             _ if has_config && safetensors::exist_in(path) => Ok(Kind::Directory(path.to_owned())),
-            [file] => Ok(Kind::Gguf(file.clone())),
-            // The directory reader reports what is missing.
-            [] if has_config => Ok(Kind::Directory(path.to_owned())),
-            [] => not_a_model("the directory has neither a config.json nor a .gguf file"),
-            _ => not_a_model("the directory has several .gguf files; give the path of one"),
+            Some(file) => Ok(Kind::Gguf(file)),
+            // The reader of directories reports what is missing.
+            None if files.is_empty() && has_config => Ok(Kind::Directory(path.to_owned())),
+            None if files.is_empty() => {
+                not_a_model("the directory has neither a config.json nor a .gguf file")
+            }
+            None => not_a_model("the directory has several .gguf files; give the path of one"),
         };
     }
+    check_kind(path)?;
     let mut magic = Vec::new();
     File::open(path).and_then(|file| file.take(4).read_to_end(&mut magic)).map_err(io_error)?;
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
@@ -240,7 +245,10 @@ fn build(
     options: &LoadOptions,
 ) -> Result<Model, LoadError> {
     let max = spec.max_context_len;
-    let context_len = options.context_len.unwrap_or(max.min(DEFAULT_CONTEXT_LEN));
+    let context_len = match options.context_len {
+        Some(usize::MAX) => max,
+        given => given.unwrap_or(max.min(DEFAULT_CONTEXT_LEN)),
+    };
     if !(1..=max).contains(&context_len) {
         return Err(LoadError::ContextLen { requested: context_len, max });
     }

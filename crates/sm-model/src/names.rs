@@ -232,13 +232,28 @@ impl Naming {
             return ROPE_DIVISORS.contains(&name);
         }
         let is_other_modality = self.prefix.contains("language_model") && !name.contains("language_model");
-        is_other_modality || is_constant(name)
+        is_other_modality || is_constant(name) || is_value_head(name)
     }
 }
 
-/// Whether a Hugging Face tensor is a constant saved by old versions of transformers: rotary frequencies and causal masks.
-pub(crate) fn is_constant(name: &str) -> bool {
-    [".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"].iter().any(|suffix| name.ends_with(suffix))
+/// Whether a tensor of a Hugging Face model is a constant that old versions of transformers saved along: rotary
+/// frequencies and tables, causal masks, and the numbers of positions.
+fn is_constant(name: &str) -> bool {
+    const SUFFIXES: [&str; 6] = [
+        ".rotary_emb.inv_freq",
+        ".rotary_emb.cos_cached",
+        ".rotary_emb.sin_cached",
+        ".attn.bias",
+        ".attn.masked_bias",
+        "position_ids",
+    ];
+    SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+}
+
+/// Whether a tensor belongs to the head that reinforcement learning (TRL) adds to estimate rewards. It reads the last hidden
+/// state beside the model's own head, and does not change the logits.
+fn is_value_head(name: &str) -> bool {
+    name.starts_with("v_head.")
 }
 
 #[cfg(test)]

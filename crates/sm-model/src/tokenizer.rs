@@ -26,10 +26,12 @@ use sm_tensor::TokenId;
 use thiserror::Error;
 
 use crate::LoadError;
+use crate::error::cut;
 
 mod byte_level;
 mod char;
 mod gguf;
+mod guard;
 mod hf;
 mod special;
 mod stream;
@@ -37,6 +39,9 @@ mod vocabulary;
 
 pub use char::{CharTokenizer, UnknownCharacter};
 pub use gguf::GgufTokenizer;
+pub(crate) use gguf::gguf_pre_tokenizer;
+pub use guard::{Guard, GuardedText};
+pub(crate) use guard::{Sealer, is_mark};
 pub use hf::HfTokenizer;
 pub(crate) use hf::{read_json, token_text};
 pub use stream::TextStream;
@@ -95,7 +100,21 @@ pub trait Tokenizer: Debug + Send + Sync {
     /// [`TokenizerError::UnknownCharacter`] or [`TokenizerError::Encode`] if the vocabulary has no token for part of the text.
     fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<TokenId>, TokenizerError>;
 
-    /// The vocabulary: tokens, their bytes, and special tokens.
+    /// The ids of a text with its own marks, in which a special token is recognized unless the text is cut within it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    fn encode_guarded(&self, text: &GuardedText) -> Result<Vec<TokenId>, TokenizerError> {
+        let mut ids = Vec::new();
+        let mut from = 0;
+        for &end in text.cuts.iter().chain([&text.text.len()]) {
+            ids.extend(self.encode(&text.text[from..end], EncodeOptions::RENDERED_CHAT)?);
+            from = end;
+        }
+        Ok(ids)
+    }
+
+    /// The tokens, their bytes, and which of them are special.
     fn vocabulary(&self) -> &Vocabulary;
 
     /// Decodes `ids`. Invalid UTF-8 becomes U+FFFD. Ids beyond the vocabulary, which exist because models pad their logits,
@@ -126,7 +145,7 @@ pub enum TokenizerError {
         remedy: &'static str,
     },
     /// A file is malformed.
-    #[error("{file} is not a valid {what}: {reason}")]
+    #[error("{file} is not a valid {what}: {}", cut(.reason))]
     Invalid {
         /// The file, or the metadata.
         file: String,
@@ -135,8 +154,8 @@ pub enum TokenizerError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The kind of tokenizer is not supported.
-    #[error("{part} {found:?} is not supported; supported: {supported}")]
+    /// A kind of tokenizer is not supported.
+    #[error("{part} {:?} is not supported; supported: {supported}", cut(.found))]
     Unsupported {
         /// What is not supported: an algorithm, a decoder, a pre-tokenizer.
         part: &'static str,
@@ -172,7 +191,7 @@ pub enum TokenizerError {
     #[error(transparent)]
     Metadata(Box<LoadError>),
     /// A text cannot be encoded.
-    #[error("cannot encode a text of {n_bytes} bytes: {reason}")]
+    #[error("cannot encode a text of {n_bytes} bytes: {}", cut(.reason))]
     Encode {
         /// Length of the text in bytes.
         n_bytes: usize,

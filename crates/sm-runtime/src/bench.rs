@@ -177,6 +177,7 @@ impl Bench {
             first_page: (sequence * pages_per_sequence) as u32,
             n_pages: (start + n_rows).div_ceil(PAGE_LEN) as u32,
             state: is_stateful.then(|| state_in_place(StateSlot(sequence as u32), start)),
+            ..Span::default()
         });
         for _ in 0..n_rows {
             self.tokens.push(random_token(self.drawn, self.vocab_size));

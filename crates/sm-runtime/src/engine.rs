@@ -36,7 +36,7 @@ use std::time::Instant;
 
 use sm_batching::{QueueLimit, RequestId};
 use sm_cache::{Namespace, PagePool};
-use sm_kernels::plan::ExecutorInfo;
+use sm_kernels::plan::{ExecutorInfo, RopeRange};
 
 pub(crate) use builder::PlannedModels;
 pub(crate) use control::deadline;
@@ -50,6 +50,7 @@ pub use session::{Session, SessionOptions};
 pub use stats::EngineStats;
 pub use ticket::RequestStatus;
 
+use crate::input::longest;
 use crate::prompt::RenderedPrompt;
 use crate::rules::Rules;
 use crate::sampling::random_seed;
@@ -252,6 +253,17 @@ impl Engine {
         reply
     }
 
+    /// Where a request that may reach `n_longest` positions finds pages, and which frequencies turn it: keys that others
+    /// turned are of no use. A session may grow as long as the context; its first call cannot know.
+    fn namespace(&self, salt: String, n_longest: usize) -> (Arc<Namespace>, RopeRange) {
+        let rope_range = self.0.model.rope_range(n_longest);
+        let mut namespace = Namespace { salt, ..self.0.namespace.clone() };
+        if rope_range == RopeRange::Extended {
+            namespace.model += " extended";
+        }
+        (Arc::new(namespace), rope_range)
+    }
+
     fn send(&self, request: Request, delivery: Delivery, extra: Extra) -> Result<RequestHandle, Error> {
         let Extra { callback, owner, has_spoken, keep_alive } = extra;
         let submitted = Instant::now();
@@ -261,8 +273,8 @@ impl Engine {
             return Err(Error::limit(LimitedResource::Queue(QueueLimit::Choices), limit, actual));
         }
         let mode = request.session.as_ref().map(|(_, mode)| *mode);
-        let LoadedModel { text, grammars, chat, .. } = &self.0.model;
-        let mut rendered = RenderedPrompt::new(&request.prompt, chat.as_ref(), mode)?;
+        let LoadedModel { text, grammars, .. } = &self.0.model;
+        let mut rendered = RenderedPrompt::new(&request.prompt, self.0.model.template(), mode)?;
         let echo = rendered.echo(text, &request.options)?;
         let (first, start) = rendered.encode(text)?;
         let prompt = PromptTokens { first, start, appended: rendered.encode_appended(text) };
@@ -270,6 +282,9 @@ impl Engine {
             options, n, select, priority, client, session, salt, speculate, filters, cancel, ..
         } = request;
         let rules = Rules::new(&options, text, grammars)?.with_filters(filters);
+        let n_alone = longest(prompt.first.len(), &options, &self.0.model.bounds());
+        let n_longest = if session.is_some() { self.0.model.context_len } else { n_alone };
+        let (namespace, rope_range) = self.namespace(salt, n_longest);
         let room = TicketRoom {
             n_choices: n,
             max_new_tokens: options.limits.max_new_tokens,
@@ -300,8 +315,7 @@ impl Engine {
             submitted,
             speculate,
         };
-        let namespace = Arc::new(Namespace { salt, ..self.0.namespace.clone() });
-        let submission = Submission { params, prompt, priority, client, session, namespace };
+        let submission = Submission { params, prompt, priority, client, session, namespace, rope_range };
         if let Err(SendError(unsent)) = self.0.messages.send(Message::Submit(Box::new(submission))) {
             self.0.admission.leave();
             ticket.disarm();

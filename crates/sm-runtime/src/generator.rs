@@ -121,7 +121,7 @@ impl Generator {
     ) -> Result<Generation<'g>, Error> {
         let submitted = Instant::now();
         options.validate()?;
-        let rendered = RenderedPrompt::new(prompt, self.model.chat.as_ref(), None)?;
+        let rendered = RenderedPrompt::new(prompt, self.model.template(), None)?;
         let echo = rendered.echo(&self.model.text, options)?;
         let input = self.input(rendered, options)?;
         let rules = Rules::new(options, &self.model.text, &self.model.grammars)?;
@@ -139,6 +139,7 @@ impl Generator {
             return Err(Error::limit(LimitedResource::Context, self.model.context_len, tokens.len()));
         }
         self.reset();
+        self.sequence.set_rope_range(self.model.rope_range(tokens.len()));
         let limits = self.executor.limits();
         let chunk_len = limits.max_tokens.min(limits.max_outputs);
         for chunk in tokens.chunks(chunk_len) {

@@ -9,6 +9,8 @@ mod compiler;
 #[cfg(feature = "grammar")]
 #[path = "grammar/compiler.rs"]
 mod compiler;
+#[cfg(feature = "grammar")]
+mod schema;
 
 pub(crate) use compiler::{Constraint, Grammars};
 

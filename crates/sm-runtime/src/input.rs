@@ -79,7 +79,16 @@ impl Input {
     }
 }
 
-/// Applies [`Limits::max_input_tokens`](field@crate::Limits::max_input_tokens). Returns the number of tokens cut off.
+/// How many positions a request with so many prompt tokens may come to compute. The last token is sampled, and not computed.
+pub(crate) fn longest(n_prompt: usize, options: &GenerationOptions, model: &ModelBounds) -> usize {
+    let limits = &options.limits;
+    let n_prompt = n_prompt.min(limits.max_input_tokens.unwrap_or(usize::MAX));
+    let by_length = n_prompt.saturating_add(limits.max_new_tokens);
+    let bounds = [limits.max_length, limits.max_context_tokens, Some(model.context_len)];
+    bounds.into_iter().flatten().fold(by_length, usize::min).saturating_sub(1)
+}
+
+/// Applies [`Limits::max_input_tokens`](field@crate::Limits::max_input_tokens). Returns how many tokens were cut off.
 ///
 /// # Errors
 /// If the prompt is too long and truncation is not allowed.

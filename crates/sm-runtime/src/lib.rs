@@ -203,7 +203,10 @@ pub use metrics::{
     percentile,
 };
 pub use models::{AcquireModel, ModelHandle, ModelInfo, ModelSpec, ModelState, Models};
-pub use options::{EosRule, GenerationOptions, Limits, LongInput, MatchedStop, SamplingOptions, StopRules};
+pub use options::{
+    DryOptions, DynamicTemperature, EosRule, GenerationOptions, Limits, LongInput, MatchedStop,
+    MirostatOptions, SamplerKind, SamplingOptions, StopRules, XtcOptions,
+};
 pub use perplexity::{Perplexity, PerplexityOptions};
 pub use prompt::{ChatRequest, Prompt};
 pub use request::{Request, Select};

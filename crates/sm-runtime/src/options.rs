@@ -1,13 +1,15 @@
 //! Generation options and their validation.
 
 mod limits;
+mod sampler_kind;
 mod sampling;
 mod stop;
 
 use sm_tensor::{TokenId, setters, some_setters};
 
 pub use limits::{Limits, LongInput};
-pub use sampling::SamplingOptions;
+pub use sampler_kind::SamplerKind;
+pub use sampling::{DryOptions, DynamicTemperature, MirostatOptions, SamplingOptions, XtcOptions};
 pub use stop::{EosRule, MatchedStop, StopRules};
 
 use crate::{Error, Grammar};

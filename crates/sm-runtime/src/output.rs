@@ -6,7 +6,7 @@ use sm_tensor::TokenId;
 use crate::grammar::Constraint;
 use crate::stop::{StopMatcher, StopSearch};
 use crate::text::{Text, TextStart};
-use crate::{EosRule, Error, FinishReason, StopRules, TokenEvent};
+use crate::{EosRule, Error, FinishReason, MatchedStop, StopRules, TokenEvent};
 
 /// Bytes of text reserved per token.
 pub(crate) const TEXT_BYTES_PER_TOKEN: usize = 6;
@@ -18,8 +18,12 @@ pub(crate) const MAX_RESERVED: usize = 4096;
 pub(crate) struct Output {
     rules: StopRules,
     eos: Vec<TokenId>,
+    /// The special tokens that are stop strings, with their text.
+    stop_tokens: Vec<(TokenId, String)>,
     decoder: Option<TextStream>,
     matcher: StopMatcher,
+    /// Special tokens whose text occurs in a stop string: matched, but not shown.
+    controls: Vec<(TokenId, String)>,
     /// Initial text, until it is released; not searched for stop strings.
     head: String,
     n_head_bytes: usize,
@@ -32,7 +36,13 @@ pub(crate) struct Output {
 
 /// The tokens that end an output.
 pub(crate) fn end_tokens(text: &Text, rules: &StopRules) -> Vec<TokenId> {
-    [eos_tokens(text, rules), &rules.token_ids].concat()
+    let stop_tokens = stop_tokens(text, rules).map(|(token, _)| token);
+    eos_tokens(text, rules).iter().chain(&rules.token_ids).copied().chain(stop_tokens).collect()
+}
+
+/// The special tokens whose written form is a stop string. It is not part of the output's text, and so not found there.
+fn stop_tokens<'r>(text: &Text, rules: &'r StopRules) -> impl Iterator<Item = (TokenId, &'r String)> {
+    rules.sequences.iter().filter_map(|stop| Some((text.special_token(stop)?, stop)))
 }
 
 fn eos_tokens<'t>(text: &'t Text, rules: &StopRules) -> &'t [TokenId] {
@@ -54,11 +64,16 @@ pub(crate) struct Finished {
 impl Output {
     pub(crate) fn new(text: &Text, start: TextStart, rules: &StopRules) -> Self {
         let eos = eos_tokens(text, rules).to_vec();
+        let matcher = StopMatcher::new(rules);
+        let controls = if rules.sequences.is_empty() { &[] } else { text.controls() };
+        let controls = controls.iter().filter(|(_, written)| matcher.knows(written)).cloned().collect();
         Self {
             rules: rules.clone(),
             eos,
+            stop_tokens: stop_tokens(text, rules).map(|(token, stop)| (token, stop.clone())).collect(),
             decoder: text.stream(start),
-            matcher: StopMatcher::new(rules),
+            matcher,
+            controls,
             head: String::new(),
             n_head_bytes: 0,
             n_decoded_bytes: 0,
@@ -119,17 +134,36 @@ impl Output {
         if self.eos.contains(&token) {
             return Some(FinishReason::Eos);
         }
+        if let Some(index) = self.stop_tokens.iter().position(|(stop, _)| *stop == token) {
+            self.flush(event);
+            if self.rules.matched == MatchedStop::Keep {
+                let (_, stop) = &self.stop_tokens[index];
+                event.text.push_str(stop);
+                self.text.push_str(stop);
+            }
+            return Some(FinishReason::StopSequence);
+        }
         let piece = self.decoder.as_mut().map_or("", |decoder| decoder.push(token));
         let n_shown = event.text.len();
         self.n_decoded_bytes += piece.len();
         self.ends.push(self.n_decoded_bytes);
         // Stop strings do not match before the minimum length.
-        let search = if self.ends.len() < self.rules.min_new_tokens {
+        let mut search = if self.ends.len() < self.rules.min_new_tokens {
             event.text.push_str(piece);
             StopSearch::Nothing
         } else {
             self.matcher.push(piece, &mut event.text)
         };
+        let written = self.controls.iter().find(|(control, _)| *control == token).map(|(_, written)| written);
+        if let Some(written) = written.filter(|_| self.ends.len() >= self.rules.min_new_tokens)
+            && search == StopSearch::Nothing
+        {
+            search = self.matcher.push_hidden(written, &mut event.text);
+            if search == StopSearch::Found && self.rules.matched == MatchedStop::Remove {
+                // A token without text within the text's bytes, but a part of what is removed.
+                self.ends.last_mut().into_iter().for_each(|end| *end = usize::MAX);
+            }
+        }
         self.text.push_str(&event.text[n_shown..]);
         match search {
             StopSearch::Found => Some(FinishReason::StopSequence),
@@ -188,7 +222,7 @@ mod tests {
     #[test]
     fn tokens_reaching_into_a_removed_stop_string_are_not_counted() {
         let tokenizer = CharTokenizer::new("abcdé", UnknownCharacter::Error).unwrap();
-        let text = Text(Some(Arc::new(tokenizer)));
+        let text = Text::new(Some(Arc::new(tokenizer)));
         let rules = StopRules { sequences: vec!["cé".into()], ..StopRules::default() };
         let mut output = Output::new(&text, TextStart::Continued, &rules);
         let mut event = TokenEvent::default();
@@ -201,7 +235,7 @@ mod tests {
     #[test]
     fn the_beginning_of_a_cut_character_is_not_counted() {
         let rules = StopRules::default();
-        let text = Text(None);
+        let text = Text::new(None);
         let mut output = Output::new(&text, TextStart::Continued, &rules);
         // Five tokens: two letters, two that begin a character, and one that completes it and goes on.
         output.ends = vec![1, 2, 2, 2, 7];

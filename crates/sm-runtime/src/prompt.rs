@@ -6,6 +6,7 @@ mod rendered;
 use sm_tensor::TokenId;
 
 pub use chat::ChatRequest;
+pub(crate) use chat::Template;
 pub(crate) use rendered::RenderedPrompt;
 
 /// The input of a generation.

@@ -1,13 +1,12 @@
 //! Compiles a request's sampling rules on the caller's thread, before any work, so that an error only affects this request.
 
-use std::sync::Arc;
+mod breakers;
 
-use sm_model::tokenizer::EncodeOptions;
-use sm_tensor::TokenId;
+use std::sync::Arc;
 
 use crate::grammar::{Constraint, Grammars};
 use crate::output::end_tokens;
-use crate::sampling::{BadWords, EarlyEnd, LogitsFilter, SamplerChain};
+use crate::sampling::{BadWords, Breakers, EarlyEnd, LogitsFilter, SamplerChain};
 use crate::text::Text;
 use crate::{Error, GenerationOptions};
 
@@ -22,9 +21,16 @@ pub(crate) struct Rules {
 impl Rules {
     /// Compiles validated options.
     pub(crate) fn new(options: &GenerationOptions, text: &Text, grammars: &Grammars) -> Result<Self, Error> {
-        let mut chain = SamplerChain::new(&options.sampling);
+        let dry = &options.sampling.dry;
+        let breakers = if dry.multiplier > 0.0 {
+            breakers::of_texts(&dry.sequence_breakers, text)?
+        } else {
+            Breakers::default()
+        };
+        let mut chain = SamplerChain::with_breakers(&options.sampling, &breakers);
         if !options.sampling.bad_words.is_empty() {
-            chain = chain.with_filter(Box::new(bad_words(&options.sampling.bad_words, text)?));
+            let filter = BadWords::new(&options.sampling.bad_words, text.token_texts()?);
+            chain = chain.with_filter(Box::new(filter));
         }
         if options.stop.min_new_tokens > 0 {
             let tokens = end_tokens(text, &options.stop);
@@ -45,18 +51,4 @@ impl Rules {
         }
         self
     }
-}
-
-/// Tokenizes words, both at the start of a text and after other text.
-fn bad_words(words: &[String], text: &Text) -> Result<BadWords, Error> {
-    let mut sequences: Vec<Vec<TokenId>> = Vec::new();
-    for word in words {
-        for spelling in [word.clone(), format!(" {word}")] {
-            let tokens = text.encode(&spelling, EncodeOptions::PLAIN)?;
-            if !sequences.contains(&tokens) {
-                sequences.push(tokens);
-            }
-        }
-    }
-    Ok(BadWords(sequences))
 }

@@ -1,16 +1,19 @@
 //! Sampling of the next token: a pure function of options, history, logits and (seed, choice, position).
 //!
-//! The order is fixed:
+//! The order is:
 //!
 //! ```text
-//! grammar → allowed tokens → bias → repetition, presence, frequency penalties → bad words, minimum length, custom filters
-//!     → temperature → top-k → top-p → min-p → draw
+//! grammar → allowed tokens → bias → repetition, presence, frequency penalties → DRY → bad words, minimum length, custom filters
+//!     → top-nσ → temperature → top-k → typical → top-p → min-p → XTC → draw
 //! ```
 //!
-//! Everything before the temperature modifies logits in place ([`LogitsFilter`]). Then the most likely tokens are gathered
+//! unless [`SamplingOptions::samplers`](field@crate::SamplingOptions::samplers) sets another. Mirostat replaces all cuts:
+//! penalties → temperature → Mirostat's own cut → draw.
+//!
+//! Everything before the first cut modifies logits in place ([`LogitsFilter`]). Then the most likely tokens are gathered
 //! as [`Candidate`]s and cut further, and a [`Sampler`] draws one. The temperature preserves the order of logits, so it is
 //! applied in double precision only where probabilities are needed, and top-k compares undivided logits. Nothing sorts the
-//! vocabulary, and nothing allocates after the first call.
+//! vocabulary by default, and nothing allocates after the first call.
 //!
 //! ```
 //! use sm_runtime::SamplingOptions;
@@ -34,38 +37,48 @@ mod bad_words;
 mod bias;
 mod block_maxima;
 mod candidates;
+mod chain;
+mod cut;
+mod dry;
+mod dynamic_temperature;
 mod early_end;
 mod greedy;
 mod gumbel;
 mod history;
 mod logprob;
 mod min_p;
+mod mirostat;
 mod penalties;
 mod philox;
 mod seed;
+mod softmax;
 mod top_k;
+mod top_n_sigma;
 mod top_p;
+mod typical;
+mod xtc;
 
 #[cfg(test)]
 mod tests;
 
 use sm_tensor::TokenId;
 
-use crate::grammar::Constraint;
-use crate::{Error, SamplingOptions};
-
 pub use allowed::AllowedTokens;
 pub use bad_words::BadWords;
 pub use bias::LogitBias;
 pub use candidates::{Candidate, Candidates};
+pub use chain::SamplerChain;
+pub use dry::Dry;
 pub use early_end::EarlyEnd;
 pub use greedy::Greedy;
 pub use gumbel::{Gumbel, noise};
 pub use history::History;
+pub use mirostat::MirostatState;
 pub use penalties::{OccurrencePenalty, RepetitionPenalty};
 pub use philox::philox4x32_10;
 pub use seed::random_seed;
 
+pub(crate) use dry::Breakers;
 pub(crate) use logprob::{Logprobs, MAX_RESERVED_TOPS, RawLogits, log_sum_exp};
 pub(crate) use seed::random_token;
 
@@ -98,109 +111,4 @@ pub struct Draw {
     pub choice: u32,
     /// Position of the token in the sequence, prompt included.
     pub position: u32,
-}
-
-/// The complete sampling chain of a request.
-#[derive(Debug)]
-pub struct SamplerChain {
-    filters: Vec<Box<dyn LogitsFilter>>,
-    top_k: usize,
-    top_p: f32,
-    min_p: f32,
-    temperature: f64,
-    sampler: Box<dyn Sampler>,
-}
-
-impl SamplerChain {
-    /// The chain for validated options.
-    pub fn new(options: &SamplingOptions) -> Self {
-        let mut filters: Vec<Box<dyn LogitsFilter>> = Vec::new();
-        if let Some(tokens) = &options.allowed_tokens {
-            filters.push(Box::new(AllowedTokens::new(tokens)));
-        }
-        if !options.logit_bias.is_empty() {
-            filters.push(Box::new(LogitBias::new(&options.logit_bias)));
-        }
-        if options.repetition_penalty != 1.0 {
-            filters.push(Box::new(RepetitionPenalty {
-                penalty: options.repetition_penalty,
-                window: options.repetition_window,
-            }));
-        }
-        if options.presence_penalty != 0.0 || options.frequency_penalty != 0.0 {
-            filters.push(Box::new(OccurrencePenalty {
-                presence: options.presence_penalty,
-                frequency: options.frequency_penalty,
-            }));
-        }
-        let temperature = f64::from(options.temperature);
-        let is_greedy = options.temperature == 0.0;
-        // The most likely token survives every cut, so greedy decoding needs no other candidate.
-        let (top_k, top_p, min_p) =
-            if is_greedy { (1, 1.0, 0.0) } else { (options.top_k, options.top_p, options.min_p) };
-        let sampler: Box<dyn Sampler> =
-            if is_greedy { Box::new(Greedy) } else { Box::new(Gumbel { temperature }) };
-        Self { filters, top_k, top_p, min_p, temperature, sampler }
-    }
-
-    /// Replaces the sampler, keeping all filters and cuts.
-    #[must_use]
-    pub fn with_sampler(mut self, sampler: Box<dyn Sampler>) -> Self {
-        self.sampler = sampler;
-        self
-    }
-
-    /// Appends a filter.
-    #[must_use]
-    pub fn with_filter(mut self, filter: Box<dyn LogitsFilter>) -> Self {
-        self.filters.push(filter);
-        self
-    }
-
-    /// Samples a token. The filters modify `logits`, `[vocab_size]`.
-    ///
-    /// # Errors
-    /// [`Error::InvalidLogits`] if a logit is not finite, [`Error::NoCandidates`] if the filters forbid every token.
-    pub fn sample(
-        &self,
-        logits: &mut [f32],
-        history: &mut History<'_>,
-        draw: Draw,
-        candidates: &mut Candidates,
-    ) -> Result<TokenId, Error> {
-        self.sample_within((None, logits), history, draw, candidates)
-    }
-
-    /// As [`SamplerChain::sample`], among the tokens that a grammar allows.
-    pub(crate) fn sample_within(
-        &self,
-        (constraint, logits): (Option<&mut Constraint>, &mut [f32]),
-        history: &mut History<'_>,
-        draw: Draw,
-        candidates: &mut Candidates,
-    ) -> Result<TokenId, Error> {
-        candidates.check(logits, draw.position as usize)?;
-        let changes = constraint.is_some() || !self.filters.is_empty();
-        if let Some(constraint) = constraint {
-            constraint.mask(logits)?;
-        }
-        for filter in &self.filters {
-            filter.apply(logits, history);
-        }
-        if changes {
-            candidates.look_at(logits);
-        }
-        candidates.gather(logits, self.top_k);
-        if self.top_p < 1.0 {
-            candidates.keep_top_p(self.top_p, self.temperature);
-        }
-        if self.min_p > 0.0 {
-            candidates.keep_min_p(self.min_p, self.temperature);
-        }
-        match candidates.as_slice() {
-            [] => Err(Error::NoCandidates { position: draw.position as usize }),
-            [only] => Ok(only.token),
-            several => Ok(self.sampler.sample(several, draw)),
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! A single sequence on an executor, without a scheduler or cache.
 
-use sm_kernels::plan::{Executor, OutputRow, PAGE_LEN, Span, StateSpan, StepBatch, StepOutput};
+use sm_kernels::plan::{Executor, OutputRow, PAGE_LEN, RopeRange, Span, StateSpan, StepBatch, StepOutput};
 use sm_tensor::{PageId, StateSlot, TokenId};
 
 use crate::Error;
@@ -12,6 +12,8 @@ pub(crate) struct Sequence {
     page_table: Vec<PageId>,
     /// Slot of the recurrent state after the computed tokens, if the model has one.
     state: Option<StateSlot>,
+    /// Which frequencies turned the keys.
+    rope_range: RopeRange,
     outputs: Vec<OutputRow>,
     output: StepOutput,
 }
@@ -31,6 +33,7 @@ impl Sequence {
             computed: Vec::with_capacity(context_len),
             page_table: (0..context_len.div_ceil(PAGE_LEN) as u32).map(PageId).collect(),
             state: (executor.state_bytes() > 0).then_some(StateSlot(0)),
+            rope_range: RopeRange::default(),
             outputs: Vec::with_capacity(1),
             output: StepOutput::new(),
         }
@@ -41,8 +44,16 @@ impl Sequence {
         &self.computed
     }
 
-    /// Truncates to the common prefix with `tokens` and returns its length. Leaves at least one token to compute, since
-    /// only a computed row has logits.
+    /// Takes the frequencies of a sequence to come. Keys that were turned by others are lost.
+    pub(crate) fn set_rope_range(&mut self, rope_range: RopeRange) {
+        if self.rope_range != rope_range {
+            self.rope_range = rope_range;
+            self.computed.clear();
+        }
+    }
+
+    /// Forgets what does not lead to `tokens`, and returns how many of them need not be computed again. At least one
+    /// is left to compute, since only a computed row has logits.
     pub(crate) fn keep_common_prefix(&mut self, tokens: &[TokenId]) -> usize {
         let n_common = self.computed.iter().zip(tokens).take_while(|(a, b)| a == b).count();
         let n_kept = n_common.min(tokens.len().saturating_sub(1));
@@ -63,7 +74,8 @@ impl Sequence {
         let n_rows = tokens.len() as u32;
         let n_pages = (start + tokens.len()).div_ceil(PAGE_LEN) as u32;
         let state = self.state.map(|slot| state_in_place(slot, start));
-        let span = Span { n_rows, start: start as u32, n_pages, state, ..Span::default() };
+        let rope_range = self.rope_range;
+        let span = Span { n_rows, start: start as u32, n_pages, state, rope_range, ..Span::default() };
         self.outputs.clear();
         match outputs {
             Outputs::None => {}

@@ -1,5 +1,7 @@
 //! Finds stop strings in streamed text.
 
+use std::ops::Range;
+
 use crate::{MatchedStop, StopRules};
 
 /// Passes text through, holding back possible beginnings of stop strings; ends it at the first complete one.
@@ -12,6 +14,8 @@ pub(crate) struct StopMatcher {
     matched: MatchedStop,
     /// The tail of the text that is a proper prefix of a stop string.
     held: String,
+    /// Byte ranges of it that are not shown: the text of special tokens.
+    hidden: Vec<Range<usize>>,
 }
 
 /// Whether a stop string was found.
@@ -23,7 +27,24 @@ pub(crate) enum StopSearch {
 
 impl StopMatcher {
     pub(crate) fn new(rules: &StopRules) -> Self {
-        Self { sequences: rules.sequences.clone(), matched: rules.matched, held: String::new() }
+        Self {
+            sequences: rules.sequences.clone(),
+            matched: rules.matched,
+            held: String::new(),
+            hidden: Vec::new(),
+        }
+    }
+
+    /// Whether a stop string contains the text of a special token.
+    pub(crate) fn knows(&self, special: &str) -> bool {
+        self.sequences.iter().any(|stop| stop.contains(special))
+    }
+
+    /// As [`StopMatcher::push`], for text that is matched but not shown.
+    pub(crate) fn push_hidden(&mut self, special: &str, out: &mut String) -> StopSearch {
+        let start = self.held.len();
+        self.hidden.push(start..start + special.len());
+        self.push(special, out)
     }
 
     /// Appends to `out` the text that can no longer be part of a removed stop string.
@@ -37,21 +58,35 @@ impl StopMatcher {
                     MatchedStop::Remove => end - stop_len,
                     MatchedStop::Keep => end,
                 };
-                out.push_str(&self.held[..text_len]);
+                self.release(text_len, out);
                 self.held.clear();
+                self.hidden.clear();
                 return StopSearch::Found;
             }
         }
         let n_certain = self.held.len() - self.longest_open_prefix();
-        out.push_str(&self.held[..n_certain]);
-        self.held.drain(..n_certain);
+        self.release(n_certain, out);
         StopSearch::Nothing
     }
 
     /// Appends held-back text at the end of the stream.
     pub(crate) fn finish(&mut self, out: &mut String) {
-        out.push_str(&self.held);
-        self.held.clear();
+        self.release(self.held.len(), out);
+    }
+
+    /// Releases the first `n_bytes` held bytes, without the hidden parts.
+    fn release(&mut self, n_bytes: usize, out: &mut String) {
+        let mut shown = 0;
+        for hidden in &self.hidden {
+            out.push_str(&self.held[shown..hidden.start.clamp(shown, n_bytes)]);
+            shown = hidden.end.clamp(shown, n_bytes);
+        }
+        out.push_str(&self.held[shown..n_bytes]);
+        self.held.drain(..n_bytes);
+        self.hidden.retain_mut(|hidden| {
+            *hidden = hidden.start.saturating_sub(n_bytes)..hidden.end.saturating_sub(n_bytes);
+            hidden.start < hidden.end
+        });
     }
 
     /// Length of the longest stop string that ends at byte `end` of the held text.
@@ -133,6 +168,31 @@ mod tests {
                 expected,
                 "{stops:?} {text:?}"
             );
+        }
+    }
+
+    #[test]
+    fn special_tokens_count_in_stop_strings_but_are_not_shown() {
+        for (stops, pieces, expected) in [
+            (&["<|user|>"] as &[&str], &["hi", "#<|user|>"] as &[&str], "hi|"),
+            (&["end<|user|>\n"], &["the end", "#<|user|>", " no"], "the end no"),
+            (&["end<|user|>\n"], &["the end", "#<|user|>", "\n", "x"], "the |"),
+            (&["<|a|><|b|>"], &["x", "#<|a|>", "#<|a|>", "y", "#<|a|>", "#<|b|>"], "xy|"),
+        ] {
+            let (mut stop, mut out) = (matcher(stops, MatchedStop::Remove), String::new());
+            let found = pieces.iter().any(|piece| {
+                let search = match piece.strip_prefix('#') {
+                    Some(special) => stop.push_hidden(special, &mut out),
+                    None => stop.push(piece, &mut out),
+                };
+                search == StopSearch::Found
+            });
+            if found {
+                out.push('|');
+            } else {
+                stop.finish(&mut out);
+            }
+            assert_eq!(out, expected, "{stops:?} {pieces:?}");
         }
     }
 

@@ -12,6 +12,8 @@ mod engine;
 #[cfg(feature = "demo-model")]
 #[path = "promises/kv.rs"]
 mod kv;
+#[path = "promises/longrope.rs"]
+mod longrope;
 #[path = "promises/nano_sort.rs"]
 mod nano_sort;
 #[path = "promises/packed.rs"]

@@ -1,16 +1,14 @@
 //! Options for loading a model and running an engine.
 
-use std::num::NonZeroUsize;
-
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sm_runtime::{
     ByteSize, Engine, EngineConfig, ExecutorOptions, KvCacheConfig, LoadOptions, ModelRef, Preset, Threads,
 };
 
-use super::ModelArgs;
 use super::kv_disk::KvDiskArgs;
 use super::model::note_fallbacks;
 use super::speculation::SpeculationArgs;
+use super::{ModelArgs, number};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::progress::load_progress;
@@ -22,12 +20,12 @@ pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     /// Worker threads, at most one per processor; N! forces exactly N [default: one per core]
-    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "N", value_parser = number::threads, allow_negative_numbers = true)]
     threads: Option<Threads>,
-    /// Context length, prompt and output together [default: the model's, at most 4096]
-    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
-    context: Option<NonZeroUsize>,
-    /// Fail if more than N bytes of memory are needed; K, M, G and T are powers of 1024
+    /// Context length, prompt and output together; 0 is the model's own [default: the model's, at most 4096]
+    #[arg(short, long, alias = "ctx-size", value_name = "N", value_parser = number::count, allow_negative_numbers = true)]
+    context: Option<usize>,
+    /// Fail if more than N bytes of memory are needed, as in 6G or 1.5GB, in powers of 1024
     #[arg(long, value_name = "N")]
     memory_limit: Option<ByteSize>,
 }
@@ -39,7 +37,7 @@ impl LoadArgs {
     /// If options contradict each other, or the given tokenizer cannot be used.
     pub(crate) fn options(&self) -> Result<LoadOptions, Failure> {
         let mut options = self.model.options(self.threads)?;
-        options.context_len = self.context.map(NonZeroUsize::get);
+        options.context_len = self.context.map(|n| if n == 0 { LoadOptions::MODEL_CONTEXT } else { n });
         Ok(options)
     }
 
@@ -110,7 +108,21 @@ impl EngineArgs {
     /// # Errors
     /// If a model cannot be read, is not supported, or does not fit into memory.
     pub(crate) fn start(&self, n_sequences: usize, console: &Console) -> Result<Engine, Failure> {
-        let config = self.config(n_sequences)?;
+        self.start_with_template(n_sequences, None, console)
+    }
+
+    /// As [`EngineArgs::start`], with a chat template instead of the model's own.
+    ///
+    /// # Errors
+    /// As [`EngineArgs::start`].
+    pub(crate) fn start_with_template(
+        &self,
+        n_sequences: usize,
+        template: Option<String>,
+        console: &Console,
+    ) -> Result<Engine, Failure> {
+        let mut config = self.config(n_sequences)?;
+        config.load.chat_template = template;
         if self.preset.is_some() {
             console.note(format_args!("{config}"));
         }

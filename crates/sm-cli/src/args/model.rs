@@ -19,7 +19,7 @@ use crate::progress::load_progress;
 pub(crate) struct ModelArgs {
     /// Hugging Face directory, GGUF, safetensors or .smnd file, or `demo`
     #[arg(short, long, default_value = DEMO, value_name = "MODEL")]
-    model: PathBuf,
+    pub(crate) model: PathBuf,
     #[command(flatten)]
     tokenizer: TokenizerArgs,
     /// Quantize the weight matrices to TYPE while loading

@@ -4,18 +4,20 @@ use std::path::PathBuf;
 
 use sm_runtime::SpeculationConfig;
 
+use super::number;
+
 /// Speculative decoding.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Speculative decoding (never changes the output)")]
 pub(crate) struct SpeculationArgs {
     /// Draft tokens with the smaller model DRAFT, which must have the same vocabulary
-    #[arg(long, value_name = "DRAFT")]
+    #[arg(long, alias = "model-draft", value_name = "DRAFT")]
     pub(crate) draft: Option<PathBuf>,
     /// Draft what followed the last few tokens earlier in the text
     #[arg(long)]
     lookup: bool,
     /// Draft at most N tokens at a time
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, aliases = ["draft-max", "draft-n"], value_name = "N", value_parser = number::count, allow_negative_numbers = true)]
     draft_len: Option<usize>,
 }
 

@@ -13,11 +13,12 @@ use std::time::Instant;
 
 use sm_runtime::{CancelToken, GenerationOptions};
 
-use crate::args::{EndArgs, EngineArgs, GrammarArgs, SamplingArgs};
+use crate::args::{EndArgs, EngineArgs, GrammarArgs, SamplingArgs, number};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::{Progress, Unit};
+use crate::shown::shown;
 use answers::{Answer, Answers, Destination};
 use in_flight::InFlight;
 use lines::Lines;
@@ -37,7 +38,8 @@ Each line of IN is an object with `prompt`, a text to continue, or `messages`, a
 `id` defaults to the line number. Other fields override the options of the command line: n_tokens (or max_tokens),
 temp (or temperature), top_k, top_p, min_p, repeat_penalty (or repetition_penalty), presence_penalty,
 frequency_penalty, seed, stop, ignore_eos, json_schema (the schema itself), json_object, regex, grammar (its
-text), echo, max_time_ms, allowed_tokens, bad_words, logprobs and prompt_logprobs (numbers of alternatives).
+text), echo, max_time_ms, allowed_tokens, bad_words, logprobs and prompt_logprobs (numbers of alternatives); docs/cli.md
+lists those of every other sampler and limit.
 With --seed S, line 1 has seed S, line 2 has S + 1, and so on.
 
 OUT gets one line per request, in the same order: {\"id\", \"text\", \"tokens\", \"finish_reason\", \"usage\",
@@ -57,7 +59,7 @@ pub(crate) struct Args {
     #[arg(long)]
     force: bool,
     /// Requests to run at a time [default: 8, or the preset's]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = number::at_least_one, allow_negative_numbers = true)]
     parallel: Option<NonZeroUsize>,
     #[command(flatten)]
     end: EndArgs,
@@ -74,13 +76,15 @@ pub(crate) struct Args {
 /// # Errors
 /// If a file cannot be used, the model cannot be loaded, an option is invalid, or Ctrl-C was pressed.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let options = args.end.options(&args.sampling, &args.grammar)?;
+    let mut options = args.end.options(&args.sampling, &args.grammar)?;
     options.validate()?;
     let mut lines = Lines::open(&args.input)?;
     let destination = Destination::find(args, &mut lines)?;
     let interrupt = Interrupt::install()?;
     let parallel = args.parallel.map_or_else(|| args.engine.default_parallel(), NonZeroUsize::get);
     let engine = args.engine.start(parallel, console)?;
+    let recommended = engine.model().sampling_defaults();
+    options.sampling = args.sampling.options(recommended)?;
     let answers = Answers::open(&destination, &args.output, console)?;
     let stop = CancelToken::new();
     interrupt.begin({
@@ -95,10 +99,10 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let mut run = Run { lines, answers, tally: Tally::new(&destination), bar };
     let ended = run.answer_all(InFlight::new(&engine, parallel), &options, &stop);
     drop(run.bar);
-    console.note(format_args!("{}", run.tally.summary()));
+    console.note(format_args!("{}", run.tally.summary() + &args.sampling.recommended(recommended)));
     args.engine.kv_disk.report(&engine, console);
     if matches!(ended, Err(Failure::Interrupted)) && !is_stream(&args.output) {
-        console.note(format_args!("use --resume to continue {}", args.output.display()));
+        console.note(format_args!("use --resume to continue {}", shown(&args.output)));
     }
     ended
 }

@@ -5,21 +5,28 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use sm_runtime::ModelRef;
-use sm_runtime::model::{LoadOptions, Model};
+use sm_runtime::model::{LoadOptions, Model, SamplingDefaults};
 
+use crate::args::recommendations;
 use crate::console::{Bytes, Console};
 use crate::failure::Failure;
 
 /// Show what a model file contains
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    alias = "show",
+    after_help = "\
 Examples:
   sm inspect model.gguf
   sm inspect ./Qwen3-0.6B --json
-  sm inspect model.gguf --plan")]
+  sm inspect model.gguf --plan"
+)]
 pub(crate) struct Args {
     /// Hugging Face directory, GGUF, safetensors or .smnd file, or `demo`
-    model: PathBuf,
+    #[arg(required_unless_present = "model_option")]
+    model: Option<PathBuf>,
+    #[arg(short = 'm', long = "model", value_name = "MODEL", hide = true, conflicts_with = "model")]
+    model_option: Option<PathBuf>,
     /// Print the operations of one step instead
     #[arg(long, conflicts_with = "json")]
     plan: bool,
@@ -40,6 +47,9 @@ struct Report<'a> {
     kv_heads: usize,
     head_dim: usize,
     vocab_size: usize,
+    /// What the model recommends.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    sampling: String,
     /// Number of tensors by data type.
     dtypes: BTreeMap<&'static str, usize>,
     tensors: Vec<Tensor<'a>>,
@@ -60,16 +70,18 @@ struct Tensor<'a> {
 /// # Errors
 /// If the model cannot be read or is not supported.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let model = ModelRef::named(&args.model).open(&LoadOptions::default())?;
+    let given = args.model.as_ref().or(args.model_option.as_ref());
+    let model = given.map_or(ModelRef::Demo, ModelRef::named).open(&LoadOptions::default())?;
     if args.plan {
         return console.piece(&model.plan.to_string());
     }
-    let report = Report::new(&model);
+    let sampling = SamplingDefaults::of_model(&model).map_err(sm_runtime::Error::from)?;
+    let report = Report::new(&model, recommendations(&sampling));
     if args.json { console.json(&report) } else { console.piece(&report.text()) }
 }
 
 impl<'a> Report<'a> {
-    fn new(model: &'a Model) -> Self {
+    fn new(model: &'a Model, sampling: String) -> Self {
         let spec = &model.spec;
         let attention = spec.attentions().next();
         let tensors = model.weights.tensors().iter().map(|tensor| Tensor {
@@ -88,6 +100,7 @@ impl<'a> Report<'a> {
             kv_heads: attention.map_or(0, |attention| attention.n_kv_heads),
             head_dim: attention.map_or(0, |attention| attention.head_dim),
             vocab_size: spec.vocab_size,
+            sampling,
             dtypes: model.dtypes().into_iter().map(|(dtype, count)| (dtype.name(), count)).collect(),
             tensors: tensors.collect(),
         }
@@ -114,7 +127,11 @@ impl<'a> Report<'a> {
             ("vocabulary", self.vocab_size.to_string()),
             ("tensors", format!("{} ({}), {}", self.tensors.len(), dtypes.join(", "), Bytes(size as u64))),
             ("KV cache", format!("{} per token in f16", Bytes(2 * kv_values as u64))),
+            ("sampling", self.sampling.clone()),
         ];
-        rows.iter().map(|(name, value)| format!("{name:<15} {value}\n")).collect()
+        rows.iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| format!("{name:<15} {value}\n"))
+            .collect()
     }
 }

@@ -137,7 +137,7 @@ fn impossible_values_name_the_option() {
         check(&[(vec!["generate", "-m", &model, "x", option, value], 2, &[option])]);
     }
     for (option, value) in
-        [("--top-k", "-1"), ("-t", "0"), ("--quant", "q9_9"), ("--seed", "x"), ("--kv-type", "q1")]
+        [("--top-k", "-2"), ("-t", "0"), ("--quant", "q9_9"), ("--seed", "x"), ("--kv-type", "q1")]
     {
         let outcome = sm(&["generate", "-m", &model, "x", option, value]);
         assert_eq!(outcome.code, 2, "{option} {value}: {}", outcome.stderr);

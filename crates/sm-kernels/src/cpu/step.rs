@@ -11,7 +11,7 @@ use super::kv_pool::WrittenPages;
 use super::split::TileTable;
 use super::weights::PackedWeights;
 use crate::cpu::schedule::{AttentionSchedule, AttentionShape};
-use crate::plan::{ExecError, Limits, PAGE_LEN, StepBatch, StepRules};
+use crate::plan::{ExecError, Limits, PAGE_LEN, RopeRange, StepBatch, StepRules};
 
 /// All that kernels read besides the arena.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct StepTables {
     run_heads: Vec<usize>,
     /// The position of each row.
     pub(crate) positions: Vec<u32>,
+    /// Which frequencies turn each row.
+    pub(crate) rope_ranges: Vec<RopeRange>,
     /// For each page run, the place of its first row in the page.
     pub(crate) first_slots: Vec<usize>,
     /// How the attentions are shared out, one for each shape.
@@ -59,6 +61,7 @@ impl StepTables {
         Self {
             rules,
             positions: Vec::with_capacity(max_tokens),
+            rope_ranges: Vec::with_capacity(max_tokens),
             first_slots: Vec::with_capacity(max_tokens),
             schedules: shapes.iter().map(schedule).collect(),
             written: WrittenPages::new(limits.n_pages, max_tokens),
@@ -106,6 +109,7 @@ impl StepTables {
 
     fn set_page_runs(&mut self, batch: &StepBatch<'_>) {
         self.positions.clear();
+        self.rope_ranges.clear();
         self.first_slots.clear();
         self.written.clear();
         for (table, &n_kv_heads) in self.page_runs.iter_mut().zip(&self.run_heads) {
@@ -114,6 +118,7 @@ impl StepTables {
         for span in batch.spans {
             let (mut position, end) = (span.start, span.start + span.n_rows);
             self.positions.extend(position..end);
+            self.rope_ranges.extend((position..end).map(|_| span.rope_range));
             while position < end {
                 let next = end.min((position / PAGE_LEN as u32 + 1) * PAGE_LEN as u32);
                 self.written.push(batch.page_table[span.first_page as usize + position as usize / PAGE_LEN]);

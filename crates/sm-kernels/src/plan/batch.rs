@@ -2,6 +2,8 @@
 
 use sm_tensor::{PageId, StateSlot, TokenId};
 
+use super::RopeRange;
+
 /// Positions in a KV page.
 pub const PAGE_LEN: usize = 16;
 
@@ -20,6 +22,8 @@ pub struct Span {
     pub n_pages: u32,
     /// Where its recurrent state is; `None` for plans without states.
     pub state: Option<StateSpan>,
+    /// Which frequencies turn its keys and queries: the same in all steps of a sequence.
+    pub rope_range: RopeRange,
 }
 
 /// The recurrent state of a span: read before its first row, written after its last, and kept after some rows in between.

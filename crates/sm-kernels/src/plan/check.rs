@@ -119,7 +119,15 @@ impl<'p> Checker<'p> {
         ensure((1..=head_dim).contains(&rotary_dim), || {
             format!("the rope turns {rotary_dim} values of heads of {head_dim}")
         })?;
-        ensure(rope.inv_freq.iter().all(|freq| freq.is_finite()), || {
+        let extended = rope.extended.as_ref().map_or(&[][..], |extended| &extended.inv_freq);
+        ensure(rope.extended.is_none() || extended.len() == rope.inv_freq.len(), || {
+            format!(
+                "the rope has {} frequencies, and {} for long sequences",
+                rope.inv_freq.len(),
+                extended.len()
+            )
+        })?;
+        ensure(rope.inv_freq.iter().chain(extended).all(|freq| freq.is_finite()), || {
             "a frequency of the rope is not finite".to_owned()
         })?;
         positive("the scale of the rope", rope.scale)?;

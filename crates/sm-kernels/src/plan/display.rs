@@ -34,16 +34,15 @@ impl Display for Plan {
                 RopePairs::Halves => "halves",
                 RopePairs::Adjacent => "adjacent",
             };
-            let first = rope.inv_freq.first();
-            let last = rope.inv_freq.last();
+            let ends = |list: &[f32]| [list.first(), list.last()].map(|end| end.copied().unwrap_or(0.0));
+            let [first, last] = ends(&rope.inv_freq);
             write!(f, "rope {index}: {} pairs, {pairs}", rope.inv_freq.len())?;
-            writeln!(
-                f,
-                ", frequencies {:?}..{:?}, scale {}",
-                first.unwrap_or(&0.0),
-                last.unwrap_or(&0.0),
-                rope.scale
-            )?;
+            write!(f, ", frequencies {first:?}..{last:?}, scale {}", rope.scale)?;
+            if let Some(extended) = &rope.extended {
+                let [first, last] = ends(&extended.inv_freq);
+                write!(f, ", beyond {} positions {first:?}..{last:?}", extended.beyond)?;
+            }
+            writeln!(f)?;
         }
         for (index, op) in self.ops.iter().enumerate() {
             writeln!(f, "{index:4} {}", Line { plan: self, op })?;

@@ -11,6 +11,38 @@ pub struct RopeTable {
     pub scale: f32,
     /// How pairs are formed.
     pub pairs: RopePairs,
+    /// Other frequencies for sequences that are to become long (longrope).
+    pub extended: Option<ExtendedRope>,
+}
+
+impl RopeTable {
+    /// The frequencies of a sequence.
+    pub fn frequencies(&self, range: RopeRange) -> &[f32] {
+        match (range, &self.extended) {
+            (RopeRange::Extended, Some(extended)) => &extended.inv_freq,
+            _ => &self.inv_freq,
+        }
+    }
+}
+
+/// The frequencies of long sequences.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExtendedRope {
+    /// As [`RopeTable::inv_freq`], and as many.
+    pub inv_freq: Vec<f32>,
+    /// Sequences of more positions than this are long.
+    pub beyond: usize,
+}
+
+/// Which frequencies turn a sequence. All its keys and queries must be turned by the same, so that its attention depends on
+/// distances alone: it is chosen before the first is computed, by the length that the sequence may reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RopeRange {
+    /// Those for the context that the model was trained on.
+    #[default]
+    Original,
+    /// Those for longer ones, where the plan has any.
+    Extended,
 }
 
 /// Which two values of a head form a rotated pair.

@@ -171,7 +171,8 @@ impl Layer {
         let qkv_weight = self.matrix(builder, "qkv", HIDDEN, &[q_rows, kv_rows, kv_rows]);
         let o_weight = self.matrix(builder, "o", q_rows, &[HIDDEN]);
         let inv_freq = (0..head_dim / 2).map(|i| 10000_f32.powf(-2.0 * i as f32 / head_dim as f32)).collect();
-        let rope = Some(builder.rope(RopeTable { inv_freq, scale: 1.0, pairs: RopePairs::Halves }));
+        let rope = RopeTable { inv_freq, scale: 1.0, pairs: RopePairs::Halves, extended: None };
+        let rope = Some(builder.rope(rope));
         let kv = builder.kv(n_kv_heads, head_dim, head_dim);
         builder.begin_layer();
         if norm_first {

@@ -20,7 +20,9 @@ const NAMES: Names = &[
     (TensorKind::FfnNorm, "layers.{l}.pre_feedforward_layernorm"),
     (TensorKind::FfnPostNorm, "layers.{l}.post_feedforward_layernorm"),
 ];
-/// RoPE base of layers with a window; GGUF files of Gemma 3 may omit it.
+/// The window of Gemma 2; old files leave it out.
+const GEMMA2_WINDOW: usize = 4096;
+/// The base of the rotation in layers with a window; GGUF files of Gemma 3 may leave it out.
 const LOCAL_THETA: f64 = 10_000.0;
 
 /// `modeling_gemma.py` of transformers.
@@ -60,7 +62,7 @@ fn attention_scale(config: &Config) -> Result<f32, LoadError> {
 /// `modeling_gemma2.py` of transformers.
 pub(super) fn gemma2_from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
     let config = &config.or_defaults(json!({
-        "sliding_window": 4096, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0,
+        "sliding_window": GEMMA2_WINDOW, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0,
     }));
     let mut spec = from_hf(config)?;
     spec.naming = spec.naming.with(NAMES);
@@ -145,7 +147,7 @@ fn with_post_norms(config: &gguf::GgufConfig<'_>, n_layers_27b: usize) -> Result
 /// GGUF architecture `gemma2`.
 pub(super) fn gemma2_from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, LoadError> {
     let mut spec = with_post_norms(config, 46)?;
-    gguf::set_window_pattern(&mut spec, config, 2)?;
+    gguf::set_windows(&mut spec, config, Some(GEMMA2_WINDOW), 2)?;
     Ok(spec)
 }
 
@@ -153,7 +155,7 @@ pub(super) fn gemma2_from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderS
 pub(super) fn gemma3_from_gguf(config: &gguf::GgufConfig<'_>) -> Result<DecoderSpec, LoadError> {
     let mut spec = with_post_norms(config, 62)?;
     spec.attentions_mut().for_each(|attention| attention.qk_norm = Some(QkNorm::PerHead));
-    gguf::set_window_pattern(&mut spec, config, 6)?;
+    gguf::set_windows(&mut spec, config, None, 6)?;
     let theta = config.positive("rope.freq_base_swa")?.map_or(LOCAL_THETA, f64::from);
     set_local_rope(&mut spec, theta);
     Ok(spec)

@@ -98,7 +98,10 @@ impl<'a> GgufConfig<'a> {
     }
 }
 
-/// A Llama-like decoder that rotates `pairs`; architectures change what differs.
+/// A decoder like Llama that rotates pairs formed as `pairs` says; architectures change what differs.
+///
+/// No layer has a window. Converters write `attention.sliding_window` for many architectures, but llama.cpp applies it in those
+/// only that call [`set_windows`]: not for Mistral, Qwen2 or Phi-3.
 pub(super) fn decoder(config: &GgufConfig<'_>, pairs: RopePairs) -> Result<DecoderSpec, LoadError> {
     let hidden_size = config.require_count("embedding_length", MAX_EXTENT)?;
     let n_layers = config.require_count("block_count", MAX_REPEATS)?;
@@ -107,7 +110,6 @@ pub(super) fn decoder(config: &GgufConfig<'_>, pairs: RopePairs) -> Result<Decod
     let rope = rope(config, attention.head_dim, pairs)?;
     let max_context_len = rope.stretched_context_len(context_len);
     attention.rope = Some(rope);
-    attention.window = config.count_or_zero("attention.sliding_window", MAX_CONTEXT)?;
     let eps_key = "attention.layer_norm_rms_epsilon";
     let eps = config.get(eps_key)?.ok_or_else(|| LoadError::MissingKey { key: config.key(eps_key) })?;
     Ok(DecoderSpec {
@@ -256,12 +258,18 @@ fn yarn(config: &GgufConfig<'_>, factor: f32) -> Result<RopeScaling, LoadError> 
     })
 }
 
-/// Removes the window from global layers: those of the file's pattern or, without one, every `period`-th layer.
-pub(super) fn set_window_pattern(
+/// Gives layers a window: that of the file, or else `default`. The file's pattern says which layers attend to the whole context
+/// instead; without one it is every `period`-th.
+pub(super) fn set_windows(
     spec: &mut DecoderSpec,
     config: &GgufConfig<'_>,
+    default: Option<usize>,
     period: usize,
 ) -> Result<(), LoadError> {
+    let window = match config.number_up_to("attention.sliding_window", MAX_CONTEXT)? {
+        None => default,
+        Some(window) => Some(window).filter(|&window| window > 0),
+    };
     const KEY: &str = "attention.sliding_window_pattern";
     let n_layers = spec.layers.len();
     let is_list = matches!(config.metadata.value(&config.key(KEY)), Some(Value::Array(_)));
@@ -277,8 +285,8 @@ pub(super) fn set_window_pattern(
         (0..n_layers).map(|layer| !(layer + 1).is_multiple_of(period)).collect()
     };
     for (layer, is_sliding) in spec.layers.iter_mut().zip(is_sliding) {
-        if let Some(attention) = layer.mixer.attention_mut().filter(|_| !is_sliding) {
-            attention.window = None;
+        if let Some(attention) = layer.mixer.attention_mut().filter(|_| is_sliding) {
+            attention.window = window;
         }
     }
     Ok(())

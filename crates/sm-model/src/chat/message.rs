@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 
 use super::ChatError;
 
-/// A message of a conversation: `role`, `content` (a string or a list of parts), and any other field the template supports,
-/// such as `tool_calls`. Fields keep their order.
+/// A message of a conversation: `role`, `content` (a string, a list of text parts, or null in a message that only calls tools), and
+/// any field that the template knows, such as `tool_calls`. Fields keep their order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Message(Map<String, Value>);
+pub struct Message(pub(super) Map<String, Value>);
 
 impl Message {
     /// A message with a role (`system`, `user`, `assistant`, `tool`) and text.

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use minijinja::value::from_args;
-use minijinja::{Environment, Error, ErrorKind, State, Value};
+use minijinja::{Environment, Error, ErrorKind, State, Value, filters, tests};
 use minijinja_contrib::pycompat;
 use serde_json::{Map, Value as Json};
 
@@ -17,6 +17,9 @@ mod json;
 
 /// The filter applied to values assigned to namespaces.
 pub(super) const BOUNDED: &str = "__bounded";
+
+/// The name of the filter around values that loops iterate.
+pub(super) const ITERABLE: &str = "__iterable";
 
 /// An exception that a template raised; the source of a render error.
 #[derive(Debug)]
@@ -34,6 +37,15 @@ impl std::error::Error for Raised {}
 pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_filter("tojson", json::tojson);
     environment.add_filter(BOUNDED, bounded::bounded);
+    environment.add_filter(ITERABLE, iterable);
+    environment.add_filter("list", list);
+    environment.add_filter("first", |value: Value| or_undefined(value, filters::first));
+    environment.add_filter("last", |value: Value| or_undefined(value, |value| filters::last(value.clone())));
+    environment.add_filter("items", items);
+    environment.add_test("iterable", |value: &Value| !value.is_none() && tests::is_iterable(value));
+    for name in ["length", "count"] {
+        environment.add_filter(name, length);
+    }
     environment.add_function("raise_exception", raise_exception);
     environment.set_unknown_method_callback(method);
 }
@@ -90,6 +102,33 @@ fn value(json: &Json) -> Value {
         Json::Array(items) => items.iter().map(value).collect(),
         Json::Object(fields) => dict(fields),
     }
+}
+
+/// The value, unless it is None, which the engine would take for an empty list where Python fails.
+fn iterable(value: Value) -> Result<Value, Error> {
+    if value.is_none() {
+        return Err(Error::new(ErrorKind::InvalidOperation, "'NoneType' object is not iterable"));
+    }
+    Ok(value)
+}
+
+fn list(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    filters::list(state, iterable(value)?)
+}
+
+/// What `of` gives for the value; of what is undefined, nothing is.
+fn or_undefined(value: Value, of: impl FnOnce(&Value) -> Result<Value, Error>) -> Result<Value, Error> {
+    if value.is_undefined() { Ok(value) } else { of(&iterable(value)?) }
+}
+
+/// The pairs of a dict; of what is undefined, none.
+fn items(value: &Value) -> Result<Value, Error> {
+    if value.is_undefined() { Ok(Value::from(Vec::<Value>::new())) } else { filters::items(value) }
+}
+
+/// Python's `len`; of what is undefined, 0.
+fn length(value: &Value) -> Result<usize, Error> {
+    if value.is_undefined() { Ok(0) } else { filters::length(value) }
 }
 
 fn raise_exception(message: &Value) -> Result<Value, Error> {

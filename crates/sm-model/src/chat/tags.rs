@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::python::BOUNDED;
+use super::python::{BOUNDED, ITERABLE};
 
 /// Maximum code in a tag, in bytes outside strings: compile time is quadratic in the length of an operator chain.
 const MAX_CODE_BYTES: usize = 2048;
@@ -22,10 +22,12 @@ impl TagTooLong {
     }
 }
 
-/// The template, with two changes that keep its line numbers:
+/// The template, with changes that keep its line numbers:
 /// * `{% generation %} … {% endgeneration %}`, which marks text to train on, becomes a block without effect;
-/// * values assigned to namespaces go through the filter [`BOUNDED`]: a loop can only grow a value without limit, or build
-///   one that contains itself, through a namespace.
+/// * values assigned to namespaces go through the filter [`BOUNDED`]: only through a namespace can a loop grow a value without
+///   limit, or build one that contains itself;
+/// * what a loop iterates goes through the filter [`ITERABLE`];
+/// * strings are written with the escapes that the engine knows.
 pub(super) fn prepare(template: &str) -> Result<String, TagTooLong> {
     let mut out = String::with_capacity(template.len());
     let mut at = 0;
@@ -50,10 +52,11 @@ pub(super) fn prepare(template: &str) -> Result<String, TagTooLong> {
         }
         out.push_str(&rest[..2]);
         at = open + 2 + len;
+        let code = strings(&body[..len]);
         if kind == '{' {
-            out.push_str(&body[..len]);
+            out.push_str(&code);
         } else {
-            out.push_str(&statement(&body[..len]));
+            out.push_str(&statement(&code));
             if name(&body[..len]).1 == "raw" {
                 let end = template[at..].find("endraw").map_or(template.len(), |end| at + end);
                 out.push_str(&template[at..end]);
@@ -115,7 +118,111 @@ fn statement(body: &str) -> Cow<'_, str> {
             }
             _ => body.into(),
         },
+        "for" => loop_over(body, start).map_or_else(|| body.into(), Into::into),
         _ => body.into(),
+    }
+}
+
+/// A `for` statement, which starts at `start`, whose iterated value goes through [`ITERABLE`].
+fn loop_over(body: &str, start: usize) -> Option<String> {
+    let words = words(body);
+    let (_, from) = *words.iter().find(|(word, at)| *word == "in" && *at > start)?;
+    let from = from + "in".len();
+    let end = words.iter().find(|(word, at)| *at > from && matches!(*word, "if" | "recursive"));
+    let without_control = body.strip_suffix(['-', '+']).unwrap_or(body).len();
+    let end = end.map_or(without_control, |&(_, at)| at);
+    let (head, value, tail) = (&body[..from], &body[from..end], &body[end..]);
+    Some(format!("{head} ({value}) | {ITERABLE} {tail}"))
+}
+
+/// The words outside of strings and brackets, with their places.
+fn words(body: &str) -> Vec<(&str, usize)> {
+    let mut words = Vec::new();
+    let mut word = None;
+    let mut depth = 0_usize;
+    let mut quote: Option<char> = None;
+    let mut escaped = false;
+    for (at, character) in body.char_indices().chain([(body.len(), ' ')]) {
+        let is_word = quote.is_none() && depth == 0 && (character.is_alphanumeric() || character == '_');
+        match (is_word, word) {
+            (true, None) => word = Some(at),
+            (false, Some(start)) => {
+                words.push((&body[start..at], start));
+                word = None;
+            }
+            _ => {}
+        }
+        match (quote, character) {
+            (Some(open), _) => {
+                if character == open && !escaped {
+                    quote = None;
+                }
+                escaped = character == '\\' && !escaped;
+            }
+            (None, '"' | '\'') => quote = Some(character),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    words
+}
+
+/// Code whose strings are written with the engine's escapes. Python knows more: a backslash before a line end joins the lines. The
+/// line break moves behind the string, where it has no meaning.
+fn strings(code: &str) -> Cow<'_, str> {
+    if !code.contains('\\') {
+        return code.into();
+    }
+    let mut out = String::with_capacity(code.len());
+    let mut quote = None;
+    let mut n_joined = 0;
+    let mut characters = code.chars().peekable();
+    while let Some(character) = characters.next() {
+        match quote {
+            Some(open) if character == open => {
+                quote = None;
+                out.push(character);
+                out.extend(std::iter::repeat_n('\n', n_joined));
+                n_joined = 0;
+                continue;
+            }
+            None if matches!(character, '"' | '\'') => quote = Some(character),
+            Some(_) if character == '\\' => {
+                let escaped = characters.next();
+                if escaped == Some('\r') {
+                    characters.next_if_eq(&'\n');
+                }
+                match escaped {
+                    Some('\n' | '\r') => n_joined += 1,
+                    Some('/') => out.push_str(r"\\/"),
+                    Some('a') => out.push_str(r"\x07"),
+                    Some('v') => out.push_str(r"\x0b"),
+                    Some('U') => out.push_str(&long_escape(&mut characters)),
+                    _ => {
+                        out.push('\\');
+                        out.extend(escaped);
+                    }
+                }
+                continue;
+            }
+            _ => {}
+        }
+        out.push(character);
+    }
+    out.into()
+}
+
+/// The character that the eight digits behind `\U` name, or what is written there if it is none.
+fn long_escape(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> String {
+    let digits: String = characters.clone().take(8).collect();
+    let named = u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32);
+    match named.filter(|_| digits.len() == 8) {
+        Some(character) => {
+            let _ = characters.nth(7);
+            character.to_string()
+        }
+        None => r"\\U".to_owned(),
     }
 }
 
@@ -138,6 +245,12 @@ mod tests {
             ),
             ("{% raw %}{% generation %}{% endraw %}", "{% raw %}{% generation %}{% endraw %}"),
             ("{{ {'a': {'b': 1}} }}{%generation%}", "{{ {'a': {'b': 1}} }}{%with%}"),
+            ("{%- for a in x -%}", "{%- for a in ( x ) | __iterable -%}"),
+            (
+                "{% for k, v in f(' if ', [1 if a else 2]) if k in v recursive %}",
+                "{% for k, v in ( f(' if ', [1 if a else 2]) ) | __iterable if k in v recursive %}",
+            ),
+            ("{{ 'a\\\nb\\n' ~ \"\\'\\/\\U0001F600\" }}", "{{ 'ab\\n'\n ~ \"\\'\\\\/😀\" }}"),
         ];
         for (template, expected) in cases {
             assert_eq!(prepare(template).unwrap(), expected);

@@ -7,7 +7,9 @@
 //! x    += linear(heads, Wo)
 //! ```
 
-use sm_kernels::plan::{Attention, BufferId, KvId, Linear, MatrixPart, RopeId, RopeStore, VectorId};
+use sm_kernels::plan::{
+    Attention, BufferId, KvId, Linear, MatrixPart, RopeId, RopeRange, RopeStore, VectorId,
+};
 
 use super::Builder;
 use crate::LoadError;
@@ -99,7 +101,8 @@ impl Builder<'_> {
     /// The rotation for the plan's context length. Layers with equal rotations share one.
     fn rope(&mut self, spec: &RopeSpec) -> Result<RopeId, LoadError> {
         let table = spec.table(self.context_len);
-        let is_finite = table.inv_freq.iter().all(|freq| freq.is_finite());
+        let frequencies = [RopeRange::Original, RopeRange::Extended].map(|range| table.frequencies(range));
+        let is_finite = frequencies.into_iter().flatten().all(|freq| freq.is_finite());
         if !(is_finite && table.scale.is_finite() && table.scale > 0.0) {
             let value = format!("base {}, {:?}", spec.theta, spec.scaling);
             return Err(unsupported("rotation", value, "its frequencies are not finite".into()));

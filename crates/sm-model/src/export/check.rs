@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sm_kernels::plan::RopeRange;
+
 use crate::LoadError;
 use crate::export::ExportError;
 use crate::model::{LoadOptions, load_model};
@@ -84,10 +86,12 @@ fn attention_difference(a: &AttentionSpec, b: &AttentionSpec, context_len: usize
 }
 
 fn same_rotation(a: &RopeSpec, b: &RopeSpec, context_len: usize) -> bool {
-    let a = a.table(context_len);
-    let b = b.table(context_len);
-    let same_frequencies = a.inv_freq.iter().zip(&b.inv_freq).all(|(a, b)| near(*a, *b));
-    a.inv_freq.len() == b.inv_freq.len() && near(a.scale, b.scale) && same_frequencies
+    let (a, b) = (a.table(context_len), b.table(context_len));
+    let same_frequencies = |range| {
+        let (a, b) = (a.frequencies(range), b.frequencies(range));
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| near(*a, *b))
+    };
+    near(a.scale, b.scale) && [RopeRange::Original, RopeRange::Extended].into_iter().all(same_frequencies)
 }
 
 /// Equal, or equal after rounding one to BF16: transformers rounds Gemma's embedding scale if it runs the model in that

@@ -65,6 +65,20 @@ pub(super) fn architecture(spec: &DecoderSpec) -> Result<GgufArchitecture, LoadE
     })
 }
 
+/// The same decoder without what GGUF has no words for: windows, in most architectures. Its context ends where the windows
+/// would begin to matter.
+pub(super) fn expressible(spec: &DecoderSpec, architecture: &GgufArchitecture) -> DecoderSpec {
+    let mut spec = spec.clone();
+    if ["gemma2", "gemma3"].contains(&architecture.name) {
+        return spec;
+    }
+    let windows = spec.attentions_mut().filter_map(|attention| attention.window.take());
+    if let Some(shortest) = windows.min() {
+        spec.max_context_len = spec.max_context_len.min(shortest);
+    }
+    spec
+}
+
 /// Sets metadata under the prefix of an architecture.
 struct Entries<'m> {
     metadata: &'m mut Metadata,

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use crate::LoadError;
 use crate::export::pre_tokenizer;
 use crate::metadata::{Array, Metadata, Value};
+use crate::{LoadError, json};
 
 /// `tokenizer.ggml.token_type`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ fn read_json(path: &Path) -> Result<Option<Json>, LoadError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(LoadError::Io { path: path.to_owned(), source }),
     };
-    serde_json::from_slice(&bytes).map(Some).map_err(|source| LoadError::Json { source }.in_file(path))
+    json::parse(&bytes).map(Some).map_err(|source| LoadError::Json { source }.in_file(path))
 }
 
 /// The tokens by id, with gaps filled. Writes the metadata for splitting and merging.
@@ -90,7 +90,8 @@ fn vocabulary(tokenizer: &Json, vocab_size: usize, metadata: &mut Metadata) -> R
         metadata.insert("tokenizer.ggml.scores", Value::Array(Array::F32(scores)));
         metadata.insert("tokenizer.ggml.add_space_prefix", Value::Bool(adds_space(tokenizer)));
     } else {
-        let name = pre_tokenizer::name(&tokenizer["pre_tokenizer"])?;
+        let ignores_merges = model["ignore_merges"].as_bool().unwrap_or(false);
+        let name = pre_tokenizer::name(&tokenizer["pre_tokenizer"], ignores_merges)?;
         let joined = merges.iter().map(|[left, right]| format!("{left} {right}")).collect();
         metadata.insert("tokenizer.ggml.model", Value::String("gpt2".into()));
         metadata.insert("tokenizer.ggml.pre", Value::String(name.into()));
@@ -224,7 +225,7 @@ impl SpecialTokens<'_> {
             }
         }
         for (key, id, side) in [("add_bos_token", bos, Side::Before), ("add_eos_token", eos, Side::After)] {
-            let added = self.is_in_template(id, side).or_else(|| self.config[key].as_bool()).unwrap_or(false);
+            let added = self.is_in_template(id, side).unwrap_or(false);
             metadata.insert(format!("tokenizer.ggml.{key}"), Value::Bool(added));
         }
     }

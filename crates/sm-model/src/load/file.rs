@@ -34,11 +34,9 @@ impl FileBytes {
     /// Maps a file.
     pub(crate) fn open(path: &Path) -> Result<Self, LoadError> {
         let io_error = |source| LoadError::Io { path: path.to_owned(), source };
+        check_kind(path)?;
         let file = File::open(path).map_err(io_error)?;
         let metadata = file.metadata().map_err(io_error)?;
-        if metadata.is_dir() {
-            return Err(io_error(std::io::ErrorKind::IsADirectory.into()));
-        }
         if metadata.len() == 0 {
             return Ok(Self::Loaded(Cow::default()));
         }
@@ -101,6 +99,23 @@ impl FileBytes {
         #[cfg(not(unix))]
         let _ = bytes;
     }
+}
+
+/// Checks that a path leads to a file, before it is opened: opening a pipe waits for somebody to write to it.
+///
+/// # Errors
+/// If it is a directory, a pipe or a device, or does not exist.
+pub(crate) fn check_kind(path: &Path) -> Result<(), LoadError> {
+    let io_error = |source| LoadError::Io { path: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(io_error)?;
+    if metadata.is_dir() {
+        return Err(io_error(std::io::ErrorKind::IsADirectory.into()));
+    }
+    if !metadata.is_file() {
+        let reason = "it is a pipe or a device; models are mapped, so save it to a file first";
+        return Err(LoadError::NotAModel { path: path.to_owned(), reason });
+    }
+    Ok(())
 }
 
 /// A file that is mapped into memory, read-only.

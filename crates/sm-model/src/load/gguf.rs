@@ -15,14 +15,15 @@ pub use write::{GgufWriter, TensorSpec, WriteError};
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 
-use sm_tensor::DType;
-
+use super::TensorInfo;
 use super::cursor::Cursor;
 use super::file::FileBytes;
-use super::{TensorInfo, checked_size};
+use super::stored::{FileTensors, StoredAs};
 use crate::LoadError;
+use crate::error::cut;
 use crate::metadata::{Array, Metadata, Value};
 
 const FORMAT: &str = "GGUF";
@@ -39,7 +40,7 @@ const MIN_TENSOR_BYTES: usize = 8 + 4 + 4 + 8;
 #[derive(Debug)]
 pub struct Gguf {
     metadata: Metadata,
-    tensors: Vec<TensorInfo>,
+    tensors: FileTensors,
     bytes: FileBytes,
 }
 
@@ -47,7 +48,7 @@ impl Gguf {
     /// Maps and checks a file.
     ///
     /// # Errors
-    /// If it cannot be read, is truncated or corrupt, or holds tensors of unsupported types.
+    /// If it cannot be read, or is truncated or corrupt.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         FileBytes::open(path).and_then(Self::read).map_err(|error| error.in_file(path))
     }
@@ -73,9 +74,9 @@ impl Gguf {
         &self.metadata
     }
 
-    /// The tensors, in the order of the file.
+    /// The tensors, in the order of the file, but for those whose data type is none of ours.
     pub fn tensors(&self) -> &[TensorInfo] {
-        &self.tensors
+        &self.tensors.plain
     }
 
     /// The bytes of a tensor of this file.
@@ -87,7 +88,7 @@ impl Gguf {
     }
 
     /// The metadata, the tensors, and the bytes of the file.
-    pub(crate) fn into_parts(self) -> (Metadata, Vec<TensorInfo>, FileBytes) {
+    pub(crate) fn into_parts(self) -> (Metadata, FileTensors, FileBytes) {
         (self.metadata, self.tensors, self.bytes)
     }
 }
@@ -131,7 +132,7 @@ fn read_metadata(cursor: &mut Cursor<'_>, n_entries: u64) -> Result<Metadata, Lo
 }
 
 fn unknown_type(key: &str, type_id: u32) -> LoadError {
-    let what = format!("the value type of {key:?}");
+    let what = format!("the value type of {:?}", cut(key));
     LoadError::OutOfRange { format: FORMAT, what, found: type_id.into(), expected: "0 to 12" }
 }
 
@@ -140,7 +141,7 @@ fn to_bool(byte: u8, key: &str) -> Result<bool, LoadError> {
         0 => Ok(false),
         1 => Ok(true),
         _ => {
-            let what = format!("the bool {key:?}");
+            let what = format!("the bool {:?}", cut(key));
             Err(LoadError::OutOfRange { format: FORMAT, what, found: byte.into(), expected: "0 or 1" })
         }
     }
@@ -199,7 +200,7 @@ fn read_array(cursor: &mut Cursor<'_>, key: &str, depth: usize) -> Result<Array,
             Array::Array((0..len).map(|_| read_array(cursor, key, depth + 1)).collect::<Result<_, _>>()?)
         }
         9 => {
-            let what = format!("the nesting depth of {key:?}");
+            let what = format!("the nesting depth of {:?}", cut(key));
             let found = depth as i128 + 1;
             return Err(LoadError::OutOfRange { format: FORMAT, what, found, expected: "at most 4" });
         }
@@ -228,32 +229,41 @@ fn read_alignment(metadata: &Metadata) -> Result<u32, LoadError> {
 struct TensorHeader {
     name: String,
     shape: Vec<u64>,
-    dtype: DType,
+    /// How its values are stored, or why they cannot be read.
+    stored: Result<StoredAs, String>,
     offset: u64,
 }
 
-fn read_tensors(
-    cursor: &mut Cursor<'_>,
-    n_tensors: u64,
-    alignment: u32,
-) -> Result<Vec<TensorInfo>, LoadError> {
+fn read_tensors(cursor: &mut Cursor<'_>, n_tensors: u64, alignment: u32) -> Result<FileTensors, LoadError> {
     let n_tensors = cursor.count(n_tensors, MIN_TENSOR_BYTES, "the list of tensors")?;
     let headers =
         (0..n_tensors).map(|_| read_tensor_header(cursor, alignment)).collect::<Result<Vec<_>, _>>()?;
-    let mut names = HashSet::new();
-    if let Some(duplicate) = headers.iter().find(|header| !names.insert(header.name.as_str())) {
-        return Err(LoadError::Duplicate { format: FORMAT, what: "tensor", name: duplicate.name.clone() });
-    }
     let data_start = cursor.offset().next_multiple_of(alignment as usize);
     let available = (cursor.offset() + cursor.remaining()).saturating_sub(data_start);
-    headers.into_iter().map(|header| tensor_info(header, data_start, available)).collect()
+    let mut tensors = FileTensors::default();
+    for TensorHeader { name, shape, stored, offset } in headers {
+        match stored {
+            Ok(stored) => {
+                let bytes = checked_bytes(&name, &shape, stored, offset, available)?;
+                let bytes = data_start + bytes.start as usize..data_start + bytes.end as usize;
+                let shape = shape.iter().map(|&extent| extent as usize).collect();
+                tensors.push(TensorInfo { name, shape, dtype: stored.dtype(), bytes }, stored);
+            }
+            Err(found) => tensors.push_unread(name, found),
+        }
+    }
+    let mut names = HashSet::new();
+    if let Some(name) = tensors.names().find(|name| !names.insert(*name)) {
+        return Err(LoadError::Duplicate { format: FORMAT, what: "tensor", name: name.to_owned() });
+    }
+    Ok(tensors)
 }
 
 fn read_tensor_header(cursor: &mut Cursor<'_>, alignment: u32) -> Result<TensorHeader, LoadError> {
     let name = read_string(cursor, "tensor name")?;
     let out_of_range = |what: &str, found: i128, expected| LoadError::OutOfRange {
         format: FORMAT,
-        what: format!("{what} of tensor {name:?}"),
+        what: format!("{what} of tensor {:?}", cut(&name)),
         found,
         expected,
     };
@@ -263,27 +273,27 @@ fn read_tensor_header(cursor: &mut Cursor<'_>, alignment: u32) -> Result<TensorH
     }
     let mut shape = (0..rank).map(|_| cursor.u64(&name)).collect::<Result<Vec<_>, _>>()?;
     shape.reverse();
-    let type_id = cursor.u32(&name)?;
-    let dtype = DType::from_ggml_id(type_id);
-    let dtype = dtype.map_err(|source| LoadError::TensorDType { tensor: name.clone(), source })?;
+    let stored = StoredAs::of_ggml(cursor.u32(&name)?);
     let offset = cursor.u64(&name)?;
     if !offset.is_multiple_of(alignment.into()) {
         return Err(out_of_range("the offset", offset.into(), "a multiple of \"general.alignment\""));
     }
-    Ok(TensorHeader { name, shape, dtype, offset })
+    Ok(TensorHeader { name, shape, stored, offset })
 }
 
-/// A tensor, checked against the `available` bytes of data from `data_start`.
-fn tensor_info(header: TensorHeader, data_start: usize, available: usize) -> Result<TensorInfo, LoadError> {
-    let TensorHeader { name, shape, dtype, offset } = header;
-    let size = checked_size(&name, &shape, dtype)?;
-    let end = offset.saturating_add(size);
+/// Where the bytes of a tensor are in the data, of which there are `available`.
+fn checked_bytes(
+    name: &str,
+    shape: &[u64],
+    stored: StoredAs,
+    start: u64,
+    available: usize,
+) -> Result<Range<u64>, LoadError> {
+    let end = start.saturating_add(stored.checked_size(name, shape)?);
     if end > available as u64 {
-        return Err(LoadError::TensorRange { tensor: name, start: offset, end, available });
+        return Err(LoadError::TensorRange { tensor: name.to_owned(), start, end, available });
     }
-    let bytes = data_start + offset as usize..data_start + end as usize;
-    let shape = shape.iter().map(|&extent| extent as usize).collect();
-    Ok(TensorInfo { name, shape, dtype, bytes })
+    Ok(start..end)
 }
 
 #[cfg(test)]

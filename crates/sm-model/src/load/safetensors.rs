@@ -12,12 +12,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
-use sm_tensor::DType;
 
+use super::TensorInfo;
 use super::cursor::Cursor;
-use super::{TensorInfo, checked_size};
+use super::stored::{FileTensors, StoredAs};
 use crate::LoadError;
-use crate::names::is_constant;
 
 const FORMAT: &str = "safetensors";
 /// The limit of the reference implementation.
@@ -33,15 +32,16 @@ pub(crate) fn exist_in(dir: &Path) -> bool {
     dir.join(INDEX).is_file() || dir.join(SINGLE).is_file()
 }
 
-/// The safetensors files of a directory: `model.safetensors`, or the shards in the index, sorted by name.
+/// The safetensors files of a directory: `model.safetensors`, or the shards that the index lists, by name. An index beside a whole
+/// file is left over from before its shards were merged; transformers passes over it too.
 pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    let index = dir.join(INDEX);
-    if index.is_file() {
-        return shards(dir, &index);
-    }
     let single = dir.join(SINGLE);
     if single.is_file() {
         return Ok(vec![single]);
+    }
+    let index = dir.join(INDEX);
+    if index.is_file() {
+        return shards(dir, &index);
     }
     let reason =
         "it has neither model.safetensors nor model.safetensors.index.json; convert other formats first";
@@ -121,7 +121,7 @@ impl<'de> Deserialize<'de> for Header {
 }
 
 /// The tensors of a file, checked against its size.
-pub(crate) fn read_header(bytes: &[u8]) -> Result<Vec<TensorInfo>, LoadError> {
+pub(crate) fn read_header(bytes: &[u8]) -> Result<FileTensors, LoadError> {
     let mut cursor = Cursor::new(FORMAT, bytes);
     let header_len = cursor.u64("header length")?;
     if header_len > MAX_HEADER_BYTES {
@@ -133,34 +133,28 @@ pub(crate) fn read_header(bytes: &[u8]) -> Result<Vec<TensorInfo>, LoadError> {
     let Header(tensors) = serde_json::from_str(header)
         .map_err(|source| LoadError::SafetensorsHeader { reason: source.to_string() })?;
     let data_start = cursor.offset();
-    // Old models contain unused boolean masks, which are no reason to reject the model.
-    let is_read =
-        |(name, tensor): &(String, TensorHeader)| dtype_of(&tensor.dtype).is_some() || !is_constant(name);
-    let read = tensors.into_iter().filter(is_read);
-    read.map(|(name, tensor)| tensor_info(name, &tensor, data_start, cursor.remaining())).collect()
-}
-
-fn dtype_of(name: &str) -> Option<DType> {
-    match name {
-        "F32" => Some(DType::F32),
-        "F16" => Some(DType::F16),
-        "BF16" => Some(DType::Bf16),
-        _ => None,
+    let mut file = FileTensors::default();
+    for (name, tensor) in tensors {
+        match StoredAs::of_safetensors(&tensor.dtype) {
+            Ok(stored) => {
+                file.push(tensor_info(name, &tensor, stored, data_start, cursor.remaining())?, stored);
+            }
+            Err(found) => file.push_unread(name, found),
+        }
     }
+    Ok(file)
 }
 
 /// A tensor, checked against the `available` bytes of data from `data_start`.
 fn tensor_info(
     name: String,
     tensor: &TensorHeader,
+    stored: StoredAs,
     data_start: usize,
     available: usize,
 ) -> Result<TensorInfo, LoadError> {
-    let Some(dtype) = dtype_of(&tensor.dtype) else {
-        let found = tensor.dtype.clone();
-        return Err(LoadError::UnsupportedDType { tensor: name, found, supported: "F32, F16, BF16" });
-    };
-    let size = checked_size(&name, &tensor.shape, dtype)?;
+    let size = stored.checked_size(&name, &tensor.shape)?;
+    let dtype = stored.dtype();
     let (start, end) = tensor.data_offsets;
     if start > end || end > available as u64 {
         return Err(LoadError::TensorRange { tensor: name, start, end, available });

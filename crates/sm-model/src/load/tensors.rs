@@ -7,6 +7,8 @@ use std::path::Path;
 
 use super::file::FileBytes;
 use super::gguf::Gguf;
+use super::split::Split;
+use super::stored::FileTensors;
 use super::{TensorInfo, safetensors};
 use crate::LoadError;
 use crate::metadata::Metadata;
@@ -18,11 +20,21 @@ pub(crate) struct Tensors {
     /// `[n_tensors]`, index of each tensor's file in `files`.
     file_of: Vec<usize>,
     by_name: HashMap<String, usize>,
+    /// Names and types of the tensors that cannot be read.
+    unread: HashMap<String, String>,
     files: Vec<FileBytes>,
 }
 
 impl Tensors {
-    /// Adds the tensors of one file.
+    /// Adds the tensors of one file. Those that are stored as a type that is none of ours are converted now.
+    pub(crate) fn add_file(&mut self, mut file: FileTensors, bytes: FileBytes) -> Result<(), LoadError> {
+        let (converted, converted_bytes) = file.convert(&bytes);
+        self.unread.extend(std::mem::take(&mut file.unread));
+        self.add(file.plain, bytes)?;
+        if converted.is_empty() { Ok(()) } else { self.add(converted, converted_bytes.into()) }
+    }
+
+    /// Adds tensors and the bytes that they are in.
     pub(crate) fn add(&mut self, infos: Vec<TensorInfo>, bytes: FileBytes) -> Result<(), LoadError> {
         for info in infos {
             let index = self.infos.len();
@@ -36,11 +48,15 @@ impl Tensors {
         Ok(())
     }
 
-    /// Opens a GGUF file.
+    /// Opens a GGUF file, or all files that a model is split into.
     pub(crate) fn open_gguf(path: &Path) -> Result<(Metadata, Self), LoadError> {
-        let (metadata, infos, bytes) = Gguf::open(path)?.into_parts();
         let mut tensors = Self::default();
-        tensors.add(infos, bytes)?;
+        let (metadata, infos, bytes) = Gguf::open(path)?.into_parts();
+        let Some(split) = Split::of(path, &metadata)? else {
+            tensors.add_file(infos, bytes)?;
+            return Ok((metadata, tensors));
+        };
+        let metadata = split.open(|infos, bytes| tensors.add_file(infos, bytes))?;
         Ok((metadata, tensors))
     }
 
@@ -50,7 +66,7 @@ impl Tensors {
         for path in safetensors::files(dir)? {
             let bytes = FileBytes::open(&path)?;
             let infos = safetensors::read_header(&bytes).map_err(|error| error.in_file(&path))?;
-            tensors.add(infos, bytes).map_err(|error| error.in_file(&path))?;
+            tensors.add_file(infos, bytes).map_err(|error| error.in_file(&path))?;
         }
         Ok(tensors)
     }
@@ -72,6 +88,11 @@ impl Tensors {
     /// The index of a tensor in [`Tensors::infos`].
     pub(crate) fn position(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
+    }
+
+    /// The type of a tensor that is there but cannot be read.
+    pub(crate) fn unread(&self, name: &str) -> Option<&str> {
+        self.unread.get(name).map(String::as_str)
     }
 
     pub(crate) fn contains(&self, name: &str) -> bool {

@@ -19,7 +19,7 @@
 
 use std::f64::consts::PI;
 
-use sm_kernels::plan::{RopePairs, RopeTable};
+use sm_kernels::plan::{ExtendedRope, RopePairs, RopeTable};
 
 use crate::config::MAX_CONTEXT;
 
@@ -99,11 +99,16 @@ pub(crate) fn longrope_attention_factor(factor: f64, original_context_len: usize
 }
 
 impl RopeSpec {
-    /// The frequencies for a context of up to `context_len` positions.
+    /// The frequencies for contexts of up to `context_len` positions.
+    ///
+    /// `LongRoPE` has two sets. As in transformers, the length of a sequence decides, not that of the context which is there for
+    /// it; unlike there, it is the length that the sequence may reach, since a change on the way would need all of its keys
+    /// again. llama.cpp decides by the context.
     pub fn table(&self, context_len: usize) -> RopeTable {
         let mut inv_freq: Vec<f32> =
             (0..self.rotary_dim / 2).map(|pair| self.plain_frequency(pair)).collect();
         let mut scale = 1.0;
+        let mut extended = None;
         match &self.scaling {
             RopeScaling::None => {}
             RopeScaling::Linear { factor } => inv_freq.iter_mut().for_each(|freq| *freq /= factor),
@@ -113,13 +118,16 @@ impl RopeSpec {
                 scale = *attention_factor;
             }
             RopeScaling::LongRope { short, long, original_context_len, attention_factor } => {
-                let divisors = if context_len > *original_context_len { long } else { short };
-                divide(&mut inv_freq, divisors);
+                let beyond = *original_context_len;
+                let mut longer = inv_freq.clone();
+                divide(&mut longer, long);
+                extended = (context_len > beyond).then_some(ExtendedRope { inv_freq: longer, beyond });
+                divide(&mut inv_freq, short);
                 scale = *attention_factor;
             }
             RopeScaling::Divisors(divisors) => divide(&mut inv_freq, divisors),
         }
-        RopeTable { inv_freq, scale, pairs: self.pairs }
+        RopeTable { inv_freq, scale, pairs: self.pairs, extended }
     }
 
     /// The maximum context of a model whose configuration says `context_len`, which with YaRN is often still the trained

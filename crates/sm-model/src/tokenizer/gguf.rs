@@ -12,13 +12,14 @@ use sm_tensor::TokenId;
 use self::bpe::Bpe;
 use self::fragments::{Fragment, SpecialTexts};
 use self::pre::PreTokenizer;
+pub(crate) use self::pre::gguf_pre_tokenizer;
 use self::spm::Spm;
 use self::tokens::{TokenType, Tokens};
 use super::byte_level::ByteLevelDecoder;
 use super::hf::fallback_byte;
 use super::special::SpecialIds;
 use super::vocabulary::{Lead, TokenKind, Vocabulary, VocabularyBuilder};
-use super::{EncodeOptions, SequenceMarks, Tokenizer, TokenizerError};
+use super::{EncodeOptions, GuardedText, SequenceMarks, Tokenizer, TokenizerError};
 use crate::metadata::Metadata;
 
 mod bpe;
@@ -95,14 +96,13 @@ impl GgufTokenizer {
     }
 }
 
-impl Tokenizer for GgufTokenizer {
-    fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<TokenId>, TokenizerError> {
-        let adds = options.marks == SequenceMarks::Add;
-        let mut ids: Vec<TokenId> = self.before.filter(|_| adds).into_iter().collect();
+impl GgufTokenizer {
+    fn text_ids(&self, fragments: &[Fragment<'_>]) -> Result<Vec<TokenId>, TokenizerError> {
+        let mut ids = Vec::new();
         let mut after_special = true;
-        for fragment in self.specials.split(text, options.special_text) {
+        for fragment in fragments {
             match fragment {
-                Fragment::Special(id) => ids.push(id),
+                Fragment::Special(id) => ids.push(*id),
                 Fragment::Text(part) => match &self.algorithm {
                     Algorithm::Spm { model, add_space_prefix } => {
                         let prefix = if *add_space_prefix && after_special { "▁" } else { "" };
@@ -113,8 +113,23 @@ impl Tokenizer for GgufTokenizer {
             }
             after_special = matches!(fragment, Fragment::Special(_));
         }
+        Ok(ids)
+    }
+}
+
+impl Tokenizer for GgufTokenizer {
+    fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<TokenId>, TokenizerError> {
+        let adds = options.marks == SequenceMarks::Add;
+        let mut ids = self.text_ids(&self.specials.split(text, options.special_text))?;
+        if let Some(bos) = self.before.filter(|bos| adds && ids.first() != Some(bos)) {
+            ids.insert(0, bos);
+        }
         ids.extend(self.after.filter(|_| adds));
         Ok(ids)
+    }
+
+    fn encode_guarded(&self, text: &GuardedText) -> Result<Vec<TokenId>, TokenizerError> {
+        self.text_ids(&self.specials.split_guarded(text))
     }
 
     fn vocabulary(&self) -> &Vocabulary {
@@ -143,6 +158,13 @@ fn special_ids(
             Some(-1 | 0xFFFF_FFFF) => Ok(None),
             Some(id) => match u32::try_from(id) {
                 Ok(id) if (id as usize) < vocab_size => Ok(Some(TokenId(id))),
+                // Nothing is computed with these two.
+                _ if matches!(key, "unknown" | "padding") => {
+                    tracing::warn!(
+                        "the {key} token has id {id}, but the vocabulary has only {vocab_size} tokens; the model has none then"
+                    );
+                    Ok(None)
+                }
                 _ => Err(TokenizerError::IdOutOfRange {
                     token: key.to_owned(),
                     id: id.unsigned_abs(),

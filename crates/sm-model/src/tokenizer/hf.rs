@@ -7,22 +7,25 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use serde::Deserialize;
 use serde_json::Value;
 use sm_tensor::TokenId;
 use tokenizers::{
-    AddedVocabulary, Encoding, Model, OffsetType, PostProcessor, PreTokenizer, Token, Tokenizer as Library,
+    AddedToken, AddedVocabulary, Encoding, Model, OffsetType, PostProcessor, PreTokenizer, Token,
+    Tokenizer as Library,
 };
 
 use self::decoder::PieceDecoder;
 pub(super) use self::decoder::fallback_byte;
+use self::file::TokenizerFile;
 use self::special_config::SpecialConfig;
 pub(crate) use self::special_config::{read_json, token_text};
 use super::special::SpecialIds;
 use super::vocabulary::{TokenKind, Vocabulary, VocabularyBuilder};
-use super::{EncodeOptions, SequenceMarks, SpecialText, Tokenizer, TokenizerError};
+use super::{EncodeOptions, GuardedText, SequenceMarks, SpecialText, Tokenizer, TokenizerError};
 
 mod decoder;
+mod file;
+mod oniguruma;
 mod special_config;
 #[cfg(test)]
 mod tests;
@@ -41,21 +44,6 @@ pub struct HfTokenizer {
 struct Marks {
     before: Vec<TokenId>,
     after: Vec<TokenId>,
-}
-
-/// The parts of the file not read by the library.
-#[derive(Deserialize)]
-struct TokenizerFile {
-    #[serde(default)]
-    decoder: Value,
-    #[serde(default)]
-    added_tokens: Vec<AddedToken>,
-}
-
-#[derive(Deserialize)]
-struct AddedToken {
-    id: u32,
-    content: String,
 }
 
 impl HfTokenizer {
@@ -79,10 +67,9 @@ impl HfTokenizer {
     fn from_json(json: &[u8], file: &str, config: &SpecialConfig) -> Result<Self, TokenizerError> {
         let invalid =
             |reason: String| TokenizerError::Invalid { file: file.to_owned(), what: "tokenizer", reason };
-        // Parse first: the library panics on some files that are not JSON.
-        let parts: TokenizerFile =
-            serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
-        let library = guarded(|| Library::from_bytes(json)).map_err(invalid)?;
+        // The library panics on some files that are not JSON, so we parse first.
+        let parts = TokenizerFile::parse(json).map_err(|error| invalid(error.to_string()))?;
+        let mut library = guarded(|| Library::from_bytes(&*parts.json)).map_err(invalid)?;
         for token in parts.added_tokens.iter().filter(|token| !token.content.is_empty()) {
             let found = library.token_to_id(&token.content);
             if found != Some(token.id) {
@@ -92,37 +79,57 @@ impl HfTokenizer {
                 )));
             }
         }
+        add_tokens(&mut library, config, file)?;
         let special = special_ids(&library, config);
         let vocabulary = vocabulary(&library, &parts.decoder, file, special)?;
-        let marks = marks(&library, config, &vocabulary).map_err(invalid)?;
+        let marks = marks(&library, &vocabulary).map_err(invalid)?;
         let mut plain = library.get_added_vocabulary().clone();
         plain.set_encode_special_tokens(true);
         Ok(Self { library, plain, marks, vocabulary })
     }
 
-    fn text_ids(&self, text: &str, special_text: SpecialText) -> tokenizers::Result<Vec<TokenId>> {
-        let added = match special_text {
-            SpecialText::Parse => self.library.get_added_vocabulary(),
-            SpecialText::Plain => &self.plain,
+    /// The ids of a text whose characters `mark`, if any, are not part of it; they only keep special tokens from being found.
+    fn text_ids(
+        &self,
+        text: &str,
+        special_text: SpecialText,
+        mark: Option<char>,
+    ) -> Result<Vec<TokenId>, TokenizerError> {
+        let encode = || {
+            let added = match special_text {
+                SpecialText::Parse => self.library.get_added_vocabulary(),
+                SpecialText::Plain => &self.plain,
+            };
+            let mut pieces = added.extract_and_normalize(self.library.get_normalizer(), text);
+            if let Some(mark) = mark {
+                pieces.normalize(|piece| piece.replace(mark, ""))?;
+            }
+            if let Some(splitter) = self.library.get_pre_tokenizer() {
+                splitter.pre_tokenize(&mut pieces)?;
+            }
+            pieces.tokenize(|piece| self.library.get_model().tokenize(piece.get()))?;
+            let encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
+            Ok(encoding.get_ids().iter().copied().map(TokenId).collect())
         };
-        let mut pieces = added.extract_and_normalize(self.library.get_normalizer(), text);
-        if let Some(splitter) = self.library.get_pre_tokenizer() {
-            splitter.pre_tokenize(&mut pieces)?;
-        }
-        pieces.tokenize(|piece| self.library.get_model().tokenize(piece.get()))?;
-        let encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
-        Ok(encoding.get_ids().iter().copied().map(TokenId).collect())
+        guarded(encode).map_err(|reason| TokenizerError::Encode { n_bytes: text.len(), reason })
     }
 }
 
 impl Tokenizer for HfTokenizer {
     fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<TokenId>, TokenizerError> {
-        let ids = guarded(|| self.text_ids(text, options.special_text))
-            .map_err(|reason| TokenizerError::Encode { n_bytes: text.len(), reason })?;
+        let ids = self.text_ids(text, options.special_text, None)?;
         Ok(match options.marks {
             SequenceMarks::Omit => ids,
-            SequenceMarks::Add => [&self.marks.before[..], &ids, &self.marks.after].concat(),
+            SequenceMarks::Add => {
+                let before = if ids.starts_with(&self.marks.before) { &[] } else { &self.marks.before[..] };
+                [before, &ids, &self.marks.after].concat()
+            }
         })
+    }
+
+    fn encode_guarded(&self, text: &GuardedText) -> Result<Vec<TokenId>, TokenizerError> {
+        let (marked, mark) = text.marked();
+        self.text_ids(&marked, SpecialText::Parse, Some(mark))
     }
 
     fn vocabulary(&self) -> &Vocabulary {
@@ -150,6 +157,39 @@ fn no_tokenizer(dir: &Path) -> TokenizerError {
         "download it from the model's source, or use a GGUF file, which contains its tokenizer"
     };
     TokenizerError::NoTokenizer { dir: dir.to_owned(), remedy }
+}
+
+/// Adds what only the configuration says of tokens, as transformers does: new ones and other flags by id, and which tokens of
+/// the vocabulary are special.
+fn add_tokens(library: &mut Library, config: &SpecialConfig, file: &str) -> Result<(), TokenizerError> {
+    let known = library.get_added_tokens_decoder();
+    let differs =
+        |(id, token): &&(u32, AddedToken)| known.get(id) != Some(token) && !token.content.is_empty();
+    let listed: Vec<_> = config.added_tokens.iter().filter(differs).collect();
+    let named = [&config.bos, &config.eos, &config.unknown, &config.padding];
+    let is_unmarked = |text: &&String| {
+        !library.get_added_vocabulary().get_vocab().contains_key(*text) && library.token_to_id(text).is_some()
+    };
+    let named = named.into_iter().flatten().filter(is_unmarked);
+    let added: Vec<AddedToken> = listed
+        .iter()
+        .map(|(_, token)| token.clone())
+        .chain(named.map(|text| AddedToken::from(text.as_str(), true)))
+        .collect();
+    if added.is_empty() {
+        return Ok(());
+    }
+    library.add_tokens(&added);
+    let misplaced = |(id, token): &&&(u32, AddedToken)| library.token_to_id(&token.content) != Some(*id);
+    let Some((id, token)) = listed.iter().find(misplaced) else { return Ok(()) };
+    let (content, found) = (&token.content, library.token_to_id(&token.content));
+    Err(TokenizerError::Invalid {
+        file: file.to_owned(),
+        what: "tokenizer",
+        reason: format!(
+            "tokenizer_config.json gives {content:?} the id {id}, but among its tokens it is {found:?}"
+        ),
+    })
 }
 
 fn special_ids(library: &Library, config: &SpecialConfig) -> SpecialIds {
@@ -181,30 +221,21 @@ fn vocabulary(
     }
     for (id, token) in library.get_added_tokens_decoder() {
         let kind = if token.special { TokenKind::Control } else { TokenKind::Added };
-        builder.push(id, decoder.bytes(&token.content), kind);
+        builder.push(id, decoder.added_bytes(&token.content), kind);
     }
     builder.build(file, special)
 }
 
-/// The ids that the post-processor puts around a sequence, found by running it. Configuration flags take precedence, as in
-/// transformers.
-fn marks(library: &Library, config: &SpecialConfig, vocabulary: &Vocabulary) -> Result<Marks, String> {
+/// The ids that the post-processor puts around a sequence, found by giving it one. `add_bos_token` and `add_eos_token` of the
+/// configuration do not count: transformers, since version 5, takes them for tokenizers without a `tokenizer.json` only.
+fn marks(library: &Library, vocabulary: &Vocabulary) -> Result<Marks, String> {
     const PROBE: u32 = u32::MAX;
-    let mut marks = Marks::default();
-    if let Some(processor) = library.get_post_processor() {
-        let probe = Encoding::from_tokens(vec![Token::new(PROBE, String::new(), (0, 0))], 0);
-        let around = guarded(|| processor.process(probe, None, true))?;
-        let mut sides = around.get_ids().split(|&id| id == PROBE);
-        let mut side = || sides.next().unwrap_or_default().iter().copied().map(TokenId).collect();
-        marks = Marks { before: side(), after: side() };
-    }
-    let set = |side: &mut Vec<TokenId>, id: Option<TokenId>, wanted: Option<bool>| match (id, wanted) {
-        (Some(id), Some(true)) if !side.contains(&id) => side.push(id),
-        (Some(id), Some(false)) => side.retain(|&other| other != id),
-        _ => {}
-    };
-    set(&mut marks.before, vocabulary.bos(), config.add_bos);
-    set(&mut marks.after, vocabulary.eos(), config.add_eos);
+    let Some(processor) = library.get_post_processor() else { return Ok(Marks::default()) };
+    let probe = Encoding::from_tokens(vec![Token::new(PROBE, String::new(), (0, 0))], 0);
+    let around = guarded(|| processor.process(probe, None, true))?;
+    let mut sides = around.get_ids().split(|&id| id == PROBE);
+    let mut side = || sides.next().unwrap_or_default().iter().copied().map(TokenId).collect();
+    let marks = Marks { before: side(), after: side() };
     let beyond = |id: &&TokenId| id.0 as usize >= vocabulary.vocab_size();
     if let Some(id) = marks.before.iter().chain(&marks.after).find(beyond) {
         return Err(format!(

@@ -1,8 +1,7 @@
 //! Special tokens: sequence markers, and tokens that end generation.
 //!
-//! A model's files declare one end of sequence, often the wrong one for chats: a turn ends with another token
-//! (`<|im_end|>`), and generation would run on. So, as in llama.cpp, control tokens whose text is known to end a turn also
-//! end generation.
+//! A model's files name one end of sequence, often the wrong one for chats: the turn ends at another token (`<|im_end|>`), and
+//! generation would run on. So, as llama.cpp does, tokens whose text is known to end a turn also end generation.
 
 use sm_tensor::TokenId;
 
@@ -19,14 +18,17 @@ pub(super) struct SpecialIds {
     pub(super) end_of_generation: Vec<TokenId>,
 }
 
-/// Tokens known to end a turn, a message or a text.
-const END_TEXTS: [&str; 16] = [
+/// Tokens known to end a turn, a message or a text: those of `llama-vocab.cpp` of llama.cpp, and two of its chat templates.
+/// Without `</s>`, which is markup in the vocabulary of Gemma; where it ends texts, files declare it as EOS.
+const END_TEXTS: [&str; 23] = [
     "<|eot_id|>",
     "<|eom_id|>",
     "<|im_end|>",
     "<|end|>",
     "<|return|>",
     "<|call|>",
+    "<|calls|>",
+    "<|flush|>",
     "<end_of_turn>",
     "<end_of_utterance>",
     "<|endoftext|>",
@@ -35,23 +37,36 @@ const END_TEXTS: [&str; 16] = [
     "<EOT>",
     "[EOT]",
     "_<EOT>",
+    "[EOS]",
+    "<eos>",
+    "<turn|>",
+    "<|tool_response>",
+    "[e~[",
     "<｜end▁of▁sentence｜>",
     "<|END_OF_TURN_TOKEN|>",
 ];
 
+/// Whether a token is known by its text to end a turn, a message or a text, and so is a control token whatever a file says.
+pub(super) fn is_known_end(text: &str) -> bool {
+    END_TEXTS.contains(&text)
+}
+
 impl SpecialIds {
-    /// Ends generation at `eos`, at the `named` ids declared in the files, and at those `controls` (id and text of control
-    /// tokens) that are known to end a turn.
+    /// Ends generation at `eos`, at the `named` ids that the files declare, and at those of the `marked` tokens (id and text:
+    /// all that the files mark as control tokens or as added) that are known to end a turn.
     pub(super) fn set_end_of_generation<'a>(
         &mut self,
         named: impl IntoIterator<Item = TokenId>,
-        controls: impl IntoIterator<Item = (TokenId, &'a str)>,
+        marked: impl IntoIterator<Item = (TokenId, &'a str)>,
     ) {
-        let known: Vec<_> = controls.into_iter().filter(|(_, text)| END_TEXTS.contains(text)).collect();
-        // In OpenAI's Harmony format an answer has several messages: `<|end|>` ends a message, `<|return|>` the answer.
-        let harmony = known.iter().any(|(_, text)| *text == "<|return|>");
-        let known = known.into_iter().filter(|(_, text)| !(harmony && *text == "<|end|>")).map(|(id, _)| id);
+        let known: Vec<_> = marked.into_iter().filter(|(_, text)| is_known_end(text)).collect();
+        // In OpenAI's Harmony format, and in that of Solar, an answer has several messages: `<|end|>` ends one of them,
+        // `<|return|>` or `<|flush|>` the answer.
+        let has_messages = known.iter().any(|(_, text)| ["<|return|>", "<|flush|>"].contains(text));
+        let goes_on = known.iter().find(|(_, text)| has_messages && *text == "<|end|>").map(|&(id, _)| id);
+        let known = known.into_iter().map(|(id, _)| id);
         self.end_of_generation = self.eos.into_iter().chain(named).chain(known).collect();
+        self.end_of_generation.retain(|&id| Some(id) != goes_on);
         self.end_of_generation.sort_unstable();
         self.end_of_generation.dedup();
     }
@@ -89,7 +104,9 @@ mod tests {
     #[test]
     fn a_harmony_message_may_end_before_the_answer() {
         let mut special = SpecialIds::default();
-        special.set_end_of_generation([], [(TokenId(3), "<|end|>"), (TokenId(4), "<|return|>")]);
-        assert_eq!(special.end_of_generation, [TokenId(4)]);
+        for end in ["<|return|>", "<|flush|>"] {
+            special.set_end_of_generation([TokenId(3)], [(TokenId(3), "<|end|>"), (TokenId(4), end)]);
+            assert_eq!(special.end_of_generation, [TokenId(4)], "{end}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use sm_tensor::DType;
 
 use super::{Fallback, MatrixView, VectorView, Weights};
 use crate::LoadError;
+use crate::load::stored::unread_error;
 use crate::load::tensors::Tensors;
 use crate::names::{LinearLayout, Naming, TensorKey, TensorKind};
 use crate::spec::DecoderSpec;
@@ -122,6 +123,12 @@ impl Registry {
             candidates.iter().find_map(|name| Some((name.clone(), self.weights.tensors.position(name)?)));
         if let Some((_, index)) = found {
             self.used.insert(index);
+        }
+        if found.is_none()
+            && let Some((name, stored)) =
+                candidates.iter().find_map(|name| Some((name, self.weights.tensors.unread(name)?)))
+        {
+            return Err(unread_error(name, stored));
         }
         let kind_and_layer = || format!("{:?} of layer {}", key.kind, key.layer);
         found.ok_or_else(|| LoadError::MissingTensor {

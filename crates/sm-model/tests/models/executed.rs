@@ -2,7 +2,7 @@
 
 use sm_kernels::CpuBackend;
 use sm_kernels::plan::{
-    Backend, Executor, KvDType, Limits, OutputRow, PAGE_LEN, Span, StepBatch, StepOutput,
+    Backend, Executor, KvDType, Limits, OutputRow, PAGE_LEN, RopeRange, Span, StepBatch, StepOutput,
 };
 use sm_model::Model;
 use sm_tensor::{PageId, TokenId};
@@ -12,6 +12,15 @@ pub(crate) struct Sequence {
     executor: Box<dyn Executor>,
     pages: Vec<PageId>,
     n_computed: u32,
+    rope_range: RopeRange,
+}
+
+/// The frequencies of a sequence of this length.
+pub(crate) fn rope_range(model: &Model, n_tokens: usize) -> RopeRange {
+    match model.plan.rope_extended_beyond() {
+        Some(beyond) if n_tokens > beyond => RopeRange::Extended,
+        _ => RopeRange::Original,
+    }
 }
 
 impl Sequence {
@@ -28,7 +37,7 @@ impl Sequence {
         let executor = backend.load_and_prepare(&model.plan, &model.weights, limits, &|_| ()).unwrap();
         // Backwards, so that a backend that took positions for pages would show.
         let pages = (0..n_pages as u32).rev().map(PageId).collect();
-        Self { executor, pages, n_computed: 0 }
+        Self { executor, pages, n_computed: 0, rope_range: rope_range(model, n_tokens) }
     }
 
     fn step<T>(&mut self, tokens: &[u32], run: impl FnOnce(&mut dyn Executor, &StepBatch<'_>) -> T) -> T {
@@ -36,7 +45,8 @@ impl Sequence {
         let tokens: Vec<TokenId> = tokens.iter().copied().map(TokenId).collect();
         let outputs: Vec<_> = (0..n_rows).map(OutputRow::logits).collect();
         let n_pages = self.pages.len() as u32;
-        let spans = [Span { n_rows, start: self.n_computed, n_pages, ..Span::default() }];
+        let rope_range = self.rope_range;
+        let spans = [Span { n_rows, start: self.n_computed, n_pages, rope_range, ..Span::default() }];
         self.n_computed += n_rows;
         let batch = StepBatch {
             tokens: &tokens,

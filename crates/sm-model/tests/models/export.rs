@@ -84,6 +84,19 @@ fn quantized_files_declare_their_type_and_keep_vectors() {
 }
 
 #[test]
+fn windows_that_an_architecture_lacks_bound_the_context() {
+    for (model, architecture, context_len) in [("mistral-window", "llama", 12), ("phi3-longrope", "phi3", 24)]
+    {
+        let file = export(model, DType::F32).unwrap();
+        let context = file.metadata().require::<usize>(&format!("{architecture}.context_length")).unwrap();
+        assert_eq!(context, context_len, "{model}");
+        let window: Option<usize> =
+            file.metadata().get(&format!("{architecture}.attention.sliding_window")).unwrap();
+        assert_eq!(window.unwrap_or(0), 0, "{model}");
+    }
+}
+
+#[test]
 fn models_that_gguf_cannot_express_are_refused_and_leave_no_file() {
     for (model, architecture, field) in [
         ("gemma2-attention-scale", "gemma2", "attention"),

@@ -4,7 +4,7 @@
 
 use sm_kernels::plan::{
     Activation, Attention, BufferId, Embed, Epilogue, Experts, GatedLinear, GatherRows, Linear, MatrixId,
-    Norm, NormKind, Op, PageGroup, Plan, RopePairs, RopeStore, RopeTable, Rows, Store, VectorId,
+    Norm, NormKind, Op, PageGroup, Plan, RopePairs, RopeRange, RopeStore, RopeTable, Rows, Store, VectorId,
     WeightSource,
 };
 use sm_model::Model;
@@ -73,9 +73,10 @@ fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
     }
 }
 
-fn rotate(head: &mut [f32], rope: &RopeTable, position: usize) {
-    let n_pairs = rope.inv_freq.len();
-    for (pair, freq) in rope.inv_freq.iter().enumerate() {
+/// Rotates a head by some frequencies of a rope.
+fn rotate(head: &mut [f32], rope: &RopeTable, frequencies: &[f32], position: usize) {
+    let n_pairs = frequencies.len();
+    for (pair, freq) in frequencies.iter().enumerate() {
         let (first, second) = match rope.pairs {
             RopePairs::Halves => (pair, pair + n_pairs),
             RopePairs::Adjacent => (2 * pair, 2 * pair + 1),
@@ -200,6 +201,7 @@ impl State<'_> {
         let rope = rope.map(|id| self.plan.rope(id));
         let (q_norm, k_norm) = (q_norm.map(|id| self.vector(id)), k_norm.map(|id| self.vector(id)));
         let mut rows = self.rows(qkv).to_vec();
+        let n_tokens = rows.len();
         for (position, row) in rows.iter_mut().enumerate() {
             let (all_q, all_k) = row[..q_width + kv_width].split_at_mut(q_width);
             for (heads, norm) in [(all_q, &q_norm), (all_k, &k_norm)] {
@@ -208,7 +210,10 @@ impl State<'_> {
                     heads.chunks_mut(weight.len()).for_each(|values| rms_norm(values, weight, norm_eps));
                 }
                 if let Some(rope) = rope {
-                    heads.chunks_mut(head_dim).for_each(|head| rotate(head, rope, position));
+                    let is_long = rope.extended.as_ref().is_some_and(|extended| n_tokens > extended.beyond);
+                    let range = if is_long { RopeRange::Extended } else { RopeRange::Original };
+                    let frequencies = rope.frequencies(range);
+                    heads.chunks_mut(head_dim).for_each(|head| rotate(head, rope, frequencies, position));
                 }
             }
         }

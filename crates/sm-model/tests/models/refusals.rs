@@ -162,6 +162,67 @@ fn the_text_model_of_a_multimodal_model_loads() {
     assert_eq!(plain.plan.ops, nested.plan.ops);
 }
 
+#[test]
+fn tensors_that_nothing_needs_may_have_any_type() {
+    let with = |name: &str, dtype: &str, n_bytes: usize| {
+        let mut model = HfModel::golden("llama-gqa");
+        let start = model.data.len();
+        model.data.resize(start + n_bytes, 0);
+        let tensor = json!({"dtype": dtype, "shape": [2], "data_offsets": [start, start + n_bytes]});
+        model.header.insert(name.to_owned(), tensor);
+        model
+    };
+    for (name, dtype, n_bytes) in [
+        ("model.embeddings.position_ids", "I64", 16),
+        ("model.layers.0.self_attn.rotary_emb.inv_freq", "F64", 16),
+        ("v_head.summary.weight", "F32", 8),
+        ("v_head.summary.bias", "U8", 2),
+        ("model.counter", "I64", 16),
+    ] {
+        with(name, dtype, n_bytes).load().unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    with("model.layers.0.extra.weight", "F32", 8).fails_with("is not part of the model");
+    let mut needed = HfModel::golden("llama-gqa");
+    needed.header.get_mut("model.norm.weight").unwrap()["dtype"] = json!("I64");
+    needed.fails_with(
+        "tensor \"model.norm.weight\" is stored as I64, which is not supported here; supported: F32",
+    );
+}
+
+#[test]
+fn weights_in_double_precision_are_read() {
+    let mut model = HfModel::golden("llama-gqa");
+    let tensor = model.header["model.norm.weight"].clone();
+    let range = |index: usize| tensor["data_offsets"][index].as_u64().unwrap() as usize;
+    let values: Vec<u8> = model.data[range(0)..range(1)]
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .flat_map(|&value| f64::from(f32::from_le_bytes(value)).to_le_bytes())
+        .collect();
+    assert_eq!(tensor["dtype"], "F32");
+    let start = model.data.len();
+    let doubled =
+        json!({"dtype": "F64", "shape": tensor["shape"], "data_offsets": [start, start + values.len()]});
+    model.data.extend(values);
+    model.header.insert("model.norm.weight".to_owned(), doubled);
+    let (expected, found) = (HfModel::golden("llama-gqa").load().unwrap(), model.load().unwrap());
+    use sm_kernels::plan::WeightSource;
+    let norm = |model: &Model| model.weights.vector("model.norm.weight").unwrap();
+    assert_eq!(norm(&found), norm(&expected));
+}
+
+#[test]
+fn configurations_may_have_the_numbers_of_python() {
+    let model = HfModel::golden("llama-gqa");
+    let config = serde_json::to_string(&model.config).unwrap();
+    let config = config.replacen('{', "{\"time_step_limit\": [0.0, Infinity], \"unused\": NaN,", 1);
+    let header = serde_json::to_vec(&model.header).unwrap();
+    let tensors = [&(header.len() as u64).to_le_bytes()[..], &header, &model.data].concat();
+    let bytes = ModelBytes::Directory { config: config.into_bytes(), tensors };
+    assert_eq!(parse_model(bytes, &LoadOptions::default()).unwrap().spec, model.load().unwrap().spec);
+}
+
 /// A golden model's GGUF file with changed metadata, loaded.
 fn gguf_with(name: &str, change: impl Fn(&mut Metadata)) -> Result<Model, LoadError> {
     let bytes = std::fs::read(golden_dir().join(name).join("model.gguf")).unwrap();
@@ -219,6 +280,30 @@ fn gguf_metadata_are_checked() {
         "only mixtures without shared",
     );
     fails_with("qwen3-moe", "qwen3moe.expert_gating_func", metadata::Value::U32(2), "supported: 1 (softmax)");
+}
+
+#[test]
+fn windows_of_gguf_files_apply_where_llama_cpp_applies_them() {
+    let windows = |name: &str, prefix: &str, window: Option<u32>| {
+        let model = gguf_with(name, |metadata| {
+            let key = format!("{prefix}.attention.sliding_window");
+            metadata.remove(&key);
+            if let Some(window) = window {
+                metadata.insert(key, metadata::Value::U32(window));
+            }
+        });
+        model.unwrap().spec.attentions().map(|attention| attention.window).collect::<Vec<_>>()
+    };
+    for (name, prefix) in
+        [("llama-gqa", "llama"), ("qwen2", "qwen2"), ("qwen3", "qwen3"), ("phi3", "phi3"), ("gemma", "gemma")]
+    {
+        let found = windows(name, prefix, Some(7));
+        assert!(found.iter().all(Option::is_none), "{name}: {found:?}");
+    }
+    assert_eq!(windows("gemma2", "gemma2", Some(7))[..2], [Some(7), None]);
+    assert_eq!(windows("gemma2", "gemma2", None)[..2], [Some(4096), None]);
+    assert!(windows("gemma3", "gemma3", None).iter().all(Option::is_none));
+    assert!(windows("gemma3", "gemma3", Some(7)).contains(&Some(7)));
 }
 
 #[test]

@@ -56,9 +56,13 @@ impl fmt::Display for EngineConfig {
 }
 
 fn load_lines(load: &LoadOptions, lines: &mut Lines<'_, '_>) -> fmt::Result {
-    let LoadOptions { device, context_len, quant, tokenizer, packed_dir, fingerprint: _ } = load;
+    let LoadOptions { device, context_len, quant, tokenizer, packed_dir, fingerprint: _, chat_template } =
+        load;
     lines.put("device", &format_args!("{device}"))?;
-    lines.put_option("context_len", context_len.as_ref().map(|value| value as &dyn Debug))?;
+    match context_len {
+        Some(LoadOptions::MODEL_CONTEXT) => lines.put("context_len", &format_args!("the model's"))?,
+        _ => lines.put_option("context_len", context_len.as_ref().map(|value| value as &dyn Debug))?,
+    }
     lines.put_option("quant", quant.as_ref().map(|value| value as &dyn Debug))?;
     match tokenizer {
         TokenizerSource::Model => lines.put_option("tokenizer", None)?,
@@ -66,7 +70,11 @@ fn load_lines(load: &LoadOptions, lines: &mut Lines<'_, '_>) -> fmt::Result {
         TokenizerSource::Characters(_) => lines.put("tokenizer", &format_args!("characters"))?,
         TokenizerSource::Custom(_) => lines.put("tokenizer", &format_args!("custom"))?,
     }
-    lines.put_option("packed_dir", packed_dir.as_ref().map(|value| value as &dyn Debug))
+    lines.put_option("packed_dir", packed_dir.as_ref().map(|value| value as &dyn Debug))?;
+    match chat_template {
+        Some(_) => lines.put("chat_template", &format_args!("custom")),
+        None => lines.put_option("chat_template", None),
+    }
 }
 
 fn executor_lines(executor: &ExecutorOptions, lines: &mut Lines<'_, '_>) -> fmt::Result {
@@ -191,6 +199,6 @@ mod tests {
                 assert!(text.lines().any(|line| line.starts_with(&start)), "{start} is not in:\n{text}");
             }
         }
-        assert_eq!(EngineConfig::default().to_string().lines().count(), 39);
+        assert_eq!(EngineConfig::default().to_string().lines().count(), 40);
     }
 }

@@ -19,7 +19,7 @@ use super::ticket::Responder;
 use crate::grammar::Constraint;
 use crate::input::{Bound, Input};
 use crate::output::Output;
-use crate::sampling::{Logprobs, SamplerChain};
+use crate::sampling::{Logprobs, MirostatState, SamplerChain};
 use crate::text::Text;
 use crate::{Completion, Error, FinishReason, GenerationOptions, Select, Timings, Usage};
 
@@ -64,6 +64,7 @@ struct Times {
 struct Choice {
     output: Option<Output>,
     constraint: Option<Constraint>,
+    mirostat: MirostatState,
     logprobs: Logprobs,
     drafts: ChoiceDrafts,
     /// Set with the last token.
@@ -84,6 +85,7 @@ impl ActiveRequest {
         let choices = (0..n).map(|_| Choice {
             output: Some(output()),
             constraint: rules.constraint.clone(),
+            mirostat: MirostatState::default(),
             logprobs: Logprobs::with_room(n_top, bound.n_tokens),
             drafts: ChoiceDrafts::default(),
             finish_reason: None,

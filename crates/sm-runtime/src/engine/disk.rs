@@ -46,7 +46,7 @@ impl Core {
 
     /// Stores the cache contents once nothing runs.
     pub(super) fn close_disk(&mut self) {
-        if let Some(disk) = self.disk.take() {
+        if let Some(disk) = &mut self.disk {
             disk.close(&mut *self.executor, &mut self.cache);
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sm_batching::{Ended, Request, RequestId, Results, Scheduler};
 use sm_cache::{CacheError, KvCache, Namespace, SessionId, SessionMode, Turn, TurnEnd, TurnRequest};
-use sm_kernels::plan::{ExecError, Executor, StepOutput};
+use sm_kernels::plan::{ExecError, Executor, RopeRange, StepOutput};
 use sm_tensor::{PageId, TokenId};
 
 use super::active_request::{ActiveRequest, SamplingBuffers};
@@ -47,6 +47,7 @@ pub(crate) struct Submission {
     pub(crate) client: u64,
     pub(crate) session: Option<(SessionId, SessionMode)>,
     pub(crate) namespace: Arc<Namespace>,
+    pub(crate) rope_range: RopeRange,
 }
 
 /// A tokenized prompt. Which variant applies is known once the session is looked up.
@@ -274,7 +275,7 @@ impl Core {
     }
 
     fn submit(&mut self, submission: Submission) {
-        let Submission { params, prompt, priority, client, session, namespace } = submission;
+        let Submission { params, prompt, priority, client, session, namespace, rope_range } = submission;
         if self.drain_until.is_some() {
             return self.refuse(params, Error::ShutDown);
         }
@@ -289,9 +290,8 @@ impl Core {
             params.options.limits.max_time_ms.map(|ms| submitted_us.saturating_add(ms.saturating_mul(1000)));
         let n_choices = params.n as u32;
         let mut active = ActiveRequest::new(params, &input, &self.text);
-        let max_new_tokens = active.max_new_tokens();
-        let id = active.id;
-        let mut request = Request::new(id, input.tokens, namespace, max_new_tokens);
+        let mut request = Request::new(active.id, input.tokens, namespace, active.max_new_tokens());
+        request.rope_range = rope_range;
         request.turn = turn;
         request.priority = priority;
         request.client = client;
@@ -299,7 +299,7 @@ impl Core {
         request.deadline_us = deadline_us;
         request.prompt_logits = active.prompt_logits();
         match self.scheduler.submit(request, submitted_us, &self.cache) {
-            Ok(()) => _ = self.active.insert(id, active),
+            Ok(()) => _ = self.active.insert(active.id, active),
             Err((error, request)) => {
                 if let Some(turn) = request.turn {
                     self.cache.end_turn(turn, None, TurnEnd::Rollback);

@@ -9,7 +9,7 @@ use super::Generator;
 use crate::input::{Bound, Input};
 use crate::output::Output;
 use crate::rules::Rules;
-use crate::sampling::{Candidates, Draw, History, Logprobs, RawLogits, random_seed};
+use crate::sampling::{Candidates, Draw, History, Logprobs, MirostatState, RawLogits, random_seed};
 use crate::sequence::{Outputs, Sequence};
 use crate::{CancelToken, Completion, Error, FinishReason, GenerationOptions, Timings, TokenEvent, Usage};
 
@@ -26,6 +26,7 @@ pub struct Generation<'g> {
     raw: &'g mut RawLogits,
     options: &'g GenerationOptions,
     rules: Rules,
+    mirostat: MirostatState,
     output: Output,
     cancel: CancelToken,
     seed: u64,
@@ -61,6 +62,8 @@ impl<'g> Generation<'g> {
         let bound = input.bound(options);
         let output = Output::new(&model.text, input.text_start, &options.stop).with_head(start.echo);
         let reusable = if options.wanted_of_prompt().is_some() { &[] } else { input.tokens.as_slice() };
+        // The last token is sampled, and not computed.
+        sequence.set_rope_range(model.rope_range(n_prompt + bound.n_tokens - 1));
         let cached_tokens = sequence.keep_common_prefix(reusable);
         *token_ids = input.tokens;
         token_ids.reserve(bound.n_tokens);
@@ -73,6 +76,7 @@ impl<'g> Generation<'g> {
             raw,
             options,
             rules,
+            mirostat: MirostatState::default(),
             output,
             cancel: start.cancel,
             seed: options.sampling.seed.unwrap_or_else(random_seed),
@@ -189,7 +193,8 @@ impl<'g> Generation<'g> {
         if self.options.logprobs.is_some() {
             self.raw.keep(logits);
         }
-        let mut history = History::new(self.token_ids, self.n_prompt, self.counts);
+        let mut history =
+            History::new(self.token_ids, self.n_prompt, self.counts).with_mirostat(&mut self.mirostat);
         let Rules { chain, constraint } = &mut self.rules;
         let token =
             chain.sample_within((constraint.as_mut(), logits), &mut history, draw, self.candidates)?;

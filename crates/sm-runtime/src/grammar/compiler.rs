@@ -1,6 +1,7 @@
 //! Compiles grammars for a model's vocabulary.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use llguidance::api::TopLevelGrammar;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use sm_model::tokenizer::{TokenKind, Vocabulary};
 use sm_tensor::TokenId;
 
-use super::Grammar;
+use super::{Grammar, schema};
 use crate::Error;
 use crate::text::Text;
 
@@ -54,11 +55,13 @@ impl Grammars {
     /// # Errors
     /// [`Error::Grammar`] if it cannot be used, [`Error::NoTokenizer`].
     pub(crate) fn compile(&self, grammar: &Grammar, text: &Text) -> Result<Constraint, Error> {
-        let tokenizer = text.0.as_ref().ok_or(Error::NoTokenizer)?;
+        let tokenizer = text.tokenizer().ok_or(Error::NoTokenizer)?;
         let vocabulary = tokenizer.vocabulary();
         let factory = self.0.get_or_init(|| factory(vocabulary)).as_ref().map_err(grammar_error)?;
         let top = top_level(grammar)?;
-        let matcher = Matcher::new(factory.create_parser(top));
+        // A grammar that the compiler panics on is an error of its request alone.
+        let compiled = catch_unwind(AssertUnwindSafe(|| Matcher::new(factory.create_parser(top))));
+        let matcher = compiled.map_err(|_| grammar_error("the compiler cannot handle it"))?;
         match matcher.get_error() {
             Some(message) => Err(Error::Grammar { message }),
             None => Ok(Constraint { matcher, ends: text.eos().into(), end: end_of(vocabulary) }),
@@ -107,8 +110,9 @@ fn grammar_error(error: impl fmt::Display) -> Error {
 fn top_level(grammar: &Grammar) -> Result<TopLevelGrammar, Error> {
     Ok(match grammar {
         Grammar::JsonSchema(schema) => {
-            let schema = serde_json::from_str(schema)
+            let mut schema = serde_json::from_str(schema)
                 .map_err(|error| Error::Grammar { message: format!("the schema is not JSON: {error}") })?;
+            schema::prepare(&mut schema).map_err(|message| Error::Grammar { message })?;
             json(schema)
         }
         Grammar::JsonObject => json(serde_json::json!({ "type": "object" })),

@@ -212,8 +212,8 @@ impl DiskTier {
         self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
     }
 
-    /// Stores the cache contents, most valuable last, and waits for the writes.
-    pub(crate) fn close(mut self, executor: &mut dyn Executor, cache: &mut KvCache) {
+    /// Stores the cache contents, most valuable last, and waits for the writes. The counters stay readable.
+    pub(crate) fn close(&mut self, executor: &mut dyn Executor, cache: &mut KvCache) {
         self.fetches.iter_mut().for_each(|fetch| fetch.release(cache));
         self.spill(executor);
         cache.trim(0);
@@ -230,9 +230,19 @@ impl DiskTier {
             let evicted =
                 Evicted { name, page: page.filter(|_| page_fits), state: state.filter(|_| state_fits) };
             if !self.wait_for_buffers() {
-                return;
+                break;
             }
             self.store(evicted, executor);
+        }
+        self.join();
+    }
+
+    /// Waits for queued jobs to finish.
+    fn join(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there only costs pages.
+            let _ = thread.join();
         }
     }
 
@@ -251,13 +261,8 @@ impl DiskTier {
 }
 
 impl Drop for DiskTier {
-    /// Waits for queued jobs to finish.
     fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic there only costs pages.
-            let _ = thread.join();
-        }
+        self.join();
     }
 }
 

@@ -2,10 +2,31 @@
 
 use std::path::Path;
 
+use serde_json::{Map, Value};
 use sm_model::chat::{ChatError, ChatTemplate};
 use sm_model::{Model, ModelSource};
 
 use crate::text::Text;
+
+/// A user-supplied chat template, with the special tokens of the model's vocabulary.
+///
+/// # Errors
+/// If it is malformed, which only fails chat requests.
+pub(super) fn given_template(source: &str, text: &Text) -> Result<ChatTemplate, ChatError> {
+    let mut special_texts: Map<String, Value> = Map::new();
+    if let Some(tokenizer) = text.tokenizer() {
+        let vocabulary = tokenizer.vocabulary();
+        for (name, id) in [
+            ("bos_token", vocabulary.bos()),
+            ("eos_token", vocabulary.eos()),
+            ("unk_token", vocabulary.unknown()),
+            ("pad_token", vocabulary.padding()),
+        ] {
+            special_texts.insert(name.to_owned(), vocabulary.text_of(id).into());
+        }
+    }
+    ChatTemplate::new(source, special_texts)
+}
 
 /// The chat template in a model's files, or else next to the attached tokenizer.
 ///
@@ -16,7 +37,7 @@ pub(super) fn chat_template(
     text: &Text,
     tokenizer_dir: Option<&Path>,
 ) -> Result<ChatTemplate, ChatError> {
-    let own = match (&model.source, &text.0) {
+    let own = match (&model.source, text.tokenizer()) {
         (ModelSource::Directory(dir), _) => ChatTemplate::load(dir),
         (ModelSource::Gguf { metadata, .. }, Some(tokenizer)) => {
             ChatTemplate::from_metadata(metadata, tokenizer.vocabulary())

@@ -1,18 +1,19 @@
 //! A loaded model.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sm_cache::{KvShape, PagePool};
-use sm_kernels::plan::{Backend, Executor, PAGE_LEN, Plan, Weights};
-use sm_model::Fallback;
+use sm_kernels::plan::{Backend, Executor, PAGE_LEN, Plan, RopeRange, Weights};
 use sm_model::chat::{ChatError, ChatTemplate};
-use sm_model::tokenizer::Tokenizer;
+use sm_model::tokenizer::{Guard, Tokenizer};
+use sm_model::{Fallback, SamplingDefaults};
 
 use super::ExecutorOptions;
 use super::memory::{WeightState, executor_limits, page_bytes};
 use crate::grammar::Grammars;
 use crate::input::ModelBounds;
+use crate::prompt::Template;
 use crate::text::Text;
 use crate::{Error, LoadError};
 
@@ -40,11 +41,16 @@ pub struct LoadedModel {
     pub(crate) grammars: Grammars,
     pub(crate) vocab_size: usize,
     pub(crate) context_len: usize,
+    /// The length beyond which a sequence is turned by other frequencies.
+    pub(super) rope_extended_beyond: Option<usize>,
     pub(super) fallbacks: Arc<[Fallback]>,
-    /// Fingerprint of the weights, if requested.
+    pub(super) sampling_defaults: SamplingDefaults,
+    /// Of the weights, if it was asked for.
     pub(crate) fingerprint: Option<String>,
     /// An unusable template only fails requests that use it.
     pub(crate) chat: Result<ChatTemplate, Arc<ChatError>>,
+    /// Of the tokenizer, made when the first chat needs it.
+    pub(super) guard: Arc<OnceLock<Option<Guard>>>,
 }
 
 /// Where a model's executors come from.
@@ -91,13 +97,16 @@ impl LoadedModel {
         let page_bytes = PagePool::new(1, PAGE_LEN, kv_shape).page_bytes().unwrap_or(u64::MAX);
         Self {
             executors: Arc::new(ExecutorSource::Given { executor, page_bytes }),
-            text: Text(tokenizer),
+            text: Text::new(tokenizer),
             grammars: Grammars::default(),
             vocab_size,
             context_len,
+            rope_extended_beyond: None,
             fallbacks: Arc::new([]),
+            sampling_defaults: SamplingDefaults::default(),
             fingerprint: None,
             chat: Err(Arc::new(no_template)),
+            guard: Arc::default(),
         }
     }
 
@@ -133,14 +142,30 @@ impl LoadedModel {
         }
     }
 
-    /// The limits that prompts are checked against.
+    /// The template that messages become a prompt by.
+    pub(crate) fn template(&self) -> Result<Template<'_>, &Arc<ChatError>> {
+        let template = self.chat.as_ref()?;
+        // A vocabulary whose control tokens cannot be searched for cannot be encoded with either.
+        let guard = || self.text.tokenizer().and_then(|tokenizer| Guard::new(tokenizer.vocabulary()).ok());
+        Ok(Template { template, guard: self.guard.get_or_init(guard).as_ref() })
+    }
+
+    /// Which frequencies turn a sequence that may reach `n_tokens`.
+    pub(crate) fn rope_range(&self, n_tokens: usize) -> RopeRange {
+        match self.rope_extended_beyond {
+            Some(beyond) if n_tokens > beyond => RopeRange::Extended,
+            _ => RopeRange::Original,
+        }
+    }
+
+    /// What prompts are checked against.
     pub(crate) fn bounds(&self) -> ModelBounds {
         ModelBounds { vocab_size: self.vocab_size, context_len: self.context_len, bos: self.text.bos() }
     }
 
     /// The tokenizer, if the model has one.
     pub fn tokenizer(&self) -> Option<&Arc<dyn Tokenizer>> {
-        self.text.0.as_ref()
+        self.text.tokenizer()
     }
 
     /// The chat template.
@@ -149,6 +174,12 @@ impl LoadedModel {
     /// If there is none, or it is unusable.
     pub fn chat_template(&self) -> Result<&ChatTemplate, &ChatError> {
         self.chat.as_ref().map_err(|error| &**error)
+    }
+
+    /// How the model's authors recommend to sample, as its files say. A request has these values if its options are made from
+    /// them: [`SamplingOptions::of_model`](crate::SamplingOptions::of_model).
+    pub fn sampling_defaults(&self) -> &SamplingDefaults {
+        &self.sampling_defaults
     }
 
     /// Number of tokens in the vocabulary.

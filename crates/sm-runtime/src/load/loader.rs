@@ -5,13 +5,14 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use sm_kernels::plan::{Backend, Limits, MemoryNeeds, Plan, Progress};
-use sm_model::Model;
 use sm_model::tokenizer::Tokenizer;
+use sm_model::{Model, SamplingDefaults};
 
-use super::chat::chat_template;
+use super::chat::{chat_template, given_template};
 use super::loaded::{ExecutorSource, LoadedModel};
 use super::memory::{WeightState, executor_limits};
 use super::packed::PackedFile;
+use super::tokenizer::without_model;
 use super::weights::LoadingWeights;
 use super::{ExecutorOptions, LoadOptions, TokenizerSource};
 use crate::grammar::Grammars;
@@ -115,13 +116,19 @@ impl Loader {
         self.plan()?.load()
     }
 
-    /// Loads only the tokenizer. If one is attached, the model is not read.
+    /// The model's tokenizer alone. The model is not read if a tokenizer is attached, or can be found without: a vocabulary is
+    /// enough.
     ///
     /// # Errors
     /// If the model or the tokenizer cannot be read, or the model has no tokenizer.
     pub fn tokenizer(&self) -> Result<Arc<dyn Tokenizer>, Error> {
         if let Some(attached) = self.options.tokenizer.attached()? {
             return Ok(attached);
+        }
+        if let ModelRef::Path(path) = &self.model
+            && let Some(own) = without_model(path)?
+        {
+            return Ok(own);
         }
         let model = self.model.open(&sm_model::LoadOptions::default())?;
         self.options.tokenizer.of_model(&model)?.ok_or(Error::NoTokenizer)
@@ -178,8 +185,8 @@ impl PlannedLoad {
         // In parallel: a large vocabulary takes as long as the weights of a small model.
         let (weights, text) = std::thread::scope(|scope| {
             let text = scope.spawn(|| match attached {
-                Some(tokenizer) => Ok(Text(Some(tokenizer))),
-                None => options.tokenizer.of_model(&model).map(Text),
+                Some(tokenizer) => Ok(Text::new(Some(tokenizer))),
+                None => options.tokenizer.of_model(&model).map(Text::new),
             });
             let weights = backend.load(&model.plan, &source, &report);
             (weights, text.join().unwrap_or_else(|panic| resume_unwind(panic)))
@@ -189,13 +196,20 @@ impl PlannedLoad {
         }
         let weights = weights?;
         let text = text?;
+        let chat = match &options.chat_template {
+            Some(source) => given_template(source, &text),
+            None => chat_template(&model, &text, options.tokenizer.directory()),
+        };
         Ok(LoadedModel {
-            chat: chat_template(&model, &text, options.tokenizer.directory()).map_err(Arc::new),
+            chat: chat.map_err(Arc::new),
+            guard: Arc::default(),
             text,
             grammars: Grammars::default(),
             vocab_size: model.plan.vocab_size(),
             context_len: model.plan.context_len,
+            rope_extended_beyond: model.plan.rope_extended_beyond(),
             fallbacks: model.weights.fallbacks().into(),
+            sampling_defaults: SamplingDefaults::of_model(&model)?,
             fingerprint: options.fingerprint.then(|| weights_fingerprint(&model)),
             executors: Arc::new(ExecutorSource::Backend { backend, plan: Box::new(model.plan), weights }),
         })

@@ -20,7 +20,8 @@ use crate::{Device, Error};
 pub struct LoadOptions {
     /// The device that runs the model. The machine's fastest by default.
     pub device: Device,
-    /// Context length, prompt and output together. By default the model's own limit, but at most 4096.
+    /// Context length, prompt and output together; [`LoadOptions::MODEL_CONTEXT`] is the model's own limit. By default that limit,
+    /// but at most 4096.
     pub context_len: Option<usize>,
     /// Quantizes matrices stored in a wider type. By default they keep their type.
     pub quant: Option<DType>,
@@ -32,6 +33,8 @@ pub struct LoadOptions {
     /// Whether to fingerprint the weights, as the KV cache's disk tier requires ([`KvDiskConfig`](crate::KvDiskConfig)).
     /// Reads all weights once. Off by default.
     pub fingerprint: bool,
+    /// The chat template, as Jinja source. The model's own by default.
+    pub chat_template: Option<String>,
 }
 
 impl LoadOptions {
@@ -41,7 +44,10 @@ impl LoadOptions {
     }
 
     setters!(device: Device, fingerprint: bool);
-    some_setters!(context_len: usize, quant: DType);
+    some_setters!(context_len: usize, quant: DType, chat_template: String);
+
+    /// A [`LoadOptions::context_len`](field@Self::context_len) that stands for the model's own limit, however large.
+    pub const MODEL_CONTEXT: usize = usize::MAX;
 
     /// Sets [`LoadOptions::tokenizer`](field@Self::tokenizer).
     #[must_use]

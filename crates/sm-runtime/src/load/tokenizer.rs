@@ -119,13 +119,36 @@ impl TokenizerSource {
 
 /// Reads the tokenizer in a file or directory.
 fn from_file(path: &Path) -> Result<Arc<dyn Tokenizer>, TokenizerError> {
-    if path.extension().is_some_and(|extension| extension == "gguf") {
+    if is_gguf(path) {
         return Ok(Arc::new(GgufTokenizer::from_metadata(Gguf::open(path)?.metadata())?));
     }
     load_tokenizer(path)
 }
 
-/// The tokenizer in or next to a model's files, if any.
+/// The tokenizer at the path of a model, without reading the model: there may be none, as in files and directories that hold
+/// only a vocabulary. `None` if it takes the model to say where its tokenizer is.
+///
+/// # Errors
+/// If a file cannot be read.
+pub(super) fn without_model(path: &Path) -> Result<Option<Arc<dyn Tokenizer>>, Error> {
+    if path.is_dir() {
+        // A GGUF file in it would have its own.
+        let mut entries = path.read_dir().into_iter().flatten().flatten();
+        let has_gguf = entries.any(|entry| is_gguf(&entry.path()));
+        let is_enough = !has_gguf && path.join("tokenizer.json").is_file();
+        let loaded = is_enough.then(|| load_tokenizer(path)).transpose();
+        return Ok(loaded.map_err(LoadError::Tokenizer)?);
+    }
+    if !is_gguf(path) {
+        return Ok(None);
+    }
+    let file = Gguf::open(path)?;
+    let loaded =
+        has_vocabulary(file.metadata())?.then(|| GgufTokenizer::from_metadata(file.metadata())).transpose();
+    Ok(loaded.map_err(LoadError::Tokenizer)?.map(|tokenizer| Arc::new(tokenizer) as _))
+}
+
+/// The tokenizer that a model has in its files or beside them, if any.
 fn own(model: &Model) -> Result<Option<Arc<dyn Tokenizer>>, Error> {
     let loaded = match &model.source {
         ModelSource::Directory(dir) => load_tokenizer(dir),
@@ -145,6 +168,10 @@ fn own(model: &Model) -> Result<Option<Arc<dyn Tokenizer>>, Error> {
 fn has_vocabulary(metadata: &Metadata) -> Result<bool, Error> {
     let kind: Option<&str> = metadata.get("tokenizer.ggml.model")?;
     Ok(!matches!(kind, None | Some("none" | "no_vocab")))
+}
+
+fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gguf")
 }
 
 fn directory_of(file: &Path) -> &Path {

@@ -10,7 +10,8 @@ use crate::Error;
 pub struct StopRules {
     /// Tokens that end the output with `Stop`. Their text is not included.
     pub token_ids: Vec<TokenId>,
-    /// Strings that end the output with `StopSequence`, even across token boundaries.
+    /// Strings that end the output with `StopSequence`, also across token boundaries. One that is the written form of a special
+    /// token ends it at that token.
     pub sequences: Vec<String>,
     /// Whether a matched stop string stays in the text.
     pub matched: MatchedStop,

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 use sm_model::chat::{self, ChatTemplate, Message};
+use sm_model::tokenizer::{Guard, GuardedText};
 
 use crate::Error;
 
@@ -10,6 +11,10 @@ use crate::Error;
 const MARK: &str = "\u{f8ff}answer\u{f8ff}";
 
 /// Messages and other inputs of the model's chat template.
+///
+/// What messages, tools and documents say is text: `<|im_end|>` in a message is ten characters, not the token that ends a turn. Where
+/// it is to be the token, the content is a list of parts, one of which is
+/// `{"type": "text", "text": "<|im_end|>", "parse_special": true}`.
 ///
 /// ```
 /// use sm_runtime::ChatRequest;
@@ -31,6 +36,13 @@ pub struct ChatRequest {
     add_generation_prompt: bool,
     continue_final_message: bool,
     now_unix_seconds: Option<i64>,
+}
+
+/// A chat template, and what tells its control tokens from those that people write; nothing does without a tokenizer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Template<'m> {
+    pub(crate) template: &'m ChatTemplate,
+    pub(crate) guard: Option<&'m Guard>,
 }
 
 impl Default for ChatRequest {
@@ -142,7 +154,7 @@ impl ChatRequest {
     ///
     /// # Errors
     /// If there is no message, the last one cannot be continued, or the template fails.
-    pub(super) fn render(&self, template: &ChatTemplate) -> Result<String, Error> {
+    pub(super) fn render(&self, template: Template<'_>) -> Result<GuardedText, Error> {
         if self.messages.is_empty() {
             return Err(Error::validation("messages", "must contain at least one message"));
         }
@@ -154,7 +166,7 @@ impl ChatRequest {
             *last = marked(last)?;
         }
         let mut text = self.render_messages(template, &messages)?;
-        let end = text.rfind(MARK).ok_or_else(|| {
+        let end = text.text.rfind(MARK).ok_or_else(|| {
             let message = "the chat template omits the last message, so it cannot be continued";
             Error::validation("continue_final_message", message)
         })?;
@@ -171,20 +183,21 @@ impl ChatRequest {
     /// earlier messages, such as dropping their reasoning, do not take effect.
     ///
     /// # Errors
-    /// As [`ChatRequest::render`]; if the template omits the answer.
-    pub(super) fn render_after_answer(&self, template: &ChatTemplate) -> Result<String, Error> {
+    /// As [`ChatRequest::render`]; if the template leaves the answer out.
+    pub(super) fn render_after_answer(&self, template: Template<'_>) -> Result<GuardedText, Error> {
         let earlier = [Message::new("user", "…"), Message::new("assistant", MARK)];
         let messages = earlier.into_iter().chain(self.messages.iter().cloned()).collect();
-        let text = Self { messages, ..self.clone() }.render(template)?;
-        let (_, after) = text.split_once(MARK).ok_or_else(|| {
+        let mut text = Self { messages, ..self.clone() }.render(template)?;
+        let answer = text.text.find(MARK).ok_or_else(|| {
             let message = "the chat template leaves earlier answers out, so messages cannot be appended; use a session in \
                            prefix mode and send the whole conversation";
             Error::validation("messages", message)
         })?;
-        Ok(after.to_owned())
+        text.drop_front(answer + MARK.len());
+        Ok(text)
     }
 
-    fn render_messages(&self, template: &ChatTemplate, messages: &[Message]) -> Result<String, Error> {
+    fn render_messages(&self, template: Template<'_>, messages: &[Message]) -> Result<GuardedText, Error> {
         let mut request = chat::ChatRequest {
             tools: &self.tools,
             documents: &self.documents,
@@ -193,7 +206,10 @@ impl ChatRequest {
             ..chat::ChatRequest::new(messages)
         };
         request.now_unix_seconds = self.now_unix_seconds.unwrap_or(request.now_unix_seconds);
-        Ok(template.render(&request)?)
+        Ok(match template.guard {
+            Some(guard) => template.template.render_guarded(&request, guard)?,
+            None => template.template.render(&request)?.into(),
+        })
     }
 }
 

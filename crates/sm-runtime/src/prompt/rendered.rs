@@ -1,14 +1,13 @@
 //! Prompts ready for the tokenizer, with messages rendered to text.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use sm_cache::SessionMode;
-use sm_model::chat::{ChatError, ChatTemplate};
-use sm_model::tokenizer::EncodeOptions;
+use sm_model::chat::ChatError;
+use sm_model::tokenizer::{EncodeOptions, GuardedText};
 use sm_tensor::TokenId;
 
-use super::{ChatRequest, Prompt};
+use super::{ChatRequest, Prompt, Template};
 use crate::text::{Text, TextStart};
 use crate::{Error, GenerationOptions};
 
@@ -19,11 +18,11 @@ pub(crate) enum RenderedPrompt<'p> {
     Append(&'p str),
     Tokens(&'p [TokenId]),
     Chat {
-        text: Cow<'p, str>,
+        text: GuardedText,
         start: TextStart,
-        /// The text as a continuation of an answer, for sessions in append mode. An error here only matters if the session
-        /// holds an answer.
-        after_answer: Option<Result<String, Error>>,
+        /// The text where it follows an answer, for messages in a session in append mode. An error of those only whose
+        /// session holds an answer.
+        after_answer: Option<Result<GuardedText, Error>>,
     },
 }
 
@@ -34,14 +33,17 @@ impl<'p> RenderedPrompt<'p> {
     /// If there are messages but no usable template, or the template fails.
     pub(crate) fn new(
         prompt: &'p Prompt,
-        template: Result<&ChatTemplate, &Arc<ChatError>>,
+        template: Result<Template<'_>, &Arc<ChatError>>,
         session: Option<SessionMode>,
     ) -> Result<Self, Error> {
         Ok(match prompt {
             Prompt::Text(text) => Self::Text(text),
             Prompt::Append(text) => Self::Append(text),
             Prompt::Tokens(tokens) => Self::Tokens(tokens),
-            Prompt::Chat(text) => Self::Chat { text: text.into(), start: TextStart::New, after_answer: None },
+            Prompt::Chat(text) => {
+                let text = text.clone().into();
+                Self::Chat { text, start: TextStart::New, after_answer: None }
+            }
             Prompt::Messages(request) => {
                 let template = template.map_err(|error| Error::Chat(Arc::clone(error)))?;
                 Self::of_messages(request, template, session)?
@@ -51,13 +53,13 @@ impl<'p> RenderedPrompt<'p> {
 
     fn of_messages(
         request: &ChatRequest,
-        template: &ChatTemplate,
+        template: Template<'_>,
         session: Option<SessionMode>,
     ) -> Result<Self, Error> {
         let start = if request.continues_message() { TextStart::Continued } else { TextStart::New };
         let appends = session == Some(SessionMode::Append);
         let after_answer = appends.then(|| request.render_after_answer(template));
-        Ok(Self::Chat { text: request.render(template)?.into(), start, after_answer })
+        Ok(Self::Chat { text: request.render(template)?, start, after_answer })
     }
 
     /// Tokenizes the prompt without preceding context.
@@ -70,9 +72,7 @@ impl<'p> RenderedPrompt<'p> {
                 (text.encode(prompt, EncodeOptions::PROMPT)?, TextStart::Continued)
             }
             Self::Tokens(tokens) => (tokens.to_vec(), TextStart::Continued),
-            Self::Chat { text: prompt, start, .. } => {
-                (text.encode(prompt, EncodeOptions::RENDERED_CHAT)?, *start)
-            }
+            Self::Chat { text: prompt, start, .. } => (text.encode_guarded(prompt)?, *start),
         })
     }
 
@@ -84,7 +84,7 @@ impl<'p> RenderedPrompt<'p> {
         match self {
             Self::Append(prompt) => Some(text.encode(prompt, EncodeOptions::PLAIN)),
             Self::Chat { after_answer, .. } => {
-                after_answer.take().map(|rendered| text.encode(&rendered?, EncodeOptions::RENDERED_CHAT))
+                after_answer.take().map(|rendered| text.encode_guarded(&rendered?))
             }
             Self::Text(_) | Self::Tokens(_) => None,
         }
@@ -100,7 +100,7 @@ impl<'p> RenderedPrompt<'p> {
         }
         match self {
             Self::Text(prompt) | Self::Append(prompt) => Ok((*prompt).to_owned()),
-            Self::Chat { text: prompt, .. } => Ok(prompt.clone().into_owned()),
+            Self::Chat { text: prompt, .. } => Ok(prompt.text.clone()),
             Self::Tokens(tokens) => text.decode(tokens),
         }
     }

@@ -16,6 +16,13 @@ pub fn noise(draw: Draw, token: TokenId) -> f64 {
     gumbel(words(draw, token.0 / 4)[token.0 as usize % 4])
 }
 
+/// A uniform number in (0, 1) for a draw as a whole, independent of the noise of its tokens.
+pub(crate) fn uniform(draw: Draw) -> f64 {
+    let words =
+        philox4x32_10([0, draw.position, draw.choice, 1], [draw.seed as u32, (draw.seed >> 32) as u32]);
+    (f64::from(words[0]) + 0.5) / 4_294_967_296.0
+}
+
 /// The random words of tokens `4 * group..`.
 fn words(draw: Draw, group: u32) -> [u32; 4] {
     philox4x32_10([group, draw.position, draw.choice, 0], [draw.seed as u32, (draw.seed >> 32) as u32])

@@ -2,6 +2,8 @@
 
 use sm_tensor::TokenId;
 
+use super::MirostatState;
+
 /// The tokens of a sequence, and scratch for counting them.
 ///
 /// Tokens are recounted for each draw instead of keeping counts per sequence: there is nothing to save on preemption, and
@@ -12,13 +14,43 @@ pub struct History<'a> {
     n_prompt: usize,
     /// One count per vocabulary entry; all zero between calls.
     counts: &'a mut Vec<u32>,
+    mirostat: Mirostat<'a>,
+}
+
+/// Mirostat's state.
+#[derive(Debug)]
+enum Mirostat<'a> {
+    /// Stored with the sequence.
+    Kept(&'a mut MirostatState),
+    /// For a single draw.
+    New(MirostatState),
 }
 
 impl<'a> History<'a> {
     /// The history `tokens`: the first `n_prompt` are the prompt, the rest generated. `counts` is scratch, initially empty
     /// and reused unchanged between calls.
     pub fn new(tokens: &'a [TokenId], n_prompt: usize, counts: &'a mut Vec<u32>) -> Self {
-        Self { tokens, n_prompt: n_prompt.min(tokens.len()), counts }
+        let mirostat = Mirostat::New(MirostatState::default());
+        Self { tokens, n_prompt: n_prompt.min(tokens.len()), counts, mirostat }
+    }
+
+    /// Attaches Mirostat's state, which the next draw updates. Without it, every draw starts from the initial state.
+    #[must_use]
+    pub fn with_mirostat(self, state: &'a mut MirostatState) -> Self {
+        Self { mirostat: Mirostat::Kept(state), ..self }
+    }
+
+    /// Mirostat's state.
+    pub(crate) fn mirostat(&mut self) -> &mut MirostatState {
+        match &mut self.mirostat {
+            Mirostat::Kept(state) => state,
+            Mirostat::New(state) => state,
+        }
+    }
+
+    /// The counts, as scratch; must be all zero again afterwards.
+    pub(crate) fn scratch(&mut self) -> &mut Vec<u32> {
+        self.counts
     }
 
     /// Prompt and output, in order.

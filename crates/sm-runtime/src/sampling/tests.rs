@@ -1,5 +1,10 @@
 //! The chain against a naive one that sorts everything and computes in double precision.
 
+mod bad_words;
+mod cuts;
+mod dry;
+mod mirostat;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -90,8 +95,6 @@ fn case() -> impl Strategy<Value = (Vec<f32>, Vec<TokenId>, usize, SamplingOptio
             let n_vocab = logits.len() as u32;
             let tokens: Vec<TokenId> = tokens.into_iter().map(|t| TokenId(t % n_vocab)).collect();
             let options = SamplingOptions {
-                allowed_tokens: None,
-                bad_words: Vec::new(),
                 repetition_penalty: penalties.0,
                 repetition_window: penalties.1,
                 presence_penalty: penalties.2,
@@ -101,7 +104,7 @@ fn case() -> impl Strategy<Value = (Vec<f32>, Vec<TokenId>, usize, SamplingOptio
                 top_p: cuts.1,
                 min_p: cuts.2,
                 temperature: cuts.3,
-                seed: None,
+                ..SamplingOptions::default()
             };
             let n_prompt = n_prompt.min(tokens.len());
             (logits, tokens, n_prompt, options, Draw { seed, choice, position })

@@ -46,6 +46,15 @@ impl Candidates {
     }
 }
 
+impl Candidates {
+    /// Keeps the `k` most likely of the remaining candidates.
+    pub(crate) fn keep_top_k(&mut self, k: usize) {
+        if self.list.len() > k {
+            thin_out(&mut self.list, k);
+        }
+    }
+}
+
 /// Keeps the `k` best of more than `k` and returns the logit of the last of them.
 fn thin_out(list: &mut Vec<Candidate>, k: usize) -> f32 {
     let (_, last, _) = list.select_nth_unstable_by(k - 1, Candidate::rank);

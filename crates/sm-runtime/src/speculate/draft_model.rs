@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use sm_batching::SequenceId;
-use sm_kernels::plan::{ExecError, Executor, OutputRow, PAGE_LEN, Span, StepBatch, StepOutput};
+use sm_kernels::plan::{ExecError, Executor, OutputRow, PAGE_LEN, RopeRange, Span, StepBatch, StepOutput};
 use sm_tensor::{PageId, StateSlot, TokenId};
 
 use crate::sequence::state_in_place;
@@ -70,6 +70,8 @@ struct Rows {
     outputs: Vec<OutputRow>,
     /// For each output, the index of its drafts.
     owners: Vec<usize>,
+    /// Which frequencies turn the sequences.
+    rope_range: RopeRange,
 }
 
 impl DraftModel {
@@ -105,7 +107,8 @@ impl DraftModel {
             by_id: HashMap::with_capacity(n_sequences),
             n_calls: 0,
             token_us: 0,
-            rows: Rows::default(),
+            // How long a sequence may become is not known here.
+            rows: Rows { rope_range: draft.rope_range(context_len), ..Rows::default() },
             output: StepOutput::new(),
         })
     }
@@ -273,6 +276,7 @@ impl Rows {
             first_page: self.page_table.len() as u32,
             n_pages: n_pages as u32,
             state: sequence.state.map(|slot| state_in_place(slot, start)),
+            rope_range: self.rope_range,
         });
         self.tokens.extend_from_slice(&sequence.token_ids[start..end]);
         self.page_table.extend_from_slice(&sequence.pages[..n_pages]);

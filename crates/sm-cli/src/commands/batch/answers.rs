@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sm_runtime::{Completion, TokenLogprob};
+use sm_runtime::Completion;
 
 use super::lines::Lines;
 use super::request::id_of;
 use super::{Args, is_stream};
 use crate::console::{Console, to_json};
 use crate::failure::Failure;
+use crate::logprob::{Logprob, logprobs};
+use crate::shown::shown;
 
 /// A line of the output.
 #[derive(Debug)]
@@ -47,19 +49,6 @@ struct Usage {
     generated_tokens: usize,
 }
 
-/// The log-probability of a token, and of the most likely tokens at its position.
-#[derive(Debug, Serialize)]
-struct Logprob {
-    logprob: f32,
-    top: Vec<Alternative>,
-}
-
-#[derive(Debug, Serialize)]
-struct Alternative {
-    token: u32,
-    logprob: f32,
-}
-
 #[derive(Debug, Serialize)]
 struct Failed<'a> {
     id: &'a Value,
@@ -83,8 +72,8 @@ impl Answer {
             finish_reason: finish_reason.name(),
             usage,
             seed: *seed,
-            logprobs: logprobs.iter().map(Logprob::new).collect(),
-            prompt_logprobs: prompt_logprobs.iter().map(Logprob::new).collect(),
+            logprobs: self::logprobs(logprobs),
+            prompt_logprobs: self::logprobs(prompt_logprobs),
         })?;
         Ok(Self { json, is_failed: false, n_tokens, line_end })
     }
@@ -95,13 +84,6 @@ impl Answer {
     /// If it cannot be serialized as JSON.
     pub(super) fn failed(id: &Value, error: &str, line_end: u64) -> Result<Self, Failure> {
         Ok(Self { json: to_json(&Failed { id, error })?, is_failed: true, n_tokens: 0, line_end })
-    }
-}
-
-impl Logprob {
-    fn new(token: &TokenLogprob) -> Self {
-        let top = token.top.iter().map(|(token, logprob)| Alternative { token: token.0, logprob: *logprob });
-        Self { logprob: token.logprob, top: top.collect() }
     }
 }
 
@@ -131,7 +113,7 @@ impl Destination {
             return if args.resume { Err(Failure::Usage(message.to_owned())) } else { Ok(Self::Stdout) };
         }
         if args.is_same_file() {
-            return Err(Failure::Usage(format!("{} is both input and output", output.display())));
+            return Err(Failure::Usage(format!("{} is both input and output", shown(output))));
         }
         match (output.exists(), args.resume, args.force) {
             (false, ..) => Ok(Self::NewFile),

@@ -11,6 +11,8 @@ use crate::failure::Failure;
 
 /// Longest line, in bytes.
 const MAX_LINE_BYTES: u64 = 16 << 20;
+/// What some editors write at the start of a UTF-8 file.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Lines read ahead.
 const N_AHEAD: usize = 4;
 
@@ -119,6 +121,9 @@ fn read(
         end += n_read;
         let is_whole = bytes.ends_with(b"\n") || n_read < MAX_LINE_BYTES;
         let text = if is_whole {
+            if number == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
+                bytes.drain(..BYTE_ORDER_MARK.len());
+            }
             String::from_utf8(bytes)
                 .map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
         } else {
@@ -138,6 +143,16 @@ fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_byte_order_mark_before_the_first_line_is_skipped() {
+        let (send, received) = mpsc::sync_channel(9);
+        let marked = b"\xef\xbb\xbf{}\n\xef\xbb\xbf{}\n";
+        read(marked.as_slice(), &send, &thread::current()).unwrap();
+        drop(send);
+        let texts: Vec<String> = received.iter().map(|line| line.unwrap().text.unwrap()).collect();
+        assert_eq!(texts, ["{}\n", "\u{feff}{}\n"]);
+    }
 
     #[test]
     fn lines_are_numbered_and_an_invalid_one_affects_no_other() {

@@ -1,19 +1,11 @@
 //! Parses an input line as a request.
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sm_runtime::{ChatRequest, EosRule, GenerationOptions, Grammar, Message, Prompt, Request, TokenId};
+use sm_runtime::{ChatRequest, GenerationOptions, Message, Prompt, Request};
 
 use super::fields::Fields;
 use super::lines::Line;
-
-/// Field aliases from the runtime and common APIs.
-const ALIASES: [(&str, &str); 4] = [
-    ("max_tokens", "n_tokens"),
-    ("max_new_tokens", "n_tokens"),
-    ("temperature", "temp"),
-    ("repetition_penalty", "repeat_penalty"),
-];
+use crate::named_option;
 
 /// Mutually exclusive fields.
 const FORMS: [&str; 4] = ["json_schema", "json_object", "regex", "grammar"];
@@ -60,7 +52,7 @@ fn request(fields: &Fields, number: u64, defaults: &GenerationOptions) -> Result
     let mut builder = RequestBuilder { options, prompt: None };
     let mut seen: Vec<&str> = Vec::with_capacity(fields.0.len());
     for (given, value) in &fields.0 {
-        let name = ALIASES.iter().find(|(alias, _)| alias == given).map_or(given.as_str(), |(_, name)| name);
+        let name = named_option::canonical(given);
         if seen.contains(&name) {
             return Err(format!("{name} is given twice"));
         }
@@ -83,45 +75,19 @@ struct RequestBuilder {
 
 impl RequestBuilder {
     fn set(&mut self, name: &str, value: &Value) -> Result<(), String> {
-        let GenerationOptions { sampling, limits, stop, grammar, echo, logprobs, prompt_logprobs, .. } =
-            &mut self.options;
         match name {
-            "id" if is_id(value) => {}
-            "id" => return Err("must be a string or an integer".to_owned()),
-            "prompt" => return self.set_prompt(Prompt::Text(read(value)?)),
-            "messages" => return self.set_messages(read(value)?),
-            "n_tokens" => limits.max_new_tokens = read(value)?,
-            "max_time_ms" => limits.max_time_ms = Some(read(value)?),
-            "temp" => sampling.temperature = read(value)?,
-            "top_k" => sampling.top_k = read(value)?,
-            "top_p" => sampling.top_p = read(value)?,
-            "min_p" => sampling.min_p = read(value)?,
-            "repeat_penalty" => sampling.repetition_penalty = read(value)?,
-            "presence_penalty" => sampling.presence_penalty = read(value)?,
-            "frequency_penalty" => sampling.frequency_penalty = read(value)?,
-            "seed" => sampling.seed = Some(read(value)?),
-            "stop" if value.is_string() => stop.sequences = vec![read(value)?],
-            "stop" => stop.sequences = read(value)?,
-            "ignore_eos" => stop.eos = if read(value)? { EosRule::Ignore } else { EosRule::Stop },
-            "json_schema" => *grammar = Some(Grammar::JsonSchema(value.to_string())),
-            "json_object" => *grammar = read::<bool>(value)?.then_some(Grammar::JsonObject),
-            "regex" => *grammar = Some(Grammar::Regex(read(value)?)),
-            "grammar" => *grammar = Some(Grammar::Lark(read(value)?)),
-            "allowed_tokens" => {
-                let tokens: Vec<u32> = read(value)?;
-                sampling.allowed_tokens = Some(tokens.into_iter().map(TokenId).collect());
-            }
-            "bad_words" => sampling.bad_words = read(value)?,
-            "echo" => *echo = read(value)?,
-            "logprobs" => *logprobs = Some(read(value)?),
-            "prompt_logprobs" => *prompt_logprobs = Some(read(value)?),
-            _ => return Err("unknown field; see sm batch --help".to_owned()),
+            "id" if is_id(value) => Ok(()),
+            "id" => Err("must be a string or a whole number".to_owned()),
+            "prompt" => self.set_prompt(Prompt::Text(named_option::text(value)?)),
+            "messages" => self.set_messages(value),
+            _ => named_option::set(&mut self.options, name, value)
+                .unwrap_or_else(|| Err("unknown field; see sm batch --help".to_owned())),
         }
-        Ok(())
     }
 
-    fn set_messages(&mut self, list: Vec<Value>) -> Result<(), String> {
-        let messages = Message::list_from_json(list).map_err(|error| error.to_string())?;
+    fn set_messages(&mut self, value: &Value) -> Result<(), String> {
+        let list = value.as_array().ok_or_else(|| format!("must be a list of messages, not {value}"))?;
+        let messages = Message::list_from_json(list.clone()).map_err(|error| error.to_string())?;
         if messages.is_empty() {
             return Err("the list is empty".to_owned());
         }
@@ -136,12 +102,10 @@ impl RequestBuilder {
     }
 }
 
-fn read<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
-    serde_json::from_value(value.clone()).map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use sm_runtime::EosRule;
+
     use super::*;
 
     fn parsed(number: u64, text: &str) -> ParsedLine {
@@ -188,15 +152,15 @@ mod tests {
             ("7", "object"),
             ("{}", "neither prompt nor messages"),
             (r#"{"prompt": "a", "messages": []}"#, "messages: "),
-            (r#"{"prompt": 3}"#, "prompt: invalid type"),
+            (r#"{"prompt": 3}"#, "prompt: must be a text, not 3"),
             (r#"{"prompt": "a", "tempratur": 1}"#, "tempratur: unknown field"),
-            (r#"{"prompt": "a", "temp": "hot"}"#, "temp: invalid type"),
+            (r#"{"prompt": "a", "temp": "hot"}"#, "temp: must be a number, not \"hot\""),
             (r#"{"prompt": "a", "temp": -1}"#, "invalid temperature: -1"),
             (r#"{"prompt": "a", "temp": 1, "temperature": 2}"#, "temp is given twice"),
             (r#"{"prompt": "a", "prompt": "b"}"#, "prompt is given twice"),
             (r#"{"prompt": "a", "regex": "b", "json_object": true}"#, "regex and json_object are both given"),
             (r#"{"prompt": "a", "n_tokens": 0}"#, "invalid max_new_tokens: 0"),
-            (r#"{"prompt": "a", "top_k": -1}"#, "top_k: invalid value"),
+            (r#"{"prompt": "a", "top_k": -2}"#, "top_k: must be a whole number"),
             (r#"{"prompt": "a", "stop": [""]}"#, "invalid stop"),
             (r#"{"prompt": "a", "id": 1.5}"#, "id: must be"),
             (r#"{"messages": [{"content": "a"}]}"#, "messages: message 0"),

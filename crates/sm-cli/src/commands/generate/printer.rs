@@ -6,6 +6,7 @@ use sm_runtime::{Completion, TokenEvent};
 
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::reasoning::{Part, Splitter};
 
 /// Prints a single output as is, or several, each below a line with its number.
 #[derive(Debug)]
@@ -17,18 +18,28 @@ pub(super) struct Printer<'a> {
     current: usize,
 }
 
-/// An output not completely printed.
-#[derive(Clone, Debug, Default)]
+/// An output that is not printed completely.
+#[derive(Clone, Debug)]
 struct Output {
-    /// Text to print when its turn comes.
+    splitter: Splitter,
+    /// What is shown when its turn comes: thoughts on stderr, then the answer on stdout.
+    thought: String,
     pending: String,
+    has_thought: bool,
     is_complete: bool,
 }
 
 impl<'a> Printer<'a> {
-    /// A printer for numbered outputs, or for a single unnumbered one if `None`.
-    pub(super) fn new(n_outputs: Option<NonZeroUsize>, console: &'a Console) -> Self {
-        let outputs = vec![Output::default(); n_outputs.map_or(1, NonZeroUsize::get)];
+    /// A printer of numbered outputs, or of one without a number if `None`.
+    pub(super) fn new(n_outputs: Option<NonZeroUsize>, splitter: Splitter, console: &'a Console) -> Self {
+        let output = Output {
+            splitter,
+            thought: String::new(),
+            pending: String::new(),
+            has_thought: false,
+            is_complete: false,
+        };
+        let outputs = vec![output; n_outputs.map_or(1, NonZeroUsize::get)];
         Self { console, is_numbered: n_outputs.is_some(), outputs, current: 0 }
     }
 
@@ -70,12 +81,10 @@ impl<'a> Printer<'a> {
     }
 
     fn append(&mut self, index: usize, piece: &str, is_complete: bool) -> Result<(), Failure> {
-        let output = &mut self.outputs[index];
-        output.pending.push_str(piece);
-        output.is_complete |= is_complete;
+        self.outputs[index].push(piece, is_complete);
         while let Some(output) = self.outputs.get_mut(self.current) {
-            self.console.piece(&output.pending)?;
-            output.pending.clear();
+            self.console.thought(&std::mem::take(&mut output.thought));
+            self.console.piece(&std::mem::take(&mut output.pending))?;
             if !output.is_complete {
                 break;
             }
@@ -83,5 +92,30 @@ impl<'a> Printer<'a> {
             self.begin()?;
         }
         Ok(())
+    }
+}
+
+impl Output {
+    fn push(&mut self, piece: &str, is_complete: bool) {
+        let mut parts = self.splitter.push(piece);
+        if is_complete {
+            parts.extend(self.splitter.finish());
+        }
+        self.is_complete |= is_complete;
+        for (part, text) in parts {
+            match part {
+                Part::Thought => {
+                    self.has_thought = true;
+                    self.thought.push_str(&text);
+                }
+                Part::Answer => {
+                    // The thoughts end with their line.
+                    if std::mem::take(&mut self.has_thought) {
+                        self.thought.push('\n');
+                    }
+                    self.pending.push_str(&text);
+                }
+            }
+        }
     }
 }

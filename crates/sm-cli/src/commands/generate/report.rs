@@ -1,20 +1,31 @@
 //! The report of `sm generate`: JSON on stdout, or one line on stderr.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
 use sm_runtime::Completion;
 
+use crate::logprob::{Logprob, logprobs};
+use crate::reasoning::{Splitter, split};
+
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 pub(super) struct Report<'a> {
-    text: &'a str,
+    text: Cow<'a, str>,
+    /// What the model thought before, if it did.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reasoning: String,
     tokens: Vec<u32>,
     prompt_tokens: usize,
     drafted_tokens: usize,
     accepted_tokens: usize,
     finish_reason: &'static str,
     seed: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    logprobs: Vec<Logprob>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    prompt_logprobs: Vec<Logprob>,
     timings: Timings,
 }
 
@@ -31,16 +42,20 @@ struct Timings {
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(completion: &'a Completion, load_time: Duration) -> Self {
-        let Completion { text, tokens, finish_reason, seed, usage, timings, .. } = completion;
+    pub(super) fn new(completion: &'a Completion, splitter: &Splitter, load_time: Duration) -> Self {
+        let (reasoning, text) = split(splitter.clone(), &completion.text);
+        let Completion { tokens, finish_reason, seed, usage, timings, .. } = completion;
         Self {
             text,
+            reasoning,
             tokens: tokens.iter().map(|token| token.0).collect(),
             prompt_tokens: usage.prompt_tokens,
             drafted_tokens: usage.drafted_tokens,
             accepted_tokens: usage.accepted_tokens,
             finish_reason: finish_reason.name(),
             seed: *seed,
+            logprobs: logprobs(&completion.logprobs),
+            prompt_logprobs: logprobs(&completion.prompt_logprobs),
             timings: Timings {
                 load_ms: milliseconds(load_time),
                 prompt_ms: milliseconds(timings.prefill),

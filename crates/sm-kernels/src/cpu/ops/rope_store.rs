@@ -49,7 +49,8 @@ impl RopeAngles {
         for row in out.rows() {
             let position = f64::from(step.tables.positions[row]);
             let (cosines, sines) = out.row_mut(row).split_at_mut(Self::half_len(&self.table));
-            for (frequency, (cosine, sine)) in self.table.inv_freq.iter().zip(cosines.iter_mut().zip(sines)) {
+            let frequencies = self.table.frequencies(step.tables.rope_ranges[row]);
+            for (frequency, (cosine, sine)) in frequencies.iter().zip(cosines.iter_mut().zip(sines)) {
                 let (sin, cos) = (position * f64::from(*frequency)).sin_cos();
                 let scale = f64::from(self.table.scale);
                 *cosine = (cos * scale) as f32;

@@ -36,6 +36,7 @@ fn good() -> Parts {
         first_page: page,
         n_pages: 2,
         state: Some(state),
+        ..Span::default()
     };
     let spans = vec![
         span(0, 3, 0, 0, StateSpan { read: None, write: slot(0), first_kept: 0, n_kept: 0 }),

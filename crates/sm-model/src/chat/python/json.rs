@@ -5,7 +5,9 @@ use std::fmt::Write;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
-/// Maximum nesting written. Only a template that deliberately builds deeper values exceeds it.
+use crate::tokenizer::is_mark;
+
+/// The deepest nesting written. Only a template that builds deeper values on purpose gets there.
 const MAX_DEPTH: usize = 100;
 
 /// `value | tojson(indent=…, ensure_ascii=…, separators=…, sort_keys=…)`
@@ -144,7 +146,8 @@ impl Writer {
                 '\u{c}' => self.out.push_str("\\f"),
                 ' '..='~' => self.out.push(character),
                 '\0'..='\u{1f}' => self.escape(character),
-                _ if self.ascii => self.escape(character),
+                // A mark is not part of the text.
+                _ if self.ascii && !is_mark(character) => self.escape(character),
                 _ => self.out.push(character),
             }
         }

@@ -1,5 +1,7 @@
 //! The GGUF reader: a hand-made file, and corrupted variations of it.
 
+use sm_tensor::DType;
+
 use super::*;
 
 fn string(out: &mut Vec<u8>, text: &str) {
@@ -92,8 +94,6 @@ fn hostile_counts_and_lengths_are_refused() {
 fn hostile_tensors_are_refused() {
     let sample = Sample::default;
     Sample { version: 1, ..sample() }.fails_with("version 1 is not supported; supported: 2 and 3");
-    Sample { type_id: 16, ..sample() }
-        .fails_with("tensor \"w\": unknown data type ggml type 16; supported: f32");
     Sample { type_id: 2, ..sample() }
         .fails_with("its rows of 4 values are not a multiple of the block length 32");
     Sample { dims: vec![1; 5], ..sample() }.fails_with("the rank of tensor \"w\" is 5, expected at most 4");
@@ -102,6 +102,29 @@ fn hostile_tensors_are_refused() {
     Sample { offset: 64, ..sample() }.fails_with("occupies bytes 64..96 of the data, which has only 64");
     Sample { offset: 1 << 63, ..sample() }.fails_with("which has only 64");
     Sample { data_bytes: 63, ..sample() }.fails_with("occupies bytes 32..64 of the data, which has only 63");
+}
+
+#[test]
+fn tensors_of_other_types_are_converted_or_left_out() {
+    let unread = Sample { type_id: 16, ..Sample::default() }.parse().unwrap();
+    assert!(unread.tensors().is_empty());
+    let (_, tensors, _) = unread.into_parts();
+    assert_eq!(tensors.unread, [("w".to_owned(), "ggml type 16".to_owned())]);
+    let doubles = Sample { type_id: 28, offset: 0, ..Sample::default() }.parse().unwrap();
+    let (_, mut tensors, bytes) = doubles.into_parts();
+    let (infos, values) = tensors.convert(&bytes);
+    assert_eq!((&infos[0].shape[..], infos[0].dtype, values.len()), (&[2, 4][..], DType::F32, 32));
+    assert_eq!(values[..4], (f64::from_le_bytes([7; 8]) as f32).to_le_bytes());
+    Sample { type_id: 28, ..Sample::default() }.fails_with("occupies bytes 32..96");
+}
+
+#[test]
+fn names_of_any_length_make_short_messages() {
+    let mut long = Sample { entries: Vec::new(), ..Sample::default() };
+    string(&mut long.entries, &"k\u{1F600}".repeat(50_000));
+    long.entries.extend(99u32.to_le_bytes());
+    let message = long.parse().unwrap_err().to_string();
+    assert!(message.contains("the value type of \"k") && message.len() < 2000, "{} bytes", message.len());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use aho_corasick::AhoCorasick;
 use sm_tensor::TokenId;
 
 use super::tokens::{TokenType, Tokens, invalid};
-use crate::tokenizer::{SpecialText, TokenizerError};
+use crate::tokenizer::{GuardedText, SpecialText, TokenizerError};
 
 /// The special tokens of Phi-3 that keep the spaces after them; all others swallow them.
 pub(super) const PHI3_KEEPS_SPACES: &[&str] = &["<unk>", "<s>", "<|endoftext|>"];
@@ -59,26 +59,44 @@ impl SpecialTexts {
 
     /// Splits `text` at its special tokens.
     pub(super) fn split<'a>(&self, text: &'a str, special_text: SpecialText) -> Vec<Fragment<'a>> {
-        // A vocabulary may have thousands of special tokens, but a text only contains a few; find them in one pass.
+        self.split_where(text, |special, _| special_text == SpecialText::Parse || special.user_defined)
+    }
+
+    /// Cuts a text at the special tokens that it is not cut within itself.
+    pub(super) fn split_guarded<'a>(&self, text: &'a GuardedText) -> Vec<Fragment<'a>> {
+        self.split_where(&text.text, |special, start| {
+            special.user_defined || !text.is_cut(start, start + special.text.len())
+        })
+    }
+
+    /// Cuts `text` at the special tokens that `is_found` accepts, given where they start.
+    fn split_where<'a>(
+        &self,
+        text: &'a str,
+        is_found: impl Fn(&SpecialToken, usize) -> bool,
+    ) -> Vec<Fragment<'a>> {
+        // A vocabulary may have thousands of special tokens, of which a text has few. One pass finds which.
         let mut present: Vec<usize> =
             self.finder.find_overlapping_iter(text).map(|found| found.pattern().as_usize()).collect();
         present.sort_unstable();
         present.dedup();
         let mut fragments = if text.is_empty() { Vec::new() } else { vec![Fragment::Text(text)] };
         for special in present.into_iter().map(|idx| &self.specials[idx]) {
-            if special_text == SpecialText::Parse || special.user_defined {
-                fragments = fragments.into_iter().flat_map(|fragment| special.cut(fragment)).collect();
-            }
+            let is_found = |part: &str| is_found(special, part.as_ptr().addr() - text.as_ptr().addr());
+            fragments = fragments.into_iter().flat_map(|part| special.cut(part, is_found)).collect();
         }
         fragments
     }
 }
 
 impl SpecialToken {
-    fn cut<'a>(&self, fragment: Fragment<'a>) -> Vec<Fragment<'a>> {
+    /// Cuts a fragment at the occurrences that `is_found` accepts; it is given the text from there on.
+    fn cut<'a>(&self, fragment: Fragment<'a>, is_found: impl Fn(&str) -> bool) -> Vec<Fragment<'a>> {
         let Fragment::Text(mut rest) = fragment else { return vec![fragment] };
         let mut parts = Vec::new();
-        while let Some(at) = rest.find(&self.text) {
+        let find =
+            |rest: &str| rest.match_indices(&self.text).map(|(at, _)| at).find(|&at| is_found(&rest[at..]));
+        while let Some(at) = find(rest) {
             if at > 0 {
                 parts.push(Fragment::Text(&rest[..at]));
             }

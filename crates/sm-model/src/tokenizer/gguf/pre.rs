@@ -34,6 +34,12 @@ impl PreTokenizer {
     }
 }
 
+/// The name of the pre-tokenizer that splits by these expressions, the first of several.
+pub(crate) fn gguf_pre_tokenizer(patterns: &[&str], ignores_merges: bool) -> Option<&'static str> {
+    let row = TABLE.iter().find(|pre| pre.patterns == patterns && pre.ignores_merges == ignores_merges)?;
+    row.names.first().copied()
+}
+
 #[cfg(test)]
 impl PreTokenizer {
     pub(super) fn all() -> impl Iterator<Item = &'static Self> {
@@ -82,7 +88,7 @@ const TABLE: [PreTokenizer; 17] = [
         &[GPT2],
     ),
     whole_words(
-        &["llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
+        &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
         &[LLAMA3],
     ),
     plain(&["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], &[LLAMA3]),

@@ -123,13 +123,9 @@ fn malformed_metadata_is_refused_with_a_reason() {
         |texts: &[&str]| Value::Array(Array::String(texts.iter().map(|&text| text.to_owned()).collect()));
     let model = |name: &str| ("tokenizer.ggml.model", Value::String(name.to_owned()));
     let merges = |merges: &[&str]| ("tokenizer.ggml.merges", texts(merges));
-    let cases: [(Vec<(&str, Value)>, &str); 12] = [
+    let cases: [(Vec<(&str, Value)>, &str); 11] = [
         (vec![("tokenizer.ggml.tokens", Value::U32(3)), model("llama")], "tokenizer.ggml.tokens"),
         (vec![("tokenizer.ggml.tokens", texts(&[])), model("llama")], "the vocabulary is empty"),
-        (
-            vec![("tokenizer.ggml.tokens", texts(&["a", "a"])), model("llama")],
-            "token \"a\" occurs twice, as ids 0 and 1",
-        ),
         (
             vec![("tokenizer.ggml.scores", Value::Array(Array::F32(vec![0.0]))), model("llama")],
             "there are 3 tokens, but",
@@ -158,6 +154,62 @@ fn malformed_metadata_is_refused_with_a_reason() {
         let message = GgufTokenizer::from_metadata(&metadata).unwrap_err().to_string();
         assert!(message.contains(expected), "{expected:?} is not in: {message}");
     }
+}
+
+/// A `llama` vocabulary of these tokens and types, with other entries.
+fn spm(tokens: &[(&str, i32)], entries: &[(&str, Value)]) -> GgufTokenizer {
+    let mut metadata = Metadata::default();
+    let texts = tokens.iter().map(|&(text, _)| text.to_owned()).collect();
+    metadata.insert("tokenizer.ggml.tokens", Value::Array(Array::String(texts)));
+    let types = tokens.iter().map(|&(_, kind)| kind).collect();
+    metadata.insert("tokenizer.ggml.token_type", Value::Array(Array::I32(types)));
+    metadata.insert("tokenizer.ggml.model", Value::String("llama".to_owned()));
+    metadata.insert("tokenizer.ggml.add_bos_token", Value::Bool(false));
+    metadata.insert("tokenizer.ggml.add_space_prefix", Value::Bool(false));
+    for (key, value) in entries {
+        metadata.insert(*key, value.clone());
+    }
+    GgufTokenizer::from_metadata(&metadata).unwrap()
+}
+
+#[test]
+fn repeated_tokens_and_padding_beyond_the_vocabulary_are_no_reason_to_refuse_a_file() {
+    let tokens = [("<unk>", 2), ("a", 1), ("b", 1), ("a", 1), ("a", 1)];
+    let id = |key, id| (key, Value::U32(id));
+    let tokenizer =
+        spm(&tokens, &[id("tokenizer.ggml.padding_token_id", 7), id("tokenizer.ggml.unknown_token_id", 5)]);
+    assert_eq!(tokenizer.encode("ab", EncodeOptions::PROMPT).unwrap(), [1, 2].map(TokenId));
+    assert_eq!(tokenizer.decode(&[3, 2, 4].map(TokenId), SpecialTokens::Skip), "aba");
+    assert_eq!((tokenizer.vocabulary().padding(), tokenizer.vocabulary().unknown()), (None, None));
+}
+
+#[test]
+fn known_ends_of_turns_are_control_tokens_whatever_their_type() {
+    // Types: 1 normal, 3 control, 4 user-defined, 5 unused.
+    let tokens = [
+        ("<unk>", 2),
+        ("<s>", 3),
+        ("<eos>", 3),
+        ("a", 1),
+        ("<end_of_turn>", 1),
+        ("<|im_end|>", 4),
+        ("<EOT>", 5),
+        ("</s>", 1),
+        ("<|other|>", 1),
+        ("[stop]", 1),
+        ("[more]", 1),
+    ];
+    let id = |key, id| (key, Value::U32(id));
+    let tokenizer =
+        spm(&tokens, &[id("tokenizer.ggml.eot_token_id", 9), id("tokenizer.ggml.eom_token_id", 10)]);
+    let vocabulary = tokenizer.vocabulary();
+    assert_eq!(vocabulary.end_of_generation(), [2, 4, 5, 6, 9, 10].map(TokenId));
+    for (id, kind) in [(4, TokenKind::Control), (5, TokenKind::Control), (7, TokenKind::Normal)] {
+        assert_eq!(vocabulary.kind(TokenId(id)), kind, "{id}");
+    }
+    let ids = tokenizer.encode("a<end_of_turn>a", EncodeOptions::PROMPT).unwrap();
+    assert_eq!(ids, [3, 4, 3].map(TokenId));
+    assert_eq!(tokenizer.decode(&ids, SpecialTokens::Skip), "aa");
 }
 
 #[test]

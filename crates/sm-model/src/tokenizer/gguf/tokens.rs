@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use crate::error::cut;
 use crate::metadata::{Array, Metadata};
 use crate::tokenizer::TokenizerError;
+use crate::tokenizer::special::is_known_end;
 
 /// `tokenizer.ggml.token_type`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ impl<'a> Tokens<'a> {
             Some(other) => return Err(invalid(format!("tokenizer.ggml.scores is {}", other.type_name()))),
         };
         let types: Option<&[i32]> = metadata.get("tokenizer.ggml.token_type")?;
-        let types: Vec<_> = types.unwrap_or_default().iter().copied().map(token_type).collect();
+        let mut types: Vec<_> = types.unwrap_or_default().iter().copied().map(token_type).collect();
         for (key, len) in [("scores", scores.len()), ("token_type", types.len())] {
             if len != 0 && len != texts.len() {
                 return Err(invalid(format!(
@@ -49,10 +51,27 @@ impl<'a> Tokens<'a> {
             }
         }
         let mut ids = HashMap::with_capacity(texts.len());
+        let mut n_repeated = 0;
         for (id, text) in (0..).zip(texts) {
-            if let Some(first) = ids.insert(text.as_str(), id) {
-                return Err(invalid(format!("token {text:?} occurs twice, as ids {first} and {id}")));
+            if let Some(first) = ids.get(text.as_str()) {
+                if n_repeated == 0 {
+                    let text = cut(text);
+                    tracing::warn!(
+                        "token {text:?} occurs twice in the vocabulary; texts get id {first}, never {id}"
+                    );
+                }
+                n_repeated += 1;
+                continue;
             }
+            ids.insert(text.as_str(), id);
+        }
+        if n_repeated > 1 {
+            tracing::warn!("{n_repeated} tokens of the vocabulary repeat earlier ones");
+        }
+        // Converters have marked such tokens as text, and models of theirs would then write past the end of their turn.
+        for (id, _) in (0..).zip(texts).filter(|(_, text)| is_known_end(text)) {
+            types.resize(texts.len(), TokenType::Normal);
+            types[id] = TokenType::Control;
         }
         Ok(Self { texts, scores, types, ids })
     }

@@ -9,7 +9,9 @@ use std::path::Path;
 
 use serde_json::Value;
 use sm_tensor::TokenId;
+use tokenizers::AddedToken;
 
+use crate::json;
 use crate::tokenizer::TokenizerError;
 
 /// The declared special tokens: some by text, some by id.
@@ -19,8 +21,8 @@ pub(super) struct SpecialConfig {
     pub(super) eos: Option<String>,
     pub(super) unknown: Option<String>,
     pub(super) padding: Option<String>,
-    pub(super) add_bos: Option<bool>,
-    pub(super) add_eos: Option<bool>,
+    /// `added_tokens_decoder`, by ascending ids.
+    pub(super) added_tokens: Vec<(u32, AddedToken)>,
     pub(super) bos_id: Option<TokenId>,
     /// All end-of-sequence ids in `generation_config.json` and `config.json`.
     pub(super) end_ids: Vec<TokenId>,
@@ -40,8 +42,7 @@ impl SpecialConfig {
             special.eos = special.eos.or_else(|| text("eos_token"));
             special.unknown = special.unknown.or_else(|| text("unk_token"));
             special.padding = special.padding.or_else(|| text("pad_token"));
-            special.add_bos = special.add_bos.or(config["add_bos_token"].as_bool());
-            special.add_eos = special.add_eos.or(config["add_eos_token"].as_bool());
+            special.added_tokens.extend(added_tokens(&config["added_tokens_decoder"]));
         }
         for name in ["generation_config.json", "config.json"] {
             let path = dir.join(name);
@@ -54,7 +55,27 @@ impl SpecialConfig {
     }
 }
 
-/// The text of a token, given as a string or as an object with the string in `content`.
+/// The tokens that an object has under their ids, by ascending ids.
+fn added_tokens(tokens: &Value) -> Vec<(u32, AddedToken)> {
+    let Value::Object(tokens) = tokens else { return Vec::new() };
+    let mut added: Vec<_> = tokens
+        .iter()
+        .filter_map(|(id, token)| {
+            let flag = |key: &str| token[key].as_bool();
+            let special = flag("special").unwrap_or(false);
+            let added = AddedToken::from(token["content"].as_str()?, special)
+                .single_word(flag("single_word").unwrap_or(false))
+                .lstrip(flag("lstrip").unwrap_or(false))
+                .rstrip(flag("rstrip").unwrap_or(false))
+                .normalized(flag("normalized").unwrap_or(!special));
+            Some((id.parse().ok()?, added))
+        })
+        .collect();
+    added.sort_by_key(|&(id, _)| id);
+    added
+}
+
+/// The text of a token, which is written as a string, or as an object with the string in `content`.
 pub(crate) fn token_text(token: &Value) -> Option<String> {
     token.as_str().or_else(|| token["content"].as_str()).map(str::to_owned)
 }
@@ -66,7 +87,7 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, TokenizerError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Value::Null),
         Err(source) => return Err(TokenizerError::Read { path: path.to_owned(), source }),
     };
-    serde_json::from_slice(&bytes).map_err(|error| TokenizerError::Invalid {
+    json::parse(&bytes).map_err(|error| TokenizerError::Invalid {
         file: path.display().to_string(),
         what: "JSON file",
         reason: error.to_string(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::*;
@@ -125,6 +126,49 @@ fn special_tokens_come_from_the_configuration() {
     assert!(phi3.vocabulary().ends_generation(TokenId(32_007)), "<|end|>");
 }
 
+#[test]
+fn a_guarded_text_has_the_tokens_of_the_same_text_without_the_special_ones() {
+    let Some(data) = data_dir() else { return };
+    for (name, special) in
+        [("qwen3", "<|im_end|>"), ("mistral-7b-v0.1-instruct", "</s>"), ("gpt2", "<|endoftext|>")]
+    {
+        let tokenizer: Arc<dyn Tokenizer> =
+            Arc::new(HfTokenizer::load(&data.join("tokenizers").join(name)).unwrap());
+        for (before, after) in [("", ""), ("Hi ", " there, 日本"), ("\u{100000}é", "\n\nx")] {
+            let text = format!("{before}{special}{after}");
+            let cuts = vec![before.len() + 1];
+            let guarded = GuardedText { text: text.clone(), cuts };
+            let ids = tokenizer.encode_guarded(&guarded).unwrap();
+            assert_eq!(ids, tokenizer.encode(&text, EncodeOptions::PLAIN).unwrap(), "{name}: {text:?}");
+            let both = format!("{text}{special}");
+            let guarded = GuardedText { text: both.clone(), ..guarded };
+            let ids = tokenizer.encode_guarded(&guarded).unwrap();
+            assert_eq!(ids.last(), tokenizer.encode(special, EncodeOptions::RENDERED_CHAT).unwrap().first());
+            assert_eq!(tokenizer.decode(&ids, SpecialTokens::Keep), both, "{name}");
+        }
+        let free = GuardedText::from(format!("a{special}"));
+        let expected = tokenizer.encode(&free.text, EncodeOptions::RENDERED_CHAT).unwrap();
+        assert_eq!(tokenizer.encode_guarded(&free).unwrap(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_prompt_has_one_bos_at_most() {
+    let Some(data) = data_dir() else { return };
+    let dir = data.join("models/stories260K/hf");
+    let gguf = crate::Gguf::open(&dir.join("stories260K-f32.gguf")).unwrap();
+    let tokenizers: [Arc<dyn Tokenizer>; 2] = [
+        Arc::new(HfTokenizer::load(&dir).unwrap()),
+        Arc::new(GgufTokenizer::from_metadata(gguf.metadata()).unwrap()),
+    ];
+    for tokenizer in tokenizers {
+        let bos = tokenizer.vocabulary().bos();
+        let ids = tokenizer.encode("<s>Once", EncodeOptions::PROMPT).unwrap();
+        assert!(ids.first().copied() == bos && ids.get(1).copied() != bos, "{ids:?}");
+        assert_eq!(tokenizer.encode("Once", EncodeOptions::PROMPT).unwrap().first().copied(), bos);
+    }
+}
+
 /// A valid file, edited.
 fn file_with(edit: impl FnOnce(&mut Value)) -> Vec<u8> {
     let mut file = json!({
@@ -139,29 +183,90 @@ fn file_with(edit: impl FnOnce(&mut Value)) -> Vec<u8> {
 }
 
 #[test]
-fn flags_of_the_configuration_override_the_post_processor() {
+fn the_post_processor_alone_says_what_is_added() {
     let byte_level =
         json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
     let template = json!({
         "type": "TemplateProcessing", "pair": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [3], "tokens": ["<s>"]}},
         "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
     });
-    let json = file_with(|file| {
-        file["post_processor"] = json!({"type": "Sequence", "processors": [byte_level, template]});
-    });
-    let cases: [(Option<bool>, Option<bool>, &[u32]); 4] = [
-        (None, None, &[3, 2]),
-        (Some(true), Some(false), &[3, 2]),
-        (Some(false), None, &[2]),
-        (Some(false), Some(true), &[2, 3]),
-    ];
-    for (add_bos, add_eos, expected) in cases {
-        let text = || Some("<s>".to_owned());
-        let config = SpecialConfig { bos: text(), eos: text(), add_bos, add_eos, ..SpecialConfig::default() };
-        let tokenizer = HfTokenizer::from_json(&json, "tokenizer.json", &config).unwrap();
+    let dir = std::env::temp_dir().join(format!("sm-post-processor-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    // As transformers 5 has it, the flags of the configuration change nothing.
+    let config =
+        json!({"bos_token": "<s>", "eos_token": "<s>", "add_bos_token": false, "add_eos_token": true});
+    fs::write(dir.join("tokenizer_config.json"), config.to_string()).unwrap();
+    let with_bos = json!({"type": "Sequence", "processors": [byte_level, template]});
+    for (post_processor, expected) in [(with_bos, &[3, 2][..]), (Value::Null, &[2])] {
+        let json = file_with(|file| file["post_processor"] = post_processor);
+        fs::write(dir.join("tokenizer.json"), json).unwrap();
+        let tokenizer = HfTokenizer::load(&dir).unwrap();
         assert_eq!(tokenizer.encode("ab", EncodeOptions::PROMPT).unwrap(), to_ids(expected));
         assert_eq!(tokenizer.encode("ab", EncodeOptions::RENDERED_CHAT).unwrap(), to_ids(&[2]));
     }
+    fs::remove_dir_all(&dir).unwrap();
+}
+
+/// What `xtask/golden/tokenizer_files.py` wrote.
+#[derive(Deserialize)]
+struct GoldenFiles {
+    files: Vec<GoldenFile>,
+}
+
+#[derive(Deserialize)]
+struct GoldenFile {
+    name: String,
+    file: Value,
+    config: Value,
+    encoded: Vec<Encoded>,
+    decoded: Vec<Decoded>,
+}
+
+#[derive(Deserialize)]
+struct Encoded {
+    text: String,
+    ids: Vec<u32>,
+}
+
+#[derive(Deserialize)]
+struct Decoded {
+    ids: Vec<u32>,
+    all: String,
+    plain: String,
+}
+
+#[test]
+fn small_files_read_as_in_transformers() {
+    let golden = include_str!("../../../tests/data/tokenizer_files.json");
+    let golden: GoldenFiles = serde_json::from_str(golden).unwrap();
+    assert!(golden.files.len() >= 7);
+    for GoldenFile { name, file, config, encoded, decoded } in golden.files {
+        let dir = std::env::temp_dir().join(format!("sm-tokenizer-file-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("tokenizer.json"), file.to_string()).unwrap();
+        fs::write(dir.join("tokenizer_config.json"), config.to_string()).unwrap();
+        let tokenizer: Arc<dyn Tokenizer> = Arc::new(HfTokenizer::load(&dir).unwrap());
+        fs::remove_dir_all(&dir).unwrap();
+        for Encoded { text, ids } in encoded {
+            let found = tokenizer.encode(&text, EncodeOptions::RENDERED_CHAT).unwrap();
+            assert_eq!(found, to_ids(&ids), "{name}: {text:?}");
+        }
+        for Decoded { ids, all, plain } in decoded {
+            let ids = to_ids(&ids);
+            for (specials, expected) in [(SpecialTokens::Keep, all), (SpecialTokens::Skip, plain)] {
+                assert_eq!(tokenizer.decode(&ids, specials), expected, "{name}: {ids:?}");
+                assert_eq!(streamed(&tokenizer, &ids, specials), expected, "{name}: {ids:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn additions_of_the_configuration_with_other_ids_are_refused() {
+    let added_tokens = vec![(9, AddedToken::from("<new>", true))];
+    let config = SpecialConfig { added_tokens, ..SpecialConfig::default() };
+    let message = HfTokenizer::from_json(&file_with(|_| ()), "f", &config).unwrap_err().to_string();
+    assert!(message.contains("gives \"<new>\" the id 9, but among its tokens it is Some(4)"), "{message}");
 }
 
 #[test]
@@ -182,8 +287,11 @@ fn malformed_files_are_refused_with_a_reason() {
             "has id 77, but the vocabulary has it at Some(3)",
         ),
         (
-            file_with(|file| file["decoder"] = json!({"type": "WordPiece", "prefix": "", "cleanup": true})),
-            "WordPiece",
+            file_with(|file| {
+                file["decoder"] =
+                    json!({"type": "CTC", "pad_token": "<s>", "word_delimiter_token": "|", "cleanup": true});
+            }),
+            "CTC",
         ),
         (file_with(|file| file["version"] = json!("9")), "version"),
         (b"{\"decoder\": {".to_vec(), "EOF"),

@@ -94,7 +94,8 @@ impl ActiveRequest {
         let draw = Draw { seed: self.seed, choice: at.choice as u32, position: at.token_ids.len() as u32 };
         let choice = &mut self.choices[at.choice];
         let constraint = choice.constraint.as_mut();
-        let mut history = History::new(at.token_ids, self.usage.prompt_tokens, counts);
+        let mut history =
+            History::new(at.token_ids, self.usage.prompt_tokens, counts).with_mirostat(&mut choice.mirostat);
         let drawn = catch_unwind(AssertUnwindSafe(|| {
             self.chain.sample_within((constraint, logits), &mut history, draw, candidates)
         }));
@@ -139,7 +140,10 @@ impl ActiveRequest {
         buffers: &mut SamplingBuffers,
     ) -> Option<TokenId> {
         let draw = Draw { seed: self.seed, choice: choice as u32, position: token_ids.len() as u32 };
-        let mut history = History::new(token_ids, self.usage.prompt_tokens, &mut buffers.counts);
+        // A draft is a guess: what it would do to the state counts only once the model has drawn it too.
+        let mut mirostat = self.choices[choice].mirostat;
+        let mut history = History::new(token_ids, self.usage.prompt_tokens, &mut buffers.counts)
+            .with_mirostat(&mut mirostat);
         self.chain.sample(logits, &mut history, draw, &mut buffers.candidates).ok()
     }
 }

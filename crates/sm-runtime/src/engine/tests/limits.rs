@@ -50,7 +50,7 @@ fn cut(prompt: Prompt) -> Request {
 #[test]
 fn a_prompt_that_is_cut_still_begins_a_sequence() {
     let mut model = fake_model(SIZE, hashed).0;
-    model.text = Text(Some(Arc::new(with_bos())));
+    model.text = Text::new(Some(Arc::new(with_bos())));
     let engine = crate::Engine::start(model, config()).unwrap();
     let run = |prompt: Prompt| engine.submit(cut(prompt)).unwrap().wait().unwrap().swap_remove(0);
     let kept = [&[BOS], &letters("ghij")[..]].concat();

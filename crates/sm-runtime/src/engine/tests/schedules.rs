@@ -7,8 +7,8 @@ use sm_cache::KvCacheConfig;
 use super::{alone, drafted, request, seeded};
 use crate::testing::{FakeSize, fake_model, hashed, mostly_recent, recent};
 use crate::{
-    Completion, Engine, EngineConfig, Error, Generator, Grammar, Prompt, Request, SpeculationConfig,
-    StopRules,
+    Completion, DryOptions, DynamicTemperature, Engine, EngineConfig, Error, Generator, Grammar,
+    MirostatOptions, Prompt, Request, SamplerKind, SamplingOptions, SpeculationConfig, StopRules, XtcOptions,
 };
 
 /// Schedules in a test, or as many times more as `cargo xtask soak` asks for.
@@ -34,6 +34,46 @@ pub(super) struct Arrival {
     pub(super) streams: bool,
     speculates: bool,
     grammar: Option<Grammar>,
+    sampler: Option<Sampler>,
+}
+
+/// A sampler that the other fields have no option of.
+#[derive(Clone, Copy, Debug)]
+enum Sampler {
+    Dry,
+    Xtc,
+    Typical,
+    TopNSigma,
+    DynamicTemperature,
+    Mirostat,
+    CutsFirst,
+}
+
+impl Sampler {
+    fn apply(self, options: &mut SamplingOptions) {
+        match self {
+            Self::Dry => options.dry = DryOptions::new().multiplier(1.5).sequence_breakers(vec!["e".into()]),
+            Self::Xtc => options.xtc = XtcOptions::new().probability(0.5),
+            Self::Typical => options.typical_p = 0.5,
+            Self::TopNSigma => options.top_n_sigma = 1.5,
+            Self::DynamicTemperature if options.temperature > 0.0 => {
+                options.dynamic_temperature = DynamicTemperature::new().range(0.4);
+            }
+            Self::DynamicTemperature => {}
+            Self::Mirostat => options.mirostat = Some(MirostatOptions::new().tau(2.0).eta(0.5)),
+            Self::CutsFirst => {
+                let order =
+                    [SamplerKind::TopP, SamplerKind::Penalties, SamplerKind::TopK, SamplerKind::Temperature];
+                options.samplers = Some(order.into());
+            }
+        }
+    }
+}
+
+fn sampler() -> impl Strategy<Value = Option<Sampler>> {
+    use Sampler::{CutsFirst, Dry, DynamicTemperature, Mirostat, TopNSigma, Typical, Xtc};
+    let all = vec![Dry, Xtc, Typical, TopNSigma, DynamicTemperature, Mirostat, Mirostat, CutsFirst];
+    prop::option::of(prop::sample::select(all))
 }
 
 fn priority() -> impl Strategy<Value = Priority> {
@@ -51,7 +91,7 @@ pub(super) fn arrival() -> impl Strategy<Value = Arrival> {
     let prompt = ("(once upon a time there |hello |)", "[a-d]{1,12}").prop_map(|(a, b)| format!("{a}{b}"));
     let sampling =
         (any::<u64>(), prop_oneof![Just(0.0f32), 0.5f32..2.0], prop_oneof![Just(1.0f32), 0.8f32..1.5]);
-    let stop = (prop::option::of("[a-z]{1,2}"), grammar());
+    let stop = (prop::option::of("[a-z]{1,2}"), grammar(), sampler());
     let shape = (1usize..40, 1usize..4, prop::option::of(0usize..3), stop);
     let service = (
         priority(),
@@ -63,7 +103,7 @@ pub(super) fn arrival() -> impl Strategy<Value = Arrival> {
     );
     (prompt, sampling, shape, service).prop_map(|(prompt, sampling, shape, service)| {
         let (seed, temperature, repetition_penalty) = sampling;
-        let (n_tokens, n, logprobs, (stop, grammar)) = shape;
+        let (n_tokens, n, logprobs, (stop, grammar, sampler)) = shape;
         let (priority, client, is_cancelled, streams, speculates, frequency_penalty) = service;
         Arrival {
             prompt,
@@ -81,6 +121,7 @@ pub(super) fn arrival() -> impl Strategy<Value = Arrival> {
             streams,
             speculates,
             grammar,
+            sampler,
         }
     })
 }
@@ -136,6 +177,7 @@ pub(super) fn to_request(arrival: &Arrival) -> Request {
     request.options.sampling.temperature = arrival.temperature;
     request.options.sampling.repetition_penalty = arrival.repetition_penalty;
     request.options.sampling.frequency_penalty = arrival.frequency_penalty;
+    arrival.sampler.iter().for_each(|sampler| sampler.apply(&mut request.options.sampling));
     request.options.stop =
         StopRules { sequences: arrival.stop.iter().cloned().collect(), ..StopRules::default() };
     request.options.grammar = arrival.grammar.clone();

@@ -82,7 +82,7 @@ fn a_draft_model_that_fails_is_done_without() {
 #[test]
 fn a_draft_model_with_other_tokens_is_refused() {
     let mut draft = model(hashed);
-    draft.text = crate::text::Text(None);
+    draft.text = crate::text::Text::new(None);
     draft.vocab_size += 1;
     match drafted(model(hashed), draft, config()) {
         Err(error @ Error::Load(LoadError::DraftVocabulary { .. })) => {

@@ -12,15 +12,28 @@ fn template(source: &str) -> ChatTemplate {
     ChatTemplate::new(source, Map::new()).unwrap()
 }
 
+/// Renders of one template as text.
+struct Renders(ChatTemplate);
+
+impl Renders {
+    fn whole(&self, request: &ChatRequest) -> Result<String, Error> {
+        request.render(Template { template: &self.0, guard: None }).map(|text| text.text)
+    }
+
+    fn after_answer(&self, request: &ChatRequest) -> Result<String, Error> {
+        request.render_after_answer(Template { template: &self.0, guard: None }).map(|text| text.text)
+    }
+}
+
 #[test]
 fn messages_tools_and_variables_reach_the_template() {
     let request = ChatRequest::new().system("brief").user("hi").variable("think", false);
     assert_eq!(
-        request.render(&template(CHATML)).unwrap(),
+        Renders(template(CHATML)).whole(&request).unwrap(),
         "<s>system\nbrief<e>\n<s>user\nhi<e>\n<s>assistant\n<t></t>"
     );
     let request = ChatRequest::new().user("hi").add_generation_prompt(false);
-    assert_eq!(request.render(&template(CHATML)).unwrap(), "<s>user\nhi<e>\n");
+    assert_eq!(Renders(template(CHATML)).whole(&request).unwrap(), "<s>user\nhi<e>\n");
     let source = "{{ tools[1].name }} {{ documents[0] }} {{ strftime_now('%Y') }}";
     let request = ChatRequest::new()
         .messages([Message::new("user", "hi")])
@@ -28,7 +41,7 @@ fn messages_tools_and_variables_reach_the_template() {
         .tools([json!({"name": "b"})])
         .documents([json!("text")])
         .now_unix_seconds(0);
-    assert_eq!(request.render(&template(source)).unwrap(), "b text 1970");
+    assert_eq!(Renders(template(source)).whole(&request).unwrap(), "b text 1970");
 }
 
 #[test]
@@ -42,39 +55,37 @@ fn a_continued_message_ends_the_prompt_where_its_text_ends() {
         (listed, parts.unwrap(), "[][a b"),
     ] {
         let request = ChatRequest::new().user("One, two,").message(last).continue_final_message(true);
-        assert_eq!(request.render(&template(source)).unwrap(), expected);
+        assert_eq!(Renders(template(source)).whole(&request).unwrap(), expected);
     }
 }
 
 #[test]
 fn an_appended_render_is_the_rest_of_the_whole_one() {
-    let template = template(CHATML);
+    let renders = Renders(template(CHATML));
     let asked = ChatRequest::new().system("brief").user("hi");
-    let before = asked.render(&template).unwrap() + "hello";
+    let before = renders.whole(&asked).unwrap() + "hello";
     let whole = asked.clone().assistant("hello").user("and?").variable("think", false);
-    let after =
-        ChatRequest::new().user("and?").variable("think", false).render_after_answer(&template).unwrap();
-    assert_eq!(before.clone() + &after, whole.render(&template).unwrap());
+    let after = renders.after_answer(&ChatRequest::new().user("and?").variable("think", false)).unwrap();
+    assert_eq!(before.clone() + &after, renders.whole(&whole).unwrap());
     let whole = whole.assistant("Well,").continue_final_message(true);
     let continued = ChatRequest::new().user("and?").assistant("Well,").continue_final_message(true);
-    assert_eq!(before + &continued.render_after_answer(&template).unwrap(), whole.render(&template).unwrap());
+    assert_eq!(before + &renders.after_answer(&continued).unwrap(), renders.whole(&whole).unwrap());
 }
 
 #[test]
 fn what_cannot_be_rendered_names_the_remedy() {
-    let last_only = template("{{ messages[-1].content }}");
-    let users_only = template("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}");
+    let last_only = Renders(template("{{ messages[-1].content }}"));
+    let users_only =
+        Renders(template("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"));
+    let refuses = Renders(template("{{ raise_exception('no') }}"));
     let user = ChatRequest::new().user("hi");
     let no_text = user.clone().message(Message::from_json(json!({"role": "assistant"})).unwrap());
     let cases = [
-        (ChatRequest::new().render(&last_only), "at least one message"),
-        (user.render_after_answer(&last_only), "prefix mode"),
-        (no_text.continue_final_message(true).render(&last_only), "no text to continue"),
-        (user.assistant("x").continue_final_message(true).render(&users_only), "omits the last message"),
-        (
-            ChatRequest::new().user("hi").render(&template("{{ raise_exception('no') }}")),
-            "rejects this conversation: no",
-        ),
+        (last_only.whole(&ChatRequest::new()), "must contain at least one message"),
+        (last_only.after_answer(&user), "prefix mode"),
+        (last_only.whole(&no_text.continue_final_message(true)), "no text to continue"),
+        (users_only.whole(&user.assistant("x").continue_final_message(true)), "omits the last message"),
+        (refuses.whole(&ChatRequest::new().user("hi")), "rejects this conversation: no"),
     ];
     for (outcome, part) in cases {
         let message = outcome.unwrap_err().to_string();

@@ -81,7 +81,7 @@ impl Case {
 
     fn rope(&self) -> RopeTable {
         let inv_freq = (0..self.n_pairs).map(|i| 100_f32.powf(-(i as f32) / self.n_pairs as f32)).collect();
-        RopeTable { inv_freq, scale: 1.25, pairs: self.pairs }
+        RopeTable { inv_freq, scale: 1.25, pairs: self.pairs, extended: None }
     }
 
     /// Head `index` of `heads`, which are all query heads or all key heads of a row.

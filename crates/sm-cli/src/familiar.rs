@@ -1,0 +1,214 @@
+//! Spellings of llama.cpp and Ollama: what the same thing is called here, or one sentence about what there is instead.
+//!
+//! Options that the parser can take as they are have hidden aliases there. Here is what it cannot: single dashes before several
+//! letters, two options that are one, and what does not exist.
+
+use std::ffi::{OsStr, OsString};
+
+use crate::failure::Failure;
+
+/// Options that have another name.
+const NAMES: [(&str, &str); 4] =
+    [("-sys", "--system"), ("-jf", "--json-schema"), ("-md", "--draft"), ("-np", "--parallel")];
+
+/// Options for the type of keys, and for that of values.
+const KV_TYPES: [&str; 4] = ["-ctk", "-ctv", "--cache-type-k", "--cache-type-v"];
+
+/// Options that do not exist, and what there is instead.
+const ABSENT_OPTIONS: [(&[&str], &str); 9] = [
+    (
+        &["-ngl", "--gpu-layers", "--n-gpu-layers"],
+        "this version runs models on the CPU only, so there are no layers to move; `sm doctor` shows what runs",
+    ),
+    (
+        &["-fa", "--flash-attn"],
+        "attention never builds the matrix that flash attention avoids, so there is nothing to switch on",
+    ),
+    (
+        &["-hf", "-hfr", "--hf-repo"],
+        "sm does not download models; get one with `hf download REPOSITORY --local-dir DIR` and pass -m DIR",
+    ),
+    (
+        &["--mlock"],
+        "weights are packed into memory when a model is loaded and are not locked there; --memory-limit refuses what does not fit",
+    ),
+    (
+        &["--mmap", "--no-mmap"],
+        "weights are packed into memory when a model is loaded; --packed DIR keeps them in a file that later runs map",
+    ),
+    (
+        &["--numa"],
+        "threads are not bound to NUMA nodes; start sm with `numactl --interleave=all` to spread its memory over them",
+    ),
+    (
+        &["-cnv", "--conversation", "-no-cnv", "--no-conversation"],
+        "`sm chat` is the conversation, and `sm generate` continues one prompt",
+    ),
+    (&["-ub", "--ubatch-size", "--batch-size"], "the engine chooses how many rows a step has"),
+    (&["--lora"], "there are no LoRA adapters yet; merge the adapter into the model and convert that"),
+];
+
+/// Commands that do not exist yet, and what to do until they do.
+const ABSENT_COMMANDS: [(&str, &str); 6] = [
+    (
+        "pull",
+        "sm does not download models yet; get one with `hf download REPOSITORY --local-dir DIR`, then `sm chat -m DIR`",
+    ),
+    (
+        "list",
+        "sm keeps no list of models yet; -m takes the path of a model, and `sm inspect MODEL` says what it is",
+    ),
+    (
+        "ls",
+        "sm keeps no list of models yet; -m takes the path of a model, and `sm inspect MODEL` says what it is",
+    ),
+    ("ps", "nothing runs in the background; each command loads its model and frees it at its end"),
+    (
+        "serve",
+        "there is no HTTP server yet; `sm batch IN OUT` answers many requests at a time, also from a pipe (`sm batch - -`)",
+    ),
+    (
+        "server",
+        "there is no HTTP server yet; `sm batch IN OUT` answers many requests at a time, also from a pipe (`sm batch - -`)",
+    ),
+];
+
+/// The command line as the parser knows it.
+///
+/// # Errors
+/// [`Failure::Usage`] where something does not exist.
+pub(crate) fn translate(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, Failure> {
+    let mut given = args.into_iter();
+    let mut args: Vec<OsString> = given.by_ref().take(1).collect();
+    let mut command: Option<String> = None;
+    let mut kv_type: Option<OsString> = None;
+    while let Some(arg) = given.next() {
+        if arg == "--" {
+            args.push(arg);
+            args.extend(given);
+            break;
+        }
+        let Some(text) = arg.to_str() else {
+            args.push(arg);
+            continue;
+        };
+        let Some(of) = &command else {
+            if !text.starts_with('-') {
+                refuse_absent_command(text)?;
+                command = Some(text.to_owned());
+            }
+            let takes_value = text == "--log-level";
+            args.push(arg);
+            args.extend(takes_value.then(|| given.next()).flatten());
+            continue;
+        };
+        let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+        refuse_absent_option(name, of)?;
+        if KV_TYPES.contains(&name) {
+            let value = value.map(OsString::from).or_else(|| given.next());
+            add_kv_type(value, &mut kv_type, &mut args)?;
+        } else if let Some((_, long)) = NAMES.iter().find(|(short, _)| *short == name) {
+            args.push(value.map_or_else(|| (*long).into(), |value| format!("{long}={value}").into()));
+        } else {
+            args.push(arg);
+        }
+    }
+    Ok(args)
+}
+
+fn refuse_absent_command(name: &str) -> Result<(), Failure> {
+    match ABSENT_COMMANDS.iter().find(|(absent, _)| *absent == name) {
+        Some((_, instead)) => Err(Failure::Usage(format!("sm {name}: {instead}"))),
+        None => Ok(()),
+    }
+}
+
+fn refuse_absent_option(name: &str, command: &str) -> Result<(), Failure> {
+    if name == "-np" && ["generate", "chat", "run"].contains(&command) {
+        let message =
+            format!("-np: sm {command} answers one prompt at a time; `sm batch --parallel N` answers many");
+        return Err(Failure::Usage(message));
+    }
+    match ABSENT_OPTIONS.iter().find(|(names, _)| names.contains(&name)) {
+        Some((_, instead)) => Err(Failure::Usage(format!("{name}: {instead}; leave it out"))),
+        None => Ok(()),
+    }
+}
+
+/// Keys and values have one type here.
+fn add_kv_type(
+    value: Option<OsString>,
+    before: &mut Option<OsString>,
+    args: &mut Vec<OsString>,
+) -> Result<(), Failure> {
+    let Some(value) = value else {
+        args.push("--kv-type".into());
+        return Ok(());
+    };
+    match before {
+        None => {
+            args.push(join("--kv-type", &value));
+            *before = Some(value);
+            Ok(())
+        }
+        Some(same) if *same == value => Ok(()),
+        Some(other) => Err(Failure::Usage(format!(
+            "keys in {} and values in {} are not possible: they have one type, --kv-type",
+            other.display(),
+            value.display()
+        ))),
+    }
+}
+
+fn join(name: &str, value: &OsStr) -> OsString {
+    let mut joined = OsString::from(name);
+    joined.push("=");
+    joined.push(value);
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translated(line: &str) -> Result<String, String> {
+        let args = line.split(' ').map(OsString::from);
+        let args = translate(args).map_err(|failure| failure.to_string())?;
+        Ok(args.iter().map(|arg| arg.to_str().unwrap()).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn names_of_llama_cpp_become_ours() {
+        for (line, expected) in [
+            ("sm chat -sys hello", "sm chat --system hello"),
+            ("sm generate -jf s.json x", "sm generate --json-schema s.json x"),
+            ("sm generate -md=small.gguf x", "sm generate --draft=small.gguf x"),
+            ("sm batch -np 4 a b", "sm batch --parallel 4 a b"),
+            ("sm generate -ctk q8_0 -ctv q8_0 x", "sm generate --kv-type=q8_0 x"),
+            ("sm generate --cache-type-k=f32 x", "sm generate --kv-type=f32 x"),
+            ("sm generate -- -sys -ngl", "sm generate -- -sys -ngl"),
+            ("sm -q --log-level off chat -c 0", "sm -q --log-level off chat -c 0"),
+        ] {
+            assert_eq!(translated(line).as_deref(), Ok(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_exist_has_a_sentence_about_what_does() {
+        for (line, part) in [
+            ("sm chat -ngl 99", "sm doctor"),
+            ("sm generate -fa on x", "flash attention"),
+            ("sm generate -hf a/b:Q4_K_M x", "hf download"),
+            ("sm chat --mlock", "--memory-limit"),
+            ("sm chat --numa=distribute", "numactl"),
+            ("sm generate -np 2 x", "--parallel"),
+            ("sm generate -ctk f16 -ctv f32 x", "--kv-type"),
+            ("sm pull qwen3", "hf download"),
+            ("sm --quiet list", "-m takes the path"),
+            ("sm serve --port 8080", "sm batch"),
+        ] {
+            let message = translated(line).unwrap_err();
+            assert!(message.contains(part) && !message.contains('\n'), "{line}: {message}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What a model thinks before it answers, told apart from the answer while both arrive in pieces.
+
+use std::borrow::Cow;
+
+/// The marks around a model's thoughts.
+const MARKS: [(&str, &str); 3] =
+    [("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>")];
+
+/// A part of an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Thought,
+    Answer,
+}
+
+/// Where an output stands.
+#[derive(Clone, Debug)]
+enum State {
+    /// Only white space, or what may become a mark, has come.
+    Beginning,
+    /// Until this mark comes.
+    Thinking(&'static str),
+    /// White space before the answer is left out.
+    BeforeAnswer,
+    Answering,
+}
+
+/// Tells the parts of an output apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Splitter {
+    state: State,
+    /// What may be the beginning of a mark.
+    held: String,
+}
+
+impl Splitter {
+    /// A splitter of an output that is an answer as a whole.
+    pub(crate) fn of_plain_text() -> Self {
+        Self { state: State::Answering, held: String::new() }
+    }
+
+    /// A splitter of the answer to a prompt, whose end may open the thoughts already.
+    pub(crate) fn after_prompt(prompt: Option<&str>) -> Self {
+        let open =
+            MARKS.iter().find(|(open, _)| prompt.is_some_and(|prompt| prompt.trim_end().ends_with(open)));
+        let state = open.map_or(State::Beginning, |(_, close)| State::Thinking(close));
+        Self { state, held: String::new() }
+    }
+
+    /// Takes the next piece, and gives what is certain of it.
+    pub(crate) fn push(&mut self, piece: &str) -> Vec<(Part, String)> {
+        self.held.push_str(piece);
+        let mut parts = Vec::new();
+        while let Some(part) = self.advance() {
+            parts.extend(part.filter(|(_, text)| !text.is_empty()));
+        }
+        parts
+    }
+
+    /// What was held back, at the end.
+    pub(crate) fn finish(&mut self) -> Vec<(Part, String)> {
+        let part = if matches!(self.state, State::Thinking(_)) { Part::Thought } else { Part::Answer };
+        let rest = std::mem::take(&mut self.held);
+        if rest.is_empty() { Vec::new() } else { vec![(part, rest)] }
+    }
+
+    /// One step: what it gives, or `None` where more text is needed.
+    fn advance(&mut self) -> Option<Option<(Part, String)>> {
+        match self.state {
+            State::Beginning => self.begin(),
+            State::Thinking(close) => match self.held.find(close) {
+                Some(end) => {
+                    let thought = self.held[..end].to_owned();
+                    self.held.drain(..end + close.len());
+                    self.state = State::BeforeAnswer;
+                    Some(Some((Part::Thought, thought)))
+                }
+                None => {
+                    let n_certain = self.held.len() - open_end(&self.held, close);
+                    let thought: String = self.held.drain(..n_certain).collect();
+                    if thought.is_empty() { None } else { Some(Some((Part::Thought, thought))) }
+                }
+            },
+            State::BeforeAnswer => {
+                let n_blank = self.held.len() - self.held.trim_start().len();
+                self.held.drain(..n_blank);
+                if self.held.is_empty() {
+                    return None;
+                }
+                self.state = State::Answering;
+                Some(None)
+            }
+            State::Answering if self.held.is_empty() => None,
+            State::Answering => Some(Some((Part::Answer, std::mem::take(&mut self.held)))),
+        }
+    }
+
+    fn begin(&mut self) -> Option<Option<(Part, String)>> {
+        let text = self.held.trim_start();
+        if let Some((open, close)) = MARKS.iter().find(|(open, _)| text.starts_with(open)) {
+            let n_bytes = self.held.len() - text.len() + open.len();
+            self.held.drain(..n_bytes);
+            self.state = State::Thinking(close);
+            return Some(None);
+        }
+        if MARKS.iter().any(|(open, _)| open.starts_with(text)) {
+            return None;
+        }
+        self.state = State::Answering;
+        Some(None)
+    }
+}
+
+/// The length of the longest end of a text with which a mark begins.
+fn open_end(text: &str, mark: &str) -> usize {
+    (1..mark.len()).rev().find(|&n| text.ends_with(&mark[..n])).unwrap_or(0)
+}
+
+/// A whole output: what was thought, and the answer.
+pub(crate) fn split(mut splitter: Splitter, output: &str) -> (String, Cow<'_, str>) {
+    if matches!(splitter.state, State::Answering) {
+        return (String::new(), output.into());
+    }
+    let (mut thought, mut answer) = (String::new(), String::new());
+    let mut parts = splitter.push(output);
+    parts.extend(splitter.finish());
+    for (part, text) in parts {
+        match part {
+            Part::Thought => thought.push_str(&text),
+            Part::Answer => answer.push_str(&text),
+        }
+    }
+    (thought.trim().to_owned(), answer.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_do_not_depend_on_the_pieces() {
+        for (prompt, output, thought, answer) in [
+            (None, "<think>\nA < B </thi\n</think>\n\nYes.", "A < B </thi", "Yes."),
+            (None, "\n<think></think>Yes <think>", "", "Yes <think>"),
+            (None, "Yes. </think>", "", "Yes. </think>"),
+            (None, "<thin", "", "<thin"),
+            (None, " plain", "", " plain"),
+            (None, "[THINK]a[/THINK] b", "a", "b"),
+            (None, "<think>never ends", "never ends", ""),
+            (Some("user: ?\n<think>\n"), "hm</think>\n\nNo.", "hm", "No."),
+            (Some("user: ?\n<think>\n\n</think>\n\n"), "No.", "", "No."),
+            (Some("no mark"), "é", "", "é"),
+        ] {
+            let splitter = Splitter::after_prompt(prompt);
+            assert_eq!(split(splitter.clone(), output), (thought.to_owned(), answer.into()), "{output:?}");
+            let mut by_letter = splitter;
+            let mut parts: Vec<_> = output.chars().flat_map(|c| by_letter.push(&c.to_string())).collect();
+            parts.extend(by_letter.finish());
+            let of = |wanted| {
+                parts
+                    .iter()
+                    .filter(|(part, _)| *part == wanted)
+                    .map(|(_, text)| text.as_str())
+                    .collect::<String>()
+            };
+            assert_eq!(
+                (of(Part::Thought).trim(), of(Part::Answer).as_str()),
+                (thought, answer),
+                "{output:?}"
+            );
+        }
+    }
+}

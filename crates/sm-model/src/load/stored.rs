@@ -1,0 +1,138 @@
+//! How files store the values of tensors: as one of our data types, as a type of Python's that becomes `f32` on load, or as one
+//! that we cannot read.
+//!
+//! A tensor of the last kind is no reason to refuse a file, since most are counters and masks that nothing reads. Only who asks
+//! for it gets an error.
+
+use std::ops::Range;
+
+use sm_tensor::DType;
+
+use super::{TensorInfo, checked_size};
+use crate::LoadError;
+
+/// How the values of a tensor are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoredAs {
+    /// One of our data types.
+    Own(DType),
+    /// Double precision.
+    F64,
+    /// Bytes with a sign.
+    I8,
+}
+
+/// What may be read from safetensors and GGUF files, for messages.
+const SUPPORTED: &str =
+    "F32, F16, BF16, F64, I8, and in GGUF files the block formats that sm quantize writes";
+
+impl StoredAs {
+    /// By the name of safetensors files.
+    ///
+    /// # Errors
+    /// The name, if values of this type cannot be read.
+    pub(super) fn of_safetensors(name: &str) -> Result<Self, String> {
+        match name {
+            "F32" => Ok(Self::Own(DType::F32)),
+            "F16" => Ok(Self::Own(DType::F16)),
+            "BF16" => Ok(Self::Own(DType::Bf16)),
+            "F64" => Ok(Self::F64),
+            "I8" => Ok(Self::I8),
+            other => Err(other.to_owned()),
+        }
+    }
+
+    /// By the number of GGUF files (`ggml_type`).
+    ///
+    /// # Errors
+    /// A name for the number, if values of this type cannot be read.
+    pub(super) fn of_ggml(id: u32) -> Result<Self, String> {
+        match id {
+            24 => Ok(Self::I8),
+            28 => Ok(Self::F64),
+            _ => DType::from_ggml_id(id).map(Self::Own).map_err(|_| format!("ggml type {id}")),
+        }
+    }
+
+    /// The data type that a tensor has once it is read.
+    pub(super) fn dtype(self) -> DType {
+        match self {
+            Self::Own(dtype) => dtype,
+            Self::F64 | Self::I8 => DType::F32,
+        }
+    }
+
+    /// Bytes in the file of a tensor whose `shape` comes from there.
+    pub(super) fn checked_size(self, tensor: &str, shape: &[u64]) -> Result<u64, LoadError> {
+        let size = checked_size(tensor, shape, self.dtype())?;
+        Ok(match self {
+            Self::Own(_) => size,
+            Self::F64 => size.saturating_mul(2),
+            Self::I8 => size / 4,
+        })
+    }
+
+    /// The values as `f32`, if they are stored as something that is not one of our data types.
+    fn converted(self, bytes: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Own(_) => None,
+            Self::F64 => {
+                let values = bytes.as_chunks::<8>().0.iter();
+                Some(values.flat_map(|&value| (f64::from_le_bytes(value) as f32).to_le_bytes()).collect())
+            }
+            Self::I8 => {
+                Some(bytes.iter().flat_map(|&byte| f32::from(byte.cast_signed()).to_le_bytes()).collect())
+            }
+        }
+    }
+}
+
+/// The tensors of a file.
+#[derive(Debug, Default)]
+pub(crate) struct FileTensors {
+    /// Those whose bytes are used as they are.
+    pub(crate) plain: Vec<TensorInfo>,
+    /// Those that become `f32`, with their bytes in the file.
+    foreign: Vec<(TensorInfo, StoredAs)>,
+    /// Names and types of those that cannot be read.
+    pub(crate) unread: Vec<(String, String)>,
+}
+
+impl FileTensors {
+    /// Adds a tensor; its bytes are those in the file.
+    pub(super) fn push(&mut self, info: TensorInfo, stored: StoredAs) {
+        match stored {
+            StoredAs::Own(_) => self.plain.push(info),
+            StoredAs::F64 | StoredAs::I8 => self.foreign.push((info, stored)),
+        }
+    }
+
+    pub(super) fn push_unread(&mut self, name: String, found: String) {
+        self.unread.push((name, found));
+    }
+
+    /// The names of all tensors.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let foreign = self.foreign.iter().map(|(info, _)| &info.name);
+        let read = self.plain.iter().map(|info| &info.name).chain(foreign);
+        read.chain(self.unread.iter().map(|(name, _)| name)).map(String::as_str)
+    }
+
+    /// Takes the tensors that become `f32`, and their converted bytes, one after the other.
+    pub(crate) fn convert(&mut self, file: &[u8]) -> (Vec<TensorInfo>, Vec<u8>) {
+        let mut converted = Vec::new();
+        let mut moved = |(info, stored): (TensorInfo, StoredAs)| {
+            let start = converted.len();
+            converted.extend(stored.converted(&file[info.bytes.clone()]).unwrap_or_default());
+            let bytes: Range<usize> = start..converted.len();
+            TensorInfo { bytes, ..info }
+        };
+        let infos = std::mem::take(&mut self.foreign).into_iter().map(&mut moved).collect();
+        (infos, converted)
+    }
+}
+
+/// The error of who needs a tensor that cannot be read.
+pub(crate) fn unread_error(tensor: &str, found: &str) -> LoadError {
+    LoadError::UnsupportedDType { tensor: tensor.to_owned(), found: found.to_owned(), supported: SUPPORTED }
+}

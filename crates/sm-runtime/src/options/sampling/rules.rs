@@ -1,0 +1,73 @@
+//! Validation of sampling options.
+
+use super::SamplingOptions;
+use crate::Error;
+
+/// A field, its value, whether it is valid, and the rule.
+type Check = (&'static str, f32, bool, &'static str);
+
+impl SamplingOptions {
+    /// Checks every value.
+    pub(in crate::options) fn validate(&self) -> Result<(), Error> {
+        let checks = self.basic_checks().into_iter().chain(self.group_checks());
+        if let Some((field, value, _, rule)) = checks.into_iter().find(|(_, _, is_valid, _)| !is_valid) {
+            return Err(Error::validation(field, format!("{value} is out of range; it must be {rule}")));
+        }
+        if self.dynamic_temperature.range > 0.0 && self.temperature == 0.0 {
+            let message = "a temperature of 0 always picks the most likely token; leave one of the two out";
+            return Err(Error::validation("dynamic_temperature.range", message));
+        }
+        if self.dry.sequence_breakers.iter().any(String::is_empty) {
+            return Err(Error::validation("dry.sequence_breakers", "a text is empty; remove it"));
+        }
+        if self.allowed_tokens.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::validation("allowed_tokens", "no token is allowed; omit it to allow all"));
+        }
+        if self.bad_words.iter().any(String::is_empty) {
+            return Err(Error::validation("bad_words", "a word is empty; remove it"));
+        }
+        if let Some((token, bias)) =
+            self.logit_bias.iter().find(|(_, bias)| bias.is_nan() || *bias == f32::INFINITY)
+        {
+            let message = format!("{bias} for token {} is out of range; it must be finite or -inf", token.0);
+            return Err(Error::validation("logit_bias", message));
+        }
+        self.check_order()
+    }
+
+    fn basic_checks(&self) -> [Check; 8] {
+        let is_fraction = |value: f32| (0.0..=1.0).contains(&value);
+        let is_positive = self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0;
+        [
+            ("temperature", self.temperature, at_least(self.temperature, 0.0), "0 or more"),
+            ("top_p", self.top_p, is_fraction(self.top_p), "between 0 and 1"),
+            ("min_p", self.min_p, is_fraction(self.min_p), "between 0 and 1"),
+            ("typical_p", self.typical_p, is_fraction(self.typical_p), "between 0 and 1"),
+            ("top_n_sigma", self.top_n_sigma, at_least(self.top_n_sigma, 0.0), "0 or more (0 disables it)"),
+            ("repetition_penalty", self.repetition_penalty, is_positive, "more than 0 (1 disables it)"),
+            ("presence_penalty", self.presence_penalty, self.presence_penalty.is_finite(), "finite"),
+            ("frequency_penalty", self.frequency_penalty, self.frequency_penalty.is_finite(), "finite"),
+        ]
+    }
+
+    fn group_checks(&self) -> [Check; 8] {
+        let is_fraction = |value: f32| (0.0..=1.0).contains(&value);
+        let Self { dry, xtc, dynamic_temperature: dynamic, .. } = self;
+        let mirostat = self.mirostat.unwrap_or_default();
+        [
+            ("dry.multiplier", dry.multiplier, at_least(dry.multiplier, 0.0), "0 or more (0 disables it)"),
+            ("dry.base", dry.base, at_least(dry.base, 1.0), "1 or more"),
+            ("xtc.probability", xtc.probability, is_fraction(xtc.probability), "between 0 and 1"),
+            ("xtc.threshold", xtc.threshold, is_fraction(xtc.threshold), "between 0 and 1"),
+            ("dynamic_temperature.range", dynamic.range, at_least(dynamic.range, 0.0), "0 or more"),
+            ("dynamic_temperature.exponent", dynamic.exponent, at_least(dynamic.exponent, 0.0), "0 or more"),
+            ("mirostat.tau", mirostat.tau, at_least(mirostat.tau, 0.0), "0 or more"),
+            ("mirostat.eta", mirostat.eta, at_least(mirostat.eta, 0.0), "0 or more"),
+        ]
+    }
+}
+
+/// Whether a value is finite and at least a bound.
+fn at_least(value: f32, least: f32) -> bool {
+    value.is_finite() && value >= least
+}
