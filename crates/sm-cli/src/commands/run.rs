@@ -9,7 +9,7 @@ use crate::failure::Failure;
 /// Chat with MODEL, or answer PROMPT and leave
 #[derive(Debug, clap::Args)]
 #[command(hide = true, mut_arg("model", |arg| arg.hide(true)))]
-#[group(skip)]
+#[group(id = "run")]
 pub(crate) struct Args {
     /// Hugging Face directory, GGUF, safetensors or .smnd file, or `demo`
     #[arg(value_name = "MODEL", conflicts_with = "model")]

@@ -23,9 +23,9 @@ fn a_second_run_reads_what_the_first_computed() {
     let plain = sm(&generate(&[])).success();
     let run = |rest: &[&str]| sm(&generate(&[&["--kv-disk", &dir], rest].concat()));
     let first = run(&[]);
-    // Pages are also stored when the engine shuts down.
+    // What the cache held is written when the engine shuts down, and counted.
     let [stored, read, written, ..] = counts(&first.stderr)[..] else { panic!("{}", first.stderr) };
-    assert!(stored == written && stored >= 2 && read == 0, "{}", first.stderr);
+    assert!(stored > 0 && read == 0 && written == stored, "{}", first.stderr);
     assert_eq!(first.success(), plain);
     let second = run(&["--kv-disk-bytes", "10M"]);
     let [stored, read, _, dropped, damaged] = counts(&second.stderr)[..] else { panic!("{}", second.stderr) };
