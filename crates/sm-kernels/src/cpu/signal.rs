@@ -7,8 +7,8 @@
 //!
 //! Spinning for about as long as going to sleep and waking up costs is at most twice as slow as knowing beforehand which
 //! would have been better (Karlin, Manasse, McGeoch & Owicki 1991). Sleeping is what makes a busy machine bearable: the
-//! thread that is waited for may need this very core. Yielding instead of sleeping, as a third stage or the last one,
-//! lost: the scheduler takes it for an offer of the whole time slice, some milliseconds, whatever happens meanwhile.
+//! thread that is waited for may need this very core. Spinning and then yielding forever collapsed there: a yield offers
+//! the whole time slice, some milliseconds, whatever happens meanwhile.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
