@@ -126,7 +126,7 @@ impl Generator {
         let input = self.input(rendered, options)?;
         let rules = Rules::new(options, &self.model.text, &self.model.grammars)?;
         let start = Start { submitted, cancel: cancel.clone(), echo };
-        Ok(Generation::new(self, input, options, (rules, start)))
+        Ok(Generation::new(self, input, options, rules, start))
     }
 
     /// Computes `tokens` from scratch, in chunks, and passes the logits `[vocab_size]` after each position to `visit`.

@@ -72,7 +72,8 @@ pub(super) fn run_with(args: &Args, question: Option<&str>, console: &Console) -
             "{option} is for a chat template, and --raw uses none; leave one out"
         )));
     }
-    let (setup, template) = (args.templating.setup()?, args.templating.template()?);
+    let setup = args.templating.setup()?;
+    let template = args.templating.template()?;
     let interrupt = Interrupt::install()?;
     let engine = args.engine.start_with_template(1, template, console)?;
     let options = args.options(&engine)?;
@@ -81,7 +82,7 @@ pub(super) fn run_with(args: &Args, question: Option<&str>, console: &Console) -
         engine.chat_template().map_err(|error| Failure::NoChatTemplate { reason: error.to_string() })?;
     }
     let form = if args.raw { Form::Lines } else { Form::Messages };
-    let mut conversation = Conversation::new(&engine, options, (form, setup, args.on_full))?;
+    let mut conversation = Conversation::new(&engine, options, form, setup, args.on_full)?;
     conversation.set_system(args.templating.system.as_deref().unwrap_or_default());
     let ended = match question {
         Some(question) => {

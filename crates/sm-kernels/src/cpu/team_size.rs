@@ -6,7 +6,7 @@
 //!                              trials go to the neighbours of the size in use, and to one worker
 //! ```
 //!
-//! All workers are not always the fastest. A step of a small model is over before several threads have agreed on it some
+//! The whole team is not always the fastest. A step of a small model is over before several threads have agreed on it some
 //! hundred times; and on a busy machine, a worker that waits for its core holds up all others at every barrier. Both
 //! show in the same two figures: how long steps take, and how much of that the workers wait for each other. So sizes are
 //! compared by trial, like a cautious player of a two-armed bandit:
@@ -20,8 +20,8 @@
 //! The first size of a class follows from its work and the cost of a barrier. Results do not depend on sizes, for no
 //! result depends on the number of workers, so this is about speed alone and may depend on the clock.
 //!
-//! A model of the times instead of trials was not enough: it knows nothing of other processes, of turbo clocks, or of two
-//! hardware threads that share a core.
+//! The estimate alone could not decide: it knows nothing of other processes, of turbo clocks, or of two hardware threads
+//! that share a core.
 
 use std::time::Duration;
 

@@ -74,7 +74,7 @@ impl PackedWeights {
             Some(kept) => Memory::Kept(kept),
             None => {
                 let mut memory = reserve(matrix_bytes)?;
-                pack(plan, &matrices, &mut memory, (source, team, progress))?;
+                pack(plan, &matrices, &mut memory, source, team, progress)?;
                 source.keep_packed(FORM, &memory);
                 Memory::Own(memory)
             }
@@ -199,7 +199,9 @@ fn pack(
     plan: &Plan,
     matrices: &[Placed],
     memory: &mut MmapMut,
-    (source, team, progress): (&dyn WeightSource, &mut Team, &(dyn Fn(Progress) + Sync)),
+    source: &dyn WeightSource,
+    team: &mut Team,
+    progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(), PrepareError> {
     let n_workers = team.n_workers();
     let mut lines: &mut [Line] = bytemuck::cast_slice_mut(memory);

@@ -29,7 +29,8 @@ pub(super) fn sample_part(
     active: &mut ActiveRequest,
     token_ids: &[TokenId],
     output: &mut StepOutput,
-    (buffers, results): (&mut SamplingBuffers, &mut Results),
+    buffers: &mut SamplingBuffers,
+    results: &mut Results,
 ) {
     let Some(row) = part.sampled_outputs().next() else {
         return;
@@ -64,10 +65,12 @@ pub(super) fn sample_part(
 /// Samples for a sequence with drafts, until a draft is rejected or the sequence ends. Returns the number accepted.
 pub(super) fn sample_drafted(
     part: &StepPart,
-    (token_ids, drafts): (&[TokenId], &[TokenId]),
+    token_ids: &[TokenId],
+    drafts: &[TokenId],
     active: &mut ActiveRequest,
     output: &mut StepOutput,
-    (buffers, results): (&mut SamplingBuffers, &mut Results),
+    buffers: &mut SamplingBuffers,
+    results: &mut Results,
 ) -> usize {
     let choice = part.id.choice as usize;
     let mut tokens = std::mem::take(&mut buffers.tokens);

@@ -73,12 +73,14 @@ impl Core {
             if let Some(active) = self.active.get_mut(&part.id.request) {
                 active.start(part.start, began);
                 let token_ids = self.scheduler.token_ids(part.id).unwrap_or_default();
-                score_part(part, active, token_ids, output, &mut self.buffers);
-                let to = (&mut self.buffers, &mut self.results);
+                let buffers = &mut self.buffers;
+                score_part(part, active, token_ids, output, buffers);
+                let results = &mut self.results;
                 match step.drafts(index) {
-                    [] => sample_part(part, active, token_ids, output, to),
+                    [] => sample_part(part, active, token_ids, output, buffers, results),
                     drafts => {
-                        let n_accepted = sample_drafted(part, (token_ids, drafts), active, output, to);
+                        let n_accepted =
+                            sample_drafted(part, token_ids, drafts, active, output, buffers, results);
                         self.speculator.stats.count(drafts.len(), n_accepted);
                     }
                 }

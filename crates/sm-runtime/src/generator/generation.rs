@@ -55,7 +55,8 @@ impl<'g> Generation<'g> {
         generator: &'g mut Generator,
         input: Input,
         options: &'g GenerationOptions,
-        (rules, start): (Rules, Start),
+        rules: Rules,
+        start: Start,
     ) -> Self {
         let Generator { model, executor, sequence, token_ids, candidates, counts, raw } = generator;
         let n_prompt = input.tokens.len();
@@ -196,8 +197,7 @@ impl<'g> Generation<'g> {
         let mut history =
             History::new(self.token_ids, self.n_prompt, self.counts).with_mirostat(&mut self.mirostat);
         let Rules { chain, constraint } = &mut self.rules;
-        let token =
-            chain.sample_within((constraint.as_mut(), logits), &mut history, draw, self.candidates)?;
+        let token = chain.sample_within(constraint.as_mut(), logits, &mut history, draw, self.candidates)?;
         if self.options.logprobs.is_some() {
             self.event.logprob = Some(self.raw.append(token, &mut self.logprobs, self.candidates));
             self.event.top_logprobs.clear();

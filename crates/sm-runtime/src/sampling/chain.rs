@@ -80,13 +80,14 @@ impl SamplerChain {
         draw: Draw,
         candidates: &mut Candidates,
     ) -> Result<TokenId, Error> {
-        self.sample_within((None, logits), history, draw, candidates)
+        self.sample_within(None, logits, history, draw, candidates)
     }
 
     /// As [`SamplerChain::sample`], among the tokens that a grammar allows.
     pub(crate) fn sample_within(
         &self,
-        (constraint, logits): (Option<&mut Constraint>, &mut [f32]),
+        constraint: Option<&mut Constraint>,
+        logits: &mut [f32],
         history: &mut History<'_>,
         draw: Draw,
         candidates: &mut Candidates,
@@ -105,7 +106,7 @@ impl SamplerChain {
         candidates.gather(logits, self.top_k);
         let mut temperature = 1.0;
         for cut in &self.cuts {
-            temperature = cut.apply(candidates, (&mut *logits, &mut *history), (temperature, draw));
+            temperature = cut.apply(candidates, logits, history, temperature, draw);
         }
         if let Some(options) = self.mirostat {
             candidates.keep_expected(history.mirostat().bound(options), temperature);

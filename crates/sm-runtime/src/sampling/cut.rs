@@ -29,12 +29,14 @@ impl Cut {
     pub(crate) fn apply(
         &self,
         candidates: &mut Candidates,
-        (logits, history): (&mut [f32], &mut History<'_>),
-        (temperature, draw): (f64, Draw),
+        logits: &mut [f32],
+        history: &mut History<'_>,
+        temperature: f64,
+        draw: Draw,
     ) -> f64 {
         match self {
             Self::Filter(filter) => {
-                candidates.filter(filter.as_ref(), (logits, history), temperature);
+                candidates.filter(filter.as_ref(), logits, history, temperature);
                 return 1.0;
             }
             Self::Temperature(own) => return candidates.at_temperature(temperature * own),
@@ -70,7 +72,8 @@ impl Candidates {
     fn filter(
         &mut self,
         filter: &dyn LogitsFilter,
-        (logits, history): (&mut [f32], &mut History<'_>),
+        logits: &mut [f32],
+        history: &mut History<'_>,
         temperature: f64,
     ) {
         for candidate in &self.list {

@@ -45,7 +45,8 @@ impl Question<'_> {
     pub(super) fn answer(
         self,
         interrupt: &Interrupt,
-        (console, begin): (&Console, &dyn Fn(&Console)),
+        console: &Console,
+        begin: &dyn Fn(&Console),
     ) -> Result<(Answer, Completion), Failure> {
         let mut stream = self.session.stream(self.prompt, self.options.clone())?;
         let cancel = stream.cancel_token();

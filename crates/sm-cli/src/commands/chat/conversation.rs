@@ -60,7 +60,9 @@ impl<'e> Conversation<'e> {
     pub(super) fn new(
         engine: &'e Engine,
         options: GenerationOptions,
-        (form, setup, on_full): (Form, ChatSetup, OnFull),
+        form: Form,
+        setup: ChatSetup,
+        on_full: OnFull,
     ) -> Result<Self, Failure> {
         let mode = match form {
             // A template may render earlier messages differently as the conversation grows.
@@ -68,8 +70,17 @@ impl<'e> Conversation<'e> {
             Form::Lines => SessionMode::Append,
         };
         let session = engine.session(SessionOptions::named(NAME).mode(mode))?;
-        let (messages, is_in_session, n_again) = (Vec::new(), true, 0);
-        Ok(Self { engine, session, options, form, setup, on_full, messages, is_in_session, n_again })
+        Ok(Self {
+            engine,
+            session,
+            options,
+            form,
+            setup,
+            on_full,
+            messages: Vec::new(),
+            is_in_session: true,
+            n_again: 0,
+        })
     }
 
     /// Forgets all messages but the system message.
@@ -177,7 +188,7 @@ impl<'e> Conversation<'e> {
                     console.note(format_args!("{}", dropped(n_dropped, context_len)));
                 }
             };
-            match self.question(&options).answer(interrupt, (console, &begin)) {
+            match self.question(&options).answer(interrupt, console, &begin) {
                 Err(Failure::Engine(error)) if self.on_full == OnFull::Drop && is_full(&error) => {
                     if self.drop_oldest_turn() {
                         n_dropped += 1;

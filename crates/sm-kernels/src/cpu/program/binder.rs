@@ -5,7 +5,7 @@ use sm_tensor::DType;
 use super::recode::{Encode, Round};
 use super::{Kernel, Phase};
 use crate::cpu::activations::bf16;
-use crate::cpu::activations::int8::BLOCK_LEN;
+use crate::cpu::activations::int8::{BLOCK_LEN, Int8Block};
 use crate::cpu::arena::{ArenaLayout, Extents, Footprint, Region, RowCount};
 use crate::cpu::buffers::{BufferRegions, PlacedBuffers};
 use crate::cpu::forms::{Forms, PlanForms};
@@ -172,7 +172,8 @@ impl<'a> Binder<'a> {
         let cols = self.plan.matrix(matrices[0]).cols;
         let mut parts = matrices.iter().flat_map(|&id| &self.plan.matrix(id).parts);
         let is_rounded = parts.any(|part| part.dtype == DType::Bf16);
-        let values = || x.f32.expect("rows that are not encoded are values");
+        let f32_form = x.f32;
+        let values = || f32_form.expect("rows that are not encoded are values");
         if Forms::of_factors(self.plan, matrices).int8 && x.int8.is_none() {
             let x_values = values();
             let out = self.scratch(x_values.rows(), cols / BLOCK_LEN)?;
@@ -180,7 +181,7 @@ impl<'a> Binder<'a> {
             x.int8 = Some(out);
         }
         if is_rounded && x.bf16.is_none() {
-            let x_values = x.f32.expect("rows that are not encoded are values");
+            let x_values = values();
             let out = self.scratch(x_values.rows(), bf16::stride(cols))?;
             let footprint =
                 Footprint::default().read(self.limits, x_values).write(self.limits, out, By::Rows(1));
@@ -191,7 +192,7 @@ impl<'a> Binder<'a> {
     }
 
     /// Appends a phase that makes the int8 form of rows.
-    pub(super) fn encode(&mut self, x: Region<f32>, out: Region<crate::cpu::activations::int8::Int8Block>) {
+    pub(super) fn encode(&mut self, x: Region<f32>, out: Region<Int8Block>) {
         let footprint = Footprint::default().read(self.limits, x).write(self.limits, out, By::Rows(1));
         self.push(Encode { x, out }, footprint);
     }

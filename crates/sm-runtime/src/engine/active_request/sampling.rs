@@ -97,7 +97,7 @@ impl ActiveRequest {
         let mut history =
             History::new(at.token_ids, self.usage.prompt_tokens, counts).with_mirostat(&mut choice.mirostat);
         let drawn = catch_unwind(AssertUnwindSafe(|| {
-            self.chain.sample_within((constraint, logits), &mut history, draw, candidates)
+            self.chain.sample_within(constraint, logits, &mut history, draw, candidates)
         }));
         let token = drawn.unwrap_or_else(|panic| {
             // The panic may have left partial counts.
