@@ -128,21 +128,29 @@ impl Turns<'_> {
             engines.map(|engine| Contender { engine, outcome: Ok(Vec::new()) }).collect();
         // Memory does not vary and needs no warm-up.
         let (n_warm_ups, n_counted) = if cell.test == Test::Memory { (0, 1) } else { (1, self.options.reps) };
+        let mut order: Vec<usize> = (0..contenders.len()).collect();
         for turn in 0..n_warm_ups + n_counted {
-            for contender in &mut contenders {
-                let Ok(samples) = &mut contender.outcome else { continue };
-                if turn >= n_warm_ups && self.was_ended(contender.engine, cell.test) {
-                    // It restarted, so warm up again. An error will show in the counted run.
-                    let _ = self.try_sample(contender.engine, cell.test);
-                }
-                match self.sample(contender.engine, cell.test) {
-                    Ok(sample) if turn >= n_warm_ups => samples.push(sample),
-                    Ok(_) => {}
-                    Err(error) => contender.outcome = Err(error),
-                }
+            for &index in &order {
+                self.take_turn(&mut contenders[index], cell.test, turn >= n_warm_ups);
             }
+            // Whoever comes first finds another machine: after a pause the host has taken memory back, for instance.
+            order.reverse();
         }
         Measurement { cell: cell.clone(), contenders }
+    }
+
+    /// One repetition of an engine that has not failed.
+    fn take_turn(&mut self, contender: &mut Contender, test: Test, is_counted: bool) {
+        let Ok(samples) = &mut contender.outcome else { return };
+        if is_counted && self.was_ended(contender.engine, test) {
+            // It restarted, so warm up again. An error will show in the counted run.
+            let _ = self.try_sample(contender.engine, test);
+        }
+        match self.sample(contender.engine, test) {
+            Ok(sample) if is_counted => samples.push(sample),
+            Ok(_) => {}
+            Err(error) => contender.outcome = Err(error),
+        }
     }
 
     /// One repetition, repeated while other processes keep the machine busy.
