@@ -12,6 +12,8 @@ All numbers are little-endian:
     FORMAT.blocks.bin     blocks of random bytes in FORMAT, with scales of all kinds
     FORMAT.expanded.f32   what gguf dequantizes these blocks to
     rmse.txt              lines `FORMAT distribution error`: ggml's root mean square error
+    importance.f32        the importance of each column of a row of 256 values
+    important_rmse.txt    as rmse.txt, but with that importance matrix, and errors weighted by it
 """
 
 import ctypes
@@ -27,6 +29,8 @@ OUT = Path("crates/sm-tensor/tests/data")
 RNG = np.random.default_rng(20240607)
 
 WITH_QUANTIZER = [Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1]
+# Formats whose quantizers take an importance matrix.
+IMPORTANT = [Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_NL]
 WITHOUT_QUANTIZER = [Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_NL]
 
 # Byte offsets of the f16 scales within a block.
@@ -107,6 +111,19 @@ def ggml_error(ggml, kind, values):
     return float(np.sqrt(np.mean(difference**2)))
 
 
+def important_error(ggml, kind, values, importance):
+    """As `ggml_error`, with each row quantized for this importance and errors weighted by it."""
+    block_len, block_bytes = GGML_QUANT_SIZES[kind]
+    packed = np.zeros(values.size // block_len * block_bytes, dtype=np.uint8)
+    n_rows = values.size // importance.size
+    ggml.ggml_quantize_chunk(
+        kind.value, values.ctypes.data, packed.ctypes.data, 0, n_rows, importance.size, importance.ctypes.data
+    )
+    difference = quants.dequantize(packed, kind).astype(np.float64) - values.astype(np.float64)
+    weighted = difference.reshape(n_rows, -1) ** 2 * importance.astype(np.float64)
+    return float(np.sqrt(np.mean(weighted) / np.mean(importance.astype(np.float64))))
+
+
 def main(out):
     out.mkdir(parents=True, exist_ok=True)
     parts = {name: values.astype("<f4") for name, values in distributions().items()}
@@ -136,6 +153,12 @@ def main(out):
         for kind in WITHOUT_QUANTIZER:
             for name, part in parts.items():
                 lines.write(f"{kind.name.lower()} {name} {ggml_error(ggml, kind, part)!r}\n")
+    importance = (10.0 ** np.random.default_rng(20241129).uniform(-2, 2, 256)).astype("<f4")
+    importance.tofile(out / "importance.f32")
+    with open(out / "important_rmse.txt", "w") as lines:
+        for kind in IMPORTANT:
+            for name, part in parts.items():
+                lines.write(f"{kind.name.lower()} {name} {important_error(ggml, kind, part, importance)!r}\n")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ use half::f16;
 
 mod affine;
 mod float;
+mod importance;
 mod iq4_nl;
 mod packed_scales;
 mod q2_k;
@@ -42,6 +43,11 @@ trait BlockFormat<const LEN: usize, const BYTES: usize> {
 
     /// Encodes `values`, which are finite and at most [`Self::MAX_ABS`] in magnitude.
     fn quantize(values: &[f32; LEN], block: &mut [u8; BYTES]);
+
+    /// As [`BlockFormat::quantize`], with errors weighted by importance. Formats that leave no choice ignore it.
+    fn quantize_important(values: &[f32; LEN], _importance: &[f32; LEN], block: &mut [u8; BYTES]) {
+        Self::quantize(values, block);
+    }
 }
 
 /// One row of [`TABLE`].
@@ -50,6 +56,8 @@ struct Format {
     max_abs: f32,
     dequantize: fn(&[u8], &mut [f32]),
     quantize: fn(&[f32], &mut [u8]),
+    /// Values of one row and their importance.
+    quantize_important: fn(&[f32], &[f32], &mut [u8]),
 }
 
 const fn format<F: BlockFormat<LEN, BYTES>, const LEN: usize, const BYTES: usize>() -> Format {
@@ -62,6 +70,7 @@ const fn format<F: BlockFormat<LEN, BYTES>, const LEN: usize, const BYTES: usize
         max_abs: F::MAX_ABS,
         dequantize: dequantize_blocks::<F, LEN, BYTES>,
         quantize: quantize_blocks::<F, LEN, BYTES>,
+        quantize_important: quantize_important_blocks::<F, LEN, BYTES>,
     }
 }
 
@@ -112,6 +121,14 @@ pub enum QuantizeError {
         /// The largest magnitude the data type can represent.
         max_abs: f32,
     },
+    /// The values are not whole rows of the length that the importance has.
+    #[error("an importance of {importance_len} columns does not fit {n_values} values")]
+    Importance {
+        /// Columns that have an importance.
+        importance_len: usize,
+        /// The number of values.
+        n_values: usize,
+    },
 }
 
 /// Decodes blocks of `dtype`, bit-identical to ggml.
@@ -141,6 +158,34 @@ pub fn quantize(dtype: DType, values: &[f32], bytes: &mut [u8]) -> Result<(), Qu
     let format = &TABLE[dtype as usize];
     check_range(format, values)?;
     (format.quantize)(values, bytes);
+    Ok(())
+}
+
+/// As [`quantize`], with the square error of each value weighted by the importance of its column: the mean square of the
+/// input that the column is multiplied with (an importance matrix, as `llama-imatrix` measures it). `values` are rows of
+/// `importance.len()` values, back to back.
+///
+/// The float formats and Q8_0 leave no choice, so importance does not change them.
+///
+/// # Errors
+/// As [`quantize`], or if the values are not whole rows.
+pub fn quantize_important(
+    dtype: DType,
+    values: &[f32],
+    importance: &[f32],
+    bytes: &mut [u8],
+) -> Result<(), QuantizeError> {
+    check_sizes(dtype, bytes.len(), values.len())?;
+    let cols = importance.len();
+    let row_bytes = dtype.row_bytes(cols).filter(|_| cols > 0 && values.len().is_multiple_of(cols));
+    let Some(row_bytes) = row_bytes else {
+        return Err(QuantizeError::Importance { importance_len: cols, n_values: values.len() });
+    };
+    let format = &TABLE[dtype as usize];
+    check_range(format, values)?;
+    for (row, bytes) in values.chunks(cols).zip(bytes.chunks_mut(row_bytes)) {
+        (format.quantize_important)(row, importance, bytes);
+    }
     Ok(())
 }
 
@@ -185,6 +230,17 @@ fn quantize_blocks<F: BlockFormat<LEN, BYTES>, const LEN: usize, const BYTES: us
 ) {
     for (values, block) in values.as_chunks::<LEN>().0.iter().zip(bytes.as_chunks_mut::<BYTES>().0) {
         F::quantize(values, block);
+    }
+}
+
+fn quantize_important_blocks<F: BlockFormat<LEN, BYTES>, const LEN: usize, const BYTES: usize>(
+    values: &[f32],
+    importance: &[f32],
+    bytes: &mut [u8],
+) {
+    let values = values.as_chunks::<LEN>().0.iter().zip(importance.as_chunks::<LEN>().0);
+    for ((values, importance), block) in values.zip(bytes.as_chunks_mut::<BYTES>().0) {
+        F::quantize_important(values, importance, block);
     }
 }
 

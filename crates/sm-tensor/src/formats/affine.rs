@@ -3,7 +3,7 @@
 //! ```text
 //! x ≈ scale * code - min,    scale = d * scale_code,    min = d_min * min_code
 //!
-//! minimise  sum w (x - scale * code + min)²,    w = |x| + floor * rms(x)
+//! minimise  sum w (x - scale * code + min)²,    w = |x| + floor * rms(x)    (or as importance.rs says)
 //! ```
 //!
 //! For each sub-block, rounding to a grid fixes the codes; given the codes, the best scale and minimum
@@ -17,6 +17,7 @@
 //! Source: `make_qkx2_quants` of ggml's `ggml-quants.c`, grids and weights included. Sums have a fixed
 //! number of independent accumulators, which lets them vectorise in a defined order.
 
+use super::importance;
 use super::rounding::{LANES, improves, limit, min_max, nearest, reciprocal, total};
 use half::f16;
 
@@ -49,12 +50,20 @@ pub(super) struct AffineBlock {
 }
 
 /// Quantizes a super-block with sub-blocks of `N` values.
-pub(super) fn quantize<const N: usize>(values: &[f32; 256], spec: &AffineSpec) -> AffineBlock {
+pub(super) fn quantize<const N: usize>(
+    values: &[f32; 256],
+    importance: Option<&[f32; 256]>,
+    spec: &AffineSpec,
+) -> AffineBlock {
     let subs = values.as_chunks::<N>().0;
+    let weights = importance
+        .and_then(|importance| importance::error_weights(importance, values))
+        .unwrap_or_else(|| error_weights::<N>(subs, spec.weight_floor));
+    let weights = weights.as_chunks::<N>().0;
     let mut scales = [0.0_f32; 16];
     let mut mins = [0.0_f32; 16];
-    for (idx, sub) in subs.iter().enumerate() {
-        let fit = search(sub, spec);
+    for (idx, (sub, weights)) in subs.iter().zip(weights).enumerate() {
+        let fit = search(sub, weights, spec);
         scales[idx] = fit.scale.max(0.0);
         mins[idx] = -fit.offset;
     }
@@ -65,7 +74,7 @@ pub(super) fn quantize<const N: usize>(values: &[f32; 256], spec: &AffineSpec) -
     let mut codes = [0; 256];
     for (idx, (sub, codes)) in subs.iter().zip(codes.as_chunks_mut::<N>().0).enumerate() {
         let rounded = SubBlockCodes { scale: scales[idx], min: mins[idx] };
-        let refined = refine(sub, spec, &units, rounded);
+        let refined = refine(&Weighted::new(sub, &weights[idx], 0.0), spec, &units, rounded);
         scales[idx] = refined.scale;
         mins[idx] = refined.min;
         let inverse = reciprocal(units.d * f32::from(scales[idx]));
@@ -75,6 +84,17 @@ pub(super) fn quantize<const N: usize>(values: &[f32; 256], spec: &AffineSpec) -
         }
     }
     AffineBlock { d, d_min, scales, mins, codes }
+}
+
+/// The weights of all values' errors without an importance matrix.
+fn error_weights<const N: usize>(subs: &[[f32; N]], floor: f32) -> [f32; 256] {
+    let mut weights = [0.0; 256];
+    for (weights, sub) in weights.as_chunks_mut::<N>().0.iter_mut().zip(subs) {
+        let square = sub.iter().map(|x| x * x).sum::<f32>();
+        let floor = floor * (square / N as f32).sqrt();
+        *weights = sub.map(|x| floor + x.abs());
+    }
+    weights
 }
 
 /// The factors of a super-block: `scale = d * code`, `min = d_min * code`.
@@ -90,23 +110,31 @@ struct SubBlockCodes {
     min: u8,
 }
 
+/// The fit of least weighted error for a block that stores scale and offset as they are, as Q4_1 and Q5_1 do.
+pub(super) fn fit_block(values: &[f32; 32], weights: &[f32; 32], max_code: f32) -> Fit {
+    let spec = AffineSpec { max_code, max_scale_code: 0.0, weight_floor: 0.0, first_step: -1.0, n_grids: 21 };
+    // The search takes minima up to zero only, as super-blocks store them.
+    let base = min_max(values).0.max(0.0);
+    let fit = search(&values.map(|x| x - base), weights, &spec);
+    Fit { offset: fit.offset + base, ..fit }
+}
+
 /// The best codes among `rounded` and its neighbours in scale, each with its best minimum.
 fn refine<const N: usize>(
-    sub: &[f32; N],
+    sub: &Weighted<'_, N>,
     spec: &AffineSpec,
     units: &Units,
     rounded: SubBlockCodes,
 ) -> SubBlockCodes {
-    let weighted = Weighted::new(sub, 0.0, spec.weight_floor);
     let min_unit = reciprocal(units.d_min);
     let mut best = rounded;
     let mut best_error = f32::INFINITY;
     for scale_code in rounded.scale.saturating_sub(1)..=(rounded.scale + 1).min(spec.max_scale_code as u8) {
         let scale = units.d * f32::from(scale_code);
-        let (wr, _) = residues(&weighted, scale, units.d_min * f32::from(rounded.min), spec.max_code);
-        let shift = -wr * reciprocal(weighted.w) * min_unit;
+        let (wr, _) = residues(sub, scale, units.d_min * f32::from(rounded.min), spec.max_code);
+        let shift = -wr * reciprocal(sub.w) * min_unit;
         let min_code = nearest(limit(f32::from(rounded.min) + shift, 0.0, spec.max_scale_code));
-        let (_, error) = residues(&weighted, scale, units.d_min * min_code, spec.max_code);
+        let (_, error) = residues(sub, scale, units.d_min * min_code, spec.max_code);
         if error < best_error {
             best = SubBlockCodes { scale: scale_code, min: min_code as i32 as u8 };
             best_error = error;
@@ -117,7 +145,7 @@ fn refine<const N: usize>(
 
 /// Weighted sums of the rounding residues and of their squares.
 #[inline(always)]
-fn residues<const N: usize>(sub: &Weighted<N>, scale: f32, min: f32, max_code: f32) -> (f32, f32) {
+fn residues<const N: usize>(sub: &Weighted<'_, N>, scale: f32, min: f32, max_code: f32) -> (f32, f32) {
     let inverse = reciprocal(scale);
     let mut wr = [0.0; LANES];
     let mut wrr = [0.0; LANES];
@@ -141,18 +169,18 @@ fn quantize_scales(scales: &[f32; 16], max_code: f32) -> (f16, [u8; 16]) {
     (unit, codes)
 }
 
-/// `x ≈ scale * code + offset`, where `offset <= 0`.
+/// `x ≈ scale * code + offset`.
 #[derive(Clone, Copy)]
-struct Fit {
-    scale: f32,
-    offset: f32,
+pub(super) struct Fit {
+    pub(super) scale: f32,
+    pub(super) offset: f32,
 }
 
 /// A sub-block as the search reads it. Working on `u = x - low` avoids cancellation where all values
 /// are far from zero.
-struct Weighted<const N: usize> {
+struct Weighted<'a, const N: usize> {
     low: f32,
-    weights: [f32; N],
+    weights: &'a [f32; N],
     shifted: [f32; N],
     /// Sum of the weights.
     w: f32,
@@ -160,13 +188,14 @@ struct Weighted<const N: usize> {
     wu: f32,
 }
 
-fn search<const N: usize>(values: &[f32; N], spec: &AffineSpec) -> Fit {
+/// The best fit with an offset of at most 0.
+fn search<const N: usize>(values: &[f32; N], weights: &[f32; N], spec: &AffineSpec) -> Fit {
     let (low, high) = min_max(values);
     let low = low.min(0.0);
     if high <= low {
         return Fit { scale: 0.0, offset: low };
     }
-    let sub = Weighted::new(values, low, spec.weight_floor);
+    let sub = Weighted::new(values, weights, low);
     let spanning = Fit { scale: (high - low) / spec.max_code, offset: low };
     let (mut best, mut best_gain) = refit(&sub, spanning, spec.max_code);
     for grid in 0..spec.n_grids {
@@ -182,12 +211,9 @@ fn search<const N: usize>(values: &[f32; N], spec: &AffineSpec) -> Fit {
     best
 }
 
-impl<const N: usize> Weighted<N> {
+impl<'a, const N: usize> Weighted<'a, N> {
     #[inline(always)]
-    fn new(values: &[f32; N], low: f32, floor: f32) -> Self {
-        let square = values.iter().map(|x| x * x).sum::<f32>();
-        let floor = floor * (square / N as f32).sqrt();
-        let weights = values.map(|x| floor + x.abs());
+    fn new(values: &[f32; N], weights: &'a [f32; N], low: f32) -> Self {
         let shifted = values.map(|x| x - low);
         let w = weights.iter().sum();
         let wu = weights.iter().zip(&shifted).map(|(w, u)| w * u).sum();
@@ -198,7 +224,7 @@ impl<const N: usize> Weighted<N> {
 /// Least-squares scale and offset for the codes that `grid` rounds to, and the part of the weighted
 /// square sum of the shifted values that they explain.
 #[inline(always)]
-fn refit<const N: usize>(sub: &Weighted<N>, grid: Fit, max_code: f32) -> (Fit, f32) {
+fn refit<const N: usize>(sub: &Weighted<'_, N>, grid: Fit, max_code: f32) -> (Fit, f32) {
     let inverse = 1.0 / grid.scale;
     let origin = grid.offset - sub.low;
     let mut wl = [0.0; LANES];

@@ -24,8 +24,13 @@ impl BlockFormat<1, 4> for F32 {
 }
 
 /// A hand-written table row: it converts chunks instead of blocks of one value.
-pub(super) const F16: Format =
-    Format { dtype: DType::F16, max_abs: 65504.0, dequantize: dequantize_f16, quantize: quantize_f16 };
+pub(super) const F16: Format = Format {
+    dtype: DType::F16,
+    max_abs: 65504.0,
+    dequantize: dequantize_f16,
+    quantize: quantize_f16,
+    quantize_important: |values, _, bytes| quantize_f16(values, bytes),
+};
 
 /// Values converted at a time.
 const CHUNK: usize = 64;

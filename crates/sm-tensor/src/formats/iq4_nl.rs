@@ -15,7 +15,7 @@
 
 use super::rounding::{LANES, improves, reciprocal, signed_max, total};
 use super::symmetric::error_weights;
-use super::{BlockFormat, read_f16, write_f16};
+use super::{BlockFormat, importance, read_f16, write_f16};
 use crate::DType;
 use half::f16;
 
@@ -41,13 +41,23 @@ impl BlockFormat<32, 18> for Iq4Nl {
     }
 
     fn quantize(values: &[f32; 32], block: &mut [u8; 18]) {
-        let scale = search(values);
-        write_f16(block, 0, scale);
-        let inverse = reciprocal(scale);
-        let indices = values.map(|x| nearest_entry(x * inverse).1 as i32 as u8);
-        for (j, pair) in block[2..].iter_mut().enumerate() {
-            *pair = indices[j] | indices[j + 16] << 4;
+        write(values, search(values, &error_weights(values, WEIGHT_FLOOR)), block);
+    }
+
+    fn quantize_important(values: &[f32; 32], importance: &[f32; 32], block: &mut [u8; 18]) {
+        match importance::error_weights(importance, values) {
+            Some(weights) => write(values, search(values, &weights), block),
+            None => Self::quantize(values, block),
         }
+    }
+}
+
+fn write(values: &[f32; 32], scale: f32, block: &mut [u8; 18]) {
+    write_f16(block, 0, scale);
+    let inverse = reciprocal(scale);
+    let indices = values.map(|x| nearest_entry(x * inverse).1 as i32 as u8);
+    for (j, pair) in block[2..].iter_mut().enumerate() {
+        *pair = indices[j] | indices[j + 16] << 4;
     }
 }
 
@@ -68,16 +78,15 @@ fn nearest_entry(x: f32) -> (f32, f32) {
 }
 
 /// The scale of least weighted square error among the least-squares scales of several grids.
-fn search(values: &[f32; 32]) -> f32 {
+fn search(values: &[f32; 32], weights: &[f32; 32]) -> f32 {
     let unit = reciprocal(signed_max(values));
-    let weights = error_weights(values, WEIGHT_FLOOR);
     let mut best = 0.0;
     let mut best_gain = 0.0;
     for grid in -N_GRIDS..=N_GRIDS {
         // The table is not symmetric: the largest value may fit its positive or its negative end.
         for end in [VALUES[0], VALUES[15]] {
             let (scale, gain) =
-                fit_grid(values, &weights, f32::from(end) * (1.0 + 0.015 * f32::from(grid)) * unit);
+                fit_grid(values, weights, f32::from(end) * (1.0 + 0.015 * f32::from(grid)) * unit);
             if improves(gain, best_gain) {
                 best = scale;
                 best_gain = gain;

@@ -10,8 +10,8 @@
 //!
 //! Source: `block_q5_0`, `quantize_row_q5_0_ref` of ggml.
 
-use super::rounding::{reciprocal, signed_max};
-use super::{BlockFormat, read_f16, write_f16};
+use super::rounding::{limit, nearest, reciprocal, signed_max};
+use super::{BlockFormat, importance, read_f16, symmetric, write_f16};
 use crate::DType;
 
 pub(super) struct Q5_0;
@@ -32,6 +32,16 @@ impl BlockFormat<32, 22> for Q5_0 {
         let inverse = reciprocal(scale);
         write_f16(block, 0, scale);
         write_codes(block, 2, values.map(|value| ((value * inverse + 16.5) as i32).min(31) as u8));
+    }
+
+    fn quantize_important(values: &[f32; 32], importance: &[f32; 32], block: &mut [u8; 22]) {
+        let Some(weights) = importance::error_weights(importance, values) else {
+            return Self::quantize(values, block);
+        };
+        let scale = write_f16(block, 0, symmetric::search(values, &weights, 16.0, symmetric::N_GRIDS));
+        let inverse = reciprocal(scale);
+        let code = |value: f32| (nearest(limit(value * inverse, -16.0, 15.0)) + 16.0) as u8;
+        write_codes(block, 2, values.map(code));
     }
 }
 

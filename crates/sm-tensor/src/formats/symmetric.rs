@@ -3,7 +3,7 @@
 //! ```text
 //! x ≈ scale * code,    scale = d * scale_code,    -half <= code < half
 //!
-//! minimise  sum w (x - scale * code)²,    w = x² + floor * mean(x²)
+//! minimise  sum w (x - scale * code)²,    w = x² + floor * mean(x²)    (or as importance.rs says)
 //! ```
 //!
 //! As in [`affine`](super::affine): several grids are tried, each gets its least-squares scale, and the
@@ -11,8 +11,12 @@
 //!
 //! Source: `make_qx_quants` of ggml's `ggml-quants.c`.
 
+use super::importance;
 use super::rounding::{LANES, improves, limit, nearest, reciprocal, signed_max, total};
 use half::f16;
+
+/// Grids tried to each side of the one that just spans the values, 0.1 steps apart, where a format has no other number.
+pub(super) const N_GRIDS: u8 = 9;
 
 /// Parameters of the search, per format.
 pub(super) struct SymmetricSpec {
@@ -22,6 +26,8 @@ pub(super) struct SymmetricSpec {
     pub(super) scale_half: f32,
     /// Multiple of the sub-block's mean square added to the weight x² of a value.
     pub(super) weight_floor: f32,
+    /// Whether an importance matrix alone makes the weights, whatever the values.
+    pub(super) importance_alone: bool,
     /// Grids tried to each side of the one that just spans the values, 0.1 steps apart.
     pub(super) n_grids: u8,
 }
@@ -37,11 +43,30 @@ pub(super) struct SymmetricBlock {
 }
 
 /// Quantizes a super-block.
-pub(super) fn quantize(values: &[f32; 256], spec: &SymmetricSpec) -> SymmetricBlock {
+pub(super) fn quantize(
+    values: &[f32; 256],
+    importance: Option<&[f32; 256]>,
+    spec: &SymmetricSpec,
+) -> SymmetricBlock {
     let subs = values.as_chunks::<16>().0;
+    let important = importance.and_then(|importance| {
+        if spec.importance_alone {
+            importance::relative(importance)
+        } else {
+            importance::error_weights(importance, values)
+        }
+    });
+    let weights = important.unwrap_or_else(|| {
+        let mut weights = [0.0; 256];
+        for (weights, sub) in weights.as_chunks_mut::<16>().0.iter_mut().zip(subs) {
+            *weights = error_weights(sub, spec.weight_floor);
+        }
+        weights
+    });
+    let weights = weights.as_chunks::<16>().0;
     let mut scales = [0.0_f32; 16];
-    for (scale, sub) in scales.iter_mut().zip(subs) {
-        *scale = search(sub, spec);
+    for (scale, (sub, weights)) in scales.iter_mut().zip(subs.iter().zip(weights)) {
+        *scale = search(sub, weights, spec.half, spec.n_grids);
     }
     let d = f16::from_f32(signed_max(&scales) / -spec.scale_half);
     let inverse = reciprocal(d.to_f32());
@@ -50,7 +75,7 @@ pub(super) fn quantize(values: &[f32; 256], spec: &SymmetricSpec) -> SymmetricBl
 
     let mut codes = [0; 256];
     for (idx, (sub, codes)) in subs.iter().zip(codes.as_chunks_mut::<16>().0).enumerate() {
-        scales[idx] = refine(sub, spec, d.to_f32(), scales[idx]);
+        scales[idx] = refine(sub, &weights[idx], spec, d.to_f32(), scales[idx]);
         let inverse = reciprocal(d.to_f32() * scales[idx]);
         for (code, x) in codes.iter_mut().zip(sub) {
             let signed = nearest(limit(x * inverse, -spec.half, spec.half - 1.0));
@@ -61,13 +86,12 @@ pub(super) fn quantize(values: &[f32; 256], spec: &SymmetricSpec) -> SymmetricBl
 }
 
 /// The best scale code among `rounded` and its neighbours.
-fn refine(sub: &[f32; 16], spec: &SymmetricSpec, d: f32, rounded: f32) -> f32 {
-    let weights = error_weights(sub, spec.weight_floor);
+fn refine(sub: &[f32; 16], weights: &[f32; 16], spec: &SymmetricSpec, d: f32, rounded: f32) -> f32 {
     let mut best = rounded;
     let mut best_error = f32::INFINITY;
     for step in [0.0, -1.0, 1.0] {
         let scale_code = limit(rounded + step, -spec.scale_half, spec.scale_half - 1.0);
-        let error = error(sub, &weights, d * scale_code, spec.half);
+        let error = error(sub, weights, d * scale_code, spec.half);
         if error < best_error {
             best = scale_code;
             best_error = error;
@@ -98,15 +122,15 @@ pub(super) fn error_weights<const N: usize>(values: &[f32; N], floor: f32) -> [f
     squares.map(|square| square + floor)
 }
 
-/// The best scale of one sub-block.
-fn search(values: &[f32; 16], spec: &SymmetricSpec) -> f32 {
+/// The best scale of values that share one, for codes from `-half` to `half - 1`: of the grids up to `n_grids` steps of 0.1
+/// to each side of the one that just spans the values.
+pub(super) fn search<const N: usize>(values: &[f32; N], weights: &[f32; N], half: f32, n_grids: u8) -> f32 {
     let unit = reciprocal(signed_max(values));
-    let weights = error_weights(values, spec.weight_floor);
     let mut best = 0.0;
     let mut best_gain = 0.0;
-    for grid in 0..=spec.n_grids {
-        for steps in [0.1, -0.1].map(|step| spec.half + step * f32::from(grid)) {
-            let (scale, gain) = fit_grid(values, &weights, -steps * unit, spec.half);
+    for grid in 0..=n_grids {
+        for steps in [0.1, -0.1].map(|step| half + step * f32::from(grid)) {
+            let (scale, gain) = fit_grid(values, weights, -steps * unit, half);
             if improves(gain, best_gain) {
                 best = scale;
                 best_gain = gain;
@@ -118,7 +142,7 @@ fn search(values: &[f32; 16], spec: &SymmetricSpec) -> f32 {
 
 /// The least-squares scale for the codes of one grid, and the part of the weighted square sum it explains.
 #[inline(always)]
-fn fit_grid(values: &[f32; 16], weights: &[f32; 16], inverse: f32, half: f32) -> (f32, f32) {
+fn fit_grid<const N: usize>(values: &[f32; N], weights: &[f32; N], inverse: f32, half: f32) -> (f32, f32) {
     let mut wxl = [0.0; LANES];
     let mut wll = [0.0; LANES];
     for (x, w) in values.as_chunks::<LANES>().0.iter().zip(weights.as_chunks::<LANES>().0) {
