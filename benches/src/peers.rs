@@ -34,7 +34,7 @@ pub enum PeersError {
     Synth(#[from] crate::synth::SynthError),
     /// A weight format is unknown.
     #[error(transparent)]
-    DType(#[from] sm_tensor::UnknownDType),
+    DType(#[from] sm_model::UnknownMixture),
     /// A file cannot be read or written.
     #[error("{path}: {source}")]
     File {

@@ -62,8 +62,8 @@ struct TensorList<'a> {
 
 impl TensorList<'_> {
     fn spec(&self, name: &str, shape: Vec<usize>) -> TensorSpec {
-        let model = MixtureModel { n_layers: self.shape.n_layers, is_tied: self.shape.is_tied };
-        let dtype = self.mixture.dtype_of(name, &shape, model);
+        let model = MixtureModel::new(self.shape.n_layers).is_tied(self.shape.is_tied);
+        let dtype = self.mixture.dtype_of(name, &shape, &model);
         TensorSpec { name: name.to_owned(), shape, dtype }
     }
 

@@ -16,7 +16,7 @@ pub(crate) use chat::{ChatArgs, ChatSetup};
 pub(crate) use end::EndArgs;
 pub(crate) use engine::{EngineArgs, LoadArgs};
 pub(crate) use grammar::GrammarArgs;
-pub(crate) use model::{ModelArgs, dtype};
+pub(crate) use model::ModelArgs;
 pub(crate) use sampling::{SamplingArgs, recommendations};
 pub(crate) use tokenizer::VocabularyArgs;
 

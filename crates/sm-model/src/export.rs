@@ -11,6 +11,7 @@
 //! again and its decoder compared with the original before it gets its final name.
 
 mod check;
+mod importance;
 mod metadata;
 mod plan;
 mod pre_tokenizer;
@@ -23,15 +24,18 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+pub use importance::ImportanceMatrix;
 use sm_tensor::{DType, QuantizeError};
 
 use crate::LoadError;
 use crate::export::plan::Target;
+use crate::export::storage::Conversion;
 use crate::load::gguf::{GgufWriter, TensorSpec, WriteError};
 use crate::load::tensors::Tensors;
 use crate::metadata::{Metadata, Value};
+use crate::mixture::{Mixture, MixtureModel, is_matrix};
 use crate::model::{Model, ModelSource};
-use crate::spec::DecoderSpec;
+use crate::spec::{AttentionSpec, DecoderSpec, FfnKind};
 
 /// Why a model could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +79,27 @@ pub enum ExportError {
     },
 }
 
+/// How to export a model.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ExportOptions {
+    /// The data type of each matrix.
+    pub mixture: Mixture,
+    /// The importance of the inputs of each matrix, for the quantizers. None by default.
+    pub importance: Option<ImportanceMatrix>,
+}
+
+impl ExportOptions {
+    /// Options for matrices in these data types.
+    pub const fn new(mixture: Mixture) -> Self {
+        Self { mixture, importance: None }
+    }
+
+    sm_tensor::some_setters! {
+        importance: ImportanceMatrix,
+    }
+}
+
 /// Statistics of an export.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
@@ -84,8 +109,10 @@ pub struct Exported {
     pub source_bytes: u64,
     /// Bytes of all tensors in the file written.
     pub written_bytes: u64,
-    /// Matrices stored in a different type than requested because their rows are not whole blocks.
+    /// Matrices stored in a different type than the mixture's because their rows are not whole blocks.
     pub n_fallbacks: usize,
+    /// Matrices that were quantized without the importance of their inputs, which the importance matrix lacks.
+    pub n_without_importance: usize,
     /// Matrices that were already quantized and so lost accuracy twice.
     pub n_requantized: usize,
     /// The length that the context was cut to: that of the model's sliding windows, which GGUF files of its architecture do
@@ -104,8 +131,7 @@ struct Export<'m> {
     vectors: Vec<(&'static str, Vec<f32>)>,
 }
 
-/// Exports a model from a Hugging Face directory or a GGUF file to the GGUF file `target`, with its matrices as `dtype`.
-/// Keeps metadata and tokenizer. Replaces `target` only once the new file is complete and verified. `progress` receives the
+/// Exports a model from a Hugging Face directory or a GGUF file to the GGUF file `target`. Keeps metadata and tokenizer. Replaces `target` only once the new file is complete and verified. `progress` receives the
 /// source bytes done and their total.
 ///
 /// # Errors
@@ -113,15 +139,18 @@ struct Export<'m> {
 pub fn export_gguf(
     model: &Model,
     target: &Path,
-    dtype: DType,
+    options: &ExportOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Exported, ExportError> {
     let mut export = Export::new(model)?;
-    export.metadata.insert("general.file_type", Value::U32(storage::file_type(dtype)));
+    export.metadata.insert("general.file_type", Value::U32(options.mixture.file_type()));
     export.metadata.insert("general.quantization_version", Value::U32(2));
+    if let Some(importance) = &options.importance {
+        importance.describe(&mut export.metadata);
+    }
     let cut = export.spec.max_context_len;
     let partial = target.with_added_extension("part");
-    let written = export.write(&partial, dtype, progress).and_then(|mut written| {
+    let written = export.write(&partial, options, progress).and_then(|mut written| {
         written.cut_context_len = (cut < model.spec.max_context_len).then_some(cut);
         check::same_decoder(&export.spec, &partial)?;
         let renamed = std::fs::rename(&partial, target);
@@ -164,7 +193,7 @@ impl<'m> Export<'m> {
     fn write(
         &self,
         path: &Path,
-        dtype: DType,
+        options: &ExportOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Exported, ExportError> {
         let io_error = |source| ExportError::Io { path: path.to_owned(), source };
@@ -174,8 +203,9 @@ impl<'m> Export<'m> {
             shape: vec![values.len()],
             dtype: DType::F32,
         });
+        let model = self.mixture_model(options);
         let stored = self.targets.iter().map(|target| {
-            let dtype = storage::dtype(target, target.dtype(self.tensors), dtype);
+            let dtype = self.dtype(target, options.mixture, &model);
             TensorSpec { name: target.name.clone(), shape: target.shape.clone(), dtype }
         });
         let specs: Vec<TensorSpec> = vectors.chain(stored).collect();
@@ -184,9 +214,11 @@ impl<'m> Export<'m> {
             writer.write(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())?;
         }
         let total = self.tensors.infos().iter().map(|info| info.bytes.len() as u64).sum();
-        let mut exported = Exported { n_tensors: specs.len(), ..Exported::default() };
+        let is_fallback = |target: &&Target| options.mixture.falls_back(&target.name, &target.shape, &model);
+        let n_fallbacks = self.targets.iter().filter(is_fallback).count();
+        let mut exported = Exported { n_tensors: specs.len(), n_fallbacks, ..Exported::default() };
         for (target, spec) in self.targets.iter().zip(&specs[self.vectors.len()..]) {
-            self.write_tensor(target, spec, dtype, &mut writer, &mut exported)?;
+            self.write_tensor(target, spec, options, &mut writer, &mut exported)?;
             progress(exported.source_bytes.min(total), total);
         }
         let written = writer.finish()?.into_inner().map_err(|error| io_error(error.into_error()))?;
@@ -194,12 +226,35 @@ impl<'m> Export<'m> {
         Ok(exported)
     }
 
-    /// Writes a tensor according to `spec`; `wanted` is the data type requested for matrices.
+    /// What the mixture depends on.
+    fn mixture_model(&self, options: &ExportOptions) -> MixtureModel {
+        let spec = &self.spec;
+        let heads_per_kv_head = |attention: &AttentionSpec| attention.n_heads / attention.n_kv_heads.max(1);
+        let n_experts = spec.layers.iter().map(|layer| match &layer.ffn.kind {
+            FfnKind::Experts(experts) => experts.n_experts,
+            _ => 0,
+        });
+        MixtureModel::new(spec.layers.len())
+            .is_tied(spec.head.tied)
+            .heads_per_kv_head(spec.attentions().map(heads_per_kv_head).max().unwrap_or(1))
+            .n_experts(n_experts.max().unwrap_or(0))
+            .has_importance(options.importance.is_some())
+    }
+
+    /// The data type of a tensor of the file. Vectors are small and sensitive, and readers expect them in F32.
+    fn dtype(&self, target: &Target, mixture: Mixture, model: &MixtureModel) -> DType {
+        let from = target.dtype(self.tensors);
+        let keeps_type =
+            target.shape.is_empty() || from.is_quantized() && !is_matrix(&target.name, &target.shape);
+        if keeps_type { from } else { mixture.dtype_of(&target.name, &target.shape, model) }
+    }
+
+    /// Writes a tensor according to `spec`.
     fn write_tensor<W: Write>(
         &self,
         target: &Target,
         spec: &TensorSpec,
-        wanted: DType,
+        options: &ExportOptions,
         writer: &mut GgufWriter<W>,
         exported: &mut Exported,
     ) -> Result<(), ExportError> {
@@ -210,19 +265,31 @@ impl<'m> Export<'m> {
             exported.written_bytes += bytes.len() as u64;
             return Ok(writer.write(&bytes)?);
         }
-        let is_matrix = storage::is_matrix(&spec.name, &spec.shape);
-        exported.n_fallbacks += usize::from(is_matrix && spec.dtype != wanted);
         exported.n_requantized += usize::from(from.is_quantized());
         let cols = spec.shape.last().copied().unwrap_or(1);
-        storage::convert(&bytes, from, spec.dtype, cols, &mut |stored| {
+        let importance = importance_of(spec, options)?;
+        let is_missing = importance.is_none() && spec.dtype.is_quantized() && options.importance.is_some();
+        exported.n_without_importance += usize::from(is_missing);
+        let conversion = Conversion { from, to: spec.dtype, cols, importance };
+        let converted = conversion.run(&bytes, &mut |stored| {
             exported.written_bytes += stored.len() as u64;
             Ok(writer.write(stored)?)
-        })
-        .map_err(|error| match error {
+        });
+        converted.map_err(|error| match error {
             ExportError::Quantize { source, .. } => {
                 ExportError::Quantize { tensor: spec.name.clone(), source }
             }
             other => other,
         })
+    }
+}
+
+/// The importance of the inputs of a tensor's matrices, if they will be quantized.
+fn importance_of<'o>(spec: &TensorSpec, options: &'o ExportOptions) -> Result<Option<&'o [f32]>, LoadError> {
+    match (&options.importance, spec.shape.as_slice()) {
+        (Some(importance), [matrices @ .., _, cols]) if spec.dtype.is_quantized() => {
+            importance.of(&spec.name, matrices.iter().product(), *cols)
+        }
+        _ => Ok(None),
     }
 }

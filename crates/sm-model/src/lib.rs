@@ -37,11 +37,11 @@ mod weights;
 
 pub use arch::architectures;
 pub use error::LoadError;
-pub use export::{ExportError, Exported, export_gguf};
+pub use export::{ExportError, ExportOptions, Exported, ImportanceMatrix, export_gguf};
 pub use load::TensorInfo;
 pub use load::file::MappedFile;
 pub use load::gguf::{Gguf, GgufWriter, TensorSpec, WriteError};
-pub use mixture::{Mixture, MixtureModel};
+pub use mixture::{Mixture, MixtureModel, UnknownMixture};
 pub use model::{DEFAULT_CONTEXT_LEN, LoadOptions, Model, ModelBytes, ModelSource, load_model, parse_model};
 pub use names::{LinearLayout, Naming};
 pub use sampling::SamplingDefaults;

@@ -4,7 +4,7 @@
 //! allocate; what a reader returns can be trusted. Nothing is copied: a tensor is a name, a shape, a data type and a range
 //! of bytes.
 
-mod cursor;
+pub(crate) mod cursor;
 pub(crate) mod file;
 pub(crate) mod gguf;
 pub(crate) mod safetensors;

@@ -40,7 +40,7 @@ pub(crate) struct ModelArgs {
 }
 
 /// Parses the name of a data type.
-pub(crate) fn dtype() -> impl TypedValueParser<Value = DType> {
+fn dtype() -> impl TypedValueParser<Value = DType> {
     PossibleValuesParser::new(DType::names()).try_map(|name| name.parse::<DType>())
 }
 

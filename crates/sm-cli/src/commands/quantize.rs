@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use sm_runtime::model::{Exported, LoadOptions, export_gguf};
-use sm_runtime::{DType, ModelRef};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use sm_runtime::ModelRef;
+use sm_runtime::model::{ExportOptions, Exported, ImportanceMatrix, LoadOptions, Mixture, export_gguf};
 
-use crate::args::dtype;
 use crate::console::{Bytes, Console};
 use crate::failure::Failure;
 use crate::progress::{Progress, Unit};
@@ -15,11 +15,13 @@ use crate::shown::shown;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  sm quantize ./Qwen3-0.6B qwen3-q4_k.gguf --type q4_k
-  sm quantize model-f16.gguf model-q8_0.gguf --type q8_0
+  sm quantize ./Qwen3-0.6B qwen3-q4_k_m.gguf --type q4_k_m
+  sm quantize model-f16.gguf model-q3_k_s.gguf --type q3_k_s --imatrix imatrix.gguf
 
-Metadata and tokenizer are preserved. Vectors, routers and positions stay f32; a matrix whose rows do not
-divide into blocks gets a type with smaller blocks. The file is read back and verified before it is renamed.")]
+Types are those of llama-quantize: the output matrix and, in types ending in _s, _m or _l, other sensitive
+matrices get more bits (q4_k is q4_k_m). Metadata and tokenizer are preserved. Vectors, routers and positions
+stay f32; a matrix whose rows do not divide into blocks gets a type with smaller blocks. The file is read back
+and verified before it is renamed.")]
 pub(crate) struct Args {
     /// Hugging Face directory, GGUF file, or `demo`
     input: PathBuf,
@@ -28,12 +30,22 @@ pub(crate) struct Args {
     output: Option<PathBuf>,
     #[arg(short, long, value_name = "INPUT", hide = true, conflicts_with = "output")]
     model: Option<PathBuf>,
-    /// Data type of the matrices
-    #[arg(long = "type", value_name = "TYPE", value_parser = dtype())]
-    dtype: DType,
+    /// Data type of most matrices
+    #[arg(long = "type", value_name = "TYPE", ignore_case = true, value_parser = mixture())]
+    mixture: Mixture,
+    /// Give every matrix that type
+    #[arg(long)]
+    pure: bool,
+    /// Quantize for the inputs that matter: an importance matrix of this model, from llama-imatrix
+    #[arg(long, value_name = "FILE")]
+    imatrix: Option<PathBuf>,
     /// Overwrite the output file
     #[arg(long)]
     force: bool,
+}
+
+fn mixture() -> impl TypedValueParser<Value = Mixture> {
+    PossibleValuesParser::new(Mixture::names()).try_map(|name| Mixture::named(&name))
 }
 
 /// Writes the file.
@@ -45,15 +57,26 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     if output.exists() && !args.force {
         return Err(Failure::Exists { path: output.to_path_buf() });
     }
+    let options = args.export_options()?;
     let model = ModelRef::named(input).open(&LoadOptions::default())?;
     let bar = Progress::new(console, "writing", Unit::Bytes);
-    let exported = export_gguf(&model, output, args.dtype, &mut |done, total| bar.set(done, total))?;
+    let exported = export_gguf(&model, output, &options, &mut |done, total| bar.set(done, total))?;
     drop(bar);
     report(&exported, output, console);
     Ok(())
 }
 
 impl Args {
+    fn export_options(&self) -> Result<ExportOptions, Failure> {
+        let options = ExportOptions::new(if self.pure { self.mixture.pure() } else { self.mixture });
+        match &self.imatrix {
+            Some(path) => {
+                Ok(options.importance(ImportanceMatrix::open(path).map_err(sm_runtime::Error::from)?))
+            }
+            None => Ok(options),
+        }
+    }
+
     /// The model and the file to write. With `-m MODEL`, the only other path is the file.
     fn paths(&self) -> (&Path, &Path) {
         match &self.output {
@@ -64,8 +87,7 @@ impl Args {
 }
 
 fn report(exported: &Exported, output: &Path, console: &Console) {
-    let Exported { n_tensors, source_bytes, written_bytes, n_fallbacks, n_requantized, cut_context_len } =
-        *exported;
+    let &Exported { n_tensors, source_bytes, written_bytes, n_fallbacks, n_requantized, .. } = exported;
     console.note(format_args!(
         "{}: {n_tensors} tensors, {} converted to {}",
         shown(output),
@@ -77,7 +99,13 @@ fn report(exported: &Exported, output: &Path, console: &Console) {
             "{n_fallbacks} matrices have rows that do not divide into blocks and use a type with smaller blocks"
         ));
     }
-    if let Some(context_len) = cut_context_len {
+    if exported.n_without_importance > 0 {
+        console.note(format_args!(
+            "{} matrices are not in the importance matrix and were quantized without it",
+            exported.n_without_importance
+        ));
+    }
+    if let Some(context_len) = exported.cut_context_len {
         console.note(format_args!(
             "the context is cut to {context_len} tokens: GGUF files of this architecture have no sliding windows"
         ));

@@ -147,7 +147,7 @@ fn a_quantized_file_predicts_as_quantizing_on_load_does() {
         assert!((measure(&out, &[]) / original - 1.0).abs() < 0.005);
         let refused = sm(&["quantize", source, &out, "--type", "q8_0"]).error(1);
         assert!(refused.contains("--force"), "{refused}");
-        sm(&["quantize", source, &out, "--type", "q4_0", "--force"]).success();
+        sm(&["quantize", source, &out, "--type", "Q4_0", "--pure", "--force"]).success();
         assert_eq!(measure(&out, &[]), on_load, "{source}");
     }
 }

@@ -1,90 +1,86 @@
-//! The data type of each tensor of a GGUF file, and the conversion to it.
+//! The conversion of a tensor's values to the data type that they have in the file.
 
 use std::thread;
 
-use sm_tensor::{DType, QuantizeError, ShapeError, dequantize, quantize};
+use sm_tensor::{DType, QuantizeError, ShapeError, dequantize, quantize, quantize_important};
 
 use crate::export::ExportError;
-use crate::export::plan::Target;
-use crate::weights::fitting_dtype;
 
 /// Values converted per thread at a time.
 const CHUNK_VALUES: usize = 1 << 20;
 
-/// The data type for a tensor stored as `from`, if `wanted` is requested for matrices.
-pub(super) fn dtype(target: &Target, from: DType, wanted: DType) -> DType {
-    let Some(&cols) = target.shape.last() else { return from };
-    if is_matrix(&target.name, &target.shape) {
-        return fitting_dtype(wanted, cols);
-    }
-    // Vectors are small and sensitive, and readers expect them in F32.
-    if from.is_quantized() { from } else { DType::F32 }
+/// How to convert the rows of a tensor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Conversion<'a> {
+    pub(super) from: DType,
+    pub(super) to: DType,
+    pub(super) cols: usize,
+    /// The importance of the inputs of each matrix of the tensor: `[n_matrices, cols]`.
+    pub(super) importance: Option<&'a [f32]>,
 }
 
-/// Whether to quantize a tensor. Routers, learned positions and norms are small and sensitive.
-pub(super) fn is_matrix(name: &str, shape: &[usize]) -> bool {
-    let is_small = ["ffn_gate_inp.", "position_embd.", "_norm."].iter().any(|part| name.contains(part));
-    shape.len() >= 2 && !is_small
-}
-
-/// `general.file_type`: llama.cpp's number for files that are mostly of this type (`LLAMA_FTYPE_MOSTLY_*`).
-pub(super) fn file_type(dtype: DType) -> u32 {
-    match dtype {
-        DType::F32 => 0,
-        DType::F16 => 1,
-        DType::Q4_0 => 2,
-        DType::Q4_1 => 3,
-        DType::Q8_0 => 7,
-        DType::Q5_0 => 8,
-        DType::Q5_1 => 9,
-        DType::Q2K => 10,
-        DType::Q3K => 11,
-        DType::Q4K => 14,
-        DType::Q5K => 16,
-        DType::Q6K => 18,
-        DType::Iq4Nl => 25,
-        DType::Bf16 => 32,
-    }
-}
-
-/// Converts rows of `cols` values on several threads and passes them to `write` in order.
-pub(super) fn convert(
-    bytes: &[u8],
-    from: DType,
-    to: DType,
-    cols: usize,
-    write: &mut dyn FnMut(&[u8]) -> Result<(), ExportError>,
-) -> Result<(), ExportError> {
-    let quantize_error = |source| ExportError::Quantize { tensor: String::new(), source };
-    let row_bytes =
-        from.row_bytes(cols).ok_or(QuantizeError::Shape(ShapeError::PartialBlock { dtype: from, cols }));
-    let chunk_bytes = row_bytes.map_err(quantize_error)? * (CHUNK_VALUES / cols.max(1)).max(1);
-    let chunks: Vec<&[u8]> = bytes.chunks(chunk_bytes.max(1)).collect();
-    let n_threads = thread::available_parallelism().map_or(1, usize::from);
-    for group in chunks.chunks(n_threads) {
-        let converted: Vec<Result<Vec<u8>, QuantizeError>> = thread::scope(|scope| {
-            let workers: Vec<_> =
-                group.iter().map(|chunk| scope.spawn(|| convert_chunk(chunk, from, to))).collect();
-            let joined = workers.into_iter().map(|worker| match worker.join() {
-                Ok(converted) => converted,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            joined.collect()
-        });
-        for chunk in converted {
-            write(&chunk.map_err(quantize_error)?)?;
+impl Conversion<'_> {
+    /// Converts on several threads and passes the result to `write` in order.
+    ///
+    /// # Errors
+    /// If a value cannot be stored, and those of `write`.
+    pub(super) fn run(
+        &self,
+        bytes: &[u8],
+        write: &mut dyn FnMut(&[u8]) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
+        let Some(importance) = self.importance else { return self.rows(bytes, None, write) };
+        let n_matrices = (importance.len() / self.cols.max(1)).max(1);
+        let matrices = bytes.chunks((bytes.len() / n_matrices).max(1));
+        for (matrix, importance) in matrices.zip(importance.chunks(self.cols.max(1))) {
+            self.rows(matrix, Some(importance), write)?;
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Converts whole rows.
-fn convert_chunk(bytes: &[u8], from: DType, to: DType) -> Result<Vec<u8>, QuantizeError> {
-    let mut values = vec![0.0; bytes.len() / from.block_bytes() * from.block_len()];
-    dequantize(from, bytes, &mut values)?;
-    let row_bytes =
-        to.row_bytes(values.len()).ok_or(ShapeError::PartialBlock { dtype: to, cols: values.len() })?;
-    let mut stored = vec![0; row_bytes];
-    quantize(to, &values, &mut stored)?;
-    Ok(stored)
+    /// Converts rows whose inputs are of this importance.
+    fn rows(
+        &self,
+        bytes: &[u8],
+        importance: Option<&[f32]>,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
+        let Self { from, cols, .. } = *self;
+        let quantize_error = |source| ExportError::Quantize { tensor: String::new(), source };
+        let row_bytes =
+            from.row_bytes(cols).ok_or(QuantizeError::Shape(ShapeError::PartialBlock { dtype: from, cols }));
+        let chunk_bytes = row_bytes.map_err(quantize_error)? * (CHUNK_VALUES / cols.max(1)).max(1);
+        let chunks: Vec<&[u8]> = bytes.chunks(chunk_bytes.max(1)).collect();
+        let n_threads = thread::available_parallelism().map_or(1, usize::from);
+        for group in chunks.chunks(n_threads) {
+            let converted: Vec<Result<Vec<u8>, QuantizeError>> = thread::scope(|scope| {
+                let workers: Vec<_> =
+                    group.iter().map(|chunk| scope.spawn(|| self.chunk(chunk, importance))).collect();
+                let joined = workers.into_iter().map(|worker| match worker.join() {
+                    Ok(converted) => converted,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                });
+                joined.collect()
+            });
+            for chunk in converted {
+                write(&chunk.map_err(quantize_error)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Converts whole rows.
+    fn chunk(&self, bytes: &[u8], importance: Option<&[f32]>) -> Result<Vec<u8>, QuantizeError> {
+        let Self { from, to, .. } = *self;
+        let mut values = vec![0.0; bytes.len() / from.block_bytes() * from.block_len()];
+        dequantize(from, bytes, &mut values)?;
+        let row_bytes =
+            to.row_bytes(values.len()).ok_or(ShapeError::PartialBlock { dtype: to, cols: values.len() })?;
+        let mut stored = vec![0; row_bytes];
+        match importance {
+            Some(importance) => quantize_important(to, &values, importance, &mut stored)?,
+            None => quantize(to, &values, &mut stored)?,
+        }
+        Ok(stored)
+    }
 }

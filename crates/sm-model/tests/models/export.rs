@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sm_model::metadata::Value;
-use sm_model::{ExportError, Gguf, LoadOptions, export_gguf, load_model};
+use sm_model::{ExportError, ExportOptions, Gguf, LoadOptions, Mixture, export_gguf, load_model};
 use sm_tensor::{DType, quantize};
 
 use crate::golden_dir;
@@ -16,7 +16,7 @@ fn export(model: &str, dtype: DType) -> Result<Gguf, ExportError> {
     let run = RUN.fetch_add(1, Ordering::Relaxed);
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("export-{run}-{model}-{dtype}.gguf"));
     let loaded = load_model(&model_dir, &LoadOptions::default())?;
-    export_gguf(&loaded, &path, dtype, &mut |_, _| {})?;
+    export_gguf(&loaded, &path, &ExportOptions::new(Mixture::uniform(dtype)), &mut |_, _| {})?;
     let file = Gguf::open(&path)?;
     std::fs::remove_file(&path).unwrap();
     Ok(file)

@@ -10,6 +10,7 @@ mod export;
 mod interpreter;
 mod loading;
 mod logits;
+mod mixtures;
 mod mutations;
 mod published;
 mod quantized;
