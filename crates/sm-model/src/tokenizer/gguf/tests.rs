@@ -8,8 +8,6 @@ use crate::metadata::{Array, Value};
 use crate::testing::data_dir;
 use crate::tokenizer::{HfTokenizer, SpecialText, SpecialTokens};
 
-mod damaged;
-
 /// The texts of a vocabulary, separated by lines with a marker, and their ids, a line per text.
 fn golden(path: &std::path::Path) -> Vec<(String, Vec<TokenId>)> {
     let texts = fs::read_to_string(path.with_extension("gguf.inp")).unwrap();
@@ -26,9 +24,9 @@ fn encodings_match_llama_cpp() {
     let names =
         ["deepseek-coder", "deepseek-llm", "falcon", "gpt-2", "llama-spm", "mpt", "phi-3", "starcoder"];
     for name in names {
-        let path = data.join(format!("tokenizers/llama.cpp-vocab/ggml-vocab-{name}.gguf"));
-        let metadata = damaged::read(&fs::read(&path).unwrap());
-        let tokenizer = GgufTokenizer::from_metadata(&metadata).unwrap();
+        let path = data.join(format!("tokenizers/gguf-vocab/ggml-vocab-{name}.gguf"));
+        let gguf = Gguf::open(&path).unwrap();
+        let tokenizer = GgufTokenizer::from_metadata(gguf.metadata()).unwrap();
         let golden = golden(&path);
         assert!(golden.len() > 40, "{name}: {}", golden.len());
         for (text, ids) in golden {
@@ -69,12 +67,16 @@ fn converted(json: &serde_json::Value, pre: &str) -> Metadata {
 #[test]
 fn a_published_tokenizer_and_its_conversion_match_llama_cpp() {
     let Some(data) = data_dir() else { return };
-    for (dir, vocab, pre) in [("qwen2", "qwen2", Some("qwen2")), ("phi-3-mini", "phi-3", None)] {
+    let cases = [
+        ("qwen2", "llama.cpp-vocab/ggml-vocab-qwen2.gguf", Some("qwen2")),
+        ("phi-3-mini", "gguf-vocab/ggml-vocab-phi-3.gguf", None),
+    ];
+    for (dir, vocab, pre) in cases {
         let dir = data.join("tokenizers").join(dir);
         let hf = HfTokenizer::load(&dir).unwrap();
         let json = serde_json::from_slice(&fs::read(dir.join("tokenizer.json")).unwrap()).unwrap();
         let gguf = pre.map(|pre| GgufTokenizer::from_metadata(&converted(&json, pre)).unwrap());
-        let path = data.join(format!("tokenizers/llama.cpp-vocab/ggml-vocab-{vocab}.gguf"));
+        let path = data.join("tokenizers").join(vocab);
         for (text, ids) in golden(&path) {
             assert_eq!(hf.encode(&text, EncodeOptions::PLAIN).unwrap(), ids, "{vocab}: {text:?}");
             if let Some(gguf) = &gguf {
