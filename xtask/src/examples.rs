@@ -1,11 +1,10 @@
 //! Runs the examples: the runtime's, and the programs in `examples/` that use the crates as dependencies.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
 use std::process::Stdio;
 
 use crate::Outcome;
-use crate::spawn::{cargo, command, output, root};
+use crate::spawn::{cargo, command, output, root, target};
 
 /// A program in `examples/`.
 struct Downstream {
@@ -59,8 +58,4 @@ fn runtime_examples() -> Result<Vec<String>, String> {
     let mut names: Vec<String> = entries.filter_map(stem).collect();
     names.sort();
     Ok(names)
-}
-
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }

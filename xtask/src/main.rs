@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool reports on its terminal")]
 
 mod bench;
+mod cases;
 mod ci;
 mod demo_model;
 mod deny;
@@ -28,8 +29,8 @@ usage: cargo xtask COMMAND
   deny                   licences, advisories and duplicate versions of the dependencies
   package                package and build every crate as cargo publish would, without publishing
   readme                 generate each crate's README from its crate-level documentation
-  setup [--peers]        install dependencies of the other commands: rustfmt, clippy and .venv/; with --peers, the engines
-                         that bench --peers measures
+  setup [--peers|--models]  install dependencies of the other commands: rustfmt, clippy and .venv/; with --peers, the
+                         engines that bench --peers measures; with --models, trained models for more tests
   golden [--check]       regenerate the committed reference values, or compare them with what is committed
   demo-model [--eval]    train, quantize and evaluate the built-in models, or only evaluate them
   synth ARGS             write a GGUF file with random weights (cargo xtask synth --help)

@@ -1,9 +1,10 @@
 //! `cargo xtask test`: runs all tests, and lists those skipped for lack of data.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::setup::smollm2;
 use crate::spawn::{self, cargo, root};
-use crate::{Outcome, examples};
+use crate::{Outcome, cases, examples};
 
 /// The folders of the shared test data, and the tests that use them.
 const DATA: [(&str, &str); 4] = [
@@ -15,18 +16,25 @@ const DATA: [(&str, &str); 4] = [
 
 /// Runs the tests; `args` go to `cargo test`.
 pub(crate) fn run(args: &[String]) -> Outcome {
-    let skipped = skipped(&data_folder());
+    let data = data_folder();
+    let skipped = skipped(&data);
     let mut command = cargo(&["test", "--workspace", "--locked"]);
     command.args(args);
     for line in &skipped {
         println!("skipped: {line}");
     }
-    let result = spawn::run("test", &mut command)
-        .and_then(|()| if args.is_empty() { examples::run() } else { Ok(()) });
+    let result =
+        spawn::run("test", &mut command).and_then(|()| if args.is_empty() { whole(&data) } else { Ok(()) });
     for line in &skipped {
         println!("skipped: {line}");
     }
     result
+}
+
+/// Runs what `cargo test` leaves out.
+fn whole(data: &Path) -> Outcome {
+    examples::run()?;
+    if cases::folder(data).is_dir() { cases::run(data) } else { Ok(()) }
 }
 
 /// The test data folder: `SM_TEST_DATA`, or else a folder next to the repository.
@@ -34,13 +42,17 @@ pub(crate) fn data_folder() -> PathBuf {
     std::env::var_os("SM_TEST_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from)
 }
 
-fn skipped(data: &std::path::Path) -> Vec<String> {
-    DATA.iter()
-        .filter(|(folder, _)| !data.join(folder).is_dir())
-        .map(|(folder, what)| {
-            format!("{what} (no {}; SM_TEST_DATA names another folder)", data.join(folder).display())
-        })
-        .collect()
+fn skipped(data: &Path) -> Vec<String> {
+    let data_folders = DATA.iter().map(|(folder, what)| (data.join(folder), *what));
+    let folders = data_folders.chain([(cases::folder(data), "cases after public bug reports")]);
+    let mut skipped: Vec<String> = folders
+        .filter(|(folder, _)| !folder.is_dir())
+        .map(|(folder, what)| format!("{what} (no {}; SM_TEST_DATA names another folder)", folder.display()))
+        .collect();
+    if !smollm2().exists() {
+        skipped.push("greedy text and chat of SmolLM2-135M (cargo xtask setup --models)".to_owned());
+    }
+    skipped
 }
 
 #[cfg(test)]
@@ -50,7 +62,7 @@ mod tests {
     #[test]
     fn names_each_missing_folder() {
         let missing = skipped(&root().join("no such folder"));
-        assert_eq!(missing.len(), DATA.len());
+        assert!(missing.len() > DATA.len(), "{missing:?}");
         assert!(missing[0].contains("trained models"), "{}", missing[0]);
     }
 }
