@@ -15,7 +15,7 @@
 //! * A smaller size is tried if workers wait for a large part of the time, or steps are short. A larger one is tried from
 //!   time to time, for the machine may have become quiet.
 //! * A trial is short, is given up if it goes badly, and the next is the later the more trials were lost: trials take no
-//!   more than some percent of the time, however slow the wrong size is.
+//!   more than two percent of the time, however slow the wrong size is.
 //!
 //! The first size of a class follows from its work and the cost of a barrier. Results do not depend on sizes, for no
 //! result depends on the number of workers, so this is about speed alone and may depend on the clock.
@@ -53,7 +53,7 @@ const MARGIN: f64 = 0.92;
 const MIN_INTERVAL: Duration = Duration::from_millis(30);
 const MAX_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two trials, in multiples of what the last one took.
-const MIN_DISTANCE: u32 = 25;
+const MIN_DISTANCE: u32 = 50;
 
 /// In which time half of what is known of a size is forgotten.
 const MEMORY: Duration = Duration::from_millis(40);
