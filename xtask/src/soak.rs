@@ -1,4 +1,5 @@
-//! `cargo xtask soak`: the random-schedule tests, run much longer than in `cargo xtask test`.
+//! `cargo xtask soak`: the tests of random schedules, on models with and without states, run much longer than in
+//! `cargo xtask test`.
 
 use crate::Outcome;
 use crate::spawn::{self, cargo};
@@ -14,7 +15,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     };
     for target in [&["--lib"][..], &["--test", "promises"]] {
         let mut command = cargo(&["test", "--release", "-p", "sm-runtime", "--features", "demo-model"]);
-        command.args(target).arg("schedules").env("SM_SOAK", times.to_string());
+        command.args(target).args(["--", "schedules", "stateful"]).env("SM_SOAK", times.to_string());
         spawn::run("soak", &mut command)?;
     }
     Ok(())

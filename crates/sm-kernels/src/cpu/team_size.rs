@@ -52,8 +52,10 @@ const MARGIN: f64 = 0.92;
 /// Time between two trials of a class, which doubles when one is lost and halves when one is won.
 const MIN_INTERVAL: Duration = Duration::from_millis(30);
 const MAX_INTERVAL: Duration = Duration::from_secs(2);
-/// Time between two trials, in multiples of what the last one took.
-const MIN_DISTANCE: u32 = 50;
+/// Time after a trial that was lost, in multiples of what it took.
+const DISTANCE: u32 = 50;
+/// The same after one that was won: a size in use for so short a time may have won by luck.
+const DISTANCE_IF_WON: u32 = 5;
 
 /// In which time half of what is known of a size is forgotten.
 const MEMORY: Duration = Duration::from_millis(40);
@@ -277,15 +279,17 @@ impl Class {
     /// Keeps the faster size.
     fn end(&mut self, trial: Trial) {
         self.trial = None;
-        let won = trial.pace.per_row();
-        if self.pace.is_none_or(|pace| won < MARGIN * pace.per_row()) {
+        let per_row = trial.pace.per_row();
+        let distance = if self.pace.is_none_or(|pace| per_row < MARGIN * pace.per_row()) {
             self.current = trial.size;
-            self.pace = Some(Pace { best: won, ..trial.pace });
+            self.pace = Some(Pace { best: per_row, ..trial.pace });
             self.interval = (self.interval / 2).max(MIN_INTERVAL);
+            DISTANCE_IF_WON
         } else {
             self.interval = (2 * self.interval).min(MAX_INTERVAL);
-        }
-        self.next_trial = self.time + self.interval.max(MIN_DISTANCE * trial.pace.counted.time);
+            DISTANCE
+        };
+        self.next_trial = self.time + self.interval.max(distance * trial.pace.counted.time);
     }
 }
 

@@ -94,6 +94,18 @@ fn a_busy_core_is_given_up_and_taken_again() {
 }
 
 #[test]
+fn a_size_chosen_in_a_bad_moment_is_soon_left_again() {
+    for n_workers in [2, 4] {
+        let mut machine = Machine::new(n_workers);
+        machine.run(1, SECOND / 16, busy(2e-3));
+        assert_ne!(machine.sizes.classes[0].current, 0, "{n_workers} workers");
+        let lost = machine.run(1, SECOND, quiet(2e-3, 5e-6));
+        assert!(lost < 1.6, "{n_workers} workers: {lost}");
+        assert_eq!(machine.sizes.classes[0].current, 0, "{n_workers} workers");
+    }
+}
+
+#[test]
 fn a_very_slow_size_is_given_up_after_a_few_steps() {
     // What it is like when the other worker gets its core for one time slice in ten.
     let stalled = |n_workers: usize| if n_workers == 1 { (130e-6, 0.0) } else { (8e-3, 0.9) };
