@@ -20,7 +20,7 @@ pub(crate) fn canonical(name: &str) -> &str {
     ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| name)
 }
 
-/// Sets an option by its canonical name; `None` if there is none of that name.
+/// Sets an option by its canonical name; `None` if no option has that name.
 pub(crate) fn set(options: &mut GenerationOptions, name: &str, value: &Value) -> Option<Result<(), String>> {
     set_sampling(&mut options.sampling, name, value)
         .or_else(|| set_sampler(&mut options.sampling, name, value))

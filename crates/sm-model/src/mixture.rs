@@ -98,7 +98,7 @@ const fn mixture(base: DType, rule: Rule, file_type: u32) -> Mixture {
     Mixture { base, rule, file_type }
 }
 
-/// The part that a tensor plays, as far as mixtures tell parts apart.
+/// The roles of tensors that mixtures distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     /// The output matrix, or the embedding that doubles as one.

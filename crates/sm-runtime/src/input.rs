@@ -79,7 +79,7 @@ impl Input {
     }
 }
 
-/// How many positions a request with so many prompt tokens may come to compute. The last token is sampled, and not computed.
+/// The most positions that a request with this many prompt tokens can compute. The last token is sampled but never computed.
 pub(crate) fn longest(n_prompt: usize, options: &GenerationOptions, model: &ModelBounds) -> usize {
     let limits = &options.limits;
     let n_prompt = n_prompt.min(limits.max_input_tokens.unwrap_or(usize::MAX));

@@ -36,14 +36,14 @@ const MUCH_WAITING: f64 = 0.15;
 /// Steps so short that a smaller size is always worth a trial.
 const SHORT: Duration = Duration::from_micros(500);
 
-/// Steps after which a size is known, or fewer if they are long.
+/// Steps that make a measurement; fewer if they are long.
 const ENOUGH_STEPS: u32 = 8;
 const ENOUGH_LONG_STEPS: u32 = 3;
-/// Time after which a size is known: some time slices of a scheduler, so that a busy core shows.
+/// Time that makes a measurement: a few time slices of the scheduler, so that a busy core shows.
 const ENOUGH_TIME: Duration = Duration::from_millis(12);
 /// The same for a larger size: threads that have slept have credit with the scheduler, and are fast until it is spent.
 const ENOUGH_TIME_LARGER: Duration = Duration::from_millis(50);
-/// A trial is given up when it has taken so many times what the size in use would have, and a time slice more.
+/// A trial is given up once it takes this many times as long as the size in use would have, plus a time slice.
 const HOPELESS: f64 = 1.25;
 const SLICE: Duration = Duration::from_millis(6);
 /// A trial is won only if it is faster by this factor.
@@ -57,9 +57,9 @@ const DISTANCE: u32 = 50;
 /// The same after one that was won: a size in use for so short a time may have won by luck.
 const DISTANCE_IF_WON: u32 = 5;
 
-/// In which time half of what is known of a size is forgotten.
+/// Half-life of the measurements of a size.
 const MEMORY: Duration = Duration::from_millis(40);
-/// A size whose pace has become so many times slower is compared with others at once.
+/// A size that has become this many times slower is compared with others at once.
 const MUCH_SLOWER: f64 = 1.5;
 
 /// Chooses sizes, and learns from what they led to.

@@ -245,7 +245,7 @@ fn pack(
         let reason = format!("packing it failed: {}", panic.message);
         return Err(WeightError::Unreadable { tensor, reason }.into());
     }
-    // The same one every time, whoever was quicker.
+    // Always the same one, whichever worker finished first.
     let errors = errors.into_inner().unwrap_or_else(PoisonError::into_inner);
     let first = errors.into_iter().min_by_key(|&(index, worker, _)| (index, worker));
     first.map_or(Ok(()), |(_, _, error)| Err(error))

@@ -15,7 +15,7 @@ use crate::{
 const NO_GRACE: Duration = Duration::ZERO;
 const LONG: Duration = Duration::from_secs(600);
 
-/// A model of so many bytes.
+/// A model of this many bytes.
 #[derive(Debug, Default)]
 struct Fake {
     bytes: u64,

@@ -57,7 +57,7 @@ fn text_and_chat_equal_those_of_llama_cpp_where_the_gap_allows() {
         let completion = generator.generate(&prompt, &greedy(reference.tokens.len())).unwrap();
         assert_eq!(completion.prompt_tokens.len(), reference.n_prompt_tokens, "{prompt:?}");
 
-        // At every position, whatever the answer before it would have been.
+        // Check every position, each behind the reference's tokens.
         let prompt_len = completion.prompt_tokens.len();
         let answer = reference.tokens.iter().map(|&id| TokenId(id));
         let tokens: Vec<TokenId> = completion.prompt_tokens.iter().copied().chain(answer).collect();
@@ -73,7 +73,7 @@ fn text_and_chat_equal_those_of_llama_cpp_where_the_gap_allows() {
         }
         n_tokens += reference.tokens.len();
 
-        // The answer itself, as far as it is the same; llama.cpp's ends with the token that ended it.
+        // Then the answer itself up to the first difference. llama.cpp's includes the token that ended it.
         let is_ended = reference.finish_reason == "stop";
         let answer = &reference.tokens[..reference.tokens.len() - usize::from(is_ended)];
         let n_same = ours.iter().zip(answer).take_while(|(ours, theirs)| ours == theirs).count();

@@ -28,7 +28,7 @@ enum Step {
         to: String,
     },
     ReplaceRegex(Box<Replace>),
-    /// Takes away up to so many of a character at the start and at the end.
+    /// Strips up to a number of occurrences of a character from the start and the end.
     Strip {
         content: char,
         start: usize,

@@ -45,7 +45,7 @@ enum Held {
     Cancels(RequestHandle),
     Drops(RequestHandle),
     Reads(TokenStream),
-    /// Leaves after so many events.
+    /// Leaves after this many events.
     DropsStream(TokenStream, u64),
     CancelsStream(TokenStream, u64),
 }

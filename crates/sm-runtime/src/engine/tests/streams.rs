@@ -67,7 +67,7 @@ fn events_carry_the_log_probabilities_that_were_asked_for() {
     }
 }
 
-/// A model whose logits cannot be used behind so many tokens.
+/// A model whose logits are unusable after this many tokens.
 fn broken_behind(n_tokens: usize) -> Engine {
     engine_of(move |history| {
         let mut logits = hashed(history);

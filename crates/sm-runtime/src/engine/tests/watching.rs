@@ -9,7 +9,7 @@ use sm_tensor::TokenId;
 use crate::testing::{token_of, watched};
 use crate::{Engine, EngineConfig, LoadedModel};
 
-/// Longer than a test takes: what waits so long waits in vain.
+/// Longer than any test takes: whoever waits this long waits for nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What an engine's steps had in them.
@@ -54,7 +54,7 @@ pub(super) fn gated(
     let (permits, gate) = mpsc::channel();
     let gated = move |history: &[TokenId]| match gate.recv_timeout(PATIENCE) {
         Ok(()) | Err(RecvTimeoutError::Disconnected) => predict(history),
-        Err(RecvTimeoutError::Timeout) => panic!("a step waits for a permit in vain"),
+        Err(RecvTimeoutError::Timeout) => panic!("a step waits for a permit that never comes"),
     };
     (gated, permits)
 }

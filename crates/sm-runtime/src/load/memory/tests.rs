@@ -7,7 +7,7 @@ use sm_kernels::plan::{Executor, PrepareError, Progress, WeightSource, Weights};
 use super::*;
 use crate::ModelRef;
 
-/// A device with so many bytes left.
+/// A device with this many bytes left.
 #[derive(Debug)]
 struct Small(u64);
 
