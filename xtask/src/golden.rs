@@ -7,7 +7,8 @@ use crate::setup::{python_environment, venv_python};
 use crate::spawn::{self, command, root};
 
 /// The scripts of `xtask/golden/`. Each takes the folder to write into, laid out as the repository.
-const SCRIPTS: [&str; 5] = ["formats.py", "architectures.py", "chat.py", "tokenizer_files.py", "demo.py"];
+const SCRIPTS: [&str; 6] =
+    ["formats.py", "architectures.py", "chat.py", "tokenizer_files.py", "pre_tokenizers.py", "demo.py"];
 
 /// Tolerance for values computed on another CPU, relative to the largest value in the file.
 const FLOAT_TOLERANCE: f32 = 1e-5;
