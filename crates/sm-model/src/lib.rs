@@ -19,6 +19,7 @@
 mod arch;
 pub mod chat;
 mod config;
+mod contents;
 mod decoder;
 mod error;
 mod export;
@@ -36,6 +37,7 @@ pub mod tokenizer;
 mod weights;
 
 pub use arch::architectures;
+pub use contents::{Contents, TensorContents};
 pub use error::LoadError;
 pub use export::{ExportError, Exported, export_gguf};
 pub use load::TensorInfo;
