@@ -50,6 +50,14 @@ QWEN_MOE = BASE | dict(
     head_dim=16, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16, norm_topk_prob=True,
     decoder_sparse_step=1, mlp_only_layers=[], use_sliding_window=False, rms_norm_eps=1e-6,
 )
+QWEN2_MOE = BASE | dict(
+    num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16, shared_expert_intermediate_size=24, norm_topk_prob=False,
+    decoder_sparse_step=1, mlp_only_layers=[], use_sliding_window=False, rms_norm_eps=1e-6,
+)
+MINISTRAL_ROPE = YARN | dict(beta_fast=32.0, beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0)
+HUNYUAN_ROPE = dict(
+    type="dynamic", alpha=50.0, factor=1.0, beta_fast=32, beta_slow=1, mscale=1.0, mscale_all_dim=0.0,
+)
 
 CASES = [
     Case("llama-gqa", "llama", BASE, ["gqa", "untied"], [1, 40], 1, dtype="F32", gguf_dtype="F32"),
@@ -222,5 +230,17 @@ CASES = [
         QWEN_MOE | dict(mlp_only_layers=[0], norm_topk_prob=False),
         ["router", "a dense layer among sparse ones", "expert weights that do not add to one"], [19], 23,
         without=[dict(norm_topk_prob=True)],
+    ),
+    Case(
+        "qwen2-moe", "qwen2_moe", QWEN2_MOE,
+        ["router", "shared expert behind a gate", "qkv bias", "expert weights that do not add to one"], [31], 30,
+        gguf_dtype="F16", without=[dict(norm_topk_prob=True), dict(num_experts_per_tok=2)],
+    ),
+    Case(
+        "qwen2-moe-sparse-step", "qwen2_moe",
+        QWEN2_MOE | dict(num_hidden_layers=4, decoder_sparse_step=2, mlp_only_layers=[3], qkv_bias=False,
+                         norm_topk_prob=True),
+        ["router", "shared expert behind a gate", "dense layers by step and by list", "no qkv bias"], [19], 31,
+        without=[dict(norm_topk_prob=False)],
     ),
 ]

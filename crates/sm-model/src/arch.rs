@@ -16,8 +16,11 @@ mod mixtral;
 mod olmo2;
 mod phi3;
 mod qwen2;
+mod qwen2_moe;
 mod qwen3;
 mod smollm3;
+
+use sm_kernels::plan::Activation;
 
 use self::gguf::GgufConfig;
 use crate::LoadError;
@@ -26,6 +29,7 @@ use crate::load::smnd::SmndConfig;
 use crate::load::tensors::Tensors;
 use crate::metadata::Metadata;
 use crate::spec::DecoderSpec;
+use crate::xielu::StoredXielu;
 
 /// One row of the table of architectures.
 struct Architecture {
@@ -90,6 +94,13 @@ const TABLE: &[Architecture] = &[
         from_gguf: qwen2::from_gguf,
     },
     Architecture {
+        name: "qwen2_moe",
+        hf_names: &["Qwen2MoeForCausalLM", "qwen2_moe"],
+        gguf_name: Some("qwen2moe"),
+        from_hf: qwen2_moe::from_hf,
+        from_gguf: qwen2_moe::from_gguf,
+    },
+    Architecture {
         name: "qwen3",
         hf_names: &["Qwen3ForCausalLM", "qwen3"],
         gguf_name: Some("qwen3"),
@@ -150,9 +161,8 @@ fn unknown(found: &str) -> LoadError {
     LoadError::UnknownArchitecture { found: found.to_owned(), supported }
 }
 
-fn finish(row: &Architecture, mut spec: DecoderSpec, tensors: &Tensors) -> Result<DecoderSpec, LoadError> {
+fn finish(row: &Architecture, mut spec: DecoderSpec) -> Result<DecoderSpec, LoadError> {
     spec.architecture = row.name;
-    spec.naming = spec.naming.resolve_prefix(|name| tensors.contains(name))?;
     spec.check()?;
     Ok(spec)
 }
@@ -167,7 +177,15 @@ pub(crate) fn from_hf(config: &Config, tensors: &Tensors) -> Result<DecoderSpec,
         }
     };
     let row = TABLE.iter().find(|row| row.hf_names.contains(&name)).ok_or_else(|| unknown(name))?;
-    finish(row, (row.from_hf)(config)?, tensors)
+    let mut spec = (row.from_hf)(config)?;
+    spec.naming = spec.naming.resolve_prefix(|name| tensors.contains(name))?;
+    let naming = &spec.naming;
+    for (index, layer) in spec.layers.iter_mut().enumerate() {
+        if matches!(layer.ffn.activation, Activation::Xielu(_)) {
+            layer.ffn.activation = StoredXielu::read(tensors, naming, index)?.activation();
+        }
+    }
+    finish(row, spec)
 }
 
 /// The decoder described by GGUF metadata.
@@ -182,7 +200,7 @@ pub(crate) fn from_gguf(metadata: &Metadata, tensors: &Tensors) -> Result<Decode
     }
     let row = TABLE.iter().find(|row| row.gguf_name == Some(name)).ok_or_else(|| unknown(name))?;
     let config = GgufConfig { metadata, tensors, architecture: name };
-    finish(row, (row.from_gguf)(&config)?, tensors)
+    finish(row, (row.from_gguf)(&config)?)
 }
 
 /// The decoder described by a `.smnd` checkpoint.

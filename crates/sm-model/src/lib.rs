@@ -35,6 +35,7 @@ pub mod spec;
 mod testing;
 pub mod tokenizer;
 mod weights;
+mod xielu;
 
 pub use arch::architectures;
 pub use contents::{Contents, TensorContents};

@@ -84,7 +84,7 @@ impl Mixture {
     pub fn dtype_of(&self, tensor: &str, shape: &[usize], model: MixtureModel) -> DType {
         let is_matrix = shape.len() >= 2 && tensor.ends_with(".weight");
         let [.., cols] = shape else { return DType::F32 };
-        if !is_matrix || tensor.contains("_norm.") || tensor.contains("ffn_gate_inp.") {
+        if !is_matrix || tensor.contains("_norm.") || tensor.contains("ffn_gate_inp") {
             return DType::F32;
         }
         let is_output = tensor == "output.weight" || model.is_tied && tensor == "token_embd.weight";
@@ -159,6 +159,8 @@ mod tests {
             ("q4_k_m", "blk.2.attn_q.weight", 576, MODEL, DType::Q5_0),
             ("q4_0", "blk.2.attn_q.weight", 33, MODEL, DType::F16),
             ("q4_0", "blk.2.ffn_gate_inp.weight", 2048, MODEL, DType::F32),
+            ("q4_0", "blk.2.ffn_gate_inp_shexp.weight", 2048, MODEL, DType::F32),
+            ("q4_0", "blk.2.ffn_up_shexp.weight", 2048, MODEL, DType::Q4_0),
             ("q4_0", "blk.2.attn_q_norm.weight", 64, MODEL, DType::F32),
         ];
         for (mixture, tensor, cols, model, expected) in cases {

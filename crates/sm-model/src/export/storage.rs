@@ -23,7 +23,7 @@ pub(super) fn dtype(target: &Target, from: DType, wanted: DType) -> DType {
 
 /// Whether to quantize a tensor. Routers, learned positions and norms are small and sensitive.
 pub(super) fn is_matrix(name: &str, shape: &[usize]) -> bool {
-    let is_small = ["ffn_gate_inp.", "position_embd.", "_norm."].iter().any(|part| name.contains(part));
+    let is_small = ["ffn_gate_inp", "position_embd.", "_norm."].iter().any(|part| name.contains(part));
     shape.len() >= 2 && !is_small
 }
 
