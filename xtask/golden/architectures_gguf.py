@@ -21,6 +21,7 @@ ARCH = {
     "olmo2": gguf.MODEL_ARCH.OLMO2,
     "smollm3": gguf.MODEL_ARCH.SMOLLM3,
     "qwen2_moe": gguf.MODEL_ARCH.QWEN2MOE,
+    "olmo3": gguf.MODEL_ARCH.OLMO2,
 }
 TYPES = {
     "F32": gguf.GGMLQuantizationType.F32,

@@ -243,4 +243,12 @@ CASES = [
         ["router", "shared expert behind a gate", "dense layers by step and by list", "no qkv bias"], [19], 31,
         without=[dict(norm_topk_prob=False)],
     ),
+    Case(
+        "olmo3", "olmo3",
+        WIDE_HEADS | dict(num_hidden_layers=5, sliding_window=9, rope_scaling=YARN, max_position_embeddings=128),
+        ["windows in three of four layers", "yarn in the other layers only"], [60], 32, gguf_dtype="F16", std=0.2,
+        without=[dict(rope_scaling=None), dict(sliding_window=10), dict(layer_types=["full_attention"] * 5)],
+        # Published configurations spell out the factor that YaRN recommends.
+        config_edits=dict(layer_types="absent", rope_scaling=YARN | dict(attention_factor=1.1386294361119891)),
+    ),
 ]

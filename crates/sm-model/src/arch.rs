@@ -87,6 +87,13 @@ const TABLE: &[Architecture] = &[
         from_gguf: olmo2::from_gguf,
     },
     Architecture {
+        name: "olmo3",
+        hf_names: &["Olmo3ForCausalLM", "olmo3"],
+        gguf_name: None,
+        from_hf: olmo2::olmo3_from_hf,
+        from_gguf: olmo2::from_gguf,
+    },
+    Architecture {
         name: "qwen2",
         hf_names: &["Qwen2ForCausalLM", "qwen2"],
         gguf_name: Some("qwen2"),

@@ -33,13 +33,14 @@ impl GgufArchitecture {
 const GATE_UP_AS_UP: Names = &[(TensorKind::GateUp, "blk.{l}.ffn_up")];
 
 /// The GGUF architecture of each supported architecture.
-const TABLE: [(&str, GgufArchitecture); 15] = [
+const TABLE: [(&str, GgufArchitecture); 16] = [
     ("llama", plain("llama", RopePairs::Adjacent)),
     ("mistral", plain("llama", RopePairs::Adjacent)),
     ("mixtral", plain("llama", RopePairs::Adjacent)),
     ("smollm3", plain("smollm3", RopePairs::Adjacent)),
     ("granite", plain("granite", RopePairs::Adjacent)),
     ("olmo2", plain("olmo2", RopePairs::Halves)),
+    ("olmo3", windowed("olmo2")),
     ("qwen2", plain("qwen2", RopePairs::Halves)),
     ("qwen2_moe", plain("qwen2moe", RopePairs::Halves)),
     ("qwen3", plain("qwen3", RopePairs::Halves)),
