@@ -22,6 +22,7 @@ ARCH = {
     "smollm3": gguf.MODEL_ARCH.SMOLLM3,
     "qwen2_moe": gguf.MODEL_ARCH.QWEN2MOE,
     "olmo3": gguf.MODEL_ARCH.OLMO2,
+    "exaone4": gguf.MODEL_ARCH.EXAONE4,
 }
 TYPES = {
     "F32": gguf.GGMLQuantizationType.F32,

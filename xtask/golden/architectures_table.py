@@ -251,4 +251,17 @@ CASES = [
         # Published configurations spell out the factor that YaRN recommends.
         config_edits=dict(layer_types="absent", rope_scaling=YARN | dict(attention_factor=1.1386294361119891)),
     ),
+    Case(
+        "exaone4", "exaone4",
+        WIDE_HEADS | dict(sliding_window=None, layer_types=["full_attention"] * 2, rope_scaling=LLAMA3_ROPE,
+                          tie_word_embeddings=True),
+        ["norms after the blocks only", "qk-norm per head", "llama3 rope scaling", "tied"], [80], 33,
+        gguf_dtype="F16", std=0.2, embedding_std=0.3, without=[dict(rope_scaling=None)],
+    ),
+    Case(
+        "exaone4-window", "exaone4", BASE | dict(num_hidden_layers=5, sliding_window=8, sliding_window_pattern=4),
+        ["windows in three of four layers", "the other layers do not rotate"], [41], 34, gguf_dtype="F16",
+        without=[dict(sliding_window=9), dict(layer_types=["sliding_attention"] * 5)],
+        config_edits=dict(layer_types="absent"),
+    ),
 ]

@@ -5,6 +5,7 @@
 //! the architecture's `modeling_*.py` in transformers; names and conversions of GGUF files follow `convert_hf_to_gguf.py` of
 //! llama.cpp.
 
+mod exaone4;
 mod gemma;
 mod gguf;
 mod gpt2;
@@ -92,6 +93,13 @@ const TABLE: &[Architecture] = &[
         gguf_name: None,
         from_hf: olmo2::olmo3_from_hf,
         from_gguf: olmo2::from_gguf,
+    },
+    Architecture {
+        name: "exaone4",
+        hf_names: &["Exaone4ForCausalLM", "exaone4"],
+        gguf_name: Some("exaone4"),
+        from_hf: exaone4::from_hf,
+        from_gguf: exaone4::from_gguf,
     },
     Architecture {
         name: "qwen2",
