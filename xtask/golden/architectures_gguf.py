@@ -23,6 +23,8 @@ ARCH = {
     "qwen2_moe": gguf.MODEL_ARCH.QWEN2MOE,
     "olmo3": gguf.MODEL_ARCH.OLMO2,
     "exaone4": gguf.MODEL_ARCH.EXAONE4,
+    "glm": gguf.MODEL_ARCH.CHATGLM,
+    "glm4": gguf.MODEL_ARCH.GLM4,
 }
 TYPES = {
     "F32": gguf.GGMLQuantizationType.F32,

@@ -264,4 +264,15 @@ CASES = [
         without=[dict(sliding_window=9), dict(layer_types=["sliding_attention"] * 5)],
         config_edits=dict(layer_types="absent"),
     ),
+    Case(
+        "glm", "glm", BASE | dict(head_dim=16, attention_bias=True, partial_rotary_factor=0.5),
+        ["half of each head rotated in neighbouring pairs", "fused gate and up", "qkv bias"], [37], 43, gguf_dtype="F16",
+        without=[dict(partial_rotary_factor=1.0)],
+    ),
+    Case(
+        "glm4", "glm4", BASE | dict(head_dim=16, attention_bias=True, partial_rotary_factor=0.5),
+        ["norms before and after the blocks", "half of each head rotated in neighbouring pairs",
+         "fused gate and up", "qkv bias"],
+        [37], 35, gguf_dtype="F16", without=[dict(partial_rotary_factor=1.0), dict(partial_rotary_factor=0.25)],
+    ),
 ]

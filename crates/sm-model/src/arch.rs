@@ -8,6 +8,7 @@
 mod exaone4;
 mod gemma;
 mod gguf;
+mod glm4;
 mod gpt2;
 mod granite;
 mod hf;
@@ -100,6 +101,20 @@ const TABLE: &[Architecture] = &[
         gguf_name: Some("exaone4"),
         from_hf: exaone4::from_hf,
         from_gguf: exaone4::from_gguf,
+    },
+    Architecture {
+        name: "glm",
+        hf_names: &["GlmForCausalLM", "glm"],
+        gguf_name: Some("chatglm"),
+        from_hf: glm4::glm_from_hf,
+        from_gguf: glm4::glm_from_gguf,
+    },
+    Architecture {
+        name: "glm4",
+        hf_names: &["Glm4ForCausalLM", "glm4"],
+        gguf_name: Some("glm4"),
+        from_hf: glm4::from_hf,
+        from_gguf: glm4::from_gguf,
     },
     Architecture {
         name: "qwen2",

@@ -33,7 +33,7 @@ impl GgufArchitecture {
 const GATE_UP_AS_UP: Names = &[(TensorKind::GateUp, "blk.{l}.ffn_up")];
 
 /// The GGUF architecture of each supported architecture.
-const TABLE: [(&str, GgufArchitecture); 17] = [
+const TABLE: [(&str, GgufArchitecture); 19] = [
     ("llama", plain("llama", RopePairs::Adjacent)),
     ("mistral", plain("llama", RopePairs::Adjacent)),
     ("mixtral", plain("llama", RopePairs::Adjacent)),
@@ -42,6 +42,8 @@ const TABLE: [(&str, GgufArchitecture); 17] = [
     ("olmo2", plain("olmo2", RopePairs::Halves)),
     ("olmo3", windowed("olmo2")),
     ("exaone4", windowed("exaone4")),
+    ("glm", GgufArchitecture { names: GATE_UP_AS_UP, ..plain("chatglm", RopePairs::Adjacent) }),
+    ("glm4", GgufArchitecture { names: GATE_UP_AS_UP, ..plain("glm4", RopePairs::Adjacent) }),
     ("qwen2", plain("qwen2", RopePairs::Halves)),
     ("qwen2_moe", plain("qwen2moe", RopePairs::Halves)),
     ("qwen3", plain("qwen3", RopePairs::Halves)),
