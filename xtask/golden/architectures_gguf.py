@@ -25,6 +25,7 @@ ARCH = {
     "exaone4": gguf.MODEL_ARCH.EXAONE4,
     "glm": gguf.MODEL_ARCH.CHATGLM,
     "glm4": gguf.MODEL_ARCH.GLM4,
+    "ministral3": gguf.MODEL_ARCH.MISTRAL3,
 }
 TYPES = {
     "F32": gguf.GGMLQuantizationType.F32,

@@ -275,4 +275,20 @@ CASES = [
          "fused gate and up", "qkv bias"],
         [37], 35, gguf_dtype="F16", without=[dict(partial_rotary_factor=1.0), dict(partial_rotary_factor=0.25)],
     ),
+    Case(
+        "ministral3", "ministral3",
+        WIDE_HEADS | dict(head_dim=20, sliding_window=None, max_position_embeddings=128, llama_4_scaling_beta=0.4,
+                          rope_scaling=MINISTRAL_ROPE),
+        ["queries scaled by position", "yarn without its attention factor", "head_dim * heads != hidden"], [20, 100], 42,
+        gguf_dtype="F16", std=0.2,
+        without=[dict(llama_4_scaling_beta=0.0), dict(rope_scaling=MINISTRAL_ROPE | dict(mscale=0.5)),
+                 dict(rope_scaling=MINISTRAL_ROPE | dict(factor=2.0))],
+        # As transformers 5 writes it.
+        config_edits=dict(
+            architectures=["Ministral3ForCausalLM"], model_type="ministral3", rope_scaling="absent", rope_theta="absent",
+            rope_parameters=MINISTRAL_ROPE | dict(
+                type="yarn", rope_theta=10000.0, max_position_embeddings=128, llama_4_scaling_beta=0.4,
+            ),
+        ),
+    ),
 ]

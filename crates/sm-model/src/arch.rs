@@ -61,6 +61,13 @@ const TABLE: &[Architecture] = &[
         from_gguf: llama::from_gguf,
     },
     Architecture {
+        name: "mistral3",
+        hf_names: &["Mistral3ForConditionalGeneration", "Ministral3ForCausalLM", "mistral3", "ministral3"],
+        gguf_name: Some("mistral3"),
+        from_hf: mistral::ministral3_from_hf,
+        from_gguf: mistral::mistral3_from_gguf,
+    },
+    Architecture {
         name: "mixtral",
         hf_names: &["MixtralForCausalLM", "mixtral"],
         gguf_name: None,

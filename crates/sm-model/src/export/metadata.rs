@@ -33,12 +33,13 @@ impl GgufArchitecture {
 const GATE_UP_AS_UP: Names = &[(TensorKind::GateUp, "blk.{l}.ffn_up")];
 
 /// The GGUF architecture of each supported architecture.
-const TABLE: [(&str, GgufArchitecture); 19] = [
+const TABLE: [(&str, GgufArchitecture); 20] = [
     ("llama", plain("llama", RopePairs::Adjacent)),
     ("mistral", plain("llama", RopePairs::Adjacent)),
     ("mixtral", plain("llama", RopePairs::Adjacent)),
     ("smollm3", plain("smollm3", RopePairs::Adjacent)),
     ("granite", plain("granite", RopePairs::Adjacent)),
+    ("mistral3", plain("mistral3", RopePairs::Adjacent)),
     ("olmo2", plain("olmo2", RopePairs::Halves)),
     ("olmo3", windowed("olmo2")),
     ("exaone4", windowed("exaone4")),
