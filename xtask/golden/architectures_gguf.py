@@ -26,6 +26,7 @@ ARCH = {
     "glm": gguf.MODEL_ARCH.CHATGLM,
     "glm4": gguf.MODEL_ARCH.GLM4,
     "ministral3": gguf.MODEL_ARCH.MISTRAL3,
+    "apertus": gguf.MODEL_ARCH.APERTUS,
 }
 TYPES = {
     "F32": gguf.GGMLQuantizationType.F32,

@@ -291,4 +291,9 @@ CASES = [
             ),
         ),
     ),
+    Case(
+        "apertus", "apertus", WIDE_HEADS | dict(hidden_act="xielu", rope_scaling=LLAMA3_ROPE),
+        ["xielu", "no gate", "qk-norm", "llama3 rope scaling"], [80], 36, gguf_dtype="F16", std=0.2,
+        without=[dict(hidden_act="gelu"), dict(rope_scaling=None)],
+    ),
 ]

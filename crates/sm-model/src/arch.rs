@@ -5,6 +5,7 @@
 //! the architecture's `modeling_*.py` in transformers; names and conversions of GGUF files follow `convert_hf_to_gguf.py` of
 //! llama.cpp.
 
+mod apertus;
 mod exaone4;
 mod gemma;
 mod gguf;
@@ -122,6 +123,13 @@ const TABLE: &[Architecture] = &[
         gguf_name: Some("glm4"),
         from_hf: glm4::from_hf,
         from_gguf: glm4::from_gguf,
+    },
+    Architecture {
+        name: "apertus",
+        hf_names: &["ApertusForCausalLM", "apertus"],
+        gguf_name: Some("apertus"),
+        from_hf: apertus::from_hf,
+        from_gguf: apertus::from_gguf,
     },
     Architecture {
         name: "qwen2",

@@ -33,7 +33,7 @@ impl GgufArchitecture {
 const GATE_UP_AS_UP: Names = &[(TensorKind::GateUp, "blk.{l}.ffn_up")];
 
 /// The GGUF architecture of each supported architecture.
-const TABLE: [(&str, GgufArchitecture); 20] = [
+const TABLE: [(&str, GgufArchitecture); 21] = [
     ("llama", plain("llama", RopePairs::Adjacent)),
     ("mistral", plain("llama", RopePairs::Adjacent)),
     ("mixtral", plain("llama", RopePairs::Adjacent)),
@@ -45,6 +45,7 @@ const TABLE: [(&str, GgufArchitecture); 20] = [
     ("exaone4", windowed("exaone4")),
     ("glm", GgufArchitecture { names: GATE_UP_AS_UP, ..plain("chatglm", RopePairs::Adjacent) }),
     ("glm4", GgufArchitecture { names: GATE_UP_AS_UP, ..plain("glm4", RopePairs::Adjacent) }),
+    ("apertus", plain("apertus", RopePairs::Halves)),
     ("qwen2", plain("qwen2", RopePairs::Halves)),
     ("qwen2_moe", plain("qwen2moe", RopePairs::Halves)),
     ("qwen3", plain("qwen3", RopePairs::Halves)),
