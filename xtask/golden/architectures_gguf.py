@@ -27,6 +27,7 @@ ARCH = {
     "glm4": gguf.MODEL_ARCH.GLM4,
     "ministral3": gguf.MODEL_ARCH.MISTRAL3,
     "apertus": gguf.MODEL_ARCH.APERTUS,
+    "ernie4_5": gguf.MODEL_ARCH.ERNIE4_5,
 }
 TYPES = {
     "F32": gguf.GGMLQuantizationType.F32,

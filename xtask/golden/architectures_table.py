@@ -296,4 +296,9 @@ CASES = [
         ["xielu", "no gate", "qk-norm", "llama3 rope scaling"], [80], 36, gguf_dtype="F16", std=0.2,
         without=[dict(hidden_act="gelu"), dict(rope_scaling=None)],
     ),
+    Case(
+        "ernie4_5", "ernie4_5", BASE | dict(head_dim=12, tie_word_embeddings=True),
+        ["neighbouring pairs", "tied", "head_dim * heads != hidden"], [39], 37, gguf_dtype="F16", embedding_std=0.3,
+        without=[dict(rope_theta=100.0)],
+    ),
 ]

@@ -6,6 +6,7 @@
 //! llama.cpp.
 
 mod apertus;
+mod ernie4_5;
 mod exaone4;
 mod gemma;
 mod gguf;
@@ -130,6 +131,13 @@ const TABLE: &[Architecture] = &[
         gguf_name: Some("apertus"),
         from_hf: apertus::from_hf,
         from_gguf: apertus::from_gguf,
+    },
+    Architecture {
+        name: "ernie4_5",
+        hf_names: &["Ernie4_5ForCausalLM", "Ernie4_5_ForCausalLM", "ernie4_5"],
+        gguf_name: Some("ernie4_5"),
+        from_hf: ernie4_5::from_hf,
+        from_gguf: ernie4_5::from_gguf,
     },
     Architecture {
         name: "qwen2",
