@@ -28,6 +28,7 @@ ARCH = {
     "ministral3": gguf.MODEL_ARCH.MISTRAL3,
     "apertus": gguf.MODEL_ARCH.APERTUS,
     "ernie4_5": gguf.MODEL_ARCH.ERNIE4_5,
+    "hunyuan_v1_dense": gguf.MODEL_ARCH.HUNYUAN_DENSE,
 }
 TYPES = {
     "F32": gguf.GGMLQuantizationType.F32,

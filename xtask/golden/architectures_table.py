@@ -301,4 +301,10 @@ CASES = [
         ["neighbouring pairs", "tied", "head_dim * heads != hidden"], [39], 37, gguf_dtype="F16", embedding_std=0.3,
         without=[dict(rope_theta=100.0)],
     ),
+    Case(
+        "hunyuan", "hunyuan_v1_dense",
+        BASE | dict(head_dim=16, max_position_embeddings=32768, rope_scaling=HUNYUAN_ROPE, tie_word_embeddings=True),
+        ["qk-norm after the rotation", "a base scaled by alpha", "tied"], [43], 38, gguf_dtype="F16",
+        embedding_std=0.3, without=[dict(rope_scaling=None)],
+    ),
 ]

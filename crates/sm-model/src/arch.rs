@@ -14,6 +14,7 @@ mod glm4;
 mod gpt2;
 mod granite;
 mod hf;
+mod hunyuan;
 mod llama;
 mod mistral;
 mod mixtral;
@@ -138,6 +139,13 @@ const TABLE: &[Architecture] = &[
         gguf_name: Some("ernie4_5"),
         from_hf: ernie4_5::from_hf,
         from_gguf: ernie4_5::from_gguf,
+    },
+    Architecture {
+        name: "hunyuan",
+        hf_names: &["HunYuanDenseV1ForCausalLM", "hunyuan_v1_dense"],
+        gguf_name: Some("hunyuan-dense"),
+        from_hf: hunyuan::from_hf,
+        from_gguf: hunyuan::from_gguf,
     },
     Architecture {
         name: "qwen2",

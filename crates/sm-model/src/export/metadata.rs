@@ -33,7 +33,7 @@ impl GgufArchitecture {
 const GATE_UP_AS_UP: Names = &[(TensorKind::GateUp, "blk.{l}.ffn_up")];
 
 /// The GGUF architecture of each supported architecture.
-const TABLE: [(&str, GgufArchitecture); 22] = [
+const TABLE: [(&str, GgufArchitecture); 23] = [
     ("llama", plain("llama", RopePairs::Adjacent)),
     ("mistral", plain("llama", RopePairs::Adjacent)),
     ("mixtral", plain("llama", RopePairs::Adjacent)),
@@ -47,6 +47,7 @@ const TABLE: [(&str, GgufArchitecture); 22] = [
     ("glm4", GgufArchitecture { names: GATE_UP_AS_UP, ..plain("glm4", RopePairs::Adjacent) }),
     ("apertus", plain("apertus", RopePairs::Halves)),
     ("ernie4_5", plain("ernie4_5", RopePairs::Adjacent)),
+    ("hunyuan", plain("hunyuan-dense", RopePairs::Halves)),
     ("qwen2", plain("qwen2", RopePairs::Halves)),
     ("qwen2_moe", plain("qwen2moe", RopePairs::Halves)),
     ("qwen3", plain("qwen3", RopePairs::Halves)),
