@@ -307,4 +307,23 @@ CASES = [
         ["qk-norm after the rotation", "a base scaled by alpha", "tied"], [43], 38, gguf_dtype="F16",
         embedding_std=0.3, without=[dict(rope_scaling=None)],
     ),
+    Case(
+        "falcon3", "llama",
+        BASE | dict(num_attention_heads=3, num_key_value_heads=1, head_dim=16, rope_theta=1000042.0, rms_norm_eps=1e-6),
+        ["the fields of Falcon 3", "head_dim * heads != hidden", "gqa"], [35], 39, gguf_dtype="F16",
+        without=[dict(rope_theta=10000.0)],
+        config_edits=dict(activation="swiglu", rope_theta=1000042),
+    ),
+    Case(
+        "deepseek-r1-qwen", "qwen2",
+        BASE | dict(use_sliding_window=False, sliding_window=8, max_window_layers=2, rms_norm_eps=1e-6),
+        ["the fields of DeepSeek-R1-Distill-Qwen", "qkv bias"], [35], 40, gguf_dtype="F16",
+        config_edits=dict(use_mrope=False, layer_types="absent", sliding_window=8),
+    ),
+    Case(
+        "deepseek-r1-llama", "llama", WIDE_HEADS | dict(rope_scaling=LLAMA3_ROPE, rope_theta=500000.0),
+        ["the fields of DeepSeek-R1-Distill-Llama", "llama3 rope scaling"], [80], 41, gguf_dtype="BF16", std=0.2,
+        without=[dict(rope_scaling=None)],
+        config_edits=dict(mlp_bias=False, pretraining_tp=1, attention_bias=False),
+    ),
 ]
