@@ -46,10 +46,26 @@ def randomize(model: torch.nn.Module, case: Case, generator: torch.Generator) ->
         p.data.copy_(exactly_representable(value))
 
 
+def scale_queries(model: torch.nn.Module, beta: float, interval: int) -> None:
+    """Turns Mistral into Ministral 3 (`modeling_ministral3.py` of transformers 5): a factor on queries that grows with their position.
+    It commutes with the rotation, so that it can be applied to the projection."""
+
+    def scaled(_module, _inputs, queries: torch.Tensor) -> torch.Tensor:
+        positions = torch.arange(queries.shape[1])
+        return queries * (1 + beta * torch.log(1 + torch.floor(positions / interval)))[:, None]
+
+    for layer in model.model.layers:
+        layer.self_attn.q_proj.register_forward_hook(scaled)
+
+
 def build(case: Case, settings: dict) -> torch.nn.Module:
-    config = AutoConfig.for_model(case.model_type, **settings)
+    settings = dict(settings)
+    beta = settings.pop("llama_4_scaling_beta", 0.0)
+    config = AutoConfig.for_model("mistral" if case.model_type == "ministral3" else case.model_type, **settings)
     config._attn_implementation = "eager"
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    if beta:
+        scale_queries(model, beta, settings["rope_scaling"]["original_max_position_embeddings"])
     return model
 
 

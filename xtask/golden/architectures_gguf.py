@@ -20,13 +20,24 @@ ARCH = {
     "granite": gguf.MODEL_ARCH.GRANITE,
     "olmo2": gguf.MODEL_ARCH.OLMO2,
     "smollm3": gguf.MODEL_ARCH.SMOLLM3,
+    "qwen2_moe": gguf.MODEL_ARCH.QWEN2MOE,
+    "olmo3": gguf.MODEL_ARCH.OLMO2,
+    "exaone4": gguf.MODEL_ARCH.EXAONE4,
+    "glm": gguf.MODEL_ARCH.CHATGLM,
+    "glm4": gguf.MODEL_ARCH.GLM4,
+    "ministral3": gguf.MODEL_ARCH.MISTRAL3,
+    "apertus": gguf.MODEL_ARCH.APERTUS,
+    "ernie4_5": gguf.MODEL_ARCH.ERNIE4_5,
+    "hunyuan_v1_dense": gguf.MODEL_ARCH.HUNYUAN_DENSE,
 }
 TYPES = {
     "F32": gguf.GGMLQuantizationType.F32,
     "F16": gguf.GGMLQuantizationType.F16,
     "BF16": gguf.GGMLQuantizationType.BF16,
 }
-ROTATED_IN_PAIRS = ("llama", "mixtral", "granite", "smollm3")
+ROTATED_IN_PAIRS = ("llama", "mistral", "mixtral", "granite", "smollm3")
+# What llama.cpp's converter writes for HunYuan, whose configurations give the context of an early stage of training.
+HUNYUAN_CONTEXT = 256 * 1024
 # The names of one expert's matrices in Mixtral and in Qwen3-MoE.
 EXPERT_PARTS = {"w1": "gate", "w3": "up", "w2": "down", "gate_proj": "gate", "up_proj": "up", "down_proj": "down"}
 
@@ -41,7 +52,8 @@ def common_metadata(writer: gguf.GGUFWriter, case, c) -> None:
     writer.add_name(case.name)
     writer.add_tokenizer_model("none")
     writer.add_vocab_size(c.vocab_size)
-    writer.add_context_length(c.max_position_embeddings)
+    is_hunyuan = c.model_type == "hunyuan_v1_dense"
+    writer.add_context_length(HUNYUAN_CONTEXT if is_hunyuan else c.max_position_embeddings)
     writer.add_embedding_length(c.hidden_size)
     writer.add_block_count(c.num_hidden_layers)
     writer.add_head_count(c.num_attention_heads)
@@ -53,14 +65,19 @@ def common_metadata(writer: gguf.GGUFWriter, case, c) -> None:
     writer.add_head_count_kv(c.num_key_value_heads)
     writer.add_feed_forward_length(c.intermediate_size)
     writer.add_layer_norm_rms_eps(c.rms_norm_eps)
-    writer.add_rope_freq_base(c.rope_theta)
+    writer.add_rope_freq_base(rope_theta(c))
     if c.model_type == "phi3":
         writer.add_rope_dimension_count(int(c.partial_rotary_factor * head_dim))
         writer.add_sliding_window(c.sliding_window or 0)
-    elif c.model_type in ROTATED_IN_PAIRS:
+    elif c.model_type in ("glm", "glm4"):
+        writer.add_rope_dimension_count(int(c.partial_rotary_factor * head_dim))
+    elif c.model_type in (*ROTATED_IN_PAIRS, "apertus"):
         writer.add_rope_dimension_count(head_dim)
     if c.model_type in ("gemma2", "gemma3_text"):
         writer.add_sliding_window(c.sliding_window)
+    if c.model_type in ("olmo3", "exaone4") and c.sliding_window is not None:
+        writer.add_sliding_window(c.sliding_window)
+        writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in c.layer_types])
     if c.model_type != "phi3" and head_dim * c.num_attention_heads != c.hidden_size:
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
@@ -74,17 +91,27 @@ def common_metadata(writer: gguf.GGUFWriter, case, c) -> None:
         writer.add_logit_scale(c.logits_scaling)
 
 
+def rope_theta(c) -> float:
+    """The base of the rotation; HunYuan multiplies it by a power of alpha."""
+    scaling = getattr(c, "rope_scaling", None) or {}
+    if c.model_type == "hunyuan_v1_dense" and "alpha" in scaling:
+        return c.rope_theta * scaling["alpha"] ** (c.head_dim / (c.head_dim - 2))
+    return c.rope_theta
+
+
 def expert_metadata(writer: gguf.GGUFWriter, c) -> None:
     if c.model_type == "mixtral":
         writer.add_expert_count(c.num_local_experts)
         writer.add_expert_used_count(c.num_experts_per_tok)
-    if c.model_type == "qwen3_moe":
+    if c.model_type in ("qwen2_moe", "qwen3_moe"):
         writer.add_expert_count(c.num_experts)
         writer.add_expert_used_count(c.num_experts_per_tok)
         writer.add_expert_feed_forward_length(c.moe_intermediate_size)
+    if c.model_type == "qwen2_moe":
+        writer.add_expert_shared_feed_forward_length(c.shared_expert_intermediate_size)
 
 
-def rope_scaling(writer: gguf.GGUFWriter, model) -> None:
+def rope_scaling(writer: gguf.GGUFWriter, case, model) -> None:
     c = model.config
     scaling = getattr(c, "rope_scaling", None)
     if not scaling:
@@ -97,8 +124,18 @@ def rope_scaling(writer: gguf.GGUFWriter, model) -> None:
         writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
         writer.add_rope_scaling_factor(scaling["factor"])
         writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+        if "beta_fast" in scaling:
+            writer.add_rope_scaling_yarn_beta_fast(scaling["beta_fast"])
+            writer.add_rope_scaling_yarn_beta_slow(scaling["beta_slow"])
+        if case.model_type == "ministral3":
+            writer.add_rope_scaling_yarn_log_mul(scaling["mscale_all_dim"])
+            writer.add_attn_temperature_scale(case.settings["llama_4_scaling_beta"])
+    elif kind == "dynamic" and c.model_type == "hunyuan_v1_dense":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.NONE)
+        writer.add_rope_scaling_factor(1)
+        writer.add_rope_scaling_orig_ctx_len(HUNYUAN_CONTEXT)
     elif kind == "llama3":
-        head_dim = c.hidden_size // c.num_attention_heads
+        head_dim = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
         plain = 1.0 / c.rope_theta ** (np.arange(0, head_dim, 2, dtype=np.float32) / head_dim)
         scaled = model.model.rotary_emb.inv_freq.numpy()
         writer.add_tensor("rope_freqs.weight", (plain / scaled).astype(np.float32))
@@ -110,6 +147,18 @@ def rope_scaling(writer: gguf.GGUFWriter, model) -> None:
         writer.add_rope_scaling_attn_factors(float(np.sqrt(1 + np.log(scale) / np.log(original))))
         writer.add_tensor("rope_factors_long.weight", np.array(scaling["long_factor"], dtype=np.float32))
         writer.add_tensor("rope_factors_short.weight", np.array(scaling["short_factor"], dtype=np.float32))
+
+
+def take_activations(writer: gguf.GGUFWriter, state: dict) -> None:
+    """Moves the parameters of xIELU to the metadata, a list of all layers for each."""
+    lists = {
+        "alpha_p": writer.add_xielu_alpha_p, "alpha_n": writer.add_xielu_alpha_n,
+        "beta": writer.add_xielu_beta, "eps": writer.add_xielu_eps,
+    }
+    for parameter, add in lists.items():
+        names = [name for name in state if name.endswith(f".act_fn.{parameter}")]
+        if names:
+            add([state.pop(name).item() for name in sorted(names, key=lambda name: int(name.split(".")[2]))])
 
 
 def stack_experts(state: dict) -> dict:
@@ -145,6 +194,7 @@ def add_tensors(writer: gguf.GGUFWriter, case, model) -> None:
     state = {n: t.detach().to(torch.float32).numpy() for n, t in model.state_dict().items()}
     if c.tie_word_embeddings:
         state.pop("lm_head.weight", None)
+    take_activations(writer, state)
     dtype = TYPES[case.gguf_dtype]
     for name, array in stack_experts(state).items():
         array = converted(name, array, c)
@@ -163,7 +213,7 @@ def write(case, model, path: Path) -> None:
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[ARCH[case.model_type]])
     common_metadata(writer, case, c)
     expert_metadata(writer, c)
-    rope_scaling(writer, model)
+    rope_scaling(writer, case, model)
     add_tensors(writer, case, model)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

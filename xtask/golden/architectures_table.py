@@ -50,6 +50,14 @@ QWEN_MOE = BASE | dict(
     head_dim=16, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16, norm_topk_prob=True,
     decoder_sparse_step=1, mlp_only_layers=[], use_sliding_window=False, rms_norm_eps=1e-6,
 )
+QWEN2_MOE = BASE | dict(
+    num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16, shared_expert_intermediate_size=24, norm_topk_prob=False,
+    decoder_sparse_step=1, mlp_only_layers=[], use_sliding_window=False, rms_norm_eps=1e-6,
+)
+MINISTRAL_ROPE = YARN | dict(beta_fast=32.0, beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0)
+HUNYUAN_ROPE = dict(
+    type="dynamic", alpha=50.0, factor=1.0, beta_fast=32, beta_slow=1, mscale=1.0, mscale_all_dim=0.0,
+)
 
 CASES = [
     Case("llama-gqa", "llama", BASE, ["gqa", "untied"], [1, 40], 1, dtype="F32", gguf_dtype="F32"),
@@ -222,5 +230,100 @@ CASES = [
         QWEN_MOE | dict(mlp_only_layers=[0], norm_topk_prob=False),
         ["router", "a dense layer among sparse ones", "expert weights that do not add to one"], [19], 23,
         without=[dict(norm_topk_prob=True)],
+    ),
+    Case(
+        "qwen2-moe", "qwen2_moe", QWEN2_MOE,
+        ["router", "shared expert behind a gate", "qkv bias", "expert weights that do not add to one"], [31], 30,
+        gguf_dtype="F16", without=[dict(norm_topk_prob=True), dict(num_experts_per_tok=2)],
+    ),
+    Case(
+        "qwen2-moe-sparse-step", "qwen2_moe",
+        QWEN2_MOE | dict(num_hidden_layers=4, decoder_sparse_step=2, mlp_only_layers=[3], qkv_bias=False,
+                         norm_topk_prob=True),
+        ["router", "shared expert behind a gate", "dense layers by step and by list", "no qkv bias"], [19], 31,
+        without=[dict(norm_topk_prob=False)],
+    ),
+    Case(
+        "olmo3", "olmo3",
+        WIDE_HEADS | dict(num_hidden_layers=5, sliding_window=9, rope_scaling=YARN, max_position_embeddings=128),
+        ["windows in three of four layers", "yarn in the other layers only"], [60], 32, gguf_dtype="F16", std=0.2,
+        without=[dict(rope_scaling=None), dict(sliding_window=10), dict(layer_types=["full_attention"] * 5)],
+        # Published configurations spell out the factor that YaRN recommends.
+        config_edits=dict(layer_types="absent", rope_scaling=YARN | dict(attention_factor=1.1386294361119891)),
+    ),
+    Case(
+        "exaone4", "exaone4",
+        WIDE_HEADS | dict(sliding_window=None, layer_types=["full_attention"] * 2, rope_scaling=LLAMA3_ROPE,
+                          tie_word_embeddings=True),
+        ["norms after the blocks only", "qk-norm per head", "llama3 rope scaling", "tied"], [80], 33,
+        gguf_dtype="F16", std=0.2, embedding_std=0.3, without=[dict(rope_scaling=None)],
+    ),
+    Case(
+        "exaone4-window", "exaone4", BASE | dict(num_hidden_layers=5, sliding_window=8, sliding_window_pattern=4),
+        ["windows in three of four layers", "the other layers do not rotate"], [41], 34, gguf_dtype="F16",
+        without=[dict(sliding_window=9), dict(layer_types=["sliding_attention"] * 5)],
+        config_edits=dict(layer_types="absent"),
+    ),
+    Case(
+        "glm", "glm", BASE | dict(head_dim=16, attention_bias=True, partial_rotary_factor=0.5),
+        ["half of each head rotated in neighbouring pairs", "fused gate and up", "qkv bias"], [37], 43, gguf_dtype="F16",
+        without=[dict(partial_rotary_factor=1.0)],
+    ),
+    Case(
+        "glm4", "glm4", BASE | dict(head_dim=16, attention_bias=True, partial_rotary_factor=0.5),
+        ["norms before and after the blocks", "half of each head rotated in neighbouring pairs",
+         "fused gate and up", "qkv bias"],
+        [37], 35, gguf_dtype="F16", without=[dict(partial_rotary_factor=1.0), dict(partial_rotary_factor=0.25)],
+    ),
+    Case(
+        "ministral3", "ministral3",
+        WIDE_HEADS | dict(head_dim=20, sliding_window=None, max_position_embeddings=128, llama_4_scaling_beta=0.4,
+                          rope_scaling=MINISTRAL_ROPE),
+        ["queries scaled by position", "yarn without its attention factor", "head_dim * heads != hidden"], [20, 100], 42,
+        gguf_dtype="F16", std=0.2,
+        without=[dict(llama_4_scaling_beta=0.0), dict(rope_scaling=MINISTRAL_ROPE | dict(mscale=0.5)),
+                 dict(rope_scaling=MINISTRAL_ROPE | dict(factor=2.0))],
+        # As transformers 5 writes it.
+        config_edits=dict(
+            architectures=["Ministral3ForCausalLM"], model_type="ministral3", rope_scaling="absent", rope_theta="absent",
+            rope_parameters=MINISTRAL_ROPE | dict(
+                type="yarn", rope_theta=10000.0, max_position_embeddings=128, llama_4_scaling_beta=0.4,
+            ),
+        ),
+    ),
+    Case(
+        "apertus", "apertus", WIDE_HEADS | dict(hidden_act="xielu", rope_scaling=LLAMA3_ROPE),
+        ["xielu", "no gate", "qk-norm", "llama3 rope scaling"], [80], 36, gguf_dtype="F16", std=0.2,
+        without=[dict(hidden_act="gelu"), dict(rope_scaling=None)],
+    ),
+    Case(
+        "ernie4_5", "ernie4_5", BASE | dict(head_dim=12, tie_word_embeddings=True),
+        ["neighbouring pairs", "tied", "head_dim * heads != hidden"], [39], 37, gguf_dtype="F16", embedding_std=0.3,
+        without=[dict(rope_theta=100.0)],
+    ),
+    Case(
+        "hunyuan", "hunyuan_v1_dense",
+        BASE | dict(head_dim=16, max_position_embeddings=32768, rope_scaling=HUNYUAN_ROPE, tie_word_embeddings=True),
+        ["qk-norm after the rotation", "a base scaled by alpha", "tied"], [43], 38, gguf_dtype="F16",
+        embedding_std=0.3, without=[dict(rope_scaling=None)],
+    ),
+    Case(
+        "falcon3", "llama",
+        BASE | dict(num_attention_heads=3, num_key_value_heads=1, head_dim=16, rope_theta=1000042.0, rms_norm_eps=1e-6),
+        ["the fields of Falcon 3", "head_dim * heads != hidden", "gqa"], [35], 39, gguf_dtype="F16",
+        without=[dict(rope_theta=10000.0)],
+        config_edits=dict(activation="swiglu", rope_theta=1000042),
+    ),
+    Case(
+        "deepseek-r1-qwen", "qwen2",
+        BASE | dict(use_sliding_window=False, sliding_window=8, max_window_layers=2, rms_norm_eps=1e-6),
+        ["the fields of DeepSeek-R1-Distill-Qwen", "qkv bias"], [35], 40, gguf_dtype="F16",
+        config_edits=dict(use_mrope=False, layer_types="absent", sliding_window=8),
+    ),
+    Case(
+        "deepseek-r1-llama", "llama", WIDE_HEADS | dict(rope_scaling=LLAMA3_ROPE, rope_theta=500000.0),
+        ["the fields of DeepSeek-R1-Distill-Llama", "llama3 rope scaling"], [80], 41, gguf_dtype="BF16", std=0.2,
+        without=[dict(rope_scaling=None)],
+        config_edits=dict(mlp_bias=False, pretraining_tp=1, attention_bias=False),
     ),
 ]

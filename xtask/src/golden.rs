@@ -7,11 +7,12 @@ use crate::setup::{models, python_environment, venv_python};
 use crate::spawn::{self, command, root};
 
 /// The scripts of `xtask/golden/`. Each takes the folder to write into, laid out as the repository.
-const SCRIPTS: [&str; 7] = [
+const SCRIPTS: [&str; 8] = [
     "formats.py",
     "architectures.py",
     "chat.py",
     "tokenizer_files.py",
+    "pre_tokenizers.py",
     "demo.py",
     "mixtures.py",
     "smollm2.py",

@@ -27,7 +27,7 @@ mod split_executor;
 mod validate;
 mod work;
 
-pub use activation::Activation;
+pub use activation::{Activation, Xielu};
 pub use backend::{Backend, MemoryNeeds, PrepareError, Progress, Weights};
 pub use batch::{KeptState, OutputRow, PAGE_LEN, Span, StateSpan, StepBatch, Wanted};
 pub use builder::PlanBuilder;
@@ -41,13 +41,13 @@ pub use op::Op;
 pub use operation::{Read, Store, Usage, Write};
 pub use ops::{
     Attention, Embed, Epilogue, Experts, GatedLinear, GatherRows, Input, Linear, MoeFfn, Norm, NormKind,
-    RopeStore,
+    NormOrder, RopeStore, SigmoidGate,
 };
 #[cfg(feature = "cpu")]
 pub(crate) use output::select;
 pub use output::{RowMemory, StepOutput};
 pub use profile::{Profile, ProfileRow, Speed};
-pub use rope::{ExtendedRope, RopePairs, RopeRange, RopeTable};
+pub use rope::{ExtendedRope, QueryScale, RopePairs, RopeRange, RopeTable};
 pub use rules::StepRules;
 pub use source::{PackedBytes, WeightError, WeightSource};
 pub use split::SplitError;

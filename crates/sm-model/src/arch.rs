@@ -5,19 +5,27 @@
 //! the architecture's `modeling_*.py` in transformers; names and conversions of GGUF files follow `convert_hf_to_gguf.py` of
 //! llama.cpp.
 
+mod apertus;
+mod ernie4_5;
+mod exaone4;
 mod gemma;
 mod gguf;
+mod glm4;
 mod gpt2;
 mod granite;
 mod hf;
+mod hunyuan;
 mod llama;
 mod mistral;
 mod mixtral;
 mod olmo2;
 mod phi3;
 mod qwen2;
+mod qwen2_moe;
 mod qwen3;
 mod smollm3;
+
+use sm_kernels::plan::Activation;
 
 use self::gguf::GgufConfig;
 use crate::LoadError;
@@ -26,6 +34,7 @@ use crate::load::smnd::SmndConfig;
 use crate::load::tensors::Tensors;
 use crate::metadata::Metadata;
 use crate::spec::DecoderSpec;
+use crate::xielu::StoredXielu;
 
 /// One row of the table of architectures.
 struct Architecture {
@@ -53,6 +62,13 @@ const TABLE: &[Architecture] = &[
         gguf_name: None,
         from_hf: mistral::from_hf,
         from_gguf: llama::from_gguf,
+    },
+    Architecture {
+        name: "mistral3",
+        hf_names: &["Mistral3ForConditionalGeneration", "Ministral3ForCausalLM", "mistral3", "ministral3"],
+        gguf_name: Some("mistral3"),
+        from_hf: mistral::ministral3_from_hf,
+        from_gguf: mistral::mistral3_from_gguf,
     },
     Architecture {
         name: "mixtral",
@@ -83,11 +99,67 @@ const TABLE: &[Architecture] = &[
         from_gguf: olmo2::from_gguf,
     },
     Architecture {
+        name: "olmo3",
+        hf_names: &["Olmo3ForCausalLM", "olmo3"],
+        gguf_name: None,
+        from_hf: olmo2::olmo3_from_hf,
+        from_gguf: olmo2::from_gguf,
+    },
+    Architecture {
+        name: "exaone4",
+        hf_names: &["Exaone4ForCausalLM", "exaone4"],
+        gguf_name: Some("exaone4"),
+        from_hf: exaone4::from_hf,
+        from_gguf: exaone4::from_gguf,
+    },
+    Architecture {
+        name: "glm",
+        hf_names: &["GlmForCausalLM", "glm"],
+        gguf_name: Some("chatglm"),
+        from_hf: glm4::glm_from_hf,
+        from_gguf: glm4::glm_from_gguf,
+    },
+    Architecture {
+        name: "glm4",
+        hf_names: &["Glm4ForCausalLM", "glm4"],
+        gguf_name: Some("glm4"),
+        from_hf: glm4::from_hf,
+        from_gguf: glm4::from_gguf,
+    },
+    Architecture {
+        name: "apertus",
+        hf_names: &["ApertusForCausalLM", "apertus"],
+        gguf_name: Some("apertus"),
+        from_hf: apertus::from_hf,
+        from_gguf: apertus::from_gguf,
+    },
+    Architecture {
+        name: "ernie4_5",
+        hf_names: &["Ernie4_5ForCausalLM", "Ernie4_5_ForCausalLM", "ernie4_5"],
+        gguf_name: Some("ernie4_5"),
+        from_hf: ernie4_5::from_hf,
+        from_gguf: ernie4_5::from_gguf,
+    },
+    Architecture {
+        name: "hunyuan",
+        hf_names: &["HunYuanDenseV1ForCausalLM", "hunyuan_v1_dense"],
+        gguf_name: Some("hunyuan-dense"),
+        from_hf: hunyuan::from_hf,
+        from_gguf: hunyuan::from_gguf,
+    },
+    Architecture {
         name: "qwen2",
         hf_names: &["Qwen2ForCausalLM", "qwen2"],
         gguf_name: Some("qwen2"),
         from_hf: qwen2::from_hf,
         from_gguf: qwen2::from_gguf,
+    },
+    Architecture {
+        name: "qwen2_moe",
+        hf_names: &["Qwen2MoeForCausalLM", "qwen2_moe"],
+        gguf_name: Some("qwen2moe"),
+        from_hf: qwen2_moe::from_hf,
+        from_gguf: qwen2_moe::from_gguf,
     },
     Architecture {
         name: "qwen3",
@@ -150,9 +222,8 @@ fn unknown(found: &str) -> LoadError {
     LoadError::UnknownArchitecture { found: found.to_owned(), supported }
 }
 
-fn finish(row: &Architecture, mut spec: DecoderSpec, tensors: &Tensors) -> Result<DecoderSpec, LoadError> {
+fn finish(row: &Architecture, mut spec: DecoderSpec) -> Result<DecoderSpec, LoadError> {
     spec.architecture = row.name;
-    spec.naming = spec.naming.resolve_prefix(|name| tensors.contains(name))?;
     spec.check()?;
     Ok(spec)
 }
@@ -167,7 +238,15 @@ pub(crate) fn from_hf(config: &Config, tensors: &Tensors) -> Result<DecoderSpec,
         }
     };
     let row = TABLE.iter().find(|row| row.hf_names.contains(&name)).ok_or_else(|| unknown(name))?;
-    finish(row, (row.from_hf)(config)?, tensors)
+    let mut spec = (row.from_hf)(config)?;
+    spec.naming = spec.naming.resolve_prefix(|name| tensors.contains(name))?;
+    let naming = &spec.naming;
+    for (index, layer) in spec.layers.iter_mut().enumerate() {
+        if matches!(layer.ffn.activation, Activation::Xielu(_)) {
+            layer.ffn.activation = StoredXielu::read(tensors, naming, index)?.activation();
+        }
+    }
+    finish(row, spec)
 }
 
 /// The decoder described by GGUF metadata.
@@ -182,7 +261,7 @@ pub(crate) fn from_gguf(metadata: &Metadata, tensors: &Tensors) -> Result<Decode
     }
     let row = TABLE.iter().find(|row| row.gguf_name == Some(name)).ok_or_else(|| unknown(name))?;
     let config = GgufConfig { metadata, tensors, architecture: name };
-    finish(row, (row.from_gguf)(&config)?, tensors)
+    finish(row, (row.from_gguf)(&config)?)
 }
 
 /// The decoder described by a `.smnd` checkpoint.

@@ -129,6 +129,15 @@ impl Config {
         Self { fields }
     }
 
+    /// Sets fields to `values`, a JSON object.
+    pub(crate) fn with(&self, values: Value) -> Self {
+        let mut fields = self.fields.clone();
+        if let Value::Object(values) = values {
+            fields.extend(values);
+        }
+        Self { fields }
+    }
+
     /// The text model's part of a multimodal configuration; otherwise the configuration itself.
     pub(crate) fn text_model(self) -> Result<Self, LoadError> {
         let Some(mut text) = self.object("text_config")? else { return Ok(self) };

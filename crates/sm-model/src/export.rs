@@ -178,6 +178,7 @@ impl<'m> Export<'m> {
                 let spec = metadata::expressible(spec, &architecture);
                 let mut metadata = tokenizer::metadata(dir, spec.vocab_size)?;
                 metadata::write(&spec, &architecture, &mut metadata);
+                metadata::xielu(&spec, tensors, &mut metadata)?;
                 if let Some(name) = dir.file_name().and_then(|name| name.to_str()) {
                     metadata.insert("general.name", Value::String(name.to_owned()));
                 }

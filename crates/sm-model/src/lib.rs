@@ -19,6 +19,7 @@
 mod arch;
 pub mod chat;
 mod config;
+mod contents;
 mod decoder;
 mod error;
 mod export;
@@ -34,8 +35,10 @@ pub mod spec;
 mod testing;
 pub mod tokenizer;
 mod weights;
+mod xielu;
 
 pub use arch::architectures;
+pub use contents::{Contents, TensorContents};
 pub use error::LoadError;
 pub use export::{ExportError, ExportOptions, Exported, ImportanceMatrix, export_gguf};
 pub use load::TensorInfo;

@@ -273,7 +273,7 @@ impl Mixture {
 
 /// Whether to quantize a tensor. Routers, learned positions and norms are small and sensitive.
 pub(crate) fn is_matrix(name: &str, shape: &[usize]) -> bool {
-    let is_small = ["ffn_gate_inp.", "position_embd.", "_norm."].iter().any(|part| name.contains(part));
+    let is_small = ["ffn_gate_inp", "position_embd.", "_norm."].iter().any(|part| name.contains(part));
     shape.len() >= 2 && !is_small && name.ends_with(".weight")
 }
 
@@ -322,6 +322,8 @@ mod tests {
             ("q4_k_m", "blk.2.attn_q.weight", 576, MODEL, DType::Q5_0),
             ("q4_0", "blk.2.attn_q.weight", 33, MODEL, DType::F16),
             ("q4_0", "blk.2.ffn_gate_inp.weight", 2048, MODEL, DType::F32),
+            ("q4_0", "blk.2.ffn_gate_inp_shexp.weight", 2048, MODEL, DType::F32),
+            ("q4_0", "blk.2.ffn_up_shexp.weight", 2048, MODEL, DType::Q4_0),
             ("q4_0", "blk.2.attn_q_norm.weight", 64, MODEL, DType::F32),
             ("q4_0", "blk.2.ffn_gate_exps.bias", 2048, MODEL, DType::F32),
         ];

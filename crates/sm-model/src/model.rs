@@ -160,13 +160,14 @@ pub fn parse_model(bytes: ModelBytes, options: &LoadOptions) -> Result<Model, Lo
     build(spec, all, source, options)
 }
 
-enum Kind {
+/// The kind of a model's files, and where they are.
+pub(crate) enum Kind {
     Directory(PathBuf),
     Gguf(PathBuf),
     Smnd(PathBuf),
 }
 
-fn detect(path: &Path) -> Result<Kind, LoadError> {
+pub(crate) fn detect(path: &Path) -> Result<Kind, LoadError> {
     let not_a_model = |reason| Err(LoadError::NotAModel { path: path.to_owned(), reason });
     let io_error = |source| LoadError::Io { path: path.to_owned(), source };
     if path.is_dir() {

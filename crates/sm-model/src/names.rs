@@ -45,6 +45,17 @@ pub(crate) enum TensorKind {
     ExpertsGate,
     ExpertsUp,
     ExpertsDown,
+    /// The matrices of the expert that every token uses.
+    SharedGate,
+    SharedUp,
+    SharedDown,
+    /// The vector whose product with the input gates that expert.
+    SharedExpertGate,
+    /// Parameters of the xIELU activation, one value each.
+    XieluAlphaP,
+    XieluAlphaN,
+    XieluBeta,
+    XieluEps,
     // One per layer and expert.
     ExpertGate,
     ExpertUp,
@@ -52,6 +63,20 @@ pub(crate) enum TensorKind {
 }
 
 impl TensorKind {
+    /// Whether it holds the weights of a norm.
+    pub(crate) const fn is_norm(self) -> bool {
+        matches!(
+            self,
+            Self::OutputNorm
+                | Self::QNorm
+                | Self::KNorm
+                | Self::AttentionNorm
+                | Self::AttentionPostNorm
+                | Self::FfnNorm
+                | Self::FfnPostNorm
+        )
+    }
+
     /// The one tensor of this kind in the model.
     pub(crate) const fn of_model(self) -> TensorKey {
         TensorKey { kind: self, layer: 0, expert: 0 }
@@ -105,6 +130,14 @@ pub(crate) const HF: Names = &[
     (TensorKind::ExpertGate, "layers.{l}.mlp.experts.{e}.gate_proj"),
     (TensorKind::ExpertUp, "layers.{l}.mlp.experts.{e}.up_proj"),
     (TensorKind::ExpertDown, "layers.{l}.mlp.experts.{e}.down_proj"),
+    (TensorKind::SharedGate, "layers.{l}.mlp.shared_expert.gate_proj"),
+    (TensorKind::SharedUp, "layers.{l}.mlp.shared_expert.up_proj"),
+    (TensorKind::SharedDown, "layers.{l}.mlp.shared_expert.down_proj"),
+    (TensorKind::SharedExpertGate, "layers.{l}.mlp.shared_expert_gate"),
+    (TensorKind::XieluAlphaP, "layers.{l}.mlp.act_fn.alpha_p"),
+    (TensorKind::XieluAlphaN, "layers.{l}.mlp.act_fn.alpha_n"),
+    (TensorKind::XieluBeta, "layers.{l}.mlp.act_fn.beta"),
+    (TensorKind::XieluEps, "layers.{l}.mlp.act_fn.eps"),
 ];
 
 /// Names in GGUF files: `gguf-py/gguf/constants.py` of llama.cpp.
@@ -134,6 +167,10 @@ pub(crate) const GGUF: Names = &[
     (TensorKind::ExpertGate, "blk.{l}.ffn_gate.{e}"),
     (TensorKind::ExpertUp, "blk.{l}.ffn_up.{e}"),
     (TensorKind::ExpertDown, "blk.{l}.ffn_down.{e}"),
+    (TensorKind::SharedGate, "blk.{l}.ffn_gate_shexp"),
+    (TensorKind::SharedUp, "blk.{l}.ffn_up_shexp"),
+    (TensorKind::SharedDown, "blk.{l}.ffn_down_shexp"),
+    (TensorKind::SharedExpertGate, "blk.{l}.ffn_gate_inp_shexp"),
 ];
 
 /// Prefixes of everything but the head in Hugging Face models; longer ones first, since the plain names of one model may
@@ -215,8 +252,7 @@ impl Naming {
             TensorKind::Head => "",
             _ => self.prefix,
         };
-        // In Hugging Face models, stacked experts are bare parameters, not modules with a `weight`.
-        let is_bare = self.base == HF && matches!(kind, TensorKind::ExpertsGateUp | TensorKind::ExpertsDown);
+        let is_bare = self.base == HF && is_bare_parameter(kind);
         of_kind.map(move |(_, name)| {
             let name = name.replace("{l}", &layer.to_string()).replace("{e}", &expert.to_string());
             if is_bare { format!("{prefix}{name}") } else { format!("{prefix}{name}.{suffix}") }
@@ -234,6 +270,19 @@ impl Naming {
         let is_other_modality = self.prefix.contains("language_model") && !name.contains("language_model");
         is_other_modality || is_constant(name) || is_value_head(name)
     }
+}
+
+/// Whether Hugging Face models have a bare parameter of this kind, not a module with a `weight`.
+fn is_bare_parameter(kind: TensorKind) -> bool {
+    matches!(
+        kind,
+        TensorKind::ExpertsGateUp
+            | TensorKind::ExpertsDown
+            | TensorKind::XieluAlphaP
+            | TensorKind::XieluAlphaN
+            | TensorKind::XieluBeta
+            | TensorKind::XieluEps
+    )
 }
 
 /// Whether a tensor of a Hugging Face model is a constant that old versions of transformers saved along: rotary

@@ -22,7 +22,7 @@ mod rope;
 pub use attention::{AttentionBias, AttentionSpec, Mixer, QkNorm};
 pub use rope::{RopeScaling, RopeSpec};
 pub(crate) use rope::{longrope_attention_factor, yarn_attention_factor};
-use sm_kernels::plan::{Activation, CacheLayout, NormKind, PageGroup};
+use sm_kernels::plan::{Activation, CacheLayout, NormKind, PageGroup, Xielu};
 
 use crate::LoadError;
 use crate::config::unsupported;
@@ -136,6 +136,18 @@ pub struct ExpertsSpec {
     pub top_k: usize,
     /// Whether the probabilities of the chosen experts are renormalized.
     pub renormalize: bool,
+    /// An expert that every token uses as well.
+    pub shared: Option<SharedExpertSpec>,
+}
+
+/// An expert that every token uses besides those that the router picks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SharedExpertSpec {
+    /// Inner width.
+    pub ffn_size: usize,
+    /// Whether its output is multiplied by the sigmoid of a product with the input (Qwen2-MoE).
+    pub is_gated: bool,
 }
 
 /// How the last hidden state becomes logits.
@@ -182,6 +194,12 @@ impl DecoderSpec {
         self.layers.iter_mut().filter_map(|layer| layer.mixer.attention_mut())
     }
 
+    /// Mutable rotation of each layer with a window that rotates.
+    pub(crate) fn windowed_ropes_mut(&mut self) -> impl Iterator<Item = &mut RopeSpec> {
+        let windowed = self.attentions_mut().filter(|attention| attention.window.is_some());
+        windowed.filter_map(|attention| attention.rope.as_mut())
+    }
+
     /// Mutable feed-forward network of each layer.
     pub(crate) fn ffns_mut(&mut self) -> impl Iterator<Item = &mut FfnSpec> {
         self.layers.iter_mut().map(|layer| &mut layer.ffn)
@@ -199,6 +217,16 @@ impl DecoderSpec {
             }
         }
         layout
+    }
+
+    /// Whether a tensor that the plan does not read can be ignored without changing the results.
+    pub(crate) fn is_ignorable(&self, tensor: &str) -> bool {
+        // The activations hold what these tensors say.
+        const XIELU: [&str; 4] = [".act_fn.alpha_p", ".act_fn.alpha_n", ".act_fn.beta", ".act_fn.eps"];
+        let has_xielu =
+            || self.layers.iter().any(|layer| matches!(layer.ffn.activation, Activation::Xielu(_)));
+        let is_parameter = XIELU.iter().any(|suffix| tensor.ends_with(suffix));
+        is_parameter && has_xielu() || self.naming.is_ignorable(tensor)
     }
 
     /// Checks consistency between fields.
@@ -227,7 +255,13 @@ impl LayerSpec {
             Mixer::Attention(attention) => attention.check()?,
         }
         self.check_residual_scale()?;
-        let FfnSpec { kind, bias, .. } = self.ffn;
+        let FfnSpec { kind, bias, activation, .. } = self.ffn;
+        if let Activation::Xielu(Xielu { alpha_p, alpha_n, beta, eps }) = activation
+            && !([alpha_p, alpha_n, beta, eps].into_iter().all(f32::is_finite) && eps <= 0.0)
+        {
+            let reason = "its parameters must be finite, and epsilon at most 0".into();
+            return Err(unsupported("activation", activation, reason));
+        }
         if bias && kind != FfnKind::Plain {
             let reason = "only plain feed-forward networks may have biases, this one has a gate".into();
             return Err(unsupported("feed-forward bias", true, reason));

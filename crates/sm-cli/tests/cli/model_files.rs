@@ -146,3 +146,69 @@ fn a_vocabulary_is_enough_to_tokenize() {
     let text = sm(&["detokenize", "-m", vocabulary.to_str().unwrap(), "15496", "995"]).success();
     assert_eq!(text.trim_end(), "Hello world");
 }
+
+/// The bytes with every `from` replaced by `to`, of the same length.
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for at in 0..=bytes.len() - from.len() {
+        if bytes[at..].starts_with(from) {
+            bytes[at..at + to.len()].copy_from_slice(to);
+        }
+    }
+    bytes
+}
+
+#[test]
+fn inspect_shows_the_files_of_models_that_are_not_supported() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sm-model/tests/data/arch/llama-gqa");
+    let scratch = Scratch::new("unsupported");
+    let gguf = std::fs::read(golden.join("model.gguf")).unwrap();
+    scratch.file("new.gguf", replaced(&gguf, b"llama", b"newer"));
+    let new = scratch.path("new.gguf");
+    let shown = sm(&["inspect", &new]);
+    assert!(shown.stderr.contains("unknown architecture \"newer\""), "{}", shown.stderr);
+    let shown = shown.success();
+    assert!(shown.contains("  general.architecture = \"newer\"\n  general.name = "), "{shown}");
+    assert!(shown.contains("  newer.block_count = 2\n"), "{shown}");
+    assert!(shown.contains("  blk.0.attn_k.weight: f32 [16, 32], 2.00 KiB\n"), "{shown}");
+    let report = sm(&["inspect", &new, "--json"]).json();
+    assert_eq!(report["architecture"], "newer");
+    assert!(report["unsupported"].as_str().unwrap().contains("unknown architecture \"newer\""));
+    assert_eq!(report["metadata"]["newer.context_length"], 256);
+    let tensors = report["tensors"].as_array().unwrap();
+    assert_eq!(report["dtypes"], json!({ "f32": tensors.len() }));
+    assert!(sm(&["inspect", &new, "--plan"]).error(1).contains("unknown architecture"));
+
+    let config = std::fs::read(golden.join("config.json")).unwrap();
+    scratch.file("config.json", replaced(&config, b"LlamaForCausalLM", b"NewerForCausalLM"));
+    scratch.file("model.safetensors", std::fs::read(golden.join("model.safetensors")).unwrap());
+    std::fs::remove_file(&new).unwrap();
+    let report = sm(&["inspect", &scratch.path(""), "--json"]).json();
+    assert_eq!(report["architecture"], "NewerForCausalLM");
+    assert_eq!(report["metadata"]["hidden_size"], 32);
+    assert!(report["tensors"].as_array().unwrap().iter().any(|tensor| tensor["name"] == "model.norm.weight"));
+
+    scratch.file("cut.gguf", &gguf[..gguf.len() / 2]);
+    sm(&["inspect", &scratch.path("cut.gguf")]).error(1);
+}
+
+#[test]
+fn inspect_lists_the_contents_of_supported_models_too() {
+    let golden =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../sm-model/tests/data/arch/llama-gqa/model.gguf");
+    let model = golden.to_str().unwrap();
+    let plain = sm(&["inspect", model]).success();
+    let all = sm(&["inspect", model, "--contents"]).success();
+    let added = all.strip_prefix(&plain).unwrap();
+    assert!(added.starts_with("metadata\n") && added.contains("\ntensors\n"), "{added}");
+    assert!(
+        added.contains("  llama.block_count = 2\n") && added.contains("  output_norm.weight: f32 [32]"),
+        "{added}"
+    );
+    let report = sm(&["inspect", "demo", "--json"]).json();
+    let tokens = &report["metadata"]["tokenizer.ggml.tokens"];
+    assert_eq!(
+        (tokens["length"].as_u64(), tokens["first"].as_array().map(Vec::len)),
+        (report["vocab_size"].as_u64(), Some(16))
+    );
+}

@@ -109,7 +109,15 @@ impl PlanForms {
 
 /// Whether the kernel of an operation can write int8 blocks. One that cannot needs no line here.
 fn can_encode(op: &Op) -> bool {
-    matches!(op, Op::Norm(_) | Op::Linear(_) | Op::GatedLinear(_) | Op::Attention(_) | Op::MoeFfn(_))
+    matches!(
+        op,
+        Op::Norm(_)
+            | Op::Linear(_)
+            | Op::GatedLinear(_)
+            | Op::Attention(_)
+            | Op::MoeFfn(_)
+            | Op::SigmoidGate(_)
+    )
 }
 
 #[cfg(test)]

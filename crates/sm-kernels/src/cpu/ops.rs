@@ -11,6 +11,7 @@ pub(crate) mod norm;
 pub(crate) mod product;
 pub(crate) mod reduce;
 pub(crate) mod rope_store;
+pub(crate) mod sigmoid_gate;
 
 #[cfg(test)]
 mod tests;

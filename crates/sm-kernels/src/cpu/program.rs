@@ -25,6 +25,7 @@ mod moe_ffn;
 mod norm;
 mod recode;
 mod rope_store;
+mod sigmoid_gate;
 
 use super::arena::{Access, ArenaLayout, Extents, Footprint, Region};
 use super::buffers::{BufferRegions, PlacedBuffers};
@@ -122,6 +123,7 @@ kernels! {
     ChooseExperts(moe_ffn::ChooseExperts),
     GatedExperts(moe_ffn::GatedExperts),
     DownExperts(moe_ffn::DownExperts),
+    SigmoidGate(crate::cpu::ops::sigmoid_gate::SigmoidGate),
     GatherRows(crate::cpu::ops::gather_rows::GatherRows),
 }
 
@@ -136,6 +138,7 @@ fn bind_op(op: &Op, binder: &mut Binder<'_>) -> Result<(), PrepareError> {
         Op::RopeStore(op) => return rope_store::bind(op, binder),
         Op::Attention(op) => return attention::bind(op, binder),
         Op::MoeFfn(op) => return moe_ffn::bind(op, binder),
+        Op::SigmoidGate(op) => sigmoid_gate::bind(op, binder),
         Op::GatherRows(op) => gather_rows::bind(op, binder),
     }
     Ok(())

@@ -1,7 +1,9 @@
 //! The operations of a plan.
 
 use super::operation::{IdVisitor, Operation};
-use super::ops::{Attention, Embed, GatedLinear, GatherRows, Input, Linear, MoeFfn, Norm, RopeStore};
+use super::ops::{
+    Attention, Embed, GatedLinear, GatherRows, Input, Linear, MoeFfn, Norm, RopeStore, SigmoidGate,
+};
 use super::work::{StepWork, Work};
 use super::{KvDType, MatrixId, Plan, Read, StepBatch, Write};
 
@@ -54,6 +56,8 @@ operations! {
     Attention,
     /// A mixture-of-experts feed-forward.
     MoeFfn,
+    /// Gates each row by the sigmoid of a product.
+    SigmoidGate,
     /// Keeps the rows with wanted outputs.
     GatherRows,
 }

@@ -9,6 +9,7 @@ mod linear;
 mod moe_ffn;
 mod norm;
 mod rope_store;
+mod sigmoid_gate;
 
 use std::fmt::{self, Formatter};
 
@@ -20,7 +21,8 @@ pub use input::Input;
 pub use linear::{Epilogue, Linear};
 pub use moe_ffn::{Experts, MoeFfn};
 pub use norm::{Norm, NormKind};
-pub use rope_store::RopeStore;
+pub use rope_store::{NormOrder, RopeStore};
+pub use sigmoid_gate::SigmoidGate;
 
 /// Writes one more operand of a text form, if there is one.
 fn optional(f: &mut Formatter<'_>, name: Option<&String>) -> fmt::Result {

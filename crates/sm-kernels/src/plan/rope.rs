@@ -53,3 +53,24 @@ pub enum RopePairs {
     /// `2 i` and `2 i + 1` (the original Llama files, GGUF `llama`).
     Adjacent,
 }
+
+/// A factor on queries that grows with their position, against attention that flattens over long contexts (Llama 4, Ministral 3):
+///
+/// ```text
+/// 1 + beta * ln(1 + floor(position / interval))
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QueryScale {
+    /// How fast it grows; at least 0.
+    pub beta: f32,
+    /// Positions that share a factor, usually the trained context length.
+    pub interval: usize,
+}
+
+impl QueryScale {
+    /// The factor at a position.
+    pub fn at(&self, position: u32) -> f32 {
+        let n_intervals = position as usize / self.interval;
+        (1.0 + f64::from(self.beta) * (n_intervals as f64).ln_1p()) as f32
+    }
+}

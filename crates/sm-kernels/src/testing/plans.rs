@@ -4,7 +4,8 @@ use sm_tensor::DType;
 
 use crate::plan::{
     Activation, Attention, BufferId, Embed, Experts, GatedLinear, GatherRows, Linear, MatrixId, MatrixPart,
-    MoeFfn, Norm, NormKind, Plan, PlanBuilder, RopePairs, RopeStore, RopeTable, Rows, Store, VectorId,
+    MoeFfn, Norm, NormKind, NormOrder, Plan, PlanBuilder, RopePairs, RopeStore, RopeTable, Rows, Store,
+    VectorId,
 };
 
 /// Tokens of [`decoder`].
@@ -180,7 +181,17 @@ impl Layer {
         }
         let factor = if norm_first { h } else { x };
         builder.push(linear_op(factor, qkv_weight, Store::Write, qkv));
-        builder.push(RopeStore { qkv, kv, rope, q_norm: None, k_norm: None, norm_eps: EPS, q });
+        builder.push(RopeStore {
+            qkv,
+            kv,
+            rope,
+            q_norm: None,
+            k_norm: None,
+            norm_eps: EPS,
+            norm_order: NormOrder::BeforeRope,
+            q_scale: None,
+            q,
+        });
         builder.push(Attention { q, kv, n_heads, scale: 0.25, window, soft_cap: None, out: attn });
         builder.push(linear_op(attn, o_weight, Store::Add, x));
     }

@@ -111,8 +111,7 @@ pub(super) fn gemma3_from_hf(config: &Config) -> Result<DecoderSpec, LoadError> 
 
 /// Gives layers with a window a separate, unscaled rotation.
 fn set_local_rope(spec: &mut DecoderSpec, theta: f64) {
-    let local = spec.attentions_mut().filter(|attention| attention.window.is_some());
-    for rope in local.filter_map(|attention| attention.rope.as_mut()) {
+    for rope in spec.windowed_ropes_mut() {
         rope.theta = theta;
         rope.scaling = RopeScaling::None;
     }

@@ -185,7 +185,7 @@ fn ffn(config: &GgufConfig<'_>) -> Result<FfnSpec, LoadError> {
     };
     let top_k = config.require_count("expert_used_count", MAX_REPEATS)?;
     let renormalize = config.get("expert_weights_norm")?.unwrap_or(true);
-    let kind = FfnKind::Experts(ExpertsSpec { n_experts, top_k, renormalize });
+    let kind = FfnKind::Experts(ExpertsSpec { n_experts, top_k, renormalize, shared: None });
     Ok(FfnSpec { kind, ..FfnSpec::gated(ffn_size, activation) })
 }
 
@@ -238,13 +238,12 @@ fn scaling(config: &GgufConfig<'_>) -> Result<RopeScaling, LoadError> {
 }
 
 fn yarn(config: &GgufConfig<'_>, factor: f32) -> Result<RopeScaling, LoadError> {
-    config
-        .refuse("rope.scaling.yarn_log_multiplier", "only the recommended attention factor is supported")?;
-    let own_factor = match config.positive("rope.scaling.attn_factor")? {
-        None => config.positive("rope.scaling.yarn_attn_factor")?,
-        found => found,
+    let recommended = recommended_yarn_factor(config, factor.into())?;
+    // Converters copy the first from `attention_factor` of the configuration; the second multiplies the recommended one.
+    let attention_factor = match config.positive("rope.scaling.yarn_attn_factor")? {
+        Some(own) => own,
+        None => config.positive("rope.scaling.attn_factor")?.unwrap_or(1.0) * recommended,
     };
-    let recommended = yarn_attention_factor(factor.into(), 1.0) as f32;
     Ok(RopeScaling::Yarn {
         factor,
         beta_fast: config.positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
@@ -253,9 +252,22 @@ fn yarn(config: &GgufConfig<'_>, factor: f32) -> Result<RopeScaling, LoadError> 
             Some(original) => original,
             None => config.require_count("context_length", MAX_CONTEXT)?,
         },
-        attention_factor: own_factor.unwrap_or(1.0) * recommended,
+        attention_factor,
         truncate: true,
     })
+}
+
+/// The attention factor of files that have none of their own.
+fn recommended_yarn_factor(config: &GgufConfig<'_>, factor: f64) -> Result<f32, LoadError> {
+    // `mscale_all_dim` of the configuration; other architectures that have one use it in other ways.
+    const KEY: &str = "rope.scaling.yarn_log_multiplier";
+    let Some(multiplier) = config.get::<f32>(KEY)?.filter(|&multiplier| multiplier != 0.0) else {
+        return Ok(yarn_attention_factor(factor, 1.0) as f32);
+    };
+    if config.architecture != "mistral3" {
+        config.refuse(KEY, "only the recommended attention factor is supported")?;
+    }
+    Ok((yarn_attention_factor(factor, 1.0) / yarn_attention_factor(factor, multiplier.into())) as f32)
 }
 
 /// Gives layers a window: that of the file, or else `default`. The file's pattern says which layers attend to the whole context

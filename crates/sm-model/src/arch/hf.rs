@@ -13,6 +13,7 @@ use crate::spec::{
     AttentionBias, AttentionSpec, DecoderSpec, EmbeddingSpec, FfnSpec, HeadSpec, LayerSpec, NormSpec,
     RopeScaling, RopeSpec, longrope_attention_factor, yarn_attention_factor,
 };
+use crate::xielu::StoredXielu;
 
 /// A Llama-like decoder without biases and windows; architectures change what differs.
 pub(super) fn decoder(config: &Config) -> Result<DecoderSpec, LoadError> {
@@ -21,6 +22,18 @@ pub(super) fn decoder(config: &Config) -> Result<DecoderSpec, LoadError> {
         return Err(unsupported("partial_rotary_factor", factor, reason));
     }
     partly_rotated_decoder(config, 1.0)
+}
+
+/// The fraction of a head's values that rotate, if the configuration says.
+pub(super) fn rotated_fraction(config: &Config) -> Result<Option<f64>, LoadError> {
+    let in_rope = match config.object("rope_parameters")? {
+        Some(parameters) => parameters.positive("partial_rotary_factor")?,
+        None => None,
+    };
+    match in_rope {
+        None => config.positive("partial_rotary_factor"),
+        found => Ok(found),
+    }
 }
 
 /// As [`decoder`], but rotating only this fraction of each head's values.
@@ -94,8 +107,10 @@ pub(super) fn activation(config: &Config) -> Result<Activation, LoadError> {
             Some("silu" | "swish") => return Ok(Activation::Silu),
             Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast") => return Ok(Activation::GeluTanh),
             Some("gelu") => return Ok(Activation::GeluErf),
+            // Its trained parameters are tensors, read once their names are known.
+            Some("xielu") => return Ok(StoredXielu::INITIAL.activation()),
             Some(other) => {
-                let reason = "supported: silu, gelu, gelu_new, gelu_pytorch_tanh".into();
+                let reason = "supported: silu, gelu, gelu_new, gelu_pytorch_tanh, xielu".into();
                 return Err(unsupported(key, format!("{other:?}"), reason));
             }
             None => {}
@@ -104,12 +119,17 @@ pub(super) fn activation(config: &Config) -> Result<Activation, LoadError> {
     Ok(Activation::Silu)
 }
 
+/// The parameters of the rotation besides its base in old configurations, if there are any.
+pub(super) fn rope_parameters(config: &Config) -> Result<Option<Config>, LoadError> {
+    match config.object("rope_parameters")? {
+        None => config.object("rope_scaling"),
+        found => Ok(found),
+    }
+}
+
 /// A rotation of `rotary_dim` values per head, the same in all layers.
 fn rope(config: &Config, rotary_dim: usize) -> Result<RopeSpec, LoadError> {
-    let parameters = match config.object("rope_parameters")? {
-        None => config.object("rope_scaling")?,
-        found => found,
-    };
+    let parameters = rope_parameters(config)?;
     let own_theta = match &parameters {
         Some(parameters) => parameters.positive("rope_theta")?,
         None => None,
@@ -217,6 +237,13 @@ fn longrope(config: &Config, parameters: &Config, rotary_dim: usize) -> Result<R
         original_context_len,
         attention_factor: parameters.positive("attention_factor")?.unwrap_or(recommended) as f32,
     })
+}
+
+/// Rotates neighbouring values, as a few architectures do in Hugging Face models too.
+pub(super) fn rotate_neighbours(spec: &mut DecoderSpec) {
+    for rope in spec.attentions_mut().filter_map(|attention| attention.rope.as_mut()) {
+        rope.pairs = RopePairs::Adjacent;
+    }
 }
 
 /// Sets the window of each layer, by `layer_types` or, without it, by `is_sliding` of the layer index.

@@ -25,6 +25,7 @@ pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
         n_experts: config.require_count("num_local_experts", MAX_REPEATS)?,
         top_k: config.require_count("num_experts_per_tok", MAX_REPEATS)?,
         renormalize: true,
+        shared: None,
     };
     spec.ffns_mut().for_each(|ffn| ffn.kind = FfnKind::Experts(experts));
     spec.naming = spec.naming.with(NAMES);

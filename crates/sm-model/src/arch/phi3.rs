@@ -15,14 +15,7 @@ const GGUF_NAMES: Names = &[(TensorKind::GateUp, "blk.{l}.ffn_up")];
 /// `modeling_phi3.py` of transformers.
 pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
     let config = &config.or_defaults(json!({ "rms_norm_eps": 1e-5 }));
-    let in_rope = match config.object("rope_parameters")? {
-        Some(parameters) => parameters.positive("partial_rotary_factor")?,
-        None => None,
-    };
-    let rotated = match in_rope {
-        None => config.positive("partial_rotary_factor")?.unwrap_or(1.0),
-        Some(factor) => factor,
-    };
+    let rotated = hf::rotated_fraction(config)?.unwrap_or(1.0);
     let mut spec = hf::partly_rotated_decoder(config, rotated)?;
     hf::set_windows(&mut spec, config, |_| true)?;
     Ok(spec)

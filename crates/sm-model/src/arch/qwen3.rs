@@ -2,10 +2,10 @@
 
 use sm_kernels::plan::RopePairs;
 
-use super::{gguf, hf, qwen2};
+use super::{gguf, hf, qwen2, qwen2_moe};
 use crate::LoadError;
-use crate::config::{Config, MAX_EXTENT, MAX_REPEATS};
-use crate::spec::{AttentionBias, DecoderSpec, ExpertsSpec, FfnKind, QkNorm};
+use crate::config::Config;
+use crate::spec::{AttentionBias, DecoderSpec, QkNorm};
 
 fn normalize_heads(spec: &mut DecoderSpec, bias: AttentionBias) {
     for attention in spec.attentions_mut() {
@@ -29,20 +29,7 @@ pub(super) fn moe_from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
         hf::set_windows(&mut spec, config, |_| true)?;
     }
     normalize_heads(&mut spec, hf::attention_bias(config)?);
-    let experts = ExpertsSpec {
-        n_experts: config.require_count("num_experts", MAX_REPEATS)?,
-        top_k: config.require_count("num_experts_per_tok", MAX_REPEATS)?,
-        renormalize: config.bool("norm_topk_prob")?.unwrap_or(false),
-    };
-    let ffn_size = config.require_count("moe_intermediate_size", MAX_EXTENT)?;
-    let step = config.count("decoder_sparse_step", MAX_REPEATS)?.unwrap_or(1);
-    let dense = config.integers("mlp_only_layers")?.unwrap_or_default();
-    for (index, ffn) in spec.ffns_mut().enumerate() {
-        if (index + 1).is_multiple_of(step) && !dense.contains(&(index as u64)) {
-            ffn.kind = FfnKind::Experts(experts);
-            ffn.ffn_size = ffn_size;
-        }
-    }
+    qwen2_moe::set_experts(&mut spec, config, None)?;
     Ok(spec)
 }
 

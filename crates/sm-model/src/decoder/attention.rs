@@ -8,7 +8,7 @@
 //! ```
 
 use sm_kernels::plan::{
-    Attention, BufferId, KvId, Linear, MatrixPart, RopeId, RopeRange, RopeStore, VectorId,
+    Attention, BufferId, KvId, Linear, MatrixPart, NormOrder, RopeId, RopeRange, RopeStore, VectorId,
 };
 
 use super::Builder;
@@ -86,7 +86,7 @@ impl Builder<'_> {
         let mut k_norm = None;
         if let Some(norm) = spec.qk_norm {
             let (q_len, k_len) = match norm {
-                QkNorm::PerHead => (spec.head_dim, spec.head_dim),
+                QkNorm::PerHead | QkNorm::PerHeadAfterRope => (spec.head_dim, spec.head_dim),
                 QkNorm::AllHeads => (spec.q_width(), spec.kv_width()),
             };
             q_norm = Some(self.vector(TensorKind::QNorm.in_layer(layer), "weight", q_len)?);
@@ -94,7 +94,13 @@ impl Builder<'_> {
         }
         let rope = spec.rope.as_ref().map(|rope| self.rope(rope)).transpose()?;
         let q = self.buffer("q", spec.q_width());
-        self.plan.push(RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps: self.spec.norm.eps, q });
+        let norm_order = match spec.qk_norm {
+            Some(QkNorm::PerHeadAfterRope) => NormOrder::AfterRope,
+            None | Some(QkNorm::PerHead | QkNorm::AllHeads) => NormOrder::BeforeRope,
+        };
+        let norm_eps = self.spec.norm.eps;
+        let q_scale = spec.q_scale;
+        self.plan.push(RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, norm_order, q_scale, q });
         Ok(q)
     }
 

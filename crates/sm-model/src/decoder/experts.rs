@@ -1,4 +1,4 @@
-//! The op of a mixture of experts, and the three layouts in which files store the experts' matrices.
+//! The ops of a mixture of experts, and the three layouts in which files store the experts' matrices.
 //!
 //! ```text
 //! stacked, all apart        gate [n, ffn, hidden], up [n, ffn, hidden], down [n, hidden, ffn]     GGUF
@@ -6,12 +6,14 @@
 //! one by one                gate [ffn, hidden], up [ffn, hidden], down [hidden, ffn] per expert   transformers 4
 //! ```
 
-use sm_kernels::plan::{Experts, MatrixPart, MoeFfn};
+use sm_kernels::plan::{
+    Activation, BufferId, Experts, GatedLinear, Linear, MatrixPart, MoeFfn, SigmoidGate, Store,
+};
 
 use super::Builder;
 use crate::LoadError;
 use crate::names::TensorKind;
-use crate::spec::{ExpertsSpec, FfnSpec};
+use crate::spec::{ExpertsSpec, FfnSpec, SharedExpertSpec};
 use crate::weights::RowRange;
 
 /// The parts of the experts' three matrices, each with the experts' rows in order.
@@ -29,7 +31,7 @@ impl Builder<'_> {
         ffn: &FfnSpec,
         experts: ExpertsSpec,
     ) -> Result<(), LoadError> {
-        let ExpertsSpec { n_experts, top_k, renormalize } = experts;
+        let ExpertsSpec { n_experts, top_k, renormalize, shared } = experts;
         let hidden = self.spec.hidden_size;
         let ffn_size = ffn.ffn_size;
         let parts = self.expert_parts(layer, n_experts, ffn_size)?;
@@ -48,7 +50,41 @@ impl Builder<'_> {
         };
         let (out, store) = self.branch_output(layer);
         self.plan.push(MoeFfn { x, experts, store, out });
+        if let Some(shared) = shared {
+            self.shared_expert(layer, ffn.activation, shared, x, out)?;
+        }
         self.end_branch(TensorKind::FfnPostNorm.in_layer(layer), out)
+    }
+
+    /// Adds the expert that every token uses to `out`.
+    fn shared_expert(
+        &mut self,
+        layer: usize,
+        activation: Activation,
+        shared: SharedExpertSpec,
+        x: BufferId,
+        out: BufferId,
+    ) -> Result<(), LoadError> {
+        let SharedExpertSpec { ffn_size, is_gated } = shared;
+        let hidden = self.spec.hidden_size;
+        let gate = self.whole(TensorKind::SharedGate.in_layer(layer), [ffn_size, hidden])?;
+        let up = self.whole(TensorKind::SharedUp.in_layer(layer), [ffn_size, hidden])?;
+        let down = self.whole(TensorKind::SharedDown.in_layer(layer), [hidden, ffn_size])?;
+        let name = |part| format!("layer{layer}.shared_expert.{part}");
+        let gate = self.matrix(name("gate"), hidden, gate);
+        let up = self.matrix(name("up"), hidden, up);
+        let down = self.matrix(name("down"), ffn_size, down);
+        let inner = self.buffer("shared_ffn", ffn_size);
+        self.plan.push(GatedLinear { x, gate, up, activation, out: inner });
+        if !is_gated {
+            self.plan.push(Linear { store: Store::Add, ..Linear::new(inner, down, out) });
+            return Ok(());
+        }
+        let values = self.buffer("shared", hidden);
+        self.plan.push(Linear::new(inner, down, values));
+        let weight = self.vector(TensorKind::SharedExpertGate.in_layer(layer), "weight", hidden)?;
+        self.plan.push(SigmoidGate { x, weight, values, store: Store::Add, out });
+        Ok(())
     }
 
     fn expert_parts(

@@ -3,7 +3,7 @@
 //! ```text
 //! plain     x += linear(activation(linear(norm(x), Wup)), Wdown)
 //! gated     x += linear(activation(Wgate norm(x)) * (Wup norm(x)), Wdown)      the inner part is one op, gated_linear
-//! experts   x += moe_ffn(norm(x))
+//! experts   x += moe_ffn(norm(x)) + shared expert, if any
 //! ```
 
 use sm_kernels::plan::{Epilogue, GatedLinear, Linear, MatrixPart};

@@ -1,11 +1,13 @@
 //! Describes a decoder as GGUF metadata.
 
-use sm_kernels::plan::{NormKind, RopePairs};
+use sm_kernels::plan::{Activation, NormKind, RopePairs};
 
 use crate::LoadError;
+use crate::load::tensors::Tensors;
 use crate::metadata::{Array, Metadata, Value};
 use crate::names::{Names, Naming, TensorKind};
-use crate::spec::{DecoderSpec, ExpertsSpec, FfnKind, RopeScaling, RopeSpec};
+use crate::spec::{DecoderSpec, ExpertsSpec, FfnKind, RopeScaling, RopeSpec, yarn_attention_factor};
+use crate::xielu::StoredXielu;
 
 /// Properties of a GGUF architecture.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +18,8 @@ pub(super) struct GgufArchitecture {
     pub(super) pairs: RopePairs,
     /// Tensor names that differ from the default ones.
     names: Names,
+    /// Whether llama.cpp applies the windows of its files.
+    has_windows: bool,
 }
 
 impl GgufArchitecture {
@@ -25,32 +29,42 @@ impl GgufArchitecture {
     }
 }
 
+/// Fused gate and up have the name of up.
+const GATE_UP_AS_UP: Names = &[(TensorKind::GateUp, "blk.{l}.ffn_up")];
+
 /// The GGUF architecture of each supported architecture.
-const TABLE: [(&str, GgufArchitecture); 14] = [
+const TABLE: [(&str, GgufArchitecture); 23] = [
     ("llama", plain("llama", RopePairs::Adjacent)),
     ("mistral", plain("llama", RopePairs::Adjacent)),
     ("mixtral", plain("llama", RopePairs::Adjacent)),
     ("smollm3", plain("smollm3", RopePairs::Adjacent)),
     ("granite", plain("granite", RopePairs::Adjacent)),
+    ("mistral3", plain("mistral3", RopePairs::Adjacent)),
     ("olmo2", plain("olmo2", RopePairs::Halves)),
+    ("olmo3", windowed("olmo2")),
+    ("exaone4", windowed("exaone4")),
+    ("glm", GgufArchitecture { names: GATE_UP_AS_UP, ..plain("chatglm", RopePairs::Adjacent) }),
+    ("glm4", GgufArchitecture { names: GATE_UP_AS_UP, ..plain("glm4", RopePairs::Adjacent) }),
+    ("apertus", plain("apertus", RopePairs::Halves)),
+    ("ernie4_5", plain("ernie4_5", RopePairs::Adjacent)),
+    ("hunyuan", plain("hunyuan-dense", RopePairs::Halves)),
     ("qwen2", plain("qwen2", RopePairs::Halves)),
+    ("qwen2_moe", plain("qwen2moe", RopePairs::Halves)),
     ("qwen3", plain("qwen3", RopePairs::Halves)),
     ("qwen3_moe", plain("qwen3moe", RopePairs::Halves)),
     ("gemma", plain("gemma", RopePairs::Halves)),
-    ("gemma2", plain("gemma2", RopePairs::Halves)),
-    ("gemma3", plain("gemma3", RopePairs::Halves)),
-    (
-        "phi3",
-        GgufArchitecture {
-            names: &[(TensorKind::GateUp, "blk.{l}.ffn_up")],
-            ..plain("phi3", RopePairs::Halves)
-        },
-    ),
+    ("gemma2", windowed("gemma2")),
+    ("gemma3", windowed("gemma3")),
+    ("phi3", GgufArchitecture { names: GATE_UP_AS_UP, ..plain("phi3", RopePairs::Halves) }),
     ("gpt2", plain("gpt2", RopePairs::Halves)),
 ];
 
 const fn plain(name: &'static str, pairs: RopePairs) -> GgufArchitecture {
-    GgufArchitecture { name, pairs, names: &[] }
+    GgufArchitecture { name, pairs, names: &[], has_windows: false }
+}
+
+const fn windowed(name: &'static str) -> GgufArchitecture {
+    GgufArchitecture { has_windows: true, ..plain(name, RopePairs::Halves) }
 }
 
 /// The GGUF architecture of a decoder.
@@ -69,7 +83,7 @@ pub(super) fn architecture(spec: &DecoderSpec) -> Result<GgufArchitecture, LoadE
 /// would begin to matter.
 pub(super) fn expressible(spec: &DecoderSpec, architecture: &GgufArchitecture) -> DecoderSpec {
     let mut spec = spec.clone();
-    if ["gemma2", "gemma3"].contains(&architecture.name) {
+    if architecture.has_windows {
         return spec;
     }
     let windows = spec.attentions_mut().filter_map(|attention| attention.window.take());
@@ -135,6 +149,9 @@ fn attention(spec: &DecoderSpec, entries: &mut Entries<'_>) {
     if let Some(cap) = attention.soft_cap {
         entries.set("attn_logit_softcapping", Value::F32(cap));
     }
+    if let Some(scale) = attention.q_scale {
+        entries.set("attention.temperature_scale", Value::F32(scale.beta));
+    }
 }
 
 /// Granite's multipliers; other architectures have no keys for them. The logit scale is stored as a divisor.
@@ -164,11 +181,14 @@ fn local_rope(spec: &DecoderSpec) -> Option<&RopeSpec> {
 fn ffn(spec: &DecoderSpec, entries: &mut Entries<'_>) {
     let Some(ffn) = spec.layers.first().map(|layer| layer.ffn) else { return };
     entries.count("feed_forward_length", ffn.ffn_size);
-    if let FfnKind::Experts(ExpertsSpec { n_experts, top_k, renormalize }) = ffn.kind {
+    if let FfnKind::Experts(ExpertsSpec { n_experts, top_k, renormalize, shared }) = ffn.kind {
         entries.count("expert_count", n_experts);
         entries.count("expert_used_count", top_k);
         entries.count("expert_feed_forward_length", ffn.ffn_size);
         entries.set("expert_weights_norm", Value::Bool(renormalize));
+        if let Some(shared) = shared {
+            entries.count("expert_shared_feed_forward_length", shared.ffn_size);
+        }
     }
 }
 
@@ -181,10 +201,8 @@ fn windows(spec: &DecoderSpec, entries: &mut Entries<'_>) {
         return;
     };
     entries.count("attention.sliding_window", window);
-    if spec.attentions().any(|attention| attention.window.is_none()) {
-        let flags = spec.attentions().map(|attention| attention.window.is_some()).collect();
-        entries.set("attention.sliding_window_pattern", Value::Array(Array::Bool(flags)));
-    }
+    let flags = spec.attentions().map(|attention| attention.window.is_some()).collect();
+    entries.set("attention.sliding_window_pattern", Value::Array(Array::Bool(flags)));
 }
 
 fn rotation(rope: &RopeSpec, entries: &mut Entries<'_>) {
@@ -197,12 +215,15 @@ fn rotation(rope: &RopeSpec, entries: &mut Entries<'_>) {
             entries.set("rope.scaling.type", Value::String("linear".into()));
             entries.set("rope.scaling.factor", Value::F32(*factor));
         }
-        RopeScaling::Yarn { factor, original_context_len, beta_fast, beta_slow, .. } => {
+        RopeScaling::Yarn {
+            factor, original_context_len, beta_fast, beta_slow, attention_factor, ..
+        } => {
             entries.set("rope.scaling.type", Value::String("yarn".into()));
             entries.set("rope.scaling.factor", Value::F32(*factor));
             entries.set("rope.scaling.yarn_beta_fast", Value::F32(*beta_fast));
             entries.set("rope.scaling.yarn_beta_slow", Value::F32(*beta_slow));
             entries.count("rope.scaling.original_context_length", *original_context_len);
+            yarn_attention(f64::from(*factor), f64::from(*attention_factor), entries);
         }
         RopeScaling::LongRope { original_context_len, attention_factor, .. } => {
             entries.set("rope.scaling.type", Value::String("longrope".into()));
@@ -210,6 +231,43 @@ fn rotation(rope: &RopeSpec, entries: &mut Entries<'_>) {
             entries.count("rope.scaling.original_context_length", *original_context_len);
         }
     }
+}
+
+/// The attention factor of YaRN, where it is not the recommended one. Ministral 3 divides that by another, for which
+/// llama.cpp has a key of its own.
+fn yarn_attention(factor: f64, attention_factor: f64, entries: &mut Entries<'_>) {
+    let recommended = yarn_attention_factor(factor, 1.0);
+    let ratio = attention_factor / recommended;
+    if (ratio - 1.0).abs() < 1e-6 {
+        return;
+    }
+    if entries.prefix == "mistral3" && recommended > 1.0 {
+        let multiplier = (1.0 / ratio - 1.0) / (recommended - 1.0);
+        entries.set("rope.scaling.yarn_log_multiplier", Value::F32(multiplier as f32));
+    } else {
+        entries.set("rope.scaling.attn_factor", Value::F32(ratio as f32));
+    }
+}
+
+/// The parameters of xIELU in every layer of a Hugging Face model. Unlike other keys, these have no prefix.
+///
+/// # Errors
+/// If a tensor is missing or malformed.
+pub(super) fn xielu(spec: &DecoderSpec, tensors: &Tensors, metadata: &mut Metadata) -> Result<(), LoadError> {
+    if !spec.layers.iter().any(|layer| matches!(layer.ffn.activation, Activation::Xielu(_))) {
+        return Ok(());
+    }
+    let layers = 0..spec.layers.len();
+    let stored = layers.map(|layer| StoredXielu::read(tensors, &spec.naming, layer));
+    let stored = stored.collect::<Result<Vec<_>, _>>()?;
+    let mut set = |key: &str, value: fn(&StoredXielu) -> f32| {
+        metadata.insert(key, Value::Array(Array::F32(stored.iter().map(value).collect())));
+    };
+    set("xielu.alpha_p", |stored| stored.alpha_p);
+    set("xielu.alpha_n", |stored| stored.alpha_n);
+    set("xielu.beta", |stored| stored.beta);
+    set("xielu.eps", |stored| stored.eps);
+    Ok(())
 }
 
 /// Divisors of rotary frequencies, which GGUF files store as `f32` tensors.

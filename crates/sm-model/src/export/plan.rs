@@ -163,22 +163,12 @@ impl Collector<'_> {
 
     /// The rearrangement of a tensor's values.
     fn rearrangement(&self, key: TensorKey, n_dims: usize) -> Rearrangement {
-        let is_norm = matches!(
-            key.kind,
-            TensorKind::OutputNorm
-                | TensorKind::QNorm
-                | TensorKind::KNorm
-                | TensorKind::AttentionNorm
-                | TensorKind::AttentionPostNorm
-                | TensorKind::FfnNorm
-                | TensorKind::FfnPostNorm
-        );
         let is_linear = matches!(
             key.kind,
             TensorKind::Qkv | TensorKind::AttentionOut | TensorKind::Up | TensorKind::Down
         );
         let offset = self.spec.norm.weight_offset;
-        if is_norm && offset != 0.0 {
+        if key.kind.is_norm() && offset != 0.0 {
             Rearrangement::Add(offset)
         } else if is_linear && n_dims == 2 && self.spec.naming.linear == LinearLayout::InOut {
             Rearrangement::Transpose
@@ -207,10 +197,12 @@ impl Collector<'_> {
 
     /// The targets, if they account for every tensor of the model.
     fn finish(self) -> Result<Vec<Target>, LoadError> {
-        let unused =
-            self.tensors.infos().iter().enumerate().find(|(index, info)| {
-                !self.used.contains(index) && !self.spec.naming.is_ignorable(&info.name)
-            });
+        let unused = self
+            .tensors
+            .infos()
+            .iter()
+            .enumerate()
+            .find(|(index, info)| !self.used.contains(index) && !self.spec.is_ignorable(&info.name));
         match unused {
             None => Ok(self.targets),
             Some((_, info)) => Err(LoadError::Unsupported {

@@ -21,7 +21,7 @@ use std::path::Path;
 use super::TensorInfo;
 use super::cursor::Cursor;
 use super::file::FileBytes;
-use super::stored::{FileTensors, StoredAs};
+use super::stored::{FileTensors, StoredAs, UnreadTensor};
 use crate::LoadError;
 use crate::error::cut;
 use crate::metadata::{Array, Metadata, Value};
@@ -249,7 +249,7 @@ fn read_tensors(cursor: &mut Cursor<'_>, n_tensors: u64, alignment: u32) -> Resu
                 let shape = shape.iter().map(|&extent| extent as usize).collect();
                 tensors.push(TensorInfo { name, shape, dtype: stored.dtype(), bytes }, stored);
             }
-            Err(found) => tensors.push_unread(name, found),
+            Err(dtype) => tensors.push_unread(UnreadTensor { name, dtype, shape }),
         }
     }
     let mut names = HashSet::new();

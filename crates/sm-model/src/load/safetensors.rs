@@ -15,7 +15,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 use super::TensorInfo;
 use super::cursor::Cursor;
-use super::stored::{FileTensors, StoredAs};
+use super::stored::{FileTensors, StoredAs, UnreadTensor};
 use crate::LoadError;
 
 const FORMAT: &str = "safetensors";
@@ -139,7 +139,7 @@ pub(crate) fn read_header(bytes: &[u8]) -> Result<FileTensors, LoadError> {
             Ok(stored) => {
                 file.push(tensor_info(name, &tensor, stored, data_start, cursor.remaining())?, stored);
             }
-            Err(found) => file.push_unread(name, found),
+            Err(dtype) => file.push_unread(UnreadTensor { name, dtype, shape: tensor.shape }),
         }
     }
     Ok(file)

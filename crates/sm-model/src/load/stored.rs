@@ -87,6 +87,16 @@ impl StoredAs {
     }
 }
 
+/// A tensor that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnreadTensor {
+    pub(crate) name: String,
+    /// What the file says its values are.
+    pub(crate) dtype: String,
+    /// Extents, slowest dimension first.
+    pub(crate) shape: Vec<u64>,
+}
+
 /// The tensors of a file.
 #[derive(Debug, Default)]
 pub(crate) struct FileTensors {
@@ -94,8 +104,8 @@ pub(crate) struct FileTensors {
     pub(crate) plain: Vec<TensorInfo>,
     /// Those that become `f32`, with their bytes in the file.
     foreign: Vec<(TensorInfo, StoredAs)>,
-    /// Names and types of those that cannot be read.
-    pub(crate) unread: Vec<(String, String)>,
+    /// Those that cannot be read.
+    pub(crate) unread: Vec<UnreadTensor>,
 }
 
 impl FileTensors {
@@ -107,15 +117,15 @@ impl FileTensors {
         }
     }
 
-    pub(super) fn push_unread(&mut self, name: String, found: String) {
-        self.unread.push((name, found));
+    pub(super) fn push_unread(&mut self, tensor: UnreadTensor) {
+        self.unread.push(tensor);
     }
 
     /// The names of all tensors.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         let foreign = self.foreign.iter().map(|(info, _)| &info.name);
         let read = self.plain.iter().map(|info| &info.name).chain(foreign);
-        read.chain(self.unread.iter().map(|(name, _)| name)).map(String::as_str)
+        read.chain(self.unread.iter().map(|tensor| &tensor.name)).map(String::as_str)
     }
 
     /// Takes the tensors that become `f32`, and their converted bytes, one after the other.

@@ -1,6 +1,6 @@
 //! A model's tensors, in one or several files.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 use super::file::FileBytes;
 use super::gguf::Gguf;
 use super::split::Split;
-use super::stored::FileTensors;
+use super::stored::{FileTensors, UnreadTensor};
 use super::{TensorInfo, safetensors};
 use crate::LoadError;
 use crate::metadata::Metadata;
@@ -20,8 +20,8 @@ pub(crate) struct Tensors {
     /// `[n_tensors]`, index of each tensor's file in `files`.
     file_of: Vec<usize>,
     by_name: HashMap<String, usize>,
-    /// Names and types of the tensors that cannot be read.
-    unread: HashMap<String, String>,
+    /// The tensors that cannot be read, by name.
+    unread: BTreeMap<String, UnreadTensor>,
     files: Vec<FileBytes>,
 }
 
@@ -29,7 +29,8 @@ impl Tensors {
     /// Adds the tensors of one file. Those that are stored as a type that is none of ours are converted now.
     pub(crate) fn add_file(&mut self, mut file: FileTensors, bytes: FileBytes) -> Result<(), LoadError> {
         let (converted, converted_bytes) = file.convert(&bytes);
-        self.unread.extend(std::mem::take(&mut file.unread));
+        let unread = std::mem::take(&mut file.unread).into_iter();
+        self.unread.extend(unread.map(|tensor| (tensor.name.clone(), tensor)));
         self.add(file.plain, bytes)?;
         if converted.is_empty() { Ok(()) } else { self.add(converted, converted_bytes.into()) }
     }
@@ -92,7 +93,12 @@ impl Tensors {
 
     /// The type of a tensor that is there but cannot be read.
     pub(crate) fn unread(&self, name: &str) -> Option<&str> {
-        self.unread.get(name).map(String::as_str)
+        self.unread.get(name).map(|tensor| tensor.dtype.as_str())
+    }
+
+    /// The tensors that cannot be read.
+    pub(crate) fn all_unread(&self) -> impl Iterator<Item = &UnreadTensor> {
+        self.unread.values()
     }
 
     pub(crate) fn contains(&self, name: &str) -> bool {

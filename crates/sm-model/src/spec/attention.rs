@@ -1,5 +1,7 @@
 //! Mixers: how information moves between positions.
 
+use sm_kernels::plan::QueryScale;
+
 use super::check_positive;
 use super::rope::RopeSpec;
 use crate::LoadError;
@@ -54,19 +56,23 @@ pub struct AttentionSpec {
     pub window: Option<usize>,
     /// The rotation of queries and keys; `None` if positions are learned or omitted (SmolLM3's "NoPE" layers).
     pub rope: Option<RopeSpec>,
-    /// RMS norms of queries and keys before the rotation.
+    /// RMS norms of queries and keys.
     pub qk_norm: Option<QkNorm>,
+    /// A factor on queries that grows with their position (Ministral 3).
+    pub q_scale: Option<QueryScale>,
     /// Which linear maps have a bias.
     pub bias: AttentionBias,
 }
 
-/// Which values query and key norms cover.
+/// Which values query and key norms cover, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QkNorm {
-    /// Per head; all heads share the weights (Qwen3, Gemma 3).
+    /// Per head, before the rotation; all heads share the weights (Qwen3, Gemma 3).
     PerHead,
-    /// Over all query heads, and over all key heads; each head has its own weights (OLMo 2).
+    /// The same after the rotation (HunYuan).
+    PerHeadAfterRope,
+    /// Over all query heads, and over all key heads, before the rotation; each head has its own weights (OLMo 2).
     AllHeads,
 }
 
@@ -92,6 +98,7 @@ impl AttentionSpec {
             window: None,
             rope: None,
             qk_norm: None,
+            q_scale: None,
             bias: AttentionBias::default(),
         }
     }
@@ -121,6 +128,7 @@ impl AttentionSpec {
             let reason = format!("a head has only {head_dim} values");
             return Err(unsupported("rotated dimensions", rope.rotary_dim, reason));
         }
+        check_positive("growth of the query scale", self.q_scale.map(|scale| scale.beta))?;
         check_positive("attention scale", Some(self.scale))?;
         check_positive("soft cap of the attention scores", self.soft_cap)
     }

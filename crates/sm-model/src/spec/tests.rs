@@ -1,6 +1,6 @@
 //! Specs that contradict themselves are refused, and the cache layout follows from the layers.
 
-use sm_kernels::plan::{CacheLayout, PageGroup, RopePairs};
+use sm_kernels::plan::{CacheLayout, PageGroup, QueryScale, RopePairs};
 
 use super::*;
 
@@ -37,7 +37,7 @@ fn consecutive_layers_of_one_shape_share_a_page_group() {
 type Change = fn(&mut DecoderSpec);
 
 /// Changes that make a valid spec invalid, and what the error says.
-const CONTRADICTIONS: [(Change, &str); 13] = [
+const CONTRADICTIONS: [(Change, &str); 15] = [
     (|spec| spec.norm.eps = f32::NAN, "\"norm epsilon\" = NaN"),
     (|spec| spec.embedding.scale = 0.0, "\"embedding scale\" = 0"),
     (|spec| spec.head.soft_cap = Some(-1.0), "\"soft cap of the logits\" = -1"),
@@ -57,7 +57,7 @@ const CONTRADICTIONS: [(Change, &str); 13] = [
     ),
     (
         |spec| {
-            let experts = ExpertsSpec { n_experts: 4, top_k: 2, renormalize: true };
+            let experts = ExpertsSpec { n_experts: 4, top_k: 2, renormalize: true, shared: None };
             spec.layers[0].ffn.kind = FfnKind::Experts(experts);
             spec.layers[0].residual_scale = 0.5;
         },
@@ -65,7 +65,7 @@ const CONTRADICTIONS: [(Change, &str); 13] = [
     ),
     (
         |spec| {
-            let experts = ExpertsSpec { n_experts: 4, top_k: 5, renormalize: true };
+            let experts = ExpertsSpec { n_experts: 4, top_k: 5, renormalize: true, shared: None };
             spec.layers[0].ffn.kind = FfnKind::Experts(experts);
         },
         "\"experts per token\" = 5 is not supported: there are only 4 experts",
@@ -81,6 +81,20 @@ const CONTRADICTIONS: [(Change, &str); 13] = [
             spec.attentions_mut().for_each(|attention| attention.rope = Some(rope.clone()));
         },
         "\"rotated dimensions\" = 32 is not supported: a head has only 16 values",
+    ),
+    (
+        |spec| {
+            let scale = QueryScale { beta: -0.5, interval: 32 };
+            spec.attentions_mut().for_each(|attention| attention.q_scale = Some(scale));
+        },
+        "\"growth of the query scale\" = -0.5",
+    ),
+    (
+        |spec| {
+            let xielu = Xielu { alpha_p: 1.0, alpha_n: f32::INFINITY, beta: 0.5, eps: -1e-6 };
+            spec.layers[0].ffn.activation = Activation::Xielu(xielu);
+        },
+        "\"activation\" = xielu 1 inf 0.5 -1e-6 is not supported: its parameters must be finite",
     ),
     (
         |spec| spec.attentions_mut().for_each(|attention| attention.scale = f32::NAN),

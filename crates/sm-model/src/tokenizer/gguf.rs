@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! text ─► cut at special tokens ─► llama: SentencePiece-style BPE by score          (spm)
-//!         (fragments)              gpt2:  split by regular expressions, byte-level BPE (pre, bpe)
+//!         (fragments)              gpt2:  split by regular expressions, BPE of bytes or characters (pre, bpe)
 //! ```
 //!
 //! Keys: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>; behaviour: `llama-vocab.cpp` of llama.cpp.
@@ -11,8 +11,8 @@ use sm_tensor::TokenId;
 
 use self::bpe::Bpe;
 use self::fragments::{Fragment, SpecialTexts};
-use self::pre::PreTokenizer;
 pub(crate) use self::pre::gguf_pre_tokenizer;
+use self::pre::{Form, PreTokenizer};
 use self::spm::Spm;
 use self::tokens::{TokenType, Tokens};
 use super::byte_level::ByteLevelDecoder;
@@ -30,7 +30,7 @@ mod spm;
 mod tests;
 mod tokens;
 
-/// A tokenizer read from GGUF metadata: SentencePiece-style (`llama`) or byte-level BPE (`gpt2`).
+/// A tokenizer read from GGUF metadata: SentencePiece-style (`llama`) or BPE (`gpt2`, `gemma4`).
 #[derive(Debug)]
 pub struct GgufTokenizer {
     algorithm: Algorithm,
@@ -54,6 +54,16 @@ enum Algorithm {
     Bpe(Box<Bpe>),
 }
 
+impl Algorithm {
+    /// How tokens write text.
+    fn form(&self) -> Form {
+        match self {
+            Self::Spm { .. } => Form::Underscored,
+            Self::Bpe(model) => model.form(),
+        }
+    }
+}
+
 impl GgufTokenizer {
     /// Builds the tokenizer of a GGUF file from its metadata.
     ///
@@ -69,8 +79,12 @@ impl GgufTokenizer {
                 let algorithm = Algorithm::Spm { model: Box::new(Spm::new(&tokens)), add_space_prefix };
                 (algorithm, Defaults { lead, bos: Some(1), eos: Some(2), adds_bos: true })
             }
-            "gpt2" => {
-                let pre = PreTokenizer::named(metadata.get("tokenizer.ggml.pre")?.unwrap_or("default"))?;
+            "gpt2" | "gemma4" => {
+                let name = match model {
+                    "gemma4" => model,
+                    _ => metadata.get("tokenizer.ggml.pre")?.unwrap_or("default"),
+                };
+                let pre = PreTokenizer::named(name)?;
                 let bpe = Bpe::new(metadata.require("tokenizer.ggml.merges")?, &tokens, pre)?;
                 let defaults = Defaults { lead: Lead::Keep, bos: None, eos: None, adds_bos: pre.adds_bos };
                 (Algorithm::Bpe(Box::new(bpe)), defaults)
@@ -79,7 +93,7 @@ impl GgufTokenizer {
                 return Err(TokenizerError::Unsupported {
                     part: "tokenizer.ggml.model",
                     found: other.to_owned(),
-                    supported: "llama, gpt2".to_owned(),
+                    supported: "llama, gpt2, gemma4".to_owned(),
                 });
             }
         };
@@ -210,10 +224,11 @@ fn vocabulary(
             }
             (TokenType::Unused, _) => {}
             (TokenType::Byte, _) => bytes.extend(fallback_byte(text)),
-            (TokenType::Normal, Algorithm::Spm { .. }) => {
-                bytes.extend_from_slice(text.replace('▁', " ").as_bytes());
-            }
-            (TokenType::Normal, Algorithm::Bpe(_)) => byte_level.append(text, &mut bytes),
+            (TokenType::Normal, algorithm) => match algorithm.form() {
+                Form::ByteLevel => byte_level.append(text, &mut bytes),
+                Form::Plain => bytes.extend_from_slice(text.as_bytes()),
+                Form::Underscored => bytes.extend_from_slice(text.replace('▁', " ").as_bytes()),
+            },
         }
         builder.push(id, bytes, kind);
     }

@@ -93,10 +93,12 @@ impl Registry {
     pub(crate) fn vector(&mut self, key: TensorKey, suffix: &str, len: usize) -> Result<String, LoadError> {
         let (name, tensor) = self.find(key, suffix)?;
         let (info, _) = self.weights.tensors.at(tensor);
-        if info.shape != [len] {
+        // Hugging Face models, and some GGUF files, have the gate as a linear map with one output.
+        let is_row = key.kind == TensorKind::SharedExpertGate && info.shape == [1, len];
+        if info.shape != [len] && !is_row {
             return Err(LoadError::Shape { tensor: name, found: info.shape.clone(), expected: vec![len] });
         }
-        let offset = if suffix == "weight" { self.norm_offset } else { 0.0 };
+        let offset = if suffix == "weight" && key.kind.is_norm() { self.norm_offset } else { 0.0 };
         self.weights.vectors.insert(name.clone(), VectorView { tensor, offset });
         Ok(name)
     }
@@ -110,7 +112,7 @@ impl Registry {
         let mut unused = infos.filter(|(index, _)| !self.used.contains(index)).map(|(_, info)| &info.name);
         let tied_head =
             || spec.head.tied.then(|| self.naming.tensor(TensorKind::Head.of_model(), "weight")).flatten();
-        let is_fine = |name: &&String| self.naming.is_ignorable(name) || tied_head().as_ref() == Some(*name);
+        let is_fine = |name: &&String| spec.is_ignorable(name) || tied_head().as_ref() == Some(*name);
         match unused.find(|name| !is_fine(name)) {
             Some(name) => Err(LoadError::UnusedTensor { tensor: name.clone() }),
             None => Ok(self.weights),

@@ -77,3 +77,42 @@ fn gguf_files_with_a_tensor_per_expert_load() {
     let apart = parse(ModelBytes::Gguf(writer.finish().unwrap().into()));
     assert_eq!(logits(&apart), logits(&parse(ModelBytes::Gguf(bytes.into()))));
 }
+
+#[test]
+fn the_gate_of_a_shared_expert_may_be_a_vector() {
+    let bytes = std::fs::read(golden_dir().join("qwen2-moe/model.gguf")).unwrap();
+    let file = Gguf::parse(bytes.clone()).unwrap();
+    let spec = |info: &sm_model::TensorInfo| TensorSpec {
+        name: info.name.clone(),
+        shape: match info.shape[..] {
+            [1, cols] => vec![cols],
+            _ => info.shape.clone(),
+        },
+        dtype: info.dtype,
+    };
+    let specs: Vec<TensorSpec> = file.tensors().iter().map(spec).collect();
+    assert!(specs.iter().any(|spec| spec.name.contains("ffn_gate_inp_shexp") && spec.shape == [32]));
+    let mut writer = GgufWriter::new(Vec::new(), file.metadata(), &specs).unwrap();
+    file.tensors().iter().for_each(|info| writer.write(file.tensor_bytes(info)).unwrap());
+    let squeezed = parse(ModelBytes::Gguf(writer.finish().unwrap().into()));
+    assert_eq!(logits(&squeezed), logits(&parse(ModelBytes::Gguf(bytes.into()))));
+}
+
+#[test]
+fn files_without_a_width_of_experts_divide_that_of_all_that_a_token_uses() {
+    let path = golden_dir().join("qwen2-moe/model.gguf");
+    let plain = load_model(&path, &LoadOptions::default()).unwrap();
+    let file = Gguf::open(&path).unwrap();
+    let mut metadata = file.metadata().clone();
+    metadata.remove("qwen2moe.expert_feed_forward_length").unwrap();
+    metadata.insert("qwen2moe.feed_forward_length", sm_model::metadata::Value::U32(3 * 16));
+    let specs = file.tensors().iter().map(|info| TensorSpec {
+        name: info.name.clone(),
+        shape: info.shape.clone(),
+        dtype: info.dtype,
+    });
+    let specs: Vec<TensorSpec> = specs.collect();
+    let mut writer = GgufWriter::new(Vec::new(), &metadata, &specs).unwrap();
+    file.tensors().iter().for_each(|info| writer.write(file.tensor_bytes(info)).unwrap());
+    assert_eq!(parse(ModelBytes::Gguf(writer.finish().unwrap().into())).spec, plain.spec);
+}

@@ -4,8 +4,8 @@
 
 use sm_kernels::plan::{
     Activation, Attention, BufferId, Embed, Epilogue, Experts, GatedLinear, GatherRows, Linear, MatrixId,
-    Norm, NormKind, Op, PageGroup, Plan, RopePairs, RopeRange, RopeStore, RopeTable, Rows, Store, VectorId,
-    WeightSource,
+    Norm, NormKind, NormOrder, Op, PageGroup, Plan, RopePairs, RopeRange, RopeStore, RopeTable, Rows,
+    SigmoidGate, Store, VectorId, WeightSource, Xielu,
 };
 use sm_model::Model;
 use sm_tensor::dequantize;
@@ -48,6 +48,11 @@ fn activate(activation: Activation, x: f32) -> f32 {
             0.5 * x64 * (1.0 + inner.tanh())
         }
         Activation::GeluErf => panic!("no golden model uses the exact GELU"),
+        Activation::Xielu(Xielu { alpha_p, alpha_n, beta, eps }) => {
+            let [alpha_p, alpha_n, beta, eps] = [alpha_p, alpha_n, beta, eps].map(f64::from);
+            let curve = if x64 > 0.0 { alpha_p * x64 * x64 } else { alpha_n * (x64.min(eps).exp_m1() - x64) };
+            curve + beta * x64
+        }
     }) as f32
 }
 
@@ -167,6 +172,15 @@ impl State<'_> {
                 let rows = self.moe_ffn(op.x, &op.experts);
                 self.store(op.out, op.store, rows);
             }
+            &Op::SigmoidGate(SigmoidGate { x, weight, values, store, out }) => {
+                let weight = self.vector(weight);
+                let row = |(x, values): (&Vec<f32>, &Vec<f32>)| -> Vec<f32> {
+                    let gate = 1.0 / (1.0 + (-dot(x, &weight)).exp());
+                    values.iter().map(|&value| (gate * f64::from(value)) as f32).collect()
+                };
+                let rows = self.rows(x).iter().zip(self.rows(values)).map(row).collect();
+                self.store(out, store, rows);
+            }
             &Op::GatherRows(GatherRows { x, out }) => {
                 assert_eq!(self.plan.buffer(out).rows, Rows::Outputs);
                 self.buffers[out.index()] = self.rows(x).to_vec();
@@ -194,7 +208,7 @@ impl State<'_> {
     }
 
     fn rope_store(&mut self, op: &RopeStore) {
-        let &RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, q } = op;
+        let &RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, norm_order, q_scale, q } = op;
         let &PageGroup { n_kv_heads, key_dim: head_dim, .. } = self.plan.cache.group(kv).unwrap();
         let kv_width = n_kv_heads * head_dim;
         let q_width = self.plan.buffer(q).width;
@@ -204,10 +218,15 @@ impl State<'_> {
         let n_tokens = rows.len();
         for (position, row) in rows.iter_mut().enumerate() {
             let (all_q, all_k) = row[..q_width + kv_width].split_at_mut(q_width);
-            for (heads, norm) in [(all_q, &q_norm), (all_k, &k_norm)] {
-                // Weights for one head are for each on its own, weights for all are for all together.
-                if let Some(weight) = norm {
-                    heads.chunks_mut(weight.len()).for_each(|values| rms_norm(values, weight, norm_eps));
+            for (heads, norm) in [(&mut *all_q, &q_norm), (all_k, &k_norm)] {
+                let normalise = |heads: &mut [f32]| {
+                    // Weights for one head are for each on its own, weights for all are for all together.
+                    if let Some(weight) = norm {
+                        heads.chunks_mut(weight.len()).for_each(|values| rms_norm(values, weight, norm_eps));
+                    }
+                };
+                if norm_order == NormOrder::BeforeRope {
+                    normalise(heads);
                 }
                 if let Some(rope) = rope {
                     let is_long = rope.extended.as_ref().is_some_and(|extended| n_tokens > extended.beyond);
@@ -215,6 +234,13 @@ impl State<'_> {
                     let frequencies = rope.frequencies(range);
                     heads.chunks_mut(head_dim).for_each(|head| rotate(head, rope, frequencies, position));
                 }
+                if norm_order == NormOrder::AfterRope {
+                    normalise(heads);
+                }
+            }
+            if let Some(scale) = q_scale {
+                let scale = scale.at(position as u32);
+                all_q.iter_mut().for_each(|q| *q *= scale);
             }
         }
         let part = |from: usize, to: usize| rows.iter().map(|row| row[from..to].to_vec()).collect::<Vec<_>>();

@@ -59,7 +59,7 @@ impl HfModel {
 #[test]
 fn unknown_architectures_are_refused_with_the_supported_ones() {
     let llama = || HfModel::golden("llama-gqa");
-    let supported = "supported: llama, mistral, mixtral, smollm3, granite, olmo2, qwen2, qwen3, qwen3_moe, gemma, gemma2, gemma3, phi3, gpt2";
+    let supported = "supported: llama, mistral, mistral3, mixtral, smollm3, granite, olmo2, olmo3, exaone4, glm, glm4, apertus, ernie4_5, hunyuan, qwen2, qwen2_moe, qwen3, qwen3_moe, gemma, gemma2, gemma3, phi3, gpt2";
     llama().set("architectures", json!(["BertModel"])).fails_with("unknown architecture \"BertModel\"");
     llama().set("architectures", json!(["BertModel"])).fails_with(supported);
     llama().unset("architectures").load().unwrap();
@@ -114,6 +114,20 @@ fn unsupported_features_are_refused() {
     phi.fails_with("a rotation of 16 values needs 8 positive divisors");
     let mixtral = HfModel::golden("mixtral").set("num_experts_per_tok", json!(5));
     mixtral.fails_with("there are only 4 experts");
+    let ernie = || HfModel::golden("ernie4_5");
+    ernie().set("use_bias", json!(true)).fails_with("\"use_bias\" = true is not supported: biases");
+    ernie().set("compression_ratio", json!(2.0)).fails_with("compressed positions are not supported");
+    let mut apertus = HfModel::golden("apertus");
+    apertus.header.remove("model.layers.1.mlp.act_fn.alpha_n").unwrap();
+    apertus.fails_with("no tensor \"model.layers.1.mlp.act_fn.alpha_n\"");
+    let mut apertus = HfModel::golden("apertus");
+    apertus.header.get_mut("model.layers.0.mlp.act_fn.beta").unwrap()["dtype"] = json!("I8");
+    apertus.header.get_mut("model.layers.0.mlp.act_fn.beta").unwrap()["shape"] = json!([2]);
+    apertus.fails_with("a parameter of an activation is one value");
+    let plain = HfModel::golden("apertus").set("hidden_act", json!("silu"));
+    plain.fails_with("act_fn.");
+    let alpha = json!({"type": "dynamic", "alpha": 1e300});
+    HfModel::golden("hunyuan").set("rope_scaling", alpha).fails_with("would not be finite");
 }
 
 #[test]
@@ -124,6 +138,14 @@ fn configurations_of_transformers_5_mean_the_same() {
     let new = HfModel::golden("llama3-rope").unset("rope_scaling").unset("rope_theta");
     let new = new.set("rope_parameters", parameters);
     assert_eq!(new.load().unwrap().spec, old.load().unwrap().spec);
+
+    let old = HfModel::golden("olmo3");
+    let mut full = old.config["rope_scaling"].clone();
+    full["rope_theta"] = old.config["rope_theta"].clone();
+    let sliding = json!({"rope_type": "default", "rope_theta": old.config["rope_theta"]});
+    let new = HfModel::golden("olmo3").unset("rope_scaling").unset("rope_theta");
+    let new = new.set("rope_parameters", json!({"full_attention": full, "sliding_attention": sliding}));
+    assert_eq!(new.load().unwrap().spec.layers, old.load().unwrap().spec.layers);
 
     let old = HfModel::golden("gemma3-linear-rope");
     let new = HfModel::golden("gemma3-linear-rope")
@@ -141,9 +163,15 @@ fn configurations_of_transformers_5_mean_the_same() {
 }
 
 #[test]
-fn the_text_model_of_a_multimodal_model_loads() {
-    let plain = HfModel::golden("gemma3");
-    let mut nested = HfModel::golden("gemma3");
+fn the_text_models_of_multimodal_models_load() {
+    check_text_model("gemma3", "Gemma3ForConditionalGeneration");
+    check_text_model("ministral3", "Mistral3ForConditionalGeneration");
+}
+
+/// The text model loads the same from a model that has other modalities too.
+fn check_text_model(name: &str, architecture: &str) {
+    let plain = HfModel::golden(name);
+    let mut nested = HfModel::golden(name);
     let text = std::mem::take(&mut nested.config);
     let renamed = |(name, tensor): (String, Value)| match name.as_str() {
         "__metadata__" => (name, tensor),
@@ -151,7 +179,7 @@ fn the_text_model_of_a_multimodal_model_loads() {
     };
     let nested = HfModel {
         config: Map::from_iter([
-            ("architectures".to_owned(), json!(["Gemma3ForConditionalGeneration"])),
+            ("architectures".to_owned(), json!([architecture])),
             ("text_config".to_owned(), Value::Object(text)),
         ]),
         header: nested.header.into_iter().map(renamed).collect(),
@@ -318,4 +346,43 @@ fn paths_without_a_model_are_refused() {
     let options = LoadOptions { context_len: Some(1000), quant: None };
     let message = load_model(&golden_dir().join("gpt2"), &options).unwrap_err().to_string();
     assert!(message.contains("context length 1000 is out of range; the model supports 1 to 64"), "{message}");
+}
+
+#[test]
+fn the_attention_factors_of_yarn_are_those_of_the_converter_and_of_llama_cpp() {
+    use sm_model::spec::RopeScaling;
+    let factor = |name: &str, prefix: &str, entries: &[(&str, f32)]| -> Result<f32, String> {
+        let model = gguf_with(name, |metadata| {
+            for (key, value) in entries {
+                metadata.insert(format!("{prefix}.rope.scaling.{key}"), metadata::Value::F32(*value));
+            }
+        });
+        let spec = model.map_err(|error| error.to_string())?.spec;
+        let rope = spec.attentions().last().unwrap().rope.clone().unwrap();
+        match rope.scaling {
+            RopeScaling::Yarn { attention_factor, .. } => Ok(attention_factor),
+            other => panic!("{other:?}"),
+        }
+    };
+    let recommended = 0.1 * 4.0f32.ln() + 1.0;
+    assert_eq!(factor("llama-yarn", "llama", &[]), Ok(recommended));
+    // `attention_factor` of config.json is the whole factor, and converters copy it.
+    assert_eq!(factor("llama-yarn", "llama", &[("yarn_attn_factor", 1.25)]), Ok(1.25));
+    assert_eq!(factor("llama-yarn", "llama", &[("attn_factor", 0.5)]), Ok(0.5 * recommended));
+    let refused = factor("llama-yarn", "llama", &[("yarn_log_multiplier", 1.0)]).unwrap_err();
+    assert!(refused.contains("only the recommended attention factor is supported"), "{refused}");
+    assert_eq!(factor("ministral3", "mistral3", &[]), Ok(1.0));
+    let half = (0.1 * 4.0f32.ln() + 1.0) / (0.05 * 4.0f32.ln() + 1.0);
+    let found = factor("ministral3", "mistral3", &[("yarn_log_multiplier", 0.5)]).unwrap();
+    assert!((found - half).abs() < 1e-6, "{found}");
+}
+
+#[test]
+fn listed_layers_count_whatever_the_pattern_is_called() {
+    let kinds = [true, true, true, false, true]
+        .map(|sliding| if sliding { "sliding_attention" } else { "full_attention" });
+    let plain = HfModel::golden("exaone4-window");
+    let spelled = HfModel::golden("exaone4-window").set("layer_types", json!(kinds));
+    let spelled = spelled.set("sliding_window_pattern", json!("LLLG"));
+    assert_eq!(spelled.load().unwrap().spec, plain.load().unwrap().spec);
 }

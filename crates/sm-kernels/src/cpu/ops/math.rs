@@ -10,7 +10,7 @@
 mod tests;
 
 use crate::cpu::isa::Isa;
-use crate::plan::Activation;
+use crate::plan::{Activation, Xielu};
 
 /// Evaluates a polynomial by Horner's scheme; coefficients of the highest power first.
 #[inline(always)]
@@ -22,9 +22,9 @@ fn polynomial<I: Isa>(isa: I, x: I::F32, coefficients: &[f32]) -> I::F32 {
     sum
 }
 
-/// `e^x`; 0 and infinity beyond the range of `f32`, NaN for NaN.
+/// `e^x` as `2^n (1 + p)`, `p` near zero.
 #[inline(always)]
-pub(crate) fn exp<I: Isa>(isa: I, x: I::F32) -> I::F32 {
+fn exp_parts<I: Isa>(isa: I, x: I::F32) -> (I::F32, I::F32) {
     // The bound is the first operand, so that NaN passes.
     let x = isa.min(isa.splat(89.0), isa.max(isa.splat(-104.0), x));
     let n = isa.round(isa.mul(x, isa.splat(std::f32::consts::LOG2_E)));
@@ -34,7 +34,22 @@ pub(crate) fn exp<I: Isa>(isa: I, x: I::F32) -> I::F32 {
     // Cephes, expf.
     let p = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
     let p = isa.mul_add(polynomial(isa, r, &p), isa.mul(r, r), r);
+    (p, n)
+}
+
+/// `e^x`; 0 and infinity beyond the range of `f32`, NaN for NaN.
+#[inline(always)]
+pub(crate) fn exp<I: Isa>(isa: I, x: I::F32) -> I::F32 {
+    let (p, n) = exp_parts(isa, x);
     isa.scale_by_pow2(isa.add(p, isa.splat(1.0)), n)
+}
+
+/// `e^x - 1` for `x` of at most zero, where the difference would cancel near it.
+#[inline(always)]
+fn exp_minus_one<I: Isa>(isa: I, x: I::F32) -> I::F32 {
+    let (p, n) = exp_parts(isa, x);
+    let power = isa.scale_by_pow2(isa.splat(1.0), n);
+    isa.mul_add(p, power, isa.sub(power, isa.splat(1.0)))
 }
 
 /// `tanh x`
@@ -60,6 +75,12 @@ fn times_sigmoid<I: Isa>(isa: I, x: I::F32, y: I::F32) -> I::F32 {
     let e = exp(isa, isa.sub(zero, isa.abs(y)));
     let numerator = isa.select_lt(y, zero, isa.mul(x, e), x);
     isa.div(numerator, isa.add(isa.splat(1.0), e))
+}
+
+/// `1 / (1 + e^-x)`
+#[inline(always)]
+pub(crate) fn sigmoid<I: Isa>(isa: I, x: I::F32) -> I::F32 {
+    times_sigmoid(isa, isa.splat(1.0), x)
 }
 
 /// `x * sigmoid(x)`
@@ -106,6 +127,18 @@ pub(crate) fn gelu_erf<I: Isa>(isa: I, x: I::F32) -> I::F32 {
     isa.mul(x, isa.select_lt(x, isa.splat(0.0), below, isa.sub(one, below)))
 }
 
+/// xIELU, see [`Xielu`].
+#[inline(always)]
+fn xielu<I: Isa>(isa: I, parameters: Xielu, x: I::F32) -> I::F32 {
+    let Xielu { alpha_p, alpha_n, beta, eps } = parameters;
+    let linear = isa.mul(isa.splat(beta), x);
+    let positive = isa.mul_add(isa.mul(isa.splat(alpha_p), x), x, linear);
+    // The bound is the first operand, so that NaN passes.
+    let curve = isa.sub(exp_minus_one(isa, isa.min(isa.splat(eps), x)), x);
+    let negative = isa.mul_add(isa.splat(alpha_n), curve, linear);
+    isa.select_lt(isa.splat(0.0), x, positive, negative)
+}
+
 /// `cap * tanh(x / cap)`
 #[inline(always)]
 pub(crate) fn soft_cap<I: Isa>(isa: I, cap: f32, x: I::F32) -> I::F32 {
@@ -119,5 +152,6 @@ pub(crate) fn activate<I: Isa>(isa: I, activation: Activation, x: I::F32) -> I::
         Activation::Silu => silu(isa, x),
         Activation::GeluTanh => gelu_tanh(isa, x),
         Activation::GeluErf => gelu_erf(isa, x),
+        Activation::Xielu(parameters) => xielu(isa, parameters, x),
     }
 }

@@ -11,6 +11,8 @@
 //! A worker has tiles of (rows that go to one page, key head) with the query heads of that key head: each element of a
 //! page is written by one worker, and rows of one page are written together.
 //!
+//! HunYuan normalises after the rotation. Ministral 3 multiplies q by a factor that depends on the position.
+//!
 //! With a norm over all heads, every worker that has heads of a row adds up the squares of the whole row. That costs
 //! little beside the product that made the row, and saves a phase with its barrier.
 //!
@@ -26,7 +28,7 @@ use crate::cpu::arena::{Access, Region};
 use crate::cpu::isa::{Isa, LANES};
 use crate::cpu::kv_element::KvElement;
 use crate::cpu::step::StepContext;
-use crate::plan::{RopePairs, RopeTable, VectorId};
+use crate::plan::{NormOrder, QueryScale, RopePairs, RopeTable, VectorId};
 
 /// Computes the cosines and sines of a step's positions.
 #[derive(Clone, Debug)]
@@ -97,6 +99,10 @@ pub(crate) struct RopeStore {
     pub(crate) k_norm: Option<HeadNorm>,
     /// Epsilon of the two norms.
     pub(crate) norm_eps: f32,
+    /// When heads are normalised.
+    pub(crate) norm_order: NormOrder,
+    /// A factor on q.
+    pub(crate) q_scale: Option<QueryScale>,
     /// Number of key heads.
     pub(crate) n_kv_heads: usize,
     /// Values of a head.
@@ -156,6 +162,7 @@ impl RopeStore {
                         let (all_q, all_kv) = qkv.split_at(self.n_kv_heads * q_len);
                         let q_norm = self.q_norm.map(|norm| self.row_norm(isa, norm, all_q, step));
                         let k_norm = self.k_norm.map(|norm| self.row_norm(isa, norm, all_kv, step));
+                        let q_scale = self.q_scale.map(|scale| scale.at(step.tables.positions[row]));
                         let (q_out, padding) = q.row_mut(tile, row).split_at_mut(q_len);
                         padding.fill(0.0);
                         let q_in = &all_q[kv_head * q_len..][..q_len];
@@ -164,7 +171,12 @@ impl RopeStore {
                             let index = kv_head * self.heads_per_kv + index;
                             let norm = q_norm.map(|norm| norm.of_head(index, head_dim));
                             self.transform(isa, x, &Transform { norm, angles }, head);
-                            out.copy_from_slice(&head[..head_dim]);
+                            match q_scale {
+                                None => out.copy_from_slice(&head[..head_dim]),
+                                Some(scale) => {
+                                    out.iter_mut().zip(&*head).for_each(|(out, x)| *out = scale * x)
+                                }
+                            }
                         }
                         let k = &all_kv[kv_head * head_dim..][..head_dim];
                         let norm = k_norm.map(|norm| norm.of_head(kv_head, head_dim));
@@ -217,19 +229,30 @@ impl RopeStore {
         let (head, padding) = out.split_at_mut(x.len());
         head.copy_from_slice(x);
         padding.fill(0.0);
-        if let Some(RowNorm { weight, inverse }) = transform.norm {
-            let inverse = isa.splat(inverse.unwrap_or_else(|| self.inverse_rms(isa, out, x.len())));
-            // The weights of a head need not begin at a whole vector of all, so the last one may be cut short.
-            let (weights, tail) = weight.as_chunks::<LANES>();
-            let mut last = [0.0; LANES];
-            last[..tail.len()].copy_from_slice(tail);
-            for (index, v) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-                let weight = isa.load(weights.get(index).unwrap_or(&last));
-                isa.store(v, isa.mul(isa.mul(isa.load(v), inverse), weight));
-            }
-        }
-        if let Some(rotation) = self.rotation.filter(|_| !transform.angles.is_empty()) {
+        let rotation = self.rotation.filter(|_| !transform.angles.is_empty());
+        if let (NormOrder::AfterRope, Some(rotation)) = (self.norm_order, rotation) {
             rotation.rotate(isa, out, transform.angles);
+        }
+        if let Some(norm) = transform.norm {
+            self.normalise(isa, norm, x.len(), out);
+        }
+        if let (NormOrder::BeforeRope, Some(rotation)) = (self.norm_order, rotation) {
+            rotation.rotate(isa, out, transform.angles);
+        }
+    }
+
+    /// Normalises a head of `head_dim` values, which zeros follow.
+    #[inline(always)]
+    fn normalise<I: Isa>(&self, isa: I, norm: RowNorm<'_>, head_dim: usize, out: &mut [f32]) {
+        let RowNorm { weight, inverse } = norm;
+        let inverse = isa.splat(inverse.unwrap_or_else(|| self.inverse_rms(isa, out, head_dim)));
+        // The weights of a head need not begin at a whole vector of all, so the last one may be cut short.
+        let (weights, tail) = weight.as_chunks::<LANES>();
+        let mut last = [0.0; LANES];
+        last[..tail.len()].copy_from_slice(tail);
+        for (index, v) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+            let weight = isa.load(weights.get(index).unwrap_or(&last));
+            isa.store(v, isa.mul(isa.mul(isa.load(v), inverse), weight));
         }
     }
 }

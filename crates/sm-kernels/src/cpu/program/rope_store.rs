@@ -26,7 +26,7 @@ pub(super) fn bind_angles(binder: &mut Binder<'_>) {
 }
 
 pub(super) fn bind(op: &plan::RopeStore, binder: &mut Binder<'_>) -> Result<(), PrepareError> {
-    let &plan::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, q } = op;
+    let &plan::RopeStore { qkv, kv, rope, q_norm, k_norm, norm_eps, norm_order, q_scale, q } = op;
     let [q_norm, k_norm] = [q_norm, k_norm]
         .map(|norm| norm.map(|weight| HeadNorm { weight, len: binder.plan.vector(weight).len }));
     let KvHeads { n_kv_heads, head_dim } = binder.kv_heads(kv);
@@ -46,8 +46,20 @@ pub(super) fn bind(op: &plan::RopeStore, binder: &mut Binder<'_>) -> Result<(), 
     if let Some(rotation) = rotation {
         footprint = footprint.read(binder.limits, rotation.angles);
     }
-    let kernel =
-        RopeStore { qkv, q, work, rotation, q_norm, k_norm, norm_eps, n_kv_heads, head_dim, heads_per_kv };
+    let kernel = RopeStore {
+        qkv,
+        q,
+        work,
+        rotation,
+        q_norm,
+        k_norm,
+        norm_eps,
+        norm_order,
+        q_scale,
+        n_kv_heads,
+        head_dim,
+        heads_per_kv,
+    };
     binder.push(BoundRopeStore { kernel, kv_dtype: binder.kv_dtype }, footprint);
     Ok(())
 }

@@ -36,6 +36,7 @@ impl Operation for GatedLinear {
     }
 
     fn check(&self, checker: &mut Checker<'_>) -> Check {
+        self.activation.check()?;
         let gate = checker.matrix(self.gate)?;
         let up = checker.matrix(self.up)?;
         same("the rows of up", up.rows(), gate.rows())?;

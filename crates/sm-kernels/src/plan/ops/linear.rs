@@ -65,7 +65,8 @@ impl Operation for Linear {
             checker.vector("bias", bias, out.width)?;
         }
         match self.epilogue {
-            Epilogue::None | Epilogue::Activation(_) => Ok(()),
+            Epilogue::None => Ok(()),
+            Epilogue::Activation(activation) => activation.check(),
             Epilogue::SoftCap(cap) => positive("the soft cap", cap),
             Epilogue::Scale(scale) => positive("the scale of the result", scale),
         }

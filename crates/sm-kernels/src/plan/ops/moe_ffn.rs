@@ -62,6 +62,7 @@ impl Operation for MoeFfn {
 
     fn check(&self, checker: &mut Checker<'_>) -> Check {
         let experts = &self.experts;
+        experts.activation.check()?;
         let out = checker.buffer(self.out)?;
         let n_experts = experts.n_experts;
         ensure((1..=n_experts).contains(&experts.top_k), || {

@@ -4,7 +4,7 @@ use std::fmt::{self, Formatter};
 
 use crate::plan::check::{Check, Checker, ensure, product, rows_are};
 use crate::plan::operation::{IdVisitor, Operation};
-use crate::plan::{BufferId, KvId, PageGroup, Plan, Read, RopeId, Rows, VectorId, Write};
+use crate::plan::{BufferId, KvId, PageGroup, Plan, QueryScale, Read, RopeId, Rows, VectorId, Write};
 
 /// Takes q, k and v apart, normalises and rotates q and k, writes q out and k and v into the pages.
 ///
@@ -18,14 +18,28 @@ pub struct RopeStore {
     pub kv: KvId,
     /// The rotation; none for learned positions.
     pub rope: Option<RopeId>,
-    /// `[key_dim]` or `[n_heads * key_dim]`: RMS norm of q before the rotation.
+    /// `[key_dim]` or `[n_heads * key_dim]`: RMS norm of q.
     pub q_norm: Option<VectorId>,
     /// `[key_dim]` or `[n_kv_heads * key_dim]`: the same for k.
     pub k_norm: Option<VectorId>,
     /// Epsilon of the two norms.
     pub norm_eps: f32,
+    /// When the two norms are applied.
+    pub norm_order: NormOrder,
+    /// A factor on q, after all else.
+    pub q_scale: Option<QueryScale>,
     /// `[tokens, n_heads * key_dim]`.
     pub q: BufferId,
+}
+
+/// When heads are normalised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NormOrder {
+    /// Before the rotation.
+    #[default]
+    BeforeRope,
+    /// After the rotation, each head on its own (HunYuan).
+    AfterRope,
 }
 
 impl Operation for RopeStore {
@@ -60,9 +74,16 @@ impl Operation for RopeStore {
         }
         for (norm, all_heads) in [(self.q_norm, q.width), (self.k_norm, n_kv_heads * key_dim)] {
             let Some(norm) = norm else { continue };
-            checker.head_norm(norm, key_dim, all_heads)?;
+            match self.norm_order {
+                NormOrder::BeforeRope => checker.head_norm(norm, key_dim, all_heads)?,
+                NormOrder::AfterRope => checker.vector("head norm", norm, key_dim)?,
+            }
             let eps = self.norm_eps;
             ensure(eps.is_finite() && 0.0 <= eps, || format!("norm_eps is {eps}"))?;
+        }
+        if let Some(QueryScale { beta, interval }) = self.q_scale {
+            ensure(beta.is_finite() && 0.0 <= beta, || format!("beta of the query scale is {beta}"))?;
+            ensure(0 < interval, || "the interval of the query scale is 0".to_owned())?;
         }
         rows_are(qkv, Rows::Tokens)?;
         rows_are(q, Rows::Tokens)?;
@@ -80,11 +101,17 @@ impl Operation for RopeStore {
                 write!(f, ", {name} norm {} eps {:?}", plan.vector(norm).name, self.norm_eps)?;
             }
         }
-        Ok(())
+        if self.norm_order == NormOrder::AfterRope {
+            f.write_str(", norms after the rope")?;
+        }
+        match self.q_scale {
+            Some(QueryScale { beta, interval }) => write!(f, ", q scale {beta} per {interval} positions"),
+            None => Ok(()),
+        }
     }
 
     fn visit_ids(&mut self, visitor: &mut dyn IdVisitor) {
-        let Self { qkv, kv, rope, q_norm, k_norm, norm_eps: _, q } = self;
+        let Self { qkv, kv, rope, q_norm, k_norm, norm_eps: _, norm_order: _, q_scale: _, q } = self;
         visitor.buffer(qkv);
         visitor.kv(kv);
         rope.iter_mut().for_each(|id| visitor.rope(id));

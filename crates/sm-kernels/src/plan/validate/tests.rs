@@ -4,7 +4,8 @@ use sm_tensor::DType;
 
 use super::*;
 use crate::plan::{
-    BufferDecl, BufferId, Epilogue, Experts, Input, KvId, MatrixDecl, MatrixId, RopeId, StateLayout, VectorId,
+    Activation, BufferDecl, BufferId, Epilogue, Experts, Input, KvId, MatrixDecl, MatrixId, NormOrder,
+    QueryScale, RopeId, SigmoidGate, StateLayout, VectorId, Xielu,
 };
 use crate::testing;
 
@@ -179,6 +180,20 @@ fn parameters_are_in_range() {
             "the length of head norm \"norm\" is 64 but must be 16",
             |p| set!(p, RopeStore "rope_store", k_norm = Some(VectorId(0))),
         ),
+        (2, "the parameters of xielu NaN 1 0.5 0.0 are out of range", |p| {
+            let xielu = Xielu { alpha_p: f32::NAN, alpha_n: 1.0, beta: 0.5, eps: 0.0 };
+            set!(p, Linear "linear", epilogue = Epilogue::Activation(Activation::Xielu(xielu)));
+        }),
+        (3, "the interval of the query scale is 0", |p| {
+            set!(p, RopeStore "rope_store", q_scale = Some(QueryScale { beta: 0.1, interval: 0 }));
+        }),
+        (3, "beta of the query scale is -1", |p| {
+            set!(p, RopeStore "rope_store", q_scale = Some(QueryScale { beta: -1.0, interval: 8 }));
+        }),
+        (3, "the length of head norm \"norm\" is 64 but must be 16", |p| {
+            let order = NormOrder::AfterRope;
+            set!(p, RopeStore "rope_store", q_norm = Some(VectorId(0)), norm_order = order);
+        }),
         (4, "3 query heads are no multiple of 2", |p| set!(p, Attention "attention", n_heads = 3)),
         (4, "the width of q is 64 but must be 32", |p| set!(p, Attention "attention", n_heads = 2)),
         (4, "overflows", |p| set!(p, Attention "attention", n_heads = usize::MAX - 1)),
@@ -187,6 +202,34 @@ fn parameters_are_in_range() {
         (4, "the soft cap is -1", |p| set!(p, Attention "attention", soft_cap = Some(-1.0))),
     ];
     check(&testing::decoder(DType::Q8_0), cases);
+}
+
+#[test]
+fn gates_fit() {
+    let cases: &[Case] = &[
+        (7, "there is no vector 99", |p| set!(p, SigmoidGate "sigmoid_gate", weight = VectorId(99))),
+        (
+            7,
+            "the length of gate \"norm\" is 64 but must be 128",
+            |p| set!(p, SigmoidGate "sigmoid_gate", x = BufferId(3)),
+        ),
+        (
+            7,
+            "\"ffn\" is read before it is written",
+            |p| set!(p, SigmoidGate "sigmoid_gate", values = BufferId(2)),
+        ),
+        (
+            7,
+            "the width of the output is 96 but must be 64",
+            |p| set!(p, SigmoidGate "sigmoid_gate", store = Store::Write, out = BufferId(2)),
+        ),
+    ];
+    let mut plan = testing::decoder(DType::Q8_0);
+    let [x, h] = [0, 1].map(BufferId);
+    let gate = SigmoidGate { x: h, weight: VectorId(0), values: h, store: Store::Add, out: x };
+    plan.ops.insert(7, gate.into());
+    plan.layer_starts[1] += 1;
+    check(&plan, cases);
 }
 
 #[test]

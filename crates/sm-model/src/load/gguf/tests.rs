@@ -109,7 +109,8 @@ fn tensors_of_other_types_are_converted_or_left_out() {
     let unread = Sample { type_id: 16, ..Sample::default() }.parse().unwrap();
     assert!(unread.tensors().is_empty());
     let (_, tensors, _) = unread.into_parts();
-    assert_eq!(tensors.unread, [("w".to_owned(), "ggml type 16".to_owned())]);
+    let [unread] = &tensors.unread[..] else { panic!("{tensors:?}") };
+    assert_eq!((unread.name.as_str(), unread.dtype.as_str()), ("w", "ggml type 16"));
     let doubles = Sample { type_id: 28, offset: 0, ..Sample::default() }.parse().unwrap();
     let (_, mut tensors, bytes) = doubles.into_parts();
     let (infos, values) = tensors.convert(&bytes);

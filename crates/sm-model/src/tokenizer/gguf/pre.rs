@@ -9,12 +9,25 @@ use crate::tokenizer::TokenizerError;
 /// The pre-tokenizer of a family of byte-level vocabularies.
 #[derive(Debug, PartialEq)]
 pub(super) struct PreTokenizer {
-    names: &'static [&'static str],
+    pub(super) names: &'static [&'static str],
     pub(super) patterns: &'static [&'static str],
     /// Whether a part that is a single token becomes that token regardless of merges.
     pub(super) ignores_merges: bool,
     /// Whether BOS is added by default.
     pub(super) adds_bos: bool,
+    /// What the tokens of the vocabulary are made of.
+    pub(super) form: Form,
+}
+
+/// How a byte-pair vocabulary writes text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A printable character for each byte, as in GPT-2.
+    ByteLevel,
+    /// Characters, with bytes for unknown ones.
+    Plain,
+    /// The same, with `▁` for a space, as in SentencePiece.
+    Underscored,
 }
 
 impl PreTokenizer {
@@ -48,11 +61,11 @@ impl PreTokenizer {
 }
 
 const fn plain(names: &'static [&'static str], patterns: &'static [&'static str]) -> PreTokenizer {
-    PreTokenizer { names, patterns, ignores_merges: false, adds_bos: false }
+    PreTokenizer { names, patterns, ignores_merges: false, adds_bos: false, form: Form::ByteLevel }
 }
 
 const fn whole_words(names: &'static [&'static str], patterns: &'static [&'static str]) -> PreTokenizer {
-    PreTokenizer { names, patterns, ignores_merges: true, adds_bos: true }
+    PreTokenizer { ignores_merges: true, adds_bos: true, ..plain(names, patterns) }
 }
 
 /// GPT-2: words, each with the space before it.
@@ -68,9 +81,11 @@ const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}
 /// DeepSeek LLM: cased letters. Those that Unicode normalization would change are written as code points.
 const DEEPSEEK_LETTERS: &str = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\x{1F7D}ᾀ-ᾴᾶ-ᾼ\x{1FBE}ῂ-ῄῆ-ῌῐ-\x{1FD3}ῖ-\x{1FDB}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\x{2126}ℨ\x{212A}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
 const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
+/// Newlines apart from all else.
+const LINES: &str = r"[^\n]+|[\n]+";
 const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
 
-const TABLE: [PreTokenizer; 17] = [
+const TABLE: [PreTokenizer; 32] = [
     plain(&["default"], &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"]),
     plain(
         &[
@@ -84,16 +99,45 @@ const TABLE: [PreTokenizer; 17] = [
             "gigachat",
             "mellum",
             "exaone4",
+            "jina-es",
+            "jina-de",
+            "jina-v1-en",
+            "jina-v2-es",
+            "jina-v2-de",
+            "jina-v2-code",
+            "roberta-bpe",
+            "modern-bert",
+            "a.x-4.0",
         ],
         &[GPT2],
     ),
     whole_words(
-        &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
+        &[
+            "llama-bpe",
+            "llama3",
+            "llama-v3",
+            "falcon3",
+            "falcon-h1",
+            "pixtral",
+            "midm-2.0",
+            "lfm2",
+            "jina-v5-nano",
+        ],
         &[LLAMA3],
     ),
     plain(&["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], &[LLAMA3]),
     plain(
-        &["qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez", "grok-2", "solar-open", "kormo"],
+        &[
+            "qwen2",
+            "deepseek-r1-qwen",
+            "stablelm2",
+            "hunyuan",
+            "megrez",
+            "grok-2",
+            "solar-open",
+            "kormo",
+            "f2llmv2",
+        ],
         &[QWEN2],
     ),
     plain(
@@ -118,7 +162,7 @@ const TABLE: [PreTokenizer; 17] = [
         &["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥\x{800}-一가-\x{D7FF}]+", r"\p{N}"],
     ),
     plain(
-        &["deepseek-v3", "hunyuan-dense", "joyai-llm"],
+        &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
         &[r"\p{N}{1,3}", r"[一-龥\x{3040}-\x{30FF}]+", DEEPSEEK3],
     ),
     plain(&["falcon"], &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"]),
@@ -127,7 +171,7 @@ const TABLE: [PreTokenizer; 17] = [
         &[r"\p{N}", GPT2],
     ),
     whole_words(&["tekken"], &[TEKKEN]),
-    plain(&["gpt-4o", "llama4", "kanana2", "minimax-m2"], &[GPT4O]),
+    plain(&["gpt-4o", "llama4", "kanana2", "minimax-m2", "talkie"], &[GPT4O]),
     plain(&["poro-chat", "bloom", "gpt3-finnish"], &[BLOOM]),
     plain(&["viking"], &[BLOOM, r"\p{N}"]),
     plain(
@@ -142,6 +186,90 @@ const TABLE: [PreTokenizer; 17] = [
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+",
         ],
     ),
+    plain(
+        &["jais-2"],
+        &[
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1}",
+        ],
+    ),
+    plain(
+        &["spark2_5"],
+        &[
+            r"\p{N}{1,3}",
+            r"[一-龥\x{3040}-\x{30FF}]+",
+            r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+"##,
+            r"\p{N}",
+        ],
+    ),
+    PreTokenizer {
+        ignores_merges: true,
+        ..plain(
+            &["youtu"],
+            &[
+                r"[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥\x{3040}-\x{30FF}]+",
+                r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+            ],
+        )
+    },
+    PreTokenizer { ignores_merges: true, ..plain(&["granite-embed-multi-97m"], &[GPT4O]) },
+    // Groups of three digits from the right.
+    plain(&["tiny_aya", "cohere2moe"], &[r"\d{1,3}(?=(?:\d{3})*\b)", GPT4O]),
+    plain(&["superbpe"], &[r"\p{N}+", r"(?=(\d{3})+(?!\d))"]),
+    plain(
+        &["afmoe"],
+        &[
+            r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))",
+            r"[一-鿿㐀-䶿\x{F900}-\x{FAFF}\x{3040}-\x{30FF}･-ﾟ⼀-⿟เ-\x{0E7F}\x{0E80}-\x{0EFF}ក-\x{17FF}က-႟ꩠ-ꩿꧠ-\x{A9FF}가-\x{D7AF}ᄀ-ᇿ]+",
+            DEEPSEEK3,
+        ],
+    ),
+    plain(
+        &["kimi-k2"],
+        &[
+            r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ],
+    ),
+    plain(&["laguna"], &[LINES, QWEN2]),
+    plain(
+        &["exaone-moe"],
+        &[
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+",
+        ],
+    ),
+    PreTokenizer {
+        ignores_merges: true,
+        ..plain(
+            &["minicpm5"],
+            &[
+                r"\p{N}{1,3}",
+                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+            ],
+        )
+    },
+    // Qwen 2 without English contractions.
+    plain(
+        &["ufakzeka"],
+        &[r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"],
+    ),
+    PreTokenizer {
+        adds_bos: true,
+        ..plain(
+            &["chameleon"],
+            &[
+                "<sentinel:[0-9]+>",
+                "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z",
+                r"([\t\n]|    |  )",
+                r"\p{N}",
+                r"[\p{P}!-/:-@\[-`{-~]",
+                GPT2,
+            ],
+        )
+    },
+    PreTokenizer {
+        form: Form::Underscored,
+        ..plain(&["gemma4", "granite-embed-multi-311m", "sarvam-moe"], &[LINES])
+    },
+    PreTokenizer { form: Form::Plain, ..plain(&["whitespace"], &[r"\S+"]) },
 ];
 
 #[cfg(test)]

@@ -138,7 +138,10 @@ fn malformed_metadata_is_refused_with_a_reason() {
         ),
         (vec![("tokenizer.ggml.eos_token_id", Value::U32(3)), model("llama")], "eos has id 3, but"),
         (vec![("tokenizer.ggml.bos_token_id", Value::String("a".into())), model("llama")], "bos_token_id"),
-        (vec![model("bert")], "tokenizer.ggml.model \"bert\" is not supported; supported: llama, gpt2"),
+        (
+            vec![model("bert")],
+            "tokenizer.ggml.model \"bert\" is not supported; supported: llama, gpt2, gemma4",
+        ),
         (vec![model("gpt2")], "tokenizer.ggml.merges"),
         (vec![model("gpt2"), merges(&["a x"])], "`x` out of vocabulary"),
         (vec![model("gpt2"), merges(&["ab"])], "merge \"ab\" is not two tokens"),
@@ -223,4 +226,24 @@ fn text_without_a_token_cannot_be_encoded() {
     let tokenizer = GgufTokenizer::from_metadata(&metadata).unwrap();
     let message = tokenizer.encode("ab", EncodeOptions::PROMPT).unwrap_err().to_string();
     assert!(message.contains("no token for \"b\""), "{message}");
+}
+
+#[test]
+fn a_vocabulary_of_characters_falls_back_to_bytes() {
+    let tokens = ["<pad>", "▁", "a", "b", "ab", "▁ab", "<0xC3>", "<0xA9>", "\n", "\n\n"];
+    let kinds = vec![3, 1, 1, 1, 1, 1, 6, 6, 1, 1];
+    let mut metadata = Metadata::default();
+    let texts = |texts: &[&str]| Value::Array(Array::String(texts.iter().map(|&text| text.into()).collect()));
+    metadata.insert("tokenizer.ggml.tokens", texts(&tokens));
+    metadata.insert("tokenizer.ggml.token_type", Value::Array(Array::I32(kinds)));
+    metadata.insert("tokenizer.ggml.merges", texts(&["a b", "▁ ab", "\n \n"]));
+    for (model, pre) in [("gemma4", "default"), ("gpt2", "sarvam-moe")] {
+        metadata.insert("tokenizer.ggml.model", Value::String(model.into()));
+        metadata.insert("tokenizer.ggml.pre", Value::String(pre.into()));
+        let tokenizer = GgufTokenizer::from_metadata(&metadata).unwrap();
+        let text = "ab abé\n\n a";
+        let ids = tokenizer.encode(text, EncodeOptions::PLAIN).unwrap();
+        assert_eq!(ids, [4, 5, 6, 7, 9, 1, 2].map(TokenId), "{model}");
+        assert_eq!(tokenizer.decode(&ids, SpecialTokens::Skip), text, "{model}");
+    }
 }

@@ -1,14 +1,17 @@
 //! The functions against double precision, on every instruction set.
 
-use super::{activate, exp, soft_cap, tanh};
+use super::{activate, exp, sigmoid, soft_cap, tanh};
 use crate::cpu::isa::{Isa, IsaKind, IsaVisitor, LANES};
-use crate::plan::Activation;
+use crate::plan::{Activation, Xielu};
+
+const XIELU: Activation = Activation::Xielu(Xielu { alpha_p: 0.8, alpha_n: 1.3, beta: 0.5, eps: -1e-6 });
 
 #[derive(Clone, Copy, Debug)]
 enum Function {
     Exp,
     Tanh,
     SoftCap,
+    Sigmoid,
     Activation(Activation),
 }
 
@@ -28,6 +31,7 @@ impl IsaVisitor for Evaluate<'_> {
                 Function::Exp => exp(isa, x),
                 Function::Tanh => tanh(isa, x),
                 Function::SoftCap => soft_cap(isa, 30.0, x),
+                Function::Sigmoid => sigmoid(isa, x),
                 Function::Activation(activation) => activate(isa, activation, x),
             };
             isa.store(out, y);
@@ -59,11 +63,16 @@ fn reference(function: Function, x: f64) -> f64 {
         Function::Exp => x.exp(),
         Function::Tanh => x.tanh(),
         Function::SoftCap => 30.0 * (x / 30.0).tanh(),
+        Function::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         Function::Activation(Activation::Silu) => x / (1.0 + (-x).exp()),
         Function::Activation(Activation::GeluTanh) => {
             x / (1.0 + (-(8.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x)).exp())
         }
         Function::Activation(Activation::GeluErf) => x * normal_cdf(x),
+        Function::Activation(Activation::Xielu(Xielu { alpha_p, alpha_n, beta, eps })) => {
+            let [alpha_p, alpha_n, beta, eps] = [alpha_p, alpha_n, beta, eps].map(f64::from);
+            if x > 0.0 { (alpha_p * x + beta) * x } else { alpha_n * (x.min(eps).exp_m1() - x) + beta * x }
+        }
     }
 }
 
@@ -104,9 +113,24 @@ fn tanh_is_accurate_to_a_millionth() {
 
 #[test]
 fn activations_are_accurate_to_a_millionth() {
+    check(Function::Sigmoid, 1e-6);
     check(Function::Activation(Activation::Silu), 1e-6);
     for activation in [Activation::GeluTanh, Activation::GeluErf] {
         check_gelu(activation);
+    }
+}
+
+#[test]
+fn xielu_is_accurate_to_a_millionth_except_at_its_negative_root() {
+    // The curve and the line cancel there, so the error is relative to the line.
+    let xs = inputs();
+    for kind in IsaKind::available() {
+        let ys = kind.dispatch(Evaluate { function: Function::Activation(XIELU), xs: &xs });
+        for (&x, &y) in xs.iter().zip(&ys) {
+            let want = reference(Function::Activation(XIELU), f64::from(x));
+            let bound = 1e-6 * want.abs().max(0.5 * f64::from(x).abs());
+            assert!((f64::from(y) - want).abs() <= bound, "xielu({x}) on {kind}: {y}, not {want}");
+        }
     }
 }
 
@@ -130,9 +154,9 @@ fn every_set_gives_the_same_bits_and_propagates_nan() {
     let mut xs = inputs();
     xs.extend([f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30, 88.8, -103.9, 0.0]);
     xs.extend([-0.0; 8]);
-    let functions = [Function::Exp, Function::Tanh, Function::Activation(Activation::Silu)];
-    let gelus = [Activation::GeluTanh, Activation::GeluErf].map(Function::Activation);
-    for function in functions.into_iter().chain(gelus) {
+    let activations = [Activation::Silu, Activation::GeluTanh, Activation::GeluErf, XIELU];
+    let functions = [Function::Exp, Function::Tanh, Function::Sigmoid];
+    for function in functions.into_iter().chain(activations.map(Function::Activation)) {
         let want = IsaKind::Scalar.dispatch(Evaluate { function, xs: &xs });
         assert!(want[16_000].is_nan(), "{function:?}");
         for kind in IsaKind::available() {

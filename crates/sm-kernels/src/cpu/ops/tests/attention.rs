@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::*;
-use crate::plan::{Attention, RopePairs, RopeStore, RopeTable};
+use crate::plan::{Attention, NormOrder, QueryScale, RopePairs, RopeStore, RopeTable};
 
 /// The norms of q and k.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,6 +24,8 @@ struct Case {
     norms: Norms,
     window: Option<usize>,
     soft_cap: Option<f32>,
+    norm_order: NormOrder,
+    q_scale: Option<QueryScale>,
     kv_dtype: KvDType,
     forms: Forms,
 }
@@ -37,6 +39,8 @@ const CASE: Case = Case {
     norms: Norms::None,
     window: None,
     soft_cap: None,
+    norm_order: NormOrder::BeforeRope,
+    q_scale: None,
     kv_dtype: KvDType::F32,
     forms: Forms::F32,
 };
@@ -62,8 +66,19 @@ impl Case {
         };
         let q_norm = norm("q_norm", n_heads);
         let k_norm = norm("k_norm", n_kv_heads);
-        test.builder.push(RopeStore { qkv: test.x, kv, rope, q_norm, k_norm, norm_eps: 1e-6, q });
-        let &Self { window, soft_cap, .. } = self;
+        let &Self { window, soft_cap, norm_order, q_scale, .. } = self;
+        let qkv = test.x;
+        test.builder.push(RopeStore {
+            qkv,
+            kv,
+            rope,
+            q_norm,
+            k_norm,
+            norm_eps: 1e-6,
+            norm_order,
+            q_scale,
+            q,
+        });
         test.builder.push(Attention { q, kv, n_heads, scale, window, soft_cap, out });
         test.read_as(out, q_width, self.forms);
         let trace = test.run(lengths);
@@ -88,6 +103,13 @@ impl Case {
     fn head(&self, heads: &[f32], index: usize, norm: &str, position: usize) -> Vec<f64> {
         let x = &heads[index * self.head_dim..][..self.head_dim];
         let mut x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+        if self.norm_order == NormOrder::AfterRope {
+            self.rotate(&mut x, position);
+            let rms = (x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64 + 1e-6).sqrt();
+            let weight = random_vector(norm, x.len());
+            x.iter_mut().zip(weight).for_each(|(x, w)| *x *= f64::from(w) / rms);
+            return x;
+        }
         if self.norms != Norms::None {
             let len = if self.norms == Norms::AllHeads { heads.len() } else { x.len() };
             let first = index * x.len() / len * len;
@@ -96,6 +118,11 @@ impl Case {
             let weight = random_vector(norm, len).split_off(index * x.len() - first);
             x.iter_mut().zip(weight).for_each(|(x, w)| *x *= f64::from(w) / rms);
         }
+        self.rotate(&mut x, position);
+        x
+    }
+
+    fn rotate(&self, x: &mut [f64], position: usize) {
         for (i, frequency) in self.rope().inv_freq.iter().enumerate() {
             let (a, b) = match self.pairs {
                 RopePairs::Halves => (i, i + self.n_pairs),
@@ -104,7 +131,6 @@ impl Case {
             let (sin, cos) = (position as f64 * f64::from(*frequency)).sin_cos();
             (x[a], x[b]) = (1.25 * (x[a] * cos - x[b] * sin), 1.25 * (x[b] * cos + x[a] * sin));
         }
-        x
     }
 
     /// A head as it is stored in pages.
@@ -131,7 +157,11 @@ impl Case {
             let first = *context.start();
             let row = *context.end();
             for head in 0..n_heads {
-                let q = self.head(&rows[row][..n_heads * head_dim], head, "q_norm", row - first);
+                let mut q = self.head(&rows[row][..n_heads * head_dim], head, "q_norm", row - first);
+                if let Some(QueryScale { beta, interval }) = self.q_scale {
+                    let n_intervals = ((row - first) / interval) as f64;
+                    q.iter_mut().for_each(|q| *q *= 1.0 + f64::from(beta) * (1.0 + n_intervals).ln());
+                }
                 let kv_head = head / (n_heads / n_kv_heads);
                 let mut out = vec![0.0; head_dim];
                 let mut max = f64::NEG_INFINITY;
@@ -177,6 +207,24 @@ fn heads_of_any_size_match_the_reference() {
                 Case { head_dim, n_pairs, pairs, norms, ..CASE }.run(&[19, 3]);
             }
         }
+    }
+}
+
+#[test]
+fn heads_may_be_normalised_after_the_rotation() {
+    for (head_dim, n_pairs) in [(2, 1), (10, 3), (16, 8), (33, 16), (128, 64)] {
+        for pairs in [RopePairs::Halves, RopePairs::Adjacent] {
+            let case = Case { head_dim, n_pairs, pairs, norms: Norms::PerHead, ..CASE };
+            Case { norm_order: NormOrder::AfterRope, ..case }.run(&[19, 3]);
+        }
+    }
+}
+
+#[test]
+fn queries_are_scaled_by_their_position() {
+    for (head_dim, interval) in [(16, 1), (16, 4), (10, 16), (33, 1000)] {
+        let q_scale = Some(QueryScale { beta: 0.4, interval });
+        Case { head_dim, n_pairs: head_dim / 4, q_scale, ..CASE }.run(&[40, 3]);
     }
 }
 

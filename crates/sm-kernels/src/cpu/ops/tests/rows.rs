@@ -1,7 +1,7 @@
-//! Ops on single rows: `Embed`, `Norm`, `GatherRows`.
+//! Ops on single rows: `Embed`, `Norm`, `SigmoidGate`, `GatherRows`.
 
 use super::*;
-use crate::plan::{Norm, NormKind, Store};
+use crate::plan::{Norm, NormKind, SigmoidGate, Store};
 
 #[test]
 fn embed_scales_rows_and_adds_learned_positions() {
@@ -94,5 +94,53 @@ fn gather_rows_keeps_the_wanted_rows() {
         let x = trace.outputs[0].chunks_exact(width);
         let expected: Vec<f64> = x.step_by(2).flatten().map(|value| f64::from(*value)).collect();
         assert_close("gather rows", &trace.outputs[1], &expected, 0.0);
+    }
+}
+
+struct GateCase {
+    in_features: usize,
+    width: usize,
+    store: Store,
+    forms: Forms,
+}
+
+fn check_gate(case: &GateCase) {
+    let &GateCase { in_features, width, store, forms } = case;
+    let mut test = OpTest::new(in_features);
+    let values = test.buffer(width);
+    let out = test.buffer(width);
+    let weight = test.builder.vector("w", in_features, vec!["w".to_owned()]);
+    let x = test.x;
+    for (name, buffer) in [("values", values), ("before", out)] {
+        let table = test.matrix(name, width, &[(N_IDS, DType::F32)]);
+        test.builder.push(Embed { table, positions: None, scale: 1.0, out: buffer });
+    }
+    test.builder.push(SigmoidGate { x, weight, values, store, out });
+    test.read_as(out, width, forms);
+    let trace = test.run(&[7, 2]);
+    let weight = random_vector("w", in_features);
+    let mut expected = Vec::new();
+    let rows = trace.outputs[0].chunks_exact(in_features).zip(trace.outputs[1].chunks_exact(width));
+    for (x, values) in rows {
+        let gate = 1.0 / (1.0 + (-dot(x, &weight)).exp());
+        expected.extend(values.iter().map(|value| gate * f64::from(*value)));
+    }
+    if store == Store::Add {
+        let before = &trace.outputs[2];
+        expected.iter_mut().zip(before).for_each(|(expected, before)| *expected += f64::from(*before));
+    }
+    let tolerance = if forms == INT8 { 0.5 / 127.0 + 1e-6 } else { 2e-6 };
+    assert_close(&format!("gate {in_features} {width} {forms:?}"), &trace.outputs[3], &expected, tolerance);
+}
+
+#[test]
+fn gates_match_plain_loops() {
+    for (in_features, width) in [(1, 1), (15, 33), (16, 16), (17, 64), (64, 17), (130, 65)] {
+        for store in [Store::Write, Store::Add] {
+            check_gate(&GateCase { in_features, width, store, forms: Forms::F32 });
+        }
+    }
+    for forms in [INT8, BOTH] {
+        check_gate(&GateCase { in_features: 64, width: 96, store: Store::Write, forms });
     }
 }
