@@ -1,6 +1,6 @@
 """Writes the fixtures of crates/sm-tensor/tests/formats.rs: bit patterns and errors of every block format.
 
-Bit patterns come from the Python package `gguf`. It has no quantizer for the K formats and IQ4_NL;
+Bit patterns come from the Python package `gguf`. It has no quantizer for the K formats, IQ4_NL and IQ4_XS;
 for these ggml's own quantizers (without importance matrix) give the error to compare with. They are
 called in the ggml library that the wheel of `pywhispercpp` carries.
 
@@ -26,8 +26,11 @@ from gguf import quants
 OUT = Path("crates/sm-tensor/tests/data")
 RNG = np.random.default_rng(20240607)
 
-WITH_QUANTIZER = [Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1]
-WITHOUT_QUANTIZER = [Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_NL]
+WITH_QUANTIZER = [
+    Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1,
+    Type.MXFP4, Type.TQ2_0, Type.TQ1_0, Type.Q1_0,
+]
+WITHOUT_QUANTIZER = [Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_NL, Type.IQ4_XS]
 
 # Byte offsets of the f16 scales within a block.
 F16_FIELDS = {
@@ -42,6 +45,18 @@ F16_FIELDS = {
     Type.Q5_K: [0, 2],
     Type.Q6_K: [208],
     Type.IQ4_NL: [0],
+    Type.IQ4_XS: [0],
+    Type.IQ3_S: [0],
+    Type.IQ3_XXS: [0],
+    Type.IQ2_S: [0],
+    Type.IQ2_XS: [0],
+    Type.IQ2_XXS: [0],
+    Type.IQ1_M: [],
+    Type.IQ1_S: [0],
+    Type.MXFP4: [],
+    Type.TQ2_0: [64],
+    Type.TQ1_0: [52],
+    Type.Q1_0: [0],
 }
 
 
@@ -76,16 +91,31 @@ def distributions():
 
 
 def random_blocks(kind, count):
-    """Blocks of random bytes whose scales are finite f16 of any size, the last one infinite."""
+    """Blocks of random bytes, two of them the least and the largest, whose scales are finite f16 of any size, the last one infinite."""
     block = np.dtype((np.uint8, GGML_QUANT_SIZES[kind][1]))
     blocks = RNG.integers(0, 256, size=(count,) + block.shape, dtype=np.uint8)
+    blocks[2], blocks[3] = 0x00, 0xFF
     for offset in F16_FIELDS[kind]:
-        bits = RNG.integers(0, 0x7C00, size=count, dtype=np.uint16) | (
-            RNG.integers(0, 2, size=count, dtype=np.uint16) << 15
-        )
-        bits[0], bits[1], bits[-1] = 0x0000, 0x8001, 0x7C00
+        bits = random_f16(count)
         blocks[:, offset : offset + 2] = bits.astype("<u2").view(np.uint8).reshape(count, 2)
+    if kind == Type.IQ1_M:
+        # Four bits of the scale in the upper half of every second byte, the low ones first.
+        bits = random_f16(count)
+        for i in range(4):
+            high = (bits >> (4 * i) & 15) << 4
+            blocks[:, 49 + 2 * i] = blocks[:, 49 + 2 * i] & 15 | high.astype(np.uint8)
+    if kind == Type.MXFP4:
+        blocks[4:7, 0] = [1, 2, 254]
     return blocks.reshape(-1)
+
+
+def random_f16(count):
+    """The bits of finite f16 of any size, the last one infinite."""
+    bits = RNG.integers(0, 0x7C00, size=count, dtype=np.uint16) | (
+        RNG.integers(0, 2, size=count, dtype=np.uint16) << 15
+    )
+    bits[0], bits[1], bits[-1] = 0x0000, 0x8001, 0x7C00
+    return bits
 
 
 def load_ggml():

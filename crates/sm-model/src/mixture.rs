@@ -6,6 +6,8 @@
 
 use sm_tensor::{DType, UnknownDType};
 
+use crate::weights::fitting_dtype;
+
 /// Which matrices get more bits than the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
@@ -75,6 +77,18 @@ impl Mixture {
             DType::Q5K => 17,
             DType::Q6K => 18,
             DType::Iq4Nl => 25,
+            DType::Iq4Xs => 30,
+            DType::Iq3S => 26,
+            DType::Iq3Xxs => 23,
+            DType::Iq2S => 28,
+            DType::Iq2Xs => 20,
+            DType::Iq2Xxs => 19,
+            DType::Iq1M => 31,
+            DType::Iq1S => 24,
+            DType::Mxfp4 => 38,
+            DType::Tq2_0 => 37,
+            DType::Tq1_0 => 36,
+            DType::Q1_0 => 40,
         }
     }
 
@@ -93,7 +107,7 @@ impl Mixture {
                 && layer_of(tensor, &["attn_v.weight", "ffn_down.weight"])
                     .is_some_and(|layer| is_sensitive(layer, model.n_layers));
         let wanted = if more_bits && self.base != DType::Q8_0 { DType::Q6K } else { self.base };
-        fit(wanted, *cols)
+        fitting_dtype(wanted, *cols)
     }
 }
 
@@ -107,21 +121,6 @@ fn layer_of(tensor: &str, parts: &[&str]) -> Option<usize> {
 fn is_sensitive(layer: usize, n_layers: usize) -> bool {
     let eighth = n_layers / 8;
     layer < eighth || layer >= 7 * n_layers / 8 || (layer - eighth) % 3 == 2
-}
-
-/// `wanted`, or llama.cpp's fallback if rows of `cols` values are not whole blocks.
-fn fit(wanted: DType, cols: usize) -> DType {
-    if cols.is_multiple_of(wanted.block_len()) {
-        return wanted;
-    }
-    let shorter = match wanted {
-        DType::Q2K | DType::Q3K => DType::Iq4Nl,
-        DType::Q4K => DType::Q5_0,
-        DType::Q5K => DType::Q5_1,
-        DType::Q6K => DType::Q8_0,
-        other => other,
-    };
-    if cols.is_multiple_of(shorter.block_len()) { shorter } else { DType::F16 }
 }
 
 #[cfg(test)]

@@ -25,6 +25,6 @@ mod matrix;
 mod setters;
 
 pub use dtype::{DType, UnknownDType};
-pub use formats::{QuantizeError, dequantize, quantize, unpack_k_scales};
+pub use formats::{IndexedBlock, IndexedFormat, QuantizeError, dequantize, quantize, unpack_k_scales};
 pub use ids::{PageId, StateSlot, TokenId};
 pub use matrix::{MatRef, ShapeError};

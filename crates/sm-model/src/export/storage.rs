@@ -43,6 +43,18 @@ pub(super) fn file_type(dtype: DType) -> u32 {
         DType::Q5K => 16,
         DType::Q6K => 18,
         DType::Iq4Nl => 25,
+        DType::Iq4Xs => 30,
+        DType::Iq3S => 26,
+        DType::Iq3Xxs => 23,
+        DType::Iq2S => 28,
+        DType::Iq2Xs => 20,
+        DType::Iq2Xxs => 19,
+        DType::Iq1M => 31,
+        DType::Iq1S => 24,
+        DType::Mxfp4 => 38,
+        DType::Tq2_0 => 37,
+        DType::Tq1_0 => 36,
+        DType::Q1_0 => 40,
         DType::Bf16 => 32,
     }
 }

@@ -19,7 +19,7 @@ use super::{BlockFormat, read_f16, write_f16};
 use crate::DType;
 use half::f16;
 
-const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+pub(super) const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// Grids tried on either side of the one that just spans the values, 1.5 % apart.
 const N_GRIDS: i8 = 4;
@@ -53,7 +53,7 @@ impl BlockFormat<32, 18> for Iq4Nl {
 
 /// The table entry nearest to `x`, and its index.
 #[inline(always)]
-fn nearest_entry(x: f32) -> (f32, f32) {
+pub(super) fn nearest_entry(x: f32) -> (f32, f32) {
     let mut entry = f32::from(VALUES[0]);
     let mut index = 0.0;
     // Counting the midpoints below x is branch-free and vectorises over x; a binary search is neither.
@@ -68,7 +68,7 @@ fn nearest_entry(x: f32) -> (f32, f32) {
 }
 
 /// The scale of least weighted square error among the least-squares scales of several grids.
-fn search(values: &[f32; 32]) -> f32 {
+pub(super) fn search(values: &[f32; 32]) -> f32 {
     let unit = reciprocal(signed_max(values));
     let weights = error_weights(values, WEIGHT_FLOOR);
     let mut best = 0.0;
