@@ -98,7 +98,10 @@ where
 /// A format of indexed values that has no quantizer: to find good groups in the grids takes a search of its own, and an
 /// importance matrix, without which llama.cpp refuses to write most of these types.
 const fn read_only<F: Indexed<BYTES>, const BYTES: usize>() -> Format {
-    assert!(F::DTYPE.block_len() == indexed::LEN && BYTES == F::DTYPE.block_bytes(), "a format and its data type differ in size");
+    assert!(
+        F::DTYPE.block_len() == indexed::LEN && BYTES == F::DTYPE.block_bytes(),
+        "a format and its data type differ in size"
+    );
     Format {
         dtype: F::DTYPE,
         max_abs: MAX_F16,

@@ -24,8 +24,13 @@ impl BlockFormat<1, 4> for F32 {
 }
 
 /// A hand-written table row: it converts chunks instead of blocks of one value.
-pub(super) const F16: Format =
-    Format { dtype: DType::F16, max_abs: 65504.0, dequantize: dequantize_f16, quantize: Some(quantize_f16), indexed: None };
+pub(super) const F16: Format = Format {
+    dtype: DType::F16,
+    max_abs: 65504.0,
+    dequantize: dequantize_f16,
+    quantize: Some(quantize_f16),
+    indexed: None,
+};
 
 /// Values converted at a time.
 const CHUNK: usize = 64;

@@ -91,7 +91,8 @@ pub(super) fn dequantize<F: Indexed<BYTES>, const BYTES: usize>(
     let table = F::TABLE.map(f32::from);
     let unit = unpacked.d.to_f32() * F::UNIT;
     let indices = unpacked.indices.as_chunks::<16>().0;
-    for ((values, indices), scale) in values.as_chunks_mut::<16>().0.iter_mut().zip(indices).zip(unpacked.scales)
+    for ((values, indices), scale) in
+        values.as_chunks_mut::<16>().0.iter_mut().zip(indices).zip(unpacked.scales)
     {
         let scale = unit * f32::from(scale);
         for (value, &index) in values.iter_mut().zip(indices) {

@@ -19,7 +19,8 @@ use super::{BlockFormat, read_f16, write_f16};
 use crate::DType;
 use half::f16;
 
-pub(super) const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+pub(super) const VALUES: [i8; 16] =
+    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// Grids tried on either side of the one that just spans the values, 1.5 % apart.
 const N_GRIDS: i8 = 4;

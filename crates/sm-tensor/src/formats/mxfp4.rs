@@ -13,8 +13,8 @@
 //! Sources: the [OCP microscaling formats](https://www.opencompute.org/documents/ocp-microscaling-formats-mx-v1-0-spec-final-pdf);
 //! `block_mxfp4`, `ggml_e8m0_to_fp32_half` and `quantize_row_mxfp4_ref` of ggml.
 
-use super::rounding::signed_max;
 use super::BlockFormat;
+use super::rounding::signed_max;
 use crate::DType;
 
 const TABLE: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];

@@ -7,7 +7,6 @@
 //! Indices stay packed and are looked up in registers (`vpshufb`), so that decoding reads 4 bits per weight; the
 //! product is then that of 8-bit codes.
 
-
 use super::q4_0::{self, Block};
 use super::{FileBlock, Kind, QuantFormat, planes};
 use crate::cpu::isa::Isa;

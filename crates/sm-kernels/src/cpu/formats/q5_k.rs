@@ -46,7 +46,11 @@ impl QuantFormat for Q5K {
             block.scales[segment][lane] = scales[segment];
             block.mins[segment][lane] = mins[segment];
             planes::pack4(&file_codes(&file_block.bytes[48..], segment), lane, &mut block.low[segment]);
-            planes::pack1(&planes::shift_right(&file_block.bytes[16..], segment), lane, &mut block.fifth[segment]);
+            planes::pack1(
+                &planes::shift_right(&file_block.bytes[16..], segment),
+                lane,
+                &mut block.fifth[segment],
+            );
         }
     }
     #[inline(always)]
