@@ -42,6 +42,8 @@ enum Rule {
     Medium,
     /// All of them, and the output projections of the attention.
     Large,
+    /// All but the experts of layers, in Q8_0.
+    ExpertsOnly,
 }
 
 /// The properties of a model that a [`Mixture`] depends on.
@@ -69,7 +71,7 @@ pub struct UnknownMixture {
 }
 
 /// A mixture by its name, with llama.cpp's number for it (`LLAMA_FTYPE_MOSTLY_*`).
-const NAMED: [(&str, Mixture); 22] = [
+const NAMED: [(&str, Mixture); 27] = [
     ("f32", mixture(DType::F32, Rule::Uniform, 0)),
     ("f16", mixture(DType::F16, Rule::Uniform, 1)),
     ("bf16", mixture(DType::Bf16, Rule::Uniform, 32)),
@@ -92,6 +94,11 @@ const NAMED: [(&str, Mixture); 22] = [
     ("q5_k_m", mixture(DType::Q5K, Rule::Medium, 17)),
     ("q6_k", mixture(DType::Q6K, Rule::Base, 18)),
     ("iq4_nl", mixture(DType::Iq4Nl, Rule::Base, 25)),
+    ("iq4_xs", mixture(DType::Iq4Xs, Rule::Base, 30)),
+    ("mxfp4_moe", mixture(DType::Mxfp4, Rule::ExpertsOnly, 38)),
+    ("tq1_0", mixture(DType::Tq1_0, Rule::Base, 36)),
+    ("tq2_0", mixture(DType::Tq2_0, Rule::Base, 37)),
+    ("q1_0", mixture(DType::Q1_0, Rule::Base, 40)),
 ];
 
 const fn mixture(base: DType, rule: Rule, file_type: u32) -> Mixture {
@@ -205,8 +212,12 @@ impl Mixture {
         if self.rule == Rule::Uniform {
             return self.base;
         }
+        if self.rule == Rule::ExpertsOnly {
+            return if tensor.contains("_exps.") { self.base } else { DType::Q8_0 };
+        }
         let layer = layer_of(tensor).unwrap_or(0);
         match model.part(tensor) {
+            Part::Embedding if matches!(self.base, DType::Tq1_0 | DType::Tq2_0) => DType::Q4K,
             Part::Output if self.base == DType::Q8_0 => DType::Q8_0,
             Part::Output => DType::Q6K,
             Part::Value => self.value(layer, model),
@@ -228,7 +239,7 @@ impl Mixture {
             (DType::Q3K, Rule::Medium | Rule::Large) => DType::Q5K,
             (DType::Q4K, Rule::Small) if layer < 4 => DType::Q5K,
             (DType::Q4K | DType::Q5K, Rule::Medium) if model.is_sensitive(layer) => DType::Q6K,
-            (DType::Iq4Nl, _) if shares_heads => DType::Q5K,
+            (DType::Iq4Nl | DType::Iq4Xs, _) if shares_heads => DType::Q5K,
             (base, _) => base,
         };
         // The 70B models of Llama and Qwen: they have the largest matrices for so few value heads.
@@ -240,7 +251,7 @@ impl Mixture {
         match (self.base, self.rule) {
             (DType::Q2K, Rule::Medium)
             | (DType::Q3K, Rule::Base | Rule::Medium)
-            | (DType::Q4K | DType::Iq4Nl, _)
+            | (DType::Q4K | DType::Iq4Nl | DType::Iq4Xs, _)
                 if model.n_experts == 8 =>
             {
                 DType::Q5K
@@ -263,7 +274,7 @@ impl Mixture {
             (DType::Q3K, Rule::Large) => DType::Q5K,
             (DType::Q4K, Rule::Small) if is_first_eighth => DType::Q5K,
             (DType::Q4K | DType::Q5K, Rule::Medium) if model.is_sensitive(layer) => DType::Q6K,
-            (DType::Iq4Nl, _) if is_first_eighth && !model.has_importance => DType::Q5K,
+            (DType::Iq4Nl | DType::Iq4Xs, _) if is_first_eighth && !model.has_importance => DType::Q5K,
             (DType::Q4_0, _) if is_first_eighth && model.has_importance => DType::Q4_1,
             (DType::Q5_0, _) if is_first_eighth && model.has_importance => DType::Q5_1,
             (base, _) => base,
@@ -291,7 +302,7 @@ mod tests {
 
     #[test]
     fn every_data_type_has_a_uniform_mixture() {
-        for dtype in DType::all() {
+        for dtype in DType::all().filter(|dtype| dtype.is_writable()) {
             let uniform = Mixture::uniform(dtype);
             assert_eq!(uniform.base(), dtype);
             assert_eq!(uniform.dtype_of("output.weight", &[8, 2048], &MODEL), dtype);

@@ -5,6 +5,7 @@
 //! f32 f16 bf16     1 value      32, 16, 16
 //! q8_0            32 values     8.5     scale
 //! q4_0 iq4_nl     32 values     4.5     scale
+//! mxfp4           32 values     4.25    power of two
 //! q4_1            32 values     5.0     scale, minimum
 //! q5_0            32 values     5.5     scale
 //! q5_1            32 values     6.0     scale, minimum
@@ -13,7 +14,21 @@
 //! q4_k           256 values     4.5      8 sub-blocks with scale and minimum
 //! q5_k           256 values     5.5      8 sub-blocks with scale and minimum
 //! q6_k           256 values     6.5625  16 sub-blocks with scale
+//! iq4_xs         256 values     4.25     8 sub-blocks with scale
+//! iq3_s          256 values     3.4375   8 sub-blocks with scale, grid of 4 values
+//! iq3_xxs        256 values     3.0625   8 sub-blocks with scale, grid of 4 values
+//! iq2_s          256 values     2.5625  16 sub-blocks with scale, grid of 8 values
+//! iq2_xs         256 values     2.3125  16 sub-blocks with scale, grid of 8 values
+//! iq2_xxs        256 values     2.0625   8 sub-blocks with scale, grid of 8 values
+//! iq1_m          256 values     1.75    16 sub-blocks with scale, grid of 8 values
+//! iq1_s          256 values     1.5625   8 sub-blocks with scale, grid of 8 values
+//! tq2_0          256 values     2.0625  scale of -1, 0, 1
+//! tq1_0          256 values     1.6875  scale of -1, 0, 1
+//! q1_0           128 values     1.125   scale of -1, 1
 //! ```
+//!
+//! Types of 1 to 3 bits may take more memory than in the file: where a backend has no kernel for their grids, it keeps an
+//! index of 4 bits per value, which loses nothing (`sm-kernels/src/cpu/formats.rs`).
 //!
 //! Source: the [GGUF specification](https://github.com/ggml-org/ggml/blob/master/docs/gguf.md) and the
 //! `block_*` structs of ggml's `ggml-common.h`.
@@ -53,6 +68,30 @@ pub enum DType {
     Q6K,
     /// 4-bit indices into a fixed table of 16 values, one scale per 32.
     Iq4Nl,
+    /// 4-bit indices into the table of [`DType::Iq4Nl`] in super-blocks of 256, a 6-bit scale per 32.
+    Iq4Xs,
+    /// Positions of 4 values in a grid, in super-blocks of 256, a 4-bit scale per 32.
+    Iq3S,
+    /// As [`DType::Iq3S`], with a smaller grid and fewer signs.
+    Iq3Xxs,
+    /// Positions of 8 values in a grid, in super-blocks of 256, a 4-bit scale per 16.
+    Iq2S,
+    /// As [`DType::Iq2S`], with a smaller grid and fewer signs.
+    Iq2Xs,
+    /// As [`DType::Iq2Xs`], with a smaller grid and a scale per 32.
+    Iq2Xxs,
+    /// Positions of 8 values in a grid of -1, 0 and 1, shifted, in super-blocks of 256, a 3-bit scale per 16.
+    Iq1M,
+    /// As [`DType::Iq1M`], with a scale and a shift per 32.
+    Iq1S,
+    /// 4-bit floats, a power of two per 32.
+    Mxfp4,
+    /// -1, 0 and 1 in 2 bits, one scale per 256.
+    Tq2_0,
+    /// -1, 0 and 1, five to a byte, one scale per 256.
+    Tq1_0,
+    /// Signs, one scale per 128.
+    Q1_0,
 }
 
 /// One row of [`TABLE`].
@@ -69,7 +108,7 @@ const fn info(dtype: DType, name: &'static str, ggml_id: u32, block_len: usize, 
 }
 
 /// Every data type, in the order of the enum.
-const TABLE: [Info; 14] = [
+const TABLE: [Info; 26] = [
     info(DType::F32, "f32", 0, 1, 4),
     info(DType::F16, "f16", 1, 1, 2),
     info(DType::Bf16, "bf16", 30, 1, 2),
@@ -84,6 +123,18 @@ const TABLE: [Info; 14] = [
     info(DType::Q5K, "q5_k", 13, 256, 176),
     info(DType::Q6K, "q6_k", 14, 256, 210),
     info(DType::Iq4Nl, "iq4_nl", 20, 32, 18),
+    info(DType::Iq4Xs, "iq4_xs", 23, 256, 136),
+    info(DType::Iq3S, "iq3_s", 21, 256, 110),
+    info(DType::Iq3Xxs, "iq3_xxs", 18, 256, 98),
+    info(DType::Iq2S, "iq2_s", 22, 256, 82),
+    info(DType::Iq2Xs, "iq2_xs", 17, 256, 74),
+    info(DType::Iq2Xxs, "iq2_xxs", 16, 256, 66),
+    info(DType::Iq1M, "iq1_m", 29, 256, 56),
+    info(DType::Iq1S, "iq1_s", 19, 256, 50),
+    info(DType::Mxfp4, "mxfp4", 39, 32, 17),
+    info(DType::Tq2_0, "tq2_0", 35, 256, 66),
+    info(DType::Tq1_0, "tq1_0", 34, 256, 54),
+    info(DType::Q1_0, "q1_0", 41, 128, 18),
 ];
 
 /// A data type this build does not support.

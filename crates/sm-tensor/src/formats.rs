@@ -11,9 +11,21 @@ use half::f16;
 
 mod affine;
 mod float;
+mod grids;
 mod importance;
+mod indexed;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod iq4_nl;
+mod iq4_xs;
+mod mxfp4;
 mod packed_scales;
+mod q1_0;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -26,8 +38,14 @@ mod q6_k;
 mod q8_0;
 mod rounding;
 mod symmetric;
+mod tq1_0;
+mod tq2_0;
 
+use indexed::Indexed;
+pub use indexed::{IndexedBlock, IndexedFormat};
 pub use packed_scales::unpack_k_scales;
+
+const MAX_F16: f32 = f16::MAX.to_f32_const();
 
 /// A format with blocks of `LEN` values in `BYTES` bytes.
 trait BlockFormat<const LEN: usize, const BYTES: usize> {
@@ -36,7 +54,7 @@ trait BlockFormat<const LEN: usize, const BYTES: usize> {
 
     /// The largest magnitude that can be stored. Block scales are f16, so values are held to the
     /// range of f16: then no scale overflows.
-    const MAX_ABS: f32 = 65504.0;
+    const MAX_ABS: f32 = MAX_F16;
 
     /// Decodes one block.
     fn dequantize(block: &[u8; BYTES], values: &mut [f32; LEN]);
@@ -55,9 +73,18 @@ struct Format {
     dtype: DType,
     max_abs: f32,
     dequantize: fn(&[u8], &mut [f32]),
-    quantize: fn(&[f32], &mut [u8]),
+    /// `None` for types that are only read.
+    quantize: Option<Quantizers>,
+    /// How values are indexed, if they are.
+    indexed: Option<IndexedFormat>,
+}
+
+/// The quantizers of a format: with an importance matrix and without.
+#[derive(Clone, Copy)]
+struct Quantizers {
+    plain: fn(&[f32], &mut [u8]),
     /// Values of one row and their importance.
-    quantize_important: fn(&[f32], &[f32], &mut [u8]),
+    important: fn(&[f32], &[f32], &mut [u8]),
 }
 
 const fn format<F: BlockFormat<LEN, BYTES>, const LEN: usize, const BYTES: usize>() -> Format {
@@ -69,13 +96,40 @@ const fn format<F: BlockFormat<LEN, BYTES>, const LEN: usize, const BYTES: usize
         dtype: F::DTYPE,
         max_abs: F::MAX_ABS,
         dequantize: dequantize_blocks::<F, LEN, BYTES>,
-        quantize: quantize_blocks::<F, LEN, BYTES>,
-        quantize_important: quantize_important_blocks::<F, LEN, BYTES>,
+        quantize: Some(Quantizers {
+            plain: quantize_blocks::<F, LEN, BYTES>,
+            important: quantize_important_blocks::<F, LEN, BYTES>,
+        }),
+        indexed: None,
+    }
+}
+
+/// A format of indexed values.
+const fn indexed<F, const BYTES: usize>() -> Format
+where
+    F: BlockFormat<256, BYTES> + Indexed<BYTES>,
+{
+    Format { indexed: Some(IndexedFormat::new::<F, BYTES>()), ..format::<F, 256, BYTES>() }
+}
+
+/// A format of indexed values that has no quantizer: to find good groups in the grids takes a search of its own, and an
+/// importance matrix, without which llama.cpp refuses to write most of these types.
+const fn read_only<F: Indexed<BYTES>, const BYTES: usize>() -> Format {
+    assert!(
+        F::DTYPE.block_len() == indexed::LEN && BYTES == F::DTYPE.block_bytes(),
+        "a format and its data type differ in size"
+    );
+    Format {
+        dtype: F::DTYPE,
+        max_abs: MAX_F16,
+        dequantize: dequantize_indexed::<F, BYTES>,
+        quantize: None,
+        indexed: Some(IndexedFormat::new::<F, BYTES>()),
     }
 }
 
 /// Every format, in the order of [`DType`].
-const TABLE: [Format; 14] = [
+const TABLE: [Format; 26] = [
     format::<float::F32, 1, 4>(),
     float::F16,
     format::<float::Bf16, 1, 2>(),
@@ -90,6 +144,18 @@ const TABLE: [Format; 14] = [
     format::<q5_k::Q5K, 256, 176>(),
     format::<q6_k::Q6K, 256, 210>(),
     format::<iq4_nl::Iq4Nl, 32, 18>(),
+    indexed::<iq4_xs::Iq4Xs, 136>(),
+    read_only::<iq3_s::Iq3S, 110>(),
+    read_only::<iq3_xxs::Iq3Xxs, 98>(),
+    read_only::<iq2_s::Iq2S, 82>(),
+    read_only::<iq2_xs::Iq2Xs, 74>(),
+    read_only::<iq2_xxs::Iq2Xxs, 66>(),
+    read_only::<iq1_m::Iq1M, 56>(),
+    read_only::<iq1_s::Iq1S, 50>(),
+    format::<mxfp4::Mxfp4, 32, 17>(),
+    indexed::<tq2_0::Tq2_0, 66>(),
+    indexed::<tq1_0::Tq1_0, 54>(),
+    format::<q1_0::Q1_0, 128, 18>(),
 ];
 
 const _: () = {
@@ -107,6 +173,12 @@ pub enum QuantizeError {
     /// The values do not fill whole blocks, or the output has the wrong size.
     #[error(transparent)]
     Shape(#[from] ShapeError),
+    /// The data type has no quantizer.
+    #[error("{dtype} can be read but not written; types that can be written: {}", DType::writable_names().join(", "))]
+    NotWritable {
+        /// The target data type.
+        dtype: DType,
+    },
     /// A value the format cannot represent.
     #[error(
         "value {value} at index {index} cannot be stored as {dtype}, which takes finite values up to ±{max_abs}"
@@ -131,6 +203,23 @@ pub enum QuantizeError {
     },
 }
 
+impl DType {
+    /// Whether [`quantize`] can write this type.
+    pub const fn is_writable(self) -> bool {
+        TABLE[self as usize].quantize.is_some()
+    }
+
+    /// The names of the types that [`quantize`] can write.
+    pub fn writable_names() -> Vec<&'static str> {
+        Self::all().filter(|dtype| dtype.is_writable()).map(Self::name).collect()
+    }
+
+    /// How this type indexes its values, if it does.
+    pub const fn indexed(self) -> Option<IndexedFormat> {
+        TABLE[self as usize].indexed
+    }
+}
+
 /// Decodes blocks of `dtype`, bit-identical to ggml.
 ///
 /// `bytes` holds whole blocks (a row, or rows back to back), `values` receives what they encode.
@@ -146,18 +235,19 @@ pub fn dequantize(dtype: DType, bytes: &[u8], values: &mut [f32]) -> Result<(), 
 
 /// Encodes `values` as whole blocks of `dtype` in `bytes` (a row, or rows back to back).
 ///
-/// The float formats and all formats with 32 values per block except IQ4_NL produce the same bytes
-/// as the Python package `gguf`. The others minimise the weighted square error that ggml minimises
+/// The types for which the Python package `gguf` has a quantizer get the same bytes: the floats, all with 32 or 128
+/// values per block except IQ4_NL, and the ternary ones. The others minimise the weighted square error that ggml minimises
 /// when it has no importance matrix.
 ///
 /// # Errors
-/// If `values` is not a whole number of blocks, `bytes` has the wrong size, or a value is NaN,
-/// infinite or too large for the format. `bytes` is then unchanged.
+/// If `values` is not a whole number of blocks, `bytes` has the wrong size, the type [can only be read](DType::is_writable),
+/// or a value is NaN, infinite or too large for the format. `bytes` is then unchanged.
 pub fn quantize(dtype: DType, values: &[f32], bytes: &mut [u8]) -> Result<(), QuantizeError> {
     check_sizes(dtype, bytes.len(), values.len())?;
     let format = &TABLE[dtype as usize];
+    let quantizers = format.quantize.ok_or(QuantizeError::NotWritable { dtype })?;
     check_range(format, values)?;
-    (format.quantize)(values, bytes);
+    (quantizers.plain)(values, bytes);
     Ok(())
 }
 
@@ -165,7 +255,7 @@ pub fn quantize(dtype: DType, values: &[f32], bytes: &mut [u8]) -> Result<(), Qu
 /// input that the column is multiplied with (an importance matrix, as `llama-imatrix` measures it). `values` are rows of
 /// `importance.len()` values, back to back.
 ///
-/// The float formats and Q8_0 leave no choice, so importance does not change them.
+/// Importance changes nothing in the float formats, Q8_0, Q1_0, MXFP4 and the ternary types, whose quantizers make no choice.
 ///
 /// # Errors
 /// As [`quantize`], or if the values are not whole rows.
@@ -182,9 +272,10 @@ pub fn quantize_important(
         return Err(QuantizeError::Importance { importance_len: cols, n_values: values.len() });
     };
     let format = &TABLE[dtype as usize];
+    let quantizers = format.quantize.ok_or(QuantizeError::NotWritable { dtype })?;
     check_range(format, values)?;
     for (row, bytes) in values.chunks(cols).zip(bytes.chunks_mut(row_bytes)) {
-        (format.quantize_important)(row, importance, bytes);
+        (quantizers.important)(row, importance, bytes);
     }
     Ok(())
 }
@@ -221,6 +312,12 @@ fn dequantize_blocks<F: BlockFormat<LEN, BYTES>, const LEN: usize, const BYTES: 
 ) {
     for (block, values) in bytes.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<LEN>().0) {
         F::dequantize(block, values);
+    }
+}
+
+fn dequantize_indexed<F: Indexed<BYTES>, const BYTES: usize>(bytes: &[u8], values: &mut [f32]) {
+    for (block, values) in bytes.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut().0) {
+        indexed::dequantize::<F, BYTES>(block, values);
     }
 }
 

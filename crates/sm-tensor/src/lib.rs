@@ -25,6 +25,8 @@ mod matrix;
 mod setters;
 
 pub use dtype::{DType, UnknownDType};
-pub use formats::{QuantizeError, dequantize, quantize, quantize_important, unpack_k_scales};
+pub use formats::{
+    IndexedBlock, IndexedFormat, QuantizeError, dequantize, quantize, quantize_important, unpack_k_scales,
+};
 pub use ids::{PageId, StateSlot, TokenId};
 pub use matrix::{MatRef, ShapeError};

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be read fails the test")]
 
 use proptest::prelude::*;
-use sm_tensor::{DType, QuantizeError, ShapeError, dequantize, quantize, quantize_important};
+use sm_tensor::{DType, IndexedBlock, QuantizeError, ShapeError, dequantize, quantize, quantize_important};
 use std::fs;
 use std::path::PathBuf;
 
@@ -52,6 +52,10 @@ fn root_mean_square_error(values: &[f32], others: &[f32]) -> f64 {
     (values.iter().zip(others).map(square).sum::<f64>() / values.len() as f64).sqrt()
 }
 
+fn writable() -> impl Iterator<Item = DType> {
+    DType::all().filter(|dtype| dtype.is_writable())
+}
+
 #[test]
 fn dequantizes_bit_identically_to_gguf() {
     for dtype in DType::all().filter(|dtype| *dtype != DType::F32) {
@@ -67,7 +71,10 @@ fn dequantizes_bit_identically_to_gguf() {
 
 #[test]
 fn quantizes_to_the_same_bytes_as_gguf() {
-    let dtypes = [DType::F16, DType::Bf16, DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1];
+    let floats = [DType::F16, DType::Bf16];
+    let blocks = [DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1, DType::Mxfp4];
+    let few_values = [DType::Tq2_0, DType::Tq1_0, DType::Q1_0];
+    let dtypes = [&floats[..], &blocks, &few_values].concat();
     for dtype in dtypes {
         let expected = read_bytes(&format!("{dtype}.quantized.bin"));
         let mut expected = expected.as_slice();
@@ -140,7 +147,7 @@ fn important_columns_are_quantized_with_at_most_1_05_times_the_weighted_error_of
 #[test]
 fn rows_quantize_back_to_back() {
     let (_, values) = distributions().swap_remove(0);
-    for dtype in DType::all() {
+    for dtype in writable() {
         let rows: Vec<u8> = values.chunks(256).flat_map(|row| quantized(dtype, row)).collect();
         assert_eq!(rows, quantized(dtype, &values), "{dtype}");
     }
@@ -148,7 +155,7 @@ fn rows_quantize_back_to_back() {
 
 #[test]
 fn rejects_values_a_format_cannot_represent() {
-    for dtype in DType::all() {
+    for dtype in writable() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut values = vec![1.0; 2048];
             values[1500] = bad;
@@ -163,6 +170,40 @@ fn rejects_values_a_format_cannot_represent() {
         error.to_string(),
         "value 65505 at index 1 cannot be stored as f16, which takes finite values up to ±65504"
     );
+}
+
+#[test]
+fn types_without_quantizer_say_which_have_one() {
+    let read_only: Vec<_> = DType::all().filter(|dtype| !dtype.is_writable()).collect();
+    let names = ["iq3_s", "iq3_xxs", "iq2_s", "iq2_xs", "iq2_xxs", "iq1_m", "iq1_s"];
+    assert_eq!(read_only.iter().map(|dtype| dtype.name()).collect::<Vec<_>>(), names);
+    for dtype in read_only {
+        let error = quantize(dtype, &[0.0; 256], &mut vec![7; dtype.block_bytes()]).unwrap_err();
+        assert_eq!(error, QuantizeError::NotWritable { dtype });
+        let message = error.to_string();
+        assert!(message.starts_with(&format!("{dtype} can be read but not written")), "{message}");
+        assert!(message.contains("iq4_xs") && !message.contains("iq3_xxs, "), "{message}");
+    }
+}
+
+/// What a backend computes from an unpacked block is what [`dequantize`] gives.
+#[test]
+fn indexed_blocks_unpack_to_the_same_values() {
+    for dtype in DType::all() {
+        let Some(format) = dtype.indexed() else { continue };
+        let bytes = read_bytes(&format!("{dtype}.blocks.bin"));
+        let mut block = IndexedBlock::default();
+        for bytes in bytes.chunks(dtype.block_bytes()) {
+            format.unpack(bytes, &mut block);
+            assert!(block.indices.iter().all(|index| *index < 16), "{dtype}");
+            let scale = |i: usize| format.unit * block.d.to_f32() * f32::from(block.scales[i / 16]);
+            let value = |i: usize| scale(i) * f32::from(format.table[usize::from(block.indices[i])]);
+            for (i, expected) in dequantized(dtype, bytes).into_iter().enumerate() {
+                let same = value(i).to_bits() == expected.to_bits() || value(i).is_nan() && expected.is_nan();
+                assert!(same, "{dtype} value {i}: {} instead of {expected}", value(i));
+            }
+        }
+    }
 }
 
 #[test]
@@ -186,7 +227,7 @@ fn rejects_mismatched_sizes() {
 
 /// Largest error of a round trip as a fraction of the range: half a step between codes plus the
 /// rounding of the scale to f16, where the format spans the values exactly.
-const BOUNDS: [(DType, f32); 14] = [
+const BOUNDS: [(DType, f32); 19] = [
     (DType::F32, 0.0),
     (DType::F16, 1.0 / 2048.0),
     (DType::Bf16, 1.0 / 256.0),
@@ -201,6 +242,11 @@ const BOUNDS: [(DType, f32); 14] = [
     (DType::Q5K, 0.1),
     (DType::Q6K, 0.06),
     (DType::Iq4Nl, 0.2),
+    (DType::Iq4Xs, 0.2),
+    (DType::Mxfp4, 0.26),
+    (DType::Tq2_0, 0.51),
+    (DType::Tq1_0, 0.51),
+    (DType::Q1_0, 1.01),
 ];
 
 proptest! {
@@ -232,7 +278,7 @@ proptest! {
     #[test]
     fn any_finite_values_quantize_to_finite_values(bits in prop::collection::vec(any::<u32>(), 256)) {
         let values: Vec<f32> = bits.iter().map(|bits| f32::from_bits(*bits)).map(clip).collect();
-        for dtype in DType::all() {
+        for dtype in writable() {
             let back = dequantized(dtype, &quantized(dtype, &values));
             prop_assert!(back.iter().all(|value| value.is_finite()), "{dtype}: {values:?} became {back:?}");
         }

@@ -39,9 +39,9 @@ pub(crate) struct ModelArgs {
     isa: Option<String>,
 }
 
-/// Parses the name of a data type.
+/// Parses the name of a data type that can be written.
 fn dtype() -> impl TypedValueParser<Value = DType> {
-    PossibleValuesParser::new(DType::names()).try_map(|name| name.parse::<DType>())
+    PossibleValuesParser::new(DType::writable_names()).try_map(|name| name.parse::<DType>())
 }
 
 impl ModelArgs {

@@ -7,7 +7,7 @@
 //! row  0 ┌───────────────────────┐      ┌─────────┬─────────┬──             quad 0 │ row 0: 4 codes │ row 1: 4 codes │ …
 //!  ...   │        panel 0        │  ──► │ block 0 │ block 1 │          ──►  quad 1 │     64 bytes, 4 for each of 16 rows
 //! row 15 ├───────────────────────┤      └─────────┴─────────┴──              ...
-//! row 16 │        panel 1        │       1 block = 2 or 8 segments          quad 7 │
+//! row 16 │        panel 1        │       1 block = 2 to 8 segments          quad 7 │
 //!                                                                           scales │ row 0 │ row 1 │ …
 //! float panel      [cols][16]
 //! BF16 panel       [cols / 2][16][2]
@@ -22,16 +22,23 @@
 //! ```
 //!
 //! Every value is kept to the bit, except that BF16 has none below [`MIN_BF16`](crate::cpu::isa::MIN_BF16), and a panel
-//! has hardly more bytes than the file, since decoding is bound by reading them. Lanes along rows need no horizontal
-//! sums and give each output one chain of additions over the columns, in order, whatever the instruction set; `pack.rs`
-//! has the alternative.
+//! has hardly more bytes than the file, since decoding is bound by reading them. The exceptions are the types whose values
+//! are positions in a grid (IQ3_S to IQ1_S) and TQ1_0: they are unpacked to the codes of a wider format, which loses nothing
+//! but memory (`indexed.rs`, `ternary.rs`).
 //!
-//! To add a format: a file here and a row in [`dispatch`].
+//! Lanes along rows need no horizontal sums and give each output one chain of additions over the columns, in order,
+//! whatever the instruction set; `pack.rs` has the alternative.
+//!
+//! To add a type: a row in [`dispatch`], and a file here unless a packed format that exists can hold its values; each is a
+//! copy of the kernels for every instruction set.
 
 mod float;
+mod indexed;
 mod iq4_nl;
 mod k_scales;
+mod mxfp4;
 mod planes;
+mod q1_0;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -42,6 +49,7 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+mod ternary;
 
 use bytemuck::Pod;
 use sm_tensor::DType;
@@ -90,10 +98,16 @@ impl<const GROUPS: usize, const HAS_MIN: bool, const BITS: u32> CodeKind for Kin
     const BITS: u32 = BITS;
 }
 
-/// A quantized format.
+/// A block of a quantized tensor, as its file stores it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileBlock<'a> {
+    /// One of the types that [`dispatch`] maps to the packed format.
+    pub(crate) dtype: DType,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// A packed format of quantized types.
 pub(crate) trait QuantFormat: 'static {
-    /// The type in the file.
-    const DTYPE: DType;
     /// 16 rows of [`QuantFormat::SEGMENTS`] segments, a multiple of 64 bytes.
     type Block: Pod;
     /// Segments in a block.
@@ -103,8 +117,8 @@ pub(crate) trait QuantFormat: 'static {
     /// Subtracted from every code.
     const OFFSET: i32;
 
-    /// Packs one block of the file as row `lane` of the segments from `segment` on.
-    fn pack(file_block: &[u8], lane: usize, segment: usize, block: &mut Self::Block);
+    /// Packs a block of the file as row `lane` of the segments from `segment` on.
+    fn pack(file_block: FileBlock<'_>, lane: usize, segment: usize, block: &mut Self::Block);
     /// The codes of columns `4 quad..4 quad + 4` of a segment.
     fn codes<I: Isa>(isa: I, block: &Self::Block, segment: usize, quad: usize) -> I::Bytes;
     /// The scales of a group of a segment.
@@ -125,7 +139,7 @@ pub(crate) trait FormatVisitor {
     fn quantized<F: QuantFormat>(self) -> Self::Output;
 }
 
-/// Runs `visitor` with the format of `dtype`: the table of formats.
+/// Runs `visitor` with the format that `dtype` is packed in: the table of formats.
 #[inline(always)]
 pub(crate) fn dispatch<V: FormatVisitor>(dtype: DType, visitor: V) -> V::Output {
     match dtype {
@@ -143,6 +157,13 @@ pub(crate) fn dispatch<V: FormatVisitor>(dtype: DType, visitor: V) -> V::Output 
         DType::Q5K => visitor.quantized::<q5_k::Q5K>(),
         DType::Q6K => visitor.quantized::<q6_k::Q6K>(),
         DType::Iq4Nl => visitor.quantized::<iq4_nl::Iq4Nl>(),
+        DType::Iq4Xs | DType::Iq3S | DType::Iq3Xxs | DType::Iq2Xxs | DType::Iq1S => {
+            visitor.quantized::<indexed::Indexed32>()
+        }
+        DType::Iq2S | DType::Iq2Xs | DType::Iq1M => visitor.quantized::<indexed::Indexed16>(),
+        DType::Mxfp4 => visitor.quantized::<mxfp4::Mxfp4>(),
+        DType::Tq2_0 | DType::Tq1_0 => visitor.quantized::<ternary::Ternary>(),
+        DType::Q1_0 => visitor.quantized::<q1_0::Q1_0>(),
     }
 }
 

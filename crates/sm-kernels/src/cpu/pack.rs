@@ -267,7 +267,8 @@ impl PackShare<'_> {
                     let expected = n_rows * cols;
                     return Err(WeightError::Size { tensor: tensor.name.clone(), expected, actual }.into());
                 }
-                formats::dispatch(tensor.dtype, WriteRows { cols, bytes, lines, panel_lines });
+                let dtype = tensor.dtype;
+                formats::dispatch(dtype, WriteRows { dtype, cols, bytes, lines, panel_lines });
                 packed_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use half::f16;
 use sm_tensor::DType;
 
 use crate::plan::{Plan, WeightError, WeightSource};
@@ -17,6 +18,40 @@ pub fn random_values(name: &str, n: usize) -> Vec<f32> {
         (state >> 40) as f32 / 8_388_608.0 - 1.0
     };
     std::iter::repeat_with(next).take(n).collect()
+}
+
+/// Blocks of `dtype` that store `values`. Those of a type without quantizer have the magnitude of the values, but are
+/// otherwise random.
+///
+/// # Panics
+/// If the values do not fill whole blocks, or are not finite.
+pub fn encoded(dtype: DType, values: &[f32]) -> Vec<u8> {
+    let mut bytes = vec![0; dtype.row_bytes(values.len()).expect("whole blocks")];
+    if dtype.is_writable() {
+        sm_tensor::quantize(dtype, values, &mut bytes).expect("finite values");
+        return bytes;
+    }
+    let format = dtype.indexed().expect("a type of indexed values");
+    let largest = format.table.iter().fold(0, |largest, value| value.unsigned_abs().max(largest));
+    for (block, values) in bytes.chunks_mut(dtype.block_bytes()).zip(values.chunks(dtype.block_len())) {
+        block.iter_mut().zip(values).for_each(|(byte, value)| *byte = (value.to_bits() >> 8) as u8);
+        let amax = values.iter().fold(0.0_f32, |amax, value| amax.max(value.abs()));
+        // Scales are odd numbers of up to 31.
+        let scale = f16::from_f32(amax / (31.0 * format.unit * f32::from(largest)));
+        set_scale(dtype, block, scale.to_bits());
+    }
+    bytes
+}
+
+/// Sets the f16 that scales a block of a type of indexed values.
+fn set_scale(dtype: DType, block: &mut [u8], scale: u16) {
+    if dtype != DType::Iq1M {
+        block[..2].copy_from_slice(&scale.to_le_bytes());
+        return;
+    }
+    for (i, byte) in block[49..].iter_mut().step_by(2).enumerate() {
+        *byte = *byte & 15 | ((scale >> (4 * i) & 15) << 4) as u8;
+    }
 }
 
 struct Tensor {
@@ -51,9 +86,7 @@ impl RandomWeights {
                 let scale = (3.0 / matrix.cols as f32).sqrt();
                 let mut values = random_values(&part.tensor, part.rows * matrix.cols);
                 values.iter_mut().for_each(|value| *value *= scale);
-                let row_bytes = part.dtype.row_bytes(matrix.cols).expect("whole blocks");
-                let mut bytes = vec![0; part.rows * row_bytes];
-                sm_tensor::quantize(part.dtype, &values, &mut bytes).expect("whole rows");
+                let bytes = encoded(part.dtype, &values);
                 let tensor = Tensor { dtype: part.dtype, rows: part.rows, cols: matrix.cols, bytes };
                 weights.matrices.insert(part.tensor.clone(), tensor);
             }

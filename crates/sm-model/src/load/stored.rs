@@ -23,8 +23,8 @@ pub(super) enum StoredAs {
 }
 
 /// What may be read from safetensors and GGUF files, for messages.
-const SUPPORTED: &str =
-    "F32, F16, BF16, F64, I8, and in GGUF files the block formats that sm quantize writes";
+const SUPPORTED: &str = "F32, F16, BF16, F64, I8, and in GGUF files Q4_0 to Q8_0, Q2_K to Q6_K, IQ1_S to IQ4_XS, TQ1_0, TQ2_0, MXFP4 \
+     and Q1_0";
 
 impl StoredAs {
     /// By the name of safetensors files.

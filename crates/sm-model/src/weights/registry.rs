@@ -150,16 +150,26 @@ impl Registry {
     }
 }
 
-/// The data type closest to `wanted` whose blocks divide rows of `cols` values.
+/// `wanted`, or llama.cpp's fallback if rows of `cols` values are not whole blocks.
 pub(crate) fn fitting_dtype(wanted: DType, cols: usize) -> DType {
     let fits = |dtype: &DType| cols.is_multiple_of(dtype.block_len());
     [wanted, small_block(wanted), DType::F16].into_iter().find(fits).unwrap_or(DType::F16)
 }
 
-/// The data type with blocks of 32 values that is at least as precise as the given one with blocks of 256.
+/// The data type with blocks of 32 values that is at least as precise as the given one with longer blocks.
 fn small_block(dtype: DType) -> DType {
     match dtype {
-        DType::Q2K | DType::Q3K => DType::Iq4Nl,
+        DType::Tq2_0 | DType::Tq1_0 | DType::Q1_0 => DType::Q4_0,
+        DType::Q2K
+        | DType::Q3K
+        | DType::Iq4Xs
+        | DType::Iq3S
+        | DType::Iq3Xxs
+        | DType::Iq2S
+        | DType::Iq2Xs
+        | DType::Iq2Xxs
+        | DType::Iq1M
+        | DType::Iq1S => DType::Iq4Nl,
         DType::Q4K => DType::Q5_0,
         DType::Q5K => DType::Q5_1,
         DType::Q6K => DType::Q8_0,

@@ -7,6 +7,7 @@ mod allocation;
 mod executed;
 mod experts;
 mod export;
+mod formats;
 mod interpreter;
 mod loading;
 mod logits;

@@ -53,7 +53,7 @@ fn tensors_have_the_types_that_llama_cpp_gives_them() {
             .heads_per_kv_head(golden.heads_per_kv_head)
             .n_experts(golden.n_experts)
             .has_importance(golden.has_importance);
-        assert!(golden.mixtures.len() >= 15);
+        assert!(golden.mixtures.len() >= 19);
         for (name, expected) in &golden.mixtures {
             let mixture = Mixture::named(name).unwrap();
             assert_eq!(mixture.file_type(), expected.file_type, "{name}");

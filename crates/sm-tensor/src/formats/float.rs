@@ -3,7 +3,7 @@
 //! BF16 is the upper half of an F32, rounded to nearest, ties to even. F16 converts [`CHUNK`] values at
 //! a time, because the conversion instructions (F16C) work on vectors.
 
-use super::{BlockFormat, Format};
+use super::{BlockFormat, Format, Quantizers};
 use crate::DType;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -28,8 +28,11 @@ pub(super) const F16: Format = Format {
     dtype: DType::F16,
     max_abs: 65504.0,
     dequantize: dequantize_f16,
-    quantize: quantize_f16,
-    quantize_important: |values, _, bytes| quantize_f16(values, bytes),
+    quantize: Some(Quantizers {
+        plain: quantize_f16,
+        important: |values, _, bytes| quantize_f16(values, bytes),
+    }),
+    indexed: None,
 };
 
 /// Values converted at a time.

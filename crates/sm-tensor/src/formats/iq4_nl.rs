@@ -19,7 +19,8 @@ use super::{BlockFormat, importance, read_f16, write_f16};
 use crate::DType;
 use half::f16;
 
-const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+pub(super) const VALUES: [i8; 16] =
+    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// Grids tried on either side of the one that just spans the values, 1.5 % apart.
 const N_GRIDS: i8 = 4;
@@ -41,7 +42,7 @@ impl BlockFormat<32, 18> for Iq4Nl {
     }
 
     fn quantize(values: &[f32; 32], block: &mut [u8; 18]) {
-        write(values, search(values, &error_weights(values, WEIGHT_FLOOR)), block);
+        write(values, search(values, &plain_weights(values)), block);
     }
 
     fn quantize_important(values: &[f32; 32], importance: &[f32; 32], block: &mut [u8; 18]) {
@@ -50,6 +51,11 @@ impl BlockFormat<32, 18> for Iq4Nl {
             None => Self::quantize(values, block),
         }
     }
+}
+
+/// The weights of errors without an importance matrix.
+pub(super) fn plain_weights(values: &[f32; 32]) -> [f32; 32] {
+    error_weights(values, WEIGHT_FLOOR)
 }
 
 fn write(values: &[f32; 32], scale: f32, block: &mut [u8; 18]) {
@@ -63,7 +69,7 @@ fn write(values: &[f32; 32], scale: f32, block: &mut [u8; 18]) {
 
 /// The table entry nearest to `x`, and its index.
 #[inline(always)]
-fn nearest_entry(x: f32) -> (f32, f32) {
+pub(super) fn nearest_entry(x: f32) -> (f32, f32) {
     let mut entry = f32::from(VALUES[0]);
     let mut index = 0.0;
     // Counting the midpoints below x is branch-free and vectorises over x; a binary search is neither.
@@ -78,7 +84,7 @@ fn nearest_entry(x: f32) -> (f32, f32) {
 }
 
 /// The scale of least weighted square error among the least-squares scales of several grids.
-fn search(values: &[f32; 32], weights: &[f32; 32]) -> f32 {
+pub(super) fn search(values: &[f32; 32], weights: &[f32; 32]) -> f32 {
     let unit = reciprocal(signed_max(values));
     let mut best = 0.0;
     let mut best_gain = 0.0;

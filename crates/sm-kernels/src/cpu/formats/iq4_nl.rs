@@ -7,10 +7,8 @@
 //! Indices stay packed and are looked up in registers (`vpshufb`), so that decoding reads 4 bits per weight; the
 //! product is then that of 8-bit codes.
 
-use sm_tensor::DType;
-
 use super::q4_0::{self, Block};
-use super::{Kind, QuantFormat, planes};
+use super::{FileBlock, Kind, QuantFormat, planes};
 use crate::cpu::isa::Isa;
 
 pub(super) struct Iq4Nl;
@@ -28,15 +26,14 @@ const CODES: [u8; 16] = {
 };
 
 impl QuantFormat for Iq4Nl {
-    const DTYPE: DType = DType::Iq4Nl;
     type Block = Block;
     const SEGMENTS: usize = 2;
     type Kind = Kind<1, false, 8>;
     const OFFSET: i32 = 128;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, segment: usize, block: &mut Block) {
-        q4_0::pack(file_block, lane, segment, block);
+    fn pack(file_block: FileBlock<'_>, lane: usize, segment: usize, block: &mut Block) {
+        q4_0::pack(file_block.bytes, lane, segment, block);
     }
     #[inline(always)]
     fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {

@@ -9,9 +9,8 @@
 //! ```
 
 use bytemuck::{Pod, Zeroable};
-use sm_tensor::DType;
 
-use super::{Kind, QuantFormat, planes, read_u16};
+use super::{FileBlock, Kind, QuantFormat, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q2K;
@@ -28,23 +27,22 @@ pub(crate) struct Block {
 }
 
 impl QuantFormat for Q2K {
-    const DTYPE: DType = DType::Q2K;
     type Block = Block;
     const SEGMENTS: usize = 8;
     type Kind = Kind<2, true, 2>;
     const OFFSET: i32 = 0;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, _segment: usize, block: &mut Block) {
+    fn pack(file_block: FileBlock<'_>, lane: usize, _segment: usize, block: &mut Block) {
         for segment in 0..8 {
-            let codes = planes::shift_right(&file_block[16 + segment / 4 * 32..], segment % 4 * 2);
+            let codes = planes::shift_right(&file_block.bytes[16 + segment / 4 * 32..], segment % 4 * 2);
             planes::pack2(&codes, lane, &mut block.codes[segment]);
         }
         for (group, scales) in block.scales.iter_mut().enumerate() {
-            scales[lane] = file_block[group];
+            scales[lane] = file_block.bytes[group];
         }
-        block.d[lane] = read_u16(file_block, 80);
-        block.d_min[lane] = read_u16(file_block, 82);
+        block.d[lane] = read_u16(file_block.bytes, 80);
+        block.d_min[lane] = read_u16(file_block.bytes, 82);
     }
     #[inline(always)]
     fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {

@@ -13,9 +13,8 @@
 //! in every product.
 
 use bytemuck::{Pod, Zeroable};
-use sm_tensor::DType;
 
-use super::{Kind, QuantFormat, k_scales, planes, read_u16};
+use super::{FileBlock, Kind, QuantFormat, k_scales, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q3K;
@@ -33,27 +32,26 @@ pub(crate) struct Block {
 }
 
 impl QuantFormat for Q3K {
-    const DTYPE: DType = DType::Q3K;
     type Block = Block;
     const SEGMENTS: usize = 8;
     type Kind = Kind<2, false, 3>;
     const OFFSET: i32 = 4;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, _segment: usize, block: &mut Block) {
+    fn pack(file_block: FileBlock<'_>, lane: usize, _segment: usize, block: &mut Block) {
         for segment in 0..8 {
-            let low = planes::shift_right(&file_block[32 + segment / 4 * 32..], segment % 4 * 2);
-            let third = planes::shift_right(file_block, segment);
+            let low = planes::shift_right(&file_block.bytes[32 + segment / 4 * 32..], segment % 4 * 2);
+            let third = planes::shift_right(file_block.bytes, segment);
             planes::pack2(&low, lane, &mut block.low[segment]);
             planes::pack1(&third, lane, &mut block.third[segment]);
         }
-        let packed = &file_block[96..108];
+        let packed = &file_block.bytes[96..108];
         for (group, scales) in block.scales.iter_mut().enumerate() {
             let low = packed[group % 8] >> (group / 8 * 4) & 15;
             let high = packed[8 + group % 4] >> (group / 4 * 2) & 3;
             scales[lane] = (low | high << 4).cast_signed() - 32;
         }
-        block.d[lane] = read_u16(file_block, 108);
+        block.d[lane] = read_u16(file_block.bytes, 108);
     }
     #[inline(always)]
     fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {

@@ -9,9 +9,8 @@
 //! Two segments to a block: the scales of one are half a cache line.
 
 use bytemuck::{Pod, Zeroable};
-use sm_tensor::DType;
 
-use super::{Kind, QuantFormat, planes, read_u16};
+use super::{FileBlock, Kind, QuantFormat, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q4_0;
@@ -32,15 +31,14 @@ pub(super) fn pack(file_block: &[u8], lane: usize, segment: usize, block: &mut B
 }
 
 impl QuantFormat for Q4_0 {
-    const DTYPE: DType = DType::Q4_0;
     type Block = Block;
     const SEGMENTS: usize = 2;
     type Kind = Kind<1, false, 4>;
     const OFFSET: i32 = 8;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, segment: usize, block: &mut Block) {
-        pack(file_block, lane, segment, block);
+    fn pack(file_block: FileBlock<'_>, lane: usize, segment: usize, block: &mut Block) {
+        pack(file_block.bytes, lane, segment, block);
     }
     #[inline(always)]
     fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {

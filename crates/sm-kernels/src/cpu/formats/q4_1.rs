@@ -8,9 +8,8 @@
 //! ```
 
 use bytemuck::{Pod, Zeroable};
-use sm_tensor::DType;
 
-use super::{Kind, QuantFormat, planes, read_u16};
+use super::{FileBlock, Kind, QuantFormat, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q4_1;
@@ -28,17 +27,16 @@ pub(crate) struct Block {
 pub(super) const F16_SIGN: u16 = 0x8000;
 
 impl QuantFormat for Q4_1 {
-    const DTYPE: DType = DType::Q4_1;
     type Block = Block;
     const SEGMENTS: usize = 2;
     type Kind = Kind<1, true, 4>;
     const OFFSET: i32 = 0;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, segment: usize, block: &mut Block) {
-        planes::pack4(&planes::file_codes4(&file_block[4..]), lane, &mut block.codes[segment]);
-        block.scales[segment][lane] = read_u16(file_block, 0);
-        block.mins[segment][lane] = read_u16(file_block, 2) ^ F16_SIGN;
+    fn pack(file_block: FileBlock<'_>, lane: usize, segment: usize, block: &mut Block) {
+        planes::pack4(&planes::file_codes4(&file_block.bytes[4..]), lane, &mut block.codes[segment]);
+        block.scales[segment][lane] = read_u16(file_block.bytes, 0);
+        block.mins[segment][lane] = read_u16(file_block.bytes, 2) ^ F16_SIGN;
     }
     #[inline(always)]
     fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {

@@ -12,9 +12,9 @@
 //! Scales and minima are unpacked to bytes, which adds 3 % to what is read.
 
 use bytemuck::{Pod, Zeroable};
-use sm_tensor::{DType, unpack_k_scales};
+use sm_tensor::unpack_k_scales;
 
-use super::{Kind, QuantFormat, SEGMENT_LEN, k_scales, planes, read_u16};
+use super::{FileBlock, Kind, QuantFormat, SEGMENT_LEN, k_scales, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q4K;
@@ -38,21 +38,20 @@ pub(super) fn file_codes(bytes: &[u8], segment: usize) -> [u8; SEGMENT_LEN] {
 }
 
 impl QuantFormat for Q4K {
-    const DTYPE: DType = DType::Q4K;
     type Block = Block;
     const SEGMENTS: usize = 8;
     type Kind = Kind<1, true, 4>;
     const OFFSET: i32 = 0;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, _segment: usize, block: &mut Block) {
-        block.d[lane] = read_u16(file_block, 0);
-        block.d_min[lane] = read_u16(file_block, 2);
-        let (scales, mins) = unpack_k_scales(&file_block[4..16]);
+    fn pack(file_block: FileBlock<'_>, lane: usize, _segment: usize, block: &mut Block) {
+        block.d[lane] = read_u16(file_block.bytes, 0);
+        block.d_min[lane] = read_u16(file_block.bytes, 2);
+        let (scales, mins) = unpack_k_scales(&file_block.bytes[4..16]);
         for segment in 0..8 {
             block.scales[segment][lane] = scales[segment];
             block.mins[segment][lane] = mins[segment];
-            planes::pack4(&file_codes(&file_block[16..], segment), lane, &mut block.codes[segment]);
+            planes::pack4(&file_codes(&file_block.bytes[16..], segment), lane, &mut block.codes[segment]);
         }
     }
     #[inline(always)]

@@ -8,9 +8,8 @@
 //! ```
 
 use bytemuck::{Pod, Zeroable};
-use sm_tensor::DType;
 
-use super::{Kind, QuantFormat, planes, read_u16};
+use super::{FileBlock, Kind, QuantFormat, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q5_0;
@@ -25,18 +24,17 @@ pub(crate) struct Block {
 }
 
 impl QuantFormat for Q5_0 {
-    const DTYPE: DType = DType::Q5_0;
     type Block = Block;
     const SEGMENTS: usize = 2;
     type Kind = Kind<1, false, 5>;
     const OFFSET: i32 = 16;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, segment: usize, block: &mut Block) {
-        let codes = planes::file_codes5(&file_block[2..6], &file_block[6..]);
+    fn pack(file_block: FileBlock<'_>, lane: usize, segment: usize, block: &mut Block) {
+        let codes = planes::file_codes5(&file_block.bytes[2..6], &file_block.bytes[6..]);
         planes::pack4(&codes, lane, &mut block.low[segment]);
         planes::pack1(&codes.map(|code| code >> 4), lane, &mut block.fifth[segment]);
-        block.scales[segment][lane] = read_u16(file_block, 0);
+        block.scales[segment][lane] = read_u16(file_block.bytes, 0);
     }
     #[inline(always)]
     fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {

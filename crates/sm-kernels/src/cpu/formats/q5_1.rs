@@ -9,10 +9,9 @@
 //! ```
 
 use bytemuck::{Pod, Zeroable};
-use sm_tensor::DType;
 
 use super::q4_1::F16_SIGN;
-use super::{Kind, QuantFormat, planes, read_u16};
+use super::{FileBlock, Kind, QuantFormat, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q5_1;
@@ -28,19 +27,18 @@ pub(crate) struct Block {
 }
 
 impl QuantFormat for Q5_1 {
-    const DTYPE: DType = DType::Q5_1;
     type Block = Block;
     const SEGMENTS: usize = 2;
     type Kind = Kind<1, true, 5>;
     const OFFSET: i32 = 0;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, segment: usize, block: &mut Block) {
-        let codes = planes::file_codes5(&file_block[4..8], &file_block[8..]);
+    fn pack(file_block: FileBlock<'_>, lane: usize, segment: usize, block: &mut Block) {
+        let codes = planes::file_codes5(&file_block.bytes[4..8], &file_block.bytes[8..]);
         planes::pack4(&codes, lane, &mut block.low[segment]);
         planes::pack1(&codes.map(|code| code >> 4), lane, &mut block.fifth[segment]);
-        block.scales[segment][lane] = read_u16(file_block, 0);
-        block.mins[segment][lane] = read_u16(file_block, 2) ^ F16_SIGN;
+        block.scales[segment][lane] = read_u16(file_block.bytes, 0);
+        block.mins[segment][lane] = read_u16(file_block.bytes, 2) ^ F16_SIGN;
     }
     #[inline(always)]
     fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {

@@ -11,10 +11,10 @@
 //! ```
 
 use bytemuck::{Pod, Zeroable};
-use sm_tensor::{DType, unpack_k_scales};
+use sm_tensor::unpack_k_scales;
 
 use super::q4_k::file_codes;
-use super::{Kind, QuantFormat, k_scales, planes, read_u16};
+use super::{FileBlock, Kind, QuantFormat, k_scales, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q5K;
@@ -32,22 +32,25 @@ pub(crate) struct Block {
 }
 
 impl QuantFormat for Q5K {
-    const DTYPE: DType = DType::Q5K;
     type Block = Block;
     const SEGMENTS: usize = 8;
     type Kind = Kind<1, true, 5>;
     const OFFSET: i32 = 0;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, _segment: usize, block: &mut Block) {
-        block.d[lane] = read_u16(file_block, 0);
-        block.d_min[lane] = read_u16(file_block, 2);
-        let (scales, mins) = unpack_k_scales(&file_block[4..16]);
+    fn pack(file_block: FileBlock<'_>, lane: usize, _segment: usize, block: &mut Block) {
+        block.d[lane] = read_u16(file_block.bytes, 0);
+        block.d_min[lane] = read_u16(file_block.bytes, 2);
+        let (scales, mins) = unpack_k_scales(&file_block.bytes[4..16]);
         for segment in 0..8 {
             block.scales[segment][lane] = scales[segment];
             block.mins[segment][lane] = mins[segment];
-            planes::pack4(&file_codes(&file_block[48..], segment), lane, &mut block.low[segment]);
-            planes::pack1(&planes::shift_right(&file_block[16..], segment), lane, &mut block.fifth[segment]);
+            planes::pack4(&file_codes(&file_block.bytes[48..], segment), lane, &mut block.low[segment]);
+            planes::pack1(
+                &planes::shift_right(&file_block.bytes[16..], segment),
+                lane,
+                &mut block.fifth[segment],
+            );
         }
     }
     #[inline(always)]

@@ -10,9 +10,8 @@
 //! ```
 
 use bytemuck::{Pod, Zeroable};
-use sm_tensor::DType;
 
-use super::{Kind, QuantFormat, k_scales, planes, read_u16};
+use super::{FileBlock, Kind, QuantFormat, k_scales, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q6K;
@@ -30,26 +29,25 @@ pub(crate) struct Block {
 }
 
 impl QuantFormat for Q6K {
-    const DTYPE: DType = DType::Q6K;
     type Block = Block;
     const SEGMENTS: usize = 8;
     type Kind = Kind<2, false, 6>;
     const OFFSET: i32 = 32;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, _segment: usize, block: &mut Block) {
+    fn pack(file_block: FileBlock<'_>, lane: usize, _segment: usize, block: &mut Block) {
         for segment in 0..8 {
             let half = segment / 4;
             let quarter = segment % 4;
-            let low = planes::shift_right(&file_block[half * 64 + quarter % 2 * 32..], quarter / 2 * 4);
-            let high = planes::shift_right(&file_block[128 + half * 32..], quarter * 2);
+            let low = planes::shift_right(&file_block.bytes[half * 64 + quarter % 2 * 32..], quarter / 2 * 4);
+            let high = planes::shift_right(&file_block.bytes[128 + half * 32..], quarter * 2);
             planes::pack4(&low, lane, &mut block.low[segment]);
             planes::pack2(&high, lane, &mut block.high[segment]);
         }
         for (group, scales) in block.scales.iter_mut().enumerate() {
-            scales[lane] = file_block[192 + group].cast_signed();
+            scales[lane] = file_block.bytes[192 + group].cast_signed();
         }
-        block.d[lane] = read_u16(file_block, 208);
+        block.d[lane] = read_u16(file_block.bytes, 208);
     }
     #[inline(always)]
     fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {

@@ -10,9 +10,8 @@
 //! where signed bytes multiply faster. Two segments to a block: the scales of one are half a cache line.
 
 use bytemuck::{Pod, Zeroable};
-use sm_tensor::DType;
 
-use super::{Kind, QuantFormat, SEGMENT_LEN, planes, read_u16};
+use super::{FileBlock, Kind, QuantFormat, SEGMENT_LEN, planes, read_u16};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Q8_0;
@@ -26,18 +25,17 @@ pub(crate) struct Block {
 }
 
 impl QuantFormat for Q8_0 {
-    const DTYPE: DType = DType::Q8_0;
     type Block = Block;
     const SEGMENTS: usize = 2;
     type Kind = Kind<1, false, 8>;
     const OFFSET: i32 = 128;
 
     #[inline(always)]
-    fn pack(file_block: &[u8], lane: usize, segment: usize, block: &mut Block) {
-        let mut codes: [u8; SEGMENT_LEN] = *file_block[2..].first_chunk().expect("32 codes");
+    fn pack(file_block: FileBlock<'_>, lane: usize, segment: usize, block: &mut Block) {
+        let mut codes: [u8; SEGMENT_LEN] = *file_block.bytes[2..].first_chunk().expect("32 codes");
         codes.iter_mut().for_each(|code| *code ^= 0x80);
         planes::pack8(&codes, lane, &mut block.codes[segment]);
-        block.scales[segment][lane] = read_u16(file_block, 0);
+        block.scales[segment][lane] = read_u16(file_block.bytes, 0);
     }
     #[inline(always)]
     fn codes<I: Isa>(isa: I, block: &Block, segment: usize, quad: usize) -> I::Bytes {

@@ -14,13 +14,15 @@
 use std::ops::Range;
 
 use bytemuck::Zeroable;
+use sm_tensor::DType;
 
 use super::Line;
-use crate::cpu::formats::{FloatFormat, FormatVisitor, QuantFormat, SEGMENT_LEN};
+use crate::cpu::formats::{FileBlock, FloatFormat, FormatVisitor, QuantFormat, SEGMENT_LEN};
 use crate::cpu::isa::LANES;
 
 /// Writes rows into zeroed panels.
 pub(super) struct WriteRows<'a> {
+    pub(super) dtype: DType,
     pub(super) cols: usize,
     /// The rows, back to back.
     pub(super) bytes: &'a [u8],
@@ -72,9 +74,10 @@ impl FormatVisitor for WriteRows<'_> {
     }
 
     fn quantized<F: QuantFormat>(self) {
-        let file_block_bytes = F::DTYPE.block_bytes();
-        let row_bytes = self.cols / F::DTYPE.block_len() * file_block_bytes;
-        let file_blocks_per_block = F::SEGMENTS * SEGMENT_LEN / F::DTYPE.block_len();
+        let dtype = self.dtype;
+        let file_block_bytes = dtype.block_bytes();
+        let row_bytes = self.cols / dtype.block_len() * file_block_bytes;
+        let file_blocks_per_block = F::SEGMENTS * SEGMENT_LEN / dtype.block_len();
         let segments_per_file_block = F::SEGMENTS / file_blocks_per_block;
         for (panel, rows) in self.panels(row_bytes) {
             let blocks: &mut [F::Block] = bytemuck::cast_slice_mut(panel);
@@ -84,8 +87,8 @@ impl FormatVisitor for WriteRows<'_> {
                 let range = start..(start + file_blocks_per_block * file_block_bytes).min(row_bytes);
                 for lane in 0..n_rows {
                     let file_blocks = rows.bytes(lane, &range).chunks_exact(file_block_bytes);
-                    for (i, file_block) in file_blocks.enumerate() {
-                        F::pack(file_block, lane, i * segments_per_file_block, block);
+                    for (i, bytes) in file_blocks.enumerate() {
+                        F::pack(FileBlock { dtype, bytes }, lane, i * segments_per_file_block, block);
                     }
                 }
             }

@@ -34,9 +34,7 @@ impl Tensors {
     fn bytes(&self, dtype: DType, rows: Range<usize>) -> Vec<u8> {
         let values = random(rows.end * self.cols, dtype as u64 + 7);
         let values = &values[rows.start * self.cols..];
-        let mut bytes = vec![0; rows.len() * dtype.row_bytes(self.cols).unwrap()];
-        sm_tensor::quantize(dtype, values, &mut bytes).unwrap();
-        bytes
+        crate::testing::encoded(dtype, values)
     }
 }
 

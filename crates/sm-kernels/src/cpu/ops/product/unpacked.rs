@@ -96,7 +96,8 @@ impl<'a> PanelPair<'a> {
             (1, true, ..=4) => sweep.run::<Kind<1, true, 4>>(),
             (1, true, _) => sweep.run::<Kind<1, true, 5>>(),
             (_, false, ..=4) => sweep.run::<Kind<2, false, 4>>(),
-            (_, false, _) => sweep.run::<Kind<2, false, 6>>(),
+            (_, false, 5 | 6) => sweep.run::<Kind<2, false, 6>>(),
+            (_, false, _) => sweep.run::<Kind<2, false, 7>>(),
             (_, true, _) => sweep.run::<Kind<2, true, 4>>(),
         }
     }
@@ -120,7 +121,7 @@ impl<I: Isa> FormatVisitor for Unpack<'_, I> {
             let most = match (F::Kind::GROUPS, F::Kind::HAS_MIN) {
                 (1, false) => 8,
                 (1, true) => 5,
-                (_, false) => 6,
+                (_, false) => 7,
                 (_, true) => 4,
             };
             assert!(F::Kind::BITS <= most, "PanelPair::multiply has no row for this kind of codes");
