@@ -16,9 +16,7 @@ struct Args {
     /// The model whose dimensions to use.
     #[arg(long, default_value = "llama-1.1b", value_parser = PossibleValuesParser::new(SHAPES.map(|s| s.name)))]
     shape: String,
-    /// f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q2_k to q6_k, iq4_nl, iq4_xs, mxfp4, tq1_0, tq2_0 or q1_0, or a
-    /// mixture: q4_k_m, q5_k_m.
-    /// As with llama-quantize, the output matrix is q6_k if most others have fewer bits.
+    /// A type of `sm quantize`, such as f16, q8_0 or q4_k_m.
     #[arg(long = "type", default_value = "q4_0")]
     dtype: String,
     /// Stores every matrix in that type, including the output matrix.
