@@ -8,8 +8,8 @@ use sm_benches::random_weights::RandomWeights;
 use sm_kernels::CpuBackend;
 use sm_kernels::plan::{
     Activation, Attention, Backend, BufferId, Embed, Executor, Experts, GatedLinear, GatherRows, Limits,
-    Linear, MatrixId, MoeFfn, Norm, NormKind, OutputRow, PAGE_LEN, Plan, PlanBuilder, RopePairs, RopeStore,
-    RopeTable, Rows, Span, StepBatch, StepOutput, Store,
+    Linear, MatrixId, MoeFfn, Norm, NormKind, NormOrder, OutputRow, PAGE_LEN, Plan, PlanBuilder, RopePairs,
+    RopeStore, RopeTable, Rows, Span, StepBatch, StepOutput, Store,
 };
 use sm_tensor::{DType, PageId, TokenId};
 
@@ -117,6 +117,8 @@ impl Layers {
             q_norm: None,
             k_norm: None,
             norm_eps: 1e-5,
+            norm_order: NormOrder::BeforeRope,
+            q_scale: None,
             q,
         });
         self.plan.push(Attention {

@@ -52,7 +52,7 @@ impl Indexed<54> for Tq1_0 {
             for j in 0..n_bytes {
                 let mut fraction = block[first_byte + j];
                 for n in 0..n_digits {
-                    unpacked.indices[first_value + n * n_bytes + j] = (u16::from(fraction) * 3 >> 8) as u8;
+                    unpacked.indices[first_value + n * n_bytes + j] = ((u16::from(fraction) * 3) >> 8) as u8;
                     fraction = fraction.wrapping_mul(3);
                 }
             }

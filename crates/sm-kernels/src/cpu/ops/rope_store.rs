@@ -174,7 +174,7 @@ impl RopeStore {
                             match q_scale {
                                 None => out.copy_from_slice(&head[..head_dim]),
                                 Some(scale) => {
-                                    out.iter_mut().zip(&*head).for_each(|(out, x)| *out = scale * x)
+                                    out.iter_mut().zip(&*head).for_each(|(out, x)| *out = scale * x);
                                 }
                             }
                         }
