@@ -240,7 +240,7 @@ CASES = [
         "qwen2-moe-sparse-step", "qwen2_moe",
         QWEN2_MOE | dict(num_hidden_layers=4, decoder_sparse_step=2, mlp_only_layers=[3], qkv_bias=False,
                          norm_topk_prob=True),
-        ["router", "shared expert behind a gate", "dense layers by step and by list", "no qkv bias"], [19], 31,
+        ["router", "shared expert behind a gate", "dense layers by step and by list", "no qkv bias"], [19], 61,
         without=[dict(norm_topk_prob=False)],
     ),
     Case(
