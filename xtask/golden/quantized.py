@@ -2,12 +2,12 @@
 
     crates/sm-model/tests/data/quantized/matrices/CASE/   config.json, model.safetensors: some quantized modules
         expected.safetensors    their values (F32), as they are or rounded once to the type in expected.json
-        expected.json           the data type of each matrix, and the number of notes
+        expected.json           the data type that each matrix becomes
     crates/sm-model/tests/data/quantized/models/CASE/     a tiny model, laid out like those of architectures.py
         logits-0.f32            what transformers computes with the dequantized weights
 
-Nothing here is packed or unpacked by our code. The packing of compressed-tensors and MLX is compared with these packages, the others
-follow the loops of AutoGPTQ (`qlinear_cuda.py`) and AutoAWQ (`gemm.py`).
+Nothing here is packed or unpacked by our code. Packing and values of compressed-tensors and MLX are compared with these packages, the
+packing of AWQ with the converter of compressed-tensors; that of GPTQ follows the loops of AutoGPTQ (`qlinear_cuda.py`).
 """
 
 import json
@@ -17,6 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
+from compressed_tensors.entrypoints.convert.converters.autoawq import AutoAWQConverter
+from compressed_tensors.quantization import QuantizationArgs
+from compressed_tensors.quantization.lifecycle.forward import dequantize
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -145,6 +148,9 @@ class Maker:
         zero = self.codes((n_groups, out), 4) if zeros == "any" else np.full((n_groups, out), 8)
         scales = self.scales((n_groups, out), torch.float16)
         tensors = {"qweight": tensor(pack_awq(codes)), "qzeros": tensor(pack_awq(zero)), "scales": scales}
+        theirs = AutoAWQConverter.unpack_awq(tensors["qweight"], tensors["qzeros"], 4)
+        theirs = [(x & 15).numpy() for x in AutoAWQConverter.reverse_awq_order(*theirs, 4)]
+        assert (theirs[0] == codes).all() and (theirs[1] == zero).all()
         of = np.arange(width) // group
         return Module(tensors, ((codes - zero[of]) * floats(scales)[of]).T, dtype)
 
@@ -170,7 +176,10 @@ class Maker:
             tensors["weight_zero_point"] = tensor(packed)
         if g_idx is not None:
             tensors["weight_g_idx"] = tensor(g_idx.astype(np.int32))
-        return Module(tensors, (codes - zero[:, of]) * floats(scales)[:, of], dtype)
+        values = (codes - zero[:, of]) * floats(scales)[:, of]
+        if g_idx is None:  # These packages no longer read it.
+            check_compressed(codes, scales, zero, values)
+        return Module(tensors, values, dtype)
 
     def bytes(self, out, width, scale=torch.bfloat16, per_row=True, zeros=False, dtype="q8_0") -> Module:
         """compressed-tensors `int-quantized`."""
@@ -181,7 +190,9 @@ class Maker:
         if zeros:
             zero = self.codes(tuple(scales.shape), 8) - 128
             tensors["weight_zero_point"] = tensor(zero.astype(np.int8))
-        return Module(tensors, (codes - zero) * floats(scales), dtype)
+        values = (codes - zero) * floats(scales)
+        check_compressed(codes, scales, zero, values)
+        return Module(tensors, values, dtype)
 
     def mlx(self, out, width, bits=4, group=32, scale=torch.float16, tiny_bias=False, dtype="q4_1") -> Module:
         n_groups = width // group
@@ -195,6 +206,18 @@ class Maker:
         packed = tensor(pack_words(codes, bits).view(np.uint32))
         check_mlx(packed, scales, biases, group, bits, values)
         return Module({"weight": packed, "scales": scales, "biases": biases}, values, dtype)
+
+
+def check_compressed(codes, scales, zero, values) -> None:
+    if scales.numel() == 1:
+        args = QuantizationArgs(strategy="tensor")
+    elif scales.shape[1] == 1:
+        args = QuantizationArgs(strategy="channel")
+    else:
+        args = QuantizationArgs(strategy="group", group_size=codes.shape[1] // scales.shape[1])
+    x_q = tensor(codes.astype(np.int8)).float()
+    theirs = dequantize(x_q, scales.float(), tensor(zero.astype(np.int8)).float(), args)
+    assert np.allclose(theirs.numpy(), values, rtol=1e-6, atol=0)
 
 
 def check_mlx(packed, scales, biases, group, bits, values) -> None:
@@ -298,7 +321,13 @@ def gptq_cases() -> dict:
 def awq_cases() -> dict:
     m = Maker(3)
     config = {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm", "zero_point": True}}
-    return {"awq": (config, {"m": m.awq(24, 64), "symmetric": m.awq(40, 32, zeros="middle", dtype="q4_0")})}
+    without = m.awq(24, 64, zeros="middle", dtype="q4_0")
+    del without.tensors["qzeros"]
+    unsaid = {"quantization_config": config["quantization_config"] | {"zero_point": False}}
+    return {
+        "awq": (config, {"m": m.awq(24, 64), "symmetric": m.awq(40, 32, zeros="middle", dtype="q4_0")}),
+        "awq-without-zero-points": (unsaid, {"m": without}),
+    }
 
 
 def ct_cases() -> dict:

@@ -213,9 +213,8 @@ pub(crate) fn take_matrices(files: &mut [OpenFile], quantization: &Quantization)
 fn refuse_quantized(files: &[OpenFile]) -> Result<(), LoadError> {
     let is_code = |(info, stored): &&(TensorInfo, StoredAs)| match stored {
         StoredAs::E4m3 | StoredAs::E5m2 => true,
-        StoredAs::I32 | StoredAs::U32 => {
-            [".qweight", ".weight_packed", ".weight"].iter().any(|suffix| info.name.ends_with(suffix))
-        }
+        StoredAs::U32 => info.name.ends_with(".weight"),
+        StoredAs::I32 => [".qweight", ".weight_packed"].iter().any(|suffix| info.name.ends_with(suffix)),
         _ => false,
     };
     match files.iter().flat_map(|file| &file.tensors.foreign).find(is_code) {

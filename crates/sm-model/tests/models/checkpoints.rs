@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sm_kernels::plan::WeightSource;
-use sm_model::{Gguf, LoadNote, LoadOptions, Loss, Model, export_gguf, load_model};
+use sm_model::{ExportOptions, Gguf, LoadNote, LoadOptions, Loss, Mixture, Model, export_gguf, load_model};
 use sm_tensor::{DType, dequantize, quantize};
 
 use crate::quantized_dir;
@@ -75,8 +75,9 @@ fn exported_matrices_have_the_codes_of_the_checkpoint() {
     {
         let model = load(name, None);
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("checkpoint-{name}.gguf"));
+        let options = ExportOptions::new(Mixture::uniform(dtype));
         let exported =
-            export_gguf(&model, &path, dtype, &mut |_, _| {}).unwrap_or_else(|error| panic!("{error}"));
+            export_gguf(&model, &path, &options, &mut |_, _| {}).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(exported.n_requantized, 0, "{name}");
         let file = Gguf::open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();

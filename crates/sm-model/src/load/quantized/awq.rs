@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! qweight  I32 [in, out / 8]           codes of eight outputs to a word, in the order 0 2 4 6 1 3 5 7
-//! qzeros   I32 [n_groups, out / 8]     zero points, in the same order
+//! qzeros   I32 [n_groups, out / 8]     zero points, in the same order; all 8 if the configuration says zero_point: false
 //! scales       [n_groups, out]
 //!
 //! weight[o, i] = scales[g, o] * (code[i, o] - zero[g, o])        g = i / group_size
@@ -25,6 +25,7 @@ const BITS: usize = 4;
 #[derive(Clone, Debug)]
 pub(super) struct Awq {
     group_size: GroupSize,
+    has_zero_points: bool,
 }
 
 impl Awq {
@@ -42,7 +43,7 @@ impl Awq {
             found => found,
         };
         let group_size = group_size.ok_or_else(|| LoadError::MissingKey { key: "group_size".into() })?;
-        Ok(Self { group_size })
+        Ok(Self { group_size, has_zero_points: config.bool("zero_point")?.unwrap_or(true) })
     }
 
     /// The matrix of a module that has a `qweight`.
@@ -52,11 +53,18 @@ impl Awq {
         let n_rows = n_words * (32 / BITS);
         let Division { group_len, n_groups } = self.group_size.divide(&qweight, n_cols)?;
         let scales = Grid::by_group(parts.require(module, "scales", "qweight")?, n_groups, n_rows)?;
-        let qzeros = parts.require(module, "qzeros", "qweight")?;
-        let zeros = ZeroPoints::Packed {
-            codes: Codes::new(qzeros, BITS, [n_groups, n_rows], Packing::LastAwq)?,
-            orientation: Orientation::ColumnsFirst,
-            plus: 0,
+        let qzeros = if self.has_zero_points {
+            Some(parts.require(module, "qzeros", "qweight")?)
+        } else {
+            parts.take(module, "qzeros")
+        };
+        let zeros = match qzeros {
+            None => ZeroPoints::Fixed(8),
+            Some(qzeros) => ZeroPoints::Packed {
+                codes: Codes::new(qzeros, BITS, [n_groups, n_rows], Packing::LastAwq)?,
+                orientation: Orientation::ColumnsFirst,
+                plus: 0,
+            },
         };
         Ok(MatrixParts {
             name: format!("{module}.weight"),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use sm_tensor::{DType, dequantize};
+use sm_tensor::dequantize;
 
 use super::*;
 use crate::load::tensors::Tensors;
@@ -60,6 +60,9 @@ fn rows_of_matrices_can_be_read_in_any_pieces() {
     for dir in golden("matrices") {
         let tensors = open(&dir);
         for (index, info) in tensors.infos().iter().enumerate() {
+            if tensors.quantized(index).is_none() {
+                continue;
+            }
             let whole = tensors.bytes(index).unwrap();
             let row_bytes = whole.len() / info.n_rows();
             let mut buffer = vec![0xFF; 3];
