@@ -92,7 +92,7 @@ impl Weights {
     }
 
     /// The bytes of a tensor as its files store it: one piece, or for a matrix of a quantized checkpoint its codes, scales and zero
-    /// points. None if there is no such tensor.
+    /// points. Empty if there is no such tensor.
     pub fn stored_bytes(&self, name: &str) -> Vec<&[u8]> {
         self.tensors.position(name).map_or_else(Vec::new, |index| self.tensors.stored_bytes(index))
     }
