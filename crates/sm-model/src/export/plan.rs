@@ -41,12 +41,12 @@ impl Target {
 
     /// The data type of [`Target::bytes`].
     pub(super) fn dtype(&self, tensors: &Tensors) -> DType {
-        let info = &tensors.infos()[self.sources[0]];
-        if matches!(self.rearrangement, Rearrangement::None | Rearrangement::PairNeighbours { .. }) {
-            info.dtype
-        } else {
-            DType::F32
-        }
+        let keeps_type =
+            matches!(self.rearrangement, Rearrangement::None | Rearrangement::PairNeighbours { .. });
+        let dtype = tensors.infos()[self.sources[0]].dtype;
+        // Experts of a quantized checkpoint need not have the same type.
+        let is_uniform = self.sources.iter().all(|&index| tensors.infos()[index].dtype == dtype);
+        if keeps_type && is_uniform { dtype } else { DType::F32 }
     }
 
     /// Its values, in the order of the file.
@@ -66,8 +66,16 @@ impl Target {
             [only] => of_source(*only),
             several => {
                 let mut joined = Vec::new();
+                let dtype = self.dtype(tensors);
                 for &index in several {
-                    joined.extend_from_slice(&of_source(index)?);
+                    let info = &tensors.infos()[index];
+                    let bytes = of_source(index)?;
+                    match self.rearrangement {
+                        Rearrangement::None if info.dtype != dtype => {
+                            joined.extend(values::to_f32_bytes(info, &bytes)?);
+                        }
+                        _ => joined.extend_from_slice(&bytes),
+                    }
                 }
                 Ok(joined.into())
             }

@@ -52,6 +52,14 @@ pub(super) fn to_f32(info: &TensorInfo, bytes: &[u8]) -> Result<Vec<f32>, LoadEr
     Ok(values)
 }
 
+/// The values as `f32`, stored.
+///
+/// # Errors
+/// As [`to_f32`].
+pub(super) fn to_f32_bytes(info: &TensorInfo, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+    Ok(to_bytes(to_f32(info, bytes)?.into_iter()))
+}
+
 /// Interleaves the two halves of each head's rows: `a0 a1 … b0 b1 …` becomes `a0 b0 a1 b1 …`.
 fn pair_neighbours(info: &TensorInfo, bytes: &[u8], head_dim: usize) -> Result<Vec<u8>, LoadError> {
     let n_rows = info.shape[0];
