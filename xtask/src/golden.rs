@@ -7,9 +7,10 @@ use crate::setup::{models, python_environment, venv_python};
 use crate::spawn::{self, command, root};
 
 /// The scripts of `xtask/golden/`. Each takes the folder to write into, laid out as the repository.
-const SCRIPTS: [&str; 8] = [
+const SCRIPTS: [&str; 9] = [
     "formats.py",
     "architectures.py",
+    "quantized.py",
     "chat.py",
     "tokenizer_files.py",
     "pre_tokenizers.py",

@@ -150,6 +150,15 @@ impl Config {
         Ok(text.or_defaults(Value::Object(self.fields)))
     }
 
+    /// The names of all fields that are not `null`.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.fields.keys().filter(|key| self.get(key).is_some()).cloned().collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
     /// A field of any type; `None` if absent.
     pub(crate) fn value(&self, key: &str) -> Option<&Value> {
         self.get(key)

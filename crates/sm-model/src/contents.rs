@@ -31,9 +31,11 @@ pub struct TensorContents {
     pub name: String,
     /// The data type, by our name for it, or else by the file's.
     pub dtype: String,
+    /// How a quantized checkpoint stores it; `dtype` is what it is read as.
+    pub stored: Option<String>,
     /// Extents, slowest dimension first.
     pub shape: Vec<u64>,
-    /// Its size; `None` for an unsupported type.
+    /// Its size in the files; `None` for an unsupported type.
     pub bytes: Option<u64>,
 }
 
@@ -46,7 +48,7 @@ impl Contents {
         match detect(path)? {
             Kind::Directory(dir) => Ok(Self {
                 metadata: configuration(&dir)?,
-                tensors: tensors(&Tensors::open_safetensors(&dir)?),
+                tensors: tensors(&Tensors::open_safetensors(&dir, None)?),
             }),
             Kind::Gguf(path) => {
                 let opened = Tensors::open_gguf(&path).map_err(|error| error.in_file(&path));
@@ -84,15 +86,17 @@ fn configuration(dir: &Path) -> Result<Map<String, Json>, LoadError> {
 }
 
 fn tensors(tensors: &Tensors) -> Vec<TensorContents> {
-    let read = tensors.infos().iter().map(|info| TensorContents {
+    let read = tensors.infos().iter().enumerate().map(|(index, info)| TensorContents {
         name: info.name.clone(),
         dtype: info.dtype.to_string(),
+        stored: tensors.quantized(index).map(|matrix| matrix.form().to_owned()),
         shape: info.shape.iter().map(|&extent| extent as u64).collect(),
-        bytes: Some(info.bytes.len() as u64),
+        bytes: Some(tensors.stored_bytes(index).into_iter().map(|bytes| bytes.len() as u64).sum()),
     });
     let unread = tensors.all_unread().map(|tensor| TensorContents {
         name: tensor.name.clone(),
         dtype: tensor.dtype.clone(),
+        stored: None,
         shape: tensor.shape.clone(),
         bytes: None,
     });

@@ -172,6 +172,14 @@ pub enum LoadError {
         /// The shape that the configuration implies.
         expected: Vec<usize>,
     },
+    /// A matrix of a quantized checkpoint cannot be read.
+    #[error("quantized tensor {:?}: {}", cut(.tensor), cut(.reason))]
+    Quantized {
+        /// The matrix, or the tensor of its codes, scales or zero points.
+        tensor: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A file that the index names is missing.
     #[error("shard {} is missing: the index lists {n_tensors} tensors in it; download that file as well", path.display())]
     MissingShard {

@@ -44,6 +44,7 @@ pub use export::{ExportError, ExportOptions, Exported, ImportanceMatrix, export_
 pub use load::TensorInfo;
 pub use load::file::MappedFile;
 pub use load::gguf::{Gguf, GgufWriter, TensorSpec, WriteError};
+pub use load::quantized::{LoadNote, Loss};
 pub use mixture::{Mixture, MixtureModel, UnknownMixture};
 pub use model::{DEFAULT_CONTEXT_LEN, LoadOptions, Model, ModelBytes, ModelSource, load_model, parse_model};
 pub use names::{LinearLayout, Naming};

@@ -7,6 +7,7 @@
 pub(crate) mod cursor;
 pub(crate) mod file;
 pub(crate) mod gguf;
+pub(crate) mod quantized;
 pub(crate) mod safetensors;
 pub(crate) mod smnd;
 pub(crate) mod split;
@@ -28,7 +29,7 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// How the values are stored.
     pub dtype: DType,
-    /// Its bytes, as a range of the file.
+    /// Its bytes, as a range of the file; for a matrix of a quantized checkpoint, of the bytes that it is converted to.
     pub bytes: Range<usize>,
 }
 
@@ -36,6 +37,11 @@ impl TensorInfo {
     /// Number of values.
     pub fn n_values(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// Number of rows, over all dimensions but the last.
+    pub(crate) fn n_rows(&self) -> usize {
+        self.shape[..self.shape.len().saturating_sub(1)].iter().product()
     }
 }
 

@@ -17,6 +17,7 @@ use sm_tensor::DType;
 use crate::config::Config;
 use crate::load::file::{FileBytes, check_kind};
 use crate::load::gguf::Gguf;
+use crate::load::quantized::Quantization;
 use crate::load::split::model_among;
 use crate::load::tensors::Tensors;
 use crate::load::{safetensors, smnd};
@@ -143,8 +144,9 @@ pub fn parse_model(bytes: ModelBytes, options: &LoadOptions) -> Result<Model, Lo
     let path = PathBuf::new();
     let (spec, source) = match bytes {
         ModelBytes::Directory { config, tensors } => {
-            all.add_file(safetensors::read_header(&tensors)?, tensors.into())?;
-            (arch::from_hf(&Config::parse(&config)?.text_model()?, &all)?, ModelSource::Directory(path))
+            let config = Config::parse(&config)?.text_model()?;
+            all = Tensors::parse_safetensors(tensors, &Quantization::of(&config)?)?;
+            (arch::from_hf(&config, &all)?, ModelSource::Directory(path))
         }
         ModelBytes::Gguf(bytes) => {
             let (metadata, infos, bytes) = Gguf::parse(bytes)?.into_parts();
@@ -217,9 +219,20 @@ fn gguf_files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
 fn load_directory(dir: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
     let config_path = dir.join("config.json");
     let config = Config::open(&config_path)?.text_model().map_err(|error| error.in_file(&config_path))?;
-    let tensors = Tensors::open_safetensors(dir)?;
+    let tensors = Tensors::open_safetensors(dir, Some(&quantization(dir, &config)?))?;
     let spec = arch::from_hf(&config, &tensors).map_err(|error| error.in_file(&config_path))?;
     build(spec, tensors, ModelSource::Directory(dir.to_owned()), options).map_err(|error| error.in_file(dir))
+}
+
+/// How the weights of a directory are quantized.
+fn quantization(dir: &Path, config: &Config) -> Result<Quantization, LoadError> {
+    let said = Quantization::of(config).map_err(|error| error.in_file(&dir.join("config.json")))?;
+    // AutoGPTQ wrote its settings here, before `config.json` had a place for them.
+    let own_file = dir.join("quantize_config.json");
+    if !said.is_none() || !own_file.is_file() {
+        return Ok(said);
+    }
+    Quantization::of_settings(&Config::open(&own_file)?, "gptq").map_err(|error| error.in_file(&own_file))
 }
 
 fn load_gguf(path: &Path, options: &LoadOptions) -> Result<Model, LoadError> {

@@ -19,6 +19,7 @@ use sm_kernels::plan::{WeightError, WeightSource};
 use sm_tensor::DType;
 
 use crate::load::TensorInfo;
+use crate::load::quantized::{LoadNote, QuantizedMatrix, ReadError};
 use crate::load::tensors::Tensors;
 use crate::names::LinearLayout;
 
@@ -90,9 +91,20 @@ impl Weights {
         &self.tensors
     }
 
-    /// The bytes of a tensor as stored.
-    pub fn tensor_bytes(&self, name: &str) -> Option<&[u8]> {
-        self.tensors.get(name).map(|(_, bytes)| bytes)
+    /// The bytes of a tensor as its files store it: one piece, or for a matrix of a quantized checkpoint its codes, scales and zero
+    /// points. Empty if there is no such tensor.
+    pub fn stored_bytes(&self, name: &str) -> Vec<&[u8]> {
+        self.tensors.position(name).map_or_else(Vec::new, |index| self.tensors.stored_bytes(index))
+    }
+
+    /// How a quantized checkpoint stores a matrix, for people (`gptq 4-bit, groups of 128`); `None` for tensors that are used as stored.
+    pub fn stored_form(&self, name: &str) -> Option<&str> {
+        self.tensors.position(name).and_then(|index| self.tensors.quantized(index)).map(QuantizedMatrix::form)
+    }
+
+    /// What was changed or left out when the files were opened.
+    pub fn notes(&self) -> &[LoadNote] {
+        self.tensors.notes()
     }
 
     /// Matrices that could not be quantized as requested.
@@ -115,20 +127,21 @@ impl WeightSource for Weights {
             return Err(WeightError::Size { tensor: tensor.into(), expected, actual });
         }
         let unreadable = |reason: String| WeightError::Unreadable { tensor: tensor.into(), reason };
-        let unread = |error| unreadable(format!("cannot read its file: {error}"));
-        let (info, bytes) = self.tensors.at(view.tensor);
+        let unread = |error: ReadError| unreadable(error.to_string());
+        let dtype = self.tensors.infos()[view.tensor].dtype;
         let rows = view.first_row + rows.start..view.first_row + rows.end;
-        let row_bytes = bytes.len() / view.tensor_rows;
-        let part = rows.start * row_bytes..rows.end * row_bytes;
-        if view.layout == LinearLayout::OutIn && info.dtype == view.dtype {
-            return self.tensors.read(view.tensor, part, buffer).map_err(unread);
+        if view.layout == LinearLayout::OutIn && dtype == view.dtype {
+            return self.tensors.read_rows(view.tensor, rows, buffer).map_err(unread);
         }
         let values = match view.layout {
             LinearLayout::OutIn => {
-                let read = self.tensors.read(view.tensor, part, buffer).map_err(unread)?;
-                convert::rows(info.dtype, read, view.cols)
+                let read = self.tensors.read_rows(view.tensor, rows, buffer).map_err(unread)?;
+                convert::rows(dtype, read, view.cols)
             }
-            LinearLayout::InOut => convert::transposed_rows(info.dtype, bytes, view.tensor_rows, rows),
+            LinearLayout::InOut => {
+                let bytes = self.tensors.bytes(view.tensor).map_err(unread)?;
+                convert::transposed_rows(dtype, &bytes, view.tensor_rows, rows)
+            }
         };
         let values = values.map_err(|error| unreadable(error.to_string()))?;
         let stored = convert::store(view.dtype, &values, view.cols);
@@ -138,9 +151,10 @@ impl WeightSource for Weights {
 
     fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {
         let view = self.vectors.get(tensor).ok_or_else(|| WeightError::Missing { tensor: tensor.into() })?;
-        let (info, bytes) = self.tensors.at(view.tensor);
-        let values = convert::rows(info.dtype, bytes, info.n_values());
+        let info = &self.tensors.infos()[view.tensor];
         let unreadable = |reason: String| WeightError::Unreadable { tensor: tensor.into(), reason };
+        let bytes = self.tensors.bytes(view.tensor).map_err(|error| unreadable(error.to_string()))?;
+        let values = convert::rows(info.dtype, &bytes, info.n_values());
         let mut values = values.map_err(|error| unreadable(error.to_string()))?;
         values.iter_mut().for_each(|value| *value += view.offset);
         Ok(values)

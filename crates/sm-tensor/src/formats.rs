@@ -25,6 +25,7 @@ mod iq4_nl;
 mod iq4_xs;
 mod mxfp4;
 mod packed_scales;
+mod parts;
 mod q1_0;
 mod q2_k;
 mod q3_k;
@@ -44,6 +45,7 @@ mod tq2_0;
 use indexed::Indexed;
 pub use indexed::{IndexedBlock, IndexedFormat};
 pub use packed_scales::unpack_k_scales;
+pub use parts::{BlockParts, write_block};
 
 const MAX_F16: f32 = f16::MAX.to_f32_const();
 

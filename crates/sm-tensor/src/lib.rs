@@ -26,7 +26,8 @@ mod setters;
 
 pub use dtype::{DType, UnknownDType};
 pub use formats::{
-    IndexedBlock, IndexedFormat, QuantizeError, dequantize, quantize, quantize_important, unpack_k_scales,
+    BlockParts, IndexedBlock, IndexedFormat, QuantizeError, dequantize, quantize, quantize_important,
+    unpack_k_scales, write_block,
 };
 pub use ids::{PageId, StateSlot, TokenId};
 pub use matrix::{MatRef, ShapeError};

@@ -6,7 +6,7 @@ use sm_runtime::{
 };
 
 use super::kv_disk::KvDiskArgs;
-use super::model::note_fallbacks;
+use super::model::note_changes;
 use super::speculation::SpeculationArgs;
 use super::{ModelArgs, number};
 use crate::console::Console;
@@ -131,7 +131,7 @@ impl EngineArgs {
             builder = builder.draft(ModelRef::named(draft));
         }
         let engine = builder.load(self.load.model.model())?;
-        note_fallbacks(engine.model(), console);
+        note_changes(engine.model(), console);
         Ok(engine)
     }
 }

@@ -101,13 +101,14 @@ impl ModelArgs {
     ) -> Result<LoadedModel, Failure> {
         let loader = Loader::new(self.model()).options(options).executor(executor);
         let model = loader.progress(load_progress(console)).load()?;
-        note_fallbacks(&model, console);
+        note_changes(&model, console);
         Ok(model)
     }
 }
 
-/// Notes which matrices could not be quantized as requested.
-pub(super) fn note_fallbacks(model: &LoadedModel, console: &Console) {
+/// Notes what was changed or left out to load the model, and which matrices could not be quantized as requested.
+pub(super) fn note_changes(model: &LoadedModel, console: &Console) {
+    model.notes().iter().for_each(|note| console.note(format_args!("{note}")));
     if let [first, ..] = model.fallbacks() {
         let n_matrices = model.fallbacks().len();
         console.note(format_args!(

@@ -55,6 +55,9 @@ struct Report<'a> {
     /// What the model recommends.
     #[serde(skip_serializing_if = "String::is_empty")]
     sampling: String,
+    /// What was changed or left out to load a quantized checkpoint.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
     #[serde(flatten)]
     files: Files<'a>,
 }
@@ -83,6 +86,9 @@ struct Files<'a> {
 struct Tensor<'a> {
     name: &'a str,
     dtype: &'a str,
+    /// How a quantized checkpoint stores it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored: Option<&'a str>,
     /// Extents, slowest dimension first.
     shape: &'a [u64],
     /// Missing if the data type is unknown.
@@ -167,11 +173,25 @@ impl<'a> Files<'a> {
         let tensor = |tensor: &'a TensorContents| Tensor {
             name: &tensor.name,
             dtype: &tensor.dtype,
+            stored: tensor.stored.as_deref(),
             shape: &tensor.shape,
             bytes: tensor.bytes,
         };
         let tensors = contents.tensors.iter().map(tensor).collect();
         Self { dtypes, metadata: &contents.metadata, tensors }
+    }
+
+    /// How a quantized checkpoint stores its matrices, and what they are read as; empty for other models.
+    fn quantized(&self) -> String {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for Tensor { dtype, stored, .. } in &self.tensors {
+            if let Some(stored) = stored {
+                *counts.entry(format!("{stored}, read as {dtype}")).or_default() += 1;
+            }
+        }
+        let kinds: Vec<String> =
+            counts.iter().map(|(what, count)| format!("{count} matrices: {what}")).collect();
+        kinds.join("; ")
     }
 }
 
@@ -190,6 +210,7 @@ impl<'a> Report<'a> {
             head_dim: attention.map_or(0, |attention| attention.head_dim),
             vocab_size: spec.vocab_size,
             sampling,
+            notes: model.weights.notes().iter().map(ToString::to_string).collect(),
             files: Files::of(contents),
         }
     }
@@ -214,8 +235,10 @@ impl<'a> Report<'a> {
             ),
             ("vocabulary", self.vocab_size.to_string()),
             ("tensors", format!("{} ({}), {}", self.files.tensors.len(), dtypes.join(", "), Bytes(size))),
+            ("quantized", self.files.quantized()),
             ("KV cache", format!("{} per token in f16", Bytes(2 * kv_values as u64))),
             ("sampling", self.sampling.clone()),
+            ("notes", self.notes.join(&format!("\n{:<15} ", ""))),
         ];
         rows.iter()
             .filter(|(_, value)| !value.is_empty())

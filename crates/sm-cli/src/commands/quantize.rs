@@ -59,6 +59,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     }
     let options = args.export_options()?;
     let model = ModelRef::named(input).open(&LoadOptions::default())?;
+    model.weights.notes().iter().for_each(|note| console.note(format_args!("{note}")));
     let bar = Progress::new(console, "writing", Unit::Bytes);
     let exported = export_gguf(&model, output, &options, &mut |done, total| bar.set(done, total))?;
     drop(bar);

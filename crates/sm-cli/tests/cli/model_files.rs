@@ -212,3 +212,29 @@ fn inspect_lists_the_contents_of_supported_models_too() {
         (report["vocab_size"].as_u64(), Some(16))
     );
 }
+
+#[test]
+fn quantized_checkpoints_say_what_becomes_of_them() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sm-model/tests/data/quantized/models");
+    let model = |name: &str| models.join(name).to_str().unwrap().to_owned();
+    let shown = sm(&["inspect", &model("llama-awq")]).success();
+    assert!(shown.contains("quantized       7 matrices: awq 4-bit, groups of 32, read as q5_0\n"), "{shown}");
+    assert!(!shown.contains("notes"), "{shown}");
+    let report = sm(&["inspect", &model("qwen3-fp8"), "--json"]).json();
+    let tensor = |name: &str| -> Value {
+        let tensors = report["tensors"].as_array().unwrap();
+        tensors.iter().find(|tensor| tensor["name"] == name).unwrap().clone()
+    };
+    let up = tensor("model.layers.0.mlp.up_proj.weight");
+    // Bytes of the file: one for each value, and two for each scale of 3 × 1 blocks.
+    let expected = json!({"name": up["name"], "dtype": "bf16", "stored": "fp8 e4m3, blocks of 32×64", "shape": [96, 64], "bytes": 96 * 64 + 6});
+    assert_eq!(up, expected);
+    assert_eq!(tensor("lm_head.weight").get("stored"), None);
+    let rounded = "7 of 7 quantized matrices (fp8 e4m3, blocks of 32×64) became bf16, each value rounded once: no block format has fp8 values";
+    assert_eq!(report["notes"][0], rounded);
+    let characters: String = ('A'..).take(48).collect();
+    let base = ["generate", "-m", &model("qwen3-fp8"), "--char-tokenizer", &characters, "-n", "3", "ABC"];
+    let notes = sm(&base).stderr;
+    assert!(notes.contains(rounded) && notes.contains("made for quantized activations"), "{notes}");
+    assert!(!sm(&[&base[..], &["--quiet"]].concat()).stderr.contains("rounded"));
+}

@@ -83,11 +83,13 @@ impl<'a> GgufConfig<'a> {
 
     /// The values of an `f32` tensor; `None` if absent.
     pub(super) fn vector(&self, name: &str) -> Result<Option<Vec<f32>>, LoadError> {
-        let Some((info, bytes)) = self.tensors.get(name) else { return Ok(None) };
+        let Some(index) = self.tensors.position(name) else { return Ok(None) };
+        let info = &self.tensors.infos()[index];
         if info.dtype != DType::F32 {
             let found = info.dtype.to_string();
             return Err(LoadError::UnsupportedDType { tensor: name.to_owned(), found, supported: "f32" });
         }
+        let bytes = self.tensors.stored_bytes(index).concat();
         let (values, _) = bytes.as_chunks::<4>();
         Ok(Some(values.iter().map(|&value| f32::from_le_bytes(value)).collect()))
     }
@@ -128,8 +130,7 @@ pub(super) fn decoder(config: &GgufConfig<'_>, pairs: RopePairs) -> Result<Decod
 /// Vocabulary size, from the rows of the embedding, since not every file has a key for it.
 pub(super) fn vocab_size(config: &GgufConfig<'_>) -> Result<usize, LoadError> {
     let name = "token_embd.weight";
-    let (table, _) =
-        config.tensors.get(name).ok_or_else(|| LoadError::MissingTensor { tensor: name.into() })?;
+    let table = config.tensors.get(name).ok_or_else(|| LoadError::MissingTensor { tensor: name.into() })?;
     match table.shape[..] {
         [rows, _] if (1..=MAX_EXTENT).contains(&rows) => Ok(rows),
         _ => Err(unsupported(

@@ -61,10 +61,6 @@ fn decoder(shape: &Shape, naming: Naming) -> Result<DecoderSpec, LoadError> {
 
 /// `modeling_gpt2.py` of transformers.
 pub(super) fn from_hf(config: &Config) -> Result<DecoderSpec, LoadError> {
-    config.refuse(
-        "quantization_config",
-        "only unquantized safetensors are supported; use a GGUF file, or quantize on load with --quant",
-    )?;
     config.refuse("scale_attn_by_inverse_layer_idx", "scores scaled by layer index are not supported")?;
     config.refuse("add_cross_attention", "cross attention is not supported")?;
     if config.bool("scale_attn_weights")? == Some(false) {

@@ -38,10 +38,6 @@ pub(super) fn rotated_fraction(config: &Config) -> Result<Option<f64>, LoadError
 
 /// As [`decoder`], but rotating only this fraction of each head's values.
 pub(super) fn partly_rotated_decoder(config: &Config, rotated: f64) -> Result<DecoderSpec, LoadError> {
-    config.refuse(
-        "quantization_config",
-        "only unquantized safetensors are supported; use a GGUF file, or quantize on load with --quant",
-    )?;
     config.refuse("rope_interleaved", "only rotation of halves is supported in Hugging Face models")?;
     config.refuse("mlp_bias", "gated feed-forward networks with biases are not supported")?;
     let hidden_size = config.require_count("hidden_size", MAX_EXTENT)?;

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use sm_kernels::plan::RopePairs;
+use sm_kernels::plan::{RopePairs, WeightError};
 use sm_tensor::DType;
 
 use crate::LoadError;
@@ -30,7 +30,7 @@ pub(super) struct Target {
 impl Target {
     /// A tensor copied unchanged.
     pub(super) fn same(tensors: &Tensors, index: usize) -> Self {
-        let (info, _) = tensors.at(index);
+        let info = &tensors.infos()[index];
         Self {
             name: info.name.clone(),
             shape: info.shape.clone(),
@@ -41,29 +41,41 @@ impl Target {
 
     /// The data type of [`Target::bytes`].
     pub(super) fn dtype(&self, tensors: &Tensors) -> DType {
-        let (info, _) = tensors.at(self.sources[0]);
-        if matches!(self.rearrangement, Rearrangement::None | Rearrangement::PairNeighbours { .. }) {
-            info.dtype
-        } else {
-            DType::F32
-        }
+        let keeps_type =
+            matches!(self.rearrangement, Rearrangement::None | Rearrangement::PairNeighbours { .. });
+        let dtype = tensors.infos()[self.sources[0]].dtype;
+        // Experts of a quantized checkpoint need not have the same type.
+        let is_uniform = self.sources.iter().all(|&index| tensors.infos()[index].dtype == dtype);
+        if keeps_type && is_uniform { dtype } else { DType::F32 }
     }
 
     /// Its values, in the order of the file.
     ///
     /// # Errors
-    /// If the shape does not allow the rearrangement.
+    /// If the shape does not allow the rearrangement, or the values cannot be read.
     pub(super) fn bytes<'t>(&self, tensors: &'t Tensors) -> Result<Cow<'t, [u8]>, LoadError> {
+        let of_source = |index: usize| {
+            let info = &tensors.infos()[index];
+            let bytes = tensors.bytes(index).map_err(|error| WeightError::Unreadable {
+                tensor: info.name.clone(),
+                reason: error.to_string(),
+            })?;
+            values::rearranged(info, bytes, self.rearrangement)
+        };
         match self.sources.as_slice() {
-            [only] => {
-                let (info, bytes) = tensors.at(*only);
-                values::rearranged(info, bytes, self.rearrangement)
-            }
+            [only] => of_source(*only),
             several => {
                 let mut joined = Vec::new();
+                let dtype = self.dtype(tensors);
                 for &index in several {
-                    let (info, bytes) = tensors.at(index);
-                    joined.extend_from_slice(&values::rearranged(info, bytes, self.rearrangement)?);
+                    let info = &tensors.infos()[index];
+                    let bytes = of_source(index)?;
+                    match self.rearrangement {
+                        Rearrangement::None if info.dtype != dtype => {
+                            joined.extend(values::to_f32_bytes(info, &bytes)?);
+                        }
+                        _ => joined.extend_from_slice(&bytes),
+                    }
                 }
                 Ok(joined.into())
             }
@@ -130,8 +142,8 @@ impl Collector<'_> {
             if key.kind == TensorKind::Head && self.spec.head.tied {
                 continue;
             }
-            let (info, _) = self.tensors.at(index);
-            let rearrangement = self.rearrangement(key, info.shape.len());
+            let info = &self.tensors.infos()[index];
+            let rearrangement = self.rearrangement(key, index);
             let shape = if rearrangement == Rearrangement::Transpose {
                 info.shape.iter().rev().copied().collect()
             } else {
@@ -154,15 +166,16 @@ impl Collector<'_> {
             let sources: Option<Vec<usize>> = names.map(|name| self.tensors.position(&name?)).collect();
             let name = self.naming.tensor(stacked.in_layer(layer), "weight");
             let (Some(sources), Some(name)) = (sources, name) else { continue };
-            let (first, _) = self.tensors.at(sources[0]);
+            let first = &self.tensors.infos()[sources[0]];
             let shape = [&[n_experts], first.shape.as_slice()].concat();
             self.used.extend(&sources);
             self.targets.push(Target { name, shape, sources, rearrangement: Rearrangement::None });
         }
     }
 
-    /// The rearrangement of a tensor's values.
-    fn rearrangement(&self, key: TensorKey, n_dims: usize) -> Rearrangement {
+    /// The rearrangement of the values of the tensor at `index`.
+    fn rearrangement(&self, key: TensorKey, index: usize) -> Rearrangement {
+        let is_matrix = self.tensors.infos()[index].shape.len() == 2;
         let is_linear = matches!(
             key.kind,
             TensorKind::Qkv | TensorKind::AttentionOut | TensorKind::Up | TensorKind::Down
@@ -170,13 +183,18 @@ impl Collector<'_> {
         let offset = self.spec.norm.weight_offset;
         if key.kind.is_norm() && offset != 0.0 {
             Rearrangement::Add(offset)
-        } else if is_linear && n_dims == 2 && self.spec.naming.linear == LinearLayout::InOut {
+        } else if is_linear && is_matrix && self.has_inputs_first(index) {
             Rearrangement::Transpose
         } else if matches!(key.kind, TensorKind::Q | TensorKind::K) {
             self.head_rearrangement(key.layer)
         } else {
             Rearrangement::None
         }
+    }
+
+    /// Whether the inputs of a linear map come first. Those of quantized matrices never do.
+    fn has_inputs_first(&self, index: usize) -> bool {
+        self.spec.naming.linear == LinearLayout::InOut && self.tensors.quantized(index).is_none()
     }
 
     /// The rearrangement of q and k: some architectures rotate neighbours in GGUF files but halves in Hugging Face models.
@@ -197,12 +215,11 @@ impl Collector<'_> {
 
     /// The targets, if they account for every tensor of the model.
     fn finish(self) -> Result<Vec<Target>, LoadError> {
-        let unused = self
-            .tensors
-            .infos()
-            .iter()
-            .enumerate()
-            .find(|(index, info)| !self.used.contains(index) && !self.spec.is_ignorable(&info.name));
+        let unused = self.tensors.infos().iter().enumerate().find(|(index, info)| {
+            !self.used.contains(index)
+                && !self.spec.is_ignorable(&info.name)
+                && !self.tensors.is_empty_bias(*index)
+        });
         match unused {
             None => Ok(self.targets),
             Some((_, info)) => Err(LoadError::Unsupported {

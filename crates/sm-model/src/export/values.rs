@@ -28,15 +28,15 @@ pub(super) enum Rearrangement {
 /// If the shape does not allow it.
 pub(super) fn rearranged<'t>(
     info: &TensorInfo,
-    bytes: &'t [u8],
+    bytes: Cow<'t, [u8]>,
     rearrangement: Rearrangement,
 ) -> Result<Cow<'t, [u8]>, LoadError> {
     match rearrangement {
-        Rearrangement::None => Ok(bytes.into()),
-        Rearrangement::PairNeighbours { head_dim } => pair_neighbours(info, bytes, head_dim).map(Cow::from),
-        Rearrangement::Transpose => transpose(info, bytes).map(Cow::from),
+        Rearrangement::None => Ok(bytes),
+        Rearrangement::PairNeighbours { head_dim } => pair_neighbours(info, &bytes, head_dim).map(Cow::from),
+        Rearrangement::Transpose => transpose(info, &bytes).map(Cow::from),
         Rearrangement::Add(offset) => {
-            Ok(to_bytes(to_f32(info, bytes)?.iter().map(|value| value + offset)).into())
+            Ok(to_bytes(to_f32(info, &bytes)?.iter().map(|value| value + offset)).into())
         }
     }
 }
@@ -50,6 +50,14 @@ pub(super) fn to_f32(info: &TensorInfo, bytes: &[u8]) -> Result<Vec<f32>, LoadEr
     dequantize(info.dtype, bytes, &mut values)
         .map_err(|error| layout_error(info, info.dtype, &error.to_string()))?;
     Ok(values)
+}
+
+/// The values as `f32`, stored.
+///
+/// # Errors
+/// As [`to_f32`].
+pub(super) fn to_f32_bytes(info: &TensorInfo, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+    Ok(to_bytes(to_f32(info, bytes)?.into_iter()))
 }
 
 /// Interleaves the two halves of each head's rows: `a0 a1 … b0 b1 …` becomes `a0 b0 a1 b1 …`.
@@ -102,7 +110,7 @@ mod tests {
     fn rearrange(shape: &[usize], rearrangement: Rearrangement) -> Vec<f32> {
         let n_values: usize = shape.iter().product();
         let bytes = to_bytes((0..n_values).map(|value| value as f32));
-        let rearranged = rearranged(&info(shape), &bytes, rearrangement).unwrap();
+        let rearranged = rearranged(&info(shape), bytes.into(), rearrangement).unwrap();
         rearranged.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
     }
 
@@ -121,7 +129,7 @@ mod tests {
 
     #[test]
     fn rows_that_are_not_whole_heads_are_refused() {
-        let bytes = [0; 24];
-        assert!(rearranged(&info(&[6]), &bytes, Rearrangement::PairNeighbours { head_dim: 4 }).is_err());
+        let bytes = vec![0; 24].into();
+        assert!(rearranged(&info(&[6]), bytes, Rearrangement::PairNeighbours { head_dim: 4 }).is_err());
     }
 }

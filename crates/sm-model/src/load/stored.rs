@@ -1,8 +1,8 @@
-//! How files store the values of tensors: as one of our data types, as a type of Python's that becomes `f32` on load, or as one
-//! that we cannot read.
+//! How files store the values of tensors: as one of our data types, as a type of Python's that becomes `f32` on load, as codes that
+//! mean something only together with other tensors, or as a type that we cannot read.
 //!
-//! A tensor of the last kind is no reason to refuse a file, since most are counters and masks that nothing reads. Only who asks
-//! for it gets an error.
+//! A tensor of the last two kinds is no reason to refuse a file, since most are counters and masks that nothing reads. Only who
+//! asks for it gets an error.
 
 use std::ops::Range;
 
@@ -20,11 +20,33 @@ pub(super) enum StoredAs {
     F64,
     /// Bytes with a sign.
     I8,
+    // Codes, group indices and shapes of quantized checkpoints.
+    I32,
+    U32,
+    I64,
+    /// FP8 with 4 bits of exponent.
+    E4m3,
+    /// FP8 with 5 bits of exponent.
+    E5m2,
 }
 
 /// What may be read from safetensors and GGUF files, for messages.
 const SUPPORTED: &str = "F32, F16, BF16, F64, I8, and in GGUF files Q4_0 to Q8_0, Q2_K to Q6_K, IQ1_S to IQ4_XS, TQ1_0, TQ2_0, MXFP4 \
      and Q1_0";
+
+/// The types of safetensors files.
+const SAFETENSORS: [(&str, StoredAs); 10] = [
+    ("F32", StoredAs::Own(DType::F32)),
+    ("F16", StoredAs::Own(DType::F16)),
+    ("BF16", StoredAs::Own(DType::Bf16)),
+    ("F64", StoredAs::F64),
+    ("I8", StoredAs::I8),
+    ("I32", StoredAs::I32),
+    ("U32", StoredAs::U32),
+    ("I64", StoredAs::I64),
+    ("F8_E4M3", StoredAs::E4m3),
+    ("F8_E5M2", StoredAs::E5m2),
+];
 
 impl StoredAs {
     /// By the name of safetensors files.
@@ -32,14 +54,8 @@ impl StoredAs {
     /// # Errors
     /// The name, if values of this type cannot be read.
     pub(super) fn of_safetensors(name: &str) -> Result<Self, String> {
-        match name {
-            "F32" => Ok(Self::Own(DType::F32)),
-            "F16" => Ok(Self::Own(DType::F16)),
-            "BF16" => Ok(Self::Own(DType::Bf16)),
-            "F64" => Ok(Self::F64),
-            "I8" => Ok(Self::I8),
-            other => Err(other.to_owned()),
-        }
+        let row = SAFETENSORS.iter().find(|(of, _)| *of == name);
+        row.map(|(_, stored)| *stored).ok_or_else(|| name.to_owned())
     }
 
     /// By the number of GGUF files (`ggml_type`).
@@ -54,28 +70,46 @@ impl StoredAs {
         }
     }
 
+    /// The name in safetensors files, or that of our data type.
+    pub(super) fn name(self) -> &'static str {
+        let row = SAFETENSORS.iter().find(|(_, stored)| *stored == self);
+        match (row, self) {
+            (Some((name, _)), _) => name,
+            (None, Self::Own(dtype)) => dtype.name(),
+            (None, _) => "unknown",
+        }
+    }
+
     /// The data type that a tensor has once it is read.
     pub(super) fn dtype(self) -> DType {
         match self {
             Self::Own(dtype) => dtype,
-            Self::F64 | Self::I8 => DType::F32,
+            _ => DType::F32,
+        }
+    }
+
+    /// Bytes of a value, if that is not one of our data types.
+    pub(super) fn value_bytes(self) -> Option<usize> {
+        match self {
+            Self::Own(_) => None,
+            Self::I8 | Self::E4m3 | Self::E5m2 => Some(1),
+            Self::I32 | Self::U32 => Some(4),
+            Self::F64 | Self::I64 => Some(8),
         }
     }
 
     /// Bytes in the file of a tensor whose `shape` comes from there.
     pub(super) fn checked_size(self, tensor: &str, shape: &[u64]) -> Result<u64, LoadError> {
         let size = checked_size(tensor, shape, self.dtype())?;
-        Ok(match self {
-            Self::Own(_) => size,
-            Self::F64 => size.saturating_mul(2),
-            Self::I8 => size / 4,
+        Ok(match self.value_bytes() {
+            None => size,
+            Some(value_bytes) => (size / 4).saturating_mul(value_bytes as u64),
         })
     }
 
-    /// The values as `f32`, if they are stored as something that is not one of our data types.
+    /// The values as `f32`, if that is what they become.
     fn converted(self, bytes: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Self::Own(_) => None,
             Self::F64 => {
                 let values = bytes.as_chunks::<8>().0.iter();
                 Some(values.flat_map(|&value| (f64::from_le_bytes(value) as f32).to_le_bytes()).collect())
@@ -83,6 +117,7 @@ impl StoredAs {
             Self::I8 => {
                 Some(bytes.iter().flat_map(|&byte| f32::from(byte.cast_signed()).to_le_bytes()).collect())
             }
+            _ => None,
         }
     }
 }
@@ -102,8 +137,8 @@ pub(crate) struct UnreadTensor {
 pub(crate) struct FileTensors {
     /// Those whose bytes are used as they are.
     pub(crate) plain: Vec<TensorInfo>,
-    /// Those that become `f32`, with their bytes in the file.
-    foreign: Vec<(TensorInfo, StoredAs)>,
+    /// Those of other types, with their bytes in the file.
+    pub(super) foreign: Vec<(TensorInfo, StoredAs)>,
     /// Those that cannot be read.
     pub(crate) unread: Vec<UnreadTensor>,
 }
@@ -113,7 +148,7 @@ impl FileTensors {
     pub(super) fn push(&mut self, info: TensorInfo, stored: StoredAs) {
         match stored {
             StoredAs::Own(_) => self.plain.push(info),
-            StoredAs::F64 | StoredAs::I8 => self.foreign.push((info, stored)),
+            _ => self.foreign.push((info, stored)),
         }
     }
 
@@ -128,16 +163,25 @@ impl FileTensors {
         read.chain(self.unread.iter().map(|tensor| &tensor.name)).map(String::as_str)
     }
 
-    /// Takes the tensors that become `f32`, and their converted bytes, one after the other.
+    /// Takes the tensors that become `f32`, and their converted bytes, one after the other. The other foreign ones become unread.
     pub(crate) fn convert(&mut self, file: &[u8]) -> (Vec<TensorInfo>, Vec<u8>) {
+        let mut infos = Vec::new();
         let mut converted = Vec::new();
-        let mut moved = |(info, stored): (TensorInfo, StoredAs)| {
+        for (info, stored) in std::mem::take(&mut self.foreign) {
             let start = converted.len();
-            converted.extend(stored.converted(&file[info.bytes.clone()]).unwrap_or_default());
-            let bytes: Range<usize> = start..converted.len();
-            TensorInfo { bytes, ..info }
-        };
-        let infos = std::mem::take(&mut self.foreign).into_iter().map(&mut moved).collect();
+            match stored.converted(&file[info.bytes.clone()]) {
+                Some(values) => {
+                    converted.extend(values);
+                    let bytes: Range<usize> = start..converted.len();
+                    infos.push(TensorInfo { bytes, ..info });
+                }
+                None => self.push_unread(UnreadTensor {
+                    name: info.name,
+                    dtype: stored.name().to_owned(),
+                    shape: info.shape.iter().map(|&extent| extent as u64).collect(),
+                }),
+            }
+        }
         (infos, converted)
     }
 }

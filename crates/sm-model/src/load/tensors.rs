@@ -1,51 +1,76 @@
 //! A model's tensors, in one or several files.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::file::FileBytes;
 use super::gguf::Gguf;
+use super::quantized::{self, LoadNote, OpenFile, Quantization, QuantizedMatrix, ReadError};
 use super::split::Split;
 use super::stored::{FileTensors, UnreadTensor};
 use super::{TensorInfo, safetensors};
 use crate::LoadError;
 use crate::metadata::Metadata;
 
+/// Where the values of a tensor come from.
+#[derive(Debug)]
+enum Place {
+    /// From a file, as they are.
+    File(Arc<FileBytes>),
+    /// From several tensors of a quantized checkpoint, converted as they are read.
+    Quantized(Box<QuantizedMatrix>),
+}
+
 /// A model's tensors and their files.
 #[derive(Debug, Default)]
 pub(crate) struct Tensors {
     infos: Vec<TensorInfo>,
-    /// `[n_tensors]`, index of each tensor's file in `files`.
-    file_of: Vec<usize>,
+    /// `[n_tensors]`
+    places: Vec<Place>,
     by_name: HashMap<String, usize>,
     /// The tensors that cannot be read, by name.
     unread: BTreeMap<String, UnreadTensor>,
-    files: Vec<FileBytes>,
+    files: Vec<Arc<FileBytes>>,
+    notes: Vec<LoadNote>,
 }
 
 impl Tensors {
     /// Adds the tensors of one file. Those that are stored as a type that is none of ours are converted now.
-    pub(crate) fn add_file(&mut self, mut file: FileTensors, bytes: FileBytes) -> Result<(), LoadError> {
+    pub(crate) fn add_file(&mut self, file: FileTensors, bytes: FileBytes) -> Result<(), LoadError> {
+        self.add_shared(file, Arc::new(bytes))
+    }
+
+    fn add_shared(&mut self, mut file: FileTensors, bytes: Arc<FileBytes>) -> Result<(), LoadError> {
         let (converted, converted_bytes) = file.convert(&bytes);
         let unread = std::mem::take(&mut file.unread).into_iter();
         self.unread.extend(unread.map(|tensor| (tensor.name.clone(), tensor)));
-        self.add(file.plain, bytes)?;
+        self.add_in(file.plain, bytes)?;
         if converted.is_empty() { Ok(()) } else { self.add(converted, converted_bytes.into()) }
     }
 
     /// Adds tensors and the bytes that they are in.
     pub(crate) fn add(&mut self, infos: Vec<TensorInfo>, bytes: FileBytes) -> Result<(), LoadError> {
+        self.add_in(infos, Arc::new(bytes))
+    }
+
+    fn add_in(&mut self, infos: Vec<TensorInfo>, bytes: Arc<FileBytes>) -> Result<(), LoadError> {
         for info in infos {
-            let index = self.infos.len();
-            if self.by_name.insert(info.name.clone(), index).is_some() {
-                return Err(LoadError::Duplicate { format: "model", what: "tensor", name: info.name });
-            }
-            self.infos.push(info);
-            self.file_of.push(self.files.len());
+            self.push(info, Place::File(Arc::clone(&bytes)))?;
         }
         self.files.push(bytes);
+        Ok(())
+    }
+
+    fn push(&mut self, info: TensorInfo, place: Place) -> Result<(), LoadError> {
+        if self.by_name.insert(info.name.clone(), self.infos.len()).is_some() {
+            return Err(LoadError::Duplicate { format: "model", what: "tensor", name: info.name });
+        }
+        self.infos.push(info);
+        self.places.push(place);
         Ok(())
     }
 
@@ -61,15 +86,51 @@ impl Tensors {
         Ok((metadata, tensors))
     }
 
-    /// Opens the safetensors files of a directory: `model.safetensors`, or the shards that its index names.
-    pub(crate) fn open_safetensors(dir: &Path) -> Result<Self, LoadError> {
-        let mut tensors = Self::default();
+    /// Opens the safetensors files of a directory: `model.safetensors`, or the shards that its index names. Without
+    /// `quantization`, the parts of quantized matrices are tensors like any others.
+    pub(crate) fn open_safetensors(
+        dir: &Path,
+        quantization: Option<&Quantization>,
+    ) -> Result<Self, LoadError> {
+        let mut files = Vec::new();
         for path in safetensors::files(dir)? {
             let bytes = FileBytes::open(&path)?;
-            let infos = safetensors::read_header(&bytes).map_err(|error| error.in_file(&path))?;
-            tensors.add_file(infos, bytes).map_err(|error| error.in_file(&path))?;
+            let tensors = safetensors::read_header(&bytes).map_err(|error| error.in_file(&path))?;
+            files.push(OpenFile { path, tensors, bytes: Arc::new(bytes) });
+        }
+        Self::of_safetensors(files, quantization).map_err(|error| error.in_file(dir))
+    }
+
+    /// Reads a safetensors file in memory.
+    pub(crate) fn parse_safetensors(bytes: Vec<u8>, quantization: &Quantization) -> Result<Self, LoadError> {
+        let tensors = safetensors::read_header(&bytes)?;
+        let file = OpenFile { path: PathBuf::new(), tensors, bytes: Arc::new(bytes.into()) };
+        Self::of_safetensors(vec![file], Some(quantization))
+    }
+
+    fn of_safetensors(
+        mut files: Vec<OpenFile>,
+        quantization: Option<&Quantization>,
+    ) -> Result<Self, LoadError> {
+        let found = match quantization {
+            Some(quantization) => quantized::take_matrices(&mut files, quantization)?,
+            None => quantized::Found::default(),
+        };
+        let mut tensors = Self { notes: found.notes, ..Self::default() };
+        for file in files {
+            let OpenFile { path, tensors: infos, bytes } = file;
+            let added = tensors.add_shared(infos, bytes);
+            added.map_err(|error| if path == PathBuf::new() { error } else { error.in_file(&path) })?;
+        }
+        for matrix in found.matrices {
+            tensors.push(matrix.info(), Place::Quantized(Box::new(matrix)))?;
         }
         Ok(tensors)
+    }
+
+    /// What was changed or left out when the tensors were opened.
+    pub(crate) fn notes(&self) -> &[LoadNote] {
+        &self.notes
     }
 
     /// The metadata (size, times) of each file; `None` if the tensors are not in files.
@@ -78,7 +139,7 @@ impl Tensors {
     /// If the system call fails.
     pub(crate) fn file_metadata(&self) -> std::io::Result<Option<Vec<fs::Metadata>>> {
         let metadata: Option<Vec<_>> =
-            self.files.iter().map(FileBytes::metadata).collect::<std::io::Result<_>>()?;
+            self.files.iter().map(|file| file.metadata()).collect::<std::io::Result<_>>()?;
         Ok(metadata.filter(|files| !files.is_empty()))
     }
 
@@ -105,32 +166,83 @@ impl Tensors {
         self.by_name.contains_key(name)
     }
 
-    /// The description and the bytes of the tensor at `index` of [`Tensors::infos`].
-    pub(crate) fn at(&self, index: usize) -> (&TensorInfo, &[u8]) {
-        let info = &self.infos[index];
-        (info, &self.files[self.file_of[index]][info.bytes.clone()])
+    /// A tensor by name.
+    pub(crate) fn get(&self, name: &str) -> Option<&TensorInfo> {
+        self.position(name).map(|index| &self.infos[index])
     }
 
-    /// A range of the bytes of the tensor at `index`, through `buffer` if that is faster than mapped memory.
+    /// The tensor at `index` of [`Tensors::infos`], if it is a matrix of a quantized checkpoint.
+    pub(crate) fn quantized(&self, index: usize) -> Option<&QuantizedMatrix> {
+        match &self.places[index] {
+            Place::File(_) => None,
+            Place::Quantized(matrix) => Some(matrix),
+        }
+    }
+
+    /// The bytes of the tensor at `index`, in its data type.
     ///
     /// # Errors
-    /// If the file cannot be read.
-    pub(crate) fn read<'a>(
+    /// If it is quantized and has values that its data type cannot represent, or if its file cannot be read.
+    pub(crate) fn bytes(&self, index: usize) -> Result<Cow<'_, [u8]>, ReadError> {
+        match &self.places[index] {
+            Place::File(file) => Ok(file[self.infos[index].bytes.clone()].into()),
+            Place::Quantized(matrix) => {
+                let mut bytes = Vec::new();
+                matrix.read_rows(0..matrix.n_rows(), &mut bytes)?;
+                Ok(bytes.into())
+            }
+        }
+    }
+
+    /// The bytes of the tensor at `index` as its files store it: one piece, or one for each of the tensors that a quantized
+    /// matrix is made of.
+    pub(crate) fn stored_bytes(&self, index: usize) -> Vec<&[u8]> {
+        match &self.places[index] {
+            Place::File(file) => vec![&file[self.infos[index].bytes.clone()]],
+            Place::Quantized(matrix) => matrix.stored_bytes(),
+        }
+    }
+
+    /// Rows of the tensor at `index`, counted over all leading dimensions, through `buffer` if that is faster than mapped memory.
+    ///
+    /// # Errors
+    /// As [`Tensors::bytes`].
+    pub(crate) fn read_rows<'a>(
         &'a self,
         index: usize,
-        part: Range<usize>,
+        rows: Range<usize>,
         buffer: &'a mut Vec<u8>,
-    ) -> std::io::Result<&'a [u8]> {
-        let bytes = &self.infos[index].bytes;
-        self.files[self.file_of[index]].read(bytes.start + part.start..bytes.start + part.end, buffer)
+    ) -> Result<&'a [u8], ReadError> {
+        match &self.places[index] {
+            Place::File(file) => {
+                let info = &self.infos[index];
+                let row_bytes = info.bytes.len() / info.n_rows().max(1);
+                let start = info.bytes.start;
+                let part = start + rows.start * row_bytes..start + rows.end * row_bytes;
+                Ok(file.read(part, buffer)?)
+            }
+            Place::Quantized(matrix) => {
+                matrix.read_rows(rows, buffer)?;
+                Ok(buffer)
+            }
+        }
     }
 
     /// Drops the tensor at `index` from memory, if it can be read from the file again.
     pub(crate) fn release(&self, index: usize) {
-        self.files[self.file_of[index]].release(self.infos[index].bytes.clone());
+        match &self.places[index] {
+            Place::File(file) => file.release(self.infos[index].bytes.clone()),
+            Place::Quantized(matrix) => matrix.release(),
+        }
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<(&TensorInfo, &[u8])> {
-        self.position(name).map(|index| self.at(index))
+    /// Whether the tensor at `index` is the bias of a quantized matrix and all zeros. AutoGPTQ adds such biases to models that have
+    /// none.
+    pub(crate) fn is_empty_bias(&self, index: usize) -> bool {
+        let info = &self.infos[index];
+        let matrix =
+            info.name.strip_suffix(".bias").and_then(|module| self.position(&format!("{module}.weight")));
+        matrix.is_some_and(|matrix| self.quantized(matrix).is_some())
+            && self.stored_bytes(index).iter().all(|bytes| bytes.iter().all(|&byte| byte == 0))
     }
 }

@@ -61,8 +61,12 @@ impl Registry {
     /// Registers a matrix, or some rows of one.
     pub(crate) fn matrix(&mut self, key: TensorKey, part: RowRange) -> Result<MatrixPart, LoadError> {
         let (name, tensor) = self.find(key, "weight")?;
-        let layout = if is_linear_of_layer(key.kind) { self.naming.linear } else { LinearLayout::OutIn };
-        let (info, _) = self.weights.tensors.at(tensor);
+        // Quantized matrices have their rows first, whatever the layout of the original.
+        let layout = match self.weights.tensors.quantized(tensor) {
+            None if is_linear_of_layer(key.kind) => self.naming.linear,
+            _ => LinearLayout::OutIn,
+        };
+        let info = &self.weights.tensors.infos()[tensor];
         let RowRange { rows, shape } = part;
         let mut stored_shape = shape.clone();
         if layout == LinearLayout::InOut {
@@ -75,8 +79,8 @@ impl Registry {
         let tensor_rows = shape[..shape.len() - 1].iter().product();
         let stored = info.dtype;
         let dtype = match (key.kind, stored) {
-            // Products with BF16 weights round activations to BF16, which could change expert selection.
-            (TensorKind::Router, DType::Bf16) => DType::F32,
+            // Products with BF16 or quantized weights round activations, which could change expert selection.
+            (TensorKind::Router, stored) if stored == DType::Bf16 || stored.is_quantized() => DType::F32,
             _ if is_quantizable(key.kind) => self.dtype_for(&name, cols, stored),
             _ => stored,
         };
@@ -92,7 +96,7 @@ impl Registry {
     /// Registers a vector and returns its name.
     pub(crate) fn vector(&mut self, key: TensorKey, suffix: &str, len: usize) -> Result<String, LoadError> {
         let (name, tensor) = self.find(key, suffix)?;
-        let (info, _) = self.weights.tensors.at(tensor);
+        let info = &self.weights.tensors.infos()[tensor];
         // Hugging Face models, and some GGUF files, have the gate as a linear map with one output.
         let is_row = key.kind == TensorKind::SharedExpertGate && info.shape == [1, len];
         if info.shape != [len] && !is_row {
@@ -108,8 +112,10 @@ impl Registry {
     /// # Errors
     /// [`LoadError::UnusedTensor`] if the plan does not read a tensor of the model.
     pub(crate) fn finish(self, spec: &DecoderSpec) -> Result<Weights, LoadError> {
-        let infos = self.weights.tensors.infos().iter().enumerate();
-        let mut unused = infos.filter(|(index, _)| !self.used.contains(index)).map(|(_, info)| &info.name);
+        let tensors = &self.weights.tensors;
+        let is_unused = |index: &usize| !self.used.contains(index) && !tensors.is_empty_bias(*index);
+        let mut unused =
+            (0..tensors.infos().len()).filter(is_unused).map(|index| &tensors.infos()[index].name);
         let tied_head =
             || spec.head.tied.then(|| self.naming.tensor(TensorKind::Head.of_model(), "weight")).flatten();
         let is_fine = |name: &&String| spec.is_ignorable(name) || tied_head().as_ref() == Some(*name);

@@ -34,13 +34,13 @@ fn stacked_experts_with_fused_gate_and_up_load() {
     let n_experts = 4;
     let mut tensors = BTreeMap::new();
     for info in apart.weights.tensors().iter().filter(|info| !info.name.contains(".experts.")) {
-        let bytes = apart.weights.tensor_bytes(&info.name).unwrap().to_vec();
+        let bytes = apart.weights.stored_bytes(&info.name).concat();
         tensors.insert(info.name.replace("block_sparse_moe", "mlp"), (info.shape.clone(), bytes));
     }
     for layer in 0..2 {
         let of = |expert: usize, part: &str| {
             let name = format!("model.layers.{layer}.block_sparse_moe.experts.{expert}.{part}.weight");
-            apart.weights.tensor_bytes(&name).unwrap().to_vec()
+            apart.weights.stored_bytes(&name).concat()
         };
         let stack = |parts: &[&str]| -> Vec<u8> {
             (0..n_experts).flat_map(|expert| parts.iter().flat_map(move |part| of(expert, part))).collect()

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use sm_model::{LoadOptions, Model, load_model};
 use sm_tensor::DType;
 
-use crate::{executed, golden_dir, interpreter};
+use crate::{executed, golden_dir, interpreter, quantized_dir};
 
 #[derive(Deserialize)]
 struct Expected {
@@ -72,8 +72,8 @@ fn check(case: &Case<'_>, run: Run, tolerance: f32) -> Vec<String> {
 
 /// Checks every golden model in every format it comes in.
 fn check_all(run: Run, quant: Option<DType>, tolerance: f32) {
-    let mut dirs: Vec<PathBuf> =
-        golden_dir().read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    let entries = [golden_dir(), quantized_dir()].map(|dir| dir.read_dir().unwrap());
+    let mut dirs: Vec<PathBuf> = entries.into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
     dirs.sort();
     let mut failures = Vec::new();
     for dir in &dirs {

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "tests print what they skip and the errors they measure")]
 
 mod allocation;
+mod checkpoints;
 mod executed;
 mod experts;
 mod export;
@@ -23,6 +24,11 @@ use std::path::PathBuf;
 /// The golden models of `cargo xtask golden`.
 fn golden_dir() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/arch"))
+}
+
+/// The quantized models of `cargo xtask golden`.
+fn quantized_dir() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/quantized/models"))
 }
 
 /// The directory of the shared test data; prints a note and returns `None` if there is none.

@@ -8,7 +8,7 @@ use sm_kernels::plan::{Plan, WeightError, WeightSource};
 use sm_model::{Gguf, LoadOptions, ModelBytes, Weights, parse_model};
 
 use crate::allocation::largest_within;
-use crate::{data_dir, golden_dir};
+use crate::{data_dir, golden_dir, quantized_dir};
 
 /// A change to a file. Positions are fractions of its interesting part.
 #[derive(Clone, Debug)]
@@ -145,6 +145,19 @@ fn damaged_safetensors_are_refused_or_valid() {
         let header_len = u64::from_le_bytes(tensors[..8].try_into().unwrap()) as usize;
         let to_model = |tensors| ModelBytes::Directory { config: config.clone(), tensors };
         check(700, 8 + header_len, &tensors, to_model);
+    }
+}
+
+#[test]
+fn damaged_quantized_checkpoints_are_refused_or_valid() {
+    for entry in quantized_dir().read_dir().unwrap() {
+        let dir = entry.unwrap().path();
+        let (config, tensors) = (read(&dir.join("config.json")), read(&dir.join("model.safetensors")));
+        let header_len = u64::from_le_bytes(tensors[..8].try_into().unwrap()) as usize;
+        let of_tensors = |tensors| ModelBytes::Directory { config: config.clone(), tensors };
+        check(400, 8 + header_len, &tensors, of_tensors);
+        let of_config = |config| ModelBytes::Directory { config, tensors: tensors.clone() };
+        check(400, config.len(), &config, of_config);
     }
 }
 

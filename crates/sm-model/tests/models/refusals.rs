@@ -211,9 +211,9 @@ fn tensors_that_nothing_needs_may_have_any_type() {
     }
     with("model.layers.0.extra.weight", "F32", 8).fails_with("is not part of the model");
     let mut needed = HfModel::golden("llama-gqa");
-    needed.header.get_mut("model.norm.weight").unwrap()["dtype"] = json!("I64");
+    needed.header.get_mut("model.norm.weight").unwrap()["dtype"] = json!("I32");
     needed.fails_with(
-        "tensor \"model.norm.weight\" is stored as I64, which is not supported here; supported: F32",
+        "tensor \"model.norm.weight\" is stored as I32, which is not supported here; supported: F32",
     );
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn weights_fingerprint(model: &Model) -> String {
     hasher.write(format!("{plan:?}").as_bytes());
     for tensor in model.weights.tensors() {
         hasher.write(format!("{tensor:?}").as_bytes());
-        hasher.write(model.weights.tensor_bytes(&tensor.name).unwrap_or_default());
+        model.weights.stored_bytes(&tensor.name).into_iter().for_each(|bytes| hasher.write(bytes));
     }
     format!("{:032x}", hasher.finish128().as_u128())
 }

@@ -7,7 +7,7 @@ use sm_cache::{KvShape, PagePool};
 use sm_kernels::plan::{Backend, Executor, PAGE_LEN, Plan, RopeRange, Weights};
 use sm_model::chat::{ChatError, ChatTemplate};
 use sm_model::tokenizer::{Guard, Tokenizer};
-use sm_model::{Fallback, SamplingDefaults};
+use sm_model::{Fallback, LoadNote, SamplingDefaults};
 
 use super::ExecutorOptions;
 use super::memory::{WeightState, executor_limits, page_bytes};
@@ -44,6 +44,7 @@ pub struct LoadedModel {
     /// The length beyond which a sequence is turned by other frequencies.
     pub(super) rope_extended_beyond: Option<usize>,
     pub(super) fallbacks: Arc<[Fallback]>,
+    pub(super) notes: Arc<[LoadNote]>,
     pub(super) sampling_defaults: SamplingDefaults,
     /// Of the weights, if it was asked for.
     pub(crate) fingerprint: Option<String>,
@@ -103,6 +104,7 @@ impl LoadedModel {
             context_len,
             rope_extended_beyond: None,
             fallbacks: Arc::new([]),
+            notes: Arc::new([]),
             sampling_defaults: SamplingDefaults::default(),
             fingerprint: None,
             chat: Err(Arc::new(no_template)),
@@ -208,6 +210,11 @@ impl LoadedModel {
     /// Matrices that could not be quantized as [`LoadOptions::quant`](crate::LoadOptions::quant) requests.
     pub fn fallbacks(&self) -> &[Fallback] {
         &self.fallbacks
+    }
+
+    /// What was changed or left out to load a quantized checkpoint.
+    pub fn notes(&self) -> &[LoadNote] {
+        &self.notes
     }
 }
 

@@ -209,6 +209,7 @@ impl PlannedLoad {
             context_len: model.plan.context_len,
             rope_extended_beyond: model.plan.rope_extended_beyond(),
             fallbacks: model.weights.fallbacks().into(),
+            notes: model.weights.notes().into(),
             sampling_defaults: SamplingDefaults::of_model(&model)?,
             fingerprint: options.fingerprint.then(|| weights_fingerprint(&model)),
             executors: Arc::new(ExecutorSource::Backend { backend, plan: Box::new(model.plan), weights }),
