@@ -127,10 +127,8 @@ impl Codes {
                     pair[1..].fill(byte >> 4);
                 }),
                 _ => {
-                    codes
-                        .iter_mut()
-                        .enumerate()
-                        .for_each(|(index, code)| *code = self.code_in(packed, index));
+                    let codes = codes.iter_mut().enumerate();
+                    codes.for_each(|(index, code)| *code = self.code_in(packed, index));
                 }
             }
         }
