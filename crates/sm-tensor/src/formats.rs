@@ -64,8 +64,13 @@ trait BlockFormat<const LEN: usize, const BYTES: usize> {
     /// Encodes `values`, which are finite and at most [`Self::MAX_ABS`] in magnitude.
     fn quantize(values: &[f32; LEN], block: &mut [u8; BYTES]);
 
-    /// As [`BlockFormat::quantize`], with errors weighted by importance. Formats that leave no choice ignore it.
-    fn quantize_important(values: &[f32; LEN], _importance: &[f32; LEN], block: &mut [u8; BYTES]) {
+    /// The weights of errors under an importance matrix; `None` if nothing in the block is important.
+    fn error_weights(importance: &[f32; LEN], values: &[f32; LEN]) -> Option<[f32; LEN]> {
+        importance::error_weights(importance, values)
+    }
+
+    /// As [`BlockFormat::quantize`], with the square error of each value weighted. Formats that leave no choice ignore it.
+    fn quantize_weighted(values: &[f32; LEN], _weights: &[f32; LEN], block: &mut [u8; BYTES]) {
         Self::quantize(values, block);
     }
 }
@@ -339,7 +344,17 @@ fn quantize_important_blocks<F: BlockFormat<LEN, BYTES>, const LEN: usize, const
 ) {
     let values = values.as_chunks::<LEN>().0.iter().zip(importance.as_chunks::<LEN>().0);
     for ((values, importance), block) in values.zip(bytes.as_chunks_mut::<BYTES>().0) {
-        F::quantize_important(values, importance, block);
+        match F::error_weights(importance, values) {
+            Some(weights) => F::quantize_weighted(values, &weights, block),
+            None => F::quantize(values, block),
+        }
+    }
+}
+
+/// Writes 32 codes of 4 bits: in byte `j` code `j` below code `j + 16`.
+fn write_nibbles(bytes: &mut [u8], codes: &[u8; 32]) {
+    for (j, pair) in bytes.iter_mut().enumerate() {
+        *pair = codes[j] & 15 | codes[j + 16] << 4;
     }
 }
 

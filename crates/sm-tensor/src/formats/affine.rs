@@ -17,7 +17,6 @@
 //! Source: `make_qkx2_quants` of ggml's `ggml-quants.c`, grids and weights included. Sums have a fixed
 //! number of independent accumulators, which lets them vectorise in a defined order.
 
-use super::importance;
 use super::rounding::{LANES, improves, limit, min_max, nearest, reciprocal, total};
 use half::f16;
 
@@ -52,13 +51,10 @@ pub(super) struct AffineBlock {
 /// Quantizes a super-block with sub-blocks of `N` values.
 pub(super) fn quantize<const N: usize>(
     values: &[f32; 256],
-    importance: Option<&[f32; 256]>,
+    weights: &[f32; 256],
     spec: &AffineSpec,
 ) -> AffineBlock {
     let subs = values.as_chunks::<N>().0;
-    let weights = importance
-        .and_then(|importance| importance::error_weights(importance, values))
-        .unwrap_or_else(|| error_weights::<N>(subs, spec.weight_floor));
     let weights = weights.as_chunks::<N>().0;
     let mut scales = [0.0_f32; 16];
     let mut mins = [0.0_f32; 16];
@@ -87,11 +83,11 @@ pub(super) fn quantize<const N: usize>(
 }
 
 /// The weights of all values' errors without an importance matrix.
-fn error_weights<const N: usize>(subs: &[[f32; N]], floor: f32) -> [f32; 256] {
+pub(super) fn plain_weights<const N: usize>(values: &[f32; 256], spec: &AffineSpec) -> [f32; 256] {
     let mut weights = [0.0; 256];
-    for (weights, sub) in weights.as_chunks_mut::<N>().0.iter_mut().zip(subs) {
+    for (weights, sub) in weights.as_chunks_mut::<N>().0.iter_mut().zip(values.as_chunks::<N>().0) {
         let square = sub.iter().map(|x| x * x).sum::<f32>();
-        let floor = floor * (square / N as f32).sqrt();
+        let floor = spec.weight_floor * (square / N as f32).sqrt();
         *weights = sub.map(|x| floor + x.abs());
     }
     weights

@@ -15,7 +15,7 @@
 
 use super::rounding::{LANES, improves, reciprocal, signed_max, total};
 use super::symmetric::error_weights;
-use super::{BlockFormat, importance, read_f16, write_f16};
+use super::{BlockFormat, read_f16, write_f16, write_nibbles};
 use crate::DType;
 use half::f16;
 
@@ -45,11 +45,8 @@ impl BlockFormat<32, 18> for Iq4Nl {
         write(values, search(values, &plain_weights(values)), block);
     }
 
-    fn quantize_important(values: &[f32; 32], importance: &[f32; 32], block: &mut [u8; 18]) {
-        match importance::error_weights(importance, values) {
-            Some(weights) => write(values, search(values, &weights), block),
-            None => Self::quantize(values, block),
-        }
+    fn quantize_weighted(values: &[f32; 32], weights: &[f32; 32], block: &mut [u8; 18]) {
+        write(values, search(values, weights), block);
     }
 }
 
@@ -62,9 +59,7 @@ fn write(values: &[f32; 32], scale: f32, block: &mut [u8; 18]) {
     write_f16(block, 0, scale);
     let inverse = reciprocal(scale);
     let indices = values.map(|x| nearest_entry(x * inverse).1 as i32 as u8);
-    for (j, pair) in block[2..].iter_mut().enumerate() {
-        *pair = indices[j] | indices[j + 16] << 4;
-    }
+    write_nibbles(&mut block[2..], &indices);
 }
 
 /// The table entry nearest to `x`, and its index.

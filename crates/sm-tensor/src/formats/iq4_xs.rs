@@ -19,7 +19,7 @@ use half::f16;
 use super::indexed::{self, Indexed, IndexedBlock};
 use super::iq4_nl::{self, nearest_entry, plain_weights, search};
 use super::rounding::{limit, nearest, reciprocal, signed_max};
-use super::{BlockFormat, importance, write_f16};
+use super::{BlockFormat, write_f16, write_nibbles};
 use crate::DType;
 
 pub(super) struct Iq4Xs;
@@ -54,40 +54,30 @@ impl BlockFormat<256, 136> for Iq4Xs {
     }
 
     fn quantize(values: &[f32; 256], block: &mut [u8; 136]) {
-        let mut scales = [0.0; 8];
-        for (scale, sub) in scales.iter_mut().zip(values.as_chunks().0) {
-            *scale = search(sub, &plain_weights(sub));
+        let mut weights = [0.0; 256];
+        for (weights, sub) in weights.as_chunks_mut().0.iter_mut().zip(values.as_chunks().0) {
+            *weights = plain_weights(sub);
         }
-        write(values, &scales, block);
+        Self::quantize_weighted(values, &weights, block);
     }
 
-    fn quantize_important(values: &[f32; 256], importance: &[f32; 256], block: &mut [u8; 136]) {
-        let Some(weights) = importance::error_weights(importance, values) else {
-            return Self::quantize(values, block);
-        };
+    fn quantize_weighted(values: &[f32; 256], weights: &[f32; 256], block: &mut [u8; 136]) {
         let mut scales = [0.0; 8];
         let subs = values.as_chunks().0.iter().zip(weights.as_chunks().0);
         for (scale, (sub, weights)) in scales.iter_mut().zip(subs) {
             *scale = search(sub, weights);
         }
-        write(values, &scales, block);
-    }
-}
-
-/// Rounds the scales, and takes the nearest entries.
-fn write(values: &[f32; 256], scales: &[f32; 8], block: &mut [u8; 136]) {
-    let d = write_f16(block, 0, signed_max(scales) / -32.0);
-    let inverse = reciprocal(d);
-    block[2..8].fill(0);
-    for (idx, sub) in values.as_chunks::<32>().0.iter().enumerate() {
-        let scale = nearest(limit(scales[idx] * inverse, -32.0, 31.0));
-        let code = (scale + 32.0) as i32 as u8;
-        block[2 + idx / 4] |= (code >> 4) << (idx % 4 * 2);
-        block[4 + idx / 2] |= (code & 15) << (idx % 2 * 4);
-        let inverse = reciprocal(d * scale);
-        let indices = sub.map(|x| nearest_entry(x * inverse).1 as i32 as u8);
-        for (j, pair) in block[8 + 16 * idx..][..16].iter_mut().enumerate() {
-            *pair = indices[j] | indices[j + 16] << 4;
+        let d = write_f16(block, 0, signed_max(&scales) / -32.0);
+        let inverse = reciprocal(d);
+        block[2..8].fill(0);
+        for (idx, sub) in values.as_chunks::<32>().0.iter().enumerate() {
+            let scale = nearest(limit(scales[idx] * inverse, -32.0, 31.0));
+            let code = (scale + 32.0) as i32 as u8;
+            block[2 + idx / 4] |= (code >> 4) << (idx % 4 * 2);
+            block[4 + idx / 2] |= (code & 15) << (idx % 2 * 4);
+            let inverse = reciprocal(d * scale);
+            let indices = sub.map(|x| nearest_entry(x * inverse).1 as i32 as u8);
+            write_nibbles(&mut block[8 + 16 * idx..][..16], &indices);
         }
     }
 }

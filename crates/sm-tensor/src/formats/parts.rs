@@ -1,7 +1,7 @@
 //! Blocks from codes and scales that are known already, such as those of a checkpoint in another format: nothing is searched
 //! for and nothing is rounded.
 
-use super::{q5_0, write_f16};
+use super::{q5_0, write_f16, write_nibbles};
 use crate::DType;
 
 /// What a block of 32 values is made of.
@@ -38,12 +38,6 @@ pub fn write_block(dtype: DType, parts: &BlockParts, block: &mut [u8]) {
         DType::Q5_1 => q5_0::write_codes(block, 4, *codes),
         DType::Q8_0 => block[2..].copy_from_slice(codes),
         other => panic!("blocks of {other} are not written from parts"),
-    }
-}
-
-fn write_nibbles(bytes: &mut [u8], codes: &[u8; 32]) {
-    for (j, pair) in bytes.iter_mut().enumerate() {
-        *pair = codes[j] & 15 | codes[j + 16] << 4;
     }
 }
 

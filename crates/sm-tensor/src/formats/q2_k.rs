@@ -38,11 +38,11 @@ impl BlockFormat<256, 84> for Q2K {
     }
 
     fn quantize(values: &[f32; 256], block: &mut [u8; 84]) {
-        write(&affine::quantize::<16>(values, None, &SPEC), block);
+        Self::quantize_weighted(values, &affine::plain_weights::<16>(values, &SPEC), block);
     }
 
-    fn quantize_important(values: &[f32; 256], importance: &[f32; 256], block: &mut [u8; 84]) {
-        write(&affine::quantize::<16>(values, Some(importance), &SPEC), block);
+    fn quantize_weighted(values: &[f32; 256], weights: &[f32; 256], block: &mut [u8; 84]) {
+        write(&affine::quantize::<16>(values, weights, &SPEC), block);
     }
 }
 

@@ -18,13 +18,8 @@ use crate::DType;
 
 pub(super) struct Q3K;
 
-const SPEC: SymmetricSpec = SymmetricSpec {
-    half: 4.0,
-    scale_half: 32.0,
-    weight_floor: 0.5,
-    importance_alone: false,
-    n_grids: symmetric::N_GRIDS,
-};
+const SPEC: SymmetricSpec =
+    SymmetricSpec { half: 4.0, scale_half: 32.0, weight_floor: 0.5, n_grids: symmetric::N_GRIDS };
 
 impl BlockFormat<256, 110> for Q3K {
     const DTYPE: DType = DType::Q3K;
@@ -44,11 +39,11 @@ impl BlockFormat<256, 110> for Q3K {
     }
 
     fn quantize(values: &[f32; 256], block: &mut [u8; 110]) {
-        write(&symmetric::quantize(values, None, &SPEC), block);
+        Self::quantize_weighted(values, &symmetric::plain_weights(values, &SPEC), block);
     }
 
-    fn quantize_important(values: &[f32; 256], importance: &[f32; 256], block: &mut [u8; 110]) {
-        write(&symmetric::quantize(values, Some(importance), &SPEC), block);
+    fn quantize_weighted(values: &[f32; 256], weights: &[f32; 256], block: &mut [u8; 110]) {
+        write(&symmetric::quantize(values, weights, &SPEC), block);
     }
 }
 

@@ -13,7 +13,7 @@
 //! Source: `block_q4_0`, `quantize_row_q4_0_ref` of ggml.
 
 use super::rounding::{limit, nearest, reciprocal, signed_max};
-use super::{BlockFormat, importance, read_f16, symmetric, write_f16};
+use super::{BlockFormat, read_f16, symmetric, write_f16, write_nibbles};
 use crate::DType;
 
 pub(super) struct Q4_0;
@@ -34,20 +34,13 @@ impl BlockFormat<32, 18> for Q4_0 {
         let inverse = reciprocal(scale);
         write_f16(block, 0, scale);
         let code = |value: f32| ((value * inverse + 8.5) as i32).min(15) as u8;
-        for (j, pair) in block[2..].iter_mut().enumerate() {
-            *pair = code(values[j]) | code(values[j + 16]) << 4;
-        }
+        write_nibbles(&mut block[2..], &values.map(code));
     }
 
-    fn quantize_important(values: &[f32; 32], importance: &[f32; 32], block: &mut [u8; 18]) {
-        let Some(weights) = importance::error_weights(importance, values) else {
-            return Self::quantize(values, block);
-        };
-        let scale = write_f16(block, 0, symmetric::search(values, &weights, 8.0, symmetric::N_GRIDS));
+    fn quantize_weighted(values: &[f32; 32], weights: &[f32; 32], block: &mut [u8; 18]) {
+        let scale = write_f16(block, 0, symmetric::search(values, weights, 8.0, symmetric::N_GRIDS));
         let inverse = reciprocal(scale);
         let codes = values.map(|value| (nearest(limit(value * inverse, -8.0, 7.0)) + 8.0) as u8);
-        for (j, pair) in block[2..].iter_mut().enumerate() {
-            *pair = codes[j] | codes[j + 16] << 4;
-        }
+        write_nibbles(&mut block[2..], &codes);
     }
 }

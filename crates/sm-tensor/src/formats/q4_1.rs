@@ -11,7 +11,7 @@
 //! Source: `block_q4_1`, `quantize_row_q4_1_ref` of ggml.
 
 use super::rounding::{limit, min_max, nearest, reciprocal};
-use super::{BlockFormat, affine, importance, read_f16, write_f16};
+use super::{BlockFormat, affine, read_f16, write_f16, write_nibbles};
 use crate::DType;
 
 pub(super) struct Q4_1;
@@ -35,21 +35,14 @@ impl BlockFormat<32, 20> for Q4_1 {
         write_f16(block, 0, scale);
         write_f16(block, 2, min);
         let code = |value: f32| (((value - min) * inverse + 0.5) as i32).min(15) as u8;
-        for (j, pair) in block[4..].iter_mut().enumerate() {
-            *pair = code(values[j]) | code(values[j + 16]) << 4;
-        }
+        write_nibbles(&mut block[4..], &values.map(code));
     }
 
-    fn quantize_important(values: &[f32; 32], importance: &[f32; 32], block: &mut [u8; 20]) {
-        let Some(weights) = importance::error_weights(importance, values) else {
-            return Self::quantize(values, block);
-        };
-        let fit = affine::fit_block(values, &weights, 15.0);
+    fn quantize_weighted(values: &[f32; 32], weights: &[f32; 32], block: &mut [u8; 20]) {
+        let fit = affine::fit_block(values, weights, 15.0);
         let inverse = reciprocal(write_f16(block, 0, fit.scale));
         let min = write_f16(block, 2, fit.offset);
         let codes = values.map(|value| nearest(limit((value - min) * inverse, 0.0, 15.0)) as u8);
-        for (j, pair) in block[4..].iter_mut().enumerate() {
-            *pair = codes[j] | codes[j + 16] << 4;
-        }
+        write_nibbles(&mut block[4..], &codes);
     }
 }

@@ -37,11 +37,11 @@ impl BlockFormat<256, 144> for Q4K {
     }
 
     fn quantize(values: &[f32; 256], block: &mut [u8; 144]) {
-        write(&affine::quantize::<32>(values, None, &SPEC), block);
+        Self::quantize_weighted(values, &affine::plain_weights::<32>(values, &SPEC), block);
     }
 
-    fn quantize_important(values: &[f32; 256], importance: &[f32; 256], block: &mut [u8; 144]) {
-        write(&affine::quantize::<32>(values, Some(importance), &SPEC), block);
+    fn quantize_weighted(values: &[f32; 256], weights: &[f32; 256], block: &mut [u8; 144]) {
+        write(&affine::quantize::<32>(values, weights, &SPEC), block);
     }
 }
 

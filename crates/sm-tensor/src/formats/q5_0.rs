@@ -11,7 +11,7 @@
 //! Source: `block_q5_0`, `quantize_row_q5_0_ref` of ggml.
 
 use super::rounding::{limit, nearest, reciprocal, signed_max};
-use super::{BlockFormat, importance, read_f16, symmetric, write_f16};
+use super::{BlockFormat, read_f16, symmetric, write_f16, write_nibbles};
 use crate::DType;
 
 pub(super) struct Q5_0;
@@ -34,11 +34,8 @@ impl BlockFormat<32, 22> for Q5_0 {
         write_codes(block, 2, values.map(|value| ((value * inverse + 16.5) as i32).min(31) as u8));
     }
 
-    fn quantize_important(values: &[f32; 32], importance: &[f32; 32], block: &mut [u8; 22]) {
-        let Some(weights) = importance::error_weights(importance, values) else {
-            return Self::quantize(values, block);
-        };
-        let scale = write_f16(block, 0, symmetric::search(values, &weights, 16.0, symmetric::N_GRIDS));
+    fn quantize_weighted(values: &[f32; 32], weights: &[f32; 32], block: &mut [u8; 22]) {
+        let scale = write_f16(block, 0, symmetric::search(values, weights, 16.0, symmetric::N_GRIDS));
         let inverse = reciprocal(scale);
         let code = |value: f32| (nearest(limit(value * inverse, -16.0, 15.0)) + 16.0) as u8;
         write_codes(block, 2, values.map(code));
@@ -59,7 +56,5 @@ pub(super) fn write_codes(block: &mut [u8], offset: usize, codes: [u8; 32]) {
     for (byte, codes) in high.iter_mut().zip(codes.as_chunks::<8>().0) {
         *byte = (0..8).fold(0, |bits, i| bits | (codes[i] >> 4) << i);
     }
-    for (j, pair) in low.iter_mut().enumerate() {
-        *pair = codes[j] & 15 | codes[j + 16] << 4;
-    }
+    write_nibbles(low, &codes);
 }

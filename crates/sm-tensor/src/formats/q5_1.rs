@@ -12,7 +12,7 @@
 
 use super::q5_0::{read_codes, write_codes};
 use super::rounding::{limit, min_max, nearest, reciprocal};
-use super::{BlockFormat, affine, importance, read_f16, write_f16};
+use super::{BlockFormat, affine, read_f16, write_f16};
 use crate::DType;
 
 pub(super) struct Q5_1;
@@ -37,11 +37,8 @@ impl BlockFormat<32, 24> for Q5_1 {
         write_codes(block, 4, values.map(|value| (((value - min) * inverse + 0.5) as i32).min(31) as u8));
     }
 
-    fn quantize_important(values: &[f32; 32], importance: &[f32; 32], block: &mut [u8; 24]) {
-        let Some(weights) = importance::error_weights(importance, values) else {
-            return Self::quantize(values, block);
-        };
-        let fit = affine::fit_block(values, &weights, 31.0);
+    fn quantize_weighted(values: &[f32; 32], weights: &[f32; 32], block: &mut [u8; 24]) {
+        let fit = affine::fit_block(values, weights, 31.0);
         let inverse = reciprocal(write_f16(block, 0, fit.scale));
         let min = write_f16(block, 2, fit.offset);
         write_codes(block, 4, values.map(|value| nearest(limit((value - min) * inverse, 0.0, 31.0)) as u8));

@@ -39,11 +39,11 @@ impl BlockFormat<256, 176> for Q5K {
     }
 
     fn quantize(values: &[f32; 256], block: &mut [u8; 176]) {
-        write(&affine::quantize::<32>(values, None, &SPEC), block);
+        Self::quantize_weighted(values, &affine::plain_weights::<32>(values, &SPEC), block);
     }
 
-    fn quantize_important(values: &[f32; 256], importance: &[f32; 256], block: &mut [u8; 176]) {
-        write(&affine::quantize::<32>(values, Some(importance), &SPEC), block);
+    fn quantize_weighted(values: &[f32; 256], weights: &[f32; 256], block: &mut [u8; 176]) {
+        write(&affine::quantize::<32>(values, weights, &SPEC), block);
     }
 }
 

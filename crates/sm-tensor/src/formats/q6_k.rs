@@ -12,18 +12,13 @@
 //! Source: `block_q6_K` of ggml (k-quants, llama.cpp pull request 1684).
 
 use super::symmetric::{self, SymmetricBlock, SymmetricSpec};
-use super::{BlockFormat, read_f16};
+use super::{BlockFormat, importance, read_f16};
 use crate::DType;
 
 pub(super) struct Q6K;
 
-const SPEC: SymmetricSpec = SymmetricSpec {
-    half: 32.0,
-    scale_half: 128.0,
-    weight_floor: 0.0,
-    importance_alone: true,
-    n_grids: symmetric::N_GRIDS,
-};
+const SPEC: SymmetricSpec =
+    SymmetricSpec { half: 32.0, scale_half: 128.0, weight_floor: 0.0, n_grids: symmetric::N_GRIDS };
 
 impl BlockFormat<256, 210> for Q6K {
     const DTYPE: DType = DType::Q6K;
@@ -43,11 +38,15 @@ impl BlockFormat<256, 210> for Q6K {
     }
 
     fn quantize(values: &[f32; 256], block: &mut [u8; 210]) {
-        write(&symmetric::quantize(values, None, &SPEC), block);
+        Self::quantize_weighted(values, &symmetric::plain_weights(values, &SPEC), block);
     }
 
-    fn quantize_important(values: &[f32; 256], importance: &[f32; 256], block: &mut [u8; 210]) {
-        write(&symmetric::quantize(values, Some(importance), &SPEC), block);
+    fn error_weights(importance: &[f32; 256], _values: &[f32; 256]) -> Option<[f32; 256]> {
+        importance::relative(importance)
+    }
+
+    fn quantize_weighted(values: &[f32; 256], weights: &[f32; 256], block: &mut [u8; 210]) {
+        write(&symmetric::quantize(values, weights, &SPEC), block);
     }
 }
 

@@ -11,7 +11,6 @@
 //!
 //! Source: `make_qx_quants` of ggml's `ggml-quants.c`.
 
-use super::importance;
 use super::rounding::{LANES, improves, limit, nearest, reciprocal, signed_max, total};
 use half::f16;
 
@@ -26,8 +25,6 @@ pub(super) struct SymmetricSpec {
     pub(super) scale_half: f32,
     /// Multiple of the sub-block's mean square added to the weight x² of a value.
     pub(super) weight_floor: f32,
-    /// Whether an importance matrix alone makes the weights, whatever the values.
-    pub(super) importance_alone: bool,
     /// Grids tried to each side of the one that just spans the values, 0.1 steps apart.
     pub(super) n_grids: u8,
 }
@@ -43,26 +40,8 @@ pub(super) struct SymmetricBlock {
 }
 
 /// Quantizes a super-block.
-pub(super) fn quantize(
-    values: &[f32; 256],
-    importance: Option<&[f32; 256]>,
-    spec: &SymmetricSpec,
-) -> SymmetricBlock {
+pub(super) fn quantize(values: &[f32; 256], weights: &[f32; 256], spec: &SymmetricSpec) -> SymmetricBlock {
     let subs = values.as_chunks::<16>().0;
-    let important = importance.and_then(|importance| {
-        if spec.importance_alone {
-            importance::relative(importance)
-        } else {
-            importance::error_weights(importance, values)
-        }
-    });
-    let weights = important.unwrap_or_else(|| {
-        let mut weights = [0.0; 256];
-        for (weights, sub) in weights.as_chunks_mut::<16>().0.iter_mut().zip(subs) {
-            *weights = error_weights(sub, spec.weight_floor);
-        }
-        weights
-    });
     let weights = weights.as_chunks::<16>().0;
     let mut scales = [0.0_f32; 16];
     for (scale, (sub, weights)) in scales.iter_mut().zip(subs.iter().zip(weights)) {
@@ -83,6 +62,15 @@ pub(super) fn quantize(
         }
     }
     SymmetricBlock { d, scales: scales.map(|scale| scale as i32 as i8), codes }
+}
+
+/// The weights of all values' errors without an importance matrix.
+pub(super) fn plain_weights(values: &[f32; 256], spec: &SymmetricSpec) -> [f32; 256] {
+    let mut weights = [0.0; 256];
+    for (weights, sub) in weights.as_chunks_mut::<16>().0.iter_mut().zip(values.as_chunks().0) {
+        *weights = error_weights(sub, spec.weight_floor);
+    }
+    weights
 }
 
 /// The best scale code among `rounded` and its neighbours.
