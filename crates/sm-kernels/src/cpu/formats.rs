@@ -167,6 +167,17 @@ pub(crate) fn dispatch<V: FormatVisitor>(dtype: DType, visitor: V) -> V::Output 
     }
 }
 
+/// The codes of a table of values: each plus `offset`, which makes it unsigned.
+const fn unsigned_table(values: &[i8; 16], offset: i32) -> [u8; 16] {
+    let mut codes = [0; 16];
+    let mut index = 0;
+    while index < 16 {
+        codes[index] = (values[index] as i32 + offset) as u8;
+        index += 1;
+    }
+    codes
+}
+
 /// The little-endian `u16` at byte `offset` of a block of the file.
 fn read_u16(file_block: &[u8], offset: usize) -> u16 {
     u16::from_le_bytes([file_block[offset], file_block[offset + 1]])

@@ -1,4 +1,4 @@
-//! How files store the values of tensors: as one of our data types, as a type of Python's that becomes `f32` on load, as codes that
+//! How files store the values of tensors: as one of our data types, as another number that becomes `f32` on load, as codes that
 //! mean something only together with other tensors, or as a type that we cannot read.
 //!
 //! A tensor of the last two kinds is no reason to refuse a file, since most are counters and masks that nothing reads. Only who

@@ -156,13 +156,14 @@ impl Registry {
     }
 }
 
-/// `wanted`, or llama.cpp's fallback if rows of `cols` values are not whole blocks.
+/// The data type closest to `wanted` whose blocks divide rows of `cols` values.
 pub(crate) fn fitting_dtype(wanted: DType, cols: usize) -> DType {
     let fits = |dtype: &DType| cols.is_multiple_of(dtype.block_len());
     [wanted, small_block(wanted), DType::F16].into_iter().find(fits).unwrap_or(DType::F16)
 }
 
-/// The data type with blocks of 32 values that is at least as precise as the given one with longer blocks.
+/// The data type with blocks of 32 values that is at least as precise as the given one with longer blocks: llama.cpp's fallback,
+/// except that it takes Q4_0 for Q2_K and Q3_K, which has the size of IQ4_NL and larger errors.
 fn small_block(dtype: DType) -> DType {
     match dtype {
         DType::Tq2_0 | DType::Tq1_0 | DType::Q1_0 => DType::Q4_0,

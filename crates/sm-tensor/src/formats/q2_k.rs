@@ -10,7 +10,7 @@
 //!
 //! Source: `block_q2_K` of ggml (k-quants, llama.cpp pull request 1684).
 
-use super::affine::{self, AffineBlock, AffineSpec};
+use super::affine::{self, AffineSpec};
 use super::{BlockFormat, read_f16};
 use crate::DType;
 
@@ -42,19 +42,17 @@ impl BlockFormat<256, 84> for Q2K {
     }
 
     fn quantize_weighted(values: &[f32; 256], weights: &[f32; 256], block: &mut [u8; 84]) {
-        write(&affine::quantize::<16>(values, weights, &SPEC), block);
-    }
-}
-
-fn write(fit: &AffineBlock, block: &mut [u8; 84]) {
-    for ((byte, scale), min) in block.iter_mut().zip(fit.scales).zip(fit.mins) {
-        *byte = scale | min << 4;
-    }
-    for (codes, half) in fit.codes.as_chunks::<128>().0.iter().zip(block[16..80].as_chunks_mut::<32>().0) {
-        for (j, byte) in half.iter_mut().enumerate() {
-            *byte = codes[j] | codes[j + 32] << 2 | codes[j + 64] << 4 | codes[j + 96] << 6;
+        let fit = affine::quantize::<16>(values, weights, &SPEC);
+        for ((byte, scale), min) in block.iter_mut().zip(fit.scales).zip(fit.mins) {
+            *byte = scale | min << 4;
         }
+        for (codes, half) in fit.codes.as_chunks::<128>().0.iter().zip(block[16..80].as_chunks_mut::<32>().0)
+        {
+            for (j, byte) in half.iter_mut().enumerate() {
+                *byte = codes[j] | codes[j + 32] << 2 | codes[j + 64] << 4 | codes[j + 96] << 6;
+            }
+        }
+        block[80..82].copy_from_slice(&fit.d.to_le_bytes());
+        block[82..84].copy_from_slice(&fit.d_min.to_le_bytes());
     }
-    block[80..82].copy_from_slice(&fit.d.to_le_bytes());
-    block[82..84].copy_from_slice(&fit.d_min.to_le_bytes());
 }

@@ -12,7 +12,7 @@
 //!
 //! Source: `block_q3_K` of ggml (k-quants, llama.cpp pull request 1684).
 
-use super::symmetric::{self, SymmetricBlock, SymmetricSpec};
+use super::symmetric::{self, SymmetricSpec};
 use super::{BlockFormat, read_f16};
 use crate::DType;
 
@@ -43,21 +43,19 @@ impl BlockFormat<256, 110> for Q3K {
     }
 
     fn quantize_weighted(values: &[f32; 256], weights: &[f32; 256], block: &mut [u8; 110]) {
-        write(&symmetric::quantize(values, weights, &SPEC), block);
-    }
-}
-
-fn write(fit: &SymmetricBlock, block: &mut [u8; 110]) {
-    for (j, byte) in block[..32].iter_mut().enumerate() {
-        *byte = (0..8).fold(0, |bits, i| bits | (fit.codes[i * 32 + j] >> 2) << i);
-    }
-    for (codes, half) in fit.codes.as_chunks::<128>().0.iter().zip(block[32..96].as_chunks_mut::<32>().0) {
-        for (j, byte) in half.iter_mut().enumerate() {
-            *byte = (0..4).fold(0, |bits, i| bits | (codes[i * 32 + j] & 3) << (2 * i));
+        let fit = symmetric::quantize(values, weights, &SPEC);
+        for (j, byte) in block[..32].iter_mut().enumerate() {
+            *byte = (0..8).fold(0, |bits, i| bits | (fit.codes[i * 32 + j] >> 2) << i);
         }
+        for (codes, half) in fit.codes.as_chunks::<128>().0.iter().zip(block[32..96].as_chunks_mut::<32>().0)
+        {
+            for (j, byte) in half.iter_mut().enumerate() {
+                *byte = (0..4).fold(0, |bits, i| bits | (codes[i * 32 + j] & 3) << (2 * i));
+            }
+        }
+        write_scales(&fit.scales, &mut block[96..108]);
+        block[108..110].copy_from_slice(&fit.d.to_le_bytes());
     }
-    write_scales(&fit.scales, &mut block[96..108]);
-    block[108..110].copy_from_slice(&fit.d.to_le_bytes());
 }
 
 fn read_scale(packed: &[u8], idx: usize) -> f32 {

@@ -10,7 +10,7 @@
 //!
 //! Source: `block_q4_K` of ggml (k-quants, llama.cpp pull request 1684).
 
-use super::affine::{self, AffineBlock, AffineSpec};
+use super::affine::{self, AffineSpec};
 use super::{BlockFormat, packed_scales, read_f16};
 use crate::DType;
 
@@ -41,17 +41,14 @@ impl BlockFormat<256, 144> for Q4K {
     }
 
     fn quantize_weighted(values: &[f32; 256], weights: &[f32; 256], block: &mut [u8; 144]) {
-        write(&affine::quantize::<32>(values, weights, &SPEC), block);
-    }
-}
-
-fn write(fit: &AffineBlock, block: &mut [u8; 144]) {
-    block[0..2].copy_from_slice(&fit.d.to_le_bytes());
-    block[2..4].copy_from_slice(&fit.d_min.to_le_bytes());
-    packed_scales::pack(&fit.scales, &fit.mins, &mut block[4..16]);
-    for (codes, pairs) in fit.codes.as_chunks::<64>().0.iter().zip(block[16..].as_chunks_mut::<32>().0) {
-        for (j, pair) in pairs.iter_mut().enumerate() {
-            *pair = codes[j] | codes[j + 32] << 4;
+        let fit = affine::quantize::<32>(values, weights, &SPEC);
+        block[0..2].copy_from_slice(&fit.d.to_le_bytes());
+        block[2..4].copy_from_slice(&fit.d_min.to_le_bytes());
+        packed_scales::pack(&fit.scales, &fit.mins, &mut block[4..16]);
+        for (codes, pairs) in fit.codes.as_chunks::<64>().0.iter().zip(block[16..].as_chunks_mut::<32>().0) {
+            for (j, pair) in pairs.iter_mut().enumerate() {
+                *pair = codes[j] | codes[j + 32] << 4;
+            }
         }
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! Source: `block_q5_K` of ggml (k-quants, llama.cpp pull request 1684).
 
-use super::affine::{self, AffineBlock, AffineSpec};
+use super::affine::{self, AffineSpec};
 use super::{BlockFormat, packed_scales, read_f16};
 use crate::DType;
 
@@ -43,20 +43,17 @@ impl BlockFormat<256, 176> for Q5K {
     }
 
     fn quantize_weighted(values: &[f32; 256], weights: &[f32; 256], block: &mut [u8; 176]) {
-        write(&affine::quantize::<32>(values, weights, &SPEC), block);
-    }
-}
-
-fn write(fit: &AffineBlock, block: &mut [u8; 176]) {
-    block[0..2].copy_from_slice(&fit.d.to_le_bytes());
-    block[2..4].copy_from_slice(&fit.d_min.to_le_bytes());
-    packed_scales::pack(&fit.scales, &fit.mins, &mut block[4..16]);
-    for (j, byte) in block[16..48].iter_mut().enumerate() {
-        *byte = (0..8).fold(0, |bits, i| bits | (fit.codes[i * 32 + j] >> 4) << i);
-    }
-    for (codes, pairs) in fit.codes.as_chunks::<64>().0.iter().zip(block[48..].as_chunks_mut::<32>().0) {
-        for (j, pair) in pairs.iter_mut().enumerate() {
-            *pair = codes[j] & 15 | codes[j + 32] << 4;
+        let fit = affine::quantize::<32>(values, weights, &SPEC);
+        block[0..2].copy_from_slice(&fit.d.to_le_bytes());
+        block[2..4].copy_from_slice(&fit.d_min.to_le_bytes());
+        packed_scales::pack(&fit.scales, &fit.mins, &mut block[4..16]);
+        for (j, byte) in block[16..48].iter_mut().enumerate() {
+            *byte = (0..8).fold(0, |bits, i| bits | (fit.codes[i * 32 + j] >> 4) << i);
+        }
+        for (codes, pairs) in fit.codes.as_chunks::<64>().0.iter().zip(block[48..].as_chunks_mut::<32>().0) {
+            for (j, pair) in pairs.iter_mut().enumerate() {
+                *pair = codes[j] & 15 | codes[j + 32] << 4;
+            }
         }
     }
 }

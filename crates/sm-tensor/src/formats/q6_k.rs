@@ -11,7 +11,7 @@
 //!
 //! Source: `block_q6_K` of ggml (k-quants, llama.cpp pull request 1684).
 
-use super::symmetric::{self, SymmetricBlock, SymmetricSpec};
+use super::symmetric::{self, SymmetricSpec};
 use super::{BlockFormat, importance, read_f16};
 use crate::DType;
 
@@ -46,25 +46,22 @@ impl BlockFormat<256, 210> for Q6K {
     }
 
     fn quantize_weighted(values: &[f32; 256], weights: &[f32; 256], block: &mut [u8; 210]) {
-        write(&symmetric::quantize(values, weights, &SPEC), block);
-    }
-}
-
-fn write(fit: &SymmetricBlock, block: &mut [u8; 210]) {
-    for (codes, low_bits) in fit.codes.as_chunks::<128>().0.iter().zip(block.as_chunks_mut::<64>().0) {
-        for (j, pair) in low_bits.iter_mut().enumerate() {
-            *pair = codes[j] & 15 | codes[j + 64] << 4;
+        let fit = symmetric::quantize(values, weights, &SPEC);
+        for (codes, low_bits) in fit.codes.as_chunks::<128>().0.iter().zip(block.as_chunks_mut::<64>().0) {
+            for (j, pair) in low_bits.iter_mut().enumerate() {
+                *pair = codes[j] & 15 | codes[j + 64] << 4;
+            }
         }
-    }
-    for (codes, high_bits) in
-        fit.codes.as_chunks::<128>().0.iter().zip(block[128..192].as_chunks_mut::<32>().0)
-    {
-        for (j, byte) in high_bits.iter_mut().enumerate() {
-            *byte = (0..4).fold(0, |bits, i| bits | (codes[i * 32 + j] >> 4) << (2 * i));
+        for (codes, high_bits) in
+            fit.codes.as_chunks::<128>().0.iter().zip(block[128..192].as_chunks_mut::<32>().0)
+        {
+            for (j, byte) in high_bits.iter_mut().enumerate() {
+                *byte = (0..4).fold(0, |bits, i| bits | (codes[i * 32 + j] >> 4) << (2 * i));
+            }
         }
+        for (byte, scale) in block[192..208].iter_mut().zip(fit.scales) {
+            *byte = scale.cast_unsigned();
+        }
+        block[208..210].copy_from_slice(&fit.d.to_le_bytes());
     }
-    for (byte, scale) in block[192..208].iter_mut().zip(fit.scales) {
-        *byte = scale.cast_unsigned();
-    }
-    block[208..210].copy_from_slice(&fit.d.to_le_bytes());
 }

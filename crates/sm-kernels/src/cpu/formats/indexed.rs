@@ -24,7 +24,7 @@
 use bytemuck::{Pod, Zeroable};
 use sm_tensor::IndexedBlock;
 
-use super::{FileBlock, Kind, QuantFormat, planes};
+use super::{FileBlock, Kind, QuantFormat, planes, unsigned_table};
 use crate::cpu::isa::{Isa, LANES};
 
 /// A scale for each 32 columns.
@@ -82,7 +82,7 @@ impl Head {
             planes::pack4(from, lane, to);
         }
         self.d[lane] = unpacked.d.to_bits();
-        self.table = format.table.map(|value| (i32::from(value) + offset) as u8);
+        self.table = unsigned_table(&format.table, offset);
         self.unit = format.unit;
         unpacked.scales
     }

@@ -8,22 +8,14 @@
 //! product is then that of 8-bit codes.
 
 use super::q4_0::{self, Block};
-use super::{FileBlock, Kind, QuantFormat, planes};
+use super::{FileBlock, Kind, QuantFormat, planes, unsigned_table};
 use crate::cpu::isa::Isa;
 
 pub(super) struct Iq4Nl;
 
 const TABLE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
-const CODES: [u8; 16] = {
-    let mut codes = [0; 16];
-    let mut index = 0;
-    while index < 16 {
-        codes[index] = (TABLE[index] as i32 + 128) as u8;
-        index += 1;
-    }
-    codes
-};
+const CODES: [u8; 16] = unsigned_table(&TABLE, 128);
 
 impl QuantFormat for Iq4Nl {
     type Block = Block;

@@ -11,22 +11,14 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{FileBlock, Kind, QuantFormat, planes};
+use super::{FileBlock, Kind, QuantFormat, planes, unsigned_table};
 use crate::cpu::isa::{Isa, LANES};
 
 pub(super) struct Mxfp4;
 
 const VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
-const CODES: [u8; 16] = {
-    let mut codes = [0; 16];
-    let mut index = 0;
-    while index < 16 {
-        codes[index] = (VALUES[index] as i32 + 16) as u8;
-        index += 1;
-    }
-    codes
-};
+const CODES: [u8; 16] = unsigned_table(&VALUES, 16);
 
 /// 2^-64
 const HALF_BIAS: f32 = 1.0 / (1_u128 << 64) as f32;

@@ -219,10 +219,7 @@ impl Compressed {
                 plus: 0,
             },
             None if is_symmetric => ZeroPoints::Fixed(middle),
-            None => {
-                return Err(packed
-                    .error("its quantization is asymmetric, but there is no \"weight_zero_point\"".into()));
-            }
+            None => return Err(without_zero_points(&packed)),
         };
         let groups = match parts.take(module, "weight_g_idx") {
             // All -1 before the activations were ordered.
@@ -257,6 +254,11 @@ fn check_format(config: &Config, supported: &[&str]) -> Result<(), LoadError> {
     }
 }
 
+/// The error of codes that need zero points and have none.
+fn without_zero_points(codes: &Part) -> LoadError {
+    codes.error("its quantization is asymmetric, but there is no \"weight_zero_point\"".into())
+}
+
 /// A matrix of signed bytes.
 fn integer_matrix(
     parts: &mut Parts,
@@ -270,11 +272,7 @@ fn integer_matrix(
     let zeros = match parts.take(module, "weight_zero_point") {
         Some(zeros) => byte_zeros(zeros, n_rows, n_groups, 0)?,
         None if description.is_symmetric => ZeroPoints::Fixed(0),
-        None => {
-            return Err(
-                weight.error("its quantization is asymmetric, but there is no \"weight_zero_point\"".into())
-            );
-        }
+        None => return Err(without_zero_points(&weight)),
     };
     Ok(MatrixParts {
         name: format!("{module}.weight"),
