@@ -36,6 +36,12 @@ const MUCH_WAITING: f64 = 0.15;
 /// Steps so short that a smaller size is always worth a trial.
 const SHORT: Duration = Duration::from_micros(500);
 
+/// So much waiting in so few steps means that a worker has lost its core: no barrier takes as long. A smaller size is then
+/// tried before the pace is known well, since every step lost to waiting may be a whole prompt of a small model.
+const STALLED: f64 = 0.4;
+const STALLED_TIME: Duration = Duration::from_millis(2);
+const STALLED_STEPS: u32 = 2;
+
 /// Steps that make a measurement; fewer if they are long.
 const ENOUGH_STEPS: u32 = 8;
 const ENOUGH_LONG_STEPS: u32 = 3;
@@ -112,6 +118,13 @@ impl Pace {
     /// Seconds per row.
     fn per_row(&self) -> f64 {
         self.time / self.n_rows
+    }
+
+    /// Whether workers wait for one that has lost its core.
+    fn is_stalled(&self) -> bool {
+        self.counted.n_steps >= STALLED_STEPS
+            && self.waited > STALLED * self.time
+            && self.waited > STALLED_TIME.as_secs_f64()
     }
 
     fn add(&mut self, n_rows: usize, time: StepTime) {
@@ -227,7 +240,8 @@ impl Default for Class {
 impl Class {
     /// The size that should be tried now, by its index.
     fn candidate(&mut self, n_sizes: usize) -> Option<usize> {
-        let pace = self.pace.filter(|pace| pace.counted.is_enough(ENOUGH_TIME))?;
+        let is_known = |pace: &Pace| pace.counted.is_enough(ENOUGH_TIME) || pace.is_stalled();
+        let pace = self.pace.filter(is_known)?;
         let waits = pace.waited > MUCH_WAITING * pace.time;
         let is_short = pace.time < SHORT.as_secs_f64() * pace.n_steps;
         let next = self.current + 1;

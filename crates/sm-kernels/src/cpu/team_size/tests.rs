@@ -94,6 +94,20 @@ fn a_busy_core_is_given_up_and_taken_again() {
 }
 
 #[test]
+fn a_lost_core_is_noticed_within_a_few_steps() {
+    let mut machine = Machine::new(2);
+    let sizes = std::cell::RefCell::new(Vec::new());
+    // 20 prompts of a small model.
+    machine.run(128, Duration::from_millis(100), |n_workers| {
+        sizes.borrow_mut().push(n_workers);
+        busy(4e-3)(n_workers)
+    });
+    // `run` asks for the times of two workers and one before it begins.
+    assert_eq!(sizes.borrow()[2..6], [2, 2, 2, 1]);
+    assert!(sizes.borrow()[6..].iter().all(|size| *size == 1), "{sizes:?}");
+}
+
+#[test]
 fn a_size_chosen_in_a_bad_moment_is_soon_left_again() {
     for n_workers in [2, 4] {
         let mut machine = Machine::new(n_workers);
