@@ -1,26 +1,75 @@
-//! `cargo xtask deny`: runs `cargo deny` if it is installed, and finds duplicate versions without it.
+//! `cargo xtask deny`: checks dependencies against `deny.toml`, with `cargo deny` if it is installed. Without it, duplicate
+//! versions, banned crates and licences are checked by what cargo itself knows; only advisories are not.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use spdx::{Expression, LicenseReq, ParseMode};
 
 use crate::Outcome;
 use crate::spawn::{self, cargo, output, root, succeeds};
 
 /// Checks the dependency tree against `deny.toml`.
 pub(crate) fn run() -> Outcome {
-    duplicates()?;
+    let deny = std::fs::read_to_string(root().join("deny.toml")).map_err(|e| format!("deny.toml: {e}"))?;
+    duplicates(&deny)?;
+    banned_and_licences(&deny)?;
     if succeeds(&mut cargo(&["deny", "--version"])) {
         return spawn::run("deny", &mut cargo(&["deny", "--all-features", "check"]));
     }
-    println!("skipped: licences and advisories (cargo install cargo-deny)");
+    println!("skipped: advisories (cargo install cargo-deny)");
     Ok(())
 }
 
+/// Fails if a crate is banned, or has no licence that `deny.toml` allows.
+fn banned_and_licences(deny: &str) -> Outcome {
+    let args =
+        ["tree", "--workspace", "--edges", "normal,build", "--all-features", "--prefix", "none", "--locked"];
+    let tree = output(cargo(&args).args(["--format", "{p}|{l}"]))?;
+    let (banned, allowed) = (names_after(deny, "\ndeny = ["), names_after(deny, "\nallow = ["));
+    if banned.is_empty() || allowed.is_empty() {
+        return Err("deny.toml: no deny or allow list was found".to_owned());
+    }
+    let refused: BTreeSet<String> =
+        tree.lines().filter_map(|line| refusal(line, &banned, &allowed).err()).collect();
+    if refused.is_empty() {
+        println!("== licences: all allowed; no banned crate");
+        return Ok(());
+    }
+    Err(refused.into_iter().collect::<Vec<_>>().join("; "))
+}
+
+/// The quoted names of the list that begins with `start`.
+fn names_after<'a>(deny: &'a str, start: &str) -> Vec<&'a str> {
+    let list = deny.split_once(start).and_then(|(_, rest)| rest.split_once(']'));
+    list.map_or_else(Vec::new, |(list, _)| list.split('"').skip(1).step_by(2).collect())
+}
+
+/// Checks a line `name version (path)|licence` of `cargo tree`.
+fn refusal(line: &str, banned: &[&str], allowed: &[&str]) -> Outcome {
+    let Some((package, licence)) = line.trim_end_matches(" (*)").rsplit_once('|') else {
+        return Ok(());
+    };
+    let name = package.split_whitespace().next().unwrap_or_default();
+    if banned.contains(&name) {
+        return Err(format!("{name} is banned by deny.toml"));
+    }
+    // Members of the workspace, some of which are not published, have the licence of the repository.
+    if package.contains(" (/") || package.contains(" (file:") || package.is_empty() {
+        return Ok(());
+    }
+    let is_allowed = |licence: &LicenseReq| licence.license.id().is_some_and(|id| allowed.contains(&id.name));
+    match Expression::parse_mode(licence, ParseMode::LAX) {
+        Ok(expression) if expression.evaluate(is_allowed) => Ok(()),
+        Ok(_) => Err(format!("{package}: {licence} is not allowed by deny.toml")),
+        Err(error) => Err(format!("{package}: {licence:?} is no licence expression: {}", error.reason)),
+    }
+}
+
 /// Fails if a crate is linked in two incompatible versions without a reason in `deny.toml`.
-fn duplicates() -> Outcome {
+fn duplicates(deny: &str) -> Outcome {
     let args = ["tree", "--workspace", "--edges", "normal", "--prefix", "none", "--locked"];
     let tree = output(&mut cargo(&args))?;
-    let deny = std::fs::read_to_string(root().join("deny.toml")).map_err(|e| format!("deny.toml: {e}"))?;
-    let unexplained = unexplained(&tree, &deny);
+    let unexplained = unexplained(&tree, deny);
     if unexplained.is_empty() {
         println!("== duplicate dependencies: none without a reason");
         return Ok(());
@@ -71,5 +120,24 @@ mod tests {
         let tree = "b v0.8.1\nb v0.9.0\n";
         assert!(unexplained(tree, "  { crate = \"b@0.8\", reason = \"x wants it\" },").is_empty());
         assert_eq!(unexplained(tree, "  { crate = \"b@0.8\" },").len(), 1);
+    }
+
+    #[test]
+    fn banned_crates_and_licences_that_are_not_allowed_are_refused() {
+        let deny = "[licenses]\nallow = [\"MIT\", \"Zlib\"]\n[bans]\ndeny = [\n  { crate = \"cc\" },\n]\n";
+        let (banned, allowed) = (names_after(deny, "\ndeny = ["), names_after(deny, "\nallow = ["));
+        assert_eq!((&banned[..], &allowed[..]), (&["cc"][..], &["MIT", "Zlib"][..]));
+        let check = |line| refusal(line, &banned, &allowed);
+        for line in ["a v1.0.0|MIT/Apache-2.0", "a v1.0.0|MIT AND Zlib (*)", "own v1.0.0 (/folder)|", ""] {
+            assert_eq!(check(line), Ok(()), "{line}");
+        }
+        for (line, why) in [
+            ("cc v1.0.0|MIT", "cc is banned"),
+            ("a v1.0.0|GPL-3.0-only", "GPL-3.0-only is not allowed"),
+            ("a v1.0.0|MIT AND Apache-2.0", "is not allowed"),
+            ("a v1.0.0|", "is no licence expression"),
+        ] {
+            assert!(check(line).is_err_and(|error| error.contains(why)), "{line}");
+        }
     }
 }
