@@ -67,7 +67,7 @@ pub enum ExperimentError {
 }
 
 /// A result and the corresponding claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// What was measured.
     pub what: String,
@@ -75,12 +75,72 @@ pub struct Finding {
     pub measured: String,
     /// The documents' claim, or the target.
     pub claim: String,
+    /// The ratios that must be reached.
+    pub goals: Vec<Goal>,
+}
+
+/// A ratio of two times or sizes of one run, and its bound. Times themselves are no goals: they depend on the machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Goal {
+    /// The ratio.
+    pub ratio: f64,
+    /// What it must be.
+    pub bound: Bound,
+}
+
+/// A bound of a ratio.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// It is at least this.
+    AtLeast(f64),
+    /// It is at most this.
+    AtMost(f64),
+}
+
+impl Goal {
+    /// How far a ratio may be beyond its bound, for medians of a few turns on a machine with other work.
+    const MARGIN: f64 = 0.1;
+
+    /// Whether the ratio is beyond its bound by more than the margin.
+    pub fn is_missed(&self) -> bool {
+        match self.bound {
+            Bound::AtLeast(least) => self.ratio < least * (1.0 - Self::MARGIN),
+            Bound::AtMost(most) => self.ratio > most * (1.0 + Self::MARGIN),
+        }
+    }
+}
+
+impl Finding {
+    /// A finding without goals.
+    pub fn new(what: impl Into<String>, measured: impl Into<String>, claim: impl Into<String>) -> Self {
+        Self { what: what.into(), measured: measured.into(), claim: claim.into(), goals: Vec::new() }
+    }
+
+    /// Adds a goal.
+    #[must_use]
+    pub fn goal(mut self, ratio: f64, bound: Bound) -> Self {
+        self.goals.push(Goal { ratio, bound });
+        self
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ratio, bound } = self;
+        let (sign, bound) = match bound {
+            Bound::AtLeast(least) => ("≥", least),
+            Bound::AtMost(most) => ("≤", most),
+        };
+        let outcome = if self.is_missed() { "missed" } else { "reached" };
+        write!(f, "{ratio:.2} {sign} {bound:.2}, {outcome}")
+    }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, measured, claim } = self;
-        write!(f, "{what}\n  measured  {measured}\n  claimed   {claim}")
+        let Self { what, measured, claim, goals } = self;
+        write!(f, "{what}\n  measured  {measured}\n  claimed   {claim}")?;
+        goals.iter().try_for_each(|goal| write!(f, "\n  goal      {goal}"))
     }
 }
 
@@ -215,6 +275,15 @@ pub(crate) fn tokens(tokens: &[TokenId]) -> Prompt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn goals_are_missed_beyond_a_margin() {
+        let missed = |ratio, bound| Goal { ratio, bound }.is_missed();
+        assert!(!missed(0.82, Bound::AtLeast(0.9)) && missed(0.80, Bound::AtLeast(0.9)));
+        assert!(!missed(1.15, Bound::AtMost(1.05)) && missed(1.16, Bound::AtMost(1.05)));
+        let finding = Finding::new("a", "b", "c").goal(2.0, Bound::AtLeast(2.5));
+        assert_eq!(finding.to_string(), "a\n  measured  b\n  claimed   c\n  goal      2.00 ≥ 2.50, missed");
+    }
 
     #[test]
     fn cases_take_turns_after_a_warm_up() {

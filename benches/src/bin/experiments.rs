@@ -10,8 +10,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use sm_benches::experiments::{
-    ExperimentError, Finding, batching, busy, concurrency, first_request, first_token, kv_cache, latency,
-    memory, overhead, sessions, speculation, streaming, threads, waiting,
+    ExperimentError, Finding, Goal, batching, busy, concurrency, first_request, first_token, kv_cache,
+    latency, memory, overhead, sessions, speculation, streaming, threads, waiting,
 };
 use sm_benches::peers::machine;
 use sm_runtime::ModelRef;
@@ -105,14 +105,23 @@ fn main() -> ExitCode {
         machine(),
         args.reps
     );
+    let mut missed = Vec::new();
     for experiment in chosen {
         match experiment.run(&args) {
-            Ok(findings) => findings.iter().for_each(|finding| println!("{finding}\n")),
+            Ok(findings) => {
+                findings.iter().for_each(|finding| println!("{finding}\n"));
+                let is_missed = |finding: &Finding| finding.goals.iter().any(Goal::is_missed);
+                missed.extend(findings.into_iter().filter(is_missed).map(|finding| finding.what));
+            }
             Err(error) => {
                 eprintln!("error: {error}");
                 return ExitCode::FAILURE;
             }
         }
     }
-    ExitCode::SUCCESS
+    if missed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: goals missed by more than the margin: {}", missed.join("; "));
+    ExitCode::FAILURE
 }

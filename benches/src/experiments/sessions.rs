@@ -119,6 +119,7 @@ impl Conversations {
             claim: "lower latency for multi-turn; the goal here: whatever the first turn's length, and however many \
                     sessions"
                 .to_owned(),
+            goals: Vec::new(),
         })
     }
 }

@@ -71,6 +71,7 @@ fn curve(name: &str, model: &ModelRef, reps: usize) -> Result<Vec<Finding>, Expe
                 together * 1e3
             ),
             claim: "as many threads as cores are best; the documents give no values".to_owned(),
+            goals: Vec::new(),
         }
     };
     Ok(n_threads.into_iter().zip(engines).map(finding).collect())

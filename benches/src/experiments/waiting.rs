@@ -35,6 +35,7 @@ pub fn run(reps: usize) -> Result<Vec<Finding>, ExperimentError> {
                 run.latency_ms.p50, run.latency_ms.p95
             ),
             claim: "waiting trades latency for throughput; the documents give no values".to_owned(),
+            goals: Vec::new(),
         });
     }
     Ok(findings)
