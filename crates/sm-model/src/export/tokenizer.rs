@@ -53,7 +53,8 @@ pub(super) fn metadata(dir: &Path, vocab_size: usize) -> Result<Metadata, LoadEr
     let model_config = read_json(&dir.join("config.json"))?.unwrap_or_default();
     let tokens = vocabulary(&tokenizer, vocab_size, &mut metadata).map_err(|error| error.in_file(&path))?;
     SpecialTokens { tokenizer: &tokenizer, config: &config, model_config: &model_config, tokens: &tokens }
-        .write(&mut metadata);
+        .write(&mut metadata)
+        .map_err(|error| error.in_file(&path))?;
     if let Some(template) = chat_template(dir, &config)? {
         metadata.insert("tokenizer.chat_template", Value::String(template));
     }
@@ -193,13 +194,6 @@ fn adds_space(tokenizer: &Json) -> bool {
     })
 }
 
-/// A side of a text.
-#[derive(Clone, Copy, Debug)]
-enum Side {
-    Before,
-    After,
-}
-
 /// The files that declare special tokens.
 struct SpecialTokens<'a> {
     tokenizer: &'a Json,
@@ -209,25 +203,53 @@ struct SpecialTokens<'a> {
 }
 
 impl SpecialTokens<'_> {
-    /// Writes the ids of special tokens, and whether they are added to texts.
-    fn write(&self, metadata: &mut Metadata) {
-        let bos = self.id("bos_token", "bos_token_id");
-        let eos = self.id("eos_token", "eos_token_id");
-        let ids = [
-            ("bos", bos),
-            ("eos", eos),
-            ("unknown", self.id("unk_token", "unk_token_id")),
-            ("padding", self.id("pad_token", "pad_token_id")),
-        ];
-        for (name, id) in ids {
+    /// Writes the ids of special tokens, and which of them are added to texts.
+    ///
+    /// # Errors
+    /// If other tokens are added than GGUF can say.
+    fn write(&self, metadata: &mut Metadata) -> Result<(), LoadError> {
+        let Marks { before, after } = Marks::of(&self.tokenizer["post_processor"])?;
+        for (name, mark, text_key, id_key) in
+            [("bos", before, "bos_token", "bos_token_id"), ("eos", after, "eos_token", "eos_token_id")]
+        {
+            let declared = self.id(text_key, id_key);
+            let id = self.marked(text_key, declared, mark)?;
             if let Some(id) = id {
                 metadata.insert(format!("tokenizer.ggml.{name}_token_id"), Value::U32(id));
             }
+            metadata.insert(format!("tokenizer.ggml.add_{name}_token"), Value::Bool(mark.is_some()));
         }
-        for (key, id, side) in [("add_bos_token", bos, Side::Before), ("add_eos_token", eos, Side::After)] {
-            let added = self.is_in_template(id, side).unwrap_or(false);
-            metadata.insert(format!("tokenizer.ggml.{key}"), Value::Bool(added));
+        for (name, text_key, id_key) in
+            [("unknown", "unk_token", "unk_token_id"), ("padding", "pad_token", "pad_token_id")]
+        {
+            if let Some(id) = self.id(text_key, id_key) {
+                metadata.insert(format!("tokenizer.ggml.{name}_token_id"), Value::U32(id));
+            }
         }
+        Ok(())
+    }
+
+    /// The id of a special token that is `declared` and, if there is a mark, put at a side of each text. In GGUF it is one
+    /// token that is both.
+    fn marked(
+        &self,
+        name: &str,
+        declared: Option<u32>,
+        mark: Option<&str>,
+    ) -> Result<Option<u32>, LoadError> {
+        let Some(mark) = mark else {
+            return Ok(declared);
+        };
+        let text_of = |id: u32| self.tokens.get(id as usize).map(|token| token.text.as_str());
+        if let Some(text) = declared.and_then(text_of).filter(|text| *text != mark) {
+            let reason =
+                format!("{name} is {text:?}, but {mark:?} is added to texts; GGUF has one token for both");
+            return Err(unsupported("post_processor", mark, &reason));
+        }
+        let by_text = || self.tokens.iter().position(|token| token.text == mark);
+        let id = declared.or_else(|| u32::try_from(by_text()?).ok());
+        let unknown = || unsupported("post_processor", mark, "it is not in the vocabulary");
+        id.map(Some).ok_or_else(unknown)
     }
 
     /// The id of a special token, by its text in the tokenizer's configuration or from the model's configuration.
@@ -239,19 +261,58 @@ impl SpecialTokens<'_> {
         let by_id = entry.as_u64().or_else(|| entry[0].as_u64());
         by_text.or_else(|| usize::try_from(by_id?).ok()).and_then(|id| u32::try_from(id).ok())
     }
+}
 
-    /// Whether the post-processor puts a token on this side of a text; `None` if it is not a template.
-    fn is_in_template(&self, id: Option<u32>, side: Side) -> Option<bool> {
-        let processor = &self.tokenizer["post_processor"];
+/// The tokens that a post-processor puts around a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Marks<'a> {
+    before: Option<&'a str>,
+    after: Option<&'a str>,
+}
+
+impl<'a> Marks<'a> {
+    /// The marks of a post-processor, or of the one of a sequence that has any.
+    ///
+    /// # Errors
+    /// If it adds more than one token at a side.
+    fn of(processor: &'a Json) -> Result<Self, LoadError> {
         let parts = processor["processors"].as_array().map_or(std::slice::from_ref(processor), Vec::as_slice);
-        let template = parts.iter().find_map(|part| part["single"].as_array())?;
-        let piece = match side {
-            Side::Before => template.first(),
-            Side::After => template.last(),
-        };
-        let token = self.tokens.get(id? as usize)?;
-        Some(piece?["SpecialToken"]["id"] == token.text.as_str())
+        let mut marks = Self::default();
+        for part in parts {
+            let own = match part["type"].as_str() {
+                Some("TemplateProcessing") => Self::of_template(&part["single"])?,
+                Some("BertProcessing" | "RobertaProcessing") => {
+                    Self { before: part["cls"][0].as_str(), after: part["sep"][0].as_str() }
+                }
+                _ => continue,
+            };
+            let is_both = |a: Option<&str>, b: Option<&str>| a.is_some() && b.is_some();
+            if is_both(marks.before, own.before) || is_both(marks.after, own.after) {
+                return Err(too_many(processor));
+            }
+            marks = Self { before: marks.before.or(own.before), after: marks.after.or(own.after) };
+        }
+        Ok(marks)
     }
+
+    /// The marks of a template such as `<s> $A </s>`.
+    fn of_template(single: &'a Json) -> Result<Self, LoadError> {
+        let pieces = single.as_array().map_or(&[][..], Vec::as_slice);
+        let text = pieces.iter().position(|piece| piece["Sequence"].is_object());
+        let (before, after) = pieces.split_at(text.unwrap_or(pieces.len()));
+        let mark = |side: &'a [Json]| match side {
+            [] => Ok(None),
+            [piece] => Ok(piece["SpecialToken"]["id"].as_str()),
+            _ => Err(too_many(single)),
+        };
+        Ok(Self { before: mark(before)?, after: mark(after.get(1..).unwrap_or_default())? })
+    }
+}
+
+fn too_many(processor: &Json) -> LoadError {
+    let shown: String = processor.to_string().chars().take(200).collect();
+    let reason = "GGUF can say one token before a text and one after it, and no more";
+    unsupported("post_processor", &shown, reason)
 }
 
 /// The chat template: a file, or a field of the tokenizer's configuration.

@@ -1,8 +1,10 @@
 //! Tokenizers of Hugging Face directories, written as GGUF metadata.
 
+use serde_json::json;
+
 use super::metadata;
 use crate::Gguf;
-use crate::metadata::Value;
+use crate::metadata::{Metadata, Value};
 use crate::testing::data_dir;
 use crate::tokenizer::{EncodeOptions, GgufTokenizer, Tokenizer, load_tokenizer};
 
@@ -96,4 +98,63 @@ fn a_missing_tokenizer_is_refused_only_if_there_is_another_kind() {
     let message = metadata(&dir, 8).unwrap_err().to_string();
     assert!(message.contains("tokenizer.json"), "{message}");
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// The metadata of a small tokenizer with this post-processor, and with these configurations beside it.
+fn marked(
+    post_processor: serde_json::Value,
+    tokenizer_config: serde_json::Value,
+) -> Result<Metadata, String> {
+    let dir = std::env::temp_dir().join(format!("sm-export-marks-{:?}", std::thread::current().id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let added = |id: u32, content: &str| json!({ "id": id, "content": content, "special": true });
+    let tokenizer = json!({
+        "added_tokens": [added(1, "<s>"), added(2, "</s>"), added(3, "<sop>")],
+        "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "use_regex": true },
+        "post_processor": post_processor,
+        "model": { "type": "BPE", "vocab": { "a": 0 }, "merges": [] },
+    });
+    std::fs::write(dir.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    std::fs::write(dir.join("tokenizer_config.json"), tokenizer_config.to_string()).unwrap();
+    let written = metadata(&dir, 4).map_err(|error| error.to_string());
+    std::fs::remove_dir_all(&dir).unwrap();
+    written
+}
+
+#[test]
+fn tokens_around_a_text_are_expressed_or_refused() {
+    let special = |id: &str| json!({ "SpecialToken": { "id": id, "type_id": 0 } });
+    let text = json!({ "Sequence": { "id": "A", "type_id": 0 } });
+    let template = |pieces: &[&serde_json::Value]| json!({ "type": "TemplateProcessing", "single": pieces });
+    let [bos, eos, sop] = ["<s>", "</s>", "<sop>"].map(special);
+    let marks = |written: &Metadata| {
+        let id = |name: &str| match written.value(&format!("tokenizer.ggml.{name}_token_id")) {
+            Some(Value::U32(id)) => Some(*id),
+            _ => None,
+        };
+        let adds = |name: &str| {
+            written.value(&format!("tokenizer.ggml.add_{name}_token")) == Some(&Value::Bool(true))
+        };
+        (id("bos").filter(|_| adds("bos")), id("eos").filter(|_| adds("eos")))
+    };
+    let nothing = json!({});
+    // As Llama 3, whose configurations need not name what the template adds.
+    let llama =
+        json!({ "type": "Sequence", "processors": [{ "type": "ByteLevel" }, template(&[&bos, &text])] });
+    assert_eq!(marks(&marked(llama, nothing.clone()).unwrap()), (Some(1), None));
+    let both = template(&[&bos, &text, &eos]);
+    assert_eq!(marks(&marked(both.clone(), nothing.clone()).unwrap()), (Some(1), Some(2)));
+    let roberta = json!({ "type": "RobertaProcessing", "cls": ["<s>", 1], "sep": ["</s>", 2] });
+    assert_eq!(marks(&marked(roberta, nothing.clone()).unwrap()), (Some(1), Some(2)));
+    assert_eq!(marks(&marked(template(&[&text]), json!({ "bos_token": "<s>" })).unwrap()), (None, None));
+    // As ChatGLM, with two tokens before the text, and Cohere, with two after it.
+    for two in [template(&[&bos, &sop, &text]), template(&[&bos, &text, &sop, &eos])] {
+        let error = marked(two, nothing.clone()).unwrap_err();
+        assert!(
+            error.contains("one token before a text and one after it") && error.contains("<sop>"),
+            "{error}"
+        );
+    }
+    let error = marked(both, json!({ "bos_token": "<sop>" })).unwrap_err();
+    assert!(error.contains("bos_token is \"<sop>\", but \"<s>\" is added"), "{error}");
 }
