@@ -9,8 +9,8 @@ use crate::{Error, Generator};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PerplexityOptions {
-    /// Document separator. Each document is truncated to the context; text after the last separator is dropped because it
-    /// may be incomplete. Without a separator, the text is split into pieces of one context each.
+    /// Document separator. Each document is truncated to the context. Without a separator, the text is split into pieces of
+    /// one context each.
     pub split: Option<String>,
     /// Stops after this many predicted tokens.
     pub max_tokens: Option<usize>,
@@ -61,6 +61,12 @@ impl Perplexity {
         options: &PerplexityOptions,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Self, Error> {
+        if options.split.as_deref() == Some("") {
+            return Err(Error::validation(
+                "split",
+                "is empty; leave it out, or name what is between documents",
+            ));
+        }
         let max_tokens = options.max_tokens.unwrap_or(usize::MAX);
         let mut sum = 0.0;
         let mut n_tokens = 0;
@@ -96,15 +102,12 @@ impl Generator {
             let pieces = tokens.chunks(context_len.saturating_sub(head.len()).max(1));
             return Ok(pieces.map(|piece| [&head, piece].concat()).collect());
         };
-        let mut documents: Vec<&str> =
-            text.split(split).map(|document| document.trim_matches('\n')).collect();
-        documents.pop();
-        documents.retain(|document| !document.is_empty());
-        let cut = |document: &&str| {
+        let documents = text.split(split).map(|document| document.trim_matches('\n'));
+        let cut = |document: &str| {
             let mut tokens = tokenizer.encode(document, EncodeOptions::PROMPT)?;
             tokens.truncate(context_len);
             Ok(tokens)
         };
-        documents.iter().map(cut).collect()
+        documents.filter(|document| !document.is_empty()).map(cut).collect()
     }
 }

@@ -19,7 +19,7 @@ Examples:
   sm perplexity -m model.gguf stories.txt --split '<|endoftext|>' --max-tokens 100000 --json
 
 Without --split, the text is scored in pieces as long as the context. With it, each document starts a new
-context and is truncated to its length; the text after the last separator is ignored.")]
+context and is truncated to its length.")]
 pub(crate) struct Args {
     /// Text file, UTF-8
     file: PathBuf,

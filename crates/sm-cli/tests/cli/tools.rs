@@ -157,10 +157,26 @@ fn perplexity_of_the_published_slice_is_that_of_the_reference() {
     let Some([directory, _]) = stories() else { return };
     let scratch = Scratch::new("perplexity-slice");
     let sample = std::fs::read(data().unwrap().join("text/tinystories_sample_2MiB.txt")).unwrap();
-    let slice = scratch.file("slice.txt", &sample[..262_144]);
+    let slice = scratch.file("slice.txt", &sample[..261_552]);
     let report = sm(&["perplexity", "-m", &directory, &slice, "--split", "<|endoftext|>", "--json"]).json();
     assert_eq!((&report["documents"], &report["tokens"]), (&json!(316), &json!(127_918)), "{report}");
     assert!((report["perplexity"].as_f64().unwrap() - 4.51223).abs() <= 0.0005, "{report}");
+}
+
+#[test]
+fn the_last_document_counts_with_or_without_a_separator_behind_it() {
+    let Some([model, _]) = stories() else { return };
+    let scratch = Scratch::new("perplexity-last");
+    let measure = |text: &str| {
+        let file = scratch.file("documents.txt", text);
+        sm(&["perplexity", "-m", &model, &file, "--split", "|", "--json"]).json()
+    };
+    let report = measure("Once upon a time|There was a cat.");
+    assert_eq!(report["documents"], 2, "{report}");
+    assert_eq!(measure("Once upon a time|There was a cat.|\n"), report);
+    let none = scratch.file("documents.txt", "Once");
+    let error = sm(&["perplexity", "-m", &model, &none, "--split", ""]).error(1);
+    assert!(error.contains("split"), "{error}");
 }
 
 #[test]
