@@ -28,6 +28,8 @@ mod schedules;
 mod smollm2;
 #[path = "promises/stories.rs"]
 mod stories;
+#[path = "../../sm-model/src/testing.rs"]
+mod testing;
 #[path = "promises/tokenizers.rs"]
 mod tokenizers;
 
@@ -35,18 +37,10 @@ use std::path::{Path, PathBuf};
 
 use sm_runtime::{Device, ExecutorOptions, GenerationOptions, Generator, KvDType, LoadOptions, Loader};
 
-/// A file or directory of the test data, or a note that the test is skipped.
+/// A file or directory of the test data. If it is missing, the test is skipped.
 fn data(path: &str) -> Option<PathBuf> {
-    let root = match std::env::var_os("SM_TEST_DATA") {
-        Some(root) => PathBuf::from(root),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-    };
-    let path = root.join(path);
-    if path.exists() {
-        return Some(path);
-    }
-    println!("skipped: {} is not there; set SM_TEST_DATA", path.display());
-    None
+    let path = testing::data_dir()?.join(path);
+    if path.exists() { Some(path) } else { testing::skip(&format_args!("{} is not there", path.display())) }
 }
 
 /// How a model is loaded and run.

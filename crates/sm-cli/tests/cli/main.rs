@@ -1,7 +1,6 @@
 //! Runs the program on real models, and checks its output, messages and exit codes.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
-#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 mod bad_input;
 mod batch;
@@ -13,4 +12,6 @@ mod generate;
 mod kv_disk;
 mod model_files;
 mod run;
+#[path = "../../../sm-model/src/testing.rs"]
+mod testing;
 mod tools;

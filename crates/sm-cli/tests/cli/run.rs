@@ -76,15 +76,9 @@ impl Outcome {
     }
 }
 
-/// The directory of published models and texts. If it is missing, says so and returns `None`.
+/// The directory of published models and texts. If it is missing, the test is skipped.
 pub(crate) fn data() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let path = std::env::var_os("SM_TEST_DATA").map_or_else(beside, PathBuf::from);
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("skipped: no test data at {}; set SM_TEST_DATA", path.display());
-    None
+    crate::testing::data_dir()
 }
 
 /// The trained model of 260 thousand parameters: its directory and its GGUF file.

