@@ -123,6 +123,8 @@ impl Plain {
             let (min, max) = ((base - f64::from(dynamic.range)).max(0.0), base + f64::from(dynamic.range));
             temperature = min + (max - min) * normalized.powf(dynamic.exponent.into());
         }
+        // An entropy of almost nothing is the difference of sums that are almost equal, in F32 there and in F64 here.
+        self.is_borderline |= (0.9e-9..1.1e-9).contains(&temperature);
         if temperature <= 1e-9 {
             self.list.truncate(1);
         } else {
