@@ -141,7 +141,7 @@ impl Admission {
         }
         cache.collect();
         let by = RankBy { config, fairness: &sequences.fairness, cache, now_us };
-        self.choose(&mut sequences.waiting, n_free, by);
+        self.choose(&mut sequences.waiting, &sequences.running, by);
         let mut batch = BatchInfo::default();
         for next in 0..self.chosen.len() {
             let shape = self.shapes[self.chosen[next]];
@@ -179,7 +179,8 @@ impl Admission {
     }
 
     /// Fills `order` with the next requests, and `chosen` with the policy's choice of them.
-    fn choose(&mut self, waiting: &mut Queue, n_free: usize, by: RankBy<'_>) {
+    fn choose(&mut self, waiting: &mut Queue, running: &Running, by: RankBy<'_>) {
+        let n_free = self.n_free_slots(running);
         let is_continuous = self.policy.admit_at() == AdmitAt::EveryStep;
         // A request waiting for a prefix leaves its slot to the next, so choose more than there are slots.
         let n_slots = if is_continuous { n_free + LOOK_AHEAD } else { n_free };
@@ -187,8 +188,9 @@ impl Admission {
         self.shapes.clear();
         self.shapes.extend(self.order.iter().map(|index| shape_of(waiting.get(*index))));
         self.chosen.clear();
-        self.policy.select(&self.shapes, n_slots, &mut self.chosen);
-        if self.chosen.is_empty() && !self.shapes.is_empty() {
+        let batch = BatchInfo::of(running.iter().map(shape_of));
+        self.policy.select(&batch, &self.shapes, n_slots, &mut self.chosen);
+        if self.chosen.is_empty() && running.is_empty() && !self.shapes.is_empty() {
             // Happens only if limits were lowered after the request was accepted. Accepted requests are always served.
             self.chosen.push(0);
         }
@@ -213,7 +215,7 @@ impl Admission {
     }
 }
 
-/// A queued request's shape, for the policy.
+/// A sequence's shape, for the policy.
 fn shape_of(sequence: &Sequence) -> RequestShape {
     let Sequence { n_prompt: prompt_len, max_len, n_choices, .. } = *sequence;
     RequestShape { prompt_len, max_len, n_choices: n_choices as usize }

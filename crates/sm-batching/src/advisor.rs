@@ -166,7 +166,8 @@ mod tests {
     use super::*;
 
     fn batch(strategy: BatchingStrategy, n_tokens: usize, run_us: u64) -> BatchRecord {
-        let info = BatchInfo { n_sequences: 8, max_len: 100, max_positions: 150, n_tokens };
+        let info =
+            BatchInfo { n_sequences: 8, max_len: 100, max_positions: 150, n_tokens, n_positions: 1000 };
         BatchRecord { strategy, info, wait_us: 10, run_us }
     }
 

@@ -3,7 +3,12 @@
 use sm_tensor::{setters, some_setters};
 
 use crate::error::BatchingError;
-use crate::policy::{BatchMemory, BatchPolicy, Bucketed, Continuous, MemoryAware, Naive, PrefillOnly};
+use crate::policy::{BatchLimits, BatchMemory, BatchPolicy, Bucketed, Continuous, Naive, PrefillOnly};
+
+/// Prompt tokens of a static batch, if no limit is set.
+const STATIC_TOKENS: usize = 32_768;
+/// Bytes of a [`BatchingStrategy::MemoryAware`] batch, if no limit is set.
+const MEMORY_AWARE_BYTES: u64 = 4 << 30;
 
 /// How requests are batched.
 #[non_exhaustive]
@@ -13,7 +18,7 @@ pub enum BatchingStrategy {
     Naive,
     /// Static batches of similar prompt lengths: see [`Bucketed`].
     Bucketed,
-    /// Static batches within a memory limit: see [`MemoryAware`].
+    /// As `Naive`, with a memory limit of 4 GiB if none is set.
     MemoryAware,
     /// Sequences join and leave at every step: see [`Continuous`].
     #[default]
@@ -51,7 +56,7 @@ pub struct StepLimits {
     pub max_sequences: usize,
     /// Rows that the executor computes as a group: one row more than a multiple of it costs about as much as a full group.
     pub row_group: usize,
-    /// The memory of a batch, for [`BatchingStrategy::MemoryAware`].
+    /// The memory of a batch, for [`BatchingConfig::memory_limit_bytes`].
     pub memory: BatchMemory,
 }
 
@@ -121,11 +126,12 @@ pub struct BatchingConfig {
     pub max_chunk_tokens: usize,
     /// Target inter-token latency, in µs: prompt chunks shrink until steps stay within it.
     pub target_itl_us: Option<u64>,
-    /// Maximum number of prompt tokens in a batch, counted as if padded to the longest. Does not apply to
-    /// [`BatchingStrategy::Continuous`].
-    pub max_total_tokens: usize,
-    /// Maximum bytes of a [`BatchingStrategy::MemoryAware`] batch, including everything its sequences may generate.
-    pub memory_limit_bytes: u64,
+    /// Maximum number of prompt tokens in a batch: counted as if padded to the longest in static batches, and of all that run
+    /// at a time with [`BatchingStrategy::Continuous`]. By default 32,768 in static batches, and no limit otherwise.
+    pub max_total_tokens: Option<usize>,
+    /// Maximum bytes of a batch, counted alike, including everything its sequences may generate. By default 4 GiB with
+    /// [`BatchingStrategy::MemoryAware`], and no limit otherwise.
+    pub memory_limit_bytes: Option<u64>,
     /// Bucket width of [`BatchingStrategy::Bucketed`], in tokens.
     pub bucket_size: usize,
     /// Which queued request is served first.
@@ -152,8 +158,8 @@ impl Default for BatchingConfig {
             max_step_tokens: 512,
             max_chunk_tokens: 0,
             target_itl_us: None,
-            max_total_tokens: 32_768,
-            memory_limit_bytes: 4096 << 20,
+            max_total_tokens: None,
+            memory_limit_bytes: None,
             bucket_size: 128,
             order: QueueOrder::Priority,
             priority_boost_after_us: 5_000_000,
@@ -180,15 +186,13 @@ impl BatchingConfig {
         max_queued_tokens: usize,
         max_step_tokens: usize,
         max_chunk_tokens: usize,
-        max_total_tokens: usize,
-        memory_limit_bytes: u64,
         bucket_size: usize,
         order: QueueOrder,
         priority_boost_after_us: u64,
         prompt_weight: u32,
         output_weight: u32,
     );
-    some_setters!(target_itl_us: u64);
+    some_setters!(target_itl_us: u64, max_total_tokens: usize, memory_limit_bytes: u64);
 
     /// Larger batches and a longer wait: for batch jobs, not interactive use.
     pub fn throughput() -> Self {
@@ -203,8 +207,8 @@ impl BatchingConfig {
         let positive = [
             ("max_queued_requests", self.max_queued_requests as u64),
             ("max_step_tokens", self.max_step_tokens as u64),
-            ("max_total_tokens", self.max_total_tokens as u64),
-            ("memory_limit_bytes", self.memory_limit_bytes),
+            ("max_total_tokens", self.max_total_tokens.unwrap_or(1) as u64),
+            ("memory_limit_bytes", self.memory_limit_bytes.unwrap_or(1)),
             ("bucket_size", self.bucket_size as u64),
             ("target_itl_us", self.target_itl_us.unwrap_or(1)),
             ("priority_boost_after_us", self.priority_boost_after_us),
@@ -225,10 +229,9 @@ impl BatchingConfig {
     /// The first that is invalid.
     pub(crate) fn validate_with(&self, limits: &StepLimits) -> Result<(), BatchingError> {
         self.validate()?;
-        let is_aware = self.strategy == BatchingStrategy::MemoryAware;
-        if is_aware && limits.memory.estimate(1, 1) > self.memory_limit_bytes {
+        let value = self.limits(limits.memory).memory_limit_bytes;
+        if limits.memory.estimate(1) > value {
             let field = "memory_limit_bytes";
-            let value = self.memory_limit_bytes;
             let reason = "must hold at least one token in addition to the fixed bytes";
             return Err(BatchingError::InvalidConfig { field, value, reason });
         }
@@ -274,17 +277,29 @@ impl BatchingConfig {
         if self.enabled { self.max_batch_wait_us } else { 0 }
     }
 
+    /// The limits of a batch; `memory` estimates its bytes.
+    pub fn limits(&self, memory: BatchMemory) -> BatchLimits {
+        let max_total_tokens = match self.strategy {
+            BatchingStrategy::Continuous => usize::MAX,
+            BatchingStrategy::Naive | BatchingStrategy::Bucketed | BatchingStrategy::MemoryAware => {
+                STATIC_TOKENS
+            }
+        };
+        let memory_limit_bytes = match self.strategy {
+            BatchingStrategy::MemoryAware => MEMORY_AWARE_BYTES,
+            BatchingStrategy::Naive | BatchingStrategy::Bucketed | BatchingStrategy::Continuous => u64::MAX,
+        };
+        BatchLimits::tokens(self.max_total_tokens.unwrap_or(max_total_tokens))
+            .bytes(self.memory_limit_bytes.unwrap_or(memory_limit_bytes), memory)
+    }
+
     /// The policy of the strategy; `memory` estimates the bytes of a batch.
     pub fn policy(&self, memory: BatchMemory) -> Box<dyn BatchPolicy> {
+        let limits = self.limits(memory);
         let policy: Box<dyn BatchPolicy> = match self.strategy {
-            BatchingStrategy::Naive => Box::new(Naive { max_total_tokens: self.max_total_tokens }),
-            BatchingStrategy::Bucketed => Box::new(Bucketed::new(self.bucket_size, self.max_total_tokens)),
-            BatchingStrategy::MemoryAware => Box::new(MemoryAware {
-                max_total_tokens: self.max_total_tokens,
-                memory_limit_bytes: self.memory_limit_bytes,
-                memory,
-            }),
-            BatchingStrategy::Continuous => Box::new(Continuous),
+            BatchingStrategy::Naive | BatchingStrategy::MemoryAware => Box::new(Naive { limits }),
+            BatchingStrategy::Bucketed => Box::new(Bucketed::new(self.bucket_size, limits)),
+            BatchingStrategy::Continuous => Box::new(Continuous { limits }),
         };
         if self.prefill_only { Box::new(PrefillOnly(policy)) } else { policy }
     }
@@ -327,9 +342,9 @@ mod tests {
         assert!(refused(BatchingConfig { target_itl_us: Some(0), ..base() }).contains("target_itl_us"));
         let limits = StepLimits { memory: BatchMemory { fixed_bytes: 8, bytes_per_token: 1 }, ..limits() };
         let strategy = BatchingStrategy::MemoryAware;
-        let config = BatchingConfig { memory_limit_bytes: 8, strategy, ..base() };
+        let config = BatchingConfig { memory_limit_bytes: Some(8), strategy, ..base() };
         assert!(config.validate_with(&limits).unwrap_err().to_string().contains("memory_limit_bytes"));
-        assert_eq!(BatchingConfig { memory_limit_bytes: 9, ..config }.validate_with(&limits), Ok(()));
+        assert_eq!(BatchingConfig { memory_limit_bytes: Some(9), ..config }.validate_with(&limits), Ok(()));
     }
 
     fn limits() -> StepLimits {

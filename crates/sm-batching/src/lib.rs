@@ -101,7 +101,7 @@ pub use cost::{CostModel, StepLoad};
 pub use draft_len::{DraftLength, DraftLimits};
 pub use error::{BatchingError, QueueLimit};
 pub use policy::{
-    AdmitAt, BatchInfo, BatchMemory, BatchPolicy, Bucketed, Bucketer, Continuous, MemoryAware, Naive,
+    AdmitAt, BatchInfo, BatchLimits, BatchMemory, BatchPolicy, Bucketed, Bucketer, Continuous, Naive,
     PrefillOnly, RequestShape,
 };
 pub use request::{

@@ -8,8 +8,9 @@
 //! | [`Continuous`] | the first in the queue | at every step |
 //! | [`Naive`] | the first in the queue | when the last batch has ended |
 //! | [`Bucketed`] | those of similar length | when the last batch has ended |
-//! | [`MemoryAware`] | as many as a memory limit allows | when the last batch has ended |
 //! | [`PrefillOnly`] | as its inner policy; decodes one sequence at a time | as its inner policy |
+//!
+//! Each keeps a batch within its [`BatchLimits`].
 //!
 //! Continuous batching is the default, and better in nearly every respect: a static batch runs steps with ever fewer rows
 //! until its longest sequence ends, while others wait. Static policies are for fixed jobs and measurements.
@@ -17,28 +18,30 @@
 //! # Example
 //!
 //! ```
-//! use sm_batching::{BatchPolicy, Bucketed, RequestShape};
+//! use sm_batching::{BatchInfo, BatchLimits, BatchPolicy, Bucketed, RequestShape};
 //!
 //! let shape = |prompt_len| RequestShape { prompt_len, max_len: prompt_len + 20, n_choices: 1 };
 //! let waiting = [shape(130), shape(1), shape(140), shape(128)];
 //! let mut chosen = Vec::new();
-//! Bucketed::new(128, 300).select(&waiting, 8, &mut chosen);
+//! let policy = Bucketed::new(128, BatchLimits::tokens(300));
+//! policy.select(&BatchInfo::default(), &waiting, 8, &mut chosen);
 //! assert_eq!(chosen, [0, 2]); // both in the bucket 129 to 256; a third, padded to 140, would exceed 300 tokens
 //! ```
 
 use std::fmt;
 
-use crate::error::{BatchingError, QueueLimit};
+use crate::error::BatchingError;
 
 mod bucketed;
 mod continuous;
-mod memory_aware;
+mod limits;
 mod naive;
 mod prefill_only;
 
 pub use bucketed::{Bucketed, Bucketer};
 pub use continuous::Continuous;
-pub use memory_aware::{BatchMemory, MemoryAware};
+use limits::Count;
+pub use limits::{BatchLimits, BatchMemory};
 pub use naive::Naive;
 pub use prefill_only::PrefillOnly;
 
@@ -64,9 +67,9 @@ pub enum AdmitAt {
 
 /// Decides which queued requests form a batch.
 pub trait BatchPolicy: fmt::Debug + Send {
-    /// Appends to `chosen` the indices of the requests in `waiting`, `[n_waiting]` in service order, that form a batch of
-    /// at most `n_slots` sequences. Must choose at least one if the first fits.
-    fn select(&self, waiting: &[RequestShape], n_slots: usize, chosen: &mut Vec<usize>);
+    /// Appends to `chosen` the indices of the requests in `waiting`, `[n_waiting]` in service order, that join the `running`
+    /// batch with at most `n_slots` sequences. Must choose at least one if the first fits.
+    fn select(&self, running: &BatchInfo, waiting: &[RequestShape], n_slots: usize, chosen: &mut Vec<usize>);
 
     /// Checks that a request fits into a batch at all.
     ///
@@ -98,6 +101,8 @@ pub struct BatchInfo {
     pub max_positions: usize,
     /// Prompt tokens of all sequences.
     pub n_tokens: usize,
+    /// Maximum number of positions of all sequences together.
+    pub n_positions: usize,
 }
 
 impl BatchInfo {
@@ -115,7 +120,8 @@ impl BatchInfo {
         self.n_sequences += request.n_choices;
         self.max_len = self.max_len.max(request.prompt_len);
         self.max_positions = self.max_positions.max(request.max_len);
-        self.n_tokens += request.prompt_len * request.n_choices;
+        self.n_tokens = self.n_tokens.saturating_add(request.prompt_len.saturating_mul(request.n_choices));
+        self.n_positions = self.n_positions.saturating_add(request.max_len.saturating_mul(request.n_choices));
     }
 
     /// Prompt tokens if all were padded to the longest.
@@ -129,29 +135,21 @@ impl BatchInfo {
     }
 }
 
-/// Checks a padded request against `max_total_tokens`.
-fn check_tokens(request: &RequestShape, max_total_tokens: usize) -> Result<(), BatchingError> {
-    let padded_tokens = BatchInfo::of([*request]).padded_tokens();
-    check_limit(QueueLimit::BatchTokens, padded_tokens as u64, max_total_tokens as u64)
-}
-
-fn check_limit(resource: QueueLimit, actual: u64, limit: u64) -> Result<(), BatchingError> {
-    if actual <= limit { Ok(()) } else { Err(BatchingError::ResourceLimit { resource, limit, actual }) }
-}
-
 /// Takes requests in order while there are slots and the batch `fits`. Stops at the first that does not fit: taking a
 /// smaller one behind it could delay it indefinitely.
 fn take_while(
+    running: &BatchInfo,
     waiting: impl IntoIterator<Item = (usize, RequestShape)>,
     n_slots: usize,
     fits: impl Fn(&BatchInfo) -> bool,
     chosen: &mut Vec<usize>,
 ) {
-    let mut batch = BatchInfo::default();
+    let max_sequences = running.n_sequences.saturating_add(n_slots);
+    let mut batch = *running;
     for (index, request) in waiting {
         let mut larger = batch;
         larger.add(&request);
-        if larger.n_sequences > n_slots || !fits(&larger) {
+        if larger.n_sequences > max_sequences || !fits(&larger) {
             break;
         }
         batch = larger;

@@ -30,7 +30,7 @@ const ABSENT_OPTIONS: [(&[&str], &str); 9] = [
     ),
     (
         &["--mlock"],
-        "weights are packed into memory when a model is loaded and are not locked there; --memory-limit refuses what does not fit",
+        "weights are packed into memory when a model is loaded and are not locked there; --memory-limit keeps all memory within a limit",
     ),
     (
         &["--mmap", "--no-mmap"],

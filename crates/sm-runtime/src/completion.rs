@@ -75,6 +75,8 @@ pub struct TokenEvent {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Completion {
+    /// The choice that it is, from 0: the one to which the [`TokenEvent`]s with this number belong.
+    pub choice: usize,
     /// The generated text, without end-of-sequence text, stop strings (by default) and the prompt (unless echoed).
     pub text: String,
     /// The tokens of `text`: no end or stop tokens, and none of a removed stop string.

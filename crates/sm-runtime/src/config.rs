@@ -2,6 +2,7 @@
 
 mod display;
 mod preset;
+mod resolved;
 
 use sm_batching::BatchingConfig;
 use sm_cache::KvCacheConfig;
@@ -30,8 +31,8 @@ pub struct EngineConfig {
     /// How the model is loaded. Ignored by an engine started on a [`LoadedModel`](crate::LoadedModel).
     pub load: LoadOptions,
     /// KV cache storage and memory limits. Step sizes follow from `batching`; the KV cache size is also limited by
-    /// `cache`. Setting more sequences than `batching` needs leaves room for
-    /// [`Engine::reconfigure`](crate::Engine::reconfigure).
+    /// `cache`. There is room for twice as many sequences as `batching` needs, for
+    /// [`Engine::reconfigure`](crate::Engine::reconfigure); `n_reserved_sequences` leaves more.
     pub executor: ExecutorOptions,
     /// Admission and batching of requests.
     pub batching: BatchingConfig,
@@ -73,16 +74,21 @@ impl EngineConfig {
         LoadOptions { fingerprint, ..self.load.clone() }
     }
 
-    /// Executor options of the engine's model.
-    pub(crate) fn executor_options(&self, has_draft_model: bool) -> ExecutorOptions {
+    /// Executor options of the engine's model, beside a draft model that needs `draft_bytes`.
+    pub(crate) fn executor_options(&self, draft_bytes: Option<u64>) -> ExecutorOptions {
         let n_sequences = self.n_sequences();
-        let speculates = has_draft_model || self.speculation.lookup;
+        let n_reserved = self.n_reserved_sequences();
+        let speculates = draft_bytes.is_some() || self.speculation.lookup;
         let n_drafts = if speculates { self.speculation.max_draft_len } else { 0 };
+        let memory_limit =
+            self.executor.memory_limit.map(|limit| limit.saturating_sub(draft_bytes.unwrap_or(0)));
         let kv_bytes = self.executor.kv_bytes.unwrap_or(u64::MAX).min(self.cache.max_bytes_total);
         ExecutorOptions {
             max_step_tokens: self.batching.max_step_tokens,
-            max_outputs: n_sequences.saturating_mul(1 + n_drafts),
+            max_outputs: (n_sequences + n_reserved).saturating_mul(1 + n_drafts),
             n_sequences,
+            n_reserved_sequences: n_reserved,
+            memory_limit,
             // Without a limit, the pool holds the full context of every sequence.
             kv_bytes: Some(kv_bytes).filter(|n_bytes| *n_bytes < u64::MAX),
             ..self.executor.clone()
@@ -94,17 +100,18 @@ impl EngineConfig {
         LoadOptions { quant: None, fingerprint: false, ..self.load.clone() }
     }
 
-    /// Executor options of the draft model: a full context per sequence, on top of the `used_bytes` of the engine's
-    /// model.
-    pub(crate) fn draft_executor_options(&self, used_bytes: u64) -> ExecutorOptions {
+    /// Executor options of the draft model: a full context per sequence. It keeps fewer if there is a limit, so it comes
+    /// first: the engine's model takes what it leaves.
+    pub(crate) fn draft_executor_options(&self) -> ExecutorOptions {
         let n_sequences = self.n_sequences();
+        let n_reserved = self.n_reserved_sequences();
         ExecutorOptions {
             max_step_tokens: self.batching.max_step_tokens,
-            max_outputs: n_sequences,
+            max_outputs: n_sequences + n_reserved,
             n_sequences,
+            n_reserved_sequences: n_reserved,
             kv_bytes: None,
             pool_bytes: None,
-            memory_limit: self.executor.memory_limit.map(|limit| limit.saturating_sub(used_bytes)),
             ..self.executor.clone()
         }
     }
@@ -119,6 +126,13 @@ impl EngineConfig {
         };
         running.max(self.executor.n_sequences)
     }
+
+    /// Room for as many sequences again, within the rows of a step.
+    fn n_reserved_sequences(&self) -> usize {
+        let n_sequences = self.n_sequences();
+        let room = self.batching.max_step_tokens.saturating_sub(n_sequences);
+        self.executor.n_reserved_sequences.max(if self.batching.enabled { n_sequences.min(room) } else { 0 })
+    }
 }
 
 #[cfg(test)]
@@ -131,7 +145,7 @@ mod tests {
             let config = EngineConfig::new().batching(batching);
             config
                 .executor(ExecutorOptions::new().n_sequences(n_sequences))
-                .executor_options(false)
+                .executor_options(None)
                 .n_sequences
         };
         let base = BatchingConfig::default;
@@ -146,7 +160,7 @@ mod tests {
         let kv_bytes = |own: Option<u64>, max_bytes_total| {
             let cache = KvCacheConfig::new().max_bytes_total(max_bytes_total);
             let executor = ExecutorOptions { kv_bytes: own, ..ExecutorOptions::default() };
-            EngineConfig::new().cache(cache).executor(executor).executor_options(false).kv_bytes
+            EngineConfig::new().cache(cache).executor(executor).executor_options(None).kv_bytes
         };
         assert_eq!(kv_bytes(None, 5), Some(5));
         assert_eq!(kv_bytes(Some(3), 5), Some(3));

@@ -32,10 +32,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SendError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
-use std::time::Instant;
 
 use sm_batching::{QueueLimit, RequestId};
-use sm_cache::{Namespace, PagePool};
+use sm_cache::{Namespace, PagePool, SessionMode};
 use sm_kernels::plan::{ExecutorInfo, RopeRange};
 
 pub(crate) use builder::PlannedModels;
@@ -50,12 +49,14 @@ pub use session::{Session, SessionOptions};
 pub use stats::EngineStats;
 pub use ticket::RequestStatus;
 
+use crate::clock::Clock;
 use crate::input::longest;
 use crate::prompt::RenderedPrompt;
 use crate::rules::Rules;
 use crate::sampling::random_seed;
 use crate::{
-    Completion, EngineConfig, Error, GenerationOptions, LimitedResource, LoadedModel, Prompt, Request, Select,
+    CancelToken, Completion, EngineConfig, Error, GenerationOptions, LimitedResource, LoadedModel, Prompt,
+    Request, Select,
 };
 use admission::Admission;
 use directory::Directory;
@@ -95,6 +96,9 @@ struct Inner {
     info: ExecutorInfo,
     namespace: Namespace,
     pool: PagePool,
+    /// As started, resolved.
+    config: EngineConfig,
+    clock: Clock,
 }
 
 impl Engine {
@@ -177,6 +181,20 @@ impl Engine {
         Ok(completions.swap_remove(0))
     }
 
+    /// As [`Engine::generate`]. `cancel` ends it, queued or running, with [`Error::Cancelled`].
+    ///
+    /// # Errors
+    /// As [`Engine::generate`].
+    pub fn generate_cancellable(
+        &self,
+        prompt: Prompt,
+        options: &GenerationOptions,
+        cancel: &CancelToken,
+    ) -> Result<Completion, Error> {
+        let request = Request::new(prompt, options.clone()).cancel(cancel.clone());
+        Ok(self.submit(request)?.wait()?.swap_remove(0))
+    }
+
     /// Generates `n` choices for a prompt that is computed once, and returns those that `select` keeps. Blocks; to
     /// avoid blocking, await [`Engine::submit`] of a request with [`Request::n`].
     ///
@@ -193,7 +211,7 @@ impl Engine {
     }
 
     /// Runs many prompts, as many at a time as the engine accepts, and yields results in prompt order: a blocking
-    /// iterator. Prompt `i` uses the options' seed plus `i`; without a seed, each prompt draws a random one.
+    /// iterator, or without blocking by [`BatchRun::next_async`]. Prompt `i` uses the options' seed plus `i`; without a seed, each prompt draws a random one.
     pub fn generate_batch<I>(&self, prompts: I, options: &GenerationOptions) -> BatchRun<I::IntoIter>
     where
         I: IntoIterator<Item = Prompt>,
@@ -204,9 +222,19 @@ impl Engine {
     /// Opens a conversation by name or by [`SessionOptions`].
     ///
     /// # Errors
-    /// If the name is blank.
+    /// If the name is blank, or calls append but nothing persists across requests.
     pub fn session(&self, options: impl Into<SessionOptions>) -> Result<Session, Error> {
         Session::new(self.clone(), options.into())
+    }
+
+    /// Checks that a session can have what its mode needs.
+    fn check_session(&self, mode: SessionMode) -> Result<(), Error> {
+        if mode == SessionMode::Append && !self.0.config.cache.persist_across_requests {
+            let message = "calls that append need what earlier ones left, but persist_across_requests = false keeps nothing; \
+                           set it to true, or send the whole conversation with each call (SessionMode::Prefix)";
+            return Err(Error::validation("session", message));
+        }
+        Ok(())
     }
 
     /// Whether the caller is on the engine's thread (a callback, sink, observer, filter or waker), which must not wait
@@ -266,13 +294,14 @@ impl Engine {
 
     fn send(&self, request: Request, delivery: Delivery, extra: Extra) -> Result<RequestHandle, Error> {
         let Extra { callback, owner, has_spoken, keep_alive } = extra;
-        let submitted = Instant::now();
+        let submitted = self.0.clock.now();
         request.validate()?;
         let (limit, actual) = (self.max_batch_size(), request.n);
         if actual > limit {
             return Err(Error::limit(LimitedResource::Queue(QueueLimit::Choices), limit, actual));
         }
         let mode = request.session.as_ref().map(|(_, mode)| *mode);
+        mode.map_or(Ok(()), |mode| self.check_session(mode))?;
         let LoadedModel { text, grammars, .. } = &self.0.model;
         let mut rendered = RenderedPrompt::new(&request.prompt, self.0.model.template(), mode)?;
         let echo = rendered.echo(text, &request.options)?;
@@ -340,7 +369,7 @@ struct Extra {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let _ = self.messages.send(Message::Call(Box::new(|core| core.drain(Instant::now()))));
+        let _ = self.messages.send(Message::Call(Box::new(|core| core.drain(core.clock.now()))));
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         // The engine's own thread cannot join itself; it ends on its own.
         if let Some(thread) = thread.filter(|_| !is_current(self.thread_id)) {

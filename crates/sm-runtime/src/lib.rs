@@ -143,6 +143,7 @@
 mod backend;
 mod bench;
 mod cancel;
+mod clock;
 mod completion;
 mod config;
 mod device;

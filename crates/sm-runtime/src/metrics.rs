@@ -9,6 +9,8 @@ mod window;
 use std::fmt::Debug;
 use std::time::Duration;
 
+use sm_batching::RequestId;
+
 use crate::{FinishReason, Usage};
 
 pub use recent::{RecentMetrics, RecentSummary};
@@ -58,8 +60,9 @@ pub struct StepPhases {
 
 impl RequestMetrics {
     /// Metrics of a request rejected `total` after submission.
-    pub(crate) fn refused(total: Duration) -> Self {
+    pub(crate) fn refused(id: RequestId, total: Duration) -> Self {
         Self {
+            id,
             queue: None,
             first_token: None,
             inter_token: None,
@@ -74,6 +77,8 @@ impl RequestMetrics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestMetrics {
+    /// The request, as [`RequestHandle::id`](crate::RequestHandle::id) names it.
+    pub id: RequestId,
     /// From submission to the first step, if any.
     pub queue: Option<Duration>,
     /// From submission to the first token, if any.

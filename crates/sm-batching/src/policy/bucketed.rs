@@ -8,7 +8,7 @@
 //! engines that pad, this bounds padding to one bucket per sequence. Nothing is padded here; the remaining effect is that
 //! prompts of similar length finish prefill together.
 
-use super::{BatchInfo, BatchPolicy, RequestShape, check_tokens, take_while};
+use super::{BatchInfo, BatchLimits, BatchPolicy, Count, RequestShape, take_while};
 use crate::error::BatchingError;
 
 /// Maps lengths to buckets of equal width: with width 128, lengths 1 to 128 share a bucket, 129 to 256 the next.
@@ -39,18 +39,18 @@ impl Bucketer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucketed {
     bucketer: Bucketer,
-    max_total_tokens: usize,
+    limits: BatchLimits,
 }
 
 impl Bucketed {
-    /// Buckets of `bucket_size` tokens, and batches of at most `max_total_tokens` prompt tokens, counted as if padded.
-    pub fn new(bucket_size: usize, max_total_tokens: usize) -> Self {
-        Self { bucketer: Bucketer::new(bucket_size), max_total_tokens }
+    /// Buckets of `bucket_size` tokens, and batches within `limits`, counted as if padded.
+    pub fn new(bucket_size: usize, limits: BatchLimits) -> Self {
+        Self { bucketer: Bucketer::new(bucket_size), limits }
     }
 }
 
 impl BatchPolicy for Bucketed {
-    fn select(&self, waiting: &[RequestShape], n_slots: usize, chosen: &mut Vec<usize>) {
+    fn select(&self, running: &BatchInfo, waiting: &[RequestShape], n_slots: usize, chosen: &mut Vec<usize>) {
         let Some(first) = waiting.first() else {
             return;
         };
@@ -58,11 +58,11 @@ impl BatchPolicy for Bucketed {
         let mut nearest: Vec<(usize, RequestShape)> = waiting.iter().copied().enumerate().collect();
         // The sort is stable: equally near requests keep queue order.
         nearest.sort_by_key(|(_, request)| self.bucketer.bucket(request.prompt_len).abs_diff(own));
-        let fits = |batch: &BatchInfo| batch.padded_tokens() <= self.max_total_tokens;
-        take_while(nearest, n_slots, fits, chosen);
+        let fits = |batch: &BatchInfo| self.limits.check(batch, Count::Padded).is_ok();
+        take_while(running, nearest, n_slots, fits, chosen);
     }
 
     fn check(&self, request: &RequestShape) -> Result<(), BatchingError> {
-        check_tokens(request, self.max_total_tokens)
+        self.limits.check_alone(request, Count::Padded)
     }
 }

@@ -10,17 +10,27 @@
 //!          steps ───────►
 //! ```
 //!
-//! No token or memory limit applies here: pages are checked on admission, and rows when a step is built.
+//! By default no token or memory limit applies here: pages are checked on admission, and rows when a step is built. Limits
+//! count what runs already.
 
-use super::{AdmitAt, BatchPolicy, RequestShape, take_while};
+use super::{AdmitAt, BatchInfo, BatchLimits, BatchPolicy, Count, RequestShape, take_while};
+use crate::error::BatchingError;
 
-/// Fills free slots at every step, in queue order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Continuous;
+/// Fills free slots at every step, in queue order, while what runs stays within its limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Continuous {
+    /// Limits of what runs at a time, counted without padding.
+    pub limits: BatchLimits,
+}
 
 impl BatchPolicy for Continuous {
-    fn select(&self, waiting: &[RequestShape], n_slots: usize, chosen: &mut Vec<usize>) {
-        take_while(waiting.iter().copied().enumerate(), n_slots, |_| true, chosen);
+    fn select(&self, running: &BatchInfo, waiting: &[RequestShape], n_slots: usize, chosen: &mut Vec<usize>) {
+        let fits = |batch: &BatchInfo| self.limits.check(batch, Count::Real).is_ok();
+        take_while(running, waiting.iter().copied().enumerate(), n_slots, fits, chosen);
+    }
+
+    fn check(&self, request: &RequestShape) -> Result<(), BatchingError> {
+        self.limits.check_alone(request, Count::Real)
     }
 
     fn admit_at(&self) -> AdmitAt {

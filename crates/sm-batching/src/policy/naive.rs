@@ -1,24 +1,26 @@
-//! Static batches in queue order, regardless of length: `padded tokens ≤ max_total_tokens`.
+//! Static batches in queue order, regardless of length.
 //!
-//! The baseline for the other policies.
+//! The baseline for the other policies. With a memory limit it is [`BatchingStrategy::MemoryAware`].
+//!
+//! [`BatchingStrategy::MemoryAware`]: crate::BatchingStrategy::MemoryAware
 
-use super::{BatchInfo, BatchPolicy, RequestShape, check_tokens, take_while};
+use super::{BatchInfo, BatchLimits, BatchPolicy, Count, RequestShape, take_while};
 use crate::error::BatchingError;
 
-/// Takes requests in queue order, regardless of length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Takes requests in queue order, regardless of length, while the batch stays within its limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Naive {
-    /// Maximum number of prompt tokens in a batch, counted as if padded to the longest.
-    pub max_total_tokens: usize,
+    /// Limits of a batch, counted as if padded.
+    pub limits: BatchLimits,
 }
 
 impl BatchPolicy for Naive {
-    fn select(&self, waiting: &[RequestShape], n_slots: usize, chosen: &mut Vec<usize>) {
-        let fits = |batch: &BatchInfo| batch.padded_tokens() <= self.max_total_tokens;
-        take_while(waiting.iter().copied().enumerate(), n_slots, fits, chosen);
+    fn select(&self, running: &BatchInfo, waiting: &[RequestShape], n_slots: usize, chosen: &mut Vec<usize>) {
+        let fits = |batch: &BatchInfo| self.limits.check(batch, Count::Padded).is_ok();
+        take_while(running, waiting.iter().copied().enumerate(), n_slots, fits, chosen);
     }
 
     fn check(&self, request: &RequestShape) -> Result<(), BatchingError> {
-        check_tokens(request, self.max_total_tokens)
+        self.limits.check_alone(request, Count::Padded)
     }
 }

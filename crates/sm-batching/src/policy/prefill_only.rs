@@ -2,7 +2,7 @@
 //!
 //! For measuring the benefit of batched decoding. Steps are either prefill or decode; sequences take turns decoding.
 
-use super::{AdmitAt, BatchPolicy, RequestShape};
+use super::{AdmitAt, BatchInfo, BatchPolicy, RequestShape};
 use crate::error::BatchingError;
 
 /// Wraps a policy so that sequences decode one at a time.
@@ -13,8 +13,8 @@ pub struct PrefillOnly(
 );
 
 impl BatchPolicy for PrefillOnly {
-    fn select(&self, waiting: &[RequestShape], n_slots: usize, chosen: &mut Vec<usize>) {
-        self.0.select(waiting, n_slots, chosen);
+    fn select(&self, running: &BatchInfo, waiting: &[RequestShape], n_slots: usize, chosen: &mut Vec<usize>) {
+        self.0.select(running, waiting, n_slots, chosen);
     }
 
     fn check(&self, request: &RequestShape) -> Result<(), BatchingError> {

@@ -11,19 +11,20 @@ fn requests(lens: &[usize]) -> Vec<RequestShape> {
 
 fn chosen(policy: &dyn BatchPolicy, lens: &[usize], n_slots: usize) -> Vec<usize> {
     let mut chosen = Vec::new();
-    policy.select(&requests(lens), n_slots, &mut chosen);
+    policy.select(&BatchInfo::default(), &requests(lens), n_slots, &mut chosen);
     chosen
 }
 
 #[test]
 fn each_policy_chooses_what_it_documents() {
-    let naive = Naive { max_total_tokens: 300 };
-    let bucketed = Bucketed::new(128, 300);
+    let naive = Naive { limits: BatchLimits::tokens(300) };
+    let bucketed = Bucketed::new(128, BatchLimits::tokens(300));
     let memory = BatchMemory { fixed_bytes: 100, bytes_per_token: 2 };
-    let aware = MemoryAware { max_total_tokens: 1000, memory_limit_bytes: 580, memory };
+    let aware = Naive { limits: BatchLimits::tokens(1000).bytes(580, memory) };
+    let continuous = Continuous { limits: BatchLimits::tokens(300).bytes(900, memory) };
     /// Policy, lengths, slots, and what is chosen.
     type Case<'a> = (&'a dyn BatchPolicy, &'a [usize], usize, &'a [usize]);
-    let cases: [Case<'_>; 9] = [
+    let cases: [Case<'_>; 11] = [
         (&naive, &[10, 20, 30], 2, &[0, 1]),
         (&naive, &[10, 100, 100, 1], 8, &[0, 1, 2]),
         (&naive, &[], 8, &[]),
@@ -32,7 +33,9 @@ fn each_policy_chooses_what_it_documents() {
         (&bucketed, &[5, 140, 6], 3, &[0, 2]),
         (&aware, &[60, 100, 70, 1], 8, &[0, 1]),
         (&aware, &[200, 1], 8, &[0]),
-        (&Continuous, &[9000, 9000, 1], 2, &[0, 1]),
+        (&Continuous::default(), &[9000, 9000, 1], 2, &[0, 1]),
+        (&continuous, &[10, 100, 180, 20], 8, &[0, 1, 2]),
+        (&continuous, &[50; 8], 8, &[0, 1, 2, 3, 4]),
     ];
     for (policy, lens, n_slots, expected) in cases {
         assert_eq!(chosen(policy, lens, n_slots), expected, "{policy:?} of {lens:?}");
@@ -41,20 +44,16 @@ fn each_policy_chooses_what_it_documents() {
 
 #[test]
 fn choices_not_requests_fill_the_slots() {
-    let memory = BatchMemory { fixed_bytes: 0, bytes_per_token: 1 };
-    let policies: [&dyn BatchPolicy; 4] = [
-        &Naive { max_total_tokens: 1000 },
-        &Bucketed::new(128, 1000),
-        &MemoryAware { max_total_tokens: 1000, memory_limit_bytes: 1000, memory },
-        &Continuous,
-    ];
+    let limits = BatchLimits::tokens(1000);
+    let policies: [&dyn BatchPolicy; 3] =
+        [&Naive { limits }, &Bucketed::new(128, limits), &Continuous { limits }];
     let shape = |n_choices| RequestShape { prompt_len: 10, max_len: 30, n_choices };
     for policy in policies {
         let mut chosen = Vec::new();
-        policy.select(&[shape(3), shape(1), shape(1)], 4, &mut chosen);
+        policy.select(&BatchInfo::default(), &[shape(3), shape(1), shape(1)], 4, &mut chosen);
         assert_eq!(chosen, [0, 1], "{policy:?}");
         chosen.clear();
-        policy.select(&[shape(3), shape(2), shape(1)], 4, &mut chosen);
+        policy.select(&BatchInfo::default(), &[shape(3), shape(2), shape(1)], 4, &mut chosen);
         assert_eq!(chosen, [0], "{policy:?} does not let a small request overtake a large one");
     }
 }
@@ -71,7 +70,7 @@ fn bucket_boundaries_are_as_documented() {
 fn a_request_too_large_for_any_batch_is_refused_with_numbers() {
     let config = BatchingConfig {
         strategy: BatchingStrategy::MemoryAware,
-        memory_limit_bytes: 1000,
+        memory_limit_bytes: Some(1000),
         ..BatchingConfig::default()
     };
     let policy = config.policy(BatchMemory { fixed_bytes: 100, bytes_per_token: 10 });
@@ -80,6 +79,21 @@ fn a_request_too_large_for_any_batch_is_refused_with_numbers() {
         policy.check(&requests(&[71])[0]).unwrap_err().to_string(),
         "the request would make it 1010 but memory_limit_bytes is 1000; shorten the request or raise the limit"
     );
+}
+
+#[test]
+fn limits_of_continuous_batching_count_what_runs() {
+    let memory = BatchMemory { fixed_bytes: 100, bytes_per_token: 2 };
+    let running = BatchInfo::of(requests(&[200, 60]));
+    let chosen = |limits, lens: &[usize]| {
+        let mut chosen = Vec::new();
+        Continuous { limits }.select(&running, &requests(lens), 8, &mut chosen);
+        chosen
+    };
+    assert_eq!(chosen(BatchLimits::tokens(300), &[30, 10, 1]), [0, 1]);
+    // 300 positions run; 30 + 20 and 10 + 20 more are 380.
+    assert_eq!(chosen(BatchLimits::default().bytes(100 + 2 * 380, memory), &[30, 10, 1]), [0, 1]);
+    assert_eq!(chosen(BatchLimits::default(), &[30, 10, 1]), [0, 1, 2]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Counters that prove the documented behaviour.
 
+use std::collections::HashMap;
+
 use sm_batching::{BatchMemory, BatchingConfig, BatchingStrategy, Priority, PromptLogits, Wanted};
 
 use crate::world::{World, limits, tokens};
@@ -423,7 +425,7 @@ fn a_memory_aware_batch_stays_within_its_limit_to_its_last_token() {
         world.now_us += 1000;
         world.step();
         let batch = world.scheduler.last_batch();
-        let n_bytes = memory.estimate(batch.n_sequences, batch.max_positions);
+        let n_bytes = memory.estimate(batch.n_sequences * batch.max_positions);
         assert!(n_bytes <= 1000, "{batch:?}");
         largest = largest.max(batch.n_sequences);
     }
@@ -433,6 +435,31 @@ fn a_memory_aware_batch_stays_within_its_limit_to_its_last_token() {
     assert!(stats.batch_tokens < stats.padded_tokens && stats.padding_efficiency() < 1.0);
     let less = aware.memory_limit_bytes(109);
     assert!(world.scheduler.reconfigure(less).unwrap_err().to_string().contains("memory_limit_bytes = 109"));
+}
+
+#[test]
+fn limits_hold_for_all_that_run_at_a_time_with_continuous_batching() {
+    let memory = BatchMemory { fixed_bytes: 100, bytes_per_token: 10 };
+    let limited = config().max_total_tokens(60).memory_limit_bytes(900);
+    let mut world = World::new(limited, limits().memory(memory), 400);
+    let error = world.submit(World::request(tokens(0..61), 1), 1).unwrap_err();
+    assert!(error.to_string().contains("max_total_tokens is 60"), "{error}");
+    let error = world.submit(World::request(tokens(0..60), 21), 1).unwrap_err();
+    assert!(error.to_string().contains("memory_limit_bytes is 900"), "{error}");
+    let lens = [50, 10, 1, 20, 25, 5, 44];
+    let prompt_lens: HashMap<_, _> = lens.map(|len| (world.add(tokens(0..len), 10), len as usize)).into();
+    let mut most = 0;
+    while !world.known.is_empty() {
+        world.now_us += 1000;
+        world.step();
+        let running: Vec<usize> = world.parts.iter().map(|part| prompt_lens[&part.id.request]).collect();
+        let n_prompt: usize = running.iter().sum();
+        let n_bytes = memory.estimate(n_prompt + 10 * running.len());
+        assert!(n_prompt <= 60 && n_bytes <= 900, "{running:?}");
+        most = most.max(running.len());
+    }
+    assert!(most > 1, "all ran alone");
+    world.finish();
 }
 
 #[test]

@@ -54,10 +54,13 @@ fn config(random: &mut Random) -> BatchingConfig {
         .max_queued_tokens(random.pick(&[0, 300]))
         .max_step_tokens(random.pick(&[1, 5, 17, 64, 512]))
         .max_chunk_tokens(random.pick(&[0, 0, 3, 16]))
-        .max_total_tokens(random.pick(&[1000, 8000]))
         .bucket_size(16)
         .order(random.pick(&[QueueOrder::Priority, QueueOrder::RoundRobin, QueueOrder::Fifo]))
         .priority_boost_after_us(20_000);
+    let config = match random.pick(&[0, 120, 1000]) {
+        0 => config,
+        max_total_tokens => config.max_total_tokens(max_total_tokens),
+    };
     match random.pick(&[0, 50, 5000]) {
         0 => config,
         target_itl_us => config.target_itl_us(target_itl_us),

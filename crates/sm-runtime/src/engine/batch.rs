@@ -10,8 +10,9 @@ use crate::{Completion, Error, GenerationOptions, Prompt, Request};
 /// Wait before retrying when other callers have filled the queue.
 const RETRY: Duration = Duration::from_millis(2);
 
-/// A blocking iterator over the completions of many prompts, in prompt order. Prompts are pulled as the engine has
-/// room, so neither prompts nor results pile up. On the engine's own thread it ends with [`Error::EngineThread`].
+/// The completions of many prompts, in prompt order: a blocking iterator, or a stream by [`BatchRun::next_async`]. Prompts
+/// are pulled as the engine has room, so neither prompts nor results pile up. On the engine's own thread it ends with
+/// [`Error::EngineThread`].
 pub struct BatchRun<I> {
     engine: Engine,
     prompts: I,
@@ -86,18 +87,40 @@ impl<I: Iterator<Item = Prompt>> BatchRun<I> {
         }
     }
 
-    /// Waits for a prompt's result. Resubmits it if other callers filled the queue in the meantime.
-    fn wait(&self, sent: Sent) -> Result<Completion, Error> {
-        let Sent { request, mut handle } = sent;
-        loop {
-            match handle.and_then(RequestHandle::wait) {
-                Err(error) if error.is_full_queue() => {
-                    std::thread::sleep(RETRY);
-                    handle = self.engine.submit(request.clone());
-                }
-                completions => return completions.map(|mut completions| completions.swap_remove(0)),
+    /// Queues prompts while there is room. Returns whether there is nothing to wait for but the queue, which other callers
+    /// have filled.
+    fn fill(&mut self) -> bool {
+        while self.sent.len() < self.window && self.send() {}
+        self.held.is_some() && self.sent.is_empty()
+    }
+
+    fn done(&mut self, completion: Result<Completion, Error>) -> Result<Completion, Error> {
+        self.n_done += 1;
+        (self.progress)(self.n_done);
+        completion
+    }
+
+    /// The next completion, `None` after the last: as the iterator, without blocking.
+    ///
+    /// ```no_run
+    /// # async fn run(engine: sm_runtime::Engine, prompts: Vec<sm_runtime::Prompt>) -> Result<(), sm_runtime::Error> {
+    /// let mut batch = engine.generate_batch(prompts, &sm_runtime::GenerationOptions::new());
+    /// while let Some(completion) = batch.next_async().await {
+    ///     println!("{}", completion?.text);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn next_async(&mut self) -> Option<Result<Completion, Error>> {
+        while self.fill() {
+            if let Err(error) = next_step(&self.engine).await {
+                self.held = None;
+                return Some(Err(error));
             }
         }
+        let sent = self.sent.pop_front()?;
+        let completion = sent.wait_async(&self.engine).await;
+        Some(self.done(completion))
     }
 }
 
@@ -106,6 +129,45 @@ impl<I: Iterator<Item = Prompt>> BatchRun<I> {
 struct Sent {
     request: Request,
     handle: Result<RequestHandle, Error>,
+}
+
+impl Sent {
+    /// Waits for the result. Resubmits the prompt if other callers filled the queue in the meantime.
+    fn wait(self, engine: &Engine) -> Result<Completion, Error> {
+        let Self { request, mut handle } = self;
+        loop {
+            match handle.and_then(RequestHandle::wait) {
+                Err(error) if error.is_full_queue() => {
+                    std::thread::sleep(RETRY);
+                    handle = engine.submit(request.clone());
+                }
+                completions => return completions.map(|mut completions| completions.swap_remove(0)),
+            }
+        }
+    }
+
+    /// As [`Sent::wait`], without blocking.
+    async fn wait_async(self, engine: &Engine) -> Result<Completion, Error> {
+        let Self { request, mut handle } = self;
+        loop {
+            let outcome = match handle {
+                Ok(handle) => handle.await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Err(error) if error.is_full_queue() => {
+                    next_step(engine).await?;
+                    handle = engine.submit(request.clone());
+                }
+                completions => return completions.map(|mut completions| completions.swap_remove(0)),
+            }
+        }
+    }
+}
+
+/// Waits for the end of the current step, where the queue may shrink.
+async fn next_step(engine: &Engine) -> Result<(), Error> {
+    engine.call_async(|_| ()).await
 }
 
 impl<I: Iterator<Item = Prompt>> Iterator for BatchRun<I> {
@@ -120,18 +182,11 @@ impl<I: Iterator<Item = Prompt>> Iterator for BatchRun<I> {
             self.sent.clear();
             return Some(Err(Error::EngineThread));
         }
-        loop {
-            while self.sent.len() < self.window && self.send() {}
-            if self.held.is_none() || !self.sent.is_empty() {
-                break;
-            }
-            // Other callers have filled the queue.
+        while self.fill() {
             std::thread::sleep(RETRY);
         }
         let sent = self.sent.pop_front()?;
-        let completion = self.wait(sent);
-        self.n_done += 1;
-        (self.progress)(self.n_done);
-        Some(completion)
+        let completion = sent.wait(&self.engine);
+        Some(self.done(completion))
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use sm_batching::BatchingConfig;
 use sm_cache::CacheObserver;
-use sm_kernels::plan::Progress;
+use sm_kernels::plan::{ExecutorInfo, Progress};
 
 use super::{Engine, Loading};
+use crate::clock::Clock;
 use crate::load::OnProgress;
 use crate::speculate::DraftModel;
 use crate::{
@@ -35,9 +36,16 @@ pub struct EngineBuilder {
     pub(super) observers: Vec<Box<dyn CacheObserver>>,
     progress: Option<OnProgress>,
     cancel: CancelToken,
+    pub(super) clock: Clock,
 }
 
 impl EngineBuilder {
+    /// Measures deadlines by this clock.
+    #[cfg(test)]
+    pub(crate) fn clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
     /// Starts from a preset.
     pub fn preset(self, preset: Preset) -> Self {
         Self { config: preset.config(), ..self }
@@ -112,14 +120,15 @@ impl EngineBuilder {
     /// [`LoadError::DraftVocabulary`](crate::LoadError::DraftVocabulary).
     pub fn start(self, model: LoadedModel, draft: Option<LoadedModel>) -> Result<Engine, Error> {
         self.config.validate()?;
-        let prepared = model.prepare(&self.config.executor_options(draft.is_some()))?;
-        let info = prepared.executor.info();
-        let used_bytes = (info.weight_bytes + info.kv_bytes + info.activation_bytes) as u64;
         let draft = draft.map(|draft| {
-            let prepared = draft.prepare(&self.config.draft_executor_options(used_bytes))?;
-            DraftModel::new(&draft, prepared.executor, &model)
+            let prepared = draft.prepare(&self.config.draft_executor_options())?;
+            let ExecutorInfo { weight_bytes, kv_bytes, activation_bytes, .. } = *prepared.executor.info();
+            let n_bytes = (weight_bytes + kv_bytes + activation_bytes) as u64;
+            Ok::<_, Error>((n_bytes, DraftModel::new(&draft, prepared.executor, &model)?))
         });
-        Engine::new(model, prepared, draft.transpose()?, self)
+        let (draft_bytes, draft) = draft.transpose()?.unzip();
+        let prepared = model.prepare(&self.config.executor_options(draft_bytes))?;
+        Engine::new(model, prepared, draft, self)
     }
 
     /// Plans the model and the draft model, if any: both must fit before either is loaded.
@@ -133,12 +142,13 @@ impl EngineBuilder {
             let loader = Loader::new(model).options(options).executor(executor);
             loader.on_progress(self.progress.clone()).cancel(self.cancel.clone()).plan()
         };
-        let model = plan(model, config.load_options(), config.executor_options(self.draft.is_some()))?;
         let draft = self.draft.clone().map(|draft| {
-            let used_bytes = model.memory_needs()?.total_bytes() as u64;
-            plan(draft, config.draft_load_options(), config.draft_executor_options(used_bytes))
+            let planned = plan(draft, config.draft_load_options(), config.draft_executor_options())?;
+            Ok::<_, Error>((planned.memory_needs()?.total_bytes() as u64, planned))
         });
-        Ok(PlannedModels { draft: draft.transpose()?, model })
+        let (draft_bytes, draft) = draft.transpose()?.unzip();
+        let model = plan(model, config.load_options(), config.executor_options(draft_bytes))?;
+        Ok(PlannedModels { draft, model })
     }
 
     /// Loads the planned models and starts the engine.

@@ -13,7 +13,7 @@ use sm_model::tokenizer::Tokenizer;
 use super::engine_loop::{Core, Message};
 use super::reply::{Reply, reply};
 use super::{Engine, EngineStats};
-use crate::{Error, LoadedModel};
+use crate::{EngineConfig, Error, LoadedModel};
 
 impl Engine {
     /// Current statistics. Never waits for a step: the engine publishes after each step and whenever it receives a
@@ -25,8 +25,9 @@ impl Engine {
     /// Changes batching from the next step on. Running requests continue. Blocks until the current step is over.
     ///
     /// # Errors
-    /// If a value is invalid, or the model was loaded for fewer sequences or rows (set
-    /// [`ExecutorOptions::n_sequences`](crate::ExecutorOptions::n_sequences) to leave room); nothing changes then.
+    /// If a value is invalid, or the executor has no room for as many sequences or rows: there is room for twice the batch size
+    /// that the engine started with, and for more with
+    /// [`ExecutorOptions::n_reserved_sequences`](crate::ExecutorOptions::n_reserved_sequences). Nothing changes then.
     /// [`Error::ShutDown`], [`Error::EngineThread`].
     pub fn reconfigure(&self, batching: BatchingConfig) -> Result<(), Error> {
         self.call(|core| core.reconfigure(batching))?
@@ -134,6 +135,21 @@ impl Engine {
         // If the thread is gone, the message is dropped, which closes the reply.
         let _ = self.0.messages.send(Message::Call(Box::new(begin)));
         reply
+    }
+
+    /// The configuration with which the engine started, with the values in use where they were left to the model, the machine
+    /// or a default. Prints as one line per value.
+    ///
+    /// ```
+    /// # #[cfg(all(feature = "cpu", feature = "demo-model"))] {
+    /// let engine = sm_runtime::Engine::builder().load(sm_runtime::ModelRef::Demo)?;
+    /// let config = engine.config();
+    /// assert_eq!((config.load.context_len, config.executor.n_reserved_sequences), (Some(1024), 8));
+    /// # }
+    /// # Ok::<(), sm_runtime::Error>(())
+    /// ```
+    pub fn config(&self) -> &EngineConfig {
+        &self.0.config
     }
 
     /// The backend, its kernel set, workers and memory.

@@ -21,6 +21,7 @@ use super::reply::Replier;
 use super::request_params::RequestParams;
 use super::speculation::Speculator;
 use super::stats::EngineStats;
+use crate::clock::Clock;
 use crate::input::{Input, ModelBounds};
 use crate::kv_disk::DiskTier;
 use crate::text::{Text, TextStart};
@@ -81,6 +82,7 @@ pub(crate) struct Core {
     /// Finished requests not yet answered.
     pub(super) over: Vec<Over>,
     pub(crate) advice: Advice,
+    pub(super) clock: Clock,
     epoch: Instant,
     /// When set, new requests are rejected, and the thread ends when the others are over or at this instant.
     drain_until: Option<Instant>,
@@ -110,6 +112,7 @@ pub(crate) struct Parts {
     pub(crate) disk: Option<DiskTier>,
     pub(crate) metrics: Option<GuardedSink>,
     pub(crate) lost_events: LostEvents,
+    pub(crate) clock: Clock,
 }
 
 impl Core {
@@ -125,6 +128,7 @@ impl Core {
             disk,
             metrics,
             lost_events,
+            clock,
         } = parts;
         let advice = Advice::new(scheduler.batch_size());
         Self {
@@ -146,7 +150,8 @@ impl Core {
             cancelled: Vec::new(),
             over: Vec::new(),
             advice,
-            epoch: Instant::now(),
+            epoch: clock.now(),
+            clock,
             drain_until: None,
             device_lost: None,
             waiting_for_end: Vec::new(),
@@ -189,7 +194,7 @@ impl Core {
     }
 
     pub(super) fn now_us(&self) -> u64 {
-        self.epoch.elapsed().as_micros() as u64
+        self.clock.now().saturating_duration_since(self.epoch).as_micros() as u64
     }
 
     /// Publishes the queue length.
@@ -230,13 +235,13 @@ impl Core {
                 Err(TryRecvError::Empty) => break,
             }
         }
-        if self.drain_until.is_some_and(|until| self.active.is_empty() || until <= Instant::now()) {
+        if self.drain_until.is_some_and(|until| self.active.is_empty() || until <= self.clock.now()) {
             return false;
         }
         let Some(wait) = self.idle_time(is_stalled).filter(|_| !is_woken) else {
             return true;
         };
-        match messages.recv_timeout(wait) {
+        match messages.recv_timeout(self.clock.sleep_time(wait)) {
             Ok(message) => self.handle(message),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return false,
@@ -252,7 +257,7 @@ impl Core {
             Some(at_us) => Duration::from_micros(at_us.saturating_sub(self.now_us())),
         };
         let wait = match self.drain_until {
-            Some(until) => wait.min(until.saturating_duration_since(Instant::now())),
+            Some(until) => wait.min(until.saturating_duration_since(self.clock.now())),
             None => wait,
         };
         let wait = if is_stalled && self.scheduler.n_running() > 0 { wait.max(STALL) } else { wait };
@@ -382,7 +387,7 @@ impl Core {
                 }
                 Over::Refused { params, error } => {
                     log::refused(params, error);
-                    RequestMetrics::refused(params.submitted.elapsed())
+                    RequestMetrics::refused(params.id, self.clock.now() - params.submitted)
                 }
             };
             if let Some(sink) = &self.metrics {

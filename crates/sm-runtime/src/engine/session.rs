@@ -107,6 +107,7 @@ impl Drop for Owner {
 impl Session {
     pub(super) fn new(engine: Engine, options: SessionOptions) -> Result<Self, Error> {
         let SessionOptions { name, mode } = options;
+        engine.check_session(mode)?;
         let (id, owner) = match name {
             Some(name) => (SessionId::new(&name)?, None),
             None => {

@@ -29,14 +29,16 @@ impl Engine {
         draft: Option<DraftModel>,
         builder: EngineBuilder,
     ) -> Result<Self, Error> {
-        let EngineBuilder { config, metrics, observers, .. } = builder;
+        let EngineBuilder { config, metrics, observers, clock, .. } = builder;
         let PreparedExecutor { executor, page_bytes } = prepared;
         let info = executor.info().clone();
         let speculator = Speculator::new(config.speculation, draft, model.vocab_size);
         let bounds = model.bounds();
         let pool = PagePool::from_page_bytes(executor.limits().n_pages, PAGE_LEN, page_bytes)
             .with_states(executor.limits().n_state_slots, executor.state_bytes());
-        let scheduler = Scheduler::new(config.batching.clone(), step_limits(&*executor, page_bytes))?;
+        let step_limits = step_limits(&*executor, page_bytes);
+        let scheduler = Scheduler::new(config.batching.clone(), step_limits)?;
+        let resolved = config.resolved(&model, &*executor, &scheduler, &step_limits);
         let mut cache = KvCache::new(config.cache.clone(), pool)?;
         let lost_events = LostEvents::default();
         for observer in observers {
@@ -62,13 +64,14 @@ impl Engine {
             disk,
             metrics: metrics.map(|sink| GuardedSink::new(sink, lost_events.clone())),
             lost_events,
+            clock: clock.clone(),
         });
         core.publish();
         let thread = std::thread::Builder::new()
             .name(THREAD.to_owned())
             .spawn(move || core.run(&received))
             .map_err(|source| LoadError::Thread { name: THREAD, source })?;
-        log::started(&info, &config);
+        log::started(&info, &resolved);
         Ok(Self(Arc::new(Inner {
             messages,
             thread_id: thread.thread().id(),
@@ -79,6 +82,8 @@ impl Engine {
             info,
             namespace,
             pool,
+            config: resolved,
+            clock,
         })))
     }
 }

@@ -153,7 +153,7 @@ fn candidates_share_the_prompt_and_draw_for_themselves() {
 
     let best = Request { select: crate::Select::Best, ..request };
     let [best] = &engine.submit(best).unwrap().wait().unwrap()[..] else { panic!("one completion") };
-    assert!(completions.iter().any(|completion| completion.tokens == best.tokens));
+    assert_eq!(completions[best.choice].tokens, best.tokens);
     assert!(best.logprobs.is_empty());
 }
 
@@ -170,6 +170,32 @@ fn a_batch_comes_back_in_order_with_seeds_that_count_up() {
         assert_eq!((completion.seed, completion.tokens), (100 + index as u64, expected.tokens));
     }
     assert!(engine.stats().average_batch_size() > 1.0);
+}
+
+#[test]
+fn a_batch_can_be_awaited_also_beside_callers_that_fill_the_queue() {
+    let mut small = config();
+    small.batching.max_queued_requests = 2;
+    let engine = Engine::start(fake_model(SIZE, hashed).0, small).unwrap();
+    let others = engine.clone();
+    let filler = std::thread::spawn(move || {
+        let mut n_refused = 0;
+        for seed in 0..200 {
+            n_refused += usize::from(others.submit(request("xyz", seed, 3)).is_err());
+        }
+        n_refused
+    });
+    let mut batch = engine.generate_batch((0..20).map(|_| text("abc")), &seeded(100, 9)).max_parallel(3);
+    let mut seeds = Vec::new();
+    while let Some(completion) = block_on(batch.next_async()) {
+        let completion = completion.unwrap();
+        assert_eq!(completion.tokens, alone(&request("abc", completion.seed, 9)).tokens);
+        seeds.push(completion.seed);
+    }
+    assert_eq!(seeds, (100..120).collect::<Vec<_>>());
+    filler.join().unwrap();
+    fn is_send<T: Send>(_: &T) {}
+    is_send(&batch.next_async());
 }
 
 #[test]

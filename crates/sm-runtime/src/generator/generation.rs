@@ -144,6 +144,7 @@ impl<'g> Generation<'g> {
         self.usage.generated_tokens = finished.n_generated;
         let (prompt_tokens, tokens) = self.token_ids.split_at(self.n_prompt);
         Completion {
+            choice: 0,
             text: finished.text,
             tokens: tokens.to_vec(),
             prompt_tokens: prompt_tokens.to_vec(),

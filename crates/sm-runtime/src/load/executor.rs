@@ -21,16 +21,21 @@ pub struct ExecutorOptions {
     pub kv_dtype: KvDType,
     /// Maximum sequences per step. 1 by default.
     pub n_sequences: usize,
+    /// Further sequences for which a step has room, but the KV cache no contexts of their own. An engine reserves as many as
+    /// its batch size, so that [`Engine::reconfigure`](crate::Engine::reconfigure) can double it. 0 by default.
+    pub n_reserved_sequences: usize,
     /// Maximum rows per step, and thus the length of prompt chunks. 512 by default.
     pub max_step_tokens: usize,
     /// Maximum rows per step with logits: 1 for generation (the default), more to score text faster.
     pub max_outputs: usize,
-    /// Size of the KV cache in bytes. By default enough for [`ExecutorOptions::n_sequences`] full contexts.
+    /// Size of the KV cache in bytes, if the limits below leave as much. By default enough for
+    /// [`ExecutorOptions::n_sequences`] full contexts.
     pub kv_bytes: Option<u64>,
     /// Limit in bytes for KV cache, activations and scratch together. Unlimited by default.
     pub pool_bytes: Option<u64>,
-    /// Limit in bytes for everything: weights, KV cache, activations and scratch. Loading fails up front if the model needs
-    /// more. By default, it fails if the weights and one context do not fit into available memory.
+    /// Limit in bytes for everything: weights, KV cache, activations and scratch. The KV cache is made to fit; if not even one
+    /// context does, loading fails up front. By default, it fails if the weights and one context do not fit into available
+    /// memory.
     pub memory_limit: Option<u64>,
 }
 
@@ -39,6 +44,7 @@ impl Default for ExecutorOptions {
         Self {
             kv_dtype: KvDType::default(),
             n_sequences: 1,
+            n_reserved_sequences: 0,
             max_step_tokens: 512,
             max_outputs: 1,
             kv_bytes: None,
@@ -54,7 +60,13 @@ impl ExecutorOptions {
         Self::default()
     }
 
-    setters!(kv_dtype: KvDType, n_sequences: usize, max_step_tokens: usize, max_outputs: usize);
+    setters!(
+        kv_dtype: KvDType,
+        n_sequences: usize,
+        n_reserved_sequences: usize,
+        max_step_tokens: usize,
+        max_outputs: usize,
+    );
     some_setters!(kv_bytes: u64, pool_bytes: u64, memory_limit: u64);
 
     pub(super) fn validate(&self) -> Result<(), Error> {

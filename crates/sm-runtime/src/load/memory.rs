@@ -2,15 +2,17 @@
 //!
 //! ```text
 //! needs    = weights + keys and values (n_pages) + activations and scratch
-//! n_pages  = n_sequences full contexts, or as many as kv_bytes and pool_bytes allow, but at least one context
-//! refused  if needs > memory_limit, or without a limit, if the needs of one context > what the machine has left
+//! n_pages  = n_sequences full contexts, or as many as kv_bytes, pool_bytes and memory_limit allow
+//! refused  if the needs of one context > memory_limit, or without a limit, > what the machine has left
 //! ```
 //!
 //! Without a limit only one context counts: further pages become resident on first use, and the cache evicts others for
 //! them.
 
 use sm_cache::ByteSize;
-use sm_kernels::plan::{Backend, CacheLayout, KvDType, Limits, MemoryNeeds, PAGE_LEN, PageGroup, Plan};
+use sm_kernels::plan::{
+    Backend, CacheLayout, KvDType, Limits, MemoryNeeds, PAGE_LEN, PageGroup, Plan, PrepareError,
+};
 
 use super::ExecutorOptions;
 use crate::{Error, LoadError, MemoryBound};
@@ -38,7 +40,8 @@ fn n_state_slots(plan: &Plan, options: &ExecutorOptions) -> usize {
     match plan.cache.states.is_empty() {
         true => 0,
         false => {
-            options.n_sequences.saturating_mul(2).saturating_add(options.max_outputs.max(options.n_sequences))
+            let n_sequences = options.n_sequences.saturating_add(options.n_reserved_sequences);
+            n_sequences.saturating_mul(2).saturating_add(options.max_outputs.max(n_sequences))
         }
     }
 }
@@ -53,12 +56,13 @@ pub(super) fn executor_limits(
     options: &ExecutorOptions,
     weights: WeightState,
 ) -> Result<Limits, Error> {
-    let max_tokens = options.max_step_tokens.max(options.n_sequences);
+    let max_sequences = options.n_sequences.saturating_add(options.n_reserved_sequences);
+    let max_tokens = options.max_step_tokens.max(max_sequences);
     let context_pages = plan.context_len.div_ceil(PAGE_LEN);
     let one_context = Limits {
         max_tokens,
         max_outputs: options.max_outputs.min(max_tokens),
-        max_sequences: options.n_sequences,
+        max_sequences,
         n_pages: context_pages,
         n_state_slots: n_state_slots(plan, options),
         kv_dtype: options.kv_dtype,
@@ -67,16 +71,35 @@ pub(super) fn executor_limits(
     let page_bytes = page_bytes(&plan.cache, options.kv_dtype);
     let n_pages = n_pages(options, context_pages, page_bytes, least.activation_bytes as u64)?;
     let limits = Limits { n_pages, ..one_context };
-    match (options.memory_limit, backend.available_bytes()) {
-        (Some(limit), _) => check(&backend.memory_needs(plan, &limits)?, limit, MemoryBound::Configured)?,
-        (None, Some(available)) => {
+    let Some(limit) = options.memory_limit else {
+        if let Some(available) = backend.available_bytes() {
             // Available memory already excludes loaded weights.
             let resident = if weights == WeightState::Loaded { least.weight_bytes as u64 } else { 0 };
             check(&least, available.saturating_add(resident), MemoryBound::Available)?;
         }
-        (None, None) => {}
+        return Ok(limits);
+    };
+    check(&least, limit, MemoryBound::Configured)?;
+    let needs = |n_pages| backend.memory_needs(plan, &Limits { n_pages, ..limits });
+    Ok(Limits { n_pages: most_within(context_pages, limits.n_pages, limit, needs)?, ..limits })
+}
+
+/// The most pages, of `least` to `most`, whose needs stay within `limit` bytes; those of `least` do.
+fn most_within(
+    mut least: usize,
+    mut most: usize,
+    limit: u64,
+    needs: impl Fn(usize) -> Result<MemoryNeeds, PrepareError>,
+) -> Result<usize, Error> {
+    while least < most {
+        let middle = least + (most - least).div_ceil(2);
+        if needs(middle)?.total_bytes() as u64 <= limit {
+            least = middle;
+        } else {
+            most = middle - 1;
+        }
     }
-    Ok(limits)
+    Ok(least)
 }
 
 /// Pages in the pool, at least the `context_pages` of one full context.

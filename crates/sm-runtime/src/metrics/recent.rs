@@ -11,16 +11,17 @@ const WINDOW: usize = 1000;
 
 /// Keeps the last 1,000 values of each measurement. Share it in an `Arc`: one for the engine, one to read.
 #[derive(Debug)]
-pub struct RecentMetrics {
-    since: Instant,
-    state: Mutex<State>,
-}
+pub struct RecentMetrics(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
+    /// When the first step began.
+    since: Option<Instant>,
     requests: u64,
     failed: u64,
+    interrupted: u64,
     tokens: u64,
+    failed_tokens: u64,
     step_ms: Window,
     schedule_ms: Window,
     compute_ms: Window,
@@ -39,13 +40,15 @@ struct State {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RecentSummary {
-    /// Seconds since creation.
+    /// Seconds since the first step began, so without loading; 0 before.
     pub seconds: f64,
-    /// Requests that ended.
+    /// Requests that ended, however they did.
     pub requests: u64,
     /// Requests that failed.
     pub failed: u64,
-    /// Generated tokens.
+    /// Requests that were cancelled or timed out.
+    pub interrupted: u64,
+    /// Generated tokens, without those of requests that failed.
     pub tokens: u64,
     /// Step time.
     pub step_ms: Distribution,
@@ -74,24 +77,31 @@ pub struct RecentSummary {
 }
 
 impl RecentSummary {
-    /// Requests per second since creation.
+    /// Requests per second since the first step began, of those that came to their own end; 0 before.
     pub fn requests_per_second(&self) -> f64 {
-        self.requests as f64 / self.seconds.max(f64::MIN_POSITIVE)
+        self.per_second(self.requests - self.failed - self.interrupted)
     }
 
-    /// Tokens per second since creation.
+    /// Tokens per second since the first step began; 0 before.
     pub fn generated_tokens_per_second(&self) -> f64 {
-        self.tokens as f64 / self.seconds.max(f64::MIN_POSITIVE)
+        self.per_second(self.tokens)
+    }
+
+    fn per_second(&self, n: u64) -> f64 {
+        if self.seconds > 0.0 { n as f64 / self.seconds } else { 0.0 }
     }
 }
 
 impl Default for RecentMetrics {
     fn default() -> Self {
         let window = || Window::new(WINDOW);
-        let state = State {
+        Self(Mutex::new(State {
+            since: None,
             requests: 0,
             failed: 0,
+            interrupted: 0,
             tokens: 0,
+            failed_tokens: 0,
             step_ms: window(),
             schedule_ms: window(),
             compute_ms: window(),
@@ -104,8 +114,7 @@ impl Default for RecentMetrics {
             first_token_ms: window(),
             inter_token_ms: window(),
             total_ms: window(),
-        };
-        Self { since: Instant::now(), state: Mutex::new(state) }
+        }))
     }
 }
 
@@ -114,10 +123,11 @@ impl RecentMetrics {
     pub fn summary(&self) -> RecentSummary {
         let state = self.lock();
         RecentSummary {
-            seconds: self.since.elapsed().as_secs_f64(),
+            seconds: state.since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
             requests: state.requests,
             failed: state.failed,
-            tokens: state.tokens,
+            interrupted: state.interrupted,
+            tokens: state.tokens.saturating_sub(state.failed_tokens),
             step_ms: state.step_ms.distribution(),
             schedule_ms: state.schedule_ms.distribution(),
             compute_ms: state.compute_ms.distribution(),
@@ -134,13 +144,15 @@ impl RecentMetrics {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl MetricsSink for RecentMetrics {
     fn step(&self, step: &StepMetrics) {
         let mut state = self.lock();
+        let now = Instant::now();
+        state.since.get_or_insert_with(|| now.checked_sub(step.time).unwrap_or(now));
         state.step_ms.push(ms(step.time));
         state.schedule_ms.push(ms(step.phases.schedule));
         state.compute_ms.push(ms(step.phases.compute));
@@ -168,8 +180,11 @@ impl MetricsSink for RecentMetrics {
             state.inter_token_ms.push(ms(time));
         }
         match request.finish_reason {
-            None => state.failed += 1,
-            Some(FinishReason::Timeout | FinishReason::Cancelled) => {}
+            None => {
+                state.failed += 1;
+                state.failed_tokens += request.usage.generated_tokens as u64;
+            }
+            Some(FinishReason::Timeout | FinishReason::Cancelled) => state.interrupted += 1,
             Some(_) => state.total_ms.push(ms(request.total)),
         }
     }
@@ -181,17 +196,26 @@ fn ms(time: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use sm_batching::RequestId;
+
     use super::*;
-    use crate::Usage;
+    use crate::{StepPhases, Usage};
+
+    fn request(
+        finish_reason: Option<FinishReason>,
+        milliseconds: u64,
+        generated_tokens: usize,
+    ) -> RequestMetrics {
+        RequestMetrics {
+            finish_reason,
+            usage: Usage { generated_tokens, ..Usage::default() },
+            ..RequestMetrics::refused(RequestId(0), Duration::from_millis(milliseconds))
+        }
+    }
 
     #[test]
     fn totals_are_of_requests_that_came_to_their_own_end() {
         let metrics = RecentMetrics::default();
-        let end = |finish_reason, milliseconds| {
-            let total = Duration::from_millis(milliseconds);
-            let (queue, first_token, inter_token, usage) = (None, None, None, Usage::default());
-            metrics.request(&RequestMetrics { queue, first_token, inter_token, total, usage, finish_reason });
-        };
         for (milliseconds, reason) in [
             (1, FinishReason::Stop),
             (2, FinishReason::Eos),
@@ -199,14 +223,42 @@ mod tests {
             (4, FinishReason::Length),
             (5, FinishReason::ContextLimit),
         ] {
-            end(Some(reason), milliseconds);
+            metrics.request(&request(Some(reason), milliseconds, 1));
         }
         for reason in [None, Some(FinishReason::Timeout), Some(FinishReason::Cancelled)] {
-            end(reason, 1_000_000);
+            metrics.request(&request(reason, 1_000_000, 1));
         }
         let summary = metrics.summary();
-        assert_eq!((summary.requests, summary.failed, summary.total_ms.count), (8, 1, 5));
-        assert_eq!((summary.total_ms.min, summary.total_ms.p50, summary.total_ms.max), (1.0, 3.0, 5.0));
-        assert!((summary.total_ms.p95 - 4.8).abs() < 1e-9, "{:?}", summary.total_ms);
+        let RecentSummary { requests, failed, interrupted, total_ms, .. } = summary;
+        assert_eq!((requests, failed, interrupted, total_ms.count), (8, 1, 2, 5));
+        assert_eq!((total_ms.min, total_ms.p50, total_ms.max), (1.0, 3.0, 5.0));
+        assert!((total_ms.p95 - 4.8).abs() < 1e-9, "{total_ms:?}");
+    }
+
+    #[test]
+    fn rates_begin_with_the_first_step_and_leave_out_what_failed() {
+        let metrics = RecentMetrics::default();
+        // Loading takes a while.
+        std::thread::sleep(Duration::from_millis(2));
+        let before = metrics.summary();
+        assert_eq!((before.seconds, before.requests_per_second()), (0.0, 0.0));
+        let step = StepMetrics {
+            time: Duration::from_secs(100),
+            phases: StepPhases::default(),
+            sequences: 2,
+            rows: 2,
+            draft_rows: 0,
+            tokens: 60,
+            waiting: 0,
+        };
+        metrics.step(&step);
+        metrics.request(&request(Some(FinishReason::Eos), 1, 40));
+        metrics.request(&request(None, 1, 20));
+        let after = metrics.summary();
+        assert!((100.0..200.0).contains(&after.seconds), "{after:?}");
+        let per_second = |n: f64| n / after.seconds;
+        assert_eq!((after.requests, after.tokens), (2, 40));
+        assert!((after.requests_per_second() - per_second(1.0)).abs() < 1e-9);
+        assert!((after.generated_tokens_per_second() - per_second(40.0)).abs() < 1e-9);
     }
 }

@@ -38,6 +38,7 @@ impl ActiveRequest {
         let n_kept = (n_prompt + finished.n_tokens).min(token_ids.len());
         let (prompt_tokens, tokens) = token_ids[..n_kept].split_at(n_prompt);
         choice.completion = Some(Completion {
+            choice: index,
             text: finished.text,
             tokens: tokens.to_vec(),
             prompt_tokens: prompt_tokens.to_vec(),
@@ -79,6 +80,7 @@ impl ActiveRequest {
             |part: fn(&Usage) -> usize| completions.clone().map(|completion| part(&completion.usage)).sum();
         let intervals = n_most.unwrap_or(0).saturating_sub(1) as u32;
         RequestMetrics {
+            id: self.id,
             queue: started.map(since),
             first_token: first_token.map(since),
             inter_token: first_token.and_then(|first| first.elapsed().checked_div(intervals)),

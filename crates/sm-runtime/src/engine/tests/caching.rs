@@ -1,10 +1,10 @@
 //! What an engine remembers of requests that are over, and what that saves.
 
-use sm_cache::KvCacheConfig;
+use sm_cache::{KvCacheConfig, SessionId, SessionMode};
 
 use super::{SIZE, alone, config, request, seeded, text, transcript};
 use crate::testing::{FakeSize, fake_model, hashed};
-use crate::{Completion, Engine, Request, Session};
+use crate::{Completion, Engine, Error, Request, Session};
 
 fn engine_with(change: impl FnOnce(&mut KvCacheConfig)) -> Engine {
     let mut config = config();
@@ -56,6 +56,11 @@ fn nothing_stays_where_nothing_is_to_persist() {
         assert_eq!((cache.current_bytes, cache.current_sessions, cache.reused_tokens), (0, 0, 0));
         assert!(cache.peak_bytes > 0);
     }
+    let error = engine.session("other").unwrap_err();
+    assert!(matches!(error, Error::Validation { field: "session", .. }), "{error}");
+    let id = SessionId::new("other").unwrap();
+    let error = engine.submit(request("abc", 1, 4).session(id, SessionMode::Append)).unwrap_err();
+    assert!(error.to_string().contains("persist_across_requests"), "{error}");
 }
 
 #[test]

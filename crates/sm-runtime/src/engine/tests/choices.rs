@@ -22,11 +22,19 @@ fn the_best_candidate_has_the_highest_mean_log_probability() {
         all.options.stop.token_ids = vec![token_of('e'), token_of('.')];
         let best = Request { select: Select::Best, ..all.clone() };
         let all = engine.submit(all).unwrap().wait().unwrap();
-        let [best] = &engine.submit(best).unwrap().wait().unwrap()[..] else { panic!("one completion") };
+        let mut stream = engine.stream(best).unwrap();
+        let mut streamed = vec![Vec::new(); 4];
+        while let Some(event) = stream.next_blocking() {
+            let event = event.unwrap();
+            streamed[event.choice].push(event.text);
+        }
+        let [best] = &stream.finish().unwrap()[..] else { panic!("one completion") };
+        assert_eq!(streamed[best.choice].concat(), best.text, "its events say the choice that it is");
         let scored = all.iter().enumerate().filter(|(_, completion)| !completion.logprobs.is_empty());
         let (index, expected) =
             scored.max_by(|a, b| mean_logprob(a.1).total_cmp(&mean_logprob(b.1))).unwrap();
         assert_eq!((&best.tokens, &best.logprobs), (&expected.tokens, &expected.logprobs), "{seed}");
+        assert_eq!(best.choice, index);
         winners.insert(index);
     }
     assert!(winners.len() > 1, "always {winners:?}");

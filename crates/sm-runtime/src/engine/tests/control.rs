@@ -44,6 +44,25 @@ fn settings_change_while_requests_run() {
 }
 
 #[test]
+fn the_configuration_of_an_engine_is_what_it_uses() {
+    let mut wanted = config();
+    wanted.batching.strategy = BatchingStrategy::MemoryAware;
+    wanted.batching.max_batch_size = 0;
+    let engine = Engine::start(fake_model(SIZE, hashed).0, wanted.clone()).unwrap();
+    let text = engine.config().to_string();
+    for line in [
+        format!("load.context_len = {}", SIZE.context_len),
+        format!("batching.max_batch_size = {}", SIZE.n_sequences),
+        format!("batching.max_chunk_tokens = {}", SIZE.max_tokens),
+        "batching.max_total_tokens = 32768".to_owned(),
+        "batching.memory_limit = 4.00 GB".to_owned(),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+    }
+    assert_eq!(engine.config().cache, wanted.cache);
+}
+
+#[test]
 fn the_context_can_become_shorter_and_longer_again() {
     let engine = engine_of(hashed);
     engine.set_context_len(16).unwrap();
@@ -82,7 +101,7 @@ fn a_memory_aware_batch_counts_the_bytes_of_the_executor() {
     // 8 bytes for a position of the fake model: its keys and its values.
     let config = with_batching(|batching| {
         batching.strategy = BatchingStrategy::MemoryAware;
-        batching.memory_limit_bytes = 8 * 40;
+        batching.memory_limit_bytes = Some(8 * 40);
     });
     let (model, steps) = fake_model(SIZE, hashed);
     let engine = Engine::start(model, config).unwrap();
@@ -159,6 +178,21 @@ fn a_token_ends_a_request_that_waits_and_one_that_runs() {
     cancel[0].cancel();
     while running.next_blocking().is_some() {}
     assert_eq!(running.finish().unwrap()[0].finish_reason, crate::FinishReason::Cancelled);
+}
+
+#[test]
+fn a_blocking_call_can_be_cancelled_from_elsewhere() {
+    let (predict, permits) = gated(hashed);
+    let engine = Engine::start(fake_model(SIZE, predict).0, config()).unwrap();
+    let cancel = CancelToken::new();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| engine.generate_cancellable(text("abc"), &seeded(1, 40), &cancel));
+        cancel.cancel();
+        drop(permits);
+        assert!(matches!(call.join().unwrap(), Err(Error::Cancelled)));
+    });
+    let completion = engine.generate_cancellable(text("abc"), &seeded(1, 4), &CancelToken::new()).unwrap();
+    assert_eq!(completion.tokens, alone(&request("abc", 1, 4)).tokens);
 }
 
 #[test]

@@ -1,30 +1,32 @@
-//! Deadlines on a slow model: a request ends soon after its own, and has what it got until then.
-
-use std::time::{Duration, Instant};
+//! Deadlines on a slow model, by a clock that its steps move: a request ends with the step in which its deadline falls, and
+//! has what it got until then.
 
 use sm_tensor::TokenId;
 
 use super::{SIZE, alone, config, request};
+use crate::clock::{Clock, ManualClock};
 use crate::testing::{FakeSize, fake_model, hashed};
 use crate::{Engine, Error, FinishReason, Request};
 
-const STEP: Duration = Duration::from_millis(20);
-const LIMIT_MS: u64 = 400;
-/// What a step or, if that is less, 50 ms after the deadline may become on a busy machine; much less than a long answer takes.
-const LATEST: Duration = Duration::from_secs(10);
+const STEP_MS: u64 = 20;
+const LIMIT_MS: u64 = 390;
 const N_LONG: usize = 1000;
-/// Steps that can begin before the deadline, and one more for the first moment of the request.
-const MOST_STEPS: usize = LIMIT_MS as usize / STEP.as_millis() as usize + 1;
+/// The prompt is one step, and each further one gives a token; the last begins before the deadline and ends after it.
+const N_TOKENS: usize = (LIMIT_MS / STEP_MS) as usize + 1;
 
 /// One slot, and steps that take their time.
-fn slow() -> Engine {
-    let predict = |history: &[TokenId]| {
-        std::thread::sleep(STEP);
+fn slow() -> (Engine, ManualClock) {
+    let clock = ManualClock::new();
+    let steps = clock.clone();
+    let predict = move |history: &[TokenId]| {
+        steps.advance_ms(STEP_MS);
         hashed(history)
     };
     let mut config = config();
     config.batching.max_batch_size = 1;
-    Engine::start(fake_model(FakeSize { context_len: 2 * N_LONG, ..SIZE }, predict).0, config).unwrap()
+    let model = fake_model(FakeSize { context_len: 2 * N_LONG, ..SIZE }, predict).0;
+    let builder = Engine::builder().config(config).clock(Clock::Manual(clock.clone()));
+    (builder.start(model, None).unwrap(), clock)
 }
 
 fn late(prompt: &str) -> Request {
@@ -33,39 +35,32 @@ fn late(prompt: &str) -> Request {
     late
 }
 
-fn assert_in_time(since: Instant) {
-    let elapsed = since.elapsed();
-    assert!(elapsed >= Duration::from_millis(LIMIT_MS) && elapsed < LATEST, "{elapsed:?}");
-}
-
-/// These are what the answer to `abc` begins with, and no step began after the deadline.
+/// These are what the answer to `abc` begins with, up to the deadline.
 fn assert_begins_the_answer(tokens: &[TokenId]) {
-    assert!((1..=MOST_STEPS).contains(&tokens.len()), "{tokens:?}");
-    assert_eq!(tokens, &alone(&request("abc", 1, MOST_STEPS)).tokens[..tokens.len()]);
+    assert_eq!(tokens, &alone(&request("abc", 1, N_TOKENS)).tokens[..]);
 }
 
 #[test]
 fn a_deadline_in_the_middle_of_an_answer_gives_what_there_is() {
-    let (engine, since) = (slow(), Instant::now());
+    let (engine, clock) = slow();
     let Err(Error::Timeout { limit_ms: LIMIT_MS, partial }) = engine.submit(late("abc")).unwrap().wait()
     else {
         panic!("a long answer takes longer");
     };
-    assert_in_time(since);
+    assert_eq!(clock.elapsed_ms(), N_TOKENS as u64 * STEP_MS, "no step begins after the deadline");
     assert_begins_the_answer(&partial.tokens);
     assert_eq!(partial.finish_reason, FinishReason::Timeout);
 }
 
 #[test]
 fn a_deadline_in_the_queue_is_kept_although_nothing_was_computed() {
-    let engine = slow();
+    let (engine, clock) = slow();
     let busy = engine.submit(request("abc", 1, N_LONG)).unwrap();
-    let since = Instant::now();
     let waits = engine.submit(late("bcd")).unwrap();
     let Err(Error::Timeout { limit_ms: LIMIT_MS, partial }) = waits.wait() else {
         panic!("the slot is taken for longer");
     };
-    assert_in_time(since);
+    assert!(clock.elapsed_ms() >= LIMIT_MS, "{clock:?}");
     assert!(partial.tokens.is_empty() && partial.text.is_empty(), "{partial:?}");
     let stats = engine.stats();
     assert_eq!((stats.running, stats.waiting, stats.batching.timed_out), (1, 0, 1));
@@ -73,8 +68,24 @@ fn a_deadline_in_the_queue_is_kept_although_nothing_was_computed() {
 }
 
 #[test]
+fn a_deadline_passes_while_nothing_runs() {
+    let clock = ManualClock::new();
+    let mut config = config();
+    config.batching.max_batch_wait_us = 1_000_000;
+    let builder = Engine::builder().config(config).clock(Clock::Manual(clock.clone()));
+    let engine = builder.start(fake_model(SIZE, hashed).0, None).unwrap();
+    let waits = engine.submit(late("abc")).unwrap();
+    clock.advance_ms(LIMIT_MS);
+    assert!(matches!(waits.wait(), Err(Error::Timeout { .. })));
+    let lone = engine.submit(request("abc", 1, 4)).unwrap();
+    clock.advance_ms(1000);
+    assert_eq!(lone.wait().unwrap()[0].tokens, alone(&request("abc", 1, 4)).tokens);
+    assert_eq!(engine.stats().batching.steps, 4, "nothing was computed for the one that timed out");
+}
+
+#[test]
 fn a_stream_past_its_deadline_ends_behind_what_it_told() {
-    let (engine, since) = (slow(), Instant::now());
+    let (engine, _) = slow();
     let mut stream = engine.stream(late("abc")).unwrap();
     let (mut told, mut last) = (Vec::new(), None);
     while let Some(event) = stream.next_blocking() {
@@ -82,7 +93,6 @@ fn a_stream_past_its_deadline_ends_behind_what_it_told() {
         told.extend(event.token);
         last = Some(event);
     }
-    assert_in_time(since);
     let last = last.unwrap();
     assert_eq!((last.token, last.finish_reason), (None, Some(FinishReason::Timeout)));
     assert_begins_the_answer(&told);

@@ -128,17 +128,22 @@ fn a_sink_is_told_of_candidates_and_of_requests_that_cannot_be_served() {
         Engine::builder().config(config).metrics(sink).start(fake_model(SIZE, hashed).0, None).unwrap()
     };
     let several = engine(Arc::clone(&requests) as Arc<dyn MetricsSink>, config());
-    several.submit(Request { n: 3, ..request("abc", 1, 4) }).unwrap().wait().unwrap();
-    several.submit(request(&"x".repeat(200), 1, 4)).unwrap().wait().unwrap_err();
+    let served = several.submit(Request { n: 3, ..request("abc", 1, 4) }).unwrap();
+    let served_id = served.id();
+    served.wait().unwrap();
+    let refused = several.submit(request(&"x".repeat(200), 1, 4)).unwrap();
+    let refused_id = refused.id();
+    refused.wait().unwrap_err();
     several.shut_down(Duration::from_secs(10)).unwrap();
     let told = requests.0.lock().unwrap();
     let [first, second] = &told[..] else { panic!("{told:?}") };
+    assert_eq!([first.id, second.id], [served_id, refused_id]);
     assert_eq!((first.usage.strategy(), first.usage.choices), (GenerationStrategy::Parallel, 3));
     assert_eq!((second.finish_reason, second.queue, second.usage.choices), (None, None, 0));
     let recent = Arc::new(RecentMetrics::default());
     let mut aware = config();
     aware.batching.strategy = crate::BatchingStrategy::MemoryAware;
-    aware.batching.memory_limit_bytes = 8 * 20;
+    aware.batching.memory_limit_bytes = Some(8 * 20);
     let refusing = engine(Arc::clone(&recent) as Arc<dyn MetricsSink>, aware);
     refusing.submit(request("abcdefghij", 1, 20)).unwrap().wait().unwrap_err();
     refusing.shut_down(Duration::from_secs(10)).unwrap();

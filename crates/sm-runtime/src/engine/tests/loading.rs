@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::{seeded, text};
+use super::{request, seeded, text};
 use crate::{
     CancelToken, Engine, EngineConfig, Error, ExecutorOptions, Generator, KvDType, LoadError, Loader,
-    MemoryBound, ModelRef, Progress,
+    MemoryBound, ModelRef, Preset, Progress,
 };
 
 /// Wakes the thread that waits.
@@ -67,7 +67,7 @@ fn loading_ends_where_it_is_cancelled() {
 #[test]
 fn what_exceeds_the_memory_limit_is_refused_before_it_is_loaded() {
     let mut config = EngineConfig::default();
-    config.executor.memory_limit = Some(64 << 20);
+    config.executor.memory_limit = Some(4 << 20);
     let builder = Engine::builder().config(config.clone());
     match builder.progress(|_| panic!("it loads")).load(ModelRef::Demo) {
         Err(Error::Load(LoadError::InsufficientMemory {
@@ -76,11 +76,19 @@ fn what_exceeds_the_memory_limit_is_refused_before_it_is_loaded() {
             limit,
             bound: MemoryBound::Configured,
         })) => {
-            assert!(needed.0 > 1 << 30 && limit.0 == 64 << 20);
-            assert!(what.contains("weights (") && what.contains("keys and values (1"), "{what}");
+            assert!(needed.0 > limit.0 && limit.0 == 4 << 20);
+            assert!(what.contains("weights (") && what.contains("keys and values ("), "{what}");
         }
         other => panic!("{other:?}"),
     }
+    config.executor.memory_limit = Some(64 << 20);
+    let engine = Engine::builder().config(config.clone()).load(ModelRef::Demo).unwrap();
+    let info = engine.info();
+    let used = info.weight_bytes + info.kv_bytes + info.activation_bytes;
+    assert!((63 << 20..=64 << 20).contains(&used), "the pool is made to fit: {info:?}");
+    let drafted = Engine::builder().config(config.clone()).draft(ModelRef::DemoDraft);
+    let drafted = drafted.load(ModelRef::Demo).unwrap();
+    assert!(drafted.info().kv_bytes < info.kv_bytes, "the draft model counts");
     config.executor.pool_bytes = Some(48 << 20);
     let engine = Engine::builder().config(config.clone()).load(ModelRef::Demo).unwrap();
     let info = engine.info();
@@ -89,11 +97,27 @@ fn what_exceeds_the_memory_limit_is_refused_before_it_is_loaded() {
     let used = info.weight_bytes + info.kv_bytes + info.activation_bytes;
     config.executor.memory_limit = Some(used as u64 + (64 << 10));
     Engine::builder().config(config.clone()).load(ModelRef::Demo).unwrap();
+    let least = info.weight_bytes + info.activation_bytes;
+    config.executor.memory_limit = Some(least as u64 + (4 << 20));
     let drafted = Engine::builder().config(config).draft(ModelRef::DemoDraft).load(ModelRef::Demo);
     assert!(
         matches!(drafted, Err(Error::Load(LoadError::InsufficientMemory { .. }))),
-        "the draft model counts"
+        "there is no room for both"
     );
+}
+
+#[test]
+fn a_live_engine_has_room_for_twice_its_batch_size() {
+    let engine = Engine::builder().preset(Preset::LatencyOptimized).load(ModelRef::Demo).unwrap();
+    let mut batching = engine.config().batching.clone();
+    batching.max_batch_size *= 2;
+    engine.reconfigure(batching.clone()).unwrap();
+    assert_eq!(engine.stats().max_running, Some(2));
+    let answers: Vec<_> = (0..4).map(|seed| engine.submit(request("Once", seed, 4)).unwrap()).collect();
+    answers.into_iter().for_each(|answer| assert_eq!(answer.wait().unwrap()[0].tokens.len(), 4));
+    batching.max_batch_size = 3;
+    let error = engine.reconfigure(batching).unwrap_err().to_string();
+    assert!(error.contains("at most 2"), "{error}");
 }
 
 #[test]

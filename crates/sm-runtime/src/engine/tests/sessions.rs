@@ -1,8 +1,9 @@
 //! Conversations.
 
+use super::watching::gated;
 use super::{SIZE, alone, config, engine_of, seeded, text, transcript};
 use crate::testing::{FakeSize, fake_model, hashed};
-use crate::{Engine, EngineConfig, Error, LimitedResource, Prompt, Request};
+use crate::{Engine, EngineConfig, Error, FinishReason, LimitedResource, Prompt, Request};
 
 #[test]
 fn the_second_turn_computes_only_what_is_new() {
@@ -63,16 +64,54 @@ fn a_full_context_is_told_as_one() {
 
 #[test]
 fn a_session_takes_one_call_at_a_time() {
-    let engine = engine_of(hashed);
+    let (predict, permits) = gated(hashed);
+    let engine = Engine::start(fake_model(SIZE, predict).0, config()).unwrap();
     let session = engine.session("talk").unwrap();
-    let mut stream = session.stream(Prompt::Append("hello".into()), seeded(1, 50)).unwrap();
-    stream.next_blocking().unwrap().unwrap();
-    // Whether the first call is over by now or not, the second one gets an answer that says so.
-    match session.generate("more", &seeded(1, 2)) {
-        Ok(completion) => assert!(completion.prompt_tokens.len() > 50),
-        Err(error) => assert!(error.to_string().contains("talk"), "{error}"),
+    let first = session.stream(Prompt::Append("hello".into()), seeded(1, 10)).unwrap();
+    let second = session.submit(Prompt::Append("more".into()), seeded(1, 2)).unwrap();
+    let other = engine.session("other").unwrap();
+    let third = other.submit(Prompt::Append("more".into()), seeded(1, 2)).unwrap();
+    drop(permits);
+    let error = second.wait().unwrap_err().to_string();
+    assert!(error.contains("talk"), "{error}");
+    third.wait().unwrap();
+    let mut first = first;
+    while first.next_blocking().is_some() {}
+    let said = first.finish().unwrap().remove(0);
+    let next = session.generate("more", &seeded(1, 2)).unwrap();
+    assert_eq!(next.prompt_tokens.len(), said.prompt_tokens.len() + said.tokens.len() + 4);
+}
+
+#[test]
+fn a_transcript_that_differs_is_computed_from_the_difference_on() {
+    let engine = engine_of(hashed);
+    let session = engine.session(transcript("talk")).unwrap();
+    let said = session.generate("hello there", &seeded(1, 20)).unwrap();
+    let mut last = said.prompt_tokens.len() + said.tokens.len();
+    // Within the answer, within the prompt, and at the first token.
+    for n_common in [17, 6, 0] {
+        let mut transcript: String = format!("hello there{}", said.text).chars().take(n_common).collect();
+        transcript += "!!! and so on";
+        let again = session.generate(&transcript, &seeded(2, 6)).unwrap();
+        assert!(n_common < last && again.usage.cached_tokens == n_common, "{n_common}: {:?}", again.usage);
+        assert_eq!(again.tokens, alone(&Request::new(text(&transcript), seeded(2, 6))).tokens);
+        last = n_common;
     }
-    drop(stream);
+}
+
+#[test]
+fn a_stop_string_that_was_cut_off_is_no_part_of_the_conversation() {
+    let engine = engine_of(hashed);
+    let plain = engine.generate(text("hello"), &seeded(1, 12)).unwrap();
+    let mut stopped = seeded(1, 12);
+    stopped.stop.sequences = vec![plain.text[6..9].to_owned()];
+    let session = engine.session("talk").unwrap();
+    let first = session.generate("hello", &stopped).unwrap();
+    assert_eq!((first.finish_reason, &first.text[..]), (FinishReason::StopSequence, &plain.text[..6]));
+    let second = session.generate(" again", &seeded(2, 6)).unwrap();
+    let context = format!("hello{} again", first.text);
+    assert_eq!(second.prompt_tokens.len(), context.chars().count());
+    assert_eq!(second.tokens, alone(&Request::new(text(&context), seeded(2, 6))).tokens);
 }
 
 #[test]

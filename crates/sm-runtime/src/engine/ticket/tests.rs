@@ -52,6 +52,7 @@ fn event(index: usize) -> TokenEvent {
 
 fn completion(text: &str) -> Completion {
     Completion {
+        choice: 0,
         text: text.to_owned(),
         tokens: Vec::new(),
         prompt_tokens: Vec::new(),

@@ -61,9 +61,15 @@ fn what_the_machine_cannot_give_for_one_context_is_refused_unless_a_limit_says_o
     // Weights that are loaded are not part of what is left.
     limits(&options, needed - 1000, WeightState::Loaded).unwrap();
     limits(&options, needed - 1001, WeightState::Loaded).unwrap_err();
-    let own = options.clone().memory_limit(1024 + 3 * n_pages as u64);
-    limits(&own, 0, WeightState::NotLoaded).unwrap();
-    let less = options.memory_limit(1023 + 3 * n_pages as u64);
+    let within = |n_pages| {
+        let own = options.clone().memory_limit(1024 + n_pages as u64);
+        limits(&own, 0, WeightState::NotLoaded).unwrap().n_pages
+    };
+    assert_eq!(within(3 * n_pages), 3 * n_pages);
+    assert_eq!(within(9 * n_pages), 3 * n_pages);
+    assert_eq!(within(3 * n_pages - 1), 3 * n_pages - 1, "the pool is made to fit");
+    assert_eq!(within(n_pages), n_pages);
+    let less = options.memory_limit(1023 + n_pages as u64);
     match limits(&less, u64::MAX, WeightState::NotLoaded) {
         Err(Error::Load(LoadError::InsufficientMemory { bound, .. })) => {
             assert_eq!(bound, MemoryBound::Configured);
