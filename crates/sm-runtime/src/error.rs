@@ -45,9 +45,6 @@ pub enum Error {
         /// The minimum the request needs, in the same unit.
         actual: u64,
     },
-    /// The prompt has no tokens, and the model has no beginning-of-sequence token to start from.
-    #[error("the prompt is empty and the model has no beginning-of-sequence token; pass a non-empty prompt")]
-    EmptyPrompt,
     /// The request has text, but the model has no tokenizer.
     #[error(
         "the model has no tokenizer; pass token ids, or load it from files that include one (tokenizer.json, or a GGUF with vocabulary)"
@@ -170,7 +167,6 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Validation { .. }
-            | Self::EmptyPrompt
             | Self::NoTokenizer
             | Self::Tokenizer(_)
             | Self::Chat(_)

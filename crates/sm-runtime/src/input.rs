@@ -44,7 +44,7 @@ impl Input {
     ) -> Result<Self, Error> {
         options.check_vocabulary(model.vocab_size)?;
         if tokens.is_empty() {
-            tokens.push(model.bos.ok_or(Error::EmptyPrompt)?);
+            tokens.push(model.bos.ok_or_else(empty_prompt)?);
         }
         let is_bos_only = tokens.len() == 1 && tokens.first().copied() == model.bos;
         let text_start = if is_bos_only { TextStart::New } else { start };
@@ -86,6 +86,11 @@ pub(crate) fn longest(n_prompt: usize, options: &GenerationOptions, model: &Mode
     let by_length = n_prompt.saturating_add(limits.max_new_tokens);
     let bounds = [limits.max_length, limits.max_context_tokens, Some(model.context_len)];
     bounds.into_iter().flatten().fold(by_length, usize::min).saturating_sub(1)
+}
+
+fn empty_prompt() -> Error {
+    let message = "it is empty, and the model has no beginning-of-sequence token to start from; pass at least one token";
+    Error::validation("prompt", message)
 }
 
 /// Applies [`Limits::max_input_tokens`](field@crate::Limits::max_input_tokens). Returns how many tokens were cut off.

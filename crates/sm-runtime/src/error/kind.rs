@@ -16,7 +16,7 @@
 ///     }
 /// }
 ///
-/// assert_eq!(http_status(&Error::EmptyPrompt), 400);
+/// assert_eq!(http_status(&Error::NoTokenizer), 400);
 /// assert_eq!(http_status(&Error::ShutDown), 503);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

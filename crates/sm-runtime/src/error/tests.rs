@@ -22,7 +22,6 @@ fn every_error_has_the_kind_that_its_caller_acts_on() {
     let io = || std::io::Error::other("no");
     for (error, kind) in [
         (Error::validation("top_p", "2 is out of range"), ErrorKind::InvalidRequest),
-        (Error::EmptyPrompt, ErrorKind::InvalidRequest),
         (sm_cache::BlankSessionId.into(), ErrorKind::InvalidRequest),
         (BatchingError::EmptyPrompt.into(), ErrorKind::InvalidRequest),
         (LoadError::NoDemoModel.into(), ErrorKind::InvalidRequest),

@@ -262,7 +262,7 @@ fn what_cannot_be_is_refused_before_any_step() {
     refused(
         text(""),
         &greedy(1),
-        "the prompt is empty and the model has no beginning-of-sequence token; pass a non-empty prompt",
+        "invalid prompt: it is empty, and the model has no beginning-of-sequence token to start from; pass at least one token",
     );
     refused(
         text(&long),
