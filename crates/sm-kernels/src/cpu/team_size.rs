@@ -16,6 +16,8 @@
 //!   time to time, for the machine may have become quiet.
 //! * A trial is short, is given up if it goes badly, and the next is the later the more trials were lost: trials take no
 //!   more than two percent of the time, however slow the wrong size is.
+//! * A lost core is lost to all classes. The size to which one class has fled is where others begin that know nothing yet:
+//!   a prompt of a small model is over before it has lost a core often enough to notice.
 //!
 //! The first size of a class follows from its work and the cost of a barrier. Results do not depend on sizes, for no
 //! result depends on the number of workers, so this is about speed alone and may depend on the clock.
@@ -25,8 +27,13 @@
 
 use std::time::Duration;
 
+mod pace;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use pace::StepTime;
+
+use pace::{ENOUGH_TIME, Pace};
 
 /// Classes of steps: by the binary logarithm of their rows.
 const N_CLASSES: usize = 21;
@@ -36,18 +43,7 @@ const MUCH_WAITING: f64 = 0.15;
 /// Steps so short that a smaller size is always worth a trial.
 const SHORT: Duration = Duration::from_micros(500);
 
-/// So much waiting in so few steps means that a worker has lost its core: no barrier takes as long. A smaller size is then
-/// tried before the pace is known well, since every step lost to waiting may be a whole prompt of a small model.
-const STALLED: f64 = 0.4;
-const STALLED_TIME: Duration = Duration::from_millis(2);
-const STALLED_STEPS: u32 = 2;
-
-/// Steps that make a measurement; fewer if they are long.
-const ENOUGH_STEPS: u32 = 8;
-const ENOUGH_LONG_STEPS: u32 = 3;
-/// Time that makes a measurement: a few time slices of the scheduler, so that a busy core shows.
-const ENOUGH_TIME: Duration = Duration::from_millis(12);
-/// The same for a larger size: threads that have slept have credit with the scheduler, and are fast until it is spent.
+/// Time that makes a measurement of a larger size: threads that have slept have credit with the scheduler, and are fast until it is spent.
 const ENOUGH_TIME_LARGER: Duration = Duration::from_millis(50);
 /// A trial is given up once it takes this many times as long as the size in use would have, plus a time slice.
 const HOPELESS: f64 = 1.25;
@@ -63,8 +59,11 @@ const DISTANCE: u32 = 50;
 /// The same after one that was won: a size in use for so short a time may have won by luck.
 const DISTANCE_IF_WON: u32 = 5;
 
-/// Half-life of the measurements of a size.
-const MEMORY: Duration = Duration::from_millis(40);
+/// Time for which a class keeps to a size that it has from another one before it tries for itself.
+const ADOPTED: Duration = Duration::from_millis(400);
+/// How long the size to which a class has fled is news, in the time of all steps.
+const NEWS: Duration = Duration::from_secs(1);
+
 /// A size that has become this many times slower is compared with others at once.
 const MUCH_SLOWER: f64 = 1.5;
 
@@ -74,15 +73,25 @@ pub(crate) struct TeamSize {
     /// Descending; the first is the whole team.
     sizes: Vec<usize>,
     classes: Vec<Class>,
+    /// What all steps took together.
+    time: Duration,
+    refuge: Option<Refuge>,
 }
 
-/// What a step took.
+/// The size to which a class has fled from waiting for a lost core.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct StepTime {
-    /// From its start to its end.
-    pub(crate) total: Duration,
-    /// The longest time that a worker waited at barriers.
-    pub(crate) waited: Duration,
+struct Refuge {
+    size: usize,
+    since: Duration,
+}
+
+/// A change of size that tells other classes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Move {
+    /// To this size, from waiting for a lost core.
+    Fled(usize),
+    /// To a larger size.
+    Grown,
 }
 
 /// Steps of about one size.
@@ -90,11 +99,17 @@ pub(crate) struct StepTime {
 struct Class {
     /// The size in use, by its index.
     current: usize,
+    /// Whether it has the size from another class.
+    is_adopted: bool,
     pace: Option<Pace>,
+    /// The least time per row so far.
+    best: f64,
     trial: Option<Trial>,
     /// What all steps took together: the clock of the trials, so that they take the same part of the time however rare
     /// such steps are.
     time: Duration,
+    /// What the last step took.
+    last: Option<Duration>,
     /// No trial begins before.
     next_trial: Duration,
     interval: Duration,
@@ -102,72 +117,11 @@ struct Class {
     n_trials: usize,
 }
 
-/// The steps of the size in use: sums of which half is forgotten in about [`MEMORY`].
-#[derive(Clone, Copy, Debug, Default)]
-struct Pace {
-    counted: Counted,
-    n_steps: f64,
-    n_rows: f64,
-    time: f64,
-    waited: f64,
-    /// The least time per row so far.
-    best: f64,
-}
-
-impl Pace {
-    /// Seconds per row.
-    fn per_row(&self) -> f64 {
-        self.time / self.n_rows
-    }
-
-    /// Whether workers wait for one that has lost its core.
-    fn is_stalled(&self) -> bool {
-        self.counted.n_steps >= STALLED_STEPS
-            && self.waited > STALLED * self.time
-            && self.waited > STALLED_TIME.as_secs_f64()
-    }
-
-    fn add(&mut self, n_rows: usize, time: StepTime) {
-        let seconds = time.total.as_secs_f64();
-        let kept = 0.5_f64.powf(seconds / MEMORY.as_secs_f64());
-        self.n_steps = kept * self.n_steps + 1.0;
-        self.n_rows = kept * self.n_rows + n_rows.max(1) as f64;
-        self.time = kept * self.time + seconds;
-        self.waited = kept * self.waited + time.waited.as_secs_f64();
-    }
-}
-
 /// A size that is tried.
 #[derive(Clone, Copy, Debug)]
 struct Trial {
     size: usize,
     pace: Pace,
-}
-
-/// How much is known of a size.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counted {
-    n_steps: u32,
-    time: Duration,
-    /// Whether there was a step before: the first one of a size is cold and does not count, unless it is long.
-    is_warm: bool,
-}
-
-impl Counted {
-    /// Counts a step, if it counts.
-    fn add(&mut self, time: Duration) -> bool {
-        if !std::mem::replace(&mut self.is_warm, true) && time < ENOUGH_TIME {
-            return false;
-        }
-        self.n_steps += 1;
-        self.time += time;
-        true
-    }
-
-    fn is_enough(&self, time: Duration) -> bool {
-        let is_long = self.n_steps >= ENOUGH_LONG_STEPS && self.time >= 2 * time;
-        is_long || (self.n_steps >= ENOUGH_STEPS && self.time >= time)
-    }
 }
 
 impl TeamSize {
@@ -180,12 +134,16 @@ impl TeamSize {
         sizes.retain(|size| *size > 0);
         sizes.sort_unstable_by(|a, b| b.cmp(a));
         sizes.dedup();
-        Self { sizes, classes: vec![Class::default(); N_CLASSES] }
+        Self::of_sizes(sizes)
     }
 
     /// A team whose steps always have all workers.
     pub(crate) fn fixed(n_workers: usize) -> Self {
-        Self { sizes: vec![n_workers], classes: vec![Class::default(); N_CLASSES] }
+        Self::of_sizes(vec![n_workers])
+    }
+
+    fn of_sizes(sizes: Vec<usize>) -> Self {
+        Self { sizes, classes: vec![Class::default(); N_CLASSES], time: Duration::ZERO, refuge: None }
     }
 
     /// Whether there is nothing to choose.
@@ -204,7 +162,11 @@ impl TeamSize {
     /// Workers for a step of `n_rows`.
     pub(crate) fn choose(&mut self, n_rows: usize) -> usize {
         let n_sizes = self.sizes.len();
+        let refuge = self.refuge.filter(|refuge| self.time < refuge.since + NEWS);
         let class = &mut self.classes[class_of(n_rows)];
+        if let Some(refuge) = refuge {
+            class.adopt(refuge.size);
+        }
         if class.trial.is_none() && class.next_trial <= class.time {
             class.trial = class.candidate(n_sizes).map(Trial::new);
         }
@@ -213,8 +175,18 @@ impl TeamSize {
 
     /// Learns from the step for which a size was chosen last.
     pub(crate) fn record(&mut self, n_rows: usize, time: StepTime) {
-        if !self.is_fixed() {
-            self.classes[class_of(n_rows)].record(n_rows, time);
+        if self.is_fixed() {
+            return;
+        }
+        self.time += time.total;
+        match self.classes[class_of(n_rows)].record(n_rows, time) {
+            Some(Move::Fled(size)) => self.refuge = Some(Refuge { size, since: self.time }),
+            // The core is back: whoever has only heard of its loss should try.
+            Some(Move::Grown) => {
+                self.refuge = None;
+                self.classes.iter_mut().for_each(Class::doubt);
+            }
+            None => {}
         }
     }
 }
@@ -227,9 +199,12 @@ impl Default for Class {
     fn default() -> Self {
         Self {
             current: 0,
+            is_adopted: false,
             pace: None,
+            best: f64::INFINITY,
             trial: None,
             time: Duration::ZERO,
+            last: None,
             next_trial: Duration::ZERO,
             interval: MIN_INTERVAL,
             n_trials: 0,
@@ -240,10 +215,10 @@ impl Default for Class {
 impl Class {
     /// The size that should be tried now, by its index.
     fn candidate(&mut self, n_sizes: usize) -> Option<usize> {
-        let is_known = |pace: &Pace| pace.counted.is_enough(ENOUGH_TIME) || pace.is_stalled();
+        let is_known = |pace: &Pace| pace.is_known(ENOUGH_TIME) || pace.is_stalled();
         let pace = self.pace.filter(is_known)?;
-        let waits = pace.waited > MUCH_WAITING * pace.time;
-        let is_short = pace.time < SHORT.as_secs_f64() * pace.n_steps;
+        let waits = pace.waiting() > MUCH_WAITING;
+        let is_short = pace.per_step() < SHORT.as_secs_f64();
         let next = self.current + 1;
         let has_smaller = (waits || is_short) && next < n_sizes;
         // One worker has no barriers at all, so it may win where fewer workers lose.
@@ -254,56 +229,77 @@ impl Class {
         candidates.into_iter().flatten().cycle().nth(self.n_trials % candidates.len())
     }
 
-    fn record(&mut self, n_rows: usize, time: StepTime) {
+    /// Takes a size from another class, if it knows little of its own. Long steps find out fast enough, and would lose most if
+    /// the news was false.
+    fn adopt(&mut self, size: usize) {
+        let is_known = self.pace.is_some_and(|pace| pace.is_known(ENOUGH_TIME));
+        let is_short = self.last.is_some_and(|last| last < ENOUGH_TIME);
+        if self.current < size && self.trial.is_none() && is_short && !is_known {
+            (self.current, self.is_adopted, self.pace) = (size, true, None);
+            self.next_trial = self.time + ADOPTED;
+        }
+    }
+
+    /// Tries soon whether an adopted size is still right.
+    fn doubt(&mut self) {
+        if self.is_adopted {
+            self.next_trial = self.next_trial.min(self.time);
+        }
+    }
+
+    fn record(&mut self, n_rows: usize, time: StepTime) -> Option<Move> {
         self.time += time.total;
+        self.last = Some(time.total);
         let Some(trial) = &mut self.trial else {
             self.learn(n_rows, time);
-            return;
+            return None;
         };
-        if trial.pace.counted.add(time.total) {
-            trial.pace.add(n_rows, time);
-        }
+        trial.pace.add(n_rows, time);
         let trial = *trial;
-        let expected = self.pace.map_or(f64::INFINITY, |pace| pace.per_row()) * trial.pace.n_rows;
-        let is_hopeless = trial.pace.time > HOPELESS * expected + SLICE.as_secs_f64();
+        let (seconds, n_tried) = trial.pace.remembered();
+        let expected = self.pace.map_or(f64::INFINITY, |pace| pace.per_row()) * n_tried;
+        let is_hopeless = seconds > HOPELESS * expected + SLICE.as_secs_f64();
         let enough = if trial.size < self.current { ENOUGH_TIME_LARGER } else { ENOUGH_TIME };
-        if is_hopeless || trial.pace.counted.is_enough(enough) {
-            self.end(trial);
-        }
+        if is_hopeless || trial.pace.is_known(enough) { self.end(trial) } else { None }
     }
 
     /// Measures the pace of the size in use.
     fn learn(&mut self, n_rows: usize, time: StepTime) {
         let pace = self.pace.get_or_insert_default();
-        if !pace.counted.add(time.total) {
+        if !pace.add(n_rows, time) {
             return;
         }
-        pace.add(n_rows, time);
         let per_row = pace.per_row();
-        if !pace.counted.is_enough(ENOUGH_TIME) {
-            pace.best = per_row;
-        } else if per_row > MUCH_SLOWER * pace.best {
-            pace.best = per_row;
+        if !pace.is_known(ENOUGH_TIME) {
+            self.best = per_row;
+        } else if per_row > MUCH_SLOWER * self.best {
+            self.best = per_row;
             self.next_trial = self.next_trial.min(self.time);
         } else {
-            pace.best = pace.best.min(per_row);
+            self.best = self.best.min(per_row);
         }
     }
 
     /// Keeps the faster size.
-    fn end(&mut self, trial: Trial) {
+    fn end(&mut self, trial: Trial) -> Option<Move> {
         self.trial = None;
         let per_row = trial.pace.per_row();
-        let distance = if self.pace.is_none_or(|pace| per_row < MARGIN * pace.per_row()) {
-            self.current = trial.size;
-            self.pace = Some(Pace { best: per_row, ..trial.pace });
+        let (distance, moved) = if self.pace.is_none_or(|pace| per_row < MARGIN * pace.per_row()) {
+            let is_flight = self.pace.is_some_and(|pace| pace.is_stalled());
+            let moved = match trial.size < self.current {
+                true => Some(Move::Grown),
+                false => is_flight.then_some(Move::Fled(trial.size)),
+            };
+            (self.current, self.is_adopted) = (trial.size, false);
+            (self.pace, self.best) = (Some(trial.pace), per_row);
             self.interval = (self.interval / 2).max(MIN_INTERVAL);
-            DISTANCE_IF_WON
+            (DISTANCE_IF_WON, moved)
         } else {
             self.interval = (2 * self.interval).min(MAX_INTERVAL);
-            DISTANCE
+            (DISTANCE, None)
         };
-        self.next_trial = self.time + self.interval.max(distance * trial.pace.counted.time);
+        self.next_trial = self.time + self.interval.max(distance * trial.pace.counted_time());
+        moved
     }
 }
 

@@ -108,6 +108,40 @@ fn a_lost_core_is_noticed_within_a_few_steps() {
 }
 
 #[test]
+fn what_one_class_has_found_of_a_lost_core_others_need_not_find_again() {
+    let mut machine = Machine::new(2);
+    // A prompt, its answer, and so on: the answers find out, and the prompts begin where they are.
+    machine.run(128, Duration::from_millis(5), busy(4e-3));
+    machine.run(1, Duration::from_millis(100), busy(130e-6));
+    assert_eq!(
+        [128, 512].map(|n_rows| machine.sizes.choose(n_rows)),
+        [1, 2],
+        "a class that has run no step keeps its size"
+    );
+    let mut lost = 0.0;
+    for _ in 0..32 {
+        lost += machine.run(128, Duration::from_millis(4), busy(4e-3)) / 32.0;
+        machine.run(1, Duration::from_millis(33), busy(130e-6));
+    }
+    assert!(lost < 1.05, "{lost}");
+    // The core is back.
+    for _ in 0..200 {
+        machine.run(128, Duration::from_millis(4), quiet(4e-3, 5e-6));
+        machine.run(1, Duration::from_millis(33), quiet(130e-6, 5e-6));
+    }
+    let lost = machine.run(128, SECOND, quiet(4e-3, 5e-6));
+    assert!(lost < 1.01, "quiet again: {lost}");
+}
+
+#[test]
+fn short_steps_with_one_worker_are_no_news_to_long_ones() {
+    let mut machine = Machine::new(2);
+    machine.run(1, SECOND, quiet(100e-6, 150e-6));
+    assert_eq!(machine.sizes.choose(1), 1);
+    assert_eq!(machine.sizes.choose(128), 2);
+}
+
+#[test]
 fn a_size_chosen_in_a_bad_moment_is_soon_left_again() {
     for n_workers in [2, 4] {
         let mut machine = Machine::new(n_workers);
