@@ -64,7 +64,8 @@ const ADOPTED: Duration = Duration::from_millis(400);
 /// How long the size to which a class has fled is news, in the time of all steps.
 const NEWS: Duration = Duration::from_secs(1);
 
-/// A size that has become this many times slower is compared with others at once.
+/// A size that has become this many times slower is compared with others at once, if it is since workers wait for each
+/// other. A lone worker that shares its core is as slow as that every few time slices.
 const MUCH_SLOWER: f64 = 1.5;
 
 /// Chooses sizes, and learns from what they led to.
@@ -272,7 +273,7 @@ impl Class {
         let per_row = pace.per_row();
         if !pace.is_known(ENOUGH_TIME) {
             self.best = per_row;
-        } else if per_row > MUCH_SLOWER * self.best {
+        } else if per_row > MUCH_SLOWER * self.best && pace.waiting() > MUCH_WAITING {
             self.best = per_row;
             self.next_trial = self.next_trial.min(self.time);
         } else {

@@ -183,6 +183,24 @@ fn the_first_size_is_the_estimated_one() {
 }
 
 #[test]
+fn a_lone_worker_that_shares_its_core_starts_no_trials() {
+    let now = std::cell::Cell::new(0.0);
+    let mut machine = Machine::new(2);
+    let step = |n_workers: usize| {
+        // Alone on its core, and for as long beside another process.
+        let slower = if (now.get() / 0.1) as u64 % 2 == 0 { 1.0 } else { 2.0 };
+        let (total, waited) = if n_workers == 1 { (130e-6 * slower, 0.0) } else { (6e-3, 0.9) };
+        now.set(now.get() + total);
+        (total, waited)
+    };
+    machine.run(1, SECOND, step);
+    let before = machine.sizes.classes[0].n_trials;
+    machine.run(1, 10 * SECOND, step);
+    let n_trials = machine.sizes.classes[0].n_trials - before;
+    assert!(n_trials < 20, "{n_trials} trials in 10 seconds");
+}
+
+#[test]
 fn steps_that_are_interrupted_now_and_then_start_no_trials() {
     let random = std::cell::Cell::new(1_u64);
     let is_interrupted = || {
