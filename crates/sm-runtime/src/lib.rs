@@ -195,7 +195,7 @@ pub use engine::{
 };
 pub use error::{Error, ErrorKind, KvDiskError, LimitedResource, LoadError, MemoryBound};
 pub use generator::{Generation, Generator};
-pub use grammar::Grammar;
+pub use grammar::{Grammar, GrammarLimits, WhiteSpace};
 pub use kv_disk::{KvDiskConfig, KvDiskStats};
 pub use load::{ExecutorOptions, LoadOptions, LoadedModel, Loader, PlannedLoad, TokenizerSource};
 pub use metrics::{

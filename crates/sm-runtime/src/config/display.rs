@@ -6,7 +6,7 @@ use sm_batching::BatchingConfig;
 use sm_cache::{ByteSize, KvCacheConfig};
 
 use super::EngineConfig;
-use crate::{ExecutorOptions, KvDiskConfig, LoadOptions, SpeculationConfig, TokenizerSource};
+use crate::{ExecutorOptions, GrammarLimits, KvDiskConfig, LoadOptions, SpeculationConfig, TokenizerSource};
 
 /// Writes one line: `section.name = value`.
 struct Lines<'a, 'f> {
@@ -37,7 +37,7 @@ impl Lines<'_, '_> {
 impl fmt::Display for EngineConfig {
     /// One `section.name = value` line per value, except secrets and derived values.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { load, executor, batching, cache, speculation, kv_disk } = self;
+        let Self { load, executor, batching, cache, speculation, grammar, kv_disk } = self;
         load_lines(load, &mut Lines { to: f, section: "load" })?;
         executor_lines(executor, &mut Lines { to: f, section: "executor" })?;
         batching_lines(batching, &mut Lines { to: f, section: "batching" })?;
@@ -46,6 +46,10 @@ impl fmt::Display for EngineConfig {
         let mut lines = Lines { to: f, section: "speculation" };
         lines.put("lookup", lookup)?;
         lines.put("max_draft_len", max_draft_len)?;
+        let GrammarLimits { max_compile_ms, max_bytes } = grammar;
+        let mut lines = Lines { to: f, section: "grammar" };
+        lines.put("max_compile_ms", max_compile_ms)?;
+        lines.put_bytes("max_bytes", Some(*max_bytes as u64))?;
         let Some(KvDiskConfig { dir, max_bytes }) = kv_disk else {
             return Ok(());
         };
@@ -183,6 +187,7 @@ mod tests {
             "batching.memory_limit = 4.00 GB",
             "cache.gc_threshold_percent = 90",
             "speculation.max_draft_len = 6",
+            "grammar.max_compile_ms = 2000",
             "kv_disk.max_bytes = 1.00 MB",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
@@ -199,6 +204,6 @@ mod tests {
                 assert!(text.lines().any(|line| line.starts_with(&start)), "{start} is not in:\n{text}");
             }
         }
-        assert_eq!(EngineConfig::default().to_string().lines().count(), 40);
+        assert_eq!(EngineConfig::default().to_string().lines().count(), 42);
     }
 }
