@@ -9,6 +9,8 @@ mod compiler;
 #[cfg(feature = "grammar")]
 #[path = "grammar/compiler.rs"]
 mod compiler;
+#[cfg(feature = "grammar")]
+mod gbnf;
 mod limits;
 #[cfg(feature = "grammar")]
 mod message;
@@ -34,14 +36,35 @@ pub enum Grammar {
     Regex(String),
     /// A context-free grammar in the Lark syntax of `llguidance`.
     Lark(String),
+    /// A context-free grammar in GBNF, the notation of llama.cpp.
+    Gbnf(String),
 }
 
 impl Grammar {
+    /// A context-free grammar in GBNF if it has a rule `root ::=`, else in Lark.
+    ///
+    /// ```
+    /// use sm_runtime::Grammar;
+    ///
+    /// let gbnf = Grammar::of_text("root ::= \"yes\" | \"no\"");
+    /// assert!(matches!(gbnf, Grammar::Gbnf(_)));
+    /// let lark = Grammar::of_text("start: \"yes\" | \"no\"");
+    /// assert!(matches!(lark, Grammar::Lark(_)));
+    /// ```
+    pub fn of_text(text: impl Into<String>) -> Self {
+        let text = text.into();
+        let is_root = |line: &str| {
+            let line = line.trim_start_matches('\u{feff}').trim_start();
+            line.strip_prefix("root").is_some_and(|rest| rest.trim_start().starts_with("::="))
+        };
+        if text.lines().any(is_root) { Self::Gbnf(text) } else { Self::Lark(text) }
+    }
+
     /// The text that it is compiled from.
     #[cfg_attr(not(feature = "grammar"), expect(dead_code, reason = "nothing is compiled"))]
     fn text(&self) -> &str {
         match self {
-            Self::JsonSchema(text) | Self::Regex(text) | Self::Lark(text) => text,
+            Self::JsonSchema(text) | Self::Regex(text) | Self::Lark(text) | Self::Gbnf(text) => text,
             Self::JsonObject => "",
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
@@ -10,6 +11,7 @@ use serde_json::Value;
 use sm_model::tokenizer::{TokenKind, Vocabulary};
 use sm_tensor::TokenId;
 
+use super::gbnf::{self, Translated};
 use super::{Grammar, GrammarLimits, WhiteSpace, message, schema, size, workshop};
 use crate::Error;
 use crate::text::Text;
@@ -78,17 +80,24 @@ impl Grammars {
         // Not within the time of the first grammar.
         let factory = self.prepared.get_or_init(|| factory(vocabulary)).clone().map_err(grammar_error)?;
         let grammar = grammar.clone();
-        let compiled = workshop::run(max_compile_ms, move || matcher(&grammar, white_space, &factory));
+        let deadline = Instant::now() + Duration::from_millis(max_compile_ms / 2);
+        let compiled =
+            workshop::run(max_compile_ms, move || matcher(&grammar, white_space, &factory, deadline));
         let matcher = compiled.map_err(grammar_error)?.map_err(grammar_error)?;
         Ok(Constraint { matcher, ends: text.eos().into(), end: end_of(vocabulary) })
     }
 }
 
-/// Compiles a grammar.
+/// Compiles a grammar; looks for the part of it that is wrong until `deadline`.
 ///
 /// # Errors
 /// What is wrong, on one line.
-fn matcher(grammar: &Grammar, white_space: WhiteSpace, factory: &ParserFactory) -> Result<Matcher, String> {
+fn matcher(
+    grammar: &Grammar,
+    white_space: WhiteSpace,
+    factory: &ParserFactory,
+    deadline: Instant,
+) -> Result<Matcher, String> {
     let compile = |top| {
         let matcher = Matcher::new(factory.create_parser(top));
         matcher.get_error().map_or(Ok(matcher), |error| Err(message::of_compiler(&error)))
@@ -99,7 +108,9 @@ fn matcher(grammar: &Grammar, white_space: WhiteSpace, factory: &ParserFactory) 
                 .map_err(|error| format!("the schema is not JSON: {error}"))?;
             size::check_schema(&schema)?;
             schema::prepare(&mut schema)?;
-            compile(json(schema, white_space))
+            let refusal = |schema| compile(json(schema, white_space)).err();
+            compile(json(schema.clone(), white_space))
+                .map_err(|message| schema::explain(&schema, &message, &refusal, deadline))
         }
         Grammar::JsonObject => compile(json(serde_json::json!({ "type": "object" }), white_space)),
         Grammar::Regex(expression) => compile(TopLevelGrammar::from_regex(expression)),
@@ -107,6 +118,13 @@ fn matcher(grammar: &Grammar, white_space: WhiteSpace, factory: &ParserFactory) 
             size::check_lark(text)?;
             compile(TopLevelGrammar::from_lark(without_mark(text).to_owned()))
         }
+        Grammar::Gbnf(text) => match gbnf::translate(without_mark(text))? {
+            Translated::Regex(expression) => compile(TopLevelGrammar::from_regex(&expression)),
+            Translated::Lark(grammar) => {
+                size::check_lark(&grammar)?;
+                compile(TopLevelGrammar::from_lark(grammar))
+            }
+        },
     }
 }
 

@@ -8,6 +8,10 @@ pub(super) fn of_compiler(error: &str) -> String {
     if error.starts_with("panic: ") {
         return "the compiler cannot handle it; it may be too large".to_owned();
     }
+    // The parser of regular expressions draws the place on the lines between.
+    if let Some(reason) = error.lines().find_map(|line| line.strip_prefix("error: ")) {
+        return shortened(&format!("a regular expression cannot be used: {reason}"));
+    }
     let line = error.lines().next().unwrap_or_default();
     let line = line.trim_end_matches("<non-verbose/>").trim();
     let (place, rest) = place(line).unwrap_or((String::new(), line));
@@ -39,6 +43,7 @@ mod tests {
             ("at 1(8): unknown name: \"b\"\n   1 | start: b\n", "line 1, column 8: unknown name: \"b\""),
             ("2(3): lexer error\n  1 | x", "line 2, column 3: lexer error"),
             ("something (else): is wrong\n<non-verbose/>", "something (else): is wrong"),
+            ("regex parse error:\n  (\n  ^\nerror: unclosed group", "a regular expression cannot be used: unclosed group"),
             ("panic: assertion failed\n<backtrace>\n 0: x", "the compiler cannot handle it; it may be too large"),
         ] {
             assert_eq!(of_compiler(error), expected);

@@ -1,0 +1,284 @@
+//! Which parts of a grammar are terminals.
+
+use std::fmt::Write;
+
+use super::parser::{Class, Expr, Repeat, Rules};
+
+/// Longest regular expression of a terminal, in bytes. Rules are written out where they are used, which can multiply them.
+const MAX_EXPRESSION_BYTES: usize = 1 << 15;
+
+/// A grammar of terminals.
+#[derive(Debug)]
+pub(super) struct Grammar<'r> {
+    rules: &'r Rules,
+    /// What rules with recursion derive; `None` for those that are parts of terminals.
+    pub(super) bodies: Vec<Option<Node>>,
+    pub(super) root: usize,
+    pub(super) terminals: Vec<Terminal>,
+    /// Whether each rule can be written as a regular expression.
+    is_regular: Vec<bool>,
+}
+
+/// What a rule derives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    Alt(Vec<Node>),
+    Seq(Vec<Node>),
+    Repeat(Box<Node>, Repeat),
+    Rule(usize),
+    Terminal(usize),
+}
+
+/// A lexeme.
+#[derive(Debug)]
+pub(super) struct Terminal {
+    expr: Expr,
+    /// The expression; it may match the empty text, which the grammar derives by itself.
+    pub(super) expression: String,
+}
+
+/// The regular expression of a grammar without recursion.
+pub(super) fn only_terminal(rules: &Rules) -> Option<String> {
+    let is_regular = regular_rules(rules);
+    expression_of(rules, &is_regular, &Expr::Rule(rules.root))
+}
+
+impl<'r> Grammar<'r> {
+    /// The grammar with the largest terminals.
+    pub(super) fn new(rules: &'r Rules) -> Self {
+        let is_regular = regular_rules(rules);
+        let mut grammar =
+            Self { rules, bodies: vec![None; rules.bodies.len()], root: rules.root, terminals: Vec::new(), is_regular };
+        for (index, body) in rules.bodies.iter().enumerate() {
+            if !grammar.is_regular[index] {
+                grammar.bodies[index] = Some(grammar.node(body));
+            }
+        }
+        grammar
+    }
+
+    /// Splits terminals by one level; `false` if none of them can be split.
+    pub(super) fn split(&mut self, terminals: &[usize]) -> bool {
+        let mut is_changed = false;
+        for &terminal in terminals {
+            let expr = self.terminals[terminal].expr.clone();
+            let Some(parts) = self.parts(&expr) else { continue };
+            is_changed = true;
+            for body in self.bodies.iter_mut().flatten() {
+                replace(body, terminal, &parts);
+            }
+        }
+        is_changed
+    }
+
+    /// The terminals that occur.
+    pub(super) fn used(&self) -> Vec<usize> {
+        let mut used = Vec::new();
+        self.bodies.iter().flatten().for_each(|body| terminals_of(body, &mut used));
+        used.sort_unstable();
+        used.dedup();
+        used
+    }
+
+    /// An expression as one terminal if it has no recursion.
+    fn node(&mut self, expr: &Expr) -> Node {
+        let is_empty = match expr {
+            Expr::Seq(parts) => parts.is_empty(),
+            Expr::Repeat(_, repeat) => repeat.max == Some(0),
+            _ => false,
+        };
+        if is_empty {
+            return Node::Seq(Vec::new());
+        }
+        if let Some(expression) = expression_of(self.rules, &self.is_regular, expr) {
+            return self.terminal(expr.clone(), expression);
+        }
+        match expr {
+            Expr::Alt(parts) => Node::Alt(parts.iter().map(|part| self.node(part)).collect()),
+            Expr::Seq(parts) => Node::Seq(self.sequence(parts)),
+            Expr::Repeat(part, repeat) => Node::Repeat(Box::new(self.node(part)), *repeat),
+            Expr::Rule(index) => {
+                self.define(*index);
+                Node::Rule(*index)
+            }
+            Expr::Class(_) => unreachable!("a class is regular"),
+        }
+    }
+
+    /// Makes a rule without recursion, which is too long to be written out, one of the grammar.
+    fn define(&mut self, index: usize) {
+        if self.is_regular[index] && self.bodies[index].is_none() {
+            let body = self.rules.bodies[index].clone();
+            self.bodies[index] = Some(self.node(&body));
+        }
+    }
+
+    /// A sequence, of which neighbours without recursion are one terminal.
+    fn sequence(&mut self, parts: &[Expr]) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        let mut rest = parts;
+        while let Some(first) = rest.first() {
+            let lengths = 1..=rest.len();
+            let regular = lengths.rev().find_map(|len| {
+                let expr = if len == 1 { first.clone() } else { Expr::Seq(rest[..len].to_vec()) };
+                expression_of(self.rules, &self.is_regular, &expr).map(|expression| (len, expr, expression))
+            });
+            let n_parts = match regular {
+                Some((n_parts, expr, expression)) => {
+                    nodes.push(self.terminal(expr, expression));
+                    n_parts
+                }
+                None => {
+                    nodes.push(self.node(first));
+                    1
+                }
+            };
+            rest = &rest[n_parts..];
+        }
+        nodes
+    }
+
+    /// What a terminal consists of, each part a terminal; `None` for a single character.
+    fn parts(&mut self, expr: &Expr) -> Option<Node> {
+        Some(match expr {
+            Expr::Class(_) => return None,
+            Expr::Alt(parts) => Node::Alt(parts.iter().map(|part| self.node(part)).collect()),
+            Expr::Seq(parts) => Node::Seq(parts.iter().map(|part| self.node(part)).collect()),
+            Expr::Repeat(part, repeat) => Node::Repeat(Box::new(self.node(part)), *repeat),
+            Expr::Rule(index) => {
+                let body = self.rules.bodies[*index].clone();
+                return self.parts(&body).or_else(|| Some(self.node(&body)));
+            }
+        })
+    }
+
+    fn terminal(&mut self, expr: Expr, expression: String) -> Node {
+        let known = self.terminals.iter().position(|known| known.expression == expression);
+        Node::Terminal(known.unwrap_or_else(|| {
+            self.terminals.push(Terminal { expr, expression });
+            self.terminals.len() - 1
+        }))
+    }
+}
+
+impl Terminal {
+    /// Whether it matches the empty text.
+    pub(super) fn is_nullable(&self, rules: &Grammar<'_>) -> bool {
+        is_nullable(rules.rules, &self.expr)
+    }
+}
+
+fn is_nullable(rules: &Rules, expr: &Expr) -> bool {
+    match expr {
+        Expr::Alt(parts) => parts.iter().any(|part| is_nullable(rules, part)),
+        Expr::Seq(parts) => parts.iter().all(|part| is_nullable(rules, part)),
+        Expr::Repeat(part, repeat) => repeat.min == 0 || is_nullable(rules, part),
+        Expr::Rule(index) => is_nullable(rules, &rules.bodies[*index]),
+        Expr::Class(_) => false,
+    }
+}
+
+fn replace(node: &mut Node, terminal: usize, parts: &Node) {
+    match node {
+        Node::Terminal(index) if *index == terminal => *node = parts.clone(),
+        Node::Alt(nodes) | Node::Seq(nodes) => {
+            nodes.iter_mut().for_each(|node| replace(node, terminal, parts));
+        }
+        Node::Repeat(node, _) => replace(node, terminal, parts),
+        Node::Rule(_) | Node::Terminal(_) => {}
+    }
+}
+
+fn terminals_of(node: &Node, used: &mut Vec<usize>) {
+    match node {
+        Node::Terminal(index) => used.push(*index),
+        Node::Alt(nodes) | Node::Seq(nodes) => nodes.iter().for_each(|node| terminals_of(node, used)),
+        Node::Repeat(node, _) => terminals_of(node, used),
+        Node::Rule(_) => {}
+    }
+}
+
+/// The rules that refer to regular ones only, and stay short with those written out.
+fn regular_rules(rules: &Rules) -> Vec<bool> {
+    let mut is_regular = vec![false; rules.bodies.len()];
+    loop {
+        let next = (0..rules.bodies.len()).filter(|index| !is_regular[*index]);
+        let found: Vec<usize> =
+            next.filter(|index| expression_of(rules, &is_regular, &rules.bodies[*index]).is_some()).collect();
+        if found.is_empty() {
+            return is_regular;
+        }
+        found.into_iter().for_each(|index| is_regular[index] = true);
+    }
+}
+
+/// An expression as a regular expression; `None` if it refers to rules that are not regular, or gets too long.
+fn expression_of(rules: &Rules, is_regular: &[bool], expr: &Expr) -> Option<String> {
+    let mut expression = String::new();
+    write(rules, is_regular, expr, &mut expression).then_some(expression)
+}
+
+/// Appends a regular expression; `false` if that is not possible.
+fn write(rules: &Rules, is_regular: &[bool], expr: &Expr, out: &mut String) -> bool {
+    if out.len() > MAX_EXPRESSION_BYTES {
+        return false;
+    }
+    match expr {
+        Expr::Class(class) => write_class(class, out),
+        Expr::Seq(parts) => return parts.iter().all(|part| write(rules, is_regular, part, out)),
+        Expr::Alt(parts) => {
+            for (index, part) in parts.iter().enumerate() {
+                out.push_str(if index == 0 { "(?:" } else { "|" });
+                if !write(rules, is_regular, part, out) {
+                    return false;
+                }
+            }
+            out.push(')');
+        }
+        Expr::Repeat(part, repeat) => {
+            out.push_str("(?:");
+            if !write(rules, is_regular, part, out) {
+                return false;
+            }
+            out.push(')');
+            write_repeat(*repeat, out);
+        }
+        Expr::Rule(index) => {
+            return is_regular[*index] && write(rules, is_regular, &rules.bodies[*index], out);
+        }
+    }
+    true
+}
+
+/// Appends `*`, `+`, `?` or counts, which regular expressions and Lark write alike.
+pub(super) fn write_repeat(repeat: Repeat, out: &mut String) {
+    let written = match (repeat.min, repeat.max) {
+        (0, None) => write!(out, "*"),
+        (1, None) => write!(out, "+"),
+        (0, Some(1)) => write!(out, "?"),
+        (min, None) => write!(out, "{{{min},}}"),
+        (min, Some(max)) => write!(out, "{{{min},{max}}}"),
+    };
+    written.expect("writing to a string cannot fail");
+}
+
+fn write_class(class: &Class, out: &mut String) {
+    let character = |c: char| {
+        if c.is_ascii_alphanumeric() { c.to_string() } else { format!("\\x{{{:X}}}", u32::from(c)) }
+    };
+    match class.ranges.as_slice() {
+        [] => out.push_str("(?s:.)"),
+        [(first, last)] if first == last && !class.is_negated => out.push_str(&character(*first)),
+        ranges => {
+            out.push_str(if class.is_negated { "[^" } else { "[" });
+            for (first, last) in ranges {
+                out.push_str(&character(*first));
+                if first != last {
+                    out.push('-');
+                    out.push_str(&character(*last));
+                }
+            }
+            out.push(']');
+        }
+    }
+}
