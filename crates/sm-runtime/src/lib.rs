@@ -75,7 +75,7 @@
 //!
 //! # Structured output
 //!
-//! A [`Grammar`] constrains sampling: a JSON schema, any JSON object, a regular expression, or a Lark grammar.
+//! A [`Grammar`] constrains sampling: a JSON schema, any JSON object, a regular expression, or a grammar in GBNF or Lark.
 //! With the feature `typed`, `Engine::generate_typed` returns a value of a Rust type.
 //!
 //! ```

@@ -1,4 +1,4 @@
-//! Compiles a request's sampling rules on the caller's thread, before any work, so that an error only affects this request.
+//! Compiles a request's sampling rules while the caller waits, before any work, so that an error only affects this request.
 
 mod breakers;
 

@@ -28,7 +28,7 @@ fn errors_name_the_keyword_and_its_place() {
     for (schema, message) in [
         (json!({"properties": {"a/b": {"not": {}}}}), "#/properties/a~1b/not: cannot be enforced"),
         (json!({"items": {"const": u64::MAX}}), "#/items/const: 18446744073709551615 has no exact double"),
-        (json!({"anyOf": [{}, {"minimum": 1e300}]}), "#/anyOf/1/minimum: 1e300 is beyond"),
+        (json!({"anyOf": [{}, {"minimum": 1e300}]}), "#/anyOf/1/minimum: 1e+300 is beyond"),
         (json!({"$defs": {"x": {"minLength": -1}}}), "#/$defs/x/minLength: must be a whole number"),
         (json!({"multipleOf": 0}), "#/multipleOf: 0 is no number above 0"),
         (json!({"prefixItems": [{"uniqueItems": true}]}), "#/prefixItems/0/uniqueItems: "),
