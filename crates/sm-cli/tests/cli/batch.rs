@@ -107,7 +107,10 @@ fn failed_requests_fail_the_command_if_asked_to() {
     assert_eq!(outcome.code, 1);
     assert!(outcome.stderr.contains("error: 1 requests failed"), "{}", outcome.stderr);
     assert!(answers(&outcome.stdout)[1]["text"].is_string());
-    assert_eq!(sm_with_input(&batch(&["-", "-", "--fail-on-error"]), lines.split_once('\n').unwrap().1).code, 0);
+    assert_eq!(
+        sm_with_input(&batch(&["-", "-", "--fail-on-error"]), lines.split_once('\n').unwrap().1).code,
+        0
+    );
 }
 
 #[test]
@@ -119,7 +122,11 @@ fn lines_of_openai_get_answers_in_its_form() {
     let user = json!([{"role": "user", "content": "What is 17 + 25?"}]);
     let (chat, completion) = ("/v1/chat/completions", "/v1/completions");
     let lines = [
-        line("a", chat, json!({"model": "m", "messages": user, "max_completion_tokens": 60, "temperature": 0})),
+        line(
+            "a",
+            chat,
+            json!({"model": "m", "messages": user, "max_completion_tokens": 60, "temperature": 0}),
+        ),
         line("b", completion, json!({"prompt": [5, 6], "max_tokens": 3, "n": 2, "logprobs": 2, "seed": 1})),
         line("c", chat, json!({"messages": user, "audio": {}})),
         line("d", chat, json!({"messages": user, "max_tokens": 2, "logprobs": true, "top_logprobs": 1})),

@@ -75,7 +75,9 @@ impl Grammars {
         let GrammarLimits { max_compile_ms, max_bytes } = self.limits;
         let n_bytes = grammar.text().len();
         if n_bytes > max_bytes {
-            return Err(grammar_error(format!("it has {n_bytes} bytes, and at most {max_bytes} are allowed")));
+            return Err(grammar_error(format!(
+                "it has {n_bytes} bytes, and at most {max_bytes} are allowed"
+            )));
         }
         // Not within the time of the first grammar.
         let factory = self.prepared.get_or_init(|| factory(vocabulary)).clone().map_err(grammar_error)?;

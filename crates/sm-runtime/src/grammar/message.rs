@@ -43,8 +43,14 @@ mod tests {
             ("at 1(8): unknown name: \"b\"\n   1 | start: b\n", "line 1, column 8: unknown name: \"b\""),
             ("2(3): lexer error\n  1 | x", "line 2, column 3: lexer error"),
             ("something (else): is wrong\n<non-verbose/>", "something (else): is wrong"),
-            ("regex parse error:\n  (\n  ^\nerror: unclosed group", "a regular expression cannot be used: unclosed group"),
-            ("panic: assertion failed\n<backtrace>\n 0: x", "the compiler cannot handle it; it may be too large"),
+            (
+                "regex parse error:\n  (\n  ^\nerror: unclosed group",
+                "a regular expression cannot be used: unclosed group",
+            ),
+            (
+                "panic: assertion failed\n<backtrace>\n 0: x",
+                "the compiler cannot handle it; it may be too large",
+            ),
         ] {
             assert_eq!(of_compiler(error), expected);
         }

@@ -161,7 +161,8 @@ fn check_patterns(root: &Value, schema: &Value, pointer: &str, depth: usize) -> 
         }
     }
     if n_patterns > MAX_PATTERNS {
-        let message = format!("{n_patterns} patterns and formats meet here; at most {MAX_PATTERNS} are possible");
+        let message =
+            format!("{n_patterns} patterns and formats meet here; at most {MAX_PATTERNS} are possible");
         return Err(on(pointer, "pattern", &message));
     }
     Ok(n_patterns)

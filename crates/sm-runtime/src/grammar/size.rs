@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-
 /// Maximum number of rules, groups and optional parts of a grammar in Lark or GBNF, and of levels of nested schemas with those
 /// that references lead to. The compiler recurses on them: a level takes up to ten kilobytes of stack.
 const MAX_DEPTH: usize = 10_000;
@@ -35,7 +34,9 @@ pub(super) fn check_schema(schema: &Value) -> Result<(), String> {
     size.visit(schema)?;
     if size.n_properties > MAX_ALL_PROPERTIES {
         let n_properties = size.n_properties;
-        return Err(format!("it has {n_properties} properties, and at most {MAX_ALL_PROPERTIES} are possible"));
+        return Err(format!(
+            "it has {n_properties} properties, and at most {MAX_ALL_PROPERTIES} are possible"
+        ));
     }
     // Each target of a reference is compiled once, so that no chain is longer than all of them together.
     let mut targets: Vec<&str> = size.references;
@@ -115,7 +116,8 @@ mod tests {
     fn chain(n: usize) -> Value {
         let mut definitions = Map::new();
         for i in 0..n {
-            let next = json!({"type": "object", "properties": {"a": {"$ref": format!("#/$defs/d{}", i + 1)}}});
+            let next =
+                json!({"type": "object", "properties": {"a": {"$ref": format!("#/$defs/d{}", i + 1)}}});
             definitions.insert(format!("d{i}"), next);
         }
         definitions.insert(format!("d{n}"), json!({"type": "integer"}));

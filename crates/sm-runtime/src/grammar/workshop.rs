@@ -32,7 +32,9 @@ struct Place;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum JobError {
     /// It took too long.
-    #[error("compiling it took more than {limit_ms} ms; simplify it, or raise the engine's grammar.max_compile_ms")]
+    #[error(
+        "compiling it took more than {limit_ms} ms; simplify it, or raise the engine's grammar.max_compile_ms"
+    )]
     TimedOut { limit_ms: u64 },
     /// No place became free in time.
     #[error("{MAX_THREADS} other grammars were being compiled for {limit_ms} ms; retry later")]
@@ -41,7 +43,9 @@ pub(super) enum JobError {
     #[error("the compiler cannot handle it")]
     Panicked,
     /// There is no thread to be had.
-    #[error("no thread can be started to compile it: {0}; retry later, or raise the limit of threads or memory")]
+    #[error(
+        "no thread can be started to compile it: {0}; retry later, or raise the limit of threads or memory"
+    )]
     NoThread(io::Error),
 }
 

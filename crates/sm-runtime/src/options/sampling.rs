@@ -7,8 +7,8 @@ mod rules;
 use sm_model::SamplingDefaults;
 use sm_tensor::{TokenId, setters, some_setters};
 
-pub(super) use rules::check_texts;
 pub use groups::{DryOptions, DynamicTemperature, MirostatOptions, XtcOptions};
+pub(super) use rules::check_texts;
 
 use super::SamplerKind;
 

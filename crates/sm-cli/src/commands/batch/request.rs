@@ -152,7 +152,10 @@ impl RequestBuilder {
             (Some(prompt), None) => prompt,
             (None, Some(messages)) => {
                 let chat = ChatRequest::new().messages(messages).tools(self.tools);
-                self.variables.into_iter().fold(chat, |chat, (name, value)| chat.variable(&name, value)).into()
+                self.variables
+                    .into_iter()
+                    .fold(chat, |chat, (name, value)| chat.variable(&name, value))
+                    .into()
             }
             (None, None) => return Err("neither prompt nor messages are given".to_owned()),
         };

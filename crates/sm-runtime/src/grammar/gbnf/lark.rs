@@ -17,7 +17,8 @@ pub(super) fn of_grammar(grammar: &Grammar<'_>) -> String {
         let terminal = &grammar.terminals[index];
         // A lexeme has characters; where there may be none, the rules say so.
         let filled = if terminal.is_nullable(grammar) { " & /(?s:.+)/" } else { "" };
-        writeln!(out, "T{index}: /{}/{filled}", terminal.expression).expect("writing to a string cannot fail");
+        writeln!(out, "T{index}: /{}/{filled}", terminal.expression)
+            .expect("writing to a string cannot fail");
     }
     out
 }

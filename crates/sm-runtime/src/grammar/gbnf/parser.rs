@@ -65,7 +65,8 @@ pub(super) fn parse(text: &str) -> Result<Rules, String> {
     let Parser { names, bodies, .. } = parser;
     let root = names.get("root").filter(|name| bodies[name.index].is_some());
     let root = root.ok_or("there is no rule root")?.index;
-    let undefined = names.iter().filter(|(_, name)| bodies[name.index].is_none()).min_by_key(|(_, name)| name.line);
+    let undefined =
+        names.iter().filter(|(_, name)| bodies[name.index].is_none()).min_by_key(|(_, name)| name.line);
     if let Some((name, known)) = undefined {
         return Err(format!("line {}: the rule {name} is not defined", known.line));
     }
@@ -261,7 +262,8 @@ impl<'t> Parser<'t> {
             Some(same @ ('\\' | '"' | '[' | ']' | '-' | '^' | '/')) => return Ok(same),
             _ => return Err(format!("unknown escape \\{}", escaped.map_or(String::new(), String::from))),
         };
-        let digits = self.rest().get(..n_digits).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let digits =
+            self.rest().get(..n_digits).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
         let digits = digits.ok_or_else(|| format!("an escape needs {n_digits} hexadecimal digits"))?;
         self.at += n_digits;
         let code = u32::from_str_radix(digits, 16).map_err(|error| error.to_string())?;

@@ -47,8 +47,13 @@ impl<'r> Grammar<'r> {
     /// The grammar with the largest terminals.
     pub(super) fn new(rules: &'r Rules) -> Self {
         let is_regular = regular_rules(rules);
-        let mut grammar =
-            Self { rules, bodies: vec![None; rules.bodies.len()], root: rules.root, terminals: Vec::new(), is_regular };
+        let mut grammar = Self {
+            rules,
+            bodies: vec![None; rules.bodies.len()],
+            root: rules.root,
+            terminals: Vec::new(),
+            is_regular,
+        };
         for (index, body) in rules.bodies.iter().enumerate() {
             if !grammar.is_regular[index] {
                 grammar.bodies[index] = Some(grammar.node(body));
@@ -153,7 +158,8 @@ impl<'r> Grammar<'r> {
     }
 
     fn terminal(&mut self, expr: Expr, expression: String) -> Node {
-        let known = self.terminals.iter().position(|known| known.expression == expression);
+        // Not by the regular expression: a terminal and a part of it may have the same one.
+        let known = self.terminals.iter().position(|known| known.expr == expr);
         Node::Terminal(known.unwrap_or_else(|| {
             self.terminals.push(Terminal { expr, expression });
             self.terminals.len() - 1

@@ -23,7 +23,10 @@ pub(super) const KEYWORDS: &[(&str, Support)] = &[
     ("const", Within("numbers must have an exact double")),
     ("enum", Within("numbers must have an exact double")),
     ("anyOf", Enforced),
-    ("oneOf", Within("alternatives must differ in their type, or in a constant that each requires; else use anyOf")),
+    (
+        "oneOf",
+        Within("alternatives must differ in their type, or in a constant that each requires; else use anyOf"),
+    ),
     ("allOf", Enforced),
     ("$ref", Within("within the schema, as in #/$defs/name")),
     ("properties", Within("at most 1000 of an object; written in this order")),
@@ -39,8 +42,18 @@ pub(super) const KEYWORDS: &[(&str, Support)] = &[
     ("maxItems", Enforced),
     ("minLength", Enforced),
     ("maxLength", Enforced),
-    ("pattern", Within("without look-around, back references and word boundaries; at most 8 patterns and formats of one text")),
-    ("format", Within("date-time, time, date, duration, email, hostname, ipv4, ipv6, uuid, uri; others are annotations")),
+    (
+        "pattern",
+        Within(
+            "without look-around, back references and word boundaries; at most 8 patterns and formats of one text",
+        ),
+    ),
+    (
+        "format",
+        Within(
+            "date-time, time, date, duration, email, hostname, ipv4, ipv6, uuid, uri; others are annotations",
+        ),
+    ),
     ("minimum", Within("up to ±9223372036854774784; beyond 2^53 it moves inwards to the next double")),
     ("maximum", Within("as minimum")),
     ("exclusiveMinimum", Within("as minimum")),

@@ -32,7 +32,11 @@ const MESSAGES: [(&str, &str, Option<&str>); 12] = [
     ("Only absolute $ref", "$ref", Some("it must begin with #/, within the schema")),
     ("Reference segment ", "$ref", Some("there is nothing at that place of the schema")),
     ("circular references ", "$ref", Some("a reference to itself cannot have other keywords beside it")),
-    ("Unable to determine if regex is empty", "pattern", Some("it is too complex with the lengths and patterns beside it")),
+    (
+        "Unable to determine if regex is empty",
+        "pattern",
+        Some("it is too complex with the lengths and patterns beside it"),
+    ),
     ("Failed to generate regex for integer range", "minimum", Some("the range of integers is too large")),
     ("Failed to generate regex for float range", "minimum", Some("the range of numbers is too large")),
 ];
@@ -79,7 +83,10 @@ impl<'s> Place<'s> {
         for keyword in SCHEMAS {
             match map.get(keyword) {
                 Some(Value::Array(schemas)) => {
-                    schemas.iter().enumerate().for_each(|(index, each)| add(&[keyword, &index.to_string()], each));
+                    schemas
+                        .iter()
+                        .enumerate()
+                        .for_each(|(index, each)| add(&[keyword, &index.to_string()], each));
                 }
                 Some(schema) => add(&[keyword], schema),
                 None => {}
@@ -107,7 +114,8 @@ impl<'s> Place<'s> {
         if let Some(rest) = message.strip_prefix("Unsatisfiable schema: ") {
             return format!("{}: nothing satisfies it: {rest}", self.pointer);
         }
-        let keyword = ["pattern", "patternProperties"].into_iter().find(|keyword| self.schema.get(keyword).is_some());
+        let keyword =
+            ["pattern", "patternProperties"].into_iter().find(|keyword| self.schema.get(keyword).is_some());
         match keyword.filter(|_| message.contains("regular expression") || message.contains("regex")) {
             Some(keyword) => on(&self.pointer, keyword, message),
             None => format!("{}: {message}", self.pointer),

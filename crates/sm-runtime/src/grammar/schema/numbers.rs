@@ -85,7 +85,8 @@ pub(super) struct Divisor {
 /// # Errors
 /// If the compiler cannot divide by it.
 pub(super) fn divisor(value: &Value) -> Result<Divisor, String> {
-    let refused = || format!("{value} is no number above 0 of at most {MAX_DIVISOR} without its decimal point");
+    let refused =
+        || format!("{value} is no number above 0 of at most {MAX_DIVISOR} without its decimal point");
     let text = value.as_number().ok_or_else(refused)?.to_string();
     let (whole, decimals) = text.split_once('.').unwrap_or((&text, ""));
     let decimals = decimals.trim_end_matches('0');
@@ -102,16 +103,18 @@ pub(super) fn divisor(value: &Value) -> Result<Divisor, String> {
 /// If it is.
 pub(super) fn check_common_multiple(divisors: &[Divisor]) -> Result<(), String> {
     let n_decimals = divisors.iter().map(|divisor| divisor.n_decimals).max().unwrap_or(0);
-    let scaled = |divisor: &Divisor| {
-        divisor.digits.checked_mul(10u64.checked_pow(n_decimals - divisor.n_decimals)?)
-    };
+    let scaled =
+        |divisor: &Divisor| divisor.digits.checked_mul(10u64.checked_pow(n_decimals - divisor.n_decimals)?);
     let common = divisors.iter().try_fold(1u64, |common, divisor| {
         let divisor = scaled(divisor)?;
         (common / greatest_common(common, divisor)).checked_mul(divisor)
     });
     match common {
         Some(common) if common <= u64::from(u32::MAX) => Ok(()),
-        _ => Err("multipleOf: the least common multiple of all of the schema's is too large; use smaller ones".to_owned()),
+        _ => {
+            Err("multipleOf: the least common multiple of all of the schema's is too large; use smaller ones"
+                .to_owned())
+        }
     }
 }
 
@@ -216,9 +219,14 @@ mod tests {
     #[test]
     fn lengths_are_whole_numbers_within_reach() {
         let bounded = |mut schema: Value| bound_lengths(schema.as_object_mut().unwrap()).map(|()| schema);
-        assert_eq!(bounded(json!({"minLength": 2.0, "maxItems": 3})), Ok(json!({"minLength": 2, "maxItems": 3})));
+        assert_eq!(
+            bounded(json!({"minLength": 2.0, "maxItems": 3})),
+            Ok(json!({"minLength": 2, "maxItems": 3}))
+        );
         assert_eq!(bounded(json!({"maxLength": u64::MAX, "type": "string"})), Ok(json!({"type": "string"})));
-        for schema in [json!({"minLength": 5_000_000_000u64}), json!({"minItems": -1}), json!({"maxItems": 1.5})] {
+        for schema in
+            [json!({"minLength": 5_000_000_000u64}), json!({"minItems": -1}), json!({"maxItems": 1.5})]
+        {
             assert!(bounded(schema.clone()).is_err(), "{schema}");
         }
     }

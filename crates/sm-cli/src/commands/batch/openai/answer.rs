@@ -92,11 +92,8 @@ fn choice(
         }
         Endpoint::Completions => {
             let (tokens, of_tokens): (Vec<TokenId>, Vec<&TokenLogprob>) = pairs.unzip();
-            let logprobs = if tokens.is_empty() {
-                Value::Null
-            } else {
-                of_completion(&tokens, &of_tokens, &text)
-            };
+            let logprobs =
+                if tokens.is_empty() { Value::Null } else { of_completion(&tokens, &of_tokens, &text) };
             json!({"index": index, "text": completion.text, "logprobs": logprobs, "finish_reason": reason})
         }
     }
@@ -112,11 +109,7 @@ fn of_chat(token: TokenId, logprob: &TokenLogprob, text: &dyn Fn(TokenId) -> Str
     own
 }
 
-fn of_completion(
-    tokens: &[TokenId],
-    logprobs: &[&TokenLogprob],
-    text: &dyn Fn(TokenId) -> String,
-) -> Value {
+fn of_completion(tokens: &[TokenId], logprobs: &[&TokenLogprob], text: &dyn Fn(TokenId) -> String) -> Value {
     let texts: Vec<String> = tokens.iter().map(|token| text(*token)).collect();
     let offsets = texts.iter().scan(0, |end, text| {
         let start = *end;

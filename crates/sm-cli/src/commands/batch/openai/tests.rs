@@ -65,7 +65,10 @@ fn errors_name_the_field() {
     assert!(completion(json!({"prompt": ["a", "b"]})).unwrap_err().contains("body.prompt"));
     for (line, part) in [
         (json!({"custom_id": "a", "method": "GET", "url": "/v1/completions", "body": {}}), "method: "),
-        (json!({"custom_id": "a", "url": "/v1/embeddings", "body": {}}), "url: must be /v1/chat/completions or"),
+        (
+            json!({"custom_id": "a", "url": "/v1/embeddings", "body": {}}),
+            "url: must be /v1/chat/completions or",
+        ),
         (json!({"custom_id": 1, "url": "/v1/completions", "body": {}}), "custom_id: must be a string"),
         (json!({"url": "/v1/completions", "body": {}}), "custom_id: missing"),
         (json!({"custom_id": "a", "url": "/v1/completions"}), "body: missing"),
