@@ -6,6 +6,7 @@
 //! left (`conflicts`). Then both notations derive the same texts. A grammar without recursion is one regular expression.
 
 mod conflicts;
+mod expected;
 mod lark;
 mod parser;
 mod terminals;
@@ -13,7 +14,7 @@ mod terminals;
 use terminals::Grammar;
 
 /// Maximum number of times that terminals are split. Each round splits all terminals in conflict by one level.
-const MAX_ROUNDS: usize = 64;
+const MAX_ROUNDS: usize = 1_000;
 
 /// A grammar for the compiler.
 #[derive(Debug, PartialEq, Eq)]

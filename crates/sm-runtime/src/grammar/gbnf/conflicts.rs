@@ -2,12 +2,12 @@
 //!
 //! The lexer runs all terminals that may come next side by side and goes on as long as one of them does. If a text completes terminal
 //! `a`, and the next byte can both begin what follows `a` and continue terminal `b` on the same text, the lexer forgets `a`.
-//! Whether two terminals ever come next at the same place is not examined, so that some terminals are split without need.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use derivre::{Regex, StateID};
 
+use super::expected;
 use super::parser::Repeat;
 use super::terminals::{Grammar, Node};
 
@@ -25,10 +25,18 @@ pub(super) fn find(grammar: &Grammar<'_>) -> Result<Vec<usize>, String> {
         automata[terminal] = Some(Automaton::new(&grammar.terminals[terminal].expression)?);
     }
     let follow = Follow::new(grammar, &automata).of_terminals;
+    let mut known = HashMap::new();
+    let mut share_texts = |a: usize, b: usize| {
+        let pair = (a.min(b), a.max(b));
+        *known.entry(pair).or_insert_with(|| a == b || both(&mut automata, a, b, &mut |a, b| meet(a, b)))
+    };
+    let pairs = expected::together(grammar, &mut share_texts);
+    let is_expected = |a: usize, b: usize| pairs.as_ref().is_none_or(|pairs| pairs.contains(&(a, b)));
     let mut found = Vec::new();
     for &a in &used {
         for &b in &used {
-            if is_conflict(&mut automata, a, b, follow[a]) {
+            let follow = follow[a];
+            if is_expected(a, b) && both(&mut automata, a, b, &mut |a, b| is_overrun(a, b, follow)) {
                 found.extend([a, b]);
             }
         }
@@ -75,27 +83,52 @@ impl Bytes {
     }
 }
 
-/// Whether, after some text that `a` matches, a byte of `follow` continues `b`.
-fn is_conflict(automata: &mut [Option<Automaton>], a: usize, b: usize, follow: Bytes) -> bool {
-    let (Some(mut of_a), of_b) = (automata[a].take(), automata[b].take()) else { return false };
-    let mut same = None;
-    let is_conflict = match of_b {
-        Some(mut of_b) => {
-            let found = search(&mut of_a.regex, Some(&mut of_b.regex), follow);
-            same = Some(of_b);
-            found
-        }
-        None => search(&mut of_a.regex, None, follow),
+/// Asks about two automata, or about one and itself, which is then `None`.
+fn both(
+    automata: &mut [Option<Automaton>],
+    a: usize,
+    b: usize,
+    ask: &mut dyn FnMut(&mut Regex, Option<&mut Regex>) -> bool,
+) -> bool {
+    let Some(mut of_a) = automata[a].take() else { return false };
+    let answer = match &mut automata[b] {
+        Some(of_b) => ask(&mut of_a.regex, Some(&mut of_b.regex)),
+        None => ask(&mut of_a.regex, None),
     };
     automata[a] = Some(of_a);
-    if a != b {
-        automata[b] = same;
-    }
-    is_conflict
+    answer
 }
 
-/// Walks both automata side by side; without the second one, the first beside itself.
-fn search(a: &mut Regex, mut b: Option<&mut Regex>, follow: Bytes) -> bool {
+/// Whether, after some text that `a` matches, a byte of `follow` continues `b`.
+fn is_overrun(a: &mut Regex, b: Option<&mut Regex>, follow: Bytes) -> bool {
+    walk_both(a, b, &mut |a, b| a.is_complete && follow.has(b.byte) && b.goes_on)
+}
+
+/// Whether a text matches both.
+fn meet(a: &mut Regex, b: Option<&mut Regex>) -> bool {
+    walk_both(a, b, &mut |a, b| a.is_complete && b.is_complete)
+}
+
+/// The first automaton after a text.
+struct First {
+    /// Whether the text matches.
+    is_complete: bool,
+}
+
+/// The second automaton after the same text, and a byte that may come next.
+struct Second {
+    is_complete: bool,
+    byte: u8,
+    /// Whether the byte can continue the text.
+    goes_on: bool,
+}
+
+/// Walks both automata side by side, or one beside itself, until an answer is found.
+fn walk_both(
+    a: &mut Regex,
+    mut b: Option<&mut Regex>,
+    is_found: &mut dyn FnMut(First, Second) -> bool,
+) -> bool {
     let start = (a.initial_state(), b.as_mut().map(|b| b.initial_state()));
     let mut seen: HashSet<(StateID, Option<StateID>)> = HashSet::new();
     let mut waiting = vec![start];
@@ -103,12 +136,16 @@ fn search(a: &mut Regex, mut b: Option<&mut Regex>, follow: Bytes) -> bool {
     while let Some((of_a, of_b)) = waiting.pop() {
         // Nothing matches the empty text: the grammar derives it by itself.
         let is_complete = !is_start && a.is_accepting(of_a);
+        let is_complete_b = match (of_b, &mut b) {
+            (Some(of_b), Some(b)) => !is_start && b.is_accepting(of_b),
+            _ => is_complete,
+        };
         is_start = false;
         for byte in 0..=u8::MAX {
             let next_of_a = a.transition(of_a, byte);
             let next_of_b = of_b.and_then(|of_b| b.as_mut().map(|b| b.transition(of_b, byte)));
             let goes_on = next_of_b.map_or(!next_of_a.is_dead(), |next| !next.is_dead());
-            if is_complete && goes_on && follow.has(byte) {
+            if is_found(First { is_complete }, Second { is_complete: is_complete_b, byte, goes_on }) {
                 return true;
             }
             let next = (next_of_a, next_of_b);

@@ -85,7 +85,8 @@ impl<'r> Grammar<'r> {
         used
     }
 
-    /// An expression as one terminal if it has no recursion.
+    /// An expression as one terminal if it has no recursion. Neighbours stay apart: joined, the comma of a list and the comma and key
+    /// of an object would be different terminals, and in conflict.
     fn node(&mut self, expr: &Expr) -> Node {
         let is_empty = match expr {
             Expr::Seq(parts) => parts.is_empty(),
@@ -100,7 +101,7 @@ impl<'r> Grammar<'r> {
         }
         match expr {
             Expr::Alt(parts) => Node::Alt(parts.iter().map(|part| self.node(part)).collect()),
-            Expr::Seq(parts) => Node::Seq(self.sequence(parts)),
+            Expr::Seq(parts) => Node::Seq(parts.iter().map(|part| self.node(part)).collect()),
             Expr::Repeat(part, repeat) => Node::Repeat(Box::new(self.node(part)), *repeat),
             Expr::Rule(index) => {
                 self.define(*index);
@@ -116,31 +117,6 @@ impl<'r> Grammar<'r> {
             let body = self.rules.bodies[index].clone();
             self.bodies[index] = Some(self.node(&body));
         }
-    }
-
-    /// A sequence, of which neighbours without recursion are one terminal.
-    fn sequence(&mut self, parts: &[Expr]) -> Vec<Node> {
-        let mut nodes = Vec::new();
-        let mut rest = parts;
-        while let Some(first) = rest.first() {
-            let lengths = 1..=rest.len();
-            let regular = lengths.rev().find_map(|len| {
-                let expr = if len == 1 { first.clone() } else { Expr::Seq(rest[..len].to_vec()) };
-                expression_of(self.rules, &self.is_regular, &expr).map(|expression| (len, expr, expression))
-            });
-            let n_parts = match regular {
-                Some((n_parts, expr, expression)) => {
-                    nodes.push(self.terminal(expr, expression));
-                    n_parts
-                }
-                None => {
-                    nodes.push(self.node(first));
-                    1
-                }
-            };
-            rest = &rest[n_parts..];
-        }
-        nodes
     }
 
     /// What a terminal consists of, each part a terminal; `None` for a single character.
