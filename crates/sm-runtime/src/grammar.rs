@@ -11,6 +11,8 @@ mod compiler;
 mod compiler;
 #[cfg(feature = "grammar")]
 mod gbnf;
+#[cfg(feature = "grammar")]
+mod lark;
 mod limits;
 #[cfg(feature = "grammar")]
 mod message;

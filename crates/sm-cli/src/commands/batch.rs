@@ -2,11 +2,13 @@
 
 mod answer;
 mod answers;
+mod builder;
 mod fields;
 mod in_flight;
 mod lines;
 mod openai;
 mod recipient;
+mod refusal;
 mod request;
 
 use std::num::NonZeroUsize;

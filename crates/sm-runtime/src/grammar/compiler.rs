@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
@@ -12,7 +12,7 @@ use sm_model::tokenizer::{TokenKind, Vocabulary};
 use sm_tensor::TokenId;
 
 use super::gbnf::{self, Translated};
-use super::{Grammar, GrammarLimits, WhiteSpace, message, schema, size, workshop};
+use super::{Grammar, GrammarLimits, WhiteSpace, lark, message, schema, size, workshop};
 use crate::Error;
 use crate::text::Text;
 
@@ -72,7 +72,7 @@ impl Grammars {
     ) -> Result<Constraint, Error> {
         let tokenizer = text.tokenizer().ok_or(Error::NoTokenizer)?;
         let vocabulary = tokenizer.vocabulary();
-        let GrammarLimits { max_compile_ms, max_bytes } = self.limits;
+        let max_bytes = self.limits.max_bytes;
         let n_bytes = grammar.text().len();
         if n_bytes > max_bytes {
             return Err(grammar_error(format!(
@@ -82,9 +82,9 @@ impl Grammars {
         // Not within the time of the first grammar.
         let factory = self.prepared.get_or_init(|| factory(vocabulary)).clone().map_err(grammar_error)?;
         let grammar = grammar.clone();
-        let deadline = Instant::now() + Duration::from_millis(max_compile_ms / 2);
-        let compiled =
-            workshop::run(max_compile_ms, move || matcher(&grammar, white_space, &factory, deadline));
+        let limit = self.limits.compile_time();
+        let deadline = Instant::now() + limit / 2;
+        let compiled = workshop::run(limit, move || matcher(&grammar, white_space, &factory, deadline));
         let matcher = compiled.map_err(grammar_error)?.map_err(grammar_error)?;
         Ok(Constraint { matcher, ends: text.eos().into(), end: end_of(vocabulary) })
     }
@@ -117,15 +117,11 @@ fn matcher(
         Grammar::JsonObject => compile(json(serde_json::json!({ "type": "object" }), white_space)),
         Grammar::Regex(expression) => compile(TopLevelGrammar::from_regex(expression)),
         Grammar::Lark(text) => {
-            size::check_lark(text)?;
-            compile(TopLevelGrammar::from_lark(without_mark(text).to_owned()))
+            compile(TopLevelGrammar::from_lark(lark::prepare(without_mark(text))?))
         }
         Grammar::Gbnf(text) => match gbnf::translate(without_mark(text))? {
             Translated::Regex(expression) => compile(TopLevelGrammar::from_regex(&expression)),
-            Translated::Lark(grammar) => {
-                size::check_lark(&grammar)?;
-                compile(TopLevelGrammar::from_lark(grammar))
-            }
+            Translated::Lark(grammar) => compile(TopLevelGrammar::from_lark(grammar)),
         },
     }
 }

@@ -11,6 +11,7 @@ mod lark;
 mod parser;
 mod terminals;
 
+use conflicts::Automata;
 use terminals::Grammar;
 
 /// Maximum number of times that terminals are split. Each round splits all terminals in conflict by one level.
@@ -31,12 +32,17 @@ pub(super) enum Translated {
 /// What is wrong, with the line.
 pub(super) fn translate(text: &str) -> Result<Translated, String> {
     let rules = parser::parse(text)?;
+    let (n_rules, limit) = (rules.bodies.len(), super::size::MAX_DEPTH);
+    if n_rules > limit {
+        return Err(format!("it has {n_rules} rules, and at most {limit} are possible"));
+    }
     if let Some(expression) = terminals::only_terminal(&rules) {
         return Ok(Translated::Regex(expression));
     }
     let mut grammar = Grammar::new(&rules);
+    let mut automata = Automata::default();
     for _ in 0..MAX_ROUNDS {
-        let found = conflicts::find(&grammar)?;
+        let found = conflicts::find(&grammar, &mut automata)?;
         if !grammar.split(&found) {
             return Ok(Translated::Lark(lark::of_grammar(&grammar)));
         }

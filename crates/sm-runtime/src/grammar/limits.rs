@@ -1,5 +1,8 @@
 //! What it may cost to compile a grammar.
 
+#[cfg(feature = "grammar")]
+use std::time::Duration;
+
 use sm_tensor::setters;
 
 use crate::Error;
@@ -27,6 +30,12 @@ impl GrammarLimits {
     }
 
     setters!(max_compile_ms: u64, max_bytes: usize);
+
+    /// The time in which a grammar must be compiled; years at most, which any clock can add.
+    #[cfg(feature = "grammar")]
+    pub(crate) fn compile_time(self) -> Duration {
+        Duration::from_millis(self.max_compile_ms.min(u64::from(u32::MAX) * 100))
+    }
 
     /// Validates the values.
     ///

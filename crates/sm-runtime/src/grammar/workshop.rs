@@ -33,12 +33,13 @@ struct Place;
 pub(super) enum JobError {
     /// It took too long.
     #[error(
-        "compiling it took more than {limit_ms} ms; simplify it, or raise the engine's grammar.max_compile_ms"
+        "compiling it took more than {} ms; simplify it, or raise the engine's grammar.max_compile_ms",
+        limit.as_millis()
     )]
-    TimedOut { limit_ms: u64 },
+    TimedOut { limit: Duration },
     /// No place became free in time.
-    #[error("{MAX_THREADS} other grammars were being compiled for {limit_ms} ms; retry later")]
-    Busy { limit_ms: u64 },
+    #[error("{MAX_THREADS} other grammars were being compiled for {} ms; retry later", limit.as_millis())]
+    Busy { limit: Duration },
     /// The compiler has a fault.
     #[error("the compiler cannot handle it")]
     Panicked,
@@ -49,16 +50,16 @@ pub(super) enum JobError {
     NoThread(io::Error),
 }
 
-/// Runs a job on a thread with a large stack and waits for its result, for `limit_ms` at most. The job may run on after that.
+/// Runs a job on a thread with a large stack and waits for its result, for `limit` at most. The job may run on after that.
 ///
 /// # Errors
 /// If there is no result in time.
 pub(super) fn run<T: Send + 'static>(
-    limit_ms: u64,
+    limit: Duration,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JobError> {
-    let deadline = Instant::now() + Duration::from_millis(limit_ms);
-    let place = WORKSHOP.enter(deadline).ok_or(JobError::Busy { limit_ms })?;
+    let deadline = Instant::now() + limit;
+    let place = WORKSHOP.enter(deadline).ok_or(JobError::Busy { limit })?;
     let (done, is_done) = mpsc::sync_channel(1);
     let work = move || {
         let _place = place;
@@ -74,7 +75,7 @@ pub(super) fn run<T: Send + 'static>(
     builder.spawn(work).map_err(JobError::NoThread)?;
     match is_done.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         Ok(result) => result,
-        Err(RecvTimeoutError::Timeout) => Err(JobError::TimedOut { limit_ms }),
+        Err(RecvTimeoutError::Timeout) => Err(JobError::TimedOut { limit }),
         Err(RecvTimeoutError::Disconnected) => Err(JobError::Panicked),
     }
 }
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     /// Long enough for any job of these tests on a busy machine.
-    const PATIENT_MS: u64 = 60_000;
+    const PATIENT: Duration = Duration::from_secs(60);
 
     /// Recurses `depth` times with frames of a kilobyte.
     fn recurse(depth: usize) -> usize {
@@ -119,20 +120,21 @@ mod tests {
 
     #[test]
     fn a_job_may_recurse_deeply_and_may_panic() {
-        assert_eq!(run(PATIENT_MS, || recurse(60_000)).unwrap(), 0);
-        assert!(matches!(run(PATIENT_MS, || panic!("a job that fails")), Err(JobError::Panicked)));
+        assert_eq!(run(PATIENT, || recurse(60_000)).unwrap(), 0);
+        assert!(matches!(run(PATIENT, || panic!("a job that fails")), Err(JobError::Panicked)));
     }
 
     #[test]
     fn a_job_that_takes_too_long_is_left_behind_and_keeps_its_place() {
         let (finish, finished) = mpsc::channel::<()>();
         let (ended, has_ended) = mpsc::channel();
-        let error = run(1, move || {
+        let limit = Duration::from_millis(1);
+        let error = run(limit, move || {
             let _ = finished.recv();
             ended.send(()).unwrap();
         });
-        assert!(matches!(error, Err(JobError::TimedOut { limit_ms: 1 })), "{error:?}");
-        assert_eq!(run(PATIENT_MS, || 7).unwrap(), 7, "others have their own places");
+        assert!(matches!(error, Err(JobError::TimedOut { .. })), "{error:?}");
+        assert_eq!(run(PATIENT, || 7).unwrap(), 7, "others have their own places");
         drop(finish);
         has_ended.recv().unwrap();
     }

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use sm_runtime::Completion;
 use sm_runtime::model::tokenizer::Tokenizer;
-use sm_runtime::{Completion, ErrorKind};
 
 use super::openai;
 use super::recipient::{Form, Recipient};
+use super::refusal::Refusal;
 use crate::args::is_cut;
 use crate::console::to_json;
 use crate::failure::Failure;
@@ -23,14 +24,6 @@ pub(super) struct Answer {
     pub(super) n_tokens: usize,
     /// Offset of the end of the request in the input, in bytes.
     pub(super) line_end: u64,
-}
-
-/// Why a request has no answer.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) message: String,
-    /// What the sender can do about it.
-    pub(super) kind: ErrorKind,
 }
 
 /// An answer as JSON.

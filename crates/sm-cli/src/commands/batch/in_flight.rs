@@ -8,9 +8,10 @@ use std::thread::{self, Thread};
 
 use sm_runtime::{Completion, Engine, Error, ErrorKind, GenerationOptions, RequestHandle};
 
-use super::answer::{Answer, Refusal};
+use super::answer::Answer;
 use super::lines::Line;
 use super::recipient::Recipient;
+use super::refusal::Refusal;
 use super::request::ParsedLine;
 use crate::failure::Failure;
 

@@ -8,9 +8,9 @@ mod answer;
 use serde_json::{Map, Value};
 use sm_runtime::{GenerationOptions, Request};
 
+use super::builder::RequestBuilder;
 use super::fields::Fields;
 use super::recipient::{Endpoint, Recipient};
-use super::request::RequestBuilder;
 use crate::named_option;
 
 pub(super) use answer::{answered, failed};

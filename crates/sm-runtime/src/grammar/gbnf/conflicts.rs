@@ -14,21 +14,26 @@ use super::terminals::{Grammar, Node};
 /// Maximum number of pairs of states to look at for two terminals; beyond it they count as in conflict.
 const MAX_PAIRS: usize = 10_000;
 
+/// Maximum number of terminals; each two of them are compared.
+const MAX_TERMINALS: usize = 1_000;
+
 /// The terminals in conflict with another, or with themselves.
 ///
 /// # Errors
 /// If the expression of a terminal cannot be used.
-pub(super) fn find(grammar: &Grammar<'_>) -> Result<Vec<usize>, String> {
+pub(super) fn find(grammar: &Grammar<'_>, automata: &mut Automata) -> Result<Vec<usize>, String> {
     let used = grammar.used();
-    let mut automata: Vec<Option<Automaton>> = (0..grammar.terminals.len()).map(|_| None).collect();
-    for &terminal in &used {
-        automata[terminal] = Some(Automaton::new(&grammar.terminals[terminal].expression)?);
+    if used.len() > MAX_TERMINALS {
+        let n_terminals = used.len();
+        return Err(format!("it has {n_terminals} terminals, and at most {MAX_TERMINALS} are possible; write it in Lark"));
     }
-    let follow = Follow::new(grammar, &automata).of_terminals;
+    automata.add(grammar, &used)?;
+    let automata = &mut automata.0;
+    let follow = Follow::new(grammar, automata).of_terminals;
     let mut known = HashMap::new();
     let mut share_texts = |a: usize, b: usize| {
         let pair = (a.min(b), a.max(b));
-        *known.entry(pair).or_insert_with(|| a == b || both(&mut automata, a, b, &mut |a, b| meet(a, b)))
+        *known.entry(pair).or_insert_with(|| a == b || both(automata, a, b, &mut |a, b| meet(a, b)))
     };
     let pairs = expected::together(grammar, &mut share_texts);
     let is_expected = |a: usize, b: usize| pairs.as_ref().is_none_or(|pairs| pairs.contains(&(a, b)));
@@ -36,7 +41,7 @@ pub(super) fn find(grammar: &Grammar<'_>) -> Result<Vec<usize>, String> {
     for &a in &used {
         for &b in &used {
             let follow = follow[a];
-            if is_expected(a, b) && both(&mut automata, a, b, &mut |a, b| is_overrun(a, b, follow)) {
+            if is_expected(a, b) && both(automata, a, b, &mut |a, b| is_overrun(a, b, follow)) {
                 found.extend([a, b]);
             }
         }
@@ -44,6 +49,22 @@ pub(super) fn find(grammar: &Grammar<'_>) -> Result<Vec<usize>, String> {
     found.sort_unstable();
     found.dedup();
     Ok(found)
+}
+
+/// The automata of the terminals that have occurred so far.
+#[derive(Default)]
+pub(super) struct Automata(Vec<Option<Automaton>>);
+
+impl Automata {
+    fn add(&mut self, grammar: &Grammar<'_>, used: &[usize]) -> Result<(), String> {
+        self.0.resize_with(grammar.terminals.len(), || None);
+        for &terminal in used {
+            if self.0[terminal].is_none() {
+                self.0[terminal] = Some(Automaton::new(&grammar.terminals[terminal].expression)?);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A terminal's automaton.
@@ -78,6 +99,10 @@ impl Bytes {
         self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1
     }
 
+    fn is_disjoint(self, other: Self) -> bool {
+        self.0.iter().zip(other.0).all(|(a, b)| a & b == 0)
+    }
+
     fn or(self, other: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] | other.0[i]))
     }
@@ -92,6 +117,7 @@ fn both(
 ) -> bool {
     let Some(mut of_a) = automata[a].take() else { return false };
     let answer = match &mut automata[b] {
+        Some(of_b) if of_a.first.is_disjoint(of_b.first) => false,
         Some(of_b) => ask(&mut of_a.regex, Some(&mut of_b.regex)),
         None => ask(&mut of_a.regex, None),
     };

@@ -65,8 +65,11 @@ struct Ends {
 
 impl Automaton {
     fn new(grammar: &Grammar<'_>) -> Self {
-        let mut automaton =
-            Self { terminals: Vec::new(), follow: Vec::new(), rules: vec![Ends::default(); grammar.bodies.len()] };
+        let mut automaton = Self {
+            terminals: Vec::new(),
+            follow: Vec::new(),
+            rules: vec![Ends::default(); grammar.bodies.len()],
+        };
         loop {
             let before = (automaton.rules.clone(), automaton.follow.clone());
             // Occurrences have the same numbers in each round.

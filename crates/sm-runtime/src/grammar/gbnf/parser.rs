@@ -59,18 +59,22 @@ pub(super) fn parse(text: &str) -> Result<Rules, String> {
     let mut parser = Parser { text, at: 0, names: HashMap::new(), bodies: Vec::new() };
     parser.skip_lines();
     while parser.peek().is_some() {
-        parser.rule().map_err(|message| format!("line {}: {message}", parser.line()))?;
+        parser.rule().map_err(|message| format!("line {}: {message}", line(text, parser.at)))?;
         parser.skip_lines();
     }
     let Parser { names, bodies, .. } = parser;
     let root = names.get("root").filter(|name| bodies[name.index].is_some());
     let root = root.ok_or("there is no rule root")?.index;
-    let undefined =
-        names.iter().filter(|(_, name)| bodies[name.index].is_none()).min_by_key(|(_, name)| name.line);
-    if let Some((name, known)) = undefined {
-        return Err(format!("line {}: the rule {name} is not defined", known.line));
+    let undefined = names.iter().filter(|(_, name)| bodies[name.index].is_none());
+    if let Some((name, known)) = undefined.min_by_key(|(_, name)| name.at) {
+        return Err(format!("line {}: the rule {name} is not defined", line(text, known.at)));
     }
     Ok(Rules { bodies: bodies.into_iter().flatten().collect(), root })
+}
+
+/// The line of an offset, from 1.
+fn line(text: &str, at: usize) -> usize {
+    1 + text[..at].matches('\n').count()
 }
 
 struct Parser<'t> {
@@ -84,8 +88,8 @@ struct Parser<'t> {
 /// A rule that was mentioned.
 struct Name {
     index: usize,
-    /// Where it was first mentioned.
-    line: usize,
+    /// Offset of its first mention.
+    at: usize,
 }
 
 impl<'t> Parser<'t> {
@@ -112,10 +116,6 @@ impl<'t> Parser<'t> {
         is_next
     }
 
-    fn line(&self) -> usize {
-        1 + self.text[..self.at].matches('\n').count()
-    }
-
     /// Skips spaces and a comment.
     fn skip_spaces(&mut self) {
         let rest = self.rest().trim_start_matches([' ', '\t', '\r']);
@@ -140,10 +140,10 @@ impl<'t> Parser<'t> {
         if name.is_empty() {
             return None;
         }
-        let line = self.line();
+        let at = self.at;
         self.at += name.len();
         let n_names = self.bodies.len();
-        let known = self.names.entry(name).or_insert(Name { index: n_names, line }).index;
+        let known = self.names.entry(name).or_insert(Name { index: n_names, at }).index;
         if known == n_names {
             self.bodies.push(None);
         }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::parser::{Class, Expr, Repeat, Rules};
 
 /// Longest regular expression of a terminal, in bytes. Rules are written out where they are used, which can multiply them.
-const MAX_EXPRESSION_BYTES: usize = 1 << 15;
+const MAX_EXPRESSION_BYTES: usize = 1 << 17;
 
 /// A grammar of terminals.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl<'r> Grammar<'r> {
             return self.terminal(expr.clone(), expression);
         }
         match expr {
-            Expr::Alt(parts) => Node::Alt(parts.iter().map(|part| self.node(part)).collect()),
+            Expr::Alt(parts) => self.alternatives(parts),
             Expr::Seq(parts) => Node::Seq(parts.iter().map(|part| self.node(part)).collect()),
             Expr::Repeat(part, repeat) => Node::Repeat(Box::new(self.node(part)), *repeat),
             Expr::Rule(index) => {
@@ -109,6 +109,20 @@ impl<'r> Grammar<'r> {
             }
             Expr::Class(_) => unreachable!("a class is regular"),
         }
+    }
+
+    /// Alternatives, of which those without recursion are one terminal, such as the keywords of a language.
+    fn alternatives(&mut self, parts: &[Expr]) -> Node {
+        let is_regular = |part: &&Expr| expression_of(self.rules, &self.is_regular, part).is_some();
+        let (regular, others): (Vec<&Expr>, Vec<&Expr>) = parts.iter().partition(is_regular);
+        let together = Expr::Alt(regular.iter().map(|part| (*part).clone()).collect());
+        let mut nodes: Vec<Node> = Vec::new();
+        match expression_of(self.rules, &self.is_regular, &together) {
+            Some(expression) if regular.len() > 1 => nodes.push(self.terminal(together, expression)),
+            _ => nodes.extend(regular.iter().map(|part| self.node(part)).collect::<Vec<_>>()),
+        }
+        nodes.extend(others.iter().map(|part| self.node(part)).collect::<Vec<_>>());
+        Node::Alt(nodes)
     }
 
     /// Makes a rule without recursion, which is too long to be written out, one of the grammar.
@@ -180,17 +194,50 @@ fn terminals_of(node: &Node, used: &mut Vec<usize>) {
     }
 }
 
-/// The rules that refer to regular ones only, and stay short with those written out.
+/// The rules without recursion that stay short when the rules in them are written out.
 fn regular_rules(rules: &Rules) -> Vec<bool> {
-    let mut is_regular = vec![false; rules.bodies.len()];
-    loop {
-        let next = (0..rules.bodies.len()).filter(|index| !is_regular[*index]);
-        let found: Vec<usize> =
-            next.filter(|index| expression_of(rules, &is_regular, &rules.bodies[*index]).is_some()).collect();
-        if found.is_empty() {
-            return is_regular;
+    let mut lengths = Lengths { rules, known: vec![Length::Unknown; rules.bodies.len()] };
+    (0..rules.bodies.len()).map(|index| lengths.of_rule(index).is_some()).collect()
+}
+
+/// Lengths of rules as regular expressions, in about bytes.
+struct Lengths<'r> {
+    rules: &'r Rules,
+    known: Vec<Length>,
+}
+
+#[derive(Clone, Copy)]
+enum Length {
+    Unknown,
+    /// The rule is part of itself if it is met again.
+    Open,
+    Known(Option<usize>),
+}
+
+impl Lengths<'_> {
+    fn of_rule(&mut self, index: usize) -> Option<usize> {
+        match self.known[index] {
+            Length::Known(length) => length,
+            Length::Open => None,
+            Length::Unknown => {
+                self.known[index] = Length::Open;
+                let rules = self.rules;
+                let length = self.of(&rules.bodies[index]).filter(|length| *length <= MAX_EXPRESSION_BYTES);
+                self.known[index] = Length::Known(length);
+                length
+            }
         }
-        found.into_iter().for_each(|index| is_regular[index] = true);
+    }
+
+    fn of(&mut self, expr: &Expr) -> Option<usize> {
+        match expr {
+            Expr::Class(class) => Some(4 + 20 * class.ranges.len()),
+            Expr::Seq(parts) | Expr::Alt(parts) => {
+                parts.iter().try_fold(4, |sum: usize, part| Some(sum.saturating_add(1 + self.of(part)?)))
+            }
+            Expr::Repeat(part, _) => Some(self.of(part)?.saturating_add(20)),
+            Expr::Rule(index) => self.of_rule(*index),
+        }
     }
 }
 

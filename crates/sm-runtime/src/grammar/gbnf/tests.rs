@@ -207,7 +207,8 @@ const TRICKY: [&str; 7] = [
 
 /// What a rule derives, with recursion only after a character.
 fn bodies() -> impl Strategy<Value = String> {
-    let part = prop::sample::select(vec!["[ab]", "\"a\"", "\"ab\"", "[^a]", "\"\"", "\"b\" x", "\"a\" root \"b\""]);
+    let part =
+        prop::sample::select(vec!["[ab]", "\"a\"", "\"ab\"", "[^a]", "\"\"", "\"b\" x", "\"a\" root \"b\""]);
     part.prop_map(str::to_owned).prop_recursive(3, 12, 3, |body| {
         prop_oneof![
             prop::collection::vec(body.clone(), 1..4).prop_map(|parts| parts.join(" ")),

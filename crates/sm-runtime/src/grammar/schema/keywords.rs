@@ -58,7 +58,7 @@ pub(super) const KEYWORDS: &[(&str, Support)] = &[
     ("maximum", Within("as minimum")),
     ("exclusiveMinimum", Within("as minimum")),
     ("exclusiveMaximum", Within("as minimum")),
-    ("multipleOf", Within("at most 100000 without its decimal point")),
+    ("multipleOf", Within("at most 10000 without its decimal point")),
     ("$schema", Annotation),
     ("$id", Annotation),
     ("id", Annotation),

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use sm_runtime::model::tokenizer::Tokenizer;
 use sm_runtime::{Completion, ErrorKind, FinishReason, TokenId, TokenLogprob};
 
-use super::super::answer::Refusal;
 use super::super::recipient::{Endpoint, Recipient};
+use super::super::refusal::Refusal;
 
 /// The answer to a request that succeeded.
 pub(in super::super) fn answered(
