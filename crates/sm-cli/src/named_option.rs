@@ -1,12 +1,15 @@
 //! Options of a request by name, as the lines of `sm batch` and `/set` of `sm chat` give them.
 
 use serde_json::Value;
-use sm_runtime::{EosRule, GenerationOptions, Grammar, LongInput, SamplerKind, SamplingOptions, TokenId};
+use sm_runtime::{
+    EosRule, GenerationOptions, Grammar, LongInput, SamplerKind, SamplingOptions, TokenId, WhiteSpace,
+};
 
 /// Other names: those of the runtime and of common APIs.
-const ALIASES: [(&str, &str); 8] = [
+const ALIASES: [(&str, &str); 9] = [
     ("max_tokens", "n_tokens"),
     ("max_new_tokens", "n_tokens"),
+    ("max_completion_tokens", "n_tokens"),
     ("n_predict", "n_tokens"),
     ("temperature", "temp"),
     ("repetition_penalty", "repeat_penalty"),
@@ -109,10 +112,29 @@ fn set_form(options: &mut GenerationOptions, name: &str, value: &Value) -> Optio
             Ok(())
         }
         "json_object" => flag(value).map(|it| *grammar = it.then_some(Grammar::JsonObject)),
+        "response_format" => response_format(value).map(|it| *grammar = it),
+        "json_whitespace" => flag(value).map(|is_free| {
+            options.white_space = if is_free { WhiteSpace::Free } else { WhiteSpace::Compact };
+        }),
         "regex" => text(value).map(|it| *grammar = Some(Grammar::Regex(it))),
-        "grammar" => text(value).map(|it| *grammar = Some(Grammar::Lark(it))),
+        "grammar" => text(value).map(|it| *grammar = Some(Grammar::of_text(it))),
         _ => return None,
     })
+}
+
+/// Reads the form as OpenAI's API has it: `{"type": "json_schema", "json_schema": {"name": …, "schema": {…}}}`, `json_object` or `text`.
+fn response_format(value: &Value) -> Result<Option<Grammar>, String> {
+    let what = "{\"type\": \"json_schema\", \"json_schema\": {\"schema\": …}}, {\"type\": \"json_object\"} or {\"type\": \"text\"}";
+    let refused = || expected(what, value);
+    match value.get("type").and_then(Value::as_str) {
+        Some("text") => Ok(None),
+        Some("json_object") => Ok(Some(Grammar::JsonObject)),
+        Some("json_schema") => {
+            let schema = value.pointer("/json_schema/schema").ok_or_else(refused)?;
+            Ok(Some(Grammar::JsonSchema(schema.to_string())))
+        }
+        _ => Err(refused()),
+    }
 }
 
 /// What a value must be, and what it is.
@@ -137,7 +159,8 @@ fn number(value: &Value) -> Result<f32, String> {
     value.as_f64().map(|number| number as f32).ok_or_else(|| expected("a number", value))
 }
 
-fn count(value: &Value) -> Result<usize, String> {
+/// Reads a number of things.
+pub(crate) fn count(value: &Value) -> Result<usize, String> {
     let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
     number.ok_or_else(|| expected("a whole number of 0 or more", value))
 }
@@ -160,7 +183,8 @@ fn flag(value: &Value) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| expected("true or false", value))
 }
 
-fn tokens(value: &Value) -> Result<Vec<TokenId>, String> {
+/// Reads token ids.
+pub(crate) fn tokens(value: &Value) -> Result<Vec<TokenId>, String> {
     list(value, "a list of token ids", token)
 }
 
