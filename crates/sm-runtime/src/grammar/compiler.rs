@@ -116,9 +116,7 @@ fn matcher(
         }
         Grammar::JsonObject => compile(json(serde_json::json!({ "type": "object" }), white_space)),
         Grammar::Regex(expression) => compile(TopLevelGrammar::from_regex(expression)),
-        Grammar::Lark(text) => {
-            compile(TopLevelGrammar::from_lark(lark::prepare(without_mark(text))?))
-        }
+        Grammar::Lark(text) => compile(TopLevelGrammar::from_lark(lark::prepare(without_mark(text))?)),
         Grammar::Gbnf(text) => match gbnf::translate(without_mark(text))? {
             Translated::Regex(expression) => compile(TopLevelGrammar::from_regex(&expression)),
             Translated::Lark(grammar) => compile(TopLevelGrammar::from_lark(grammar)),
