@@ -115,10 +115,9 @@ fn matcher(
                 .map_err(|message| schema::explain(&schema, &message, &refusal, deadline))
         }
         Grammar::JsonObject => compile(json(serde_json::json!({ "type": "object" }), white_space)),
-        Grammar::Regex(expression) => compile(TopLevelGrammar::from_regex(expression)),
-        Grammar::Lark(text) => {
-            compile(TopLevelGrammar::from_lark(lark::prepare(without_mark(text))?))
-        }
+        Grammar::Regex(expression) => compile(TopLevelGrammar::from_regex(expression))
+            .map_err(|message| message::of_expression(&message)),
+        Grammar::Lark(text) => compile(TopLevelGrammar::from_lark(lark::prepare(without_mark(text))?)),
         Grammar::Gbnf(text) => match gbnf::translate(without_mark(text))? {
             Translated::Regex(expression) => compile(TopLevelGrammar::from_regex(&expression)),
             Translated::Lark(grammar) => compile(TopLevelGrammar::from_lark(grammar)),

@@ -80,7 +80,12 @@ mod tests {
         let rules = |n: usize| (0..n).map(|i| format!("r{i}: r{}\n", i + 1)).collect::<String>();
         assert_eq!(prepare(&rules(5_000)), Ok(rules(5_000)));
         assert!(prepare(&rules(10_001)).unwrap_err().contains("10001 rules"));
-        let texts = format!("start: \"{}\" /\\/{}/ # {}", "&:\\\"".repeat(9_000), "&[".repeat(9_000), "&(".repeat(9_000));
+        let texts = format!(
+            "start: \"{}\" /\\/{}/ # {}",
+            "&:\\\"".repeat(9_000),
+            "&[".repeat(9_000),
+            "&(".repeat(9_000)
+        );
         assert_eq!(prepare(&texts), Ok(texts.clone()));
         let intersections = format!("T: /a/{}", " & /b/".repeat(17));
         assert!(prepare(&intersections).unwrap_err().contains("17 intersections"));
@@ -91,7 +96,8 @@ mod tests {
 
     #[test]
     fn schemas_within_are_made_exact() {
-        let prepared = prepare("start: %json {\"type\": \"integer\", \"maximum\": 9007199254740993} \"é\"\n").unwrap();
+        let prepared =
+            prepare("start: %json {\"type\": \"integer\", \"maximum\": 9007199254740993} \"é\"\n").unwrap();
         assert_eq!(prepared, "start: %json{\"type\":\"integer\",\"maximum\":9007199254740992} \"é\"\n");
         let refused = prepare("start: %json {\"not\": {}}").unwrap_err();
         assert!(refused.starts_with("#/not: "), "{refused}");

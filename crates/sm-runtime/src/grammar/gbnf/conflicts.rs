@@ -25,7 +25,9 @@ pub(super) fn find(grammar: &Grammar<'_>, automata: &mut Automata) -> Result<Vec
     let used = grammar.used();
     if used.len() > MAX_TERMINALS {
         let n_terminals = used.len();
-        return Err(format!("it has {n_terminals} terminals, and at most {MAX_TERMINALS} are possible; write it in Lark"));
+        return Err(format!(
+            "it has {n_terminals} terminals, and at most {MAX_TERMINALS} are possible; write it in Lark"
+        ));
     }
     automata.add(grammar, &used)?;
     let automata = &mut automata.0;

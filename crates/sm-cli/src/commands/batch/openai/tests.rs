@@ -36,6 +36,9 @@ fn the_fields_of_the_api_take_effect() {
     assert_eq!((options.sampling.temperature, options.logprobs), (0.5, Some(4)));
     assert_eq!(options.sampling.logit_bias, [(TokenId(5), -100.0)]);
     assert_eq!(options.grammar, Some(Grammar::JsonSchema("{\"const\":1}".to_owned())));
+    let request =
+        chat(json!({"messages": [{"role": "user", "content": "c"}], "tools": [{}], "tool_choice": "none"}));
+    assert_eq!(request.unwrap().prompt, ChatRequest::new().user("c").into());
     for (prompt, expected) in [
         (json!("a"), Prompt::Text("a".to_owned())),
         (json!(["a"]), Prompt::Text("a".to_owned())),
