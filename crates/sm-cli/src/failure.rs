@@ -156,7 +156,7 @@ impl Failure {
 }
 
 /// Runtime options and their flags.
-const FLAGS: [(&str, &str); 35] = [
+const FLAGS: [(&str, &str); 36] = [
     ("temperature", "--temp"),
     ("top_k", "--top-k"),
     ("top_p", "--top-p"),
@@ -192,6 +192,7 @@ const FLAGS: [(&str, &str); 35] = [
     ("max_input_tokens", "--max-prompt-tokens"),
     ("max_length", "--max-length"),
     ("max_time_ms", "--max-time-ms"),
+    ("grammar.max_compile_ms", "--max-compile-ms"),
 ];
 
 impl From<sm_runtime::Error> for Failure {

@@ -57,6 +57,9 @@ pub(crate) struct EngineArgs {
     /// Start from a preset and print the settings on stderr; other options take precedence
     #[arg(long, value_name = "NAME", value_parser = preset(), help_heading = "Engine")]
     preset: Option<Preset>,
+    /// Give a schema, grammar or regular expression N milliseconds to compile
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = number::count, allow_negative_numbers = true, hide_short_help = true, help_heading = "Engine")]
+    max_compile_ms: usize,
     #[command(flatten)]
     pub(crate) kv_disk: KvDiskArgs,
     #[command(flatten)]
@@ -99,6 +102,7 @@ impl EngineArgs {
             .max_step_tokens(max_step_tokens);
         config.cache.max_tokens_per_session = 0;
         config.speculation = self.speculation.config(config.speculation);
+        config.grammar = config.grammar.max_compile_ms(self.max_compile_ms as u64);
         config.kv_disk = self.kv_disk.config();
         Ok(config)
     }

@@ -101,6 +101,11 @@ fn grammars_come_in_gbnf_and_schemas_on_stdin() {
     assert_eq!(outcome.success().trim_end(), "{\"a\":[1,true]}");
     let refused = sm(&["generate", "x", "--json-schema", "{\"items\": {\"not\": {}}}", "-t", "1"]).error(1);
     assert!(refused.contains("#/items/not: cannot be enforced; list what is allowed"), "{refused}");
+    let names = (0..900).map(|i| (format!("p{i}"), serde_json::json!({}))).collect::<serde_json::Map<_, _>>();
+    let schema = scratch.file("large.json", serde_json::json!({"properties": names}).to_string());
+    let refused =
+        sm(&["generate", "x", "--json-schema", &schema, "--max-compile-ms", "1", "-t", "1"]).error(1);
+    assert!(refused.contains("more than 1 ms") && refused.contains("--max-compile-ms"), "{refused}");
 }
 
 #[test]

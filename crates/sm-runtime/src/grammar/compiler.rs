@@ -115,12 +115,22 @@ fn matcher(
                 .map_err(|message| schema::explain(&schema, &message, &refusal, deadline))
         }
         Grammar::JsonObject => compile(json(serde_json::json!({ "type": "object" }), white_space)),
-        Grammar::Regex(expression) => compile(TopLevelGrammar::from_regex(expression)),
+        Grammar::Regex(expression) => compile(TopLevelGrammar::from_regex(without_anchors(expression)))
+            .map_err(|message| message::of_expression(&message)),
         Grammar::Lark(text) => compile(TopLevelGrammar::from_lark(lark::prepare(without_mark(text))?)),
         Grammar::Gbnf(text) => match gbnf::translate(without_mark(text))? {
             Translated::Regex(expression) => compile(TopLevelGrammar::from_regex(&expression)),
             Translated::Lark(grammar) => compile(TopLevelGrammar::from_lark(grammar)),
         },
+    }
+}
+
+/// A regular expression without `^` at its beginning and `$` at its end, which say nothing where it matches in full.
+fn without_anchors(expression: &str) -> &str {
+    let expression = expression.strip_prefix('^').unwrap_or(expression);
+    match expression.strip_suffix('$') {
+        Some(rest) if rest.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 0 => rest,
+        _ => expression,
     }
 }
 
@@ -218,6 +228,8 @@ fn parser_limits() -> ParserLimits {
     ParserLimits {
         // An object of which a thousand properties may come next has four items for each.
         max_items_in_row: 10_000,
+        // Ten milliseconds. A grammar of single characters has an item for each character of each token.
+        step_max_items: 200_000,
         // One to two kilobytes each.
         max_lexer_states: 100_000,
         verbose_errors: false,

@@ -9,10 +9,11 @@ mod conflicts;
 mod expected;
 mod lark;
 mod parser;
+mod productive;
 mod terminals;
 
 use conflicts::Automata;
-use terminals::Grammar;
+use terminals::{Grammar, TOO_AMBIGUOUS};
 
 /// Maximum number of times that terminals are split. Each round splits all terminals in conflict by one level.
 const MAX_ROUNDS: usize = 1_000;
@@ -36,6 +37,7 @@ pub(super) fn translate(text: &str) -> Result<Translated, String> {
     if n_rules > limit {
         return Err(format!("it has {n_rules} rules, and at most {limit} are possible"));
     }
+    let rules = productive::only(&rules)?;
     if let Some(expression) = terminals::only_terminal(&rules) {
         return Ok(Translated::Regex(expression));
     }
@@ -43,11 +45,11 @@ pub(super) fn translate(text: &str) -> Result<Translated, String> {
     let mut automata = Automata::default();
     for _ in 0..MAX_ROUNDS {
         let found = conflicts::find(&grammar, &mut automata)?;
-        if !grammar.split(&found) {
+        if !grammar.split(&found)? {
             return Ok(Translated::Lark(lark::of_grammar(&grammar)));
         }
     }
-    Err("the grammar is too ambiguous to translate; write it in Lark".to_owned())
+    Err(TOO_AMBIGUOUS.to_owned())
 }
 
 #[cfg(test)]

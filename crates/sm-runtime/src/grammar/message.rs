@@ -18,6 +18,14 @@ pub(super) fn of_compiler(error: &str) -> String {
     shortened(&(place + rest))
 }
 
+/// A message about a regular expression, without the place in the grammar that the compiler makes of it.
+pub(super) fn of_expression(message: &str) -> String {
+    match message.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) {
+        Some((_, rest)) => rest.to_owned(),
+        None => message.to_owned(),
+    }
+}
+
 /// Reads a place such as `at 1(8): ` from the beginning of a message.
 fn place(line: &str) -> Option<(String, &str)> {
     let (place, rest) = line.strip_prefix("at ").unwrap_or(line).split_once("): ")?;
@@ -54,6 +62,10 @@ mod tests {
         ] {
             assert_eq!(of_compiler(error), expected);
         }
+        assert_eq!(
+            of_expression("line 1, column 8: lookarounds are not supported"),
+            "lookarounds are not supported"
+        );
         assert_eq!(of_compiler(&"é".repeat(400)).chars().count(), MAX_CHARS + 1);
     }
 }

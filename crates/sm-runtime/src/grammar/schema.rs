@@ -7,6 +7,7 @@
 
 mod keywords;
 mod locate;
+mod meeting;
 mod numbers;
 mod patterns;
 
@@ -28,9 +29,6 @@ const SCHEMAS: [&str; 7] =
 /// Keywords whose value is an object of schemas by name.
 const NAMED_SCHEMAS: [&str; 4] = ["properties", "patternProperties", "$defs", "definitions"];
 
-/// Maximum number of patterns and formats that one text must match. The compiler's time grows exponentially with them.
-const MAX_PATTERNS: usize = 8;
-
 /// Makes a schema exact.
 ///
 /// # Errors
@@ -45,8 +43,7 @@ pub(super) fn prepare(schema: &mut Value) -> Result<(), String> {
     let mut preparation = Preparation { pointer: "#".to_owned(), divisors: Vec::new() };
     preparation.visit(schema)?;
     numbers::check_common_multiple(&preparation.divisors)?;
-    check_patterns(schema, schema, "#", 0)?;
-    Ok(())
+    meeting::check(schema)
 }
 
 /// A walk through a schema.
@@ -118,54 +115,6 @@ fn on(pointer: &str, keyword: &str, message: &str) -> String {
     let mut place = pointer.to_owned();
     push(&mut place, &[keyword]);
     format!("{place}: {message}")
-}
-
-/// Counts the patterns and formats that a text must match at once.
-///
-/// # Errors
-/// If there are too many somewhere.
-fn check_patterns(root: &Value, schema: &Value, pointer: &str, depth: usize) -> Result<usize, String> {
-    let Some(map) = schema.as_object() else { return Ok(0) };
-    let mut n_patterns = ["pattern", "format"].iter().filter(|keyword| map.contains_key(**keyword)).count();
-    let target = map.get("$ref").and_then(Value::as_str).and_then(|reference| {
-        let target = root.pointer(reference.strip_prefix('#')?)?;
-        Some((reference, target))
-    });
-    // A chain of references is compiled one by one; what meets does so within few steps.
-    if let Some((reference, target)) = target.filter(|_| depth < MAX_PATTERNS) {
-        n_patterns += check_patterns(root, target, reference, depth + 1)?;
-    }
-    for keyword in SCHEMAS {
-        let schemas = match map.get(keyword) {
-            Some(Value::Array(schemas)) => schemas.as_slice(),
-            Some(schema) => std::slice::from_ref(schema),
-            None => continue,
-        };
-        let mut counts = Vec::with_capacity(schemas.len());
-        for (index, schema) in schemas.iter().enumerate() {
-            let mut place = pointer.to_owned();
-            push(&mut place, &[keyword, &index.to_string()]);
-            counts.push(check_patterns(root, schema, &place, depth)?);
-        }
-        n_patterns += match keyword {
-            "allOf" => counts.iter().sum(),
-            "anyOf" | "oneOf" => counts.into_iter().max().unwrap_or(0),
-            _ => 0,
-        };
-    }
-    for keyword in NAMED_SCHEMAS.into_iter().filter(|_| depth == 0) {
-        for (name, schema) in map.get(keyword).and_then(Value::as_object).into_iter().flatten() {
-            let mut place = pointer.to_owned();
-            push(&mut place, &[keyword, name]);
-            check_patterns(root, schema, &place, depth)?;
-        }
-    }
-    if n_patterns > MAX_PATTERNS {
-        let message =
-            format!("{n_patterns} patterns and formats meet here; at most {MAX_PATTERNS} are possible");
-        return Err(on(pointer, "pattern", &message));
-    }
-    Ok(n_patterns)
 }
 
 #[cfg(test)]

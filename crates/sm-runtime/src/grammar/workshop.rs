@@ -33,7 +33,7 @@ struct Place;
 pub(super) enum JobError {
     /// It took too long.
     #[error(
-        "compiling it took more than {} ms; simplify it, or raise the engine's grammar.max_compile_ms",
+        "compiling it took more than {} ms; simplify it, or raise grammar.max_compile_ms of the engine (--max-compile-ms)",
         limit.as_millis()
     )]
     TimedOut { limit: Duration },

@@ -14,7 +14,8 @@ pub(super) struct RequestBuilder {
     pub(super) options: GenerationOptions,
     prompt: Option<Prompt>,
     messages: Option<Vec<Message>>,
-    tools: Vec<Value>,
+    /// Functions that the model may call.
+    pub(super) tools: Vec<Value>,
     /// Variables of the chat template.
     pub(super) variables: Vec<(String, Value)>,
     n: usize,

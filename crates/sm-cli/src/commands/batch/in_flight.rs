@@ -153,6 +153,6 @@ fn partial(error: Error) -> Result<Vec<Completion>, Error> {
     }
 }
 
-fn on_line(number: u64, refusal: Refusal) -> Refusal {
-    Refusal { message: format!("line {number}: {}", refusal.message), ..refusal }
+fn on_line(number: u64, Refusal { message, kind }: Refusal) -> Refusal {
+    Refusal { message: format!("line {number}: {message}"), kind }
 }

@@ -80,8 +80,14 @@ fn request(fields: &Fields, endpoint: Endpoint, options: GenerationOptions) -> R
         return Err(format!("{missing}: missing"));
     }
     let body = fields.get("body").and_then(Value::as_object);
-    let builder = Body { endpoint, builder: RequestBuilder::new(options), has_logprobs: false, n_top: None };
-    builder.read(body.unwrap_or(&Map::new()))
+    let reader = Body {
+        endpoint,
+        builder: RequestBuilder::new(options),
+        has_logprobs: false,
+        n_top: None,
+        has_tools: true,
+    };
+    reader.read(body.unwrap_or(&Map::new()))
 }
 
 /// The body of a request being read.
@@ -90,6 +96,8 @@ struct Body {
     builder: RequestBuilder,
     has_logprobs: bool,
     n_top: Option<usize>,
+    /// Whether the model may see the tools.
+    has_tools: bool,
 }
 
 impl Body {
@@ -102,6 +110,9 @@ impl Body {
             (true, n_top) => self.builder.options.logprobs = Some(n_top.unwrap_or(0)),
             (false, Some(_)) => return Err("body.top_logprobs: only with \"logprobs\": true".to_owned()),
             (false, None) => {}
+        }
+        if !self.has_tools {
+            self.builder.tools.clear();
         }
         self.builder.build()
     }
@@ -129,7 +140,10 @@ impl Body {
             }
             ("stream", Value::Bool(false)) => Ok(()),
             ("stream", _) => Err("an answer in a file is no stream; leave it out".to_owned()),
-            ("tool_choice", choice) if choice == "auto" || choice == "none" => Ok(()),
+            ("tool_choice", choice) if choice == "auto" || choice == "none" => {
+                self.has_tools = choice == "auto";
+                Ok(())
+            }
             ("tool_choice", _) => Err("only \"auto\" and \"none\" are possible".to_owned()),
             ("modalities", modalities) if *modalities == serde_json::json!(["text"]) => Ok(()),
             ("best_of", n) if n == 1 => Ok(()),

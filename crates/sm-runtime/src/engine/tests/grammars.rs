@@ -31,6 +31,16 @@ fn a_regular_expression_shapes_the_text() {
 }
 
 #[test]
+fn a_regular_expression_may_have_anchors() {
+    let engine = engine_of(hashed);
+    for (expression, texts) in [("^ab!$", ["ab!", "ab!"]), ("^a!|b!$", ["a!", "b!"])] {
+        let completion = engine.submit(within(regex(expression), 2, 9)).unwrap().wait().unwrap();
+        assert!(texts.contains(&completion[0].text.as_str()), "{expression}: {}", completion[0].text);
+    }
+    assert!(engine.submit(within(regex("a^b"), 2, 9)).is_err());
+}
+
+#[test]
 fn what_repeats_without_end_ends_by_its_length() {
     let engine = engine_of(hashed);
     let request = within(regex("(ab)+"), 3, 9);

@@ -7,6 +7,11 @@ use super::parser::{Class, Expr, Repeat, Rules};
 /// Longest regular expression of a terminal, in bytes. Rules are written out where they are used, which can multiply them.
 const MAX_EXPRESSION_BYTES: usize = 1 << 17;
 
+/// Maximum size of what rules derive after terminals were split.
+const MAX_NODES: usize = 200_000;
+/// What is said of a grammar beyond it.
+pub(super) const TOO_AMBIGUOUS: &str = "the grammar is too ambiguous to translate; write it in Lark";
+
 /// A grammar of terminals.
 #[derive(Debug)]
 pub(super) struct Grammar<'r> {
@@ -63,17 +68,26 @@ impl<'r> Grammar<'r> {
     }
 
     /// Splits terminals by one level; `false` if none of them can be split.
-    pub(super) fn split(&mut self, terminals: &[usize]) -> bool {
+    ///
+    /// # Errors
+    /// If the grammar gets too large.
+    pub(super) fn split(&mut self, terminals: &[usize]) -> Result<bool, String> {
         let mut is_changed = false;
         for &terminal in terminals {
             let expr = self.terminals[terminal].expr.clone();
             let Some(parts) = self.parts(&expr) else { continue };
             is_changed = true;
+            let mut used = Vec::new();
+            self.bodies.iter().flatten().for_each(|body| terminals_of(body, &mut used));
+            let n_uses = used.iter().filter(|used| **used == terminal).count();
+            if used.len() + n_uses * size(&parts) > MAX_NODES {
+                return Err(TOO_AMBIGUOUS.to_owned());
+            }
             for body in self.bodies.iter_mut().flatten() {
                 replace(body, terminal, &parts);
             }
         }
-        is_changed
+        Ok(is_changed)
     }
 
     /// The terminals that occur.
@@ -171,6 +185,14 @@ fn is_nullable(rules: &Rules, expr: &Expr) -> bool {
         Expr::Repeat(part, repeat) => repeat.min == 0 || is_nullable(rules, part),
         Expr::Rule(index) => is_nullable(rules, &rules.bodies[*index]),
         Expr::Class(_) => false,
+    }
+}
+
+fn size(node: &Node) -> usize {
+    match node {
+        Node::Alt(nodes) | Node::Seq(nodes) => 1 + nodes.iter().map(size).sum::<usize>(),
+        Node::Repeat(node, _) => 1 + size(node),
+        Node::Rule(_) | Node::Terminal(_) => 1,
     }
 }
 

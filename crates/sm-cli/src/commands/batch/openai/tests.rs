@@ -11,17 +11,17 @@ fn parsed(line: &Value) -> (Recipient, Result<Request, String>) {
     parse(&fields, 4, GenerationOptions::new().seed(7))
 }
 
-fn chat(body: Value) -> Result<Request, String> {
+fn chat(body: &Value) -> Result<Request, String> {
     parsed(&json!({"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body})).1
 }
 
-fn completion(body: Value) -> Result<Request, String> {
+fn completion(body: &Value) -> Result<Request, String> {
     parsed(&json!({"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": body})).1
 }
 
 #[test]
 fn the_fields_of_the_api_take_effect() {
-    let request = chat(json!({
+    let request = chat(&json!({
         "model": "m", "messages": [{"role": "developer", "content": "b"}, {"role": "user", "content": "c"}],
         "max_completion_tokens": 9, "temperature": 0.5, "n": 2, "stop": ["x"], "logit_bias": {"5": -100},
         "seed": 3, "logprobs": true, "top_logprobs": 4, "tools": [{"type": "function"}], "user": "u",
@@ -36,13 +36,16 @@ fn the_fields_of_the_api_take_effect() {
     assert_eq!((options.sampling.temperature, options.logprobs), (0.5, Some(4)));
     assert_eq!(options.sampling.logit_bias, [(TokenId(5), -100.0)]);
     assert_eq!(options.grammar, Some(Grammar::JsonSchema("{\"const\":1}".to_owned())));
+    let request =
+        chat(&json!({"messages": [{"role": "user", "content": "c"}], "tools": [{}], "tool_choice": "none"}));
+    assert_eq!(request.unwrap().prompt, ChatRequest::new().user("c").into());
     for (prompt, expected) in [
         (json!("a"), Prompt::Text("a".to_owned())),
         (json!(["a"]), Prompt::Text("a".to_owned())),
         (json!([1, 2]), Prompt::Tokens(vec![TokenId(1), TokenId(2)])),
         (json!([[1, 2]]), Prompt::Tokens(vec![TokenId(1), TokenId(2)])),
     ] {
-        assert_eq!(completion(json!({"prompt": prompt, "max_tokens": 1})).unwrap().prompt, expected);
+        assert_eq!(completion(&json!({"prompt": prompt, "max_tokens": 1})).unwrap().prompt, expected);
     }
 }
 
@@ -59,10 +62,10 @@ fn errors_name_the_field() {
         (json!({"prompt": "a"}), "body.prompt: this endpoint has messages"),
         (json!({"model": "m"}), "neither prompt nor messages"),
     ] {
-        let error = chat(body.clone()).unwrap_err();
+        let error = chat(&body).unwrap_err();
         assert!(error.contains(part), "{body}: {error}");
     }
-    assert!(completion(json!({"prompt": ["a", "b"]})).unwrap_err().contains("body.prompt"));
+    assert!(completion(&json!({"prompt": ["a", "b"]})).unwrap_err().contains("body.prompt"));
     for (line, part) in [
         (json!({"custom_id": "a", "method": "GET", "url": "/v1/completions", "body": {}}), "method: "),
         (
