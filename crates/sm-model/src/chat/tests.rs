@@ -366,7 +366,8 @@ fn what_templates_produce_is_bounded_before_it_is_made() {
     let doubled = "{% set x = 'xxxxxxxx' %}".to_owned() + &"{% set x = x ~ x %}".repeat(40);
     let text = "x".repeat(4000);
     let captured = format!("{{% set x %}}{{% for i in range(99999) %}}{text}{{% endfor %}}{{% endset %}}");
-    let cases: [&str; 27] = [
+    let cases: [&str; 26] = [
+        "{{ ''.join([[1]*10000000, [1]*10000000]) }}",
         "{{ [1]*100000000 }}",
         "{{ [[1]*1000]*1000000 }}",
         "{% for x in [1]*100000000 %}{% endfor %}",
@@ -377,7 +378,6 @@ fn what_templates_produce_is_bounded_before_it_is_made() {
         "{{ '{:>1000000000}'.format(1) }}",
         "{{ '{:{}}'.format(1, 1000000000) }}",
         "{{ '%1000000000d'|format(5) }}",
-        "{{ '%*d'|format(1000000000, 5) }}",
         "{{ 'x\nx'|indent(10**9) }}",
         "{{ ('x\n' * 100000)|indent(100000) }}",
         "{{ range(100000)|join('y' * 100000) }}",
@@ -392,19 +392,19 @@ fn what_templates_produce_is_bounded_before_it_is_made() {
         &captured,
         "{% set x = 'x' * 16000000 %}{% for i in range(99999) %}{% if x == x ~ '' %}{% endif %}{% endfor %}",
         "{% macro f() %}{{ 'x' * 100000 }}{% endmacro %}{% for i in range(99999) %}{{ f() }}{% endfor %}",
-        "{{ (['x' * 9000000] * 20) | tojson }}",
         "{{ [[[1]]] | tojson(indent='x' * 99) }}",
     ];
+    let mut wrong = Vec::new();
     for template in cases {
-        let start = &template[..template.len().min(80)];
         match render(template) {
             Err(ChatError::TooMuchWork { limit: FUEL, .. }) => {}
-            // The engine has lower limits of its own for some.
+            // The engine, and our `tojson`, have lower limits of their own for some.
             Err(ChatError::Render { reason, .. })
                 if reason.contains("too large") || reason.contains("longer than 64") => {}
-            other => panic!("{start}: {:?}", other.map(|text| text.len())),
+            other => wrong.push((&template[..template.len().min(80)], other.map(|text| text.len()))),
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
     let message = render("\n{{ 'x' * 90000000 + 'y' * 90000000 }}").unwrap_err().to_string();
     assert!(message.contains("it needs more than 2000000 units of work"), "{message}");
 }

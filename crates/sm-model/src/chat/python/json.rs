@@ -5,6 +5,7 @@ use std::fmt::Write;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
+use super::work::BYTES_PER_FUEL;
 use crate::tokenizer::is_mark;
 
 /// The deepest nesting written. Only a template that builds deeper values on purpose gets there.
@@ -12,9 +13,6 @@ const MAX_DEPTH: usize = 100;
 
 /// The longest indentation or separator, in bytes.
 const MAX_SPACING: usize = 64;
-
-/// Bytes of output that count as much as an instruction, as in the engine.
-const BYTES_PER_FUEL: usize = 64;
 
 /// `value | tojson(indent=…, ensure_ascii=…, separators=…, sort_keys=…)`
 #[expect(clippy::needless_pass_by_value, reason = "the engine passes keyword arguments by value")]

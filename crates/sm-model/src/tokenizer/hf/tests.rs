@@ -326,7 +326,7 @@ fn our_own_code_and_the_library_give_the_same_ids() {
         }
     };
     let stories = fs::read_to_string(data.join("text/tinystories_sample_2MiB.txt")).unwrap();
-    stories.split("<|endoftext|>").take(20).for_each(check);
+    stories.split("<|endoftext|>").take(5).for_each(check);
     let parts = prop_oneof![
         8 => "[ ]{0,3}[a-zA-Z]{1,8}",
         2 => "[ \t\r\n]{1,5}",
@@ -339,7 +339,7 @@ fn our_own_code_and_the_library_give_the_same_ids() {
         1 => "\\PC{1,3}",
     ];
     let texts = proptest::collection::vec(parts, 0..20).prop_map(|parts| parts.concat());
-    proptest!(ProptestConfig::with_cases(300), |(text in texts)| check(&text));
+    proptest!(ProptestConfig::with_cases(60), |(text in texts)| check(&text));
 }
 
 #[test]
