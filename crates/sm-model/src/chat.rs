@@ -2,7 +2,7 @@
 //!
 //! Templates are Jinja programs that come with the model. They run in `minijinja`, configured as transformers configures
 //! Jinja (<https://huggingface.co/docs/transformers/chat_templating>). Templates are untrusted code: size, instruction
-//! count, recursion and memory are all bounded.
+//! count, recursion and what they produce are all bounded.
 //!
 //! ```
 //! use sm_model::chat::{ChatRequest, ChatTemplate, Message};
@@ -43,7 +43,9 @@ use self::content::{Parts, Prepared};
 use self::model_templates::ModelTemplates;
 use self::renderer::Renderer;
 
-/// Maximum instructions per render. Real templates use a few hundred per message.
+/// Maximum work per render: each instruction counts one, and so do 64 bytes of every value, intermediate ones included, and of
+/// the output. What an instruction would make is checked before it is made. Real templates use a few hundred instructions per
+/// message, and copy a conversation of a million tokens, 5 MB, some twenty times: 1.6 million.
 const FUEL: u64 = 2_000_000;
 
 /// The largest template accepted, in bytes. The largest published ones have about 20 KB.
@@ -99,8 +101,11 @@ pub enum ChatError {
         /// The template's message.
         message: String,
     },
-    /// The template exceeded its instruction limit.
-    #[error("chat template {template:?} was stopped at line {line} after {limit} instructions")]
+    /// The template exceeded the limit on its work: instructions, and bytes of values and output.
+    #[error(
+        "chat template {template:?} was stopped at line {line}: it needs more than {limit} units of work, each an instruction or \
+         64 bytes of values and output"
+    )]
     TooMuchWork {
         /// Name of the template.
         template: String,

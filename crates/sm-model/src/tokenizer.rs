@@ -2,7 +2,7 @@
 //!
 //! | tokenizer | read from | algorithm |
 //! |---|---|---|
-//! | [`HfTokenizer`] | `tokenizer.json` | as specified by the file, run by the crate `tokenizers` |
+//! | [`HfTokenizer`] | `tokenizer.json` | byte-pair encoding by our own code; other kinds as specified by the file, run by the crate `tokenizers` |
 //! | [`GgufTokenizer`] | GGUF metadata | SentencePiece-style BPE (`llama`) or byte-level BPE (`gpt2`), as in llama.cpp |
 //! | [`CharTokenizer`] | a text | one token per character |
 //!
@@ -28,12 +28,15 @@ use thiserror::Error;
 use crate::LoadError;
 use crate::error::cut;
 
+mod bpe;
 mod byte_level;
 mod char;
+mod encoder;
 mod gguf;
 mod guard;
 mod hf;
 mod special;
+mod split;
 mod stream;
 mod vocabulary;
 
@@ -100,15 +103,45 @@ pub trait Tokenizer: Debug + Send + Sync {
     /// [`TokenizerError::UnknownCharacter`] or [`TokenizerError::Encode`] if the vocabulary has no token for part of the text.
     fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<TokenId>, TokenizerError>;
 
+    /// The ids of `text`, if there are at most `limit`. The tokenizers of this crate stop at the limit: what a text costs that is
+    /// too long does not depend on its length.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`], and [`TokenizerError::TooManyTokens`].
+    fn encode_within(
+        &self,
+        text: &str,
+        options: EncodeOptions,
+        limit: usize,
+    ) -> Result<Vec<TokenId>, TokenizerError> {
+        let ids = self.encode(text, options)?;
+        within(limit, text.len(), &ids)?;
+        Ok(ids)
+    }
+
     /// The ids of a text with its own marks, in which a special token is recognized unless the text is cut within it.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
     fn encode_guarded(&self, text: &GuardedText) -> Result<Vec<TokenId>, TokenizerError> {
+        self.encode_guarded_within(text, usize::MAX)
+    }
+
+    /// As [`Tokenizer::encode_guarded`], if there are at most `limit` ids.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_within`].
+    fn encode_guarded_within(
+        &self,
+        text: &GuardedText,
+        limit: usize,
+    ) -> Result<Vec<TokenId>, TokenizerError> {
         let mut ids = Vec::new();
         let mut from = 0;
         for &end in text.cuts.iter().chain([&text.text.len()]) {
-            ids.extend(self.encode(&text.text[from..end], EncodeOptions::RENDERED_CHAT)?);
+            let part = &text.text[from..end];
+            ids.extend(self.encode_within(part, EncodeOptions::RENDERED_CHAT, limit)?);
+            within(limit, text.text.len(), &ids)?;
             from = end;
         }
         Ok(ids)
@@ -122,6 +155,14 @@ pub trait Tokenizer: Debug + Send + Sync {
     fn decode(&self, ids: &[TokenId], specials: SpecialTokens) -> String {
         stream::decode(self.vocabulary(), ids, specials)
     }
+}
+
+/// Whether a text of `n_bytes` has no more tokens than it may.
+fn within(limit: usize, n_bytes: usize, ids: &[TokenId]) -> Result<(), TokenizerError> {
+    if ids.len() <= limit {
+        return Ok(());
+    }
+    Err(TokenizerError::TooManyTokens { limit, n_bytes, at_least: ids.len() })
 }
 
 /// Why a tokenizer could not be loaded, or could not encode a text.
@@ -186,6 +227,18 @@ pub enum TokenizerError {
         offset: usize,
         /// Number of characters in the vocabulary.
         vocab_size: usize,
+    },
+    /// A text has more tokens than it may.
+    #[error(
+        "a text of {n_bytes} bytes has more than {limit} tokens, at least {at_least}; shorten it or raise the limit"
+    )]
+    TooManyTokens {
+        /// How many tokens it may have.
+        limit: usize,
+        /// Length of the text in bytes.
+        n_bytes: usize,
+        /// How many it has at least.
+        at_least: usize,
     },
     /// GGUF metadata is missing or has the wrong type.
     #[error(transparent)]

@@ -52,6 +52,7 @@ pub use ticket::RequestStatus;
 use crate::clock::Clock;
 use crate::input::longest;
 use crate::prompt::RenderedPrompt;
+use crate::prompt_limit::PromptLimit;
 use crate::rules::Rules;
 use crate::sampling::random_seed;
 use crate::{
@@ -305,8 +306,9 @@ impl Engine {
         let LoadedModel { text, grammars, .. } = &self.0.model;
         let mut rendered = RenderedPrompt::new(&request.prompt, self.0.model.template(), mode)?;
         let echo = rendered.echo(text, &request.options)?;
-        let (first, start) = rendered.encode(text)?;
-        let prompt = PromptTokens { first, start, appended: rendered.encode_appended(text) };
+        let limit = PromptLimit::new(&request.options, self.0.model.context_len);
+        let (first, start) = rendered.encode(text, limit)?;
+        let prompt = PromptTokens { first, start, appended: rendered.encode_appended(text, limit) };
         let Request {
             options, n, select, priority, client, session, salt, speculate, filters, cancel, ..
         } = request;

@@ -36,7 +36,7 @@ pub enum Error {
         message: String,
     },
     /// The request exceeds a limit. Nothing was computed.
-    #[error("{resource} is {limit} but the request needs {actual}; {}", resource.remedy())]
+    #[error("{resource} is {limit} but the request needs at least {actual}; {}", resource.remedy())]
     ResourceLimit {
         /// The limited resource.
         resource: LimitedResource,

@@ -9,6 +9,7 @@ use sm_tensor::TokenId;
 
 use crate::input::Input;
 use crate::prompt::RenderedPrompt;
+use crate::prompt_limit::PromptLimit;
 use crate::rules::Rules;
 use crate::sampling::{Candidates, RawLogits, log_sum_exp};
 use crate::sequence::{Outputs, Sequence};
@@ -176,9 +177,12 @@ impl Generator {
     /// Tokenizes a prompt and checks it against the limits.
     fn input(&self, mut prompt: RenderedPrompt<'_>, options: &GenerationOptions) -> Result<Input, Error> {
         let text = &self.model.text;
-        let (tokens, start) = match prompt.encode_appended(text).filter(|_| !self.token_ids.is_empty()) {
+        let limit = PromptLimit::new(options, self.model.context_len);
+        let n_before = self.token_ids.len();
+        let appended = prompt.encode_appended(text, limit.after(n_before)).filter(|_| n_before > 0);
+        let (tokens, start) = match appended {
             Some(appended) => ([&self.token_ids[..], &appended?].concat(), TextStart::Continued),
-            None => prompt.encode(text)?,
+            None => prompt.encode(text, limit)?,
         };
         Input::new(tokens, start, options, &self.model.bounds())
     }

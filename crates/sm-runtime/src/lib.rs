@@ -160,6 +160,7 @@ mod options;
 mod output;
 mod perplexity;
 mod prompt;
+mod prompt_limit;
 mod request;
 mod rules;
 pub mod sampling;

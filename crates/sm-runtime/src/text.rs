@@ -8,6 +8,7 @@ use sm_model::tokenizer::{EncodeOptions, GuardedText, SpecialTokens, TextStream,
 use sm_tensor::TokenId;
 
 use crate::Error;
+use crate::prompt_limit::PromptLimit;
 
 pub(crate) use token_texts::TokenTexts;
 
@@ -62,9 +63,27 @@ impl Text {
         Ok(tokenizer.encode(text, options)?)
     }
 
-    pub(crate) fn encode_guarded(&self, text: &GuardedText) -> Result<Vec<TokenId>, Error> {
+    /// The ids of a prompt, unless there are more than `limit`.
+    ///
+    /// # Errors
+    /// [`Error::NoTokenizer`]; [`Error::ResourceLimit`] with the tokens that the prompt has at least.
+    pub(crate) fn encode_prompt(
+        &self,
+        text: &str,
+        options: EncodeOptions,
+        limit: PromptLimit,
+    ) -> Result<Vec<TokenId>, Error> {
         let tokenizer = self.tokenizer.as_ref().ok_or(Error::NoTokenizer)?;
-        Ok(tokenizer.encode_guarded(text)?)
+        tokenizer.encode_within(text, options, limit.n_tokens).map_err(|error| limit.error(error))
+    }
+
+    /// The ids of a chat, unless there are more than `limit`.
+    ///
+    /// # Errors
+    /// As [`Text::encode_prompt`].
+    pub(crate) fn encode_chat(&self, text: &GuardedText, limit: PromptLimit) -> Result<Vec<TokenId>, Error> {
+        let tokenizer = self.tokenizer.as_ref().ok_or(Error::NoTokenizer)?;
+        tokenizer.encode_guarded_within(text, limit.n_tokens).map_err(|error| limit.error(error))
     }
 
     pub(crate) fn decode(&self, tokens: &[TokenId]) -> Result<String, Error> {

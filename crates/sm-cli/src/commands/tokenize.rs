@@ -1,5 +1,6 @@
 //! `sm tokenize`: the tokens of a text.
 
+use sm_runtime::TokenId;
 use sm_runtime::model::tokenizer::EncodeOptions;
 
 use crate::args::VocabularyArgs;
@@ -39,9 +40,10 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     if args.json {
         return console.json(&ids.iter().map(|id| id.0).collect::<Vec<u32>>());
     }
-    let lines = ids.iter().map(|id| {
+    let line = |id: &TokenId| {
         let piece = String::from_utf8_lossy(tokenizer.vocabulary().token_bytes(*id));
         format!("{:>7}  {piece:?}\n", id.0)
-    });
-    console.piece(&lines.collect::<String>())
+    };
+    // A few at a time: all lines together take many times the memory of the text.
+    ids.chunks(4096).try_for_each(|ids| console.piece(&ids.iter().map(line).collect::<String>()))
 }

@@ -14,6 +14,7 @@ use super::{ChatRequest, Message};
 
 mod bounded;
 mod json;
+mod work;
 
 /// The filter applied to values assigned to namespaces.
 pub(super) const BOUNDED: &str = "__bounded";
@@ -48,6 +49,7 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     }
     environment.add_function("raise_exception", raise_exception);
     environment.set_unknown_method_callback(method);
+    environment.set_formatter(work::print);
 }
 
 /// The message of `raise_exception`, if it caused the failure.
@@ -146,6 +148,10 @@ fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) 
         (Some(text), "removesuffix") => {
             let (suffix,): (&str,) = from_args(args)?;
             Ok(Value::from(text.strip_suffix(suffix).unwrap_or(text)))
+        }
+        (Some(text), _) => {
+            work::pay(state, text, name, args)?;
+            pycompat::unknown_method_callback(state, value, name, args)
         }
         _ => pycompat::unknown_method_callback(state, value, name, args),
     }

@@ -362,6 +362,54 @@ fn hostile_templates_are_stopped() {
 }
 
 #[test]
+fn what_templates_produce_is_bounded_before_it_is_made() {
+    let doubled = "{% set x = 'xxxxxxxx' %}".to_owned() + &"{% set x = x ~ x %}".repeat(40);
+    let text = "x".repeat(4000);
+    let captured = format!("{{% set x %}}{{% for i in range(99999) %}}{text}{{% endfor %}}{{% endset %}}");
+    let cases: [&str; 26] = [
+        "{{ ''.join([[1]*10000000, [1]*10000000]) }}",
+        "{{ [1]*100000000 }}",
+        "{{ [[1]*1000]*1000000 }}",
+        "{% for x in [1]*100000000 %}{% endfor %}",
+        "{{ 'x' * 100000000 }}",
+        "{{ ('x' * 100000)|replace('x', 'y' * 100000) }}",
+        "{{ ('x' * 100000).replace('x', 'y' * 100000) }}",
+        "{{ ('x' * 100000)|replace('', 'y' * 100000) }}",
+        "{{ '{:>1000000000}'.format(1) }}",
+        "{{ '{:{}}'.format(1, 1000000000) }}",
+        "{{ '%1000000000d'|format(5) }}",
+        "{{ 'x\nx'|indent(10**9) }}",
+        "{{ ('x\n' * 100000)|indent(100000) }}",
+        "{{ range(100000)|join('y' * 100000) }}",
+        "{{ ('y' * 100000).join(range(100000)) }}",
+        "{{ [1]|batch(1000000000, 'x') }}",
+        "{{ [1]|slice(1000000000) }}",
+        "{{ ('x ' * 5000000).split(' ')|length }}",
+        "{{ ('x' * 5000000)|list }}",
+        &doubled,
+        "{% macro f(x) %}{{ f(x + x) }}{% endmacro %}{{ f('xxxxxxxx') }}",
+        "{% set ns = namespace(x='x' * 10000000, l=[]) %}{% for i in range(9999) %}{% set ns.l = ns.l + [ns.x ~ i] %}{% endfor %}",
+        &captured,
+        "{% set x = 'x' * 16000000 %}{% for i in range(99999) %}{% if x == x ~ '' %}{% endif %}{% endfor %}",
+        "{% macro f() %}{{ 'x' * 100000 }}{% endmacro %}{% for i in range(99999) %}{{ f() }}{% endfor %}",
+        "{{ [[[1]]] | tojson(indent='x' * 99) }}",
+    ];
+    let mut wrong = Vec::new();
+    for template in cases {
+        match render(template) {
+            Err(ChatError::TooMuchWork { limit: FUEL, .. }) => {}
+            // The engine, and our `tojson`, have lower limits of their own for some.
+            Err(ChatError::Render { reason, .. })
+                if reason.contains("too large") || reason.contains("longer than 64") => {}
+            other => wrong.push((&template[..template.len().min(80)], other.map(|text| text.len()))),
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let message = render("\n{{ 'x' * 90000000 + 'y' * 90000000 }}").unwrap_err().to_string();
+    assert!(message.contains("it needs more than 2000000 units of work"), "{message}");
+}
+
+#[test]
 fn the_error_for_a_missing_template_says_what_to_do() {
     let error = ChatTemplate::load(Path::new("no such directory")).unwrap_err();
     assert!(error.to_string().contains("chat_template.jinja"), "{error}");

@@ -35,6 +35,11 @@ impl ByteLevelDecoder {
         Self { bytes }
     }
 
+    /// The bytes of a piece within the alphabet.
+    pub(super) fn bytes(&self, piece: &str) -> Option<Vec<u8>> {
+        piece.chars().map(|character| self.bytes.get(character as usize).copied().flatten()).collect()
+    }
+
     /// Appends the bytes of `piece`. A piece with characters outside the alphabet is treated as text.
     pub(super) fn append(&self, piece: &str, out: &mut Vec<u8>) {
         let start = out.len();

@@ -6,7 +6,7 @@ use sm_tensor::TokenId;
 
 use super::special::SpecialIds;
 use super::vocabulary::{Lead, TokenKind, Vocabulary, VocabularyBuilder};
-use super::{EncodeOptions, Tokenizer, TokenizerError};
+use super::{EncodeOptions, Tokenizer, TokenizerError, within};
 
 /// How to handle characters outside the vocabulary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,11 +43,23 @@ impl CharTokenizer {
 }
 
 impl Tokenizer for CharTokenizer {
-    fn encode(&self, text: &str, _options: EncodeOptions) -> Result<Vec<TokenId>, TokenizerError> {
-        let mut ids = Vec::with_capacity(text.len());
+    fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<TokenId>, TokenizerError> {
+        self.encode_within(text, options, usize::MAX)
+    }
+
+    fn encode_within(
+        &self,
+        text: &str,
+        _options: EncodeOptions,
+        limit: usize,
+    ) -> Result<Vec<TokenId>, TokenizerError> {
+        let mut ids = Vec::new();
         for (offset, character) in text.char_indices() {
             match (self.characters.binary_search(&character), self.unknown) {
-                (Ok(idx), _) => ids.push(TokenId(idx as u32)),
+                (Ok(idx), _) => {
+                    ids.push(TokenId(idx as u32));
+                    within(limit, text.len(), &ids)?;
+                }
                 (Err(_), UnknownCharacter::Skip) => {}
                 (Err(_), UnknownCharacter::Error) => {
                     let vocab_size = self.characters.len();

@@ -1,31 +1,31 @@
 //! The tokenizer in the metadata of a GGUF file (`tokenizer.ggml.*`), encoding as llama.cpp does.
 //!
 //! ```text
-//! text ─► cut at special tokens ─► llama: SentencePiece-style BPE by score          (spm)
-//!         (fragments)              gpt2:  split by regular expressions, BPE of bytes or characters (pre, bpe)
+//! text ─► cut at special tokens ─► llama: SentencePiece-style BPE by score          (scored)
+//!         (fragments)              gpt2:  split by regular expressions, BPE of bytes or characters (pre, listed)
 //! ```
 //!
 //! Keys: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>; behaviour: `llama-vocab.cpp` of llama.cpp.
 
 use sm_tensor::TokenId;
 
-use self::bpe::Bpe;
 use self::fragments::{Fragment, SpecialTexts};
+use self::pre::PreTokenizer;
 pub(crate) use self::pre::gguf_pre_tokenizer;
-use self::pre::{Form, PreTokenizer};
-use self::spm::Spm;
 use self::tokens::{TokenType, Tokens};
+use super::bpe::{Output, Scratch};
 use super::byte_level::ByteLevelDecoder;
+use super::encoder::{Encoder, Form, Prefix};
 use super::hf::fallback_byte;
 use super::special::SpecialIds;
 use super::vocabulary::{Lead, TokenKind, Vocabulary, VocabularyBuilder};
 use super::{EncodeOptions, GuardedText, SequenceMarks, Tokenizer, TokenizerError};
 use crate::metadata::Metadata;
 
-mod bpe;
 mod fragments;
+mod listed;
 mod pre;
-mod spm;
+mod scored;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -33,7 +33,9 @@ mod tokens;
 /// A tokenizer read from GGUF metadata: SentencePiece-style (`llama`) or BPE (`gpt2`, `gemma4`).
 #[derive(Debug)]
 pub struct GgufTokenizer {
-    algorithm: Algorithm,
+    encoder: Encoder,
+    /// What is put before a text at the beginning and behind a special token.
+    prefix: Prefix,
     specials: SpecialTexts,
     before: Option<TokenId>, // BOS, if the model expects it
     after: Option<TokenId>,  // EOS, if the model expects it
@@ -48,22 +50,6 @@ struct Defaults {
     adds_bos: bool,
 }
 
-#[derive(Debug)]
-enum Algorithm {
-    Spm { model: Box<Spm>, add_space_prefix: bool },
-    Bpe(Box<Bpe>),
-}
-
-impl Algorithm {
-    /// How tokens write text.
-    fn form(&self) -> Form {
-        match self {
-            Self::Spm { .. } => Form::Underscored,
-            Self::Bpe(model) => model.form(),
-        }
-    }
-}
-
 impl GgufTokenizer {
     /// Builds the tokenizer of a GGUF file from its metadata.
     ///
@@ -72,12 +58,13 @@ impl GgufTokenizer {
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, TokenizerError> {
         let tokens = Tokens::read(metadata)?;
         let model: &str = metadata.require("tokenizer.ggml.model")?;
-        let (algorithm, defaults) = match model {
+        let (encoder, prefix, defaults) = match model {
             "llama" => {
                 let add_space_prefix = metadata.get("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
                 let lead = if add_space_prefix { Lead::DropOneSpace } else { Lead::Keep };
-                let algorithm = Algorithm::Spm { model: Box::new(Spm::new(&tokens)), add_space_prefix };
-                (algorithm, Defaults { lead, bos: Some(1), eos: Some(2), adds_bos: true })
+                let prefix = if add_space_prefix { Prefix::Underscore } else { Prefix::Nothing };
+                let defaults = Defaults { lead, bos: Some(1), eos: Some(2), adds_bos: true };
+                (scored::encoder(&tokens)?, prefix, defaults)
             }
             "gpt2" | "gemma4" => {
                 let name = match model {
@@ -85,9 +72,9 @@ impl GgufTokenizer {
                     _ => metadata.get("tokenizer.ggml.pre")?.unwrap_or("default"),
                 };
                 let pre = PreTokenizer::named(name)?;
-                let bpe = Bpe::new(metadata.require("tokenizer.ggml.merges")?, &tokens, pre)?;
+                let encoder = listed::encoder(metadata.require("tokenizer.ggml.merges")?, &tokens, pre)?;
                 let defaults = Defaults { lead: Lead::Keep, bos: None, eos: None, adds_bos: pre.adds_bos };
-                (Algorithm::Bpe(Box::new(bpe)), defaults)
+                (encoder, Prefix::Nothing, defaults)
             }
             other => {
                 return Err(TokenizerError::Unsupported {
@@ -105,45 +92,64 @@ impl GgufTokenizer {
         let after = wanted("tokenizer.ggml.add_eos_token", false, special.eos)?;
         let phi3 = metadata.get::<&str>("general.name")?.is_some_and(is_phi3);
         let specials = SpecialTexts::new(&tokens, phi3.then_some(fragments::PHI3_KEEPS_SPACES))?;
-        let vocabulary = vocabulary(&tokens, &algorithm, defaults.lead, special)?;
-        Ok(Self { algorithm, specials, before, after, vocabulary })
+        let vocabulary = vocabulary(&tokens, encoder.form, defaults.lead, special)?;
+        Ok(Self { encoder, prefix, specials, before, after, vocabulary })
     }
 }
 
 impl GgufTokenizer {
-    fn text_ids(&self, fragments: &[Fragment<'_>]) -> Result<Vec<TokenId>, TokenizerError> {
-        let mut ids = Vec::new();
+    /// Appends the ids of a text that is cut at its special tokens.
+    fn append(&self, fragments: &[Fragment<'_>], output: &mut Output) -> Result<(), TokenizerError> {
+        let mut scratch = Scratch::default();
         let mut after_special = true;
         for fragment in fragments {
             match fragment {
-                Fragment::Special(id) => ids.push(*id),
-                Fragment::Text(part) => match &self.algorithm {
-                    Algorithm::Spm { model, add_space_prefix } => {
-                        let prefix = if *add_space_prefix && after_special { "▁" } else { "" };
-                        model.encode(&format!("{prefix}{}", part.replace(' ', "▁")), &mut ids)?;
-                    }
-                    Algorithm::Bpe(model) => model.encode(part, &mut ids)?,
-                },
+                Fragment::Special(id) => {
+                    output.ids.push(*id);
+                    output.check()?;
+                }
+                Fragment::Text(part) => {
+                    let prefix = if after_special { self.prefix } else { Prefix::Nothing };
+                    self.encoder.encode(part, prefix, &mut scratch, output)?;
+                }
             }
             after_special = matches!(fragment, Fragment::Special(_));
         }
-        Ok(ids)
+        Ok(())
     }
 }
 
 impl Tokenizer for GgufTokenizer {
     fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<TokenId>, TokenizerError> {
-        let adds = options.marks == SequenceMarks::Add;
-        let mut ids = self.text_ids(&self.specials.split(text, options.special_text))?;
-        if let Some(bos) = self.before.filter(|bos| adds && ids.first() != Some(bos)) {
-            ids.insert(0, bos);
-        }
-        ids.extend(self.after.filter(|_| adds));
-        Ok(ids)
+        self.encode_within(text, options, usize::MAX)
     }
 
-    fn encode_guarded(&self, text: &GuardedText) -> Result<Vec<TokenId>, TokenizerError> {
-        self.text_ids(&self.specials.split_guarded(text))
+    fn encode_within(
+        &self,
+        text: &str,
+        options: EncodeOptions,
+        limit: usize,
+    ) -> Result<Vec<TokenId>, TokenizerError> {
+        let adds = options.marks == SequenceMarks::Add;
+        let fragments = self.specials.split(text, options.special_text);
+        let mut output = Output::new(text.len(), limit);
+        self.append(&fragments, &mut output)?;
+        if let Some(bos) = self.before.filter(|bos| adds && output.ids.first() != Some(bos)) {
+            output.ids.insert(0, bos);
+        }
+        output.ids.extend(self.after.filter(|_| adds));
+        output.check()?;
+        Ok(output.ids)
+    }
+
+    fn encode_guarded_within(
+        &self,
+        text: &GuardedText,
+        limit: usize,
+    ) -> Result<Vec<TokenId>, TokenizerError> {
+        let mut output = Output::new(text.text.len(), limit);
+        self.append(&self.specials.split_guarded(text), &mut output)?;
+        Ok(output.ids)
     }
 
     fn vocabulary(&self) -> &Vocabulary {
@@ -204,7 +210,7 @@ fn special_ids(
 
 fn vocabulary(
     tokens: &Tokens<'_>,
-    algorithm: &Algorithm,
+    form: Form,
     lead: Lead,
     special: SpecialIds,
 ) -> Result<Vocabulary, TokenizerError> {
@@ -218,17 +224,17 @@ fn vocabulary(
             TokenType::Unused => TokenKind::Unused,
             TokenType::Byte | TokenType::Normal => TokenKind::Normal,
         };
-        match (tokens.kind(id), algorithm) {
+        match (tokens.kind(id), form) {
             (TokenType::Control | TokenType::Unknown | TokenType::UserDefined, _) => {
                 bytes.extend_from_slice(text.as_bytes());
             }
             (TokenType::Unused, _) => {}
             (TokenType::Byte, _) => bytes.extend(fallback_byte(text)),
-            (TokenType::Normal, algorithm) => match algorithm.form() {
-                Form::ByteLevel => byte_level.append(text, &mut bytes),
-                Form::Plain => bytes.extend_from_slice(text.as_bytes()),
-                Form::Underscored => bytes.extend_from_slice(text.replace('▁', " ").as_bytes()),
-            },
+            (TokenType::Normal, Form::ByteLevel) => byte_level.append(text, &mut bytes),
+            (TokenType::Normal, Form::Plain) => bytes.extend_from_slice(text.as_bytes()),
+            (TokenType::Normal, Form::Underscored) => {
+                bytes.extend_from_slice(text.replace('▁', " ").as_bytes());
+            }
         }
         builder.push(id, bytes, kind);
     }

@@ -1,7 +1,8 @@
-//! `tokenizer.json` of Hugging Face models, run by the crate `tokenizers`.
+//! `tokenizer.json` of Hugging Face models.
 //!
-//! The library encodes, with the file's normalizer, pre-tokenizer and model. Decoding is implemented here ([`decoder`]),
-//! since streaming needs the bytes of each token. Sequence markers are found by running the post-processor once.
+//! Our own code encodes with byte-pair vocabularies of the usual layouts ([`byte_pair`]); the crate `tokenizers` runs everything
+//! else, with the file's normalizer, pre-tokenizer and model ([`library`]). Decoding is implemented here ([`decoder`]), since
+//! streaming needs the bytes of each token. Sequence markers are found by running the post-processor once.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,22 +10,27 @@ use std::path::Path;
 
 use serde_json::Value;
 use sm_tensor::TokenId;
-use tokenizers::{
-    AddedToken, AddedVocabulary, Encoding, Model, OffsetType, PostProcessor, PreTokenizer, Token,
-    Tokenizer as Library,
-};
+use tokenizers::{AddedToken, Encoding, PostProcessor, Token, Tokenizer as Library};
 
+use self::byte_pair::BytePair;
 use self::decoder::PieceDecoder;
 pub(super) use self::decoder::fallback_byte;
-use self::file::TokenizerFile;
+use self::file::{Runner, TokenizerFile};
+use self::library::ByLibrary;
 use self::special_config::SpecialConfig;
 pub(crate) use self::special_config::{read_json, token_text};
 use super::special::SpecialIds;
 use super::vocabulary::{TokenKind, Vocabulary, VocabularyBuilder};
-use super::{EncodeOptions, GuardedText, SequenceMarks, SpecialText, Tokenizer, TokenizerError};
+use super::{EncodeOptions, GuardedText, SequenceMarks, SpecialText, Tokenizer, TokenizerError, within};
 
+mod added;
+mod bounds;
+mod byte_pair;
 mod decoder;
 mod file;
+mod layout;
+mod library;
+mod nfc;
 mod oniguruma;
 mod special_config;
 #[cfg(test)]
@@ -33,10 +39,16 @@ mod tests;
 /// A tokenizer read from `tokenizer.json` and the configuration files next to it.
 #[derive(Debug)]
 pub struct HfTokenizer {
-    library: Library,
-    plain: AddedVocabulary, // that of `library`, but blind to control tokens
+    encoder: Encoder,
     marks: Marks,
     vocabulary: Vocabulary,
+}
+
+/// What encodes.
+#[derive(Debug)]
+enum Encoder {
+    BytePair(Box<BytePair>),
+    Library(Box<ByLibrary>),
 }
 
 /// The ids added before and after every sequence.
@@ -61,14 +73,20 @@ impl HfTokenizer {
             return Err(no_tokenizer(dir));
         }
         let json = fs::read(&file).map_err(|source| TokenizerError::Read { path: file.clone(), source })?;
-        Self::from_json(&json, &file.display().to_string(), &SpecialConfig::load(dir)?)
+        Self::from_json(&json, &file.display().to_string(), &SpecialConfig::load(dir)?, Runner::OwnCode)
     }
 
-    fn from_json(json: &[u8], file: &str, config: &SpecialConfig) -> Result<Self, TokenizerError> {
+    fn from_json(
+        json: &[u8],
+        file: &str,
+        config: &SpecialConfig,
+        runner: Runner,
+    ) -> Result<Self, TokenizerError> {
         let invalid =
             |reason: String| TokenizerError::Invalid { file: file.to_owned(), what: "tokenizer", reason };
         // The library panics on some files that are not JSON, so we parse first.
-        let parts = TokenizerFile::parse(json).map_err(|error| invalid(error.to_string()))?;
+        let parts = TokenizerFile::parse(json, runner).map_err(|error| invalid(error.to_string()))?;
+        bounds::check(&parts.normalizer).map_err(invalid)?;
         let mut library = guarded(|| Library::from_bytes(&*parts.json)).map_err(invalid)?;
         for token in parts.added_tokens.iter().filter(|token| !token.content.is_empty()) {
             let found = library.token_to_id(&token.content);
@@ -83,9 +101,19 @@ impl HfTokenizer {
         let special = special_ids(&library, config);
         let vocabulary = vocabulary(&library, &parts.decoder, file, special)?;
         let marks = marks(&library, &vocabulary).map_err(invalid)?;
-        let mut plain = library.get_added_vocabulary().clone();
-        plain.set_encode_special_tokens(true);
-        Ok(Self { library, plain, marks, vocabulary })
+        let encoder = match parts.layout {
+            Some(layout) => match BytePair::new(layout, &library) {
+                Some(own) => Encoder::BytePair(Box::new(own)),
+                None => return Self::from_json(json, file, config, Runner::Library),
+            },
+            None => {
+                let longest = vocabulary.longest_token();
+                Encoder::Library(Box::new(
+                    ByLibrary::new(library, &parts.normalizer, longest).map_err(invalid)?,
+                ))
+            }
+        };
+        Ok(Self { encoder, marks, vocabulary })
     }
 
     /// The ids of a text whose characters `mark`, if any, are not part of it; they only keep special tokens from being found.
@@ -94,42 +122,47 @@ impl HfTokenizer {
         text: &str,
         special_text: SpecialText,
         mark: Option<char>,
+        limit: usize,
     ) -> Result<Vec<TokenId>, TokenizerError> {
-        let encode = || {
-            let added = match special_text {
-                SpecialText::Parse => self.library.get_added_vocabulary(),
-                SpecialText::Plain => &self.plain,
-            };
-            let mut pieces = added.extract_and_normalize(self.library.get_normalizer(), text);
-            if let Some(mark) = mark {
-                pieces.normalize(|piece| piece.replace(mark, ""))?;
-            }
-            if let Some(splitter) = self.library.get_pre_tokenizer() {
-                splitter.pre_tokenize(&mut pieces)?;
-            }
-            pieces.tokenize(|piece| self.library.get_model().tokenize(piece.get()))?;
-            let encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
-            Ok(encoding.get_ids().iter().copied().map(TokenId).collect())
-        };
-        guarded(encode).map_err(|reason| TokenizerError::Encode { n_bytes: text.len(), reason })
+        match &self.encoder {
+            Encoder::BytePair(own) => own.encode(text, special_text, mark, limit),
+            Encoder::Library(library) => library.encode(text, special_text, mark, limit),
+        }
     }
 }
 
 impl Tokenizer for HfTokenizer {
     fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<TokenId>, TokenizerError> {
-        let ids = self.text_ids(text, options.special_text, None)?;
-        Ok(match options.marks {
-            SequenceMarks::Omit => ids,
-            SequenceMarks::Add => {
-                let before = if ids.starts_with(&self.marks.before) { &[] } else { &self.marks.before[..] };
-                [before, &ids, &self.marks.after].concat()
-            }
-        })
+        self.encode_within(text, options, usize::MAX)
     }
 
-    fn encode_guarded(&self, text: &GuardedText) -> Result<Vec<TokenId>, TokenizerError> {
+    fn encode_within(
+        &self,
+        text: &str,
+        options: EncodeOptions,
+        limit: usize,
+    ) -> Result<Vec<TokenId>, TokenizerError> {
+        let mut ids = self.text_ids(text, options.special_text, None, limit)?;
+        if options.marks == SequenceMarks::Add {
+            if !ids.starts_with(&self.marks.before) {
+                ids.splice(0..0, self.marks.before.iter().copied());
+            }
+            ids.extend(&self.marks.after);
+            within(limit, text.len(), &ids)?;
+        }
+        Ok(ids)
+    }
+
+    fn encode_guarded_within(
+        &self,
+        text: &GuardedText,
+        limit: usize,
+    ) -> Result<Vec<TokenId>, TokenizerError> {
+        if text.cuts.is_empty() {
+            return self.text_ids(&text.text, SpecialText::Parse, None, limit);
+        }
         let (marked, mark) = text.marked();
-        self.text_ids(&marked, SpecialText::Parse, Some(mark))
+        self.text_ids(&marked, SpecialText::Parse, Some(mark), limit)
     }
 
     fn vocabulary(&self) -> &Vocabulary {
@@ -179,17 +212,15 @@ fn add_tokens(library: &mut Library, config: &SpecialConfig, file: &str) -> Resu
     if added.is_empty() {
         return Ok(());
     }
-    library.add_tokens(&added);
+    let invalid =
+        |reason: String| TokenizerError::Invalid { file: file.to_owned(), what: "tokenizer", reason };
+    guarded(|| library.add_tokens(added)).map_err(invalid)?;
     let misplaced = |(id, token): &&&(u32, AddedToken)| library.token_to_id(&token.content) != Some(*id);
     let Some((id, token)) = listed.iter().find(misplaced) else { return Ok(()) };
     let (content, found) = (&token.content, library.token_to_id(&token.content));
-    Err(TokenizerError::Invalid {
-        file: file.to_owned(),
-        what: "tokenizer",
-        reason: format!(
-            "tokenizer_config.json gives {content:?} the id {id}, but among its tokens it is {found:?}"
-        ),
-    })
+    Err(invalid(format!(
+        "tokenizer_config.json gives {content:?} the id {id}, but among its tokens it is {found:?}"
+    )))
 }
 
 fn special_ids(library: &Library, config: &SpecialConfig) -> SpecialIds {

@@ -51,6 +51,12 @@ impl Vocabulary {
         &self.bytes[start as usize..end as usize]
     }
 
+    /// The length of the longest token in bytes.
+    pub fn longest_token(&self) -> usize {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        self.ends.iter().zip(starts).map(|(&end, start)| (end - start) as usize).max().unwrap_or(0)
+    }
+
     /// The kind of `id`; [`TokenKind::Unused`] for ids beyond the vocabulary.
     pub fn kind(&self, id: TokenId) -> TokenKind {
         self.kinds.get(id.0 as usize).copied().unwrap_or(TokenKind::Unused)

@@ -52,15 +52,15 @@ fn a_limit_is_named_with_its_numbers_and_the_remedy_whoever_checks_it() {
     for (error, message) in [
         (
             Error::limit(LimitedResource::Context, 64, 65),
-            "context is 64 but the request needs 65; shorten the prompt or load the model with a longer context",
+            "context is 64 but the request needs at least 65; shorten the prompt or load the model with a longer context",
         ),
         (
             limit_of_queue(QueueLimit::Requests),
-            "max_queued_requests is 2 but the request needs 3; retry later or raise the limit",
+            "max_queued_requests is 2 but the request needs at least 3; retry later or raise the limit",
         ),
         (
             limit_of_cache(Resource::Sessions),
-            "max_sessions is 2 but the request needs 3; retry when a session is idle or raise max_sessions",
+            "max_sessions is 2 but the request needs at least 3; retry when a session is idle or raise max_sessions",
         ),
     ] {
         assert_eq!(error.to_string(), message);

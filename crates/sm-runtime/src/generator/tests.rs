@@ -267,17 +267,17 @@ fn what_cannot_be_is_refused_before_any_step() {
     refused(
         text(&long),
         &greedy(1),
-        "context is 64 but the request needs 65; shorten the prompt or load the model with a longer context",
+        "context is 64 but the request needs at least 65; shorten the prompt or load the model with a longer context",
     );
     refused(
         text("abcdefghijk"),
         &narrow,
-        "max_input_tokens is 10 but the request needs 11; shorten the prompt, raise max_input_tokens, or allow truncation",
+        "max_input_tokens is 10 but the request needs at least 11; shorten the prompt, raise max_input_tokens, or allow truncation",
     );
     refused(
         text("abc"),
         &short,
-        "max_length is 3 but the request needs 4; shorten the prompt or raise max_length",
+        "max_length is 3 but the request needs at least 4; shorten the prompt or raise max_length",
     );
     refused(text("a"), &greedy(0), "invalid max_new_tokens: 0 is not allowed; use at least 1");
     refused(

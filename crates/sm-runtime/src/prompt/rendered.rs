@@ -8,6 +8,7 @@ use sm_model::tokenizer::{EncodeOptions, GuardedText};
 use sm_tensor::TokenId;
 
 use super::{ChatRequest, Prompt, Template};
+use crate::prompt_limit::PromptLimit;
 use crate::text::{Text, TextStart};
 use crate::{Error, GenerationOptions};
 
@@ -62,17 +63,17 @@ impl<'p> RenderedPrompt<'p> {
         Ok(Self::Chat { text: request.render(template)?, start, after_answer })
     }
 
-    /// Tokenizes the prompt without preceding context.
+    /// Tokenizes the prompt without preceding context, up to the limit.
     ///
     /// # Errors
-    /// [`Error::NoTokenizer`]; if the text cannot be encoded.
-    pub(crate) fn encode(&self, text: &Text) -> Result<(Vec<TokenId>, TextStart), Error> {
+    /// [`Error::NoTokenizer`]; [`Error::ResourceLimit`]; if the text cannot be encoded.
+    pub(crate) fn encode(&self, text: &Text, limit: PromptLimit) -> Result<(Vec<TokenId>, TextStart), Error> {
         Ok(match self {
             Self::Text(prompt) | Self::Append(prompt) => {
-                (text.encode(prompt, EncodeOptions::PROMPT)?, TextStart::Continued)
+                (text.encode_prompt(prompt, EncodeOptions::PROMPT, limit)?, TextStart::Continued)
             }
             Self::Tokens(tokens) => (tokens.to_vec(), TextStart::Continued),
-            Self::Chat { text: prompt, start, .. } => (text.encode_guarded(prompt)?, *start),
+            Self::Chat { text: prompt, start, .. } => (text.encode_chat(prompt, limit)?, *start),
         })
     }
 
@@ -80,11 +81,15 @@ impl<'p> RenderedPrompt<'p> {
     ///
     /// # Errors
     /// As [`RenderedPrompt::encode`].
-    pub(crate) fn encode_appended(&mut self, text: &Text) -> Option<Result<Vec<TokenId>, Error>> {
+    pub(crate) fn encode_appended(
+        &mut self,
+        text: &Text,
+        limit: PromptLimit,
+    ) -> Option<Result<Vec<TokenId>, Error>> {
         match self {
-            Self::Append(prompt) => Some(text.encode(prompt, EncodeOptions::PLAIN)),
+            Self::Append(prompt) => Some(text.encode_prompt(prompt, EncodeOptions::PLAIN, limit)),
             Self::Chat { after_answer, .. } => {
-                after_answer.take().map(|rendered| text.encode_guarded(&rendered?))
+                after_answer.take().map(|rendered| text.encode_chat(&rendered?, limit))
             }
             Self::Text(_) | Self::Tokens(_) => None,
         }

@@ -3,20 +3,24 @@
 use std::fmt::Write;
 
 use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, ErrorKind, State, Value};
 
+use super::work::BYTES_PER_FUEL;
 use crate::tokenizer::is_mark;
 
 /// The deepest nesting written. Only a template that builds deeper values on purpose gets there.
 const MAX_DEPTH: usize = 100;
 
+/// The longest indentation or separator, in bytes.
+const MAX_SPACING: usize = 64;
+
 /// `value | tojson(indent=…, ensure_ascii=…, separators=…, sort_keys=…)`
 #[expect(clippy::needless_pass_by_value, reason = "the engine passes keyword arguments by value")]
-pub(super) fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
+pub(super) fn tojson(state: &State<'_, '_>, value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
     let indent = match kwargs.get::<Option<Value>>("indent")? {
         Some(indent) if !indent.is_none() => Some(match indent.as_str() {
             Some(text) => text.to_owned(),
-            None => " ".repeat(indent.as_usize().unwrap_or(0).min(64)),
+            None => " ".repeat(indent.as_usize().unwrap_or(0).min(MAX_SPACING)),
         }),
         _ => None,
     };
@@ -26,7 +30,15 @@ pub(super) fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
         None if indent.is_some() => (",".to_owned(), ": ".to_owned()),
         None => (", ".to_owned(), ": ".to_owned()),
     };
+    // They are written for each item, the indentation once for each level.
+    let spacing = [indent.as_deref().unwrap_or_default(), &item_separator, &key_separator];
+    if spacing.iter().any(|text| text.len() > MAX_SPACING) {
+        let message = format!("tojson: an indentation or a separator is longer than {MAX_SPACING} bytes");
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
     let mut writer = Writer {
+        state,
+        n_charged: 0,
         out: String::new(),
         indent,
         item_separator,
@@ -39,7 +51,9 @@ pub(super) fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
     Ok(Value::from(writer.out))
 }
 
-struct Writer {
+struct Writer<'s, 'e, 'v> {
+    state: &'s State<'e, 'v>,
+    n_charged: usize, // bytes of `out`
     out: String,
     indent: Option<String>,
     item_separator: String,
@@ -48,8 +62,11 @@ struct Writer {
     sorted: bool,
 }
 
-impl Writer {
+impl Writer<'_, '_, '_> {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        let n_new = self.out.len() - self.n_charged;
+        self.state.consume_fuel((1 + n_new / BYTES_PER_FUEL) as u64)?;
+        self.n_charged = self.out.len();
         if depth > MAX_DEPTH {
             return Err(Error::new(
                 ErrorKind::BadSerialization,

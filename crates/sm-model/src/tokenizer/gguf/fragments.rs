@@ -76,12 +76,12 @@ impl SpecialTexts {
         is_found: impl Fn(&SpecialToken, usize) -> bool,
     ) -> Vec<Fragment<'a>> {
         // A vocabulary may have thousands of special tokens, of which a text has few. One pass finds which.
-        let mut present: Vec<usize> =
-            self.finder.find_overlapping_iter(text).map(|found| found.pattern().as_usize()).collect();
-        present.sort_unstable();
-        present.dedup();
+        let mut is_present = vec![false; self.specials.len()];
+        for found in self.finder.find_overlapping_iter(text) {
+            is_present[found.pattern().as_usize()] = true;
+        }
         let mut fragments = if text.is_empty() { Vec::new() } else { vec![Fragment::Text(text)] };
-        for special in present.into_iter().map(|idx| &self.specials[idx]) {
+        for (special, _) in self.specials.iter().zip(is_present).filter(|(_, is_present)| *is_present) {
             let is_found = |part: &str| is_found(special, part.as_ptr().addr() - text.as_ptr().addr());
             fragments = fragments.into_iter().flat_map(|part| special.cut(part, is_found)).collect();
         }

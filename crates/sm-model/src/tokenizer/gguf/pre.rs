@@ -5,6 +5,7 @@
 //! (`llama_vocab_pre_type` in `llama-vocab.cpp`) where one name covers several models.
 
 use crate::tokenizer::TokenizerError;
+use crate::tokenizer::encoder::Form;
 
 /// The pre-tokenizer of a family of byte-level vocabularies.
 #[derive(Debug, PartialEq)]
@@ -17,17 +18,6 @@ pub(super) struct PreTokenizer {
     pub(super) adds_bos: bool,
     /// What the tokens of the vocabulary are made of.
     pub(super) form: Form,
-}
-
-/// How a byte-pair vocabulary writes text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// A printable character for each byte, as in GPT-2.
-    ByteLevel,
-    /// Characters, with bytes for unknown ones.
-    Plain,
-    /// The same, with `▁` for a space, as in SentencePiece.
-    Underscored,
 }
 
 impl PreTokenizer {

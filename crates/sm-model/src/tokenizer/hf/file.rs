@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::layout::Layout;
 use super::oniguruma;
 
 /// The fields in which regular expressions occur.
@@ -15,9 +16,12 @@ const WITH_EXPRESSIONS: [&str; 3] = ["normalizer", "pre_tokenizer", "decoder"];
 
 /// The parts of a file that we read ourselves, and the file for the library.
 pub(super) struct TokenizerFile<'a> {
+    pub(super) normalizer: Value,
     pub(super) decoder: Value,
     pub(super) added_tokens: Vec<AddedToken>,
     pub(super) json: Cow<'a, [u8]>,
+    /// How our own code runs it.
+    pub(super) layout: Option<Layout>,
 }
 
 #[derive(Deserialize)]
@@ -27,11 +31,11 @@ pub(super) struct AddedToken {
 }
 
 impl<'a> TokenizerFile<'a> {
-    /// Reads a file. Only what it contains beside the vocabulary is parsed here; the rest is checked to be JSON.
+    /// Reads a file. If our own code runs it, the library gets it without merges: all it has to do is number the tokens.
     ///
     /// # Errors
     /// The parser's.
-    pub(super) fn parse(json: &'a [u8]) -> serde_json::Result<Self> {
+    pub(super) fn parse(json: &'a [u8], runner: Runner) -> serde_json::Result<Self> {
         let mut fields: BTreeMap<String, Cow<'a, RawValue>> =
             serde_json::from_slice::<BTreeMap<String, &RawValue>>(json)?
                 .into_iter()
@@ -45,11 +49,45 @@ impl<'a> TokenizerFile<'a> {
                 fields.insert(name.to_owned(), Cow::Owned(serde_json::value::to_raw_value(&part)?));
             }
         }
+        let normalizer = field(&fields, "normalizer")?;
+        let layout = match (runner, fields.get("model")) {
+            (Runner::OwnCode, Some(model)) => {
+                Layout::read(&normalizer, &field(&fields, "pre_tokenizer")?, model)
+            }
+            _ => None,
+        };
         let decoder = field(&fields, "decoder")?;
         let added_tokens = field(&fields, "added_tokens")?;
+        if layout.is_some()
+            && let Some(model) = fields.get("model")
+        {
+            let model = without_merges(model)?;
+            fields.insert("model".to_owned(), Cow::Owned(model));
+            is_changed = true;
+        }
         let json = if is_changed { serde_json::to_vec(&fields)?.into() } else { Cow::Borrowed(json) };
-        Ok(Self { decoder, added_tokens, json })
+        Ok(Self { normalizer, decoder, added_tokens, json, layout })
     }
+}
+
+/// What runs a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Runner {
+    /// Our own code, if it can.
+    OwnCode,
+    /// The crate `tokenizers`.
+    Library,
+}
+
+/// A byte-pair model that only has a vocabulary.
+fn without_merges(model: &RawValue) -> serde_json::Result<Box<RawValue>> {
+    #[derive(Deserialize)]
+    struct Model<'a> {
+        #[serde(borrow)]
+        vocab: &'a RawValue,
+    }
+    let Model { vocab } = serde_json::from_str(model.get())?;
+    RawValue::from_string(format!(r#"{{"type": "BPE", "merges": [], "vocab": {vocab}}}"#))
 }
 
 fn field<T: DeserializeOwned + Default>(
@@ -83,17 +121,20 @@ mod tests {
     #[test]
     fn only_expressions_that_read_differently_make_another_file() {
         let json = br#"{"pre_tokenizer": {"pattern": {"Regex": "a+"}}, "model": {"Regex": "a{1}+"}, "added_tokens": [{"id": 3, "content": "x"}]}"#;
-        let file = TokenizerFile::parse(json).unwrap();
+        let file = TokenizerFile::parse(json, Runner::OwnCode).unwrap();
         assert!(matches!(file.json, Cow::Borrowed(_)));
         assert_eq!((file.added_tokens[0].id, file.added_tokens[0].content.as_str()), (3, "x"));
         let json = br#"{"decoder": {"parts": [{"Regex": "a{1}+"}]}, "model": {"x": [1.50, "\u00e9"]}}"#;
-        let file = TokenizerFile::parse(json).unwrap();
+        let file = TokenizerFile::parse(json, Runner::OwnCode).unwrap();
         assert_eq!(
             file.json,
             Cow::<[u8]>::Borrowed(
                 br#"{"decoder":{"parts":[{"Regex":"(?:a{1})+"}]},"model":{"x": [1.50, "\u00e9"]}}"#
             )
         );
-        assert!(TokenizerFile::parse(b"[1]").is_err() && TokenizerFile::parse(b"{").is_err());
+        assert!(
+            TokenizerFile::parse(b"[1]", Runner::OwnCode).is_err()
+                && TokenizerFile::parse(b"{", Runner::OwnCode).is_err()
+        );
     }
 }

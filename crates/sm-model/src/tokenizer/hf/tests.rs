@@ -265,13 +265,144 @@ fn small_files_read_as_in_transformers() {
 fn additions_of_the_configuration_with_other_ids_are_refused() {
     let added_tokens = vec![(9, AddedToken::from("<new>", true))];
     let config = SpecialConfig { added_tokens, ..SpecialConfig::default() };
-    let message = HfTokenizer::from_json(&file_with(|_| ()), "f", &config).unwrap_err().to_string();
+    let message =
+        HfTokenizer::from_json(&file_with(|_| ()), "f", &config, Runner::OwnCode).unwrap_err().to_string();
     assert!(message.contains("gives \"<new>\" the id 9, but among its tokens it is Some(4)"), "{message}");
+}
+
+/// A byte-level file with the pre-tokenizer of Llama 3 and these merges.
+fn llama3(merges: &[[&str; 2]]) -> Vec<u8> {
+    let letters = crate::tokenizer::byte_level::alphabet().map(String::from);
+    let made = merges.iter().map(|pair| pair.concat());
+    let vocab: serde_json::Map<String, Value> =
+        letters.into_iter().chain(made).zip(0_u32..).map(|(text, id)| (text, id.into())).collect();
+    let pattern = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    let splits = json!([
+        {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
+        {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
+    ]);
+    let file = json!({
+        "version": "1.0",
+        "added_tokens": [],
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": splits},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "ignore_merges": true, "vocab": vocab, "merges": merges},
+    });
+    serde_json::to_vec(&file).unwrap()
+}
+
+fn load(json: &[u8], runner: Runner) -> Result<HfTokenizer, TokenizerError> {
+    HfTokenizer::from_json(json, "tokenizer.json", &SpecialConfig::default(), runner)
+}
+
+#[test]
+fn our_own_code_and_the_library_give_the_same_ids() {
+    let Some(data) = data_dir() else { return };
+    let names = [
+        "tokenizers/gpt2",
+        "tokenizers/qwen2",
+        "tokenizers/qwen3",
+        "tokenizers/mistral-7b-v0.1-instruct",
+        "tokenizers/phi-3-mini",
+        "models/stories260K/hf",
+    ];
+    let pairs = names.map(|name| {
+        let dir = data.join(name);
+        let json = fs::read(dir.join("tokenizer.json")).unwrap();
+        let config = SpecialConfig::load(&dir).unwrap();
+        let [own, library] = [Runner::OwnCode, Runner::Library]
+            .map(|runner| HfTokenizer::from_json(&json, name, &config, runner).unwrap());
+        assert!(matches!(own.encoder, Encoder::BytePair(_)), "{name}");
+        assert!(matches!(library.encoder, Encoder::Library(_)), "{name}");
+        assert_eq!(own.marks, library.marks);
+        (name, own, library)
+    });
+    let check = |text: &str| {
+        for (name, own, library) in &pairs {
+            for options in [EncodeOptions::PROMPT, EncodeOptions::PLAIN] {
+                let ids = own.encode(text, options).unwrap();
+                assert_eq!(ids, library.encode(text, options).unwrap(), "{name}: {text:?}");
+            }
+        }
+    };
+    let stories = fs::read_to_string(data.join("text/tinystories_sample_2MiB.txt")).unwrap();
+    stories.split("<|endoftext|>").take(5).for_each(check);
+    let parts = prop_oneof![
+        8 => "[ ]{0,3}[a-zA-Z]{1,8}",
+        2 => "[ \t\r\n]{1,5}",
+        2 => "[0-9]{1,5}",
+        2 => "[!-/:-@]{1,3}",
+        2 => "['’](s|S|ll|RE)",
+        2 => "[éñüÉ日本語кÅ한\u{300}\u{301}\u{3099}か▁]{1,4}",
+        1 => "[😁👩\u{200d}]{1,3}",
+        2 => proptest::sample::select(vec!["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "<unk>", "<|end|>", "<|user|>", "<think>", "<0x0A>"]).prop_map(str::to_owned),
+        1 => "\\PC{1,3}",
+    ];
+    let texts = proptest::collection::vec(parts, 0..20).prop_map(|parts| parts.concat());
+    proptest!(ProptestConfig::with_cases(60), |(text in texts)| check(&text));
+}
+
+#[test]
+fn long_white_space_has_the_tokens_of_its_pieces() {
+    let json = llama3(&[["Ġ", "Ġ"], ["ĠĠ", "ĠĠ"], ["Ġ", "b"]]);
+    let own = load(&json, Runner::OwnCode).unwrap();
+    let text = format!("a{}b", " ".repeat(400_001));
+    let ids = own.encode(&text, EncodeOptions::PLAIN).unwrap();
+    let id = |text: &str| own.encode(text, EncodeOptions::PLAIN).unwrap();
+    let expected = [id("a"), id("    ").repeat(100_000), id(" b")].concat();
+    assert_eq!(ids.len(), expected.len());
+    assert_eq!(ids, expected);
+    // Where the library's expression gives up, that must not show as other tokens.
+    let library = load(&json, Runner::Library).unwrap();
+    match library.encode(&text, EncodeOptions::PLAIN) {
+        Ok(ids) => assert!(ids == expected),
+        Err(error) => assert!(matches!(error, TokenizerError::Encode { n_bytes: 400_003, .. }), "{error}"),
+    }
+    assert_eq!(library.encode("a     b", EncodeOptions::PLAIN).unwrap(), id("a     b"));
+}
+
+#[test]
+fn a_text_beyond_the_limit_is_refused_with_the_numbers() {
+    let json = llama3(&[]);
+    let text = "x".repeat(100_000);
+    for runner in [Runner::OwnCode, Runner::Library] {
+        let tokenizer = load(&json, runner).unwrap();
+        let within = |text: &str, limit| tokenizer.encode_within(text, EncodeOptions::PROMPT, limit);
+        let error = within(&text, 10).unwrap_err();
+        assert!(
+            matches!(error, TokenizerError::TooManyTokens { limit: 10, n_bytes: 100_000, at_least: 11.. }),
+            "{error}"
+        );
+        assert_eq!(within("a b c", 5).unwrap().len(), 5);
+        assert!(within("a b c", 4).is_err());
+        let guarded = GuardedText { text: "a b".to_owned(), cuts: vec![1] };
+        assert_eq!(tokenizer.encode_guarded_within(&guarded, 3).unwrap().len(), 3);
+        assert!(tokenizer.encode_guarded_within(&guarded, 2).is_err());
+    }
+}
+
+#[test]
+fn numeric_characters_are_those_of_the_expressions() {
+    // `Digits` splits at Rust's, our splitter at those of the regex engine, whose Unicode version may be older.
+    let numbers = fancy_regex::Regex::new(r"\A[\p{N}\p{Cn}]\z").unwrap();
+    for character in ('\0'..=char::MAX).filter(|character| character.is_numeric()) {
+        assert!(numbers.is_match(character.encode_utf8(&mut [0; 4])).unwrap(), "{character:?}");
+    }
+}
+
+#[test]
+fn normalizers_that_would_take_gigabytes_are_refused() {
+    let with = |normalizer: Value| load(&file_with(|file| file["normalizer"] = normalizer), Runner::OwnCode);
+    let map = json!({"type": "Precompiled", "precompiled_charsmap": "/P///w=="});
+    let message = with(map).unwrap_err().to_string();
+    assert!(message.contains("a trie of 4294967292"), "{message}");
+    let message = with(json!({"type": "Prepend", "prepend": "x".repeat(1 << 20)})).unwrap_err().to_string();
+    assert!(message.contains("puts 1048576 bytes before a text"), "{message}");
 }
 
 #[test]
 fn malformed_files_are_refused_with_a_reason() {
-    let load = |json: &[u8]| HfTokenizer::from_json(json, "tokenizer.json", &SpecialConfig::default());
+    let load = |json: &[u8]| load(json, Runner::OwnCode);
     let whole = load(&file_with(|_| ())).unwrap();
     assert_eq!(whole.encode("ab<s>", EncodeOptions::PROMPT).unwrap(), to_ids(&[2, 3]));
     let cases = [
@@ -317,7 +448,7 @@ fn damaged_files_never_panic() {
                 *damaged_byte = byte;
             }
         }
-        match HfTokenizer::from_json(&damaged, "damaged", &SpecialConfig::default()) {
+        match HfTokenizer::from_json(&damaged, "damaged", &SpecialConfig::default(), Runner::OwnCode) {
             Err(error) => prop_assert!(error.to_string().len() < 2000),
             Ok(tokenizer) => {
                 if let Ok(ids) = tokenizer.encode("Once upon a time é😁 </s>", EncodeOptions::PROMPT) {

@@ -9,7 +9,7 @@ use sm_tensor::TokenId;
 use super::{SIZE, config, engine_of, request, seeded, text, transcript};
 use crate::testing::{SIZE_OF_VOCABULARY, fake_model, hashed};
 use crate::text::Text;
-use crate::{EosRule, Error, FinishReason, LongInput, Prompt, Request};
+use crate::{EosRule, Error, FinishReason, LimitedResource, LongInput, Prompt, Request};
 
 const BOS: TokenId = TokenId(1);
 
@@ -63,6 +63,33 @@ fn a_prompt_that_is_cut_still_begins_a_sequence() {
     // Tokens that begin no sequence lose their head and nothing is put before them.
     let tail = run(Prompt::Tokens(letters("abcdefghij")));
     assert_eq!((&tail.prompt_tokens, tail.usage.truncated_tokens), (&letters("fghij"), 5));
+}
+
+#[test]
+fn a_prompt_that_cannot_fit_is_refused_before_all_of_it_is_tokenized() {
+    let mut model = fake_model(SIZE, hashed).0;
+    model.text = Text::new(Some(Arc::new(with_bos())));
+    let engine = crate::Engine::start(model, config()).unwrap();
+    let long = "a".repeat(1 << 20);
+    let mut by_input = seeded(1, 4);
+    by_input.limits.max_input_tokens = Some(5);
+    let mut by_length = seeded(1, 4);
+    by_length.limits.max_length = Some(9);
+    for (options, resource, limit) in [
+        (seeded(1, 4), LimitedResource::Context, SIZE.context_len),
+        (by_input, LimitedResource::InputTokens, 5),
+        (by_length, LimitedResource::TotalLength, 9),
+    ] {
+        for prompt in [text(&long), Prompt::Chat(long.clone()), Prompt::Append(long.clone())] {
+            let refused = engine.submit(Request::new(prompt, options.clone())).map(|_| ());
+            let Err(Error::ResourceLimit { resource: found, limit: of, actual }) = refused else {
+                panic!("{refused:?}")
+            };
+            // Had it been tokenized whole, it would need a million.
+            assert_eq!((found, of), (resource, limit as u64));
+            assert!(actual > of && actual <= of + 2, "{actual}");
+        }
+    }
 }
 
 #[test]
