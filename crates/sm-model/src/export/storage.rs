@@ -54,9 +54,8 @@ impl Conversion<'_> {
         let n_threads = thread::available_parallelism().map_or(1, usize::from);
         for group in chunks.chunks(n_threads) {
             let converted: Vec<Result<Vec<u8>, QuantizeError>> = thread::scope(|scope| {
-                let convert = |chunk: &[u8]| self.chunk(chunk, importance);
-                let start = |chunk: &&[u8]| {
-                    let chunk = *chunk;
+                let convert = move |chunk: &[u8]| self.chunk(chunk, importance);
+                let start = |&chunk| {
                     let worker = thread::Builder::new().spawn_scoped(scope, move || convert(chunk));
                     // A thread that is not to be had only makes this slower.
                     worker.map_err(|_| convert(chunk))
