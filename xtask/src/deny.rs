@@ -25,7 +25,7 @@ fn banned_and_licences(deny: &str) -> Outcome {
     let args =
         ["tree", "--workspace", "--edges", "normal,build", "--all-features", "--prefix", "none", "--locked"];
     let tree = output(cargo(&args).args(["--format", "{p}|{l}"]))?;
-    let (banned, allowed) = (names_after(deny, "\ndeny = ["), names_after(deny, "\nallow = ["));
+    let (banned, allowed) = (banned_crates(deny), allowed_licences(deny));
     if banned.is_empty() || allowed.is_empty() {
         return Err("deny.toml: no deny or allow list was found".to_owned());
     }
@@ -38,10 +38,17 @@ fn banned_and_licences(deny: &str) -> Outcome {
     Err(refused.into_iter().collect::<Vec<_>>().join("; "))
 }
 
-/// The quoted names of the list that begins with `start`.
-fn names_after<'a>(deny: &'a str, start: &str) -> Vec<&'a str> {
-    let list = deny.split_once(start).and_then(|(_, rest)| rest.split_once(']'));
-    list.map_or_else(Vec::new, |(list, _)| list.split('"').skip(1).step_by(2).collect())
+/// The crates of `bans.deny`, with or without packages that may bring them along: those are none that the program depends on.
+fn banned_crates(deny: &str) -> Vec<&str> {
+    let list = deny.split_once("\ndeny = [").and_then(|(_, rest)| rest.split_once("\n]"));
+    let entries = list.map_or("", |(list, _)| list).lines();
+    entries.filter_map(|entry| entry.split_once("crate = \"")?.1.split('"').next()).collect()
+}
+
+/// The names of `licenses.allow`.
+fn allowed_licences(deny: &str) -> Vec<&str> {
+    let list = deny.split_once("\nallow = [").and_then(|(_, rest)| rest.split_once(']'));
+    list.map_or("", |(list, _)| list).split('"').skip(1).step_by(2).collect()
 }
 
 /// Checks a line `name version (path)|licence` of `cargo tree`.
@@ -124,9 +131,10 @@ mod tests {
 
     #[test]
     fn banned_crates_and_licences_that_are_not_allowed_are_refused() {
-        let deny = "[licenses]\nallow = [\"MIT\", \"Zlib\"]\n[bans]\ndeny = [\n  { crate = \"cc\" },\n]\n";
-        let (banned, allowed) = (names_after(deny, "\ndeny = ["), names_after(deny, "\nallow = ["));
-        assert_eq!((&banned[..], &allowed[..]), (&["cc"][..], &["MIT", "Zlib"][..]));
+        let deny = "[licenses]\nallow = [\"MIT\", \"Zlib\"]\n[bans]\nskip = [\n  { crate = \"a@1\" },\n]\ndeny = [\n  \
+                    # Why.\n  { crate = \"cc\", wrappers = [\"d\"] },\n  { crate = \"onig\" },\n]\n";
+        let (banned, allowed) = (banned_crates(deny), allowed_licences(deny));
+        assert_eq!((&banned[..], &allowed[..]), (&["cc", "onig"][..], &["MIT", "Zlib"][..]));
         let check = |line| refusal(line, &banned, &allowed);
         for line in ["a v1.0.0|MIT/Apache-2.0", "a v1.0.0|MIT AND Zlib (*)", "own v1.0.0 (/folder)|", ""] {
             assert_eq!(check(line), Ok(()), "{line}");

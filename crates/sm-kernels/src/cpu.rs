@@ -4,8 +4,8 @@
 //! executor ── program ── ops ──┬── step ── schedule
 //!     │                        ├── buffers ── arena ── kv_pool ── allocation
 //!     │                        └── pack ── formats ── isa
-//!  profiler, speed,         activations, kv_element      split ── team ── barrier ── signal
-//!  team_size, estimate                                                       topology
+//!  profiler, speed,         activations, kv_element      split, claims ── team ── barrier ── signal ── sync
+//!  team_size, estimate                                                      topology
 //! ```
 //!
 //! Modules import each other downwards only.
@@ -16,6 +16,7 @@ pub(crate) mod arena;
 mod backend;
 pub(crate) mod barrier;
 pub(crate) mod buffers;
+pub(crate) mod claims;
 mod estimate;
 mod executor;
 pub(crate) mod formats;
@@ -34,6 +35,7 @@ pub(crate) mod signal;
 mod speed;
 pub(crate) mod split;
 pub(crate) mod step;
+pub(crate) mod sync;
 pub(crate) mod team;
 mod team_size;
 mod topology;

@@ -143,12 +143,14 @@
 mod backend;
 mod bench;
 mod cancel;
+mod chunks;
 mod clock;
 mod completion;
 mod config;
 mod device;
 mod engine;
 mod error;
+mod files;
 mod generator;
 mod grammar;
 mod input;

@@ -19,8 +19,9 @@ const PLACES: [Place; 5] = [
             "crates/sm-kernels/src/cpu/arena/",
             "crates/sm-kernels/src/cpu/kv_pool.rs",
             "crates/sm-kernels/src/cpu/split.rs",
-            "crates/sm-kernels/src/cpu/team.rs",
-            "crates/sm-model/src/load/file.rs",
+            "crates/sm-kernels/src/cpu/team/fork_join.rs",
+            "crates/sm-runtime/src/load/packed/mapped.rs",
+            "crates/sm-runtime/src/load/packed/sigbus.rs",
         ],
     },
     Place {

@@ -11,6 +11,7 @@ mod familiar;
 mod generate;
 mod kv_disk;
 mod model_files;
+mod mutations;
 mod run;
 #[path = "../../../sm-model/src/testing.rs"]
 mod testing;

@@ -13,6 +13,8 @@
 
 mod access;
 mod parts;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -9,10 +9,10 @@
 //!
 //! Source: Mellor-Crummey & Scott 1991, the centralised barrier, with an epoch instead of a sense.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::signal::Signal;
+use super::sync::{AtomicUsize, Ordering};
 
 /// How long a worker waits before it sleeps: about what it costs to sleep and to be woken, on a virtual machine.
 pub(crate) const PATIENCE: Duration = Duration::from_micros(50);

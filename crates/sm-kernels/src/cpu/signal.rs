@@ -10,11 +10,10 @@
 //! thread that is waited for may need this very core. Spinning and then yielding forever collapsed there: a yield offers
 //! the whole time slice, some milliseconds, whatever happens meanwhile.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Checks before the clock is read for the first time: most waits are over by then.
-const CHECKS_BEFORE_CLOCK: u32 = 32;
+use super::sync::{self, AtomicU32, CHECKS_BEFORE_CLOCK, Instant, Ordering};
+
 /// Checks between two looks at the clock.
 const CHECKS_PER_LOOK: u32 = 16;
 
@@ -53,7 +52,7 @@ impl Signal {
         // Whoever is about to sleep has counted itself before it looks at the value for the last time, so that either it sees
         // the new value or it is seen here.
         if self.n_sleeping.load(Ordering::SeqCst) > 0 {
-            atomic_wait::wake_all(&self.value);
+            sync::wake_all(&self.value);
         }
     }
 
@@ -62,7 +61,7 @@ impl Signal {
     pub(crate) fn wait_until(&self, patience: Duration, is_done: impl Fn(u32) -> bool) -> Duration {
         let spin = |n_checks| {
             (0..n_checks).any(|_| {
-                std::hint::spin_loop();
+                sync::spin_loop();
                 is_done(self.value())
             })
         };
@@ -86,7 +85,7 @@ impl Signal {
             if is_done(value) {
                 break;
             }
-            atomic_wait::wait(&self.value, value);
+            sync::wait(&self.value, value);
         }
         self.n_sleeping.fetch_sub(1, Ordering::Relaxed);
     }
@@ -95,30 +94,5 @@ impl Signal {
     #[cfg(test)]
     pub(crate) fn n_sleeping(&self) -> u32 {
         self.n_sleeping.load(Ordering::SeqCst)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sleepers_wake_when_the_number_changes() {
-        let signal = Signal::default();
-        for patience in [Duration::ZERO, Duration::from_micros(5), Duration::from_secs(60)] {
-            let next = signal.value() + 1;
-            std::thread::scope(|scope| {
-                let waiting = scope.spawn(|| signal.wait_until(patience, |value| value == next));
-                if patience < Duration::from_secs(1) {
-                    while signal.n_sleeping() == 0 {
-                        std::thread::yield_now();
-                    }
-                }
-                signal.add(1);
-                waiting.join().unwrap();
-            });
-            assert_eq!(signal.n_sleeping(), 0);
-        }
-        assert_eq!(signal.wait_until(Duration::ZERO, |value| value == 3), Duration::ZERO);
     }
 }

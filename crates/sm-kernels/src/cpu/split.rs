@@ -22,7 +22,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::team::{Worker, share_of};
+use super::team::{Part, Worker};
 
 /// How a row-major matrix is split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,21 +45,6 @@ pub(crate) enum By {
         /// Columns of a tile.
         tile_cols: usize,
     },
-}
-
-/// Part `index` of `count` parts of a phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
-    /// Below `count`.
-    pub(crate) index: usize,
-    /// Number of parts.
-    pub(crate) count: usize,
-}
-
-impl Part {
-    fn of(self, n: usize, granularity: usize) -> Range<usize> {
-        share_of(self.index, self.count, n, granularity)
-    }
 }
 
 /// A row-major matrix `[rows, stride]`, split between the workers of a team.

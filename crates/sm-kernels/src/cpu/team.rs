@@ -19,88 +19,28 @@
 //!
 //! A panic in a worker poisons the barrier; the others leave at their next one, the step fails, and the team stays
 //! usable.
-#![allow(unsafe_code, reason = "a borrowed closure is lent to resident threads for the length of one call")]
 
 #[cfg(test)]
 mod tests;
 
 mod fork_join;
+mod worker;
 
-use std::cell::Cell;
 use std::fmt;
-use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-use super::barrier::{Barrier, Poisoned};
+use super::barrier::Poisoned;
+use super::sync::lock;
 use super::topology::n_processors;
 use fork_join::ForkJoin;
+pub(crate) use fork_join::WorkerPanic;
+pub(crate) use worker::{Part, Worker, share_of};
 
 /// The threads of all teams of the process.
 static ALL_THREADS: Mutex<Vec<Weak<Threads>>> = Mutex::new(Vec::new());
-
-type Body<'b> = dyn Fn(&Worker<'_>) -> Result<(), Poisoned> + Sync + 'b;
-
-/// One of the threads that execute a program. Only a [`Team`] makes them.
-#[derive(Debug)]
-pub(crate) struct Worker<'t> {
-    index: usize,
-    count: usize,
-    barrier: &'t Barrier,
-    /// How long it has waited at barriers.
-    waited: Cell<Duration>,
-}
-
-impl<'t> Worker<'t> {
-    fn new(index: usize, count: usize, barrier: &'t Barrier) -> Self {
-        Self { index, count, barrier, waited: Cell::new(Duration::ZERO) }
-    }
-
-    /// Index of this worker in the team.
-    pub(crate) fn index(&self) -> usize {
-        self.index
-    }
-
-    /// Number of workers in this call.
-    pub(crate) fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Waits for all workers of the call.
-    ///
-    /// # Errors
-    /// If a worker panicked.
-    pub(crate) fn barrier(&self) -> Result<(), Poisoned> {
-        if self.count == 1 {
-            return Ok(());
-        }
-        let waited = self.barrier.wait(self.count)?;
-        self.waited.set(self.waited.get() + waited);
-        Ok(())
-    }
-
-    /// This worker's share of `0..n`; it begins and, except at `n`, ends at a multiple of `granularity`.
-    pub(crate) fn share(&self, n: usize, granularity: usize) -> Range<usize> {
-        share_of(self.index, self.count, n, granularity)
-    }
-}
-
-/// The share of worker `index` of `count` in `0..n`. Shares are disjoint, cover all of it, and begin at multiples of
-/// `granularity`.
-pub(crate) fn share_of(index: usize, count: usize, n: usize, granularity: usize) -> Range<usize> {
-    let n_grains = n.div_ceil(granularity);
-    let at = |i: usize| (n_grains * i / count * granularity).min(n);
-    at(index)..at(index + 1)
-}
-
-/// A worker panicked. The team can be used again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct WorkerPanic {
-    /// The panic's message.
-    pub(crate) message: String,
-}
 
 /// Resident threads, and the calling thread as worker 0.
 #[derive(Debug)]
@@ -194,18 +134,7 @@ impl Team {
         F: Fn(&Worker<'_>) -> Result<(), Poisoned> + Sync,
     {
         assert!((1..=self.n_workers()).contains(&n_workers), "{n_workers} of {} workers", self.n_workers());
-        let body: &Body<'_> = &body;
-        // SAFETY: only the lifetime changes. Threads use `body` only between `publish` and their increment of `n_left`,
-        // which `finish` waits for below; nothing in between can unwind, because `work` catches panics.
-        let lent = unsafe { std::mem::transmute::<&Body<'_>, &'static Body<'static>>(body) };
         let _turn = lock(&self.0.turn);
-        let fork_join = &self.0.fork_join;
-        fork_join.publish(lent, n_workers);
-        fork_join.work(&Worker::new(0, n_workers, fork_join.barrier()), body);
-        fork_join.finish(n_workers)
+        self.0.fork_join.run(n_workers, &body)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

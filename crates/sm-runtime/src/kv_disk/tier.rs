@@ -104,7 +104,7 @@ impl DiskTier {
         };
         let open = |kind, record_bytes| -> Result<(RecordFile, Shelf, u64), Error> {
             let (file, contents) = RecordFile::open(&file_params(kind, record_bytes))?;
-            let shelf = Shelf::new(file.n_slots(), &contents, record_bytes);
+            let shelf = Shelf::new(file.n_slots(), &contents, record_bytes)?;
             Ok((file, shelf, contents.n_damaged))
         };
         let (page_file, pages, mut n_damaged) = open(RecordKind::Page, executor.page_bytes())?;
@@ -120,7 +120,7 @@ impl DiskTier {
         let n_jobs = pages.max_jobs() + states.as_ref().map_or(0, Shelf::max_jobs);
         let (jobs, received) = mpsc::sync_channel(n_jobs);
         let (results, done) = mpsc::sync_channel(n_jobs);
-        let files = Files { pages: page_file, states: state_file };
+        let files = Files { pages: page_file, states: state_file, has_reported: false };
         let thread = worker::spawn(files, received, results, EngineWaker(wake))
             .map_err(|source| LoadError::Thread { name: worker::THREAD, source })?;
         let limits = executor.limits();

@@ -16,6 +16,9 @@
 //! Rows are encoded once, by the op that produces them, and not by each product that reads them. Codes never are -128:
 //! the products of AVX2 move signs between the factors, and 128 would not fit.
 //!
+//! A block with an infinity or NaN has no codes. It becomes zeros with a scale of NaN, so that every product with it is NaN
+//! and the broken model is noticed, on every instruction set alike.
+//!
 //! Sources: Q8_0 of ggml for the encoding; Jacob et al. 2018 (arXiv 1712.05877), section 2.3, for the sums.
 
 use bytemuck::{Pod, Zeroable};
@@ -50,6 +53,15 @@ impl Int8Block {
         neg_sum: 0,
         neg_half_sums: [0; 2],
         neg_scaled_sum: 0.0,
+    };
+
+    /// A block whose values are all NaN.
+    const NAN: Self = Self {
+        quads: [[0; 4]; BLOCK_LEN / 4],
+        scale: f32::NAN,
+        neg_sum: 0,
+        neg_half_sums: [0; 2],
+        neg_scaled_sum: f32::NAN,
     };
 
     /// The values.
@@ -87,6 +99,11 @@ pub(crate) fn encode_block<I: Isa>(isa: I, x: &[f32; BLOCK_LEN], out: &mut Int8B
     let codes = out.quads.as_flattened_mut().as_chunks_mut::<LANES>().0;
     isa.store_i8(&mut codes[0], a);
     isa.store_i8(&mut codes[1], b);
+    // Whatever the largest magnitude was found to be, a NaN, or an infinity times 0, converts to the lowest integer.
+    if out.quads.as_flattened().contains(&i8::MIN) {
+        *out = Int8Block::NAN;
+        return;
+    }
     out.scale = largest / 127.0;
     out.neg_half_sums = [-isa.reduce_sum_i32(a), -isa.reduce_sum_i32(b)];
     out.neg_sum = out.neg_half_sums[0] + out.neg_half_sums[1];
@@ -137,6 +154,25 @@ mod tests {
         }
         for kind in IsaKind::available() {
             assert_eq!(kind.dispatch(Encode(&x)), want, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_not_finite_decodes_to_nan_on_every_instruction_set() {
+        for wild in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+            for places in [&[0][..], &[31], &[3, 20], &[15, 16, 17], &[0, 8, 16, 24]] {
+                let mut x = [1.0; 3 * BLOCK_LEN];
+                places.iter().for_each(|place| x[BLOCK_LEN + place] = wild);
+                for kind in IsaKind::available() {
+                    let blocks = kind.dispatch(Encode(&x));
+                    assert!(
+                        blocks[1].decode().iter().all(|value| value.is_nan()),
+                        "{kind}, {wild} at {places:?}"
+                    );
+                    assert!(blocks[1].neg_scaled_sum.is_nan() && blocks[1].neg_sum == 0);
+                    assert_eq!((blocks[0], blocks[2].decode()), (blocks[2], [1.0; BLOCK_LEN]));
+                }
+            }
         }
     }
 }

@@ -20,12 +20,13 @@ use std::time::Duration;
 
 use bytemuck::Pod;
 
-use super::parts::{ClaimedParts, Claims, ProductSize};
+use super::parts::ProductSize;
 use super::{Arena, Extents, Region};
+use crate::cpu::claims::{ClaimedParts, Claims};
 use crate::cpu::kv_element::KvElement;
 use crate::cpu::kv_pool::{KvPages, KvPool, KvShare, WrittenPages};
-use crate::cpu::split::{By, Part, Share, Split, TileShare, TileTable};
-use crate::cpu::team::{Team, Worker, WorkerPanic};
+use crate::cpu::split::{By, Share, Split, TileShare, TileTable};
+use crate::cpu::team::{Part, Team, Worker, WorkerPanic};
 
 /// How a phase uses the KV pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -231,6 +232,12 @@ impl Access<'_> {
     /// Rows of a region in this step.
     pub(crate) fn n_rows<T: Pod>(&self, region: Region<T>) -> usize {
         region.rows.in_step(self.shares.extents)
+    }
+
+    /// A table of page runs of the step.
+    #[cfg(test)]
+    pub(super) fn page_runs(&self, runs: usize) -> &TileTable {
+        &self.shares.page_runs[runs]
     }
 
     /// The values of a region that the phase reads.

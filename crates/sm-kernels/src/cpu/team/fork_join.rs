@@ -1,17 +1,31 @@
-//! What the caller and the resident threads of a team share: the body to run, and who has left it.
+//! Lending a closure of the caller's stack to resident threads, until all of them have left it.
+//!
+//! What must hold, however a call ends: no thread uses the closure after [`ForkJoin::run`] has been left. So the wait for
+//! the others is in the drop of a guard, which unwinding cannot pass by, and what may panic besides the closure is caught
+//! where it happens: the payload of a panic can be any value, and dropping it can panic again.
+#![allow(unsafe_code, reason = "a borrowed closure is lent to resident threads for the length of one call")]
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Body, Worker, WorkerPanic, lock};
-use crate::cpu::barrier::{Barrier, PATIENCE};
+use super::worker::Worker;
+use crate::cpu::barrier::{Barrier, PATIENCE, Poisoned};
 use crate::cpu::signal::Signal;
+use crate::cpu::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
 /// How long an idle thread spins for the next call at most: longer than sampling takes between two steps.
 const MAX_IDLE_PATIENCE: Duration = Duration::from_micros(500);
+
+/// What each worker runs.
+pub(crate) type Body<'b> = dyn Fn(&Worker<'_>) -> Result<(), Poisoned> + Sync + 'b;
+
+/// A worker panicked. The team can be used again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WorkerPanic {
+    /// The panic's message.
+    pub(crate) message: String,
+}
 
 /// What a call runs.
 #[derive(Clone, Copy)]
@@ -21,7 +35,7 @@ struct Call {
 }
 
 /// Shared by the caller and the resident threads.
-pub(super) struct ForkJoin {
+pub(crate) struct ForkJoin {
     barrier: Barrier,
     call: Mutex<Option<Call>>,
     /// For each resident thread, the number of calls that it takes part in so far.
@@ -34,8 +48,21 @@ pub(super) struct ForkJoin {
     waited_ns: AtomicU64,
 }
 
+/// A closure that is lent out. Dropping it waits until nobody has it any more.
+struct Lent<'f> {
+    fork_join: &'f ForkJoin,
+    n_workers: usize,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.fork_join.n_left.wait_until(PATIENCE, |n_left| n_left as usize == self.n_workers - 1);
+        *lock(&self.fork_join.call) = None;
+    }
+}
+
 impl ForkJoin {
-    pub(super) fn new(n_workers: usize) -> Self {
+    pub(crate) fn new(n_workers: usize) -> Self {
         Self {
             barrier: Barrier::default(),
             call: Mutex::new(None),
@@ -48,45 +75,24 @@ impl ForkJoin {
     }
 
     /// Workers, the caller included.
-    pub(super) fn n_workers(&self) -> usize {
+    pub(crate) fn n_workers(&self) -> usize {
         self.calls.len() + 1
     }
 
-    pub(super) fn barrier(&self) -> &Barrier {
-        &self.barrier
-    }
-
-    /// Has the first `n_workers` run `body`.
-    pub(super) fn publish(&self, body: &'static Body<'static>, n_workers: usize) {
-        self.n_left.reset();
-        self.waited_ns.store(0, Ordering::Relaxed);
-        *lock(&self.call) = Some(Call { body, n_workers });
-        self.calls[..n_workers - 1].iter().for_each(|calls| calls.add(1));
-    }
-
-    /// Lets the resident threads end.
-    pub(super) fn close(&self) {
-        self.is_closed.store(true, Ordering::Release);
-        self.calls.iter().for_each(|calls| calls.add(1));
-    }
-
-    /// Runs a worker's part of a call.
-    pub(super) fn work(&self, worker: &Worker<'_>, body: &Body<'_>) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
-            // A poisoned barrier only means that this worker leaves early; the one that panicked reports it.
-            let _ = body(worker);
-        })) {
-            lock(&self.first_panic)
-                .get_or_insert_with(|| WorkerPanic { message: message_of(payload.as_ref()) });
-            self.barrier.poison();
+    /// Has the first `n_workers` run `body`, the calling thread as worker 0, and returns when all have left it: the longest
+    /// time that one of them has waited at barriers. One call at a time.
+    ///
+    /// # Errors
+    /// The first panic of a worker; the others leave at their next barrier.
+    pub(crate) fn run(&self, n_workers: usize, body: &Body<'_>) -> Result<Duration, WorkerPanic> {
+        // SAFETY: only the lifetime changes. Threads use `body` between `publish` and their increment of `n_left`, which
+        // the drop of `Lent` waits for: at the end of its block, or when something in it unwinds.
+        let lent = unsafe { std::mem::transmute::<&Body<'_>, &'static Body<'static>>(body) };
+        {
+            let _until_all_have_left = Lent { fork_join: self, n_workers };
+            self.publish(lent, n_workers);
+            self.work(&Worker::new(0, n_workers, &self.barrier), body);
         }
-        self.waited_ns.fetch_max(worker.waited.get().as_nanos() as u64, Ordering::Relaxed);
-    }
-
-    /// Waits until all have left the body. Returns the longest time that one has waited at barriers.
-    pub(super) fn finish(&self, n_workers: usize) -> Result<Duration, WorkerPanic> {
-        self.n_left.wait_until(PATIENCE, |n_left| n_left as usize == n_workers - 1);
-        *lock(&self.call) = None;
         match lock(&self.first_panic).take() {
             None => Ok(Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed))),
             Some(panic) => {
@@ -96,8 +102,36 @@ impl ForkJoin {
         }
     }
 
+    /// Has resident threads below `n_workers` run `body`.
+    fn publish(&self, body: &'static Body<'static>, n_workers: usize) {
+        self.n_left.reset();
+        self.waited_ns.store(0, Ordering::Relaxed);
+        *lock(&self.call) = Some(Call { body, n_workers });
+        self.calls[..n_workers - 1].iter().for_each(|calls| calls.add(1));
+    }
+
+    /// Lets the resident threads end.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.calls.iter().for_each(|calls| calls.add(1));
+    }
+
+    /// Runs a worker's part of a call. Does not unwind.
+    fn work(&self, worker: &Worker<'_>, body: &Body<'_>) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
+            // A poisoned barrier only means that this worker leaves early; the one that panicked reports it.
+            let _ = body(worker);
+        })) {
+            let message = message_of(payload.as_ref());
+            drop_quietly(payload);
+            lock(&self.first_panic).get_or_insert(WorkerPanic { message });
+            self.barrier.poison();
+        }
+        self.waited_ns.fetch_max(worker.waited().as_nanos() as u64, Ordering::Relaxed);
+    }
+
     /// Runs a resident thread until the threads are closed.
-    pub(super) fn serve(&self, index: usize) {
+    pub(crate) fn serve(&self, index: usize) {
         let calls = &self.calls[index - 1];
         let mut n_calls = 0;
         let mut patience = PATIENCE;
@@ -118,8 +152,15 @@ impl ForkJoin {
 
     /// Resident threads that sleep.
     #[cfg(test)]
-    pub(super) fn n_sleeping(&self) -> u32 {
+    pub(crate) fn n_sleeping(&self) -> u32 {
         self.calls.iter().map(Signal::n_sleeping).sum()
+    }
+}
+
+/// Drops the payload of a panic. If that panics too, the second payload is leaked: dropping it might go on like that.
+fn drop_quietly(payload: Box<dyn Any + Send>) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
     }
 }
 

@@ -1,8 +1,10 @@
-//! Teams: order, panics, shares, and the sharing of threads.
+//! Teams: order, panics, shares, claims, and the sharing of threads.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
+use crate::cpu::claims::Claims;
+use crate::cpu::signal::Signal;
 
 #[test]
 fn barrier_orders_phases() {
@@ -121,5 +123,88 @@ fn a_call_has_the_workers_it_asks_for() {
         }
         let each = (0..n_workers).map(|index| 20 << (8 * index)).sum::<usize>();
         assert_eq!(n_ran.into_inner(), each, "{n_workers} workers");
+    }
+}
+
+/// A payload of a panic that panics when it is dropped, which safe code may throw.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "the payload panics when it is dropped");
+    }
+}
+
+#[test]
+fn a_call_ends_after_all_have_left_it_even_if_a_payload_panics_when_dropped() {
+    let mut team = Team::new(2).unwrap();
+    for culprit in [0, 1, 0] {
+        let is_thrown = AtomicBool::new(false);
+        let n_left = AtomicUsize::new(0);
+        let result = team.run(|worker| {
+            if worker.index() == culprit {
+                is_thrown.store(true, Ordering::Release);
+                std::panic::panic_any(Bomb);
+            }
+            while !is_thrown.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            // Long enough for a caller that does not wait to be gone.
+            (0..1000).for_each(|_| std::thread::yield_now());
+            n_left.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        });
+        assert_eq!(result, Err(WorkerPanic { message: "no message".to_owned() }));
+        assert_eq!(n_left.into_inner(), 1, "the other worker was waited for");
+    }
+    team.run(|worker| worker.barrier()).unwrap();
+}
+
+#[test]
+fn sleepers_wake_when_the_number_changes() {
+    let signal = Signal::default();
+    for patience in [Duration::ZERO, Duration::from_micros(5), Duration::from_secs(60)] {
+        let next = signal.value() + 1;
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| signal.wait_until(patience, |value| value == next));
+            if patience < Duration::from_secs(1) {
+                while signal.n_sleeping() == 0 {
+                    std::thread::yield_now();
+                }
+            }
+            signal.add(1);
+            waiting.join().unwrap();
+        });
+        assert_eq!(signal.n_sleeping(), 0);
+    }
+    assert_eq!(signal.wait_until(Duration::ZERO, |value| value == 3), Duration::ZERO);
+}
+
+#[test]
+fn every_part_is_claimed_once_in_every_phase() {
+    for n_workers in 1..=4 {
+        // There may be room for more workers than take part.
+        let mut claims = Claims::new(4);
+        for n_own in [1, 3, 16] {
+            claims.reset();
+            let counts: Vec<Vec<_>> =
+                (0..5).map(|_| (0..n_workers * n_own).map(|_| AtomicUsize::new(0)).collect()).collect();
+            let body = |worker: &Worker<'_>| {
+                for (phase, counts) in counts.iter().enumerate() {
+                    for part in claims.of_phase(phase, worker, n_own) {
+                        assert_eq!(part.count, counts.len());
+                        counts[part.index].fetch_add(1, Ordering::Relaxed);
+                        // A slow worker leaves its parts to others.
+                        if worker.index() == phase % n_workers {
+                            std::thread::yield_now();
+                        }
+                    }
+                    worker.barrier()?;
+                }
+                Ok(())
+            };
+            Team::new(n_workers).unwrap().run(body).unwrap();
+            assert!(counts.iter().flatten().all(|count| count.load(Ordering::Relaxed) == 1));
+        }
     }
 }
