@@ -50,7 +50,7 @@ pub use stats::EngineStats;
 pub use ticket::RequestStatus;
 
 use crate::clock::Clock;
-use crate::input::longest;
+use crate::input::{Input, ModelBounds, longest};
 use crate::prompt::RenderedPrompt;
 use crate::prompt_limit::PromptLimit;
 use crate::rules::Rules;
@@ -293,6 +293,26 @@ impl Engine {
         (Arc::new(namespace), rope_range)
     }
 
+    /// Renders and tokenizes a prompt, and checks it as far as possible without knowing a session. Returns with it the text that
+    /// the answer begins with.
+    fn prompt(&self, request: &Request) -> Result<(PromptTokens, String), Error> {
+        let mode = request.session.as_ref().map(|(_, mode)| *mode);
+        mode.map_or(Ok(()), |mode| self.check_session(mode))?;
+        let text = &self.0.model.text;
+        let mut rendered = RenderedPrompt::new(&request.prompt, self.0.model.template(), mode)?;
+        let echo = rendered.echo(text, &request.options)?;
+        let bounds = ModelBounds { context_len: self.context_len(), ..self.0.model.bounds() };
+        let limit = PromptLimit::new(&request.options, bounds.context_len);
+        let (first, start) = rendered.encode(text, limit)?;
+        let prompt = match mode {
+            None => PromptTokens::Alone(Input::new(first, start, &request.options, &bounds)?),
+            Some(_) => {
+                PromptTokens::InSession { first, start, appended: rendered.encode_appended(text, limit) }
+            }
+        };
+        Ok((prompt, echo))
+    }
+
     fn send(&self, request: Request, delivery: Delivery, extra: Extra) -> Result<RequestHandle, Error> {
         let Extra { callback, owner, has_spoken, keep_alive } = extra;
         let submitted = self.0.clock.now();
@@ -301,20 +321,16 @@ impl Engine {
         if actual > limit {
             return Err(Error::limit(LimitedResource::Queue(QueueLimit::Choices), limit, actual));
         }
-        let mode = request.session.as_ref().map(|(_, mode)| *mode);
-        mode.map_or(Ok(()), |mode| self.check_session(mode))?;
         let LoadedModel { text, grammars, .. } = &self.0.model;
-        let mut rendered = RenderedPrompt::new(&request.prompt, self.0.model.template(), mode)?;
-        let echo = rendered.echo(text, &request.options)?;
-        let limit = PromptLimit::new(&request.options, self.0.model.context_len);
-        let (first, start) = rendered.encode(text, limit)?;
-        let prompt = PromptTokens { first, start, appended: rendered.encode_appended(text, limit) };
+        let (prompt, echo) = self.prompt(&request)?;
         let Request {
             options, n, select, priority, client, session, salt, speculate, filters, cancel, ..
         } = request;
         let rules = Rules::new(&options, text, grammars)?.with_filters(filters);
-        let n_alone = longest(prompt.first.len(), &options, &self.0.model.bounds());
-        let n_longest = if session.is_some() { self.0.model.context_len } else { n_alone };
+        let n_longest = match &prompt {
+            PromptTokens::Alone(input) => longest(input.tokens.len(), &options, &self.0.model.bounds()),
+            PromptTokens::InSession { .. } => self.0.model.context_len,
+        };
         let (namespace, rope_range) = self.namespace(salt, n_longest);
         let room = TicketRoom {
             n_choices: n,

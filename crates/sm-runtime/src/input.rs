@@ -65,6 +65,18 @@ impl Input {
         Ok(Self { tokens, text_start, n_truncated, context_len })
     }
 
+    /// The same in a context that may have become shorter.
+    ///
+    /// # Errors
+    /// If it does not fit any more.
+    pub(crate) fn within(self, context_len: usize) -> Result<Self, Error> {
+        let context_len = self.context_len.min(context_len);
+        if self.tokens.len() >= context_len {
+            return Err(Error::limit(LimitedResource::Context, context_len, self.tokens.len() + 1));
+        }
+        Ok(Self { context_len, ..self })
+    }
+
     /// How many tokens may be generated.
     pub(crate) fn bound(&self, options: &GenerationOptions) -> Bound {
         let n_prompt = self.tokens.len();

@@ -51,13 +51,18 @@ pub(crate) struct Submission {
     pub(crate) rope_range: RopeRange,
 }
 
-/// A tokenized prompt. Which variant applies is known once the session is looked up.
-pub(crate) struct PromptTokens {
-    /// Tokens without preceding context.
-    pub(crate) first: Vec<TokenId>,
-    pub(crate) start: TextStart,
-    /// Tokens after a session's context, if they differ.
-    pub(crate) appended: Option<Result<Vec<TokenId>, Error>>,
+/// A tokenized prompt.
+pub(crate) enum PromptTokens {
+    /// Without a session: checked when it was submitted.
+    Alone(Input),
+    /// Which tokens apply is known once the session is looked up.
+    InSession {
+        /// Tokens without preceding context.
+        first: Vec<TokenId>,
+        start: TextStart,
+        /// Tokens after a session's context, if they differ.
+        appended: Option<Result<Vec<TokenId>, Error>>,
+    },
 }
 
 /// The state owned by the engine's thread.
@@ -327,8 +332,13 @@ impl Core {
         namespace: &Namespace,
         params: &RequestParams,
     ) -> Result<(Input, Option<Turn>), Error> {
+        let (first, start, appended) = match prompt {
+            // The context may have become shorter in the meantime.
+            PromptTokens::Alone(input) => return Ok((input.within(self.bounds.context_len)?, None)),
+            PromptTokens::InSession { first, start, appended } => (first, start, appended),
+        };
         let Some((session, mode)) = session else {
-            return Ok((Input::new(prompt.first, prompt.start, &params.options, &self.bounds)?, None));
+            return Ok((Input::new(first, start, &params.options, &self.bounds)?, None));
         };
         let token_ids = self.cache.session_token_ids(session).unwrap_or_default();
         let has_spoken = params.has_spoken.as_ref().is_some_and(|spoken| spoken.load(Ordering::Relaxed));
@@ -336,16 +346,16 @@ impl Core {
         if token_ids.is_empty() && has_spoken && is_to_persist && *mode == SessionMode::Append {
             return Err(CacheError::UnknownSession { session: session.clone() }.into());
         }
-        let tokens = match prompt.appended {
+        let tokens = match appended {
             Some(appended) if !token_ids.is_empty() => appended?,
-            _ => prompt.first,
+            _ => first,
         };
         let context = match mode {
             SessionMode::Append => [token_ids, &tokens].concat(),
             SessionMode::Prefix => tokens.clone(),
         };
         // Check before the cache does: a full context should be reported as such, not as a lack of pages.
-        let input = Input::new(context, prompt.start, &params.options, &self.bounds)?;
+        let input = Input::new(context, start, &params.options, &self.bounds)?;
         if input.n_truncated > 0 && *mode == SessionMode::Append {
             let message = "cutting the head off would change what the session has said; raise it, or send the whole \
                            conversation in prefix mode";

@@ -11,7 +11,7 @@ use super::{SIZE, alone, always, config, engine_of, request, seeded, text};
 use crate::testing::{FakeSize, fake_model, hashed, losing, token_of};
 use crate::{
     CancelToken, Engine, EngineConfig, Error, ErrorKind, GenerationStrategy, LimitedResource, MetricsSink,
-    RecentMetrics, Request, RequestHandle, RequestMetrics, Resource, StepMetrics,
+    RecentMetrics, Request, RequestHandle, RequestMetrics, Resource, SessionId, SessionMode, StepMetrics,
 };
 
 #[test]
@@ -131,12 +131,16 @@ fn a_sink_is_told_of_candidates_and_of_requests_that_cannot_be_served() {
     let served = several.submit(Request { n: 3, ..request("abc", 1, 4) }).unwrap();
     let served_id = served.id();
     served.wait().unwrap();
-    let refused = several.submit(request(&"x".repeat(200), 1, 4)).unwrap();
+    several.submit(request(&"x".repeat(200), 1, 4)).unwrap_err();
+    // Whether a session's prompt fits, only the engine knows.
+    let long = request(&"x".repeat(40), 1, 4).session(SessionId::new_id(), SessionMode::Append);
+    several.submit(long.clone()).unwrap().wait().unwrap();
+    let refused = several.submit(long).unwrap();
     let refused_id = refused.id();
     refused.wait().unwrap_err();
     several.shut_down(Duration::from_secs(10)).unwrap();
     let told = requests.0.lock().unwrap();
-    let [first, second] = &told[..] else { panic!("{told:?}") };
+    let [first, _, second] = &told[..] else { panic!("{told:?}") };
     assert_eq!([first.id, second.id], [served_id, refused_id]);
     assert_eq!((first.usage.strategy(), first.usage.choices), (GenerationStrategy::Parallel, 3));
     assert_eq!((second.finish_reason, second.queue, second.usage.choices), (None, None, 0));
