@@ -12,6 +12,7 @@ mod generate;
 mod kv_disk;
 mod model_files;
 mod run;
+mod serve;
 #[path = "../../../sm-model/src/testing.rs"]
 mod testing;
 mod tools;

@@ -1,0 +1,273 @@
+//! Options of a request by name: those of the runtime, and those by which common APIs know them.
+
+use serde_json::Value;
+use sm_runtime::{EosRule, GenerationOptions, Grammar, LongInput, SamplerKind, SamplingOptions, TokenId};
+
+/// Other names: those of the runtime and of common APIs.
+const ALIASES: [(&str, &str); 9] = [
+    ("max_tokens", "n_tokens"),
+    ("max_new_tokens", "n_tokens"),
+    ("max_completion_tokens", "n_tokens"),
+    ("n_predict", "n_tokens"),
+    ("temperature", "temp"),
+    ("repetition_penalty", "repeat_penalty"),
+    ("typical_p", "typical"),
+    ("top_n_sigma", "top_nsigma"),
+    ("min_new_tokens", "min_tokens"),
+];
+
+/// The name by which an option is known here.
+pub fn canonical(name: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| name)
+}
+
+/// Sets an option by its canonical name; `None` if no option has that name.
+///
+/// # Errors
+/// What the value must be, and what it is.
+pub fn set(options: &mut GenerationOptions, name: &str, value: &Value) -> Option<Result<(), String>> {
+    set_sampling(&mut options.sampling, name, value)
+        .or_else(|| set_sampler(&mut options.sampling, name, value))
+        .or_else(|| set_end(options, name, value))
+        .or_else(|| set_form(options, name, value))
+}
+
+/// What most people know.
+fn set_sampling(sampling: &mut SamplingOptions, name: &str, value: &Value) -> Option<Result<(), String>> {
+    Some(match name {
+        "temp" => number(value).map(|it| sampling.temperature = it),
+        "top_k" => count_or_unlimited(value, 0).map(|it| sampling.top_k = it),
+        "top_p" => number(value).map(|it| sampling.top_p = it),
+        "min_p" => number(value).map(|it| sampling.min_p = it),
+        "repeat_penalty" => number(value).map(|it| sampling.repetition_penalty = it),
+        "repetition_window" => count(value).map(|it| sampling.repetition_window = it),
+        "presence_penalty" => number(value).map(|it| sampling.presence_penalty = it),
+        "frequency_penalty" => number(value).map(|it| sampling.frequency_penalty = it),
+        "seed" => seed(value).map(|it| sampling.seed = it),
+        "logit_bias" => biases(value).map(|it| sampling.logit_bias = it),
+        "allowed_tokens" => tokens(value).map(|it| sampling.allowed_tokens = Some(it)),
+        "bad_words" => texts(value).map(|it| sampling.bad_words = it),
+        _ => return None,
+    })
+}
+
+/// The other samplers.
+fn set_sampler(sampling: &mut SamplingOptions, name: &str, value: &Value) -> Option<Result<(), String>> {
+    let SamplingOptions { dry, xtc, dynamic_temperature, mirostat, .. } = sampling;
+    Some(match name {
+        "top_nsigma" => number(value).map(|it| sampling.top_n_sigma = it),
+        "typical" => number(value).map(|it| sampling.typical_p = it),
+        "xtc_probability" => number(value).map(|it| xtc.probability = it),
+        "xtc_threshold" => number(value).map(|it| xtc.threshold = it),
+        "dry_multiplier" => number(value).map(|it| dry.multiplier = it),
+        "dry_base" => number(value).map(|it| dry.base = it),
+        "dry_allowed_length" => count(value).map(|it| dry.allowed_length = it),
+        "dry_window" => count(value).map(|it| dry.window = it),
+        "dry_sequence_breakers" => texts(value).map(|it| dry.sequence_breakers = it),
+        "dynatemp_range" => number(value).map(|it| dynamic_temperature.range = it),
+        "dynatemp_exponent" => number(value).map(|it| dynamic_temperature.exponent = it),
+        "mirostat" => match value.as_u64() {
+            Some(0) => {
+                *mirostat = None;
+                Ok(())
+            }
+            Some(2) => Ok(_ = mirostat.get_or_insert_default()),
+            _ => Err("must be 2, or 0 to disable it".to_owned()),
+        },
+        "mirostat_tau" => number(value).map(|it| mirostat.get_or_insert_default().tau = it),
+        "mirostat_eta" => number(value).map(|it| mirostat.get_or_insert_default().eta = it),
+        "samplers" => samplers(value).map(|it| sampling.samplers = Some(it)),
+        _ => return None,
+    })
+}
+
+/// Where the output ends, and what comes with it.
+fn set_end(options: &mut GenerationOptions, name: &str, value: &Value) -> Option<Result<(), String>> {
+    let GenerationOptions { limits, stop, echo, logprobs, prompt_logprobs, .. } = options;
+    Some(match name {
+        "n_tokens" => count_or_unlimited(value, usize::MAX).map(|it| limits.max_new_tokens = it),
+        "min_tokens" => count(value).map(|it| stop.min_new_tokens = it),
+        "max_length" => count(value).map(|it| limits.max_length = Some(it)),
+        "max_prompt_tokens" => count(value).map(|it| limits.max_input_tokens = Some(it)),
+        "keep_tail" => {
+            flag(value).map(|it| limits.long_input = if it { LongInput::KeepTail } else { LongInput::Reject })
+        }
+        "max_time_ms" => count(value).map(|it| limits.max_time_ms = Some(it as u64)),
+        "stop" if value.is_string() => text(value).map(|it| stop.sequences = vec![it]),
+        "stop" => texts(value).map(|it| stop.sequences = it),
+        "stop_token_ids" => tokens(value).map(|it| stop.token_ids = it),
+        "ignore_eos" => flag(value).map(|it| stop.eos = if it { EosRule::Ignore } else { EosRule::Stop }),
+        "echo" => flag(value).map(|it| *echo = it),
+        "logprobs" => count(value).map(|it| *logprobs = Some(it)),
+        "prompt_logprobs" => count(value).map(|it| *prompt_logprobs = Some(it)),
+        _ => return None,
+    })
+}
+
+/// The form of the output.
+fn set_form(options: &mut GenerationOptions, name: &str, value: &Value) -> Option<Result<(), String>> {
+    let grammar = &mut options.grammar;
+    Some(match name {
+        "json_schema" => {
+            *grammar = Some(Grammar::JsonSchema(value.to_string()));
+            Ok(())
+        }
+        "json_object" => flag(value).map(|it| *grammar = it.then_some(Grammar::JsonObject)),
+        "response_format" => response_format(value).map(|it| *grammar = it),
+        "regex" => text(value).map(|it| *grammar = Some(Grammar::Regex(it))),
+        "grammar" => text(value).map(|it| *grammar = Some(Grammar::Lark(it))),
+        _ => return None,
+    })
+}
+
+/// Reads the form as OpenAI's API has it: `{"type": "json_schema", "json_schema": {"name": …, "schema": {…}}}`, `json_object` or `text`.
+fn response_format(value: &Value) -> Result<Option<Grammar>, String> {
+    let what = "{\"type\": \"json_schema\", \"json_schema\": {\"schema\": …}}, {\"type\": \"json_object\"} or {\"type\": \"text\"}";
+    let refused = || expected(what, value);
+    match value.get("type").and_then(Value::as_str) {
+        Some("text") => Ok(None),
+        Some("json_object") => Ok(Some(Grammar::JsonObject)),
+        Some("json_schema") => {
+            let schema = value.pointer("/json_schema/schema").ok_or_else(refused)?;
+            Ok(Some(Grammar::JsonSchema(schema.to_string())))
+        }
+        _ => Err(refused()),
+    }
+}
+
+/// What a value must be, and what it is.
+fn expected(what: &str, value: &Value) -> String {
+    let mut given = value.to_string();
+    if given.len() > 40 {
+        given = given.chars().take(40).chain(['…']).collect();
+    }
+    format!("must be {what}, not {given}")
+}
+
+/// Reads a text.
+///
+/// # Errors
+/// What it must be, and what it is.
+pub fn text(value: &Value) -> Result<String, String> {
+    value.as_str().map(str::to_owned).ok_or_else(|| expected("a text", value))
+}
+
+fn texts(value: &Value) -> Result<Vec<String>, String> {
+    list(value, "a list of texts", |each| each.as_str().map(str::to_owned))
+}
+
+fn number(value: &Value) -> Result<f32, String> {
+    value.as_f64().map(|number| number as f32).ok_or_else(|| expected("a number", value))
+}
+
+/// Reads a number of things.
+///
+/// # Errors
+/// What it must be, and what it is.
+pub fn count(value: &Value) -> Result<usize, String> {
+    let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
+    number.ok_or_else(|| expected("a whole number of 0 or more", value))
+}
+
+/// Reads a number of which -1 means `unlimited`, as in llama.cpp.
+fn count_or_unlimited(value: &Value, unlimited: usize) -> Result<usize, String> {
+    if value.as_i64() == Some(-1) { Ok(unlimited) } else { count(value) }
+}
+
+/// Reads a seed; -1 is a random one.
+fn seed(value: &Value) -> Result<Option<u64>, String> {
+    if value.as_i64() == Some(-1) {
+        return Ok(None);
+    }
+    let what = "a whole number of 0 or more, or -1 for a random seed";
+    value.as_u64().map(Some).ok_or_else(|| expected(what, value))
+}
+
+fn flag(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| expected("true or false", value))
+}
+
+/// Reads token ids.
+///
+/// # Errors
+/// What it must be, and what it is.
+pub fn tokens(value: &Value) -> Result<Vec<TokenId>, String> {
+    list(value, "a list of token ids", token)
+}
+
+fn token(value: &Value) -> Option<TokenId> {
+    value.as_u64().and_then(|id| u32::try_from(id).ok()).map(TokenId)
+}
+
+/// Reads biases: pairs of a token id and a number, or an object of them, as OpenAI's; `false` forbids a token.
+fn biases(value: &Value) -> Result<Vec<(TokenId, f32)>, String> {
+    let what = "a list of pairs of a token id and a number, or an object of them";
+    let bias = |value: &Value| match value {
+        Value::Bool(false) => Some(f32::NEG_INFINITY),
+        other => other.as_f64().map(|number| number as f32),
+    };
+    if let Value::Object(biases) = value {
+        let each = |(id, value): (&String, &Value)| Some((TokenId(id.parse().ok()?), bias(value)?));
+        return biases.iter().map(each).collect::<Option<_>>().ok_or_else(|| expected(what, value));
+    }
+    list(value, what, |pair| match pair.as_array()?.as_slice() {
+        [id, value] => Some((token(id)?, bias(value)?)),
+        _ => None,
+    })
+}
+
+fn samplers(value: &Value) -> Result<Vec<SamplerKind>, String> {
+    let names = texts(value)?;
+    let kinds = names.iter().map(|name| name.parse());
+    kinds.collect::<Result<_, sm_runtime::Error>>().map_err(|error| error.to_string())
+}
+
+fn list<T>(value: &Value, what: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>, String> {
+    let read = value.as_array().and_then(|list| list.iter().map(read).collect());
+    read.ok_or_else(|| expected(what, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_option_can_be_set_by_its_name() {
+        let mut options = GenerationOptions::new();
+        for (name, value) in [
+            ("n_predict", json!(-1)),
+            ("temperature", json!(0.5)),
+            ("top_k", json!(-1)),
+            ("seed", json!(-1)),
+            ("logit_bias", json!({"3": -1.5, "4": false})),
+            ("min_new_tokens", json!(2)),
+            ("stop_token_ids", json!([7])),
+            ("mirostat_tau", json!(3)),
+            ("dry_sequence_breakers", json!(["x"])),
+            ("samplers", json!(["top_k", "temperature"])),
+        ] {
+            set(&mut options, canonical(name), &value).unwrap().unwrap();
+        }
+        assert_eq!((options.limits.max_new_tokens, options.sampling.top_k), (usize::MAX, 0));
+        assert_eq!(options.sampling.logit_bias, [(TokenId(3), -1.5), (TokenId(4), f32::NEG_INFINITY)]);
+        assert_eq!(options.sampling.mirostat.map(|it| it.tau), Some(3.0));
+        assert_eq!(options.sampling.samplers, Some(vec![SamplerKind::TopK, SamplerKind::Temperature]));
+        assert!(set(&mut options, "tempratur", &json!(1)).is_none());
+    }
+
+    #[test]
+    fn messages_say_what_was_expected_in_plain_words() {
+        for (name, value, message) in [
+            ("temp", json!("hot"), "must be a number, not \"hot\""),
+            ("n_tokens", json!(1.5), "must be a whole number of 0 or more, not 1.5"),
+            ("ignore_eos", json!(1), "must be true or false, not 1"),
+            ("stop", json!([1]), "must be a list of texts, not [1]"),
+            ("allowed_tokens", json!([-1]), "must be a list of token ids, not [-1]"),
+        ] {
+            let error = set(&mut GenerationOptions::new(), name, &value).unwrap().unwrap_err();
+            assert_eq!(error, message, "{name}");
+        }
+    }
+}
