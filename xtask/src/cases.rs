@@ -10,8 +10,7 @@ use crate::spawn::{self, command, root, target};
 const GROUPS: [&str; 3] = ["engine", "hardening", "models"];
 
 /// Cases that `sm` does not get right yet.
-const KNOWN_WRONG: [&str; 6] = [
-    "hardening/01-schema-ref-chain-kills-process",
+const KNOWN_WRONG: [&str; 5] = [
     "hardening/03-chat-template-memory",
     "hardening/05-kv-disk-poisoned-by-replaced-model",
     "hardening/10-truncated-packed-file-sigbus",

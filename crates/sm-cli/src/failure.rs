@@ -29,6 +29,12 @@ pub(crate) enum Failure {
         /// What is wrong with the value.
         message: String,
     },
+    /// Requests of a batch failed, with `--fail-on-error`.
+    #[error("{n_failed} requests failed; their answers say why")]
+    Requests {
+        /// How many.
+        n_failed: u64,
+    },
     /// The model cannot be exported.
     #[error(transparent)]
     Export(#[from] sm_runtime::model::ExportError),

@@ -10,7 +10,7 @@ use sm_tensor::{setters, some_setters};
 
 pub use preset::Preset;
 
-use crate::{Error, ExecutorOptions, KvDiskConfig, LoadOptions, SpeculationConfig};
+use crate::{Error, ExecutorOptions, GrammarLimits, KvDiskConfig, LoadOptions, SpeculationConfig};
 
 /// Configuration of an engine.
 ///
@@ -40,6 +40,8 @@ pub struct EngineConfig {
     pub cache: KvCacheConfig,
     /// Speculative decoding. Drafting needs memory for the logits of all drafts in a step.
     pub speculation: SpeculationConfig,
+    /// What it may cost to compile a request's grammar.
+    pub grammar: GrammarLimits,
     /// Disk tier for evicted pages. None by default.
     pub kv_disk: Option<KvDiskConfig>,
 }
@@ -56,6 +58,7 @@ impl EngineConfig {
         batching: BatchingConfig,
         cache: KvCacheConfig,
         speculation: SpeculationConfig,
+        grammar: GrammarLimits,
     );
     some_setters!(kv_disk: KvDiskConfig);
 
@@ -65,6 +68,7 @@ impl EngineConfig {
     /// If a value is invalid.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         self.batching.validate()?;
+        self.grammar.validate()?;
         self.speculation.validate()
     }
 

@@ -75,7 +75,7 @@
 //!
 //! # Structured output
 //!
-//! A [`Grammar`] constrains sampling: a JSON schema, any JSON object, a regular expression, or a Lark grammar.
+//! A [`Grammar`] constrains sampling: a JSON schema, any JSON object, a regular expression, or a grammar in GBNF or Lark.
 //! With the feature `typed`, `Engine::generate_typed` returns a value of a Rust type.
 //!
 //! ```
@@ -196,7 +196,7 @@ pub use engine::{
 };
 pub use error::{Error, ErrorKind, KvDiskError, LimitedResource, LoadError, MemoryBound};
 pub use generator::{Generation, Generator};
-pub use grammar::Grammar;
+pub use grammar::{Grammar, GrammarLimits, WhiteSpace};
 pub use kv_disk::{KvDiskConfig, KvDiskStats};
 pub use load::{ExecutorOptions, LoadOptions, LoadedModel, Loader, PlannedLoad, TokenizerSource};
 pub use metrics::{

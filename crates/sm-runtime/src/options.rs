@@ -12,7 +12,7 @@ pub use sampler_kind::SamplerKind;
 pub use sampling::{DryOptions, DynamicTemperature, MirostatOptions, SamplingOptions, XtcOptions};
 pub use stop::{EosRule, MatchedStop, StopRules};
 
-use crate::{Error, Grammar};
+use crate::{Error, Grammar, WhiteSpace};
 
 /// Options of a generation.
 ///
@@ -36,6 +36,8 @@ pub struct GenerationOptions {
     pub stop: StopRules,
     /// Grammar that the output must match; the output ends where the grammar is complete. None by default.
     pub grammar: Option<Grammar>,
+    /// White space between the parts of JSON that `grammar` asks for. Compact by default.
+    pub white_space: WhiteSpace,
     /// Whether the text starts with the prompt and `logprobs` covers it too. Off by default.
     pub echo: bool,
     /// `Some(n)` returns the log-probabilities of each generated token and of the `n` most likely ones, before any filter.
@@ -55,7 +57,7 @@ impl GenerationOptions {
         Self::new().sampling(SamplingOptions::greedy())
     }
 
-    setters!(sampling: SamplingOptions, limits: Limits, stop: StopRules);
+    setters!(sampling: SamplingOptions, limits: Limits, stop: StopRules, white_space: WhiteSpace);
     some_setters!(grammar: Grammar, logprobs: usize, prompt_logprobs: usize);
 
     /// Starts the text with the prompt.

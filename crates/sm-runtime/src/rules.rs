@@ -1,4 +1,4 @@
-//! Compiles a request's sampling rules on the caller's thread, before any work, so that an error only affects this request.
+//! Compiles a request's sampling rules while the caller waits, before any work, so that an error only affects this request.
 
 mod breakers;
 
@@ -38,7 +38,8 @@ impl Rules {
             chain = chain.with_filter(Box::new(EarlyEnd { tokens, min_new_tokens }));
         }
         let grammar = options.grammar.as_ref();
-        let constraint = grammar.map(|grammar| grammars.compile(grammar, text)).transpose()?;
+        let constraint = grammar.map(|grammar| grammars.compile(grammar, options.white_space, text));
+        let constraint = constraint.transpose()?;
         Ok(Self { chain, constraint })
     }
 }

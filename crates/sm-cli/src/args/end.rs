@@ -64,6 +64,7 @@ impl EndArgs {
         options.limits.max_time_ms = self.max_time_ms.map(|n| n as u64);
         options.limits.long_input = if self.keep_tail { LongInput::KeepTail } else { LongInput::Reject };
         options.grammar = grammar.read()?;
+        options.white_space = grammar.white_space();
         Ok(options)
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct LoadArgs {
     /// Context length, prompt and output together; 0 is the model's own [default: the model's, at most 4096]
     #[arg(short, long, alias = "ctx-size", value_name = "N", value_parser = number::count, allow_negative_numbers = true)]
     context: Option<usize>,
-    /// Fail if more than N bytes of memory are needed, as in 6G or 1.5GB, in powers of 1024
+    /// Keep all memory within N bytes, as in 6G or 1.5GB, in powers of 1024; fail if one context does not fit
     #[arg(long, value_name = "N")]
     memory_limit: Option<ByteSize>,
 }

@@ -1,9 +1,14 @@
 //! `sm batch`: answers the requests in a file.
 
+mod answer;
 mod answers;
+mod builder;
 mod fields;
 mod in_flight;
 mod lines;
+mod openai;
+mod recipient;
+mod refusal;
 mod request;
 
 use std::num::NonZeroUsize;
@@ -19,7 +24,8 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::{Progress, Unit};
 use crate::shown::shown;
-use answers::{Answer, Answers, Destination};
+use answer::Answer;
+use answers::{Answers, Destination};
 use in_flight::InFlight;
 use lines::Lines;
 
@@ -31,19 +37,20 @@ Examples:
   sm batch questions.jsonl answers.jsonl --resume
   sm batch -m ./Qwen3-0.6B --parallel 16 - - < questions.jsonl > answers.jsonl
 
-Each line of IN is an object with `prompt`, a text to continue, or `messages`, a chat to answer:
+Each line of IN is an object with `prompt`, a text or token ids to continue, or `messages`, a chat to answer:
   {\"id\": \"a\", \"prompt\": \"Once upon a time\", \"n_tokens\": 50}
   {\"id\": \"b\", \"messages\": [{\"role\": \"user\", \"content\": \"What is 17 + 25?\"}], \"temp\": 0}
 
 `id` defaults to the line number. Other fields override the options of the command line: n_tokens (or max_tokens),
 temp (or temperature), top_k, top_p, min_p, repeat_penalty (or repetition_penalty), presence_penalty,
-frequency_penalty, seed, stop, ignore_eos, json_schema (the schema itself), json_object, regex, grammar (its
-text), echo, max_time_ms, allowed_tokens, bad_words, logprobs and prompt_logprobs (numbers of alternatives); docs/cli.md
-lists those of every other sampler and limit.
+frequency_penalty, seed, stop, ignore_eos, n, json_schema (the schema itself), json_object, response_format, regex,
+grammar (its text), echo, max_time_ms, allowed_tokens, bad_words, logit_bias, tools, chat_template_kwargs, logprobs and
+prompt_logprobs (numbers of alternatives); docs/cli.md lists those of every other sampler and limit.
 With --seed S, line 1 has seed S, line 2 has S + 1, and so on.
 
 OUT gets one line per request, in the same order: {\"id\", \"text\", \"tokens\", \"finish_reason\", \"usage\",
-\"seed\"}, or {\"id\", \"error\"} if the request is invalid or fails. Such requests do not fail the command.
+\"seed\"}, or {\"id\", \"error\"} if the request is invalid or fails. Such requests fail the command only with
+--fail-on-error. Lines of OpenAI's batch files (custom_id, method, url, body) get answers in OpenAI's form.
 Ctrl-C keeps the answers written; --resume continues after them.")]
 pub(crate) struct Args {
     /// Requests, one JSON object per line; `-` is stdin
@@ -58,6 +65,9 @@ pub(crate) struct Args {
     /// Overwrite OUT
     #[arg(long)]
     force: bool,
+    /// Exit with 1 if a request is invalid or fails; all others are answered first
+    #[arg(long)]
+    fail_on_error: bool,
     /// Requests to run at a time [default: 8, or the preset's]
     #[arg(long, value_name = "N", value_parser = number::at_least_one, allow_negative_numbers = true)]
     parallel: Option<NonZeroUsize>,
@@ -99,12 +109,16 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let mut run = Run { lines, answers, tally: Tally::new(&destination), bar };
     let ended = run.answer_all(InFlight::new(&engine, parallel), &options, &stop);
     drop(run.bar);
+    run.tally.note_cut_forms(console);
     console.note(format_args!("{}", run.tally.summary() + &args.sampling.recommended(recommended)));
     args.engine.kv_disk.report(&engine, console);
     if matches!(ended, Err(Failure::Interrupted)) && !is_stream(&args.output) {
         console.note(format_args!("use --resume to continue {}", shown(&args.output)));
     }
-    ended
+    match run.tally.n_failed {
+        n_failed if n_failed > 0 && args.fail_on_error => ended.and(Err(Failure::Requests { n_failed })),
+        _ => ended,
+    }
 }
 
 /// Whether a path means stdin or stdout.
@@ -168,23 +182,43 @@ struct Tally {
     n_kept: u64,
     n_answers: u64,
     n_failed: u64,
+    /// Outputs that a limit cut before their form was complete.
+    n_cut_forms: u64,
     n_tokens: usize,
     began: Instant,
 }
 
 impl Tally {
     fn new(destination: &Destination) -> Self {
-        Self { n_kept: destination.n_kept(), n_answers: 0, n_failed: 0, n_tokens: 0, began: Instant::now() }
+        Self {
+            n_kept: destination.n_kept(),
+            n_answers: 0,
+            n_failed: 0,
+            n_cut_forms: 0,
+            n_tokens: 0,
+            began: Instant::now(),
+        }
     }
 
     fn count(&mut self, answer: &Answer) {
         self.n_answers += 1;
         self.n_failed += u64::from(answer.is_failed);
+        self.n_cut_forms += u64::from(answer.is_cut_form);
         self.n_tokens += answer.n_tokens;
     }
 
     fn rate(&self) -> f64 {
         self.n_tokens as f64 / self.began.elapsed().as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// Says so if outputs lack the end of their form.
+    fn note_cut_forms(&self, console: &Console) {
+        if self.n_cut_forms > 0 {
+            let n_cut_forms = self.n_cut_forms;
+            console.note(format_args!(
+                "{n_cut_forms} outputs were cut before their form was complete; raise n_tokens or -n"
+            ));
+        }
     }
 
     fn summary(&self) -> String {

@@ -10,7 +10,7 @@ use sm_runtime::model::chat::Message;
 use sm_runtime::model::tokenizer::EncodeOptions;
 use sm_runtime::{Completion, Engine, FinishReason, Prompt, Request, Select, TokenStream};
 
-use crate::args::{ChatArgs, ChatSetup, EndArgs, EngineArgs, GrammarArgs, SamplingArgs, number};
+use crate::args::{ChatArgs, ChatSetup, EndArgs, EngineArgs, GrammarArgs, SamplingArgs, is_cut, number};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -93,6 +93,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     options.sampling = args.sampling.options(recommended)?;
     args.note_bos(&text, &engine, console);
     let (prompt, splitter) = args.prompt(text, &setup, &engine);
+    let has_form = options.grammar.is_some();
     let request = Request::new(prompt, options).n(args.n_choices()).select(args.select());
     let stream = engine.stream(request)?;
     let cancel = stream.cancel_token();
@@ -109,6 +110,9 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     }
     console
         .note(format_args!("{}", summary(&completions, load_time) + &args.sampling.recommended(recommended)));
+    if has_form && completions.iter().any(is_cut) {
+        console.note(format_args!("the output was cut before its form was complete; raise -n"));
+    }
     args.engine.kv_disk.report(&engine, console);
     let is_cancelled = completions.iter().any(|each| each.finish_reason == FinishReason::Cancelled);
     if is_cancelled { Err(Failure::Interrupted) } else { Ok(()) }

@@ -101,6 +101,70 @@ fn a_wrong_line_is_answered_with_what_is_wrong_and_hurts_nobody() {
 }
 
 #[test]
+fn failed_requests_fail_the_command_if_asked_to() {
+    let lines = "{\"id\": \"a\", \"prompt\": 1}\n{\"id\": \"b\", \"prompt\": \"One\", \"n_tokens\": 2}\n";
+    let outcome = sm_with_input(&batch(&["-", "-", "--fail-on-error"]), lines);
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stderr.contains("error: 1 requests failed"), "{}", outcome.stderr);
+    assert!(answers(&outcome.stdout)[1]["text"].is_string());
+    assert_eq!(
+        sm_with_input(&batch(&["-", "-", "--fail-on-error"]), lines.split_once('\n').unwrap().1).code,
+        0
+    );
+}
+
+#[test]
+fn lines_of_openai_get_answers_in_its_form() {
+    let scratch = Scratch::new("batch-openai");
+    let line = |id: &str, url: &str, body: Value| {
+        json!({"custom_id": id, "method": "POST", "url": url, "body": body}).to_string()
+    };
+    let user = json!([{"role": "user", "content": "What is 17 + 25?"}]);
+    let (chat, completion) = ("/v1/chat/completions", "/v1/completions");
+    let lines = [
+        line(
+            "a",
+            chat,
+            json!({"model": "m", "messages": user, "max_completion_tokens": 60, "temperature": 0}),
+        ),
+        line("b", completion, json!({"prompt": [5, 6], "max_tokens": 3, "n": 2, "logprobs": 2, "seed": 1})),
+        line("c", chat, json!({"messages": user, "audio": {}})),
+        line("d", chat, json!({"messages": user, "max_tokens": 2, "logprobs": true, "top_logprobs": 1})),
+        json!({"id": 5, "prompt": "One", "n": 2, "n_tokens": 2}).to_string(),
+    ];
+    let (input, output) = (scratch.file("in.jsonl", lines.join("\n")), scratch.path("out.jsonl"));
+    let outcome = sm(&batch(&[&input, &output]));
+    assert!(outcome.stderr.contains("5 requests, 1 failed"), "{}", outcome.stderr);
+    let text = std::fs::read_to_string(&output).unwrap();
+    let answers = answers(&text);
+    let ids: Vec<&Value> = answers[..4].iter().map(|answer| &answer["custom_id"]).collect();
+    assert_eq!(ids, ["a", "b", "c", "d"]);
+    let body = |index: usize| &answers[index]["response"]["body"];
+    let choice = &body(0)["choices"][0];
+    assert!(choice["message"]["content"].as_str().unwrap().contains("42"), "{choice}");
+    assert_eq!((&choice["message"]["role"], &choice["finish_reason"]), (&json!("assistant"), &json!("stop")));
+    assert_eq!((&body(0)["model"], &body(0)["object"]), (&json!("m"), &json!("chat.completion")));
+    assert_eq!((&answers[0]["response"]["status_code"], &answers[0]["error"]), (&json!(200), &Value::Null));
+    assert_eq!(body(1)["usage"], json!({"prompt_tokens": 2, "completion_tokens": 6, "total_tokens": 8}));
+    for choice in body(1)["choices"].as_array().unwrap() {
+        let logprobs = &choice["logprobs"];
+        assert_eq!(logprobs["tokens"].as_array().unwrap().len(), 3, "{choice}");
+        assert_eq!(logprobs["top_logprobs"][0].as_object().unwrap().len(), 2, "{choice}");
+        assert_eq!(choice["finish_reason"], "length");
+    }
+    assert_eq!(answers[2]["response"]["status_code"], 400);
+    let message = body(2)["error"]["message"].as_str().unwrap();
+    assert!(message.contains("line 3: body.audio: unknown field"), "{message}");
+    assert_eq!(body(3)["choices"][0]["logprobs"]["content"].as_array().unwrap().len(), 2);
+    assert_eq!(answers[4]["choices"].as_array().unwrap().len(), 2, "{}", answers[4]);
+    assert_eq!(answers[4]["usage"]["generated_tokens"], 4);
+    // Answers are found again by their custom_id.
+    std::fs::write(&output, &text[..text.find('\n').unwrap() + 1]).unwrap();
+    sm(&batch(&[&input, &output, "--resume"])).success();
+    assert_eq!(std::fs::read_to_string(&output).unwrap(), text);
+}
+
+#[test]
 fn a_run_that_was_broken_off_goes_on_behind_what_is_whole() {
     let scratch = Scratch::new("batch-resume");
     let (input, output) = (scratch.file("in.jsonl", requests()), scratch.path("out.jsonl"));

@@ -90,6 +90,31 @@ fn the_log_tells_each_step_to_those_who_ask() {
 }
 
 #[test]
+fn grammars_come_in_gbnf_and_schemas_on_stdin() {
+    let scratch = Scratch::new("gbnf");
+    let grammar = scratch.file("list.gbnf", "\u{feff}root ::= \"[\" root \"]\" | [0-9]{2}");
+    let text = sm(&["generate", "x", "--grammar", &grammar, "-n", "200", "--seed", "4", "-t", "1"]).success();
+    let inner = text.trim_end().trim_matches(['[', ']']);
+    assert!(inner.len() == 2 && inner.bytes().all(|byte| byte.is_ascii_digit()), "{text}");
+    let args = ["generate", "x", "--json-schema", "-", "-t", "1"];
+    let outcome = crate::run::sm_with_input(&args, "{\"const\": {\"a\": [1, true]}}");
+    assert_eq!(outcome.success().trim_end(), "{\"a\":[1,true]}");
+    let refused = sm(&["generate", "x", "--json-schema", "{\"items\": {\"not\": {}}}", "-t", "1"]).error(1);
+    assert!(refused.contains("#/items/not: cannot be enforced; list what is allowed"), "{refused}");
+}
+
+#[test]
+fn an_output_that_is_cut_before_its_form_is_complete_says_so() {
+    let schema = "{\"type\": \"array\", \"items\": {\"const\": \"word\"}, \"minItems\": 99}";
+    let args = ["generate", "x", "--json-schema", schema, "-n", "9", "-t", "1"];
+    let outcome = sm(&args);
+    assert!(outcome.stderr.contains("cut before its form was complete; raise -n"), "{}", outcome.stderr);
+    outcome.success();
+    assert_eq!(sm(&[args.as_slice(), &["--json"]].concat()).json()["finish_reason"], "length");
+    assert!(!sm(&["generate", "x", "-n", "9", "-t", "1"]).stderr.contains("was cut"));
+}
+
+#[test]
 fn the_text_has_the_form_that_was_asked_for() {
     let scratch = Scratch::new("forms");
     let schema = scratch.file(

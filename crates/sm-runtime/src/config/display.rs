@@ -6,7 +6,7 @@ use sm_batching::BatchingConfig;
 use sm_cache::{ByteSize, KvCacheConfig};
 
 use super::EngineConfig;
-use crate::{ExecutorOptions, KvDiskConfig, LoadOptions, SpeculationConfig, TokenizerSource};
+use crate::{ExecutorOptions, GrammarLimits, KvDiskConfig, LoadOptions, SpeculationConfig, TokenizerSource};
 
 /// Writes one line: `section.name = value`.
 struct Lines<'a, 'f> {
@@ -39,7 +39,7 @@ impl fmt::Display for EngineConfig {
     /// One `section.name = value` line per value, except secrets. Of [`Engine::config`](crate::Engine::config), the values in
     /// use.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { load, executor, batching, cache, speculation, kv_disk } = self;
+        let Self { load, executor, batching, cache, speculation, grammar, kv_disk } = self;
         load_lines(load, &mut Lines { to: f, section: "load" })?;
         executor_lines(executor, &mut Lines { to: f, section: "executor" })?;
         batching_lines(batching, &mut Lines { to: f, section: "batching" })?;
@@ -48,6 +48,10 @@ impl fmt::Display for EngineConfig {
         let mut lines = Lines { to: f, section: "speculation" };
         lines.put("lookup", lookup)?;
         lines.put("max_draft_len", max_draft_len)?;
+        let GrammarLimits { max_compile_ms, max_bytes } = grammar;
+        let mut lines = Lines { to: f, section: "grammar" };
+        lines.put("max_compile_ms", max_compile_ms)?;
+        lines.put_bytes("max_bytes", Some(*max_bytes as u64))?;
         let Some(KvDiskConfig { dir, max_bytes }) = kv_disk else {
             return Ok(());
         };

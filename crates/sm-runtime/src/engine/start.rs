@@ -30,6 +30,7 @@ impl Engine {
         builder: EngineBuilder,
     ) -> Result<Self, Error> {
         let EngineBuilder { config, metrics, observers, clock, .. } = builder;
+        let model = model.with_grammar_limits(config.grammar);
         let PreparedExecutor { executor, page_bytes } = prepared;
         let info = executor.info().clone();
         let speculator = Speculator::new(config.speculation, draft, model.vocab_size);

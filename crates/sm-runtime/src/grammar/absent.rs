@@ -2,7 +2,7 @@
 
 use sm_tensor::TokenId;
 
-use super::Grammar;
+use super::{Grammar, GrammarLimits, WhiteSpace};
 use crate::Error;
 use crate::text::Text;
 
@@ -15,8 +15,17 @@ pub(crate) struct Grammars(());
 pub(crate) enum Constraint {}
 
 impl Grammars {
+    pub(crate) fn with_limits(self, _limits: GrammarLimits) -> Self {
+        self
+    }
+
     #[expect(clippy::unused_self, reason = "same signature as the real one, which uses it")]
-    pub(crate) fn compile(&self, _grammar: &Grammar, _text: &Text) -> Result<Constraint, Error> {
+    pub(crate) fn compile(
+        &self,
+        _grammar: &Grammar,
+        _white_space: WhiteSpace,
+        _text: &Text,
+    ) -> Result<Constraint, Error> {
         let message = "this build has no structured output; enable the feature `grammar`";
         Err(Error::Grammar { message: message.to_owned() })
     }

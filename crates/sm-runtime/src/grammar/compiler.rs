@@ -1,30 +1,35 @@
 //! Compiles grammars for a model's vocabulary.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
-use llguidance::api::TopLevelGrammar;
+use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
 use serde_json::Value;
 use sm_model::tokenizer::{TokenKind, Vocabulary};
 use sm_tensor::TokenId;
 
-use super::{Grammar, schema};
+use super::gbnf::{self, Translated};
+use super::{Grammar, GrammarLimits, WhiteSpace, lark, message, schema, size, workshop};
 use crate::Error;
 use crate::text::Text;
 
-/// White space between parts of JSON: none, one space, or a line break with indentation.
+/// White space between parts of JSON where it is free: none, one space, or a line break with indentation. Without a bound, a
+/// small model might emit white space forever.
 const WHITE_SPACE: &str = r"( |\n[ \t]{0,20})?";
 
 /// Compiles grammars for one vocabulary, preparing it on first use. Clones share the preparation.
 #[derive(Clone, Default)]
-pub(crate) struct Grammars(Arc<OnceLock<Result<Arc<ParserFactory>, String>>>);
+pub(crate) struct Grammars {
+    prepared: Arc<OnceLock<Result<Arc<ParserFactory>, String>>>,
+    limits: GrammarLimits,
+}
 
 impl fmt::Debug for Grammars {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Grammars").field(&self.0.get().is_some()).finish()
+        f.debug_struct("Grammars").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
@@ -50,23 +55,78 @@ impl Clone for Constraint {
 }
 
 impl Grammars {
+    /// The same with other limits.
+    pub(crate) fn with_limits(self, limits: GrammarLimits) -> Self {
+        Self { limits, ..self }
+    }
+
     /// Compiles a grammar.
     ///
     /// # Errors
     /// [`Error::Grammar`] if it cannot be used, [`Error::NoTokenizer`].
-    pub(crate) fn compile(&self, grammar: &Grammar, text: &Text) -> Result<Constraint, Error> {
+    pub(crate) fn compile(
+        &self,
+        grammar: &Grammar,
+        white_space: WhiteSpace,
+        text: &Text,
+    ) -> Result<Constraint, Error> {
         let tokenizer = text.tokenizer().ok_or(Error::NoTokenizer)?;
         let vocabulary = tokenizer.vocabulary();
-        let factory = self.0.get_or_init(|| factory(vocabulary)).as_ref().map_err(grammar_error)?;
-        let top = top_level(grammar)?;
-        // A grammar that the compiler panics on is an error of its request alone.
-        let compiled = catch_unwind(AssertUnwindSafe(|| Matcher::new(factory.create_parser(top))));
-        let matcher = compiled.map_err(|_| grammar_error("the compiler cannot handle it"))?;
-        match matcher.get_error() {
-            Some(message) => Err(Error::Grammar { message }),
-            None => Ok(Constraint { matcher, ends: text.eos().into(), end: end_of(vocabulary) }),
+        let max_bytes = self.limits.max_bytes;
+        let n_bytes = grammar.text().len();
+        if n_bytes > max_bytes {
+            return Err(grammar_error(format!(
+                "it has {n_bytes} bytes, and at most {max_bytes} are allowed"
+            )));
         }
+        // Not within the time of the first grammar.
+        let factory = self.prepared.get_or_init(|| factory(vocabulary)).clone().map_err(grammar_error)?;
+        let grammar = grammar.clone();
+        let limit = self.limits.compile_time();
+        let deadline = Instant::now() + limit / 2;
+        let compiled = workshop::run(limit, move || matcher(&grammar, white_space, &factory, deadline));
+        let matcher = compiled.map_err(grammar_error)?.map_err(grammar_error)?;
+        Ok(Constraint { matcher, ends: text.eos().into(), end: end_of(vocabulary) })
     }
+}
+
+/// Compiles a grammar; looks for the part of it that is wrong until `deadline`.
+///
+/// # Errors
+/// What is wrong, on one line.
+fn matcher(
+    grammar: &Grammar,
+    white_space: WhiteSpace,
+    factory: &ParserFactory,
+    deadline: Instant,
+) -> Result<Matcher, String> {
+    let compile = |top| {
+        let matcher = Matcher::new(factory.create_parser(top));
+        matcher.get_error().map_or(Ok(matcher), |error| Err(message::of_compiler(&error)))
+    };
+    match grammar {
+        Grammar::JsonSchema(text) => {
+            let mut schema = serde_json::from_str(without_mark(text))
+                .map_err(|error| format!("the schema is not JSON: {error}"))?;
+            size::check_schema(&schema)?;
+            schema::prepare(&mut schema)?;
+            let refusal = |schema| compile(json(schema, white_space)).err();
+            compile(json(schema.clone(), white_space))
+                .map_err(|message| schema::explain(&schema, &message, &refusal, deadline))
+        }
+        Grammar::JsonObject => compile(json(serde_json::json!({ "type": "object" }), white_space)),
+        Grammar::Regex(expression) => compile(TopLevelGrammar::from_regex(expression)),
+        Grammar::Lark(text) => compile(TopLevelGrammar::from_lark(lark::prepare(without_mark(text))?)),
+        Grammar::Gbnf(text) => match gbnf::translate(without_mark(text))? {
+            Translated::Regex(expression) => compile(TopLevelGrammar::from_regex(&expression)),
+            Translated::Lark(grammar) => compile(TopLevelGrammar::from_lark(grammar)),
+        },
+    }
+}
+
+/// A text without the byte order mark that some editors begin files with.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 impl Constraint {
@@ -75,7 +135,7 @@ impl Constraint {
     /// # Errors
     /// [`Error::Grammar`] if no token can follow, or the grammar has become too large.
     pub(crate) fn mask(&mut self, logits: &mut [f32]) -> Result<(), Error> {
-        let mut mask = self.matcher.compute_mask_or_eos().map_err(grammar_error)?;
+        let mut mask = self.matcher.compute_mask_or_eos().map_err(matching_error)?;
         if mask.is_allowed(self.end) {
             self.ends.iter().for_each(|end| mask.allow_token(end.0));
         }
@@ -98,7 +158,7 @@ impl Constraint {
     /// # Errors
     /// [`Error::Grammar`] if the token cannot follow.
     pub(crate) fn push(&mut self, token: TokenId) -> Result<bool, Error> {
-        self.matcher.consume_token(token.0).map_err(grammar_error)?;
+        self.matcher.consume_token(token.0).map_err(matching_error)?;
         Ok(self.matcher.is_stopped())
     }
 }
@@ -107,24 +167,18 @@ fn grammar_error(error: impl fmt::Display) -> Error {
     Error::Grammar { message: error.to_string() }
 }
 
-fn top_level(grammar: &Grammar) -> Result<TopLevelGrammar, Error> {
-    Ok(match grammar {
-        Grammar::JsonSchema(schema) => {
-            let mut schema = serde_json::from_str(schema)
-                .map_err(|error| Error::Grammar { message: format!("the schema is not JSON: {error}") })?;
-            schema::prepare(&mut schema).map_err(|message| Error::Grammar { message })?;
-            json(schema)
-        }
-        Grammar::JsonObject => json(serde_json::json!({ "type": "object" })),
-        Grammar::Regex(expression) => TopLevelGrammar::from_regex(expression),
-        Grammar::Lark(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
-    })
+/// An error of the matcher, whose text goes over several lines.
+fn matching_error(error: impl fmt::Display) -> Error {
+    grammar_error(message::of_compiler(&error.to_string()))
 }
 
-/// A schema with bounded white space between parts; a small model might otherwise emit white space forever.
-fn json(mut schema: Value) -> TopLevelGrammar {
+/// A schema and where white space is allowed between the parts of the JSON, unless it says so itself.
+fn json(mut schema: Value, white_space: WhiteSpace) -> TopLevelGrammar {
     if let Some(object) = schema.as_object_mut() {
-        let options = serde_json::json!({ "whitespace_pattern": WHITE_SPACE });
+        let options = match white_space {
+            WhiteSpace::Compact => serde_json::json!({ "whitespace_flexible": false }),
+            WhiteSpace::Free => serde_json::json!({ "whitespace_pattern": WHITE_SPACE }),
+        };
         object.entry("x-guidance").or_insert(options);
     }
     TopLevelGrammar::from_json_schema(schema)
@@ -155,6 +209,18 @@ fn factory(vocabulary: &Vocabulary) -> Result<Arc<ParserFactory>, String> {
     let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
     let mut factory = ParserFactory::new_simple(&environment).map_err(|error| error.to_string())?;
     factory.quiet();
-    factory.limits_mut().verbose_errors = false;
+    *factory.limits_mut() = parser_limits();
     Ok(Arc::new(factory))
+}
+
+/// The compiler's own limits. Those of a step bound what a grammar costs the requests beside it: some ten milliseconds.
+fn parser_limits() -> ParserLimits {
+    ParserLimits {
+        // An object of which a thousand properties may come next has four items for each.
+        max_items_in_row: 10_000,
+        // One to two kilobytes each.
+        max_lexer_states: 100_000,
+        verbose_errors: false,
+        ..ParserLimits::default()
+    }
 }

@@ -11,7 +11,7 @@ use sm_model::{Fallback, LoadNote, SamplingDefaults};
 
 use super::ExecutorOptions;
 use super::memory::{WeightState, executor_limits, page_bytes};
-use crate::grammar::Grammars;
+use crate::grammar::{GrammarLimits, Grammars};
 use crate::input::ModelBounds;
 use crate::prompt::Template;
 use crate::text::Text;
@@ -82,6 +82,11 @@ impl fmt::Debug for ExecutorSource {
 }
 
 impl LoadedModel {
+    /// The same model, whose requests' grammars are compiled within other limits.
+    pub(crate) fn with_grammar_limits(self, limits: GrammarLimits) -> Self {
+        Self { grammars: self.grammars.with_limits(limits), ..self }
+    }
+
     /// A model on a custom executor, for example to measure or test the layers around it. It has no chat template, and
     /// supports only one engine or generator.
     ///

@@ -8,6 +8,7 @@ use sm_model::SamplingDefaults;
 use sm_tensor::{TokenId, setters, some_setters};
 
 pub use groups::{DryOptions, DynamicTemperature, MirostatOptions, XtcOptions};
+pub(super) use rules::check_texts;
 
 use super::SamplerKind;
 
@@ -18,7 +19,7 @@ pub struct SamplingOptions {
     /// The only tokens that may be sampled. All by default.
     pub allowed_tokens: Option<Vec<TokenId>>,
     /// Strings that must not occur in the output, at the start of a word or inside one, however they are tokenized. None by
-    /// default.
+    /// default; at most 100,000 of up to 1,000 bytes.
     pub bad_words: Vec<String>,
     /// Values added to the logits of tokens; `-inf` forbids a token. Empty by default.
     pub logit_bias: Vec<(TokenId, f32)>,

@@ -2,7 +2,12 @@
 
 use sm_tensor::{TokenId, setters};
 
+use super::sampling::check_texts;
 use crate::Error;
+
+/// Maximum number of stop strings, each of which is compared with every new character, and their length in bytes.
+const MAX_SEQUENCES: usize = 1_000;
+const MAX_SEQUENCE_BYTES: usize = 1_000;
 
 /// Conditions that end the output before its length limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,7 +16,7 @@ pub struct StopRules {
     /// Tokens that end the output with `Stop`. Their text is not included.
     pub token_ids: Vec<TokenId>,
     /// Strings that end the output with `StopSequence`, also across token boundaries. One that is the written form of a special
-    /// token ends it at that token.
+    /// token ends it at that token. At most 1,000 of up to 1,000 bytes.
     pub sequences: Vec<String>,
     /// Whether a matched stop string stays in the text.
     pub matched: MatchedStop,
@@ -61,9 +66,7 @@ impl StopRules {
     }
 
     pub(super) fn validate(&self, max_new_tokens: usize) -> Result<(), Error> {
-        if self.sequences.iter().any(String::is_empty) {
-            return Err(Error::validation("stop", "a stop string is empty; remove it"));
-        }
+        check_texts("stop", &self.sequences, MAX_SEQUENCES, MAX_SEQUENCE_BYTES)?;
         if self.min_new_tokens > max_new_tokens {
             let min = self.min_new_tokens;
             let message = format!("{min} exceeds max_new_tokens = {max_new_tokens}; lower it");

@@ -39,6 +39,19 @@ fn impossible_values_name_their_field() {
 }
 
 #[test]
+fn more_texts_than_a_step_can_look_for_are_rejected() {
+    let texts = |n: usize| (0..n).map(|i| format!("word {i}")).collect::<Vec<_>>();
+    assert_eq!(rejected_field(|o| o.sampling.bad_words = texts(100_001)), "bad_words");
+    assert_eq!(rejected_field(|o| o.sampling.bad_words = vec!["x".repeat(1_001)]), "bad_words");
+    assert_eq!(rejected_field(|o| o.stop.sequences = texts(1_001)), "stop");
+    assert_eq!(rejected_field(|o| o.stop.sequences = vec!["x".repeat(1_001)]), "stop");
+    assert_eq!(rejected_field(|o| o.sampling.dry.sequence_breakers = texts(101)), "dry.sequence_breakers");
+    let mut options = GenerationOptions::default();
+    (options.sampling.bad_words, options.stop.sequences) = (texts(100_000), texts(1_000));
+    options.validate().unwrap();
+}
+
+#[test]
 fn more_input_than_context_is_rejected() {
     let field = rejected_field(|o| {
         o.limits.max_input_tokens = Some(11);

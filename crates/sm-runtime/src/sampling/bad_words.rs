@@ -32,6 +32,34 @@ impl BadWords {
         Self { words, holders, texts }
     }
 
+    /// Visits the tokens that start with the rest of a word that starts with `begun`.
+    ///
+    /// Rests and tokens are sorted, so each search skips what lies before the next of the other: with a hundred thousand words, few
+    /// of which any token continues, most are never looked at.
+    fn visit_continuations(&self, begun: &[u8], visit: &mut dyn FnMut(u32)) {
+        let first = self.words.partition_point(|word| word.as_slice() < begun);
+        let words = &self.words[first..];
+        let mut words = &words[..words.partition_point(|word| word.starts_with(begun))];
+        let mut tokens = self.texts.sorted();
+        while let Some((word, others)) = words.split_first() {
+            words = others;
+            // The output does not contain a whole word.
+            let rest = &word[begun.len()..];
+            if rest.is_empty() {
+                continue;
+            }
+            tokens = &tokens[tokens.partition_point(|token| self.texts.of(*token) < rest)..];
+            let n_continuing = tokens.partition_point(|token| self.texts.of(*token).starts_with(rest));
+            tokens[..n_continuing].iter().for_each(|token| visit(token.0));
+            tokens = &tokens[n_continuing..];
+            let Some(token) = tokens.first() else { return };
+            // Of the rests up to the next token, only the last can be its beginning, for none is a prefix of another.
+            let text = self.texts.of(*token);
+            let n_before = words.partition_point(|word| &word[begun.len()..] <= text);
+            words = &words[n_before.saturating_sub(1)..];
+        }
+    }
+
     /// The end of the output, as long as the longest proper prefix of a word.
     fn tail(&self, history: &History<'_>) -> Vec<u8> {
         let longest = self.words.iter().map(Vec::len).max().unwrap_or(0);
@@ -64,14 +92,7 @@ impl LogitsFilter for BadWords {
         self.holders.iter().for_each(|token| forbid(*token));
         let tail = self.tail(history);
         for start in 0..tail.len() {
-            let begun = &tail[start..];
-            let first = self.words.partition_point(|word| word.as_slice() < begun);
-            for word in self.words[first..].iter().take_while(|word| word.starts_with(begun)) {
-                let rest = &word[begun.len()..];
-                if !rest.is_empty() {
-                    self.texts.starting_with(rest).iter().for_each(|token| forbid(token.0));
-                }
-            }
+            self.visit_continuations(&tail[start..], &mut forbid);
         }
     }
 }

@@ -48,10 +48,8 @@ impl TokenTexts {
         (0..self.ends.len() as u32).map(|id| (TokenId(id), self.of(TokenId(id))))
     }
 
-    /// The tokens whose text starts with `prefix`.
-    pub(crate) fn starting_with(&self, prefix: &[u8]) -> &[TokenId] {
-        let first = self.sorted.partition_point(|token| self.of(*token) < prefix);
-        let rest = &self.sorted[first..];
-        &rest[..rest.partition_point(|token| self.of(*token).starts_with(prefix))]
+    /// All tokens, sorted by text.
+    pub(crate) fn sorted(&self) -> &[TokenId] {
+        &self.sorted
     }
 }

@@ -28,6 +28,10 @@ pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result
     let model = app.model(name).await?;
     let call = read(endpoint, &body, defaults(app, &model, endpoint))
         .map_err(|error| ApiError::invalid(&error.field, error.to_string()))?;
+    if call.has_tools {
+        let message = "tools: the server does not read a model's calls yet; leave it out";
+        return Err(ApiError::invalid("tools", message));
+    }
     let head = head(endpoint, &model);
     let n = call.request.n;
     let generation = Generation::start(app, model, call.request).await?;

@@ -24,6 +24,10 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// The endpoints by their paths.
+    pub const PATHS: [(&str, Self); 2] =
+        [("/v1/chat/completions", Self::ChatCompletions), ("/v1/completions", Self::Completions)];
+
     /// What ids begin with.
     fn id_prefix(self) -> &'static str {
         match self {

@@ -1,7 +1,9 @@
 //! Options of a request by name: those of the runtime, and those by which common APIs know them.
 
 use serde_json::Value;
-use sm_runtime::{EosRule, GenerationOptions, Grammar, LongInput, SamplerKind, SamplingOptions, TokenId};
+use sm_runtime::{
+    EosRule, GenerationOptions, Grammar, LongInput, SamplerKind, SamplingOptions, TokenId, WhiteSpace,
+};
 
 /// Other names: those of the runtime and of common APIs.
 const ALIASES: [(&str, &str); 9] = [
@@ -114,8 +116,11 @@ fn set_form(options: &mut GenerationOptions, name: &str, value: &Value) -> Optio
         }
         "json_object" => flag(value).map(|it| *grammar = it.then_some(Grammar::JsonObject)),
         "response_format" => response_format(value).map(|it| *grammar = it),
+        "json_whitespace" => flag(value).map(|is_free| {
+            options.white_space = if is_free { WhiteSpace::Free } else { WhiteSpace::Compact };
+        }),
         "regex" => text(value).map(|it| *grammar = Some(Grammar::Regex(it))),
-        "grammar" => text(value).map(|it| *grammar = Some(Grammar::Lark(it))),
+        "grammar" => text(value).map(|it| *grammar = Some(Grammar::of_text(it))),
         _ => return None,
     })
 }

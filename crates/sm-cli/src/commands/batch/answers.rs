@@ -1,91 +1,19 @@
-//! Output lines and their destination.
+//! Where answers go.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
-use sm_runtime::Completion;
 
+use super::answer::Answer;
 use super::lines::Lines;
 use super::request::id_of;
 use super::{Args, is_stream};
-use crate::console::{Console, to_json};
+use crate::console::Console;
 use crate::failure::Failure;
-use crate::logprob::{Logprob, logprobs};
 use crate::shown::shown;
-
-/// A line of the output.
-#[derive(Debug)]
-pub(super) struct Answer {
-    json: String,
-    pub(super) is_failed: bool,
-    /// Generated tokens.
-    pub(super) n_tokens: usize,
-    /// Offset of the end of the request in the input, in bytes.
-    pub(super) line_end: u64,
-}
-
-/// An answer as JSON.
-#[derive(Debug, Serialize)]
-struct Answered<'a> {
-    id: &'a Value,
-    text: &'a str,
-    tokens: Vec<u32>,
-    finish_reason: &'static str,
-    usage: Usage,
-    seed: u64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    logprobs: Vec<Logprob>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    prompt_logprobs: Vec<Logprob>,
-}
-
-/// The part of the usage that does not depend on other requests.
-#[derive(Debug, Serialize)]
-struct Usage {
-    prompt_tokens: usize,
-    generated_tokens: usize,
-}
-
-#[derive(Debug, Serialize)]
-struct Failed<'a> {
-    id: &'a Value,
-    error: &'a str,
-}
-
-impl Answer {
-    /// The answer to a request that succeeded.
-    ///
-    /// # Errors
-    /// If it cannot be serialized as JSON.
-    pub(super) fn new(id: &Value, completion: &Completion, line_end: u64) -> Result<Self, Failure> {
-        let Completion { text, tokens, finish_reason, seed, usage, logprobs, prompt_logprobs, .. } =
-            completion;
-        let usage = Usage { prompt_tokens: usage.prompt_tokens, generated_tokens: usage.generated_tokens };
-        let n_tokens = usage.generated_tokens;
-        let json = to_json(&Answered {
-            id,
-            text,
-            tokens: tokens.iter().map(|token| token.0).collect(),
-            finish_reason: finish_reason.name(),
-            usage,
-            seed: *seed,
-            logprobs: self::logprobs(logprobs),
-            prompt_logprobs: self::logprobs(prompt_logprobs),
-        })?;
-        Ok(Self { json, is_failed: false, n_tokens, line_end })
-    }
-
-    /// The answer to a request that failed.
-    ///
-    /// # Errors
-    /// If it cannot be serialized as JSON.
-    pub(super) fn failed(id: &Value, error: &str, line_end: u64) -> Result<Self, Failure> {
-        Ok(Self { json: to_json(&Failed { id, error })?, is_failed: true, n_tokens: 0, line_end })
-    }
-}
 
 /// Where the first answer goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -135,8 +63,9 @@ impl Destination {
 /// The end of the last complete answer. A killed run may have left a partial one after it.
 fn after_answers(output: &Path, lines: &mut Lines) -> Result<Destination, Failure> {
     #[derive(Deserialize)]
-    struct Id {
+    struct Ids {
         id: Value,
+        custom_id: Option<Value>,
     }
     let file = File::open(output).map_err(Failure::file("read", output))?;
     let mut answers = BufReader::new(file);
@@ -151,7 +80,7 @@ fn after_answers(output: &Path, lines: &mut Lines) -> Result<Destination, Failur
         }
         n_bytes += n_read as u64;
         n_answers += 1;
-        let id = serde_json::from_slice(&answer).ok().map(|Id { id }| id);
+        let id = serde_json::from_slice(&answer).ok().map(|Ids { id, custom_id }| custom_id.unwrap_or(id));
         let line = lines.next()?;
         if id.is_none() || id != line.as_ref().map(id_of) {
             return Err(Failure::OtherAnswers { path: output.to_path_buf(), number: n_answers });

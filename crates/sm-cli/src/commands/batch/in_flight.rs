@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use serde_json::Value;
-use sm_runtime::{Completion, Engine, Error, GenerationOptions, RequestHandle};
+use sm_runtime::{Completion, Engine, Error, ErrorKind, GenerationOptions, RequestHandle};
 
-use super::answers::Answer;
+use super::answer::Answer;
 use super::lines::Line;
+use super::recipient::Recipient;
+use super::refusal::Refusal;
 use super::request::ParsedLine;
 use crate::failure::Failure;
 
@@ -30,8 +31,17 @@ pub(super) struct InFlight<'e> {
 }
 
 enum Slot {
-    Running { id: Value, number: u64, line_end: u64, handle: RequestHandle },
+    Running(Box<Running>),
     Done(Answer),
+}
+
+struct Running {
+    recipient: Recipient,
+    number: u64,
+    line_end: u64,
+    /// Whether the request asks for a form.
+    has_form: bool,
+    handle: RequestHandle,
 }
 
 /// Unparks the thread that waits for answers.
@@ -71,19 +81,19 @@ impl<'e> InFlight<'e> {
     /// # Errors
     /// If the engine has ended.
     pub(super) fn send(&mut self, line: &Line, options: &GenerationOptions) -> Result<(), Failure> {
-        let ParsedLine { id, request } = ParsedLine::new(line, options);
-        let number = line.number;
-        let line_end = line.end;
+        let ParsedLine { recipient, request } = ParsedLine::new(line, options);
+        let (number, line_end) = (line.number, line.end);
+        let has_form = request.as_ref().is_ok_and(|request| request.options.grammar.is_some());
         let sent = match request {
             Ok(request) => of_request(self.engine.submit(request))?,
-            Err(message) => Err(message),
+            Err(message) => Err(Refusal { message, kind: ErrorKind::InvalidRequest }),
         };
         let slot = match sent {
             Ok(handle) => {
                 self.n_running += 1;
-                Slot::Running { id, number, line_end, handle }
+                Slot::Running(Box::new(Running { recipient, number, line_end, has_form, handle }))
             }
-            Err(message) => Slot::Done(Answer::failed(&id, &on_line(number, &message), line_end)?),
+            Err(refusal) => Slot::Done(Answer::failed(&recipient, &on_line(number, refusal), line_end)?),
         };
         self.slots.push_back(slot);
         Ok(())
@@ -96,12 +106,17 @@ impl<'e> InFlight<'e> {
     pub(super) fn collect(&mut self) -> Result<bool, Failure> {
         let mut context = Context::from_waker(&self.waker);
         let mut n_done = 0;
+        let tokenizer = self.engine.model().tokenizer().map(|tokenizer| &**tokenizer);
         for slot in &mut self.slots {
-            let Slot::Running { id, number, line_end, handle } = slot else { continue };
-            let Poll::Ready(outcome) = Pin::new(handle).poll(&mut context) else { continue };
+            let Slot::Running(running) = slot else { continue };
+            let Poll::Ready(outcome) = Pin::new(&mut running.handle).poll(&mut context) else { continue };
+            let Running { recipient, number, line_end, has_form, .. } = &**running;
             let answer = match of_request(outcome.or_else(partial))? {
-                Ok(completions) => Answer::new(id, &completions[0], *line_end)?,
-                Err(message) => Answer::failed(id, &on_line(*number, &message), *line_end)?,
+                Ok(completions) => {
+                    let answer = Answer::new(recipient, &completions, tokenizer, *line_end)?;
+                    if *has_form { answer.of_form(&completions) } else { answer }
+                }
+                Err(refusal) => Answer::failed(recipient, &on_line(*number, refusal), *line_end)?,
             };
             *slot = Slot::Done(answer);
             n_done += 1;
@@ -114,7 +129,7 @@ impl<'e> InFlight<'e> {
     pub(super) fn next_answer(&mut self) -> Option<Answer> {
         match self.slots.pop_front()? {
             Slot::Done(answer) => Some(answer),
-            running @ Slot::Running { .. } => {
+            running @ Slot::Running(_) => {
                 self.slots.push_front(running);
                 None
             }
@@ -123,10 +138,10 @@ impl<'e> InFlight<'e> {
 }
 
 /// Fails the command if the engine has ended. Any other error belongs to one request.
-fn of_request<T>(result: Result<T, Error>) -> Result<Result<T, String>, Failure> {
+fn of_request<T>(result: Result<T, Error>) -> Result<Result<T, Refusal>, Failure> {
     match result {
         Err(Error::ShutDown) => Err(Error::ShutDown.into()),
-        result => Ok(result.map_err(|error| error.to_string())),
+        result => Ok(result.map_err(|error| Refusal { kind: error.kind(), message: error.to_string() })),
     }
 }
 
@@ -138,6 +153,6 @@ fn partial(error: Error) -> Result<Vec<Completion>, Error> {
     }
 }
 
-fn on_line(number: u64, message: &str) -> String {
-    format!("line {number}: {message}")
+fn on_line(number: u64, refusal: Refusal) -> Refusal {
+    Refusal { message: format!("line {number}: {}", refusal.message), ..refusal }
 }

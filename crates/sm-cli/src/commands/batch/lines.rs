@@ -121,7 +121,8 @@ fn read(
         end += n_read;
         let is_whole = bytes.ends_with(b"\n") || n_read < MAX_LINE_BYTES;
         let text = if is_whole {
-            if number == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
+            // Files that were joined have marks between them, too.
+            if bytes.starts_with(BYTE_ORDER_MARK) {
                 bytes.drain(..BYTE_ORDER_MARK.len());
             }
             String::from_utf8(bytes)
@@ -145,13 +146,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_byte_order_mark_before_the_first_line_is_skipped() {
+    fn a_byte_order_mark_before_a_line_is_skipped() {
         let (send, received) = mpsc::sync_channel(9);
         let marked = b"\xef\xbb\xbf{}\n\xef\xbb\xbf{}\n";
         read(marked.as_slice(), &send, &thread::current()).unwrap();
         drop(send);
         let texts: Vec<String> = received.iter().map(|line| line.unwrap().text.unwrap()).collect();
-        assert_eq!(texts, ["{}\n", "\u{feff}{}\n"]);
+        assert_eq!(texts, ["{}\n", "{}\n"]);
     }
 
     #[test]

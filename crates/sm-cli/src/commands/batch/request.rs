@@ -1,19 +1,19 @@
 //! Parses an input line as a request.
 
 use serde_json::Value;
-use sm_runtime::{ChatRequest, GenerationOptions, Message, Prompt, Request};
+use sm_runtime::{GenerationOptions, Request};
 
+use super::builder::RequestBuilder;
 use super::fields::Fields;
 use super::lines::Line;
-use crate::named_option;
-
-/// Mutually exclusive fields.
-const FORMS: [&str; 4] = ["json_schema", "json_object", "regex", "grammar"];
+use super::openai;
+use super::recipient::Recipient;
 
 /// A parsed line.
 #[derive(Debug)]
 pub(super) struct ParsedLine {
-    pub(super) id: Value,
+    /// Who gets the answer.
+    pub(super) recipient: Recipient,
     /// The request, or why it is invalid.
     pub(super) request: Result<Request, String>,
 }
@@ -22,12 +22,21 @@ impl ParsedLine {
     /// Parses a line. `defaults` apply to options it does not set; their seed is that of line 1.
     pub(super) fn new(line: &Line, defaults: &GenerationOptions) -> Self {
         let fields = fields(line);
-        let id = id(line, &fields);
-        Self { id, request: fields.and_then(|fields| request(&fields, line.number, defaults)) }
+        let mut options = defaults.clone();
+        options.sampling.seed = options.sampling.seed.map(|seed| seed.wrapping_add(line.number - 1));
+        let own = fields.as_ref().ok().filter(|fields| openai::is_request(fields));
+        if let Some(fields) = own {
+            let (recipient, request) = openai::parse(fields, line.number, options);
+            return Self { recipient, request };
+        }
+        let mut recipient = Recipient::plain(id(line, &fields));
+        let request = fields.and_then(|fields| request(&fields, options));
+        recipient.is_list = request.as_ref().is_ok_and(|request| request.n > 1);
+        Self { recipient, request }
     }
 }
 
-/// The line's own `id`, or its number.
+/// The line's own `id` or `custom_id`, or its number.
 pub(super) fn id_of(line: &Line) -> Value {
     id(line, &fields(line))
 }
@@ -37,7 +46,10 @@ fn fields(line: &Line) -> Result<Fields, String> {
 }
 
 fn id(line: &Line, fields: &Result<Fields, String>) -> Value {
-    let own = fields.as_ref().ok().and_then(|fields| fields.get("id")).filter(|id| is_id(id));
+    let own = fields.as_ref().ok().and_then(|fields| {
+        let name = if openai::is_request(fields) { "custom_id" } else { "id" };
+        fields.get(name).filter(|id| is_id(id))
+    });
     own.cloned().unwrap_or_else(|| line.number.into())
 }
 
@@ -46,65 +58,22 @@ fn is_id(value: &Value) -> bool {
     value.is_string() || value.is_i64() || value.is_u64()
 }
 
-fn request(fields: &Fields, number: u64, defaults: &GenerationOptions) -> Result<Request, String> {
-    let mut options = defaults.clone();
-    options.sampling.seed = options.sampling.seed.map(|seed| seed.wrapping_add(number - 1));
-    let mut builder = RequestBuilder { options, prompt: None };
-    let mut seen: Vec<&str> = Vec::with_capacity(fields.0.len());
+fn request(fields: &Fields, options: GenerationOptions) -> Result<Request, String> {
+    let mut builder = RequestBuilder::new(options);
     for (given, value) in &fields.0 {
-        let name = named_option::canonical(given);
-        if seen.contains(&name) {
-            return Err(format!("{name} is given twice"));
-        }
-        if let Some(other) = seen.iter().find(|other| FORMS.contains(&name) && FORMS.contains(other)) {
-            return Err(format!("{other} and {name} are both given; leave one out"));
-        }
-        seen.push(name);
-        builder.set(name, value).map_err(|message| format!("{given}: {message}"))?;
-    }
-    let prompt = builder.prompt.ok_or("neither prompt nor messages are given")?;
-    builder.options.validate().map_err(|error| error.to_string())?;
-    Ok(Request::new(prompt, builder.options))
-}
-
-/// A request being built from fields.
-struct RequestBuilder {
-    options: GenerationOptions,
-    prompt: Option<Prompt>,
-}
-
-impl RequestBuilder {
-    fn set(&mut self, name: &str, value: &Value) -> Result<(), String> {
-        match name {
-            "id" if is_id(value) => Ok(()),
+        let set = match given.as_str() {
+            "id" if is_id(value) => builder.note(given),
             "id" => Err("must be a string or a whole number".to_owned()),
-            "prompt" => self.set_prompt(Prompt::Text(named_option::text(value)?)),
-            "messages" => self.set_messages(value),
-            _ => named_option::set(&mut self.options, name, value)
-                .unwrap_or_else(|| Err("unknown field; see sm batch --help".to_owned())),
-        }
+            _ => builder.set(given, value),
+        };
+        set.map_err(|message| format!("{given}: {message}"))?;
     }
-
-    fn set_messages(&mut self, value: &Value) -> Result<(), String> {
-        let list = value.as_array().ok_or_else(|| format!("must be a list of messages, not {value}"))?;
-        let messages = Message::list_from_json(list.clone()).map_err(|error| error.to_string())?;
-        if messages.is_empty() {
-            return Err("the list is empty".to_owned());
-        }
-        self.set_prompt(ChatRequest::new().messages(messages).into())
-    }
-
-    fn set_prompt(&mut self, prompt: Prompt) -> Result<(), String> {
-        match self.prompt.replace(prompt) {
-            None => Ok(()),
-            Some(_) => Err("prompt and messages are both given; leave one out".to_owned()),
-        }
-    }
+    builder.build()
 }
 
 #[cfg(test)]
 mod tests {
-    use sm_runtime::EosRule;
+    use sm_runtime::{ChatRequest, EosRule, Prompt, TokenId};
 
     use super::*;
 
@@ -127,6 +96,11 @@ mod tests {
             parsed(3, r#"{"prompt": "a", "seed": 9, "stop": ["x", "y"], "logprobs": 2, "max_time_ms": 8}"#);
         let own = own.request.unwrap().options;
         assert_eq!((own.sampling.seed, own.logprobs, own.limits.max_time_ms), (Some(9), Some(2), Some(8)));
+        let many = parsed(1, r#"{"prompt": [5, 7], "n": 3, "max_completion_tokens": 4}"#);
+        assert!(many.recipient.is_list);
+        let many = many.request.unwrap();
+        assert_eq!((many.prompt, many.n), (Prompt::Tokens(vec![TokenId(5), TokenId(7)]), 3));
+        assert_eq!(many.options.limits.max_new_tokens, 4);
         let chat = parsed(1, r#"{"messages": [{"role": "user", "content": "a"}]}"#).request.unwrap();
         assert_eq!(chat.prompt, ChatRequest::new().user("a").into());
     }
@@ -141,7 +115,7 @@ mod tests {
             (r#"{"prompt": "a", "id": null}"#, Value::from(4)),
             ("nonsense", Value::from(4)),
         ] {
-            assert_eq!(parsed(4, text).id, id, "{text}");
+            assert_eq!(*parsed(4, text).recipient.id(), id, "{text}");
         }
     }
 
@@ -153,6 +127,10 @@ mod tests {
             ("{}", "neither prompt nor messages"),
             (r#"{"prompt": "a", "messages": []}"#, "messages: "),
             (r#"{"prompt": 3}"#, "prompt: must be a text, not 3"),
+            (r#"{"prompt": [1, "a"]}"#, "prompt: must be a list of token ids"),
+            (r#"{"prompt": "a", "n": 0}"#, "n: must be a whole number of 1 or more, not 0"),
+            (r#"{"prompt": "a", "tools": [{}]}"#, "tools and chat_template_kwargs are for messages"),
+            (r#"{"prompt": "a", "response_format": {"type": "xml"}}"#, "response_format: "),
             (r#"{"prompt": "a", "tempratur": 1}"#, "tempratur: unknown field"),
             (r#"{"prompt": "a", "temp": "hot"}"#, "temp: must be a number, not \"hot\""),
             (r#"{"prompt": "a", "temp": -1}"#, "invalid temperature: -1"),

@@ -18,6 +18,7 @@ fn every_value_has_a_line_and_secrets_have_none() {
         "batching.memory_limit = no limit",
         "cache.gc_threshold_percent = 90",
         "speculation.max_draft_len = 6",
+        "grammar.max_compile_ms = 2000",
         "kv_disk.max_bytes = 1.00 MB",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
@@ -34,5 +35,5 @@ fn every_value_has_a_line_and_secrets_have_none() {
             assert!(text.lines().any(|line| line.starts_with(&start)), "{start} is not in:\n{text}");
         }
     }
-    assert_eq!(EngineConfig::default().to_string().lines().count(), 44);
+    assert_eq!(EngineConfig::default().to_string().lines().count(), 46);
 }

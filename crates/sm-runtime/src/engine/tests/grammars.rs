@@ -3,7 +3,8 @@
 use super::{alone, config, engine_of, request, seeded, text};
 use crate::testing::{SIZE_OF_VOCABULARY, fake_model, hashed, token_of};
 use crate::{
-    Engine, EosRule, Error, FinishReason, GenerationOptions, Grammar, Request, SamplingOptions, StopRules,
+    Engine, EngineConfig, EosRule, Error, FinishReason, GenerationOptions, Grammar, GrammarLimits, Request,
+    SamplingOptions, StopRules,
 };
 
 fn within(grammar: Grammar, seed: u64, max_new_tokens: usize) -> Request {
@@ -70,6 +71,40 @@ fn a_bad_grammar_fails_its_request_before_any_work() {
     request.options.stop = StopRules { eos: EosRule::Ignore, ..StopRules::default() };
     assert!(matches!(engine.submit(request), Err(Error::Validation { field: "ignore_eos", .. })));
     assert_eq!(engine.stats().batching.steps, 0);
+}
+
+/// A grammar of `n` rules, each of which leads to the next.
+fn chain(n: usize) -> Grammar {
+    let rules: String = (0..n).map(|i| format!("r{i}: \"a\" r{}\n", i + 1)).collect();
+    Grammar::Lark(format!("start: r0\n{rules}r{n}: \"a\""))
+}
+
+#[test]
+fn grammars_are_compiled_within_sizes_and_a_time() {
+    let engine = engine_of(hashed);
+    let completion = engine.submit(within(chain(5_000), 1, 5)).unwrap().wait().unwrap();
+    assert_eq!(completion[0].text, "aaaaa");
+    let refusal = |engine: &Engine, grammar: Grammar| match engine.submit(within(grammar, 1, 5)) {
+        Err(Error::Grammar { message }) => message,
+        other => panic!("{other:?}"),
+    };
+    let message = refusal(&engine, chain(20_000));
+    assert!(message.contains("20002 rules") && message.contains("10000"), "{message}");
+    let message = refusal(&engine, regex(&"a".repeat(2 << 20)));
+    assert!(message.contains("2097152 bytes") && message.contains("1048576"), "{message}");
+    let hurried = EngineConfig { grammar: GrammarLimits::new().max_compile_ms(1), ..config() };
+    let hurried = Engine::start(fake_model(super::SIZE, hashed).0, hurried).unwrap();
+    let message = refusal(&hurried, chain(5_000));
+    assert!(message.contains("more than 1 ms"), "{message}");
+}
+
+#[test]
+fn texts_of_grammars_may_begin_with_a_byte_order_mark() {
+    let engine = engine_of(hashed);
+    for grammar in [Grammar::of_text("\u{feff}start: \"a!\""), Grammar::of_text("\u{feff}root ::= \"a!\"")] {
+        let completion = engine.submit(within(grammar, 1, 5)).unwrap().wait().unwrap();
+        assert_eq!(completion[0].text, "a!");
+    }
 }
 
 #[test]

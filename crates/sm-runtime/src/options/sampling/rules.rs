@@ -3,6 +3,13 @@
 use super::SamplingOptions;
 use crate::Error;
 
+/// Maximum number of bad words, and their length in bytes. Preparing so many takes about a second.
+const MAX_BAD_WORDS: usize = 100_000;
+const MAX_WORD_BYTES: usize = 1_000;
+/// Maximum number of sequence breakers, each of which is looked up in every token, and their length in bytes.
+const MAX_BREAKERS: usize = 100;
+const MAX_BREAKER_BYTES: usize = 100;
+
 /// A field, its value, whether it is valid, and the rule.
 type Check = (&'static str, f32, bool, &'static str);
 
@@ -17,15 +24,11 @@ impl SamplingOptions {
             let message = "a temperature of 0 always picks the most likely token; leave one of the two out";
             return Err(Error::validation("dynamic_temperature.range", message));
         }
-        if self.dry.sequence_breakers.iter().any(String::is_empty) {
-            return Err(Error::validation("dry.sequence_breakers", "a text is empty; remove it"));
-        }
+        check_texts("dry.sequence_breakers", &self.dry.sequence_breakers, MAX_BREAKERS, MAX_BREAKER_BYTES)?;
         if self.allowed_tokens.as_ref().is_some_and(Vec::is_empty) {
             return Err(Error::validation("allowed_tokens", "no token is allowed; omit it to allow all"));
         }
-        if self.bad_words.iter().any(String::is_empty) {
-            return Err(Error::validation("bad_words", "a word is empty; remove it"));
-        }
+        check_texts("bad_words", &self.bad_words, MAX_BAD_WORDS, MAX_WORD_BYTES)?;
         if let Some((token, bias)) =
             self.logit_bias.iter().find(|(_, bias)| bias.is_nan() || *bias == f32::INFINITY)
         {
@@ -64,6 +67,31 @@ impl SamplingOptions {
             ("mirostat.tau", mirostat.tau, at_least(mirostat.tau, 0.0), "0 or more"),
             ("mirostat.eta", mirostat.eta, at_least(mirostat.eta, 0.0), "0 or more"),
         ]
+    }
+}
+
+/// Refuses empty texts, long ones and too many: what is done for each of them is bounded only by their number and length.
+///
+/// # Errors
+/// With the number and the limit.
+pub(in crate::options) fn check_texts(
+    field: &'static str,
+    texts: &[String],
+    max_texts: usize,
+    max_bytes: usize,
+) -> Result<(), Error> {
+    let n_texts = texts.len();
+    if n_texts > max_texts {
+        let message = format!("{n_texts} texts are too many; give at most {max_texts}");
+        return Err(Error::validation(field, message));
+    }
+    match texts.iter().map(String::len).find(|n_bytes| *n_bytes == 0 || *n_bytes > max_bytes) {
+        None => Ok(()),
+        Some(0) => Err(Error::validation(field, "a text is empty; remove it")),
+        Some(n_bytes) => {
+            let message = format!("a text of {n_bytes} bytes is too long; give at most {max_bytes}");
+            Err(Error::validation(field, message))
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use sm_tensor::TokenId;
 
 use super::super::{BadWords, History, LogitsFilter};
@@ -30,6 +31,37 @@ fn bad_words_do_not_appear_across_tokens_either() {
         if written.len() > 60 {
             history.clear();
             written.clear();
+        }
+    }
+}
+
+/// The tokens that a filter leaves after an output.
+fn left(filter: &BadWords, history: &[TokenId], n_tokens: usize) -> Vec<usize> {
+    let mut logits = vec![0.0; n_tokens];
+    filter.apply(&mut logits, &mut History::new(history, 0, &mut Vec::new()));
+    (0..n_tokens).filter(|id| logits[*id] == 0.0).collect()
+}
+
+proptest! {
+    #[test]
+    fn exactly_the_tokens_that_complete_a_word_are_forbidden(
+        tokens in prop::collection::vec("[ab]{0,3}", 1..20),
+        words in prop::collection::vec("[ab]{1,5}", 1..30),
+        steps in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+    ) {
+        let texts = TokenTexts::of_texts(tokens.iter().map(|token| token.as_bytes()));
+        let filter = BadWords::new(&words, Arc::new(texts));
+        let (mut history, mut written) = (Vec::new(), String::new());
+        for step in steps {
+            let left = left(&filter, &history, tokens.len());
+            let is_right = |id: &usize| !words.iter().any(|word| format!("{written}{}", tokens[*id]).contains(word));
+            prop_assert_eq!(&left, &(0..tokens.len()).filter(is_right).collect::<Vec<_>>(), "after {}", written);
+            if left.is_empty() {
+                break;
+            }
+            let id = *step.get(&left);
+            history.push(TokenId(id as u32));
+            written.push_str(&tokens[id]);
         }
     }
 }

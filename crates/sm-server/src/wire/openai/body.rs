@@ -34,6 +34,8 @@ pub struct Call {
     pub is_stream: bool,
     /// Whether a stream ends with the usage.
     pub includes_usage: bool,
+    /// Whether there are functions that the model may call. The template tells it of them; its calls are text.
+    pub has_tools: bool,
 }
 
 /// Reads a body. `defaults` apply to what it does not set.
@@ -63,8 +65,10 @@ struct Reader {
     n: usize,
     is_stream: bool,
     includes_usage: bool,
+    has_tools: bool,
     has_logprobs: bool,
     n_top: Option<usize>,
+    best_of: Option<usize>,
     /// Names so far, of which several mean the same.
     seen: Vec<String>,
 }
@@ -80,18 +84,22 @@ impl Reader {
             n: 1,
             is_stream: false,
             includes_usage: false,
+            has_tools: false,
             has_logprobs: false,
             n_top: None,
+            best_of: None,
             seen: Vec::new(),
         }
     }
 
     fn set(&mut self, given: &str, value: &Value) -> Result<(), String> {
         let name = options::canonical(given);
+        if self.seen.iter().any(|seen| seen == name) {
+            return Err(format!("{name} is given twice"));
+        }
         let is_form = |name: &str| FORMS.contains(&name);
-        let other = self.seen.iter().find(|seen| *seen == name || (is_form(seen) && is_form(name)));
-        if let Some(other) = other {
-            return Err(format!("{other} is given, too; leave one of them out"));
+        if let Some(other) = self.seen.iter().find(|other| is_form(name) && is_form(other)) {
+            return Err(format!("{other} and {name} are both given; leave one out"));
         }
         self.seen.push(name.to_owned());
         let own = match self.endpoint {
@@ -123,12 +131,12 @@ impl Reader {
             "continue_final_message" => {
                 flag(value).map(|it| self.change_chat(|chat| chat.continue_final_message(it)))
             }
-            "tools" | "functions" if value.as_array().is_some_and(Vec::is_empty) => Ok(()),
-            "tools" | "functions" => Err("tool calls are not supported yet; leave it out".to_owned()),
-            "tool_choice" | "function_call" if value == "none" || value == "auto" => Ok(()),
-            "tool_choice" | "function_call" => {
-                Err("tool calls are not supported yet; leave it out".to_owned())
-            }
+            "tools" => objects(value).map(|tools| {
+                self.has_tools = !tools.is_empty();
+                self.change_chat(|chat| chat.tools(tools));
+            }),
+            "tool_choice" if value == "none" || value == "auto" => Ok(()),
+            "tool_choice" => Err("only \"auto\" and \"none\" are possible".to_owned()),
             "modalities" if *value == serde_json::json!(["text"]) => Ok(()),
             "modalities" => Err("only [\"text\"] is possible".to_owned()),
             "prompt" => Err("this endpoint takes messages; /v1/completions takes a prompt".to_owned()),
@@ -143,10 +151,7 @@ impl Reader {
     fn set_of_completion(&mut self, name: &str, value: &Value) -> Option<Result<(), String>> {
         Some(match name {
             "prompt" => prompt(value).map(|it| self.prompt = Some(it)),
-            "best_of" if *value == self.n => Ok(()),
-            "best_of" => {
-                Err("must equal n, and come after it; choices can be ranked by their logprobs".to_owned())
-            }
+            "best_of" => options::count(value).map(|it| self.best_of = Some(it)),
             "suffix" => Err("completing the middle of a text is not supported; leave it out".to_owned()),
             "messages" => Err("this endpoint takes a prompt; /v1/chat/completions takes messages".to_owned()),
             _ => return None,
@@ -179,6 +184,9 @@ impl Reader {
         if self.n == 0 {
             return Err(FieldError::new("n", "must be a whole number of 1 or more, not 0"));
         }
+        if self.best_of.is_some_and(|best_of| best_of != self.n) {
+            return Err(FieldError::new("best_of", "must equal n; choices can be ranked by their logprobs"));
+        }
         let prompt = match (self.endpoint, self.prompt) {
             (Endpoint::ChatCompletions, _) if self.has_messages => self.chat.into(),
             (Endpoint::ChatCompletions, _) => return Err(FieldError::new("messages", "missing")),
@@ -189,6 +197,7 @@ impl Reader {
             request: Request::new(prompt, self.options).n(self.n),
             is_stream: self.is_stream,
             includes_usage: self.includes_usage,
+            has_tools: self.has_tools,
         })
     }
 }
@@ -199,6 +208,11 @@ fn flag(value: &Value) -> Result<bool, String> {
 
 fn variables(value: &Value) -> Result<Map<String, Value>, String> {
     value.as_object().cloned().ok_or_else(|| "must be an object of the template's variables".to_owned())
+}
+
+fn objects(value: &Value) -> Result<Vec<Value>, String> {
+    let objects = value.as_array().filter(|list| list.iter().all(Value::is_object));
+    objects.cloned().ok_or_else(|| "must be a list of objects".to_owned())
 }
 
 /// A prompt: a text, token ids, or a list of one of them.
