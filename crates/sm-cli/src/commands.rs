@@ -11,6 +11,7 @@ mod inspect;
 mod perplexity;
 mod quantize;
 mod run;
+mod serve;
 mod tokenize;
 
 use crate::console::Console;
@@ -44,6 +45,7 @@ commands! {
     Generate => generate,
     Chat => chat,
     Batch => batch,
+    Serve => serve,
     Perplexity => perplexity,
     Inspect => inspect,
     Quantize => quantize,

@@ -61,6 +61,12 @@ pub(crate) enum Failure {
         /// The line, from 1. Blank lines of the requests are not counted.
         number: u64,
     },
+    /// There are no threads to be had.
+    #[error("cannot start the threads of the server: {0}")]
+    Threads(#[source] io::Error),
+    /// The server cannot start or go on.
+    #[error(transparent)]
+    Server(#[from] sm_server::ServerError),
     /// A text cannot be tokenized.
     #[error(transparent)]
     Tokenizer(#[from] sm_runtime::model::tokenizer::TokenizerError),

@@ -49,7 +49,7 @@ const ABSENT_OPTIONS: [(&[&str], &str); 9] = [
 ];
 
 /// Commands that do not exist yet, and what to do until they do.
-const ABSENT_COMMANDS: [(&str, &str); 6] = [
+const ABSENT_COMMANDS: [(&str, &str); 4] = [
     (
         "pull",
         "sm does not download models yet; get one with `hf download REPOSITORY --local-dir DIR`, then `sm chat -m DIR`",
@@ -62,15 +62,7 @@ const ABSENT_COMMANDS: [(&str, &str); 6] = [
         "ls",
         "sm keeps no list of models yet; -m takes the path of a model, and `sm inspect MODEL` says what it is",
     ),
-    ("ps", "nothing runs in the background; each command loads its model and frees it at its end"),
-    (
-        "serve",
-        "there is no HTTP server yet; `sm batch IN OUT` answers many requests at a time, also from a pipe (`sm batch - -`)",
-    ),
-    (
-        "server",
-        "there is no HTTP server yet; `sm batch IN OUT` answers many requests at a time, also from a pipe (`sm batch - -`)",
-    ),
+    ("ps", "nothing runs in the background but `sm serve`, whose models GET /v1/models lists"),
 ];
 
 /// The command line as the parser knows it.
@@ -205,7 +197,6 @@ mod tests {
             ("sm generate -ctk f16 -ctv f32 x", "--kv-type"),
             ("sm pull qwen3", "hf download"),
             ("sm --quiet list", "-m takes the path"),
-            ("sm serve --port 8080", "sm batch"),
         ] {
             let message = translated(line).unwrap_err();
             assert!(message.contains(part) && !message.contains('\n'), "{line}: {message}");

@@ -18,7 +18,6 @@ mod failure;
 mod familiar;
 mod interrupt;
 mod logprob;
-mod named_option;
 mod progress;
 mod prompt;
 mod reasoning;

@@ -1,4 +1,44 @@
-//! The HTTP server over an engine: it will speak the OpenAI protocol and serve a page to try a model.
+//! The HTTP server over an engine: OpenAI's clients work against it unchanged.
 //!
-//! Nothing is served yet; the crate keeps its place in the order of crates, between the runtime and the
-//! command line.
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use sm_runtime::{ModelRef, ModelSpec, Models};
+//! use sm_server::{Server, ServerConfig};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let models = Models::new(4 << 30);
+//! models.add("demo", ModelSpec::new(ModelRef::Demo))?;
+//! let server = Server::bind("127.0.0.1:8000", models, ServerConfig::new("demo")).await?;
+//! println!("listening on http://{}", server.address());
+//! // Serves until the future is ready, then gives running requests some time.
+//! server.run(std::future::pending()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | endpoint | |
+//! |---|---|
+//! | `POST /v1/chat/completions`, `POST /v1/completions` | text, at once or as a stream of server-sent events |
+//! | `GET /v1/models`, `GET /v1/models/{id}` | the models by name |
+//! | `GET /health` | 200 while the process is alive and not draining |
+//! | `GET /ready` | 200 when the default model is loaded; until then 503 with the progress |
+//!
+//! A request takes three hops. Its handler reads the body and hands it to a blocking thread, which renders the template and
+//! tokenizes, so that neither the async threads nor the engine's wait for a long prompt. The engine's thread then streams
+//! events, which the handler turns into chunks. A client that goes away drops the stream, which cancels the request at the
+//! next step, wherever it is.
+
+mod app;
+mod config;
+mod error;
+mod generation;
+mod health;
+mod openai;
+mod router;
+mod server;
+pub mod wire;
+
+pub use config::ServerConfig;
+pub use error::ServerError;
+pub use server::Server;

@@ -2,7 +2,8 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sm_runtime::{
-    ByteSize, Engine, EngineConfig, ExecutorOptions, KvCacheConfig, LoadOptions, ModelRef, Preset, Threads,
+    ByteSize, Engine, EngineConfig, ExecutorOptions, KvCacheConfig, LoadOptions, ModelRef, ModelSpec, Preset,
+    Threads,
 };
 
 use super::kv_disk::KvDiskArgs;
@@ -105,6 +106,29 @@ impl EngineArgs {
         config.grammar = config.grammar.max_compile_ms(self.max_compile_ms as u64);
         config.kv_disk = self.kv_disk.config();
         Ok(config)
+    }
+
+    /// The model and any draft model, to be loaded into an engine for `n_sequences` concurrent sequences and `max_queued`
+    /// that wait.
+    ///
+    /// # Errors
+    /// If options contradict each other.
+    pub(crate) fn spec(
+        &self,
+        n_sequences: usize,
+        max_queued: usize,
+        console: &Console,
+    ) -> Result<ModelSpec, Failure> {
+        let mut config = self.config(n_sequences)?;
+        config.batching = config.batching.max_queued_requests(max_queued);
+        if self.preset.is_some() {
+            console.note(format_args!("{config}"));
+        }
+        let spec = ModelSpec::new(self.load.model.model()).config(config).progress(load_progress(console));
+        Ok(match &self.speculation.draft {
+            Some(draft) => spec.draft(ModelRef::named(draft)),
+            None => spec,
+        })
     }
 
     /// Loads the model and any draft model, and starts an engine for `n_sequences` concurrent sequences.

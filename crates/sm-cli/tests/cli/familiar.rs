@@ -78,7 +78,6 @@ fn what_does_not_exist_is_a_usage_error_with_one_sentence() {
         (&["generate", "--numa", "distribute", "x"], "numactl"),
         (&["pull", "qwen3"], "hf download"),
         (&["list"], "sm inspect"),
-        (&["serve"], "sm batch"),
     ] {
         let message = sm(args).error(2);
         assert!(message.contains(part), "{args:?}: {message}");

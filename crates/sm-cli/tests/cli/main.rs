@@ -13,6 +13,7 @@ mod kv_disk;
 mod model_files;
 mod mutations;
 mod run;
+mod serve;
 #[path = "../../../sm-model/src/testing.rs"]
 mod testing;
 mod tools;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sm_runtime::{ChatRequest, GenerationOptions, Message, Prompt, Request};
 
-use crate::named_option;
+use sm_server::wire::options;
 
 /// Mutually exclusive fields.
 const FORMS: [&str; 5] = ["json_schema", "json_object", "regex", "grammar", "response_format"];
@@ -38,7 +38,7 @@ impl RequestBuilder {
 
     /// Refuses a field that was given before, by this name or another, or that excludes one that was.
     pub(super) fn note(&mut self, given: &str) -> Result<(), String> {
-        let name = named_option::canonical(given);
+        let name = options::canonical(given);
         if self.seen.iter().any(|seen| seen == name) {
             return Err(format!("{name} is given twice"));
         }
@@ -53,7 +53,7 @@ impl RequestBuilder {
     /// Sets a field.
     pub(super) fn set(&mut self, given: &str, value: &Value) -> Result<(), String> {
         self.note(given)?;
-        let name = named_option::canonical(given);
+        let name = options::canonical(given);
         match name {
             "prompt" => self.prompt = Some(prompt(value)?),
             "messages" => self.messages = Some(messages(value)?),
@@ -64,7 +64,7 @@ impl RequestBuilder {
             }
             "n" => self.n = n_choices(value)?,
             _ => {
-                return named_option::set(&mut self.options, name, value)
+                return options::set(&mut self.options, name, value)
                     .unwrap_or_else(|| Err("unknown field; see sm batch --help".to_owned()));
             }
         }
@@ -102,8 +102,8 @@ impl RequestBuilder {
 /// Reads a prompt: a text, or token ids.
 fn prompt(value: &Value) -> Result<Prompt, String> {
     match value {
-        Value::Array(_) => named_option::tokens(value).map(Prompt::Tokens),
-        _ => named_option::text(value).map(Prompt::Text),
+        Value::Array(_) => options::tokens(value).map(Prompt::Tokens),
+        _ => options::text(value).map(Prompt::Text),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who gets an answer, and in which form.
 
 use serde_json::Value;
+use sm_server::wire::openai::Endpoint;
 
 /// Who gets an answer.
 #[derive(Clone, Debug)]
@@ -27,19 +28,6 @@ pub(super) enum Form {
         /// The model as the request names it.
         model: String,
     },
-}
-
-/// An endpoint of OpenAI's that requests may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Endpoint {
-    ChatCompletions,
-    Completions,
-}
-
-impl Endpoint {
-    /// The endpoints and their URLs.
-    pub(super) const URLS: [(&str, Self); 2] =
-        [("/v1/chat/completions", Self::ChatCompletions), ("/v1/completions", Self::Completions)];
 }
 
 impl Recipient {

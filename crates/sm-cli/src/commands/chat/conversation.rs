@@ -240,8 +240,8 @@ impl<'e> Conversation<'e> {
             return Ok(());
         }
         let mut options = self.options.clone();
-        let name = crate::named_option::canonical(name);
-        crate::named_option::set(&mut options, name, &json)
+        let name = sm_server::wire::options::canonical(name);
+        sm_server::wire::options::set(&mut options, name, &json)
             .unwrap_or_else(|| Err("there is no such option; /set shows the options".to_owned()))?;
         options.validate().map_err(|error| error.to_string())?;
         self.options = options;

@@ -59,8 +59,8 @@ fn errors_name_the_field() {
         (json!({"messages": user, "audio": {}}), "body.audio: unknown field"),
         (json!({"messages": user, "top_logprobs": 2}), "body.top_logprobs: "),
         (json!({"messages": user, "response_format": {"type": "x"}}), "body.response_format: "),
-        (json!({"prompt": "a"}), "body.prompt: this endpoint has messages"),
-        (json!({"model": "m"}), "neither prompt nor messages"),
+        (json!({"prompt": "a"}), "body.prompt: this endpoint takes messages"),
+        (json!({"model": "m"}), "body.messages: missing"),
     ] {
         let error = chat(&body).unwrap_err();
         assert!(error.contains(part), "{body}: {error}");

@@ -1,4 +1,4 @@
-//! Options of a request by name, as the lines of `sm batch` and `/set` of `sm chat` give them.
+//! Options of a request by name: those of the runtime, and those by which common APIs know them.
 
 use serde_json::Value;
 use sm_runtime::{
@@ -19,12 +19,15 @@ const ALIASES: [(&str, &str); 9] = [
 ];
 
 /// The name by which an option is known here.
-pub(crate) fn canonical(name: &str) -> &str {
+pub fn canonical(name: &str) -> &str {
     ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| name)
 }
 
 /// Sets an option by its canonical name; `None` if no option has that name.
-pub(crate) fn set(options: &mut GenerationOptions, name: &str, value: &Value) -> Option<Result<(), String>> {
+///
+/// # Errors
+/// What the value must be, and what it is.
+pub fn set(options: &mut GenerationOptions, name: &str, value: &Value) -> Option<Result<(), String>> {
     set_sampling(&mut options.sampling, name, value)
         .or_else(|| set_sampler(&mut options.sampling, name, value))
         .or_else(|| set_end(options, name, value))
@@ -147,7 +150,10 @@ fn expected(what: &str, value: &Value) -> String {
 }
 
 /// Reads a text.
-pub(crate) fn text(value: &Value) -> Result<String, String> {
+///
+/// # Errors
+/// What it must be, and what it is.
+pub fn text(value: &Value) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| expected("a text", value))
 }
 
@@ -160,7 +166,10 @@ fn number(value: &Value) -> Result<f32, String> {
 }
 
 /// Reads a number of things.
-pub(crate) fn count(value: &Value) -> Result<usize, String> {
+///
+/// # Errors
+/// What it must be, and what it is.
+pub fn count(value: &Value) -> Result<usize, String> {
     let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
     number.ok_or_else(|| expected("a whole number of 0 or more", value))
 }
@@ -184,7 +193,10 @@ fn flag(value: &Value) -> Result<bool, String> {
 }
 
 /// Reads token ids.
-pub(crate) fn tokens(value: &Value) -> Result<Vec<TokenId>, String> {
+///
+/// # Errors
+/// What it must be, and what it is.
+pub fn tokens(value: &Value) -> Result<Vec<TokenId>, String> {
     list(value, "a list of token ids", token)
 }
 

@@ -1,0 +1,55 @@
+//! The settings of a server.
+
+use std::time::Duration;
+
+use sm_runtime::GenerationOptions;
+
+/// The settings of a server.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use sm_server::ServerConfig;
+///
+/// let config = ServerConfig::new("demo").grace(Duration::from_secs(5));
+/// assert_eq!(config.max_body_bytes, 16 << 20);
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// The model of requests that name none, and the one that [`Server::run`](crate::Server::run) loads at once.
+    pub default_model: String,
+    /// The largest body that is read, in bytes. 16 MiB by default.
+    pub max_body_bytes: usize,
+    /// Prompts that are rendered and tokenized at a time. By default one per processor.
+    pub max_preparing: usize,
+    /// How long running requests may take after the server was told to stop. 30 seconds by default.
+    pub grace: Duration,
+    /// Options of requests that do not set their own. A model's recommendations come before these.
+    pub defaults: GenerationOptions,
+}
+
+impl ServerConfig {
+    /// The defaults, with the model of requests that name none.
+    pub fn new(default_model: impl Into<String>) -> Self {
+        Self {
+            default_model: default_model.into(),
+            max_body_bytes: 16 << 20,
+            max_preparing: std::thread::available_parallelism().map_or(1, usize::from),
+            grace: Duration::from_secs(30),
+            defaults: GenerationOptions::new(),
+        }
+    }
+
+    /// Sets [`ServerConfig::max_body_bytes`](field@ServerConfig::max_body_bytes).
+    #[must_use]
+    pub fn max_body_bytes(self, max_body_bytes: usize) -> Self {
+        Self { max_body_bytes, ..self }
+    }
+
+    /// Sets [`ServerConfig::grace`](field@ServerConfig::grace).
+    #[must_use]
+    pub fn grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
+}

@@ -1,0 +1,121 @@
+//! Errors, and what clients see of them: a status, and the envelope of OpenAI's API.
+//!
+//! ```json
+//! {"error": {"message": "…", "type": "invalid_request_error", "param": "temperature", "code": null}}
+//! ```
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use sm_runtime::{Error, ErrorKind, LimitedResource};
+
+/// Seconds after which a client that was refused for load should come again.
+const RETRY_AFTER: &str = "1";
+
+/// Why a server cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The listener failed.
+    #[error("serving failed: {0}")]
+    Serve(#[source] std::io::Error),
+}
+
+/// The answer to a request that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    message: String,
+    /// The field that is wrong.
+    param: Option<String>,
+    code: Option<&'static str>,
+}
+
+impl ApiError {
+    /// A field of the body is wrong.
+    pub(crate) fn invalid(param: &str, message: impl Into<String>) -> Self {
+        let param = Some(param.to_owned()).filter(|param| !param.is_empty());
+        Self { status: StatusCode::BAD_REQUEST, message: message.into(), param, code: None }
+    }
+
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), param: None, code: None }
+    }
+
+    pub(crate) fn draining() -> Self {
+        let message = "the server is shutting down; retry later, or on another server";
+        Self { code: Some("draining"), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
+    pub(crate) fn unknown_model(name: &str) -> Self {
+        let message = format!("the model {name:?} does not exist; GET /v1/models lists those that do");
+        Self {
+            param: Some("model".to_owned()),
+            code: Some("model_not_found"),
+            ..Self::new(StatusCode::NOT_FOUND, message)
+        }
+    }
+
+    /// The envelope, also the data of an event.
+    pub(crate) fn body(&self) -> Value {
+        let kind = match self.status {
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+            status if status.is_client_error() => "invalid_request_error",
+            _ => "server_error",
+        };
+        json!({"error": {
+            "message": self.message,
+            "type": kind,
+            "param": self.param,
+            "code": self.code,
+        }})
+    }
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match &error {
+            Error::UnknownModel { name, .. } => return Self::unknown_model(name),
+            Error::Validation { field, .. } => return Self::invalid(field, message),
+            Error::ResourceLimit {
+                resource:
+                    LimitedResource::Context | LimitedResource::TotalLength | LimitedResource::InputTokens,
+                ..
+            } => {
+                let code = Some("context_length_exceeded");
+                return Self { code, ..Self::new(StatusCode::BAD_REQUEST, message) };
+            }
+            _ => {}
+        }
+        let status = match error.kind() {
+            ErrorKind::InvalidRequest | ErrorKind::Limit => StatusCode::BAD_REQUEST,
+            ErrorKind::Overloaded if matches!(error, Error::ShutDown) => return Self::draining(),
+            ErrorKind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+            ErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            // The client has gone, or an administrator has cancelled the request.
+            ErrorKind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
+        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
+        response
+    }
+}

@@ -1,0 +1,128 @@
+//! From a request to a stream of its events.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::http::StatusCode;
+use futures_core::Stream;
+use sm_runtime::{Completion, ModelHandle, Request, TokenEvent, TokenStream};
+
+use crate::app::App;
+use crate::error::ApiError;
+
+/// A running request, whose model stays loaded. Dropping it cancels the request.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pub(crate) model: ModelHandle,
+    events: TokenStream,
+}
+
+impl Generation {
+    /// Renders, tokenizes and queues a request on a thread that may block.
+    ///
+    /// # Errors
+    /// If the request is invalid, or the engine's queue is full.
+    pub(crate) async fn start(app: &App, model: ModelHandle, request: Request) -> Result<Self, ApiError> {
+        let Ok(permit) = app.preparing().acquire_owned().await else {
+            return Err(ApiError::draining());
+        };
+        let started = tokio::task::spawn_blocking(move || {
+            let events = model.stream(request)?;
+            drop(permit);
+            Ok(Self { model, events })
+        });
+        let broken = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
+        started.await.map_err(|_| broken())?.map_err(|error: sm_runtime::Error| error.into())
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// If the request fails.
+    pub(crate) async fn finish(mut self) -> Result<Vec<Completion>, ApiError> {
+        while let Some(event) = self.events.next().await {
+            event?;
+        }
+        Ok(self.events.finish()?)
+    }
+
+    /// The next event, `None` after the last one.
+    pub(crate) fn poll_event(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<TokenEvent, ApiError>>> {
+        Poll::Ready(ready!(self.events.poll_next(context)).map(|event| event.map_err(ApiError::from)))
+    }
+
+    /// The completions of a request whose events are over.
+    ///
+    /// # Errors
+    /// If the request failed.
+    pub(crate) fn completions(self) -> Result<Vec<Completion>, ApiError> {
+        Ok(self.events.finish()?)
+    }
+}
+
+/// Turns a generation's events into pieces of a response.
+pub(crate) trait Chunks: Unpin + Send {
+    /// What is sent.
+    type Item;
+
+    /// Before the first event.
+    fn begin(&mut self, pieces: &mut Vec<Self::Item>);
+
+    /// For an event.
+    fn event(&mut self, event: TokenEvent, pieces: &mut Vec<Self::Item>);
+
+    /// After the last event.
+    fn end(&mut self, outcome: Result<Vec<Completion>, ApiError>, pieces: &mut Vec<Self::Item>);
+}
+
+/// The pieces of a generation as a stream.
+#[derive(Debug)]
+pub(crate) struct ChunkStream<C: Chunks> {
+    chunks: C,
+    generation: Option<Generation>,
+    /// Pieces to be sent, the next one last.
+    pieces: Vec<C::Item>,
+}
+
+impl<C: Chunks> ChunkStream<C> {
+    pub(crate) fn new(generation: Generation, mut chunks: C) -> Self {
+        let mut pieces = Vec::new();
+        chunks.begin(&mut pieces);
+        pieces.reverse();
+        Self { chunks, generation: Some(generation), pieces }
+    }
+}
+
+impl<C: Chunks> Stream for ChunkStream<C>
+where
+    C::Item: Unpin,
+{
+    type Item = C::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<C::Item>> {
+        let this = &mut *self;
+        loop {
+            if let Some(piece) = this.pieces.pop() {
+                return Poll::Ready(Some(piece));
+            }
+            let Some(generation) = &mut this.generation else {
+                return Poll::Ready(None);
+            };
+            match ready!(generation.poll_event(context)) {
+                Some(Ok(event)) => this.chunks.event(event, &mut this.pieces),
+                Some(Err(error)) => {
+                    this.generation = None;
+                    this.chunks.end(Err(error), &mut this.pieces);
+                }
+                None => {
+                    let outcome = this.generation.take().map_or(Ok(Vec::new()), Generation::completions);
+                    this.chunks.end(outcome, &mut this.pieces);
+                }
+            }
+            this.pieces.reverse();
+        }
+    }
+}

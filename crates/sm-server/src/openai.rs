@@ -1,0 +1,6 @@
+//! The endpoints of OpenAI's API, one file each.
+
+pub(crate) mod chat;
+pub(crate) mod completions;
+mod create;
+pub(crate) mod models;

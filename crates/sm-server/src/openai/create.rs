@@ -1,0 +1,117 @@
+//! What chat and text completions share.
+
+use std::convert::Infallible;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value};
+use sm_runtime::{Completion, GenerationOptions, ModelHandle, SamplingOptions, TokenEvent};
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::generation::{ChunkStream, Chunks, Generation};
+use crate::wire::openai::{ChunkWriter, Endpoint, ResponseHead, completion, read};
+
+/// How often a stream that has nothing to say sends a comment, so that nobody takes it for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Answers a body.
+pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result<Response, ApiError> {
+    let body = parse(body)?;
+    let name = match body.get("model") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) => Some(name.as_str()),
+        Some(other) => return Err(ApiError::invalid("model", format!("model: must be a text, not {other}"))),
+    };
+    let model = app.model(name).await?;
+    let call = read(endpoint, &body, defaults(app, &model, endpoint))
+        .map_err(|error| ApiError::invalid(&error.field, error.to_string()))?;
+    if call.has_tools {
+        let message = "tools: the server does not read a model's calls yet; leave it out";
+        return Err(ApiError::invalid("tools", message));
+    }
+    let head = head(endpoint, &model);
+    let n = call.request.n;
+    let generation = Generation::start(app, model, call.request).await?;
+    let tokenizer = generation.model.tokenizer().cloned();
+    if call.is_stream {
+        let writer = ChunkWriter::new(head, n, tokenizer, call.includes_usage);
+        let events = ChunkStream::new(generation, EventWriter(writer));
+        return Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
+    }
+    let completions = generation.finish().await?;
+    Ok(Json(completion(&head, &completions, tokenizer.as_deref())).into_response())
+}
+
+/// The object of a body.
+fn parse(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(body)) => Ok(body),
+        Ok(_) => Err(ApiError::invalid("", "the body must be a JSON object")),
+        Err(error) => Err(ApiError::invalid("", format!("the body is no JSON: {error}"))),
+    }
+}
+
+/// The options of a request that sets none: as many tokens as the context leaves, as OpenAI's chats have; texts have 16.
+fn defaults(app: &App, model: &ModelHandle, endpoint: Endpoint) -> GenerationOptions {
+    let n_tokens = match endpoint {
+        Endpoint::ChatCompletions => usize::MAX,
+        Endpoint::Completions => 16,
+    };
+    let defaults = app.config().defaults.clone().max_new_tokens(n_tokens);
+    let recommended = model.model().sampling_defaults();
+    let own = SamplingOptions::of_model(recommended);
+    defaults.sampling(own)
+}
+
+fn head(endpoint: Endpoint, model: &ModelHandle) -> ResponseHead {
+    ResponseHead {
+        endpoint,
+        id: id(),
+        created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+        model: model.name().to_owned(),
+        fingerprint: Some(format!(
+            "sm-{}-{}",
+            env!("CARGO_PKG_VERSION"),
+            model.info().kernels.replace(' ', "-")
+        )),
+    }
+}
+
+/// A number that nobody else has: the time in nanoseconds, and a count.
+fn id() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    format!("{nanoseconds:x}{:x}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Writes chunks as server-sent events.
+#[derive(Debug)]
+struct EventWriter(ChunkWriter);
+
+impl Chunks for EventWriter {
+    type Item = Result<Event, Infallible>;
+
+    fn begin(&mut self, pieces: &mut Vec<Self::Item>) {
+        pieces.extend(self.0.begin().iter().map(event));
+    }
+
+    fn event(&mut self, token: TokenEvent, pieces: &mut Vec<Self::Item>) {
+        pieces.extend(self.0.event(&token).iter().map(event));
+    }
+
+    fn end(&mut self, outcome: Result<Vec<Completion>, ApiError>, pieces: &mut Vec<Self::Item>) {
+        match outcome {
+            Ok(completions) => pieces.extend(self.0.end(&completions).iter().map(event)),
+            Err(error) => pieces.push(event(&error.body())),
+        }
+        pieces.push(Ok(Event::default().data("[DONE]")));
+    }
+}
+
+fn event(chunk: &Value) -> Result<Event, Infallible> {
+    Ok(Event::default().data(chunk.to_string()))
+}

@@ -1,0 +1,46 @@
+//! Bodies of OpenAI's chat and text completions.
+//!
+//! Fields are of three classes. What changes an answer takes effect or is an error. What does not, such as `user`, is skipped. A
+//! limit beyond what the context leaves is lowered: agents ask for 32,000 tokens of whatever they find.
+
+mod answer;
+mod body;
+mod chunks;
+mod logprobs;
+
+pub use answer::{ModelList, ModelObject, ResponseHead, completion};
+pub use body::{Call, read};
+pub use chunks::ChunkWriter;
+
+use sm_runtime::FinishReason;
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/v1/chat/completions`
+    ChatCompletions,
+    /// `/v1/completions`
+    Completions,
+}
+
+impl Endpoint {
+    /// The endpoints by their paths.
+    pub const PATHS: [(&str, Self); 2] =
+        [("/v1/chat/completions", Self::ChatCompletions), ("/v1/completions", Self::Completions)];
+
+    /// What ids begin with.
+    fn id_prefix(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "chatcmpl",
+            Self::Completions => "cmpl",
+        }
+    }
+}
+
+/// The word for why an answer ended.
+fn finish_reason(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Length | FinishReason::ContextLimit | FinishReason::Timeout => "length",
+        _ => "stop",
+    }
+}

@@ -1,0 +1,83 @@
+//! Log-probabilities, in the form of each endpoint.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use sm_runtime::TokenId;
+use sm_runtime::model::tokenizer::Tokenizer;
+
+use super::Endpoint;
+
+/// A token with its log-probability, and those of the likeliest tokens at its place.
+#[derive(Clone, Debug)]
+pub(super) struct Scored {
+    pub(super) token: TokenId,
+    pub(super) logprob: f32,
+    pub(super) top: Vec<(TokenId, f32)>,
+}
+
+/// A token of a chat, with the likeliest at its place.
+#[derive(Debug, Serialize)]
+struct ChatLogprob {
+    #[serde(flatten)]
+    own: Entry,
+    top_logprobs: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    token: String,
+    logprob: f32,
+    /// A token may be a part of a character.
+    bytes: Vec<u8>,
+}
+
+/// The text of a token as it is in the vocabulary.
+fn text_of(token: TokenId, tokenizer: Option<&dyn Tokenizer>) -> String {
+    tokenizer.map(|tokenizer| tokenizer.vocabulary().text_of(Some(token))).unwrap_or_default()
+}
+
+fn entry(token: TokenId, logprob: f32, tokenizer: Option<&dyn Tokenizer>) -> Entry {
+    let token = text_of(token, tokenizer);
+    Entry { logprob, bytes: token.clone().into_bytes(), token }
+}
+
+/// The log-probabilities of tokens that begin at a character of the text; null if there are none.
+pub(super) fn logprobs(
+    endpoint: Endpoint,
+    tokens: &[Scored],
+    n_characters_before: usize,
+    tokenizer: Option<&dyn Tokenizer>,
+) -> Value {
+    if tokens.is_empty() {
+        return Value::Null;
+    }
+    match endpoint {
+        Endpoint::ChatCompletions => {
+            let content = tokens.iter().map(|scored| {
+                let top = scored.top.iter().map(|(token, logprob)| entry(*token, *logprob, tokenizer));
+                let own = entry(scored.token, scored.logprob, tokenizer);
+                ChatLogprob { own, top_logprobs: top.collect() }
+            });
+            json!({"content": content.collect::<Vec<_>>(), "refusal": null})
+        }
+        Endpoint::Completions => {
+            let texts: Vec<String> = tokens.iter().map(|scored| text_of(scored.token, tokenizer)).collect();
+            let offsets = texts.iter().scan(n_characters_before, |end, text| {
+                let start = *end;
+                *end += text.chars().count();
+                Some(start)
+            });
+            let top = |scored: &Scored| {
+                let top =
+                    scored.top.iter().map(|(token, logprob)| (text_of(*token, tokenizer), json!(logprob)));
+                Value::Object(top.collect::<Map<_, _>>())
+            };
+            json!({
+                "text_offset": offsets.collect::<Vec<usize>>(),
+                "token_logprobs": tokens.iter().map(|scored| scored.logprob).collect::<Vec<f32>>(),
+                "top_logprobs": tokens.iter().map(top).collect::<Vec<Value>>(),
+                "tokens": texts,
+            })
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What clients of OpenAI's API get, over HTTP, from the demo model.
+
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+use sm_runtime::{EngineConfig, ExecutorOptions, ModelRef, ModelSpec, Models};
+use sm_server::{Server, ServerConfig, ServerError};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A server on a free port, until it is dropped.
+struct Running {
+    address: SocketAddr,
+    client: Client,
+    stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<Result<(), ServerError>>,
+}
+
+impl Running {
+    async fn start() -> Self {
+        Self::with(ServerConfig::new("demo").grace(Duration::from_secs(20))).await
+    }
+
+    async fn with(config: ServerConfig) -> Self {
+        let models = Models::new(1 << 30);
+        let engine = EngineConfig::new().executor(ExecutorOptions::new().pool_bytes(48 << 20));
+        models.add("demo", ModelSpec::new(ModelRef::Demo).config(engine).alias("gpt-4o")).unwrap();
+        let server = Server::bind("127.0.0.1:0", models, config).await.unwrap();
+        let address = server.address();
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(server.run(async move { _ = stopped.await }));
+        Self { address, client: Client::new(), stop: Some(stop), served }
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.client.get(format!("http://{}{path}", self.address)).send().await.unwrap()
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Response {
+        self.client.post(format!("http://{}{path}", self.address)).json(body).send().await.unwrap()
+    }
+
+    async fn json(&self, path: &str, body: &Value) -> Value {
+        let response = self.post(path, body).await;
+        assert_eq!(response.status(), StatusCode::OK, "{body}");
+        response.json().await.unwrap()
+    }
+
+    /// The chunks of a stream, which ends with `[DONE]`.
+    async fn chunks(&self, path: &str, body: &Value) -> Vec<Value> {
+        let response = self.post(path, body).await;
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let text = response.text().await.unwrap();
+        let mut data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        assert_eq!(data.pop(), Some("[DONE]"), "{text}");
+        data.into_iter().map(|chunk| serde_json::from_str(chunk).unwrap()).collect()
+    }
+
+    async fn stop(mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+        self.served.await.unwrap().unwrap();
+    }
+}
+
+fn question(n_tokens: usize) -> Value {
+    json!({
+        "model": "demo",
+        "messages": [{"role": "user", "content": "Solve for x: 2x + 3 = 9"}],
+        "temperature": 0,
+        "max_tokens": n_tokens,
+    })
+}
+
+fn with(mut body: Value, fields: Value) -> Value {
+    let Value::Object(fields) = fields else { panic!("not an object") };
+    for (name, value) in fields {
+        body[name] = value;
+    }
+    body
+}
+
+#[tokio::test]
+async fn a_chat_is_answered_at_once_and_as_a_stream_of_the_same_text() {
+    let server = Running::start().await;
+    let answer = server.json("/v1/chat/completions", &question(200)).await;
+    let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(text.contains("Answer: 3"), "{answer}");
+    assert_eq!((&answer["object"], &answer["model"]), (&json!("chat.completion"), &json!("demo")));
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    let usage = &answer["usage"];
+    let [n_prompt, n_answer] =
+        ["prompt_tokens", "completion_tokens"].map(|name| usage[name].as_u64().unwrap());
+    assert_eq!(usage["total_tokens"], n_prompt + n_answer);
+
+    let options = json!({"stream": true, "stream_options": {"include_usage": true}});
+    let chunks = server.chunks("/v1/chat/completions", &with(question(200), options)).await;
+    let delta =
+        |chunk: &Value| chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
+    assert_eq!(chunks.iter().map(delta).collect::<String>(), text);
+    let [.., end, last] = &chunks[..] else { panic!("{chunks:?}") };
+    assert_eq!(end["choices"][0]["finish_reason"], "stop");
+    assert_eq!((&last["choices"], &last["usage"]["completion_tokens"]), (&json!([]), &json!(n_answer)));
+    let ids: Vec<&Value> = chunks.iter().map(|chunk| &chunk["id"]).collect();
+    assert!(ids.windows(2).all(|pair| pair[0] == pair[1]));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_text_is_continued_with_choices_and_log_probabilities() {
+    let server = Running::start().await;
+    let body = json!({"prompt": "Once upon a time", "seed": 7, "n": 2, "max_tokens": 8, "logprobs": 2});
+    let answer = server.json("/v1/completions", &body).await;
+    assert_eq!(answer["object"], "text_completion");
+    for index in 0..2 {
+        let choice = &answer["choices"][index];
+        assert_eq!((&choice["index"], &choice["finish_reason"]), (&json!(index), &json!("length")));
+        let logprobs = &choice["logprobs"];
+        for list in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
+            assert_eq!(logprobs[list].as_array().unwrap().len(), 8, "{list} of {choice}");
+        }
+    }
+    assert_ne!(answer["choices"][0]["text"], answer["choices"][1]["text"]);
+    let again = server.json("/v1/completions", &body).await;
+    assert_eq!(again["choices"], answer["choices"], "the seed repeats it");
+    let chunks = server.chunks("/v1/completions", &with(body, json!({"stream": true}))).await;
+    for index in 0..2 {
+        let own = chunks.iter().flat_map(|chunk| chunk["choices"].as_array().unwrap());
+        let own: Vec<&Value> = own.filter(|choice| choice["index"] == index).collect();
+        let text: String = own.iter().map(|choice| choice["text"].as_str().unwrap()).collect();
+        assert_eq!(answer["choices"][index]["text"], text);
+        let logprobs = own.iter().filter_map(|choice| choice["logprobs"]["token_logprobs"].as_array());
+        let logprobs: Vec<&Value> = logprobs.flatten().collect();
+        let expected: Vec<&Value> =
+            answer["choices"][index]["logprobs"]["token_logprobs"].as_array().unwrap().iter().collect();
+        assert_eq!(logprobs, expected);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn structured_output_is_what_was_asked_for() {
+    let server = Running::start().await;
+    let schema = json!({
+        "type": "object",
+        "properties": {"x": {"type": "integer"}},
+        "required": ["x"],
+        "additionalProperties": false,
+    });
+    let format =
+        json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": true}});
+    let body = with(question(100), json!({"response_format": format}));
+    let answer = server.json("/v1/chat/completions", &body).await;
+    let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    let value: Value = serde_json::from_str(text).unwrap();
+    assert!(value["x"].is_i64(), "{text}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn errors_name_the_field_in_the_envelope_that_clients_know() {
+    let server = Running::start().await;
+    let chat = "/v1/chat/completions";
+    for (path, body, status, param, part) in [
+        (chat, json!({}), 400, json!("messages"), "missing"),
+        (chat, json!([1]), 400, Value::Null, "must be a JSON object"),
+        (
+            chat,
+            with(question(1), json!({"temperature": "hot"})),
+            400,
+            json!("temperature"),
+            "must be a number",
+        ),
+        (chat, with(question(1), json!({"temperature": -1})), 400, json!("temperature"), "-1"),
+        (chat, with(question(1), json!({"tempratur": 1})), 400, json!("tempratur"), "unknown field"),
+        (chat, with(question(1), json!({"model": "gpt-9"})), 404, json!("model"), "does not exist"),
+        (chat, with(question(1), json!({"n": 0})), 400, json!("n"), "1 or more"),
+        (chat, with(question(1), json!({"tools": [{}]})), 400, json!("tools"), "does not read"),
+        (
+            chat,
+            with(question(1), json!({"max_completion_tokens": 4})),
+            400,
+            json!("max_completion_tokens"),
+            "n_tokens is given twice",
+        ),
+        ("/v1/completions", json!({"prompt": ["a", "b"]}), 400, json!("prompt"), "one prompt"),
+        ("/v1/completions", json!({"prompt": "word ".repeat(3000)}), 400, Value::Null, "context"),
+        ("/v1/completion", json!({}), 404, Value::Null, "there is no POST"),
+    ] {
+        let response = server.post(path, &body).await;
+        assert_eq!(response.status(), status, "{body}");
+        let error = &response.json::<Value>().await.unwrap()["error"];
+        assert_eq!(error["type"], "invalid_request_error", "{error}");
+        assert_eq!(error["param"], param, "{error}");
+        assert!(error["message"].as_str().unwrap().contains(part), "{error}");
+    }
+    let hints = json!({"user": "me", "metadata": {"a": "b"}, "store": false, "seed": null, "stop": null});
+    let answer = server.json(chat, &with(question(3), hints)).await;
+    assert_eq!(answer["usage"]["completion_tokens"], 3);
+    let huge = server.json(chat, &with(question(1), json!({"max_tokens": 32_000, "stop": ["\n"]}))).await;
+    assert_eq!(huge["choices"][0]["finish_reason"], "stop", "more than the context has is no error");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn models_are_listed_and_found_by_their_aliases() {
+    let server = Running::start().await;
+    let list: Value = server.get("/v1/models").await.json().await.unwrap();
+    assert_eq!((&list["object"], &list["data"][0]["id"]), (&json!("list"), &json!("demo")));
+    let one: Value = server.get("/v1/models/gpt-4o").await.json().await.unwrap();
+    assert_eq!(one["id"], "demo");
+    assert_eq!(server.get("/v1/models/gpt-9").await.status(), 404);
+    let answer = server.json("/v1/chat/completions", &with(question(1), json!({"model": "gpt-4o"}))).await;
+    assert_eq!(answer["model"], "demo");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn it_is_ready_once_the_model_is_loaded() {
+    let server = Running::start().await;
+    assert_eq!(server.get("/health").await.json::<Value>().await.unwrap(), json!({"status": "healthy"}));
+    for _ in 0..600 {
+        if server.get("/ready").await.status() == 200 {
+            return server.stop().await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the model was not loaded within 30 seconds");
+}
+
+#[tokio::test]
+async fn a_running_answer_is_finished_before_the_server_ends() {
+    let server = Running::start().await;
+    let body = json!({"prompt": "Once upon a time", "temperature": 0, "max_tokens": 300, "ignore_eos": true, "stream": true});
+    let mut response = server.post("/v1/completions", &body).await;
+    assert!(response.chunk().await.unwrap().is_some());
+    let client = server.client.clone();
+    let url = format!("http://{}/v1/completions", server.address);
+    let stopped = tokio::spawn(server.stop());
+    let mut text = Vec::new();
+    while let Some(chunk) = response.chunk().await.unwrap() {
+        text.extend_from_slice(&chunk);
+    }
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.trim_end().ends_with("data: [DONE]") && !text.contains("\"error\""), "{text}");
+    stopped.await.unwrap();
+    assert!(client.post(url).json(&body).send().await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn whoever_goes_away_leaves_nothing_behind() {
+    let server = Running::start().await;
+    let body = json!({"prompt": "Once upon a time", "max_tokens": 900, "ignore_eos": true, "stream": true});
+    for _ in 0..20 {
+        let mut response = server.post("/v1/completions", &body).await;
+        response.chunk().await.unwrap();
+        drop(response);
+    }
+    // All slots are free again: as many choices as there are slots are answered.
+    let all = json!({"prompt": "Once", "n": 8, "max_tokens": 2});
+    assert_eq!(server.json("/v1/completions", &all).await["choices"].as_array().unwrap().len(), 8);
+    server.stop().await;
+}
