@@ -19,7 +19,7 @@ pub(super) use answer::{answered, failed};
 const OWN: [&str; 4] = ["custom_id", "method", "url", "body"];
 
 /// Fields of a body that do not change the answer.
-const WITHOUT_EFFECT: [&str; 8] = [
+const WITHOUT_EFFECT: [&str; 7] = [
     "user",
     "metadata",
     "store",
@@ -27,7 +27,6 @@ const WITHOUT_EFFECT: [&str; 8] = [
     "safety_identifier",
     "prompt_cache_key",
     "prompt_cache_retention",
-    "parallel_tool_calls",
 ];
 
 /// Whether a line is one of OpenAI's.
@@ -145,6 +144,10 @@ impl Body {
                 Ok(())
             }
             ("tool_choice", _) => Err("only \"auto\" and \"none\" are possible".to_owned()),
+            ("parallel_tool_calls", Value::Bool(true)) => Ok(()),
+            ("parallel_tool_calls", _) => {
+                Err("how many tools are called cannot be enforced; leave it out".to_owned())
+            }
             ("modalities", modalities) if *modalities == serde_json::json!(["text"]) => Ok(()),
             ("best_of", n) if n == 1 => Ok(()),
             _ if WITHOUT_EFFECT.contains(&name) => Ok(()),
