@@ -5,6 +5,7 @@
 //! dropped, as the JSON Schema standard demands. Patterns that match only a few names become properties. Errors name the
 //! keyword and the place, as a JSON pointer.
 
+mod cycles;
 mod keywords;
 mod locate;
 mod meeting;
@@ -43,6 +44,7 @@ pub(super) fn prepare(schema: &mut Value) -> Result<(), String> {
     let mut preparation = Preparation { pointer: "#".to_owned(), divisors: Vec::new() };
     preparation.visit(schema)?;
     numbers::check_common_multiple(&preparation.divisors)?;
+    cycles::check(schema)?;
     meeting::check(schema)
 }
 

@@ -41,6 +41,24 @@ fn errors_name_the_keyword_and_its_place() {
 }
 
 #[test]
+fn references_that_lead_back_to_themselves_are_refused() {
+    for (schema, place) in [
+        (json!({"$ref": "#"}), "#/$ref: "),
+        (json!({"$defs": {"a": {"allOf": [{"$ref": "#/$defs/b"}]}, "b": {"$ref": "#/$defs/a"}}}), "#/$defs/"),
+    ] {
+        let error = prepared(schema.clone()).unwrap_err();
+        assert!(error.starts_with(place) && error.contains("leads back to itself"), "{schema}: {error}");
+    }
+    for schema in [
+        json!({"properties": {"a": {"$ref": "#"}}}),
+        json!({"anyOf": [{"type": "null"}, {"$ref": "#"}]}),
+        json!({"$ref": "#/$defs/a", "$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}}),
+    ] {
+        assert_eq!(prepared(schema.clone()), Ok(schema));
+    }
+}
+
+#[test]
 fn patterns_that_meet_are_counted() {
     let patterns = |n: usize| vec![json!({"pattern": "a"}); n];
     assert!(prepared(json!({"allOf": patterns(8)})).is_ok());

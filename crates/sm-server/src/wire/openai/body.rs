@@ -7,7 +7,7 @@ use super::Endpoint;
 use crate::wire::{FieldError, options};
 
 /// Fields that do not change the answer.
-const WITHOUT_EFFECT: [&str; 12] = [
+const WITHOUT_EFFECT: [&str; 11] = [
     "user",
     "metadata",
     "store",
@@ -15,7 +15,6 @@ const WITHOUT_EFFECT: [&str; 12] = [
     "safety_identifier",
     "prompt_cache_key",
     "prompt_cache_retention",
-    "parallel_tool_calls",
     "include",
     "client_metadata",
     "context_management",
@@ -68,6 +67,7 @@ struct Reader {
     tools: Vec<Value>,
     /// Whether the model may see the tools.
     shows_tools: bool,
+    calls_in_parallel: bool,
     has_logprobs: bool,
     n_top: Option<usize>,
     best_of: Option<usize>,
@@ -88,6 +88,7 @@ impl Reader {
             includes_usage: false,
             tools: Vec::new(),
             shows_tools: true,
+            calls_in_parallel: true,
             has_logprobs: false,
             n_top: None,
             best_of: None,
@@ -140,6 +141,7 @@ impl Reader {
                 Ok(())
             }
             "tool_choice" => Err("only \"auto\" and \"none\" are possible".to_owned()),
+            "parallel_tool_calls" => flag(value).map(|it| self.calls_in_parallel = it),
             "modalities" if *value == serde_json::json!(["text"]) => Ok(()),
             "modalities" => Err("only [\"text\"] is possible".to_owned()),
             "prompt" => Err("this endpoint takes messages; /v1/completions takes a prompt".to_owned()),
@@ -192,6 +194,10 @@ impl Reader {
         }
         let tools = if self.shows_tools { self.tools } else { Vec::new() };
         let has_tools = !tools.is_empty();
+        if has_tools && !self.calls_in_parallel {
+            let message = "how many tools are called cannot be enforced; leave it out";
+            return Err(FieldError::new("parallel_tool_calls", message));
+        }
         let prompt = match (self.endpoint, self.prompt) {
             (Endpoint::ChatCompletions, _) if self.has_messages => self.chat.tools(tools).into(),
             (Endpoint::ChatCompletions, _) => return Err(FieldError::new("messages", "missing")),
