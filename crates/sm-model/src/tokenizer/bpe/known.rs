@@ -37,8 +37,10 @@ impl Known {
             longest: 0,
         };
         for (bytes, id) in tokens {
+            // Of 4 GiB of text no vocabulary is made, which says so.
+            let Ok(end) = u32::try_from(known.bytes.len() + bytes.len()) else { break };
             known.bytes.extend_from_slice(&bytes);
-            known.ends.push(known.bytes.len() as u32);
+            known.ends.push(end);
             known.ids.push(id);
             known.longest = known.longest.max(bytes.len());
         }
