@@ -1,5 +1,6 @@
 //! Progress bars: shown only on a terminal, removed when done.
 
+use std::thread;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -36,7 +37,10 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(None, target)
             .with_style(style.progress_chars("=> "))
             .with_message(what);
-        bar.enable_steady_tick(Duration::from_millis(200));
+        // The ticks have a thread, and panic if none is to be had. They only matter while nothing advances.
+        if console.shows_progress() && thread::Builder::new().spawn(|| ()).is_ok() {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
         Self(bar)
     }
 

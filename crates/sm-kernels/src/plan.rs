@@ -49,7 +49,7 @@ pub use output::{RowMemory, StepOutput};
 pub use profile::{Profile, ProfileRow, Speed};
 pub use rope::{ExtendedRope, QueryScale, RopePairs, RopeRange, RopeTable};
 pub use rules::StepRules;
-pub use source::{PackedBytes, WeightError, WeightSource};
+pub use source::{PackedBytes, StoredBytes, WeightError, WeightSource};
 pub use split::SplitError;
 pub use split_executor::SplitExecutor;
 pub use work::Work;

@@ -149,6 +149,10 @@ impl Weights for Foreign {
     fn n_bytes(&self) -> usize {
         0
     }
+
+    fn bytes(&self) -> Vec<&[u8]> {
+        Vec::new()
+    }
 }
 
 #[test]

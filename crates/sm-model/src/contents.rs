@@ -91,7 +91,7 @@ fn tensors(tensors: &Tensors) -> Vec<TensorContents> {
         dtype: info.dtype.to_string(),
         stored: tensors.quantized(index).map(|matrix| matrix.form().to_owned()),
         shape: info.shape.iter().map(|&extent| extent as u64).collect(),
-        bytes: Some(tensors.stored_bytes(index).into_iter().map(|bytes| bytes.len() as u64).sum()),
+        bytes: Some(tensors.n_stored_bytes(index) as u64),
     });
     let unread = tensors.all_unread().map(|tensor| TensorContents {
         name: tensor.name.clone(),

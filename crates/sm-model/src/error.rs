@@ -30,6 +30,12 @@ pub enum LoadError {
         /// The system's error.
         source: io::Error,
     },
+    /// A file was written to or cut while the model was read from it.
+    #[error("{} changed while the model was loaded from it; load it again once it is complete", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// An error in a particular file.
     #[error("{}: {source}", path.display())]
     InFile {
@@ -259,7 +265,7 @@ impl LoadError {
     /// Adds the file to the error.
     pub(crate) fn in_file(self, path: &std::path::Path) -> Self {
         match self {
-            Self::Io { .. } | Self::InFile { .. } => self,
+            Self::Io { .. } | Self::Changed { .. } | Self::InFile { .. } => self,
             other => Self::InFile { path: path.to_owned(), source: Box::new(other) },
         }
     }

@@ -42,7 +42,6 @@ pub use contents::{Contents, TensorContents};
 pub use error::LoadError;
 pub use export::{ExportError, ExportOptions, Exported, ImportanceMatrix, export_gguf};
 pub use load::TensorInfo;
-pub use load::file::MappedFile;
 pub use load::gguf::{Gguf, GgufWriter, TensorSpec, WriteError};
 pub use load::quantized::{LoadNote, Loss};
 pub use mixture::{Mixture, MixtureModel, UnknownMixture};

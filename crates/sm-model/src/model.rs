@@ -154,8 +154,9 @@ pub fn parse_model(bytes: ModelBytes, options: &LoadOptions) -> Result<Model, Lo
             (arch::from_gguf(&metadata, &all)?, ModelSource::Gguf { path, metadata: Box::new(metadata) })
         }
         ModelBytes::Smnd(bytes) => {
+            let bytes = FileBytes::from(bytes);
             let (config, infos) = smnd::read(&bytes)?;
-            all.add(infos, bytes.into())?;
+            all.add(infos, bytes)?;
             (arch::from_smnd(&config)?, ModelSource::Smnd { path, extra: config.extra })
         }
     };

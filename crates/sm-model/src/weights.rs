@@ -10,6 +10,7 @@
 mod convert;
 mod registry;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::Metadata;
 use std::ops::Range;
@@ -18,6 +19,7 @@ pub(crate) use registry::{Registry, RowRange, fitting_dtype};
 use sm_kernels::plan::{WeightError, WeightSource};
 use sm_tensor::DType;
 
+use crate::LoadError;
 use crate::load::TensorInfo;
 use crate::load::quantized::{LoadNote, QuantizedMatrix, ReadError};
 use crate::load::tensors::Tensors;
@@ -91,10 +93,24 @@ impl Weights {
         &self.tensors
     }
 
-    /// The bytes of a tensor as its files store it: one piece, or for a matrix of a quantized checkpoint its codes, scales and zero
-    /// points. Empty if there is no such tensor.
-    pub fn stored_bytes(&self, name: &str) -> Vec<&[u8]> {
-        self.tensors.position(name).map_or_else(Vec::new, |index| self.tensors.stored_bytes(index))
+    /// Checks that the files have not been written to since they were opened. If they have, weights that were read may be those
+    /// of two models.
+    ///
+    /// # Errors
+    /// [`LoadError::Changed`]
+    pub fn check_unchanged(&self) -> Result<(), LoadError> {
+        self.tensors.check_unchanged()
+    }
+
+    /// The bytes of a tensor as its files store it; of a matrix of a quantized checkpoint, its codes, scales and zero points. Empty
+    /// if there is no such tensor.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn stored_bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, LoadError> {
+        self.tensors
+            .position(name)
+            .map_or_else(|| Ok(Cow::default()), |index| self.tensors.stored_bytes(index))
     }
 
     /// How a quantized checkpoint stores a matrix, for people (`gptq 4-bit, groups of 128`); `None` for tensors that are used as stored.
@@ -139,7 +155,7 @@ impl WeightSource for Weights {
                 convert::rows(dtype, read, view.cols)
             }
             LinearLayout::InOut => {
-                let bytes = self.tensors.bytes(view.tensor).map_err(unread)?;
+                let bytes = self.tensors.hold(view.tensor).map_err(unread)?;
                 convert::transposed_rows(dtype, &bytes, view.tensor_rows, rows)
             }
         };

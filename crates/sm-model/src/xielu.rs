@@ -63,7 +63,7 @@ fn softplus(x: f32) -> f64 {
 fn single_value(tensors: &Tensors, name: &str) -> Result<Option<f32>, LoadError> {
     let Some(index) = tensors.position(name) else { return Ok(None) };
     let info = &tensors.infos()[index];
-    let bytes = tensors.stored_bytes(index).concat();
+    let bytes = tensors.stored_bytes(index)?;
     let mut value = [0.0];
     if info.n_values() != 1 || dequantize(info.dtype, &bytes, &mut value).is_err() {
         let reason = "a parameter of an activation is one value".into();

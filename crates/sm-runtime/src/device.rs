@@ -45,6 +45,16 @@ impl Device {
     pub fn cpu_threads(threads: usize) -> Self {
         Self::Cpu { isa: None, threads: Threads::AtMost(threads) }
     }
+
+    /// The number of threads, if one was asked for.
+    pub(crate) fn n_threads(&self) -> Option<usize> {
+        match self {
+            Self::Cpu { threads: Threads::AtMost(n_threads) | Threads::Exactly(n_threads), .. } => {
+                Some(*n_threads)
+            }
+            Self::Cpu { threads: Threads::PerCore, .. } | Self::Auto | Self::Gpu(_) => None,
+        }
+    }
 }
 
 /// How many threads compute a step on the CPU.

@@ -143,11 +143,13 @@
 mod backend;
 mod bench;
 mod cancel;
+mod chunks;
 mod completion;
 mod config;
 mod device;
 mod engine;
 mod error;
+mod files;
 mod generator;
 mod grammar;
 mod input;

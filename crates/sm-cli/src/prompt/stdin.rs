@@ -24,7 +24,11 @@ pub(super) fn piped(console: &Console) -> Result<Option<String>, Failure> {
         return Ok(None);
     }
     let (send, received) = mpsc::channel();
-    thread::spawn(move || _ = send.send(read_stdin()));
+    let reading = thread::Builder::new().spawn(move || _ = send.send(read_stdin()));
+    if reading.is_err() {
+        // No thread is to be had: wait without a note.
+        return read_stdin().map(Some);
+    }
     match received.recv_timeout(PATIENCE) {
         Ok(read) => read.map(Some),
         Err(RecvTimeoutError::Timeout) => {

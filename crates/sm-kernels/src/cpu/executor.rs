@@ -48,7 +48,7 @@ pub(crate) struct CpuExecutor {
     memory: StepMemory,
     profiler: Option<Profiler>,
     /// The result of a step that was not waited for.
-    submitted: Option<Result<(), WorkerPanic>>,
+    submitted: Option<Result<(), ExecError>>,
     /// What it gives.
     outputs: Vec<OutputRow>,
     selections: Selections,
@@ -105,19 +105,22 @@ impl CpuExecutor {
     }
 
     /// Runs some phases of the step that the tables describe. Returns the longest time that a worker waited for others.
-    fn run_phases(&mut self, batch: &StepBatch<'_>, phases: Range<usize>) -> Result<Duration, WorkerPanic> {
+    fn run_phases(&mut self, batch: &StepBatch<'_>, phases: Range<usize>) -> Result<Duration, ExecError> {
         let step = StepContext { batch, tables: &self.tables, weights: &self.weights };
-        self.isa.dispatch(Run {
+        let waited = self.isa.dispatch(Run {
             step: &step,
             phases: &self.program.phases[phases],
             team: &mut self.team,
             workers: &mut self.workers,
             memory: &mut self.memory,
-        })
+        });
+        // Weights that changed meanwhile may have led to anything, a panic included, so this error is the one to report.
+        self.weights.check_intact()?;
+        Ok(waited?)
     }
 
     /// Runs the phases that the outputs of a step need: the output head is half of a small model, and embeddings do without.
-    fn compute(&mut self, batch: &StepBatch<'_>) -> Result<(), WorkerPanic> {
+    fn compute(&mut self, batch: &StepBatch<'_>) -> Result<(), ExecError> {
         let is_hidden = |output: &OutputRow| output.wanted == Wanted::Hidden;
         let is_short = !batch.outputs.is_empty() && batch.outputs.iter().all(is_hidden);
         let end = if is_short { self.program.n_hidden_phases } else { self.program.phases.len() };
@@ -258,13 +261,13 @@ impl Executor for CpuExecutor {
         if let Some(profiler) = &mut self.profiler {
             profiler.end_step(&self.plan, batch, self.limits.kv_dtype, &mut self.workers);
         }
-        self.submitted = Some(computed.and_then(|()| self.select()));
+        self.submitted = Some(computed.and_then(|()| Ok(self.select()?)));
         Ok(())
     }
 
     fn wait(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
         output.clear();
-        self.submitted.take().ok_or(ExecError::OutOfTurn)??;
+        self.submitted.take().unwrap_or(Err(ExecError::OutOfTurn))?;
         self.give_outputs(output);
         Ok(())
     }

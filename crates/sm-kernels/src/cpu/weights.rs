@@ -11,8 +11,8 @@ use super::split::{By, Split};
 use super::team::{Team, Worker, share_of};
 use crate::cpu::isa::LANES;
 use crate::plan::{
-    MatrixDecl, MatrixId, PackedBytes, Plan, PrepareError, Progress, VectorDecl, VectorId, WeightError,
-    WeightSource, Weights,
+    ExecError, MatrixDecl, MatrixId, PackedBytes, Plan, PrepareError, Progress, VectorDecl, VectorId,
+    WeightError, WeightSource, Weights,
 };
 
 /// The name of the form of packed matrices: panels, whatever the instruction set and the number of workers.
@@ -37,6 +37,18 @@ impl Weights for PackedWeights {
         let vectors = self.vectors.iter().map(|vector| size_of_val(vector.as_slice()));
         self.matrix_bytes() + vectors.sum::<usize>()
     }
+
+    fn bytes(&self) -> Vec<&[u8]> {
+        let vectors = self.vectors.iter().map(|vector| bytemuck::cast_slice(vector));
+        std::iter::once(self.memory.bytes()).chain(vectors).collect()
+    }
+
+    fn check_intact(&self) -> Result<(), ExecError> {
+        match &self.memory {
+            Memory::Own(_) => Ok(()),
+            Memory::Kept(bytes) => bytes.check().map_err(|reason| ExecError::WeightsLost { reason }),
+        }
+    }
 }
 
 /// Where packed matrices lie.
@@ -52,7 +64,7 @@ impl Memory {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Own(memory) => memory,
-            Self::Kept(bytes) => bytes.as_ref(),
+            Self::Kept(bytes) => bytes.bytes(),
         }
     }
 }
@@ -171,7 +183,7 @@ fn max_cols(matrices: &[Placed]) -> usize {
 
 /// Whether kept bytes can be read as lines.
 fn is_usable(kept: &PackedBytes, n_bytes: usize) -> bool {
-    let bytes = kept.as_ref();
+    let bytes = kept.bytes();
     bytes.len() == n_bytes && bytemuck::try_cast_slice::<u8, Line>(bytes).is_ok()
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Plan;
-use super::executor::{Executor, Limits};
+use super::executor::{ExecError, Executor, Limits};
 use super::source::{WeightError, WeightSource};
 
 /// A place where plans can run.
@@ -68,6 +68,17 @@ pub trait Backend: fmt::Debug + Send + Sync {
 pub trait Weights: Any + fmt::Debug + Send + Sync {
     /// Bytes that they take.
     fn n_bytes(&self) -> usize;
+
+    /// All that steps compute with, in pieces whose order the plan determines: what a fingerprint has to cover.
+    fn bytes(&self) -> Vec<&[u8]>;
+
+    /// Checks that the bytes are still those that were loaded.
+    ///
+    /// # Errors
+    /// [`ExecError::WeightsLost`] if they lie in a file that was changed or cut.
+    fn check_intact(&self) -> Result<(), ExecError> {
+        Ok(())
+    }
 }
 
 /// How far [`Backend::load`] has come.

@@ -72,6 +72,20 @@ pub enum ExecError {
         /// What the driver reported.
         reason: String,
     },
+    /// The packed weights are no longer what was loaded, and nothing computed from them since can be trusted. Every further
+    /// step fails too.
+    #[error("{reason}; load the model again")]
+    WeightsLost {
+        /// What happened, and to which file.
+        reason: String,
+    },
+}
+
+impl ExecError {
+    /// Whether every further step of the executor will fail too.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::DeviceLost { .. } | Self::WeightsLost { .. })
+    }
 }
 
 /// What an executor is and holds.

@@ -23,8 +23,8 @@ pub trait WeightSource: Sync {
     /// If the tensor is missing.
     fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError>;
 
-    /// Tells that all rows of a tensor have been read, so that a mapped file can drop them from memory. They can still
-    /// be asked for.
+    /// Tells that all rows of a tensor have been read, so that a source can drop what it holds of them in memory. They can
+    /// still be asked for.
     fn release(&self, _tensor: &str) {}
 
     /// The `n_bytes` that a backend packed all matrices into on an earlier run, in the layout it calls `form`; `None` if
@@ -37,25 +37,45 @@ pub trait WeightSource: Sync {
     fn keep_packed(&self, _form: &str, _bytes: &[u8]) {}
 }
 
-/// Packed weights stored outside a backend, for instance in a mapped file; aligned to 64 bytes.
-pub struct PackedBytes(Box<dyn AsRef<[u8]> + Send + Sync>);
+/// Bytes that lie outside this process's own memory, for instance in a mapped file.
+pub trait StoredBytes: Send + Sync {
+    /// The bytes, aligned to 64. Their address does not change.
+    fn bytes(&self) -> &[u8];
 
-impl PackedBytes {
-    /// Bytes whose address does not change.
-    pub fn new(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        Self(Box::new(bytes))
-    }
+    /// Checks that the bytes are still those that were there at first. An executor asks after each step, before anybody sees
+    /// what the step computed from them.
+    ///
+    /// # Errors
+    /// What happened to them, and where they are.
+    fn check(&self) -> Result<(), String>;
 }
 
-impl AsRef<[u8]> for PackedBytes {
-    fn as_ref(&self) -> &[u8] {
-        (*self.0).as_ref()
+/// Packed weights stored outside a backend.
+pub struct PackedBytes(Box<dyn StoredBytes>);
+
+impl PackedBytes {
+    /// Packed weights that lie in `bytes`.
+    pub fn new(bytes: impl StoredBytes + 'static) -> Self {
+        Self(Box::new(bytes))
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+
+    /// As [`StoredBytes::check`].
+    ///
+    /// # Errors
+    /// If the bytes have changed.
+    pub fn check(&self) -> Result<(), String> {
+        self.0.check()
     }
 }
 
 impl fmt::Debug for PackedBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} packed bytes", self.as_ref().len())
+        write!(f, "{} packed bytes", self.bytes().len())
     }
 }
 

@@ -89,7 +89,7 @@ impl<'a> GgufConfig<'a> {
             let found = info.dtype.to_string();
             return Err(LoadError::UnsupportedDType { tensor: name.to_owned(), found, supported: "f32" });
         }
-        let bytes = self.tensors.stored_bytes(index).concat();
+        let bytes = self.tensors.stored_bytes(index)?;
         let (values, _) = bytes.as_chunks::<4>();
         Ok(Some(values.iter().map(|&value| f32::from_le_bytes(value)).collect()))
     }

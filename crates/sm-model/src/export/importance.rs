@@ -103,17 +103,17 @@ fn from_gguf(gguf: &Gguf) -> Result<ImportanceMatrix, LoadError> {
             reason: "this is no importance matrix; llama-imatrix writes them".into(),
         });
     }
-    let values = |name: &str| {
-        let tensor = gguf.tensors().iter().find(|tensor| tensor.name == name)?;
-        let bytes = gguf.tensor_bytes(tensor).as_chunks::<4>().0;
-        Some(bytes.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect::<Vec<f32>>())
+    let values = |name: &str| -> Result<Option<Vec<f32>>, LoadError> {
+        let Some(tensor) = gguf.tensors().iter().find(|tensor| tensor.name == name) else { return Ok(None) };
+        let bytes = gguf.tensor_bytes(tensor)?;
+        Ok(Some(bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()))
     };
     let mut entries = HashMap::new();
     for tensor in gguf.tensors() {
         let Some(name) = tensor.name.strip_suffix(".in_sum2") else { continue };
         let counts_name = format!("{name}.counts");
-        let counts = values(&counts_name).ok_or(LoadError::MissingTensor { tensor: counts_name })?;
-        let sums = values(&tensor.name).unwrap_or_default();
+        let counts = values(&counts_name)?.ok_or(LoadError::MissingTensor { tensor: counts_name })?;
+        let sums = values(&tensor.name)?.unwrap_or_default();
         entries.insert(name.to_owned(), means(name, sums, &counts)?);
     }
     let datasets: Option<&[String]> = metadata.get("imatrix.datasets")?;
@@ -157,15 +157,15 @@ fn from_entries(bytes: &[u8]) -> Result<ImportanceMatrix, LoadError> {
     let mut entries = HashMap::with_capacity(n_entries);
     for _ in 0..n_entries {
         let name_len = count(cursor.i32("the length of a name")?, "the length of a name")?;
-        let name = cursor.text(name_len, "a name")?;
+        let name = cursor.text(name_len, "a name")?.to_owned();
         let n_calls = cursor.i32("a number of calls")?;
         let n_values = count(cursor.i32("a number of values")?, "a number of values")?;
         let values = cursor.bytes(n_values.saturating_mul(4), "the values")?.as_chunks::<4>().0.iter();
         let calls = n_calls.max(1) as f32;
         let values: Vec<f32> = values.map(|&bytes| f32::from_le_bytes(bytes) / calls).collect();
-        check(name, &values)?;
-        if entries.insert(name.to_owned(), values).is_some() {
-            return Err(LoadError::Duplicate { format: FORMAT, what: "an entry", name: name.to_owned() });
+        check(&name, &values)?;
+        if entries.insert(name.clone(), values).is_some() {
+            return Err(LoadError::Duplicate { format: FORMAT, what: "an entry", name });
         }
     }
     let mut matrix = ImportanceMatrix { entries, ..ImportanceMatrix::default() };

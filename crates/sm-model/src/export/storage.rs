@@ -1,6 +1,6 @@
 //! The conversion of a tensor's values to the data type that they have in the file.
 
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use sm_tensor::{DType, QuantizeError, ShapeError, dequantize, quantize, quantize_important};
 
@@ -54,11 +54,16 @@ impl Conversion<'_> {
         let n_threads = thread::available_parallelism().map_or(1, usize::from);
         for group in chunks.chunks(n_threads) {
             let converted: Vec<Result<Vec<u8>, QuantizeError>> = thread::scope(|scope| {
-                let workers: Vec<_> =
-                    group.iter().map(|chunk| scope.spawn(|| self.chunk(chunk, importance))).collect();
-                let joined = workers.into_iter().map(|worker| match worker.join() {
-                    Ok(converted) => converted,
-                    Err(panic) => std::panic::resume_unwind(panic),
+                let convert = move |chunk: &[u8]| self.chunk(chunk, importance);
+                let start = |&chunk| {
+                    let worker = thread::Builder::new().spawn_scoped(scope, move || convert(chunk));
+                    // A thread that is not to be had only makes this slower.
+                    worker.map_err(|_| convert(chunk))
+                };
+                let workers: Vec<_> = group.iter().map(start).collect();
+                let joined = workers.into_iter().map(|worker| match worker.map(ScopedJoinHandle::join) {
+                    Ok(Ok(converted)) | Err(converted) => converted,
+                    Ok(Err(panic)) => std::panic::resume_unwind(panic),
                 });
                 joined.collect()
             });

@@ -45,7 +45,7 @@ pub struct Gguf {
 }
 
 impl Gguf {
-    /// Maps and checks a file.
+    /// Opens and checks a file.
     ///
     /// # Errors
     /// If it cannot be read, or is truncated or corrupt.
@@ -62,7 +62,7 @@ impl Gguf {
     }
 
     fn read(bytes: FileBytes) -> Result<Self, LoadError> {
-        let mut cursor = Cursor::new(FORMAT, &bytes);
+        let mut cursor = Cursor::in_file(FORMAT, &bytes);
         let header = read_header(&mut cursor)?;
         let metadata = read_metadata(&mut cursor, header.n_entries)?;
         let tensors = read_tensors(&mut cursor, header.n_tensors, read_alignment(&metadata)?)?;
@@ -79,12 +79,15 @@ impl Gguf {
         &self.tensors.plain
     }
 
-    /// The bytes of a tensor of this file.
+    /// Reads the bytes of a tensor of this file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or was cut since it was opened.
     ///
     /// # Panics
     /// May panic if `tensor` belongs to another file.
-    pub fn tensor_bytes(&self, tensor: &TensorInfo) -> &[u8] {
-        &self.bytes[tensor.bytes.clone()]
+    pub fn tensor_bytes(&self, tensor: &TensorInfo) -> Result<Cow<'_, [u8]>, LoadError> {
+        self.bytes.bytes(tensor.bytes.clone())
     }
 
     /// The metadata, the tensors, and the bytes of the file.

@@ -15,6 +15,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 use super::TensorInfo;
 use super::cursor::Cursor;
+use super::file::FileBytes;
 use super::stored::{FileTensors, StoredAs, UnreadTensor};
 use crate::LoadError;
 
@@ -121,8 +122,8 @@ impl<'de> Deserialize<'de> for Header {
 }
 
 /// The tensors of a file, checked against its size.
-pub(crate) fn read_header(bytes: &[u8]) -> Result<FileTensors, LoadError> {
-    let mut cursor = Cursor::new(FORMAT, bytes);
+pub(crate) fn read_header(file: &FileBytes) -> Result<FileTensors, LoadError> {
+    let mut cursor = Cursor::in_file(FORMAT, file);
     let header_len = cursor.u64("header length")?;
     if header_len > MAX_HEADER_BYTES {
         let what = "the header length".into();

@@ -10,6 +10,7 @@ use sm_tensor::DType;
 
 use super::TensorInfo;
 use super::cursor::Cursor;
+use super::file::FileBytes;
 use crate::LoadError;
 use crate::config::unsupported;
 
@@ -41,8 +42,8 @@ pub(crate) struct SmndConfig {
 }
 
 /// Reads the configuration and tensors of a file. Tensors get the names of a GGUF file of GPT-2.
-pub(crate) fn read(bytes: &[u8]) -> Result<(SmndConfig, Vec<TensorInfo>), LoadError> {
-    let mut cursor = Cursor::new(FORMAT, bytes);
+pub(crate) fn read(file: &FileBytes) -> Result<(SmndConfig, Vec<TensorInfo>), LoadError> {
+    let mut cursor = Cursor::in_file(FORMAT, file);
     let magic: [u8; 4] = cursor.array("magic")?;
     if magic != *b"SMND" {
         return Err(LoadError::Magic { format: FORMAT, found: magic.to_vec() });
@@ -132,9 +133,8 @@ fn read_tensor(cursor: &mut Cursor<'_>, name: String, expected: Vec<usize>) -> R
             expected: "the product of its extents",
         });
     }
-    let start = cursor.offset();
-    cursor.bytes(element_count as u64 * 4, &name)?;
-    Ok(TensorInfo { name, shape, dtype: DType::F32, bytes: start..cursor.offset() })
+    let bytes = cursor.skip(element_count as u64 * 4, &name)?;
+    Ok(TensorInfo { name, shape, dtype: DType::F32, bytes })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use sm_tensor::DType;
 
+use super::file::FileBytes;
 use super::{TensorInfo, checked_size};
 use crate::LoadError;
 
@@ -107,6 +108,11 @@ impl StoredAs {
         })
     }
 
+    /// Whether values become `f32` when a file is opened.
+    fn becomes_f32(self) -> bool {
+        matches!(self, Self::F64 | Self::I8)
+    }
+
     /// The values as `f32`, if that is what they become.
     fn converted(self, bytes: &[u8]) -> Option<Vec<u8>> {
         match self {
@@ -164,12 +170,20 @@ impl FileTensors {
     }
 
     /// Takes the tensors that become `f32`, and their converted bytes, one after the other. The other foreign ones become unread.
-    pub(crate) fn convert(&mut self, file: &[u8]) -> (Vec<TensorInfo>, Vec<u8>) {
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(crate) fn convert(&mut self, file: &FileBytes) -> Result<(Vec<TensorInfo>, Vec<u8>), LoadError> {
         let mut infos = Vec::new();
         let mut converted = Vec::new();
         for (info, stored) in std::mem::take(&mut self.foreign) {
             let start = converted.len();
-            match stored.converted(&file[info.bytes.clone()]) {
+            // Only those that are converted are read.
+            let values = match stored.becomes_f32() {
+                true => stored.converted(&file.bytes(info.bytes.clone())?),
+                false => None,
+            };
+            match values {
                 Some(values) => {
                     converted.extend(values);
                     let bytes: Range<usize> = start..converted.len();
@@ -182,7 +196,7 @@ impl FileTensors {
                 }),
             }
         }
-        (infos, converted)
+        Ok((infos, converted))
     }
 }
 

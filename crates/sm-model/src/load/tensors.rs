@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::file::FileBytes;
+use super::file::{FileBytes, Held};
 use super::gguf::Gguf;
 use super::quantized::{self, LoadNote, OpenFile, Quantization, QuantizedMatrix, ReadError};
 use super::split::Split;
@@ -45,7 +45,7 @@ impl Tensors {
     }
 
     fn add_shared(&mut self, mut file: FileTensors, bytes: Arc<FileBytes>) -> Result<(), LoadError> {
-        let (converted, converted_bytes) = file.convert(&bytes);
+        let (converted, converted_bytes) = file.convert(&bytes)?;
         let unread = std::mem::take(&mut file.unread).into_iter();
         self.unread.extend(unread.map(|tensor| (tensor.name.clone(), tensor)));
         self.add_in(file.plain, bytes)?;
@@ -103,8 +103,9 @@ impl Tensors {
 
     /// Reads a safetensors file in memory.
     pub(crate) fn parse_safetensors(bytes: Vec<u8>, quantization: &Quantization) -> Result<Self, LoadError> {
+        let bytes = FileBytes::from(bytes);
         let tensors = safetensors::read_header(&bytes)?;
-        let file = OpenFile { path: PathBuf::new(), tensors, bytes: Arc::new(bytes.into()) };
+        let file = OpenFile { path: PathBuf::new(), tensors, bytes: Arc::new(bytes) };
         Self::of_safetensors(vec![file], Some(quantization))
     }
 
@@ -141,6 +142,14 @@ impl Tensors {
         let metadata: Option<Vec<_>> =
             self.files.iter().map(|file| file.metadata()).collect::<std::io::Result<_>>()?;
         Ok(metadata.filter(|files| !files.is_empty()))
+    }
+
+    /// Checks that no file has been written to since it was opened.
+    ///
+    /// # Errors
+    /// [`LoadError::Changed`]
+    pub(crate) fn check_unchanged(&self) -> Result<(), LoadError> {
+        self.files.iter().try_for_each(|file| file.check_unchanged())
     }
 
     pub(crate) fn infos(&self) -> &[TensorInfo] {
@@ -185,7 +194,7 @@ impl Tensors {
     /// If it is quantized and has values that its data type cannot represent, or if its file cannot be read.
     pub(crate) fn bytes(&self, index: usize) -> Result<Cow<'_, [u8]>, ReadError> {
         match &self.places[index] {
-            Place::File(file) => Ok(file[self.infos[index].bytes.clone()].into()),
+            Place::File(file) => Ok(file.bytes(self.infos[index].bytes.clone())?),
             Place::Quantized(matrix) => {
                 let mut bytes = Vec::new();
                 matrix.read_rows(0..matrix.n_rows(), &mut bytes)?;
@@ -194,16 +203,38 @@ impl Tensors {
         }
     }
 
-    /// The bytes of the tensor at `index` as its files store it: one piece, or one for each of the tensors that a quantized
-    /// matrix is made of.
-    pub(crate) fn stored_bytes(&self, index: usize) -> Vec<&[u8]> {
+    /// The same, but bytes of a file stay in memory until [`Tensors::release`].
+    ///
+    /// # Errors
+    /// As [`Tensors::bytes`].
+    pub(crate) fn hold(&self, index: usize) -> Result<Held<'_>, ReadError> {
         match &self.places[index] {
-            Place::File(file) => vec![&file[self.infos[index].bytes.clone()]],
-            Place::Quantized(matrix) => matrix.stored_bytes(),
+            Place::File(file) => Ok(file.hold(self.infos[index].bytes.clone())?),
+            Place::Quantized(_) => Ok(Held::Shared(self.bytes(index)?.into())),
         }
     }
 
-    /// Rows of the tensor at `index`, counted over all leading dimensions, through `buffer` if that is faster than mapped memory.
+    /// Number of bytes of the tensor at `index` as its files store it: of all the tensors that a quantized matrix is made of.
+    pub(crate) fn n_stored_bytes(&self, index: usize) -> usize {
+        match &self.places[index] {
+            Place::File(_) => self.infos[index].bytes.len(),
+            Place::Quantized(matrix) => matrix.n_stored_bytes(),
+        }
+    }
+
+    /// The bytes of the tensor at `index` as its files store it: of all the tensors that a quantized matrix is made of, one after
+    /// the other.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub(crate) fn stored_bytes(&self, index: usize) -> Result<Cow<'_, [u8]>, LoadError> {
+        match &self.places[index] {
+            Place::File(file) => file.bytes(self.infos[index].bytes.clone()),
+            Place::Quantized(matrix) => matrix.stored_bytes().map(Cow::from),
+        }
+    }
+
+    /// Rows of the tensor at `index`, counted over all leading dimensions, through `buffer` if they are in a file.
     ///
     /// # Errors
     /// As [`Tensors::bytes`].
@@ -243,6 +274,6 @@ impl Tensors {
         let matrix =
             info.name.strip_suffix(".bias").and_then(|module| self.position(&format!("{module}.weight")));
         matrix.is_some_and(|matrix| self.quantized(matrix).is_some())
-            && self.stored_bytes(index).iter().all(|bytes| bytes.iter().all(|&byte| byte == 0))
+            && self.stored_bytes(index).is_ok_and(|bytes| bytes.iter().all(|&byte| byte == 0))
     }
 }

@@ -34,13 +34,13 @@ fn stacked_experts_with_fused_gate_and_up_load() {
     let n_experts = 4;
     let mut tensors = BTreeMap::new();
     for info in apart.weights.tensors().iter().filter(|info| !info.name.contains(".experts.")) {
-        let bytes = apart.weights.stored_bytes(&info.name).concat();
+        let bytes = apart.weights.stored_bytes(&info.name).unwrap().into_owned();
         tensors.insert(info.name.replace("block_sparse_moe", "mlp"), (info.shape.clone(), bytes));
     }
     for layer in 0..2 {
         let of = |expert: usize, part: &str| {
             let name = format!("model.layers.{layer}.block_sparse_moe.experts.{expert}.{part}.weight");
-            apart.weights.stored_bytes(&name).concat()
+            apart.weights.stored_bytes(&name).unwrap().into_owned()
         };
         let stack = |parts: &[&str]| -> Vec<u8> {
             (0..n_experts).flat_map(|expert| parts.iter().flat_map(move |part| of(expert, part))).collect()
@@ -60,7 +60,7 @@ fn gguf_files_with_a_tensor_per_expert_load() {
     let file = Gguf::parse(bytes.clone()).unwrap();
     let (mut specs, mut pieces) = (Vec::new(), Vec::new());
     for info in file.tensors() {
-        let bytes = file.tensor_bytes(info);
+        let bytes = file.tensor_bytes(info).unwrap().into_owned();
         let Some(name) = info.name.strip_suffix("_exps.weight") else {
             specs.push(TensorSpec { name: info.name.clone(), shape: info.shape.clone(), dtype: info.dtype });
             pieces.push(bytes);
@@ -69,7 +69,7 @@ fn gguf_files_with_a_tensor_per_expert_load() {
         for (expert, piece) in bytes.chunks(bytes.len() / info.shape[0]).enumerate() {
             let name = format!("{name}.{expert}.weight");
             specs.push(TensorSpec { name, shape: info.shape[1..].to_vec(), dtype: info.dtype });
-            pieces.push(piece);
+            pieces.push(piece.to_vec());
         }
     }
     let mut writer = GgufWriter::new(Vec::new(), file.metadata(), &specs).unwrap();
@@ -93,7 +93,7 @@ fn the_gate_of_a_shared_expert_may_be_a_vector() {
     let specs: Vec<TensorSpec> = file.tensors().iter().map(spec).collect();
     assert!(specs.iter().any(|spec| spec.name.contains("ffn_gate_inp_shexp") && spec.shape == [32]));
     let mut writer = GgufWriter::new(Vec::new(), file.metadata(), &specs).unwrap();
-    file.tensors().iter().for_each(|info| writer.write(file.tensor_bytes(info)).unwrap());
+    file.tensors().iter().for_each(|info| writer.write(&file.tensor_bytes(info).unwrap()).unwrap());
     let squeezed = parse(ModelBytes::Gguf(writer.finish().unwrap().into()));
     assert_eq!(logits(&squeezed), logits(&parse(ModelBytes::Gguf(bytes.into()))));
 }
@@ -113,6 +113,6 @@ fn files_without_a_width_of_experts_divide_that_of_all_that_a_token_uses() {
     });
     let specs: Vec<TensorSpec> = specs.collect();
     let mut writer = GgufWriter::new(Vec::new(), &metadata, &specs).unwrap();
-    file.tensors().iter().for_each(|info| writer.write(file.tensor_bytes(info)).unwrap());
+    file.tensors().iter().for_each(|info| writer.write(&file.tensor_bytes(info).unwrap()).unwrap());
     assert_eq!(parse(ModelBytes::Gguf(writer.finish().unwrap().into())).spec, plain.spec);
 }

@@ -49,7 +49,7 @@ fn split(source: &Path, dir: &Path, count: usize) -> Vec<PathBuf> {
         };
         let specs: Vec<_> = tensors.iter().map(spec).collect();
         let mut writer = GgufWriter::new(Vec::new(), &metadata, &specs).unwrap();
-        tensors.iter().for_each(|info| writer.write(file.tensor_bytes(info)).unwrap());
+        tensors.iter().for_each(|info| writer.write(&file.tensor_bytes(info).unwrap()).unwrap());
         let path = dir.join(format!("m-{:05}-of-{count:05}.gguf", number + 1));
         std::fs::write(&path, writer.finish().unwrap()).unwrap();
         path

@@ -267,7 +267,7 @@ fn gguf_with(name: &str, change: impl Fn(&mut Metadata)) -> Result<Model, LoadEr
         })
         .collect();
     let mut writer = sm_model::GgufWriter::new(Vec::new(), &metadata, &specs).unwrap();
-    file.tensors().iter().for_each(|info| writer.write(file.tensor_bytes(info)).unwrap());
+    file.tensors().iter().for_each(|info| writer.write(&file.tensor_bytes(info).unwrap()).unwrap());
     parse_model(ModelBytes::Gguf(writer.finish().unwrap().into()), &LoadOptions::default())
 }
 

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use sm_batching::{DecodingSequence, DraftLimits, RequestId, Scheduler, SequenceId, StepLoad};
 use sm_cache::KvCache;
-use sm_kernels::plan::ExecError;
 
 use super::active_request::{ActiveRequest, SamplingBuffers};
 use super::choice_drafts::{ChoiceDrafts, DraftOrigin};
@@ -128,7 +127,7 @@ impl Speculator {
         });
         // A failure only costs drafts. Existing ones may still be right.
         self.stats.failed += u64::from(drafted.is_err());
-        if matches!(drafted, Err(ExecError::DeviceLost { .. })) {
+        if drafted.is_err_and(|error| error.is_final()) {
             self.model = None;
         }
     }

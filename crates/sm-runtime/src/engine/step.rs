@@ -99,12 +99,9 @@ impl Core {
         }
     }
 
-    /// Handles a failed step. After a lost device no step can succeed, so the engine ends.
+    /// Handles a failed step. After a lost device, or lost weights, no step can succeed, so the engine ends.
     fn recover(&mut self, error: ExecError) {
-        match error {
-            ExecError::DeviceLost { .. } => self.lose_device(error),
-            _ => self.isolate(&error),
-        }
+        if error.is_final() { self.lose_device(error) } else { self.isolate(&error) }
     }
 
     fn lose_device(&mut self, error: ExecError) {
@@ -130,7 +127,7 @@ impl Core {
                     self.scheduler.commit(&self.results, 0, &mut self.cache);
                     self.cancel_failed();
                 }
-                Err(error @ ExecError::DeviceLost { .. }) => return self.lose_device(error),
+                Err(error) if error.is_final() => return self.lose_device(error),
                 Err(error) => {
                     self.scheduler.abandon(&mut self.cache);
                     self.fail(id, error);

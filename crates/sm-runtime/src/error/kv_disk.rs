@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use sm_cache::ByteSize;
 
 use super::ErrorKind;
+use crate::files;
 
 /// An error of the KV cache's disk tier.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,16 @@ pub enum KvDiskError {
         /// The configured limit.
         limit: ByteSize,
     },
+    /// The disk has no room for a file.
+    #[error("cannot {action} {}: the disk is full; free some space, lower kv_disk_bytes or choose another directory", path.display())]
+    Full {
+        /// `open`, `write`, ….
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The operating system's error.
+        source: std::io::Error,
+    },
     /// A file or directory could not be used.
     #[error("cannot {action} {}", path.display())]
     Io {
@@ -40,13 +51,16 @@ impl KvDiskError {
     pub(super) fn kind(&self) -> ErrorKind {
         match self {
             Self::InUse { .. } | Self::TooSmall { .. } => ErrorKind::InvalidRequest,
-            Self::Io { .. } => ErrorKind::Device,
+            Self::Io { .. } | Self::Full { .. } => ErrorKind::Device,
         }
     }
 
-    /// Creates a [`KvDiskError::Io`]; for `map_err`.
+    /// Creates a [`KvDiskError::Io`], or [`KvDiskError::Full`] if that is what it is; for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
+        move |source| match files::is_full(&source) {
+            true => Self::Full { action, path, source },
+            false => Self::Io { action, path, source },
+        }
     }
 }

@@ -6,16 +6,17 @@
 //! ```
 //!
 //! Slots have a fixed size, so records are overwritten in place and the file needs no compaction. Nothing is fsynced: a
-//! killed process leaves complete writes behind, and checksums detect records torn by a power failure.
+//! killed process leaves complete writes behind, and checksums detect records torn by a power failure. Only the user may read
+//! it: who has the model can guess prompts and compare.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use sm_cache::{ByteSize, PageKey};
 
 use super::record::{HEADER_BYTES, Header, RecordKind, RecordName, Seal};
-use crate::KvDiskError;
+use crate::{KvDiskError, files};
 
 /// File magic; the number is the format version.
 const MAGIC: [u8; 16] = *b"SmallMind KV 01\n";
@@ -79,11 +80,14 @@ impl RecordFile {
         let n_slots = u32::try_from(n_slots).unwrap_or(u32::MAX);
         std::fs::create_dir_all(dir).map_err(KvDiskError::io("create the directory", dir))?;
         let path = dir.join(file_name(kind));
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
+        let mut options = files::private();
+        options.read(true).write(true).create(true).truncate(false);
         let file = options.open(&path).map_err(KvDiskError::io("open", &path))?;
         lock(&file, dir, &path)?;
+        // Pages tell their prompts to who has the model. Earlier versions made the file readable for all.
+        files::make_private(&file).map_err(KvDiskError::io("take the permissions of others from", &path))?;
         let mut file = Self { file, seal: Seal { fingerprint }, record_bytes, n_slots };
-        let contents = file.read_contents().map_err(KvDiskError::io("read", &path))?;
+        let contents = file.read_contents().map_err(KvDiskError::io("prepare", &path))?;
         Ok((file, contents))
     }
 

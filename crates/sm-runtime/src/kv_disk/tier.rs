@@ -120,7 +120,7 @@ impl DiskTier {
         let n_jobs = pages.max_jobs() + states.as_ref().map_or(0, Shelf::max_jobs);
         let (jobs, received) = mpsc::sync_channel(n_jobs);
         let (results, done) = mpsc::sync_channel(n_jobs);
-        let files = Files { pages: page_file, states: state_file };
+        let files = Files { pages: page_file, states: state_file, has_reported: false };
         let thread = worker::spawn(files, received, results, EngineWaker(wake))
             .map_err(|source| LoadError::Thread { name: worker::THREAD, source })?;
         let limits = executor.limits();

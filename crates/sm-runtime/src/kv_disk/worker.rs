@@ -4,8 +4,11 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use tracing::warn;
+
 use super::file::{Outcome, RecordFile};
 use super::record::{RecordKind, RecordName};
+use crate::files;
 
 /// The name of the thread.
 pub(super) const THREAD: &str = "sm-kv-disk";
@@ -42,6 +45,8 @@ pub(super) struct Files {
     pub(super) pages: RecordFile,
     /// For models with recurrent states.
     pub(super) states: Option<RecordFile>,
+    /// Whether a failed write has been reported: the next ones will fail likewise.
+    pub(super) has_reported: bool,
 }
 
 /// Wakes the engine when a record was read and when the thread ends, even by panic.
@@ -85,8 +90,11 @@ fn perform(files: &mut Files, job: Job) -> Done {
     match job {
         Job::Write { kind, slot, name, number, record } => {
             let file = files.of(kind);
-            let is_ok = file.is_some_and(|file| file.write(slot, &name, number, &record).is_ok());
-            Done::Written { kind, slot, name, is_ok, record }
+            let written = file.map_or(Ok(()), |file| file.write(slot, &name, number, &record));
+            if let Err(error) = &written {
+                files.report(error);
+            }
+            Done::Written { kind, slot, name, is_ok: written.is_ok(), record }
         }
         Job::Read { kind, slot, name, fetch, mut record } => {
             let began = Instant::now();
@@ -99,6 +107,15 @@ fn perform(files: &mut Files, job: Job) -> Done {
 }
 
 impl Files {
+    /// Says once why nothing is stored.
+    fn report(&mut self, error: &std::io::Error) {
+        if std::mem::replace(&mut self.has_reported, true) {
+            return;
+        }
+        let what = if files::is_full(error) { "the disk is full" } else { "cannot write" };
+        warn!(%error, "{what}: pages of the KV cache are dropped instead of stored");
+    }
+
     fn of(&mut self, kind: RecordKind) -> Option<&mut RecordFile> {
         match kind {
             RecordKind::Page => Some(&mut self.pages),

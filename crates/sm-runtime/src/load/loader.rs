@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread::Builder;
 
 use sm_kernels::plan::{Backend, Limits, MemoryNeeds, Plan, Progress};
 use sm_model::tokenizer::Tokenizer;
@@ -18,7 +19,7 @@ use super::{ExecutorOptions, LoadOptions, TokenizerSource};
 use crate::grammar::Grammars;
 use crate::kv_disk::weights_fingerprint;
 use crate::text::Text;
-use crate::{CancelToken, Error, ModelRef, backend};
+use crate::{CancelToken, Error, ModelRef, backend, chunks};
 
 /// Progress callback.
 pub(crate) type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
@@ -184,22 +185,33 @@ impl PlannedLoad {
         let report = |done: Progress| progress.iter().for_each(|progress| progress(done));
         // In parallel: a large vocabulary takes as long as the weights of a small model.
         let (weights, text) = std::thread::scope(|scope| {
-            let text = scope.spawn(|| match attached {
-                Some(tokenizer) => Ok(Text::new(Some(tokenizer))),
+            let read = || match &attached {
+                Some(tokenizer) => Ok(Text::new(Some(Arc::clone(tokenizer)))),
                 None => options.tokenizer.of_model(&model).map(Text::new),
-            });
+            };
+            let reading = Builder::new().spawn_scoped(scope, read);
             let weights = backend.load(&model.plan, &source, &report);
-            (weights, text.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            let text = match reading {
+                Ok(reading) => reading.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                // No thread is to be had.
+                Err(_) => read(),
+            };
+            (weights, text)
         });
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
         let weights = weights?;
+        model.weights.check_unchanged()?;
         let text = text?;
         let chat = match &options.chat_template {
             Some(source) => given_template(source, &text),
             None => chat_template(&model, &text, options.tokenizer.directory()),
         };
+        let fingerprint = options.fingerprint.then(|| {
+            let n_threads = options.device.n_threads().unwrap_or_else(chunks::n_processors);
+            weights_fingerprint(&model.plan, &*weights, n_threads)
+        });
         Ok(LoadedModel {
             chat: chat.map_err(Arc::new),
             guard: Arc::default(),
@@ -211,7 +223,7 @@ impl PlannedLoad {
             fallbacks: model.weights.fallbacks().into(),
             notes: model.weights.notes().into(),
             sampling_defaults: SamplingDefaults::of_model(&model)?,
-            fingerprint: options.fingerprint.then(|| weights_fingerprint(&model)),
+            fingerprint: fingerprint.transpose()?,
             executors: Arc::new(ExecutorSource::Backend { backend, plan: Box::new(model.plan), weights }),
         })
     }

@@ -28,7 +28,8 @@ pub struct LoadOptions {
     /// The tokenizer. The model's own by default.
     pub tokenizer: TokenizerSource,
     /// Directory for packed weights. The next load maps them, which takes about as long as reading them once and shares the
-    /// memory between processes. One file per model, as large as its weights. Disabled by default.
+    /// memory between processes. One file per model, as large as its weights, that only the user may read. A file that is
+    /// written to or cut while it is in use ends the engines on it with an error. Disabled by default.
     pub packed_dir: Option<PathBuf>,
     /// Whether to fingerprint the weights, as the KV cache's disk tier requires ([`KvDiskConfig`](crate::KvDiskConfig)).
     /// Reads all weights once. Off by default.

@@ -8,26 +8,35 @@
 //! packing), the plan's matrices, and the program, because another build may pack differently. A file with a different key
 //! or a bad checksum is rewritten. Files are written under a temporary name and renamed, so no process maps a partial one.
 
+mod mapped;
+mod partial;
+#[cfg(unix)]
+mod sigbus;
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::hash::Hasher as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
-use sm_kernels::plan::PackedBytes;
-use sm_model::{MappedFile, Model, ModelSource};
+use sm_cache::ByteSize;
+use sm_kernels::plan::{PackedBytes, StoredBytes};
+use sm_model::{Model, ModelSource};
 use tracing::{info, warn};
 
 use super::LoadOptions;
+use crate::chunks::{self, CHUNK_BYTES};
 use crate::kv_disk::program_fingerprint;
-use crate::{Device, Error, LoadError, Threads};
+use crate::{Error, LoadError, files};
+use mapped::MappedFile;
+use partial::PartialFile;
 
 /// File magic; the number is the format version.
 const MAGIC: [u8; 16] = *b"SmallMind PW 01\n";
-/// Bytes covered by one checksum: small enough for parallel checking, large enough for a small header.
-const CHUNK_BYTES: usize = 1 << 20;
+/// How the names of the files end.
+const SUFFIX: &str = ".packed";
 /// Alignment of the weights: a multiple of every system's page size.
 const ALIGN: usize = 64 << 10;
 /// Size of magic, key, chunk bytes and total bytes.
@@ -48,20 +57,26 @@ struct MappedWeights {
     start: usize,
 }
 
-impl AsRef<[u8]> for MappedWeights {
-    fn as_ref(&self) -> &[u8] {
-        &self.file.as_ref()[self.start..]
+impl StoredBytes for MappedWeights {
+    fn bytes(&self) -> &[u8] {
+        &self.file.bytes()[self.start..]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.file.check()
     }
 }
 
 impl PackedFile {
-    /// A model's file in `dir`, which is created if necessary; `None` for a built-in model.
+    /// A model's file in `dir`, which is created if necessary; `None` for a built-in model. Removes what runs that were killed
+    /// have left there.
     ///
     /// # Errors
     /// If the directory cannot be created, or the files of the model or the program cannot be examined.
     pub(super) fn of(dir: &Path, model: &Model, options: &LoadOptions) -> Result<Option<Self>, Error> {
         let no_dir = |source| LoadError::PackedDir { path: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(no_dir)?;
+        partial::remove_left_over(dir, SUFFIX);
         let (ModelSource::Directory(path) | ModelSource::Gguf { path, .. } | ModelSource::Smnd { path, .. }) =
             &model.source;
         let look = |source| LoadError::PackedDir { path: path.clone(), source };
@@ -73,14 +88,9 @@ impl PackedFile {
         // One file per model and format: a new version of the model replaces it.
         let name = hash(&format!("{} {:?}", place.display(), options.quant));
         let mut file_name = place.file_stem().map_or_else(|| OsString::from("model"), OsString::from);
-        file_name.push(format!("-{:016x}.packed", name as u64));
+        file_name.push(format!("-{:016x}{SUFFIX}", name as u64));
         let key_text = format!("{files}{:?}\n{}\n", model.plan.matrices, program_fingerprint()?);
-        let n_threads = match options.device {
-            Device::Cpu { threads: Threads::AtMost(n_threads) | Threads::Exactly(n_threads), .. } => {
-                n_threads
-            }
-            _ => std::thread::available_parallelism().map_or(1, usize::from),
-        };
+        let n_threads = options.device.n_threads().unwrap_or_else(chunks::n_processors);
         Ok(Some(Self { path: dir.join(file_name), key_text, n_threads }))
     }
 
@@ -92,16 +102,14 @@ impl PackedFile {
     pub(super) fn read(&self, form: &str, n_bytes: usize) -> Option<PackedBytes> {
         let file = match MappedFile::open(&self.path) {
             Ok(file) => file,
-            Err(sm_model::LoadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return None;
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                warn!(%error, "cannot open packed weights; packing again");
+                warn!(path = %self.path.display(), %error, "cannot map packed weights; packing again");
                 return None;
             }
         };
         let header_bytes = header_bytes(n_bytes);
-        let all = file.as_ref();
+        let all = file.bytes();
         let fixed = fixed_header(self.key(form), n_bytes);
         if all.len() != header_bytes + n_bytes || all[..FIXED_BYTES] != fixed {
             info!(path = %self.path.display(), "packed weights are outdated; packing again");
@@ -118,35 +126,23 @@ impl PackedFile {
     /// Writes the file. If that fails, the next load packs again.
     pub(super) fn write(&self, form: &str, bytes: &[u8]) {
         let header = make_header(&fixed_header(self.key(form), bytes.len()), &self.checksums(bytes));
-        let mut beside = self.path.clone().into_os_string();
-        beside.push(format!(".{}", std::process::id()));
         let write = || {
-            let mut file = File::create(&beside)?;
+            let mut file = PartialFile::create(&self.path)?;
             file.write_all(&header)?;
             file.write_all(bytes)?;
-            fs::rename(&beside, &self.path)
+            file.finish()
         };
         if let Err(error) = write() {
-            warn!(path = %self.path.display(), %error, "cannot store packed weights");
-            // Remove the partial file.
-            let _ = fs::remove_file(&beside);
+            let needed = ByteSize((header.len() + bytes.len()) as u64);
+            let what = if files::is_full(&error) { "the disk is full" } else { "cannot write" };
+            let path = self.path.display();
+            warn!(%path, %error, "{what}: packed weights of {needed} are not stored, and the next load packs again");
         }
     }
 
-    /// The checksum of each chunk, computed in parallel.
+    /// The checksum of each chunk.
     fn checksums(&self, bytes: &[u8]) -> Vec<u32> {
-        let mut checksums = vec![0; bytes.len().div_ceil(CHUNK_BYTES)];
-        let share = checksums.len().div_ceil(self.n_threads.max(1)).max(1);
-        std::thread::scope(|scope| {
-            let shares = checksums.chunks_mut(share).zip(bytes.chunks(share * CHUNK_BYTES));
-            for (checksums, bytes) in shares {
-                scope.spawn(|| {
-                    let chunks = bytes.chunks(CHUNK_BYTES);
-                    checksums.iter_mut().zip(chunks).for_each(|(sum, chunk)| *sum = crc32fast::hash(chunk));
-                });
-            }
-        });
-        checksums
+        chunks::hashes(bytes, self.n_threads, crc32fast::hash)
     }
 }
 

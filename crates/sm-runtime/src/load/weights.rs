@@ -3,13 +3,14 @@
 use std::ops::Range;
 
 use sm_kernels::plan::{PackedBytes, WeightError, WeightSource};
+use sm_model::Weights;
 
 use super::packed::PackedFile;
 use crate::CancelToken;
 
 /// The weight source of a load.
 pub(super) struct LoadingWeights<'w> {
-    pub(super) weights: &'w dyn WeightSource,
+    pub(super) weights: &'w Weights,
     pub(super) cancel: &'w CancelToken,
     /// The file of packed weights, if enabled.
     pub(super) packed: Option<PackedFile>,
@@ -46,7 +47,9 @@ impl WeightSource for LoadingWeights<'_> {
     }
 
     fn keep_packed(&self, form: &str, bytes: &[u8]) {
-        if let Some(packed) = self.packed.as_ref().filter(|_| !self.cancel.is_cancelled()) {
+        // What was packed from two versions of a model must not be kept; the load ends with an error.
+        let is_whole = !self.cancel.is_cancelled() && self.weights.check_unchanged().is_ok();
+        if let Some(packed) = self.packed.as_ref().filter(|_| is_whole) {
             packed.write(form, bytes);
         }
     }

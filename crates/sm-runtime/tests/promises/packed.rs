@@ -1,12 +1,16 @@
 //! Weights packed by an earlier load: the same tokens, sooner, whatever happened to the file.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
+use sm_runtime::plan::ExecError;
 use sm_runtime::{
-    DType, Device, Error, GenerationOptions, Generator, LoadError, LoadOptions, Loader, Threads,
+    DType, Device, Engine, EngineConfig, Error, GenerationOptions, Generator, LoadError, LoadOptions, Loader,
+    Progress, Threads,
 };
 
 /// A directory with a model of the demo's, and one for packed weights.
@@ -121,6 +125,80 @@ fn another_model_or_format_is_not_taken_for_the_one_that_was_packed() {
     let quantized = place.options().quant(DType::Q4_0);
     assert!(place.run(&quantized).1 && !place.run(&quantized).1);
     assert_eq!(place.files().len(), 2, "a file for each format, none for what is gone");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_changes_while_it_is_in_use_is_an_error_that_names_it_and_nothing_else_is_lost() {
+    let place = Place::new("changed");
+    let (text, _) = place.run(&place.options());
+    let load = |options: LoadOptions| Loader::new(place.model()).options(options).load().unwrap();
+    type Change = (&'static str, fn(&Path));
+    let changes: [Change; 2] = [
+        ("was cut from", |path| File::options().write(true).open(path).unwrap().set_len(70_000).unwrap()),
+        ("was written to", |path| {
+            let mut file = File::options().write(true).open(path).unwrap();
+            file.seek(SeekFrom::End(-5000)).unwrap();
+            file.write_all(&[3; 200]).unwrap();
+        }),
+    ];
+    for (expected, change) in changes {
+        let mut own = Generator::new(load(Place::unpacked_options())).unwrap();
+        let mapped = load(place.options());
+        let mut generator = Generator::new(mapped.clone()).unwrap();
+        let engine = Engine::start(mapped, EngineConfig::new()).unwrap();
+        let answer = |generator: &mut Generator| {
+            generator.reset();
+            generator.generate(&"Once upon".into(), &GenerationOptions::new().seed(5))
+        };
+        assert_eq!(answer(&mut generator).unwrap().text, text);
+        change(&place.file());
+        let name = place.file().display().to_string();
+        let is_right = |error: &Error| {
+            let message = error.to_string();
+            matches!(error, Error::Exec(ExecError::WeightsLost { .. }))
+                && message.contains(&name)
+                && message.contains(expected)
+        };
+        let error = answer(&mut generator).unwrap_err();
+        assert!(is_right(&error), "{error}");
+        for _ in 0..2 {
+            let error = engine.generate("Once upon".into(), &GenerationOptions::new()).unwrap_err();
+            assert!(is_right(&error), "{error}");
+        }
+        assert_eq!(answer(&mut own).unwrap().text, text);
+        assert_eq!(place.run(&place.options()), (text.clone(), true), "packed again");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn files_are_for_their_user_alone_and_what_killed_runs_left_is_removed() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new("left");
+    place.run(&place.options());
+    assert_eq!(fs::metadata(place.file()).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::copy(place.file(), place.file().with_extension("packed.4711")).unwrap();
+    fs::write(place.file().with_extension("packed.12-0"), "half").unwrap();
+    assert_eq!(place.files().len(), 3);
+    assert!(!place.run(&place.options()).1);
+    assert_eq!(place.files().len(), 1);
+}
+
+#[test]
+fn a_model_that_is_replaced_while_it_is_loaded_is_an_error_and_leaves_nothing() {
+    let place = Place::new("replaced");
+    let path = place.model();
+    let replace = move |progress: Progress| {
+        if progress.done_bytes > 0 {
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        }
+    };
+    let loader = Loader::new(place.model()).options(place.options().fingerprint(true)).progress(replace);
+    let error = loader.load().unwrap_err().to_string();
+    assert!(error.contains("model.gguf changed while the model was loaded"), "{error}");
+    assert!(place.files().is_empty());
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Lines {
         };
         let (send, received) = mpsc::sync_channel(N_AHEAD);
         let reader = thread::current();
-        thread::spawn(move || {
+        let reading = thread::Builder::new().spawn(move || {
             if let Err(error) = read(BufReader::new(input), &send, &reader) {
                 // Fails only if the receiver is gone.
                 let _ = send.send(Err(error));
@@ -60,6 +60,8 @@ impl Lines {
             drop(send);
             reader.unpark();
         });
+        reading
+            .map_err(|source| Failure::Stream { action: "start a thread that reads the input", source })?;
         Ok(Self { received, are_over: false, total_bytes })
     }
 

@@ -90,7 +90,7 @@ fn a_panic_in_any_worker_leaves_the_executor_usable() {
                     let is_culprit = |access: Access<'_>| phase.op == 5 && access.worker().index() == culprit;
                     assert!(!parts.any(is_culprit), "worker {culprit} fails");
                 });
-            executor.submitted = Some(result.map(|_| ()));
+            executor.submitted = Some(result.map(|_| ()).map_err(ExecError::from));
             let message = format!("worker {culprit} fails");
             assert_eq!(
                 executor.wait(&mut StepOutput::new()).unwrap_err(),

@@ -61,7 +61,7 @@ impl Awq {
         let zeros = match qzeros {
             None => ZeroPoints::Fixed(8),
             Some(qzeros) => ZeroPoints::Packed {
-                codes: Codes::new(qzeros, BITS, [n_groups, n_rows], Packing::LastAwq)?,
+                codes: Codes::new(qzeros, BITS, [n_groups, n_rows], Packing::LastAwq)?.held()?,
                 orientation: Orientation::ColumnsFirst,
                 plus: 0,
             },

@@ -7,11 +7,9 @@
 //! ```
 //!
 //! Matrices of GPTQ (`First`) and AWQ (`LastAwq`) are stored with inputs first, so a row of ours is a column of theirs. A strip of
-//! columns is read from mapped memory: each of its runs is a few whole cache lines, every page is touched by a few neighbouring
-//! strips and dropped when the matrix is done. Converting whole matrices ahead would need memory for as many as workers ask for,
-//! and someone to count who is done.
+//! columns is gathered from the packed matrix, which is held in memory until it is done: each run is a few whole cache lines.
+//! Reading every run from the file would be a system call for each; converting whole matrices ahead would hold them unpacked.
 
-use std::io;
 use std::ops::Range;
 
 use super::part::Part;
@@ -84,9 +82,17 @@ impl Codes {
         (1 << self.bits) - 1
     }
 
-    /// The code at a position of the unpacked matrix.
-    pub(super) fn get(&self, first: usize, last: usize) -> u8 {
-        let bytes = self.part.bytes();
+    /// The same codes, all in memory.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(super) fn held(self) -> Result<HeldCodes, LoadError> {
+        let bytes = self.part.bytes()?.into_owned();
+        Ok(HeldCodes { codes: self, bytes })
+    }
+
+    /// The code at a position of the unpacked matrix, of which `bytes` is all.
+    fn get(&self, bytes: &[u8], first: usize, last: usize) -> u8 {
         match self.packing {
             Packing::Last => self.code_in(&bytes[first * self.row_bytes..][..self.row_bytes], last),
             Packing::First => {
@@ -114,7 +120,7 @@ impl Codes {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub(super) fn rows(&self, rows: Range<usize>) -> io::Result<Vec<u8>> {
+    pub(super) fn rows(&self, rows: Range<usize>) -> Result<Vec<u8>, LoadError> {
         let cols = self.extents[1];
         let mut buffer = Vec::new();
         let packed = self.part.read(rows.start * self.row_bytes..rows.end * self.row_bytes, &mut buffer)?;
@@ -136,26 +142,30 @@ impl Codes {
     }
 
     /// Columns of the unpacked matrix, one after the other.
-    pub(super) fn columns(&self, columns: Range<usize>) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(super) fn columns(&self, columns: Range<usize>) -> Result<Vec<u8>, LoadError> {
+        let bytes = self.part.hold()?;
         let len = self.extents[0];
         let mut codes = vec![0; columns.len() * len];
         if self.packing == Packing::First {
-            self.columns_of_words(columns, &mut codes);
-            return codes;
+            self.columns_of_words(&bytes, columns, &mut codes);
+            return Ok(codes);
         }
         for row in 0..len {
             for (column, codes) in columns.clone().zip(codes.chunks_exact_mut(len)) {
-                codes[row] = self.get(row, column);
+                codes[row] = self.get(&bytes, row, column);
             }
         }
-        codes
+        Ok(codes)
     }
 
     /// Columns of which each word holds several codes, neighbours once unpacked.
-    fn columns_of_words(&self, columns: Range<usize>, codes: &mut [u8]) {
+    fn columns_of_words(&self, bytes: &[u8], columns: Range<usize>, codes: &mut [u8]) {
         let len = self.extents[0];
         let per_word = 32 / self.bits;
-        for (row, words) in self.part.bytes().chunks_exact(self.row_bytes).enumerate() {
+        for (row, words) in bytes.chunks_exact(self.row_bytes).enumerate() {
             let first = row * per_word;
             let n_codes = per_word.min(len - first);
             let words = &words.as_chunks::<4>().0[columns.clone()];
@@ -166,5 +176,27 @@ impl Codes {
                 }
             }
         }
+    }
+}
+
+/// Packed codes in memory, for those that are few and wanted one by one.
+#[derive(Debug)]
+pub(super) struct HeldCodes {
+    codes: Codes,
+    bytes: Vec<u8>,
+}
+
+impl HeldCodes {
+    pub(super) fn bits(&self) -> usize {
+        self.codes.bits
+    }
+
+    pub(super) fn part(&self) -> &Part {
+        &self.codes.part
+    }
+
+    /// The code at a position of the unpacked matrix.
+    pub(super) fn get(&self, first: usize, last: usize) -> u8 {
+        self.codes.get(&self.bytes, first, last)
     }
 }

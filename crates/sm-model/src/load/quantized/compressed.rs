@@ -214,7 +214,7 @@ impl Compressed {
         let zeros = match parts.take(module, "weight_zero_point") {
             Some(zeros) if zeros.stored == StoredAs::I8 => byte_zeros(zeros, n_rows, n_groups, middle)?,
             Some(zeros) => ZeroPoints::Packed {
-                codes: Codes::new(zeros, bits, [n_rows, n_groups], Packing::First)?,
+                codes: Codes::new(zeros, bits, [n_rows, n_groups], Packing::First)?.held()?,
                 orientation: Orientation::RowsFirst,
                 plus: 0,
             },
@@ -315,13 +315,14 @@ fn scaling(scale: Part, n_rows: usize, n_cols: usize, sharing: Sharing) -> Resul
 /// Zero points that are signed bytes, in the shape of the scales; `plus` is what was added to the codes.
 fn byte_zeros(part: Part, n_rows: usize, n_groups: usize, plus: i32) -> Result<ZeroPoints, LoadError> {
     part.expect_type(&[StoredAs::I8], "I8")?;
+    let bytes = part.bytes()?.into_owned();
     let shape = part.shape.as_slice();
     if matches!(shape, [] | [1] | [1, 1]) {
-        return Ok(ZeroPoints::Bytes { part, row_stride: 0, group_stride: 0, plus });
+        return Ok(ZeroPoints::Bytes { part, bytes, row_stride: 0, group_stride: 0, plus });
     }
     if shape == [n_rows] && n_groups == 1 {
-        return Ok(ZeroPoints::Bytes { part, row_stride: 1, group_stride: 0, plus });
+        return Ok(ZeroPoints::Bytes { part, bytes, row_stride: 1, group_stride: 0, plus });
     }
     part.expect_shape(&[n_rows, n_groups])?;
-    Ok(ZeroPoints::Bytes { part, row_stride: n_groups, group_stride: 1, plus })
+    Ok(ZeroPoints::Bytes { part, bytes, row_stride: n_groups, group_stride: 1, plus })
 }

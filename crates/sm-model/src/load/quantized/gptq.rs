@@ -14,7 +14,7 @@
 //!
 //! Source: `auto_gptq/nn_modules/qlinear/qlinear_cuda.py`.
 
-use super::codes::{Codes, Packing};
+use super::codes::{Codes, HeldCodes, Packing};
 use super::grid::{Grid, Orientation, ZeroPoints};
 use super::matrix::{Groups, MatrixParts, Offset};
 use super::number::Number;
@@ -74,7 +74,7 @@ impl Gptq {
         let Division { group_len, n_groups } = self.group_size.divide(&qweight, n_cols)?;
         let scales = Grid::by_group(parts.require(module, "scales", "qweight")?, n_groups, n_rows)?;
         let qzeros = parts.require(module, "qzeros", "qweight")?;
-        let zeros = Codes::new(qzeros, bits, [n_groups, n_rows], Packing::Last)?;
+        let zeros = Codes::new(qzeros, bits, [n_groups, n_rows], Packing::Last)?.held()?;
         let groups = match parts.take(module, "g_idx") {
             Some(g_idx) => Groups::of(settings::group_indices(&g_idx, n_cols, n_groups)?, group_len),
             None => Groups::Even(group_len),
@@ -94,7 +94,7 @@ impl Gptq {
         })
     }
 
-    fn zero_points(&mut self, codes: Codes, n_rows: usize, n_groups: usize) -> ZeroPoints {
+    fn zero_points(&mut self, codes: HeldCodes, n_rows: usize, n_groups: usize) -> ZeroPoints {
         let middle = 1 << (self.bits - 1);
         let as_stored = ZeroPoints::Packed { codes, orientation: Orientation::ColumnsFirst, plus: 0 };
         let is_contradiction =

@@ -9,7 +9,7 @@
 use half::{bf16, f16};
 use sm_tensor::DType;
 
-use super::codes::Codes;
+use super::codes::HeldCodes;
 use super::part::Part;
 use crate::LoadError;
 use crate::load::stored::StoredAs;
@@ -18,6 +18,8 @@ use crate::load::stored::StoredAs;
 #[derive(Debug)]
 pub(super) struct Grid {
     part: Part,
+    /// Few beside those of the codes, and wanted one by one.
+    bytes: Vec<u8>,
     dtype: DType,
     height: usize,
     row_stride: usize,
@@ -30,7 +32,8 @@ impl Grid {
             [StoredAs::Own(DType::F32), StoredAs::Own(DType::F16), StoredAs::Own(DType::Bf16)];
         part.expect_type(&FLOATS, "F32, F16 or BF16")?;
         let dtype = part.stored.dtype();
-        Ok(Self { part, dtype, height, row_stride, group_stride })
+        let bytes = part.bytes()?.into_owned();
+        Ok(Self { part, bytes, dtype, height, row_stride, group_stride })
     }
 
     /// `[n_groups, n_rows]`
@@ -77,11 +80,11 @@ impl Grid {
     pub(super) fn get(&self, row: usize, group: usize) -> f32 {
         let index = row / self.height * self.row_stride + group * self.group_stride;
         let size = self.dtype.block_bytes();
-        read_float(self.dtype, &self.part.bytes()[index * size..][..size])
+        read_float(self.dtype, &self.bytes[index * size..][..size])
     }
 
     fn values(&self) -> impl Iterator<Item = f32> {
-        self.part.bytes().chunks_exact(self.dtype.block_bytes()).map(|bytes| read_float(self.dtype, bytes))
+        self.bytes.chunks_exact(self.dtype.block_bytes()).map(|bytes| read_float(self.dtype, bytes))
     }
 
     /// Whether f16 holds every value exactly.
@@ -121,7 +124,7 @@ pub(super) enum ZeroPoints {
     Fixed(i32),
     /// Packed as codes are.
     Packed {
-        codes: Codes,
+        codes: HeldCodes,
         orientation: Orientation,
         /// Added to each, within its bits: the zero points of GPTQ are stored less one.
         plus: u8,
@@ -129,6 +132,7 @@ pub(super) enum ZeroPoints {
     /// Signed bytes; that of `row` and `group` is at `row * row_stride + group * group_stride`.
     Bytes {
         part: Part,
+        bytes: Vec<u8>,
         row_stride: usize,
         group_stride: usize,
         /// Added to each.
@@ -155,8 +159,8 @@ impl ZeroPoints {
                 };
                 (i32::from(stored) + i32::from(*plus)) & ((1 << codes.bits()) - 1)
             }
-            Self::Bytes { part, row_stride, group_stride, plus } => {
-                i32::from(part.bytes()[row * row_stride + group * group_stride].cast_signed()) + plus
+            Self::Bytes { bytes, row_stride, group_stride, plus, .. } => {
+                i32::from(bytes[row * row_stride + group * group_stride].cast_signed()) + plus
             }
         }
     }

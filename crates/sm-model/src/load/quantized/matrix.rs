@@ -14,7 +14,6 @@
 //! 32 neighbouring columns in one group. Rounding is from the exact product, once. BF16 is finer than any 4-bit grid; for 8-bit
 //! codes it would be about as coarse as they are, which is why they become F16.
 
-use std::io;
 use std::ops::Range;
 
 use sm_tensor::{BlockParts, DType, QuantizeError, quantize, write_block};
@@ -24,6 +23,7 @@ use super::grid::{Grid, Orientation, ZeroPoints};
 use super::note::Loss;
 use super::number::{Number, round_to_odd};
 use super::part::Part;
+use crate::LoadError;
 use crate::load::TensorInfo;
 
 /// Values per block of the formats used here.
@@ -36,8 +36,8 @@ const NO_BIAS: f32 = -0.0;
 /// Why rows of a quantized matrix could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    #[error("cannot read its file: {0}")]
-    Io(#[from] io::Error),
+    #[error(transparent)]
+    File(#[from] LoadError),
     #[error(transparent)]
     Values(#[from] QuantizeError),
 }
@@ -165,9 +165,21 @@ impl QuantizedMatrix {
         [codes.part(), scales.part()].into_iter().chain(offset)
     }
 
-    /// The bytes of the tensors it is made of.
-    pub(crate) fn stored_bytes(&self) -> Vec<&[u8]> {
-        self.stored().map(Part::bytes).collect()
+    /// Number of bytes of the tensors it is made of.
+    pub(crate) fn n_stored_bytes(&self) -> usize {
+        self.stored().map(Part::n_bytes).sum()
+    }
+
+    /// The bytes of the tensors it is made of, one after the other.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub(crate) fn stored_bytes(&self) -> Result<Vec<u8>, LoadError> {
+        let mut all = Vec::new();
+        for part in self.stored() {
+            all.extend_from_slice(&part.bytes()?);
+        }
+        Ok(all)
     }
 
     /// Drops the tensors it is made of from memory, if they can be read from the file again.
@@ -182,7 +194,7 @@ impl QuantizedMatrix {
     pub(crate) fn read_rows(&self, rows: Range<usize>, buffer: &mut Vec<u8>) -> Result<(), ReadError> {
         let codes = match self.parts.orientation {
             Orientation::RowsFirst => self.parts.codes.rows(rows.clone())?,
-            Orientation::ColumnsFirst => self.parts.codes.columns(rows.clone()),
+            Orientation::ColumnsFirst => self.parts.codes.columns(rows.clone())?,
         };
         buffer.clear();
         buffer.resize(rows.len() * self.row_bytes(), 0);

@@ -1,14 +1,14 @@
 //! The tensors that the matrices of a quantized checkpoint are made of.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
-use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::LoadError;
 use crate::load::TensorInfo;
-use crate::load::file::FileBytes;
+use crate::load::file::{FileBytes, Held};
 use crate::load::stored::{FileTensors, StoredAs, unread_error};
 
 /// A safetensors file and the tensors in it.
@@ -37,32 +37,51 @@ impl Part {
         Self { name, shape, stored, file: Arc::clone(file), range }
     }
 
-    /// All bytes, mapped.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.file[self.range.clone()]
+    /// Number of bytes.
+    pub(super) fn n_bytes(&self) -> usize {
+        self.range.len()
+    }
+
+    /// All bytes.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(super) fn bytes(&self) -> Result<Cow<'_, [u8]>, LoadError> {
+        self.file.bytes(self.range.clone())
+    }
+
+    /// All bytes, which stay in memory until they are released.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(super) fn hold(&self) -> Result<Held<'_>, LoadError> {
+        self.file.hold(self.range.clone())
     }
 
     /// A range of the bytes, copied to `buffer` if they are in a file.
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub(super) fn read<'a>(&'a self, part: Range<usize>, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+    pub(super) fn read<'a>(
+        &'a self,
+        part: Range<usize>,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], LoadError> {
         self.file.read(self.range.start + part.start..self.range.start + part.end, buffer)
     }
 
-    /// Drops the bytes from memory, if they can be read from the file again.
+    /// Drops the bytes from memory, if they are held there.
     pub(super) fn release(&self) {
         self.file.release(self.range.clone());
     }
 
     /// Values as `i64`, of a tensor of integers.
     pub(super) fn integers(&self) -> Result<Vec<i64>, LoadError> {
+        let bytes = self.bytes()?;
         match self.stored {
-            StoredAs::I64 => {
-                Ok(self.bytes().as_chunks().0.iter().map(|&value| i64::from_le_bytes(value)).collect())
-            }
+            StoredAs::I64 => Ok(bytes.as_chunks().0.iter().map(|&value| i64::from_le_bytes(value)).collect()),
             StoredAs::I32 => {
-                let values = self.bytes().as_chunks().0.iter();
+                let values = bytes.as_chunks().0.iter();
                 Ok(values.map(|&value| i64::from(i32::from_le_bytes(value))).collect())
             }
             _ => Err(self.wrong_type("I32 or I64")),

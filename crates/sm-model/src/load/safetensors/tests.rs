@@ -4,6 +4,10 @@ use sm_tensor::DType;
 
 use super::*;
 
+fn read_header(bytes: &[u8]) -> Result<FileTensors, LoadError> {
+    super::read_header(&bytes.to_vec().into())
+}
+
 fn file(header: &str, data_bytes: usize) -> Vec<u8> {
     let mut out = (header.len() as u64).to_le_bytes().to_vec();
     out.extend(header.as_bytes());
@@ -42,7 +46,7 @@ fn doubles_and_bytes_become_f32() {
     bytes.extend([0.1f64, -1e300].map(f64::to_le_bytes).concat());
     bytes.extend([1, 0x80, 0xFF]);
     let mut tensors = read_header(&bytes).unwrap();
-    let (infos, values) = tensors.convert(&bytes);
+    let (infos, values) = tensors.convert(&bytes.into()).unwrap();
     let of = |index: usize| {
         let values = values[infos[index].bytes.clone()].as_chunks::<4>().0;
         values.iter().map(|&value| f32::from_le_bytes(value)).collect::<Vec<_>>()

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn read(bytes: &[u8]) -> Result<(SmndConfig, Vec<TensorInfo>), LoadError> {
+    super::read(&bytes.to_vec().into())
+}
+
 fn demo() -> Option<Vec<u8>> {
     let path = crate::testing::data_dir()?.join("models/smnd/demo-model.smnd");
     Some(std::fs::read(path).unwrap())

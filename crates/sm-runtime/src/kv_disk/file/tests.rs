@@ -165,3 +165,29 @@ proptest! {
         prop_assert!(std::fs::metadata(&path).unwrap().len() <= params.max_bytes);
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn only_the_user_may_read_a_file_even_one_that_all_could_before() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = Scratch::new();
+    let params = params(&dir, 1);
+    let path = filled(&params, 1);
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(readable(&params, 1), (vec![1], 0));
+    assert_eq!(mode(), 0o600);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_named_as_such() {
+    let full = File::options().read(true).write(true).open("/dev/full").unwrap();
+    let mut file =
+        RecordFile { file: full, seal: Seal { fingerprint: 5 }, record_bytes: PAGE_BYTES, n_slots: 4 };
+    let error = file.write(0, &name(1), 1, &page(1)).unwrap_err();
+    let error = KvDiskError::io("write", Path::new("kv"))(error);
+    assert!(matches!(error, KvDiskError::Full { .. }));
+    assert!(error.to_string().starts_with("cannot write kv: the disk is full"), "{error}");
+}
