@@ -9,12 +9,11 @@ use crate::spawn::{self, command, root, target};
 /// Groups of cases that do not depend on the clock.
 const GROUPS: [&str; 3] = ["engine", "hardening", "models"];
 
-/// Cases that `sm` does not get right yet.
-const KNOWN_WRONG: [&str; 6] = [
+/// Cases that `sm` does not get right yet. The program of `hardening/12` does not compile since `Backend::prepare` takes loaded
+/// weights; what it does is in the tests of the kernels' team and in `loom/`.
+const KNOWN_WRONG: [&str; 4] = [
     "hardening/01-schema-ref-chain-kills-process",
     "hardening/03-chat-template-memory",
-    "hardening/05-kv-disk-poisoned-by-replaced-model",
-    "hardening/10-truncated-packed-file-sigbus",
     "hardening/12-safe-code-use-after-free",
     "hardening/13-prompt-memory",
 ];

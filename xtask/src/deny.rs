@@ -1,4 +1,4 @@
-//! `cargo xtask deny`: runs `cargo deny` if it is installed, and finds duplicate versions without it.
+//! `cargo xtask deny`: runs `cargo deny` if it is installed, and finds duplicate versions and banned crates without it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +8,7 @@ use crate::spawn::{self, cargo, output, root, succeeds};
 /// Checks the dependency tree against `deny.toml`.
 pub(crate) fn run() -> Outcome {
     duplicates()?;
+    banned()?;
     if succeeds(&mut cargo(&["deny", "--version"])) {
         return spawn::run("deny", &mut cargo(&["deny", "--all-features", "check"]));
     }
@@ -29,6 +30,31 @@ fn duplicates() -> Outcome {
         "linked in two versions without a reason in bans.skip of deny.toml: {}",
         unexplained.join(", ")
     ))
+}
+
+/// Fails if a crate that `deny.toml` bans is linked, or compiles a part of what is.
+fn banned() -> Outcome {
+    let args = ["tree", "--workspace", "--edges", "normal,build", "--prefix", "none", "--locked"];
+    let tree = output(&mut cargo(&args))?;
+    let deny = std::fs::read_to_string(root().join("deny.toml")).map_err(|e| format!("deny.toml: {e}"))?;
+    match banned_in(&tree, &deny) {
+        found if found.is_empty() => {
+            println!("== banned dependencies: none");
+            Ok(())
+        }
+        found => Err(format!(
+            "banned by deny.toml: {}; cargo tree -i shows who needs it",
+            found.into_iter().collect::<Vec<_>>().join(", ")
+        )),
+    }
+}
+
+/// Crates in `tree` that the list `deny` of `deny.toml` has.
+fn banned_in<'t>(tree: &'t str, deny: &str) -> BTreeSet<&'t str> {
+    let list = deny.lines().skip_while(|line| !line.starts_with("deny = [")).take_while(|line| *line != "]");
+    let banned: BTreeSet<&str> = list.filter_map(|line| line.split('"').nth(1)).collect();
+    let names = tree.lines().filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| banned.contains(name)).collect()
 }
 
 /// Crates with several incompatible versions in `tree`, from `cargo tree --prefix none`, that `deny` does not explain.
@@ -71,5 +97,12 @@ mod tests {
         let tree = "b v0.8.1\nb v0.9.0\n";
         assert!(unexplained(tree, "  { crate = \"b@0.8\", reason = \"x wants it\" },").is_empty());
         assert_eq!(unexplained(tree, "  { crate = \"b@0.8\" },").len(), 1);
+    }
+
+    #[test]
+    fn finds_banned_crates_and_no_others() {
+        let deny = "skip = [\n  { crate = \"a@1\" },\n]\ndeny = [\n  { crate = \"b\" },\n  # Why.\n  { crate = \"cc\", wrappers = [\"d\"] },\n]\n";
+        let tree = "a v1.0.0\ncc v1.2.3 (*)\nd v1.0.0\nccc v1.0.0\n";
+        assert_eq!(banned_in(tree, deny).into_iter().collect::<Vec<_>>(), ["cc"]);
     }
 }

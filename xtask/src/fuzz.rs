@@ -1,21 +1,22 @@
-//! `cargo xtask fuzz`: the targets under `fuzz/`, which need cargo-fuzz and a nightly toolchain.
+//! `cargo xtask fuzz`: mutated input against everything that reads foreign input (`mutate/`).
+//!
+//! Without arguments, mutations that a number determines, on any toolchain; with a target, libFuzzer, which coverage guides, where
+//! cargo-fuzz and a nightly toolchain are installed, and the same mutations of that target elsewhere.
 
 use crate::Outcome;
-use crate::spawn::{self, command, root, succeeds};
-use crate::tests_command::data_folder;
+use crate::spawn::{self, cargo, command, root, succeeds};
 
-/// Default run time of a target.
+/// Inputs per target.
+const N_INPUTS: u32 = 10_000;
+
+/// Default run time of libFuzzer.
 const DEFAULT_SECONDS: u32 = 60;
 
-/// Larger files make poor seeds.
-const MAX_SEED_BYTES: u64 = 256 << 10;
-
-/// Fuzzes one target; without arguments, lists the targets.
+/// Fuzzes one target, or all.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let targets = targets()?;
     let Some(target) = args.first() else {
-        println!("targets: {}", targets.join(", "));
-        return Ok(());
+        return mutations(None);
     };
     if !targets.contains(target) {
         return Err(format!("unknown target {target:?}; the targets are {}", targets.join(", ")));
@@ -24,49 +25,27 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         Some(text) => text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?,
         None => DEFAULT_SECONDS,
     };
-    if !succeeds(&mut command("cargo", &["+nightly", "--version"])) {
-        return Err("fuzzing needs a nightly toolchain: rustup toolchain install nightly".to_owned());
-    }
     if !succeeds(&mut command("cargo", &["+nightly", "fuzz", "--version"])) {
-        return Err("fuzzing needs cargo-fuzz: cargo install cargo-fuzz".to_owned());
+        println!(
+            "no cargo-fuzz with a nightly toolchain (cargo install cargo-fuzz): mutations without coverage"
+        );
+        return mutations(Some(target));
     }
-    seed_corpus(target).map_err(|e| format!("cannot fill the corpus of {target}: {e}"))?;
     let limit = format!("-max_total_time={seconds}");
-    let args = ["+nightly", "fuzz", "run", target, "--", &limit, "-rss_limit_mb=2048"];
-    spawn::run(&format!("fuzz {target}"), &mut command("cargo", &args))
+    let oracles = ["-rss_limit_mb=2048", "-timeout=10"];
+    let mut fuzz = command("cargo", &["+nightly", "fuzz", "run", target, "--", &limit]);
+    spawn::run(&format!("fuzz {target}"), fuzz.args(oracles))
 }
 
-/// File name suffix of a target's seed files.
-fn seed_suffix(target: &str) -> &'static str {
-    match target {
-        "gguf" => ".gguf",
-        "safetensors" => ".safetensors",
-        "smnd" => ".smnd",
-        "config" => "config.json",
-        "tokenizer" => "tokenizer.json",
-        _ => ".jinja",
+/// Tries [`N_INPUTS`] mutations of a target, or of each. The whole workspace is named, so that crates are built with the features
+/// that `cargo xtask test` builds them with.
+fn mutations(target: Option<&str>) -> Outcome {
+    let mut test = cargo(&["test", "--workspace", "--locked", "--test", "mutations", "--"]);
+    test.args(["--nocapture", "--test-threads", "1"]);
+    if let Some(target) = target {
+        test.args(["--exact", target]);
     }
-}
-
-/// Copies real files of the target's kind into its corpus.
-fn seed_corpus(target: &str) -> std::io::Result<()> {
-    let corpus = root().join("fuzz/corpus").join(target);
-    std::fs::create_dir_all(&corpus)?;
-    let mut folders = vec![root().join("crates/sm-model/tests/data"), data_folder()];
-    while let Some(folder) = folders.pop() {
-        // The shared data may be missing; the committed files are enough to start from.
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        for entry in entries {
-            let path = entry?.path();
-            let name = path.to_string_lossy().replace('/', "_");
-            if path.is_dir() {
-                folders.push(path);
-            } else if name.ends_with(seed_suffix(target)) && path.metadata()?.len() <= MAX_SEED_BYTES {
-                std::fs::copy(&path, corpus.join(name))?;
-            }
-        }
-    }
-    Ok(())
+    spawn::run("mutations", test.env("SM_MUTATIONS", N_INPUTS.to_string()))
 }
 
 fn targets() -> Result<Vec<String>, String> {

@@ -13,6 +13,7 @@ mod package;
 mod readme;
 mod setup;
 mod soak;
+mod sound;
 mod spawn;
 mod tests_command;
 mod tidy;
@@ -42,7 +43,9 @@ usage: cargo xtask COMMAND
   bench --experiments [ARGS]  the original documents' experiments, next to their claims
   replay TRACE [ARGS]    replay recorded traffic on the engine (cargo xtask replay --help)
   soak [TIMES]           the random-schedule tests, TIMES (50) times longer than in test
-  fuzz [TARGET [SECONDS]]  run one fuzz target, or list them";
+  fuzz [TARGET [SECONDS]]  10,000 mutated inputs for each reader of foreign input; or libFuzzer on one
+  loom                   models of the CPU team's synchronisation, in every order of its steps
+  sanitize [ARGS]        unit tests of unsafe code under AddressSanitizer, and Miri if it is installed (nightly)";
 
 /// The error is a message for the terminal.
 type Outcome = Result<(), String>;
@@ -79,6 +82,8 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "replay" => bench::replay(args),
         "soak" => soak::run(args),
         "fuzz" => fuzz::run(args),
+        "loom" => sound::loom(),
+        "sanitize" => sound::sanitize(args),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())

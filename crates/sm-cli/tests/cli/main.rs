@@ -12,5 +12,6 @@ mod familiar;
 mod generate;
 mod kv_disk;
 mod model_files;
+mod mutations;
 mod run;
 mod tools;

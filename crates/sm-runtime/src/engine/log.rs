@@ -86,7 +86,7 @@ pub(super) fn step_failed(error: &ExecError) {
     warn!(target: TARGET, %error, "step failed; retrying each sequence alone");
 }
 
-/// The device was lost, which ends the engine.
+/// The device or the weights were lost, which ends the engine.
 pub(super) fn device_lost(error: &ExecError) {
-    error!(target: TARGET, %error, "device lost; engine stopping");
+    error!(target: TARGET, %error, "nothing more can be computed; engine stopping");
 }

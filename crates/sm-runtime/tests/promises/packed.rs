@@ -177,9 +177,10 @@ fn files_are_for_their_user_alone_and_what_killed_runs_left_is_removed() {
     use std::os::unix::fs::PermissionsExt as _;
     let place = Place::new("left");
     place.run(&place.options());
-    assert_eq!(fs::metadata(place.file()).unwrap().permissions().mode() & 0o777, 0o600);
-    fs::copy(place.file(), place.file().with_extension("packed.4711")).unwrap();
-    fs::write(place.file().with_extension("packed.12-0"), "half").unwrap();
+    let file = place.file();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::copy(&file, file.with_extension("packed.4711")).unwrap();
+    fs::write(file.with_extension("packed.12-0"), "half").unwrap();
     assert_eq!(place.files().len(), 3);
     assert!(!place.run(&place.options()).1);
     assert_eq!(place.files().len(), 1);

@@ -1,0 +1,49 @@
+//! `cargo xtask loom` and `cargo xtask sanitize`: what shows that `unsafe` code and the threads around it are sound.
+
+use crate::Outcome;
+use crate::spawn::{self, cargo, command, root, succeeds, target};
+
+/// The tests of `unsafe` code that need no instruction set: small enough for Miri, which interprets them.
+const UNDER_MIRI: [&str; 5] =
+    ["cpu::arena::", "cpu::split::", "cpu::kv_pool::", "cpu::team::", "cpu::activations::"];
+
+/// Crates with `unsafe` code, and the one that calls most of it.
+const WITH_UNSAFE: [&str; 2] = ["sm-kernels", "sm-runtime"];
+
+/// Runs the models of the team's synchronisation (`loom/`).
+pub(crate) fn loom() -> Outcome {
+    let mut models = cargo(&["test", "--locked", "--manifest-path", "loom/Cargo.toml", "--", "--nocapture"]);
+    spawn::run("loom", models.env("CARGO_TARGET_DIR", target().join("loom")))
+}
+
+/// Runs the unit tests of the crates with `unsafe` code, or those that `args` select, under AddressSanitizer, and the small
+/// ones under Miri where it is installed.
+pub(crate) fn sanitize(args: &[String]) -> Outcome {
+    if !succeeds(&mut command("cargo", &["+nightly", "--version"])) {
+        return Err("sanitizers need a nightly toolchain: rustup toolchain install nightly".to_owned());
+    }
+    let host = host()?;
+    let mut tests = command("cargo", &["+nightly", "test", "--locked", "--lib", "--target", &host]);
+    WITH_UNSAFE.iter().for_each(|package| _ = tests.args(["-p", package]));
+    // Optimising the kernels takes longer than their tests without.
+    tests.args(["--config", "profile.dev.package.sm-kernels.opt-level=0"]);
+    tests.env("RUSTFLAGS", "-Zsanitizer=address").env("CARGO_TARGET_DIR", target().join("sanitize"));
+    // Zero pages over a lost mapping are meant, and the handler that puts them there must be ours.
+    tests.env("ASAN_OPTIONS", "handle_sigbus=0").arg("--").args(args);
+    spawn::run("address sanitizer", &mut tests)?;
+    if !succeeds(&mut command("cargo", &["+nightly", "miri", "--version"])) {
+        println!("skipped: Miri (rustup component add miri --toolchain nightly)");
+        return Ok(());
+    }
+    let mut tests =
+        command("cargo", &["+nightly", "miri", "test", "--locked", "-p", "sm-kernels", "--lib", "--"]);
+    tests.args(UNDER_MIRI).env("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-permissive-provenance");
+    spawn::run("miri", tests.env("CARGO_TARGET_DIR", target().join("miri")))
+}
+
+/// The name of this machine's target: sanitizers instrument no build scripts, which an explicit one keeps apart.
+fn host() -> Result<String, String> {
+    let about = spawn::output(command("rustc", &["-vV"]).current_dir(root()))?;
+    let host = about.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| format!("rustc does not tell its host: {about}"))
+}
