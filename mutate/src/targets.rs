@@ -1,5 +1,6 @@
 //! The targets.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -31,7 +32,7 @@ pub const TARGETS: [Target; 12] = [
     Target { name: "lark", seeds: Kind::Texts(&GRAMMARS), run: lark },
     Target { name: "packed", seeds: Kind::Made(stored::packed_weights), run: stored::packed },
     Target { name: "regex", seeds: Kind::Texts(&REGEXES), run: regex },
-    Target { name: "safetensors", seeds: Kind::Files(".safetensors"), run: safetensors },
+    Target { name: "safetensors", seeds: Kind::Files("llama-gqa/model.safetensors"), run: safetensors },
     Target { name: "schema", seeds: Kind::Texts(&SCHEMAS), run: schema },
     Target { name: "smnd", seeds: Kind::Files(".smnd"), run: smnd },
     Target { name: "template", seeds: Kind::Files(".jinja"), run: template },
@@ -113,10 +114,28 @@ fn load_and_read(path: &Path) -> bool {
     true
 }
 
+/// The weights of a committed model of each type.
+fn weights_by_type() -> HashMap<String, Vec<u8>> {
+    let folder = root().join("crates/sm-model/tests/data/arch");
+    let models = std::fs::read_dir(folder).expect("committed models").flatten().filter_map(|model| {
+        let config = std::fs::read(model.path().join("config.json")).ok()?;
+        let weights = std::fs::read(model.path().join("model.safetensors")).ok()?;
+        Some((model_type(&config)?, weights))
+    });
+    models.collect()
+}
+
+fn model_type(config: &[u8]) -> Option<String> {
+    let config: serde_json::Value = serde_json::from_slice(config).ok()?;
+    config.get("model_type")?.as_str().map(str::to_owned)
+}
+
 /// Configurations over valid weights: an error, or a model that fits them.
 fn config(bytes: &[u8]) -> bool {
-    static WEIGHTS: OnceLock<Vec<u8>> = OnceLock::new();
-    let weights = WEIGHTS.get_or_init(|| committed("qwen3/model.safetensors"));
+    static WEIGHTS: OnceLock<HashMap<String, Vec<u8>>> = OnceLock::new();
+    let weights = WEIGHTS.get_or_init(weights_by_type);
+    let of_type = model_type(bytes).and_then(|name| weights.get(&name));
+    let weights = of_type.or(weights.get("qwen3")).expect("weights of some type");
     let folder = Folder::with("config", &[("config.json", bytes), ("model.safetensors", weights)]);
     load_and_read(folder.path())
 }

@@ -25,6 +25,14 @@ pub enum KvDiskError {
         /// The configured limit.
         limit: ByteSize,
     },
+    /// The system refuses memory for what is on its way to and from the disk.
+    #[error(
+        "the KV disk tier needs {needed} for buffers, which the system refuses; close other programs or turn the tier off"
+    )]
+    OutOfMemory {
+        /// How much the buffers need.
+        needed: ByteSize,
+    },
     /// The disk has no room for a file.
     #[error("cannot {action} {}: the disk is full; free some space, lower kv_disk_bytes or choose another directory", path.display())]
     Full {
@@ -51,7 +59,7 @@ impl KvDiskError {
     pub(super) fn kind(&self) -> ErrorKind {
         match self {
             Self::InUse { .. } | Self::TooSmall { .. } => ErrorKind::InvalidRequest,
-            Self::Io { .. } | Self::Full { .. } => ErrorKind::Device,
+            Self::Io { .. } | Self::Full { .. } | Self::OutOfMemory { .. } => ErrorKind::Device,
         }
     }
 

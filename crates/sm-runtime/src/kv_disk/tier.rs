@@ -104,7 +104,7 @@ impl DiskTier {
         };
         let open = |kind, record_bytes| -> Result<(RecordFile, Shelf, u64), Error> {
             let (file, contents) = RecordFile::open(&file_params(kind, record_bytes))?;
-            let shelf = Shelf::new(file.n_slots(), &contents, record_bytes);
+            let shelf = Shelf::new(file.n_slots(), &contents, record_bytes)?;
             Ok((file, shelf, contents.n_damaged))
         };
         let (page_file, pages, mut n_damaged) = open(RecordKind::Page, executor.page_bytes())?;
