@@ -6,6 +6,7 @@
 //! A target returns for any outcome that is right: that the input is refused, or a result that fits it. It panics for any other.
 #![expect(clippy::expect_used, reason = "what a target needs besides its input has to be there")]
 
+mod folder;
 mod mutation;
 mod rng;
 mod seeds;

@@ -9,8 +9,8 @@ use sm_runtime::{
     Loader, TokenId,
 };
 
+use crate::folder::Folder;
 use crate::seeds::root;
-use crate::targets::Folder;
 
 /// More than two pages.
 const PROMPT: &str = "One day a little girl named Lily went to the park with her mom and her dog, and they saw a big \
@@ -69,7 +69,10 @@ impl Pages {
     }
 
     fn answer(folder: &Folder, model: &LoadedModel) -> Vec<TokenId> {
-        let config = EngineConfig::new().kv_disk(KvDiskConfig::new(folder.path(), 4 << 20));
+        // Small, so that an engine is quickly started.
+        let mut config = EngineConfig::new().kv_disk(KvDiskConfig::new(folder.path(), 1 << 20));
+        config.batching.max_batch_size = 1;
+        config.batching.max_step_tokens = 64;
         let engine = Engine::start(model.clone(), config).expect("an engine");
         let completion = engine.generate(PROMPT.into(), &options()).expect("an answer");
         engine.shut_down(Duration::from_secs(60)).expect("pages are stored");

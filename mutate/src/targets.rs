@@ -1,7 +1,7 @@
 //! The targets.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use sm_model::chat::{ChatRequest, ChatTemplate, Message};
@@ -9,6 +9,7 @@ use sm_model::tokenizer::{EncodeOptions, GgufTokenizer, SpecialTokens, Tokenizer
 use sm_model::{Gguf, LoadOptions, load_model};
 use sm_runtime::{Device, GenerationOptions, Generator, Grammar, Loader};
 
+use crate::folder::Folder;
 use crate::seeds::{Kind, root};
 use crate::stored;
 
@@ -64,36 +65,6 @@ const REGEXES: [&str; 5] = [
     "((a|b)*c){1,5}",
     r"[^\s]+@\w+\.(com|org)",
 ];
-
-/// A folder of this process and thread, whose files are written anew for each input.
-#[derive(Debug)]
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("sm-mutate-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a temporary folder");
-        Self(path)
-    }
-
-    fn with(name: &str, files: &[(&str, &[u8])]) -> Self {
-        let folder = Self::new(name);
-        for (file, bytes) in files {
-            std::fs::write(folder.path().join(file), bytes).expect("a file in the temporary folder");
-        }
-        folder
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A file among the committed models.
 fn committed(path: &str) -> Vec<u8> {

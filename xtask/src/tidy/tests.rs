@@ -90,11 +90,11 @@ fn unsafe_stands_only_in_listed_files() {
         check(ENTRY, "//! Reads.\n// unsafe would do\n#![deny(unsafe_code)]\nlet x = \"unsafe\";\n")
             .is_empty()
     );
-    let file = "crates/sm-model/src/load/file.rs";
+    let file = "crates/sm-kernels/src/cpu/split.rs";
     let parent =
-        SourceFile { path: "crates/sm-model/src/load.rs".into(), text: "//! Load.\nmod file;\n".into() };
-    let lib = SourceFile { path: "crates/sm-model/src/lib.rs".into(), text: "//! Lib.\nmod load;\n".into() };
-    let text = "//! Maps.\nunsafe { map() }\n".to_owned();
+        SourceFile { path: "crates/sm-kernels/src/cpu.rs".into(), text: "//! CPU.\nmod split;\n".into() };
+    let lib = SourceFile { path: "crates/sm-kernels/src/lib.rs".into(), text: "//! Lib.\nmod cpu;\n".into() };
+    let text = "//! Splits.\nunsafe { split() }\n".to_owned();
     let mut findings = Vec::new();
     check_all(&[SourceFile { path: file.into(), text }, parent, lib], |_| true, &mut findings);
     assert_eq!(findings, Vec::new());
