@@ -14,6 +14,7 @@ mod guard;
 mod handle;
 mod loading;
 mod log;
+mod prompt_tokens;
 mod reply;
 mod request_params;
 mod sample;
@@ -61,7 +62,8 @@ use crate::{
 };
 use admission::Admission;
 use directory::Directory;
-use engine_loop::{Core, Message, PromptTokens, Submission};
+use engine_loop::{Core, Message, Submission};
+use prompt_tokens::PromptTokens;
 use reply::{Reply, reply};
 use request_params::{KeepAlive, RequestParams};
 use session::Owner;

@@ -44,12 +44,12 @@ impl PromptLimit {
     }
 
     /// The error of a tokenizer as that of the request.
-    pub(crate) fn error(self, error: TokenizerError) -> Error {
+    pub(crate) fn error(self, error: Error) -> Error {
         match error {
-            TokenizerError::TooManyTokens { at_least, .. } => {
+            Error::Tokenizer(TokenizerError::TooManyTokens { at_least, .. }) => {
                 Error::limit(self.resource, self.limit, at_least.saturating_add(self.n_others))
             }
-            error => error.into(),
+            error => error,
         }
     }
 }
@@ -88,7 +88,7 @@ mod tests {
         for (limit, n_tokens, expected) in cases {
             assert_eq!(limit.n_tokens, n_tokens, "{expected}");
             let error = TokenizerError::TooManyTokens { limit: n_tokens, n_bytes: 1000, at_least: 100 };
-            let message = limit.error(error).to_string();
+            let message = limit.error(error.into()).to_string();
             assert!(message.starts_with(expected), "{message}");
         }
     }

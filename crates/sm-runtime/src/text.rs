@@ -8,7 +8,6 @@ use sm_model::tokenizer::{EncodeOptions, GuardedText, SpecialTokens, TextStream,
 use sm_tensor::TokenId;
 
 use crate::Error;
-use crate::prompt_limit::PromptLimit;
 
 pub(crate) use token_texts::TokenTexts;
 
@@ -63,27 +62,27 @@ impl Text {
         Ok(tokenizer.encode(text, options)?)
     }
 
-    /// The ids of a prompt, unless there are more than `limit`.
+    /// The ids of a prompt, unless there are more than `max_tokens`.
     ///
     /// # Errors
-    /// [`Error::NoTokenizer`]; [`Error::ResourceLimit`] with the tokens that the prompt has at least.
+    /// [`Error::NoTokenizer`]; [`Error::Tokenizer`] with the tokens that the prompt has at least.
     pub(crate) fn encode_prompt(
         &self,
         text: &str,
         options: EncodeOptions,
-        limit: PromptLimit,
+        max_tokens: usize,
     ) -> Result<Vec<TokenId>, Error> {
         let tokenizer = self.tokenizer.as_ref().ok_or(Error::NoTokenizer)?;
-        tokenizer.encode_within(text, options, limit.n_tokens).map_err(|error| limit.error(error))
+        Ok(tokenizer.encode_within(text, options, max_tokens)?)
     }
 
-    /// The ids of a chat, unless there are more than `limit`.
+    /// The ids of a chat, unless there are more than `max_tokens`.
     ///
     /// # Errors
     /// As [`Text::encode_prompt`].
-    pub(crate) fn encode_chat(&self, text: &GuardedText, limit: PromptLimit) -> Result<Vec<TokenId>, Error> {
+    pub(crate) fn encode_chat(&self, text: &GuardedText, max_tokens: usize) -> Result<Vec<TokenId>, Error> {
         let tokenizer = self.tokenizer.as_ref().ok_or(Error::NoTokenizer)?;
-        tokenizer.encode_guarded_within(text, limit.n_tokens).map_err(|error| limit.error(error))
+        Ok(tokenizer.encode_guarded_within(text, max_tokens)?)
     }
 
     pub(crate) fn decode(&self, tokens: &[TokenId]) -> Result<String, Error> {

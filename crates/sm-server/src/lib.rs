@@ -1,8 +1,6 @@
 //! The HTTP server over an engine: OpenAI's clients work against it unchanged.
 //!
 //! ```no_run
-//! use std::time::Duration;
-//!
 //! use sm_runtime::{ModelRef, ModelSpec, Models};
 //! use sm_server::{Server, ServerConfig};
 //!
@@ -22,7 +20,7 @@
 //! | `POST /v1/chat/completions`, `POST /v1/completions` | text, at once or as a stream of server-sent events |
 //! | `GET /v1/models`, `GET /v1/models/{id}` | the models by name |
 //! | `GET /health` | 200 while the process is alive and not draining |
-//! | `GET /ready` | 200 when the default model is loaded; until then 503 with the progress |
+//! | `GET /ready` | 200 when the default model is loaded; until then 503 |
 //!
 //! A request takes three hops. Its handler reads the body and hands it to a blocking thread, which renders the template and
 //! tokenizes, so that neither the async threads nor the engine's wait for a long prompt. The engine's thread then streams

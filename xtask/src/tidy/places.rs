@@ -31,6 +31,8 @@ const PLACES: [Place; 5] = [
             "crates/sm-model/src/chat.rs",
             "crates/sm-model/src/chat/",
             "crates/sm-model/src/export/",
+            // The name of a test is that of its thread.
+            "crates/sm-model/src/testing.rs",
             "crates/sm-runtime/src/",
             "crates/sm-server/",
             "crates/sm-cli/",

@@ -156,7 +156,7 @@ pub(super) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s
 const LLAMA3: WordRule = WordRule {
     contractions: Contractions::AnyCase,
     lead: Lead::NoLetterOrNumber,
-    letters: Letters::Letters,
+    letters: Letters::Plain,
     numbers: Numbers::UpTo(3),
     symbols: Symbols::Rest,
     tail: Tail::LineEnds,
@@ -166,7 +166,7 @@ const LLAMA3: WordRule = WordRule {
 const GPT2_RULE: WordRule = WordRule {
     contractions: Contractions::Lower,
     lead: Lead::Space,
-    letters: Letters::Letters,
+    letters: Letters::Plain,
     numbers: Numbers::AfterSpace,
     symbols: Symbols::Rest,
     tail: Tail::None,

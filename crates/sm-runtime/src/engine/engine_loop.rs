@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use sm_batching::{Ended, Request, RequestId, Results, Scheduler};
 use sm_cache::{CacheError, KvCache, Namespace, SessionId, SessionMode, Turn, TurnEnd, TurnRequest};
 use sm_kernels::plan::{ExecError, Executor, RopeRange, StepOutput};
-use sm_tensor::{PageId, TokenId};
+use sm_tensor::PageId;
 
 use super::active_request::{ActiveRequest, SamplingBuffers};
 use super::admission::{Admission, EngineEnd};
 use super::advice::Advice;
 use super::guard::{GuardedSink, LostEvents};
 use super::log;
+use super::prompt_tokens::PromptTokens;
 use super::reply::Replier;
 use super::request_params::RequestParams;
 use super::speculation::Speculator;
@@ -24,7 +25,7 @@ use super::stats::EngineStats;
 use crate::clock::Clock;
 use crate::input::{Input, ModelBounds};
 use crate::kv_disk::DiskTier;
-use crate::text::{Text, TextStart};
+use crate::text::Text;
 use crate::{Error, RequestMetrics};
 
 /// Wait when sequences are running but no step is possible because others hold the pages.
@@ -49,20 +50,6 @@ pub(crate) struct Submission {
     pub(crate) session: Option<(SessionId, SessionMode)>,
     pub(crate) namespace: Arc<Namespace>,
     pub(crate) rope_range: RopeRange,
-}
-
-/// A tokenized prompt.
-pub(crate) enum PromptTokens {
-    /// Without a session: checked when it was submitted.
-    Alone(Input),
-    /// Which tokens apply is known once the session is looked up.
-    InSession {
-        /// Tokens without preceding context.
-        first: Vec<TokenId>,
-        start: TextStart,
-        /// Tokens after a session's context, if they differ.
-        appended: Option<Result<Vec<TokenId>, Error>>,
-    },
 }
 
 /// The state owned by the engine's thread.

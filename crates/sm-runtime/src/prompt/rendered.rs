@@ -68,13 +68,14 @@ impl<'p> RenderedPrompt<'p> {
     /// # Errors
     /// [`Error::NoTokenizer`]; [`Error::ResourceLimit`]; if the text cannot be encoded.
     pub(crate) fn encode(&self, text: &Text, limit: PromptLimit) -> Result<(Vec<TokenId>, TextStart), Error> {
-        Ok(match self {
+        let (tokens, start) = match self {
             Self::Text(prompt) | Self::Append(prompt) => {
-                (text.encode_prompt(prompt, EncodeOptions::PROMPT, limit)?, TextStart::Continued)
+                (text.encode_prompt(prompt, EncodeOptions::PROMPT, limit.n_tokens), TextStart::Continued)
             }
-            Self::Tokens(tokens) => (tokens.to_vec(), TextStart::Continued),
-            Self::Chat { text: prompt, start, .. } => (text.encode_chat(prompt, limit)?, *start),
-        })
+            Self::Tokens(tokens) => (Ok(tokens.to_vec()), TextStart::Continued),
+            Self::Chat { text: prompt, start, .. } => (text.encode_chat(prompt, limit.n_tokens), *start),
+        };
+        Ok((tokens.map_err(|error| limit.error(error))?, start))
     }
 
     /// Tokenizes the prompt as a continuation of earlier turns, if that differs from [`RenderedPrompt::encode`].
@@ -86,13 +87,14 @@ impl<'p> RenderedPrompt<'p> {
         text: &Text,
         limit: PromptLimit,
     ) -> Option<Result<Vec<TokenId>, Error>> {
-        match self {
-            Self::Append(prompt) => Some(text.encode_prompt(prompt, EncodeOptions::PLAIN, limit)),
+        let tokens = match self {
+            Self::Append(prompt) => Some(text.encode_prompt(prompt, EncodeOptions::PLAIN, limit.n_tokens)),
             Self::Chat { after_answer, .. } => {
-                after_answer.take().map(|rendered| text.encode_chat(&rendered?, limit))
+                after_answer.take().map(|rendered| text.encode_chat(&rendered?, limit.n_tokens))
             }
             Self::Text(_) | Self::Tokens(_) => None,
-        }
+        };
+        tokens.map(|tokens| tokens.map_err(|error| limit.error(error)))
     }
 
     /// Initial text of the output: the prompt if `echo` is set, otherwise empty.

@@ -81,7 +81,7 @@ fn an_input_limit_is_an_error_that_carries_the_numbers() {
     let error = generator(&path, &Setup::default()).generate(&prompt, &options).unwrap_err();
     let is_limit = matches!(
         error,
-        Error::ResourceLimit { resource: LimitedResource::InputTokens, limit: 10, actual: 18 }
+        Error::ResourceLimit { resource: LimitedResource::InputTokens, limit: 10, actual: 11 }
     );
     assert!(is_limit, "{error}");
 }

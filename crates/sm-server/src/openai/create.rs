@@ -77,6 +77,7 @@ fn head(endpoint: Endpoint, model: &ModelHandle) -> ResponseHead {
             env!("CARGO_PKG_VERSION"),
             model.info().kernels.replace(' ', "-")
         )),
+        tells_of_cache: true,
     }
 }
 

@@ -188,7 +188,7 @@ fn a_lone_worker_that_shares_its_core_starts_no_trials() {
     let mut machine = Machine::new(2);
     let step = |n_workers: usize| {
         // Alone on its core, and for as long beside another process.
-        let slower = if (now.get() / 0.1) as u64 % 2 == 0 { 1.0 } else { 2.0 };
+        let slower = if ((now.get() / 0.1) as u64).is_multiple_of(2) { 1.0 } else { 2.0 };
         let (total, waited) = if n_workers == 1 { (130e-6 * slower, 0.0) } else { (6e-3, 0.9) };
         now.set(now.get() + total);
         (total, waited)

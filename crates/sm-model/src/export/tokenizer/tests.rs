@@ -102,8 +102,8 @@ fn a_missing_tokenizer_is_refused_only_if_there_is_another_kind() {
 
 /// The metadata of a small tokenizer with this post-processor, and with these configurations beside it.
 fn marked(
-    post_processor: serde_json::Value,
-    tokenizer_config: serde_json::Value,
+    post_processor: &serde_json::Value,
+    tokenizer_config: &serde_json::Value,
 ) -> Result<Metadata, String> {
     let dir = std::env::temp_dir().join(format!("sm-export-marks-{:?}", std::thread::current().id()));
     std::fs::create_dir_all(&dir).unwrap();
@@ -141,20 +141,20 @@ fn tokens_around_a_text_are_expressed_or_refused() {
     // As Llama 3, whose configurations need not name what the template adds.
     let llama =
         json!({ "type": "Sequence", "processors": [{ "type": "ByteLevel" }, template(&[&bos, &text])] });
-    assert_eq!(marks(&marked(llama, nothing.clone()).unwrap()), (Some(1), None));
+    assert_eq!(marks(&marked(&llama, &nothing).unwrap()), (Some(1), None));
     let both = template(&[&bos, &text, &eos]);
-    assert_eq!(marks(&marked(both.clone(), nothing.clone()).unwrap()), (Some(1), Some(2)));
+    assert_eq!(marks(&marked(&both, &nothing).unwrap()), (Some(1), Some(2)));
     let roberta = json!({ "type": "RobertaProcessing", "cls": ["<s>", 1], "sep": ["</s>", 2] });
-    assert_eq!(marks(&marked(roberta, nothing.clone()).unwrap()), (Some(1), Some(2)));
-    assert_eq!(marks(&marked(template(&[&text]), json!({ "bos_token": "<s>" })).unwrap()), (None, None));
+    assert_eq!(marks(&marked(&roberta, &nothing).unwrap()), (Some(1), Some(2)));
+    assert_eq!(marks(&marked(&template(&[&text]), &json!({ "bos_token": "<s>" })).unwrap()), (None, None));
     // As ChatGLM, with two tokens before the text, and Cohere, with two after it.
     for two in [template(&[&bos, &sop, &text]), template(&[&bos, &text, &sop, &eos])] {
-        let error = marked(two, nothing.clone()).unwrap_err();
+        let error = marked(&two, &nothing).unwrap_err();
         assert!(
             error.contains("one token before a text and one after it") && error.contains("<sop>"),
             "{error}"
         );
     }
-    let error = marked(both, json!({ "bos_token": "<sop>" })).unwrap_err();
+    let error = marked(&both, &json!({ "bos_token": "<sop>" })).unwrap_err();
     assert!(error.contains("bos_token is \"<sop>\", but \"<s>\" is added"), "{error}");
 }

@@ -55,7 +55,7 @@ pub(super) enum Lead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Letters {
     /// `\p{L}+`
-    Letters,
+    Plain,
     /// `[\p{L}\p{M}]+`
     WithMarks,
     /// `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+`, and the same with `+` and `*` exchanged.
@@ -165,7 +165,7 @@ impl WordRule {
         }
         let letters = match self.letters {
             Letters::WithMarks => Classes::LETTER.or(Classes::MARK),
-            Letters::Letters | Letters::Cased => Classes::LETTER,
+            Letters::Plain | Letters::Cased => Classes::LETTER,
         };
         let start = if may_lead && lookup.at(text, next).is_some_and(|(classes, _)| classes.is(letters)) {
             next

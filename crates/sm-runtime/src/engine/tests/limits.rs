@@ -9,7 +9,9 @@ use sm_tensor::TokenId;
 use super::{SIZE, config, engine_of, request, seeded, text, transcript};
 use crate::testing::{SIZE_OF_VOCABULARY, fake_model, hashed};
 use crate::text::Text;
-use crate::{EosRule, Error, FinishReason, LimitedResource, LongInput, Prompt, Request};
+use crate::{
+    EosRule, Error, FinishReason, LimitedResource, LongInput, Prompt, Request, SessionId, SessionMode,
+};
 
 const BOS: TokenId = TokenId(1);
 
@@ -80,8 +82,12 @@ fn a_prompt_that_cannot_fit_is_refused_before_all_of_it_is_tokenized() {
         (by_input, LimitedResource::InputTokens, 5),
         (by_length, LimitedResource::TotalLength, 9),
     ] {
-        for prompt in [text(&long), Prompt::Chat(long.clone()), Prompt::Append(long.clone())] {
-            let refused = engine.submit(Request::new(prompt, options.clone())).map(|_| ());
+        let append = Request::new(Prompt::Append(long.clone()), options.clone());
+        let requests =
+            [text(&long), Prompt::Chat(long.clone())].map(|prompt| Request::new(prompt, options.clone()));
+        let in_session = append.session(SessionId::new_id(), SessionMode::Append);
+        for request in requests.into_iter().chain([in_session]) {
+            let refused = engine.submit(request).map(|_| ());
             let Err(Error::ResourceLimit { resource: found, limit: of, actual }) = refused else {
                 panic!("{refused:?}")
             };

@@ -21,6 +21,8 @@ pub struct ResponseHead {
     pub model: String,
     /// What computes: the same fingerprint and seed give the same text.
     pub fingerprint: Option<String>,
+    /// Whether the usage tells what was cached, which depends on other requests.
+    pub tells_of_cache: bool,
 }
 
 impl ResponseHead {
@@ -48,7 +50,7 @@ pub fn completion(
 ) -> Value {
     let mut answer = head.object(false);
     answer["choices"] = completions.iter().map(|each| choice(head.endpoint, each, tokenizer)).collect();
-    answer["usage"] = usage(completions);
+    answer["usage"] = usage(head, completions);
     answer
 }
 
@@ -73,16 +75,19 @@ fn choice(endpoint: Endpoint, completion: &Completion, tokenizer: Option<&dyn To
 }
 
 /// Tokens of the prompt, which counts once, and of all choices.
-pub(super) fn usage(completions: &[Completion]) -> Value {
+pub(super) fn usage(head: &ResponseHead, completions: &[Completion]) -> Value {
     let of_prompt = completions.first().map_or_else(Usage::default, |completion| completion.usage);
     let completion_tokens: usize = completions.iter().map(|each| each.usage.generated_tokens).sum();
     let prompt_tokens = of_prompt.prompt_tokens;
-    json!({
+    let mut usage = json!({
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": of_prompt.cached_tokens},
-    })
+    });
+    if head.tells_of_cache {
+        usage["prompt_tokens_details"] = json!({"cached_tokens": of_prompt.cached_tokens});
+    }
+    usage
 }
 
 /// A model.

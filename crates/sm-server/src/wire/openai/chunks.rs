@@ -104,7 +104,7 @@ impl ChunkWriter {
     pub fn end(&self, completions: &[Completion]) -> Option<Value> {
         self.includes_usage.then(|| {
             let mut chunk = self.chunk(json!([]));
-            chunk["usage"] = usage(completions);
+            chunk["usage"] = usage(&self.head, completions);
             chunk
         })
     }

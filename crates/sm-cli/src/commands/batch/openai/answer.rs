@@ -24,6 +24,7 @@ pub(in super::super) fn answered(
         created: 0,
         model: model.to_owned(),
         fingerprint: None,
+        tells_of_cache: false,
     };
     line(recipient, 200, &completion(&head, completions, tokenizer))
 }
