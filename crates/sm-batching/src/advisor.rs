@@ -75,7 +75,7 @@ struct Totals {
 /// use sm_batching::{BatchAdvisor, BatchInfo, BatchRecord, BatchingStrategy, Suggestion};
 ///
 /// let mut advisor = BatchAdvisor::new(32);
-/// let info = BatchInfo { n_sequences: 8, max_len: 100, max_positions: 150, n_tokens: 790 };
+/// let info = BatchInfo { n_sequences: 8, max_len: 100, max_positions: 150, n_tokens: 790, n_positions: 1190 };
 /// for _ in 0..10 {
 ///     advisor.record(&BatchRecord { strategy: BatchingStrategy::Naive, info, wait_us: 10, run_us: 1000 });
 /// }
