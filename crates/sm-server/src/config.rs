@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use sm_runtime::GenerationOptions;
-
 /// The settings of a server.
 ///
 /// ```
@@ -25,8 +23,6 @@ pub struct ServerConfig {
     pub max_preparing: usize,
     /// How long running requests may take after the server was told to stop. 30 seconds by default.
     pub grace: Duration,
-    /// Options of requests that do not set their own. A model's recommendations come before these.
-    pub defaults: GenerationOptions,
 }
 
 impl ServerConfig {
@@ -37,7 +33,6 @@ impl ServerConfig {
             max_body_bytes: 16 << 20,
             max_preparing: std::thread::available_parallelism().map_or(1, usize::from),
             grace: Duration::from_secs(30),
-            defaults: GenerationOptions::new(),
         }
     }
 

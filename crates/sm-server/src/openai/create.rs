@@ -26,7 +26,7 @@ pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result
         Some(other) => return Err(ApiError::invalid("model", format!("model: must be a text, not {other}"))),
     };
     let model = app.model(name).await?;
-    let call = read(endpoint, &body, defaults(app, &model, endpoint))
+    let call = read(endpoint, &body, defaults(&model, endpoint))
         .map_err(|error| ApiError::invalid(&error.field, error.to_string()))?;
     if call.has_tools {
         let message = "tools: the server does not read a model's calls yet; leave it out";
@@ -54,16 +54,15 @@ fn parse(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
-/// The options of a request that sets none: as many tokens as the context leaves, as OpenAI's chats have; texts have 16.
-fn defaults(app: &App, model: &ModelHandle, endpoint: Endpoint) -> GenerationOptions {
+/// The options of a request that sets none: those that the model's authors recommend, and as many tokens as the context
+/// leaves, as OpenAI's chats have; texts have 16.
+fn defaults(model: &ModelHandle, endpoint: Endpoint) -> GenerationOptions {
     let n_tokens = match endpoint {
         Endpoint::ChatCompletions => usize::MAX,
         Endpoint::Completions => 16,
     };
-    let defaults = app.config().defaults.clone().max_new_tokens(n_tokens);
-    let recommended = model.model().sampling_defaults();
-    let own = SamplingOptions::of_model(recommended);
-    defaults.sampling(own)
+    let sampling = SamplingOptions::of_model(model.model().sampling_defaults());
+    GenerationOptions::new().max_new_tokens(n_tokens).sampling(sampling)
 }
 
 fn head(endpoint: Endpoint, model: &ModelHandle) -> ResponseHead {
