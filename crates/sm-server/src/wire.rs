@@ -1,5 +1,6 @@
 //! What clients send and get, without anything of HTTP: `sm batch` reads and writes the same.
 
+pub mod fields;
 pub mod openai;
 pub mod options;
 

@@ -188,7 +188,11 @@ fn seed(value: &Value) -> Result<Option<u64>, String> {
     value.as_u64().map(Some).ok_or_else(|| expected(what, value))
 }
 
-fn flag(value: &Value) -> Result<bool, String> {
+/// Reads a truth value.
+///
+/// # Errors
+/// What it must be, and what it is.
+pub fn flag(value: &Value) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| expected("true or false", value))
 }
 

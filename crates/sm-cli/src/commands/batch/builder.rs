@@ -2,25 +2,21 @@
 
 use serde_json::Value;
 use sm_runtime::{ChatRequest, GenerationOptions, Message, Prompt, Request};
-
+use sm_server::wire::fields::{self, SeenFields};
 use sm_server::wire::options;
-
-/// Mutually exclusive fields.
-const FORMS: [&str; 5] = ["json_schema", "json_object", "regex", "grammar", "response_format"];
 
 /// A request being built from fields.
 #[derive(Debug)]
 pub(super) struct RequestBuilder {
-    pub(super) options: GenerationOptions,
+    options: GenerationOptions,
     prompt: Option<Prompt>,
     messages: Option<Vec<Message>>,
     /// Functions that the model may call.
-    pub(super) tools: Vec<Value>,
+    tools: Vec<Value>,
     /// Variables of the chat template.
-    pub(super) variables: Vec<(String, Value)>,
+    variables: Vec<(String, Value)>,
     n: usize,
-    /// The canonical names of the fields so far.
-    seen: Vec<String>,
+    seen: SeenFields,
 }
 
 impl RequestBuilder {
@@ -32,22 +28,13 @@ impl RequestBuilder {
             tools: Vec::new(),
             variables: Vec::new(),
             n: 1,
-            seen: Vec::new(),
+            seen: SeenFields::default(),
         }
     }
 
     /// Refuses a field that was given before, by this name or another, or that excludes one that was.
     pub(super) fn note(&mut self, given: &str) -> Result<(), String> {
-        let name = options::canonical(given);
-        if self.seen.iter().any(|seen| seen == name) {
-            return Err(format!("{name} is given twice"));
-        }
-        let is_form = |name: &str| FORMS.contains(&name);
-        if let Some(other) = self.seen.iter().find(|other| is_form(name) && is_form(other)) {
-            return Err(format!("{other} and {name} are both given; leave one out"));
-        }
-        self.seen.push(name.to_owned());
-        Ok(())
+        self.seen.note(given)
     }
 
     /// Sets a field.
@@ -55,12 +42,11 @@ impl RequestBuilder {
         self.note(given)?;
         let name = options::canonical(given);
         match name {
-            "prompt" => self.prompt = Some(prompt(value)?),
+            "prompt" => self.prompt = Some(fields::prompt(value)?),
             "messages" => self.messages = Some(messages(value)?),
-            "tools" => self.tools = objects(value)?,
+            "tools" => self.tools = fields::objects(value)?,
             "chat_template_kwargs" => {
-                let variables = value.as_object().ok_or("must be an object of the template's variables")?;
-                self.variables.extend(variables.clone());
+                self.variables.extend(fields::variables(value)?);
             }
             "n" => self.n = n_choices(value)?,
             _ => {
@@ -99,23 +85,10 @@ impl RequestBuilder {
     }
 }
 
-/// Reads a prompt: a text, or token ids.
-fn prompt(value: &Value) -> Result<Prompt, String> {
-    match value {
-        Value::Array(_) => options::tokens(value).map(Prompt::Tokens),
-        _ => options::text(value).map(Prompt::Text),
-    }
-}
-
 fn messages(value: &Value) -> Result<Vec<Message>, String> {
     let list = value.as_array().ok_or_else(|| format!("must be a list of messages, not {value}"))?;
     let messages = Message::list_from_json(list.clone()).map_err(|error| error.to_string())?;
     if messages.is_empty() { Err("the list is empty".to_owned()) } else { Ok(messages) }
-}
-
-fn objects(value: &Value) -> Result<Vec<Value>, String> {
-    let objects = value.as_array().filter(|list| list.iter().all(Value::is_object));
-    objects.cloned().ok_or_else(|| "must be a list of objects".to_owned())
 }
 
 fn n_choices(value: &Value) -> Result<usize, String> {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use sm_runtime::{ChatRequest, GenerationOptions, Message, Prompt, Request};
 
 use super::Endpoint;
+use crate::wire::fields::{self, SeenFields};
 use crate::wire::{FieldError, options};
 
 /// Fields that do not change the answer.
@@ -20,9 +21,6 @@ const WITHOUT_EFFECT: [&str; 11] = [
     "context_management",
     "verbosity",
 ];
-
-/// Forms of an output, of which there can be one.
-const FORMS: [&str; 5] = ["json_schema", "json_object", "regex", "grammar", "response_format"];
 
 /// What a body asks for.
 #[derive(Debug)]
@@ -71,8 +69,7 @@ struct Reader {
     has_logprobs: bool,
     n_top: Option<usize>,
     best_of: Option<usize>,
-    /// Names so far, of which several mean the same.
-    seen: Vec<String>,
+    seen: SeenFields,
 }
 
 impl Reader {
@@ -92,20 +89,13 @@ impl Reader {
             has_logprobs: false,
             n_top: None,
             best_of: None,
-            seen: Vec::new(),
+            seen: SeenFields::default(),
         }
     }
 
     fn set(&mut self, given: &str, value: &Value) -> Result<(), String> {
+        self.seen.note(given)?;
         let name = options::canonical(given);
-        if self.seen.iter().any(|seen| seen == name) {
-            return Err(format!("{name} is given twice"));
-        }
-        let is_form = |name: &str| FORMS.contains(&name);
-        if let Some(other) = self.seen.iter().find(|other| is_form(name) && is_form(other)) {
-            return Err(format!("{other} and {name} are both given; leave one out"));
-        }
-        self.seen.push(name.to_owned());
         let own = match self.endpoint {
             Endpoint::ChatCompletions => self.set_of_chat(name, value),
             Endpoint::Completions => self.set_of_completion(name, value),
@@ -119,9 +109,9 @@ impl Reader {
                 self.has_messages = true;
                 self.change_chat(|chat| chat.messages(messages));
             }),
-            "logprobs" => flag(value).map(|it| self.has_logprobs = it),
+            "logprobs" => options::flag(value).map(|it| self.has_logprobs = it),
             "top_logprobs" => options::count(value).map(|it| self.n_top = Some(it)),
-            "chat_template_kwargs" => variables(value).map(|variables| {
+            "chat_template_kwargs" => fields::variables(value).map(|variables| {
                 for (name, value) in variables {
                     self.change_chat(|chat| chat.variable(&name, value));
                 }
@@ -130,18 +120,18 @@ impl Reader {
                 options::text(value).map(|effort| self.change_chat(|chat| chat.variable(name, effort)))
             }
             "add_generation_prompt" => {
-                flag(value).map(|it| self.change_chat(|chat| chat.add_generation_prompt(it)))
+                options::flag(value).map(|it| self.change_chat(|chat| chat.add_generation_prompt(it)))
             }
             "continue_final_message" => {
-                flag(value).map(|it| self.change_chat(|chat| chat.continue_final_message(it)))
+                options::flag(value).map(|it| self.change_chat(|chat| chat.continue_final_message(it)))
             }
-            "tools" => objects(value).map(|it| self.tools = it),
+            "tools" => fields::objects(value).map(|it| self.tools = it),
             "tool_choice" if value == "none" || value == "auto" => {
                 self.shows_tools = value == "auto";
                 Ok(())
             }
             "tool_choice" => Err("only \"auto\" and \"none\" are possible".to_owned()),
-            "parallel_tool_calls" => flag(value).map(|it| self.calls_in_parallel = it),
+            "parallel_tool_calls" => options::flag(value).map(|it| self.calls_in_parallel = it),
             "modalities" if *value == serde_json::json!(["text"]) => Ok(()),
             "modalities" => Err("only [\"text\"] is possible".to_owned()),
             "prompt" => Err("this endpoint takes messages; /v1/completions takes a prompt".to_owned()),
@@ -155,7 +145,7 @@ impl Reader {
 
     fn set_of_completion(&mut self, name: &str, value: &Value) -> Option<Result<(), String>> {
         Some(match name {
-            "prompt" => prompt(value).map(|it| self.prompt = Some(it)),
+            "prompt" => only_prompt(value).map(|it| self.prompt = Some(it)),
             "best_of" => options::count(value).map(|it| self.best_of = Some(it)),
             "suffix" => Err("completing the middle of a text is not supported; leave it out".to_owned()),
             "messages" => Err("this endpoint takes a prompt; /v1/chat/completions takes messages".to_owned()),
@@ -167,9 +157,9 @@ impl Reader {
         match name {
             "model" => options::text(value).map(drop),
             "n" => options::count(value).map(|it| self.n = it),
-            "stream" => flag(value).map(|it| self.is_stream = it),
+            "stream" => options::flag(value).map(|it| self.is_stream = it),
             "stream_options" => {
-                self.includes_usage = value.get("include_usage").map_or(Ok(false), flag)?;
+                self.includes_usage = value.get("include_usage").map_or(Ok(false), options::flag)?;
                 Ok(())
             }
             _ if WITHOUT_EFFECT.contains(&name) => Ok(()),
@@ -213,21 +203,8 @@ impl Reader {
     }
 }
 
-fn flag(value: &Value) -> Result<bool, String> {
-    value.as_bool().ok_or_else(|| format!("must be true or false, not {value}"))
-}
-
-fn variables(value: &Value) -> Result<Map<String, Value>, String> {
-    value.as_object().cloned().ok_or_else(|| "must be an object of the template's variables".to_owned())
-}
-
-fn objects(value: &Value) -> Result<Vec<Value>, String> {
-    let objects = value.as_array().filter(|list| list.iter().all(Value::is_object));
-    objects.cloned().ok_or_else(|| "must be a list of objects".to_owned())
-}
-
 /// A prompt: a text, token ids, or a list of one of them.
-fn prompt(value: &Value) -> Result<Prompt, String> {
+fn only_prompt(value: &Value) -> Result<Prompt, String> {
     let value = match value.as_array().map(Vec::as_slice) {
         Some([only]) if only.is_string() || only.is_array() => only,
         Some([first, ..]) if first.is_string() || first.is_array() => {
@@ -235,10 +212,7 @@ fn prompt(value: &Value) -> Result<Prompt, String> {
         }
         _ => value,
     };
-    match value {
-        Value::Array(_) => options::tokens(value).map(Prompt::Tokens),
-        _ => options::text(value).map(Prompt::Text),
-    }
+    fields::prompt(value)
 }
 
 /// Messages, of which those of a `developer` are of the system, as newer models call it.
