@@ -159,6 +159,13 @@ impl PrefixIndex {
         self.pages[page.0 as usize].is_some()
     }
 
+    /// Whether a lookup can arrive at an indexed page: it is the first of its sequence, or its predecessor is indexed too.
+    pub(crate) fn is_reachable(&self, page: PageId) -> bool {
+        self.pages[page.0 as usize].is_none_or(|IndexedPage { parent, namespace, .. }| {
+            parent == self.root(namespace) || self.with_content(parent).next().is_some()
+        })
+    }
+
     /// An indexed page, without its snapshot.
     pub(crate) fn get(&self, page: PageId) -> Option<CachedPage<'_>> {
         let indexed = self.pages[page.0 as usize]?;

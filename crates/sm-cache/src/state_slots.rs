@@ -207,9 +207,9 @@ impl StateSlots {
         }
     }
 
-    /// Makes a page's snapshot the first to be evicted, unless it has other references.
-    pub(crate) fn demote(&mut self, page: PageId) {
-        if let Some(slot) = self.snapshot(page).filter(|slot| self.evictable.contains(slot.0)) {
+    /// Makes a snapshot the first to be evicted, unless it has other references.
+    pub(crate) fn demote(&mut self, slot: StateSlot) {
+        if self.evictable.contains(slot.0) {
             self.evictable.remove(slot.0);
             self.evictable.push_front(slot.0);
             self.slots[slot.0 as usize].used = 0;
@@ -259,7 +259,7 @@ mod tests {
             slots.unpin(slot, 7);
         }
         assert_eq!(slots.oldest_evictable(), Some((PageId(0), 7)));
-        slots.demote(PageId(1));
+        slots.demote(slots.snapshot(PageId(1)).unwrap());
         assert_eq!(slots.oldest_evictable(), Some((PageId(1), 0)));
     }
 

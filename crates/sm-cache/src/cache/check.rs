@@ -121,6 +121,7 @@ impl KvCache {
                     !is_free || self.allocator.is_cached(page) == self.index.contains(page),
                     "it is cached if indexed",
                 ),
+                (self.index.is_reachable(page), "its predecessor is indexed, if it is"),
             ]);
             if let Some(rule) = rule {
                 return Err(CacheFault::Page { page: page.0, rule });

@@ -57,6 +57,7 @@ impl KvCache {
 
     /// Drops all idle sessions and cached pages. Does not count as eviction.
     pub fn clear(&mut self) {
+        self.tick();
         while let Some(session) = self.sessions.oldest_idle() {
             self.remove_session(session);
         }
@@ -145,11 +146,14 @@ impl KvCache {
     }
 
     fn evict_session_pages(&mut self, session: u32, reason: EvictionReason) {
+        self.tick();
         let used = self.sessions.get(session).used;
         let table = self.sessions.take_table(session);
         // The session is older than every cached page, so its pages are first in line. Only its first pages may have been
         // used by others since. Either way, a page comes before its predecessor.
-        let n_newer = table.pages().iter().take_while(|page| self.allocator.used(**page) > used).count();
+        let is_newer =
+            |page: &&PageId| self.allocator.refs(**page).pins > 0 || self.allocator.used(**page) > used;
+        let n_newer = table.pages().iter().take_while(is_newer).count();
         let (newer, older) = table.pages().split_at(n_newer);
         let n_freed = self.drop_session_refs(newer.iter().rev(), Recency::Newest)
             + self.drop_session_refs(older.iter(), Recency::Oldest);
@@ -164,6 +168,7 @@ impl KvCache {
         let Some(session) = self.sessions.oldest_idle() else {
             return;
         };
+        self.tick();
         let removed = self.remove_session(session);
         self.observers.on_event(&CacheEvent::Evicted {
             victim: Victim::Session(&removed.id),

@@ -56,6 +56,10 @@ impl KvCache {
     /// Caches or blanks a page if it has lost its last reference.
     fn retire(&mut self, page: PageId, recency: Recency) {
         if self.allocator.is_referenced(page) {
+            if recency == Recency::Newest {
+                // Its successors may now be cached as the newest pages, and must not outlive it.
+                self.allocator.touch(page, self.clock);
+            }
             return;
         }
         let parent = self.index.parent_of(page);

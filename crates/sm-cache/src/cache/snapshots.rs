@@ -65,8 +65,10 @@ impl KvCache {
     fn trail_snapshot(&mut self, handle: &KvHandle, position: usize) {
         let page_len = self.page_len();
         let lease = self.leases.get_mut(handle);
-        if let Some(last) = std::mem::replace(&mut lease.trail, position).checked_sub(1) {
-            self.states.demote(lease.table.pages()[last / page_len]);
+        let last = std::mem::replace(&mut lease.trail, position).checked_sub(1);
+        let page = last.map(|last| lease.table.pages()[last / page_len]);
+        if let Some(snapshot) = page.and_then(|page| self.snapshot_of(page)) {
+            self.states.demote(snapshot);
         }
     }
 

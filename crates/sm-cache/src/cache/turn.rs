@@ -106,7 +106,7 @@ impl KvCache {
     /// preempted. Leases of the call's other choices are released separately.
     #[expect(clippy::needless_pass_by_value, reason = "the turn ends here")]
     pub fn end_turn(&mut self, turn: Turn, lease: Option<KvHandle>, end: TurnEnd<'_>) {
-        let now = self.tick();
+        self.tick();
         let session = self.sessions.get_mut(turn.session);
         let Call { n_common, is_first } =
             session.call.take().unwrap_or(Call { n_common: 0, is_first: false });
@@ -126,6 +126,8 @@ impl KvCache {
             self.drop_session_pages(turn.session);
         }
         self.leases.leave_session(turn.session);
+        // After the pages just dropped, which follow the session's and must be evicted first.
+        let now = self.tick();
         self.sessions.touch(turn.session, now);
         if !self.config.enabled {
             self.drop_session_pages(turn.session);

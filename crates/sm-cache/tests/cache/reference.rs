@@ -123,6 +123,9 @@ impl Reference {
 
     fn retire(&mut self, page: u32, newest: bool) {
         if self.pins(page) + self.session_refs(page) > 0 {
+            if newest {
+                self.used.insert(page, self.now);
+            }
             return;
         }
         let content = self.content_of(page).cloned();
@@ -166,12 +169,15 @@ impl Reference {
     }
 
     fn evict_pages(&mut self, session: &str) {
+        self.now += 1;
         let entry = self.sessions.get_mut(session).unwrap();
         entry.computed = 0;
         let used = entry.used;
         let pages = std::mem::take(&mut entry.pages);
         let state = entry.state.take();
-        let newer = pages.iter().take_while(|page| self.used.get(page).is_some_and(|at| *at > used)).count();
+        let is_newer =
+            |page: &&u32| self.pins(**page) > 0 || self.used.get(*page).is_some_and(|at| *at > used);
+        let newer = pages.iter().take_while(is_newer).count();
         pages[..newer].iter().rev().for_each(|page| self.retire(*page, true));
         pages[newer..].iter().for_each(|page| self.retire(*page, false));
         state.into_iter().for_each(|state| self.retire_state(state, false));
@@ -364,7 +370,9 @@ impl Reference {
             return None;
         }
         if is_full {
+            self.now += 1;
             self.drop_session(&oldest.unwrap());
+            self.now += 1;
             self.stats.evictions += 1;
         }
         let new = RefSession {
@@ -406,6 +414,7 @@ impl Reference {
         } else if token_ids.is_some_and(|token_ids| n_own > token_ids.len().min(kept)) {
             self.drop_pages(id);
         }
+        self.now += 1;
         self.sessions.get_mut(id).unwrap().used = self.now;
         if !self.config.enabled {
             self.drop_pages(id);

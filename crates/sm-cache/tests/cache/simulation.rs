@@ -460,3 +460,33 @@ proptest! {
         simulate(&config, n_slots, &ops);
     }
 }
+
+/// Found by the test above, once in ten thousand cases: an idle session is older than a cached page that follows its pages.
+#[test]
+fn no_page_outlives_its_predecessor() {
+    let ops = [
+        (2, 3, 6136),
+        (21, 14, 21328),
+        (5, 0, 0),
+        (5, 0, 3587),
+        (5, 0, 44861),
+        (0, 0, 11700),
+        (17, 20, 0),
+        (5, 0, 0),
+        (5, 0, 39500),
+        (17, 0, 0),
+        (22, 126, 17028),
+        (0, 32, 54868),
+        (5, 0, 0),
+        (16, 0, 0),
+        (2, 0, 63614),
+        (17, 184, 0),
+        (17, 11, 34704),
+        (15, 0, 37662),
+        (5, 0, 10277),
+        (14, 0, 0),
+        (22, 20, 60288),
+    ];
+    let config = KvCacheConfig::new().max_sessions(2).max_bytes_total(4 * PAGE_BYTES);
+    simulate(&config, 0, &ops);
+}
