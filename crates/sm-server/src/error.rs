@@ -1,14 +1,18 @@
-//! Errors, and what clients see of them: a status, and the envelope of OpenAI's API.
+//! Errors, and what clients see of them: a status, and a body in the form of the API that was called.
 //!
-//! ```json
-//! {"error": {"message": "…", "type": "invalid_request_error", "param": "temperature", "code": null}}
-//! ```
+//! Handlers and middleware fail with an [`ApiError`], whichever API they belong to. Its response carries the error itself, and
+//! [`envelop`], the outermost layer, writes the body: only there is it known which client asked.
+
+mod envelope;
 
 use axum::Json;
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
 use sm_runtime::{Error, ErrorKind, LimitedResource};
+
+pub(crate) use envelope::Envelope;
 
 /// Seconds after which a client that was refused for load should come again.
 const RETRY_AFTER: &str = "1";
@@ -64,21 +68,6 @@ impl ApiError {
             ..Self::new(StatusCode::NOT_FOUND, message)
         }
     }
-
-    /// The envelope, also the data of an event.
-    pub(crate) fn body(&self) -> Value {
-        let kind = match self.status {
-            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
-            status if status.is_client_error() => "invalid_request_error",
-            _ => "server_error",
-        };
-        json!({"error": {
-            "message": self.message,
-            "type": kind,
-            "param": self.param,
-            "code": self.code,
-        }})
-    }
 }
 
 impl From<Error> for ApiError {
@@ -112,10 +101,26 @@ impl From<Error> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.body())).into_response();
+        let mut response = self.status.into_response();
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
         }
+        response.extensions_mut().insert(self);
         response
+    }
+}
+
+/// Writes the bodies of errors, in the form that the caller expects.
+pub(crate) async fn envelop(request: Request, next: Next) -> Response {
+    let envelope = Envelope::of_path(request.uri().path());
+    let mut response = next.run(request).await;
+    match response.extensions_mut().remove::<ApiError>() {
+        Some(error) => {
+            let (mut parts, body) = Json(envelope.body(&error)).into_response().into_parts();
+            parts.status = response.status();
+            parts.headers.extend(std::mem::take(response.headers_mut()));
+            Response::from_parts(parts, body)
+        }
+        None => response,
     }
 }

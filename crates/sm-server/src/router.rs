@@ -1,14 +1,14 @@
 //! The endpoints.
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{get, post};
+use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::{health, openai};
+use crate::{error, health, openai};
 
 /// All endpoints of a server.
 pub(crate) fn router(app: App) -> Router {
@@ -25,6 +25,7 @@ pub(crate) fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(max_body_bytes))
         // A handler that panics has failed its own request, and nothing else.
         .layer(CatchPanicLayer::new())
+        .layer(middleware::from_fn(error::envelop))
         .with_state(app)
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use sm_runtime::{Completion, GenerationOptions, ModelHandle, SamplingOptions, TokenEvent};
 
 use crate::app::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Envelope};
 use crate::generation::{ChunkStream, Chunks, Generation};
 use crate::wire::openai::{ChunkWriter, Endpoint, ResponseHead, completion, read};
 
@@ -106,7 +106,7 @@ impl Chunks for EventWriter {
     fn end(&mut self, outcome: Result<Vec<Completion>, ApiError>, pieces: &mut Vec<Self::Item>) {
         match outcome {
             Ok(completions) => pieces.extend(self.0.end(&completions).iter().map(event)),
-            Err(error) => pieces.push(event(&error.body())),
+            Err(error) => pieces.push(event(&Envelope::OpenAi.body(&error))),
         }
         pieces.push(Ok(Event::default().data("[DONE]")));
     }
