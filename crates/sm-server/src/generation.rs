@@ -5,15 +5,19 @@ use std::task::{Context, Poll, ready};
 
 use axum::http::StatusCode;
 use futures_core::Stream;
-use sm_runtime::{Completion, ModelHandle, Request, TokenEvent, TokenStream};
+use serde_json::Value;
+use sm_runtime::{Completion, ModelHandle, Prompt, Request, TokenEvent, TokenStream};
 
 use crate::app::App;
+use crate::chat::{AnswerFormat, AnswerStart, ToolForm};
 use crate::error::ApiError;
 
 /// A running request, whose model stays loaded. Dropping it cancels the request.
 #[derive(Debug)]
 pub(crate) struct Generation {
     pub(crate) model: ModelHandle,
+    /// Where the answers to messages start.
+    pub(crate) start: AnswerStart,
     events: TokenStream,
 }
 
@@ -27,9 +31,10 @@ impl Generation {
             return Err(ApiError::draining());
         };
         let started = tokio::task::spawn_blocking(move || {
+            let start = answer_start(&model, &request.prompt);
             let events = model.stream(request)?;
             drop(permit);
-            Ok(Self { model, events })
+            Ok(Self { model, start, events })
         });
         let broken = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
         started.await.map_err(|_| broken())?.map_err(|error: sm_runtime::Error| error.into())
@@ -61,6 +66,26 @@ impl Generation {
     pub(crate) fn completions(self) -> Result<Vec<Completion>, ApiError> {
         Ok(self.events.finish()?)
     }
+}
+
+/// The format of a model's answers to a request with these tools.
+pub(crate) fn answer_format(app: &App, model: &ModelHandle, tools: &[Value]) -> AnswerFormat {
+    let format = match model.model().chat_template() {
+        Ok(template) => AnswerFormat::of_template(template, tools),
+        Err(_) => AnswerFormat::new(ToolForm::Hermes, tools),
+    };
+    app.config().tool_form.into_iter().fold(format, AnswerFormat::with_form)
+}
+
+/// Where the answer to a prompt starts. Only messages are answered; all else is continued.
+fn answer_start(model: &ModelHandle, prompt: &Prompt) -> AnswerStart {
+    let Prompt::Messages(request) = prompt else { return AnswerStart::default() };
+    let Ok(template) = model.model().chat_template() else { return AnswerStart::default() };
+    if !AnswerStart::depends_on_prompt(&template.source(request.has_tools())) {
+        return AnswerStart::default();
+    }
+    // A template that fails, fails the request.
+    request.to_text(template).map(|prompt| AnswerStart::after_prompt(&prompt)).unwrap_or_default()
 }
 
 /// Turns a generation's events into pieces of a response.

@@ -28,6 +28,7 @@
 //! next step, wherever it is.
 
 mod app;
+pub mod chat;
 mod config;
 mod error;
 mod generation;

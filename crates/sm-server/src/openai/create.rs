@@ -11,8 +11,8 @@ use sm_runtime::{Completion, GenerationOptions, ModelHandle, SamplingOptions, To
 
 use crate::app::App;
 use crate::error::{ApiError, Envelope};
-use crate::generation::{ChunkStream, Chunks, Generation};
-use crate::wire::openai::{ChunkWriter, Endpoint, ResponseHead, completion, read};
+use crate::generation::{ChunkStream, Chunks, Generation, answer_format};
+use crate::wire::openai::{ChatReading, ChunkWriter, Endpoint, ResponseHead, completion, read};
 
 /// How often a stream that has nothing to say sends a comment, so that nobody takes it for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -26,23 +26,25 @@ pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result
         Some(other) => return Err(ApiError::invalid("model", format!("model: must be a text, not {other}"))),
     };
     let model = app.model(name).await?;
-    let call = read(endpoint, &body, defaults(&model, endpoint))
+    let mut call = read(endpoint, &body, defaults(&model, endpoint))
         .map_err(|error| ApiError::invalid(&error.field, error.to_string()))?;
-    if call.has_tools {
-        let message = "tools: the server does not read a model's calls yet; leave it out";
-        return Err(ApiError::invalid("tools", message));
+    let format = (endpoint == Endpoint::ChatCompletions).then(|| answer_format(app, &model, &call.tools));
+    if let Some(format) = &format {
+        call.request.options.special_tokens = format.special_tokens();
     }
     let head = head(endpoint, &model);
     let n = call.request.n;
     let generation = Generation::start(app, model, call.request).await?;
+    let start = generation.start;
+    let reading = format.map(|format| ChatReading { format, start });
     let tokenizer = generation.model.tokenizer().cloned();
     if call.is_stream {
-        let writer = ChunkWriter::new(head, n, tokenizer, call.includes_usage);
+        let writer = ChunkWriter::new(head, n, reading.as_ref(), tokenizer, call.includes_usage);
         let events = ChunkStream::new(generation, EventWriter(writer));
         return Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
     let completions = generation.finish().await?;
-    Ok(Json(completion(&head, &completions, tokenizer.as_deref())).into_response())
+    Ok(Json(completion(&head, &completions, reading.as_ref(), tokenizer.as_deref())).into_response())
 }
 
 /// The object of a body.
