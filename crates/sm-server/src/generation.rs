@@ -27,17 +27,30 @@ impl Generation {
     /// # Errors
     /// If the request is invalid, or the engine's queue is full.
     pub(crate) async fn start(app: &App, model: ModelHandle, request: Request) -> Result<Self, ApiError> {
+        Ok(Self::start_with(app, model, |_| Ok((request, ()))).await?.0)
+    }
+
+    /// As [`Generation::start`], with a request that is prepared for the model on the thread that may block.
+    ///
+    /// # Errors
+    /// As [`Generation::start`]; those of `prepare`.
+    pub(crate) async fn start_with<T: Send + 'static>(
+        app: &App,
+        model: ModelHandle,
+        prepare: impl FnOnce(&ModelHandle) -> Result<(Request, T), ApiError> + Send + 'static,
+    ) -> Result<(Self, T), ApiError> {
         let Ok(permit) = app.preparing().acquire_owned().await else {
             return Err(ApiError::draining());
         };
         let started = tokio::task::spawn_blocking(move || {
+            let (request, prepared) = prepare(&model)?;
             let start = answer_start(&model, &request.prompt);
             let events = model.stream(request)?;
             drop(permit);
-            Ok(Self { model, start, events })
+            Ok((Self { model, start, events }, prepared))
         });
         let broken = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
-        started.await.map_err(|_| broken())?.map_err(|error: sm_runtime::Error| error.into())
+        started.await.map_err(|_| broken())?
     }
 
     /// Waits for the end.
@@ -80,12 +93,8 @@ pub(crate) fn answer_format(app: &App, model: &ModelHandle, tools: &[Value]) -> 
 /// Where the answer to a prompt starts. Only messages are answered; all else is continued.
 fn answer_start(model: &ModelHandle, prompt: &Prompt) -> AnswerStart {
     let Prompt::Messages(request) = prompt else { return AnswerStart::default() };
-    let Ok(template) = model.model().chat_template() else { return AnswerStart::default() };
-    if !AnswerStart::depends_on_prompt(&template.source(request.has_tools())) {
-        return AnswerStart::default();
-    }
-    // A template that fails, fails the request.
-    request.to_text(template).map(|prompt| AnswerStart::after_prompt(&prompt)).unwrap_or_default()
+    let template = model.model().chat_template();
+    template.map(|template| AnswerStart::of_answer_to(request, template)).unwrap_or_default()
 }
 
 /// Turns a generation's events into pieces of a response.
