@@ -1,6 +1,9 @@
 //! The settings of a server.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use sm_runtime::RecentMetrics;
 
 /// The settings of a server.
 ///
@@ -23,6 +26,8 @@ pub struct ServerConfig {
     pub max_preparing: usize,
     /// How long running requests may take after the server was told to stop. 30 seconds by default.
     pub grace: Duration,
+    /// The sink of the models' metrics, from which `/stats` tells how long steps and requests take. None by default.
+    pub recent: Option<Arc<RecentMetrics>>,
 }
 
 impl ServerConfig {
@@ -33,6 +38,7 @@ impl ServerConfig {
             max_body_bytes: 16 << 20,
             max_preparing: std::thread::available_parallelism().map_or(1, usize::from),
             grace: Duration::from_secs(30),
+            recent: None,
         }
     }
 
@@ -40,6 +46,12 @@ impl ServerConfig {
     #[must_use]
     pub fn max_body_bytes(self, max_body_bytes: usize) -> Self {
         Self { max_body_bytes, ..self }
+    }
+
+    /// Sets [`ServerConfig::recent`](field@ServerConfig::recent), which the specification of each model must have as its sink too.
+    #[must_use]
+    pub fn recent(self, recent: Arc<RecentMetrics>) -> Self {
+        Self { recent: Some(recent), ..self }
     }
 
     /// Sets [`ServerConfig::grace`](field@ServerConfig::grace).

@@ -29,12 +29,14 @@
 
 mod app;
 mod config;
+mod documents;
 mod error;
 mod generation;
 mod health;
 mod openai;
 mod router;
 mod server;
+mod text;
 pub mod wire;
 
 pub use config::ServerConfig;
