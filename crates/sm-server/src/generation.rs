@@ -39,18 +39,13 @@ impl Generation {
         model: ModelHandle,
         prepare: impl FnOnce(&ModelHandle) -> Result<(Request, T), ApiError> + Send + 'static,
     ) -> Result<(Self, T), ApiError> {
-        let Ok(permit) = app.preparing().acquire_owned().await else {
-            return Err(ApiError::draining());
-        };
-        let started = tokio::task::spawn_blocking(move || {
+        blocking(app, move || {
             let (request, prepared) = prepare(&model)?;
             let start = answer_start(&model, &request.prompt);
             let events = model.stream(request)?;
-            drop(permit);
             Ok((Self { model, start, events }, prepared))
-        });
-        let broken = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
-        started.await.map_err(|_| broken())?
+        })
+        .await
     }
 
     /// Waits for the end.
@@ -62,6 +57,11 @@ impl Generation {
             event?;
         }
         Ok(self.events.finish()?)
+    }
+
+    /// Tokens of the prompt; `None` in a session, whose context counts too.
+    pub(crate) fn n_prompt_tokens(&self) -> Option<usize> {
+        self.events.n_prompt_tokens()
     }
 
     /// The next event, `None` after the last one.
@@ -95,6 +95,39 @@ fn answer_start(model: &ModelHandle, prompt: &Prompt) -> AnswerStart {
     let Prompt::Messages(request) = prompt else { return AnswerStart::default() };
     let template = model.model().chat_template();
     template.map(|template| AnswerStart::of_answer_to(request, template)).unwrap_or_default()
+}
+
+/// The completions of a request that nobody watches. One that runs out of time is an error, unlike that of a stream, whose
+/// text has arrived.
+///
+/// # Errors
+/// If the request fails.
+pub(crate) async fn complete(
+    app: &App,
+    model: ModelHandle,
+    request: Request,
+) -> Result<Vec<Completion>, ApiError> {
+    Ok(blocking(app, move || Ok(model.submit(request)?)).await?.await?)
+}
+
+/// Runs something that takes a while, such as tokenizing a prompt, on a thread that may block. Few do so at a time.
+///
+/// # Errors
+/// The work's own; if it panics.
+pub(crate) async fn blocking<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let Ok(permit) = app.preparing().acquire_owned().await else {
+        return Err(ApiError::draining());
+    };
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(permit);
+        done
+    });
+    let broken = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
+    done.await.map_err(broken)?
 }
 
 /// Turns a generation's events into pieces of a response.

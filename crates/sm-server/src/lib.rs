@@ -30,12 +30,14 @@
 mod app;
 pub mod chat;
 mod config;
+mod documents;
 mod error;
 mod generation;
 mod health;
 mod openai;
 mod router;
 mod server;
+mod text;
 pub mod wire;
 
 pub use config::ServerConfig;

@@ -38,7 +38,7 @@ pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result
     let tokenizer = generation.model.tokenizer().cloned();
     let shape = AnswerShape { head, reading, extras: call.extras, tokenizer };
     let mut response = if call.is_stream {
-        let writer = ChunkWriter::new(shape, call.request.n, None);
+        let writer = ChunkWriter::new(shape, call.request.n, generation.n_prompt_tokens());
         let events = ChunkStream::new(generation, EventWriter(writer));
         Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
     } else {
