@@ -57,6 +57,13 @@ impl Wanted<'_> {
         self.tool_use.choice != ToolChoice::Auto
     }
 
+    /// Whether a mark is a token that ends the answer, so that nothing can follow it.
+    fn ends_answer(&self, mark: &str) -> bool {
+        let Some(tokenizer) = self.tokenizer else { return false };
+        let ends = tokenizer.vocabulary().end_of_generation();
+        ends.iter().any(|end| tokenizer.vocabulary().text_of(Some(*end)) == mark)
+    }
+
     /// The schema that a tool's arguments must match.
     fn schema(&self, tool: Tool<'_>) -> Value {
         if self.is_forced() || tool.is_strict() { tool.schema() } else { json!({"type": "object"}) }
@@ -132,6 +139,7 @@ impl Rules<'_> {
 
     fn start(&mut self) -> Result<String, String> {
         let thoughts = match (self.wanted.form, self.wanted.start.end_of_thoughts()) {
+            (ToolForm::Harmony, _) if self.wanted.ends_answer("<|end|>") => String::new(),
             (ToolForm::Harmony, _) => {
                 let head = self.header("analysis");
                 let text = self.up_to("<|end|>");
