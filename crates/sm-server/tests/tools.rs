@@ -288,3 +288,23 @@ async fn a_tool_loop_ends_with_an_answer_from_the_result() {
     assert_eq!(texts("content"), "I look it up.");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_form_holds_for_the_answer_and_not_for_the_thoughts_before_it() {
+    let server = Running::of(scripted("thinking"), |config| config).await;
+    let schema = json!({"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"], "additionalProperties": false});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});
+    for (text, fields, thought, answer) in [
+        ("Is it?", json!({}), "Easy.", "Yes."),
+        ("Give me JSON", json!({"response_format": format}), "They want JSON.", "{\"x\":1}"),
+        ("In a word", json!({"guided_regex": "yes/no|no/yes"}), "One word.", "yes/no"),
+    ] {
+        let body = with(json!({"messages": [{"role": "user", "content": text}], "max_tokens": 100}), fields);
+        let answered = server.json(CHAT, &body).await;
+        let message = &answered["choices"][0]["message"];
+        assert_eq!((&message["reasoning_content"], &message["content"]), (&json!(thought), &json!(answer)), "{answered}");
+    }
+    let grammar = json!({"messages": [{"role": "user", "content": "?"}], "guided_grammar": "start: \"a\""});
+    assert_eq!(server.post(CHAT, &grammar).await.status(), 400);
+    server.stop().await;
+}

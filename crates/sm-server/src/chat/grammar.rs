@@ -36,7 +36,8 @@ impl Wanted<'_> {
             && self.tool_use.in_parallel
             && self.content.is_none()
             && !self.tools.iter().any(Tool::is_strict);
-        if self.tools.is_empty() || is_free {
+        let thinks = self.start.end_of_thoughts().is_some() && self.content.is_some();
+        if is_free || self.tools.is_empty() && !thinks {
             return Ok(None);
         }
         let mut rules = Rules { wanted: self, text: String::new(), n_rules: 0 };
@@ -85,9 +86,13 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// JSON that matches a schema, with the spaces that models write.
-fn json_rule(mut schema: Value) -> String {
-    let spaces = json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "});
+/// Arguments that match a schema, with the spaces that models write.
+fn arguments_rule(schema: Value) -> String {
+    json_rule(schema, json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}))
+}
+
+/// JSON that matches a schema.
+fn json_rule(mut schema: Value, spaces: Value) -> String {
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("x-guidance".to_owned(), spaces);
     }
@@ -149,9 +154,10 @@ impl Rules<'_> {
             (_, Some(end)) => format!("{} /\\s*/ ", self.up_to(end)),
             (_, None) => String::new(),
         };
-        let answer = match self.wanted.is_forced() {
-            true => self.calls(&quoted("<tool_call>")),
-            false => self.choice()?,
+        let answer = match (self.wanted.tools.is_empty(), self.wanted.is_forced()) {
+            (true, _) => self.content()?.unwrap_or_default(),
+            (_, true) => self.calls(&quoted("<tool_call>")),
+            (_, false) => self.choice()?,
         };
         let answer = self.rule(&answer);
         Ok(format!("{thoughts}{answer}"))
@@ -161,17 +167,9 @@ impl Rules<'_> {
     fn choice(&mut self) -> Result<String, String> {
         let is_harmony = self.wanted.form == ToolForm::Harmony;
         let head = if is_harmony { self.header("final") + " " } else { String::new() };
-        let schema = match self.wanted.content {
-            None => None,
-            Some(Grammar::JsonSchema(text)) => {
-                Some(serde_json::from_str(text).map_err(|error| format!("the schema is no JSON: {error}"))?)
-            }
-            Some(Grammar::JsonObject) => Some(json!({"type": "object"})),
-            Some(_) => return Err("a regular expression or grammar and tools exclude each other".to_owned()),
-        };
-        if let Some(schema) = schema {
+        if let Some(content) = self.content()? {
             let calls = self.calls(&quoted("<tool_call>"));
-            return Ok(format!("{head}{} | {calls}", json_rule(schema)));
+            return Ok(format!("{head}{content} | {calls}"));
         }
         let marks = self.wanted.form.marks();
         let is_text = |mark: &&&str| self.wanted.mark(mark).starts_with('"');
@@ -203,6 +201,25 @@ impl Rules<'_> {
         self.terminal(&format!("/(?s:.+)/ & ~/(?s:.*)({})(?s:.*)/", marks.join("|")))
     }
 
+    /// The form of an answer without calls, if it has one.
+    fn content(&mut self) -> Result<Option<String>, String> {
+        let schema = match self.wanted.content {
+            None => return Ok(None),
+            Some(Grammar::JsonSchema(text)) => {
+                serde_json::from_str(text).map_err(|error| format!("the schema is no JSON: {error}"))?
+            }
+            Some(Grammar::JsonObject) => json!({"type": "object"}),
+            Some(Grammar::Regex(expression)) => {
+                return Ok(Some(self.terminal(&format!("/{}/", expression.replace('/', "\\/")))));
+            }
+            Some(_) => {
+                return Err("a grammar excludes tools, and thoughts before the answer; leave it or them out".to_owned());
+            }
+        };
+        let spaces = json!({"whitespace_flexible": false});
+        Ok(Some(json_rule(schema, spaces)))
+    }
+
     /// Beginning of a message in a channel of gpt-oss.
     fn header(&self, channel: &str) -> String {
         let [open, message] = ["<|channel|>", "<|message|>"].map(|mark| self.wanted.mark(mark));
@@ -223,12 +240,12 @@ impl Rules<'_> {
         };
         match wanted.form {
             ToolForm::Hermes => {
-                let call = json_rule(self.object("arguments"));
+                let call = arguments_rule(self.object("arguments"));
                 let call = format!("\"\\n\" {call} \"\\n</tool_call>\"");
                 self.after_mark(open, &call, in_parallel)
             }
             ToolForm::Llama => {
-                let call = json_rule(self.object("parameters"));
+                let call = arguments_rule(self.object("parameters"));
                 several(self, call, "\"; \"")
             }
             ToolForm::Granite | ToolForm::Phi4 => {
@@ -318,7 +335,7 @@ impl Rules<'_> {
         if !in_parallel {
             list["maxItems"] = 1.into();
         }
-        json_rule(list)
+        arguments_rule(list)
     }
 
     /// A call as a name, and arguments after it.
@@ -326,7 +343,7 @@ impl Rules<'_> {
         let calls = self
             .wanted
             .callable()
-            .map(|tool| format!("{} {}", head(tool.name()), json_rule(self.wanted.schema(tool))));
+            .map(|tool| format!("{} {}", head(tool.name()), arguments_rule(self.wanted.schema(tool))));
         calls.collect::<Vec<_>>().join(" | ")
     }
 }
