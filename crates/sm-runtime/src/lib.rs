@@ -223,7 +223,7 @@ pub use sm_batching::{
 };
 pub use sm_cache::{
     BlankSessionId, ByteSize, ByteSizeError, CacheError, CacheEvent, CacheObserver, CachedPage,
-    EstimateError, EvictionPolicy, EvictionReason, KvCacheConfig, KvCacheStats, KvShape, MemoryPlan,
+    EstimateError, EvictionPolicy, EvictionReason, KvCacheConfig, KvCacheStats, KvShape, MemoryPlan, PageKey,
     PagePool, Resource, SessionId, SessionMode, Victim,
 };
 /// Plans and executors, for use with a custom executor ([`LoadedModel::from_executor`]).

@@ -32,6 +32,8 @@ mod config;
 mod error;
 mod generation;
 mod health;
+#[cfg(feature = "kv-events")]
+mod kv_events;
 mod openai;
 mod router;
 mod server;
@@ -39,4 +41,6 @@ pub mod wire;
 
 pub use config::ServerConfig;
 pub use error::ServerError;
+#[cfg(feature = "kv-events")]
+pub use kv_events::{KvEvents, KvEventsConfig};
 pub use server::Server;
