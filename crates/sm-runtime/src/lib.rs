@@ -166,6 +166,8 @@ mod prompt_limit;
 mod request;
 mod rules;
 pub mod sampling;
+#[cfg(feature = "scripted")]
+mod scripted;
 mod sequence;
 mod source;
 mod speculate;
@@ -201,7 +203,7 @@ pub use error::{Error, ErrorKind, KvDiskError, LimitedResource, LoadError, Memor
 pub use generator::{Generation, Generator};
 pub use grammar::{Grammar, GrammarLimits, WhiteSpace};
 pub use kv_disk::{KvDiskConfig, KvDiskStats};
-pub use load::{ExecutorOptions, LoadOptions, LoadedModel, Loader, PlannedLoad, TokenizerSource};
+pub use load::{ExecutorOptions, LoadOptions, LoadedModel, Loader, ModelFacts, PlannedLoad, TokenizerSource};
 pub use metrics::{
     Distribution, MetricsSink, RecentMetrics, RecentSummary, RequestMetrics, StepMetrics, StepPhases, Window,
     percentile,
@@ -234,6 +236,7 @@ pub use sm_kernels::plan::{
 /// Model files, tokenizers and chat templates.
 pub use sm_model as model;
 pub use sm_model::chat::{ChatError, ChatTemplate, Message};
+pub use sm_model::tokenizer::SpecialTokens;
 pub use sm_tensor::{DType, PageId, StateSlot, TokenId};
 
 #[cfg(feature = "typed")]

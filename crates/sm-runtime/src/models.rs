@@ -24,7 +24,7 @@ pub use handle::{AcquireModel, ModelHandle};
 pub use registry::{ModelInfo, ModelState};
 pub use spec::ModelSpec;
 
-use crate::Error;
+use crate::{Engine, Error};
 use registry::Registry;
 
 /// Loads and unloads models by name within a memory budget.
@@ -111,6 +111,11 @@ impl Models {
     /// All models, sorted by name.
     pub fn list(&self) -> Vec<ModelInfo> {
         self.0.list()
+    }
+
+    /// The engine of a model that is loaded, by name or alias. Neither loads the model nor keeps it loaded.
+    pub fn loaded(&self, name: &str) -> Option<Engine> {
+        self.0.loaded(name)
     }
 
     /// Bytes of the budget in use, including models being loaded or unloaded.

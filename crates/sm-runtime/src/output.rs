@@ -1,12 +1,12 @@
 //! The growing output of a generation: decodes tokens and searches the text for stop strings.
 
-use sm_model::tokenizer::TextStream;
+use sm_model::tokenizer::{SpecialTokens, TextStream};
 use sm_tensor::TokenId;
 
 use crate::grammar::Constraint;
 use crate::stop::{StopMatcher, StopSearch};
 use crate::text::{Text, TextStart};
-use crate::{EosRule, Error, FinishReason, MatchedStop, StopRules, TokenEvent};
+use crate::{EosRule, Error, FinishReason, GenerationOptions, MatchedStop, StopRules, TokenEvent};
 
 /// Bytes of text reserved per token.
 pub(crate) const TEXT_BYTES_PER_TOKEN: usize = 6;
@@ -62,16 +62,18 @@ pub(crate) struct Finished {
 }
 
 impl Output {
-    pub(crate) fn new(text: &Text, start: TextStart, rules: &StopRules) -> Self {
+    pub(crate) fn new(text: &Text, start: TextStart, options: &GenerationOptions) -> Self {
+        let rules = &options.stop;
         let eos = eos_tokens(text, rules).to_vec();
         let matcher = StopMatcher::new(rules);
-        let controls = if rules.sequences.is_empty() { &[] } else { text.controls() };
+        let are_hidden = options.special_tokens == SpecialTokens::Skip;
+        let controls = if are_hidden && !rules.sequences.is_empty() { text.controls() } else { &[] };
         let controls = controls.iter().filter(|(_, written)| matcher.knows(written)).cloned().collect();
         Self {
             rules: rules.clone(),
             eos,
             stop_tokens: stop_tokens(text, rules).map(|(token, stop)| (token, stop.clone())).collect(),
-            decoder: text.stream(start),
+            decoder: text.stream(start, options.special_tokens),
             matcher,
             controls,
             head: String::new(),
@@ -224,7 +226,7 @@ mod tests {
         let tokenizer = CharTokenizer::new("abcdé", UnknownCharacter::Error).unwrap();
         let text = Text::new(Some(Arc::new(tokenizer)));
         let rules = StopRules { sequences: vec!["cé".into()], ..StopRules::default() };
-        let mut output = Output::new(&text, TextStart::Continued, &rules);
+        let mut output = Output::new(&text, TextStart::Continued, &GenerationOptions::new().stop(rules));
         let mut event = TokenEvent::default();
         let reasons = [0, 1, 2, 4].map(|id| output.push(TokenId(id), &mut event));
         assert_eq!(reasons, [None, None, None, Some(FinishReason::StopSequence)]);
@@ -236,7 +238,7 @@ mod tests {
     fn the_beginning_of_a_cut_character_is_not_counted() {
         let rules = StopRules::default();
         let text = Text::new(None);
-        let mut output = Output::new(&text, TextStart::Continued, &rules);
+        let mut output = Output::new(&text, TextStart::Continued, &GenerationOptions::new().stop(rules));
         // Five tokens: two letters, two that begin a character, and one that completes it and goes on.
         output.ends = vec![1, 2, 2, 2, 7];
         assert_eq!(output.n_tokens_within(2), 2);

@@ -28,7 +28,9 @@
 //! next step, wherever it is.
 
 mod app;
+pub mod chat;
 mod config;
+mod documents;
 mod error;
 mod generation;
 mod health;
@@ -37,6 +39,7 @@ mod kv_events;
 mod openai;
 mod router;
 mod server;
+mod text;
 pub mod wire;
 
 pub use config::ServerConfig;
