@@ -20,6 +20,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/models/{*id}", get(openai::models::one))
         .route("/v1/chat/completions", post(openai::chat::create))
         .route("/v1/completions", post(openai::completions::create))
+        .route("/v1/embeddings", post(openai::embeddings::create))
         .route("/generate", post(documents::generate::generate))
         .route("/generate/stream", post(documents::generate::stream))
         .route("/solve/math", post(documents::math::create))

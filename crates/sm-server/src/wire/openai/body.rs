@@ -8,7 +8,7 @@ use crate::wire::fields::{self, SeenFields};
 use crate::wire::{FieldError, options};
 
 /// Fields that do not change the answer.
-const WITHOUT_EFFECT: [&str; 11] = [
+pub(super) const WITHOUT_EFFECT: [&str; 11] = [
     "user",
     "metadata",
     "store",
