@@ -33,12 +33,13 @@ mod documents;
 mod error;
 mod generation;
 mod health;
+mod llamacpp;
 mod openai;
 mod router;
 mod server;
 mod text;
 pub mod wire;
 
-pub use config::ServerConfig;
+pub use config::{RequestDefaults, ServerConfig};
 pub use error::ServerError;
 pub use server::Server;
