@@ -148,6 +148,7 @@ mod clock;
 mod completion;
 mod config;
 mod device;
+mod embedding;
 mod engine;
 mod error;
 mod files;
@@ -195,6 +196,7 @@ pub use completion::{
 };
 pub use config::{EngineConfig, Preset};
 pub use device::{Device, Threads};
+pub use embedding::{EmbedHandle, Embedding, Pooling};
 pub use engine::{
     BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestStatus, Session,
     SessionOptions, TokenStream,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sm_runtime::{ModelHandle, Models};
+use sm_runtime::{GenerationOptions, ModelHandle, Models, SamplingOptions};
 use tokio::sync::Semaphore;
 
 use crate::ServerConfig;
@@ -56,6 +56,15 @@ impl App {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.0.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// The options of a request that sets none: those that the model's authors recommend, unless the server has its own, and as many
+    /// tokens as the context leaves.
+    pub(crate) fn defaults(&self, model: &ModelHandle) -> GenerationOptions {
+        let sampling = SamplingOptions::of_model(model.model().sampling_defaults());
+        let mut options = GenerationOptions::new().max_new_tokens(usize::MAX).sampling(sampling);
+        self.config().defaults.apply(&mut options);
+        options
     }
 
     /// A model by name, or the default model; loads it if necessary.

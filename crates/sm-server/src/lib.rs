@@ -36,13 +36,14 @@ mod generation;
 mod health;
 #[cfg(feature = "kv-events")]
 mod kv_events;
+mod llamacpp;
 mod openai;
 mod router;
 mod server;
 mod text;
 pub mod wire;
 
-pub use config::ServerConfig;
+pub use config::{RequestDefaults, ServerConfig};
 pub use error::ServerError;
 #[cfg(feature = "kv-events")]
 pub use kv_events::{KvEvents, KvEventsConfig};
