@@ -10,6 +10,7 @@
 
 mod chat;
 mod executor;
+mod facts;
 mod loaded;
 mod loader;
 mod memory;
@@ -19,6 +20,7 @@ mod tokenizer;
 mod weights;
 
 pub use executor::ExecutorOptions;
+pub use facts::ModelFacts;
 pub use loaded::LoadedModel;
 pub(crate) use loaded::PreparedExecutor;
 pub(crate) use loader::OnProgress;
