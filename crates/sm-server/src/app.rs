@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::ServerConfig;
 use crate::error::ApiError;
+use crate::expiry::Expiries;
 
 /// The state of a server. Clones share it.
 #[derive(Clone, Debug)]
@@ -23,13 +24,16 @@ struct Inner {
     started: u64,
     /// Permits to prepare a prompt.
     preparing: Arc<Semaphore>,
+    expiries: Expiries,
 }
 
 impl App {
     pub(crate) fn new(models: Models, config: ServerConfig) -> Self {
         let preparing = Arc::new(Semaphore::new(config.max_preparing.max(1)));
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        Self(Arc::new(Inner { models, config, is_draining: AtomicBool::new(false), started, preparing }))
+        let expiries = Expiries::new(models.clone());
+        let is_draining = AtomicBool::new(false);
+        Self(Arc::new(Inner { models, config, is_draining, started, preparing, expiries }))
     }
 
     pub(crate) fn models(&self) -> &Models {
@@ -47,6 +51,11 @@ impl App {
 
     pub(crate) fn preparing(&self) -> Arc<Semaphore> {
         Arc::clone(&self.0.preparing)
+    }
+
+    /// When models are unloaded that clients wanted loaded for a time.
+    pub(crate) fn expiries(&self) -> &Expiries {
+        &self.0.expiries
     }
 
     /// From now on new requests are refused.

@@ -14,6 +14,8 @@ use sm_runtime::{Error, ErrorKind, LimitedResource};
 
 pub(crate) use envelope::Envelope;
 
+use crate::wire::FieldError;
+
 /// Seconds after which a client that was refused for load should come again.
 const RETRY_AFTER: &str = "1";
 
@@ -55,6 +57,11 @@ impl ApiError {
         Self { status, message: message.into(), param: None, code: None }
     }
 
+    /// The engine ended a request without a result.
+    pub(crate) fn no_answer() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the request ended without an answer")
+    }
+
     pub(crate) fn draining() -> Self {
         let message = "the server is shutting down; retry later, or on another server";
         Self { code: Some("draining"), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
@@ -67,6 +74,12 @@ impl ApiError {
             code: Some("model_not_found"),
             ..Self::new(StatusCode::NOT_FOUND, message)
         }
+    }
+}
+
+impl From<FieldError> for ApiError {
+    fn from(error: FieldError) -> Self {
+        Self::invalid(&error.field, error.to_string())
     }
 }
 

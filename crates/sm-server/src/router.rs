@@ -8,7 +8,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::{error, health, openai};
+use crate::{error, health, ollama, openai};
 
 /// All endpoints of a server.
 pub(crate) fn router(app: App) -> Router {
@@ -20,6 +20,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/models/{*id}", get(openai::models::one))
         .route("/v1/chat/completions", post(openai::chat::create))
         .route("/v1/completions", post(openai::completions::create))
+        .merge(ollama::routes())
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(max_body_bytes))

@@ -1,6 +1,7 @@
 //! What clients send and get, without anything of HTTP: `sm batch` reads and writes the same.
 
 pub mod fields;
+pub mod ollama;
 pub mod openai;
 pub mod options;
 

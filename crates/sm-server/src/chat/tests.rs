@@ -49,7 +49,12 @@ const CASES: &[Case] = &[
         calls: &[("now", "{\"a\": [1]}")],
     },
     // What is no call is text, with the marks.
-    case(ToolForm::Hermes, "a  <tool_call>nonsense</tool_call> b", "a  <tool_call>nonsense</tool_call> b", &[]),
+    case(
+        ToolForm::Hermes,
+        "a  <tool_call>nonsense</tool_call> b",
+        "a  <tool_call>nonsense</tool_call> b",
+        &[],
+    ),
     case(ToolForm::Hermes, "<tool_call>\n{\"name\": \"we", "<tool_call>\n{\"name\": \"we", &[]),
     case(ToolForm::Hermes, "<tool_call>\n{\"name\": \"now\"}\n</tool_call>", "", &[("now", "{}")]),
     case(

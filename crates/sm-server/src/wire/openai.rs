@@ -11,6 +11,7 @@ mod logprobs;
 pub use answer::{ChatReading, ModelList, ModelObject, ResponseHead, completion};
 pub use body::{Call, read};
 pub use chunks::ChunkWriter;
+pub(super) use logprobs::{Scored, logprobs};
 
 use sm_runtime::FinishReason;
 
