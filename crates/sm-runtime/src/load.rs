@@ -16,6 +16,7 @@ mod loader;
 mod memory;
 mod options;
 mod packed;
+mod prompts;
 mod tokenizer;
 mod weights;
 

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use crate::ServerConfig;
 use crate::error::ApiError;
 use crate::expiry::Expiries;
+use crate::response_store::ResponseStore;
 
 /// The state of a server. Clones share it.
 #[derive(Clone, Debug)]
@@ -25,6 +26,7 @@ struct Inner {
     /// Permits to prepare a prompt.
     preparing: Arc<Semaphore>,
     expiries: Expiries,
+    responses: ResponseStore,
 }
 
 impl App {
@@ -33,7 +35,7 @@ impl App {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let expiries = Expiries::new(models.clone());
         let is_draining = AtomicBool::new(false);
-        Self(Arc::new(Inner { models, config, is_draining, started, preparing, expiries }))
+        Self(Arc::new(Inner { models, config, is_draining, started, preparing, expiries, responses: ResponseStore::default() }))
     }
 
     pub(crate) fn models(&self) -> &Models {
@@ -56,6 +58,11 @@ impl App {
     /// When models are unloaded that clients wanted loaded for a time.
     pub(crate) fn expiries(&self) -> &Expiries {
         &self.0.expiries
+    }
+
+    /// The responses that later requests may go on from.
+    pub(crate) fn responses(&self) -> &ResponseStore {
+        &self.0.responses
     }
 
     /// From now on new requests are refused.

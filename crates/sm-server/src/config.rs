@@ -1,6 +1,9 @@
 //! The settings of a server.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use sm_runtime::RecentMetrics;
 
 use crate::chat::ToolForm;
 
@@ -27,6 +30,8 @@ pub struct ServerConfig {
     pub tool_form: Option<ToolForm>,
     /// How long running requests may take after the server was told to stop. 30 seconds by default.
     pub grace: Duration,
+    /// The sink of the models' metrics, from which `/stats` tells how long steps and requests take. None by default.
+    pub recent: Option<Arc<RecentMetrics>>,
 }
 
 impl ServerConfig {
@@ -38,6 +43,7 @@ impl ServerConfig {
             max_preparing: std::thread::available_parallelism().map_or(1, usize::from),
             tool_form: None,
             grace: Duration::from_secs(30),
+            recent: None,
         }
     }
 
@@ -51,6 +57,12 @@ impl ServerConfig {
     #[must_use]
     pub fn tool_form(self, tool_form: ToolForm) -> Self {
         Self { tool_form: Some(tool_form), ..self }
+    }
+
+    /// Sets [`ServerConfig::recent`](field@ServerConfig::recent), which the specification of each model must have as its sink too.
+    #[must_use]
+    pub fn recent(self, recent: Arc<RecentMetrics>) -> Self {
+        Self { recent: Some(recent), ..self }
     }
 
     /// Sets [`ServerConfig::grace`](field@ServerConfig::grace).

@@ -37,24 +37,27 @@ pub enum ServerError {
 }
 
 /// The answer to a request that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub(crate) struct ApiError {
     status: StatusCode,
     message: String,
     /// The field that is wrong.
     param: Option<String>,
     code: Option<&'static str>,
+    /// Whether the body is not what the endpoint takes, as opposed to more than it takes.
+    is_schema: bool,
 }
 
 impl ApiError {
     /// A field of the body is wrong.
     pub(crate) fn invalid(param: &str, message: impl Into<String>) -> Self {
         let param = Some(param.to_owned()).filter(|param| !param.is_empty());
-        Self { status: StatusCode::BAD_REQUEST, message: message.into(), param, code: None }
+        Self { status: StatusCode::BAD_REQUEST, message: message.into(), param, code: None, is_schema: true }
     }
 
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, code: None }
+        Self { status, message: message.into(), param: None, code: None, is_schema: false }
     }
 
     /// The engine ended a request without a result.
@@ -130,7 +133,7 @@ pub(crate) async fn envelop(request: Request, next: Next) -> Response {
     match response.extensions_mut().remove::<ApiError>() {
         Some(error) => {
             let (mut parts, body) = Json(envelope.body(&error)).into_response().into_parts();
-            parts.status = response.status();
+            parts.status = envelope.status(&error);
             parts.headers.extend(std::mem::take(response.headers_mut()));
             Response::from_parts(parts, body)
         }

@@ -27,17 +27,17 @@ impl Generation {
     /// # Errors
     /// If the request is invalid, or the engine's queue is full.
     pub(crate) async fn start(app: &App, model: ModelHandle, request: Request) -> Result<Self, ApiError> {
-        let Ok(permit) = app.preparing().acquire_owned().await else {
-            return Err(ApiError::draining());
-        };
-        let started = tokio::task::spawn_blocking(move || {
+        blocking(app, move || {
             let start = answer_start(&model, &request.prompt);
             let events = model.stream(request)?;
-            drop(permit);
             Ok(Self { model, start, events })
-        });
-        let broken = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
-        started.await.map_err(|_| broken())?.map_err(|error: sm_runtime::Error| error.into())
+        })
+        .await
+    }
+
+    /// Tokens of the prompt.
+    pub(crate) fn n_prompt_tokens(&self) -> usize {
+        self.events.n_prompt_tokens().unwrap_or(0)
     }
 
     /// Waits for the end.
@@ -86,6 +86,39 @@ fn answer_start(model: &ModelHandle, prompt: &Prompt) -> AnswerStart {
     }
     // A template that fails, fails the request.
     request.to_text(template).map(|prompt| AnswerStart::after_prompt(&prompt)).unwrap_or_default()
+}
+
+/// The completions of a request that nobody watches. One that runs out of time is an error, unlike that of a stream, whose
+/// text has arrived.
+///
+/// # Errors
+/// If the request fails.
+pub(crate) async fn complete(
+    app: &App,
+    model: ModelHandle,
+    request: Request,
+) -> Result<Vec<Completion>, ApiError> {
+    Ok(blocking(app, move || Ok(model.submit(request)?)).await?.await?)
+}
+
+/// Runs something that takes a while, such as tokenizing a prompt, on a thread that may block. Few do so at a time.
+///
+/// # Errors
+/// The work's own; if it panics.
+pub(crate) async fn blocking<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let Ok(permit) = app.preparing().acquire_owned().await else {
+        return Err(ApiError::draining());
+    };
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(permit);
+        done
+    });
+    let broken = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
+    done.await.map_err(broken)?
 }
 
 /// Turns a generation's events into pieces of a response.

@@ -19,6 +19,8 @@
 //! |---|---|
 //! | `POST /v1/chat/completions`, `POST /v1/completions` | text, at once or as a stream of server-sent events |
 //! | `GET /v1/models`, `GET /v1/models/{id}` | the models by name |
+//! | `/v1/responses`, `/v1/responses/{id}` | OpenAI's Responses API |
+//! | `/v1/messages`, `/v1/messages/count_tokens` | Anthropic's API |
 //! | `/api/chat`, `/api/generate`, `/api/tags`, … | Ollama's API |
 //! | `GET /health` | 200 while the process is alive and not draining |
 //! | `GET /ready` | 200 when the default model is loaded; until then 503 |
@@ -29,17 +31,23 @@
 //! next step, wherever it is.
 
 mod answering;
+mod anthropic;
 mod app;
 pub mod chat;
 mod config;
+mod documents;
 mod error;
 mod expiry;
 mod generation;
 mod health;
 mod ollama;
 mod openai;
+mod response_store;
+mod responses;
 mod router;
 mod server;
+mod text;
+mod warning;
 pub mod wire;
 
 pub use config::ServerConfig;

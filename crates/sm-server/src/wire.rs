@@ -1,9 +1,13 @@
 //! What clients send and get, without anything of HTTP: `sm batch` reads and writes the same.
 
+pub mod documents;
+pub mod anthropic;
 pub mod fields;
 pub mod ollama;
 pub mod openai;
 pub mod options;
+pub mod responses;
+pub mod text;
 
 use std::fmt;
 
