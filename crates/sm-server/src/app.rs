@@ -35,7 +35,15 @@ impl App {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let expiries = Expiries::new(models.clone());
         let is_draining = AtomicBool::new(false);
-        Self(Arc::new(Inner { models, config, is_draining, started, preparing, expiries, responses: ResponseStore::default() }))
+        Self(Arc::new(Inner {
+            models,
+            config,
+            is_draining,
+            started,
+            preparing,
+            expiries,
+            responses: ResponseStore::default(),
+        }))
     }
 
     pub(crate) fn models(&self) -> &Models {

@@ -16,18 +16,24 @@
 //! assert_eq!((answer.calls[0].name.as_str(), answer.calls[0].arguments.as_str()), ("weather", r#"{"city": "Graz"}"#));
 //! ```
 
+mod adapted;
 mod answer;
 mod calls;
+mod choice;
 mod form;
+mod grammar;
 mod harmony;
 mod ids;
 pub mod reasoning;
+pub(crate) mod regex;
 mod splitter;
 #[cfg(test)]
 mod tests;
 mod tools;
 
+pub use adapted::adapted;
 pub use answer::{Answer, AnswerFormat, ToolCall};
+pub use choice::{ToolChoice, ToolUse};
 pub use form::ToolForm;
 pub use reasoning::AnswerStart;
 pub use splitter::{Piece, Splitter};

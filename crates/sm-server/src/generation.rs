@@ -27,17 +27,25 @@ impl Generation {
     /// # Errors
     /// If the request is invalid, or the engine's queue is full.
     pub(crate) async fn start(app: &App, model: ModelHandle, request: Request) -> Result<Self, ApiError> {
-        blocking(app, move || {
-            let start = answer_start(&model, &request.prompt);
-            let events = model.stream(request)?;
-            Ok(Self { model, start, events })
-        })
-        .await
+        Ok(Self::start_with(app, model, |_| Ok((request, ()))).await?.0)
     }
 
-    /// Tokens of the prompt.
-    pub(crate) fn n_prompt_tokens(&self) -> usize {
-        self.events.n_prompt_tokens().unwrap_or(0)
+    /// As [`Generation::start`], with a request that is prepared for the model on the thread that may block.
+    ///
+    /// # Errors
+    /// As [`Generation::start`]; those of `prepare`.
+    pub(crate) async fn start_with<T: Send + 'static>(
+        app: &App,
+        model: ModelHandle,
+        prepare: impl FnOnce(&ModelHandle) -> Result<(Request, T), ApiError> + Send + 'static,
+    ) -> Result<(Self, T), ApiError> {
+        blocking(app, move || {
+            let (request, prepared) = prepare(&model)?;
+            let start = answer_start(&model, &request.prompt);
+            let events = model.stream(request)?;
+            Ok((Self { model, start, events }, prepared))
+        })
+        .await
     }
 
     /// Waits for the end.
@@ -49,6 +57,11 @@ impl Generation {
             event?;
         }
         Ok(self.events.finish()?)
+    }
+
+    /// Tokens of the prompt; `None` in a session, whose context counts too.
+    pub(crate) fn n_prompt_tokens(&self) -> Option<usize> {
+        self.events.n_prompt_tokens()
     }
 
     /// The next event, `None` after the last one.
@@ -80,12 +93,8 @@ pub(crate) fn answer_format(app: &App, model: &ModelHandle, tools: &[Value]) -> 
 /// Where the answer to a prompt starts. Only messages are answered; all else is continued.
 fn answer_start(model: &ModelHandle, prompt: &Prompt) -> AnswerStart {
     let Prompt::Messages(request) = prompt else { return AnswerStart::default() };
-    let Ok(template) = model.model().chat_template() else { return AnswerStart::default() };
-    if !AnswerStart::depends_on_prompt(&template.source(request.has_tools())) {
-        return AnswerStart::default();
-    }
-    // A template that fails, fails the request.
-    request.to_text(template).map(|prompt| AnswerStart::after_prompt(&prompt)).unwrap_or_default()
+    let template = model.model().chat_template();
+    template.map(|template| AnswerStart::of_answer_to(request, template)).unwrap_or_default()
 }
 
 /// The completions of a request that nobody watches. One that runs out of time is an error, unlike that of a stream, whose

@@ -47,7 +47,6 @@ mod responses;
 mod router;
 mod server;
 mod text;
-mod warning;
 pub mod wire;
 
 pub use config::ServerConfig;

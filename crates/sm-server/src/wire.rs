@@ -1,7 +1,7 @@
 //! What clients send and get, without anything of HTTP: `sm batch` reads and writes the same.
 
-pub mod documents;
 pub mod anthropic;
+pub mod documents;
 pub mod fields;
 pub mod ollama;
 pub mod openai;

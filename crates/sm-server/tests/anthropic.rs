@@ -63,8 +63,12 @@ async fn a_message_is_answered_at_once_and_as_a_stream_of_the_same_blocks() {
 #[tokio::test]
 async fn a_message_ends_where_it_is_told_to() {
     let server = Served::start().await;
-    let stopped = server.json("/v1/messages", &with(messages(), json!({"stop_sequences": ["zzz", "2x ="]}))).await;
-    assert_eq!((&stopped["stop_reason"], &stopped["stop_sequence"]), (&json!("stop_sequence"), &json!("2x =")));
+    let stopped =
+        server.json("/v1/messages", &with(messages(), json!({"stop_sequences": ["zzz", "2x ="]}))).await;
+    assert_eq!(
+        (&stopped["stop_reason"], &stopped["stop_sequence"]),
+        (&json!("stop_sequence"), &json!("2x ="))
+    );
     let cut = server.json("/v1/messages", &with(messages(), json!({"max_tokens": 3}))).await;
     assert_eq!((&cut["stop_reason"], &cut["usage"]["output_tokens"]), (&json!("max_tokens"), &json!(3)));
     // Agents ask for more than any context has.
@@ -103,12 +107,16 @@ async fn thoughts_are_blocks_of_their_own() {
     let block = &answer["content"][0];
     assert_eq!(block["type"], "thinking", "{answer}");
     assert!(!block["thinking"].as_str().unwrap().is_empty() && block["signature"].is_string());
-    let events = server.events("/v1/messages", &with(with(messages(), thinking), json!({"stream": true}))).await;
+    let events =
+        server.events("/v1/messages", &with(with(messages(), thinking), json!({"stream": true}))).await;
     let kinds: Vec<&str> = events.iter().filter_map(|(_, data)| data["delta"]["type"].as_str()).collect();
     assert!(kinds.starts_with(&["thinking_delta"]) && kinds.ends_with(&["signature_delta"]), "{kinds:?}");
     let omitted = json!({"thinking": {"type": "enabled", "budget_tokens": 1024, "display": "omitted"}, "max_tokens": 20});
     let answer = server.json("/v1/messages", &with(messages(), omitted)).await;
-    assert_eq!((&answer["content"][0]["type"], &answer["content"][0]["thinking"]), (&json!("thinking"), &json!("")));
+    assert_eq!(
+        (&answer["content"][0]["type"], &answer["content"][0]["thinking"]),
+        (&json!("thinking"), &json!(""))
+    );
     server.stop().await;
 }
 
@@ -125,7 +133,10 @@ async fn a_tool_is_called_if_it_must_be() {
 
     let events = server.events("/v1/messages", &with(body, json!({"stream": true}))).await;
     let start = events.iter().find(|(name, _)| name == "content_block_start").unwrap();
-    assert_eq!((&start.1["content_block"]["name"], &start.1["content_block"]["input"]), (&json!("weather"), &json!({})));
+    assert_eq!(
+        (&start.1["content_block"]["name"], &start.1["content_block"]["input"]),
+        (&json!("weather"), &json!({}))
+    );
     let json: String = events.iter().filter_map(|(_, data)| data["delta"]["partial_json"].as_str()).collect();
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), json!({"city": "Graz"}));
     server.stop().await;
@@ -145,7 +156,7 @@ async fn results_of_tools_and_tools_of_others_are_taken() {
     });
     let response = server.post("/v1/messages", &with(messages(), turn)).await;
     assert_eq!(response.status(), 200);
-    let warning = response.headers()["x-smallmind-warning"].to_str().unwrap().to_owned();
+    let warning = response.headers()["warning"].to_str().unwrap().to_owned();
     assert!(warning.contains("web_search_20250305"), "{warning}");
     server.stop().await;
 }

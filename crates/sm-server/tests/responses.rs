@@ -54,7 +54,8 @@ async fn a_response_is_given_at_once_and_as_a_stream_of_the_same() {
     let events = server.events(PATH, &with(question(), json!({"stream": true}))).await;
     let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
     let prefix = ["created", "in_progress", "output_item.added", "content_part.added", "output_text.delta"];
-    let suffix = ["output_text.delta", "output_text.done", "content_part.done", "output_item.done", "completed"];
+    let suffix =
+        ["output_text.delta", "output_text.done", "content_part.done", "output_item.done", "completed"];
     let full = |names: [&str; 5]| names.map(|name| format!("response.{name}"));
     assert_eq!(names[..5], full(prefix));
     assert_eq!(names[names.len() - 5..], full(suffix));
@@ -102,7 +103,8 @@ async fn a_response_that_is_cut_is_incomplete() {
     let cut = server.json(PATH, &with(question(), json!({"max_output_tokens": 3}))).await;
     assert_eq!(cut["status"], "incomplete");
     assert_eq!(cut["incomplete_details"], json!({"reason": "max_output_tokens"}));
-    let events = server.events(PATH, &with(question(), json!({"max_output_tokens": 3, "stream": true}))).await;
+    let events =
+        server.events(PATH, &with(question(), json!({"max_output_tokens": 3, "stream": true}))).await;
     assert_eq!(events.last().unwrap().0, "response.incomplete");
     // LM Studio's clients ask whether a model answers.
     server.json(PATH, &json!({"model": "demo", "input": "", "max_output_tokens": 1})).await;
@@ -137,11 +139,18 @@ async fn a_function_is_called_with_the_whole_sequence_of_events() {
     let tools = json!({"tools": weather(), "tool_choice": "required"});
     let response = server.json(PATH, &with(question(), tools.clone())).await;
     let call = &response["output"][0];
-    assert_eq!((&call["type"], &call["name"], &call["status"]), (&json!("function_call"), &json!("weather"), &json!("completed")));
-    assert_eq!(serde_json::from_str::<Value>(call["arguments"].as_str().unwrap()).unwrap(), json!({"city": "Graz"}));
+    assert_eq!(
+        (&call["type"], &call["name"], &call["status"]),
+        (&json!("function_call"), &json!("weather"), &json!("completed"))
+    );
+    assert_eq!(
+        serde_json::from_str::<Value>(call["arguments"].as_str().unwrap()).unwrap(),
+        json!({"city": "Graz"})
+    );
 
     let events = server.events(PATH, &with(with(question(), tools), json!({"stream": true}))).await;
-    let mut names: Vec<&str> = events.iter().map(|(name, _)| name.strip_prefix("response.").unwrap()).collect();
+    let mut names: Vec<&str> =
+        events.iter().map(|(name, _)| name.strip_prefix("response.").unwrap()).collect();
     names.dedup();
     assert_eq!(
         names,

@@ -15,8 +15,7 @@ use crate::app::App;
 use crate::chat::Piece;
 use crate::error::{ApiError, Envelope};
 use crate::generation::ChunkStream;
-use crate::openai::create::{KEEP_ALIVE, chat_defaults, id, parse};
-use crate::warning;
+use crate::openai::create::{KEEP_ALIVE, chat_defaults, id, parse, warn};
 use crate::wire::anthropic::{MessageHead, StreamEvent, StreamWriter, read};
 
 /// The name of the model in a body.
@@ -39,11 +38,11 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
     let body = parse(&body)?;
     let model = app.model(model_name(&body)?).await?;
     let asked = read(&body, chat_defaults(&model))?;
-    let head =
-        MessageHead { id: id(), model: model.name().to_owned(), omits_thoughts: asked.omits_thoughts };
+    let head = MessageHead { id: id(), model: model.name().to_owned(), omits_thoughts: asked.omits_thoughts };
+    let warnings = asked.call.warnings.clone();
     let answering = Answering::start(&app, model, asked.call).await?;
-    let response = if asked.is_stream {
-        let n_prompt = answering.generation.n_prompt_tokens();
+    let mut response = if asked.is_stream {
+        let n_prompt = answering.generation.n_prompt_tokens().unwrap_or(0);
         let writer = MessageWriter(StreamWriter::new(head, n_prompt));
         let splitter = answering.splitter();
         let events = ChunkStream::new(answering.generation, Parts::new(Some(splitter), writer));
@@ -54,7 +53,8 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
         let (answer, completion) = answering.finish().await?;
         Json(head.message(&answer, &completion)).into_response()
     };
-    Ok(warning::skipped_tools(response, &asked.skipped_tools))
+    warn(&mut response, &warnings);
+    Ok(response)
 }
 
 /// Writes a message as events.

@@ -21,9 +21,8 @@ use crate::app::App;
 use crate::chat::Piece;
 use crate::error::ApiError;
 use crate::generation::ChunkStream;
-use crate::openai::create::{KEEP_ALIVE, chat_defaults, id, parse};
+use crate::openai::create::{KEEP_ALIVE, chat_defaults, id, parse, warn};
 use crate::response_store::Stored;
-use crate::warning;
 use crate::wire::responses::{ItemEvent, ItemWriter, ResponseHead, read};
 
 /// Answers items.
@@ -44,17 +43,19 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
         earlier,
         owner: owner(),
     });
+    let warnings = asked.call.warnings.clone();
     let answering = Answering::start(&app, model, asked.call).await?;
     let tokenizer = answering.generation.model.tokenizer().cloned();
     let writer = ResponseWriter { items: ItemWriter::new(head, tokenizer), keeper };
     let splitter = answering.splitter();
     let events = ChunkStream::new(answering.generation, Parts::new(Some(splitter), writer));
-    let response = if asked.is_stream {
+    let mut response = if asked.is_stream {
         Sse::new(Sent(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
     } else {
         Json(whole(events).await?).into_response()
     };
-    Ok(warning::skipped_tools(response, &asked.skipped_tools))
+    warn(&mut response, &warnings);
+    Ok(response)
 }
 
 /// A field that must be a text.

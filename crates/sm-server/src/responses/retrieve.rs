@@ -22,7 +22,9 @@ fn find(app: &App, id: &str) -> Result<Arc<Stored>, ApiError> {
 }
 
 fn not_found(id: &str) -> ApiError {
-    let message = format!("response {id:?} not found: it was not stored, was deleted, or is among the oldest, which are forgotten");
+    let message = format!(
+        "response {id:?} not found: it was not stored, was deleted, or is among the oldest, which are forgotten"
+    );
     ApiError::new(StatusCode::NOT_FOUND, message)
 }
 

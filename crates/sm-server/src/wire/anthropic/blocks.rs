@@ -16,7 +16,8 @@ pub(super) fn system(value: &Value) -> Result<Option<String>, String> {
         Value::Array(blocks) => blocks.iter().map(text_of).collect::<Result<_, _>>()?,
         _ => return Err("must be a text or a list of text blocks".to_owned()),
     };
-    let texts: Vec<&str> = texts.into_iter().filter(|text| !text.starts_with(BILLING) && !text.is_empty()).collect();
+    let texts: Vec<&str> =
+        texts.into_iter().filter(|text| !text.starts_with(BILLING) && !text.is_empty()).collect();
     Ok((!texts.is_empty()).then(|| texts.join("\n\n")))
 }
 
@@ -104,9 +105,7 @@ impl Conversation {
         let text = match &block["content"] {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
-            Value::Array(blocks) => {
-                blocks.iter().map(text_of).collect::<Result<Vec<_>, _>>()?.join("\n")
-            }
+            Value::Array(blocks) => blocks.iter().map(text_of).collect::<Result<Vec<_>, _>>()?.join("\n"),
             _ => return Err("the content of a tool_result must be a text or a list of blocks".to_owned()),
         };
         let text = if block["is_error"] == true { format!("Error: {text}") } else { text };

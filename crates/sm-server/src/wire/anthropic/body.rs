@@ -33,8 +33,6 @@ pub struct MessageCall {
     pub is_stream: bool,
     /// Whether blocks of thoughts are sent empty.
     pub omits_thoughts: bool,
-    /// Types of tools that were left out.
-    pub skipped_tools: Vec<String>,
 }
 
 /// Reads a body. `defaults` apply to what it does not set.
@@ -121,7 +119,11 @@ impl Reader {
         self.thinks = match value["type"].as_str() {
             Some("enabled" | "adaptive" | "between_tools") => true,
             Some("disabled") => false,
-            _ => return Err(format!("must be {{\"type\": \"enabled\"}}, \"adaptive\" or \"disabled\", not {value}")),
+            _ => {
+                return Err(format!(
+                    "must be {{\"type\": \"enabled\"}}, \"adaptive\" or \"disabled\", not {value}"
+                ));
+            }
         };
         self.omits_thoughts = value["display"] == "omitted";
         Ok(())
@@ -134,7 +136,8 @@ impl Reader {
                 "effort" => {
                     let effort = options::text(value)?;
                     // Templates know three.
-                    let effort = if ["xhigh", "max"].contains(&effort.as_str()) { "high".to_owned() } else { effort };
+                    let effort =
+                        if ["xhigh", "max"].contains(&effort.as_str()) { "high".to_owned() } else { effort };
                     self.pass_on("reasoning_effort", effort.into());
                 }
                 "format" => self.set_format(value)?,
@@ -162,7 +165,8 @@ impl Reader {
             return Err(FieldError::new("messages", "missing"));
         }
         // An answer that was begun is continued.
-        let last = messages.last().filter(|last| last["role"] == "assistant" && last.get("tool_calls").is_none());
+        let last =
+            messages.last().filter(|last| last["role"] == "assistant" && last.get("tool_calls").is_none());
         if last.is_some() {
             self.pass_on("continue_final_message", true.into());
             self.pass_on("add_generation_prompt", false.into());
@@ -179,13 +183,9 @@ impl Reader {
         let variables = json!({"enable_thinking": self.thinks, "thinking": self.thinks});
         self.pass_on("chat_template_kwargs", variables);
         let call = openai::read(Endpoint::ChatCompletions, &self.chat, self.options);
-        let call = call.map_err(|error| FieldError { field: own_name(&error.field), ..error })?;
-        Ok(MessageCall {
-            call,
-            is_stream: self.is_stream,
-            omits_thoughts: self.omits_thoughts,
-            skipped_tools: self.skipped_tools,
-        })
+        let mut call = call.map_err(|error| FieldError { field: own_name(&error.field), ..error })?;
+        call.warnings.extend(openai::skipped_tools(&self.skipped_tools));
+        Ok(MessageCall { call, is_stream: self.is_stream, omits_thoughts: self.omits_thoughts })
     }
 }
 
@@ -208,7 +208,8 @@ mod tests {
     use super::*;
 
     fn body(fields: Value) -> Map<String, Value> {
-        let mut body = json!({"model": "demo", "max_tokens": 32_000, "messages": [{"role": "user", "content": "Hi"}]});
+        let mut body =
+            json!({"model": "demo", "max_tokens": 32_000, "messages": [{"role": "user", "content": "Hi"}]});
         fields.as_object().unwrap().iter().for_each(|(name, value)| body[name] = value.clone());
         body.as_object().unwrap().clone()
     }
@@ -226,7 +227,7 @@ mod tests {
             "temperature": 1,
         }));
         let read = read(&sent, GenerationOptions::new()).unwrap();
-        assert!(read.is_stream && read.skipped_tools.is_empty());
+        assert!(read.is_stream && read.call.warnings.is_empty());
         assert_eq!(read.call.request.options.limits.max_new_tokens, 32_000);
         let expected = ChatRequest::new()
             .system("Help.")
@@ -263,7 +264,11 @@ mod tests {
             (json!({"nonsense": 1}), "nonsense"),
             (json!({"output_config": {"format": {"type": "xml"}}}), "output_config"),
         ] {
-            assert_eq!(read(&body(fields.clone()), GenerationOptions::new()).unwrap_err().field, field, "{fields}");
+            assert_eq!(
+                read(&body(fields.clone()), GenerationOptions::new()).unwrap_err().field,
+                field,
+                "{fields}"
+            );
         }
     }
 }

@@ -40,8 +40,6 @@ pub struct ResponseCall {
     pub input: Vec<Value>,
     /// What the answer repeats.
     pub fields: ResponseFields,
-    /// Types of tools that were left out.
-    pub skipped_tools: Vec<String>,
 }
 
 /// Reads a body that goes on from earlier items. `defaults` apply to what it does not set.
@@ -104,7 +102,9 @@ impl Reader {
             "tools" => Tools::read(value).map(|it| self.tools = it),
             "tool_choice" => Ok(self.tool_choice = Some(value.clone())),
             "parallel_tool_calls" => Ok(self.pass_on(name, value.clone())),
-            "max_output_tokens" => options::count(value).map(|n| self.options.limits.max_new_tokens = n.max(1)),
+            "max_output_tokens" => {
+                options::count(value).map(|n| self.options.limits.max_new_tokens = n.max(1))
+            }
             "top_logprobs" => options::count(value).map(|it| self.n_top = Some(it)),
             "include" => {
                 let parts = value.as_array().ok_or("must be a list of names")?;
@@ -135,7 +135,11 @@ impl Reader {
                 schema.as_object_mut().map(|fields| fields.shift_remove("type"));
                 self.pass_on("response_format", json!({"type": "json_schema", "json_schema": schema}));
             }
-            _ => return Err(format!("format: must be text, json_object, or json_schema with a schema, not {format}")),
+            _ => {
+                return Err(format!(
+                    "format: must be text, json_object, or json_schema with a schema, not {format}"
+                ));
+            }
         }
         Ok(())
     }
@@ -175,17 +179,11 @@ impl Reader {
             self.pass_on("top_logprobs", self.n_top.unwrap_or(0).into());
         }
         let call = openai::read(Endpoint::ChatCompletions, &self.chat, self.options);
-        let call = call.map_err(|error| FieldError { field: own_name(&error.field), ..error })?;
+        let mut call = call.map_err(|error| FieldError { field: own_name(&error.field), ..error })?;
+        call.warnings.extend(openai::skipped_tools(&self.tools.skipped));
         let sampling = &call.request.options.sampling;
         let fields = ResponseFields::new(body, self.tools.given, sampling);
-        Ok(ResponseCall {
-            call,
-            is_stream: self.is_stream,
-            is_stored: self.is_stored,
-            input,
-            fields,
-            skipped_tools: self.tools.skipped,
-        })
+        Ok(ResponseCall { call, is_stream: self.is_stream, is_stored: self.is_stored, input, fields })
     }
 }
 
@@ -233,7 +231,7 @@ mod tests {
         });
         let read = read_body(&sent).unwrap();
         assert!(read.is_stream && !read.is_stored && read.call.request.options.logprobs.is_none());
-        assert_eq!(read.skipped_tools, ["web_search", "namespace"]);
+        assert!(read.call.warnings[0].contains("web_search, namespace"), "{:?}", read.call.warnings);
         let expected = ChatRequest::new()
             .system("You are an agent.\n\nSandbox.")
             .user("Hi")

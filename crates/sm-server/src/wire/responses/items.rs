@@ -71,7 +71,8 @@ impl Messages {
             Some("function_call") => self.call(item),
             Some("function_call_output") => self.result(item),
             Some("reasoning") => {
-                for part in ["content", "summary"].iter().filter_map(|list| item[*list].as_array()).flatten() {
+                for part in ["content", "summary"].iter().filter_map(|list| item[*list].as_array()).flatten()
+                {
                     self.thoughts.push_str(part["text"].as_str().unwrap_or_default());
                 }
                 Ok(())
@@ -85,7 +86,8 @@ impl Messages {
         self.flush_thoughts();
         match self.list.last_mut() {
             Some(last) if role == "system" && last["role"] == "system" => {
-                last["content"] = format!("{}\n\n{text}", last["content"].as_str().unwrap_or_default()).into();
+                last["content"] =
+                    format!("{}\n\n{text}", last["content"].as_str().unwrap_or_default()).into();
             }
             _ => self.list.push(json!({"role": role, "content": text})),
         }
@@ -93,7 +95,8 @@ impl Messages {
 
     /// The message of the assistant that is being read.
     fn answer(&mut self) -> &mut Value {
-        let continues = self.thoughts.is_empty() && self.list.last().is_some_and(|last| last["role"] == "assistant");
+        let continues =
+            self.thoughts.is_empty() && self.list.last().is_some_and(|last| last["role"] == "assistant");
         if !continues {
             let mut message = json!({"role": "assistant", "content": ""});
             if !self.thoughts.is_empty() {
@@ -201,7 +204,10 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named() {
         for (item, part) in [
-            (json!({"role": "user", "content": [{"type": "input_image"}]}), "item 0: parts of the type \"input_image\""),
+            (
+                json!({"role": "user", "content": [{"type": "input_image"}]}),
+                "item 0: parts of the type \"input_image\"",
+            ),
             (json!({"type": "web_search_call"}), "\"web_search_call\""),
             (json!({"type": "function_call_output", "output": "x"}), "call_id"),
             (json!({"content": "x"}), "role"),

@@ -86,7 +86,13 @@ impl ResponseHead {
     }
 
     /// The object at the end.
-    pub(super) fn ended(&self, items: Vec<Value>, completion: &Completion, n_thought: usize, now: u64) -> Value {
+    pub(super) fn ended(
+        &self,
+        items: Vec<Value>,
+        completion: &Completion,
+        n_thought: usize,
+        now: u64,
+    ) -> Value {
         let is_cut = is_cut(completion.finish_reason);
         let mut object = self.object(if is_cut { "incomplete" } else { "completed" }, items);
         if is_cut {

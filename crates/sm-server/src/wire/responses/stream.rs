@@ -91,7 +91,7 @@ impl ItemWriter {
         if let (Some(token), Some(logprob)) = (event.token, event.logprob)
             && is_text
         {
-            self.pending.push(Scored { token, logprob, top: event.top_logprobs.clone() });
+            self.pending.push(Scored { token, logprob: Some(logprob), top: event.top_logprobs.clone() });
         }
     }
 

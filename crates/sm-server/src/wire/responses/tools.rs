@@ -102,7 +102,11 @@ mod tests {
         let weather = json!({"name": "weather", "parameters": {"type": "object"}, "strict": true});
         for (choice, functions, word) in [
             (json!("required"), 2, json!("required")),
-            (json!({"type": "function", "name": "time"}), 2, json!({"type": "function", "function": {"name": "time"}})),
+            (
+                json!({"type": "function", "name": "time"}),
+                2,
+                json!({"type": "function", "function": {"name": "time"}}),
+            ),
             (
                 json!({"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "weather"}]}),
                 1,
