@@ -9,6 +9,8 @@ use tokio::sync::Semaphore;
 
 use crate::ServerConfig;
 use crate::error::ApiError;
+use crate::expiry::Expiries;
+use crate::response_store::ResponseStore;
 
 /// The state of a server. Clones share it.
 #[derive(Clone, Debug)]
@@ -23,13 +25,25 @@ struct Inner {
     started: u64,
     /// Permits to prepare a prompt.
     preparing: Arc<Semaphore>,
+    expiries: Expiries,
+    responses: ResponseStore,
 }
 
 impl App {
     pub(crate) fn new(models: Models, config: ServerConfig) -> Self {
         let preparing = Arc::new(Semaphore::new(config.max_preparing.max(1)));
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        Self(Arc::new(Inner { models, config, is_draining: AtomicBool::new(false), started, preparing }))
+        let expiries = Expiries::new(models.clone());
+        let is_draining = AtomicBool::new(false);
+        Self(Arc::new(Inner {
+            models,
+            config,
+            is_draining,
+            started,
+            preparing,
+            expiries,
+            responses: ResponseStore::default(),
+        }))
     }
 
     pub(crate) fn models(&self) -> &Models {
@@ -47,6 +61,16 @@ impl App {
 
     pub(crate) fn preparing(&self) -> Arc<Semaphore> {
         Arc::clone(&self.0.preparing)
+    }
+
+    /// When models are unloaded that clients wanted loaded for a time.
+    pub(crate) fn expiries(&self) -> &Expiries {
+        &self.0.expiries
+    }
+
+    /// The responses that later requests may go on from.
+    pub(crate) fn responses(&self) -> &ResponseStore {
+        &self.0.responses
     }
 
     /// From now on new requests are refused.

@@ -8,7 +8,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::{documents, error, health, llamacpp, openai, text};
+use crate::{anthropic, documents, error, health, llamacpp, ollama, openai, responses, text};
 
 /// All endpoints of a server.
 pub(crate) fn router(app: App) -> Router {
@@ -30,6 +30,9 @@ pub(crate) fn router(app: App) -> Router {
         .route("/embeddings", post(llamacpp::embedding::create))
         .route("/props", get(llamacpp::props::get))
         .route("/slots", get(llamacpp::slots::get))
+        .merge(anthropic::routes())
+        .merge(ollama::routes())
+        .merge(responses::routes())
         .route("/generate", post(documents::generate::generate))
         .route("/generate/stream", post(documents::generate::stream))
         .route("/solve/math", post(documents::math::create))

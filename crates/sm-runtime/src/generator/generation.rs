@@ -149,6 +149,7 @@ impl<'g> Generation<'g> {
             tokens: tokens.to_vec(),
             prompt_tokens: prompt_tokens.to_vec(),
             finish_reason,
+            stop_sequence: finished.stop_sequence,
             seed: self.seed,
             usage: self.usage,
             timings: self.timings,
