@@ -108,14 +108,14 @@ impl Models {
         Registry::unload(&self.0, name, grace)
     }
 
+    /// The loaded models, sorted by name, with their engines. Unlike a [`ModelHandle`], an engine does not keep its model loaded.
+    pub fn loaded(&self) -> Vec<(String, Engine)> {
+        self.0.engines()
+    }
+
     /// All models, sorted by name.
     pub fn list(&self) -> Vec<ModelInfo> {
         self.0.list()
-    }
-
-    /// The engine of a model that is loaded, by name or alias. Neither loads the model nor keeps it loaded.
-    pub fn loaded(&self, name: &str) -> Option<Engine> {
-        self.0.loaded(name)
     }
 
     /// Bytes of the budget in use, including models being loaded or unloaded.
@@ -130,7 +130,7 @@ impl Models {
     /// If an executor fails.
     pub fn trim_memory(&self) -> Result<u64, Error> {
         let mut held_bytes = 0;
-        for engine in self.0.engines() {
+        for (_, engine) in self.0.engines() {
             held_bytes += match engine.trim_memory(0) {
                 // Unloaded in the meantime.
                 Err(Error::ShutDown) => 0,

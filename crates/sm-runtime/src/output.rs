@@ -32,6 +32,8 @@ pub(crate) struct Output {
     text: String,
     /// End of each token in the decoded text, in bytes, excluding the token that ended the output.
     ends: Vec<usize>,
+    /// The stop string that was found as a token.
+    stop_token: Option<String>,
 }
 
 /// The tokens that end an output.
@@ -59,6 +61,8 @@ pub(crate) struct Finished {
     pub(crate) n_tokens: usize,
     /// Number of generated tokens.
     pub(crate) n_generated: usize,
+    /// The stop string that ended the output.
+    pub(crate) stop_sequence: Option<String>,
 }
 
 impl Output {
@@ -81,6 +85,7 @@ impl Output {
             n_decoded_bytes: 0,
             text: String::new(),
             ends: Vec::new(),
+            stop_token: None,
         }
     }
 
@@ -138,8 +143,9 @@ impl Output {
         }
         if let Some(index) = self.stop_tokens.iter().position(|(stop, _)| *stop == token) {
             self.flush(event);
+            let (_, stop) = &self.stop_tokens[index];
+            self.stop_token = Some(stop.clone());
             if self.rules.matched == MatchedStop::Keep {
-                let (_, stop) = &self.stop_tokens[index];
                 event.text.push_str(stop);
                 self.text.push_str(stop);
             }
@@ -196,7 +202,9 @@ impl Output {
             FinishReason::StopSequence => self.n_tokens_within(self.text.len() - self.n_head_bytes),
             _ => n_generated,
         };
-        Finished { text: self.text, n_tokens, n_generated }
+        let stop_sequence = self.stop_token.or_else(|| self.matcher.found().map(str::to_owned));
+        let stop_sequence = stop_sequence.filter(|_| reason == FinishReason::StopSequence);
+        Finished { text: self.text, n_tokens, n_generated, stop_sequence }
     }
 
     /// Number of tokens entirely within the first `n_bytes` bytes of decoded text. Tokens without text right before the
@@ -232,6 +240,7 @@ mod tests {
         assert_eq!(reasons, [None, None, None, Some(FinishReason::StopSequence)]);
         let finished = output.finish(FinishReason::StopSequence);
         assert_eq!((finished.text.as_str(), finished.n_tokens, finished.n_generated), ("ab", 2, 4));
+        assert_eq!(finished.stop_sequence.as_deref(), Some("cé"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sm_runtime::RecentMetrics;
+use sm_runtime::{GenerationOptions, RecentMetrics};
 
 use crate::chat::ToolForm;
 
@@ -32,6 +32,33 @@ pub struct ServerConfig {
     pub grace: Duration,
     /// The sink of the models' metrics, from which `/stats` tells how long steps and requests take. None by default.
     pub recent: Option<Arc<RecentMetrics>>,
+    /// Options of requests that set none, over those that the model's authors recommend. None by default.
+    pub defaults: RequestDefaults,
+    /// The file of the default model, as `/props` shows it. None by default.
+    pub model_path: Option<String>,
+    /// Whether `/slots` shows what runs. It does by default.
+    pub shows_slots: bool,
+}
+
+/// Options of requests that set none.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct RequestDefaults {
+    /// The temperature.
+    pub temperature: Option<f32>,
+    /// The seed.
+    pub seed: Option<u64>,
+    /// The most tokens to generate.
+    pub max_tokens: Option<usize>,
+}
+
+impl RequestDefaults {
+    pub(crate) fn apply(self, options: &mut GenerationOptions) {
+        let sampling = &mut options.sampling;
+        sampling.temperature = self.temperature.unwrap_or(sampling.temperature);
+        sampling.seed = self.seed.or(sampling.seed);
+        options.limits.max_new_tokens = self.max_tokens.unwrap_or(options.limits.max_new_tokens);
+    }
 }
 
 impl ServerConfig {
@@ -44,6 +71,9 @@ impl ServerConfig {
             tool_form: None,
             grace: Duration::from_secs(30),
             recent: None,
+            defaults: RequestDefaults::default(),
+            model_path: None,
+            shows_slots: true,
         }
     }
 

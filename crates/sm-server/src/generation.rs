@@ -1,12 +1,13 @@
 //! From a request to a stream of its events.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use axum::http::StatusCode;
 use futures_core::Stream;
 use serde_json::Value;
-use sm_runtime::{Completion, ModelHandle, Prompt, Request, TokenEvent, TokenStream};
+use sm_runtime::{Completion, ModelHandle, Prompt, Request, RequestHandle, TokenEvent, TokenStream};
 
 use crate::app::App;
 use crate::chat::{AnswerFormat, AnswerStart, ToolForm};
@@ -108,6 +109,34 @@ pub(crate) async fn complete(
     request: Request,
 ) -> Result<Vec<Completion>, ApiError> {
     Ok(blocking(app, move || Ok(model.submit(request)?)).await?.await?)
+}
+
+/// The first completion of each request. As many are in the engine as it runs at a time, so that those of a long list leave its
+/// queue to others.
+///
+/// # Errors
+/// That of the first request that fails.
+pub(crate) async fn complete_all(
+    app: &App,
+    model: &ModelHandle,
+    requests: Vec<Request>,
+) -> Result<Vec<Completion>, ApiError> {
+    let n_parallel = model.stats().max_running.unwrap_or(8).max(1);
+    let mut running = VecDeque::<RequestHandle>::with_capacity(n_parallel);
+    let mut done = Vec::with_capacity(requests.len());
+    for request in requests {
+        if running.len() == n_parallel
+            && let Some(first) = running.pop_front()
+        {
+            done.extend(first.await?.into_iter().next());
+        }
+        let model = model.clone();
+        running.push_back(blocking(app, move || Ok(model.submit(request)?)).await?);
+    }
+    for handle in running {
+        done.extend(handle.await?.into_iter().next());
+    }
+    Ok(done)
 }
 
 /// Runs something that takes a while, such as tokenizing a prompt, on a thread that may block. Few do so at a time.

@@ -7,14 +7,14 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use serde_json::Value;
 
 /// A server that is killed if a test fails before it ends.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     output: BufReader<ChildStdout>,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Serving {
-    fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sm"));
         command.args(["serve", "--port", "0", "-t", "1"]).args(args);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

@@ -149,11 +149,13 @@ impl<'g> Generation<'g> {
             tokens: tokens.to_vec(),
             prompt_tokens: prompt_tokens.to_vec(),
             finish_reason,
+            stop_sequence: finished.stop_sequence,
             seed: self.seed,
             usage: self.usage,
             timings: self.timings,
             logprobs: self.logprobs.first(finished.n_tokens),
             prompt_logprobs: self.prompt_logprobs.first(self.n_prompt),
+            embedding: Vec::new(),
         }
     }
 

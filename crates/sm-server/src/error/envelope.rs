@@ -2,6 +2,8 @@
 //!
 //! ```json
 //! {"error": {"message": "…", "type": "invalid_request_error", "param": "temperature", "code": null}}
+//! {"type": "error", "error": {"type": "invalid_request_error", "message": "…"}, "request_id": "…"}
+//! {"error": "…"}
 //! {"error": "…", "detail": "…", "code": "VALIDATION_ERROR"}
 //! ```
 
@@ -15,6 +17,10 @@ use super::ApiError;
 pub(crate) enum Envelope {
     /// OpenAI's, and that of all endpoints without a form of their own.
     OpenAi,
+    /// Anthropic's.
+    Anthropic,
+    /// Ollama's: only a text.
+    Ollama,
     /// That of SmallMind's original documents, one of which has `error`, the other `detail`.
     Documents,
 }
@@ -33,7 +39,12 @@ impl Envelope {
             "/detokenize",
             "/apply-template",
         ];
-        if DOCUMENTS.contains(&path) { Self::Documents } else { Self::OpenAi }
+        match path {
+            _ if DOCUMENTS.contains(&path) => Self::Documents,
+            _ if path == "/v1/messages" || path.starts_with("/v1/messages/") => Self::Anthropic,
+            _ if path.starts_with("/api/") => Self::Ollama,
+            _ => Self::OpenAi,
+        }
     }
 
     /// The status: the documents tell a body of the wrong form from one that asks for too much.
@@ -48,6 +59,8 @@ impl Envelope {
     pub(crate) fn body(self, error: &ApiError) -> Value {
         match self {
             Self::OpenAi => openai(error),
+            Self::Anthropic => anthropic(error),
+            Self::Ollama => json!({"error": error.message}),
             Self::Documents => documents(error),
         }
     }
@@ -65,6 +78,27 @@ fn openai(error: &ApiError) -> Value {
         "param": error.param,
         "code": error.code,
     }})
+}
+
+/// By <https://platform.claude.com/docs/en/api/errors>.
+fn anthropic(error: &ApiError) -> Value {
+    let kind = match error.status {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
+        StatusCode::NOT_FOUND => "not_found_error",
+        StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        StatusCode::GATEWAY_TIMEOUT => "timeout_error",
+        StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
+        status if status.is_client_error() => "invalid_request_error",
+        _ => "api_error",
+    };
+    let message = match error.code {
+        // Agents look for these words and shorten the conversation.
+        Some("context_length_exceeded") => format!("prompt is too long: {}", error.message),
+        _ => error.message.clone(),
+    };
+    json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": null})
 }
 
 fn documents(error: &ApiError) -> Value {

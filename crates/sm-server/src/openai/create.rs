@@ -17,7 +17,7 @@ use crate::wire::FieldError;
 use crate::wire::openai::{AnswerShape, ChunkWriter, Endpoint, ResponseHead, completion, read};
 
 /// How often a stream that has nothing to say sends a comment, so that nobody takes it for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Answers a body.
 pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result<Response, ApiError> {
@@ -53,7 +53,7 @@ fn invalid(error: FieldError) -> ApiError {
 }
 
 /// Tells in headers what was left out.
-fn warn(response: &mut Response, warnings: &[String]) {
+pub(crate) fn warn(response: &mut Response, warnings: &[String]) {
     for warning in warnings {
         // As in RFC 9111: 299 is any lasting warning, "-" whoever answers.
         let text: String = warning.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect();
@@ -65,12 +65,17 @@ fn warn(response: &mut Response, warnings: &[String]) {
 }
 
 /// The object of a body.
-fn parse(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+pub(crate) fn parse(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(body)) => Ok(body),
         Ok(_) => Err(ApiError::invalid("", "the body must be a JSON object")),
         Err(error) => Err(ApiError::invalid("", format!("the body is no JSON: {error}"))),
     }
+}
+
+/// The options of a chat that sets none.
+pub(crate) fn chat_defaults(model: &ModelHandle) -> GenerationOptions {
+    defaults(model, Endpoint::ChatCompletions)
 }
 
 /// The options of a request that sets none: those that the model's authors recommend, and as many tokens as the context
@@ -100,7 +105,7 @@ fn head(endpoint: Endpoint, model: &ModelHandle) -> ResponseHead {
 }
 
 /// A number that nobody else has: the time in nanoseconds, and a count.
-fn id() -> String {
+pub(crate) fn id() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());

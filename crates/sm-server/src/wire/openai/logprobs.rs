@@ -9,15 +9,15 @@ use super::Endpoint;
 
 /// A token with its log-probability, and those of the likeliest tokens at its place.
 #[derive(Clone, Debug)]
-pub(super) struct Scored {
-    pub(super) token: TokenId,
+pub(in crate::wire) struct Scored {
+    pub(in crate::wire) token: TokenId,
     /// None of the first token of a prompt, which nothing predicts.
-    pub(super) logprob: Option<f32>,
-    pub(super) top: Vec<(TokenId, f32)>,
+    pub(in crate::wire) logprob: Option<f32>,
+    pub(in crate::wire) top: Vec<(TokenId, f32)>,
 }
 
 impl Scored {
-    pub(super) fn new(token: TokenId, of: &TokenLogprob) -> Self {
+    pub(in crate::wire) fn new(token: TokenId, of: &TokenLogprob) -> Self {
         Self { token, logprob: Some(of.logprob), top: of.top.clone() }
     }
 }
@@ -73,7 +73,7 @@ fn entry(token: TokenId, logprob: f32, tokenizer: Option<&dyn Tokenizer>) -> Ent
 }
 
 /// The log-probabilities of tokens that begin at a character of the text; null if there are none.
-pub(super) fn logprobs(
+pub(in crate::wire) fn logprobs(
     endpoint: Endpoint,
     tokens: &[Scored],
     n_characters_before: usize,
