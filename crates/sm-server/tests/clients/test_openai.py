@@ -17,7 +17,10 @@ TOOLS = [
             "name": "weather",
             "parameters": {
                 "type": "object",
-                "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+                "properties": {
+                    "city": {"type": "string", "enum": ["Graz", "Linz"]},
+                    "days": {"type": "integer", "minimum": 1, "maximum": 9},
+                },
                 "required": ["city", "days"],
                 "additionalProperties": False,
             },
