@@ -14,6 +14,9 @@ use crate::spawn::{self, cargo, command, root, succeeds, target};
 /// Where the clients' files are.
 const FOLDER: &str = "crates/sm-server/tests/clients";
 
+/// What the scripted model says.
+const SCRIPT: &str = "scripted:crates/sm-server/tests/scripts/weather.json";
+
 /// Builds the program, installs the clients, and runs those whose file name contains the filter.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let filter = args.first().map_or("", String::as_str);
@@ -30,7 +33,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         install_node()?;
     }
     let demo = Server::start(&[])?;
-    let scripted = Server::start(&["-m", "scripted:crates/sm-server/tests/scripts/weather.json"])?;
+    let scripted = Server::start(&["--alias", "scripted", "-m", SCRIPT])?;
     let mut failed = Vec::new();
     for client in clients {
         let name = client.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

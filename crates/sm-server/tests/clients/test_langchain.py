@@ -30,11 +30,11 @@ class Choice(BaseModel):
 
 
 def chat(variable: str, **fields) -> ChatOpenAI:
-    return ChatOpenAI(model="m", base_url=os.environ[variable] + "/v1", api_key="none", max_retries=0, **fields)
+    return ChatOpenAI(base_url=os.environ[variable] + "/v1", api_key="none", max_retries=0, **fields)
 
 
-demo = chat("SM_URL", temperature=0, max_tokens=200, model_name="demo")
-scripted = chat("SM_SCRIPTED_URL", model_name="scripted")
+demo = chat("SM_URL", temperature=0, max_tokens=200, model="demo")
+scripted = chat("SM_SCRIPTED_URL", model="scripted")
 
 
 def answers():
