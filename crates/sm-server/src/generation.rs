@@ -1,13 +1,19 @@
 //! From a request to a stream of its events.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures_core::Stream;
-use sm_runtime::{Completion, ModelHandle, Request, TokenEvent, TokenStream};
+use sm_runtime::{
+    Completion, Engine, FinishReason, ModelHandle, Request, RequestStatus, TokenEvent, TokenStream,
+};
+use tokio::time::Sleep;
 
 use crate::app::App;
+use crate::call::Meter;
 use crate::error::ApiError;
 
 /// A running request, whose model stays loaded. Dropping it cancels the request.
@@ -15,6 +21,11 @@ use crate::error::ApiError;
 pub(crate) struct Generation {
     pub(crate) model: ModelHandle,
     events: TokenStream,
+    meter: Meter,
+    /// When it must have left the queue.
+    queue_deadline: Option<Pin<Box<Sleep>>>,
+    /// How long it may take.
+    limit_ms: Option<u64>,
 }
 
 impl Generation {
@@ -22,17 +33,28 @@ impl Generation {
     ///
     /// # Errors
     /// If the request is invalid, or the engine's queue is full.
-    pub(crate) async fn start(app: &App, model: ModelHandle, request: Request) -> Result<Self, ApiError> {
+    pub(crate) async fn start(app: &App, model: ModelHandle, mut request: Request) -> Result<Self, ApiError> {
+        let meter = Meter::begin(&mut request)?;
+        limit_time(&mut request, app.config().request_timeout);
+        let limit_ms = request.options.limits.max_time_ms;
+        let engine = Engine::clone(&model);
         let Ok(permit) = app.preparing().acquire_owned().await else {
             return Err(ApiError::draining());
         };
         let started = tokio::task::spawn_blocking(move || {
             let events = model.stream(request)?;
             drop(permit);
-            Ok(Self { model, events })
+            Ok((model, events))
         });
         let broken = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
-        started.await.map_err(|_| broken())?.map_err(|error: sm_runtime::Error| error.into())
+        let (model, events) = started.await.map_err(|_| broken())?.map_err(|error: sm_runtime::Error| {
+            let wait = app.load().retry_after(&engine.stats());
+            ApiError::from(error).retry_after(wait)
+        })?;
+        tracing::debug!(request = events.id().0, "queued");
+        let queue_timeout = app.config().queue_timeout;
+        let queue_deadline = queue_timeout.map(|limit| Box::pin(tokio::time::sleep(limit)));
+        Ok(Self { model, events, meter, queue_deadline, limit_ms })
     }
 
     /// Waits for the end.
@@ -40,10 +62,20 @@ impl Generation {
     /// # Errors
     /// If the request fails.
     pub(crate) async fn finish(mut self) -> Result<Vec<Completion>, ApiError> {
-        while let Some(event) = self.events.next().await {
+        while let Some(event) = poll_fn(|context| self.poll_event(context)).await {
             event?;
         }
-        Ok(self.events.finish()?)
+        let limit_ms = self.limit_ms;
+        let mut completions = self.completions()?;
+        // The text of a stream has arrived; here, nobody would see that it was cut.
+        match (limit_ms, completions.iter().position(|choice| choice.finish_reason == FinishReason::Timeout))
+        {
+            (Some(limit_ms), Some(choice)) => {
+                let partial = Box::new(completions.swap_remove(choice));
+                Err(sm_runtime::Error::Timeout { limit_ms, partial }.into())
+            }
+            _ => Ok(completions),
+        }
     }
 
     /// The next event, `None` after the last one.
@@ -51,16 +83,47 @@ impl Generation {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<TokenEvent, ApiError>>> {
-        Poll::Ready(ready!(self.events.poll_next(context)).map(|event| event.map_err(ApiError::from)))
+        let event = match self.events.poll_next(context) {
+            Poll::Ready(event) => event,
+            Poll::Pending => return self.poll_queue_deadline(context).map(|error| Some(Err(error))),
+        };
+        self.queue_deadline = None;
+        if let Some(Ok(event)) = &event {
+            self.meter.event(event);
+        }
+        Poll::Ready(event.map(|event| event.map_err(ApiError::from)))
+    }
+
+    /// The error of a request that waits for too long.
+    fn poll_queue_deadline(&mut self, context: &mut Context<'_>) -> Poll<ApiError> {
+        let Some(deadline) = &mut self.queue_deadline else { return Poll::Pending };
+        ready!(deadline.as_mut().poll(context));
+        self.queue_deadline = None;
+        if self.events.status() != RequestStatus::Queued {
+            return Poll::Pending;
+        }
+        self.events.cancel();
+        let message = "the request waited for its turn for longer than --queue-timeout allows; retry later";
+        Poll::Ready(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message))
     }
 
     /// The completions of a request whose events are over.
     ///
     /// # Errors
     /// If the request failed.
-    pub(crate) fn completions(self) -> Result<Vec<Completion>, ApiError> {
-        Ok(self.events.finish()?)
+    pub(crate) fn completions(mut self) -> Result<Vec<Completion>, ApiError> {
+        let completions = self.events.finish()?;
+        self.meter.finish(&completions);
+        Ok(completions)
     }
+}
+
+/// Applies the server's time limit to a request that has none, or a later one.
+fn limit_time(request: &mut Request, limit: Option<Duration>) {
+    let Some(limit) = limit else { return };
+    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let own = &mut request.options.limits.max_time_ms;
+    *own = Some(own.map_or(limit, |own| own.min(limit)));
 }
 
 /// Turns a generation's events into pieces of a response.

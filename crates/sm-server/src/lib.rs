@@ -21,17 +21,29 @@
 //! | `GET /v1/models`, `GET /v1/models/{id}` | the models by name |
 //! | `GET /health` | 200 while the process is alive and not draining |
 //! | `GET /ready` | 200 when the default model is loaded; until then 503 |
+//! | `GET /metrics` | everything that is measured, in Prometheus' text format |
+//! | `/admin/…` | loads and unloads models, drains, resets the cache, changes settings; for administrators' keys |
 //!
 //! A request takes three hops. Its handler reads the body and hands it to a blocking thread, which renders the template and
 //! tokenizes, so that neither the async threads nor the engine's wait for a long prompt. The engine's thread then streams
 //! events, which the handler turns into chunks. A client that goes away drops the stream, which cancels the request at the
 //! next step, wherever it is.
 
+mod admin;
 mod app;
+mod call;
 mod config;
+mod connections;
 mod error;
 mod generation;
 mod health;
+mod keeper;
+mod keys;
+mod load;
+mod loading;
+mod metrics;
+mod metrics_endpoint;
+mod middleware;
 mod openai;
 mod router;
 mod server;
@@ -39,4 +51,7 @@ pub mod wire;
 
 pub use config::ServerConfig;
 pub use error::ServerError;
-pub use server::Server;
+pub use keys::{NewKey, RateLimit};
+pub use loading::LoadProgress;
+pub use metrics::{Metrics, MetricsCompat};
+pub use server::{Reload, Server};
