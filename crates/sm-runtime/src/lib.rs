@@ -201,7 +201,7 @@ pub use error::{Error, ErrorKind, KvDiskError, LimitedResource, LoadError, Memor
 pub use generator::{Generation, Generator};
 pub use grammar::{Grammar, GrammarLimits, WhiteSpace};
 pub use kv_disk::{KvDiskConfig, KvDiskStats};
-pub use load::{ExecutorOptions, LoadOptions, LoadedModel, Loader, PlannedLoad, TokenizerSource};
+pub use load::{ExecutorOptions, LoadOptions, LoadedModel, Loader, ModelFacts, PlannedLoad, TokenizerSource};
 pub use metrics::{
     Distribution, MetricsSink, RecentMetrics, RecentSummary, RequestMetrics, StepMetrics, StepPhases, Window,
     percentile,

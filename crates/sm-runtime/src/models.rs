@@ -118,13 +118,18 @@ impl Models {
     }
 
     /// The loaded models, sorted by name, with their engines. Unlike a [`ModelHandle`], an engine does not keep its model loaded.
-    pub fn loaded(&self) -> Vec<(String, Engine)> {
+    pub fn engines(&self) -> Vec<(String, Engine)> {
         self.0.engines()
     }
 
     /// All models, sorted by name.
     pub fn list(&self) -> Vec<ModelInfo> {
         self.0.list()
+    }
+
+    /// The engine of a model that is loaded, by name or alias. Neither loads the model nor keeps it loaded.
+    pub fn loaded(&self, name: &str) -> Option<Engine> {
+        self.0.loaded(name)
     }
 
     /// Bytes of the budget in use, including models being loaded or unloaded.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sm_runtime::RecentMetrics;
+
 use crate::keys::{KeySources, RateLimit};
 use crate::loading::LoadProgress;
 use crate::metrics::Metrics;
@@ -52,6 +54,8 @@ pub struct ServerConfig {
     pub idle_unload: Option<Duration>,
     /// Models that stay loaded, by name. They are loaded when the server starts.
     pub pinned_models: Vec<String>,
+    /// The sink of the models' metrics, from which `/stats` tells how long steps and requests take. None by default.
+    pub recent: Option<Arc<RecentMetrics>>,
     pub(crate) keys: KeySources,
     pub(crate) metrics: Metrics,
     pub(crate) loading: LoadProgress,
@@ -100,6 +104,7 @@ impl ServerConfig {
             max_models: None,
             idle_unload: None,
             pinned_models: Vec::new(),
+            recent: None,
             keys: KeySources::default(),
             metrics: Metrics::default(),
             loading: LoadProgress::default(),
@@ -121,6 +126,12 @@ impl ServerConfig {
         max_models: Option<usize>,
         idle_unload: Option<Duration>,
         pinned_models: Vec<String>,
+    }
+
+    /// Sets [`ServerConfig::recent`](field@ServerConfig::recent), which the specification of each model must have as its sink too.
+    #[must_use]
+    pub fn recent(self, recent: Arc<RecentMetrics>) -> Self {
+        Self { recent: Some(recent), ..self }
     }
 
     /// Adds a key that allows everything but administration. Once there is one, nobody may call without a key.

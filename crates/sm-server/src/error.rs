@@ -16,6 +16,8 @@ use sm_runtime::{Error, ErrorKind, LimitedResource};
 
 pub(crate) use envelope::Envelope;
 
+use crate::wire::FieldError;
+
 /// Seconds after which a client that was refused for load should come again, where nothing better is known.
 const RETRY_AFTER: u64 = 1;
 
@@ -48,7 +50,8 @@ pub enum ServerError {
 }
 
 /// The answer to a request that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub(crate) struct ApiError {
     status: StatusCode,
     message: String,
@@ -57,23 +60,24 @@ pub(crate) struct ApiError {
     code: Option<&'static str>,
     /// When to come again, if it is known.
     retry_after: Option<Duration>,
+    /// Whether the body is not what the endpoint takes, as opposed to more than it takes.
+    is_schema: bool,
 }
 
 impl ApiError {
     /// A field of the body is wrong.
     pub(crate) fn invalid(param: &str, message: impl Into<String>) -> Self {
         let param = Some(param.to_owned()).filter(|param| !param.is_empty());
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            message: message.into(),
-            param,
-            code: None,
-            retry_after: None,
-        }
+        Self { status: StatusCode::BAD_REQUEST, message: message.into(), param, code: None, is_schema: true, retry_after: None }
     }
 
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, code: None, retry_after: None }
+        Self { status, message: message.into(), param: None, code: None, is_schema: false, retry_after: None }
+    }
+
+    /// The engine ended a request without a result.
+    pub(crate) fn no_answer() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the request ended without an answer")
     }
 
     pub(crate) fn draining() -> Self {
@@ -99,6 +103,11 @@ impl ApiError {
         Self { code: Some("rate_limit_exceeded"), ..error.retry_after(wait) }
     }
 
+    /// Whether the same request may succeed later.
+    pub(crate) fn is_overload(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+
     /// Says when to come again.
     pub(crate) fn retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
@@ -115,6 +124,12 @@ impl ApiError {
             code: Some("model_not_found"),
             ..Self::new(StatusCode::NOT_FOUND, message)
         }
+    }
+}
+
+impl From<FieldError> for ApiError {
+    fn from(error: FieldError) -> Self {
+        Self::invalid(&error.field, error.to_string())
     }
 }
 
@@ -179,7 +194,7 @@ pub(crate) async fn envelop(request: Request, next: Next) -> Response {
         },
     };
     let (mut parts, body) = Json(envelope.body(&error)).into_response().into_parts();
-    parts.status = response.status();
+    parts.status = envelope.status(&error);
     let headers = response.headers_mut();
     // Those of the body that is replaced.
     headers.remove(header::CONTENT_TYPE);

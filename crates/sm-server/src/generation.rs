@@ -38,18 +38,13 @@ impl Generation {
         limit_time(&mut request, app.config().request_timeout);
         let limit_ms = request.options.limits.max_time_ms;
         let engine = Engine::clone(&model);
-        let Ok(permit) = app.preparing().acquire_owned().await else {
-            return Err(ApiError::draining());
-        };
-        let started = tokio::task::spawn_blocking(move || {
+        let starting = blocking(app, move || {
             let events = model.stream(request)?;
-            drop(permit);
             Ok((model, events))
         });
-        let broken = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
-        let (model, events) = started.await.map_err(|_| broken())?.map_err(|error: sm_runtime::Error| {
-            let wait = app.load().retry_after(&engine.stats());
-            ApiError::from(error).retry_after(wait)
+        let (model, events) = starting.await.map_err(|error| match error.is_overload() {
+            true => error.retry_after(app.load().retry_after(&engine.stats())),
+            false => error,
         })?;
         tracing::debug!(request = events.id().0, "queued");
         let queue_timeout = app.config().queue_timeout;
@@ -124,6 +119,39 @@ fn limit_time(request: &mut Request, limit: Option<Duration>) {
     let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     let own = &mut request.options.limits.max_time_ms;
     *own = Some(own.map_or(limit, |own| own.min(limit)));
+}
+
+/// The completions of a request that nobody watches. One that runs out of time is an error, unlike that of a stream, whose
+/// text has arrived.
+///
+/// # Errors
+/// If the request fails.
+pub(crate) async fn complete(
+    app: &App,
+    model: ModelHandle,
+    request: Request,
+) -> Result<Vec<Completion>, ApiError> {
+    Generation::start(app, model, request).await?.finish().await
+}
+
+/// Runs something that takes a while, such as tokenizing a prompt, on a thread that may block. Few do so at a time.
+///
+/// # Errors
+/// The work's own; if it panics.
+pub(crate) async fn blocking<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let Ok(permit) = app.preparing().acquire_owned().await else {
+        return Err(ApiError::draining());
+    };
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(permit);
+        done
+    });
+    let broken = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
+    done.await.map_err(broken)?
 }
 
 /// Turns a generation's events into pieces of a response.

@@ -34,6 +34,7 @@ mod app;
 mod call;
 mod config;
 mod connections;
+mod documents;
 mod error;
 mod generation;
 mod health;
@@ -47,6 +48,7 @@ mod middleware;
 mod openai;
 mod router;
 mod server;
+mod text;
 pub mod wire;
 
 pub use config::ServerConfig;

@@ -10,7 +10,7 @@ mod names;
 use std::sync::Arc;
 
 use prometheus::{Encoder, Registry, TextEncoder};
-use sm_runtime::{Engine, MetricsSink};
+use sm_runtime::{Engine, MetricsSink, RecentMetrics};
 
 use engine::{Families, Sink};
 use http::Http;
@@ -44,6 +44,7 @@ struct Inner {
     registry: Registry,
     http: Http,
     families: Arc<[Families]>,
+    recent: Arc<RecentMetrics>,
 }
 
 /// An HTTP request that has been answered.
@@ -73,12 +74,17 @@ impl Metrics {
         if let Some(MetricsCompat::Vllm) = compat {
             families.push(Families::new(&names::VLLM, &registry)?);
         }
-        Ok(Self(Arc::new(Inner { registry, http, families: families.into() })))
+        Ok(Self(Arc::new(Inner { registry, http, families: families.into(), recent: Arc::default() })))
     }
 
     /// What takes the measurements of a model's engine: the argument of [`ModelSpec::metrics`](sm_runtime::ModelSpec::metrics).
     pub fn sink(&self, model: &str) -> Arc<dyn MetricsSink> {
-        Arc::new(Sink::new(model, &self.0.families))
+        Arc::new(Sink::new(model, &self.0.families, &self.0.recent))
+    }
+
+    /// The latest measurements of all models: the argument of [`ServerConfig::recent`](crate::ServerConfig::recent()).
+    pub fn recent(&self) -> Arc<RecentMetrics> {
+        Arc::clone(&self.0.recent)
     }
 
     pub(crate) fn begin(&self) {

@@ -13,7 +13,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::middleware::{authorize, identify, read_body};
-use crate::{admin, error, health, metrics_endpoint, openai};
+use crate::{admin, documents, error, health, metrics_endpoint, openai, text};
 
 /// All endpoints of a server.
 pub(crate) fn router(app: App) -> Router {
@@ -27,6 +27,15 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/models/{*id}", get(openai::models::one))
         .route("/v1/chat/completions", post(openai::chat::create))
         .route("/v1/completions", post(openai::completions::create))
+        .route("/generate", post(documents::generate::generate))
+        .route("/generate/stream", post(documents::generate::stream))
+        .route("/solve/math", post(documents::math::create))
+        .route("/solve/coding", post(documents::coding::create))
+        .route("/model/info", get(documents::model_info::get))
+        .route("/stats", get(documents::stats::get))
+        .route("/tokenize", post(text::tokenize::create))
+        .route("/detokenize", post(text::detokenize::create))
+        .route("/apply-template", post(text::apply_template::create))
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(max_body_bytes));

@@ -1,8 +1,10 @@
 //! What clients send and get, without anything of HTTP: `sm batch` reads and writes the same.
 
+pub mod documents;
 pub mod fields;
 pub mod openai;
 pub mod options;
+pub mod text;
 
 use std::fmt;
 

@@ -15,7 +15,7 @@ use super::memory::{WeightState, executor_limits};
 use super::packed::PackedFile;
 use super::tokenizer::without_model;
 use super::weights::LoadingWeights;
-use super::{ExecutorOptions, LoadOptions, TokenizerSource};
+use super::{ExecutorOptions, LoadOptions, ModelFacts, TokenizerSource};
 use crate::grammar::Grammars;
 use crate::kv_disk::weights_fingerprint;
 use crate::text::Text;
@@ -223,6 +223,7 @@ impl PlannedLoad {
             fallbacks: model.weights.fallbacks().into(),
             notes: model.weights.notes().into(),
             sampling_defaults: SamplingDefaults::of_model(&model)?,
+            facts: Some(Arc::new(ModelFacts::of_model(&model))),
             fingerprint: fingerprint.transpose()?,
             executors: Arc::new(ExecutorSource::Backend { backend, plan: Box::new(model.plan), weights }),
         })

@@ -184,7 +184,7 @@ impl ChatRequest {
     ///
     /// # Errors
     /// As [`ChatRequest::render`]; if the template leaves the answer out.
-    pub(super) fn render_after_answer(&self, template: Template<'_>) -> Result<GuardedText, Error> {
+    pub(crate) fn render_after_answer(&self, template: Template<'_>) -> Result<GuardedText, Error> {
         let earlier = [Message::new("user", "…"), Message::new("assistant", MARK)];
         let messages = earlier.into_iter().chain(self.messages.iter().cloned()).collect();
         let mut text = Self { messages, ..self.clone() }.render(template)?;

@@ -2,6 +2,7 @@
 //!
 //! ```json
 //! {"error": {"message": "…", "type": "invalid_request_error", "param": "temperature", "code": null}}
+//! {"error": "…", "detail": "…", "code": "VALIDATION_ERROR"}
 //! ```
 
 use axum::http::StatusCode;
@@ -14,18 +15,40 @@ use super::ApiError;
 pub(crate) enum Envelope {
     /// OpenAI's, and that of all endpoints without a form of their own.
     OpenAi,
+    /// That of SmallMind's original documents, one of which has `error`, the other `detail`.
+    Documents,
 }
 
 impl Envelope {
     /// The form for an endpoint.
-    pub(crate) fn of_path(_path: &str) -> Self {
-        Self::OpenAi
+    pub(crate) fn of_path(path: &str) -> Self {
+        const DOCUMENTS: [&str; 9] = [
+            "/generate",
+            "/generate/stream",
+            "/solve/math",
+            "/solve/coding",
+            "/model/info",
+            "/stats",
+            "/tokenize",
+            "/detokenize",
+            "/apply-template",
+        ];
+        if DOCUMENTS.contains(&path) { Self::Documents } else { Self::OpenAi }
+    }
+
+    /// The status: the documents tell a body of the wrong form from one that asks for too much.
+    pub(crate) fn status(self, error: &ApiError) -> StatusCode {
+        match self {
+            Self::Documents if error.is_schema => StatusCode::UNPROCESSABLE_ENTITY,
+            _ => error.status,
+        }
     }
 
     /// The body, also the data of an event.
     pub(crate) fn body(self, error: &ApiError) -> Value {
         match self {
             Self::OpenAi => openai(error),
+            Self::Documents => documents(error),
         }
     }
 }
@@ -42,4 +65,23 @@ fn openai(error: &ApiError) -> Value {
         "param": error.param,
         "code": error.code,
     }})
+}
+
+fn documents(error: &ApiError) -> Value {
+    let code = match (error.status, error.code) {
+        (_, Some("context_length_exceeded")) => "CONTEXT_LIMIT_EXCEEDED",
+        (_, Some("model_not_found")) => "UNKNOWN_MODEL",
+        _ if error.is_schema => "VALIDATION_ERROR",
+        (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, _) => "INVALID_API_KEY",
+        (StatusCode::NOT_FOUND, _) => "NOT_FOUND",
+        (StatusCode::TOO_MANY_REQUESTS, _) => "QUEUE_FULL",
+        (StatusCode::SERVICE_UNAVAILABLE, _) => "NOT_READY",
+        (StatusCode::GATEWAY_TIMEOUT, _) => "TIMEOUT",
+        (status, _) if status.is_client_error() => "RESOURCE_LIMIT",
+        _ => "INTERNAL_ERROR",
+    };
+    // A client of the document compares this text.
+    let short =
+        if error.status == StatusCode::GATEWAY_TIMEOUT { "Generation timeout" } else { &error.message };
+    json!({"error": short, "detail": error.message, "code": code})
 }

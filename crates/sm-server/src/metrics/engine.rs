@@ -1,12 +1,13 @@
 //! Measurements of engines, under one or two sets of names.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
     CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
 };
-use sm_runtime::{Engine, EngineStats, MetricsSink, RequestMetrics, StepMetrics};
+use sm_runtime::{Engine, EngineStats, MetricsSink, RecentMetrics, RequestMetrics, StepMetrics};
 
 use super::names::{Count, Measure, Names, Reading};
 
@@ -111,14 +112,16 @@ pub(super) struct Sink {
     measures: Vec<(Measure, Histogram)>,
     counts: Vec<(Count, IntCounter)>,
     finished: Vec<(&'static Names, IntCounterVec)>,
+    recent: Arc<RecentMetrics>,
 }
 
 impl Sink {
-    pub(super) fn new(model: &str, families: &[Families]) -> Self {
+    pub(super) fn new(model: &str, families: &[Families], recent: &Arc<RecentMetrics>) -> Self {
         let measures = families.iter().flat_map(|families| &families.measures);
         let counts = families.iter().flat_map(|families| &families.counts);
         Self {
             model: model.to_owned(),
+            recent: Arc::clone(recent),
             measures: measures.map(|(what, family)| (*what, family.with_label_values(&[model]))).collect(),
             counts: counts.map(|(what, family)| (*what, family.with_label_values(&[model]))).collect(),
             finished: families.iter().map(|families| (families.names, families.finished.clone())).collect(),
@@ -138,6 +141,7 @@ impl Sink {
 
 impl MetricsSink for Sink {
     fn step(&self, step: &StepMetrics) {
+        self.recent.step(step);
         self.observe(Measure::StepRows, step.rows as f64);
         self.count(Count::GeneratedTokens, step.tokens);
         for _ in 0..step.tokens {
@@ -146,6 +150,7 @@ impl MetricsSink for Sink {
     }
 
     fn request(&self, request: &RequestMetrics) {
+        self.recent.request(request);
         let phase = |from: Option<Duration>, to: Option<Duration>| Some(to?.saturating_sub(from?));
         let RequestMetrics { queue, first_token, inter_token, total, usage, finish_reason, .. } = *request;
         for (measure, time) in [
