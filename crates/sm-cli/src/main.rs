@@ -22,7 +22,6 @@ mod log;
 mod logprob;
 mod progress;
 mod prompt;
-mod reasoning;
 mod shown;
 mod terminal;
 

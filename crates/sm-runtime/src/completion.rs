@@ -85,6 +85,8 @@ pub struct Completion {
     pub prompt_tokens: Vec<TokenId>,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// The stop string that ended it.
+    pub stop_sequence: Option<String>,
     /// The seed, given or drawn; it reproduces the generation.
     pub seed: u64,
     /// Token counts.

@@ -234,6 +234,7 @@ pub use sm_kernels::plan::{
 /// Model files, tokenizers and chat templates.
 pub use sm_model as model;
 pub use sm_model::chat::{ChatError, ChatTemplate, Message};
+pub use sm_model::tokenizer::SpecialTokens;
 pub use sm_tensor::{DType, PageId, StateSlot, TokenId};
 
 #[cfg(feature = "typed")]

@@ -118,7 +118,7 @@ impl Models {
     }
 
     /// The loaded models, sorted by name, with their engines. Unlike a [`ModelHandle`], an engine does not keep its model loaded.
-    pub fn engines(&self) -> Vec<(String, Engine)> {
+    pub fn loaded(&self) -> Vec<(String, Engine)> {
         self.0.engines()
     }
 
@@ -128,7 +128,7 @@ impl Models {
     }
 
     /// The engine of a model that is loaded, by name or alias. Neither loads the model nor keeps it loaded.
-    pub fn loaded(&self, name: &str) -> Option<Engine> {
+    pub fn loaded_engine(&self, name: &str) -> Option<Engine> {
         self.0.loaded(name)
     }
 

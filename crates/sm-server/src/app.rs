@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::expiry::Expiries;
 use crate::keeper::Keeper;
 use crate::keys::{Keys, Visitors};
 use crate::load::Load;
@@ -34,6 +35,7 @@ struct Inner {
     load: Load,
     /// How the first load of the default model ended.
     first_load: OnceLock<Result<(), String>>,
+    expiries: Expiries,
 }
 
 impl App {
@@ -48,6 +50,7 @@ impl App {
             keeper: Keeper::new(models.clone(), &config),
             load: Load::default(),
             first_load: OnceLock::new(),
+            expiries: Expiries::new(models.clone()),
             is_draining: AtomicBool::new(false),
             models,
             config,
@@ -101,6 +104,11 @@ impl App {
 
     pub(crate) fn preparing(&self) -> Arc<Semaphore> {
         Arc::clone(&self.0.preparing)
+    }
+
+    /// When models are unloaded that clients wanted loaded for a time.
+    pub(crate) fn expiries(&self) -> &Expiries {
+        &self.0.expiries
     }
 
     /// From now on new requests are refused.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sm_runtime::RecentMetrics;
 
+use crate::chat::ToolForm;
 use crate::keys::{KeySources, RateLimit};
 use crate::loading::LoadProgress;
 use crate::metrics::Metrics;
@@ -29,6 +30,8 @@ pub struct ServerConfig {
     pub max_body_bytes: usize,
     /// Prompts that are rendered and tokenized at a time. By default one per processor.
     pub max_preparing: usize,
+    /// The form in which models call tools; by default that of their chat templates.
+    pub tool_form: Option<ToolForm>,
     /// How long running requests may take after the server was told to stop. 30 seconds by default.
     pub grace: Duration,
     /// Connections at a time; more wait to be accepted. 4,096 by default.
@@ -92,6 +95,7 @@ impl ServerConfig {
             default_model: default_model.into(),
             max_body_bytes: 16 << 20,
             max_preparing: std::thread::available_parallelism().map_or(1, usize::from),
+            tool_form: None,
             grace: Duration::from_secs(30),
             max_connections: 4096,
             header_timeout: Duration::from_secs(75),
@@ -126,6 +130,12 @@ impl ServerConfig {
         max_models: Option<usize>,
         idle_unload: Option<Duration>,
         pinned_models: Vec<String>,
+    }
+
+    /// Sets [`ServerConfig::tool_form`](field@ServerConfig::tool_form).
+    #[must_use]
+    pub fn tool_form(self, tool_form: ToolForm) -> Self {
+        Self { tool_form: Some(tool_form), ..self }
     }
 
     /// Sets [`ServerConfig::recent`](field@ServerConfig::recent), which the specification of each model must have as its sink too.

@@ -7,19 +7,23 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures_core::Stream;
+use serde_json::Value;
 use sm_runtime::{
-    Completion, Engine, FinishReason, ModelHandle, Request, RequestStatus, TokenEvent, TokenStream,
+    Completion, Engine, FinishReason, ModelHandle, Prompt, Request, RequestStatus, TokenEvent, TokenStream,
 };
 use tokio::time::Sleep;
 
 use crate::app::App;
 use crate::call::Meter;
+use crate::chat::{AnswerFormat, AnswerStart, ToolForm};
 use crate::error::ApiError;
 
 /// A running request, whose model stays loaded. Dropping it cancels the request.
 #[derive(Debug)]
 pub(crate) struct Generation {
     pub(crate) model: ModelHandle,
+    /// Where the answers to messages start.
+    pub(crate) start: AnswerStart,
     events: TokenStream,
     meter: Meter,
     /// When it must have left the queue.
@@ -39,17 +43,18 @@ impl Generation {
         let limit_ms = request.options.limits.max_time_ms;
         let engine = Engine::clone(&model);
         let starting = blocking(app, move || {
+            let start = answer_start(&model, &request.prompt);
             let events = model.stream(request)?;
-            Ok((model, events))
+            Ok((model, start, events))
         });
-        let (model, events) = starting.await.map_err(|error| match error.is_overload() {
+        let (model, start, events) = starting.await.map_err(|error| match error.is_overload() {
             true => error.retry_after(app.load().retry_after(&engine.stats())),
             false => error,
         })?;
         tracing::debug!(request = events.id().0, "queued");
         let queue_timeout = app.config().queue_timeout;
         let queue_deadline = queue_timeout.map(|limit| Box::pin(tokio::time::sleep(limit)));
-        Ok(Self { model, events, meter, queue_deadline, limit_ms })
+        Ok(Self { model, start, events, meter, queue_deadline, limit_ms })
     }
 
     /// Waits for the end.
@@ -152,6 +157,26 @@ pub(crate) async fn blocking<T: Send + 'static>(
     });
     let broken = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
     done.await.map_err(broken)?
+}
+
+/// The format of a model's answers to a request with these tools.
+pub(crate) fn answer_format(app: &App, model: &ModelHandle, tools: &[Value]) -> AnswerFormat {
+    let format = match model.model().chat_template() {
+        Ok(template) => AnswerFormat::of_template(template, tools),
+        Err(_) => AnswerFormat::new(ToolForm::Hermes, tools),
+    };
+    app.config().tool_form.into_iter().fold(format, AnswerFormat::with_form)
+}
+
+/// Where the answer to a prompt starts. Only messages are answered; all else is continued.
+fn answer_start(model: &ModelHandle, prompt: &Prompt) -> AnswerStart {
+    let Prompt::Messages(request) = prompt else { return AnswerStart::default() };
+    let Ok(template) = model.model().chat_template() else { return AnswerStart::default() };
+    if !AnswerStart::depends_on_prompt(&template.source(request.has_tools())) {
+        return AnswerStart::default();
+    }
+    // A template that fails, fails the request.
+    request.to_text(template).map(|prompt| AnswerStart::after_prompt(&prompt)).unwrap_or_default()
 }
 
 /// Turns a generation's events into pieces of a response.

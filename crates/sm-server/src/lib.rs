@@ -1,4 +1,4 @@
-//! The HTTP server over an engine: OpenAI's clients work against it unchanged.
+//! The HTTP server over an engine: clients of OpenAI, Anthropic and Ollama work against it unchanged.
 //!
 //! ```no_run
 //! use sm_runtime::{ModelRef, ModelSpec, Models};
@@ -19,6 +19,7 @@
 //! |---|---|
 //! | `POST /v1/chat/completions`, `POST /v1/completions` | text, at once or as a stream of server-sent events |
 //! | `GET /v1/models`, `GET /v1/models/{id}` | the models by name |
+//! | `/api/chat`, `/api/generate`, `/api/tags`, … | Ollama's API |
 //! | `GET /health` | 200 while the process is alive and not draining |
 //! | `GET /ready` | 200 when the default model is loaded; until then 503 |
 //! | `GET /metrics` | everything that is measured, in Prometheus' text format |
@@ -30,12 +31,15 @@
 //! next step, wherever it is.
 
 mod admin;
+mod answering;
 mod app;
 mod call;
+pub mod chat;
 mod config;
 mod connections;
 mod documents;
 mod error;
+mod expiry;
 mod generation;
 mod health;
 mod keeper;
@@ -45,6 +49,7 @@ mod loading;
 mod metrics;
 mod metrics_endpoint;
 mod middleware;
+mod ollama;
 mod openai;
 mod router;
 mod server;

@@ -2,5 +2,5 @@
 
 pub(crate) mod chat;
 pub(crate) mod completions;
-mod create;
+pub(crate) mod create;
 pub(crate) mod models;

@@ -13,7 +13,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::middleware::{authorize, identify, read_body};
-use crate::{admin, documents, error, health, metrics_endpoint, openai, text};
+use crate::{admin, documents, error, health, metrics_endpoint, ollama, openai, text};
 
 /// All endpoints of a server.
 pub(crate) fn router(app: App) -> Router {
@@ -36,6 +36,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/tokenize", post(text::tokenize::create))
         .route("/detokenize", post(text::detokenize::create))
         .route("/apply-template", post(text::apply_template::create))
+        .merge(ollama::routes())
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(max_body_bytes));

@@ -2,6 +2,7 @@
 
 pub mod documents;
 pub mod fields;
+pub mod ollama;
 pub mod openai;
 pub mod options;
 pub mod text;

@@ -79,7 +79,7 @@ impl ActiveRequest {
         let bound = input.bound(&options);
         let n_top = wants_logprobs(&options, select).then_some(options.logprobs.unwrap_or(0));
         let output = || {
-            let output = Output::new(text, input.text_start, &options.stop);
+            let output = Output::new(text, input.text_start, &options);
             output.with_head(echo.clone()).with_room(bound.n_tokens)
         };
         let choices = (0..n).map(|_| Choice {

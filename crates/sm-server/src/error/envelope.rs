@@ -3,6 +3,8 @@
 //! ```json
 //! {"error": {"message": "…", "type": "invalid_request_error", "param": "temperature", "code": null}}
 //! {"error": "…", "detail": "…", "code": "VALIDATION_ERROR"}
+//! {"type": "error", "error": {"type": "invalid_request_error", "message": "…"}, "request_id": "…"}
+//! {"error": "…"}
 //! ```
 
 use axum::http::StatusCode;
@@ -17,6 +19,10 @@ pub(crate) enum Envelope {
     OpenAi,
     /// That of SmallMind's original documents, one of which has `error`, the other `detail`.
     Documents,
+    /// Anthropic's.
+    Anthropic,
+    /// Ollama's: only a text.
+    Ollama,
 }
 
 impl Envelope {
@@ -33,6 +39,12 @@ impl Envelope {
             "/detokenize",
             "/apply-template",
         ];
+        if path == "/v1/messages" || path.starts_with("/v1/messages/") {
+            return Self::Anthropic;
+        }
+        if path.starts_with("/api/") {
+            return Self::Ollama;
+        }
         if DOCUMENTS.contains(&path) { Self::Documents } else { Self::OpenAi }
     }
 
@@ -49,6 +61,8 @@ impl Envelope {
         match self {
             Self::OpenAi => openai(error),
             Self::Documents => documents(error),
+            Self::Anthropic => anthropic(error),
+            Self::Ollama => json!({"error": error.message}),
         }
     }
 }
@@ -84,4 +98,25 @@ fn documents(error: &ApiError) -> Value {
     let short =
         if error.status == StatusCode::GATEWAY_TIMEOUT { "Generation timeout" } else { &error.message };
     json!({"error": short, "detail": error.message, "code": code})
+}
+
+/// By <https://platform.claude.com/docs/en/api/errors>.
+fn anthropic(error: &ApiError) -> Value {
+    let kind = match error.status {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
+        StatusCode::NOT_FOUND => "not_found_error",
+        StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        StatusCode::GATEWAY_TIMEOUT => "timeout_error",
+        StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
+        status if status.is_client_error() => "invalid_request_error",
+        _ => "api_error",
+    };
+    let message = match error.code {
+        // Agents look for these words and shorten the conversation.
+        Some("context_length_exceeded") => format!("prompt is too long: {}", error.message),
+        _ => error.message.clone(),
+    };
+    json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": null})
 }

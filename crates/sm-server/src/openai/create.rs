@@ -11,11 +11,11 @@ use sm_runtime::{Completion, GenerationOptions, ModelHandle, SamplingOptions, To
 
 use crate::app::App;
 use crate::error::{ApiError, Envelope};
-use crate::generation::{ChunkStream, Chunks, Generation};
-use crate::wire::openai::{ChunkWriter, Endpoint, ResponseHead, completion, read};
+use crate::generation::{ChunkStream, Chunks, Generation, answer_format};
+use crate::wire::openai::{ChatReading, ChunkWriter, Endpoint, ResponseHead, completion, read};
 
 /// How often a stream that has nothing to say sends a comment, so that nobody takes it for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Answers a body.
 pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result<Response, ApiError> {
@@ -26,32 +26,39 @@ pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result
         Some(other) => return Err(ApiError::invalid("model", format!("model: must be a text, not {other}"))),
     };
     let model = app.model(name).await?;
-    let call = read(endpoint, &body, defaults(&model, endpoint))
+    let mut call = read(endpoint, &body, defaults(&model, endpoint))
         .map_err(|error| ApiError::invalid(&error.field, error.to_string()))?;
-    if call.has_tools {
-        let message = "tools: the server does not read a model's calls yet; leave it out";
-        return Err(ApiError::invalid("tools", message));
+    let format = (endpoint == Endpoint::ChatCompletions).then(|| answer_format(app, &model, &call.tools));
+    if let Some(format) = &format {
+        call.request.options.special_tokens = format.special_tokens();
     }
     let head = head(endpoint, &model);
     let n = call.request.n;
     let generation = Generation::start(app, model, call.request).await?;
+    let start = generation.start;
+    let reading = format.map(|format| ChatReading { format, start });
     let tokenizer = generation.model.tokenizer().cloned();
     if call.is_stream {
-        let writer = ChunkWriter::new(head, n, tokenizer, call.includes_usage);
+        let writer = ChunkWriter::new(head, n, reading.as_ref(), tokenizer, call.includes_usage);
         let events = ChunkStream::new(generation, EventWriter(writer));
         return Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
     let completions = generation.finish().await?;
-    Ok(Json(completion(&head, &completions, tokenizer.as_deref())).into_response())
+    Ok(Json(completion(&head, &completions, reading.as_ref(), tokenizer.as_deref())).into_response())
 }
 
 /// The object of a body.
-fn parse(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+pub(crate) fn parse(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(body)) => Ok(body),
         Ok(_) => Err(ApiError::invalid("", "the body must be a JSON object")),
         Err(error) => Err(ApiError::invalid("", format!("the body is no JSON: {error}"))),
     }
+}
+
+/// The options of a chat that sets none.
+pub(crate) fn chat_defaults(model: &ModelHandle) -> GenerationOptions {
+    defaults(model, Endpoint::ChatCompletions)
 }
 
 /// The options of a request that sets none: those that the model's authors recommend, and as many tokens as the context
@@ -81,7 +88,7 @@ fn head(endpoint: Endpoint, model: &ModelHandle) -> ResponseHead {
 }
 
 /// A number that nobody else has: the time in nanoseconds, and a count.
-fn id() -> String {
+pub(crate) fn id() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());

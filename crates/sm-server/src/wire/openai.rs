@@ -8,9 +8,10 @@ mod body;
 mod chunks;
 mod logprobs;
 
-pub use answer::{ModelList, ModelObject, ResponseHead, completion};
+pub use answer::{ChatReading, ModelList, ModelObject, ResponseHead, completion};
 pub use body::{Call, read};
 pub use chunks::ChunkWriter;
+pub(super) use logprobs::{Scored, logprobs};
 
 use sm_runtime::FinishReason;
 
@@ -35,6 +36,11 @@ impl Endpoint {
             Self::Completions => "cmpl",
         }
     }
+}
+
+/// The word for why an answer with calls ended: for the calls, unless something cut it.
+fn finish_reason_of_calls(reason: &'static str) -> &'static str {
+    if reason == "stop" { "tool_calls" } else { reason }
 }
 
 /// The word for why an answer ended.

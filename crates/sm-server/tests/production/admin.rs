@@ -60,7 +60,7 @@ async fn administrators_load_and_unload_drain_and_reconfigure() {
     let held = server.admin("/admin/cache/reset", &json!({})).await;
     assert_eq!(held, (200, json!({"status": "reset", "held_bytes": 0})));
     assert_eq!(server.admin("/admin/reconfigure", &json!({"max_batch_size": 3})).await.0, 200);
-    assert_eq!(server.models.engines()[0].1.batching().unwrap().max_batch_size, 3);
+    assert_eq!(server.models.loaded()[0].1.batching().unwrap().max_batch_size, 3);
     assert_eq!(server.admin("/admin/reconfigure", &json!({"max_batch_size": 100_000})).await.0, 400);
     assert_eq!(server.admin("/admin/log-level", &json!({"level": "debug"})).await.0, 200);
     assert_eq!(*level.lock().unwrap(), "debug");

@@ -53,7 +53,7 @@ impl Running {
 
     /// Checks that nothing of any request is left.
     async fn nothing_is_left(&self) {
-        let (_, engine) = self.models.engines().into_iter().find(|(name, _)| name == "demo").unwrap();
+        let (_, engine) = self.models.loaded().into_iter().find(|(name, _)| name == "demo").unwrap();
         let mut left = String::new();
         for _ in 0..200 {
             let stats = engine.stats();

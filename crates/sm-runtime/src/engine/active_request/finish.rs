@@ -43,6 +43,7 @@ impl ActiveRequest {
             tokens: tokens.to_vec(),
             prompt_tokens: prompt_tokens.to_vec(),
             finish_reason,
+            stop_sequence: finished.stop_sequence,
             seed: self.seed,
             usage: Usage {
                 generated_tokens: finished.n_generated,

@@ -57,6 +57,7 @@ fn completion(text: &str) -> Completion {
         tokens: Vec::new(),
         prompt_tokens: Vec::new(),
         finish_reason: FinishReason::Length,
+        stop_sequence: None,
         seed: 0,
         usage: Usage::default(),
         timings: Timings::default(),

@@ -31,8 +31,8 @@ pub struct Call {
     pub is_stream: bool,
     /// Whether a stream ends with the usage.
     pub includes_usage: bool,
-    /// Whether there are functions that the model may call. The template tells it of them; its calls are text.
-    pub has_tools: bool,
+    /// The functions that the model may call. The template tells it of them.
+    pub tools: Vec<Value>,
 }
 
 /// Reads a body. `defaults` apply to what it does not set.
@@ -183,13 +183,14 @@ impl Reader {
             return Err(FieldError::new("best_of", "must equal n; choices can be ranked by their logprobs"));
         }
         let tools = if self.shows_tools { self.tools } else { Vec::new() };
-        let has_tools = !tools.is_empty();
-        if has_tools && !self.calls_in_parallel {
+        if !tools.is_empty() && !self.calls_in_parallel {
             let message = "how many tools are called cannot be enforced; leave it out";
             return Err(FieldError::new("parallel_tool_calls", message));
         }
         let prompt = match (self.endpoint, self.prompt) {
-            (Endpoint::ChatCompletions, _) if self.has_messages => self.chat.tools(tools).into(),
+            (Endpoint::ChatCompletions, _) if self.has_messages => {
+                self.chat.tools(tools.iter().cloned()).into()
+            }
             (Endpoint::ChatCompletions, _) => return Err(FieldError::new("messages", "missing")),
             (Endpoint::Completions, Some(prompt)) => prompt,
             (Endpoint::Completions, None) => return Err(FieldError::new("prompt", "missing")),
@@ -198,7 +199,7 @@ impl Reader {
             request: Request::new(prompt, self.options).n(self.n),
             is_stream: self.is_stream,
             includes_usage: self.includes_usage,
-            has_tools,
+            tools,
         })
     }
 }

@@ -7,8 +7,9 @@ use sm_runtime::model::tokenizer::Tokenizer;
 use sm_runtime::{Completion, TokenEvent};
 
 use super::answer::usage;
-use super::logprobs::{Scored, logprobs};
-use super::{Endpoint, ResponseHead, finish_reason};
+use super::logprobs::{Scored, logprobs as scores};
+use super::{ChatReading, Endpoint, ResponseHead, finish_reason, finish_reason_of_calls};
+use crate::chat::{Piece, Splitter};
 
 /// Writes the chunks of an answer.
 #[derive(Debug)]
@@ -20,10 +21,12 @@ pub struct ChunkWriter {
 }
 
 /// What is not sent yet of a choice: log-probabilities of tokens whose text is still incomplete go out with the text.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Choice {
     pending: Vec<Scored>,
     n_characters: usize,
+    /// Reads the answer of a chat.
+    splitter: Option<Splitter>,
 }
 
 impl ChunkWriter {
@@ -31,10 +34,17 @@ impl ChunkWriter {
     pub fn new(
         head: ResponseHead,
         n: usize,
+        reading: Option<&ChatReading>,
         tokenizer: Option<Arc<dyn Tokenizer>>,
         includes_usage: bool,
     ) -> Self {
-        Self { head, tokenizer, includes_usage, choices: vec![Choice::default(); n] }
+        let choice = |index| Choice {
+            pending: Vec::new(),
+            n_characters: 0,
+            splitter: reading.map(|reading| reading.format.splitter(reading.start, head.call_seed(index))),
+        };
+        let choices = (0..n).map(choice).collect();
+        Self { head, tokenizer, includes_usage, choices }
     }
 
     fn chunk(&self, choices: Value) -> Value {
@@ -73,31 +83,35 @@ impl ChunkWriter {
                 choice.pending.push(Scored { token, logprob, top: event.top_logprobs.clone() });
             }
         }
-        if !event.text.is_empty() {
+        let pieces = choice.pieces(event);
+        let mut reason = event.finish_reason.map(finish_reason);
+        if choice.splitter.as_ref().is_some_and(|splitter| splitter.n_calls() > 0) {
+            reason = reason.map(finish_reason_of_calls);
+        }
+        let mut logprobs = Value::Null;
+        if !pieces.is_empty() || reason.is_some() {
             let pending = std::mem::take(&mut choice.pending);
             let before = choice.n_characters;
             choice.n_characters += event.text.chars().count();
-            let logprobs = logprobs(self.head.endpoint, &pending, before, self.tokenizer.as_deref());
-            chunks.push(self.piece(event.choice, Some(&event.text), &logprobs, None));
+            logprobs = scores(self.head.endpoint, &pending, before, self.tokenizer.as_deref());
         }
-        if let Some(reason) = event.finish_reason {
-            chunks.push(self.piece(event.choice, None, &Value::Null, Some(finish_reason(reason))));
+        let key = match self.head.endpoint {
+            Endpoint::ChatCompletions => "delta",
+            Endpoint::Completions => "text",
+        };
+        let index = event.choice;
+        // Log-probabilities go with the first piece; those of tokens without one, with the end.
+        for piece in pieces {
+            let logprobs = std::mem::take(&mut logprobs);
+            let choice = json!({"index": index, key: piece, "logprobs": logprobs, "finish_reason": null});
+            chunks.push(self.chunk(json!([choice])));
+        }
+        if let Some(reason) = reason {
+            let piece = if key == "delta" { json!({}) } else { json!("") };
+            let choice = json!({"index": index, key: piece, "logprobs": logprobs, "finish_reason": reason});
+            chunks.push(self.chunk(json!([choice])));
         }
         chunks
-    }
-
-    fn piece(&self, index: usize, text: Option<&str>, logprobs: &Value, reason: Option<&str>) -> Value {
-        let choice = match self.head.endpoint {
-            Endpoint::ChatCompletions => {
-                let delta = text.map_or_else(|| json!({}), |text| json!({"content": text}));
-                json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason})
-            }
-            Endpoint::Completions => {
-                let text = text.unwrap_or_default();
-                json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason})
-            }
-        };
-        self.chunk(json!([choice]))
     }
 
     /// The chunk after the last event, with the usage, if it was asked for.
@@ -107,5 +121,34 @@ impl ChunkWriter {
             chunk["usage"] = usage(&self.head, completions);
             chunk
         })
+    }
+}
+
+impl Choice {
+    /// The new pieces of an event: texts, or deltas of a chat's message.
+    fn pieces(&mut self, event: &TokenEvent) -> Vec<Value> {
+        let Some(splitter) = &mut self.splitter else {
+            return if event.text.is_empty() { Vec::new() } else { vec![event.text.as_str().into()] };
+        };
+        let mut pieces = splitter.push(&event.text);
+        if event.finish_reason.is_some() {
+            pieces.extend(splitter.finish());
+        }
+        pieces.into_iter().map(delta).collect()
+    }
+}
+
+/// What a piece adds to the message.
+fn delta(piece: Piece) -> Value {
+    match piece {
+        Piece::Content(text) => json!({ "content": text }),
+        Piece::Reasoning(text) => json!({ "reasoning_content": text }),
+        Piece::Call { index, id, name } => {
+            let function = json!({"name": name, "arguments": ""});
+            json!({"tool_calls": [{"index": index, "id": id, "type": "function", "function": function}]})
+        }
+        Piece::Arguments { index, json } => {
+            json!({"tool_calls": [{"index": index, "function": {"arguments": json}}]})
+        }
     }
 }

@@ -9,10 +9,10 @@ use super::Endpoint;
 
 /// A token with its log-probability, and those of the likeliest tokens at its place.
 #[derive(Clone, Debug)]
-pub(super) struct Scored {
-    pub(super) token: TokenId,
-    pub(super) logprob: f32,
-    pub(super) top: Vec<(TokenId, f32)>,
+pub(in crate::wire) struct Scored {
+    pub(in crate::wire) token: TokenId,
+    pub(in crate::wire) logprob: f32,
+    pub(in crate::wire) top: Vec<(TokenId, f32)>,
 }
 
 /// A token of a chat, with the likeliest at its place.
@@ -42,7 +42,7 @@ fn entry(token: TokenId, logprob: f32, tokenizer: Option<&dyn Tokenizer>) -> Ent
 }
 
 /// The log-probabilities of tokens that begin at a character of the text; null if there are none.
-pub(super) fn logprobs(
+pub(in crate::wire) fn logprobs(
     endpoint: Endpoint,
     tokens: &[Scored],
     n_characters_before: usize,

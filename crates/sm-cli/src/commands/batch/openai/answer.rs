@@ -26,7 +26,7 @@ pub(in super::super) fn answered(
         fingerprint: None,
         tells_of_cache: false,
     };
-    line(recipient, 200, &completion(&head, completions, tokenizer))
+    line(recipient, 200, &completion(&head, completions, None, tokenizer))
 }
 
 /// The answer to a request that failed.
