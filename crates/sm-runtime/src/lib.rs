@@ -166,6 +166,8 @@ mod prompt_limit;
 mod request;
 mod rules;
 pub mod sampling;
+#[cfg(feature = "scripted")]
+mod scripted;
 mod sequence;
 mod source;
 mod speculate;

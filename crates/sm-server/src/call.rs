@@ -117,17 +117,20 @@ impl Meter {
     ///
     /// # Errors
     /// If the key has as many running as it may.
-    pub(crate) fn begin(request: &mut Request) -> Result<Self, ApiError> {
+    pub(crate) fn begin() -> Result<Self, ApiError> {
         let call = Call::current();
         let key = call.as_ref().and_then(|call| call.key());
-        let mut permit = None;
-        if let Some(key) = key {
-            permit = key.begin()?;
+        let permit = key.map_or(Ok(None), |key| key.begin())?;
+        Ok(Self { call, _permit: permit, n_tokens: 0, is_finished: false })
+    }
+
+    /// Gives the request the priority, the share and the cache of its key.
+    pub(crate) fn apply(&self, request: &mut Request) {
+        if let Some(key) = self.call.as_ref().and_then(|call| call.key()) {
             request.client = key.client();
             request.priority = key.priority(request.priority);
             request.salt = key.salt(&request.salt);
         }
-        Ok(Self { call, _permit: permit, n_tokens: 0, is_finished: false })
     }
 
     /// Counts an event.

@@ -16,9 +16,12 @@
 //! assert_eq!((answer.calls[0].name.as_str(), answer.calls[0].arguments.as_str()), ("weather", r#"{"city": "Graz"}"#));
 //! ```
 
+mod adapted;
 mod answer;
 mod calls;
+mod choice;
 mod form;
+mod grammar;
 mod harmony;
 mod ids;
 pub mod reasoning;
@@ -27,7 +30,9 @@ mod splitter;
 mod tests;
 mod tools;
 
+pub use adapted::adapted;
 pub use answer::{Answer, AnswerFormat, ToolCall};
+pub use choice::{ToolChoice, ToolUse};
 pub use form::ToolForm;
 pub use reasoning::AnswerStart;
 pub use splitter::{Piece, Splitter};

@@ -37,24 +37,39 @@ impl Generation {
     ///
     /// # Errors
     /// If the request is invalid, or the engine's queue is full.
-    pub(crate) async fn start(app: &App, model: ModelHandle, mut request: Request) -> Result<Self, ApiError> {
-        let meter = Meter::begin(&mut request)?;
-        limit_time(&mut request, app.config().request_timeout);
-        let limit_ms = request.options.limits.max_time_ms;
+    pub(crate) async fn start(app: &App, model: ModelHandle, request: Request) -> Result<Self, ApiError> {
+        Ok(Self::start_with(app, model, |_| Ok((request, ()))).await?.0)
+    }
+
+    /// As [`Generation::start`], with a request that is prepared for the model on the thread that may block.
+    ///
+    /// # Errors
+    /// As [`Generation::start`]; those of `prepare`.
+    pub(crate) async fn start_with<T: Send + 'static>(
+        app: &App,
+        model: ModelHandle,
+        prepare: impl FnOnce(&ModelHandle) -> Result<(Request, T), ApiError> + Send + 'static,
+    ) -> Result<(Self, T), ApiError> {
+        let meter = Meter::begin()?;
         let engine = Engine::clone(&model);
+        let request_timeout = app.config().request_timeout;
         let starting = blocking(app, move || {
+            let (mut request, prepared) = prepare(&model)?;
+            meter.apply(&mut request);
+            limit_time(&mut request, request_timeout);
+            let limit_ms = request.options.limits.max_time_ms;
             let start = answer_start(&model, &request.prompt);
             let events = model.stream(request)?;
-            Ok((model, start, events))
+            Ok((Self { model, start, events, meter, queue_deadline: None, limit_ms }, prepared))
         });
-        let (model, start, events) = starting.await.map_err(|error| match error.is_overload() {
+        let (mut started, prepared) = starting.await.map_err(|error| match error.is_overload() {
             true => error.retry_after(app.load().retry_after(&engine.stats())),
             false => error,
         })?;
-        tracing::debug!(request = events.id().0, "queued");
+        tracing::debug!(request = started.events.id().0, "queued");
         let queue_timeout = app.config().queue_timeout;
-        let queue_deadline = queue_timeout.map(|limit| Box::pin(tokio::time::sleep(limit)));
-        Ok(Self { model, start, events, meter, queue_deadline, limit_ms })
+        started.queue_deadline = queue_timeout.map(|limit| Box::pin(tokio::time::sleep(limit)));
+        Ok((started, prepared))
     }
 
     /// Waits for the end.
@@ -171,12 +186,8 @@ pub(crate) fn answer_format(app: &App, model: &ModelHandle, tools: &[Value]) -> 
 /// Where the answer to a prompt starts. Only messages are answered; all else is continued.
 fn answer_start(model: &ModelHandle, prompt: &Prompt) -> AnswerStart {
     let Prompt::Messages(request) = prompt else { return AnswerStart::default() };
-    let Ok(template) = model.model().chat_template() else { return AnswerStart::default() };
-    if !AnswerStart::depends_on_prompt(&template.source(request.has_tools())) {
-        return AnswerStart::default();
-    }
-    // A template that fails, fails the request.
-    request.to_text(template).map(|prompt| AnswerStart::after_prompt(&prompt)).unwrap_or_default()
+    let template = model.model().chat_template();
+    template.map(|template| AnswerStart::of_answer_to(request, template)).unwrap_or_default()
 }
 
 /// Turns a generation's events into pieces of a response.

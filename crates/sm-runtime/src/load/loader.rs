@@ -95,10 +95,19 @@ impl Loader {
     /// # Errors
     /// If an option is invalid, the model cannot be read or is not supported, the attached tokenizer does not fit it, or
     /// memory is insufficient ([`LoadError::InsufficientMemory`](crate::LoadError::InsufficientMemory)).
-    pub fn plan(self) -> Result<PlannedLoad, Error> {
+    #[cfg_attr(not(feature = "scripted"), expect(unused_mut, reason = "only scripts bring options along"))]
+    pub fn plan(mut self) -> Result<PlannedLoad, Error> {
         self.options.validate()?;
         self.executor.validate()?;
-        let backend = backend::open(&self.options.device)?;
+        let backend = match &self.model {
+            #[cfg(feature = "scripted")]
+            ModelRef::Scripted(path) => {
+                let script = crate::scripted::Script::read(path)?;
+                self.options.chat_template.get_or_insert_with(|| script.template().to_owned());
+                script.backend(self.tokenizer()?)
+            }
+            _ => backend::open(&self.options.device)?,
+        };
         let model = self.model.open(&self.options.of_model())?;
         let limits = executor_limits(&*backend, &model.plan, &self.executor, WeightState::NotLoaded)?;
         // Read an attached tokenizer now, because it may not fit; the model's own is read in parallel with the weights.

@@ -1,10 +1,12 @@
 //! The format of a model's answers, and whole answers.
 
 use serde_json::Value;
-use sm_runtime::{ChatTemplate, SpecialTokens};
+use sm_runtime::model::tokenizer::Tokenizer;
+use sm_runtime::{ChatTemplate, Grammar, SpecialTokens};
 
+use super::grammar::Wanted;
 use super::tools::Tools;
-use super::{AnswerStart, Piece, Splitter, ToolForm};
+use super::{AnswerStart, Piece, Splitter, ToolForm, ToolUse};
 
 /// How a model marks what it thinks and calls, and what it may call.
 #[derive(Clone, Debug)]
@@ -47,6 +49,21 @@ impl AnswerFormat {
             || self.has_special_thoughts
             || (self.form.has_special_marks() && !self.tools.is_empty());
         if are_marks { SpecialTokens::Keep } else { SpecialTokens::Skip }
+    }
+
+    /// The grammar of answers that use the tools like this; `None` if whatever the model writes is right. `content` is the form of
+    /// answers without calls.
+    ///
+    /// # Errors
+    /// If the forms of text and calls cannot be combined.
+    pub fn grammar(
+        &self,
+        tool_use: &ToolUse,
+        content: Option<&Grammar>,
+        start: AnswerStart,
+        tokenizer: Option<&dyn Tokenizer>,
+    ) -> Result<Option<Grammar>, String> {
+        Wanted { form: self.form, tools: &self.tools, tool_use, content, start, tokenizer }.grammar()
     }
 
     /// A splitter of an answer. Answers with different `seed`s have calls with different ids.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use sm_runtime::{ChatRequest, ChatTemplate};
+
 /// The marks around a model's thoughts.
 const MARKS: [(&str, &str); 3] =
     [("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>")];
@@ -30,9 +32,18 @@ impl AnswerStart {
         Self { thinks_until: open.map(|(_, close)| *close) }
     }
 
-    /// Whether a template can open the thoughts: only then does the prompt matter.
-    pub fn depends_on_prompt(template: &str) -> bool {
-        MARKS.iter().any(|(open, _)| template.contains(open))
+    /// The mark that ends the thoughts, if the prompt has opened them.
+    pub(super) fn end_of_thoughts(self) -> Option<&'static str> {
+        self.thinks_until
+    }
+
+    /// Where the answer to messages starts. Renders them if the template can open the thoughts; one that fails, fails the request.
+    pub fn of_answer_to(request: &ChatRequest, template: &ChatTemplate) -> Self {
+        let source = template.source(request.has_tools());
+        if !MARKS.iter().any(|(open, _)| source.contains(open)) {
+            return Self::default();
+        }
+        request.to_text(template).map(|prompt| Self::after_prompt(&prompt)).unwrap_or_default()
     }
 }
 

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
+use axum::http::header;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
@@ -11,8 +12,9 @@ use sm_runtime::{Completion, GenerationOptions, ModelHandle, SamplingOptions, To
 
 use crate::app::App;
 use crate::error::{ApiError, Envelope};
-use crate::generation::{ChunkStream, Chunks, Generation, answer_format};
-use crate::wire::openai::{ChatReading, ChunkWriter, Endpoint, ResponseHead, completion, read};
+use crate::generation::{ChunkStream, Chunks, Generation};
+use crate::wire::FieldError;
+use crate::wire::openai::{AnswerShape, ChunkWriter, Endpoint, ResponseHead, completion, read};
 
 /// How often a stream that has nothing to say sends a comment, so that nobody takes it for dead.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -26,25 +28,40 @@ pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result
         Some(other) => return Err(ApiError::invalid("model", format!("model: must be a text, not {other}"))),
     };
     let model = app.model(name).await?;
-    let mut call = read(endpoint, &body, defaults(&model, endpoint))
-        .map_err(|error| ApiError::invalid(&error.field, error.to_string()))?;
-    let format = (endpoint == Endpoint::ChatCompletions).then(|| answer_format(app, &model, &call.tools));
-    if let Some(format) = &format {
-        call.request.options.special_tokens = format.special_tokens();
-    }
-    let head = head(endpoint, &model);
-    let n = call.request.n;
-    let generation = Generation::start(app, model, call.request).await?;
-    let start = generation.start;
-    let reading = format.map(|format| ChatReading { format, start });
+    let mut call = read(endpoint, &body, defaults(&model, endpoint)).map_err(invalid)?;
+    let (head, form) = (head(endpoint, &model), app.config().tool_form);
+    let (generation, (call, reading)) = Generation::start_with(app, model, move |model| {
+        let reading = call.prepare(model.model(), form).map_err(invalid)?;
+        Ok((call.request.clone(), (call, reading)))
+    })
+    .await?;
     let tokenizer = generation.model.tokenizer().cloned();
-    if call.is_stream {
-        let writer = ChunkWriter::new(head, n, reading.as_ref(), tokenizer, call.includes_usage);
+    let shape = AnswerShape { head, reading, extras: call.extras, tokenizer };
+    let mut response = if call.is_stream {
+        let writer = ChunkWriter::new(shape, call.request.n, None);
         let events = ChunkStream::new(generation, EventWriter(writer));
-        return Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
+        Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+    } else {
+        Json(completion(&shape, &generation.finish().await?)).into_response()
+    };
+    warn(&mut response, &call.warnings);
+    Ok(response)
+}
+
+fn invalid(error: FieldError) -> ApiError {
+    ApiError::invalid(&error.field, error.to_string())
+}
+
+/// Tells in headers what was left out.
+fn warn(response: &mut Response, warnings: &[String]) {
+    for warning in warnings {
+        // As in RFC 9111: 299 is any lasting warning, "-" whoever answers.
+        let text: String = warning.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect();
+        let value = format!("299 - \"{}\"", text.replace('\\', "").replace('"', "'"));
+        if let Ok(value) = value.parse() {
+            response.headers_mut().append(header::WARNING, value);
+        }
     }
-    let completions = generation.finish().await?;
-    Ok(Json(completion(&head, &completions, reading.as_ref(), tokenizer.as_deref())).into_response())
 }
 
 /// The object of a body.

@@ -8,7 +8,7 @@ mod body;
 mod chunks;
 mod logprobs;
 
-pub use answer::{ChatReading, ModelList, ModelObject, ResponseHead, completion};
+pub use answer::{AnswerShape, ChatReading, Extras, ModelList, ModelObject, ResponseHead, completion};
 pub use body::{Call, read};
 pub use chunks::ChunkWriter;
 pub(super) use logprobs::{Scored, logprobs};

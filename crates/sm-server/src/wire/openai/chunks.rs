@@ -1,64 +1,74 @@
 //! Answers as streams: a chunk for each event of a choice.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
-use sm_runtime::model::tokenizer::Tokenizer;
-use sm_runtime::{Completion, TokenEvent};
+use sm_runtime::{Completion, TokenEvent, TokenId};
 
-use super::answer::usage;
+use super::answer::{self, usage};
 use super::logprobs::{Scored, logprobs as scores};
-use super::{ChatReading, Endpoint, ResponseHead, finish_reason, finish_reason_of_calls};
+use super::{AnswerShape, Endpoint, finish_reason, finish_reason_of_calls};
 use crate::chat::{Piece, Splitter};
 
 /// Writes the chunks of an answer.
 #[derive(Debug)]
 pub struct ChunkWriter {
-    head: ResponseHead,
-    tokenizer: Option<Arc<dyn Tokenizer>>,
-    includes_usage: bool,
+    shape: AnswerShape,
     choices: Vec<Choice>,
+    /// Tokens of the prompt, if they are known.
+    n_prompt: Option<usize>,
 }
 
 /// What is not sent yet of a choice: log-probabilities of tokens whose text is still incomplete go out with the text.
 #[derive(Clone, Debug)]
 struct Choice {
     pending: Vec<Scored>,
+    /// Ids that are not sent yet.
+    ids: Vec<TokenId>,
     n_characters: usize,
+    n_tokens: usize,
     /// Reads the answer of a chat.
     splitter: Option<Splitter>,
+    hides_reasoning: bool,
 }
 
 impl ChunkWriter {
-    /// A writer for an answer of `n` choices.
-    pub fn new(
-        head: ResponseHead,
-        n: usize,
-        reading: Option<&ChatReading>,
-        tokenizer: Option<Arc<dyn Tokenizer>>,
-        includes_usage: bool,
-    ) -> Self {
+    /// A writer for an answer of `n` choices to a prompt of `n_prompt` tokens.
+    pub fn new(shape: AnswerShape, n: usize, n_prompt: Option<usize>) -> Self {
         let choice = |index| Choice {
             pending: Vec::new(),
+            ids: Vec::new(),
             n_characters: 0,
-            splitter: reading.map(|reading| reading.format.splitter(reading.start, head.call_seed(index))),
+            n_tokens: 0,
+            splitter: shape
+                .reading
+                .as_ref()
+                .map(|reading| reading.format.splitter(reading.start, shape.head.call_seed(index))),
+            hides_reasoning: shape.extras.hides_reasoning,
         };
         let choices = (0..n).map(choice).collect();
-        Self { head, tokenizer, includes_usage, choices }
+        Self { shape, choices, n_prompt }
     }
 
     fn chunk(&self, choices: Value) -> Value {
-        let mut chunk = self.head.object(true);
+        let mut chunk = self.shape.head.object(true);
         chunk["choices"] = choices;
-        if self.includes_usage {
-            chunk["usage"] = Value::Null;
+        match self.n_prompt {
+            Some(prompt_tokens) if self.shape.extras.has_running_usage => {
+                let completion_tokens: usize = self.choices.iter().map(|choice| choice.n_tokens).sum();
+                chunk["usage"] = json!({
+                    "prompt_tokens": prompt_tokens,
+                    "completion_tokens": completion_tokens,
+                    "total_tokens": prompt_tokens + completion_tokens,
+                });
+            }
+            _ if self.shape.extras.includes_usage => chunk["usage"] = Value::Null,
+            _ => {}
         }
         chunk
     }
 
     /// The chunks before the first token: whose turn it is, for each choice of a chat.
     pub fn begin(&self) -> Vec<Value> {
-        match self.head.endpoint {
+        match self.shape.head.endpoint {
             Endpoint::ChatCompletions => (0..self.choices.len())
                 .map(|index| {
                     let delta = json!({"role": "assistant", "content": "", "refusal": null});
@@ -77,10 +87,17 @@ impl ChunkWriter {
         let Some(choice) = self.choices.get_mut(event.choice) else {
             return chunks;
         };
-        if let (Some(token), Some(logprob)) = (event.token, event.logprob) {
-            // The token that ends an answer is no part of it.
-            if event.finish_reason.is_none() || !event.text.is_empty() {
-                choice.pending.push(Scored { token, logprob, top: event.top_logprobs.clone() });
+        // The token that ends an answer is no part of it.
+        let token = event.token.filter(|_| event.finish_reason.is_none() || !event.text.is_empty());
+        if let Some(token) = token {
+            choice.n_tokens += 1;
+            choice.ids.push(token);
+            if event.logprob.is_some() {
+                choice.pending.push(Scored {
+                    token,
+                    logprob: event.logprob,
+                    top: event.top_logprobs.clone(),
+                });
             }
         }
         let pieces = choice.pieces(event);
@@ -88,27 +105,31 @@ impl ChunkWriter {
         if choice.splitter.as_ref().is_some_and(|splitter| splitter.n_calls() > 0) {
             reason = reason.map(finish_reason_of_calls);
         }
-        let mut logprobs = Value::Null;
+        let (mut logprobs, mut ids) = (Value::Null, Vec::new());
         if !pieces.is_empty() || reason.is_some() {
             let pending = std::mem::take(&mut choice.pending);
+            ids = std::mem::take(&mut choice.ids);
             let before = choice.n_characters;
             choice.n_characters += event.text.chars().count();
-            logprobs = scores(self.head.endpoint, &pending, before, self.tokenizer.as_deref());
+            logprobs = scores(self.shape.head.endpoint, &pending, before, self.shape.tokenizer.as_deref());
         }
-        let key = match self.head.endpoint {
+        let key = match self.shape.head.endpoint {
             Endpoint::ChatCompletions => "delta",
             Endpoint::Completions => "text",
         };
         let index = event.choice;
-        // Log-probabilities go with the first piece; those of tokens without one, with the end.
-        for piece in pieces {
-            let logprobs = std::mem::take(&mut logprobs);
-            let choice = json!({"index": index, key: piece, "logprobs": logprobs, "finish_reason": null});
-            chunks.push(self.chunk(json!([choice])));
+        let mut pieces: Vec<(Value, Option<&str>)> = pieces.into_iter().map(|piece| (piece, None)).collect();
+        if reason.is_some() {
+            pieces.push((if key == "delta" { json!({}) } else { json!("") }, reason));
         }
-        if let Some(reason) = reason {
-            let piece = if key == "delta" { json!({}) } else { json!("") };
-            let choice = json!({"index": index, key: piece, "logprobs": logprobs, "finish_reason": reason});
+        // Log-probabilities and ids go with the first piece; those of tokens without one, with the end.
+        for (piece, reason) in pieces {
+            let logprobs = std::mem::take(&mut logprobs);
+            let mut choice =
+                json!({"index": index, key: piece, "logprobs": logprobs, "finish_reason": reason});
+            if self.shape.extras.has_token_ids {
+                choice["token_ids"] = answer::ids(&std::mem::take(&mut ids));
+            }
             chunks.push(self.chunk(json!([choice])));
         }
         chunks
@@ -116,9 +137,9 @@ impl ChunkWriter {
 
     /// The chunk after the last event, with the usage, if it was asked for.
     pub fn end(&self, completions: &[Completion]) -> Option<Value> {
-        self.includes_usage.then(|| {
+        self.shape.extras.includes_usage.then(|| {
             let mut chunk = self.chunk(json!([]));
-            chunk["usage"] = usage(&self.head, completions);
+            chunk["usage"] = usage(&self.shape, completions);
             chunk
         })
     }
@@ -134,7 +155,8 @@ impl Choice {
         if event.finish_reason.is_some() {
             pieces.extend(splitter.finish());
         }
-        pieces.into_iter().map(delta).collect()
+        let is_shown = |piece: &Piece| !(self.hides_reasoning && matches!(piece, Piece::Reasoning(_)));
+        pieces.into_iter().filter(is_shown).map(delta).collect()
     }
 }
 
