@@ -5,9 +5,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use sm_runtime::{Completion, ModelHandle, TokenEvent};
 
 use crate::app::App;
-use crate::chat::{Answer, AnswerFormat, Piece, Splitter};
+use crate::chat::{Answer, AnswerFormat, Piece, Splitter, ToolForm};
 use crate::error::ApiError;
-use crate::generation::{Chunks, Generation, answer_format};
+use crate::generation::{Chunks, Generation};
 use crate::openai::create::id;
 use crate::wire::openai::Call;
 
@@ -96,9 +96,14 @@ impl Answering {
     /// # Errors
     /// As [`Generation::start`].
     pub(crate) async fn start(app: &App, model: ModelHandle, mut call: Call) -> Result<Self, ApiError> {
-        let format = answer_format(app, &model, &call.tools);
-        call.request.options.special_tokens = format.special_tokens();
-        let generation = Generation::start(app, model, call.request).await?;
+        let form = app.config().tool_form;
+        let (generation, reading) = Generation::start_with(app, model, move |model| {
+            let reading = call.prepare(model.model(), form)?;
+            Ok((call.request, reading))
+        })
+        .await?;
+        // Without a template the request has failed.
+        let format = reading.map_or_else(|| AnswerFormat::new(ToolForm::Hermes, &[]), |reading| reading.format);
         let mut hasher = DefaultHasher::new();
         id().hash(&mut hasher);
         Ok(Self { generation, format, seed: hasher.finish() })

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures_core::Stream;
-use serde_json::Value;
 use sm_runtime::{
     Completion, Engine, FinishReason, ModelHandle, Prompt, Request, RequestStatus, TokenEvent, TokenStream,
 };
@@ -15,7 +14,7 @@ use tokio::time::Sleep;
 
 use crate::app::App;
 use crate::call::Meter;
-use crate::chat::{AnswerFormat, AnswerStart, ToolForm};
+use crate::chat::AnswerStart;
 use crate::error::ApiError;
 
 /// A running request, whose model stays loaded. Dropping it cancels the request.
@@ -172,15 +171,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
     });
     let broken = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
     done.await.map_err(broken)?
-}
-
-/// The format of a model's answers to a request with these tools.
-pub(crate) fn answer_format(app: &App, model: &ModelHandle, tools: &[Value]) -> AnswerFormat {
-    let format = match model.model().chat_template() {
-        Ok(template) => AnswerFormat::of_template(template, tools),
-        Err(_) => AnswerFormat::new(ToolForm::Hermes, tools),
-    };
-    app.config().tool_form.into_iter().fold(format, AnswerFormat::with_form)
 }
 
 /// Where the answer to a prompt starts. Only messages are answered; all else is continued.

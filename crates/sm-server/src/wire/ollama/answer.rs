@@ -93,7 +93,7 @@ impl AnswerHead {
         self.finish(&mut line, Outcome::Complete(completion));
         let pairs = completion.tokens.iter().zip(&completion.logprobs);
         let scored =
-            pairs.map(|(token, of)| Scored { token: *token, logprob: of.logprob, top: of.top.clone() });
+            pairs.map(|(token, of)| Scored { token: *token, logprob: Some(of.logprob), top: of.top.clone() });
         set_logprobs(&mut line, &scored.collect::<Vec<_>>(), tokenizer);
         line
     }
@@ -182,7 +182,7 @@ impl AnswerWriter {
         if let (Some(token), Some(logprob)) = (event.token, event.logprob)
             && (event.finish_reason.is_none() || !event.text.is_empty())
         {
-            self.pending.push(Scored { token, logprob, top: event.top_logprobs.clone() });
+            self.pending.push(Scored { token, logprob: Some(logprob), top: event.top_logprobs.clone() });
         }
     }
 
