@@ -12,13 +12,14 @@ const NAMES: [(&str, &str); 4] =
     [("-sys", "--system"), ("-jf", "--json-schema"), ("-md", "--draft"), ("-np", "--parallel")];
 
 /// Options of `sm serve` that have another name, in vLLM, llama-server and SmallMind's original documents.
-const SERVE_NAMES: [(&str, &str); 7] = [
+const SERVE_NAMES: [(&str, &str); 8] = [
     ("--model-path", "--model"),
     ("--max-model-len", "--context"),
     ("--kv-cache-dtype", "--kv-type"),
     ("--max-num-batched-tokens", "--max-step-tokens"),
     ("--uds", "--unix-socket"),
-    ("-to", "--request-timeout"),
+    ("-to", "--write-timeout"),
+    ("--timeout", "--write-timeout"),
     ("--no-flash-attn", "--no-flash-attention"),
 ];
 

@@ -7,7 +7,7 @@
 //! | `POST /admin/models/unload` | `{"model", "grace_seconds"}` | unloads it; its requests have so long to finish |
 //! | `POST /admin/drain`, `POST /admin/resume` | | refuses new requests, takes them again |
 //! | `POST /admin/log-level` | `{"level"}` | changes what is logged |
-//! | `POST /admin/cache/reset` | | forgets all cached prefixes that no request holds |
+//! | `POST /admin/cache/reset` | | forgets all cached answers, and cached prefixes that no request holds |
 //! | `POST /admin/reconfigure` | `{"model", "max_batch_size", …}` | changes an engine without a restart |
 
 use std::time::Duration;
@@ -138,6 +138,7 @@ async fn log_level(State(app): State<App>, body: Bytes) -> Answer {
 }
 
 async fn reset_cache(State(app): State<App>) -> Answer {
+    app.response_cache().clear();
     let models = app.models().clone();
     let held_bytes = blocking(move || models.trim_memory()).await?;
     Ok(Json(json!({"status": "reset", "held_bytes": held_bytes})))

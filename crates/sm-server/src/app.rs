@@ -14,6 +14,7 @@ use crate::keeper::Keeper;
 use crate::keys::{Keys, Visitors};
 use crate::load::Load;
 use crate::metrics::Metrics;
+use crate::response_cache::ResponseCache;
 use crate::{ServerConfig, ServerError};
 
 /// The state of a server. Clones share it.
@@ -33,6 +34,7 @@ struct Inner {
     visitors: Option<Visitors>,
     keeper: Keeper,
     load: Load,
+    response_cache: ResponseCache,
     /// How the first load of the default model ended.
     first_load: OnceLock<Result<(), String>>,
     expiries: Expiries,
@@ -49,6 +51,7 @@ impl App {
             visitors: config.rate_limit.map(Visitors::new),
             keeper: Keeper::new(models.clone(), &config),
             load: Load::default(),
+            response_cache: ResponseCache::new(config.response_cache, config.response_cache_age),
             first_load: OnceLock::new(),
             expiries: Expiries::new(models.clone()),
             is_draining: AtomicBool::new(false),
@@ -81,6 +84,10 @@ impl App {
 
     pub(crate) fn keeper(&self) -> &Keeper {
         &self.0.keeper
+    }
+
+    pub(crate) fn response_cache(&self) -> &ResponseCache {
+        &self.0.response_cache
     }
 
     pub(crate) fn load(&self) -> &Load {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sm_runtime::RecentMetrics;
 
 use crate::chat::ToolForm;
+use crate::filter::ContentFilter;
 use crate::keys::{KeySources, RateLimit};
 use crate::loading::LoadProgress;
 use crate::metrics::Metrics;
@@ -59,6 +60,11 @@ pub struct ServerConfig {
     pub pinned_models: Vec<String>,
     /// The sink of the models' metrics, from which `/stats` tells how long steps and requests take. None by default.
     pub recent: Option<Arc<RecentMetrics>>,
+    /// Answers to greedy and seeded requests that are kept, to be sent again. 0 by default: none.
+    pub response_cache: usize,
+    /// How long they are kept. 5 minutes by default.
+    pub response_cache_age: Duration,
+    pub(crate) content_filter: Option<Arc<dyn ContentFilter>>,
     pub(crate) keys: KeySources,
     pub(crate) metrics: Metrics,
     pub(crate) loading: LoadProgress,
@@ -109,6 +115,9 @@ impl ServerConfig {
             idle_unload: None,
             pinned_models: Vec::new(),
             recent: None,
+            response_cache: 0,
+            response_cache_age: Duration::from_secs(300),
+            content_filter: None,
             keys: KeySources::default(),
             metrics: Metrics::default(),
             loading: LoadProgress::default(),
@@ -130,6 +139,8 @@ impl ServerConfig {
         max_models: Option<usize>,
         idle_unload: Option<Duration>,
         pinned_models: Vec<String>,
+        response_cache: usize,
+        response_cache_age: Duration,
     }
 
     /// Sets [`ServerConfig::tool_form`](field@ServerConfig::tool_form).
@@ -163,6 +174,12 @@ impl ServerConfig {
     pub fn keys_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.keys.file = Some(path.into());
         self
+    }
+
+    /// Sets what decides which texts are served.
+    #[must_use]
+    pub fn content_filter(self, filter: impl ContentFilter + 'static) -> Self {
+        Self { content_filter: Some(Arc::new(filter)), ..self }
     }
 
     /// Sets the metrics, whose [sinks](Metrics::sink) the models' specifications have.

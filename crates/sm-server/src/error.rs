@@ -44,6 +44,12 @@ pub enum ServerError {
         /// What is wrong.
         message: String,
     },
+    /// The terms of a content filter cannot be used.
+    #[error("cannot filter by these terms: {message}; use fewer")]
+    Filter {
+        /// What is wrong.
+        message: String,
+    },
     /// The listener failed.
     #[error("serving failed: {0}")]
     Serve(#[source] std::io::Error),

@@ -188,7 +188,11 @@ async fn watch_keys(app: &App, reload: &Notify) {
             false => Ok(false),
         });
         match read.await {
-            Ok(Ok(true)) => tracing::info!("the keys were read again"),
+            Ok(Ok(true)) => {
+                // A key may no longer have the model that has answered it.
+                app.response_cache().clear();
+                tracing::info!("the keys were read again");
+            }
             Ok(Ok(false)) => {}
             Ok(Err(error)) => tracing::error!(%error, "the keys stay as they were"),
             Err(error) => tracing::error!(%error, "reading the keys panicked"),

@@ -4,11 +4,11 @@ mod args;
 mod stop;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sm_runtime::{DType, ModelRef, Models};
-use sm_server::{LoadProgress, Metrics, Server, ServerConfig};
+use sm_server::{LoadProgress, Metrics, Server, ServerConfig, TermFilter};
 use tokio::runtime;
 
 pub(crate) use args::Args;
@@ -53,15 +53,12 @@ pub(crate) fn run(args: &mut Args, console: &Console) -> Result<(), Failure> {
 }
 
 async fn serve(args: &Args, models: Models, config: ServerConfig, console: &Console) -> Result<(), Failure> {
-    let mut server = bind(args, models, config).await?;
+    let (mut server, place) = bind(args, models, config).await?;
     if let Some(port) = args.metrics_port {
         let address = SocketAddr::new(args.host, port).to_string();
         server = server.metrics_on(&address).await?;
     }
-    match &args.unix_socket {
-        Some(path) => console.line(format_args!("listening on {}", path.display()))?,
-        None => console.line(format_args!("listening on http://{}", server.address()))?,
-    }
+    console.line(format_args!("listening on {place}"))?;
     if let Some(address) = server.metrics_address() {
         console.line(format_args!("metrics on http://{address}/metrics"))?;
     }
@@ -70,13 +67,17 @@ async fn serve(args: &Args, models: Models, config: ServerConfig, console: &Cons
     Ok(())
 }
 
-async fn bind(args: &Args, models: Models, config: ServerConfig) -> Result<Server, Failure> {
+/// Listens, and says where.
+async fn bind(args: &Args, models: Models, config: ServerConfig) -> Result<(Server, String), Failure> {
     #[cfg(unix)]
     if let Some(path) = &args.unix_socket {
-        return Ok(Server::bind_unix(path, models, config)?);
+        let server = Server::bind_unix(path, models, config)?;
+        return Ok((server, path.display().to_string()));
     }
     let address = SocketAddr::new(args.host, args.port).to_string();
-    Ok(Server::bind(&address, models, config).await?)
+    let server = Server::bind(&address, models, config).await?;
+    let place = format!("http://{}", server.address());
+    Ok((server, place))
 }
 
 /// All models, and the name of the first.
@@ -133,12 +134,20 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
         .rate_limit(args.rate_limit)
         .max_models(args.max_models.map(std::num::NonZeroUsize::get))
         .idle_unload(limit(args.idle_unload))
-        .pinned_models(args.pin.clone());
+        .pinned_models(args.pin.clone())
+        .response_cache(args.response_cache)
+        .response_cache_age(seconds(args.response_cache_age));
     config = args.api_key.iter().fold(config, ServerConfig::api_key);
     config = args.admin_key.iter().fold(config, ServerConfig::admin_key);
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path);
+        text.map_err(|source| Failure::File { action: "read", path: path.clone(), source })
+    };
+    if let Some(path) = &args.content_filter {
+        config = config.content_filter(TermFilter::new(&read(path)?)?);
+    }
     if let Some(path) = &args.api_key_file {
-        let read = std::fs::read_to_string(path);
-        let text = read.map_err(|source| Failure::File { action: "read", path: path.clone(), source })?;
+        let text = read(path)?;
         let keys = text.lines().map(str::trim).filter(|key| !key.is_empty());
         config = keys.fold(config, ServerConfig::api_key);
     }

@@ -9,9 +9,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 
+use super::recall::recall;
 use crate::app::App;
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::filter;
 
 /// How much of a body that is too large is still read and thrown away, so that the client reads the answer: many send all first,
 /// and see only a broken connection otherwise.
@@ -42,7 +44,12 @@ pub(crate) async fn read_body(State(app): State<App>, request: Request, next: Ne
             if let Some(call) = Call::current() {
                 call.set_body_bytes(body.len() as u64);
             }
-            next.run(Request::from_parts(parts, Body::from(body))).await
+            if let Some(filter) = &app.config().content_filter
+                && let Err(error) = filter::check(filter, &body)
+            {
+                return error.into_response();
+            }
+            recall(&app, parts, body, next).await
         }
         Ok(Err(error)) => error.into_response(),
         Err(_) => {

@@ -9,7 +9,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use sm_runtime::BatchingConfig;
-use sm_server::ServerConfig;
+use sm_server::{ServerConfig, TermFilter};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -240,5 +240,35 @@ async fn a_request_that_waits_or_runs_for_too_long_is_ended() {
     server.ready().await;
     let response = server.complete(&story(1000)).await;
     assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn unwanted_content_is_refused_in_the_words_of_the_documents() {
+    let filter = TermFilter::new("forbidden fruit\n").unwrap();
+    let server = Running::with(ServerConfig::new("demo").content_filter(filter)).await;
+    for (path, body) in [
+        ("/v1/completions", json!({"prompt": "The Forbidden Fruit"})),
+        ("/v1/chat/completions", json!({"messages": [{"role": "user", "content": "forbidden fruit"}]})),
+    ] {
+        let response = server.post(path, &body).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(error(response).await["message"], "Prohibited content in request");
+    }
+    assert_eq!(server.complete(&story(1)).await.status(), 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_can_only_be_one_is_sent_again() {
+    let server = Running::with(ServerConfig::new("demo").response_cache(10)).await;
+    let first = server.complete(&story(8)).await;
+    assert_eq!(first.headers()["x-cache"], "miss");
+    let second = server.complete(&story(8)).await;
+    assert_eq!(second.headers()["x-cache"], "hit");
+    assert_eq!(first.text().await.unwrap(), second.text().await.unwrap());
+    let mut other = story(8);
+    other["temperature"] = json!(1);
+    assert!(!server.complete(&other).await.headers().contains_key("x-cache"));
     server.stop().await;
 }

@@ -109,7 +109,6 @@ pub(crate) struct Args {
     /// Seconds that a request may take in all; 0 is no limit
     #[arg(
         long,
-        visible_alias = "timeout",
         value_name = "SECONDS",
         default_value_t = 0,
         help_heading = "Limits"
@@ -124,6 +123,12 @@ pub(crate) struct Args {
         help_heading = "Limits"
     )]
     pub(super) grace: u64,
+    /// Answers to greedy and seeded requests that are kept, to be sent again
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Limits")]
+    pub(super) response_cache: usize,
+    /// Seconds that they are kept
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, help_heading = "Limits")]
+    pub(super) response_cache_age: u64,
     /// How often each key or address may call each endpoint, as in 10/60 for 10 requests in 60 seconds
     #[arg(long, value_name = "N/SECONDS", help_heading = "Limits")]
     pub(super) rate_limit: Option<RateLimit>,
@@ -139,6 +144,9 @@ pub(crate) struct Args {
     /// Key for /admin; may be repeated
     #[arg(long, env = "SM_ADMIN_KEY", hide_env_values = true, value_name = "KEY", help_heading = "Access")]
     pub(super) admin_key: Vec<String>,
+    /// File of terms, one per line, that no request may contain
+    #[arg(long, value_name = "FILE", help_heading = "Access")]
+    pub(super) content_filter: Option<PathBuf>,
     /// Origin whose web pages may call, or *; may be repeated
     #[arg(long, value_name = "ORIGIN", help_heading = "Access")]
     pub(super) cors_allow_origin: Vec<String>,
