@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sm_runtime::{ModelHandle, Models};
+use sm_runtime::{GenerationOptions, ModelHandle, Models, SamplingOptions};
 use tokio::sync::Semaphore;
 
 use crate::call::Call;
@@ -14,6 +14,7 @@ use crate::keeper::Keeper;
 use crate::keys::{Keys, Visitors};
 use crate::load::Load;
 use crate::metrics::Metrics;
+use crate::response_store::ResponseStore;
 use crate::{ServerConfig, ServerError};
 
 /// The state of a server. Clones share it.
@@ -36,6 +37,7 @@ struct Inner {
     /// How the first load of the default model ended.
     first_load: OnceLock<Result<(), String>>,
     expiries: Expiries,
+    responses: ResponseStore,
 }
 
 impl App {
@@ -51,6 +53,7 @@ impl App {
             load: Load::default(),
             first_load: OnceLock::new(),
             expiries: Expiries::new(models.clone()),
+            responses: ResponseStore::default(),
             is_draining: AtomicBool::new(false),
             models,
             config,
@@ -111,6 +114,11 @@ impl App {
         &self.0.expiries
     }
 
+    /// The responses that later requests may go on from.
+    pub(crate) fn responses(&self) -> &ResponseStore {
+        &self.0.responses
+    }
+
     /// From now on new requests are refused.
     pub(crate) fn drain(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
@@ -123,6 +131,15 @@ impl App {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.0.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// The options of a request that sets none: those that the model's authors recommend, unless the server has its own, and as many
+    /// tokens as the context leaves.
+    pub(crate) fn defaults(&self, model: &ModelHandle) -> GenerationOptions {
+        let sampling = SamplingOptions::of_model(model.model().sampling_defaults());
+        let mut options = GenerationOptions::new().max_new_tokens(usize::MAX).sampling(sampling);
+        self.config().defaults.apply(&mut options);
+        options
     }
 
     /// A model by name, or the default model; loads it if necessary.

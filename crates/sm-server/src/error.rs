@@ -75,11 +75,6 @@ impl ApiError {
         Self { status, message: message.into(), param: None, code: None, is_schema: false, retry_after: None }
     }
 
-    /// The engine ended a request without a result.
-    pub(crate) fn no_answer() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the request ended without an answer")
-    }
-
     pub(crate) fn draining() -> Self {
         let message = "the server is shutting down; retry later, or on another server";
         Self { code: Some("draining"), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
