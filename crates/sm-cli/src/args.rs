@@ -23,7 +23,7 @@ pub(crate) use tokenizer::VocabularyArgs;
 use tracing_subscriber::filter::LevelFilter;
 
 /// The name of the built-in model.
-const DEMO: &str = "demo";
+pub(crate) const DEMO: &str = "demo";
 
 /// Options of every command.
 #[derive(Debug, clap::Args)]

@@ -127,11 +127,6 @@ impl Models {
         self.0.list()
     }
 
-    /// The engine of a model that is loaded, by name or alias. Neither loads the model nor keeps it loaded.
-    pub fn loaded_engine(&self, name: &str) -> Option<Engine> {
-        self.0.loaded(name)
-    }
-
     /// Bytes of the budget in use, including models being loaded or unloaded.
     pub fn used_bytes(&self) -> u64 {
         self.0.used_bytes()

@@ -9,7 +9,7 @@ use crate::chat::{Answer, AnswerFormat, Piece, Splitter, ToolForm};
 use crate::error::ApiError;
 use crate::generation::{Chunks, Generation};
 use crate::openai::create::id;
-use crate::wire::openai::Call;
+use crate::wire::openai::{Call, ChatReading};
 
 /// Writes the parts of an answer in the form of an API.
 pub(crate) trait PartWriter: Unpin + Send {
@@ -86,7 +86,7 @@ pub(crate) fn only(mut completions: Vec<Completion>) -> Result<Completion, ApiEr
 #[derive(Debug)]
 pub(crate) struct Answering {
     pub(crate) generation: Generation,
-    format: AnswerFormat,
+    reading: ChatReading,
     seed: u64,
 }
 
@@ -102,16 +102,18 @@ impl Answering {
             Ok((call.request, reading))
         })
         .await?;
-        // Without a template the request has failed.
-        let format = reading.map_or_else(|| AnswerFormat::new(ToolForm::Hermes, &[]), |reading| reading.format);
+        // A prompt that is no chat has no thoughts or calls.
+        let plain =
+            || ChatReading { format: AnswerFormat::new(ToolForm::Hermes, &[]), start: generation.start };
+        let reading = reading.unwrap_or_else(plain);
         let mut hasher = DefaultHasher::new();
         id().hash(&mut hasher);
-        Ok(Self { generation, format, seed: hasher.finish() })
+        Ok(Self { generation, reading, seed: hasher.finish() })
     }
 
     /// Tells the parts of the answer apart while it comes.
     pub(crate) fn splitter(&self) -> Splitter {
-        self.format.splitter(self.generation.start, self.seed)
+        self.reading.format.splitter(self.reading.start, self.seed)
     }
 
     /// Waits for the whole answer.
@@ -119,8 +121,7 @@ impl Answering {
     /// # Errors
     /// If the request fails.
     pub(crate) async fn finish(self) -> Result<(Answer, Completion), ApiError> {
-        let Self { generation, format, seed } = self;
-        let start = generation.start;
+        let Self { generation, reading: ChatReading { format, start }, seed } = self;
         let completion = only(generation.finish().await?)?;
         Ok((format.answer(&completion.text, start, seed), completion))
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sm_runtime::{ModelHandle, Models};
+use sm_runtime::{GenerationOptions, ModelHandle, Models, SamplingOptions};
 use tokio::sync::Semaphore;
 
 use crate::call::Call;
@@ -15,6 +15,7 @@ use crate::keys::{Keys, Visitors};
 use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::response_cache::ResponseCache;
+use crate::response_store::ResponseStore;
 use crate::{ServerConfig, ServerError};
 
 /// The state of a server. Clones share it.
@@ -38,6 +39,7 @@ struct Inner {
     /// How the first load of the default model ended.
     first_load: OnceLock<Result<(), String>>,
     expiries: Expiries,
+    responses: ResponseStore,
 }
 
 impl App {
@@ -54,6 +56,7 @@ impl App {
             response_cache: ResponseCache::new(config.response_cache, config.response_cache_age),
             first_load: OnceLock::new(),
             expiries: Expiries::new(models.clone()),
+            responses: ResponseStore::default(),
             is_draining: AtomicBool::new(false),
             models,
             config,
@@ -118,6 +121,11 @@ impl App {
         &self.0.expiries
     }
 
+    /// The responses that later requests may go on from.
+    pub(crate) fn responses(&self) -> &ResponseStore {
+        &self.0.responses
+    }
+
     /// From now on new requests are refused.
     pub(crate) fn drain(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
@@ -130,6 +138,15 @@ impl App {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.0.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// The options of a request that sets none: those that the model's authors recommend, unless the server has its own, and as many
+    /// tokens as the context leaves.
+    pub(crate) fn defaults(&self, model: &ModelHandle) -> GenerationOptions {
+        let sampling = SamplingOptions::of_model(model.model().sampling_defaults());
+        let mut options = GenerationOptions::new().max_new_tokens(usize::MAX).sampling(sampling);
+        self.config().defaults.apply(&mut options);
+        options
     }
 
     /// A model by name, or the default model; loads it if necessary.

@@ -25,6 +25,7 @@ mod grammar;
 mod harmony;
 mod ids;
 pub mod reasoning;
+pub(crate) mod regex;
 mod splitter;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sm_runtime::RecentMetrics;
+use sm_runtime::{GenerationOptions, RecentMetrics};
 
 use crate::chat::ToolForm;
 use crate::filter::ContentFilter;
@@ -60,6 +60,12 @@ pub struct ServerConfig {
     pub pinned_models: Vec<String>,
     /// The sink of the models' metrics, from which `/stats` tells how long steps and requests take. None by default.
     pub recent: Option<Arc<RecentMetrics>>,
+    /// Options of requests that set none, over those that the model's authors recommend. None by default.
+    pub defaults: RequestDefaults,
+    /// The file of the default model, as `/props` shows it. None by default.
+    pub model_path: Option<String>,
+    /// Whether `/slots` shows what runs. It does by default.
+    pub shows_slots: bool,
     /// Answers to greedy and seeded requests that are kept, to be sent again. 0 by default: none.
     pub response_cache: usize,
     /// How long they are kept. 5 minutes by default.
@@ -94,6 +100,27 @@ macro_rules! setters {
     };
 }
 
+/// Options of requests that set none.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct RequestDefaults {
+    /// The temperature.
+    pub temperature: Option<f32>,
+    /// The seed.
+    pub seed: Option<u64>,
+    /// The most tokens to generate.
+    pub max_tokens: Option<usize>,
+}
+
+impl RequestDefaults {
+    pub(crate) fn apply(self, options: &mut GenerationOptions) {
+        let sampling = &mut options.sampling;
+        sampling.temperature = self.temperature.unwrap_or(sampling.temperature);
+        sampling.seed = self.seed.or(sampling.seed);
+        options.limits.max_new_tokens = self.max_tokens.unwrap_or(options.limits.max_new_tokens);
+    }
+}
+
 impl ServerConfig {
     /// The defaults, with the model of requests that name none.
     pub fn new(default_model: impl Into<String>) -> Self {
@@ -115,6 +142,9 @@ impl ServerConfig {
             idle_unload: None,
             pinned_models: Vec::new(),
             recent: None,
+            defaults: RequestDefaults::default(),
+            model_path: None,
+            shows_slots: true,
             response_cache: 0,
             response_cache_age: Duration::from_secs(300),
             content_filter: None,

@@ -1,5 +1,6 @@
 //! From a request to a stream of its events.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use futures_core::Stream;
 use sm_runtime::{
-    Completion, Engine, FinishReason, ModelHandle, Prompt, Request, RequestStatus, TokenEvent, TokenStream,
+    Completion, Engine, FinishReason, ModelHandle, Prompt, Request, RequestHandle, RequestStatus, TokenEvent, TokenStream,
 };
 use tokio::time::Sleep;
 
@@ -92,6 +93,11 @@ impl Generation {
         }
     }
 
+    /// Tokens of the prompt; `None` in a session, whose context counts too.
+    pub(crate) fn n_prompt_tokens(&self) -> Option<usize> {
+        self.events.n_prompt_tokens()
+    }
+
     /// The next event, `None` after the last one.
     pub(crate) fn poll_event(
         &mut self,
@@ -140,6 +146,13 @@ fn limit_time(request: &mut Request, limit: Option<Duration>) {
     *own = Some(own.map_or(limit, |own| own.min(limit)));
 }
 
+/// Where the answer to a prompt starts. Only messages are answered; all else is continued.
+fn answer_start(model: &ModelHandle, prompt: &Prompt) -> AnswerStart {
+    let Prompt::Messages(request) = prompt else { return AnswerStart::default() };
+    let template = model.model().chat_template();
+    template.map(|template| AnswerStart::of_answer_to(request, template)).unwrap_or_default()
+}
+
 /// The completions of a request that nobody watches. One that runs out of time is an error, unlike that of a stream, whose
 /// text has arrived.
 ///
@@ -151,6 +164,37 @@ pub(crate) async fn complete(
     request: Request,
 ) -> Result<Vec<Completion>, ApiError> {
     Generation::start(app, model, request).await?.finish().await
+}
+
+/// The first completion of each request. As many are in the engine as it runs at a time, so that those of a long list leave its
+/// queue to others.
+///
+/// # Errors
+/// That of the first request that fails.
+pub(crate) async fn complete_all(
+    app: &App,
+    model: &ModelHandle,
+    requests: Vec<Request>,
+) -> Result<Vec<Completion>, ApiError> {
+    let mut meter = Meter::begin()?;
+    let n_parallel = model.stats().max_running.unwrap_or(8).max(1);
+    let mut running = VecDeque::<RequestHandle>::with_capacity(n_parallel);
+    let mut done = Vec::with_capacity(requests.len());
+    for mut request in requests {
+        meter.apply(&mut request);
+        if running.len() == n_parallel
+            && let Some(first) = running.pop_front()
+        {
+            done.extend(first.await?.into_iter().next());
+        }
+        let model = model.clone();
+        running.push_back(blocking(app, move || Ok(model.submit(request)?)).await?);
+    }
+    for handle in running {
+        done.extend(handle.await?.into_iter().next());
+    }
+    done.iter().for_each(|completion| meter.finish(std::slice::from_ref(completion)));
+    Ok(done)
 }
 
 /// Runs something that takes a while, such as tokenizing a prompt, on a thread that may block. Few do so at a time.
@@ -171,13 +215,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
     });
     let broken = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
     done.await.map_err(broken)?
-}
-
-/// Where the answer to a prompt starts. Only messages are answered; all else is continued.
-fn answer_start(model: &ModelHandle, prompt: &Prompt) -> AnswerStart {
-    let Prompt::Messages(request) = prompt else { return AnswerStart::default() };
-    let template = model.model().chat_template();
-    template.map(|template| AnswerStart::of_answer_to(request, template)).unwrap_or_default()
 }
 
 /// Turns a generation's events into pieces of a response.

@@ -19,6 +19,8 @@
 //! |---|---|
 //! | `POST /v1/chat/completions`, `POST /v1/completions` | text, at once or as a stream of server-sent events |
 //! | `GET /v1/models`, `GET /v1/models/{id}` | the models by name |
+//! | `/v1/responses`, `/v1/responses/{id}` | OpenAI's Responses API |
+//! | `/v1/messages`, `/v1/messages/count_tokens` | Anthropic's API |
 //! | `/api/chat`, `/api/generate`, `/api/tags`, … | Ollama's API |
 //! | `GET /health` | 200 while the process is alive and not draining |
 //! | `GET /ready` | 200 when the default model is loaded; until then 503 |
@@ -32,6 +34,7 @@
 
 mod admin;
 mod answering;
+mod anthropic;
 mod app;
 mod call;
 pub mod chat;
@@ -45,6 +48,9 @@ mod generation;
 mod health;
 mod keeper;
 mod keys;
+#[cfg(feature = "kv-events")]
+mod kv_events;
+mod llamacpp;
 mod load;
 mod loading;
 mod metrics;
@@ -53,15 +59,19 @@ mod middleware;
 mod ollama;
 mod openai;
 mod response_cache;
+mod response_store;
+mod responses;
 mod router;
 mod server;
 mod text;
 pub mod wire;
 
-pub use config::ServerConfig;
+pub use config::{RequestDefaults, ServerConfig};
 pub use error::ServerError;
 pub use filter::{ContentFilter, TermFilter};
 pub use keys::{NewKey, RateLimit};
+#[cfg(feature = "kv-events")]
+pub use kv_events::{KvEvents, KvEventsConfig};
 pub use loading::LoadProgress;
 pub use metrics::{Metrics, MetricsCompat};
 pub use server::{Reload, Server};

@@ -13,7 +13,9 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::middleware::{authorize, identify, read_body};
-use crate::{admin, documents, error, health, metrics_endpoint, ollama, openai, text};
+use crate::{
+    admin, anthropic, documents, error, health, llamacpp, metrics_endpoint, ollama, openai, responses, text,
+};
 
 /// All endpoints of a server.
 pub(crate) fn router(app: App) -> Router {
@@ -27,6 +29,19 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/models/{*id}", get(openai::models::one))
         .route("/v1/chat/completions", post(openai::chat::create))
         .route("/v1/completions", post(openai::completions::create))
+        .route("/v1/embeddings", post(openai::embeddings::create))
+        .route("/v1/health", get(health::health))
+        .route("/models", get(openai::models::list))
+        .route("/chat/completions", post(openai::chat::create))
+        .route("/completion", post(llamacpp::completion::create))
+        .route("/completions", post(llamacpp::completion::create))
+        .route("/embedding", post(llamacpp::embedding::create))
+        .route("/embeddings", post(llamacpp::embedding::create))
+        .route("/props", get(llamacpp::props::get))
+        .route("/slots", get(llamacpp::slots::get))
+        .merge(anthropic::routes())
+        .merge(ollama::routes())
+        .merge(responses::routes())
         .route("/generate", post(documents::generate::generate))
         .route("/generate/stream", post(documents::generate::stream))
         .route("/solve/math", post(documents::math::create))
@@ -36,7 +51,6 @@ pub(crate) fn router(app: App) -> Router {
         .route("/tokenize", post(text::tokenize::create))
         .route("/detokenize", post(text::detokenize::create))
         .route("/apply-template", post(text::apply_template::create))
-        .merge(ollama::routes())
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(max_body_bytes));

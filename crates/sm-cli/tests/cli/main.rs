@@ -5,6 +5,7 @@
 mod bad_input;
 mod batch;
 mod bench;
+mod bench_serve;
 mod chat;
 mod demo;
 mod familiar;

@@ -15,7 +15,12 @@ pub(crate) struct Serving {
 
 impl Serving {
     /// A server on a free port, and where that is.
-    pub(crate) fn start(args: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_in(args, &[])
+    }
+
+    /// As [`Serving::start`], in an environment with some variables.
+    pub(crate) fn start_in(args: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::spawn(args, variables).listening()
     }
 
@@ -113,7 +118,7 @@ impl Drop for Serving {
 
 #[test]
 fn the_demo_model_is_served_without_arguments_and_ends_on_a_signal() {
-    let mut serving = Serving::start(&["--alias", "gpt-4o", "--grace", "5"], &[]);
+    let mut serving = Serving::start(&["--alias", "gpt-4o", "--grace", "5"]);
     assert_eq!(serving.request("GET /health", ""), (200, "{\"status\":\"healthy\"}".to_owned()));
     let body = r#"{"model": "gpt-4o", "messages": [{"role": "user", "content": "What is 1 + 1?"}], "temperature": 0}"#;
     let (status, answer) = serving.request("POST /v1/chat/completions", body);
@@ -132,7 +137,7 @@ fn the_demo_model_is_served_without_arguments_and_ends_on_a_signal() {
 
 #[test]
 fn an_address_that_is_taken_is_an_error_that_names_it() {
-    let serving = Serving::start(&[], &[]);
+    let serving = Serving::start(&[]);
     let port = serving.address.rsplit(':').next().unwrap();
     let error = super::run::sm(&["serve", "--port", port]).error(1);
     assert!(error.contains(&serving.address), "{error}");

@@ -35,7 +35,7 @@ fn the_command_line_comes_before_the_environment_and_that_before_the_file() {
         "model = [\"demo=a\", \"demo=b\"]\nalias = [\"file\"]\napi_key = [\"file-key\"]\nport = 1\nload-in-4bit = false\n",
     );
     // The port of the file would be refused to most users: the command line gives another.
-    let serving = Serving::start(&["--config", file.path(), "--alias", "typed"], &[("SM_API_KEY", "variable-key")]);
+    let serving = Serving::start_in(&["--config", file.path(), "--alias", "typed"], &[("SM_API_KEY", "variable-key")]);
     let with_key = |key: &str| format!("GET /v1/models/typed HTTP/1.1\r\nauthorization: Bearer {key}\r\nx-a: b");
     let ask = |key: &str| serving.request_raw(&with_key(key));
     assert_eq!(ask("file-key").0, 401);
@@ -69,7 +69,7 @@ fn what_is_wrong_in_the_file_is_named() {
 
 #[test]
 fn the_variables_of_the_original_documents_are_read() {
-    let serving = Serving::start(&[], &[("MODEL_PATH", "demo=mine"), ("LOAD_IN_4BIT", "TRUE"), ("HOST", "127.0.0.1")]);
+    let serving = Serving::start_in(&[], &[("MODEL_PATH", "demo=mine"), ("LOAD_IN_4BIT", "TRUE"), ("HOST", "127.0.0.1")]);
     let (status, body) = serving.request(MODELS, "");
     assert_eq!(status, 200);
     assert!(body.contains("\"mine\""), "{body}");
@@ -79,7 +79,7 @@ fn the_variables_of_the_original_documents_are_read() {
 
 #[test]
 fn flags_of_other_servers_are_known() {
-    let serving = Serving::start(
+    let serving = Serving::start_in(
         &["--model_path", "demo", "--max-model-len", "512", "--max-num-seqs", "2", "--metrics", "--no_flash_attention"],
         &[],
     );
@@ -104,7 +104,7 @@ fn a_new_key_opens_the_server_whose_file_has_its_hash() {
     let entry = made.success();
     assert!(!entry.contains(&key) && entry.contains("name = \"alice\""), "{entry}");
     let file = File::new("keys.toml", &entry);
-    let serving = Serving::start(&["--api-keys", file.path()], &[]);
+    let serving = Serving::start_in(&["--api-keys", file.path()], &[]);
     assert_eq!(serving.request(MODELS, "").0, 401);
     let (status, _) = serving.request_raw(&format!("{MODELS} HTTP/1.1\r\nauthorization: Bearer {key}"));
     assert_eq!(status, 200);
@@ -128,7 +128,7 @@ fn a_new_key_opens_the_server_whose_file_has_its_hash() {
 
 #[test]
 fn metrics_have_a_port_of_their_own_when_asked_for() {
-    let mut serving = Serving::start(&["--metrics-port", "0", "--api-key", "k", "--metrics-compat", "vllm"], &[]);
+    let mut serving = Serving::start_in(&["--metrics-port", "0", "--api-key", "k", "--metrics-compat", "vllm"], &[]);
     let line = serving.line();
     let address = line.trim().strip_prefix("metrics on http://").and_then(|rest| rest.strip_suffix("/metrics"));
     let (status, text) = Serving::request_at(address.expect(&line), "GET /metrics HTTP/1.1");

@@ -314,15 +314,6 @@ impl Registry {
         self.lock().used_bytes()
     }
 
-    pub(super) fn loaded(&self, name: &str) -> Option<Engine> {
-        let mut state = self.lock();
-        let name = state.find(name).ok()?;
-        match &state.model(&name)?.stage {
-            Stage::Ready(ready) => Some(ready.engine.clone()),
-            _ => None,
-        }
-    }
-
     pub(super) fn engines(&self) -> Vec<(String, Engine)> {
         let ready = |(name, model): (&Arc<str>, &Model)| match &model.stage {
             Stage::Ready(ready) => Some((name.to_string(), ready.engine.clone())),

@@ -10,6 +10,7 @@ use sm_runtime::Grammar;
 use sm_runtime::model::tokenizer::{EncodeOptions, TokenKind, Tokenizer};
 
 use super::choice::{ToolChoice, ToolUse};
+use super::regex::literal as regex_literal;
 use super::tools::{Tool, Tools};
 use super::{AnswerStart, ToolForm};
 
@@ -103,11 +104,11 @@ impl Rules<'_> {
         name
     }
 
-    /// Adds a rule of the lexer: `attributes` are empty or `[…]`.
-    fn terminal(&mut self, attributes: &str, body: &str) -> String {
+    /// Adds a rule of the lexer.
+    fn terminal(&mut self, body: &str) -> String {
         self.n_rules += 1;
         let name = format!("T{}", self.n_rules);
-        self.text.push_str(&format!("{name}{attributes}: {body}\n"));
+        self.text.push_str(&format!("{name}: {body}\n"));
         name
     }
 
@@ -115,14 +116,18 @@ impl Rules<'_> {
     fn up_to(&mut self, mark: &str) -> String {
         let wanted = self.wanted;
         match wanted.mark(mark) {
-            text if text.starts_with('"') => {
-                self.terminal(&format!("[suffix={}]", quoted(mark)), "/(?s:.*)/")
-            }
+            text if text.starts_with('"') => self.up_to_text(mark),
             token => {
-                let text = self.terminal("", "/(?s:.+)/");
+                let text = self.terminal("/(?s:.+)/");
                 format!("{text}? {token}")
             }
         }
+    }
+
+    /// Any text up to the first mark that is text too. One token of the lexer, within which nothing can follow the mark.
+    fn up_to_text(&mut self, mark: &str) -> String {
+        let mark = regex_literal(mark);
+        self.terminal(&format!("/(?s:.*){mark}/ & ~/(?s:.*){mark}(?s:.+)/"))
     }
 
     fn start(&mut self) -> Result<String, String> {
@@ -171,7 +176,7 @@ impl Rules<'_> {
         }
         let calls = self.calls("");
         if is_harmony || texts.is_empty() && !marks.is_bare {
-            let prose = self.terminal("", "/(?s:.+)/");
+            let prose = self.terminal("/(?s:.+)/");
             let before = if is_harmony { "" } else { "?" };
             return Ok(match before {
                 "?" => format!("{prose}? ({calls})?"),
@@ -179,7 +184,7 @@ impl Rules<'_> {
             });
         }
         let prose = match texts.is_empty() {
-            true => self.terminal("", "/[^{<\\[](?s:.*)/"),
+            true => self.terminal("/[^{<\\[](?s:.*)/"),
             false => self.prose_without(&texts),
         };
         Ok(format!("{prose} | {calls}"))
@@ -187,7 +192,7 @@ impl Rules<'_> {
 
     /// Text in which none of these regular expressions is found.
     fn prose_without(&mut self, marks: &[String]) -> String {
-        self.terminal("", &format!("/(?s:.+)/ & ~/(?s:.*)({})(?s:.*)/", marks.join("|")))
+        self.terminal(&format!("/(?s:.+)/ & ~/(?s:.*)({})(?s:.*)/", marks.join("|")))
     }
 
     /// Beginning of a message in a channel of gpt-oss.
@@ -316,16 +321,4 @@ impl Rules<'_> {
             .map(|tool| format!("{} {}", head(tool.name()), json_rule(self.wanted.schema(tool))));
         calls.collect::<Vec<_>>().join(" | ")
     }
-}
-
-/// A text as a regular expression, between slashes.
-fn regex_literal(text: &str) -> String {
-    let mut escaped = String::new();
-    for character in text.chars() {
-        if character.is_ascii_punctuation() {
-            escaped.push('\\');
-        }
-        escaped.push(character);
-    }
-    escaped
 }

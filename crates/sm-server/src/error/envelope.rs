@@ -2,9 +2,9 @@
 //!
 //! ```json
 //! {"error": {"message": "…", "type": "invalid_request_error", "param": "temperature", "code": null}}
-//! {"error": "…", "detail": "…", "code": "VALIDATION_ERROR"}
 //! {"type": "error", "error": {"type": "invalid_request_error", "message": "…"}, "request_id": "…"}
 //! {"error": "…"}
+//! {"error": "…", "detail": "…", "code": "VALIDATION_ERROR"}
 //! ```
 
 use axum::http::StatusCode;
@@ -17,12 +17,12 @@ use super::ApiError;
 pub(crate) enum Envelope {
     /// OpenAI's, and that of all endpoints without a form of their own.
     OpenAi,
-    /// That of SmallMind's original documents, one of which has `error`, the other `detail`.
-    Documents,
     /// Anthropic's.
     Anthropic,
     /// Ollama's: only a text.
     Ollama,
+    /// That of SmallMind's original documents, one of which has `error`, the other `detail`.
+    Documents,
 }
 
 impl Envelope {
@@ -39,13 +39,12 @@ impl Envelope {
             "/detokenize",
             "/apply-template",
         ];
-        if path == "/v1/messages" || path.starts_with("/v1/messages/") {
-            return Self::Anthropic;
+        match path {
+            _ if DOCUMENTS.contains(&path) => Self::Documents,
+            _ if path == "/v1/messages" || path.starts_with("/v1/messages/") => Self::Anthropic,
+            _ if path.starts_with("/api/") => Self::Ollama,
+            _ => Self::OpenAi,
         }
-        if path.starts_with("/api/") {
-            return Self::Ollama;
-        }
-        if DOCUMENTS.contains(&path) { Self::Documents } else { Self::OpenAi }
     }
 
     /// The status: the documents tell a body of the wrong form from one that asks for too much.
@@ -60,9 +59,9 @@ impl Envelope {
     pub(crate) fn body(self, error: &ApiError) -> Value {
         match self {
             Self::OpenAi => openai(error),
-            Self::Documents => documents(error),
             Self::Anthropic => anthropic(error),
             Self::Ollama => json!({"error": error.message}),
+            Self::Documents => documents(error),
         }
     }
 }
@@ -79,25 +78,6 @@ fn openai(error: &ApiError) -> Value {
         "param": error.param,
         "code": error.code,
     }})
-}
-
-fn documents(error: &ApiError) -> Value {
-    let code = match (error.status, error.code) {
-        (_, Some("context_length_exceeded")) => "CONTEXT_LIMIT_EXCEEDED",
-        (_, Some("model_not_found")) => "UNKNOWN_MODEL",
-        _ if error.is_schema => "VALIDATION_ERROR",
-        (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, _) => "INVALID_API_KEY",
-        (StatusCode::NOT_FOUND, _) => "NOT_FOUND",
-        (StatusCode::TOO_MANY_REQUESTS, _) => "QUEUE_FULL",
-        (StatusCode::SERVICE_UNAVAILABLE, _) => "NOT_READY",
-        (StatusCode::GATEWAY_TIMEOUT, _) => "TIMEOUT",
-        (status, _) if status.is_client_error() => "RESOURCE_LIMIT",
-        _ => "INTERNAL_ERROR",
-    };
-    // A client of the document compares this text.
-    let short =
-        if error.status == StatusCode::GATEWAY_TIMEOUT { "Generation timeout" } else { &error.message };
-    json!({"error": short, "detail": error.message, "code": code})
 }
 
 /// By <https://platform.claude.com/docs/en/api/errors>.
@@ -119,4 +99,23 @@ fn anthropic(error: &ApiError) -> Value {
         _ => error.message.clone(),
     };
     json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": null})
+}
+
+fn documents(error: &ApiError) -> Value {
+    let code = match (error.status, error.code) {
+        (_, Some("context_length_exceeded")) => "CONTEXT_LIMIT_EXCEEDED",
+        (_, Some("model_not_found")) => "UNKNOWN_MODEL",
+        _ if error.is_schema => "VALIDATION_ERROR",
+        (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, _) => "INVALID_API_KEY",
+        (StatusCode::NOT_FOUND, _) => "NOT_FOUND",
+        (StatusCode::TOO_MANY_REQUESTS, _) => "QUEUE_FULL",
+        (StatusCode::SERVICE_UNAVAILABLE, _) => "NOT_READY",
+        (StatusCode::GATEWAY_TIMEOUT, _) => "TIMEOUT",
+        (status, _) if status.is_client_error() => "RESOURCE_LIMIT",
+        _ => "INTERNAL_ERROR",
+    };
+    // A client of the document compares this text.
+    let short =
+        if error.status == StatusCode::GATEWAY_TIMEOUT { "Generation timeout" } else { &error.message };
+    json!({"error": short, "detail": error.message, "code": code})
 }

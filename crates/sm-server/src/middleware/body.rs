@@ -1,9 +1,11 @@
 //! Reads the body of a request before its handler runs, within bounds of size and time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -13,7 +15,7 @@ use super::recall::recall;
 use crate::app::App;
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::filter;
+use crate::filter::{self, ContentFilter};
 
 /// How much of a body that is too large is still read and thrown away, so that the client reads the answer: many send all first,
 /// and see only a broken connection otherwise.
@@ -45,7 +47,7 @@ pub(crate) async fn read_body(State(app): State<App>, request: Request, next: Ne
                 call.set_body_bytes(body.len() as u64);
             }
             if let Some(filter) = &app.config().content_filter
-                && let Err(error) = filter::check(filter, &body)
+                && let Err(error) = check_content(filter, &parts, &body)
             {
                 return error.into_response();
             }
@@ -60,6 +62,15 @@ pub(crate) async fn read_body(State(app): State<App>, request: Request, next: Ne
             ApiError::new(StatusCode::REQUEST_TIMEOUT, message).into_response()
         }
     }
+}
+
+/// Shows a body to the content filter. One that is compressed cannot be looked at, and is refused.
+fn check_content(filter: &Arc<dyn ContentFilter>, parts: &Parts, body: &[u8]) -> Result<(), ApiError> {
+    if parts.headers.contains_key(header::CONTENT_ENCODING) {
+        let message = "this server filters content, so it takes no compressed bodies; send it as it is";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    filter::check(filter, body)
 }
 
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {

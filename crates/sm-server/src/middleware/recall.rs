@@ -17,7 +17,7 @@ use crate::response_cache::{Asked, CachedAnswer};
 const MAX_ANSWER: u64 = 1 << 20;
 
 /// Endpoints whose answers are not only texts: they change something, or have an id by which they are asked for later.
-const NOT_KEPT: [&str; 2] = ["/admin/", "/v1/responses"];
+const NOT_KEPT: [&str; 3] = ["/admin/", "/v1/responses", "/responses"];
 
 /// Runs a request, unless its answer is in memory.
 pub(super) async fn recall(app: &App, parts: Parts, body: Bytes, next: Next) -> Response {

@@ -38,7 +38,7 @@ pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result
     let tokenizer = generation.model.tokenizer().cloned();
     let shape = AnswerShape { head, reading, extras: call.extras, tokenizer };
     let mut response = if call.is_stream {
-        let writer = ChunkWriter::new(shape, call.request.n, None);
+        let writer = ChunkWriter::new(shape, call.request.n, generation.n_prompt_tokens());
         let events = ChunkStream::new(generation, EventWriter(writer));
         Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
     } else {
@@ -53,7 +53,7 @@ fn invalid(error: FieldError) -> ApiError {
 }
 
 /// Tells in headers what was left out.
-fn warn(response: &mut Response, warnings: &[String]) {
+pub(crate) fn warn(response: &mut Response, warnings: &[String]) {
     for warning in warnings {
         // As in RFC 9111: 299 is any lasting warning, "-" whoever answers.
         let text: String = warning.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect();

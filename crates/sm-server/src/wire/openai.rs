@@ -6,11 +6,13 @@
 mod answer;
 mod body;
 mod chunks;
+mod embeddings;
 mod logprobs;
 
 pub use answer::{AnswerShape, ChatReading, Extras, ModelList, ModelObject, ResponseHead, completion};
 pub use body::{Call, read};
 pub use chunks::ChunkWriter;
+pub use embeddings::EmbeddingsCall;
 pub(super) use logprobs::{Scored, logprobs};
 
 use sm_runtime::FinishReason;
@@ -49,4 +51,11 @@ fn finish_reason(reason: FinishReason) -> &'static str {
         FinishReason::Length | FinishReason::ContextLimit | FinishReason::Timeout => "length",
         _ => "stop",
     }
+}
+
+/// The warning about tools that are left out since their makers run them.
+pub(super) fn skipped_tools(types: &[String]) -> Option<String> {
+    let types: String = types.join(", ").chars().take(200).collect();
+    (!types.is_empty())
+        .then(|| format!("tools of these types were left out, since this server does not run them: {types}"))
 }

@@ -6,6 +6,8 @@ use sm_runtime::{
     TokenId, WhiteSpace,
 };
 
+use crate::chat::regex;
+
 /// Other names: those of the runtime and of common APIs.
 const ALIASES: [(&str, &str); 10] = [
     ("max_tokens", "n_tokens"),
@@ -201,12 +203,8 @@ fn choices(value: &Value) -> Result<Grammar, String> {
     if texts.is_empty() {
         return Err("must have at least one text".to_owned());
     }
-    let escape = |text: &String| {
-        let escaped =
-            text.chars().flat_map(|c| c.is_ascii_punctuation().then_some('\\').into_iter().chain([c]));
-        escaped.collect::<String>()
-    };
-    Ok(Grammar::Regex(texts.iter().map(escape).collect::<Vec<_>>().join("|")))
+    let literals: Vec<String> = texts.iter().map(|text| regex::literal(text)).collect();
+    Ok(Grammar::Regex(literals.join("|")))
 }
 
 /// What a value must be, and what it is.

@@ -57,7 +57,7 @@ impl Rules<'_> {
             return format!("({}) {}", options.join(" | "), quoted(end));
         }
         if is_text(value) {
-            return self.terminal(&format!("[suffix={}]", quoted(end)), "/(?s:.*)/");
+            return self.up_to_text(end);
         }
         let mut value = value.clone();
         // References lead into the schema of the whole.

@@ -92,8 +92,7 @@ impl AnswerHead {
         let mut line = self.line(fields, true);
         self.finish(&mut line, Outcome::Complete(completion));
         let pairs = completion.tokens.iter().zip(&completion.logprobs);
-        let scored =
-            pairs.map(|(token, of)| Scored { token: *token, logprob: Some(of.logprob), top: of.top.clone() });
+        let scored = pairs.map(|(token, of)| Scored::new(*token, of));
         set_logprobs(&mut line, &scored.collect::<Vec<_>>(), tokenizer);
         line
     }

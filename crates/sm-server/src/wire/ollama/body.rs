@@ -7,7 +7,7 @@ use super::duration::KeepAlive;
 use super::messages::messages;
 use super::options::apply;
 use crate::wire::openai::{self, Call, Endpoint};
-use crate::wire::{FieldError, options};
+use crate::wire::{FieldError, fields, options};
 
 /// What a body asks for.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub fn chat(body: &Map<String, Value>, defaults: GenerationOptions) -> Result<Ch
     for (name, value) in given(body) {
         let own = match name.as_str() {
             "messages" => messages(value).map(|list| chat = Some(list)),
-            "tools" => Ok(reader.pass_on("tools", value.clone())),
+            "tools" => tools(value).map(|list| reader.pass_on("tools", list)),
             _ => reader.set(name, value)?.unwrap_or_else(unknown),
         };
         own.map_err(|message| FieldError::new(name, message))?;
@@ -97,6 +97,15 @@ pub fn generate(body: &Map<String, Value>, defaults: GenerationOptions) -> Resul
             None => Source::Message(call),
         })
     })
+}
+
+/// Functions, whose type old clients leave out.
+fn tools(value: &Value) -> Result<Value, String> {
+    let mut list = fields::objects(value)?;
+    for tool in list.iter_mut().filter(|tool| tool["type"].is_null()) {
+        tool["type"] = "function".into();
+    }
+    Ok(list.into())
 }
 
 /// The fields that are set. Clients write what they do not set as null.

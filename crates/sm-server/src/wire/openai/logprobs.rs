@@ -17,7 +17,7 @@ pub(in crate::wire) struct Scored {
 }
 
 impl Scored {
-    pub(super) fn new(token: TokenId, of: &TokenLogprob) -> Self {
+    pub(in crate::wire) fn new(token: TokenId, of: &TokenLogprob) -> Self {
         Self { token, logprob: Some(of.logprob), top: of.top.clone() }
     }
 }
