@@ -302,7 +302,11 @@ async fn a_form_holds_for_the_answer_and_not_for_the_thoughts_before_it() {
         let body = with(json!({"messages": [{"role": "user", "content": text}], "max_tokens": 100}), fields);
         let answered = server.json(CHAT, &body).await;
         let message = &answered["choices"][0]["message"];
-        assert_eq!((&message["reasoning_content"], &message["content"]), (&json!(thought), &json!(answer)), "{answered}");
+        assert_eq!(
+            (&message["reasoning_content"], &message["content"]),
+            (&json!(thought), &json!(answer)),
+            "{answered}"
+        );
     }
     let grammar = json!({"messages": [{"role": "user", "content": "?"}], "guided_grammar": "start: \"a\""});
     assert_eq!(server.post(CHAT, &grammar).await.status(), 400);

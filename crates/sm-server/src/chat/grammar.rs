@@ -213,7 +213,8 @@ impl Rules<'_> {
                 return Ok(Some(self.terminal(&format!("/{}/", expression.replace('/', "\\/")))));
             }
             Some(_) => {
-                return Err("a grammar excludes tools, and thoughts before the answer; leave it or them out".to_owned());
+                return Err("a grammar excludes tools, and thoughts before the answer; leave it or them out"
+                    .to_owned());
             }
         };
         let spaces = json!({"whitespace_flexible": false});
