@@ -3,6 +3,7 @@
 //! Where a model may choose, text and calls are alternatives. A mark that is a special token is one in the grammar too; other marks
 //! are text, so prose ends where the first of them is complete.
 
+mod named;
 mod tagged;
 
 use serde_json::{Value, json};
@@ -52,6 +53,11 @@ impl Wanted<'_> {
             _ => None,
         };
         self.tools.iter().filter(move |tool| named.is_none_or(|name| tool.name() == name))
+    }
+
+    /// Whether there may be several calls.
+    fn in_parallel(&self) -> bool {
+        self.tool_use.in_parallel && !matches!(self.tool_use.choice, ToolChoice::Named(_))
     }
 
     fn is_forced(&self) -> bool {
@@ -230,89 +236,48 @@ impl Rules<'_> {
     /// One call, or several. In forms whose mark is `<tool_call>`, `open` is the first one, with what may come before it.
     fn calls(&mut self, open: &str) -> String {
         let wanted = self.wanted;
-        let in_parallel =
-            wanted.tool_use.in_parallel && !matches!(wanted.tool_use.choice, ToolChoice::Named(_));
-        let several = |rules: &mut Self, call: String, separator: &str| match in_parallel {
-            true => {
-                let call = rules.rule(&call);
-                format!("{call} ({separator} {call})*")
-            }
-            false => call,
-        };
         match wanted.form {
             ToolForm::Hermes => {
                 let call = arguments_rule(self.object("arguments"));
-                let call = format!("\"\\n\" {call} \"\\n</tool_call>\"");
-                self.after_mark(open, &call, in_parallel)
-            }
-            ToolForm::Llama => {
-                let call = arguments_rule(self.object("parameters"));
-                several(self, call, "\"; \"")
-            }
-            ToolForm::Granite | ToolForm::Phi4 => {
-                let mark = wanted.mark("<|tool_call|>");
-                let list = self.list(in_parallel);
-                let end =
-                    if wanted.form == ToolForm::Phi4 { wanted.mark("<|/tool_call|>") } else { String::new() };
-                format!("{mark} {list} {end}")
-            }
-            ToolForm::Mistral if wanted.mark("[ARGS]").starts_with('"') => {
-                let mark = wanted.mark("[TOOL_CALLS]");
-                format!("{mark} {}", self.list(in_parallel))
-            }
-            ToolForm::Mistral => {
-                let [open, arguments] = ["[TOOL_CALLS]", "[ARGS]"].map(|mark| wanted.mark(mark));
-                let call = self.named(|name| format!("{open} {} {arguments}", quoted(name)));
-                several(self, call, "")
-            }
-            ToolForm::DeepSeek => {
-                let marks = [
-                    "<｜tool▁calls▁begin｜>",
-                    "<｜tool▁call▁begin｜>",
-                    "<｜tool▁sep｜>",
-                    "<｜tool▁call▁end｜>",
-                    "<｜tool▁calls▁end｜>",
-                ];
-                let [open, begin, separator, end, close] = marks.map(|mark| wanted.mark(mark));
-                let named = self.named(|name| format!("{} {separator}", quoted(name)));
-                let call = several(self, format!("{begin} ({named}) {end}"), "");
-                format!("{open} {call} {close}")
-            }
-            ToolForm::KimiK2 => {
-                let marks = [
-                    "<|tool_calls_section_begin|>",
-                    "<|tool_call_begin|>",
-                    "<|tool_call_argument_begin|>",
-                    "<|tool_call_end|>",
-                    "<|tool_calls_section_end|>",
-                ];
-                let [open, begin, arguments, end, close] = marks.map(|mark| wanted.mark(mark));
-                let named = self.named(|name| {
-                    format!("{} /[0-9]{{1,3}}/ {arguments}", quoted(&format!("functions.{name}:")))
-                });
-                let call = several(self, format!("{begin} ({named}) {end}"), "");
-                format!("{open} {call} {close}")
-            }
-            // A call ends the answer.
-            ToolForm::Harmony => {
-                let [open, constrain, message] =
-                    ["<|channel|>", "<|constrain|>", "<|message|>"].map(|mark| wanted.mark(mark));
-                self.named(|name| {
-                    let head = quoted(&format!("commentary to=functions.{name} "));
-                    format!("{open} {head} {constrain} \"json\" {message}")
-                })
+                self.after_mark(open, &format!("\"\\n\" {call} \"\\n</tool_call>\""))
             }
             ToolForm::QwenCoder | ToolForm::Glm => {
                 let call = self.tagged();
-                self.after_mark(open, &call, in_parallel)
+                self.after_mark(open, &call)
+            }
+            ToolForm::Llama => {
+                let call = arguments_rule(self.object("parameters"));
+                self.several(call, "\"; \"")
+            }
+            ToolForm::Granite | ToolForm::Phi4 => {
+                let mark = wanted.mark("<|tool_call|>");
+                let end =
+                    if wanted.form == ToolForm::Phi4 { wanted.mark("<|/tool_call|>") } else { String::new() };
+                format!("{mark} {} {end}", self.list())
+            }
+            ToolForm::Mistral if wanted.mark("[ARGS]").starts_with('"') => {
+                format!("{} {}", wanted.mark("[TOOL_CALLS]"), self.list())
+            }
+            ToolForm::Mistral | ToolForm::DeepSeek | ToolForm::KimiK2 | ToolForm::Harmony => {
+                self.named_calls()
             }
         }
     }
 
+    /// A call, and where there may be several, more after a separator.
+    fn several(&mut self, call: String, separator: &str) -> String {
+        if !self.wanted.in_parallel() {
+            return call;
+        }
+        let call = self.rule(&call);
+        format!("{call} ({separator} {call})*")
+    }
+
     /// Calls that begin with `<tool_call>`, each on a line of its own.
-    fn after_mark(&mut self, open: &str, call: &str, in_parallel: bool) -> String {
+    fn after_mark(&mut self, open: &str, call: &str) -> String {
         let call = self.rule(call);
-        let more = if in_parallel { format!("(\"\\n<tool_call>\" {call})*") } else { String::new() };
+        let more =
+            if self.wanted.in_parallel() { format!("(\"\\n<tool_call>\" {call})*") } else { String::new() };
         format!("{open} {call} {more}")
     }
 
@@ -331,20 +296,11 @@ impl Rules<'_> {
     }
 
     /// A list of calls as objects.
-    fn list(&self, in_parallel: bool) -> String {
+    fn list(&self) -> String {
         let mut list = json!({"type": "array", "items": self.object("arguments"), "minItems": 1});
-        if !in_parallel {
+        if !self.wanted.in_parallel() {
             list["maxItems"] = 1.into();
         }
         arguments_rule(list)
-    }
-
-    /// A call as a name, and arguments after it.
-    fn named(&mut self, head: impl Fn(&str) -> String) -> String {
-        let calls = self
-            .wanted
-            .callable()
-            .map(|tool| format!("{} {}", head(tool.name()), arguments_rule(self.wanted.schema(tool))));
-        calls.collect::<Vec<_>>().join(" | ")
     }
 }
