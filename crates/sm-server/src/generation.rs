@@ -183,6 +183,7 @@ pub(crate) async fn complete_all(
     let mut done = Vec::with_capacity(requests.len());
     for mut request in requests {
         meter.apply(&mut request);
+        limit_time(&mut request, app.config().request_timeout);
         if running.len() == n_parallel
             && let Some(first) = running.pop_front()
         {
