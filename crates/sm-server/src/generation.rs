@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use axum::http::StatusCode;
 use futures_core::Stream;
 use serde_json::Value;
-use sm_runtime::{Completion, ModelHandle, Prompt, Request, RequestHandle, TokenEvent, TokenStream};
+use sm_runtime::{Completion, ModelHandle, Prompt, Request, TokenEvent, TokenStream};
 
 use crate::app::App;
 use crate::chat::{AnswerFormat, AnswerStart, ToolForm};
@@ -122,19 +122,18 @@ pub(crate) async fn complete_all(
     requests: Vec<Request>,
 ) -> Result<Vec<Completion>, ApiError> {
     let n_parallel = model.stats().max_running.unwrap_or(8).max(1);
-    let mut running = VecDeque::<RequestHandle>::with_capacity(n_parallel);
+    let mut running = VecDeque::<Generation>::with_capacity(n_parallel);
     let mut done = Vec::with_capacity(requests.len());
     for request in requests {
         if running.len() == n_parallel
             && let Some(first) = running.pop_front()
         {
-            done.extend(first.await?.into_iter().next());
+            done.extend(first.finish().await?.into_iter().next());
         }
-        let model = model.clone();
-        running.push_back(blocking(app, move || Ok(model.submit(request)?)).await?);
+        running.push_back(Generation::start(app, model.clone(), request).await?);
     }
-    for handle in running {
-        done.extend(handle.await?.into_iter().next());
+    for generation in running {
+        done.extend(generation.finish().await?.into_iter().next());
     }
     Ok(done)
 }

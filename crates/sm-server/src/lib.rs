@@ -45,6 +45,7 @@ mod kv_events;
 mod llamacpp;
 mod ollama;
 mod openai;
+mod openapi;
 mod response_store;
 mod responses;
 mod router;

@@ -8,7 +8,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::{anthropic, documents, error, health, llamacpp, ollama, openai, responses, text};
+use crate::{anthropic, documents, error, health, llamacpp, ollama, openai, openapi, responses, text};
 
 /// All endpoints of a server.
 pub(crate) fn router(app: App) -> Router {
@@ -39,6 +39,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/solve/coding", post(documents::coding::create))
         .route("/model/info", get(documents::model_info::get))
         .route("/stats", get(documents::stats::get))
+        .route("/openapi.json", get(openapi::json))
+        .route("/docs", get(openapi::docs))
         .route("/tokenize", post(text::tokenize::create))
         .route("/detokenize", post(text::detokenize::create))
         .route("/apply-template", post(text::apply_template::create))

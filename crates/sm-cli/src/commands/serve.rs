@@ -8,7 +8,7 @@ use sm_runtime::{ByteSize, Models, RecentMetrics};
 use sm_server::{Server, ServerConfig};
 use tokio::runtime;
 
-use crate::args::EngineArgs;
+use crate::args::{EngineArgs, RequestDefaultsArgs};
 use crate::console::Console;
 use crate::failure::Failure;
 
@@ -64,6 +64,11 @@ pub(crate) struct Args {
         help_heading = "Server"
     )]
     grace: u64,
+    /// Do not show at /slots what runs
+    #[arg(long, help_heading = "Server")]
+    no_slots: bool,
+    #[command(flatten)]
+    defaults: RequestDefaultsArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -86,10 +91,13 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     // The model has its own limit, --memory-limit.
     let models = Models::new(u64::MAX);
     models.add(&name, spec)?;
-    let config = ServerConfig::new(name)
+    let mut config = ServerConfig::new(name)
         .recent(recent)
         .grace(Duration::from_secs(args.grace))
         .max_body_bytes(usize::try_from(args.max_body.0).unwrap_or(usize::MAX));
+    config.defaults = args.defaults.options();
+    config.shows_slots = !args.no_slots;
+    config.model_path = Some(args.engine.load.model.model.display().to_string());
     let io = runtime::Builder::new_multi_thread().worker_threads(IO_THREADS).enable_all().build();
     let io = io.map_err(Failure::Threads)?;
     io.block_on(async {
