@@ -15,6 +15,8 @@ mod model_files;
 mod mutations;
 mod run;
 mod serve;
+#[cfg(unix)]
+mod serve_settings;
 #[path = "../../../sm-model/src/testing.rs"]
 mod testing;
 mod tools;
