@@ -18,11 +18,11 @@ MAPPED = {"--port": "--port", "--host": "--host", "--temp": "--temp", "--seed": 
 
 
 def main(args: list[str]) -> None:
-    command = [os.environ["SM"], "serve", "-m", os.environ["SM_STORIES"] + "=stories260K"]
+    command = [os.environ["SM"], "serve", "-m", os.environ["SM_STORIES"] + "=stories260K", "--any-model"]
     given: dict[str, str] = {}
     flags = iter(args)
     for flag in flags:
-        if flag in DROPPED:
+        if flag in DROPPED or flag == "--no-slots":
             given[flag] = ""
         else:
             given[flag] = next(flags)
@@ -40,9 +40,9 @@ def main(args: list[str]) -> None:
         elif flag not in DROPPED and flag not in DROPPED_WITH_VALUE and flag not in ("--ctx-size", "--n-predict"):
             sys.exit(f"no flag of sm serve is like {flag}")
     if "--ctx-size" in given:
-        # llama.cpp divides its context among the slots, unless they share it.
+        # llama.cpp divides its context among the slots, unless they share it. The model supports 512.
         n_slots = 1 if "--kv-unified" in given else int(given.get("--parallel", 1))
-        command += ["-c", str(int(given["--ctx-size"]) // n_slots)]
+        command += ["-c", str(min(int(given["--ctx-size"]) // n_slots, 512))]
     if "--chat-template" not in given and "--chat-template-file" not in given:
         # That of a model that has none.
         command += ["--chat-template", "chatml"]

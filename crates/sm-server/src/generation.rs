@@ -9,7 +9,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use futures_core::Stream;
 use sm_runtime::{
-    Completion, Engine, FinishReason, ModelHandle, Prompt, Request, RequestHandle, RequestStatus, TokenEvent, TokenStream,
+    Completion, Engine, FinishReason, ModelHandle, Prompt, Request, RequestHandle, RequestStatus, TokenEvent,
+    TokenStream,
 };
 use tokio::time::Sleep;
 

@@ -14,7 +14,8 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::middleware::{authorize, identify, read_body};
 use crate::{
-    admin, anthropic, documents, error, health, llamacpp, metrics_endpoint, ollama, openai, openapi, responses, text,
+    admin, anthropic, documents, error, health, llamacpp, metrics_endpoint, ollama, openai, openapi,
+    responses, text,
 };
 
 /// All endpoints of a server.

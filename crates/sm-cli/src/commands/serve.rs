@@ -46,7 +46,11 @@ pub(crate) fn run(args: &mut Args, console: &Console) -> Result<(), Failure> {
     let metrics = Metrics::new(args.metrics_compat.map(Into::into));
     let loading = LoadProgress::default();
     let (models, name) = models(args, console, &metrics, &loading)?;
-    let config = config(args, name)?.recent(metrics.recent()).metrics(metrics).loading(loading).log_level(log::set_level);
+    let config = config(args, name)?
+        .recent(metrics.recent())
+        .metrics(metrics)
+        .loading(loading)
+        .log_level(log::set_level);
     let io = runtime::Builder::new_multi_thread().worker_threads(IO_THREADS).enable_all().build();
     let io = io.map_err(Failure::Threads)?;
     io.block_on(serve(args, models, config, console))
@@ -94,12 +98,13 @@ fn models(
         n_sequences: args.parallel,
         max_queued: args.max_queued,
         max_step_tokens: args.max_step_tokens.map(std::num::NonZeroUsize::get),
+        chat_template: args.defaults.template()?,
     };
     let mut names = Vec::new();
     for (i, given) in std::iter::once(first).chain(args.more_models.iter().map(|path| &**path)).enumerate() {
         let (path, name) = named(given);
         let reporter = loading.reporter(&name);
-        let spec = args.engine.spec(ModelRef::named(path), served, console, reporter)?;
+        let spec = args.engine.spec(ModelRef::named(path), &served, console, reporter)?;
         let aliases = args.alias.iter().filter(|alias| i == 0 && **alias != name);
         let spec = aliases.fold(spec.metrics(metrics.sink(&name)), |spec, alias| spec.alias(alias));
         models.add(&name, spec)?;
@@ -139,6 +144,7 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
         .response_cache_age(seconds(args.response_cache_age));
     config.defaults = args.defaults.options();
     config.shows_slots = !args.no_slots;
+    config.any_model = args.any_model;
     config.model_path = Some(args.engine.load.model.path().display().to_string());
     config = args.api_key.iter().fold(config, ServerConfig::api_key);
     config = args.admin_key.iter().fold(config, ServerConfig::admin_key);

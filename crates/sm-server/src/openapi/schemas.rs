@@ -49,7 +49,18 @@ fn body(required: &[&str], fields: &[Value]) -> Value {
     for fields in fields {
         properties.extend(fields.as_object().cloned().unwrap_or_default());
     }
+    for (_, schema) in properties.iter_mut().filter(|(name, _)| !required.contains(&name.as_str())) {
+        *schema = nullable(schema.take());
+    }
     json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
+}
+
+/// Clients write what they do not set as null.
+fn nullable(schema: Value) -> Value {
+    match schema.as_object().is_some_and(Map::is_empty) {
+        true => schema,
+        false => json!({"anyOf": [schema, {"type": "null"}]}),
+    }
 }
 
 fn token() -> Value {
@@ -89,14 +100,14 @@ fn sampling() -> Value {
 }
 
 fn openai() -> Value {
-    json!({"n": {"type": "integer", "minimum": 1, "maximum": 4}, "user": {"type": "string"}})
+    json!({"n": {"type": "integer", "minimum": 1, "maximum": 4}, "user": {}})
 }
 
 fn documents() -> Value {
     json!({
         "do_sample": {"type": "boolean"},
         "num_return_sequences": {"type": "integer", "minimum": 1, "maximum": 4},
-        "repetition_penalty": {"type": "number", "exclusiveMinimum": 0, "maximum": 2},
+        "repetition_penalty": {"type": "number", "exclusiveMinimum": 0},
         "priority": {"enum": ["low", "normal", "high", "critical"]},
     })
 }

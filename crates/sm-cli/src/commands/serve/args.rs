@@ -8,8 +8,8 @@ use clap::builder::BoolishValueParser;
 use sm_runtime::ByteSize;
 use sm_server::{MetricsCompat, RateLimit};
 
-use crate::args::{EngineArgs, RequestDefaultsArgs};
 use crate::args::number::at_least_one;
+use crate::args::{EngineArgs, RequestDefaultsArgs};
 
 /// Serve models over HTTP, for the clients of OpenAI, Anthropic and Ollama
 #[derive(Debug, clap::Args)]
@@ -107,12 +107,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 0, help_heading = "Limits")]
     pub(super) queue_timeout: u64,
     /// Seconds that a request may take in all; 0 is no limit
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 0,
-        help_heading = "Limits"
-    )]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, help_heading = "Limits")]
     pub(super) request_timeout: u64,
     /// Seconds that running requests may take after the server was told to stop
     #[arg(
@@ -156,6 +151,9 @@ pub(crate) struct Args {
     /// Also call metrics as another system does
     #[arg(long, value_name = "SYSTEM", value_enum, help_heading = "Metrics")]
     pub(super) metrics_compat: Option<Compat>,
+    /// Answer requests for models that do not exist with the first model
+    #[arg(long, help_heading = "Access")]
+    pub(super) any_model: bool,
     /// Do not show at /slots what runs
     #[arg(long, help_heading = "Access")]
     pub(super) no_slots: bool,
