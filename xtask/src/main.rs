@@ -5,6 +5,7 @@ mod bench;
 mod cases;
 mod ci;
 mod clients;
+mod conformance;
 mod demo_model;
 mod deny;
 mod examples;
@@ -30,6 +31,7 @@ usage: cargo xtask COMMAND
   test [ARGS]            all tests and examples; with ARGS, cargo test with these arguments
   tidy [--root DIR] [--only RULE]  the repository's rules that clippy cannot check
   deny                   licences, advisories and duplicate versions of the dependencies
+  conformance [ARGS]     llama.cpp's server tests against sm serve; with ARGS, pytest with these arguments
   package                package and build every crate as cargo publish would, without publishing
   readme                 generate each crate's README from its crate-level documentation
   setup [--peers|--models]  install dependencies of the other commands: rustfmt, clippy and .venv/; with --peers, the
@@ -78,6 +80,7 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "tidy" => tidy::run(args),
         "deny" => deny::run(),
         "package" => package::run(),
+        "conformance" => conformance::run(args),
         "readme" => readme::run(),
         "setup" => setup::run(args),
         "golden" => golden::run(args),

@@ -7,6 +7,7 @@ mod grammar;
 mod kv_disk;
 mod model;
 pub(crate) mod number;
+mod request_defaults;
 mod sampling;
 mod speculation;
 mod template;
@@ -17,6 +18,7 @@ pub(crate) use end::EndArgs;
 pub(crate) use engine::{EngineArgs, LoadArgs, Served};
 pub(crate) use grammar::{GrammarArgs, is_cut};
 pub(crate) use model::{ModelArgs, name as model_name};
+pub(crate) use request_defaults::RequestDefaultsArgs;
 pub(crate) use sampling::{SamplingArgs, recommendations};
 pub(crate) use tokenizer::VocabularyArgs;
 

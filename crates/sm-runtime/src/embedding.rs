@@ -23,13 +23,13 @@ pub enum Pooling {
     Last,
 }
 
-impl Pooling {
-    /// The request that embeds a prompt.
-    pub(crate) fn request(self, prompt: Prompt) -> Request {
+impl Request {
+    /// A request to embed a prompt instead of continuing it. [`Engine::embed`] is the easier way; [`Embedding::of_completion`] reads the
+    /// result.
+    pub fn embed(prompt: Prompt, pooling: Pooling) -> Self {
         // The one token is never generated.
-        let mut request = Request::new(prompt, GenerationOptions::greedy().max_new_tokens(1));
-        request.pooling = Some(self);
-        request
+        let options = GenerationOptions::greedy().max_new_tokens(1);
+        Self { pooling: Some(pooling), ..Self::new(prompt, options) }
     }
 }
 
@@ -57,14 +57,18 @@ impl Embedding {
         values.iter().map(|value| (f64::from(*value) * scale) as f32).collect()
     }
 
-    fn of(mut completions: Vec<Completion>) -> Result<Self, Error> {
-        let completion = completions.pop().ok_or(Error::Cancelled)?;
+    /// The result of a [`Request::embed`]. Of any other request it is empty.
+    pub fn of_completion(completion: Completion) -> Self {
         let usage = completion.usage;
-        Ok(Self {
+        Self {
             values: completion.embedding,
             n_tokens: usage.prompt_tokens,
             cached_tokens: usage.cached_tokens,
-        })
+        }
+    }
+
+    fn of(mut completions: Vec<Completion>) -> Result<Self, Error> {
+        completions.pop().map(Self::of_completion).ok_or(Error::Cancelled)
     }
 }
 
@@ -115,7 +119,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::submit`].
     pub fn embed(&self, prompt: Prompt, pooling: Pooling) -> Result<EmbedHandle, Error> {
-        self.submit(pooling.request(prompt)).map(EmbedHandle::new)
+        self.submit(Request::embed(prompt, pooling)).map(EmbedHandle::new)
     }
 }
 

@@ -149,6 +149,11 @@ impl App {
         options
     }
 
+    fn has_model(&self, name: &str) -> bool {
+        let infos = self.models().list();
+        infos.iter().any(|info| info.name == name || info.aliases.iter().any(|alias| alias == name))
+    }
+
     /// A model by name, or the default model; loads it if necessary.
     ///
     /// # Errors
@@ -157,7 +162,8 @@ impl App {
         if self.is_draining() {
             return Err(ApiError::draining());
         }
-        let name = name.filter(|name| !name.is_empty()).unwrap_or(&self.config().default_model);
+        let name = name.filter(|name| !name.is_empty() && (!self.config().any_model || self.has_model(name)));
+        let name = name.unwrap_or(&self.config().default_model);
         let call = Call::current();
         if let Some(key) = call.as_ref().and_then(|call| call.key()) {
             let infos = self.models().list();

@@ -66,6 +66,8 @@ pub struct ServerConfig {
     pub model_path: Option<String>,
     /// Whether `/slots` shows what runs. It does by default.
     pub shows_slots: bool,
+    /// Whether requests for models that do not exist get the default model: some clients cannot be told a name. Off by default.
+    pub any_model: bool,
     /// Answers to greedy and seeded requests that are kept, to be sent again. 0 by default: none.
     pub response_cache: usize,
     /// How long they are kept. 5 minutes by default.
@@ -145,6 +147,7 @@ impl ServerConfig {
             defaults: RequestDefaults::default(),
             model_path: None,
             shows_slots: true,
+            any_model: false,
             response_cache: 0,
             response_cache_age: Duration::from_secs(300),
             content_filter: None,

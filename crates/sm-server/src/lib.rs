@@ -58,6 +58,7 @@ mod metrics_endpoint;
 mod middleware;
 mod ollama;
 mod openai;
+mod openapi;
 mod response_cache;
 mod response_store;
 mod responses;

@@ -14,7 +14,8 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::middleware::{authorize, identify, read_body};
 use crate::{
-    admin, anthropic, documents, error, health, llamacpp, metrics_endpoint, ollama, openai, responses, text,
+    admin, anthropic, documents, error, health, llamacpp, metrics_endpoint, ollama, openai, openapi,
+    responses, text,
 };
 
 /// All endpoints of a server.
@@ -48,6 +49,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/solve/coding", post(documents::coding::create))
         .route("/model/info", get(documents::model_info::get))
         .route("/stats", get(documents::stats::get))
+        .route("/openapi.json", get(openapi::json))
+        .route("/docs", get(openapi::docs))
         .route("/tokenize", post(text::tokenize::create))
         .route("/detokenize", post(text::detokenize::create))
         .route("/apply-template", post(text::apply_template::create))

@@ -103,7 +103,7 @@ async fn a_router_knows_what_the_cache_holds() {
 
     let (router, next) = replayed(&replay).await;
     let computed: Vec<u64> =
-        prompt.iter().chain(&completion.token_ids).map(|token| u64::from(token.0)).collect();
+        prompt.iter().chain(&completion.tokens).map(|token| u64::from(token.0)).collect();
     let stored = router.longest();
     assert!(
         stored.len() + 16 >= computed.len() - 1 && stored.len() % 16 == 0,

@@ -68,7 +68,7 @@ pub(crate) struct EngineArgs {
 }
 
 /// How many requests an engine serves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Served {
     /// Sequences that run at a time.
     pub(crate) n_sequences: usize,
@@ -76,6 +76,8 @@ pub(crate) struct Served {
     pub(crate) max_queued: usize,
     /// Rows of a step, if it was given.
     pub(crate) max_step_tokens: Option<usize>,
+    /// The chat template, if not the model's own.
+    pub(crate) chat_template: Option<String>,
 }
 
 fn preset() -> impl TypedValueParser<Value = Preset> {
@@ -127,11 +129,12 @@ impl EngineArgs {
     pub(crate) fn spec(
         &self,
         model: ModelRef,
-        served: Served,
+        served: &Served,
         console: &Console,
         progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<ModelSpec, Failure> {
         let mut config = self.config(served.n_sequences)?;
+        config.load.chat_template.clone_from(&served.chat_template);
         config.batching = config.batching.max_queued_requests(served.max_queued);
         if let Some(max_step_tokens) = served.max_step_tokens {
             config.batching = config.batching.max_step_tokens(max_step_tokens);

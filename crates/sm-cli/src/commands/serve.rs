@@ -98,12 +98,13 @@ fn models(
         n_sequences: args.parallel,
         max_queued: args.max_queued,
         max_step_tokens: args.max_step_tokens.map(std::num::NonZeroUsize::get),
+        chat_template: args.defaults.template()?,
     };
     let mut names = Vec::new();
     for (i, given) in std::iter::once(first).chain(args.more_models.iter().map(|path| &**path)).enumerate() {
         let (path, name) = named(given);
         let reporter = loading.reporter(&name);
-        let spec = args.engine.spec(ModelRef::named(path), served, console, reporter)?;
+        let spec = args.engine.spec(ModelRef::named(path), &served, console, reporter)?;
         let aliases = args.alias.iter().filter(|alias| i == 0 && **alias != name);
         let spec = aliases.fold(spec.metrics(metrics.sink(&name)), |spec, alias| spec.alias(alias));
         models.add(&name, spec)?;
@@ -142,6 +143,10 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
         .response_cache(args.response_cache)
         .response_cache_age(seconds(args.response_cache_age));
     config = args.tool_call_parser.into_iter().fold(config, ServerConfig::tool_form);
+    config.defaults = args.defaults.options();
+    config.shows_slots = !args.no_slots;
+    config.any_model = args.any_model;
+    config.model_path = Some(args.engine.load.model.path().display().to_string());
     config = args.api_key.iter().fold(config, ServerConfig::api_key);
     config = args.admin_key.iter().fold(config, ServerConfig::admin_key);
     let read = |path: &PathBuf| {

@@ -48,7 +48,7 @@ impl ModelHandle {
     /// # Errors
     /// As [`Engine::embed`].
     pub fn embed(&self, prompt: Prompt, pooling: Pooling) -> Result<EmbedHandle, Error> {
-        self.submit(pooling.request(prompt)).map(EmbedHandle::new)
+        self.submit(Request::embed(prompt, pooling)).map(EmbedHandle::new)
     }
 }
 

@@ -9,7 +9,7 @@ use super::messages::model_name;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::blocking;
-use crate::openai::create::{chat_defaults, parse};
+use crate::openai::create::parse;
 use crate::wire::anthropic::read;
 
 /// Counts the tokens of messages, system prompt and tools together, as the prompt has them.
@@ -19,7 +19,7 @@ use crate::wire::anthropic::read;
 pub(crate) async fn count(State(app): State<App>, body: Bytes) -> Result<Json<Value>, ApiError> {
     let body = parse(&body)?;
     let model = app.model(model_name(&body)?).await?;
-    let asked = read(&body, chat_defaults(&model))?;
+    let asked = read(&body, app.defaults(&model))?;
     let (mut call, form) = (asked.call, app.config().tool_form);
     let n_tokens = blocking(&app, move || {
         call.prepare(model.model(), form)?;

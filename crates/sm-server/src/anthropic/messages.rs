@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::chat::Piece;
 use crate::error::{ApiError, Envelope};
 use crate::generation::ChunkStream;
-use crate::openai::create::{KEEP_ALIVE, chat_defaults, id, parse, warn};
+use crate::openai::create::{KEEP_ALIVE, id, parse, warn};
 use crate::wire::anthropic::{MessageHead, StreamEvent, StreamWriter, read};
 
 /// The name of the model in a body.
@@ -37,7 +37,7 @@ pub(super) fn model_name(body: &Map<String, Value>) -> Result<Option<&str>, ApiE
 pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Response, ApiError> {
     let body = parse(&body)?;
     let model = app.model(model_name(&body)?).await?;
-    let asked = read(&body, chat_defaults(&model))?;
+    let asked = read(&body, app.defaults(&model))?;
     let head = MessageHead { id: id(), model: model.name().to_owned(), omits_thoughts: asked.omits_thoughts };
     let warnings = asked.call.warnings.clone();
     let answering = Answering::start(&app, model, asked.call).await?;

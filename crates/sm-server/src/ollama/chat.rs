@@ -13,7 +13,7 @@ use super::{lines, names};
 use crate::answering::Answering;
 use crate::app::App;
 use crate::error::ApiError;
-use crate::openai::create::{chat_defaults, parse};
+use crate::openai::create::parse;
 use crate::wire::ollama::{self, AnswerHead, AnswerWriter, ChatAsk, Outcome, Shape};
 use crate::wire::openai::Call;
 
@@ -28,7 +28,7 @@ pub(crate) async fn chat(State(app): State<App>, body: Bytes) -> Result<Response
     let began = Instant::now();
     let model = app.model(Some(&model_name)).await?;
     let load = began.elapsed();
-    let ChatAsk { source, is_stream, keep_alive, thinks } = ollama::chat(&body, chat_defaults(&model))?;
+    let ChatAsk { source, is_stream, keep_alive, thinks } = ollama::chat(&body, app.defaults(&model))?;
     let after_use = AfterUse::new(app.expiries().clone(), &model_name, keep_alive);
     let head = AnswerHead { shape: Shape::Chat, model: name, load, has_context: false };
     match source {

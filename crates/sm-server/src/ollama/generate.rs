@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::chat::Answer;
 use crate::error::ApiError;
 use crate::generation::Generation;
-use crate::openai::create::{chat_defaults, parse};
+use crate::openai::create::parse;
 use crate::wire::ollama::{self, AnswerHead, AnswerWriter, GenerateAsk, RawPrompt, Shape, Source};
 use crate::wire::openai::Call;
 
@@ -33,7 +33,7 @@ pub(crate) async fn generate(State(app): State<App>, body: Bytes) -> Result<Resp
     let model = app.model(Some(&model_name)).await?;
     let load = began.elapsed();
     let GenerateAsk { source, is_stream, keep_alive, thinks } =
-        ollama::generate(&body, chat_defaults(&model))?;
+        ollama::generate(&body, app.defaults(&model))?;
     let after_use = AfterUse::new(app.expiries().clone(), &model_name, keep_alive);
     let head = AnswerHead { shape: Shape::Generate, model: name, load, has_context: true };
     let Some(source) = source else {

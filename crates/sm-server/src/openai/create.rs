@@ -8,7 +8,7 @@ use axum::http::header;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
-use sm_runtime::{Completion, GenerationOptions, ModelHandle, SamplingOptions, TokenEvent};
+use sm_runtime::{Completion, GenerationOptions, ModelHandle, TokenEvent};
 
 use crate::app::App;
 use crate::error::{ApiError, Envelope};
@@ -28,7 +28,7 @@ pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result
         Some(other) => return Err(ApiError::invalid("model", format!("model: must be a text, not {other}"))),
     };
     let model = app.model(name).await?;
-    let mut call = read(endpoint, &body, defaults(&model, endpoint)).map_err(invalid)?;
+    let mut call = read(endpoint, &body, defaults(app, &model, endpoint)).map_err(invalid)?;
     let (head, form) = (head(endpoint, &model), app.config().tool_form);
     let (generation, (call, reading)) = Generation::start_with(app, model, move |model| {
         let reading = call.prepare(model.model(), form).map_err(invalid)?;
@@ -73,20 +73,13 @@ pub(crate) fn parse(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
-/// The options of a chat that sets none.
-pub(crate) fn chat_defaults(model: &ModelHandle) -> GenerationOptions {
-    defaults(model, Endpoint::ChatCompletions)
-}
-
-/// The options of a request that sets none: those that the model's authors recommend, and as many tokens as the context
-/// leaves, as OpenAI's chats have; texts have 16.
-fn defaults(model: &ModelHandle, endpoint: Endpoint) -> GenerationOptions {
-    let n_tokens = match endpoint {
-        Endpoint::ChatCompletions => usize::MAX,
-        Endpoint::Completions => 16,
-    };
-    let sampling = SamplingOptions::of_model(model.model().sampling_defaults());
-    GenerationOptions::new().max_new_tokens(n_tokens).sampling(sampling)
+/// The options of a request that sets none: as many tokens as the context leaves, as OpenAI's chats have; texts have 16.
+fn defaults(app: &App, model: &ModelHandle, endpoint: Endpoint) -> GenerationOptions {
+    let options = app.defaults(model);
+    match endpoint {
+        Endpoint::Completions if app.config().defaults.max_tokens.is_none() => options.max_new_tokens(16),
+        _ => options,
+    }
 }
 
 fn head(endpoint: Endpoint, model: &ModelHandle) -> ResponseHead {

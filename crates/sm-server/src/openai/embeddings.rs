@@ -1,18 +1,15 @@
 //! `POST /v1/embeddings`
 
-use std::collections::VecDeque;
-
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use serde_json::Value;
-use sm_runtime::{EmbedHandle, Embedding, ModelHandle, Pooling, Prompt};
+use sm_runtime::{Embedding, ModelHandle, Pooling, Prompt, Request};
 
 use crate::app::App;
-use crate::call::{Meter, Work};
 use crate::documents::respond::object;
 use crate::error::ApiError;
-use crate::generation::blocking;
+use crate::generation::complete_all;
 use crate::wire::openai::EmbeddingsCall;
 
 /// Embeds texts.
@@ -27,8 +24,7 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Json<V
     Ok(Json(call.answer(model.name(), &embeddings)?))
 }
 
-/// Embeds prompts in their order. As many are in the engine as it runs at a time, so that those of a long list leave its queue to
-/// others.
+/// Embeds prompts in their order.
 ///
 /// # Errors
 /// That of the first prompt that fails.
@@ -38,26 +34,7 @@ pub(crate) async fn embed_all(
     prompts: Vec<Prompt>,
     pooling: Pooling,
 ) -> Result<Vec<Embedding>, ApiError> {
-    let mut meter = Meter::begin()?;
-    let n_parallel = model.stats().max_running.unwrap_or(8).max(1);
-    let mut running = VecDeque::<EmbedHandle>::with_capacity(n_parallel);
-    let mut done = Vec::with_capacity(prompts.len());
-    for prompt in prompts {
-        if running.len() == n_parallel
-            && let Some(first) = running.pop_front()
-        {
-            done.push(first.await?);
-        }
-        let model = model.clone();
-        running.push_back(blocking(app, move || Ok(model.embed(prompt, pooling)?)).await?);
-    }
-    for handle in running {
-        done.push(handle.await?);
-    }
-    meter.count(Work {
-        prompt_tokens: done.iter().map(|embedding: &Embedding| embedding.n_tokens as u64).sum(),
-        cached_tokens: done.iter().map(|embedding| embedding.cached_tokens as u64).sum(),
-        ..Work::default()
-    });
-    Ok(done)
+    let requests = prompts.into_iter().map(|prompt| Request::embed(prompt, pooling)).collect();
+    let completions = complete_all(app, model, requests).await?;
+    Ok(completions.into_iter().map(Embedding::of_completion).collect())
 }

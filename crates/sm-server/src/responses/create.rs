@@ -21,7 +21,7 @@ use crate::app::App;
 use crate::chat::Piece;
 use crate::error::ApiError;
 use crate::generation::ChunkStream;
-use crate::openai::create::{KEEP_ALIVE, chat_defaults, id, parse, warn};
+use crate::openai::create::{KEEP_ALIVE, id, parse, warn};
 use crate::response_store::Stored;
 use crate::wire::responses::{ItemEvent, ItemWriter, ResponseHead, read};
 
@@ -33,7 +33,7 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
     let body = parse(&body)?;
     let model = app.model(text_field(&body, "model")?).await?;
     let earlier = earlier(&app, text_field(&body, "previous_response_id")?)?;
-    let asked = read(&body, &earlier, chat_defaults(&model))?;
+    let asked = read(&body, &earlier, app.defaults(&model))?;
     let head =
         ResponseHead { id: id(), created: now(), model: model.name().to_owned(), fields: asked.fields };
     let keeper = asked.is_stored.then(|| Keeper {

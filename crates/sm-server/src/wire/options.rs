@@ -237,8 +237,17 @@ fn number(value: &Value) -> Result<f32, String> {
 /// # Errors
 /// What it must be, and what it is.
 pub fn count(value: &Value) -> Result<usize, String> {
-    let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
+    let number = whole(value).and_then(|number| usize::try_from(number).ok());
     number.ok_or_else(|| expected("a whole number of 0 or more", value))
+}
+
+/// A whole number of 0 or more. JSON knows no other numbers than decimal ones: 1.0 is 1.
+fn whole(value: &Value) -> Option<u64> {
+    // Up to here, every whole number is a value of its own in double precision.
+    const MAX: f64 = 9_007_199_254_740_992.0;
+    let from_decimal =
+        |number: f64| (number.fract() == 0.0 && (0.0..=MAX).contains(&number)).then_some(number as u64);
+    value.as_u64().or_else(|| value.as_f64().and_then(from_decimal))
 }
 
 /// Reads a number of which -1 means `unlimited`, as in llama.cpp.
@@ -252,7 +261,7 @@ fn seed(value: &Value) -> Result<Option<u64>, String> {
         return Ok(None);
     }
     let what = "a whole number of 0 or more, or -1 for a random seed";
-    value.as_u64().map(Some).ok_or_else(|| expected(what, value))
+    whole(value).map(Some).ok_or_else(|| expected(what, value))
 }
 
 /// Reads a truth value.
@@ -272,7 +281,7 @@ pub fn tokens(value: &Value) -> Result<Vec<TokenId>, String> {
 }
 
 fn token(value: &Value) -> Option<TokenId> {
-    value.as_u64().and_then(|id| u32::try_from(id).ok()).map(TokenId)
+    whole(value).and_then(|id| u32::try_from(id).ok()).map(TokenId)
 }
 
 /// Reads biases: pairs of a token id and a number, or an object of them, as OpenAI's; `false` forbids a token.

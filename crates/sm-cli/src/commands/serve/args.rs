@@ -9,8 +9,8 @@ use sm_runtime::ByteSize;
 use sm_server::chat::ToolForm;
 use sm_server::{MetricsCompat, RateLimit};
 
-use crate::args::EngineArgs;
 use crate::args::number::at_least_one;
+use crate::args::{EngineArgs, RequestDefaultsArgs};
 
 /// Serve models over HTTP, for the clients of OpenAI, Anthropic and Ollama
 #[derive(Debug, clap::Args)]
@@ -155,6 +155,14 @@ pub(crate) struct Args {
     /// Also call metrics as another system does
     #[arg(long, value_name = "SYSTEM", value_enum, help_heading = "Metrics")]
     pub(super) metrics_compat: Option<Compat>,
+    /// Answer requests for models that do not exist with the first model
+    #[arg(long, help_heading = "Access")]
+    pub(super) any_model: bool,
+    /// Do not show at /slots what runs
+    #[arg(long, help_heading = "Access")]
+    pub(super) no_slots: bool,
+    #[command(flatten)]
+    pub(super) defaults: RequestDefaultsArgs,
     #[command(flatten)]
     pub(super) engine: EngineArgs,
 }

@@ -1,0 +1,35 @@
+//! `GET /openapi.json` and `GET /docs`: what the server answers, for programs and for people.
+//!
+//! The document is made from a table and not derived from types: bodies are read field by field, by names of which many mean the same
+//! (`wire/options.rs`), so no type has the shape that a macro would describe. A test compares the table's paths with the router's.
+
+mod document;
+mod operations;
+mod schemas;
+
+use axum::Json;
+use axum::http::header;
+use axum::response::IntoResponse;
+use serde_json::Value;
+
+pub(crate) use document::document;
+
+/// The document.
+pub(crate) async fn json() -> Json<Value> {
+    Json(document())
+}
+
+/// A page that shows the document. It asks nobody but this server.
+pub(crate) async fn docs() -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'",
+        ),
+    ];
+    (headers, include_str!("openapi/docs.html"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! llama.cpp's own endpoints, over HTTP, from the demo model.
+
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+#[path = "support/running.rs"]
+mod running;
+
+use running::{Running, with};
+use serde_json::{Value, json};
+use sm_runtime::ModelRef;
+
+fn body() -> Value {
+    json!({"prompt": "Once upon a time", "n_predict": 8, "seed": 7})
+}
+
+#[tokio::test]
+async fn a_completion_has_timings_settings_and_tokens() {
+    let server = Running::start().await;
+    let answer = server.json("/completion", &body()).await;
+    assert_eq!(
+        (&answer["stop"], &answer["stop_type"], &answer["truncated"]),
+        (&json!(true), &json!("limit"), &json!(false))
+    );
+    assert_eq!((&answer["tokens_predicted"], &answer["tokens"]), (&json!(8), &json!([])));
+    let timings = &answer["timings"];
+    assert_eq!((&timings["predicted_n"], &timings["cache_n"]), (&json!(8), &json!(0)));
+    assert_eq!(timings["prompt_n"], answer["tokens_evaluated"]);
+    assert!(
+        timings["prompt_ms"].as_f64().unwrap() > 0.0
+            && timings["predicted_per_second"].as_f64().unwrap() > 0.0
+    );
+    assert_eq!(
+        (&answer["generation_settings"]["n_predict"], &answer["generation_settings"]["seed"]),
+        (&json!(8), &json!(7))
+    );
+    assert!(answer["prompt"].as_str().unwrap().ends_with("Once upon a time"), "{answer}");
+    let again = server
+        .json("/completion", &with(body(), json!({"return_tokens": true, "cache_prompt": false})))
+        .await;
+    assert_eq!((&again["content"], &again["timings"]["cache_n"]), (&answer["content"], &json!(0)));
+    let text = server.json("/detokenize", &json!({"tokens": again["tokens"]})).await;
+    assert_eq!(text["content"].as_str().unwrap().trim(), answer["content"].as_str().unwrap().trim());
+    let some = server
+        .json(
+            "/completion",
+            &with(body(), json!({"response_fields": ["content", "generation_settings/seed"]})),
+        )
+        .await;
+    assert_eq!(some, json!({"content": answer["content"], "generation_settings/seed": 7}));
+    let one = server.json("/completion", &with(body(), json!({"n_predict": 1}))).await;
+    assert_eq!(one["timings"]["predicted_per_second"], 0.0, "the first token comes with the prompt");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_says_the_same_and_ends_with_the_figures() {
+    let server = Running::start().await;
+    let options = json!({"n_probs": 3, "temperature": 0});
+    let answer = server
+        .json("/completion", &with(with(body(), options.clone()), json!({"return_tokens": true})))
+        .await;
+    let stream = server.post("/completion", &with(with(body(), options), json!({"stream": true}))).await;
+    let stream = stream.text().await.unwrap();
+    let chunks: Vec<Value> = stream
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
+    let [tokens @ .., last] = &chunks[..] else { panic!("{stream}") };
+    let text: String = tokens.iter().map(|chunk| chunk["content"].as_str().unwrap()).collect();
+    assert_eq!(answer["content"], text);
+    assert_eq!(
+        (tokens.len(), &last["stop"], &last["content"], &last["timings"]["predicted_n"]),
+        (8, &json!(true), &json!(""), &json!(8))
+    );
+    let sent: Vec<&Value> = tokens.iter().map(|chunk| &chunk["tokens"][0]).collect();
+    assert_eq!(sent, answer["tokens"].as_array().unwrap().iter().collect::<Vec<_>>());
+    let scored = answer["completion_probabilities"].as_array().unwrap();
+    for (chunk, scored) in tokens.iter().zip(scored) {
+        assert_eq!(&chunk["completion_probabilities"][0], scored);
+        assert_eq!(scored["top_logprobs"].as_array().unwrap().len(), 3);
+        assert_eq!(scored["top_logprobs"][0]["id"], scored["id"], "greedy");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn prompts_are_texts_tokens_both_or_lists_of_them() {
+    let server = Running::start().await;
+    let greedy = json!({"n_predict": 8, "temperature": 0});
+    let alone =
+        server.json("/completion", &with(greedy.clone(), json!({"prompt": "Once upon a time"}))).await;
+    let tokens = server.json("/tokenize", &json!({"content": "Once upon a time", "add_special": true})).await
+        ["tokens"]
+        .clone();
+    for prompt in [tokens.clone(), json!({"prompt_string": "Once upon a time"})] {
+        let answer = server.json("/completion", &with(greedy.clone(), json!({"prompt": prompt}))).await;
+        assert_eq!(answer["content"], alone["content"], "{prompt}");
+    }
+    let several = json!({"prompt": [tokens, "Once upon a time", {"prompt_string": "Once upon a time"}]});
+    let several = server.json("/completions", &with(greedy.clone(), several)).await;
+    let several = several.as_array().unwrap();
+    assert!(
+        several.len() == 3 && several.iter().all(|answer| answer["content"] == alone["content"]),
+        "{several:?}"
+    );
+    let mixed = json!({"prompt": ["Once upon", 9, " a time", 10]});
+    assert!(server.json("/completion", &with(greedy, mixed)).await["content"].is_string());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn biases_are_of_tokens_or_texts_and_what_is_wrong_is_named() {
+    let server = Running::start().await;
+    let greedy = json!({"prompt": "Once upon a time", "n_predict": 12, "temperature": 0});
+    let answer = server.json("/completion", &greedy).await;
+    let word = answer["content"]
+        .as_str()
+        .unwrap()
+        .split_whitespace()
+        .find(|word| word.len() > 2)
+        .unwrap()
+        .to_owned();
+    for bias in [json!([[format!(" {word}"), false]]), json!({format!(" {word}"): -100})] {
+        let biased = server.json("/completion", &with(greedy.clone(), json!({"logit_bias": bias}))).await;
+        assert_ne!(biased["content"], answer["content"], "{bias}");
+    }
+    for (fields, param) in [
+        (json!({"prompt": null}), "prompt"),
+        (json!({"prompt": []}), "prompt"),
+        (json!({"prompt": {"prompt_string": "a", "multimodal_data": ["x"]}}), "prompt"),
+        (json!({"post_sampling_probs": true}), "post_sampling_probs"),
+        (json!({"n_keep": 5}), "n_keep"),
+        (json!({"logit_bias": 7}), "logit_bias"),
+        (json!({"n_predicts": 7}), "n_predicts"),
+    ] {
+        let response = server.post("/completion", &with(greedy.clone(), fields)).await;
+        assert_eq!(response.status(), 400, "{param}");
+        let error = response.json::<Value>().await.unwrap();
+        assert_eq!(error["error"]["param"], param, "{error}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_server_has_defaults_of_its_own_and_shows_them() {
+    let server = Running::of(ModelRef::Demo, |mut config| {
+        config.defaults.temperature = Some(0.25);
+        config.defaults.seed = Some(42);
+        config.defaults.max_tokens = Some(5);
+        config.model_path = Some("demo.gguf".to_owned());
+        config
+    })
+    .await;
+    let props: Value = server.get("/props").await.json().await.unwrap();
+    assert_eq!((&props["model_path"], &props["is_sleeping"]), (&json!("demo.gguf"), &json!(false)));
+    let settings = &props["default_generation_settings"];
+    assert_eq!((&settings["n_ctx"], &settings["params"]["seed"]), (&json!(1024), &json!(42)));
+    let answer = server.json("/completion", &json!({"prompt": "Once upon a time"})).await;
+    assert_eq!(
+        (&answer["tokens_predicted"], &answer["generation_settings"]["temperature"]),
+        (&json!(5), &json!(0.25))
+    );
+    let chat = json!({"messages": [{"role": "user", "content": "Tell me a story."}]});
+    assert_eq!(server.json("/v1/chat/completions", &chat).await["usage"]["completion_tokens"], 5);
+    let slots: Value = server.get("/slots").await.json().await.unwrap();
+    assert!(
+        slots.as_array().unwrap().iter().all(|slot| slot["is_processing"] == false && slot["n_ctx"] == 1024)
+    );
+    assert_eq!(server.get("/v1/health").await.status(), 200);
+    let embedded = server.json("/embedding", &json!({"content": "Once"})).await;
+    assert_eq!(embedded[0]["embedding"][0].as_array().unwrap().len(), 256);
+    let document: Value = server.get("/openapi.json").await.json().await.unwrap();
+    assert!(document["paths"]["/completion"]["post"].is_object());
+    let docs = server.get("/docs").await;
+    assert!(docs.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+    let page = docs.text().await.unwrap();
+    assert!(!page.contains("http://") && !page.contains("https://"), "it asks nobody else");
+    server.stop().await;
+}
