@@ -8,8 +8,11 @@ mod detokenize;
 mod doctor;
 mod generate;
 mod inspect;
+mod list;
 mod perplexity;
+mod pull;
 mod quantize;
+mod rm;
 mod run;
 mod serve;
 mod tokenize;
@@ -47,6 +50,9 @@ commands! {
     Batch => batch,
     Serve => serve,
     Perplexity => perplexity,
+    Pull => pull,
+    List => list,
+    Rm => rm,
     Inspect => inspect,
     Quantize => quantize,
     Tokenize => tokenize,

@@ -2,8 +2,7 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sm_runtime::{
-    ByteSize, Engine, EngineConfig, ExecutorOptions, KvCacheConfig, LoadOptions, ModelRef, ModelSpec, Preset,
-    Threads,
+    ByteSize, Engine, EngineConfig, ExecutorOptions, KvCacheConfig, LoadOptions, ModelSpec, Preset, Threads,
 };
 
 use super::kv_disk::KvDiskArgs;
@@ -12,6 +11,7 @@ use super::speculation::SpeculationArgs;
 use super::{ModelArgs, number};
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::hub;
 use crate::progress::load_progress;
 
 /// A model with its context length and resource limits.
@@ -124,9 +124,10 @@ impl EngineArgs {
         if self.preset.is_some() {
             console.note(format_args!("{config}"));
         }
-        let spec = ModelSpec::new(self.load.model.model()).config(config).progress(load_progress(console));
+        let spec =
+            ModelSpec::new(self.load.model.model(console)?).config(config).progress(load_progress(console));
         Ok(match &self.speculation.draft {
-            Some(draft) => spec.draft(ModelRef::named(draft)),
+            Some(draft) => spec.draft(hub::model(draft, console)?),
             None => spec,
         })
     }
@@ -156,9 +157,9 @@ impl EngineArgs {
         }
         let mut builder = Engine::builder().config(config).progress(load_progress(console));
         if let Some(draft) = &self.speculation.draft {
-            builder = builder.draft(ModelRef::named(draft));
+            builder = builder.draft(hub::model(draft, console)?);
         }
-        let engine = builder.load(self.load.model.model())?;
+        let engine = builder.load(self.load.model.model(console)?)?;
         note_changes(engine.model(), console);
         Ok(engine)
     }

@@ -10,11 +10,17 @@ mod chat;
 mod demo;
 mod familiar;
 mod generate;
+mod hub;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod hub_tls;
 mod kv_disk;
 mod model_files;
 mod mutations;
 mod run;
 mod serve;
+#[path = "../../../sm-hub/tests/hub/stand_in.rs"]
+#[allow(dead_code, reason = "not everything goes wrong in these tests")]
+mod stand_in;
 #[path = "../../../sm-model/src/testing.rs"]
 mod testing;
 mod tools;

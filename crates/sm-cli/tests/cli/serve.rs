@@ -15,8 +15,12 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_with_env(&[], args)
+    }
+
+    pub(crate) fn start_with_env(variables: &[(&str, String)], args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sm"));
-        command.args(["serve", "--port", "0", "-t", "1"]).args(args);
+        command.args(["serve", "--port", "0", "-t", "1"]).args(args).envs(variables.iter().cloned());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -26,7 +30,7 @@ impl Serving {
     }
 
     /// The status and body of a response.
-    fn request(&self, head: &str, body: &str) -> (u16, String) {
+    pub(crate) fn request(&self, head: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let length = body.len();
         write!(
