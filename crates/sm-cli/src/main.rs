@@ -22,7 +22,6 @@ mod interrupt;
 mod logprob;
 mod progress;
 mod prompt;
-mod reasoning;
 mod shown;
 mod terminal;
 

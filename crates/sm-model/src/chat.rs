@@ -226,7 +226,7 @@ impl ChatTemplate {
         request: &ChatRequest<'_>,
         guard: Option<&Guard>,
     ) -> Result<GuardedText, ChatError> {
-        let name = self.template_for(request);
+        let name = self.name_for(!request.tools.is_empty());
         let parts = if content::has_parts(request.messages) { self.parts(name)? } else { Parts::Taken };
         let mut prepared = Prepared::new(request, parts, guard)?;
         let mut rendered = self.run_prepared(name, request, &prepared)?;
@@ -271,10 +271,16 @@ impl ChatTemplate {
         self.renderer.run(render)
     }
 
+    /// The source of the template for conversations with or without tools, prepared for the template engine.
+    pub fn source(&self, with_tools: bool) -> String {
+        let template = self.environment.get_template(self.name_for(with_tools));
+        template.map_or_else(|_| String::new(), |template| template.source().to_owned())
+    }
+
     /// The tool template if there are tools and it exists; otherwise the default, or the only one.
-    fn template_for(&self, request: &ChatRequest<'_>) -> &str {
+    fn name_for(&self, with_tools: bool) -> &str {
         let has = |wanted: &str| self.environment.templates().any(|(name, _)| name == wanted);
-        if !request.tools.is_empty() && has("tool_use") {
+        if with_tools && has("tool_use") {
             return "tool_use";
         }
         if has("default") {

@@ -87,11 +87,12 @@ impl EncodeOptions {
 }
 
 /// How to decode control tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SpecialTokens {
     /// Include their text.
     Keep,
     /// Omit them.
+    #[default]
     Skip,
 }
 

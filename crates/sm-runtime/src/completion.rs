@@ -85,6 +85,8 @@ pub struct Completion {
     pub prompt_tokens: Vec<TokenId>,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// The stop string that ended it.
+    pub stop_sequence: Option<String>,
     /// The seed, given or drawn; it reproduces the generation.
     pub seed: u64,
     /// Token counts.
@@ -96,6 +98,8 @@ pub struct Completion {
     /// One entry per entry of `prompt_tokens` except the first, which nothing predicts. Empty unless requested, or
     /// echoed with log-probabilities.
     pub prompt_logprobs: Vec<TokenLogprob>,
+    /// The pooled hidden states `[hidden_size]` of a prompt that was embedded instead of continued; otherwise empty.
+    pub(crate) embedding: Vec<f32>,
 }
 
 /// The raw log-probability of a token, before penalties and temperature.

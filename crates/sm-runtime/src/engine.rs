@@ -51,9 +51,7 @@ pub use stats::EngineStats;
 pub use ticket::RequestStatus;
 
 use crate::clock::Clock;
-use crate::input::{Input, ModelBounds, longest};
-use crate::prompt::RenderedPrompt;
-use crate::prompt_limit::PromptLimit;
+use crate::input::longest;
 use crate::rules::Rules;
 use crate::sampling::random_seed;
 use crate::{
@@ -295,26 +293,6 @@ impl Engine {
         (Arc::new(namespace), rope_range)
     }
 
-    /// Renders and tokenizes a prompt, and checks it as far as possible without knowing a session. Returns with it the text that
-    /// the answer begins with.
-    fn prompt(&self, request: &Request) -> Result<(PromptTokens, String), Error> {
-        let mode = request.session.as_ref().map(|(_, mode)| *mode);
-        mode.map_or(Ok(()), |mode| self.check_session(mode))?;
-        let text = &self.0.model.text;
-        let mut rendered = RenderedPrompt::new(&request.prompt, self.0.model.template(), mode)?;
-        let echo = rendered.echo(text, &request.options)?;
-        let bounds = ModelBounds { context_len: self.context_len(), ..self.0.model.bounds() };
-        let limit = PromptLimit::new(&request.options, bounds.context_len);
-        let (first, start) = rendered.encode(text, limit)?;
-        let prompt = match mode {
-            None => PromptTokens::Alone(Input::new(first, start, &request.options, &bounds)?),
-            Some(_) => {
-                PromptTokens::InSession { first, start, appended: rendered.encode_appended(text, limit) }
-            }
-        };
-        Ok((prompt, echo))
-    }
-
     fn send(&self, request: Request, delivery: Delivery, extra: Extra) -> Result<RequestHandle, Error> {
         let Extra { callback, owner, has_spoken, keep_alive } = extra;
         let submitted = self.0.clock.now();
@@ -325,14 +303,17 @@ impl Engine {
         }
         let LoadedModel { text, grammars, .. } = &self.0.model;
         let (prompt, echo) = self.prompt(&request)?;
+        let pooling = request.pooling;
         let Request {
             options, n, select, priority, client, session, salt, speculate, filters, cancel, ..
         } = request;
         let rules = Rules::new(&options, text, grammars)?.with_filters(filters);
-        let n_longest = match &prompt {
-            PromptTokens::Alone(input) => longest(input.tokens.len(), &options, &self.0.model.bounds()),
-            PromptTokens::InSession { .. } => self.0.model.context_len,
+        let n_prompt_tokens = match &prompt {
+            PromptTokens::Alone(input) => Some(input.tokens.len()),
+            PromptTokens::InSession { .. } => None,
         };
+        let n_longest = n_prompt_tokens
+            .map_or(self.0.model.context_len, |n| longest(n, &options, &self.0.model.bounds()));
         let (namespace, rope_range) = self.namespace(salt, n_longest);
         let room = TicketRoom {
             n_choices: n,
@@ -363,6 +344,7 @@ impl Engine {
             n,
             submitted,
             speculate,
+            pooling,
         };
         let submission = Submission { params, prompt, priority, client, session, namespace, rope_range };
         if let Err(SendError(unsent)) = self.0.messages.send(Message::Submit(Box::new(submission))) {
@@ -371,7 +353,7 @@ impl Engine {
             drop(unsent);
             return Err(self.0.admission.end_error());
         }
-        Ok(RequestHandle::new(ticket, id, self.0.thread_id))
+        Ok(RequestHandle::new(ticket, id, self.0.thread_id, n_prompt_tokens))
     }
 }
 

@@ -148,6 +148,7 @@ mod clock;
 mod completion;
 mod config;
 mod device;
+mod embedding;
 mod engine;
 mod error;
 mod files;
@@ -166,6 +167,8 @@ mod prompt_limit;
 mod request;
 mod rules;
 pub mod sampling;
+#[cfg(feature = "scripted")]
+mod scripted;
 mod sequence;
 mod source;
 mod speculate;
@@ -193,6 +196,7 @@ pub use completion::{
 };
 pub use config::{EngineConfig, Preset};
 pub use device::{Device, Threads};
+pub use embedding::{EmbedHandle, Embedding, Pooling};
 pub use engine::{
     BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestStatus, Session,
     SessionOptions, TokenStream,
@@ -201,7 +205,7 @@ pub use error::{Error, ErrorKind, KvDiskError, LimitedResource, LoadError, Memor
 pub use generator::{Generation, Generator};
 pub use grammar::{Grammar, GrammarLimits, WhiteSpace};
 pub use kv_disk::{KvDiskConfig, KvDiskStats};
-pub use load::{ExecutorOptions, LoadOptions, LoadedModel, Loader, PlannedLoad, TokenizerSource};
+pub use load::{ExecutorOptions, LoadOptions, LoadedModel, Loader, ModelFacts, PlannedLoad, TokenizerSource};
 pub use metrics::{
     Distribution, MetricsSink, RecentMetrics, RecentSummary, RequestMetrics, StepMetrics, StepPhases, Window,
     percentile,
@@ -223,7 +227,7 @@ pub use sm_batching::{
 };
 pub use sm_cache::{
     BlankSessionId, ByteSize, ByteSizeError, CacheError, CacheEvent, CacheObserver, CachedPage,
-    EstimateError, EvictionPolicy, EvictionReason, KvCacheConfig, KvCacheStats, KvShape, MemoryPlan,
+    EstimateError, EvictionPolicy, EvictionReason, KvCacheConfig, KvCacheStats, KvShape, MemoryPlan, PageKey,
     PagePool, Resource, SessionId, SessionMode, Victim,
 };
 /// Plans and executors, for use with a custom executor ([`LoadedModel::from_executor`]).
@@ -234,6 +238,7 @@ pub use sm_kernels::plan::{
 /// Model files, tokenizers and chat templates.
 pub use sm_model as model;
 pub use sm_model::chat::{ChatError, ChatTemplate, Message};
+pub use sm_model::tokenizer::SpecialTokens;
 pub use sm_tensor::{DType, PageId, StateSlot, TokenId};
 
 #[cfg(feature = "typed")]

@@ -10,15 +10,18 @@
 
 mod chat;
 mod executor;
+mod facts;
 mod loaded;
 mod loader;
 mod memory;
 mod options;
 mod packed;
+mod prompts;
 mod tokenizer;
 mod weights;
 
 pub use executor::ExecutorOptions;
+pub use facts::ModelFacts;
 pub use loaded::LoadedModel;
 pub(crate) use loaded::PreparedExecutor;
 pub(crate) use loader::OnProgress;

@@ -24,7 +24,7 @@ pub use handle::{AcquireModel, ModelHandle};
 pub use registry::{ModelInfo, ModelState};
 pub use spec::ModelSpec;
 
-use crate::Error;
+use crate::{Engine, Error};
 use registry::Registry;
 
 /// Loads and unloads models by name within a memory budget.
@@ -108,6 +108,11 @@ impl Models {
         Registry::unload(&self.0, name, grace)
     }
 
+    /// The loaded models, sorted by name, with their engines. Unlike a [`ModelHandle`], an engine does not keep its model loaded.
+    pub fn loaded(&self) -> Vec<(String, Engine)> {
+        self.0.engines()
+    }
+
     /// All models, sorted by name.
     pub fn list(&self) -> Vec<ModelInfo> {
         self.0.list()
@@ -125,7 +130,7 @@ impl Models {
     /// If an executor fails.
     pub fn trim_memory(&self) -> Result<u64, Error> {
         let mut held_bytes = 0;
-        for engine in self.0.engines() {
+        for (_, engine) in self.0.engines() {
             held_bytes += match engine.trim_memory(0) {
                 // Unloaded in the meantime.
                 Err(Error::ShutDown) => 0,

@@ -5,6 +5,7 @@ mod sampler_kind;
 mod sampling;
 mod stop;
 
+use sm_model::tokenizer::SpecialTokens;
 use sm_tensor::{TokenId, setters, some_setters};
 
 pub use limits::{Limits, LongInput};
@@ -38,6 +39,8 @@ pub struct GenerationOptions {
     pub grammar: Option<Grammar>,
     /// White space between the parts of JSON that `grammar` asks for. Compact by default.
     pub white_space: WhiteSpace,
+    /// Whether special tokens are in the text, in their written form; end and stop tokens never are. Left out by default.
+    pub special_tokens: SpecialTokens,
     /// Whether the text starts with the prompt and `logprobs` covers it too. Off by default.
     pub echo: bool,
     /// `Some(n)` returns the log-probabilities of each generated token and of the `n` most likely ones, before any filter.
@@ -57,7 +60,13 @@ impl GenerationOptions {
         Self::new().sampling(SamplingOptions::greedy())
     }
 
-    setters!(sampling: SamplingOptions, limits: Limits, stop: StopRules, white_space: WhiteSpace);
+    setters!(
+        sampling: SamplingOptions,
+        limits: Limits,
+        stop: StopRules,
+        white_space: WhiteSpace,
+        special_tokens: SpecialTokens,
+    );
     some_setters!(grammar: Grammar, logprobs: usize, prompt_logprobs: usize);
 
     /// Starts the text with the prompt.

@@ -1,12 +1,12 @@
 //! The growing output of a generation: decodes tokens and searches the text for stop strings.
 
-use sm_model::tokenizer::TextStream;
+use sm_model::tokenizer::{SpecialTokens, TextStream};
 use sm_tensor::TokenId;
 
 use crate::grammar::Constraint;
 use crate::stop::{StopMatcher, StopSearch};
 use crate::text::{Text, TextStart};
-use crate::{EosRule, Error, FinishReason, MatchedStop, StopRules, TokenEvent};
+use crate::{EosRule, Error, FinishReason, GenerationOptions, MatchedStop, StopRules, TokenEvent};
 
 /// Bytes of text reserved per token.
 pub(crate) const TEXT_BYTES_PER_TOKEN: usize = 6;
@@ -32,6 +32,8 @@ pub(crate) struct Output {
     text: String,
     /// End of each token in the decoded text, in bytes, excluding the token that ended the output.
     ends: Vec<usize>,
+    /// The stop string that was found as a token.
+    stop_token: Option<String>,
 }
 
 /// The tokens that end an output.
@@ -59,19 +61,23 @@ pub(crate) struct Finished {
     pub(crate) n_tokens: usize,
     /// Number of generated tokens.
     pub(crate) n_generated: usize,
+    /// The stop string that ended the output.
+    pub(crate) stop_sequence: Option<String>,
 }
 
 impl Output {
-    pub(crate) fn new(text: &Text, start: TextStart, rules: &StopRules) -> Self {
+    pub(crate) fn new(text: &Text, start: TextStart, options: &GenerationOptions) -> Self {
+        let rules = &options.stop;
         let eos = eos_tokens(text, rules).to_vec();
         let matcher = StopMatcher::new(rules);
-        let controls = if rules.sequences.is_empty() { &[] } else { text.controls() };
+        let are_hidden = options.special_tokens == SpecialTokens::Skip;
+        let controls = if are_hidden && !rules.sequences.is_empty() { text.controls() } else { &[] };
         let controls = controls.iter().filter(|(_, written)| matcher.knows(written)).cloned().collect();
         Self {
             rules: rules.clone(),
             eos,
             stop_tokens: stop_tokens(text, rules).map(|(token, stop)| (token, stop.clone())).collect(),
-            decoder: text.stream(start),
+            decoder: text.stream(start, options.special_tokens),
             matcher,
             controls,
             head: String::new(),
@@ -79,6 +85,7 @@ impl Output {
             n_decoded_bytes: 0,
             text: String::new(),
             ends: Vec::new(),
+            stop_token: None,
         }
     }
 
@@ -136,8 +143,9 @@ impl Output {
         }
         if let Some(index) = self.stop_tokens.iter().position(|(stop, _)| *stop == token) {
             self.flush(event);
+            let (_, stop) = &self.stop_tokens[index];
+            self.stop_token = Some(stop.clone());
             if self.rules.matched == MatchedStop::Keep {
-                let (_, stop) = &self.stop_tokens[index];
                 event.text.push_str(stop);
                 self.text.push_str(stop);
             }
@@ -194,7 +202,9 @@ impl Output {
             FinishReason::StopSequence => self.n_tokens_within(self.text.len() - self.n_head_bytes),
             _ => n_generated,
         };
-        Finished { text: self.text, n_tokens, n_generated }
+        let stop_sequence = self.stop_token.or_else(|| self.matcher.found().map(str::to_owned));
+        let stop_sequence = stop_sequence.filter(|_| reason == FinishReason::StopSequence);
+        Finished { text: self.text, n_tokens, n_generated, stop_sequence }
     }
 
     /// Number of tokens entirely within the first `n_bytes` bytes of decoded text. Tokens without text right before the
@@ -224,19 +234,20 @@ mod tests {
         let tokenizer = CharTokenizer::new("abcdé", UnknownCharacter::Error).unwrap();
         let text = Text::new(Some(Arc::new(tokenizer)));
         let rules = StopRules { sequences: vec!["cé".into()], ..StopRules::default() };
-        let mut output = Output::new(&text, TextStart::Continued, &rules);
+        let mut output = Output::new(&text, TextStart::Continued, &GenerationOptions::new().stop(rules));
         let mut event = TokenEvent::default();
         let reasons = [0, 1, 2, 4].map(|id| output.push(TokenId(id), &mut event));
         assert_eq!(reasons, [None, None, None, Some(FinishReason::StopSequence)]);
         let finished = output.finish(FinishReason::StopSequence);
         assert_eq!((finished.text.as_str(), finished.n_tokens, finished.n_generated), ("ab", 2, 4));
+        assert_eq!(finished.stop_sequence.as_deref(), Some("cé"));
     }
 
     #[test]
     fn the_beginning_of_a_cut_character_is_not_counted() {
         let rules = StopRules::default();
         let text = Text::new(None);
-        let mut output = Output::new(&text, TextStart::Continued, &rules);
+        let mut output = Output::new(&text, TextStart::Continued, &GenerationOptions::new().stop(rules));
         // Five tokens: two letters, two that begin a character, and one that completes it and goes on.
         output.ends = vec![1, 2, 2, 2, 7];
         assert_eq!(output.n_tokens_within(2), 2);

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use sm_model::{LoadOptions, Model, ModelBytes, load_model, parse_model};
 
 use crate::Error;
+#[cfg(feature = "scripted")]
+use crate::scripted::Script;
 
 /// The source of a model.
 ///
@@ -31,12 +33,19 @@ pub enum ModelRef {
     Demo,
     /// A much smaller draft model for [`ModelRef::Demo`], with the same vocabulary.
     DemoDraft,
+    /// A model for tests that says what a file tells it, in builds with the feature `scripted`.
+    #[cfg(feature = "scripted")]
+    Scripted(PathBuf),
 }
 
 impl ModelRef {
     /// Parses user input: `demo`, `demo-draft`, or a path. A file called `demo` is `./demo`.
     pub fn named(name: impl AsRef<Path>) -> Self {
         let name = name.as_ref();
+        #[cfg(feature = "scripted")]
+        if let Some(path) = name.to_str().and_then(|name| name.strip_prefix("scripted:")) {
+            return Self::Scripted(path.into());
+        }
         match name.to_str() {
             Some("demo") => Self::Demo,
             Some("demo-draft") => Self::DemoDraft,
@@ -54,6 +63,12 @@ impl ModelRef {
             Self::Path(path) => load_model(path, options)?,
             Self::Demo => embedded(demo::demo()?)?,
             Self::DemoDraft => embedded(demo::draft()?)?,
+            #[cfg(feature = "scripted")]
+            Self::Scripted(path) => {
+                let mut model = embedded(demo::demo()?)?;
+                Script::read(path)?.fit(&mut model.plan);
+                model
+            }
         })
     }
 }
@@ -64,6 +79,8 @@ impl fmt::Display for ModelRef {
             Self::Path(path) => write!(f, "{}", path.display()),
             Self::Demo => f.write_str("demo"),
             Self::DemoDraft => f.write_str("demo-draft"),
+            #[cfg(feature = "scripted")]
+            Self::Scripted(path) => write!(f, "scripted:{}", path.display()),
         }
     }
 }

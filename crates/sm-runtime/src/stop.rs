@@ -16,6 +16,7 @@ pub(crate) struct StopMatcher {
     held: String,
     /// Byte ranges of it that are not shown: the text of special tokens.
     hidden: Vec<Range<usize>>,
+    found: Option<String>,
 }
 
 /// Whether a stop string was found.
@@ -32,6 +33,7 @@ impl StopMatcher {
             matched: rules.matched,
             held: String::new(),
             hidden: Vec::new(),
+            found: None,
         }
     }
 
@@ -58,6 +60,7 @@ impl StopMatcher {
                     MatchedStop::Remove => end - stop_len,
                     MatchedStop::Keep => end,
                 };
+                self.found = Some(self.held[end - stop_len..end].to_owned());
                 self.release(text_len, out);
                 self.held.clear();
                 self.hidden.clear();
@@ -67,6 +70,11 @@ impl StopMatcher {
         let n_certain = self.held.len() - self.longest_open_prefix();
         self.release(n_certain, out);
         StopSearch::Nothing
+    }
+
+    /// The stop string that ended the text.
+    pub(crate) fn found(&self) -> Option<&str> {
+        self.found.as_deref()
     }
 
     /// Appends held-back text at the end of the stream.

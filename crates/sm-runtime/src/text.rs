@@ -110,11 +110,11 @@ impl Text {
     }
 
     /// A streaming decoder for the output.
-    pub(crate) fn stream(&self, start: TextStart) -> Option<TextStream> {
+    pub(crate) fn stream(&self, start: TextStart, specials: SpecialTokens) -> Option<TextStream> {
         let tokenizer = self.tokenizer.clone()?;
         Some(match start {
-            TextStart::New => TextStream::new(tokenizer, SpecialTokens::Skip),
-            TextStart::Continued => TextStream::after_text(tokenizer, SpecialTokens::Skip),
+            TextStart::New => TextStream::new(tokenizer, specials),
+            TextStart::Continued => TextStream::after_text(tokenizer, specials),
         })
     }
 }

@@ -14,6 +14,8 @@ use sm_runtime::{Error, ErrorKind, LimitedResource};
 
 pub(crate) use envelope::Envelope;
 
+use crate::wire::FieldError;
+
 /// Seconds after which a client that was refused for load should come again.
 const RETRY_AFTER: &str = "1";
 
@@ -35,24 +37,32 @@ pub enum ServerError {
 }
 
 /// The answer to a request that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub(crate) struct ApiError {
     status: StatusCode,
     message: String,
     /// The field that is wrong.
     param: Option<String>,
     code: Option<&'static str>,
+    /// Whether the body is not what the endpoint takes, as opposed to more than it takes.
+    is_schema: bool,
 }
 
 impl ApiError {
     /// A field of the body is wrong.
     pub(crate) fn invalid(param: &str, message: impl Into<String>) -> Self {
         let param = Some(param.to_owned()).filter(|param| !param.is_empty());
-        Self { status: StatusCode::BAD_REQUEST, message: message.into(), param, code: None }
+        Self { status: StatusCode::BAD_REQUEST, message: message.into(), param, code: None, is_schema: true }
     }
 
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, code: None }
+        Self { status, message: message.into(), param: None, code: None, is_schema: false }
+    }
+
+    /// The engine ended a request without a result.
+    pub(crate) fn no_answer() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the request ended without an answer")
     }
 
     pub(crate) fn draining() -> Self {
@@ -67,6 +77,12 @@ impl ApiError {
             code: Some("model_not_found"),
             ..Self::new(StatusCode::NOT_FOUND, message)
         }
+    }
+}
+
+impl From<FieldError> for ApiError {
+    fn from(error: FieldError) -> Self {
+        Self::invalid(&error.field, error.to_string())
     }
 }
 
@@ -117,7 +133,7 @@ pub(crate) async fn envelop(request: Request, next: Next) -> Response {
     match response.extensions_mut().remove::<ApiError>() {
         Some(error) => {
             let (mut parts, body) = Json(envelope.body(&error)).into_response().into_parts();
-            parts.status = response.status();
+            parts.status = envelope.status(&error);
             parts.headers.extend(std::mem::take(response.headers_mut()));
             Response::from_parts(parts, body)
         }

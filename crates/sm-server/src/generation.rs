@@ -1,19 +1,24 @@
 //! From a request to a stream of its events.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use axum::http::StatusCode;
 use futures_core::Stream;
-use sm_runtime::{Completion, ModelHandle, Request, TokenEvent, TokenStream};
+use serde_json::Value;
+use sm_runtime::{Completion, ModelHandle, Prompt, Request, RequestHandle, TokenEvent, TokenStream};
 
 use crate::app::App;
+use crate::chat::{AnswerFormat, AnswerStart, ToolForm};
 use crate::error::ApiError;
 
 /// A running request, whose model stays loaded. Dropping it cancels the request.
 #[derive(Debug)]
 pub(crate) struct Generation {
     pub(crate) model: ModelHandle,
+    /// Where the answers to messages start.
+    pub(crate) start: AnswerStart,
     events: TokenStream,
 }
 
@@ -23,16 +28,25 @@ impl Generation {
     /// # Errors
     /// If the request is invalid, or the engine's queue is full.
     pub(crate) async fn start(app: &App, model: ModelHandle, request: Request) -> Result<Self, ApiError> {
-        let Ok(permit) = app.preparing().acquire_owned().await else {
-            return Err(ApiError::draining());
-        };
-        let started = tokio::task::spawn_blocking(move || {
+        Ok(Self::start_with(app, model, |_| Ok((request, ()))).await?.0)
+    }
+
+    /// As [`Generation::start`], with a request that is prepared for the model on the thread that may block.
+    ///
+    /// # Errors
+    /// As [`Generation::start`]; those of `prepare`.
+    pub(crate) async fn start_with<T: Send + 'static>(
+        app: &App,
+        model: ModelHandle,
+        prepare: impl FnOnce(&ModelHandle) -> Result<(Request, T), ApiError> + Send + 'static,
+    ) -> Result<(Self, T), ApiError> {
+        blocking(app, move || {
+            let (request, prepared) = prepare(&model)?;
+            let start = answer_start(&model, &request.prompt);
             let events = model.stream(request)?;
-            drop(permit);
-            Ok(Self { model, events })
-        });
-        let broken = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
-        started.await.map_err(|_| broken())?.map_err(|error: sm_runtime::Error| error.into())
+            Ok((Self { model, start, events }, prepared))
+        })
+        .await
     }
 
     /// Waits for the end.
@@ -44,6 +58,11 @@ impl Generation {
             event?;
         }
         Ok(self.events.finish()?)
+    }
+
+    /// Tokens of the prompt; `None` in a session, whose context counts too.
+    pub(crate) fn n_prompt_tokens(&self) -> Option<usize> {
+        self.events.n_prompt_tokens()
     }
 
     /// The next event, `None` after the last one.
@@ -61,6 +80,83 @@ impl Generation {
     pub(crate) fn completions(self) -> Result<Vec<Completion>, ApiError> {
         Ok(self.events.finish()?)
     }
+}
+
+/// The format of a model's answers to a request with these tools.
+pub(crate) fn answer_format(app: &App, model: &ModelHandle, tools: &[Value]) -> AnswerFormat {
+    let format = match model.model().chat_template() {
+        Ok(template) => AnswerFormat::of_template(template, tools),
+        Err(_) => AnswerFormat::new(ToolForm::Hermes, tools),
+    };
+    app.config().tool_form.into_iter().fold(format, AnswerFormat::with_form)
+}
+
+/// Where the answer to a prompt starts. Only messages are answered; all else is continued.
+fn answer_start(model: &ModelHandle, prompt: &Prompt) -> AnswerStart {
+    let Prompt::Messages(request) = prompt else { return AnswerStart::default() };
+    let template = model.model().chat_template();
+    template.map(|template| AnswerStart::of_answer_to(request, template)).unwrap_or_default()
+}
+
+/// The completions of a request that nobody watches. One that runs out of time is an error, unlike that of a stream, whose
+/// text has arrived.
+///
+/// # Errors
+/// If the request fails.
+pub(crate) async fn complete(
+    app: &App,
+    model: ModelHandle,
+    request: Request,
+) -> Result<Vec<Completion>, ApiError> {
+    Ok(blocking(app, move || Ok(model.submit(request)?)).await?.await?)
+}
+
+/// The first completion of each request. As many are in the engine as it runs at a time, so that those of a long list leave its
+/// queue to others.
+///
+/// # Errors
+/// That of the first request that fails.
+pub(crate) async fn complete_all(
+    app: &App,
+    model: &ModelHandle,
+    requests: Vec<Request>,
+) -> Result<Vec<Completion>, ApiError> {
+    let n_parallel = model.stats().max_running.unwrap_or(8).max(1);
+    let mut running = VecDeque::<RequestHandle>::with_capacity(n_parallel);
+    let mut done = Vec::with_capacity(requests.len());
+    for request in requests {
+        if running.len() == n_parallel
+            && let Some(first) = running.pop_front()
+        {
+            done.extend(first.await?.into_iter().next());
+        }
+        let model = model.clone();
+        running.push_back(blocking(app, move || Ok(model.submit(request)?)).await?);
+    }
+    for handle in running {
+        done.extend(handle.await?.into_iter().next());
+    }
+    Ok(done)
+}
+
+/// Runs something that takes a while, such as tokenizing a prompt, on a thread that may block. Few do so at a time.
+///
+/// # Errors
+/// The work's own; if it panics.
+pub(crate) async fn blocking<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let Ok(permit) = app.preparing().acquire_owned().await else {
+        return Err(ApiError::draining());
+    };
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(permit);
+        done
+    });
+    let broken = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
+    done.await.map_err(broken)?
 }
 
 /// Turns a generation's events into pieces of a response.

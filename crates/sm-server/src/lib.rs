@@ -1,4 +1,4 @@
-//! The HTTP server over an engine: OpenAI's clients work against it unchanged.
+//! The HTTP server over an engine: clients of OpenAI, Anthropic and Ollama work against it unchanged.
 //!
 //! ```no_run
 //! use sm_runtime::{ModelRef, ModelSpec, Models};
@@ -19,6 +19,9 @@
 //! |---|---|
 //! | `POST /v1/chat/completions`, `POST /v1/completions` | text, at once or as a stream of server-sent events |
 //! | `GET /v1/models`, `GET /v1/models/{id}` | the models by name |
+//! | `/v1/responses`, `/v1/responses/{id}` | OpenAI's Responses API |
+//! | `/v1/messages`, `/v1/messages/count_tokens` | Anthropic's API |
+//! | `/api/chat`, `/api/generate`, `/api/tags`, … | Ollama's API |
 //! | `GET /health` | 200 while the process is alive and not draining |
 //! | `GET /ready` | 200 when the default model is loaded; until then 503 |
 //!
@@ -27,16 +30,30 @@
 //! events, which the handler turns into chunks. A client that goes away drops the stream, which cancels the request at the
 //! next step, wherever it is.
 
+mod answering;
+mod anthropic;
 mod app;
+pub mod chat;
 mod config;
+mod documents;
 mod error;
+mod expiry;
 mod generation;
 mod health;
+#[cfg(feature = "kv-events")]
+mod kv_events;
+mod llamacpp;
+mod ollama;
 mod openai;
+mod response_store;
+mod responses;
 mod router;
 mod server;
+mod text;
 pub mod wire;
 
-pub use config::ServerConfig;
+pub use config::{RequestDefaults, ServerConfig};
 pub use error::ServerError;
+#[cfg(feature = "kv-events")]
+pub use kv_events::{KvEvents, KvEventsConfig};
 pub use server::Server;

@@ -2,5 +2,6 @@
 
 pub(crate) mod chat;
 pub(crate) mod completions;
-mod create;
+pub(crate) mod create;
+pub(crate) mod embeddings;
 pub(crate) mod models;

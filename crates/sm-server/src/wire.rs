@@ -1,8 +1,14 @@
 //! What clients send and get, without anything of HTTP: `sm batch` reads and writes the same.
 
+pub mod anthropic;
+pub mod documents;
 pub mod fields;
+pub mod llamacpp;
+pub mod ollama;
 pub mod openai;
 pub mod options;
+pub mod responses;
+pub mod text;
 
 use std::fmt;
 

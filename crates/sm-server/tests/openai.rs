@@ -179,7 +179,7 @@ async fn errors_name_the_field_in_the_envelope_that_clients_know() {
         (chat, with(question(1), json!({"tempratur": 1})), 400, json!("tempratur"), "unknown field"),
         (chat, with(question(1), json!({"model": "gpt-9"})), 404, json!("model"), "does not exist"),
         (chat, with(question(1), json!({"n": 0})), 400, json!("n"), "1 or more"),
-        (chat, with(question(1), json!({"tools": [{}]})), 400, json!("tools"), "does not read"),
+        (chat, with(question(1), json!({"tools": [{}]})), 400, json!("tools"), "[0].type must be"),
         (
             chat,
             with(question(1), json!({"max_completion_tokens": 4})),

@@ -9,13 +9,14 @@ use std::time::Instant;
 use sm_runtime::model::chat::Message;
 use sm_runtime::model::tokenizer::EncodeOptions;
 use sm_runtime::{Completion, Engine, FinishReason, Prompt, Request, Select, TokenStream};
+use sm_server::chat::AnswerStart;
+use sm_server::chat::reasoning::Splitter;
 
 use crate::args::{ChatArgs, ChatSetup, EndArgs, EngineArgs, GrammarArgs, SamplingArgs, is_cut, number};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::prompt::PromptArgs;
-use crate::reasoning::Splitter;
 use printer::Printer;
 use report::{Report, summary};
 
@@ -162,7 +163,7 @@ impl Args {
         // With --echo, the text begins with the prompt.
         let splitter = match self.echo {
             true => Splitter::of_plain_text(),
-            false => Splitter::after_prompt(rendered.as_deref()),
+            false => Splitter::after(rendered.as_deref().map(AnswerStart::after_prompt).unwrap_or_default()),
         };
         (setup.request(messages).into(), splitter)
     }

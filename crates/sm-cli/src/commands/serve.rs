@@ -1,9 +1,10 @@
 //! `sm serve`: answers requests over HTTP.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use sm_runtime::{ByteSize, Models};
+use sm_runtime::{ByteSize, Models, RecentMetrics};
 use sm_server::{Server, ServerConfig};
 use tokio::runtime;
 
@@ -79,11 +80,14 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let name = args.engine.load.model.name();
     let aliases = args.alias.iter().filter(|alias| **alias != name);
     let spec = args.engine.spec(args.parallel, args.max_queued, console)?;
+    let recent = Arc::new(RecentMetrics::default());
+    let spec = spec.metrics(Arc::clone(&recent) as _);
     let spec = aliases.fold(spec, |spec, alias| spec.alias(alias));
     // The model has its own limit, --memory-limit.
     let models = Models::new(u64::MAX);
     models.add(&name, spec)?;
     let config = ServerConfig::new(name)
+        .recent(recent)
         .grace(Duration::from_secs(args.grace))
         .max_body_bytes(usize::try_from(args.max_body.0).unwrap_or(usize::MAX));
     let io = runtime::Builder::new_multi_thread().worker_threads(IO_THREADS).enable_all().build();

@@ -19,12 +19,23 @@ pub struct RequestHandle {
     id: RequestId,
     /// The engine's thread, which must not wait for the request.
     engine: ThreadId,
+    n_prompt_tokens: Option<usize>,
     is_taken: bool,
 }
 
 impl RequestHandle {
-    pub(crate) fn new(ticket: Arc<Ticket>, id: RequestId, engine: ThreadId) -> Self {
-        Self { ticket, id, engine, is_taken: false }
+    pub(crate) fn new(
+        ticket: Arc<Ticket>,
+        id: RequestId,
+        engine: ThreadId,
+        n_prompt_tokens: Option<usize>,
+    ) -> Self {
+        Self { ticket, id, engine, n_prompt_tokens, is_taken: false }
+    }
+
+    /// Tokens of the prompt, known as soon as the request is submitted; `None` in a session, whose context counts too.
+    pub fn n_prompt_tokens(&self) -> Option<usize> {
+        self.n_prompt_tokens
     }
 
     /// The id for [`Engine::status`](crate::Engine::status) and [`Engine::cancel`](crate::Engine::cancel).
@@ -131,6 +142,11 @@ impl TokenStream {
         }
         self.handle.is_taken = true;
         self.handle.ticket.wait_outcome(self.handle.engine)
+    }
+
+    /// As [`RequestHandle::n_prompt_tokens`].
+    pub fn n_prompt_tokens(&self) -> Option<usize> {
+        self.handle.n_prompt_tokens
     }
 
     /// As [`RequestHandle::id`].

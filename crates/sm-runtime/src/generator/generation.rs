@@ -61,7 +61,7 @@ impl<'g> Generation<'g> {
         let Generator { model, executor, sequence, token_ids, candidates, counts, raw } = generator;
         let n_prompt = input.tokens.len();
         let bound = input.bound(options);
-        let output = Output::new(&model.text, input.text_start, &options.stop).with_head(start.echo);
+        let output = Output::new(&model.text, input.text_start, options).with_head(start.echo);
         let reusable = if options.wanted_of_prompt().is_some() { &[] } else { input.tokens.as_slice() };
         // The last token is sampled, and not computed.
         sequence.set_rope_range(model.rope_range(n_prompt + bound.n_tokens - 1));
@@ -149,11 +149,13 @@ impl<'g> Generation<'g> {
             tokens: tokens.to_vec(),
             prompt_tokens: prompt_tokens.to_vec(),
             finish_reason,
+            stop_sequence: finished.stop_sequence,
             seed: self.seed,
             usage: self.usage,
             timings: self.timings,
             logprobs: self.logprobs.first(finished.n_tokens),
             prompt_logprobs: self.prompt_logprobs.first(self.n_prompt),
+            embedding: Vec::new(),
         }
     }
 

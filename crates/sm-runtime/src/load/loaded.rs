@@ -9,8 +9,8 @@ use sm_model::chat::{ChatError, ChatTemplate};
 use sm_model::tokenizer::{Guard, Tokenizer};
 use sm_model::{Fallback, LoadNote, SamplingDefaults};
 
-use super::ExecutorOptions;
 use super::memory::{WeightState, executor_limits, page_bytes};
+use super::{ExecutorOptions, ModelFacts};
 use crate::grammar::{GrammarLimits, Grammars};
 use crate::input::ModelBounds;
 use crate::prompt::Template;
@@ -46,6 +46,7 @@ pub struct LoadedModel {
     pub(super) fallbacks: Arc<[Fallback]>,
     pub(super) notes: Arc<[LoadNote]>,
     pub(super) sampling_defaults: SamplingDefaults,
+    pub(super) facts: Option<Arc<ModelFacts>>,
     /// Of the weights, if it was asked for.
     pub(crate) fingerprint: Option<String>,
     /// An unusable template only fails requests that use it.
@@ -111,6 +112,7 @@ impl LoadedModel {
             fallbacks: Arc::new([]),
             notes: Arc::new([]),
             sampling_defaults: SamplingDefaults::default(),
+            facts: None,
             fingerprint: None,
             chat: Err(Arc::new(no_template)),
             guard: Arc::default(),
@@ -187,6 +189,11 @@ impl LoadedModel {
     /// them: [`SamplingOptions::of_model`](crate::SamplingOptions::of_model).
     pub fn sampling_defaults(&self) -> &SamplingDefaults {
         &self.sampling_defaults
+    }
+
+    /// What the model's files say about it; `None` of a model on a custom executor.
+    pub fn facts(&self) -> Option<&ModelFacts> {
+        self.facts.as_deref()
     }
 
     /// Number of tokens in the vocabulary.

@@ -15,7 +15,7 @@ use super::memory::{WeightState, executor_limits};
 use super::packed::PackedFile;
 use super::tokenizer::without_model;
 use super::weights::LoadingWeights;
-use super::{ExecutorOptions, LoadOptions, TokenizerSource};
+use super::{ExecutorOptions, LoadOptions, ModelFacts, TokenizerSource};
 use crate::grammar::Grammars;
 use crate::kv_disk::weights_fingerprint;
 use crate::text::Text;
@@ -95,10 +95,19 @@ impl Loader {
     /// # Errors
     /// If an option is invalid, the model cannot be read or is not supported, the attached tokenizer does not fit it, or
     /// memory is insufficient ([`LoadError::InsufficientMemory`](crate::LoadError::InsufficientMemory)).
-    pub fn plan(self) -> Result<PlannedLoad, Error> {
+    #[cfg_attr(not(feature = "scripted"), expect(unused_mut, reason = "only scripts bring options along"))]
+    pub fn plan(mut self) -> Result<PlannedLoad, Error> {
         self.options.validate()?;
         self.executor.validate()?;
-        let backend = backend::open(&self.options.device)?;
+        let backend = match &self.model {
+            #[cfg(feature = "scripted")]
+            ModelRef::Scripted(path) => {
+                let script = crate::scripted::Script::read(path)?;
+                self.options.chat_template.get_or_insert_with(|| script.template().to_owned());
+                script.backend(self.tokenizer()?)
+            }
+            _ => backend::open(&self.options.device)?,
+        };
         let model = self.model.open(&self.options.of_model())?;
         let limits = executor_limits(&*backend, &model.plan, &self.executor, WeightState::NotLoaded)?;
         // Read an attached tokenizer now, because it may not fit; the model's own is read in parallel with the weights.
@@ -223,6 +232,7 @@ impl PlannedLoad {
             fallbacks: model.weights.fallbacks().into(),
             notes: model.weights.notes().into(),
             sampling_defaults: SamplingDefaults::of_model(&model)?,
+            facts: Some(Arc::new(ModelFacts::of_model(&model))),
             fingerprint: fingerprint.transpose()?,
             executors: Arc::new(ExecutorSource::Backend { backend, plan: Box::new(model.plan), weights }),
         })

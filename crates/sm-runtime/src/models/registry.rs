@@ -314,12 +314,12 @@ impl Registry {
         self.lock().used_bytes()
     }
 
-    pub(super) fn engines(&self) -> Vec<Engine> {
-        let ready = |model: &Model| match &model.stage {
-            Stage::Ready(ready) => Some(ready.engine.clone()),
+    pub(super) fn engines(&self) -> Vec<(String, Engine)> {
+        let ready = |(name, model): (&Arc<str>, &Model)| match &model.stage {
+            Stage::Ready(ready) => Some((name.to_string(), ready.engine.clone())),
             _ => None,
         };
-        self.lock().models.values().filter_map(ready).collect()
+        self.lock().models.iter().filter_map(ready).collect()
     }
 
     /// Begins a use of a model, and returns it with the outcome of its load. Starts the load if necessary.

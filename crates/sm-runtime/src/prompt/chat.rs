@@ -145,9 +145,23 @@ impl ChatRequest {
         Self { now_unix_seconds: Some(seconds), ..self }
     }
 
+    /// Whether there are functions that the model may call.
+    pub fn has_tools(&self) -> bool {
+        !self.tools.is_empty()
+    }
+
     /// Whether the output continues the last message.
     pub(super) fn continues_message(&self) -> bool {
         self.continue_final_message
+    }
+
+    /// The prompt as text, as the template makes it. Special tokens that messages write look like those of the template; the
+    /// prompt of a request tells them apart.
+    ///
+    /// # Errors
+    /// As a request with this prompt.
+    pub fn to_text(&self, template: &ChatTemplate) -> Result<String, Error> {
+        Ok(self.render(Template { template, guard: None })?.text)
     }
 
     /// Renders the whole conversation.
@@ -184,7 +198,7 @@ impl ChatRequest {
     ///
     /// # Errors
     /// As [`ChatRequest::render`]; if the template leaves the answer out.
-    pub(super) fn render_after_answer(&self, template: Template<'_>) -> Result<GuardedText, Error> {
+    pub(crate) fn render_after_answer(&self, template: Template<'_>) -> Result<GuardedText, Error> {
         let earlier = [Message::new("user", "…"), Message::new("assistant", MARK)];
         let messages = earlier.into_iter().chain(self.messages.iter().cloned()).collect();
         let mut text = Self { messages, ..self.clone() }.render(template)?;

@@ -2,6 +2,9 @@
 //!
 //! ```json
 //! {"error": {"message": "…", "type": "invalid_request_error", "param": "temperature", "code": null}}
+//! {"type": "error", "error": {"type": "invalid_request_error", "message": "…"}, "request_id": "…"}
+//! {"error": "…"}
+//! {"error": "…", "detail": "…", "code": "VALIDATION_ERROR"}
 //! ```
 
 use axum::http::StatusCode;
@@ -14,18 +17,51 @@ use super::ApiError;
 pub(crate) enum Envelope {
     /// OpenAI's, and that of all endpoints without a form of their own.
     OpenAi,
+    /// Anthropic's.
+    Anthropic,
+    /// Ollama's: only a text.
+    Ollama,
+    /// That of SmallMind's original documents, one of which has `error`, the other `detail`.
+    Documents,
 }
 
 impl Envelope {
     /// The form for an endpoint.
-    pub(crate) fn of_path(_path: &str) -> Self {
-        Self::OpenAi
+    pub(crate) fn of_path(path: &str) -> Self {
+        const DOCUMENTS: [&str; 9] = [
+            "/generate",
+            "/generate/stream",
+            "/solve/math",
+            "/solve/coding",
+            "/model/info",
+            "/stats",
+            "/tokenize",
+            "/detokenize",
+            "/apply-template",
+        ];
+        match path {
+            _ if DOCUMENTS.contains(&path) => Self::Documents,
+            _ if path == "/v1/messages" || path.starts_with("/v1/messages/") => Self::Anthropic,
+            _ if path.starts_with("/api/") => Self::Ollama,
+            _ => Self::OpenAi,
+        }
+    }
+
+    /// The status: the documents tell a body of the wrong form from one that asks for too much.
+    pub(crate) fn status(self, error: &ApiError) -> StatusCode {
+        match self {
+            Self::Documents if error.is_schema => StatusCode::UNPROCESSABLE_ENTITY,
+            _ => error.status,
+        }
     }
 
     /// The body, also the data of an event.
     pub(crate) fn body(self, error: &ApiError) -> Value {
         match self {
             Self::OpenAi => openai(error),
+            Self::Anthropic => anthropic(error),
+            Self::Ollama => json!({"error": error.message}),
+            Self::Documents => documents(error),
         }
     }
 }
@@ -42,4 +78,44 @@ fn openai(error: &ApiError) -> Value {
         "param": error.param,
         "code": error.code,
     }})
+}
+
+/// By <https://platform.claude.com/docs/en/api/errors>.
+fn anthropic(error: &ApiError) -> Value {
+    let kind = match error.status {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
+        StatusCode::NOT_FOUND => "not_found_error",
+        StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        StatusCode::GATEWAY_TIMEOUT => "timeout_error",
+        StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
+        status if status.is_client_error() => "invalid_request_error",
+        _ => "api_error",
+    };
+    let message = match error.code {
+        // Agents look for these words and shorten the conversation.
+        Some("context_length_exceeded") => format!("prompt is too long: {}", error.message),
+        _ => error.message.clone(),
+    };
+    json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": null})
+}
+
+fn documents(error: &ApiError) -> Value {
+    let code = match (error.status, error.code) {
+        (_, Some("context_length_exceeded")) => "CONTEXT_LIMIT_EXCEEDED",
+        (_, Some("model_not_found")) => "UNKNOWN_MODEL",
+        _ if error.is_schema => "VALIDATION_ERROR",
+        (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, _) => "INVALID_API_KEY",
+        (StatusCode::NOT_FOUND, _) => "NOT_FOUND",
+        (StatusCode::TOO_MANY_REQUESTS, _) => "QUEUE_FULL",
+        (StatusCode::SERVICE_UNAVAILABLE, _) => "NOT_READY",
+        (StatusCode::GATEWAY_TIMEOUT, _) => "TIMEOUT",
+        (status, _) if status.is_client_error() => "RESOURCE_LIMIT",
+        _ => "INTERNAL_ERROR",
+    };
+    // A client of the document compares this text.
+    let short =
+        if error.status == StatusCode::GATEWAY_TIMEOUT { "Generation timeout" } else { &error.message };
+    json!({"error": short, "detail": error.message, "code": code})
 }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
+use axum::http::header;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
@@ -12,10 +13,11 @@ use sm_runtime::{Completion, GenerationOptions, ModelHandle, SamplingOptions, To
 use crate::app::App;
 use crate::error::{ApiError, Envelope};
 use crate::generation::{ChunkStream, Chunks, Generation};
-use crate::wire::openai::{ChunkWriter, Endpoint, ResponseHead, completion, read};
+use crate::wire::FieldError;
+use crate::wire::openai::{AnswerShape, ChunkWriter, Endpoint, ResponseHead, completion, read};
 
 /// How often a stream that has nothing to say sends a comment, so that nobody takes it for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Answers a body.
 pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result<Response, ApiError> {
@@ -26,32 +28,54 @@ pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result
         Some(other) => return Err(ApiError::invalid("model", format!("model: must be a text, not {other}"))),
     };
     let model = app.model(name).await?;
-    let call = read(endpoint, &body, defaults(&model, endpoint))
-        .map_err(|error| ApiError::invalid(&error.field, error.to_string()))?;
-    if call.has_tools {
-        let message = "tools: the server does not read a model's calls yet; leave it out";
-        return Err(ApiError::invalid("tools", message));
-    }
-    let head = head(endpoint, &model);
-    let n = call.request.n;
-    let generation = Generation::start(app, model, call.request).await?;
+    let mut call = read(endpoint, &body, defaults(&model, endpoint)).map_err(invalid)?;
+    let (head, form) = (head(endpoint, &model), app.config().tool_form);
+    let (generation, (call, reading)) = Generation::start_with(app, model, move |model| {
+        let reading = call.prepare(model.model(), form).map_err(invalid)?;
+        Ok((call.request.clone(), (call, reading)))
+    })
+    .await?;
     let tokenizer = generation.model.tokenizer().cloned();
-    if call.is_stream {
-        let writer = ChunkWriter::new(head, n, tokenizer, call.includes_usage);
+    let shape = AnswerShape { head, reading, extras: call.extras, tokenizer };
+    let mut response = if call.is_stream {
+        let writer = ChunkWriter::new(shape, call.request.n, generation.n_prompt_tokens());
         let events = ChunkStream::new(generation, EventWriter(writer));
-        return Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
+        Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+    } else {
+        Json(completion(&shape, &generation.finish().await?)).into_response()
+    };
+    warn(&mut response, &call.warnings);
+    Ok(response)
+}
+
+fn invalid(error: FieldError) -> ApiError {
+    ApiError::invalid(&error.field, error.to_string())
+}
+
+/// Tells in headers what was left out.
+pub(crate) fn warn(response: &mut Response, warnings: &[String]) {
+    for warning in warnings {
+        // As in RFC 9111: 299 is any lasting warning, "-" whoever answers.
+        let text: String = warning.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect();
+        let value = format!("299 - \"{}\"", text.replace('\\', "").replace('"', "'"));
+        if let Ok(value) = value.parse() {
+            response.headers_mut().append(header::WARNING, value);
+        }
     }
-    let completions = generation.finish().await?;
-    Ok(Json(completion(&head, &completions, tokenizer.as_deref())).into_response())
 }
 
 /// The object of a body.
-fn parse(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+pub(crate) fn parse(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(body)) => Ok(body),
         Ok(_) => Err(ApiError::invalid("", "the body must be a JSON object")),
         Err(error) => Err(ApiError::invalid("", format!("the body is no JSON: {error}"))),
     }
+}
+
+/// The options of a chat that sets none.
+pub(crate) fn chat_defaults(model: &ModelHandle) -> GenerationOptions {
+    defaults(model, Endpoint::ChatCompletions)
 }
 
 /// The options of a request that sets none: those that the model's authors recommend, and as many tokens as the context
@@ -81,7 +105,7 @@ fn head(endpoint: Endpoint, model: &ModelHandle) -> ResponseHead {
 }
 
 /// A number that nobody else has: the time in nanoseconds, and a count.
-fn id() -> String {
+pub(crate) fn id() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());

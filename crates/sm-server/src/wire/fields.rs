@@ -6,7 +6,18 @@ use sm_runtime::Prompt;
 use super::options;
 
 /// Forms of an output, of which there can be one.
-const FORMS: [&str; 5] = ["json_schema", "json_object", "regex", "grammar", "response_format"];
+const FORMS: [&str; 10] = [
+    "json_schema",
+    "json_object",
+    "regex",
+    "grammar",
+    "response_format",
+    "structured_outputs",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+];
 
 /// The canonical names of the fields so far, of which several mean the same.
 #[derive(Clone, Debug, Default)]

@@ -6,11 +6,14 @@
 mod answer;
 mod body;
 mod chunks;
+mod embeddings;
 mod logprobs;
 
-pub use answer::{ModelList, ModelObject, ResponseHead, completion};
+pub use answer::{AnswerShape, ChatReading, Extras, ModelList, ModelObject, ResponseHead, completion};
 pub use body::{Call, read};
 pub use chunks::ChunkWriter;
+pub use embeddings::EmbeddingsCall;
+pub(super) use logprobs::{Scored, logprobs};
 
 use sm_runtime::FinishReason;
 
@@ -37,10 +40,22 @@ impl Endpoint {
     }
 }
 
+/// The word for why an answer with calls ended: for the calls, unless something cut it.
+fn finish_reason_of_calls(reason: &'static str) -> &'static str {
+    if reason == "stop" { "tool_calls" } else { reason }
+}
+
 /// The word for why an answer ended.
 fn finish_reason(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::Length | FinishReason::ContextLimit | FinishReason::Timeout => "length",
         _ => "stop",
     }
+}
+
+/// The warning about tools that are left out since their makers run them.
+pub(super) fn skipped_tools(types: &[String]) -> Option<String> {
+    let types: String = types.join(", ").chars().take(200).collect();
+    (!types.is_empty())
+        .then(|| format!("tools of these types were left out, since this server does not run them: {types}"))
 }

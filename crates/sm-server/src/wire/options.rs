@@ -2,17 +2,21 @@
 
 use serde_json::Value;
 use sm_runtime::{
-    EosRule, GenerationOptions, Grammar, LongInput, SamplerKind, SamplingOptions, TokenId, WhiteSpace,
+    EosRule, GenerationOptions, Grammar, LongInput, MatchedStop, SamplerKind, SamplingOptions, SpecialTokens,
+    TokenId, WhiteSpace,
 };
 
+use crate::chat::regex;
+
 /// Other names: those of the runtime and of common APIs.
-const ALIASES: [(&str, &str); 9] = [
+const ALIASES: [(&str, &str); 10] = [
     ("max_tokens", "n_tokens"),
     ("max_new_tokens", "n_tokens"),
     ("max_completion_tokens", "n_tokens"),
     ("n_predict", "n_tokens"),
     ("temperature", "temp"),
     ("repetition_penalty", "repeat_penalty"),
+    ("allowed_token_ids", "allowed_tokens"),
     ("typical_p", "typical"),
     ("top_n_sigma", "top_nsigma"),
     ("min_new_tokens", "min_tokens"),
@@ -85,7 +89,7 @@ fn set_sampler(sampling: &mut SamplingOptions, name: &str, value: &Value) -> Opt
 
 /// Where the output ends, and what comes with it.
 fn set_end(options: &mut GenerationOptions, name: &str, value: &Value) -> Option<Result<(), String>> {
-    let GenerationOptions { limits, stop, echo, logprobs, prompt_logprobs, .. } = options;
+    let GenerationOptions { limits, stop, echo, logprobs, prompt_logprobs, special_tokens, .. } = options;
     Some(match name {
         "n_tokens" => count_or_unlimited(value, usize::MAX).map(|it| limits.max_new_tokens = it),
         "min_tokens" => count(value).map(|it| stop.min_new_tokens = it),
@@ -98,6 +102,16 @@ fn set_end(options: &mut GenerationOptions, name: &str, value: &Value) -> Option
         "stop" if value.is_string() => text(value).map(|it| stop.sequences = vec![it]),
         "stop" => texts(value).map(|it| stop.sequences = it),
         "stop_token_ids" => tokens(value).map(|it| stop.token_ids = it),
+        "include_stop_str_in_output" => {
+            flag(value).map(|it| stop.matched = if it { MatchedStop::Keep } else { MatchedStop::Remove })
+        }
+        "skip_special_tokens" => {
+            flag(value).map(|it| *special_tokens = if it { SpecialTokens::Skip } else { SpecialTokens::Keep })
+        }
+        "truncate_prompt_tokens" => count(value).map(|it| {
+            limits.max_input_tokens = Some(it);
+            limits.long_input = LongInput::KeepTail;
+        }),
         "ignore_eos" => flag(value).map(|it| stop.eos = if it { EosRule::Ignore } else { EosRule::Stop }),
         "echo" => flag(value).map(|it| *echo = it),
         "logprobs" => count(value).map(|it| *logprobs = Some(it)),
@@ -120,7 +134,14 @@ fn set_form(options: &mut GenerationOptions, name: &str, value: &Value) -> Optio
             options.white_space = if is_free { WhiteSpace::Free } else { WhiteSpace::Compact };
         }),
         "regex" => text(value).map(|it| *grammar = Some(Grammar::Regex(it))),
-        "grammar" => text(value).map(|it| *grammar = Some(Grammar::of_text(it))),
+        "grammar" | "guided_grammar" => text(value).map(|it| *grammar = Some(Grammar::of_text(it))),
+        "guided_json" => schema(value).map(|it| *grammar = Some(it)),
+        "guided_regex" => text(value).map(|it| *grammar = Some(Grammar::Regex(it))),
+        "guided_choice" => choices(value).map(|it| *grammar = Some(it)),
+        "structured_outputs" => structured_outputs(value).map(|(form, white_space)| {
+            *grammar = Some(form);
+            options.white_space = white_space.unwrap_or(options.white_space);
+        }),
         _ => return None,
     })
 }
@@ -131,13 +152,59 @@ fn response_format(value: &Value) -> Result<Option<Grammar>, String> {
     let refused = || expected(what, value);
     match value.get("type").and_then(Value::as_str) {
         Some("text") => Ok(None),
-        Some("json_object") => Ok(Some(Grammar::JsonObject)),
+        // A schema beside the type is llama.cpp's.
+        Some("json_object") => match value.get("schema") {
+            None | Some(Value::Null) => Ok(Some(Grammar::JsonObject)),
+            Some(schema) => Ok(Some(Grammar::JsonSchema(schema.to_string()))),
+        },
         Some("json_schema") => {
             let schema = value.pointer("/json_schema/schema").ok_or_else(refused)?;
             Ok(Some(Grammar::JsonSchema(schema.to_string())))
         }
         _ => Err(refused()),
     }
+}
+
+/// Reads the form as vLLM has it: an object with `json`, `regex`, `choice`, `grammar` or `json_object`.
+fn structured_outputs(value: &Value) -> Result<(Grammar, Option<WhiteSpace>), String> {
+    let what = "an object with one of json, regex, choice, grammar and json_object";
+    let given = value.as_object().ok_or_else(|| expected(what, value))?;
+    let (mut form, mut white_space) = (None, None);
+    for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
+        let next = match name.as_str() {
+            "json" => schema(value)?,
+            "regex" => Grammar::Regex(text(value)?),
+            "choice" => choices(value)?,
+            "grammar" => Grammar::of_text(text(value)?),
+            "json_object" if *value == true => Grammar::JsonObject,
+            "json_object" => continue,
+            "disable_any_whitespace" => {
+                white_space = Some(if flag(value)? { WhiteSpace::Compact } else { WhiteSpace::Free });
+                continue;
+            }
+            "disable_fallback" | "disable_additional_properties" if *value == false => continue,
+            _ => return Err(format!("{name} is not possible; it must be {what}")),
+        };
+        if form.replace(next).is_some() {
+            return Err(format!("must be {what}, not several"));
+        }
+    }
+    Ok((form.ok_or_else(|| expected(what, value))?, white_space))
+}
+
+/// A schema as JSON, or as a text that is JSON.
+fn schema(value: &Value) -> Result<Grammar, String> {
+    Ok(Grammar::JsonSchema(value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+}
+
+/// One of some texts.
+fn choices(value: &Value) -> Result<Grammar, String> {
+    let texts = texts(value)?;
+    if texts.is_empty() {
+        return Err("must have at least one text".to_owned());
+    }
+    let literals: Vec<String> = texts.iter().map(|text| regex::literal(text)).collect();
+    Ok(Grammar::Regex(literals.join("|")))
 }
 
 /// What a value must be, and what it is.

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 use sm_runtime::Completion;
+use std::sync::Arc;
+
 use sm_runtime::model::tokenizer::Tokenizer;
 
 use super::openai;
@@ -71,14 +73,12 @@ impl Answer {
     pub(super) fn new(
         recipient: &Recipient,
         completions: &[Completion],
-        tokenizer: Option<&dyn Tokenizer>,
+        tokenizer: Option<&Arc<dyn Tokenizer>>,
         line_end: u64,
     ) -> Result<Self, Failure> {
         let json = match &recipient.form {
             Form::Plain => plain(recipient, completions)?,
-            Form::OpenAi { endpoint, model } => {
-                to_json(&openai::answered(recipient, *endpoint, model, completions, tokenizer))?
-            }
+            Form::OpenAi(form) => to_json(&openai::answered(recipient, form, completions, tokenizer))?,
         };
         let n_tokens = completions.iter().map(|each| each.usage.generated_tokens).sum();
         Ok(Self { json, is_failed: false, is_cut_form: false, n_tokens, line_end })
@@ -91,7 +91,7 @@ impl Answer {
     pub(super) fn failed(recipient: &Recipient, refusal: &Refusal, line_end: u64) -> Result<Self, Failure> {
         let json = match &recipient.form {
             Form::Plain => to_json(&Failed { id: recipient.id(), error: &refusal.message })?,
-            Form::OpenAi { .. } => to_json(&openai::failed(recipient, refusal))?,
+            Form::OpenAi(_) => to_json(&openai::failed(recipient, refusal))?,
         };
         Ok(Self { json, is_failed: true, is_cut_form: false, n_tokens: 0, line_end })
     }

@@ -81,7 +81,7 @@ impl<'e> InFlight<'e> {
     /// # Errors
     /// If the engine has ended.
     pub(super) fn send(&mut self, line: &Line, options: &GenerationOptions) -> Result<(), Failure> {
-        let ParsedLine { recipient, request } = ParsedLine::new(line, options);
+        let ParsedLine { recipient, request } = ParsedLine::new(line, options, Some(self.engine.model()));
         let (number, line_end) = (line.number, line.end);
         let has_form = request.as_ref().is_ok_and(|request| request.options.grammar.is_some());
         let sent = match request {
@@ -106,7 +106,7 @@ impl<'e> InFlight<'e> {
     pub(super) fn collect(&mut self) -> Result<bool, Failure> {
         let mut context = Context::from_waker(&self.waker);
         let mut n_done = 0;
-        let tokenizer = self.engine.model().tokenizer().map(|tokenizer| &**tokenizer);
+        let tokenizer = self.engine.model().tokenizer();
         for slot in &mut self.slots {
             let Slot::Running(running) = slot else { continue };
             let Poll::Ready(outcome) = Pin::new(&mut running.handle).poll(&mut context) else { continue };

@@ -6,11 +6,11 @@
 mod answer;
 
 use serde_json::Value;
-use sm_runtime::{GenerationOptions, Request};
-use sm_server::wire::openai::{Endpoint, read};
+use sm_runtime::{GenerationOptions, LoadedModel, Request};
+use sm_server::wire::openai::{Call, Endpoint, Extras, read};
 
 use super::fields::Fields;
-use super::recipient::Recipient;
+use super::recipient::{OpenAiForm, Recipient};
 
 pub(super) use answer::{answered, failed};
 
@@ -22,22 +22,31 @@ pub(super) fn is_request(fields: &Fields) -> bool {
     OWN.iter().any(|name| fields.get(name).is_some())
 }
 
-/// Parses a line.
+/// Parses a line, and fits its messages to the model.
 pub(super) fn parse(
     fields: &Fields,
     number: u64,
     options: GenerationOptions,
+    model: Option<&LoadedModel>,
 ) -> (Recipient, Result<Request, String>) {
     let id = fields.get("custom_id").filter(|id| id.is_string()).cloned();
-    let model = fields.get("body").and_then(|body| body.get("model")).and_then(Value::as_str);
+    let name = fields.get("body").and_then(|body| body.get("model")).and_then(Value::as_str);
     let endpoint = endpoint(fields);
-    let recipient = Recipient::open_ai(
-        id.unwrap_or_else(|| number.into()),
-        number,
-        endpoint.as_ref().copied().unwrap_or(Endpoint::ChatCompletions),
-        model.unwrap_or_default().to_owned(),
-    );
-    (recipient, endpoint.and_then(|endpoint| request(fields, endpoint, options)))
+    let mut form = OpenAiForm {
+        endpoint: endpoint.as_ref().copied().unwrap_or(Endpoint::ChatCompletions),
+        model: name.unwrap_or_default().to_owned(),
+        reading: None,
+        extras: Extras::default(),
+    };
+    let request = endpoint.and_then(|endpoint| {
+        let mut call = call(fields, endpoint, options)?;
+        if let Some(model) = model {
+            form.reading = call.prepare(model, None).map_err(|error| format!("body.{error}"))?;
+        }
+        form.extras = call.extras;
+        Ok(call.request)
+    });
+    (Recipient::open_ai(id.unwrap_or_else(|| number.into()), number, form), request)
 }
 
 fn endpoint(fields: &Fields) -> Result<Endpoint, String> {
@@ -47,7 +56,7 @@ fn endpoint(fields: &Fields) -> Result<Endpoint, String> {
     found.map(|(_, endpoint)| endpoint).ok_or_else(|| format!("url: must be {}, not {given}", urls()))
 }
 
-fn request(fields: &Fields, endpoint: Endpoint, options: GenerationOptions) -> Result<Request, String> {
+fn call(fields: &Fields, endpoint: Endpoint, options: GenerationOptions) -> Result<Call, String> {
     let mut seen: Vec<&str> = Vec::with_capacity(OWN.len());
     for (name, value) in &fields.0 {
         if seen.contains(&name.as_str()) {
@@ -71,7 +80,7 @@ fn request(fields: &Fields, endpoint: Endpoint, options: GenerationOptions) -> R
     if call.is_stream {
         return Err("body.stream: an answer in a file is no stream; leave it out".to_owned());
     }
-    Ok(call.request)
+    Ok(call)
 }
 
 #[cfg(test)]

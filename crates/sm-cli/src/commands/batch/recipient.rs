@@ -1,7 +1,7 @@
 //! Who gets an answer, and in which form.
 
 use serde_json::Value;
-use sm_server::wire::openai::Endpoint;
+use sm_server::wire::openai::{ChatReading, Endpoint, Extras};
 
 /// Who gets an answer.
 #[derive(Clone, Debug)]
@@ -17,17 +17,25 @@ pub(super) struct Recipient {
 }
 
 /// What an answer looks like.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Form {
     /// A line of our own.
     Plain,
     /// A line of an output file of OpenAI's batches.
-    OpenAi {
-        /// What was asked for.
-        endpoint: Endpoint,
-        /// The model as the request names it.
-        model: String,
-    },
+    OpenAi(Box<OpenAiForm>),
+}
+
+/// What an answer in OpenAI's form depends on.
+#[derive(Clone, Debug)]
+pub(super) struct OpenAiForm {
+    /// What was asked for.
+    pub(super) endpoint: Endpoint,
+    /// The model as the request names it.
+    pub(super) model: String,
+    /// How the text of a chat is read.
+    pub(super) reading: Option<ChatReading>,
+    /// What the answer contains beside the usual.
+    pub(super) extras: Extras,
 }
 
 impl Recipient {
@@ -37,8 +45,8 @@ impl Recipient {
     }
 
     /// One of an answer in OpenAI's form.
-    pub(super) fn open_ai(id: Value, number: u64, endpoint: Endpoint, model: String) -> Self {
-        Self { id, number, form: Form::OpenAi { endpoint, model }, is_list: true }
+    pub(super) fn open_ai(id: Value, number: u64, form: OpenAiForm) -> Self {
+        Self { id, number, form: Form::OpenAi(Box::new(form)), is_list: true }
     }
 
     pub(super) fn id(&self) -> &Value {

@@ -1,7 +1,7 @@
 //! Parses an input line as a request.
 
 use serde_json::Value;
-use sm_runtime::{GenerationOptions, Request};
+use sm_runtime::{GenerationOptions, LoadedModel, Request};
 
 use super::builder::RequestBuilder;
 use super::fields::Fields;
@@ -19,14 +19,14 @@ pub(super) struct ParsedLine {
 }
 
 impl ParsedLine {
-    /// Parses a line. `defaults` apply to options it does not set; their seed is that of line 1.
-    pub(super) fn new(line: &Line, defaults: &GenerationOptions) -> Self {
+    /// Parses a line, whose messages are fitted to the model. `defaults` apply to options it does not set; their seed is that of line 1.
+    pub(super) fn new(line: &Line, defaults: &GenerationOptions, model: Option<&LoadedModel>) -> Self {
         let fields = fields(line);
         let mut options = defaults.clone();
         options.sampling.seed = options.sampling.seed.map(|seed| seed.wrapping_add(line.number - 1));
         let own = fields.as_ref().ok().filter(|fields| openai::is_request(fields));
         if let Some(fields) = own {
-            let (recipient, request) = openai::parse(fields, line.number, options);
+            let (recipient, request) = openai::parse(fields, line.number, options, model);
             return Self { recipient, request };
         }
         let mut recipient = Recipient::plain(id(line, &fields));
@@ -79,7 +79,7 @@ mod tests {
 
     fn parsed(number: u64, text: &str) -> ParsedLine {
         let line = Line { number, end: 0, text: Ok(text.to_owned()) };
-        ParsedLine::new(&line, &GenerationOptions::new().seed(u64::MAX))
+        ParsedLine::new(&line, &GenerationOptions::new().seed(u64::MAX), None)
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use serde_json::json;
 use sm_runtime::model::chat::Message;
 use sm_runtime::{Completion, FinishReason, GenerationOptions, Prompt, Session};
+use sm_server::chat::reasoning::{Part, Splitter, split};
 
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::reasoning::{Part, Splitter, split};
 use crate::terminal::NoEcho;
 
 /// An answer, and what was thought before it.

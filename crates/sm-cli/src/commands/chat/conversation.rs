@@ -6,13 +6,14 @@ use sm_runtime::{
     Completion, Engine, Error, GenerationOptions, LimitedResource, Prompt, Session, SessionMode,
     SessionOptions,
 };
+use sm_server::chat::AnswerStart;
+use sm_server::chat::reasoning::Splitter;
 
 use super::answer::{Answer, Question, summary};
 use crate::args::ChatSetup;
 use crate::console::{Console, to_json};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::reasoning::Splitter;
 
 /// The session of the only conversation.
 const NAME: &str = "chat";
@@ -209,7 +210,10 @@ impl<'e> Conversation<'e> {
                 let template = self.engine.chat_template().ok();
                 let rendered = template.and_then(|template| self.setup.rendered(template, &self.messages));
                 let request = self.setup.request(self.messages.iter().cloned());
-                (request.into(), Splitter::after_prompt(rendered.as_deref()))
+                (
+                    request.into(),
+                    Splitter::after(rendered.as_deref().map(AnswerStart::after_prompt).unwrap_or_default()),
+                )
             }
             Form::Lines => {
                 let text = if self.is_in_session { last.to_owned() } else { self.plain_text() };

@@ -3,10 +3,10 @@
 use std::num::NonZeroUsize;
 
 use sm_runtime::{Completion, TokenEvent};
+use sm_server::chat::reasoning::{Part, Splitter};
 
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::reasoning::{Part, Splitter};
 
 /// Prints a single output as is, or several, each below a line with its number.
 #[derive(Debug)]

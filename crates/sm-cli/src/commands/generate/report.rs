@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sm_runtime::Completion;
+use sm_server::chat::reasoning::{Splitter, split};
 
 use crate::logprob::{Logprob, logprobs};
-use crate::reasoning::{Splitter, split};
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]

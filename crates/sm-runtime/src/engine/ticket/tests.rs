@@ -57,11 +57,13 @@ fn completion(text: &str) -> Completion {
         tokens: Vec::new(),
         prompt_tokens: Vec::new(),
         finish_reason: FinishReason::Length,
+        stop_sequence: None,
         seed: 0,
         usage: Usage::default(),
         timings: Timings::default(),
         logprobs: Vec::new(),
         prompt_logprobs: Vec::new(),
+        embedding: Vec::new(),
     }
 }
 

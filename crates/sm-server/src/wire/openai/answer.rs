@@ -1,12 +1,16 @@
 //! Answers at once.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use sm_runtime::model::tokenizer::Tokenizer;
-use sm_runtime::{Completion, Usage};
+use sm_runtime::{Completion, SpecialTokens, TokenId, Usage};
 
-use super::logprobs::{Scored, logprobs};
-use super::{Endpoint, finish_reason};
+use super::logprobs::{Scored, logprobs, prompt_logprobs, scored_prompt};
+use super::{Endpoint, finish_reason, finish_reason_of_calls};
+use crate::chat::{Answer, AnswerFormat, AnswerStart, ToolCall};
 
 /// What all parts of an answer begin with.
 #[derive(Clone, Debug)]
@@ -26,6 +30,13 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// What the ids of a choice's calls are made from.
+    pub(super) fn call_seed(&self, choice: usize) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.id, choice).hash(&mut hasher);
+        hasher.finish()
+    }
+
     pub(super) fn object(&self, is_chunk: bool) -> Value {
         let object = match (self.endpoint, is_chunk) {
             (Endpoint::ChatCompletions, false) => "chat.completion",
@@ -42,49 +53,159 @@ impl ResponseHead {
     }
 }
 
+/// How the text of a chat's answers is read, and where it starts.
+#[derive(Clone, Debug)]
+pub struct ChatReading {
+    /// The format of the model.
+    pub format: AnswerFormat,
+    /// Where the answers start.
+    pub start: AnswerStart,
+}
+
+/// What an answer contains beside the usual.
+#[derive(Clone, Debug, Default)]
+pub struct Extras {
+    /// Whether a stream ends with the usage.
+    pub includes_usage: bool,
+    /// Whether each chunk of a stream has the usage so far.
+    pub has_running_usage: bool,
+    /// Whether there are the ids of the tokens.
+    pub has_token_ids: bool,
+    /// Whether there are the log-probabilities of the prompt, as in vLLM.
+    pub has_prompt_logprobs: bool,
+    /// Whether the text begins with the prompt.
+    pub echoes: bool,
+    /// Whether only the prompt is wanted, of which one token was generated.
+    pub drops_output: bool,
+    /// Whether thoughts are left out.
+    pub hides_reasoning: bool,
+}
+
+/// All that an answer's form depends on.
+#[derive(Clone, Debug)]
+pub struct AnswerShape {
+    /// What its parts begin with.
+    pub head: ResponseHead,
+    /// How a chat's text is read; as it is if `None`.
+    pub reading: Option<ChatReading>,
+    /// What it contains beside the usual.
+    pub extras: Extras,
+    /// Writes the tokens of log-probabilities.
+    pub tokenizer: Option<Arc<dyn Tokenizer>>,
+}
+
 /// The answer to a request that succeeded. There is at least one completion.
-pub fn completion(
-    head: &ResponseHead,
-    completions: &[Completion],
-    tokenizer: Option<&dyn Tokenizer>,
-) -> Value {
-    let mut answer = head.object(false);
-    answer["choices"] = completions.iter().map(|each| choice(head.endpoint, each, tokenizer)).collect();
-    answer["usage"] = usage(head, completions);
+pub fn completion(shape: &AnswerShape, completions: &[Completion]) -> Value {
+    let mut answer = shape.head.object(false);
+    answer["choices"] = completions.iter().map(|each| choice(shape, each)).collect();
+    answer["usage"] = usage(shape, completions);
+    if let (Endpoint::ChatCompletions, Some(first)) = (shape.head.endpoint, completions.first()) {
+        add_prompt(shape, first, &mut answer);
+    }
     answer
 }
 
-fn choice(endpoint: Endpoint, completion: &Completion, tokenizer: Option<&dyn Tokenizer>) -> Value {
-    let pairs = completion.tokens.iter().zip(&completion.logprobs);
-    let scored = pairs.map(|(token, of)| Scored { token: *token, logprob: of.logprob, top: of.top.clone() });
-    let logprobs = logprobs(endpoint, &scored.collect::<Vec<_>>(), 0, tokenizer);
-    let reason = finish_reason(completion.finish_reason);
-    let text = &completion.text;
-    let index = completion.choice;
-    match endpoint {
-        Endpoint::ChatCompletions => json!({
-            "index": index,
-            "message": {"role": "assistant", "content": text, "refusal": null},
-            "logprobs": logprobs,
-            "finish_reason": reason,
-        }),
-        Endpoint::Completions => {
-            json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason})
-        }
+/// What was asked for of the prompt.
+fn add_prompt(shape: &AnswerShape, completion: &Completion, place: &mut Value) {
+    if shape.extras.has_prompt_logprobs {
+        place["prompt_logprobs"] = prompt_logprobs(completion, shape.tokenizer.as_deref());
+    }
+    if shape.extras.has_token_ids {
+        place["prompt_token_ids"] = ids(&completion.prompt_tokens);
     }
 }
 
+pub(super) fn ids(tokens: &[TokenId]) -> Value {
+    tokens.iter().map(|token| token.0).collect()
+}
+
+fn choice(shape: &AnswerShape, completion: &Completion) -> Value {
+    let AnswerShape { head, extras, .. } = shape;
+    let pairs = completion.tokens.iter().zip(&completion.logprobs);
+    let mut scored: Vec<Scored> = pairs.map(|(token, of)| Scored::new(*token, of)).collect();
+    if extras.drops_output {
+        scored.clear();
+    }
+    if extras.echoes && completion.logprobs.len() == completion.tokens.len() {
+        let has_scores = !completion.prompt_logprobs.is_empty();
+        scored.splice(0..0, has_scores.then(|| scored_prompt(completion)).into_iter().flatten());
+    }
+    let logprobs = logprobs(head.endpoint, &scored, 0, shape.tokenizer.as_deref());
+    let reason = if extras.drops_output { "length" } else { finish_reason(completion.finish_reason) };
+    let mut choice = match head.endpoint {
+        Endpoint::ChatCompletions => chat_choice(shape, completion, reason),
+        Endpoint::Completions => {
+            let mut choice = json!({"text": text(shape, completion), "finish_reason": reason});
+            add_prompt(shape, completion, &mut choice);
+            choice
+        }
+    };
+    choice["index"] = completion.choice.into();
+    choice["logprobs"] = logprobs;
+    if extras.has_token_ids {
+        choice["token_ids"] = if extras.drops_output { json!([]) } else { ids(&completion.tokens) };
+    }
+    choice
+}
+
+/// The text, or the prompt alone.
+fn text(shape: &AnswerShape, completion: &Completion) -> String {
+    let tokenizer = shape.tokenizer.as_ref().filter(|_| shape.extras.drops_output);
+    match tokenizer {
+        None => completion.text.clone(),
+        Some(_) if !shape.extras.echoes => String::new(),
+        Some(tokenizer) => tokenizer.decode(&completion.prompt_tokens, SpecialTokens::Skip),
+    }
+}
+
+fn chat_choice(shape: &AnswerShape, completion: &Completion, reason: &'static str) -> Value {
+    let text = &completion.text;
+    let mut answer = match &shape.reading {
+        Some(ChatReading { format, start }) => {
+            format.answer(text, *start, shape.head.call_seed(completion.choice))
+        }
+        None => Answer { content: text.clone(), ..Answer::default() },
+    };
+    if shape.extras.hides_reasoning {
+        answer.reasoning.clear();
+    }
+    let reason = if answer.calls.is_empty() { reason } else { finish_reason_of_calls(reason) };
+    json!({"message": message(answer), "finish_reason": reason})
+}
+
+/// An answer as a message. Fields that few answers have are left out of the others.
+fn message(answer: Answer) -> Value {
+    let Answer { reasoning, content, calls } = answer;
+    let content = if content.is_empty() && !calls.is_empty() { Value::Null } else { content.into() };
+    let mut message = json!({"role": "assistant", "content": content, "refusal": null});
+    if !reasoning.is_empty() {
+        message["reasoning_content"] = reasoning.into();
+    }
+    if !calls.is_empty() {
+        message["tool_calls"] = calls.iter().map(tool_call).collect();
+    }
+    message
+}
+
+fn tool_call(call: &ToolCall) -> Value {
+    let ToolCall { id, name, arguments } = call;
+    json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+}
+
 /// Tokens of the prompt, which counts once, and of all choices.
-pub(super) fn usage(head: &ResponseHead, completions: &[Completion]) -> Value {
+pub(super) fn usage(shape: &AnswerShape, completions: &[Completion]) -> Value {
     let of_prompt = completions.first().map_or_else(Usage::default, |completion| completion.usage);
-    let completion_tokens: usize = completions.iter().map(|each| each.usage.generated_tokens).sum();
+    let mut completion_tokens: usize = completions.iter().map(|each| each.usage.generated_tokens).sum();
+    if shape.extras.drops_output {
+        completion_tokens = 0;
+    }
     let prompt_tokens = of_prompt.prompt_tokens;
     let mut usage = json!({
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
     });
-    if head.tells_of_cache {
+    if shape.head.tells_of_cache {
         usage["prompt_tokens_details"] = json!({"cached_tokens": of_prompt.cached_tokens});
     }
     usage

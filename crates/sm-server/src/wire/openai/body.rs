@@ -1,14 +1,19 @@
 //! Reads a body.
 
-use serde_json::{Map, Value};
-use sm_runtime::{ChatRequest, GenerationOptions, Message, Prompt, Request};
+mod chat;
+mod completion;
+mod prepare;
 
-use super::Endpoint;
-use crate::wire::fields::{self, SeenFields};
+use serde_json::{Map, Value};
+use sm_runtime::{ChatRequest, GenerationOptions, Message, Priority, Prompt, Request, Select};
+
+use super::{Endpoint, Extras};
+use crate::chat::ToolUse;
+use crate::wire::fields::SeenFields;
 use crate::wire::{FieldError, options};
 
 /// Fields that do not change the answer.
-const WITHOUT_EFFECT: [&str; 11] = [
+pub(super) const WITHOUT_EFFECT: [&str; 15] = [
     "user",
     "metadata",
     "store",
@@ -16,10 +21,25 @@ const WITHOUT_EFFECT: [&str; 11] = [
     "safety_identifier",
     "prompt_cache_key",
     "prompt_cache_retention",
+    "prompt_cache_options",
     "include",
     "client_metadata",
     "context_management",
     "verbosity",
+    "request_id",
+    "cache_control",
+    "prediction",
+];
+
+/// Fields of which one value changes nothing, and others are not supported.
+const ONLY: [(&str, Value, &str); 7] = [
+    ("use_beam_search", Value::Bool(false), "beam search is not supported; use n or best_of"),
+    ("spaces_between_special_tokens", Value::Bool(true), "special tokens are always apart"),
+    ("detokenize", Value::Bool(true), "answers are always text; return_token_ids adds the ids"),
+    ("include_continuous_usage", Value::Bool(false), "use stream_options.continuous_usage_stats"),
+    ("return_tokens_as_token_ids", Value::Bool(false), "use return_token_ids"),
+    ("logprobs_mode", Value::Null, "log-probabilities are those of the model, before any filter"),
+    ("chat_template", Value::Null, "a template is chosen when the server starts, with --chat-template"),
 ];
 
 /// What a body asks for.
@@ -29,10 +49,22 @@ pub struct Call {
     pub request: Request,
     /// Whether the answer is a stream.
     pub is_stream: bool,
-    /// Whether a stream ends with the usage.
-    pub includes_usage: bool,
-    /// Whether there are functions that the model may call. The template tells it of them; its calls are text.
-    pub has_tools: bool,
+    /// What the answer contains.
+    pub extras: Extras,
+    /// What was left out of the request, and why.
+    pub warnings: Vec<String>,
+    /// The messages and tools of a chat.
+    chat: Option<Chat>,
+}
+
+/// A chat as the body has it, which templates may need in another form.
+#[derive(Clone, Debug, Default)]
+struct Chat {
+    messages: Vec<Message>,
+    tools: Vec<Value>,
+    tool_use: ToolUse,
+    /// All but messages and tools.
+    settings: ChatRequest,
 }
 
 /// Reads a body. `defaults` apply to what it does not set.
@@ -57,18 +89,17 @@ struct Reader {
     endpoint: Endpoint,
     options: GenerationOptions,
     prompt: Option<Prompt>,
-    chat: ChatRequest,
+    chat: Chat,
     has_messages: bool,
     n: usize,
+    best_of: Option<usize>,
+    priority: Priority,
+    salt: String,
     is_stream: bool,
-    includes_usage: bool,
-    tools: Vec<Value>,
-    /// Whether the model may see the tools.
-    shows_tools: bool,
-    calls_in_parallel: bool,
     has_logprobs: bool,
     n_top: Option<usize>,
-    best_of: Option<usize>,
+    extras: Extras,
+    warnings: Vec<String>,
     seen: SeenFields,
 }
 
@@ -78,17 +109,17 @@ impl Reader {
             endpoint,
             options,
             prompt: None,
-            chat: ChatRequest::new(),
+            chat: Chat::default(),
             has_messages: false,
             n: 1,
+            best_of: None,
+            priority: Priority::Normal,
+            salt: String::new(),
             is_stream: false,
-            includes_usage: false,
-            tools: Vec::new(),
-            shows_tools: true,
-            calls_in_parallel: true,
             has_logprobs: false,
             n_top: None,
-            best_of: None,
+            extras: Extras::default(),
+            warnings: Vec::new(),
             seen: SeenFields::default(),
         }
     }
@@ -103,72 +134,55 @@ impl Reader {
         own.unwrap_or_else(|| self.set_of_both(name, value))
     }
 
-    fn set_of_chat(&mut self, name: &str, value: &Value) -> Option<Result<(), String>> {
-        Some(match name {
-            "messages" => messages(value).map(|messages| {
-                self.has_messages = true;
-                self.change_chat(|chat| chat.messages(messages));
-            }),
-            "logprobs" => options::flag(value).map(|it| self.has_logprobs = it),
-            "top_logprobs" => options::count(value).map(|it| self.n_top = Some(it)),
-            "chat_template_kwargs" => fields::variables(value).map(|variables| {
-                for (name, value) in variables {
-                    self.change_chat(|chat| chat.variable(&name, value));
-                }
-            }),
-            "reasoning_effort" => {
-                options::text(value).map(|effort| self.change_chat(|chat| chat.variable(name, effort)))
-            }
-            "add_generation_prompt" => {
-                options::flag(value).map(|it| self.change_chat(|chat| chat.add_generation_prompt(it)))
-            }
-            "continue_final_message" => {
-                options::flag(value).map(|it| self.change_chat(|chat| chat.continue_final_message(it)))
-            }
-            "tools" => fields::objects(value).map(|it| self.tools = it),
-            "tool_choice" if value == "none" || value == "auto" => {
-                self.shows_tools = value == "auto";
-                Ok(())
-            }
-            "tool_choice" => Err("only \"auto\" and \"none\" are possible".to_owned()),
-            "parallel_tool_calls" => options::flag(value).map(|it| self.calls_in_parallel = it),
-            "modalities" if *value == serde_json::json!(["text"]) => Ok(()),
-            "modalities" => Err("only [\"text\"] is possible".to_owned()),
-            "prompt" => Err("this endpoint takes messages; /v1/completions takes a prompt".to_owned()),
-            _ => return None,
-        })
-    }
-
-    fn change_chat(&mut self, change: impl FnOnce(ChatRequest) -> ChatRequest) {
-        self.chat = change(std::mem::take(&mut self.chat));
-    }
-
-    fn set_of_completion(&mut self, name: &str, value: &Value) -> Option<Result<(), String>> {
-        Some(match name {
-            "prompt" => only_prompt(value).map(|it| self.prompt = Some(it)),
-            "best_of" => options::count(value).map(|it| self.best_of = Some(it)),
-            "suffix" => Err("completing the middle of a text is not supported; leave it out".to_owned()),
-            "messages" => Err("this endpoint takes a prompt; /v1/chat/completions takes messages".to_owned()),
-            _ => return None,
-        })
-    }
-
     fn set_of_both(&mut self, name: &str, value: &Value) -> Result<(), String> {
         match name {
             "model" => options::text(value).map(drop),
             "n" => options::count(value).map(|it| self.n = it),
             "stream" => options::flag(value).map(|it| self.is_stream = it),
-            "stream_options" => {
-                self.includes_usage = value.get("include_usage").map_or(Ok(false), options::flag)?;
-                Ok(())
-            }
+            "stream_options" => self.set_stream_options(value),
+            "priority" => priority(value).map(|it| self.priority = it),
+            "cache_salt" => options::text(value).map(|it| self.salt = it),
+            "return_token_ids" => options::flag(value).map(|it| self.extras.has_token_ids = it),
             _ if WITHOUT_EFFECT.contains(&name) => Ok(()),
+            _ if ONLY.iter().any(|(only, ..)| *only == name) => only(name, value),
             _ => options::set(&mut self.options, name, value)
                 .unwrap_or_else(|| Err("unknown field; correct its name, or leave it out".to_owned())),
         }
     }
 
+    fn set_stream_options(&mut self, value: &Value) -> Result<(), String> {
+        let Some(given) = value.as_object() else { return Err("must be an object".to_owned()) };
+        for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
+            let set = match name.as_str() {
+                "include_usage" => &mut self.extras.includes_usage,
+                "continuous_usage_stats" => &mut self.extras.has_running_usage,
+                // Noise of random length, against reading the sizes of encrypted packets.
+                "include_obfuscation" if *value == false => continue,
+                _ => return Err(format!("{name} is unknown; leave it out")),
+            };
+            *set = options::flag(value).map_err(|message| format!("{name} {message}"))?;
+        }
+        Ok(())
+    }
+
     fn finish(mut self) -> Result<Call, FieldError> {
+        self.finish_logprobs()?;
+        let select = self.finish_choices()?;
+        self.extras.has_prompt_logprobs = self.options.prompt_logprobs.is_some();
+        let (prompt, chat) = match self.endpoint {
+            Endpoint::ChatCompletions => {
+                let chat = self.finish_chat()?;
+                (chat.request(&chat.messages, &chat.tools).into(), Some(chat))
+            }
+            Endpoint::Completions => (self.finish_prompt()?, None),
+        };
+        let mut request = Request::new(prompt, self.options).n(self.n).select(select);
+        request = request.priority(self.priority).salt(self.salt);
+        let Self { is_stream, extras, warnings, .. } = self;
+        Ok(Call { request, is_stream, extras, warnings, chat })
+    }
+
+    fn finish_logprobs(&mut self) -> Result<(), FieldError> {
         match (self.has_logprobs, self.n_top) {
             (true, n_top) => self.options.logprobs = Some(n_top.unwrap_or(0)),
             (false, Some(n)) if n > 0 => {
@@ -176,55 +190,50 @@ impl Reader {
             }
             (false, _) => {}
         }
+        Ok(())
+    }
+
+    /// How many choices are made, and which are answered.
+    fn finish_choices(&mut self) -> Result<Select, FieldError> {
         if self.n == 0 {
             return Err(FieldError::new("n", "must be a whole number of 1 or more, not 0"));
         }
-        if self.best_of.is_some_and(|best_of| best_of != self.n) {
-            return Err(FieldError::new("best_of", "must equal n; choices can be ranked by their logprobs"));
+        match self.best_of {
+            Some(best_of) if best_of > self.n && self.n == 1 && !self.is_stream => {
+                self.n = best_of;
+                Ok(Select::Best)
+            }
+            Some(best_of) if best_of != self.n => {
+                let message = "must equal n, or be larger with n = 1 and without a stream";
+                Err(FieldError::new("best_of", message))
+            }
+            _ => Ok(Select::All),
         }
-        let tools = if self.shows_tools { self.tools } else { Vec::new() };
-        let has_tools = !tools.is_empty();
-        if has_tools && !self.calls_in_parallel {
-            let message = "how many tools are called cannot be enforced; leave it out";
-            return Err(FieldError::new("parallel_tool_calls", message));
-        }
-        let prompt = match (self.endpoint, self.prompt) {
-            (Endpoint::ChatCompletions, _) if self.has_messages => self.chat.tools(tools).into(),
-            (Endpoint::ChatCompletions, _) => return Err(FieldError::new("messages", "missing")),
-            (Endpoint::Completions, Some(prompt)) => prompt,
-            (Endpoint::Completions, None) => return Err(FieldError::new("prompt", "missing")),
-        };
-        Ok(Call {
-            request: Request::new(prompt, self.options).n(self.n),
-            is_stream: self.is_stream,
-            includes_usage: self.includes_usage,
-            has_tools,
-        })
     }
 }
 
-/// A prompt: a text, token ids, or a list of one of them.
-fn only_prompt(value: &Value) -> Result<Prompt, String> {
-    let value = match value.as_array().map(Vec::as_slice) {
-        Some([only]) if only.is_string() || only.is_array() => only,
-        Some([first, ..]) if first.is_string() || first.is_array() => {
-            return Err("must be one prompt; send a request for each".to_owned());
-        }
-        _ => value,
-    };
-    fields::prompt(value)
+impl Chat {
+    /// The chat with these messages and tools.
+    fn request(&self, messages: &[Message], tools: &[Value]) -> ChatRequest {
+        self.settings.clone().messages(messages.iter().cloned()).tools(tools.iter().cloned())
+    }
 }
 
-/// Messages, of which those of a `developer` are of the system, as newer models call it.
-fn messages(value: &Value) -> Result<Vec<Message>, String> {
-    let mut list = value.as_array().cloned().ok_or_else(|| "must be a list of messages".to_owned())?;
-    if list.is_empty() {
-        return Err("must contain at least one message".to_owned());
+/// As in vLLM: requests with lower numbers come first, and 0 is usual.
+fn priority(value: &Value) -> Result<Priority, String> {
+    let number = value.as_i64().ok_or_else(|| format!("must be a whole number, not {value}"))?;
+    Ok(match number {
+        ..0 => Priority::High,
+        0 => Priority::Normal,
+        1.. => Priority::Low,
+    })
+}
+
+/// A field whose other values are not supported.
+fn only(name: &str, value: &Value) -> Result<(), String> {
+    let known = ONLY.iter().find(|(known, ..)| *known == name);
+    match known {
+        Some((_, usual, message)) if value != usual => Err((*message).to_owned()),
+        _ => Ok(()),
     }
-    for message in &mut list {
-        if let Some(role) = message.get_mut("role").filter(|role| *role == "developer") {
-            *role = "system".into();
-        }
-    }
-    Message::list_from_json(list).map_err(|error| error.to_string())
 }

@@ -1,54 +1,74 @@
 //! Answers as streams: a chunk for each event of a choice.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
-use sm_runtime::model::tokenizer::Tokenizer;
-use sm_runtime::{Completion, TokenEvent};
+use sm_runtime::{Completion, TokenEvent, TokenId};
 
-use super::answer::usage;
-use super::logprobs::{Scored, logprobs};
-use super::{Endpoint, ResponseHead, finish_reason};
+use super::answer::{self, usage};
+use super::logprobs::{Scored, logprobs as scores};
+use super::{AnswerShape, Endpoint, finish_reason, finish_reason_of_calls};
+use crate::chat::{Piece, Splitter};
 
 /// Writes the chunks of an answer.
 #[derive(Debug)]
 pub struct ChunkWriter {
-    head: ResponseHead,
-    tokenizer: Option<Arc<dyn Tokenizer>>,
-    includes_usage: bool,
+    shape: AnswerShape,
     choices: Vec<Choice>,
+    /// Tokens of the prompt, if they are known.
+    n_prompt: Option<usize>,
 }
 
 /// What is not sent yet of a choice: log-probabilities of tokens whose text is still incomplete go out with the text.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Choice {
     pending: Vec<Scored>,
+    /// Ids that are not sent yet.
+    ids: Vec<TokenId>,
     n_characters: usize,
+    n_tokens: usize,
+    /// Reads the answer of a chat.
+    splitter: Option<Splitter>,
+    hides_reasoning: bool,
 }
 
 impl ChunkWriter {
-    /// A writer for an answer of `n` choices.
-    pub fn new(
-        head: ResponseHead,
-        n: usize,
-        tokenizer: Option<Arc<dyn Tokenizer>>,
-        includes_usage: bool,
-    ) -> Self {
-        Self { head, tokenizer, includes_usage, choices: vec![Choice::default(); n] }
+    /// A writer for an answer of `n` choices to a prompt of `n_prompt` tokens.
+    pub fn new(shape: AnswerShape, n: usize, n_prompt: Option<usize>) -> Self {
+        let choice = |index| Choice {
+            pending: Vec::new(),
+            ids: Vec::new(),
+            n_characters: 0,
+            n_tokens: 0,
+            splitter: shape
+                .reading
+                .as_ref()
+                .map(|reading| reading.format.splitter(reading.start, shape.head.call_seed(index))),
+            hides_reasoning: shape.extras.hides_reasoning,
+        };
+        let choices = (0..n).map(choice).collect();
+        Self { shape, choices, n_prompt }
     }
 
     fn chunk(&self, choices: Value) -> Value {
-        let mut chunk = self.head.object(true);
+        let mut chunk = self.shape.head.object(true);
         chunk["choices"] = choices;
-        if self.includes_usage {
-            chunk["usage"] = Value::Null;
+        match self.n_prompt {
+            Some(prompt_tokens) if self.shape.extras.has_running_usage => {
+                let completion_tokens: usize = self.choices.iter().map(|choice| choice.n_tokens).sum();
+                chunk["usage"] = json!({
+                    "prompt_tokens": prompt_tokens,
+                    "completion_tokens": completion_tokens,
+                    "total_tokens": prompt_tokens + completion_tokens,
+                });
+            }
+            _ if self.shape.extras.includes_usage => chunk["usage"] = Value::Null,
+            _ => {}
         }
         chunk
     }
 
     /// The chunks before the first token: whose turn it is, for each choice of a chat.
     pub fn begin(&self) -> Vec<Value> {
-        match self.head.endpoint {
+        match self.shape.head.endpoint {
             Endpoint::ChatCompletions => (0..self.choices.len())
                 .map(|index| {
                     let delta = json!({"role": "assistant", "content": "", "refusal": null});
@@ -67,45 +87,90 @@ impl ChunkWriter {
         let Some(choice) = self.choices.get_mut(event.choice) else {
             return chunks;
         };
-        if let (Some(token), Some(logprob)) = (event.token, event.logprob) {
-            // The token that ends an answer is no part of it.
-            if event.finish_reason.is_none() || !event.text.is_empty() {
-                choice.pending.push(Scored { token, logprob, top: event.top_logprobs.clone() });
+        // The token that ends an answer is no part of it.
+        let token = event.token.filter(|_| event.finish_reason.is_none() || !event.text.is_empty());
+        if let Some(token) = token {
+            choice.n_tokens += 1;
+            choice.ids.push(token);
+            if event.logprob.is_some() {
+                choice.pending.push(Scored {
+                    token,
+                    logprob: event.logprob,
+                    top: event.top_logprobs.clone(),
+                });
             }
         }
-        if !event.text.is_empty() {
+        let pieces = choice.pieces(event);
+        let mut reason = event.finish_reason.map(finish_reason);
+        if choice.splitter.as_ref().is_some_and(|splitter| splitter.n_calls() > 0) {
+            reason = reason.map(finish_reason_of_calls);
+        }
+        let (mut logprobs, mut ids) = (Value::Null, Vec::new());
+        if !pieces.is_empty() || reason.is_some() {
             let pending = std::mem::take(&mut choice.pending);
+            ids = std::mem::take(&mut choice.ids);
             let before = choice.n_characters;
             choice.n_characters += event.text.chars().count();
-            let logprobs = logprobs(self.head.endpoint, &pending, before, self.tokenizer.as_deref());
-            chunks.push(self.piece(event.choice, Some(&event.text), &logprobs, None));
+            logprobs = scores(self.shape.head.endpoint, &pending, before, self.shape.tokenizer.as_deref());
         }
-        if let Some(reason) = event.finish_reason {
-            chunks.push(self.piece(event.choice, None, &Value::Null, Some(finish_reason(reason))));
+        let key = match self.shape.head.endpoint {
+            Endpoint::ChatCompletions => "delta",
+            Endpoint::Completions => "text",
+        };
+        let index = event.choice;
+        let mut pieces: Vec<(Value, Option<&str>)> = pieces.into_iter().map(|piece| (piece, None)).collect();
+        if reason.is_some() {
+            pieces.push((if key == "delta" { json!({}) } else { json!("") }, reason));
+        }
+        // Log-probabilities and ids go with the first piece; those of tokens without one, with the end.
+        for (piece, reason) in pieces {
+            let logprobs = std::mem::take(&mut logprobs);
+            let mut choice =
+                json!({"index": index, key: piece, "logprobs": logprobs, "finish_reason": reason});
+            if self.shape.extras.has_token_ids {
+                choice["token_ids"] = answer::ids(&std::mem::take(&mut ids));
+            }
+            chunks.push(self.chunk(json!([choice])));
         }
         chunks
     }
 
-    fn piece(&self, index: usize, text: Option<&str>, logprobs: &Value, reason: Option<&str>) -> Value {
-        let choice = match self.head.endpoint {
-            Endpoint::ChatCompletions => {
-                let delta = text.map_or_else(|| json!({}), |text| json!({"content": text}));
-                json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason})
-            }
-            Endpoint::Completions => {
-                let text = text.unwrap_or_default();
-                json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason})
-            }
-        };
-        self.chunk(json!([choice]))
-    }
-
     /// The chunk after the last event, with the usage, if it was asked for.
     pub fn end(&self, completions: &[Completion]) -> Option<Value> {
-        self.includes_usage.then(|| {
+        self.shape.extras.includes_usage.then(|| {
             let mut chunk = self.chunk(json!([]));
-            chunk["usage"] = usage(&self.head, completions);
+            chunk["usage"] = usage(&self.shape, completions);
             chunk
         })
+    }
+}
+
+impl Choice {
+    /// The new pieces of an event: texts, or deltas of a chat's message.
+    fn pieces(&mut self, event: &TokenEvent) -> Vec<Value> {
+        let Some(splitter) = &mut self.splitter else {
+            return if event.text.is_empty() { Vec::new() } else { vec![event.text.as_str().into()] };
+        };
+        let mut pieces = splitter.push(&event.text);
+        if event.finish_reason.is_some() {
+            pieces.extend(splitter.finish());
+        }
+        let is_shown = |piece: &Piece| !(self.hides_reasoning && matches!(piece, Piece::Reasoning(_)));
+        pieces.into_iter().filter(is_shown).map(delta).collect()
+    }
+}
+
+/// What a piece adds to the message.
+fn delta(piece: Piece) -> Value {
+    match piece {
+        Piece::Content(text) => json!({ "content": text }),
+        Piece::Reasoning(text) => json!({ "reasoning_content": text }),
+        Piece::Call { index, id, name } => {
+            let function = json!({"name": name, "arguments": ""});
+            json!({"tool_calls": [{"index": index, "id": id, "type": "function", "function": function}]})
+        }
+        Piece::Arguments { index, json } => {
+            json!({"tool_calls": [{"index": index, "function": {"arguments": json}}]})
+        }
     }
 }

@@ -2,31 +2,35 @@
 //!
 //! Ids are made from the line's number and `created` is 0, so that the same run writes the same bytes.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use sm_runtime::model::tokenizer::Tokenizer;
 use sm_runtime::{Completion, ErrorKind};
-use sm_server::wire::openai::{Endpoint, ResponseHead, completion};
+use sm_server::wire::openai::{AnswerShape, ResponseHead, completion};
 
-use super::super::recipient::Recipient;
+use super::super::recipient::{OpenAiForm, Recipient};
 use super::super::refusal::Refusal;
 
 /// The answer to a request that succeeded.
 pub(in super::super) fn answered(
     recipient: &Recipient,
-    endpoint: Endpoint,
-    model: &str,
+    form: &OpenAiForm,
     completions: &[Completion],
-    tokenizer: Option<&dyn Tokenizer>,
+    tokenizer: Option<&Arc<dyn Tokenizer>>,
 ) -> Value {
+    let OpenAiForm { endpoint, model, reading, extras } = form;
     let head = ResponseHead {
-        endpoint,
+        endpoint: *endpoint,
         id: recipient.number.to_string(),
         created: 0,
-        model: model.to_owned(),
+        model: model.clone(),
         fingerprint: None,
         tells_of_cache: false,
     };
-    line(recipient, 200, &completion(&head, completions, tokenizer))
+    let (reading, extras) = (reading.clone(), extras.clone());
+    let shape = AnswerShape { head, reading, extras, tokenizer: tokenizer.cloned() };
+    line(recipient, 200, &completion(&shape, completions))
 }
 
 /// The answer to a request that failed.

@@ -8,7 +8,7 @@ use super::*;
 fn parsed(line: &Value) -> (Recipient, Result<Request, String>) {
     let fields = Fields::parse(&line.to_string()).unwrap();
     assert!(is_request(&fields));
-    parse(&fields, 4, GenerationOptions::new().seed(7))
+    parse(&fields, 4, GenerationOptions::new().seed(7), None)
 }
 
 fn chat(body: &Value) -> Result<Request, String> {
@@ -24,20 +24,22 @@ fn the_fields_of_the_api_take_effect() {
     let request = chat(&json!({
         "model": "m", "messages": [{"role": "developer", "content": "b"}, {"role": "user", "content": "c"}],
         "max_completion_tokens": 9, "temperature": 0.5, "n": 2, "stop": ["x"], "logit_bias": {"5": -100},
-        "seed": 3, "logprobs": true, "top_logprobs": 4, "tools": [{"type": "function"}], "user": "u",
+        "seed": 3, "logprobs": true, "top_logprobs": 4, "tools": [{"type": "function", "function": {"name": "f"}}], "user": "u",
         "chat_template_kwargs": {"enable_thinking": false}, "stream": false, "presence_penalty": null,
         "response_format": {"type": "json_schema", "json_schema": {"name": "s", "strict": true, "schema": {"const": 1}}},
     }))
     .unwrap();
-    let expected = ChatRequest::new().system("b").user("c").tool(json!({"type": "function"}));
+    let expected =
+        ChatRequest::new().system("b").user("c").tool(json!({"type": "function", "function": {"name": "f"}}));
     assert_eq!(request.prompt, expected.variable("enable_thinking", false).into());
     let options = request.options;
     assert_eq!((request.n, options.limits.max_new_tokens, options.sampling.seed), (2, 9, Some(3)));
     assert_eq!((options.sampling.temperature, options.logprobs), (0.5, Some(4)));
     assert_eq!(options.sampling.logit_bias, [(TokenId(5), -100.0)]);
     assert_eq!(options.grammar, Some(Grammar::JsonSchema("{\"const\":1}".to_owned())));
-    let request =
-        chat(&json!({"messages": [{"role": "user", "content": "c"}], "tools": [{}], "tool_choice": "none"}));
+    let request = chat(
+        &json!({"messages": [{"role": "user", "content": "c"}], "tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none"}),
+    );
     assert_eq!(request.unwrap().prompt, ChatRequest::new().user("c").into());
     for (prompt, expected) in [
         (json!("a"), Prompt::Text("a".to_owned())),

@@ -2,15 +2,49 @@
 
 use std::borrow::Cow;
 
+use sm_runtime::{ChatRequest, ChatTemplate};
+
 /// The marks around a model's thoughts.
 const MARKS: [(&str, &str); 3] =
     [("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>")];
 
 /// A part of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub enum Part {
+    /// What the model thinks.
     Thought,
+    /// What it answers.
     Answer,
+}
+
+/// Where an answer starts: its prompt may have opened the thoughts already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerStart {
+    /// The mark that ends the thoughts, if the prompt has opened them.
+    thinks_until: Option<&'static str>,
+}
+
+impl AnswerStart {
+    /// Where the answer to a rendered prompt starts.
+    pub fn after_prompt(prompt: &str) -> Self {
+        let prompt = prompt.trim_end();
+        let open = MARKS.iter().find(|(open, _)| prompt.ends_with(open));
+        Self { thinks_until: open.map(|(_, close)| *close) }
+    }
+
+    /// The mark that ends the thoughts, if the prompt has opened them.
+    pub(super) fn end_of_thoughts(self) -> Option<&'static str> {
+        self.thinks_until
+    }
+
+    /// Where the answer to messages starts. Renders them if the template can open the thoughts; one that fails, fails the request.
+    pub fn of_answer_to(request: &ChatRequest, template: &ChatTemplate) -> Self {
+        let source = template.source(request.has_tools());
+        if !MARKS.iter().any(|(open, _)| source.contains(open)) {
+            return Self::default();
+        }
+        request.to_text(template).map(|prompt| Self::after_prompt(&prompt)).unwrap_or_default()
+    }
 }
 
 /// Where an output stands.
@@ -18,7 +52,9 @@ pub(crate) enum Part {
 enum State {
     /// Only white space, or what may become a mark, has come.
     Beginning,
-    /// Until this mark comes.
+    /// White space before the thoughts is left out.
+    BeforeThought(&'static str),
+    /// Until this mark comes. White space before it is left out.
     Thinking(&'static str),
     /// White space before the answer is left out.
     BeforeAnswer,
@@ -27,7 +63,7 @@ enum State {
 
 /// Tells the parts of an output apart.
 #[derive(Clone, Debug)]
-pub(crate) struct Splitter {
+pub struct Splitter {
     state: State,
     /// What may be the beginning of a mark.
     held: String,
@@ -35,20 +71,17 @@ pub(crate) struct Splitter {
 
 impl Splitter {
     /// A splitter of an output that is an answer as a whole.
-    pub(crate) fn of_plain_text() -> Self {
+    pub fn of_plain_text() -> Self {
         Self { state: State::Answering, held: String::new() }
     }
 
-    /// A splitter of the answer to a prompt, whose end may open the thoughts already.
-    pub(crate) fn after_prompt(prompt: Option<&str>) -> Self {
-        let open =
-            MARKS.iter().find(|(open, _)| prompt.is_some_and(|prompt| prompt.trim_end().ends_with(open)));
-        let state = open.map_or(State::Beginning, |(_, close)| State::Thinking(close));
-        Self { state, held: String::new() }
+    /// A splitter of the answer to a prompt.
+    pub fn after(start: AnswerStart) -> Self {
+        Self { state: start.thinks_until.map_or(State::Beginning, State::BeforeThought), held: String::new() }
     }
 
     /// Takes the next piece, and gives what is certain of it.
-    pub(crate) fn push(&mut self, piece: &str) -> Vec<(Part, String)> {
+    pub fn push(&mut self, piece: &str) -> Vec<(Part, String)> {
         self.held.push_str(piece);
         let mut parts = Vec::new();
         while let Some(part) = self.advance() {
@@ -58,9 +91,12 @@ impl Splitter {
     }
 
     /// What was held back, at the end.
-    pub(crate) fn finish(&mut self) -> Vec<(Part, String)> {
+    pub fn finish(&mut self) -> Vec<(Part, String)> {
+        let mut rest = std::mem::take(&mut self.held);
         let part = if matches!(self.state, State::Thinking(_)) { Part::Thought } else { Part::Answer };
-        let rest = std::mem::take(&mut self.held);
+        if part == Part::Thought {
+            rest.truncate(rest.trim_end().len());
+        }
         if rest.is_empty() { Vec::new() } else { vec![(part, rest)] }
     }
 
@@ -68,31 +104,36 @@ impl Splitter {
     fn advance(&mut self) -> Option<Option<(Part, String)>> {
         match self.state {
             State::Beginning => self.begin(),
+            State::BeforeThought(close) => self.skip_blank(State::Thinking(close)),
             State::Thinking(close) => match self.held.find(close) {
                 Some(end) => {
-                    let thought = self.held[..end].to_owned();
+                    let thought = self.held[..end].trim_end().to_owned();
                     self.held.drain(..end + close.len());
                     self.state = State::BeforeAnswer;
                     Some(Some((Part::Thought, thought)))
                 }
                 None => {
                     let n_certain = self.held.len() - open_end(&self.held, close);
+                    let n_certain = self.held[..n_certain].trim_end().len();
                     let thought: String = self.held.drain(..n_certain).collect();
                     if thought.is_empty() { None } else { Some(Some((Part::Thought, thought))) }
                 }
             },
-            State::BeforeAnswer => {
-                let n_blank = self.held.len() - self.held.trim_start().len();
-                self.held.drain(..n_blank);
-                if self.held.is_empty() {
-                    return None;
-                }
-                self.state = State::Answering;
-                Some(None)
-            }
+            State::BeforeAnswer => self.skip_blank(State::Answering),
             State::Answering if self.held.is_empty() => None,
             State::Answering => Some(Some((Part::Answer, std::mem::take(&mut self.held)))),
         }
+    }
+
+    /// Leaves white space out, and goes on to a state at the first other character.
+    fn skip_blank(&mut self, next: State) -> Option<Option<(Part, String)>> {
+        let n_blank = self.held.len() - self.held.trim_start().len();
+        self.held.drain(..n_blank);
+        if self.held.is_empty() {
+            return None;
+        }
+        self.state = next;
+        Some(None)
     }
 
     fn begin(&mut self) -> Option<Option<(Part, String)>> {
@@ -100,7 +141,7 @@ impl Splitter {
         if let Some((open, close)) = MARKS.iter().find(|(open, _)| text.starts_with(open)) {
             let n_bytes = self.held.len() - text.len() + open.len();
             self.held.drain(..n_bytes);
-            self.state = State::Thinking(close);
+            self.state = State::BeforeThought(close);
             return Some(None);
         }
         if MARKS.iter().any(|(open, _)| open.starts_with(text)) {
@@ -112,12 +153,12 @@ impl Splitter {
 }
 
 /// The length of the longest end of a text with which a mark begins.
-fn open_end(text: &str, mark: &str) -> usize {
-    (1..mark.len()).rev().find(|&n| text.ends_with(&mark[..n])).unwrap_or(0)
+pub(super) fn open_end(text: &str, mark: &str) -> usize {
+    (1..mark.len()).rev().find(|&n| mark.is_char_boundary(n) && text.ends_with(&mark[..n])).unwrap_or(0)
 }
 
 /// A whole output: what was thought, and the answer.
-pub(crate) fn split(mut splitter: Splitter, output: &str) -> (String, Cow<'_, str>) {
+pub fn split(mut splitter: Splitter, output: &str) -> (String, Cow<'_, str>) {
     if matches!(splitter.state, State::Answering) {
         return (String::new(), output.into());
     }
@@ -130,7 +171,7 @@ pub(crate) fn split(mut splitter: Splitter, output: &str) -> (String, Cow<'_, st
             Part::Answer => answer.push_str(&text),
         }
     }
-    (thought.trim().to_owned(), answer.into())
+    (thought, answer.into())
 }
 
 #[cfg(test)]
@@ -140,6 +181,9 @@ mod tests {
     #[test]
     fn parts_do_not_depend_on_the_pieces() {
         for (prompt, output, thought, answer) in [
+            (None, "<think> a \n b </think>\n c", "a \n b", "c"),
+            (None, "<think> cut ", "cut", ""),
+            (None, "<think>é</thi", "é</thi", ""),
             (None, "<think>\nA < B </thi\n</think>\n\nYes.", "A < B </thi", "Yes."),
             (None, "\n<think></think>Yes <think>", "", "Yes <think>"),
             (None, "Yes. </think>", "", "Yes. </think>"),
@@ -151,7 +195,7 @@ mod tests {
             (Some("user: ?\n<think>\n\n</think>\n\n"), "No.", "", "No."),
             (Some("no mark"), "é", "", "é"),
         ] {
-            let splitter = Splitter::after_prompt(prompt);
+            let splitter = Splitter::after(prompt.map_or(AnswerStart::default(), AnswerStart::after_prompt));
             assert_eq!(split(splitter.clone(), output), (thought.to_owned(), answer.into()), "{output:?}");
             let mut by_letter = splitter;
             let mut parts: Vec<_> = output.chars().flat_map(|c| by_letter.push(&c.to_string())).collect();
@@ -164,7 +208,7 @@ mod tests {
                     .collect::<String>()
             };
             assert_eq!(
-                (of(Part::Thought).trim(), of(Part::Answer).as_str()),
+                (of(Part::Thought).as_str(), of(Part::Answer).as_str()),
                 (thought, answer),
                 "{output:?}"
             );

@@ -1,0 +1,34 @@
+//! The endpoints of Ollama's API, one file each.
+
+mod chat;
+mod generate;
+mod keep_alive;
+mod lines;
+mod models;
+mod names;
+mod pull;
+mod refused;
+mod root;
+
+use axum::Router;
+use axum::routing::{any, delete, get, post};
+
+use crate::app::App;
+
+/// The endpoints.
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/", get(root::root))
+        .route("/api/version", get(root::version))
+        .route("/api/chat", post(chat::chat))
+        .route("/api/generate", post(generate::generate))
+        .route("/api/tags", get(models::tags))
+        .route("/api/ps", get(models::ps))
+        .route("/api/show", post(models::show))
+        .route("/api/pull", post(pull::pull))
+        .route("/api/delete", delete(refused::refused))
+        .route("/api/create", post(refused::refused))
+        .route("/api/copy", post(refused::refused))
+        .route("/api/push", post(refused::refused))
+        .route("/api/blobs/{digest}", any(refused::refused))
+}

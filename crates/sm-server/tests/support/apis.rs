@@ -1,0 +1,130 @@
+//! A server of the demo model on a free port, for the tests of APIs.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+use sm_runtime::{EngineConfig, ExecutorOptions, LoadOptions, ModelRef, ModelSpec, Models};
+use sm_server::{Server, ServerConfig, ServerError};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A template of the demo model's form that knows tools and thoughts.
+const TOOL_TEMPLATE: &str = "\
+{%- if tools %}<|system|>
+{{ tools | tojson }} <tool_call>{\"name\": …}</tool_call><|end|>
+{% endif %}
+{%- for m in messages %}<|{{ 'user' if m.role == 'tool' else m.role }}|>
+{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}
+{%- for call in m.tool_calls or [] %}<tool_call>{{ call.function.name }} {{ call.function.arguments | tojson }}</tool_call>{% endfor %}<|end|>
+{% endfor %}
+{%- if add_generation_prompt %}<|assistant|>
+{% if enable_thinking %}<think>
+{% endif %}{% endif %}";
+
+/// The server until it is dropped.
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    pub(crate) client: Client,
+    stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<Result<(), ServerError>>,
+}
+
+impl Served {
+    pub(crate) async fn start() -> Self {
+        Self::with(LoadOptions::new()).await
+    }
+
+    /// With a template that knows tools and thoughts; the model does not.
+    pub(crate) async fn with_tools() -> Self {
+        let mut load = LoadOptions::new();
+        load.chat_template = Some(TOOL_TEMPLATE.to_owned());
+        Self::with(load).await
+    }
+
+    async fn with(load: LoadOptions) -> Self {
+        let models = Models::new(1 << 30);
+        let mut engine = EngineConfig::new().executor(ExecutorOptions::new().pool_bytes(48 << 20));
+        engine.load = load;
+        models.add("demo", ModelSpec::new(ModelRef::Demo).config(engine).alias("gpt-4o")).unwrap();
+        let config = ServerConfig::new("demo").grace(Duration::from_secs(20));
+        let server = Server::bind("127.0.0.1:0", models, config).await.unwrap();
+        let address = server.address();
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(server.run(async move { _ = stopped.await }));
+        Self { address, client: Client::new(), stop: Some(stop), served }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.client.get(self.url(path)).send().await.unwrap()
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
+        self.client.post(self.url(path)).json(body).send().await.unwrap()
+    }
+
+    pub(crate) async fn json(&self, path: &str, body: &Value) -> Value {
+        let response = self.post(path, body).await;
+        let status = response.status();
+        let text = response.text().await.unwrap();
+        assert_eq!(status, 200, "{body}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The lines of a stream of lines.
+    pub(crate) async fn lines(&self, path: &str, body: &Value) -> Vec<Value> {
+        let response = self.post(path, body).await;
+        let kind = response.headers()["content-type"].clone();
+        let text = response.text().await.unwrap();
+        assert_eq!(kind, "application/x-ndjson", "{text}");
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The names and data of server-sent events.
+    pub(crate) async fn events(&self, path: &str, body: &Value) -> Vec<(String, Value)> {
+        let response = self.post(path, body).await;
+        let kind = response.headers()["content-type"].clone();
+        let text = response.text().await.unwrap();
+        assert_eq!(kind, "text/event-stream", "{text}");
+        let events = text.split("\n\n").filter(|event| !event.trim().is_empty() && !event.starts_with(':'));
+        events
+            .map(|event| {
+                let (name, data) = event.split_once('\n').unwrap();
+                let name = name.strip_prefix("event: ").unwrap();
+                let data = data.strip_prefix("data: ").unwrap();
+                (name.to_owned(), serde_json::from_str(data).unwrap())
+            })
+            .collect()
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+        self.served.await.unwrap().unwrap();
+    }
+}
+
+/// A body with some fields set.
+pub(crate) fn with(mut body: Value, fields: Value) -> Value {
+    let Value::Object(fields) = fields else { panic!("not an object") };
+    for (name, value) in fields {
+        body[name] = value;
+    }
+    body
+}
+
+/// A schema of an object with one whole number.
+pub(crate) fn schema() -> Value {
+    json!({
+        "type": "object",
+        "properties": {"x": {"type": "integer"}},
+        "required": ["x"],
+        "additionalProperties": false,
+    })
+}
