@@ -14,7 +14,7 @@ mod tokenizer;
 
 pub(crate) use chat::{ChatArgs, ChatSetup};
 pub(crate) use end::EndArgs;
-pub(crate) use engine::{EngineArgs, LoadArgs};
+pub(crate) use engine::{EngineArgs, LoadArgs, Served};
 pub(crate) use grammar::{GrammarArgs, is_cut};
 pub(crate) use model::ModelArgs;
 pub(crate) use sampling::{SamplingArgs, recommendations};
@@ -37,6 +37,18 @@ pub(crate) struct GlobalArgs {
     /// Minimum level logged to stderr
     #[arg(long, global = true, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn)]
     pub(crate) log_level: LogLevel,
+    /// Form of the log: lines for people, or one JSON object per line
+    #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object per line
+    Json,
 }
 
 /// The minimum level that is logged.

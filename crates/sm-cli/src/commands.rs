@@ -8,6 +8,7 @@ mod detokenize;
 mod doctor;
 mod generate;
 mod inspect;
+mod keys;
 mod list;
 mod perplexity;
 mod pull;
@@ -49,6 +50,7 @@ commands! {
     Chat => chat,
     Batch => batch,
     Serve => serve,
+    Keys => keys,
     Perplexity => perplexity,
     Pull => pull,
     List => list,

@@ -78,6 +78,9 @@ pub(crate) enum Failure {
     /// There are no threads to be had.
     #[error("cannot start the threads of the server: {0}")]
     Threads(#[source] io::Error),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(#[source] io::Error),
     /// The server cannot start or go on.
     #[error(transparent)]
     Server(#[from] sm_server::ServerError),

@@ -1,6 +1,6 @@
 //! Options for loading a model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sm_runtime::{
@@ -80,12 +80,22 @@ impl ModelArgs {
         ExecutorOptions::new().kv_dtype(self.kv_type.into())
     }
 
+    /// Quantizes the weights, unless a type was given.
+    pub(crate) fn quantize(&mut self, quant: DType) {
+        self.quant.get_or_insert(quant);
+    }
+
     /// The model, which is fetched from the hub if it is there and the user wants it.
     ///
     /// # Errors
     /// If it is to be fetched and cannot be.
     pub(crate) fn model(&self, console: &Console) -> Result<ModelRef, Failure> {
         hub::model(&self.model, console)
+    }
+
+    /// Its path, as given.
+    pub(crate) fn path(&self) -> &Path {
+        &self.model
     }
 
     /// Its name on the hub, or the last component of its path.

@@ -198,7 +198,10 @@ fn a_split_model_runs_by_its_name() {
 fn a_server_calls_a_model_as_the_hub_does() {
     let setting = Setting::new("hub-serve");
     setting.sm(&["pull", "org/demo-GGUF"]).success();
-    let serving = crate::serve::Serving::start_with_env(&setting.environment(), &["-hf", "org/demo-GGUF:Q4_K_M"]);
+    let variables = setting.environment();
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let args = ["-m", "demo=small", "-hf", "org/demo-GGUF:Q4_K_M"];
+    let serving = crate::serve::Serving::start_in(&args, &variables);
     let (status, models) = serving.request("GET /v1/models", "");
     assert!(status == 200 && models.contains("\"org/demo-GGUF:Q4_K_M\""), "{models}");
     let body = r#"{"model": "org/demo-GGUF:Q4_K_M", "messages": [{"role": "user", "content": "What is 1 + 1?"}], "temperature": 0}"#;

@@ -18,6 +18,8 @@ mod model_files;
 mod mutations;
 mod run;
 mod serve;
+#[cfg(unix)]
+mod serve_settings;
 #[path = "../../../sm-hub/tests/hub/stand_in.rs"]
 #[allow(dead_code, reason = "not everything goes wrong in these tests")]
 mod stand_in;
