@@ -7,13 +7,8 @@ use crate::error::HubError;
 use crate::names::{is_revision, is_segment};
 
 /// Prefixes that people copy along from an address bar or from Ollama.
-const PREFIXES: [&str; 5] = [
-    "https://huggingface.co/",
-    "https://hf.co/",
-    "http://huggingface.co/",
-    "huggingface.co/",
-    "hf.co/",
-];
+const PREFIXES: [&str; 5] =
+    ["https://huggingface.co/", "https://hf.co/", "http://huggingface.co/", "huggingface.co/", "hf.co/"];
 
 /// A model of the hub: `ORGANIZATION/NAME[:QUANT|:FILE][@REVISION]`.
 ///
