@@ -29,7 +29,11 @@ impl Setting {
 
     fn environment(&self) -> Vec<(&'static str, String)> {
         let cache = self.scratch.path("cache");
-        vec![("HF_ENDPOINT", self.stand_in.endpoint.clone()), ("HF_HUB_CACHE", cache), ("HF_TOKEN", "hf_secret".into())]
+        vec![
+            ("HF_ENDPOINT", self.stand_in.endpoint.clone()),
+            ("HF_HUB_CACHE", cache),
+            ("HF_TOKEN", "hf_secret".into()),
+        ]
     }
 
     fn sm(&self, args: &[&str]) -> Outcome {
@@ -67,7 +71,8 @@ fn models_are_pulled_listed_used_and_removed() {
     assert!(path.trim().ends_with("demo-Q4_K_M.gguf") && Path::new(path.trim()).is_file(), "{path}");
     assert_eq!(setting.ranges().len(), 1);
     let expected = sm(&generate(&[])).success();
-    for model in [&["-m", "org/demo-GGUF"][..], &["-hf", "hf.co/org/demo-GGUF:q4_k_m"], &["-m", path.trim()]] {
+    for model in [&["-m", "org/demo-GGUF"][..], &["-hf", "hf.co/org/demo-GGUF:q4_k_m"], &["-m", path.trim()]]
+    {
         assert_eq!(setting.sm(&generate(model)).success(), expected, "{model:?}");
     }
     assert!(setting.stand_in.seen().is_empty(), "what is in the cache is not asked for");
@@ -110,7 +115,8 @@ fn without_a_terminal_a_name_is_not_fetched_unless_that_is_asked_for() {
     let expected = sm(&generate(&[])).success();
     assert_eq!(setting.sm(&generate(&["-hf", "org/demo-GGUF"])).success(), expected);
     assert_eq!(setting.sm(&generate(&["-m", "org/demo-GGUF", "--offline"])).success(), expected);
-    let answer = setting.sm(&["run", "-hf", "org/demo-GGUF", "What is 17 + 25?", "--temp", "0", "-t", "1", "-q"]);
+    let answer =
+        setting.sm(&["run", "-hf", "org/demo-GGUF", "What is 17 + 25?", "--temp", "0", "-t", "1", "-q"]);
     assert!(answer.success().contains("42"));
 }
 
