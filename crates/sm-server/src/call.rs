@@ -140,23 +140,32 @@ impl Meter {
 
     /// Counts what the request took.
     pub(crate) fn finish(&mut self, completions: &[Completion]) {
-        let (Some(call), Some(first)) = (&self.call, completions.first()) else { return };
+        let Some(first) = completions.first() else { return };
+        let decode = completions.iter().map(|choice| choice.timings.decode).max();
+        self.count(Work {
+            queue: first.timings.first_token.saturating_sub(first.timings.prefill),
+            prefill: first.timings.prefill,
+            decode: decode.unwrap_or_default(),
+            prompt_tokens: first.usage.prompt_tokens as u64,
+            cached_tokens: first.usage.cached_tokens as u64,
+            generated_tokens: completions.iter().map(|choice| choice.usage.generated_tokens as u64).sum(),
+        });
+    }
+
+    /// Counts work that is done.
+    pub(crate) fn count(&mut self, done: Work) {
+        let Some(call) = &self.call else { return };
         self.is_finished = true;
-        let longest =
-            |time: fn(&Completion) -> Duration| completions.iter().map(time).max().unwrap_or_default();
-        let prompt_tokens = first.usage.prompt_tokens as u64;
-        let generated_tokens: u64 =
-            completions.iter().map(|choice| choice.usage.generated_tokens as u64).sum();
         let mut work = call.lock();
-        work.queue += first.timings.first_token.saturating_sub(first.timings.prefill);
-        work.prefill += first.timings.prefill;
-        work.decode += longest(|choice| choice.timings.decode);
-        work.prompt_tokens += prompt_tokens;
-        work.cached_tokens += first.usage.cached_tokens as u64;
-        work.generated_tokens += generated_tokens;
+        work.queue += done.queue;
+        work.prefill += done.prefill;
+        work.decode += done.decode;
+        work.prompt_tokens += done.prompt_tokens;
+        work.cached_tokens += done.cached_tokens;
+        work.generated_tokens += done.generated_tokens;
         drop(work);
         if let Some(key) = call.key() {
-            key.charge_tokens(prompt_tokens + generated_tokens);
+            key.charge_tokens(done.prompt_tokens + done.generated_tokens);
         }
     }
 }

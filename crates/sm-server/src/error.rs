@@ -74,7 +74,14 @@ impl ApiError {
     /// A field of the body is wrong.
     pub(crate) fn invalid(param: &str, message: impl Into<String>) -> Self {
         let param = Some(param.to_owned()).filter(|param| !param.is_empty());
-        Self { status: StatusCode::BAD_REQUEST, message: message.into(), param, code: None, is_schema: true, retry_after: None }
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            message: message.into(),
+            param,
+            code: None,
+            is_schema: true,
+            retry_after: None,
+        }
     }
 
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {

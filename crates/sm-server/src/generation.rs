@@ -9,7 +9,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use futures_core::Stream;
 use sm_runtime::{
-    Completion, Engine, FinishReason, ModelHandle, Prompt, Request, RequestHandle, RequestStatus, TokenEvent, TokenStream,
+    Completion, Engine, FinishReason, ModelHandle, Prompt, Request, RequestHandle, RequestStatus, TokenEvent,
+    TokenStream,
 };
 use tokio::time::Sleep;
 
@@ -182,6 +183,7 @@ pub(crate) async fn complete_all(
     let mut done = Vec::with_capacity(requests.len());
     for mut request in requests {
         meter.apply(&mut request);
+        limit_time(&mut request, app.config().request_timeout);
         if running.len() == n_parallel
             && let Some(first) = running.pop_front()
         {

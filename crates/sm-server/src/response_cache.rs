@@ -66,7 +66,9 @@ fn sorted(value: Value) -> Value {
         Value::Object(fields) => {
             let mut fields: Vec<(String, Value)> = fields.into_iter().collect();
             fields.sort_by(|(a, _), (b, _)| a.cmp(b));
-            Value::Object(fields.into_iter().map(|(name, value)| (name, sorted(value))).collect::<Map<_, _>>())
+            Value::Object(
+                fields.into_iter().map(|(name, value)| (name, sorted(value))).collect::<Map<_, _>>(),
+            )
         }
         other => other,
     }
@@ -97,7 +99,8 @@ impl ResponseCache {
     pub(crate) fn keep(&self, asked: Asked, answer: CachedAnswer, now: Instant) {
         let mut entries = self.lock();
         if entries.len() >= self.max_entries && !entries.contains_key(&asked) {
-            let oldest = entries.iter().min_by_key(|(_, entry)| entry.last_use).map(|(asked, _)| asked.clone());
+            let oldest =
+                entries.iter().min_by_key(|(_, entry)| entry.last_use).map(|(asked, _)| asked.clone());
             if let Some(oldest) = oldest {
                 entries.remove(&oldest);
             }
@@ -137,7 +140,8 @@ mod tests {
         ] {
             assert_eq!(asked(body).is_some(), is_kept, "{body}");
         }
-        let [a, b] = [r#"{"seed": 1, "a": {"b": 1, "c": 2}}"#, r#"{"a": {"c": 2, "b": 1}, "seed": 1}"#].map(asked);
+        let [a, b] =
+            [r#"{"seed": 1, "a": {"b": 1, "c": 2}}"#, r#"{"a": {"c": 2, "b": 1}, "seed": 1}"#].map(asked);
         assert!(a.is_some() && a == b, "the order of fields means nothing");
         assert_ne!(asked(r#"{"seed": 1}"#), Asked::of("/v1/completions", 5, br#"{"seed": 1}"#));
     }
@@ -148,7 +152,8 @@ mod tests {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let key = |seed: u32| asked(&format!("{{\"seed\": {seed}}}")).unwrap();
-        let answer = |text: &'static str| CachedAnswer { content_type: "text".into(), body: Bytes::from(text) };
+        let answer =
+            |text: &'static str| CachedAnswer { content_type: "text".into(), body: Bytes::from(text) };
         cache.keep(key(1), answer("a"), at(0));
         cache.keep(key(2), answer("b"), at(1));
         assert_eq!(cache.find(&key(1), at(2)), Some(answer("a")));

@@ -46,7 +46,11 @@ pub(crate) fn run(args: &mut Args, console: &Console) -> Result<(), Failure> {
     let metrics = Metrics::new(args.metrics_compat.map(Into::into));
     let loading = LoadProgress::default();
     let (models, name) = models(args, console, &metrics, &loading)?;
-    let config = config(args, name)?.recent(metrics.recent()).metrics(metrics).loading(loading).log_level(log::set_level);
+    let config = config(args, name)?
+        .recent(metrics.recent())
+        .metrics(metrics)
+        .loading(loading)
+        .log_level(log::set_level);
     let io = runtime::Builder::new_multi_thread().worker_threads(IO_THREADS).enable_all().build();
     let io = io.map_err(Failure::Threads)?;
     io.block_on(serve(args, models, config, console))

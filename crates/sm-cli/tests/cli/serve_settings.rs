@@ -35,8 +35,10 @@ fn the_command_line_comes_before_the_environment_and_that_before_the_file() {
         "model = [\"demo=a\", \"demo=b\"]\nalias = [\"file\"]\napi_key = [\"file-key\"]\nport = 1\nload-in-4bit = false\n",
     );
     // The port of the file would be refused to most users: the command line gives another.
-    let serving = Serving::start_in(&["--config", file.path(), "--alias", "typed"], &[("SM_API_KEY", "variable-key")]);
-    let with_key = |key: &str| format!("GET /v1/models/typed HTTP/1.1\r\nauthorization: Bearer {key}\r\nx-a: b");
+    let serving =
+        Serving::start_in(&["--config", file.path(), "--alias", "typed"], &[("SM_API_KEY", "variable-key")]);
+    let with_key =
+        |key: &str| format!("GET /v1/models/typed HTTP/1.1\r\nauthorization: Bearer {key}\r\nx-a: b");
     let ask = |key: &str| serving.request_raw(&with_key(key));
     assert_eq!(ask("file-key").0, 401);
     let (status, body) = ask("variable-key");
@@ -69,18 +71,31 @@ fn what_is_wrong_in_the_file_is_named() {
 
 #[test]
 fn the_variables_of_the_original_documents_are_read() {
-    let serving = Serving::start_in(&[], &[("MODEL_PATH", "demo=mine"), ("LOAD_IN_4BIT", "TRUE"), ("HOST", "127.0.0.1")]);
+    let serving = Serving::start_in(
+        &[],
+        &[("MODEL_PATH", "demo=mine"), ("LOAD_IN_4BIT", "TRUE"), ("HOST", "127.0.0.1")],
+    );
     let (status, body) = serving.request(MODELS, "");
     assert_eq!(status, 200);
     assert!(body.contains("\"mine\""), "{body}");
-    let (status, answer) = serving.request("POST /v1/completions", "{\"prompt\": \"Once\", \"max_tokens\": 2}");
+    let (status, answer) =
+        serving.request("POST /v1/completions", "{\"prompt\": \"Once\", \"max_tokens\": 2}");
     assert_eq!(status, 200, "{answer}");
 }
 
 #[test]
 fn flags_of_other_servers_are_known() {
     let serving = Serving::start_in(
-        &["--model_path", "demo", "--max-model-len", "512", "--max-num-seqs", "2", "--metrics", "--no_flash_attention"],
+        &[
+            "--model_path",
+            "demo",
+            "--max-model-len",
+            "512",
+            "--max-num-seqs",
+            "2",
+            "--metrics",
+            "--no_flash_attention",
+        ],
         &[],
     );
     assert_eq!(serving.request("GET /health", "").0, 200);
@@ -94,7 +109,11 @@ fn the_reference_in_the_documentation_is_what_the_program_prints() {
     let text = std::fs::read_to_string(path).unwrap();
     let written = text.split("<!-- sm serve --help-config -->\n").nth(1).unwrap();
     let written = written.split("<!-- end -->").next().unwrap();
-    assert_eq!(written.trim(), printed.trim(), "copy the output of `sm serve --help-config` into docs/server.md");
+    assert_eq!(
+        written.trim(),
+        printed.trim(),
+        "copy the output of `sm serve --help-config` into docs/server.md"
+    );
 }
 
 #[test]
@@ -113,7 +132,8 @@ fn a_new_key_opens_the_server_whose_file_has_its_hash() {
         std::fs::write(&file.0, "").unwrap();
         serving.signal("-HUP");
         let closed = || {
-            let (status, _) = serving.request_raw(&format!("{MODELS} HTTP/1.1\r\nauthorization: Bearer {key}"));
+            let (status, _) =
+                serving.request_raw(&format!("{MODELS} HTTP/1.1\r\nauthorization: Bearer {key}"));
             status == 401
         };
         let is_closed = (0..200).any(|_| {
@@ -128,9 +148,11 @@ fn a_new_key_opens_the_server_whose_file_has_its_hash() {
 
 #[test]
 fn metrics_have_a_port_of_their_own_when_asked_for() {
-    let mut serving = Serving::start_in(&["--metrics-port", "0", "--api-key", "k", "--metrics-compat", "vllm"], &[]);
+    let mut serving =
+        Serving::start_in(&["--metrics-port", "0", "--api-key", "k", "--metrics-compat", "vllm"], &[]);
     let line = serving.line();
-    let address = line.trim().strip_prefix("metrics on http://").and_then(|rest| rest.strip_suffix("/metrics"));
+    let address =
+        line.trim().strip_prefix("metrics on http://").and_then(|rest| rest.strip_suffix("/metrics"));
     let (status, text) = Serving::request_at(address.expect(&line), "GET /metrics HTTP/1.1");
     assert_eq!(status, 200);
     assert!(text.contains("smallmind_http_requests_in_flight"), "{text}");
@@ -158,12 +180,14 @@ fn a_unix_socket_is_listened_on_and_removed() {
 fn the_log_can_be_lines_of_json_without_prompts() {
     let serving = Serving::logged(&["--log-format", "json", "--log-level", "info"]);
     let body = "{\"prompt\": \"the secret word\", \"max_tokens\": 2}";
-    let head = format!("POST /v1/completions HTTP/1.1\r\nx-request-id: abc-7\r\ncontent-length: {}", body.len());
+    let head =
+        format!("POST /v1/completions HTTP/1.1\r\nx-request-id: abc-7\r\ncontent-length: {}", body.len());
     let (status, _) = Serving::request_with(&serving.address, &head, body);
     assert_eq!(status, 200);
     serving.signal("-TERM");
     let log = serving.log();
-    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     let answered = lines.iter().find(|line| line["message"] == "answered").expect(&log);
     assert_eq!((&answered["span"]["id"], &answered["status"]), (&"abc-7".into(), &200.into()), "{answered}");
     assert_eq!(answered["generated_tokens"], 2);

@@ -9,6 +9,7 @@ use serde_json::Value;
 use sm_runtime::{EmbedHandle, Embedding, ModelHandle, Pooling, Prompt};
 
 use crate::app::App;
+use crate::call::{Meter, Work};
 use crate::documents::respond::object;
 use crate::error::ApiError;
 use crate::generation::blocking;
@@ -37,6 +38,7 @@ pub(crate) async fn embed_all(
     prompts: Vec<Prompt>,
     pooling: Pooling,
 ) -> Result<Vec<Embedding>, ApiError> {
+    let mut meter = Meter::begin()?;
     let n_parallel = model.stats().max_running.unwrap_or(8).max(1);
     let mut running = VecDeque::<EmbedHandle>::with_capacity(n_parallel);
     let mut done = Vec::with_capacity(prompts.len());
@@ -52,5 +54,10 @@ pub(crate) async fn embed_all(
     for handle in running {
         done.push(handle.await?);
     }
+    meter.count(Work {
+        prompt_tokens: done.iter().map(|embedding: &Embedding| embedding.n_tokens as u64).sum(),
+        cached_tokens: done.iter().map(|embedding| embedding.cached_tokens as u64).sum(),
+        ..Work::default()
+    });
     Ok(done)
 }

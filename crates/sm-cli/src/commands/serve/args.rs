@@ -107,12 +107,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 0, help_heading = "Limits")]
     pub(super) queue_timeout: u64,
     /// Seconds that a request may take in all; 0 is no limit
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 0,
-        help_heading = "Limits"
-    )]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, help_heading = "Limits")]
     pub(super) request_timeout: u64,
     /// Seconds that running requests may take after the server was told to stop
     #[arg(
