@@ -43,13 +43,14 @@ fn tunnel(client: &TcpStream, seen: &Mutex<Vec<String>>) -> std::io::Result<()> 
     let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
     seen.lock().unwrap().push(head);
     let mut client = client;
-    let server = TcpStream::connect(target)?;
+    let server = &TcpStream::connect(target)?;
     client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
     thread::scope(|scope| {
         // What the client sends ends with its connection.
-        scope.spawn(|| _ = std::io::copy(&mut reader.get_ref(), &mut &server));
+        let mut request = client;
+        scope.spawn(move || _ = std::io::copy(&mut request, &mut { server }));
         let mut answer = Vec::new();
-        let _ = (&server).read_to_end(&mut answer);
+        let _ = { server }.read_to_end(&mut answer);
         let _ = client.write_all(&answer);
         let _ = client.shutdown(std::net::Shutdown::Both);
     });
