@@ -141,6 +141,7 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
         .pinned_models(args.pin.clone())
         .response_cache(args.response_cache)
         .response_cache_age(seconds(args.response_cache_age));
+    config = args.tool_call_parser.into_iter().fold(config, ServerConfig::tool_form);
     config = args.api_key.iter().fold(config, ServerConfig::api_key);
     config = args.admin_key.iter().fold(config, ServerConfig::admin_key);
     let read = |path: &PathBuf| {

@@ -3,6 +3,7 @@
 //! Where a model may choose, text and calls are alternatives. A mark that is a special token is one in the grammar too; other marks
 //! are text, so prose ends where the first of them is complete.
 
+mod named;
 mod tagged;
 
 use serde_json::{Value, json};
@@ -36,7 +37,8 @@ impl Wanted<'_> {
             && self.tool_use.in_parallel
             && self.content.is_none()
             && !self.tools.iter().any(Tool::is_strict);
-        if self.tools.is_empty() || is_free {
+        let thinks = self.start.end_of_thoughts().is_some() && self.content.is_some();
+        if is_free || self.tools.is_empty() && !thinks {
             return Ok(None);
         }
         let mut rules = Rules { wanted: self, text: String::new(), n_rules: 0 };
@@ -53,8 +55,20 @@ impl Wanted<'_> {
         self.tools.iter().filter(move |tool| named.is_none_or(|name| tool.name() == name))
     }
 
+    /// Whether there may be several calls.
+    fn in_parallel(&self) -> bool {
+        self.tool_use.in_parallel && !matches!(self.tool_use.choice, ToolChoice::Named(_))
+    }
+
     fn is_forced(&self) -> bool {
         self.tool_use.choice != ToolChoice::Auto
+    }
+
+    /// Whether a mark is a token that ends the answer, so that nothing can follow it.
+    fn ends_answer(&self, mark: &str) -> bool {
+        let Some(tokenizer) = self.tokenizer else { return false };
+        let ends = tokenizer.vocabulary().end_of_generation();
+        ends.iter().any(|end| tokenizer.vocabulary().text_of(Some(*end)) == mark)
     }
 
     /// The schema that a tool's arguments must match.
@@ -78,9 +92,13 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// JSON that matches a schema, with the spaces that models write.
-fn json_rule(mut schema: Value) -> String {
-    let spaces = json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "});
+/// Arguments that match a schema, with the spaces that models write.
+fn arguments_rule(schema: Value) -> String {
+    json_rule(schema, json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}))
+}
+
+/// JSON that matches a schema.
+fn json_rule(mut schema: Value, spaces: Value) -> String {
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("x-guidance".to_owned(), spaces);
     }
@@ -132,6 +150,7 @@ impl Rules<'_> {
 
     fn start(&mut self) -> Result<String, String> {
         let thoughts = match (self.wanted.form, self.wanted.start.end_of_thoughts()) {
+            (ToolForm::Harmony, _) if self.wanted.ends_answer("<|end|>") => String::new(),
             (ToolForm::Harmony, _) => {
                 let head = self.header("analysis");
                 let text = self.up_to("<|end|>");
@@ -141,9 +160,10 @@ impl Rules<'_> {
             (_, Some(end)) => format!("{} /\\s*/ ", self.up_to(end)),
             (_, None) => String::new(),
         };
-        let answer = match self.wanted.is_forced() {
-            true => self.calls(&quoted("<tool_call>")),
-            false => self.choice()?,
+        let answer = match (self.wanted.tools.is_empty(), self.wanted.is_forced()) {
+            (true, _) => self.content()?.unwrap_or_default(),
+            (_, true) => self.calls(&quoted("<tool_call>")),
+            (_, false) => self.choice()?,
         };
         let answer = self.rule(&answer);
         Ok(format!("{thoughts}{answer}"))
@@ -153,17 +173,9 @@ impl Rules<'_> {
     fn choice(&mut self) -> Result<String, String> {
         let is_harmony = self.wanted.form == ToolForm::Harmony;
         let head = if is_harmony { self.header("final") + " " } else { String::new() };
-        let schema = match self.wanted.content {
-            None => None,
-            Some(Grammar::JsonSchema(text)) => {
-                Some(serde_json::from_str(text).map_err(|error| format!("the schema is no JSON: {error}"))?)
-            }
-            Some(Grammar::JsonObject) => Some(json!({"type": "object"})),
-            Some(_) => return Err("a regular expression or grammar and tools exclude each other".to_owned()),
-        };
-        if let Some(schema) = schema {
+        if let Some(content) = self.content()? {
             let calls = self.calls(&quoted("<tool_call>"));
-            return Ok(format!("{head}{} | {calls}", json_rule(schema)));
+            return Ok(format!("{head}{content} | {calls}"));
         }
         let marks = self.wanted.form.marks();
         let is_text = |mark: &&&str| self.wanted.mark(mark).starts_with('"');
@@ -195,6 +207,26 @@ impl Rules<'_> {
         self.terminal(&format!("/(?s:.+)/ & ~/(?s:.*)({})(?s:.*)/", marks.join("|")))
     }
 
+    /// The form of an answer without calls, if it has one.
+    fn content(&mut self) -> Result<Option<String>, String> {
+        let schema = match self.wanted.content {
+            None => return Ok(None),
+            Some(Grammar::JsonSchema(text)) => {
+                serde_json::from_str(text).map_err(|error| format!("the schema is no JSON: {error}"))?
+            }
+            Some(Grammar::JsonObject) => json!({"type": "object"}),
+            Some(Grammar::Regex(expression)) => {
+                return Ok(Some(self.terminal(&format!("/{}/", expression.replace('/', "\\/")))));
+            }
+            Some(_) => {
+                return Err("a grammar excludes tools, and thoughts before the answer; leave it or them out"
+                    .to_owned());
+            }
+        };
+        let spaces = json!({"whitespace_flexible": false});
+        Ok(Some(json_rule(schema, spaces)))
+    }
+
     /// Beginning of a message in a channel of gpt-oss.
     fn header(&self, channel: &str) -> String {
         let [open, message] = ["<|channel|>", "<|message|>"].map(|mark| self.wanted.mark(mark));
@@ -204,89 +236,48 @@ impl Rules<'_> {
     /// One call, or several. In forms whose mark is `<tool_call>`, `open` is the first one, with what may come before it.
     fn calls(&mut self, open: &str) -> String {
         let wanted = self.wanted;
-        let in_parallel =
-            wanted.tool_use.in_parallel && !matches!(wanted.tool_use.choice, ToolChoice::Named(_));
-        let several = |rules: &mut Self, call: String, separator: &str| match in_parallel {
-            true => {
-                let call = rules.rule(&call);
-                format!("{call} ({separator} {call})*")
-            }
-            false => call,
-        };
         match wanted.form {
             ToolForm::Hermes => {
-                let call = json_rule(self.object("arguments"));
-                let call = format!("\"\\n\" {call} \"\\n</tool_call>\"");
-                self.after_mark(open, &call, in_parallel)
-            }
-            ToolForm::Llama => {
-                let call = json_rule(self.object("parameters"));
-                several(self, call, "\"; \"")
-            }
-            ToolForm::Granite | ToolForm::Phi4 => {
-                let mark = wanted.mark("<|tool_call|>");
-                let list = self.list(in_parallel);
-                let end =
-                    if wanted.form == ToolForm::Phi4 { wanted.mark("<|/tool_call|>") } else { String::new() };
-                format!("{mark} {list} {end}")
-            }
-            ToolForm::Mistral if wanted.mark("[ARGS]").starts_with('"') => {
-                let mark = wanted.mark("[TOOL_CALLS]");
-                format!("{mark} {}", self.list(in_parallel))
-            }
-            ToolForm::Mistral => {
-                let [open, arguments] = ["[TOOL_CALLS]", "[ARGS]"].map(|mark| wanted.mark(mark));
-                let call = self.named(|name| format!("{open} {} {arguments}", quoted(name)));
-                several(self, call, "")
-            }
-            ToolForm::DeepSeek => {
-                let marks = [
-                    "<｜tool▁calls▁begin｜>",
-                    "<｜tool▁call▁begin｜>",
-                    "<｜tool▁sep｜>",
-                    "<｜tool▁call▁end｜>",
-                    "<｜tool▁calls▁end｜>",
-                ];
-                let [open, begin, separator, end, close] = marks.map(|mark| wanted.mark(mark));
-                let named = self.named(|name| format!("{} {separator}", quoted(name)));
-                let call = several(self, format!("{begin} ({named}) {end}"), "");
-                format!("{open} {call} {close}")
-            }
-            ToolForm::KimiK2 => {
-                let marks = [
-                    "<|tool_calls_section_begin|>",
-                    "<|tool_call_begin|>",
-                    "<|tool_call_argument_begin|>",
-                    "<|tool_call_end|>",
-                    "<|tool_calls_section_end|>",
-                ];
-                let [open, begin, arguments, end, close] = marks.map(|mark| wanted.mark(mark));
-                let named = self.named(|name| {
-                    format!("{} /[0-9]{{1,3}}/ {arguments}", quoted(&format!("functions.{name}:")))
-                });
-                let call = several(self, format!("{begin} ({named}) {end}"), "");
-                format!("{open} {call} {close}")
-            }
-            // A call ends the answer.
-            ToolForm::Harmony => {
-                let [open, constrain, message] =
-                    ["<|channel|>", "<|constrain|>", "<|message|>"].map(|mark| wanted.mark(mark));
-                self.named(|name| {
-                    let head = quoted(&format!("commentary to=functions.{name} "));
-                    format!("{open} {head} {constrain} \"json\" {message}")
-                })
+                let call = arguments_rule(self.object("arguments"));
+                self.after_mark(open, &format!("\"\\n\" {call} \"\\n</tool_call>\""))
             }
             ToolForm::QwenCoder | ToolForm::Glm => {
                 let call = self.tagged();
-                self.after_mark(open, &call, in_parallel)
+                self.after_mark(open, &call)
+            }
+            ToolForm::Llama => {
+                let call = arguments_rule(self.object("parameters"));
+                self.several(call, "\"; \"")
+            }
+            ToolForm::Granite | ToolForm::Phi4 => {
+                let mark = wanted.mark("<|tool_call|>");
+                let end =
+                    if wanted.form == ToolForm::Phi4 { wanted.mark("<|/tool_call|>") } else { String::new() };
+                format!("{mark} {} {end}", self.list())
+            }
+            ToolForm::Mistral if wanted.mark("[ARGS]").starts_with('"') => {
+                format!("{} {}", wanted.mark("[TOOL_CALLS]"), self.list())
+            }
+            ToolForm::Mistral | ToolForm::DeepSeek | ToolForm::KimiK2 | ToolForm::Harmony => {
+                self.named_calls()
             }
         }
     }
 
+    /// A call, and where there may be several, more after a separator.
+    fn several(&mut self, call: String, separator: &str) -> String {
+        if !self.wanted.in_parallel() {
+            return call;
+        }
+        let call = self.rule(&call);
+        format!("{call} ({separator} {call})*")
+    }
+
     /// Calls that begin with `<tool_call>`, each on a line of its own.
-    fn after_mark(&mut self, open: &str, call: &str, in_parallel: bool) -> String {
+    fn after_mark(&mut self, open: &str, call: &str) -> String {
         let call = self.rule(call);
-        let more = if in_parallel { format!("(\"\\n<tool_call>\" {call})*") } else { String::new() };
+        let more =
+            if self.wanted.in_parallel() { format!("(\"\\n<tool_call>\" {call})*") } else { String::new() };
         format!("{open} {call} {more}")
     }
 
@@ -305,20 +296,11 @@ impl Rules<'_> {
     }
 
     /// A list of calls as objects.
-    fn list(&self, in_parallel: bool) -> String {
+    fn list(&self) -> String {
         let mut list = json!({"type": "array", "items": self.object("arguments"), "minItems": 1});
-        if !in_parallel {
+        if !self.wanted.in_parallel() {
             list["maxItems"] = 1.into();
         }
-        json_rule(list)
-    }
-
-    /// A call as a name, and arguments after it.
-    fn named(&mut self, head: impl Fn(&str) -> String) -> String {
-        let calls = self
-            .wanted
-            .callable()
-            .map(|tool| format!("{} {}", head(tool.name()), json_rule(self.wanted.schema(tool))));
-        calls.collect::<Vec<_>>().join(" | ")
+        arguments_rule(list)
     }
 }

@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use sm_runtime::ByteSize;
+use sm_server::chat::ToolForm;
 use sm_server::{MetricsCompat, RateLimit};
 
 use crate::args::EngineArgs;
@@ -52,6 +53,9 @@ pub(crate) struct Args {
     /// Another name for the first model; may be repeated
     #[arg(long, visible_alias = "served-model-name", value_name = "NAME", help_heading = "Server")]
     pub(super) alias: Vec<String>,
+    /// Form in which models call tools [default: that of the chat template]
+    #[arg(long, value_name = "NAME", value_parser = tool_form(), hide_possible_values = true, help_heading = "Server")]
+    pub(super) tool_call_parser: Option<ToolForm>,
     /// Further models
     #[arg(long, value_name = "MODEL", hide = true)]
     pub(super) more_models: Vec<PathBuf>,
@@ -168,4 +172,9 @@ impl From<Compat> for MetricsCompat {
             Compat::Vllm => Self::Vllm,
         }
     }
+}
+
+fn tool_form() -> impl TypedValueParser<Value = ToolForm> {
+    PossibleValuesParser::new(ToolForm::names())
+        .try_map(|name| ToolForm::of_name(&name).ok_or_else(|| format!("there is no form {name}")))
 }
