@@ -33,6 +33,9 @@ pub(crate) struct GlobalArgs {
     /// Suppress progress, notes and timings on stderr; errors are still shown
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+    /// Use only models that are in the cache, and connect to no hub
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
     /// Minimum level logged to stderr
     #[arg(long, global = true, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn)]
     pub(crate) log_level: LogLevel,

@@ -9,8 +9,11 @@ mod doctor;
 mod generate;
 mod inspect;
 mod keys;
+mod list;
 mod perplexity;
+mod pull;
 mod quantize;
+mod rm;
 mod run;
 mod serve;
 mod tokenize;
@@ -49,6 +52,9 @@ commands! {
     Serve => serve,
     Keys => keys,
     Perplexity => perplexity,
+    Pull => pull,
+    List => list,
+    Rm => rm,
     Inspect => inspect,
     Quantize => quantize,
     Tokenize => tokenize,

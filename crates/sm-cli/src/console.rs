@@ -1,4 +1,4 @@
-//! Command output: results on stdout, everything else on stderr.
+//! Command output: results on stdout, everything else on stderr. Also what the user forbade: notes, connections.
 
 use std::fmt::{self, Arguments};
 use std::io::{self, IsTerminal, Stderr, Stdout, Write};
@@ -14,12 +14,24 @@ pub(crate) struct Console {
     stdout: Stdout,
     stderr: Stderr,
     quiet: bool,
+    offline: bool,
 }
 
 impl Console {
     /// A console; `quiet` suppresses progress and notes.
     pub(crate) fn new(quiet: bool) -> Self {
-        Self { stdout: io::stdout(), stderr: io::stderr(), quiet }
+        Self { stdout: io::stdout(), stderr: io::stderr(), quiet, offline: false }
+    }
+
+    /// Forbids connections to hubs.
+    pub(crate) fn offline(mut self, offline: bool) -> Self {
+        self.offline = offline;
+        self
+    }
+
+    /// Whether connections to hubs are forbidden.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline
     }
 
     /// Whether progress bars may be drawn: on a terminal, unless `--quiet`.

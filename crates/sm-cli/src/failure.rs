@@ -35,6 +35,20 @@ pub(crate) enum Failure {
         /// How many.
         n_failed: u64,
     },
+    /// A model of the hub cannot be found or fetched.
+    #[error(transparent)]
+    Hub(#[from] sm_hub::HubError),
+    /// A model is no path, and nobody agreed to fetch it.
+    #[error(
+        "{name} is neither a path nor among the models in {}; fetch it with `sm pull {name}`",
+        shown(cache)
+    )]
+    NotFetched {
+        /// The name.
+        name: String,
+        /// The folder of the cache.
+        cache: PathBuf,
+    },
     /// The model cannot be exported.
     #[error(transparent)]
     Export(#[from] sm_runtime::model::ExportError),
@@ -171,6 +185,7 @@ impl Failure {
             Self::Interrupted => INTERRUPTED.into(),
             Self::Usage(_)
             | Self::Option { .. }
+            | Self::Hub(sm_hub::HubError::Reference { .. })
             | Self::Engine(sm_runtime::Error::Load(sm_runtime::LoadError::NoDemoModel)) => USAGE.into(),
             _ => FAILED.into(),
         }

@@ -6,10 +6,21 @@
 use std::ffi::{OsStr, OsString};
 
 use crate::failure::Failure;
+use crate::hub::EXPLICIT;
 
 /// Options that have another name.
 const NAMES: [(&str, &str); 4] =
     [("-sys", "--system"), ("-jf", "--json-schema"), ("-md", "--draft"), ("-np", "--parallel")];
+
+/// Options for a model of the hub that is fetched without asking, and what takes one here.
+const HUB_NAMES: [(&str, &str); 6] = [
+    ("-hf", "--model"),
+    ("-hfr", "--model"),
+    ("--hf-repo", "--model"),
+    ("-hfd", "--draft"),
+    ("-hfrd", "--draft"),
+    ("--hf-repo-draft", "--draft"),
+];
 
 /// Options of `sm serve` that have another name, in vLLM, llama-server and SmallMind's original documents.
 const SERVE_NAMES: [(&str, &str); 8] = [
@@ -57,10 +68,7 @@ const ABSENT_OPTIONS: [(&[&str], &str); 9] = [
         &["-fa", "--flash-attn"],
         "attention never builds the matrix that flash attention avoids, so there is nothing to switch on",
     ),
-    (
-        &["-hf", "-hfr", "--hf-repo"],
-        "sm does not download models; get one with `hf download REPOSITORY --local-dir DIR` and pass -m DIR",
-    ),
+    (&["-hff", "--hf-file"], "the file belongs to the name, as in -hf ORG/NAME:FILE.gguf"),
     (
         &["--mlock"],
         "weights are packed into memory when a model is loaded and are not locked there; --memory-limit keeps all memory within a limit",
@@ -82,21 +90,8 @@ const ABSENT_OPTIONS: [(&[&str], &str); 9] = [
 ];
 
 /// Commands that do not exist yet, and what to do until they do.
-const ABSENT_COMMANDS: [(&str, &str); 4] = [
-    (
-        "pull",
-        "sm does not download models yet; get one with `hf download REPOSITORY --local-dir DIR`, then `sm chat -m DIR`",
-    ),
-    (
-        "list",
-        "sm keeps no list of models yet; -m takes the path of a model, and `sm inspect MODEL` says what it is",
-    ),
-    (
-        "ls",
-        "sm keeps no list of models yet; -m takes the path of a model, and `sm inspect MODEL` says what it is",
-    ),
-    ("ps", "nothing runs in the background but `sm serve`, whose models GET /v1/models lists"),
-];
+const ABSENT_COMMANDS: [(&str, &str); 1] =
+    [("ps", "nothing runs in the background but `sm serve`, whose models GET /v1/models lists")];
 
 /// The command line as the parser knows it.
 ///
@@ -138,7 +133,13 @@ pub(crate) fn translate(args: impl IntoIterator<Item = OsString>) -> Result<Vec<
         let known = SERVE_NAMES.iter().find(|(other, _)| is_serve && *other == name);
         let name = known.map_or(name, |(_, ours)| *ours);
         refuse_absent_option(name, of)?;
-        if is_serve && ["-m", "--model"].contains(&name) {
+        if let Some((_, ours)) = HUB_NAMES.iter().find(|(theirs, _)| *theirs == name) {
+            let value = value.map(OsString::from).or_else(|| given.next());
+            let is_model = *ours == "--model";
+            let is_further = is_serve && is_model && has_model;
+            add_hub_model(if is_further { "--more-models" } else { ours }, value, of, &mut args);
+            has_model |= is_model;
+        } else if is_serve && ["-m", "--model"].contains(&name) {
             let value = value.map(OsString::from).or_else(|| given.next());
             let name = if has_model { MORE_MODELS } else { "model" };
             args.push(value.map_or_else(|| name.into(), |value| join(&format!("--{name}"), &value)));
@@ -173,6 +174,21 @@ fn refuse_absent_option(name: &str, command: &str) -> Result<(), Failure> {
     match ABSENT_OPTIONS.iter().find(|(names, _)| names.contains(&name)) {
         Some((_, instead)) => Err(Failure::Usage(format!("{name}: {instead}; leave it out"))),
         None => Ok(()),
+    }
+}
+
+/// A model of the hub is a name that is no path.
+fn add_hub_model(option: &str, value: Option<OsString>, command: &str, args: &mut Vec<OsString>) {
+    let Some(value) = value else {
+        args.push(option.into());
+        return;
+    };
+    let mut name = OsString::from(EXPLICIT);
+    name.push(value);
+    match args.iter().position(|arg| arg == command) {
+        // It takes the model as its first argument.
+        Some(at) if command == "run" && option == "--model" => args.insert(at + 1, name),
+        _ => args.push(join(option, &name)),
     }
 }
 
@@ -227,8 +243,12 @@ mod tests {
             ("sm batch -np 4 a b", "sm batch --parallel 4 a b"),
             ("sm generate -ctk q8_0 -ctv q8_0 x", "sm generate --kv-type=q8_0 x"),
             ("sm generate --cache-type-k=f32 x", "sm generate --kv-type=f32 x"),
+            ("sm generate -hf a/b:Q8_0 x", "sm generate --model=hf://a/b:Q8_0 x"),
+            ("sm chat --hf-repo=a/b -hfd c/d", "sm chat --model=hf://a/b --draft=hf://c/d"),
+            ("sm -q run -hf a/b Why is", "sm -q run hf://a/b Why is"),
             ("sm generate -- -sys -ngl", "sm generate -- -sys -ngl"),
             ("sm serve -m a -m b=c --model=d", "sm serve --model=a --more-models=b=c --more-models=d"),
+            ("sm serve -m a -hf b/c", "sm serve --model=a --more-models=hf://b/c"),
             ("sm serve --model_path x --load_in_4bit", "sm serve --model=x --load-in-4bit"),
             ("sm serve --max-model-len 4096 --metrics -np 4", "sm serve --context 4096 --parallel 4"),
             ("sm serve --max-num-batched-tokens=64", "sm serve --max-step-tokens=64"),
@@ -244,13 +264,12 @@ mod tests {
         for (line, part) in [
             ("sm chat -ngl 99", "sm doctor"),
             ("sm generate -fa on x", "flash attention"),
-            ("sm generate -hf a/b:Q4_K_M x", "hf download"),
+            ("sm generate -hf a/b -hff x.gguf y", "-hf ORG/NAME:FILE.gguf"),
             ("sm chat --mlock", "--memory-limit"),
             ("sm chat --numa=distribute", "numactl"),
             ("sm generate -np 2 x", "--parallel"),
             ("sm generate -ctk f16 -ctv f32 x", "--kv-type"),
-            ("sm pull qwen3", "hf download"),
-            ("sm --quiet list", "-m takes the path"),
+            ("sm --quiet ps", "sm serve"),
         ] {
             let message = translated(line).unwrap_err();
             assert!(message.contains(part) && !message.contains('\n'), "{line}: {message}");

@@ -3,6 +3,7 @@
 //! ```sh
 //! sm generate "Once upon a time"            # the demo model, no download
 //! sm chat -m Qwen3-0.6B-Q8_0.gguf           # a GGUF file or a Hugging Face directory
+//! sm pull Qwen/Qwen3-0.6B-GGUF              # a model from the Hugging Face hub
 //! sm batch -m MODEL in.jsonl out.jsonl      # many requests concurrently
 //! sm quantize MODEL model.gguf --type q4_k  # a GGUF file that llama.cpp also reads
 //! sm bench -m MODEL                         # speed on this machine
@@ -17,6 +18,7 @@ mod console;
 mod escapes;
 mod failure;
 mod familiar;
+mod hub;
 mod interrupt;
 mod log;
 mod logprob;
@@ -44,13 +46,15 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-MODEL is a Hugging Face directory, or a GGUF, safetensors or .smnd file. The default is `demo`, a small
+MODEL is a Hugging Face directory, a GGUF, safetensors or .smnd file, or ORG/NAME[:QUANT] of the Hugging Face
+hub, which `-hf ORG/NAME[:QUANT]` instead of `-m MODEL` fetches without asking. The default is `demo`, a small
 built-in model that tells short stories and answers simple questions.
 
 Examples:
   sm generate \"Once upon a time\"
   sm chat
   sm chat -m ./Qwen3-0.6B
+  sm chat -hf Qwen/Qwen3-0.6B-GGUF:Q8_0
   sm batch questions.jsonl answers.jsonl
   sm quantize ./Qwen3-0.6B qwen3.gguf --type q4_k
   sm bench -m qwen3.gguf -p 512 -n 128
@@ -68,7 +72,7 @@ fn main() -> ExitCode {
     };
     let mut cli = Cli::parse_from(args);
     log::init(cli.global.log_level, cli.global.log_format);
-    let console = Console::new(cli.global.quiet);
+    let console = Console::new(cli.global.quiet).offline(cli.global.offline);
     match cli.command.run(&console) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -107,7 +107,7 @@ impl Job<'_> {
                 return Err(HubError::Checksum { file: self.path.to_owned(), expected, found });
             }
             may_be_stale = false;
-            partial.restart(self.contents)?;
+            partial.clear(self.contents)?;
         }
     }
 
@@ -186,18 +186,25 @@ impl Partial {
             }
             partial.len += n_read as u64;
             if partial.len > contents.size {
-                partial.restart(contents)?;
+                partial.clear(contents)?;
                 return Ok(partial);
             }
             partial.hasher.update(&chunk[..n_read]);
         }
     }
 
+    /// Begins at the beginning. What is there stays until it is written over.
     fn restart(&mut self, contents: &Contents) -> Result<(), HubError> {
         self.len = 0;
         self.hasher = contents.checksum.hasher(contents.size);
         self.file.seek(SeekFrom::Start(0)).map_err(HubError::io("write", &self.path))?;
         Ok(())
+    }
+
+    /// As [`Partial::restart`], for contents that are known to be wrong.
+    fn clear(&mut self, contents: &Contents) -> Result<(), HubError> {
+        self.file.set_len(0).map_err(HubError::io("write", &self.path))?;
+        self.restart(contents)
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), HubError> {

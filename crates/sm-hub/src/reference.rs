@@ -7,14 +7,8 @@ use crate::error::HubError;
 use crate::names::{is_revision, is_segment};
 
 /// Prefixes that people copy along from an address bar or from Ollama.
-const PREFIXES: [&str; 6] = [
-    "https://huggingface.co/",
-    "https://hf.co/",
-    "http://huggingface.co/",
-    "huggingface.co/",
-    "hf.co/",
-    "hf://",
-];
+const PREFIXES: [&str; 5] =
+    ["https://huggingface.co/", "https://hf.co/", "http://huggingface.co/", "huggingface.co/", "hf.co/"];
 
 /// A model of the hub: `ORGANIZATION/NAME[:QUANT|:FILE][@REVISION]`.
 ///
@@ -63,7 +57,8 @@ impl FromStr for HubRef {
 
     fn from_str(text: &str) -> Result<Self, HubError> {
         let refuse = |reason| Err(HubError::Reference { text: text.to_owned(), reason });
-        let rest = PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
+        let rest = text.strip_prefix("hf://").unwrap_or(text);
+        let rest = PREFIXES.iter().find_map(|prefix| rest.strip_prefix(prefix)).unwrap_or(rest);
         let (rest, revision) = match rest.split_once('@') {
             Some((rest, revision)) => (rest, Some(revision)),
             None => (rest, None),
@@ -125,6 +120,7 @@ mod tests {
                 Wanted::File("x/y-00001-of-00002.gguf".into()),
                 Some("v1.0"),
             ),
+            ("hf://hf.co/a/b", "a/b", Wanted::Default, None),
             ("a/b@refs/pr/7", "a/b", Wanted::Default, Some("refs/pr/7")),
             ("a/b:latest", "a/b", Wanted::Default, None),
         ] {

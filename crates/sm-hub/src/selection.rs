@@ -1,7 +1,7 @@
 //! Which files of a repository make up the model that was asked for.
 //!
-//! The same rules hold for the list that the hub sends and for what lies in the cache, so that a name means the same file
-//! with and without a network:
+//! The same rules hold for the list that the hub sends and for what lies in the cache: a name means the same file with and
+//! without a network, as far as it was fetched.
 //!
 //! * `:FILE` is that GGUF file, with all other parts if it is split.
 //! * `:QUANT` is the GGUF file with that word in its name, in any case.

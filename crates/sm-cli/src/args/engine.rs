@@ -12,6 +12,7 @@ use super::speculation::SpeculationArgs;
 use super::{ModelArgs, number};
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::hub;
 use crate::progress::load_progress;
 
 /// A model with its context length and resource limits.
@@ -148,7 +149,7 @@ impl EngineArgs {
             progress(done);
         });
         Ok(match &self.speculation.draft {
-            Some(draft) => spec.draft(ModelRef::named(draft)),
+            Some(draft) => spec.draft(hub::model(draft, console)?),
             None => spec,
         })
     }
@@ -178,9 +179,9 @@ impl EngineArgs {
         }
         let mut builder = Engine::builder().config(config).progress(load_progress(console));
         if let Some(draft) = &self.speculation.draft {
-            builder = builder.draft(ModelRef::named(draft));
+            builder = builder.draft(hub::model(draft, console)?);
         }
-        let engine = builder.load(self.load.model.model())?;
+        let engine = builder.load(self.load.model.model(console)?)?;
         note_changes(engine.model(), console);
         Ok(engine)
     }

@@ -11,13 +11,14 @@ use super::DEMO;
 use super::tokenizer::TokenizerArgs;
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::hub;
 use crate::progress::load_progress;
 
 /// Which model is loaded, and how.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// Hugging Face directory, GGUF, safetensors or .smnd file, or `demo`
+    /// Hugging Face directory, GGUF, safetensors or .smnd file, `demo`, or ORG/NAME[:QUANT] of the hub; -hf NAME fetches it
     #[arg(short, long, default_value = DEMO, value_name = "MODEL")]
     pub(crate) model: PathBuf,
     #[command(flatten)]
@@ -84,9 +85,12 @@ impl ModelArgs {
         self.quant.get_or_insert(quant);
     }
 
-    /// The model.
-    pub(crate) fn model(&self) -> ModelRef {
-        ModelRef::named(&self.model)
+    /// The model, which is fetched from the hub if it is there and the user wants it.
+    ///
+    /// # Errors
+    /// If it is to be fetched and cannot be.
+    pub(crate) fn model(&self, console: &Console) -> Result<ModelRef, Failure> {
+        hub::model(&self.model, console)
     }
 
     /// Its path, as given.
@@ -94,9 +98,9 @@ impl ModelArgs {
         &self.model
     }
 
-    /// The last component of its path.
+    /// Its name on the hub, or the last component of its path.
     pub(crate) fn name(&self) -> String {
-        name(&self.model)
+        hub::called(&self.model)
     }
 
     /// Loads the model, with a progress bar.
@@ -109,16 +113,11 @@ impl ModelArgs {
         executor: ExecutorOptions,
         console: &Console,
     ) -> Result<LoadedModel, Failure> {
-        let loader = Loader::new(self.model()).options(options).executor(executor);
+        let loader = Loader::new(self.model(console)?).options(options).executor(executor);
         let model = loader.progress(load_progress(console)).load()?;
         note_changes(&model, console);
         Ok(model)
     }
-}
-
-/// The last component of a model's path.
-pub(crate) fn name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// Notes what was changed or left out to load the model, and which matrices could not be quantized as requested.

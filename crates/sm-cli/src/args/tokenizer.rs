@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use sm_runtime::model::tokenizer::{CharTokenizer, UnknownCharacter};
-use sm_runtime::{LoadOptions, Loader, ModelRef, TokenizerSource};
+use sm_runtime::{LoadOptions, Loader, TokenizerSource};
 
 use super::DEMO;
+use crate::console::Console;
 use crate::failure::Failure;
+use crate::hub;
 
 /// A tokenizer that replaces the model's own.
 #[derive(Debug, clap::Args)]
@@ -41,7 +43,7 @@ impl TokenizerArgs {
 /// The model of a command that only needs its vocabulary.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VocabularyArgs {
-    /// Hugging Face directory, GGUF file, or `demo`; weights are not needed
+    /// Hugging Face directory, GGUF file, `demo`, or ORG/NAME[:QUANT] of the hub; weights are not needed
     #[arg(short, long, default_value = DEMO, value_name = "MODEL")]
     model: PathBuf,
     #[command(flatten)]
@@ -52,9 +54,9 @@ impl VocabularyArgs {
     /// A loader for the tokenizer.
     ///
     /// # Errors
-    /// If the given tokenizer cannot be used.
-    pub(crate) fn loader(&self) -> Result<Loader, Failure> {
+    /// If the given tokenizer cannot be used, or the model is to be fetched and cannot be.
+    pub(crate) fn loader(&self, console: &Console) -> Result<Loader, Failure> {
         let options = LoadOptions::new().tokenizer(self.tokenizer.source()?);
-        Ok(Loader::new(ModelRef::named(&self.model)).options(options))
+        Ok(Loader::new(hub::model(&self.model, console)?).options(options))
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let ids = if args.ids.is_empty() { read_stdin()? } else { args.ids.join(" ") };
     let ids = parse(&ids)?;
-    let tokenizer = args.vocabulary.loader()?.tokenizer()?;
+    let tokenizer = args.vocabulary.loader(console)?.tokenizer()?;
     let vocab_size = tokenizer.vocabulary().vocab_size();
     if let Some(id) = ids.iter().find(|id| id.0 as usize >= vocab_size) {
         return Err(Failure::NoSuchToken { id: id.0, last: vocab_size.saturating_sub(1) });

@@ -10,6 +10,7 @@ use sm_runtime::model::{Contents, LoadOptions, Model, SamplingDefaults, TensorCo
 use crate::args::recommendations;
 use crate::console::{Bytes, Console};
 use crate::failure::Failure;
+use crate::hub;
 use crate::shown::escaped;
 
 /// Show what a model file contains
@@ -102,7 +103,7 @@ struct Tensor<'a> {
 /// If the model cannot be read, or its plan is asked for and it is not supported.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let given = args.model.as_ref().or(args.model_option.as_ref());
-    let given = given.map_or(ModelRef::Demo, ModelRef::named);
+    let given = given.map_or(Ok(ModelRef::Demo), |given| hub::model(given, console))?;
     let model = match given.open(&LoadOptions::default()) {
         Ok(model) => model,
         Err(error) => return show_unsupported(args, console, &given, error.into()),

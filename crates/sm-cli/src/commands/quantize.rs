@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use sm_runtime::ModelRef;
 use sm_runtime::model::{ExportOptions, Exported, ImportanceMatrix, LoadOptions, Mixture, export_gguf};
 
 use crate::console::{Bytes, Console};
 use crate::failure::Failure;
+use crate::hub;
 use crate::progress::{Progress, Unit};
 use crate::shown::shown;
 
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
         return Err(Failure::Exists { path: output.to_path_buf() });
     }
     let options = args.export_options()?;
-    let model = ModelRef::named(input).open(&LoadOptions::default())?;
+    let model = hub::model(input, console)?.open(&LoadOptions::default())?;
     model.weights.notes().iter().for_each(|note| console.note(format_args!("{note}")));
     let bar = Progress::new(console, "writing", Unit::Bytes);
     let exported = export_gguf(&model, output, &options, &mut |done, total| bar.set(done, total))?;

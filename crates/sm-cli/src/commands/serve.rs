@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sm_runtime::{DType, ModelRef, Models};
+use sm_runtime::{DType, Models};
 use sm_server::{LoadProgress, Metrics, Server, ServerConfig, TermFilter};
 use tokio::runtime;
 
@@ -16,7 +16,7 @@ pub(crate) use args::Args;
 use crate::args::Served;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::{config_file, log};
+use crate::{config_file, hub, log};
 
 /// Threads that read requests and write answers; the model has its own.
 const IO_THREADS: usize = 2;
@@ -104,7 +104,7 @@ fn models(
     for (i, given) in std::iter::once(first).chain(args.more_models.iter().map(|path| &**path)).enumerate() {
         let (path, name) = named(given);
         let reporter = loading.reporter(&name);
-        let spec = args.engine.spec(ModelRef::named(path), &served, console, reporter)?;
+        let spec = args.engine.spec(hub::model(path, console)?, &served, console, reporter)?;
         let aliases = args.alias.iter().filter(|alias| i == 0 && **alias != name);
         let spec = aliases.fold(spec.metrics(metrics.sink(&name)), |spec, alias| spec.alias(alias));
         models.add(&name, spec)?;
@@ -118,7 +118,7 @@ fn named(given: &Path) -> (&Path, String) {
     let parts = given.to_str().and_then(|text| text.rsplit_once('='));
     match parts.filter(|(_, name)| !name.is_empty() && !given.exists()) {
         Some((path, name)) => (Path::new(path), name.to_owned()),
-        None => (given, crate::args::model_name(given)),
+        None => (given, hub::called(given)),
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Args {
 /// # Errors
 /// If the tokenizer cannot be read, or has no token for a part of the text.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let tokenizer = args.vocabulary.loader()?.tokenizer()?;
+    let tokenizer = args.vocabulary.loader(console)?.tokenizer()?;
     let text = args.text.read(console)?;
     let options = if args.plain { EncodeOptions::PLAIN } else { EncodeOptions::PROMPT };
     let ids = tokenizer.encode(&text, options)?;

@@ -10,6 +10,9 @@ mod chat;
 mod demo;
 mod familiar;
 mod generate;
+mod hub;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod hub_tls;
 mod kv_disk;
 mod model_files;
 mod mutations;
@@ -17,6 +20,9 @@ mod run;
 mod serve;
 #[cfg(unix)]
 mod serve_settings;
+#[path = "../../../sm-hub/tests/hub/stand_in.rs"]
+#[allow(dead_code, reason = "not everything goes wrong in these tests")]
+mod stand_in;
 #[path = "../../../sm-model/src/testing.rs"]
 mod testing;
 mod tools;

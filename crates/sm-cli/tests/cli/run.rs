@@ -29,6 +29,11 @@ pub(crate) fn sm_in(directory: &str, args: &[&str]) -> Outcome {
     finish(Command::new(env!("CARGO_BIN_EXE_sm")).args(args).current_dir(directory), "")
 }
 
+/// Runs `sm` with variables, with nothing on standard input.
+pub(crate) fn sm_with_env(variables: &[(&str, String)], args: &[&str]) -> Outcome {
+    finish(Command::new(env!("CARGO_BIN_EXE_sm")).args(args).envs(variables.iter().cloned()), "")
+}
+
 fn finish(command: &mut Command, input: &str) -> Outcome {
     let mut child = command
         .env_remove("RUST_BACKTRACE")

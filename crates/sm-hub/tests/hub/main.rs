@@ -4,6 +4,7 @@
 
 mod failures;
 mod layout;
+mod proxies;
 mod pulls;
 mod scratch;
 mod stand_in;
