@@ -5,11 +5,10 @@ use std::task::{Context, Poll, ready};
 
 use axum::http::StatusCode;
 use futures_core::Stream;
-use serde_json::Value;
 use sm_runtime::{Completion, ModelHandle, Prompt, Request, TokenEvent, TokenStream};
 
 use crate::app::App;
-use crate::chat::{AnswerFormat, AnswerStart, ToolForm};
+use crate::chat::AnswerStart;
 use crate::error::ApiError;
 
 /// A running request, whose model stays loaded. Dropping it cancels the request.
@@ -79,15 +78,6 @@ impl Generation {
     pub(crate) fn completions(self) -> Result<Vec<Completion>, ApiError> {
         Ok(self.events.finish()?)
     }
-}
-
-/// The format of a model's answers to a request with these tools.
-pub(crate) fn answer_format(app: &App, model: &ModelHandle, tools: &[Value]) -> AnswerFormat {
-    let format = match model.model().chat_template() {
-        Ok(template) => AnswerFormat::of_template(template, tools),
-        Err(_) => AnswerFormat::new(ToolForm::Hermes, tools),
-    };
-    app.config().tool_form.into_iter().fold(format, AnswerFormat::with_form)
 }
 
 /// Where the answer to a prompt starts. Only messages are answered; all else is continued.

@@ -136,7 +136,7 @@ async fn text_has_the_form_of_a_schema_and_log_probabilities() {
 #[tokio::test]
 async fn a_function_is_called_with_the_whole_sequence_of_events() {
     let server = Served::with_tools().await;
-    let tools = json!({"tools": weather(), "tool_choice": "required"});
+    let tools = json!({"tools": weather(), "tool_choice": "required", "parallel_tool_calls": false});
     let response = server.json(PATH, &with(question(), tools.clone())).await;
     let call = &response["output"][0];
     assert_eq!(
