@@ -1,4 +1,4 @@
-"""Writes the logits of the shipped models, as `transformers` computes them from the very files.
+"""Writes the logits of the shipped models, and the hidden states behind their final norm, as `transformers` computes them from the very files.
 
 The package `gguf` reads `crates/sm-demo-model/*.gguf` and turns the blocks into single precision.
 """
@@ -22,12 +22,16 @@ def main(root: Path) -> None:
     for name in ("demo", "draft"):
         model = from_gguf(FOLDER / f"{name}.gguf")
         with torch.no_grad():
-            logits = model(torch.tensor([ids]), use_cache=False).logits[0].float()
+            inputs = torch.tensor([ids])
+            logits = model(inputs, use_cache=False).logits[0].float()
+            hidden = model.model(inputs, use_cache=False).last_hidden_state[0].double()
         folder = root / OUT / name
         folder.mkdir(parents=True, exist_ok=True)
         logits.numpy().astype("<f4").tofile(folder / "logits.f32")
         expected = {"prompts": [{"input_ids": ids, "logits": "logits.f32", "vocab_size": logits.shape[1]}]}
         (folder / "expected.json").write_text(json.dumps(expected) + "\n")
+        pooled = {"input_ids": ids, "mean": hidden.mean(0).tolist(), "last": hidden[-1].tolist()}
+        (folder / "embeddings.json").write_text(json.dumps(pooled) + "\n")
         print(f"{name}: {len(ids)} tokens, logits' deviation {logits.std().item():.2f}")
 
 

@@ -9,6 +9,7 @@ mod deny;
 mod examples;
 mod fuzz;
 mod golden;
+mod load;
 mod package;
 mod readme;
 mod setup;
@@ -43,6 +44,7 @@ usage: cargo xtask COMMAND
   bench --experiments [ARGS]  the original documents' experiments, next to their claims
   replay TRACE [ARGS]    replay recorded traffic on the engine (cargo xtask replay --help)
   soak [TIMES]           the random-schedule tests, TIMES (50) times longer than in test
+  load                   the server under ten times its capacity, with clients that go away, idle and slow ones
   fuzz [TARGET [SECONDS]]  10,000 mutated inputs for each reader of foreign input; or libFuzzer on one
   loom                   models of the CPU team's synchronisation, in every order of its steps
   sanitize [ARGS]        unit tests of unsafe code under AddressSanitizer, and Miri if it is installed (nightly)";
@@ -80,6 +82,7 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "synth" => bench::synth(args),
         "bench" => bench::run(args),
         "replay" => bench::replay(args),
+        "load" => load::run(args),
         "soak" => soak::run(args),
         "fuzz" => fuzz::run(args),
         "loom" => sound::loom(),

@@ -75,6 +75,9 @@ pub enum BatchingError {
     /// The request asks for no output.
     #[error("max_new_tokens is 0 and no prompt log-probabilities are wanted; ask for at least 1 token")]
     NothingToDo,
+    /// The request asks for hidden states and for tokens.
+    #[error("hidden states are wanted of the prompt, so nothing is generated; ask for 0 tokens of 1 choice")]
+    HiddenOnly,
     /// The configuration needs larger steps than the executor was prepared for.
     #[error(
         "{field} cannot become {value}: the executor was prepared for at most {max}; load the model with a higher limit"

@@ -105,7 +105,7 @@ pub use policy::{
     PrefillOnly, RequestShape,
 };
 pub use request::{
-    EndReason, Ended, PrefetchRequest, Priority, PromptLogits, Request, RequestId, SequenceId,
+    EndReason, Ended, PrefetchRequest, Priority, PromptOutputs, Request, RequestId, SequenceId,
 };
 pub use results::{Results, Verdict};
 pub use scheduler::{DecodingSequence, Scheduler};

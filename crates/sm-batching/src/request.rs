@@ -47,14 +47,34 @@ pub struct SequenceId {
     pub choice: u32,
 }
 
-/// Which logits of the prompt to return, for log-probabilities.
+/// What to return of the prompt's positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum PromptLogits {
-    /// Only those of the last position, from which the first new token is sampled.
+pub enum PromptOutputs {
+    /// The logits of the last position, from which the first new token is sampled.
     #[default]
     Last,
-    /// Those of every position.
+    /// The logits of every position, for log-probabilities.
     All,
+    /// The hidden state of every position and no logits, for embeddings. Nothing can be generated then.
+    Hidden,
+    /// The hidden state of the last position; the others may come from the cache.
+    LastHidden,
+}
+
+impl PromptOutputs {
+    /// Whether hidden states are wanted, so that nothing is generated.
+    pub fn are_hidden(self) -> bool {
+        matches!(self, Self::Hidden | Self::LastHidden)
+    }
+
+    /// The first of `n_prompt` positions whose output is wanted for its own sake, not to sample from; `None` if none is.
+    pub(crate) fn first_scored(self, n_prompt: usize) -> Option<usize> {
+        match self {
+            Self::Last => None,
+            Self::All | Self::Hidden => Some(0),
+            Self::LastHidden => Some(n_prompt - 1),
+        }
+    }
 }
 
 /// A generation request to the scheduler.
@@ -91,8 +111,8 @@ pub struct Request {
     pub n_choices: u32,
     /// Deadline, in µs.
     pub deadline_us: Option<u64>,
-    /// Which logits of the prompt to return.
-    pub prompt_logits: PromptLogits,
+    /// What to return of the prompt's positions.
+    pub prompt_outputs: PromptOutputs,
     /// What the executor returns for rows to sample from. All logits by default; greedy decoding only needs
     /// [`Wanted::ArgMax`], which is far less to transfer from a device. Scored prompt positions always return logits.
     pub wanted: Wanted,
@@ -118,7 +138,7 @@ impl Request {
             max_new_tokens,
             n_choices: 1,
             deadline_us: None,
-            prompt_logits: PromptLogits::Last,
+            prompt_outputs: PromptOutputs::Last,
             wanted: Wanted::Logits,
             rope_range: RopeRange::Original,
         }

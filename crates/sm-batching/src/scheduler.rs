@@ -14,7 +14,7 @@ use crate::policy::{BatchInfo, RequestShape};
 use crate::preemption;
 use crate::prefill;
 use crate::queue::RankBy;
-use crate::request::{EndReason, Ended, PrefetchRequest, PromptLogits, Request, RequestId, SequenceId};
+use crate::request::{EndReason, Ended, PrefetchRequest, PromptOutputs, Request, RequestId, SequenceId};
 use crate::results::Results;
 use crate::sequence::{Prefetch, Sequence};
 use crate::sequences::Sequences;
@@ -110,9 +110,12 @@ impl Scheduler {
             return Err(BatchingError::EmptyPrompt);
         }
         if request.n_choices == 0
-            || (request.max_new_tokens == 0 && request.prompt_logits == PromptLogits::Last)
+            || (request.max_new_tokens == 0 && request.prompt_outputs == PromptOutputs::Last)
         {
             return Err(BatchingError::NothingToDo);
+        }
+        if request.prompt_outputs.are_hidden() && (request.max_new_tokens > 0 || request.n_choices > 1) {
+            return Err(BatchingError::HiddenOnly);
         }
         if self.sequences.iter().any(|sequence| sequence.id.request == request.id) {
             return Err(BatchingError::DuplicateId { id: request.id });

@@ -19,7 +19,7 @@ use sm_cache::{Arrival, CacheError, KvCache, KvHandle, LeaseOwner, LeaseRequest,
 use sm_kernels::plan::{RopeRange, Wanted};
 use sm_tensor::{PageId, TokenId};
 
-use crate::request::{EndReason, Ended, PrefetchRequest, Priority, PromptLogits, Request, SequenceId};
+use crate::request::{EndReason, Ended, PrefetchRequest, Priority, PromptOutputs, Request, SequenceId};
 use crate::results::Verdict;
 
 /// Whether a queued sequence's pages are being fetched from a slower tier, such as a disk.
@@ -59,7 +59,9 @@ pub(crate) struct Sequence {
     /// Number of steps before it arrived: requests arriving between the same two steps count as simultaneous.
     pub(crate) arrival_step: u64,
     pub(crate) deadline_us: Option<u64>,
-    /// Prompt positions whose logits have been delivered, if all are requested.
+    /// What is requested of the prompt's positions.
+    pub(crate) prompt_outputs: PromptOutputs,
+    /// Prompt positions whose outputs have been delivered, if they are requested.
     pub(crate) n_scored: Option<usize>,
     /// What the executor returns for rows to sample from.
     pub(crate) wanted: Wanted,
@@ -98,7 +100,8 @@ impl Sequence {
             arrival_us: 0,
             arrival_step: 0,
             deadline_us: request.deadline_us,
-            n_scored: (request.prompt_logits == PromptLogits::All).then_some(0),
+            prompt_outputs: request.prompt_outputs,
+            n_scored: request.prompt_outputs.first_scored(n_prompt),
             wanted: request.wanted,
             rope_range: request.rope_range,
             page_keys,
@@ -178,12 +181,16 @@ impl Sequence {
         if self.samples() && position + 1 >= self.token_ids.len() {
             return Some(self.wanted);
         }
-        let is_scored =
-            self.n_scored.is_some_and(|n_scored| n_scored <= position && position + 1 < self.n_prompt);
-        is_scored.then_some(Wanted::Logits)
+        // The last logits predict a new token; the last hidden state is the prompt's.
+        let (wanted, end) = match self.prompt_outputs.are_hidden() {
+            true => (Wanted::Hidden, self.n_prompt),
+            false => (Wanted::Logits, self.n_prompt - 1),
+        };
+        let is_scored = self.n_scored.is_some_and(|n_scored| n_scored <= position && position < end);
+        is_scored.then_some(wanted)
     }
 
-    /// The tokens of which all but the last may come from the cache. Positions with requested logits must be computed.
+    /// The tokens of which all but the last may come from the cache. Positions with requested outputs must be computed.
     pub(crate) fn reusable(&self) -> &[TokenId] {
         let n_tokens = match self.n_scored {
             Some(0) => 0,
@@ -193,7 +200,7 @@ impl Sequence {
         &self.token_ids[..n_tokens]
     }
 
-    /// Leases the longest computed prefix that leaves all requested logits to compute.
+    /// Leases the longest computed prefix that leaves all requested outputs to compute.
     pub(crate) fn take_lease(&mut self, cache: &mut KvCache) {
         let owner = match &self.turn {
             Some(turn) => LeaseOwner::Turn(turn),

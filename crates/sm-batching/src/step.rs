@@ -30,7 +30,8 @@ pub struct StepPart {
     pub n_rows: usize,
     /// Index of the first output among those of the step.
     pub first_output: usize,
-    /// Number of outputs at prompt positions, which come first: each scores the token after its position.
+    /// Number of outputs at prompt positions, which come first: logits that score the token after their position, or hidden
+    /// states.
     pub n_scored: usize,
     /// Position of the first of these.
     pub scored_start: usize,

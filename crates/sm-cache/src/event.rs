@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::error::{CacheError, Resource};
+use crate::page_key::PageKey;
 use crate::prefix::CachedPage;
 use crate::session_id::SessionId;
 
@@ -58,6 +59,13 @@ pub enum CacheEvent<'a> {
         /// Bytes of pages and states that lost their last reference.
         freed_bytes: u64,
     },
+    /// Other requests can now find a content: this is the first page with it. Its predecessor was stored before it.
+    Stored(CachedPage<'a>),
+    /// Nobody can find a content any more: its last page was evicted, overwritten or dropped.
+    Removed {
+        /// The key of the content.
+        key: PageKey,
+    },
 }
 
 /// Receives cache events, synchronously on the thread that uses the cache, so it should be quick.
@@ -73,6 +81,10 @@ pub(crate) struct Observers(Vec<Box<dyn CacheObserver>>);
 impl Observers {
     pub(crate) fn push(&mut self, observer: Box<dyn CacheObserver>) {
         self.0.push(observer);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(crate) fn on_event(&mut self, event: &CacheEvent<'_>) {

@@ -54,8 +54,10 @@ pub struct CachedPage<'a> {
     pub page: PageId,
     /// The key of its content.
     pub key: PageKey,
-    /// The key of the preceding page.
+    /// The key of the preceding page; of the first page of a sequence, that of its namespace.
     pub parent: PageKey,
+    /// Whether it is the first page of its sequence.
+    pub is_first: bool,
     /// `[page_len]`: its tokens.
     pub tokens: &'a [TokenId],
     /// The state after its last position, if it has a snapshot.
@@ -169,9 +171,10 @@ impl PrefixIndex {
     /// An indexed page, without its snapshot.
     pub(crate) fn get(&self, page: PageId) -> Option<CachedPage<'_>> {
         let indexed = self.pages[page.0 as usize]?;
-        let IndexedPage { parent, end, .. } = indexed;
+        let IndexedPage { parent, end, namespace, .. } = indexed;
         let tokens = self.tokens_of(page);
-        Some(CachedPage { page, key: end.key, parent: parent.key, tokens, snapshot: None })
+        let is_first = parent == self.root(namespace);
+        Some(CachedPage { page, key: end.key, parent: parent.key, is_first, tokens, snapshot: None })
     }
 
     /// The namespace of an indexed page.

@@ -14,16 +14,16 @@ mod tokenizer;
 
 pub(crate) use chat::{ChatArgs, ChatSetup};
 pub(crate) use end::EndArgs;
-pub(crate) use engine::{EngineArgs, LoadArgs};
+pub(crate) use engine::{EngineArgs, LoadArgs, Served};
 pub(crate) use grammar::{GrammarArgs, is_cut};
-pub(crate) use model::ModelArgs;
+pub(crate) use model::{ModelArgs, name as model_name};
 pub(crate) use sampling::{SamplingArgs, recommendations};
 pub(crate) use tokenizer::VocabularyArgs;
 
 use tracing_subscriber::filter::LevelFilter;
 
 /// The name of the built-in model.
-const DEMO: &str = "demo";
+pub(crate) const DEMO: &str = "demo";
 
 /// Options of every command.
 #[derive(Debug, clap::Args)]
@@ -34,6 +34,18 @@ pub(crate) struct GlobalArgs {
     /// Minimum level logged to stderr
     #[arg(long, global = true, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn)]
     pub(crate) log_level: LogLevel,
+    /// Form of the log: lines for people, or one JSON object per line
+    #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object per line
+    Json,
 }
 
 /// The minimum level that is logged.

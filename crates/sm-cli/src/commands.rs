@@ -8,6 +8,7 @@ mod detokenize;
 mod doctor;
 mod generate;
 mod inspect;
+mod keys;
 mod perplexity;
 mod quantize;
 mod run;
@@ -46,6 +47,7 @@ commands! {
     Chat => chat,
     Batch => batch,
     Serve => serve,
+    Keys => keys,
     Perplexity => perplexity,
     Inspect => inspect,
     Quantize => quantize,

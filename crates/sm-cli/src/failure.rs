@@ -64,9 +64,40 @@ pub(crate) enum Failure {
     /// There are no threads to be had.
     #[error("cannot start the threads of the server: {0}")]
     Threads(#[source] io::Error),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(#[source] io::Error),
     /// The server cannot start or go on.
     #[error(transparent)]
     Server(#[from] sm_server::ServerError),
+    /// There is no server, or it does not answer as it should.
+    #[error("{url} does not answer: {reason}; is the server running, and is that its address?")]
+    Unreachable {
+        /// Its address.
+        url: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The first request of a benchmark failed, as the others would.
+    #[error("the first request failed: {reason}")]
+    WarmUp {
+        /// What the server said.
+        reason: String,
+    },
+    /// All requests of a benchmark failed.
+    #[error("all {n} requests failed")]
+    AllRequestsFailed {
+        /// How many.
+        n: usize,
+    },
+    /// A file of prompts is malformed.
+    #[error("cannot use {} as a dataset: {message}", shown(path))]
+    Dataset {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// A text cannot be tokenized.
     #[error(transparent)]
     Tokenizer(#[from] sm_runtime::model::tokenizer::TokenizerError),

@@ -11,6 +11,39 @@ use crate::failure::Failure;
 const NAMES: [(&str, &str); 4] =
     [("-sys", "--system"), ("-jf", "--json-schema"), ("-md", "--draft"), ("-np", "--parallel")];
 
+/// Options of `sm serve` that have another name, in vLLM, llama-server and SmallMind's original documents.
+const SERVE_NAMES: [(&str, &str); 8] = [
+    ("--model-path", "--model"),
+    ("--max-model-len", "--context"),
+    ("--kv-cache-dtype", "--kv-type"),
+    ("--max-num-batched-tokens", "--max-step-tokens"),
+    ("--uds", "--unix-socket"),
+    ("-to", "--write-timeout"),
+    ("--timeout", "--write-timeout"),
+    ("--no-flash-attn", "--no-flash-attention"),
+];
+
+/// Options of servers for what `sm serve` does anyway.
+const SERVE_ANYWAY: [&str; 14] = [
+    "--metrics",
+    "--jinja",
+    "-cb",
+    "--cont-batching",
+    "--slots",
+    "--props",
+    "--no-webui",
+    "--trust-remote-code",
+    "--enable-prefix-caching",
+    "--enable-chunked-prefill",
+    "--disable-log-requests",
+    "--no-enable-log-requests",
+    "--enable-auto-tool-choice",
+    "--enforce-eager",
+];
+
+/// The option of `sm serve` for its second model and further ones, which the parser would refuse under the same name.
+pub(crate) const MORE_MODELS: &str = "more-models";
+
 /// Options for the type of keys, and for that of values.
 const KV_TYPES: [&str; 4] = ["-ctk", "-ctv", "--cache-type-k", "--cache-type-v"];
 
@@ -74,6 +107,7 @@ pub(crate) fn translate(args: impl IntoIterator<Item = OsString>) -> Result<Vec<
     let mut args: Vec<OsString> = given.by_ref().take(1).collect();
     let mut command: Option<String> = None;
     let mut kv_type: Option<OsString> = None;
+    let mut has_model = false;
     while let Some(arg) = given.next() {
         if arg == "--" {
             args.push(arg);
@@ -95,14 +129,29 @@ pub(crate) fn translate(args: impl IntoIterator<Item = OsString>) -> Result<Vec<
             continue;
         };
         let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+        let is_serve = ["serve", "server"].contains(&&**of);
+        // As the original documents spell them.
+        let name = if name.starts_with("--") { &*name.replace('_', "-") } else { name };
+        if is_serve && SERVE_ANYWAY.contains(&name) {
+            continue;
+        }
+        let known = SERVE_NAMES.iter().find(|(other, _)| is_serve && *other == name);
+        let name = known.map_or(name, |(_, ours)| *ours);
         refuse_absent_option(name, of)?;
-        if KV_TYPES.contains(&name) {
+        if is_serve && ["-m", "--model"].contains(&name) {
+            let value = value.map(OsString::from).or_else(|| given.next());
+            let name = if has_model { MORE_MODELS } else { "model" };
+            args.push(value.map_or_else(|| name.into(), |value| join(&format!("--{name}"), &value)));
+            has_model = true;
+        } else if KV_TYPES.contains(&name) {
             let value = value.map(OsString::from).or_else(|| given.next());
             add_kv_type(value, &mut kv_type, &mut args)?;
         } else if let Some((_, long)) = NAMES.iter().find(|(short, _)| *short == name) {
             args.push(value.map_or_else(|| (*long).into(), |value| format!("{long}={value}").into()));
-        } else {
+        } else if text.starts_with(name) {
             args.push(arg);
+        } else {
+            args.push(value.map_or_else(|| name.into(), |value| format!("{name}={value}").into()));
         }
     }
     Ok(args)
@@ -179,6 +228,11 @@ mod tests {
             ("sm generate -ctk q8_0 -ctv q8_0 x", "sm generate --kv-type=q8_0 x"),
             ("sm generate --cache-type-k=f32 x", "sm generate --kv-type=f32 x"),
             ("sm generate -- -sys -ngl", "sm generate -- -sys -ngl"),
+            ("sm serve -m a -m b=c --model=d", "sm serve --model=a --more-models=b=c --more-models=d"),
+            ("sm serve --model_path x --load_in_4bit", "sm serve --model=x --load-in-4bit"),
+            ("sm serve --max-model-len 4096 --metrics -np 4", "sm serve --context 4096 --parallel 4"),
+            ("sm serve --max-num-batched-tokens=64", "sm serve --max-step-tokens=64"),
+            ("sm generate -m a x", "sm generate -m a x"),
             ("sm -q --log-level off chat -c 0", "sm -q --log-level off chat -c 0"),
         ] {
             assert_eq!(translated(line).as_deref(), Ok(expected), "{line}");

@@ -12,11 +12,13 @@
 
 mod args;
 mod commands;
+mod config_file;
 mod console;
 mod escapes;
 mod failure;
 mod familiar;
 mod interrupt;
+mod log;
 mod logprob;
 mod progress;
 mod prompt;
@@ -57,7 +59,7 @@ Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted.
 Results are written to stdout, everything else to stderr.";
 
 fn main() -> ExitCode {
-    let args = match familiar::translate(std::env::args_os()) {
+    let args = match familiar::translate(std::env::args_os()).and_then(config_file::expand) {
         Ok(args) => args,
         Err(failure) => {
             Console::new(false).failure(&failure);
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
         }
     };
     let mut cli = Cli::parse_from(args);
-    tracing_subscriber::fmt().with_max_level(cli.global.log_level).with_writer(std::io::stderr).init();
+    log::init(cli.global.log_level, cli.global.log_format);
     let console = Console::new(cli.global.quiet);
     match cli.command.run(&console) {
         Ok(()) => ExitCode::SUCCESS,

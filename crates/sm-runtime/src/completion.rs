@@ -98,6 +98,8 @@ pub struct Completion {
     /// One entry per entry of `prompt_tokens` except the first, which nothing predicts. Empty unless requested, or
     /// echoed with log-probabilities.
     pub prompt_logprobs: Vec<TokenLogprob>,
+    /// The pooled hidden states `[hidden_size]` of a prompt that was embedded instead of continued; otherwise empty.
+    pub(crate) embedding: Vec<f32>,
 }
 
 /// The raw log-probability of a token, before penalties and temperature.

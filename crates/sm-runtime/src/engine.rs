@@ -303,6 +303,7 @@ impl Engine {
         }
         let LoadedModel { text, grammars, .. } = &self.0.model;
         let (prompt, echo) = self.prompt(&request)?;
+        let pooling = request.pooling;
         let Request {
             options, n, select, priority, client, session, salt, speculate, filters, cancel, ..
         } = request;
@@ -343,6 +344,7 @@ impl Engine {
             n,
             submitted,
             speculate,
+            pooling,
         };
         let submission = Submission { params, prompt, priority, client, session, namespace, rope_range };
         if let Err(SendError(unsent)) = self.0.messages.send(Message::Submit(Box::new(submission))) {

@@ -148,6 +148,7 @@ mod clock;
 mod completion;
 mod config;
 mod device;
+mod embedding;
 mod engine;
 mod error;
 mod files;
@@ -195,6 +196,7 @@ pub use completion::{
 };
 pub use config::{EngineConfig, Preset};
 pub use device::{Device, Threads};
+pub use embedding::{EmbedHandle, Embedding, Pooling};
 pub use engine::{
     BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestStatus, Session,
     SessionOptions, TokenStream,
@@ -225,7 +227,7 @@ pub use sm_batching::{
 };
 pub use sm_cache::{
     BlankSessionId, ByteSize, ByteSizeError, CacheError, CacheEvent, CacheObserver, CachedPage,
-    EstimateError, EvictionPolicy, EvictionReason, KvCacheConfig, KvCacheStats, KvShape, MemoryPlan,
+    EstimateError, EvictionPolicy, EvictionReason, KvCacheConfig, KvCacheStats, KvShape, MemoryPlan, PageKey,
     PagePool, Resource, SessionId, SessionMode, Victim,
 };
 /// Plans and executors, for use with a custom executor ([`LoadedModel::from_executor`]).

@@ -108,6 +108,15 @@ impl Models {
         Registry::unload(&self.0, name, grace)
     }
 
+    /// Unloads a model that nobody uses, and says whether it did. Unlike [`Models::unload`] it neither waits for a use nor cuts one
+    /// off. Blocks until the engine has ended.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`].
+    pub fn unload_idle(&self, name: &str) -> Result<bool, Error> {
+        Registry::unload_idle(&self.0, name)
+    }
+
     /// The loaded models, sorted by name, with their engines. Unlike a [`ModelHandle`], an engine does not keep its model loaded.
     pub fn loaded(&self) -> Vec<(String, Engine)> {
         self.0.engines()

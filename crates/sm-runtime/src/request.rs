@@ -6,7 +6,7 @@ use sm_batching::Priority;
 use sm_cache::{SessionId, SessionMode};
 
 use crate::sampling::LogitsFilter;
-use crate::{CancelToken, Error, GenerationOptions, Prompt};
+use crate::{CancelToken, Error, GenerationOptions, Pooling, Prompt};
 
 /// A request to an engine. All settings apply to this request alone; requests of all kinds share steps.
 ///
@@ -47,6 +47,8 @@ pub struct Request {
     pub cancel: Option<CancelToken>,
     /// Custom logits filters, applied after those of the options and before the temperature.
     pub filters: Vec<Arc<dyn LogitsFilter>>,
+    /// What becomes of the prompt's hidden states, if it is embedded instead of continued.
+    pub(crate) pooling: Option<Pooling>,
 }
 
 /// Which of a request's choices to return.
@@ -75,6 +77,7 @@ impl Request {
             speculate: true,
             cancel: None,
             filters: Vec::new(),
+            pooling: None,
         }
     }
 

@@ -7,6 +7,9 @@
 )]
 
 #[cfg(feature = "demo-model")]
+#[path = "promises/embeddings.rs"]
+mod embeddings;
+#[cfg(feature = "demo-model")]
 #[path = "promises/engine.rs"]
 mod engine;
 #[cfg(feature = "demo-model")]

@@ -1,16 +1,22 @@
 //! What all handlers share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sm_runtime::{ModelHandle, Models};
+use sm_runtime::{GenerationOptions, ModelHandle, Models, SamplingOptions};
 use tokio::sync::Semaphore;
 
-use crate::ServerConfig;
+use crate::call::Call;
 use crate::error::ApiError;
 use crate::expiry::Expiries;
+use crate::keeper::Keeper;
+use crate::keys::{Keys, Visitors};
+use crate::load::Load;
+use crate::metrics::Metrics;
+use crate::response_cache::ResponseCache;
 use crate::response_store::ResponseStore;
+use crate::{ServerConfig, ServerError};
 
 /// The state of a server. Clones share it.
 #[derive(Clone, Debug)]
@@ -25,25 +31,38 @@ struct Inner {
     started: u64,
     /// Permits to prepare a prompt.
     preparing: Arc<Semaphore>,
+    keys: Keys,
+    visitors: Option<Visitors>,
+    keeper: Keeper,
+    load: Load,
+    response_cache: ResponseCache,
+    /// How the first load of the default model ended.
+    first_load: OnceLock<Result<(), String>>,
     expiries: Expiries,
     responses: ResponseStore,
 }
 
 impl App {
-    pub(crate) fn new(models: Models, config: ServerConfig) -> Self {
+    /// # Errors
+    /// [`ServerError::Keys`].
+    pub(crate) fn new(models: Models, config: ServerConfig) -> Result<Self, ServerError> {
         let preparing = Arc::new(Semaphore::new(config.max_preparing.max(1)));
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let expiries = Expiries::new(models.clone());
-        let is_draining = AtomicBool::new(false);
-        Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Inner {
+            keys: Keys::new(config.keys.clone())?,
+            visitors: config.rate_limit.map(Visitors::new),
+            keeper: Keeper::new(models.clone(), &config),
+            load: Load::default(),
+            response_cache: ResponseCache::new(config.response_cache, config.response_cache_age),
+            first_load: OnceLock::new(),
+            expiries: Expiries::new(models.clone()),
+            responses: ResponseStore::default(),
+            is_draining: AtomicBool::new(false),
             models,
             config,
-            is_draining,
             started,
             preparing,
-            expiries,
-            responses: ResponseStore::default(),
-        }))
+        })))
     }
 
     pub(crate) fn models(&self) -> &Models {
@@ -52,6 +71,40 @@ impl App {
 
     pub(crate) fn config(&self) -> &ServerConfig {
         &self.0.config
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
+    pub(crate) fn visitors(&self) -> Option<&Visitors> {
+        self.0.visitors.as_ref()
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.config.metrics
+    }
+
+    pub(crate) fn keeper(&self) -> &Keeper {
+        &self.0.keeper
+    }
+
+    pub(crate) fn response_cache(&self) -> &ResponseCache {
+        &self.0.response_cache
+    }
+
+    pub(crate) fn load(&self) -> &Load {
+        &self.0.load
+    }
+
+    /// How the first load of the default model ended; `None` before.
+    pub(crate) fn first_load(&self) -> Option<&Result<(), String>> {
+        self.0.first_load.get()
+    }
+
+    pub(crate) fn set_first_load(&self, outcome: Result<(), String>) {
+        // There is only one first load.
+        let _ = self.0.first_load.set(outcome);
     }
 
     /// Seconds since 1970 when it began.
@@ -78,19 +131,47 @@ impl App {
         self.0.is_draining.store(true, Ordering::Relaxed);
     }
 
+    /// From now on new requests are taken again.
+    pub(crate) fn resume(&self) {
+        self.0.is_draining.store(false, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.0.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// The options of a request that sets none: those that the model's authors recommend, unless the server has its own, and as many
+    /// tokens as the context leaves.
+    pub(crate) fn defaults(&self, model: &ModelHandle) -> GenerationOptions {
+        let sampling = SamplingOptions::of_model(model.model().sampling_defaults());
+        let mut options = GenerationOptions::new().max_new_tokens(usize::MAX).sampling(sampling);
+        self.config().defaults.apply(&mut options);
+        options
     }
 
     /// A model by name, or the default model; loads it if necessary.
     ///
     /// # Errors
-    /// If there is no such model, it cannot be loaded, or the server is draining.
+    /// If there is no such model, the caller's key does not allow it, it cannot be loaded, or the server is draining.
     pub(crate) async fn model(&self, name: Option<&str>) -> Result<ModelHandle, ApiError> {
         if self.is_draining() {
             return Err(ApiError::draining());
         }
         let name = name.filter(|name| !name.is_empty()).unwrap_or(&self.config().default_model);
-        Ok(self.models().acquire(name)?.await?)
+        let call = Call::current();
+        if let Some(key) = call.as_ref().and_then(|call| call.key()) {
+            let infos = self.models().list();
+            let is_named =
+                |info: &&sm_runtime::ModelInfo| info.name == name || info.aliases.iter().any(|a| a == name);
+            let info = infos.iter().find(is_named).ok_or_else(|| ApiError::unknown_model(name))?;
+            let mut names = vec![info.name.as_str()];
+            names.extend(info.aliases.iter().map(String::as_str));
+            key.check_model(&names)?;
+        }
+        let model = self.keeper().acquire(name).await?.await?;
+        if let Some(call) = call {
+            call.set_model(model.name());
+        }
+        Ok(model)
     }
 }

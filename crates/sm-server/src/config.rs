@@ -1,11 +1,16 @@
 //! The settings of a server.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sm_runtime::RecentMetrics;
+use sm_runtime::{GenerationOptions, RecentMetrics};
 
 use crate::chat::ToolForm;
+use crate::filter::ContentFilter;
+use crate::keys::{KeySources, RateLimit};
+use crate::loading::LoadProgress;
+use crate::metrics::Metrics;
 
 /// The settings of a server.
 ///
@@ -14,7 +19,7 @@ use crate::chat::ToolForm;
 ///
 /// use sm_server::ServerConfig;
 ///
-/// let config = ServerConfig::new("demo").grace(Duration::from_secs(5));
+/// let config = ServerConfig::new("demo").grace(Duration::from_secs(5)).api_key("secret");
 /// assert_eq!(config.max_body_bytes, 16 << 20);
 /// ```
 #[derive(Clone, Debug)]
@@ -30,8 +35,90 @@ pub struct ServerConfig {
     pub tool_form: Option<ToolForm>,
     /// How long running requests may take after the server was told to stop. 30 seconds by default.
     pub grace: Duration,
+    /// Connections at a time; more wait to be accepted. 4,096 by default.
+    pub max_connections: usize,
+    /// Until the headers of a request have arrived, and how long a connection may idle. 75 seconds by default, longer than the
+    /// 60 seconds for which proxies keep theirs: whoever closes first must be the proxy.
+    pub header_timeout: Duration,
+    /// Until the body of a request has arrived. 60 seconds by default.
+    pub body_timeout: Duration,
+    /// Until a client that reads nothing of its answer is given up. 60 seconds by default.
+    pub write_timeout: Duration,
+    /// How long a request may wait for its turn. Unlimited by default: the queue is bounded by its length.
+    pub queue_timeout: Option<Duration>,
+    /// How long a request may take from its submission. Unlimited by default.
+    pub request_timeout: Option<Duration>,
+    /// Web pages from these origins may call the server; `*` is all. None by default.
+    pub cors_origins: Vec<String>,
+    /// How often each key or address may call each endpoint. Unlimited by default.
+    pub rate_limit: Option<RateLimit>,
+    /// Models loaded at a time; another one takes the place of the one that was idle longest. Unlimited by default.
+    pub max_models: Option<usize>,
+    /// Models that nobody has used for so long are unloaded. Never by default.
+    pub idle_unload: Option<Duration>,
+    /// Models that stay loaded, by name. They are loaded when the server starts.
+    pub pinned_models: Vec<String>,
     /// The sink of the models' metrics, from which `/stats` tells how long steps and requests take. None by default.
     pub recent: Option<Arc<RecentMetrics>>,
+    /// Options of requests that set none, over those that the model's authors recommend. None by default.
+    pub defaults: RequestDefaults,
+    /// The file of the default model, as `/props` shows it. None by default.
+    pub model_path: Option<String>,
+    /// Whether `/slots` shows what runs. It does by default.
+    pub shows_slots: bool,
+    /// Answers to greedy and seeded requests that are kept, to be sent again. 0 by default: none.
+    pub response_cache: usize,
+    /// How long they are kept. 5 minutes by default.
+    pub response_cache_age: Duration,
+    pub(crate) content_filter: Option<Arc<dyn ContentFilter>>,
+    pub(crate) keys: KeySources,
+    pub(crate) metrics: Metrics,
+    pub(crate) loading: LoadProgress,
+    pub(crate) log_level: Option<LogLevel>,
+}
+
+/// Sets the level of the log by its name.
+#[derive(Clone)]
+pub(crate) struct LogLevel(pub(crate) Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>);
+
+impl std::fmt::Debug for LogLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LogLevel")
+    }
+}
+
+/// A setter for each field, named as the field.
+macro_rules! setters {
+    ($($name:ident: $kind:ty,)*) => {
+        $(
+            #[doc = concat!("Sets [`ServerConfig::", stringify!($name), "`](field@ServerConfig::", stringify!($name), ").")]
+            #[must_use]
+            pub fn $name(self, $name: $kind) -> Self {
+                Self { $name, ..self }
+            }
+        )*
+    };
+}
+
+/// Options of requests that set none.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct RequestDefaults {
+    /// The temperature.
+    pub temperature: Option<f32>,
+    /// The seed.
+    pub seed: Option<u64>,
+    /// The most tokens to generate.
+    pub max_tokens: Option<usize>,
+}
+
+impl RequestDefaults {
+    pub(crate) fn apply(self, options: &mut GenerationOptions) {
+        let sampling = &mut options.sampling;
+        sampling.temperature = self.temperature.unwrap_or(sampling.temperature);
+        sampling.seed = self.seed.or(sampling.seed);
+        options.limits.max_new_tokens = self.max_tokens.unwrap_or(options.limits.max_new_tokens);
+    }
 }
 
 impl ServerConfig {
@@ -43,14 +130,47 @@ impl ServerConfig {
             max_preparing: std::thread::available_parallelism().map_or(1, usize::from),
             tool_form: None,
             grace: Duration::from_secs(30),
+            max_connections: 4096,
+            header_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            queue_timeout: None,
+            request_timeout: None,
+            cors_origins: Vec::new(),
+            rate_limit: None,
+            max_models: None,
+            idle_unload: None,
+            pinned_models: Vec::new(),
             recent: None,
+            defaults: RequestDefaults::default(),
+            model_path: None,
+            shows_slots: true,
+            response_cache: 0,
+            response_cache_age: Duration::from_secs(300),
+            content_filter: None,
+            keys: KeySources::default(),
+            metrics: Metrics::default(),
+            loading: LoadProgress::default(),
+            log_level: None,
         }
     }
 
-    /// Sets [`ServerConfig::max_body_bytes`](field@ServerConfig::max_body_bytes).
-    #[must_use]
-    pub fn max_body_bytes(self, max_body_bytes: usize) -> Self {
-        Self { max_body_bytes, ..self }
+    setters! {
+        max_body_bytes: usize,
+        grace: Duration,
+        max_connections: usize,
+        header_timeout: Duration,
+        body_timeout: Duration,
+        write_timeout: Duration,
+        queue_timeout: Option<Duration>,
+        request_timeout: Option<Duration>,
+        cors_origins: Vec<String>,
+        rate_limit: Option<RateLimit>,
+        max_models: Option<usize>,
+        idle_unload: Option<Duration>,
+        pinned_models: Vec<String>,
+        response_cache: usize,
+        response_cache_age: Duration,
     }
 
     /// Sets [`ServerConfig::tool_form`](field@ServerConfig::tool_form).
@@ -65,9 +185,48 @@ impl ServerConfig {
         Self { recent: Some(recent), ..self }
     }
 
-    /// Sets [`ServerConfig::grace`](field@ServerConfig::grace).
+    /// Adds a key that allows everything but administration. Once there is one, nobody may call without a key.
     #[must_use]
-    pub fn grace(self, grace: Duration) -> Self {
-        Self { grace, ..self }
+    pub fn api_key(mut self, key: impl Into<String>) -> Self {
+        self.keys.keys.push(key.into());
+        self
+    }
+
+    /// Adds a key that also allows administration.
+    #[must_use]
+    pub fn admin_key(mut self, key: impl Into<String>) -> Self {
+        self.keys.admin_keys.push(key.into());
+        self
+    }
+
+    /// Adds the keys of a file, which is read again when it changes.
+    #[must_use]
+    pub fn keys_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.keys.file = Some(path.into());
+        self
+    }
+
+    /// Sets what decides which texts are served.
+    #[must_use]
+    pub fn content_filter(self, filter: impl ContentFilter + 'static) -> Self {
+        Self { content_filter: Some(Arc::new(filter)), ..self }
+    }
+
+    /// Sets the metrics, whose [sinks](Metrics::sink) the models' specifications have.
+    #[must_use]
+    pub fn metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// Sets where the models' specifications report how far their loading is, for `/ready`.
+    #[must_use]
+    pub fn loading(self, loading: LoadProgress) -> Self {
+        Self { loading, ..self }
+    }
+
+    /// Sets what changes the level of the log, by a name such as `debug`. Its error says which names there are.
+    #[must_use]
+    pub fn log_level(self, set: impl Fn(&str) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self { log_level: Some(LogLevel(Arc::new(set))), ..self }
     }
 }

@@ -5,6 +5,8 @@
 
 mod envelope;
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -16,8 +18,11 @@ pub(crate) use envelope::Envelope;
 
 use crate::wire::FieldError;
 
-/// Seconds after which a client that was refused for load should come again.
-const RETRY_AFTER: &str = "1";
+/// Seconds after which a client that was refused for load should come again, where nothing better is known.
+const RETRY_AFTER: u64 = 1;
+
+/// Bytes that are read of an error's text that a library has written.
+const MAX_FOREIGN_MESSAGE: usize = 1 << 12;
 
 /// Why a server cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +35,20 @@ pub enum ServerError {
         address: String,
         /// The system's error.
         source: std::io::Error,
+    },
+    /// The file of keys cannot be used.
+    #[error("cannot use the keys of {}: {message}", path.display())]
+    Keys {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The terms of a content filter cannot be used.
+    #[error("cannot filter by these terms: {message}; use fewer")]
+    Filter {
+        /// What is wrong.
+        message: String,
     },
     /// The listener failed.
     #[error("serving failed: {0}")]
@@ -45,6 +64,8 @@ pub(crate) struct ApiError {
     /// The field that is wrong.
     param: Option<String>,
     code: Option<&'static str>,
+    /// When to come again, if it is known.
+    retry_after: Option<Duration>,
     /// Whether the body is not what the endpoint takes, as opposed to more than it takes.
     is_schema: bool,
 }
@@ -53,11 +74,18 @@ impl ApiError {
     /// A field of the body is wrong.
     pub(crate) fn invalid(param: &str, message: impl Into<String>) -> Self {
         let param = Some(param.to_owned()).filter(|param| !param.is_empty());
-        Self { status: StatusCode::BAD_REQUEST, message: message.into(), param, code: None, is_schema: true }
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            message: message.into(),
+            param,
+            code: None,
+            is_schema: true,
+            retry_after: None,
+        }
     }
 
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, code: None, is_schema: false }
+        Self { status, message: message.into(), param: None, code: None, is_schema: false, retry_after: None }
     }
 
     /// The engine ended a request without a result.
@@ -68,6 +96,38 @@ impl ApiError {
     pub(crate) fn draining() -> Self {
         let message = "the server is shutting down; retry later, or on another server";
         Self { code: Some("draining"), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
+    /// A key is missing or wrong.
+    pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
+        Self { code: Some("invalid_api_key"), ..Self::new(StatusCode::UNAUTHORIZED, message) }
+    }
+
+    /// The caller may not have this.
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self { code: Some("forbidden"), ..Self::new(StatusCode::FORBIDDEN, message) }
+    }
+
+    /// The caller has used up a limit of its own.
+    pub(crate) fn rate_limited(message: impl std::fmt::Display, wait: Duration) -> Self {
+        let seconds = seconds(wait);
+        let message = format!("{message}; retry in {seconds} s");
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, message);
+        Self { code: Some("rate_limit_exceeded"), ..error.retry_after(wait) }
+    }
+
+    /// Whether the same request may succeed later.
+    pub(crate) fn is_overload(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+
+    /// Says when to come again.
+    pub(crate) fn retry_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     pub(crate) fn unknown_model(name: &str) -> Self {
@@ -119,24 +179,57 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+            let wait = self.retry_after.map_or(RETRY_AFTER, seconds);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(self);
         response
     }
 }
 
+/// Whole seconds for `Retry-After`, rounded up and at least one.
+fn seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
 /// Writes the bodies of errors, in the form that the caller expects.
 pub(crate) async fn envelop(request: Request, next: Next) -> Response {
     let envelope = Envelope::of_path(request.uri().path());
+    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     let mut response = next.run(request).await;
-    match response.extensions_mut().remove::<ApiError>() {
-        Some(error) => {
-            let (mut parts, body) = Json(envelope.body(&error)).into_response().into_parts();
-            parts.status = envelope.status(&error);
-            parts.headers.extend(std::mem::take(response.headers_mut()));
-            Response::from_parts(parts, body)
-        }
-        None => response,
+    let error = match response.extensions_mut().remove::<ApiError>() {
+        Some(error) => error,
+        None => match foreign_error(&mut response).await {
+            Some(error) => error,
+            None => return response,
+        },
+    };
+    let (mut parts, body) = Json(envelope.body_of(&error, id)).into_response().into_parts();
+    parts.status = envelope.status(&error);
+    let headers = response.headers_mut();
+    // Those of the body that is replaced.
+    headers.remove(header::CONTENT_TYPE);
+    headers.remove(header::CONTENT_LENGTH);
+    parts.headers.extend(std::mem::take(headers));
+    let mut response = Response::from_parts(parts, body);
+    response.extensions_mut().insert(error);
+    response
+}
+
+/// The error of a response that a library has made, such as a rejected extractor: plain text, or nothing at all.
+async fn foreign_error(response: &mut Response) -> Option<ApiError> {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let is_text = kind.is_none_or(|kind| kind.starts_with("text/plain"));
+    if !(status.is_client_error() || status.is_server_error()) || !is_text {
+        return None;
     }
+    let body = std::mem::take(response.body_mut());
+    let text = axum::body::to_bytes(body, MAX_FOREIGN_MESSAGE).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let name = status.canonical_reason().unwrap_or("error");
+    Some(ApiError::new(status, if text.is_empty() { name } else { &text }))
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sm_runtime::{ModelState, Models};
+use sm_runtime::{ModelInfo, ModelState, Models};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
@@ -68,9 +68,9 @@ impl Expiries {
     async fn unload_at(self, expires: Instant, name: String, number: u64) {
         tokio::time::sleep_until(expires.into()).await;
         while self.is_latest(&name, number) {
-            if self.is_idle(&name) {
+            if self.unload(&name).await {
                 self.lock().remove(&name);
-                return self.unload(&name).await;
+                return;
             }
             tokio::time::sleep(POLL).await;
         }
@@ -80,25 +80,25 @@ impl Expiries {
         self.lock().get(name).is_some_and(|wish| wish.number == number)
     }
 
-    fn is_idle(&self, name: &str) -> bool {
-        let model = self.models.list().into_iter().find(|model| model.name == name);
-        model.is_none_or(|model| model.n_uses == 0)
-    }
-
-    async fn unload(&self, name: &str) {
-        let state = self.models.list().into_iter().find(|model| model.name == name).map(|model| model.state);
-        if state != Some(ModelState::Ready) {
-            return;
+    /// Unloads a model, unless somebody uses it; whether it is unloaded.
+    async fn unload(&self, name: &str) -> bool {
+        let is_named = |model: &ModelInfo| model.name == name;
+        let model = self.models.list().into_iter().find(is_named);
+        if model.is_none_or(|model| model.state == ModelState::Unloaded) {
+            return true;
         }
         let (models, name) = (self.models.clone(), name.to_owned());
-        let unloaded = tokio::task::spawn_blocking(move || {
-            // Whoever has come in the meantime may finish.
-            models.unload(&name, Duration::from_secs(600)).map(|()| name)
+        let unloading = tokio::task::spawn_blocking(move || match models.unload_idle(&name) {
+            Ok(is_unloaded) => {
+                if is_unloaded {
+                    tracing::info!(model = name, "unloaded: a client said how long it wants it");
+                }
+                is_unloaded
+            }
+            // It is gone.
+            Err(_) => true,
         });
-        match unloaded.await {
-            Ok(Ok(name)) => tracing::info!(model = name, "model unloaded"),
-            Ok(Err(error)) => tracing::warn!(%error, "cannot unload a model"),
-            Err(_) => {}
-        }
+        // It fails only if the engine's end panics, which is logged.
+        unloading.await.unwrap_or(true)
     }
 }

@@ -1,13 +1,21 @@
 //! From a request to a stream of its events.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures_core::Stream;
-use sm_runtime::{Completion, ModelHandle, Prompt, Request, TokenEvent, TokenStream};
+use sm_runtime::{
+    Completion, Engine, FinishReason, ModelHandle, Prompt, Request, RequestHandle, RequestStatus, TokenEvent,
+    TokenStream,
+};
+use tokio::time::Sleep;
 
 use crate::app::App;
+use crate::call::Meter;
 use crate::chat::AnswerStart;
 use crate::error::ApiError;
 
@@ -18,6 +26,11 @@ pub(crate) struct Generation {
     /// Where the answers to messages start.
     pub(crate) start: AnswerStart,
     events: TokenStream,
+    meter: Meter,
+    /// When it must have left the queue.
+    queue_deadline: Option<Pin<Box<Sleep>>>,
+    /// How long it may take.
+    limit_ms: Option<u64>,
 }
 
 impl Generation {
@@ -38,13 +51,26 @@ impl Generation {
         model: ModelHandle,
         prepare: impl FnOnce(&ModelHandle) -> Result<(Request, T), ApiError> + Send + 'static,
     ) -> Result<(Self, T), ApiError> {
-        blocking(app, move || {
-            let (request, prepared) = prepare(&model)?;
+        let meter = Meter::begin()?;
+        let engine = Engine::clone(&model);
+        let request_timeout = app.config().request_timeout;
+        let starting = blocking(app, move || {
+            let (mut request, prepared) = prepare(&model)?;
+            meter.apply(&mut request);
+            limit_time(&mut request, request_timeout);
+            let limit_ms = request.options.limits.max_time_ms;
             let start = answer_start(&model, &request.prompt);
             let events = model.stream(request)?;
-            Ok((Self { model, start, events }, prepared))
-        })
-        .await
+            Ok((Self { model, start, events, meter, queue_deadline: None, limit_ms }, prepared))
+        });
+        let (mut started, prepared) = starting.await.map_err(|error| match error.is_overload() {
+            true => error.retry_after(app.load().retry_after(&engine.stats())),
+            false => error,
+        })?;
+        tracing::debug!(request = started.events.id().0, "queued");
+        let queue_timeout = app.config().queue_timeout;
+        started.queue_deadline = queue_timeout.map(|limit| Box::pin(tokio::time::sleep(limit)));
+        Ok((started, prepared))
     }
 
     /// Waits for the end.
@@ -52,10 +78,20 @@ impl Generation {
     /// # Errors
     /// If the request fails.
     pub(crate) async fn finish(mut self) -> Result<Vec<Completion>, ApiError> {
-        while let Some(event) = self.events.next().await {
+        while let Some(event) = poll_fn(|context| self.poll_event(context)).await {
             event?;
         }
-        Ok(self.events.finish()?)
+        let limit_ms = self.limit_ms;
+        let mut completions = self.completions()?;
+        // The text of a stream has arrived; here, nobody would see that it was cut.
+        match (limit_ms, completions.iter().position(|choice| choice.finish_reason == FinishReason::Timeout))
+        {
+            (Some(limit_ms), Some(choice)) => {
+                let partial = Box::new(completions.swap_remove(choice));
+                Err(sm_runtime::Error::Timeout { limit_ms, partial }.into())
+            }
+            _ => Ok(completions),
+        }
     }
 
     /// Tokens of the prompt; `None` in a session, whose context counts too.
@@ -68,16 +104,47 @@ impl Generation {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<TokenEvent, ApiError>>> {
-        Poll::Ready(ready!(self.events.poll_next(context)).map(|event| event.map_err(ApiError::from)))
+        let event = match self.events.poll_next(context) {
+            Poll::Ready(event) => event,
+            Poll::Pending => return self.poll_queue_deadline(context).map(|error| Some(Err(error))),
+        };
+        self.queue_deadline = None;
+        if let Some(Ok(event)) = &event {
+            self.meter.event(event);
+        }
+        Poll::Ready(event.map(|event| event.map_err(ApiError::from)))
+    }
+
+    /// The error of a request that waits for too long.
+    fn poll_queue_deadline(&mut self, context: &mut Context<'_>) -> Poll<ApiError> {
+        let Some(deadline) = &mut self.queue_deadline else { return Poll::Pending };
+        ready!(deadline.as_mut().poll(context));
+        self.queue_deadline = None;
+        if self.events.status() != RequestStatus::Queued {
+            return Poll::Pending;
+        }
+        self.events.cancel();
+        let message = "the request waited for its turn for longer than --queue-timeout allows; retry later";
+        Poll::Ready(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message))
     }
 
     /// The completions of a request whose events are over.
     ///
     /// # Errors
     /// If the request failed.
-    pub(crate) fn completions(self) -> Result<Vec<Completion>, ApiError> {
-        Ok(self.events.finish()?)
+    pub(crate) fn completions(mut self) -> Result<Vec<Completion>, ApiError> {
+        let completions = self.events.finish()?;
+        self.meter.finish(&completions);
+        Ok(completions)
     }
+}
+
+/// Applies the server's time limit to a request that has none, or a later one.
+fn limit_time(request: &mut Request, limit: Option<Duration>) {
+    let Some(limit) = limit else { return };
+    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let own = &mut request.options.limits.max_time_ms;
+    *own = Some(own.map_or(limit, |own| own.min(limit)));
 }
 
 /// Where the answer to a prompt starts. Only messages are answered; all else is continued.
@@ -97,7 +164,38 @@ pub(crate) async fn complete(
     model: ModelHandle,
     request: Request,
 ) -> Result<Vec<Completion>, ApiError> {
-    Ok(blocking(app, move || Ok(model.submit(request)?)).await?.await?)
+    Generation::start(app, model, request).await?.finish().await
+}
+
+/// The first completion of each request. As many are in the engine as it runs at a time, so that those of a long list leave its
+/// queue to others.
+///
+/// # Errors
+/// That of the first request that fails.
+pub(crate) async fn complete_all(
+    app: &App,
+    model: &ModelHandle,
+    requests: Vec<Request>,
+) -> Result<Vec<Completion>, ApiError> {
+    let mut meter = Meter::begin()?;
+    let n_parallel = model.stats().max_running.unwrap_or(8).max(1);
+    let mut running = VecDeque::<RequestHandle>::with_capacity(n_parallel);
+    let mut done = Vec::with_capacity(requests.len());
+    for mut request in requests {
+        meter.apply(&mut request);
+        if running.len() == n_parallel
+            && let Some(first) = running.pop_front()
+        {
+            done.extend(first.await?.into_iter().next());
+        }
+        let model = model.clone();
+        running.push_back(blocking(app, move || Ok(model.submit(request)?)).await?);
+    }
+    for handle in running {
+        done.extend(handle.await?.into_iter().next());
+    }
+    done.iter().for_each(|completion| meter.finish(std::slice::from_ref(completion)));
+    Ok(done)
 }
 
 /// Runs something that takes a while, such as tokenizing a prompt, on a thread that may block. Few do so at a time.

@@ -24,24 +24,41 @@
 //! | `/api/chat`, `/api/generate`, `/api/tags`, … | Ollama's API |
 //! | `GET /health` | 200 while the process is alive and not draining |
 //! | `GET /ready` | 200 when the default model is loaded; until then 503 |
+//! | `GET /metrics` | everything that is measured, in Prometheus' text format |
+//! | `/admin/…` | loads and unloads models, drains, resets the cache, changes settings; for administrators' keys |
 //!
 //! A request takes three hops. Its handler reads the body and hands it to a blocking thread, which renders the template and
 //! tokenizes, so that neither the async threads nor the engine's wait for a long prompt. The engine's thread then streams
 //! events, which the handler turns into chunks. A client that goes away drops the stream, which cancels the request at the
 //! next step, wherever it is.
 
+mod admin;
 mod answering;
 mod anthropic;
 mod app;
+mod call;
 pub mod chat;
 mod config;
+mod connections;
 mod documents;
 mod error;
 mod expiry;
+mod filter;
 mod generation;
 mod health;
+mod keeper;
+mod keys;
+#[cfg(feature = "kv-events")]
+mod kv_events;
+mod llamacpp;
+mod load;
+mod loading;
+mod metrics;
+mod metrics_endpoint;
+mod middleware;
 mod ollama;
 mod openai;
+mod response_cache;
 mod response_store;
 mod responses;
 mod router;
@@ -49,6 +66,12 @@ mod server;
 mod text;
 pub mod wire;
 
-pub use config::ServerConfig;
+pub use config::{RequestDefaults, ServerConfig};
 pub use error::ServerError;
-pub use server::Server;
+pub use filter::{ContentFilter, TermFilter};
+pub use keys::{NewKey, RateLimit};
+#[cfg(feature = "kv-events")]
+pub use kv_events::{KvEvents, KvEventsConfig};
+pub use loading::LoadProgress;
+pub use metrics::{Metrics, MetricsCompat};
+pub use server::{Reload, Server};

@@ -1,21 +1,43 @@
 //! Listening, serving, and stopping without cutting answers off.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+#[cfg(unix)]
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use sm_runtime::Models;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::app::App;
-use crate::router::router;
+use crate::connections::{ConnectionLimits, Listener, serve};
+use crate::router::{metrics_router, router};
 use crate::{ServerConfig, ServerError};
+
+/// How often a file of keys is looked at.
+const KEYS_PERIOD: Duration = Duration::from_secs(2);
+
+/// How long connections have, after the last answer has been made, to read it.
+const LAST_READS: Duration = Duration::from_secs(5);
 
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
     app: App,
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
+    metrics_listener: Option<Listener>,
+    reload: Arc<Notify>,
+}
+
+/// Asks a running server to read its file of keys again, as it does by itself within seconds of a change.
+#[derive(Clone, Debug)]
+pub struct Reload(Arc<Notify>);
+
+impl Reload {
+    /// Asks.
+    pub fn now(&self) {
+        self.0.notify_one();
+    }
 }
 
 impl Server {
@@ -23,30 +45,67 @@ impl Server {
     /// model by [`Server::run`].
     ///
     /// # Errors
-    /// [`ServerError::Bind`].
+    /// [`ServerError::Bind`], [`ServerError::Keys`].
     pub async fn bind(address: &str, models: Models, config: ServerConfig) -> Result<Self, ServerError> {
-        let failed = |source| ServerError::Bind { address: address.to_owned(), source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { app: App::new(models, config), listener, address })
+        let app = App::new(models, config)?;
+        Ok(Self::new(app, listen(address).await?))
     }
 
-    /// Where it listens.
+    /// Listens on a unix socket. The file of one at which nobody listens any more is replaced.
+    ///
+    /// # Errors
+    /// [`ServerError::Bind`], [`ServerError::Keys`].
+    #[cfg(unix)]
+    pub fn bind_unix(path: &Path, models: Models, config: ServerConfig) -> Result<Self, ServerError> {
+        let app = App::new(models, config)?;
+        let failed = |source| ServerError::Bind { address: path.display().to_string(), source };
+        Ok(Self::new(app, Listener::unix(path).map_err(failed)?))
+    }
+
+    fn new(app: App, listener: Listener) -> Self {
+        Self { app, listener, metrics_listener: None, reload: Arc::default() }
+    }
+
+    /// Also listens on a second address, which serves `/metrics` and needs no key.
+    ///
+    /// # Errors
+    /// [`ServerError::Bind`].
+    pub async fn metrics_on(self, address: &str) -> Result<Self, ServerError> {
+        Ok(Self { metrics_listener: Some(listen(address).await?), ..self })
+    }
+
+    /// Where it listens; `0.0.0.0:0` if that is a unix socket.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listener.address().unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into())
     }
 
-    /// Loads the default model, and serves until `stop` is ready. Then new requests are refused with 503, and running ones
-    /// have [`ServerConfig::grace`](field@ServerConfig::grace) to finish; those that do not are cancelled and told so.
+    /// Where it serves metrics, if that is another address.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_listener.as_ref().and_then(Listener::address)
+    }
+
+    /// What asks it to read its keys again.
+    pub fn reload(&self) -> Reload {
+        Reload(Arc::clone(&self.reload))
+    }
+
+    /// Loads the default model and the pinned ones, and serves until `stop` is ready. Then new requests are refused with 503, and
+    /// running ones have [`ServerConfig::grace`](field@ServerConfig::grace) to finish; those that do not are cancelled and told so.
     ///
     /// # Errors
     /// [`ServerError::Serve`].
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
-        let Self { app, listener, .. } = self;
-        load_default_model(app.clone());
-        let (stopped, engines_end) = oneshot::channel();
+        let Self { app, listener, metrics_listener, reload } = self;
+        load_first_models(&app);
+        let config = app.config();
+        let limits = ConnectionLimits {
+            max_connections: config.max_connections,
+            header_timeout: config.header_timeout,
+            write_timeout: config.write_timeout,
+        };
+        let (stopped, engines_end) = oneshot::channel::<()>();
         let draining = app.clone();
-        let serving = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
+        let stop = async move {
             stop.await;
             draining.drain();
             let models = draining.models().clone();
@@ -56,26 +115,87 @@ impl Server {
                 // Nobody waits if serving has failed.
                 let _ = stopped.send(());
             });
-        });
-        serving.await.map_err(ServerError::Serve)?;
+        };
+        let last = async move {
+            // The sender is dropped only if ending the engines has panicked: then there is nothing to wait for.
+            let _ = engines_end.await;
+            tokio::time::sleep(LAST_READS).await;
+        };
+        let metrics = async {
+            match metrics_listener {
+                Some(listener) => {
+                    let never = std::future::pending;
+                    serve(listener, metrics_router(app.clone()), limits, never(), never()).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = serve(listener, router(app.clone()), limits, stop, last) => {}
+            () = metrics => {}
+            () = app.keeper().run() => {}
+            () = watch_keys(&app, &reload) => {}
+        }
         // The last answers have gone out; their engines may still be ending.
-        let _ = engines_end.await;
-        Ok(())
+        let models = app.models().clone();
+        let ended = tokio::task::spawn_blocking(move || models.shut_down(Duration::ZERO));
+        ended.await.map_err(|error| ServerError::Serve(std::io::Error::other(error)))
     }
 }
 
-/// Loads the default model in the background, so that `/ready` can tell of it and the first request does not wait. If that fails,
-/// requests get the error.
-fn load_default_model(app: App) {
-    tokio::spawn(async move {
-        let name = app.config().default_model.clone();
-        let loaded = match app.models().acquire(&name) {
-            Ok(loading) => loading.await,
-            Err(error) => Err(error),
+async fn listen(address: &str) -> Result<Listener, ServerError> {
+    let failed = |source| ServerError::Bind { address: address.to_owned(), source };
+    Listener::tcp(address).await.map_err(failed)
+}
+
+/// Loads the default model and the pinned ones in the background, so that `/ready` can tell of it and the first request does not
+/// wait. If that fails, requests get the error.
+fn load_first_models(app: &App) {
+    let config = app.config();
+    let pinned = config.pinned_models.iter().filter(|name| **name != config.default_model);
+    for name in std::iter::once(&config.default_model).chain(pinned).cloned() {
+        let app = app.clone();
+        tokio::spawn(async move {
+            let loaded = match app.models().acquire(&name) {
+                Ok(loading) => loading.await,
+                Err(error) => Err(error),
+            };
+            match &loaded {
+                Ok(_) => tracing::info!(model = name, "model loaded"),
+                Err(error) => tracing::error!(model = name, %error, "cannot load the model"),
+            }
+            if name == app.config().default_model {
+                app.set_first_load(loaded.map(drop).map_err(|error| error.to_string()));
+            }
+        });
+    }
+}
+
+/// Reads the file of keys again when it has changed or somebody asks.
+async fn watch_keys(app: &App, reload: &Notify) {
+    if !app.keys().have_file() {
+        std::future::pending::<()>().await;
+    }
+    let mut ticks = tokio::time::interval(KEYS_PERIOD);
+    loop {
+        let is_asked = tokio::select! {
+            _ = ticks.tick() => false,
+            () = reload.notified() => true,
         };
-        match loaded {
-            Ok(_) => tracing::info!(model = name, "model loaded"),
-            Err(error) => tracing::error!(model = name, %error, "cannot load the model"),
+        let reading = app.clone();
+        let read = tokio::task::spawn_blocking(move || match is_asked || reading.keys().has_file_changed() {
+            true => reading.keys().reload().map(|()| true),
+            false => Ok(false),
+        });
+        match read.await {
+            Ok(Ok(true)) => {
+                // A key may no longer have the model that has answered it.
+                app.response_cache().clear();
+                tracing::info!("the keys were read again");
+            }
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the keys stay as they were"),
+            Err(error) => tracing::error!(%error, "reading the keys panicked"),
         }
-    });
+    }
 }

@@ -3,6 +3,7 @@
 pub mod anthropic;
 pub mod documents;
 pub mod fields;
+pub mod llamacpp;
 pub mod ollama;
 pub mod openai;
 pub mod options;

@@ -14,7 +14,7 @@ const fn rule(name: &'static str, may_use: &'static [&'static str]) -> Rule {
     Rule { name, may_use, may_name_backend: false }
 }
 
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 13] = [
     rule("sm-tensor", &[]),
     rule("sm-demo-model", &[]),
     rule("sm-kernels", &["sm-tensor", "rayon", "wgpu"]),
@@ -34,8 +34,9 @@ const RULES: [Rule; 12] = [
         ],
         may_name_backend: true,
     },
+    rule("sm-hub", &[]),
     rule("sm-server", &["sm-runtime", "tokio"]),
-    rule("sm-cli", &["sm-runtime", "sm-server", "tokio"]),
+    rule("sm-cli", &["sm-runtime", "sm-hub", "sm-server", "tokio"]),
     rule("quantize", &["sm-tensor"]),
     rule("scheduler", &["sm-cache", "sm-batching"]),
     rule("chat", &["sm-runtime"]),

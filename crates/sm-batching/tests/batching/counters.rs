@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sm_batching::{BatchMemory, BatchingConfig, BatchingStrategy, Priority, PromptLogits, Wanted};
+use sm_batching::{BatchMemory, BatchingConfig, BatchingStrategy, Priority, PromptOutputs, Wanted};
 
 use crate::world::{World, limits, tokens};
 
@@ -43,7 +43,7 @@ fn a_request_whose_id_is_taken_is_refused() {
 fn a_request_says_what_it_wants_of_the_rows_to_sample_from() {
     let mut world = World::new(config(), limits(), 100);
     let mut request = World::request(tokens(0..3), 1);
-    request.prompt_logits = PromptLogits::All;
+    request.prompt_outputs = PromptOutputs::All;
     request.wanted = Wanted::ArgMax;
     world.submit(request, 1).unwrap();
     let step = world.scheduler.schedule(0, &mut world.cache).unwrap();
@@ -51,6 +51,29 @@ fn a_request_says_what_it_wants_of_the_rows_to_sample_from() {
     assert_eq!(outputs, [(0, Wanted::Logits), (1, Wanted::Logits), (2, Wanted::ArgMax)]);
     world.scheduler.abandon(&mut world.cache);
     world.finish();
+}
+
+#[test]
+fn hidden_states_are_wanted_of_all_positions_or_of_the_last_and_of_nothing_else() {
+    for (prompt_outputs, rows) in [(PromptOutputs::Hidden, 0..3), (PromptOutputs::LastHidden, 2..3)] {
+        let mut world = World::new(config(), limits(), 100);
+        let mut request = World::request(tokens(0..3), 0);
+        request.prompt_outputs = prompt_outputs;
+        world.submit(request, 1).unwrap();
+        let step = world.scheduler.schedule(0, &mut world.cache).unwrap();
+        let outputs: Vec<_> = step.batch().outputs.iter().map(|output| (output.row, output.wanted)).collect();
+        assert_eq!(outputs, rows.map(|row| (row, Wanted::Hidden)).collect::<Vec<_>>());
+        assert_eq!((step.parts()[0].n_sampled, step.parts()[0].n_results()), (0, 0));
+        world.scheduler.abandon(&mut world.cache);
+        world.finish();
+        let mut request = World::request(tokens(0..3), 1);
+        request.prompt_outputs = prompt_outputs;
+        let error = world.submit(request, 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "hidden states are wanted of the prompt, so nothing is generated; ask for 0 tokens of 1 choice"
+        );
+    }
 }
 
 #[test]

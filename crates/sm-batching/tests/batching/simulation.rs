@@ -1,7 +1,7 @@
 //! Random requests, arrivals, cancellations, drafts, failures and settings: every request gets the tokens of its lone run.
 
 use sm_batching::{
-    BatchMemory, BatchingConfig, BatchingStats, BatchingStrategy, Priority, PromptLogits, QueueOrder,
+    BatchMemory, BatchingConfig, BatchingStats, BatchingStrategy, Priority, PromptOutputs, QueueOrder,
     SequenceId, StepLimits,
 };
 use sm_cache::{Namespace, SessionId, SessionMode, TurnRequest};
@@ -84,7 +84,10 @@ fn submit(world: &mut World, random: &mut Random) {
     request.n_choices = random.pick(&[1, 1, 1, 2, 4]);
     request.deadline_us = random.one_in(8).then(|| world.now_us + random.below(60_000));
     if random.one_in(5) {
-        request.prompt_logits = PromptLogits::All;
+        request.prompt_outputs = PromptOutputs::All;
+    } else if random.one_in(8) {
+        request.prompt_outputs = random.pick(&[PromptOutputs::Hidden, PromptOutputs::LastHidden]);
+        (request.max_new_tokens, request.n_choices) = (0, 1);
     }
     if random.one_in(4) {
         let session = SessionId::new(random.pick(&["a", "b", "c"])).unwrap();

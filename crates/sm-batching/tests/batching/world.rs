@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sm_batching::{
-    BatchingConfig, BatchingError, EndReason, Ended, PromptLogits, Request, RequestId, Results, Scheduler,
+    BatchingConfig, BatchingError, EndReason, Ended, PromptOutputs, Request, RequestId, Results, Scheduler,
     SequenceId, StepLimits, StepPart, Verdict,
 };
 use sm_cache::{KvCache, KvCacheConfig, KvShape, Namespace, PagePool, TurnEnd};
@@ -101,16 +101,22 @@ impl World {
     pub(crate) fn submit(&mut self, mut request: Request, seed: u64) -> Result<RequestId, BatchingError> {
         let id = RequestId(self.n_requests);
         request.id = id;
-        let n_scored = match request.prompt_logits {
-            PromptLogits::All => request.prompt.len().saturating_sub(1),
-            PromptLogits::Last => 0,
+        let n_scored = match request.prompt_outputs {
+            PromptOutputs::All => request.prompt.len().saturating_sub(1),
+            PromptOutputs::Hidden => request.prompt.len(),
+            PromptOutputs::Last | PromptOutputs::LastHidden => 0,
         };
+        let mut scored = vec![false; n_scored];
+        if request.prompt_outputs == PromptOutputs::LastHidden {
+            scored = vec![true; request.prompt.len()];
+            scored[request.prompt.len() - 1] = false;
+        }
         let known = Known {
             model: self.memory.model(),
             prompt: request.prompt.clone(),
             max_new_tokens: request.max_new_tokens,
             seed,
-            scored: vec![false; n_scored],
+            scored,
             n_open: request.n_choices,
         };
         match self.scheduler.submit(request, self.now_us, &self.cache) {

@@ -5,6 +5,7 @@
 use sm_tensor::TokenId;
 
 use super::KvCache;
+use crate::event::CacheEvent;
 use crate::lease::KvHandle;
 use crate::page_key::PageKey;
 
@@ -80,6 +81,12 @@ impl KvCache {
             let tokens = &token_ids[index * page_len..][..page_len];
             end = self.index.insert(pages[index], lease.namespace, end, tokens);
             lease.n_published += 1;
+            if !self.observers.is_empty()
+                && self.index.duplicate(pages[index]).is_none()
+                && let Some(stored) = self.index.get(pages[index])
+            {
+                self.observers.on_event(&CacheEvent::Stored(stored));
+            }
         }
     }
 

@@ -135,10 +135,15 @@ impl KvCache {
 
     /// Removes a page from the index. Its snapshot moves to a duplicate or, without one, is lost.
     pub(super) fn unindex(&mut self, page: PageId) {
-        match self.states.snapshot(page).and_then(|_| self.index.duplicate(page)) {
+        let duplicate = self.index.duplicate(page);
+        match duplicate.filter(|_| self.states.snapshot(page).is_some()) {
             Some(duplicate) => self.states.move_snapshot(page, duplicate),
             None => self.states.detach(page),
         }
+        let removed = self.index.end_of(page).filter(|_| duplicate.is_none());
         self.index.remove(page);
+        if let Some(end) = removed {
+            self.observers.on_event(&CacheEvent::Removed { key: end.key });
+        }
     }
 }

@@ -43,6 +43,7 @@ impl CacheObserver for Recorder {
                 };
                 format!("{victim} for {reason}: {} pages", freed_bytes / PAGE_BYTES)
             }
+            CacheEvent::Stored(_) | CacheEvent::Removed { .. } => return,
             _ => unreachable!("{event:?}"),
         };
         self.0.lock().unwrap().push(line);

@@ -3,6 +3,7 @@
 
 mod acceptance;
 mod disk;
+mod findable;
 mod limits;
 mod reference;
 mod simulation;

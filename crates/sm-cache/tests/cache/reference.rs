@@ -11,7 +11,7 @@ use states::{RefStates, StepStates};
 mod states;
 
 /// A full page's namespace and all tokens up to its end.
-type Content = (String, Vec<TokenId>);
+pub(crate) type Content = (String, Vec<TokenId>);
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RefLease {
@@ -102,6 +102,11 @@ impl Reference {
 
     pub(crate) fn content_of(&self, page: u32) -> Option<&Content> {
         self.indexed.iter().find(|(_, pages)| pages.contains(&page)).map(|(content, _)| content)
+    }
+
+    /// What other requests can find.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = &Content> {
+        self.indexed.keys()
     }
 
     fn unindex(&mut self, page: u32) {

@@ -8,7 +8,8 @@ use sm_cache::{
 use sm_tensor::{PageId, TokenId};
 
 use crate::disk::Disk;
-use crate::reference::Reference;
+use crate::findable::Findable;
+use crate::reference::{Content, Reference};
 use crate::world::{Memory, PAGE_BYTES, PAGE_LEN, STATE_BYTES, namespace, state_after, stateful_pool};
 
 const N_PAGES: usize = 12;
@@ -33,6 +34,7 @@ struct Simulation {
     next_id: usize,
     n_slots: usize,
     disk: Disk,
+    findable: Findable,
 }
 
 /// The rows of a sequence in a step.
@@ -67,6 +69,7 @@ impl Simulation {
         let mut cache = KvCache::new(config.clone(), stateful_pool(N_PAGES, n_slots)).unwrap();
         Self {
             disk: Disk::watching(&mut cache),
+            findable: Findable::watching(&mut cache),
             cache,
             reference: Reference::new(config.clone(), N_PAGES, n_slots),
             memory: Memory::new(N_PAGES, n_slots),
@@ -429,6 +432,9 @@ impl Simulation {
             assert_eq!(self.cache.page_keys(&namespace(salt), prefix).last(), Some(page.key));
             self.memory.verify_page(page.page, salt, prefix);
         }
+        let contents = self.reference.contents();
+        let key = |(salt, tokens): &Content| self.cache.page_keys(&namespace(salt), tokens).last().unwrap();
+        assert_eq!(self.findable.keys(), contents.map(key).collect());
         for name in ["a", "b", "c", "d"] {
             let token_ids = self.cache.session_token_ids(&SessionId::new(name).unwrap()).ok();
             assert_eq!(token_ids, self.reference.log(name));

@@ -3,7 +3,7 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sm_runtime::{
     ByteSize, Engine, EngineConfig, ExecutorOptions, KvCacheConfig, LoadOptions, ModelRef, ModelSpec, Preset,
-    Threads,
+    Progress, Threads,
 };
 
 use super::kv_disk::KvDiskArgs;
@@ -67,6 +67,17 @@ pub(crate) struct EngineArgs {
     speculation: SpeculationArgs,
 }
 
+/// How many requests an engine serves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Served {
+    /// Sequences that run at a time.
+    pub(crate) n_sequences: usize,
+    /// Requests that wait.
+    pub(crate) max_queued: usize,
+    /// Rows of a step, if it was given.
+    pub(crate) max_step_tokens: Option<usize>,
+}
+
 fn preset() -> impl TypedValueParser<Value = Preset> {
     PossibleValuesParser::new(Preset::ALL.map(Preset::name)).try_map(|name| name.parse::<Preset>())
 }
@@ -108,23 +119,31 @@ impl EngineArgs {
         Ok(config)
     }
 
-    /// The model and any draft model, to be loaded into an engine for `n_sequences` concurrent sequences and `max_queued`
-    /// that wait.
+    /// A model and any draft model, to be loaded into an engine that shares these options with others. `progress` is told how far
+    /// loading is.
     ///
     /// # Errors
     /// If options contradict each other.
     pub(crate) fn spec(
         &self,
-        n_sequences: usize,
-        max_queued: usize,
+        model: ModelRef,
+        served: Served,
         console: &Console,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<ModelSpec, Failure> {
-        let mut config = self.config(n_sequences)?;
-        config.batching = config.batching.max_queued_requests(max_queued);
+        let mut config = self.config(served.n_sequences)?;
+        config.batching = config.batching.max_queued_requests(served.max_queued);
+        if let Some(max_step_tokens) = served.max_step_tokens {
+            config.batching = config.batching.max_step_tokens(max_step_tokens);
+        }
         if self.preset.is_some() {
             console.note(format_args!("{config}"));
         }
-        let spec = ModelSpec::new(self.load.model.model()).config(config).progress(load_progress(console));
+        let bar = load_progress(console);
+        let spec = ModelSpec::new(model).config(config).progress(move |done| {
+            bar(done);
+            progress(done);
+        });
         Ok(match &self.speculation.draft {
             Some(draft) => spec.draft(ModelRef::named(draft)),
             None => spec,

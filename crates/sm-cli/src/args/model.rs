@@ -1,6 +1,6 @@
 //! Options for loading a model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sm_runtime::{
@@ -79,14 +79,24 @@ impl ModelArgs {
         ExecutorOptions::new().kv_dtype(self.kv_type.into())
     }
 
+    /// Quantizes the weights, unless a type was given.
+    pub(crate) fn quantize(&mut self, quant: DType) {
+        self.quant.get_or_insert(quant);
+    }
+
     /// The model.
     pub(crate) fn model(&self) -> ModelRef {
         ModelRef::named(&self.model)
     }
 
+    /// Its path, as given.
+    pub(crate) fn path(&self) -> &Path {
+        &self.model
+    }
+
     /// The last component of its path.
     pub(crate) fn name(&self) -> String {
-        self.model.file_name().unwrap_or(self.model.as_os_str()).to_string_lossy().into_owned()
+        name(&self.model)
     }
 
     /// Loads the model, with a progress bar.
@@ -104,6 +114,11 @@ impl ModelArgs {
         note_changes(&model, console);
         Ok(model)
     }
+}
+
+/// The last component of a model's path.
+pub(crate) fn name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// Notes what was changed or left out to load the model, and which matrices could not be quantized as requested.

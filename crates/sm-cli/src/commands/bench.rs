@@ -3,6 +3,7 @@
 mod case;
 mod profile;
 mod report;
+mod serve;
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -18,12 +19,15 @@ use report::{Format, Measurement, Reporter};
 
 /// Measure tokens per second
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   sm bench -m model.gguf
   sm bench -m model.gguf -p 512,2048 -n 64 -d 0,1024 -t 1,2 -o jsonl
   sm bench -m model.gguf -p 0 -n 64 -b 1,4,8
   sm bench -m model.gguf --profile
+  sm bench serve --port 8000
 
 Tests have the names of llama-bench: pp512 processes a prompt of 512 tokens, tg128 generates 128 tokens
 one at a time, @d1024 starts at depth 1024, @b8 runs 8 sequences at once and counts the tokens of all.
@@ -31,8 +35,11 @@ Tokens are random and not sampled. One repetition of each test is a warm-up and 
 
 --profile runs each test once more and shows, for each operation of a step, the time, the memory bandwidth,
 the arithmetic throughput, and the fraction of the limit: the least time that the same threads need to read
-the same bytes or to compute the same products, whichever is longer.")]
+the same bytes or to compute the same products, whichever is longer."
+)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Prompt lengths; 0 skips the test
     #[arg(short = 'p', long, value_name = "N,…", value_delimiter = ',', default_value = "512")]
     prompt: Vec<usize>,
@@ -61,11 +68,21 @@ pub(crate) struct Args {
     model: ModelArgs,
 }
 
+/// What else can be measured.
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    #[allow(missing_docs, reason = "the help is that of the Args")]
+    Serve(Box<serve::Args>),
+}
+
 /// Runs every test with every number of threads.
 ///
 /// # Errors
 /// If the model cannot be loaded, a test does not fit into its context, or a step fails.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
+    if let Some(What::Serve(args)) = &args.what {
+        return serve::run(args, console);
+    }
     let depths = &args.depth;
     let sequences: Vec<usize> = args.sequences.iter().map(|n| n.get()).collect();
     let grid = Grid { prompt: &args.prompt, generate: &args.n_tokens, depths, sequences: &sequences };

@@ -1,124 +1,174 @@
 //! `sm serve`: answers requests over HTTP.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+mod args;
+mod stop;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sm_runtime::{ByteSize, Models, RecentMetrics};
-use sm_server::{Server, ServerConfig};
+use sm_runtime::{DType, ModelRef, Models};
+use sm_server::{LoadProgress, Metrics, Server, ServerConfig, TermFilter};
 use tokio::runtime;
 
-use crate::args::EngineArgs;
+pub(crate) use args::Args;
+
+use crate::args::Served;
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::{config_file, log};
 
 /// Threads that read requests and write answers; the model has its own.
 const IO_THREADS: usize = 2;
-
-/// Serve a model over HTTP, for OpenAI's clients
-#[derive(Debug, clap::Args)]
-#[command(
-    alias = "server",
-    after_help = "\
-Examples:
-  sm serve
-  sm serve -m model.gguf --port 8080 --alias gpt-4o --parallel 16
-
-  curl http://127.0.0.1:8000/v1/chat/completions \\
-    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"What is 17 + 25?\"}]}'
-
-It stops on Ctrl-C or SIGTERM: new requests are refused, and running ones have --grace seconds to finish.
-Endpoints: /v1/chat/completions, /v1/completions, /v1/models, /health, /ready."
-)]
-pub(crate) struct Args {
-    /// Address to listen on
-    #[arg(long, env = "HOST", value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), help_heading = "Server")]
-    host: IpAddr,
-    /// Port to listen on; 0 picks a free one
-    #[arg(long, env = "PORT", value_name = "N", default_value_t = 8000, help_heading = "Server")]
-    port: u16,
-    /// Another name for the model; may be repeated
-    #[arg(long, visible_alias = "served-model-name", value_name = "NAME", help_heading = "Server")]
-    alias: Vec<String>,
-    /// Requests that run at a time
-    #[arg(
-        long,
-        visible_alias = "max-num-seqs",
-        value_name = "N",
-        default_value_t = 8,
-        help_heading = "Server"
-    )]
-    parallel: usize,
-    /// Requests that wait at most; more are refused with 429
-    #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Server")]
-    max_queued: usize,
-    /// Largest body of a request, as in 16M
-    #[arg(long, value_name = "N", default_value = "16M", help_heading = "Server")]
-    max_body: ByteSize,
-    /// Seconds that running requests may take after the server was told to stop
-    #[arg(
-        long,
-        visible_alias = "shutdown-timeout",
-        value_name = "SECONDS",
-        default_value_t = 30,
-        help_heading = "Server"
-    )]
-    grace: u64,
-    #[command(flatten)]
-    engine: EngineArgs,
-}
 
 /// Serves until it is told to stop.
 ///
 /// # Errors
 /// If an option is invalid, or the address cannot be listened on.
-pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
+pub(crate) fn run(args: &mut Args, console: &Console) -> Result<(), Failure> {
+    if args.help_config {
+        return console.piece(&config_file::reference());
+    }
     if args.parallel == 0 {
         let message = "0 is not allowed; use at least 1".to_owned();
         return Err(Failure::Option { flag: "--parallel", message });
     }
-    let name = args.engine.load.model.name();
-    let aliases = args.alias.iter().filter(|alias| **alias != name);
-    let spec = args.engine.spec(args.parallel, args.max_queued, console)?;
-    let recent = Arc::new(RecentMetrics::default());
-    let spec = spec.metrics(Arc::clone(&recent) as _);
-    let spec = aliases.fold(spec, |spec, alias| spec.alias(alias));
-    // The model has its own limit, --memory-limit.
-    let models = Models::new(u64::MAX);
-    models.add(&name, spec)?;
-    let config = ServerConfig::new(name)
-        .recent(recent)
-        .grace(Duration::from_secs(args.grace))
-        .max_body_bytes(usize::try_from(args.max_body.0).unwrap_or(usize::MAX));
+    match (args.load_in_4bit, args.load_in_8bit) {
+        (true, false) => args.engine.load.model.quantize(DType::Q4_0),
+        (false, true) => args.engine.load.model.quantize(DType::Q8_0),
+        _ => {}
+    }
+    if args.no_flash_attention {
+        console
+            .note(format_args!("--no-flash-attention: there is one attention, which gives the same tokens"));
+    }
+    raise_file_limit();
+    let metrics = Metrics::new(args.metrics_compat.map(Into::into));
+    let loading = LoadProgress::default();
+    let (models, name) = models(args, console, &metrics, &loading)?;
+    let config = config(args, name)?
+        .recent(metrics.recent())
+        .metrics(metrics)
+        .loading(loading)
+        .log_level(log::set_level);
     let io = runtime::Builder::new_multi_thread().worker_threads(IO_THREADS).enable_all().build();
     let io = io.map_err(Failure::Threads)?;
-    io.block_on(async {
-        let address = SocketAddr::new(args.host, args.port).to_string();
-        let server = Server::bind(&address, models, config).await?;
-        console.line(format_args!("listening on http://{}", server.address()))?;
-        server.run(stop()).await?;
-        Ok(())
+    io.block_on(serve(args, models, config, console))
+}
+
+async fn serve(args: &Args, models: Models, config: ServerConfig, console: &Console) -> Result<(), Failure> {
+    let (mut server, place) = bind(args, models, config).await?;
+    if let Some(port) = args.metrics_port {
+        let address = SocketAddr::new(args.host, port).to_string();
+        server = server.metrics_on(&address).await?;
+    }
+    console.line(format_args!("listening on {place}"))?;
+    if let Some(address) = server.metrics_address() {
+        console.line(format_args!("metrics on http://{address}/metrics"))?;
+    }
+    stop::reload_on_hangup(server.reload());
+    server.run(stop::stop()).await?;
+    Ok(())
+}
+
+/// Listens, and says where.
+async fn bind(args: &Args, models: Models, config: ServerConfig) -> Result<(Server, String), Failure> {
+    #[cfg(unix)]
+    if let Some(path) = &args.unix_socket {
+        let server = Server::bind_unix(path, models, config)?;
+        return Ok((server, path.display().to_string()));
+    }
+    let address = SocketAddr::new(args.host, args.port).to_string();
+    let server = Server::bind(&address, models, config).await?;
+    let place = format!("http://{}", server.address());
+    Ok((server, place))
+}
+
+/// All models, and the name of the first.
+fn models(
+    args: &Args,
+    console: &Console,
+    metrics: &Metrics,
+    loading: &LoadProgress,
+) -> Result<(Models, String), Failure> {
+    // Each model has its own limit, --memory-limit.
+    let models = Models::new(u64::MAX);
+    let first = args.engine.load.model.path();
+    let served = Served {
+        n_sequences: args.parallel,
+        max_queued: args.max_queued,
+        max_step_tokens: args.max_step_tokens.map(std::num::NonZeroUsize::get),
+    };
+    let mut names = Vec::new();
+    for (i, given) in std::iter::once(first).chain(args.more_models.iter().map(|path| &**path)).enumerate() {
+        let (path, name) = named(given);
+        let reporter = loading.reporter(&name);
+        let spec = args.engine.spec(ModelRef::named(path), served, console, reporter)?;
+        let aliases = args.alias.iter().filter(|alias| i == 0 && **alias != name);
+        let spec = aliases.fold(spec.metrics(metrics.sink(&name)), |spec, alias| spec.alias(alias));
+        models.add(&name, spec)?;
+        names.push(name);
+    }
+    Ok((models, names.swap_remove(0)))
+}
+
+/// The path and the name of `MODEL[=NAME]`. A path with an equals sign in it is one.
+fn named(given: &Path) -> (&Path, String) {
+    let parts = given.to_str().and_then(|text| text.rsplit_once('='));
+    match parts.filter(|(_, name)| !name.is_empty() && !given.exists()) {
+        Some((path, name)) => (Path::new(path), name.to_owned()),
+        None => (given, crate::args::model_name(given)),
+    }
+}
+
+fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
+    let seconds = Duration::from_secs;
+    // 0 is no limit.
+    let limit = |n_seconds: u64| Some(seconds(n_seconds)).filter(|limit| !limit.is_zero());
+    let mut config = ServerConfig::new(name)
+        .grace(seconds(args.grace))
+        .max_body_bytes(usize::try_from(args.max_body.0).unwrap_or(usize::MAX))
+        .max_connections(args.max_connections)
+        .header_timeout(seconds(args.header_timeout.max(1)))
+        .body_timeout(seconds(args.body_timeout.max(1)))
+        .write_timeout(seconds(args.write_timeout.max(1)))
+        .queue_timeout(limit(args.queue_timeout))
+        .request_timeout(limit(args.request_timeout))
+        .cors_origins(args.cors_allow_origin.clone())
+        .rate_limit(args.rate_limit)
+        .max_models(args.max_models.map(std::num::NonZeroUsize::get))
+        .idle_unload(limit(args.idle_unload))
+        .pinned_models(args.pin.clone())
+        .response_cache(args.response_cache)
+        .response_cache_age(seconds(args.response_cache_age));
+    config = args.api_key.iter().fold(config, ServerConfig::api_key);
+    config = args.admin_key.iter().fold(config, ServerConfig::admin_key);
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path);
+        text.map_err(|source| Failure::File { action: "read", path: path.clone(), source })
+    };
+    if let Some(path) = &args.content_filter {
+        config = config.content_filter(TermFilter::new(&read(path)?)?);
+    }
+    if let Some(path) = &args.api_key_file {
+        let text = read(path)?;
+        let keys = text.lines().map(str::trim).filter(|key| !key.is_empty());
+        config = keys.fold(config, ServerConfig::api_key);
+    }
+    Ok(match &args.api_keys {
+        Some(path) => config.keys_file(path),
+        None => config,
     })
 }
 
-/// Ready on Ctrl-C or SIGTERM. Without handlers, the server runs until it is killed.
-async fn stop() {
-    let interrupted = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
+/// Lets the process open as many files as the system allows: each connection is one, and many systems begin at 1,024.
+fn raise_file_limit() {
     #[cfg(unix)]
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => _ = signal.recv().await,
-            Err(_) => std::future::pending().await,
+    {
+        use nix::sys::resource::{Resource, getrlimit, setrlimit};
+        if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+            // Fewer connections are served if it fails.
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
         }
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupted => {}
-        () = terminated => {}
     }
 }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod batch;
 mod bench;
+mod bench_serve;
 mod chat;
 mod demo;
 mod familiar;
@@ -14,6 +15,8 @@ mod model_files;
 mod mutations;
 mod run;
 mod serve;
+#[cfg(unix)]
+mod serve_settings;
 #[path = "../../../sm-model/src/testing.rs"]
 mod testing;
 mod tools;

@@ -7,37 +7,104 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use serde_json::Value;
 
 /// A server that is killed if a test fails before it ends.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     output: BufReader<ChildStdout>,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Serving {
-    fn start(args: &[&str]) -> Self {
+    /// A server on a free port, and where that is.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_in(args, &[])
+    }
+
+    /// As [`Serving::start`], in an environment with some variables.
+    pub(crate) fn start_in(args: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::spawn(args, variables).listening()
+    }
+
+    /// As [`Serving::start`], with a log to read.
+    pub(crate) fn logged(args: &[&str]) -> Self {
+        let mut command = Self::command(args, &[]);
+        command.stderr(Stdio::piped());
+        Self::spawned(command).listening()
+    }
+
+    /// A server that has not said yet where it listens.
+    pub(crate) fn spawn(args: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::spawned(Self::command(args, variables))
+    }
+
+    fn command(args: &[&str], variables: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sm"));
-        command.args(["serve", "--port", "0", "-t", "1"]).args(args);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
+        command.args(["serve", "--port", "0", "-t", "1"]).args(args).stderr(Stdio::null());
+        command.envs(variables.iter().copied());
+        command
+    }
+
+    fn spawned(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output, address: String::new() }
+    }
+
+    fn listening(mut self) -> Self {
+        let line = self.line();
+        line.trim().strip_prefix("listening on http://").expect(&line).clone_into(&mut self.address);
+        self
+    }
+
+    /// The next line of its output.
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on http://").expect(&line).to_owned();
-        Self { child, output, address }
+        self.output.read_line(&mut line).unwrap();
+        line
     }
 
     /// The status and body of a response.
-    fn request(&self, head: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-        )
-        .unwrap();
+    pub(crate) fn request(&self, head: &str, body: &str) -> (u16, String) {
+        let head = format!("{head} HTTP/1.1\r\ncontent-length: {}", body.len());
+        Self::request_with(&self.address, &head, body)
+    }
+
+    /// As [`Serving::request`], with all lines of the head, and no body.
+    pub(crate) fn request_raw(&self, head: &str) -> (u16, String) {
+        Self::request_at(&self.address, head)
+    }
+
+    /// As [`Serving::request_raw`], at another address.
+    pub(crate) fn request_at(address: &str, head: &str) -> (u16, String) {
+        Self::request_with(address, head, "")
+    }
+
+    /// The status and body of a response, to a head and a body.
+    pub(crate) fn request_with(address: &str, head: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "{head}\r\nhost: x\r\nconnection: close\r\n\r\n{body}").unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).unwrap();
         let status = response.split(' ').nth(1).unwrap().parse().unwrap();
         (status, response.split_once("\r\n\r\n").unwrap().1.to_owned())
+    }
+
+    /// Sends a signal, such as `-TERM`.
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    /// Waits for its end, and returns its exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// Its log, once it has ended.
+    pub(crate) fn log(mut self) -> String {
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        log
     }
 }
 
@@ -61,11 +128,10 @@ fn the_demo_model_is_served_without_arguments_and_ends_on_a_signal() {
     assert!(text.contains("Answer: 2"), "{answer}");
     #[cfg(unix)]
     {
-        let id = serving.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        serving.signal("-TERM");
         let mut rest = String::new();
         serving.output.read_to_string(&mut rest).unwrap();
-        assert_eq!((serving.child.wait().unwrap().code(), &rest[..]), (Some(0), ""));
+        assert_eq!((serving.wait(), &rest[..]), (Some(0), ""));
     }
 }
 

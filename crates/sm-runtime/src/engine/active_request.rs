@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sm_batching::{PromptLogits, RequestId};
+use sm_batching::{PromptOutputs, RequestId};
 
 use super::choice_drafts::ChoiceDrafts;
 use super::request_params::{Delivery, KeepAlive, RequestParams};
 use super::ticket::Responder;
+use crate::embedding::Pool;
 use crate::grammar::Constraint;
 use crate::input::{Bound, Input};
 use crate::output::Output;
@@ -46,6 +47,8 @@ pub(crate) struct ActiveRequest {
     choices: Vec<Choice>,
     /// One for each prompt token after the first that has been scored.
     prompt_logprobs: Logprobs,
+    /// Collects the hidden states, if the prompt is embedded.
+    pool: Option<Pool>,
     /// The failure, if any.
     pub(crate) error: Option<Error>,
     times: Times,
@@ -75,7 +78,7 @@ struct Choice {
 impl ActiveRequest {
     pub(crate) fn new(params: RequestParams, input: &Input, text: &Text) -> Self {
         let RequestParams { responder, id, owner, delivery, options, rules, echo, select, n, .. } = params;
-        let RequestParams { keep_alive, has_spoken, seed, submitted, speculate, .. } = params;
+        let RequestParams { keep_alive, has_spoken, seed, submitted, speculate, pooling, .. } = params;
         let bound = input.bound(&options);
         let n_top = wants_logprobs(&options, select).then_some(options.logprobs.unwrap_or(0));
         let output = || {
@@ -112,6 +115,7 @@ impl ActiveRequest {
                 ..Usage::default()
             },
             options,
+            pool: pooling.map(Pool::new),
             error: None,
             times: Times { submitted, started: None, first_token: None },
         }
@@ -119,7 +123,7 @@ impl ActiveRequest {
 
     /// Maximum number of new tokens per choice.
     pub(crate) fn max_new_tokens(&self) -> usize {
-        self.bound.n_tokens
+        if self.pool.is_some() { 0 } else { self.bound.n_tokens }
     }
 
     /// Why a finished choice ended.
@@ -142,9 +146,17 @@ impl ActiveRequest {
         self.times.started.is_none().then(|| self.times.submitted.elapsed())
     }
 
-    /// The prompt logits it needs.
-    pub(crate) fn prompt_logits(&self) -> PromptLogits {
-        if self.options.wanted_of_prompt().is_some() { PromptLogits::All } else { PromptLogits::Last }
+    /// Whether the prompt is embedded instead of continued.
+    pub(crate) fn is_embedded(&self) -> bool {
+        self.pool.is_some()
+    }
+
+    /// What it needs of the prompt.
+    pub(crate) fn prompt_outputs(&self) -> PromptOutputs {
+        if let Some(pool) = &self.pool {
+            return pool.wanted();
+        }
+        if self.options.wanted_of_prompt().is_some() { PromptOutputs::All } else { PromptOutputs::Last }
     }
 
     /// The draft statistics of a choice; `None` if the request opted out of speculation.

@@ -45,6 +45,14 @@ impl Engine {
         async { reply.await? }
     }
 
+    /// How requests are batched now. Blocks until the current step is over.
+    ///
+    /// # Errors
+    /// [`Error::ShutDown`], [`Error::EngineThread`].
+    pub fn batching(&self) -> Result<BatchingConfig, Error> {
+        self.call(|core| core.scheduler.config().clone())
+    }
+
     /// Changes the context length, prompt and output together. Running requests continue.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::input::{Input, ModelBounds};
 use crate::prompt::RenderedPrompt;
 use crate::prompt_limit::PromptLimit;
 use crate::text::TextStart;
-use crate::{ChatRequest, Error, Request};
+use crate::{ChatRequest, Error, GenerationOptions, Prompt, Request};
 
 /// A tokenized prompt.
 pub(crate) enum PromptTokens {
@@ -26,6 +26,19 @@ pub(crate) enum PromptTokens {
 }
 
 impl Engine {
+    /// The tokens of a prompt, as a request with these options would have them, and checked as it would be.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub fn prompt_tokens(&self, prompt: Prompt, options: GenerationOptions) -> Result<Vec<TokenId>, Error> {
+        let request = Request::new(prompt, options);
+        request.validate()?;
+        match self.prompt(&request)?.0 {
+            PromptTokens::Alone(input) => Ok(input.tokens),
+            PromptTokens::InSession { first, .. } => Ok(first),
+        }
+    }
+
     /// The tokens of a conversation that goes on: earlier prompts and answers as tokens, without the end of the last answer,
     /// then the messages since, rendered as they follow an answer.
     ///

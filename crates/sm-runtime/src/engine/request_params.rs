@@ -9,7 +9,7 @@ use sm_batching::RequestId;
 
 use super::ticket::Responder;
 use crate::rules::Rules;
-use crate::{GenerationOptions, Select};
+use crate::{GenerationOptions, Pooling, Select};
 
 /// Keeps something alive as long as a request.
 pub(crate) type KeepAlive = Arc<dyn Any + Send + Sync>;
@@ -42,4 +42,6 @@ pub(crate) struct RequestParams {
     pub(crate) seed: u64,
     pub(crate) submitted: Instant,
     pub(crate) speculate: bool,
+    /// Set if the prompt is embedded instead of continued.
+    pub(crate) pooling: Option<Pooling>,
 }

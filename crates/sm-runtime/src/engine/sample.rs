@@ -1,5 +1,5 @@
 //! Turns a step's logits into tokens: for single sequences, for the choices of a prompt, for drafts, and for prompt
-//! scores.
+//! scores and embeddings.
 
 use sm_batching::{Results, StepPart, Verdict};
 use sm_kernels::plan::StepOutput;
@@ -7,7 +7,7 @@ use sm_tensor::TokenId;
 
 use super::active_request::{ActiveRequest, DrawPosition, SamplingBuffers};
 
-/// Scores the prompt tokens whose logits are in a part of a step.
+/// Scores the prompt tokens whose logits are in a part of a step, or takes its hidden states.
 pub(super) fn score_part(
     part: &StepPart,
     active: &mut ActiveRequest,
@@ -17,7 +17,9 @@ pub(super) fn score_part(
 ) {
     for (index, row) in part.scored_outputs().enumerate() {
         let position = part.scored_start + index + 1;
-        if let Err(error) = active.score(position, token_ids[position], output.logits(row), buffers) {
+        if active.is_embedded() {
+            active.pool(position - 1, output.hidden(row));
+        } else if let Err(error) = active.score(position, token_ids[position], output.logits(row), buffers) {
             active.error.get_or_insert(error);
         }
     }

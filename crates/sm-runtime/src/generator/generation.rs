@@ -155,6 +155,7 @@ impl<'g> Generation<'g> {
             timings: self.timings,
             logprobs: self.logprobs.first(finished.n_tokens),
             prompt_logprobs: self.prompt_logprobs.first(self.n_prompt),
+            embedding: Vec::new(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use super::registry::{ModelUse, Outcome};
 use crate::engine::Delivery;
-use crate::{Engine, Error, Request, RequestHandle, TokenStream};
+use crate::{EmbedHandle, Engine, Error, Pooling, Prompt, Request, RequestHandle, TokenStream};
 
 /// A loaded model in use. Dereferences to its [`Engine`], and keeps the model loaded until it is dropped and all requests
 /// submitted through it are over.
@@ -41,6 +41,14 @@ impl ModelHandle {
     pub fn stream(&self, request: Request) -> Result<TokenStream, Error> {
         let keep_alive = Arc::clone(&self.model_use) as _;
         self.engine.submit_keeping(request, Delivery::Stream, keep_alive).map(TokenStream::new)
+    }
+
+    /// As [`Engine::embed`]. The model stays loaded until the request is over.
+    ///
+    /// # Errors
+    /// As [`Engine::embed`].
+    pub fn embed(&self, prompt: Prompt, pooling: Pooling) -> Result<EmbedHandle, Error> {
+        self.submit(pooling.request(prompt)).map(EmbedHandle::new)
     }
 }
 

@@ -8,7 +8,10 @@ use sm_kernels::plan::Progress;
 use super::registry::{EngineSource, PlannedEngine};
 use crate::engine::PlannedModels;
 use crate::load::OnProgress;
-use crate::{CancelToken, Engine, EngineBuilder, EngineConfig, Error, MetricsSink, ModelRef};
+use crate::{CacheObserver, CancelToken, Engine, EngineBuilder, EngineConfig, Error, MetricsSink, ModelRef};
+
+/// Makes a cache observer for each engine that is started.
+type MakeObserver = Arc<dyn Fn() -> Box<dyn CacheObserver> + Send + Sync>;
 
 /// Source and engine configuration of a model in [`Models`](crate::Models).
 #[derive(Clone)]
@@ -18,6 +21,7 @@ pub struct ModelSpec {
     draft: Option<ModelRef>,
     config: EngineConfig,
     metrics: Option<Arc<dyn MetricsSink>>,
+    observers: Vec<MakeObserver>,
     progress: Option<OnProgress>,
     pub(super) aliases: Vec<String>,
 }
@@ -30,6 +34,7 @@ impl ModelSpec {
             draft: None,
             config: EngineConfig::default(),
             metrics: None,
+            observers: Vec::new(),
             progress: None,
             aliases: Vec::new(),
         }
@@ -56,6 +61,15 @@ impl ModelSpec {
         Self { metrics: Some(sink), ..self }
     }
 
+    /// Adds a cache observer to each engine of the model: one is started whenever the model is loaded.
+    pub fn cache_observer(
+        mut self,
+        make: impl Fn() -> Box<dyn CacheObserver> + Send + Sync + 'static,
+    ) -> Self {
+        self.observers.push(Arc::new(make));
+        self
+    }
+
     /// Calls `progress` periodically while the model is loaded, from several threads.
     pub fn progress(self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         Self { progress: Some(Arc::new(progress)), ..self }
@@ -69,6 +83,7 @@ impl ModelSpec {
         if let Some(metrics) = &self.metrics {
             builder = builder.metrics(Arc::clone(metrics));
         }
+        builder = self.observers.iter().fold(builder, |builder, make| builder.cache_observer(make()));
         if let Some(progress) = self.progress.clone() {
             builder = builder.progress(move |done| progress(done));
         }

@@ -6,11 +6,13 @@
 mod answer;
 mod body;
 mod chunks;
+mod embeddings;
 mod logprobs;
 
 pub use answer::{AnswerShape, ChatReading, Extras, ModelList, ModelObject, ResponseHead, completion};
 pub use body::{Call, read};
 pub use chunks::ChunkWriter;
+pub use embeddings::EmbeddingsCall;
 pub(super) use logprobs::{Scored, logprobs};
 
 use sm_runtime::FinishReason;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use sm_tensor::TokenId;
 
 use super::{ActiveRequest, Times};
+use crate::embedding::Pool;
 use crate::engine::request_params::Delivery;
 use crate::{Completion, Error, FinishReason, RequestMetrics, Select, TokenEvent, Usage};
 
@@ -54,6 +55,7 @@ impl ActiveRequest {
             timings: self.times.timings(),
             logprobs: std::mem::take(&mut choice.logprobs).first(finished.n_tokens),
             prompt_logprobs: self.prompt_logprobs.first(n_prompt),
+            embedding: self.pool.take().map(Pool::finish).unwrap_or_default(),
         });
         n_kept
     }

@@ -76,6 +76,16 @@ impl ActiveRequest {
         Ok(())
     }
 
+    /// Takes the hidden state `[hidden_size]` of a position, if the prompt is embedded. Its last one completes the request.
+    pub(crate) fn pool(&mut self, position: usize, hidden: &[f32]) {
+        let Some(pool) = &mut self.pool else { return };
+        pool.add(position, hidden);
+        if position + 1 == self.usage.prompt_tokens {
+            self.times.first_token.get_or_insert_with(Instant::now);
+            self.choices[0].finish_reason = Some(FinishReason::Length);
+        }
+    }
+
     /// Samples the next token of a choice from `logits`, `[vocab_size]`, which it modifies, and sends it to the caller.
     ///
     /// # Errors

@@ -63,6 +63,7 @@ fn completion(text: &str) -> Completion {
         timings: Timings::default(),
         logprobs: Vec::new(),
         prompt_logprobs: Vec::new(),
+        embedding: Vec::new(),
     }
 }
 

@@ -28,7 +28,7 @@ impl State {
 }
 
 impl Model {
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         matches!(&self.stage, Stage::Ready(ready) if ready.n_uses == 0 && !ready.is_draining)
     }
 

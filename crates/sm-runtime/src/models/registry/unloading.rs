@@ -63,6 +63,17 @@ impl Registry {
         Ok(())
     }
 
+    pub(in crate::models) fn unload_idle(registry: &Arc<Self>, name: &str) -> Result<bool, Error> {
+        let mut state = registry.lock();
+        let name = state.find(name)?;
+        let is_idle = state.model(&name).is_some_and(|model| model.is_idle());
+        let engine = if is_idle { state.begin_unload(&name) } else { None };
+        drop(state);
+        let was_unloaded = engine.is_some();
+        Self::finish_unload(registry, &name, engine, Duration::ZERO);
+        Ok(was_unloaded)
+    }
+
     pub(in crate::models) fn remove(registry: &Arc<Self>, name: &str, grace: Duration) -> Result<(), Error> {
         let mut state = registry.lock();
         let name = state.find(name)?;

@@ -13,7 +13,7 @@ use crate::wire::fields::SeenFields;
 use crate::wire::{FieldError, options};
 
 /// Fields that do not change the answer.
-const WITHOUT_EFFECT: [&str; 15] = [
+pub(super) const WITHOUT_EFFECT: [&str; 15] = [
     "user",
     "metadata",
     "store",

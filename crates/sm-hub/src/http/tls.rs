@@ -1,0 +1,60 @@
+//! TLS without C: rustls with graviola's cryptography, and the certificates that this machine trusts.
+//!
+//! graviola is Rust and the assembler of s2n-bignum, whose correctness is proved by machine; no compiler but rustc runs. It
+//! exists for x86-64 (since about 2013) and 64-bit ARM. Rejected: aws-lc-rs and ring compile C; rustls-rustcrypto asks not
+//! to be used in production. The machine's certificates, not a list in the program: that way a company's own authority
+//! and a revoked one are known here as well, and `SSL_CERT_FILE` names others.
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+/// The configuration, or why there is none.
+pub(super) fn config() -> Result<TlsConfig, String> {
+    let provider = provider()?;
+    let found = rustls_native_certs::load_native_certs();
+    if found.certs.is_empty() {
+        let cause = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+        return Err(format!(
+            "this machine has no list of certificates that it trusts{cause}; install ca-certificates, or set SSL_CERT_FILE to such a list"
+        ));
+    }
+    let certificates =
+        found.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect::<Vec<_>>();
+    Ok(TlsConfig::builder()
+        .root_certs(RootCerts::Specific(Arc::new(certificates)))
+        .unversioned_rustls_crypto_provider(provider)
+        .build())
+}
+
+/// What graviola needs; it panics without.
+#[cfg(target_arch = "x86_64")]
+fn provider() -> Result<Arc<CryptoProvider>, String> {
+    let is_supported = std::arch::is_x86_feature_detected!("aes")
+        && std::arch::is_x86_feature_detected!("pclmulqdq")
+        && std::arch::is_x86_feature_detected!("bmi1")
+        && std::arch::is_x86_feature_detected!("bmi2")
+        && std::arch::is_x86_feature_detected!("adx")
+        && std::arch::is_x86_feature_detected!("avx")
+        && std::arch::is_x86_feature_detected!("avx2");
+    if is_supported { Ok(Arc::new(rustls_graviola::default_provider())) } else { Err(unsupported()) }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn provider() -> Result<Arc<CryptoProvider>, String> {
+    let is_supported = std::arch::is_aarch64_feature_detected!("neon")
+        && std::arch::is_aarch64_feature_detected!("aes")
+        && std::arch::is_aarch64_feature_detected!("pmull")
+        && std::arch::is_aarch64_feature_detected!("sha2");
+    if is_supported { Ok(Arc::new(rustls_graviola::default_provider())) } else { Err(unsupported()) }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn provider() -> Result<Arc<CryptoProvider>, String> {
+    Err(unsupported())
+}
+
+fn unsupported() -> String {
+    "this processor lacks what our TLS needs (AES, AVX2 and ADX, or those of 64-bit ARM); set HF_ENDPOINT to a mirror with http://, or fetch the model with `hf download`, whose cache sm reads".to_owned()
+}

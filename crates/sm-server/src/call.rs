@@ -1,0 +1,173 @@
+//! What is known of the HTTP request that is being answered: who called, and what the answer took.
+//!
+//! It is a variable of the task, so that a handler need not pass it on: [`Meter`] finds it where a request goes to an engine.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use sm_runtime::{Completion, Request, TokenEvent};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::error::ApiError;
+use crate::keys::Key;
+
+tokio::task_local! {
+    static CALL: Arc<Call>;
+}
+
+/// An HTTP request.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// The id that its client sent or that it was given.
+    pub(crate) id: String,
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) started: Instant,
+    key: OnceLock<Arc<Key>>,
+    model: OnceLock<String>,
+    body_bytes: AtomicU64,
+    work: Mutex<Work>,
+}
+
+/// What engines did for a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Work {
+    pub(crate) queue: Duration,
+    pub(crate) prefill: Duration,
+    pub(crate) decode: Duration,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) cached_tokens: u64,
+    pub(crate) generated_tokens: u64,
+}
+
+impl Call {
+    pub(crate) fn new(id: String, peer: Option<IpAddr>) -> Self {
+        Self {
+            id,
+            peer,
+            started: Instant::now(),
+            key: OnceLock::new(),
+            model: OnceLock::new(),
+            body_bytes: AtomicU64::new(0),
+            work: Mutex::default(),
+        }
+    }
+
+    /// The call that this task answers; `None` outside of one.
+    pub(crate) fn current() -> Option<Arc<Self>> {
+        CALL.try_with(Arc::clone).ok()
+    }
+
+    /// Makes it the call of a future.
+    pub(crate) async fn scope<F: Future>(self: Arc<Self>, answering: F) -> F::Output {
+        CALL.scope(self, answering).await
+    }
+
+    pub(crate) fn key(&self) -> Option<&Arc<Key>> {
+        self.key.get()
+    }
+
+    pub(crate) fn set_key(&self, key: Arc<Key>) {
+        // Only one middleware looks for it, once.
+        let _ = self.key.set(key);
+    }
+
+    /// The model that answers.
+    pub(crate) fn model(&self) -> Option<&str> {
+        self.model.get().map(String::as_str)
+    }
+
+    pub(crate) fn set_model(&self, name: &str) {
+        // The first of several is the one that was asked for.
+        let _ = self.model.set(name.to_owned());
+    }
+
+    pub(crate) fn set_body_bytes(&self, n_bytes: u64) {
+        self.body_bytes.store(n_bytes, Ordering::Relaxed);
+    }
+
+    /// What engines have done for it so far; `None` if nothing.
+    pub(crate) fn work(&self) -> Option<Work> {
+        Some(*self.lock()).filter(|work| *work != Work::default())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What its prompt is taken to have cost if nobody counted: a token has about four bytes.
+    fn guessed_prompt_tokens(&self) -> u64 {
+        self.body_bytes.load(Ordering::Relaxed) / 4
+    }
+}
+
+/// Meters a request to an engine on behalf of a call: applies the rules of its key, and counts what it takes.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    call: Option<Arc<Call>>,
+    /// One of those that the key may have at a time.
+    _permit: Option<OwnedSemaphorePermit>,
+    n_tokens: u64,
+    is_finished: bool,
+}
+
+impl Meter {
+    /// Begins a request.
+    ///
+    /// # Errors
+    /// If the key has as many running as it may.
+    pub(crate) fn begin() -> Result<Self, ApiError> {
+        let call = Call::current();
+        let key = call.as_ref().and_then(|call| call.key());
+        let permit = key.map_or(Ok(None), |key| key.begin())?;
+        Ok(Self { call, _permit: permit, n_tokens: 0, is_finished: false })
+    }
+
+    /// Gives the request the priority, the share and the cache of its key.
+    pub(crate) fn apply(&self, request: &mut Request) {
+        if let Some(key) = self.call.as_ref().and_then(|call| call.key()) {
+            request.client = key.client();
+            request.priority = key.priority(request.priority);
+            request.salt = key.salt(&request.salt);
+        }
+    }
+
+    /// Counts an event.
+    pub(crate) fn event(&mut self, event: &TokenEvent) {
+        self.n_tokens += u64::from(event.token.is_some());
+    }
+
+    /// Counts what the request took.
+    pub(crate) fn finish(&mut self, completions: &[Completion]) {
+        let (Some(call), Some(first)) = (&self.call, completions.first()) else { return };
+        self.is_finished = true;
+        let longest =
+            |time: fn(&Completion) -> Duration| completions.iter().map(time).max().unwrap_or_default();
+        let prompt_tokens = first.usage.prompt_tokens as u64;
+        let generated_tokens: u64 =
+            completions.iter().map(|choice| choice.usage.generated_tokens as u64).sum();
+        let mut work = call.lock();
+        work.queue += first.timings.first_token.saturating_sub(first.timings.prefill);
+        work.prefill += first.timings.prefill;
+        work.decode += longest(|choice| choice.timings.decode);
+        work.prompt_tokens += prompt_tokens;
+        work.cached_tokens += first.usage.cached_tokens as u64;
+        work.generated_tokens += generated_tokens;
+        drop(work);
+        if let Some(key) = call.key() {
+            key.charge_tokens(prompt_tokens + generated_tokens);
+        }
+    }
+}
+
+impl Drop for Meter {
+    /// A request that was cut off or failed is charged too, as far as it is known.
+    fn drop(&mut self) {
+        let Some(call) = self.call.as_ref().filter(|_| !self.is_finished) else { return };
+        call.lock().generated_tokens += self.n_tokens;
+        if let Some(key) = call.key() {
+            key.charge_tokens(call.guessed_prompt_tokens() + self.n_tokens);
+        }
+    }
+}
