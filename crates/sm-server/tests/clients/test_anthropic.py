@@ -8,6 +8,8 @@ demo = anthropic.Anthropic(base_url=os.environ["SM_URL"], api_key="none", max_re
 scripted = anthropic.Anthropic(base_url=os.environ["SM_SCRIPTED_URL"], api_key="none", max_retries=0)
 QUESTION = [{"role": "user", "content": "Solve for x: 2x + 3 = 9"}]
 WEATHER = [{"role": "user", "content": "What is the weather in Graz?"}]
+# Newer versions of the SDK have no argument for it.
+GREEDY = {"temperature": 0}
 TOOLS = [
     {
         "name": "weather",
@@ -23,9 +25,9 @@ TOOLS = [
 
 
 def messages():
-    answer = demo.messages.create(model="demo", max_tokens=200, messages=QUESTION, temperature=0)
+    answer = demo.messages.create(model="demo", max_tokens=200, messages=QUESTION, extra_body=GREEDY)
     assert "Answer: 3" in answer.content[0].text and answer.stop_reason == "end_turn", answer
-    with demo.messages.stream(model="demo", max_tokens=200, messages=QUESTION, temperature=0) as stream:
+    with demo.messages.stream(model="demo", max_tokens=200, messages=QUESTION, extra_body=GREEDY) as stream:
         text = "".join(stream.text_stream)
         final = stream.get_final_message()
     assert text == answer.content[0].text == final.content[0].text
@@ -35,7 +37,7 @@ def messages():
     )
     assert beta.stop_reason == "max_tokens", beta
     stopped = demo.messages.create(
-        model="demo", max_tokens=200, messages=QUESTION, temperature=0, stop_sequences=["zzz", "2x ="]
+        model="demo", max_tokens=200, messages=QUESTION, extra_body=GREEDY, stop_sequences=["zzz", "2x ="]
     )
     assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", "2x ="), stopped
 
@@ -73,7 +75,7 @@ def tools():
 def errors():
     for fields, kind, name in [
         ({"model": "gpt-9"}, anthropic.NotFoundError, "not_found_error"),
-        ({"temperature": -1}, anthropic.BadRequestError, "invalid_request_error"),
+        ({"extra_body": {"temperature": -1}}, anthropic.BadRequestError, "invalid_request_error"),
         ({"messages": [{"role": "user", "content": "word " * 3000}]}, anthropic.BadRequestError, "invalid_request_error"),
     ]:
         try:
