@@ -4,6 +4,7 @@
 mod bench;
 mod cases;
 mod ci;
+mod clients;
 mod demo_model;
 mod deny;
 mod examples;
@@ -45,6 +46,8 @@ usage: cargo xtask COMMAND
   replay TRACE [ARGS]    replay recorded traffic on the engine (cargo xtask replay --help)
   soak [TIMES]           the random-schedule tests, TIMES (50) times longer than in test
   load                   the server under ten times its capacity, with clients that go away, idle and slow ones
+  clients [FILTER]       the SDKs of others against the built program: a file per client, in Python and Node, whose name
+                         contains FILTER; installs their pinned versions into target/clients/ (needs pip and npm)
   fuzz [TARGET [SECONDS]]  10,000 mutated inputs for each reader of foreign input; or libFuzzer on one
   loom                   models of the CPU team's synchronisation, in every order of its steps
   sanitize [ARGS]        unit tests of unsafe code under AddressSanitizer, and Miri if it is installed (nightly)";
@@ -84,6 +87,7 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "replay" => bench::replay(args),
         "load" => load::run(args),
         "soak" => soak::run(args),
+        "clients" => clients::run(args),
         "fuzz" => fuzz::run(args),
         "loom" => sound::loom(),
         "sanitize" => sound::sanitize(args),

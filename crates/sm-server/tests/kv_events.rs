@@ -56,6 +56,26 @@ impl Router {
     }
 }
 
+/// What a router knows that asks for all messages, and the number of the next one.
+async fn replayed(address: &str) -> (Router, i64) {
+    let mut request = ReqSocket::new();
+    request.connect(address).await.unwrap();
+    request.send(ZmqMessage::from(0u64.to_be_bytes().to_vec())).await.unwrap();
+    let mut router = Router::default();
+    let mut next = 0;
+    loop {
+        let message = request.recv().await.unwrap();
+        let frames: Vec<&[u8]> = message.iter().map(|frame| &frame[..]).collect();
+        let (sequence, events) = decode(&frames);
+        if sequence == -1 {
+            return (router, next);
+        }
+        assert_eq!(sequence, next);
+        next += 1;
+        events.iter().for_each(|event| router.follow(event));
+    }
+}
+
 #[tokio::test]
 async fn a_router_knows_what_the_cache_holds() {
     let config = KvEventsConfig::new("tcp://*:0").replay("tcp://*:0").topic("kv@pod@demo");
@@ -81,22 +101,7 @@ async fn a_router_knows_what_the_cache_holds() {
     while stream.next().await.is_some() {}
     let completion = stream.finish().unwrap().remove(0);
 
-    let mut request = ReqSocket::new();
-    request.connect(&replay).await.unwrap();
-    request.send(ZmqMessage::from(0u64.to_be_bytes().to_vec())).await.unwrap();
-    let mut router = Router::default();
-    let mut next = 0;
-    loop {
-        let message = request.recv().await.unwrap();
-        let frames: Vec<&[u8]> = message.iter().map(|frame| &frame[..]).collect();
-        let (sequence, events) = decode(&frames);
-        if sequence == -1 {
-            break;
-        }
-        assert_eq!(sequence, next);
-        next += 1;
-        events.iter().for_each(|event| router.follow(event));
-    }
+    let (router, next) = replayed(&replay).await;
     let computed: Vec<u64> =
         prompt.iter().chain(&completion.token_ids).map(|token| u64::from(token.0)).collect();
     let stored = router.longest();

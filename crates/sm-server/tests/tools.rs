@@ -256,3 +256,55 @@ async fn fields_of_vllm_take_effect_or_are_refused() {
     assert!(usages.is_sorted() && usages.first() == Some(&1) && usages.last() == Some(&3), "{usages:?}");
     server.stop().await;
 }
+
+fn scripted(name: &str) -> ModelRef {
+    let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
+    ModelRef::named(format!("scripted:{scripts}/{name}.json"))
+}
+
+#[tokio::test]
+async fn a_tool_loop_ends_with_an_answer_from_the_result() {
+    let server = Running::of(scripted("weather"), |config| config).await;
+    let first = server.json(CHAT, &question()).await;
+    let message = first["choices"][0]["message"].clone();
+    assert_eq!(call_of(&first), ("weather".to_owned(), json!({"city": "Graz", "days": 2})));
+    assert_eq!(message["content"], "I look it up.");
+    assert_eq!(message["reasoning_content"], "The user wants a forecast.");
+    let hidden = server.json(CHAT, &with(question(), json!({"include_reasoning": false}))).await;
+    assert_eq!(hidden["choices"][0]["message"]["reasoning_content"], Value::Null);
+    let mut body = question();
+    let messages = body["messages"].as_array_mut().unwrap();
+    let id = message["tool_calls"][0]["id"].clone();
+    messages.push(message);
+    messages.push(json!({"role": "tool", "tool_call_id": id, "content": "7 degrees"}));
+    let last = server.json(CHAT, &body).await;
+    assert_eq!(last["choices"][0]["message"]["content"], "It will be 7 degrees in Graz.");
+    assert_eq!(last["choices"][0]["finish_reason"], "stop");
+    let chunks = chunks(&server, &question()).await;
+    let texts = |name: &str| {
+        chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"][name].as_str()).collect::<String>()
+    };
+    assert_eq!(texts("reasoning_content"), "The user wants a forecast.");
+    assert_eq!(texts("content"), "I look it up.");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_form_holds_for_the_answer_and_not_for_the_thoughts_before_it() {
+    let server = Running::of(scripted("thinking"), |config| config).await;
+    let schema = json!({"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"], "additionalProperties": false});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});
+    for (text, fields, thought, answer) in [
+        ("Is it?", json!({}), "Easy.", "Yes."),
+        ("Give me JSON", json!({"response_format": format}), "They want JSON.", "{\"x\":1}"),
+        ("In a word", json!({"guided_regex": "yes/no|no/yes"}), "One word.", "yes/no"),
+    ] {
+        let body = with(json!({"messages": [{"role": "user", "content": text}], "max_tokens": 100}), fields);
+        let answered = server.json(CHAT, &body).await;
+        let message = &answered["choices"][0]["message"];
+        assert_eq!((&message["reasoning_content"], &message["content"]), (&json!(thought), &json!(answer)), "{answered}");
+    }
+    let grammar = json!({"messages": [{"role": "user", "content": "?"}], "guided_grammar": "start: \"a\""});
+    assert_eq!(server.post(CHAT, &grammar).await.status(), 400);
+    server.stop().await;
+}

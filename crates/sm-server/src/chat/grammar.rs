@@ -36,7 +36,8 @@ impl Wanted<'_> {
             && self.tool_use.in_parallel
             && self.content.is_none()
             && !self.tools.iter().any(Tool::is_strict);
-        if self.tools.is_empty() || is_free {
+        let thinks = self.start.end_of_thoughts().is_some() && self.content.is_some();
+        if is_free || self.tools.is_empty() && !thinks {
             return Ok(None);
         }
         let mut rules = Rules { wanted: self, text: String::new(), n_rules: 0 };
@@ -55,6 +56,13 @@ impl Wanted<'_> {
 
     fn is_forced(&self) -> bool {
         self.tool_use.choice != ToolChoice::Auto
+    }
+
+    /// Whether a mark is a token that ends the answer, so that nothing can follow it.
+    fn ends_answer(&self, mark: &str) -> bool {
+        let Some(tokenizer) = self.tokenizer else { return false };
+        let ends = tokenizer.vocabulary().end_of_generation();
+        ends.iter().any(|end| tokenizer.vocabulary().text_of(Some(*end)) == mark)
     }
 
     /// The schema that a tool's arguments must match.
@@ -78,9 +86,13 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// JSON that matches a schema, with the spaces that models write.
-fn json_rule(mut schema: Value) -> String {
-    let spaces = json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "});
+/// Arguments that match a schema, with the spaces that models write.
+fn arguments_rule(schema: Value) -> String {
+    json_rule(schema, json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}))
+}
+
+/// JSON that matches a schema.
+fn json_rule(mut schema: Value, spaces: Value) -> String {
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("x-guidance".to_owned(), spaces);
     }
@@ -132,6 +144,7 @@ impl Rules<'_> {
 
     fn start(&mut self) -> Result<String, String> {
         let thoughts = match (self.wanted.form, self.wanted.start.end_of_thoughts()) {
+            (ToolForm::Harmony, _) if self.wanted.ends_answer("<|end|>") => String::new(),
             (ToolForm::Harmony, _) => {
                 let head = self.header("analysis");
                 let text = self.up_to("<|end|>");
@@ -141,9 +154,10 @@ impl Rules<'_> {
             (_, Some(end)) => format!("{} /\\s*/ ", self.up_to(end)),
             (_, None) => String::new(),
         };
-        let answer = match self.wanted.is_forced() {
-            true => self.calls(&quoted("<tool_call>")),
-            false => self.choice()?,
+        let answer = match (self.wanted.tools.is_empty(), self.wanted.is_forced()) {
+            (true, _) => self.content()?.unwrap_or_default(),
+            (_, true) => self.calls(&quoted("<tool_call>")),
+            (_, false) => self.choice()?,
         };
         let answer = self.rule(&answer);
         Ok(format!("{thoughts}{answer}"))
@@ -153,17 +167,9 @@ impl Rules<'_> {
     fn choice(&mut self) -> Result<String, String> {
         let is_harmony = self.wanted.form == ToolForm::Harmony;
         let head = if is_harmony { self.header("final") + " " } else { String::new() };
-        let schema = match self.wanted.content {
-            None => None,
-            Some(Grammar::JsonSchema(text)) => {
-                Some(serde_json::from_str(text).map_err(|error| format!("the schema is no JSON: {error}"))?)
-            }
-            Some(Grammar::JsonObject) => Some(json!({"type": "object"})),
-            Some(_) => return Err("a regular expression or grammar and tools exclude each other".to_owned()),
-        };
-        if let Some(schema) = schema {
+        if let Some(content) = self.content()? {
             let calls = self.calls(&quoted("<tool_call>"));
-            return Ok(format!("{head}{} | {calls}", json_rule(schema)));
+            return Ok(format!("{head}{content} | {calls}"));
         }
         let marks = self.wanted.form.marks();
         let is_text = |mark: &&&str| self.wanted.mark(mark).starts_with('"');
@@ -195,6 +201,25 @@ impl Rules<'_> {
         self.terminal(&format!("/(?s:.+)/ & ~/(?s:.*)({})(?s:.*)/", marks.join("|")))
     }
 
+    /// The form of an answer without calls, if it has one.
+    fn content(&mut self) -> Result<Option<String>, String> {
+        let schema = match self.wanted.content {
+            None => return Ok(None),
+            Some(Grammar::JsonSchema(text)) => {
+                serde_json::from_str(text).map_err(|error| format!("the schema is no JSON: {error}"))?
+            }
+            Some(Grammar::JsonObject) => json!({"type": "object"}),
+            Some(Grammar::Regex(expression)) => {
+                return Ok(Some(self.terminal(&format!("/{}/", expression.replace('/', "\\/")))));
+            }
+            Some(_) => {
+                return Err("a grammar excludes tools, and thoughts before the answer; leave it or them out".to_owned());
+            }
+        };
+        let spaces = json!({"whitespace_flexible": false});
+        Ok(Some(json_rule(schema, spaces)))
+    }
+
     /// Beginning of a message in a channel of gpt-oss.
     fn header(&self, channel: &str) -> String {
         let [open, message] = ["<|channel|>", "<|message|>"].map(|mark| self.wanted.mark(mark));
@@ -215,12 +240,12 @@ impl Rules<'_> {
         };
         match wanted.form {
             ToolForm::Hermes => {
-                let call = json_rule(self.object("arguments"));
+                let call = arguments_rule(self.object("arguments"));
                 let call = format!("\"\\n\" {call} \"\\n</tool_call>\"");
                 self.after_mark(open, &call, in_parallel)
             }
             ToolForm::Llama => {
-                let call = json_rule(self.object("parameters"));
+                let call = arguments_rule(self.object("parameters"));
                 several(self, call, "\"; \"")
             }
             ToolForm::Granite | ToolForm::Phi4 => {
@@ -310,7 +335,7 @@ impl Rules<'_> {
         if !in_parallel {
             list["maxItems"] = 1.into();
         }
-        json_rule(list)
+        arguments_rule(list)
     }
 
     /// A call as a name, and arguments after it.
@@ -318,7 +343,7 @@ impl Rules<'_> {
         let calls = self
             .wanted
             .callable()
-            .map(|tool| format!("{} {}", head(tool.name()), json_rule(self.wanted.schema(tool))));
+            .map(|tool| format!("{} {}", head(tool.name()), arguments_rule(self.wanted.schema(tool))));
         calls.collect::<Vec<_>>().join(" | ")
     }
 }

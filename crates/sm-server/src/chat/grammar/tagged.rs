@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Rules, Tool, ToolForm, json_rule, quoted};
+use super::{Rules, Tool, ToolForm, arguments_rule, quoted};
 use crate::chat::tools::is_text;
 
 /// What is around the parts of a call.
@@ -66,6 +66,6 @@ impl Rules<'_> {
                 value.insert(definitions.to_owned(), all.clone());
             }
         }
-        format!("{} {}", json_rule(value), quoted(end))
+        format!("{} {}", arguments_rule(value), quoted(end))
     }
 }
