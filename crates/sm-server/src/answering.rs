@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use sm_runtime::{Completion, ModelHandle, TokenEvent};
+use sm_runtime::{Completion, ModelHandle, Prompt, TokenEvent, TokenId};
 
 use crate::app::App;
 use crate::chat::{Answer, AnswerFormat, Piece, Splitter, ToolForm};
@@ -95,11 +95,28 @@ impl Answering {
     ///
     /// # Errors
     /// As [`Generation::start`].
-    pub(crate) async fn start(app: &App, model: ModelHandle, mut call: Call) -> Result<Self, ApiError> {
+    pub(crate) async fn start(app: &App, model: ModelHandle, call: Call) -> Result<Self, ApiError> {
+        Self::start_after(app, model, None, call).await
+    }
+
+    /// Queues a chat whose messages follow a context: earlier messages and answers as tokens.
+    ///
+    /// # Errors
+    /// As [`Answering::start`].
+    pub(crate) async fn start_after(
+        app: &App,
+        model: ModelHandle,
+        context: Option<Vec<TokenId>>,
+        mut call: Call,
+    ) -> Result<Self, ApiError> {
         let form = app.config().tool_form;
         let (generation, reading) = Generation::start_with(app, model, move |model| {
             let reading = call.prepare(model.model(), form)?;
-            Ok((call.request, reading))
+            let mut request = call.request;
+            if let (Some(context), Prompt::Messages(messages)) = (context, &request.prompt) {
+                request.prompt = Prompt::Tokens(model.prompt_after_answer(context, messages)?);
+            }
+            Ok((request, reading))
         })
         .await?;
         // A prompt that is no chat has no thoughts or calls.

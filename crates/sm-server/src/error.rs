@@ -198,6 +198,7 @@ fn seconds(wait: Duration) -> u64 {
 /// Writes the bodies of errors, in the form that the caller expects.
 pub(crate) async fn envelop(request: Request, next: Next) -> Response {
     let envelope = Envelope::of_path(request.uri().path());
+    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     let mut response = next.run(request).await;
     let error = match response.extensions_mut().remove::<ApiError>() {
         Some(error) => error,
@@ -206,7 +207,7 @@ pub(crate) async fn envelop(request: Request, next: Next) -> Response {
             None => return response,
         },
     };
-    let (mut parts, body) = Json(envelope.body(&error)).into_response().into_parts();
+    let (mut parts, body) = Json(envelope.body_of(&error, id)).into_response().into_parts();
     parts.status = envelope.status(&error);
     let headers = response.headers_mut();
     // Those of the body that is replaced.

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sm_runtime::{ModelState, Models};
+use sm_runtime::{ModelInfo, ModelState, Models};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
 
 /// How often a model that is to be unloaded is looked at until nobody uses it.
 const POLL: Duration = Duration::from_millis(20);
@@ -17,10 +19,12 @@ pub(crate) struct Expiries {
     wishes: Arc<Mutex<HashMap<String, Wish>>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Wish {
     number: u64,
     expires: Instant,
+    /// Waits until then. There is one for each model at most, however often clients ask.
+    waiting: AbortHandle,
 }
 
 impl Expiries {
@@ -40,7 +44,9 @@ impl Expiries {
 
     /// The model stays loaded, whatever was said before.
     pub(crate) fn keep(&self, name: &str) {
-        self.lock().remove(name);
+        if let Some(wish) = self.lock().remove(name) {
+            wish.waiting.abort();
+        }
     }
 
     /// Unloads a model after a time, once nobody uses it, unless another wish comes first.
@@ -49,48 +55,50 @@ impl Expiries {
         let Some(expires) = Instant::now().checked_add(after) else {
             return self.keep(name);
         };
-        let number = {
-            let mut wishes = self.lock();
-            let number = wishes.get(name).map_or(0, |wish| wish.number) + 1;
-            wishes.insert(name.to_owned(), Wish { number, expires });
-            number
-        };
-        let (this, name) = (self.clone(), name.to_owned());
-        tokio::spawn(async move {
-            tokio::time::sleep_until(expires.into()).await;
-            while this.is_latest(&name, number) {
-                if this.is_idle(&name) {
-                    return this.unload(&name).await;
-                }
-                tokio::time::sleep(POLL).await;
+        // A stream that is dropped when the server ends has no runtime any more.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let mut wishes = self.lock();
+        let number = wishes.get(name).map_or(0, |wish| wish.number) + 1;
+        let waiting = runtime.spawn(self.clone().unload_at(expires, name.to_owned(), number)).abort_handle();
+        if let Some(earlier) = wishes.insert(name.to_owned(), Wish { number, expires, waiting }) {
+            earlier.waiting.abort();
+        }
+    }
+
+    async fn unload_at(self, expires: Instant, name: String, number: u64) {
+        tokio::time::sleep_until(expires.into()).await;
+        while self.is_latest(&name, number) {
+            if self.unload(&name).await {
+                self.lock().remove(&name);
+                return;
             }
-        });
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     fn is_latest(&self, name: &str, number: u64) -> bool {
         self.lock().get(name).is_some_and(|wish| wish.number == number)
     }
 
-    fn is_idle(&self, name: &str) -> bool {
-        let model = self.models.list().into_iter().find(|model| model.name == name);
-        model.is_none_or(|model| model.n_uses == 0)
-    }
-
-    async fn unload(&self, name: &str) {
-        self.keep(name);
-        let state = self.models.list().into_iter().find(|model| model.name == name).map(|model| model.state);
-        if state != Some(ModelState::Ready) {
-            return;
+    /// Unloads a model, unless somebody uses it; whether it is unloaded.
+    async fn unload(&self, name: &str) -> bool {
+        let is_named = |model: &ModelInfo| model.name == name;
+        let model = self.models.list().into_iter().find(is_named);
+        if model.is_none_or(|model| model.state == ModelState::Unloaded) {
+            return true;
         }
         let (models, name) = (self.models.clone(), name.to_owned());
-        let unloaded = tokio::task::spawn_blocking(move || {
-            // Whoever has come in the meantime may finish.
-            models.unload(&name, Duration::from_secs(600)).map(|()| name)
+        let unloading = tokio::task::spawn_blocking(move || match models.unload_idle(&name) {
+            Ok(is_unloaded) => {
+                if is_unloaded {
+                    tracing::info!(model = name, "unloaded: a client said how long it wants it");
+                }
+                is_unloaded
+            }
+            // It is gone.
+            Err(_) => true,
         });
-        match unloaded.await {
-            Ok(Ok(name)) => tracing::info!(model = name, "model unloaded"),
-            Ok(Err(error)) => tracing::warn!(%error, "cannot unload a model"),
-            Err(_) => {}
-        }
+        // It fails only if the engine's end panics, which is logged.
+        unloading.await.unwrap_or(true)
     }
 }

@@ -10,6 +10,7 @@
 
 mod authorize;
 mod body;
+mod encoding;
 mod identify;
 mod recall;
 mod watched;

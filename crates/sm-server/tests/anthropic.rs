@@ -179,6 +179,7 @@ async fn errors_have_the_envelope_that_clients_know() {
         let error: Value = response.json().await.unwrap();
         assert_eq!((&error["type"], &error["error"]["type"]), (&json!("error"), &json!(kind)), "{error}");
         assert!(error["error"]["message"].as_str().unwrap().contains(part), "{error}");
+        assert!(error["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{error}");
     }
     server.stop().await;
 }

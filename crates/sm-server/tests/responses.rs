@@ -136,7 +136,7 @@ async fn text_has_the_form_of_a_schema_and_log_probabilities() {
 #[tokio::test]
 async fn a_function_is_called_with_the_whole_sequence_of_events() {
     let server = Served::with_tools().await;
-    let tools = json!({"tools": weather(), "tool_choice": "required"});
+    let tools = json!({"tools": weather(), "tool_choice": "required", "parallel_tool_calls": false});
     let response = server.json(PATH, &with(question(), tools.clone())).await;
     let call = &response["output"][0];
     assert_eq!(
@@ -201,5 +201,28 @@ async fn errors_name_the_field() {
         assert_eq!(error["param"], param, "{error}");
         assert!(error["message"].as_str().unwrap().contains(part), "{error}");
     }
+    server.stop().await;
+}
+
+/// `{"model": "demo", "input": "Hi", "max_output_tokens": 1}` as zstd compresses it.
+#[rustfmt::skip]
+const COMPRESSED: &[u8] = &[
+    40, 181, 47, 253, 36, 56, 193, 1, 0, 123, 34, 109, 111, 100, 101, 108, 34, 58, 32, 34,
+    100, 101, 109, 111, 34, 44, 32, 34, 105, 110, 112, 117, 116, 34, 58, 32, 34, 72, 105, 34,
+    44, 32, 34, 109, 97, 120, 95, 111, 117, 116, 112, 117, 116, 95, 116, 111, 107, 101, 110, 115,
+    34, 58, 32, 49, 125, 194, 216, 55, 21,
+];
+
+#[tokio::test]
+async fn bodies_may_be_compressed() {
+    let server = Served::start().await;
+    let send = |encoding: &str| {
+        let request = server.client.post(server.url(PATH)).header("content-encoding", encoding);
+        request.header("content-type", "application/json").body(COMPRESSED).send()
+    };
+    let response = send("zstd").await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.json::<Value>().await.unwrap()["usage"]["output_tokens"], 1);
+    assert_eq!(send("gzip").await.unwrap().status(), 415);
     server.stop().await;
 }

@@ -55,6 +55,15 @@ impl Envelope {
         }
     }
 
+    /// The body, with the request's id if the form has a place for it.
+    pub(crate) fn body_of(self, error: &ApiError, request_id: Option<String>) -> Value {
+        let mut body = self.body(error);
+        if self == Self::Anthropic {
+            body["request_id"] = request_id.into();
+        }
+        body
+    }
+
     /// The body, also the data of an event.
     pub(crate) fn body(self, error: &ApiError) -> Value {
         match self {

@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 
+use super::encoding::decoded;
 use super::recall::recall;
 use crate::app::App;
 use crate::call::Call;
@@ -29,7 +30,7 @@ const NO_JSON: [&str; 2] = ["multipart/", "text/html"];
 
 /// Reads the body.
 pub(crate) async fn read_body(State(app): State<App>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     if body.is_end_stream() {
         return next.run(Request::from_parts(parts, body)).await;
     }
@@ -43,6 +44,10 @@ pub(crate) async fn read_body(State(app): State<App>, request: Request, next: Ne
     let timeout = app.config().body_timeout;
     match tokio::time::timeout(timeout, collect(body, limit)).await {
         Ok(Ok(body)) => {
+            let body = match decoded(&mut parts, body, limit).await {
+                Ok(body) => body,
+                Err(error) => return error.into_response(),
+            };
             if let Some(call) = Call::current() {
                 call.set_body_bytes(body.len() as u64);
             }

@@ -19,8 +19,12 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_ID: usize = 128;
 
 /// Runs a request under an id, measures it, and logs its end.
-pub(crate) async fn identify(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn identify(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let id = given_id(request.headers()).unwrap_or_else(new_id);
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        // Some envelopes repeat it.
+        request.headers_mut().insert(REQUEST_ID, id);
+    }
     let peer = request.extensions().get::<Peer>().and_then(|peer| peer.0);
     let call = Arc::new(Call::new(id, peer));
     let endpoint = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());

@@ -15,7 +15,6 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::openai::create::parse;
 use crate::wire::ollama::{self, AnswerHead, AnswerWriter, ChatAsk, Outcome, Shape};
-use crate::wire::openai::Call;
 
 /// Answers messages; without messages, loads the model or, with `keep_alive: 0`, unloads it.
 ///
@@ -35,7 +34,7 @@ pub(crate) async fn chat(State(app): State<App>, body: Bytes) -> Result<Response
         None => Ok(without_answer(&head, &after_use, is_stream)),
         Some(call) => {
             check_thinking(&head.model, &model, thinks)?;
-            answer(&app, model, call, head, is_stream, after_use).await
+            answer(Answering::start(&app, model, call).await?, head, is_stream, after_use).await
         }
     }
 }
@@ -58,19 +57,16 @@ pub(super) fn check_thinking(name: &str, model: &ModelHandle, thinks: bool) -> R
     Ok(())
 }
 
-/// Answers a message.
+/// The answer to a message, as a stream or at once.
 ///
 /// # Errors
 /// If the request fails before the answer begins.
 pub(super) async fn answer(
-    app: &App,
-    model: ModelHandle,
-    call: Call,
+    answering: Answering,
     head: AnswerHead,
     is_stream: bool,
     after_use: AfterUse,
 ) -> Result<Response, ApiError> {
-    let answering = Answering::start(app, model, call).await?;
     let tokenizer = answering.generation.model.tokenizer().cloned();
     if is_stream {
         let splitter = answering.splitter();

@@ -5,21 +5,19 @@ use std::time::Instant;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use sm_runtime::{ModelHandle, Prompt, TokenId};
+use sm_runtime::ModelHandle;
 
 use super::chat::{answer, check_thinking, without_answer};
 use super::keep_alive::AfterUse;
 use super::{lines, names};
-use crate::answering::only;
+use crate::answering::{Answering, only};
 use crate::app::App;
 use crate::chat::Answer;
 use crate::error::ApiError;
 use crate::generation::Generation;
 use crate::openai::create::parse;
 use crate::wire::ollama::{self, AnswerHead, AnswerWriter, GenerateAsk, RawPrompt, Shape, Source};
-use crate::wire::openai::Call;
 
 /// Answers a prompt; without one, loads the model or, with `keep_alive: 0`, unloads it.
 ///
@@ -40,40 +38,16 @@ pub(crate) async fn generate(State(app): State<App>, body: Bytes) -> Result<Resp
         return Ok(without_answer(&head, &after_use, is_stream));
     };
     check_thinking(&head.model, &model, thinks)?;
-    let call = match source {
-        Source::Message(call) => call,
-        Source::After(context, call) => after(&app, &model, context, call).await?,
+    let (context, call) = match source {
+        Source::Message(call) => (None, call),
+        Source::After(context, call) => (Some(context), call),
         Source::Raw(prompt) => {
             let head = AnswerHead { has_context: false, ..head };
             return answer_raw(&app, model, prompt, head, is_stream, after_use).await;
         }
     };
-    answer(&app, model, call, head, is_stream, after_use).await
-}
-
-/// The call with the prompt that its message makes after a context.
-///
-/// # Errors
-/// If the message cannot be rendered.
-async fn after(
-    app: &App,
-    model: &ModelHandle,
-    context: Vec<TokenId>,
-    mut call: Call,
-) -> Result<Call, ApiError> {
-    let Ok(permit) = app.preparing().acquire_owned().await else {
-        return Err(ApiError::draining());
-    };
-    let model = model.clone();
-    let prepared = tokio::task::spawn_blocking(move || {
-        if let Prompt::Messages(messages) = &call.request.prompt {
-            call.request.prompt = Prompt::Tokens(model.prompt_after_answer(context, messages)?);
-        }
-        drop(permit);
-        Ok::<_, sm_runtime::Error>(call)
-    });
-    let broken = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
-    Ok(prepared.await.map_err(broken)??)
+    let answering = Answering::start_after(&app, model, context, call).await?;
+    answer(answering, head, is_stream, after_use).await
 }
 
 /// Continues a prompt as it is.

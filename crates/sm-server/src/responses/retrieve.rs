@@ -8,13 +8,14 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::call::Call;
 use crate::error::ApiError;
 use crate::response_store::Stored;
 use crate::wire::responses::with_ids;
 
 /// Who asks: responses belong to keys.
 pub(super) fn owner() -> Option<String> {
-    None
+    Call::current().and_then(|call| call.key().map(|key| key.client().to_string()))
 }
 
 fn find(app: &App, id: &str) -> Result<Arc<Stored>, ApiError> {

@@ -125,6 +125,9 @@ impl Reader {
     }
 
     fn set_text(&mut self, value: &Value) -> Result<(), String> {
+        if !value.is_object() {
+            return Err(format!("must be an object with a format, not {value}"));
+        }
         let format = &value["format"];
         match format["type"].as_str() {
             None if format.is_null() => {}
@@ -146,6 +149,9 @@ impl Reader {
 
     /// Tells the template, by the variables that templates know.
     fn set_reasoning(&mut self, value: &Value) -> Result<(), String> {
+        if !value.is_object() {
+            return Err(format!("must be an object with an effort, not {value}"));
+        }
         let effort = match &value["effort"] {
             Value::Null => return Ok(()),
             effort => options::text(effort).map_err(|message| format!("effort: {message}"))?,
@@ -250,6 +256,8 @@ mod tests {
             (json!({"background": true}), "background"),
             (json!({"conversation": "c"}), "conversation"),
             (json!({"text": {"format": {"type": "xml"}}}), "text"),
+            (json!({"text": "short"}), "text"),
+            (json!({"reasoning": "low"}), "reasoning"),
             (json!({"tools": [{"name": "x"}]}), "tools"),
             (json!({"tool_choice": {"type": "mcp"}}), "tool_choice"),
             (json!({"nonsense": 1}), "nonsense"),
