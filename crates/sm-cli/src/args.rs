@@ -17,7 +17,7 @@ pub(crate) use chat::{ChatArgs, ChatSetup};
 pub(crate) use end::EndArgs;
 pub(crate) use engine::{EngineArgs, LoadArgs, Served};
 pub(crate) use grammar::{GrammarArgs, is_cut};
-pub(crate) use model::{ModelArgs, name as model_name};
+pub(crate) use model::ModelArgs;
 pub(crate) use request_defaults::RequestDefaultsArgs;
 pub(crate) use sampling::{SamplingArgs, recommendations};
 pub(crate) use tokenizer::VocabularyArgs;
