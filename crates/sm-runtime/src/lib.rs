@@ -162,6 +162,7 @@ mod models;
 mod options;
 mod output;
 mod perplexity;
+mod pooling;
 mod prompt;
 mod prompt_limit;
 mod request;
@@ -196,7 +197,7 @@ pub use completion::{
 };
 pub use config::{EngineConfig, Preset};
 pub use device::{Device, Threads};
-pub use embedding::{EmbedHandle, Embedding, Pooling};
+pub use embedding::{EmbedHandle, Embedding};
 pub use engine::{
     BatchRun, Engine, EngineBuilder, EngineStats, Loading, RequestHandle, RequestStatus, Session,
     SessionOptions, TokenStream,
@@ -216,6 +217,7 @@ pub use options::{
     MirostatOptions, SamplerKind, SamplingOptions, StopRules, XtcOptions,
 };
 pub use perplexity::{Perplexity, PerplexityOptions};
+pub use pooling::Pooling;
 pub use prompt::{ChatRequest, Prompt};
 pub use request::{Request, Select};
 pub use source::ModelRef;

@@ -48,7 +48,8 @@ fn check_file(file: &SourceFile, findings: &mut Vec<Finding>) {
 }
 
 fn check_first_line(file: &SourceFile, findings: &mut Vec<Finding>) {
-    let first = file.text.lines().next().unwrap_or_default();
+    // A script may say first what runs it.
+    let first = file.text.lines().find(|line| !line.starts_with("#!/")).unwrap_or_default();
     let wanted = match file.path.rsplit_once('.').map(|(_, extension)| extension) {
         Some("rs") => "//! ",
         Some("wgsl") => "// ",

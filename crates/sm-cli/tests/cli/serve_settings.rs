@@ -106,7 +106,8 @@ fn the_reference_has_every_key_with_its_variable_and_default() {
     let printed = sm(&["serve", "--help-config"]).success();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/server.md");
     let text = std::fs::read_to_string(path).unwrap();
-    let written = text.split("<!-- sm serve --help-config -->\n").nth(1).unwrap().split("<!-- end -->").next();
+    let written =
+        text.split("<!-- sm serve --help-config -->\n").nth(1).unwrap().split("<!-- end -->").next();
     assert_eq!(written, Some(&*printed), "copy the output of `sm serve --help-config` into docs/server.md");
     for row in [
         "| `port` | `PORT` | `8000` | Port to listen on; 0 picks a free one |",

@@ -5,8 +5,8 @@ use std::time::Instant;
 use sm_tensor::TokenId;
 
 use super::{ActiveRequest, Times};
-use crate::embedding::Pool;
 use crate::engine::request_params::Delivery;
+use crate::pooling::Pool;
 use crate::{Completion, Error, FinishReason, RequestMetrics, Select, TokenEvent, Usage};
 
 impl ActiveRequest {
