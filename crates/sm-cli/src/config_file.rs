@@ -34,22 +34,23 @@ pub(crate) fn expand(args: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
         path: path.clone(),
         source,
     })?;
-    let table: toml::Table = text.parse().map_err(|error| wrong(path, format!("{error}")))?;
+    let table: toml::Table = text.parse().map_err(|error| wrong(path, &error))?;
     let mut cli = Cli::command();
     // Global options belong to every command once it is built.
     cli.build();
     let Some(command) = cli.find_subcommand(COMMAND) else { return Ok(args) };
     let mut args = args;
     for (key, value) in &table {
-        let arg = option(command, key).ok_or_else(|| wrong(path, format!("there is no option {key:?}")))?;
+        let arg =
+            option(command, key).ok_or_else(|| wrong(path, &format_args!("there is no option {key:?}")))?;
         if !is_given(given, arg) {
-            add(arg, key, value, &mut args).map_err(|message| wrong(path, message))?;
+            add(arg, key, value, &mut args).map_err(|message| wrong(path, &message))?;
         }
     }
     Ok(args)
 }
 
-fn wrong(path: &Path, message: String) -> Failure {
+fn wrong(path: &Path, message: &dyn std::fmt::Display) -> Failure {
     Failure::Usage(format!("cannot use the settings of {}: {message}", crate::shown::shown(path)))
 }
 

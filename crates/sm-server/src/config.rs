@@ -79,9 +79,11 @@ pub struct ServerConfig {
     pub(crate) log_level: Option<LogLevel>,
 }
 
+type SetLevel = dyn Fn(&str) -> Result<(), String> + Send + Sync;
+
 /// Sets the level of the log by its name.
 #[derive(Clone)]
-pub(crate) struct LogLevel(pub(crate) Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>);
+pub(crate) struct LogLevel(pub(crate) Arc<SetLevel>);
 
 impl std::fmt::Debug for LogLevel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

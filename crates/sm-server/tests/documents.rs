@@ -91,8 +91,17 @@ async fn the_first_line_arrives_while_the_rest_is_computed() {
     let mut response = server.post("/generate/stream", &body).await;
     let first = response.chunk().await.unwrap().unwrap();
     assert!(first.iter().filter(|byte| **byte == b'\n').count() < 900);
-    let running: Value = server.get("/stats").await.json().await.unwrap();
-    assert_eq!(running["active_sessions"], 1, "{running}");
+    // Figures are published after the step that sent the line.
+    let mut n_active = Value::Null;
+    for _ in 0..600 {
+        let stats: Value = server.get("/stats").await.json().await.unwrap();
+        n_active = stats["active_sessions"].clone();
+        if n_active == 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(n_active, 1);
     drop(response);
     for _ in 0..600 {
         let stats: Value = server.get("/stats").await.json().await.unwrap();

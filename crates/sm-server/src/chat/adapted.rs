@@ -82,7 +82,7 @@ fn as_text(messages: &[Message], tools: &[Value]) -> Vec<Message> {
                 texts.push(Message::new("system", &(content + &own.unwrap_or_default())));
             }
             "tool" => {
-                texts.push(Message::new("user", &format!("<tool_response>\n{content}\n</tool_response>")))
+                texts.push(Message::new("user", &format!("<tool_response>\n{content}\n</tool_response>")));
             }
             "assistant" => {
                 let calls = message.fields().get("tool_calls").and_then(Value::as_array);

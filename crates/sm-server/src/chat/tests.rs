@@ -206,7 +206,7 @@ fn joined(pieces: Vec<Piece>) -> Vec<Piece> {
             (Some(Piece::Reasoning(last)), Piece::Reasoning(text))
             | (Some(Piece::Content(last)), Piece::Content(text))
             | (Some(Piece::Arguments { json: last, .. }), Piece::Arguments { json: text, .. }) => {
-                last.push_str(text)
+                last.push_str(text);
             }
             _ => joined.push(piece),
         }

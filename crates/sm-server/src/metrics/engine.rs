@@ -143,7 +143,7 @@ impl MetricsSink for Sink {
     fn step(&self, step: &StepMetrics) {
         self.recent.step(step);
         self.observe(Measure::StepRows, step.rows as f64);
-        self.count(Count::GeneratedTokens, step.tokens);
+        self.count(Count::Generated, step.tokens);
         for _ in 0..step.tokens {
             self.observe(Measure::InterToken, step.time.as_secs_f64());
         }
@@ -167,8 +167,8 @@ impl MetricsSink for Sink {
         }
         self.observe(Measure::PromptTokens, usage.prompt_tokens as f64);
         self.observe(Measure::GeneratedTokens, usage.generated_tokens as f64);
-        self.count(Count::PromptTokens, usage.prompt_tokens as u64);
-        self.count(Count::CachedTokens, usage.cached_tokens as u64);
+        self.count(Count::Prompt, usage.prompt_tokens as u64);
+        self.count(Count::Cached, usage.cached_tokens as u64);
         for (names, family) in &self.finished {
             family.with_label_values(&[&self.model, names.finish_reason(finish_reason)]).inc();
         }

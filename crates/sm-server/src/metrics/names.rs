@@ -19,12 +19,12 @@ pub(super) enum Measure {
     StepRows,
 }
 
-/// What is counted of requests.
+/// Which tokens of requests are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Count {
-    PromptTokens,
-    CachedTokens,
-    GeneratedTokens,
+    Prompt,
+    Cached,
+    Generated,
 }
 
 /// What an engine tells when it is asked.
@@ -95,9 +95,9 @@ pub(super) const OURS: Names = Names {
         ),
     ],
     counts: &[
-        (Count::PromptTokens, "smallmind_prompt_tokens_total", "Tokens of prompts"),
-        (Count::CachedTokens, "smallmind_cached_prompt_tokens_total", "Tokens of prompts that were cached"),
-        (Count::GeneratedTokens, "smallmind_generated_tokens_total", "Tokens generated"),
+        (Count::Prompt, "smallmind_prompt_tokens_total", "Tokens of prompts"),
+        (Count::Cached, "smallmind_cached_prompt_tokens_total", "Tokens of prompts that were cached"),
+        (Count::Generated, "smallmind_generated_tokens_total", "Tokens generated"),
     ],
     readings: &[
         (Reading::Running, "smallmind_sequences_running", "Sequences that take part in steps"),
@@ -179,9 +179,9 @@ pub(super) const VLLM: Names = Names {
         (Measure::StepRows, "vllm:iteration_tokens_total", "Histogram of number of tokens per engine_step."),
     ],
     counts: &[
-        (Count::PromptTokens, "vllm:prompt_tokens_total", "Number of prefill tokens processed."),
-        (Count::CachedTokens, "vllm:prompt_tokens_cached_total", "Number of cached prompt tokens."),
-        (Count::GeneratedTokens, "vllm:generation_tokens_total", "Number of generation tokens processed."),
+        (Count::Prompt, "vllm:prompt_tokens_total", "Number of prefill tokens processed."),
+        (Count::Cached, "vllm:prompt_tokens_cached_total", "Number of cached prompt tokens."),
+        (Count::Generated, "vllm:generation_tokens_total", "Number of generation tokens processed."),
     ],
     readings: &[
         (Reading::Running, "vllm:num_requests_running", "Number of requests in model execution batches."),

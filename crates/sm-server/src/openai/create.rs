@@ -28,10 +28,10 @@ pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result
         Some(other) => return Err(ApiError::invalid("model", format!("model: must be a text, not {other}"))),
     };
     let model = app.model(name).await?;
-    let mut call = read(endpoint, &body, defaults(app, &model, endpoint)).map_err(invalid)?;
+    let mut call = read(endpoint, &body, defaults(app, &model, endpoint)).map_err(|error| invalid(&error))?;
     let (head, form) = (head(endpoint, &model), app.config().tool_form);
     let (generation, (call, reading)) = Generation::start_with(app, model, move |model| {
-        let reading = call.prepare(model.model(), form).map_err(invalid)?;
+        let reading = call.prepare(model.model(), form).map_err(|error| invalid(&error))?;
         Ok((call.request.clone(), (call, reading)))
     })
     .await?;
@@ -48,7 +48,7 @@ pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result
     Ok(response)
 }
 
-fn invalid(error: FieldError) -> ApiError {
+fn invalid(error: &FieldError) -> ApiError {
     ApiError::invalid(&error.field, error.to_string())
 }
 

@@ -1,7 +1,7 @@
 //! The table of operations.
 
 /// What can be done at a path.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Operation {
     pub(super) method: &'static str,
     pub(super) path: &'static str,

@@ -21,7 +21,7 @@ pub struct MessageHead {
 
 impl MessageHead {
     /// A message with these blocks, which has not ended.
-    pub(super) fn object(&self, content: Vec<Value>, usage: Value) -> Value {
+    pub(super) fn object(&self, content: &[Value], usage: &Value) -> Value {
         json!({
             "id": format!("msg_{}", self.id),
             "type": "message",
@@ -46,7 +46,7 @@ impl MessageHead {
         }
         content.extend(answer.calls.iter().filter_map(tool_use));
         let has_calls = !answer.calls.is_empty();
-        let mut message = self.object(content, usage(&completion.usage));
+        let mut message = self.object(&content, &usage(&completion.usage));
         message["stop_reason"] = stop_reason(completion.finish_reason, has_calls).into();
         message["stop_sequence"] = completion.stop_sequence.as_deref().into();
         message

@@ -88,7 +88,8 @@ impl Reader {
                 if n_tokens == 0 {
                     return Err("must be at least 1: prompts are cached without asking".to_owned());
                 }
-                Ok(self.options.limits.max_new_tokens = n_tokens)
+                self.options.limits.max_new_tokens = n_tokens;
+                Ok(())
             }
             "temperature" | "top_p" | "top_k" => {
                 options::set(&mut self.options, options::canonical(name), value).unwrap_or(Ok(()))
@@ -207,7 +208,7 @@ mod tests {
 
     use super::*;
 
-    fn body(fields: Value) -> Map<String, Value> {
+    fn body(fields: &Value) -> Map<String, Value> {
         let mut body =
             json!({"model": "demo", "max_tokens": 32_000, "messages": [{"role": "user", "content": "Hi"}]});
         fields.as_object().unwrap().iter().for_each(|(name, value)| body[name] = value.clone());
@@ -217,7 +218,7 @@ mod tests {
     /// The fields of a request of Claude Code 2.1, shortened.
     #[test]
     fn what_claude_code_sends_is_understood() {
-        let sent = body(json!({
+        let sent = body(&json!({
             "system": [{"type": "text", "text": "x-anthropic-billing-header: cch=1;"}, {"type": "text", "text": "Help."}],
             "metadata": {"user_id": "u"},
             "thinking": {"type": "adaptive"},
@@ -241,7 +242,7 @@ mod tests {
     #[test]
     fn an_answer_that_was_begun_is_continued() {
         let begun = json!([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hel"}]);
-        let read = read(&body(json!({"messages": begun})), GenerationOptions::new()).unwrap();
+        let read = read(&body(&json!({"messages": begun})), GenerationOptions::new()).unwrap();
         let expected = ChatRequest::new()
             .user("Hi")
             .assistant("Hel")
@@ -265,7 +266,7 @@ mod tests {
             (json!({"output_config": {"format": {"type": "xml"}}}), "output_config"),
         ] {
             assert_eq!(
-                read(&body(fields.clone()), GenerationOptions::new()).unwrap_err().field,
+                read(&body(&fields), GenerationOptions::new()).unwrap_err().field,
                 field,
                 "{fields}"
             );

@@ -62,7 +62,7 @@ impl StreamWriter {
             "cache_read_input_tokens": 0,
             "output_tokens": 0,
         });
-        let message = self.head.object(Vec::new(), usage);
+        let message = self.head.object(&[], &usage);
         [StreamEvent::new("message_start", json!({"message": message})), StreamEvent::ping()]
     }
 
@@ -71,28 +71,28 @@ impl StreamWriter {
         match piece {
             Piece::Reasoning(text) => {
                 let block = json!({"type": "thinking", "thinking": "", "signature": ""});
-                self.open(Kind::Thinking, block, events);
+                self.open(Kind::Thinking, &block, events);
                 if !self.head.omits_thoughts {
-                    self.delta(json!({"type": "thinking_delta", "thinking": text}), events);
+                    self.delta(&json!({"type": "thinking_delta", "thinking": text}), events);
                 }
             }
             Piece::Content(text) => {
-                self.open(Kind::Text, json!({"type": "text", "text": ""}), events);
-                self.delta(json!({"type": "text_delta", "text": text}), events);
+                self.open(Kind::Text, &json!({"type": "text", "text": ""}), events);
+                self.delta(&json!({"type": "text_delta", "text": text}), events);
             }
             Piece::Call { index, id, name } => {
                 self.has_calls = true;
                 let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
-                self.open(Kind::Call(index), block, events);
+                self.open(Kind::Call(index), &block, events);
             }
             Piece::Arguments { json, .. } => {
-                self.delta(json!({"type": "input_json_delta", "partial_json": json}), events);
+                self.delta(&json!({"type": "input_json_delta", "partial_json": json}), events);
             }
         }
     }
 
     /// Begins a block, unless one of its kind is open.
-    fn open(&mut self, kind: Kind, block: Value, events: &mut Vec<StreamEvent>) {
+    fn open(&mut self, kind: Kind, block: &Value, events: &mut Vec<StreamEvent>) {
         if self.open == Some(kind) {
             return;
         }
@@ -102,7 +102,7 @@ impl StreamWriter {
         events.push(StreamEvent::new("content_block_start", data));
     }
 
-    fn delta(&self, delta: Value, events: &mut Vec<StreamEvent>) {
+    fn delta(&self, delta: &Value, events: &mut Vec<StreamEvent>) {
         let data = json!({"index": self.n_blocks, "delta": delta});
         events.push(StreamEvent::new("content_block_delta", data));
     }
@@ -110,7 +110,7 @@ impl StreamWriter {
     fn close(&mut self, events: &mut Vec<StreamEvent>) {
         let Some(kind) = self.open.take() else { return };
         if kind == Kind::Thinking {
-            self.delta(json!({"type": "signature_delta", "signature": SIGNATURE}), events);
+            self.delta(&json!({"type": "signature_delta", "signature": SIGNATURE}), events);
         }
         events.push(StreamEvent::new("content_block_stop", json!({"index": self.n_blocks})));
         self.n_blocks += 1;

@@ -190,7 +190,10 @@ impl Reader {
             },
             "format" => self.set_format(value),
             "think" => self.set_think(value),
-            "logprobs" | "top_logprobs" => Ok(self.pass_on(name, value.clone())),
+            "logprobs" | "top_logprobs" => {
+                self.pass_on(name, value.clone());
+                Ok(())
+            }
             // A prompt that does not fit is an error here, and a full context ends the answer.
             "truncate" | "shift" => options::flag(value).map(drop),
             _ => return Ok(None),

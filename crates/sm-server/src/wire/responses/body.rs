@@ -100,8 +100,14 @@ impl Reader {
             "stream" => options::flag(value).map(|it| self.is_stream = it),
             "store" => options::flag(value).map(|it| self.is_stored = it),
             "tools" => Tools::read(value).map(|it| self.tools = it),
-            "tool_choice" => Ok(self.tool_choice = Some(value.clone())),
-            "parallel_tool_calls" => Ok(self.pass_on(name, value.clone())),
+            "tool_choice" => {
+                self.tool_choice = Some(value.clone());
+                Ok(())
+            }
+            "parallel_tool_calls" => {
+                self.pass_on(name, value.clone());
+                Ok(())
+            }
             "max_output_tokens" => {
                 options::count(value).map(|n| self.options.limits.max_new_tokens = n.max(1))
             }

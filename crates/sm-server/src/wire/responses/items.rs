@@ -36,7 +36,7 @@ pub fn with_ids(items: &[Value], id: &str) -> Vec<Value> {
 pub(super) fn messages(instructions: Option<&str>, items: &[Value]) -> Result<Vec<Value>, String> {
     let mut messages = Messages::default();
     if let Some(text) = instructions.filter(|text| !text.is_empty()) {
-        messages.text("system", text.to_owned());
+        messages.text("system", text);
     }
     for (idx, item) in items.iter().enumerate() {
         messages.item(item).map_err(|reason| format!("item {idx}: {reason}"))?;
@@ -61,9 +61,9 @@ impl Messages {
                 let role = item["role"].as_str().ok_or("a message needs a role")?;
                 let text = text_of(&item["content"])?;
                 match role {
-                    "developer" | "system" => self.text("system", text),
-                    "user" => self.text("user", text),
-                    "assistant" => self.answer_text(text),
+                    "developer" | "system" => self.text("system", &text),
+                    "user" => self.text("user", &text),
+                    "assistant" => self.answer_text(&text),
                     other => return Err(format!("the role {other:?} does not exist")),
                 }
                 Ok(())
@@ -82,7 +82,7 @@ impl Messages {
     }
 
     /// Adds a text. Instructions and the messages of developers that come first are one system prompt, of which templates take one.
-    fn text(&mut self, role: &str, text: String) {
+    fn text(&mut self, role: &str, text: &str) {
         self.flush_thoughts();
         match self.list.last_mut() {
             Some(last) if role == "system" && last["role"] == "system" => {
@@ -108,7 +108,7 @@ impl Messages {
         &mut self.list[idx]
     }
 
-    fn answer_text(&mut self, text: String) {
+    fn answer_text(&mut self, text: &str) {
         let last = self.list.last();
         let after_calls = last.is_some_and(|last| last.get("tool_calls").is_some());
         if after_calls && self.thoughts.is_empty() {

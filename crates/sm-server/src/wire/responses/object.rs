@@ -82,13 +82,13 @@ impl ResponseHead {
 
     /// The object while the response is being made.
     pub(super) fn in_progress(&self) -> Value {
-        self.object("in_progress", Vec::new())
+        self.object("in_progress", &[])
     }
 
     /// The object at the end.
     pub(super) fn ended(
         &self,
-        items: Vec<Value>,
+        items: &[Value],
         completion: &Completion,
         n_thought: usize,
         now: u64,
@@ -112,13 +112,13 @@ impl ResponseHead {
     }
 
     /// The object of a response that failed.
-    pub(super) fn failed(&self, items: Vec<Value>, message: &str) -> Value {
+    pub(super) fn failed(&self, items: &[Value], message: &str) -> Value {
         let mut object = self.object("failed", items);
         object["error"] = json!({"code": "server_error", "message": message});
         object
     }
 
-    fn object(&self, status: &str, items: Vec<Value>) -> Value {
+    fn object(&self, status: &str, items: &[Value]) -> Value {
         let mut object = json!({
             "id": self.response_id(),
             "object": "response",

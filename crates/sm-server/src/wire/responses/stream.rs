@@ -201,7 +201,7 @@ impl ItemWriter {
             false => ("completed", "completed"),
         };
         self.close(status, events);
-        let response = self.head.ended(self.items.clone(), completion, self.n_thought, now);
+        let response = self.head.ended(&self.items, completion, self.n_thought, now);
         self.event(name, json!({"response": response}), events);
         response
     }
@@ -209,7 +209,7 @@ impl ItemWriter {
     /// The events after a failure.
     pub fn fail(&mut self, message: &str, events: &mut Vec<ItemEvent>) {
         self.close("incomplete", events);
-        let response = self.head.failed(self.items.clone(), message);
+        let response = self.head.failed(&self.items, message);
         self.event("failed", json!({"response": response}), events);
     }
 }
