@@ -1,6 +1,7 @@
 //! `sm serve`: answers requests over HTTP.
 
 mod args;
+mod kv_events;
 mod stop;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use sm_server::{LoadProgress, Metrics, Server, ServerConfig, TermFilter};
 use tokio::runtime;
 
 pub(crate) use args::Args;
+use kv_events::Events;
 
 use crate::args::Served;
 use crate::console::Console;
@@ -45,7 +47,8 @@ pub(crate) fn run(args: &mut Args, console: &Console) -> Result<(), Failure> {
     raise_file_limit();
     let metrics = Metrics::new(args.metrics_compat.map(Into::into));
     let loading = LoadProgress::default();
-    let (models, name) = models(args, console, &metrics, &loading)?;
+    let events = args.kv_events.events()?;
+    let (models, name) = models(args, console, &metrics, &loading, events.as_ref())?;
     let config = config(args, name)?
         .recent(metrics.recent())
         .metrics(metrics)
@@ -53,7 +56,12 @@ pub(crate) fn run(args: &mut Args, console: &Console) -> Result<(), Failure> {
         .log_level(log::set_level);
     let io = runtime::Builder::new_multi_thread().worker_threads(IO_THREADS).enable_all().build();
     let io = io.map_err(Failure::Threads)?;
-    io.block_on(serve(args, models, config, console))
+    io.block_on(async {
+        if let Some(events) = events {
+            events.publish(console).await?;
+        }
+        serve(args, models, config, console).await
+    })
 }
 
 async fn serve(args: &Args, models: Models, config: ServerConfig, console: &Console) -> Result<(), Failure> {
@@ -90,6 +98,7 @@ fn models(
     console: &Console,
     metrics: &Metrics,
     loading: &LoadProgress,
+    events: Option<&Events>,
 ) -> Result<(Models, String), Failure> {
     // Each model has its own limit, --memory-limit.
     let models = Models::new(u64::MAX);
@@ -105,6 +114,10 @@ fn models(
         let (path, name) = named(given);
         let reporter = loading.reporter(&name);
         let spec = args.engine.spec(hub::model(path, console)?, &served, console, reporter)?;
+        let spec = match events {
+            Some(events) if i == 0 => events.observe(spec),
+            _ => spec,
+        };
         let aliases = args.alias.iter().filter(|alias| i == 0 && **alias != name);
         let spec = aliases.fold(spec.metrics(metrics.sink(&name)), |spec, alias| spec.alias(alias));
         models.add(&name, spec)?;

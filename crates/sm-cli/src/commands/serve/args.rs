@@ -9,6 +9,7 @@ use sm_runtime::ByteSize;
 use sm_server::chat::ToolForm;
 use sm_server::{MetricsCompat, RateLimit};
 
+use super::kv_events::KvEventsArgs;
 use crate::args::number::at_least_one;
 use crate::args::{EngineArgs, RequestDefaultsArgs};
 
@@ -163,6 +164,8 @@ pub(crate) struct Args {
     pub(super) no_slots: bool,
     #[command(flatten)]
     pub(super) defaults: RequestDefaultsArgs,
+    #[command(flatten)]
+    pub(super) kv_events: KvEventsArgs,
     #[command(flatten)]
     pub(super) engine: EngineArgs,
 }

@@ -265,11 +265,7 @@ mod tests {
             (json!({"nonsense": 1}), "nonsense"),
             (json!({"output_config": {"format": {"type": "xml"}}}), "output_config"),
         ] {
-            assert_eq!(
-                read(&body(&fields), GenerationOptions::new()).unwrap_err().field,
-                field,
-                "{fields}"
-            );
+            assert_eq!(read(&body(&fields), GenerationOptions::new()).unwrap_err().field, field, "{fields}");
         }
     }
 }
