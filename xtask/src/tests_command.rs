@@ -8,12 +8,15 @@ use crate::spawn::{self, cargo, root};
 use crate::{Outcome, cases, examples};
 use skips::Skips;
 
+/// Features that are tested though a plain build leaves them out.
+const FEATURES: &str = "sm-cli/kv-events";
+
 /// Runs the tests; `args` go to `cargo test`.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let data = data_folder();
     let skips = Skips::begin(&data)?;
     skips.announce();
-    let mut command = cargo(&["test", "--workspace", "--locked"]);
+    let mut command = cargo(&["test", "--workspace", "--locked", "--features", FEATURES]);
     command.args(args).env(skips::VARIABLE, skips.path());
     let whole_run = args.is_empty();
     let result =

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use sm_runtime::{GenerationOptions, ModelRef, ModelSpec, Models, Prompt, Request};
 use sm_server::{KvEvents, KvEventsConfig};
-use zeromq::{ReqSocket, Socket, SocketRecv, SocketSend, SubSocket, ZmqMessage};
+use zeromq::{DealerSocket, Socket, SocketRecv, SocketSend, SubSocket, ZmqMessage};
 
 /// The sequence number and events of a message.
 fn decode(frames: &[&[u8]]) -> (i64, Vec<Value>) {
@@ -58,15 +58,18 @@ impl Router {
 
 /// What a router knows that asks for all messages, and the number of the next one.
 async fn replayed(address: &str) -> (Router, i64) {
-    let mut request = ReqSocket::new();
+    let mut request = DealerSocket::new();
     request.connect(address).await.unwrap();
-    request.send(ZmqMessage::from(0u64.to_be_bytes().to_vec())).await.unwrap();
+    let mut first = ZmqMessage::from(Vec::new());
+    first.push_back(0u64.to_be_bytes().to_vec().into());
+    request.send(first).await.unwrap();
     let mut router = Router::default();
     let mut next = 0;
     loop {
         let message = request.recv().await.unwrap();
         let frames: Vec<&[u8]> = message.iter().map(|frame| &frame[..]).collect();
-        let (sequence, events) = decode(&frames);
+        assert_eq!(frames[0], b"");
+        let (sequence, events) = decode(&frames[1..]);
         if sequence == -1 {
             return (router, next);
         }
