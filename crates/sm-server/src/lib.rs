@@ -1,4 +1,4 @@
-//! The HTTP server over an engine: clients of OpenAI, Anthropic and Ollama work against it unchanged.
+//! The HTTP server over an engine: clients of OpenAI, Anthropic, Ollama and llama.cpp work against it unchanged.
 //!
 //! ```no_run
 //! use sm_runtime::{ModelRef, ModelSpec, Models};
@@ -22,6 +22,10 @@
 //! | `/v1/responses`, `/v1/responses/{id}` | OpenAI's Responses API |
 //! | `/v1/messages`, `/v1/messages/count_tokens` | Anthropic's API |
 //! | `/api/chat`, `/api/generate`, `/api/tags`, … | Ollama's API |
+//! | `/v1/embeddings` | vectors of texts |
+//! | `/completion`, `/embedding`, `/props`, `/slots`, … | llama.cpp's own API |
+//! | `/generate`, `/solve/…`, `/tokenize`, `/apply-template`, … | texts, problems and tokens |
+//! | `GET /openapi.json`, `GET /docs` | what there is, for programs and for people |
 //! | `GET /health` | 200 while the process is alive and not draining |
 //! | `GET /ready` | 200 when the default model is loaded; until then 503 |
 //! | `GET /metrics` | everything that is measured, in Prometheus' text format |
