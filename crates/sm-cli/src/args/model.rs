@@ -18,7 +18,7 @@ use crate::progress::load_progress;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// Hugging Face directory, GGUF, safetensors or .smnd file, `demo`, or ORG/NAME[:QUANT] of the hub; -hf NAME fetches it
+    /// Hugging Face directory, GGUF, safetensors or .smnd file, `demo`, or `ORG/NAME[:QUANT]` of the hub; -hf NAME fetches it
     #[arg(short, long, default_value = DEMO, value_name = "MODEL")]
     pub(crate) model: PathBuf,
     #[command(flatten)]

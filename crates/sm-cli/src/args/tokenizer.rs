@@ -43,7 +43,7 @@ impl TokenizerArgs {
 /// The model of a command that only needs its vocabulary.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VocabularyArgs {
-    /// Hugging Face directory, GGUF file, `demo`, or ORG/NAME[:QUANT] of the hub; weights are not needed
+    /// Hugging Face directory, GGUF file, `demo`, or `ORG/NAME[:QUANT]` of the hub; weights are not needed
     #[arg(short, long, default_value = DEMO, value_name = "MODEL")]
     model: PathBuf,
     #[command(flatten)]

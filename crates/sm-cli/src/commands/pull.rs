@@ -18,7 +18,7 @@ What is there already is not fetched again, and a download that was cut goes on 
 the cache of Python's huggingface_hub; its variables apply: HF_HUB_CACHE, HF_HOME, HF_ENDPOINT, HF_TOKEN.
 docs/models.md says which files a name means.")]
 pub(crate) struct Args {
-    /// ORGANIZATION/NAME[:QUANT|:FILE][@REVISION]; without a quantization, safetensors or Q4_K_M
+    /// `ORGANIZATION/NAME[:QUANT|:FILE][@REVISION]`; without a quantization, safetensors or Q4_K_M
     #[arg(value_name = "NAME", required = true, value_parser = hub::parse)]
     names: Vec<HubRef>,
 }

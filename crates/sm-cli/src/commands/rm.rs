@@ -15,7 +15,7 @@ Examples:
 
 sm list shows the names. Files that another model or revision needs stay.")]
 pub(crate) struct Args {
-    /// ORGANIZATION/NAME[:QUANT|:FILE][@REVISION]
+    /// `ORGANIZATION/NAME[:QUANT|:FILE][@REVISION]`
     #[arg(value_name = "NAME", required = true, value_parser = hub::parse)]
     names: Vec<HubRef>,
 }
