@@ -33,7 +33,9 @@ def chats():
     parts = list(demo.chat(model="demo:latest", messages=QUESTION, options=GREEDY, stream=True))
     assert "".join(part.message.content for part in parts) == answer.message.content
     assert parts[-1].done and parts[-1].eval_count == answer.eval_count and parts[-1].total_duration > 0
-    shaped = demo.chat(model="demo", messages=QUESTION, format=X.model_json_schema())
+    # Without further properties: so small a model would write them until its context is full.
+    shape = {**X.model_json_schema(), "additionalProperties": False}
+    shaped = demo.chat(model="demo", messages=QUESTION, format=shape, options=GREEDY)
     X.model_validate_json(shaped.message.content)
 
 
@@ -44,7 +46,7 @@ def prompts():
     assert second.prompt_eval_count > first.prompt_eval_count
     raw = demo.generate(model="demo", prompt="Once upon a time", raw=True, options={"num_predict": 5})
     assert raw.eval_count == 5 and raw.done_reason == "length" and raw.context is None, raw
-    json.loads(demo.generate(model="demo", prompt="JSON, please", format="json").response)
+    json.loads(demo.generate(model="demo", prompt="JSON, please", format="json", options=GREEDY).response)
 
 
 def tools():
