@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-#[path = "support/apis.rs"]
-mod support;
+#[path = "support/running.rs"]
+mod running;
 
+use running::{Running, schema, with};
 use serde_json::{Value, json};
-use support::{Served, schema, with};
 
 fn messages() -> Value {
     json!({
@@ -27,7 +27,7 @@ fn weather() -> Value {
 
 #[tokio::test]
 async fn a_message_is_answered_at_once_and_as_a_stream_of_the_same_blocks() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     let answer = server.json("/v1/messages", &messages()).await;
     let text = answer["content"][0]["text"].as_str().unwrap();
     assert!(text.contains("Answer: 3"), "{answer}");
@@ -62,7 +62,7 @@ async fn a_message_is_answered_at_once_and_as_a_stream_of_the_same_blocks() {
 
 #[tokio::test]
 async fn a_message_ends_where_it_is_told_to() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     let stopped =
         server.json("/v1/messages", &with(messages(), json!({"stop_sequences": ["zzz", "2x ="]}))).await;
     assert_eq!(
@@ -79,7 +79,7 @@ async fn a_message_ends_where_it_is_told_to() {
 
 #[tokio::test]
 async fn an_answer_that_was_begun_goes_on() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     let begun = json!({"messages": [
         {"role": "user", "content": [{"type": "text", "text": "Solve for x: 2x + 3 = 9"}]},
         {"role": "assistant", "content": "Subtract 3 from both sides: 2x ="},
@@ -91,7 +91,7 @@ async fn an_answer_that_was_begun_goes_on() {
 
 #[tokio::test]
 async fn output_has_the_form_of_a_schema() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     let format = json!({"output_config": {"format": {"type": "json_schema", "schema": schema()}}});
     let answer = server.json("/v1/messages", &with(messages(), format)).await;
     let value: Value = serde_json::from_str(answer["content"][0]["text"].as_str().unwrap()).unwrap();
@@ -101,7 +101,7 @@ async fn output_has_the_form_of_a_schema() {
 
 #[tokio::test]
 async fn thoughts_are_blocks_of_their_own() {
-    let server = Served::with_tools().await;
+    let server = Running::with_tools().await;
     let thinking = json!({"thinking": {"type": "adaptive"}, "max_tokens": 20});
     let answer = server.json("/v1/messages", &with(messages(), thinking.clone())).await;
     let block = &answer["content"][0];
@@ -122,7 +122,7 @@ async fn thoughts_are_blocks_of_their_own() {
 
 #[tokio::test]
 async fn a_tool_is_called_if_it_must_be() {
-    let server = Served::with_tools().await;
+    let server = Running::with_tools().await;
     let tools = json!({"tools": weather(), "tool_choice": {"type": "tool", "name": "weather"}});
     let body = with(messages(), tools);
     let answer = server.json("/v1/messages", &body).await;
@@ -144,7 +144,7 @@ async fn a_tool_is_called_if_it_must_be() {
 
 #[tokio::test]
 async fn results_of_tools_and_tools_of_others_are_taken() {
-    let server = Served::with_tools().await;
+    let server = Running::with_tools().await;
     let turn = json!({
         "messages": [
             {"role": "user", "content": "Weather?"},
@@ -163,7 +163,7 @@ async fn results_of_tools_and_tools_of_others_are_taken() {
 
 #[tokio::test]
 async fn errors_have_the_envelope_that_clients_know() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     let image = json!({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]});
     let long = json!({"messages": [{"role": "user", "content": "word ".repeat(3000)}]});
     for (fields, status, kind, part) in [

@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-#[path = "support/apis.rs"]
-mod support;
+#[path = "support/running.rs"]
+mod running;
 
 use std::time::Duration;
 
+use running::{Running, schema, with};
 use serde_json::{Value, json};
-use support::{Served, schema, with};
 
 const QUESTION: &str = "Solve for x: 2x + 3 = 9";
 
@@ -26,7 +26,7 @@ fn generate() -> Value {
 
 #[tokio::test]
 async fn a_chat_streams_lines_of_the_same_text_as_its_answer_at_once() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     let answer = server.json("/api/chat", &with(chat(), json!({"stream": false}))).await;
     let text = answer["message"]["content"].as_str().unwrap();
     assert!(text.contains("Answer: 3"), "{answer}");
@@ -56,7 +56,7 @@ async fn a_chat_streams_lines_of_the_same_text_as_its_answer_at_once() {
 
 #[tokio::test]
 async fn a_prompt_is_answered_and_its_context_goes_on() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     let first = server.json("/api/generate", &generate()).await;
     assert!(first["response"].as_str().unwrap().contains("Answer: 3"), "{first}");
     assert_eq!(first["model"], "demo:latest");
@@ -81,7 +81,7 @@ async fn a_prompt_is_answered_and_its_context_goes_on() {
 
 #[tokio::test]
 async fn a_raw_prompt_is_continued_as_it_is_and_has_no_context() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     let raw =
         json!({"prompt": "Once upon a time", "raw": true, "options": {"temperature": 0, "num_predict": 12}});
     let answer = server.json("/api/generate", &with(generate(), raw)).await;
@@ -95,7 +95,7 @@ async fn a_raw_prompt_is_continued_as_it_is_and_has_no_context() {
 
 #[tokio::test]
 async fn formats_are_json_or_what_a_schema_says() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     let body = with(chat(), json!({"format": schema(), "stream": false}));
     let answer = server.json("/api/chat", &body).await;
     let value: Value = serde_json::from_str(answer["message"]["content"].as_str().unwrap()).unwrap();
@@ -108,7 +108,7 @@ async fn formats_are_json_or_what_a_schema_says() {
 
 #[tokio::test]
 async fn log_probabilities_come_with_the_text_they_belong_to() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     let body = with(chat(), json!({"logprobs": true, "top_logprobs": 2}));
     let whole = server.json("/api/chat", &with(body.clone(), json!({"stream": false}))).await;
     let whole = whole["logprobs"].as_array().unwrap();
@@ -122,7 +122,7 @@ async fn log_probabilities_come_with_the_text_they_belong_to() {
 
 #[tokio::test]
 async fn models_are_listed_shown_and_unloaded() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     server.json("/api/chat", &with(chat(), json!({"stream": false, "keep_alive": "10m"}))).await;
     let tags: Value = server.get("/api/tags").await.json().await.unwrap();
     let names: Vec<&str> =
@@ -159,7 +159,7 @@ async fn models_are_listed_shown_and_unloaded() {
 
 #[tokio::test]
 async fn clients_find_out_that_it_runs() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     assert!(server.get("/").await.text().await.unwrap().contains("Ollama is running"));
     assert_eq!(server.client.head(server.url("/")).send().await.unwrap().status(), 200);
     let version: Value = server.get("/api/version").await.json().await.unwrap();
@@ -173,7 +173,7 @@ async fn clients_find_out_that_it_runs() {
 
 #[tokio::test]
 async fn errors_are_a_text_with_the_name_of_the_field() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     for (path, body, status, part) in [
         ("/api/chat", json!({"model": "llama3"}), 404, "model 'llama3' not found"),
         ("/api/chat", with(chat(), json!({"options": {"tempratur": 1}})), 400, "options.tempratur: unknown"),

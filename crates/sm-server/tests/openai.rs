@@ -2,69 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-use std::net::SocketAddr;
+#[path = "support/running.rs"]
+mod running;
+
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode};
+use running::{Running, with};
 use serde_json::{Value, json};
-use sm_runtime::{EngineConfig, ExecutorOptions, ModelRef, ModelSpec, Models};
-use sm_server::{Server, ServerConfig, ServerError};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-
-/// A server on a free port, until it is dropped.
-struct Running {
-    address: SocketAddr,
-    client: Client,
-    stop: Option<oneshot::Sender<()>>,
-    served: JoinHandle<Result<(), ServerError>>,
-}
-
-impl Running {
-    async fn start() -> Self {
-        Self::with(ServerConfig::new("demo").grace(Duration::from_secs(20))).await
-    }
-
-    async fn with(config: ServerConfig) -> Self {
-        let models = Models::new(1 << 30);
-        let engine = EngineConfig::new().executor(ExecutorOptions::new().pool_bytes(48 << 20));
-        models.add("demo", ModelSpec::new(ModelRef::Demo).config(engine).alias("gpt-4o")).unwrap();
-        let server = Server::bind("127.0.0.1:0", models, config).await.unwrap();
-        let address = server.address();
-        let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(server.run(async move { _ = stopped.await }));
-        Self { address, client: Client::new(), stop: Some(stop), served }
-    }
-
-    async fn get(&self, path: &str) -> Response {
-        self.client.get(format!("http://{}{path}", self.address)).send().await.unwrap()
-    }
-
-    async fn post(&self, path: &str, body: &Value) -> Response {
-        self.client.post(format!("http://{}{path}", self.address)).json(body).send().await.unwrap()
-    }
-
-    async fn json(&self, path: &str, body: &Value) -> Value {
-        let response = self.post(path, body).await;
-        assert_eq!(response.status(), StatusCode::OK, "{body}");
-        response.json().await.unwrap()
-    }
-
-    /// The chunks of a stream, which ends with `[DONE]`.
-    async fn chunks(&self, path: &str, body: &Value) -> Vec<Value> {
-        let response = self.post(path, body).await;
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let text = response.text().await.unwrap();
-        let mut data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
-        assert_eq!(data.pop(), Some("[DONE]"), "{text}");
-        data.into_iter().map(|chunk| serde_json::from_str(chunk).unwrap()).collect()
-    }
-
-    async fn stop(mut self) {
-        self.stop.take().unwrap().send(()).unwrap();
-        self.served.await.unwrap().unwrap();
-    }
-}
 
 fn question(n_tokens: usize) -> Value {
     json!({
@@ -73,14 +17,6 @@ fn question(n_tokens: usize) -> Value {
         "temperature": 0,
         "max_tokens": n_tokens,
     })
-}
-
-fn with(mut body: Value, fields: Value) -> Value {
-    let Value::Object(fields) = fields else { panic!("not an object") };
-    for (name, value) in fields {
-        body[name] = value;
-    }
-    body
 }
 
 #[tokio::test]

@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-#[path = "support/apis.rs"]
-mod support;
+#[path = "support/running.rs"]
+mod running;
 
+use running::{Running, schema, with};
 use serde_json::{Value, json};
-use support::{Served, schema, with};
 
 const PATH: &str = "/v1/responses";
 
@@ -37,7 +37,7 @@ fn shape(response: &Value) -> Value {
 
 #[tokio::test]
 async fn a_response_is_given_at_once_and_as_a_stream_of_the_same() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     let response = server.json(PATH, &question()).await;
     assert_eq!((&response["object"], &response["status"]), (&json!("response"), &json!("completed")));
     let message = &response["output"][0];
@@ -71,7 +71,7 @@ async fn a_response_is_given_at_once_and_as_a_stream_of_the_same() {
 
 #[tokio::test]
 async fn a_request_goes_on_from_a_stored_response() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     let first = server.json(PATH, &question()).await;
     let id = first["id"].as_str().unwrap();
     let more = json!({"input": "What is 17 + 25?", "previous_response_id": id});
@@ -99,7 +99,7 @@ async fn a_request_goes_on_from_a_stored_response() {
 
 #[tokio::test]
 async fn a_response_that_is_cut_is_incomplete() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     let cut = server.json(PATH, &with(question(), json!({"max_output_tokens": 3}))).await;
     assert_eq!(cut["status"], "incomplete");
     assert_eq!(cut["incomplete_details"], json!({"reason": "max_output_tokens"}));
@@ -113,7 +113,7 @@ async fn a_response_that_is_cut_is_incomplete() {
 
 #[tokio::test]
 async fn text_has_the_form_of_a_schema_and_log_probabilities() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     let format = json!({"type": "json_schema", "name": "x", "schema": schema(), "strict": true});
     let fields = json!({
         "text": {"format": format},
@@ -135,7 +135,7 @@ async fn text_has_the_form_of_a_schema_and_log_probabilities() {
 
 #[tokio::test]
 async fn a_function_is_called_with_the_whole_sequence_of_events() {
-    let server = Served::with_tools().await;
+    let server = Running::with_tools().await;
     let tools = json!({"tools": weather(), "tool_choice": "required", "parallel_tool_calls": false});
     let response = server.json(PATH, &with(question(), tools.clone())).await;
     let call = &response["output"][0];
@@ -173,7 +173,7 @@ async fn a_function_is_called_with_the_whole_sequence_of_events() {
 
 #[tokio::test]
 async fn thoughts_are_an_item_of_their_own() {
-    let server = Served::with_tools().await;
+    let server = Running::with_tools().await;
     let thinking = json!({"reasoning": {"effort": "medium"}, "max_output_tokens": 20});
     let response = server.json(PATH, &with(question(), thinking.clone())).await;
     let item = &response["output"][0];
@@ -187,7 +187,7 @@ async fn thoughts_are_an_item_of_their_own() {
 
 #[tokio::test]
 async fn errors_name_the_field() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     for (fields, status, param, part) in [
         (json!({"input": 1}), 400, json!("input"), "must be a text"),
         (json!({"model": "gpt-9"}), 404, json!("model"), "does not exist"),
@@ -215,7 +215,7 @@ const COMPRESSED: &[u8] = &[
 
 #[tokio::test]
 async fn bodies_may_be_compressed() {
-    let server = Served::start().await;
+    let server = Running::start().await;
     let send = |encoding: &str| {
         let request = server.client.post(server.url(PATH)).header("content-encoding", encoding);
         request.header("content-type", "application/json").body(COMPRESSED).send()

@@ -7,11 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Response};
-use serde_json::Value;
-use sm_runtime::{EngineConfig, ExecutorOptions, ModelRef, ModelSpec, Models, RecentMetrics};
+use serde_json::{Value, json};
+use sm_runtime::{EngineConfig, ExecutorOptions, LoadOptions, ModelRef, ModelSpec, Models, RecentMetrics};
 use sm_server::{Server, ServerConfig, ServerError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+/// A template of the demo model's form that knows tools and thoughts.
+const TOOL_TEMPLATE: &str = "\
+{%- if tools %}<|system|>
+{{ tools | tojson }} <tool_call>{\"name\": …}</tool_call><|end|>
+{% endif %}
+{%- for m in messages %}<|{{ 'user' if m.role == 'tool' else m.role }}|>
+{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}
+{%- for call in m.tool_calls or [] %}<tool_call>{{ call.function.name }} {{ call.function.arguments | tojson }}</tool_call>{% endfor %}<|end|>
+{% endfor %}
+{%- if add_generation_prompt %}<|assistant|>
+{% if enable_thinking %}<think>
+{% endif %}{% endif %}";
 
 /// A server of the demo model until it is dropped.
 pub(crate) struct Running {
@@ -26,10 +39,25 @@ impl Running {
         Self::of(ModelRef::Demo, |config| config).await
     }
 
+    /// With a template that knows tools and thoughts; the model does not.
+    pub(crate) async fn with_tools() -> Self {
+        let mut load = LoadOptions::new();
+        load.chat_template = Some(TOOL_TEMPLATE.to_owned());
+        Self::loaded(ModelRef::Demo, load, |config| config).await
+    }
+
     pub(crate) async fn of(model: ModelRef, change: impl FnOnce(ServerConfig) -> ServerConfig) -> Self {
+        Self::loaded(model, LoadOptions::new(), change).await
+    }
+
+    async fn loaded(
+        model: ModelRef,
+        load: LoadOptions,
+        change: impl FnOnce(ServerConfig) -> ServerConfig,
+    ) -> Self {
         let recent = Arc::new(RecentMetrics::default());
         let models = Models::new(1 << 30);
-        let engine = EngineConfig::new().executor(ExecutorOptions::new().pool_bytes(48 << 20));
+        let engine = EngineConfig::new().load(load).executor(ExecutorOptions::new().pool_bytes(48 << 20));
         let spec = ModelSpec::new(model).config(engine).alias("gpt-4o").metrics(Arc::clone(&recent) as _);
         models.add("demo", spec).unwrap();
         let config = ServerConfig::new("demo").grace(Duration::from_secs(20)).recent(recent);
@@ -65,6 +93,42 @@ impl Running {
         serde_json::from_str(&text).unwrap()
     }
 
+    /// The chunks of a stream, which ends with `[DONE]`.
+    pub(crate) async fn chunks(&self, path: &str, body: &Value) -> Vec<Value> {
+        let response = self.post(path, body).await;
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let text = response.text().await.unwrap();
+        let mut data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        assert_eq!(data.pop(), Some("[DONE]"), "{text}");
+        data.into_iter().map(|chunk| serde_json::from_str(chunk).unwrap()).collect()
+    }
+
+    /// The lines of a stream of lines.
+    pub(crate) async fn lines(&self, path: &str, body: &Value) -> Vec<Value> {
+        let response = self.post(path, body).await;
+        let kind = response.headers()["content-type"].clone();
+        let text = response.text().await.unwrap();
+        assert_eq!(kind, "application/x-ndjson", "{text}");
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The names and data of server-sent events.
+    pub(crate) async fn events(&self, path: &str, body: &Value) -> Vec<(String, Value)> {
+        let response = self.post(path, body).await;
+        let kind = response.headers()["content-type"].clone();
+        let text = response.text().await.unwrap();
+        assert_eq!(kind, "text/event-stream", "{text}");
+        let events = text.split("\n\n").filter(|event| !event.trim().is_empty() && !event.starts_with(':'));
+        events
+            .map(|event| {
+                let (name, data) = event.split_once('\n').unwrap();
+                let name = name.strip_prefix("event: ").unwrap();
+                let data = data.strip_prefix("data: ").unwrap();
+                (name.to_owned(), serde_json::from_str(data).unwrap())
+            })
+            .collect()
+    }
+
     pub(crate) async fn stop(mut self) {
         self.stop.take().unwrap().send(()).unwrap();
         self.served.await.unwrap().unwrap();
@@ -78,4 +142,14 @@ pub(crate) fn with(mut body: Value, fields: Value) -> Value {
         body[name] = value;
     }
     body
+}
+
+/// A schema of an object with one whole number.
+pub(crate) fn schema() -> Value {
+    json!({
+        "type": "object",
+        "properties": {"x": {"type": "integer"}},
+        "required": ["x"],
+        "additionalProperties": false,
+    })
 }
