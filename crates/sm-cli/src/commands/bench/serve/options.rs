@@ -5,8 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use sm_runtime::Loader;
-use sm_runtime::ModelRef;
+use sm_runtime::{Loader, ModelRef};
 
 use crate::args::DEMO;
 use crate::failure::Failure;
@@ -70,6 +69,16 @@ pub(super) enum Backend {
     Openai,
     /// /v1/chat/completions
     OpenaiChat,
+}
+
+impl Backend {
+    /// Its name on the command line.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::OpenaiChat => "openai-chat",
+        }
+    }
 }
 
 /// Where prompts come from.
@@ -344,10 +353,7 @@ impl Args {
         let name = || {
             let model = model.rsplit(['/', '\\']).next().unwrap_or(model);
             let rate = self.load.request_rate;
-            let backend = match self.backend {
-                Backend::Openai => "openai",
-                Backend::OpenaiChat => "openai-chat",
-            };
+            let backend = self.backend.name();
             PathBuf::from(format!("{backend}-{rate}qps-{model}-{started}.json"))
         };
         let name = is_wanted.then(|| result_filename.clone().unwrap_or_else(name))?;

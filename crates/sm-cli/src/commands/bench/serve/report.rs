@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::client::Outcome;
 use super::figures::{Figures, Summary};
 use super::load::Run;
-use super::options::{Args, Backend, Latency};
+use super::options::{Args, Latency};
 use crate::console::{Console, to_json};
 use crate::failure::Failure;
 
@@ -96,7 +96,7 @@ impl Report<'_> {
         let rate = args.load.request_rate;
         let mut fields = json!({
             "date": started,
-            "backend": match args.backend { Backend::Openai => "openai", Backend::OpenaiChat => "openai-chat" },
+            "backend": args.backend.name(),
             "model_id": model,
             "num_prompts": run.outcomes.len(),
             "request_rate": if rate.is_finite() { json!(rate) } else { json!("inf") },
