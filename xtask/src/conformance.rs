@@ -37,11 +37,10 @@ const FILES: [&str; 16] = [
 /// Runs the tests; `args` go to pytest, and then nothing is compared with the exceptions.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let stories = stories()?;
-    let folder = target().join("conformance");
-    let python = environment(&folder)?;
-    let tests = tests(&folder, &python)?;
-    spawn::run("sm", &mut cargo(&["build", "--locked", "-p", "sm-cli"]))?;
-    let outcomes = folder.join("outcomes.json");
+    let (python, tests) = install()?;
+    // The features of `cargo xtask clients`, so that both use one build.
+    spawn::run("sm", &mut cargo(&["build", "--locked", "-p", "sm-cli", "--features", "scripted"]))?;
+    let outcomes = folder().join("outcomes.json");
     let mut pytest = command(&python, &["-m", "pytest", "-q", "-p", "plugin", "-m", "not slow"]);
     pytest.args(["-p", "no:cacheprovider", "--tb=short"]);
     match args {
@@ -58,6 +57,18 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         return ran;
     }
     compare(&outcomes, &scripts.join("exceptions.txt"))
+}
+
+fn folder() -> PathBuf {
+    target().join("conformance")
+}
+
+/// Fetches what is missing: a Python environment, and the tests. Returns the interpreter and the tests' folder.
+pub(crate) fn install() -> Result<(String, PathBuf), String> {
+    let folder = folder();
+    let python = environment(&folder)?;
+    let tests = tests(&folder, &python)?;
+    Ok((python, tests))
 }
 
 /// The model in the test data.

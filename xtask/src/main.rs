@@ -34,8 +34,9 @@ usage: cargo xtask COMMAND
   conformance [ARGS]     llama.cpp's server tests against sm serve; with ARGS, pytest with these arguments
   package                package and build every crate as cargo publish would, without publishing
   readme                 generate each crate's README from its crate-level documentation
-  setup [--peers|--models]  install dependencies of the other commands: rustfmt, clippy and .venv/; with --peers, the
-                         engines that bench --peers measures; with --models, trained models for more tests
+  setup [--peers|--models|--conformance]  install dependencies of the other commands: rustfmt, clippy and .venv/; with
+                         --peers, the engines that bench --peers measures; with --models, trained models for more
+                         tests; with --conformance, the tests of other servers
   golden [--check]       regenerate the committed reference values, or compare them with what is committed
   demo-model [--eval]    train, quantize and evaluate the built-in models, or only evaluate them
   synth ARGS             write a GGUF file with random weights (cargo xtask synth --help)

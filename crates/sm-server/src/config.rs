@@ -66,6 +66,13 @@ pub struct ServerConfig {
     pub model_path: Option<String>,
     /// Whether `/slots` shows what runs. It does by default.
     pub shows_slots: bool,
+    /// Whether `/metrics` is served. It is by default.
+    pub shows_metrics: bool,
+    /// Whether chats whose last message is the assistant's are continued by default, as by llama.cpp. Off by default.
+    pub prefills_assistant: bool,
+    /// Whether answers to chats have their prompt and settings as `__verbose`, as those of llama.cpp. Off by default: a body can
+    /// ask for it with `verbose`.
+    pub has_verbose_answers: bool,
     /// Whether requests for models that do not exist get the default model: some clients cannot be told a name. Off by default.
     pub any_model: bool,
     /// Answers to greedy and seeded requests that are kept, to be sent again. 0 by default: none.
@@ -149,6 +156,9 @@ impl ServerConfig {
             defaults: RequestDefaults::default(),
             model_path: None,
             shows_slots: true,
+            shows_metrics: true,
+            prefills_assistant: false,
+            has_verbose_answers: false,
             any_model: false,
             response_cache: 0,
             response_cache_age: Duration::from_secs(300),

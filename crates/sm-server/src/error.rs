@@ -68,6 +68,8 @@ pub(crate) struct ApiError {
     retry_after: Option<Duration>,
     /// Whether the body is not what the endpoint takes, as opposed to more than it takes.
     is_schema: bool,
+    /// Of a prompt that does not fit: its tokens, and those that the context holds.
+    overflow: Option<(u64, u64)>,
 }
 
 impl ApiError {
@@ -81,11 +83,12 @@ impl ApiError {
             code: None,
             is_schema: true,
             retry_after: None,
+            overflow: None,
         }
     }
 
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, code: None, is_schema: false, retry_after: None }
+        Self { status, is_schema: false, ..Self::invalid("", message) }
     }
 
     /// The engine ended a request without a result.
@@ -154,11 +157,17 @@ impl From<Error> for ApiError {
             Error::Validation { field, .. } => return Self::invalid(field, message),
             Error::ResourceLimit {
                 resource:
-                    LimitedResource::Context | LimitedResource::TotalLength | LimitedResource::InputTokens,
-                ..
+                    resource @ (LimitedResource::Context
+                    | LimitedResource::TotalLength
+                    | LimitedResource::InputTokens),
+                limit,
+                actual,
             } => {
                 let code = Some("context_length_exceeded");
-                return Self { code, ..Self::new(StatusCode::BAD_REQUEST, message) };
+                // What a context must hold is the prompt and one token of the answer.
+                let n_prompt = actual - u64::from(matches!(resource, LimitedResource::Context));
+                let overflow = Some((n_prompt, *limit));
+                return Self { code, overflow, ..Self::new(StatusCode::BAD_REQUEST, message) };
             }
             _ => {}
         }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::app::App;
 use crate::connections::{ConnectionLimits, Listener, serve};
+use crate::llamacpp::props;
 use crate::router::{metrics_router, router};
 use crate::{ServerConfig, ServerError};
 
@@ -64,6 +65,16 @@ impl Server {
 
     fn new(app: App, listener: Listener) -> Self {
         Self { app, listener, metrics_listener: None, reload: Arc::default() }
+    }
+
+    /// Also listens on another address.
+    ///
+    /// # Errors
+    /// [`ServerError::Bind`].
+    pub async fn also_on(mut self, address: &str) -> Result<Self, ServerError> {
+        let failed = |source| ServerError::Bind { address: address.to_owned(), source };
+        self.listener.also_tcp(address).await.map_err(failed)?;
+        Ok(self)
     }
 
     /// Also listens on a second address, which serves `/metrics` and needs no key.
@@ -165,6 +176,7 @@ fn load_first_models(app: &App) {
                 Err(error) => tracing::error!(model = name, %error, "cannot load the model"),
             }
             if name == app.config().default_model {
+                props::remember(&app);
                 app.set_first_load(loaded.map(drop).map_err(|error| error.to_string()));
             }
         });

@@ -4,7 +4,7 @@ mod args;
 mod kv_events;
 mod stop;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &mut Args, console: &Console) -> Result<(), Failure> {
 async fn serve(args: &Args, models: Models, config: ServerConfig, console: &Console) -> Result<(), Failure> {
     let (mut server, place) = bind(args, models, config).await?;
     if let Some(port) = args.metrics_port {
-        let address = SocketAddr::new(args.host, port).to_string();
+        let address = SocketAddr::new(args.host[0], port).to_string();
         server = server.metrics_on(&address).await?;
     }
     console.line(format_args!("listening on {place}"))?;
@@ -86,8 +86,13 @@ async fn bind(args: &Args, models: Models, config: ServerConfig) -> Result<(Serv
         let server = Server::bind_unix(path, models, config)?;
         return Ok((server, path.display().to_string()));
     }
-    let address = SocketAddr::new(args.host, args.port).to_string();
-    let server = Server::bind(&address, models, config).await?;
+    let address = |host: IpAddr, port: u16| SocketAddr::new(host, port).to_string();
+    let mut server = Server::bind(&address(args.host[0], args.port), models, config).await?;
+    // The same port everywhere, even if the system has picked it.
+    let port = server.address().port();
+    for host in &args.host[1..] {
+        server = server.also_on(&address(*host, port)).await?;
+    }
     let place = format!("http://{}", server.address());
     Ok((server, place))
 }
@@ -107,7 +112,7 @@ fn models(
         n_sequences: args.parallel,
         max_queued: args.max_queued,
         max_step_tokens: args.max_step_tokens.map(std::num::NonZeroUsize::get),
-        chat_template: args.defaults.template()?,
+        template: args.defaults.template()?,
     };
     let mut names = Vec::new();
     for (i, given) in std::iter::once(first).chain(args.more_models.iter().map(|path| &**path)).enumerate() {
@@ -158,6 +163,9 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
     config = args.tool_call_parser.into_iter().fold(config, ServerConfig::tool_form);
     config.defaults = args.defaults.options();
     config.shows_slots = !args.no_slots;
+    config.shows_metrics = !args.no_metrics;
+    config.prefills_assistant = args.prefill_assistant;
+    config.has_verbose_answers = args.verbose_answers;
     config.any_model = args.any_model;
     config.model_path = Some(args.engine.load.model.path().display().to_string());
     config = args.api_key.iter().fold(config, ServerConfig::api_key);

@@ -64,8 +64,17 @@ pub(super) fn raised(error: &Error) -> Option<String> {
     None
 }
 
-/// The variables of a template.
-pub(super) fn context(request: &ChatRequest<'_>, special_texts: &Map<String, Json>) -> Value {
+/// The date, by the names and in the forms that templates know from llama.cpp.
+pub(super) fn date(unix_seconds: i64) -> Map<String, Json> {
+    let variables = [("date_string", "%d %b %Y"), ("datetime", "%b %d %Y")];
+    variables
+        .map(|(name, format)| (name.to_owned(), strftime(format, unix_seconds).into()))
+        .into_iter()
+        .collect()
+}
+
+/// The variables of a template. Later `defaults` take precedence over earlier ones, and those of the request over all.
+pub(super) fn context(request: &ChatRequest<'_>, defaults: &[&Map<String, Json>]) -> Value {
     let messages: Value = request.messages.iter().map(Message::fields).map(dict).collect();
     let list = |values: &[Json]| {
         if values.is_empty() { Value::from(()) } else { values.iter().map(value).collect() }
@@ -80,7 +89,8 @@ pub(super) fn context(request: &ChatRequest<'_>, special_texts: &Map<String, Jso
         ("strftime_now", strftime_now),
     ];
     let variables = variables.map(|(name, value)| (Value::from(name), value));
-    Value::from_pairs(pairs(special_texts).chain(variables).chain(pairs(&request.variables)))
+    let defaults = defaults.iter().flat_map(|fields| pairs(fields));
+    Value::from_pairs(defaults.chain(variables).chain(pairs(&request.variables)))
 }
 
 fn pairs(fields: &Map<String, Json>) -> impl Iterator<Item = (Value, Value)> {

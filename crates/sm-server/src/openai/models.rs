@@ -28,5 +28,6 @@ pub(crate) async fn one(
 }
 
 fn object(app: &App, model: ModelInfo) -> ModelObject {
-    ModelObject { id: model.name, object: "model", created: app.started(), owned_by: "smallmind" }
+    let ModelInfo { name, aliases, .. } = model;
+    ModelObject { id: name, object: "model", created: app.started(), aliases, owned_by: "smallmind" }
 }

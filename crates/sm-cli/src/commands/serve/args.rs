@@ -41,9 +41,9 @@ pub(crate) struct Args {
     /// Print all keys of the configuration file, and exit
     #[arg(long, help_heading = "Server")]
     pub(super) help_config: bool,
-    /// Address to listen on
-    #[arg(long, env = "HOST", value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), help_heading = "Server")]
-    pub(super) host: IpAddr,
+    /// Addresses to listen on, separated by commas
+    #[arg(long, env = "HOST", value_name = "ADDRESS", value_delimiter = ',', default_values_t = [IpAddr::V4(Ipv4Addr::LOCALHOST)], help_heading = "Server")]
+    pub(super) host: Vec<IpAddr>,
     /// Port to listen on; 0 picks a free one
     #[arg(long, env = "PORT", value_name = "N", default_value_t = 8000, help_heading = "Server")]
     pub(super) port: u16,
@@ -64,7 +64,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Server")]
     pub(super) max_models: Option<NonZeroUsize>,
     /// Unload models that nobody has used for so many seconds; 0 never
-    #[arg(long, value_name = "SECONDS", default_value_t = 0, help_heading = "Server")]
+    #[arg(
+        long,
+        visible_alias = "sleep-idle-seconds",
+        value_name = "SECONDS",
+        default_value_t = 0,
+        help_heading = "Server"
+    )]
     pub(super) idle_unload: u64,
     /// Load this model at the start and keep it; may be repeated
     #[arg(long, value_name = "NAME", help_heading = "Server")]
@@ -156,6 +162,15 @@ pub(crate) struct Args {
     /// Also call metrics as another system does
     #[arg(long, value_name = "SYSTEM", value_enum, help_heading = "Metrics")]
     pub(super) metrics_compat: Option<Compat>,
+    /// Do not serve /metrics
+    #[arg(long, help_heading = "Metrics")]
+    pub(super) no_metrics: bool,
+    /// Continue the last message of a chat if it is the assistant's, as llama-server does
+    #[arg(long, help_heading = "Server")]
+    pub(super) prefill_assistant: bool,
+    /// Give answers to chats the prompt and the settings as `__verbose`, as llama-server does
+    #[arg(long, help_heading = "Server")]
+    pub(super) verbose_answers: bool,
     /// Answer requests for models that do not exist with the first model
     #[arg(long, help_heading = "Access")]
     pub(super) any_model: bool,
@@ -175,12 +190,16 @@ pub(crate) struct Args {
 pub(super) enum Compat {
     /// vLLM
     Vllm,
+    /// llama-server
+    #[value(name = "llamacpp")]
+    LlamaCpp,
 }
 
 impl From<Compat> for MetricsCompat {
     fn from(compat: Compat) -> Self {
         match compat {
             Compat::Vllm => Self::Vllm,
+            Compat::LlamaCpp => Self::LlamaCpp,
         }
     }
 }
