@@ -11,14 +11,14 @@ import sys
 DEFAULTS = {"--reasoning": "auto", "--cors-origins": "*"}
 # Flags without an effect on what the tests see: other kernels, other bookkeeping.
 DROPPED = {"--no-jinja", "--jinja", "--cont-batching", "--offline", "--kv-unified", "--swa-full", "--slots",
-           "--embedding", "--no-ui", "--context-shift", "--no-mmproj", "--no-cache-idle-slots", "--backend_sampling"}
-DROPPED_WITH_VALUE = {"--hf-file", "--ubatch-size", "--n-gpu-layers", "-fa", "-ctk", "-ctv", "--tags", "--cache-ram",
+           "--embedding", "--context-shift", "--no-mmproj", "--no-cache-idle-slots", "--backend_sampling"}
+DROPPED_WITH_VALUE = {"--hf-file", "--ubatch-size", "--n-gpu-layers", "-fa", "-ctk", "-ctv", "--cache-ram",
                       "--slot-save-path", "--pooling", "--hf-repo", "--reasoning-format"}
 MAPPED = {"--port": "--port", "--host": "--host", "--temp": "--temp", "--seed": "--seed", "--threads": "--threads",
           "--batch-size": "--max-step-tokens", "--parallel": "--parallel", "--api-key": "--api-key",
           "--chat-template": "--chat-template", "--chat-template-file": "--chat-template", "--reasoning": "--reasoning",
-          "--cors-origins": "--cors-allow-origin", "--sleep-idle-seconds": "--sleep-idle-seconds"}
-SWITCHES = {"--no-slots": ["--no-slots"], "--metrics": ["--metrics-compat", "llamacpp"], "--verbose": ["--verbose-answers"]}
+          "--cors-origins": "--cors-allow-origin", "--tags": "--tags", "--sleep-idle-seconds": "--sleep-idle-seconds"}
+SWITCHES = {"--no-slots": ["--no-slots"], "--no-ui": ["--no-ui"], "--metrics": ["--metrics-compat", "llamacpp"], "--verbose": ["--verbose-answers"]}
 
 
 def read(args: list[str]) -> dict[str, str]:

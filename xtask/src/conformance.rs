@@ -40,7 +40,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     let (python, tests) = install()?;
     // The features of `cargo xtask clients`, so that both use one build.
     spawn::run("sm", &mut cargo(&["build", "--locked", "-p", "sm-cli", "--features", "scripted"]))?;
-    let outcomes = folder().join("outcomes.json");
+    let outcomes = folder().join("outcomes.txt");
     let mut pytest = command(&python, &["-m", "pytest", "-q", "-p", "plugin", "-m", "not slow"]);
     pytest.args(["-p", "no:cacheprovider", "--tb=short"]);
     match args {
@@ -129,11 +129,9 @@ fn compare(outcomes: &Path, exceptions: &Path) -> Outcome {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
-/// The outcomes by case, as the plugin writes them: an object with a line for each.
-fn parse(json: &str) -> BTreeMap<String, String> {
-    let line = |line: &str| {
-        let (case, outcome) = line.trim().trim_end_matches(',').rsplit_once(": ")?;
-        Some((case.trim_matches('"').to_owned(), outcome.trim_matches('"').to_owned()))
-    };
-    json.lines().filter_map(line).collect()
+/// The outcomes by case, as the plugin writes them.
+fn parse(lines: &str) -> BTreeMap<String, String> {
+    let line =
+        |line: &str| line.split_once("  ").map(|(outcome, case)| (case.to_owned(), outcome.to_owned()));
+    lines.lines().filter_map(line).collect()
 }

@@ -61,6 +61,7 @@ pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,
     defaults: Map<String, Value>, // `bos_token`, `eos_token`, … as templates call them, and what else requests need not set
     tells_date: bool,
+    takes_functions: Arc<[String]>, // the templates that want tools as text, `functions`
     renderer: Arc<Renderer>,
 }
 
@@ -189,11 +190,15 @@ impl ChatTemplate {
         environment.set_debug(false); // errors would print all variables, conversation included
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         python::install(&mut environment);
-        on_large_stack(|| add_templates(&mut environment, source.templates))?;
+        let takes_functions = on_large_stack(|| {
+            add_templates(&mut environment, source.templates)?;
+            Ok(python::templates_of_functions(&environment))
+        })?;
         Ok(Self {
             environment: Arc::new(environment),
             defaults: source.special_texts,
             tells_date: false,
+            takes_functions,
             renderer: Arc::default(),
         })
     }
@@ -281,7 +286,12 @@ impl ChatTemplate {
         request: &ChatRequest<'_>,
     ) -> Result<Result<String, minijinja::Error>, ChatError> {
         let date = if self.tells_date { python::date(request.now_unix_seconds) } else { Map::new() };
-        let context = python::context(request, &[&date, &self.defaults]);
+        let functions = if self.takes_functions.iter().any(|taking| taking == name) {
+            python::functions(request.tools)
+        } else {
+            Map::new()
+        };
+        let context = python::context(request, &[&date, &functions, &self.defaults]);
         let environment = Arc::clone(&self.environment);
         let owned_name = name.to_owned();
         let render = move || environment.get_template(&owned_name)?.render(context);

@@ -213,7 +213,7 @@ pub use metrics::{
 };
 pub use models::{AcquireModel, ModelHandle, ModelInfo, ModelSpec, ModelState, Models};
 pub use options::{
-    DryOptions, DynamicTemperature, EosRule, GenerationOptions, Limits, LongInput, MatchedStop,
+    DryOptions, DynamicTemperature, EosRule, GenerationOptions, Limits, LogprobsOf, LongInput, MatchedStop,
     MirostatOptions, SamplerKind, SamplingOptions, StopRules, XtcOptions,
 };
 pub use perplexity::{Perplexity, PerplexityOptions};

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::CryptoProvider;
 use sm_runtime::{GenerationOptions, RecentMetrics};
 
 use crate::chat::ToolForm;
+use crate::connections::TlsSource;
 use crate::filter::ContentFilter;
 use crate::keys::{KeySources, RateLimit};
 use crate::loading::LoadProgress;
@@ -66,6 +68,10 @@ pub struct ServerConfig {
     pub model_path: Option<String>,
     /// Whether `/slots` shows what runs. It does by default.
     pub shows_slots: bool,
+    /// Whether there is a page at `/`. There is by default.
+    pub shows_page: bool,
+    /// What the models are for, as `/v1/models` lists it. Nothing by default.
+    pub tags: Vec<String>,
     /// Whether `/metrics` is served. It is by default.
     pub shows_metrics: bool,
     /// Whether chats whose last message is the assistant's are continued by default, as by llama.cpp. Off by default.
@@ -81,6 +87,7 @@ pub struct ServerConfig {
     pub response_cache_age: Duration,
     pub(crate) content_filter: Option<Arc<dyn ContentFilter>>,
     pub(crate) keys: KeySources,
+    pub(crate) tls: Option<TlsSource>,
     pub(crate) metrics: Metrics,
     pub(crate) loading: LoadProgress,
     pub(crate) log_level: Option<LogLevel>,
@@ -156,6 +163,8 @@ impl ServerConfig {
             defaults: RequestDefaults::default(),
             model_path: None,
             shows_slots: true,
+            shows_page: true,
+            tags: Vec::new(),
             shows_metrics: true,
             prefills_assistant: false,
             has_verbose_answers: false,
@@ -164,6 +173,7 @@ impl ServerConfig {
             response_cache_age: Duration::from_secs(300),
             content_filter: None,
             keys: KeySources::default(),
+            tls: None,
             metrics: Metrics::default(),
             loading: LoadProgress::default(),
             log_level: None,
@@ -219,6 +229,19 @@ impl ServerConfig {
     pub fn keys_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.keys.file = Some(path.into());
         self
+    }
+
+    /// Serves HTTP over TLS, with a certificate and its key from PEM files, which are read again when they change. `provider` is
+    /// what encrypts.
+    #[must_use]
+    pub fn tls(
+        self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+        provider: Arc<CryptoProvider>,
+    ) -> Self {
+        let tls = TlsSource { certificate: certificate.into(), key: key.into(), provider };
+        Self { tls: Some(tls), ..self }
     }
 
     /// Sets what decides which texts are served.

@@ -44,6 +44,14 @@ pub enum ServerError {
         /// What is wrong.
         message: String,
     },
+    /// The certificate cannot be used.
+    #[error("cannot use {} for TLS: {message}", path.display())]
+    Tls {
+        /// The file, of the certificate or its key.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// The terms of a content filter cannot be used.
     #[error("cannot filter by these terms: {message}; use fewer")]
     Filter {

@@ -36,6 +36,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/chat/completions", post(openai::chat::create))
         .route("/chat/completions/input_tokens", post(openai::chat::count))
         .route("/v1/chat/completions/input_tokens", post(openai::chat::count))
+        .route("/predict", post(openai::predict::create))
         .route("/completion", post(llamacpp::completion::create))
         .route("/completions", post(llamacpp::completion::create))
         .route("/embedding", post(llamacpp::embedding::create))

@@ -129,7 +129,7 @@ async fn biases_are_of_tokens_or_texts_and_what_is_wrong_is_named() {
         (json!({"prompt": null}), "prompt"),
         (json!({"prompt": []}), "prompt"),
         (json!({"prompt": {"prompt_string": "a", "multimodal_data": ["x"]}}), "prompt"),
-        (json!({"post_sampling_probs": true}), "post_sampling_probs"),
+        (json!({"post_sampling_probs": 1}), "post_sampling_probs"),
         (json!({"n_keep": 5}), "n_keep"),
         (json!({"logit_bias": 7}), "logit_bias"),
         (json!({"n_predicts": 7}), "n_predicts"),
@@ -273,5 +273,19 @@ async fn a_server_that_sleeps_says_so_and_is_not_woken_by_the_question() {
     assert!(is_sleeping().await, "asking does not wake it");
     server.json("/tokenize", &json!({"content": "Once"})).await;
     assert!(!is_sleeping().await);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn probabilities_are_also_those_of_the_tokens_that_are_left() {
+    let server = Running::start().await;
+    let drawn = json!({"n_probs": 10, "post_sampling_probs": true, "top_k": 4, "temperature": 1});
+    let answer = server.json("/completion", &with(body(), drawn)).await;
+    for token in answer["completion_probabilities"].as_array().unwrap() {
+        let top = token["top_probs"].as_array().unwrap();
+        let sum: f64 = top.iter().map(|each| each["prob"].as_f64().unwrap()).sum();
+        assert!((1..=4).contains(&top.len()) && (sum - 1.0).abs() < 1e-4, "{token}");
+        assert!(token["prob"].as_f64().unwrap() > 0.0 && token.get("logprob").is_none(), "{token}");
+    }
     server.stop().await;
 }

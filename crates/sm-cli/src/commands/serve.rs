@@ -93,7 +93,8 @@ async fn bind(args: &Args, models: Models, config: ServerConfig) -> Result<(Serv
     for host in &args.host[1..] {
         server = server.also_on(&address(*host, port)).await?;
     }
-    let place = format!("http://{}", server.address());
+    let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
+    let place = format!("{scheme}://{}", server.address());
     Ok((server, place))
 }
 
@@ -164,6 +165,8 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
     config.defaults = args.defaults.options();
     config.shows_slots = !args.no_slots;
     config.shows_metrics = !args.no_metrics;
+    config.shows_page = !args.no_ui;
+    config.tags.clone_from(&args.tags);
     config.prefills_assistant = args.prefill_assistant;
     config.has_verbose_answers = args.verbose_answers;
     config.any_model = args.any_model;
@@ -181,6 +184,14 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
         let text = read(path)?;
         let keys = text.lines().map(str::trim).filter(|key| !key.is_empty());
         config = keys.fold(config, ServerConfig::api_key);
+    }
+    if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        let provider = sm_hub::crypto_provider().ok_or_else(|| {
+            let message =
+                "this processor lacks what our TLS needs (AES, AVX2 and ADX, or those of 64-bit ARM); put a proxy in front".to_owned();
+            Failure::Option { flag: "--tls-cert", message }
+        })?;
+        config = config.tls(certificate, key, provider);
     }
     Ok(match &args.api_keys {
         Some(path) => config.keys_file(path),

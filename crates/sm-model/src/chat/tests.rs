@@ -320,6 +320,8 @@ fn a_template_has_variables_and_a_date_that_requests_may_replace() {
     let thinking = Map::from_iter([("enable_thinking".to_owned(), json!(true))]);
     let template = template.with_variables(thinking).with_date();
     assert_eq!(render(&template, &json!({})), "True 01 Jan 1970 Jan 01 1970");
+    let functions = ChatTemplate::new("{{ '-' + functions }}{{ messages[0].tools }}", Map::new()).unwrap();
+    assert_eq!(render(&functions, &json!({})), "-[]");
     let own = json!({"enable_thinking": false, "date_string": "today"});
     assert_eq!(render(&template, &own), "False today Jan 01 1970");
 }

@@ -14,39 +14,66 @@ use crate::app::App;
 use crate::error::{ApiError, Envelope};
 use crate::generation::{ChunkStream, Chunks, Generation};
 use crate::wire::FieldError;
-use crate::wire::openai::{AnswerShape, ChunkWriter, Endpoint, ResponseHead, completion, read};
+use crate::wire::openai::{AnswerShape, Call, ChunkWriter, Endpoint, ResponseHead, completion, read};
 
 /// How often a stream that has nothing to say sends a comment, so that nobody takes it for dead.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Answers a body.
 pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result<Response, ApiError> {
-    let mut body = parse(body)?;
-    if app.config().prefills_assistant && endpoint == Endpoint::ChatCompletions {
-        continue_last_answer(&mut body)?;
-    }
-    let model = app.model(text_field(&body, "model")?).await?;
-    let mut call = read(endpoint, &body, defaults(app, &model, endpoint)).map_err(|error| invalid(&error))?;
-    let (head, form) = (head(endpoint, &model), app.config().tool_form);
-    let has_verbose_answers = app.config().has_verbose_answers;
-    let (generation, (call, reading)) = Generation::start_with(app, model, move |model| {
-        let reading = call.prepare(model.model(), form).map_err(|error| invalid(&error))?;
-        Ok((call.request.clone(), (call, reading)))
-    })
-    .await?;
-    let tokenizer = generation.model.tokenizer().cloned();
-    let verbose = call.extras.is_verbose || has_verbose_answers;
-    let verbose = verbose.then(|| Box::new(call.request.options));
-    let shape = AnswerShape { head, reading, extras: call.extras, tokenizer, verbose };
-    let mut response = if call.is_stream {
-        let writer = ChunkWriter::new(shape, call.request.n, generation.n_prompt_tokens());
+    let started = Started::start(endpoint, app, parse(body)?).await?;
+    let Started { generation, shape, is_stream, n, warnings } = started;
+    let mut response = if is_stream {
+        let writer = ChunkWriter::new(shape, n, generation.n_prompt_tokens());
         let events = ChunkStream::new(generation, EventWriter(writer));
         Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
     } else {
         Json(completion(&shape, &generation.finish().await?)).into_response()
     };
-    warn(&mut response, &call.warnings);
+    warn(&mut response, &warnings);
     Ok(response)
+}
+
+/// A request that runs, and the form of its answer.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) generation: Generation,
+    pub(crate) shape: AnswerShape,
+    is_stream: bool,
+    n: usize,
+    warnings: Vec<String>,
+}
+
+impl Started {
+    /// Queues the request of a body.
+    ///
+    /// # Errors
+    /// If the body is wrong, or the request is refused.
+    pub(crate) async fn start(
+        endpoint: Endpoint,
+        app: &App,
+        mut body: Map<String, Value>,
+    ) -> Result<Self, ApiError> {
+        let config = app.config();
+        if config.prefills_assistant && endpoint == Endpoint::ChatCompletions {
+            continue_last_answer(&mut body)?;
+        }
+        let model = app.model(text_field(&body, "model")?).await?;
+        let mut call =
+            read(endpoint, &body, defaults(app, &model, endpoint)).map_err(|error| invalid(&error))?;
+        let (head, form) = (head(endpoint, &model), config.tool_form);
+        let (generation, (call, reading)) = Generation::start_with(app, model, move |model| {
+            let reading = call.prepare(model.model(), form).map_err(|error| invalid(&error))?;
+            Ok((call.request.clone(), (call, reading)))
+        })
+        .await?;
+        let tokenizer = generation.model.tokenizer().cloned();
+        let Call { request, is_stream, extras, warnings, .. } = call;
+        let verbose = extras.is_verbose || config.has_verbose_answers;
+        let verbose = verbose.then(|| Box::new(request.options));
+        let shape = AnswerShape { head, reading, extras, tokenizer, verbose };
+        Ok(Self { generation, shape, is_stream, n: request.n, warnings })
+    }
 }
 
 /// Has a last message of the assistant continued, as llama.cpp does, unless the body says itself what becomes of it.
@@ -127,7 +154,8 @@ fn head(endpoint: Endpoint, model: &ModelHandle) -> ResponseHead {
         created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         model: model.name().to_owned(),
         fingerprint: Some(format!(
-            "sm-{}-{}",
+            // As llama.cpp's, it begins with a letter for the build.
+            "b{}-{}",
             env!("CARGO_PKG_VERSION"),
             model.info().kernels.replace(' ', "-")
         )),

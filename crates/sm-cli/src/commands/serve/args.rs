@@ -32,7 +32,7 @@ Examples:
     -d '{\"messages\": [{\"role\": \"user\", \"content\": \"What is 17 + 25?\"}]}'
 
 It stops on Ctrl-C or SIGTERM: new requests are refused, and running ones have --grace seconds to finish. On SIGHUP it reads
-its keys again. docs/server.md lists the endpoints; --help-config prints the keys of the configuration file."
+its keys and its certificate again. docs/server.md lists the endpoints; --help-config prints the keys of the configuration file."
 )]
 pub(crate) struct Args {
     /// TOML file with settings: the long names of these options as keys; the command line and the environment take precedence
@@ -54,6 +54,12 @@ pub(crate) struct Args {
     /// Another name for the first model; may be repeated
     #[arg(long, visible_alias = "served-model-name", value_name = "NAME", help_heading = "Server")]
     pub(super) alias: Vec<String>,
+    /// What the models are for, as /v1/models lists it, separated by commas
+    #[arg(long, value_name = "TAG", value_delimiter = ',', help_heading = "Server")]
+    pub(super) tags: Vec<String>,
+    /// Do not serve a page at /
+    #[arg(long, help_heading = "Server")]
+    pub(super) no_ui: bool,
     /// Form in which models call tools [default: that of the chat template]
     #[arg(long, value_name = "NAME", value_parser = tool_form(), hide_possible_values = true, help_heading = "Server")]
     pub(super) tool_call_parser: Option<ToolForm>,
@@ -138,6 +144,12 @@ pub(crate) struct Args {
     /// How often each key or address may call each endpoint, as in 10/60 for 10 requests in 60 seconds
     #[arg(long, value_name = "N/SECONDS", help_heading = "Limits")]
     pub(super) rate_limit: Option<RateLimit>,
+    /// Serve HTTPS with the certificate in FILE, a PEM file; read again when it changes
+    #[arg(long, visible_aliases = ["ssl-certfile", "ssl-cert-file"], value_name = "FILE", requires = "tls_key", help_heading = "Access")]
+    pub(super) tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, a PEM file
+    #[arg(long, visible_aliases = ["ssl-keyfile", "ssl-key-file"], value_name = "FILE", requires = "tls_cert", help_heading = "Access")]
+    pub(super) tls_key: Option<PathBuf>,
     /// Key that callers must send; may be repeated
     #[arg(long, env = "SM_API_KEY", hide_env_values = true, value_name = "KEY", help_heading = "Access")]
     pub(super) api_key: Vec<String>,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use sm_runtime::model::tokenizer::{SpecialTokens, Tokenizer};
-use sm_runtime::{Completion, FinishReason, GenerationOptions, TokenEvent, TokenId};
+use sm_runtime::{Completion, FinishReason, GenerationOptions, LogprobsOf, TokenEvent, TokenId};
 
 use super::settings::settings;
 use super::timings::timings;
@@ -57,7 +57,7 @@ pub fn completion(head: &CompletionHead<'_>, index: usize, completion: &Completi
     });
     if call.options.logprobs.is_some() && !is_sent {
         let scored = completion.tokens.iter().zip(&completion.logprobs);
-        let scored = scored.map(|(token, of)| scored_token((*token, of.logprob), &of.top, tokenizer));
+        let scored = scored.map(|(token, of)| scored_token(head, (*token, of.logprob), &of.top));
         answer["completion_probabilities"] = scored.collect();
     }
     select(answer, &call.fields)
@@ -96,7 +96,7 @@ fn token_chunk(head: &CompletionHead<'_>, event: &TokenEvent) -> Option<Value> {
         "tokens_predicted": event.index + 1,
     });
     if let Some(logprob) = event.logprob {
-        let scored = scored_token((token, logprob), &event.top_logprobs, head.tokenizer);
+        let scored = scored_token(head, (token, logprob), &event.top_logprobs);
         chunk["completion_probabilities"] = json!([scored]);
     }
     Some(chunk)
@@ -106,13 +106,21 @@ fn ids(tokens: &[TokenId]) -> Vec<u32> {
     tokens.iter().map(|token| token.0).collect()
 }
 
-fn scored_token(own: (TokenId, f32), top: &[(TokenId, f32)], tokenizer: Option<&dyn Tokenizer>) -> Value {
+/// A token with its log-probability, or the probability with which it was drawn.
+fn scored_token(head: &CompletionHead<'_>, own: (TokenId, f32), top: &[(TokenId, f32)]) -> Value {
+    let is_drawn = head.call.options.logprobs_of == LogprobsOf::Candidates;
     let entry = |(token, logprob): (TokenId, f32)| {
-        let bytes = tokenizer.map_or(&[][..], |tokenizer| tokenizer.vocabulary().token_bytes(token));
-        json!({"id": token.0, "token": String::from_utf8_lossy(bytes), "bytes": bytes, "logprob": logprob})
+        let bytes = head.tokenizer.map_or(&[][..], |tokenizer| tokenizer.vocabulary().token_bytes(token));
+        let mut entry = json!({"id": token.0, "token": String::from_utf8_lossy(bytes), "bytes": bytes});
+        match is_drawn {
+            true => entry["prob"] = logprob.exp().into(),
+            false => entry["logprob"] = logprob.into(),
+        }
+        entry
     };
     let mut scored = entry(own);
-    scored["top_logprobs"] = top.iter().map(|each| entry(*each)).collect();
+    let name = if is_drawn { "top_probs" } else { "top_logprobs" };
+    scored[name] = top.iter().map(|each| entry(*each)).collect();
     scored
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use sm_runtime::model::tokenizer::{EncodeOptions, Tokenizer};
-use sm_runtime::{GenerationOptions, Prompt, TokenId};
+use sm_runtime::{GenerationOptions, LogprobsOf, Prompt, TokenId};
 
 use super::prompt::prompts;
 use crate::wire::fields::SeenFields;
@@ -89,10 +89,9 @@ impl CompletionCall {
             "cache_prompt" => options::flag(value).map(|it| self.shares_cache = it),
             "response_fields" => texts(value).map(|it| self.fields = it),
             "n_probs" => options::count(value).map(|it| self.options.logprobs = (it > 0).then_some(it)),
-            "post_sampling_probs" if *value == false => Ok(()),
-            "post_sampling_probs" => {
-                Err("probabilities are those of the model, before any filter; leave it out".to_owned())
-            }
+            "post_sampling_probs" => options::flag(value).map(|it| {
+                self.options.logprobs_of = if it { LogprobsOf::Candidates } else { LogprobsOf::Model };
+            }),
             "logit_bias" => {
                 let biases = biases(value, tokenizer)?;
                 self.options.sampling.logit_bias = biases;

@@ -243,8 +243,10 @@ pub struct ModelObject {
     pub object: &'static str,
     /// Seconds since 1970 when it was added.
     pub created: u64,
-    /// Its other names.
+    /// All its names.
     pub aliases: Vec<String>,
+    /// What it is for, in the words of who runs the server.
+    pub tags: Vec<String>,
     /// Who offers it.
     pub owned_by: &'static str,
 }
