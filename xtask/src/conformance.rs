@@ -66,7 +66,7 @@ fn folder() -> PathBuf {
 /// Fetches what is missing: a Python environment, and the tests. Returns the interpreter and the tests' folder.
 pub(crate) fn install() -> Result<(String, PathBuf), String> {
     let folder = folder();
-    let python = environment(&folder)?;
+    let python = environment(&folder, "xtask/conformance/requirements.txt")?;
     let tests = tests(&folder, &python)?;
     Ok((python, tests))
 }
@@ -78,15 +78,15 @@ fn stories() -> Result<PathBuf, String> {
     if path.exists() { Ok(path) } else { Err(format!("{} is missing; set SM_TEST_DATA", path.display())) }
 }
 
-/// A Python environment with what the tests import. Returns its interpreter.
-fn environment(folder: &Path) -> Result<String, String> {
+/// A Python environment with the packages of a file. Returns its interpreter.
+pub(crate) fn environment(folder: &Path, requirements: &str) -> Result<String, String> {
     let python = folder.join("venv/bin/python").to_string_lossy().into_owned();
     if !Path::new(&python).exists() {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let venv = folder.join("venv");
         spawn::run("python environment", &mut command("python3", &["-m", "venv", &venv.to_string_lossy()]))?;
     }
-    let install = ["-m", "pip", "install", "--quiet", "-r", "xtask/conformance/requirements.txt"];
+    let install = ["-m", "pip", "install", "--quiet", "-r", requirements];
     spawn::run("python packages", command(&python, &install).env("PIP_DISABLE_PIP_VERSION_CHECK", "1"))?;
     Ok(python)
 }

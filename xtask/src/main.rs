@@ -14,6 +14,7 @@ mod golden;
 mod load;
 mod package;
 mod readme;
+mod schemathesis;
 mod setup;
 mod soak;
 mod sound;
@@ -32,6 +33,7 @@ usage: cargo xtask COMMAND
   tidy [--root DIR] [--only RULE]  the repository's rules that clippy cannot check
   deny                   licences, advisories and duplicate versions of the dependencies
   conformance [ARGS]     llama.cpp's server tests against sm serve; with ARGS, pytest with these arguments
+  schemathesis [ARGS]    requests that /openapi.json allows and forbids, against sm serve; ARGS go to schemathesis
   package                package and build every crate as cargo publish would, without publishing
   readme                 generate each crate's README from its crate-level documentation
   setup [--peers|--models|--conformance]  install dependencies of the other commands: rustfmt, clippy and .venv/; with
@@ -83,6 +85,7 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "package" => package::run(),
         "conformance" => conformance::run(args),
         "readme" => readme::run(),
+        "schemathesis" => schemathesis::run(args),
         "setup" => setup::run(args),
         "golden" => golden::run(args),
         "demo-model" => demo_model::run(args),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::Outcome;
 use crate::conformance;
+use crate::schemathesis;
 use crate::spawn::{self, cargo, command, root, succeeds};
 
 /// The Python environment of the golden scripts.
@@ -19,7 +20,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         None => tools(),
         Some("--peers") => peers(),
         Some("--models") => models(),
-        Some("--conformance") => conformance::install().map(drop),
+        Some("--conformance") => conformance::install().and(schemathesis::install()).map(drop),
         Some(other) => {
             Err(format!("unknown option {other:?}; there are --peers, --models and --conformance"))
         }

@@ -12,7 +12,7 @@ use crate::call::Call;
 use crate::error::ApiError;
 use crate::expiry::Expiries;
 use crate::keeper::Keeper;
-use crate::keys::{Keys, Visitors};
+use crate::keys::{Keys, Limits, Visitors};
 use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::response_cache::ResponseCache;
@@ -46,13 +46,14 @@ struct Inner {
 
 impl App {
     /// # Errors
-    /// [`ServerError::Keys`].
+    /// [`ServerError::Keys`], [`ServerError::Redis`].
     pub(crate) fn new(models: Models, config: ServerConfig) -> Result<Self, ServerError> {
         let preparing = Arc::new(Semaphore::new(config.max_preparing.max(1)));
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let limits = Limits::new(config.shared_limits.as_ref())?;
         Ok(Self(Arc::new(Inner {
-            keys: Keys::new(config.keys.clone())?,
-            visitors: config.rate_limit.map(Visitors::new),
+            keys: Keys::new(config.keys.clone(), limits.clone())?,
+            visitors: config.rate_limit.map(|limit| Visitors::new(limit, limits)),
             keeper: Keeper::new(models.clone(), &config),
             load: Load::default(),
             response_cache: ResponseCache::new(config.response_cache, config.response_cache_age),

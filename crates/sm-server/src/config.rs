@@ -10,7 +10,7 @@ use sm_runtime::{GenerationOptions, RecentMetrics};
 use crate::chat::ToolForm;
 use crate::connections::TlsSource;
 use crate::filter::ContentFilter;
-use crate::keys::{KeySources, RateLimit};
+use crate::keys::{KeySources, RateLimit, RedisFallback, SharedLimitsConfig};
 use crate::loading::LoadProgress;
 use crate::metrics::Metrics;
 
@@ -79,6 +79,8 @@ pub struct ServerConfig {
     /// Whether answers to chats have their prompt and settings as `__verbose`, as those of llama.cpp. Off by default: a body can
     /// ask for it with `verbose`.
     pub has_verbose_answers: bool,
+    /// Whether the log shows what requests say, without what looks like keys, addresses and long numbers. Off by default.
+    pub logs_prompts: bool,
     /// Whether requests for models that do not exist get the default model: some clients cannot be told a name. Off by default.
     pub any_model: bool,
     /// Answers to greedy and seeded requests that are kept, to be sent again. 0 by default: none.
@@ -88,6 +90,7 @@ pub struct ServerConfig {
     pub(crate) content_filter: Option<Arc<dyn ContentFilter>>,
     pub(crate) keys: KeySources,
     pub(crate) tls: Option<TlsSource>,
+    pub(crate) shared_limits: Option<SharedLimitsConfig>,
     pub(crate) metrics: Metrics,
     pub(crate) loading: LoadProgress,
     pub(crate) log_level: Option<LogLevel>,
@@ -163,6 +166,7 @@ impl ServerConfig {
             defaults: RequestDefaults::default(),
             model_path: None,
             shows_slots: true,
+            logs_prompts: false,
             shows_page: true,
             tags: Vec::new(),
             shows_metrics: true,
@@ -174,6 +178,7 @@ impl ServerConfig {
             content_filter: None,
             keys: KeySources::default(),
             tls: None,
+            shared_limits: None,
             metrics: Metrics::default(),
             loading: LoadProgress::default(),
             log_level: None,
@@ -242,6 +247,13 @@ impl ServerConfig {
     ) -> Self {
         let tls = TlsSource { certificate: certificate.into(), key: key.into(), provider };
         Self { tls: Some(tls), ..self }
+    }
+
+    /// Shares the limits on requests and tokens, those of keys and [`ServerConfig::rate_limit`](field@ServerConfig::rate_limit), with
+    /// other replicas through Redis, at `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`.
+    #[must_use]
+    pub fn shared_limits(self, url: impl Into<String>, fallback: RedisFallback) -> Self {
+        Self { shared_limits: Some(SharedLimitsConfig { url: url.into(), fallback }), ..self }
     }
 
     /// Sets what decides which texts are served.

@@ -52,6 +52,12 @@ pub enum ServerError {
         /// What is wrong.
         message: String,
     },
+    /// Redis cannot be used.
+    #[error("cannot share limits through Redis: {message}; write redis://HOST:PORT")]
+    Redis {
+        /// What is wrong with its address.
+        message: String,
+    },
     /// The terms of a content filter cannot be used.
     #[error("cannot filter by these terms: {message}; use fewer")]
     Filter {

@@ -164,6 +164,7 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
     config = args.tool_call_parser.into_iter().fold(config, ServerConfig::tool_form);
     config.defaults = args.defaults.options();
     config.shows_slots = !args.no_slots;
+    config.logs_prompts = args.log_prompts;
     config.shows_metrics = !args.no_metrics;
     config.shows_page = !args.no_ui;
     config.tags.clone_from(&args.tags);
@@ -184,6 +185,9 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
         let text = read(path)?;
         let keys = text.lines().map(str::trim).filter(|key| !key.is_empty());
         config = keys.fold(config, ServerConfig::api_key);
+    }
+    if let Some(url) = &args.rate_limit_redis {
+        config = config.shared_limits(url, args.rate_limit_fallback.into());
     }
     if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
         let provider = sm_hub::crypto_provider().ok_or_else(|| {

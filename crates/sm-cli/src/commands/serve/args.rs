@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use sm_runtime::ByteSize;
 use sm_server::chat::ToolForm;
-use sm_server::{MetricsCompat, RateLimit};
+use sm_server::{MetricsCompat, RateLimit, RedisFallback};
 
 use super::kv_events::KvEventsArgs;
 use crate::args::number::at_least_one;
@@ -144,6 +144,18 @@ pub(crate) struct Args {
     /// How often each key or address may call each endpoint, as in 10/60 for 10 requests in 60 seconds
     #[arg(long, value_name = "N/SECONDS", help_heading = "Limits")]
     pub(super) rate_limit: Option<RateLimit>,
+    /// Share --rate-limit and the limits of keys with other replicas through Redis, at redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]
+    #[arg(
+        long,
+        env = "SM_RATE_LIMIT_REDIS",
+        hide_env_values = true,
+        value_name = "URL",
+        help_heading = "Limits"
+    )]
+    pub(super) rate_limit_redis: Option<String>,
+    /// What becomes of requests when Redis cannot be reached
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Fallback::Alone, requires = "rate_limit_redis", help_heading = "Limits")]
+    pub(super) rate_limit_fallback: Fallback,
     /// Serve HTTPS with the certificate in FILE, a PEM file; read again when it changes
     #[arg(long, visible_aliases = ["ssl-certfile", "ssl-cert-file"], value_name = "FILE", requires = "tls_key", help_heading = "Access")]
     pub(super) tls_cert: Option<PathBuf>,
@@ -180,6 +192,9 @@ pub(crate) struct Args {
     /// Continue the last message of a chat if it is the assistant's, as llama-server does
     #[arg(long, help_heading = "Server")]
     pub(super) prefill_assistant: bool,
+    /// Log what requests say, at the level info, without what looks like keys, e-mail addresses and long numbers
+    #[arg(long, help_heading = "Access")]
+    pub(super) log_prompts: bool,
     /// Give answers to chats the prompt and the settings as `__verbose`, as llama-server does
     #[arg(long, help_heading = "Server")]
     pub(super) verbose_answers: bool,
@@ -195,6 +210,24 @@ pub(crate) struct Args {
     pub(super) kv_events: KvEventsArgs,
     #[command(flatten)]
     pub(super) engine: EngineArgs,
+}
+
+/// What becomes of requests when limits cannot be shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Fallback {
+    /// Each replica applies the limits by itself
+    Alone,
+    /// They are refused with 503
+    Refuse,
+}
+
+impl From<Fallback> for RedisFallback {
+    fn from(fallback: Fallback) -> Self {
+        match fallback {
+            Fallback::Alone => Self::Alone,
+            Fallback::Refuse => Self::Refuse,
+        }
+    }
 }
 
 /// A system whose names metrics can have.
