@@ -30,10 +30,6 @@ pub(super) fn count(minimum: u64, maximum: u64) -> Value {
     json!({"type": "integer", "minimum": minimum, "maximum": maximum})
 }
 
-pub(super) fn token(max_token: Option<usize>) -> Value {
-    count(0, max_token.map_or(u64::from(u32::MAX), |max_token| max_token as u64))
-}
-
 pub(super) fn prompt(token: &Value) -> Value {
     json!({"oneOf": [{"type": "string"}, {"type": "array", "items": token, "minItems": 1}]})
 }
@@ -42,7 +38,7 @@ pub(super) fn message() -> Value {
     json!({
         "type": "object",
         "required": ["role", "content"],
-        "properties": {"role": {"enum": ["system", "user", "assistant"]}, "content": {"type": "string"}},
+        "properties": {"role": {"type": "string"}, "content": {"type": "string"}},
     })
 }
 
@@ -60,7 +56,7 @@ pub(super) fn sampling() -> Value {
     json!({
         "max_tokens": count(1, u64::from(u32::MAX)),
         "temperature": {"type": "number", "minimum": 0, "maximum": 2},
-        "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        "top_p": {"type": "number", "minimum": 0, "maximum": 1},
         "top_k": count(0, u64::from(u32::MAX)),
         "min_p": {"type": "number", "minimum": 0, "maximum": 1},
         "seed": count(0, 1 << 53),
