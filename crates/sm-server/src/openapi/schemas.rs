@@ -86,7 +86,7 @@ fn documents(choices: &Value) -> Value {
 
 fn llamacpp() -> Value {
     let mut fields = flags(&["return_tokens", "cache_prompt", "timings_per_token", "return_progress"]);
-    fields["n_probs"] = count(0, u64::from(u32::MAX));
+    fields["n_probs"] = count(0, u64::MAX);
     fields
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::fields::{body, count, messages, stops};
+use super::fields::{body, count, messages, stop, stops};
 
 /// Adds the schemas.
 pub(super) fn add(add: &mut impl FnMut(&str, Value)) {
@@ -27,8 +27,8 @@ fn responses(add: &mut impl FnMut(&str, Value)) {
         "$ref": "#/components/schemas/Item",
     }}]}, "instructions": {"type": "string"}});
     let fields = json!({
-        "max_output_tokens": count(1, u64::from(u32::MAX)),
-        "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+        "max_output_tokens": count(1, u64::MAX),
+        "temperature": {"type": "number", "minimum": 0},
         "top_p": {"type": "number", "minimum": 0, "maximum": 1},
         "store": {"type": "boolean"},
         "stream": {"type": "boolean"},
@@ -51,10 +51,10 @@ fn anthropic(add: &mut impl FnMut(&str, Value)) {
         "system": {"type": "string"},
     });
     let fields = json!({
-        "max_tokens": count(1, u64::from(u32::MAX)),
-        "temperature": {"type": "number", "minimum": 0, "maximum": 1},
+        "max_tokens": count(1, u64::MAX),
+        "temperature": {"type": "number", "minimum": 0},
         "top_p": {"type": "number", "minimum": 0, "maximum": 1},
-        "top_k": count(0, u64::from(u32::MAX)),
+        "top_k": count(0, u64::MAX),
         "stop_sequences": stops(),
         "stream": {"type": "boolean"},
         "metadata": {},
@@ -67,12 +67,12 @@ fn ollama(add: &mut impl FnMut(&str, Value)) {
     let options = json!({
         "type": "object",
         "properties": {
-            "num_predict": {"type": "integer", "minimum": -2, "maximum": u32::MAX},
-            "temperature": {"type": "number", "minimum": 0, "maximum": 2},
-            "top_k": count(0, u64::from(u32::MAX)),
+            "num_predict": {"type": "integer", "minimum": -2, "maximum": u64::MAX},
+            "temperature": {"type": "number", "minimum": 0},
+            "top_k": count(0, u64::MAX),
             "top_p": {"type": "number", "minimum": 0, "maximum": 1},
-            "seed": count(0, 1 << 53),
-            "stop": stops(),
+            "seed": count(0, u64::MAX),
+            "stop": stop(),
         },
         "additionalProperties": false,
     });
