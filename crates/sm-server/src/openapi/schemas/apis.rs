@@ -89,9 +89,11 @@ fn ollama(add: &mut impl FnMut(&str, Value)) {
     // Without messages or a prompt, the model is loaded.
     add("OllamaChat", body(&[], &[messages(), fields.clone()]));
     add("OllamaGenerate", body(&[], &[prompt, fields]));
-    let model = |fields: Value| json!({"type": "object", "required": ["model"], "properties": fields});
-    add("OllamaModel", model(json!({"model": {"type": "string"}})));
-    add("OllamaPull", model(json!({"model": {"type": "string"}, "stream": {"type": ["boolean", "null"]}})));
+    // Other fields, such as `verbose`, have no meaning here.
+    let open = |properties: Value| json!({"type": "object", "properties": properties});
+    let model = json!({"type": ["string", "null"]});
+    add("OllamaModel", open(json!({"model": model})));
+    add("OllamaPull", open(json!({"model": model, "stream": {"type": ["boolean", "null"]}})));
 }
 
 fn administration(add: &mut impl FnMut(&str, Value)) {
