@@ -138,6 +138,7 @@ targets!(
     lark,
     packed,
     regex,
+    request,
     safetensors,
     schema,
     smnd,
