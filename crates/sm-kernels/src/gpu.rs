@@ -1,8 +1,9 @@
 //! The GPU backend: plans as WGSL kernels, through wgpu on Vulkan, Metal and DX12.
 //!
 //! ```text
-//! backend ── executor ── program ── ops ── kv_pool, weights ── form
-//!                └── readback     step        kernel ── device ── adapters
+//! backend ── executor ── program ── ops ── binder ── kv_pool, weights ── form
+//!                ├── select ─────────────┤
+//!                └── readback                └── step            └── device ── kernel ── adapters
 //! ```
 //!
 //! Modules import each other downwards only. What runs on the device is in the `.wgsl` files beside the operations; a kernel is
@@ -17,6 +18,7 @@
 
 mod adapters;
 mod backend;
+mod binder;
 mod device;
 mod executor;
 mod form;
@@ -25,6 +27,7 @@ mod kv_pool;
 mod ops;
 mod program;
 mod readback;
+mod select;
 mod step;
 mod weights;
 

@@ -32,15 +32,16 @@ pub struct GpuBackend {
 }
 
 impl GpuBackend {
-    /// Opens the adapter that has this place in [`Adapter::all`].
+    /// Opens the adapter that has this place in [`Adapter::all`]. Backends of one adapter share its device.
     ///
     /// # Errors
     /// If there is no such adapter, or it lacks what the kernels need.
     pub fn open(index: usize) -> Result<Self, PrepareError> {
-        Ok(Self { gpu: Gpu::open(index, None)? })
+        Ok(Self { gpu: Gpu::shared(index)? })
     }
 
-    /// As [`GpuBackend::open`], with kernels that see at most `max_binding_bytes` of a buffer, as on a smaller device: to test.
+    /// As [`GpuBackend::open`], but a device of its own, whose kernels see at most `max_binding_bytes` of a buffer, as on a
+    /// smaller GPU: to test.
     ///
     /// # Errors
     /// As [`GpuBackend::open`].

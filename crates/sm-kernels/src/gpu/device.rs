@@ -1,17 +1,19 @@
 //! An open device: its limits, its memory, and what went wrong on it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::adapters::{self, Adapter};
-use super::kernel::Kernels;
+use super::kernel::{Kernel, KernelSpec, Kernels, PARAM_BYTES};
 use crate::plan::{ExecError, PrepareError};
 
 /// How long a step may take before the device counts as hung.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of parameters that a dispatch carries. More than 64 are not everywhere.
-pub(crate) const PARAM_BYTES: u32 = 64;
+
+/// Devices that are open, by the places of their adapters: models on one GPU share it, and the kernels compiled for it.
+static OPEN: Mutex<BTreeMap<usize, Weak<Gpu>>> = Mutex::new(BTreeMap::new());
 
 /// An open device.
 #[derive(Debug)]
@@ -19,7 +21,7 @@ pub(crate) struct Gpu {
     pub(crate) adapter: Adapter,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
-    pub(crate) kernels: Kernels,
+    kernels: Kernels,
     /// The largest part of a buffer that a kernel can see.
     pub(crate) max_binding_bytes: u64,
     max_buffer_bytes: u64,
@@ -45,6 +47,21 @@ impl Health {
 }
 
 impl Gpu {
+    /// The device of an adapter, by its place among [`Adapter::all`]: the one that is open, unless it is broken.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub(crate) fn shared(index: usize) -> Result<Arc<Self>, PrepareError> {
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = open.get(&index).and_then(Weak::upgrade);
+        if let Some(gpu) = known.filter(|gpu| gpu.check().is_ok()) {
+            return Ok(gpu);
+        }
+        let gpu = Self::open(index, None)?;
+        open.insert(index, Arc::downgrade(&gpu));
+        Ok(gpu)
+    }
+
     /// Opens an adapter by its place among [`Adapter::all`]. `max_binding_bytes` lowers the device's own limit.
     ///
     /// # Errors
@@ -176,6 +193,19 @@ impl Gpu {
         let buffer = self.buffer(what, size_of_val(words) as u64)?;
         self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(words));
         Ok(buffer)
+    }
+
+    /// A kernel, compiled once.
+    ///
+    /// # Errors
+    /// If the driver refuses it.
+    pub(crate) fn kernel(&self, spec: &KernelSpec) -> Result<Arc<Kernel>, PrepareError> {
+        self.kernels.get(&self.device, &self.adapter, spec)
+    }
+
+    /// The buffers of a kernel, in the order of its bindings.
+    pub(crate) fn bind(&self, kernel: &Kernel, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
+        kernel.bind(&self.device, buffers)
     }
 
     /// Makes the device unusable, as a driver that crashes does.

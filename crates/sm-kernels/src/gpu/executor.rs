@@ -3,12 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use sm_tensor::PageId;
+use sm_tensor::{PageId, TokenId};
 
+use super::binder::stride;
 use super::device::Gpu;
 use super::kv_pool::KvPool;
-use super::program::{Program, stride};
+use super::program::Program;
 use super::readback::Readback;
+use super::select::{ArgMax, PICK_BYTES};
 use super::step::{Extents, StepTables};
 use super::weights::DeviceWeights;
 use crate::plan::{
@@ -31,6 +33,8 @@ pub(crate) struct GpuExecutor {
     kv: KvPool,
     tables: StepTables,
     program: Program,
+    /// None without logits.
+    arg_max: Option<ArgMax>,
     results: Readback,
     pages: Readback,
     /// What the caller brings, with padding.
@@ -46,11 +50,33 @@ struct Submitted {
     results: Results,
 }
 
-/// Where results lie, in bytes: logits, then hidden states.
+/// Where results lie, in bytes: logits or what was picked of them, then hidden states.
 #[derive(Clone, Copy, Debug)]
 struct Results {
+    logits: LogitsWanted,
     logits_bytes: u64,
     hidden_bytes: u64,
+}
+
+/// What is wanted of logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LogitsWanted {
+    Nothing,
+    /// The arg-max of each row, found on the device.
+    ArgMax,
+    /// All of them, for the host to select from.
+    All,
+}
+
+impl LogitsWanted {
+    fn of(outputs: &[OutputRow]) -> Self {
+        let wanted = || outputs.iter().map(|output| output.wanted).filter(|wanted| *wanted != Wanted::Hidden);
+        match wanted().next() {
+            None => Self::Nothing,
+            Some(_) if wanted().all(|wanted| wanted == Wanted::ArgMax) => Self::ArgMax,
+            Some(_) => Self::All,
+        }
+    }
 }
 
 impl GpuExecutor {
@@ -67,6 +93,9 @@ impl GpuExecutor {
         let kv = KvPool::new(&gpu, &plan.cache, limits.n_pages, limits.kv_dtype)?;
         let tables = StepTables::new(&gpu, plan, &limits)?;
         let program = Program::bind(&gpu, plan, &limits, &weights, &kv, &tables)?;
+        let arg_max = plan
+            .logits
+            .map(|logits| ArgMax::new(&gpu, program.buffer(logits), plan.vocab_size(), limits.max_outputs));
         let page_bytes = kv.page_bytes() as u64;
         let pages = Readback::new(&gpu, (PAGES_BYTES / page_bytes.max(1)).max(1) * page_bytes)?;
         let results = Readback::new(&gpu, result_bytes(plan, &limits))?;
@@ -89,6 +118,7 @@ impl GpuExecutor {
             kv,
             tables,
             program,
+            arg_max: arg_max.transpose()?,
             results,
             pages,
             input: Vec::new(),
@@ -113,11 +143,19 @@ impl GpuExecutor {
         self.gpu.queue.write_buffer(self.program.buffer(buffer), 0, bytemuck::cast_slice(&self.input));
     }
 
-    /// Records operations into a command buffer with one pass.
-    fn record(&self, operations: Range<usize>, extents: &Extents) -> wgpu::CommandEncoder {
+    /// Records operations into a command buffer with one pass, and the search for the arg-max if `logits` says so.
+    fn record(
+        &self,
+        operations: Range<usize>,
+        extents: &Extents,
+        logits: LogitsWanted,
+    ) -> wgpu::CommandEncoder {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         self.program.record(&mut pass, operations, extents);
+        if let (LogitsWanted::ArgMax, Some(arg_max)) = (logits, &self.arg_max) {
+            arg_max.record(&mut pass, extents);
+        }
         drop(pass);
         encoder
     }
@@ -130,22 +168,27 @@ impl GpuExecutor {
     }
 
     /// Records the copies of what is wanted.
-    fn record_results(&self, encoder: &mut wgpu::CommandEncoder) -> Results {
+    fn record_results(&self, encoder: &mut wgpu::CommandEncoder, logits: LogitsWanted) -> Results {
         let n_rows = self.outputs.len() as u64;
-        let copy = |buffer: Option<BufferId>, is_wanted: fn(&OutputRow) -> bool| {
-            let wanted = buffer.filter(|_| self.outputs.iter().any(is_wanted));
-            wanted.map(|buffer| (buffer, n_rows * 4 * stride(self.plan.buffer(buffer).width) as u64))
+        let whole = |buffer: BufferId| {
+            (self.program.buffer(buffer), n_rows * 4 * stride(self.plan.buffer(buffer).width) as u64)
         };
-        let logits = copy(self.plan.logits, |output| output.wanted != Wanted::Hidden);
-        let hidden = copy(self.plan.hidden, |output| output.wanted == Wanted::Hidden);
+        let from_logits = match logits {
+            LogitsWanted::Nothing => None,
+            LogitsWanted::ArgMax => {
+                self.arg_max.as_ref().map(|arg_max| (&arg_max.picked, n_rows * PICK_BYTES))
+            }
+            LogitsWanted::All => self.plan.logits.map(whole),
+        };
+        let is_hidden = |output: &OutputRow| output.wanted == Wanted::Hidden;
+        let hidden = self.plan.hidden.filter(|_| self.outputs.iter().any(is_hidden)).map(whole);
         let mut at = 0;
-        for (buffer, n_bytes) in [logits, hidden].into_iter().flatten() {
-            let from = self.program.buffer(buffer);
+        for (from, n_bytes) in [from_logits, hidden].into_iter().flatten() {
             encoder.copy_buffer_to_buffer(from, 0, self.results.buffer(), at, n_bytes);
             at += n_bytes;
         }
-        let bytes = |copied: Option<(BufferId, u64)>| copied.map_or(0, |(_, n_bytes)| n_bytes);
-        Results { logits_bytes: bytes(logits), hidden_bytes: bytes(hidden) }
+        let bytes = |copied: Option<(&wgpu::Buffer, u64)>| copied.map_or(0, |(_, n_bytes)| n_bytes);
+        Results { logits, logits_bytes: bytes(from_logits), hidden_bytes: bytes(hidden) }
     }
 
     /// Runs what was recorded, and reads `n_bytes` of a buffer of activations.
@@ -159,7 +202,7 @@ impl GpuExecutor {
         let n_bytes = 4 * stride(decl.width) as u64 * u64::from(extents.of(decl.rows));
         let copy = Readback::new(&self.gpu, n_bytes)
             .map_err(|_| ExecError::OutOfMemory { needed_bytes: n_bytes as usize })?;
-        let mut encoder = self.record(operations, extents);
+        let mut encoder = self.record(operations, extents, LogitsWanted::Nothing);
         if n_bytes > 0 {
             encoder.copy_buffer_to_buffer(self.program.buffer(out), 0, copy.buffer(), 0, n_bytes);
         }
@@ -210,8 +253,9 @@ impl Executor for GpuExecutor {
         self.send_input(batch);
         self.outputs.clear();
         self.outputs.extend_from_slice(batch.outputs);
-        let mut encoder = self.record(self.operations(), &extents);
-        let results = self.record_results(&mut encoder);
+        let logits = LogitsWanted::of(&self.outputs);
+        let mut encoder = self.record(self.operations(), &extents, logits);
+        let results = self.record_results(&mut encoder, logits);
         let submission = self.gpu.queue.submit([encoder.finish()]);
         self.submitted = Some(Submitted { submission, results });
         Ok(())
@@ -229,15 +273,17 @@ impl Executor for GpuExecutor {
         let n_bytes = results.logits_bytes + results.hidden_bytes;
         self.results.read(&self.gpu, &submission, n_bytes, |bytes| {
             let (logits, hidden) = bytes.split_at(results.logits_bytes as usize);
-            for (index, output_row) in outputs.iter().enumerate() {
-                if output_row.wanted == Wanted::Hidden {
-                    let row: &[f32] =
-                        bytemuck::cast_slice(&hidden[index * hidden_stride..][..4 * hidden_size]);
-                    output.push_hidden(row);
+            for (index, wanted) in outputs.iter().map(|output| output.wanted).enumerate() {
+                if wanted == Wanted::Hidden {
+                    output.push_hidden(bytemuck::cast_slice(
+                        &hidden[index * hidden_stride..][..4 * hidden_size],
+                    ));
+                } else if results.logits == LogitsWanted::ArgMax {
+                    let [token, logit] = *bytemuck::from_bytes(&logits[index * PICK_BYTES as usize..][..8]);
+                    output.push_arg_max(TokenId(token), f32::from_bits(logit));
                 } else {
-                    let row: &[f32] =
-                        bytemuck::cast_slice(&logits[index * logits_stride..][..4 * vocab_size]);
-                    output.push_logits(output_row.wanted, row);
+                    let row = &logits[index * logits_stride..][..4 * vocab_size];
+                    output.push_logits(wanted, bytemuck::cast_slice(row));
                 }
             }
         })

@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::fmt::{Display, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::device::{Gpu, PARAM_BYTES};
+use super::adapters::Adapter;
 use crate::plan::PrepareError;
+
+/// Bytes of parameters that a dispatch carries. More than 64 are not everywhere.
+pub(crate) const PARAM_BYTES: u32 = 64;
 
 /// The text of a kernel, put together.
 #[derive(Clone, Debug, Default)]
@@ -78,14 +81,14 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// The kernel's buffers, in the order of its bindings.
-    pub(crate) fn bind(&self, gpu: &Gpu, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
+    pub(crate) fn bind(&self, device: &wgpu::Device, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
         let entries: Vec<_> = buffers
             .iter()
             .zip(0..)
             .map(|(buffer, binding)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
             .collect();
         let layout = &self.layout;
-        gpu.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+        device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
     }
 }
 
@@ -95,67 +98,70 @@ pub(crate) struct Kernels {
     compiled: Mutex<HashMap<String, Arc<Kernel>>>,
 }
 
-impl Gpu {
-    /// Compiles a kernel, unless it was compiled before.
+impl Kernels {
+    /// Compiles a kernel for a device of `adapter`, unless it was compiled before.
     ///
     /// # Errors
     /// If the driver refuses it.
-    pub(crate) fn kernel(&self, spec: &KernelSpec) -> Result<Arc<Kernel>, PrepareError> {
-        let known = self.kernels.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn get(
+        &self,
+        device: &wgpu::Device,
+        adapter: &Adapter,
+        spec: &KernelSpec,
+    ) -> Result<Arc<Kernel>, PrepareError> {
+        let known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kernel) = known.get(spec.source.as_str()) {
             return Ok(Arc::clone(kernel));
         }
         drop(known);
-        let kernel = Arc::new(self.compile(spec)?);
-        let mut known = self.kernels.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        let kernel = Arc::new(compile(device, adapter, spec)?);
+        let mut known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(spec.source.as_str().to_owned(), Arc::clone(&kernel));
         Ok(kernel)
     }
+}
 
-    fn compile(&self, spec: &KernelSpec) -> Result<Kernel, PrepareError> {
-        let device = &self.device;
-        let entry = |(binding, &access): (u32, &Binding)| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty: wgpu::BufferBindingType::Storage { read_only: access == Binding::Read },
-                has_dynamic_offset: false,
-                min_binding_size: None,
-            },
-            count: None,
-        };
-        let entries: Vec<_> = (0..).zip(spec.bindings).map(entry).collect();
-        let refused = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let label = Some(spec.name);
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label,
-            source: wgpu::ShaderSource::Wgsl(spec.source.as_str().into()),
-        });
-        let layout =
-            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label,
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: PARAM_BYTES,
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label,
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
-                ..Default::default()
-            },
-            cache: None,
-        });
-        let error = pollster::block_on(internal.pop()).or(pollster::block_on(refused.pop()));
-        if let Some(error) = error {
-            let reason =
-                format!("{} refuses the kernel {}: {error}; use --device cpu", self.adapter, spec.name);
-            return Err(PrepareError::Unsupported(reason));
-        }
-        Ok(Kernel { pipeline, layout })
+fn compile(device: &wgpu::Device, adapter: &Adapter, spec: &KernelSpec) -> Result<Kernel, PrepareError> {
+    let entry = |(binding, &access): (u32, &Binding)| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Storage { read_only: access == Binding::Read },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+        count: None,
+    };
+    let entries: Vec<_> = (0..).zip(spec.bindings).map(entry).collect();
+    let refused = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+    let label = Some(spec.name);
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label,
+        source: wgpu::ShaderSource::Wgsl(spec.source.as_str().into()),
+    });
+    let layout =
+        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label,
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: PARAM_BYTES,
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label,
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
+        cache: None,
+    });
+    let error = pollster::block_on(internal.pop()).or(pollster::block_on(refused.pop()));
+    if let Some(error) = error {
+        let reason = format!("{adapter} refuses the kernel {}: {error}; use --device cpu", spec.name);
+        return Err(PrepareError::Unsupported(reason));
     }
+    Ok(Kernel { pipeline, layout })
 }

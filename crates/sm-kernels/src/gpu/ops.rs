@@ -9,7 +9,7 @@ mod norm;
 mod rope_store;
 mod sigmoid_gate;
 
-use super::program::{Binder, Phase};
+use super::binder::{Binder, Phase};
 use crate::plan::{Op, PrepareError, Store};
 
 /// The dispatches of an operation.

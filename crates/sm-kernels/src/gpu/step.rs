@@ -8,7 +8,7 @@
 //! ```
 
 use super::device::Gpu;
-use crate::plan::{ExecError, Limits, PAGE_LEN, Plan, PrepareError, RopeTable, StepBatch, StepRules};
+use crate::plan::{ExecError, Limits, PAGE_LEN, Plan, PrepareError, RopeTable, Rows, StepBatch, StepRules};
 
 /// The tables of a step, here and on the device.
 #[derive(Debug)]
@@ -38,6 +38,16 @@ pub(crate) struct Extents {
     pub(crate) n_outputs: u32,
     /// One beyond the last position of any row.
     pub(crate) max_end: u32,
+}
+
+impl Extents {
+    /// Rows of a buffer.
+    pub(crate) fn of(&self, rows: Rows) -> u32 {
+        match rows {
+            Rows::Tokens => self.n_tokens,
+            Rows::Outputs => self.n_outputs,
+        }
+    }
 }
 
 impl StepTables {

@@ -220,6 +220,44 @@ fn rows_give_what_is_wanted_of_them() {
 }
 
 #[test]
+fn the_arg_max_found_on_the_device_is_that_of_the_logits() {
+    let Some(backend) = gpu() else { return };
+    let plan = testing::decoder(DType::F32);
+    let mut weights = RandomWeights::new(&plan);
+    // Equal logits for two pairs of tokens, and NaN for a token.
+    for (value, rows) in [(0.3, [5, 9]), (-0.3, [2, 30])] {
+        rows.iter().for_each(|row| weights.fill_row("table.0", *row, value));
+    }
+    for nan in [None, Some(33)] {
+        nan.iter().for_each(|row| weights.fill_row("table.0", *row, f32::NAN));
+        let mut executor = prepare(&backend, &plan, &weights, limits());
+        let mut sequence = Sequence::new(0, 20, 0, 1);
+        sequence.tokens.iter_mut().filter(|token| token.0 == 33).for_each(|token| token.0 = 1);
+        let mut run = |wanted| {
+            let outputs: Vec<_> = (0..20).map(|row| OutputRow { row, wanted }).collect();
+            let batch = StepBatch {
+                tokens: &sequence.tokens,
+                spans: &[Span { n_rows: 20, n_pages: 2, ..Span::default() }],
+                page_table: &sequence.pages,
+                outputs: &outputs,
+                ..StepBatch::default()
+            };
+            let mut output = StepOutput::new();
+            executor.run(&batch, &mut output).unwrap();
+            output
+        };
+        let (picked, all) = (run(Wanted::ArgMax), run(Wanted::Logits));
+        for row in 0..20 {
+            let mut expected = StepOutput::new();
+            expected.push_logits(Wanted::ArgMax, all.logits(row));
+            let bits = |(token, logit): (TokenId, f32)| (token, logit.to_bits());
+            assert_eq!(bits(picked.arg_max(row)), bits(expected.arg_max(0)), "row {row}");
+            assert!(nan.is_none_or(|nan| picked.arg_max(row).0.0 as usize == nan));
+        }
+    }
+}
+
+#[test]
 fn hidden_states_alone_are_those_beside_logits() {
     let Some(backend) = gpu() else { return };
     let mut executor = executor(&backend, testing::decoder, (DType::F32, KvDType::F16));

@@ -4,14 +4,14 @@ use sm_kernels::plan::Backend;
 use sm_kernels::{AdapterKind, GpuBackend};
 use tracing::warn;
 
-use crate::{Error, LoadError};
+use crate::Error;
 
 /// The GPU of an index, the fastest kind first.
 ///
 /// # Errors
 /// If there is no such GPU, or it lacks what the kernels need.
 pub(super) fn open(index: usize) -> Result<Box<dyn Backend>, Error> {
-    let backend = GpuBackend::open(index).map_err(LoadError::Prepare)?;
+    let backend = GpuBackend::open(index).map_err(|error| Error::validation("device", error.to_string()))?;
     let adapter = backend.adapter();
     if adapter.kind == AdapterKind::Software {
         warn!("GPU {index} is {adapter}: it runs on the processor, slower than --device cpu");

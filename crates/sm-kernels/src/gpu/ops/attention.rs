@@ -11,9 +11,9 @@
 
 use std::sync::Arc;
 
+use crate::gpu::binder::{Binder, Phase, dispatch, params};
 use crate::gpu::kernel::{Binding, Kernel, KernelSpec, Source};
 use crate::gpu::kv_pool::KvShape;
-use crate::gpu::program::{Binder, Phase, dispatch, params};
 use crate::gpu::step::Extents;
 use crate::plan::{Attention, Limits, Op, Plan, PrepareError};
 
@@ -117,11 +117,11 @@ pub(super) fn bind(binder: &Binder<'_>, op: &Attention) -> Result<Vec<Box<dyn Ph
     let merge = binder.gpu.kernel(&merge)?;
     let tables = binder.tables;
     let partials = &binder.scratch.partials;
-    let partition_buffers = partition.bind(
-        binder.gpu,
+    let partition_buffers = binder.gpu.bind(
+        &partition,
         &[binder.buffer(op.q), &tables.rows, &tables.page_table, &layer.keys, &layer.values, partials],
     );
-    let merge_buffers = merge.bind(binder.gpu, &[partials, &tables.rows, binder.buffer(op.out)]);
+    let merge_buffers = binder.gpu.bind(&merge, &[partials, &tables.rows, binder.buffer(op.out)]);
     Ok(vec![Box::new(AttentionPhase {
         partition: (partition, partition_buffers),
         merge: (merge, merge_buffers),

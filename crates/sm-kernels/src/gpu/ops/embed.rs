@@ -1,8 +1,8 @@
 //! Looks up the rows of tokens, and of positions.
 
+use crate::gpu::binder::{Binder, Phase, RowPhase, params};
 use crate::gpu::form::Form;
 use crate::gpu::kernel::{Binding, KernelSpec};
-use crate::gpu::program::{Binder, Phase, RowPhase, params};
 use crate::gpu::weights::MatrixPiece;
 use crate::plan::{Embed, MatrixId, PrepareError, Rows};
 
@@ -54,7 +54,7 @@ fn lookups(
         let kernel = binder.gpu.kernel(&spec(piece.form, by))?;
         let [low, high, scales] = &piece.planes;
         let buffers =
-            kernel.bind(binder.gpu, &[low, high, scales, &binder.tables.rows, binder.buffer(op.out)]);
+            binder.gpu.bind(&kernel, &[low, high, scales, &binder.tables.rows, binder.buffer(op.out)]);
         let params = params(&[
             0,
             table.segments as u32,

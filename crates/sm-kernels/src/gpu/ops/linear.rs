@@ -12,9 +12,9 @@
 
 use std::sync::Arc;
 
+use crate::gpu::binder::{Binder, Params, Phase, dispatch, params};
 use crate::gpu::form::Form;
 use crate::gpu::kernel::{Binding, Kernel, KernelSpec};
-use crate::gpu::program::{Binder, Params, Phase, dispatch, params};
 use crate::gpu::step::Extents;
 use crate::gpu::weights::MatrixPiece;
 use crate::plan::{
@@ -201,8 +201,9 @@ impl Product<'_> {
         let kernel = binder.gpu.kernel(spec)?;
         let [low, high, scales] = &piece.planes;
         let bias = self.bias.map_or(binder.nothing, |bias| binder.weights.vector(bias));
-        let buffers =
-            kernel.bind(binder.gpu, &[low, high, scales, binder.buffer(self.x), bias, self.factor, self.out]);
+        let buffers = binder
+            .gpu
+            .bind(&kernel, &[low, high, scales, binder.buffer(self.x), bias, self.factor, self.out]);
         Ok(Variant { kernel, buffers })
     }
 }

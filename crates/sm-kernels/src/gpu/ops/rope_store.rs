@@ -1,8 +1,8 @@
 //! Takes q, k and v apart, rotates q and k, and stores k and v in the pages.
 
+use crate::gpu::binder::{Binder, Phase, RowPhase, params};
 use crate::gpu::kernel::{Binding, KernelSpec, Source};
 use crate::gpu::kv_pool::KvShape;
-use crate::gpu::program::{Binder, Phase, RowPhase, params};
 use crate::plan::{NormOrder, PrepareError, RopePairs, RopeStore, Rows, VectorId};
 
 const BINDINGS: [Binding; 8] = [
@@ -94,8 +94,8 @@ pub(super) fn bind(binder: &Binder<'_>, op: &RopeStore) -> Result<Vec<Box<dyn Ph
         has_scale: op.q_scale.is_some(),
     };
     let kernel = binder.gpu.kernel(&spec(layer.shape, &heads))?;
-    let buffers = kernel.bind(
-        binder.gpu,
+    let buffers = binder.gpu.bind(
+        &kernel,
         &[
             binder.buffer(op.qkv),
             &binder.tables.rows,

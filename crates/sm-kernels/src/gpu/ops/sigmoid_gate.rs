@@ -1,7 +1,7 @@
 //! Gates rows: each is multiplied by the sigmoid of a product.
 
+use crate::gpu::binder::{Binder, Phase, RowPhase, params};
 use crate::gpu::kernel::{Binding, KernelSpec, Source};
-use crate::gpu::program::{Binder, Phase, RowPhase, params};
 use crate::plan::{PrepareError, SigmoidGate, Store};
 
 const BINDINGS: [Binding; 4] = [Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite];
@@ -18,8 +18,8 @@ pub(super) fn spec(store: Store) -> KernelSpec {
 
 pub(super) fn bind(binder: &Binder<'_>, op: &SigmoidGate) -> Result<Vec<Box<dyn Phase>>, PrepareError> {
     let kernel = binder.gpu.kernel(&spec(op.store))?;
-    let buffers = kernel.bind(
-        binder.gpu,
+    let buffers = binder.gpu.bind(
+        &kernel,
         &[
             binder.buffer(op.x),
             binder.weights.vector(op.weight),

@@ -8,6 +8,7 @@ use super::{attention, embed, gather_rows, linear, norm, rope_store, sigmoid_gat
 use crate::gpu::form::Form;
 use crate::gpu::kernel::KernelSpec;
 use crate::gpu::kv_pool::KvShape;
+use crate::gpu::select;
 use crate::plan::{KvDType, NormKind, PageGroup, Store};
 
 fn translate(spec: &KernelSpec) {
@@ -44,7 +45,7 @@ fn translate(spec: &KernelSpec) {
 
 #[test]
 fn every_kernel_translates_for_every_interface() {
-    let mut specs = vec![gather_rows::spec()];
+    let mut specs = vec![gather_rows::spec(), select::spec()];
     for dtype in DType::all() {
         let form = Form::of(dtype);
         specs.extend(embed::samples(form));
