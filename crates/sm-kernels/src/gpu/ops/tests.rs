@@ -25,7 +25,9 @@ fn translate(spec: &KernelSpec) {
     });
     let words = spv::write_vec(&module, &info, &spv::Options::default(), point);
     assert!(!words.unwrap_or_else(|error| panic!("{name}, SPIR-V: {error}")).is_empty());
-    let options = msl::Options { fake_missing_bindings: true, ..msl::Options::default() };
+    // What macOS 12 has.
+    let options =
+        msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..msl::Options::default() };
     let (text, _) = msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
         .unwrap_or_else(|error| panic!("{name}, MSL: {error}"));
     assert!(text.contains("kernel void"));
