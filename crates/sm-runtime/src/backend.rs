@@ -20,6 +20,7 @@ use crate::{Device, Error, Threads};
 
 pub use cpu::kernel_sets;
 pub(crate) use cpu::{BLOCK_LEN, block_maxima};
+pub use gpu::gpus;
 
 /// The backend of a device.
 ///

@@ -92,6 +92,8 @@ pub(crate) struct Scratch {
     pub(crate) gate: wgpu::Buffer,
     /// Partitions of attention.
     pub(crate) partials: wgpu::Buffer,
+    /// What [`moe_ffn`](super::ops::moe_ffn) needs.
+    pub(crate) experts: [wgpu::Buffer; 5],
 }
 
 impl Binder<'_> {

@@ -5,6 +5,7 @@ mod embed;
 mod gather_rows;
 mod input;
 mod linear;
+pub(crate) mod moe_ffn;
 mod norm;
 mod rope_store;
 mod sigmoid_gate;
@@ -27,10 +28,7 @@ pub(crate) fn bind(binder: &Binder<'_>, op: &Op) -> Result<Vec<Box<dyn Phase>>, 
         Op::Attention(op) => attention::bind(binder, op),
         Op::SigmoidGate(op) => sigmoid_gate::bind(binder, op),
         Op::GatherRows(op) => gather_rows::bind(binder, op),
-        Op::MoeFfn(_) => Err(PrepareError::Unsupported(format!(
-            "the GPU backend has no operation {} yet, which this model needs; use --device cpu",
-            op.name()
-        ))),
+        Op::MoeFfn(op) => moe_ffn::bind(binder, op),
     }
 }
 

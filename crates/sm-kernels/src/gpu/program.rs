@@ -42,6 +42,7 @@ impl Program {
         let scratch = Scratch {
             gate: gpu.buffer(WHAT, gate_bytes(plan, limits))?,
             partials: gpu.buffer(WHAT, ops::attention::scratch_bytes(plan, limits))?,
+            experts: expert_buffers(gpu, plan, limits)?,
         };
         let nothing = gpu.buffer(WHAT, 0)?;
         let binder = Binder {
@@ -63,7 +64,8 @@ impl Program {
     pub(crate) fn needed_bytes(plan: &Plan, limits: &Limits) -> usize {
         let buffers = (0..plan.buffers.len()).map(|index| buffer_bytes(plan, limits, index));
         let scratch = [gate_bytes(plan, limits), ops::attention::scratch_bytes(plan, limits)];
-        buffers.chain(scratch).map(|bytes| bytes as usize).fold(0, usize::saturating_add)
+        let experts = ops::moe_ffn::scratch_bytes(plan, limits);
+        buffers.chain(scratch).chain(experts).map(|bytes| bytes as usize).fold(0, usize::saturating_add)
     }
 
     /// Number of operations.
@@ -97,6 +99,12 @@ fn buffer_bytes(plan: &Plan, limits: &Limits, index: usize) -> u64 {
         Rows::Outputs => limits.max_outputs,
     };
     4 * stride(decl.width) as u64 * n_rows as u64
+}
+
+fn expert_buffers(gpu: &Gpu, plan: &Plan, limits: &Limits) -> Result<[wgpu::Buffer; 5], PrepareError> {
+    let [logits, chosen, gates, gated, results] =
+        ops::moe_ffn::scratch_bytes(plan, limits).map(|n_bytes| gpu.buffer(WHAT, n_bytes));
+    Ok([logits?, chosen?, gates?, gated?, results?])
 }
 
 fn gate_bytes(plan: &Plan, limits: &Limits) -> u64 {

@@ -14,7 +14,7 @@ const N_PAGES: usize = 120;
 /// Makes a plan with matrices of a data type.
 type MakePlan = fn(DType) -> Plan;
 
-const PLANS: [MakePlan; 2] = [testing::decoder, testing::mixed_decoder];
+const PLANS: [MakePlan; 3] = [testing::decoder, testing::mixed_decoder, testing::experts];
 const FORMATS: [(DType, KvDType); 3] =
     [(DType::F32, KvDType::F16), (DType::Bf16, KvDType::F32), (DType::Q8_0, KvDType::F16)];
 

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use sm_kernels::GpuBackend;
 use sm_kernels::plan::{
-    Backend, Executor, KvDType, Limits, Op, OutputRow, PAGE_LEN, RopeRange, Span, StepBatch, StepOutput,
+    Backend, Executor, KvDType, Limits, OutputRow, PAGE_LEN, RopeRange, Span, StepBatch, StepOutput,
 };
 use sm_model::{LoadOptions, Model, load_model};
 use sm_tensor::{DType, PageId, TokenId};
@@ -92,25 +92,10 @@ fn logits(backend: &GpuBackend, model: &Model, prompt: &[u32]) -> Vec<Vec<f32>> 
     at_once
 }
 
-/// Whether the backend has all operations of a model.
-fn is_supported(model: &Model) -> bool {
-    !model.plan.ops.iter().any(|op| matches!(op, Op::MoeFfn(_)))
-}
-
-/// Checks golden models. Those with experts are refused with the name of the operation.
+/// Checks golden models in every format they come in.
 fn check_golden(quant: Option<DType>, tolerance: f32) {
     let Some(backend) = gpu() else { return };
-    let run = |model: &Model, prompt: &[u32]| {
-        if is_supported(model) {
-            return logits(&backend, model, prompt);
-        }
-        let limits = Limits::one_sequence(prompt.len());
-        let refused = backend.load_and_prepare(&model.plan, &model.weights, limits, &|_| ());
-        let error = refused.unwrap_err().to_string();
-        assert!(error.contains("no operation moe_ffn yet"), "{error}");
-        interpreter::run(model, prompt, &mut |_, _| ())
-    };
-    check_all(&run, quant, tolerance);
+    check_all(&|model, prompt| logits(&backend, model, prompt), quant, tolerance);
 }
 
 #[test]
@@ -134,9 +119,6 @@ fn every_operation_computes_what_plain_arithmetic_computes() {
     for dir in dirs {
         let options = LoadOptions { context_len: None, quant: Some(DType::F32) };
         let model = load_model(&dir, &options).unwrap();
-        if !is_supported(&model) {
-            continue;
-        }
         let mut expected = Vec::new();
         interpreter::run(&model, &prompt, &mut |_, rows| expected.push(rows.concat()));
         let (mut executor, pages) = executor(&backend, &model, prompt.len());

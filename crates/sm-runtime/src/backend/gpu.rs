@@ -1,7 +1,7 @@
 //! The GPU backend.
 
 use sm_kernels::plan::Backend;
-use sm_kernels::{AdapterKind, GpuBackend};
+use sm_kernels::{Adapter, AdapterKind, GpuBackend};
 use tracing::warn;
 
 use crate::Error;
@@ -17,4 +17,10 @@ pub(super) fn open(index: usize) -> Result<Box<dyn Backend>, Error> {
         warn!("GPU {index} is {adapter}: it runs on the processor, slower than --device cpu");
     }
     Ok(Box::new(backend))
+}
+
+/// The GPUs of this machine, in the order of the indices of [`Device::Gpu`](crate::Device::Gpu); `None` if this build has no GPU
+/// backend.
+pub fn gpus() -> Option<Vec<String>> {
+    Some(Adapter::all().iter().map(ToString::to_string).collect())
 }

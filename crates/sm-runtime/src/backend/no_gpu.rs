@@ -12,3 +12,8 @@ pub(super) fn open(index: usize) -> Result<Box<dyn Backend>, Error> {
     );
     Err(Error::validation("device", message))
 }
+
+/// The GPUs that this build can use: it has no GPU backend.
+pub fn gpus() -> Option<Vec<String>> {
+    None
+}

@@ -54,7 +54,10 @@ fn epilogue(v: f32) -> f32 {
 }
 
 fn store(row: u32, output: u32, sum: f32) {
-    let column = p.first_output + output;
+    store_at(row, p.first_output + output, sum);
+}
+
+fn store_at(row: u32, column: u32, sum: f32) {
     let at = row * p.out_stride + column;
     var v = sum;
     if (HAS_BIAS) { v += bias[column]; }

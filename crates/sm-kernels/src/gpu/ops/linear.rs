@@ -12,9 +12,9 @@
 
 use std::sync::Arc;
 
-use crate::gpu::binder::{Binder, Params, Phase, dispatch, params};
+use crate::gpu::binder::{Binder, Params, Phase, dispatch, params, stride};
 use crate::gpu::form::Form;
-use crate::gpu::kernel::{Binding, Kernel, KernelSpec};
+use crate::gpu::kernel::{Binding, Kernel, KernelSpec, Source};
 use crate::gpu::step::Extents;
 use crate::gpu::weights::MatrixPiece;
 use crate::plan::{
@@ -46,8 +46,8 @@ struct Product<'a> {
     /// What the result is multiplied by, as wide as the output.
     factor: &'a wgpu::Buffer,
     out: &'a wgpu::Buffer,
-    /// Tells the output's stride.
-    out_like: BufferId,
+    /// Values of a row of the output.
+    out_width: usize,
 }
 
 /// The text of a kernel for some numbers of rows.
@@ -66,24 +66,28 @@ const MANY_ROWS: Text =
 
 /// What a kernel does with a sum.
 #[derive(Clone, Copy)]
-struct End {
-    epilogue: usize,
-    store: usize,
-    has_bias: bool,
+pub(super) struct End {
+    /// As [`epilogue_constants`] gives it.
+    pub(super) epilogue: usize,
+    /// A place in [`STORE_NAMES`](super::STORE_NAMES).
+    pub(super) store: usize,
+    pub(super) has_bias: bool,
 }
 
-fn spec(form: Form, end: End, text: &Text) -> KernelSpec {
-    let source = form
-        .source()
+/// What all kernels of products begin with.
+pub(super) fn constants(form: Form, end: End) -> Source {
+    form.source()
         .names(&EPILOGUES)
         .number("EPILOGUE", end.epilogue)
         .names(&super::STORE_NAMES)
         .number("STORE", end.store)
         .flag("HAS_BIAS", end.has_bias)
         .number("STRIPS", STRIPS)
-        .number("ROWS", text.n_rows)
-        .text(include_str!("epilogue.wgsl"))
-        .text(text.text);
+}
+
+fn spec(form: Form, end: End, text: &Text) -> KernelSpec {
+    let source =
+        constants(form, end).number("ROWS", text.n_rows).text(include_str!("epilogue.wgsl")).text(text.text);
     KernelSpec { name: text.name, source, bindings: &BINDINGS }
 }
 
@@ -135,9 +139,9 @@ pub(super) fn bind(binder: &Binder<'_>, op: &Linear) -> Result<Vec<Box<dyn Phase
     let Linear { x, weight, bias, epilogue, store, out } = *op;
     let store = super::store_number(store);
     let factor = binder.nothing;
-    let product =
-        Product { x, weight, bias, epilogue, store, factor, out: binder.buffer(out), out_like: out };
-    product.bind(binder)
+    let out_width = binder.plan.buffer(out).width;
+    let out = binder.buffer(out);
+    Product { x, weight, bias, epilogue, store, factor, out, out_width }.bind(binder)
 }
 
 pub(super) fn bind_gated(binder: &Binder<'_>, op: &GatedLinear) -> Result<Vec<Box<dyn Phase>>, PrepareError> {
@@ -149,7 +153,7 @@ pub(super) fn bind_gated(binder: &Binder<'_>, op: &GatedLinear) -> Result<Vec<Bo
         store: 0,
         factor: binder.nothing,
         out: &binder.scratch.gate,
-        out_like: op.out,
+        out_width: binder.plan.buffer(op.out).width,
     };
     let up = Product {
         weight: op.up,
@@ -162,6 +166,18 @@ pub(super) fn bind_gated(binder: &Binder<'_>, op: &GatedLinear) -> Result<Vec<Bo
     let mut phases = gate.bind(binder)?;
     phases.extend(up.bind(binder)?);
     Ok(phases)
+}
+
+/// The logits of experts, `out`.
+pub(super) fn bind_router(
+    binder: &Binder<'_>,
+    x: BufferId,
+    weight: MatrixId,
+    out: &wgpu::Buffer,
+) -> Result<Vec<Box<dyn Phase>>, PrepareError> {
+    let factor = binder.nothing;
+    let out_width = binder.plan.matrix(weight).rows();
+    Product { x, weight, bias: None, epilogue: Epilogue::None, store: 0, factor, out, out_width }.bind(binder)
 }
 
 impl Product<'_> {
@@ -177,7 +193,7 @@ impl Product<'_> {
                 piece.rows as u32,
                 piece.first_row as u32,
                 binder.widths(self.x).1 / 4,
-                binder.widths(self.out_like).1,
+                stride(self.out_width) as u32,
             ]);
             params[6..10].copy_from_slice(&values.map(f32::to_bits));
             Ok(Box::new(LinearPhase {
@@ -212,7 +228,7 @@ impl Product<'_> {
 const EPILOGUES: [&str; 7] = ["NONE", "SILU", "GELU_TANH", "GELU_ERF", "XIELU", "SOFT_CAP", "SCALE"];
 
 /// How kernels know an epilogue: its number and its parameters.
-fn epilogue_constants(epilogue: Epilogue) -> (usize, [f32; 4]) {
+pub(super) fn epilogue_constants(epilogue: Epilogue) -> (usize, [f32; 4]) {
     match epilogue {
         Epilogue::None => (0, [0.0; 4]),
         Epilogue::Activation(Activation::Silu) => (1, [0.0; 4]),

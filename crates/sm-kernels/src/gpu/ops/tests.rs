@@ -4,12 +4,13 @@ use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use sm_tensor::DType;
 
-use super::{attention, embed, gather_rows, linear, norm, rope_store, sigmoid_gate};
+use super::{attention, embed, gather_rows, linear, moe_ffn, norm, rope_store, sigmoid_gate};
 use crate::gpu::form::Form;
 use crate::gpu::kernel::KernelSpec;
 use crate::gpu::kv_pool::KvShape;
 use crate::gpu::select;
-use crate::plan::{KvDType, NormKind, PageGroup, Store};
+use crate::plan::{KvDType, NormKind, Op, PageGroup, Store};
+use crate::testing;
 
 fn translate(spec: &KernelSpec) {
     let name = spec.name;
@@ -52,6 +53,12 @@ fn every_kernel_translates_for_every_interface() {
         let form = Form::of(dtype);
         specs.extend(embed::samples(form));
         specs.extend(linear::samples(form));
+    }
+    let plan = testing::experts(DType::Q4K);
+    let experts =
+        plan.ops.iter().find_map(|op| if let Op::MoeFfn(op) = op { Some(op.experts) } else { None });
+    for dtype in [DType::F32, DType::Q4K] {
+        specs.extend(moe_ffn::samples(Form::of(dtype), &experts.unwrap()));
     }
     for store in [Store::Write, Store::Add] {
         specs.push(sigmoid_gate::spec(store));
