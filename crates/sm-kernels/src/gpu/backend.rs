@@ -71,7 +71,7 @@ impl Backend for GpuBackend {
         check_cache(plan)?;
         Ok(MemoryNeeds {
             weight_bytes: DeviceWeights::needed_bytes(plan),
-            kv_bytes: KvPool::needed_bytes(&plan.cache, limits.n_pages, limits.kv_dtype)?,
+            kv_bytes: KvPool::needed_bytes(&plan.cache, limits.n_pages, limits.kv_dtype),
             activation_bytes: activation_bytes(plan, limits),
         })
     }

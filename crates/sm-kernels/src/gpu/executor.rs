@@ -106,7 +106,7 @@ impl GpuExecutor {
             // Products of few rows take 4 at a time.
             row_group: 4,
             weight_bytes: weights.n_bytes(),
-            kv_bytes: KvPool::needed_bytes(&plan.cache, limits.n_pages, limits.kv_dtype)?,
+            kv_bytes: KvPool::needed_bytes(&plan.cache, limits.n_pages, limits.kv_dtype),
             activation_bytes: activation_bytes(plan, &limits),
         };
         Ok(Self {

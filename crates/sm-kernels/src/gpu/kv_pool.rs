@@ -34,7 +34,8 @@ impl KvShape {
     fn words(self, dim: usize) -> usize {
         match self.dtype {
             KvDType::F16 => dim.div_ceil(2),
-            KvDType::F32 | KvDType::Q8_0 => dim.next_multiple_of(2),
+            KvDType::F32 => dim.next_multiple_of(2),
+            KvDType::Q8_0 => dim.div_ceil(4) + dim.div_ceil(32),
         }
     }
 
@@ -60,7 +61,8 @@ impl KvShape {
     pub(crate) fn store_text(self) -> &'static str {
         match self.dtype {
             KvDType::F16 => include_str!("kv/store_f16.wgsl"),
-            KvDType::F32 | KvDType::Q8_0 => include_str!("kv/store_f32.wgsl"),
+            KvDType::F32 => include_str!("kv/store_f32.wgsl"),
+            KvDType::Q8_0 => include_str!("kv/store_q8_0.wgsl"),
         }
     }
 
@@ -68,7 +70,8 @@ impl KvShape {
     pub(crate) fn read_text(self) -> &'static str {
         match self.dtype {
             KvDType::F16 => include_str!("kv/read_f16.wgsl"),
-            KvDType::F32 | KvDType::Q8_0 => include_str!("kv/read_f32.wgsl"),
+            KvDType::F32 => include_str!("kv/read_f32.wgsl"),
+            KvDType::Q8_0 => include_str!("kv/read_q8_0.wgsl"),
         }
     }
 }
@@ -84,18 +87,8 @@ pub(crate) struct KvPool {
 }
 
 /// The shape of each layer.
-///
-/// # Errors
-/// If the pages cannot be stored so.
-fn shapes(layout: &CacheLayout, dtype: KvDType) -> Result<Vec<KvShape>, PrepareError> {
-    if dtype == KvDType::Q8_0 {
-        return Err(PrepareError::Unsupported(
-            "the GPU backend has no keys and values of 8 bits yet; use --kv-type f16, or --device cpu"
-                .to_owned(),
-        ));
-    }
-    let groups = layout.pages.iter();
-    Ok(groups.flat_map(|&group| std::iter::repeat_n(KvShape { group, dtype }, group.n_layers)).collect())
+fn shapes(layout: &CacheLayout, dtype: KvDType) -> impl Iterator<Item = KvShape> {
+    layout.pages.iter().flat_map(move |&group| std::iter::repeat_n(KvShape { group, dtype }, group.n_layers))
 }
 
 impl KvPool {
@@ -109,11 +102,10 @@ impl KvPool {
         n_pages: usize,
         dtype: KvDType,
     ) -> Result<Self, PrepareError> {
-        let shapes = shapes(layout, dtype)?;
         let mut page_bytes = 0;
-        let mut layers = Vec::with_capacity(shapes.len());
+        let mut layers = Vec::with_capacity(layout.n_kv_layers());
         let mut largest = 0;
-        for shape in shapes {
+        for shape in shapes(layout, dtype) {
             let [key_bytes, value_bytes] = shape.page_bytes();
             let pool = |bytes: u64| gpu.buffer(WHAT, bytes.saturating_mul(n_pages as u64));
             page_bytes += (key_bytes + value_bytes) as usize;
@@ -124,16 +116,9 @@ impl KvPool {
     }
 
     /// Bytes of such a pool.
-    ///
-    /// # Errors
-    /// If the pages cannot be stored so.
-    pub(crate) fn needed_bytes(
-        layout: &CacheLayout,
-        n_pages: usize,
-        dtype: KvDType,
-    ) -> Result<usize, PrepareError> {
-        let bytes = shapes(layout, dtype)?.into_iter().flat_map(KvShape::page_bytes);
-        Ok(bytes.map(|bytes| bytes as usize).fold(0, usize::saturating_add).saturating_mul(n_pages))
+    pub(crate) fn needed_bytes(layout: &CacheLayout, n_pages: usize, dtype: KvDType) -> usize {
+        let bytes = shapes(layout, dtype).flat_map(KvShape::page_bytes);
+        bytes.map(|bytes| bytes as usize).fold(0, usize::saturating_add).saturating_mul(n_pages)
     }
 
     /// A layer.

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use sm_kernels::GpuBackend;
-use sm_kernels::plan::{
-    Backend, ExecError, KvDType, Limits, OutputRow, Span, StepBatch, StepOutput, Weights,
-};
+use sm_kernels::plan::{Backend, ExecError, Limits, OutputRow, Span, StepBatch, StepOutput, Weights};
 use sm_kernels::testing::{self, RandomWeights};
 use sm_tensor::{DType, PageId, TokenId};
 
@@ -49,7 +47,6 @@ fn what_cannot_be_prepared_is_refused() {
     refuse(Limits { max_tokens: 0, ..limits() }, "invalid limit max_tokens = 0");
     refuse(Limits { max_tokens: 65_536, ..limits() }, "invalid limit max_tokens = 65536");
     refuse(Limits { max_outputs: 97, ..limits() }, "invalid limit max_outputs = 97");
-    refuse(Limits { kv_dtype: KvDType::Q8_0, ..limits() }, "no keys and values of 8 bits yet");
     refuse(Limits { n_pages: 1 << 30, ..limits() }, "reduce the context");
     let error = backend.load_and_prepare(&testing::experts(DType::F32), &weights, limits(), &|_| ());
     assert!(error.unwrap_err().to_string().contains("no tensor \"router.0\""));

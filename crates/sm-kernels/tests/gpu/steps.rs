@@ -15,8 +15,12 @@ const N_PAGES: usize = 120;
 type MakePlan = fn(DType) -> Plan;
 
 const PLANS: [MakePlan; 3] = [testing::decoder, testing::mixed_decoder, testing::experts];
-const FORMATS: [(DType, KvDType); 3] =
-    [(DType::F32, KvDType::F16), (DType::Bf16, KvDType::F32), (DType::Q8_0, KvDType::F16)];
+const FORMATS: [(DType, KvDType); 4] = [
+    (DType::F32, KvDType::F16),
+    (DType::Bf16, KvDType::F32),
+    (DType::Q8_0, KvDType::F16),
+    (DType::Q4_0, KvDType::Q8_0),
+];
 
 fn executor(backend: &dyn Backend, plan: MakePlan, (dtype, kv_dtype): (DType, KvDType)) -> Box<dyn Executor> {
     let plan = plan(dtype);
@@ -124,7 +128,7 @@ fn a_sequence_is_the_same_alone_and_among_others_in_chunks_of_any_size() {
 #[test]
 fn copied_pages_and_pages_written_back_hold_the_same_context() {
     let Some(backend) = gpu() else { return };
-    let formats = (DType::Q8_0, KvDType::F16);
+    let formats = (DType::Q8_0, KvDType::Q8_0);
     let mut first = executor(&backend, testing::decoder, formats);
     let expected = alone(&mut *first, 3, 40, 96);
     let mut sequence = [Sequence::new(3, 40, 0, 1)];
@@ -147,6 +151,26 @@ fn copied_pages_and_pages_written_back_hold_the_same_context() {
         (first.write_pages(&[PageId(0); 2], &bytes), "2 pages of"),
     ] {
         assert!(error.unwrap_err().to_string().contains(part));
+    }
+}
+
+#[test]
+fn stored_keys_and_values_are_nearly_those_computed() {
+    let Some(backend) = gpu() else { return };
+    let run =
+        |kv_dtype| alone(&mut *executor(&backend, testing::mixed_decoder, (DType::F32, kv_dtype)), 2, 90, 96);
+    let exact = run(KvDType::F32);
+    // Half a unit in the last place of a stored value, for keys and for values of four layers, and twice as much through softmax.
+    for (kv_dtype, tolerance) in [(KvDType::F16, 16.0 / 2048.0), (KvDType::Q8_0, 16.0 / 254.0)] {
+        let mut worst = 0.0_f32;
+        for (actual, exact) in run(kv_dtype).iter().zip(&exact) {
+            let [actual, exact] =
+                [actual, exact].map(|row| row.iter().map(|bits| f32::from_bits(*bits)).collect::<Vec<_>>());
+            let largest = exact.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+            let differences = actual.iter().zip(&exact).map(|(a, e)| (a - e).abs() / largest);
+            worst = differences.fold(worst, f32::max);
+        }
+        assert!(0.0 < worst && worst < tolerance, "{kv_dtype:?}: {worst}");
     }
 }
 

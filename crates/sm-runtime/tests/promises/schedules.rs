@@ -181,12 +181,14 @@ fn alone(generator: &mut Generator, prompt: &[TokenId], options: &GenerationOpti
     generator.generate(&Prompt::Tokens(prompt.to_vec()), options).unwrap()
 }
 
+/// The generator that knows what is right.
+fn generator(subject: &Subject) -> Generator {
+    let options = LoadOptions::new().device((subject.device)(1));
+    Generator::new(Loader::new(subject.model.clone()).options(options).load().unwrap()).unwrap()
+}
+
 fn run(subject: &Subject) {
-    let model = Loader::new(subject.model.clone())
-        .options(LoadOptions::new().device((subject.device)(1)))
-        .load()
-        .unwrap();
-    let mut generator = Generator::new(model).unwrap();
+    let mut generator = generator(subject);
     let has_tokenizer = generator.model().tokenizer().is_some();
     let config =
         Config { cases: schedules(subject.n_schedules), failure_persistence: None, ..Config::default() };

@@ -96,7 +96,7 @@ pub(super) fn specs(shape: KvShape, n_heads: usize, has_soft_cap: bool) -> [Kern
     };
     let partition = constants()
         .number("HEADS_PER_KV", n_heads / group.n_kv_heads)
-        .number("QUERY_LEN", group.key_dim.next_multiple_of(2))
+        .number("QUERY_LEN", group.key_dim.next_multiple_of(4))
         .number("VALUE_PAIRS", group.value_dim.div_ceil(2))
         .flag("HAS_SOFT_CAP", has_soft_cap)
         .text(include_str!("reduce.wgsl"))

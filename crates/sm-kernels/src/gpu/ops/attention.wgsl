@@ -21,7 +21,7 @@ struct Params {
 }
 var<immediate> p: Params;
 
-// Padded with a zero to an even number of dimensions.
+// Padded with zeros to a whole number of words.
 var<workgroup> query: array<f32, QUERY_LEN>;
 var<workgroup> weights: array<f32, PARTITION>;
 

@@ -45,7 +45,7 @@ fn spec(shape: KvShape, heads: &Heads) -> KernelSpec {
     let group = shape.group;
     let source = shape
         .constants(Source::default())
-        .number("MAX_DIM", group.key_dim.max(group.value_dim).next_multiple_of(2))
+        .number("MAX_DIM", group.key_dim.max(group.value_dim).next_multiple_of(4))
         .number("N_HEADS", heads.n_heads)
         .number("N_PAIRS", heads.n_pairs)
         .flag("IS_ADJACENT", heads.is_adjacent)

@@ -65,7 +65,7 @@ fn every_kernel_translates_for_every_interface() {
         specs.push(norm::spec(NormKind::Rms, false, store));
         specs.push(norm::spec(NormKind::Layer, true, store));
     }
-    for dtype in [KvDType::F16, KvDType::F32] {
+    for dtype in [KvDType::F16, KvDType::F32, KvDType::Q8_0] {
         for dim in [7, 64] {
             let shape = KvShape { group: PageGroup::uniform(1, 2, dim), dtype };
             specs.extend(rope_store::samples(shape));
