@@ -53,10 +53,10 @@ pub(crate) fn dispatch(
     params: &Params,
     grid: [u32; 3],
 ) {
-    let [x, y, z] = grid;
-    if x * y * z == 0 {
+    if grid.contains(&0) {
         return;
     }
+    let [x, y, z] = grid;
     pass.set_pipeline(&kernel.pipeline);
     pass.set_bind_group(0, buffers, &[]);
     pass.set_immediates(0, bytemuck::cast_slice(params));

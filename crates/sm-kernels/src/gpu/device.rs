@@ -10,7 +10,7 @@ use super::kernel::{Kernel, KernelSpec, Kernels, PARAM_BYTES};
 use crate::plan::{ExecError, PrepareError};
 
 /// How long a step may take before the device counts as hung.
-const TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Devices that are open, by the places of their adapters: models on one GPU share it, and the kernels compiled for it.
 static OPEN: Mutex<BTreeMap<usize, Weak<Gpu>>> = Mutex::new(BTreeMap::new());

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{Display, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adapters::Adapter;
@@ -114,7 +115,10 @@ impl Kernels {
             return Ok(Arc::clone(kernel));
         }
         drop(known);
-        let kernel = Arc::new(compile(device, adapter, spec)?);
+        // naga panics at some texts that it should refuse.
+        let compiled = catch_unwind(AssertUnwindSafe(|| compile(device, adapter, spec)));
+        let kernel =
+            Arc::new(compiled.unwrap_or_else(|_| Err(refused(adapter, spec, "its translation failed")))?);
         let mut known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(spec.source.as_str().to_owned(), Arc::clone(&kernel));
         Ok(kernel)
@@ -133,7 +137,7 @@ fn compile(device: &wgpu::Device, adapter: &Adapter, spec: &KernelSpec) -> Resul
         count: None,
     };
     let entries: Vec<_> = (0..).zip(spec.bindings).map(entry).collect();
-    let refused = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let invalid = device.push_error_scope(wgpu::ErrorFilter::Validation);
     let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
     let label = Some(spec.name);
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
@@ -158,10 +162,14 @@ fn compile(device: &wgpu::Device, adapter: &Adapter, spec: &KernelSpec) -> Resul
         },
         cache: None,
     });
-    let error = pollster::block_on(internal.pop()).or(pollster::block_on(refused.pop()));
+    let error = pollster::block_on(internal.pop()).or(pollster::block_on(invalid.pop()));
     if let Some(error) = error {
-        let reason = format!("{adapter} refuses the kernel {}: {error}; use --device cpu", spec.name);
-        return Err(PrepareError::Unsupported(reason));
+        return Err(refused(adapter, spec, error));
     }
     Ok(Kernel { pipeline, layout })
+}
+
+fn refused(adapter: &Adapter, spec: &KernelSpec, reason: impl Display) -> PrepareError {
+    let name = spec.name;
+    PrepareError::Unsupported(format!("{adapter} refuses the kernel {name}: {reason}; use --device cpu"))
 }

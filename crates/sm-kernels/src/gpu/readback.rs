@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, channel};
 
-use super::device::Gpu;
+use super::device::{Gpu, TIMEOUT};
 use crate::plan::{ExecError, PrepareError};
 
 /// A buffer that the device writes and the host reads.
@@ -49,7 +49,8 @@ impl Readback {
         let mapped = map(range);
         gpu.wait(Some(submission.clone()))?;
         let lost = |reason: String| ExecError::DeviceLost { reason };
-        match mapped.try_recv() {
+        // Another thread that waits for the device may be about to deliver them.
+        match mapped.recv_timeout(TIMEOUT) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(lost(format!("results cannot be read: {error}"))),
             Err(_) => return Err(lost("results were not delivered".to_owned())),

@@ -282,6 +282,20 @@ fn the_arg_max_found_on_the_device_is_that_of_the_logits() {
 }
 
 #[test]
+fn executors_of_one_device_run_on_several_threads() {
+    let Some(backend) = gpu() else { return };
+    let formats = (DType::Q8_0, KvDType::F16);
+    let expected = alone(&mut *executor(&backend, testing::decoder, formats), 1, 60, 1);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let mut own = executor(&backend, testing::decoder, formats);
+            let expected = &expected;
+            scope.spawn(move || assert!(alone(&mut *own, 1, 60, 1) == *expected));
+        }
+    });
+}
+
+#[test]
 fn hidden_states_alone_are_those_beside_logits() {
     let Some(backend) = gpu() else { return };
     let mut executor = executor(&backend, testing::decoder, (DType::F32, KvDType::F16));

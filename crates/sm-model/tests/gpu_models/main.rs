@@ -8,6 +8,7 @@ mod golden;
 #[path = "../models/interpreter.rs"]
 mod interpreter;
 #[path = "../../src/testing.rs"]
+#[expect(dead_code, reason = "these tests need no data")]
 mod testing;
 
 use std::path::Path;
