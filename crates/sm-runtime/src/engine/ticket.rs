@@ -15,7 +15,7 @@ use super::admission::Admission;
 use crate::cancel::CancelHook;
 use crate::output::{MAX_RESERVED, TEXT_BYTES_PER_TOKEN};
 use crate::sampling::MAX_RESERVED_TOPS;
-use crate::{CancelToken, Completion, Error, FinishReason, TokenEvent};
+use crate::{CancelToken, Completion, Error, FinishReason, PrefillProgress, TokenEvent};
 
 /// Status of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,6 +120,7 @@ struct Record {
     top_end: usize,
     logprob: Option<f32>,
     finish_reason: Option<FinishReason>,
+    prefill: Option<PrefillProgress>,
 }
 
 /// A reader's position.
@@ -191,6 +192,7 @@ impl Ticket {
             top_end: state.tops.len(),
             logprob: event.logprob,
             finish_reason: event.finish_reason,
+            prefill: event.prefill,
         };
         state.events.push(record);
         state.has_news = true;
@@ -350,6 +352,7 @@ impl State {
             logprob: record.logprob,
             top_logprobs: self.tops[top_start..record.top_end].to_vec(),
             finish_reason: record.finish_reason,
+            prefill: record.prefill,
         })))
     }
 
