@@ -1,5 +1,8 @@
 //! An open device: its limits, its memory, and what went wrong on it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
