@@ -189,7 +189,7 @@ mod tutorials {
     struct CheckpointsAndFormats;
 }
 
-pub use backend::kernel_sets;
+pub use backend::{gpus, kernel_sets};
 pub use bench::Bench;
 pub use cancel::CancelToken;
 pub use completion::{

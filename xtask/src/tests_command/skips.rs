@@ -18,6 +18,9 @@ pub(super) const VARIABLE: &str = "SM_TEST_SKIPS";
 /// The tests that need each thing, below a line with its name.
 const EXPECTED: &str = include_str!("../../skipped-tests.txt");
 
+/// The name of the tests that need a GPU, or software that stands in for one.
+const GPU: &str = "gpu";
+
 /// The skipped tests of a run.
 pub(super) struct Skips {
     /// Names of missing things, and what to say of them.
@@ -55,7 +58,16 @@ impl Skips {
         let list =
             fs::read_to_string(&self.path).map_err(|error| format!("{}: {error}", self.path.display()))?;
         let skipped: BTreeSet<&str> = list.lines().collect();
-        let expected: BTreeSet<&str> = self.missing.iter().flat_map(|(name, _)| expected(name)).collect();
+        let mut missing: Vec<&str> = self.missing.iter().map(|(name, _)| *name).collect();
+        // Only the tests know whether there is a device, which all of them need.
+        if expected(GPU).any(|test| skipped.contains(test)) {
+            println!(
+                "skipped: {} tests, since no GPU was found; GPU_TESTS=require makes that an error",
+                expected(GPU).count()
+            );
+            missing.push(GPU);
+        }
+        let expected: BTreeSet<&str> = missing.iter().flat_map(|name| expected(name)).collect();
         let unexpected = list_of(skipped.difference(&expected));
         let silent = if is_whole { list_of(expected.difference(&skipped)) } else { String::new() };
         match (unexpected.is_empty(), silent.is_empty()) {
@@ -117,6 +129,10 @@ mod tests {
         assert_eq!(list(&["data"], "", false), Ok(()));
         assert!(list(&["data"], "", true).unwrap_err().contains("but not skipped"));
         assert!(list(&[], &data, false).unwrap_err().starts_with("skipped, but not in"));
+        let gpu: String = expected(GPU).map(|name| format!("{name}\n")).collect();
+        assert_eq!(list(&[], &gpu, true), Ok(()));
+        let one = gpu.lines().next().unwrap();
+        assert!(list(&[], one, true).unwrap_err().contains("but not skipped"));
         fs::remove_file(&path).unwrap();
     }
 
