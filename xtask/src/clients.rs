@@ -15,7 +15,7 @@ use crate::spawn::{self, cargo, command, root, succeeds, target};
 const FOLDER: &str = "crates/sm-server/tests/clients";
 
 /// What the scripted model says.
-const SCRIPT: &str = "scripted:crates/sm-server/tests/scripts/weather.json";
+pub(crate) const SCRIPT: &str = "scripted:crates/sm-server/tests/scripts/weather.json";
 
 /// Builds the program, installs the clients, and runs those whose file name contains the filter.
 pub(crate) fn run(args: &[String]) -> Outcome {
@@ -112,13 +112,13 @@ fn node(client: &Path) -> Result<Command, String> {
 }
 
 /// A server on a free port, until it is dropped.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Server {
-    fn start(model: &[&str]) -> Result<Self, String> {
+    pub(crate) fn start(model: &[&str]) -> Result<Self, String> {
         let program = target().join("debug/sm");
         let mut command = command(&program.to_string_lossy(), &["serve", "--port", "0"]);
         let mut child = command

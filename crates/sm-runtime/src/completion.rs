@@ -69,6 +69,23 @@ pub struct TokenEvent {
     pub top_logprobs: Vec<(TokenId, f32)>,
     /// Set in the last event.
     pub finish_reason: Option<FinishReason>,
+    /// Set in events that tell how far the prompt is and nothing else, of requests that ask for them
+    /// ([`Request::report_prefill`](crate::Request::report_prefill)).
+    pub prefill: Option<PrefillProgress>,
+}
+
+/// How far a prompt is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PrefillProgress {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Those whose keys and values were cached.
+    pub cached_tokens: usize,
+    /// Those that are computed, the cached ones included.
+    pub computed_tokens: usize,
+    /// The time since the first step began.
+    pub time: Duration,
 }
 
 /// A finished generation.

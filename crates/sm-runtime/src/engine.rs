@@ -304,6 +304,7 @@ impl Engine {
         let LoadedModel { text, grammars, .. } = &self.0.model;
         let (prompt, echo) = self.prompt(&request)?;
         let pooling = request.pooling;
+        let reports_prefill = request.reports_prefill && delivery == Delivery::Stream;
         let Request {
             options, n, select, priority, client, session, salt, speculate, filters, cancel, ..
         } = request;
@@ -344,6 +345,7 @@ impl Engine {
             n,
             submitted,
             speculate,
+            reports_prefill,
             pooling,
         };
         let submission = Submission { params, prompt, priority, client, session, namespace, rope_range };

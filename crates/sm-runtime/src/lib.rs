@@ -193,7 +193,7 @@ pub use backend::{gpus, kernel_sets};
 pub use bench::Bench;
 pub use cancel::CancelToken;
 pub use completion::{
-    Completion, FinishReason, GenerationStrategy, Timings, TokenEvent, TokenLogprob, Usage,
+    Completion, FinishReason, GenerationStrategy, PrefillProgress, Timings, TokenEvent, TokenLogprob, Usage,
 };
 pub use config::{EngineConfig, Preset};
 pub use device::{Device, Threads};
@@ -213,7 +213,7 @@ pub use metrics::{
 };
 pub use models::{AcquireModel, ModelHandle, ModelInfo, ModelSpec, ModelState, Models};
 pub use options::{
-    DryOptions, DynamicTemperature, EosRule, GenerationOptions, Limits, LongInput, MatchedStop,
+    DryOptions, DynamicTemperature, EosRule, GenerationOptions, Limits, LogprobsOf, LongInput, MatchedStop,
     MirostatOptions, SamplerKind, SamplingOptions, StopRules, XtcOptions,
 };
 pub use perplexity::{Perplexity, PerplexityOptions};

@@ -43,6 +43,8 @@ pub struct Request {
     pub salt: String,
     /// Whether speculative decoding may be used, if the engine has it enabled. Does not change the output.
     pub speculate: bool,
+    /// Whether a stream also has events that tell how far the prompt is ([`TokenEvent::prefill`](crate::TokenEvent::prefill)).
+    pub reports_prefill: bool,
     /// Cancels the request, queued or running. Requests may share a token; a request's end does not affect it.
     pub cancel: Option<CancelToken>,
     /// Custom logits filters, applied after those of the options and before the temperature.
@@ -75,6 +77,7 @@ impl Request {
             session: None,
             salt: String::new(),
             speculate: true,
+            reports_prefill: false,
             cancel: None,
             filters: Vec::new(),
             pooling: None,
@@ -121,6 +124,12 @@ impl Request {
     #[must_use]
     pub fn without_speculation(self) -> Self {
         Self { speculate: false, ..self }
+    }
+
+    /// Adds events to a stream that tell how far the prompt is: one when it starts, and one for each step that computes some of it.
+    #[must_use]
+    pub fn report_prefill(self) -> Self {
+        Self { reports_prefill: true, ..self }
     }
 
     /// Sets a cancel token.

@@ -63,6 +63,7 @@ mod middleware;
 mod ollama;
 mod openai;
 mod openapi;
+mod redaction;
 mod response_cache;
 mod response_store;
 mod responses;
@@ -74,7 +75,7 @@ pub mod wire;
 pub use config::{RequestDefaults, ServerConfig};
 pub use error::ServerError;
 pub use filter::{ContentFilter, TermFilter};
-pub use keys::{NewKey, RateLimit};
+pub use keys::{NewKey, RateLimit, RedisFallback};
 #[cfg(feature = "kv-events")]
 pub use kv_events::{KvEvents, KvEventsConfig};
 pub use loading::LoadProgress;

@@ -8,15 +8,18 @@ mod operations;
 mod schemas;
 
 use axum::Json;
+use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use serde_json::Value;
 
+use crate::app::App;
 pub(crate) use document::document;
 
 /// The document.
-pub(crate) async fn json() -> Json<Value> {
-    Json(document())
+pub(crate) async fn json(State(app): State<App>) -> Json<Value> {
+    let vocab_size = app.loaded_default().map(|(_, engine)| engine.model().vocab_size());
+    Json(document(vocab_size.map(|size| size.saturating_sub(1))))
 }
 
 /// A page that shows the document. It asks nobody but this server.

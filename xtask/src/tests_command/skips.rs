@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::Outcome;
 use crate::cases;
 use crate::setup::smollm2;
-use crate::spawn::target;
+use crate::spawn::{command, succeeds, target};
 
 /// Names the list to the tests.
 pub(super) const VARIABLE: &str = "SM_TEST_SKIPS";
@@ -87,6 +87,9 @@ fn missing(data: &Path) -> Vec<(&'static str, String)> {
     }
     if !smollm2().exists() {
         missing.push(("smollm2", "cargo xtask setup --models has not fetched SmolLM2-135M".to_owned()));
+    }
+    if !succeeds(&mut command("redis-server", &["--version"])) {
+        missing.push(("redis", "redis-server is not installed".to_owned()));
     }
     missing
 }

@@ -5,6 +5,7 @@
 //! ```
 
 mod finish;
+mod prefill;
 mod sampling;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::sampling::{Logprobs, MirostatState, SamplerChain};
 use crate::text::Text;
 use crate::{Completion, Error, FinishReason, GenerationOptions, Select, Timings, Usage};
 
+use prefill::PrefillReport;
 pub(crate) use sampling::{DrawPosition, SamplingBuffers};
 
 /// A queued or running request.
@@ -43,6 +45,7 @@ pub(crate) struct ActiveRequest {
     bound: Bound,
     /// Whether speculation is allowed.
     speculate: bool,
+    prefill: Option<PrefillReport>,
     usage: Usage,
     choices: Vec<Choice>,
     /// One for each prompt token after the first that has been scored.
@@ -79,6 +82,7 @@ impl ActiveRequest {
     pub(crate) fn new(params: RequestParams, input: &Input, text: &Text) -> Self {
         let RequestParams { responder, id, owner, delivery, options, rules, echo, select, n, .. } = params;
         let RequestParams { keep_alive, has_spoken, seed, submitted, speculate, pooling, .. } = params;
+        let prefill = params.reports_prefill.then(PrefillReport::default);
         let bound = input.bound(&options);
         let n_top = wants_logprobs(&options, select).then_some(options.logprobs.unwrap_or(0));
         let output = || {
@@ -108,6 +112,7 @@ impl ActiveRequest {
             seed,
             bound,
             speculate,
+            prefill,
             usage: Usage {
                 prompt_tokens: input.tokens.len(),
                 truncated_tokens: input.n_truncated,
@@ -138,6 +143,7 @@ impl ActiveRequest {
             self.times.started = Some(began);
             self.usage.cached_tokens = n_cached;
             self.responder.ticket().run();
+            self.report_prefill(n_cached, Duration::ZERO);
         }
     }
 

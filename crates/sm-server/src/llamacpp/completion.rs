@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::documents::respond::object;
 use crate::error::{ApiError, Envelope};
 use crate::generation::{ChunkStream, Chunks, Generation, blocking, complete_all};
-use crate::wire::llamacpp::{CompletionCall, CompletionHead, chunk, completion, read};
+use crate::wire::llamacpp::{CompletionCall, CompletionHead, RunningTimings, chunk, completion, read};
 use crate::wire::options;
 
 /// Continues prompts.
@@ -53,7 +53,8 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
 
 fn request(prompt: Prompt, call: &CompletionCall) -> Request {
     static ALONE: AtomicU64 = AtomicU64::new(0);
-    let request = Request::new(prompt, call.options.clone());
+    let mut request = Request::new(prompt, call.options.clone());
+    request.reports_prefill = call.has_timings || call.reports_progress;
     if call.shares_cache {
         return request;
     }
@@ -70,7 +71,8 @@ async fn stream(
     let prompt = prompts.pop().unwrap_or_else(|| "".into());
     let request = request(prompt, &call);
     let tokenizer = model.tokenizer().cloned();
-    let writer = EventWriter { model: model.name().to_owned(), call, tokenizer };
+    let timings = RunningTimings::default();
+    let writer = EventWriter { model: model.name().to_owned(), call, tokenizer, timings };
     let generation = Generation::start(app, model, request).await?;
     Ok(Sse::new(ChunkStream::new(generation, writer)).into_response())
 }
@@ -81,6 +83,7 @@ struct EventWriter {
     model: String,
     call: CompletionCall,
     tokenizer: Option<Arc<dyn Tokenizer>>,
+    timings: RunningTimings,
 }
 
 impl EventWriter {
@@ -95,7 +98,8 @@ impl Chunks for EventWriter {
     fn begin(&mut self, _pieces: &mut Vec<Self::Item>) {}
 
     fn event(&mut self, token: TokenEvent, pieces: &mut Vec<Self::Item>) {
-        pieces.extend(chunk(&self.head(), &token).as_ref().map(event));
+        self.timings.note(&token);
+        pieces.extend(chunk(&self.head(), &token, &self.timings).as_ref().map(event));
     }
 
     fn end(&mut self, outcome: Result<Vec<Completion>, ApiError>, pieces: &mut Vec<Self::Item>) {
@@ -103,7 +107,7 @@ impl Chunks for EventWriter {
             Ok(completions) => {
                 pieces.extend(completions.iter().map(|each| event(&completion(&self.head(), 0, each))));
             }
-            Err(error) => pieces.push(event(&Envelope::OpenAi.body(&error))),
+            Err(error) => pieces.push(event(&Envelope::LlamaCpp.body(&error))),
         }
     }
 }

@@ -14,38 +14,91 @@ use crate::app::App;
 use crate::error::{ApiError, Envelope};
 use crate::generation::{ChunkStream, Chunks, Generation};
 use crate::wire::FieldError;
-use crate::wire::openai::{AnswerShape, ChunkWriter, Endpoint, ResponseHead, completion, read};
+use crate::wire::openai::{AnswerShape, Call, ChunkWriter, Endpoint, ResponseHead, completion, read};
 
 /// How often a stream that has nothing to say sends a comment, so that nobody takes it for dead.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Answers a body.
 pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result<Response, ApiError> {
-    let body = parse(body)?;
-    let name = match body.get("model") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(name)) => Some(name.as_str()),
-        Some(other) => return Err(ApiError::invalid("model", format!("model: must be a text, not {other}"))),
-    };
-    let model = app.model(name).await?;
-    let mut call = read(endpoint, &body, defaults(app, &model, endpoint)).map_err(|error| invalid(&error))?;
-    let (head, form) = (head(endpoint, &model), app.config().tool_form);
-    let (generation, (call, reading)) = Generation::start_with(app, model, move |model| {
-        let reading = call.prepare(model.model(), form).map_err(|error| invalid(&error))?;
-        Ok((call.request.clone(), (call, reading)))
-    })
-    .await?;
-    let tokenizer = generation.model.tokenizer().cloned();
-    let shape = AnswerShape { head, reading, extras: call.extras, tokenizer };
-    let mut response = if call.is_stream {
-        let writer = ChunkWriter::new(shape, call.request.n, generation.n_prompt_tokens());
+    let started = Started::start(endpoint, app, parse(body)?).await?;
+    let Started { generation, shape, is_stream, n, warnings } = started;
+    let mut response = if is_stream {
+        let writer = ChunkWriter::new(shape, n, generation.n_prompt_tokens());
         let events = ChunkStream::new(generation, EventWriter(writer));
         Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
     } else {
         Json(completion(&shape, &generation.finish().await?)).into_response()
     };
-    warn(&mut response, &call.warnings);
+    warn(&mut response, &warnings);
     Ok(response)
+}
+
+/// A request that runs, and the form of its answer.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) generation: Generation,
+    pub(crate) shape: AnswerShape,
+    is_stream: bool,
+    n: usize,
+    warnings: Vec<String>,
+}
+
+impl Started {
+    /// Queues the request of a body.
+    ///
+    /// # Errors
+    /// If the body is wrong, or the request is refused.
+    pub(crate) async fn start(
+        endpoint: Endpoint,
+        app: &App,
+        mut body: Map<String, Value>,
+    ) -> Result<Self, ApiError> {
+        let config = app.config();
+        if config.prefills_assistant && endpoint == Endpoint::ChatCompletions {
+            continue_last_answer(&mut body)?;
+        }
+        let model = app.model(text_field(&body, "model")?).await?;
+        let mut call =
+            read(endpoint, &body, defaults(app, &model, endpoint)).map_err(|error| invalid(&error))?;
+        let (head, form) = (head(endpoint, &model), config.tool_form);
+        let (generation, (call, reading)) = Generation::start_with(app, model, move |model| {
+            let reading = call.prepare(model.model(), form).map_err(|error| invalid(&error))?;
+            Ok((call.request.clone(), (call, reading)))
+        })
+        .await?;
+        let tokenizer = generation.model.tokenizer().cloned();
+        let Call { request, is_stream, extras, warnings, .. } = call;
+        let verbose = extras.is_verbose || config.has_verbose_answers;
+        let verbose = verbose.then(|| Box::new(request.options));
+        let shape = AnswerShape { head, reading, extras, tokenizer, verbose };
+        Ok(Self { generation, shape, is_stream, n: request.n, warnings })
+    }
+}
+
+/// Has a last message of the assistant continued, as llama.cpp does, unless the body says itself what becomes of it.
+///
+/// # Errors
+/// If two such messages follow each other: it is not clear which is to be continued.
+fn continue_last_answer(body: &mut Map<String, Value>) -> Result<(), ApiError> {
+    let messages = body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let is_answer = |message: &Value| message["role"] == "assistant";
+    match messages {
+        [.., before, last] if is_answer(before) && is_answer(last) => {
+            let message = "messages: two messages of the assistant are at the end; join them, or send what came between";
+            Err(ApiError::invalid("messages", message))
+        }
+        [.., last] if is_answer(last) && !last["content"].is_null() => {
+            if !["continue_final_message", "add_generation_prompt"]
+                .iter()
+                .any(|name| body.contains_key(*name))
+            {
+                body.insert("continue_final_message".to_owned(), true.into());
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn invalid(error: &FieldError) -> ApiError {
@@ -73,8 +126,20 @@ pub(crate) fn parse(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
+/// A field that must be a text.
+///
+/// # Errors
+/// If it is none.
+pub(crate) fn text_field<'b>(body: &'b Map<String, Value>, name: &str) -> Result<Option<&'b str>, ApiError> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(ApiError::invalid(name, format!("{name}: must be a text, not {other}"))),
+    }
+}
+
 /// The options of a request that sets none: as many tokens as the context leaves, as OpenAI's chats have; texts have 16.
-fn defaults(app: &App, model: &ModelHandle, endpoint: Endpoint) -> GenerationOptions {
+pub(super) fn defaults(app: &App, model: &ModelHandle, endpoint: Endpoint) -> GenerationOptions {
     let options = app.defaults(model);
     match endpoint {
         Endpoint::Completions if app.config().defaults.max_tokens.is_none() => options.max_new_tokens(16),
@@ -89,7 +154,8 @@ fn head(endpoint: Endpoint, model: &ModelHandle) -> ResponseHead {
         created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         model: model.name().to_owned(),
         fingerprint: Some(format!(
-            "sm-{}-{}",
+            // As llama.cpp's, it begins with a letter for the build.
+            "b{}-{}",
             env!("CARGO_PKG_VERSION"),
             model.info().kernels.replace(' ', "-")
         )),

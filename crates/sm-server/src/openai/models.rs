@@ -28,5 +28,14 @@ pub(crate) async fn one(
 }
 
 fn object(app: &App, model: ModelInfo) -> ModelObject {
-    ModelObject { id: model.name, object: "model", created: app.started(), owned_by: "smallmind" }
+    let ModelInfo { name, mut aliases, .. } = model;
+    aliases.insert(0, name.clone());
+    ModelObject {
+        id: name,
+        object: "model",
+        created: app.started(),
+        aliases,
+        tags: app.config().tags.clone(),
+        owned_by: "smallmind",
+    }
 }
