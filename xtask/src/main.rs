@@ -49,7 +49,7 @@ usage: cargo xtask COMMAND
   bench MODEL [ARGS]     sm bench on a model
   bench --experiments [ARGS]  the original documents' experiments, next to their claims
   replay TRACE [ARGS]    replay recorded traffic on the engine (cargo xtask replay --help)
-  soak [TIMES]           the random-schedule tests, TIMES (50) times longer than in test
+  soak [TIMES]           the random-schedule tests, TIMES (50) times longer than in test; --device gpu: on a GPU
   clients [FILTER]       the SDKs of others against the built program: a file per client, in Python and Node, whose name
                          contains FILTER; installs their pinned versions into target/clients/ (needs pip and npm)
   load                   the server under ten times its capacity, with clients that go away, idle and slow ones

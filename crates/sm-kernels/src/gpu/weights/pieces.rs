@@ -64,22 +64,28 @@ mod tests {
     use crate::plan::MatrixPart;
     use sm_tensor::DType;
 
-    fn cut(parts: &[(usize, DType)], max_bytes: u64) -> Vec<(usize, usize, Vec<(usize, Range<usize>)>)> {
+    fn cut(parts: &[(usize, DType)], max_bytes: u64) -> Vec<Piece> {
         let parts = parts.iter().map(|&(rows, dtype)| MatrixPart { tensor: String::new(), dtype, rows });
         let decl = MatrixDecl { name: "m".to_owned(), cols: 256, parts: parts.collect() };
-        let pieces = pieces(&decl, max_bytes).unwrap();
-        pieces.into_iter().map(|piece| (piece.first_row, piece.rows, piece.ranges)).collect()
+        pieces(&decl, max_bytes).unwrap()
     }
 
     #[test]
     fn parts_of_one_form_stay_together_as_far_as_they_fit() {
         let parts = [(10, DType::Q8_0), (4, DType::Q8_0), (4, DType::Q6K)];
-        assert_eq!(cut(&parts, u64::MAX), [(0, 14, vec![(0, 0..10), (1, 0..4)]), (14, 4, vec![(2, 0..4)])]);
+        let piece = |dtype, first_row, rows, ranges: &[(usize, Range<usize>)]| Piece {
+            form: Form::of(dtype),
+            first_row,
+            rows,
+            ranges: ranges.to_vec(),
+        };
+        let last = piece(DType::Q6K, 14, 4, &[(2, 0..4)]);
+        let whole = piece(DType::Q8_0, 0, 14, &[(0, 0..10), (1, 0..4)]);
+        assert_eq!(cut(&parts, u64::MAX), [whole, last.clone()]);
         // 8 rows of 256 bytes of codes.
-        assert_eq!(
-            cut(&parts, 2100),
-            [(0, 8, vec![(0, 0..8)]), (8, 6, vec![(0, 8..10), (1, 0..4)]), (14, 4, vec![(2, 0..4)])]
-        );
+        let first = piece(DType::Q8_0, 0, 8, &[(0, 0..8)]);
+        let second = piece(DType::Q8_0, 8, 6, &[(0, 8..10), (1, 0..4)]);
+        assert_eq!(cut(&parts, 2100), [first, second, last]);
     }
 
     #[test]
