@@ -71,6 +71,20 @@ pub struct TokenEvent {
     pub finish_reason: Option<FinishReason>,
 }
 
+/// How far the computation of a prompt is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PrefillProgress {
+    /// Tokens of the prompt; 0 before the first step.
+    pub total_tokens: usize,
+    /// Those that were found in the cache.
+    pub cached_tokens: usize,
+    /// Those that are done, cached ones included.
+    pub done_tokens: usize,
+    /// Since the first step began.
+    pub elapsed: Duration,
+}
+
 /// A finished generation.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -305,7 +305,18 @@ impl Engine {
         let (prompt, echo) = self.prompt(&request)?;
         let pooling = request.pooling;
         let Request {
-            options, n, select, priority, client, session, salt, speculate, filters, cancel, ..
+            options,
+            n,
+            select,
+            priority,
+            client,
+            session,
+            salt,
+            speculate,
+            reports_prefill,
+            filters,
+            cancel,
+            ..
         } = request;
         let rules = Rules::new(&options, text, grammars)?.with_filters(filters);
         let n_prompt_tokens = match &prompt {
@@ -344,6 +355,7 @@ impl Engine {
             n,
             submitted,
             speculate,
+            reports_prefill,
             pooling,
         };
         let submission = Submission { params, prompt, priority, client, session, namespace, rope_range };

@@ -193,7 +193,7 @@ pub use backend::kernel_sets;
 pub use bench::Bench;
 pub use cancel::CancelToken;
 pub use completion::{
-    Completion, FinishReason, GenerationStrategy, Timings, TokenEvent, TokenLogprob, Usage,
+    Completion, FinishReason, GenerationStrategy, PrefillProgress, Timings, TokenEvent, TokenLogprob, Usage,
 };
 pub use config::{EngineConfig, Preset};
 pub use device::{Device, Threads};

@@ -43,6 +43,9 @@ pub struct Request {
     pub salt: String,
     /// Whether speculative decoding may be used, if the engine has it enabled. Does not change the output.
     pub speculate: bool,
+    /// Whether a [`TokenStream`](crate::TokenStream) is also woken when a part of the prompt has been computed, so that it can
+    /// tell how far the prefill is.
+    pub reports_prefill: bool,
     /// Cancels the request, queued or running. Requests may share a token; a request's end does not affect it.
     pub cancel: Option<CancelToken>,
     /// Custom logits filters, applied after those of the options and before the temperature.
@@ -75,6 +78,7 @@ impl Request {
             session: None,
             salt: String::new(),
             speculate: true,
+            reports_prefill: false,
             cancel: None,
             filters: Vec::new(),
             pooling: None,
@@ -121,6 +125,12 @@ impl Request {
     #[must_use]
     pub fn without_speculation(self) -> Self {
         Self { speculate: false, ..self }
+    }
+
+    /// Wakes the stream whenever a part of the prompt has been computed.
+    #[must_use]
+    pub fn reporting_prefill(self) -> Self {
+        Self { reports_prefill: true, ..self }
     }
 
     /// Sets a cancel token.

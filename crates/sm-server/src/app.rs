@@ -55,7 +55,7 @@ impl App {
             load: Load::default(),
             response_cache: ResponseCache::new(config.response_cache, config.response_cache_age),
             first_load: OnceLock::new(),
-            expiries: Expiries::new(models.clone()),
+            expiries: Expiries::new(models.clone(), &config.pinned_models),
             responses: ResponseStore::default(),
             is_draining: AtomicBool::new(false),
             models,

@@ -22,7 +22,7 @@ use crate::output::Output;
 use crate::pooling::Pool;
 use crate::sampling::{Logprobs, MirostatState, SamplerChain};
 use crate::text::Text;
-use crate::{Completion, Error, FinishReason, GenerationOptions, Select, Timings, Usage};
+use crate::{Completion, Error, FinishReason, GenerationOptions, PrefillProgress, Select, Timings, Usage};
 
 pub(crate) use sampling::{DrawPosition, SamplingBuffers};
 
@@ -43,6 +43,7 @@ pub(crate) struct ActiveRequest {
     bound: Bound,
     /// Whether speculation is allowed.
     speculate: bool,
+    reports_prefill: bool,
     usage: Usage,
     choices: Vec<Choice>,
     /// One for each prompt token after the first that has been scored.
@@ -79,6 +80,7 @@ impl ActiveRequest {
     pub(crate) fn new(params: RequestParams, input: &Input, text: &Text) -> Self {
         let RequestParams { responder, id, owner, delivery, options, rules, echo, select, n, .. } = params;
         let RequestParams { keep_alive, has_spoken, seed, submitted, speculate, pooling, .. } = params;
+        let reports_prefill = params.reports_prefill;
         let bound = input.bound(&options);
         let n_top = wants_logprobs(&options, select).then_some(options.logprobs.unwrap_or(0));
         let output = || {
@@ -108,6 +110,7 @@ impl ActiveRequest {
             seed,
             bound,
             speculate,
+            reports_prefill,
             usage: Usage {
                 prompt_tokens: input.tokens.len(),
                 truncated_tokens: input.n_truncated,
@@ -139,6 +142,20 @@ impl ActiveRequest {
             self.usage.cached_tokens = n_cached;
             self.responder.ticket().run();
         }
+    }
+
+    /// Reports that the prompt is computed up to `n_done`, if somebody wants to know and it was not before.
+    pub(crate) fn report_prefill(&self, n_done: usize) {
+        let Some(started) = self.times.started.filter(|_| self.reports_prefill) else { return };
+        if self.times.first_token.is_some() {
+            return;
+        }
+        self.responder.ticket().set_prefill(PrefillProgress {
+            total_tokens: self.usage.prompt_tokens,
+            cached_tokens: self.usage.cached_tokens,
+            done_tokens: n_done.min(self.usage.prompt_tokens),
+            elapsed: started.elapsed(),
+        });
     }
 
     /// Time in the queue, if the request has had no step yet.

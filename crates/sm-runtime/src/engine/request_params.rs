@@ -42,6 +42,7 @@ pub(crate) struct RequestParams {
     pub(crate) seed: u64,
     pub(crate) submitted: Instant,
     pub(crate) speculate: bool,
+    pub(crate) reports_prefill: bool,
     /// Set if the prompt is embedded instead of continued.
     pub(crate) pooling: Option<Pooling>,
 }

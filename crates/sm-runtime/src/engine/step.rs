@@ -72,6 +72,7 @@ impl Core {
         for (index, part) in step.parts().iter().enumerate() {
             if let Some(active) = self.active.get_mut(&part.id.request) {
                 active.start(part.start, began);
+                active.report_prefill(part.start + part.n_rows);
                 let token_ids = self.scheduler.token_ids(part.id).unwrap_or_default();
                 let buffers = &mut self.buffers;
                 score_part(part, active, token_ids, output, buffers);

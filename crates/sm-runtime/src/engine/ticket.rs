@@ -15,7 +15,7 @@ use super::admission::Admission;
 use crate::cancel::CancelHook;
 use crate::output::{MAX_RESERVED, TEXT_BYTES_PER_TOKEN};
 use crate::sampling::MAX_RESERVED_TOPS;
-use crate::{CancelToken, Completion, Error, FinishReason, TokenEvent};
+use crate::{CancelToken, Completion, Error, FinishReason, PrefillProgress, TokenEvent};
 
 /// Status of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +87,7 @@ pub(crate) struct TicketRoom {
 }
 
 struct State {
+    prefill: PrefillProgress,
     events: Vec<Record>,
     /// The text of each choice.
     texts: Vec<String>,
@@ -134,6 +135,7 @@ impl Ticket {
         let n_tokens = max_new_tokens.min(MAX_RESERVED) + 1;
         let n_events = n_choices.saturating_mul(n_tokens).min(4 * MAX_RESERVED);
         let state = State {
+            prefill: PrefillProgress::default(),
             events: Vec::with_capacity(n_events),
             tops: Vec::with_capacity(n_events.saturating_mul(n_top).min(MAX_RESERVED_TOPS)),
             texts: (0..n_choices).map(|_| String::with_capacity(n_tokens * TEXT_BYTES_PER_TOKEN)).collect(),
@@ -188,6 +190,18 @@ impl Ticket {
         };
         state.events.push(record);
         self.notify(state);
+    }
+
+    /// Notes how far the prefill is, and wakes readers.
+    pub(crate) fn set_prefill(&self, prefill: PrefillProgress) {
+        let mut state = self.lock();
+        state.prefill = prefill;
+        self.notify(state);
+    }
+
+    /// How far the prefill is, as far as it was noted.
+    pub(crate) fn prefill(&self) -> PrefillProgress {
+        self.lock().prefill
     }
 
     /// Marks the request as running.

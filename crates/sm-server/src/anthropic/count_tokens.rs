@@ -5,11 +5,10 @@ use axum::body::Bytes;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::messages::model_name;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::blocking;
-use crate::openai::create::parse;
+use crate::openai::create::{model_name, parse};
 use crate::wire::anthropic::read;
 
 /// Counts the tokens of messages, system prompt and tools together, as the prompt has them.

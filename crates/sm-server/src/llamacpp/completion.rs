@@ -11,13 +11,13 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use sm_runtime::model::tokenizer::Tokenizer;
-use sm_runtime::{Completion, ModelHandle, Prompt, Request, TokenEvent};
+use sm_runtime::{Completion, ModelHandle, PrefillProgress, Prompt, Request, TokenEvent};
 
 use crate::app::App;
 use crate::documents::respond::object;
 use crate::error::{ApiError, Envelope};
 use crate::generation::{ChunkStream, Chunks, Generation, blocking, complete_all};
-use crate::wire::llamacpp::{CompletionCall, CompletionHead, chunk, completion, read};
+use crate::wire::llamacpp::{CompletionCall, CompletionHead, chunk, completion, prefill, read};
 use crate::wire::options;
 
 /// Continues prompts.
@@ -53,7 +53,8 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
 
 fn request(prompt: Prompt, call: &CompletionCall) -> Request {
     static ALONE: AtomicU64 = AtomicU64::new(0);
-    let request = Request::new(prompt, call.options.clone());
+    let mut request = Request::new(prompt, call.options.clone());
+    request.reports_prefill = call.reports_prefill && call.is_stream;
     if call.shares_cache {
         return request;
     }
@@ -93,6 +94,10 @@ impl Chunks for EventWriter {
     type Item = Result<Event, Infallible>;
 
     fn begin(&mut self, _pieces: &mut Vec<Self::Item>) {}
+
+    fn prefill(&mut self, progress: PrefillProgress, pieces: &mut Vec<Self::Item>) {
+        pieces.push(event(&prefill(&progress)));
+    }
 
     fn event(&mut self, token: TokenEvent, pieces: &mut Vec<Self::Item>) {
         pieces.extend(chunk(&self.head(), &token).as_ref().map(event));

@@ -8,13 +8,13 @@ use axum::http::header;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
-use sm_runtime::{Completion, GenerationOptions, ModelHandle, TokenEvent};
+use sm_runtime::{Completion, GenerationOptions, ModelHandle, PrefillProgress, Select, TokenEvent};
 
 use crate::app::App;
 use crate::error::{ApiError, Envelope};
-use crate::generation::{ChunkStream, Chunks, Generation};
+use crate::generation::{ChunkStream, Chunks, Events, Generation, Series, complete_all};
 use crate::wire::FieldError;
-use crate::wire::openai::{AnswerShape, ChunkWriter, Endpoint, ResponseHead, completion, read};
+use crate::wire::openai::{AnswerShape, Call, ChunkWriter, Endpoint, ResponseHead, completion, read};
 
 /// How often a stream that has nothing to say sends a comment, so that nobody takes it for dead.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -22,13 +22,11 @@ pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Answers a body.
 pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result<Response, ApiError> {
     let body = parse(body)?;
-    let name = match body.get("model") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(name)) => Some(name.as_str()),
-        Some(other) => return Err(ApiError::invalid("model", format!("model: must be a text, not {other}"))),
-    };
-    let model = app.model(name).await?;
+    let model = app.model(model_name(&body)?).await?;
     let mut call = read(endpoint, &body, defaults(app, &model, endpoint)).map_err(|error| invalid(&error))?;
+    if !call.other_prompts.is_empty() {
+        return complete_series(app, model, &call).await;
+    }
     let (head, form) = (head(endpoint, &model), app.config().tool_form);
     let (generation, (call, reading)) = Generation::start_with(app, model, move |model| {
         let reading = call.prepare(model.model(), form).map_err(|error| invalid(&error))?;
@@ -36,11 +34,10 @@ pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result
     })
     .await?;
     let tokenizer = generation.model.tokenizer().cloned();
-    let shape = AnswerShape { head, reading, extras: call.extras, tokenizer };
+    let shape = AnswerShape { head, reading, extras: call.extras, tokenizer, n_choices: call.request.n };
     let mut response = if call.is_stream {
-        let writer = ChunkWriter::new(shape, call.request.n, generation.n_prompt_tokens());
-        let events = ChunkStream::new(generation, EventWriter(writer));
-        Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+        let n_prompt_tokens = generation.n_prompt_tokens();
+        stream(generation, ChunkWriter::new(shape, 1, n_prompt_tokens))
     } else {
         Json(completion(&shape, &generation.finish().await?)).into_response()
     };
@@ -48,8 +45,43 @@ pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result
     Ok(response)
 }
 
-fn invalid(error: &FieldError) -> ApiError {
+/// Continues several prompts.
+async fn complete_series(app: &App, model: ModelHandle, call: &Call) -> Result<Response, ApiError> {
+    let requests = call.requests();
+    let shape = AnswerShape {
+        head: head(Endpoint::Completions, &model),
+        reading: None,
+        extras: call.extras.clone(),
+        tokenizer: model.tokenizer().cloned(),
+        n_choices: if call.request.select == Select::Best { 1 } else { call.request.n },
+    };
+    Ok(if call.is_stream {
+        let writer = ChunkWriter::new(shape, requests.len(), None);
+        stream(Series::start(app, model, requests).await?, writer)
+    } else {
+        Json(completion(&shape, &complete_all(app, &model, requests).await?)).into_response()
+    })
+}
+
+fn stream(events: impl Events + 'static, writer: ChunkWriter) -> Response {
+    let chunks = ChunkStream::new(events, EventWriter(writer));
+    Sse::new(chunks).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+}
+
+pub(crate) fn invalid(error: &FieldError) -> ApiError {
     ApiError::invalid(&error.field, error.to_string())
+}
+
+/// The name of the model in a body.
+///
+/// # Errors
+/// If it is no text.
+pub(crate) fn model_name(body: &Map<String, Value>) -> Result<Option<&str>, ApiError> {
+    match body.get("model") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(name)) => Ok(Some(name)),
+        Some(other) => Err(ApiError::invalid("model", format!("model: must be a text, not {other}"))),
+    }
 }
 
 /// Tells in headers what was left out.
@@ -114,6 +146,10 @@ impl Chunks for EventWriter {
 
     fn begin(&mut self, pieces: &mut Vec<Self::Item>) {
         pieces.extend(self.0.begin().iter().map(event));
+    }
+
+    fn prefill(&mut self, progress: PrefillProgress, pieces: &mut Vec<Self::Item>) {
+        pieces.push(event(&self.0.prefill(&progress)));
     }
 
     fn event(&mut self, token: TokenEvent, pieces: &mut Vec<Self::Item>) {

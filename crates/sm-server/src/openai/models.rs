@@ -28,5 +28,13 @@ pub(crate) async fn one(
 }
 
 fn object(app: &App, model: ModelInfo) -> ModelObject {
-    ModelObject { id: model.name, object: "model", created: app.started(), owned_by: "smallmind" }
+    let loaded = app.models().loaded().into_iter().find(|(name, _)| *name == model.name);
+    ModelObject {
+        id: model.name.clone(),
+        object: "model",
+        created: app.started(),
+        owned_by: "smallmind",
+        root: model.name,
+        max_model_len: loaded.map(|(_, engine)| engine.context_len()),
+    }
 }

@@ -95,6 +95,17 @@ pub(super) const OPERATIONS: &[Operation] = &[
     get("/v1/health", "llama.cpp", "As /health"),
     get("/props", "llama.cpp", "The default model, and the options of requests that set none"),
     list(get("/slots", "llama.cpp", "Which places for requests are taken")),
+    get("/version", "Routers", "The version of the server"),
+    get("/server_info", "Routers", "What the default model is and takes"),
+    get("/get_server_info", "Routers", "As /server_info"),
+    asking(get("/v1/loads", "Routers", "How busy the loaded models are"), &["include", "dp_rank"]),
+    post("/v1/chat/completions/render", "Routers", "The tokens of a chat, which is not answered", "Chat"),
+    list(post(
+        "/v1/completions/render",
+        "Routers",
+        "The tokens of prompts, which are not continued",
+        "Completion",
+    )),
     get("/openapi.json", "State", "This document"),
     streaming(get("/docs", "State", "This document as a page"), &["text/html; charset=utf-8"]),
 ];

@@ -5,6 +5,6 @@ mod body;
 mod prompt;
 mod settings;
 
-pub use answer::{CompletionHead, chunk, completion, timings};
+pub use answer::{CompletionHead, chunk, completion, prefill, timings};
 pub use body::{CompletionCall, read};
 pub use settings::settings;

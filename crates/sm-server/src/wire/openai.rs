@@ -12,6 +12,7 @@ mod logprobs;
 pub use answer::{AnswerShape, ChatReading, Extras, ModelList, ModelObject, ResponseHead, completion};
 pub use body::{Call, read};
 pub use chunks::ChunkWriter;
+pub(super) use chunks::prompt_progress;
 pub use embeddings::EmbeddingsCall;
 pub(super) use logprobs::{Scored, logprobs};
 
@@ -32,7 +33,7 @@ impl Endpoint {
         [("/v1/chat/completions", Self::ChatCompletions), ("/v1/completions", Self::Completions)];
 
     /// What ids begin with.
-    fn id_prefix(self) -> &'static str {
+    pub fn id_prefix(self) -> &'static str {
         match self {
             Self::ChatCompletions => "chatcmpl",
             Self::Completions => "cmpl",

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 use sm_runtime::model::tokenizer::{SpecialTokens, Tokenizer};
-use sm_runtime::{Completion, FinishReason, TokenEvent, TokenId};
+use sm_runtime::{Completion, FinishReason, PrefillProgress, TokenEvent, TokenId};
 
 use super::CompletionCall;
 use super::settings::settings;
+use crate::wire::openai::prompt_progress;
 
 /// What the answers to a body have in common.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,20 @@ pub fn completion(head: &CompletionHead<'_>, index: usize, completion: &Completi
         answer["completion_probabilities"] = scored.collect();
     }
     select(answer, &call.fields)
+}
+
+/// The chunk that tells how far the prompt is.
+pub fn prefill(progress: &PrefillProgress) -> Value {
+    json!({
+        "index": 0,
+        "content": "",
+        "tokens": [],
+        "stop": false,
+        "id_slot": -1,
+        "tokens_predicted": 0,
+        "tokens_evaluated": progress.done_tokens,
+        "prompt_progress": prompt_progress(progress),
+    })
 }
 
 /// The chunk of a token; `None` for one that ends the answer and is no part of it.

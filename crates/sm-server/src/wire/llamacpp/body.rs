@@ -9,16 +9,8 @@ use crate::wire::fields::SeenFields;
 use crate::wire::{FieldError, options};
 
 /// Fields that do not change the answer: which slot, how fast, and how a client is kept amused meanwhile.
-const WITHOUT_EFFECT: [&str; 8] = [
-    "id_slot",
-    "slot_id",
-    "n_cache_reuse",
-    "backend_sampling",
-    "n_threads",
-    "user",
-    "timings_per_token",
-    "return_progress",
-];
+const WITHOUT_EFFECT: [&str; 7] =
+    ["id_slot", "slot_id", "n_cache_reuse", "backend_sampling", "n_threads", "user", "timings_per_token"];
 
 /// What a body asks for.
 #[derive(Clone, Debug)]
@@ -31,6 +23,8 @@ pub struct CompletionCall {
     pub options: GenerationOptions,
     /// Whether the answer is a stream.
     pub is_stream: bool,
+    /// Whether a stream tells how far the prompt is.
+    pub reports_prefill: bool,
     /// Whether the answer has tokens. Chunks of a stream always have.
     pub has_tokens: bool,
     /// Whether keys and values that others computed may be used. Changes nothing but the time.
@@ -53,6 +47,7 @@ pub fn read(
         is_list: false,
         options,
         is_stream: false,
+        reports_prefill: false,
         has_tokens: false,
         shares_cache: true,
         fields: Vec::new(),
@@ -80,6 +75,7 @@ impl CompletionCall {
                 Ok(())
             }
             "stream" => options::flag(value).map(|it| self.is_stream = it),
+            "return_progress" => options::flag(value).map(|it| self.reports_prefill = it),
             "return_tokens" => options::flag(value).map(|it| self.has_tokens = it),
             "cache_prompt" => options::flag(value).map(|it| self.shares_cache = it),
             "response_fields" => texts(value).map(|it| self.fields = it),

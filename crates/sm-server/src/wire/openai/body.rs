@@ -45,8 +45,10 @@ const ONLY: [(&str, Value, &str); 7] = [
 /// What a body asks for.
 #[derive(Debug)]
 pub struct Call {
-    /// The request to the engine.
+    /// The request to the engine, with the first prompt.
     pub request: Request,
+    /// The prompts after the first, of which each is a request of its own.
+    pub other_prompts: Vec<Prompt>,
     /// Whether the answer is a stream.
     pub is_stream: bool,
     /// What the answer contains.
@@ -88,7 +90,7 @@ pub fn read(
 struct Reader {
     endpoint: Endpoint,
     options: GenerationOptions,
-    prompt: Option<Prompt>,
+    prompts: Vec<Prompt>,
     chat: Chat,
     has_messages: bool,
     n: usize,
@@ -96,6 +98,7 @@ struct Reader {
     priority: Priority,
     salt: String,
     is_stream: bool,
+    reports_prefill: bool,
     has_logprobs: bool,
     n_top: Option<usize>,
     extras: Extras,
@@ -108,7 +111,7 @@ impl Reader {
         Self {
             endpoint,
             options,
-            prompt: None,
+            prompts: Vec::new(),
             chat: Chat::default(),
             has_messages: false,
             n: 1,
@@ -116,6 +119,7 @@ impl Reader {
             priority: Priority::Normal,
             salt: String::new(),
             is_stream: false,
+            reports_prefill: false,
             has_logprobs: false,
             n_top: None,
             extras: Extras::default(),
@@ -142,6 +146,7 @@ impl Reader {
             "stream_options" => self.set_stream_options(value),
             "priority" => priority(value).map(|it| self.priority = it),
             "cache_salt" => options::text(value).map(|it| self.salt = it),
+            "return_progress" => options::flag(value).map(|it| self.reports_prefill = it),
             "return_token_ids" => options::flag(value).map(|it| self.extras.has_token_ids = it),
             _ if WITHOUT_EFFECT.contains(&name) => Ok(()),
             _ if ONLY.iter().any(|(only, ..)| *only == name) => only(name, value),
@@ -178,8 +183,9 @@ impl Reader {
         };
         let mut request = Request::new(prompt, self.options).n(self.n).select(select);
         request = request.priority(self.priority).salt(self.salt);
-        let Self { is_stream, extras, warnings, .. } = self;
-        Ok(Call { request, is_stream, extras, warnings, chat })
+        request.reports_prefill = self.reports_prefill && self.is_stream;
+        let Self { is_stream, extras, warnings, prompts: other_prompts, .. } = self;
+        Ok(Call { request, other_prompts, is_stream, extras, warnings, chat })
     }
 
     fn finish_logprobs(&mut self) -> Result<(), FieldError> {
@@ -209,6 +215,17 @@ impl Reader {
             }
             _ => Ok(Select::All),
         }
+    }
+}
+
+impl Call {
+    /// The requests of all prompts, in order.
+    pub fn requests(&self) -> Vec<Request> {
+        let mut requests = vec![self.request.clone(); 1 + self.other_prompts.len()];
+        for (request, prompt) in requests[1..].iter_mut().zip(&self.other_prompts) {
+            request.prompt = prompt.clone();
+        }
+        requests
     }
 }
 

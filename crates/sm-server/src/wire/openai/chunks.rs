@@ -1,7 +1,7 @@
 //! Answers as streams: a chunk for each event of a choice.
 
 use serde_json::{Value, json};
-use sm_runtime::{Completion, TokenEvent, TokenId};
+use sm_runtime::{Completion, PrefillProgress, TokenEvent, TokenId};
 
 use super::answer::{self, usage};
 use super::logprobs::{Scored, logprobs as scores};
@@ -31,8 +31,8 @@ struct Choice {
 }
 
 impl ChunkWriter {
-    /// A writer for an answer of `n` choices to a prompt of `n_prompt` tokens.
-    pub fn new(shape: AnswerShape, n: usize, n_prompt: Option<usize>) -> Self {
+    /// A writer for an answer to `n_prompts` prompts, of `n_prompt` tokens if there is only one.
+    pub fn new(shape: AnswerShape, n_prompts: usize, n_prompt: Option<usize>) -> Self {
         let choice = |index| Choice {
             pending: Vec::new(),
             ids: Vec::new(),
@@ -44,7 +44,7 @@ impl ChunkWriter {
                 .map(|reading| reading.format.splitter(reading.start, shape.head.call_seed(index))),
             hides_reasoning: shape.extras.hides_reasoning,
         };
-        let choices = (0..n).map(choice).collect();
+        let choices = (0..n_prompts * shape.n_choices).map(choice).collect();
         Self { shape, choices, n_prompt }
     }
 
@@ -79,6 +79,17 @@ impl ChunkWriter {
                 .collect(),
             Endpoint::Completions => Vec::new(),
         }
+    }
+
+    /// The chunk that tells how far the prompt is, as llama.cpp's.
+    pub fn prefill(&self, progress: &PrefillProgress) -> Value {
+        let choice = match self.shape.head.endpoint {
+            Endpoint::ChatCompletions => json!({"index": 0, "delta": {}, "finish_reason": null}),
+            Endpoint::Completions => json!({"index": 0, "text": "", "finish_reason": null}),
+        };
+        let mut chunk = self.chunk(json!([choice]));
+        chunk["prompt_progress"] = prompt_progress(progress);
+        chunk
     }
 
     /// The chunks of an event: of its text, if it has any, and of the end, which is a chunk of its own as many clients expect.
@@ -143,6 +154,16 @@ impl ChunkWriter {
             chunk
         })
     }
+}
+
+/// How far a prompt is, in llama.cpp's words.
+pub(in crate::wire) fn prompt_progress(progress: &PrefillProgress) -> Value {
+    json!({
+        "total": progress.total_tokens,
+        "cache": progress.cached_tokens,
+        "processed": progress.done_tokens,
+        "time_ms": progress.elapsed.as_millis() as u64,
+    })
 }
 
 impl Choice {

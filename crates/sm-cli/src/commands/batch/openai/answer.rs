@@ -29,7 +29,8 @@ pub(in super::super) fn answered(
         tells_of_cache: false,
     };
     let (reading, extras) = (reading.clone(), extras.clone());
-    let shape = AnswerShape { head, reading, extras, tokenizer: tokenizer.cloned() };
+    let shape =
+        AnswerShape { head, reading, extras, tokenizer: tokenizer.cloned(), n_choices: completions.len() };
     line(recipient, 200, &completion(&shape, completions))
 }
 
