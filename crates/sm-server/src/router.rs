@@ -58,6 +58,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/openapi.json", get(openapi::json))
         .route("/docs", get(openapi::docs))
         .route("/tokenize", post(text::tokenize::create))
+        .route("/tokenizer_info", get(text::tokenizer_info::get))
         .route("/detokenize", post(text::detokenize::create))
         .route("/apply-template", post(text::apply_template::create))
         .fallback(no_such_endpoint)

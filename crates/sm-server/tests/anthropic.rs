@@ -190,6 +190,17 @@ async fn results_of_tools_and_tools_of_others_are_taken() {
 }
 
 #[tokio::test]
+async fn sdks_are_told_to_keep_their_conversations_themselves() {
+    let server = Running::start().await;
+    let response = server.post("/v1/messages?beta=true", &with(messages(), json!({"thread": {"type": "create"}}))).await;
+    assert_eq!(response.status(), 400);
+    let error: Value = response.json().await.unwrap();
+    let details = json!({"error_code": "thread_unsupported_request", "unsupported": ["thread"]});
+    assert_eq!(error["error"]["details"], details, "{error}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn errors_have_the_envelope_that_clients_know() {
     let server = Running::start().await;
     let image = json!({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]});

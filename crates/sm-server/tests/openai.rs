@@ -123,7 +123,7 @@ async fn errors_name_the_field_in_the_envelope_that_clients_know() {
             json!("max_completion_tokens"),
             "n_tokens is given twice",
         ),
-        ("/v1/completions", json!({"prompt": ["a", 1.5]}), 400, json!("prompt"), "a list of token ids"),
+        ("/v1/completions", json!({"prompt": ["a", 1.5]}), 400, json!("prompt"), "must be a text"),
         ("/v1/completions", json!({"prompt": "word ".repeat(3000)}), 400, Value::Null, "context"),
         ("/v1/completion", json!({}), 404, Value::Null, "there is no POST"),
     ] {

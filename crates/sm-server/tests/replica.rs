@@ -31,6 +31,9 @@ async fn prompts_are_rendered_to_the_tokens_that_they_are_answered_from() {
     for index in 0..2 {
         assert_eq!(rendered[index]["token_ids"], answer["choices"][index]["prompt_token_ids"]);
     }
+    let info = get(&server, "/tokenizer_info").await;
+    let eos = server.json("/tokenize", &json!({"prompt": info["eos_token"], "add_special_tokens": false})).await;
+    assert_eq!(eos["count"], 1, "{info}");
     // The same errors as those of the request itself.
     let wrong = json!({"prompt": "a", "nonsense": 1});
     assert_eq!(server.post("/v1/completions/render", &wrong).await.status(), 400);

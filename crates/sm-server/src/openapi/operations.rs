@@ -84,6 +84,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     ),
     streaming(post("/solve/coding", "Documents", "Writes code and gives it apart", "Problem"), ANY_STREAM),
     post("/tokenize", "Texts", "The tokens of a text or of messages", "Tokenize"),
+    get("/tokenizer_info", "Texts", "What the tokenizer marks texts with"),
     post("/detokenize", "Texts", "The text of tokens", "Detokenize"),
     post("/apply-template", "Texts", "The prompt that messages become", "Messages"),
     list(streaming(post("/completion", "llama.cpp", "Continues prompts", "LlamaCompletion"), JSON_OR_EVENTS)),
