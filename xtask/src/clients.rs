@@ -32,7 +32,8 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     install(&clients)?;
     let program = target().join("debug/sm");
     let demo = Server::start(&program, &[])?;
-    let scripts = SCRIPTS.map(|(name, file)| format!("scripted:crates/sm-server/tests/scripts/{file}={name}"));
+    let scripts =
+        SCRIPTS.map(|(name, file)| format!("scripted:crates/sm-server/tests/scripts/{file}={name}"));
     let models: Vec<&str> = scripts.iter().flat_map(|script| ["-m", script]).collect();
     let scripted = Server::start(&program, &models)?;
     let mut failed = Vec::new();

@@ -192,7 +192,8 @@ async fn results_of_tools_and_tools_of_others_are_taken() {
 #[tokio::test]
 async fn sdks_are_told_to_keep_their_conversations_themselves() {
     let server = Running::start().await;
-    let response = server.post("/v1/messages?beta=true", &with(messages(), json!({"thread": {"type": "create"}}))).await;
+    let response =
+        server.post("/v1/messages?beta=true", &with(messages(), json!({"thread": {"type": "create"}}))).await;
     assert_eq!(response.status(), 400);
     let error: Value = response.json().await.unwrap();
     let details = json!({"error_code": "thread_unsupported_request", "unsupported": ["thread"]});

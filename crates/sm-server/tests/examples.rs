@@ -31,7 +31,8 @@ async fn run(block: &str, server: &Running) -> Result<String, String> {
         block.replace("http://127.0.0.1:8000", &server.url(""))
     );
     let mut bash = Command::new("bash");
-    let ran = bash.arg("-c").arg(script).env("KEY", "a key").env("SM_ADMIN_KEY", "an admin key").output().await;
+    let ran =
+        bash.arg("-c").arg(script).env("KEY", "a key").env("SM_ADMIN_KEY", "an admin key").output().await;
     let ran = ran.map_err(|error| format!("bash: {error}"))?;
     let printed = String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned();
     if ran.status.success() { Ok(printed) } else { Err(printed) }

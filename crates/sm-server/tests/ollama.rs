@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use running::{Running, schema, with};
 use serde_json::{Value, json};
-use sm_runtime::{ModelRef, ModelSpec};
+use sm_runtime::{EngineConfig, ExecutorOptions, ModelRef, ModelSpec};
 use sm_server::{ModelSource, PullError, PullProgress};
 
 const QUESTION: &str = "Solve for x: 2x + 3 = 9";
@@ -216,7 +216,8 @@ impl ModelSource for Shelf {
         for done_bytes in [0, 1000] {
             _ = report(PullProgress { file: "model.gguf", done_bytes, total_bytes: 1000 });
         }
-        Ok(ModelSpec::new(ModelRef::DemoDraft))
+        let engine = EngineConfig::new().executor(ExecutorOptions::new().pool_bytes(48 << 20));
+        Ok(ModelSpec::new(ModelRef::DemoDraft).config(engine))
     }
 }
 

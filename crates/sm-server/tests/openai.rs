@@ -199,6 +199,23 @@ async fn a_list_of_prompts_longer_than_the_engine_runs_is_answered_in_order() {
 }
 
 #[tokio::test]
+async fn an_echo_with_scores_has_one_more_than_the_prompt_even_if_the_answer_ends_at_once() {
+    let server = Running::start().await;
+    let end = server.json("/tokenize", &json!({"prompt": "<|end|>", "add_special_tokens": false})).await;
+    let end = end["tokens"][0].to_string();
+    let prompt = json!([5, 6, 7, 8]);
+    for bias in [json!({}), json!({ end: 100 })] {
+        let body =
+            json!({"prompt": prompt, "echo": true, "logprobs": 1, "max_tokens": 1, "logit_bias": bias});
+        let answer = server.json("/v1/completions", &body).await;
+        let scores = answer["choices"][0]["logprobs"]["token_logprobs"].as_array().unwrap();
+        assert_eq!(scores.len(), 5, "{answer}");
+        assert!(scores[0].is_null() && scores[1..].iter().all(Value::is_f64), "{answer}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_stream_tells_how_far_the_prompt_is_if_asked_to() {
     let server = Running::start().await;
     let prompt = "bird ".repeat(700);

@@ -59,7 +59,8 @@ impl Environment {
             }
             Self::Node { list } => {
                 if !succeeds(&mut command("npm", &["--version"])) {
-                    let message = "npm is missing; install Node.js 20 or later, or run the clients in Python alone";
+                    let message =
+                        "npm is missing; install Node.js 20 or later, or run the clients in Python alone";
                     return Err(message.to_owned());
                 }
                 copy(&root().join(FOLDER).join(list), &folder.join("package.json"))?;

@@ -38,6 +38,9 @@ pub(super) async fn load(app: &App, body: &Map<String, Value>) -> Result<Named, 
     Ok(Named { given, name, model, load: began.elapsed() })
 }
 
+/// Reads a body, with the options that apply to what it does not set.
+type Read<S> = fn(&Map<String, Value>, GenerationOptions) -> Result<Ask<S>, FieldError>;
+
 /// A request that is to be answered.
 pub(super) struct Begun<S> {
     pub(super) model: ModelHandle,
@@ -55,7 +58,7 @@ pub(super) async fn begin<S>(
     app: &App,
     body: &Map<String, Value>,
     shape: Shape,
-    read: fn(&Map<String, Value>, GenerationOptions) -> Result<Ask<S>, FieldError>,
+    read: Read<S>,
 ) -> Result<ControlFlow<Response, Begun<S>>, ApiError> {
     let Named { given, name, model, load } = self::load(app, body).await?;
     let Ask { source, is_stream, keep_alive, thinks } = read(body, app.defaults(&model))?;

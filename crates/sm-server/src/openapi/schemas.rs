@@ -9,7 +9,7 @@ pub(super) fn all() -> Value {
     add("Error", json!({"type": "object", "required": ["error"]}));
     add("Message", message());
     add("Chat", body(&["messages"], &[messages(), sampling(), openai()]));
-    add("Completion", body(&["prompt"], &[json!({"prompt": prompt()}), sampling(), openai()]));
+    add("Completion", body(&["prompt"], &[json!({"prompt": prompts()}), sampling(), openai()]));
     add("Embeddings", embeddings("input"));
     add("LlamaEmbedding", embeddings("content"));
     add("Generate", body(&["prompt"], &[json!({"prompt": {"type": "string"}}), sampling(), documents()]));
@@ -67,8 +67,12 @@ fn token() -> Value {
     json!({"type": "integer", "minimum": 0})
 }
 
-fn prompt() -> Value {
-    json!({"oneOf": [{"type": "string"}, {"type": "array", "items": token(), "minItems": 1}]})
+/// A text, token ids, or a list of either.
+fn prompts() -> Value {
+    let text = json!({"type": "string"});
+    let tokens = json!({"type": "array", "items": token(), "minItems": 1});
+    let list = |items: &Value| json!({"type": "array", "items": items, "minItems": 1, "maxItems": 2048});
+    json!({"oneOf": [text, tokens, list(&text), list(&tokens)]})
 }
 
 fn message() -> Value {

@@ -17,9 +17,8 @@ use crate::error::ApiError;
 pub(crate) async fn get(State(app): State<App>) -> Result<Json<Value>, ApiError> {
     let model = app.model(None).await?;
     let vocabulary = model.tokenizer().ok_or(Error::NoTokenizer)?.vocabulary();
-    let special = |of: fn(&Vocabulary) -> Option<TokenId>| {
-        of(vocabulary).map(|token| vocabulary.text_of(Some(token)))
-    };
+    let special =
+        |of: fn(&Vocabulary) -> Option<TokenId>| of(vocabulary).map(|token| vocabulary.text_of(Some(token)));
     Ok(Json(json!({
         "tokenizer_class": "smallmind",
         "vocab_size": vocabulary.vocab_size(),

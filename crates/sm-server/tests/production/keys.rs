@@ -106,7 +106,8 @@ async fn a_key_has_its_models_and_its_share_at_a_time() {
     let file = KeysFile::new("shares", &[(&one, "max_concurrent = 1"), (&other, "models = [\"small\"]")]);
     let server = Running::with(ServerConfig::new("demo").keys_file(&file.0)).await;
     server.ready().await;
-    let post = |key: &NewKey, body: &Value| server.posting("/v1/completions", body).bearer_auth(&key.key).send();
+    let post =
+        |key: &NewKey, body: &Value| server.posting("/v1/completions", body).bearer_auth(&key.key).send();
     let mut long = story(900);
     long["stream"] = json!(true);
     let mut running = post(&one, &long).await.unwrap();

@@ -31,7 +31,7 @@ impl Pulls {
         if let Ok(model) = hub.find(&reference) {
             return Ok(ModelRef::Path(model.path));
         }
-        let plan = hub.plan(&reference).map_err(refused)?;
+        let plan = hub.plan(&reference).map_err(|error| refused(&error))?;
         let model = hub.pull(&plan, &mut |progress| {
             let progress = PullProgress {
                 file: progress.file,
@@ -42,7 +42,7 @@ impl Pulls {
                 hub.cancel().cancel();
             }
         });
-        Ok(ModelRef::Path(model.map_err(refused)?.path))
+        Ok(ModelRef::Path(model.map_err(|error| refused(&error))?.path))
     }
 }
 
@@ -54,7 +54,7 @@ impl ModelSource for Pulls {
     }
 }
 
-fn refused(error: HubError) -> PullError {
+fn refused(error: &HubError) -> PullError {
     let text = error.to_string();
     match error {
         HubError::NoRepository { .. }

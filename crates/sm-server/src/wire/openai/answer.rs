@@ -132,6 +132,9 @@ fn choice(shape: &AnswerShape, index: usize, completion: &Completion) -> Value {
     if extras.echoes && completion.logprobs.len() == completion.tokens.len() {
         let has_scores = !completion.prompt_logprobs.is_empty();
         scored.splice(0..0, has_scores.then(|| scored_prompt(completion)).into_iter().flatten());
+        // As in vLLM: who scores a prompt with one more token leaves the last score out, whatever token it is of.
+        let end = completion.end.as_ref().filter(|_| has_scores && !extras.drops_output);
+        scored.extend(end.map(|(token, of)| Scored::new(*token, of)));
     }
     let logprobs = logprobs(head.endpoint, &scored, 0, shape.tokenizer.as_deref());
     let reason = if extras.drops_output { "length" } else { finish_reason(completion.finish_reason) };
