@@ -193,8 +193,10 @@ async fn a_list_of_prompts_longer_than_the_engine_runs_is_answered_in_order() {
     let chunks = server.chunks("/v1/completions", &body).await;
     let ends = chunks.iter().filter(|chunk| !chunk["choices"][0]["finish_reason"].is_null());
     assert_eq!(ends.count(), 40);
-    let wrong = json!({"prompt": ["a", "b"], "stream": true, "return_progress": true});
-    assert_eq!(server.post("/v1/completions", &wrong).await.status(), 400);
+    for fields in [json!({"return_progress": true}), json!({"n": 1_000_000_000_000_u64})] {
+        let wrong = with(json!({"prompt": ["a", "b"], "stream": true}), fields);
+        assert_eq!(server.post("/v1/completions", &wrong).await.status(), 400);
+    }
     server.stop().await;
 }
 

@@ -37,9 +37,9 @@ impl Series {
         model: ModelHandle,
         requests: Vec<Request>,
     ) -> Result<Self, ApiError> {
-        let first_choices = requests.iter().scan(0, |next, request| {
+        let first_choices = requests.iter().scan(0_usize, |next, request| {
             let first = *next;
-            *next += request.n;
+            *next = first.saturating_add(request.n);
             Some(first)
         });
         let mut waiting: Vec<_> = first_choices.collect::<Vec<_>>().into_iter().zip(requests).collect();

@@ -42,8 +42,15 @@ pub(crate) async fn pull(State(app): State<App>, body: Bytes) -> Result<Response
         });
     }
     let source = source(&app, &name)?;
+    let permit = app.pulling().try_acquire_owned().map_err(|_| {
+        let message = format!("pull '{name}': as many models as may are being pulled; retry later");
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
+    })?;
     let (told, mut reports) = mpsc::channel(N_REPORTS);
-    tokio::task::spawn_blocking(move || run(&app, &name, &*source, &told));
+    tokio::task::spawn_blocking(move || {
+        run(&app, &name, &*source, &told);
+        drop(permit);
+    });
     if is_stream {
         return Ok(lines::response(Body::from_stream(Lines { reports, begins: true })));
     }

@@ -56,8 +56,10 @@ async fn complete_series(app: &App, model: ModelHandle, call: &Call) -> Result<R
         n_choices: if call.request.select == Select::Best { 1 } else { call.request.n },
     };
     Ok(if call.is_stream {
-        let writer = ChunkWriter::new(shape, requests.len(), None);
-        stream(Series::start(app, model, requests).await?, writer)
+        let n_prompts = requests.len();
+        // Before room is made for as many choices as the body asks for.
+        let series = Series::start(app, model, requests).await?;
+        stream(series, ChunkWriter::new(shape, n_prompts, None))
     } else {
         Json(completion(&shape, &complete_all(app, &model, requests).await?)).into_response()
     })

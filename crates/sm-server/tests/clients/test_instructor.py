@@ -6,7 +6,7 @@ from typing import Literal
 import instructor
 import openai
 from instructor.core import InstructorRetryException
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Person(BaseModel):
@@ -15,6 +15,8 @@ class Person(BaseModel):
 
 
 class Choice(BaseModel):
+    # So small a model would write further properties until its tokens are spent.
+    model_config = ConfigDict(extra="forbid")
     name: Literal["Jane", "John"]
     age: int = Field(ge=1, le=9)
 
@@ -37,7 +39,11 @@ def tools():
     # The model is forced to call a tool, and a grammar keeps its arguments to the schema.
     for mode in [instructor.Mode.TOOLS, instructor.Mode.TOOLS_STRICT]:
         chosen = client("SM_URL", mode).create(
-            model="demo", response_model=Choice, messages=[{"role": "user", "content": "Which?"}], max_tokens=300
+            model="demo",
+            response_model=Choice,
+            messages=[{"role": "user", "content": "Which?"}],
+            max_tokens=300,
+            temperature=0,
         )
         assert isinstance(chosen, Choice), (mode, chosen)
 

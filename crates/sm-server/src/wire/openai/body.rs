@@ -221,11 +221,15 @@ impl Reader {
 impl Call {
     /// The requests of all prompts, in order.
     pub fn requests(&self) -> Vec<Request> {
-        let mut requests = vec![self.request.clone(); 1 + self.other_prompts.len()];
-        for (request, prompt) in requests[1..].iter_mut().zip(&self.other_prompts) {
+        // Without a copy of the first prompt for each of the others.
+        let mut alike = self.request.clone();
+        alike.prompt = Prompt::Tokens(Vec::new());
+        let others = self.other_prompts.iter().map(|prompt| {
+            let mut request = alike.clone();
             request.prompt = prompt.clone();
-        }
-        requests
+            request
+        });
+        [self.request.clone()].into_iter().chain(others).collect()
     }
 }
 
