@@ -10,6 +10,7 @@ mod folder;
 mod mutation;
 mod rng;
 mod seeds;
+mod served;
 mod stored;
 mod targets;
 

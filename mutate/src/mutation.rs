@@ -3,6 +3,8 @@
 //! Most hit the first 64 KiB, where headers are, or where text is. Numbers become those at which code goes wrong, and parts are
 //! repeated, for what is not linear.
 
+mod json;
+
 use crate::rng::Rng;
 
 /// Where most mutations happen.
@@ -68,6 +70,12 @@ impl<'s> Mutator<'s> {
         // Each large seed has its turn all the same.
         let is_turn = number.is_multiple_of(16) || first.len() <= second.len();
         let seed = if is_turn { first } else { second };
+        // What is valid but for one value goes on to where values are read; hardly anything else gets there.
+        if rng.below(3) == 0
+            && let Some(bytes) = json::changed(&mut rng, seed, self.seeds)
+        {
+            return bytes;
+        }
         let mut bytes = seed.clone();
         for _ in 0..=rng.below(6) {
             self.change(&mut rng, &mut bytes);

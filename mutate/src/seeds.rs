@@ -10,8 +10,8 @@ pub enum Kind {
     Files(&'static str),
     /// Texts written for the purpose.
     Texts(&'static [&'static str]),
-    /// What the program itself writes.
-    Made(fn() -> Vec<u8>),
+    /// What a function makes.
+    Made(fn() -> Vec<Vec<u8>>),
 }
 
 /// The seeds of a kind, without those that are there twice.
@@ -19,7 +19,7 @@ pub fn of(kind: Kind) -> Vec<Vec<u8>> {
     let mut seeds = match kind {
         Kind::Files(suffix) => files(suffix),
         Kind::Texts(texts) => texts.iter().map(|text| text.as_bytes().to_vec()).collect(),
-        Kind::Made(make) => vec![make()],
+        Kind::Made(make) => make(),
     };
     seeds.sort();
     seeds.dedup();

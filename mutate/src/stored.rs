@@ -87,13 +87,13 @@ thread_local! {
 }
 
 /// What a load writes.
-pub(crate) fn packed_weights() -> Vec<u8> {
-    PACKED.with(|packed| fs::read(&packed.file).expect("packed weights"))
+pub(crate) fn packed_weights() -> Vec<Vec<u8>> {
+    PACKED.with(|packed| vec![fs::read(&packed.file).expect("packed weights")])
 }
 
 /// What an engine writes.
-pub(crate) fn pages() -> Vec<u8> {
-    PAGES.with(|pages| fs::read(pages.file()).expect("pages"))
+pub(crate) fn pages() -> Vec<Vec<u8>> {
+    PAGES.with(|pages| vec![fs::read(pages.file()).expect("pages")])
 }
 
 /// Packed weights: they are read, or packed again.

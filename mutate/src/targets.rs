@@ -11,7 +11,7 @@ use sm_runtime::{Device, GenerationOptions, Generator, Grammar, Loader};
 
 use crate::folder::Folder;
 use crate::seeds::{Kind, root};
-use crate::stored;
+use crate::{served, stored};
 
 /// Something that reads foreign input.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "config", seeds: Kind::Files("config.json"), run: config },
     Target { name: "gguf", seeds: Kind::Files(".gguf"), run: gguf },
     Target { name: "gguf_tokenizer", seeds: Kind::Files(".gguf"), run: gguf_tokenizer },
@@ -33,6 +33,7 @@ pub const TARGETS: [Target; 12] = [
     Target { name: "lark", seeds: Kind::Texts(&GRAMMARS), run: lark },
     Target { name: "packed", seeds: Kind::Made(stored::packed_weights), run: stored::packed },
     Target { name: "regex", seeds: Kind::Texts(&REGEXES), run: regex },
+    Target { name: "request", seeds: Kind::Made(served::seeds), run: served::request },
     Target { name: "safetensors", seeds: Kind::Files("llama-gqa/model.safetensors"), run: safetensors },
     Target { name: "schema", seeds: Kind::Texts(&SCHEMAS), run: schema },
     Target { name: "smnd", seeds: Kind::Files(".smnd"), run: smnd },

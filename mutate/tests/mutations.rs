@@ -9,7 +9,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use sm_mutate::{Mutator, TARGETS, seeds};
@@ -59,6 +59,24 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Panics of our own code, also on threads that catch them: what they stand for is no outcome.
+static PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// Notes where our own code panics. That of dependencies is caught and becomes an error.
+fn watch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if let Some(location) = panic.location().filter(|location| location.file().starts_with("crates/"))
+            {
+                *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(location.to_string());
+            }
+            print(panic);
+        }));
+    });
+}
+
 fn number_of(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
@@ -67,6 +85,7 @@ fn number_of(variable: &str, default: u64) -> u64 {
 fn run(name: &str) {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    watch_panics();
     let target = TARGETS.iter().find(|target| target.name == name).unwrap();
     let seeds = seeds(target.seeds);
     let mutator = Mutator::new(&seeds);
@@ -96,6 +115,8 @@ fn run(name: &str) {
         let n_bytes = MOST_BYTES.load(Ordering::Relaxed).saturating_sub(before);
         let again = format!("{name} {number} of {} bytes: SM_MUTATIONS_FROM={number}", input.len());
         assert!(outcome.is_ok(), "a panic in input {again}");
+        let panic = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
+        assert_eq!(panic, None, "a panic in input {again}");
         assert!(time < MAX_INPUT_TIME, "{time:?} for input {again}");
         let allowed = MAX_BYTES + MAX_BYTES_PER_BYTE * input.len();
         assert!(
@@ -138,6 +159,7 @@ targets!(
     lark,
     packed,
     regex,
+    request,
     safetensors,
     schema,
     smnd,

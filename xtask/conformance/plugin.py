@@ -3,7 +3,6 @@
 Cases of other models, and those marked slow, are left out: they need models that are not here.
 """
 
-import json
 import os
 
 import pytest
@@ -39,4 +38,4 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish() -> None:
     with open(os.environ["SM_OUTCOMES"], "w", encoding="utf-8") as file:
-        json.dump(outcomes, file, indent=1)
+        file.writelines(f"{outcome}  {case}\n" for case, outcome in outcomes.items())

@@ -1,5 +1,7 @@
 //! `cargo xtask bench`, `synth` and `replay`: build and run the programs of `sm-benches`.
 
+mod servers;
+
 use std::path::Path;
 
 use crate::Outcome;
@@ -22,7 +24,7 @@ fn program(name: &str, args: &[String]) -> Outcome {
 }
 
 /// Without arguments, runs the criterion benches and the acceptance table for this engine alone. The first argument
-/// selects something else: the table against other engines or another checkout's build, the documents' experiments, or
+/// selects something else: the table against other engines or another checkout's build, the server beside llama-server, the documents' experiments, or
 /// `sm bench` on a model. Further arguments are passed to the program.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let Some((first, rest)) = args.split_first() else {
@@ -33,6 +35,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         "--experiments" => program("experiments", rest),
         "--peers" => table(rest),
         "--against" => against(rest),
+        "--servers" => servers::run(rest),
         option if option.starts_with('-') => table(&[&["--alone".to_owned()], args].concat()),
         model => {
             let mut command =

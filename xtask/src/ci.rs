@@ -22,7 +22,17 @@ pub(crate) fn check() -> Outcome {
     let mut results = vec![spawn::run("fmt", &mut cargo(&["fmt", "--all", "--check"])), tidy::run(&[])];
     results.push(spawn::run(
         "clippy",
-        &mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+        &mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--features",
+            tests_command::FEATURES,
+            "--",
+            "-D",
+            "warnings",
+        ]),
     ));
     for package in WITHOUT_BACKEND {
         let args =

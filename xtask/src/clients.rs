@@ -7,7 +7,7 @@
 mod installed;
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use crate::Outcome;
@@ -21,6 +21,9 @@ const FOLDER: &str = "crates/sm-server/tests/clients";
 const SCRIPTS: [(&str, &str); 3] =
     [("scripted", "weather.json"), ("langchain", "langchain.json"), ("agents", "agents.json")];
 
+/// The first of them.
+pub(crate) const SCRIPT: &str = "scripted:crates/sm-server/tests/scripts/weather.json";
+
 /// Builds the program, installs the clients, and runs those whose file name contains the filter.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let filter = args.first().map_or("", String::as_str);
@@ -30,22 +33,26 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         return Err(format!("no client's file in {FOLDER} has a name with {filter:?}"));
     }
     install(&clients)?;
-    let program = target().join("debug/sm");
-    let demo = Server::start(&program, &[])?;
+    let demo = Server::start(&[])?;
     let scripts =
         SCRIPTS.map(|(name, file)| format!("scripted:crates/sm-server/tests/scripts/{file}={name}"));
     let models: Vec<&str> = scripts.iter().flat_map(|script| ["-m", script]).collect();
-    let scripted = Server::start(&program, &models)?;
+    let scripted = Server::start(&models)?;
     let mut failed = Vec::new();
     for client in clients {
         let name = client.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let mut command = Environment::of(&client).run(&client)?;
-        command.env("SM", &program).env("SM_URL", &demo.url).env("SM_SCRIPTED_URL", &scripted.url);
+        command.env("SM", program()).env("SM_URL", &demo.url).env("SM_SCRIPTED_URL", &scripted.url);
         if spawn::run(&name, &mut command).is_err() {
             failed.push(name);
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+}
+
+/// The built program.
+fn program() -> PathBuf {
+    target().join("debug/sm")
 }
 
 /// Installs what all clients import.
@@ -77,13 +84,14 @@ fn clients(filter: &str) -> Result<Vec<PathBuf>, String> {
 }
 
 /// A server on a free port, until it is dropped.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Server {
-    fn start(program: &Path, models: &[&str]) -> Result<Self, String> {
+    pub(crate) fn start(models: &[&str]) -> Result<Self, String> {
+        let program = program();
         let mut command = command(&program.to_string_lossy(), &["serve", "--port", "0"]);
         let mut child = command
             .args(models)

@@ -37,11 +37,10 @@ const FILES: [&str; 16] = [
 /// Runs the tests; `args` go to pytest, and then nothing is compared with the exceptions.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let stories = stories()?;
-    let folder = target().join("conformance");
-    let python = environment(&folder)?;
-    let tests = tests(&folder, &python)?;
-    spawn::run("sm", &mut cargo(&["build", "--locked", "-p", "sm-cli"]))?;
-    let outcomes = folder.join("outcomes.json");
+    let (python, tests) = install()?;
+    // The features of `cargo xtask clients`, so that both use one build.
+    spawn::run("sm", &mut cargo(&["build", "--locked", "-p", "sm-cli", "--features", "scripted"]))?;
+    let outcomes = folder().join("outcomes.txt");
     let mut pytest = command(&python, &["-m", "pytest", "-q", "-p", "plugin", "-m", "not slow"]);
     pytest.args(["-p", "no:cacheprovider", "--tb=short"]);
     match args {
@@ -60,6 +59,18 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     compare(&outcomes, &scripts.join("exceptions.txt"))
 }
 
+fn folder() -> PathBuf {
+    target().join("conformance")
+}
+
+/// Fetches what is missing: a Python environment, and the tests. Returns the interpreter and the tests' folder.
+pub(crate) fn install() -> Result<(String, PathBuf), String> {
+    let folder = folder();
+    let python = environment(&folder, "xtask/conformance/requirements.txt")?;
+    let tests = tests(&folder, &python)?;
+    Ok((python, tests))
+}
+
 /// The model in the test data.
 fn stories() -> Result<PathBuf, String> {
     let data = std::env::var_os("SM_TEST_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from);
@@ -67,15 +78,15 @@ fn stories() -> Result<PathBuf, String> {
     if path.exists() { Ok(path) } else { Err(format!("{} is missing; set SM_TEST_DATA", path.display())) }
 }
 
-/// A Python environment with what the tests import. Returns its interpreter.
-fn environment(folder: &Path) -> Result<String, String> {
+/// A Python environment with the packages of a file. Returns its interpreter.
+pub(crate) fn environment(folder: &Path, requirements: &str) -> Result<String, String> {
     let python = folder.join("venv/bin/python").to_string_lossy().into_owned();
     if !Path::new(&python).exists() {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let venv = folder.join("venv");
         spawn::run("python environment", &mut command("python3", &["-m", "venv", &venv.to_string_lossy()]))?;
     }
-    let install = ["-m", "pip", "install", "--quiet", "-r", "xtask/conformance/requirements.txt"];
+    let install = ["-m", "pip", "install", "--quiet", "-r", requirements];
     spawn::run("python packages", command(&python, &install).env("PIP_DISABLE_PIP_VERSION_CHECK", "1"))?;
     Ok(python)
 }
@@ -118,11 +129,9 @@ fn compare(outcomes: &Path, exceptions: &Path) -> Outcome {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
-/// The outcomes by case, as the plugin writes them: an object with a line for each.
-fn parse(json: &str) -> BTreeMap<String, String> {
-    let line = |line: &str| {
-        let (case, outcome) = line.trim().trim_end_matches(',').rsplit_once(": ")?;
-        Some((case.trim_matches('"').to_owned(), outcome.trim_matches('"').to_owned()))
-    };
-    json.lines().filter_map(line).collect()
+/// The outcomes by case, as the plugin writes them.
+fn parse(lines: &str) -> BTreeMap<String, String> {
+    let line =
+        |line: &str| line.split_once("  ").map(|(outcome, case)| (case.to_owned(), outcome.to_owned()));
+    lines.lines().filter_map(line).collect()
 }

@@ -5,6 +5,7 @@
 
 use crate::Outcome;
 use crate::spawn::{self, cargo, command, root, succeeds};
+use crate::tests_command::FEATURES;
 
 /// Inputs per target.
 const N_INPUTS: u32 = 10_000;
@@ -37,11 +38,11 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     spawn::run(&format!("fuzz {target}"), fuzz.args(oracles))
 }
 
-/// Tries [`N_INPUTS`] mutations of a target, or of each. The whole workspace is named, so that crates are built with the features
-/// that `cargo xtask test` builds them with.
+/// Tries [`N_INPUTS`] mutations of a target, or of each. The whole workspace is built with the features of `cargo xtask test`, so
+/// that nothing is built twice.
 fn mutations(target: Option<&str>) -> Outcome {
-    let mut test = cargo(&["test", "--workspace", "--locked", "--test", "mutations", "--"]);
-    test.args(["--nocapture", "--test-threads", "1"]);
+    let mut test = cargo(&["test", "--workspace", "--locked", "--features", FEATURES]);
+    test.args(["--test", "mutations", "--", "--nocapture", "--test-threads", "1"]);
     if let Some(target) = target {
         test.args(["--exact", target]);
     }

@@ -14,6 +14,7 @@ mod golden;
 mod load;
 mod package;
 mod readme;
+mod schemathesis;
 mod setup;
 mod soak;
 mod sound;
@@ -32,11 +33,12 @@ usage: cargo xtask COMMAND
   tidy [--root DIR] [--only RULE]  the repository's rules that clippy cannot check
   deny                   licences, advisories and duplicate versions of the dependencies
   conformance [ARGS]     llama.cpp's server tests against sm serve; with ARGS, pytest with these arguments
+  schemathesis [ARGS]    requests that /openapi.json allows and forbids, against sm serve; ARGS go to schemathesis
   package                package and build every crate as cargo publish would, without publishing
   readme                 generate each crate's README from its crate-level documentation
-  setup [--peers|--models|--clients]  install dependencies of the other commands: rustfmt, clippy and .venv/; with --peers, the
-                         engines that bench --peers measures; with --models, trained models for more tests; with --clients,
-                         what clients runs
+  setup [--peers|--models|--clients|--conformance]  install dependencies of the other commands: rustfmt, clippy and .venv/;
+                         with --peers, the engines that bench --peers measures; with --models, trained models for more
+                         tests; with --clients, what clients runs; with --conformance, the tests of other servers
   golden [--check]       regenerate the committed reference values, or compare them with what is committed
   demo-model [--eval]    train, quantize and evaluate the built-in models, or only evaluate them
   synth ARGS             write a GGUF file with random weights (cargo xtask synth --help)
@@ -47,7 +49,7 @@ usage: cargo xtask COMMAND
   bench MODEL [ARGS]     sm bench on a model
   bench --experiments [ARGS]  the original documents' experiments, next to their claims
   replay TRACE [ARGS]    replay recorded traffic on the engine (cargo xtask replay --help)
-  soak [TIMES]           the random-schedule tests, TIMES (50) times longer than in test
+  soak [TIMES]           the random-schedule tests, TIMES (50) times longer than in test; --device gpu: on a GPU
   clients [FILTER]       the SDKs and agents of others against the built program: a file per client, in Python and Node, whose
                          name contains FILTER; installs their pinned versions into target/clients/ (needs pip and npm)
   load                   the server under ten times its capacity, with clients that go away, idle and slow ones
@@ -83,6 +85,7 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "package" => package::run(),
         "conformance" => conformance::run(args),
         "readme" => readme::run(),
+        "schemathesis" => schemathesis::run(args),
         "setup" => setup::run(args),
         "golden" => golden::run(args),
         "demo-model" => demo_model::run(args),

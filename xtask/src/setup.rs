@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use crate::Outcome;
 use crate::clients;
-use crate::spawn::{self, cargo, command, root, succeeds};
+use crate::conformance;
+use crate::schemathesis;
+use crate::spawn::{self, cargo, command, root, succeeds, target};
 
 /// The Python environment of the golden scripts.
 pub(crate) fn venv_python() -> PathBuf {
@@ -12,14 +14,18 @@ pub(crate) fn venv_python() -> PathBuf {
 }
 
 /// Installs toolchain components and the Python environment; with `--peers`, the engines to compare with; with `--models`,
-/// trained models that packages ship, for tests that are skipped without them; with `--clients`, what `cargo xtask clients` runs. Not needed for building and testing.
+/// trained models that packages ship, for tests that are skipped without them; with `--clients`, what `cargo xtask clients` runs;
+/// with `--conformance`, what the tests of other servers need. Not needed for building and testing.
 pub(crate) fn run(args: &[String]) -> Outcome {
     match args.first().map(String::as_str) {
         None => tools(),
         Some("--peers") => peers(),
         Some("--models") => models(),
         Some("--clients") => clients::setup(),
-        Some(other) => Err(format!("unknown option {other:?}; there are --peers, --models and --clients")),
+        Some("--conformance") => conformance::install().and(schemathesis::install()).map(drop),
+        Some(other) => {
+            Err(format!("unknown option {other:?}; there are --peers, --models, --clients and --conformance"))
+        }
     }
 }
 
@@ -103,11 +109,60 @@ fn peers() -> Outcome {
         install.env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env("CMAKE_ARGS", LLAMA_OPTIONS);
         failures.extend(spawn::run(name, &mut install).err());
     }
+    failures.extend(build_llama_server().err());
     let mut candle = cargo(&["build", "--release", "--locked"]);
     candle.current_dir(root().join("benches/peers/candle")).env("RUSTFLAGS", "-C target-cpu=native");
     failures.extend(spawn::run("candle", candle.env_remove("CARGO_TARGET_DIR")).err());
     if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
 }
+
+/// llama.cpp's server, once it is built.
+pub(crate) fn llama_server() -> PathBuf {
+    target().join("llama-server/build/bin/llama-server")
+}
+
+/// Builds llama.cpp's server from the sources in `llama-cpp-python`, which its package itself leaves out.
+fn build_llama_server() -> Outcome {
+    if llama_server().exists() {
+        return Ok(());
+    }
+    let folder = target().join("llama-server");
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let in_folder = |program: &str, args: &[&str]| {
+        let mut command = command(program, args);
+        command.current_dir(&folder).env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
+        command
+    };
+    spawn::run("environment of the build", &mut in_folder("python3", &["-m", "venv", "venv"]))?;
+    let tools = ["-m", "pip", "install", "--quiet", "cmake", "ninja", "scikit-build-core"];
+    spawn::run("tools of the build", &mut in_folder("venv/bin/python", &tools))?;
+    let sources =
+        ["-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"];
+    let packages = std::fs::read_to_string(root().join(PEERS)).map_err(|e| format!("{PEERS}: {e}"))?;
+    let package = packages.lines().find(|line| line.starts_with("llama-cpp-python"));
+    let package = package.ok_or_else(|| format!("{PEERS} has no llama-cpp-python"))?;
+    spawn::run("sources of llama.cpp", in_folder("venv/bin/python", &sources).arg(package))?;
+    let archive = format!("{}.tar.gz", package.replace("-", "_").replace("==", "-"));
+    spawn::run("unpack", &mut in_folder("tar", &["xzf", &archive]))?;
+    let sources = format!("{}/vendor/llama.cpp", archive.trim_end_matches(".tar.gz"));
+    let ninja = format!("-DCMAKE_MAKE_PROGRAM={}", folder.join("venv/bin/ninja").display());
+    let mut configure = in_folder("venv/bin/cmake", &["-S", &sources, "-B", "build", "-G", "Ninja", &ninja]);
+    spawn::run("configure llama-server", configure.args(SERVER_OPTIONS))?;
+    let build = ["--build", "build", "--target", "llama-server"];
+    spawn::run("build llama-server", &mut in_folder("venv/bin/cmake", &build))
+}
+
+/// Builds the server for this machine, without its page and without TLS.
+const SERVER_OPTIONS: [&str; 8] = [
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DGGML_NATIVE=ON",
+    "-DBUILD_SHARED_LIBS=OFF",
+    "-DLLAMA_CURL=OFF",
+    "-DLLAMA_OPENSSL=OFF",
+    "-DLLAMA_BUILD_TESTS=OFF",
+    "-DLLAMA_BUILD_EXAMPLES=OFF",
+    "-DLLAMA_BUILD_UI=OFF",
+];
 
 /// The Python packages of the peers.
 const PEERS: &str = "benches/peers/requirements.txt";

@@ -15,7 +15,7 @@ mod tokenizer;
 
 pub(crate) use chat::{ChatArgs, ChatSetup};
 pub(crate) use end::EndArgs;
-pub(crate) use engine::{EngineArgs, LoadArgs, Served};
+pub(crate) use engine::{EngineArgs, LoadArgs, Served, ServedTemplate};
 pub(crate) use grammar::{GrammarArgs, is_cut};
 pub(crate) use model::ModelArgs;
 pub(crate) use request_defaults::RequestDefaultsArgs;

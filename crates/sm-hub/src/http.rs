@@ -2,7 +2,7 @@
 
 mod proxy;
 mod refusal;
-mod tls;
+pub(crate) mod tls;
 mod url;
 
 use std::io;

@@ -9,6 +9,8 @@ pub mod testing;
 
 #[cfg(feature = "cpu")]
 mod cpu;
+#[cfg(feature = "gpu")]
+mod gpu;
 
 #[cfg(feature = "cpu")]
 pub use cpu::CpuBackend;
@@ -16,5 +18,7 @@ pub use cpu::CpuBackend;
 pub use cpu::isa::{IsaKind, UnknownIsa};
 #[cfg(feature = "cpu")]
 pub use cpu::ops::block_maxima::{BLOCK_LEN, block_maxima};
+#[cfg(feature = "gpu")]
+pub use gpu::{Adapter, AdapterKind, GpuBackend};
 
 pub use sm_tensor;

@@ -59,7 +59,9 @@ const STACK_BYTES: usize = 64 << 20;
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,
-    special_texts: Map<String, Value>, // `bos_token`, `eos_token`, … as templates call them
+    defaults: Map<String, Value>, // `bos_token`, `eos_token`, … as templates call them, and what else requests need not set
+    tells_date: bool,
+    takes_functions: Arc<[String]>, // the templates that want tools as text, `functions`
     renderer: Arc<Renderer>,
 }
 
@@ -188,12 +190,31 @@ impl ChatTemplate {
         environment.set_debug(false); // errors would print all variables, conversation included
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         python::install(&mut environment);
-        on_large_stack(|| add_templates(&mut environment, source.templates))?;
+        let takes_functions = on_large_stack(|| {
+            add_templates(&mut environment, source.templates)?;
+            Ok(python::templates_of_functions(&environment))
+        })?;
         Ok(Self {
             environment: Arc::new(environment),
-            special_texts: source.special_texts,
+            defaults: source.special_texts,
+            tells_date: false,
+            takes_functions,
             renderer: Arc::default(),
         })
+    }
+
+    /// Gives the template variables, such as `enable_thinking`. Those of a request take precedence.
+    #[must_use]
+    pub fn with_variables(mut self, variables: Map<String, Value>) -> Self {
+        self.defaults.extend(variables);
+        self
+    }
+
+    /// Tells the template the date of the request, as `date_string` and `datetime`, as llama.cpp does. Without it, templates such
+    /// as those of Llama 3 name the day of their release, as in transformers. The prefix cache then misses once a day.
+    #[must_use]
+    pub fn with_date(self) -> Self {
+        Self { tells_date: true, ..self }
     }
 
     /// Renders the prompt for a conversation. Encode it with [`crate::tokenizer::EncodeOptions::RENDERED_CHAT`].
@@ -264,7 +285,13 @@ impl ChatTemplate {
         name: &str,
         request: &ChatRequest<'_>,
     ) -> Result<Result<String, minijinja::Error>, ChatError> {
-        let context = python::context(request, &self.special_texts);
+        let date = if self.tells_date { python::date(request.now_unix_seconds) } else { Map::new() };
+        let functions = if self.takes_functions.iter().any(|taking| taking == name) {
+            python::functions(request.tools)
+        } else {
+            Map::new()
+        };
+        let context = python::context(request, &[&date, &functions, &self.defaults]);
         let environment = Arc::clone(&self.environment);
         let owned_name = name.to_owned();
         let render = move || environment.get_template(&owned_name)?.render(context);

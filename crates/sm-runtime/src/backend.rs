@@ -7,12 +7,20 @@ mod cpu;
 #[path = "backend/no_cpu.rs"]
 mod cpu;
 
+#[cfg(feature = "gpu")]
+#[path = "backend/gpu.rs"]
+mod gpu;
+#[cfg(not(feature = "gpu"))]
+#[path = "backend/no_gpu.rs"]
+mod gpu;
+
 use sm_kernels::plan::Backend;
 
 use crate::{Device, Error, Threads};
 
 pub use cpu::kernel_sets;
 pub(crate) use cpu::{BLOCK_LEN, block_maxima};
+pub use gpu::gpus;
 
 /// The backend of a device.
 ///
@@ -22,10 +30,7 @@ pub(crate) fn open(device: &Device) -> Result<Box<dyn Backend>, Error> {
     match device {
         Device::Auto => cpu::open(None, Threads::PerCore),
         Device::Cpu { isa, threads } => cpu::open(isa.as_deref(), *threads),
-        Device::Gpu(_) => {
-            let message = format!("this build has no GPU backend; use cpu or auto instead of {device}");
-            Err(Error::validation("device", message))
-        }
+        Device::Gpu(index) => gpu::open(*index),
     }
 }
 
@@ -33,13 +38,21 @@ pub(crate) fn open(device: &Device) -> Result<Box<dyn Backend>, Error> {
 mod tests {
     use super::*;
 
+    #[cfg(not(feature = "gpu"))]
     #[test]
     fn a_gpu_is_refused_by_a_build_without_it() {
         let message = open(&Device::Gpu(1)).unwrap_err().to_string();
         assert_eq!(
             message,
-            "invalid device: this build has no GPU backend; use cpu or auto instead of gpu:1"
+            "invalid device: this build has no GPU backend; use cpu or auto instead of gpu:1, or build with the feature `gpu`"
         );
+    }
+
+    #[cfg(feature = "gpu")]
+    #[test]
+    fn a_gpu_that_is_not_there_is_refused() {
+        let message = open(&Device::Gpu(99)).unwrap_err().to_string();
+        assert!(message.contains("there is no GPU 99") || message.contains("no GPU was found"), "{message}");
     }
 
     #[cfg(feature = "cpu")]

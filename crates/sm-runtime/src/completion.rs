@@ -69,20 +69,23 @@ pub struct TokenEvent {
     pub top_logprobs: Vec<(TokenId, f32)>,
     /// Set in the last event.
     pub finish_reason: Option<FinishReason>,
+    /// Set in events that tell how far the prompt is and nothing else, of requests that ask for them
+    /// ([`Request::report_prefill`](crate::Request::report_prefill)).
+    pub prefill: Option<PrefillProgress>,
 }
 
-/// How far the computation of a prompt is.
+/// How far a prompt is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PrefillProgress {
-    /// Tokens of the prompt; 0 before the first step.
-    pub total_tokens: usize,
-    /// Those that were found in the cache.
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Those whose keys and values were cached.
     pub cached_tokens: usize,
-    /// Those that are done, cached ones included.
-    pub done_tokens: usize,
-    /// Since the first step began.
-    pub elapsed: Duration,
+    /// Those that are computed, the cached ones included.
+    pub computed_tokens: usize,
+    /// The time since the first step began.
+    pub time: Duration,
 }
 
 /// A finished generation.

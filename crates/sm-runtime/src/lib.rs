@@ -189,7 +189,7 @@ mod tutorials {
     struct CheckpointsAndFormats;
 }
 
-pub use backend::kernel_sets;
+pub use backend::{gpus, kernel_sets};
 pub use bench::Bench;
 pub use cancel::CancelToken;
 pub use completion::{
@@ -213,7 +213,7 @@ pub use metrics::{
 };
 pub use models::{AcquireModel, ModelHandle, ModelInfo, ModelSpec, ModelState, Models};
 pub use options::{
-    DryOptions, DynamicTemperature, EosRule, GenerationOptions, Limits, LongInput, MatchedStop,
+    DryOptions, DynamicTemperature, EosRule, GenerationOptions, Limits, LogprobsOf, LongInput, MatchedStop,
     MirostatOptions, SamplerKind, SamplingOptions, StopRules, XtcOptions,
 };
 pub use perplexity::{Perplexity, PerplexityOptions};

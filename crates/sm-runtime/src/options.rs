@@ -43,10 +43,23 @@ pub struct GenerationOptions {
     pub special_tokens: SpecialTokens,
     /// Whether the text starts with the prompt and `logprobs` covers it too. Off by default.
     pub echo: bool,
-    /// `Some(n)` returns the log-probabilities of each generated token and of the `n` most likely ones, before any filter.
+    /// `Some(n)` returns the log-probabilities of each generated token and of the `n` most likely ones.
     pub logprobs: Option<usize>,
+    /// Whose probabilities they are. The model's by default, before any filter.
+    pub logprobs_of: LogprobsOf,
     /// `Some(n)` returns the same for each prompt token after the first. Recomputes the whole prompt, ignoring the cache.
     pub prompt_logprobs: Option<usize>,
+}
+
+/// Whose log-probabilities are returned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LogprobsOf {
+    /// Those of the model, before any filter and the temperature.
+    #[default]
+    Model,
+    /// Those of the candidates that are left after all filters, at the temperature. There may be fewer than were asked for.
+    Candidates,
 }
 
 impl GenerationOptions {
@@ -66,6 +79,7 @@ impl GenerationOptions {
         stop: StopRules,
         white_space: WhiteSpace,
         special_tokens: SpecialTokens,
+        logprobs_of: LogprobsOf,
     );
     some_setters!(grammar: Grammar, logprobs: usize, prompt_logprobs: usize);
 

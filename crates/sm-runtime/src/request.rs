@@ -43,8 +43,7 @@ pub struct Request {
     pub salt: String,
     /// Whether speculative decoding may be used, if the engine has it enabled. Does not change the output.
     pub speculate: bool,
-    /// Whether a [`TokenStream`](crate::TokenStream) is also woken when a part of the prompt has been computed, so that it can
-    /// tell how far the prefill is.
+    /// Whether a stream also has events that tell how far the prompt is ([`TokenEvent::prefill`](crate::TokenEvent::prefill)).
     pub reports_prefill: bool,
     /// Cancels the request, queued or running. Requests may share a token; a request's end does not affect it.
     pub cancel: Option<CancelToken>,
@@ -127,9 +126,9 @@ impl Request {
         Self { speculate: false, ..self }
     }
 
-    /// Wakes the stream whenever a part of the prompt has been computed.
+    /// Adds events to a stream that tell how far the prompt is: one when it starts, and one for each step that computes some of it.
     #[must_use]
-    pub fn reporting_prefill(self) -> Self {
+    pub fn report_prefill(self) -> Self {
         Self { reports_prefill: true, ..self }
     }
 

@@ -20,7 +20,7 @@ pub(crate) trait PartWriter: Unpin + Send {
     fn begin(&mut self, items: &mut Vec<Self::Item>);
 
     /// Notes an event whose text, if it has any, comes as the next parts or later ones.
-    fn note(&mut self, _event: &TokenEvent) {}
+    fn note(&mut self, _event: &TokenEvent, _items: &mut Vec<Self::Item>) {}
 
     /// For a part.
     fn part(&mut self, part: Piece, items: &mut Vec<Self::Item>);
@@ -55,7 +55,7 @@ impl<W: PartWriter> Chunks for Parts<W> {
     }
 
     fn event(&mut self, event: TokenEvent, items: &mut Vec<W::Item>) {
-        self.writer.note(&event);
+        self.writer.note(&event, items);
         let parts = match &mut self.splitter {
             Some(splitter) => splitter.push(&event.text),
             None if event.text.is_empty() => Vec::new(),

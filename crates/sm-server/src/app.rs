@@ -1,17 +1,18 @@
 //! What all handlers share.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sm_runtime::{GenerationOptions, ModelHandle, Models, SamplingOptions};
+use serde_json::Value;
+use sm_runtime::{Engine, GenerationOptions, ModelHandle, Models, SamplingOptions};
 use tokio::sync::Semaphore;
 
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::expiry::Expiries;
 use crate::keeper::Keeper;
-use crate::keys::{Keys, Visitors};
+use crate::keys::{Keys, Limits, Visitors};
 use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::response_cache::ResponseCache;
@@ -45,23 +46,26 @@ struct Inner {
     first_load: OnceLock<Result<(), String>>,
     expiries: Expiries,
     responses: ResponseStore,
+    props: Mutex<Option<Value>>,
 }
 
 impl App {
     /// # Errors
-    /// [`ServerError::Keys`].
+    /// [`ServerError::Keys`], [`ServerError::Redis`].
     pub(crate) fn new(models: Models, config: ServerConfig) -> Result<Self, ServerError> {
         let preparing = Arc::new(Semaphore::new(config.max_preparing.max(1)));
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let limits = Limits::new(config.shared_limits.as_ref())?;
         Ok(Self(Arc::new(Inner {
-            keys: Keys::new(config.keys.clone())?,
-            visitors: config.rate_limit.map(Visitors::new),
+            keys: Keys::new(config.keys.clone(), limits.clone())?,
+            visitors: config.rate_limit.map(|limit| Visitors::new(limit, limits)),
             keeper: Keeper::new(models.clone(), &config),
             load: Load::default(),
             response_cache: ResponseCache::new(config.response_cache, config.response_cache_age),
             first_load: OnceLock::new(),
             expiries: Expiries::new(models.clone(), &config.pinned_models),
             responses: ResponseStore::default(),
+            props: Mutex::default(),
             is_draining: AtomicBool::new(false),
             models,
             config,
@@ -136,6 +140,23 @@ impl App {
         &self.0.responses
     }
 
+    /// What `/props` has last told of the default model, which may sleep now.
+    pub(crate) fn props(&self) -> Option<Value> {
+        self.0.props.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_props(&self, props: Value) {
+        *self.0.props.lock().unwrap_or_else(PoisonError::into_inner) = Some(props);
+    }
+
+    /// The default model's name and engine, if it is loaded; this is no use of it.
+    pub(crate) fn loaded_default(&self) -> Option<(String, Engine)> {
+        let default = &self.config().default_model;
+        let infos = self.models().list();
+        let info = infos.iter().find(|info| info.name == *default || info.aliases.contains(default))?;
+        self.models().loaded().into_iter().find(|(name, _)| *name == info.name)
+    }
+
     /// From now on new requests are refused.
     pub(crate) fn drain(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
@@ -152,7 +173,7 @@ impl App {
 
     /// The options of a request that sets none: those that the model's authors recommend, unless the server has its own, and as many
     /// tokens as the context leaves.
-    pub(crate) fn defaults(&self, model: &ModelHandle) -> GenerationOptions {
+    pub(crate) fn defaults(&self, model: &Engine) -> GenerationOptions {
         let sampling = SamplingOptions::of_model(model.model().sampling_defaults());
         let mut options = GenerationOptions::new().max_new_tokens(usize::MAX).sampling(sampling);
         self.config().defaults.apply(&mut options);

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::CryptoProvider;
 use sm_runtime::{GenerationOptions, RecentMetrics};
 
 use crate::chat::ToolForm;
+use crate::connections::TlsSource;
 use crate::filter::ContentFilter;
-use crate::keys::{KeySources, RateLimit};
+use crate::keys::{KeySources, RateLimit, RedisFallback, SharedLimitsConfig};
 use crate::loading::LoadProgress;
 use crate::metrics::Metrics;
 use crate::model_source::ModelSource;
@@ -67,6 +69,19 @@ pub struct ServerConfig {
     pub model_path: Option<String>,
     /// Whether `/slots` shows what runs. It does by default.
     pub shows_slots: bool,
+    /// Whether there is a page at `/`. There is by default.
+    pub shows_page: bool,
+    /// What the models are for, as `/v1/models` lists it. Nothing by default.
+    pub tags: Vec<String>,
+    /// Whether `/metrics` is served. It is by default.
+    pub shows_metrics: bool,
+    /// Whether chats whose last message is the assistant's are continued by default, as by llama.cpp. Off by default.
+    pub prefills_assistant: bool,
+    /// Whether answers to chats have their prompt and settings as `__verbose`, as those of llama.cpp. Off by default: a body can
+    /// ask for it with `verbose`.
+    pub has_verbose_answers: bool,
+    /// Whether the log shows what requests say, without what looks like keys, addresses and long numbers. Off by default.
+    pub logs_prompts: bool,
     /// Whether requests for models that do not exist get the default model: some clients cannot be told a name. Off by default.
     pub any_model: bool,
     /// Answers to greedy and seeded requests that are kept, to be sent again. 0 by default: none.
@@ -77,6 +92,8 @@ pub struct ServerConfig {
     pub model_source: Option<Arc<dyn ModelSource>>,
     pub(crate) content_filter: Option<Arc<dyn ContentFilter>>,
     pub(crate) keys: KeySources,
+    pub(crate) tls: Option<TlsSource>,
+    pub(crate) shared_limits: Option<SharedLimitsConfig>,
     pub(crate) metrics: Metrics,
     pub(crate) loading: LoadProgress,
     pub(crate) log_level: Option<LogLevel>,
@@ -152,12 +169,20 @@ impl ServerConfig {
             defaults: RequestDefaults::default(),
             model_path: None,
             shows_slots: true,
+            logs_prompts: false,
+            shows_page: true,
+            tags: Vec::new(),
+            shows_metrics: true,
+            prefills_assistant: false,
+            has_verbose_answers: false,
             any_model: false,
             response_cache: 0,
             response_cache_age: Duration::from_secs(300),
             model_source: None,
             content_filter: None,
             keys: KeySources::default(),
+            tls: None,
+            shared_limits: None,
             metrics: Metrics::default(),
             loading: LoadProgress::default(),
             log_level: None,
@@ -214,6 +239,26 @@ impl ServerConfig {
     pub fn keys_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.keys.file = Some(path.into());
         self
+    }
+
+    /// Serves HTTP over TLS, with a certificate and its key from PEM files, which are read again when they change. `provider` is
+    /// what encrypts.
+    #[must_use]
+    pub fn tls(
+        self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+        provider: Arc<CryptoProvider>,
+    ) -> Self {
+        let tls = TlsSource { certificate: certificate.into(), key: key.into(), provider };
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// Shares the limits on requests and tokens, those of keys and [`ServerConfig::rate_limit`](field@ServerConfig::rate_limit), with
+    /// other replicas through Redis, at `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`.
+    #[must_use]
+    pub fn shared_limits(self, url: impl Into<String>, fallback: RedisFallback) -> Self {
+        Self { shared_limits: Some(SharedLimitsConfig { url: url.into(), fallback }), ..self }
     }
 
     /// Sets what decides which texts are served.

@@ -4,6 +4,7 @@
 //! hold its connection forever.
 
 mod listener;
+mod tls;
 mod write_timeout;
 
 use std::convert::Infallible;
@@ -23,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 
 pub(crate) use listener::Listener;
+pub(crate) use tls::{Tls, TlsSource};
 use write_timeout::WriteTimeout;
 
 /// Bytes of all headers of a request. With more, it is refused with 431.
@@ -41,15 +43,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) Option<IpAddr>);
 
-/// The limits of connections.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ConnectionLimits {
+/// The limits of connections, and whether they are encrypted.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionSettings {
     /// Connections at a time. More wait to be accepted.
     pub(crate) max_connections: usize,
     /// Until a request's headers have arrived, from the end of the one before.
     pub(crate) header_timeout: Duration,
     /// Until a client that reads nothing is given up.
     pub(crate) write_timeout: Duration,
+    pub(crate) tls: Option<Tls>,
 }
 
 /// Accepts connections until `stop` is ready. Then nothing is accepted any more, and the requests that run are finished;
@@ -57,13 +60,13 @@ pub(crate) struct ConnectionLimits {
 pub(crate) async fn serve(
     listener: Listener,
     router: Router,
-    limits: ConnectionLimits,
+    settings: ConnectionSettings,
     stop: impl Future<Output = ()>,
     last: impl Future<Output = ()>,
 ) {
     let open = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
-    let builder = builder(limits);
+    let room = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let builder = builder(&settings);
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = async {
@@ -84,10 +87,12 @@ pub(crate) async fn serve(
         };
         let router = router.clone();
         let builder = builder.clone();
+        let settings = settings.clone();
         let watcher = open.watcher();
         tokio::spawn(async move {
             let _permit = permit;
-            let io = TokioIo::new(WriteTimeout::new(stream, limits.write_timeout));
+            let Some(stream) = encrypted(stream, &settings).await else { return };
+            let io = TokioIo::new(WriteTimeout::new(stream, settings.write_timeout));
             let service = service_fn(move |request| answer(router.clone(), request, peer));
             let connection = builder.serve_connection(io, service).into_owned();
             if let Err(error) = watcher.watch(connection).await {
@@ -107,12 +112,27 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-fn builder(limits: ConnectionLimits) -> Builder<TokioExecutor> {
+/// The stream behind TLS, if that is spoken; `None` if the client does not speak it in time.
+async fn encrypted(stream: Box<dyn Stream>, settings: &ConnectionSettings) -> Option<Box<dyn Stream>> {
+    let Some(tls) = &settings.tls else { return Some(stream) };
+    match tokio::time::timeout(settings.header_timeout, tls.accept(stream)).await {
+        Ok(Ok(stream)) => Some(Box::new(stream)),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "no TLS connection");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+fn builder(limits: &ConnectionSettings) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
+        // Names mean the same in any case, but some clients look for these.
+        .title_case_headers(true)
         .max_buf_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS);
     builder

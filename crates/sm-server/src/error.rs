@@ -44,6 +44,20 @@ pub enum ServerError {
         /// What is wrong.
         message: String,
     },
+    /// The certificate cannot be used.
+    #[error("cannot use {} for TLS: {message}", path.display())]
+    Tls {
+        /// The file, of the certificate or its key.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// Redis cannot be used.
+    #[error("cannot share limits through Redis: {message}; write redis://HOST:PORT")]
+    Redis {
+        /// What is wrong with its address.
+        message: String,
+    },
     /// The terms of a content filter cannot be used.
     #[error("cannot filter by these terms: {message}; use fewer")]
     Filter {
@@ -68,6 +82,8 @@ pub(crate) struct ApiError {
     retry_after: Option<Duration>,
     /// Whether the body is not what the endpoint takes, as opposed to more than it takes.
     is_schema: bool,
+    /// Of a prompt that does not fit: its tokens, and those that the context holds.
+    overflow: Option<(u64, u64)>,
 }
 
 impl ApiError {
@@ -81,11 +97,12 @@ impl ApiError {
             code: None,
             is_schema: true,
             retry_after: None,
+            overflow: None,
         }
     }
 
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, code: None, is_schema: false, retry_after: None }
+        Self { status, is_schema: false, ..Self::invalid("", message) }
     }
 
     /// The engine ended a request without a result.
@@ -154,11 +171,17 @@ impl From<Error> for ApiError {
             Error::Validation { field, .. } => return Self::invalid(field, message),
             Error::ResourceLimit {
                 resource:
-                    LimitedResource::Context | LimitedResource::TotalLength | LimitedResource::InputTokens,
-                ..
+                    resource @ (LimitedResource::Context
+                    | LimitedResource::TotalLength
+                    | LimitedResource::InputTokens),
+                limit,
+                actual,
             } => {
                 let code = Some("context_length_exceeded");
-                return Self { code, ..Self::new(StatusCode::BAD_REQUEST, message) };
+                // What a context must hold is the prompt and one token of the answer.
+                let n_prompt = actual - u64::from(matches!(resource, LimitedResource::Context));
+                let overflow = Some((n_prompt, *limit));
+                return Self { code, overflow, ..Self::new(StatusCode::BAD_REQUEST, message) };
             }
             _ => {}
         }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use futures_core::Stream;
 use sm_runtime::{
-    Completion, Engine, FinishReason, ModelHandle, PrefillProgress, Prompt, Request, RequestHandle,
-    RequestStatus, TokenEvent, TokenStream,
+    Completion, Engine, FinishReason, ModelHandle, Prompt, Request, RequestHandle, RequestStatus, TokenEvent,
+    TokenStream,
 };
 use tokio::time::Sleep;
 
@@ -27,11 +27,6 @@ pub(crate) use series::Series;
 pub(crate) trait Events: Unpin + Send {
     /// The next event, `None` after the last one.
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<TokenEvent, ApiError>>>;
-
-    /// How far the prefill is, if that has changed.
-    fn take_prefill(&mut self) -> Option<PrefillProgress> {
-        None
-    }
 
     /// The completions, once its events are over.
     ///
@@ -52,8 +47,6 @@ pub(crate) struct Generation {
     queue_deadline: Option<Pin<Box<Sleep>>>,
     /// How long it may take.
     limit_ms: Option<u64>,
-    /// What was last told of the prefill, if the request reports it.
-    prefill: Option<PrefillProgress>,
 }
 
 impl Generation {
@@ -90,10 +83,9 @@ impl Generation {
             meter.apply(&mut request);
             limit_time(&mut request, request_timeout);
             let limit_ms = request.options.limits.max_time_ms;
-            let prefill = request.reports_prefill.then(PrefillProgress::default);
             let start = answer_start(&model, &request.prompt);
             let events = model.stream(request)?;
-            Ok((Self { model, start, events, meter, queue_deadline: None, limit_ms, prefill }, prepared))
+            Ok((Self { model, start, events, meter, queue_deadline: None, limit_ms }, prepared))
         });
         let (mut started, prepared) = starting.await.map_err(|error| match error.is_overload() {
             true => error.retry_after(app.load().retry_after(&engine.stats())),
@@ -156,12 +148,6 @@ impl Events for Generation {
             self.meter.event(event);
         }
         Poll::Ready(event.map(|event| event.map_err(ApiError::from)))
-    }
-
-    fn take_prefill(&mut self) -> Option<PrefillProgress> {
-        let told = self.prefill.as_mut()?;
-        let before = std::mem::replace(told, self.events.prefill());
-        (before != *told).then_some(*told)
     }
 
     fn completions(mut self) -> Result<Vec<Completion>, ApiError> {
@@ -264,9 +250,6 @@ pub(crate) trait Chunks: Unpin + Send {
     /// Before the first event.
     fn begin(&mut self, pieces: &mut Vec<Self::Item>);
 
-    /// When a part of the prompt has been computed, if the request reports it.
-    fn prefill(&mut self, _progress: PrefillProgress, _pieces: &mut Vec<Self::Item>) {}
-
     /// For an event.
     fn event(&mut self, event: TokenEvent, pieces: &mut Vec<Self::Item>);
 
@@ -290,21 +273,6 @@ impl<C: Chunks, E: Events> ChunkStream<C, E> {
         pieces.reverse();
         Self { chunks, generation: Some(generation), pieces }
     }
-
-    /// Takes an event, or the end.
-    fn take(&mut self, event: Option<Result<TokenEvent, ApiError>>) {
-        match event {
-            Some(Ok(event)) => self.chunks.event(event, &mut self.pieces),
-            Some(Err(error)) => {
-                self.generation = None;
-                self.chunks.end(Err(error), &mut self.pieces);
-            }
-            None => {
-                let outcome = self.generation.take().map_or(Ok(Vec::new()), E::completions);
-                self.chunks.end(outcome, &mut self.pieces);
-            }
-        }
-    }
 }
 
 impl<C: Chunks, E: Events> Stream for ChunkStream<C, E>
@@ -322,18 +290,16 @@ where
             let Some(generation) = &mut this.generation else {
                 return Poll::Ready(None);
             };
-            // Before the first token, which may be there already, and again once a change is certain to wake this task.
-            let prefill = generation.take_prefill();
-            let event = match prefill {
-                Some(_) => Poll::Pending,
-                None => generation.poll_event(context),
-            };
-            match (event, prefill) {
-                (Poll::Pending, prefill) => match prefill.or_else(|| generation.take_prefill()) {
-                    Some(progress) => this.chunks.prefill(progress, &mut this.pieces),
-                    None => return Poll::Pending,
-                },
-                (Poll::Ready(event), _) => this.take(event),
+            match ready!(generation.poll_event(context)) {
+                Some(Ok(event)) => this.chunks.event(event, &mut this.pieces),
+                Some(Err(error)) => {
+                    this.generation = None;
+                    this.chunks.end(Err(error), &mut this.pieces);
+                }
+                None => {
+                    let outcome = this.generation.take().map_or(Ok(Vec::new()), E::completions);
+                    this.chunks.end(outcome, &mut this.pieces);
+                }
             }
             this.pieces.reverse();
         }

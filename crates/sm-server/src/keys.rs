@@ -4,6 +4,7 @@ mod bucket;
 mod file;
 mod key;
 mod secret;
+mod shared;
 mod visitors;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use std::time::SystemTime;
 pub(crate) use bucket::Left;
 pub(crate) use key::Key;
 pub use secret::NewKey;
+pub use shared::RedisFallback;
+pub(crate) use shared::{Limits, SharedLimitsConfig};
 pub use visitors::RateLimit;
 pub(crate) use visitors::{Visitor, Visitors};
 
@@ -45,6 +48,7 @@ pub(crate) struct Keys {
     /// Those that were given one by one.
     given: Vec<(KeyDigest, Rules)>,
     file: Option<PathBuf>,
+    limits: Limits,
     valid: RwLock<Valid>,
 }
 
@@ -66,7 +70,7 @@ impl Keys {
     ///
     /// # Errors
     /// [`ServerError::Keys`] if the file cannot be used.
-    pub(crate) fn new(sources: KeySources) -> Result<Self, ServerError> {
+    pub(crate) fn new(sources: KeySources, limits: Limits) -> Result<Self, ServerError> {
         let KeySources { keys, admin_keys, file } = sources;
         let given = |keys: Vec<String>, name: &str, admin: bool| {
             let rules =
@@ -76,7 +80,7 @@ impl Keys {
         };
         // The first that matches counts, so that a key given twice keeps its rights.
         let given = [given(admin_keys, "admin-key", true), given(keys, "api-key", false)].concat();
-        let keys = Self { given, file, valid: RwLock::default() };
+        let keys = Self { given, file, limits, valid: RwLock::default() };
         keys.reload()?;
         Ok(keys)
     }
@@ -122,7 +126,7 @@ impl Keys {
         let before = std::mem::take(&mut valid.keys);
         let account = |(digest, rules): (KeyDigest, Rules)| {
             let same = before.iter().find(|key| key.digest.matches(&digest) && key.rules == rules);
-            same.cloned().unwrap_or_else(|| Arc::new(Key::new(digest, rules)))
+            same.cloned().unwrap_or_else(|| Arc::new(Key::new(digest, rules, self.limits.clone())))
         };
         valid.keys = self.given.iter().cloned().chain(from_file).map(account).collect();
         valid.version = version;
@@ -162,31 +166,32 @@ mod tests {
 
     #[test]
     fn keys_are_required_once_there_are_any_that_are_not_for_administrators_only() {
-        assert!(!Keys::new(sources(&[], &[])).unwrap().are_required());
-        assert!(!Keys::new(sources(&[], &["root"])).unwrap().are_required());
-        let keys = Keys::new(sources(&["a", "b"], &["root"])).unwrap();
+        assert!(!Keys::new(sources(&[], &[]), Limits::default()).unwrap().are_required());
+        assert!(!Keys::new(sources(&[], &["root"]), Limits::default()).unwrap().are_required());
+        let keys = Keys::new(sources(&["a", "b"], &["root"]), Limits::default()).unwrap();
         assert!(keys.are_required());
         assert_eq!(keys.find("b").unwrap().name(), "api-key-2");
         assert!(keys.find("root").unwrap().is_admin() && keys.find("c").is_none());
         assert!(!format!("{:?}", sources(&["secret"], &[])).contains("secret"));
     }
 
-    #[test]
-    fn a_file_is_read_again_and_accounts_survive() {
+    #[tokio::test]
+    async fn a_file_is_read_again_and_accounts_survive() {
         let path = std::env::temp_dir().join(format!("sm-keys-{}.toml", std::process::id()));
         let entry = |key: &str, rest: &str| {
             let hash = KeyDigest::of(key).to_text();
             format!("[[key]]\nname = \"{key}\"\nhash = \"{hash}\"\n{rest}\n")
         };
         std::fs::write(&path, entry("a", "requests_per_minute = 1")).unwrap();
-        let keys = Keys::new(KeySources { file: Some(path.clone()), ..KeySources::default() }).unwrap();
+        let sources = KeySources { file: Some(path.clone()), ..KeySources::default() };
+        let keys = Keys::new(sources, Limits::default()).unwrap();
         assert!(!keys.has_file_changed());
-        keys.find("a").unwrap().take_request().unwrap();
+        keys.find("a").unwrap().take_request().await.unwrap();
         std::fs::write(&path, entry("a", "requests_per_minute = 1") + &entry("b", "")).unwrap();
         assert!(keys.has_file_changed());
         keys.reload().unwrap();
-        keys.find("a").unwrap().take_request().unwrap_err();
-        keys.find("b").unwrap().take_request().unwrap();
+        keys.find("a").unwrap().take_request().await.unwrap_err();
+        keys.find("b").unwrap().take_request().await.unwrap();
         std::fs::write(&path, "[[key").unwrap();
         let error = keys.reload().unwrap_err().to_string();
         assert!(error.contains("sm-keys") && keys.find("b").is_some(), "{error}");

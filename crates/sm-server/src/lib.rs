@@ -65,6 +65,7 @@ mod model_source;
 mod ollama;
 mod openai;
 mod openapi;
+mod redaction;
 mod replica;
 mod response_cache;
 mod response_store;
@@ -77,7 +78,7 @@ pub mod wire;
 pub use config::{RequestDefaults, ServerConfig};
 pub use error::ServerError;
 pub use filter::{ContentFilter, TermFilter};
-pub use keys::{NewKey, RateLimit};
+pub use keys::{NewKey, RateLimit, RedisFallback};
 #[cfg(feature = "kv-events")]
 pub use kv_events::{KvEvents, KvEventsConfig};
 pub use loading::LoadProgress;

@@ -5,6 +5,7 @@
 
 mod engine;
 mod http;
+mod llamacpp;
 mod names;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use sm_runtime::{Engine, MetricsSink, RecentMetrics};
 
 use engine::{Families, Sink};
 use http::Http;
+use llamacpp::LlamaCpp;
 
 /// The type of the text, for its reader.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -24,6 +26,8 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 pub enum MetricsCompat {
     /// vLLM's, which the endpoint picker of the Gateway API and autoscalers know.
     Vllm,
+    /// Those of llama.cpp's server.
+    LlamaCpp,
 }
 
 /// The metrics of a server. Clones share them.
@@ -44,6 +48,7 @@ struct Inner {
     registry: Registry,
     http: Http,
     families: Arc<[Families]>,
+    llamacpp: Option<Arc<LlamaCpp>>,
     recent: Arc<RecentMetrics>,
 }
 
@@ -74,12 +79,14 @@ impl Metrics {
         if let Some(MetricsCompat::Vllm) = compat {
             families.push(Families::new(&names::VLLM, &registry)?);
         }
-        Ok(Self(Arc::new(Inner { registry, http, families: families.into(), recent: Arc::default() })))
+        let llamacpp = matches!(compat, Some(MetricsCompat::LlamaCpp)).then(Arc::default);
+        let families = families.into();
+        Ok(Self(Arc::new(Inner { registry, http, families, llamacpp, recent: Arc::default() })))
     }
 
     /// What takes the measurements of a model's engine: the argument of [`ModelSpec::metrics`](sm_runtime::ModelSpec::metrics).
     pub fn sink(&self, model: &str) -> Arc<dyn MetricsSink> {
-        Arc::new(Sink::new(model, &self.0.families, &self.0.recent))
+        Arc::new(Sink::new(model, &self.0.families, self.0.llamacpp.clone(), &self.0.recent))
     }
 
     /// The latest measurements of all models: the argument of [`ServerConfig::recent`](crate::ServerConfig::recent()).
@@ -100,6 +107,9 @@ impl Metrics {
         let now = Registry::new();
         for families in &*self.0.families {
             families.read(engines, &now)?;
+        }
+        if let Some(llamacpp) = &self.0.llamacpp {
+            llamacpp.read(engines, &now)?;
         }
         let mut families = self.0.registry.gather();
         families.extend(now.gather());

@@ -13,7 +13,7 @@ mod refused;
 mod root;
 
 use axum::Router;
-use axum::routing::{any, delete, get, post};
+use axum::routing::{delete, get, post};
 
 use crate::app::App;
 
@@ -34,5 +34,5 @@ pub(crate) fn routes() -> Router<App> {
         .route("/api/create", post(refused::refused))
         .route("/api/copy", post(refused::refused))
         .route("/api/push", post(refused::refused))
-        .route("/api/blobs/{digest}", any(refused::refused))
+        .route("/api/blobs/{digest}", post(refused::refused))
 }

@@ -8,15 +8,22 @@ mod operations;
 mod schemas;
 
 use axum::Json;
+use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use serde_json::Value;
 
+use crate::app::App;
 pub(crate) use document::document;
+use schemas::Bounds;
 
 /// The document.
-pub(crate) async fn json() -> Json<Value> {
-    Json(document())
+pub(crate) async fn json(State(app): State<App>) -> Json<Value> {
+    let bounds = app.loaded_default().map(|(_, engine)| Bounds {
+        max_token: (engine.model().vocab_size() as u64).saturating_sub(1),
+        max_choices: engine.stats().max_running.unwrap_or(1) as u64,
+    });
+    Json(document(bounds.unwrap_or_default()))
 }
 
 /// A page that shows the document. It asks nobody but this server.

@@ -34,6 +34,9 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/health", get(health::health))
         .route("/models", get(openai::models::list))
         .route("/chat/completions", post(openai::chat::create))
+        .route("/chat/completions/input_tokens", post(openai::chat::count))
+        .route("/v1/chat/completions/input_tokens", post(openai::chat::count))
+        .route("/predict", post(openai::predict::create))
         .route("/completion", post(llamacpp::completion::create))
         .route("/completions", post(llamacpp::completion::create))
         .route("/embedding", post(llamacpp::embedding::create))
@@ -95,7 +98,8 @@ fn guarded(endpoints: Router<App>, app: App) -> Router {
 fn cors(origins: &[String]) -> Option<CorsLayer> {
     let allowed = match origins {
         [] => return None,
-        origins if origins.iter().any(|origin| origin == "*") => AllowOrigin::any(),
+        // The origin that asks, as llama.cpp answers: without credentials, that is the same as any.
+        origins if origins.iter().any(|origin| origin == "*") => AllowOrigin::mirror_request(),
         origins => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
     };
     let cors = CorsLayer::new().allow_origin(allowed).allow_headers(AllowHeaders::mirror_request());

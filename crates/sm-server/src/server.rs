@@ -10,12 +10,13 @@ use sm_runtime::Models;
 use tokio::sync::{Notify, oneshot};
 
 use crate::app::App;
-use crate::connections::{ConnectionLimits, Listener, serve};
+use crate::connections::{ConnectionSettings, Listener, Tls, serve};
+use crate::llamacpp::props;
 use crate::router::{metrics_router, router};
 use crate::{ServerConfig, ServerError};
 
-/// How often a file of keys is looked at.
-const KEYS_PERIOD: Duration = Duration::from_secs(2);
+/// How often the files of keys and of the certificate are looked at.
+const FILES_PERIOD: Duration = Duration::from_secs(2);
 
 /// How long connections have, after the last answer has been made, to read it.
 const LAST_READS: Duration = Duration::from_secs(5);
@@ -24,12 +25,13 @@ const LAST_READS: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Server {
     app: App,
+    tls: Option<Tls>,
     listener: Listener,
     metrics_listener: Option<Listener>,
     reload: Arc<Notify>,
 }
 
-/// Asks a running server to read its file of keys again, as it does by itself within seconds of a change.
+/// Asks a running server to read its keys and its certificate again, as it does by itself within seconds of a change.
 #[derive(Clone, Debug)]
 pub struct Reload(Arc<Notify>);
 
@@ -45,25 +47,36 @@ impl Server {
     /// model by [`Server::run`].
     ///
     /// # Errors
-    /// [`ServerError::Bind`], [`ServerError::Keys`].
+    /// [`ServerError::Bind`], [`ServerError::Keys`], [`ServerError::Tls`].
     pub async fn bind(address: &str, models: Models, config: ServerConfig) -> Result<Self, ServerError> {
         let app = App::new(models, config)?;
-        Ok(Self::new(app, listen(address).await?))
+        Self::new(app, listen(address).await?)
     }
 
     /// Listens on a unix socket. The file of one at which nobody listens any more is replaced.
     ///
     /// # Errors
-    /// [`ServerError::Bind`], [`ServerError::Keys`].
+    /// [`ServerError::Bind`], [`ServerError::Keys`], [`ServerError::Tls`].
     #[cfg(unix)]
     pub fn bind_unix(path: &Path, models: Models, config: ServerConfig) -> Result<Self, ServerError> {
         let app = App::new(models, config)?;
         let failed = |source| ServerError::Bind { address: path.display().to_string(), source };
-        Ok(Self::new(app, Listener::unix(path).map_err(failed)?))
+        Self::new(app, Listener::unix(path).map_err(failed)?)
     }
 
-    fn new(app: App, listener: Listener) -> Self {
-        Self { app, listener, metrics_listener: None, reload: Arc::default() }
+    fn new(app: App, listener: Listener) -> Result<Self, ServerError> {
+        let tls = app.config().tls.clone().map(Tls::new).transpose()?;
+        Ok(Self { app, tls, listener, metrics_listener: None, reload: Arc::default() })
+    }
+
+    /// Also listens on another address.
+    ///
+    /// # Errors
+    /// [`ServerError::Bind`].
+    pub async fn also_on(mut self, address: &str) -> Result<Self, ServerError> {
+        let failed = |source| ServerError::Bind { address: address.to_owned(), source };
+        self.listener.also_tcp(address).await.map_err(failed)?;
+        Ok(self)
     }
 
     /// Also listens on a second address, which serves `/metrics` and needs no key.
@@ -84,7 +97,7 @@ impl Server {
         self.metrics_listener.as_ref().and_then(Listener::address)
     }
 
-    /// What asks it to read its keys again.
+    /// What asks it to read its keys and its certificate again.
     pub fn reload(&self) -> Reload {
         Reload(Arc::clone(&self.reload))
     }
@@ -95,14 +108,17 @@ impl Server {
     /// # Errors
     /// [`ServerError::Serve`].
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
-        let Self { app, listener, metrics_listener, reload } = self;
+        let Self { app, tls, listener, metrics_listener, reload } = self;
         load_first_models(&app);
         let config = app.config();
-        let limits = ConnectionLimits {
+        let settings = ConnectionSettings {
             max_connections: config.max_connections,
             header_timeout: config.header_timeout,
             write_timeout: config.write_timeout,
+            tls: tls.clone(),
         };
+        // Whoever scrapes is inside the same network.
+        let open_settings = ConnectionSettings { tls: None, ..settings.clone() };
         let (stopped, engines_end) = oneshot::channel::<()>();
         let draining = app.clone();
         let stop = async move {
@@ -125,16 +141,16 @@ impl Server {
             match metrics_listener {
                 Some(listener) => {
                     let never = std::future::pending;
-                    serve(listener, metrics_router(app.clone()), limits, never(), never()).await;
+                    serve(listener, metrics_router(app.clone()), open_settings, never(), never()).await;
                 }
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = serve(listener, router(app.clone()), limits, stop, last) => {}
+            () = serve(listener, router(app.clone()), settings, stop, last) => {}
             () = metrics => {}
             () = app.keeper().run() => {}
-            () = watch_keys(&app, &reload) => {}
+            () = watch_files(&app, tls.as_ref(), &reload) => {}
         }
         // The last answers have gone out; their engines may still be ending.
         let models = app.models().clone();
@@ -165,37 +181,49 @@ fn load_first_models(app: &App) {
                 Err(error) => tracing::error!(model = name, %error, "cannot load the model"),
             }
             if name == app.config().default_model {
+                props::remember(&app);
                 app.set_first_load(loaded.map(drop).map_err(|error| error.to_string()));
             }
         });
     }
 }
 
-/// Reads the file of keys again when it has changed or somebody asks.
-async fn watch_keys(app: &App, reload: &Notify) {
-    if !app.keys().have_file() {
+/// Reads the files of keys and of the certificate again when they have changed or somebody asks.
+async fn watch_files(app: &App, tls: Option<&Tls>, reload: &Notify) {
+    if !app.keys().have_file() && tls.is_none() {
         std::future::pending::<()>().await;
     }
-    let mut ticks = tokio::time::interval(KEYS_PERIOD);
+    let mut ticks = tokio::time::interval(FILES_PERIOD);
     loop {
         let is_asked = tokio::select! {
             _ = ticks.tick() => false,
             () = reload.notified() => true,
         };
-        let reading = app.clone();
-        let read = tokio::task::spawn_blocking(move || match is_asked || reading.keys().has_file_changed() {
-            true => reading.keys().reload().map(|()| true),
-            false => Ok(false),
-        });
-        match read.await {
-            Ok(Ok(true)) => {
-                // A key may no longer have the model that has answered it.
-                app.response_cache().clear();
-                tracing::info!("the keys were read again");
+        let (app, tls) = (app.clone(), tls.cloned());
+        let reading = tokio::task::spawn_blocking(move || {
+            if app.keys().have_file() && (is_asked || app.keys().has_file_changed()) {
+                reload_keys(&app);
             }
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the keys stay as they were"),
-            Err(error) => tracing::error!(%error, "reading the keys panicked"),
+            if let Some(tls) = tls.filter(|tls| is_asked || tls.have_files_changed()) {
+                match tls.reload() {
+                    Ok(()) => tracing::info!("the certificate was read again"),
+                    Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+                }
+            }
+        });
+        if let Err(error) = reading.await {
+            tracing::error!(%error, "reading keys and certificates panicked");
         }
+    }
+}
+
+fn reload_keys(app: &App) {
+    match app.keys().reload() {
+        Ok(()) => {
+            // A key may no longer have the model that has answered it.
+            app.response_cache().clear();
+            tracing::info!("the keys were read again");
+        }
+        Err(error) => tracing::error!(%error, "the keys stay as they were"),
     }
 }

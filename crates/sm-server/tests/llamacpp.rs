@@ -129,7 +129,7 @@ async fn biases_are_of_tokens_or_texts_and_what_is_wrong_is_named() {
         (json!({"prompt": null}), "prompt"),
         (json!({"prompt": []}), "prompt"),
         (json!({"prompt": {"prompt_string": "a", "multimodal_data": ["x"]}}), "prompt"),
-        (json!({"post_sampling_probs": true}), "post_sampling_probs"),
+        (json!({"post_sampling_probs": 1}), "post_sampling_probs"),
         (json!({"n_keep": 5}), "n_keep"),
         (json!({"logit_bias": 7}), "logit_bias"),
         (json!({"n_predicts": 7}), "n_predicts"),
@@ -176,5 +176,116 @@ async fn the_server_has_defaults_of_its_own_and_shows_them() {
     assert!(docs.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
     let page = docs.text().await.unwrap();
     assert!(!page.contains("http://") && !page.contains("https://"), "it asks nobody else");
+    server.stop().await;
+}
+
+fn chat() -> Value {
+    json!({"messages": [{"role": "user", "content": "What is 17 + 25?"}], "temperature": 0, "max_tokens": 4})
+}
+
+#[tokio::test]
+async fn a_chat_has_the_timings_progress_and_prompt_of_llamacpp_if_it_is_asked() {
+    let server = Running::start().await;
+    let plain = server.json("/chat/completions", &chat()).await;
+    assert!(plain.get("timings").is_none() && plain.get("__verbose").is_none());
+    let asked = with(chat(), json!({"verbose": true, "timings_per_token": true, "id_slot": 0}));
+    let answer = server.json("/chat/completions", &asked).await;
+    assert_eq!(answer["choices"], plain["choices"]);
+    assert!(answer["__verbose"]["prompt"].as_str().unwrap().contains("What is 17 + 25?"), "{answer}");
+    assert_eq!(answer["timings"]["predicted_n"], answer["usage"]["completion_tokens"]);
+    let asked = json!({"stream": true, "timings_per_token": true, "return_progress": true,
+        "stream_options": {"include_usage": true}});
+    let chunks = server.chunks("/chat/completions", &with(chat(), asked)).await;
+    let [role, progress @ .., last] = &chunks[..] else { panic!("{chunks:?}") };
+    assert!(role.get("timings").is_none() && last["timings"]["predicted_n"] == 4, "{role} {last}");
+    let progress: Vec<&Value> = progress.iter().filter_map(|chunk| chunk.get("prompt_progress")).collect();
+    assert_eq!(progress[0]["processed"], progress[0]["cache"]);
+    assert_eq!(progress.last().unwrap()["processed"], answer["usage"]["prompt_tokens"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_of_chats_and_items_are_counted_as_prompts_are() {
+    let server = Running::start().await;
+    let answer = server.json("/v1/chat/completions", &chat()).await;
+    let counted = json!({"messages": chat()["messages"]});
+    for path in ["/chat/completions/input_tokens", "/v1/chat/completions/input_tokens"] {
+        let count = server.json(path, &counted).await;
+        assert_eq!(count["input_tokens"], answer["usage"]["prompt_tokens"], "{path}");
+    }
+    let count = server.json("/v1/responses/input_tokens", &json!({"input": "What is 17 + 25?"})).await;
+    assert_eq!(count["input_tokens"], answer["usage"]["prompt_tokens"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn errors_at_llamacpps_own_paths_are_in_its_form() {
+    let server = Running::of(ModelRef::Demo, |config| config.api_key("secret")).await;
+    let post = |path: &str, key: &str, body: Value| {
+        let request = server.client.post(server.url(path)).bearer_auth(key).json(&body);
+        async { request.send().await.unwrap().json::<Value>().await.unwrap()["error"].clone() }
+    };
+    let refused = post("/completions", "wrong", body()).await;
+    assert_eq!((&refused["type"], &refused["code"]), (&json!("authentication_error"), &json!(401)));
+    let long = "What is the best book? ".repeat(1000);
+    let refused = post("/completion", "secret", json!({"prompt": long})).await;
+    assert_eq!((&refused["type"], &refused["n_ctx"]), (&json!("exceed_context_size_error"), &json!(1024)));
+    assert!(refused["n_prompt_tokens"].as_u64().unwrap() >= 1024, "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("exceeds the available context size"), "{refused}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_last_answer_is_continued_if_the_server_says_so() {
+    let server = Running::of(ModelRef::Demo, |mut config| {
+        config.prefills_assistant = true;
+        config.has_verbose_answers = true;
+        config
+    })
+    .await;
+    let said = json!({"role": "assistant", "content": "17 + 25 ="});
+    let messages = json!([chat()["messages"][0], said]);
+    let answer = server.json("/chat/completions", &with(chat(), json!({ "messages": messages }))).await;
+    assert!(answer["__verbose"]["prompt"].as_str().unwrap().ends_with("17 + 25 ="), "{answer}");
+    let own = json!({"messages": messages, "add_generation_prompt": true});
+    let answer = server.json("/chat/completions", &with(chat(), own)).await;
+    assert!(!answer["__verbose"]["prompt"].as_str().unwrap().ends_with("17 + 25 ="), "{answer}");
+    for wrong in [
+        json!({"messages": [chat()["messages"][0], said, said]}),
+        json!({"messages": messages, "add_generation_prompt": true, "continue_final_message": true}),
+    ] {
+        assert_eq!(server.post("/chat/completions", &with(chat(), wrong)).await.status(), 400);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_sleeps_says_so_and_is_not_woken_by_the_question() {
+    let idle = std::time::Duration::from_millis(100);
+    let server = Running::of(ModelRef::Demo, |config| config.idle_unload(Some(idle))).await;
+    let is_sleeping =
+        async || server.get("/props").await.json::<Value>().await.unwrap()["is_sleeping"] == true;
+    server.json("/tokenize", &json!({"content": "Once"})).await;
+    assert!(!is_sleeping().await);
+    while !is_sleeping().await {
+        tokio::time::sleep(idle).await;
+    }
+    assert!(is_sleeping().await, "asking does not wake it");
+    server.json("/tokenize", &json!({"content": "Once"})).await;
+    assert!(!is_sleeping().await);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn probabilities_are_also_those_of_the_tokens_that_are_left() {
+    let server = Running::start().await;
+    let drawn = json!({"n_probs": 10, "post_sampling_probs": true, "top_k": 4, "temperature": 1});
+    let answer = server.json("/completion", &with(body(), drawn)).await;
+    for token in answer["completion_probabilities"].as_array().unwrap() {
+        let top = token["top_probs"].as_array().unwrap();
+        let sum: f64 = top.iter().map(|each| each["prob"].as_f64().unwrap()).sum();
+        assert!((1..=4).contains(&top.len()) && (sum - 1.0).abs() < 1e-4, "{token}");
+        assert!(token["prob"].as_f64().unwrap() > 0.0 && token.get("logprob").is_none(), "{token}");
+    }
     server.stop().await;
 }

@@ -114,7 +114,7 @@ async fn a_streamed_call_has_the_deltas_of_the_api() {
     let whole = server.json(CHAT, &body).await;
     let chunks = chunks(&server, &body).await;
     let deltas: Vec<&Value> = chunks.iter().map(|chunk| &chunk["choices"][0]["delta"]).collect();
-    assert_eq!(deltas[0], &json!({"role": "assistant", "content": "", "refusal": null}));
+    assert_eq!(deltas[0], &json!({"role": "assistant", "content": null, "refusal": null}));
     let calls: Vec<&Value> = deltas.iter().filter_map(|delta| delta["tool_calls"].get(0)).collect();
     assert_eq!((&calls[0]["index"], &calls[0]["type"]), (&json!(0), &json!("function")));
     assert_eq!(calls[0]["function"], json!({"name": "weather", "arguments": ""}));

@@ -10,13 +10,16 @@ use std::path::{Path, PathBuf};
 use crate::Outcome;
 use crate::cases;
 use crate::setup::smollm2;
-use crate::spawn::target;
+use crate::spawn::{command, succeeds, target};
 
 /// Names the list to the tests.
 pub(super) const VARIABLE: &str = "SM_TEST_SKIPS";
 
 /// The tests that need each thing, below a line with its name.
 const EXPECTED: &str = include_str!("../../skipped-tests.txt");
+
+/// The name of the tests that need a GPU, or software that stands in for one.
+const GPU: &str = "gpu";
 
 /// The skipped tests of a run.
 pub(super) struct Skips {
@@ -55,7 +58,16 @@ impl Skips {
         let list =
             fs::read_to_string(&self.path).map_err(|error| format!("{}: {error}", self.path.display()))?;
         let skipped: BTreeSet<&str> = list.lines().collect();
-        let expected: BTreeSet<&str> = self.missing.iter().flat_map(|(name, _)| expected(name)).collect();
+        let mut missing: Vec<&str> = self.missing.iter().map(|(name, _)| *name).collect();
+        // Only the tests know whether there is a device, which all of them need.
+        if expected(GPU).any(|test| skipped.contains(test)) {
+            println!(
+                "skipped: {} tests, since no GPU was found; GPU_TESTS=require makes that an error",
+                expected(GPU).count()
+            );
+            missing.push(GPU);
+        }
+        let expected: BTreeSet<&str> = missing.iter().flat_map(|name| expected(name)).collect();
         let unexpected = list_of(skipped.difference(&expected));
         let silent = if is_whole { list_of(expected.difference(&skipped)) } else { String::new() };
         match (unexpected.is_empty(), silent.is_empty()) {
@@ -75,6 +87,9 @@ fn missing(data: &Path) -> Vec<(&'static str, String)> {
     }
     if !smollm2().exists() {
         missing.push(("smollm2", "cargo xtask setup --models has not fetched SmolLM2-135M".to_owned()));
+    }
+    if !succeeds(&mut command("redis-server", &["--version"])) {
+        missing.push(("redis", "redis-server is not installed".to_owned()));
     }
     missing
 }
@@ -114,6 +129,10 @@ mod tests {
         assert_eq!(list(&["data"], "", false), Ok(()));
         assert!(list(&["data"], "", true).unwrap_err().contains("but not skipped"));
         assert!(list(&[], &data, false).unwrap_err().starts_with("skipped, but not in"));
+        let gpu: String = expected(GPU).map(|name| format!("{name}\n")).collect();
+        assert_eq!(list(&[], &gpu, true), Ok(()));
+        let one = gpu.lines().next().unwrap();
+        assert!(list(&[], one, true).unwrap_err().contains("but not skipped"));
         fs::remove_file(&path).unwrap();
     }
 

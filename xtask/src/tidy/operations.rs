@@ -16,9 +16,9 @@ const FOLDERS: [&str; 2] = ["plan/ops/", "cpu/program/"];
 /// The files of a folder above that belong to no operation.
 const SHARED: [&str; 2] = ["cpu/program/binder.rs", "cpu/program/recode.rs"];
 /// The tables with a line for each operation, or for each that needs one.
-const TABLES: [&str; 4] = [LIST, "plan/ops.rs", "cpu/program.rs", "cpu/forms.rs"];
+const TABLES: [&str; 5] = [LIST, "plan/ops.rs", "cpu/program.rs", "cpu/forms.rs", "gpu/ops.rs"];
 /// What else a new operation brings: its kernel, and its place in the decoder.
-const OTHERS: [&str; 2] = ["cpu/ops/x.rs", "sm-model/src/decoder/"];
+const OTHERS: [&str; 3] = ["cpu/ops/x.rs", "gpu/ops/x.rs", "sm-model/src/decoder/"];
 /// How many operations a file may name without being a table.
 const MAX_NAMED: usize = 2;
 

@@ -170,7 +170,7 @@ fn a_crate_is_ready_to_be_published() {
 fn an_operation_has_its_files_and_its_line_in_each_table() {
     let op = "//! Ops.\n\noperations! {\n    /// Gathers.\n    GatherRows,\n}\n";
     let row = "| an operation | `plan/ops/x.rs`, `plan/op.rs`, `plan/ops.rs`, `cpu/program/x.rs`, `cpu/program.rs`, \
-        `cpu/forms.rs`, `cpu/ops/x.rs`, `sm-model/src/decoder/` |\n";
+        `cpu/forms.rs`, `gpu/ops.rs`, `cpu/ops/x.rs`, `gpu/ops/x.rs`, `sm-model/src/decoder/` |\n";
     let sources = |changed: &[(&str, &str)]| {
         let mut texts = std::collections::BTreeMap::from([
             ("crates/sm-kernels/src/plan/op.rs", op),

@@ -77,18 +77,26 @@ impl ChatArgs {
             variables.extend(thinking(self.think));
         }
         if let Some(text) = &self.chat_template_kwargs {
-            let Ok(Value::Object(given)) = serde_json::from_str(text) else {
-                let message = "must be a JSON object, as in {\"enable_thinking\": false}".to_owned();
-                return Err(Failure::Option { flag: "--chat-template-kwargs", message });
-            };
-            variables.extend(given);
+            variables.extend(template_variables(text)?);
         }
         let tools = self.tools.as_deref().map_or(Ok(Vec::new()), read_tools)?;
         Ok(ChatSetup { tools, variables })
     }
 }
 
-fn thinking(think: bool) -> [(String, Value); 2] {
+/// The variables of `--chat-template-kwargs`.
+///
+/// # Errors
+/// If they are no JSON object.
+pub(super) fn template_variables(given: &str) -> Result<Map<String, Value>, Failure> {
+    serde_json::from_str(given).map_err(|_| {
+        let message = "must be a JSON object, as in {\"enable_thinking\": false}".to_owned();
+        Failure::Option { flag: "--chat-template-kwargs", message }
+    })
+}
+
+/// The variables that switch thinking.
+pub(super) fn thinking(think: bool) -> [(String, Value); 2] {
     THINKING.map(|name| (name.to_owned(), think.into()))
 }
 

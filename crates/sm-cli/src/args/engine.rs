@@ -1,6 +1,7 @@
 //! Options for loading a model and running an engine.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde_json::{Map, Value};
 use sm_runtime::{
     ByteSize, Engine, EngineConfig, ExecutorOptions, KvCacheConfig, LoadOptions, ModelRef, ModelSpec, Preset,
     Progress, Threads,
@@ -77,8 +78,17 @@ pub(crate) struct Served {
     pub(crate) max_queued: usize,
     /// Rows of a step, if it was given.
     pub(crate) max_step_tokens: Option<usize>,
-    /// The chat template, if not the model's own.
-    pub(crate) chat_template: Option<String>,
+    pub(crate) template: ServedTemplate,
+}
+
+/// The chat template of served models.
+#[derive(Clone, Debug)]
+pub(crate) struct ServedTemplate {
+    /// Its source, if not the models' own.
+    pub(crate) source: Option<String>,
+    /// Variables for requests that do not set them.
+    pub(crate) variables: Map<String, Value>,
+    pub(crate) tells_date: bool,
 }
 
 fn preset() -> impl TypedValueParser<Value = Preset> {
@@ -135,7 +145,9 @@ impl EngineArgs {
         progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<ModelSpec, Failure> {
         let mut config = self.config(served.n_sequences)?;
-        config.load.chat_template.clone_from(&served.chat_template);
+        config.load.chat_template.clone_from(&served.template.source);
+        config.load.template_variables.clone_from(&served.template.variables);
+        config.load.template_date = served.template.tells_date;
         config.batching = config.batching.max_queued_requests(served.max_queued);
         if let Some(max_step_tokens) = served.max_step_tokens {
             config.batching = config.batching.max_step_tokens(max_step_tokens);

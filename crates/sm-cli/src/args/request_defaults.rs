@@ -1,8 +1,10 @@
 //! Options of requests to a server that set none.
 
+use serde_json::Map;
 use sm_server::RequestDefaults;
 
-use super::template;
+use super::chat::{template_variables, thinking};
+use super::{ServedTemplate, template};
 use crate::failure::Failure;
 
 /// What requests get that do not say.
@@ -21,15 +23,41 @@ pub(crate) struct RequestDefaultsArgs {
     /// Chat template instead of the models' own: a file, or alpaca, chatml, gemma, llama2, llama3, phi3, vicuna or zephyr
     #[arg(long, alias = "chat-template-file", value_name = "FILE|NAME")]
     chat_template: Option<String>,
+    /// Variables of the chat template for requests that do not set them, as a JSON object
+    #[arg(long, visible_alias = "default-chat-template-kwargs", value_name = "JSON")]
+    chat_template_kwargs: Option<String>,
+    /// Whether models think that can switch it: `on` or `auto` sets the template's variable enable_thinking, `off` clears it
+    /// [default: as the template has it]
+    #[arg(long, value_name = "WHEN", value_enum)]
+    reasoning: Option<Reasoning>,
+    /// Tell chat templates today's date instead of that of their release, where they ask for `date_string` or `datetime`
+    #[arg(long)]
+    template_date: bool,
+}
+
+/// Whether models think.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Reasoning {
+    On,
+    Off,
+    Auto,
 }
 
 impl RequestDefaultsArgs {
-    /// The template that replaces the models' own.
+    /// The template of all models, and what it is told.
     ///
     /// # Errors
-    /// If it is neither a file nor a name.
-    pub(crate) fn template(&self) -> Result<Option<String>, Failure> {
-        self.chat_template.as_deref().map(template::source).transpose()
+    /// If the template is neither a file nor a name, or its variables are no JSON object.
+    pub(crate) fn template(&self) -> Result<ServedTemplate, Failure> {
+        let mut variables = Map::new();
+        if let Some(reasoning) = self.reasoning {
+            variables.extend(thinking(reasoning != Reasoning::Off));
+        }
+        if let Some(given) = &self.chat_template_kwargs {
+            variables.extend(template_variables(given)?);
+        }
+        let source = self.chat_template.as_deref().map(template::source).transpose()?;
+        Ok(ServedTemplate { source, variables, tells_date: self.template_date })
     }
 
     /// As the server has them.

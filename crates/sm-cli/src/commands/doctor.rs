@@ -29,7 +29,8 @@ struct Report {
     /// The kernel sets that this machine can run, fastest last.
     kernels: Vec<&'static str>,
     memory: Memory,
-    gpu: &'static str,
+    /// The GPUs that `--device gpu:INDEX` can choose.
+    gpu: String,
     would_run: String,
 }
 
@@ -40,6 +41,14 @@ struct Report {
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let report = Report::collect();
     if args.json { console.json(&report) } else { console.piece(&report.text()) }
+}
+
+fn gpu() -> String {
+    let Some(gpus) = sm_runtime::gpus() else { return "built without GPU support".to_owned() };
+    if gpus.is_empty() {
+        return "none found".to_owned();
+    }
+    gpus.iter().enumerate().map(|(index, gpu)| format!("{index}: {gpu}")).collect::<Vec<_>>().join("; ")
 }
 
 impl Report {
@@ -59,7 +68,7 @@ impl Report {
             cpu,
             kernels,
             memory: Memory::detect(),
-            gpu: "built without GPU support",
+            gpu: gpu(),
             would_run,
         }
     }
@@ -72,7 +81,7 @@ impl Report {
             ("kernels", self.kernels.join(" ")),
             ("memory", self.memory.to_string()),
             ("huge pages", self.memory.huge_pages.clone().unwrap_or_else(|| "unknown".to_owned())),
-            ("gpu", self.gpu.to_owned()),
+            ("gpu", self.gpu.clone()),
             ("would run", self.would_run.clone()),
         ];
         rows.iter().map(|(name, value)| format!("{name:<11} {value}\n")).collect()

@@ -5,7 +5,7 @@ mod kv_events;
 mod pull;
 mod stop;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &mut Args, console: &Console) -> Result<(), Failure> {
 async fn serve(args: &Args, models: Models, config: ServerConfig, console: &Console) -> Result<(), Failure> {
     let (mut server, place) = bind(args, models, config).await?;
     if let Some(port) = args.metrics_port {
-        let address = SocketAddr::new(args.host, port).to_string();
+        let address = SocketAddr::new(args.host[0], port).to_string();
         server = server.metrics_on(&address).await?;
     }
     console.line(format_args!("listening on {place}"))?;
@@ -91,9 +91,15 @@ async fn bind(args: &Args, models: Models, config: ServerConfig) -> Result<(Serv
         let server = Server::bind_unix(path, models, config)?;
         return Ok((server, path.display().to_string()));
     }
-    let address = SocketAddr::new(args.host, args.port).to_string();
-    let server = Server::bind(&address, models, config).await?;
-    let place = format!("http://{}", server.address());
+    let address = |host: IpAddr, port: u16| SocketAddr::new(host, port).to_string();
+    let mut server = Server::bind(&address(args.host[0], args.port), models, config).await?;
+    // The same port everywhere, even if the system has picked it.
+    let port = server.address().port();
+    for host in &args.host[1..] {
+        server = server.also_on(&address(*host, port)).await?;
+    }
+    let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
+    let place = format!("{scheme}://{}", server.address());
     Ok((server, place))
 }
 
@@ -121,7 +127,7 @@ fn models(
         n_sequences: args.parallel,
         max_queued: args.max_queued,
         max_step_tokens: args.max_step_tokens.map(std::num::NonZeroUsize::get),
-        chat_template: args.defaults.template()?,
+        template: args.defaults.template()?,
     };
     let mut listed = None;
     for (i, given) in std::iter::once(first).chain(args.more_models.iter().map(|path| &**path)).enumerate() {
@@ -173,6 +179,12 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
     config = args.tool_call_parser.into_iter().fold(config, ServerConfig::tool_form);
     config.defaults = args.defaults.options();
     config.shows_slots = !args.no_slots;
+    config.logs_prompts = args.log_prompts;
+    config.shows_metrics = !args.no_metrics;
+    config.shows_page = !args.no_ui;
+    config.tags.clone_from(&args.tags);
+    config.prefills_assistant = args.prefill_assistant;
+    config.has_verbose_answers = args.verbose_answers;
     config.any_model = args.any_model;
     config.model_path = Some(args.engine.load.model.path().display().to_string());
     config = args.api_key.iter().fold(config, ServerConfig::api_key);
@@ -189,10 +201,27 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
         let keys = text.lines().map(str::trim).filter(|key| !key.is_empty());
         config = keys.fold(config, ServerConfig::api_key);
     }
+    config = connected(args, config)?;
     Ok(match &args.api_keys {
         Some(path) => config.keys_file(path),
         None => config,
     })
+}
+
+/// Adds what connects the server with clients and replicas.
+fn connected(args: &Args, mut config: ServerConfig) -> Result<ServerConfig, Failure> {
+    if let Some(url) = &args.rate_limit_redis {
+        config = config.shared_limits(url, args.rate_limit_fallback.into());
+    }
+    if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        let provider = sm_hub::crypto_provider().ok_or_else(|| {
+            let message =
+                "this processor lacks what our TLS needs (AES, AVX2 and ADX, or those of 64-bit ARM); put a proxy in front".to_owned();
+            Failure::Option { flag: "--tls-cert", message }
+        })?;
+        config = config.tls(certificate, key, provider);
+    }
+    Ok(config)
 }
 
 /// Lets the process open as many files as the system allows: each connection is one, and many systems begin at 1,024.

@@ -10,6 +10,8 @@ mod chat;
 mod demo;
 mod familiar;
 mod generate;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod hub;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod hub_tls;

@@ -12,7 +12,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// The configuration, or why there is none.
 pub(super) fn config() -> Result<TlsConfig, String> {
-    let provider = provider()?;
+    let provider = crypto_provider().ok_or_else(unsupported)?;
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() {
         let cause = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
@@ -28,9 +28,10 @@ pub(super) fn config() -> Result<TlsConfig, String> {
         .build())
 }
 
-/// What graviola needs; it panics without.
+/// The cryptography of TLS connections, also for a server; `None` if this processor lacks what it needs.
 #[cfg(target_arch = "x86_64")]
-fn provider() -> Result<Arc<CryptoProvider>, String> {
+pub fn crypto_provider() -> Option<Arc<CryptoProvider>> {
+    // It panics without one of these.
     let is_supported = std::arch::is_x86_feature_detected!("aes")
         && std::arch::is_x86_feature_detected!("pclmulqdq")
         && std::arch::is_x86_feature_detected!("bmi1")
@@ -38,21 +39,23 @@ fn provider() -> Result<Arc<CryptoProvider>, String> {
         && std::arch::is_x86_feature_detected!("adx")
         && std::arch::is_x86_feature_detected!("avx")
         && std::arch::is_x86_feature_detected!("avx2");
-    if is_supported { Ok(Arc::new(rustls_graviola::default_provider())) } else { Err(unsupported()) }
+    is_supported.then(|| Arc::new(rustls_graviola::default_provider()))
 }
 
+/// The cryptography of TLS connections, also for a server; `None` if this processor lacks what it needs.
 #[cfg(target_arch = "aarch64")]
-fn provider() -> Result<Arc<CryptoProvider>, String> {
+pub fn crypto_provider() -> Option<Arc<CryptoProvider>> {
     let is_supported = std::arch::is_aarch64_feature_detected!("neon")
         && std::arch::is_aarch64_feature_detected!("aes")
         && std::arch::is_aarch64_feature_detected!("pmull")
         && std::arch::is_aarch64_feature_detected!("sha2");
-    if is_supported { Ok(Arc::new(rustls_graviola::default_provider())) } else { Err(unsupported()) }
+    is_supported.then(|| Arc::new(rustls_graviola::default_provider()))
 }
 
+/// The cryptography of TLS connections, also for a server; `None` if this processor lacks what it needs.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn provider() -> Result<Arc<CryptoProvider>, String> {
-    Err(unsupported())
+pub fn crypto_provider() -> Option<Arc<CryptoProvider>> {
+    None
 }
 
 fn unsupported() -> String {

@@ -6,10 +6,9 @@
 #![allow(unsafe_code, reason = "several threads get slices of one allocation")]
 
 use std::ops::Range;
-use std::ptr::NonNull;
 
 use bytemuck::Pod;
-use memmap2::MmapMut;
+use memmap2::{MmapMut, MmapRaw};
 
 use crate::plan::PrepareError;
 
@@ -22,14 +21,10 @@ const RELEASE_ALIGN: usize = 64 << 10;
 /// Zeroed memory, provided by the system when it is first touched.
 #[derive(Debug)]
 pub(crate) struct Allocation {
-    memory: MmapMut,
-    start: NonNull<u8>,
+    /// Raw: a mapping that is a slice would make a reference to all of it whenever it is asked for anything, even its length,
+    /// beside those of other threads to its parts.
+    memory: MmapRaw,
 }
-
-// SAFETY: the memory belongs to this value alone; those who make references to it answer for them.
-unsafe impl Send for Allocation {}
-// SAFETY: as above.
-unsafe impl Sync for Allocation {}
 
 impl Allocation {
     /// At least `n_bytes` zeros; `what` names them in errors.
@@ -38,9 +33,8 @@ impl Allocation {
     /// If the system refuses the memory.
     pub(crate) fn zeroed(n_bytes: usize, what: &'static str) -> Result<Self, PrepareError> {
         let refused = || PrepareError::OutOfMemory { what, needed_bytes: n_bytes };
-        let mut memory = MmapMut::map_anon(Self::needed_bytes(n_bytes)).map_err(|_| refused())?;
-        let start = NonNull::new(memory.as_mut_ptr()).ok_or_else(refused)?;
-        Ok(Self { memory, start })
+        let memory = MmapMut::map_anon(Self::needed_bytes(n_bytes)).map_err(|_| refused())?;
+        Ok(Self { memory: memory.into() })
     }
 
     /// Bytes that an allocation for `n_bytes` takes.
@@ -62,7 +56,7 @@ impl Allocation {
         assert!(end.is_some_and(|end| end <= self.n_bytes()), "{len} values at byte {offset} are outside");
         assert!(offset.is_multiple_of(align_of::<T>()), "byte {offset} is not aligned");
         // SAFETY: the offset is inside the allocation.
-        unsafe { self.start.as_ptr().add(offset) }.cast()
+        unsafe { self.memory.as_mut_ptr().add(offset) }.cast()
     }
 
     /// Returns the system's pages that lie whole within `bytes`; they read as zeros afterwards. Does nothing where the

@@ -3,9 +3,10 @@
 //! See `_compile_jinja_template` in `chat_template_utils.py` of transformers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use minijinja::value::from_args;
-use minijinja::{Environment, Error, ErrorKind, State, Value, filters, tests};
+use minijinja::{Environment, Error, ErrorKind, State, Template, Value, filters, tests};
 use minijinja_contrib::pycompat;
 use serde_json::{Map, Value as Json};
 
@@ -64,8 +65,33 @@ pub(super) fn raised(error: &Error) -> Option<String> {
     None
 }
 
-/// The variables of a template.
-pub(super) fn context(request: &ChatRequest<'_>, special_texts: &Map<String, Json>) -> Value {
+/// The date, by the names and in the forms that templates know from llama.cpp.
+pub(super) fn date(unix_seconds: i64) -> Map<String, Json> {
+    let variables = [("date_string", "%d %b %Y"), ("datetime", "%b %d %Y")];
+    variables
+        .map(|(name, format)| (name.to_owned(), strftime(format, unix_seconds).into()))
+        .into_iter()
+        .collect()
+}
+
+/// The templates that know tools as a text only.
+pub(super) fn templates_of_functions(environment: &Environment<'_>) -> Arc<[String]> {
+    let takes_functions = |(name, template): (&str, Template<'_, '_>)| {
+        let variables = template.undeclared_variables(false);
+        let takes = variables.contains("functions") && !variables.contains("tools");
+        takes.then(|| name.to_owned())
+    };
+    environment.templates().filter_map(takes_functions).collect()
+}
+
+/// The functions as text, by the name that templates such as FireFunction's know.
+pub(super) fn functions(tools: &[Json]) -> Map<String, Json> {
+    let text = serde_json::to_string_pretty(tools).unwrap_or_default();
+    Map::from_iter([("functions".to_owned(), text.into())])
+}
+
+/// The variables of a template. Later `defaults` take precedence over earlier ones, and those of the request over all.
+pub(super) fn context(request: &ChatRequest<'_>, defaults: &[&Map<String, Json>]) -> Value {
     let messages: Value = request.messages.iter().map(Message::fields).map(dict).collect();
     let list = |values: &[Json]| {
         if values.is_empty() { Value::from(()) } else { values.iter().map(value).collect() }
@@ -80,7 +106,8 @@ pub(super) fn context(request: &ChatRequest<'_>, special_texts: &Map<String, Jso
         ("strftime_now", strftime_now),
     ];
     let variables = variables.map(|(name, value)| (Value::from(name), value));
-    Value::from_pairs(pairs(special_texts).chain(variables).chain(pairs(&request.variables)))
+    let defaults = defaults.iter().flat_map(|fields| pairs(fields));
+    Value::from_pairs(defaults.chain(variables).chain(pairs(&request.variables)))
 }
 
 fn pairs(fields: &Map<String, Json>) -> impl Iterator<Item = (Value, Value)> {

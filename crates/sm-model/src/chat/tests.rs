@@ -307,6 +307,26 @@ fn the_engine_behaves_as_in_transformers() {
 }
 
 #[test]
+fn a_template_has_variables_and_a_date_that_requests_may_replace() {
+    let source = "{{ enable_thinking }} {{ date_string or '-' }} {{ datetime or '-' }}";
+    let template = ChatTemplate::new(source, Map::new()).unwrap();
+    let messages = [Message::new("user", "Hi")];
+    let render = |template: &ChatTemplate, variables: &Value| {
+        let variables = variables.as_object().unwrap().clone();
+        let request = ChatRequest { variables, now_unix_seconds: 0, ..ChatRequest::new(&messages) };
+        template.render(&request).unwrap()
+    };
+    assert_eq!(render(&template, &json!({})), " - -");
+    let thinking = Map::from_iter([("enable_thinking".to_owned(), json!(true))]);
+    let template = template.with_variables(thinking).with_date();
+    assert_eq!(render(&template, &json!({})), "True 01 Jan 1970 Jan 01 1970");
+    let functions = ChatTemplate::new("{{ '-' + functions }}{{ messages[0].tools }}", Map::new()).unwrap();
+    assert_eq!(render(&functions, &json!({})), "-[]");
+    let own = json!({"enable_thinking": false, "date_string": "today"});
+    assert_eq!(render(&template, &own), "False today Jan 01 1970");
+}
+
+#[test]
 fn errors_name_the_line_and_the_reason() {
     let cases = [
         ("a\n{% if %}", "chat template \"default\" is malformed at line 2: syntax error: "),

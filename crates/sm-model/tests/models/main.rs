@@ -9,6 +9,7 @@ mod executed;
 mod experts;
 mod export;
 mod formats;
+mod golden;
 mod interpreter;
 mod loading;
 mod logits;
@@ -21,16 +22,5 @@ mod snapshots;
 #[path = "../../src/testing.rs"]
 mod testing;
 
-use std::path::PathBuf;
-
+use golden::{golden_dir, quantized_dir};
 use testing::data_dir;
-
-/// The golden models of `cargo xtask golden`.
-fn golden_dir() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/arch"))
-}
-
-/// The quantized models of `cargo xtask golden`.
-fn quantized_dir() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/quantized/models"))
-}

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sm_model::{LoadOptions, Model, load_model};
 
 use crate::executed::{self, Sequence};
-use crate::logits::read_f32;
+use crate::golden::read_f32;
 use crate::{data_dir, interpreter};
 
 fn load(path: &Path) -> Model {

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Debug, Formatter};
 
+use serde_json::Value;
 use sm_batching::BatchingConfig;
 use sm_cache::{ByteSize, KvCacheConfig};
 
@@ -62,8 +63,8 @@ impl fmt::Display for EngineConfig {
 }
 
 fn load_lines(load: &LoadOptions, lines: &mut Lines<'_, '_>) -> fmt::Result {
-    let LoadOptions { device, context_len, quant, tokenizer, packed_dir, fingerprint: _, chat_template } =
-        load;
+    let LoadOptions { device, context_len, quant, tokenizer, packed_dir, fingerprint: _, .. } = load;
+    let LoadOptions { chat_template, template_variables, template_date, .. } = load;
     lines.put("device", &format_args!("{device}"))?;
     match context_len {
         Some(LoadOptions::MODEL_CONTEXT) => lines.put("context_len", &format_args!("the model's"))?,
@@ -78,7 +79,10 @@ fn load_lines(load: &LoadOptions, lines: &mut Lines<'_, '_>) -> fmt::Result {
     }
     lines.put_option("packed_dir", packed_dir.as_ref(), "none")?;
     let chat_template = chat_template.as_ref().map(|_| format_args!("custom"));
-    lines.put_option("chat_template", chat_template, "the model's")
+    lines.put_option("chat_template", chat_template, "the model's")?;
+    let variables = (!template_variables.is_empty()).then(|| Value::Object(template_variables.clone()));
+    lines.put_option("template_variables", variables, "none")?;
+    lines.put("template_date", template_date)
 }
 
 fn executor_lines(executor: &ExecutorOptions, lines: &mut Lines<'_, '_>) -> fmt::Result {

@@ -5,6 +5,7 @@
 //! ```
 
 mod finish;
+mod prefill;
 mod sampling;
 
 use std::sync::Arc;
@@ -23,8 +24,9 @@ use crate::output::Output;
 use crate::pooling::Pool;
 use crate::sampling::{Logprobs, MirostatState, SamplerChain};
 use crate::text::Text;
-use crate::{Completion, Error, FinishReason, GenerationOptions, PrefillProgress, Select, Timings, Usage};
+use crate::{Completion, Error, FinishReason, GenerationOptions, Select, Timings, Usage};
 
+use prefill::PrefillReport;
 pub(crate) use sampling::{DrawPosition, SamplingBuffers};
 
 /// A queued or running request.
@@ -44,7 +46,7 @@ pub(crate) struct ActiveRequest {
     bound: Bound,
     /// Whether speculation is allowed.
     speculate: bool,
-    reports_prefill: bool,
+    prefill: Option<PrefillReport>,
     usage: Usage,
     choices: Vec<Choice>,
     /// One for each prompt token after the first that has been scored.
@@ -83,7 +85,7 @@ impl ActiveRequest {
     pub(crate) fn new(params: RequestParams, input: &Input, text: &Text) -> Self {
         let RequestParams { responder, id, owner, delivery, options, rules, echo, select, n, .. } = params;
         let RequestParams { keep_alive, has_spoken, seed, submitted, speculate, pooling, .. } = params;
-        let reports_prefill = params.reports_prefill;
+        let prefill = params.reports_prefill.then(PrefillReport::default);
         let bound = input.bound(&options);
         let n_top = wants_logprobs(&options, select).then_some(options.logprobs.unwrap_or(0));
         let output = || {
@@ -114,7 +116,7 @@ impl ActiveRequest {
             seed,
             bound,
             speculate,
-            reports_prefill,
+            prefill,
             usage: Usage {
                 prompt_tokens: input.tokens.len(),
                 truncated_tokens: input.n_truncated,
@@ -145,21 +147,8 @@ impl ActiveRequest {
             self.times.started = Some(began);
             self.usage.cached_tokens = n_cached;
             self.responder.ticket().run();
+            self.report_prefill(n_cached, Duration::ZERO);
         }
-    }
-
-    /// Reports that the prompt is computed up to `n_done`, if somebody wants to know and it was not before.
-    pub(crate) fn report_prefill(&self, n_done: usize) {
-        let Some(started) = self.times.started.filter(|_| self.reports_prefill) else { return };
-        if self.times.first_token.is_some() {
-            return;
-        }
-        self.responder.ticket().set_prefill(PrefillProgress {
-            total_tokens: self.usage.prompt_tokens,
-            cached_tokens: self.usage.cached_tokens,
-            done_tokens: n_done.min(self.usage.prompt_tokens),
-            elapsed: started.elapsed(),
-        });
     }
 
     /// Time in the queue, if the request has had no step yet.

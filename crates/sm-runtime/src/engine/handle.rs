@@ -10,7 +10,7 @@ use std::thread::ThreadId;
 use sm_batching::RequestId;
 
 use super::ticket::{Cursor, RequestStatus, Ticket};
-use crate::{CancelToken, Completion, Error, PrefillProgress, TokenEvent};
+use crate::{CancelToken, Completion, Error, TokenEvent};
 
 /// A submitted request: a future of its completions. Dropping it cancels the request.
 #[must_use = "dropping a handle cancels its request"]
@@ -147,11 +147,6 @@ impl TokenStream {
     /// As [`RequestHandle::n_prompt_tokens`].
     pub fn n_prompt_tokens(&self) -> Option<usize> {
         self.handle.n_prompt_tokens
-    }
-
-    /// How far the prefill is, if the request [reports](crate::Request::reporting_prefill) it.
-    pub fn prefill(&self) -> PrefillProgress {
-        self.handle.ticket.prefill()
     }
 
     /// As [`RequestHandle::id`].

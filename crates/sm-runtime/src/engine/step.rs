@@ -72,7 +72,7 @@ impl Core {
         for (index, part) in step.parts().iter().enumerate() {
             if let Some(active) = self.active.get_mut(&part.id.request) {
                 active.start(part.start, began);
-                active.report_prefill(part.start + part.n_rows);
+                active.report_part(part);
                 let token_ids = self.scheduler.token_ids(part.id).unwrap_or_default();
                 let buffers = &mut self.buffers;
                 score_part(part, active, token_ids, output, buffers);
@@ -85,6 +85,12 @@ impl Core {
                         self.speculator.stats.count(drafts.len(), n_accepted);
                     }
                 }
+            }
+        }
+        // Only now: see `Ticket::wake`.
+        for part in step.parts() {
+            if let Some(active) = self.active.get(&part.id.request) {
+                active.responder.ticket().wake();
             }
         }
         phases.sample = computed.elapsed();

@@ -209,6 +209,29 @@ fn logprobs_are_those_of_a_lone_request() {
 }
 
 #[test]
+fn logprobs_of_candidates_are_those_that_tokens_are_drawn_from() {
+    let engine = engine_of(hashed);
+    let mut request = request("hello", 8, 10);
+    request.options.logprobs = Some(5);
+    request.options.logprobs_of = crate::LogprobsOf::Candidates;
+    request.options.sampling.top_k = 3;
+    let completion = engine.generate(request.prompt.clone(), &request.options).unwrap();
+    assert_eq!(completion.logprobs, alone(&request).logprobs);
+    for (token, scored) in completion.tokens.iter().zip(&completion.logprobs) {
+        assert!(
+            (1..=3).contains(&scored.top.len()) && scored.top.is_sorted_by(|a, b| a.1 >= b.1),
+            "{scored:?}"
+        );
+        assert!(scored.top.contains(&(*token, scored.logprob)), "{scored:?}");
+        let sum: f32 = scored.top.iter().map(|(_, logprob)| logprob.exp()).sum();
+        assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+    }
+    request.options.sampling.temperature = 0.0;
+    let greedy = engine.generate(request.prompt.clone(), &request.options).unwrap();
+    assert!(greedy.logprobs.iter().all(|scored| scored.logprob == 0.0 && scored.top.len() == 1));
+}
+
+#[test]
 fn a_prompt_is_scored_token_by_token_whatever_is_cached() {
     let engine = engine_of(hashed);
     for n in [1, 3] {

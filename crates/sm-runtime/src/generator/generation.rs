@@ -208,7 +208,9 @@ impl<'g> Generation<'g> {
         let Rules { chain, constraint } = &mut self.rules;
         let token = chain.sample_within(constraint.as_mut(), logits, &mut history, draw, self.candidates)?;
         if self.options.logprobs.is_some() {
-            self.event.logprob = Some(self.raw.append(token, &mut self.logprobs, self.candidates));
+            let of = self.options.logprobs_of;
+            let logprob = self.raw.append_drawn(of, token, &mut self.logprobs, self.candidates);
+            self.event.logprob = Some(logprob);
             self.event.top_logprobs.clear();
             self.event.top_logprobs.extend_from_slice(self.logprobs.last_top());
         }

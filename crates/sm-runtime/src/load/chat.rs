@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use sm_model::chat::{ChatError, ChatTemplate};
 use sm_model::{Model, ModelSource};
 
+use super::LoadOptions;
 use crate::text::Text;
 
 /// A user-supplied chat template, with the special tokens of the model's vocabulary.
@@ -26,6 +27,12 @@ pub(super) fn given_template(source: &str, text: &Text) -> Result<ChatTemplate, 
         }
     }
     ChatTemplate::new(source, special_texts)
+}
+
+/// The template with what the options give it.
+pub(super) fn with_defaults(template: ChatTemplate, options: &LoadOptions) -> ChatTemplate {
+    let template = template.with_variables(options.template_variables.clone());
+    if options.template_date { template.with_date() } else { template }
 }
 
 /// The chat template in a model's files, or else next to the attached tokenizer.

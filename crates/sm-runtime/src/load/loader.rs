@@ -9,7 +9,7 @@ use sm_kernels::plan::{Backend, Limits, MemoryNeeds, Plan, Progress};
 use sm_model::tokenizer::Tokenizer;
 use sm_model::{Model, SamplingDefaults};
 
-use super::chat::{chat_template, given_template};
+use super::chat::{chat_template, given_template, with_defaults};
 use super::loaded::{ExecutorSource, LoadedModel};
 use super::memory::{WeightState, executor_limits};
 use super::packed::PackedFile;
@@ -222,7 +222,7 @@ impl PlannedLoad {
             weights_fingerprint(&model.plan, &*weights, n_threads)
         });
         Ok(LoadedModel {
-            chat: chat.map_err(Arc::new),
+            chat: chat.map(|template| with_defaults(template, &options)).map_err(Arc::new),
             guard: Arc::default(),
             text,
             grammars: Grammars::default(),

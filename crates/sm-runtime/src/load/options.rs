@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde_json::{Map, Value};
 use sm_tensor::{DType, setters, some_setters};
 
 use super::TokenizerSource;
@@ -36,6 +37,10 @@ pub struct LoadOptions {
     pub fingerprint: bool,
     /// The chat template, as Jinja source. The model's own by default.
     pub chat_template: Option<String>,
+    /// Variables of the chat template, such as `enable_thinking`, for requests that do not set them. None by default.
+    pub template_variables: Map<String, Value>,
+    /// Whether the chat template is told the date ([`ChatTemplate::with_date`](sm_model::chat::ChatTemplate::with_date)). Off by default.
+    pub template_date: bool,
 }
 
 impl LoadOptions {
@@ -44,7 +49,7 @@ impl LoadOptions {
         Self::default()
     }
 
-    setters!(device: Device, fingerprint: bool);
+    setters!(device: Device, fingerprint: bool, template_variables: Map<String, Value>, template_date: bool);
     some_setters!(context_len: usize, quant: DType, chat_template: String);
 
     /// A [`LoadOptions::context_len`](field@Self::context_len) that stands for the model's own limit, however large.

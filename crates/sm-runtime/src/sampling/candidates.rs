@@ -31,6 +31,8 @@ pub struct Candidates {
     pub(crate) list: Vec<Candidate>,
     /// Maxima of the logits that candidates are gathered from.
     pub(crate) maxima: BlockMaxima,
+    /// At which a token was drawn from them.
+    pub(crate) temperature: f64,
 }
 
 impl Candidates {

@@ -111,6 +111,7 @@ impl SamplerChain {
         if let Some(options) = self.mirostat {
             candidates.keep_expected(history.mirostat().bound(options), temperature);
         }
+        candidates.temperature = temperature;
         let token = match candidates.as_slice() {
             [] => return Err(Error::NoCandidates { position: draw.position as usize }),
             [only] => only.token,

@@ -1,10 +1,10 @@
-//! Log-probabilities of the raw distribution, before penalties and temperature.
+//! Log-probabilities of the raw distribution, before penalties and temperature, or of the one that tokens are drawn from.
 
 use sm_tensor::TokenId;
 
 use super::{Candidate, Candidates};
 use crate::output::MAX_RESERVED;
-use crate::{Error, TokenLogprob};
+use crate::{Error, LogprobsOf, TokenLogprob};
 
 /// Maximum number of top tokens to reserve for; longer lists grow.
 pub(crate) const MAX_RESERVED_TOPS: usize = 20 * MAX_RESERVED;
@@ -56,9 +56,21 @@ impl RawLogits {
             let top = candidates.list.iter().map(|candidate| (candidate.token, logprob(candidate.logit)));
             logprobs.tops.extend(top);
         }
-        let value = logprob(self.logits[token.0 as usize]);
-        logprobs.values.push(value);
-        value
+        logprobs.push(logprob(self.logits[token.0 as usize]))
+    }
+
+    /// Appends and returns the log-probability of a token that was drawn from `candidates`.
+    pub(crate) fn append_drawn(
+        &self,
+        of: LogprobsOf,
+        token: TokenId,
+        logprobs: &mut Logprobs,
+        candidates: &mut Candidates,
+    ) -> f32 {
+        match of {
+            LogprobsOf::Model => self.append(token, logprobs, candidates),
+            LogprobsOf::Candidates => logprobs.append_candidates(token, candidates),
+        }
     }
 }
 
@@ -69,8 +81,10 @@ pub(crate) struct Logprobs {
     n_top: usize,
     /// One per token.
     values: Vec<f32>,
-    /// Those of the most likely tokens, in descending order; the same number for each token.
+    /// Those of the most likely tokens, in descending order.
     tops: Vec<(TokenId, f32)>,
+    /// Where those of each token end: of few candidates there are few.
+    top_ends: Vec<usize>,
 }
 
 impl Logprobs {
@@ -79,13 +93,37 @@ impl Logprobs {
         let Some(n_top) = n_top else { return Self::default() };
         let n_tokens = n_tokens.min(MAX_RESERVED);
         let n_tops = n_tokens.saturating_mul(n_top).min(MAX_RESERVED_TOPS);
-        Self { n_top, values: Vec::with_capacity(n_tokens), tops: Vec::with_capacity(n_tops) }
+        let values = Vec::with_capacity(n_tokens);
+        Self { n_top, values, tops: Vec::with_capacity(n_tops), top_ends: Vec::with_capacity(n_tokens) }
+    }
+
+    /// Ends an entry whose most likely tokens are there.
+    fn push(&mut self, logprob: f32) -> f32 {
+        self.values.push(logprob);
+        self.top_ends.push(self.tops.len());
+        logprob
+    }
+
+    /// Appends and returns the log-probability of a token among those from which it was drawn.
+    fn append_candidates(&mut self, token: TokenId, candidates: &mut Candidates) -> f32 {
+        let softmax = candidates.softmax(candidates.temperature);
+        let logprob = |candidate: &Candidate| -softmax.surprise(candidate) as f32;
+        let drawn = candidates.list.iter().find(|candidate| candidate.token == token).map_or(0.0, logprob);
+        candidates.list.sort_unstable_by(Candidate::rank);
+        let top =
+            candidates.list.iter().take(self.n_top).map(|candidate| (candidate.token, logprob(candidate)));
+        self.tops.extend(top);
+        self.push(drawn)
+    }
+
+    fn top(&self, index: usize) -> &[(TokenId, f32)] {
+        let start = if index == 0 { 0 } else { self.top_ends[index - 1] };
+        &self.tops[start..self.top_ends[index]]
     }
 
     /// The most likely tokens at the last position, in descending order.
     pub(crate) fn last_top(&self) -> &[(TokenId, f32)] {
-        let n_top = self.tops.len().checked_div(self.values.len()).unwrap_or(0);
-        &self.tops[self.tops.len() - n_top..]
+        self.values.len().checked_sub(1).map_or(&[], |last| self.top(last))
     }
 
     /// Number of tokens.
@@ -95,11 +133,8 @@ impl Logprobs {
 
     /// Those of at most the first `n_tokens` tokens.
     pub(crate) fn first(&self, n_tokens: usize) -> Vec<TokenLogprob> {
-        // A vocabulary may have fewer than `n_top` tokens.
-        let n_top = self.tops.len().checked_div(self.values.len()).unwrap_or(0);
-        let top = |index: usize| self.tops[index * n_top..][..n_top].to_vec();
         let values = self.values.iter().take(n_tokens).enumerate();
-        values.map(|(index, &logprob)| TokenLogprob { logprob, top: top(index) }).collect()
+        values.map(|(index, &logprob)| TokenLogprob { logprob, top: self.top(index).to_vec() }).collect()
     }
 
     /// As [`Logprobs::first`], and that of the token after them, which ended the generation and is no part of it.

@@ -45,7 +45,7 @@ fn impossible_load_options_are_refused() {
         (load().context_len(100_000), executor(), "100000"),
         (load().device(Device::cpu_threads(0)), executor(), "threads"),
         (load().device("cpu:mmx".parse().unwrap()), executor(), "mmx"),
-        (load().device(Device::Gpu(0)), executor(), "no GPU backend"),
+        (load().device(Device::Gpu(99)), executor(), "no GPU"),
         (load(), executor().max_step_tokens(0), "max_step_tokens"),
         (load(), executor().max_outputs(0), "max_outputs"),
         (load(), executor().n_sequences(0), "n_sequences"),

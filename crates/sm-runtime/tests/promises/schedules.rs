@@ -15,6 +15,8 @@ use sm_runtime::{
 
 /// What one model needs to be tested.
 struct Subject {
+    /// The device, given a number of threads.
+    device: fn(usize) -> Device,
     model: ModelRef,
     draft: Option<ModelRef>,
     vocab_size: u32,
@@ -113,8 +115,14 @@ impl Drop for KvDir {
     }
 }
 
+/// The CPU with exactly so many threads.
+fn cpu(n_threads: usize) -> Device {
+    Device::Cpu { isa: None, threads: Threads::Exactly(n_threads) }
+}
+
 /// Settings of an engine, and whether it has a draft model.
-fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (EngineConfig, bool)> {
+fn settings(subject: &Subject) -> impl Strategy<Value = (EngineConfig, bool)> + use<> {
+    let &Subject { device, page_bytes, context_len, .. } = subject;
     let one = context_len.div_ceil(16) as u64;
     let strategy = prop_oneof![
         3 => Just(BatchingStrategy::Continuous),
@@ -128,7 +136,7 @@ fn settings(page_bytes: u64, context_len: usize) -> impl Strategy<Value = (Engin
         let mut speculation = SpeculationConfig::new();
         speculation.lookup = lookup;
         let config = EngineConfig::new()
-            .load(LoadOptions::new().device(Device::Cpu { isa: None, threads: Threads::Exactly(n_threads) }))
+            .load(LoadOptions::new().device(device(n_threads)))
             .batching(
                 BatchingConfig::new()
                     .strategy(strategy)
@@ -173,15 +181,20 @@ fn alone(generator: &mut Generator, prompt: &[TokenId], options: &GenerationOpti
     generator.generate(&Prompt::Tokens(prompt.to_vec()), options).unwrap()
 }
 
+/// The generator that knows what is right.
+fn generator(subject: &Subject) -> Generator {
+    let options = LoadOptions::new().device((subject.device)(1));
+    Generator::new(Loader::new(subject.model.clone()).options(options).load().unwrap()).unwrap()
+}
+
 fn run(subject: &Subject) {
-    let model = Loader::new(subject.model.clone()).options(crate::one_thread()).load().unwrap();
-    let mut generator = Generator::new(model).unwrap();
+    let mut generator = generator(subject);
     let has_tokenizer = generator.model().tokenizer().is_some();
     let config =
         Config { cases: schedules(subject.n_schedules), failure_persistence: None, ..Config::default() };
     let strategy = (
         prop::collection::vec(arrival(subject), 1..subject.requests_below),
-        settings(subject.page_bytes, subject.context_len),
+        settings(subject),
         any::<bool>(),
     );
     let kv_dir = KvDir::new(subject);
@@ -272,6 +285,7 @@ fn submit(
 #[test]
 fn schedules_on_the_demo_model() {
     run(&Subject {
+        device: cpu,
         model: ModelRef::Demo,
         draft: Some(ModelRef::DemoDraft),
         vocab_size: 2048,
@@ -288,6 +302,7 @@ fn schedules_on_the_demo_model() {
 fn grouped_heads(n_schedules: u32, requests_below: usize, tokens_below: usize) -> Subject {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sm-model/tests/data/arch/llama-gqa");
     Subject {
+        device: cpu,
         model: ModelRef::Path(path),
         draft: None,
         vocab_size: 56,
@@ -308,4 +323,17 @@ fn schedules_on_a_random_model_with_grouped_heads() {
 #[test]
 fn small_schedules_on_a_random_model_with_grouped_heads() {
     run(&grouped_heads(1800, 5, 12));
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn schedules_on_a_gpu() {
+    let subject = Subject { device: |_| Device::Gpu(0), ..grouped_heads(200, 7, 20) };
+    match Loader::new(subject.model.clone()).options(LoadOptions::new().device(Device::Gpu(0))).plan() {
+        Ok(_) => run(&subject),
+        Err(error) if std::env::var_os("GPU_TESTS").is_some_and(|value| value == "require") => {
+            panic!("{error}")
+        }
+        Err(error) => crate::testing::skip(&error).unwrap_or_default(),
+    }
 }

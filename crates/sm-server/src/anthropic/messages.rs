@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::chat::Piece;
 use crate::error::{ApiError, Envelope};
 use crate::generation::ChunkStream;
-use crate::openai::create::{KEEP_ALIVE, id, model_name, parse, warn};
+use crate::openai::create::{KEEP_ALIVE, id, parse, text_field, warn};
 use crate::wire::anthropic::{MessageHead, StreamEvent, StreamWriter, read};
 
 /// Answers messages.
@@ -23,7 +23,7 @@ use crate::wire::anthropic::{MessageHead, StreamEvent, StreamWriter, read};
 /// If the body is wrong, or the request fails before the answer begins.
 pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Response, ApiError> {
     let body = parse(&body)?;
-    let model = app.model(model_name(&body)?).await?;
+    let model = app.model(text_field(&body, "model")?).await?;
     let asked = read(&body, app.defaults(&model))?;
     let head = MessageHead { id: id(), model: model.name().to_owned(), omits_thoughts: asked.omits_thoughts };
     let warnings = asked.call.warnings.clone();

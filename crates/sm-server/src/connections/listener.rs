@@ -1,20 +1,23 @@
 //! Where connections come from.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 #[cfg(unix)]
 use std::path::{Path, PathBuf};
+use std::task::{Context, Poll};
 
-use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::UnixListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{Peer, Stream};
 
-/// A socket that listens.
+/// What listens.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    Tcp(TcpListener),
+    /// At several addresses.
+    Tcp(Vec<TcpListener>),
     #[cfg(unix)]
     Unix(UnixSocket),
 }
@@ -30,7 +33,18 @@ pub(crate) struct UnixSocket {
 impl Listener {
     /// Listens at an address.
     pub(crate) async fn tcp(address: &str) -> io::Result<Self> {
-        TcpListener::bind(address).await.map(Self::Tcp)
+        TcpListener::bind(address).await.map(|listener| Self::Tcp(vec![listener]))
+    }
+
+    /// Listens at another address too, unless it is a unix socket.
+    pub(crate) async fn also_tcp(&mut self, address: &str) -> io::Result<()> {
+        let another = TcpListener::bind(address).await?;
+        match self {
+            Self::Tcp(listeners) => listeners.push(another),
+            #[cfg(unix)]
+            Self::Unix(_) => {}
+        }
+        Ok(())
     }
 
     /// Listens at a path. A socket that an earlier process has left there, at which nobody listens, is replaced.
@@ -45,10 +59,10 @@ impl Listener {
         Ok(Self::Unix(UnixSocket { listener, path: path.to_owned() }))
     }
 
-    /// The address, of a listener that has one.
+    /// The first address, of a listener that has one.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Tcp(listeners) => listeners.first()?.local_addr().ok(),
             #[cfg(unix)]
             Self::Unix(_) => None,
         }
@@ -57,8 +71,8 @@ impl Listener {
     /// The next connection.
     pub(super) async fn accept(&self) -> io::Result<(Box<dyn Stream>, Peer)> {
         match self {
-            Self::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
+            Self::Tcp(listeners) => {
+                let (stream, address) = poll_fn(|context| accept_any(listeners, context)).await?;
                 // A token is sent when it is there.
                 stream.set_nodelay(true)?;
                 Ok((Box::new(stream), Peer(Some(address.ip()))))
@@ -70,6 +84,15 @@ impl Listener {
             }
         }
     }
+}
+
+/// A connection to whichever listener has one.
+fn accept_any(
+    listeners: &[TcpListener],
+    context: &mut Context<'_>,
+) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+    let mut accepted = listeners.iter().map(|listener| listener.poll_accept(context));
+    accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)
 }
 
 #[cfg(unix)]

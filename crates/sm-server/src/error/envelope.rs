@@ -5,6 +5,7 @@
 //! {"type": "error", "error": {"type": "invalid_request_error", "message": "…"}, "request_id": "…"}
 //! {"error": "…"}
 //! {"error": "…", "detail": "…", "code": "VALIDATION_ERROR"}
+//! {"error": {"code": 400, "message": "…", "type": "invalid_request_error", "param": "prompt"}}
 //! ```
 
 use axum::http::StatusCode;
@@ -21,6 +22,8 @@ pub(crate) enum Envelope {
     Anthropic,
     /// Ollama's: only a text.
     Ollama,
+    /// llama.cpp's, at its own paths.
+    LlamaCpp,
     /// That of SmallMind's original documents, one of which has `error`, the other `detail`.
     Documents,
 }
@@ -40,7 +43,19 @@ impl Envelope {
             "/detokenize",
             "/apply-template",
         ];
+        const LLAMA_CPP: [&str; 9] = [
+            "/completion",
+            "/completions",
+            "/embedding",
+            "/embeddings",
+            "/props",
+            "/slots",
+            "/chat/completions",
+            "/chat/completions/input_tokens",
+            "/responses",
+        ];
         match path {
+            _ if LLAMA_CPP.contains(&path) => Self::LlamaCpp,
             _ if DOCUMENTS.contains(&path) => Self::Documents,
             _ if path == "/v1/messages" || path.starts_with("/v1/messages/") => Self::Anthropic,
             _ if path.starts_with("/api/") => Self::Ollama,
@@ -72,8 +87,36 @@ impl Envelope {
             Self::Anthropic => anthropic(error),
             Self::Ollama => json!({"error": error.message}),
             Self::Documents => documents(error),
+            Self::LlamaCpp => llamacpp(error),
         }
     }
+}
+
+/// By `format_error_response` of llama.cpp's server, with the field that is wrong.
+fn llamacpp(error: &ApiError) -> Value {
+    let kind = match error.status {
+        _ if error.overflow.is_some() => "exceed_context_size_error",
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
+        StatusCode::NOT_FOUND => "not_found_error",
+        StatusCode::NOT_IMPLEMENTED => "not_supported_error",
+        StatusCode::SERVICE_UNAVAILABLE => "unavailable_error",
+        status if status.is_client_error() => "invalid_request_error",
+        _ => "server_error",
+    };
+    let mut body = json!({
+        "code": error.status.as_u16(),
+        "message": error.message,
+        "type": kind,
+        "param": error.param,
+    });
+    if let Some((n_prompt_tokens, n_ctx)) = error.overflow {
+        // Agents look for these words and shorten the conversation.
+        body["message"] = format!("the request exceeds the available context size: {}", error.message).into();
+        body["n_prompt_tokens"] = n_prompt_tokens.into();
+        body["n_ctx"] = n_ctx.into();
+    }
+    json!({ "error": body })
 }
 
 fn openai(error: &ApiError) -> Value {

@@ -30,6 +30,20 @@ impl Bucket {
         Self { limit, period, level: Mutex::new((f64::from(limit), now)) }
     }
 
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    pub(crate) fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// Sets what is left, as somebody else knows it.
+    pub(crate) fn set(&self, level: f64, now: Instant) {
+        let level = level.min(f64::from(self.limit));
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = (level, now);
+    }
+
     fn per_second(&self) -> f64 {
         f64::from(self.limit) / self.period.as_secs_f64()
     }
@@ -69,7 +83,7 @@ impl Bucket {
         Left { limit, remaining: level.max(0.0) as u32, reset }
     }
 
-    fn time_to_fill(&self, n: f64) -> Duration {
+    pub(crate) fn time_to_fill(&self, n: f64) -> Duration {
         /// Nobody is told to wait for longer, and a rate of 0 is no reason to divide by it.
         const MOST: f64 = 24.0 * 3600.0;
         Duration::from_secs_f64((n / self.per_second()).clamp(0.0, MOST))

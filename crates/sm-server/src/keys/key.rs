@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::bucket::{Bucket, Left};
 use super::file::Rules;
 use super::secret::KeyDigest;
+use super::shared::Limits;
 use crate::error::ApiError;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -19,19 +20,21 @@ pub(crate) struct Key {
     pub(super) digest: KeyDigest,
     pub(super) rules: Rules,
     requests: Option<Bucket>,
-    tokens: Option<Bucket>,
+    tokens: Option<Arc<Bucket>>,
+    limits: Limits,
     running: Option<Arc<Semaphore>>,
 }
 
 impl Key {
-    pub(super) fn new(digest: KeyDigest, rules: Rules) -> Self {
+    pub(super) fn new(digest: KeyDigest, rules: Rules, limits: Limits) -> Self {
         let now = Instant::now();
         let bucket = |limit: Option<u32>| limit.map(|limit| Bucket::new(limit, MINUTE, now));
         let running = rules.max_concurrent.map(|limit| Arc::new(Semaphore::new(limit as usize)));
         Self {
             digest,
             requests: bucket(rules.requests_per_minute),
-            tokens: bucket(rules.tokens_per_minute),
+            tokens: bucket(rules.tokens_per_minute).map(Arc::new),
+            limits,
             running,
             rules,
         }
@@ -84,11 +87,10 @@ impl Key {
     /// Counts a request against the limits per minute.
     ///
     /// # Errors
-    /// If one is used up.
-    pub(crate) fn take_request(&self) -> Result<(), ApiError> {
-        let now = Instant::now();
+    /// If one is used up, or cannot be known.
+    pub(crate) async fn take_request(&self) -> Result<(), ApiError> {
         if let Some(tokens) = &self.tokens {
-            tokens.take(1, now).map_err(|wait| {
+            self.limits.take(&self.shared_name("tokens"), tokens).await?.map_err(|wait| {
                 let limit = self.rules.tokens_per_minute.unwrap_or_default();
                 ApiError::rate_limited(
                     format!("this key's limit of {limit} tokens per minute is used up"),
@@ -97,13 +99,18 @@ impl Key {
             })?;
         }
         if let Some(requests) = &self.requests {
-            requests.take(1, now).map_err(|wait| {
+            self.limits.take(&self.shared_name("requests"), requests).await?.map_err(|wait| {
                 let limit = self.rules.requests_per_minute.unwrap_or_default();
                 let message = format!("this key's limit of {limit} requests per minute is used up");
                 ApiError::rate_limited(message, wait)
             })?;
         }
         Ok(())
+    }
+
+    /// What a limit is called where it is shared.
+    fn shared_name(&self, of: &str) -> String {
+        format!("key:{:x}:{of}", self.client())
     }
 
     /// Counts a request as running until the permit is dropped.
@@ -123,15 +130,15 @@ impl Key {
     pub(crate) fn charge_tokens(&self, n_tokens: u64) {
         if let Some(tokens) = &self.tokens {
             // One was taken when it began.
-            tokens.charge(n_tokens.saturating_sub(1), Instant::now());
+            self.limits.charge(self.shared_name("tokens"), tokens, n_tokens.saturating_sub(1));
         }
     }
 
     /// What is left of requests and of tokens.
     pub(crate) fn left(&self) -> [(&'static str, Option<Left>); 2] {
         let now = Instant::now();
-        let left = |bucket: &Option<Bucket>| bucket.as_ref().map(|bucket| bucket.left(now));
-        [("requests", left(&self.requests)), ("tokens", left(&self.tokens))]
+        let left = |bucket: Option<&Bucket>| bucket.map(|bucket| bucket.left(now));
+        [("requests", left(self.requests.as_ref())), ("tokens", left(self.tokens.as_deref()))]
     }
 }
 
@@ -141,7 +148,7 @@ mod tests {
     use super::*;
 
     fn key(rules: Rules) -> Key {
-        Key::new(KeyDigest::of("abc"), Rules { name: "a".into(), ..rules })
+        Key::new(KeyDigest::of("abc"), Rules { name: "a".into(), ..rules }, Limits::default())
     }
 
     #[test]
@@ -175,12 +182,12 @@ mod tests {
         key.begin().unwrap();
     }
 
-    #[test]
-    fn tokens_are_charged_when_they_are_known() {
+    #[tokio::test]
+    async fn tokens_are_charged_when_they_are_known() {
         let key = key(Rules { tokens_per_minute: Some(100), ..Rules::default() });
-        key.take_request().unwrap();
+        key.take_request().await.unwrap();
         key.charge_tokens(150);
-        key.take_request().unwrap_err();
+        key.take_request().await.unwrap_err();
         let [(_, None), (_, Some(left))] = key.left() else { panic!("a limit of tokens") };
         assert_eq!((left.limit, left.remaining), (100, 0));
     }

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::bucket::Bucket;
+use super::shared::Limits;
 use crate::error::ApiError;
 
 /// Visitors that are remembered. One who has not called for a period is forgotten without loss.
@@ -57,19 +58,37 @@ pub(crate) enum Visitor {
 #[derive(Debug)]
 pub(crate) struct Visitors {
     limit: RateLimit,
-    buckets: Mutex<HashMap<(Visitor, String), Bucket>>,
+    limits: Limits,
+    buckets: Mutex<HashMap<(Visitor, String), Arc<Bucket>>>,
 }
 
 impl Visitors {
-    pub(crate) fn new(limit: RateLimit) -> Self {
-        Self { limit, buckets: Mutex::default() }
+    pub(crate) fn new(limit: RateLimit, limits: Limits) -> Self {
+        Self { limit, limits, buckets: Mutex::default() }
     }
 
     /// Counts a call.
     ///
     /// # Errors
-    /// If there were as many as may be.
-    pub(crate) fn call(&self, visitor: Visitor, endpoint: &str, now: Instant) -> Result<(), ApiError> {
+    /// If there were as many as may be, or that cannot be known.
+    pub(crate) async fn call(&self, visitor: Visitor, endpoint: &str) -> Result<(), ApiError> {
+        let RateLimit { times, period } = self.limit;
+        let name = match visitor {
+            Visitor::Key(client) => format!("key:{client:x}:{times}/{}:{endpoint}", period.as_secs()),
+            Visitor::Address(address) => {
+                let address = address.map(|address| address.to_string()).unwrap_or_default();
+                format!("address:{address}:{times}/{}:{endpoint}", period.as_secs())
+            }
+        };
+        let bucket = self.bucket(visitor, endpoint, Instant::now());
+        self.limits.take(&name, &bucket).await?.map_err(|wait| {
+            let seconds = period.as_secs();
+            let message = format!("{endpoint} takes {times} requests in {seconds} s from each caller");
+            ApiError::rate_limited(message, wait)
+        })
+    }
+
+    fn bucket(&self, visitor: Visitor, endpoint: &str, now: Instant) -> Arc<Bucket> {
         let RateLimit { times, period } = self.limit;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MAX_VISITORS {
@@ -79,14 +98,7 @@ impl Visitors {
             }
         }
         let bucket = buckets.entry((visitor, endpoint.to_owned()));
-        let bucket = bucket.or_insert_with(|| Bucket::new(times, period, now));
-        bucket.take(1, now).map_err(|wait| {
-            let seconds = period.as_secs();
-            ApiError::rate_limited(
-                format!("{endpoint} takes {times} requests in {seconds} s from each caller"),
-                wait,
-            )
-        })
+        Arc::clone(bucket.or_insert_with(|| Arc::new(Bucket::new(times, period, now))))
     }
 }
 
@@ -94,17 +106,16 @@ impl Visitors {
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_caller_has_its_own_limit_for_each_endpoint() {
-        let limit = "10/60".parse().unwrap();
-        let now = Instant::now();
-        let visitors = Visitors::new(limit);
+    #[tokio::test]
+    async fn each_caller_has_its_own_limit_for_each_endpoint() {
+        let visitors = Visitors::new("10/60".parse().unwrap(), Limits::default());
         let [a, b] = [Visitor::Key(1), Visitor::Address(None)];
-        (0..10).for_each(|_| visitors.call(a, "/generate", now).unwrap());
-        visitors.call(a, "/generate", now).unwrap_err();
-        visitors.call(a, "/solve/math", now).unwrap();
-        visitors.call(b, "/generate", now).unwrap();
-        visitors.call(a, "/generate", now + Duration::from_secs(6)).unwrap();
+        for _ in 0..10 {
+            visitors.call(a, "/generate").await.unwrap();
+        }
+        visitors.call(a, "/generate").await.unwrap_err();
+        visitors.call(a, "/solve/math").await.unwrap();
+        visitors.call(b, "/generate").await.unwrap();
         for wrong in ["", "10", "10/0", "x/60", "-1/60"] {
             wrong.parse::<RateLimit>().unwrap_err();
         }
@@ -112,10 +123,11 @@ mod tests {
 
     #[test]
     fn visitors_do_not_pile_up() {
-        let visitors = Visitors::new("1/60".parse().unwrap());
+        let visitors = Visitors::new("1/60".parse().unwrap(), Limits::default());
         let start = Instant::now();
         for i in 0..3 * MAX_VISITORS as u64 {
-            visitors.call(Visitor::Key(i), "/", start + Duration::from_millis(i)).unwrap();
+            let now = start + Duration::from_millis(i);
+            visitors.bucket(Visitor::Key(i), "/", now).take(1, now).unwrap();
         }
         assert!(visitors.buckets.lock().unwrap().len() <= MAX_VISITORS);
     }

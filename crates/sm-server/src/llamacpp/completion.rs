@@ -11,13 +11,13 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use sm_runtime::model::tokenizer::Tokenizer;
-use sm_runtime::{Completion, ModelHandle, PrefillProgress, Prompt, Request, TokenEvent};
+use sm_runtime::{Completion, ModelHandle, Prompt, Request, TokenEvent};
 
 use crate::app::App;
 use crate::documents::respond::object;
 use crate::error::{ApiError, Envelope};
 use crate::generation::{ChunkStream, Chunks, Generation, blocking, complete_all};
-use crate::wire::llamacpp::{CompletionCall, CompletionHead, chunk, completion, prefill, read};
+use crate::wire::llamacpp::{CompletionCall, CompletionHead, RunningTimings, chunk, completion, read};
 use crate::wire::options;
 
 /// Continues prompts.
@@ -54,7 +54,7 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
 fn request(prompt: Prompt, call: &CompletionCall) -> Request {
     static ALONE: AtomicU64 = AtomicU64::new(0);
     let mut request = Request::new(prompt, call.options.clone());
-    request.reports_prefill = call.reports_prefill && call.is_stream;
+    request.reports_prefill = call.has_timings || call.reports_progress;
     if call.shares_cache {
         return request;
     }
@@ -71,7 +71,8 @@ async fn stream(
     let prompt = prompts.pop().unwrap_or_else(|| "".into());
     let request = request(prompt, &call);
     let tokenizer = model.tokenizer().cloned();
-    let writer = EventWriter { model: model.name().to_owned(), call, tokenizer };
+    let timings = RunningTimings::default();
+    let writer = EventWriter { model: model.name().to_owned(), call, tokenizer, timings };
     let generation = Generation::start(app, model, request).await?;
     Ok(Sse::new(ChunkStream::new(generation, writer)).into_response())
 }
@@ -82,6 +83,7 @@ struct EventWriter {
     model: String,
     call: CompletionCall,
     tokenizer: Option<Arc<dyn Tokenizer>>,
+    timings: RunningTimings,
 }
 
 impl EventWriter {
@@ -95,12 +97,9 @@ impl Chunks for EventWriter {
 
     fn begin(&mut self, _pieces: &mut Vec<Self::Item>) {}
 
-    fn prefill(&mut self, progress: PrefillProgress, pieces: &mut Vec<Self::Item>) {
-        pieces.push(event(&prefill(&progress)));
-    }
-
     fn event(&mut self, token: TokenEvent, pieces: &mut Vec<Self::Item>) {
-        pieces.extend(chunk(&self.head(), &token).as_ref().map(event));
+        self.timings.note(&token);
+        pieces.extend(chunk(&self.head(), &token, &self.timings).as_ref().map(event));
     }
 
     fn end(&mut self, outcome: Result<Vec<Completion>, ApiError>, pieces: &mut Vec<Self::Item>) {
@@ -108,7 +107,7 @@ impl Chunks for EventWriter {
             Ok(completions) => {
                 pieces.extend(completions.iter().map(|each| event(&completion(&self.head(), 0, each))));
             }
-            Err(error) => pieces.push(event(&Envelope::OpenAi.body(&error))),
+            Err(error) => pieces.push(event(&Envelope::LlamaCpp.body(&error))),
         }
     }
 }

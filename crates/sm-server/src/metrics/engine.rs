@@ -9,6 +9,7 @@ use prometheus::{
 };
 use sm_runtime::{Engine, EngineStats, MetricsSink, RecentMetrics, RequestMetrics, StepMetrics};
 
+use super::llamacpp::LlamaCpp;
 use super::names::{Count, Measure, Names, Reading};
 
 /// The families of one set of names.
@@ -112,15 +113,22 @@ pub(super) struct Sink {
     measures: Vec<(Measure, Histogram)>,
     counts: Vec<(Count, IntCounter)>,
     finished: Vec<(&'static Names, IntCounterVec)>,
+    llamacpp: Option<Arc<LlamaCpp>>,
     recent: Arc<RecentMetrics>,
 }
 
 impl Sink {
-    pub(super) fn new(model: &str, families: &[Families], recent: &Arc<RecentMetrics>) -> Self {
+    pub(super) fn new(
+        model: &str,
+        families: &[Families],
+        llamacpp: Option<Arc<LlamaCpp>>,
+        recent: &Arc<RecentMetrics>,
+    ) -> Self {
         let measures = families.iter().flat_map(|families| &families.measures);
         let counts = families.iter().flat_map(|families| &families.counts);
         Self {
             model: model.to_owned(),
+            llamacpp,
             recent: Arc::clone(recent),
             measures: measures.map(|(what, family)| (*what, family.with_label_values(&[model]))).collect(),
             counts: counts.map(|(what, family)| (*what, family.with_label_values(&[model]))).collect(),
@@ -142,6 +150,9 @@ impl Sink {
 impl MetricsSink for Sink {
     fn step(&self, step: &StepMetrics) {
         self.recent.step(step);
+        if let Some(llamacpp) = &self.llamacpp {
+            llamacpp.step(step);
+        }
         self.observe(Measure::StepRows, step.rows as f64);
         self.count(Count::Generated, step.tokens);
         for _ in 0..step.tokens {
@@ -151,6 +162,9 @@ impl MetricsSink for Sink {
 
     fn request(&self, request: &RequestMetrics) {
         self.recent.request(request);
+        if let Some(llamacpp) = &self.llamacpp {
+            llamacpp.request(request);
+        }
         let phase = |from: Option<Duration>, to: Option<Duration>| Some(to?.saturating_sub(from?));
         let RequestMetrics { queue, first_token, inter_token, total, usage, finish_reason, .. } = *request;
         for (measure, time) in [

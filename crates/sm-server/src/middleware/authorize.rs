@@ -1,7 +1,7 @@
 //! Finds the key of a request, and applies its limits.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -22,23 +22,32 @@ const ADMIN: &str = "/admin/";
 /// Lets a request through to its handler if its key allows it.
 pub(crate) async fn authorize(State(app): State<App>, request: Request, next: Next) -> Response {
     let Some(call) = Call::current() else { return next.run(request).await };
-    let key = match check(&app, &call, &request) {
+    let key = match check(&app, &request) {
         Ok(key) => key,
         Err(error) => return error.into_response(),
     };
+    let is_counted = request.method() == Method::POST && !request.uri().path().starts_with(ADMIN);
+    if let Some(visitors) = app.visitors().filter(|_| is_counted) {
+        let visitor = key.as_ref().map_or(Visitor::Address(call.peer), |key| Visitor::Key(key.client()));
+        let endpoint = request.extensions().get::<MatchedPath>().cloned();
+        let endpoint = endpoint.as_ref().map_or("", MatchedPath::as_str);
+        if let Err(error) = visitors.call(visitor, endpoint).await {
+            return error.into_response();
+        }
+    }
     let Some(key) = key else { return next.run(request).await };
     call.set_key(Arc::clone(&key));
-    let is_counted = request.method() == Method::POST && !request.uri().path().starts_with(ADMIN);
-    let mut response = match key.take_request() {
-        Err(error) if is_counted => error.into_response(),
-        _ => next.run(request).await,
+    let taken = if is_counted { key.take_request().await } else { Ok(()) };
+    let mut response = match taken {
+        Err(error) => error.into_response(),
+        Ok(()) => next.run(request).await,
     };
     add_limits(&key, response.headers_mut());
     response
 }
 
 /// The key of a request, if it has one.
-fn check(app: &App, call: &Call, request: &Request) -> Result<Option<Arc<Key>>, ApiError> {
+fn check(app: &App, request: &Request) -> Result<Option<Arc<Key>>, ApiError> {
     let path = request.uri().path();
     if OPEN.contains(&path) || request.method() == Method::OPTIONS {
         return Ok(None);
@@ -52,11 +61,6 @@ fn check(app: &App, call: &Call, request: &Request) -> Result<Option<Arc<Key>>, 
             return Err(ApiError::forbidden("this key is not an administrator's"));
         }
         _ => {}
-    }
-    if let (Some(visitors), Method::POST, false) = (app.visitors(), request.method().clone(), is_admin_path) {
-        let visitor = key.as_ref().map_or(Visitor::Address(call.peer), |key| Visitor::Key(key.client()));
-        let endpoint = request.extensions().get::<MatchedPath>().map_or("", |path| path.as_str());
-        visitors.call(visitor, endpoint, Instant::now())?;
     }
     Ok(key)
 }

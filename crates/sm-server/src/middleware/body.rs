@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::filter::{self, ContentFilter};
+use crate::redaction::redacted;
 
 /// How much of a body that is too large is still read and thrown away, so that the client reads the answer: many send all first,
 /// and see only a broken connection otherwise.
@@ -50,6 +51,9 @@ pub(crate) async fn read_body(State(app): State<App>, request: Request, next: Ne
             };
             if let Some(call) = Call::current() {
                 call.set_body_bytes(body.len() as u64);
+            }
+            if app.config().logs_prompts {
+                tracing::info!(body = redacted(&String::from_utf8_lossy(&body)), "asked");
             }
             if let Some(filter) = &app.config().content_filter
                 && let Err(error) = check_content(filter, &parts, &body)

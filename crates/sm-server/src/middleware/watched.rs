@@ -107,7 +107,13 @@ pub(super) fn watch_body(
         && status.is_server_error()
     {
         let _entered = span.enter();
-        tracing::error!(status = status.as_u16(), error = error.message(), "failed");
+        let (status, error) = (status.as_u16(), error.message());
+        match status {
+            // Clients ask for what they know from elsewhere.
+            501 => tracing::debug!(status, error, "not supported"),
+            503 | 504 => tracing::warn!(status, error, "refused for now"),
+            _ => tracing::error!(status, error, "failed"),
+        }
     }
     watch.status = Some(status);
     watch.span = span;

@@ -60,7 +60,7 @@ impl PartWriter for LineWriter {
 
     fn begin(&mut self, _lines: &mut Vec<Line>) {}
 
-    fn note(&mut self, event: &TokenEvent) {
+    fn note(&mut self, event: &TokenEvent, _items: &mut Vec<Self::Item>) {
         self.answer.note(event);
     }
 

@@ -8,7 +8,7 @@ use axum::http::header;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
-use sm_runtime::{Completion, GenerationOptions, ModelHandle, PrefillProgress, Select, TokenEvent};
+use sm_runtime::{Completion, GenerationOptions, ModelHandle, Select, TokenEvent};
 
 use crate::app::App;
 use crate::error::{ApiError, Envelope};
@@ -21,27 +21,19 @@ pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Answers a body.
 pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result<Response, ApiError> {
-    let body = parse(body)?;
-    let model = app.model(model_name(&body)?).await?;
-    let mut call = read(endpoint, &body, defaults(app, &model, endpoint)).map_err(|error| invalid(&error))?;
+    let (model, call) = read_call(endpoint, app, parse(body)?).await?;
     if !call.other_prompts.is_empty() {
         return complete_series(app, model, &call).await;
     }
-    let (head, form) = (head(endpoint, &model), app.config().tool_form);
-    let (generation, (call, reading)) = Generation::start_with(app, model, move |model| {
-        let reading = call.prepare(model.model(), form).map_err(|error| invalid(&error))?;
-        Ok((call.request.clone(), (call, reading)))
-    })
-    .await?;
-    let tokenizer = generation.model.tokenizer().cloned();
-    let shape = AnswerShape { head, reading, extras: call.extras, tokenizer, n_choices: call.request.n };
-    let mut response = if call.is_stream {
+    let Started { generation, shape, is_stream, warnings } =
+        Started::start_call(endpoint, app, model, call).await?;
+    let mut response = if is_stream {
         let n_prompt_tokens = generation.n_prompt_tokens();
         stream(generation, ChunkWriter::new(shape, 1, n_prompt_tokens))
     } else {
         Json(completion(&shape, &generation.finish().await?)).into_response()
     };
-    warn(&mut response, &call.warnings);
+    warn(&mut response, &warnings);
     Ok(response)
 }
 
@@ -54,6 +46,8 @@ async fn complete_series(app: &App, model: ModelHandle, call: &Call) -> Result<R
         extras: call.extras.clone(),
         tokenizer: model.tokenizer().cloned(),
         n_choices: if call.request.select == Select::Best { 1 } else { call.request.n },
+        // The settings of chats, which these are not.
+        verbose: None,
     };
     Ok(if call.is_stream {
         let n_prompts = requests.len();
@@ -70,20 +64,96 @@ fn stream(events: impl Events + 'static, writer: ChunkWriter) -> Response {
     Sse::new(chunks).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
-pub(crate) fn invalid(error: &FieldError) -> ApiError {
-    ApiError::invalid(&error.field, error.to_string())
-}
-
-/// The name of the model in a body.
+/// Reads a body, and loads the model that it names.
 ///
 /// # Errors
-/// If it is no text.
-pub(crate) fn model_name(body: &Map<String, Value>) -> Result<Option<&str>, ApiError> {
-    match body.get("model") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(name)) => Ok(Some(name)),
-        Some(other) => Err(ApiError::invalid("model", format!("model: must be a text, not {other}"))),
+/// If the body is wrong, or the model cannot be loaded.
+async fn read_call(
+    endpoint: Endpoint,
+    app: &App,
+    mut body: Map<String, Value>,
+) -> Result<(ModelHandle, Call), ApiError> {
+    if app.config().prefills_assistant && endpoint == Endpoint::ChatCompletions {
+        continue_last_answer(&mut body)?;
     }
+    let model = app.model(text_field(&body, "model")?).await?;
+    let call = read(endpoint, &body, defaults(app, &model, endpoint)).map_err(|error| invalid(&error))?;
+    Ok((model, call))
+}
+
+/// A request that runs, and the form of its answer.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) generation: Generation,
+    pub(crate) shape: AnswerShape,
+    is_stream: bool,
+    warnings: Vec<String>,
+}
+
+impl Started {
+    /// Queues the request of a body.
+    ///
+    /// # Errors
+    /// If the body is wrong, or the request is refused.
+    pub(crate) async fn start(
+        endpoint: Endpoint,
+        app: &App,
+        body: Map<String, Value>,
+    ) -> Result<Self, ApiError> {
+        let (model, call) = read_call(endpoint, app, body).await?;
+        Self::start_call(endpoint, app, model, call).await
+    }
+
+    async fn start_call(
+        endpoint: Endpoint,
+        app: &App,
+        model: ModelHandle,
+        mut call: Call,
+    ) -> Result<Self, ApiError> {
+        let config = app.config();
+        let (head, form) = (head(endpoint, &model), config.tool_form);
+        let (generation, (call, reading)) = Generation::start_with(app, model, move |model| {
+            let reading = call.prepare(model.model(), form).map_err(|error| invalid(&error))?;
+            Ok((call.request.clone(), (call, reading)))
+        })
+        .await?;
+        let tokenizer = generation.model.tokenizer().cloned();
+        let Call { request, is_stream, extras, warnings, .. } = call;
+        let verbose = extras.is_verbose || config.has_verbose_answers;
+        let n_choices = request.n;
+        let verbose = verbose.then(|| Box::new(request.options));
+        let shape = AnswerShape { head, reading, extras, tokenizer, n_choices, verbose };
+        Ok(Self { generation, shape, is_stream, warnings })
+    }
+}
+
+/// Has a last message of the assistant continued, as llama.cpp does, unless the body says itself what becomes of it.
+///
+/// # Errors
+/// If two such messages follow each other: it is not clear which is to be continued.
+fn continue_last_answer(body: &mut Map<String, Value>) -> Result<(), ApiError> {
+    let messages = body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let is_answer = |message: &Value| message["role"] == "assistant";
+    match messages {
+        [.., before, last] if is_answer(before) && is_answer(last) => {
+            let message = "messages: two messages of the assistant are at the end; join them, or send what came between";
+            Err(ApiError::invalid("messages", message))
+        }
+        [.., last] if is_answer(last) && !last["content"].is_null() => {
+            if !["continue_final_message", "add_generation_prompt"]
+                .iter()
+                .any(|name| body.contains_key(*name))
+            {
+                body.insert("continue_final_message".to_owned(), true.into());
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn invalid(error: &FieldError) -> ApiError {
+    ApiError::invalid(&error.field, error.to_string())
 }
 
 /// Tells in headers what was left out.
@@ -107,8 +177,20 @@ pub(crate) fn parse(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
+/// A field that must be a text.
+///
+/// # Errors
+/// If it is none.
+pub(crate) fn text_field<'b>(body: &'b Map<String, Value>, name: &str) -> Result<Option<&'b str>, ApiError> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(ApiError::invalid(name, format!("{name}: must be a text, not {other}"))),
+    }
+}
+
 /// The options of a request that sets none: as many tokens as the context leaves, as OpenAI's chats have; texts have 16.
-fn defaults(app: &App, model: &ModelHandle, endpoint: Endpoint) -> GenerationOptions {
+pub(super) fn defaults(app: &App, model: &ModelHandle, endpoint: Endpoint) -> GenerationOptions {
     let options = app.defaults(model);
     match endpoint {
         Endpoint::Completions if app.config().defaults.max_tokens.is_none() => options.max_new_tokens(16),
@@ -123,7 +205,8 @@ fn head(endpoint: Endpoint, model: &ModelHandle) -> ResponseHead {
         created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         model: model.name().to_owned(),
         fingerprint: Some(format!(
-            "sm-{}-{}",
+            // As llama.cpp's, it begins with a letter for the build.
+            "b{}-{}",
             env!("CARGO_PKG_VERSION"),
             model.info().kernels.replace(' ', "-")
         )),
@@ -148,10 +231,6 @@ impl Chunks for EventWriter {
 
     fn begin(&mut self, pieces: &mut Vec<Self::Item>) {
         pieces.extend(self.0.begin().iter().map(event));
-    }
-
-    fn prefill(&mut self, progress: PrefillProgress, pieces: &mut Vec<Self::Item>) {
-        pieces.push(event(&self.0.prefill(&progress)));
     }
 
     fn event(&mut self, token: TokenEvent, pieces: &mut Vec<Self::Item>) {

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::operations::{OPERATIONS, Operation};
-use super::schemas;
+use super::schemas::{self, Bounds};
 
-/// The OpenAPI document of the server.
-pub(crate) fn document() -> Value {
+/// The OpenAPI document of a server.
+pub(crate) fn document(bounds: Bounds) -> Value {
     let mut paths = Map::new();
     for operation in OPERATIONS {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
@@ -22,7 +22,7 @@ pub(crate) fn document() -> Value {
         },
         "paths": paths,
         "components": {
-            "schemas": schemas::all(),
+            "schemas": schemas::all(bounds),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -33,24 +33,55 @@ pub(crate) fn document() -> Value {
     })
 }
 
+/// Why there may be no answer.
+const FAILURES: [(&str, &str); 14] = [
+    ("400", "The request is wrong, or asks for more than there is."),
+    ("401", "A key is missing or wrong."),
+    ("403", "The key may not do this."),
+    ("404", "There is no such model or object."),
+    ("405", "The path does not take this method; `Allow` lists those that it takes."),
+    ("408", "The body did not arrive in time."),
+    ("413", "The body is too large."),
+    ("415", "The body has a type or a compression that is not read."),
+    ("422", "The body has the wrong form, in the words of the original documents."),
+    ("429", "The queue is full, or a limit of the key is used up; `Retry-After` says when to come again."),
+    ("500", "The server failed."),
+    ("501", "This server does not do that."),
+    ("503", "The server is not ready, or shuts down; `Retry-After` says when to come again."),
+    ("504", "The request took too long."),
+];
+
 fn described(operation: &Operation) -> Value {
+    let mut responses = Map::new();
+    if !operation.types.is_empty() {
+        responses
+            .insert("200".to_owned(), json!({"description": "The answer.", "content": contents(operation)}));
+    }
+    for (status, description) in FAILURES {
+        let schema = match (operation.tag, status) {
+            // Whether the server is ready is an answer, too.
+            ("State" | "llama.cpp", "503") => json!({"type": "object"}),
+            _ => json!({"$ref": format!("#/components/schemas/{}", schemas::error(operation.path))}),
+        };
+        let content = json!({"application/json": {"schema": schema}});
+        responses.insert(status.to_owned(), json!({"description": description, "content": content}));
+    }
+    // Headers that are too long are refused before anything is known of the request.
+    responses.insert("431".to_owned(), json!({"description": "The headers are too long."}));
     let mut described = json!({
         "tags": [operation.tag],
         "summary": operation.summary,
         "operationId": id(operation),
-        "responses": {
-            "200": {"description": "The answer.", "content": contents(operation)},
-            "default": {
-                "description": "Why there is no answer: 400 or 422 of a body that is wrong, 401 or 403 of a key, 404 of an unknown model, 413 of a body that is too large, 429 of a full queue or a rate, 501 of what this server does not do, 503 of a server that is not ready, 504 of a request that took too long.",
-                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-            },
-        },
+        "responses": responses,
     });
     if let Some(body) = operation.body {
         described["requestBody"] = json!({
             "required": true,
             "content": {"application/json": {"schema": {"$ref": format!("#/components/schemas/{body}")}}},
         });
+    }
+    if operation.path.starts_with("/admin/") {
+        described["security"] = json!([{"bearer": []}, {"key": []}]);
     }
     let parameters: Vec<Value> = operation
         .path
@@ -71,6 +102,8 @@ fn contents(operation: &Operation) -> Value {
         let schema = match *kind {
             "application/json" if operation.is_list => json!({"type": ["array", "object"]}),
             "application/json" => json!({"type": "object"}),
+            // Of each event.
+            "text/event-stream" => json!({}),
             _ => json!({"type": "string"}),
         };
         ((*kind).to_owned(), json!({"schema": schema}))

@@ -10,7 +10,7 @@ pub(super) struct Operation {
     /// The schema of its body.
     pub(super) body: Option<&'static str>,
     pub(super) query: &'static [&'static str],
-    /// The types of its answer.
+    /// The types of its answer; none if it is always refused.
     pub(super) types: &'static [&'static str],
     /// Whether its answer may be a list.
     pub(super) is_list: bool,
@@ -18,6 +18,8 @@ pub(super) struct Operation {
 
 const JSON: &[&str] = &["application/json"];
 const JSON_OR_EVENTS: &[&str] = &["application/json", "text/event-stream"];
+const LINES_OR_JSON: &[&str] = &["application/x-ndjson", "application/json"];
+const PAGE: &[&str] = &["text/html; charset=utf-8"];
 const ANY_STREAM: &[&str] =
     &["application/json", "text/event-stream", "application/x-ndjson", "text/plain; charset=utf-8"];
 
@@ -50,11 +52,31 @@ const fn asking(operation: Operation, query: &'static [&'static str]) -> Operati
     Operation { query, ..operation }
 }
 
-/// All operations that are described.
+const fn delete(path: &'static str, tag: &'static str, summary: &'static str) -> Operation {
+    Operation { method: "delete", ..get(path, tag, summary) }
+}
+
+/// An operation without a body, which changes something.
+const fn command(path: &'static str, tag: &'static str, summary: &'static str) -> Operation {
+    Operation { method: "post", ..get(path, tag, summary) }
+}
+
+/// An operation that only says that it is not supported.
+const fn refused(operation: Operation) -> Operation {
+    Operation { types: &[], ..operation }
+}
+
+/// All operations.
 pub(super) const OPERATIONS: &[Operation] = &[
     streaming(post("/v1/chat/completions", "OpenAI", "Answers messages", "Chat"), JSON_OR_EVENTS),
     streaming(post("/v1/completions", "OpenAI", "Continues a prompt", "Completion"), JSON_OR_EVENTS),
+    post("/v1/chat/completions/input_tokens", "OpenAI", "Counts the tokens of messages", "Count"),
     post("/v1/embeddings", "OpenAI", "Embeds texts", "Embeddings"),
+    streaming(post("/v1/responses", "OpenAI", "Answers items", "Response"), JSON_OR_EVENTS),
+    post("/v1/responses/input_tokens", "OpenAI", "Counts the tokens of items", "Items"),
+    get("/v1/responses/{id}", "OpenAI", "A response that was stored"),
+    delete("/v1/responses/{id}", "OpenAI", "Forgets a response"),
+    get("/v1/responses/{id}/input_items", "OpenAI", "The items of a response's request"),
     get("/v1/models", "OpenAI", "The models by name"),
     get("/v1/models/{id}", "OpenAI", "A model"),
     get("/health", "State", "Whether the process is alive and not draining"),
@@ -86,12 +108,15 @@ pub(super) const OPERATIONS: &[Operation] = &[
     post("/tokenize", "Texts", "The tokens of a text or of messages", "Tokenize"),
     get("/tokenizer_info", "Texts", "What the tokenizer marks texts with"),
     post("/detokenize", "Texts", "The text of tokens", "Detokenize"),
-    post("/apply-template", "Texts", "The prompt that messages become", "Messages"),
+    post("/apply-template", "Texts", "The prompt that messages become", "Template"),
     list(streaming(post("/completion", "llama.cpp", "Continues prompts", "LlamaCompletion"), JSON_OR_EVENTS)),
     list(streaming(post("/completions", "llama.cpp", "As /completion", "LlamaCompletion"), JSON_OR_EVENTS)),
     streaming(post("/chat/completions", "llama.cpp", "As /v1/chat/completions", "Chat"), JSON_OR_EVENTS),
     list(post("/embedding", "llama.cpp", "Embeds texts", "LlamaEmbedding")),
     list(post("/embeddings", "llama.cpp", "As /embedding", "LlamaEmbedding")),
+    post("/chat/completions/input_tokens", "llama.cpp", "As /v1/chat/completions/input_tokens", "Count"),
+    streaming(post("/responses", "llama.cpp", "As /v1/responses", "Response"), JSON_OR_EVENTS),
+    post("/predict", "llama.cpp", "Answers several chats, as Vertex AI sends them", "Instances"),
     get("/models", "llama.cpp", "As /v1/models"),
     get("/v1/health", "llama.cpp", "As /health"),
     get("/props", "llama.cpp", "The default model, and the options of requests that set none"),
@@ -108,5 +133,36 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "Completion",
     )),
     get("/openapi.json", "State", "This document"),
-    streaming(get("/docs", "State", "This document as a page"), &["text/html; charset=utf-8"]),
+    streaming(get("/docs", "State", "This document as a page"), PAGE),
+    streaming(post("/v1/messages", "Anthropic", "Answers messages", "Messages"), JSON_OR_EVENTS),
+    post("/v1/messages/count_tokens", "Anthropic", "Counts the tokens of messages", "MessageCount"),
+    streaming(get("/", "Ollama", "Says in a sentence that it is here"), PAGE),
+    get("/api/version", "Ollama", "The version of the API"),
+    streaming(post("/api/chat", "Ollama", "Answers messages", "OllamaChat"), LINES_OR_JSON),
+    streaming(
+        post("/api/generate", "Ollama", "Answers or continues a prompt", "OllamaGenerate"),
+        LINES_OR_JSON,
+    ),
+    get("/api/tags", "Ollama", "The models by name"),
+    get("/api/ps", "Ollama", "The models that are loaded"),
+    post("/api/show", "Ollama", "What is known of a model; loads it", "OllamaModel"),
+    streaming(post("/api/pull", "Ollama", "Succeeds for models that are here", "OllamaPull"), LINES_OR_JSON),
+    refused(delete("/api/delete", "Ollama", "Not supported")),
+    refused(command("/api/create", "Ollama", "Not supported")),
+    refused(command("/api/copy", "Ollama", "Not supported")),
+    refused(command("/api/push", "Ollama", "Not supported")),
+    refused(command("/api/blobs/{digest}", "Ollama", "Not supported")),
+    get("/admin/models", "Administration", "All models, with their states and memory"),
+    post(
+        "/admin/models/load",
+        "Administration",
+        "Loads a model, and answers when it is loaded",
+        "AdminModel",
+    ),
+    post("/admin/models/unload", "Administration", "Unloads a model", "AdminUnload"),
+    command("/admin/drain", "Administration", "Refuses new requests"),
+    command("/admin/resume", "Administration", "Takes requests again"),
+    post("/admin/log-level", "Administration", "Changes what is logged", "AdminLevel"),
+    command("/admin/cache/reset", "Administration", "Forgets cached answers and prefixes"),
+    post("/admin/reconfigure", "Administration", "Changes an engine without a restart", "AdminReconfigure"),
 ];

@@ -1,124 +1,92 @@
 //! The schemas of bodies. Fields that many endpoints share are written once; docs/server.md tells of their other names.
 
+mod apis;
+mod fields;
+
 use serde_json::{Map, Value, json};
 
+use crate::error::Envelope;
+use fields::{body, count, flags, messages, prompt, sampling};
+
+/// What bodies can ask of the default model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// The largest token.
+    pub(crate) max_token: u64,
+    /// The most choices.
+    pub(crate) max_choices: u64,
+}
+
+impl Default for Bounds {
+    /// Those of a model of which nothing is known yet.
+    fn default() -> Self {
+        Self { max_token: u32::MAX.into(), max_choices: 128 }
+    }
+}
+
 /// All schemas by name.
-pub(super) fn all() -> Value {
+pub(super) fn all(bounds: Bounds) -> Value {
     let mut schemas = Map::new();
     let mut add = |name: &str, schema: Value| _ = schemas.insert(name.to_owned(), schema);
-    add("Error", json!({"type": "object", "required": ["error"]}));
-    add("Message", message());
-    add("Chat", body(&["messages"], &[messages(), sampling(), openai()]));
-    add("Completion", body(&["prompt"], &[json!({"prompt": prompts()}), sampling(), openai()]));
+    let token = count(0, bounds.max_token);
+    let choices = count(1, bounds.max_choices);
+    add("Message", fields::message());
+    add("Chat", body(&["messages"], &[messages(), sampling(), openai(&choices)]));
+    add("Count", body(&["messages"], &[messages()]));
+    add("Completion", body(&["prompt"], &[json!({"prompt": prompt(&token)}), sampling(), openai(&choices)]));
     add("Embeddings", embeddings("input"));
     add("LlamaEmbedding", embeddings("content"));
-    add("Generate", body(&["prompt"], &[json!({"prompt": {"type": "string"}}), sampling(), documents()]));
-    add("Problem", body(&["problem"], &[json!({"problem": {"type": "string"}}), sampling(), documents()]));
+    add(
+        "Generate",
+        body(&["prompt"], &[json!({"prompt": {"type": "string"}}), sampling(), documents(&choices)]),
+    );
+    add(
+        "Problem",
+        body(&["problem"], &[json!({"problem": {"type": "string"}}), sampling(), documents(&choices)]),
+    );
     add(
         "LlamaCompletion",
         body(&["prompt"], &[json!({"prompt": {"type": "string"}}), sampling(), llamacpp()]),
     );
-    add(
-        "Tokenize",
-        body(
-            &["content"],
-            &[
-                json!({"content": {"type": "string"}}),
-                flags(&["add_special", "parse_special", "with_pieces", "return_token_strs"]),
-            ],
-        ),
-    );
-    add(
-        "Detokenize",
-        body(
-            &["tokens"],
-            &[json!({"tokens": {"type": "array", "items": token()}}), flags(&["skip_special_tokens"])],
-        ),
-    );
-    add("Messages", body(&["messages"], &[messages(), flags(&["add_generation_prompt"])]));
+    let text = json!({"content": {"type": "string"}});
+    let forms = flags(&["add_special", "parse_special", "with_pieces", "return_token_strs"]);
+    add("Tokenize", body(&["content"], &[text, forms]));
+    let tokens = json!({"tokens": {"type": "array", "items": token}});
+    add("Detokenize", body(&["tokens"], &[tokens, flags(&["skip_special_tokens"])]));
+    add("Template", body(&["messages"], &[messages(), flags(&["add_generation_prompt"])]));
+    let instances = json!({"instances": {"type": "array", "items": {"$ref": "#/components/schemas/Chat"}}});
+    add("Instances", json!({"type": "object", "required": ["instances"], "properties": instances}));
+    apis::add(&mut add);
     Value::Object(schemas)
 }
 
-/// An object of these fields and no others, and the model's name.
-fn body(required: &[&str], fields: &[Value]) -> Value {
-    let mut properties = Map::new();
-    properties.insert(
-        "model".to_owned(),
-        json!({"type": "string", "description": "The default model if it is left out."}),
-    );
-    for fields in fields {
-        properties.extend(fields.as_object().cloned().unwrap_or_default());
-    }
-    for (_, schema) in properties.iter_mut().filter(|(name, _)| !required.contains(&name.as_str())) {
-        *schema = nullable(schema.take());
-    }
-    json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
-}
-
-/// Clients write what they do not set as null.
-fn nullable(schema: Value) -> Value {
-    match schema.as_object().is_some_and(Map::is_empty) {
-        true => schema,
-        false => json!({"anyOf": [schema, {"type": "null"}]}),
+/// The schema of the errors at a path.
+pub(super) fn error(path: &str) -> &'static str {
+    match Envelope::of_path(path) {
+        Envelope::OpenAi => "Error",
+        Envelope::Anthropic => "AnthropicError",
+        Envelope::Ollama => "OllamaError",
+        Envelope::Documents => "DocumentsError",
+        Envelope::LlamaCpp => "LlamaCppError",
     }
 }
 
-fn token() -> Value {
-    json!({"type": "integer", "minimum": 0})
+fn openai(choices: &Value) -> Value {
+    json!({"n": choices, "user": {}})
 }
 
-/// A text, token ids, or a list of either.
-fn prompts() -> Value {
-    let text = json!({"type": "string"});
-    let tokens = json!({"type": "array", "items": token(), "minItems": 1});
-    let list = |items: &Value| json!({"type": "array", "items": items, "minItems": 1, "maxItems": 2048});
-    json!({"oneOf": [text, tokens, list(&text), list(&tokens)]})
-}
-
-fn message() -> Value {
-    json!({
-        "type": "object",
-        "required": ["role", "content"],
-        "properties": {"role": {"enum": ["system", "user", "assistant"]}, "content": {"type": "string"}},
-    })
-}
-
-fn messages() -> Value {
-    json!({"messages": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/Message"}}})
-}
-
-/// How tokens are sampled, and where the output ends.
-fn sampling() -> Value {
-    json!({
-        "max_tokens": {"type": "integer", "minimum": 1},
-        "temperature": {"type": "number", "minimum": 0, "maximum": 2},
-        "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-        "top_k": {"type": "integer", "minimum": 0},
-        "min_p": {"type": "number", "minimum": 0, "maximum": 1},
-        "seed": {"type": "integer", "minimum": 0},
-        "stop": {"oneOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "string", "minLength": 1}}]},
-        "stream": {"type": "boolean"},
-        "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
-        "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
-    })
-}
-
-fn openai() -> Value {
-    json!({"n": {"type": "integer", "minimum": 1, "maximum": 4}, "user": {}})
-}
-
-fn documents() -> Value {
+fn documents(choices: &Value) -> Value {
     json!({
         "do_sample": {"type": "boolean"},
-        "num_return_sequences": {"type": "integer", "minimum": 1, "maximum": 4},
+        "num_return_sequences": choices,
         "repetition_penalty": {"type": "number", "exclusiveMinimum": 0},
         "priority": {"enum": ["low", "normal", "high", "critical"]},
     })
 }
 
 fn llamacpp() -> Value {
-    let mut fields = flags(&["return_tokens", "cache_prompt"]);
-    fields["n_probs"] = json!({"type": "integer", "minimum": 0});
+    let mut fields = flags(&["return_tokens", "cache_prompt", "timings_per_token", "return_progress"]);
+    fields["n_probs"] = count(0, u64::MAX);
     fields
 }
 
@@ -133,8 +101,4 @@ fn embeddings(input: &str) -> Value {
         "normalize": {"type": "boolean"},
     });
     body(&[input], &[fields])
-}
-
-fn flags(names: &[&str]) -> Value {
-    Value::Object(names.iter().map(|name| ((*name).to_owned(), json!({"type": "boolean"}))).collect())
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::blocking;
-use crate::openai::create::{id, invalid, model_name, parse};
+use crate::openai::create::{id, invalid, parse, text_field};
 use crate::wire::openai::{Endpoint, read};
 
 /// The tokens of a chat.
@@ -31,7 +31,7 @@ pub(crate) async fn completion(State(app): State<App>, body: Bytes) -> Result<Js
 
 async fn render(app: &App, body: &[u8], endpoint: Endpoint) -> Result<Vec<Value>, ApiError> {
     let body = parse(body)?;
-    let model = app.model(model_name(&body)?).await?;
+    let model = app.model(text_field(&body, "model")?).await?;
     let mut call = read(endpoint, &body, app.defaults(&model)).map_err(|error| invalid(&error))?;
     let form = app.config().tool_form;
     blocking(app, move || {

@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sm_runtime::{Completion, TokenEvent};
 
 use super::retrieve::owner;
@@ -21,9 +21,10 @@ use crate::app::App;
 use crate::chat::Piece;
 use crate::error::ApiError;
 use crate::generation::ChunkStream;
-use crate::openai::create::{KEEP_ALIVE, id, parse, warn};
+use crate::openai::create::{KEEP_ALIVE, id, parse, text_field, warn};
 use crate::response_store::Stored;
-use crate::wire::responses::{ItemEvent, ItemWriter, ResponseHead, read};
+use crate::wire::openai::Extras;
+use crate::wire::responses::{ItemEvent, ItemWriter, ResponseHead, Telemetry, read};
 
 /// Answers items.
 ///
@@ -44,9 +45,11 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
         owner: owner(),
     });
     let warnings = asked.call.warnings.clone();
+    let Extras { has_timings, reports_progress, .. } = asked.call.extras;
+    let telemetry = Telemetry { has_timings, reports_progress };
     let answering = Answering::start(&app, model, asked.call).await?;
     let tokenizer = answering.generation.model.tokenizer().cloned();
-    let writer = ResponseWriter { items: ItemWriter::new(head, tokenizer), keeper };
+    let writer = ResponseWriter { items: ItemWriter::new(head, tokenizer, telemetry), keeper };
     let splitter = answering.splitter();
     let events = ChunkStream::new(answering.generation, Parts::new(Some(splitter), writer));
     let mut response = if asked.is_stream {
@@ -58,23 +61,11 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
     Ok(response)
 }
 
-/// A field that must be a text.
-///
-/// # Errors
-/// If it is none.
-fn text_field<'b>(body: &'b Map<String, Value>, name: &str) -> Result<Option<&'b str>, ApiError> {
-    match body.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(other) => Err(ApiError::invalid(name, format!("{name}: must be a text, not {other}"))),
-    }
-}
-
 /// The items from which a request goes on.
 ///
 /// # Errors
 /// If the response that it names is not known any more.
-fn earlier(app: &App, id: Option<&str>) -> Result<Vec<Value>, ApiError> {
+pub(super) fn earlier(app: &App, id: Option<&str>) -> Result<Vec<Value>, ApiError> {
     let Some(id) = id else { return Ok(Vec::new()) };
     match app.responses().get(id, owner().as_deref()) {
         Some(stored) => Ok(stored.items()),
@@ -135,8 +126,8 @@ impl PartWriter for ResponseWriter {
         self.write(|writer, events| writer.begin(events), items);
     }
 
-    fn note(&mut self, event: &TokenEvent) {
-        self.items.note(event);
+    fn note(&mut self, event: &TokenEvent, items: &mut Vec<Item>) {
+        self.write(|writer, events| writer.note(event, events), items);
     }
 
     fn part(&mut self, part: Piece, items: &mut Vec<Item>) {

@@ -4,7 +4,9 @@ mod answer;
 mod body;
 mod prompt;
 mod settings;
+mod timings;
 
-pub use answer::{CompletionHead, chunk, completion, prefill, timings};
+pub use answer::{CompletionHead, chunk, completion, whole};
 pub use body::{CompletionCall, read};
 pub use settings::settings;
+pub use timings::{RunningTimings, prompt_progress, timings};

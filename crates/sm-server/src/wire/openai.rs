@@ -12,7 +12,6 @@ mod logprobs;
 pub use answer::{AnswerShape, ChatReading, Extras, ModelList, ModelObject, ResponseHead, completion};
 pub use body::{Call, read};
 pub use chunks::ChunkWriter;
-pub(super) use chunks::prompt_progress;
 pub use embeddings::EmbeddingsCall;
 pub(super) use logprobs::{Scored, logprobs};
 

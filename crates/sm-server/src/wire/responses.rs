@@ -12,4 +12,4 @@ mod tools;
 pub use body::{ResponseCall, read};
 pub use items::with_ids;
 pub use object::{ResponseFields, ResponseHead};
-pub use stream::{ItemEvent, ItemWriter};
+pub use stream::{ItemEvent, ItemWriter, Telemetry};

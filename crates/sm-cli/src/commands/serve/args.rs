@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use sm_runtime::ByteSize;
 use sm_server::chat::ToolForm;
-use sm_server::{MetricsCompat, RateLimit};
+use sm_server::{MetricsCompat, RateLimit, RedisFallback};
 
 use super::kv_events::KvEventsArgs;
 use crate::args::number::at_least_one;
@@ -32,7 +32,7 @@ Examples:
     -d '{\"messages\": [{\"role\": \"user\", \"content\": \"What is 17 + 25?\"}]}'
 
 It stops on Ctrl-C or SIGTERM: new requests are refused, and running ones have --grace seconds to finish. On SIGHUP it reads
-its keys again. docs/server.md lists the endpoints; --help-config prints the keys of the configuration file."
+its keys and its certificate again. docs/server.md lists the endpoints; --help-config prints the keys of the configuration file."
 )]
 pub(crate) struct Args {
     /// TOML file with settings: the long names of these options as keys; the command line and the environment take precedence
@@ -41,9 +41,9 @@ pub(crate) struct Args {
     /// Print all keys of the configuration file, and exit
     #[arg(long, help_heading = "Server")]
     pub(super) help_config: bool,
-    /// Address to listen on
-    #[arg(long, env = "HOST", value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), help_heading = "Server")]
-    pub(super) host: IpAddr,
+    /// Addresses to listen on, separated by commas
+    #[arg(long, env = "HOST", value_name = "ADDRESS", value_delimiter = ',', default_values_t = [IpAddr::V4(Ipv4Addr::LOCALHOST)], help_heading = "Server")]
+    pub(super) host: Vec<IpAddr>,
     /// Port to listen on; 0 picks a free one
     #[arg(long, env = "PORT", value_name = "N", default_value_t = 8000, help_heading = "Server")]
     pub(super) port: u16,
@@ -54,6 +54,12 @@ pub(crate) struct Args {
     /// Another name for the first model; may be repeated
     #[arg(long, visible_alias = "served-model-name", value_name = "NAME", help_heading = "Server")]
     pub(super) alias: Vec<String>,
+    /// What the models are for, as /v1/models lists it, separated by commas
+    #[arg(long, value_name = "TAG", value_delimiter = ',', help_heading = "Server")]
+    pub(super) tags: Vec<String>,
+    /// Do not serve a page at /
+    #[arg(long, help_heading = "Server")]
+    pub(super) no_ui: bool,
     /// Form in which models call tools [default: that of the chat template]
     #[arg(long, value_name = "NAME", value_parser = tool_form(), hide_possible_values = true, help_heading = "Server")]
     pub(super) tool_call_parser: Option<ToolForm>,
@@ -64,7 +70,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Server")]
     pub(super) max_models: Option<NonZeroUsize>,
     /// Unload models that nobody has used for so many seconds; 0 never
-    #[arg(long, value_name = "SECONDS", default_value_t = 0, help_heading = "Server")]
+    #[arg(
+        long,
+        visible_alias = "sleep-idle-seconds",
+        value_name = "SECONDS",
+        default_value_t = 0,
+        help_heading = "Server"
+    )]
     pub(super) idle_unload: u64,
     /// Load this model at the start and keep it; may be repeated
     #[arg(long, value_name = "NAME", help_heading = "Server")]
@@ -132,6 +144,24 @@ pub(crate) struct Args {
     /// How often each key or address may call each endpoint, as in 10/60 for 10 requests in 60 seconds
     #[arg(long, value_name = "N/SECONDS", help_heading = "Limits")]
     pub(super) rate_limit: Option<RateLimit>,
+    /// Share --rate-limit and the limits of keys with other replicas through Redis, at redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]
+    #[arg(
+        long,
+        env = "SM_RATE_LIMIT_REDIS",
+        hide_env_values = true,
+        value_name = "URL",
+        help_heading = "Limits"
+    )]
+    pub(super) rate_limit_redis: Option<String>,
+    /// What becomes of requests when Redis cannot be reached
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Fallback::Alone, requires = "rate_limit_redis", help_heading = "Limits")]
+    pub(super) rate_limit_fallback: Fallback,
+    /// Serve HTTPS with the certificate in FILE, a PEM file; read again when it changes
+    #[arg(long, visible_aliases = ["ssl-certfile", "ssl-cert-file"], value_name = "FILE", requires = "tls_key", help_heading = "Access")]
+    pub(super) tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, a PEM file
+    #[arg(long, visible_aliases = ["ssl-keyfile", "ssl-key-file"], value_name = "FILE", requires = "tls_cert", help_heading = "Access")]
+    pub(super) tls_key: Option<PathBuf>,
     /// Key that callers must send; may be repeated
     #[arg(long, env = "SM_API_KEY", hide_env_values = true, value_name = "KEY", help_heading = "Access")]
     pub(super) api_key: Vec<String>,
@@ -159,6 +189,18 @@ pub(crate) struct Args {
     /// Let clients pull models: POST /api/pull fetches them from the hub, or adds a file or folder of this machine
     #[arg(long, help_heading = "Access")]
     pub(super) allow_pull: bool,
+    /// Do not serve /metrics
+    #[arg(long, help_heading = "Metrics")]
+    pub(super) no_metrics: bool,
+    /// Continue the last message of a chat if it is the assistant's, as llama-server does
+    #[arg(long, help_heading = "Server")]
+    pub(super) prefill_assistant: bool,
+    /// Log what requests say, at the level info, without what looks like keys, e-mail addresses and long numbers
+    #[arg(long, help_heading = "Access")]
+    pub(super) log_prompts: bool,
+    /// Give answers to chats the prompt and the settings as `__verbose`, as llama-server does
+    #[arg(long, help_heading = "Server")]
+    pub(super) verbose_answers: bool,
     /// Answer requests for models that do not exist with the first model
     #[arg(long, help_heading = "Access")]
     pub(super) any_model: bool,
@@ -173,17 +215,39 @@ pub(crate) struct Args {
     pub(super) engine: EngineArgs,
 }
 
+/// What becomes of requests when limits cannot be shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Fallback {
+    /// Each replica applies the limits by itself
+    Alone,
+    /// They are refused with 503
+    Refuse,
+}
+
+impl From<Fallback> for RedisFallback {
+    fn from(fallback: Fallback) -> Self {
+        match fallback {
+            Fallback::Alone => Self::Alone,
+            Fallback::Refuse => Self::Refuse,
+        }
+    }
+}
+
 /// A system whose names metrics can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Compat {
     /// vLLM
     Vllm,
+    /// llama-server
+    #[value(name = "llamacpp")]
+    LlamaCpp,
 }
 
 impl From<Compat> for MetricsCompat {
     fn from(compat: Compat) -> Self {
         match compat {
             Compat::Vllm => Self::Vllm,
+            Compat::LlamaCpp => Self::LlamaCpp,
         }
     }
 }

@@ -85,6 +85,7 @@ fn pages_that_are_read_come_back_in_layers_of_any_shape() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no madvise")]
 fn pages_that_are_released_are_blank_and_others_stay() {
     let layout = CacheLayout { pages: vec![PageGroup::uniform(2, 4, 64)], states: Vec::new() };
     let mut pool = KvPool::new(&layout, 40, KvDType::F16).unwrap();
@@ -103,6 +104,7 @@ fn pages_that_are_released_are_blank_and_others_stay() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri ends where a system would refuse memory")]
 fn a_pool_too_large_is_refused() {
     for n_pages in [usize::MAX, usize::MAX / 10_000] {
         let error = KvPool::new(&layout(), n_pages, KvDType::F16).unwrap_err();

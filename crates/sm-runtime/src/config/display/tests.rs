@@ -35,5 +35,5 @@ fn every_value_has_a_line_and_secrets_have_none() {
             assert!(text.lines().any(|line| line.starts_with(&start)), "{start} is not in:\n{text}");
         }
     }
-    assert_eq!(EngineConfig::default().to_string().lines().count(), 46);
+    assert_eq!(EngineConfig::default().to_string().lines().count(), 48);
 }

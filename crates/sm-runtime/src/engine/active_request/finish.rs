@@ -31,6 +31,7 @@ impl ActiveRequest {
                 output.flush(&mut event);
                 if self.error.is_none() || !event.text.is_empty() {
                     self.responder.ticket().push(&event);
+                    self.responder.ticket().wake();
                 }
                 reason
             }

@@ -120,7 +120,8 @@ impl ActiveRequest {
         event.logprob = None;
         event.top_logprobs.clear();
         if wants_logprobs {
-            let logprob = raw.append(token, &mut choice.logprobs, candidates);
+            let of = self.options.logprobs_of;
+            let logprob = raw.append_drawn(of, token, &mut choice.logprobs, candidates);
             if self.options.logprobs.is_some() {
                 event.logprob = Some(logprob);
                 event.top_logprobs.extend_from_slice(choice.logprobs.last_top());

@@ -108,3 +108,41 @@ fn a_stream_that_fails_before_its_first_token_leaves_its_session_as_it_was() {
     assert!(stream.next_blocking().is_none());
     assert_eq!(session.generate("hi", &seeded(2, 2)).unwrap().prompt_tokens.len(), 2);
 }
+
+#[test]
+fn a_stream_tells_how_far_its_prompt_is_if_it_is_asked() {
+    let mut config = config();
+    config.batching.max_step_tokens = 8;
+    let engine = Engine::start(fake_model(SIZE, hashed).0, config).unwrap();
+    let prompt = "once upon a time there was";
+    let told = |request: Request| {
+        let mut stream = engine.stream(request).unwrap();
+        let (mut told, mut tokens) = (Vec::new(), Vec::new());
+        while let Some(event) = stream.next_blocking() {
+            let event = event.unwrap();
+            match event.prefill {
+                Some(prefill) => {
+                    assert!(tokens.is_empty() && event.token.is_none() && event.text.is_empty());
+                    assert_eq!(prefill.prompt_tokens, prompt.len());
+                    told.push((prefill.cached_tokens, prefill.computed_tokens));
+                }
+                None => tokens.extend(event.token),
+            }
+        }
+        assert_eq!(tokens, alone(&request_of(prompt)).tokens);
+        told
+    };
+    assert_eq!(told(request_of(prompt)), []);
+    engine.trim_memory(0).unwrap();
+    let first = told(request_of(prompt).report_prefill());
+    assert_eq!(first, [(0, 0), (0, 8), (0, 16), (0, 24), (0, 26)]);
+    let second = told(request_of(prompt).report_prefill());
+    let n_cached = second[0].0;
+    assert!(n_cached >= 16 && second[0].1 == n_cached && second.last().unwrap().1 == 26, "{second:?}");
+    let whole = engine.submit(request_of(prompt).report_prefill()).unwrap().wait().unwrap();
+    assert_eq!(whole[0].tokens, alone(&request_of(prompt)).tokens);
+}
+
+fn request_of(prompt: &str) -> Request {
+    request(prompt, 3, 5)
+}

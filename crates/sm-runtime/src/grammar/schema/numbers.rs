@@ -47,7 +47,7 @@ pub(super) fn move_bounds(map: &mut Map<String, Value>) -> Result<(), (&'static 
         let Some(value) = map.get_mut(keyword) else { continue };
         let Some(bound) = value.as_number().and_then(integer_beyond) else { continue };
         // A maximum is a minimum of the negated numbers.
-        let moved = least_double(sign * bound + i128::from(strict));
+        let moved = least_double(bound.saturating_mul(sign).saturating_add(i128::from(strict)));
         let Some(moved) = moved else {
             let message = format!("{value} is beyond ±{MAX_BOUND}, the largest bound that can be enforced");
             return Err((keyword, message));
@@ -187,13 +187,22 @@ mod tests {
             ("minimum", json!(i64::MIN), json!(-9_223_372_036_854_774_784i64)),
             ("maximum", json!(u64::MAX), json!(9_223_372_036_854_774_784i64)),
             ("maximum", json!(1e300), json!(9_223_372_036_854_774_784i64)),
+            ("exclusiveMaximum", json!(1e300), json!(9_223_372_036_854_774_784i64)),
+            ("exclusiveMinimum", json!(-1e300), json!(-9_223_372_036_854_774_784i64)),
             ("minimum", json!(-7), json!(-7)),
         ] {
             let schema = json!({ keyword: bound });
             assert_eq!(moved(schema).unwrap(), json!({ keyword: expected }), "{keyword} {bound}");
         }
-        let (keyword, message) = moved(json!({"minimum": 1e300})).unwrap_err();
-        assert!(keyword == "minimum" && message.contains("beyond"), "{message}");
+        for (keyword, bound) in [
+            ("minimum", 1e300),
+            ("exclusiveMinimum", 1e300),
+            ("maximum", -1e300),
+            ("exclusiveMaximum", -1e300),
+        ] {
+            let (named, message) = moved(json!({keyword: bound})).unwrap_err();
+            assert!(named == keyword && message.contains("beyond"), "{message}");
+        }
         let strict = moved(json!({"minimum": exact, "exclusiveMinimum": true})).unwrap();
         assert_eq!(strict["minimum"], json!(exact + 2));
     }

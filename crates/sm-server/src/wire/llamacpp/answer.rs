@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 use sm_runtime::model::tokenizer::{SpecialTokens, Tokenizer};
-use sm_runtime::{Completion, FinishReason, PrefillProgress, TokenEvent, TokenId};
+use sm_runtime::{Completion, FinishReason, GenerationOptions, LogprobsOf, TokenEvent, TokenId};
 
-use super::CompletionCall;
 use super::settings::settings;
-use crate::wire::openai::prompt_progress;
+use super::timings::timings;
+use super::{CompletionCall, RunningTimings, prompt_progress};
 
 /// What the answers to a body have in common.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,17 @@ pub struct CompletionHead<'a> {
     pub call: &'a CompletionCall,
     /// The model's tokenizer.
     pub tokenizer: Option<&'a dyn Tokenizer>,
+}
+
+/// A whole answer with all its fields, whoever asked for it and how.
+pub fn whole(
+    model: &str,
+    of: &Completion,
+    options: &GenerationOptions,
+    tokenizer: Option<&dyn Tokenizer>,
+) -> Value {
+    let call = CompletionCall::whole(options.clone());
+    completion(&CompletionHead { model, call: &call, tokenizer }, 0, of)
 }
 
 /// The answer to the prompt at `index`; the last chunk of a stream has no text and tokens, which were sent before.
@@ -46,28 +57,32 @@ pub fn completion(head: &CompletionHead<'_>, index: usize, completion: &Completi
     });
     if call.options.logprobs.is_some() && !is_sent {
         let scored = completion.tokens.iter().zip(&completion.logprobs);
-        let scored = scored.map(|(token, of)| scored_token((*token, of.logprob), &of.top, tokenizer));
+        let scored = scored.map(|(token, of)| scored_token(head, (*token, of.logprob), &of.top));
         answer["completion_probabilities"] = scored.collect();
     }
     select(answer, &call.fields)
 }
 
-/// The chunk that tells how far the prompt is.
-pub fn prefill(progress: &PrefillProgress) -> Value {
-    json!({
-        "index": 0,
-        "content": "",
-        "tokens": [],
-        "stop": false,
-        "id_slot": -1,
-        "tokens_predicted": 0,
-        "tokens_evaluated": progress.done_tokens,
-        "prompt_progress": prompt_progress(progress),
-    })
+/// The chunk of an event; `None` for one that ends the answer and is no part of it.
+pub fn chunk(head: &CompletionHead<'_>, event: &TokenEvent, timings: &RunningTimings) -> Option<Value> {
+    let mut chunk = match event.prefill {
+        Some(progress) if head.call.reports_progress => {
+            let tokens: [u32; 0] = [];
+            let mut chunk =
+                json!({"index": 0, "content": "", "tokens": tokens, "stop": false, "id_slot": -1});
+            chunk["prompt_progress"] = prompt_progress(progress);
+            chunk
+        }
+        Some(_) => return None,
+        None => token_chunk(head, event)?,
+    };
+    if let Some(timings) = timings.value().filter(|_| head.call.has_timings) {
+        chunk["timings"] = timings;
+    }
+    Some(chunk)
 }
 
-/// The chunk of a token; `None` for one that ends the answer and is no part of it.
-pub fn chunk(head: &CompletionHead<'_>, event: &TokenEvent) -> Option<Value> {
+fn token_chunk(head: &CompletionHead<'_>, event: &TokenEvent) -> Option<Value> {
     let token = event.token?;
     if matches!(event.finish_reason, Some(FinishReason::Eos | FinishReason::Stop)) && event.text.is_empty() {
         return None;
@@ -81,7 +96,7 @@ pub fn chunk(head: &CompletionHead<'_>, event: &TokenEvent) -> Option<Value> {
         "tokens_predicted": event.index + 1,
     });
     if let Some(logprob) = event.logprob {
-        let scored = scored_token((token, logprob), &event.top_logprobs, head.tokenizer);
+        let scored = scored_token(head, (token, logprob), &event.top_logprobs);
         chunk["completion_probabilities"] = json!([scored]);
     }
     Some(chunk)
@@ -91,13 +106,21 @@ fn ids(tokens: &[TokenId]) -> Vec<u32> {
     tokens.iter().map(|token| token.0).collect()
 }
 
-fn scored_token(own: (TokenId, f32), top: &[(TokenId, f32)], tokenizer: Option<&dyn Tokenizer>) -> Value {
+/// A token with its log-probability, or the probability with which it was drawn.
+fn scored_token(head: &CompletionHead<'_>, own: (TokenId, f32), top: &[(TokenId, f32)]) -> Value {
+    let is_drawn = head.call.options.logprobs_of == LogprobsOf::Candidates;
     let entry = |(token, logprob): (TokenId, f32)| {
-        let bytes = tokenizer.map_or(&[][..], |tokenizer| tokenizer.vocabulary().token_bytes(token));
-        json!({"id": token.0, "token": String::from_utf8_lossy(bytes), "bytes": bytes, "logprob": logprob})
+        let bytes = head.tokenizer.map_or(&[][..], |tokenizer| tokenizer.vocabulary().token_bytes(token));
+        let mut entry = json!({"id": token.0, "token": String::from_utf8_lossy(bytes), "bytes": bytes});
+        match is_drawn {
+            true => entry["prob"] = logprob.exp().into(),
+            false => entry["logprob"] = logprob.into(),
+        }
+        entry
     };
     let mut scored = entry(own);
-    scored["top_logprobs"] = top.iter().map(|each| entry(*each)).collect();
+    let name = if is_drawn { "top_probs" } else { "top_logprobs" };
+    scored[name] = top.iter().map(|each| entry(*each)).collect();
     scored
 }
 
@@ -108,31 +131,6 @@ fn stop_type(reason: FinishReason) -> &'static str {
         FinishReason::StopSequence => "word",
         _ => "none",
     }
-}
-
-/// How long prompt and answer took. The first token comes with the last prompt step, so it is no part of the decoding.
-pub fn timings(completion: &Completion) -> Value {
-    let (usage, timings) = (&completion.usage, &completion.timings);
-    let n_prompt = usage.prompt_tokens - usage.cached_tokens;
-    let [prompt_ms, predicted_ms] = [timings.prefill, timings.decode].map(|time| time.as_secs_f64() * 1e3);
-    let n_steps = usage.generated_tokens.saturating_sub(1);
-    let per = |amount: f64, of: f64| if of > 0.0 { amount / of } else { 0.0 };
-    let mut timings = json!({
-        "cache_n": usage.cached_tokens,
-        "prompt_n": n_prompt,
-        "prompt_ms": prompt_ms,
-        "prompt_per_token_ms": per(prompt_ms, n_prompt as f64),
-        "prompt_per_second": per(n_prompt as f64 * 1e3, prompt_ms),
-        "predicted_n": usage.generated_tokens,
-        "predicted_ms": predicted_ms,
-        "predicted_per_token_ms": if n_steps > 0 { predicted_ms / n_steps as f64 } else { 0.0 },
-        "predicted_per_second": if n_steps > 0 { per(n_steps as f64 * 1e3, predicted_ms) } else { 0.0 },
-    });
-    if usage.drafted_tokens > 0 {
-        timings["draft_n"] = usage.drafted_tokens.into();
-        timings["draft_n_accepted"] = usage.accepted_tokens.into();
-    }
-    timings
 }
 
 /// The fields by their paths, such as `generation_settings/seed`, under these paths; all if none are named.

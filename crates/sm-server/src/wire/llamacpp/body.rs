@@ -2,15 +2,15 @@
 
 use serde_json::{Map, Value};
 use sm_runtime::model::tokenizer::{EncodeOptions, Tokenizer};
-use sm_runtime::{GenerationOptions, Prompt, TokenId};
+use sm_runtime::{GenerationOptions, LogprobsOf, Prompt, TokenId};
 
 use super::prompt::prompts;
 use crate::wire::fields::SeenFields;
 use crate::wire::{FieldError, options};
 
-/// Fields that do not change the answer: which slot, how fast, and how a client is kept amused meanwhile.
-const WITHOUT_EFFECT: [&str; 7] =
-    ["id_slot", "slot_id", "n_cache_reuse", "backend_sampling", "n_threads", "user", "timings_per_token"];
+/// Fields that do not change the answer: which slot, and how fast.
+const WITHOUT_EFFECT: [&str; 6] =
+    ["id_slot", "slot_id", "n_cache_reuse", "backend_sampling", "n_threads", "user"];
 
 /// What a body asks for.
 #[derive(Clone, Debug)]
@@ -23,14 +23,16 @@ pub struct CompletionCall {
     pub options: GenerationOptions,
     /// Whether the answer is a stream.
     pub is_stream: bool,
-    /// Whether a stream tells how far the prompt is.
-    pub reports_prefill: bool,
     /// Whether the answer has tokens. Chunks of a stream always have.
     pub has_tokens: bool,
     /// Whether keys and values that others computed may be used. Changes nothing but the time.
     pub shares_cache: bool,
     /// The fields of the answer, by their paths; all if empty.
     pub fields: Vec<String>,
+    /// Whether each chunk of a stream tells how long it took.
+    pub has_timings: bool,
+    /// Whether a stream begins with chunks that tell how far the prompt is.
+    pub reports_progress: bool,
 }
 
 /// Reads a body. `options` apply to what it does not set.
@@ -42,16 +44,7 @@ pub fn read(
     options: GenerationOptions,
     tokenizer: Option<&dyn Tokenizer>,
 ) -> Result<CompletionCall, FieldError> {
-    let mut call = CompletionCall {
-        prompts: Vec::new(),
-        is_list: false,
-        options,
-        is_stream: false,
-        reports_prefill: false,
-        has_tokens: false,
-        shares_cache: true,
-        fields: Vec::new(),
-    };
+    let mut call = CompletionCall { has_tokens: false, ..CompletionCall::whole(options) };
     let mut seen = SeenFields::default();
     for (name, value) in body.iter().filter(|(_, value)| !value.is_null()) {
         let set = seen.note(name).and_then(|()| call.set(name, value, tokenizer));
@@ -67,6 +60,21 @@ pub fn read(
 }
 
 impl CompletionCall {
+    /// A call for one answer with all its fields, and without a prompt.
+    pub(super) fn whole(options: GenerationOptions) -> Self {
+        Self {
+            prompts: Vec::new(),
+            is_list: false,
+            options,
+            is_stream: false,
+            has_tokens: true,
+            shares_cache: true,
+            fields: Vec::new(),
+            has_timings: false,
+            reports_progress: false,
+        }
+    }
+
     fn set(&mut self, name: &str, value: &Value, tokenizer: Option<&dyn Tokenizer>) -> Result<(), String> {
         match name {
             "model" => options::text(value).map(drop),
@@ -75,15 +83,15 @@ impl CompletionCall {
                 Ok(())
             }
             "stream" => options::flag(value).map(|it| self.is_stream = it),
-            "return_progress" => options::flag(value).map(|it| self.reports_prefill = it),
             "return_tokens" => options::flag(value).map(|it| self.has_tokens = it),
+            "timings_per_token" => options::flag(value).map(|it| self.has_timings = it),
+            "return_progress" => options::flag(value).map(|it| self.reports_progress = it),
             "cache_prompt" => options::flag(value).map(|it| self.shares_cache = it),
             "response_fields" => texts(value).map(|it| self.fields = it),
             "n_probs" => options::count(value).map(|it| self.options.logprobs = (it > 0).then_some(it)),
-            "post_sampling_probs" if *value == false => Ok(()),
-            "post_sampling_probs" => {
-                Err("probabilities are those of the model, before any filter; leave it out".to_owned())
-            }
+            "post_sampling_probs" => options::flag(value).map(|it| {
+                self.options.logprobs_of = if it { LogprobsOf::Candidates } else { LogprobsOf::Model };
+            }),
             "logit_bias" => {
                 let biases = biases(value, tokenizer)?;
                 self.options.sampling.logit_bias = biases;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sm_runtime::model::tokenizer::Tokenizer;
-use sm_runtime::{EosRule, GenerationOptions, SamplerKind};
+use sm_runtime::{EosRule, GenerationOptions, LogprobsOf, SamplerKind};
 
 /// The options of a request with this seed.
 pub fn settings(options: &GenerationOptions, seed: Option<u64>, tokenizer: Option<&dyn Tokenizer>) -> Value {
@@ -53,7 +53,7 @@ pub fn settings(options: &GenerationOptions, seed: Option<u64>, tokenizer: Optio
         "n_discard": 0,
         "ignore_eos": options.stop.eos == EosRule::Ignore,
         "n_probs": options.logprobs.unwrap_or(0),
-        "post_sampling_probs": false,
+        "post_sampling_probs": options.logprobs_of == LogprobsOf::Candidates,
         "min_keep": 0,
         "logit_bias": biases,
         "samplers": samplers.into_iter().map(SamplerKind::name).collect::<Vec<_>>(),

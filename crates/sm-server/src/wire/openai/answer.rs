@@ -6,11 +6,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sm_runtime::model::tokenizer::Tokenizer;
-use sm_runtime::{Completion, SpecialTokens, TokenId, Usage};
+use sm_runtime::{Completion, GenerationOptions, SpecialTokens, TokenId, Usage};
 
 use super::logprobs::{Scored, logprobs, prompt_logprobs, scored_prompt};
 use super::{Endpoint, finish_reason, finish_reason_of_calls};
 use crate::chat::{Answer, AnswerFormat, AnswerStart, ToolCall};
+use crate::wire::llamacpp;
 
 /// What all parts of an answer begin with.
 #[derive(Clone, Debug)]
@@ -79,6 +80,12 @@ pub struct Extras {
     pub drops_output: bool,
     /// Whether thoughts are left out.
     pub hides_reasoning: bool,
+    /// Whether an answer, and each chunk of a stream, tells how long it took, as in llama.cpp.
+    pub has_timings: bool,
+    /// Whether a stream begins with chunks that tell how far the prompt is, as in llama.cpp.
+    pub reports_progress: bool,
+    /// Whether an answer has its prompt and settings as `__verbose`, as in llama.cpp.
+    pub is_verbose: bool,
 }
 
 /// All that an answer's form depends on.
@@ -94,6 +101,8 @@ pub struct AnswerShape {
     pub tokenizer: Option<Arc<dyn Tokenizer>>,
     /// How many choices each prompt has.
     pub n_choices: usize,
+    /// The options of the generation, if the answer has them as [`Extras::is_verbose`] says.
+    pub verbose: Option<Box<GenerationOptions>>,
 }
 
 /// The answer to a request that succeeded. There is at least one completion; those of a prompt follow each other.
@@ -105,7 +114,21 @@ pub fn completion(shape: &AnswerShape, completions: &[Completion]) -> Value {
     if let (Endpoint::ChatCompletions, Some(first)) = (shape.head.endpoint, completions.first()) {
         add_prompt(shape, first, &mut answer);
     }
+    if let Some(first) = completions.first() {
+        add_llamacpp(shape, first, &mut answer);
+    }
     answer
+}
+
+/// What llama.cpp's server adds for those who ask.
+pub(super) fn add_llamacpp(shape: &AnswerShape, completion: &Completion, place: &mut Value) {
+    if shape.extras.has_timings {
+        place["timings"] = llamacpp::timings(completion);
+    }
+    if let Some(options) = &shape.verbose {
+        let tokenizer = shape.tokenizer.as_deref();
+        place["__verbose"] = llamacpp::whole(&shape.head.model, completion, options, tokenizer);
+    }
 }
 
 /// What was asked for of the prompt.
@@ -228,6 +251,10 @@ pub struct ModelObject {
     pub object: &'static str,
     /// Seconds since 1970 when it was added.
     pub created: u64,
+    /// All its names.
+    pub aliases: Vec<String>,
+    /// What it is for, in the words of who runs the server.
+    pub tags: Vec<String>,
     /// Who offers it.
     pub owned_by: &'static str,
     /// The model that it is, by its own name.

@@ -13,7 +13,7 @@ use crate::wire::fields::SeenFields;
 use crate::wire::{FieldError, options};
 
 /// Fields that do not change the answer.
-pub(super) const WITHOUT_EFFECT: [&str; 15] = [
+pub(super) const WITHOUT_EFFECT: [&str; 17] = [
     "user",
     "metadata",
     "store",
@@ -29,6 +29,9 @@ pub(super) const WITHOUT_EFFECT: [&str; 15] = [
     "request_id",
     "cache_control",
     "prediction",
+    // Slots of llama.cpp.
+    "id_slot",
+    "n_cache_reuse",
 ];
 
 /// Fields of which one value changes nothing, and others are not supported.
@@ -79,6 +82,11 @@ pub fn read(
     defaults: GenerationOptions,
 ) -> Result<Call, FieldError> {
     let mut reader = Reader::new(endpoint, defaults);
+    let is_set = |name: &str| body.get(name).and_then(Value::as_bool) == Some(true);
+    if is_set("continue_final_message") && is_set("add_generation_prompt") {
+        let message = "excludes add_generation_prompt: a message is continued or begun";
+        return Err(FieldError::new("continue_final_message", message));
+    }
     // Clients write what they do not set as null.
     for (name, value) in body.iter().filter(|(_, value)| !value.is_null()) {
         reader.set(name, value).map_err(|message| FieldError::new(name, message))?;
@@ -98,7 +106,6 @@ struct Reader {
     priority: Priority,
     salt: String,
     is_stream: bool,
-    reports_prefill: bool,
     has_logprobs: bool,
     n_top: Option<usize>,
     extras: Extras,
@@ -119,7 +126,6 @@ impl Reader {
             priority: Priority::Normal,
             salt: String::new(),
             is_stream: false,
-            reports_prefill: false,
             has_logprobs: false,
             n_top: None,
             extras: Extras::default(),
@@ -146,8 +152,10 @@ impl Reader {
             "stream_options" => self.set_stream_options(value),
             "priority" => priority(value).map(|it| self.priority = it),
             "cache_salt" => options::text(value).map(|it| self.salt = it),
-            "return_progress" => options::flag(value).map(|it| self.reports_prefill = it),
             "return_token_ids" => options::flag(value).map(|it| self.extras.has_token_ids = it),
+            "timings_per_token" => options::flag(value).map(|it| self.extras.has_timings = it),
+            "return_progress" => options::flag(value).map(|it| self.extras.reports_progress = it),
+            "verbose" => options::flag(value).map(|it| self.extras.is_verbose = it),
             _ if WITHOUT_EFFECT.contains(&name) => Ok(()),
             _ if ONLY.iter().any(|(only, ..)| *only == name) => only(name, value),
             _ => options::set(&mut self.options, name, value)
@@ -183,7 +191,7 @@ impl Reader {
         };
         let mut request = Request::new(prompt, self.options).n(self.n).select(select);
         request = request.priority(self.priority).salt(self.salt);
-        request.reports_prefill = self.reports_prefill && self.is_stream;
+        request.reports_prefill = self.extras.has_timings || self.extras.reports_progress;
         let Self { is_stream, extras, warnings, prompts: other_prompts, .. } = self;
         Ok(Call { request, other_prompts, is_stream, extras, warnings, chat })
     }

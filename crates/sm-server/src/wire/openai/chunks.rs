@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 use sm_runtime::{Completion, PrefillProgress, TokenEvent, TokenId};
 
-use super::answer::{self, usage};
+use super::answer::{self, add_llamacpp, usage};
 use super::logprobs::{Scored, logprobs as scores};
 use super::{AnswerShape, Endpoint, finish_reason, finish_reason_of_calls};
 use crate::chat::{Piece, Splitter};
+use crate::wire::llamacpp::{RunningTimings, prompt_progress};
 
 /// Writes the chunks of an answer.
 #[derive(Debug)]
@@ -15,6 +16,7 @@ pub struct ChunkWriter {
     choices: Vec<Choice>,
     /// Tokens of the prompt, if they are known.
     n_prompt: Option<usize>,
+    timings: RunningTimings,
 }
 
 /// What is not sent yet of a choice: log-probabilities of tokens whose text is still incomplete go out with the text.
@@ -45,7 +47,7 @@ impl ChunkWriter {
             hides_reasoning: shape.extras.hides_reasoning,
         };
         let choices = (0..n_prompts * shape.n_choices).map(choice).collect();
-        Self { shape, choices, n_prompt }
+        Self { shape, choices, n_prompt, timings: RunningTimings::default() }
     }
 
     fn chunk(&self, choices: Value) -> Value {
@@ -63,6 +65,9 @@ impl ChunkWriter {
             _ if self.shape.extras.includes_usage => chunk["usage"] = Value::Null,
             _ => {}
         }
+        if let Some(timings) = self.timings.value().filter(|_| self.shape.extras.has_timings) {
+            chunk["timings"] = timings;
+        }
         chunk
     }
 
@@ -71,7 +76,7 @@ impl ChunkWriter {
         match self.shape.head.endpoint {
             Endpoint::ChatCompletions => (0..self.choices.len())
                 .map(|index| {
-                    let delta = json!({"role": "assistant", "content": "", "refusal": null});
+                    let delta = json!({"role": "assistant", "content": null, "refusal": null});
                     self.chunk(
                         json!([{"index": index, "delta": delta, "logprobs": null, "finish_reason": null}]),
                     )
@@ -81,20 +86,23 @@ impl ChunkWriter {
         }
     }
 
-    /// The chunk that tells how far the prompt is, as llama.cpp's.
-    pub fn prefill(&self, progress: &PrefillProgress) -> Value {
-        let choice = match self.shape.head.endpoint {
-            Endpoint::ChatCompletions => json!({"index": 0, "delta": {}, "finish_reason": null}),
-            Endpoint::Completions => json!({"index": 0, "text": "", "finish_reason": null}),
-        };
-        let mut chunk = self.chunk(json!([choice]));
-        chunk["prompt_progress"] = prompt_progress(progress);
-        chunk
+    /// The chunk that tells how far the prompt is, if it was asked for.
+    fn progress(&self, progress: PrefillProgress) -> Option<Value> {
+        self.shape.extras.reports_progress.then(|| {
+            let mut chunk = self.chunk(json!([]));
+            chunk["prompt_progress"] = prompt_progress(progress);
+            chunk
+        })
     }
 
     /// The chunks of an event: of its text, if it has any, and of the end, which is a chunk of its own as many clients expect.
     pub fn event(&mut self, event: &TokenEvent) -> Vec<Value> {
         let mut chunks = Vec::new();
+        self.timings.note(event);
+        if let Some(progress) = event.prefill {
+            chunks.extend(self.progress(progress));
+            return chunks;
+        }
         let Some(choice) = self.choices.get_mut(event.choice) else {
             return chunks;
         };
@@ -151,19 +159,12 @@ impl ChunkWriter {
         self.shape.extras.includes_usage.then(|| {
             let mut chunk = self.chunk(json!([]));
             chunk["usage"] = usage(&self.shape, completions);
+            if let Some(first) = completions.first() {
+                add_llamacpp(&self.shape, first, &mut chunk);
+            }
             chunk
         })
     }
-}
-
-/// How far a prompt is, in llama.cpp's words.
-pub(in crate::wire) fn prompt_progress(progress: &PrefillProgress) -> Value {
-    json!({
-        "total": progress.total_tokens,
-        "cache": progress.cached_tokens,
-        "processed": progress.done_tokens,
-        "time_ms": progress.elapsed.as_millis() as u64,
-    })
 }
 
 impl Choice {

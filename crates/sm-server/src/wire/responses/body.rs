@@ -104,7 +104,7 @@ impl Reader {
                 self.tool_choice = Some(value.clone());
                 Ok(())
             }
-            "parallel_tool_calls" => {
+            "parallel_tool_calls" | "timings_per_token" | "return_progress" => {
                 self.pass_on(name, value.clone());
                 Ok(())
             }

@@ -8,6 +8,7 @@ use sm_runtime::{Completion, TokenEvent};
 
 use super::object::{ResponseHead, is_cut};
 use crate::chat::Piece;
+use crate::wire::llamacpp::{RunningTimings, prompt_progress};
 use crate::wire::openai::{Endpoint, Scored, logprobs};
 
 /// An event: its name, which its data repeat as `type`.
@@ -51,12 +52,25 @@ pub struct ItemWriter {
     n_tokens: usize,
     /// How many tokens came before the last thought ended.
     n_thought: usize,
+    telemetry: Telemetry,
+    timings: RunningTimings,
+}
+
+/// What llama.cpp's server adds to events for those who ask.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Telemetry {
+    /// Whether events with text, and the last one, tell how long it took.
+    pub has_timings: bool,
+    /// Whether there are events that tell how far the prompt is.
+    pub reports_progress: bool,
 }
 
 impl ItemWriter {
     /// A writer for a response.
-    pub fn new(head: ResponseHead, tokenizer: Option<Arc<dyn Tokenizer>>) -> Self {
+    pub fn new(head: ResponseHead, tokenizer: Option<Arc<dyn Tokenizer>>, telemetry: Telemetry) -> Self {
         Self {
+            telemetry,
+            timings: RunningTimings::default(),
             head,
             tokenizer,
             items: Vec::new(),
@@ -69,6 +83,10 @@ impl ItemWriter {
     }
 
     fn event(&mut self, name: &str, mut data: Value, events: &mut Vec<ItemEvent>) {
+        let is_timed = matches!(name, "output_text.delta" | "completed" | "incomplete");
+        if let Some(timings) = self.timings.value().filter(|_| self.telemetry.has_timings && is_timed) {
+            data["timings"] = timings;
+        }
         let name = format!("response.{name}");
         data["type"] = name.as_str().into();
         data["sequence_number"] = self.n_events.into();
@@ -84,8 +102,14 @@ impl ItemWriter {
         }
     }
 
-    /// Notes a token.
-    pub fn note(&mut self, event: &TokenEvent) {
+    /// Notes an event of the engine.
+    pub fn note(&mut self, event: &TokenEvent, events: &mut Vec<ItemEvent>) {
+        self.timings.note(event);
+        if let Some(progress) = event.prefill.filter(|_| self.telemetry.reports_progress) {
+            let data =
+                json!({"response": self.head.in_progress(), "prompt_progress": prompt_progress(progress)});
+            self.event("in_progress", data, events);
+        }
         let is_text = event.finish_reason.is_none() || !event.text.is_empty();
         self.n_tokens += usize::from(event.token.is_some() && is_text);
         if let (Some(token), Some(logprob)) = (event.token, event.logprob)

@@ -32,7 +32,7 @@ impl Reader {
             if self.extras.has_running_usage {
                 return Err(FieldError::new("stream_options.continuous_usage_stats", message));
             }
-            if self.reports_prefill && self.is_stream {
+            if self.extras.reports_progress && self.is_stream {
                 return Err(FieldError::new("return_progress", message));
             }
         }

@@ -1,0 +1,39 @@
+//! `--device gpu`: the demo model says on a GPU, or software that stands in for one, what it says on the CPU.
+
+use crate::run::sm;
+use crate::testing;
+
+/// Whether there is a GPU, as `sm doctor` says.
+fn gpu() -> Option<()> {
+    let gpus = sm(&["doctor", "--json"]).json()["gpu"].as_str().unwrap().to_owned();
+    if gpus != "none found" {
+        return Some(());
+    }
+    assert!(std::env::var_os("GPU_TESTS").is_none_or(|value| value != "require"), "no GPU was found");
+    testing::skip(&"no GPU was found")
+}
+
+#[test]
+fn the_demo_model_answers_on_a_gpu() {
+    let Some(()) = gpu() else { return };
+    for (question, answer) in [
+        ("Solve for x: 2x + 3 = 9", "Answer: 3"),
+        ("What is 347 + 285?", "632"),
+        ("What is the capital of France?", "Paris"),
+    ] {
+        let ask = |device| sm(&["generate", "--chat", "--temp", "0", question, "--device", device]).success();
+        let text = ask("gpu");
+        assert!(text.contains(answer), "{question}: {text}");
+        assert_eq!(text, ask("cpu"));
+    }
+}
+
+#[test]
+fn speculation_and_batches_change_no_text_on_a_gpu() {
+    let Some(()) = gpu() else { return };
+    let question = ["generate", "--chat", "What is 347 + 285?", "--seed", "5", "--device", "gpu", "--json"];
+    let plain = sm(&question).json();
+    let drafted = sm(&[&question[..], &["--draft", "demo-draft", "--lookup"]].concat()).json();
+    assert_eq!((&drafted["text"], &drafted["tokens"]), (&plain["text"], &plain["tokens"]));
+    assert!(drafted["accepted_tokens"].as_u64().unwrap() > 0, "{drafted}");
+}

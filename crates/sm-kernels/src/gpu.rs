@@ -1,0 +1,35 @@
+//! The GPU backend: plans as WGSL kernels, through wgpu on Vulkan, Metal and DX12.
+//!
+//! ```text
+//! backend ── executor ── program ── ops ── binder ── kv_pool, weights ── form
+//!                ├── select ─────────────┤
+//!                └── readback                └── step            └── device ── kernel ── adapters
+//! ```
+//!
+//! Modules import each other downwards only. What runs on the device is in the `.wgsl` files beside the operations; a kernel is
+//! the text of several of them behind constants that say formats and shapes.
+//!
+//! # The same bits in every schedule
+//!
+//! What a row gets never depends on the other rows of a step. Sums over columns have one order, in the kernel for few rows and in
+//! that for many: segments of 32 columns are dealt to 8 strips, a strip adds its columns in order, and the strips are added in
+//! order. The first kernel gives strips to lanes, the second walks through them. Attention partitions positions at fixed places
+//! and merges the partitions in order. Between adapters and drivers bits may differ: those of a GPU's exponentials do.
+
+mod adapters;
+mod backend;
+mod binder;
+mod device;
+mod executor;
+mod form;
+mod kernel;
+mod kv_pool;
+mod ops;
+mod program;
+mod readback;
+mod select;
+mod step;
+mod weights;
+
+pub use adapters::{Adapter, AdapterKind};
+pub use backend::GpuBackend;

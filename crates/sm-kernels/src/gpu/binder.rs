@@ -1,0 +1,115 @@
+//! What operations are bound with, and what they become: dispatches that are recorded in every step.
+
+use std::sync::Arc;
+
+use super::device::Gpu;
+use super::form::SEGMENT_LEN;
+use super::kernel::{Kernel, PARAM_BYTES};
+use super::kv_pool::KvPool;
+use super::step::{Extents, StepTables};
+use super::weights::DeviceWeights;
+use crate::plan::{BufferId, Limits, Plan, Rows};
+
+/// The parameters of a dispatch.
+pub(crate) type Params = [u32; PARAM_BYTES as usize / 4];
+
+/// Values of a row with its padding: whole segments, so that products read vectors. The padding is zero and stays so.
+pub(crate) fn stride(width: usize) -> usize {
+    width.next_multiple_of(SEGMENT_LEN)
+}
+
+/// What an operation dispatches in every step.
+pub(crate) trait Phase: std::fmt::Debug + Send + Sync {
+    /// Records the dispatches for a step of these extents.
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>, extents: &Extents);
+}
+
+/// A phase of one dispatch: workgroups for each row.
+#[derive(Debug)]
+pub(crate) struct RowPhase {
+    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) buffers: wgpu::BindGroup,
+    pub(crate) rows: Rows,
+    /// Workgroups for a row.
+    pub(crate) width: u32,
+    /// The first is set to the number of rows.
+    pub(crate) params: Params,
+}
+
+impl Phase for RowPhase {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>, extents: &Extents) {
+        let n_rows = extents.of(self.rows);
+        let mut params = self.params;
+        params[0] = n_rows;
+        dispatch(pass, &self.kernel, &self.buffers, &params, [self.width, n_rows, 1]);
+    }
+}
+
+/// Records one dispatch, unless it has no workgroups.
+pub(crate) fn dispatch(
+    pass: &mut wgpu::ComputePass<'_>,
+    kernel: &Kernel,
+    buffers: &wgpu::BindGroup,
+    params: &Params,
+    grid: [u32; 3],
+) {
+    if grid.contains(&0) {
+        return;
+    }
+    let [x, y, z] = grid;
+    pass.set_pipeline(&kernel.pipeline);
+    pass.set_bind_group(0, buffers, &[]);
+    pass.set_immediates(0, bytemuck::cast_slice(params));
+    pass.dispatch_workgroups(x, y, z);
+}
+
+/// Parameters that begin with these.
+pub(crate) fn params(values: &[u32]) -> Params {
+    let mut params = Params::default();
+    params[..values.len()].copy_from_slice(values);
+    params
+}
+
+/// What operations are bound with.
+pub(crate) struct Binder<'a> {
+    pub(crate) gpu: &'a Arc<Gpu>,
+    pub(crate) plan: &'a Plan,
+    pub(crate) limits: &'a Limits,
+    pub(crate) weights: &'a DeviceWeights,
+    pub(crate) kv: &'a KvPool,
+    pub(crate) tables: &'a StepTables,
+    pub(crate) buffers: &'a [wgpu::Buffer],
+    /// Memory that operations share, each for its own time.
+    pub(crate) scratch: &'a Scratch,
+    /// For bindings that an operation has no use for.
+    pub(crate) nothing: &'a wgpu::Buffer,
+}
+
+/// Memory that no operation needs longer than it runs.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    /// What gates multiply: as large as the widest gated product.
+    pub(crate) gate: wgpu::Buffer,
+    /// Partitions of attention.
+    pub(crate) partials: wgpu::Buffer,
+    /// What [`moe_ffn`](super::ops::moe_ffn) needs.
+    pub(crate) experts: [wgpu::Buffer; 5],
+}
+
+impl Binder<'_> {
+    /// An activation buffer.
+    pub(crate) fn buffer(&self, id: BufferId) -> &wgpu::Buffer {
+        &self.buffers[id.index()]
+    }
+
+    /// The width and the stride of a buffer.
+    pub(crate) fn widths(&self, id: BufferId) -> (u32, u32) {
+        let width = self.plan.buffer(id).width;
+        (width as u32, stride(width) as u32)
+    }
+
+    /// Which rows a buffer has.
+    pub(crate) fn rows(&self, id: BufferId) -> Rows {
+        self.plan.buffer(id).rows
+    }
+}

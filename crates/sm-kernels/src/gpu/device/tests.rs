@@ -1,0 +1,68 @@
+//! What a device does with errors.
+
+use super::*;
+use crate::gpu::kernel::{Binding, Source};
+
+#[path = "../../../../sm-model/src/testing.rs"]
+#[expect(dead_code, reason = "these tests need no data")]
+mod skips;
+
+/// A device of its own, if there is an adapter.
+fn gpu() -> Option<Arc<Gpu>> {
+    match Gpu::open(0, None) {
+        Ok(gpu) => Some(gpu),
+        Err(error) if std::env::var_os("GPU_TESTS").is_some_and(|value| value == "require") => {
+            panic!("{error}")
+        }
+        Err(error) => skips::skip(&error),
+    }
+}
+
+#[test]
+fn an_error_that_nobody_expects_breaks_the_device() {
+    let Some(gpu) = gpu() else { return };
+    gpu.check().unwrap();
+    // Memory that the host maps for both directions at once is against the rules.
+    let _ = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: 16,
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE,
+        mapped_at_creation: false,
+    });
+    let error = gpu.check().unwrap_err();
+    assert!(error.is_final() && error.to_string().contains("Validation Error"), "{error}");
+    assert!(gpu.buffer("weights", 16).unwrap_err().to_string().contains("Validation Error"));
+}
+
+#[test]
+fn a_kernel_that_the_driver_refuses_leaves_the_device_as_it_was() {
+    let Some(gpu) = gpu() else { return };
+    let bindings: &[Binding] = &[];
+    for (text, part) in [("fn main(", "parsing error"), ("const X: u32 = 1u;", "main")] {
+        let source = Source::default().text(text);
+        let error = gpu.kernel(&KernelSpec { name: "broken", source, bindings }).unwrap_err().to_string();
+        assert!(error.contains("refuses the kernel broken") && error.contains(part), "{error}");
+    }
+    gpu.check().unwrap();
+}
+
+#[test]
+fn memory_beyond_the_limits_is_refused_with_the_numbers() {
+    let Some(gpu) = gpu() else { return };
+    let error = gpu.buffer("the weights", 1 << 40).unwrap_err().to_string();
+    assert!(error.contains("the weights needs 1099511627776 bytes in one piece"), "{error}");
+    let error = gpu.read_buffer("results", 1 << 40).unwrap_err();
+    assert!(matches!(error, PrepareError::OutOfMemory { needed_bytes: 1_099_511_627_776, .. }), "{error}");
+    gpu.check().unwrap();
+}
+
+#[test]
+fn a_device_that_is_broken_is_not_shared_any_more() {
+    let Some(gpu) = gpu() else { return };
+    drop(gpu);
+    let first = Gpu::shared(0).unwrap();
+    assert!(Arc::ptr_eq(&first, &Gpu::shared(0).unwrap()));
+    first.health.report("a test".to_owned());
+    let second = Gpu::shared(0).unwrap();
+    assert!(!Arc::ptr_eq(&first, &second) && second.check().is_ok());
+}

@@ -1,0 +1,175 @@
+//! Kernels: WGSL text behind constants, compiled once for each combination.
+
+use std::collections::HashMap;
+use std::fmt::{Display, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::adapters::Adapter;
+use crate::plan::PrepareError;
+
+/// Bytes of parameters that a dispatch carries. More than 64 are not everywhere.
+pub(crate) const PARAM_BYTES: u32 = 64;
+
+/// The text of a kernel, put together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Source {
+    text: String,
+}
+
+impl Source {
+    /// Adds `const NAME = value`, an unsigned number.
+    pub(crate) fn number(self, name: &str, value: usize) -> Self {
+        self.line(&format!("const {name}: u32 = {value}u;"))
+    }
+
+    /// Adds a constant of single precision.
+    pub(crate) fn float(self, name: &str, value: f32) -> Self {
+        self.line(&format!("const {name}: f32 = {value:?}f;"))
+    }
+
+    /// Adds a constant that is true or false.
+    pub(crate) fn flag(self, name: &str, value: impl Display) -> Self {
+        self.line(&format!("const {name}: bool = {value};"))
+    }
+
+    /// Adds constants that name the values of another one: 0, 1, 2, ….
+    pub(crate) fn names(self, names: &[&str]) -> Self {
+        names.iter().enumerate().fold(self, |source, (value, name)| source.number(name, value))
+    }
+
+    /// Adds a file.
+    pub(crate) fn text(self, text: &str) -> Self {
+        self.line(text)
+    }
+
+    /// Adds a line.
+    pub(crate) fn line(mut self, line: &str) -> Self {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "{line}");
+        self
+    }
+
+    /// The whole text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// What a kernel does with a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Binding {
+    Read,
+    ReadWrite,
+}
+
+/// A kernel as an operation describes it.
+#[derive(Clone, Debug)]
+pub(crate) struct KernelSpec {
+    /// For errors and profilers.
+    pub(crate) name: &'static str,
+    pub(crate) source: Source,
+    /// Its buffers, by binding number.
+    pub(crate) bindings: &'static [Binding],
+}
+
+/// A compiled kernel.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+impl Kernel {
+    /// The kernel's buffers, in the order of its bindings.
+    pub(crate) fn bind(&self, device: &wgpu::Device, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
+        let entries: Vec<_> = buffers
+            .iter()
+            .zip(0..)
+            .map(|(buffer, binding)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .collect();
+        let layout = &self.layout;
+        device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+    }
+}
+
+/// The compiled kernels of a device, by their text.
+#[derive(Debug, Default)]
+pub(crate) struct Kernels {
+    compiled: Mutex<HashMap<String, Arc<Kernel>>>,
+}
+
+impl Kernels {
+    /// Compiles a kernel for a device of `adapter`, unless it was compiled before.
+    ///
+    /// # Errors
+    /// If the driver refuses it.
+    pub(crate) fn get(
+        &self,
+        device: &wgpu::Device,
+        adapter: &Adapter,
+        spec: &KernelSpec,
+    ) -> Result<Arc<Kernel>, PrepareError> {
+        let known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = known.get(spec.source.as_str()) {
+            return Ok(Arc::clone(kernel));
+        }
+        drop(known);
+        // naga panics at some texts that it should refuse.
+        let compiled = catch_unwind(AssertUnwindSafe(|| compile(device, adapter, spec)));
+        let kernel =
+            Arc::new(compiled.unwrap_or_else(|_| Err(refused(adapter, spec, "its translation failed")))?);
+        let mut known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(spec.source.as_str().to_owned(), Arc::clone(&kernel));
+        Ok(kernel)
+    }
+}
+
+fn compile(device: &wgpu::Device, adapter: &Adapter, spec: &KernelSpec) -> Result<Kernel, PrepareError> {
+    let entry = |(binding, &access): (u32, &Binding)| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Storage { read_only: access == Binding::Read },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+        count: None,
+    };
+    let entries: Vec<_> = (0..).zip(spec.bindings).map(entry).collect();
+    let invalid = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+    let label = Some(spec.name);
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label,
+        source: wgpu::ShaderSource::Wgsl(spec.source.as_str().into()),
+    });
+    let layout =
+        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label,
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: PARAM_BYTES,
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label,
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
+        cache: None,
+    });
+    let error = pollster::block_on(internal.pop()).or(pollster::block_on(invalid.pop()));
+    if let Some(error) = error {
+        return Err(refused(adapter, spec, error));
+    }
+    Ok(Kernel { pipeline, layout })
+}
+
+fn refused(adapter: &Adapter, spec: &KernelSpec, reason: impl Display) -> PrepareError {
+    let name = spec.name;
+    PrepareError::Unsupported(format!("{adapter} refuses the kernel {name}: {reason}; use --device cpu"))
+}

@@ -1,0 +1,231 @@
+//! A feed-forward of experts.
+//!
+//! ```text
+//! router      a product, for all rows
+//! route       the experts of each row, and their weights
+//! gate, up    a product for each row and choice, into scratch memory; up multiplies by what gate left
+//! down        the same
+//! combine     the weighted sum, in the order of choice
+//! ```
+//!
+//! Each row reads the weights of its experts for itself. For a decode step that is what there is to read; a prompt would gain from
+//! sorting its rows by expert, which changes no result and is not done yet.
+
+use std::sync::Arc;
+
+use super::linear::{self, End};
+use crate::gpu::binder::{Binder, Params, Phase, RowPhase, dispatch, params, stride};
+use crate::gpu::form::Form;
+use crate::gpu::kernel::{Binding, Kernel, KernelSpec, Source};
+use crate::gpu::step::Extents;
+use crate::gpu::weights::MatrixPiece;
+use crate::plan::{BufferId, Epilogue, Experts, Limits, MatrixId, MoeFfn, Op, Plan, PrepareError, Rows};
+
+const ROUTE_BINDINGS: [Binding; 2] = [Binding::Read, Binding::ReadWrite];
+const COMBINE_BINDINGS: [Binding; 3] = [Binding::Read, Binding::Read, Binding::ReadWrite];
+const PRODUCT_BINDINGS: [Binding; 8] = [
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::ReadWrite,
+    Binding::Read,
+];
+
+/// Bytes of the scratch memory that the experts of a plan share: logits, choices, gates, products of gate and up, results.
+pub(crate) fn scratch_bytes(plan: &Plan, limits: &Limits) -> [u64; 5] {
+    let mut most = [0; 5];
+    for op in &plan.ops {
+        let Op::MoeFfn(MoeFfn { x, experts, out, .. }) = op else { continue };
+        let n_rows = match plan.buffer(*x).rows {
+            Rows::Tokens => limits.max_tokens,
+            Rows::Outputs => limits.max_outputs,
+        };
+        let choices = n_rows * experts.top_k;
+        let ffn = choices * stride(plan.matrix(experts.down).cols);
+        let values = [
+            n_rows * stride(experts.n_experts),
+            2 * choices,
+            ffn,
+            ffn,
+            choices * stride(plan.buffer(*out).width),
+        ];
+        most.iter_mut().zip(values).for_each(|(most, values)| *most = (4 * values as u64).max(*most));
+    }
+    most
+}
+
+/// Refuses a plan whose experts differ in shape from layer to layer: the padding of shared scratch memory must stay zero.
+fn check_shapes(plan: &Plan, experts: &Experts) -> Result<(), PrepareError> {
+    let shape = |experts: &Experts| {
+        let down = plan.matrix(experts.down);
+        (experts.n_experts, experts.top_k, down.cols, down.rows())
+    };
+    let is_other = |op: &&Op| matches!(op, Op::MoeFfn(op) if shape(&op.experts) != shape(experts));
+    let other = plan.ops.iter().find(is_other);
+    other.map_or(Ok(()), |_| {
+        Err(PrepareError::Unsupported(
+            "the GPU backend needs experts of one shape in all layers, and this model has several; use --device cpu".to_owned(),
+        ))
+    })
+}
+
+/// A product for each row and choice.
+#[derive(Debug)]
+struct ChoicePhase {
+    kernel: Arc<Kernel>,
+    buffers: wgpu::BindGroup,
+    rows: Rows,
+    top_k: u32,
+    /// Rows of an expert.
+    n_outputs: u32,
+    params: Params,
+}
+
+impl Phase for ChoicePhase {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>, extents: &Extents) {
+        let n_rows = extents.of(self.rows);
+        let mut params = self.params;
+        params[0] = n_rows;
+        let grid = [self.n_outputs.div_ceil(8), self.top_k, n_rows];
+        dispatch(pass, &self.kernel, &self.buffers, &params, grid);
+    }
+}
+
+/// A product of the experts.
+struct Product<'a> {
+    weight: MatrixId,
+    end: End,
+    values: [f32; 4],
+    x: &'a wgpu::Buffer,
+    /// Whether each choice has a row of its own.
+    x_by_choice: bool,
+    factor: &'a wgpu::Buffer,
+    out: &'a wgpu::Buffer,
+}
+
+pub(super) fn bind(binder: &Binder<'_>, op: &MoeFfn) -> Result<Vec<Box<dyn Phase>>, PrepareError> {
+    let experts = &op.experts;
+    check_shapes(binder.plan, experts)?;
+    let [logits, chosen, gates, gated, results] = &binder.scratch.experts;
+    let rows = binder.rows(op.x);
+    let mut phases = linear::bind_router(binder, op.x, experts.router, logits)?;
+    let kernel = binder.gpu.kernel(&route_spec(experts))?;
+    let buffers = binder.gpu.bind(&kernel, &[logits, chosen]);
+    let route = params(&[0, stride(experts.n_experts) as u32]);
+    phases.push(Box::new(RowPhase { kernel, buffers, rows, width: 1, params: route }));
+    let (epilogue, values) = linear::epilogue_constants(Epilogue::Activation(experts.activation));
+    let gate = Product {
+        weight: experts.gate,
+        end: End { epilogue, store: 0, has_bias: false },
+        values,
+        x: binder.buffer(op.x),
+        x_by_choice: false,
+        factor: binder.nothing,
+        out: gates,
+    };
+    let up = Product {
+        weight: experts.up,
+        end: End { epilogue: 0, store: 2, has_bias: false },
+        factor: gates,
+        out: gated,
+        ..gate
+    };
+    let down = Product {
+        weight: experts.down,
+        end: End { epilogue: 0, store: 0, has_bias: false },
+        x: gated,
+        x_by_choice: true,
+        factor: binder.nothing,
+        out: results,
+        ..gate
+    };
+    for product in [gate, up, down] {
+        phases.extend(product.bind(binder, experts, op.x)?);
+    }
+    let kernel = binder.gpu.kernel(&combine_spec(experts, super::store_number(op.store)))?;
+    let buffers = binder.gpu.bind(&kernel, &[results, chosen, binder.buffer(op.out)]);
+    let (width, out_stride) = binder.widths(op.out);
+    let combine = params(&[0, width, out_stride]);
+    phases.push(Box::new(RowPhase { kernel, buffers, rows, width: 1, params: combine }));
+    Ok(phases)
+}
+
+impl Product<'_> {
+    /// A dispatch for each piece of the matrix: it computes the outputs that lie in the piece.
+    fn bind(
+        &self,
+        binder: &Binder<'_>,
+        experts: &Experts,
+        rows_like: BufferId,
+    ) -> Result<Vec<Box<dyn Phase>>, PrepareError> {
+        let matrix = binder.weights.matrix(self.weight);
+        let decl = binder.plan.matrix(self.weight);
+        let n_outputs = decl.rows() / experts.n_experts;
+        let phase = |piece: &MatrixPiece| {
+            let spec = product_spec(piece.form, self.end, experts, n_outputs, self.x_by_choice);
+            let kernel = binder.gpu.kernel(&spec)?;
+            let [low, high, scales] = &piece.planes;
+            let chosen = &binder.scratch.experts[1];
+            let buffers = binder
+                .gpu
+                .bind(&kernel, &[low, high, scales, self.x, binder.nothing, self.factor, self.out, chosen]);
+            let mut params = params(&[
+                0,
+                matrix.segments as u32,
+                piece.rows as u32,
+                piece.first_row as u32,
+                stride(decl.cols) as u32 / 4,
+                stride(n_outputs) as u32,
+            ]);
+            params[6..10].copy_from_slice(&self.values.map(f32::to_bits));
+            Ok(Box::new(ChoicePhase {
+                kernel,
+                buffers,
+                rows: binder.rows(rows_like),
+                top_k: experts.top_k as u32,
+                n_outputs: n_outputs as u32,
+                params,
+            }) as Box<dyn Phase>)
+        };
+        matrix.pieces.iter().map(phase).collect()
+    }
+}
+
+fn route_spec(experts: &Experts) -> KernelSpec {
+    let source = Source::default()
+        .number("N_EXPERTS", experts.n_experts)
+        .number("TOP_K", experts.top_k)
+        .flag("RENORMALIZE", experts.renormalize)
+        .text(include_str!("moe_route.wgsl"));
+    KernelSpec { name: "route", source, bindings: &ROUTE_BINDINGS }
+}
+
+fn combine_spec(experts: &Experts, store: usize) -> KernelSpec {
+    let source = Source::default()
+        .names(&super::STORE_NAMES)
+        .number("STORE", store)
+        .number("TOP_K", experts.top_k)
+        .text(include_str!("moe_combine.wgsl"));
+    KernelSpec { name: "combine", source, bindings: &COMBINE_BINDINGS }
+}
+
+fn product_spec(form: Form, end: End, experts: &Experts, n_outputs: usize, x_by_choice: bool) -> KernelSpec {
+    let source = linear::constants(form, end)
+        .number("TOP_K", experts.top_k)
+        .number("EXPERT_ROWS", n_outputs)
+        .flag("X_BY_CHOICE", x_by_choice)
+        .text(include_str!("epilogue.wgsl"))
+        .text(include_str!("moe_product.wgsl"));
+    KernelSpec { name: "product of experts", source, bindings: &PRODUCT_BINDINGS }
+}
+
+/// The kernels for experts of a form.
+#[cfg(test)]
+pub(super) fn samples(form: Form, experts: &Experts) -> Vec<KernelSpec> {
+    let end = End { epilogue: 1, store: 2, has_bias: false };
+    let products = [false, true].map(|by_choice| product_spec(form, end, experts, 32, by_choice));
+    products.into_iter().chain([route_spec(experts), combine_spec(experts, 1)]).collect()
+}

@@ -1,0 +1,79 @@
+//! Every kernel translates to what Vulkan, Metal and DX12 take: no device is needed for that.
+
+use naga::back::{hlsl, msl, spv};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use sm_tensor::DType;
+
+use super::{attention, embed, gather_rows, linear, moe_ffn, norm, rope_store, sigmoid_gate};
+use crate::gpu::form::Form;
+use crate::gpu::kernel::KernelSpec;
+use crate::gpu::kv_pool::KvShape;
+use crate::gpu::select;
+use crate::plan::{KvDType, NormKind, Op, PageGroup, Store};
+use crate::testing;
+
+fn translate(spec: &KernelSpec) {
+    let name = spec.name;
+    let text = spec.source.as_str();
+    let module = naga::front::wgsl::parse_str(text)
+        .unwrap_or_else(|error| panic!("{name}: {}\n{text}", error.emit_to_string(text)));
+    let capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    let info = validator.validate(&module).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    let point = Some(&spv::PipelineOptions {
+        shader_stage: naga::ShaderStage::Compute,
+        entry_point: "main".to_owned(),
+    });
+    let words = spv::write_vec(&module, &info, &spv::Options::default(), point);
+    assert!(!words.unwrap_or_else(|error| panic!("{name}, SPIR-V: {error}")).is_empty());
+    // What macOS 12 has.
+    let options =
+        msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..msl::Options::default() };
+    let (text, _) = msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
+        .unwrap_or_else(|error| panic!("{name}, MSL: {error}"));
+    assert!(text.contains("kernel void"));
+    let options = hlsl::Options {
+        shader_model: hlsl::ShaderModel::V6_0,
+        fake_missing_bindings: true,
+        immediates_target: Some(hlsl::BindTarget::default()),
+        ..hlsl::Options::default()
+    };
+    let mut text = String::new();
+    let pipeline = hlsl::PipelineOptions::default();
+    hlsl::Writer::new(&mut text, &options, &pipeline)
+        .write(&module, &info, None)
+        .unwrap_or_else(|error| panic!("{name}, HLSL: {error}"));
+    assert!(text.contains("numthreads"));
+}
+
+#[test]
+fn every_kernel_translates_for_every_interface() {
+    let mut specs = vec![gather_rows::spec(), select::spec()];
+    for dtype in DType::all() {
+        let form = Form::of(dtype);
+        specs.extend(embed::samples(form));
+        specs.extend(linear::samples(form));
+    }
+    let plan = testing::experts(DType::Q4K);
+    let experts =
+        plan.ops.iter().find_map(|op| if let Op::MoeFfn(op) = op { Some(op.experts) } else { None });
+    for dtype in [DType::F32, DType::Q4K] {
+        specs.extend(moe_ffn::samples(Form::of(dtype), &experts.unwrap()));
+    }
+    for store in [Store::Write, Store::Add] {
+        specs.push(sigmoid_gate::spec(store));
+        specs.push(norm::spec(NormKind::Rms, false, store));
+        specs.push(norm::spec(NormKind::Layer, true, store));
+    }
+    for dtype in [KvDType::F16, KvDType::F32, KvDType::Q8_0] {
+        for dim in [7, 64] {
+            let shape = KvShape { group: PageGroup::uniform(1, 2, dim), dtype };
+            specs.extend(rope_store::samples(shape));
+            specs.extend(attention::specs(shape, 4, dim == 7));
+        }
+    }
+    // Types of one form share their kernels.
+    specs.sort_by(|a, b| a.source.as_str().cmp(b.source.as_str()));
+    specs.dedup_by(|a, b| a.source.as_str() == b.source.as_str());
+    specs.iter().for_each(translate);
+}

@@ -1,0 +1,84 @@
+//! Products of every weight type against sums in double precision, and the same bits for every number of rows.
+
+use sm_kernels::plan::{GatherRows, Limits, Linear, MatrixPart, Plan, PlanBuilder, Rows};
+use sm_kernels::testing::{RandomWeights, random_values};
+use sm_tensor::DType;
+
+use crate::{gpu, input, limits, open, prepare, trace};
+
+/// A product of rows that the test brings with a matrix of parts, `rows` each.
+fn product(parts: &[(usize, DType)], cols: usize) -> Plan {
+    let mut builder = PlanBuilder::new(200);
+    let x = input(&mut builder, cols);
+    let part = |(index, &(rows, dtype)): (usize, &(usize, DType))| MatrixPart {
+        tensor: format!("weight.{index}"),
+        dtype,
+        rows,
+    };
+    let weight = builder.matrix("weight", cols, parts.iter().enumerate().map(part).collect());
+    let n_rows = parts.iter().map(|part| part.0).sum();
+    let y = builder.buffer("y", Rows::Tokens, n_rows);
+    let logits = builder.buffer("logits", Rows::Outputs, n_rows);
+    builder.push(Linear::new(x, weight, y));
+    builder.push(GatherRows { x: y, out: logits });
+    builder.finish(logits)
+}
+
+/// Columns that a type can have: no whole number of strips, and for floats of segments.
+fn cols(dtype: DType) -> usize {
+    match dtype.block_len() {
+        1 => 331,
+        256 => 768,
+        _ => 384 + 128,
+    }
+}
+
+#[test]
+fn every_type_is_multiplied_and_no_row_depends_on_the_others() {
+    let Some(backend) = gpu() else { return };
+    for dtype in DType::all() {
+        let (cols, outputs) = (cols(dtype), 37);
+        let plan = product(&[(outputs, dtype)], cols);
+        let source = RandomWeights::new(&plan);
+        let weights = source.values("weight.0");
+        let x = random_values("rows", 70 * cols);
+        let mut executor = prepare(&backend, &plan, &source, limits());
+        let all = trace(&mut *executor, 70, Some(&x)).swap_remove(1);
+        for (row, (x, y)) in x.chunks(cols).zip(all.chunks(outputs)).enumerate() {
+            for (output, (w, y)) in weights.chunks(cols).zip(y).enumerate() {
+                let terms = || w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
+                let norm: f64 = terms().map(f64::abs).sum();
+                // Rounding of each value, and of the additions of a strip and of the strips.
+                let tolerance = (cols / 8 + 32 + 10) as f64 * f64::from(f32::EPSILON) * norm;
+                let expected: f64 = terms().sum();
+                let difference = (f64::from(*y) - expected).abs();
+                assert!(difference <= tolerance, "{dtype} row {row} output {output}: {y} for {expected}");
+            }
+        }
+        for n_rows in [1, 2, 3, 4, 5, 8, 9, 32, 33] {
+            let some = trace(&mut *executor, n_rows, Some(&x[..n_rows * cols])).swap_remove(1);
+            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            assert!(bits(&some) == bits(&all[..n_rows * outputs]), "{dtype}: {n_rows} rows");
+        }
+    }
+}
+
+#[test]
+fn a_matrix_of_several_types_in_several_pieces_gives_the_same_bits() {
+    let parts = [(150, DType::Q4K), (60, DType::Q4K), (200, DType::Q6K), (7, DType::F16)];
+    let cols = 768;
+    let plan = product(&parts, cols);
+    let source = RandomWeights::new(&plan);
+    let x = random_values("rows", 20 * cols);
+    let run = |max_binding_bytes: u64, n_rows: usize| {
+        let limits = Limits { max_tokens: 20, max_outputs: 20, ..limits() };
+        let mut executor = prepare(&open(max_binding_bytes)?, &plan, &source, limits);
+        Some(trace(&mut *executor, n_rows, Some(&x[..n_rows * cols])).swap_remove(1))
+    };
+    for n_rows in [1, 20] {
+        let Some(whole) = run(u64::MAX, n_rows) else { return };
+        // Q4_K is cut every 170 rows, of 384 bytes of codes, within its second part.
+        let Some(cut) = run(1 << 16, n_rows) else { return };
+        assert!(whole == cut && whole.len() == 417 * n_rows, "{n_rows} rows");
+    }
+}

@@ -1,0 +1,19 @@
+//! Replaces the GPU backend in builds without it.
+
+use sm_kernels::plan::Backend;
+
+use crate::{Device, Error};
+
+/// Refuses.
+pub(super) fn open(index: usize) -> Result<Box<dyn Backend>, Error> {
+    let message = format!(
+        "this build has no GPU backend; use cpu or auto instead of {}, or build with the feature `gpu`",
+        Device::Gpu(index)
+    );
+    Err(Error::validation("device", message))
+}
+
+/// The GPUs that this build can use: it has no GPU backend.
+pub fn gpus() -> Option<Vec<String>> {
+    None
+}

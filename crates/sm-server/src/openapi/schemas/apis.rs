@@ -1,0 +1,138 @@
+//! The bodies of the APIs of Anthropic, Ollama, OpenAI's responses and administrators, and the errors of all.
+
+use serde_json::{Value, json};
+
+use super::fields::{body, count, messages, stop, stops};
+
+/// Adds the schemas.
+pub(super) fn add(add: &mut impl FnMut(&str, Value)) {
+    responses(add);
+    anthropic(add);
+    ollama(add);
+    administration(add);
+    errors(add);
+}
+
+fn responses(add: &mut impl FnMut(&str, Value)) {
+    let item = json!({
+        "type": "object",
+        "required": ["role"],
+        "properties": {
+            "role": {"enum": ["developer", "system", "user", "assistant"]},
+            "content": {"type": ["string", "null"]},
+        },
+    });
+    add("Item", item);
+    let input = json!({"input": {"oneOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {
+        "$ref": "#/components/schemas/Item",
+    }}]}, "instructions": {"type": "string"}});
+    let fields = json!({
+        "max_output_tokens": count(1, u64::MAX),
+        "temperature": {"type": "number", "minimum": 0},
+        "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+        "store": {"type": "boolean"},
+        "stream": {"type": "boolean"},
+        "user": {},
+        "metadata": {},
+    });
+    add("Items", body(&["input"], std::slice::from_ref(&input)));
+    add("Response", body(&["input"], &[input, fields]));
+}
+
+fn anthropic(add: &mut impl FnMut(&str, Value)) {
+    let message = json!({
+        "type": "object",
+        "required": ["role", "content"],
+        "properties": {"role": {"enum": ["user", "assistant"]}, "content": {"type": "string"}},
+    });
+    add("AnthropicMessage", message);
+    let messages = json!({
+        "messages": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/AnthropicMessage"}},
+        "system": {"type": "string"},
+    });
+    let fields = json!({
+        "max_tokens": count(1, u64::MAX),
+        "temperature": {"type": "number", "minimum": 0},
+        "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+        "top_k": count(0, u64::MAX),
+        "stop_sequences": stops(),
+        "stream": {"type": "boolean"},
+        "metadata": {},
+    });
+    add("MessageCount", body(&["messages"], std::slice::from_ref(&messages)));
+    add("Messages", body(&["messages"], &[messages, fields]));
+}
+
+fn ollama(add: &mut impl FnMut(&str, Value)) {
+    let options = json!({
+        "type": "object",
+        "properties": {
+            "num_predict": {"type": "integer", "minimum": -2, "maximum": u64::MAX},
+            "temperature": {"type": "number", "minimum": 0},
+            "top_k": count(0, u64::MAX),
+            "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+            "seed": count(0, u64::MAX),
+            "stop": stop(),
+        },
+        "additionalProperties": false,
+    });
+    let fields = json!({
+        "options": options,
+        "stream": {"type": "boolean"},
+        "keep_alive": {"oneOf": [{"type": "number"}, {"enum": ["5m", "1h30m", "-1s"]}]},
+    });
+    let prompt = json!({
+        "prompt": {"type": "string"},
+        "system": {"type": "string"},
+        "raw": {"const": false},
+    });
+    // Without messages or a prompt, the model is loaded.
+    add("OllamaChat", body(&[], &[messages(), fields.clone()]));
+    add("OllamaGenerate", body(&[], &[prompt, fields]));
+    // Other fields, such as `verbose`, have no meaning here.
+    let open = |properties: Value| json!({"type": "object", "properties": properties});
+    let model = json!({"type": ["string", "null"]});
+    add("OllamaModel", open(json!({"model": model})));
+    add("OllamaPull", open(json!({"model": model, "stream": {"type": ["boolean", "null"]}})));
+}
+
+fn administration(add: &mut impl FnMut(&str, Value)) {
+    let exactly = |required: &[&str], properties: Value| json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false});
+    let model = json!({"type": "string"});
+    add("AdminModel", exactly(&["model"], json!({"model": model})));
+    add("AdminUnload", exactly(&["model"], json!({"model": model, "grace_seconds": count(0, 3600)})));
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    add("AdminLevel", exactly(&["level"], json!({"level": {"enum": levels}})));
+    let settings = json!({
+        "model": {"type": ["string", "null"]},
+        "max_batch_size": count(1, 64),
+        "max_queued_requests": count(1, 1 << 16),
+        "max_step_tokens": count(64, 1 << 16),
+        "context_len": count(1, 1 << 20),
+        "kv_bytes": count(1, 1 << 40),
+    });
+    add("AdminReconfigure", exactly(&[], settings));
+}
+
+/// The errors, each in the form of its API.
+fn errors(add: &mut impl FnMut(&str, Value)) {
+    let object = |required: &[&str], properties: Value| json!({"type": "object", "required": required, "properties": properties});
+    let text = json!({"type": "string"});
+    let maybe = json!({"type": ["string", "null"]});
+    let openai = object(
+        &["message", "type", "param", "code"],
+        json!({"message": text, "type": text, "param": maybe, "code": maybe}),
+    );
+    add("Error", object(&["error"], json!({"error": openai})));
+    let llamacpp = object(
+        &["code", "message", "type"],
+        json!({"code": {"type": "integer"}, "message": text, "type": text, "param": maybe}),
+    );
+    add("LlamaCppError", object(&["error"], json!({"error": llamacpp})));
+    let anthropic = object(&["type", "message"], json!({"type": text, "message": text}));
+    let anthropic = json!({"type": {"const": "error"}, "error": anthropic, "request_id": maybe});
+    add("AnthropicError", object(&["type", "error"], anthropic));
+    add("OllamaError", object(&["error"], json!({"error": text})));
+    let documents = json!({"error": text, "detail": text, "code": text});
+    add("DocumentsError", object(&["error", "detail", "code"], documents));
+}
