@@ -1,20 +1,27 @@
-//! `cargo xtask clients`: other people's SDKs against the program.
+//! `cargo xtask clients`: other people's SDKs and agents against the program.
 //!
 //! Each file in `crates/sm-server/tests/clients/` named `test_….py` or `test_….mjs` is a program that ends with status 0 if its client
-//! got what it expects. It gets the address of a server by `SM_URL`, and that of one with a scripted model by
-//! `SM_SCRIPTED_URL`. Versions are pinned in `requirements.txt` and `package.json` beside the files.
+//! got what it expects. It gets the address of a server by `SM_URL`, that of one with scripted models by `SM_SCRIPTED_URL`, and the
+//! program by `SM`. Versions are pinned in the lists beside the files.
+
+mod installed;
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 
 use crate::Outcome;
-use crate::spawn::{self, cargo, command, root, succeeds, target};
+use crate::spawn::{self, cargo, command, root, target};
+use installed::Environment;
 
 /// Where the clients' files are.
 const FOLDER: &str = "crates/sm-server/tests/clients";
 
-/// What the scripted model says.
+/// What the scripted models say, by their names.
+const SCRIPTS: [(&str, &str); 3] =
+    [("scripted", "weather.json"), ("langchain", "langchain.json"), ("agents", "agents.json")];
+
+/// The first of them.
 pub(crate) const SCRIPT: &str = "scripted:crates/sm-server/tests/scripts/weather.json";
 
 /// Builds the program, installs the clients, and runs those whose file name contains the filter.
@@ -25,25 +32,42 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     if clients.is_empty() {
         return Err(format!("no client's file in {FOLDER} has a name with {filter:?}"));
     }
-    let is_python = |client: &PathBuf| client.extension().is_some_and(|kind| kind == "py");
-    if clients.iter().any(is_python) {
-        install_python()?;
-    }
-    if !clients.iter().all(is_python) {
-        install_node()?;
-    }
+    install(&clients)?;
     let demo = Server::start(&[])?;
-    let scripted = Server::start(&["--alias", "scripted", "-m", SCRIPT])?;
+    let scripts =
+        SCRIPTS.map(|(name, file)| format!("scripted:crates/sm-server/tests/scripts/{file}={name}"));
+    let models: Vec<&str> = scripts.iter().flat_map(|script| ["-m", script]).collect();
+    let scripted = Server::start(&models)?;
     let mut failed = Vec::new();
     for client in clients {
         let name = client.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut command = if is_python(&client) { python(&client) } else { node(&client)? };
-        command.env("SM_URL", &demo.url).env("SM_SCRIPTED_URL", &scripted.url);
+        let mut command = Environment::of(&client).run(&client)?;
+        command.env("SM", program()).env("SM_URL", &demo.url).env("SM_SCRIPTED_URL", &scripted.url);
         if spawn::run(&name, &mut command).is_err() {
             failed.push(name);
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+}
+
+/// The built program.
+fn program() -> PathBuf {
+    target().join("debug/sm")
+}
+
+/// Installs what all clients import.
+///
+/// # Errors
+/// If a package cannot be had.
+pub(crate) fn setup() -> Outcome {
+    install(&clients("")?)
+}
+
+fn install(clients: &[PathBuf]) -> Outcome {
+    let mut environments: Vec<Environment> = clients.iter().map(|client| Environment::of(client)).collect();
+    environments.sort_by_key(|environment| format!("{environment:?}"));
+    environments.dedup();
+    environments.iter().try_for_each(Environment::install)
 }
 
 /// The files of the clients, by name.
@@ -59,58 +83,6 @@ fn clients(filter: &str) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
-fn installed() -> PathBuf {
-    target().join("clients")
-}
-
-fn venv_python() -> PathBuf {
-    installed().join("venv/bin/python")
-}
-
-fn install_python() -> Outcome {
-    let python = venv_python();
-    if !python.exists() {
-        let venv = installed().join("venv");
-        spawn::run("environment", &mut command("python3", &["-m", "venv", &venv.to_string_lossy()]))?;
-    }
-    let requirements = format!("{FOLDER}/requirements.txt");
-    let install = ["-m", "pip", "install", "--quiet", "-r", &requirements];
-    let mut install = command(&python.to_string_lossy(), &install);
-    spawn::run("python packages", install.env("PIP_DISABLE_PIP_VERSION_CHECK", "1"))
-}
-
-/// Packages are found in folders above the files that import them, so the files are copied to where the packages are.
-fn install_node() -> Outcome {
-    if !succeeds(&mut command("npm", &["--version"])) {
-        return Err(
-            "npm is missing; install Node.js 20 or later, or run the clients in Python alone".to_owned()
-        );
-    }
-    copy("package.json")?;
-    let folder = installed();
-    spawn::run(
-        "node packages",
-        command("npm", &["install", "--silent", "--no-audit", "--no-fund"]).current_dir(folder),
-    )
-}
-
-/// Copies a file to the installed packages.
-fn copy(name: &str) -> Result<PathBuf, String> {
-    let copied = installed().join(name);
-    std::fs::create_dir_all(installed()).map_err(|error| error.to_string())?;
-    std::fs::copy(root().join(FOLDER).join(name), &copied).map_err(|error| format!("{name}: {error}"))?;
-    Ok(copied)
-}
-
-fn python(client: &Path) -> Command {
-    command(&venv_python().to_string_lossy(), &[&client.to_string_lossy()])
-}
-
-fn node(client: &Path) -> Result<Command, String> {
-    let copied = copy(&client.file_name().unwrap_or_default().to_string_lossy())?;
-    Ok(command("node", &[&copied.to_string_lossy()]))
-}
-
 /// A server on a free port, until it is dropped.
 pub(crate) struct Server {
     child: Child,
@@ -118,11 +90,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(model: &[&str]) -> Result<Self, String> {
-        let program = target().join("debug/sm");
+    pub(crate) fn start(models: &[&str]) -> Result<Self, String> {
+        let program = program();
         let mut command = command(&program.to_string_lossy(), &["serve", "--port", "0"]);
         let mut child = command
-            .args(model)
+            .args(models)
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("{}: {error}", program.display()))?;

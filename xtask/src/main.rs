@@ -36,9 +36,9 @@ usage: cargo xtask COMMAND
   schemathesis [ARGS]    requests that /openapi.json allows and forbids, against sm serve; ARGS go to schemathesis
   package                package and build every crate as cargo publish would, without publishing
   readme                 generate each crate's README from its crate-level documentation
-  setup [--peers|--models|--conformance]  install dependencies of the other commands: rustfmt, clippy and .venv/; with
-                         --peers, the engines that bench --peers measures; with --models, trained models for more
-                         tests; with --conformance, the tests of other servers
+  setup [--peers|--models|--clients|--conformance]  install dependencies of the other commands: rustfmt, clippy and .venv/;
+                         with --peers, the engines that bench --peers measures; with --models, trained models for more
+                         tests; with --clients, what clients runs; with --conformance, the tests of other servers
   golden [--check]       regenerate the committed reference values, or compare them with what is committed
   demo-model [--eval]    train, quantize and evaluate the built-in models, or only evaluate them
   synth ARGS             write a GGUF file with random weights (cargo xtask synth --help)
@@ -50,8 +50,8 @@ usage: cargo xtask COMMAND
   bench --experiments [ARGS]  the original documents' experiments, next to their claims
   replay TRACE [ARGS]    replay recorded traffic on the engine (cargo xtask replay --help)
   soak [TIMES]           the random-schedule tests, TIMES (50) times longer than in test; --device gpu: on a GPU
-  clients [FILTER]       the SDKs of others against the built program: a file per client, in Python and Node, whose name
-                         contains FILTER; installs their pinned versions into target/clients/ (needs pip and npm)
+  clients [FILTER]       the SDKs and agents of others against the built program: a file per client, in Python and Node, whose
+                         name contains FILTER; installs their pinned versions into target/clients/ (needs pip and npm)
   load                   the server under ten times its capacity, with clients that go away, idle and slow ones
   fuzz [TARGET [SECONDS]]  10,000 mutated inputs for each reader of foreign input; or libFuzzer on one
   loom                   models of the CPU team's synchronisation, in every order of its steps

@@ -34,7 +34,11 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         ("operations", SCRIPT, &["--exclude-path-regex", &others]),
         ("administration", SCRIPT, &["--include-path-regex", CHANGING]),
         ("embeddings", "demo", &["--include-path-regex", EMBEDDING]),
-        ("refused operations", SCRIPT, &["--include-path-regex", REFUSED, "--exclude-checks", "not_a_server_error"]),
+        (
+            "refused operations",
+            SCRIPT,
+            &["--include-path-regex", REFUSED, "--exclude-checks", "not_a_server_error"],
+        ),
     ];
     let mut failed = Vec::new();
     for (title, model, selected) in runs {

@@ -66,9 +66,17 @@ fn reference(given: &Path) -> Option<Result<(HubRef, bool), Failure>> {
 /// # Errors
 /// If the environment has settings that make no sense.
 pub(crate) fn hub(console: &Console) -> Result<Hub, Failure> {
+    settings(console).map(Hub::new)
+}
+
+/// The settings of the environment.
+///
+/// # Errors
+/// As [`hub`].
+pub(crate) fn settings(console: &Console) -> Result<HubSettings, Failure> {
     let mut settings = HubSettings::from_env()?;
     settings.offline |= console.is_offline();
-    Ok(Hub::new(settings))
+    Ok(settings)
 }
 
 /// Fetches what is missing of a model, with a progress bar. Ctrl-C ends the process, and the next run goes on from there.

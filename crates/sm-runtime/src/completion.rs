@@ -112,6 +112,8 @@ pub struct Completion {
     pub timings: Timings,
     /// One entry per entry of `tokens`, if requested; otherwise empty.
     pub logprobs: Vec<TokenLogprob>,
+    /// The end or stop token that ended it, which is no part of it, if log-probabilities were requested.
+    pub end: Option<(TokenId, TokenLogprob)>,
     /// One entry per entry of `prompt_tokens` except the first, which nothing predicts. Empty unless requested, or
     /// echoed with log-probabilities.
     pub prompt_logprobs: Vec<TokenLogprob>,

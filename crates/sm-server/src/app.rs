@@ -19,6 +19,9 @@ use crate::response_cache::ResponseCache;
 use crate::response_store::ResponseStore;
 use crate::{ServerConfig, ServerError};
 
+/// Models that are pulled at a time: each takes a thread for as long as the hub takes.
+const MAX_PULLS: usize = 4;
+
 /// The state of a server. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct App(Arc<Inner>);
@@ -32,6 +35,8 @@ struct Inner {
     started: u64,
     /// Permits to prepare a prompt.
     preparing: Arc<Semaphore>,
+    /// Permits to pull a model.
+    pulling: Arc<Semaphore>,
     keys: Keys,
     visitors: Option<Visitors>,
     keeper: Keeper,
@@ -58,7 +63,7 @@ impl App {
             load: Load::default(),
             response_cache: ResponseCache::new(config.response_cache, config.response_cache_age),
             first_load: OnceLock::new(),
-            expiries: Expiries::new(models.clone()),
+            expiries: Expiries::new(models.clone(), &config.pinned_models),
             responses: ResponseStore::default(),
             props: Mutex::default(),
             is_draining: AtomicBool::new(false),
@@ -66,6 +71,7 @@ impl App {
             config,
             started,
             preparing,
+            pulling: Arc::new(Semaphore::new(MAX_PULLS)),
         })))
     }
 
@@ -118,6 +124,10 @@ impl App {
 
     pub(crate) fn preparing(&self) -> Arc<Semaphore> {
         Arc::clone(&self.0.preparing)
+    }
+
+    pub(crate) fn pulling(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.pulling)
     }
 
     /// When models are unloaded that clients wanted loaded for a time.

@@ -102,18 +102,16 @@ impl Call {
     }
 }
 
-/// Meters a request to an engine on behalf of a call: applies the rules of its key, and counts what it takes.
-#[derive(Debug)]
-pub(crate) struct Meter {
+/// Meters the requests that a call makes of engines. However many they are, they count as one at a time. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Metering {
     call: Option<Arc<Call>>,
     /// One of those that the key may have at a time.
-    _permit: Option<OwnedSemaphorePermit>,
-    n_tokens: u64,
-    is_finished: bool,
+    _permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
-impl Meter {
-    /// Begins a request.
+impl Metering {
+    /// Begins a call's requests.
     ///
     /// # Errors
     /// If the key has as many running as it may.
@@ -121,12 +119,39 @@ impl Meter {
         let call = Call::current();
         let key = call.as_ref().and_then(|call| call.key());
         let permit = key.map_or(Ok(None), |key| key.begin())?;
-        Ok(Self { call, _permit: permit, n_tokens: 0, is_finished: false })
+        Ok(Self { call, _permit: permit.map(Arc::new) })
+    }
+
+    /// Begins a request.
+    pub(crate) fn meter(&self) -> Meter {
+        Meter { metering: self.clone(), n_tokens: 0, is_finished: false }
+    }
+}
+
+/// Meters a request to an engine on behalf of a call: applies the rules of its key, and counts what it takes.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    metering: Metering,
+    n_tokens: u64,
+    is_finished: bool,
+}
+
+impl Meter {
+    /// Begins the only request of a call.
+    ///
+    /// # Errors
+    /// If the key has as many running as it may.
+    pub(crate) fn begin() -> Result<Self, ApiError> {
+        Ok(Metering::begin()?.meter())
+    }
+
+    fn call(&self) -> Option<&Arc<Call>> {
+        self.metering.call.as_ref()
     }
 
     /// Gives the request the priority, the share and the cache of its key.
     pub(crate) fn apply(&self, request: &mut Request) {
-        if let Some(key) = self.call.as_ref().and_then(|call| call.key()) {
+        if let Some(key) = self.call().and_then(|call| call.key()) {
             request.client = key.client();
             request.priority = key.priority(request.priority);
             request.salt = key.salt(&request.salt);
@@ -154,8 +179,8 @@ impl Meter {
 
     /// Counts work that is done.
     pub(crate) fn count(&mut self, done: Work) {
-        let Some(call) = &self.call else { return };
         self.is_finished = true;
+        let Some(call) = self.call() else { return };
         let mut work = call.lock();
         work.queue += done.queue;
         work.prefill += done.prefill;
@@ -173,7 +198,7 @@ impl Meter {
 impl Drop for Meter {
     /// A request that was cut off or failed is charged too, as far as it is known.
     fn drop(&mut self) {
-        let Some(call) = self.call.as_ref().filter(|_| !self.is_finished) else { return };
+        let Some(call) = self.call().filter(|_| !self.is_finished) else { return };
         call.lock().generated_tokens += self.n_tokens;
         if let Some(key) = call.key() {
             key.charge_tokens(call.guessed_prompt_tokens() + self.n_tokens);

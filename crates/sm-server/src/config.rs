@@ -13,6 +13,7 @@ use crate::filter::ContentFilter;
 use crate::keys::{KeySources, RateLimit, RedisFallback, SharedLimitsConfig};
 use crate::loading::LoadProgress;
 use crate::metrics::Metrics;
+use crate::model_source::ModelSource;
 
 /// The settings of a server.
 ///
@@ -87,6 +88,8 @@ pub struct ServerConfig {
     pub response_cache: usize,
     /// How long they are kept. 5 minutes by default.
     pub response_cache_age: Duration,
+    /// Where models come from that clients pull. None by default: they cannot.
+    pub model_source: Option<Arc<dyn ModelSource>>,
     pub(crate) content_filter: Option<Arc<dyn ContentFilter>>,
     pub(crate) keys: KeySources,
     pub(crate) tls: Option<TlsSource>,
@@ -175,6 +178,7 @@ impl ServerConfig {
             any_model: false,
             response_cache: 0,
             response_cache_age: Duration::from_secs(300),
+            model_source: None,
             content_filter: None,
             keys: KeySources::default(),
             tls: None,
@@ -201,6 +205,7 @@ impl ServerConfig {
         pinned_models: Vec<String>,
         response_cache: usize,
         response_cache_age: Duration,
+        model_source: Option<Arc<dyn ModelSource>>,
     }
 
     /// Sets [`ServerConfig::tool_form`](field@ServerConfig::tool_form).

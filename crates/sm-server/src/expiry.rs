@@ -8,6 +8,8 @@ use sm_runtime::{ModelInfo, ModelState, Models};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
+use crate::keeper::is_named;
+
 /// How often a model that is to be unloaded is looked at until nobody uses it.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -15,6 +17,8 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub(crate) struct Expiries {
     models: Models,
+    /// Names of models that stay loaded whatever clients say.
+    pinned: Arc<[String]>,
     /// The latest wish for each model.
     wishes: Arc<Mutex<HashMap<String, Wish>>>,
 }
@@ -28,8 +32,15 @@ struct Wish {
 }
 
 impl Expiries {
-    pub(crate) fn new(models: Models) -> Self {
-        Self { models, wishes: Arc::default() }
+    pub(crate) fn new(models: Models, pinned: &[String]) -> Self {
+        Self { models, pinned: pinned.into(), wishes: Arc::default() }
+    }
+
+    /// Whether a model stays loaded whatever clients say.
+    pub(crate) fn is_pinned(&self, name: &str) -> bool {
+        let models = self.models.list();
+        let model = models.iter().find(|model| model.name == name);
+        model.is_some_and(|model| self.pinned.iter().any(|pinned| is_named(model, pinned)))
     }
 
     /// Nothing panics while holding the lock.
@@ -49,8 +60,11 @@ impl Expiries {
         }
     }
 
-    /// Unloads a model after a time, once nobody uses it, unless another wish comes first.
+    /// Unloads a model after a time, once nobody uses it, unless it is pinned or another wish comes first.
     pub(crate) fn unload_after(&self, name: &str, after: Duration) {
+        if self.is_pinned(name) {
+            return;
+        }
         // A time that no clock reaches.
         let Some(expires) = Instant::now().checked_add(after) else {
             return self.keep(name);

@@ -1,5 +1,7 @@
 //! From a request to a stream of its events.
 
+mod series;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -18,6 +20,20 @@ use crate::app::App;
 use crate::call::Meter;
 use crate::chat::AnswerStart;
 use crate::error::ApiError;
+
+pub(crate) use series::Series;
+
+/// What runs: it gives events until it is over, and then completions.
+pub(crate) trait Events: Unpin + Send {
+    /// The next event, `None` after the last one.
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<TokenEvent, ApiError>>>;
+
+    /// The completions, once its events are over.
+    ///
+    /// # Errors
+    /// If a request failed.
+    fn completions(self) -> Result<Vec<Completion>, ApiError>;
+}
 
 /// A running request, whose model stays loaded. Dropping it cancels the request.
 #[derive(Debug)]
@@ -51,7 +67,15 @@ impl Generation {
         model: ModelHandle,
         prepare: impl FnOnce(&ModelHandle) -> Result<(Request, T), ApiError> + Send + 'static,
     ) -> Result<(Self, T), ApiError> {
-        let meter = Meter::begin()?;
+        Self::start_metered(app, model, Meter::begin()?, prepare).await
+    }
+
+    async fn start_metered<T: Send + 'static>(
+        app: &App,
+        model: ModelHandle,
+        meter: Meter,
+        prepare: impl FnOnce(&ModelHandle) -> Result<(Request, T), ApiError> + Send + 'static,
+    ) -> Result<(Self, T), ApiError> {
         let engine = Engine::clone(&model);
         let request_timeout = app.config().request_timeout;
         let starting = blocking(app, move || {
@@ -99,22 +123,6 @@ impl Generation {
         self.events.n_prompt_tokens()
     }
 
-    /// The next event, `None` after the last one.
-    pub(crate) fn poll_event(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<TokenEvent, ApiError>>> {
-        let event = match self.events.poll_next(context) {
-            Poll::Ready(event) => event,
-            Poll::Pending => return self.poll_queue_deadline(context).map(|error| Some(Err(error))),
-        };
-        self.queue_deadline = None;
-        if let Some(Ok(event)) = &event {
-            self.meter.event(event);
-        }
-        Poll::Ready(event.map(|event| event.map_err(ApiError::from)))
-    }
-
     /// The error of a request that waits for too long.
     fn poll_queue_deadline(&mut self, context: &mut Context<'_>) -> Poll<ApiError> {
         let Some(deadline) = &mut self.queue_deadline else { return Poll::Pending };
@@ -127,12 +135,22 @@ impl Generation {
         let message = "the request waited for its turn for longer than --queue-timeout allows; retry later";
         Poll::Ready(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message))
     }
+}
 
-    /// The completions of a request whose events are over.
-    ///
-    /// # Errors
-    /// If the request failed.
-    pub(crate) fn completions(mut self) -> Result<Vec<Completion>, ApiError> {
+impl Events for Generation {
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<TokenEvent, ApiError>>> {
+        let event = match self.events.poll_next(context) {
+            Poll::Ready(event) => event,
+            Poll::Pending => return self.poll_queue_deadline(context).map(|error| Some(Err(error))),
+        };
+        self.queue_deadline = None;
+        if let Some(Ok(event)) = &event {
+            self.meter.event(event);
+        }
+        Poll::Ready(event.map(|event| event.map_err(ApiError::from)))
+    }
+
+    fn completions(mut self) -> Result<Vec<Completion>, ApiError> {
         let completions = self.events.finish()?;
         self.meter.finish(&completions);
         Ok(completions)
@@ -167,8 +185,8 @@ pub(crate) async fn complete(
     Generation::start(app, model, request).await?.finish().await
 }
 
-/// The first completion of each request. As many are in the engine as it runs at a time, so that those of a long list leave its
-/// queue to others.
+/// The completions of several requests, in order. As many are in the engine as it runs at a time, so that those of a long list
+/// leave its queue to others.
 ///
 /// # Errors
 /// That of the first request that fails.
@@ -178,7 +196,7 @@ pub(crate) async fn complete_all(
     requests: Vec<Request>,
 ) -> Result<Vec<Completion>, ApiError> {
     let mut meter = Meter::begin()?;
-    let n_parallel = model.stats().max_running.unwrap_or(8).max(1);
+    let n_parallel = n_parallel(model);
     let mut running = VecDeque::<RequestHandle>::with_capacity(n_parallel);
     let mut done = Vec::with_capacity(requests.len());
     for mut request in requests {
@@ -187,16 +205,21 @@ pub(crate) async fn complete_all(
         if running.len() == n_parallel
             && let Some(first) = running.pop_front()
         {
-            done.extend(first.await?.into_iter().next());
+            done.push(first.await?);
         }
         let model = model.clone();
         running.push_back(blocking(app, move || Ok(model.submit(request)?)).await?);
     }
     for handle in running {
-        done.extend(handle.await?.into_iter().next());
+        done.push(handle.await?);
     }
-    done.iter().for_each(|completion| meter.finish(std::slice::from_ref(completion)));
-    Ok(done)
+    done.iter().for_each(|completions| meter.finish(completions));
+    Ok(done.into_iter().flatten().collect())
+}
+
+/// How many requests of a list are in the engine at a time.
+fn n_parallel(model: &ModelHandle) -> usize {
+    model.stats().max_running.unwrap_or(8).max(1)
 }
 
 /// Runs something that takes a while, such as tokenizing a prompt, on a thread that may block. Few do so at a time.
@@ -236,15 +259,15 @@ pub(crate) trait Chunks: Unpin + Send {
 
 /// The pieces of a generation as a stream.
 #[derive(Debug)]
-pub(crate) struct ChunkStream<C: Chunks> {
+pub(crate) struct ChunkStream<C: Chunks, E = Generation> {
     chunks: C,
-    generation: Option<Generation>,
+    generation: Option<E>,
     /// Pieces to be sent, the next one last.
     pieces: Vec<C::Item>,
 }
 
-impl<C: Chunks> ChunkStream<C> {
-    pub(crate) fn new(generation: Generation, mut chunks: C) -> Self {
+impl<C: Chunks, E: Events> ChunkStream<C, E> {
+    pub(crate) fn new(generation: E, mut chunks: C) -> Self {
         let mut pieces = Vec::new();
         chunks.begin(&mut pieces);
         pieces.reverse();
@@ -252,7 +275,7 @@ impl<C: Chunks> ChunkStream<C> {
     }
 }
 
-impl<C: Chunks> Stream for ChunkStream<C>
+impl<C: Chunks, E: Events> Stream for ChunkStream<C, E>
 where
     C::Item: Unpin,
 {
@@ -274,7 +297,7 @@ where
                     this.chunks.end(Err(error), &mut this.pieces);
                 }
                 None => {
-                    let outcome = this.generation.take().map_or(Ok(Vec::new()), Generation::completions);
+                    let outcome = this.generation.take().map_or(Ok(Vec::new()), E::completions);
                     this.chunks.end(outcome, &mut this.pieces);
                 }
             }

@@ -120,6 +120,7 @@ impl Keeper {
     }
 }
 
-fn is_named(info: &ModelInfo, name: &str) -> bool {
+/// Whether it is the name of a model, or another one that it has.
+pub(crate) fn is_named(info: &ModelInfo, name: &str) -> bool {
     info.name == name || info.aliases.iter().any(|alias| alias == name)
 }

@@ -25,6 +25,7 @@
 //! | `/v1/embeddings` | vectors of texts |
 //! | `/completion`, `/embedding`, `/props`, `/slots`, … | llama.cpp's own API |
 //! | `/generate`, `/solve/…`, `/tokenize`, `/apply-template`, … | texts, problems and tokens |
+//! | `/version`, `/server_info`, `/v1/loads`, `/v1/chat/completions/render`, … | what routers ask a replica |
 //! | `GET /openapi.json`, `GET /docs` | what there is, for programs and for people |
 //! | `GET /health` | 200 while the process is alive and not draining |
 //! | `GET /ready` | 200 when the default model is loaded; until then 503 |
@@ -60,10 +61,12 @@ mod loading;
 mod metrics;
 mod metrics_endpoint;
 mod middleware;
+mod model_source;
 mod ollama;
 mod openai;
 mod openapi;
 mod redaction;
+mod replica;
 mod response_cache;
 mod response_store;
 mod responses;
@@ -80,4 +83,5 @@ pub use keys::{NewKey, RateLimit, RedisFallback};
 pub use kv_events::{KvEvents, KvEventsConfig};
 pub use loading::LoadProgress;
 pub use metrics::{Metrics, MetricsCompat};
+pub use model_source::{ModelSource, PullError, PullProgress};
 pub use server::{Reload, Server};

@@ -1,6 +1,8 @@
 //! The endpoints of Ollama's API, one file each.
 
+mod begin;
 mod chat;
+mod embed;
 mod generate;
 mod keep_alive;
 mod lines;
@@ -25,6 +27,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/api/tags", get(models::tags))
         .route("/api/ps", get(models::ps))
         .route("/api/show", post(models::show))
+        .route("/api/embed", post(embed::embed))
+        .route("/api/embeddings", post(embed::embeddings))
         .route("/api/pull", post(pull::pull))
         .route("/api/delete", delete(refused::refused))
         .route("/api/create", post(refused::refused))

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::middleware::{authorize, identify, read_body};
 use crate::{
-    admin, anthropic, documents, error, health, llamacpp, metrics_endpoint, ollama, openai, openapi,
+    admin, anthropic, documents, error, health, llamacpp, metrics_endpoint, ollama, openai, openapi, replica,
     responses, text,
 };
 
@@ -43,6 +43,12 @@ pub(crate) fn router(app: App) -> Router {
         .route("/embeddings", post(llamacpp::embedding::create))
         .route("/props", get(llamacpp::props::get))
         .route("/slots", get(llamacpp::slots::get))
+        .route("/version", get(replica::version::version))
+        .route("/server_info", get(replica::server_info::get))
+        .route("/get_server_info", get(replica::server_info::get))
+        .route("/v1/loads", get(replica::loads::get))
+        .route("/v1/chat/completions/render", post(replica::render::chat))
+        .route("/v1/completions/render", post(replica::render::completion))
         .merge(anthropic::routes())
         .merge(ollama::routes())
         .merge(responses::routes())
@@ -55,6 +61,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/openapi.json", get(openapi::json))
         .route("/docs", get(openapi::docs))
         .route("/tokenize", post(text::tokenize::create))
+        .route("/tokenizer_info", get(text::tokenizer_info::get))
         .route("/detokenize", post(text::detokenize::create))
         .route("/apply-template", post(text::apply_template::create))
         .fallback(no_such_endpoint)

@@ -3,3 +3,4 @@
 pub(crate) mod apply_template;
 pub(crate) mod detokenize;
 pub(crate) mod tokenize;
+pub(crate) mod tokenizer_info;

@@ -143,6 +143,34 @@ async fn a_tool_is_called_if_it_must_be() {
 }
 
 #[tokio::test]
+async fn a_forced_call_that_the_limit_cuts_is_there_with_what_is_whole_of_it() {
+    let server = Running::with_tools().await;
+    let schema = json!({
+        "type": "object",
+        "properties": {"unit": {"const": "celsius"}, "text": {"type": "string", "minLength": 400}},
+        "required": ["unit", "text"],
+        "additionalProperties": false,
+    });
+    let forced = json!({
+        "tools": [{"name": "weather", "input_schema": schema}],
+        "tool_choice": {"type": "any"},
+        "max_tokens": 80,
+    });
+    let message = server.json("/v1/messages", &with(messages(), forced.clone())).await;
+    assert_eq!(message["stop_reason"], "max_tokens");
+    let call = message["content"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&call["type"], &call["name"], &call["input"]),
+        (&json!("tool_use"), &json!("weather"), &json!({"unit": "celsius"}))
+    );
+    let events =
+        server.events("/v1/messages", &with(with(messages(), forced), json!({"stream": true}))).await;
+    let start = events.iter().find(|(name, _)| name == "content_block_start").unwrap();
+    assert_eq!(start.1["content_block"]["type"], "tool_use");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn results_of_tools_and_tools_of_others_are_taken() {
     let server = Running::with_tools().await;
     let turn = json!({
@@ -158,6 +186,18 @@ async fn results_of_tools_and_tools_of_others_are_taken() {
     assert_eq!(response.status(), 200);
     let warning = response.headers()["warning"].to_str().unwrap().to_owned();
     assert!(warning.contains("web_search_20250305"), "{warning}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn sdks_are_told_to_keep_their_conversations_themselves() {
+    let server = Running::start().await;
+    let response =
+        server.post("/v1/messages?beta=true", &with(messages(), json!({"thread": {"type": "create"}}))).await;
+    assert_eq!(response.status(), 400);
+    let error: Value = response.json().await.unwrap();
+    let details = json!({"error_code": "thread_unsupported_request", "unsupported": ["thread"]});
+    assert_eq!(error["error"]["details"], details, "{error}");
     server.stop().await;
 }
 

@@ -5,10 +5,14 @@
 #[path = "support/running.rs"]
 mod running;
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use running::{Running, schema, with};
 use serde_json::{Value, json};
+use sm_runtime::{EngineConfig, ExecutorOptions, ModelRef, ModelSpec};
+use sm_server::{ModelSource, PullError, PullProgress};
 
 const QUESTION: &str = "Solve for x: 2x + 3 = 9";
 
@@ -158,6 +162,88 @@ async fn models_are_listed_shown_and_unloaded() {
 }
 
 #[tokio::test]
+async fn a_pinned_model_stays_whatever_a_client_says() {
+    let server = Running::of(ModelRef::Demo, |config| config.pinned_models(vec!["gpt-4o".to_owned()])).await;
+    let unloaded = json!({"model": "demo", "keep_alive": 0, "stream": false});
+    assert_eq!(server.json("/api/generate", &unloaded).await["done_reason"], "load");
+    server.json("/api/chat", &with(chat(), json!({"keep_alive": 0, "stream": false}))).await;
+    // Far longer than an unload takes to begin.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let running: Value = server.get("/api/ps").await.json().await.unwrap();
+    assert_eq!(running["models"][0]["name"], "demo:latest");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn texts_are_embedded_as_by_openais_endpoint() {
+    let server = Running::start().await;
+    let texts = json!(["Once upon a time", "What is 17 + 25?"]);
+    let expected = server.json("/v1/embeddings", &json!({ "input": texts })).await;
+    let answer =
+        server.json("/api/embed", &json!({"model": "demo:latest", "input": texts, "truncate": true})).await;
+    for index in 0..2 {
+        assert_eq!(answer["embeddings"][index], expected["data"][index]["embedding"]);
+    }
+    assert_eq!(answer["model"], "demo:latest");
+    assert_eq!(answer["prompt_eval_count"], expected["usage"]["prompt_tokens"]);
+    assert!(answer["total_duration"].is_u64() && answer["load_duration"].is_u64());
+    let short = json!({"model": "demo", "input": texts[0], "dimensions": 8});
+    assert_eq!(server.json("/api/embed", &short).await["embeddings"][0].as_array().unwrap().len(), 8);
+    // Old clients get vectors of any length.
+    let raw = server.json("/v1/embeddings", &json!({"input": texts[0], "normalize": false})).await;
+    let old = server.json("/api/embeddings", &json!({"model": "demo", "prompt": texts[0]})).await;
+    assert_eq!(old["embedding"], raw["data"][0]["embedding"]);
+    assert_eq!(
+        server.json("/api/embed", &json!({"model": "demo", "input": []})).await["embeddings"],
+        json!([])
+    );
+    server.stop().await;
+}
+
+/// Has one model, which takes two reports to come.
+#[derive(Debug)]
+struct Shelf;
+
+impl ModelSource for Shelf {
+    fn pull(
+        &self,
+        name: &str,
+        report: &mut dyn FnMut(PullProgress<'_>) -> ControlFlow<()>,
+    ) -> Result<ModelSpec, PullError> {
+        if name != "org/small" {
+            return Err(PullError::Unknown(format!("there is no {name}")));
+        }
+        for done_bytes in [0, 1000] {
+            _ = report(PullProgress { file: "model.gguf", done_bytes, total_bytes: 1000 });
+        }
+        let engine = EngineConfig::new().executor(ExecutorOptions::new().pool_bytes(48 << 20));
+        Ok(ModelSpec::new(ModelRef::DemoDraft).config(engine))
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_was_pulled_is_served() {
+    let server = Running::of(ModelRef::Demo, |config| config.model_source(Some(Arc::new(Shelf)))).await;
+    let lines = server.lines("/api/pull", &json!({"model": "org/small"})).await;
+    let statuses: Vec<&str> = lines.iter().map(|line| line["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["pulling manifest", "pulling model.gguf", "pulling model.gguf", "success"]);
+    assert_eq!((&lines[2]["completed"], &lines[2]["total"]), (&json!(1000), &json!(1000)));
+    let body =
+        json!({"model": "org/small", "prompt": "Once", "stream": false, "options": {"num_predict": 2}});
+    assert_eq!(server.json("/api/generate", &body).await["eval_count"], 2);
+    // Now it is there.
+    let again = server.json("/api/pull", &json!({"model": "org/small", "stream": false})).await;
+    assert_eq!(again, json!({"status": "success"}));
+    let missing = json!({"model": "org/none", "stream": false});
+    let refused = server.post("/api/pull", &missing).await;
+    assert_eq!(refused.status(), 404);
+    assert!(refused.text().await.unwrap().contains("there is no org/none"));
+    let lines = server.lines("/api/pull", &json!({"model": "org/none"})).await;
+    assert!(lines.last().unwrap()["error"].as_str().unwrap().contains("there is no org/none"));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn clients_find_out_that_it_runs() {
     let server = Running::start().await;
     assert!(server.get("/").await.text().await.unwrap().contains("Ollama is running"));
@@ -183,6 +269,9 @@ async fn errors_are_a_text_with_the_name_of_the_field() {
         ("/api/generate", json!([1]), 400, "must be a JSON object"),
         ("/api/generate", with(generate(), json!({"suffix": "end"})), 400, "suffix"),
         ("/api/pull", json!({"model": "llama3"}), 404, "downloads no models"),
+        ("/api/embed", json!({"model": "demo", "input": 7}), 400, "input: must be"),
+        ("/api/embed", json!({"model": "demo", "prompt": "a"}), 400, "prompt: unknown field"),
+        ("/api/embeddings", json!({"model": "demo", "prompt": [1.5]}), 400, "prompt: must be"),
         ("/api/copy", json!({}), 501, "does not copy models"),
         ("/api/nonsense", json!({}), 404, "there is no POST /api/nonsense"),
     ] {

@@ -123,7 +123,7 @@ async fn errors_name_the_field_in_the_envelope_that_clients_know() {
             json!("max_completion_tokens"),
             "n_tokens is given twice",
         ),
-        ("/v1/completions", json!({"prompt": ["a", "b"]}), 400, json!("prompt"), "one prompt"),
+        ("/v1/completions", json!({"prompt": ["a", 1.5]}), 400, json!("prompt"), "must be a text"),
         ("/v1/completions", json!({"prompt": "word ".repeat(3000)}), 400, Value::Null, "context"),
         ("/v1/completion", json!({}), 404, Value::Null, "there is no POST"),
     ] {
@@ -143,12 +143,117 @@ async fn errors_name_the_field_in_the_envelope_that_clients_know() {
 }
 
 #[tokio::test]
+async fn several_prompts_have_the_choices_that_each_has_alone() {
+    let server = Running::start().await;
+    let fields = json!({"temperature": 0.8, "seed": 7, "n": 2, "max_tokens": 6, "logprobs": 1});
+    let prompts = json!(["Once upon a time", "In a distant", [5, 6, 7], "One golden morning"]);
+    // Lists of token ids too; a list of both is read one by one.
+    let body = with(fields.clone(), json!({ "prompt": prompts }));
+    let answer = server.json("/v1/completions", &body).await;
+    let choices = answer["choices"].as_array().unwrap();
+    assert_eq!(choices.len(), 8);
+    let mut n_prompt = 0;
+    for (at, prompt) in prompts.as_array().unwrap().iter().enumerate() {
+        let alone = server.json("/v1/completions", &with(fields.clone(), json!({ "prompt": prompt }))).await;
+        n_prompt += alone["usage"]["prompt_tokens"].as_u64().unwrap();
+        for choice in 0..2 {
+            let mut expected = alone["choices"][choice].clone();
+            expected["index"] = json!(2 * at + choice);
+            assert_eq!(choices[2 * at + choice], expected);
+        }
+    }
+    assert_eq!(
+        (&answer["usage"]["prompt_tokens"], &answer["usage"]["completion_tokens"]),
+        (&json!(n_prompt), &json!(48))
+    );
+
+    let options = json!({"stream": true, "stream_options": {"include_usage": true}});
+    let chunks = server.chunks("/v1/completions", &with(body, options)).await;
+    for (index, choice) in choices.iter().enumerate() {
+        let own = chunks.iter().flat_map(|chunk| chunk["choices"].as_array().unwrap());
+        let own = own.filter(|own| own["index"] == index);
+        let text: String = own.map(|own| own["text"].as_str().unwrap()).collect();
+        assert_eq!(choice["text"], text, "{index}");
+    }
+    let usage = &chunks.last().unwrap()["usage"];
+    assert_eq!((&usage["prompt_tokens"], &usage["completion_tokens"]), (&json!(n_prompt), &json!(48)));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_of_prompts_longer_than_the_engine_runs_is_answered_in_order() {
+    let server = Running::start().await;
+    let prompts: Vec<String> = (0..40).map(|number| format!("{number} birds")).collect();
+    let body = json!({"prompt": prompts, "echo": true, "max_tokens": 0, "logprobs": 0});
+    let answer = server.json("/v1/completions", &body).await;
+    let texts: Vec<&str> =
+        answer["choices"].as_array().unwrap().iter().map(|choice| choice["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, prompts);
+    let body = json!({"prompt": prompts, "max_tokens": 2, "temperature": 0, "stream": true});
+    let chunks = server.chunks("/v1/completions", &body).await;
+    let ends = chunks.iter().filter(|chunk| !chunk["choices"][0]["finish_reason"].is_null());
+    assert_eq!(ends.count(), 40);
+    for fields in [json!({"return_progress": true}), json!({"n": 1_000_000_000_000_u64})] {
+        let wrong = with(json!({"prompt": ["a", "b"], "stream": true}), fields);
+        assert_eq!(server.post("/v1/completions", &wrong).await.status(), 400);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_echo_with_scores_has_one_more_than_the_prompt_even_if_the_answer_ends_at_once() {
+    let server = Running::start().await;
+    let end = server.json("/tokenize", &json!({"prompt": "<|end|>", "add_special_tokens": false})).await;
+    let end = end["tokens"][0].to_string();
+    let prompt = json!([5, 6, 7, 8]);
+    for bias in [json!({}), json!({ end: 100 })] {
+        let body =
+            json!({"prompt": prompt, "echo": true, "logprobs": 1, "max_tokens": 1, "logit_bias": bias});
+        let answer = server.json("/v1/completions", &body).await;
+        let scores = answer["choices"][0]["logprobs"]["token_logprobs"].as_array().unwrap();
+        assert_eq!(scores.len(), 5, "{answer}");
+        assert!(scores[0].is_null() && scores[1..].iter().all(Value::is_f64), "{answer}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_tells_how_far_the_prompt_is_if_asked_to() {
+    let server = Running::start().await;
+    let prompt = "bird ".repeat(700);
+    for (path, text) in [
+        ("/v1/completions", json!({"prompt": prompt})),
+        ("/v1/chat/completions", json!({"messages": [{"role": "user", "content": prompt}]})),
+    ] {
+        let asked = json!({"stream": true, "return_progress": true, "max_tokens": 2, "temperature": 0});
+        let chunks = server.chunks(path, &with(text.clone(), asked)).await;
+        let progress: Vec<&Value> =
+            chunks.iter().map(|chunk| &chunk["prompt_progress"]).filter(|it| !it.is_null()).collect();
+        let done: Vec<u64> = progress.iter().map(|it| it["processed"].as_u64().unwrap()).collect();
+        let total = progress[0]["total"].as_u64().unwrap();
+        assert!(done.is_sorted() && done.last() == Some(&total) && total > 512, "{progress:?}");
+        assert!(progress[0]["cache"].is_u64() && progress[0]["time_ms"].is_u64());
+        let first_text = chunks.iter().position(|chunk| {
+            let choice = &chunk["choices"][0];
+            [&choice["text"], &choice["delta"]["content"]]
+                .iter()
+                .any(|text| text.as_str().is_some_and(|text| !text.is_empty()))
+        });
+        let last_progress = chunks.iter().rposition(|chunk| !chunk["prompt_progress"].is_null());
+        assert!(last_progress < first_text, "{chunks:?}");
+        let silent = server.chunks(path, &with(text, json!({"stream": true, "max_tokens": 2}))).await;
+        assert!(silent.iter().all(|chunk| chunk["prompt_progress"].is_null()));
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn models_are_listed_and_found_by_their_aliases() {
     let server = Running::start().await;
     let list: Value = server.get("/v1/models").await.json().await.unwrap();
     assert_eq!((&list["object"], &list["data"][0]["id"]), (&json!("list"), &json!("demo")));
     let one: Value = server.get("/v1/models/gpt-4o").await.json().await.unwrap();
-    assert_eq!(one["id"], "demo");
+    assert_eq!((&one["id"], &one["root"]), (&json!("demo"), &json!("demo")));
     assert_eq!(server.get("/v1/models/gpt-9").await.status(), 404);
     let answer = server.json("/v1/chat/completions", &with(question(1), json!({"model": "gpt-4o"}))).await;
     assert_eq!(answer["model"], "demo");

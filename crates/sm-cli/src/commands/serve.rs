@@ -2,18 +2,21 @@
 
 mod args;
 mod kv_events;
+mod pull;
 mod stop;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use sm_runtime::{DType, Models};
+use sm_runtime::{DType, ModelSpec, Models};
 use sm_server::{LoadProgress, Metrics, Server, ServerConfig, TermFilter};
 use tokio::runtime;
 
 pub(crate) use args::Args;
 use kv_events::Events;
+use pull::Pulls;
 
 use crate::args::Served;
 use crate::console::Console;
@@ -48,12 +51,14 @@ pub(crate) fn run(args: &mut Args, console: &Console) -> Result<(), Failure> {
     let metrics = Metrics::new(args.metrics_compat.map(Into::into));
     let loading = LoadProgress::default();
     let events = args.kv_events.events()?;
-    let (models, name) = models(args, console, &metrics, &loading, events.as_ref())?;
-    let config = config(args, name)?
-        .recent(metrics.recent())
-        .metrics(metrics)
-        .loading(loading)
-        .log_level(log::set_level);
+    let Listed { models, first, spec } = models(args, console, &metrics, &loading, events.as_ref())?;
+    let mut config = config(args, first)?;
+    if args.allow_pull {
+        let settings = hub::settings(console)?;
+        let (metrics, loading) = (metrics.clone(), loading.clone());
+        config = config.model_source(Some(Arc::new(Pulls { settings, spec, metrics, loading })));
+    }
+    let config = config.recent(metrics.recent()).metrics(metrics).loading(loading).log_level(log::set_level);
     let io = runtime::Builder::new_multi_thread().worker_threads(IO_THREADS).enable_all().build();
     let io = io.map_err(Failure::Threads)?;
     io.block_on(async {
@@ -98,14 +103,23 @@ async fn bind(args: &Args, models: Models, config: ServerConfig) -> Result<(Serv
     Ok((server, place))
 }
 
-/// All models, and the name of the first.
+/// The models of the command line.
+struct Listed {
+    models: Models,
+    /// The name of the first.
+    first: String,
+    /// How the first is loaded.
+    spec: ModelSpec,
+}
+
+/// All models.
 fn models(
     args: &Args,
     console: &Console,
     metrics: &Metrics,
     loading: &LoadProgress,
     events: Option<&Events>,
-) -> Result<(Models, String), Failure> {
+) -> Result<Listed, Failure> {
     // Each model has its own limit, --memory-limit.
     let models = Models::new(u64::MAX);
     let first = args.engine.load.model.path();
@@ -115,11 +129,12 @@ fn models(
         max_step_tokens: args.max_step_tokens.map(std::num::NonZeroUsize::get),
         template: args.defaults.template()?,
     };
-    let mut names = Vec::new();
+    let mut listed = None;
     for (i, given) in std::iter::once(first).chain(args.more_models.iter().map(|path| &**path)).enumerate() {
         let (path, name) = named(given);
         let reporter = loading.reporter(&name);
         let spec = args.engine.spec(hub::model(path, console)?, &served, console, reporter)?;
+        listed.get_or_insert_with(|| (name.clone(), spec.clone()));
         let spec = match events {
             Some(events) if i == 0 => events.observe(spec),
             _ => spec,
@@ -127,9 +142,9 @@ fn models(
         let aliases = args.alias.iter().filter(|alias| i == 0 && **alias != name);
         let spec = aliases.fold(spec.metrics(metrics.sink(&name)), |spec, alias| spec.alias(alias));
         models.add(&name, spec)?;
-        names.push(name);
     }
-    Ok((models, names.swap_remove(0)))
+    let (first, spec) = listed.expect("the command line has a model");
+    Ok(Listed { models, first, spec })
 }
 
 /// The path and the name of `MODEL[=NAME]`. A path with an equals sign in it is one.

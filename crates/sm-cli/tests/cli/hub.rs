@@ -9,6 +9,7 @@ use sm_runtime::model::metadata::{Metadata, Value};
 use sm_runtime::model::{Gguf, GgufWriter, TensorSpec};
 
 use crate::run::{Outcome, Scratch, sm, sm_with_env};
+use crate::serve::Serving;
 use crate::stand_in::{Fault, StandIn};
 
 /// A hub and a cache for one test.
@@ -98,6 +99,39 @@ fn models_are_pulled_listed_used_and_removed() {
     setting.sm(&["rm", "org/demo-GGUF"]).success();
     assert_eq!(setting.sm(&["list", "-q"]).success(), "");
     assert!(setting.sm(&["rm", "org/demo-GGUF"]).error(1).contains("is not among the models"));
+}
+
+#[test]
+fn clients_pull_models_from_the_hub_and_from_files_if_the_server_lets_them() {
+    let setting = Setting::new("hub-serve");
+    let environment = setting.environment();
+    let environment: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (*name, &value[..])).collect();
+    let pull = |serving: &Serving, name: &str, more: &str| {
+        serving.request("POST /api/pull", &format!(r#"{{"model": "{name}"{more}}}"#))
+    };
+    let file = fs::canonicalize(model("draft.gguf")).unwrap().display().to_string();
+    let closed = Serving::start_in(&[], &environment);
+    for name in ["org/demo-GGUF", &file] {
+        let (status, answer) = pull(&closed, name, "");
+        assert!(status == 404 && answer.contains("start it with --allow-pull"), "{answer}");
+    }
+    let open = Serving::start_in(&["--allow-pull"], &environment);
+    let (status, lines) = pull(&open, "hf.co/org/demo-GGUF:Q8_0", "");
+    assert_eq!(status, 200, "{lines}");
+    // Lines come in chunks, with their lengths between them.
+    assert!(lines.contains(r#"{"status":"pulling demo-Q8_0.gguf","total":"#), "{lines}");
+    assert!(lines.contains(r#"{"status":"success"}"#), "{lines}");
+    assert_eq!(pull(&open, &file, r#", "stream": false"#), (200, r#"{"status":"success"}"#.to_owned()));
+    for name in ["hf.co/org/demo-GGUF:Q8_0", &file] {
+        let body = format!(r#"{{"model": "{name}", "prompt": "Once", "max_tokens": 2}}"#);
+        let (status, answer) = open.request("POST /v1/completions", &body);
+        assert_eq!(status, 200, "{answer}");
+    }
+    for (name, part) in [("org/none", "has no model org/none"), ("llama3", "or the path of a model here")] {
+        let (status, answer) = pull(&open, name, r#", "stream": false"#);
+        assert!(status == 404 && answer.contains(part), "{name}: {status} {answer}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sm_batching::{PromptOutputs, RequestId};
+use sm_tensor::TokenId;
 
 use super::choice_drafts::ChoiceDrafts;
 use super::request_params::{Delivery, KeepAlive, RequestParams};
@@ -75,6 +76,8 @@ struct Choice {
     drafts: ChoiceDrafts,
     /// Set with the last token.
     finish_reason: Option<FinishReason>,
+    /// The last token, if it is no part of the output.
+    end: Option<TokenId>,
     completion: Option<Completion>,
 }
 
@@ -96,6 +99,7 @@ impl ActiveRequest {
             logprobs: Logprobs::with_room(n_top, bound.n_tokens),
             drafts: ChoiceDrafts::default(),
             finish_reason: None,
+            end: None,
             completion: None,
         });
         Self {

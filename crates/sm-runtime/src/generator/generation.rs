@@ -39,6 +39,8 @@ pub struct Generation<'g> {
     submitted: Instant,
     timings: Timings,
     finish_reason: Option<FinishReason>,
+    /// The last token, if it is no part of the output.
+    end: Option<TokenId>,
 }
 
 /// Start time, cancellation and initial text of a generation.
@@ -96,6 +98,7 @@ impl<'g> Generation<'g> {
             submitted: start.submitted,
             timings: Timings::default(),
             finish_reason: None,
+            end: None,
         }
     }
 
@@ -143,6 +146,7 @@ impl<'g> Generation<'g> {
         self.token_ids.truncate(self.n_prompt + finished.n_tokens);
         self.usage.generated_tokens = finished.n_generated;
         let (prompt_tokens, tokens) = self.token_ids.split_at(self.n_prompt);
+        let (logprobs, end) = self.logprobs.first_and_end(finished.n_tokens, self.end);
         Completion {
             choice: 0,
             text: finished.text,
@@ -153,7 +157,8 @@ impl<'g> Generation<'g> {
             seed: self.seed,
             usage: self.usage,
             timings: self.timings,
-            logprobs: self.logprobs.first(finished.n_tokens),
+            logprobs,
+            end,
             prompt_logprobs: self.prompt_logprobs.first(self.n_prompt),
             embedding: Vec::new(),
         }
@@ -168,8 +173,9 @@ impl<'g> Generation<'g> {
             return Ok(Some(if is_cancelled { FinishReason::Cancelled } else { FinishReason::Timeout }));
         };
         let reason = self.output.push_within(token, self.rules.constraint.as_mut(), &mut self.event)?;
-        if !matches!(reason, Some(FinishReason::Stop | FinishReason::Eos)) {
-            self.token_ids.push(token);
+        match reason {
+            Some(FinishReason::Stop | FinishReason::Eos) => self.end = Some(token),
+            _ => self.token_ids.push(token),
         }
         let is_bound_reached = self.output.n_tokens() >= self.bound.n_tokens;
         Ok(reason.or(is_bound_reached.then_some(self.bound.reason)))

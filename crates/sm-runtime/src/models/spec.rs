@@ -40,6 +40,11 @@ impl ModelSpec {
         }
     }
 
+    /// Describes another model by the same settings, without the aliases of this one.
+    pub fn of(self, model: impl Into<ModelRef>) -> Self {
+        Self { model: model.into(), aliases: Vec::new(), ..self }
+    }
+
     /// Sets the engine configuration.
     pub fn config(self, config: EngineConfig) -> Self {
         Self { config, ..self }

@@ -136,4 +136,16 @@ impl Logprobs {
         let values = self.values.iter().take(n_tokens).enumerate();
         values.map(|(index, &logprob)| TokenLogprob { logprob, top: self.top(index).to_vec() }).collect()
     }
+
+    /// As [`Logprobs::first`], and that of the token after them, which ended the generation and is no part of it.
+    pub(crate) fn first_and_end(
+        &self,
+        n_tokens: usize,
+        end: Option<TokenId>,
+    ) -> (Vec<TokenLogprob>, Option<(TokenId, TokenLogprob)>) {
+        let mut first = self.first(n_tokens + usize::from(end.is_some()));
+        let end = end.zip(first.get(n_tokens).cloned());
+        first.truncate(n_tokens);
+        (first, end)
+    }
 }

@@ -7,7 +7,6 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value};
 use sm_runtime::Completion;
 
 use crate::answering::{Answering, PartWriter, Parts};
@@ -15,20 +14,8 @@ use crate::app::App;
 use crate::chat::Piece;
 use crate::error::{ApiError, Envelope};
 use crate::generation::ChunkStream;
-use crate::openai::create::{KEEP_ALIVE, id, parse, warn};
+use crate::openai::create::{KEEP_ALIVE, id, parse, text_field, warn};
 use crate::wire::anthropic::{MessageHead, StreamEvent, StreamWriter, read};
-
-/// The name of the model in a body.
-///
-/// # Errors
-/// If it is no text.
-pub(super) fn model_name(body: &Map<String, Value>) -> Result<Option<&str>, ApiError> {
-    match body.get("model") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(name)) => Ok(Some(name)),
-        Some(other) => Err(ApiError::invalid("model", format!("model: must be a text, not {other}"))),
-    }
-}
 
 /// Answers messages.
 ///
@@ -36,7 +23,7 @@ pub(super) fn model_name(body: &Map<String, Value>) -> Result<Option<&str>, ApiE
 /// If the body is wrong, or the request fails before the answer begins.
 pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Response, ApiError> {
     let body = parse(&body)?;
-    let model = app.model(model_name(&body)?).await?;
+    let model = app.model(text_field(&body, "model")?).await?;
     let asked = read(&body, app.defaults(&model))?;
     let head = MessageHead { id: id(), model: model.name().to_owned(), omits_thoughts: asked.omits_thoughts };
     let warnings = asked.call.warnings.clone();

@@ -31,7 +31,7 @@ pub(crate) enum Envelope {
 impl Envelope {
     /// The form for an endpoint.
     pub(crate) fn of_path(path: &str) -> Self {
-        const DOCUMENTS: [&str; 9] = [
+        const DOCUMENTS: [&str; 10] = [
             "/generate",
             "/generate/stream",
             "/solve/math",
@@ -39,6 +39,7 @@ impl Envelope {
             "/model/info",
             "/stats",
             "/tokenize",
+            "/tokenizer_info",
             "/detokenize",
             "/apply-template",
         ];
@@ -150,7 +151,13 @@ fn anthropic(error: &ApiError) -> Value {
         Some("context_length_exceeded") => format!("prompt is too long: {}", error.message),
         _ => error.message.clone(),
     };
-    json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": null})
+    let mut body = json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": null});
+    // Helpers of the SDKs that would leave the conversation to the server read here that they must not.
+    if error.param.as_deref() == Some("thread") {
+        body["error"]["details"] =
+            json!({"error_code": "thread_unsupported_request", "unsupported": ["thread"]});
+    }
+    body
 }
 
 fn documents(error: &ApiError) -> Value {

@@ -92,7 +92,11 @@ fn counters(now: &Totals, stats: &[EngineStats]) -> [Metric; 10] {
     let n_drafts: u64 = stats.iter().map(|stats| stats.speculation.checks).sum();
     [
         ("prompt_tokens_total", "Number of prompt tokens processed.", now.prompt_tokens as f64),
-        ("prompt_tokens_cached_total", "Number of prompt tokens found in the cache.", now.cached_tokens as f64),
+        (
+            "prompt_tokens_cached_total",
+            "Number of prompt tokens found in the cache.",
+            now.cached_tokens as f64,
+        ),
         ("prompt_seconds_total", "Prompt process time.", now.prompt_time.as_secs_f64()),
         ("tokens_predicted_total", "Number of generation tokens processed.", now.generated_tokens as f64),
         ("tokens_predicted_seconds_total", "Predict process time.", now.decode_time.as_secs_f64()),
@@ -100,15 +104,21 @@ fn counters(now: &Totals, stats: &[EngineStats]) -> [Metric; 10] {
         ("n_tokens_max", "Largest observed number of tokens of a sequence.", now.longest as f64),
         ("spec_decode_num_drafts_total", "Number of drafts.", n_drafts as f64),
         ("spec_decode_num_draft_tokens_total", "Number of draft tokens.", now.draft_tokens as f64),
-        ("spec_decode_num_accepted_tokens_total", "Number of accepted draft tokens.", now.accepted_tokens as f64),
+        (
+            "spec_decode_num_accepted_tokens_total",
+            "Number of accepted draft tokens.",
+            now.accepted_tokens as f64,
+        ),
     ]
 }
 
 fn gauges(now: &Totals, read: &Totals, stats: &[EngineStats]) -> [Metric; 5] {
     let sum = |of: fn(&EngineStats) -> usize| stats.iter().map(of).sum::<usize>() as f64;
     let rate = |n: u64, time: Duration| if time.is_zero() { 0.0 } else { n as f64 / time.as_secs_f64() };
-    let prompt = rate(now.prompt_tokens - read.prompt_tokens, now.prompt_time.saturating_sub(read.prompt_time));
-    let decode = rate(now.decoded_tokens - read.decoded_tokens, now.decode_time.saturating_sub(read.decode_time));
+    let prompt =
+        rate(now.prompt_tokens - read.prompt_tokens, now.prompt_time.saturating_sub(read.prompt_time));
+    let decode =
+        rate(now.decoded_tokens - read.decoded_tokens, now.decode_time.saturating_sub(read.decode_time));
     let n_busy = now.step_sequences as f64 / now.steps.max(1) as f64;
     [
         ("prompt_tokens_seconds", "Prompt throughput in tokens/s since the last scrape.", prompt),

@@ -1,6 +1,6 @@
 //! `POST /api/generate`
 
-use std::time::Instant;
+use std::ops::ControlFlow;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -8,36 +8,28 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use sm_runtime::ModelHandle;
 
-use super::chat::{answer, check_thinking, without_answer};
+use super::begin::{Begun, begin};
+use super::chat::answer;
 use super::keep_alive::AfterUse;
-use super::{lines, names};
+use super::lines;
 use crate::answering::{Answering, only};
 use crate::app::App;
 use crate::chat::Answer;
 use crate::error::ApiError;
 use crate::generation::Generation;
 use crate::openai::create::parse;
-use crate::wire::ollama::{self, AnswerHead, AnswerWriter, GenerateAsk, RawPrompt, Shape, Source};
+use crate::wire::ollama::{self, AnswerHead, AnswerWriter, RawPrompt, Shape, Source};
 
 /// Answers a prompt; without one, loads the model or, with `keep_alive: 0`, unloads it.
 ///
 /// # Errors
 /// If the body is wrong, or the request fails before the answer begins.
 pub(crate) async fn generate(State(app): State<App>, body: Bytes) -> Result<Response, ApiError> {
-    let body = parse(&body)?;
-    let name = names::given(&app, &body)?;
-    let model_name = names::find(&app, &name)?.name;
-    let began = Instant::now();
-    let model = app.model(Some(&model_name)).await?;
-    let load = began.elapsed();
-    let GenerateAsk { source, is_stream, keep_alive, thinks } =
-        ollama::generate(&body, app.defaults(&model))?;
-    let after_use = AfterUse::new(app.expiries().clone(), &model_name, keep_alive);
-    let head = AnswerHead { shape: Shape::Generate, model: name, load, has_context: true };
-    let Some(source) = source else {
-        return Ok(without_answer(&head, &after_use, is_stream));
-    };
-    check_thinking(&head.model, &model, thinks)?;
+    let Begun { model, head, source, is_stream, after_use } =
+        match begin(&app, &parse(&body)?, Shape::Generate, ollama::generate).await? {
+            ControlFlow::Break(answer) => return Ok(answer),
+            ControlFlow::Continue(begun) => begun,
+        };
     let (context, call) = match source {
         Source::Message(call) => (None, call),
         Source::After(context, call) => (Some(context), call),

@@ -18,9 +18,9 @@ impl AfterUse {
         Self { expiries, model: model.to_owned(), wish }
     }
 
-    /// Whether the model is to be unloaded at once.
+    /// Whether the model is unloaded at once. A pinned one is not.
     pub(super) fn unloads(&self) -> bool {
-        self.wish == Some(KeepAlive::For(Duration::ZERO))
+        self.wish == Some(KeepAlive::For(Duration::ZERO)) && !self.expiries.is_pinned(&self.model)
     }
 }
 

@@ -32,7 +32,8 @@ pub(super) fn of(values: &[Value]) -> Response {
     response(Body::from(values.iter().map(|value| format!("{value}\n")).collect::<String>()))
 }
 
-fn response(body: Body) -> Response {
+/// A response of lines.
+pub(super) fn response(body: Body) -> Response {
     let mut response = Response::new(body);
     let kind = HeaderValue::from_static("application/x-ndjson");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -49,7 +50,8 @@ struct LineWriter {
 
 type Line = Result<Bytes, Infallible>;
 
-fn line(value: &Value) -> Line {
+/// An object as a line.
+pub(super) fn line(value: &Value) -> Line {
     Ok(format!("{value}\n").into())
 }
 

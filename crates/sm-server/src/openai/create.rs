@@ -8,11 +8,11 @@ use axum::http::header;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
-use sm_runtime::{Completion, GenerationOptions, ModelHandle, TokenEvent};
+use sm_runtime::{Completion, GenerationOptions, ModelHandle, Select, TokenEvent};
 
 use crate::app::App;
 use crate::error::{ApiError, Envelope};
-use crate::generation::{ChunkStream, Chunks, Generation};
+use crate::generation::{ChunkStream, Chunks, Events, Generation, Series, complete_all};
 use crate::wire::FieldError;
 use crate::wire::openai::{AnswerShape, Call, ChunkWriter, Endpoint, ResponseHead, completion, read};
 
@@ -21,17 +21,64 @@ pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Answers a body.
 pub(super) async fn create(endpoint: Endpoint, app: &App, body: &[u8]) -> Result<Response, ApiError> {
-    let started = Started::start(endpoint, app, parse(body)?).await?;
-    let Started { generation, shape, is_stream, n, warnings } = started;
+    let (model, call) = read_call(endpoint, app, parse(body)?).await?;
+    if !call.other_prompts.is_empty() {
+        return complete_series(app, model, &call).await;
+    }
+    let Started { generation, shape, is_stream, warnings } =
+        Started::start_call(endpoint, app, model, call).await?;
     let mut response = if is_stream {
-        let writer = ChunkWriter::new(shape, n, generation.n_prompt_tokens());
-        let events = ChunkStream::new(generation, EventWriter(writer));
-        Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+        let n_prompt_tokens = generation.n_prompt_tokens();
+        stream(generation, ChunkWriter::new(shape, 1, n_prompt_tokens))
     } else {
         Json(completion(&shape, &generation.finish().await?)).into_response()
     };
     warn(&mut response, &warnings);
     Ok(response)
+}
+
+/// Continues several prompts.
+async fn complete_series(app: &App, model: ModelHandle, call: &Call) -> Result<Response, ApiError> {
+    let requests = call.requests();
+    let shape = AnswerShape {
+        head: head(Endpoint::Completions, &model),
+        reading: None,
+        extras: call.extras.clone(),
+        tokenizer: model.tokenizer().cloned(),
+        n_choices: if call.request.select == Select::Best { 1 } else { call.request.n },
+        // The settings of chats, which these are not.
+        verbose: None,
+    };
+    Ok(if call.is_stream {
+        let n_prompts = requests.len();
+        // Before room is made for as many choices as the body asks for.
+        let series = Series::start(app, model, requests).await?;
+        stream(series, ChunkWriter::new(shape, n_prompts, None))
+    } else {
+        Json(completion(&shape, &complete_all(app, &model, requests).await?)).into_response()
+    })
+}
+
+fn stream(events: impl Events + 'static, writer: ChunkWriter) -> Response {
+    let chunks = ChunkStream::new(events, EventWriter(writer));
+    Sse::new(chunks).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+}
+
+/// Reads a body, and loads the model that it names.
+///
+/// # Errors
+/// If the body is wrong, or the model cannot be loaded.
+async fn read_call(
+    endpoint: Endpoint,
+    app: &App,
+    mut body: Map<String, Value>,
+) -> Result<(ModelHandle, Call), ApiError> {
+    if app.config().prefills_assistant && endpoint == Endpoint::ChatCompletions {
+        continue_last_answer(&mut body)?;
+    }
+    let model = app.model(text_field(&body, "model")?).await?;
+    let call = read(endpoint, &body, defaults(app, &model, endpoint)).map_err(|error| invalid(&error))?;
+    Ok((model, call))
 }
 
 /// A request that runs, and the form of its answer.
@@ -40,7 +87,6 @@ pub(crate) struct Started {
     pub(crate) generation: Generation,
     pub(crate) shape: AnswerShape,
     is_stream: bool,
-    n: usize,
     warnings: Vec<String>,
 }
 
@@ -52,15 +98,19 @@ impl Started {
     pub(crate) async fn start(
         endpoint: Endpoint,
         app: &App,
-        mut body: Map<String, Value>,
+        body: Map<String, Value>,
+    ) -> Result<Self, ApiError> {
+        let (model, call) = read_call(endpoint, app, body).await?;
+        Self::start_call(endpoint, app, model, call).await
+    }
+
+    async fn start_call(
+        endpoint: Endpoint,
+        app: &App,
+        model: ModelHandle,
+        mut call: Call,
     ) -> Result<Self, ApiError> {
         let config = app.config();
-        if config.prefills_assistant && endpoint == Endpoint::ChatCompletions {
-            continue_last_answer(&mut body)?;
-        }
-        let model = app.model(text_field(&body, "model")?).await?;
-        let mut call =
-            read(endpoint, &body, defaults(app, &model, endpoint)).map_err(|error| invalid(&error))?;
         let (head, form) = (head(endpoint, &model), config.tool_form);
         let (generation, (call, reading)) = Generation::start_with(app, model, move |model| {
             let reading = call.prepare(model.model(), form).map_err(|error| invalid(&error))?;
@@ -70,9 +120,10 @@ impl Started {
         let tokenizer = generation.model.tokenizer().cloned();
         let Call { request, is_stream, extras, warnings, .. } = call;
         let verbose = extras.is_verbose || config.has_verbose_answers;
+        let n_choices = request.n;
         let verbose = verbose.then(|| Box::new(request.options));
-        let shape = AnswerShape { head, reading, extras, tokenizer, verbose };
-        Ok(Self { generation, shape, is_stream, n: request.n, warnings })
+        let shape = AnswerShape { head, reading, extras, tokenizer, n_choices, verbose };
+        Ok(Self { generation, shape, is_stream, warnings })
     }
 }
 
@@ -101,7 +152,7 @@ fn continue_last_answer(body: &mut Map<String, Value>) -> Result<(), ApiError> {
     }
 }
 
-fn invalid(error: &FieldError) -> ApiError {
+pub(crate) fn invalid(error: &FieldError) -> ApiError {
     ApiError::invalid(&error.field, error.to_string())
 }
 

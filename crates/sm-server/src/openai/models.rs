@@ -30,12 +30,15 @@ pub(crate) async fn one(
 fn object(app: &App, model: ModelInfo) -> ModelObject {
     let ModelInfo { name, mut aliases, .. } = model;
     aliases.insert(0, name.clone());
+    let loaded = app.models().loaded().into_iter().find(|(loaded, _)| *loaded == name);
     ModelObject {
-        id: name,
+        id: name.clone(),
         object: "model",
         created: app.started(),
         aliases,
         tags: app.config().tags.clone(),
         owned_by: "smallmind",
+        root: name,
+        max_model_len: loaded.map(|(_, engine)| engine.context_len()),
     }
 }

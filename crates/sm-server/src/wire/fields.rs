@@ -59,6 +59,28 @@ pub fn variables(value: &Value) -> Result<Map<String, Value>, String> {
     value.as_object().cloned().ok_or_else(|| "must be an object of the template's variables".to_owned())
 }
 
+/// The most prompts in a body, as OpenAI's.
+const MAX_PROMPTS: usize = 2048;
+
+/// Reads prompts: a list of texts or of lists of token ids, or one of them.
+///
+/// # Errors
+/// What they must be.
+pub fn prompts(value: &Value) -> Result<Vec<Prompt>, String> {
+    match value.as_array() {
+        Some(list) if list.first().is_some_and(|first| first.is_string() || first.is_array()) => {
+            if list.len() > MAX_PROMPTS {
+                return Err(format!(
+                    "has {} texts, of which {MAX_PROMPTS} are allowed; divide it",
+                    list.len()
+                ));
+            }
+            list.iter().map(prompt).collect()
+        }
+        _ => Ok(vec![prompt(value)?]),
+    }
+}
+
 /// Reads a prompt: a text, or token ids.
 ///
 /// # Errors

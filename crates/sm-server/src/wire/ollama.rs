@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 mod duration;
+mod embed;
 mod messages;
 mod models;
 mod options;
@@ -14,5 +15,6 @@ mod timestamp;
 pub use answer::{AnswerHead, AnswerWriter, Outcome, Shape};
 pub use body::{Ask, ChatAsk, GenerateAsk, RawPrompt, Source, chat, generate};
 pub use duration::KeepAlive;
+pub use embed::{EmbedAsk, EmbedForm};
 pub use models::{Details, ModelEntry, capabilities, details, digest, model_info, parameters};
 pub use timestamp::timestamp;

@@ -32,7 +32,7 @@ impl Endpoint {
         [("/v1/chat/completions", Self::ChatCompletions), ("/v1/completions", Self::Completions)];
 
     /// What ids begin with.
-    fn id_prefix(self) -> &'static str {
+    pub fn id_prefix(self) -> &'static str {
         match self {
             Self::ChatCompletions => "chatcmpl",
             Self::Completions => "cmpl",

@@ -10,7 +10,7 @@ use super::running::{Running, error, story};
 
 impl Running {
     async fn admin(&self, path: &str, body: &Value) -> (u16, Value) {
-        let response = self.post(path, body).bearer_auth("root").send().await.unwrap();
+        let response = self.posting(path, body).bearer_auth("root").send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
@@ -39,7 +39,7 @@ async fn administrators_load_and_unload_drain_and_reconfigure() {
     let server = Running::with(config).await;
     // Others need no key, and have no business here.
     assert_eq!(server.complete(&story(1)).await.status(), 200);
-    assert_eq!(server.post("/admin/drain", &json!({})).send().await.unwrap().status(), 401);
+    assert_eq!(server.posting("/admin/drain", &json!({})).send().await.unwrap().status(), 401);
     assert_eq!(server.admin("/admin/models/load", &json!({"model": "small"})).await.0, 200);
     assert_eq!(server.state("small"), ModelState::Ready);
     assert_eq!(server.admin("/admin/models/unload", &json!({"model": "small"})).await.0, 200);
@@ -49,7 +49,7 @@ async fn administrators_load_and_unload_drain_and_reconfigure() {
 
     assert_eq!(server.admin("/admin/drain", &json!({})).await.0, 200);
     for path in ["/health", "/ready"] {
-        assert_eq!(server.get(path).send().await.unwrap().status(), 503);
+        assert_eq!(server.getting(path).send().await.unwrap().status(), 503);
     }
     let refused = server.complete(&story(1)).await;
     assert_eq!(refused.status(), 503);
@@ -67,7 +67,7 @@ async fn administrators_load_and_unload_drain_and_reconfigure() {
     let (status, body) = server.admin("/admin/log-level", &json!({"level": "loud"})).await;
     assert_eq!((status, &body["error"]["param"]), (400, &json!("level")));
     let models: Value =
-        server.get("/admin/models").bearer_auth("root").send().await.unwrap().json().await.unwrap();
+        server.getting("/admin/models").bearer_auth("root").send().await.unwrap().json().await.unwrap();
     assert_eq!(models["models"][0]["state"], "ready");
     server.stop().await;
 }
@@ -79,7 +79,7 @@ async fn another_model_takes_the_place_of_an_idle_one() {
     assert_eq!(server.complete(&ask("small")).await.status(), 200);
     assert_eq!((server.state("demo"), server.state("small")), (ModelState::Unloaded, ModelState::Ready));
     // Whoever sends requests here is served: the model is loaded on demand.
-    assert_eq!(server.get("/ready").send().await.unwrap().status(), 200);
+    assert_eq!(server.getting("/ready").send().await.unwrap().status(), 200);
     let mut long = ask("small");
     long["max_tokens"] = json!(900);
     long["stream"] = json!(true);
@@ -111,8 +111,8 @@ async fn idle_models_are_unloaded_and_pinned_ones_are_not() {
 
 #[tokio::test]
 async fn readiness_says_how_far_loading_is() {
-    let server = Running::start().await;
-    let first: Value = server.get("/ready").send().await.unwrap().json().await.unwrap();
+    let server = Running::with(ServerConfig::new("demo")).await;
+    let first: Value = server.getting("/ready").send().await.unwrap().json().await.unwrap();
     let is_told =
         first["status"] == "ready" || (first["status"] == "loading" && first["progress"].is_number());
     assert!(is_told, "{first}");

@@ -33,10 +33,10 @@ impl Drop for KeysFile {
 #[tokio::test]
 async fn a_key_is_needed_once_there_is_one_except_to_ask_for_health() {
     let server = Running::with(ServerConfig::new("demo").api_key("right")).await;
-    assert_eq!(server.get("/health").send().await.unwrap().status(), 200);
-    assert_ne!(server.get("/ready").send().await.unwrap().status(), 401);
+    assert_eq!(server.getting("/health").send().await.unwrap().status(), 200);
+    assert_ne!(server.getting("/ready").send().await.unwrap().status(), 401);
     for path in ["/v1/models", "/metrics", "/admin/models"] {
-        let response = server.get(path).send().await.unwrap();
+        let response = server.getting(path).send().await.unwrap();
         assert_eq!(response.status(), 401, "{path}");
         assert_eq!(response.headers()["www-authenticate"], "Bearer");
         assert_eq!(error(response).await["code"], "invalid_api_key");
@@ -49,14 +49,14 @@ async fn a_key_is_needed_once_there_is_one_except_to_ask_for_health() {
         ("authorization", "right", 401),
         ("x-api-key", "wrong", 401),
     ] {
-        let response = server.get("/v1/models").header(name, value).send().await.unwrap();
+        let response = server.getting("/v1/models").header(name, value).send().await.unwrap();
         assert_eq!(response.status(), status, "{name}: {value}");
     }
     // As the documents have it.
-    let response = server.get("/metrics").header("X-API-Key", "wrong").send().await.unwrap();
+    let response = server.getting("/metrics").header("X-API-Key", "wrong").send().await.unwrap();
     assert_eq!(response.status(), 403);
     assert_eq!(error(response).await["message"], "Invalid API Key");
-    let response = server.get("/admin/models").bearer_auth("right").send().await.unwrap();
+    let response = server.getting("/admin/models").bearer_auth("right").send().await.unwrap();
     assert_eq!(response.status(), 403);
     server.stop().await;
 }
@@ -68,7 +68,7 @@ async fn requests_and_tokens_per_minute_are_limited_and_told_in_headers() {
         KeysFile::new("rates", &[(&few, "requests_per_minute = 2"), (&small, "tokens_per_minute = 20")]);
     let server = Running::with(ServerConfig::new("demo").keys_file(&file.0)).await;
     let complete = async |key: &NewKey| {
-        server.post("/v1/completions", &story(30)).bearer_auth(&key.key).send().await.unwrap()
+        server.posting("/v1/completions", &story(30)).bearer_auth(&key.key).send().await.unwrap()
     };
     let first = complete(&few).await;
     assert_eq!(
@@ -87,7 +87,7 @@ async fn requests_and_tokens_per_minute_are_limited_and_told_in_headers() {
     let error = error(third).await;
     assert_eq!((&error["type"], &error["code"]), (&json!("rate_limit_error"), &json!("rate_limit_exceeded")));
     // Asking is not counted.
-    assert_eq!(server.get("/v1/models").bearer_auth(&few.key).send().await.unwrap().status(), 200);
+    assert_eq!(server.getting("/v1/models").bearer_auth(&few.key).send().await.unwrap().status(), 200);
     // An answer may exceed what is left of the tokens; the next one waits for that to be paid back.
     let first = complete(&small).await;
     assert_eq!(
@@ -106,7 +106,8 @@ async fn a_key_has_its_models_and_its_share_at_a_time() {
     let file = KeysFile::new("shares", &[(&one, "max_concurrent = 1"), (&other, "models = [\"small\"]")]);
     let server = Running::with(ServerConfig::new("demo").keys_file(&file.0)).await;
     server.ready().await;
-    let post = |key: &NewKey, body: &Value| server.post("/v1/completions", body).bearer_auth(&key.key).send();
+    let post =
+        |key: &NewKey, body: &Value| server.posting("/v1/completions", body).bearer_auth(&key.key).send();
     let mut long = story(900);
     long["stream"] = json!(true);
     let mut running = post(&one, &long).await.unwrap();
@@ -130,7 +131,7 @@ async fn keys_are_read_again_when_asked() {
     let file = KeysFile::new("reload", &[(&old, "")]);
     let server = Running::with(ServerConfig::new("demo").keys_file(&file.0)).await;
     let status = async |key: &NewKey| {
-        server.get("/v1/models").bearer_auth(&key.key).send().await.unwrap().status().as_u16()
+        server.getting("/v1/models").bearer_auth(&key.key).send().await.unwrap().status().as_u16()
     };
     assert_eq!((status(&old).await, status(&new).await), (200, 401));
     file.write(&[(&new, "")]);

@@ -54,7 +54,7 @@ async fn a_client_that_sends_a_huge_body_still_reads_the_answer() {
 
 #[tokio::test]
 async fn broken_and_hostile_json_is_a_clear_error() {
-    let server = Running::start().await;
+    let server = Running::with(ServerConfig::new("demo")).await;
     let deep = "[".repeat(1_000_000);
     let deep_field = format!("{{\"prompt\": {}}}", "{\"a\":".repeat(100_000));
     let schema = format!(
@@ -98,7 +98,7 @@ async fn broken_and_hostile_json_is_a_clear_error() {
 
 #[tokio::test]
 async fn floods_of_headers_are_refused() {
-    let server = Running::start().await;
+    let server = Running::with(ServerConfig::new("demo")).await;
     for flood in [
         (0..200).map(|i| format!("x-{i}: a\r\n")).collect::<String>(),
         format!("x-long: {}\r\n", "a".repeat(1 << 20)),
@@ -106,7 +106,7 @@ async fn floods_of_headers_are_refused() {
         let response = server.raw(format!("GET /health HTTP/1.1\r\nhost: x\r\n{flood}\r\n").as_bytes()).await;
         assert!(response.starts_with("HTTP/1.1 431") || response.is_empty(), "{response}");
     }
-    assert_eq!(server.get("/health").send().await.unwrap().status(), 200);
+    assert_eq!(server.getting("/health").send().await.unwrap().status(), 200);
     server.stop().await;
 }
 
@@ -130,11 +130,11 @@ async fn a_client_that_dawdles_is_not_waited_for() {
 
 #[tokio::test]
 async fn errors_of_all_kinds_have_the_envelope() {
-    let server = Running::start().await;
+    let server = Running::with(ServerConfig::new("demo")).await;
     for (response, status) in [
-        (server.get("/nothing").send().await.unwrap(), 404),
-        (server.get("/v1/completions").send().await.unwrap(), 405),
-        (server.get("/v1/models/%ff").send().await.unwrap(), 400),
+        (server.getting("/nothing").send().await.unwrap(), 404),
+        (server.getting("/v1/completions").send().await.unwrap(), 405),
+        (server.getting("/v1/models/%ff").send().await.unwrap(), 400),
     ] {
         assert_eq!(response.status(), status);
         assert_eq!(response.headers()["content-type"], "application/json");
@@ -145,10 +145,10 @@ async fn errors_of_all_kinds_have_the_envelope() {
 
 #[tokio::test]
 async fn a_request_has_an_id_in_its_answer_whatever_that_is() {
-    let server = Running::start().await;
-    let given = server.get("/health").header("x-request-id", "abc-1").send().await.unwrap();
+    let server = Running::with(ServerConfig::new("demo")).await;
+    let given = server.getting("/health").header("x-request-id", "abc-1").send().await.unwrap();
     assert_eq!(given.headers()["x-request-id"], "abc-1");
-    let [a, b] = [server.get("/nothing"), server.get("/health").header("x-request-id", "a b")];
+    let [a, b] = [server.getting("/nothing"), server.getting("/health").header("x-request-id", "a b")];
     let [a, b] = [a.send().await.unwrap(), b.send().await.unwrap()];
     let ids = [&a, &b].map(|response| response.headers()["x-request-id"].to_str().unwrap().to_owned());
     assert!(ids[0].starts_with("req-") && ids[1].starts_with("req-") && ids[0] != ids[1], "{ids:?}");
@@ -157,7 +157,7 @@ async fn a_request_has_an_id_in_its_answer_whatever_that_is() {
 
 #[tokio::test]
 async fn an_answer_says_what_took_how_long() {
-    let server = Running::start().await;
+    let server = Running::with(ServerConfig::new("demo")).await;
     let answer = server.complete(&story(5)).await;
     let timing = answer.headers()["server-timing"].to_str().unwrap().to_owned();
     for part in ["queue;dur=", "prefill;dur=", "decode;dur=", "generated=5"] {
@@ -192,7 +192,7 @@ async fn web_pages_from_allowed_origins_may_call() {
     let other = preflight("http://evil.example").await.unwrap();
     assert!(!other.headers().contains_key("access-control-allow-origin"));
     // A refusal can be read by the page, too.
-    let refused = server.get("/v1/models").header("origin", ui).send().await.unwrap();
+    let refused = server.getting("/v1/models").header("origin", ui).send().await.unwrap();
     assert_eq!(refused.status(), 401);
     assert_eq!(refused.headers()["access-control-allow-origin"], ui);
     server.stop().await;
@@ -200,7 +200,7 @@ async fn web_pages_from_allowed_origins_may_call() {
 
 #[tokio::test]
 async fn http_2_works_without_tls() {
-    let server = Running::start().await;
+    let server = Running::with(ServerConfig::new("demo")).await;
     let stream = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
     tokio::spawn(connection);
@@ -251,7 +251,7 @@ async fn unwanted_content_is_refused_in_the_words_of_the_documents() {
         ("/v1/completions", json!({"prompt": "The Forbidden Fruit"})),
         ("/v1/chat/completions", json!({"messages": [{"role": "user", "content": "forbidden fruit"}]})),
     ] {
-        let response = server.post(path, &body).send().await.unwrap();
+        let response = server.posting(path, &body).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         assert_eq!(error(response).await["message"], "Prohibited content in request");
     }

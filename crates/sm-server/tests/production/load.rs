@@ -80,7 +80,7 @@ impl Running {
         let mut longest = Duration::ZERO;
         while !is_over.load(Ordering::Relaxed) {
             let asked = Instant::now();
-            assert_eq!(self.get("/health").send().await.unwrap().status(), 200);
+            assert_eq!(self.getting("/health").send().await.unwrap().status(), 200);
             longest = longest.max(asked.elapsed());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -277,7 +277,7 @@ async fn no_answer_is_cut_that_the_grace_time_allows() {
     // As many as may wait before any has begun: 4 run at a time.
     let mut asking = JoinSet::new();
     for _ in 0..8 {
-        let request = server.post("/v1/completions", &streamed(100));
+        let request = server.posting("/v1/completions", &streamed(100));
         asking.spawn(async move { request.send().await.unwrap() });
     }
     for response in asking.join_all().await {

@@ -8,3 +8,5 @@ mod limits;
 mod load;
 mod metrics;
 mod running;
+#[path = "../support/running.rs"]
+mod server;

@@ -21,7 +21,7 @@ async fn requests_are_counted_in_all_names() {
         assert_eq!(server.complete(&body).await.status(), 200);
     }
     assert_eq!(server.complete(&serde_json::json!({})).await.status(), 400);
-    let response = server.get("/metrics").send().await.unwrap();
+    let response = server.getting("/metrics").send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = response.text().await.unwrap();
     for (name, expected) in [
@@ -54,11 +54,11 @@ async fn requests_are_counted_in_all_names() {
 
 #[tokio::test]
 async fn what_is_no_endpoint_makes_no_new_series() {
-    let server = Running::start().await;
+    let server = Running::with(ServerConfig::new("demo")).await;
     for i in 0..5 {
-        server.get(&format!("/nothing/{i}")).send().await.unwrap();
+        server.getting(&format!("/nothing/{i}")).send().await.unwrap();
     }
-    let text = server.get("/metrics").send().await.unwrap().text().await.unwrap();
+    let text = server.getting("/metrics").send().await.unwrap().text().await.unwrap();
     let name = "smallmind_http_requests_total{endpoint=\"none\",method=\"GET\",status=\"404\"}";
     assert_eq!(sample(&text, name), 5.0);
     assert!(!text.contains("/nothing"));

@@ -1,32 +1,17 @@
-//! A server with the demo model, and raw connections to it.
+//! A server of two models with all metrics, and raw connections to it.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::Response;
 use serde_json::{Value, json};
 use sm_runtime::{BatchingConfig, EngineConfig, ExecutorOptions, ModelRef, ModelSpec, Models};
-use sm_server::{LoadProgress, Metrics, MetricsCompat, Reload, Server, ServerConfig, ServerError};
+use sm_server::{LoadProgress, Metrics, MetricsCompat, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
-/// A server on a free port, until it is stopped or dropped.
-pub(crate) struct Running {
-    pub(crate) address: SocketAddr,
-    pub(crate) client: Client,
-    pub(crate) models: Models,
-    pub(crate) reload: Reload,
-    stop: Option<oneshot::Sender<()>>,
-    served: JoinHandle<Result<(), ServerError>>,
-}
+pub(crate) use crate::server::Running;
 
 impl Running {
-    pub(crate) async fn start() -> Self {
-        Self::with(ServerConfig::new("demo")).await
-    }
-
     pub(crate) async fn with(config: ServerConfig) -> Self {
         Self::with_batching(config, BatchingConfig::new()).await
     }
@@ -41,35 +26,17 @@ impl Running {
             let spec = ModelSpec::new(model).config(engine).metrics(metrics.sink(name));
             models.add(name, spec.progress(loading.reporter(name)).alias(&format!("{name}:latest"))).unwrap();
         }
-        let config = config.grace(Duration::from_secs(20)).metrics(metrics).loading(loading);
-        let server = Server::bind("127.0.0.1:0", models.clone(), config).await.unwrap();
-        let address = server.address();
-        let reload = server.reload();
-        let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(server.run(async move { _ = stopped.await }));
-        Self { address, client: Client::new(), models, reload, stop: Some(stop), served }
-    }
-
-    pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
-        self.client.get(self.url(path))
-    }
-
-    pub(crate) fn post(&self, path: &str, body: &Value) -> RequestBuilder {
-        self.client.post(self.url(path)).json(body)
+        Self::serve(models, config.metrics(metrics).loading(loading)).await
     }
 
     pub(crate) async fn complete(&self, body: &Value) -> Response {
-        self.post("/v1/completions", body).send().await.unwrap()
+        self.post("/v1/completions", body).await
     }
 
     /// Waits until the default model is loaded.
     pub(crate) async fn ready(&self) {
         for _ in 0..600 {
-            if self.get("/ready").send().await.unwrap().status() == 200 {
+            if self.get("/ready").await.status() == 200 {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -85,21 +52,6 @@ impl Running {
         let mut response = Vec::new();
         let _ = stream.read_to_end(&mut response).await;
         String::from_utf8_lossy(&response).into_owned()
-    }
-
-    /// Asks it to stop.
-    pub(crate) fn ask_to_stop(&mut self) {
-        self.stop.take().unwrap().send(()).unwrap();
-    }
-
-    /// Waits until it has stopped.
-    pub(crate) async fn stopped(self) {
-        self.served.await.unwrap().unwrap();
-    }
-
-    pub(crate) async fn stop(mut self) {
-        self.ask_to_stop();
-        self.stopped().await;
     }
 }
 

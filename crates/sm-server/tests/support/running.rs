@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Response};
+use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 use sm_runtime::{EngineConfig, ExecutorOptions, LoadOptions, ModelRef, ModelSpec, Models, RecentMetrics};
-use sm_server::{Server, ServerConfig, ServerError};
+use sm_server::{Reload, Server, ServerConfig, ServerError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -26,10 +26,12 @@ const TOOL_TEMPLATE: &str = "\
 {% if enable_thinking %}<think>
 {% endif %}{% endif %}";
 
-/// A server of the demo model until it is dropped.
+/// A server on a free port until it is stopped or dropped.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
+    pub(crate) models: Models,
+    pub(crate) reload: Reload,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<Result<(), ServerError>>,
 }
@@ -60,29 +62,43 @@ impl Running {
         let engine = EngineConfig::new().load(load).executor(ExecutorOptions::new().pool_bytes(48 << 20));
         let spec = ModelSpec::new(model).config(engine).alias("gpt-4o").metrics(Arc::clone(&recent) as _);
         models.add("demo", spec).unwrap();
-        let config = ServerConfig::new("demo").grace(Duration::from_secs(20)).recent(recent);
-        let server = Server::bind("127.0.0.1:0", models, change(config)).await.unwrap();
-        let address = server.address();
+        Self::serve(models, change(ServerConfig::new("demo").recent(recent))).await
+    }
+
+    pub(crate) async fn serve(models: Models, config: ServerConfig) -> Self {
+        let config = config.grace(Duration::from_secs(20));
+        let server = Server::bind("127.0.0.1:0", models.clone(), config).await.unwrap();
+        let (address, reload) = (server.address(), server.reload());
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(server.run(async move { _ = stopped.await }));
-        Self { address, client: Client::new(), stop: Some(stop), served }
+        Self { address, client: Client::new(), models, reload, stop: Some(stop), served }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
+    /// A request that is not sent yet.
+    pub(crate) fn getting(&self, path: &str) -> RequestBuilder {
+        self.client.get(self.url(path))
+    }
+
+    /// A request with a body that is not sent yet.
+    pub(crate) fn posting(&self, path: &str, body: &Value) -> RequestBuilder {
+        self.client.post(self.url(path)).json(body)
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Response {
-        self.client.get(self.url(path)).send().await.unwrap()
+        self.getting(path).send().await.unwrap()
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
-        self.client.post(self.url(path)).json(body).send().await.unwrap()
+        self.posting(path, body).send().await.unwrap()
     }
 
     /// Posts as a client that accepts a type.
     pub(crate) async fn post_accepting(&self, accept: &str, path: &str, body: &Value) -> Response {
-        self.client.post(self.url(path)).header("accept", accept).json(body).send().await.unwrap()
+        self.posting(path, body).header("accept", accept).send().await.unwrap()
     }
 
     pub(crate) async fn json(&self, path: &str, body: &Value) -> Value {
@@ -129,9 +145,19 @@ impl Running {
             .collect()
     }
 
-    pub(crate) async fn stop(mut self) {
+    /// Asks it to stop.
+    pub(crate) fn ask_to_stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits until it has stopped.
+    pub(crate) async fn stopped(self) {
         self.served.await.unwrap().unwrap();
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.ask_to_stop();
+        self.stopped().await;
     }
 }
 

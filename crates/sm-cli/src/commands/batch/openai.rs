@@ -77,6 +77,9 @@ fn call(fields: &Fields, endpoint: Endpoint, options: GenerationOptions) -> Resu
     }
     let body = fields.get("body").and_then(Value::as_object).cloned().unwrap_or_default();
     let call = read(endpoint, &body, options).map_err(|error| format!("body.{error}"))?;
+    if !call.other_prompts.is_empty() {
+        return Err("body.prompt: must be one prompt; write a line for each".to_owned());
+    }
     if call.is_stream {
         return Err("body.stream: an answer in a file is no stream; leave it out".to_owned());
     }

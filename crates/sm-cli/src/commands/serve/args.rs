@@ -186,6 +186,9 @@ pub(crate) struct Args {
     /// Also call metrics as another system does
     #[arg(long, value_name = "SYSTEM", value_enum, help_heading = "Metrics")]
     pub(super) metrics_compat: Option<Compat>,
+    /// Let clients pull models: POST /api/pull fetches them from the hub, or adds a file or folder of this machine
+    #[arg(long, help_heading = "Access")]
+    pub(super) allow_pull: bool,
     /// Do not serve /metrics
     #[arg(long, help_heading = "Metrics")]
     pub(super) no_metrics: bool,

@@ -39,6 +39,8 @@ impl ActiveRequest {
         let finished = output.finish(finish_reason);
         let n_kept = (n_prompt + finished.n_tokens).min(token_ids.len());
         let (prompt_tokens, tokens) = token_ids[..n_kept].split_at(n_prompt);
+        let logprobs = std::mem::take(&mut choice.logprobs);
+        let (logprobs, end) = logprobs.first_and_end(finished.n_tokens, choice.end);
         choice.completion = Some(Completion {
             choice: index,
             text: finished.text,
@@ -54,7 +56,8 @@ impl ActiveRequest {
                 ..self.usage
             },
             timings: self.times.timings(),
-            logprobs: std::mem::take(&mut choice.logprobs).first(finished.n_tokens),
+            logprobs,
+            end,
             prompt_logprobs: self.prompt_logprobs.first(n_prompt),
             embedding: self.pool.take().map(Pool::finish).unwrap_or_default(),
         });
@@ -120,7 +123,10 @@ impl ActiveRequest {
             completions = best(completions).into_iter().collect();
         }
         if self.options.logprobs.is_none() {
-            completions.iter_mut().for_each(|completion| completion.logprobs.clear());
+            for completion in &mut completions {
+                completion.logprobs.clear();
+                completion.end = None;
+            }
         }
         if self.delivery == Delivery::Stream {
             return Ok(completions);

@@ -133,6 +133,7 @@ impl ActiveRequest {
         let is_full = output.n_tokens() >= self.bound.n_tokens;
         event.finish_reason = stop.or(is_full.then_some(self.bound.reason));
         choice.finish_reason = event.finish_reason;
+        choice.end = (!is_kept).then_some(token);
         if event.finish_reason.is_some_and(|reason| reason != FinishReason::StopSequence) {
             output.flush(event);
         }

@@ -62,6 +62,7 @@ fn completion(text: &str) -> Completion {
         usage: Usage::default(),
         timings: Timings::default(),
         logprobs: Vec::new(),
+        end: None,
         prompt_logprobs: Vec::new(),
         embedding: Vec::new(),
     }

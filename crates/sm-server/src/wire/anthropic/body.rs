@@ -109,6 +109,7 @@ impl Reader {
             "output_config" => self.set_output(value),
             // What newer versions of the API call that part of `output_config`.
             "output_format" => self.set_format(value),
+            "thread" => Err("this server keeps no conversations; send all messages".to_owned()),
             "mcp_servers" if value.as_array().is_some_and(Vec::is_empty) => Ok(()),
             "mcp_servers" => Err("this server calls no others; leave it out".to_owned()),
             _ if WITHOUT_EFFECT.contains(&name) => Ok(()),

@@ -99,14 +99,17 @@ pub struct AnswerShape {
     pub extras: Extras,
     /// Writes the tokens of log-probabilities.
     pub tokenizer: Option<Arc<dyn Tokenizer>>,
+    /// How many choices each prompt has.
+    pub n_choices: usize,
     /// The options of the generation, if the answer has them as [`Extras::is_verbose`] says.
     pub verbose: Option<Box<GenerationOptions>>,
 }
 
-/// The answer to a request that succeeded. There is at least one completion.
+/// The answer to a request that succeeded. There is at least one completion; those of a prompt follow each other.
 pub fn completion(shape: &AnswerShape, completions: &[Completion]) -> Value {
     let mut answer = shape.head.object(false);
-    answer["choices"] = completions.iter().map(|each| choice(shape, each)).collect();
+    answer["choices"] =
+        completions.iter().enumerate().map(|(index, each)| choice(shape, index, each)).collect();
     answer["usage"] = usage(shape, completions);
     if let (Endpoint::ChatCompletions, Some(first)) = (shape.head.endpoint, completions.first()) {
         add_prompt(shape, first, &mut answer);
@@ -142,7 +145,7 @@ pub(super) fn ids(tokens: &[TokenId]) -> Value {
     tokens.iter().map(|token| token.0).collect()
 }
 
-fn choice(shape: &AnswerShape, completion: &Completion) -> Value {
+fn choice(shape: &AnswerShape, index: usize, completion: &Completion) -> Value {
     let AnswerShape { head, extras, .. } = shape;
     let pairs = completion.tokens.iter().zip(&completion.logprobs);
     let mut scored: Vec<Scored> = pairs.map(|(token, of)| Scored::new(*token, of)).collect();
@@ -152,6 +155,9 @@ fn choice(shape: &AnswerShape, completion: &Completion) -> Value {
     if extras.echoes && completion.logprobs.len() == completion.tokens.len() {
         let has_scores = !completion.prompt_logprobs.is_empty();
         scored.splice(0..0, has_scores.then(|| scored_prompt(completion)).into_iter().flatten());
+        // As in vLLM: who scores a prompt with one more token leaves the last score out, whatever token it is of.
+        let end = completion.end.as_ref().filter(|_| has_scores && !extras.drops_output);
+        scored.extend(end.map(|(token, of)| Scored::new(*token, of)));
     }
     let logprobs = logprobs(head.endpoint, &scored, 0, shape.tokenizer.as_deref());
     let reason = if extras.drops_output { "length" } else { finish_reason(completion.finish_reason) };
@@ -163,7 +169,7 @@ fn choice(shape: &AnswerShape, completion: &Completion) -> Value {
             choice
         }
     };
-    choice["index"] = completion.choice.into();
+    choice["index"] = index.into();
     choice["logprobs"] = logprobs;
     if extras.has_token_ids {
         choice["token_ids"] = if extras.drops_output { json!([]) } else { ids(&completion.tokens) };
@@ -215,21 +221,23 @@ fn tool_call(call: &ToolCall) -> Value {
     json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
 }
 
-/// Tokens of the prompt, which counts once, and of all choices.
+/// Tokens of the prompts, each of which counts once, and of all choices.
 pub(super) fn usage(shape: &AnswerShape, completions: &[Completion]) -> Value {
-    let of_prompt = completions.first().map_or_else(Usage::default, |completion| completion.usage);
+    let of_prompts = completions.iter().step_by(shape.n_choices.max(1)).map(|completion| completion.usage);
+    let (prompt_tokens, cached_tokens) = of_prompts.fold((0, 0), |(prompt, cached), usage: Usage| {
+        (prompt + usage.prompt_tokens, cached + usage.cached_tokens)
+    });
     let mut completion_tokens: usize = completions.iter().map(|each| each.usage.generated_tokens).sum();
     if shape.extras.drops_output {
         completion_tokens = 0;
     }
-    let prompt_tokens = of_prompt.prompt_tokens;
     let mut usage = json!({
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
     });
     if shape.head.tells_of_cache {
-        usage["prompt_tokens_details"] = json!({"cached_tokens": of_prompt.cached_tokens});
+        usage["prompt_tokens_details"] = json!({ "cached_tokens": cached_tokens });
     }
     usage
 }
@@ -249,6 +257,10 @@ pub struct ModelObject {
     pub tags: Vec<String>,
     /// Who offers it.
     pub owned_by: &'static str,
+    /// The model that it is, by its own name.
+    pub root: String,
+    /// Tokens of prompt and answer together, while it is loaded.
+    pub max_model_len: Option<usize>,
 }
 
 /// A list of models.

@@ -48,8 +48,10 @@ const ONLY: [(&str, Value, &str); 7] = [
 /// What a body asks for.
 #[derive(Debug)]
 pub struct Call {
-    /// The request to the engine.
+    /// The request to the engine, with the first prompt.
     pub request: Request,
+    /// The prompts after the first, of which each is a request of its own.
+    pub other_prompts: Vec<Prompt>,
     /// Whether the answer is a stream.
     pub is_stream: bool,
     /// What the answer contains.
@@ -96,7 +98,7 @@ pub fn read(
 struct Reader {
     endpoint: Endpoint,
     options: GenerationOptions,
-    prompt: Option<Prompt>,
+    prompts: Vec<Prompt>,
     chat: Chat,
     has_messages: bool,
     n: usize,
@@ -116,7 +118,7 @@ impl Reader {
         Self {
             endpoint,
             options,
-            prompt: None,
+            prompts: Vec::new(),
             chat: Chat::default(),
             has_messages: false,
             n: 1,
@@ -190,8 +192,8 @@ impl Reader {
         let mut request = Request::new(prompt, self.options).n(self.n).select(select);
         request = request.priority(self.priority).salt(self.salt);
         request.reports_prefill = self.extras.has_timings || self.extras.reports_progress;
-        let Self { is_stream, extras, warnings, .. } = self;
-        Ok(Call { request, is_stream, extras, warnings, chat })
+        let Self { is_stream, extras, warnings, prompts: other_prompts, .. } = self;
+        Ok(Call { request, other_prompts, is_stream, extras, warnings, chat })
     }
 
     fn finish_logprobs(&mut self) -> Result<(), FieldError> {
@@ -221,6 +223,21 @@ impl Reader {
             }
             _ => Ok(Select::All),
         }
+    }
+}
+
+impl Call {
+    /// The requests of all prompts, in order.
+    pub fn requests(&self) -> Vec<Request> {
+        // Without a copy of the first prompt for each of the others.
+        let mut alike = self.request.clone();
+        alike.prompt = Prompt::Tokens(Vec::new());
+        let others = self.other_prompts.iter().map(|prompt| {
+            let mut request = alike.clone();
+            request.prompt = prompt.clone();
+            request
+        });
+        [self.request.clone()].into_iter().chain(others).collect()
     }
 }
 

@@ -33,8 +33,8 @@ struct Choice {
 }
 
 impl ChunkWriter {
-    /// A writer for an answer of `n` choices to a prompt of `n_prompt` tokens.
-    pub fn new(shape: AnswerShape, n: usize, n_prompt: Option<usize>) -> Self {
+    /// A writer for an answer to `n_prompts` prompts, of `n_prompt` tokens if there is only one.
+    pub fn new(shape: AnswerShape, n_prompts: usize, n_prompt: Option<usize>) -> Self {
         let choice = |index| Choice {
             pending: Vec::new(),
             ids: Vec::new(),
@@ -46,7 +46,7 @@ impl ChunkWriter {
                 .map(|reading| reading.format.splitter(reading.start, shape.head.call_seed(index))),
             hides_reasoning: shape.extras.hides_reasoning,
         };
-        let choices = (0..n).map(choice).collect();
+        let choices = (0..n_prompts * shape.n_choices).map(choice).collect();
         Self { shape, choices, n_prompt, timings: RunningTimings::default() }
     }
 

@@ -8,9 +8,6 @@ use sm_runtime::{Embedding, Pooling, Prompt};
 use super::body::WITHOUT_EFFECT;
 use crate::wire::{FieldError, fields, options};
 
-/// The most texts in a body, as OpenAI's.
-const MAX_INPUTS: usize = 2048;
-
 /// What a body asks for.
 #[derive(Clone, Debug)]
 pub struct EmbeddingsCall {
@@ -122,26 +119,17 @@ impl EmbeddingsCall {
     }
 }
 
-/// Texts or lists of token ids, or one of them.
+/// Texts or lists of token ids, or one of them. An empty one has no hidden states.
 fn inputs(value: &Value) -> Result<Vec<Prompt>, String> {
-    let one = |value: &Value| match fields::prompt(value)? {
-        Prompt::Text(text) if text.is_empty() => Err("a text is empty; leave it out".to_owned()),
-        Prompt::Tokens(tokens) if tokens.is_empty() => {
-            Err("a list of tokens is empty; leave it out".to_owned())
-        }
-        prompt => Ok(prompt),
-    };
-    match value.as_array().map(Vec::as_slice) {
-        Some([first, ..]) if first.is_string() || first.is_array() => {
-            let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
-            if list.len() > MAX_INPUTS {
-                return Err(format!(
-                    "has {} texts, of which {MAX_INPUTS} are allowed; divide it",
-                    list.len()
-                ));
+    let inputs = fields::prompts(value)?;
+    for input in &inputs {
+        match input {
+            Prompt::Text(text) if text.is_empty() => return Err("a text is empty; leave it out".to_owned()),
+            Prompt::Tokens(tokens) if tokens.is_empty() => {
+                return Err("a list of tokens is empty; leave it out".to_owned());
             }
-            list.iter().map(one).collect()
+            _ => {}
         }
-        _ => Ok(vec![one(value)?]),
     }
+    Ok(inputs)
 }

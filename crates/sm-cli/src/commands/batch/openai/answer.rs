@@ -29,7 +29,9 @@ pub(in super::super) fn answered(
         tells_of_cache: false,
     };
     let (reading, extras) = (reading.clone(), extras.clone());
-    let shape = AnswerShape { head, reading, extras, tokenizer: tokenizer.cloned(), verbose: None };
+    let n_choices = completions.len();
+    let shape =
+        AnswerShape { head, reading, extras, tokenizer: tokenizer.cloned(), n_choices, verbose: None };
     line(recipient, 200, &completion(&shape, completions))
 }
 

@@ -10,7 +10,7 @@ use crate::wire::{FieldError, options};
 impl Reader {
     pub(super) fn set_of_completion(&mut self, name: &str, value: &Value) -> Option<Result<(), String>> {
         Some(match name {
-            "prompt" => only_prompt(value).map(|it| self.prompt = Some(it)),
+            "prompt" => fields::prompts(value).map(|it| self.prompts = it),
             "best_of" => options::count(value).map(|it| self.best_of = Some(it)),
             "suffix" if value == "" => Ok(()),
             "suffix" => Err("completing the middle of a text is not supported; leave it out".to_owned()),
@@ -21,8 +21,21 @@ impl Reader {
         })
     }
 
+    /// The first prompt; the others stay.
     pub(super) fn finish_prompt(&mut self) -> Result<Prompt, FieldError> {
-        let prompt = self.prompt.take().ok_or_else(|| FieldError::new("prompt", "missing"))?;
+        if self.prompts.is_empty() {
+            return Err(FieldError::new("prompt", "missing"));
+        }
+        let prompt = self.prompts.remove(0);
+        if !self.prompts.is_empty() {
+            let message = "possible with one prompt only; send a request for each";
+            if self.extras.has_running_usage {
+                return Err(FieldError::new("stream_options.continuous_usage_stats", message));
+            }
+            if self.extras.reports_progress && self.is_stream {
+                return Err(FieldError::new("return_progress", message));
+            }
+        }
         let limits = &mut self.options.limits;
         let scores_prompt = self.options.prompt_logprobs.is_some() || self.options.echo;
         if limits.max_new_tokens == 0 && scores_prompt {
@@ -37,16 +50,4 @@ impl Reader {
         }
         Ok(prompt)
     }
-}
-
-/// A prompt: a text, token ids, or a list of one of them.
-fn only_prompt(value: &Value) -> Result<Prompt, String> {
-    let value = match value.as_array().map(Vec::as_slice) {
-        Some([only]) if only.is_string() || only.is_array() => only,
-        Some([first, ..]) if first.is_string() || first.is_array() => {
-            return Err("must be one prompt; send a request for each".to_owned());
-        }
-        _ => value,
-    };
-    fields::prompt(value)
 }
