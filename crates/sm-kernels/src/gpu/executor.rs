@@ -191,7 +191,7 @@ impl GpuExecutor {
         Results { logits, logits_bytes: bytes(from_logits), hidden_bytes: bytes(hidden) }
     }
 
-    /// Runs what was recorded, and reads `n_bytes` of a buffer of activations.
+    /// Runs operations and reads what they left in a buffer of activations, without padding.
     fn values(
         &self,
         operations: Range<usize>,
