@@ -9,6 +9,9 @@ import sys
 
 # What llama-server does unless it is told otherwise.
 DEFAULTS = {"--reasoning": "auto", "--cors-origins": "*"}
+# The template of a model that has none. llama-server puts the mark of the beginning before any prompt; here a template does.
+CHATML = ("{{ bos_token }}{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+          "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
 # Flags without an effect on what the tests see: other kernels, other bookkeeping.
 DROPPED = {"--no-jinja", "--jinja", "--cont-batching", "--offline", "--kv-unified", "--swa-full", "--slots",
            "--embedding", "--context-shift", "--no-mmproj", "--no-cache-idle-slots", "--backend_sampling"}
@@ -58,8 +61,7 @@ def main(args: list[str]) -> None:
         n_slots = 1 if "--kv-unified" in given else int(given.get("--parallel", 1))
         command += ["-c", str(min(int(given["--ctx-size"]) // n_slots, 512))]
     if "--chat-template" not in given and "--chat-template-file" not in given:
-        # That of a model that has none.
-        command += ["--chat-template", "chatml"]
+        command += ["--chat-template", CHATML]
     os.execv(command[0], command)
 
 

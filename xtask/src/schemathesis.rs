@@ -19,6 +19,9 @@ const KEY: &str = "schemathesis";
 /// What always answers that it is not supported, with 501.
 const REFUSED: &str = "^/api/(delete|create|copy|push|blobs)";
 
+/// What a scripted model cannot do.
+const EMBEDDING: &str = "embedding";
+
 /// What changes how all else is answered.
 const CHANGING: &str = "^/admin/(drain|resume|unload|reconfigure|models/unload)";
 
@@ -26,16 +29,17 @@ const CHANGING: &str = "^/admin/(drain|resume|unload|reconfigure|models/unload)"
 pub(crate) fn run(args: &[String]) -> Outcome {
     let python = install()?;
     spawn::run("sm", &mut cargo(&["build", "--locked", "-p", "sm-cli", "--features", "scripted"]))?;
-    let others = format!("{REFUSED}|{CHANGING}");
-    let runs: [(&str, &[&str]); 3] = [
-        ("operations", &["--exclude-path-regex", &others]),
-        ("administration", &["--include-path-regex", CHANGING]),
-        ("refused operations", &["--include-path-regex", REFUSED, "--exclude-checks", "not_a_server_error"]),
+    let others = format!("{REFUSED}|{CHANGING}|{EMBEDDING}");
+    let runs: [(&str, &str, &[&str]); 4] = [
+        ("operations", SCRIPT, &["--exclude-path-regex", &others]),
+        ("administration", SCRIPT, &["--include-path-regex", CHANGING]),
+        ("embeddings", "demo", &["--include-path-regex", EMBEDDING]),
+        ("refused operations", SCRIPT, &["--include-path-regex", REFUSED, "--exclude-checks", "not_a_server_error"]),
     ];
     let mut failed = Vec::new();
-    for (title, selected) in runs {
+    for (title, model, selected) in runs {
         let server =
-            Server::start(&["-m", SCRIPT, "--any-model", "--admin-key", KEY, "--log-level", "error"])?;
+            Server::start(&["-m", model, "--any-model", "--admin-key", KEY, "--log-level", "error"])?;
         let schema = format!("{}/openapi.json", server.url);
         let program = Path::new(&python).with_file_name("schemathesis");
         let mut schemathesis = command(&program.to_string_lossy(), &["run", &schema, "--checks", "all"]);

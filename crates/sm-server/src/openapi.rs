@@ -15,11 +15,15 @@ use serde_json::Value;
 
 use crate::app::App;
 pub(crate) use document::document;
+use schemas::Bounds;
 
 /// The document.
 pub(crate) async fn json(State(app): State<App>) -> Json<Value> {
-    let vocab_size = app.loaded_default().map(|(_, engine)| engine.model().vocab_size());
-    Json(document(vocab_size.map(|size| size.saturating_sub(1))))
+    let bounds = app.loaded_default().map(|(_, engine)| Bounds {
+        max_token: (engine.model().vocab_size() as u64).saturating_sub(1),
+        max_choices: engine.stats().max_running.unwrap_or(1) as u64,
+    });
+    Json(document(bounds.unwrap_or_default()))
 }
 
 /// A page that shows the document. It asks nobody but this server.

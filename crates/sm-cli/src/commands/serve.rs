@@ -186,6 +186,15 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
         let keys = text.lines().map(str::trim).filter(|key| !key.is_empty());
         config = keys.fold(config, ServerConfig::api_key);
     }
+    config = connected(args, config)?;
+    Ok(match &args.api_keys {
+        Some(path) => config.keys_file(path),
+        None => config,
+    })
+}
+
+/// Adds what connects the server with clients and replicas.
+fn connected(args: &Args, mut config: ServerConfig) -> Result<ServerConfig, Failure> {
     if let Some(url) = &args.rate_limit_redis {
         config = config.shared_limits(url, args.rate_limit_fallback.into());
     }
@@ -197,10 +206,7 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
         })?;
         config = config.tls(certificate, key, provider);
     }
-    Ok(match &args.api_keys {
-        Some(path) => config.keys_file(path),
-        None => config,
-    })
+    Ok(config)
 }
 
 /// Lets the process open as many files as the system allows: each connection is one, and many systems begin at 1,024.

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::operations::{OPERATIONS, Operation};
-use super::schemas;
+use super::schemas::{self, Bounds};
 
-/// The OpenAPI document of a server whose default model has tokens up to `max_token`.
-pub(crate) fn document(max_token: Option<usize>) -> Value {
+/// The OpenAPI document of a server.
+pub(crate) fn document(bounds: Bounds) -> Value {
     let mut paths = Map::new();
     for operation in OPERATIONS {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
@@ -22,7 +22,7 @@ pub(crate) fn document(max_token: Option<usize>) -> Value {
         },
         "paths": paths,
         "components": {
-            "schemas": schemas::all(max_token),
+            "schemas": schemas::all(bounds),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -102,6 +102,8 @@ fn contents(operation: &Operation) -> Value {
         let schema = match *kind {
             "application/json" if operation.is_list => json!({"type": ["array", "object"]}),
             "application/json" => json!({"type": "object"}),
+            // Of each event.
+            "text/event-stream" => json!({}),
             _ => json!({"type": "string"}),
         };
         ((*kind).to_owned(), json!({"schema": schema}))

@@ -6,21 +6,44 @@ mod fields;
 use serde_json::{Map, Value, json};
 
 use crate::error::Envelope;
-use fields::{body, count, flags, messages, prompt, sampling, token};
+use fields::{body, count, flags, messages, prompt, sampling};
 
-/// All schemas by name, for a model with tokens up to `max_token`.
-pub(super) fn all(max_token: Option<usize>) -> Value {
+/// What bodies can ask of the default model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// The largest token.
+    pub(crate) max_token: u64,
+    /// The most choices.
+    pub(crate) max_choices: u64,
+}
+
+impl Default for Bounds {
+    /// Those of a model of which nothing is known yet.
+    fn default() -> Self {
+        Self { max_token: u32::MAX.into(), max_choices: 128 }
+    }
+}
+
+/// All schemas by name.
+pub(super) fn all(bounds: Bounds) -> Value {
     let mut schemas = Map::new();
     let mut add = |name: &str, schema: Value| _ = schemas.insert(name.to_owned(), schema);
-    let token = token(max_token);
+    let token = count(0, bounds.max_token);
+    let choices = count(1, bounds.max_choices);
     add("Message", fields::message());
-    add("Chat", body(&["messages"], &[messages(), sampling(), openai()]));
+    add("Chat", body(&["messages"], &[messages(), sampling(), openai(&choices)]));
     add("Count", body(&["messages"], &[messages()]));
-    add("Completion", body(&["prompt"], &[json!({"prompt": prompt(&token)}), sampling(), openai()]));
+    add("Completion", body(&["prompt"], &[json!({"prompt": prompt(&token)}), sampling(), openai(&choices)]));
     add("Embeddings", embeddings("input"));
     add("LlamaEmbedding", embeddings("content"));
-    add("Generate", body(&["prompt"], &[json!({"prompt": {"type": "string"}}), sampling(), documents()]));
-    add("Problem", body(&["problem"], &[json!({"problem": {"type": "string"}}), sampling(), documents()]));
+    add(
+        "Generate",
+        body(&["prompt"], &[json!({"prompt": {"type": "string"}}), sampling(), documents(&choices)]),
+    );
+    add(
+        "Problem",
+        body(&["problem"], &[json!({"problem": {"type": "string"}}), sampling(), documents(&choices)]),
+    );
     add(
         "LlamaCompletion",
         body(&["prompt"], &[json!({"prompt": {"type": "string"}}), sampling(), llamacpp()]),
@@ -31,7 +54,7 @@ pub(super) fn all(max_token: Option<usize>) -> Value {
     let tokens = json!({"tokens": {"type": "array", "items": token}});
     add("Detokenize", body(&["tokens"], &[tokens, flags(&["skip_special_tokens"])]));
     add("Template", body(&["messages"], &[messages(), flags(&["add_generation_prompt"])]));
-    let instances = json!({"instances": {"type": "array", "items": {"$ref": "#/components/schemas/Chat"}, "maxItems": 4}});
+    let instances = json!({"instances": {"type": "array", "items": {"$ref": "#/components/schemas/Chat"}}});
     add("Instances", json!({"type": "object", "required": ["instances"], "properties": instances}));
     apis::add(&mut add);
     Value::Object(schemas)
@@ -48,22 +71,22 @@ pub(super) fn error(path: &str) -> &'static str {
     }
 }
 
-fn openai() -> Value {
-    json!({"n": {"type": "integer", "minimum": 1, "maximum": 4}, "user": {}})
+fn openai(choices: &Value) -> Value {
+    json!({"n": choices, "user": {}})
 }
 
-fn documents() -> Value {
+fn documents(choices: &Value) -> Value {
     json!({
         "do_sample": {"type": "boolean"},
-        "num_return_sequences": {"type": "integer", "minimum": 1, "maximum": 4},
-        "repetition_penalty": {"type": "number", "exclusiveMinimum": 0, "maximum": 2},
+        "num_return_sequences": choices,
+        "repetition_penalty": {"type": "number", "exclusiveMinimum": 0},
         "priority": {"enum": ["low", "normal", "high", "critical"]},
     })
 }
 
 fn llamacpp() -> Value {
     let mut fields = flags(&["return_tokens", "cache_prompt", "timings_per_token", "return_progress"]);
-    fields["n_probs"] = count(0, 20);
+    fields["n_probs"] = count(0, u64::MAX);
     fields
 }
 

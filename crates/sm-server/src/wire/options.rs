@@ -229,7 +229,13 @@ fn texts(value: &Value) -> Result<Vec<String>, String> {
 }
 
 fn number(value: &Value) -> Result<f32, String> {
-    value.as_f64().map(|number| number as f32).ok_or_else(|| expected("a number", value))
+    value.as_f64().map(single).ok_or_else(|| expected("a number", value))
+}
+
+/// A number in single precision. One that is too large is the largest there, and one that is too small does not become zero.
+fn single(number: f64) -> f32 {
+    let single = (number as f32).clamp(f32::MIN, f32::MAX);
+    if single == 0.0 && number != 0.0 { f32::MIN_POSITIVE.copysign(single) } else { single }
 }
 
 /// Reads a number of things.
@@ -340,6 +346,20 @@ mod tests {
         assert_eq!(options.sampling.mirostat.map(|it| it.tau), Some(3.0));
         assert_eq!(options.sampling.samplers, Some(vec![SamplerKind::TopK, SamplerKind::Temperature]));
         assert!(set(&mut options, "tempratur", &json!(1)).is_none());
+    }
+
+    #[test]
+    fn numbers_stay_on_their_side_of_zero_and_infinity() {
+        for (number, expected) in [
+            (5e-324, f32::MIN_POSITIVE),
+            (-5e-324, -f32::MIN_POSITIVE),
+            (1e39, f32::MAX),
+            (-1e39, f32::MIN),
+            (0.0, 0.0),
+            (0.5, 0.5),
+        ] {
+            assert_eq!(single(number), expected, "{number}");
+        }
     }
 
     #[test]

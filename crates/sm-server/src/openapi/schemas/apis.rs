@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::fields::{body, count, messages, stops};
+use super::fields::{body, count, messages, stop, stops};
 
 /// Adds the schemas.
 pub(super) fn add(add: &mut impl FnMut(&str, Value)) {
@@ -14,13 +14,22 @@ pub(super) fn add(add: &mut impl FnMut(&str, Value)) {
 }
 
 fn responses(add: &mut impl FnMut(&str, Value)) {
+    let item = json!({
+        "type": "object",
+        "required": ["role"],
+        "properties": {
+            "role": {"enum": ["developer", "system", "user", "assistant"]},
+            "content": {"type": ["string", "null"]},
+        },
+    });
+    add("Item", item);
     let input = json!({"input": {"oneOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {
-        "$ref": "#/components/schemas/Message",
+        "$ref": "#/components/schemas/Item",
     }}]}, "instructions": {"type": "string"}});
     let fields = json!({
-        "max_output_tokens": count(1, u64::from(u32::MAX)),
-        "temperature": {"type": "number", "minimum": 0, "maximum": 2},
-        "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        "max_output_tokens": count(1, u64::MAX),
+        "temperature": {"type": "number", "minimum": 0},
+        "top_p": {"type": "number", "minimum": 0, "maximum": 1},
         "store": {"type": "boolean"},
         "stream": {"type": "boolean"},
         "user": {},
@@ -42,10 +51,10 @@ fn anthropic(add: &mut impl FnMut(&str, Value)) {
         "system": {"type": "string"},
     });
     let fields = json!({
-        "max_tokens": count(1, u64::from(u32::MAX)),
-        "temperature": {"type": "number", "minimum": 0, "maximum": 1},
-        "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-        "top_k": count(0, u64::from(u32::MAX)),
+        "max_tokens": count(1, u64::MAX),
+        "temperature": {"type": "number", "minimum": 0},
+        "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+        "top_k": count(0, u64::MAX),
         "stop_sequences": stops(),
         "stream": {"type": "boolean"},
         "metadata": {},
@@ -58,12 +67,12 @@ fn ollama(add: &mut impl FnMut(&str, Value)) {
     let options = json!({
         "type": "object",
         "properties": {
-            "num_predict": {"type": "integer", "minimum": -2, "maximum": u32::MAX},
-            "temperature": {"type": "number", "minimum": 0, "maximum": 2},
-            "top_k": count(0, u64::from(u32::MAX)),
-            "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-            "seed": count(0, 1 << 53),
-            "stop": stops(),
+            "num_predict": {"type": "integer", "minimum": -2, "maximum": u64::MAX},
+            "temperature": {"type": "number", "minimum": 0},
+            "top_k": count(0, u64::MAX),
+            "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+            "seed": count(0, u64::MAX),
+            "stop": stop(),
         },
         "additionalProperties": false,
     });
@@ -71,17 +80,20 @@ fn ollama(add: &mut impl FnMut(&str, Value)) {
         "options": options,
         "stream": {"type": "boolean"},
         "keep_alive": {"oneOf": [{"type": "number"}, {"enum": ["5m", "1h30m", "-1s"]}]},
-        "think": {"type": "boolean"},
     });
     let prompt = json!({
         "prompt": {"type": "string"},
         "system": {"type": "string"},
         "raw": {"const": false},
     });
-    add("OllamaChat", body(&["messages"], &[messages(), fields.clone()]));
-    add("OllamaGenerate", body(&["prompt"], &[prompt, fields]));
-    add("OllamaModel", body(&["model"], &[]));
-    add("OllamaPull", body(&["model"], &[json!({"stream": {"type": "boolean"}})]));
+    // Without messages or a prompt, the model is loaded.
+    add("OllamaChat", body(&[], &[messages(), fields.clone()]));
+    add("OllamaGenerate", body(&[], &[prompt, fields]));
+    // Other fields, such as `verbose`, have no meaning here.
+    let open = |properties: Value| json!({"type": "object", "properties": properties});
+    let model = json!({"type": ["string", "null"]});
+    add("OllamaModel", open(json!({"model": model})));
+    add("OllamaPull", open(json!({"model": model, "stream": {"type": ["boolean", "null"]}})));
 }
 
 fn administration(add: &mut impl FnMut(&str, Value)) {

@@ -30,10 +30,6 @@ pub(super) fn count(minimum: u64, maximum: u64) -> Value {
     json!({"type": "integer", "minimum": minimum, "maximum": maximum})
 }
 
-pub(super) fn token(max_token: Option<usize>) -> Value {
-    count(0, max_token.map_or(u64::from(u32::MAX), |max_token| max_token as u64))
-}
-
 pub(super) fn prompt(token: &Value) -> Value {
     json!({"oneOf": [{"type": "string"}, {"type": "array", "items": token, "minItems": 1}]})
 }
@@ -41,8 +37,8 @@ pub(super) fn prompt(token: &Value) -> Value {
 pub(super) fn message() -> Value {
     json!({
         "type": "object",
-        "required": ["role", "content"],
-        "properties": {"role": {"enum": ["system", "user", "assistant"]}, "content": {"type": "string"}},
+        "required": ["role"],
+        "properties": {"role": {"type": "string"}, "content": {"type": "string"}},
     })
 }
 
@@ -52,22 +48,27 @@ pub(super) fn messages() -> Value {
 
 /// Texts at which an answer ends.
 pub(super) fn stops() -> Value {
-    json!({"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": 16})
+    json!({"type": "array", "items": {"type": "string", "minLength": 1}})
+}
+
+/// One of them, or several.
+pub(super) fn stop() -> Value {
+    json!({"oneOf": [{"type": "string", "minLength": 1}, stops()]})
 }
 
 /// How tokens are sampled, and where the output ends.
 pub(super) fn sampling() -> Value {
     json!({
-        "max_tokens": count(1, u64::from(u32::MAX)),
-        "temperature": {"type": "number", "minimum": 0, "maximum": 2},
-        "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-        "top_k": count(0, u64::from(u32::MAX)),
+        "max_tokens": count(1, u64::MAX),
+        "temperature": {"type": "number", "minimum": 0},
+        "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+        "top_k": count(0, u64::MAX),
         "min_p": {"type": "number", "minimum": 0, "maximum": 1},
-        "seed": count(0, 1 << 53),
-        "stop": {"oneOf": [{"type": "string", "minLength": 1}, stops()]},
+        "seed": count(0, u64::MAX),
+        "stop": stop(),
         "stream": {"type": "boolean"},
-        "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
-        "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+        "presence_penalty": {"type": "number"},
+        "frequency_penalty": {"type": "number"},
     })
 }
 

@@ -94,6 +94,7 @@ impl Reader {
             "temperature" | "top_p" | "top_k" => {
                 options::set(&mut self.options, options::canonical(name), value).unwrap_or(Ok(()))
             }
+            "stop_sequences" if value.is_string() => Err(format!("must be a list of texts, not {value}")),
             "stop_sequences" => options::set(&mut self.options, "stop", value).unwrap_or(Ok(())),
             "tools" => {
                 let (functions, skipped) = tools(value)?;
@@ -259,6 +260,7 @@ mod tests {
             (json!({"max_tokens": "many"}), "max_tokens"),
             (json!({"messages": []}), "messages"),
             (json!({"system": 1}), "system"),
+            (json!({"stop_sequences": "x"}), "stop_sequences"),
             (json!({"thinking": {"type": "sometimes"}}), "thinking"),
             (json!({"tool_choice": {"type": "tool"}}), "tool_choice"),
             (json!({"mcp_servers": [{}]}), "mcp_servers"),

@@ -242,6 +242,8 @@ impl Reader {
         source: impl FnOnce(Call) -> Result<S, FieldError>,
     ) -> Result<Ask<S>, FieldError> {
         let Some(messages) = messages else {
+            // Nothing runs that would find it wrong.
+            self.options.validate().map_err(|error| FieldError::new("options", error.to_string()))?;
             return Ok(self.ask(None));
         };
         self.pass_on("messages", messages);
@@ -318,6 +320,7 @@ mod tests {
             (json!({"prompt": "Hi", "options": {"nonsense": 1}}), "options.nonsense"),
             (json!({"prompt": "Hi", "nonsense": 1}), "nonsense"),
             (json!({"prompt": "Hi", "keep_alive": "x"}), "keep_alive"),
+            (json!({"prompt": "", "options": {"stop": [""]}}), "options"),
         ] {
             assert_eq!(read(&body).unwrap_err().field, field, "{body}");
         }

@@ -1,7 +1,7 @@
 //! Answers as streams: a chunk for each event of a choice.
 
 use serde_json::{Value, json};
-use sm_runtime::{Completion, TokenEvent, TokenId};
+use sm_runtime::{Completion, PrefillProgress, TokenEvent, TokenId};
 
 use super::answer::{self, add_llamacpp, usage};
 use super::logprobs::{Scored, logprobs as scores};
@@ -86,16 +86,21 @@ impl ChunkWriter {
         }
     }
 
+    /// The chunk that tells how far the prompt is, if it was asked for.
+    fn progress(&self, progress: PrefillProgress) -> Option<Value> {
+        self.shape.extras.reports_progress.then(|| {
+            let mut chunk = self.chunk(json!([]));
+            chunk["prompt_progress"] = prompt_progress(progress);
+            chunk
+        })
+    }
+
     /// The chunks of an event: of its text, if it has any, and of the end, which is a chunk of its own as many clients expect.
     pub fn event(&mut self, event: &TokenEvent) -> Vec<Value> {
         let mut chunks = Vec::new();
         self.timings.note(event);
         if let Some(progress) = event.prefill {
-            if self.shape.extras.reports_progress {
-                let mut chunk = self.chunk(json!([]));
-                chunk["prompt_progress"] = prompt_progress(progress);
-                chunks.push(chunk);
-            }
+            chunks.extend(self.progress(progress));
             return chunks;
         }
         let Some(choice) = self.choices.get_mut(event.choice) else {
