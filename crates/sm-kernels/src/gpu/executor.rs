@@ -1,4 +1,4 @@
-//! The executor: a step is one command buffer with one pass, submitted at once.
+//! The executor: a step is one command buffer with one pass, or one for each layer if it is long.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +20,9 @@ use crate::plan::{
 
 /// Bytes of pages that are read at a time.
 const PAGES_BYTES: u64 = 16 << 20;
+
+/// Rows from which on each layer is a submission.
+const LONG_STEP: u32 = 64;
 
 /// A plan made ready to run on a device.
 #[derive(Debug)]
@@ -167,6 +170,20 @@ impl GpuExecutor {
         0..if is_short { self.program.n_hidden_ops } else { self.program.n_ops() }
     }
 
+    /// Submits the layers of a long step, each for itself, and returns the operations that remain: Windows resets a GPU that
+    /// computes for two seconds. A step of few rows has one submission.
+    fn submit_layers(&self, extents: &Extents) -> Range<usize> {
+        let Range { mut start, end } = self.operations();
+        if LONG_STEP <= extents.n_tokens {
+            for &next in self.plan.layer_starts.iter().filter(|next| **next < end) {
+                let encoder = self.record(start..next, extents, LogitsWanted::Nothing);
+                self.gpu.queue.submit([encoder.finish()]);
+                start = next;
+            }
+        }
+        start..end
+    }
+
     /// Records the copies of what is wanted.
     fn record_results(&self, encoder: &mut wgpu::CommandEncoder, logits: LogitsWanted) -> Results {
         let n_rows = self.outputs.len() as u64;
@@ -191,7 +208,7 @@ impl GpuExecutor {
         Results { logits, logits_bytes: bytes(from_logits), hidden_bytes: bytes(hidden) }
     }
 
-    /// Runs what was recorded, and reads `n_bytes` of a buffer of activations.
+    /// Runs operations and reads what they left in a buffer of activations, without padding.
     fn values(
         &self,
         operations: Range<usize>,
@@ -254,7 +271,8 @@ impl Executor for GpuExecutor {
         self.outputs.clear();
         self.outputs.extend_from_slice(batch.outputs);
         let logits = LogitsWanted::of(&self.outputs);
-        let mut encoder = self.record(self.operations(), &extents, logits);
+        let last = self.submit_layers(&extents);
+        let mut encoder = self.record(last, &extents, logits);
         let results = self.record_results(&mut encoder, logits);
         let submission = self.gpu.queue.submit([encoder.finish()]);
         self.submitted = Some(Submitted { submission, results });
