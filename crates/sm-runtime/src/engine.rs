@@ -293,6 +293,16 @@ impl Engine {
         (Arc::new(namespace), rope_range)
     }
 
+    /// A ticket that `cancel` cancels, which wakes the engine.
+    fn ticket(&self, room: TicketRoom, cancel: &CancelToken, callback: Option<Callback>) -> Arc<Ticket> {
+        let messages = self.0.messages.clone();
+        let ticket = Ticket::new(room, cancel.child()).with_wake(move || _ = messages.send(Message::Wake));
+        Arc::new(match callback {
+            Some(callback) => ticket.with_callback(callback),
+            None => ticket,
+        })
+    }
+
     fn send(&self, request: Request, delivery: Delivery, extra: Extra) -> Result<RequestHandle, Error> {
         let Extra { callback, owner, has_spoken, keep_alive } = extra;
         let submitted = self.0.clock.now();
@@ -321,14 +331,8 @@ impl Engine {
             max_new_tokens: options.limits.max_new_tokens,
             n_top: options.logprobs.unwrap_or(0),
         };
-        let messages = self.0.messages.clone();
-        let ticket = Ticket::new(room, cancel.unwrap_or_default().child())
-            .with_wake(move || _ = messages.send(Message::Wake));
         self.0.admission.enter()?;
-        let ticket = Arc::new(match callback {
-            Some(callback) => ticket.with_callback(callback),
-            None => ticket,
-        });
+        let ticket = self.ticket(room, &cancel.unwrap_or_default(), callback);
         let id = self.directory().enter(&ticket);
         let params = RequestParams {
             responder: Responder::new(Arc::clone(&ticket), Arc::clone(&self.0.admission)),

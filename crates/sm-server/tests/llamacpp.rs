@@ -305,7 +305,9 @@ async fn several_chats_in_one_request_are_answered_in_their_order() {
         assert_eq!(prediction["choices"], alone["choices"]);
     }
     let unknown = json!({"@requestFormat": "other", "messages": []});
-    for wrong in [json!({}), json!({"instances": [1]}), json!({"instances": [unknown]}), json!({"instances": [{}]})] {
+    for wrong in
+        [json!({}), json!({"instances": [1]}), json!({"instances": [unknown]}), json!({"instances": [{}]})]
+    {
         assert_eq!(server.post("/predict", &wrong).await.status(), 400, "{wrong}");
     }
     server.stop().await;

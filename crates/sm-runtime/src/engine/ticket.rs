@@ -2,9 +2,10 @@
 //!
 //! The engine writes into memory reserved at submission; readers copy out what they have not seen.
 
+mod status;
+
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::ThreadId;
@@ -17,50 +18,8 @@ use crate::output::{MAX_RESERVED, TEXT_BYTES_PER_TOKEN};
 use crate::sampling::MAX_RESERVED_TOPS;
 use crate::{CancelToken, Completion, Error, FinishReason, PrefillProgress, TokenEvent};
 
-/// Status of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RequestStatus {
-    /// Waiting in the queue.
-    Queued,
-    /// Taking part in steps.
-    Running,
-    /// Finished by itself, or a stream ran out of time.
-    Completed,
-    /// Failed.
-    Failed,
-    /// Cancelled.
-    Cancelled,
-}
-
-impl RequestStatus {
-    /// Whether the request has ended.
-    pub fn is_over(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
-    }
-}
-
-/// A status that outlives its ticket.
-#[derive(Debug)]
-pub(crate) struct StatusCell(AtomicU8);
-
-impl StatusCell {
-    const ALL: [RequestStatus; 5] = [
-        RequestStatus::Queued,
-        RequestStatus::Running,
-        RequestStatus::Completed,
-        RequestStatus::Failed,
-        RequestStatus::Cancelled,
-    ];
-
-    pub(crate) fn get(&self) -> RequestStatus {
-        Self::ALL[usize::from(self.0.load(Ordering::Acquire))]
-    }
-
-    fn set(&self, status: RequestStatus) {
-        self.0.store(status as u8, Ordering::Release);
-    }
-}
+pub use status::RequestStatus;
+pub(crate) use status::StatusCell;
 
 /// Called with the result of a request.
 pub(crate) type Callback = Box<dyn FnOnce(Result<Vec<Completion>, Error>) + Send>;
@@ -150,7 +109,7 @@ impl Ticket {
             waker: None,
             callback: None,
         };
-        let status = Arc::new(StatusCell(AtomicU8::new(RequestStatus::Queued as u8)));
+        let status = Arc::new(StatusCell::queued());
         Self { state: Mutex::new(state), changed: Condvar::new(), status, cancel, _wake: None }
     }
 
