@@ -42,7 +42,7 @@ fn other(rng: &mut Rng, value: Value, seeds: &[Vec<u8>]) -> Value {
         }
         3 => Value::String("\u{1f98a}a".repeat(1 + rng.below(MAX_REPEATS))),
         4 => (0..DEPTH).fold(value, |inner, _| Value::Array(vec![inner])),
-        5 => parse(rng.of(seeds)).map_or(value, |(_, mut other)| {
+        5 => parse(rng.of::<Vec<u8>>(seeds)).map_or(value, |(_, mut other)| {
             let n_nodes = count(&other);
             nth(&mut other, &mut rng.below(n_nodes)).map(std::mem::take).unwrap_or_default()
         }),
