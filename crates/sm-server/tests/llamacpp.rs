@@ -289,3 +289,47 @@ async fn probabilities_are_also_those_of_the_tokens_that_are_left() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn several_chats_in_one_request_are_answered_in_their_order() {
+    let server = Running::start().await;
+    let ask = |question: &str| json!({"messages": [{"role": "user", "content": question}], "temperature": 0});
+    let questions = ["What is 17 + 25?", "Solve for x: 2x + 3 = 9"];
+    let mut instances = questions.map(ask);
+    instances[0]["@requestFormat"] = "chatCompletions".into();
+    let answer = server.json("/predict", &json!({ "instances": instances })).await;
+    let predictions = answer["predictions"].as_array().unwrap();
+    assert_eq!(predictions.len(), 2);
+    for (question, prediction) in questions.iter().zip(predictions) {
+        let alone = server.json("/v1/chat/completions", &ask(question)).await;
+        assert_eq!(prediction["choices"], alone["choices"]);
+    }
+    let unknown = json!({"@requestFormat": "other", "messages": []});
+    for wrong in [json!({}), json!({"instances": [1]}), json!({"instances": [unknown]}), json!({"instances": [{}]})] {
+        assert_eq!(server.post("/predict", &wrong).await.status(), 400, "{wrong}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_shows_what_it_is_told_to_show() {
+    let server = Running::of(ModelRef::Demo, |mut config| {
+        config.tags = vec!["small".to_owned()];
+        config
+    })
+    .await;
+    let page = server.get("/").await.text().await.unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("Ollama is running"), "{page}");
+    let models: Value = server.get("/models").await.json().await.unwrap();
+    assert_eq!(models["data"][0]["tags"], json!(["small"]));
+    assert_eq!(models["data"][0]["aliases"], json!(["demo", "gpt-4o"]));
+    server.stop().await;
+    let server = Running::of(ModelRef::Demo, |mut config| {
+        (config.shows_page, config.shows_metrics) = (false, false);
+        config
+    })
+    .await;
+    assert_eq!(server.get("/").await.status(), 404);
+    assert_eq!(server.get("/metrics").await.status(), 501);
+    server.stop().await;
+}

@@ -52,11 +52,18 @@ pub enum RedisFallback {
 }
 
 /// Where limits are shared.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct SharedLimitsConfig {
     /// `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`
     pub(crate) url: String,
     pub(crate) fallback: RedisFallback,
+}
+
+impl std::fmt::Debug for SharedLimitsConfig {
+    /// Without the address, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedLimitsConfig").field("fallback", &self.fallback).finish_non_exhaustive()
+    }
 }
 
 /// The limits of a server: its own, or shared with others. Clones share them.
