@@ -30,8 +30,12 @@ pub(super) fn count(minimum: u64, maximum: u64) -> Value {
     json!({"type": "integer", "minimum": minimum, "maximum": maximum})
 }
 
+/// A text, token ids, or a list of either.
 pub(super) fn prompt(token: &Value) -> Value {
-    json!({"oneOf": [{"type": "string"}, {"type": "array", "items": token, "minItems": 1}]})
+    let text = json!({"type": "string"});
+    let tokens = json!({"type": "array", "items": token, "minItems": 1});
+    let list = |items: &Value| json!({"type": "array", "items": items, "minItems": 1, "maxItems": 2048});
+    json!({"oneOf": [text, tokens, list(&text), list(&tokens)]})
 }
 
 pub(super) fn message() -> Value {
