@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_number_determines_the_input_and_inputs_differ() {
-        let seeds = [vec![1; 300], b"{\"a\": 12}".to_vec(), Vec::new()];
+        let seeds = [vec![1; 300], br#"{"a": [12, "bc", {"d": null}], "e": 1.5}"#.to_vec(), Vec::new()];
         let mutator = Mutator::new(&seeds);
         let inputs: Vec<_> = (0..500).map(|number| mutator.input(number)).collect();
         assert!((0..500).all(|number| mutator.input(number) == inputs[number as usize]));

@@ -51,6 +51,28 @@ async fn send(address: std::net::SocketAddr, head: String, part: Vec<u8>, times:
     String::from_utf8_lossy(&answer[..n_bytes]).chars().skip("HTTP/1.1 ".len()).take(3).collect()
 }
 
+/// What hostile clients send: a head, and a part of a body so many times.
+struct Hostile {
+    kind: &'static str,
+    head: String,
+    part: Vec<u8>,
+    times: usize,
+    /// Statuses that are right; an empty one is a connection that was closed.
+    expected: &'static [&'static str],
+}
+
+impl Hostile {
+    fn new(
+        kind: &'static str,
+        head: String,
+        part: Vec<u8>,
+        times: usize,
+        expected: &'static [&'static str],
+    ) -> Self {
+        Self { kind, head, part, times, expected }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_clients_get_a_clear_answer_and_cost_no_more_memory_than_the_limits_say() {
     let server = Running::of(ModelRef::Demo, |config| {
@@ -66,21 +88,27 @@ async fn hostile_clients_get_a_clear_answer_and_cost_no_more_memory_than_the_lim
     let schema =
         format!("{{\"prompt\": \"a\", \"json_schema\": {{\"anyOf\": [{}]}}}}", alternatives.join(","));
     let chunk = [b"10000\r\n", &vec![b' '; 1 << 16][..], b"\r\n"].concat();
-    let kinds: [(&str, String, Vec<u8>, usize, &[&str]); 6] = [
-        ("100 MB, announced", length(100 << 20), vec![b' '; 1 << 16], 1600, &["413"]),
-        ("100 MB in chunks", head("transfer-encoding: chunked\r\n"), chunk, 1600, &["413", ""]),
-        ("JSON a million deep", length(deep.len()), deep.into_bytes(), 1, &["400"]),
-        ("a giant schema", length(schema.len()), schema.into_bytes(), 1, &["200", "400"]),
-        (
+    let kinds = [
+        Hostile::new("100 MB, announced", length(100 << 20), vec![b' '; 1 << 16], 1600, &["413"]),
+        Hostile::new("100 MB in chunks", head("transfer-encoding: chunked\r\n"), chunk, 1600, &["413", ""]),
+        Hostile::new("JSON a million deep", length(deep.len()), deep.into_bytes(), 1, &["400"]),
+        Hostile::new("a giant schema", length(schema.len()), schema.into_bytes(), 1, &["200", "400"]),
+        Hostile::new(
             "a flood of headers",
             "GET / HTTP/1.1\r\nhost: x\r\n".to_owned(),
             b"x-flood: 1\r\n".to_vec(),
             100_000,
             &["431", ""],
         ),
-        ("a header that never ends", "GET / HTTP/1.1\r\nx: ".to_owned(), vec![b'x'; 1], 1, &["408", ""]),
+        Hostile::new(
+            "a header that never ends",
+            "GET / HTTP/1.1\r\nx: ".to_owned(),
+            vec![b'x'; 1],
+            1,
+            &["408", ""],
+        ),
     ];
-    for (kind, head, part, times, expected) in &kinds {
+    for Hostile { kind, head, part, times, expected } in &kinds {
         // From here on, the highest is that of these clients.
         let _ = std::fs::write("/proc/self/clear_refs", "5");
         let before = memory("VmRSS");

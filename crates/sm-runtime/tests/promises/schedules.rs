@@ -4,6 +4,7 @@
 //! `cargo xtask soak` runs many more schedules than the tests do.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -101,9 +102,9 @@ struct KvDir(KvDiskConfig);
 
 impl KvDir {
     fn new(subject: &Subject) -> Self {
-        let (process, model) = (std::process::id(), subject.vocab_size);
-        let dir =
-            std::env::temp_dir().join(format!("sm-schedules-{process}-{model}-{}", subject.n_schedules));
+        static N_TESTS: AtomicUsize = AtomicUsize::new(0);
+        let (process, test) = (std::process::id(), N_TESTS.fetch_add(1, Ordering::Relaxed));
+        let dir = std::env::temp_dir().join(format!("sm-schedules-{process}-{test}"));
         // Less than the schedules would fill.
         Self(KvDiskConfig::new(dir, 50 * subject.page_bytes))
     }

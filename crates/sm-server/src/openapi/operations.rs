@@ -146,7 +146,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
     get("/api/tags", "Ollama", "The models by name"),
     get("/api/ps", "Ollama", "The models that are loaded"),
     post("/api/show", "Ollama", "What is known of a model; loads it", "OllamaModel"),
-    streaming(post("/api/pull", "Ollama", "Succeeds for models that are here", "OllamaPull"), LINES_OR_JSON),
+    post("/api/embed", "Ollama", "Embeds texts, as vectors of length 1", "OllamaEmbed"),
+    post("/api/embeddings", "Ollama", "Embeds a text", "OllamaEmbedding"),
+    streaming(
+        post("/api/pull", "Ollama", "Fetches a model; succeeds for those that are here", "OllamaPull"),
+        LINES_OR_JSON,
+    ),
     refused(delete("/api/delete", "Ollama", "Not supported")),
     refused(command("/api/create", "Ollama", "Not supported")),
     refused(command("/api/copy", "Ollama", "Not supported")),

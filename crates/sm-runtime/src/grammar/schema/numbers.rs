@@ -60,7 +60,7 @@ pub(super) fn move_bounds(map: &mut Map<String, Value>) -> Result<(), (&'static 
 /// The number as an integer if it is so large that doubles skip integers.
 fn integer_beyond(number: &Number) -> Option<i128> {
     let integer = number.as_i128().or_else(|| number.as_f64().map(|float| float as i128))?;
-    (integer.abs() >= MAX_EXACT).then_some(integer)
+    (integer.unsigned_abs() >= MAX_EXACT.unsigned_abs()).then_some(integer)
 }
 
 /// The smallest double that is not below an integer and that the compiler's integers hold.

@@ -86,6 +86,18 @@ fn ollama(add: &mut impl FnMut(&str, Value)) {
         "system": {"type": "string"},
         "raw": {"const": false},
     });
+    let shared = json!({
+        "options": fields["options"],
+        "keep_alive": fields["keep_alive"],
+        "truncate": {"type": "boolean"},
+    });
+    let text = json!({"type": "string"});
+    let texts = json!({
+        "input": {"oneOf": [text, {"type": "array", "items": text, "maxItems": 2048}]},
+        "dimensions": count(1, u64::MAX),
+    });
+    add("OllamaEmbed", body(&[], &[texts, shared.clone()]));
+    add("OllamaEmbedding", body(&[], &[json!({"prompt": text}), shared]));
     // Without messages or a prompt, the model is loaded.
     add("OllamaChat", body(&[], &[messages(), fields.clone()]));
     add("OllamaGenerate", body(&[], &[prompt, fields]));

@@ -90,6 +90,6 @@ pub fn prompt_progress(progress: PrefillProgress) -> Value {
         "total": prompt_tokens,
         "cache": cached_tokens,
         "processed": computed_tokens,
-        "time_ms": time.as_secs_f64() * 1e3,
+        "time_ms": u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
     })
 }
