@@ -144,7 +144,7 @@ pub(crate) struct Args {
     /// How often each key or address may call each endpoint, as in 10/60 for 10 requests in 60 seconds
     #[arg(long, value_name = "N/SECONDS", help_heading = "Limits")]
     pub(super) rate_limit: Option<RateLimit>,
-    /// Share --rate-limit and the limits of keys with other replicas through Redis, at redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]
+    /// Share --rate-limit and the limits of keys with other replicas through Redis, as in redis://USER:PASSWORD@HOST:6379/0
     #[arg(
         long,
         env = "SM_RATE_LIMIT_REDIS",
