@@ -159,9 +159,8 @@ impl Ticket {
 
     /// Wakes readers if there is something new.
     ///
-    /// Apart from [`Ticket::push`], so that a step can wake the readers of all its tokens at once. Woken one by one, each
-    /// finds the others' threads asleep, and the engine pays for a system call per token: 7 % of a step of the demo model with
-    /// 32 streams.
+    /// Apart from [`Ticket::push`], so that a step wakes the readers of its tokens together, after the last one is sampled. It makes
+    /// no measurable difference to 32 streams of the demo model.
     pub(crate) fn wake(&self) {
         let state = self.lock();
         if state.has_news {
