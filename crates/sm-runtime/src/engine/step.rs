@@ -87,12 +87,6 @@ impl Core {
                 }
             }
         }
-        // Only now: see `Ticket::wake`.
-        for part in step.parts() {
-            if let Some(active) = self.active.get(&part.id.request) {
-                active.responder.ticket().wake();
-            }
-        }
         phases.sample = computed.elapsed();
         Ok(())
     }

@@ -31,7 +31,6 @@ impl ActiveRequest {
                 output.flush(&mut event);
                 if self.error.is_none() || !event.text.is_empty() {
                     self.responder.ticket().push(&event);
-                    self.responder.ticket().wake();
                 }
                 reason
             }
