@@ -1,22 +1,21 @@
 //! What the CPU executor promises for whole steps.
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+#[path = "support/sequences.rs"]
+mod sequences;
+
 use std::ops::Range;
 
 use proptest::prelude::*;
 use sm_kernels::plan::{
-    Backend, ExecError, Executor, KeptState, KvDType, Limits, OutputRow, PAGE_LEN, Plan, Progress, Span,
-    StateSpan, StepBatch, StepOutput, Wanted, WeightError, WeightSource,
+    Backend, ExecError, Executor, KeptState, KvDType, Limits, OutputRow, Plan, Progress, Span, StateSpan,
+    StepBatch, StepOutput, Wanted, WeightError, WeightSource,
 };
 use sm_kernels::testing::{self, RandomWeights};
 use sm_kernels::{CpuBackend, IsaKind};
 use sm_tensor::{DType, PageId, StateSlot, TokenId};
 
-const N_PAGES: usize = 120;
-
-fn limits() -> Limits {
-    Limits { max_tokens: 96, max_outputs: 96, max_sequences: 8, ..Limits::one_sequence(N_PAGES * PAGE_LEN) }
-}
+use sequences::{Sequence, alone, limits, step};
 
 /// How weights, and how keys and values are stored.
 type Formats = (DType, KvDType);
@@ -51,75 +50,6 @@ fn executor_of(
         .unwrap()
 }
 
-/// A sequence with its pages, somewhere in the pool.
-struct Sequence {
-    tokens: Vec<TokenId>,
-    pages: Vec<PageId>,
-    computed: usize,
-    logits: Vec<Vec<u32>>,
-}
-
-impl Sequence {
-    /// The `index`th of `count` sequences; its pages lie between those of the others, backwards.
-    fn new(seed: usize, n_tokens: usize, (index, count): (usize, usize)) -> Self {
-        let tokens =
-            (0..n_tokens).map(|i| TokenId(((i * i * 7 + i * 3 + seed * 13) % testing::VOCAB_SIZE) as u32));
-        let n_pages = n_tokens.div_ceil(PAGE_LEN);
-        let pages = (0..n_pages).map(|page| PageId((N_PAGES - 1 - page * count - index) as u32));
-        Self { tokens: tokens.collect(), pages: pages.collect(), computed: 0, logits: Vec::new() }
-    }
-}
-
-/// Runs one step with up to `rows[i]` rows of sequence `i`; all rows give logits.
-fn step(executor: &mut dyn Executor, sequences: &mut [Sequence], rows: &[usize]) {
-    let (mut tokens, mut spans, mut page_table) = (Vec::new(), Vec::new(), Vec::new());
-    let mut taken = Vec::new();
-    for (sequence, &rows) in sequences.iter().zip(rows) {
-        let rows =
-            rows.min(sequence.tokens.len() - sequence.computed).min(limits().max_tokens - tokens.len());
-        taken.push(rows);
-        if rows == 0 {
-            continue;
-        }
-        spans.push(Span {
-            first_row: tokens.len() as u32,
-            n_rows: rows as u32,
-            start: sequence.computed as u32,
-            first_page: page_table.len() as u32,
-            n_pages: sequence.pages.len() as u32,
-            ..Span::default()
-        });
-        tokens.extend(&sequence.tokens[sequence.computed..sequence.computed + rows]);
-        page_table.extend(&sequence.pages);
-    }
-    if tokens.is_empty() {
-        return;
-    }
-    let outputs: Vec<_> = (0..tokens.len() as u32).map(OutputRow::logits).collect();
-    let mut output = StepOutput::new();
-    let (tokens, spans, page_table, outputs) = (&tokens[..], &spans[..], &page_table[..], &outputs[..]);
-    let batch = StepBatch { tokens, spans, page_table, outputs, ..StepBatch::default() };
-    executor.run(&batch, &mut output).unwrap();
-    let mut row = 0;
-    for (sequence, rows) in sequences.iter_mut().zip(taken) {
-        for _ in 0..rows {
-            sequence.logits.push(output.logits(row).iter().map(|logit| logit.to_bits()).collect());
-            row += 1;
-        }
-        sequence.computed += rows;
-    }
-}
-
-/// The logits of a sequence computed alone, one chunk after the other.
-fn alone(executor: &mut dyn Executor, seed: usize, n_tokens: usize, chunk: usize) -> Vec<Vec<u32>> {
-    let mut sequences = [Sequence::new(seed, n_tokens, (0, 1))];
-    while sequences[0].computed < n_tokens {
-        step(executor, &mut sequences, &[chunk]);
-    }
-    let [sequence] = sequences;
-    sequence.logits
-}
-
 #[test]
 fn steps_are_the_same_to_the_bit_on_every_instruction_set_and_team() {
     for plan in [testing::decoder, testing::mixed_decoder] as [MakePlan; 2] {
@@ -149,7 +79,7 @@ proptest! {
     ) {
         let mut mixed = executor_of(plan, formats, n_threads, IsaKind::best());
         let count = lengths.len();
-        let sequence = |(index, &n_tokens)| Sequence::new(index, n_tokens, (index, count));
+        let sequence = |(index, &n_tokens)| Sequence::new(index, n_tokens, index, count);
         let mut sequences: Vec<_> = lengths.iter().enumerate().map(sequence).collect();
         for rows in rows.iter().cycle().take(200) {
             step(&mut *mixed, &mut sequences, rows);
@@ -245,7 +175,7 @@ fn invalid_batches_are_refused_with_the_numbers() {
 fn copied_pages_hold_the_same_context() {
     let mut executor = executor((DType::Q8_0, KvDType::F16), 2, IsaKind::best());
     let expected = alone(&mut *executor, 3, 40, 96);
-    let mut forked = [Sequence::new(3, 40, (0, 1))];
+    let mut forked = [Sequence::new(3, 40, 0, 1)];
     step(&mut *executor, &mut forked, &[33]);
     let copies: Vec<_> = forked[0].pages.iter().map(|page| (*page, PageId(page.0 - 50))).collect();
     executor.copy_pages(&copies).unwrap();
@@ -260,7 +190,7 @@ fn copied_pages_hold_the_same_context() {
 fn pages_that_are_read_and_written_back_hold_the_same_context() {
     let mut first = executor((DType::Q8_0, KvDType::Q8_0), 2, IsaKind::best());
     let expected = alone(&mut *first, 3, 40, 96);
-    let mut sequence = [Sequence::new(3, 40, (0, 1))];
+    let mut sequence = [Sequence::new(3, 40, 0, 1)];
     step(&mut *first, &mut sequence, &[33]);
     assert_eq!(first.page_bytes() * 120, first.info().kv_bytes);
     let mut bytes = vec![0; first.page_bytes() * sequence[0].pages.len()];
@@ -287,7 +217,7 @@ fn what_pages_held_before_never_shows() {
     let mut executor = executor((DType::F32, KvDType::F16), 2, IsaKind::best());
     let expected = alone(&mut *executor, 3, 40, 7);
     // A token that the sequence lacks leaves NaN in the pages, and in its own logit.
-    let tokens = Sequence::new(3, 40, (0, 1)).tokens;
+    let tokens = Sequence::new(3, 40, 0, 1).tokens;
     let unused = (0..testing::VOCAB_SIZE).find(|id| !tokens.contains(&TokenId(*id as u32))).unwrap();
     let plan = testing::decoder(DType::F32);
     let mut weights = RandomWeights::new(&plan);
@@ -295,7 +225,7 @@ fn what_pages_held_before_never_shows() {
     let mut poisoned =
         CpuBackend::new().exact_threads(2).load_and_prepare(&plan, &weights, limits(), &|_| ()).unwrap();
     for n_rows in 1..8 {
-        let mut nan = [Sequence::new(0, 48, (0, 1))];
+        let mut nan = [Sequence::new(0, 48, 0, 1)];
         nan[0].tokens.fill(TokenId(unused as u32));
         step(&mut *poisoned, &mut nan, &[48]);
         assert!(nan[0].logits.iter().flatten().all(|bits| f32::from_bits(*bits).is_nan()));
@@ -307,7 +237,7 @@ fn what_pages_held_before_never_shows() {
         }
     }
     // Nor does what follows in the same tile of rows.
-    let mut followed = [Sequence::new(3, 40, (0, 1))];
+    let mut followed = [Sequence::new(3, 40, 0, 1)];
     followed[0].tokens.truncate(29);
     followed[0].tokens.extend([TokenId(unused as u32); 11]);
     step(&mut *poisoned, &mut followed, &[40]);

@@ -5,6 +5,9 @@
 #[expect(dead_code, reason = "these tests need no data")]
 mod skips;
 
+#[path = "../support/sequences.rs"]
+mod sequences;
+
 mod faults;
 mod operations;
 mod products;
@@ -15,6 +18,8 @@ use sm_kernels::plan::{
     Backend, Executor, Input, Limits, OutputRow, PAGE_LEN, Plan, Span, StepBatch, WeightSource,
 };
 use sm_tensor::{PageId, TokenId};
+
+use sequences::limits;
 
 /// Opens the first adapter, if there is one, with the binding limit of `open`.
 fn open(max_binding_bytes: u64) -> Option<GpuBackend> {
@@ -30,11 +35,6 @@ fn open(max_binding_bytes: u64) -> Option<GpuBackend> {
 /// The first adapter, if there is one.
 fn gpu() -> Option<GpuBackend> {
     open(u64::MAX)
-}
-
-/// Limits of small tests: up to 96 rows, all of which may give outputs.
-fn limits() -> Limits {
-    Limits { max_tokens: 96, max_outputs: 96, max_sequences: 8, ..Limits::one_sequence(120 * PAGE_LEN) }
 }
 
 fn prepare(

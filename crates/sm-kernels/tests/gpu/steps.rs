@@ -2,14 +2,13 @@
 
 use proptest::prelude::*;
 use sm_kernels::plan::{
-    Backend, Executor, KvDType, Limits, OutputRow, PAGE_LEN, Plan, Span, StepBatch, StepOutput, Wanted,
+    Backend, Executor, KvDType, Limits, OutputRow, Plan, Span, StepBatch, StepOutput, Wanted,
 };
 use sm_kernels::testing::{self, RandomWeights};
 use sm_tensor::{DType, PageId, TokenId};
 
-use crate::{gpu, limits, prepare};
-
-const N_PAGES: usize = 120;
+use crate::sequences::{N_PAGES, Sequence, alone, limits, step};
+use crate::{gpu, prepare};
 
 /// Makes a plan with matrices of a data type.
 type MakePlan = fn(DType) -> Plan;
@@ -25,75 +24,6 @@ const FORMATS: [(DType, KvDType); 4] = [
 fn executor(backend: &dyn Backend, plan: MakePlan, (dtype, kv_dtype): (DType, KvDType)) -> Box<dyn Executor> {
     let plan = plan(dtype);
     prepare(backend, &plan, &RandomWeights::new(&plan), Limits { kv_dtype, ..limits() })
-}
-
-/// A sequence with its pages, somewhere in the pool.
-struct Sequence {
-    tokens: Vec<TokenId>,
-    pages: Vec<PageId>,
-    computed: usize,
-    logits: Vec<Vec<u32>>,
-}
-
-impl Sequence {
-    /// The `index`th of `count` sequences; its pages lie between those of the others, backwards.
-    fn new(seed: usize, n_tokens: usize, index: usize, count: usize) -> Self {
-        let tokens =
-            (0..n_tokens).map(|i| TokenId(((i * i * 7 + i * 3 + seed * 13) % testing::VOCAB_SIZE) as u32));
-        let n_pages = n_tokens.div_ceil(PAGE_LEN);
-        let pages = (0..n_pages).map(|page| PageId((N_PAGES - 1 - page * count - index) as u32));
-        Self { tokens: tokens.collect(), pages: pages.collect(), computed: 0, logits: Vec::new() }
-    }
-}
-
-/// Runs one step with up to `rows[i]` rows of sequence `i`; all rows give logits.
-fn step(executor: &mut dyn Executor, sequences: &mut [Sequence], rows: &[usize]) {
-    let (mut tokens, mut spans, mut page_table) = (Vec::new(), Vec::new(), Vec::new());
-    let mut taken = Vec::new();
-    for (sequence, &rows) in sequences.iter().zip(rows) {
-        let rows =
-            rows.min(sequence.tokens.len() - sequence.computed).min(limits().max_tokens - tokens.len());
-        taken.push(rows);
-        if rows == 0 {
-            continue;
-        }
-        spans.push(Span {
-            first_row: tokens.len() as u32,
-            n_rows: rows as u32,
-            start: sequence.computed as u32,
-            first_page: page_table.len() as u32,
-            n_pages: sequence.pages.len() as u32,
-            ..Span::default()
-        });
-        tokens.extend(&sequence.tokens[sequence.computed..sequence.computed + rows]);
-        page_table.extend(&sequence.pages);
-    }
-    if tokens.is_empty() {
-        return;
-    }
-    let outputs: Vec<_> = (0..tokens.len() as u32).map(OutputRow::logits).collect();
-    let mut output = StepOutput::new();
-    let (tokens, spans, page_table, outputs) = (&tokens[..], &spans[..], &page_table[..], &outputs[..]);
-    let batch = StepBatch { tokens, spans, page_table, outputs, ..StepBatch::default() };
-    executor.run(&batch, &mut output).unwrap();
-    let mut row = 0;
-    for (sequence, rows) in sequences.iter_mut().zip(taken) {
-        for _ in 0..rows {
-            sequence.logits.push(output.logits(row).iter().map(|logit| logit.to_bits()).collect());
-            row += 1;
-        }
-        sequence.computed += rows;
-    }
-}
-
-/// The logits of a sequence computed alone, one chunk after the other.
-fn alone(executor: &mut dyn Executor, seed: usize, n_tokens: usize, chunk: usize) -> Vec<Vec<u32>> {
-    let mut sequences = [Sequence::new(seed, n_tokens, 0, 1)];
-    while sequences[0].computed < n_tokens {
-        step(executor, &mut sequences, &[chunk]);
-    }
-    let [sequence] = sequences;
-    sequence.logits
 }
 
 #[test]
