@@ -21,6 +21,7 @@ mod sound;
 mod spawn;
 mod tests_command;
 mod tidy;
+mod ui;
 
 use std::process::ExitCode;
 
@@ -52,6 +53,8 @@ usage: cargo xtask COMMAND
   soak [TIMES]           the random-schedule tests, TIMES (50) times longer than in test; --device gpu: on a GPU
   clients [FILTER]       the SDKs and agents of others against the built program: a file per client, in Python and Node, whose
                          name contains FILTER; installs their pinned versions into target/clients/ (needs pip and npm)
+  ui [--check|--test [FILTER]]  build the page of the server, compare the build with what is committed, or drive the page with
+                         Chromium (needs npm)
   load                   the server under ten times its capacity, with clients that go away, idle and slow ones
   fuzz [TARGET [SECONDS]]  10,000 mutated inputs for each reader of foreign input; or libFuzzer on one
   loom                   models of the CPU team's synchronisation, in every order of its steps
@@ -81,6 +84,7 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "check" => ci::check(),
         "test" => tests_command::run(args),
         "tidy" => tidy::run(args),
+        "ui" => ui::run(args),
         "deny" => deny::run(),
         "package" => package::run(),
         "conformance" => conformance::run(args),

@@ -17,6 +17,7 @@ mod rm;
 mod run;
 mod serve;
 mod tokenize;
+mod ui;
 
 use crate::console::Console;
 use crate::failure::Failure;
@@ -50,6 +51,7 @@ commands! {
     Chat => chat,
     Batch => batch,
     Serve => serve,
+    Ui => ui,
     Keys => keys,
     Perplexity => perplexity,
     Pull => pull,

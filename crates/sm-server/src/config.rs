@@ -14,6 +14,7 @@ use crate::keys::{KeySources, RateLimit, RedisFallback, SharedLimitsConfig};
 use crate::loading::LoadProgress;
 use crate::metrics::Metrics;
 use crate::model_source::ModelSource;
+use crate::page::PageTabs;
 
 /// The settings of a server.
 ///
@@ -71,6 +72,8 @@ pub struct ServerConfig {
     pub shows_slots: bool,
     /// Whether there is a page at `/`. There is by default.
     pub shows_page: bool,
+    /// Tabs of the page instead of its own. None by default.
+    pub page_tabs: Option<PageTabs>,
     /// What the models are for, as `/v1/models` lists it. Nothing by default.
     pub tags: Vec<String>,
     /// Whether `/metrics` is served. It is by default.
@@ -171,6 +174,7 @@ impl ServerConfig {
             shows_slots: true,
             logs_prompts: false,
             shows_page: true,
+            page_tabs: None,
             tags: Vec::new(),
             shows_metrics: true,
             prefills_assistant: false,
@@ -203,6 +207,7 @@ impl ServerConfig {
         max_models: Option<usize>,
         idle_unload: Option<Duration>,
         pinned_models: Vec<String>,
+        page_tabs: Option<PageTabs>,
         response_cache: usize,
         response_cache_age: Duration,
         model_source: Option<Arc<dyn ModelSource>>,

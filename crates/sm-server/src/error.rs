@@ -64,6 +64,18 @@ pub enum ServerError {
         /// What is wrong.
         message: String,
     },
+    /// The tabs of the page cannot be used.
+    #[error("cannot use these tabs for the page: {message}")]
+    Tabs {
+        /// What is wrong.
+        message: String,
+    },
+    /// The address of the page's server cannot be used.
+    #[error("{url:?} is not the address of a server; write http://HOST:PORT or https://HOST")]
+    ApiUrl {
+        /// What was given.
+        url: String,
+    },
     /// The listener failed.
     #[error("serving failed: {0}")]
     Serve(#[source] std::io::Error),

@@ -14,8 +14,8 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::middleware::{authorize, identify, read_body};
 use crate::{
-    admin, anthropic, documents, error, health, llamacpp, metrics_endpoint, ollama, openai, openapi, replica,
-    responses, text,
+    admin, anthropic, documents, error, health, llamacpp, metrics_endpoint, ollama, openai, openapi, page,
+    replica, responses, text,
 };
 
 /// All endpoints of a server.
@@ -52,6 +52,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(anthropic::routes())
         .merge(ollama::routes())
         .merge(responses::routes())
+        .merge(page::routes())
         .route("/generate", post(documents::generate::generate))
         .route("/generate/stream", post(documents::generate::stream))
         .route("/solve/math", post(documents::math::create))

@@ -20,6 +20,15 @@ const JSON: &[&str] = &["application/json"];
 const JSON_OR_EVENTS: &[&str] = &["application/json", "text/event-stream"];
 const LINES_OR_JSON: &[&str] = &["application/x-ndjson", "application/json"];
 const PAGE: &[&str] = &["text/html; charset=utf-8"];
+const PAGE_FILE: &[&str] = &[
+    "application/json",
+    "font/woff2",
+    "image/svg+xml",
+    "text/css; charset=utf-8",
+    "text/html; charset=utf-8",
+    "text/javascript; charset=utf-8",
+    "text/plain; charset=utf-8",
+];
 const ANY_STREAM: &[&str] =
     &["application/json", "text/event-stream", "application/x-ndjson", "text/plain; charset=utf-8"];
 
@@ -134,9 +143,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
     )),
     get("/openapi.json", "State", "This document"),
     streaming(get("/docs", "State", "This document as a page"), PAGE),
+    streaming(get("/", "State", "The page for people; Ollama's clients ask whether it is there"), PAGE),
+    streaming(get("/ui/{file}", "State", "A file of the page"), PAGE_FILE),
     streaming(post("/v1/messages", "Anthropic", "Answers messages", "Messages"), JSON_OR_EVENTS),
     post("/v1/messages/count_tokens", "Anthropic", "Counts the tokens of messages", "MessageCount"),
-    streaming(get("/", "Ollama", "Says in a sentence that it is here"), PAGE),
     get("/api/version", "Ollama", "The version of the API"),
     streaming(post("/api/chat", "Ollama", "Answers messages", "OllamaChat"), LINES_OR_JSON),
     streaming(

@@ -60,6 +60,13 @@ pub(crate) struct Args {
     /// Do not serve a page at /
     #[arg(long, help_heading = "Server")]
     pub(super) no_ui: bool,
+    /// Also listen on this port, where the original documents have the page
+    #[cfg_attr(unix, arg(conflicts_with = "unix_socket"))]
+    #[arg(long, env = "UI_PORT", value_name = "N", help_heading = "Server")]
+    pub(super) ui_port: Option<u16>,
+    /// Tabs of the page and their examples, a JSON file in the form of /ui/tabs.json
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    pub(super) ui_tabs: Option<PathBuf>,
     /// Form in which models call tools [default: that of the chat template]
     #[arg(long, value_name = "NAME", value_parser = tool_form(), hide_possible_values = true, help_heading = "Server")]
     pub(super) tool_call_parser: Option<ToolForm>,
