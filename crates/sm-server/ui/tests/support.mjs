@@ -94,7 +94,8 @@ export async function open(url, { viewport = DESK, origins = [], ...options } = 
   const context = await (await browser).newContext({ viewport, reducedMotion: "reduce", ...options });
   await context.grantPermissions(["clipboard-read", "clipboard-write"]);
   const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
+  // Ample: the tests may share their processors with a build.
+  page.setDefaultTimeout(60_000);
   const allowed = [new URL(url).origin, ...origins];
   const faults = [];
   page.on("request", (request) => {

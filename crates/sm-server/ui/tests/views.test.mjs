@@ -92,7 +92,7 @@ test("the engine is shown while it works", async () => {
   await page.getByRole("img", { name: /KV pages in use: now/ }).waitFor();
   const body = { messages: [{ role: "user", content: "Tell me a story." }], max_tokens: 900, ignore_eos: true, temperature: 1 };
   const load = Promise.all(
-    Array.from({ length: 12 }, () =>
+    Array.from({ length: SHOTS ? 80 : 12 }, () =>
       fetch(`${server.url}/v1/chat/completions`, { method: "POST", body: JSON.stringify(body) }).then((answer) => answer.json()),
     ),
   );
@@ -101,7 +101,7 @@ test("the engine is shown while it works", async () => {
   await page.getByRole("img", { name: /KV pages in use: now [1-9]/ }).waitFor();
   await page.getByRole("img", { name: /Generated tokens per second: now [1-9]/ }).waitFor();
   await accessible(page, "engine");
-  await page.waitForTimeout(SHOTS ? 8000 : 0);
+  await page.waitForTimeout(SHOTS ? 10_000 : 0);
   await shoot(page, "page-engine");
   await load;
   assert.deepEqual(faults, []);
@@ -146,14 +146,14 @@ for (const colorScheme of ["light", "dark"]) {
       await page.getByText("Ready").waitFor({ state: "attached" });
       await accessible(page, "empty");
       await shoot(page, `empty-${name}-${colorScheme}`);
-      const panel = await set(page, { Temperature: 0 });
+      const panel = await set(page, { Temperature: 1, "Tokens at most": 90, Seed: 5 });
       await panel.getByRole("checkbox", { name: "Record token probabilities" }).check();
       await panel.getByRole("checkbox", { name: "Let the model call tools" }).check();
       await accessible(page, "settings");
       await shoot(page, `settings-${name}-${colorScheme}`);
       await panel.getByRole("checkbox", { name: "Let the model call tools" }).uncheck();
       if (name === "phone") await panel.getByRole("button", { name: "Close settings" }).click();
-      await ask(page, "Solve for x: 2x + 3 = 9");
+      await ask(page, "Tell me a story about a cat.");
       await ask(page, "Write a Python function that returns the sum of a list.");
       await accessible(page, "conversation");
       await shoot(page, `chat-${name}-${colorScheme}`);

@@ -89,7 +89,7 @@ function useFollowing(id: string | undefined, messages: unknown[]) {
 function SystemPrompt({ value, onChange }: { value: string; onChange: (text: string) => void }) {
   const id = useId();
   return (
-    <details class="system" open={false}>
+    <details class="system">
       <summary>{texts.composer.system}{value.trim() && <span class="badge">1</span>}</summary>
       <label class="hint" for={id}>{texts.composer.systemHint}</label>
       <textarea id={id} rows={3} value={value} onInput={(event) => onChange(event.currentTarget.value)} />
