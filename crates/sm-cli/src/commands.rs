@@ -6,6 +6,7 @@ mod chat;
 mod completions;
 mod detokenize;
 mod doctor;
+mod embed;
 mod generate;
 mod inspect;
 mod keys;
@@ -49,6 +50,7 @@ commands! {
     Generate => generate,
     Chat => chat,
     Batch => batch,
+    Embed => embed,
     Serve => serve,
     Keys => keys,
     Perplexity => perplexity,

@@ -73,6 +73,7 @@ mod responses;
 mod router;
 mod server;
 mod text;
+mod traces;
 pub mod wire;
 
 pub use config::{RequestDefaults, ServerConfig};
@@ -85,3 +86,5 @@ pub use loading::LoadProgress;
 pub use metrics::{Metrics, MetricsCompat};
 pub use model_source::{ModelSource, PullError, PullProgress};
 pub use server::{Reload, Server};
+#[cfg(feature = "otel")]
+pub use traces::{Traces, TracesConfig};
