@@ -201,7 +201,8 @@ impl Meter {
             runs.n += 1;
             runs.ended = Some(Instant::now());
             let room = MAX_REASONS.saturating_sub(runs.finish_reasons.len());
-            runs.finish_reasons.extend(completions.iter().take(room).map(|choice| choice.finish_reason.name()));
+            runs.finish_reasons
+                .extend(completions.iter().take(room).map(|choice| choice.finish_reason.name()));
         }
         let decode = completions.iter().map(|choice| choice.timings.decode).max();
         self.count(Work {

@@ -14,6 +14,7 @@ use crate::keys::{KeySources, RateLimit, RedisFallback, SharedLimitsConfig};
 use crate::loading::LoadProgress;
 use crate::metrics::Metrics;
 use crate::model_source::ModelSource;
+use crate::traces::Traces;
 
 /// The settings of a server.
 ///
@@ -92,9 +93,7 @@ pub struct ServerConfig {
     pub response_cache_age: Duration,
     /// Where models come from that clients pull. None by default: they cannot.
     pub model_source: Option<Arc<dyn ModelSource>>,
-    /// Where traces of requests are sent. Nowhere by default.
-    #[cfg(feature = "otel")]
-    pub traces: Option<crate::traces::Traces>,
+    pub(crate) traces: Option<Traces>,
     pub(crate) content_filter: Option<Arc<dyn ContentFilter>>,
     pub(crate) keys: KeySources,
     pub(crate) tls: Option<TlsSource>,
@@ -185,7 +184,6 @@ impl ServerConfig {
             response_cache: 0,
             response_cache_age: Duration::from_secs(300),
             model_source: None,
-            #[cfg(feature = "otel")]
             traces: None,
             content_filter: None,
             keys: KeySources::default(),
@@ -220,6 +218,13 @@ impl ServerConfig {
     #[must_use]
     pub fn reasoning_format(self, reasoning_format: ReasoningFormat) -> Self {
         Self { reasoning_format: Some(reasoning_format), ..self }
+    }
+
+    /// Sends traces of requests, which are sent nowhere by default.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn traces(self, traces: Traces) -> Self {
+        Self { traces: Some(traces), ..self }
     }
 
     /// Sets [`ServerConfig::tool_form`](field@ServerConfig::tool_form).

@@ -50,6 +50,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/get_server_info", get(replica::server_info::get))
         .route("/model_info", get(replica::model_info::get))
         .route("/get_model_info", get(replica::model_info::get))
+        .route("/get_load", get(replica::loads::total))
         .route("/v1/loads", get(replica::loads::get))
         .route("/v1/chat/completions/render", post(replica::render::chat))
         .route("/v1/completions/render", post(replica::render::completion))

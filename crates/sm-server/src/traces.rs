@@ -12,11 +12,11 @@
 //! in a step. The parent is that of the header `traceparent` (<https://www.w3.org/TR/trace-context/>). There is no text of prompts
 //! and answers in them.
 
+#[cfg(feature = "otel")]
+mod exporter;
 #[cfg(not(feature = "otel"))]
 #[path = "traces/absent.rs"]
 mod spans;
-#[cfg(feature = "otel")]
-mod exporter;
 #[cfg(feature = "otel")]
 mod spans;
 
@@ -26,6 +26,8 @@ use crate::call::Call;
 
 #[cfg(feature = "otel")]
 pub use exporter::{Traces, TracesConfig};
+#[cfg(not(feature = "otel"))]
+pub(crate) use spans::Traces;
 pub(crate) use spans::{Parent, record};
 
 /// A request that was answered.

@@ -22,9 +22,9 @@ const MAX_BODY: usize = 1 << 20;
 /// What all of a kind may cost at most, in KiB: their bodies as text and as JSON, sockets and tasks, and the clients themselves.
 const MAX_GROWTH: usize = 96 << 10;
 
-/// The same for schemas, whose automata are many times as large as their text. As many are compiled at a time as there are
-/// processors, each for so long as `max_compile_ms` allows.
-const MAX_GROWTH_OF_SCHEMAS: usize = 640 << 10;
+/// The same for schemas, whose automata are many times as large as their text. Those that are as long as these are compiled one at a
+/// time.
+const MAX_GROWTH_OF_SCHEMAS: usize = 192 << 10;
 
 /// A figure of `/proc/self/status` in KiB; `None` where there is none.
 fn memory(name: &str) -> Option<usize> {

@@ -353,7 +353,8 @@ async fn gaps_are_filled_from_the_prompt_that_llama_server_makes() {
          <|fim_prefix|>def f(x):\n    y<|fim_suffix|>    return y\n<|fim_middle|>"
     );
     // The same prompt, written out, has the same answer.
-    let written = json!({"prompt": answer["prompt"], "n_predict": 4, "seed": 7, "stop_token_ids": [259, 260, 261]});
+    let written =
+        json!({"prompt": answer["prompt"], "n_predict": 4, "seed": 7, "stop_token_ids": [259, 260, 261]});
     assert_eq!(server.json("/completion", &written).await["content"], answer["content"]);
     let streamed = server.post("/infill", &with(gap.clone(), json!({"stream": true}))).await;
     let streamed = streamed.text().await.unwrap();

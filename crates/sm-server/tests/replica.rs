@@ -72,6 +72,8 @@ async fn a_replica_says_what_it_is_and_how_busy_it_is() {
     let busy = get(&server, "/v1/loads").await["loads"][0].clone();
     assert!(busy["num_running_reqs"] == 1 && busy["token_usage"].as_f64().unwrap() > 0.0, "{busy}");
     assert!(busy["gen_throughput"].as_f64().unwrap() > 0.0, "{busy}");
+    // As vllm-router 0.1 reads it: `data.get("load").and_then(|v| v.as_i64())`.
+    assert_eq!(get(&server, "/get_load").await["load"].as_i64(), Some(1));
     drop(running);
     server.stop().await;
 }
@@ -164,17 +166,23 @@ async fn smg_reads_what_a_replica_says() {
     let load: WorkerLoadResponse = serde_json::from_value(load).unwrap();
     assert_eq!((load.dp_rank_count, load.loads.len(), load.aggregate.total_reqs), (1, 1, 0));
     let rank = &load.loads[0];
-    assert!(rank.max_total_num_tokens > 0 && rank.memory.token_capacity == rank.max_total_num_tokens, "{rank:?}");
+    assert!(
+        rank.max_total_num_tokens > 0 && rank.memory.token_capacity == rank.max_total_num_tokens,
+        "{rank:?}"
+    );
     assert_eq!((rank.gen_throughput, rank.queues.waiting), (0.0, 0), "an idle server generates nothing");
     for path in ["/server_info", "/get_server_info"] {
         let info: ServerInfo = serde_json::from_value(get(&server, path).await).unwrap();
-        assert_eq!((info.model_id.as_deref(), info.served_model_name.as_deref()), (Some("demo"), Some("demo")));
+        assert_eq!(
+            (info.model_id.as_deref(), info.served_model_name.as_deref()),
+            (Some("demo"), Some("demo"))
+        );
         assert_eq!((info.tp_size, info.dp_size), (Some(1), Some(1)));
         assert!(info.version.is_some() && info.max_running_requests.is_some_and(|n| n > 0));
     }
     for path in ["/model_info", "/get_model_info"] {
         let info: RouterModelInfo = serde_json::from_value(get(&server, path).await).unwrap();
-        assert_eq!((info.is_generation, info.model_type.as_deref()), (Some(true), Some("llama")));
+        assert_eq!((info.is_generation, info.model_type.as_deref()), (Some(true), Some("qwen3")));
     }
     server.stop().await;
 }

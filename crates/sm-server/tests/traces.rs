@@ -79,12 +79,8 @@ async fn a_request_is_traced_from_the_queue_to_the_last_token() {
     let got = Arc::new(Mutex::new(Got::default()));
     let address = collector(Arc::clone(&got)).await;
     let traces = Traces::new(TracesConfig::default().endpoint(address)).unwrap();
-    let config = traces.clone();
-    let server = Running::of(ModelRef::Demo, |mut server| {
-        server.traces = Some(config);
-        server
-    })
-    .await;
+    let ours = traces.clone();
+    let server = Running::of(ModelRef::Demo, |config| config.traces(ours)).await;
     let chat = json!({"messages": [{"role": "user", "content": "What is 17 + 25?"}], "max_tokens": 8, "ignore_eos": true});
     let answer = server
         .posting("/v1/chat/completions", &chat)
@@ -111,8 +107,14 @@ async fn a_request_is_traced_from_the_queue_to_the_last_token() {
         ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
     );
     let of_root = |name: &str| attribute(&root.attributes, name);
-    assert_eq!((of_root("http.request.method"), of_root("http.route")), (json!("POST"), json!("/v1/chat/completions")));
-    assert_eq!((of_root("http.response.status_code"), of_root("smallmind.request.id")), (json!(200), json!("a-request")));
+    assert_eq!(
+        (of_root("http.request.method"), of_root("http.route")),
+        (json!("POST"), json!("/v1/chat/completions"))
+    );
+    assert_eq!(
+        (of_root("http.response.status_code"), of_root("smallmind.request.id")),
+        (json!(200), json!("a-request"))
+    );
 
     let model = named(spans, "chat demo");
     assert_eq!((&model.parent_span_id, &model.trace_id), (&root.span_id, &root.trace_id));
@@ -121,11 +123,16 @@ async fn a_request_is_traced_from_the_queue_to_the_last_token() {
     assert_eq!(of_model("gen_ai.usage.input_tokens"), usage["prompt_tokens"]);
     assert_eq!((of_model("gen_ai.usage.output_tokens"), &usage["completion_tokens"]), (json!(8), &json!(8)));
     assert_eq!(of_model("gen_ai.response.finish_reasons"), json!(["length"]));
-    assert_eq!((of_model("gen_ai.operation.name"), of_model("gen_ai.request.model")), (json!("chat"), json!("demo")));
+    assert_eq!(
+        (of_model("gen_ai.operation.name"), of_model("gen_ai.request.model")),
+        (json!("chat"), json!("demo"))
+    );
     assert!(of_model("gen_ai.latency.time_in_model_decode").as_f64().unwrap() > 0.0);
 
     let phases: Vec<&Span> = ["queue", "prefill", "decode"]
-        .map(|name| spans.iter().find(|span| span.name == name && span.parent_span_id == model.span_id).unwrap())
+        .map(|name| {
+            spans.iter().find(|span| span.name == name && span.parent_span_id == model.span_id).unwrap()
+        })
         .to_vec();
     // They follow each other within the span of the model, and that one lies within the request.
     let mut before = model.start_time_unix_nano;
@@ -146,20 +153,16 @@ async fn a_request_is_traced_from_the_queue_to_the_last_token() {
     let wrong = named(spans, "POST /v1/embeddings");
     assert_eq!(attribute(&wrong.attributes, "error.type"), "400");
     assert!(spans.iter().all(|span| !span.name.contains("health")), "probes are no requests");
-    let said = spans.iter().flat_map(|span| &span.attributes).map(|each| format!("{each:?}")).collect::<String>();
+    let said =
+        spans.iter().flat_map(|span| &span.attributes).map(|each| format!("{each:?}")).collect::<String>();
     assert!(!said.contains("17 + 25") && !said.contains("Once"), "no prompts: {said}");
 }
 
 #[tokio::test]
 async fn a_collector_that_does_not_answer_harms_nobody() {
-    let config = TracesConfig::default().endpoint("http://127.0.0.1:9/v1/traces");
-    let traces = Traces::new(config).unwrap();
+    let traces = Traces::new(TracesConfig::default().endpoint("http://127.0.0.1:9/v1/traces")).unwrap();
     let ours = traces.clone();
-    let server = Running::of(ModelRef::Demo, |mut server| {
-        server.traces = Some(ours);
-        server
-    })
-    .await;
+    let server = Running::of(ModelRef::Demo, |config| config.traces(ours)).await;
     server.json("/v1/completions", &json!({"prompt": "Once", "max_tokens": 2})).await;
     server.stop().await;
     tokio::task::spawn_blocking(move || traces.shut_down()).await.unwrap();

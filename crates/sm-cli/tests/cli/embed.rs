@@ -40,7 +40,10 @@ fn texts_come_from_files_and_stdin_and_vectors_in_three_forms() {
     let expected = sm(&[&["embed"][..], &TEXTS].concat()).success();
     assert_eq!(sm(&["embed", "-f", &file, "--parallel", "1"]).success(), expected);
     assert_eq!(sm_with_input(&["embed"], &TEXTS.join("\r\n")).success(), expected);
-    assert_eq!(sm_with_input(&["embed", "-f", "-", "--separator", "--"], &TEXTS.join("--")).success(), expected);
+    assert_eq!(
+        sm_with_input(&["embed", "-f", "-", "--separator", "--"], &TEXTS.join("--")).success(),
+        expected
+    );
 
     let short = lines(sm(&["embed", "--dimensions", "4", TEXTS[0]]));
     let text = sm(&["embed", "--dimensions", "4", "-o", "text", TEXTS[0]]).success();

@@ -19,7 +19,7 @@ use super::encoder::{Encoder, Form, Prefix};
 use super::hf::fallback_byte;
 use super::special::SpecialIds;
 use super::vocabulary::{Lead, TokenKind, Vocabulary, VocabularyBuilder};
-use super::{EncodeOptions, InfillTokens, GuardedText, SequenceMarks, Tokenizer, TokenizerError};
+use super::{EncodeOptions, GuardedText, InfillTokens, SequenceMarks, Tokenizer, TokenizerError};
 use crate::metadata::Metadata;
 
 mod fragments;

@@ -21,7 +21,9 @@ use self::special_config::SpecialConfig;
 pub(crate) use self::special_config::{read_json, token_text};
 use super::special::SpecialIds;
 use super::vocabulary::{TokenKind, Vocabulary, VocabularyBuilder};
-use super::{EncodeOptions, GuardedText, InfillTokens, SequenceMarks, SpecialText, Tokenizer, TokenizerError, within};
+use super::{
+    EncodeOptions, GuardedText, InfillTokens, SequenceMarks, SpecialText, Tokenizer, TokenizerError, within,
+};
 
 mod added;
 mod bounds;

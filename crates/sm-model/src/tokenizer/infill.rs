@@ -43,10 +43,10 @@ const TEXTS: [(Part, &[&str]); 6] = [
         &[
             "<|fim_prefix|>", // Qwen
             "<fim-prefix>",
-            "<fim_prefix>",     // Granite, StarCoder
-            "<｜fim▁begin｜>",  // DeepSeek
+            "<fim_prefix>",    // Granite, StarCoder
+            "<｜fim▁begin｜>", // DeepSeek
             "<PRE>",
-            "▁<PRE>", // CodeLlama
+            "▁<PRE>",          // CodeLlama
             "<|code_prefix|>", // GLM
             "<|prefix|>",
         ],
@@ -134,7 +134,8 @@ mod tests {
             ["▁<PRE>", "▁<SUF>", "▁<MID>"],
         ];
         for family in families {
-            let tokens = (5..).map(TokenId).zip(family).chain([(TokenId(9), "<|im_end|>"), (TokenId(1), "a")]);
+            let tokens =
+                (5..).map(TokenId).zip(family).chain([(TokenId(9), "<|im_end|>"), (TokenId(1), "a")]);
             let found = InfillTokens::among(tokens);
             let [prefix, suffix, middle] = [5, 6, 7].map(|id| Some(TokenId(id)));
             assert_eq!(found, InfillTokens { prefix, suffix, middle, ..InfillTokens::default() });

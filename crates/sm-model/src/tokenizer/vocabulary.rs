@@ -2,8 +2,8 @@
 
 use sm_tensor::TokenId;
 
-use super::{InfillTokens, TokenizerError};
 use super::special::SpecialIds;
+use super::{InfillTokens, TokenizerError};
 
 /// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

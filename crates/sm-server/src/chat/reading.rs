@@ -1,8 +1,8 @@
 //! How the text of an answer is read.
 
+use super::ToolForm;
 use super::reasoning::ReasoningFormat;
 use super::tools::Tools;
-use super::ToolForm;
 
 /// All that the parts of an answer depend on, beside its text and where it starts.
 #[derive(Clone, Debug)]

@@ -1,11 +1,11 @@
 //! Tells the parts of an answer apart while it arrives.
 
+use super::ToolForm;
 use super::calls::{CallReader, Found};
 use super::harmony::Harmony;
 use super::ids::CallIds;
 use super::reading::Reading;
 use super::reasoning::{self, AnswerStart, Part, ReasoningFormat};
-use super::ToolForm;
 
 /// A piece of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,8 +16,8 @@ use sm_runtime::{Completion, ModelHandle, Prompt, Request, TokenEvent};
 use crate::app::App;
 use crate::documents::respond::object;
 use crate::error::{ApiError, Envelope};
-use crate::openai::create::text_field;
 use crate::generation::{ChunkStream, Chunks, Generation, blocking, complete_all};
+use crate::openai::create::text_field;
 use crate::wire::llamacpp::{CompletionCall, CompletionHead, RunningTimings, chunk, completion, read};
 
 /// Continues prompts.

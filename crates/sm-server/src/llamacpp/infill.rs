@@ -31,10 +31,14 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
         let tokenizer = model.tokenizer().ok_or(sm_runtime::Error::NoTokenizer)?;
         let mut call = read(&body, defaults, Some(&**tokenizer))?;
         let prompt = infill.prompt(&**tokenizer, marks, &call.options, model.context_len());
-        let InfillPrompt { tokens, n_dropped } = prompt.map_err(|error| ApiError::invalid("", error.to_string()))?;
+        let InfillPrompt { tokens, n_dropped } =
+            prompt.map_err(|error| ApiError::invalid("", error.to_string()))?;
         call.prompts = vec![Prompt::Tokens(tokens)];
         // What some models write behind the text that fills the gap, where they should end.
-        call.options.stop.token_ids.extend([marks.padding, marks.repository, marks.file].into_iter().flatten());
+        call.options
+            .stop
+            .token_ids
+            .extend([marks.padding, marks.repository, marks.file].into_iter().flatten());
         Ok((model, call, n_dropped))
     })
     .await?;

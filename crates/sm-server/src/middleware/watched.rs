@@ -75,7 +75,8 @@ impl Drop for Watch {
             tracing::debug!(%method, endpoint, status, ms, "answered");
             return;
         }
-        record(app, parent, &Traced { call, method: name, endpoint, status, elapsed });
+        let traced = Traced { call, method: name, endpoint, status, elapsed };
+        record(app.config().traces.as_ref(), parent, &traced);
         let key = call.key().map(|key| key.name());
         let Work { prompt_tokens, cached_tokens, generated_tokens, queue, .. } = work;
         let queue_ms = queue.as_secs_f64() * 1e3;

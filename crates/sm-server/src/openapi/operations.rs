@@ -126,6 +126,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     get("/version", "Routers", "The version of the server"),
     get("/server_info", "Routers", "What the default model is and takes"),
     get("/get_server_info", "Routers", "As /server_info"),
+    get("/get_load", "Routers", "How many requests run or wait"),
     get("/model_info", "Routers", "What the default model is"),
     get("/get_model_info", "Routers", "As /model_info"),
     streaming(

@@ -93,7 +93,8 @@ fn llamacpp() -> Value {
 
 fn infill() -> Value {
     let text = json!({"type": "string"});
-    let chunk = json!({"type": "object", "required": ["text"], "properties": {"filename": text, "text": text}});
+    let chunk =
+        json!({"type": "object", "required": ["text"], "properties": {"filename": text, "text": text}});
     let fields = json!({
         "input_prefix": text,
         "input_suffix": text,

@@ -7,10 +7,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sm_runtime::Engine;
@@ -90,12 +90,22 @@ pub(crate) async fn get(
     .into_response())
 }
 
+/// How many requests are here, running or waiting: `GET /get_load`, of which vllm-router 0.1 reads `load` (`get_worker_load` in
+/// `src/routers/http/router.rs`), and other routers that came from SGLang's first one.
+pub(crate) async fn total(State(app): State<App>) -> Json<Value> {
+    let engines: Vec<Engine> = app.models().loaded().into_iter().map(|(_, engine)| engine).collect();
+    let Load { running, waiting, .. } = Load::of(&engines, 0.0);
+    Json(json!({"load": running + waiting, "num_running_reqs": running, "num_waiting_reqs": waiting}))
+}
+
 /// The loads as gauges in Prometheus' text format, in SGLang's names.
 fn gauges(loads: &[Value]) -> Response {
     let mut text = String::new();
     let mut gauge = |name: &str, rank: &Value, value: &Value| {
         if value.is_number() {
-            text.push_str(&format!("# TYPE sglang_{name} gauge\nsglang_{name}{{dp_rank=\"{rank}\"}} {value}\n"));
+            text.push_str(&format!(
+                "# TYPE sglang_{name} gauge\nsglang_{name}{{dp_rank=\"{rank}\"}} {value}\n"
+            ));
         }
     };
     for load in loads {

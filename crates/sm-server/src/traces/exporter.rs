@@ -58,7 +58,8 @@ impl TracesConfig {
 
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, ServerError> {
         let given = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-        let first = |names: &[&str]| names.iter().find_map(|name| given(name).map(|value| (name.to_string(), value)));
+        let first =
+            |names: &[&str]| names.iter().find_map(|name| given(name).map(|value| (name.to_string(), value)));
         let is_disabled = given("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let exporter = given("OTEL_TRACES_EXPORTER");
         if is_disabled || first(&ENDPOINTS).is_none() || exporter.as_deref() == Some("none") {
@@ -68,7 +69,8 @@ impl TracesConfig {
             let message = format!("OTEL_TRACES_EXPORTER is {other:?}; this program knows otlp and none");
             return Err(ServerError::Traces { message });
         }
-        if let Some((name, protocol)) = first(&PROTOCOLS).filter(|(_, protocol)| protocol != "http/protobuf") {
+        if let Some((name, protocol)) = first(&PROTOCOLS).filter(|(_, protocol)| protocol != "http/protobuf")
+        {
             let message = format!(
                 "{name} is {protocol:?}; this program sends http/protobuf, for which collectors listen at port 4318"
             );
@@ -162,7 +164,8 @@ impl fmt::Debug for Client {
 
 impl Client {
     fn new(timeout: Duration, tls: Option<TlsConfig>) -> Self {
-        let mut config = ureq::Agent::config_builder().timeout_global(Some(timeout)).http_status_as_error(false);
+        let mut config =
+            ureq::Agent::config_builder().timeout_global(Some(timeout)).http_status_as_error(false);
         if let Some(tls) = tls {
             config = config.tls_config(tls);
         }
@@ -204,7 +207,9 @@ mod tests {
             let variable = |name: &str| {
                 variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
             };
-            TracesConfig::from_variables(variable).map(|config| config.is_some()).map_err(|error| error.to_string())
+            TracesConfig::from_variables(variable)
+                .map(|config| config.is_some())
+                .map_err(|error| error.to_string())
         };
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
         assert_eq!(read(&[]), Ok(false));

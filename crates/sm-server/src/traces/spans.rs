@@ -9,8 +9,7 @@ use opentelemetry::{Array, Context, KeyValue, StringValue, Value};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracer;
 
-use super::Traced;
-use crate::app::App;
+use super::{Traced, Traces};
 use crate::call::{Runs, Work};
 
 /// The span that a request belongs to, if its client sent one.
@@ -37,8 +36,8 @@ impl Parent {
 }
 
 /// Records a request that was answered.
-pub(crate) fn record(app: &App, parent: &Parent, request: &Traced<'_>) {
-    let Some(traces) = &app.config().traces else { return };
+pub(crate) fn record(traces: Option<&Traces>, parent: &Parent, request: &Traced<'_>) {
+    let Some(traces) = traces else { return };
     let tracer = traces.tracer();
     let end = SystemTime::now();
     let Some(start) = end.checked_sub(request.elapsed) else { return };
@@ -127,9 +126,8 @@ fn attributes(
 fn operation(endpoint: &str) -> &'static str {
     match endpoint {
         _ if endpoint.contains("embed") => "embeddings",
-        "/v1/completions" | "/completion" | "/completions" | "/infill" | "/generate" | "/generate/stream" | "/api/generate" => {
-            "text_completion"
-        }
+        "/v1/completions" | "/completion" | "/completions" | "/infill" | "/generate" | "/generate/stream"
+        | "/api/generate" => "text_completion",
         _ => "chat",
     }
 }

@@ -1,5 +1,8 @@
 //! A server whose model has the tokens of `/infill`, for tests.
 
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
 use serde_json::{Value, json};
 use sm_runtime::{LoadOptions, ModelRef, TokenizerSource};
 
@@ -38,12 +41,15 @@ fn tokenizer_with_marks() -> Value {
 
 /// The demo model with these tokens. What it writes is nonsense, but its prompts are right.
 pub(crate) async fn server_that_fills_gaps() -> Running {
-    let name = format!("tokenizer-{}-{:?}.json", std::process::id(), std::thread::current().id());
-    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::write(&file, tokenizer_with_marks().to_string()).unwrap();
+    // Models are loaded when they are asked for, so the file must stay. Test binaries run at the same time.
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    let file = FILE.get_or_init(|| {
+        let name = concat!("tokenizer-of-", env!("CARGO_CRATE_NAME"), ".json");
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::write(&file, tokenizer_with_marks().to_string()).unwrap();
+        file
+    });
     let mut load = LoadOptions::new();
     load.tokenizer = TokenizerSource::File(file.clone());
-    let server = Running::loaded(ModelRef::Demo, load, |config| config).await;
-    std::fs::remove_file(file).unwrap();
-    server
+    Running::loaded(ModelRef::Demo, load, |config| config).await
 }

@@ -16,7 +16,13 @@ pub(super) struct TextArgs {
     #[arg(short, long, value_name = "FILE", conflicts_with = "texts")]
     file: Option<PathBuf>,
     /// Divide the file at STR instead of at the ends of lines
-    #[arg(long, alias = "embd-separator", value_name = "STR", conflicts_with = "texts")]
+    #[arg(
+        long,
+        alias = "embd-separator",
+        value_name = "STR",
+        conflicts_with = "texts",
+        allow_hyphen_values = true
+    )]
     separator: Option<String>,
 }
 

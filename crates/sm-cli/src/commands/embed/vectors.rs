@@ -19,7 +19,14 @@ pub(super) struct VectorArgs {
     #[arg(long)]
     no_normalize: bool,
     /// Output format
-    #[arg(short, long, alias = "embd-output-format", value_name = "FORMAT", value_enum, default_value = "jsonl")]
+    #[arg(
+        short,
+        long,
+        alias = "embd-output-format",
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "jsonl"
+    )]
     output: Format,
 }
 
@@ -60,7 +67,12 @@ impl VectorArgs {
     ///
     /// # Errors
     /// If more dimensions are wanted than the model has, or stdout is closed or fails.
-    pub(super) fn print(&self, index: usize, embedding: &Embedding, console: &Console) -> Result<(), Failure> {
+    pub(super) fn print(
+        &self,
+        index: usize,
+        embedding: &Embedding,
+        console: &Console,
+    ) -> Result<(), Failure> {
         let has = embedding.values.len();
         let n_values = self.dimensions.map_or(has, NonZeroUsize::get);
         if n_values > has {

@@ -18,7 +18,7 @@ pub(super) struct Traces {
 /// # Errors
 /// If its variables are wrong.
 #[cfg(feature = "otel")]
-pub(super) fn begin(mut config: ServerConfig, console: &Console) -> Result<(ServerConfig, Traces), Failure> {
+pub(super) fn begin(config: ServerConfig, console: &Console) -> Result<(ServerConfig, Traces), Failure> {
     let Some(mut settings) = sm_server::TracesConfig::from_environment()? else {
         return Ok((config, Traces { traces: None }));
     };
@@ -28,8 +28,7 @@ pub(super) fn begin(mut config: ServerConfig, console: &Console) -> Result<(Serv
         Err(reason) => console.note(format_args!("traces cannot be sent with HTTPS: {reason}")),
     }
     let traces = sm_server::Traces::new(settings)?;
-    config.traces = Some(traces.clone());
-    Ok((config, Traces { traces: Some(traces) }))
+    Ok((config.traces(traces.clone()), Traces { traces: Some(traces) }))
 }
 
 /// Nothing is sent.

@@ -82,7 +82,8 @@ impl InfillCall {
         };
         let bos = tokenizer.vocabulary().bos();
         let begins = tokenizer.encode("", EncodeOptions::PROMPT)?;
-        let mut head: Vec<TokenId> = begins.first().copied().filter(|first| Some(*first) == bos).into_iter().collect();
+        let mut head: Vec<TokenId> =
+            begins.first().copied().filter(|first| Some(*first) == bos).into_iter().collect();
         if let Some(repository) = marks.repository {
             head.push(repository);
             head.extend(encode("myproject\n")?);
