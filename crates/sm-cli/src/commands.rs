@@ -6,6 +6,7 @@ mod chat;
 mod completions;
 mod detokenize;
 mod doctor;
+mod embed;
 mod generate;
 mod inspect;
 mod keys;
@@ -50,6 +51,7 @@ commands! {
     Generate => generate,
     Chat => chat,
     Batch => batch,
+    Embed => embed,
     Serve => serve,
     Ui => ui,
     Keys => keys,

@@ -64,7 +64,7 @@ pub(crate) const MORE_MODELS: &str = "more-models";
 const KV_TYPES: [&str; 4] = ["-ctk", "-ctv", "--cache-type-k", "--cache-type-v"];
 
 /// Options that do not exist, and what there is instead.
-const ABSENT_OPTIONS: [(&[&str], &str); 8] = [
+const ABSENT_OPTIONS: [(&[&str], &str); 9] = [
     (
         &["-fa", "--flash-attn"],
         "attention never builds the matrix that flash attention avoids, so there is nothing to switch on",
@@ -87,6 +87,10 @@ const ABSENT_OPTIONS: [(&[&str], &str); 8] = [
         "`sm chat` is the conversation, and `sm generate` continues one prompt",
     ),
     (&["-ub", "--ubatch-size", "--batch-size"], "the engine chooses how many rows a step has"),
+    (
+        &["--slot-save-path"],
+        "a slot has no memory of its own to save: prompts share what is cached, and --kv-disk DIR keeps that across restarts",
+    ),
     (&["--lora"], "there are no LoRA adapters yet; merge the adapter into the model and convert that"),
 ];
 
@@ -268,6 +272,7 @@ mod tests {
             ("sm generate -hf a/b -hff x.gguf y", "-hf ORG/NAME:FILE.gguf"),
             ("sm chat --mlock", "--memory-limit"),
             ("sm chat --numa=distribute", "numactl"),
+            ("sm serve --slot-save-path slots", "--kv-disk"),
             ("sm generate -np 2 x", "--parallel"),
             ("sm generate -ctk f16 -ctv f32 x", "--kv-type"),
             ("sm --quiet ps", "sm serve"),

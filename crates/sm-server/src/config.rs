@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls::crypto::CryptoProvider;
 use sm_runtime::{GenerationOptions, RecentMetrics};
 
-use crate::chat::ToolForm;
+use crate::chat::{ReasoningFormat, ToolForm};
 use crate::connections::TlsSource;
 use crate::filter::ContentFilter;
 use crate::keys::{KeySources, RateLimit, RedisFallback, SharedLimitsConfig};
@@ -15,6 +15,7 @@ use crate::loading::LoadProgress;
 use crate::metrics::Metrics;
 use crate::model_source::ModelSource;
 use crate::page::PageTabs;
+use crate::traces::Traces;
 
 /// The settings of a server.
 ///
@@ -37,6 +38,8 @@ pub struct ServerConfig {
     pub max_preparing: usize,
     /// The form in which models call tools; by default that of their chat templates.
     pub tool_form: Option<ToolForm>,
+    /// Where the thoughts of answers to `/v1/chat/completions` go whose requests do not say. By default apart from the content.
+    pub reasoning_format: Option<ReasoningFormat>,
     /// How long running requests may take after the server was told to stop. 30 seconds by default.
     pub grace: Duration,
     /// Connections at a time; more wait to be accepted. 4,096 by default.
@@ -93,6 +96,7 @@ pub struct ServerConfig {
     pub response_cache_age: Duration,
     /// Where models come from that clients pull. None by default: they cannot.
     pub model_source: Option<Arc<dyn ModelSource>>,
+    pub(crate) traces: Option<Traces>,
     pub(crate) content_filter: Option<Arc<dyn ContentFilter>>,
     pub(crate) keys: KeySources,
     pub(crate) tls: Option<TlsSource>,
@@ -156,6 +160,7 @@ impl ServerConfig {
             max_body_bytes: 16 << 20,
             max_preparing: std::thread::available_parallelism().map_or(1, usize::from),
             tool_form: None,
+            reasoning_format: None,
             grace: Duration::from_secs(30),
             max_connections: 4096,
             header_timeout: Duration::from_secs(75),
@@ -183,6 +188,7 @@ impl ServerConfig {
             response_cache: 0,
             response_cache_age: Duration::from_secs(300),
             model_source: None,
+            traces: None,
             content_filter: None,
             keys: KeySources::default(),
             tls: None,
@@ -211,6 +217,19 @@ impl ServerConfig {
         response_cache: usize,
         response_cache_age: Duration,
         model_source: Option<Arc<dyn ModelSource>>,
+    }
+
+    /// Sets [`ServerConfig::reasoning_format`](field@ServerConfig::reasoning_format).
+    #[must_use]
+    pub fn reasoning_format(self, reasoning_format: ReasoningFormat) -> Self {
+        Self { reasoning_format: Some(reasoning_format), ..self }
+    }
+
+    /// Sends traces of requests, which are sent nowhere by default.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn traces(self, traces: Traces) -> Self {
+        Self { traces: Some(traces), ..self }
     }
 
     /// Sets [`ServerConfig::tool_form`](field@ServerConfig::tool_form).

@@ -58,6 +58,13 @@ pub enum ServerError {
         /// What is wrong with its address.
         message: String,
     },
+    /// Traces cannot be sent.
+    #[cfg(feature = "otel")]
+    #[error("cannot send traces: {message}")]
+    Traces {
+        /// What is wrong with the settings.
+        message: String,
+    },
     /// The terms of a content filter cannot be used.
     #[error("cannot filter by these terms: {message}; use fewer")]
     Filter {

@@ -75,6 +75,7 @@ mod responses;
 mod router;
 mod server;
 mod text;
+mod traces;
 pub mod wire;
 
 pub use config::{RequestDefaults, ServerConfig};
@@ -88,3 +89,5 @@ pub use metrics::{Metrics, MetricsCompat};
 pub use model_source::{ModelSource, PullError, PullProgress};
 pub use page::{PageServer, PageTabs};
 pub use server::{Reload, Server};
+#[cfg(feature = "otel")]
+pub use traces::{Traces, TracesConfig};

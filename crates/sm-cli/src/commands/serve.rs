@@ -4,6 +4,7 @@ mod args;
 mod kv_events;
 mod pull;
 pub(super) mod stop;
+mod traces;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -59,6 +60,7 @@ pub(crate) fn run(args: &mut Args, console: &Console) -> Result<(), Failure> {
         config = config.model_source(Some(Arc::new(Pulls { settings, spec, metrics, loading })));
     }
     let config = config.recent(metrics.recent()).metrics(metrics).loading(loading).log_level(log::set_level);
+    let (config, traces) = traces::begin(config, console)?;
     let io = runtime::Builder::new_multi_thread().worker_threads(IO_THREADS).enable_all().build();
     let io = io.map_err(Failure::Threads)?;
     io.block_on(async {
@@ -66,7 +68,9 @@ pub(crate) fn run(args: &mut Args, console: &Console) -> Result<(), Failure> {
             events.publish(console).await?;
         }
         serve(args, models, config, console).await
-    })
+    })?;
+    traces.end();
+    Ok(())
 }
 
 async fn serve(args: &Args, models: Models, config: ServerConfig, console: &Console) -> Result<(), Failure> {
@@ -189,6 +193,7 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
         .response_cache(args.response_cache)
         .response_cache_age(seconds(args.response_cache_age));
     config = args.tool_call_parser.into_iter().fold(config, ServerConfig::tool_form);
+    config.reasoning_format = args.reasoning_format.map(Into::into);
     config.defaults = args.defaults.options();
     config.shows_slots = !args.no_slots;
     config.logs_prompts = args.log_prompts;

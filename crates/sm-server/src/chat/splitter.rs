@@ -4,8 +4,8 @@ use super::ToolForm;
 use super::calls::{CallReader, Found};
 use super::harmony::Harmony;
 use super::ids::CallIds;
-use super::reasoning::{self, AnswerStart, Part};
-use super::tools::Tools;
+use super::reading::Reading;
+use super::reasoning::{self, AnswerStart, Part, ReasoningFormat};
 
 /// A piece of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,15 +49,19 @@ enum Reader {
 }
 
 impl Splitter {
-    pub(super) fn new(form: ToolForm, tools: Tools, start: AnswerStart, seed: u64) -> Self {
-        let reader = match form {
-            ToolForm::Harmony => Reader::Harmony(Harmony::default()),
+    pub(super) fn new(reading: &Reading, start: AnswerStart, seed: u64) -> Self {
+        let reader = match reading.form {
+            ToolForm::Harmony => Reader::Harmony(Harmony::new(reading)),
             _ => {
-                let calls = (!tools.is_empty()).then(|| Box::new(CallReader::new(form, tools)));
-                Reader::Marked(reasoning::Splitter::after(start), calls)
+                let calls = (!reading.tools.is_empty()).then(|| Box::new(CallReader::new(reading)));
+                let thoughts = match reading.reasoning {
+                    ReasoningFormat::Apart => reasoning::Splitter::after(start),
+                    ReasoningFormat::InContent => reasoning::Splitter::of_plain_text(),
+                };
+                Reader::Marked(thoughts, calls)
             }
         };
-        Self { reader, ids: CallIds::new(form, seed), n_calls: 0 }
+        Self { reader, ids: CallIds::new(reading.form, seed), n_calls: 0 }
     }
 
     /// Takes the next piece of the text.

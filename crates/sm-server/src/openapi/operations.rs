@@ -129,11 +129,22 @@ pub(super) const OPERATIONS: &[Operation] = &[
     get("/models", "llama.cpp", "As /v1/models"),
     get("/v1/health", "llama.cpp", "As /health"),
     get("/props", "llama.cpp", "The default model, and the options of requests that set none"),
+    streaming(post("/infill", "llama.cpp", "Fills the gap between two texts", "LlamaInfill"), JSON_OR_EVENTS),
     list(get("/slots", "llama.cpp", "Which places for requests are taken")),
+    refused(asking(command("/slots/{id}", "llama.cpp", "Not supported"), &["action"])),
     get("/version", "Routers", "The version of the server"),
     get("/server_info", "Routers", "What the default model is and takes"),
     get("/get_server_info", "Routers", "As /server_info"),
-    asking(get("/v1/loads", "Routers", "How busy the loaded models are"), &["include", "dp_rank"]),
+    get("/get_load", "Routers", "How many requests run or wait"),
+    get("/model_info", "Routers", "What the default model is"),
+    get("/get_model_info", "Routers", "As /model_info"),
+    streaming(
+        asking(
+            get("/v1/loads", "Routers", "How busy the loaded models are"),
+            &["include", "dp_rank", "format"],
+        ),
+        &["application/json", "text/plain; version=0.0.4; charset=utf-8"],
+    ),
     post("/v1/chat/completions/render", "Routers", "The tokens of a chat, which is not answered", "Chat"),
     list(post(
         "/v1/completions/render",
