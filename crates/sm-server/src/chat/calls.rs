@@ -153,6 +153,13 @@ impl CallReader {
         }
     }
 
+    /// A text without the sign for a character of which only some bytes have come, at the end of an answer that is cut. Where calls
+    /// are expected, it may have been one of a mark: those of DeepSeek have characters that small vocabularies write byte by byte.
+    fn without_cut_character<'t>(&self, text: &'t str) -> &'t str {
+        let expects_call = self.must_call || self.has_called;
+        if expects_call { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { text }
+    }
+
     fn begin(&mut self) -> bool {
         let text = self.held.trim_start();
         if text.is_empty() {
@@ -180,8 +187,12 @@ impl CallReader {
             }
             return true;
         }
-        let n_open = marks.map(|mark| open_end(&self.held, mark)).max().unwrap_or(0);
-        let n_text = self.held[..self.held.len() - n_open].trim_end().len();
+        let certain = self.without_cut_character(&self.held);
+        let n_open = marks.map(|mark| open_end(certain, mark)).max().unwrap_or(0);
+        let n_text = match n_open {
+            0 => self.held.trim_end().len(),
+            _ => certain[..certain.len() - n_open].trim_end().len(),
+        };
         found.push(Found::Content(self.held.drain(..n_text).collect()));
         false
     }
@@ -260,7 +271,7 @@ impl CallReader {
             return true;
         }
         let mut marks = self.marks.open.iter().chain(self.marks.section).chain(self.marks.between);
-        if marks.any(|mark| mark.starts_with(text)) {
+        if marks.any(|mark| mark.starts_with(self.without_cut_character(text))) {
             return false;
         }
         self.held.drain(..n_blank);
