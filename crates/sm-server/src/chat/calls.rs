@@ -86,9 +86,8 @@ pub(super) struct CallReader {
     form: ToolForm,
     marks: Marks,
     tools: Tools,
-    /// Whether every answer is a call.
-    must_call: bool,
-    has_called: bool,
+    /// Whether what begins like a call is one: calls are forced, or there was one before.
+    expects_call: bool,
     state: State,
     /// Text that waits: what may be the beginning of a mark, and white space, which is left out beside calls.
     held: String,
@@ -116,8 +115,7 @@ impl CallReader {
             form: reading.form,
             marks: reading.form.marks(),
             tools: reading.tools.clone(),
-            must_call: reading.must_call,
-            has_called: false,
+            expects_call: reading.must_call,
             state: State::Beginning,
             held: String::new(),
             unproved: String::new(),
@@ -135,10 +133,9 @@ impl CallReader {
         let rest = std::mem::take(&mut self.unproved) + &std::mem::take(&mut self.held);
         match &mut self.state {
             State::Call { has_begun: true, .. } => {}
-            State::Call { body, .. } if self.must_call || self.has_called => found.extend(body.cut()),
+            State::Call { body, .. } if self.expects_call => found.extend(body.cut()),
             // Nothing but the beginning of a mark is held here.
             State::Between => {}
-            State::Beginning | State::Text if self.must_call => {}
             State::Beginning | State::Text | State::Call { .. } => found.push(Found::Content(rest)),
         }
     }
@@ -151,13 +148,6 @@ impl CallReader {
             State::Call { .. } => self.read_call(found),
             State::Between => self.read_between(),
         }
-    }
-
-    /// A text without the sign for a character of which only some bytes have come, at the end of an answer that is cut. Where calls
-    /// are expected, it may have been one of a mark: those of DeepSeek have characters that small vocabularies write byte by byte.
-    fn without_cut_character<'t>(&self, text: &'t str) -> &'t str {
-        let expects_call = self.must_call || self.has_called;
-        if expects_call { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { text }
     }
 
     fn begin(&mut self) -> bool {
@@ -187,12 +177,8 @@ impl CallReader {
             }
             return true;
         }
-        let certain = self.without_cut_character(&self.held);
-        let n_open = marks.map(|mark| open_end(certain, mark)).max().unwrap_or(0);
-        let n_text = match n_open {
-            0 => self.held.trim_end().len(),
-            _ => certain[..certain.len() - n_open].trim_end().len(),
-        };
+        let n_open = marks.map(|mark| open_end(&self.held, mark)).max().unwrap_or(0);
+        let n_text = self.held[..self.held.len() - n_open].trim_end().len();
         found.push(Found::Content(self.held.drain(..n_text).collect()));
         false
     }
@@ -230,7 +216,7 @@ impl CallReader {
             n_read += next.len_utf8();
             if found[n_before..].iter().any(|found| matches!(found, Found::Call { .. })) {
                 *has_begun = true;
-                self.has_called = true;
+                self.expects_call = true;
                 self.unproved.clear();
             } else if !*has_begun {
                 self.unproved.push(next);
@@ -271,7 +257,7 @@ impl CallReader {
             return true;
         }
         let mut marks = self.marks.open.iter().chain(self.marks.section).chain(self.marks.between);
-        if marks.any(|mark| mark.starts_with(self.without_cut_character(text))) {
+        if marks.any(|mark| mark.starts_with(text)) {
             return false;
         }
         self.held.drain(..n_blank);
