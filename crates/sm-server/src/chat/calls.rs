@@ -86,9 +86,8 @@ pub(super) struct CallReader {
     form: ToolForm,
     marks: Marks,
     tools: Tools,
-    /// Whether every answer is a call.
-    must_call: bool,
-    has_called: bool,
+    /// Whether what begins like a call is one: calls are forced, or there was one before.
+    expects_call: bool,
     state: State,
     /// Text that waits: what may be the beginning of a mark, and white space, which is left out beside calls.
     held: String,
@@ -116,8 +115,7 @@ impl CallReader {
             form: reading.form,
             marks: reading.form.marks(),
             tools: reading.tools.clone(),
-            must_call: reading.must_call,
-            has_called: false,
+            expects_call: reading.must_call,
             state: State::Beginning,
             held: String::new(),
             unproved: String::new(),
@@ -135,10 +133,9 @@ impl CallReader {
         let rest = std::mem::take(&mut self.unproved) + &std::mem::take(&mut self.held);
         match &mut self.state {
             State::Call { has_begun: true, .. } => {}
-            State::Call { body, .. } if self.must_call || self.has_called => found.extend(body.cut()),
+            State::Call { body, .. } if self.expects_call => found.extend(body.cut()),
             // Nothing but the beginning of a mark is held here.
             State::Between => {}
-            State::Beginning | State::Text if self.must_call => {}
             State::Beginning | State::Text | State::Call { .. } => found.push(Found::Content(rest)),
         }
     }
@@ -219,7 +216,7 @@ impl CallReader {
             n_read += next.len_utf8();
             if found[n_before..].iter().any(|found| matches!(found, Found::Call { .. })) {
                 *has_begun = true;
-                self.has_called = true;
+                self.expects_call = true;
                 self.unproved.clear();
             } else if !*has_begun {
                 self.unproved.push(next);

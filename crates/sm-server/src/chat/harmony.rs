@@ -4,7 +4,6 @@
 //! (<https://cookbook.openai.com/articles/openai-harmony>). The prompt ends with `<|start|>assistant`.
 
 use super::calls::Found;
-use super::reading::Reading;
 use super::reasoning::{ReasoningFormat, open_end};
 
 /// What ends a message. The last two end the answer too, and are usually not in its text.
@@ -19,7 +18,6 @@ pub(super) struct Harmony {
     state: State,
     held: String,
     reasoning: ReasoningFormat,
-    must_call: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,9 +33,8 @@ enum State {
 }
 
 impl Harmony {
-    pub(super) fn new(reading: &Reading) -> Self {
-        let Reading { reasoning, must_call, .. } = *reading;
-        Self { reasoning, must_call, ..Self::default() }
+    pub(super) fn new(reasoning: ReasoningFormat) -> Self {
+        Self { reasoning, ..Self::default() }
     }
 
     pub(super) fn push(&mut self, text: &str, found: &mut Vec<Found>) {
@@ -48,7 +45,6 @@ impl Harmony {
     pub(super) fn finish(&mut self, found: &mut Vec<Found>) {
         let rest = std::mem::take(&mut self.held);
         found.push(match self.state {
-            State::Beginning if self.must_call => return,
             State::Beginning | State::Answer | State::KeptThought => Found::Content(rest),
             State::Thought => Found::Reasoning(rest),
             State::Call => Found::Arguments(rest),

@@ -312,6 +312,7 @@ fn a_cut_call_with_a_name_has_no_arguments_yet() {
         (ToolForm::Hermes, "<tool_call>\n{\"name\": \"weather\", \"argu", Some("weather")),
         (ToolForm::Hermes, "<tool_call>\n{\"name\": \"weat", None),
         (ToolForm::Hermes, "<tool", None),
+        (ToolForm::DeepSeek, "<｜tool\u{fffd}", None),
         (ToolForm::Llama, "{\"name\": \"now\", \"par", Some("now")),
         (ToolForm::Mistral, "[TOOL_CALLS]weather[ARGS]", Some("weather")),
         (ToolForm::Mistral, "[TOOL_CALLS]weat", None),

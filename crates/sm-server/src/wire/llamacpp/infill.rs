@@ -65,7 +65,7 @@ impl InfillCall {
     /// The prompt, for a context of `context_len` positions.
     ///
     /// # Errors
-    /// If a text cannot be tokenized.
+    /// If a text cannot be tokenized, or is longer than the context.
     pub fn prompt(
         &self,
         tokenizer: &dyn Tokenizer,
@@ -73,21 +73,34 @@ impl InfillCall {
         options: &GenerationOptions,
         context_len: usize,
     ) -> Result<InfillPrompt, TokenizerError> {
-        let encode = |text: &str| tokenizer.encode(text, EncodeOptions::PLAIN);
+        // What a text costs that does not fit must not depend on its length.
+        let encode = |text: &str| tokenizer.encode_within(text, EncodeOptions::PLAIN, context_len);
+        let bos = tokenizer.vocabulary().bos();
+        let begins = tokenizer.encode("", EncodeOptions::PROMPT)?;
+        let mut tokens: Vec<TokenId> =
+            begins.first().copied().filter(|first| Some(*first) == bos).into_iter().collect();
+        if let Some(repository) = marks.repository {
+            tokens.push(repository);
+            tokens.extend(encode("myproject\n")?);
+        }
+        let gap = self.gap(marks, &encode)?;
+        // As much of the context as an answer has in `sm chat`, if the body does not want less.
+        let n_answer = options.limits.max_new_tokens.min(context_len / 4);
+        let room = context_len.saturating_sub(tokens.len() + gap.len() + n_answer);
+        let (chunks, n_dropped) = self.chunks_within(room, marks, &encode)?;
+        tokens.extend(chunks);
+        tokens.extend(gap);
+        Ok(InfillPrompt { tokens, n_dropped })
+    }
+
+    /// The file with the gap.
+    fn gap(&self, marks: InfillTokens, encode: &Encode<'_>) -> Result<Vec<TokenId>, TokenizerError> {
         let tokens = |prompt: &Prompt| match prompt {
             Prompt::Text(text) => encode(text),
             Prompt::Tokens(tokens) => Ok(tokens.clone()),
             // Fields hold nothing else.
             _ => Ok(Vec::new()),
         };
-        let bos = tokenizer.vocabulary().bos();
-        let begins = tokenizer.encode("", EncodeOptions::PROMPT)?;
-        let mut head: Vec<TokenId> =
-            begins.first().copied().filter(|first| Some(*first) == bos).into_iter().collect();
-        if let Some(repository) = marks.repository {
-            head.push(repository);
-            head.extend(encode("myproject\n")?);
-        }
         let mut gap = Vec::new();
         if let Some(file) = marks.file {
             gap.push(file);
@@ -99,13 +112,7 @@ impl InfillCall {
         gap.extend(marks.suffix);
         gap.extend(tokens(&self.behind)?);
         gap.extend(marks.middle);
-        // A quarter of the context, as for an answer in `sm chat`, if the body does not say.
-        let n_answer = options.limits.max_new_tokens.min(context_len / 4);
-        let room = context_len.saturating_sub(head.len() + gap.len() + n_answer);
-        let (chunks, n_dropped) = self.chunks_within(room, marks, &encode)?;
-        head.extend(chunks);
-        head.extend(gap);
-        Ok(InfillPrompt { tokens: head, n_dropped })
+        Ok(gap)
     }
 
     /// The tokens of as many of the last chunks as there is room for, and the number of the others.
@@ -113,16 +120,19 @@ impl InfillCall {
         &self,
         mut room: usize,
         marks: InfillTokens,
-        encode: &dyn Fn(&str) -> Result<Vec<TokenId>, TokenizerError>,
+        encode: &Encode<'_>,
     ) -> Result<(Vec<TokenId>, usize), TokenizerError> {
         let mut kept = Vec::new();
         for chunk in self.chunks.iter().rev() {
             let mut tokens: Vec<TokenId> = marks.file.into_iter().collect();
-            tokens.extend(match marks.file {
-                Some(_) => encode(&format!("{}\n", chunk.name))?,
-                None => encode(SNIPPET)?,
+            let head = if marks.file.is_some() { format!("{}\n", chunk.name) } else { SNIPPET.to_owned() };
+            // One after the other, as llama.cpp does: across the line break, they could become other tokens.
+            let encoded = encode(&head).and_then(|head| Ok([head, encode(&chunk.text)?].concat()));
+            tokens.extend(match encoded {
+                // It is longer than any room.
+                Err(TokenizerError::TooManyTokens { .. }) => break,
+                encoded => encoded?,
             });
-            tokens.extend(encode(&chunk.text)?);
             if tokens.len() > room {
                 break;
             }
@@ -133,6 +143,9 @@ impl InfillCall {
         Ok((kept.into_iter().rev().flatten().collect(), n_dropped))
     }
 }
+
+/// Tokenizes a text, unless it is longer than the context.
+type Encode<'e> = dyn Fn(&str) -> Result<Vec<TokenId>, TokenizerError> + 'e;
 
 /// Reads `input_extra`.
 fn chunks(value: &Value) -> Result<Vec<Chunk>, String> {
