@@ -7,14 +7,7 @@ pub mod drive;
 pub mod fairness;
 pub mod lru;
 pub mod report;
-pub mod scale;
-pub mod trace;
 pub mod verify;
 
-/// Mixes 64 bits well: the finalizer of `SplitMix64`.
-pub(crate) fn mix(bits: u64) -> u64 {
-    let bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
-}
+pub(crate) use sm_simulate::mix;
+pub use sm_simulate::{scale, trace};

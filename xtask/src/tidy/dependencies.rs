@@ -14,7 +14,7 @@ const fn rule(name: &'static str, may_use: &'static [&'static str]) -> Rule {
     Rule { name, may_use, may_name_backend: false }
 }
 
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 14] = [
     rule("sm-tensor", &[]),
     rule("sm-demo-model", &[]),
     rule("sm-kernels", &["sm-tensor", "rayon", "wgpu"]),
@@ -37,6 +37,7 @@ const RULES: [Rule; 13] = [
     rule("sm-hub", &[]),
     rule("sm-server", &["sm-runtime", "tokio"]),
     rule("sm-cli", &["sm-runtime", "sm-hub", "sm-server", "tokio"]),
+    rule("simulate", &["sm-batching", "sm-cache"]),
     rule("quantize", &["sm-tensor"]),
     rule("scheduler", &["sm-cache", "sm-batching"]),
     rule("chat", &["sm-runtime"]),

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sm_tensor::TokenId;
+use sm_batching::TokenId;
 
-use super::mix;
-use super::trace::{BLOCK_LEN, Recorded};
+use crate::mix;
+use crate::trace::{BLOCK_LEN, Recorded};
 
 /// How a trace is scaled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,7 +48,8 @@ impl Scale {
         trace.iter().zip(0..).map(|(request, index)| self.scaled(request, index)).collect()
     }
 
-    fn scaled(&self, request: &Recorded, index: u64) -> Scaled {
+    /// Scales the request at `index` of a trace.
+    pub fn scaled(&self, request: &Recorded, index: u64) -> Scaled {
         let length = |n: usize| n.div_ceil(self.lengths).max(1);
         let n_input = length(request.n_input);
         let n_output = length(request.n_output);
