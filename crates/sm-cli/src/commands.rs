@@ -7,6 +7,7 @@ mod completions;
 mod detokenize;
 mod doctor;
 mod generate;
+mod health;
 mod inspect;
 mod keys;
 mod list;
@@ -51,6 +52,7 @@ commands! {
     Batch => batch,
     Serve => serve,
     Keys => keys,
+    Health => health,
     Perplexity => perplexity,
     Pull => pull,
     List => list,
