@@ -16,10 +16,11 @@ CHATML = ("{{ bos_token }}{% for message in messages %}{{ '<|im_start|>' + messa
 DROPPED = {"--no-jinja", "--jinja", "--cont-batching", "--offline", "--kv-unified", "--swa-full", "--slots",
            "--embedding", "--context-shift", "--no-mmproj", "--no-cache-idle-slots", "--backend_sampling"}
 DROPPED_WITH_VALUE = {"--hf-file", "--ubatch-size", "--n-gpu-layers", "-fa", "-ctk", "-ctv", "--cache-ram",
-                      "--slot-save-path", "--pooling", "--hf-repo", "--reasoning-format"}
+                      "--slot-save-path", "--pooling", "--hf-repo"}
 MAPPED = {"--port": "--port", "--host": "--host", "--temp": "--temp", "--seed": "--seed", "--threads": "--threads",
           "--batch-size": "--max-step-tokens", "--parallel": "--parallel", "--api-key": "--api-key",
           "--chat-template": "--chat-template", "--chat-template-file": "--chat-template", "--reasoning": "--reasoning",
+          "--reasoning-format": "--reasoning-format",
           "--cors-origins": "--cors-allow-origin", "--tags": "--tags", "--sleep-idle-seconds": "--sleep-idle-seconds"}
 SWITCHES = {"--no-slots": ["--no-slots"], "--no-ui": ["--no-ui"], "--metrics": ["--metrics-compat", "llamacpp"], "--verbose": ["--verbose-answers"]}
 

@@ -1,7 +1,7 @@
 //! `cargo xtask ci` and `cargo xtask check`: the checks a change must pass.
 
 use crate::spawn::{self, cargo};
-use crate::{Outcome, deny, tests_command, tidy};
+use crate::{Outcome, deny, tests_command, tidy, ui};
 
 /// Crates that must also compile without a backend.
 const WITHOUT_BACKEND: [&str; 2] = ["sm-kernels", "sm-runtime"];
@@ -42,6 +42,7 @@ pub(crate) fn check() -> Outcome {
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
     results.push(spawn::run("doc", doc.env("RUSTDOCFLAGS", "-D warnings")));
     results.push(deny::run());
+    results.push(ui::check_if_possible());
     let failures: Vec<String> = results.into_iter().filter_map(Result::err).collect();
     if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
 }

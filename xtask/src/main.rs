@@ -22,6 +22,7 @@ mod sound;
 mod spawn;
 mod tests_command;
 mod tidy;
+mod ui;
 
 use std::process::ExitCode;
 
@@ -54,6 +55,8 @@ usage: cargo xtask COMMAND
   soak [TIMES]           the random-schedule tests, TIMES (50) times longer than in test; --device gpu: on a GPU
   clients [FILTER]       the SDKs and agents of others against the built program: a file per client, in Python and Node, whose
                          name contains FILTER; installs their pinned versions into target/clients/ (needs pip and npm)
+  ui [--check|--test [FILTER]]  build the page of the server, compare the build with what is committed, or drive the page with
+                         Chromium (needs npm)
   deploy-check [CHECK]   every file of deploy/ and .github/ by the tool that will read it; --drive: routers in front of three
                          replicas; --docs: the commands of docs/deployment.md and docs/scale-out.md; --ray: the examples for
                          Ray; --bin PATH: with this program
@@ -88,6 +91,7 @@ fn dispatch(command: &str, args: &[String]) -> Outcome {
         "check" => ci::check(),
         "test" => tests_command::run(args),
         "tidy" => tidy::run(args),
+        "ui" => ui::run(args),
         "deny" => deny::run(),
         "package" => package::run(),
         "conformance" => conformance::run(args),

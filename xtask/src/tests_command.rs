@@ -9,7 +9,7 @@ use crate::{Outcome, cases, examples};
 use skips::Skips;
 
 /// Features that are tested though a plain build leaves them out.
-pub(crate) const FEATURES: &str = "sm-cli/gpu,sm-cli/kv-events";
+pub(crate) const FEATURES: &str = "sm-cli/gpu,sm-cli/kv-events,sm-cli/otel";
 
 /// Runs the tests; `args` go to `cargo test`.
 pub(crate) fn run(args: &[String]) -> Outcome {

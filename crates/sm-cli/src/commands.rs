@@ -6,6 +6,7 @@ mod chat;
 mod completions;
 mod detokenize;
 mod doctor;
+mod embed;
 mod generate;
 mod health;
 mod inspect;
@@ -18,6 +19,7 @@ mod rm;
 mod run;
 mod serve;
 mod tokenize;
+mod ui;
 
 use crate::console::Console;
 use crate::failure::Failure;
@@ -50,7 +52,9 @@ commands! {
     Generate => generate,
     Chat => chat,
     Batch => batch,
+    Embed => embed,
     Serve => serve,
+    Ui => ui,
     Keys => keys,
     Health => health,
     Perplexity => perplexity,

@@ -49,8 +49,16 @@ impl Console {
     /// # Errors
     /// If stdout is closed or fails.
     pub(crate) fn piece(&self, text: &str) -> Result<(), Failure> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Writes bytes of the result and flushes.
+    ///
+    /// # Errors
+    /// If stdout is closed or fails.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = self.stdout.lock();
-        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
         written.map_err(|source| match source.kind() {
             io::ErrorKind::BrokenPipe => Failure::OutputClosed,
             _ => Failure::Stream { action: "write to stdout", source },

@@ -131,6 +131,14 @@ pub(crate) enum Failure {
         /// The last one.
         last: usize,
     },
+    /// A text cannot be embedded.
+    #[error("text {number}")]
+    Text {
+        /// Which, from 1.
+        number: usize,
+        /// What is wrong.
+        source: sm_runtime::Error,
+    },
     /// The model has no usable chat template.
     #[error("{reason}; sm chat --raw continues your lines as plain text")]
     NoChatTemplate {

@@ -9,8 +9,13 @@ use crate::failure::Failure;
 use crate::hub::EXPLICIT;
 
 /// Options that have another name.
-const NAMES: [(&str, &str); 4] =
-    [("-sys", "--system"), ("-jf", "--json-schema"), ("-md", "--draft"), ("-np", "--parallel")];
+const NAMES: [(&str, &str); 5] = [
+    ("-sys", "--system"),
+    ("-jf", "--json-schema"),
+    ("-md", "--draft"),
+    ("-np", "--parallel"),
+    ("-ngl", "--gpu-layers"),
+];
 
 /// Options for a model of the hub that is fetched without asking, and what takes one here.
 const HUB_NAMES: [(&str, &str); 6] = [
@@ -61,10 +66,6 @@ const KV_TYPES: [&str; 4] = ["-ctk", "-ctv", "--cache-type-k", "--cache-type-v"]
 /// Options that do not exist, and what there is instead.
 const ABSENT_OPTIONS: [(&[&str], &str); 9] = [
     (
-        &["-ngl", "--gpu-layers", "--n-gpu-layers"],
-        "this version runs models on the CPU only, so there are no layers to move; `sm doctor` shows what runs",
-    ),
-    (
         &["-fa", "--flash-attn"],
         "attention never builds the matrix that flash attention avoids, so there is nothing to switch on",
     ),
@@ -86,6 +87,10 @@ const ABSENT_OPTIONS: [(&[&str], &str); 9] = [
         "`sm chat` is the conversation, and `sm generate` continues one prompt",
     ),
     (&["-ub", "--ubatch-size", "--batch-size"], "the engine chooses how many rows a step has"),
+    (
+        &["--slot-save-path"],
+        "a slot has no memory of its own to save: prompts share what is cached, and --kv-disk DIR keeps that across restarts",
+    ),
     (&["--lora"], "there are no LoRA adapters yet; merge the adapter into the model and convert that"),
 ];
 
@@ -241,6 +246,7 @@ mod tests {
             ("sm generate -jf s.json x", "sm generate --json-schema s.json x"),
             ("sm generate -md=small.gguf x", "sm generate --draft=small.gguf x"),
             ("sm batch -np 4 a b", "sm batch --parallel 4 a b"),
+            ("sm chat -ngl 99", "sm chat --gpu-layers 99"),
             ("sm generate -ctk q8_0 -ctv q8_0 x", "sm generate --kv-type=q8_0 x"),
             ("sm generate --cache-type-k=f32 x", "sm generate --kv-type=f32 x"),
             ("sm generate -hf a/b:Q8_0 x", "sm generate --model=hf://a/b:Q8_0 x"),
@@ -262,11 +268,11 @@ mod tests {
     #[test]
     fn what_does_not_exist_has_a_sentence_about_what_does() {
         for (line, part) in [
-            ("sm chat -ngl 99", "sm doctor"),
             ("sm generate -fa on x", "flash attention"),
             ("sm generate -hf a/b -hff x.gguf y", "-hf ORG/NAME:FILE.gguf"),
             ("sm chat --mlock", "--memory-limit"),
             ("sm chat --numa=distribute", "numactl"),
+            ("sm serve --slot-save-path slots", "--kv-disk"),
             ("sm generate -np 2 x", "--parallel"),
             ("sm generate -ctk f16 -ctv f32 x", "--kv-type"),
             ("sm --quiet ps", "sm serve"),

@@ -39,7 +39,7 @@ pub use cache::models::{CacheContents, CachedModel};
 pub use cache::removal::Removed;
 pub use cancel::Cancel;
 pub use error::HubError;
-pub use http::tls::crypto_provider;
+pub use http::tls::{config as tls_config, crypto_provider};
 pub use hub::{Hub, Plan, Progress};
 pub use reference::HubRef;
 pub use settings::{HubSettings, Proxies, Token};

@@ -23,6 +23,7 @@ mod rope;
 mod rules;
 mod source;
 mod split;
+mod split_backend;
 mod split_executor;
 mod validate;
 mod work;
@@ -51,6 +52,7 @@ pub use rope::{ExtendedRope, QueryScale, RopePairs, RopeRange, RopeTable};
 pub use rules::StepRules;
 pub use source::{PackedBytes, StoredBytes, WeightError, WeightSource};
 pub use split::SplitError;
+pub use split_backend::SplitBackend;
 pub use split_executor::SplitExecutor;
 pub use work::Work;
 
@@ -102,6 +104,13 @@ impl MatrixDecl {
     /// Rows of all parts together.
     pub fn rows(&self) -> usize {
         self.parts.iter().map(|part| part.rows).sum()
+    }
+
+    /// Bytes of all parts as a source stores them.
+    pub fn file_bytes(&self) -> u64 {
+        let part_bytes =
+            self.parts.iter().map(|part| part.dtype.row_bytes(self.cols).unwrap_or(0) * part.rows);
+        part_bytes.map(|n_bytes| n_bytes as u64).sum()
     }
 }
 

@@ -1,11 +1,14 @@
 //! The halves of a plan that was cut give the bits of the whole, whatever is computed, copied or moved.
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+use std::ops::Range;
+use std::sync::Mutex;
+
 use proptest::prelude::*;
 use sm_kernels::CpuBackend;
 use sm_kernels::plan::{
-    Backend, Executor, KvDType, Limits, OutputRow, PAGE_LEN, Plan, Span, SplitExecutor, StepBatch,
-    StepOutput, Wanted,
+    Backend, Executor, KvDType, Limits, OutputRow, PAGE_LEN, PackedBytes, Plan, Progress, Span, SplitBackend,
+    SplitExecutor, StepBatch, StepOutput, Wanted, WeightError, WeightSource,
 };
 use sm_kernels::testing::{self, RandomWeights};
 use sm_tensor::{DType, PageId, TokenId};
@@ -231,4 +234,79 @@ fn halves_that_do_not_fit_are_refused() {
     assert!(error.contains("2 pages of") && error.contains("but 9 bytes"), "{error}");
     let error = halves.copy_pages(&[(PageId(0), PageId(48))]).unwrap_err().to_string();
     assert!(error.contains("page 48 is copied"), "{error}");
+}
+
+/// A source with a packed file, which only a whole plan may use.
+struct WithPacked(RandomWeights);
+
+impl WeightSource for WithPacked {
+    fn matrix_rows<'a>(
+        &'a self,
+        tensor: &str,
+        rows: Range<usize>,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], WeightError> {
+        self.0.matrix_rows(tensor, rows, buffer)
+    }
+
+    fn vector(&self, tensor: &str) -> Result<Vec<f32>, WeightError> {
+        self.0.vector(tensor)
+    }
+
+    fn packed(&self, form: &str, _n_bytes: usize) -> Option<PackedBytes> {
+        panic!("a half asks for what the whole was packed into: {form}");
+    }
+
+    fn keep_packed(&self, form: &str, _bytes: &[u8]) {
+        panic!("a half replaces what the whole was packed into: {form}");
+    }
+}
+
+#[test]
+fn any_number_of_layers_on_a_second_backend_gives_the_bits_of_the_whole() {
+    let plan = testing::mixed_decoder(DType::Q4_0);
+    let limits = limits(KvDType::F16);
+    let n_layers = plan.layer_starts.len();
+    let mut whole = executor(&plan, 2, limits);
+    let expected = Sequences { computed: [0; 3], first_page: 0 }.step(&mut *whole, [17, 1, 5]);
+    for n_last in 0..=n_layers + 1 {
+        let cpu = |n_threads| Box::new(CpuBackend::new().exact_threads(n_threads));
+        let backend = SplitBackend::new(cpu(1), cpu(2), n_last);
+        let reported = Mutex::new(Vec::<Progress>::new());
+        let note = |progress| reported.lock().unwrap().push(progress);
+        let weights = RandomWeights::new(&plan);
+        let loaded = if (1..n_layers).contains(&n_last) {
+            backend.load(&plan, &WithPacked(weights), &note)
+        } else {
+            backend.load(&plan, &weights, &note)
+        };
+        let mut split = backend.prepare(&plan, &loaded.unwrap(), limits).unwrap();
+        let actual = Sequences { computed: [0; 3], first_page: 0 }.step(&mut *split, [17, 1, 5]);
+        assert_eq!(actual, expected, "{n_last} of {n_layers} layers on the second");
+
+        let reported = reported.into_inner().unwrap();
+        let last = reported.last().unwrap();
+        assert!(reported.is_sorted_by_key(|progress| progress.done_bytes), "{reported:?}");
+        assert!(reported.iter().all(|progress| progress.total_bytes == last.total_bytes), "{reported:?}");
+        assert_eq!(last.done_bytes, last.total_bytes, "{n_last} of {n_layers}");
+        let (needs, info) = (backend.memory_needs(&plan, &limits).unwrap(), split.info());
+        assert_eq!(
+            [needs.weight_bytes, needs.kv_bytes, needs.activation_bytes],
+            [info.weight_bytes, info.kv_bytes, info.activation_bytes],
+            "{n_last} of {n_layers}"
+        );
+    }
+}
+
+#[test]
+fn weights_for_another_cut_are_refused() {
+    let plan = testing::mixed_decoder(DType::F32);
+    let cpu = || Box::new(CpuBackend::new().exact_threads(1));
+    let [one, two] = [1, 2].map(|n_last| SplitBackend::new(cpu(), cpu(), n_last));
+    let loaded = one.load(&plan, &RandomWeights::new(&plan), &|_| ()).unwrap();
+    let error = two.prepare(&plan, &loaded, limits(KvDType::F16)).unwrap_err().to_string();
+    assert!(error.contains("do not belong to this plan"), "{error}");
+    let loaded = cpu().load(&plan, &RandomWeights::new(&plan), &|_| ()).unwrap();
+    let error = two.prepare(&plan, &loaded, limits(KvDType::F16)).unwrap_err().to_string();
+    assert!(error.contains("not loaded for two backends"), "{error}");
 }

@@ -35,6 +35,7 @@ mod encoder;
 mod gguf;
 mod guard;
 mod hf;
+mod infill;
 mod special;
 mod split;
 mod stream;
@@ -47,6 +48,7 @@ pub use guard::{Guard, GuardedText};
 pub(crate) use guard::{Sealer, is_mark};
 pub use hf::HfTokenizer;
 pub(crate) use hf::{read_json, token_text};
+pub use infill::InfillTokens;
 pub use stream::TextStream;
 pub use vocabulary::{TokenKind, Vocabulary};
 

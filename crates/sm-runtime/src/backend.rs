@@ -14,7 +14,7 @@ mod gpu;
 #[path = "backend/no_gpu.rs"]
 mod gpu;
 
-use sm_kernels::plan::Backend;
+use sm_kernels::plan::{Backend, SplitBackend};
 
 use crate::{Device, Error, Threads};
 
@@ -31,6 +31,12 @@ pub(crate) fn open(device: &Device) -> Result<Box<dyn Backend>, Error> {
         Device::Auto => cpu::open(None, Threads::PerCore),
         Device::Cpu { isa, threads } => cpu::open(isa.as_deref(), *threads),
         Device::Gpu(index) => gpu::open(*index),
+        // A GPU without layers may be missing.
+        Device::Split { isa, threads, n_gpu_layers: 0, .. } => cpu::open(isa.as_deref(), *threads),
+        Device::Split { isa, threads, gpu, n_gpu_layers } => {
+            let (first, second) = (cpu::open(isa.as_deref(), *threads)?, gpu::open(*gpu)?);
+            Ok(Box::new(SplitBackend::new(first, second, *n_gpu_layers)))
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::Error;
 /// The device that runs a model.
 ///
 /// Reads and prints as on the command line: `auto`, `cpu`, `cpu:avx2` (kernel set), `cpu:4` ([`Threads`]), `cpu:avx2:4`, `gpu`,
-/// `gpu:1` (index).
+/// `gpu:1` (index), `cpu+gpu:0:20` (the last 20 layers on GPU 0).
 ///
 /// ```
 /// use sm_runtime::{Device, Threads};
@@ -33,6 +33,17 @@ pub enum Device {
     },
     /// The GPU with this index.
     Gpu(usize),
+    /// The last layers of a model on a GPU, the others on the CPU: for models larger than the GPU's memory.
+    Split {
+        /// As [`Device::Cpu::isa`].
+        isa: Option<String>,
+        /// As [`Device::Cpu::threads`].
+        threads: Threads,
+        /// The index of the GPU.
+        gpu: usize,
+        /// Layers on the GPU. With at least one, what follows the last layer is there too; with all, everything.
+        n_gpu_layers: usize,
+    },
 }
 
 impl Device {
@@ -49,10 +60,11 @@ impl Device {
     /// The number of threads, if one was asked for.
     pub(crate) fn n_threads(&self) -> Option<usize> {
         match self {
-            Self::Cpu { threads: Threads::AtMost(n_threads) | Threads::Exactly(n_threads), .. } => {
-                Some(*n_threads)
-            }
-            Self::Cpu { threads: Threads::PerCore, .. } | Self::Auto | Self::Gpu(_) => None,
+            Self::Cpu { threads, .. } | Self::Split { threads, .. } => match threads {
+                Threads::AtMost(n_threads) | Threads::Exactly(n_threads) => Some(*n_threads),
+                Threads::PerCore => None,
+            },
+            Self::Auto | Self::Gpu(_) => None,
         }
     }
 }
@@ -107,17 +119,23 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.write_str("auto"),
-            Self::Cpu { isa, threads } => {
-                f.write_str("cpu")?;
-                isa.iter().try_for_each(|isa| write!(f, ":{isa}"))?;
-                match threads {
-                    Threads::PerCore => Ok(()),
-                    threads => write!(f, ":{threads}"),
-                }
-            }
+            Self::Cpu { isa, threads } => write_cpu(f, isa.as_deref(), *threads),
             Self::Gpu(0) => f.write_str("gpu"),
             Self::Gpu(index) => write!(f, "gpu:{index}"),
+            Self::Split { isa, threads, gpu, n_gpu_layers } => {
+                write_cpu(f, isa.as_deref(), *threads)?;
+                write!(f, "+gpu:{gpu}:{n_gpu_layers}")
+            }
         }
+    }
+}
+
+fn write_cpu(f: &mut fmt::Formatter<'_>, isa: Option<&str>, threads: Threads) -> fmt::Result {
+    f.write_str("cpu")?;
+    isa.iter().try_for_each(|isa| write!(f, ":{isa}"))?;
+    match threads {
+        Threads::PerCore => Ok(()),
+        threads => write!(f, ":{threads}"),
     }
 }
 
@@ -125,26 +143,42 @@ impl FromStr for Device {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let unknown = || {
-            let message =
-                format!("{text:?} is not a device; use auto, cpu, cpu:ISA, cpu:THREADS, gpu or gpu:INDEX");
+        Self::parse(text).ok_or_else(|| {
+            let message = format!(
+                "{text:?} is not a device; use auto, cpu, cpu:ISA, cpu:THREADS, gpu, gpu:INDEX or cpu+gpu:INDEX:LAYERS"
+            );
             Error::validation("device", message)
-        };
+        })
+    }
+}
+
+impl Device {
+    fn parse(text: &str) -> Option<Self> {
+        if let Some((cpu, gpu)) = text.split_once('+') {
+            let Self::Cpu { isa, threads } = Self::parse(cpu)? else { return None };
+            let (gpu, n_gpu_layers) = gpu.strip_prefix("gpu:")?.split_once(':')?;
+            return Some(Self::Split {
+                isa,
+                threads,
+                gpu: gpu.parse().ok()?,
+                n_gpu_layers: n_gpu_layers.parse().ok()?,
+            });
+        }
         let mut parts = text.split(':');
-        let device = match (parts.next(), parts.next(), parts.next()) {
-            (Some("auto"), None, None) => Self::Auto,
-            (Some("cpu"), None, None) => Self::cpu(),
-            (Some("cpu"), Some(threads), None) if !is_name(threads) => {
-                Self::Cpu { isa: None, threads: threads.parse().map_err(|_| unknown())? }
+        let device = match (parts.next()?, parts.next(), parts.next()) {
+            ("auto", None, None) => Self::Auto,
+            ("cpu", None, None) => Self::cpu(),
+            ("cpu", Some(threads), None) if !is_name(threads) => {
+                Self::Cpu { isa: None, threads: threads.parse().ok()? }
             }
-            (Some("cpu"), Some(isa), threads) if is_name(isa) => {
-                let threads = threads.map(|threads| threads.parse().map_err(|_| unknown())).transpose()?;
-                Self::Cpu { isa: Some(isa.to_owned()), threads: threads.unwrap_or_default() }
+            ("cpu", Some(isa), threads) if is_name(isa) => {
+                let threads = threads.map_or(Ok(Threads::PerCore), str::parse).ok()?;
+                Self::Cpu { isa: Some(isa.to_owned()), threads }
             }
-            (Some("gpu"), index, None) => Self::Gpu(index.unwrap_or("0").parse().map_err(|_| unknown())?),
-            _ => return Err(unknown()),
+            ("gpu", index, None) => Self::Gpu(index.unwrap_or("0").parse().ok()?),
+            _ => return None,
         };
-        if parts.next().is_some() { Err(unknown()) } else { Ok(device) }
+        parts.next().is_none().then_some(device)
     }
 }
 
@@ -161,6 +195,12 @@ mod tests {
     fn devices_read_as_they_print() {
         use Threads::{AtMost, Exactly, PerCore};
         let cpu = |isa: Option<&str>, threads| Device::Cpu { isa: isa.map(str::to_owned), threads };
+        let split = |isa: Option<&str>, threads, gpu, n_gpu_layers| Device::Split {
+            isa: isa.map(str::to_owned),
+            threads,
+            gpu,
+            n_gpu_layers,
+        };
         for (text, device) in [
             ("auto", Device::Auto),
             ("cpu", Device::cpu()),
@@ -171,6 +211,8 @@ mod tests {
             ("cpu:8!", cpu(None, Exactly(8))),
             ("gpu", Device::Gpu(0)),
             ("gpu:1", Device::Gpu(1)),
+            ("cpu+gpu:0:20", split(None, PerCore, 0, 20)),
+            ("cpu:avx2:3!+gpu:1:0", split(Some("avx2"), Exactly(3), 1, 0)),
         ] {
             assert_eq!(text.parse::<Device>().unwrap(), device);
             assert_eq!(device.to_string(), text);
@@ -188,6 +230,11 @@ mod tests {
             "cpu:0",
             "cpu:2!!",
             "cpu:avx2:x",
+            "cpu+gpu",
+            "cpu+gpu:0",
+            "cpu+gpu:0:x",
+            "gpu+gpu:0:1",
+            "cpu+cpu:0:1",
             "cpu:2:avx2",
             "cpu:a:1:2",
             "gpu:",

@@ -82,6 +82,12 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// There was no room to compile the grammar in time, because of others.
+    #[error("other grammars were being compiled for {limit_ms} ms; retry later")]
+    GrammarsBusy {
+        /// The time in which it should have been compiled.
+        limit_ms: u64,
+    },
     /// The text ended before it formed a value of the requested type.
     #[cfg(feature = "typed")]
     #[error(
@@ -183,7 +189,7 @@ impl Error {
                 _ => ErrorKind::Model,
             },
             Self::ModelLoad { source, .. } => source.kind(),
-            Self::ShutDown | Self::ModelsInUse { .. } => ErrorKind::Overloaded,
+            Self::ShutDown | Self::ModelsInUse { .. } | Self::GrammarsBusy { .. } => ErrorKind::Overloaded,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::InvalidLogits { .. } => ErrorKind::Model,

@@ -28,6 +28,7 @@ pub(crate) struct Call {
     model: OnceLock<String>,
     body_bytes: AtomicU64,
     work: Mutex<Work>,
+    runs: Mutex<Runs>,
 }
 
 /// What engines did for a call.
@@ -41,6 +42,21 @@ pub(crate) struct Work {
     pub(crate) generated_tokens: u64,
 }
 
+/// When engines worked for a call, and how their answers ended.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "only traces tell"))]
+pub(crate) struct Runs {
+    /// Requests to an engine that have ended.
+    pub(crate) n: usize,
+    pub(crate) began: Option<Instant>,
+    pub(crate) ended: Option<Instant>,
+    /// Of the first answers.
+    pub(crate) finish_reasons: Vec<&'static str>,
+}
+
+/// Reasons that are kept of a call with many answers.
+const MAX_REASONS: usize = 16;
+
 impl Call {
     pub(crate) fn new(id: String, peer: Option<IpAddr>) -> Self {
         Self {
@@ -51,6 +67,7 @@ impl Call {
             model: OnceLock::new(),
             body_bytes: AtomicU64::new(0),
             work: Mutex::default(),
+            runs: Mutex::default(),
         }
     }
 
@@ -96,6 +113,16 @@ impl Call {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// When engines worked for it.
+    #[cfg(feature = "otel")]
+    pub(crate) fn runs(&self) -> Runs {
+        self.lock_runs().clone()
+    }
+
+    fn lock_runs(&self) -> MutexGuard<'_, Runs> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What its prompt is taken to have cost if nobody counted: a token has about four bytes.
     fn guessed_prompt_tokens(&self) -> u64 {
         self.body_bytes.load(Ordering::Relaxed) / 4
@@ -119,6 +146,9 @@ impl Metering {
         let call = Call::current();
         let key = call.as_ref().and_then(|call| call.key());
         let permit = key.map_or(Ok(None), |key| key.begin())?;
+        if let Some(call) = &call {
+            call.lock_runs().began.get_or_insert_with(Instant::now);
+        }
         Ok(Self { call, _permit: permit.map(Arc::new) })
     }
 
@@ -166,6 +196,14 @@ impl Meter {
     /// Counts what the request took.
     pub(crate) fn finish(&mut self, completions: &[Completion]) {
         let Some(first) = completions.first() else { return };
+        if let Some(call) = self.call() {
+            let mut runs = call.lock_runs();
+            runs.n += 1;
+            runs.ended = Some(Instant::now());
+            let room = MAX_REASONS.saturating_sub(runs.finish_reasons.len());
+            runs.finish_reasons
+                .extend(completions.iter().take(room).map(|choice| choice.finish_reason.name()));
+        }
         let decode = completions.iter().map(|choice| choice.timings.decode).max();
         self.count(Work {
             queue: first.timings.first_token.saturating_sub(first.timings.prefill),

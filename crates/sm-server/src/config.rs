@@ -7,13 +7,15 @@ use std::time::Duration;
 use rustls::crypto::CryptoProvider;
 use sm_runtime::{GenerationOptions, RecentMetrics};
 
-use crate::chat::ToolForm;
+use crate::chat::{ReasoningFormat, ToolForm};
 use crate::connections::TlsSource;
 use crate::filter::ContentFilter;
 use crate::keys::{KeySources, RateLimit, RedisFallback, SharedLimitsConfig};
 use crate::loading::LoadProgress;
 use crate::metrics::Metrics;
 use crate::model_source::ModelSource;
+use crate::page::PageTabs;
+use crate::traces::Traces;
 
 /// The settings of a server.
 ///
@@ -36,6 +38,8 @@ pub struct ServerConfig {
     pub max_preparing: usize,
     /// The form in which models call tools; by default that of their chat templates.
     pub tool_form: Option<ToolForm>,
+    /// Where the thoughts of answers to `/v1/chat/completions` go whose requests do not say. By default apart from the content.
+    pub reasoning_format: Option<ReasoningFormat>,
     /// How long running requests may take after the server was told to stop. 30 seconds by default.
     pub grace: Duration,
     /// Connections at a time; more wait to be accepted. 4,096 by default.
@@ -71,6 +75,8 @@ pub struct ServerConfig {
     pub shows_slots: bool,
     /// Whether there is a page at `/`. There is by default.
     pub shows_page: bool,
+    /// Tabs of the page instead of its own. None by default.
+    pub page_tabs: Option<PageTabs>,
     /// What the models are for, as `/v1/models` lists it. Nothing by default.
     pub tags: Vec<String>,
     /// Whether `/metrics` is served. It is by default.
@@ -90,6 +96,7 @@ pub struct ServerConfig {
     pub response_cache_age: Duration,
     /// Where models come from that clients pull. None by default: they cannot.
     pub model_source: Option<Arc<dyn ModelSource>>,
+    pub(crate) traces: Option<Traces>,
     pub(crate) content_filter: Option<Arc<dyn ContentFilter>>,
     pub(crate) keys: KeySources,
     pub(crate) tls: Option<TlsSource>,
@@ -153,6 +160,7 @@ impl ServerConfig {
             max_body_bytes: 16 << 20,
             max_preparing: std::thread::available_parallelism().map_or(1, usize::from),
             tool_form: None,
+            reasoning_format: None,
             grace: Duration::from_secs(30),
             max_connections: 4096,
             header_timeout: Duration::from_secs(75),
@@ -171,6 +179,7 @@ impl ServerConfig {
             shows_slots: true,
             logs_prompts: false,
             shows_page: true,
+            page_tabs: None,
             tags: Vec::new(),
             shows_metrics: true,
             prefills_assistant: false,
@@ -179,6 +188,7 @@ impl ServerConfig {
             response_cache: 0,
             response_cache_age: Duration::from_secs(300),
             model_source: None,
+            traces: None,
             content_filter: None,
             keys: KeySources::default(),
             tls: None,
@@ -203,9 +213,23 @@ impl ServerConfig {
         max_models: Option<usize>,
         idle_unload: Option<Duration>,
         pinned_models: Vec<String>,
+        page_tabs: Option<PageTabs>,
         response_cache: usize,
         response_cache_age: Duration,
         model_source: Option<Arc<dyn ModelSource>>,
+    }
+
+    /// Sets [`ServerConfig::reasoning_format`](field@ServerConfig::reasoning_format).
+    #[must_use]
+    pub fn reasoning_format(self, reasoning_format: ReasoningFormat) -> Self {
+        Self { reasoning_format: Some(reasoning_format), ..self }
+    }
+
+    /// Sends traces of requests, which are sent nowhere by default.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn traces(self, traces: Traces) -> Self {
+        Self { traces: Some(traces), ..self }
     }
 
     /// Sets [`ServerConfig::tool_form`](field@ServerConfig::tool_form).

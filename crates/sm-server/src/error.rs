@@ -58,11 +58,30 @@ pub enum ServerError {
         /// What is wrong with its address.
         message: String,
     },
+    /// Traces cannot be sent.
+    #[cfg(feature = "otel")]
+    #[error("cannot send traces: {message}")]
+    Traces {
+        /// What is wrong with the settings.
+        message: String,
+    },
     /// The terms of a content filter cannot be used.
     #[error("cannot filter by these terms: {message}; use fewer")]
     Filter {
         /// What is wrong.
         message: String,
+    },
+    /// The tabs of the page cannot be used.
+    #[error("cannot use these tabs for the page: {message}")]
+    Tabs {
+        /// What is wrong.
+        message: String,
+    },
+    /// The address of the page's server cannot be used.
+    #[error("{url:?} is not the address of a server; write http://HOST:PORT or https://HOST")]
+    ApiUrl {
+        /// What was given.
+        url: String,
     },
     /// The listener failed.
     #[error("serving failed: {0}")]

@@ -27,6 +27,7 @@
 //! | `/generate`, `/solve/…`, `/tokenize`, `/apply-template`, … | texts, problems and tokens |
 //! | `/version`, `/server_info`, `/v1/loads`, `/v1/chat/completions/render`, … | what routers ask a replica |
 //! | `GET /openapi.json`, `GET /docs` | what there is, for programs and for people |
+//! | `GET /`, `GET /ui/…` | the page for people |
 //! | `GET /health` | 200 while the process is alive and not draining |
 //! | `GET /ready` | 200 when the default model is loaded; until then 503 |
 //! | `GET /metrics` | everything that is measured, in Prometheus' text format |
@@ -65,6 +66,7 @@ mod model_source;
 mod ollama;
 mod openai;
 mod openapi;
+mod page;
 mod redaction;
 mod replica;
 mod response_cache;
@@ -73,6 +75,7 @@ mod responses;
 mod router;
 mod server;
 mod text;
+mod traces;
 pub mod wire;
 
 pub use config::{RequestDefaults, ServerConfig};
@@ -84,4 +87,7 @@ pub use kv_events::{KvEvents, KvEventsConfig};
 pub use loading::LoadProgress;
 pub use metrics::{Metrics, MetricsCompat};
 pub use model_source::{ModelSource, PullError, PullProgress};
+pub use page::{PageServer, PageTabs};
 pub use server::{Reload, Server};
+#[cfg(feature = "otel")]
+pub use traces::{Traces, TracesConfig};

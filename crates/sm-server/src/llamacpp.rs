@@ -2,5 +2,6 @@
 
 pub(crate) mod completion;
 pub(crate) mod embedding;
+pub(crate) mod infill;
 pub(crate) mod props;
 pub(crate) mod slots;

@@ -10,7 +10,7 @@ mod models;
 mod names;
 mod pull;
 mod refused;
-mod root;
+mod version;
 
 use axum::Router;
 use axum::routing::{delete, get, post};
@@ -20,8 +20,7 @@ use crate::app::App;
 /// The endpoints.
 pub(crate) fn routes() -> Router<App> {
     Router::new()
-        .route("/", get(root::root))
-        .route("/api/version", get(root::version))
+        .route("/api/version", get(version::version))
         .route("/api/chat", post(chat::chat))
         .route("/api/generate", post(generate::generate))
         .route("/api/tags", get(models::tags))

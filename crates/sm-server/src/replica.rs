@@ -2,6 +2,7 @@
 //! API's endpoint pickers ask these endpoints.
 
 pub(crate) mod loads;
+pub(crate) mod model_info;
 pub(crate) mod render;
 pub(crate) mod server_info;
 pub(crate) mod version;

@@ -14,8 +14,8 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::middleware::{authorize, identify, read_body};
 use crate::{
-    admin, anthropic, documents, error, health, llamacpp, metrics_endpoint, ollama, openai, openapi, replica,
-    responses, text,
+    admin, anthropic, documents, error, health, llamacpp, metrics_endpoint, ollama, openai, openapi, page,
+    replica, responses, text,
 };
 
 /// All endpoints of a server.
@@ -44,16 +44,22 @@ pub(crate) fn router(app: App) -> Router {
         .route("/embedding", post(llamacpp::embedding::create))
         .route("/embeddings", post(llamacpp::embedding::create))
         .route("/props", get(llamacpp::props::get))
+        .route("/infill", post(llamacpp::infill::create))
         .route("/slots", get(llamacpp::slots::get))
+        .route("/slots/{id}", post(llamacpp::slots::change))
         .route("/version", get(replica::version::version))
         .route("/server_info", get(replica::server_info::get))
         .route("/get_server_info", get(replica::server_info::get))
+        .route("/model_info", get(replica::model_info::get))
+        .route("/get_model_info", get(replica::model_info::get))
+        .route("/get_load", get(replica::loads::total))
         .route("/v1/loads", get(replica::loads::get))
         .route("/v1/chat/completions/render", post(replica::render::chat))
         .route("/v1/completions/render", post(replica::render::completion))
         .merge(anthropic::routes())
         .merge(ollama::routes())
         .merge(responses::routes())
+        .merge(page::routes())
         .route("/generate", post(documents::generate::generate))
         .route("/generate/stream", post(documents::generate::stream))
         .route("/solve/math", post(documents::math::create))

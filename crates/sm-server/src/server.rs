@@ -92,6 +92,11 @@ impl Server {
         self.listener.address().unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into())
     }
 
+    /// Everywhere it listens, in the order in which it was told to; nowhere if that is a unix socket.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listener.addresses()
+    }
+
     /// Where it serves metrics, if that is another address.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_listener.as_ref().and_then(Listener::address)

@@ -3,9 +3,12 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+#[path = "support/gaps.rs"]
+mod gaps;
 #[path = "support/running.rs"]
 mod running;
 
+use gaps::server_that_fills_gaps;
 use running::Running;
 use sm_runtime::ModelRef;
 use tokio::process::Command;
@@ -43,7 +46,9 @@ async fn every_example_with_curl_runs() {
     let examples = examples();
     assert!(examples.len() >= 10, "found {examples:?}");
     let open = Running::start().await;
+    let filling = server_that_fills_gaps().await;
     for block in examples {
+        let server = if block.contains("/infill") { &filling } else { &open };
         if block.contains("$KEY") || block.contains("$SM_ADMIN_KEY") {
             // One of them drains the server.
             let keyed =
@@ -51,9 +56,10 @@ async fn every_example_with_curl_runs() {
             let outcome = run(&block, &keyed).await;
             assert!(outcome.is_ok(), "{block}\n{outcome:?}");
         } else {
-            let outcome = run(&block, &open).await;
+            let outcome = run(&block, server).await;
             assert!(outcome.as_ref().is_ok_and(|printed| !printed.trim().is_empty()), "{block}\n{outcome:?}");
         }
     }
+    filling.stop().await;
     open.stop().await;
 }

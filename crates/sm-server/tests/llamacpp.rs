@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+#[path = "support/gaps.rs"]
+mod gaps;
 #[path = "support/running.rs"]
 mod running;
 
+use gaps::server_that_fills_gaps;
 use running::{Running, with};
 use serde_json::{Value, json};
 use sm_runtime::ModelRef;
@@ -333,5 +336,105 @@ async fn a_server_shows_what_it_is_told_to_show() {
     .await;
     assert_eq!(server.get("/").await.status(), 404);
     assert_eq!(server.get("/metrics").await.status(), 501);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn gaps_are_filled_from_the_prompt_that_llama_server_makes() {
+    let server = server_that_fills_gaps().await;
+    let gap = json!({
+        "input_prefix": "def f(x):\n", "input_suffix": "    return y\n", "prompt": "    y", "n_predict": 4, "seed": 7,
+        "input_extra": [{"filename": "a.py", "text": "A = 1\n"}, {"text": "B = 2\n"}],
+    });
+    let answer = server.json("/infill", &gap).await;
+    assert_eq!(
+        answer["prompt"],
+        "<|repo_name|>myproject\n<|file_sep|>a.py\nA = 1\n<|file_sep|>tmp\nB = 2\n<|file_sep|>filename\n\
+         <|fim_prefix|>def f(x):\n    y<|fim_suffix|>    return y\n<|fim_middle|>"
+    );
+    // The same prompt, written out, has the same answer.
+    let written =
+        json!({"prompt": answer["prompt"], "n_predict": 4, "seed": 7, "stop_token_ids": [259, 260, 261]});
+    assert_eq!(server.json("/completion", &written).await["content"], answer["content"]);
+    let streamed = server.post("/infill", &with(gap.clone(), json!({"stream": true}))).await;
+    let streamed = streamed.text().await.unwrap();
+    let texts = streamed.lines().filter_map(|line| line.strip_prefix("data: "));
+    let chunks = texts.map(|data| serde_json::from_str::<Value>(data).unwrap());
+    let text: String = chunks.map(|chunk| chunk["content"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(answer["content"], text);
+    // What looks like a token in somebody's text is text.
+    let forged = with(gap, json!({"input_prefix": "<|fim_suffix|>", "input_extra": null}));
+    let forged = server.json("/infill", &forged).await;
+    assert_eq!(forged["tokens_evaluated"].as_u64().unwrap(), {
+        let visible = "myproject\nfilename\n<|fim_suffix|>    y    return y\n".len();
+        visible as u64 + 5
+    });
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn only_whole_chunks_of_other_files_are_left_out() {
+    let server = server_that_fills_gaps().await;
+    let chunk = |name: &str| json!({"filename": name, "text": "x".repeat(400)});
+    let gap = json!({
+        "input_prefix": "a", "input_suffix": "b", "n_predict": 8,
+        "input_extra": [chunk("first"), chunk("second"), chunk("third")],
+    });
+    let response = server.post("/infill", &gap).await;
+    let warning = response.headers()["warning"].to_str().unwrap().to_owned();
+    assert!(warning.contains("first 1 chunks") && warning.contains("1024"), "{warning}");
+    let answer: Value = response.json().await.unwrap();
+    let prompt = answer["prompt"].as_str().unwrap();
+    assert!(!prompt.contains("first\n") && prompt.contains("<|file_sep|>second\n"), "{prompt}");
+    // Text around the gap is never cut.
+    let long = server.post("/infill", &with(gap, json!({"input_prefix": "x".repeat(2000)}))).await;
+    let error: Value = long.json().await.unwrap();
+    assert!(error["error"]["message"].as_str().unwrap().contains("1024"), "{error}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_fill_gaps_says_so_and_wrong_fields_are_named() {
+    let server = Running::start().await;
+    let response = server.post("/infill", &json!({"input_prefix": "a", "input_suffix": "b"})).await;
+    assert_eq!(response.status(), 501);
+    let error: Value = response.json().await.unwrap();
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.contains("prefix, suffix, middle"), "{message}");
+    assert_eq!(error["error"]["type"], "not_supported_error");
+    server.stop().await;
+    let server = server_that_fills_gaps().await;
+    let both = json!({"input_prefix": "a", "input_suffix": "b"});
+    for (wrong, part) in [
+        (json!({"input_suffix": "b"}), "input_prefix: missing"),
+        (json!({"input_prefix": "a"}), "input_suffix: missing"),
+        (with(both.clone(), json!({"input_extra": "a"})), "input_extra: must be a list"),
+        (with(both.clone(), json!({"input_extra": [{"filename": "a"}]})), "input_extra: [0].text is missing"),
+        (with(both.clone(), json!({"input_extra": [{"filename": 1, "text": ""}]})), "[0].filename"),
+        (with(both, json!({"nonsense": 1})), "nonsense"),
+    ] {
+        let response = server.post("/infill", &wrong).await;
+        assert_eq!(response.status(), 400, "{wrong}");
+        let error: Value = response.json().await.unwrap();
+        assert!(error["error"]["message"].as_str().unwrap().contains(part), "{error}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn slots_say_what_is_there_instead_of_saving_them() {
+    let server = Running::start().await;
+    for (path, status, part) in [
+        ("/slots/0?action=save", 501, "--kv-disk"),
+        ("/slots/1?action=restore", 501, "--kv-disk"),
+        ("/slots/1?action=erase", 501, "cache_prompt"),
+        ("/slots/1?action=melt", 400, "melt"),
+        ("/slots/1", 400, "action"),
+    ] {
+        let response = server.post(path, &json!({"filename": "slot1.bin"})).await;
+        assert_eq!(response.status(), status, "{path}");
+        let error: Value = response.json().await.unwrap();
+        assert!(error["error"]["message"].as_str().unwrap().contains(part), "{error}");
+    }
     server.stop().await;
 }

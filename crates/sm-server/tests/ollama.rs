@@ -7,6 +7,7 @@ mod running;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use running::{Running, schema, with};
@@ -240,6 +241,68 @@ async fn a_model_that_was_pulled_is_served() {
     assert!(refused.text().await.unwrap().contains("there is no org/none"));
     let lines = server.lines("/api/pull", &json!({"model": "org/none"})).await;
     assert!(lines.last().unwrap()["error"].as_str().unwrap().contains("there is no org/none"));
+    server.stop().await;
+}
+
+/// A hub that is so slow that no model arrives before it is told so.
+#[derive(Debug, Default)]
+struct SlowHub {
+    is_open: AtomicBool,
+}
+
+impl ModelSource for SlowHub {
+    fn pull(
+        &self,
+        name: &str,
+        report: &mut dyn FnMut(PullProgress<'_>) -> ControlFlow<()>,
+    ) -> Result<ModelSpec, PullError> {
+        while !self.is_open.load(Ordering::Relaxed) {
+            if report(PullProgress { file: name, done_bytes: 0, total_bytes: 1 }).is_break() {
+                return Err(PullError::Failed("nobody waits".to_owned()));
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        Ok(ModelSpec::new(ModelRef::DemoDraft))
+    }
+}
+
+#[tokio::test]
+async fn only_so_many_models_are_pulled_at_a_time() {
+    let hub = Arc::new(SlowHub::default());
+    let source = Arc::clone(&hub);
+    let server = Running::of(ModelRef::Demo, |config| config.model_source(Some(source))).await;
+    let pull = |name: &str| server.posting("/api/pull", &json!({"model": format!("org/{name}")}));
+    let mut pulls = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        pulls.push(pull(name).send().await.unwrap());
+    }
+    let refused = pull("e").send().await.unwrap();
+    assert_eq!(refused.status(), 429);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert!(refused.text().await.unwrap().contains("as many models as may are being pulled"));
+    // Other requests go on meanwhile, and so does a pull of what is there.
+    assert_eq!(
+        server.json("/api/pull", &json!({"model": "demo", "stream": false})).await["status"],
+        "success"
+    );
+    // A client that goes away makes room.
+    drop(pulls.pop());
+    let next = loop {
+        let next = pull("e").send().await.unwrap();
+        if next.status() == 200 {
+            break next;
+        }
+        assert_eq!(next.status(), 429);
+    };
+    hub.is_open.store(true, Ordering::Relaxed);
+    for pulled in pulls.into_iter().chain([next]) {
+        let lines = pulled.text().await.unwrap();
+        assert_eq!(lines.lines().last(), Some(r#"{"status":"success"}"#), "{lines}");
+    }
+    let tags: Value = server.get("/api/tags").await.json().await.unwrap();
+    let names = tags["models"].as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap());
+    let pulled: Vec<&str> = names.filter(|name| name.starts_with("org/")).collect();
+    assert_eq!(pulled, ["org/a:latest", "org/b:latest", "org/c:latest", "org/e:latest"]);
     server.stop().await;
 }
 

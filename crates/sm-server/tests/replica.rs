@@ -71,6 +71,132 @@ async fn a_replica_says_what_it_is_and_how_busy_it_is() {
     }
     let busy = get(&server, "/v1/loads").await["loads"][0].clone();
     assert!(busy["num_running_reqs"] == 1 && busy["token_usage"].as_f64().unwrap() > 0.0, "{busy}");
+    assert!(busy["gen_throughput"].as_f64().unwrap() > 0.0, "{busy}");
+    // As vllm-router 0.1 reads it: `data.get("load").and_then(|v| v.as_i64())`.
+    assert_eq!(get(&server, "/get_load").await["load"].as_i64(), Some(1));
     drop(running);
+    server.stop().await;
+}
+
+/// A response of `/v1/loads` as smg 1.13 deserializes it: `WorkerLoadResponse`, `SchedulerLoadSnapshot` and their parts in
+/// `crates/protocols/src/worker.rs`. Its structs have defaults, so a field that is missing or of another name would be 0 unnoticed;
+/// here it is an error.
+#[derive(Debug, serde::Deserialize)]
+#[allow(dead_code, reason = "what counts is that they can be read")]
+struct WorkerLoadResponse {
+    timestamp: String,
+    version: String,
+    dp_rank_count: i32,
+    loads: Vec<SchedulerLoadSnapshot>,
+    aggregate: Aggregate,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[allow(dead_code, reason = "what counts is that they can be read")]
+struct SchedulerLoadSnapshot {
+    dp_rank: i32,
+    num_running_reqs: i32,
+    num_waiting_reqs: i32,
+    num_total_reqs: i32,
+    num_used_tokens: i32,
+    max_total_num_tokens: i32,
+    token_usage: f64,
+    gen_throughput: f64,
+    cache_hit_rate: f64,
+    utilization: f64,
+    max_running_requests: i32,
+    memory: Memory,
+    queues: Queues,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[allow(dead_code, reason = "what counts is that they can be read")]
+struct Memory {
+    weight_gb: f64,
+    kv_cache_gb: f64,
+    graph_gb: f64,
+    token_capacity: i32,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[allow(dead_code, reason = "what counts is that they can be read")]
+struct Queues {
+    waiting: i32,
+    grammar: i32,
+    paused: i32,
+    retracted: i32,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[allow(dead_code, reason = "what counts is that they can be read")]
+struct Aggregate {
+    total_running_reqs: i32,
+    total_waiting_reqs: i32,
+    total_reqs: i32,
+    avg_token_usage: f64,
+    avg_throughput: f64,
+    avg_utilization: f64,
+}
+
+/// `/server_info` and `/model_info` as smg 1.13 deserializes them: `discover_metadata.rs` in
+/// `model_gateway/src/core/steps/worker/local/`. A field of another type makes it ignore the whole answer.
+#[derive(Debug, serde::Deserialize)]
+struct ServerInfo {
+    #[serde(alias = "model")]
+    model_id: Option<String>,
+    served_model_name: Option<String>,
+    tp_size: Option<usize>,
+    dp_size: Option<usize>,
+    version: Option<String>,
+    max_running_requests: Option<usize>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct RouterModelInfo {
+    is_generation: Option<bool>,
+    model_type: Option<String>,
+}
+
+#[tokio::test]
+async fn smg_reads_what_a_replica_says() {
+    let server = Running::start().await;
+    server.json("/v1/completions", &json!({"prompt": "Once", "max_tokens": 4})).await;
+    // The request of its `worker/monitor.rs`.
+    let load = get(&server, "/v1/loads?include=core,disagg,queues,memory").await;
+    let load: WorkerLoadResponse = serde_json::from_value(load).unwrap();
+    assert_eq!((load.dp_rank_count, load.loads.len(), load.aggregate.total_reqs), (1, 1, 0));
+    let rank = &load.loads[0];
+    assert!(
+        rank.max_total_num_tokens > 0 && rank.memory.token_capacity == rank.max_total_num_tokens,
+        "{rank:?}"
+    );
+    assert_eq!((rank.gen_throughput, rank.queues.waiting), (0.0, 0), "an idle server generates nothing");
+    for path in ["/server_info", "/get_server_info"] {
+        let info: ServerInfo = serde_json::from_value(get(&server, path).await).unwrap();
+        assert_eq!(
+            (info.model_id.as_deref(), info.served_model_name.as_deref()),
+            (Some("demo"), Some("demo"))
+        );
+        assert_eq!((info.tp_size, info.dp_size), (Some(1), Some(1)));
+        assert!(info.version.is_some() && info.max_running_requests.is_some_and(|n| n > 0));
+    }
+    for path in ["/model_info", "/get_model_info"] {
+        let info: RouterModelInfo = serde_json::from_value(get(&server, path).await).unwrap();
+        assert_eq!((info.is_generation, info.model_type.as_deref()), (Some(true), Some("qwen3")));
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn loads_come_as_gauges_in_sglangs_names() {
+    let server = Running::start().await;
+    let response = server.get("/v1/loads?format=prometheus&include=core,queues").await;
+    assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = response.text().await.unwrap();
+    for line in ["sglang_num_running_reqs{dp_rank=\"0\"} 0", "sglang_queues_waiting{dp_rank=\"0\"} 0"] {
+        assert!(text.lines().any(|other| other == line), "{text}");
+    }
+    assert!(!text.contains("memory") && text.contains("# TYPE sglang_token_usage gauge"), "{text}");
+    assert_eq!(server.get("/v1/loads?format=xml").await.status(), 400);
     server.stop().await;
 }

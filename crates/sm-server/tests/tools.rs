@@ -8,7 +8,7 @@ mod running;
 use running::{Running, with};
 use serde_json::{Value, json};
 use sm_runtime::ModelRef;
-use sm_server::chat::ToolForm;
+use sm_server::chat::{ReasoningFormat, ToolForm};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -311,4 +311,51 @@ async fn a_form_holds_for_the_answer_and_not_for_the_thoughts_before_it() {
     let grammar = json!({"messages": [{"role": "user", "content": "?"}], "guided_grammar": "start: \"a\""});
     assert_eq!(server.post(CHAT, &grammar).await.status(), 400);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_forced_call_that_the_limit_cuts_shows_no_marks() {
+    for name in ToolForm::names() {
+        let form = ToolForm::of_name(name).unwrap();
+        let server = Running::of(ModelRef::Demo, |config| config.tool_form(form)).await;
+        for max_tokens in [1, 4, 9] {
+            let cut = json!({"tool_choice": "required", "max_tokens": max_tokens});
+            let answer = server.json(CHAT, &with(question(), cut.clone())).await;
+            let choice = &answer["choices"][0];
+            assert_eq!(choice["finish_reason"], "length", "{name}: {answer}");
+            let content = &choice["message"]["content"];
+            assert!(content.is_null() || content == "", "{name}: {answer}");
+            let streamed = chunks(&server, &with(question(), cut)).await;
+            let deltas = streamed.iter().map(|chunk| &chunk["choices"][0]["delta"]);
+            let content: String = deltas.filter_map(|delta| delta["content"].as_str()).collect();
+            assert_eq!(content, "", "{name}: {streamed:?}");
+        }
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn thoughts_go_where_the_server_or_the_request_wants_them() {
+    let (apart, raw) = (("Yes.", json!("Easy.")), ("Easy.\n</think>\n\nYes.", Value::Null));
+    for (of_server, of_request, (content, reasoning)) in [
+        (None, None, &apart),
+        (Some(ReasoningFormat::InContent), None, &raw),
+        (Some(ReasoningFormat::InContent), Some("deepseek"), &apart),
+        (None, Some("none"), &raw),
+    ] {
+        let server = Running::of(scripted("thinking"), |mut config| {
+            config.reasoning_format = of_server;
+            config
+        })
+        .await;
+        let mut body = json!({"messages": [{"role": "user", "content": "Is it?"}]});
+        if let Some(format) = of_request {
+            body["reasoning_format"] = format.into();
+        }
+        let message = server.json(CHAT, &body).await["choices"][0]["message"].clone();
+        assert_eq!((&message["content"], &message["reasoning_content"]), (&json!(content), reasoning));
+        body["reasoning_format"] = "legacy".into();
+        assert_eq!(server.post(CHAT, &body).await.status(), 400);
+        server.stop().await;
+    }
 }

@@ -50,6 +50,41 @@ impl LoadArgs {
         options.memory_limit = self.memory_limit.map(|limit| limit.0);
         options
     }
+
+    /// The configuration of an engine for `n_sequences` concurrent sequences, from one that may have other limits.
+    fn config(&self, base: EngineConfig, n_sequences: usize) -> Result<EngineConfig, Failure> {
+        let mut config = base;
+        config.load = self.options()?;
+        config.executor = self.executor();
+        let max_queued_requests = config.batching.max_queued_requests.max(2 * n_sequences);
+        let max_step_tokens = config.batching.max_step_tokens.max(n_sequences);
+        config.batching = config
+            .batching
+            .max_batch_size(n_sequences)
+            // There are no other callers to wait for.
+            .max_batch_wait_us(0)
+            .max_queued_requests(max_queued_requests)
+            .max_step_tokens(max_step_tokens);
+        config.cache.max_tokens_per_session = 0;
+        Ok(config)
+    }
+
+    /// Loads the model, and starts an engine for `n_sequences` concurrent sequences that are not drafted or stored.
+    ///
+    /// # Errors
+    /// If the model cannot be read, is not supported, or does not fit into memory.
+    pub(crate) fn start(&self, n_sequences: usize, console: &Console) -> Result<Engine, Failure> {
+        let config = self.config(base(), n_sequences)?;
+        let builder = Engine::builder().config(config).progress(load_progress(console));
+        let engine = builder.load(self.model.model(console)?)?;
+        note_changes(engine.model(), console);
+        Ok(engine)
+    }
+}
+
+/// The configuration without a preset: the sequences' context lengths are limit enough.
+fn base() -> EngineConfig {
+    EngineConfig::new().cache(KvCacheConfig::new().max_bytes_total(u64::MAX))
 }
 
 /// The engine of a command.
@@ -105,27 +140,14 @@ impl EngineArgs {
     fn base(&self) -> EngineConfig {
         match self.preset {
             Some(preset) => preset.config(),
-            // The sequences' context lengths are limit enough.
-            None => EngineConfig::new().cache(KvCacheConfig::new().max_bytes_total(u64::MAX)),
+            None => base(),
         }
     }
 
     /// The configuration of an engine for `n_sequences` concurrent sequences. Each may fill its context, unless a preset
     /// limits their shared memory.
     fn config(&self, n_sequences: usize) -> Result<EngineConfig, Failure> {
-        let mut config = self.base();
-        config.load = self.load.options()?;
-        config.executor = self.load.executor();
-        let max_queued_requests = config.batching.max_queued_requests.max(2 * n_sequences);
-        let max_step_tokens = config.batching.max_step_tokens.max(n_sequences);
-        config.batching = config
-            .batching
-            .max_batch_size(n_sequences)
-            // There are no other callers to wait for.
-            .max_batch_wait_us(0)
-            .max_queued_requests(max_queued_requests)
-            .max_step_tokens(max_step_tokens);
-        config.cache.max_tokens_per_session = 0;
+        let mut config = self.load.config(self.base(), n_sequences)?;
         config.speculation = self.speculation.config(config.speculation);
         config.grammar = config.grammar.max_compile_ms(self.max_compile_ms as u64);
         config.kv_disk = self.kv_disk.config();

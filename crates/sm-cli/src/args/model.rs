@@ -35,6 +35,9 @@ pub(crate) struct ModelArgs {
     /// Device: auto, cpu, cpu:ISA, gpu or gpu:INDEX
     #[arg(long, default_value_t = Device::Auto)]
     device: Device,
+    /// Run the last N layers on the GPU and the others on the CPU; `all` runs everything on the GPU
+    #[arg(long, value_name = "N", alias = "n-gpu-layers", value_parser = gpu_layers)]
+    gpu_layers: Option<usize>,
     /// CPU kernel set, for comparisons [default: the fastest of this machine]
     #[arg(long, value_name = "ISA")]
     isa: Option<String>,
@@ -43,6 +46,14 @@ pub(crate) struct ModelArgs {
 /// Parses the name of a data type that can be written.
 fn dtype() -> impl TypedValueParser<Value = DType> {
     PossibleValuesParser::new(DType::writable_names()).try_map(|name| name.parse::<DType>())
+}
+
+/// Parses a number of layers as llama.cpp knows it: -1 and `all` mean all of them.
+fn gpu_layers(text: &str) -> Result<usize, String> {
+    match text {
+        "all" | "-1" => Ok(usize::MAX),
+        _ => text.parse().map_err(|_| format!("{text:?} is not a number of layers; use 0 or more, or all")),
+    }
 }
 
 impl ModelArgs {
@@ -60,6 +71,9 @@ impl ModelArgs {
     }
 
     fn device(&self, threads: Option<Threads>) -> Result<Device, Failure> {
+        if let Some(n_gpu_layers) = self.gpu_layers {
+            return self.split(n_gpu_layers, threads);
+        }
         if self.isa.is_none() && threads.is_none() {
             return Ok(self.device.clone());
         }
@@ -73,6 +87,22 @@ impl ModelArgs {
             }
         };
         Ok(Device::Cpu { isa: self.isa.clone().or(own_isa), threads: threads.unwrap_or(own_threads) })
+    }
+
+    /// The last `n_gpu_layers` on the GPU of `--device`, by default the first.
+    fn split(&self, n_gpu_layers: usize, threads: Option<Threads>) -> Result<Device, Failure> {
+        let gpu = match self.device {
+            Device::Auto => 0,
+            Device::Gpu(index) => index,
+            _ => {
+                let message = format!(
+                    "--gpu-layers {n_gpu_layers} contradicts --device {}; remove one of them",
+                    self.device
+                );
+                return Err(Failure::Usage(message));
+            }
+        };
+        Ok(Device::Split { isa: self.isa.clone(), threads: threads.unwrap_or_default(), gpu, n_gpu_layers })
     }
 
     /// Executor options set on the command line.

@@ -3,7 +3,8 @@
 mod args;
 mod kv_events;
 mod pull;
-mod stop;
+pub(super) mod stop;
+mod traces;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sm_runtime::{DType, ModelSpec, Models};
-use sm_server::{LoadProgress, Metrics, Server, ServerConfig, TermFilter};
+use sm_server::{LoadProgress, Metrics, PageTabs, Server, ServerConfig, TermFilter};
 use tokio::runtime;
 
 pub(crate) use args::Args;
@@ -59,6 +60,7 @@ pub(crate) fn run(args: &mut Args, console: &Console) -> Result<(), Failure> {
         config = config.model_source(Some(Arc::new(Pulls { settings, spec, metrics, loading })));
     }
     let config = config.recent(metrics.recent()).metrics(metrics).loading(loading).log_level(log::set_level);
+    let (config, traces) = traces::begin(config, console)?;
     let io = runtime::Builder::new_multi_thread().worker_threads(IO_THREADS).enable_all().build();
     let io = io.map_err(Failure::Threads)?;
     io.block_on(async {
@@ -66,7 +68,9 @@ pub(crate) fn run(args: &mut Args, console: &Console) -> Result<(), Failure> {
             events.publish(console).await?;
         }
         serve(args, models, config, console).await
-    })
+    })?;
+    traces.end();
+    Ok(())
 }
 
 async fn serve(args: &Args, models: Models, config: ServerConfig, console: &Console) -> Result<(), Failure> {
@@ -75,7 +79,16 @@ async fn serve(args: &Args, models: Models, config: ServerConfig, console: &Cons
         let address = SocketAddr::new(args.host[0], port).to_string();
         server = server.metrics_on(&address).await?;
     }
+    let mut page = None;
+    if let Some(port) = args.ui_port {
+        // The first address of several, as of metrics.
+        server = server.also_on(&SocketAddr::new(args.host[0], port).to_string()).await?;
+        page = server.addresses().last().copied();
+    }
     console.line(format_args!("listening on {place}"))?;
+    if let Some(address) = page {
+        console.line(format_args!("page on {}://{address}", scheme(args)))?;
+    }
     if let Some(address) = server.metrics_address() {
         console.line(format_args!("metrics on http://{address}/metrics"))?;
     }
@@ -98,9 +111,12 @@ async fn bind(args: &Args, models: Models, config: ServerConfig) -> Result<(Serv
     for host in &args.host[1..] {
         server = server.also_on(&address(*host, port)).await?;
     }
-    let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
-    let place = format!("{scheme}://{}", server.address());
+    let place = format!("{}://{}", scheme(args), server.address());
     Ok((server, place))
+}
+
+fn scheme(args: &Args) -> &'static str {
+    if args.tls_cert.is_some() { "https" } else { "http" }
 }
 
 /// The models of the command line.
@@ -177,6 +193,7 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
         .response_cache(args.response_cache)
         .response_cache_age(seconds(args.response_cache_age));
     config = args.tool_call_parser.into_iter().fold(config, ServerConfig::tool_form);
+    config.reasoning_format = args.reasoning_format.map(Into::into);
     config.defaults = args.defaults.options();
     config.shows_slots = !args.no_slots;
     config.logs_prompts = args.log_prompts;
@@ -193,6 +210,9 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
         let text = std::fs::read_to_string(path);
         text.map_err(|source| Failure::File { action: "read", path: path.clone(), source })
     };
+    if let Some(path) = &args.ui_tabs {
+        config = config.page_tabs(Some(PageTabs::parse(&read(path)?)?));
+    }
     if let Some(path) = &args.content_filter {
         config = config.content_filter(TermFilter::new(&read(path)?)?);
     }

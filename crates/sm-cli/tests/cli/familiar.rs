@@ -71,8 +71,7 @@ fn minus_one_and_zero_mean_what_they_do_in_llama_cpp() {
 #[test]
 fn what_does_not_exist_is_a_usage_error_with_one_sentence() {
     for (args, part) in [
-        (&["generate", "-ngl", "99", "x"] as &[&str], "CPU"),
-        (&["chat", "-fa"], "flash attention"),
+        (&["chat", "-fa"] as &[&str], "flash attention"),
         (&["chat", "-hff", "x.gguf"], "-hf ORG/NAME:FILE.gguf"),
         (&["generate", "--mlock", "x"], "--memory-limit"),
         (&["generate", "--numa", "distribute", "x"], "numactl"),

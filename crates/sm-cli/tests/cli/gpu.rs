@@ -37,3 +37,25 @@ fn speculation_and_batches_change_no_text_on_a_gpu() {
     assert_eq!((&drafted["text"], &drafted["tokens"]), (&plain["text"], &plain["tokens"]));
     assert!(drafted["accepted_tokens"].as_u64().unwrap() > 0, "{drafted}");
 }
+
+#[test]
+fn every_number_of_layers_on_a_gpu_gives_the_answer() {
+    let Some(()) = gpu() else { return };
+    let n_layers = sm(&["inspect", "demo", "--json"]).json()["n_layers"].as_u64().unwrap();
+    let ask = |layers: &str| {
+        let question = ["generate", "--chat", "--temp", "0", "What is 347 + 285?", "-t", "2"];
+        sm(&[&question[..], &["--gpu-layers", layers]].concat()).success()
+    };
+    for n_gpu_layers in 0..=n_layers + 1 {
+        assert!(ask(&n_gpu_layers.to_string()).contains("632"), "{n_gpu_layers} of {n_layers} layers");
+    }
+    assert!(ask("all").contains("632"));
+}
+
+#[test]
+fn layers_on_a_gpu_contradict_another_device() {
+    let message = sm(&["generate", "--device", "cpu", "--gpu-layers", "2", "x"]).error(2);
+    assert!(message.contains("--gpu-layers 2 contradicts --device cpu"), "{message}");
+    let message = sm(&["generate", "-ngl", "many", "x"]).error(2);
+    assert!(message.contains("\"many\" is not a number of layers"), "{message}");
+}

@@ -8,6 +8,7 @@ mod bench;
 mod bench_serve;
 mod chat;
 mod demo;
+mod embed;
 mod familiar;
 mod generate;
 #[cfg(feature = "gpu")]

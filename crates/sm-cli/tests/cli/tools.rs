@@ -204,6 +204,7 @@ fn completions_know_every_command() {
         "generate",
         "chat",
         "batch",
+        "embed",
         "perplexity",
         "inspect",
         "quantize",

@@ -10,8 +10,11 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-/// The configuration, or why there is none.
-pub(super) fn config() -> Result<TlsConfig, String> {
+/// How our clients connect: with the certificates that this machine trusts.
+///
+/// # Errors
+/// If it trusts none, or this processor lacks what the cryptography needs.
+pub fn config() -> Result<TlsConfig, String> {
     let provider = crypto_provider().ok_or_else(unsupported)?;
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() {

@@ -187,11 +187,6 @@ fn is_usable(kept: &PackedBytes, n_bytes: usize) -> bool {
     bytes.len() == n_bytes && bytemuck::try_cast_slice::<u8, Line>(bytes).is_ok()
 }
 
-fn file_bytes(decl: &MatrixDecl) -> u64 {
-    let part_bytes = decl.parts.iter().map(|part| part.dtype.row_bytes(decl.cols).unwrap_or(0) * part.rows);
-    part_bytes.map(|n_bytes| n_bytes as u64).sum()
-}
-
 /// Memory of zeros for all matrices, in large pages where the system gives them: every byte of it will be used, and a page
 /// at a time costs more than what is read from a file.
 fn reserve(needed_bytes: usize) -> Result<MmapMut, PrepareError> {
@@ -226,7 +221,7 @@ fn pack(
     }
     let packings = plan.matrices.iter().zip(&mut shares);
     let packings: Vec<_> = packings.map(|(decl, shares)| Packing::new(decl, shares, n_workers)).collect();
-    let total_bytes = plan.matrices.iter().map(file_bytes).sum();
+    let total_bytes = plan.matrices.iter().map(MatrixDecl::file_bytes).sum();
     let done_bytes = AtomicU64::new(0);
     // One at a time, so that what is reported only grows.
     let reporting = Mutex::new(());

@@ -72,7 +72,7 @@ impl DeviceWeights {
         progress: &dyn Fn(Progress),
     ) -> Result<Self, PrepareError> {
         let nothing = gpu.buffer("weights", 0)?;
-        let total_bytes = plan.matrices.iter().map(file_bytes).sum();
+        let total_bytes = plan.matrices.iter().map(MatrixDecl::file_bytes).sum();
         let mut upload = Upload {
             gpu,
             source,
@@ -143,11 +143,6 @@ impl DeviceWeights {
     pub(crate) fn values(&self, id: VectorId) -> &[f32] {
         &self.vectors[id.index()].0
     }
-}
-
-fn file_bytes(decl: &MatrixDecl) -> u64 {
-    let part_bytes = decl.parts.iter().map(|part| part.dtype.row_bytes(decl.cols).unwrap_or(0) * part.rows);
-    part_bytes.map(|n_bytes| n_bytes as u64).sum()
 }
 
 /// Weights on their way to the device.

@@ -1,14 +1,15 @@
 //! Whole steps of small decoders.
 
 use proptest::prelude::*;
+use sm_kernels::CpuBackend;
 use sm_kernels::plan::{
-    Backend, Executor, KvDType, Limits, OutputRow, Plan, Span, StepBatch, StepOutput, Wanted,
+    Backend, Executor, KvDType, Limits, OutputRow, Plan, Span, SplitBackend, StepBatch, StepOutput, Wanted,
 };
 use sm_kernels::testing::{self, RandomWeights};
 use sm_tensor::{DType, PageId, TokenId};
 
 use crate::sequences::{N_PAGES, Sequence, alone, limits, step};
-use crate::{gpu, prepare};
+use crate::{gpu, prepare, trace};
 
 /// Makes a plan with matrices of a data type.
 type MakePlan = fn(DType) -> Plan;
@@ -53,6 +54,27 @@ fn a_sequence_is_the_same_alone_and_among_others_in_chunks_of_any_size() {
         Ok(())
     };
     runner.run(&cases, check).unwrap();
+}
+
+#[test]
+fn layers_on_cpu_and_gpu_have_the_bits_of_each() {
+    let Some(backend) = gpu() else { return };
+    let plan = testing::mixed_decoder(DType::Q8_0);
+    let weights = RandomWeights::new(&plan);
+    let cpu = CpuBackend::new().exact_threads(2);
+    let on_cpu = trace(&mut *prepare(&cpu, &plan, &weights, limits()), 20, None);
+    let n_layers = plan.layer_starts.len();
+    for layer in 1..n_layers {
+        let split = SplitBackend::new(Box::new(cpu.clone()), Box::new(backend.clone()), n_layers - layer);
+        let actual = trace(&mut *prepare(&split, &plan, &weights, limits()), 20, None);
+        let (before, after) = actual.split_at(plan.layer_starts[layer]);
+        assert!(before == &on_cpu[..before.len()], "before layer {layer}");
+        // The last op of a layer adds to the residual.
+        let residual = before.last().unwrap();
+        let (_, second) = plan.split(layer).unwrap();
+        let on_gpu = trace(&mut *prepare(&backend, &second, &weights, limits()), 20, Some(residual));
+        assert!(after == &on_gpu[1..], "from layer {layer} on");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::encoder::{Encoder, Form, Prefix};
 use super::hf::fallback_byte;
 use super::special::SpecialIds;
 use super::vocabulary::{Lead, TokenKind, Vocabulary, VocabularyBuilder};
-use super::{EncodeOptions, GuardedText, SequenceMarks, Tokenizer, TokenizerError};
+use super::{EncodeOptions, GuardedText, InfillTokens, SequenceMarks, Tokenizer, TokenizerError};
 use crate::metadata::Metadata;
 
 mod fragments;
@@ -178,8 +178,8 @@ fn special_ids(
             Some(-1 | 0xFFFF_FFFF) => Ok(None),
             Some(id) => match u32::try_from(id) {
                 Ok(id) if (id as usize) < vocab_size => Ok(Some(TokenId(id))),
-                // Nothing is computed with these two.
-                _ if matches!(key, "unknown" | "padding") => {
+                // Nothing is computed with these.
+                _ if matches!(key, "unknown" | "padding") || key.starts_with("fim_") => {
                     tracing::warn!(
                         "the {key} token has id {id}, but the vocabulary has only {vocab_size} tokens; the model has none then"
                     );
@@ -198,8 +198,18 @@ fn special_ids(
         eos: id("eos", defaults.eos)?,
         unknown: id("unknown", None)?,
         padding: id("padding", None)?,
-        end_of_generation: Vec::new(),
+        ..SpecialIds::default()
     };
+    let of_file = InfillTokens {
+        prefix: id("fim_pre", None)?,
+        suffix: id("fim_suf", None)?,
+        middle: id("fim_mid", None)?,
+        padding: id("fim_pad", None)?,
+        repository: id("fim_rep", None)?,
+        file: id("fim_sep", None)?,
+    };
+    let texts = (0..).map(TokenId).zip(tokens.texts.iter().map(String::as_str));
+    special.infill = of_file.or(InfillTokens::among(texts));
     let named = id("eot", None)?.into_iter().chain(id("eom", None)?);
     let marked =
         |&(id, _): &(u32, &str)| matches!(tokens.kind(id), TokenType::Control | TokenType::UserDefined);

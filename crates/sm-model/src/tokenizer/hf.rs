@@ -21,7 +21,9 @@ use self::special_config::SpecialConfig;
 pub(crate) use self::special_config::{read_json, token_text};
 use super::special::SpecialIds;
 use super::vocabulary::{TokenKind, Vocabulary, VocabularyBuilder};
-use super::{EncodeOptions, GuardedText, SequenceMarks, SpecialText, Tokenizer, TokenizerError, within};
+use super::{
+    EncodeOptions, GuardedText, InfillTokens, SequenceMarks, SpecialText, Tokenizer, TokenizerError, within,
+};
 
 mod added;
 mod bounds;
@@ -231,10 +233,11 @@ fn special_ids(library: &Library, config: &SpecialConfig) -> SpecialIds {
         eos: id_of(&config.eos).or(config.end_ids.first().copied()),
         unknown: id_of(&config.unknown),
         padding: id_of(&config.padding),
-        end_of_generation: Vec::new(),
+        ..SpecialIds::default()
     };
     let added = library.get_added_tokens_decoder();
     let controls = added.iter().map(|(&id, token)| (TokenId(id), token.content.as_str()));
+    special.infill = InfillTokens::among(controls.clone());
     special.set_end_of_generation(config.end_ids.iter().copied(), controls);
     special
 }

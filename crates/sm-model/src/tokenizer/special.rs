@@ -5,7 +5,7 @@
 
 use sm_tensor::TokenId;
 
-use super::TokenizerError;
+use super::{InfillTokens, TokenizerError};
 
 /// The ids of a model's special tokens.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,7 @@ pub(super) struct SpecialIds {
     pub(super) padding: Option<TokenId>,
     /// Sorted and distinct once [`SpecialIds::set_end_of_generation`] has run.
     pub(super) end_of_generation: Vec<TokenId>,
+    pub(super) infill: InfillTokens,
 }
 
 /// Tokens known to end a turn, a message or a text: those of `llama-vocab.cpp` of llama.cpp, and two of its chat templates.

@@ -2,8 +2,8 @@
 
 use sm_tensor::TokenId;
 
-use super::TokenizerError;
 use super::special::SpecialIds;
+use super::{InfillTokens, TokenizerError};
 
 /// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +90,11 @@ impl Vocabulary {
     /// Whether `id` ends generation.
     pub fn ends_generation(&self, id: TokenId) -> bool {
         self.special.end_of_generation.binary_search(&id).is_ok()
+    }
+
+    /// The tokens with which the model is asked to fill a gap in a text.
+    pub fn infill(&self) -> InfillTokens {
+        self.special.infill
     }
 
     /// The text of a special token, as used by chat templates; empty for `None`.

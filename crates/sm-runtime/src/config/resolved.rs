@@ -39,6 +39,7 @@ impl EngineConfig {
 /// The device in use.
 fn device(wanted: &Device, info: &ExecutorInfo) -> Device {
     match (wanted, info.kernels.strip_prefix("cpu ")) {
+        (Device::Split { .. }, _) => wanted.clone(),
         (Device::Cpu { threads: Threads::Exactly(n), .. }, Some(isa)) => {
             Device::Cpu { isa: Some(isa.to_owned()), threads: Threads::Exactly(*n) }
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sm_batching::{PromptOutputs, RequestId};
+use sm_batching::{PromptOutputs, RequestId, Wanted};
 use sm_tensor::TokenId;
 
 use super::choice_drafts::ChoiceDrafts;
@@ -27,7 +27,7 @@ use crate::text::Text;
 use crate::{Completion, Error, FinishReason, GenerationOptions, Select, Timings, Usage};
 
 use prefill::PrefillReport;
-pub(crate) use sampling::{DrawPosition, SamplingBuffers};
+pub(crate) use sampling::{DrawPosition, ModelOutput, SamplingBuffers};
 
 /// A queued or running request.
 #[derive(Debug)]
@@ -167,6 +167,13 @@ impl ActiveRequest {
             return pool.wanted();
         }
         if self.options.wanted_of_prompt().is_some() { PromptOutputs::All } else { PromptOutputs::Last }
+    }
+
+    /// What it samples from.
+    pub(crate) fn wanted(&self) -> Wanted {
+        let is_constrained = self.choices.iter().any(|choice| choice.constraint.is_some());
+        let needs_logits = is_constrained || wants_logprobs(&self.options, self.select);
+        if self.chain.is_arg_max() && !needs_logits { Wanted::ArgMax } else { Wanted::Logits }
     }
 
     /// The draft statistics of a choice; `None` if the request opted out of speculation.

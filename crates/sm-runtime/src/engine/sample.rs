@@ -1,11 +1,11 @@
 //! Turns a step's logits into tokens: for single sequences, for the choices of a prompt, for drafts, and for prompt
 //! scores and embeddings.
 
-use sm_batching::{Results, StepPart, Verdict};
+use sm_batching::{Results, StepPart, Verdict, Wanted};
 use sm_kernels::plan::StepOutput;
 use sm_tensor::TokenId;
 
-use super::active_request::{ActiveRequest, DrawPosition, SamplingBuffers};
+use super::active_request::{ActiveRequest, DrawPosition, ModelOutput, SamplingBuffers};
 
 /// Scores the prompt tokens whose logits are in a part of a step, or takes its hidden states.
 pub(super) fn score_part(
@@ -37,11 +37,13 @@ pub(super) fn sample_part(
     let Some(row) = part.sampled_outputs().next() else {
         return;
     };
-    if part.n_choices > 1 {
+    let wanted = active.wanted();
+    let shares_logits = part.n_choices > 1 && wanted == Wanted::Logits;
+    if shares_logits {
         buffers.keep_shared(output.logits(row));
     }
     for offset in 0..part.n_choices as usize {
-        if offset > 0 {
+        if shares_logits && offset > 0 {
             buffers.restore_shared(output.logits_mut(row));
         }
         let at = DrawPosition { choice: part.id.choice as usize + offset, token_ids };
@@ -49,7 +51,7 @@ pub(super) fn sample_part(
             // Another choice failed in this step.
             Some(_) => None,
             None => active
-                .sample(&at, output.logits_mut(row), buffers)
+                .sample(&at, ModelOutput::of_row(output, row, wanted), buffers)
                 .map_err(|error| active.error = Some(error))
                 .ok(),
         };
@@ -75,6 +77,7 @@ pub(super) fn sample_drafted(
     results: &mut Results,
 ) -> usize {
     let choice = part.id.choice as usize;
+    let wanted = active.wanted();
     let mut tokens = std::mem::take(&mut buffers.tokens);
     tokens.clear();
     tokens.extend_from_slice(token_ids);
@@ -82,7 +85,7 @@ pub(super) fn sample_drafted(
     let mut verdict = Verdict::Continue;
     for row in part.sampled_outputs() {
         let at = DrawPosition { choice, token_ids: &tokens };
-        let sampled = match active.sample(&at, output.logits_mut(row), buffers) {
+        let sampled = match active.sample(&at, ModelOutput::of_row(output, row, wanted), buffers) {
             Ok(sampled) => sampled,
             Err(error) => {
                 active.error = Some(error);

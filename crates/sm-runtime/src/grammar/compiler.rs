@@ -12,6 +12,7 @@ use sm_model::tokenizer::{TokenKind, Vocabulary};
 use sm_tensor::TokenId;
 
 use super::gbnf::{self, Translated};
+use super::workshop::JobError;
 use super::{Grammar, GrammarLimits, WhiteSpace, lark, message, schema, size, workshop};
 use crate::Error;
 use crate::text::Text;
@@ -84,8 +85,13 @@ impl Grammars {
         let grammar = grammar.clone();
         let limit = self.limits.compile_time();
         let deadline = Instant::now() + limit / 2;
-        let compiled = workshop::run(limit, move || matcher(&grammar, white_space, &factory, deadline));
-        let matcher = compiled.map_err(grammar_error)?.map_err(grammar_error)?;
+        let compiled =
+            workshop::run(limit, n_bytes, move || matcher(&grammar, white_space, &factory, deadline));
+        let compiled = compiled.map_err(|error| match error {
+            JobError::Busy { limit } => Error::GrammarsBusy { limit_ms: limit.as_millis() as u64 },
+            error => grammar_error(error),
+        });
+        let matcher = compiled?.map_err(grammar_error)?;
         Ok(Constraint { matcher, ends: text.eos().into(), end: end_of(vocabulary) })
     }
 }
@@ -106,13 +112,19 @@ fn matcher(
     };
     match grammar {
         Grammar::JsonSchema(text) => {
-            let mut schema = serde_json::from_str(without_mark(text))
-                .map_err(|error| format!("the schema is not JSON: {error}"))?;
-            size::check_schema(&schema)?;
-            schema::prepare(&mut schema)?;
+            // Parsed again to explain an error: beside the compiler, a copy would take many times the text.
+            let schema = || {
+                let mut schema = serde_json::from_str(without_mark(text))
+                    .map_err(|error| format!("the schema is not JSON: {error}"))?;
+                size::check_schema(&schema)?;
+                schema::prepare(&mut schema)?;
+                Ok::<Value, String>(schema)
+            };
             let refusal = |schema| compile(json(schema, white_space)).err();
-            compile(json(schema.clone(), white_space))
-                .map_err(|message| schema::explain(&schema, &message, &refusal, deadline))
+            compile(json(schema()?, white_space)).map_err(|message| match schema() {
+                Ok(schema) => schema::explain(&schema, &message, &refusal, deadline),
+                Err(message) => message,
+            })
         }
         Grammar::JsonObject => compile(json(serde_json::json!({ "type": "object" }), white_space)),
         Grammar::Regex(expression) => compile(TopLevelGrammar::from_regex(without_anchors(expression)))

@@ -69,6 +69,11 @@ impl SamplerChain {
         self
     }
 
+    /// Whether the token is the arg-max of the model's own logits, whatever the draw: then nobody needs the others.
+    pub(crate) fn is_arg_max(&self) -> bool {
+        self.filters.is_empty() && self.top_k == 1 && self.cuts.is_empty() && self.mirostat.is_none()
+    }
+
     /// Samples a token. The filters modify `logits`, `[vocab_size]`.
     ///
     /// # Errors

@@ -5,14 +5,14 @@ use sm_runtime::model::tokenizer::Tokenizer;
 use sm_runtime::{ChatTemplate, Grammar, SpecialTokens};
 
 use super::grammar::Wanted;
+use super::reading::Reading;
 use super::tools::Tools;
-use super::{AnswerStart, Piece, Splitter, ToolForm, ToolUse};
+use super::{AnswerStart, Piece, ReasoningFormat, Splitter, ToolForm, ToolUse};
 
 /// How a model marks what it thinks and calls, and what it may call.
 #[derive(Clone, Debug)]
 pub struct AnswerFormat {
-    form: ToolForm,
-    tools: Tools,
+    reading: Reading,
     /// Whether some marks of thoughts are special tokens.
     has_special_thoughts: bool,
 }
@@ -20,7 +20,9 @@ pub struct AnswerFormat {
 impl AnswerFormat {
     /// The format of a model that calls tools in this form. Without tools, nothing is taken for a call.
     pub fn new(form: ToolForm, tools: &[Value]) -> Self {
-        Self { form, tools: Tools::new(tools), has_special_thoughts: false }
+        let reasoning = ReasoningFormat::default();
+        let reading = Reading { form, tools: Tools::new(tools), must_call: false, reasoning };
+        Self { reading, has_special_thoughts: false }
     }
 
     /// The format of a model with this chat template.
@@ -34,20 +36,36 @@ impl AnswerFormat {
 
     /// The same with another form of calls.
     #[must_use]
-    pub fn with_form(self, form: ToolForm) -> Self {
-        Self { form, ..self }
+    pub fn with_form(mut self, form: ToolForm) -> Self {
+        self.reading.form = form;
+        self
+    }
+
+    /// The same for answers that use the tools like this.
+    #[must_use]
+    pub fn used(mut self, tool_use: &ToolUse) -> Self {
+        self.reading.must_call = tool_use.must_call();
+        self
+    }
+
+    /// The same with thoughts in another place.
+    #[must_use]
+    pub fn with_reasoning(mut self, reasoning: ReasoningFormat) -> Self {
+        self.reading.reasoning = reasoning;
+        self
     }
 
     /// The form of calls.
     pub fn form(&self) -> ToolForm {
-        self.form
+        self.reading.form
     }
 
     /// Whether the text must contain special tokens, some of which are marks.
     pub fn special_tokens(&self) -> SpecialTokens {
-        let are_marks = self.form == ToolForm::Harmony
+        let Reading { form, tools, .. } = &self.reading;
+        let are_marks = *form == ToolForm::Harmony
             || self.has_special_thoughts
-            || (self.form.has_special_marks() && !self.tools.is_empty());
+            || (form.has_special_marks() && !tools.is_empty());
         if are_marks { SpecialTokens::Keep } else { SpecialTokens::Skip }
     }
 
@@ -63,12 +81,13 @@ impl AnswerFormat {
         start: AnswerStart,
         tokenizer: Option<&dyn Tokenizer>,
     ) -> Result<Option<Grammar>, String> {
-        Wanted { form: self.form, tools: &self.tools, tool_use, content, start, tokenizer }.grammar()
+        let Reading { form, tools, .. } = &self.reading;
+        Wanted { form: *form, tools, tool_use, content, start, tokenizer }.grammar()
     }
 
     /// A splitter of an answer. Answers with different `seed`s have calls with different ids.
     pub fn splitter(&self, start: AnswerStart, seed: u64) -> Splitter {
-        Splitter::new(self.form, self.tools.clone(), start, seed)
+        Splitter::new(&self.reading, start, seed)
     }
 
     /// A whole answer. The seed is that of [`AnswerFormat::splitter`].

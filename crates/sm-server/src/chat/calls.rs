@@ -14,6 +14,7 @@ use tagged::TaggedCall;
 
 use super::ToolForm;
 use super::form::Marks;
+use super::reading::Reading;
 use super::reasoning::open_end;
 use super::tools::Tools;
 
@@ -67,6 +68,16 @@ impl Body {
             }
         }
     }
+
+    /// The call that a body was cut in, if it says which.
+    fn cut(&mut self) -> Option<Found> {
+        match self {
+            Self::Objects(body) => body.cut(),
+            Self::Named(body) => body.cut(),
+            // A call begins with its name, and what there is may be the beginning of a longer one.
+            Self::Tagged(_) | Self::Mistral => None,
+        }
+    }
 }
 
 /// Reads the text of an answer.
@@ -75,6 +86,8 @@ pub(super) struct CallReader {
     form: ToolForm,
     marks: Marks,
     tools: Tools,
+    /// Whether what begins like a call is one: calls are forced, or there was one before.
+    expects_call: bool,
     state: State,
     /// Text that waits: what may be the beginning of a mark, and white space, which is left out beside calls.
     held: String,
@@ -97,11 +110,12 @@ enum State {
 }
 
 impl CallReader {
-    pub(super) fn new(form: ToolForm, tools: Tools) -> Self {
+    pub(super) fn new(reading: &Reading) -> Self {
         Self {
-            form,
-            marks: form.marks(),
-            tools,
+            form: reading.form,
+            marks: reading.form.marks(),
+            tools: reading.tools.clone(),
+            expects_call: reading.must_call,
             state: State::Beginning,
             held: String::new(),
             unproved: String::new(),
@@ -113,13 +127,16 @@ impl CallReader {
         while self.advance(found) {}
     }
 
-    /// What was held back, at the end.
+    /// What was held back, at the end. Where a call is forced, and behind another one, it is a call that a limit has cut, and no
+    /// text: clients show content to people. If its name is there, it is a call without arguments; `finish_reason` says why.
     pub(super) fn finish(&mut self, found: &mut Vec<Found>) {
         let rest = std::mem::take(&mut self.unproved) + &std::mem::take(&mut self.held);
-        match self.state {
+        match &mut self.state {
             State::Call { has_begun: true, .. } => {}
-            State::Between if rest.trim().is_empty() => {}
-            _ => found.push(Found::Content(rest)),
+            State::Call { body, .. } if self.expects_call => found.extend(body.cut()),
+            // Nothing but the beginning of a mark is held here.
+            State::Between => {}
+            State::Beginning | State::Text | State::Call { .. } => found.push(Found::Content(rest)),
         }
     }
 
@@ -199,6 +216,7 @@ impl CallReader {
             n_read += next.len_utf8();
             if found[n_before..].iter().any(|found| matches!(found, Found::Call { .. })) {
                 *has_begun = true;
+                self.expects_call = true;
                 self.unproved.clear();
             } else if !*has_begun {
                 self.unproved.push(next);

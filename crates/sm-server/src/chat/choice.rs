@@ -57,6 +57,11 @@ impl ToolUse {
         Ok(())
     }
 
+    /// Whether every answer is a call.
+    pub fn must_call(&self) -> bool {
+        matches!(self.choice, ToolChoice::Required | ToolChoice::Named(_))
+    }
+
     /// The tools that may be called.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! (<https://cookbook.openai.com/articles/openai-harmony>). The prompt ends with `<|start|>assistant`.
 
 use super::calls::Found;
-use super::reasoning::open_end;
+use super::reasoning::{ReasoningFormat, open_end};
 
 /// What ends a message. The last two end the answer too, and are usually not in its text.
 const ENDS: [&str; 4] = ["<|end|>", "<|start|>", "<|call|>", "<|return|>"];
@@ -17,6 +17,7 @@ const HEADS: [&str; 5] = ["<|channel|>", "<|start|>", "<|constrain|>", MESSAGE, 
 pub(super) struct Harmony {
     state: State,
     held: String,
+    reasoning: ReasoningFormat,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,11 +26,17 @@ enum State {
     Beginning,
     Header,
     Thought,
+    /// A thought that stays in the content, with its marks.
+    KeptThought,
     Answer,
     Call,
 }
 
 impl Harmony {
+    pub(super) fn new(reasoning: ReasoningFormat) -> Self {
+        Self { reasoning, ..Self::default() }
+    }
+
     pub(super) fn push(&mut self, text: &str, found: &mut Vec<Found>) {
         self.held.push_str(text);
         while self.advance(found) {}
@@ -38,7 +45,7 @@ impl Harmony {
     pub(super) fn finish(&mut self, found: &mut Vec<Found>) {
         let rest = std::mem::take(&mut self.held);
         found.push(match self.state {
-            State::Beginning | State::Answer => Found::Content(rest),
+            State::Beginning | State::Answer | State::KeptThought => Found::Content(rest),
             State::Thought => Found::Reasoning(rest),
             State::Call => Found::Arguments(rest),
             // A header that was cut says nothing.
@@ -60,10 +67,16 @@ impl Harmony {
             State::Header => {
                 let Some(end) = self.held.find(MESSAGE) else { return false };
                 let header: String = self.held.drain(..end + MESSAGE.len()).collect();
-                self.state = begin(&header, found);
+                self.state = match begin(&header, found) {
+                    State::Thought if self.reasoning == ReasoningFormat::InContent => {
+                        found.push(Found::Content(header));
+                        State::KeptThought
+                    }
+                    state => state,
+                };
                 true
             }
-            State::Thought | State::Answer | State::Call => self.read_message(found),
+            State::Thought | State::KeptThought | State::Answer | State::Call => self.read_message(found),
         }
     }
 
@@ -75,9 +88,12 @@ impl Harmony {
         found.push(match self.state {
             State::Thought => Found::Reasoning(text),
             State::Call => Found::Arguments(text),
-            State::Beginning | State::Header | State::Answer => Found::Content(text),
+            _ => Found::Content(text),
         });
         let Some((_, end)) = first else { return false };
+        if matches!(self.state, State::KeptThought) {
+            found.push(Found::Content((*end).to_owned()));
+        }
         self.held.drain(..end.len());
         self.state = State::Header;
         true

@@ -8,6 +8,32 @@ use sm_runtime::{ChatRequest, ChatTemplate};
 const MARKS: [(&str, &str); 3] =
     [("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>")];
 
+/// Where the thoughts of an answer go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReasoningFormat {
+    /// To a field of their own: `deepseek` and `auto` in llama.cpp.
+    #[default]
+    Apart,
+    /// They stay in the content, with their marks, as the model writes them: `none` in llama.cpp.
+    InContent,
+}
+
+impl ReasoningFormat {
+    /// The names in llama.cpp's `--reasoning-format` and `reasoning_format`.
+    pub const NAMES: [(&str, Self); 3] =
+        [("none", Self::InContent), ("deepseek", Self::Apart), ("auto", Self::Apart)];
+
+    /// Its first name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, format)| *format == self).map_or("auto", |(name, _)| name)
+    }
+
+    /// The format with a name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, format)| *format)
+    }
+}
+
 /// A part of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {

@@ -4,8 +4,8 @@ use super::ToolForm;
 use super::calls::{CallReader, Found};
 use super::harmony::Harmony;
 use super::ids::CallIds;
-use super::reasoning::{self, AnswerStart, Part};
-use super::tools::Tools;
+use super::reading::Reading;
+use super::reasoning::{self, AnswerStart, Part, ReasoningFormat};
 
 /// A piece of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,9 @@ pub struct Splitter {
     reader: Reader,
     ids: CallIds,
     n_calls: usize,
+    /// Whether every answer is a call, with thoughts apart. A grammar allows nothing else then, so what is neither is the beginning of
+    /// a call or of a mark that a limit has cut: no text that clients should show to people.
+    must_call: bool,
 }
 
 /// What finds the parts.
@@ -49,15 +52,20 @@ enum Reader {
 }
 
 impl Splitter {
-    pub(super) fn new(form: ToolForm, tools: Tools, start: AnswerStart, seed: u64) -> Self {
-        let reader = match form {
-            ToolForm::Harmony => Reader::Harmony(Harmony::default()),
+    pub(super) fn new(reading: &Reading, start: AnswerStart, seed: u64) -> Self {
+        let reader = match reading.form {
+            ToolForm::Harmony => Reader::Harmony(Harmony::new(reading.reasoning)),
             _ => {
-                let calls = (!tools.is_empty()).then(|| Box::new(CallReader::new(form, tools)));
-                Reader::Marked(reasoning::Splitter::after(start), calls)
+                let calls = (!reading.tools.is_empty()).then(|| Box::new(CallReader::new(reading)));
+                let thoughts = match reading.reasoning {
+                    ReasoningFormat::Apart => reasoning::Splitter::after(start),
+                    ReasoningFormat::InContent => reasoning::Splitter::of_plain_text(),
+                };
+                Reader::Marked(thoughts, calls)
             }
         };
-        Self { reader, ids: CallIds::new(form, seed), n_calls: 0 }
+        let must_call = reading.must_call && reading.reasoning == ReasoningFormat::Apart;
+        Self { reader, ids: CallIds::new(reading.form, seed), n_calls: 0, must_call }
     }
 
     /// Takes the next piece of the text.
@@ -97,6 +105,7 @@ impl Splitter {
             match (found, pieces.last_mut()) {
                 (Found::Reasoning(text) | Found::Content(text) | Found::Arguments(text), _)
                     if text.is_empty() => {}
+                (Found::Content(_), _) if self.must_call => {}
                 (Found::Reasoning(text), Some(Piece::Reasoning(last)))
                 | (Found::Content(text), Some(Piece::Content(last)))
                 | (Found::Arguments(text), Some(Piece::Arguments { json: last, .. })) => last.push_str(&text),

@@ -286,6 +286,74 @@ proptest! {
 }
 
 #[test]
+fn a_forced_call_that_is_cut_anywhere_is_never_text() {
+    let forced = ToolUse { choice: ToolChoice::Required, ..ToolUse::default() };
+    for Case { form, text, calls, .. } in CASES.iter().filter(|case| case.content.is_empty()) {
+        let format = AnswerFormat::new(*form, &tools()).used(&forced);
+        let ends = text.char_indices().map(|(end, _)| end).chain([text.len()]);
+        for end in ends {
+            let answer = format.answer(&text[..end], AnswerStart::default(), 7);
+            assert_eq!(answer.content, "", "{form:?}: {}", &text[..end]);
+            let found = answer.calls.iter().zip(*calls);
+            for (call, (name, arguments)) in found {
+                assert_eq!(call.name, *name, "{form:?}: {}", &text[..end]);
+                // GLM and Qwen write tags, of which an object is made that is closed at the end.
+                assert!(arguments.starts_with(call.arguments.trim_end()), "{form:?}: {}", call.arguments);
+            }
+            assert!(answer.calls.len() <= calls.len(), "{form:?}: {}", &text[..end]);
+        }
+    }
+}
+
+#[test]
+fn a_cut_call_with_a_name_has_no_arguments_yet() {
+    let forced = ToolUse { choice: ToolChoice::Required, ..ToolUse::default() };
+    for (form, text, name) in [
+        (ToolForm::Hermes, "<tool_call>\n{\"name\": \"weather\", \"argu", Some("weather")),
+        (ToolForm::Hermes, "<tool_call>\n{\"name\": \"weat", None),
+        (ToolForm::Hermes, "<tool", None),
+        (ToolForm::DeepSeek, "<｜tool\u{fffd}", None),
+        (ToolForm::Llama, "{\"name\": \"now\", \"par", Some("now")),
+        (ToolForm::Mistral, "[TOOL_CALLS]weather[ARGS]", Some("weather")),
+        (ToolForm::Mistral, "[TOOL_CALLS]weat", None),
+        (ToolForm::DeepSeek, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>now<｜tool▁sep｜>", Some("now")),
+        (ToolForm::DeepSeek, "<｜tool▁call▁begin｜>function<｜tool▁sep｜>no", None),
+        (ToolForm::KimiK2, "<|tool_call_begin|>functions.now:0<|tool_call_argument_begin|>", Some("now")),
+        (ToolForm::Harmony, "<|channel|>commentary to=functions.now", None),
+    ] {
+        let answer = AnswerFormat::new(form, &tools()).used(&forced).answer(text, AnswerStart::default(), 7);
+        let called: Vec<(&str, &str)> =
+            answer.calls.iter().map(|call| (call.name.as_str(), call.arguments.as_str())).collect();
+        let expected: Vec<(&str, &str)> = name.map(|name| (name, "")).into_iter().collect();
+        assert_eq!((answer.content.as_str(), called), ("", expected), "{form:?}: {text}");
+    }
+    // Where the model may choose, what is not certain to be a call is text; behind a call it is one that was cut.
+    let text = "<tool_call>{\"name\": \"now\"}</tool_call>\n<tool_call>{\"na";
+    let answer = whole(ToolForm::Hermes, text);
+    assert_eq!((answer.content.as_str(), answer.calls.len()), ("", 1));
+}
+
+#[test]
+fn thoughts_stay_in_the_content_where_they_are_wanted_there() {
+    for (form, text, expected) in [
+        (ToolForm::Hermes, "<think>\nHm.\n</think>\n\nYes.", "<think>\nHm.\n</think>\n\nYes."),
+        (
+            ToolForm::Harmony,
+            "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes.",
+            "<|channel|>analysis<|message|>Hm.<|end|>Yes.",
+        ),
+    ] {
+        let format = AnswerFormat::new(form, &tools()).with_reasoning(ReasoningFormat::InContent);
+        let answer = format.answer(text, AnswerStart::default(), 7);
+        assert_eq!((answer.content.as_str(), answer.reasoning.as_str()), (expected, ""), "{form:?}");
+    }
+    for (name, format) in ReasoningFormat::NAMES {
+        assert_eq!(ReasoningFormat::of_name(name), Some(format));
+    }
+    assert_eq!(ReasoningFormat::of_name("deepseek-legacy"), None);
+}
+
+#[test]
 fn ids_have_the_form_that_templates_take() {
     let id = |form, text: &str| whole(form, text).calls[0].id.clone();
     let hermes = id(ToolForm::Hermes, "<tool_call>{\"name\": \"now\"}</tool_call>");

@@ -61,10 +61,17 @@ impl Listener {
 
     /// The first address, of a listener that has one.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.addresses().first().copied()
+    }
+
+    /// All addresses.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         match self {
-            Self::Tcp(listeners) => listeners.first()?.local_addr().ok(),
+            Self::Tcp(listeners) => {
+                listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+            }
             #[cfg(unix)]
-            Self::Unix(_) => None,
+            Self::Unix(_) => Vec::new(),
         }
     }
 

@@ -43,11 +43,12 @@ impl Envelope {
             "/detokenize",
             "/apply-template",
         ];
-        const LLAMA_CPP: [&str; 9] = [
+        const LLAMA_CPP: [&str; 10] = [
             "/completion",
             "/completions",
             "/embedding",
             "/embeddings",
+            "/infill",
             "/props",
             "/slots",
             "/chat/completions",
@@ -55,7 +56,7 @@ impl Envelope {
             "/responses",
         ];
         match path {
-            _ if LLAMA_CPP.contains(&path) => Self::LlamaCpp,
+            _ if LLAMA_CPP.contains(&path) || path.starts_with("/slots/") => Self::LlamaCpp,
             _ if DOCUMENTS.contains(&path) => Self::Documents,
             _ if path == "/v1/messages" || path.starts_with("/v1/messages/") => Self::Anthropic,
             _ if path.starts_with("/api/") => Self::Ollama,

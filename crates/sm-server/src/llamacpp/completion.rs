@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sm_runtime::model::tokenizer::Tokenizer;
 use sm_runtime::{Completion, ModelHandle, Prompt, Request, TokenEvent};
 
@@ -17,8 +17,8 @@ use crate::app::App;
 use crate::documents::respond::object;
 use crate::error::{ApiError, Envelope};
 use crate::generation::{ChunkStream, Chunks, Generation, blocking, complete_all};
+use crate::openai::create::text_field;
 use crate::wire::llamacpp::{CompletionCall, CompletionHead, RunningTimings, chunk, completion, read};
-use crate::wire::options;
 
 /// Continues prompts.
 ///
@@ -26,9 +26,7 @@ use crate::wire::options;
 /// If the body is wrong, or a request fails before its answer begins.
 pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Response, ApiError> {
     let body = object(&body)?;
-    let name = body.get("model").filter(|name| !name.is_null()).map(options::text).transpose();
-    let name = name.map_err(|message| ApiError::invalid("model", message))?;
-    let model = app.model(name.as_deref()).await?;
+    let model = model_of(&app, &body).await?;
     let defaults = app.defaults(&model);
     let (model, mut call) = blocking(&app, move || {
         let call = read(&body, defaults, model.tokenizer().map(|tokenizer| &**tokenizer))?;
@@ -36,11 +34,32 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
     })
     .await?;
     let prompts = std::mem::take(&mut call.prompts);
+    respond(&app, model, prompts, call).await
+}
+
+/// Loads the model that a body names, or the default one.
+///
+/// # Errors
+/// If there is none of this name, or it cannot be loaded.
+pub(super) async fn model_of(app: &App, body: &Map<String, Value>) -> Result<ModelHandle, ApiError> {
+    app.model(text_field(body, "model")?).await
+}
+
+/// Continues the prompts of a call.
+///
+/// # Errors
+/// If a request fails before its answer begins.
+pub(super) async fn respond(
+    app: &App,
+    model: ModelHandle,
+    prompts: Vec<Prompt>,
+    call: CompletionCall,
+) -> Result<Response, ApiError> {
     if call.is_stream {
-        return stream(&app, model, prompts, call).await;
+        return stream(app, model, prompts, call).await;
     }
     let requests = prompts.into_iter().map(|prompt| request(prompt, &call)).collect();
-    let all = complete_all(&app, &model, requests).await?;
+    let all = complete_all(app, &model, requests).await?;
     let tokenizer = model.tokenizer().map(|tokenizer| &**tokenizer as _);
     let head = CompletionHead { model: model.name(), call: &call, tokenizer };
     let answers = all.iter().enumerate().map(|(index, each)| completion(&head, index, each));

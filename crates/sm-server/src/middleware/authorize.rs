@@ -16,6 +16,9 @@ use crate::keys::{Key, Left, Visitor};
 /// What anybody may ask: whether the server is there.
 const OPEN: [&str; 4] = ["/", "/health", "/ready", "/v1/health"];
 
+/// The files of the page, in which people enter their key.
+const PAGE: &str = "/ui/";
+
 /// Where administrators go.
 const ADMIN: &str = "/admin/";
 
@@ -49,7 +52,7 @@ pub(crate) async fn authorize(State(app): State<App>, request: Request, next: Ne
 /// The key of a request, if it has one.
 fn check(app: &App, request: &Request) -> Result<Option<Arc<Key>>, ApiError> {
     let path = request.uri().path();
-    if OPEN.contains(&path) || request.method() == Method::OPTIONS {
+    if OPEN.contains(&path) || path.starts_with(PAGE) || request.method() == Method::OPTIONS {
         return Ok(None);
     }
     let presented = presented(request.headers());

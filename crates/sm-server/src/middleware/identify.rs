@@ -29,7 +29,7 @@ pub(crate) async fn identify(State(app): State<App>, mut request: Request, next:
     let call = Arc::new(Call::new(id, peer));
     let endpoint = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let wants_trailers = takes_trailers(&request);
-    let watch = Watch::new(app, Arc::clone(&call), request.method().clone(), endpoint);
+    let watch = Watch::new(app, Arc::clone(&call), &request, endpoint);
     let span = tracing::info_span!("request", id = call.id);
     let answering = Arc::clone(&call).scope(next.run(request)).instrument(span.clone());
     let mut response = answering.await;

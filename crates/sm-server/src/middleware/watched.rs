@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
@@ -13,6 +14,7 @@ use crate::app::App;
 use crate::call::{Call, Work};
 use crate::error::ApiError;
 use crate::metrics::Answered;
+use crate::traces::{Parent, Traced, record};
 
 pub(super) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -32,14 +34,18 @@ pub(super) struct Watch {
     /// Set when the answer begins.
     status: Option<StatusCode>,
     is_over: bool,
+    /// The span of the log.
     span: tracing::Span,
+    /// The span of a trace that the request belongs to.
+    parent: Parent,
 }
 
 impl Watch {
-    pub(super) fn new(app: App, call: Arc<Call>, method: Method, endpoint: Option<String>) -> Self {
+    pub(super) fn new(app: App, call: Arc<Call>, request: &Request, endpoint: Option<String>) -> Self {
         app.metrics().begin();
+        let (method, parent) = (request.method().clone(), Parent::of(request.headers()));
         let span = tracing::Span::none();
-        Self { app, call, method, endpoint, status: None, is_over: false, span }
+        Self { app, call, method, endpoint, status: None, is_over: false, span, parent }
     }
 
     /// What engines have done for the request so far, as `Server-Timing`.
@@ -50,7 +56,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let Self { app, call, method, endpoint, status, is_over, span } = self;
+        let Self { app, call, method, endpoint, status, is_over, span, parent } = self;
         let status =
             if *is_over { status.map_or(CLIENT_CLOSED, |status| status.as_u16()) } else { CLIENT_CLOSED };
         let elapsed = call.started.elapsed();
@@ -69,6 +75,8 @@ impl Drop for Watch {
             tracing::debug!(%method, endpoint, status, ms, "answered");
             return;
         }
+        let traced = Traced { call, method: name, endpoint, status, elapsed };
+        record(app.config().traces.as_ref(), parent, &traced);
         let key = call.key().map(|key| key.name());
         let Work { prompt_tokens, cached_tokens, generated_tokens, queue, .. } = work;
         let queue_ms = queue.as_secs_f64() * 1e3;

@@ -76,6 +76,9 @@ async fn read_call(
     if app.config().prefills_assistant && endpoint == Endpoint::ChatCompletions {
         continue_last_answer(&mut body)?;
     }
+    if let (Some(format), Endpoint::ChatCompletions) = (app.config().reasoning_format, endpoint) {
+        body.entry("reasoning_format").or_insert_with(|| format.name().into());
+    }
     let model = app.model(text_field(&body, "model")?).await?;
     let call = read(endpoint, &body, defaults(app, &model, endpoint)).map_err(|error| invalid(&error))?;
     Ok((model, call))

@@ -20,6 +20,15 @@ const JSON: &[&str] = &["application/json"];
 const JSON_OR_EVENTS: &[&str] = &["application/json", "text/event-stream"];
 const LINES_OR_JSON: &[&str] = &["application/x-ndjson", "application/json"];
 const PAGE: &[&str] = &["text/html; charset=utf-8"];
+const PAGE_FILE: &[&str] = &[
+    "application/json",
+    "font/woff2",
+    "image/svg+xml",
+    "text/css; charset=utf-8",
+    "text/html; charset=utf-8",
+    "text/javascript; charset=utf-8",
+    "text/plain; charset=utf-8",
+];
 const ANY_STREAM: &[&str] =
     &["application/json", "text/event-stream", "application/x-ndjson", "text/plain; charset=utf-8"];
 
@@ -125,11 +134,22 @@ pub(super) const OPERATIONS: &[Operation] = &[
     get("/models", "llama.cpp", "As /v1/models"),
     get("/v1/health", "llama.cpp", "As /health"),
     get("/props", "llama.cpp", "The default model, and the options of requests that set none"),
+    streaming(post("/infill", "llama.cpp", "Fills the gap between two texts", "LlamaInfill"), JSON_OR_EVENTS),
     list(get("/slots", "llama.cpp", "Which places for requests are taken")),
+    refused(asking(command("/slots/{id}", "llama.cpp", "Not supported"), &["action"])),
     get("/version", "Routers", "The version of the server"),
     get("/server_info", "Routers", "What the default model is and takes"),
     get("/get_server_info", "Routers", "As /server_info"),
-    asking(get("/v1/loads", "Routers", "How busy the loaded models are"), &["include", "dp_rank"]),
+    get("/get_load", "Routers", "How many requests run or wait"),
+    get("/model_info", "Routers", "What the default model is"),
+    get("/get_model_info", "Routers", "As /model_info"),
+    streaming(
+        asking(
+            get("/v1/loads", "Routers", "How busy the loaded models are"),
+            &["include", "dp_rank", "format"],
+        ),
+        &["application/json", "text/plain; version=0.0.4; charset=utf-8"],
+    ),
     post("/v1/chat/completions/render", "Routers", "The tokens of a chat, which is not answered", "Chat"),
     list(post(
         "/v1/completions/render",
@@ -139,9 +159,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
     )),
     get("/openapi.json", "State", "This document"),
     streaming(get("/docs", "State", "This document as a page"), PAGE),
+    streaming(get("/", "State", "The page for people; Ollama's clients ask whether it is there"), PAGE),
+    streaming(get("/ui/{file}", "State", "A file of the page"), PAGE_FILE),
     streaming(post("/v1/messages", "Anthropic", "Answers messages", "Messages"), JSON_OR_EVENTS),
     post("/v1/messages/count_tokens", "Anthropic", "Counts the tokens of messages", "MessageCount"),
-    streaming(get("/", "Ollama", "Says in a sentence that it is here"), PAGE),
     get("/api/version", "Ollama", "The version of the API"),
     streaming(post("/api/chat", "Ollama", "Answers messages", "OllamaChat"), LINES_OR_JSON),
     streaming(

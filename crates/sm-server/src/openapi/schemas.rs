@@ -48,6 +48,7 @@ pub(super) fn all(bounds: Bounds) -> Value {
         "LlamaCompletion",
         body(&["prompt"], &[json!({"prompt": {"type": "string"}}), sampling(), llamacpp()]),
     );
+    add("LlamaInfill", infill());
     let text = json!({"content": {"type": "string"}});
     let forms = flags(&["add_special", "parse_special", "with_pieces", "return_token_strs"]);
     add("Tokenize", body(&["content"], &[text, forms]));
@@ -90,6 +91,19 @@ fn llamacpp() -> Value {
     let mut fields = flags(&["return_tokens", "cache_prompt", "timings_per_token", "return_progress"]);
     fields["n_probs"] = count(0, u64::MAX);
     fields
+}
+
+fn infill() -> Value {
+    let text = json!({"type": "string"});
+    let chunk =
+        json!({"type": "object", "required": ["text"], "properties": {"filename": text, "text": text}});
+    let fields = json!({
+        "input_prefix": text,
+        "input_suffix": text,
+        "input_extra": {"type": "array", "items": chunk},
+        "prompt": text,
+    });
+    body(&["input_prefix", "input_suffix"], &[fields, sampling(), llamacpp()])
 }
 
 fn embeddings(input: &str) -> Value {

@@ -8,11 +8,12 @@ use super::document;
 use super::schemas::Bounds;
 
 /// The files that have routes.
-const ROUTERS: [&str; 5] = [
+const ROUTERS: [&str; 6] = [
     include_str!("../router.rs"),
     include_str!("../admin.rs"),
     include_str!("../anthropic.rs"),
     include_str!("../ollama.rs"),
+    include_str!("../page.rs"),
     include_str!("../responses.rs"),
 ];
 

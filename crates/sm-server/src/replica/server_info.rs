@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::error::ApiError;
 
-/// What the default model is and takes, in SGLang's words.
+/// What the default model is and takes, in SGLang's words: the fields that smg reads (`ServerInfo` in
+/// `core/steps/worker/local/discover_metadata.rs`), and its own settings where they have a meaning here. Both `model_id` and `model`
+/// would be one field twice for smg.
 ///
 /// # Errors
 /// If the model cannot be loaded.

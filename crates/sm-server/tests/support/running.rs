@@ -52,7 +52,7 @@ impl Running {
         Self::loaded(model, LoadOptions::new(), change).await
     }
 
-    async fn loaded(
+    pub(crate) async fn loaded(
         model: ModelRef,
         load: LoadOptions,
         change: impl FnOnce(ServerConfig) -> ServerConfig,

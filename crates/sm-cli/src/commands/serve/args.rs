@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use sm_runtime::ByteSize;
-use sm_server::chat::ToolForm;
+use sm_server::chat::{ReasoningFormat, ToolForm};
 use sm_server::{MetricsCompat, RateLimit, RedisFallback};
 
 use super::kv_events::KvEventsArgs;
@@ -60,9 +60,19 @@ pub(crate) struct Args {
     /// Do not serve a page at /
     #[arg(long, help_heading = "Server")]
     pub(super) no_ui: bool,
+    /// Also listen on this port, where the original documents have the page
+    #[cfg_attr(unix, arg(conflicts_with = "unix_socket"))]
+    #[arg(long, env = "UI_PORT", value_name = "N", help_heading = "Server")]
+    pub(super) ui_port: Option<u16>,
+    /// Tabs of the page and their examples, a JSON file in the form of /ui/tabs.json
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    pub(super) ui_tabs: Option<PathBuf>,
     /// Form in which models call tools [default: that of the chat template]
     #[arg(long, value_name = "NAME", value_parser = tool_form(), hide_possible_values = true, help_heading = "Server")]
     pub(super) tool_call_parser: Option<ToolForm>,
+    /// Where the thoughts of chats go: apart from the content, or into it with their marks, as the model writes them [default: auto]
+    #[arg(long, value_name = "FORMAT", value_enum, help_heading = "Server")]
+    pub(super) reasoning_format: Option<Thoughts>,
     /// Further models
     #[arg(long, value_name = "MODEL", hide = true)]
     pub(super) more_models: Vec<PathBuf>,
@@ -229,6 +239,27 @@ impl From<Fallback> for RedisFallback {
         match fallback {
             Fallback::Alone => Self::Alone,
             Fallback::Refuse => Self::Refuse,
+        }
+    }
+}
+
+/// Where the thoughts of chats go, in the words of llama-server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Thoughts {
+    /// They stay in the content
+    None,
+    /// To `reasoning_content`
+    #[value(name = "deepseek")]
+    DeepSeek,
+    /// As `deepseek`
+    Auto,
+}
+
+impl From<Thoughts> for ReasoningFormat {
+    fn from(thoughts: Thoughts) -> Self {
+        match thoughts {
+            Thoughts::None => Self::InContent,
+            Thoughts::DeepSeek | Thoughts::Auto => Self::Apart,
         }
     }
 }

@@ -3,7 +3,7 @@
 use sm_server::Reload;
 
 /// Ready on Ctrl-C or SIGTERM. Without handlers, the server runs until it is killed.
-pub(super) async fn stop() {
+pub(in crate::commands) async fn stop() {
     let interrupted = async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;

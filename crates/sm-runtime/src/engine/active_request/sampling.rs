@@ -7,6 +7,8 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use sm_batching::Wanted;
+use sm_kernels::plan::StepOutput;
 use sm_tensor::TokenId;
 
 use super::{ActiveRequest, wants_logprobs};
@@ -44,6 +46,28 @@ pub(crate) struct DrawPosition<'a> {
     pub(crate) choice: usize,
     /// The prompt and the output so far.
     pub(crate) token_ids: &'a [TokenId],
+}
+
+/// What the model gave for the position before.
+#[derive(Debug)]
+pub(crate) enum ModelOutput<'a> {
+    /// `[vocab_size]`
+    Logits(&'a mut [f32]),
+    /// The largest, which is all that greedy requests without penalties, grammars and log-probabilities need.
+    ArgMax(TokenId, f32),
+}
+
+impl<'a> ModelOutput<'a> {
+    /// Of a row of a step, which gives what its request wants.
+    pub(crate) fn of_row(output: &'a mut StepOutput, row: usize, wanted: Wanted) -> Self {
+        match wanted {
+            Wanted::ArgMax => {
+                let (token, logit) = output.arg_max(row);
+                Self::ArgMax(token, logit)
+            }
+            _ => Self::Logits(output.logits_mut(row)),
+        }
+    }
 }
 
 /// A sampled token.
@@ -86,34 +110,32 @@ impl ActiveRequest {
         }
     }
 
-    /// Samples the next token of a choice from `logits`, `[vocab_size]`, which it modifies, and sends it to the caller.
+    /// Samples the next token of a choice from what the model gave, which it modifies, and sends it to the caller.
     ///
     /// # Errors
     /// If no token can be sampled.
     pub(crate) fn sample(
         &mut self,
         at: &DrawPosition<'_>,
-        logits: &mut [f32],
+        from: ModelOutput<'_>,
         buffers: &mut SamplingBuffers,
     ) -> Result<Sampled, Error> {
-        let SamplingBuffers { candidates, counts, raw, event, .. } = buffers;
         let wants_logprobs = wants_logprobs(&self.options, self.select);
-        if wants_logprobs {
-            raw.keep(logits);
-        }
-        let draw = Draw { seed: self.seed, choice: at.choice as u32, position: at.token_ids.len() as u32 };
+        let token = match from {
+            ModelOutput::ArgMax(token, logit) if logit.is_finite() => token,
+            ModelOutput::ArgMax(token, value) => {
+                let (token, position) = (token.0 as usize, at.token_ids.len());
+                return Err(Error::InvalidLogits { value, token, position });
+            }
+            ModelOutput::Logits(logits) => {
+                if wants_logprobs {
+                    buffers.raw.keep(logits);
+                }
+                self.draw(at, logits, buffers)?
+            }
+        };
+        let SamplingBuffers { candidates, raw, event, .. } = buffers;
         let choice = &mut self.choices[at.choice];
-        let constraint = choice.constraint.as_mut();
-        let mut history =
-            History::new(at.token_ids, self.usage.prompt_tokens, counts).with_mirostat(&mut choice.mirostat);
-        let drawn = catch_unwind(AssertUnwindSafe(|| {
-            self.chain.sample_within(constraint, logits, &mut history, draw, candidates)
-        }));
-        let token = drawn.unwrap_or_else(|panic| {
-            // The panic may have left partial counts.
-            counts.clear();
-            Err(Error::FilterPanicked { message: message_of(&*panic) })
-        })?;
         let Some(output) = &mut choice.output else {
             return Ok(Sampled { token, is_kept: false, stops: true });
         };
@@ -140,6 +162,29 @@ impl ActiveRequest {
         self.times.first_token.get_or_insert_with(Instant::now);
         self.responder.ticket().push(event);
         Ok(Sampled { token, is_kept, stops: stop.is_some() })
+    }
+
+    /// Draws a token from logits.
+    fn draw(
+        &mut self,
+        at: &DrawPosition<'_>,
+        logits: &mut [f32],
+        buffers: &mut SamplingBuffers,
+    ) -> Result<TokenId, Error> {
+        let SamplingBuffers { candidates, counts, .. } = buffers;
+        let draw = Draw { seed: self.seed, choice: at.choice as u32, position: at.token_ids.len() as u32 };
+        let choice = &mut self.choices[at.choice];
+        let constraint = choice.constraint.as_mut();
+        let mut history =
+            History::new(at.token_ids, self.usage.prompt_tokens, counts).with_mirostat(&mut choice.mirostat);
+        let drawn = catch_unwind(AssertUnwindSafe(|| {
+            self.chain.sample_within(constraint, logits, &mut history, draw, candidates)
+        }));
+        drawn.unwrap_or_else(|panic| {
+            // The panic may have left partial counts.
+            counts.clear();
+            Err(Error::FilterPanicked { message: message_of(&*panic) })
+        })
     }
 
     /// Samples the token after `token_ids` from the logits of a draft model, with the same options and noise as for the

@@ -3,9 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{SIZE, always, block_on, config, engine_of, request, text};
-use crate::testing::{FakeSize, failing, fake_model, hashed, token_of};
-use crate::{Engine, Error, FinishReason, LimitedResource, QueueLimit, Request, RequestStatus, StopRules};
+use sm_batching::Wanted;
+
+use super::{SIZE, alone, always, block_on, config, engine_of, request, text};
+use crate::testing::{FakeSize, failing, fake_model, hashed, token_of, watched};
+use crate::{
+    Engine, Error, FinishReason, GenerationOptions, LimitedResource, QueueLimit, Request, RequestStatus,
+    StopRules,
+};
 
 /// Writes forever: no end token, and a context that is long enough for the test.
 const LONG: FakeSize = FakeSize { context_len: 1 << 16, max_tokens: 24, n_sequences: 4 };
@@ -135,6 +140,49 @@ fn a_late_request_has_what_it_got_until_then() {
     }
     assert_eq!(last.unwrap().finish_reason, Some(FinishReason::Timeout));
     assert_clean(&engine);
+}
+
+#[test]
+fn only_the_arg_max_is_read_where_it_is_all_that_counts() {
+    let wanted = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&wanted);
+    let model = watched(fake_model(SIZE, hashed).0, move |batch| {
+        seen.lock().unwrap().extend(batch.outputs.iter().map(|output| output.wanted));
+        true
+    });
+    let engine = Engine::start(model, config()).unwrap();
+    let ask = |expected, change: fn(&mut GenerationOptions)| {
+        let mut request = request("abcde", 1, 12);
+        request.options.sampling.temperature = 0.0;
+        change(&mut request.options);
+        let completion = engine.submit(request.clone()).unwrap().wait().unwrap().swap_remove(0);
+        assert_eq!(completion.tokens, alone(&request).tokens, "{:?}", request.options);
+        let wanted = std::mem::take(&mut *wanted.lock().unwrap());
+        assert!(!wanted.is_empty() && wanted.iter().all(|wanted| *wanted == expected), "{wanted:?}");
+    };
+    ask(Wanted::ArgMax, |_| ());
+    ask(Wanted::ArgMax, |options| options.sampling.top_p = 0.5);
+    ask(Wanted::Logits, |options| options.sampling.temperature = 1.0);
+    ask(Wanted::Logits, |options| options.sampling.repetition_penalty = 1.5);
+    ask(Wanted::Logits, |options| options.sampling.logit_bias = vec![(token_of('a'), 9.0)]);
+    ask(Wanted::Logits, |options| options.logprobs = Some(2));
+    ask(Wanted::Logits, |options| options.stop.min_new_tokens = 3);
+}
+
+#[test]
+fn an_arg_max_that_is_no_number_fails_its_request() {
+    for value in [f32::NAN, f32::INFINITY] {
+        let engine = engine_of(move |history| {
+            let mut logits = hashed(history);
+            logits[3] = if history.len() == 5 { value } else { logits[3] };
+            logits
+        });
+        let mut greedy = request("abc", 1, 20);
+        greedy.options.sampling.temperature = 0.0;
+        let error = engine.submit(greedy).unwrap().wait().unwrap_err();
+        assert!(matches!(error, Error::InvalidLogits { token: 3, position: 5, .. }), "{error}");
+        assert_clean(&engine);
+    }
 }
 
 #[test]

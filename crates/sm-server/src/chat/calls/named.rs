@@ -47,6 +47,19 @@ impl NamedCall {
         Self { form, state: State::Head(String::new()) }
     }
 
+    /// The call of a head that was cut after its name.
+    pub(super) fn cut(&self) -> Option<Found> {
+        let State::Head(head) = &self.state else { return None };
+        let is_whole = match self.form {
+            Form::Mistral => head.trim_end().ends_with("[ARGS]"),
+            // The first versions wrote the name on a line behind the mark.
+            Form::DeepSeek => !head.starts_with("function<") || head.contains("\n`"),
+            Form::KimiK2 => true,
+        };
+        let (name, id) = self.form.read(head).filter(|_| is_whole)?;
+        Some(Found::Call { name, id })
+    }
+
     pub(super) fn push(&mut self, next: char, found: &mut Vec<Found>) -> Progress {
         match &mut self.state {
             State::Head(head) if next == '{' => {

@@ -89,6 +89,13 @@ impl ObjectCalls {
         }
     }
 
+    /// The call of an object that was cut after its name.
+    pub(super) fn cut(&mut self) -> Option<Found> {
+        let mut found = Vec::new();
+        let is_named = self.call.name.is_some() && !self.call.has_begun;
+        (is_named && self.begin_call(&mut found)).then(|| found.swap_remove(0))
+    }
+
     fn go(&mut self, state: State) -> Progress {
         self.state = state;
         Progress::More

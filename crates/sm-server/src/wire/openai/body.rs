@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use sm_runtime::{ChatRequest, GenerationOptions, Message, Priority, Prompt, Request, Select};
 
 use super::{Endpoint, Extras};
-use crate::chat::ToolUse;
+use crate::chat::{ReasoningFormat, ToolUse};
 use crate::wire::fields::SeenFields;
 use crate::wire::{FieldError, options};
 
@@ -68,6 +68,7 @@ struct Chat {
     messages: Vec<Message>,
     tools: Vec<Value>,
     tool_use: ToolUse,
+    reasoning: ReasoningFormat,
     /// All but messages and tools.
     settings: ChatRequest,
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use sm_runtime::{ChatRequest, Message};
 
 use super::{Chat, Reader};
+use crate::chat::ReasoningFormat;
 use crate::wire::fields;
 use crate::wire::{FieldError, options};
 
@@ -22,6 +23,13 @@ impl Reader {
             "functions" => Err("deprecated by OpenAI; use tools".to_owned()),
             "function_call" => Err("deprecated by OpenAI; use tool_choice".to_owned()),
             "include_reasoning" => options::flag(value).map(|it| self.extras.hides_reasoning = !it),
+            "reasoning_format" => match value.as_str().and_then(ReasoningFormat::of_name) {
+                Some(format) => {
+                    self.chat.reasoning = format;
+                    Ok(())
+                }
+                None => Err("must be \"none\", \"deepseek\" or \"auto\"".to_owned()),
+            },
             "echo" if value == false => Ok(()),
             "echo" => Err(
                 "only /v1/completions repeats the prompt; to continue a message, use continue_final_message"

@@ -25,6 +25,7 @@ impl Call {
         let source = template.source(!chat.tools.is_empty());
         let format = AnswerFormat::of_template(template, &chat.tools);
         let format = form.into_iter().fold(format, AnswerFormat::with_form);
+        let format = format.used(&chat.tool_use).with_reasoning(chat.reasoning);
         let (messages, tools) = adapted(&chat.messages, &chat.tools, format.form(), &source);
         let request = chat.request(&messages, &tools);
         let start = AnswerStart::of_answer_to(&request, template);
