@@ -36,7 +36,9 @@ pub enum CostError {
         reason: String,
     },
     /// There are too few tests.
-    #[error("the figures need tests of generation and of prompts without depth; run sm bench -p 64,512 -n 32 -b 1,8 -o jsonl")]
+    #[error(
+        "the figures need tests of generation and of prompts without depth; run sm bench -p 64,512 -n 32 -b 1,8 -o jsonl"
+    )]
     Few,
 }
 

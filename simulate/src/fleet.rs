@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use crate::cost::StepCost;
 use crate::replica::{Progress, Replica, ReplicaError, Settings, StepWork};
-use crate::report::Report;
+use crate::report::{Report, Times};
 use crate::router::{Policy, Router, Thresholds};
 use crate::workload::{Load, Workload};
 
@@ -54,16 +54,6 @@ enum Event {
     StepEnd { replica: usize, step_us: u64 },
 }
 
-/// What is known of a request.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Times {
-    pub(crate) arrival_us: u64,
-    pub(crate) first_token_us: u64,
-    pub(crate) end_us: u64,
-    pub(crate) n_prompt: u32,
-    pub(crate) n_output: u32,
-}
-
 /// A run of a fleet.
 struct Run<'a> {
     fleet: &'a Fleet,
@@ -85,7 +75,8 @@ impl Fleet {
     /// # Errors
     /// If a setting is invalid, or a request can never run.
     pub fn serve(&self, workload: &Workload<'_>, load: Load) -> Result<Report, ReplicaError> {
-        let replicas = (0..self.n_replicas).map(|_| Replica::new(&self.settings)).collect::<Result<_, _>>()?;
+        let replicas =
+            (0..self.n_replicas).map(|_| Replica::new(&self.settings)).collect::<Result<_, _>>()?;
         let n_pages = self.n_replicas * self.settings.n_pages;
         let mut run = Run {
             fleet: self,
@@ -225,7 +216,8 @@ mod tests {
     fn trace() -> Vec<Recorded> {
         let request = |index: u64| {
             let (conversation, turn) = (index / 4, index % 4);
-            let blocks = std::iter::once(0).chain((0..4 + 2 * turn).map(|block| 1 + conversation * 100 + block));
+            let blocks =
+                std::iter::once(0).chain((0..4 + 2 * turn).map(|block| 1 + conversation * 100 + block));
             let blocks: Vec<u64> = blocks.collect();
             let at = Duration::from_millis(turn * 10_000 + conversation * 100);
             Recorded { at, n_input: blocks.len() * 512, n_output: 320, blocks: Some(blocks) }
@@ -270,7 +262,12 @@ mod tests {
         let one = serve(&fleet(1, Policy::RoundRobin), load);
         let by_prefix = serve(&fleet(8, Policy::Prefix), load);
         let in_turn = serve(&fleet(8, Policy::RoundRobin), load);
-        assert!(by_prefix.hit_rate() > 0.9 * one.hit_rate(), "{} of {}", by_prefix.hit_rate(), one.hit_rate());
+        assert!(
+            by_prefix.hit_rate() > 0.9 * one.hit_rate(),
+            "{} of {}",
+            by_prefix.hit_rate(),
+            one.hit_rate()
+        );
         assert!(in_turn.hit_rate() < 0.7 * one.hit_rate(), "{} of {}", in_turn.hit_rate(), one.hit_rate());
         assert!(by_prefix.requests_per_second() > in_turn.requests_per_second());
     }

@@ -190,8 +190,7 @@ fn fleet(args: &Args, n_replicas: usize, policy: Policy, cost: StepCost) -> Flee
         cache: args.cache_threshold,
     };
     let shared = args.shared_cores.zip(args.cores_per_replica);
-    let shared =
-        shared.map(|(n_cores, cores_per_replica)| SharedMachine { n_cores, cores_per_replica });
+    let shared = shared.map(|(n_cores, cores_per_replica)| SharedMachine { n_cores, cores_per_replica });
     Fleet { n_replicas, settings, policy, thresholds, cost, request_us: args.request_us, shared }
 }
 

@@ -150,13 +150,19 @@ mod tests {
         let mut told = Vec::new();
         for id in 0..2 {
             replica.submit(id, prompt.clone(), 2, 0).unwrap();
-            assert_eq!(replica.begin_step(0), Some(StepWork { n_rows: 40 - 32 * id, context: if id == 0 { 820 } else { 292 } }));
+            assert_eq!(
+                replica.begin_step(0),
+                Some(StepWork { n_rows: 40 - 32 * id, context: if id == 0 { 820 } else { 292 } })
+            );
             replica.end_step(1000, |progress| told.push(progress));
             assert_eq!(replica.begin_step(0).map(|work| work.n_rows), Some(1));
             replica.end_step(1000, |progress| told.push(progress));
             assert_eq!(replica.begin_step(0), None);
         }
-        assert_eq!(told, [0, 1].map(|id| [Progress::Token(id), Progress::Token(id), Progress::Ended(id)]).concat());
+        assert_eq!(
+            told,
+            [0, 1].map(|id| [Progress::Token(id), Progress::Token(id), Progress::Ended(id)]).concat()
+        );
         assert_eq!(replica.positions().0, 32);
         assert_eq!(replica.steps(), (4, 4));
     }

@@ -2,8 +2,17 @@
 
 use serde::Serialize;
 
-use crate::fleet::Times;
 use crate::router::Policy;
+
+/// What is known of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    pub(crate) arrival_us: u64,
+    pub(crate) first_token_us: u64,
+    pub(crate) end_us: u64,
+    pub(crate) n_prompt: u32,
+    pub(crate) n_output: u32,
+}
 
 /// The figures of a run.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -90,8 +90,11 @@ impl Router {
         let (n_known, holders) = self.known.longest_prefix(pages);
         let is_known = n_known as f64 > self.thresholds.cache * pages.len() as f64;
         let holder = self.least_loaded(holders.iter().map(|id| *id as usize));
-        let replica =
-            if is_known && !self.is_too_busy(holder) { holder } else { self.least_loaded(0..self.loads.len()) };
+        let replica = if is_known && !self.is_too_busy(holder) {
+            holder
+        } else {
+            self.least_loaded(0..self.loads.len())
+        };
         self.known.insert(pages, replica as u32);
         replica
     }
@@ -167,7 +170,11 @@ mod tests {
         let mut router = router(Policy::Prefix, thresholds);
         let first = router.route(&[1, 2]);
         assert_eq!([router.route(&[1, 2]), router.route(&[1, 2])], [first, first]);
-        assert_eq!(router.route(&[1, 2]), first, "two requests more than the mean are no more than the margin");
+        assert_eq!(
+            router.route(&[1, 2]),
+            first,
+            "two requests more than the mean are no more than the margin"
+        );
         let second = router.route(&[1, 2]);
         assert_ne!(second, first, "four and a mean of one and a third");
         (0..4).for_each(|_| router.ended(first));

@@ -13,7 +13,8 @@ use crate::spawn::{self, cargo, command, root, succeeds, target};
 const PACKAGES: [&str; 3] = ["haproxy", "nginx-light", "prometheus"];
 
 /// What is run.
-const SCRIPTS: [(&str, &str); 3] = [("--drive", "drive.py"), ("--docs", "documents.py"), ("--ray", "ray_examples.py")];
+const SCRIPTS: [(&str, &str); 3] =
+    [("--drive", "drive.py"), ("--docs", "documents.py"), ("--ray", "ray_examples.py")];
 
 /// Without an option, checks the files; `--drive` runs the routers, `--docs` the commands of the documents, `--ray` the examples for Ray, and
 /// `--bin PATH` takes a built program. Other arguments select checks by name.

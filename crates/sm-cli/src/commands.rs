@@ -8,6 +8,7 @@ mod detokenize;
 mod doctor;
 mod embed;
 mod generate;
+mod health;
 mod inspect;
 mod keys;
 mod list;
@@ -55,6 +56,7 @@ commands! {
     Serve => serve,
     Ui => ui,
     Keys => keys,
+    Health => health,
     Perplexity => perplexity,
     Pull => pull,
     List => list,

@@ -92,6 +92,14 @@ pub(crate) enum Failure {
         /// What went wrong.
         reason: String,
     },
+    /// The server answers that it is not well.
+    #[error("{url} answers {answer}")]
+    NotWell {
+        /// What was asked.
+        url: String,
+        /// What it says.
+        answer: String,
+    },
     /// The first request of a benchmark failed, as the others would.
     #[error("the first request failed: {reason}")]
     WarmUp {

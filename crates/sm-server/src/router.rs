@@ -37,6 +37,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/chat/completions/input_tokens", post(openai::chat::count))
         .route("/v1/chat/completions/input_tokens", post(openai::chat::count))
         .route("/predict", post(openai::predict::create))
+        .route("/invocations", post(openai::invocations::create))
+        .route("/ping", get(health::ready))
         .route("/completion", post(llamacpp::completion::create))
         .route("/completions", post(llamacpp::completion::create))
         .route("/embedding", post(llamacpp::embedding::create))

@@ -306,3 +306,17 @@ async fn whoever_goes_away_leaves_nothing_behind() {
     assert_eq!(server.json("/v1/completions", &all).await["choices"].as_array().unwrap().len(), 8);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn sagemaker_asks_for_chats_and_texts_at_one_place() {
+    let server = Running::start().await;
+    assert_eq!(server.get("/ping").await.status(), 200);
+    let chat = json!({"messages": [{"role": "user", "content": "What is 1 + 1?"}], "temperature": 0});
+    let answer = server.json("/invocations", &chat).await;
+    assert!(answer["choices"][0]["message"]["content"].as_str().unwrap().contains("Answer: 2"), "{answer}");
+    let text = json!({"prompt": "Once upon a time", "max_tokens": 4, "temperature": 0});
+    let answer = server.json("/invocations", &text).await;
+    assert_eq!(answer["choices"][0]["text"], server.json("/v1/completions", &text).await["choices"][0]["text"]);
+    assert_eq!(server.post("/invocations", &json!({})).await.status(), 400);
+    server.stop().await;
+}

@@ -144,3 +144,23 @@ fn an_address_that_is_taken_is_an_error_that_names_it() {
     let error = super::run::sm(&["serve", "--parallel", "0"]).error(2);
     assert!(error.contains("--parallel"), "{error}");
 }
+
+#[test]
+fn health_says_whether_a_server_is_well() {
+    let sm = super::run::sm;
+    let serving = Serving::start(&["--admin-key", "an admin key"]);
+    let port = serving.address.rsplit(':').next().unwrap().to_owned();
+    let url = format!("http://{}", serving.address);
+    assert!(sm(&["health", "--live", "--url", &url]).success().contains("healthy"));
+    // A request waits until the model is loaded.
+    let story = r#"{"prompt": "Once", "max_tokens": 1}"#;
+    assert_eq!(serving.request("POST /v1/completions", story).0, 200);
+    assert!(sm(&["health", "--port", &port]).success().contains("ready"));
+    let head = "POST /admin/drain HTTP/1.1\r\nauthorization: Bearer an admin key\r\ncontent-length: 0";
+    assert_eq!(serving.request_raw(head).0, 200);
+    for asked in [&["health", "--url", &url][..], &["health", "--live", "--url", &url]] {
+        assert!(sm(asked).error(1).contains("draining"));
+    }
+    drop(serving);
+    assert!(sm(&["health", "--port", &port]).error(1).contains("is the server running"));
+}

@@ -22,7 +22,7 @@ pub(super) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-tim
 const CLIENT_CLOSED: u16 = 499;
 
 /// Endpoints that are asked all the time, of which a log should not speak.
-const QUIET: [&str; 3] = ["/health", "/ready", "/metrics"];
+const QUIET: [&str; 4] = ["/health", "/ready", "/metrics", "/ping"];
 
 /// Measures a request from its first line to the last byte of its answer, or until its client goes away.
 #[derive(Debug)]

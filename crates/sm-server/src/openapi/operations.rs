@@ -126,6 +126,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
     post("/chat/completions/input_tokens", "llama.cpp", "As /v1/chat/completions/input_tokens", "Count"),
     streaming(post("/responses", "llama.cpp", "As /v1/responses", "Response"), JSON_OR_EVENTS),
     post("/predict", "llama.cpp", "Answers several chats, as Vertex AI sends them", "Instances"),
+    streaming(
+        post("/invocations", "State", "Answers messages or continues a prompt, as SageMaker sends it", "Invocation"),
+        JSON_OR_EVENTS,
+    ),
+    get("/ping", "State", "As /ready, where SageMaker asks"),
     get("/models", "llama.cpp", "As /v1/models"),
     get("/v1/health", "llama.cpp", "As /health"),
     get("/props", "llama.cpp", "The default model, and the options of requests that set none"),

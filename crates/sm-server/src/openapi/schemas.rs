@@ -57,6 +57,8 @@ pub(super) fn all(bounds: Bounds) -> Value {
     add("Template", body(&["messages"], &[messages(), flags(&["add_generation_prompt"])]));
     let instances = json!({"instances": {"type": "array", "items": {"$ref": "#/components/schemas/Chat"}}});
     add("Instances", json!({"type": "object", "required": ["instances"], "properties": instances}));
+    let bodies = ["Chat", "Completion"].map(|name| json!({"$ref": format!("#/components/schemas/{name}")}));
+    add("Invocation", json!({"anyOf": bodies}));
     apis::add(&mut add);
     Value::Object(schemas)
 }

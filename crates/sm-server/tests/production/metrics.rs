@@ -64,3 +64,30 @@ async fn what_is_no_endpoint_makes_no_new_series() {
     assert!(!text.contains("/nothing"));
     server.stop().await;
 }
+
+/// Files of `deploy/` that ask for metrics.
+const DEPLOYED: [(&str, &str); 4] = [
+    ("alerts", include_str!("../../../../deploy/prometheus/alerts.yaml")),
+    ("tests of the alerts", include_str!("../../../../deploy/prometheus/alerts_test.yaml")),
+    ("board", include_str!("../../../../deploy/grafana/smallmind.json")),
+    ("autoscaler", include_str!("../../../../deploy/kubernetes/hpa.yaml")),
+];
+
+#[tokio::test]
+async fn alerts_and_boards_ask_only_for_metrics_that_there_are() {
+    let server = Running::with(ServerConfig::new("demo")).await;
+    assert_eq!(server.complete(&story(2)).await.status(), 200);
+    let metrics = server.getting("/metrics").send().await.unwrap().text().await.unwrap();
+    let exported: std::collections::HashSet<&str> =
+        metrics.lines().filter_map(|line| line.split(['{', ' ']).next()).collect();
+    for (file, text) in DEPLOYED {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        // What is recorded by a rule has a colon in its name, and the rule is in the same file.
+        let asked: Vec<&str> = words.filter(|word| word.starts_with("smallmind_")).collect();
+        assert!(!asked.is_empty(), "the {file} ask for nothing");
+        for name in asked {
+            assert!(exported.contains(name), "the {file} ask for {name}, which /metrics does not have");
+        }
+    }
+    server.stop().await;
+}
