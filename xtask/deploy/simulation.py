@@ -1,8 +1,8 @@
 """The simulation of three replicas beside a real run of three; `cargo xtask simulate --check` runs it.
 
-All replicas share this machine, so the simulation is told how many cores a busy one takes, and how many the machine is worth: two
-threads of one core are worth less than two. These, the requests per second of one replica and the times of its steps are measured
-first. Requests per second and prefix hits of the three must be within 15 % of what is predicted from them.
+All replicas share this machine, so the simulation is told how many cores a busy one takes, and how many the three got: a router and
+whatever else runs take the rest. The requests per second of one replica and the times of its steps are measured first. Requests per
+second and prefix hits of the three must be within 15 % of what is predicted from them.
 """
 
 import http.client
@@ -25,26 +25,6 @@ TOLERANCE = 0.15
 IN_FLIGHT = 8
 REQUESTS = 300
 BENCH = ["bench", "-t", "1", "-p", "16,64,256,512", "-n", "32", "-b", "1,2,4,8", "-d", "0,480", "-r", "2", "-o", "jsonl"]
-
-
-# Both ways of work that a replica has.
-SCALING = ["bench", "-t", "1", "-p", "256", "-n", "64", "-b", "8", "-r", "5", "-o", "jsonl"]
-
-
-def worth():
-    """How many times the work of one process three at a time do: what the machine's cores are worth."""
-
-    def speed(output):
-        """Tokens per second of a mix with as many tokens of each test."""
-        return 1 / sum(1 / json.loads(line)["tokens_per_second"] for line in output.splitlines())
-
-    def speeds(n):
-        command = [os.environ["SM"], *SCALING]
-        quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-        running = [subprocess.Popen(command, **quiet) for _ in range(n)]
-        return sum(speed(process.communicate()[0]) for process in running)
-
-    return speeds(3) / speeds(1)
 
 
 def simulate(*options):
@@ -147,16 +127,24 @@ class Plain(drive.Fleet):
 
 
 def three(folder, router, vocabulary):
-    """Requests per second and hit rate of three replicas."""
+    """Requests per second and hit rate of three replicas, and the cores that they and their clients got."""
     bodies = requests(3, folder, vocabulary)
     with Plain() as fleet:
+        processes = [replica.process.pid for replica in fleet.replicas]
+
+        def measured(ports):
+            before, begun = sum(map(cpu_seconds, processes)) + time.process_time(), time.monotonic()
+            rate = run(bodies, ports)
+            used = sum(map(cpu_seconds, processes)) + time.process_time() - before
+            return rate, used / (time.monotonic() - begun)
+
         if router == "round-robin":
-            rate = run(bodies, [one.port for one in fleet.replicas])
+            rate, cores = measured([replica.port for replica in fleet.replicas])
         else:
             with drive.smg(fleet, folder) as smg:
                 smg.wait_until(lambda: drive.ask(smg, drive.chat("Hello"))[0] == 200, 60, "answer")
-                rate = run(bodies, [smg.port])
-        return rate, hit_rate(fleet.replicas)
+                rate, cores = measured([smg.port])
+        return {"requests_per_second": rate, "hit_rate": hit_rate(fleet.replicas)}, cores
 
 
 def main():
@@ -168,14 +156,13 @@ def main():
         figures = folder / "figures.jsonl"
         figures.write_text(subprocess.run([os.environ["SM"], *BENCH], capture_output=True, text=True, check=True).stdout)
         rate, cores, cache_tokens, vocabulary = one(folder)
-        n_cores = worth()
-        print(f"the machine is worth {n_cores:.2f} cores", flush=True)
         for router in ["round-robin"] + (["prefix"] if drive.is_installed("smg") else []):
             options = ["--replicas", 3, "--router", router, "--figures", figures, "--measured", rate, "--cache-tokens", cache_tokens]
+            measured, n_cores = three(folder, router, vocabulary)
+            print(f"{router}: three replicas got {n_cores:.2f} cores", flush=True)
             options += ["--shared-cores", n_cores, "--cores-per-replica", cores]
             options += ["--vocabulary", len(vocabulary), "--json"]
             predicted = json.loads(simulate(*options))
-            measured = dict(zip(["requests_per_second", "hit_rate"], three(folder, router, vocabulary), strict=True))
             for figure, value in measured.items():
                 ratio = predicted[figure] / value
                 print(f"{router}: {figure}: {value:.3f} measured, {predicted[figure]:.3f} simulated, ratio {ratio:.3f}", flush=True)

@@ -316,7 +316,10 @@ async fn sagemaker_asks_for_chats_and_texts_at_one_place() {
     assert!(answer["choices"][0]["message"]["content"].as_str().unwrap().contains("Answer: 2"), "{answer}");
     let text = json!({"prompt": "Once upon a time", "max_tokens": 4, "temperature": 0});
     let answer = server.json("/invocations", &text).await;
-    assert_eq!(answer["choices"][0]["text"], server.json("/v1/completions", &text).await["choices"][0]["text"]);
+    assert_eq!(
+        answer["choices"][0]["text"],
+        server.json("/v1/completions", &text).await["choices"][0]["text"]
+    );
     assert_eq!(server.post("/invocations", &json!({})).await.status(), 400);
     server.stop().await;
 }

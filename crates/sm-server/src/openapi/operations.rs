@@ -127,7 +127,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
     streaming(post("/responses", "llama.cpp", "As /v1/responses", "Response"), JSON_OR_EVENTS),
     post("/predict", "llama.cpp", "Answers several chats, as Vertex AI sends them", "Instances"),
     streaming(
-        post("/invocations", "State", "Answers messages or continues a prompt, as SageMaker sends it", "Invocation"),
+        post(
+            "/invocations",
+            "State",
+            "Answers messages or continues a prompt, as SageMaker sends it",
+            "Invocation",
+        ),
         JSON_OR_EVENTS,
     ),
     get("/ping", "State", "As /ready, where SageMaker asks"),
