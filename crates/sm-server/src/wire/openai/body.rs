@@ -42,7 +42,7 @@ const ONLY: [(&str, Value, &str); 11] = [
     ("include_continuous_usage", Value::Bool(false), "use stream_options.continuous_usage_stats"),
     ("return_tokens_as_token_ids", Value::Bool(false), "use return_token_ids"),
     ("logprobs_mode", Value::Null, "log-probabilities are those of the model, before any filter"),
-    // SGLang's, which vllm-router and smg add to what they pass on.
+    // SGLang's, which vllm-router adds to what it passes on.
     ("no_stop_trim", Value::Bool(false), "use include_stop_str_in_output"),
     ("separate_reasoning", Value::Bool(true), "include_reasoning: false leaves thoughts out"),
     ("stream_reasoning", Value::Bool(true), "thoughts are streamed as they come"),
