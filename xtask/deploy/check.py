@@ -238,11 +238,6 @@ def scripts():
     run(tool("shellcheck"), *files)
 
 
-def python():
-    for file in sorted((DEPLOY / "routers").glob("*.py")):
-        compile(file.read_text(), file, "exec")
-
-
 def npm():
     """The packages install, and run the program that they hold."""
     npm_program, node = tool("npm"), tool("node")
@@ -276,7 +271,6 @@ CHECKS = [
     (configuration, "deploy/config.toml"),
     (npm, "deploy/npm/*"),
     (scripts, "deploy/routers/*.sh"),
-    (python, "deploy/routers/*.py"),
 ]
 
 

@@ -103,8 +103,10 @@ def check_run(path, sm):
             story = {"prompt": "Once upon a time", "max_tokens": 4}
             status, answer, _ = server.request("POST", "/v1/completions", story)
             assert_right(status == 200, answer)
-            status, page = server.get("/", port=int(env["UI_PORT"]))
-            assert_right(status == 200 and "<html" in page.lower(), f"no page at the second port: {status} {page[:200]}")
+            browser = {"accept": "text/html", "accept-encoding": "gzip"}
+            status, _, headers = server.request("GET", "/", headers=browser, port=int(env["UI_PORT"]))
+            is_page = status == 200 and headers["content-type"].startswith("text/html")
+            assert_right(is_page, f"no page at the second port: {status} {headers}")
             owner = f"/proc/{server.process.pid}/status"
             ids = re.search(r"Uid:\s+(\d+)", pathlib.Path(owner).read_text())[1]
             assert_right(ids == user.split(":")[0], f"runs as {ids}, not {user}")

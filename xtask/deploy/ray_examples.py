@@ -57,7 +57,7 @@ def check_serve():
     start = f"from ray import serve; import serve_app; serve.start(http_options={{'host': '127.0.0.1', 'port': {port}}}); serve.run(serve_app.app, blocking=True)"
     env = ENVIRONMENT | {"SM_OPTIONS": "-t 1", "CPUS": "0.5"}
     with Process([sys.executable, "-c", start], port, env, cwd=EXAMPLES) as app:
-        app.wait_until(lambda: app.get("/ready")[0] == 200, 180, "ready replica")
+        app.wait_until(lambda: app.get("/ready")[0] == 200, 300, "ready replica")
         question = {"model": "demo", "messages": [{"role": "user", "content": "What is 1 + 1?"}], "temperature": 0}
         status, answer, _ = app.request("POST", "/v1/chat/completions", question)
         assert status == 200 and "Answer: 2" in answer, answer

@@ -200,3 +200,23 @@ async fn loads_come_as_gauges_in_sglangs_names() {
     assert_eq!(server.get("/v1/loads?format=xml").await.status(), 400);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn what_vllm_router_makes_of_a_chat_is_answered_as_the_chat() {
+    let server = Running::start().await;
+    let chat = json!({"model": "demo", "messages": [{"role": "user", "content": "Hello"}], "temperature": 0, "max_tokens": 8});
+    // All fields that vllm-router 0.1.17 adds, as a worker saw them.
+    let added = json!({
+        "stream": false, "logprobs": false, "no_stop_trim": false, "ignore_eos": false, "continue_final_message": false,
+        "skip_special_tokens": true, "separate_reasoning": true, "stream_reasoning": true, "return_hidden_states": false,
+        "include_reasoning": true,
+    });
+    for path in ["/v1/chat/completions", "/v1/chat/completions/render"] {
+        let (plain, passed) =
+            (server.json(path, &chat).await, server.json(path, &with(chat.clone(), added.clone())).await);
+        assert_eq!((&plain["choices"], &plain["token_ids"]), (&passed["choices"], &passed["token_ids"]));
+    }
+    let other = with(chat, json!({"return_hidden_states": true}));
+    assert_eq!(server.post("/v1/chat/completions", &other).await.status(), 400);
+    server.stop().await;
+}

@@ -35,13 +35,18 @@ pub(super) const WITHOUT_EFFECT: [&str; 17] = [
 ];
 
 /// Fields of which one value changes nothing, and others are not supported.
-const ONLY: [(&str, Value, &str); 7] = [
+const ONLY: [(&str, Value, &str); 11] = [
     ("use_beam_search", Value::Bool(false), "beam search is not supported; use n or best_of"),
     ("spaces_between_special_tokens", Value::Bool(true), "special tokens are always apart"),
     ("detokenize", Value::Bool(true), "answers are always text; return_token_ids adds the ids"),
     ("include_continuous_usage", Value::Bool(false), "use stream_options.continuous_usage_stats"),
     ("return_tokens_as_token_ids", Value::Bool(false), "use return_token_ids"),
     ("logprobs_mode", Value::Null, "log-probabilities are those of the model, before any filter"),
+    // SGLang's, which vllm-router adds to what it passes on.
+    ("no_stop_trim", Value::Bool(false), "use include_stop_str_in_output"),
+    ("separate_reasoning", Value::Bool(true), "include_reasoning: false leaves thoughts out"),
+    ("stream_reasoning", Value::Bool(true), "thoughts are streamed as they come"),
+    ("return_hidden_states", Value::Bool(false), "use /v1/embeddings"),
     ("chat_template", Value::Null, "a template is chosen when the server starts, with --chat-template"),
 ];
 
