@@ -14,7 +14,7 @@ use crate::keys::{KeySources, RateLimit, RedisFallback, SharedLimitsConfig};
 use crate::loading::LoadProgress;
 use crate::metrics::Metrics;
 use crate::model_source::ModelSource;
-use crate::page::PageTabs;
+use crate::page_tabs::PageTabs;
 use crate::traces::Traces;
 
 /// The settings of a server.

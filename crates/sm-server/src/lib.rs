@@ -67,6 +67,7 @@ mod ollama;
 mod openai;
 mod openapi;
 mod page;
+mod page_tabs;
 mod redaction;
 mod replica;
 mod response_cache;
@@ -87,7 +88,8 @@ pub use kv_events::{KvEvents, KvEventsConfig};
 pub use loading::LoadProgress;
 pub use metrics::{Metrics, MetricsCompat};
 pub use model_source::{ModelSource, PullError, PullProgress};
-pub use page::{PageServer, PageTabs};
+pub use page::PageServer;
+pub use page_tabs::PageTabs;
 pub use server::{Reload, Server};
 #[cfg(feature = "otel")]
 pub use traces::{Traces, TracesConfig};

@@ -6,7 +6,6 @@
 
 mod files;
 mod server;
-mod tabs;
 
 use std::borrow::Cow;
 
@@ -20,9 +19,9 @@ use sha2::{Digest, Sha256};
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::page_tabs::PageTabs;
 use files::File;
 pub use server::PageServer;
-pub use tabs::PageTabs;
 
 /// The page itself.
 const INDEX: &str = "index.html";

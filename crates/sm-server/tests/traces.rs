@@ -76,8 +76,8 @@ fn named<'s>(spans: &'s [Span], name: &str) -> &'s Span {
     span
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_is_traced_from_the_queue_to_the_last_token() {
+/// Asks a server that is traced, and returns what the collector got, and the first answer.
+async fn traced() -> (Got, Value) {
     let got = Arc::new(Mutex::new(Got::default()));
     let address = collector(Arc::clone(&got)).await;
     let traces = Traces::new(TracesConfig::default().endpoint(address)).unwrap();
@@ -98,52 +98,20 @@ async fn a_request_is_traced_from_the_queue_to_the_last_token() {
     server.get("/health").await;
     server.stop().await;
     tokio::task::spawn_blocking(move || traces.shut_down()).await.unwrap();
+    let got = std::mem::take(&mut *got.lock().unwrap());
+    (got, answer)
+}
 
-    let got = got.lock().unwrap();
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_is_traced_from_the_queue_to_the_last_token() {
+    let (got, answer) = traced().await;
     assert_eq!(attribute(&got.resource, "service.name"), "smallmind");
     let spans = &got.spans;
     let root = named(spans, "POST /v1/chat/completions");
-    assert_eq!(root.kind, SpanKind::Server as i32);
-    assert_eq!(
-        (hex(&root.trace_id).as_str(), hex(&root.parent_span_id).as_str()),
-        ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
-    );
-    let of_root = |name: &str| attribute(&root.attributes, name);
-    assert_eq!(
-        (of_root("http.request.method"), of_root("http.route")),
-        (json!("POST"), json!("/v1/chat/completions"))
-    );
-    assert_eq!(
-        (of_root("http.response.status_code"), of_root("smallmind.request.id")),
-        (json!(200), json!("a-request"))
-    );
-
     let model = named(spans, "chat demo");
-    assert_eq!((&model.parent_span_id, &model.trace_id), (&root.span_id, &root.trace_id));
-    let of_model = |name: &str| attribute(&model.attributes, name);
-    let usage = &answer["usage"];
-    assert_eq!(of_model("gen_ai.usage.input_tokens"), usage["prompt_tokens"]);
-    assert_eq!((of_model("gen_ai.usage.output_tokens"), &usage["completion_tokens"]), (json!(8), &json!(8)));
-    assert_eq!(of_model("gen_ai.response.finish_reasons"), json!(["length"]));
-    assert_eq!(
-        (of_model("gen_ai.operation.name"), of_model("gen_ai.request.model")),
-        (json!("chat"), json!("demo"))
-    );
-    assert!(of_model("gen_ai.latency.time_in_model_decode").as_f64().unwrap() > 0.0);
-
-    let phases: Vec<&Span> = ["queue", "prefill", "decode"]
-        .map(|name| {
-            spans.iter().find(|span| span.name == name && span.parent_span_id == model.span_id).unwrap()
-        })
-        .to_vec();
-    // They follow each other within the span of the model, and that one lies within the request.
-    let mut before = model.start_time_unix_nano;
-    for phase in &phases {
-        assert!(before <= phase.start_time_unix_nano, "{phase:#?}");
-        before = phase.end_time_unix_nano;
-    }
-    assert!(before <= model.end_time_unix_nano);
-    assert!(phases[1].end_time_unix_nano > phases[1].start_time_unix_nano, "a prompt takes time");
+    check_request(root);
+    check_model(model, root, &answer["usage"]);
+    check_phases(spans, model);
     // The clocks of a span's two ends are read one after the other.
     let slack = 1_000_000;
     assert!(root.start_time_unix_nano <= model.start_time_unix_nano + slack);
@@ -158,6 +126,54 @@ async fn a_request_is_traced_from_the_queue_to_the_last_token() {
     let said =
         spans.iter().flat_map(|span| &span.attributes).map(|each| format!("{each:?}")).collect::<String>();
     assert!(!said.contains("17 + 25") && !said.contains("Once"), "no prompts: {said}");
+}
+
+/// The span of a request that belongs to a trace of its client.
+fn check_request(root: &Span) {
+    assert_eq!(root.kind, SpanKind::Server as i32);
+    assert_eq!(
+        (hex(&root.trace_id).as_str(), hex(&root.parent_span_id).as_str()),
+        ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
+    );
+    let of_root = |name: &str| attribute(&root.attributes, name);
+    assert_eq!(
+        (of_root("http.request.method"), of_root("http.route")),
+        (json!("POST"), json!("/v1/chat/completions"))
+    );
+    assert_eq!(
+        (of_root("http.response.status_code"), of_root("smallmind.request.id")),
+        (json!(200), json!("a-request"))
+    );
+}
+
+/// The span of the model, by the conventions for generative AI.
+fn check_model(model: &Span, root: &Span, usage: &Value) {
+    assert_eq!((&model.parent_span_id, &model.trace_id), (&root.span_id, &root.trace_id));
+    let of_model = |name: &str| attribute(&model.attributes, name);
+    assert_eq!(of_model("gen_ai.usage.input_tokens"), usage["prompt_tokens"]);
+    assert_eq!((of_model("gen_ai.usage.output_tokens"), &usage["completion_tokens"]), (json!(8), &json!(8)));
+    assert_eq!(of_model("gen_ai.response.finish_reasons"), json!(["length"]));
+    assert_eq!(
+        (of_model("gen_ai.operation.name"), of_model("gen_ai.request.model")),
+        (json!("chat"), json!("demo"))
+    );
+    assert!(of_model("gen_ai.latency.time_in_model_decode").as_f64().unwrap() > 0.0);
+}
+
+/// The phases follow each other within the span of the model.
+fn check_phases(spans: &[Span], model: &Span) {
+    let phases: Vec<&Span> = ["queue", "prefill", "decode"]
+        .map(|name| {
+            spans.iter().find(|span| span.name == name && span.parent_span_id == model.span_id).unwrap()
+        })
+        .to_vec();
+    let mut before = model.start_time_unix_nano;
+    for phase in &phases {
+        assert!(before <= phase.start_time_unix_nano, "{phase:#?}");
+        before = phase.end_time_unix_nano;
+    }
+    assert!(before <= model.end_time_unix_nano);
+    assert!(phases[1].end_time_unix_nano > phases[1].start_time_unix_nano, "a prompt takes time");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sm_batching::{PromptOutputs, RequestId, Wanted};
+use sm_batching::{PromptOutputs, Request, RequestId, Wanted};
 use sm_tensor::TokenId;
 
 use super::choice_drafts::ChoiceDrafts;
@@ -161,8 +161,13 @@ impl ActiveRequest {
         self.pool.is_some()
     }
 
-    /// What it needs of the prompt.
-    pub(crate) fn prompt_outputs(&self) -> PromptOutputs {
+    /// Sets what it needs of the prompt's positions and of those that it samples from.
+    pub(crate) fn want_outputs(&self, request: &mut Request) {
+        request.prompt_outputs = self.prompt_outputs();
+        request.wanted = self.wanted();
+    }
+
+    fn prompt_outputs(&self) -> PromptOutputs {
         if let Some(pool) = &self.pool {
             return pool.wanted();
         }

@@ -294,8 +294,7 @@ impl Core {
         request.client = client;
         request.n_choices = n_choices;
         request.deadline_us = deadline_us;
-        request.prompt_outputs = active.prompt_outputs();
-        request.wanted = active.wanted();
+        active.want_outputs(&mut request);
         match self.scheduler.submit(request, submitted_us, &self.cache) {
             Ok(()) => _ = self.active.insert(active.id, active),
             Err((error, request)) => {
