@@ -136,6 +136,33 @@ fn the_demo_model_is_served_without_arguments_and_ends_on_a_signal() {
 }
 
 #[test]
+fn the_page_has_a_port_of_its_own_and_a_command_for_servers_elsewhere() {
+    let mut serving = Serving::start(&["--ui-port", "0"]);
+    let line = serving.line();
+    let address = line.trim().strip_prefix("page on http://").expect(&line);
+    assert_ne!(address, serving.address);
+    for address in [address, &serving.address[..]] {
+        let (status, page) = Serving::request_at(address, "GET / HTTP/1.1");
+        assert!(status == 200 && page.contains("./ui/page.js"), "{page}");
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sm"));
+    command.args(["ui", "--port", "0", "--api-url", "http://localhost:1"]).stderr(Stdio::null());
+    let ui = Serving::spawned(command).listening();
+    let (_, config) = Serving::request_at(&ui.address, "GET /ui/config.json HTTP/1.1");
+    assert!(config.contains("http://localhost:1"), "{config}");
+    #[cfg(unix)]
+    {
+        let mut ui = ui;
+        ui.signal("-TERM");
+        assert_eq!(ui.wait(), Some(0));
+    }
+    let error = super::run::sm(&["ui", "--port", "0", "--api-url", "localhost"]).error(1);
+    assert!(error.contains("write http://HOST:PORT"), "{error}");
+    let error = super::run::sm(&["serve", "--port", "0", "--ui-tabs", "Cargo.toml"]).error(1);
+    assert!(error.contains("tabs"), "{error}");
+}
+
+#[test]
 fn an_address_that_is_taken_is_an_error_that_names_it() {
     let serving = Serving::start(&[]);
     let port = serving.address.rsplit(':').next().unwrap();
