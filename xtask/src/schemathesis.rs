@@ -16,8 +16,8 @@ const N_EXAMPLES: &str = "200";
 /// The key of an administrator, whom everything is allowed.
 const KEY: &str = "schemathesis";
 
-/// What always answers that it is not supported, with 501.
-const REFUSED: &str = "^/api/(delete|create|copy|push|blobs)";
+/// What answers that it is not supported, with 501: always, or for models without the tokens of `/infill`.
+const REFUSED: &str = "^/(api/(delete|create|copy|push|blobs)|slots/|infill)";
 
 /// What a scripted model cannot do.
 const EMBEDDING: &str = "embedding";

@@ -99,7 +99,8 @@ fn files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, String> {
 /// Runs the tests: programs of Node that find the server in `SM`.
 fn test(filter: &str) -> Outcome {
     install()?;
-    let build = ["build", "--workspace", "--locked", "--features", FEATURES, "--bin", "sm"];
+    // As tests build it: what they depend on has other features, with which everything would be compiled once more.
+    let build = ["test", "--workspace", "--locked", "--features", FEATURES, "--test", "cli", "--no-run"];
     spawn::run("build", &mut cargo(&build))?;
     let tests = folder().join("tests");
     let entries = std::fs::read_dir(&tests).map_err(|error| format!("{}: {error}", tests.display()))?;

@@ -362,7 +362,7 @@ async fn gaps_are_filled_from_the_prompt_that_llama_server_makes() {
     let chunks = texts.map(|data| serde_json::from_str::<Value>(data).unwrap());
     let text: String = chunks.map(|chunk| chunk["content"].as_str().unwrap().to_owned()).collect();
     assert_eq!(answer["content"], text);
-    // What looks like a token in somebody's text is text.
+    // What looks like a special token in somebody's text is text.
     let forged = with(gap, json!({"input_prefix": "<|fim_suffix|>", "input_extra": null}));
     let forged = server.json("/infill", &forged).await;
     assert_eq!(forged["tokens_evaluated"].as_u64().unwrap(), {

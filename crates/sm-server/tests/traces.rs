@@ -44,7 +44,9 @@ async fn collector(got: Arc<Mutex<Got>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = Router::new().route("/v1/traces", post(take)).with_state(got);
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    tokio::spawn(async move {
+        axum::serve(listener, router).await.unwrap();
+    });
     format!("http://{address}/v1/traces")
 }
 

@@ -88,12 +88,26 @@ fn described(operation: &Operation) -> Value {
         .split('/')
         .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
         .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}}))
-        .chain(operation.query.iter().map(|name| json!({"name": name, "in": "query", "schema": {"type": "string"}})))
+        .chain(operation.query.iter().map(|name| json!({"name": name, "in": "query", "schema": query(name)})))
         .collect();
     if !parameters.is_empty() {
         described["parameters"] = parameters.into();
     }
     described
+}
+
+/// The schema of a parameter of a query.
+fn query(name: &str) -> Value {
+    match name {
+        "action" => json!({"enum": ["save", "restore", "erase"]}),
+        "format" => json!({"enum": ["json", "prometheus"]}),
+        "dp_rank" => json!({"type": "integer", "minimum": 0, "maximum": u32::MAX}),
+        "include" => {
+            let section = "(all|core|disagg|lora|memory|queues|spec)";
+            json!({"type": "string", "pattern": format!("^{section}(,{section})*$")})
+        }
+        _ => json!({"type": "string"}),
+    }
 }
 
 fn contents(operation: &Operation) -> Value {

@@ -24,7 +24,7 @@ fn tokenizer_with_marks() -> Value {
     }
     let mark = |(index, text): (usize, &&str)| {
         json!({
-            "id": 256 + index, "content": text, "special": false,
+            "id": 256 + index, "content": text, "special": true,
             "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
         })
     };

@@ -132,7 +132,7 @@ export async function answered(page) {
 
 /** Keeps the model from ending its answers: the demo model's stories are over before anybody could stop them. */
 export const endless = (page) =>
-  page.route("**/v1/chat/completions", (route) => {
+  page.route(/\/(v1\/chat\/completions|solve\/\w+)$/, (route) => {
     const body = { ...route.request().postDataJSON(), ignore_eos: true };
     return route.continue({ postData: JSON.stringify(body) });
   });

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { DESK, PHONE, accessible, answered, answers, ask, open, serve, set, start } from "./support.mjs";
+import { DESK, PHONE, accessible, answered, answers, ask, endless, open, serve, set, start } from "./support.mjs";
 
 const server = await serve("-m", "demo", "-m", "demo-draft=small");
 
@@ -60,6 +60,7 @@ test("a coding problem has its program apart, with colours and a button that cop
 
 test("a solution can be stopped", async () => {
   const { page } = await open(`${server.url}/#/math`);
+  await endless(page);
   await set(page, { Temperature: 1, "Tokens at most": 1000 });
   await page.getByRole("textbox", { name: "Problem" }).fill("Tell me a long story about numbers.");
   await page.getByRole("button", { name: "Solve", exact: true }).click();
@@ -158,7 +159,7 @@ for (const colorScheme of ["light", "dark"]) {
       await accessible(page, "conversation");
       await shoot(page, `chat-${name}-${colorScheme}`);
       await page.getByRole("button", { name: "Token probabilities" }).first().click();
-      await page.getByRole("group", { name: "Tokens of the answer" }).getByRole("button").nth(3).click();
+      await page.getByRole("group", { name: "Tokens of the answer" }).getByRole("button").nth(4).click();
       await accessible(page, "tokens");
       await shoot(page, `tokens-${name}-${colorScheme}`);
       // Nothing is wider than the screen.
