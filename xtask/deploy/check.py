@@ -190,6 +190,8 @@ def compose():
     for extra in [{}, environment]:
         shown = run(docker_compose, "-f", DEPLOY / "compose.yaml", "--profile", "monitoring", "config", env=os.environ | extra)
     services = yaml.safe_load(shown)["services"]
+    if services["server"]["environment"].get("SM_API_KEY") == "":
+        raise Wrong("an empty SM_API_KEY is a key that nobody has")
     [model] = [volume["source"] for volume in services["server"]["volumes"] if volume["target"] == "/app/model"]
     if model != "/srv/model":
         raise Wrong(f"SM_MODEL_DIR is mounted as {model}")
