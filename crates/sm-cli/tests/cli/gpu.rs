@@ -41,7 +41,7 @@ fn speculation_and_batches_change_no_text_on_a_gpu() {
 #[test]
 fn every_number_of_layers_on_a_gpu_gives_the_answer() {
     let Some(()) = gpu() else { return };
-    let n_layers = sm(&["inspect", "demo", "--json"]).json()["n_layers"].as_u64().unwrap();
+    let n_layers = sm(&["inspect", "demo", "--json"]).json()["layers"].as_u64().unwrap();
     let ask = |layers: &str| {
         let question = ["generate", "--chat", "--temp", "0", "What is 347 + 285?", "-t", "2"];
         sm(&[&question[..], &["--gpu-layers", layers]].concat()).success()
