@@ -44,7 +44,6 @@ pub(crate) struct Work {
 
 /// When engines worked for a call, and how their answers ended.
 #[derive(Clone, Debug, Default)]
-#[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "only traces tell"))]
 pub(crate) struct Runs {
     /// Requests to an engine that have ended.
     pub(crate) n: usize,
