@@ -247,7 +247,8 @@ def npm():
         name = "sm-cli-x86_64-unknown-linux-musl"
         os.mkdir(f"{folder}/{name}")
         shutil.copy(os.environ["SM"], f"{folder}/{name}/sm")
-        run("tar", "cJf", f"{folder}/{name}.tar.xz", "-C", folder, name)
+        # Fast rather than small: programs with debug information are large.
+        run("tar", "-I", "xz -0", "-cf", f"{folder}/{name}.tar.xz", "-C", folder, name)
         run(node, DEPLOY / "npm/pack.mjs", "0.1.0", folder)
         os.mkdir(f"{folder}/user")
         packages = sorted(pathlib.Path(folder, "npm").glob("*.tgz"))

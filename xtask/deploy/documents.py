@@ -51,8 +51,10 @@ def run(block, folder, env, url):
         said += line
         if not line:
             return shell.wait() or 1, said
+    # The shell ends by the signal too.
     os.killpg(shell.pid, 15)
-    return shell.wait(timeout=60), said
+    shell.wait(timeout=60)
+    return 0 if "listening on" in said else 1, said
 
 
 def main():

@@ -57,13 +57,14 @@ class Process:
         return pathlib.Path(self.log.name).read_text(errors="replace")
 
     def request(self, method, path, body=None, headers=None, port=None, timeout=60):
-        """The status and the text of an answer."""
+        """The status and the text of an answer, and its headers by their names in lower case."""
         connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=timeout)
         try:
             data = None if body is None else json.dumps(body)
             connection.request(method, path, data, {"content-type": "application/json"} | (headers or {}))
             answer = connection.getresponse()
-            return answer.status, answer.read().decode(errors="replace"), dict(answer.getheaders())
+            read = {name.lower(): value for name, value in answer.getheaders()}
+            return answer.status, answer.read().decode(errors="replace"), read
         finally:
             connection.close()
 

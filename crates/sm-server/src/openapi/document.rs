@@ -125,9 +125,12 @@ fn contents(operation: &Operation) -> Value {
     Value::Object(types.map(content).collect())
 }
 
-/// `post_v1_chat_completions`
+/// `post_v1_chat_completions`; an underscore of the path is doubled, since there are `/model/info` and `/model_info`.
 fn id(operation: &Operation) -> String {
-    let path: String =
-        operation.path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    format!("{}{}", operation.method, path.trim_end_matches('_'))
+    let mut id = operation.method.to_owned();
+    for c in operation.path.trim_end_matches('}').chars() {
+        id.push(if c.is_ascii_alphanumeric() { c } else { '_' });
+        id.extend((c == '_').then_some('_'));
+    }
+    id
 }
