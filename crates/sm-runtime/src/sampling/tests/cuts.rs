@@ -123,9 +123,9 @@ impl Plain {
             let (min, max) = ((base - f64::from(dynamic.range)).max(0.0), base + f64::from(dynamic.range));
             temperature = min + (max - min) * normalized.powf(dynamic.exponent.into());
         }
-        // An entropy of almost nothing is the difference of sums that are almost equal, in F32 there and in F64 here.
-        self.is_borderline |= (0.9e-9..1.1e-9).contains(&temperature);
-        if temperature <= 1e-9 {
+        // Whether an entropy of almost nothing is 0 depends on rounding. It makes no difference to the token, but to what is kept.
+        self.is_borderline |= 0.0 < temperature && temperature < 1.1e-9;
+        if temperature <= 0.0 {
             self.list.truncate(1);
         } else {
             self.list.iter_mut().for_each(|each| each.1 /= temperature);
