@@ -304,6 +304,10 @@ ROUTERS = [
 ]
 
 
+# What runs without being named.
+PASSING = ["smg", "haproxy", "nginx"]
+
+
 def is_installed(name):
     if name in ("haproxy", "nginx"):
         return program(name) is not None
@@ -343,7 +347,7 @@ def main():
         print(f"{'ok' if is_right else 'FAILED'}: {text}", flush=True)
 
     for name, start, uses_sessions, end_of_streams in ROUTERS:
-        if wanted and name not in wanted:
+        if name not in (wanted or PASSING):
             continue
         if not is_installed(name):
             n_skipped += 1
