@@ -310,10 +310,10 @@ async fn whoever_goes_away_leaves_nothing_behind() {
 #[tokio::test]
 async fn sagemaker_asks_for_chats_and_texts_at_one_place() {
     let server = Running::start().await;
-    assert_eq!(server.get("/ping").await.status(), 200);
     let chat = json!({"messages": [{"role": "user", "content": "What is 1 + 1?"}], "temperature": 0});
     let answer = server.json("/invocations", &chat).await;
     assert!(answer["choices"][0]["message"]["content"].as_str().unwrap().contains("Answer: 2"), "{answer}");
+    assert_eq!(server.get("/ping").await.status(), 200, "the model is loaded");
     let text = json!({"prompt": "Once upon a time", "max_tokens": 4, "temperature": 0});
     let answer = server.json("/invocations", &text).await;
     assert_eq!(
