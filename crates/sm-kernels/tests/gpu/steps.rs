@@ -65,7 +65,7 @@ fn layers_on_cpu_and_gpu_have_the_bits_of_each() {
     let on_cpu = trace(&mut *prepare(&cpu, &plan, &weights, limits()), 20, None);
     let n_layers = plan.layer_starts.len();
     for layer in 1..n_layers {
-        let split = SplitBackend::new(Box::new(cpu.clone()), Box::new(backend.clone()), n_layers - layer);
+        let split = SplitBackend::new(Box::new(cpu), Box::new(backend.clone()), n_layers - layer);
         let actual = trace(&mut *prepare(&split, &plan, &weights, limits()), 20, None);
         let (before, after) = actual.split_at(plan.layer_starts[layer]);
         assert!(before == &on_cpu[..before.len()], "before layer {layer}");
