@@ -22,8 +22,9 @@ OPTIONS = ["-t", "1", "--admin-key", "admin", "--grace", "2", "--max-queued", "6
 # What the configurations of HAProxy and nginx say.
 ADDRESSES = ["127.0.0.1:8010", "127.0.0.1:8011", "127.0.0.1:8012"]
 
-# A prompt that fills some pages: 16 tokens each.
-STORY = "Once upon a time, in a town on a hill, lived {name}, who had many dreams and asked many questions about all there is. "
+# A prompt that fills some pages of 16 tokens. Groups differ from the first page on: a router that follows caches sends what shares a page to
+# the replica that has it.
+STORY = "{name} lived in a town on a hill, once upon a time, and had many dreams and asked many questions about all there is. "
 
 
 class Fleet:
