@@ -218,7 +218,11 @@ fn config(args: &Args, name: String) -> Result<ServerConfig, Failure> {
     }
     if let Some(path) = &args.api_key_file {
         let text = read(path)?;
-        let keys = text.lines().map(str::trim).filter(|key| !key.is_empty());
+        let mut keys = text.lines().map(str::trim).filter(|key| !key.is_empty()).peekable();
+        if keys.peek().is_none() {
+            let message = format!("{} has no key, and the server would be open to all", path.display());
+            return Err(Failure::Option { flag: "--api-key-file", message });
+        }
         config = keys.fold(config, ServerConfig::api_key);
     }
     config = connected(args, config)?;

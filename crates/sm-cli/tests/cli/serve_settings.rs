@@ -70,6 +70,17 @@ fn what_is_wrong_in_the_file_is_named() {
 }
 
 #[test]
+fn an_empty_key_is_no_key() {
+    let file = File::new("keys.txt", "\n  \n");
+    let error = sm(&["serve", "--api-key-file", file.path()]).error(2);
+    assert!(error.contains("has no key"), "{error}");
+    for option in ["--api-key", "--admin-key"] {
+        let error = sm(&["serve", option, ""]).error(2);
+        assert!(error.contains(option) && error.contains("it is empty"), "{error}");
+    }
+}
+
+#[test]
 fn the_variables_of_the_original_documents_are_read() {
     let serving = Serving::start_in(
         &[],

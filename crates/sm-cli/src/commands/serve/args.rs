@@ -173,7 +173,7 @@ pub(crate) struct Args {
     #[arg(long, visible_aliases = ["ssl-keyfile", "ssl-key-file"], value_name = "FILE", requires = "tls_cert", help_heading = "Access")]
     pub(super) tls_key: Option<PathBuf>,
     /// Key that callers must send; may be repeated
-    #[arg(long, env = "SM_API_KEY", hide_env_values = true, value_name = "KEY", help_heading = "Access")]
+    #[arg(long, env = "SM_API_KEY", hide_env_values = true, value_name = "KEY", value_parser = key, help_heading = "Access")]
     pub(super) api_key: Vec<String>,
     /// File with one such key per line
     #[arg(long, value_name = "FILE", help_heading = "Access")]
@@ -182,7 +182,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Access")]
     pub(super) api_keys: Option<PathBuf>,
     /// Key for /admin; may be repeated
-    #[arg(long, env = "SM_ADMIN_KEY", hide_env_values = true, value_name = "KEY", help_heading = "Access")]
+    #[arg(long, env = "SM_ADMIN_KEY", hide_env_values = true, value_name = "KEY", value_parser = key, help_heading = "Access")]
     pub(super) admin_key: Vec<String>,
     /// File of terms, one per line, that no request may contain
     #[arg(long, value_name = "FILE", help_heading = "Access")]
@@ -286,4 +286,13 @@ impl From<Compat> for MetricsCompat {
 fn tool_form() -> impl TypedValueParser<Value = ToolForm> {
     PossibleValuesParser::new(ToolForm::names())
         .try_map(|name| ToolForm::of_name(&name).ok_or_else(|| format!("there is no form {name}")))
+}
+
+/// An empty key would look like protection and be none.
+fn key(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() {
+        Err("it is empty; leave the option or its variable out, or give a key")
+    } else {
+        Ok(text.to_owned())
+    }
 }
