@@ -17,7 +17,7 @@ pub(super) async fn solve(
 ) -> Result<Response, ApiError> {
     let job = Job::read(task, headers, body)?;
     let model = app.model(job.call.model.as_deref()).await?;
-    let prompt = prompt(task, &model, &job.call.text);
+    let prompt = prompt(&job, &model)?;
     job.run(app, model, prompt).await
 }
 
@@ -25,15 +25,28 @@ pub(super) async fn solve(
 ///
 /// The instruction is a system message, which leaves the problem as it was asked. Some templates have none and refuse it: there it
 /// precedes the problem.
-fn prompt(task: Task, model: &ModelHandle, problem: &str) -> Prompt {
-    let instruction = task.instruction().unwrap_or_default();
+///
+/// # Errors
+/// If variables are set for a template that the model does not have.
+fn prompt(job: &Job, model: &ModelHandle) -> Result<Prompt, ApiError> {
+    let problem = &job.call.text;
+    let instruction = job.task.instruction().unwrap_or_default();
     let both = format!("{instruction}\n\n{problem}");
     if model.chat_template().is_err() {
-        return Prompt::Text(format!("{both}\n\nSolution:\n"));
+        return match job.call.variables.keys().next() {
+            None => Ok(Prompt::Text(format!("{both}\n\nSolution:\n"))),
+            Some(name) => {
+                let message = format!("{name} is set for a chat template, which this model does not have");
+                Err(ApiError::invalid("chat_template_kwargs", message))
+            }
+        };
     }
-    let with_system = ChatRequest::new().system(instruction);
+    let start = ChatRequest::new();
+    let start =
+        job.call.variables.iter().fold(start, |chat, (name, value)| chat.variable(name, value.clone()));
+    let with_system = start.clone().system(instruction);
     // Whether a template has system messages does not depend on the problem, so it is asked with a short one.
     let takes_system =
         model.model().render(&with_system.clone().user("?")).is_ok_and(|text| text.contains(instruction));
-    if takes_system { with_system.user(problem).into() } else { ChatRequest::new().user(&both).into() }
+    Ok(if takes_system { with_system.user(problem).into() } else { start.user(&both).into() })
 }

@@ -42,7 +42,15 @@ pub(super) fn all(bounds: Bounds) -> Value {
     );
     add(
         "Problem",
-        body(&["problem"], &[json!({"problem": {"type": "string"}}), sampling(), documents(&choices)]),
+        body(
+            &["problem"],
+            &[
+                json!({"problem": {"type": "string"}}),
+                flags(&["enable_thinking"]),
+                sampling(),
+                documents(&choices),
+            ],
+        ),
     );
     add(
         "LlamaCompletion",

@@ -2,7 +2,7 @@
 
 import { RequestError, messageOf, post } from "./api";
 import { serverEvents } from "./events";
-import type { Sampling } from "./preferences";
+import type { Sampling, Thinking } from "./preferences";
 import { texts } from "./texts";
 
 export interface Alternative {
@@ -75,6 +75,11 @@ export interface ChatRequest {
 /** Alternatives that are asked for at each token. */
 const N_ALTERNATIVES = 5;
 
+/** What tells a template whether to think. */
+export function thinkingField(thinking: Thinking) {
+  return thinking === "auto" ? {} : { chat_template_kwargs: { enable_thinking: thinking === "on" } };
+}
+
 function bodyOf({ messages, sampling, recordsTokens, continues, tools }: ChatRequest) {
   return {
     ...(sampling.model ? { model: sampling.model } : {}),
@@ -87,7 +92,7 @@ function bodyOf({ messages, sampling, recordsTokens, continues, tools }: ChatReq
     top_k: sampling.topK,
     max_tokens: sampling.maxTokens,
     seed: sampling.seed,
-    ...(sampling.thinking === "auto" ? {} : { chat_template_kwargs: { enable_thinking: sampling.thinking === "on" } }),
+    ...thinkingField(sampling.thinking),
     ...(recordsTokens ? { logprobs: true, top_logprobs: N_ALTERNATIVES } : {}),
     ...(continues ? { continue_final_message: true, add_generation_prompt: false } : {}),
     ...(tools ? { tools } : {}),

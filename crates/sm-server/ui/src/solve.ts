@@ -1,6 +1,6 @@
 // Problems for `/solve/math` and `/solve/coding`, and how a solution falls into steps.
 
-import { type Answer, broken, streamChat } from "./answer";
+import { type Answer, broken, streamChat, thinkingField } from "./answer";
 import { RequestError, messageOf, post } from "./api";
 import { serverEvents } from "./events";
 import type { Sampling } from "./preferences";
@@ -53,6 +53,7 @@ export async function solve(
     top_k: sampling.topK,
     max_tokens: sampling.maxTokens,
     seed: sampling.seed,
+    ...thinkingField(sampling.thinking),
   };
   const response = await post(`/solve/${tab.kind}`, body, signal);
   if (!response.body) throw new RequestError(texts.errors.noStream, response.status);

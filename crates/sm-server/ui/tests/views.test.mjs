@@ -29,6 +29,7 @@ test("a problem in mathematics has steps, and its answer apart", async () => {
   assert.equal(await panel.getByRole("slider", { name: "Temperature" }).inputValue(), "0.7");
   assert.equal(await panel.getByRole("slider", { name: "Tokens at most" }).inputValue(), "512");
   await set(page, { Temperature: 0 });
+  await panel.getByRole("combobox", { name: "Thinking" }).selectOption("Off");
   await examples.first().click();
   assert.equal(await page.getByRole("textbox", { name: "Problem" }).inputValue(), "Solve for x: 2x + 3 = 9");
   await page.getByRole("button", { name: "Solve", exact: true }).click();
@@ -40,6 +41,7 @@ test("a problem in mathematics has steps, and its answer apart", async () => {
   const [path, body] = sent[0];
   assert.equal(path, "/solve/math");
   assert.deepEqual([body.problem, body.temperature, body.max_tokens], ["Solve for x: 2x + 3 = 9", 0, 512]);
+  assert.deepEqual(body.chat_template_kwargs, { enable_thinking: false });
   assert.deepEqual(faults, []);
 });
 
@@ -55,6 +57,7 @@ test("a coding problem has its program apart, with colours and a button that cop
   const copied = await page.evaluate(() => navigator.clipboard.readText());
   assert.match(copied, /^def /);
   assert.equal(copied.trim(), (await code.locator("pre").innerText()).trim());
+  await accessible(page, "coding");
   assert.deepEqual(faults, []);
 });
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use sm_runtime::{GenerationOptions, Priority, SamplingOptions};
 
-use crate::wire::fields::SeenFields;
+use crate::wire::fields::{self, SeenFields};
 use crate::wire::{FieldError, options};
 
 /// What a model is asked to do.
@@ -57,6 +57,8 @@ pub struct Call {
     pub model: Option<String>,
     /// The prompt or problem.
     pub text: String,
+    /// Variables of the template that a problem is put into.
+    pub variables: Map<String, Value>,
     /// Options of the generation.
     pub options: GenerationOptions,
     /// Sequences to return.
@@ -75,6 +77,7 @@ pub fn read(task: Task, body: &Map<String, Value>) -> Result<Call, FieldError> {
     let mut call = Call {
         model: None,
         text: String::new(),
+        variables: Map::new(),
         options: task.defaults(),
         n: 1,
         is_stream: false,
@@ -113,6 +116,13 @@ fn set(call: &mut Call, task: Task, name: &str, value: &Value) -> Result<(), Str
         "stream" => options::flag(value).map(|it| call.is_stream = it),
         "n" | "num_return_sequences" => options::count(value).map(|it| call.n = it),
         "priority" => priority(value).map(|it| call.priority = it),
+        "chat_template_kwargs" | "enable_thinking" if task == Task::Generate => {
+            Err("no template is put around a prompt; use /v1/chat/completions".to_owned())
+        }
+        "chat_template_kwargs" => fields::variables(value).map(|it| call.variables.extend(it)),
+        "enable_thinking" => {
+            options::flag(value).map(|it| _ = call.variables.insert(name.to_owned(), it.into()))
+        }
         "return_log_probs" => options::flag(value).map(|it| call.options.logprobs = it.then_some(0)),
         _ => options::set(&mut call.options, options::canonical(name), value)
             .unwrap_or_else(|| Err("unknown field; correct its name, or leave it out".to_owned())),
@@ -177,6 +187,17 @@ mod tests {
         }
         let twice = of(Task::Generate, &json!({"prompt": "a", "maxTokens": 7, "max_tokens": 7}));
         assert!(twice.unwrap_err().message.contains("twice"));
+    }
+
+    #[test]
+    fn a_problem_may_set_variables_of_the_template_and_a_prompt_has_none() {
+        let variables = json!({"enable_thinking": false, "style": "short"});
+        let body = json!({"problem": "a", "chat_template_kwargs": variables});
+        assert_eq!(Value::Object(of(Task::Math, &body).unwrap().variables), variables);
+        let body = json!({"problem": "a", "enableThinking": true});
+        assert_eq!(of(Task::Coding, &body).unwrap().variables["enable_thinking"], true);
+        let error = of(Task::Generate, &json!({"prompt": "a", "enable_thinking": true})).unwrap_err();
+        assert!(error.message.contains("/v1/chat/completions"), "{error}");
     }
 
     #[test]

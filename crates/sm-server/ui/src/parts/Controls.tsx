@@ -35,7 +35,7 @@ export function Controls({ sampling, onChange, onReset, isChat, withoutSeed }: P
         min={64} max={2048} lowest={1} highest={1_000_000} step={64} fine={1} onChange={(maxTokens) => onChange({ maxTokens })}
       />
       {!withoutSeed && <SeedField label={t.seed} value={sampling.seed} onChange={(seed) => onChange({ seed })} />}
-      {(isChat || withoutSeed) && <ThinkingField value={sampling.thinking} onChange={(thinking) => onChange({ thinking })} />}
+      <ThinkingField value={sampling.thinking} onChange={(thinking) => onChange({ thinking })} />
       {isChat && <ChatOptions />}
       <button type="button" class="quiet" onClick={onReset}>{t.reset}</button>
     </div>
