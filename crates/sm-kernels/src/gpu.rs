@@ -1,9 +1,10 @@
 //! The GPU backend: plans as WGSL kernels, through wgpu on Vulkan, Metal and DX12.
 //!
 //! ```text
+//! self_test
 //! backend ── executor ── program ── ops ── binder ── kv_pool, weights ── form
-//!                ├── select ─────────────┤
-//!                └── readback                └── step            └── device ── kernel ── adapters
+//!                ├── select, speed ──────┤
+//!                └── profiler, readback      └── step            └── device ── kernel ── adapters
 //! ```
 //!
 //! Modules import each other downwards only. What runs on the device is in the `.wgsl` files beside the operations; a kernel is
@@ -25,11 +26,16 @@ mod form;
 mod kernel;
 mod kv_pool;
 mod ops;
+mod profiler;
 mod program;
 mod readback;
+mod results;
 mod select;
+mod self_test;
+mod speed;
 mod step;
 mod weights;
 
 pub use adapters::{Adapter, AdapterKind};
 pub use backend::GpuBackend;
+pub use self_test::SelfTestError;

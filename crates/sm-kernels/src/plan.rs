@@ -47,7 +47,7 @@ pub use ops::{
 #[cfg(feature = "cpu")]
 pub(crate) use output::select;
 pub use output::{RowMemory, StepOutput};
-pub use profile::{Profile, ProfileRow, Speed};
+pub use profile::{Profile, ProfileRow, Speed, Traffic};
 pub use rope::{ExtendedRope, QueryScale, RopePairs, RopeRange, RopeTable};
 pub use rules::StepRules;
 pub use source::{PackedBytes, StoredBytes, WeightError, WeightSource};

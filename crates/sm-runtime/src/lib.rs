@@ -189,7 +189,7 @@ mod tutorials {
     struct CheckpointsAndFormats;
 }
 
-pub use backend::{gpus, kernel_sets};
+pub use backend::{gpus, kernel_sets, test_gpu};
 pub use bench::Bench;
 pub use cancel::CancelToken;
 pub use completion::{
@@ -235,7 +235,7 @@ pub use sm_cache::{
 /// Plans and executors, for use with a custom executor ([`LoadedModel::from_executor`]).
 pub use sm_kernels::plan;
 pub use sm_kernels::plan::{
-    ExecutorInfo, KvDType, MemoryNeeds, Plan, Profile, ProfileRow, Progress, Speed, Work,
+    ExecutorInfo, KvDType, MemoryNeeds, Plan, Profile, ProfileRow, Progress, Speed, Traffic, Work,
 };
 /// Model files, tokenizers and chat templates.
 pub use sm_model as model;

@@ -13,8 +13,12 @@ use crate::failure::Failure;
 #[command(after_help = "\
 Examples:
   sm doctor
+  sm doctor --gpu-test
   sm doctor --json")]
 pub(crate) struct Args {
+    /// Also test every kernel of every GPU: some seconds for each
+    #[arg(long)]
+    gpu_test: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -31,16 +35,25 @@ struct Report {
     memory: Memory,
     /// The GPUs that `--device gpu:INDEX` can choose.
     gpu: String,
+    /// What `--gpu-test` found, one for each GPU.
+    gpu_test: Vec<String>,
+    #[serde(skip)]
+    gpu_error: Option<sm_runtime::Error>,
     would_run: String,
 }
 
 /// Prints the report.
 ///
 /// # Errors
-/// If stdout is closed or fails.
+/// If stdout is closed or fails, or a GPU fails its test.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let report = Report::collect();
-    if args.json { console.json(&report) } else { console.piece(&report.text()) }
+    let report = Report::collect(args.gpu_test);
+    if args.json {
+        console.json(&report)?
+    } else {
+        console.piece(&report.text())?
+    }
+    report.gpu_error.map_or(Ok(()), |error| Err(Failure::Engine(error)))
 }
 
 fn gpu() -> String {
@@ -51,10 +64,26 @@ fn gpu() -> String {
     gpus.iter().enumerate().map(|(index, gpu)| format!("{index}: {gpu}")).collect::<Vec<_>>().join("; ")
 }
 
+/// Tests each GPU; and the first error.
+fn gpu_test() -> (Vec<String>, Option<sm_runtime::Error>) {
+    let mut first_error = None;
+    let test = |index| match sm_runtime::test_gpu(index) {
+        Ok(n_values) => format!("{index}: {n_values} values of all kernels are right"),
+        Err(error) => {
+            let found = format!("{index}: {error}");
+            first_error.get_or_insert(error);
+            found
+        }
+    };
+    let n_gpus = sm_runtime::gpus().unwrap_or_default().len();
+    ((0..n_gpus).map(test).collect(), first_error)
+}
+
 impl Report {
-    fn collect() -> Self {
+    fn collect(tests_gpus: bool) -> Self {
         let cpu = Cpu::detect();
         let kernels = sm_runtime::kernel_sets();
+        let (gpu_test, gpu_error) = if tests_gpus { gpu_test() } else { Default::default() };
         let would_run = match kernels.last() {
             Some(best) => format!(
                 "models run on the CPU with {} threads and {best} kernels (change with -t and --isa)",
@@ -69,6 +98,8 @@ impl Report {
             kernels,
             memory: Memory::detect(),
             gpu: gpu(),
+            gpu_test,
+            gpu_error,
             would_run,
         }
     }
@@ -82,8 +113,13 @@ impl Report {
             ("memory", self.memory.to_string()),
             ("huge pages", self.memory.huge_pages.clone().unwrap_or_else(|| "unknown".to_owned())),
             ("gpu", self.gpu.clone()),
-            ("would run", self.would_run.clone()),
         ];
-        rows.iter().map(|(name, value)| format!("{name:<11} {value}\n")).collect()
+        let tests = self.gpu_test.iter().map(|found| ("gpu test", found.clone()));
+        let last = ("would run", self.would_run.clone());
+        rows.into_iter()
+            .chain(tests)
+            .chain([last])
+            .map(|(name, value)| format!("{name:<11} {value}\n"))
+            .collect()
     }
 }

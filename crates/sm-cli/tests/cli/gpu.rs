@@ -14,6 +14,17 @@ fn gpu() -> Option<()> {
 }
 
 #[test]
+fn a_gpu_that_computes_right_passes_its_test() {
+    let Some(()) = gpu() else { return };
+    let report = sm(&["doctor", "--gpu-test", "--json"]).json();
+    let found = report["gpu_test"].as_array().unwrap();
+    assert!(!found.is_empty());
+    for found in found {
+        assert!(found.as_str().unwrap().ends_with("values of all kernels are right"), "{report}");
+    }
+}
+
+#[test]
 fn the_demo_model_answers_on_a_gpu() {
     let Some(()) = gpu() else { return };
     for (question, answer) in [

@@ -21,7 +21,7 @@ pub(crate) fn stride(width: usize) -> usize {
 /// What an operation dispatches in every step.
 pub(crate) trait Phase: std::fmt::Debug + Send + Sync {
     /// Records the dispatches for a step of these extents.
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>, extents: &Extents);
+    fn record(&self, recorder: &mut Recorder<'_>, extents: &Extents);
 }
 
 /// A phase of one dispatch: workgroups for each row.
@@ -37,30 +37,49 @@ pub(crate) struct RowPhase {
 }
 
 impl Phase for RowPhase {
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>, extents: &Extents) {
+    fn record(&self, recorder: &mut Recorder<'_>, extents: &Extents) {
         let n_rows = extents.of(self.rows);
         let mut params = self.params;
         params[0] = n_rows;
-        dispatch(pass, &self.kernel, &self.buffers, &params, [self.width, n_rows, 1]);
+        recorder.dispatch(&self.kernel, &self.buffers, &params, [self.width, n_rows, 1]);
     }
 }
 
-/// Records one dispatch, unless it has no workgroups.
-pub(crate) fn dispatch(
-    pass: &mut wgpu::ComputePass<'_>,
-    kernel: &Kernel,
-    buffers: &wgpu::BindGroup,
-    params: &Params,
-    grid: [u32; 3],
-) {
-    if grid.contains(&0) {
-        return;
+/// Records dispatches into a pass, and counts them.
+#[derive(Debug)]
+pub(crate) struct Recorder<'a> {
+    pass: wgpu::ComputePass<'a>,
+    pub(crate) n_dispatches: u64,
+}
+
+impl<'a> Recorder<'a> {
+    /// Begins a pass, whose beginning and end `stamps` tells.
+    pub(crate) fn begin(
+        encoder: &'a mut wgpu::CommandEncoder,
+        stamps: Option<wgpu::ComputePassTimestampWrites<'_>>,
+    ) -> Self {
+        let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes: stamps };
+        Self { pass: encoder.begin_compute_pass(&descriptor), n_dispatches: 0 }
     }
-    let [x, y, z] = grid;
-    pass.set_pipeline(&kernel.pipeline);
-    pass.set_bind_group(0, buffers, &[]);
-    pass.set_immediates(0, bytemuck::cast_slice(params));
-    pass.dispatch_workgroups(x, y, z);
+
+    /// Records one dispatch, unless it has no workgroups.
+    pub(crate) fn dispatch(
+        &mut self,
+        kernel: &Kernel,
+        buffers: &wgpu::BindGroup,
+        params: &Params,
+        grid: [u32; 3],
+    ) {
+        if grid.contains(&0) {
+            return;
+        }
+        let [x, y, z] = grid;
+        self.pass.set_pipeline(&kernel.pipeline);
+        self.pass.set_bind_group(0, buffers, &[]);
+        self.pass.set_immediates(0, bytemuck::cast_slice(params));
+        self.pass.dispatch_workgroups(x, y, z);
+        self.n_dispatches += 1;
+    }
 }
 
 /// Parameters that begin with these.

@@ -76,6 +76,8 @@ impl Gpu {
         }
         let (adapter, opened) = found.swap_remove(index);
         let features = wgpu::Features::IMMEDIATES;
+        // For profiles.
+        let optional = wgpu::Features::TIMESTAMP_QUERY & opened.features();
         let limits = opened.limits();
         if !opened.features().contains(features) || limits.max_immediate_size < PARAM_BYTES {
             let reason = format!(
@@ -91,7 +93,7 @@ impl Gpu {
         let max_buffer_bytes = limits.max_buffer_size;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("smallmind"),
-            required_features: features,
+            required_features: features | optional,
             required_limits: limits,
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
@@ -161,6 +163,18 @@ impl Gpu {
     /// As [`Gpu::buffer`].
     pub(crate) fn read_buffer(&self, what: &'static str, n_bytes: u64) -> Result<wgpu::Buffer, PrepareError> {
         self.allocate(what, n_bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
+    }
+
+    /// A buffer that time stamps of `n_bytes` are resolved into.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub(crate) fn query_buffer(
+        &self,
+        what: &'static str,
+        n_bytes: u64,
+    ) -> Result<wgpu::Buffer, PrepareError> {
+        self.allocate(what, n_bytes, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC)
     }
 
     fn allocate(

@@ -3,19 +3,22 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use sm_tensor::{PageId, TokenId};
+use sm_tensor::PageId;
 
-use super::binder::stride;
+use super::binder::{Recorder, stride};
 use super::device::Gpu;
 use super::kv_pool::KvPool;
+use super::profiler::Profiler;
 use super::program::Program;
 use super::readback::Readback;
+use super::results::{LogitsWanted, Results, result_bytes};
 use super::select::{ArgMax, PICK_BYTES};
+use super::speed;
 use super::step::{Extents, StepTables};
 use super::weights::DeviceWeights;
 use crate::plan::{
-    BufferId, ExecError, Executor, ExecutorInfo, Limits, Op, OutputRow, Plan, PrepareError, StepBatch,
-    StepOutput, Wanted, Weights,
+    BufferId, ExecError, Executor, ExecutorInfo, Limits, Op, OutputRow, Plan, PrepareError, Profile,
+    StepBatch, StepOutput, Traffic, Wanted, Weights,
 };
 
 /// Bytes of pages that are read at a time.
@@ -32,7 +35,7 @@ pub(crate) struct GpuExecutor {
     plan: Plan,
     gpu: Arc<Gpu>,
     /// Kept for as long as the program reads them.
-    _weights: Arc<DeviceWeights>,
+    weights: Arc<DeviceWeights>,
     kv: KvPool,
     tables: StepTables,
     program: Program,
@@ -44,6 +47,7 @@ pub(crate) struct GpuExecutor {
     input: Vec<f32>,
     submitted: Option<Submitted>,
     outputs: Vec<OutputRow>,
+    profiler: Option<Profiler>,
 }
 
 /// A step that was not waited for.
@@ -51,35 +55,9 @@ pub(crate) struct GpuExecutor {
 struct Submitted {
     submission: wgpu::SubmissionIndex,
     results: Results,
-}
-
-/// Where results lie, in bytes: logits or what was picked of them, then hidden states.
-#[derive(Clone, Copy, Debug)]
-struct Results {
-    logits: LogitsWanted,
-    logits_bytes: u64,
-    hidden_bytes: u64,
-}
-
-/// What is wanted of logits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LogitsWanted {
-    Nothing,
-    /// The arg-max of each row, found on the device.
-    ArgMax,
-    /// All of them, for the host to select from.
-    All,
-}
-
-impl LogitsWanted {
-    fn of(outputs: &[OutputRow]) -> Self {
-        let wanted = || outputs.iter().map(|output| output.wanted).filter(|wanted| *wanted != Wanted::Hidden);
-        match wanted().next() {
-            None => Self::Nothing,
-            Some(_) if wanted().all(|wanted| wanted == Wanted::ArgMax) => Self::ArgMax,
-            Some(_) => Self::All,
-        }
-    }
+    /// Operations that it has.
+    n_ops: usize,
+    traffic: Traffic,
 }
 
 impl GpuExecutor {
@@ -101,7 +79,7 @@ impl GpuExecutor {
             .map(|logits| ArgMax::new(&gpu, program.buffer(logits), plan.vocab_size(), limits.max_outputs));
         let page_bytes = kv.page_bytes() as u64;
         let pages = Readback::new(&gpu, (PAGES_BYTES / page_bytes.max(1)).max(1) * page_bytes)?;
-        let results = Readback::new(&gpu, result_bytes(plan, &limits))?;
+        let results = Readback::new(&gpu, result_bytes(plan, limits.max_outputs))?;
         gpu.check_loading()?;
         let info = ExecutorInfo {
             kernels: format!("gpu {}", gpu.adapter),
@@ -117,7 +95,7 @@ impl GpuExecutor {
             limits,
             plan: plan.clone(),
             gpu,
-            _weights: weights,
+            weights,
             kv,
             tables,
             program,
@@ -127,40 +105,67 @@ impl GpuExecutor {
             input: Vec::new(),
             submitted: None,
             outputs: Vec::with_capacity(limits.max_outputs),
+            profiler: None,
         })
     }
 
-    /// Sends the rows that the caller brings to the plan's input buffer.
-    fn send_input(&mut self, batch: &StepBatch<'_>) {
+    /// Sends the rows that the caller brings to the plan's input buffer. Returns their bytes.
+    fn send_input(&mut self, batch: &StepBatch<'_>) -> u64 {
         let input = self.plan.ops.iter().find_map(|op| match op {
             Op::Input(input) => Some(input.out),
             _ => None,
         });
-        let (Some(buffer), Some(values)) = (input, batch.input) else { return };
+        let (Some(buffer), Some(values)) = (input, batch.input) else { return 0 };
         let width = self.plan.buffer(buffer).width;
         self.input.clear();
         for row in values.chunks_exact(width) {
             self.input.extend_from_slice(row);
             self.input.resize(self.input.len().next_multiple_of(stride(1)), 0.0);
         }
-        self.gpu.queue.write_buffer(self.program.buffer(buffer), 0, bytemuck::cast_slice(&self.input));
+        let bytes: &[u8] = bytemuck::cast_slice(&self.input);
+        self.gpu.queue.write_buffer(self.program.buffer(buffer), 0, bytes);
+        bytes.len() as u64
     }
 
-    /// Records operations into a command buffer with one pass, and the search for the arg-max if `logits` says so.
+    /// Records operations into a command buffer with one pass, and the search for the arg-max if `logits` says so. Returns the number
+    /// of dispatches.
     fn record(
         &self,
         operations: Range<usize>,
         extents: &Extents,
         logits: LogitsWanted,
-    ) -> wgpu::CommandEncoder {
+    ) -> (wgpu::CommandEncoder, u64) {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        self.program.record(&mut pass, operations, extents);
-        if let (LogitsWanted::ArgMax, Some(arg_max)) = (logits, &self.arg_max) {
-            arg_max.record(&mut pass, extents);
+        let n_timed = match &self.profiler {
+            None => 0,
+            Some(profiler) => self.record_timed(&mut encoder, operations.clone(), extents, profiler),
+        };
+        let mut recorder = Recorder::begin(&mut encoder, None);
+        if self.profiler.is_none() {
+            self.program.record(&mut recorder, operations, extents);
         }
-        drop(pass);
-        encoder
+        if let (LogitsWanted::ArgMax, Some(arg_max)) = (logits, &self.arg_max) {
+            arg_max.record(&mut recorder, extents);
+        }
+        let n_dispatches = n_timed + recorder.n_dispatches;
+        drop(recorder);
+        (encoder, n_dispatches)
+    }
+
+    /// Records each operation as a pass of its own, for its time.
+    fn record_timed(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        operations: Range<usize>,
+        extents: &Extents,
+        profiler: &Profiler,
+    ) -> u64 {
+        let record = |index: usize| {
+            let mut recorder = Recorder::begin(encoder, Some(profiler.stamps(index)));
+            self.program.record(&mut recorder, index..index + 1, extents);
+            recorder.n_dispatches
+        };
+        operations.map(record).sum()
     }
 
     /// The operations that the outputs of a step need.
@@ -171,12 +176,13 @@ impl GpuExecutor {
     }
 
     /// Submits the layers of a long step, each for itself, and returns the operations that remain: Windows resets a GPU that
-    /// computes for two seconds. A step of few rows has one submission.
-    fn submit_layers(&self, extents: &Extents) -> Range<usize> {
+    /// computes for two seconds. A step of few rows has one submission. Adds the dispatches to `traffic`.
+    fn submit_layers(&self, extents: &Extents, traffic: &mut Traffic) -> Range<usize> {
         let Range { mut start, end } = self.operations();
         if LONG_STEP <= extents.n_tokens {
             for &next in self.plan.layer_starts.iter().filter(|next| **next < end) {
-                let encoder = self.record(start..next, extents, LogitsWanted::Nothing);
+                let (encoder, n_dispatches) = self.record(start..next, extents, LogitsWanted::Nothing);
+                traffic.n_dispatches += n_dispatches;
                 self.gpu.queue.submit([encoder.finish()]);
                 start = next;
             }
@@ -219,7 +225,7 @@ impl GpuExecutor {
         let n_bytes = 4 * stride(decl.width) as u64 * u64::from(extents.of(decl.rows));
         let copy = Readback::new(&self.gpu, n_bytes)
             .map_err(|_| ExecError::OutOfMemory { needed_bytes: n_bytes as usize })?;
-        let mut encoder = self.record(operations, extents, LogitsWanted::Nothing);
+        let (mut encoder, _) = self.record(operations, extents, LogitsWanted::Nothing);
         if n_bytes > 0 {
             encoder.copy_buffer_to_buffer(self.program.buffer(out), 0, copy.buffer(), 0, n_bytes);
         }
@@ -238,15 +244,9 @@ fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
     bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
 }
 
-/// Bytes of all logits and hidden states of a step.
-fn result_bytes(plan: &Plan, limits: &Limits) -> u64 {
-    let widths = plan.logits.into_iter().chain(plan.hidden).map(|buffer| stride(plan.buffer(buffer).width));
-    4 * widths.sum::<usize>() as u64 * limits.max_outputs as u64
-}
-
 /// Bytes that a plan takes beside weights and pages.
 pub(crate) fn activation_bytes(plan: &Plan, limits: &Limits) -> usize {
-    let results = result_bytes(plan, limits) as usize;
+    let results = result_bytes(plan, limits.max_outputs) as usize;
     [Program::needed_bytes(plan, limits), StepTables::needed_bytes(plan, limits), results]
         .into_iter()
         .fold(0, usize::saturating_add)
@@ -267,44 +267,50 @@ impl Executor for GpuExecutor {
         }
         self.gpu.check()?;
         let extents = self.tables.set(&self.gpu, batch)?;
-        self.send_input(batch);
+        if let Some(profiler) = &mut self.profiler {
+            profiler.begin_step(&self.plan, batch, self.limits.kv_dtype);
+        }
+        let input_bytes = self.send_input(batch);
         self.outputs.clear();
         self.outputs.extend_from_slice(batch.outputs);
         let logits = LogitsWanted::of(&self.outputs);
-        let last = self.submit_layers(&extents);
-        let mut encoder = self.record(last, &extents, logits);
+        let mut traffic = Traffic { sent_bytes: self.tables.sent_bytes + input_bytes, ..Traffic::default() };
+        let last = self.submit_layers(&extents, &mut traffic);
+        let n_ops = last.end;
+        let (mut encoder, n_dispatches) = self.record(last, &extents, logits);
+        traffic.n_dispatches += n_dispatches;
         let results = self.record_results(&mut encoder, logits);
+        traffic.read_bytes = results.n_bytes();
+        if let Some(profiler) = &self.profiler {
+            profiler.record_stamps(&mut encoder, n_ops);
+        }
         let submission = self.gpu.queue.submit([encoder.finish()]);
-        self.submitted = Some(Submitted { submission, results });
+        self.submitted = Some(Submitted { submission, results, n_ops, traffic });
         Ok(())
     }
 
     fn wait(&mut self, output: &mut StepOutput) -> Result<(), ExecError> {
         output.clear();
-        let Submitted { submission, results } = self.submitted.take().ok_or(ExecError::OutOfTurn)?;
-        let stride_bytes =
-            |buffer: Option<BufferId>| buffer.map_or(1, |id| 4 * stride(self.plan.buffer(id).width));
-        let logits_stride = stride_bytes(self.plan.logits);
-        let hidden_stride = stride_bytes(self.plan.hidden);
-        let (vocab_size, hidden_size) = (self.plan.vocab_size(), self.plan.hidden_size());
-        let outputs = &self.outputs;
-        let n_bytes = results.logits_bytes + results.hidden_bytes;
-        self.results.read(&self.gpu, &submission, n_bytes, |bytes| {
-            let (logits, hidden) = bytes.split_at(results.logits_bytes as usize);
-            for (index, wanted) in outputs.iter().map(|output| output.wanted).enumerate() {
-                if wanted == Wanted::Hidden {
-                    output.push_hidden(bytemuck::cast_slice(
-                        &hidden[index * hidden_stride..][..4 * hidden_size],
-                    ));
-                } else if results.logits == LogitsWanted::ArgMax {
-                    let [token, logit] = *bytemuck::from_bytes(&logits[index * PICK_BYTES as usize..][..8]);
-                    output.push_arg_max(TokenId(token), f32::from_bits(logit));
-                } else {
-                    let row = &logits[index * logits_stride..][..4 * vocab_size];
-                    output.push_logits(wanted, bytemuck::cast_slice(row));
-                }
-            }
-        })
+        let step = self.submitted.take().ok_or(ExecError::OutOfTurn)?;
+        let Submitted { submission, results, n_ops, traffic } = &step;
+        self.results.read(&self.gpu, submission, results.n_bytes(), |bytes| {
+            results.read(&self.plan, &self.outputs, bytes, output);
+        })?;
+        match &mut self.profiler {
+            None => Ok(()),
+            Some(profiler) => profiler.end_step(&self.gpu, submission, *n_ops, *traffic),
+        }
+    }
+
+    fn start_profile(&mut self) {
+        // A device that cannot, has none.
+        self.profiler = Profiler::new(&self.gpu, &self.plan).ok().flatten();
+    }
+
+    fn finish_profile(&mut self) -> Option<Profile> {
+        let profiler = self.profiler.take()?;
+        let speed = speed::measure(&self.gpu, &self.weights).ok()?;
+        Some(profiler.finish(&self.plan, speed))
     }
 
     fn copy_pages(&mut self, from_to: &[(PageId, PageId)]) -> Result<(), ExecError> {

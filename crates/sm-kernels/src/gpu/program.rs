@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::binder::{Binder, Phase, Scratch, stride};
+use super::binder::{Binder, Phase, Recorder, Scratch, stride};
 use super::device::Gpu;
 use super::kv_pool::KvPool;
 use super::ops;
@@ -79,14 +79,9 @@ impl Program {
     }
 
     /// Records operations.
-    pub(crate) fn record(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        operations: Range<usize>,
-        extents: &Extents,
-    ) {
+    pub(crate) fn record(&self, recorder: &mut Recorder<'_>, operations: Range<usize>, extents: &Extents) {
         for phase in self.phases[operations].iter().flatten() {
-            phase.record(pass, extents);
+            phase.record(recorder, extents);
         }
     }
 }

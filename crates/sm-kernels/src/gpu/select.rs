@@ -1,6 +1,6 @@
 //! The arg-max of each row of logits, found where the logits are: a step of greedy decoding then sends 8 bytes for each sequence.
 
-use super::binder::{Phase, RowPhase, params, stride};
+use super::binder::{Phase, Recorder, RowPhase, params, stride};
 use super::device::Gpu;
 use super::kernel::{Binding, KernelSpec, Source};
 use super::step::Extents;
@@ -38,8 +38,8 @@ impl ArgMax {
     }
 
     /// Records the search in every output row.
-    pub(crate) fn record(&self, pass: &mut wgpu::ComputePass<'_>, extents: &Extents) {
-        self.phase.record(pass, extents);
+    pub(crate) fn record(&self, recorder: &mut Recorder<'_>, extents: &Extents) {
+        self.phase.record(recorder, extents);
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct StepTables {
     rules: StepRules,
     ropes: Vec<RopeTable>,
     host: HostTables,
+    /// Bytes that the last step's tables have.
+    pub(crate) sent_bytes: u64,
     pub(crate) rows: wgpu::Buffer,
     pub(crate) page_table: wgpu::Buffer,
     pub(crate) output_rows: wgpu::Buffer,
@@ -64,6 +66,7 @@ impl StepTables {
             rules: StepRules::new(plan, *limits),
             ropes: plan.ropes.clone(),
             host: HostTables::default(),
+            sent_bytes: 0,
             rows: buffer(4 * limits.max_tokens)?,
             page_table: buffer(n_pages)?,
             output_rows: buffer(limits.max_outputs)?,
@@ -105,12 +108,17 @@ impl StepTables {
             let pages = &batch.page_table[span.first_page as usize..][..n_pages];
             host.page_table.extend(pages.iter().map(|page| page.0));
         }
-        gpu.queue.write_buffer(&self.rows, 0, bytemuck::cast_slice(&host.rows));
-        gpu.queue.write_buffer(&self.page_table, 0, bytemuck::cast_slice(&host.page_table));
-        gpu.queue.write_buffer(&self.output_rows, 0, bytemuck::cast_slice(&host.output_rows));
+        self.sent_bytes = 0;
+        let mut send = |buffer: &wgpu::Buffer, bytes: &[u8]| {
+            gpu.queue.write_buffer(buffer, 0, bytes);
+            self.sent_bytes += bytes.len() as u64;
+        };
+        send(&self.rows, bytemuck::cast_slice(&host.rows));
+        send(&self.page_table, bytemuck::cast_slice(&host.page_table));
+        send(&self.output_rows, bytemuck::cast_slice(&host.output_rows));
         for (rope, buffer) in self.ropes.iter().zip(&self.angles) {
             set_angles(rope, batch, &mut host.angles);
-            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&host.angles));
+            send(buffer, bytemuck::cast_slice(&host.angles));
         }
         let extents = |n: usize| u32::try_from(n).expect("the limits fit 32 bits");
         Ok(Extents {

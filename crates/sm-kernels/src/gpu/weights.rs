@@ -134,6 +134,11 @@ impl DeviceWeights {
         &self.matrices[id.index()]
     }
 
+    /// All buffers with parts of matrices.
+    pub(crate) fn planes(&self) -> impl Iterator<Item = &wgpu::Buffer> {
+        self.matrices.iter().flat_map(|matrix| &matrix.pieces).flat_map(|piece| &piece.planes)
+    }
+
     /// A vector of the plan, on the device.
     pub(crate) fn vector(&self, id: VectorId) -> &wgpu::Buffer {
         &self.vectors[id.index()].1

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::profile::{Profile, ProfileRow, Speed};
+use super::profile::{Profile, ProfileRow, Speed, Traffic};
 use super::work::Work;
 use super::{MatrixId, Op, Plan};
 
@@ -41,7 +41,7 @@ impl Plan {
             waiting: Duration::ZERO,
             work: Work::default(),
         });
-        Profile { n_steps, time, rows, speed }
+        Profile { n_steps, time, rows, speed, traffic: Traffic::default() }
     }
 
     fn kind(&self, op: &Op) -> String {

@@ -1,5 +1,6 @@
 //! Where the time of steps went.
 
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use super::Work;
@@ -15,6 +16,27 @@ pub struct Profile {
     pub rows: Vec<ProfileRow>,
     /// How fast the same workers read and compute.
     pub speed: Speed,
+    /// What a device was told and gave back, in all steps; nothing on the CPU.
+    pub traffic: Traffic,
+}
+
+/// What a device is told in steps, and gives back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Kernels started.
+    pub n_dispatches: u64,
+    /// Bytes of tables and inputs sent to the device.
+    pub sent_bytes: u64,
+    /// Bytes of results read back.
+    pub read_bytes: u64,
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.n_dispatches += other.n_dispatches;
+        self.sent_bytes += other.sent_bytes;
+        self.read_bytes += other.read_bytes;
+    }
 }
 
 /// A kind of operation: the same operation with weights of the same format and shape.

@@ -11,6 +11,7 @@ mod sequences;
 mod faults;
 mod operations;
 mod products;
+mod profile;
 mod steps;
 
 use sm_kernels::GpuBackend;
@@ -43,7 +44,7 @@ fn prepare(
     source: &dyn WeightSource,
     limits: Limits,
 ) -> Box<dyn Executor> {
-    backend.load_and_prepare(plan, source, limits, &|_| ()).unwrap()
+    backend.prepare(plan, source, limits, &|_| ()).unwrap()
 }
 
 /// The first output of each operation, for one sequence of `n_rows` from its beginning.

@@ -6,11 +6,23 @@ use crate::{Device, Error};
 
 /// Refuses.
 pub(super) fn open(index: usize) -> Result<Box<dyn Backend>, Error> {
+    Err(missing(index))
+}
+
+/// Refuses, as there is none to test.
+///
+/// # Errors
+/// Always.
+pub fn test_gpu(index: usize) -> Result<usize, Error> {
+    Err(missing(index))
+}
+
+fn missing(index: usize) -> Error {
     let message = format!(
         "this build has no GPU backend; use cpu or auto instead of {}, or build with the feature `gpu`",
         Device::Gpu(index)
     );
-    Err(Error::validation("device", message))
+    Error::validation("device", message)
 }
 
 /// The GPUs that this build can use: it has no GPU backend.

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use serde::Serialize;
-use sm_runtime::{Profile, ProfileRow, Speed, Work};
+use sm_runtime::{Profile, ProfileRow, Speed, Traffic, Work};
 
 /// A profile, per step and in display units.
 #[derive(Debug, Serialize)]
@@ -17,6 +17,27 @@ pub(super) struct Report {
     float_gop_per_second: f64,
     bf16_gop_per_second: f64,
     int8_gop_per_second: f64,
+    /// `None` on the CPU.
+    device: Option<PerStep>,
+}
+
+/// What a device is told and gives back, per step.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct PerStep {
+    dispatches: f64,
+    sent_bytes: f64,
+    read_bytes: f64,
+}
+
+impl PerStep {
+    fn new(traffic: Traffic, n_steps: usize) -> Option<Self> {
+        let per_step = |n: u64| n as f64 / n_steps.max(1) as f64;
+        (traffic != Traffic::default()).then(|| Self {
+            dispatches: per_step(traffic.n_dispatches),
+            sent_bytes: per_step(traffic.sent_bytes),
+            read_bytes: per_step(traffic.read_bytes),
+        })
+    }
 }
 
 /// A kind of operation, per step.
@@ -63,6 +84,7 @@ impl Report {
             float_gop_per_second: float_ops / 1e9,
             bf16_gop_per_second: bf16_ops / 1e9,
             int8_gop_per_second: int8_ops / 1e9,
+            device: PerStep::new(profile.traffic, profile.n_steps),
         }
     }
 }
@@ -110,7 +132,14 @@ impl fmt::Display for Report {
             f,
             "\nLimits: {read_gb_per_second:.2} GB/s memory bandwidth; {float_gop_per_second:.1} GOP/s in f32, \
              {bf16_gop_per_second:.1} in bf16, {int8_gop_per_second:.1} in int8."
-        )
+        )?;
+        match self.device {
+            None => Ok(()),
+            Some(PerStep { dispatches, sent_bytes, read_bytes }) => writeln!(
+                f,
+                "Per step: {dispatches:.0} dispatches, {sent_bytes:.0} bytes sent to the device, {read_bytes:.0} read back."
+            ),
+        }
     }
 }
 
@@ -146,6 +175,7 @@ mod tests {
                 row("norm", 1000, Work::default()),
             ],
             speed: Speed { read_bytes: 2e10, float_ops: 1e11, bf16_ops: 1e11, int8_ops: 1e11 },
+            traffic: Traffic { n_dispatches: 190, sent_bytes: 600, read_bytes: 16 },
         })
     }
 
@@ -166,5 +196,9 @@ mod tests {
         let lengths: Vec<usize> =
             text.lines().filter(|line| line.starts_with('|')).map(|line| line.chars().count()).collect();
         assert_eq!(lengths, [lengths[0]; 5], "{text}");
+        assert!(
+            text.ends_with("Per step: 95 dispatches, 300 bytes sent to the device, 8 read back.\n"),
+            "{text}"
+        );
     }
 }

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use crate::gpu::binder::{Binder, Phase, dispatch, params};
+use crate::gpu::binder::{Binder, Phase, Recorder, params};
 use crate::gpu::kernel::{Binding, Kernel, KernelSpec, Source};
 use crate::gpu::kv_pool::KvShape;
 use crate::gpu::step::Extents;
@@ -62,7 +62,7 @@ struct AttentionPhase {
 }
 
 impl Phase for AttentionPhase {
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>, extents: &Extents) {
+    fn record(&self, recorder: &mut Recorder<'_>, extents: &Extents) {
         let n_partitions = extents.max_end.div_ceil(PARTITION as u32);
         let row_len = u64::from(self.n_heads) * u64::from(n_partitions) * u64::from(self.partial_len);
         let n_rows_at_once = (self.scratch_len / row_len.max(1)).clamp(1, 65_535) as u32;
@@ -78,10 +78,10 @@ impl Phase for AttentionPhase {
                 self.soft_cap.to_bits(),
             ]);
             let (kernel, buffers) = &self.partition;
-            dispatch(pass, kernel, buffers, &partition, [self.n_heads, n_partitions, n_rows]);
+            recorder.dispatch(kernel, buffers, &partition, [self.n_heads, n_partitions, n_rows]);
             let merge = params(&[first_row, n_partitions, self.out_stride, self.window]);
             let (kernel, buffers) = &self.merge;
-            dispatch(pass, kernel, buffers, &merge, [self.n_heads, 1, n_rows]);
+            recorder.dispatch(kernel, buffers, &merge, [self.n_heads, 1, n_rows]);
             first_row += n_rows;
         }
     }

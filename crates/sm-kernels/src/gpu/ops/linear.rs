@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use crate::gpu::binder::{Binder, Params, Phase, dispatch, params, stride};
+use crate::gpu::binder::{Binder, Params, Phase, Recorder, params, stride};
 use crate::gpu::form::Form;
 use crate::gpu::kernel::{Binding, Kernel, KernelSpec, Source};
 use crate::gpu::step::Extents;
@@ -121,7 +121,7 @@ struct Variant {
 }
 
 impl Phase for LinearPhase {
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>, extents: &Extents) {
+    fn record(&self, recorder: &mut Recorder<'_>, extents: &Extents) {
         let n_rows = extents.of(self.rows);
         let mut params = self.params;
         params[0] = n_rows;
@@ -131,7 +131,7 @@ impl Phase for LinearPhase {
             2..=MAX_VECTOR_ROWS => (&self.few_rows, [n_outputs.div_ceil(8), n_rows.div_ceil(4), 1]),
             _ => (&self.many_rows, [n_outputs.div_ceil(32), n_rows.div_ceil(32), 1]),
         };
-        dispatch(pass, &variant.kernel, &variant.buffers, &params, grid);
+        recorder.dispatch(&variant.kernel, &variant.buffers, &params, grid);
     }
 }
 

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use super::linear::{self, End};
-use crate::gpu::binder::{Binder, Params, Phase, RowPhase, dispatch, params, stride};
+use crate::gpu::binder::{Binder, Params, Phase, Recorder, RowPhase, params, stride};
 use crate::gpu::form::Form;
 use crate::gpu::kernel::{Binding, Kernel, KernelSpec, Source};
 use crate::gpu::step::Extents;
@@ -85,12 +85,12 @@ struct ChoicePhase {
 }
 
 impl Phase for ChoicePhase {
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>, extents: &Extents) {
+    fn record(&self, recorder: &mut Recorder<'_>, extents: &Extents) {
         let n_rows = extents.of(self.rows);
         let mut params = self.params;
         params[0] = n_rows;
         let grid = [self.n_outputs.div_ceil(8), self.top_k, n_rows];
-        dispatch(pass, &self.kernel, &self.buffers, &params, grid);
+        recorder.dispatch(&self.kernel, &self.buffers, &params, grid);
     }
 }
 

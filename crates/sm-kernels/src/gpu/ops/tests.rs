@@ -8,7 +8,7 @@ use super::{attention, embed, gather_rows, linear, moe_ffn, norm, rope_store, si
 use crate::gpu::form::Form;
 use crate::gpu::kernel::KernelSpec;
 use crate::gpu::kv_pool::KvShape;
-use crate::gpu::select;
+use crate::gpu::{select, speed};
 use crate::plan::{KvDType, NormKind, Op, PageGroup, Store};
 use crate::testing;
 
@@ -49,6 +49,7 @@ fn translate(spec: &KernelSpec) {
 #[test]
 fn every_kernel_translates_for_every_interface() {
     let mut specs = vec![gather_rows::spec(), select::spec()];
+    specs.extend(speed::specs());
     for dtype in DType::all() {
         let form = Form::of(dtype);
         specs.extend(embed::samples(form));

@@ -1,0 +1,161 @@
+//! What a new driver is asked before it is trusted: products of every weight type, and a whole decoder.
+
+use super::GpuBackend;
+use super::form::SEGMENT_LEN;
+use crate::plan::{
+    Backend, ExecError, GatherRows, Input, KvDType, Limits, Linear, MatrixPart, OutputRow, PAGE_LEN, Plan,
+    PlanBuilder, PrepareError, Rows, Span, StepBatch, WeightSource,
+};
+use crate::testing::{self, RandomWeights, random_values};
+use sm_tensor::{DType, PageId, TokenId};
+
+/// Outputs of the products: no whole number of workgroups.
+const N_OUTPUTS: usize = 37;
+/// Numbers of rows, one for each kernel.
+const N_ROWS: [usize; 3] = [1, 5, 33];
+/// How far values of a decoder may be from those of the CPU, as a part of the largest.
+const DECODER_TOLERANCE: f32 = 1e-3;
+
+/// Why a self-test failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SelfTestError {
+    /// A kernel cannot be made, or memory is short.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// A step failed.
+    #[error(transparent)]
+    Step(#[from] ExecError),
+    /// A result is wrong.
+    #[error("{adapter} computes {what} wrongly: {found} where {expected} is right")]
+    Wrong {
+        /// The adapter.
+        adapter: String,
+        /// What is wrong, and where.
+        what: String,
+        /// What it gave.
+        found: String,
+        /// What it should have given.
+        expected: String,
+    },
+}
+
+impl GpuBackend {
+    /// Multiplies by every weight type in each of its kernels, against sums in double precision, and computes a small decoder with
+    /// each type of keys and values, against the CPU. Returns the number of values compared. Takes seconds, most of them for the
+    /// driver to compile the kernels.
+    ///
+    /// # Errors
+    /// The first kernel that the driver refuses, or value that is wrong.
+    pub fn self_test(&self) -> Result<usize, SelfTestError> {
+        let mut n_values = 0;
+        for dtype in DType::all() {
+            n_values += self.test_products(dtype)?;
+        }
+        for kv_dtype in [KvDType::F16, KvDType::F32, KvDType::Q8_0] {
+            n_values += self.test_decoder(kv_dtype)?;
+        }
+        Ok(n_values)
+    }
+
+    fn test_products(&self, dtype: DType) -> Result<usize, SelfTestError> {
+        // Two blocks, and where there are no blocks a part of a segment.
+        let cols = if dtype.block_len() == 1 { 10 * SEGMENT_LEN + 7 } else { 2 * dtype.block_len().max(128) };
+        let plan = product(dtype, cols);
+        let source = RandomWeights::new(&plan);
+        let weights = source.values("weight");
+        let x = random_values("rows", N_ROWS[2] * cols);
+        let mut n_values = 0;
+        for n_rows in N_ROWS {
+            let x = &x[..n_rows * cols];
+            let found = trace(self, &plan, &source, KvDType::F16, n_rows, Some(x))?.swap_remove(1);
+            for (index, found) in found.iter().enumerate() {
+                let (row, output) = (index / N_OUTPUTS, index % N_OUTPUTS);
+                let (w, x) = (&weights[output * cols..][..cols], &x[row * cols..][..cols]);
+                let terms = || w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
+                // Rounding of each value, and of the additions.
+                let norm: f64 = terms().map(f64::abs).sum();
+                let tolerance = cols as f64 * f64::from(f32::EPSILON) * norm;
+                let expected: f64 = terms().sum();
+                if (f64::from(*found) - expected).abs() > tolerance || found.is_nan() {
+                    let what =
+                        format!("a product with {dtype} weights ({n_rows} rows, row {row}, output {output})");
+                    return Err(self.wrong(what, *found, expected as f32));
+                }
+            }
+            n_values += found.len();
+        }
+        Ok(n_values)
+    }
+
+    #[cfg(feature = "cpu")]
+    fn test_decoder(&self, kv_dtype: KvDType) -> Result<usize, SelfTestError> {
+        // More positions than a partition of attention.
+        const N_TOKENS: usize = 300;
+        let plan = testing::mixed_decoder(DType::F32);
+        let source = RandomWeights::new(&plan);
+        let expected = trace(&crate::CpuBackend::new(), &plan, &source, kv_dtype, N_TOKENS, None)?;
+        let found = trace(self, &plan, &source, kv_dtype, N_TOKENS, None)?;
+        for ((op, found), expected) in plan.ops.iter().zip(&found).zip(&expected) {
+            let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+            for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+                if (found - expected).abs() > DECODER_TOLERANCE * largest || found.is_nan() {
+                    let what = format!("{} with {kv_dtype:?} keys and values (value {index})", op.name());
+                    return Err(self.wrong(what, *found, *expected));
+                }
+            }
+        }
+        Ok(found.iter().map(Vec::len).sum())
+    }
+
+    #[cfg(not(feature = "cpu"))]
+    fn test_decoder(&self, _kv_dtype: KvDType) -> Result<usize, SelfTestError> {
+        Ok(0)
+    }
+
+    fn wrong(&self, what: String, found: f32, expected: f32) -> SelfTestError {
+        let adapter = self.adapter().to_string();
+        SelfTestError::Wrong { adapter, what, found: found.to_string(), expected: expected.to_string() }
+    }
+}
+
+/// A product of rows that are brought.
+fn product(dtype: DType, cols: usize) -> Plan {
+    let mut builder = PlanBuilder::new(N_ROWS[2]);
+    let x = builder.buffer("x", Rows::Tokens, cols);
+    let part = MatrixPart { tensor: "weight".to_owned(), dtype, rows: N_OUTPUTS };
+    let weight = builder.matrix("weight", cols, vec![part]);
+    let y = builder.buffer("y", Rows::Tokens, N_OUTPUTS);
+    let logits = builder.buffer("logits", Rows::Outputs, N_OUTPUTS);
+    builder.push(Input { out: x });
+    builder.push(Linear::new(x, weight, y));
+    builder.push(GatherRows { x: y, out: logits });
+    builder.finish(logits)
+}
+
+/// The first output of each operation, for one sequence of `n_rows` from its beginning.
+fn trace(
+    backend: &dyn Backend,
+    plan: &Plan,
+    source: &dyn WeightSource,
+    kv_dtype: KvDType,
+    n_rows: usize,
+    input: Option<&[f32]>,
+) -> Result<Vec<Vec<f32>>, SelfTestError> {
+    let n_pages = n_rows.div_ceil(PAGE_LEN);
+    let limits = Limits { max_tokens: n_rows, max_outputs: n_rows, max_sequences: 1, n_pages, kv_dtype };
+    let mut executor = backend.prepare(plan, source, limits, &|_| ())?;
+    let tokens: Vec<_> = (0..n_rows).map(|i| TokenId((i * 7 % testing::VOCAB_SIZE) as u32)).collect();
+    let pages: Vec<_> = (0..n_pages as u32).rev().map(PageId).collect();
+    let batch = StepBatch {
+        tokens: &tokens,
+        spans: &[Span { n_rows: n_rows as u32, n_pages: n_pages as u32, ..Span::default() }],
+        page_table: &pages,
+        outputs: &[OutputRow::logits(0)],
+        input,
+        ..StepBatch::default()
+    };
+    let mut all = Vec::new();
+    executor.trace(&batch, &mut |_, values| all.push(values.to_vec()))?;
+    Ok(all)
+}

@@ -1,0 +1,83 @@
+//! Measures the roofline of a device (Williams et al. 2009): bandwidth of reading the weights it has, and peak arithmetic of single
+//! precision, by the instruction that the kernels use.
+//!
+//! The host's clock times submissions that are made long enough for what surrounds them not to count.
+
+use std::time::{Duration, Instant};
+
+use super::binder::{Recorder, params};
+use super::device::Gpu;
+use super::kernel::{Binding, KernelSpec, Source};
+use super::weights::DeviceWeights;
+use crate::plan::{PrepareError, Speed};
+
+/// What a measurement takes at least.
+const LEAST_TIME: Duration = Duration::from_millis(20);
+/// The best of several runs counts, since other work on the machine can only slow one down.
+const N_RUNS: usize = 3;
+/// Workgroups of 64 lanes at most: enough for any device.
+const N_GROUPS: u32 = 4096;
+/// Additions and multiplications of a lane in a round of `speed_float.wgsl`: 8 chains of 4 values.
+const OPS_PER_ROUND: f64 = 64.0;
+
+/// The kernels.
+pub(crate) fn specs() -> [KernelSpec; 2] {
+    let read = Source::default().text(include_str!("speed_read.wgsl"));
+    let float = Source::default().text(include_str!("speed_float.wgsl"));
+    [
+        KernelSpec { name: "read speed", source: read, bindings: &[Binding::Read, Binding::ReadWrite] },
+        KernelSpec { name: "float speed", source: float, bindings: &[Binding::ReadWrite] },
+    ]
+}
+
+/// Measures a device with the weights of a model on it.
+///
+/// # Errors
+/// If it refuses a kernel or memory, or is lost.
+pub(crate) fn measure(gpu: &Gpu, weights: &DeviceWeights) -> Result<Speed, PrepareError> {
+    let [read, float] = specs();
+    let (read, float) = (gpu.kernel(&read)?, gpu.kernel(&float)?);
+    let out = gpu.buffer("results", 4 * 64 * u64::from(N_GROUPS))?;
+    let planes: Vec<_> =
+        weights.planes().map(|plane| (gpu.bind(&read, &[plane, &out]), plane.size())).collect();
+    let n_bytes: u64 = planes.iter().map(|(_, n_bytes)| n_bytes).sum();
+    let reads_per_second = rate(gpu, |recorder, n_times| {
+        for _ in 0..n_times {
+            for (buffers, n_bytes) in &planes {
+                let n_vectors = (n_bytes / 16) as u32;
+                let n_groups = n_vectors.div_ceil(64).min(N_GROUPS);
+                recorder.dispatch(&read, buffers, &params(&[n_vectors, 64 * n_groups]), [n_groups, 1, 1]);
+            }
+        }
+    })?;
+    let buffers = gpu.bind(&float, &[&out]);
+    let rounds_per_second = rate(gpu, |recorder, n_times| {
+        recorder.dispatch(&float, &buffers, &params(&[n_times]), [N_GROUPS, 1, 1]);
+    })?;
+    let float_ops = rounds_per_second * OPS_PER_ROUND * 64.0 * f64::from(N_GROUPS);
+    let read_bytes = reads_per_second * n_bytes as f64;
+    Ok(Speed { read_bytes, float_ops, bf16_ops: float_ops, int8_ops: float_ops })
+}
+
+/// How often per second the device does what `record` records once for each time that it is told.
+fn rate(gpu: &Gpu, record: impl Fn(&mut Recorder<'_>, u32)) -> Result<f64, PrepareError> {
+    let run = |n_times| {
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        record(&mut Recorder::begin(&mut encoder, None), n_times);
+        let commands = encoder.finish();
+        let began = Instant::now();
+        let submission = gpu.queue.submit([commands]);
+        // What is wrong is said by the check.
+        let _ = gpu.wait(Some(submission));
+        gpu.check_loading().map(|()| began.elapsed())
+    };
+    let mut n_times = 1;
+    while run(n_times)? < LEAST_TIME && n_times < 1 << 16 {
+        n_times *= 2;
+    }
+    let mut best = Duration::MAX;
+    for _ in 0..N_RUNS {
+        best = best.min(run(n_times)?);
+    }
+    Ok(f64::from(n_times) / best.as_secs_f64())
+}
