@@ -97,9 +97,8 @@ impl Step {
         let max_tokens = case.n_rows;
         let limits = Limits { max_tokens, ..Limits::one_sequence(max_tokens) };
         let backend = CpuBackend::new().exact_threads(case.n_threads).isa(case.isa);
-        let executor = backend
-            .load_and_prepare(&case.plan(), &RandomWeights, limits, &|_| ())
-            .expect("the plan is valid");
+        let executor =
+            backend.prepare(&case.plan(), &RandomWeights, limits, &|_| ()).expect("the plan is valid");
         let tokens = (0..max_tokens as u32).map(|row| TokenId(row % 64)).collect();
         let pages = (0..limits.n_pages as u32).map(PageId).collect();
         Self { executor, tokens, pages, output: StepOutput::new() }

@@ -183,9 +183,8 @@ impl Model {
             ..Limits::one_sequence(CONTEXT_LEN)
         };
         let backend = CpuBackend::new().exact_threads(n_threads);
-        let executor = backend
-            .load_and_prepare(&Layers::plan(), &RandomWeights, limits, &|_| ())
-            .expect("the plan is valid");
+        let executor =
+            backend.prepare(&Layers::plan(), &RandomWeights, limits, &|_| ()).expect("the plan is valid");
         let tokens = (0..MAX_ROWS as u32).map(|row| TokenId(row % VOCAB_SIZE as u32)).collect();
         let pages = (0..n_pages as u32).map(PageId).collect();
         let mut model = Self { executor, tokens, pages, output: StepOutput::new() };

@@ -48,7 +48,6 @@ pub fn free_model(
         max_outputs: n_sequences,
         max_sequences: n_sequences,
         n_pages: n_sequences * context_len.div_ceil(PAGE_LEN),
-        n_state_slots: 0,
         kv_dtype: KvDType::F16,
     };
     let executor = FreeExecutor {

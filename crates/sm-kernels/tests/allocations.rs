@@ -35,7 +35,7 @@ static ALLOCATOR: Counting = Counting;
 fn count(plan: &Plan, n_threads: usize, lengths: &[u32]) -> usize {
     let limits = Limits { max_tokens: 64, max_outputs: 64, ..Limits::one_sequence(50 * PAGE_LEN) };
     let backend = CpuBackend::new().exact_threads(n_threads);
-    let mut executor = backend.load_and_prepare(plan, &RandomWeights::new(plan), limits, &|_| ()).unwrap();
+    let mut executor = backend.prepare(plan, &RandomWeights::new(plan), limits, &|_| ()).unwrap();
     let mut output = StepOutput::new();
     let tokens = vec![TokenId(3); 64];
     let pages: Vec<_> = (0..50).map(PageId).collect();

@@ -66,7 +66,7 @@ fn load(panics_on_victim: bool) {
     };
     let backend = CpuBackend::new().threads(2);
     let loaded = catch_unwind(AssertUnwindSafe(|| {
-        backend.load_and_prepare(&plan, &source, Limits::one_sequence(64), &|_| ()).map(drop)
+        backend.prepare(&plan, &source, Limits::one_sequence(64), &|_| ()).map(drop)
     }));
     assert!(!matches!(loaded, Ok(Ok(()))), "half of the weights were never read");
     assert_eq!(
@@ -75,7 +75,7 @@ fn load(panics_on_victim: bool) {
         "a worker still reads the source that is about to go"
     );
     // The backend is as good as before.
-    backend.load_and_prepare(&plan, &source.inner, Limits::one_sequence(64), &|_| ()).unwrap();
+    backend.prepare(&plan, &source.inner, Limits::one_sequence(64), &|_| ()).unwrap();
 }
 
 #[test]

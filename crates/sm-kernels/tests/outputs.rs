@@ -41,7 +41,7 @@ fn all_logits(executor: &mut dyn Executor) -> Vec<Vec<f32>> {
 
 fn executor(plan: &Plan, n_threads: usize) -> Box<dyn Executor> {
     let backend = CpuBackend::new().exact_threads(n_threads);
-    backend.load_and_prepare(plan, &RandomWeights::new(plan), limits(), &|_| ()).unwrap()
+    backend.prepare(plan, &RandomWeights::new(plan), limits(), &|_| ()).unwrap()
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn executors_share_weights_whatever_their_limits_and_threads() {
     let mut executors: Vec<_> = [(&plan, 1, 64), (&plan, 3, 200), (&short, 2, 50)]
         .map(|(plan, n_threads, n_positions)| {
             let limits = Limits { n_pages: n_positions / PAGE_LEN + 1, ..limits() };
-            CpuBackend::new().exact_threads(n_threads).prepare(plan, &loaded, limits).unwrap()
+            CpuBackend::new().exact_threads(n_threads).prepare_loaded(plan, &loaded, limits).unwrap()
         })
         .into();
     assert_eq!(Arc::strong_count(&loaded), 4);
@@ -161,7 +161,7 @@ fn the_weights_of_another_plan_are_refused() {
     let backend = CpuBackend::new().exact_threads(1);
     let loaded = backend.load(&plan, &RandomWeights::new(&plan), &|_| ()).unwrap();
     let refuse = |plan: &Plan, weights: &Arc<dyn Weights>, expected: &str| {
-        let error = backend.prepare(plan, weights, limits()).unwrap_err().to_string();
+        let error = backend.prepare_loaded(plan, weights, limits()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     };
     refuse(&testing::decoder(DType::Q8_0), &loaded, "the first that differs is number 1");

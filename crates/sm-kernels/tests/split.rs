@@ -30,7 +30,7 @@ fn limits(kv_dtype: KvDType) -> Limits {
 
 fn executor(plan: &Plan, n_threads: usize, limits: Limits) -> Box<dyn Executor> {
     let backend = CpuBackend::new().exact_threads(n_threads);
-    backend.load_and_prepare(plan, &RandomWeights::new(plan), limits, &|_| ()).unwrap()
+    backend.prepare(plan, &RandomWeights::new(plan), limits, &|_| ()).unwrap()
 }
 
 /// The two halves on teams of different sizes.
@@ -280,7 +280,7 @@ fn any_number_of_layers_on_a_second_backend_gives_the_bits_of_the_whole() {
         } else {
             backend.load(&plan, &weights, &note)
         };
-        let mut split = backend.prepare(&plan, &loaded.unwrap(), limits).unwrap();
+        let mut split = backend.prepare_loaded(&plan, &loaded.unwrap(), limits).unwrap();
         let actual = Sequences { computed: [0; 3], first_page: 0 }.step(&mut *split, [17, 1, 5]);
         assert_eq!(actual, expected, "{n_last} of {n_layers} layers on the second");
 
@@ -304,9 +304,9 @@ fn weights_for_another_cut_are_refused() {
     let cpu = || Box::new(CpuBackend::new().exact_threads(1));
     let [one, two] = [1, 2].map(|n_last| SplitBackend::new(cpu(), cpu(), n_last));
     let loaded = one.load(&plan, &RandomWeights::new(&plan), &|_| ()).unwrap();
-    let error = two.prepare(&plan, &loaded, limits(KvDType::F16)).unwrap_err().to_string();
+    let error = two.prepare_loaded(&plan, &loaded, limits(KvDType::F16)).unwrap_err().to_string();
     assert!(error.contains("do not belong to this plan"), "{error}");
     let loaded = cpu().load(&plan, &RandomWeights::new(&plan), &|_| ()).unwrap();
-    let error = two.prepare(&plan, &loaded, limits(KvDType::F16)).unwrap_err().to_string();
+    let error = two.prepare_loaded(&plan, &loaded, limits(KvDType::F16)).unwrap_err().to_string();
     assert!(error.contains("not loaded for two backends"), "{error}");
 }

@@ -43,11 +43,7 @@ fn executor_of(
     let plan = plan(dtype);
     let weights = RandomWeights::new(&plan);
     let limits = Limits { kv_dtype, ..limits() };
-    CpuBackend::new()
-        .exact_threads(n_threads)
-        .isa(isa)
-        .load_and_prepare(&plan, &weights, limits, &|_| ())
-        .unwrap()
+    CpuBackend::new().exact_threads(n_threads).isa(isa).prepare(&plan, &weights, limits, &|_| ()).unwrap()
 }
 
 #[test]
@@ -223,7 +219,7 @@ fn what_pages_held_before_never_shows() {
     let mut weights = RandomWeights::new(&plan);
     weights.fill_row("table.0", unused, f32::NAN);
     let mut poisoned =
-        CpuBackend::new().exact_threads(2).load_and_prepare(&plan, &weights, limits(), &|_| ()).unwrap();
+        CpuBackend::new().exact_threads(2).prepare(&plan, &weights, limits(), &|_| ()).unwrap();
     for n_rows in 1..8 {
         let mut nan = [Sequence::new(0, 48, 0, 1)];
         nan[0].tokens.fill(TokenId(unused as u32));
@@ -251,7 +247,7 @@ fn what_cannot_be_prepared_is_refused() {
     let plan = testing::decoder(DType::F32);
     let weights = RandomWeights::new(&plan);
     let refuse = |backend: CpuBackend, limits: Limits, expected: &str| {
-        let error = backend.load_and_prepare(&plan, &weights, limits, &|_| ()).unwrap_err().to_string();
+        let error = backend.prepare(&plan, &weights, limits, &|_| ()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     };
     let backend = CpuBackend::new();
@@ -267,7 +263,7 @@ fn what_cannot_be_prepared_is_refused() {
     );
     refuse(backend, Limits { n_pages: u32::MAX as usize / 2, ..limits() }, "the KV pool needs");
     let other = testing::experts(DType::F32);
-    let error = backend.load_and_prepare(&other, &weights, limits(), &|_| ()).unwrap_err().to_string();
+    let error = backend.prepare(&other, &weights, limits(), &|_| ()).unwrap_err().to_string();
     assert!(error.contains("no tensor \"router.0\""), "{error}");
 }
 
@@ -295,8 +291,7 @@ fn a_source_that_panics_is_an_error_that_names_the_matrix() {
     let plan = testing::decoder(DType::Q8_0);
     let source = Panicking(RandomWeights::new(&plan));
     for n_threads in [1, 3] {
-        let prepared =
-            CpuBackend::new().exact_threads(n_threads).load_and_prepare(&plan, &source, limits(), &|_| ());
+        let prepared = CpuBackend::new().exact_threads(n_threads).prepare(&plan, &source, limits(), &|_| ());
         let error = prepared.unwrap_err().to_string();
         assert!(error.contains("gate.1") && error.contains("packing it failed: a bad day"), "{error}");
     }
@@ -309,7 +304,7 @@ fn progress_ends_at_the_total() {
     let note = |progress: Progress| seen.lock().unwrap().push((progress.done_bytes, progress.total_bytes));
     let executor = CpuBackend::new()
         .exact_threads(2)
-        .load_and_prepare(&plan, &RandomWeights::new(&plan), limits(), &note)
+        .prepare(&plan, &RandomWeights::new(&plan), limits(), &note)
         .unwrap();
     let seen = seen.into_inner().unwrap();
     assert!(seen.is_sorted() && seen[0].0 == 0 && seen.last().unwrap().0 == seen[0].1, "{seen:?}");

@@ -88,7 +88,6 @@ pub(crate) fn stateful_model(
             max_outputs: max_tokens,
             max_sequences: n_sequences,
             n_pages,
-            n_state_slots,
             kv_dtype: KvDType::F32,
         },
         pages: vec![[None; PAGE_LEN]; n_pages],
@@ -215,6 +214,10 @@ impl Executor for FakeExecutor {
         // Reading one of them before it is written fails.
         pages.iter().for_each(|page| self.pages[page.0 as usize] = [None; PAGE_LEN]);
         Ok(())
+    }
+
+    fn n_state_slots(&self) -> usize {
+        self.states.n_slots()
     }
 
     fn state_bytes(&self) -> usize {

@@ -121,7 +121,7 @@ impl Backend for CpuBackend {
         Ok(Arc::new(PackedWeights::load(plan, source, &mut self.team()?, progress)?))
     }
 
-    fn prepare(
+    fn prepare_loaded(
         &self,
         plan: &Plan,
         weights: &Arc<dyn Weights>,

@@ -86,7 +86,7 @@ impl Backend for GpuBackend {
         Ok(Arc::new(DeviceWeights::load(&self.gpu, plan, source, progress)?))
     }
 
-    fn prepare(
+    fn prepare_loaded(
         &self,
         plan: &Plan,
         weights: &Arc<dyn Weights>,

@@ -13,7 +13,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// The name on the command line.
     fn name(&self) -> &'static str;
 
-    /// What [`Backend::load`] and [`Backend::prepare`] will take together, computed without taking it.
+    /// What [`Backend::prepare`] will take, computed without taking it.
     ///
     /// # Errors
     /// If the plan or a limit is invalid, or a size overflows.
@@ -40,18 +40,18 @@ pub trait Backend: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// If the plan is invalid, the weights are those of another plan or backend, or memory is short.
-    fn prepare(
+    fn prepare_loaded(
         &self,
         plan: &Plan,
         weights: &Arc<dyn Weights>,
         limits: Limits,
     ) -> Result<Box<dyn Executor>, PrepareError>;
 
-    /// [`Backend::load`] and [`Backend::prepare`] at once, for a single executor.
+    /// Makes a plan ready to run: [`Backend::load`] and [`Backend::prepare_loaded`] at once, for a single executor.
     ///
     /// # Errors
     /// As both.
-    fn load_and_prepare(
+    fn prepare(
         &self,
         plan: &Plan,
         source: &dyn WeightSource,
@@ -60,7 +60,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     ) -> Result<Box<dyn Executor>, PrepareError> {
         // What is impossible is refused before minutes are spent on packing.
         self.memory_needs(plan, &limits)?;
-        self.prepare(plan, &self.load(plan, source, progress)?, limits)
+        self.prepare_loaded(plan, &self.load(plan, source, progress)?, limits)
     }
 }
 

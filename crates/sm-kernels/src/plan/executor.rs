@@ -5,6 +5,7 @@ use std::fmt;
 use sm_tensor::{PageId, StateSlot};
 
 use super::batch::{PAGE_LEN, StepBatch};
+use super::cache::CacheLayout;
 use super::kv_dtype::KvDType;
 use super::output::StepOutput;
 use super::profile::Profile;
@@ -20,8 +21,6 @@ pub struct Limits {
     pub max_sequences: usize,
     /// Pages in the KV pool.
     pub n_pages: usize,
-    /// Slots in the pool of recurrent states; 0 for plans without states.
-    pub n_state_slots: usize,
     /// How keys and values are stored.
     pub kv_dtype: KvDType,
 }
@@ -35,9 +34,17 @@ impl Limits {
             max_outputs: 1,
             max_sequences: 1,
             n_pages: context_len.div_ceil(PAGE_LEN),
-            n_state_slots: 0,
             kv_dtype: KvDType::F16,
         }
+    }
+
+    /// Slots in the pool of recurrent states: two snapshots of each sequence, and one for each row of a step whose state may
+    /// be kept. 0 for a cache without states.
+    pub fn n_state_slots(&self, cache: &CacheLayout) -> usize {
+        if cache.states.is_empty() {
+            return 0;
+        }
+        self.max_sequences.saturating_mul(2).saturating_add(self.max_outputs.max(self.max_sequences))
     }
 }
 
@@ -184,6 +191,11 @@ pub trait Executor: Send + fmt::Debug {
 
     /// Bytes of a state slot as [`Executor::read_states`] gives them; 0 for plans without states.
     fn state_bytes(&self) -> usize {
+        0
+    }
+
+    /// Slots in the pool of recurrent states; 0 for plans without states.
+    fn n_state_slots(&self) -> usize {
         0
     }
 

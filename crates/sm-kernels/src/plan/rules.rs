@@ -74,7 +74,7 @@ impl StepRules {
             input_width: plan.ops.iter().find_map(input_width),
             n_checks: 0,
             written_pages: vec![0; limits.n_pages],
-            slots: vec![SlotUse::default(); limits.n_state_slots],
+            slots: vec![SlotUse::default(); limits.n_state_slots(&plan.cache)],
         }
     }
 

@@ -158,22 +158,22 @@ impl Backend for SplitBackend {
         Ok(Arc::new(HalfWeights { first, second }))
     }
 
-    fn prepare(
+    fn prepare_loaded(
         &self,
         plan: &Plan,
         weights: &Arc<dyn Weights>,
         limits: Limits,
     ) -> Result<Box<dyn Executor>, PrepareError> {
         let (layer, first, second) = match self.place(plan)? {
-            Place::Whole(backend) => return backend.prepare(plan, weights, limits),
+            Place::Whole(backend) => return backend.prepare_loaded(plan, weights, limits),
             Place::Halves { layer, first, second } => (layer, first, second),
         };
         let weights = (Arc::clone(weights) as Arc<dyn Any + Send + Sync>).downcast::<HalfWeights>();
         let weights = weights.map_err(|_| PrepareError::OtherWeights {
             reason: "they were not loaded for two backends".to_owned(),
         })?;
-        let first = self.first.prepare(&first, &weights.first, first_limits(&limits))?;
-        let second = self.second.prepare(&second, &weights.second, limits)?;
+        let first = self.first.prepare_loaded(&first, &weights.first, first_limits(&limits))?;
+        let second = self.second.prepare_loaded(&second, &weights.second, limits)?;
         Ok(Box::new(SplitExecutor::new(plan, layer, first, second)?))
     }
 }

@@ -235,6 +235,10 @@ impl Executor for SplitExecutor {
         self.states(1).size()
     }
 
+    fn n_state_slots(&self) -> usize {
+        self.first.n_state_slots().min(self.second.n_state_slots())
+    }
+
     fn read_states(&mut self, slots: &[StateSlot], bytes: &mut [u8]) -> Result<(), ExecError> {
         let items = self.states(slots.len());
         self.read_items(&items, bytes, |half, bytes| half.read_states(slots, bytes))

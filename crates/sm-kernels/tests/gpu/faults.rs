@@ -41,14 +41,14 @@ fn what_cannot_be_prepared_is_refused() {
     let plan = testing::decoder(DType::F32);
     let weights = RandomWeights::new(&plan);
     let refuse = |limits: Limits, expected: &str| {
-        let error = backend.load_and_prepare(&plan, &weights, limits, &|_| ()).unwrap_err().to_string();
+        let error = backend.prepare(&plan, &weights, limits, &|_| ()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     };
     refuse(Limits { max_tokens: 0, ..limits() }, "invalid limit max_tokens = 0");
     refuse(Limits { max_tokens: 65_536, ..limits() }, "invalid limit max_tokens = 65536");
     refuse(Limits { max_outputs: 97, ..limits() }, "invalid limit max_outputs = 97");
     refuse(Limits { n_pages: 1 << 30, ..limits() }, "reduce the context");
-    let error = backend.load_and_prepare(&testing::experts(DType::F32), &weights, limits(), &|_| ());
+    let error = backend.prepare(&testing::experts(DType::F32), &weights, limits(), &|_| ());
     assert!(error.unwrap_err().to_string().contains("no tensor \"router.0\""));
 }
 
@@ -63,7 +63,7 @@ fn an_adapter_that_is_not_there_is_refused_with_those_that_are() {
 fn a_small_binding_limit_is_refused_or_changes_nothing() {
     let Some(backend) = open(64) else { return };
     let plan = testing::decoder(DType::F32);
-    let error = backend.load_and_prepare(&plan, &RandomWeights::new(&plan), limits(), &|_| ()).unwrap_err();
+    let error = backend.prepare(&plan, &RandomWeights::new(&plan), limits(), &|_| ()).unwrap_err();
     assert!(error.to_string().contains("a kernel on this device sees at most 64"), "{error}");
 }
 
@@ -87,7 +87,7 @@ fn weights_of_others_are_refused() {
     let plan = testing::decoder(DType::Q4_0);
     let source = RandomWeights::new(&plan);
     let refuse = |weights: &Arc<dyn Weights>, expected: &str| {
-        let error = backend.prepare(&plan, weights, limits()).unwrap_err().to_string();
+        let error = backend.prepare_loaded(&plan, weights, limits()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     };
     refuse(&(Arc::new(Foreign) as Arc<dyn Weights>), "another backend packed them");

@@ -41,7 +41,7 @@ fn executor(backend: &GpuBackend, model: &Model, n_tokens: usize) -> (Box<dyn Ex
         kv_dtype: KvDType::F32,
         ..Limits::one_sequence(n_tokens)
     };
-    let executor = backend.load_and_prepare(&model.plan, &model.weights, limits, &|_| ()).unwrap();
+    let executor = backend.prepare(&model.plan, &model.weights, limits, &|_| ()).unwrap();
     // Backwards, so that a backend that took positions for pages would show.
     (executor, (0..n_tokens.div_ceil(PAGE_LEN) as u32).rev().map(PageId).collect())
 }

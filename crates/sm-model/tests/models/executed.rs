@@ -34,7 +34,7 @@ impl Sequence {
             ..Limits::one_sequence(n_tokens)
         };
         let backend = CpuBackend::new().exact_threads(2);
-        let executor = backend.load_and_prepare(&model.plan, &model.weights, limits, &|_| ()).unwrap();
+        let executor = backend.prepare(&model.plan, &model.weights, limits, &|_| ()).unwrap();
         // Backwards, so that a backend that took positions for pages would show.
         let pages = (0..n_pages as u32).rev().map(PageId).collect();
         Self { executor, pages, n_computed: 0, rope_range: rope_range(model, n_tokens) }

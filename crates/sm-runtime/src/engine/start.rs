@@ -36,7 +36,7 @@ impl Engine {
         let speculator = Speculator::new(config.speculation, draft, model.vocab_size);
         let bounds = model.bounds();
         let pool = PagePool::from_page_bytes(executor.limits().n_pages, PAGE_LEN, page_bytes)
-            .with_states(executor.limits().n_state_slots, executor.state_bytes());
+            .with_states(executor.n_state_slots(), executor.state_bytes());
         let step_limits = step_limits(&*executor, page_bytes);
         let scheduler = Scheduler::new(config.batching.clone(), step_limits)?;
         let resolved = config.resolved(&model, &*executor, &scheduler, &step_limits);

@@ -123,8 +123,7 @@ impl DiskTier {
         let files = Files { pages: page_file, states: state_file, has_reported: false };
         let thread = worker::spawn(files, received, results, EngineWaker(wake))
             .map_err(|source| LoadError::Thread { name: worker::THREAD, source })?;
-        let limits = executor.limits();
-        let (sender, evicted) = mpsc::sync_channel(limits.n_pages + limits.n_state_slots);
+        let (sender, evicted) = mpsc::sync_channel(executor.limits().n_pages + executor.n_state_slots());
         cache.watch(Box::new(Evictions(sender)));
         Ok(Self {
             stats: KvDiskStats { damaged_pages: n_damaged, ..KvDiskStats::default() },

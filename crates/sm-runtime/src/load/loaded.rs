@@ -145,7 +145,7 @@ impl LoadedModel {
             }
             ExecutorSource::Backend { backend, plan, weights } => {
                 let limits = executor_limits(&**backend, plan, options, WeightState::Loaded)?;
-                let executor = backend.prepare(plan, weights, limits)?;
+                let executor = backend.prepare_loaded(plan, weights, limits)?;
                 Ok(PreparedExecutor { executor, page_bytes: page_bytes(&plan.cache, options.kv_dtype) })
             }
         }

@@ -35,17 +35,6 @@ pub(super) fn page_bytes(layout: &CacheLayout, kv_dtype: KvDType) -> u64 {
     position_bytes.saturating_mul(PAGE_LEN as u64)
 }
 
-/// Number of recurrent state slots: one per row whose state may be kept, plus two snapshots per sequence.
-fn n_state_slots(plan: &Plan, options: &ExecutorOptions) -> usize {
-    match plan.cache.states.is_empty() {
-        true => 0,
-        false => {
-            let n_sequences = options.n_sequences.saturating_add(options.n_reserved_sequences);
-            n_sequences.saturating_mul(2).saturating_add(options.max_outputs.max(n_sequences))
-        }
-    }
-}
-
 /// The limits of a plan's executor.
 ///
 /// # Errors
@@ -64,7 +53,6 @@ pub(super) fn executor_limits(
         max_outputs: options.max_outputs.min(max_tokens),
         max_sequences,
         n_pages: context_pages,
-        n_state_slots: n_state_slots(plan, options),
         kv_dtype: options.kv_dtype,
     };
     let least = backend.memory_needs(plan, &one_context)?;

@@ -61,7 +61,7 @@ impl Backend for ScriptedBackend {
         Ok(Arc::new(None))
     }
 
-    fn prepare(
+    fn prepare_loaded(
         &self,
         plan: &Plan,
         _weights: &Arc<dyn Weights>,

@@ -89,7 +89,7 @@ impl DraftModel {
         let limits = *executor.limits();
         let n_pages = context_len.div_ceil(PAGE_LEN);
         let is_stateful = executor.state_bytes() > 0;
-        let n_states = if is_stateful { limits.n_state_slots } else { usize::MAX };
+        let n_states = if is_stateful { executor.n_state_slots() } else { usize::MAX };
         let n_sequences =
             (limits.n_pages / n_pages.max(1)).min(limits.max_sequences).min(limits.max_outputs).min(n_states);
         let sequence = |index: usize| DraftSequence {

@@ -35,6 +35,10 @@ impl FakeStates {
         Self(vec![None; n_slots])
     }
 
+    pub(super) fn n_slots(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn state_bytes(&self) -> usize {
         if self.0.is_empty() { 0 } else { size_of::<u64>() }
     }

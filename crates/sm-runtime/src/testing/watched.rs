@@ -99,6 +99,10 @@ impl Executor for Watched {
         self.inner.write_pages(pages, bytes)
     }
 
+    fn n_state_slots(&self) -> usize {
+        self.inner.n_state_slots()
+    }
+
     fn state_bytes(&self) -> usize {
         self.inner.state_bytes()
     }

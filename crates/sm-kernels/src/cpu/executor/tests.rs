@@ -167,7 +167,7 @@ fn what_a_plan_takes_is_known_before() {
     for (n_threads, dtype) in [(1, DType::F32), (2, DType::Q8_0), (3, DType::Q4_0), (2, DType::Bf16)] {
         let (plan, backend) = (testing::decoder(dtype), CpuBackend::new().exact_threads(n_threads));
         let needs = backend.memory_needs(&plan, &limits).unwrap();
-        let executor = backend.load_and_prepare(&plan, &RandomWeights::new(&plan), limits, &|_| ()).unwrap();
+        let executor = backend.prepare(&plan, &RandomWeights::new(&plan), limits, &|_| ()).unwrap();
         let ExecutorInfo { weight_bytes, kv_bytes, activation_bytes, .. } = *executor.info();
         assert_eq!(needs, MemoryNeeds { weight_bytes, kv_bytes, activation_bytes }, "{dtype}");
     }

@@ -84,12 +84,11 @@ impl OpTest {
             max_outputs: n_tokens,
             max_sequences: lengths.len(),
             n_pages: 200,
-            n_state_slots: 0,
             kv_dtype,
         };
         let trace = |isa, n_threads| {
             let backend = CpuBackend::new().exact_threads(n_threads).isa(isa);
-            let mut executor = backend.load_and_prepare(&plan, &weights, limits, &|_| ()).unwrap();
+            let mut executor = backend.prepare(&plan, &weights, limits, &|_| ()).unwrap();
             let mut outputs = Vec::new();
             executor.trace(&batch.step(), &mut |_, values| outputs.push(values.to_vec())).unwrap();
             outputs

@@ -13,7 +13,7 @@ fn plan_with_states() -> Plan {
 }
 
 fn limits() -> Limits {
-    Limits { max_tokens: 64, max_sequences: 4, n_pages: 8, n_state_slots: 6, ..Limits::one_sequence(64) }
+    Limits { max_tokens: 64, max_sequences: 4, n_pages: 8, ..Limits::one_sequence(64) }
 }
 
 /// Three spans: one from its start, one that goes on from slot 1 to slot 2 and keeps two states on the way, and one that
@@ -70,9 +70,9 @@ fn states_are_read_and_written_by_one_span_each() {
         ("span 1 names no state, but the plan has some", |p| p.spans[1].state = None),
         ("span 1 starts at position 5 but reads no state", |p| state(p, 1).read = None),
         ("span 0 starts at position 0 but reads state slot 1", |p| state(p, 0).read = Some(slot(1))),
-        ("span 1 names state slot 6, but the pool has 6", |p| state(p, 1).read = Some(slot(6))),
-        ("span 0 names state slot 6, but the pool has 6", |p| state(p, 0).write = slot(6)),
-        ("span 1 names state slot 7, but the pool has 6", |p| p.kept[1].slot = slot(7)),
+        ("span 1 names state slot 12, but the pool has 12", |p| state(p, 1).read = Some(slot(12))),
+        ("span 0 names state slot 12, but the pool has 12", |p| state(p, 0).write = slot(12)),
+        ("span 1 names state slot 13, but the pool has 12", |p| p.kept[1].slot = slot(13)),
         ("span 1 writes state slot 0, which the step writes elsewhere", |p| state(p, 1).write = slot(0)),
         ("span 1 writes state slot 2, which the step writes elsewhere", |p| p.kept[0].slot = slot(2)),
         ("span 1 writes state slot 0, which the step writes elsewhere", |p| p.kept[0].slot = slot(0)),

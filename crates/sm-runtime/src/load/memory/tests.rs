@@ -33,7 +33,7 @@ impl Backend for Small {
         Err(PrepareError::Unsupported("it only counts".to_owned()))
     }
 
-    fn prepare(
+    fn prepare_loaded(
         &self,
         _plan: &Plan,
         _weights: &Arc<dyn Weights>,
