@@ -270,20 +270,15 @@ def streams_are_cut(fleet, router):
     return "cut, and visibly so: no [DONE]"
 
 
-def tokens_come_one_by_one(_fleet, router):
-    """Nothing on the way keeps a stream back."""
-    connection = http.client.HTTPConnection("127.0.0.1", router.port, timeout=60)
-    body = chat("Tell a long story.", 400, stream=True, ignore_eos=True)
-    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
-    answer = connection.getresponse()
-    times = []
-    while line := answer.readline():
-        if line.startswith(b"data:"):
-            times.append(time.monotonic())
-    spread = times[-1] - times[0]
-    begun = times[len(times) // 2] - times[0]
-    assert spread > 0 and 0.2 < begun / spread < 0.8, f"half of the events came within {begun:.3f} of {spread:.3f} s"
-    return f"{len(times)} events over {spread:.2f} s"
+def tokens_come_one_by_one(fleet, router):
+    """Nothing on the way keeps a stream back: its first event is here while a replica is at work on it."""
+    # On a busy machine, a stream may end before it is known where it is.
+    for _ in range(5):
+        answer, busy = long_stream(fleet, router)
+        answer.read()
+        if busy:
+            return "the first event comes before the last is made"
+    raise AssertionError("every stream had ended when its first event came")
 
 
 # Routers, whether they keep sessions instead of prefixes together, and how streams of a killed replica end.
