@@ -29,10 +29,10 @@ STORY = "{name} lived in a town on a hill, once upon a time, and had many dreams
 
 
 class Fleet:
-    """Three replicas."""
+    """Three replicas, or those that are given."""
 
-    def __init__(self):
-        self.replicas = [Replica(options=OPTIONS) for _ in range(3)]
+    def __init__(self, replicas=None):
+        self.replicas = replicas or [Replica(options=OPTIONS) for _ in range(3)]
 
     def __enter__(self):
         for replica in self.replicas:

@@ -13,11 +13,15 @@ use crate::spawn::{self, cargo, command, root, succeeds, target};
 const PACKAGES: [&str; 3] = ["haproxy", "nginx-light", "prometheus"];
 
 /// What is run.
-const SCRIPTS: [(&str, &str); 3] =
-    [("--drive", "drive.py"), ("--docs", "documents.py"), ("--ray", "ray_examples.py")];
+const SCRIPTS: [(&str, &str); 4] = [
+    ("--drive", "drive.py"),
+    ("--docs", "documents.py"),
+    ("--ray", "ray_examples.py"),
+    ("--dynamo", "dynamo_example.py"),
+];
 
-/// Without an option, checks the files; `--drive` runs the routers, `--docs` the commands of the documents, `--ray` the examples for Ray, and
-/// `--bin PATH` takes a built program. Other arguments select checks by name.
+/// Without an option, checks the files; `--drive` runs the routers, `--docs` the commands of the documents, `--ray` and `--dynamo` the examples for
+/// Ray and Dynamo, and `--bin PATH` takes a built program. Other arguments select checks by name.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let mut script = "check.py";
     let mut program = None;
@@ -32,7 +36,11 @@ pub(crate) fn run(args: &[String]) -> Outcome {
             None => selected.push(arg),
         }
     }
-    let python = if script == "ray_examples.py" { install_ray()? } else { install()? };
+    let python = match script {
+        "ray_examples.py" => install_ray()?,
+        "dynamo_example.py" => install_dynamo()?,
+        _ => install()?,
+    };
     let program = match program {
         Some(program) => program.canonicalize().map_err(|error| format!("{}: {error}", program.display()))?,
         None => build()?,
@@ -58,6 +66,14 @@ fn install_ray() -> Result<String, String> {
     environment(&target().join("ray"), "examples/ray/requirements.txt")
 }
 
+fn install_dynamo() -> Result<String, String> {
+    let python = environment(&target().join("dynamo"), "examples/dynamo/requirements.txt")?;
+    let packages = "examples/dynamo/requirements-no-deps.txt";
+    let install = ["-m", "pip", "install", "--quiet", "--no-deps", "-r", packages];
+    spawn::run("dynamo", command(&python, &install).env("PIP_DISABLE_PIP_VERSION_CHECK", "1"))?;
+    Ok(python)
+}
+
 /// Installs what the checks and drives need, as far as this machine allows: Debian's packages only for root.
 ///
 /// # Errors
@@ -79,6 +95,14 @@ pub(crate) fn setup() -> Outcome {
 /// If a Python package cannot be had.
 pub(crate) fn setup_ray() -> Outcome {
     install_ray().map(drop)
+}
+
+/// Installs what the example for Dynamo needs.
+///
+/// # Errors
+/// If a Python package cannot be had.
+pub(crate) fn setup_dynamo() -> Outcome {
+    install_dynamo().map(drop)
 }
 
 /// Simulates fleets on recorded traffic; see `simulate/src/main.rs` for `args`. `--check` compares with a real run of three replicas, of the

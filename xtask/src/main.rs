@@ -38,10 +38,10 @@ usage: cargo xtask COMMAND
   schemathesis [ARGS]    requests that /openapi.json allows and forbids, against sm serve; ARGS go to schemathesis
   package                package and build every crate as cargo publish would, without publishing
   readme                 generate each crate's README from its crate-level documentation
-  setup [--peers|--models|--clients|--conformance|--deploy|--ray]  install dependencies of the other commands: rustfmt, clippy and .venv/;
-                         with --peers, the engines that bench --peers measures; with --models, trained models for more
-                         tests; with --clients, what clients runs; with --conformance, the tests of other servers; with
-                         --deploy and --ray, what deploy-check runs
+  setup [--peers|--models|--clients|--conformance|--deploy|--ray|--dynamo]  install dependencies of the other commands: rustfmt,
+                         clippy and .venv/; with --peers, the engines that bench --peers measures; with --models, trained
+                         models for more tests; with --clients, what clients runs; with --conformance, the tests of other
+                         servers; with --deploy, --ray and --dynamo, what deploy-check runs
   golden [--check]       regenerate the committed reference values, or compare them with what is committed
   demo-model [--eval]    train, quantize and evaluate the built-in models, or only evaluate them
   synth ARGS             write a GGUF file with random weights (cargo xtask synth --help)
@@ -58,8 +58,8 @@ usage: cargo xtask COMMAND
   ui [--check|--test [FILTER]]  build the page of the server, compare the build with what is committed, or drive the page with
                          Chromium (needs npm)
   deploy-check [CHECK]   every file of deploy/ and .github/ by the tool that will read it; --drive: routers in front of three
-                         replicas; --docs: the commands of docs/deployment.md and docs/scale-out.md; --ray: the examples for
-                         Ray; --bin PATH: with this program
+                         replicas; --docs: the commands of docs/deployment.md and docs/scale-out.md; --ray and --dynamo: the
+                         examples for Ray and Dynamo; --bin PATH: with this program
   simulate TRACE [ARGS]  fleets of replicas behind a router, on recorded traffic (cargo xtask simulate --help); --check: beside
                          a real run of three
   load                   the server under ten times its capacity, with clients that go away, idle and slow ones

