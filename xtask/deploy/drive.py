@@ -221,11 +221,11 @@ def a_killed_replica_loses_nothing(fleet, router):
     return f"{len(traffic.answers)} answers, none lost; used again {seconds:.1f} s after it was ready"
 
 
-def long_stream(fleet, router):
+def long_stream(fleet, router, n=8):
     """A stream whose first event has come, and the replicas at work."""
     connection = http.client.HTTPConnection("127.0.0.1", router.port, timeout=60)
     # Eight at a time take long enough to find out where they are.
-    body = chat("Tell a long story.", 900, stream=True, ignore_eos=True, n=8)
+    body = chat("Tell a long story.", 900, stream=True, ignore_eos=True, n=n)
     connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
     answer = connection.getresponse()
     first = answer.readline()
@@ -270,11 +270,11 @@ def streams_are_cut(fleet, router):
     return "cut, and visibly so: no [DONE]"
 
 
-def tokens_come_one_by_one(fleet, router):
+def tokens_come_one_by_one(fleet, router, n=8):
     """Nothing on the way keeps a stream back: its first event is here while a replica is at work on it."""
     # On a busy machine, a stream may end before it is known where it is.
     for _ in range(5):
-        answer, busy = long_stream(fleet, router)
+        answer, busy = long_stream(fleet, router, n)
         answer.read()
         if busy:
             return "the first event comes before the last is made"

@@ -53,7 +53,7 @@ class Workers:
 def frontend(env):
     port = free_port()
     command = [sys.executable, "-m", "dynamo.frontend", "--http-host", "127.0.0.1", "--http-port", port]
-    return Process([*command, "--router-mode", "kv", "--router-host-cache-hit-weight", "1", "--migration-limit", "3"], port, env)
+    return Process([*command, "--router-mode", "kv", "--migration-limit", "3"], port, env)
 
 
 def events(router, body):
@@ -127,7 +127,8 @@ def groups_go_where_their_prefix_is(fleet, _workers, router):
 
 
 def tokens_are_streamed(fleet, _workers, router):
-    return tokens_come_one_by_one(fleet, router)
+    # Dynamo refuses several choices without temperature.
+    return tokens_come_one_by_one(fleet, router, n=1)
 
 
 class Stream:

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! [timestamp, [{"type": "BlockStored", "block_hashes": [...], "parent_block_hash": ..., "token_ids": [...], "block_size": 16, ...},
-//!              {"type": "BlockRemoved", "block_hashes": [...], "medium": "CPU"},
+//!              {"type": "BlockRemoved", "block_hashes": [...], "medium": "GPU"},
 //!              {"type": "AllBlocksCleared"}]]
 //! ```
 //!

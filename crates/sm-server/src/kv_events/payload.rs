@@ -4,8 +4,9 @@ use axum::body::Bytes;
 use serde::Serialize;
 use sm_runtime::{CachedPage, PageKey};
 
-/// Where the pages are, in vLLM's words.
-const MEDIUM: &str = "CPU";
+/// Where the pages are, in vLLM's words: in the memory that steps read, also where that is the processor's. "CPU" is a slower copy, which
+/// routers count for less.
+const MEDIUM: &str = "GPU";
 
 /// The rank among engines that share a model's requests: there is one.
 const RANK: u32 = 0;
@@ -119,10 +120,10 @@ mod tests {
         let empty = serde_json::Value::Null;
         let expected = serde_json::json!([1.5, [
             {"type": "BlockStored", "block_hashes": [1, 2], "parent_block_hash": empty, "token_ids": [1, 1, 2, 2],
-             "block_size": 2, "lora_id": empty, "medium": "CPU", "lora_name": empty},
+             "block_size": 2, "lora_id": empty, "medium": "GPU", "lora_name": empty},
             {"type": "BlockStored", "block_hashes": [3], "parent_block_hash": 1, "token_ids": [3, 3],
-             "block_size": 2, "lora_id": empty, "medium": "CPU", "lora_name": empty},
-            {"type": "BlockRemoved", "block_hashes": [2, 1], "medium": "CPU"},
+             "block_size": 2, "lora_id": empty, "medium": "GPU", "lora_name": empty},
+            {"type": "BlockRemoved", "block_hashes": [2, 1], "medium": "GPU"},
             {"type": "AllBlocksCleared"},
         ], 0]);
         assert_eq!(value, expected);
