@@ -61,9 +61,9 @@ fn count(plan: &Plan, n_threads: usize, lengths: &[u32]) -> usize {
     n_after_first
 }
 
-/// The test harness may allocate on its own thread meanwhile, but not each time.
+/// The test harness may allocate on its own thread meanwhile, and a worker when it first sleeps, but not each time.
 fn check(plan: &Plan, n_threads: usize, lengths: &[u32]) {
-    let least = (0..3).map(|_| count(plan, n_threads, lengths)).min();
+    let least = (0..10).map(|_| count(plan, n_threads, lengths)).min();
     assert_eq!(least, Some(0), "{n_threads} threads, {} ops", plan.ops.len());
 }
 

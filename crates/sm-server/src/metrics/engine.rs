@@ -83,6 +83,31 @@ impl Families {
             let n_pages = engine.stats().cache.n_pages.to_string();
             family.with_label_values(&[model.as_str(), &page_len, &n_pages]).set(1.0);
         }
+        names.memory.map_or(Ok(()), |name| self.read_memory(name, engines, registry))
+    }
+
+    /// What loaded engines take of their devices' memory.
+    fn read_memory(
+        &self,
+        name: &'static str,
+        engines: &[(String, Engine)],
+        registry: &Registry,
+    ) -> Result<(), prometheus::Error> {
+        let opts = opts(self.names, name, "Memory that the model takes on its device");
+        let family = GaugeVec::new(opts, &[self.names.model_label, "device", "part"])?;
+        registry.register(Box::new(family.clone()))?;
+        for (model, engine) in engines {
+            let info = engine.info();
+            let parts = [
+                ("weights", info.weight_bytes),
+                ("kv_cache", info.kv_bytes),
+                ("activations", info.activation_bytes),
+            ];
+            for (part, n_bytes) in parts {
+                let labels = [model.as_str(), info.kernels.as_str(), part];
+                family.with_label_values(&labels).set(n_bytes as f64);
+            }
+        }
         Ok(())
     }
 }

@@ -68,6 +68,8 @@ pub(super) struct Names {
     pub(super) has_few_reasons: bool,
     /// The size and number of pages, as labels of a gauge that is 1.
     pub(super) cache_config: &'static str,
+    /// Bytes of memory that a model takes; vLLM has no such name.
+    pub(super) memory: Option<&'static str>,
 }
 
 /// Ours.
@@ -132,6 +134,7 @@ pub(super) const OURS: Names = Names {
     finished: ("smallmind_requests_finished_total", "finish_reason", "Requests by how they ended"),
     has_few_reasons: false,
     cache_config: "smallmind_kv_cache_config_info",
+    memory: Some("smallmind_memory_bytes"),
 };
 
 /// Those of vLLM 0.33, `vllm/v1/metrics/loggers.py`.
@@ -209,6 +212,7 @@ pub(super) const VLLM: Names = Names {
     finished: ("vllm:request_success_total", "finished_reason", "Count of successfully processed requests."),
     has_few_reasons: true,
     cache_config: "vllm:cache_config_info",
+    memory: None,
 };
 
 impl Names {

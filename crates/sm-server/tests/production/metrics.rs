@@ -45,6 +45,14 @@ async fn requests_are_counted_in_all_names() {
         assert_eq!(sample(&text, name), expected, "{name}");
     }
     assert!(text.contains("vllm:cache_config_info{block_size="), "{text}");
+    for part in ["weights", "kv_cache", "activations"] {
+        let labels = format!("model=\"demo\",part=\"{part}\"}} ");
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("smallmind_memory_bytes{device=") && line.contains(&labels));
+        let n_bytes: f64 = line.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+        assert!(n_bytes > 1000.0, "{part}: {n_bytes}");
+    }
     let prompts = sample(&text, "vllm:prompt_tokens_total{engine=\"0\",model_name=\"demo\"}");
     assert_eq!(sample(&text, "smallmind_prompt_tokens_total{model=\"demo\"}"), prompts);
     // The second prompt was the first one again.
