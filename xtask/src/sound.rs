@@ -12,6 +12,9 @@ const UNDER_MIRI: [&str; 5] =
 const MIRI_FLAGS: &str =
     "-Zmiri-disable-isolation -Zmiri-permissive-provenance -Zmiri-tree-borrows -Zmiri-ignore-leaks";
 
+/// Leaks that are meant: what a panic left behind whose payload cannot be dropped without another one.
+const MEANT_LEAKS: &str = "leak:drop_quietly\n";
+
 /// Crates with `unsafe` code, and the one that calls most of it.
 const WITH_UNSAFE: [&str; 2] = ["sm-kernels", "sm-runtime"];
 
@@ -35,6 +38,10 @@ pub(crate) fn sanitize(args: &[String]) -> Outcome {
     tests.env("RUSTFLAGS", "-Zsanitizer=address").env("CARGO_TARGET_DIR", target().join("sanitize"));
     // Zero pages over a lost mapping are meant, and the handler that puts them there must be ours.
     tests.env("ASAN_OPTIONS", "handle_sigbus=0").arg("--").args(args);
+    let suppressions = target().join("sanitize-suppressions.txt");
+    std::fs::write(&suppressions, MEANT_LEAKS)
+        .map_err(|error| format!("{}: {error}", suppressions.display()))?;
+    tests.env("LSAN_OPTIONS", format!("suppressions={}", suppressions.display()));
     spawn::run("address sanitizer", &mut tests)?;
     if !succeeds(&mut command("cargo", &["+nightly", "miri", "--version"])) {
         println!("skipped: Miri (rustup component add miri --toolchain nightly)");

@@ -81,8 +81,8 @@ pub(super) fn run<T: Send + 'static>(
     let work = move || {
         let _place = place;
         let result = catch_unwind(AssertUnwindSafe(job)).map_err(|payload| {
-            // A payload may panic when it is dropped.
-            std::mem::forget(payload);
+            // A payload may panic when it is dropped; what it panics with is left alone.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload))).map_err(std::mem::forget);
             JobError::Panicked
         });
         // Nobody waits any more if it took too long; the result is then dropped here, where the stack is large.
