@@ -51,7 +51,7 @@ struct OneModel {
 struct Unload {
     model: String,
     #[serde(default)]
-    grace_seconds: u64,
+    grace_seconds: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,9 +109,12 @@ async fn load(State(app): State<App>, body: Bytes) -> Answer {
 
 async fn unload(State(app): State<App>, body: Bytes) -> Answer {
     let Unload { model, grace_seconds } = read(&body)?;
+    let grace = Duration::try_from_secs_f64(grace_seconds).map_err(|_| {
+        ApiError::invalid("grace_seconds", format!("grace_seconds: must be 0 or more, not {grace_seconds}"))
+    })?;
     let models = app.models().clone();
     let name = model.clone();
-    blocking(move || models.unload(&name, Duration::from_secs(grace_seconds))).await?;
+    blocking(move || models.unload(&name, grace)).await?;
     Ok(Json(json!({"status": "unloaded", "model": model})))
 }
 

@@ -28,6 +28,7 @@ fn impossible_values_name_their_field() {
     assert_eq!(rejected_field(|o| o.sampling.repetition_penalty = 0.0), "repetition_penalty");
     assert_eq!(rejected_field(|o| o.sampling.presence_penalty = f32::NAN), "presence_penalty");
     assert_eq!(rejected_field(|o| o.sampling.frequency_penalty = f32::INFINITY), "frequency_penalty");
+    assert_eq!(rejected_field(|o| o.sampling.frequency_penalty = -100.5), "frequency_penalty");
     assert_eq!(rejected_field(|o| o.sampling.logit_bias.push((TokenId(3), f32::INFINITY))), "logit_bias");
     assert_eq!(rejected_field(|o| o.sampling.allowed_tokens = Some(Vec::new())), "allowed_tokens");
     assert_eq!(rejected_field(|o| o.sampling.bad_words.push(String::new())), "bad_words");

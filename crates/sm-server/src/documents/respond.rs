@@ -34,18 +34,13 @@ impl Job {
             None if call.is_stream => Some(StreamForm::Raw),
             form => form,
         };
-        if form == Some(StreamForm::Raw) && call.n > 1 {
-            let message = "a stream of plain text holds one sequence; leave num_return_sequences at 1, or accept \
-                           application/x-ndjson";
-            return Err(ApiError::invalid("num_return_sequences", message));
-        }
         Ok(Self { task, call, form })
     }
 
     /// Runs it.
     ///
     /// # Errors
-    /// If the request fails before the answer begins.
+    /// If the form has no room for what is asked, or the request fails before the answer begins.
     pub(super) async fn run(
         self,
         app: &App,
@@ -54,6 +49,11 @@ impl Job {
     ) -> Result<Response, ApiError> {
         let Self { task, call, form } = self;
         let Call { text, mut options, n, priority, .. } = call;
+        if form == Some(StreamForm::Raw) && n > 1 {
+            let message = "a stream of plain text holds one sequence; leave num_return_sequences at 1, or accept \
+                           application/x-ndjson";
+            return Err(ApiError::invalid("num_return_sequences", message));
+        }
         if form.is_some_and(StreamForm::has_fields) {
             options.logprobs.get_or_insert(0);
         }

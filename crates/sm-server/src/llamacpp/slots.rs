@@ -29,6 +29,7 @@ pub(crate) async fn get(State(app): State<App>) -> Result<Json<Value>, ApiError>
 /// What is to become of a slot.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Asked {
+    #[serde(default)]
     action: String,
 }
 
@@ -40,7 +41,9 @@ pub(crate) struct Asked {
 pub(crate) async fn change(asked: Result<Query<Asked>, QueryRejection>) -> Result<Json<Value>, ApiError> {
     let Query(Asked { action }) = asked.map_err(|error| ApiError::invalid("action", error.body_text()))?;
     let instead = match action.as_str() {
-        "save" | "restore" => "start the server with --kv-disk DIR, which keeps prefixes across restarts",
+        "" | "save" | "restore" => {
+            "start the server with --kv-disk DIR, which keeps prefixes across restarts"
+        }
         "erase" => {
             "send \"cache_prompt\": false with a prompt to compute it anew, or POST /admin/cache/reset to forget all prefixes"
         }

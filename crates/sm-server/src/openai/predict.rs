@@ -37,7 +37,11 @@ pub(crate) async fn create(State(app): State<App>, body: Bytes) -> Result<Json<V
                 return Err(wrong(message));
             }
         }
-        chat.remove("stream");
+        // There is one answer for all of them.
+        if let Some(stream) = chat.remove("stream").filter(|stream| !stream.is_boolean() && !stream.is_null())
+        {
+            return Err(wrong(format!("[{index}].stream must be true or false, not {stream}")));
+        }
         running.push(Started::start(Endpoint::ChatCompletions, &app, chat).await?);
     }
     let mut predictions = Vec::with_capacity(running.len());

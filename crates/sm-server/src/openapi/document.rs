@@ -101,10 +101,10 @@ fn query(name: &str) -> Value {
     match name {
         "action" => json!({"enum": ["save", "restore", "erase"]}),
         "format" => json!({"enum": ["json", "prometheus"]}),
-        "dp_rank" => json!({"type": "integer", "minimum": 0, "maximum": u32::MAX}),
+        "dp_rank" => json!({"type": "integer", "minimum": 0, "maximum": u64::MAX}),
         "include" => {
             let section = "(all|core|disagg|lora|memory|queues|spec)";
-            json!({"type": "string", "pattern": format!("^{section}(,{section})*$")})
+            json!({"type": "string", "pattern": format!("^({section}(,{section})*)?$")})
         }
         _ => json!({"type": "string"}),
     }

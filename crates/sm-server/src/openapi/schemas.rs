@@ -33,9 +33,18 @@ pub(super) fn all(bounds: Bounds) -> Value {
     add("Message", fields::message());
     add("Chat", body(&["messages"], &[messages(), sampling(), openai(&choices)]));
     add("Count", body(&["messages"], &[messages()]));
+    let any_choices = count(1, u64::MAX);
+    add("ChatToRender", body(&["messages"], &[messages(), sampling(), openai(&any_choices)]));
+    add(
+        "CompletionToRender",
+        body(
+            &["prompt"],
+            &[json!({"prompt": prompt(&count(0, u32::MAX.into()))}), sampling(), openai(&any_choices)],
+        ),
+    );
     add("Completion", body(&["prompt"], &[json!({"prompt": prompt(&token)}), sampling(), openai(&choices)]));
-    add("Embeddings", embeddings("input"));
-    add("LlamaEmbedding", embeddings("content"));
+    add("Embeddings", embeddings("input", &token));
+    add("LlamaEmbedding", embeddings("content", &token));
     add(
         "Generate",
         body(&["prompt"], &[json!({"prompt": {"type": "string"}}), sampling(), documents(&choices)]),
@@ -114,12 +123,12 @@ fn infill() -> Value {
     body(&["input_prefix", "input_suffix"], &[fields, sampling(), llamacpp()])
 }
 
-fn embeddings(input: &str) -> Value {
+fn embeddings(input: &str, token: &Value) -> Value {
     let text = json!({"type": "string", "minLength": 1});
-    let inputs =
-        json!({"oneOf": [text.clone(), {"type": "array", "items": text, "minItems": 1, "maxItems": 2048}]});
+    let tokens = json!({"type": "array", "items": token, "minItems": 1});
+    let list = |items: &Value| json!({"type": "array", "items": items, "minItems": 1, "maxItems": 2048});
     let fields = json!({
-        input: inputs,
+        input: {"oneOf": [text, tokens, list(&text), list(&tokens)]},
         "encoding_format": {"enum": ["float", "base64"]},
         "pooling": {"enum": ["mean", "last"]},
         "normalize": {"type": "boolean"},

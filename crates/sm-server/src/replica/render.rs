@@ -37,6 +37,7 @@ async fn render(app: &App, body: &[u8], endpoint: Endpoint) -> Result<Vec<Value>
     blocking(app, move || {
         call.prepare(model.model(), form).map_err(|error| invalid(&error))?;
         let rendered = call.requests().into_iter().map(|request| {
+            request.options.validate()?;
             let tokens = model.model().tokenize(&request.prompt)?;
             let tokens: Vec<u32> = tokens.iter().map(|token| token.0).collect();
             let id = format!("{}-{}", endpoint.id_prefix(), id());

@@ -40,6 +40,9 @@ impl SamplingOptions {
 
     fn basic_checks(&self) -> [Check; 8] {
         let is_fraction = |value: f32| (0.0..=1.0).contains(&value);
+        // Logits are some tens; what is taken from them for each occurrence must not overflow.
+        let is_penalty = |value: f32| (-100.0..=100.0).contains(&value);
+        let penalty = "between -100 and 100 (0 disables it)";
         let is_positive = self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0;
         [
             ("temperature", self.temperature, at_least(self.temperature, 0.0), "0 or more"),
@@ -48,8 +51,8 @@ impl SamplingOptions {
             ("typical_p", self.typical_p, is_fraction(self.typical_p), "between 0 and 1"),
             ("top_n_sigma", self.top_n_sigma, at_least(self.top_n_sigma, 0.0), "0 or more (0 disables it)"),
             ("repetition_penalty", self.repetition_penalty, is_positive, "more than 0 (1 disables it)"),
-            ("presence_penalty", self.presence_penalty, self.presence_penalty.is_finite(), "finite"),
-            ("frequency_penalty", self.frequency_penalty, self.frequency_penalty.is_finite(), "finite"),
+            ("presence_penalty", self.presence_penalty, is_penalty(self.presence_penalty), penalty),
+            ("frequency_penalty", self.frequency_penalty, is_penalty(self.frequency_penalty), penalty),
         ]
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::fields::{body, count, messages, stop, stops};
+use super::fields::{body, count, count_or_unlimited, nullable, seed, stop, stops};
 
 /// Adds the schemas.
 pub(super) fn add(add: &mut impl FnMut(&str, Value)) {
@@ -27,7 +27,7 @@ fn responses(add: &mut impl FnMut(&str, Value)) {
         "$ref": "#/components/schemas/Item",
     }}]}, "instructions": {"type": "string"}});
     let fields = json!({
-        "max_output_tokens": count(1, u64::MAX),
+        "max_output_tokens": count(0, u64::MAX),
         "temperature": {"type": "number", "minimum": 0},
         "top_p": {"type": "number", "minimum": 0, "maximum": 1},
         "store": {"type": "boolean"},
@@ -54,7 +54,7 @@ fn anthropic(add: &mut impl FnMut(&str, Value)) {
         "max_tokens": count(1, u64::MAX),
         "temperature": {"type": "number", "minimum": 0},
         "top_p": {"type": "number", "minimum": 0, "maximum": 1},
-        "top_k": count(0, u64::MAX),
+        "top_k": count_or_unlimited(0),
         "stop_sequences": stops(),
         "stream": {"type": "boolean"},
         "metadata": {},
@@ -67,14 +67,14 @@ fn ollama(add: &mut impl FnMut(&str, Value)) {
     let options = json!({
         "type": "object",
         "properties": {
-            "num_predict": {"type": "integer", "minimum": -2, "maximum": u64::MAX},
-            "temperature": {"type": "number", "minimum": 0},
-            "top_k": count(0, u64::MAX),
-            "top_p": {"type": "number", "minimum": 0, "maximum": 1},
-            "seed": count(0, u64::MAX),
-            "stop": stop(),
+            "num_predict": nullable(json!({"type": "integer", "maximum": u64::MAX})),
+            "temperature": nullable(json!({"type": "number", "minimum": 0})),
+            "top_k": nullable(count_or_unlimited(0)),
+            "top_p": nullable(json!({"type": "number", "minimum": 0, "maximum": 1})),
+            "seed": nullable(seed()),
+            "stop": nullable(stop()),
         },
-        "additionalProperties": false,
+        "additionalProperties": {"type": "null"},
     });
     let fields = json!({
         "options": options,
@@ -99,7 +99,8 @@ fn ollama(add: &mut impl FnMut(&str, Value)) {
     add("OllamaEmbed", body(&[], &[texts, shared.clone()]));
     add("OllamaEmbedding", body(&[], &[json!({"prompt": text}), shared]));
     // Without messages or a prompt, the model is loaded.
-    add("OllamaChat", body(&[], &[messages(), fields.clone()]));
+    let messages = json!({"messages": {"type": "array", "items": {"$ref": "#/components/schemas/Message"}}});
+    add("OllamaChat", body(&[], &[messages, fields.clone()]));
     add("OllamaGenerate", body(&[], &[prompt, fields]));
     // Other fields, such as `verbose`, have no meaning here.
     let open = |properties: Value| json!({"type": "object", "properties": properties});
@@ -112,16 +113,22 @@ fn administration(add: &mut impl FnMut(&str, Value)) {
     let exactly = |required: &[&str], properties: Value| json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false});
     let model = json!({"type": "string"});
     add("AdminModel", exactly(&["model"], json!({"model": model})));
-    add("AdminUnload", exactly(&["model"], json!({"model": model, "grace_seconds": count(0, 3600)})));
+    add(
+        "AdminUnload",
+        exactly(
+            &["model"],
+            json!({"model": model, "grace_seconds": {"type": "number", "minimum": 0, "maximum": 3600}}),
+        ),
+    );
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
     add("AdminLevel", exactly(&["level"], json!({"level": {"enum": levels}})));
     let settings = json!({
-        "model": {"type": ["string", "null"]},
-        "max_batch_size": count(1, 64),
-        "max_queued_requests": count(1, 1 << 16),
-        "max_step_tokens": count(64, 1 << 16),
-        "context_len": count(1, 1 << 20),
-        "kv_bytes": count(1, 1 << 40),
+        "model": nullable(model),
+        "max_batch_size": nullable(count(1, 64)),
+        "max_queued_requests": nullable(count(1, 1 << 16)),
+        "max_step_tokens": nullable(count(64, 1 << 16)),
+        "context_len": nullable(count(1, 1 << 20)),
+        "kv_bytes": nullable(count(1, u64::MAX)),
     });
     add("AdminReconfigure", exactly(&[], settings));
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// An object of these fields and no others, and the model's name.
+/// An object of these fields and the model's name. Others may be there if they are null.
 pub(super) fn body(required: &[&str], fields: &[Value]) -> Value {
     let mut properties = Map::new();
     properties.insert(
@@ -15,11 +15,11 @@ pub(super) fn body(required: &[&str], fields: &[Value]) -> Value {
     for (_, schema) in properties.iter_mut().filter(|(name, _)| !required.contains(&name.as_str())) {
         *schema = nullable(schema.take());
     }
-    json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
+    json!({"type": "object", "required": required, "properties": properties, "additionalProperties": {"type": "null"}})
 }
 
 /// Clients write what they do not set as null.
-fn nullable(schema: Value) -> Value {
+pub(super) fn nullable(schema: Value) -> Value {
     match schema.as_object().is_some_and(Map::is_empty) {
         true => schema,
         false => json!({"anyOf": [schema, {"type": "null"}]}),
@@ -33,16 +33,42 @@ pub(super) fn count(minimum: u64, maximum: u64) -> Value {
 /// A text, token ids, or a list of either.
 pub(super) fn prompt(token: &Value) -> Value {
     let text = json!({"type": "string"});
-    let tokens = json!({"type": "array", "items": token, "minItems": 1});
+    let tokens = json!({"type": "array", "items": token});
     let list = |items: &Value| json!({"type": "array", "items": items, "minItems": 1, "maxItems": 2048});
     json!({"oneOf": [text, tokens, list(&text), list(&tokens)]})
 }
 
+/// As [`count`], or -1 for no limit.
+pub(super) fn count_or_unlimited(minimum: u64) -> Value {
+    json!({"anyOf": [count(minimum, u64::MAX), {"const": -1}]})
+}
+
+/// A number, or -1 for a random one.
+pub(super) fn seed() -> Value {
+    json!({"type": "integer", "minimum": -1, "maximum": u64::MAX})
+}
+
+/// A penalty of tokens that were there before.
+fn penalty() -> Value {
+    json!({"type": "number", "minimum": -100, "maximum": 100})
+}
+
 pub(super) fn message() -> Value {
+    let part = json!({
+        "type": "object",
+        "required": ["text"],
+        "properties": {"text": {"type": "string"}},
+    });
+    let content = json!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"anyOf": [{"type": "string"}, part]}}]});
+    // An answer may have calls instead of a text.
+    let answer = json!({"role": {"const": "assistant"}, "content": {"type": "null"}});
     json!({
         "type": "object",
         "required": ["role"],
-        "properties": {"role": {"type": "string"}, "content": {"type": "string"}},
+        "anyOf": [
+            {"properties": {"role": {"type": "string"}, "content": content}},
+            {"properties": answer},
+        ],
     })
 }
 
@@ -63,16 +89,16 @@ pub(super) fn stop() -> Value {
 /// How tokens are sampled, and where the output ends.
 pub(super) fn sampling() -> Value {
     json!({
-        "max_tokens": count(1, u64::MAX),
+        "max_tokens": count_or_unlimited(1),
         "temperature": {"type": "number", "minimum": 0},
         "top_p": {"type": "number", "minimum": 0, "maximum": 1},
-        "top_k": count(0, u64::MAX),
+        "top_k": count_or_unlimited(0),
         "min_p": {"type": "number", "minimum": 0, "maximum": 1},
-        "seed": count(0, u64::MAX),
+        "seed": seed(),
         "stop": stop(),
         "stream": {"type": "boolean"},
-        "presence_penalty": {"type": "number"},
-        "frequency_penalty": {"type": "number"},
+        "presence_penalty": penalty(),
+        "frequency_penalty": penalty(),
     })
 }
 

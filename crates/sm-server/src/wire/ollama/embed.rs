@@ -45,16 +45,18 @@ impl EmbedAsk {
                 // A text that does not fit is an error and never cut.
                 "truncate" => options::flag(value).map(drop),
                 "options" => match value.as_object() {
-                    // Nothing is sampled, but a wrong name is wrong.
+                    // Nothing is sampled, but what is wrong is wrong.
                     Some(given) => {
-                        apply(&mut GenerationOptions::new(), given)?;
-                        Ok(())
+                        let mut options = GenerationOptions::new();
+                        apply(&mut options, given)?;
+                        options.validate().map_err(|error| error.to_string())
                     }
                     None => Err("must be an object of options".to_owned()),
                 },
                 "dimensions" if form == EmbedForm::Embed => {
                     call.insert(name.clone(), value.clone());
-                    Ok(())
+                    options::count(value)
+                        .and_then(|n| if n == 0 { Err("must be 1 or more".to_owned()) } else { Ok(()) })
                 }
                 name if name == input => {
                     call.insert("input".to_owned(), value.clone());
