@@ -76,7 +76,7 @@ pub(super) fn all(bounds: Bounds) -> Value {
     add("Instances", json!({"type": "object", "required": ["instances"], "properties": instances}));
     let bodies = ["Chat", "Completion"].map(|name| json!({"$ref": format!("#/components/schemas/{name}")}));
     add("Invocation", json!({"anyOf": bodies}));
-    apis::add(&mut add);
+    apis::add(&mut add, &token);
     Value::Object(schemas)
 }
 

@@ -258,12 +258,12 @@ fn whole(value: &Value) -> Option<u64> {
 
 /// Reads a number of which -1 means `unlimited`, as in llama.cpp.
 fn count_or_unlimited(value: &Value, unlimited: usize) -> Result<usize, String> {
-    if value.as_i64() == Some(-1) { Ok(unlimited) } else { count(value) }
+    if value.as_f64() == Some(-1.0) { Ok(unlimited) } else { count(value) }
 }
 
 /// Reads a seed; -1 is a random one.
 fn seed(value: &Value) -> Result<Option<u64>, String> {
-    if value.as_i64() == Some(-1) {
+    if value.as_f64() == Some(-1.0) {
         return Ok(None);
     }
     let what = "a whole number of 0 or more, or -1 for a random seed";

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::fields::{body, count, count_or_unlimited, nullable, seed, stop, stops};
+use super::fields::{body, count, count_or_unlimited, nullable, prompt, seed, stop, stops};
 
-/// Adds the schemas.
-pub(super) fn add(add: &mut impl FnMut(&str, Value)) {
+/// Adds the schemas, for a model with these tokens.
+pub(super) fn add(add: &mut impl FnMut(&str, Value), token: &Value) {
     responses(add);
     anthropic(add);
-    ollama(add);
+    ollama(add, token);
     administration(add);
     errors(add);
 }
@@ -63,7 +63,7 @@ fn anthropic(add: &mut impl FnMut(&str, Value)) {
     add("Messages", body(&["messages"], &[messages, fields]));
 }
 
-fn ollama(add: &mut impl FnMut(&str, Value)) {
+fn ollama(add: &mut impl FnMut(&str, Value), token: &Value) {
     let options = json!({
         "type": "object",
         "properties": {
@@ -81,7 +81,7 @@ fn ollama(add: &mut impl FnMut(&str, Value)) {
         "stream": {"type": "boolean"},
         "keep_alive": {"oneOf": [{"type": "number"}, {"enum": ["5m", "1h30m", "-1s"]}]},
     });
-    let prompt = json!({
+    let generate = json!({
         "prompt": {"type": "string"},
         "system": {"type": "string"},
         "raw": {"const": false},
@@ -93,7 +93,7 @@ fn ollama(add: &mut impl FnMut(&str, Value)) {
     });
     let text = json!({"type": "string"});
     let texts = json!({
-        "input": {"oneOf": [text, {"type": "array", "items": text, "maxItems": 2048}]},
+        "input": prompt(token),
         "dimensions": count(1, u64::MAX),
     });
     add("OllamaEmbed", body(&[], &[texts, shared.clone()]));
@@ -101,7 +101,7 @@ fn ollama(add: &mut impl FnMut(&str, Value)) {
     // Without messages or a prompt, the model is loaded.
     let messages = json!({"messages": {"type": "array", "items": {"$ref": "#/components/schemas/Message"}}});
     add("OllamaChat", body(&[], &[messages, fields.clone()]));
-    add("OllamaGenerate", body(&[], &[prompt, fields]));
+    add("OllamaGenerate", body(&[], &[generate, fields]));
     // Other fields, such as `verbose`, have no meaning here.
     let open = |properties: Value| json!({"type": "object", "properties": properties});
     let model = json!({"type": ["string", "null"]});
@@ -125,7 +125,7 @@ fn administration(add: &mut impl FnMut(&str, Value)) {
     let settings = json!({
         "model": nullable(model),
         "max_batch_size": nullable(count(1, 64)),
-        "max_queued_requests": nullable(count(1, 1 << 16)),
+        "max_queued_requests": nullable(count(1, u64::MAX)),
         "max_step_tokens": nullable(count(64, 1 << 16)),
         "context_len": nullable(count(1, 1 << 20)),
         "kv_bytes": nullable(count(1, u64::MAX)),

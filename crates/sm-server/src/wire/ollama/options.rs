@@ -43,13 +43,13 @@ fn set(options: &mut GenerationOptions, name: &str, value: &Value) -> Result<(),
     match name {
         // -1 has no limit, -2 fills the context, and 0 counts as no limit, too.
         "num_predict" => {
-            let n_tokens =
-                if value.as_i64().is_some_and(|n| n <= 0) { usize::MAX } else { options::count(value)? };
+            let has_limit = value.as_f64().is_none_or(|n| n > 0.0);
+            let n_tokens = if has_limit { options::count(value)? } else { usize::MAX };
             options.limits.max_new_tokens = n_tokens;
         }
         "num_ctx" => options.limits.max_context_tokens = Some(options::count(value)?).filter(|n| *n > 0),
         "repeat_last_n" => {
-            let window = if value.as_i64() == Some(-1) { 0 } else { options::count(value)? };
+            let window = if value.as_f64() == Some(-1.0) { 0 } else { options::count(value)? };
             options.sampling.repetition_window = window;
         }
         // An old sampler that newer versions of Ollama do not have either.
