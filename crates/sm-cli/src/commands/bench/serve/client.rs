@@ -55,7 +55,8 @@ impl Client {
         }
         let base = args.base_url();
         let unreachable = |reason: String| Failure::Unreachable { url: base.clone(), reason };
-        let http = reqwest::Client::builder().default_headers(headers).build();
+        // A connection for each request: some servers close theirs after an answer, and a request that is on its way then fails.
+        let http = reqwest::Client::builder().default_headers(headers).pool_max_idle_per_host(0).build();
         let http = http.map_err(|error| unreachable(chain(&error)))?;
         let model = match &args.model {
             Some(model) => model.clone(),
