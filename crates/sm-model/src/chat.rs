@@ -14,6 +14,7 @@
 //! # Ok::<(), sm_model::chat::ChatError>(())
 //! ```
 
+use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
@@ -59,6 +60,7 @@ const STACK_BYTES: usize = 64 << 20;
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,
+    sources: Arc<BTreeMap<String, String>>, // by name, as the model has them
     defaults: Map<String, Value>, // `bos_token`, `eos_token`, … as templates call them, and what else requests need not set
     tells_date: bool,
     takes_functions: Arc<[String]>, // the templates that want tools as text, `functions`
@@ -184,6 +186,7 @@ impl ChatTemplate {
         if source.templates.is_empty() {
             return Err(ChatError::NoTemplate { model: model.to_owned() });
         }
+        let sources: BTreeMap<String, String> = source.templates.iter().cloned().collect();
         let mut environment = Environment::new();
         environment.set_syntax(syntax());
         environment.set_fuel(Some(FUEL));
@@ -196,6 +199,7 @@ impl ChatTemplate {
         })?;
         Ok(Self {
             environment: Arc::new(environment),
+            sources: Arc::new(sources),
             defaults: source.special_texts,
             tells_date: false,
             takes_functions,
@@ -298,10 +302,9 @@ impl ChatTemplate {
         self.renderer.run(render)
     }
 
-    /// The source of the template for conversations with or without tools, prepared for the template engine.
+    /// The source of the template for conversations with or without tools, as the model has it.
     pub fn source(&self, with_tools: bool) -> String {
-        let template = self.environment.get_template(self.name_for(with_tools));
-        template.map_or_else(|_| String::new(), |template| template.source().to_owned())
+        self.sources.get(self.name_for(with_tools)).cloned().unwrap_or_default()
     }
 
     /// The tool template if there are tools and it exists; otherwise the default, or the only one.

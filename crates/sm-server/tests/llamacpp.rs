@@ -429,7 +429,7 @@ async fn slots_say_what_is_there_instead_of_saving_them() {
         ("/slots/1?action=restore", 501, "--kv-disk"),
         ("/slots/1?action=erase", 501, "cache_prompt"),
         ("/slots/1?action=melt", 400, "melt"),
-        ("/slots/1", 400, "action"),
+        ("/slots/1", 501, "--kv-disk"),
     ] {
         let response = server.post(path, &json!({"filename": "slot1.bin"})).await;
         assert_eq!(response.status(), status, "{path}");
