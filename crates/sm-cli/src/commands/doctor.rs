@@ -48,12 +48,8 @@ struct Report {
 /// If stdout is closed or fails, or a GPU fails its test.
 pub(crate) fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let report = Report::collect(args.gpu_test);
-    if args.json {
-        console.json(&report)?
-    } else {
-        console.piece(&report.text())?
-    }
-    report.gpu_error.map_or(Ok(()), |error| Err(Failure::Engine(error)))
+    let printed = if args.json { console.json(&report) } else { console.piece(&report.text()) };
+    printed.and_then(|()| report.gpu_error.map_or(Ok(()), |error| Err(Failure::Engine(error))))
 }
 
 fn gpu() -> String {
