@@ -47,8 +47,17 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     ];
     let mut failed = Vec::new();
     for (title, model, selected) in runs {
-        let server =
-            Server::start(&["-m", model, "--any-model", "--admin-key", KEY, "--log-level", "error"])?;
+        let server = Server::start(&[
+            "-m",
+            model,
+            "--context",
+            "1024",
+            "--any-model",
+            "--admin-key",
+            KEY,
+            "--log-level",
+            "error",
+        ])?;
         let schema = format!("{}/openapi.json", server.url);
         let program = Path::new(&python).with_file_name("schemathesis");
         let mut schemathesis = command(&program.to_string_lossy(), &["run", &schema, "--checks", "all"]);
