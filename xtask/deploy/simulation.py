@@ -141,7 +141,7 @@ def three(folder, router, vocabulary):
         if router == "round-robin":
             rate, cores = measured([replica.port for replica in fleet.replicas])
         else:
-            with drive.smg(fleet, folder) as smg:
+            with drive.scripted("smg")(fleet, folder) as smg:
                 smg.wait_until(lambda: drive.ask(smg, drive.chat("Hello"))[0] == 200, 60, "answer")
                 rate, cores = measured([smg.port])
         return {"requests_per_second": rate, "hit_rate": hit_rate(fleet.replicas)}, cores
